@@ -1,0 +1,207 @@
+"""Applies a literal table of weight names, PyTorch to JAX or back.
+
+A table is a tuple of rows
+
+  Row('torch name', 'jax path', 'move')
+
+Names are dotted. A `*` in the torch name stands for a number:
+  * with a `*` at the same place in the jax path, the number is the same there
+    (lists of modules);
+  * without a `*` in the jax path, the torch tensors 0, 1, 2, ... are the rows
+    of ONE array with a leading layer axis (stacked layers).
+`constants` are arrays the PyTorch model stores although they follow from its
+sizes: they must be there with just these values, and are written back.
+
+Both directions are strict. What is missing, surplus, of a wrong shape or of a
+wrong value is collected and raised as one ValueError.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flax import nnx
+import jax
+import numpy as np
+
+# name: (torch array -> jax array, and back)
+MOVES = {
+    'copy': (
+        lambda a: a,
+        lambda a: a),
+    'transpose': (  # [out, in] -> [in, out]
+        lambda a: a.T,
+        lambda a: a.T),
+    'conv': (  # [out, in, height, width] -> [height, width, in, out]
+        lambda a: a.transpose(2, 3, 1, 0),
+        lambda a: a.transpose(3, 2, 0, 1)),
+    'pointwise': (  # [out, in, 1, 1] -> [in, out]
+        lambda a: a.reshape(a.shape[:2]).T,
+        lambda a: a.T[:, :, None, None]),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One line of a table: `torch` and `jax` names, and a move of MOVES."""
+  torch: str
+  jax: str
+  move: str
+
+  def __post_init__(self):
+    stars = self.torch.count('*'), self.jax.count('*')
+    if stars not in ((0, 0), (1, 0)) and stars[0] != stars[1]:
+      raise ValueError(
+          f'{self}: the jax path wants as many * as the torch name, or none '
+          'for one stacked axis')
+    if self.move not in MOVES:
+      raise ValueError(f'{self}: move wants to be one of {sorted(MOVES)}')
+
+  @property
+  def stacked(self) -> bool:
+    """Whether the torch tensors of this row share one jax array."""
+    return '*' in self.torch and '*' not in self.jax
+
+
+def to_jax(
+    state_dict: Mapping[str, np.ndarray],
+    table: Sequence[Row],
+    abstract_model: nnx.Module,
+    constants: Mapping[str, np.ndarray] | None = None,
+) -> nnx.Module:
+  """Builds a model from a PyTorch state dict.
+
+  Args:
+    state_dict: torch name -> numpy array.
+    table: the rows; the first whose name matches decides.
+    abstract_model: module of jax.ShapeDtypeStruct (nnx.eval_shape). Arrays
+      take its dtypes, and its shardings where it has some.
+    constants: torch name -> the value that must be found there.
+
+  Returns:
+    The module with arrays.
+
+  Raises:
+    ValueError: names every tensor missing, surplus, misshapen or altered.
+  """
+  graph, state = nnx.split(abstract_model)
+  targets = _leaves(state)
+  faults, unread = [], dict(state_dict)
+  for name, wanted in (constants or {}).items():
+    found = unread.pop(name, None)
+    if found is None:
+      faults.append(f'missing {name}')
+    elif not np.array_equal(found, wanted):
+      faults.append(f'{name}: differs from the value its sizes imply')
+  arrays = {}
+  for path, target in targets.items():
+    row = _match(path, table, 'jax')
+    if row is None:
+      faults.append(f'no row for jax path {path}')
+      continue
+    shapes = _torch_shapes(row, path, target.shape)
+    parts = []
+    for name, shape in shapes.items():
+      part = unread.pop(name, None)
+      if part is None:
+        faults.append(f'missing {name} {shape}')
+      elif part.shape != shape:
+        faults.append(f'{name}: found shape {part.shape}, wanted {shape}')
+      else:
+        parts.append(MOVES[row.move][0](part))
+    if len(parts) == len(shapes):
+      array = np.stack(parts) if row.stacked else parts[0]
+      arrays[path] = array.astype(target.dtype)
+  faults += [f'surplus {k} {tuple(unread[k].shape)}' for k in sorted(unread)]
+  _raise(faults, 'PyTorch to JAX')
+  leaves = [
+      jax.device_put(arrays[path], getattr(target, 'sharding', None))
+      for path, target in targets.items()]
+  return nnx.merge(
+      graph, jax.tree.unflatten(jax.tree.structure(state), leaves))
+
+
+def to_torch(
+    model: nnx.Module,
+    table: Sequence[Row],
+    constants: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+  """Writes a model as a PyTorch state dict: the inverse of `to_jax`.
+
+  Args:
+    model: module with arrays.
+    table: the rows.
+    constants: torch name -> array written beside the model's own.
+
+  Returns:
+    torch name -> contiguous numpy array, sorted by name.
+
+  Raises:
+    ValueError: names every parameter without a row and row without parameter.
+  """
+  faults, result, used = [], dict(constants or {}), set()
+  for path, leaf in _leaves(nnx.state(model)).items():
+    row = _match(path, table, 'jax')
+    if row is None:
+      faults.append(f'no row for jax path {path}')
+      continue
+    used.add(row)
+    array = np.asarray(leaf)
+    names = _torch_shapes(row, path, array.shape)
+    for name, part in zip(names, array if row.stacked else [array]):
+      if name in result:
+        faults.append(f'{name} is written twice')
+      result[name] = np.ascontiguousarray(MOVES[row.move][1](part))
+  faults += [f'no parameter for {row}' for row in table if row not in used]
+  _raise(faults, 'JAX to PyTorch')
+  return dict(sorted(result.items()))
+
+
+def _leaves(state: nnx.State) -> dict[str, Any]:
+  """jax path -> leaf, in the order of jax.tree.leaves."""
+  flat, _ = jax.tree_util.tree_flatten_with_path(state)
+  return {
+      jax.tree_util.keystr(path, simple=True, separator='.')
+      .removesuffix('.value'): leaf
+      for path, leaf in flat}
+
+
+def _numbers(name: str, pattern: str) -> tuple[str, ...] | None:
+  """The numbers at the stars of a pattern, None where it does not match."""
+  found = re.fullmatch(re.escape(pattern).replace(r'\*', r'(\d+)'), name)
+  return found and found.groups()
+
+
+def _match(name: str, table: Sequence[Row], side: str) -> Row | None:
+  """The first row whose name on a side matches."""
+  return next(
+      (row for row in table
+       if _numbers(name, getattr(row, side)) is not None), None)
+
+
+def _torch_shapes(
+    row: Row, path: str, shape: tuple[int, ...]
+) -> dict[str, tuple[int, ...]]:
+  """torch name -> shape of the tensors one jax array of a shape stands for."""
+  if row.stacked:
+    numbers = [(str(i),) for i in range(shape[0])]
+    shape = shape[1:]
+  else:
+    numbers = [_numbers(path, row.jax)]
+  shape = MOVES[row.move][1](np.broadcast_to(np.float32(0), shape)).shape
+  return {_fill(row.torch, n): shape for n in numbers}
+
+
+def _fill(pattern: str, numbers: Sequence[str]) -> str:
+  """A pattern with its stars replaced in order."""
+  for number in numbers:
+    pattern = pattern.replace('*', number, 1)
+  return pattern
+
+
+def _raise(faults: Sequence[str], what: str) -> None:
+  """Raises one ValueError that lists all faults, if there are any."""
+  if faults:
+    raise ValueError(
+        f'{what}: {len(faults)} faults\n  ' + '\n  '.join(faults))
