@@ -1,8 +1,8 @@
 """Applies a literal table of weight names, PyTorch to JAX or back.
 
-A table is a tuple of rows
+A table is a tuple of rows, written as aligned lines
 
-  Row('torch name', 'jax path', 'move')
+  torch name | jax path | move
 
 Names are dotted. A `*` in the torch name stands for a number:
   * with a `*` at the same place in the jax path, the number is the same there
@@ -64,6 +64,13 @@ class Row:
     return '*' in self.torch and '*' not in self.jax
 
 
+def parse(text: str) -> tuple[Row, ...]:
+  """Rows of aligned lines `torch name | jax path | move`."""
+  return tuple(
+      Row(*(part.strip() for part in line.split('|')))
+      for line in text.strip().splitlines())
+
+
 def to_jax(
     state_dict: Mapping[str, np.ndarray],
     table: Sequence[Row],
@@ -74,7 +81,7 @@ def to_jax(
 
   Args:
     state_dict: torch name -> numpy array.
-    table: the rows; the first whose name matches decides.
+    table: the rows; the first whose jax path matches decides.
     abstract_model: module of jax.ShapeDtypeStruct (nnx.eval_shape). Arrays
       take its dtypes, and its shardings where it has some.
     constants: torch name -> the value that must be found there.
@@ -96,7 +103,7 @@ def to_jax(
       faults.append(f'{name}: differs from the value its sizes imply')
   arrays = {}
   for path, target in targets.items():
-    row = _match(path, table, 'jax')
+    row = _match(path, table)
     if row is None:
       faults.append(f'no row for jax path {path}')
       continue
@@ -138,24 +145,28 @@ def to_torch(
     torch name -> contiguous numpy array, sorted by name.
 
   Raises:
-    ValueError: names every parameter without a row and row without parameter.
+    ValueError: names every parameter without a row or with another's name.
   """
-  faults, result, used = [], dict(constants or {}), set()
+  faults, result = [], dict(constants or {})
   for path, leaf in _leaves(nnx.state(model)).items():
-    row = _match(path, table, 'jax')
+    row = _match(path, table)
     if row is None:
       faults.append(f'no row for jax path {path}')
       continue
-    used.add(row)
     array = np.asarray(leaf)
     names = _torch_shapes(row, path, array.shape)
     for name, part in zip(names, array if row.stacked else [array]):
       if name in result:
         faults.append(f'{name} is written twice')
       result[name] = np.ascontiguousarray(MOVES[row.move][1](part))
-  faults += [f'no parameter for {row}' for row in table if row not in used]
   _raise(faults, 'JAX to PyTorch')
   return dict(sorted(result.items()))
+
+
+def unused_rows(model: nnx.Module, table: Sequence[Row]) -> list[Row]:
+  """Rows no parameter of a (concrete or abstract) model hits."""
+  used = {_match(path, table) for path in _leaves(nnx.state(model))}
+  return [row for row in table if row not in used]
 
 
 def _leaves(state: nnx.State) -> dict[str, Any]:
@@ -173,11 +184,10 @@ def _numbers(name: str, pattern: str) -> tuple[str, ...] | None:
   return found and found.groups()
 
 
-def _match(name: str, table: Sequence[Row], side: str) -> Row | None:
-  """The first row whose name on a side matches."""
+def _match(path: str, table: Sequence[Row]) -> Row | None:
+  """The first row for a jax path."""
   return next(
-      (row for row in table
-       if _numbers(name, getattr(row, side)) is not None), None)
+      (row for row in table if _numbers(path, row.jax) is not None), None)
 
 
 def _torch_shapes(

@@ -1,0 +1,1 @@
+"""HermesFlow in JAX: a multimodal model that aligns what it sees and draws."""

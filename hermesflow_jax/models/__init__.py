@@ -1,0 +1,1 @@
+"""The models: an image tokenizer, a text decoder, their union."""
