@@ -1,0 +1,228 @@
+"""The Phi decoder: parallel attention and MLP blocks, stacked and scanned.
+
+Phi-1.5 (arXiv 2309.05463) as Show-o uses it: one LayerNorm feeds attention and
+MLP side by side, query and key are normalised per head before a rotary
+embedding that turns only the first part of each head, biases everywhere.
+"""
+
+import dataclasses
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from hermesflow_jax import sharding
+
+
+@dataclasses.dataclass(frozen=True)
+class PhiConfig:
+  """Sizes and numerics of the decoder.
+
+  Attributes:
+    width: D, the size of the residual stream.
+    layers: L, the number of blocks.
+    heads: N, attention heads; each has `width // heads` channels.
+    mlp: F, the hidden size of the MLP.
+    rotary_fraction: the part of each head that rotates.
+    rope_theta: the base of the rotary frequencies.
+    norm_eps: epsilon of every LayerNorm.
+    remat: recompute each block in the backward pass.
+    unroll: blocks per iteration of the scan over layers.
+    dtype: of activations and matrix products; parameters stay float32.
+  """
+
+  width: int = 2048
+  layers: int = 24
+  heads: int = 32
+  mlp: int = 8192
+  rotary_fraction: float = 0.5
+  rope_theta: float = 10_000.0
+  norm_eps: float = 1e-5
+  remat: bool = True
+  unroll: int = 1
+  dtype: Any = jnp.float32
+
+  @property
+  def head_size(self) -> int:
+    """H, the channels of one head."""
+    return self.width // self.heads
+
+  @property
+  def rotary_size(self) -> int:
+    """The number of rotated channels of a head; even."""
+    return int(self.rotary_fraction * self.head_size) // 2 * 2
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cache:
+  """Keys and values of earlier tokens, in buffers of fixed size.
+
+  Attributes:
+    k: [L, ..., S, N, H], keys after norm and rotation.
+    v: [L, ..., S, N, H].
+    index: int32[], where the next call writes its first token.
+  """
+
+  k: jax.Array
+  v: jax.Array
+  index: jax.Array
+
+  @classmethod
+  def empty(cls, config: PhiConfig, batch: tuple[int, ...], size: int):
+    """Returns a cache of zeros for `size` tokens a row."""
+    shape = (config.layers, *batch, size, config.heads, config.head_size)
+    zeros = jnp.zeros(shape, config.dtype)
+    return cls(zeros, zeros, jnp.zeros((), jnp.int32))
+
+
+def rotary(x: jax.Array, positions: jax.Array, size: int, theta: float):
+  """Rotates the first `size` channels of every head (arXiv 2104.09864).
+
+  Args:
+    x: [..., T, N, H].
+    positions: int[..., T].
+    size: rotated channels; the halves [0, size/2) and [size/2, size) pair up.
+    theta: base of the frequencies.
+
+  Returns:
+    [..., T, N, H], of the dtype of `x`; angles are float32.
+  """
+  frequencies = theta ** (-jnp.arange(0, size, 2, dtype=jnp.float32) / size)
+  angles = positions[..., None, None].astype(jnp.float32) * frequencies
+  cos, sin = jnp.cos(angles), jnp.sin(angles)
+  a, b = jnp.split(x[..., :size].astype(jnp.float32), 2, axis=-1)
+  turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+  return jnp.concatenate([turned.astype(x.dtype), x[..., size:]], axis=-1)
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array):
+  """Softmax attention in float32.
+
+  Args:
+    q: [..., T, N, H].
+    k: [..., S, N, H].
+    v: [..., S, N, H].
+    mask: bool[..., T, S], True where query t sees key s. A query that sees no
+      key gets the mean of all values.
+
+  Returns:
+    [..., T, N, H].
+  """
+  scores = jnp.einsum(
+      '...tnh,...snh->...nts', q, k, preferred_element_type=jnp.float32
+  )
+  scores = scores * q.shape[-1] ** -0.5
+  scores = jnp.where(
+      mask[..., None, :, :], scores, jnp.finfo(jnp.float32).min
+  )
+  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+  return jnp.einsum('...nts,...snh->...tnh', weights, v)
+
+
+class Block(nnx.Module):
+  """One parallel block: x + dense(attention(norm x)) + fc2(gelu(fc1(norm x)))."""
+
+  def __init__(self, config: PhiConfig, *, rngs: nnx.Rngs):
+    self.config = config
+    width, heads, mlp = config.width, config.heads, config.mlp
+    if width % heads:
+      raise ValueError(f'width {width} is not a multiple of heads {heads}')
+
+    def linear(inputs, outputs):
+      return nnx.Linear(inputs, outputs, dtype=config.dtype, rngs=rngs)
+
+    def norm(size):
+      return nnx.LayerNorm(
+          size, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
+      )
+
+    self.input_layernorm = norm(width)
+    self.q_proj = linear(width, width)
+    self.k_proj = linear(width, width)
+    self.v_proj = linear(width, width)
+    self.q_layernorm = norm(config.head_size)
+    self.k_layernorm = norm(config.head_size)
+    self.dense = linear(width, width)
+    self.fc1 = linear(width, mlp)
+    self.fc2 = linear(mlp, width)
+
+  def __call__(self, x, mask, positions, kv=None, index=None):
+    """Applies the block.
+
+    Args:
+      x: [..., T, D].
+      mask: bool[..., T, S]; S is T, or the size of the cache.
+      positions: int[..., T].
+      kv: None, or the layer's cache, two arrays [..., S, N, H].
+      index: where in the cache the T tokens are written.
+
+    Returns:
+      ([..., T, D], the written cache or None).
+    """
+    c = self.config
+    y = self.input_layernorm(x).astype(c.dtype)
+
+    def heads(a):
+      return a.reshape(*a.shape[:-1], c.heads, c.head_size)
+
+    q = self.q_layernorm(heads(self.q_proj(y)))
+    k = self.k_layernorm(heads(self.k_proj(y)))
+    v = heads(self.v_proj(y))
+    q = rotary(q, positions, c.rotary_size, c.rope_theta).astype(c.dtype)
+    k = rotary(k, positions, c.rotary_size, c.rope_theta).astype(c.dtype)
+    if kv is not None:
+      write = jax.lax.dynamic_update_slice_in_dim
+      k, v = kv = (
+          write(kv[0], k.astype(kv[0].dtype), index, axis=-3),
+          write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
+      )
+    attention = attend(q, k, v, mask)
+    attention = self.dense(attention.reshape(y.shape))
+    mlp = self.fc2(jax.nn.gelu(self.fc1(y), approximate=True))
+    return sharding.constrain(x + attention + mlp), kv
+
+
+class Phi(nnx.Module):
+  """L blocks and a final LayerNorm; a stack of parameters with L in front."""
+
+  def __init__(self, config: PhiConfig, *, rngs: nnx.Rngs):
+    self.config = config
+
+    @jax.vmap
+    def make(key):
+      return Block(config, rngs=nnx.Rngs(key))
+
+    self.layers = make(jax.random.split(rngs.params(), config.layers))
+    self.final_layernorm = nnx.LayerNorm(
+        config.width, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
+    )
+
+  def __call__(self, x, mask, positions, cache: Cache | None = None):
+    """Runs the decoder.
+
+    Args:
+      x: [..., T, D] embeddings.
+      mask: bool[..., T, S], who sees whom; S is T, or the cache's size.
+      positions: int32[..., T], for the rotary embedding.
+      cache: keys and values of earlier tokens, or None.
+
+    Returns:
+      (hidden [..., T, D], the cache after T more tokens or None).
+    """
+
+    def block(x, layer_kv):
+      layer, kv = layer_kv
+      return layer(x, mask, positions, kv, cache and cache.index)
+
+    if self.config.remat and cache is None:
+      block = jax.checkpoint(block)
+    kv = None if cache is None else (cache.k, cache.v)
+    x, kv = jax.lax.scan(
+        block, x.astype(self.config.dtype), (self.layers, kv),
+        unroll=self.config.unroll,
+    )
+    if cache is not None:
+      cache = Cache(*kv, cache.index + x.shape[-2])
+    return self.final_layernorm(x).astype(self.config.dtype), cache

@@ -1,0 +1,254 @@
+"""Samplers, each written for one example: images, text, answers.
+
+Callers `jax.vmap` them over candidates and inputs. A prefix is computed once
+and kept as keys and values: text never sees the image in front of which it
+stands, so the text of an image row is not computed again at each step.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax import masks
+
+NEG = jnp.finfo(jnp.float32).min
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskGIT:
+  """How an image is sampled (arXiv 2202.04200); hashable, so jit-static.
+
+  Attributes:
+    steps: S, forward passes.
+    guidance: g of (1 + g) cond - g uncond.
+    temperature: of the Gumbel noise on the confidence, before annealing.
+    schedule: name of the mask schedule, see `masking.SCHEDULES`.
+    compounding: anneal as the official code does (the factor 1 - (s+1)/S is
+      applied to the annealed temperature of the step before).
+    code_temperature: divides the logits before a code is drawn; 1 is the
+      model's own distribution.
+  """
+
+  steps: int
+  guidance: float
+  temperature: float = 1.0
+  schedule: str = 'cosine'
+  compounding: bool = False
+  code_temperature: float = 1.0
+
+  def temperatures(self) -> np.ndarray:
+    """Returns float32[S], the confidence temperature of each step."""
+    factors = 1.0 - np.arange(1, self.steps + 1) / self.steps
+    if self.compounding:
+      factors = np.cumprod(factors)
+    return (self.temperature * factors).astype(np.float32)
+
+
+def prefill(model, tokens, ar, valid, room: int):
+  """Computes the keys and values of a prefix.
+
+  Args:
+    model: a ShowO.
+    tokens: int32[T]; ar: int32[T]; valid: bool[T], see `masks.visible`.
+    room: tokens that will follow.
+
+  Returns:
+    (hidden [T, D], cache with room for `room` more tokens).
+  """
+  size = tokens.shape[-1]
+  mask = masks.visible(ar, valid)
+  mask = jnp.pad(mask, ((0, 0), (0, room)))
+  cache = model.empty_cache((), size + room)
+  return model(tokens, mask, jnp.arange(size), cache)
+
+
+def sample_image(
+    model,
+    key,
+    text,
+    codes,
+    known,
+    config: MaskGIT,
+    num_masked,
+    choose=jax.random.categorical,
+):
+  """Samples the codes of one image by masked prediction.
+
+  Args:
+    model: a ShowO.
+    key: the random key of this image.
+    text: Rows of `prompting.t2i_prefix` with a leading axis: [1, P] without
+      guidance, [2, P] = (condition, empty condition) with it.
+    codes: int32[I], codes given in advance where `known`.
+    known: bool[I], positions that are never changed.
+    config: steps, guidance, noise.
+    num_masked: int32[S], the tokens left masked after each step for I tokens
+      (`masking.schedule_counts`); never below one or above those masked - 1.
+    choose: (key, logits[I, Z]) -> codes[I]; argmax in parity tests.
+
+  Returns:
+    (codes int32[I], trace int32[S, I] of the codes before each step, -1
+    where masked).
+  """
+  vocab = model.config.vocab
+  branches, prefix_size = text.tokens.shape
+  size = codes.shape[0]
+  fill = functools.partial(prefill, model, room=size + 2)
+  _, cache = jax.vmap(fill)(text.tokens, text.ar, text.valid)
+  positions = prefix_size + jnp.arange(size + 2)
+  # Every row of the image block sees the text that is there, and the block.
+  sees = jnp.concatenate(
+      [text.valid, jnp.ones((branches, size + 2), bool)], axis=-1
+  )
+  sees = jnp.broadcast_to(
+      sees[:, None], (branches, size + 2, prefix_size + size + 2)
+  )
+
+  def predict(state):
+    row = jnp.where(state < 0, vocab.mask, state + vocab.image_offset)
+    row = jnp.concatenate(
+        [jnp.array([vocab.soi]), row, jnp.array([vocab.eoi])]
+    ).astype(jnp.int32)
+
+    def branch(cache, sees):
+      hidden, _ = model(row, sees, positions, cache)
+      return model.code_logits(hidden[1:-1])
+
+    logits = jax.vmap(branch)(cache, sees)
+    if branches == 1:
+      return logits[0]
+    g = config.guidance
+    return (1 + g) * logits[0] - g * logits[1]
+
+  def step(state, inputs):
+    key, keep_masked, temperature = inputs
+    draw_key, noise_key = jax.random.split(key)
+    logits = predict(state) / config.code_temperature
+    drawn = choose(draw_key, logits).astype(jnp.int32)
+    masked = state < 0
+    drawn = jnp.where(masked, drawn, state)
+    logps = jax.nn.log_softmax(logits, axis=-1)
+    confidence = jnp.take_along_axis(logps, drawn[:, None], axis=-1)[:, 0]
+    noise = jax.random.gumbel(noise_key, (size,))
+    confidence = jnp.where(
+        masked, confidence + temperature * noise, jnp.inf
+    )
+    count = jnp.minimum(keep_masked, masked.sum() - 1)
+    count = jnp.maximum(count, 1)
+    cut = jnp.sort(confidence)[count]
+    return jnp.where(confidence < cut, -1, drawn), (state, drawn)
+
+  start = jnp.where(known, codes, -1).astype(jnp.int32)
+  _, (trace, drawn) = jax.lax.scan(
+      step,
+      start,
+      (
+          jax.random.split(key, config.steps),
+          jnp.asarray(num_masked, jnp.int32),
+          jnp.asarray(config.temperatures()),
+      ),
+  )
+  return drawn[-1], trace
+
+
+def pick_token(key, logits, temperature, top_k):
+  """Draws one token among the `top_k` likeliest at a temperature.
+
+  Args:
+    key: a random key.
+    logits: float32[V].
+    temperature: float32[] > 0.
+    top_k: int32[]; 1 is greedy.
+
+  Returns:
+    int32[], the token.
+  """
+  order = jnp.argsort(-logits)
+  rank = jnp.argsort(order)
+  scaled = jnp.where(rank < top_k, logits / temperature, NEG)
+  return jax.random.categorical(key, scaled).astype(jnp.int32)
+
+
+def sample_text(
+    model, key, prompt, length, *, max_new: int, temperature, top_k, stop: int
+):
+  """Continues one prompt, token by token, with cached keys and values.
+
+  Args:
+    model: a ShowO.
+    key: the random key of this reply.
+    prompt: Rows [P] of `prompting.mmu_prefix`, right-padded.
+    length: int32[], tokens of the prompt that are not pads.
+    max_new: tokens to generate at most.
+    temperature: float > 0; top_k: int, see `pick_token`.
+    stop: the id that ends a reply; it and what follows are `stop`. -1: none.
+
+  Returns:
+    int32[max_new].
+  """
+  vocab = model.config.vocab
+  hidden, cache = prefill(model, prompt.tokens, prompt.ar, prompt.valid, max_new)
+  last = jax.lax.dynamic_index_in_dim(hidden, length - 1, keepdims=False)
+  slots = jnp.arange(prompt.tokens.shape[0] + max_new)
+
+  def text_logits(hidden):
+    logits = model.logits(hidden)
+    ids = jnp.arange(logits.shape[-1])
+    return jnp.where((ids < vocab.text_size) | (ids == stop), logits, NEG)
+
+  def step(carry, inputs):
+    hidden, cache, done = carry
+    i, key = inputs
+    token = pick_token(key, text_logits(hidden), temperature, top_k)
+    token = jnp.where(done, stop, token)
+    done = done | (token == stop)
+    # Slot and position are the same number: the reply overwrites the pads.
+    slot = length + i
+    cache = dataclasses.replace(cache, index=slot)
+    hidden, cache = model(
+        token[None], (slots <= slot)[None], slot[None], cache
+    )
+    return (hidden[0], cache, done), token
+
+  steps = (jnp.arange(max_new), jax.random.split(key, max_new))
+  start = (last, cache, jnp.zeros((), bool))
+  _, tokens = jax.lax.scan(step, start, steps)
+  return tokens
+
+
+def answer_logps(model, prompt, length, answers, answer_valid):
+  """Scores the possible answers to one question by their likelihood.
+
+  Args:
+    model: a ShowO.
+    prompt: Rows [P] of `prompting.mmu_prefix`, right-padded.
+    length: int32[], tokens of the prompt that are not pads.
+    answers: int32[C, A], the tokens of each answer, right-padded.
+    answer_valid: bool[C, A].
+
+  Returns:
+    float32[C], summed log-probabilities over the whole vocabulary; an answer
+    without tokens gets the lowest float.
+  """
+  choices, size = answers.shape
+  hidden, cache = prefill(model, prompt.tokens, prompt.ar, prompt.valid, size)
+  last = jax.lax.dynamic_index_in_dim(hidden, length - 1, keepdims=False)
+  first = jax.nn.log_softmax(model.logits(last))
+  logps = first[answers[:, :1]]
+  if size > 1:
+    slots = jnp.arange(prompt.tokens.shape[0] + size)
+    positions = length + jnp.arange(size - 1)
+    mask = slots[None] <= positions[:, None]
+    cache = dataclasses.replace(cache, index=length)
+
+    def rest(answer):
+      hidden, _ = model(answer[:-1], mask, positions, cache)
+      later = jax.nn.log_softmax(model.logits(hidden))
+      return jnp.take_along_axis(later, answer[1:, None], axis=-1)[:, 0]
+
+    logps = jnp.concatenate([logps, jax.vmap(rest)(answers)], axis=-1)
+  total = jnp.where(answer_valid, logps, 0.0).sum(-1)
+  return jnp.where(answer_valid.any(-1), total, NEG)
