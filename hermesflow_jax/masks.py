@@ -1,0 +1,62 @@
+"""The omni-attention rule: who sees whom in a row of text and image tokens.
+
+One integer a token says it all. `ar = 1` opens a block, `ar = 0` joins the
+block before: a token sees its own block and all blocks before it. So
+
+  text   1 1 1 1            every token a block: causal
+  image  1 0 0 0            <|soi|>, codes, <|eoi|>: one block, sees itself
+  t2i    1 1 1 1 | 1 0 0 0  text | image
+  mmu    1 0 0 0 | 1 1 1 1  <|mmu|> and image | text
+
+Nothing sees a pad but pads. What pads see is of no consequence for the result
+and follows the official code: all blocks up to their own, pads included. Hence
+every query sees at least itself, and no softmax runs over nothing.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def visible(ar: jax.Array, valid: jax.Array) -> jax.Array:
+  """Returns which key each query sees.
+
+  Args:
+    ar: int32[..., T], 1 opens a block, 0 joins it.
+    valid: bool[..., T], False on pads.
+
+  Returns:
+    bool[..., T, T], [query, key].
+  """
+  block = jnp.cumsum(ar, axis=-1)
+  valid = jnp.asarray(valid)
+  reached = block[..., None, :] <= block[..., :, None]
+  return reached & (valid[..., None, :] | ~valid[..., :, None])
+
+
+def intervals(ar: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns the keys each query sees as one interval, for mask-free kernels.
+
+  Args:
+    ar: int32[..., T], see `visible`.
+    valid: bool[..., T]; the tokens that are not pads are contiguous, as in all
+      rows of `prompting`. Otherwise there is no single interval.
+
+  Returns:
+    (k_start, k_end), both int32[..., T]: query q sees k_start[q] <= k <
+    k_end[q].
+  """
+  ar, valid = jnp.asarray(ar), jnp.asarray(valid)
+  size = ar.shape[-1]
+  index = jnp.arange(size, dtype=jnp.int32)
+  opened = jax.lax.cummin(
+      jnp.where(ar == 1, index, size), axis=ar.ndim - 1, reverse=True
+  )
+  last = jnp.full_like(opened[..., :1], size)
+  block_end = jnp.concatenate([opened[..., 1:], last], axis=-1)
+  first_valid = jnp.argmax(valid, axis=-1, keepdims=True).astype(jnp.int32)
+  valid_end = jnp.max(
+      jnp.where(valid, index + 1, 0), axis=-1, keepdims=True
+  )
+  k_start = jnp.where(valid, first_valid, 0)
+  k_end = jnp.where(valid, jnp.minimum(block_end, valid_end), block_end)
+  return k_start, k_end

@@ -1,0 +1,89 @@
+"""Who sees whom: the rule, the official masks, and the interval form."""
+
+import jax
+import numpy as np
+import pytest
+
+from hermesflow_jax import masks
+
+
+@pytest.fixture(scope='module')
+def arrays(goldens):
+  with np.load(goldens / 'showo_small' / 'io.npz') as file:
+    return dict(file)
+
+
+def official(arrays, task):
+  """(ar, valid, attention) of the official rows of a task."""
+  tokens = arrays[f'{task}_win_ids']
+  pad, soi, eoi = 50, 51, 52
+  ar = np.ones_like(tokens)
+  for row, values in zip(tokens, ar):
+    first = int(np.flatnonzero(row == (soi if task == 't2i' else 56))[0])
+    last = int(np.flatnonzero(row == eoi)[0])
+    values[first + 1 : last + 1] = 0
+  return ar, tokens != pad, arrays[f'{task}_attention']
+
+
+def from_intervals(ar, valid):
+  start, end = masks.intervals(ar, valid)
+  key = np.arange(ar.shape[-1])
+  return (key >= start[..., None]) & (key < end[..., None])
+
+
+@pytest.mark.parametrize('task', ['t2i', 'mmu'])
+def test_masks_equal_the_official_ones_bit_for_bit(arrays, task):
+  ar, valid, wanted = official(arrays, task)
+  np.testing.assert_array_equal(masks.visible(ar, valid), wanted)
+
+
+@pytest.mark.parametrize('task', ['t2i', 'mmu'])
+def test_intervals_say_the_same_as_the_official_masks(arrays, task):
+  ar, valid, wanted = official(arrays, task)
+  np.testing.assert_array_equal(from_intervals(ar, valid), wanted)
+
+
+def test_text_is_causal_and_an_image_sees_itself():
+  ar = np.array([1, 1, 1, 0, 0, 1])
+  wanted = [
+      [1, 0, 0, 0, 0, 0],
+      [1, 1, 0, 0, 0, 0],
+      [1, 1, 1, 1, 1, 0],
+      [1, 1, 1, 1, 1, 0],
+      [1, 1, 1, 1, 1, 0],
+      [1, 1, 1, 1, 1, 1],
+  ]
+  np.testing.assert_array_equal(
+      masks.visible(ar, np.ones(6, bool)), np.array(wanted, bool)
+  )
+
+
+def random_rows(count=64, size=23):
+  """Random blocks between random left and right pads."""
+  rng = np.random.default_rng(0)
+  ar = rng.integers(0, 2, (count, size))
+  ends = np.sort(rng.integers(0, size + 1, (count, 2)), axis=1)
+  key = np.arange(size)
+  valid = (key >= ends[:, :1]) & (key < ends[:, 1:])
+  return ar, valid
+
+
+def test_intervals_say_the_same_as_the_mask_on_any_row():
+  ar, valid = random_rows()
+  np.testing.assert_array_equal(
+      from_intervals(ar, valid), masks.visible(ar, valid)
+  )
+
+
+def test_no_token_sees_a_pad_and_every_query_sees_itself():
+  ar, valid = random_rows()
+  seen = np.asarray(masks.visible(ar, valid))
+  assert not np.any(seen & valid[:, :, None] & ~valid[:, None, :])
+  assert np.all(np.diagonal(seen, axis1=1, axis2=2))
+
+
+def test_one_row_and_a_batch_agree():
+  ar, valid = random_rows()
+  np.testing.assert_array_equal(
+      jax.vmap(masks.visible)(ar, valid), masks.visible(ar, valid)
+  )
