@@ -1,0 +1,353 @@
+"""The embedded world: scenes of coloured shapes, their captions and pictures.
+
+A scene holds one to four objects on a grid of 4 x 4 cells of 16 pixels. Its
+caption comes from a grammar with the six tags of GenEval (arXiv 2310.11513);
+what the caption leaves open is random. Everything follows from (split, seed,
+index), so a data set is a range of indices and no file is needed.
+"""
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+
+GRID = 4
+CELL = 16
+SIZE = GRID * CELL
+BACKGROUND = (235, 235, 235)
+
+SHAPES = ('circle', 'square', 'triangle', 'cross', 'ring')
+COLORS = {
+  'red': (205, 20, 30),
+  'green': (30, 140, 50),
+  'blue': (30, 60, 215),
+  'yellow': (250, 215, 40),
+  'purple': (140, 40, 180),
+  'orange': (240, 110, 0),
+  'black': (25, 25, 25),
+  'cyan': (30, 190, 205),
+}
+# Diameter in pixels. Even, so that edges meet pixel borders, and 12 leaves two
+# empty pixels between large neighbours at jitter 1.
+SIZES = {'small': 8, 'large': 12}
+NUMBERS = ('zero', 'one', 'two', 'three', 'four')
+RELATIONS = ('left of', 'right of', 'above', 'below')
+# A larger offset would push an object out of its cell.
+MAX_JITTER = (CELL - SIZES['large']) // 2
+
+TAGS = (
+  'single_object',
+  'two_object',
+  'counting',
+  'colors',
+  'position',
+  'color_attr',
+)
+# The buckets of 100 that belong to a split, as a half-open range.
+SPLITS = {
+  'train': (0, 70),
+  'preference': (70, 80),
+  'eval': (80, 90),
+  'final': (90, 100),
+}
+# (color, shape) that no scene of 'train' or 'preference' shows.
+HELD_OUT = frozenset(
+  {
+    ('purple', 'ring'),
+    ('cyan', 'square'),
+    ('orange', 'cross'),
+    ('green', 'triangle'),
+  }
+)
+HELD_OUT_SPLITS = ('eval', 'final')
+
+# Every word of captions, questions and answers, for a word-level tokenizer.
+WORDS = tuple(
+  sorted(
+    {
+      *SHAPES,
+      *(f'{shape}s' for shape in SHAPES if shape != 'cross'),
+      *('crosses', 'object', 'objects'),
+      *COLORS,
+      *SIZES,
+      *NUMBERS,
+      *('a', 'an', 'and', ',', 'left', 'right', 'of', 'above', 'below'),
+      *('how', 'many', 'are', 'there', 'what', 'shape', 'color', 'size'),
+      *('is', 'the', 'with', 'where', 'relative', 'to', '?', 'none'),
+    }
+  )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Obj:
+  """One object: its look, its cell, its offset from the centre in pixels."""
+
+  shape: str
+  color: str
+  size: str
+  row: int
+  col: int
+  dx: int = 0
+  dy: int = 0
+
+  @property
+  def x(self) -> float:
+    """Centre from the left border, in pixels."""
+    return (self.col + 0.5) * CELL + self.dx
+
+  @property
+  def y(self) -> float:
+    """Centre from the upper border, in pixels."""
+    return (self.row + 0.5) * CELL + self.dy
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """One of TAGS, a caption, and objects that fit it."""
+
+  tag: str
+  caption: str
+  objects: tuple[Obj, ...]
+
+
+def plural(shape: str) -> str:
+  """Returns 'crosses' for 'cross', 'rings' for 'ring'."""
+  return shape + ('es' if shape.endswith('s') else 's')
+
+
+def article(words: str) -> str:
+  """Returns 'an orange ring' for 'orange ring'."""
+  return ('an ' if words[0] in 'aeiou' else 'a ') + words
+
+
+class _Draw:
+  """The random choices of one scene."""
+
+  def __init__(self, rng: np.random.Generator, held_out: bool):
+    self.rng = rng
+    self.held_out = held_out
+
+  def one(self, options):
+    """Returns one option."""
+    return options[self.rng.integers(len(options))]
+
+  def some(self, options, count: int) -> list:
+    """Returns `count` different options in random order."""
+    return [options[i] for i in self.rng.permutation(len(options))[:count]]
+
+  def chance(self, share: float) -> bool:
+    """Returns True in this share of cases."""
+    return self.rng.random() < share
+
+  def size(self) -> str:
+    """Returns a size."""
+    return self.one(tuple(SIZES))
+
+  def color(self, shape: str, but: tuple[str, ...] = ()) -> str:
+    """Returns a color that the split allows for a shape."""
+    return self.one(
+      [
+        color
+        for color in COLORS
+        if color not in but
+        and (self.held_out or (color, shape) not in HELD_OUT)
+      ]
+    )
+
+  def look(self, shape: str) -> tuple[str, str, str]:
+    """Returns (shape, color, size), the shape given."""
+    return shape, self.color(shape), self.size()
+
+  def cells(self, count: int) -> list[tuple[int, int]]:
+    """Returns `count` different (row, col)."""
+    return [divmod(int(i), GRID) for i in self.some(range(GRID**2), count)]
+
+
+# Each maker returns a caption, the looks of its objects, and their cells.
+
+
+def _single_object(draw: _Draw):
+  shape, color, size = draw.look(draw.one(SHAPES))
+  words = f'{size} {shape}' if draw.chance(0.5) else shape
+  return article(words), [(shape, color, size)], draw.cells(1)
+
+
+def _two_object(draw: _Draw):
+  a, b = draw.some(SHAPES, 2)
+  caption = f'{article(a)} and {article(b)}'
+  return caption, [draw.look(a), draw.look(b)], draw.cells(2)
+
+
+def _counting(draw: _Draw):
+  if draw.chance(1 / 3):
+    a, b = draw.some(SHAPES, 2)
+    count = draw.one((2, 3))
+    caption = f'{NUMBERS[count]} {plural(a)} and one {b}'
+    looks = [draw.look(shape) for shape in [a] * count + [b]]
+    return caption, looks, draw.cells(count + 1)
+  count = draw.one((2, 3, 4))
+  shape = draw.one(SHAPES)
+  if draw.chance(0.5):
+    color = draw.color(shape)
+    caption = f'{NUMBERS[count]} {color} {plural(shape)}'
+    looks = [(shape, color, draw.size()) for _ in range(count)]
+  else:
+    caption = f'{NUMBERS[count]} {plural(shape)}'
+    looks = [draw.look(shape) for _ in range(count)]
+  return caption, looks, draw.cells(count)
+
+
+def _colors(draw: _Draw):
+  shape, color, size = draw.look(draw.one(SHAPES))
+  words = f'{color} {shape}'
+  if draw.chance(0.5):
+    words = f'{size} {words}'
+  return article(words), [(shape, color, size)], draw.cells(1)
+
+
+def _position(draw: _Draw):
+  a, b = draw.some(SHAPES, 2)
+  relation = draw.one(RELATIONS)
+  cells = draw.cells(2)
+  while relation_of(*cells) != relation:
+    cells = draw.cells(2)
+  caption = f'{article(a)} {relation} {article(b)}'
+  return caption, [draw.look(a), draw.look(b)], cells
+
+
+def _color_attr(draw: _Draw):
+  shapes = draw.some(SHAPES, 3 if draw.chance(1 / 3) else 2)
+  colors = []
+  for shape in shapes:
+    colors.append(draw.color(shape, but=tuple(colors)))
+  words = [article(f'{c} {s}') for c, s in zip(colors, shapes, strict=True)]
+  caption = ' , '.join(words[:-1]) + ' and ' + words[-1]
+  looks = [(s, c, draw.size()) for c, s in zip(colors, shapes, strict=True)]
+  return caption, looks, draw.cells(len(shapes))
+
+
+_MAKERS = {
+  'single_object': _single_object,
+  'two_object': _two_object,
+  'counting': _counting,
+  'colors': _colors,
+  'position': _position,
+  'color_attr': _color_attr,
+}
+
+
+def relation_of(first: tuple[int, int], second: tuple[int, int]) -> str | None:
+  """Returns where the first (row, col) lies from the second; None on a tie."""
+  down, right = first[0] - second[0], first[1] - second[1]
+  if abs(right) > abs(down):
+    return 'right of' if right > 0 else 'left of'
+  if abs(down) > abs(right):
+    return 'below' if down > 0 else 'above'
+  return None
+
+
+def bucket(objects: tuple[Obj, ...]) -> int:
+  """Returns 0..99: the share of the world that a picture belongs to.
+
+  Captions, order and offsets do not count: two splits never share a picture,
+  not even under another caption or moved by a pixel.
+  """
+  looks = sorted(f'{o.row}{o.col}{o.shape},{o.color},{o.size}' for o in objects)
+  digest = hashlib.sha256('|'.join(looks).encode()).digest()
+  return int.from_bytes(digest[:8], 'big') % 100
+
+
+def sample_scene(split: str, seed: int, index: int, jitter: int = 0) -> Scene:
+  """Returns scene `index` of a split, always the same for the same arguments.
+
+  Tags take turns, so any range of indices holds equal shares of TAGS. Scenes
+  are drawn until the bucket of one belongs to the split.
+
+  Args:
+    split: a key of SPLITS.
+    seed: >= 0, names a data set of the split.
+    index: >= 0.
+    jitter: largest offset of an object from the centre of its cell in pixels,
+      0 to MAX_JITTER. Up to 1, neighbours never touch.
+
+  Raises:
+    ValueError: an argument is out of its range.
+  """
+  if split not in SPLITS:
+    raise ValueError(f'split is {split!r}, wanted one of {tuple(SPLITS)}')
+  if seed < 0 or index < 0:
+    raise ValueError(f'seed {seed} and index {index} must not be negative')
+  if not 0 <= jitter <= MAX_JITTER:
+    raise ValueError(f'jitter is {jitter}, wanted 0 to {MAX_JITTER}')
+  rng = np.random.default_rng([seed, tuple(SPLITS).index(split), index])
+  draw = _Draw(rng, split in HELD_OUT_SPLITS)
+  tag = TAGS[index % len(TAGS)]
+  low, high = SPLITS[split]
+  while True:
+    caption, looks, cells = _MAKERS[tag](draw)
+    moves = rng.integers(-jitter, jitter + 1, (len(looks), 2)).tolist()
+    objects = tuple(
+      Obj(*look, *cell, *move)
+      for look, cell, move in zip(looks, cells, moves, strict=True)
+    )
+    if low <= bucket(objects) < high:
+      return Scene(tag, caption, objects)
+
+
+def scene_id(split: str, seed: int, index: int) -> str:
+  """Returns the name of a scene, e.g. 'eval-0-000123'."""
+  return f'{split}-{seed}-{index:06d}'
+
+
+def coverage(
+  shape: str, size: str, width: int, dx: float = 0.0, dy: float = 0.0
+) -> np.ndarray:
+  """Returns the share of each pixel that a shape covers.
+
+  Args:
+    shape: one of SHAPES.
+    size: a key of SIZES.
+    width: of the square window, even; the shape lies in its centre.
+    dx: offset to the right in pixels.
+    dy: offset downwards in pixels.
+
+  Returns:
+    float32[width, width] in [0, 1], from 4 x 4 samples a pixel.
+  """
+  samples = 4
+  axis = (np.arange(width * samples) + 0.5) / samples - width / 2
+  x, y = np.meshgrid(axis - dx, axis - dy)
+  radius = SIZES[size] / 2
+  across, down = abs(x), abs(y)
+  distance = np.hypot(x, y)
+  inside = {
+    'circle': distance <= radius,
+    'square': np.maximum(across, down) <= radius,
+    'triangle': (down <= radius) & (2 * across <= y + radius),
+    'cross': (np.maximum(across, down) <= radius)
+    & (np.minimum(across, down) <= radius / 3),
+    'ring': (distance <= radius) & (distance >= radius / 2),
+  }[shape]
+  blocks = inside.reshape(width, samples, width, samples)
+  return blocks.mean((1, 3), dtype=np.float32)
+
+
+@functools.cache
+def _patch(shape: str, color: str, size: str) -> np.ndarray:
+  """Returns uint8[12, 12, 3], an object on the background."""
+  alpha = coverage(shape, size, SIZES['large'])[..., None]
+  ground = np.array(BACKGROUND, np.float32)
+  return np.rint(ground + alpha * (COLORS[color] - ground)).astype(np.uint8)
+
+
+def render(scene: Scene) -> np.ndarray:
+  """Returns uint8[64, 64, 3], the picture of a scene."""
+  image = np.full((SIZE, SIZE, 3), BACKGROUND, np.uint8)
+  width = SIZES['large']
+  for o in scene.objects:
+    left, top = int(o.x) - width // 2, int(o.y) - width // 2
+    patch = _patch(o.shape, o.color, o.size)
+    image[top : top + width, left : left + width] = patch
+  return image

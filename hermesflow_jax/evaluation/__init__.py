@@ -1,0 +1,1 @@
+"""Whether a model understands and generates what a caption says."""
