@@ -105,7 +105,10 @@ class Obj:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """One of TAGS, a caption, and objects that fit it."""
+  """One of TAGS, a caption, and objects that fit it.
+
+  A crowded scene has the tag 'crowded' and an empty caption.
+  """
 
   tag: str
   caption: str
@@ -259,6 +262,29 @@ def bucket(objects: tuple[Obj, ...]) -> int:
   return int.from_bytes(digest[:8], 'big') % 100
 
 
+def _start(
+  split: str, seed: int, index: int, jitter: int, *kind: int
+) -> tuple[np.random.Generator, _Draw]:
+  """Returns the generator of a scene and its choices, the arguments checked."""
+  if split not in SPLITS:
+    raise ValueError(f'split is {split!r}, wanted one of {tuple(SPLITS)}')
+  if seed < 0 or index < 0:
+    raise ValueError(f'seed {seed} and index {index} must not be negative')
+  if not 0 <= jitter <= MAX_JITTER:
+    raise ValueError(f'jitter is {jitter}, wanted 0 to {MAX_JITTER}')
+  rng = np.random.default_rng([seed, tuple(SPLITS).index(split), index, *kind])
+  return rng, _Draw(rng, split in HELD_OUT_SPLITS)
+
+
+def _placed(rng, looks, cells, jitter: int) -> tuple[Obj, ...]:
+  """Returns objects of these looks in these cells, moved at random."""
+  moves = rng.integers(-jitter, jitter + 1, (len(looks), 2)).tolist()
+  return tuple(
+    Obj(*look, *cell, *move)
+    for look, cell, move in zip(looks, cells, moves, strict=True)
+  )
+
+
 def sample_scene(split: str, seed: int, index: int, jitter: int = 0) -> Scene:
   """Returns scene `index` of a split, always the same for the same arguments.
 
@@ -275,25 +301,29 @@ def sample_scene(split: str, seed: int, index: int, jitter: int = 0) -> Scene:
   Raises:
     ValueError: an argument is out of its range.
   """
-  if split not in SPLITS:
-    raise ValueError(f'split is {split!r}, wanted one of {tuple(SPLITS)}')
-  if seed < 0 or index < 0:
-    raise ValueError(f'seed {seed} and index {index} must not be negative')
-  if not 0 <= jitter <= MAX_JITTER:
-    raise ValueError(f'jitter is {jitter}, wanted 0 to {MAX_JITTER}')
-  rng = np.random.default_rng([seed, tuple(SPLITS).index(split), index])
-  draw = _Draw(rng, split in HELD_OUT_SPLITS)
+  rng, draw = _start(split, seed, index, jitter)
   tag = TAGS[index % len(TAGS)]
   low, high = SPLITS[split]
   while True:
     caption, looks, cells = _MAKERS[tag](draw)
-    moves = rng.integers(-jitter, jitter + 1, (len(looks), 2)).tolist()
-    objects = tuple(
-      Obj(*look, *cell, *move)
-      for look, cell, move in zip(looks, cells, moves, strict=True)
-    )
+    objects = _placed(rng, looks, cells, jitter)
     if low <= bucket(objects) < high:
       return Scene(tag, caption, objects)
+
+
+def crowded_scene(split: str, seed: int, index: int, jitter: int = 0) -> Scene:
+  """Returns a scene of 5 to 12 objects without caption, for tokenizers.
+
+  Arguments and errors as in sample_scene.
+  """
+  rng, draw = _start(split, seed, index, jitter, 1)
+  low, high = SPLITS[split]
+  while True:
+    count = draw.one(range(5, 13))
+    looks = [draw.look(draw.one(SHAPES)) for _ in range(count)]
+    objects = _placed(rng, looks, draw.cells(count), jitter)
+    if low <= bucket(objects) < high:
+      return Scene('crowded', '', objects)
 
 
 def scene_id(split: str, seed: int, index: int) -> str:
