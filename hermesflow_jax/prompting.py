@@ -42,6 +42,25 @@ class Rows:
   valid: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Lengths:
+  """The sizes of rows; one set per run, so that every row compiles alike.
+
+  Attributes:
+    max_text: text tokens of t2i rows, bos and eos included.
+    mmu: T of mmu rows that are trained on.
+    prompt: T of mmu rows that end in a prompt, before the reply.
+    lm: T of lm rows.
+    reply: tokens of a sampled reply at most.
+  """
+
+  max_text: int
+  mmu: int
+  prompt: int
+  lm: int
+  reply: int
+
+
 def t2i_prefix(vocab: vocab_lib.Vocab, texts: Texts, max_text: int) -> Rows:
   """Returns what stands before <|soi|> in t2i rows.
 

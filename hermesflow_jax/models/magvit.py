@@ -32,7 +32,9 @@ class MagvitConfig:
       convolution and unfolded after the last. 1 is the official model; more
       spares the blocks at full resolution.
     mid_attention: attention between the two middle blocks.
-    num_groups: groups of every group norm.
+    num_groups: groups of every group norm; 0 leaves the norms out.
+    kernel: side of the square convolutions that keep the resolution, 3 in the
+      official model. With 1 and one level a code sees only its own patch.
   """
   ch: int
   encoder_ch_mult: tuple[int, ...]
@@ -43,6 +45,7 @@ class MagvitConfig:
   patch: int = 1
   mid_attention: bool = True
   num_groups: int = 32
+  kernel: int = 3
 
   def __post_init__(self):
     levels = len(self.encoder_ch_mult)
@@ -52,7 +55,7 @@ class MagvitConfig:
         raise ValueError(
             f'{name} has {len(getattr(self, name))} levels, encoder_ch_mult '
             f'{levels}')
-    if self.ch % self.num_groups:
+    if self.num_groups and self.ch % self.num_groups:
       raise ValueError(
           f'ch {self.ch} wants to be a multiple of num_groups '
           f'{self.num_groups}')
@@ -141,7 +144,7 @@ class Encoder(nnx.Module):
   def __init__(self, config: MagvitConfig, dtype, rngs: nnx.Rngs):
     widths = [config.ch * m for m in config.encoder_ch_mult]
     self.patch = config.patch
-    self.conv_in = _conv3(3 * config.patch ** 2, config.ch, dtype, rngs)
+    self.conv_in = _conv(3 * config.patch ** 2, config.ch, config, dtype, rngs)
     levels, before = [], config.ch
     for i, (width, blocks) in enumerate(
         zip(widths, config.encoder_num_res_blocks)):
@@ -153,7 +156,7 @@ class Encoder(nnx.Module):
     self.down = nnx.List(levels)
     self.mid = Middle(before, config, dtype, rngs)
     self.norm_out = _norm(before, config, rngs)
-    self.conv_out = _conv3(before, config.z_channels, dtype, rngs)
+    self.conv_out = _conv(before, config.z_channels, config, dtype, rngs)
     self.quant_conv = nnx.Linear(
         config.z_channels, config.z_channels, dtype=dtype, rngs=rngs)
 
@@ -175,7 +178,7 @@ class Decoder(nnx.Module):
     self.post_quant_conv = nnx.Linear(
         config.z_channels, config.z_channels, dtype=dtype, rngs=rngs)
     before = widths[-1]
-    self.conv_in = _conv3(config.z_channels, before, dtype, rngs)
+    self.conv_in = _conv(config.z_channels, before, config, dtype, rngs)
     self.mid = Middle(before, config, dtype, rngs)
     levels = []
     for i in reversed(range(len(widths))):
@@ -185,7 +188,7 @@ class Decoder(nnx.Module):
       before = widths[i]
     self.up = nnx.List(levels[::-1])
     self.norm_out = _norm(before, config, rngs)
-    self.conv_out = _conv3(before, 3 * config.patch ** 2, dtype, rngs)
+    self.conv_out = _conv(before, 3 * config.patch ** 2, config, dtype, rngs)
 
   def __call__(self, bits: jax.Array) -> jax.Array:
     """float[B, h, w, Z] -> float[B, H, W, 3]."""
@@ -208,7 +211,7 @@ class Level(nnx.Module):
     if resample == 'downsample':
       self.downsample = Downsample(width, dtype, rngs)
     if resample == 'upsample':
-      self.upsample = Upsample(width, dtype, rngs)
+      self.upsample = Upsample(width, config, dtype, rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[B, H, W, before] -> float[B, H', W', width]."""
@@ -244,9 +247,9 @@ class ResidualBlock(nnx.Module):
   def __init__(
       self, before, width, config: MagvitConfig, dtype, rngs: nnx.Rngs):
     self.norm1 = _norm(before, config, rngs)
-    self.conv1 = _conv3(before, width, dtype, rngs)
+    self.conv1 = _conv(before, width, config, dtype, rngs)
     self.norm2 = _norm(width, config, rngs)
-    self.conv2 = _conv3(width, width, dtype, rngs)
+    self.conv2 = _conv(width, width, config, dtype, rngs)
     if before != width:
       self.nin_shortcut = nnx.Linear(before, width, dtype=dtype, rngs=rngs)
 
@@ -296,8 +299,8 @@ class Downsample(nnx.Module):
 class Upsample(nnx.Module):
   """Doubles the resolution by repeated pixels, then a convolution."""
 
-  def __init__(self, width, dtype, rngs: nnx.Rngs):
-    self.conv = _conv3(width, width, dtype, rngs)
+  def __init__(self, width, config: MagvitConfig, dtype, rngs: nnx.Rngs):
+    self.conv = _conv(width, width, config, dtype, rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[B, H, W, D] -> float[B, 2 H, 2 W, D]."""
@@ -331,13 +334,25 @@ def _flat_batch(module, x: jax.Array) -> jax.Array:
   return y.reshape(*x.shape[:-3], *y.shape[-3:]).astype(jnp.float32)
 
 
-def _conv3(before, width, dtype, rngs: nnx.Rngs) -> nnx.Conv:
-  """A 3 x 3 convolution that keeps the resolution."""
-  return nnx.Conv(before, width, (3, 3), dtype=dtype, rngs=rngs)
+def _conv(
+    before, width, config: MagvitConfig, dtype, rngs: nnx.Rngs) -> nnx.Conv:
+  """A convolution that keeps the resolution."""
+  return nnx.Conv(
+      before, width, (config.kernel, config.kernel), dtype=dtype, rngs=rngs)
 
 
-def _norm(width, config: MagvitConfig, rngs: nnx.Rngs) -> nnx.GroupNorm:
-  """A float32 group norm over each image."""
+def _norm(width, config: MagvitConfig, rngs: nnx.Rngs):
+  """A float32 group norm over each image, or nothing."""
+  if not config.num_groups:
+    return Identity()
   return nnx.GroupNorm(
       width, num_groups=config.num_groups, epsilon=1e-6, dtype=jnp.float32,
       use_fast_variance=False, rngs=rngs)
+
+
+class Identity(nnx.Module):
+  """Returns what it is given."""
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[...] -> float[...]."""
+    return x

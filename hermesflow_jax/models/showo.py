@@ -18,10 +18,11 @@ Cache = phi.Cache
 
 @dataclasses.dataclass(frozen=True)
 class ShowOConfig:
-  """The vocabulary and the decoder."""
+  """The vocabulary, the decoder, and I, the codes of an image."""
 
   vocab: vocab_lib.Vocab
   decoder: phi.PhiConfig = phi.PhiConfig()
+  image_tokens: int = 256
 
 
 class ShowO(nnx.Module):

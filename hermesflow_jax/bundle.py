@@ -1,0 +1,168 @@
+"""A unified model as one folder: weights, tokenizers, sizes and their sums.
+
+  config.json             sizes of both models and of rows, SHA-256 of the files
+  model.safetensors       the transformer, by parameter path
+  tokenizer.safetensors   the image tokenizer
+  text.json               the text tokenizer
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+from flax import nnx
+import jax
+import numpy as np
+import safetensors.numpy
+
+from hermesflow_jax import prompting
+from hermesflow_jax import sharding
+from hermesflow_jax import text as text_lib
+from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+  """What was read from a folder; weights are numpy arrays in modules."""
+
+  model: showo.ShowO | None
+  tokenizer: magvit.Magvit
+  text: text_lib.Text | None
+  lengths: prompting.Lengths | None
+  grid: tuple[int, int] | None
+
+
+def _arrays(module) -> dict[str, np.ndarray]:
+  leaves, _ = jax.tree_util.tree_flatten_with_path(module)
+  return {sharding.path_name(p): np.asarray(a) for p, a in leaves}
+
+
+def _sizes(config) -> dict:
+  sizes = dataclasses.asdict(config)
+  sizes.pop('dtype', None)
+  return sizes
+
+
+def _write(folder, name, module):
+  data = safetensors.numpy.save(_arrays(module))
+  (folder / name).write_bytes(data)
+  return hashlib.sha256(data).hexdigest()
+
+
+def save_tokenizer(path: str, tokenizer: magvit.Magvit) -> None:
+  """Writes `tokenizer.safetensors`, and its part of `config.json`."""
+  folder = pathlib.Path(path)
+  folder.mkdir(parents=True, exist_ok=True)
+  record = _record(folder)
+  record['tokenizer'] = _sizes(tokenizer.config)
+  record['sha256'] = record.get('sha256', {}) | {
+      'tokenizer.safetensors': _write(
+          folder, 'tokenizer.safetensors', tokenizer
+      )
+  }
+  _put_record(folder, record)
+
+
+def save_model(
+    path: str, model: showo.ShowO, text: text_lib.Text,
+    lengths: prompting.Lengths, grid: tuple[int, int],
+) -> None:
+  """Writes the transformer and the text tokenizer into a bundle."""
+  folder = pathlib.Path(path)
+  folder.mkdir(parents=True, exist_ok=True)
+  text.save(str(folder / 'text.json'))
+  sum_of_text = hashlib.sha256((folder / 'text.json').read_bytes())
+  record = _record(folder)
+  record |= {
+      'vocab': dataclasses.asdict(model.config.vocab),
+      'decoder': _sizes(model.config.decoder),
+      'lengths': dataclasses.asdict(lengths),
+      'grid': list(grid),
+  }
+  record['sha256'] = record.get('sha256', {}) | {
+      'model.safetensors': _write(folder, 'model.safetensors', model),
+      'text.json': sum_of_text.hexdigest(),
+  }
+  _put_record(folder, record)
+
+
+def _record(folder) -> dict:
+  path = folder / 'config.json'
+  return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _put_record(folder, record):
+  text = json.dumps(record, indent=2, sort_keys=True) + '\n'
+  (folder / 'config.json').write_text(text)
+
+
+def load(path: str) -> Bundle:
+  """Reads a bundle, or a tokenizer alone.
+
+  Raises:
+    ValueError: a file is missing or unreadable, differs from its sum, or its
+      arrays do not fit the sizes; the message names it.
+  """
+  folder = pathlib.Path(path)
+  try:
+    record = json.loads((folder / 'config.json').read_text())
+  except (OSError, ValueError) as error:
+    raise ValueError(f'no readable bundle at {folder}: {error}') from error
+  for name, wanted in record['sha256'].items():
+    try:
+      found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    except OSError as error:
+      raise ValueError(f'bundle {folder}: {name} is missing') from error
+    if found != wanted:
+      raise ValueError(
+          f'bundle {folder}: {name} has SHA-256 {found}, wanted {wanted}'
+      )
+  sizes = {
+      k: tuple(v) if isinstance(v, list) else v
+      for k, v in record['tokenizer'].items()
+  }
+  tokenizer = _fill(
+      folder / 'tokenizer.safetensors',
+      lambda: magvit.Magvit(magvit.MagvitConfig(**sizes), nnx.Rngs(0)),
+  )
+  if 'vocab' not in record:
+    return Bundle(None, tokenizer, None, None, None)
+  grid = tuple(record['grid'])
+  config = showo.ShowOConfig(
+      vocab_lib.Vocab(**record['vocab']),
+      phi.PhiConfig(**record['decoder']),
+      grid[0] * grid[1],
+  )
+  model = _fill(
+      folder / 'model.safetensors',
+      lambda: showo.ShowO(config, rngs=nnx.Rngs(0)),
+  )
+  return Bundle(
+      model, tokenizer, text_lib.load(str(folder / 'text.json')),
+      prompting.Lengths(**record['lengths']), grid,
+  )
+
+
+def _fill(path, make):
+  """Returns the module with the arrays of a file in it."""
+  abstract = nnx.eval_shape(make)
+  arrays = safetensors.numpy.load_file(path)
+  leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
+  names = [sharding.path_name(p) for p, _ in leaves]
+  faults = [f'{n} is surplus' for n in sorted(set(arrays) - set(names))]
+  for name, (_, leaf) in zip(names, leaves):
+    found = arrays.get(name)
+    if found is None:
+      faults.append(f'{name} is missing')
+    elif (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
+      faults.append(
+          f'{name} is {found.dtype}{list(found.shape)}, '
+          f'wanted {leaf.dtype}{list(leaf.shape)}'
+      )
+  if faults:
+    raise ValueError(f'{path} does not fit: ' + '; '.join(faults))
+  return jax.tree.unflatten(structure, [arrays[n] for n in names])

@@ -1,0 +1,159 @@
+"""Saved states: orbax behind one module, with a fingerprint against damage.
+
+A checkpoint holds the arrays, a small record (`meta`) and, inside that
+record, a sum of every array's bits. Restoring onto any mesh gives the same
+sums; a flipped bit does not.
+"""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from hermesflow_jax import sharding
+
+
+def _sums(leaf) -> jax.Array:
+  """Returns uint32[2]: two position-weighted sums of the bits of an array."""
+  if leaf.dtype == jnp.bool_:
+    leaf = leaf.astype(jnp.uint8)
+  width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+  bits = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32).ravel()
+  place = jnp.arange(bits.size, dtype=jnp.uint32)
+  # Odd weights are invertible modulo 2^32, so no single flip can vanish.
+  first = place * jnp.uint32(2_654_435_761) | jnp.uint32(1)
+  second = (place ^ (place >> 7)) * jnp.uint32(40_503) | jnp.uint32(1)
+  return jnp.stack([
+      jnp.sum(bits * first, dtype=jnp.uint32),
+      jnp.sum(bits * second, dtype=jnp.uint32),
+  ])
+
+
+@jax.jit
+def _fingerprints(leaves):
+  return [_sums(leaf) for leaf in leaves]
+
+
+def fingerprint(tree) -> dict[str, list[int]]:
+  """Returns two 32-bit sums for each named array of `tree`.
+
+  Args:
+    tree: pytree of arrays of 1, 2 or 4 bytes an element.
+  """
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  names = [sharding.path_name(path) for path, _ in leaves]
+  sums = _fingerprints([leaf for _, leaf in leaves])
+  return {n: [int(v) for v in np.asarray(s)] for n, s in zip(names, sums)}
+
+
+def _flat(tree):
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {sharding.path_name(path): leaf for path, leaf in leaves}
+
+
+def save(path: str, tree, meta: dict) -> None:
+  """Writes a checkpoint; it appears under its name only when it is whole.
+
+  Args:
+    path: a folder that does not exist yet.
+    tree: pytree of jax arrays.
+    meta: what a person or a restart needs to know; JSON types only.
+
+  Raises:
+    ValueError: `path` exists.
+  """
+  path = pathlib.Path(path).absolute()
+  if path.exists():
+    raise ValueError(f'checkpoint {path} exists')
+  path.parent.mkdir(parents=True, exist_ok=True)
+  record = {'fingerprint': fingerprint(tree), 'user': meta}
+  ocp.save_checkpointables(str(path), {'arrays': _flat(tree), 'meta': record})
+
+
+def meta(path: str) -> dict:
+  """Returns the record saved beside the arrays.
+
+  Raises:
+    ValueError: there is no readable checkpoint at `path`.
+  """
+  try:
+    parts = ocp.load_checkpointables(
+        str(pathlib.Path(path).absolute()), {'meta': None}
+    )
+    return parts['meta']['user']
+  except Exception as error:
+    raise ValueError(f'no readable checkpoint at {path}') from error
+
+
+def restore(path: str, abstract, shardings):
+  """Reads a checkpoint onto the devices that `shardings` names.
+
+  Args:
+    path: a folder written by `save`.
+    abstract: pytree of arrays or ShapeDtypeStructs, the wanted structure.
+    shardings: the same pytree of shardings.
+
+  Returns:
+    The arrays, in the structure of `abstract`.
+
+  Raises:
+    ValueError: nothing readable is there, names or shapes or dtypes differ
+      (all of them are listed), or the bits are not those that were saved.
+  """
+  path = str(pathlib.Path(path).absolute())
+  wanted = _flat(abstract)
+  try:
+    found = ocp.checkpointables_metadata(path).metadata['arrays']
+  except Exception as error:
+    raise ValueError(f'no readable checkpoint at {path}') from error
+  faults = [f'{n}: not in the checkpoint' for n in wanted if n not in found]
+  faults += [f'{n}: not in the model' for n in found if n not in wanted]
+  for name in sorted(set(wanted) & set(found)):
+    a, b = found[name], wanted[name]
+    if tuple(a.shape) != tuple(b.shape) or a.dtype != b.dtype:
+      faults.append(
+          f'{name}: {a.dtype}{list(a.shape)}, wanted {b.dtype}{list(b.shape)}'
+      )
+  if faults:
+    raise ValueError(
+        f'checkpoint {path} does not fit: ' + '; '.join(faults)
+    )
+  placed = jax.tree.map(
+      lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+      wanted,
+      _flat(shardings),
+  )
+  try:
+    parts = ocp.load_checkpointables(path, {'arrays': placed, 'meta': None})
+  except Exception as error:
+    raise ValueError(f'checkpoint {path} is damaged') from error
+  arrays = parts['arrays']
+  saved = parts['meta']['fingerprint']
+  bad = [n for n, s in fingerprint(arrays).items() if saved[n] != s]
+  if bad:
+    raise ValueError(f'checkpoint {path} is damaged in ' + ', '.join(bad))
+  names = list(wanted)
+  return jax.tree.unflatten(
+      jax.tree.structure(abstract), [arrays[n] for n in names]
+  )
+
+
+def latest(root: str) -> str | None:
+  """Returns the checkpoint with the highest number in `root`, or None.
+
+  Only folders named by a plain number whose record can be read count, so a
+  stray or half-written folder is passed over.
+  """
+  root = pathlib.Path(root)
+  if not root.is_dir():
+    return None
+  numbers = sorted(int(p.name) for p in root.iterdir() if p.name.isdigit())
+  for number in reversed(numbers):
+    try:
+      meta(str(root / str(number)))
+    except ValueError:
+      continue
+    return str(root / str(number))
+  return None

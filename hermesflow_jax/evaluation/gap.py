@@ -1,0 +1,150 @@
+"""Understanding, generation and the gap between them, on the same questions.
+
+HermesFlow (arXiv 2502.12148), table 4: the model answers the questions about
+the real image (understanding); a judge answers them about one image that the
+model generated from the caption (generation).
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+
+import numpy as np
+
+from hermesflow_jax import inference
+from hermesflow_jax import sampling
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+  """Image-caption inputs with their questions; N of each.
+
+  Attributes:
+    ids: names.
+    captions: true captions.
+    tags: the kind of each caption; '' if there is none.
+    questions: TIFA records of each caption.
+    codes: int32[N, I], the real images' codes.
+  """
+
+  ids: list[str]
+  captions: list[str]
+  tags: list[str]
+  questions: list[list[dict]]
+  codes: np.ndarray
+
+  def __len__(self):
+    return len(self.ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """Scores of each scene, in [0, 1], and what they were computed from.
+
+  Attributes:
+    understanding, generation: float[N], the share of right answers.
+    similarity: float[N], of the greedy caption to the true one.
+    und_right, gen_right: N lists of bools, one per question.
+    codes: int32[N, I], the generated images.
+    captions: the greedy captions.
+    answers: the model's answers about the real images.
+    judged: the judge's answers about the generated images.
+  """
+
+  understanding: np.ndarray
+  generation: np.ndarray
+  similarity: np.ndarray
+  und_right: list[list[bool]]
+  gen_right: list[list[bool]]
+  codes: np.ndarray
+  captions: list[str]
+  answers: list[list[str]]
+  judged: list[list[str]]
+
+
+Judge = Callable[[np.ndarray, Sequence[dict]], list[str]]
+
+
+def right(answers: Sequence[str], questions: Sequence[dict]) -> list[bool]:
+  """Returns which answers are the wanted ones."""
+  return [a == q['answer'] for a, q in zip(answers, questions, strict=True)]
+
+
+def evaluate(
+    unified: inference.Unified,
+    inputs: Inputs,
+    sampler: sampling.MaskGIT,
+    judge: Judge,
+    similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray],
+    seed: int,
+) -> Result:
+  """Measures a model on held-out inputs.
+
+  Args:
+    unified: the model.
+    inputs: N inputs; each with at least one question.
+    sampler: how the one image per caption is sampled.
+    judge: (image uint8[H, W, 3], questions) -> answers.
+    similarity: text scorer.
+    seed: of the sampling.
+  """
+  answers = unified.answer(inputs.codes, inputs.questions)
+  greedy = [inference.Decoding(temperature=1.0, top_k=1)]
+  captions = [c[0] for c in unified.describe(
+      inputs.ids, inputs.codes, greedy, seed
+  )]
+  codes = unified.draw(inputs.ids, inputs.captions, 1, sampler, seed)[:, 0]
+  images = unified.decode(codes)
+  judged = [judge(i, q) for i, q in zip(images, inputs.questions)]
+  und = [right(a, q) for a, q in zip(answers, inputs.questions)]
+  gen = [right(a, q) for a, q in zip(judged, inputs.questions)]
+  return Result(
+      understanding=np.array([np.mean(r) for r in und]),
+      generation=np.array([np.mean(r) for r in gen]),
+      similarity=np.asarray(similarity(captions, inputs.captions)),
+      und_right=und, gen_right=gen, codes=codes, captions=captions,
+      answers=answers, judged=judged,
+  )
+
+
+def standard_error(values: np.ndarray) -> float:
+  """Returns the standard error of the mean of independent values."""
+  if len(values) < 2:
+    return float('nan')
+  return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def summary(result: Result, inputs: Inputs) -> dict:
+  """Returns means and standard errors as JSON types.
+
+  The gap's error is paired: of the differences scene by scene. `geneval` is
+  the share of images of a tag with every question right.
+  """
+  gap = result.understanding - result.generation
+  out = {'scenes': len(inputs)}
+  for name, values in (
+      ('understanding', result.understanding),
+      ('generation', result.generation),
+      ('gap', gap),
+      ('caption_similarity', result.similarity),
+  ):
+    out[name] = float(values.mean())
+    out[f'{name}_se'] = standard_error(values)
+  by_type = {}
+  for asked, und, gen in zip(
+      inputs.questions, result.und_right, result.gen_right
+  ):
+    for question, u, g in zip(asked, und, gen):
+      by_type.setdefault(question['element_type'], []).append((u, g))
+  out['by_type'] = {
+      kind: {
+          'questions': len(rows),
+          'understanding': float(np.mean([u for u, _ in rows])),
+          'generation': float(np.mean([g for _, g in rows])),
+      }
+      for kind, rows in sorted(by_type.items())
+  }
+  whole = {}
+  for tag, gen in zip(inputs.tags, result.gen_right):
+    whole.setdefault(tag, []).append(all(gen))
+  out['geneval'] = {t: float(np.mean(v)) for t, v in sorted(whole.items())}
+  return out

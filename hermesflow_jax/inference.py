@@ -1,0 +1,266 @@
+"""One unified model at work: captions to images, images to answers and text.
+
+Batches go over the mesh in chunks of one size, so each sampler compiles once.
+Random keys come from the names of inputs and the number of a candidate, never
+from their order.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from typing import Any
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax import masking
+from hermesflow_jax import prompting
+from hermesflow_jax import sampling
+from hermesflow_jax import text as text_lib
+from hermesflow_jax.data import pipeline
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+  """One rung of a ladder of text samplers."""
+
+  temperature: float
+  top_k: int
+
+
+def identity_keys(seed: int, names: Sequence[str], candidates: int):
+  """Returns uint32[N, M, 2], the raw keys of each candidate of each name."""
+  hashes = jnp.array([zlib.crc32(n.encode()) for n in names], jnp.uint32)
+  root = jax.random.key(seed)
+
+  @jax.jit
+  def make(hashes):
+    def one(name, candidate):
+      return jax.random.fold_in(jax.random.fold_in(root, name), candidate)
+
+    numbers = jnp.arange(candidates)
+    keys = jax.vmap(lambda h: jax.vmap(lambda c: one(h, c))(numbers))(hashes)
+    return jax.random.key_data(keys)
+
+  return np.asarray(make(hashes))
+
+
+@functools.partial(jax.jit, static_argnames='config')
+def _images(model, keys, rows, empty, counts, config):
+  def one(key, row):
+    if config.guidance:
+      row = jax.tree.map(lambda a, b: jnp.stack([a, b]), row, empty)
+    else:
+      row = jax.tree.map(lambda a: a[None], row)
+    size = model.config.image_tokens
+    codes, _ = sampling.sample_image(
+        model, jax.random.wrap_key_data(key), row,
+        jnp.zeros(size, jnp.int32), jnp.zeros(size, bool), config, counts,
+    )
+    return codes
+
+  return jax.vmap(one)(keys, rows)
+
+
+@functools.partial(jax.jit, static_argnames='max_new')
+def _replies(model, keys, rows, lengths, temperature, top_k, max_new):
+  def one(key, row, length, temperature, top_k):
+    return sampling.sample_text(
+        model, jax.random.wrap_key_data(key), row, length, max_new=max_new,
+        temperature=temperature, top_k=top_k, stop=model.config.vocab.eos,
+    )
+
+  return jax.vmap(one)(keys, rows, lengths, temperature, top_k)
+
+
+@jax.jit
+def _answers(model, rows, lengths, answers, valid):
+  return jax.vmap(functools.partial(sampling.answer_logps, model))(
+      rows, lengths, answers, valid
+  )
+
+
+@jax.jit
+def _encode(tokenizer, images):
+  pixels = images.astype(jnp.float32) / 127.5 - 1.0
+  codes = tokenizer.codes(tokenizer.encode(pixels))
+  return codes.reshape(codes.shape[0], -1)
+
+
+@functools.partial(jax.jit, static_argnames='grid')
+def _decode(tokenizer, codes, grid):
+  pixels = tokenizer.decode(codes.reshape(-1, *grid))
+  return jnp.rint(jnp.clip((pixels + 1.0) * 127.5, 0, 255)).astype(jnp.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unified:
+  """A model with everything that it needs to speak and draw.
+
+  Attributes:
+    model: a ShowO.
+    tokenizer: a Magvit.
+    text: the text tokenizer.
+    lengths: sizes of rows.
+    grid: (h, w) of the image tokens.
+    mesh: from `sharding.make_mesh`.
+    chunk: rows a compiled call; the mesh's `data` axis divides it.
+    progress: (label) -> a wrapper of iterables, e.g. a progress bar.
+  """
+
+  model: Any
+  tokenizer: Any
+  text: text_lib.Text
+  lengths: prompting.Lengths
+  grid: tuple[int, int]
+  mesh: Any
+  chunk: int
+  progress: Callable[[str], Callable]
+
+  @property
+  def vocab(self):
+    """The model's vocabulary."""
+    return self.model.config.vocab
+
+  def _mapped(self, label, function, arrays):
+    return pipeline.mapped(
+        function, arrays, self.chunk, self.mesh, self.progress(label)
+    )
+
+  def encode(self, images: np.ndarray) -> np.ndarray:
+    """Returns codes int32[N, I] of images uint8[N, H, W, 3]."""
+    encode = functools.partial(_encode, self.tokenizer)
+    return self._mapped('encoding images', encode, images)
+
+  def decode(self, codes: np.ndarray) -> np.ndarray:
+    """Returns images uint8[N, H, W, 3] of codes int[N, I]."""
+    decode = functools.partial(_decode, self.tokenizer, grid=self.grid)
+    return self._mapped('decoding images', decode, codes)
+
+  def draw(
+      self, names: Sequence[str], captions: Sequence[str], candidates: int,
+      sampler: sampling.MaskGIT, seed: int,
+  ) -> np.ndarray:
+    """Samples images for captions.
+
+    Args:
+      names: N identities, which decide the randomness.
+      captions: N texts.
+      candidates: M images each.
+      sampler: how.
+      seed: of the run.
+
+    Returns:
+      codes int32[N, M, I].
+    """
+    tokens = self.text.encode(captions)
+    rows = prompting.t2i_prefix(self.vocab, tokens, self.lengths.max_text)
+    empty = prompting.t2i_prefix(self.vocab, [[]], self.lengths.max_text)
+    empty = jax.tree.map(lambda a: jnp.asarray(a[0]), empty)
+    counts = masking.schedule_counts(
+        sampler.steps, self.grid[0] * self.grid[1],
+        masking.parse(sampler.schedule),
+    )
+    keys = identity_keys(seed, names, candidates)
+    rows = jax.tree.map(lambda a: np.repeat(a, candidates, axis=0), rows)
+
+    def draw(batch):
+      return _images(self.model, *batch, empty, counts, config=sampler)
+
+    flat = (keys.reshape(-1, keys.shape[-1]), rows)
+    codes = self._mapped('drawing images', draw, flat)
+    return codes.reshape(len(names), candidates, -1)
+
+  def describe(
+      self, names: Sequence[str], codes: np.ndarray,
+      ladder: Sequence[Decoding], seed: int,
+      prompt: str = text_lib.CAPTION_PROMPT,
+  ) -> list[list[str]]:
+    """Samples one reply per rung of the ladder about each image.
+
+    Args:
+      names: N identities, which decide the randomness.
+      codes: int[N, I].
+      ladder: M samplers.
+      seed: of the run.
+      prompt: what is asked.
+
+    Returns:
+      N lists of M texts.
+    """
+    count, many = len(names), len(ladder)
+    prompts = self.text.encode([text_lib.user(prompt)]) * count
+    rows, lengths = prompting.mmu_prefix(
+        self.vocab, codes, prompts, self.lengths.prompt
+    )
+    keys = identity_keys(seed, names, many)
+    repeated = jax.tree.map(
+        lambda a: np.repeat(a, many, axis=0), (rows, lengths)
+    )
+    temperature = np.array([d.temperature for d in ladder] * count, np.float32)
+    top_k = np.array([d.top_k for d in ladder] * count, np.int32)
+
+    def reply(batch):
+      return _replies(self.model, *batch, max_new=self.lengths.reply)
+
+    flat = (keys.reshape(-1, keys.shape[-1]), *repeated, temperature, top_k)
+    tokens = self._mapped('writing captions', reply, flat)
+    texts = [self.text.decode(row) for row in tokens]
+    return [texts[i * many:(i + 1) * many] for i in range(count)]
+
+  def answer(
+      self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
+  ) -> list[list[str]]:
+    """Answers multiple-choice questions by the likelihood of each choice.
+
+    Args:
+      codes: int[N, I], images.
+      questions: N lists of TIFA records about each image.
+
+    Returns:
+      N lists of chosen answers.
+    """
+    flat = [(i, q) for i, asked in enumerate(questions) for q in asked]
+    if not flat:
+      return [[] for _ in questions]
+    index = np.array([i for i, _ in flat])
+    prompts = self.text.encode(
+        [text_lib.user(q['question']) for _, q in flat]
+    )
+    rows, lengths = prompting.mmu_prefix(
+        self.vocab, codes[index], prompts, self.lengths.prompt
+    )
+    answers, valid = self._choices([q['choices'] for _, q in flat])
+
+    def score(batch):
+      return _answers(self.model, *batch)
+
+    logps = self._mapped(
+        'answering questions', score, (rows, lengths, answers, valid)
+    )
+    replies = [[] for _ in questions]
+    for (i, q), best in zip(flat, logps.argmax(-1)):
+      replies[i].append(q['choices'][best])
+    return replies
+
+  def _choices(self, choices):
+    """Tokens int32[N, C, A] of choices, and which are real."""
+    known = {c: None for each in choices for c in each}
+    known = dict(zip(known, self.text.encode(list(known))))
+    size = max(len(tokens) for tokens in known.values())
+    most = max(len(each) for each in choices)
+    # One answer that is the beginning of another would always win; the end of
+    # the reply tells them apart. It adds nothing when all are single tokens.
+    if size > 1:
+      known = {c: [*tokens, self.vocab.eos] for c, tokens in known.items()}
+      size += 1
+    tokens = np.zeros((len(choices), most, size), np.int32)
+    valid = np.zeros((len(choices), most, size), bool)
+    for n, each in enumerate(choices):
+      for c, choice in enumerate(each):
+        ids = known[choice]
+        tokens[n, c, :len(ids)] = ids
+        valid[n, c, :len(ids)] = True
+    return tokens, valid

@@ -1,0 +1,64 @@
+"""Token log-probabilities of training rows under a model.
+
+The one place that knows which rows are scored in place (t2i) and which by the
+token before (mmu, lm), and that the head need not run where nothing is scored.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from hermesflow_jax import masking
+from hermesflow_jax import masks
+from hermesflow_jax import pair_dpo
+from hermesflow_jax import prompting
+
+
+def _hidden(model, tokens, rows):
+  mask = masks.visible(rows.ar, rows.valid)
+  hidden, _ = model(tokens, mask, jnp.arange(tokens.shape[-1]))
+  return hidden
+
+
+def of_images(model, rows: prompting.Rows, hidden_codes: jax.Array):
+  """Scores the masked codes of t2i rows.
+
+  Args:
+    model: a ShowO.
+    rows: t2i rows [..., T] of `prompting.t2i_rows`.
+    hidden_codes: bool[..., I], the codes to mask; its leading axes broadcast
+      against those of the rows, so win and lose can share one mask.
+
+  Returns:
+    (logps float32[..., I + 2], labels int32[..., I + 2]) of <|soi|>, the codes
+    and <|eoi|>; 0 and -100 where nothing is scored.
+  """
+  vocab = model.config.vocab
+  begin = rows.tokens.shape[-1] - hidden_codes.shape[-1] - 2
+  tokens, labels = masking.apply(
+      vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
+  )
+  hidden = _hidden(model, tokens, rows)[..., begin:, :]
+  labels = labels[..., begin:]
+  return pair_dpo.token_logps(model.logits(hidden), labels), labels
+
+
+def of_text(model, rows: prompting.Rows, begin: int):
+  """Scores the labelled tokens of mmu or lm rows.
+
+  Args:
+    model: a ShowO.
+    rows: rows [..., T] of `prompting.mmu_rows` or `lm_rows`.
+    begin: the position of the first token that can predict a label; what
+      stands before it (the image) needs no head.
+
+  Returns:
+    (logps float32[..., T - begin], labels int32[..., T - begin]).
+  """
+  hidden = _hidden(model, rows.tokens, rows)[..., begin:, :]
+  labels = pair_dpo.next_labels(rows.labels)[..., begin:]
+  return pair_dpo.token_logps(model.logits(hidden), labels), labels
+
+
+def mean_nll(logps: jax.Array, labels: jax.Array) -> jax.Array:
+  """Returns the mean negative log-probability over all scored tokens."""
+  return -logps.sum() / jnp.maximum(pair_dpo.label_counts(labels).sum(), 1)

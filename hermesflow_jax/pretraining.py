@@ -1,0 +1,92 @@
+"""Pretraining of the unified model: t2i, mmu and lm flows side by side.
+
+Show-o (arXiv 2408.12528), section 3: masked prediction of image codes given
+text, next-token prediction of text given an image, and of text alone.
+"""
+
+from collections.abc import Callable
+import dataclasses
+
+import jax
+import numpy as np
+
+from hermesflow_jax import likelihood
+from hermesflow_jax import masking
+from hermesflow_jax import prompting
+from hermesflow_jax import text as text_lib
+from hermesflow_jax import vocab as vocab_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+  """What a row shows, and what its loss weighs.
+
+  Attributes:
+    drop_condition: probability that a t2i row has the empty text.
+    caption_share: probability that an mmu row is a caption, not an answer.
+    t2i, mmu, lm: weights of the three losses.
+  """
+
+  drop_condition: float = 0.1
+  caption_share: float = 0.3
+  t2i: float = 1.0
+  mmu: float = 1.0
+  lm: float = 0.1
+
+
+def transform(
+    vocab: vocab_lib.Vocab,
+    text: text_lib.Text,
+    lengths: prompting.Lengths,
+    mixture: Mixture,
+) -> Callable[[dict, np.random.Generator], dict[str, prompting.Rows]]:
+  """Returns the function from a record to its three rows.
+
+  The record has `codes` int[I], `caption` str and `qa`, a list of (question,
+  answer); a record without `qa` always shows its caption.
+  """
+
+  def rows(record, rng):
+    codes = record['codes'][None]
+    caption = text.encode([record['caption']])[0]
+    condition = [] if rng.random() < mixture.drop_condition else caption
+    if record['qa'] and rng.random() >= mixture.caption_share:
+      question, answer = record['qa'][rng.integers(len(record['qa']))]
+    else:
+      question, answer = text_lib.CAPTION_PROMPT, record['caption']
+    prompt, answer = text.encode([text_lib.user(question), answer])
+    batch = {
+        't2i': prompting.t2i_rows(vocab, [condition], codes, lengths.max_text),
+        'mmu': prompting.mmu_rows(vocab, codes, [prompt], [answer], lengths.mmu),
+        'lm': prompting.lm_rows(vocab, [caption], lengths.lm),
+    }
+    return jax.tree.map(lambda a: a[0], batch)
+
+  return rows
+
+
+def loss(
+    model, constants, batch, key, *, mixture: Mixture,
+    schedule: masking.Schedule, image_tokens: int,
+):
+  """Returns the weighted sum of the three losses, each a mean over tokens.
+
+  Args:
+    model: a ShowO.
+    constants: unused.
+    batch: 't2i', 'mmu' and 'lm' Rows [B, T].
+    key: draws one mask an image.
+    mixture: the weights.
+    schedule: of the random mask.
+    image_tokens: I.
+  """
+  del constants
+  keys = jax.random.split(key, batch['t2i'].tokens.shape[0])
+  hidden = jax.vmap(lambda k: masking.draw(k, image_tokens, schedule))(keys)
+  t2i = likelihood.mean_nll(*likelihood.of_images(model, batch['t2i'], hidden))
+  mmu = likelihood.mean_nll(
+      *likelihood.of_text(model, batch['mmu'], image_tokens + 2)
+  )
+  lm = likelihood.mean_nll(*likelihood.of_text(model, batch['lm'], 0))
+  total = mixture.t2i * t2i + mixture.mmu * mmu + mixture.lm * lm
+  return total, {'loss/t2i': t2i, 'loss/mmu': mmu, 'loss/lm': lm}
