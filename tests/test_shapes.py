@@ -122,7 +122,7 @@ def test_objects_are_one_to_four_and_each_in_its_own_cell(scenes):
 def test_crowded_scenes_keep_the_split_and_its_combinations():
   for i in range(200):
     scene = shapes.crowded_scene('preference', 0, i)
-    assert 5 <= len(scene.objects) <= 12
+    assert 5 <= len(scene.objects) <= 16
     assert 70 <= shapes.bucket(scene.objects) < 80
     assert not shapes.HELD_OUT & {(o.color, o.shape) for o in scene.objects}
 
@@ -140,7 +140,7 @@ def test_a_picture_shows_each_color_at_its_object_only(jitter):
         int(o.y) - radius : int(o.y) + radius,
         int(o.x) - radius : int(o.x) + radius,
       ]
-      assert (image[box] == shapes.COLORS[o.color]).all(-1).any()
+      assert (image[box] == shapes.rgb(o.color)).all(-1).any()
       empty[box] = True
     assert empty.all()
 
@@ -174,3 +174,12 @@ def test_bad_arguments_are_named(arguments, message):
 
 def test_names_are_unique_and_sorted():
   assert shapes.scene_id('eval', 0, 123) == 'eval-0-000123'
+
+
+def test_arbitrary_colors_stay_away_from_held_out_combinations():
+  for i in range(0, 400, 4):
+    for o in shapes.crowded_scene('train', 0, i).objects:
+      color = np.array(shapes.rgb(o.color))
+      for name, shape in shapes.HELD_OUT:
+        distance = np.linalg.norm(color - shapes.COLORS[name])
+        assert shape != o.shape or distance >= shapes.LEAST_FAR

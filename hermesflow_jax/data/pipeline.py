@@ -47,7 +47,7 @@ def batches(
   data = grain.MapDataset.source(source).seed(seed).shuffle()
   data = data.repeat(None, reseed_each_epoch=True)
   data = data[jax.process_index() :: processes]
-  data = data.random_map(transform).batch(batch // processes, stack)
+  data = data.random_map(transform).batch(batch // processes, batch_fn=stack)
   rows = iter(
     data.to_iter_dataset(
       grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)

@@ -34,6 +34,10 @@ SIZES = {'small': 8, 'large': 12}
 NUMBERS = ('zero', 'one', 'two', 'three', 'four')
 RELATIONS = ('left of', 'right of', 'above', 'below')
 # A larger offset would push an object out of its cell.
+# Arbitrary colors differ this much from the background, and from the named
+# color of a held-out combination (RGB distance).
+LEAST_CONTRAST = 110.0
+LEAST_FAR = 40.0
 MAX_JITTER = (CELL - SIZES['large']) // 2
 
 TAGS = (
@@ -162,6 +166,16 @@ class _Draw:
   def look(self, shape: str) -> tuple[str, str, str]:
     """Returns (shape, color, size), the shape given."""
     return shape, self.color(shape), self.size()
+
+  def wild_look(self, shape: str) -> tuple[str, str, str]:
+    """Returns a look of any color that stands out and is not held out."""
+    held_out = [COLORS[c] for c, s in HELD_OUT if s == shape]
+    while True:
+      color = self.rng.integers(0, 256, 3)
+      if np.linalg.norm(color - BACKGROUND) < LEAST_CONTRAST:
+        continue
+      if all(np.linalg.norm(color - c) >= LEAST_FAR for c in held_out):
+        return shape, '#' + bytes(color.tolist()).hex(), self.size()
 
   def cells(self, count: int) -> list[tuple[int, int]]:
     """Returns `count` different (row, col)."""
@@ -312,15 +326,18 @@ def sample_scene(split: str, seed: int, index: int, jitter: int = 0) -> Scene:
 
 
 def crowded_scene(split: str, seed: int, index: int, jitter: int = 0) -> Scene:
-  """Returns a scene of 5 to 12 objects without caption, for tokenizers.
+  """Returns a scene of 5 to 16 objects without caption, for tokenizers.
 
+  Objects of every fourth scene have arbitrary colors, so that a tokenizer
+  learns color and shape apart; none comes near a held-out combination.
   Arguments and errors as in sample_scene.
   """
   rng, draw = _start(split, seed, index, jitter, 1)
   low, high = SPLITS[split]
+  look = draw.wild_look if index % 4 == 0 else draw.look
   while True:
-    count = draw.one(range(5, 13))
-    looks = [draw.look(draw.one(SHAPES)) for _ in range(count)]
+    count = draw.one(range(5, GRID**2 + 1))
+    looks = [look(draw.one(SHAPES)) for _ in range(count)]
     objects = _placed(rng, looks, draw.cells(count), jitter)
     if low <= bucket(objects) < high:
       return Scene('crowded', '', objects)
@@ -364,12 +381,17 @@ def coverage(
   return blocks.mean((1, 3), dtype=np.float32)
 
 
-@functools.cache
+def rgb(color: str) -> tuple[int, ...]:
+  """Returns red, green, blue (0 to 255) of a key of COLORS or '#rrggbb'."""
+  return COLORS.get(color) or tuple(bytes.fromhex(color[1:]))
+
+
+@functools.lru_cache(4096)
 def _patch(shape: str, color: str, size: str) -> np.ndarray:
   """Returns uint8[12, 12, 3], an object on the background."""
   alpha = coverage(shape, size, SIZES['large'])[..., None]
   ground = np.array(BACKGROUND, np.float32)
-  return np.rint(ground + alpha * (COLORS[color] - ground)).astype(np.uint8)
+  return np.rint(ground + alpha * (rgb(color) - ground)).astype(np.uint8)
 
 
 def render(scene: Scene) -> np.ndarray:

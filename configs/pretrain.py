@@ -1,0 +1,45 @@
+"""The unified base model of the embedded world.
+
+  python main.py --config=configs/tokenizer.py
+  python main.py --config=configs/pretrain.py
+
+trains a Show-o (arXiv 2408.12528) of 2.1 M parameters on t2i, mmu and lm
+rows, adds it to runs/shapes and measures it on held-out scenes.
+"""
+
+import ml_collections
+
+SAMPLER = {
+    'steps': 8, 'guidance': 1.0, 'temperature': 0.3, 'schedule': 'cosine',
+}
+
+
+def get_config():
+  """Returns the settings of `hermesflow_jax.jobs.pretrain`."""
+  return ml_collections.ConfigDict({
+      'job': 'pretrain',
+      'seed': 0,
+      'mesh': {'data': -1, 'model': 1},
+      'world': {'seed': 0, 'jitter': 1},
+      'scenes': 40_000,
+      'tokenizer': 'runs/shapes',
+      'decoder': {
+          'width': 128, 'layers': 6, 'heads': 4, 'mlp': 512, 'remat': False,
+      },
+      'lengths': {
+          'max_text': 14, 'mmu': 46, 'prompt': 34, 'lm': 14, 'reply': 14,
+      },
+      'mixture': {
+          'drop_condition': 0.1, 'caption_share': 0.3,
+          't2i': 1.0, 'mmu': 1.0, 'lm': 0.1,
+      },
+      'mask_schedule': 'cosine',
+      'optim': {
+          'lr': 1e-3, 'steps': 12_000, 'warmup': 0.03, 'final': 0.02,
+          'b2': 0.98, 'weight_decay': 0.01,
+      },
+      'schedule': {'batch': 64, 'log_every': 100, 'save_every': 1_000},
+      'sampler': SAMPLER,
+      'evaluated': 500,
+      'export': 'runs/shapes',
+  })

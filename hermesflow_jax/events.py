@@ -1,0 +1,56 @@
+"""Where a run writes what it measured: TensorBoard events and JSON lines."""
+
+import json
+import math
+import os
+import pathlib
+import time
+
+from tensorboard.summary import Writer
+
+
+class Log:
+  """Scalars of a run, to `<folder>/events` and `<folder>/metrics.jsonl`.
+
+  JSON lines are flushed one by one, so a killed run keeps what it measured; a
+  value that is not finite is written as null.
+  """
+
+  def __init__(self, folder: str):
+    path = pathlib.Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    self._lines = open(path / 'metrics.jsonl', 'a', encoding='utf-8')
+    self._events = Writer(str(path / 'events'))
+
+  def __call__(self, step: int, metrics: dict[str, float]) -> None:
+    """Writes the scalars of one step."""
+    for name, value in metrics.items():
+      self._events.add_scalar(name, value, step=step)
+    row = {'step': step, 'time': time.time()} | {
+        k: float(v) if math.isfinite(v) else None for k, v in metrics.items()
+    }
+    self._lines.write(json.dumps(row, allow_nan=False) + '\n')
+    self._lines.flush()
+
+  def close(self) -> None:
+    """Flushes and closes both files."""
+    self._lines.close()
+    self._events.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.close()
+
+
+def write_atomically(path: str, data: str | bytes) -> None:
+  """Writes a file that appears whole or not at all."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(path.name + '.tmp')
+  with open(temporary, 'wb') as file:
+    file.write(data.encode() if isinstance(data, str) else data)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)

@@ -1,0 +1,1 @@
+"""What one can start: each job has Settings and a function `run`."""

@@ -1,0 +1,193 @@
+"""Trains the unified model on the embedded world, from a tokenizer."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import time
+
+from flax import nnx
+import jax
+import numpy as np
+
+from hermesflow_jax import bundle
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import events
+from hermesflow_jax import inference
+from hermesflow_jax import masking
+from hermesflow_jax import pretraining
+from hermesflow_jax import prompting
+from hermesflow_jax import sampling
+from hermesflow_jax import text as text_lib
+from hermesflow_jax import text_similarity
+from hermesflow_jax import train
+from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.data import questions
+from hermesflow_jax.data import shapes
+from hermesflow_jax.data import shapes_tfds
+from hermesflow_jax.evaluation import gap
+from hermesflow_jax.evaluation import judge
+from hermesflow_jax.jobs import common
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the job.
+
+  Attributes:
+    seed: of parameters and order.
+    mesh: devices.
+    world: the embedded world.
+    scenes: captioned scenes to train on.
+    tokenizer: a bundle with an image tokenizer.
+    decoder: sizes of the transformer.
+    lengths: sizes of rows.
+    mixture: of the three flows.
+    mask_schedule: of the random masks.
+    optim: the optimizer.
+    schedule: batch and intervals.
+    sampler: for the measurement at the end.
+    evaluated: held-out scenes of that measurement.
+    export: the bundle to write into.
+  """
+
+  seed: int
+  mesh: common.Mesh
+  world: common.World
+  scenes: int
+  tokenizer: str
+  decoder: phi.PhiConfig
+  lengths: prompting.Lengths
+  mixture: pretraining.Mixture
+  mask_schedule: str
+  optim: train.Optim
+  schedule: common.Schedule
+  sampler: sampling.MaskGIT
+  evaluated: int
+  export: str
+
+
+def shape_records(source) -> list[dict]:
+  """Returns the records of a shapes source, decoded, without images."""
+
+  def plain(value):
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+  rows = []
+  for record in source:
+    row = {k: plain(record[k]) for k in ('id', 'caption', 'tag')}
+    row['questions'] = json.loads(plain(record['questions']))
+    row['qa'] = json.loads(plain(record['qa']))
+    rows.append(row)
+  return rows
+
+
+def encoded(source, unified: inference.Unified) -> list[dict]:
+  """Returns the records of a source with codes in place of images."""
+  images = np.stack([record['image'] for record in source])
+  codes = unified.encode(images)
+  return [
+      row | {'codes': c} for row, c in zip(shape_records(source), codes)
+  ]
+
+
+def inputs_of(records: list[dict]) -> gap.Inputs:
+  """Returns records as the inputs of evaluation and curation."""
+  return gap.Inputs(
+      ids=[r['id'] for r in records],
+      captions=[r['caption'] for r in records],
+      tags=[r['tag'] for r in records],
+      questions=[r['questions'] for r in records],
+      codes=np.stack([r['codes'] for r in records]),
+  )
+
+
+def world_text() -> text_lib.Text:
+  """Returns the tokenizer of the embedded world's words."""
+  prompt = text_lib.user(text_lib.CAPTION_PROMPT)
+  words = prompt.replace(':', ' : ').replace('.', ' . ').lower().split()
+  return text_lib.word_level([*questions.WORDS, *words])
+
+
+def run(
+    config: Settings, workdir: str, console: console_lib.Console
+) -> dict:
+  """Trains, measures and exports; returns the measurements."""
+  began = time.perf_counter()
+  mesh = config.mesh.make()
+  parts = bundle.load(config.tokenizer)
+  grid = (shapes.SIZE // parts.tokenizer.reduction,) * 2
+  text = world_text()
+  vocab = vocab_lib.Vocab(
+      text.size, parts.tokenizer.config.codebook_size, text.eos
+  )
+  sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
+  optim, schedule = config.optim, config.schedule
+
+  def make_model(key):
+    return showo.ShowO(sizes, rngs=nnx.Rngs(key))
+
+  def unified(model):
+    return inference.Unified(
+        model=model, tokenizer=parts.tokenizer, text=text,
+        lengths=config.lengths, grid=grid, mesh=mesh,
+        chunk=128 * mesh.shape['data'], progress=console.progress,
+    )
+
+  def records(split, count):
+    source = shapes_tfds.source(
+        str(pathlib.Path(workdir) / 'data'),
+        shapes_tfds.config_of(
+            split, config.world.seed, count, config.world.jitter
+        ),
+    )
+    return encoded(source, unified(None))
+
+  console.say('preparing the world')
+  rows = records('train', config.scenes)
+  transform = pretraining.transform(
+      vocab, text, config.lengths, config.mixture
+  )
+
+  def batches(start):
+    return pipeline.batches(
+        rows, transform, seed=config.seed, batch=schedule.batch, start=start,
+        mesh=mesh,
+    )
+
+  loss = functools.partial(
+      pretraining.loss, mixture=config.mixture,
+      schedule=masking.parse(config.mask_schedule),
+      image_tokens=sizes.image_tokens,
+  )
+  key = jax.random.key(config.seed)
+  state = common.resumable_run(
+      lambda: train.init_state(make_model, optim, key, mesh),
+      loss, optim, batches, schedule, constants=None, key=key,
+      folder=workdir, mesh=mesh, meta={'settings': repr(config)},
+      label='pretraining', console=console,
+  )
+  bundle.save_model(config.export, state.model, text, config.lengths, grid)
+  if config.export != config.tokenizer:
+    bundle.save_tokenizer(config.export, parts.tokenizer)
+  inputs = inputs_of(records('preference', config.evaluated))
+  measured = gap.evaluate(
+      unified(state.model), inputs, config.sampler, judge.answers,
+      text_similarity.ngram_cosines, config.seed,
+  )
+  results = gap.summary(measured, inputs)
+  results['parameters'] = sum(a.size for a in jax.tree.leaves(state.model))
+  results['seconds'] = time.perf_counter() - began
+  events.write_atomically(
+      str(pathlib.Path(workdir) / 'results.json'),
+      json.dumps(results, indent=2) + '\n',
+  )
+  console.say(
+      f'understanding {results["understanding"]:.3f}, '
+      f'generation {results["generation"]:.3f}, '
+      f'gap {results["gap"]:.3f} on {len(inputs)} scenes'
+  )
+  return results

@@ -1,0 +1,108 @@
+"""Nested plain mappings to frozen dataclasses, with every fault named at once."""
+
+from collections.abc import Mapping
+import dataclasses
+import difflib
+import math
+import types
+import typing
+
+
+def build(kind: type, values: Mapping, name: str = 'config'):
+  """Returns an instance of a frozen dataclass.
+
+  Args:
+    kind: the dataclass; its fields may be dataclasses, bool, int, float, str,
+      tuples of these, or optional ones of these.
+    values: a mapping with exactly its fields; those with a default may be
+      left out. Numbers must be finite; a tuple may come as a list.
+    name: how the mapping is called in messages.
+
+  Raises:
+    ValueError: one line that lists all faults.
+  """
+  faults = []
+  made = _build(kind, values, name, faults)
+  if faults:
+    raise ValueError('; '.join(faults))
+  return made
+
+
+def _build(kind, values, name, faults):
+  fields = {f.name: f for f in dataclasses.fields(kind)}
+  hints = typing.get_type_hints(kind)
+  for key in values:
+    if key not in fields:
+      near = difflib.get_close_matches(key, fields, 1)
+      hint = f', did you mean {near[0]!r}?' if near else ''
+      faults.append(f'{name}.{key} is not a setting{hint}')
+  kept, before = {}, len(faults)
+  for key, field in fields.items():
+    if key in values:
+      kept[key] = _value(hints[key], values[key], f'{name}.{key}', faults)
+    elif (
+        field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ):
+      faults.append(f'{name}.{key} is missing')
+  if len(faults) > before:
+    return None
+  try:
+    return kind(**kept)
+  except ValueError as error:
+    faults.append(f'{name}: {error}')
+    return None
+
+
+def _value(hint, value, name, faults):
+  origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if origin in (typing.Union, types.UnionType):
+    if value is None:
+      return None
+    inner = next(a for a in args if a is not type(None))
+    return _value(inner, value, name, faults)
+  if dataclasses.is_dataclass(hint):
+    if not isinstance(value, Mapping):
+      faults.append(f'{name} is {value!r}, wanted a section')
+      return None
+    return _build(hint, value, name, faults)
+  if origin is tuple:
+    if not isinstance(value, (list, tuple)):
+      faults.append(f'{name} is {value!r}, wanted a list')
+      return None
+    return tuple(
+        _value(args[0], v, f'{name}[{i}]', faults)
+        for i, v in enumerate(value)
+    )
+  if hint is float and type(value) in (int, float):
+    value = float(value)
+  if type(value) is not hint:
+    faults.append(f'{name} is {value!r}, wanted {hint.__name__}')
+  elif hint is float and not math.isfinite(value):
+    faults.append(f'{name} is {value}, wanted a finite number')
+  return value
+
+
+def require(thing, least: Mapping[str, float], above=()) -> None:
+  """Checks bounds of an instance's fields, for use in `__post_init__`.
+
+  Args:
+    thing: the instance.
+    least: smallest permitted value by field name.
+    above: names of fields that must be greater than zero.
+
+  Raises:
+    ValueError: lists every field out of bounds.
+  """
+  faults = [
+      f'{name} is {getattr(thing, name)}, wanted at least {bound}'
+      for name, bound in least.items()
+      if not getattr(thing, name) >= bound
+  ]
+  faults += [
+      f'{name} is {getattr(thing, name)}, wanted more than 0'
+      for name in above
+      if not getattr(thing, name) > 0
+  ]
+  if faults:
+    raise ValueError('; '.join(faults))
