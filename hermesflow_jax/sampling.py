@@ -7,11 +7,13 @@ stands, so the text of an image row is not computed again at each step.
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax import masking
 from hermesflow_jax import masks
 
 NEG = jnp.finfo(jnp.float32).min
@@ -22,14 +24,18 @@ class MaskGIT:
   """How an image is sampled (arXiv 2202.04200); hashable, so jit-static.
 
   Attributes:
-    steps: S, forward passes.
-    guidance: g of (1 + g) cond - g uncond.
-    temperature: of the Gumbel noise on the confidence, before annealing.
+    steps: S, forward passes; at least 1.
+    guidance: g >= 0 of (1 + g) cond - g uncond.
+    temperature: >= 0, of the Gumbel noise on the confidence, before annealing.
     schedule: name of the mask schedule, see `masking.SCHEDULES`.
     compounding: anneal as the official code does (the factor 1 - (s+1)/S is
       applied to the annealed temperature of the step before).
-    code_temperature: divides the logits before a code is drawn; 1 is the
+    code_temperature: > 0, divides the logits before a code is drawn; 1 is the
       model's own distribution.
+
+  Raises:
+    ValueError: lists every number out of its bounds; or there is no such
+      schedule.
   """
 
   steps: int
@@ -38,6 +44,22 @@ class MaskGIT:
   schedule: str = 'cosine'
   compounding: bool = False
   code_temperature: float = 1.0
+
+  def __post_init__(self):
+    wanted = (
+        ('steps', 'at least 1', self.steps >= 1),
+        ('guidance', 'at least 0', self.guidance >= 0),
+        ('temperature', 'at least 0', self.temperature >= 0),
+        ('code_temperature', 'more than 0', self.code_temperature > 0),
+    )
+    faults = [
+        f'{name} is {getattr(self, name)}, wanted a number {bound}'
+        for name, bound, fine in wanted
+        if not (fine and math.isfinite(getattr(self, name)))
+    ]
+    if faults:
+      raise ValueError('; '.join(faults))
+    masking.parse(self.schedule)
 
   def temperatures(self) -> np.ndarray:
     """Returns float32[S], the confidence temperature of each step."""
@@ -173,7 +195,8 @@ def pick_token(key, logits, temperature, top_k):
 
 
 def sample_text(
-    model, key, prompt, length, *, max_new: int, temperature, top_k, stop: int
+    model, key, prompt, length, *, max_new: int, temperature, top_k, stop: int,
+    allowed=None,
 ):
   """Continues one prompt, token by token, with cached keys and values.
 
@@ -185,24 +208,25 @@ def sample_text(
     max_new: tokens to generate at most.
     temperature: float > 0; top_k: int, see `pick_token`.
     stop: the id that ends a reply; it and what follows are `stop`. -1: none.
+    allowed: bool[V], the ids a reply may have; None: text and `stop`.
 
   Returns:
     int32[max_new].
   """
-  vocab = model.config.vocab
-  hidden, cache = prefill(model, prompt.tokens, prompt.ar, prompt.valid, max_new)
+  if allowed is None:
+    ids = jnp.arange(model.config.vocab.size)
+    allowed = (ids < model.config.vocab.text_size) | (ids == stop)
+  hidden, cache = prefill(
+      model, prompt.tokens, prompt.ar, prompt.valid, max_new
+  )
   last = jax.lax.dynamic_index_in_dim(hidden, length - 1, keepdims=False)
   slots = jnp.arange(prompt.tokens.shape[0] + max_new)
-
-  def text_logits(hidden):
-    logits = model.logits(hidden)
-    ids = jnp.arange(logits.shape[-1])
-    return jnp.where((ids < vocab.text_size) | (ids == stop), logits, NEG)
 
   def step(carry, inputs):
     hidden, cache, done = carry
     i, key = inputs
-    token = pick_token(key, text_logits(hidden), temperature, top_k)
+    logits = jnp.where(allowed, model.logits(hidden), NEG)
+    token = pick_token(key, logits, temperature, top_k)
     token = jnp.where(done, stop, token)
     done = done | (token == stop)
     # Slot and position are the same number: the reply overwrites the pads.

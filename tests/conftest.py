@@ -1,5 +1,6 @@
 """Eight CPU devices and exact matrix products for every test."""
 
+import json
 import os
 
 os.environ.setdefault(
@@ -8,7 +9,14 @@ os.environ.setdefault(
 import pathlib
 
 import jax
+import numpy as np
 import pytest
+import safetensors.numpy
+
+from conversions import showo as conversion
+from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
 
 jax.config.update('jax_default_matmul_precision', 'highest')
 if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
@@ -20,3 +28,45 @@ if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
 def goldens() -> pathlib.Path:
   """The folder of golden activations of the official implementation."""
   return pathlib.Path(__file__).parent / 'goldens'
+
+
+@pytest.fixture(scope='session')
+def golden(goldens) -> dict[str, np.ndarray]:
+  """The arrays of the official Show-o."""
+  with np.load(goldens / 'showo_small' / 'io.npz') as file:
+    return dict(file)
+
+
+def _golden_model(folder, name):
+  sizes = json.loads((folder / 'config.json').read_text())
+  config = showo.ShowOConfig(
+      vocab_lib.Vocab(
+          sizes['llm_vocab_size'],
+          sizes['codebook_size'],
+          sizes['special_token_ids']['<|eot|>'],
+      ),
+      phi.PhiConfig(
+          width=sizes['hidden_size'],
+          layers=sizes['num_hidden_layers'],
+          heads=sizes['num_attention_heads'],
+          mlp=sizes['intermediate_size'],
+          rotary_fraction=sizes['partial_rotary_factor'],
+          rope_theta=sizes['rope_theta'],
+          norm_eps=sizes['layer_norm_eps'],
+      ),
+      sizes['num_vq_tokens'],
+  )
+  weights = safetensors.numpy.load_file(folder / name)
+  return jax.device_put(conversion.to_jax(weights, config))
+
+
+@pytest.fixture(scope='session')
+def golden_policy(goldens) -> showo.ShowO:
+  """The policy of the goldens."""
+  return _golden_model(goldens / 'showo_small', 'model.safetensors')
+
+
+@pytest.fixture(scope='session')
+def golden_reference(goldens) -> showo.ShowO:
+  """The frozen reference of the goldens."""
+  return _golden_model(goldens / 'showo_small', 'reference_model.safetensors')

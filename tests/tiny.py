@@ -1,0 +1,64 @@
+"""Models and texts small enough for a test, and meshes of some devices."""
+
+import functools
+
+import jax
+from flax import nnx
+
+from hermesflow_jax import prompting
+from hermesflow_jax import text as text_lib
+from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+
+WORDS = (
+    'user : give a caption for this image . assistant red blue green circle '
+    'square star one two what color is the shape ? yes no'
+).split()
+GRID = (2, 2)
+IMAGE_TOKENS = 4
+LENGTHS = prompting.Lengths(max_text=8, mmu=32, prompt=26, lm=8, reply=5)
+
+
+@functools.cache
+def text() -> text_lib.Text:
+  """Returns a tokenizer of WORDS."""
+  return text_lib.word_level(WORDS)
+
+
+def vocab() -> vocab_lib.Vocab:
+  """Returns the vocabulary of `text` and 16 image codes."""
+  return vocab_lib.Vocab(text().size, 16, text().eos)
+
+
+def sizes(**changes) -> showo.ShowOConfig:
+  """Returns the sizes of the model: two layers of width 16."""
+  decoder = dict(width=16, layers=2, heads=2, mlp=32) | changes
+  return showo.ShowOConfig(vocab(), phi.PhiConfig(**decoder), IMAGE_TOKENS)
+
+
+def show_o(key: jax.Array) -> showo.ShowO:
+  """Returns a random model whose logits are far from uniform."""
+  model = showo.ShowO(sizes(), rngs=nnx.Rngs(key))
+  model.head.kernel[...] *= 4.0
+  return model
+
+
+def tokenizer() -> magvit.Magvit:
+  """Returns a random image tokenizer of 4 bits: 8 x 8 pixels to 2 x 2 codes."""
+  config = magvit.MagvitConfig(
+      ch=4, encoder_ch_mult=(1, 1, 1), decoder_ch_mult=(1, 1, 1),
+      encoder_num_res_blocks=(1, 1, 1), decoder_num_res_blocks=(1, 1, 1),
+      z_channels=4, num_groups=2,
+  )
+  return magvit.Magvit(config, nnx.Rngs(0))
+
+
+def mesh(data: int, model: int) -> jax.sharding.Mesh:
+  """Returns a mesh over the first `data * model` devices."""
+  return jax.make_mesh(
+      (data, model), ('data', 'model'),
+      axis_types=(jax.sharding.AxisType.Auto,) * 2,
+      devices=jax.devices()[: data * model],
+  )
