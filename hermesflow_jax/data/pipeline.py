@@ -1,8 +1,8 @@
 """Records to device batches: Grain, where the position is the step.
 
-The source is shuffled and repeated first and split among processes after, so
-global batch k holds the same examples for any number of processes, and a run
-resumes at step k by starting there.
+The source is shuffled, repeated and batched first and shared out among
+processes after, so global batch k holds the same rows in the same order for
+any number of processes, and a run resumes at step k by starting there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +13,23 @@ import numpy as np
 
 from hermesflow_jax import sharding
 
+# Records of an endless source. Grain's own infinity, sys.maxsize, is rounded up
+# to 2^63 by batches of one row, which no python length can be.
+_ENDLESS = 2**48
+
+Transform = Callable[[dict, np.random.Generator], dict]
+
 
 def batches(
-  source: Sequence,
-  transform: Callable[[dict, np.random.Generator], dict],
-  *,
-  seed: int,
-  batch: int,
-  start: int,
-  mesh,
-  threads: int = 1,
-  prefetch: int = 16,
+    source: Sequence,
+    transform: Transform,
+    *,
+    seed: int,
+    batch: int,
+    start: int,
+    mesh,
+    threads: int = 1,
+    prefetch: int = 4,
 ) -> Iterator[dict]:
   """Yields global device batches of a shuffled, endless source.
 
@@ -36,26 +42,57 @@ def batches(
     start: the step of the first batch.
     mesh: from `sharding.make_mesh`.
     threads: reading threads.
-    prefetch: records read ahead.
+    prefetch: batches read ahead.
 
   Raises:
-    ValueError: the batch does not split among the processes.
+    ValueError: there are no records, or the batch does not split among the
+      processes.
   """
-  processes = jax.process_count()
+  rows = host_batches(
+      source, transform, seed=seed, batch=batch, start=start,
+      process=jax.process_index(), processes=jax.process_count(),
+      threads=threads, prefetch=prefetch,
+  )
+  for row in rows:
+    yield sharding.put_batch(row, mesh)
+
+
+def host_batches(
+    source: Sequence,
+    transform: Transform,
+    *,
+    seed: int,
+    batch: int,
+    start: int,
+    process: int,
+    processes: int,
+    threads: int = 1,
+    prefetch: int = 4,
+) -> Iterator[dict]:
+  """Yields one process's share of the batches, in numpy; see `batches`.
+
+  Args:
+    process: which share, in [0, processes); the shares of batch k, one after
+      the other, are batch k of one process.
+    processes: how many shares.
+  """
+  if not len(source):
+    raise ValueError('there are no records to take batches from')
   if batch % processes:
     raise ValueError(f'batch {batch} does not split over {processes} processes')
   data = grain.MapDataset.source(source).seed(seed).shuffle()
-  data = data.repeat(None, reseed_each_epoch=True)
-  data = data[jax.process_index() :: processes]
-  data = data.random_map(transform).batch(batch // processes, batch_fn=stack)
+  data = data.repeat(_ENDLESS // len(source) + 1, reseed_each_epoch=True)
+  data = data.random_map(transform)
+  data = data.batch(batch // processes, batch_fn=stack)[process::processes]
   rows = iter(
-    data.to_iter_dataset(
-      grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
-    )
+      data.to_iter_dataset(
+          grain.ReadOptions(
+              num_threads=threads, prefetch_buffer_size=prefetch
+          )
+      )
   )
   rows.set_state({'next_index': start})
-  for row in rows:
-    yield sharding.put_batch(row, mesh)
+  yield from rows
 
 
 def stack(records: Sequence):
@@ -87,8 +124,17 @@ def mapped(function: Callable, arrays, size: int, mesh, progress=iter):
   Returns:
     The pytree of numpy arrays [N, ...]. Results of a chunk are fetched after
     the next one was started, so host and device overlap.
+
+  Raises:
+    ValueError: there are no rows, or the mesh does not divide the chunk.
   """
   count = len(jax.tree.leaves(arrays)[0])
+  if not count:
+    raise ValueError('there are no rows to map')
+  if size % mesh.shape['data']:
+    raise ValueError(
+        f'chunk {size} does not split over data={mesh.shape["data"]}'
+    )
   parts, waiting = [], None
 
   def fetch(item):
