@@ -1,11 +1,14 @@
 """Saved states: orbax behind one module, with a fingerprint against damage.
 
-A checkpoint holds the arrays, a small record (`meta`) and, inside that
-record, a sum of every array's bits. Restoring onto any mesh gives the same
-sums; a flipped bit does not.
+A checkpoint holds the arrays, a small record (`meta`) and, beside that
+record, a sum of every array's bits and of the record. Restoring onto any mesh
+gives the same sums; a flipped bit does not.
 """
 
+import hashlib
+import json
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -68,8 +71,28 @@ def save(path: str, tree, meta: dict) -> None:
   if path.exists():
     raise ValueError(f'checkpoint {path} exists')
   path.parent.mkdir(parents=True, exist_ok=True)
-  record = {'fingerprint': fingerprint(tree), 'user': meta}
-  ocp.save_checkpointables(str(path), {'arrays': _flat(tree), 'meta': record})
+  record = json.dumps(
+      {'fingerprint': fingerprint(tree), 'user': meta}, allow_nan=False
+  )
+  ocp.save_checkpointables(str(path), {
+      'arrays': _flat(tree),
+      'meta': {'record': record, 'sum': _sum_of(record)},
+  })
+
+
+def _sum_of(record: str) -> str:
+  return hashlib.sha256(record.encode()).hexdigest()
+
+
+def _read_record(path: str) -> dict:
+  """Returns {'fingerprint', 'user'}, or raises ValueError."""
+  try:
+    found = ocp.load_checkpointables(path, {'meta': None})['meta']
+    if found['sum'] != _sum_of(found['record']):
+      raise ValueError('its record is damaged')
+    return json.loads(found['record'])
+  except Exception as error:
+    raise ValueError(f'no readable checkpoint at {path}') from error
 
 
 def meta(path: str) -> dict:
@@ -78,13 +101,7 @@ def meta(path: str) -> dict:
   Raises:
     ValueError: there is no readable checkpoint at `path`.
   """
-  try:
-    parts = ocp.load_checkpointables(
-        str(pathlib.Path(path).absolute()), {'meta': None}
-    )
-    return parts['meta']['user']
-  except Exception as error:
-    raise ValueError(f'no readable checkpoint at {path}') from error
+  return _read_record(str(pathlib.Path(path).absolute()))['user']
 
 
 def restore(path: str, abstract, shardings):
@@ -104,8 +121,9 @@ def restore(path: str, abstract, shardings):
   """
   path = str(pathlib.Path(path).absolute())
   wanted = _flat(abstract)
+  saved = _read_record(path)['fingerprint']
   try:
-    found = ocp.checkpointables_metadata(path).metadata['arrays']
+    found = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
   except Exception as error:
     raise ValueError(f'no readable checkpoint at {path}') from error
   faults = [f'{n}: not in the checkpoint' for n in wanted if n not in found]
@@ -126,12 +144,10 @@ def restore(path: str, abstract, shardings):
       _flat(shardings),
   )
   try:
-    parts = ocp.load_checkpointables(path, {'arrays': placed, 'meta': None})
+    arrays = ocp.load_checkpointables(path, {'arrays': placed})['arrays']
   except Exception as error:
     raise ValueError(f'checkpoint {path} is damaged') from error
-  arrays = parts['arrays']
-  saved = parts['meta']['fingerprint']
-  bad = [n for n, s in fingerprint(arrays).items() if saved[n] != s]
+  bad = [n for n, s in fingerprint(arrays).items() if saved.get(n) != s]
   if bad:
     raise ValueError(f'checkpoint {path} is damaged in ' + ', '.join(bad))
   names = list(wanted)
@@ -149,11 +165,11 @@ def latest(root: str) -> str | None:
   root = pathlib.Path(root)
   if not root.is_dir():
     return None
-  numbers = sorted(int(p.name) for p in root.iterdir() if p.name.isdigit())
-  for number in reversed(numbers):
+  folders = [p for p in root.iterdir() if re.fullmatch('[0-9]+', p.name)]
+  for folder in sorted(folders, key=lambda p: int(p.name), reverse=True):
     try:
-      meta(str(root / str(number)))
+      meta(str(folder))
     except ValueError:
       continue
-    return str(root / str(number))
+    return str(folder)
   return None

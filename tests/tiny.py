@@ -38,6 +38,7 @@ def sizes(**changes) -> showo.ShowOConfig:
   return showo.ShowOConfig(vocab(), phi.PhiConfig(**decoder), IMAGE_TOKENS)
 
 
+@jax.jit
 def show_o(key: jax.Array) -> showo.ShowO:
   """Returns a random model whose logits are far from uniform."""
   model = showo.ShowO(sizes(), rngs=nnx.Rngs(key))

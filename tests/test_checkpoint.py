@@ -1,0 +1,214 @@
+"""Checkpoints come back bit for bit, or not at all."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tiny
+from hermesflow_jax import checkpoint
+from hermesflow_jax import sharding
+
+# When one read of a damaged checkpoint fails, orbax forgets the others.
+pytestmark = pytest.mark.filterwarnings(
+    'ignore::pytest.PytestUnraisableExceptionWarning'
+)
+
+META = {'seed': 3, 'settings': 'as they were'}
+
+
+def tree_on(mesh, key=0):
+  """A model with a step and halves, placed by the rules."""
+  tree = {
+      'model': tiny.show_o(jax.random.key(key)),
+      'step': jnp.int32(7),
+      'half': jnp.arange(5, dtype=jnp.bfloat16),
+      'flags': jnp.array([True, False]),
+  }
+  return jax.device_put(tree, sharding.shardings(tree, mesh))
+
+
+@pytest.fixture(scope='module')
+def tree():
+  return tree_on(tiny.mesh(4, 2))
+
+
+@pytest.fixture(scope='module')
+def saved(tree, tmp_path_factory):
+  path = tmp_path_factory.mktemp('runs') / '7'
+  checkpoint.save(str(path), tree, META)
+  return path
+
+
+def placed(tree, mesh=None):
+  return sharding.shardings(tree, mesh or tiny.mesh(4, 2))
+
+
+def assert_same(found, wanted):
+  assert jax.tree.structure(found) == jax.tree.structure(wanted)
+  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted)):
+    assert a.dtype == b.dtype
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize('shape', [(4, 2), (1, 1), (2, 4), (8, 1)])
+def test_a_checkpoint_comes_back_on_any_mesh(saved, tree, shape):
+  wanted = placed(tree, tiny.mesh(*shape))
+  found = checkpoint.restore(str(saved), tree, wanted)
+  assert_same(found, tree)
+  same = jax.tree.map(
+      lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), found, wanted
+  )
+  assert all(jax.tree.leaves(same))
+
+
+def test_shapes_alone_say_what_is_wanted(saved, tree):
+  abstract = jax.eval_shape(lambda: tree)
+  assert_same(
+      checkpoint.restore(str(saved), abstract, placed(tree)), tree
+  )
+
+
+def test_meta_comes_back(saved):
+  assert checkpoint.meta(str(saved)) == META
+
+
+def test_fingerprints_do_not_depend_on_the_mesh(tree):
+  alone = jax.device_put(tree, placed(tree, tiny.mesh(1, 1)))
+  assert checkpoint.fingerprint(alone) == checkpoint.fingerprint(tree)
+
+
+def test_one_flipped_bit_changes_the_fingerprint():
+  values = np.random.default_rng(0).normal(size=1_000).astype(np.float32)
+  whole = checkpoint.fingerprint({'a': jnp.asarray(values)})
+  for place, bit in ((0, 0), (1, 31), (500, 17), (999, 30)):
+    bits = values.view(np.uint32).copy()
+    bits[place] ^= np.uint32(1) << np.uint32(bit)
+    flipped = checkpoint.fingerprint({'a': jnp.asarray(bits.view(np.float32))})
+    assert flipped['a'][0] != whole['a'][0]
+    assert flipped['a'][1] != whole['a'][1]
+
+
+def test_two_swapped_values_change_the_fingerprint():
+  def of(*values):
+    return checkpoint.fingerprint({'a': jnp.array(values)})
+
+  assert of(1.0, 2.0, 3.0) != of(2.0, 1.0, 3.0)
+
+
+def test_an_existing_path_is_refused(saved, tree):
+  with pytest.raises(ValueError, match='exists'):
+    checkpoint.save(str(saved), tree, META)
+  assert_same(checkpoint.restore(str(saved), tree, placed(tree)), tree)
+
+
+def test_every_fault_of_the_fit_is_named(saved, tree):
+  wanted = dict(tree) | {
+      'half': jnp.zeros(5, jnp.float32),
+      'flags': jnp.zeros(3, bool),
+      'more': jnp.zeros(2),
+  }
+  del wanted['step']
+  with pytest.raises(ValueError) as caught:
+    checkpoint.restore(str(saved), wanted, placed(wanted))
+  message = str(caught.value)
+  assert 'step: not in the model' in message
+  assert 'more: not in the checkpoint' in message
+  assert 'half: bfloat16[5], wanted float32[5]' in message
+  assert 'flags: bool[2], wanted bool[3]' in message
+  assert message.count(';') == 3 and '\n' not in message
+
+
+def test_no_checkpoint_is_a_clear_message(tmp_path, tree):
+  missing = str(tmp_path / '3')
+  for read in (
+      lambda: checkpoint.meta(missing),
+      lambda: checkpoint.restore(missing, tree, placed(tree)),
+  ):
+    with pytest.raises(ValueError, match='no readable checkpoint'):
+      read()
+
+
+def files_of(path):
+  return sorted(p for p in path.rglob('*') if p.is_file())
+
+
+def outcome(path, tree):
+  """'refused', or 'same' if all that was saved comes back."""
+  try:
+    found = checkpoint.restore(str(path), tree, placed(tree))
+    meta = checkpoint.meta(str(path))
+  except ValueError:
+    return 'refused'
+  assert_same(found, tree)
+  assert meta == META
+  return 'same'
+
+
+def test_flipped_bytes_are_never_read_as_if_nothing_had_happened(
+    saved, tree, tmp_path
+):
+  copy = tmp_path / '7'
+  shutil.copytree(saved, copy)
+  rng, found = np.random.default_rng(0), []
+  for file in files_of(copy):
+    whole = file.read_bytes()
+    for place in rng.integers(len(whole), size=4 if whole else 0):
+      broken = bytearray(whole)
+      broken[place] ^= 1 << rng.integers(8)
+      file.write_bytes(broken)
+      found.append((outcome(copy, tree), file.relative_to(copy)))
+    file.write_bytes(whole)
+  data = [what for what, file in found if str(file).startswith('arrays/d')]
+  assert len(data) >= 4 and set(data) == {'refused'}, found
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'missing'])
+def test_files_cut_short_or_missing_are_found(saved, tree, tmp_path, damage):
+  found = {}
+  for n, file in enumerate(files_of(saved)):
+    copy = tmp_path / str(n)
+    shutil.copytree(saved, copy)
+    victim = copy / file.relative_to(saved)
+    if damage == 'missing':
+      victim.unlink()
+    else:
+      victim.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    found[str(file.relative_to(saved))] = outcome(copy, tree)
+  data = [what for name, what in found.items() if name.startswith('arrays/d')]
+  assert data and set(data) == {'refused'}, found
+
+
+def test_a_changed_record_is_found(saved, tmp_path):
+  copy = tmp_path / '7'
+  shutil.copytree(saved, copy)
+  changed = 0
+  for file in files_of(copy):
+    text = file.read_bytes()
+    if b'as they were' in text:
+      file.write_bytes(text.replace(b'as they were', b'as they want'))
+      changed += 1
+  assert changed
+  with pytest.raises(ValueError, match='readable checkpoint'):
+    checkpoint.meta(str(copy))
+
+
+def test_the_latest_is_the_highest_that_can_be_read(saved, tmp_path):
+  for number in ('7', '30', '200'):
+    shutil.copytree(saved, tmp_path / number)
+  assert checkpoint.latest(str(tmp_path)) == str(tmp_path / '200')
+  shutil.rmtree(tmp_path / '200')
+  (tmp_path / '200').mkdir()
+  (tmp_path / '500').mkdir()
+  (tmp_path / '900.orbax-checkpoint-tmp-1').mkdir()
+  (tmp_path / 'notes').mkdir()
+  (tmp_path / '\N{SUPERSCRIPT TWO}').mkdir()
+  (tmp_path / '1000').write_text('not a folder')
+  assert checkpoint.latest(str(tmp_path)) == str(tmp_path / '30')
+
+
+def test_where_nothing_is_there_is_no_latest(tmp_path):
+  assert checkpoint.latest(str(tmp_path)) is None
+  assert checkpoint.latest(str(tmp_path / 'missing')) is None
