@@ -1,0 +1,242 @@
+"""The report of a run: one page that opens from disk and needs nothing else."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import os
+
+import numpy as np
+
+from hermesflow_jax import events
+from hermesflow_jax.reporting import examples
+from hermesflow_jax.reporting import markup
+from hermesflow_jax.reporting import scores
+from hermesflow_jax.reporting import style
+from hermesflow_jax.reporting import training as training_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """A held-out caption with images.
+
+  Attributes:
+    caption: what was to be drawn.
+    real: uint8[H, W, 3], the real image; None if there is none.
+    before, after: uint8[H, W, 3], by the base and by the last model.
+    before_right, after_right: right answers of the judge, such as '3/4'.
+  """
+
+  caption: str
+  real: np.ndarray | None
+  before: np.ndarray | None
+  before_right: str
+  after: np.ndarray | None
+  after_right: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSample:
+  """One homologous input with the pairs made of it.
+
+  Attributes:
+    id: of the input.
+    real: uint8[H, W, 3], the real image.
+    caption: the true caption.
+    caption_win, caption_lose: captions by the model.
+    caption_score_win, caption_score_lose: their similarity to the true one.
+    image_win, image_lose: uint8[H, W, 3], images by the model.
+    vqa_score_win, vqa_score_lose: shares of right answers of the model.
+    answers_win, answers_lose: (question, answer of the model, wanted answer).
+    caption_dropped, image_dropped: why it is not trained on; '' if it is.
+    round: in which the pairs were made.
+  """
+
+  id: str
+  real: np.ndarray | None
+  caption: str
+  caption_win: str
+  caption_score_win: float
+  caption_lose: str
+  caption_score_lose: float
+  image_win: np.ndarray | None
+  vqa_score_win: float
+  answers_win: Sequence[tuple[str, str, str]]
+  image_lose: np.ndarray | None
+  vqa_score_lose: float
+  answers_lose: Sequence[tuple[str, str, str]]
+  caption_dropped: str = ''
+  image_dropped: str = ''
+  round: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunReport:
+  """What a report shows; only title, command and rounds are needed.
+
+  Attributes:
+    title: of the page.
+    command: that makes this run.
+    rounds: rows of results.json; round 0 is the base model. A row may hold
+      'change', the paired change since round 0 ({'gap': .., 'gap_se': ..}).
+    note: status shown at the top, '' for none.
+    control: more rows of the same form, each with a 'name'.
+    training: logged metrics of each round from the first, each with a 'step'.
+    gallery: held-out captions with images.
+    pairs: examples of the training data.
+    settings: nested config.
+    seeds, versions: by name.
+    seconds: of the whole run.
+    peak_memory: bytes, the largest resident size.
+  """
+
+  title: str
+  command: str
+  rounds: Sequence[dict]
+  note: str = ''
+  control: Sequence[dict] = ()
+  training: Sequence[Sequence[dict]] = ()
+  gallery: Sequence[Sample] = ()
+  pairs: Sequence[PairSample] = ()
+  settings: Mapping = dataclasses.field(default_factory=dict)
+  seeds: Mapping = dataclasses.field(default_factory=dict)
+  versions: Mapping = dataclasses.field(default_factory=dict)
+  seconds: float | None = None
+  peak_memory: float | None = None
+
+
+def write(path: str | os.PathLike, run: RunReport) -> None:
+  """Writes the page; it appears whole or not at all."""
+  events.write_atomically(path, page(run))
+
+
+def page(run: RunReport) -> str:
+  """Returns the page as HTML, a pure function of the run."""
+  body = [_head(run)]
+  if run.rounds:
+    body += _scores(run)
+  body += [
+      _section(
+          'Training', 'Means over the logged steps; dotted lines are where a '
+          'round starts.', training_lib.curves(run.training),
+      ),
+      _section(
+          'Held-out captions, before and after',
+          'One image per caption and model, none picked among several. Under '
+          'each: questions that the judge answered right.',
+          examples.gallery(run.gallery),
+      ),
+      _section(
+          'Homologous pairs',
+          'From one input the model wrote captions of the image and drew '
+          'images of the caption; the best and the worst of each make the '
+          'pair. Captions are scored by similarity to the true caption, '
+          'images by the model’s own answers.',
+          examples.pairs(run.pairs),
+      ),
+      _section(
+          'What was dropped, and why',
+          'Inputs whose pair cannot teach are dropped for the round, captions '
+          'and images apart.', training_lib.drops(run.rounds),
+      ),
+      _section(
+          'The model’s scores and the judge',
+          'For people only; never used for training. The correlation is '
+          'between the model’s own score of an image and the judge’s, among '
+          'images of one caption; the shares are of the chosen winners and '
+          'losers, by the judge.', training_lib.agreement(run.rounds),
+      ),
+      _settings(run),
+  ]
+  head = markup.element(
+      'head',
+      markup.element('meta', charset='utf-8'),
+      markup.element('meta', name='viewport',
+                     content='width=device-width, initial-scale=1'),
+      markup.element(
+          'meta', http_equiv='Content-Security-Policy',
+          content="default-src 'none'; img-src data:; "
+                  "style-src 'unsafe-inline'",
+      ),
+      markup.element('title', run.title),
+      markup.element('style', markup.Markup(style.CSS)),
+  )
+  main = markup.element('main', markup.join(body))
+  document = markup.element('html', head, markup.element('body', main),
+                            lang='en')
+  return f'<!doctype html>\n{document}\n'
+
+
+def _section(title, text, *content):
+  said = [markup.element('p', text)] if text else []
+  return markup.element(
+      'section', markup.element('h2', title), markup.join(said),
+      markup.join(content),
+  )
+
+
+def _head(run):
+  """Title, the result in words and in numbers, the command."""
+  parts = [
+      markup.element('h1', run.title),
+      markup.element('p', scores.lead(run.rounds), class_='lead'),
+  ]
+  if why := scores.explanation(run.rounds):
+    parts.append(markup.element('p', why))
+  if run.note:
+    parts.append(markup.element('p', run.note, class_='note', role='status'))
+  parts += [
+      scores.tiles(run.rounds),
+      markup.element('pre', markup.element('code', run.command)),
+  ]
+  return markup.element('header', markup.join(parts))
+
+
+def _scores(run):
+  """Sections about the scores of the rounds."""
+  return [
+      _section('Round by round', '', scores.table(run.rounds, run.control),
+               scores.plots(run.rounds, run.control)),
+      _section('By element type', '', scores.by_type(run.rounds)),
+      _section(
+          'Six tasks in the manner of GenEval',
+          'Share of generated images with every question right, by the judge.',
+          scores.geneval(run.rounds),
+      ),
+  ]
+
+
+def flat(settings: Mapping, prefix: str = '') -> list[tuple[str, str]]:
+  """Returns ('a.b', value) of each leaf of a nested mapping, in order."""
+  out = []
+  for key, value in settings.items():
+    if isinstance(value, Mapping) and value:
+      out += flat(value, f'{prefix}{key}.')
+    else:
+      out.append((f'{prefix}{key}', str(value)))
+  return out
+
+
+def _settings(run):
+  """What is needed to run it again, folded away."""
+  cost = [
+      (name, value) for name, value in (
+          ('seconds in all', markup.decimal(run.seconds, 0)),
+          ('peak memory, GB',
+           markup.decimal(markup.number(run.peak_memory) / 1e9, 2)),
+      ) if value != markup.NOTHING
+  ]
+  folded = []
+  for title, rows, more in (
+      ('Settings', flat(run.settings), ''),
+      ('Seeds', flat(run.seeds), ''),
+      ('Versions', flat(run.versions), ''),
+      ('Time and memory', cost, training_lib.seconds(run.rounds)),
+  ):
+    if rows or more:
+      content = [markup.table(['Name', 'Value'], rows, 2)] if rows else []
+      folded.append(markup.element(
+          'details', markup.element('summary', title), markup.join(content),
+          more,
+      ))
+  if not folded:
+    return markup.Markup('')
+  return _section('Settings and seeds', '', *folded)

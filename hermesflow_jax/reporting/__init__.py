@@ -1,0 +1,1 @@
+"""The parts of the report: markup, charts, sections, style."""

@@ -1,0 +1,294 @@
+"""Charts as inline SVG, drawn without a plotting library.
+
+Colours come from CSS classes (`und`, `gen`, `gap`, `plain`), so a chart
+follows the page's colour scheme. Values that are not finite are left out.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+
+from hermesflow_jax.reporting import markup
+
+WIDTH, HEIGHT = 440, 250
+LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 40
+MOST_POINTS = 240
+_EMPTY = markup.element('p', 'Nothing was measured.', class_='empty')
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+  """One line of a chart.
+
+  Attributes:
+    name: in the legend.
+    points: (x, y, standard error or None), in order of x.
+    style: CSS class of its colour.
+    dashed: a dashed line.
+    markers: a mark at each point.
+  """
+
+  name: str
+  points: Sequence[tuple]
+  style: str = 'plain'
+  dashed: bool = False
+  markers: bool = False
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+  """Returns round numbers that enclose [low, high], at most `most` + 2."""
+  if not high > low:
+    room = max(abs(low) * 0.1, 0.5)
+    low, high = low - room, high + room
+  raw = (high - low) / most
+  unit = 10.0 ** math.floor(math.log10(raw))
+  step = next(unit * m for m in (1, 2, 5, 10) if unit * m >= raw * 0.999)
+  first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+  return [round(n * step, 12) for n in range(first, last + 1)]
+
+
+def _label(value, step):
+  digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1 else 0
+  text = f'{value:.{digits}f}' if abs(value) < 1e5 else f'{value:.0e}'
+  return text.replace('-', '−')
+
+
+def thin(points: Sequence[tuple], most: int = MOST_POINTS) -> list[tuple]:
+  """Returns at most `most` points, means of neighbours; errors are lost."""
+  if len(points) <= most:
+    return list(points)
+  size = math.ceil(len(points) / most)
+  out = []
+  for start in range(0, len(points), size):
+    part = points[start:start + size]
+    fine = [y for _, y, _ in part if math.isfinite(y)]
+    mean = sum(fine) / len(fine) if fine else math.nan
+    out.append((sum(x for x, *_ in part) / len(part), mean, None))
+  return out
+
+
+def legend(entries: Sequence[tuple[str, str]]) -> markup.Markup:
+  """Returns a row of (name, CSS classes) swatches."""
+  return markup.element('div', markup.join(
+      markup.element(
+          'span', markup.element('i', class_=f'swatch {style}'), name
+      ) for name, style in entries
+  ), class_='legend')
+
+
+def _runs(points):
+  """Splits points at values that are not finite."""
+  run = []
+  for point in points:
+    if math.isfinite(point[0]) and math.isfinite(point[1]):
+      run.append(point)
+    elif run:
+      yield run
+      run = []
+  if run:
+    yield run
+
+
+def lines(
+    series: Sequence[Series],
+    *,
+    description: str,
+    x_label: str,
+    limits: tuple[float, float] | None = None,
+    zero: bool = False,
+    whole_x: bool = False,
+    borders: Sequence[tuple[float, str]] = (),
+    shaded: tuple[int, int] | None = None,
+) -> markup.Markup:
+  """Returns a line chart with its legend.
+
+  Args:
+    series: its lines; error bars are one standard error each way.
+    description: what is drawn, for those who cannot see it.
+    x_label: under the axis.
+    limits: the least range of y.
+    zero: y includes 0, which is drawn as a line.
+    whole_x: a tick at each x.
+    borders: (x, name) of dotted vertical lines in order of x, named to their
+      right where the next one leaves room.
+    shaded: indices of two series with the same x, shaded between.
+  """
+  series = [
+      dataclasses.replace(s, points=thin([
+          (markup.number(x), markup.number(y), markup.number(e))
+          for x, y, e in s.points
+      ])) for s in series
+  ]
+  seen = [p for s in series for run in _runs(s.points) for p in run]
+  if not seen:
+    return _EMPTY
+  errors = [e if math.isfinite(markup.number(e)) else 0.0 for *_, e in seen]
+  lows = [y - e for (_, y, _), e in zip(seen, errors)]
+  highs = [y + e for (_, y, _), e in zip(seen, errors)]
+  extra = list(limits or ()) + ([0.0] if zero else [])
+  y_ticks = ticks(min(lows + extra), max(highs + extra))
+  xs = sorted({x for x, *_ in seen})
+  if whole_x:
+    x_ticks, x_low, x_high = xs, xs[0] - 0.25, xs[-1] + 0.25
+  else:
+    x_low, x_high = xs[0], xs[-1] if xs[-1] > xs[0] else xs[0] + 1
+    x_ticks = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
+  frame = _Frame(x_low, x_high, y_ticks[0], y_ticks[-1])
+  parts = _axes(frame, x_ticks, y_ticks, x_label, zero)
+  parts += _borders(frame, borders)
+  if shaded:
+    parts += _between(frame, *(series[n].points for n in shaded))
+  parts += [_line(frame, one) for one in series]
+  drawing = markup.element(
+      'svg', markup.join(parts), viewBox=f'0 0 {WIDTH} {HEIGHT}', role='img',
+      aria_label=description,
+  )
+  names = [(s.name, s.style + ' dashed' * s.dashed) for s in series]
+  return markup.join([legend(names) if len(names) > 1 else '', drawing])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frame:
+  """The range of values that fills the drawing."""
+
+  x_low: float
+  x_high: float
+  y_low: float
+  y_high: float
+
+  def across(self, x):
+    share = (x - self.x_low) / (self.x_high - self.x_low)
+    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+  def down(self, y):
+    share = (y - self.y_low) / (self.y_high - self.y_low)
+    return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def _axes(frame, x_ticks, y_ticks, x_label, zero):
+  """Grid lines, numbers and the name of x."""
+  parts = []
+  for tick in y_ticks:
+    at = frame.down(tick)
+    parts += [
+        markup.element(
+            'line', x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at,
+            class_='axis' if zero and abs(tick) < 1e-12 else 'grid',
+        ),
+        markup.element(
+            'text', _label(tick, y_ticks[1] - y_ticks[0]), x=LEFT - 8,
+            y=at + 4, text_anchor='end',
+        ),
+    ]
+  step = min((b - a for a, b in zip(x_ticks, x_ticks[1:])), default=1)
+  parts += [
+      markup.element(
+          'text', _label(tick, step), x=frame.across(tick),
+          y=HEIGHT - BOTTOM + 17, text_anchor='middle',
+      ) for tick in x_ticks
+  ]
+  parts.append(markup.element(
+      'text', x_label, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor='end',
+  ))
+  return parts
+
+
+def _borders(frame, borders):
+  """Dotted lines; a name only where it does not reach the next line."""
+  parts = []
+  ends = [x for x, _ in borders[1:]] + [frame.x_high]
+  for (x, name), end in zip(borders, ends):
+    at = frame.across(x)
+    parts.append(markup.element(
+        'line', x1=at, x2=at, y1=TOP, y2=HEIGHT - BOTTOM, class_='border'
+    ))
+    if frame.across(end) - at > 9 * len(name):
+      parts.append(markup.element('text', name, x=at + 4, y=TOP + 11))
+  return parts
+
+
+def _between(frame, one, other):
+  """The area between two lines."""
+  parts = []
+  # The sum is finite where both are.
+  both = [(x, a + b, a, b) for (x, a, _), (_, b, _) in zip(one, other)]
+  for run in _runs(both):
+    edge = [(x, a) for x, _, a, _ in run]
+    edge += [(x, b) for x, _, _, b in reversed(run)]
+    parts.append(markup.element(
+        'polygon', points=_path(frame, edge), class_='between'
+    ))
+  return parts
+
+
+def _path(frame, spots):
+  return ' '.join(f'{frame.across(x)},{frame.down(y)}' for x, y in spots)
+
+
+def _line(frame, one):
+  """One series: line, error bars, markers."""
+  parts = []
+  for run in _runs(one.points):
+    parts.append(markup.element(
+        'polyline', points=_path(frame, [(x, y) for x, y, _ in run]),
+        class_='dashed' if one.dashed else None,
+    ))
+    for x, y, error in run:
+      at = frame.across(x)
+      if math.isfinite(markup.number(error)):
+        parts.append(markup.element(
+            'line', x1=at, x2=at, y1=frame.down(y - error),
+            y2=frame.down(y + error), class_='whisker',
+        ))
+      if one.markers or len(run) == 1:
+        said = f'{one.name}, {x:g}: {markup.decimal(y)}'
+        parts.append(markup.element(
+            'circle', markup.element('title', said), cx=at, cy=frame.down(y),
+            r=3.5 if one.markers else 2,
+        ))
+  return markup.element('g', markup.join(parts), class_=f'series {one.style}')
+
+
+def bars(
+    groups: Sequence[tuple[str, Sequence[float]]],
+    names: Sequence[tuple[str, str]],
+    *,
+    description: str,
+) -> markup.Markup:
+  """Returns grouped horizontal bars of shares in [0, 1], with a legend.
+
+  Args:
+    groups: (name, one value a bar).
+    names: (name, CSS classes) of each bar of a group.
+    description: what is drawn, for those who cannot see it.
+  """
+  if not groups:
+    return _EMPTY
+  thick, room = 13, WIDTH - 56
+  pitch = 20 + len(names) * (thick + 2) + 10
+  parts = []
+  for n, (name, values) in enumerate(groups):
+    top = n * pitch
+    parts.append(markup.element('text', name, x=0, y=top + 13, class_='name'))
+    for k, ((_, style), value) in enumerate(zip(names, values, strict=True)):
+      value = markup.number(value)
+      y = top + 20 + k * (thick + 2)
+      share = min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0
+      parts += [
+          markup.element(
+              'rect', x=0, y=y, width=room, height=thick, class_='rail'
+          ),
+          markup.element(
+              'rect', x=0, y=y, width=f'{share * room:.1f}', height=thick,
+              class_=f'bar {style}',
+          ),
+          markup.element(
+              'text', markup.decimal(value), x=WIDTH, y=y + 11,
+              text_anchor='end',
+          ),
+      ]
+  height = len(groups) * pitch - 8
+  return markup.join([legend(names), markup.element(
+      'svg', markup.join(parts), viewBox=f'0 0 {WIDTH} {height}', role='img',
+      aria_label=description,
+  )])
