@@ -20,11 +20,12 @@ def get_config():
       'job': 'pretrain',
       'seed': 0,
       'mesh': {'data': -1, 'model': 1},
-      'world': {'seed': 0, 'jitter': 1},
+      'world': {'seed': 0, 'jitter': 0},
       'scenes': 40_000,
       'tokenizer': 'runs/shapes',
       'decoder': {
-          'width': 128, 'layers': 6, 'heads': 4, 'mlp': 512, 'remat': False,
+          'width': 128, 'layers': 4, 'heads': 2, 'mlp': 512, 'remat': False,
+          'unroll': 4,
       },
       'lengths': {
           'max_text': 14, 'mmu': 46, 'prompt': 34, 'lm': 14, 'reply': 14,

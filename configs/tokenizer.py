@@ -15,7 +15,7 @@ def get_config():
       'job': 'tokenizer',
       'seed': 0,
       'mesh': {'data': -1, 'model': 1},
-      'world': {'seed': 0, 'jitter': 1},
+      'world': {'seed': 0, 'jitter': 0},
       'scenes': 16_000,
       'sizes': {
           # One level of 1x1 kernels on 16 px patches: a code sees its own
@@ -35,7 +35,7 @@ def get_config():
       'weights': {'entropy': 0.002, 'commitment': 0.03, 'foreground': 2.0},
       'quantizer_warmup': 500,
       'optim': {
-          'lr': 1.5e-3, 'steps': 12_000, 'warmup': 0.02, 'final': 0.02,
+          'lr': 1.5e-3, 'steps': 9_000, 'warmup': 0.02, 'final': 0.02,
           'b2': 0.99, 'weight_decay': 0.0,
       },
       'schedule': {'batch': 16, 'log_every': 200, 'save_every': 2_000},

@@ -40,11 +40,32 @@ class Objective:
   drop_condition: float = 0.1
 
 
+@dataclasses.dataclass(frozen=True)
+class Compat:
+  """Defects of the official release that can be asked for, for comparison.
+
+  Attributes:
+    score_images_as_text: the understanding margin also scores the t2i rows.
+    batch_sum: log-likelihoods are summed over the batch before the sigmoid.
+    separate_drops: the condition is dropped apart for winner and loser.
+    other_prompt: training asks for a detailed caption, in rows without sot.
+  """
+
+  score_images_as_text: bool = False
+  batch_sum: bool = False
+  separate_drops: bool = False
+  other_prompt: bool = False
+
+
+DETAILED_PROMPT = 'Give a detailed caption for this image.'
+
+
 def transform(
     vocab: vocab_lib.Vocab,
     text: text_lib.Text,
     lengths: prompting.Lengths,
     drop_condition: float,
+    compat: Compat = Compat(),
 ) -> Callable[[dict, np.random.Generator], dict]:
   """Returns the function from a homologous record to its rows.
 
@@ -53,21 +74,27 @@ def transform(
   `image_dropped`, '' where there is a pair.
   """
 
+  asked = DETAILED_PROMPT if compat.other_prompt else text_lib.CAPTION_PROMPT
+
   def rows(record, rng):
     win, lose, caption, prompt = text.encode([
         record['caption_win'], record['caption_lose'], record['caption'],
-        text_lib.user(text_lib.CAPTION_PROMPT),
+        text_lib.user(asked),
     ])
-    if rng.random() < drop_condition:
-      caption = []
+    # One draw for both, unless the official two are asked for.
+    drop = rng.random(2) < drop_condition
+    if not compat.separate_drops:
+      drop[1] = drop[0]
+    conditions = [[] if dropped else caption for dropped in drop]
     images = np.stack([record['codes_win'], record['codes_lose']])
     real = np.stack([record['codes']] * 2)
     return {
         't2i': prompting.t2i_rows(
-            vocab, [caption] * 2, images, lengths.max_text
+            vocab, conditions, images, lengths.max_text
         ),
         'mmu': prompting.mmu_rows(
-            vocab, real, [prompt] * 2, [win, lose], lengths.mmu
+            vocab, real, [prompt] * 2, [win, lose], lengths.mmu,
+            sot=not compat.other_prompt,
         ),
         'gen_valid': np.array(not record['image_dropped']),
         'und_valid': np.array(not record['caption_dropped']),
@@ -76,34 +103,42 @@ def transform(
   return rows
 
 
-def pair_logps(model, batch, hidden: jax.Array):
+def pair_logps(
+    model, batch, hidden: jax.Array, reply: int, images_as_text: bool = False
+):
   """Scores both pairs of each record under one model.
 
   Args:
     model: a ShowO.
     batch: 't2i' and 'mmu' Rows [B, 2, T].
     hidden: bool[B, K, I], K masks a pair.
+    reply: the most tokens of a caption, its end included.
+    images_as_text: add the t2i rows, each token predicting the next, to the
+      understanding side (`Compat.score_images_as_text`).
 
   Returns:
     (PairLogps, counts int32[B, 2] of scored tokens of the images).
   """
-  size = hidden.shape[-1]
-  images = jax.tree.map(lambda a: a[:, None], batch['t2i'])
-  images = jax.tree.map(
+  rows = jax.tree.map(
       lambda a: jnp.broadcast_to(
-          a, (a.shape[0], hidden.shape[1], *a.shape[2:])
+          a[:, None], (a.shape[0], hidden.shape[1], *a.shape[1:])
       ),
-      images,
+      batch['t2i'],
   )
-  t2i, labels = likelihood.of_images(model, images, hidden[:, :, None])
-  mmu, _ = likelihood.of_text(model, batch['mmu'], size + 2)
+  t2i, labels = likelihood.of_images(model, rows, hidden[:, :, None])
+  mmu, _ = likelihood.of_text(model, batch['mmu'], reply)
   counts = pair_dpo.label_counts(labels).mean(1)
-  return pair_dpo.PairLogps(t2i=t2i.sum(-1).mean(1), mmu=mmu.sum(-1)), counts
+  logps = pair_dpo.PairLogps(t2i=t2i.sum(-1).mean(1), mmu=mmu.sum(-1))
+  if images_as_text:
+    shifted = likelihood.of_images_as_text(model, rows, hidden[:, :, None])
+    logps = pair_dpo.score_images_as_text(logps, shifted.mean(1))
+  return logps, counts
 
 
 def loss(
     model, reference, batch, key, *, objective: Objective,
-    schedule: masking.Schedule, image_tokens: int,
+    schedule: masking.Schedule, image_tokens: int, reply: int,
+    compat: Compat = Compat(),
 ):
   """Returns (Pair-DPO loss, metrics) of a batch of homologous records.
 
@@ -115,19 +150,26 @@ def loss(
     objective: beta and weights.
     schedule: of the random masks.
     image_tokens: I.
+    reply: the most tokens of a caption, its end included.
+    compat: official defects to reproduce.
   """
   records = batch['gen_valid'].shape[0]
   keys = jax.random.split(key, (records, objective.masks))
   draw = lambda k: masking.draw(k, image_tokens, schedule)
   hidden = jax.vmap(jax.vmap(draw))(keys)
-  policy, counts = pair_logps(model, batch, hidden)
-  frozen, _ = pair_logps(reference, batch, hidden)
+  as_text = compat.score_images_as_text
+  policy, counts = pair_logps(model, batch, hidden, reply, as_text)
+  frozen, _ = pair_logps(reference, batch, hidden, reply, as_text)
+  nll = pair_dpo.winner_nll(policy.t2i, counts, batch['gen_valid'])
+  valid = dict(und_valid=batch['und_valid'], gen_valid=batch['gen_valid'])
+  if compat.batch_sum:
+    policy = pair_dpo.sum_over_batch(policy, **valid)
+    frozen = pair_dpo.sum_over_batch(frozen, **valid)
+    valid = {}
   total, metrics = pair_dpo.loss(
       policy, frozen, beta=objective.beta, und_weight=objective.und_weight,
-      gen_weight=objective.gen_weight, und_valid=batch['und_valid'],
-      gen_valid=batch['gen_valid'],
+      gen_weight=objective.gen_weight, **valid,
   )
-  nll = pair_dpo.winner_nll(policy.t2i, counts, batch['gen_valid'])
   ratio = (hidden.sum(-1) / image_tokens).mean()
   metrics |= {'gen/winner_nll': nll, 'gen/mask_ratio': ratio}
   return total + objective.sft_weight * nll, metrics

@@ -42,20 +42,46 @@ def of_images(model, rows: prompting.Rows, hidden_codes: jax.Array):
   return pair_dpo.token_logps(model.logits(hidden), labels), labels
 
 
-def of_text(model, rows: prompting.Rows, begin: int):
+def of_images_as_text(model, rows: prompting.Rows, hidden_codes: jax.Array):
+  """Scores t2i rows as if each token predicted the next (official defect 1).
+
+  Arguments as in `of_images`.
+
+  Returns:
+    float32[...], summed over each row, text included.
+  """
+  begin = rows.tokens.shape[-1] - hidden_codes.shape[-1] - 2
+  tokens, labels = masking.apply(
+      model.config.vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
+  )
+  before = jnp.cumsum(rows.labels != prompting.UNSCORED, axis=-1) == 0
+  labels = jnp.where(before & rows.valid, rows.tokens, labels)
+  logits = model.logits(_hidden(model, tokens, rows))
+  return pair_dpo.sequence_logps(logits, pair_dpo.next_labels(labels))
+
+
+def of_text(model, rows: prompting.Rows, window: int):
   """Scores the labelled tokens of mmu or lm rows.
 
   Args:
     model: a ShowO.
-    rows: rows [..., T] of `prompting.mmu_rows` or `lm_rows`.
-    begin: the position of the first token that can predict a label; what
-      stands before it (the image) needs no head.
+    rows: rows [..., T] of `prompting.mmu_rows` or `lm_rows`; the labels of
+      each are contiguous.
+    window: the most labels of a row. The head runs at these positions only.
 
   Returns:
-    (logps float32[..., T - begin], labels int32[..., T - begin]).
+    (logps float32[..., window], labels int32[..., window]), from the first
+    label of each row on.
   """
-  hidden = _hidden(model, rows.tokens, rows)[..., begin:, :]
-  labels = pair_dpo.next_labels(rows.labels)[..., begin:]
+  labels = pair_dpo.next_labels(rows.labels)
+  first = jnp.argmax(labels != prompting.UNSCORED, axis=-1)
+  index = first[..., None] + jnp.arange(window)
+  inside = index < labels.shape[-1]
+  index = jnp.minimum(index, labels.shape[-1] - 1)
+  labels = jnp.take_along_axis(labels, index, axis=-1)
+  labels = jnp.where(inside, labels, prompting.UNSCORED)
+  hidden = _hidden(model, rows.tokens, rows)
+  hidden = jnp.take_along_axis(hidden, index[..., None], axis=-2)
   return pair_dpo.token_logps(model.logits(hidden), labels), labels
 
 

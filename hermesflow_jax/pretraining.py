@@ -67,7 +67,7 @@ def transform(
 
 def loss(
     model, constants, batch, key, *, mixture: Mixture,
-    schedule: masking.Schedule, image_tokens: int,
+    schedule: masking.Schedule, image_tokens: int, reply: int,
 ):
   """Returns the weighted sum of the three losses, each a mean over tokens.
 
@@ -79,14 +79,16 @@ def loss(
     mixture: the weights.
     schedule: of the random mask.
     image_tokens: I.
+    reply: the most tokens of an answer, its end included.
   """
   del constants
   keys = jax.random.split(key, batch['t2i'].tokens.shape[0])
   hidden = jax.vmap(lambda k: masking.draw(k, image_tokens, schedule))(keys)
   t2i = likelihood.mean_nll(*likelihood.of_images(model, batch['t2i'], hidden))
   mmu = likelihood.mean_nll(
-      *likelihood.of_text(model, batch['mmu'], image_tokens + 2)
+      *likelihood.of_text(model, batch['mmu'], reply)
   )
-  lm = likelihood.mean_nll(*likelihood.of_text(model, batch['lm'], 0))
+  length = batch['lm'].tokens.shape[-1]
+  lm = likelihood.mean_nll(*likelihood.of_text(model, batch['lm'], length))
   total = mixture.t2i * t2i + mixture.mmu * mmu + mixture.lm * lm
   return total, {'loss/t2i': t2i, 'loss/mmu': mmu, 'loss/lm': lm}

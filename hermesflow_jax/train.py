@@ -102,8 +102,15 @@ def init_state(make_model: Callable[[jax.Array], Any], optim: Optim, key, mesh):
 
 
 def start_state(model, optim: Optim, mesh) -> State:
-  """Returns step 0 of a run that starts from `model` (copied)."""
-  return init_state(lambda _: model, optim, jax.random.key(0), mesh)
+  """Returns step 0 of a run that starts from a copy of `model`."""
+  optimizer = optim.make()
+
+  def init(model):
+    model = jax.tree.map(jnp.copy, model)
+    return State(jnp.zeros((), jnp.int32), model, optimizer.init(model))
+
+  placed = sharding.shardings(jax.eval_shape(init, model), mesh)
+  return jax.jit(init, out_shardings=placed)(model)
 
 
 def make_step(loss: Callable, optim: Optim, key: jax.Array):

@@ -177,7 +177,7 @@ def test_names_are_unique_and_sorted():
 
 
 def test_arbitrary_colors_stay_away_from_held_out_combinations():
-  for i in range(0, 400, 4):
+  for i in range(0, 400, 5):
     for o in shapes.crowded_scene('train', 0, i).objects:
       color = np.array(shapes.rgb(o.color))
       for name, shape in shapes.HELD_OUT:

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import numpy as np
 from flax import nnx
 
 from hermesflow_jax import prompting
@@ -63,3 +64,18 @@ def mesh(data: int, model: int) -> jax.sharding.Mesh:
       axis_types=(jax.sharding.AxisType.Auto,) * 2,
       devices=jax.devices()[: data * model],
   )
+
+
+def records(count: int) -> list[dict]:
+  """Returns records of pretraining, with random codes."""
+  rng = np.random.default_rng(0)
+  names = ['red circle', 'blue square', 'two green star', 'one red square']
+  return [
+      {
+          'id': str(i),
+          'codes': rng.integers(0, 16, IMAGE_TOKENS),
+          'caption': names[i % 4],
+          'qa': [('what color is the shape ?', 'red')][: i % 3],
+      }
+      for i in range(count)
+  ]

@@ -8,7 +8,6 @@ import time
 
 from flax import nnx
 import jax
-import numpy as np
 
 from hermesflow_jax import bundle
 from hermesflow_jax import console as console_lib
@@ -25,7 +24,7 @@ from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import questions
 from hermesflow_jax.data import shapes
-from hermesflow_jax.data import shapes_tfds
+from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import judge
 from hermesflow_jax.jobs import common
@@ -70,41 +69,6 @@ class Settings:
   export: str
 
 
-def shape_records(source) -> list[dict]:
-  """Returns the records of a shapes source, decoded, without images."""
-
-  def plain(value):
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-  rows = []
-  for record in source:
-    row = {k: plain(record[k]) for k in ('id', 'caption', 'tag')}
-    row['questions'] = json.loads(plain(record['questions']))
-    row['qa'] = json.loads(plain(record['qa']))
-    rows.append(row)
-  return rows
-
-
-def encoded(source, unified: inference.Unified) -> list[dict]:
-  """Returns the records of a source with codes in place of images."""
-  images = np.stack([record['image'] for record in source])
-  codes = unified.encode(images)
-  return [
-      row | {'codes': c} for row, c in zip(shape_records(source), codes)
-  ]
-
-
-def inputs_of(records: list[dict]) -> gap.Inputs:
-  """Returns records as the inputs of evaluation and curation."""
-  return gap.Inputs(
-      ids=[r['id'] for r in records],
-      captions=[r['caption'] for r in records],
-      tags=[r['tag'] for r in records],
-      questions=[r['questions'] for r in records],
-      codes=np.stack([r['codes'] for r in records]),
-  )
-
-
 def world_text() -> text_lib.Text:
   """Returns the tokenizer of the embedded world's words."""
   prompt = text_lib.user(text_lib.CAPTION_PROMPT)
@@ -138,13 +102,10 @@ def run(
     )
 
   def records(split, count):
-    source = shapes_tfds.source(
-        str(pathlib.Path(workdir) / 'data'),
-        shapes_tfds.config_of(
-            split, config.world.seed, count, config.world.jitter
-        ),
+    return shapes_records.load(
+        str(pathlib.Path(workdir) / 'data'), split, config.world.seed, count,
+        config.world.jitter, unified(None),
     )
-    return encoded(source, unified(None))
 
   console.say('preparing the world')
   rows = records('train', config.scenes)
@@ -161,7 +122,7 @@ def run(
   loss = functools.partial(
       pretraining.loss, mixture=config.mixture,
       schedule=masking.parse(config.mask_schedule),
-      image_tokens=sizes.image_tokens,
+      image_tokens=sizes.image_tokens, reply=config.lengths.reply,
   )
   key = jax.random.key(config.seed)
   state = common.resumable_run(
@@ -173,7 +134,7 @@ def run(
   bundle.save_model(config.export, state.model, text, config.lengths, grid)
   if config.export != config.tokenizer:
     bundle.save_tokenizer(config.export, parts.tokenizer)
-  inputs = inputs_of(records('preference', config.evaluated))
+  inputs = shapes_records.inputs(records('preference', config.evaluated))
   measured = gap.evaluate(
       unified(state.model), inputs, config.sampler, judge.answers,
       text_similarity.ngram_cosines, config.seed,

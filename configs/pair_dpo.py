@@ -1,0 +1,119 @@
+"""The main job: HermesFlow's self-play (arXiv 2502.12148), round after round.
+
+  python main.py --config=configs/pair_dpo.py
+
+plays three rounds on the embedded world from the shipped base model. The
+paper's settings, on Show-o's weights:
+
+  python main.py --config=configs/pair_dpo.py:show_o_256
+  python main.py --config=configs/pair_dpo.py:show_o_512
+"""
+
+import ml_collections
+
+# Temperature and top-k of the ten captions of an image: the official script.
+LADDER = [{'temperature': 1.0, 'top_k': 1}] + [
+    {'temperature': temperature, 'top_k': top_k}
+    for top_k in (2, 3, 4)
+    for temperature in (0.1, 0.7, 2.0)
+]
+
+
+def sampler(steps, guidance, temperature=1.0):
+  """Returns a MaskGIT sampler."""
+  return {
+      'steps': steps, 'guidance': guidance, 'temperature': temperature,
+      'schedule': 'cosine', 'compounding': False, 'code_temperature': 1.0,
+  }
+
+
+def get_config(variant='shapes'):
+  """Returns the settings of `hermesflow_jax.jobs.pair_dpo`."""
+  config = ml_collections.ConfigDict({
+      'job': 'pair_dpo',
+      'mesh': {'data': -1, 'model': 1},
+      'init_from': 'assets:shapes',
+      'missing': '',
+      'sizes': None,
+      'world': {'seed': 0, 'jitter': 0},
+      'inputs': 600,
+      'held_out': 600,
+      'held_out_split': 'eval',
+      'gallery': 12,
+      'play': {
+          'rounds': 3,
+          'images': 8,
+          'captions': LADDER,
+          'curation_sampler': sampler(8, 1.0, 0.3),
+          'evaluation_sampler': sampler(8, 1.0, 0.3),
+          'rules': {'least_win': 0.6, 'least_margin': 0.0},
+          'objective': {
+              'beta': 0.2, 'und_weight': 1.0, 'gen_weight': 1.0,
+              'sft_weight': 0.0, 'masks': 1, 'drop_condition': 0.1,
+          },
+          'compat': {
+              'score_images_as_text': False, 'batch_sum': False,
+              'separate_drops': False, 'other_prompt': False,
+          },
+          'mask_schedule': 'cosine',
+          'optim': {
+              'lr': 1e-4, 'steps': 300, 'warmup': 0.05, 'final': 0.1,
+              'b1': 0.9, 'b2': 0.999, 'eps': 1e-8, 'weight_decay': 0.01,
+              'clip': 1.0,
+          },
+          'batch': 16,
+          'log_every': 10,
+          'reference': 'round',
+          'seed': 0,
+      },
+  })
+  if variant == 'shapes':
+    return config
+  if variant in ('show_o_256', 'show_o_512'):
+    return show_o(config, int(variant.removeprefix('show_o_')))
+  raise ValueError(
+      f'variant {variant!r}, wanted shapes, show_o_256 or show_o_512'
+  )
+
+
+def show_o(config, pixels):
+  """Changes the settings to the paper's (section 4.1), at one resolution."""
+  config = ml_collections.ConfigDict(config.to_dict())
+  side = pixels // 16
+  name = f'show_o_{pixels}'
+  config.init_from = f'checkpoints/{name}'
+  config.missing = (
+      f'Convert Show-o first: python -m conversions.convert showo '
+      f'<folder of showlab/show-o{"-512x512" if pixels == 512 else ""}> '
+      f'checkpoints/{name}'
+  )
+  config.sizes = {
+      'vocab': {'text_size': 50295, 'codebook_size': 8192, 'eos': 50256},
+      'decoder': {
+          'width': 2048, 'layers': 24, 'heads': 32, 'mlp': 8192,
+          'remat': True,
+      },
+      'tokenizer': {
+          'ch': 128,
+          'encoder_ch_mult': [1, 2, 2, 4, 4],
+          'decoder_ch_mult': [1, 1, 2, 2, 4],
+          'encoder_num_res_blocks': [4, 3, 4, 3, 4],
+          'decoder_num_res_blocks': [4, 4, 3, 4, 3],
+          'z_channels': 13,
+      },
+      'lengths': {
+          'max_text': 128, 'mmu': side * side + 131,
+          'prompt': side * side + 67, 'lm': 128, 'reply': 100,
+      },
+      'grid': [side, side],
+  }
+  config.inputs = 5_000
+  play = config.play
+  play.images = 16
+  steps, guidance = (18, 1.75) if pixels == 256 else (50, 5.0)
+  play.curation_sampler = sampler(steps, guidance)
+  play.evaluation_sampler = sampler(steps, guidance)
+  play.optim.lr = 2e-5
+  play.optim.steps = 3_000
+  play.batch = 32
+  return config

@@ -1,0 +1,245 @@
+"""The main job: self-play rounds of curation, Pair-DPO and evaluation."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import resource
+import sys
+import time
+
+from flax import nnx
+import jax
+
+from hermesflow_jax import alignment
+from hermesflow_jax import bundle
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import curation
+from hermesflow_jax import events
+from hermesflow_jax import inference
+from hermesflow_jax import prompting
+from hermesflow_jax import sampling
+from hermesflow_jax import self_play
+from hermesflow_jax import settings
+from hermesflow_jax import sharding
+from hermesflow_jax import text_similarity
+from hermesflow_jax import train
+from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.data import shapes_records
+from hermesflow_jax.evaluation import judge
+from hermesflow_jax.jobs import common
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+
+ASSETS = pathlib.Path(__file__).parent.parent / 'assets'
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  """What a checkpoint is expected to hold; see `abstract`.
+
+  Attributes:
+    vocab: token ranges.
+    decoder: the transformer.
+    tokenizer: the image tokenizer.
+    lengths: of rows.
+    grid: (h, w) of the image tokens.
+  """
+
+  vocab: vocab_lib.Vocab
+  decoder: phi.PhiConfig
+  tokenizer: magvit.MagvitConfig
+  lengths: prompting.Lengths
+  grid: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the job.
+
+  Attributes:
+    mesh: devices.
+    init_from: a bundle's folder, or 'assets:<name>' for one that is shipped.
+    missing: the line that says how to get `init_from`; '' if it is shipped.
+    sizes: what the bundle must hold; None takes what it holds.
+    world: the embedded world.
+    inputs: image-caption inputs for preferences.
+    held_out: scenes for evaluation.
+    held_out_split: 'eval', or 'final' for the split that is looked at once.
+    play: the rounds.
+    gallery: held-out captions, and pairs, shown in the report.
+  """
+
+  mesh: common.Mesh
+  init_from: str
+  missing: str
+  sizes: Sizes | None
+  world: common.World
+  inputs: int
+  held_out: int
+  held_out_split: str
+  play: self_play.Play
+  gallery: int
+
+  def __post_init__(self):
+    settings.require(self, {'inputs': 1, 'held_out': 2, 'gallery': 0})
+    if self.held_out_split not in ('eval', 'final'):
+      raise ValueError(
+          f"held_out_split is {self.held_out_split!r}, wanted 'eval' or 'final'"
+      )
+
+
+def abstract(sizes: Sizes):
+  """Returns the model and the tokenizer as shapes, without any memory."""
+  config = showo.ShowOConfig(
+      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
+  )
+  return nnx.eval_shape(lambda: (
+      showo.ShowO(config, rngs=nnx.Rngs(0)),
+      magvit.Magvit(sizes.tokenizer, nnx.Rngs(0)),
+  ))
+
+
+def load(config: Settings) -> bundle.Bundle:
+  """Reads the bundle that the run starts from.
+
+  Raises:
+    ValueError: it is missing (with the command that makes it) or damaged, or
+      holds other sizes than the settings want.
+  """
+  path = pathlib.Path(config.init_from)
+  if config.init_from.startswith('assets:'):
+    path = ASSETS / config.init_from.removeprefix('assets:')
+  if not path.exists():
+    raise ValueError(f'no checkpoint at {path}. {config.missing}'.strip())
+  parts = bundle.load(str(path))
+  if parts.model is None:
+    raise ValueError(f'{path} holds a tokenizer but no model')
+  if config.sizes:
+    for name, found, wanted in (
+        ('vocab', parts.model.config.vocab, config.sizes.vocab),
+        ('tokenizer', parts.tokenizer.config, config.sizes.tokenizer),
+        ('grid', parts.grid, config.sizes.grid),
+    ):
+      if found != wanted:
+        raise ValueError(f'{path}: {name} is {found}, wanted {wanted}')
+  return parts
+
+
+def claim(workdir: str, config: Settings, console) -> None:
+  """Marks a folder as this run's, or checks that it is.
+
+  Raises:
+    ValueError: it cannot be written, or belongs to a run of other settings,
+      all of which are named.
+  """
+  root = pathlib.Path(workdir)
+  record = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+  path = root / 'settings.json'
+  try:
+    root.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+      if any(root.iterdir()):
+        raise ValueError(
+            f'workdir {root} holds files of something else; give another one'
+        )
+      events.write_atomically(path, json.dumps(record, indent=1) + '\n')
+      return
+    found = json.loads(path.read_text())
+  except OSError as error:
+    raise ValueError(f'workdir {root} cannot be used: {error}') from error
+  different = sorted(_differences(found, record))
+  if different:
+    raise ValueError(
+        f'workdir {root} belongs to a run of other settings: '
+        + ', '.join(different) + '; give another --workdir'
+    )
+  console.say(f'resuming in {root}')
+
+
+def _differences(a, b, name='config'):
+  if isinstance(a, dict) and isinstance(b, dict):
+    for key in a.keys() | b.keys():
+      yield from _differences(a.get(key), b.get(key), f'{name}.{key}')
+  elif a != b:
+    yield f'{name} {a!r} -> {b!r}'
+
+
+def run(
+    config: Settings, workdir: str, console: console_lib.Console
+) -> dict:
+  """Plays all rounds; writes and returns what `results.json` holds."""
+  began = time.perf_counter()
+  root = pathlib.Path(workdir)
+  mesh = config.mesh.make()
+  parts = load(config)
+  claim(workdir, config, console)
+  done = root / 'results.json'
+  if done.exists():
+    console.say(
+        f'this run is finished: see {root / "report.html"}; to start afresh, '
+        f'remove {root} or give another --workdir'
+    )
+    results = json.loads(done.read_text())
+    console.say(table(results['rounds']))
+    return results
+  model = jax.device_put(parts.model, sharding.shardings(parts.model, mesh))
+  base = inference.Unified(
+      model=model, tokenizer=parts.tokenizer, text=parts.text,
+      lengths=parts.lengths, grid=parts.grid, mesh=mesh,
+      chunk=128 * mesh.shape['data'], progress=console.progress,
+  )
+
+  def inputs(split, count):
+    return shapes_records.inputs(shapes_records.load(
+        str(root / 'data'), split, config.world.seed, count,
+        config.world.jitter, base,
+    ))
+
+  world = self_play.World(
+      inputs=inputs('preference', config.inputs),
+      held_out=inputs(config.held_out_split, config.held_out),
+      judge=judge.answers,
+      similarity=text_similarity.ngram_cosines,
+  )
+  rounds = self_play.play(base, world, config.play, workdir, console)
+  results = {
+      'rounds': rounds,
+      'config': json.loads(
+          json.dumps(dataclasses.asdict(config), default=str)
+      ),
+      'seconds': elapsed(root, time.perf_counter() - began),
+      'peak_memory_gib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                         / 2**20,
+      'versions': {
+          'python': sys.version.split()[0], 'jax': jax.__version__,
+          'device': jax.devices()[0].device_kind,
+      },
+  }
+  from hermesflow_jax import story  # drawn only at the end
+  story.tell(root, results, world, base, config.gallery)
+  events.write_atomically(done, json.dumps(results, indent=1) + '\n')
+  console.say(table(rounds))
+  console.say(f'report: {root / "report.html"}')
+  return results
+
+
+def elapsed(root: pathlib.Path, seconds: float) -> float:
+  """Returns seconds of all starts of this run: of this one, if it is the first."""
+  path = root / 'seconds.json'
+  before = json.loads(path.read_text()) if path.exists() else 0.0
+  events.write_atomically(path, json.dumps(before + seconds))
+  return before + seconds
+
+
+def table(rounds: list[dict]) -> str:
+  """Returns the headline table as text."""
+  lines = ['round  understanding   generation      gap']
+  for row in rounds:
+    cells = [
+        f'{row[name]:.3f} +- {row[name + "_se"]:.3f}'
+        for name in ('understanding', 'generation', 'gap')
+    ]
+    lines.append(f'{row["round"]:>5}  ' + '  '.join(cells))
+  return '\n'.join(lines)

@@ -1,0 +1,346 @@
+"""The rounds of self-play: curate, learn by Pair-DPO, evaluate, again.
+
+Every phase is a function of what earlier phases wrote, and its own result
+appears at once and whole. So a run that is stopped anywhere goes on at the
+phase it had reached, and ends with the same numbers.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import io
+import json
+import pathlib
+import shutil
+import time
+
+import jax
+import numpy as np
+
+from hermesflow_jax import alignment
+from hermesflow_jax import checkpoint
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import curation
+from hermesflow_jax import events
+from hermesflow_jax import inference
+from hermesflow_jax import masking
+from hermesflow_jax import sampling
+from hermesflow_jax import sharding
+from hermesflow_jax import train
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.evaluation import gap
+
+
+@dataclasses.dataclass(frozen=True)
+class Play:
+  """What a round does.
+
+  Attributes:
+    rounds: R.
+    images: candidates drawn per caption.
+    captions: candidates written per image.
+    curation_sampler: of the candidates.
+    evaluation_sampler: of the one judged image.
+    rules: what makes a pair.
+    objective: the loss.
+    compat: official defects to reproduce.
+    mask_schedule: of the random masks in training.
+    optim: the optimizer of one round.
+    batch: pairs a step.
+    log_every: steps between two lines of metrics.
+    reference: 'round' (the model that the round starts from) or 'base'.
+    seed: of sampling, order and masks.
+  """
+
+  rounds: int
+  images: int
+  captions: tuple[inference.Decoding, ...]
+  curation_sampler: sampling.MaskGIT
+  evaluation_sampler: sampling.MaskGIT
+  rules: curation.Rules
+  objective: alignment.Objective
+  compat: alignment.Compat
+  mask_schedule: str
+  optim: train.Optim
+  batch: int
+  log_every: int
+  reference: str
+  seed: int
+
+  def __post_init__(self):
+    if self.reference not in ('round', 'base'):
+      raise ValueError(
+          f"reference is {self.reference!r}, wanted 'round' or 'base'"
+      )
+    if self.rounds < 1 or self.batch < 1 or self.log_every < 1:
+      raise ValueError('rounds, batch and log_every want to be at least 1')
+    if self.images < 2 or len(self.captions) < 2:
+      raise ValueError('images and captions want at least 2 candidates each')
+    masking.parse(self.mask_schedule)
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+  """What the rounds play with.
+
+  Attributes:
+    inputs: for preferences.
+    held_out: for evaluation.
+    judge: of generated images; for evaluation and diagnostics only.
+    similarity: text scorer.
+  """
+
+  inputs: gap.Inputs
+  held_out: gap.Inputs
+  judge: gap.Judge
+  similarity: Callable
+
+
+def play(
+    base: inference.Unified,
+    world: World,
+    config: Play,
+    workdir: str,
+    console: console_lib.Console,
+) -> list[dict]:
+  """Runs or resumes the rounds; returns one summary per round, base first.
+
+  Writes `round_<r>/` with the pairs (`pairs.jsonl`, `codes.npz`), what was
+  curated and dropped (`curation.json`), training metrics, `evaluation.json`
+  and generated codes, and `checkpoints/<r>`.
+  """
+  root = pathlib.Path(workdir)
+  summaries = [_evaluated(base, world, config, root / 'round_0', console)]
+  say_round(console, 0, summaries[0])
+  model = base.model
+  for number in range(1, config.rounds + 1):
+    folder = root / f'round_{number}'
+    player = dataclasses.replace(base, model=model)
+    pairs, made = _curated(
+        player, world, config, root, number, console
+    )
+    reference = base.model if config.reference == 'base' else model
+    model, seconds = _trained(
+        model, reference, base, world.inputs, pairs, config, root, number,
+        console,
+    )
+    player = dataclasses.replace(base, model=model)
+    summary = _evaluated(player, world, config, folder, console)
+    summary['round'] = number
+    summary['curation'] = made
+    summary['seconds'] |= {'curation': made['seconds'], 'training': seconds}
+    summaries.append(summary)
+    say_round(console, number, summary)
+  summaries[0]['round'] = 0
+  return summaries
+
+
+def say_round(console, number, summary):
+  """Prints one line of results."""
+  cells = [
+      f'{name} {summary[name]:.3f} +- {summary[name + "_se"]:.3f}'
+      for name in ('understanding', 'generation', 'gap')
+  ]
+  console.say(f'round {number}: ' + ', '.join(cells))
+
+
+def _npz(**arrays) -> bytes:
+  buffer = io.BytesIO()
+  np.savez_compressed(buffer, **arrays)
+  return buffer.getvalue()
+
+
+def _json(value) -> str:
+  return json.dumps(value, indent=1, allow_nan=False) + '\n'
+
+
+def _evaluated(player, world, config, folder, console):
+  """Evaluates a model once; later calls read the file."""
+  done = folder / 'evaluation.json'
+  if done.exists():
+    console.say(f'{folder.name}: evaluation is there')
+    return json.loads(done.read_text())
+  began = time.perf_counter()
+  result = gap.evaluate(
+      player, world.held_out, config.evaluation_sampler, world.judge,
+      world.similarity, config.seed,
+  )
+  summary = gap.summary(result, world.held_out)
+  summary['seconds'] = {'evaluation': time.perf_counter() - began}
+  rows = [
+      {
+          'id': name, 'understanding': float(u), 'generation': float(g),
+          'similarity': float(s), 'caption': caption, 'answers': answers,
+          'judged': judged,
+      }
+      for name, u, g, s, caption, answers, judged in zip(
+          world.held_out.ids, result.understanding, result.generation,
+          result.similarity, result.captions, result.answers, result.judged,
+      )
+  ]
+  events.write_atomically(folder / 'scenes.jsonl', curation.dump(rows))
+  events.write_atomically(folder / 'scenes.npz', _npz(codes=result.codes))
+  events.write_atomically(done, _json(summary))
+  return summary
+
+
+def _curated(player, world, config, root, number, console):
+  """Curates a round once; later calls read the files."""
+  folder = root / f'round_{number}'
+  done = folder / 'curation.json'
+  if done.exists():
+    console.say(f'{folder.name}: pairs are there')
+    return read_pairs(folder), json.loads(done.read_text())
+  began = time.perf_counter()
+  inputs = world.inputs
+  found = curation.candidates(
+      player, inputs, config.curation_sampler, config.images, config.captions,
+      world.similarity, config.seed + number,
+  )
+  before = read_pairs(root / f'round_{number - 1}') if number > 1 else {}
+  pairs = curation.pairs(found, inputs.ids, config.rules, before)
+  rows = [
+      curation.record(name, caption, pairs[name])
+      for name, caption in zip(inputs.ids, inputs.captions)
+  ]
+  made = {'drops': curation.drops(pairs)}
+  made |= diagnosed(player, world, found, pairs)
+  made['seconds'] = time.perf_counter() - began
+  events.write_atomically(folder / 'codes.npz', _npz(
+      real=inputs.codes, candidates=found.codes,
+      image_scores=found.image_scores, caption_scores=found.caption_scores,
+  ))
+  events.write_atomically(folder / 'pairs.jsonl', curation.dump(rows))
+  events.write_atomically(done, _json(made))
+  return pairs, made
+
+
+def read_pairs(folder) -> dict:
+  """Returns the pairs of a round by id."""
+  with open(pathlib.Path(folder) / 'pairs.jsonl', encoding='utf-8') as file:
+    rows = [json.loads(line) for line in file]
+  return {row['id']: curation.from_record(row) for row in rows}
+
+
+def diagnosed(player, world, found, pairs) -> dict:
+  """Compares self-scores with the judge; for people, never for training.
+
+  Returns:
+    `correlation` of self-score and judge within captions; the judge's mean
+    score of winners and losers, and how often he agrees with a pair.
+  """
+  inputs = world.inputs
+  many = found.codes.shape[1]
+
+  def judged(codes, questions):
+    images = player.decode(codes)
+    return np.array([
+        np.mean(gap.right(world.judge(i, q), q))
+        for i, q in zip(images, questions)
+    ])
+
+  asked = [q for q in inputs.questions for _ in range(many)]
+  truth = judged(found.codes.reshape(len(asked), -1), asked)
+  truth = truth.reshape(len(inputs), many)
+  own = found.image_scores - found.image_scores.mean(1, keepdims=True)
+  true = truth - truth.mean(1, keepdims=True)
+  norm = np.sqrt((own**2).sum() * (true**2).sum())
+  kept = [
+      (gen, q) for (_, gen), q in zip(pairs.values(), inputs.questions)
+      if not gen.dropped
+  ]
+  out = {
+      'self_score': float(found.image_scores.mean()),
+      'judge_score': float(truth.mean()),
+      'best_by_judge': float(truth.max(1).mean()),
+      'correlation': float((own * true).sum() / norm) if norm else None,
+  }
+  if kept:
+    questions = [q for _, q in kept]
+    win = judged(np.stack([g.win.value for g, _ in kept]), questions)
+    lose = judged(np.stack([g.lose.value for g, _ in kept]), questions)
+    out |= {
+        'winners_by_judge': float(win.mean()),
+        'losers_by_judge': float(lose.mean()),
+        'judge_agrees': float((win > lose).mean()),
+        'judge_disagrees': float((win < lose).mean()),
+    }
+  return out
+
+
+def records_of(inputs: gap.Inputs, pairs: dict) -> list[dict]:
+  """Joins pairs with their inputs by id; inputs without any pair are left out."""
+  by_id = dict(zip(inputs.ids, zip(inputs.captions, inputs.codes)))
+  rows = []
+  for name, (und, gen) in pairs.items():
+    if und.dropped and gen.dropped:
+      continue
+    caption, codes = by_id[name]
+    rows.append({
+        'id': name, 'caption': caption, 'codes': codes,
+        'caption_win': und.win.value, 'caption_lose': und.lose.value,
+        'caption_dropped': und.dropped,
+        'codes_win': np.asarray(gen.win.value, np.int32),
+        'codes_lose': np.asarray(gen.lose.value, np.int32),
+        'image_dropped': gen.dropped,
+    })
+  return rows
+
+
+def _trained(
+    model, reference, base, inputs, pairs, config, root, number, console
+):
+  """Trains a round once; later calls read its checkpoint."""
+  path = root / 'checkpoints' / str(number)
+  folder = root / f'round_{number}'
+  placed = sharding.shardings(model, base.mesh)
+  if path.exists():
+    console.say(f'{folder.name}: checkpoint is there')
+    seconds = checkpoint.meta(str(path))['seconds']
+    return checkpoint.restore(str(path), model, placed), seconds
+  began = time.perf_counter()
+  rows = records_of(inputs, pairs)
+  if rows:
+    model = _optimised(
+        model, reference, base, rows, config, folder, number, console
+    )
+  else:
+    console.say(f'{folder.name}: no pair was kept, nothing is learned')
+  seconds = time.perf_counter() - began
+  checkpoint.save(
+      str(path), model,
+      {'round': number, 'pairs': len(rows), 'seconds': seconds},
+  )
+  return model, seconds
+
+
+def _optimised(
+    model, reference, base, rows, config, folder, number, console
+):
+  """Returns the model after one round of Pair-DPO."""
+  state = train.start_state(model, config.optim, base.mesh)
+  transform = alignment.transform(
+      base.vocab, base.text, base.lengths, config.objective.drop_condition,
+      config.compat,
+  )
+  batches = pipeline.batches(
+      rows, transform, seed=config.seed + number, batch=config.batch, start=0,
+      mesh=base.mesh,
+  )
+  loss = functools.partial(
+      alignment.loss, objective=config.objective,
+      schedule=masking.parse(config.mask_schedule),
+      image_tokens=model.config.image_tokens, reply=base.lengths.reply,
+      compat=config.compat,
+  )
+  key = jax.random.fold_in(jax.random.key(config.seed), number)
+  step = train.make_step(loss, config.optim, key)
+  # What an interrupted attempt wrote is written again.
+  shutil.rmtree(folder / 'training', ignore_errors=True)
+  with events.Log(str(folder / 'training')) as log:
+    state = train.run(
+        state, step, reference, batches, config.optim.steps,
+        log_every=config.log_every, log=log,
+        progress=console.progress(f'round {number}: learning'),
+    )
+  return state.model

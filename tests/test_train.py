@@ -1,0 +1,254 @@
+"""The training step: what it changes, and what it never changes."""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tiny
+from hermesflow_jax import checkpoint
+from hermesflow_jax import masking
+from hermesflow_jax import pretraining
+from hermesflow_jax import sharding
+from hermesflow_jax import train
+from hermesflow_jax.data import pipeline
+
+KEY = jax.random.key(1)
+
+
+def optim(**changes):
+  return train.Optim(**dict(lr=0.05, steps=20) | changes)
+
+
+def line(key):
+  """A linear model."""
+  return nnx.Linear(3, 1, rngs=nnx.Rngs(key))
+
+
+def squares(model, constants, batch, key):
+  """Mean square error, with noise from the key; `constants` scales it."""
+  error = model(batch['x']) - batch['y']
+  noise = jax.random.normal(key, error.shape)
+  value = constants * jnp.mean((error + 0.01 * noise) ** 2)
+  return value, {'toy/noise': noise.mean()}
+
+
+def toy_batches(mesh, broken=()):
+  """Endless batches; those whose number is in `broken` have a NaN."""
+  rng = np.random.default_rng(0)
+  number = 0
+  while True:
+    x = rng.normal(size=(8, 3)).astype(np.float32)
+    y = x.sum(-1, keepdims=True)
+    if number in broken:
+      y[3] = np.nan
+    yield sharding.put_batch({'x': x, 'y': y}, mesh)
+    number += 1
+
+
+class Logged(dict):
+  """A log: {step: metrics}."""
+
+  def __call__(self, step, metrics):
+    self[step] = metrics
+
+
+def run_toy(steps, broken=(), log_every=1, **options):
+  mesh, log, settings = tiny.mesh(8, 1), Logged(), optim()
+  state = train.run(
+      train.init_state(line, settings, KEY, mesh),
+      train.make_step(squares, settings, KEY), jnp.float32(1.0),
+      toy_batches(mesh, broken), steps, log_every=log_every, log=log,
+      progress=lambda steps: steps, **options,
+  )
+  return state, log
+
+
+def assert_same(found, wanted):
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def test_training_lowers_the_loss():
+  state, log = run_toy(20)
+  assert int(state.step) == 20
+  assert log[20]['train/loss'] < 0.1 * log[1]['train/loss']
+  assert sorted(log) == list(range(1, 21))
+
+
+def test_every_step_has_its_own_key():
+  _, log = run_toy(4)
+  assert len({metrics['toy/noise'] for metrics in log.values()}) == 4
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
+  mesh, settings = tiny.mesh(8, 1), optim()
+  step = train.make_step(squares, settings, KEY)
+  batches = toy_batches(mesh, broken={1})
+  state, _ = step(
+      train.init_state(line, settings, KEY, mesh), jnp.float32(1.0),
+      next(batches),
+  )
+  before = jax.device_get(state)
+  state, metrics = step(state, jnp.float32(1.0), next(batches))
+  assert metrics['train/skipped'] == 1
+  assert int(state.step) == 2
+  assert_same(state.model, before.model)
+  assert_same(state.opt_state, before.opt_state)
+  state, metrics = step(state, jnp.float32(1.0), next(batches))
+  assert metrics['train/skipped'] == 0 and np.isfinite(metrics['train/loss'])
+  assert not np.array_equal(state.model.kernel[...], before.model.kernel[...])
+
+
+def test_skipped_steps_are_counted_and_kept_out_of_the_means():
+  _, log = run_toy(6, broken={1, 2}, log_every=3)
+  assert log[3]['train/skipped'] == 2 and log[6]['train/skipped'] == 0
+  assert np.isfinite(log[3]['train/loss'])
+
+
+def test_too_many_skipped_steps_stop_the_run():
+  with pytest.raises(train.NonFinite, match='3 of the last 4 .* step 4 '):
+    run_toy(8, broken={0, 1, 3}, log_every=4, max_skipped=2)
+
+
+def test_the_state_is_saved_on_the_way_but_not_at_the_end():
+  saved = []
+  run_toy(6, save=lambda state: saved.append(int(state.step)), save_every=2)
+  assert saved == [2, 4]
+
+
+def test_the_rate_is_that_of_the_step():
+  _, log = run_toy(4)
+  schedule = optim().schedule()
+  for step in range(4):
+    np.testing.assert_allclose(log[step + 1]['train/lr'], schedule(step))
+
+
+def test_the_schedule_rises_then_falls_as_a_cosine():
+  rate = optim(lr=2.0, steps=100, warmup=0.2, final=0.1).schedule()
+  np.testing.assert_allclose(rate(0), 0.0)
+  np.testing.assert_allclose(rate(10), 1.0)
+  np.testing.assert_allclose(rate(20), 2.0)
+  np.testing.assert_allclose(rate(60), (2.0 + 0.2) / 2, rtol=1e-6)
+  np.testing.assert_allclose(rate(100), 0.2, rtol=1e-6)
+  np.testing.assert_allclose(rate(1_000), 0.2, rtol=1e-6)
+
+
+def test_without_warm_up_the_rate_begins_at_its_peak():
+  rate = optim(lr=2.0, steps=10, warmup=0.0).schedule()
+  np.testing.assert_allclose(rate(0), 2.0)
+  np.testing.assert_allclose(rate(10), 0.0, atol=1e-7)
+
+
+@pytest.mark.parametrize('make', [tiny.show_o, lambda key: tiny.tokenizer()])
+def test_weight_decay_is_for_kernels_and_embeddings(make):
+  model = jax.eval_shape(make, KEY)
+  leaves, _ = jax.tree_util.tree_flatten_with_path(train.decayed(model))
+  names = {sharding.path_name(path): decays for path, decays in leaves}
+  last = {name.rsplit('/', 1)[-1]: [] for name in names}
+  for name, decays in names.items():
+    last[name.rsplit('/', 1)[-1]].append(decays)
+  for kind, decays in last.items():
+    assert set(decays) == {kind in ('kernel', 'embedding')}, kind
+  assert {'kernel', 'bias', 'scale'} <= last.keys()
+
+
+def test_a_run_leaves_the_model_it_starts_from_alone():
+  mesh, settings = tiny.mesh(8, 1), optim()
+  model = jax.device_put(line(KEY), sharding.replicated(mesh))
+  kernel = np.array(model.kernel[...])
+  state = train.start_state(model, settings, mesh)
+  assert_same(state.model, model)
+  step = train.make_step(squares, settings, KEY)
+  batches = toy_batches(mesh)
+  for _ in range(3):
+    state, _ = step(state, jnp.float32(1.0), next(batches))
+  np.testing.assert_array_equal(model.kernel[...], kernel)
+  assert not np.array_equal(state.model.kernel[...], kernel)
+
+
+@functools.cache
+def show_o_step(settings):
+  """A step of pretraining; compiled anew for each mesh."""
+  loss = functools.partial(
+      pretraining.loss, mixture=pretraining.Mixture(),
+      schedule=masking.cosine, image_tokens=tiny.IMAGE_TOKENS,
+      reply=tiny.LENGTHS.reply,
+  )
+  return train.make_step(loss, settings, KEY)
+
+
+def show_o_batches(mesh, start=0):
+  transform = pretraining.transform(
+      tiny.vocab(), tiny.text(), tiny.LENGTHS, pretraining.Mixture()
+  )
+  return pipeline.batches(
+      tiny.records(12), transform, seed=0, batch=8, start=start, mesh=mesh
+  )
+
+
+def show_o_steps(state, steps, mesh):
+  batches = show_o_batches(mesh, start=int(state.step))
+  every = []
+  for _ in range(steps):
+    state, metrics = show_o_step(optim())(state, None, next(batches))
+    every.append(metrics)
+  return state, jax.device_get(every)
+
+
+def start(mesh):
+  return train.init_state(tiny.show_o, optim(), KEY, mesh)
+
+
+@pytest.fixture(scope='module')
+def alone():
+  """Metrics of three steps on one device."""
+  return show_o_steps(start(tiny.mesh(1, 1)), 3, tiny.mesh(1, 1))[1]
+
+
+@pytest.mark.parametrize('shape', [(8, 1), (4, 2), (2, 4), (1, 8)])
+def test_every_mesh_trains_alike(alone, shape):
+  mesh = tiny.mesh(*shape)
+  _, found = show_o_steps(start(mesh), 3, mesh)
+  for a, b in zip(found, alone, strict=True):
+    for name in b:
+      # Sums over devices are taken in another order.
+      np.testing.assert_allclose(
+          a[name], b[name], atol=1e-5, rtol=1e-5, err_msg=name
+      )
+
+
+def test_states_are_born_and_stay_where_the_rules_say():
+  mesh = tiny.mesh(4, 2)
+  state = start(mesh)
+  wanted = sharding.shardings(state, mesh)
+  later, _ = show_o_steps(start(mesh), 1, mesh)
+  for each in state, later:
+    same = jax.tree.map(
+        lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), each, wanted
+    )
+    assert all(jax.tree.leaves(same))
+
+
+def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path):
+  mesh = tiny.mesh(4, 2)
+  wanted, wanted_metrics = show_o_steps(start(mesh), 4, mesh)
+  half, _ = show_o_steps(start(mesh), 2, mesh)
+  checkpoint.save(str(tmp_path / '2'), half, {})
+  found = checkpoint.restore(
+      str(tmp_path / '2'), half, sharding.shardings(half, mesh)
+  )
+  found, metrics = show_o_steps(found, 2, mesh)
+  assert_same(found, wanted)
+  assert metrics == wanted_metrics[2:]
+
+
+def test_a_step_compiles_once():
+  settings, mesh = optim(steps=21), tiny.mesh(4, 2)
+  state = train.init_state(tiny.show_o, settings, KEY, mesh)
+  step, batches = show_o_step(settings), show_o_batches(mesh)
+  for _ in range(3):
+    state, _ = step(state, None, next(batches))
+  assert step._cache_size() == 1
