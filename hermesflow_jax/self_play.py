@@ -334,7 +334,7 @@ def _optimised(
       compat=config.compat,
   )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
-  step = train.make_step(loss, config.optim, key)
+  step = train.make_step(loss, config.optim, key, base.mesh)
   # What an interrupted attempt wrote is written again.
   shutil.rmtree(folder / 'training', ignore_errors=True)
   with events.Log(str(folder / 'training')) as log:

@@ -70,6 +70,10 @@ def spec_of(name: str, shape: tuple[int, ...], mesh) -> P:
     axes = (axes,) if isinstance(axes, str) else axes or ()
     parts = math.prod(mesh.shape[a] for a in axes)
     fitted.append(axes if axes and size % parts == 0 else None)
+  # Compiled functions return specs in this short form; another would compile
+  # the next call again.
+  while fitted and fitted[-1] is None:
+    fitted.pop()
   return P(*fitted)
 
 

@@ -91,35 +91,34 @@ def init_state(make_model: Callable[[jax.Array], Any], optim: Optim, key, mesh):
     key: random key of the parameters.
     mesh: from `sharding.make_mesh`.
   """
-  optimizer = optim.make()
-
-  def init(key):
-    model = make_model(key)
-    return State(jnp.zeros((), jnp.int32), model, optimizer.init(model))
-
-  placed = sharding.shardings(jax.eval_shape(init, key), mesh)
-  return jax.jit(init, out_shardings=placed)(key)
+  return _placed(make_model, key, optim, mesh)
 
 
 def start_state(model, optim: Optim, mesh) -> State:
-  """Returns step 0 of a run that starts from a copy of `model`."""
+  """Returns step 0 of a run that starts from `model` (copied)."""
+  return _placed(lambda model: model, model, optim, mesh)
+
+
+def _placed(make_model, source, optim, mesh):
+  """Step 0 of the model that `make_model` makes of `source`."""
   optimizer = optim.make()
 
-  def init(model):
-    model = jax.tree.map(jnp.copy, model)
+  def init(source):
+    model = make_model(source)
     return State(jnp.zeros((), jnp.int32), model, optimizer.init(model))
 
-  placed = sharding.shardings(jax.eval_shape(init, model), mesh)
-  return jax.jit(init, out_shardings=placed)(model)
+  placed = sharding.shardings(jax.eval_shape(init, source), mesh)
+  return jax.jit(init, out_shardings=placed)(source)
 
 
-def make_step(loss: Callable, optim: Optim, key: jax.Array):
+def make_step(loss: Callable, optim: Optim, key: jax.Array, mesh):
   """Compiles one step of gradient descent.
 
   Args:
     loss: (model, constants, batch, key) -> (scalar, dict of scalars).
     optim: the optimizer.
     key: the run's key; step n uses `fold_in(key, n)`.
+    mesh: where the state lives, and stays.
 
   Returns:
     (state, constants, batch) -> (state, metrics). The state is donated. A
@@ -128,12 +127,14 @@ def make_step(loss: Callable, optim: Optim, key: jax.Array):
   """
   optimizer = optim.make()
   schedule = optim.schedule()
+  value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
   def step(state: State, constants, batch):
-    value_and_grad = jax.value_and_grad(loss, has_aux=True)
-    (value, metrics), grads = value_and_grad(
-        state.model, constants, batch, jax.random.fold_in(key, state.step)
-    )
+    # Inside, `sharding.constrain` knows the mesh.
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      (value, metrics), grads = value_and_grad(
+          state.model, constants, batch, jax.random.fold_in(key, state.step)
+      )
     norm = optax.tree.norm(grads)
     fine = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
@@ -142,18 +143,23 @@ def make_step(loss: Callable, optim: Optim, key: jax.Array):
     def choose(new, old):
       return jnp.where(fine, new, old)
 
-    state = State(
+    after = State(
         state.step + 1,
         jax.tree.map(choose, model, state.model),
         jax.tree.map(choose, opt_state, state.opt_state),
     )
+    # Left alone, the compiler may place the new state elsewhere, and the next
+    # call compiles again.
+    after = jax.lax.with_sharding_constraint(
+        after, sharding.shardings(after, mesh)
+    )
     metrics = metrics | {
         'train/loss': value,
         'train/grad_norm': norm,
-        'train/lr': schedule(state.step - 1),
+        'train/lr': schedule(state.step),
         'train/skipped': 1.0 - fine,
     }
-    return state, metrics
+    return after, metrics
 
   return jax.jit(step, donate_argnums=0)
 
@@ -184,7 +190,8 @@ def run(
     constants: what the loss needs beside the model (a frozen reference...).
     batches: yields device batches, beginning with the one of `state.step`.
     steps: where to stop.
-    log_every: steps between calls of `log`, with means over the interval.
+    log_every: steps between calls of `log`, with means over the steps of the
+      interval that were not skipped.
     log: (step, metrics) -> None.
     progress: wraps the range of steps, e.g. a progress bar.
     save: called with the state every `save_every` steps, if given.
@@ -201,7 +208,8 @@ def run(
     done = number + 1
     if done % log_every == 0 or done == steps:
       rows = jax.device_get(pending)
-      means = {k: float(sum(r[k] for r in rows) / len(rows)) for k in rows[0]}
+      kept = [r for r in rows if not r['train/skipped']] or rows
+      means = {k: float(sum(r[k] for r in kept) / len(kept)) for k in rows[0]}
       means['train/skipped'] = float(sum(r['train/skipped'] for r in rows))
       seconds = time.perf_counter() - began
       means['train/seconds_per_step'] = seconds / len(rows)

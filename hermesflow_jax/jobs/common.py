@@ -104,7 +104,7 @@ def resumable_run(
     placed = sharding.shardings(state, mesh)
     state = checkpoint.restore(newest, state, placed)
     console.say(f'{label}: resumes at step {int(state.step)}')
-  step = train.make_step(loss, optim, key)
+  step = train.make_step(loss, optim, key, mesh)
 
   def save(state):
     checkpoint.save(str(root / str(int(state.step))), state, meta)
