@@ -3,6 +3,23 @@
 import os
 import sys
 
+
+def cpu_devices(cores: int) -> int:
+  """Returns the largest power of two up to `cores`, at most 8."""
+  return 2 ** min(3, max(1, cores).bit_length() - 1)
+
+
+# Without an accelerator each core is a device of the mesh: for models of a few
+# million parameters that is twice as fast as threads inside one operation
+# (0.44 s against 0.87 s a pretraining step on two cores).
+os.environ.setdefault(
+    'XLA_FLAGS',
+    '--xla_force_host_platform_device_count='
+    f'{cpu_devices(len(os.sched_getaffinity(0)))}',
+)
+os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
+os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
+
 from absl import app
 from absl import flags
 from absl import logging

@@ -36,10 +36,10 @@ def get_config():
       },
       'mask_schedule': 'cosine',
       'optim': {
-          'lr': 1e-3, 'steps': 12_000, 'warmup': 0.03, 'final': 0.02,
+          'lr': 1e-3, 'steps': 6_000, 'warmup': 0.03, 'final': 0.02,
           'b2': 0.98, 'weight_decay': 0.01,
       },
-      'schedule': {'batch': 64, 'log_every': 100, 'save_every': 1_000},
+      'schedule': {'batch': 32, 'log_every': 100, 'save_every': 1_000},
       'sampler': SAMPLER,
       'evaluated': 500,
       'export': 'runs/shapes',

@@ -8,6 +8,7 @@ so the embedded world travels the same way as real data.
 import dataclasses
 import io
 import json
+import sys
 
 import numpy as np
 from PIL import Image
@@ -108,6 +109,8 @@ def source(data_dir: str, config: ShapesConfig):
     A sequence of dicts: image uint8[64, 64, 3]; id, caption, tag, questions
     and qa as bytes or str (the last two JSON).
   """
+  if not sys.stderr.isatty():
+    tfds.disable_progress_bar()
   builder = Shapes(data_dir=data_dir, config=config, file_format='array_record')
   builder.download_and_prepare()
   return builder.as_data_source(split=config.split)

@@ -22,6 +22,7 @@ from hermesflow_jax import sampling
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
+from hermesflow_jax import story
 from hermesflow_jax import text_similarity
 from hermesflow_jax import train
 from hermesflow_jax import vocab as vocab_lib
@@ -204,6 +205,8 @@ def run(
       similarity=text_similarity.ngram_cosines,
   )
   rounds = self_play.play(base, world, config.play, workdir, console)
+  for row in rounds[1:]:
+    row['change'] = story.change(root, row['round'])
   results = {
       'rounds': rounds,
       'config': json.loads(
@@ -217,7 +220,6 @@ def run(
           'device': jax.devices()[0].device_kind,
       },
   }
-  from hermesflow_jax import story  # drawn only at the end
   story.tell(root, results, world, base, config.gallery)
   events.write_atomically(done, json.dumps(results, indent=1) + '\n')
   console.say(table(rounds))

@@ -1,0 +1,138 @@
+"""Gathers what a finished run left on disk into its report."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from hermesflow_jax import report
+from hermesflow_jax import self_play
+from hermesflow_jax.evaluation import gap
+
+
+def _lines(path: pathlib.Path) -> list[dict]:
+  if not path.exists():
+    return []
+  with open(path, encoding='utf-8') as file:
+    return [json.loads(line) for line in file]
+
+
+def _share(scene: dict, questions: list[dict]) -> str:
+  right = gap.right(scene['judged'], questions)
+  return f'{sum(right)}/{len(right)}'
+
+
+def gallery(root: pathlib.Path, last: int, world, player, count: int):
+  """Returns samples of held-out scenes, before the rounds and after.
+
+  The scenes are the first of the held-out set: nothing is picked.
+  """
+  inputs = world.held_out
+  count = min(count, len(inputs))
+  scenes = [_lines(root / f'round_{r}' / 'scenes.jsonl') for r in (0, last)]
+  images = [
+      player.decode(np.load(root / f'round_{r}' / 'scenes.npz')['codes'][:count])
+      for r in (0, last)
+  ]
+  real = player.decode(inputs.codes[:count])
+  return [
+      report.Sample(
+          caption=inputs.captions[n], real=real[n],
+          before=images[0][n],
+          before_right=_share(scenes[0][n], inputs.questions[n]),
+          after=images[1][n],
+          after_right=_share(scenes[1][n], inputs.questions[n]),
+      )
+      for n in range(count)
+  ]
+
+
+def pair_samples(root: pathlib.Path, number: int, world, player, count: int):
+  """Returns the first homologous pairs of a round that have both halves."""
+  inputs = world.inputs
+  pairs = self_play.read_pairs(root / f'round_{number}')
+  where = {name: n for n, name in enumerate(inputs.ids)}
+  whole = [
+      (name, und, gen) for name, (und, gen) in pairs.items()
+      if not und.dropped and not gen.dropped
+  ][:count]
+  if not whole:
+    return []
+  index = [where[name] for name, _, _ in whole]
+  asked = [inputs.questions[n] for n in index]
+
+  def side(pick):
+    codes = np.stack([pick(gen).value for _, _, gen in whole])
+    answers = player.answer(codes, asked)
+    rows = [
+        [(q['question'], a, q['answer']) for q, a in zip(qs, each)]
+        for qs, each in zip(asked, answers)
+    ]
+    return player.decode(codes), rows
+
+  win, win_answers = side(lambda pair: pair.win)
+  lose, lose_answers = side(lambda pair: pair.lose)
+  real = player.decode(inputs.codes[index])
+  return [
+      report.PairSample(
+          id=name, real=real[i], caption=inputs.captions[index[i]],
+          caption_win=und.win.value, caption_score_win=und.win.score,
+          caption_lose=und.lose.value, caption_score_lose=und.lose.score,
+          image_win=win[i], vqa_score_win=gen.win.score,
+          answers_win=win_answers[i],
+          image_lose=lose[i], vqa_score_lose=gen.lose.score,
+          answers_lose=lose_answers[i], round=number,
+      )
+      for i, (name, und, gen) in enumerate(whole)
+  ]
+
+
+def change(root: pathlib.Path, number: int) -> dict[str, float]:
+  """Returns the changes since round 0, paired scene by scene."""
+  before, after = (
+      {row['id']: row for row in _lines(root / f'round_{r}' / 'scenes.jsonl')}
+      for r in (0, number)
+  )
+  out = {}
+  names = list(before)
+  for name, score in (
+      ('understanding', lambda row: row['understanding']),
+      ('generation', lambda row: row['generation']),
+      ('gap', lambda row: row['understanding'] - row['generation']),
+  ):
+    moved = np.array([score(after[n]) - score(before[n]) for n in names])
+    out[name] = float(moved.mean())
+    out[f'{name}_se'] = gap.standard_error(moved)
+  return out
+
+
+def tell(root: pathlib.Path, results: dict, world, player, count: int) -> None:
+  """Writes `report.html` of a finished run.
+
+  Args:
+    root: the run's folder.
+    results: what `results.json` will hold.
+    world: the inputs of the run.
+    player: the base model; its answers are shown beside the pairs.
+    count: pictures in the gallery, and pairs.
+  """
+  rounds = results['rounds']
+  last = rounds[-1]['round']
+  play = results['config']['play']
+  training = [
+      _lines(root / f'round_{row["round"]}' / 'training' / 'metrics.jsonl')
+      for row in rounds[1:]
+  ]
+  report.write(str(root / 'report.html'), report.RunReport(
+      title='HermesFlow self-play',
+      command='python main.py --config=configs/pair_dpo.py',
+      rounds=rounds,
+      training=training,
+      gallery=gallery(root, last, world, player, count),
+      pairs=pair_samples(root, 1, world, player, count),
+      settings=results['config'],
+      seeds={'play': play['seed'], 'world': results['config']['world']['seed']},
+      versions=results['versions'],
+      seconds=results['seconds'],
+      peak_memory=results['peak_memory_gib'] * 2**30,
+  ))
