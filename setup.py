@@ -1,0 +1,43 @@
+"""The package and what it needs: `pip install -e .` is all."""
+
+import setuptools
+
+# jax left python 3.11 at its release 0.11, and each flax fits one side only.
+OLD, NEW = "python_version < '3.12'", "python_version >= '3.12'"
+
+setuptools.setup(
+    name='hermesflow_jax',
+    version='0.1.0',
+    description='HermesFlow in JAX: Pair-DPO on a unified multimodal model',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=setuptools.find_packages(
+        include=['hermesflow_jax*', 'configs', 'conversions']
+    ),
+    package_data={'hermesflow_jax': ['assets/**/*']},
+    install_requires=[
+        f'jax>=0.10.2,<0.11; {OLD}',
+        f'jax>=0.11,<0.13; {NEW}',
+        f'flax==0.12.8; {OLD}',
+        f'flax>=0.12.12,<0.13; {NEW}',
+        'absl-py>=2.1',
+        'array-record>=0.8',
+        'grain>=0.2.18,<0.3',
+        # tensorflow-datasets imports it without asking for it.
+        'importlib-resources>=6',
+        'ml-collections>=1.1,<2',
+        'numpy>=2.1',
+        'optax>=0.2.8,<0.3',
+        # Its v1 interface may change.
+        'orbax-checkpoint>=0.12.8,<0.13',
+        'pillow>=11',
+        'safetensors>=0.5',
+        'scipy>=1.14',
+        'tensorboard>=2.19,<3',
+        'tensorflow-datasets>=4.9.10,<5',
+        'tokenizers>=0.21',
+        'tqdm>=4.66',
+        'transformers>=5,<6',
+    ],
+    extras_require={'test': ['pytest>=8.4']},
+)
