@@ -1,6 +1,7 @@
 """Starts one job: `python main.py --config=configs/pair_dpo.py`."""
 
 import os
+import signal
 import sys
 
 
@@ -20,7 +21,6 @@ os.environ.setdefault(
 os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
 os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
 
-from absl import app
 from absl import flags
 from absl import logging
 from ml_collections import config_flags
@@ -28,13 +28,65 @@ from ml_collections import config_flags
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import settings
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'What to run, e.g. configs/pair_dpo.py[:variant].'
-)
-_WORKDIR = flags.DEFINE_string(
-    'workdir', None, 'Where the run writes; default runs/<job>.'
-)
-flags.mark_flag_as_required('config')
+USAGE = 'python main.py --config=configs/<job>.py[:<variant>]'
+
+
+def options(argv: list[str]) -> tuple[dict, str | None]:
+  """Reads the command line.
+
+  Args:
+    argv: the program's name, then flags.
+
+  Returns:
+    (the config's values with the overrides in them, the workdir if given).
+
+  Raises:
+    ValueError: one line that says what is wrong.
+  """
+  found = flags.FlagValues()
+  config_flags.DEFINE_config_file(
+      'config', None, 'What to run, e.g. configs/pair_dpo.py[:variant].',
+      flag_values=found, sys_argv=argv,
+  )
+  flags.DEFINE_string(
+      'workdir', None, 'Where the run writes; default runs/<job>.',
+      flag_values=found,
+  )
+  flags.DEFINE_bool('help', False, 'Shows this.', flag_values=found)
+  # Config files are python: anything can go wrong in them.
+  try:
+    surplus = found(argv)[1:]
+    if found.help or not found.config:
+      values = None
+    else:
+      values = found.config.to_dict()
+  except Exception as error:
+    raise ValueError(reason(error)) from error
+  if found.help:
+    print(f'usage: {USAGE}\n{found.get_help()}')
+    raise SystemExit(0)
+  if values is None:
+    raise ValueError(f'--config is missing; usage: {USAGE}')
+  if surplus:
+    raise ValueError(f'unexpected arguments: {" ".join(surplus)}')
+  return values, found.workdir
+
+
+def reason(error: Exception) -> str:
+  """Returns what a failed command line says, without what it says around it."""
+  if isinstance(error, (AttributeError, KeyError)):
+    while isinstance(error.args[0], Exception):
+      error = error.args[0]
+    return f'no such setting: {error.args[0]}'.replace('\n', '. ')
+  text = str(error).split('because of an earlier failure to load: ')[-1]
+  text = text.split(' Currently supported types are')[0]
+  where, _, traced = text.partition('Error whilst parsing config file:')
+  if not traced:
+    return text
+  last = traced.strip().splitlines()[-1]
+  if last.startswith('TypeError: get_config() takes'):
+    last = 'this config has no variants'
+  return where + last
 
 
 def job_of(name: str):
@@ -52,27 +104,39 @@ def job_of(name: str):
   return job
 
 
-def main(argv) -> int:
-  """Builds the settings, checks them, runs the job; 2 on the user's mistakes."""
-  if len(argv) > 1:
-    print(f'unexpected arguments: {argv[1:]}', file=sys.stderr)
-    return 2
+def main(argv: list[str]) -> int:
+  """Builds the settings, checks them, runs the job.
+
+  Returns:
+    The exit code: 0 when done, 2 on the user's mistakes, 130 when stopped, 1
+    when the run cannot go on.
+  """
   logging.set_verbosity(logging.ERROR)
-  values = _CONFIG.value.to_dict()
-  name = values.pop('job', None)
+  # Libraries have flags of their own, which must be parsed before use.
+  flags.FLAGS(argv[:1])
   try:
+    values, workdir = options(argv)
+    name = values.pop('job', None)
     job = job_of(name)
     config = settings.build(job.Settings, values)
-    workdir = _WORKDIR.value or os.path.join('runs', name)
+    workdir = workdir or os.path.join('runs', name)
     job.run(config, workdir, console_lib.terminal())
   except ValueError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+    return complain(error, 2)
+  except (OSError, FloatingPointError) as error:
+    return complain(error, 1)
   except KeyboardInterrupt:
     print('stopped; the same command resumes', file=sys.stderr)
     return 130
   return 0
 
 
+def complain(error: Exception, code: int) -> int:
+  """Prints one line about an error; returns the exit code."""
+  print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+  return code
+
+
 if __name__ == '__main__':
-  app.run(main)
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  sys.exit(main(sys.argv))

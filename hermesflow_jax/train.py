@@ -164,7 +164,7 @@ def make_step(loss: Callable, optim: Optim, key: jax.Array, mesh):
   return jax.jit(step, donate_argnums=0)
 
 
-class NonFinite(RuntimeError):
+class NonFinite(FloatingPointError):
   """Too many steps in a row had a loss or gradient that was not finite."""
 
 
