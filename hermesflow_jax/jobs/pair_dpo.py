@@ -212,7 +212,7 @@ def run(
       'config': json.loads(
           json.dumps(dataclasses.asdict(config), default=str)
       ),
-      'seconds': elapsed(root, time.perf_counter() - began),
+      'seconds': elapsed(rounds, time.perf_counter() - began),
       'peak_memory_gib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
                          / 2**20,
       'versions': {
@@ -227,12 +227,13 @@ def run(
   return results
 
 
-def elapsed(root: pathlib.Path, seconds: float) -> float:
-  """Returns seconds of all starts of this run: of this one, if it is the first."""
-  path = root / 'seconds.json'
-  before = json.loads(path.read_text()) if path.exists() else 0.0
-  events.write_atomically(path, json.dumps(before + seconds))
-  return before + seconds
+def elapsed(rounds: list[dict], seconds: float) -> float:
+  """Returns the seconds of a run: of this start, or of all phases if more.
+
+  A resumed run skips phases, but each phase keeps how long it took.
+  """
+  phases = sum(sum(row['seconds'].values()) for row in rounds)
+  return max(seconds, phases)
 
 
 def table(rounds: list[dict]) -> str:
