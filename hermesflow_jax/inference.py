@@ -18,6 +18,7 @@ import numpy as np
 from hermesflow_jax import masking
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
+from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
 from hermesflow_jax.data import pipeline
 
@@ -29,22 +30,24 @@ class Decoding:
   temperature: float
   top_k: int
 
+  def __post_init__(self):
+    settings.require(self, {'top_k': 1}, above=('temperature',))
+
+
+@functools.partial(jax.jit, static_argnames='candidates')
+def _keys(root, hashes, candidates):
+  def one(name, candidate):
+    return jax.random.fold_in(jax.random.fold_in(root, name), candidate)
+
+  numbers = jnp.arange(candidates)
+  keys = jax.vmap(lambda h: jax.vmap(lambda c: one(h, c))(numbers))(hashes)
+  return jax.random.key_data(keys)
+
 
 def identity_keys(seed: int, names: Sequence[str], candidates: int):
   """Returns uint32[N, M, 2], the raw keys of each candidate of each name."""
-  hashes = jnp.array([zlib.crc32(n.encode()) for n in names], jnp.uint32)
-  root = jax.random.key(seed)
-
-  @jax.jit
-  def make(hashes):
-    def one(name, candidate):
-      return jax.random.fold_in(jax.random.fold_in(root, name), candidate)
-
-    numbers = jnp.arange(candidates)
-    keys = jax.vmap(lambda h: jax.vmap(lambda c: one(h, c))(numbers))(hashes)
-    return jax.random.key_data(keys)
-
-  return np.asarray(make(hashes))
+  hashes = np.array([zlib.crc32(n.encode()) for n in names], np.uint32)
+  return np.asarray(_keys(jax.random.key(seed), hashes, candidates))
 
 
 @functools.partial(jax.jit, static_argnames='config')
@@ -163,7 +166,8 @@ class Unified:
         sampler.steps, self.grid[0] * self.grid[1],
         masking.parse(sampler.schedule),
     )
-    keys = identity_keys(seed, names, candidates)
+    # Images and replies of one name draw from different keys.
+    keys = identity_keys(seed, [f'image/{n}' for n in names], candidates)
     rows = jax.tree.map(lambda a: np.repeat(a, candidates, axis=0), rows)
 
     def draw(batch):
@@ -195,7 +199,7 @@ class Unified:
     rows, lengths = prompting.mmu_prefix(
         self.vocab, codes, prompts, self.lengths.prompt
     )
-    keys = identity_keys(seed, names, many)
+    keys = identity_keys(seed, [f'reply/{n}' for n in names], many)
     repeated = jax.tree.map(
         lambda a: np.repeat(a, many, axis=0), (rows, lengths)
     )

@@ -1,0 +1,173 @@
+"""What a model says and draws depends on names alone."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import tiny
+from hermesflow_jax import inference
+from hermesflow_jax import sampling
+from hermesflow_jax import sharding
+
+NAMES = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k']
+CAPTIONS = ['red circle', 'two blue square', 'one green star'] * 4
+CAPTIONS = CAPTIONS[: len(NAMES)]
+SAMPLER = sampling.MaskGIT(3, 0.5, temperature=2.0, code_temperature=3.0)
+LADDER = (
+    inference.Decoding(1.0, 1), inference.Decoding(0.7, 3),
+    inference.Decoding(2.0, 50),
+)
+QUESTIONS = [
+    [
+        {'question': 'what color is the shape ?',
+         'choices': ['red', 'blue', 'blue circle', 'green']},
+        {'question': 'is the shape red ?', 'choices': ['yes', 'no']},
+    ][: n % 3]
+    for n in range(len(NAMES))
+]
+
+
+@pytest.fixture(scope='module')
+def model():
+  return tiny.show_o(jax.random.key(5))
+
+
+def unified_on(model, shape=(8, 1), chunk=8):
+  """The model on a mesh, as the rules place it."""
+  mesh = tiny.mesh(*shape)
+  tokenizer = tiny.tokenizer()
+  return inference.Unified(
+      model=jax.device_put(model, sharding.shardings(model, mesh)),
+      tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh)),
+      text=tiny.text(), lengths=tiny.LENGTHS, grid=tiny.GRID, mesh=mesh,
+      chunk=chunk, progress=lambda label: lambda chunks: chunks,
+  )
+
+
+@pytest.fixture(scope='module')
+def unified(model):
+  return unified_on(model)
+
+
+@pytest.fixture(scope='module')
+def drawn(unified):
+  return unified.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3)
+
+
+@pytest.fixture(scope='module')
+def said(unified, drawn):
+  return unified.describe(NAMES, drawn[:, 0], LADDER, seed=3)
+
+
+@pytest.fixture(scope='module')
+def answered(unified, drawn):
+  return unified.answer(drawn[:, 0], QUESTIONS)
+
+
+def test_images_are_codes(drawn):
+  assert drawn.shape == (len(NAMES), 2, tiny.IMAGE_TOKENS)
+  assert drawn.min() >= 0 and drawn.max() < tiny.vocab().codebook_size
+
+
+def test_candidates_differ(drawn):
+  assert (drawn[:, 0] != drawn[:, 1]).any(-1).mean() > 0.9
+
+
+def test_images_do_not_depend_on_the_order_of_names(unified, drawn):
+  order = np.random.default_rng(0).permutation(len(NAMES))
+  found = unified.draw(
+      [NAMES[i] for i in order], [CAPTIONS[i] for i in order], 2, SAMPLER,
+      seed=3,
+  )
+  np.testing.assert_array_equal(found, drawn[order])
+
+
+def test_images_do_not_depend_on_the_company(unified, drawn):
+  found = unified.draw(NAMES[4:7], CAPTIONS[4:7], 3, SAMPLER, seed=3)
+  np.testing.assert_array_equal(found[:, :2], drawn[4:7])
+
+
+def test_another_seed_draws_other_images(unified, drawn):
+  found = unified.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=4)
+  assert (found != drawn).any(-1).mean() > 0.9
+
+
+@pytest.mark.parametrize('shape, chunk', [((1, 1), 5), ((4, 2), 16)])
+def test_meshes_and_chunks_change_no_token(
+    model, drawn, said, answered, shape, chunk
+):
+  other = unified_on(model, shape, chunk)
+  np.testing.assert_array_equal(
+      other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3), drawn
+  )
+  assert other.describe(NAMES, drawn[:, 0], LADDER, seed=3) == said
+  assert other.answer(drawn[:, 0], QUESTIONS) == answered
+
+
+def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, said):
+  found = unified.describe(
+      NAMES[::-1], drawn[::-1, 0], LADDER[:2], seed=3
+  )
+  assert found == [replies[:2] for replies in said[::-1]]
+
+
+def test_replies_are_words_of_the_world(said):
+  words = {w for replies in said for text in replies for w in text.split()}
+  assert words and words <= set(tiny.WORDS) | {'<|unk|>'}
+
+
+def test_every_question_gets_one_of_its_choices(answered):
+  assert [len(each) for each in answered] == [len(q) for q in QUESTIONS]
+  for replies, asked in zip(answered, QUESTIONS):
+    for reply, question in zip(replies, asked):
+      assert reply in question['choices']
+
+
+def test_no_questions_have_no_answers(unified, drawn):
+  assert unified.answer(drawn[:2, 0], [[], []]) == [[], []]
+
+
+def test_an_answer_does_not_depend_on_the_other_questions(
+    unified, drawn, answered
+):
+  found = unified.answer(drawn[2:3, 0], QUESTIONS[2:3])
+  assert found == answered[2:3]
+
+
+def test_images_encode_and_decode_in_chunks(unified):
+  images = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), np.uint8)
+  codes = unified.encode(images)
+  assert codes.shape == (11, tiny.IMAGE_TOKENS)
+  np.testing.assert_array_equal(unified.encode(images[3:5]), codes[3:5])
+  decoded = unified.decode(codes)
+  assert decoded.shape == images.shape and decoded.dtype == np.uint8
+  np.testing.assert_array_equal(unified.decode(codes[3:5]), decoded[3:5])
+
+
+def test_keys_are_of_the_name_the_candidate_and_the_seed():
+  keys = inference.identity_keys(0, ['a', 'b', 'c'], 4)
+  flat = keys.reshape(12, -1)
+  assert len(np.unique(flat, axis=0)) == 12
+  np.testing.assert_array_equal(
+      inference.identity_keys(0, ['c'], 2)[0], keys[2, :2]
+  )
+  other = inference.identity_keys(1, ['a'], 1)
+  assert not np.array_equal(other[0], keys[0, :1])
+
+
+def test_without_guidance_the_empty_caption_is_not_asked(unified):
+  plain = dataclasses.replace(SAMPLER, guidance=0.0)
+  found = unified.draw(NAMES[:2], CAPTIONS[:2], 1, plain, seed=3)
+  assert found.shape == (2, 1, tiny.IMAGE_TOKENS)
+
+
+@pytest.mark.parametrize('fault', [
+    {'temperature': 0.0}, {'temperature': -1.0}, {'top_k': 0},
+    {'temperature': float('nan')},
+])
+def test_an_impossible_rung_is_refused(fault):
+  (name, value), = fault.items()
+  with pytest.raises(ValueError, match=f'{name} is {value}'):
+    inference.Decoding(**{'temperature': 1.0, 'top_k': 1} | fault)
