@@ -16,6 +16,7 @@ from hermesflow_jax import likelihood
 from hermesflow_jax import masking
 from hermesflow_jax import pair_dpo
 from hermesflow_jax import prompting
+from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import vocab as vocab_lib
 
@@ -38,6 +39,14 @@ class Objective:
   sft_weight: float = 0.0
   masks: int = 1
   drop_condition: float = 0.1
+
+  def __post_init__(self):
+    settings.require(
+        self,
+        {'und_weight': 0, 'gen_weight': 0, 'sft_weight': 0, 'masks': 1,
+         'drop_condition': 0},
+        above=('beta',), most={'drop_condition': 1},
+    )
 
 
 @dataclasses.dataclass(frozen=True)

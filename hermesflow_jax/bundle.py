@@ -17,12 +17,42 @@ import numpy as np
 import safetensors.numpy
 
 from hermesflow_jax import prompting
+from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+
+
+FILES = ('tokenizer.safetensors', 'model.safetensors', 'text.json')
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  """What `config.json` says; of a tokenizer alone, `tokenizer` only.
+
+  Attributes:
+    tokenizer: the image tokenizer.
+    vocab: token ranges.
+    decoder: the transformer.
+    lengths: of rows.
+    grid: (h, w) of the image tokens.
+  """
+
+  tokenizer: magvit.MagvitConfig
+  vocab: vocab_lib.Vocab | None = None
+  decoder: phi.PhiConfig | None = None
+  lengths: prompting.Lengths | None = None
+  grid: tuple[int, ...] | None = None
+
+  def __post_init__(self):
+    rest = (self.vocab, self.decoder, self.lengths, self.grid)
+    if any(rest) and not all(rest):
+      raise ValueError('vocab, decoder, lengths and grid go together')
+    if self.grid and (len(self.grid) != 2 or min(self.grid) < 1):
+      raise ValueError(f'grid is {self.grid}, wanted (h, w)')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +130,27 @@ def _put_record(folder, record):
   (folder / 'config.json').write_text(text)
 
 
+def read_sizes(path: str) -> tuple[Sizes, dict[str, str]]:
+  """Returns what `config.json` says: sizes, and the sum of each file.
+
+  Raises:
+    ValueError: it is missing, or not that of a bundle.
+  """
+  file = pathlib.Path(path) / 'config.json'
+  try:
+    record = json.loads(file.read_text())
+    if not isinstance(record, dict) or 'sha256' not in record:
+      raise ValueError('it has no SHA-256 of weights')
+    sums = record.pop('sha256')
+    sizes = settings.build(Sizes, record, 'config.json')
+    wanted = FILES if sizes.vocab else FILES[:1]
+    if not isinstance(sums, dict) or sorted(sums) != sorted(wanted):
+      raise ValueError('wanted SHA-256 of ' + ', '.join(wanted))
+  except (OSError, ValueError) as error:
+    raise ValueError(f'no readable bundle at {path}: {error}') from error
+  return sizes, sums
+
+
 def load(path: str) -> Bundle:
   """Reads a bundle, or a tokenizer alone.
 
@@ -108,11 +159,8 @@ def load(path: str) -> Bundle:
       arrays do not fit the sizes; the message names it.
   """
   folder = pathlib.Path(path)
-  try:
-    record = json.loads((folder / 'config.json').read_text())
-  except (OSError, ValueError) as error:
-    raise ValueError(f'no readable bundle at {folder}: {error}') from error
-  for name, wanted in record['sha256'].items():
+  sizes, sums = read_sizes(path)
+  for name, wanted in sums.items():
     try:
       found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     except OSError as error:
@@ -121,30 +169,21 @@ def load(path: str) -> Bundle:
       raise ValueError(
           f'bundle {folder}: {name} has SHA-256 {found}, wanted {wanted}'
       )
-  sizes = {
-      k: tuple(v) if isinstance(v, list) else v
-      for k, v in record['tokenizer'].items()
-  }
   tokenizer = _fill(
       folder / 'tokenizer.safetensors',
-      lambda: magvit.Magvit(magvit.MagvitConfig(**sizes), nnx.Rngs(0)),
+      lambda: magvit.Magvit(sizes.tokenizer, nnx.Rngs(0)),
   )
-  if 'vocab' not in record:
+  if sizes.vocab is None:
     return Bundle(None, tokenizer, None, None, None)
-  grid = tuple(record['grid'])
   config = showo.ShowOConfig(
-      vocab_lib.Vocab(**record['vocab']),
-      phi.PhiConfig(**record['decoder']),
-      grid[0] * grid[1],
+      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
   )
   model = _fill(
       folder / 'model.safetensors',
       lambda: showo.ShowO(config, rngs=nnx.Rngs(0)),
   )
-  return Bundle(
-      model, tokenizer, text_lib.load(str(folder / 'text.json')),
-      prompting.Lengths(**record['lengths']), grid,
-  )
+  text = text_lib.load(str(folder / 'text.json'))
+  return Bundle(model, tokenizer, text, sizes.lengths, sizes.grid)
 
 
 def _fill(path, make):

@@ -15,6 +15,7 @@ import numpy as np
 
 from hermesflow_jax import inference
 from hermesflow_jax import sampling
+from hermesflow_jax import settings
 from hermesflow_jax.evaluation import gap
 
 
@@ -29,6 +30,12 @@ class Rules:
 
   least_win: float = 0.6
   least_margin: float = 0.0
+
+  def __post_init__(self):
+    settings.require(
+        self, {'least_win': 0, 'least_margin': 0},
+        most={'least_win': 1, 'least_margin': 1},
+    )
 
 
 @dataclasses.dataclass(frozen=True)

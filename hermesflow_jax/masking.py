@@ -64,7 +64,7 @@ def parse(name: str) -> Schedule:
     exponent = float(name.removeprefix('pow'))
   except ValueError:
     exponent = 0.0
-  if not name.startswith('pow') or exponent <= 0:
+  if not name.startswith('pow') or not 0 < exponent < math.inf:
     raise ValueError(
         f'schedule {name!r}, wanted one of {sorted(SCHEDULES)} or pow<number>'
     )

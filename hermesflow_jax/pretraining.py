@@ -13,6 +13,7 @@ import numpy as np
 from hermesflow_jax import likelihood
 from hermesflow_jax import masking
 from hermesflow_jax import prompting
+from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import vocab as vocab_lib
 
@@ -33,36 +34,53 @@ class Mixture:
   mmu: float = 1.0
   lm: float = 0.1
 
+  def __post_init__(self):
+    shares = ('drop_condition', 'caption_share')
+    settings.require(
+        self, dict.fromkeys((*shares, 't2i', 'mmu', 'lm'), 0),
+        most=dict.fromkeys(shares, 1),
+    )
 
-def transform(
+
+def transforms(
     vocab: vocab_lib.Vocab,
     text: text_lib.Text,
     lengths: prompting.Lengths,
     mixture: Mixture,
-) -> Callable[[dict, np.random.Generator], dict[str, prompting.Rows]]:
-  """Returns the function from a record to its three rows.
+) -> dict[str, Callable[[dict, np.random.Generator], prompting.Rows]]:
+  """Returns the function from a record to its row, by flow.
 
   The record has `codes` int[I], `caption` str and `qa`, a list of (question,
   answer); a record without `qa` always shows its caption.
   """
 
-  def rows(record, rng):
+  def only(rows):
+    return jax.tree.map(lambda a: a[0], rows)
+
+  def t2i(record, rng):
+    tokens = text.encode([record['caption']])
+    if rng.random() < mixture.drop_condition:
+      tokens = [[]]
     codes = record['codes'][None]
-    caption = text.encode([record['caption']])[0]
-    condition = [] if rng.random() < mixture.drop_condition else caption
+    return only(prompting.t2i_rows(vocab, tokens, codes, lengths.max_text))
+
+  def mmu(record, rng):
     if record['qa'] and rng.random() >= mixture.caption_share:
       question, answer = record['qa'][rng.integers(len(record['qa']))]
     else:
       question, answer = text_lib.CAPTION_PROMPT, record['caption']
     prompt, answer = text.encode([text_lib.user(question), answer])
-    batch = {
-        't2i': prompting.t2i_rows(vocab, [condition], codes, lengths.max_text),
-        'mmu': prompting.mmu_rows(vocab, codes, [prompt], [answer], lengths.mmu),
-        'lm': prompting.lm_rows(vocab, [caption], lengths.lm),
-    }
-    return jax.tree.map(lambda a: a[0], batch)
+    codes = record['codes'][None]
+    return only(
+        prompting.mmu_rows(vocab, codes, [prompt], [answer], lengths.mmu)
+    )
 
-  return rows
+  def lm(record, rng):
+    del rng
+    tokens = text.encode([record['caption']])
+    return only(prompting.lm_rows(vocab, tokens, lengths.lm))
+
+  return {'t2i': t2i, 'mmu': mmu, 'lm': lm}
 
 
 def loss(
@@ -74,7 +92,7 @@ def loss(
   Args:
     model: a ShowO.
     constants: unused.
-    batch: 't2i', 'mmu' and 'lm' Rows [B, T].
+    batch: 't2i', 'mmu' and 'lm' Rows [B, T], each flow with its own B.
     key: draws one mask an image.
     mixture: the weights.
     schedule: of the random mask.

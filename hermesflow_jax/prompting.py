@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from hermesflow_jax import settings
 from hermesflow_jax import vocab as vocab_lib
 
 UNSCORED = -100
@@ -59,6 +60,10 @@ class Lengths:
   prompt: int
   lm: int
   reply: int
+
+  def __post_init__(self):
+    fields = dataclasses.fields(self)
+    settings.require(self, {field.name: 2 for field in fields})
 
 
 def t2i_prefix(vocab: vocab_lib.Vocab, texts: Texts, max_text: int) -> Rows:

@@ -25,6 +25,7 @@ from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import masking
 from hermesflow_jax import sampling
+from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
@@ -72,10 +73,13 @@ class Play:
       raise ValueError(
           f"reference is {self.reference!r}, wanted 'round' or 'base'"
       )
-    if self.rounds < 1 or self.batch < 1 or self.log_every < 1:
-      raise ValueError('rounds, batch and log_every want to be at least 1')
-    if self.images < 2 or len(self.captions) < 2:
-      raise ValueError('images and captions want at least 2 candidates each')
+    settings.require(self, {
+        'rounds': 1, 'batch': 1, 'log_every': 1, 'images': 2, 'seed': 0,
+    })
+    if len(self.captions) < 2:
+      raise ValueError(
+          f'captions has {len(self.captions)} samplers, wanted at least 2'
+      )
     masking.parse(self.mask_schedule)
 
 

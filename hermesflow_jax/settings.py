@@ -83,13 +83,16 @@ def _value(hint, value, name, faults):
   return value
 
 
-def require(thing, least: Mapping[str, float], above=()) -> None:
+def require(
+    thing, least: Mapping[str, float], above=(), most=types.MappingProxyType({})
+) -> None:
   """Checks bounds of an instance's fields, for use in `__post_init__`.
 
   Args:
     thing: the instance.
     least: smallest permitted value by field name.
     above: names of fields that must be greater than zero.
+    most: largest permitted value by field name.
 
   Raises:
     ValueError: lists every field out of bounds.
@@ -103,6 +106,11 @@ def require(thing, least: Mapping[str, float], above=()) -> None:
       f'{name} is {getattr(thing, name)}, wanted more than 0'
       for name in above
       if not getattr(thing, name) > 0
+  ]
+  faults += [
+      f'{name} is {getattr(thing, name)}, wanted at most {bound}'
+      for name, bound in most.items()
+      if not getattr(thing, name) <= bound
   ]
   if faults:
     raise ValueError('; '.join(faults))

@@ -52,10 +52,11 @@ def word_level(words: Iterable[str]) -> Text:
   """Returns a tokenizer with one id per lower-case word.
 
   Args:
-    words: all words there are; any other word becomes `<|unk|>`.
+    words: all words there are, and marks such as '?', which stand alone; any
+      other word becomes `<|unk|>`.
   """
   vocabulary = {'<|unk|>': 0, EOS: 1}
-  for word in sorted(set(words) - set(vocabulary)):
+  for word in sorted({word.lower() for word in words} - set(vocabulary)):
     vocabulary[word] = len(vocabulary)
   core = tokenizers.Tokenizer(
       tokenizers.models.WordLevel(vocabulary, unk_token='<|unk|>')

@@ -11,6 +11,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from hermesflow_jax import settings
 from hermesflow_jax.models import lfq
 from hermesflow_jax.models import magvit
 
@@ -31,6 +32,9 @@ class Weights:
   entropy: float
   commitment: float
   foreground: float
+
+  def __post_init__(self):
+    settings.require(self, {'entropy': 0, 'commitment': 0, 'foreground': 0})
 
 
 def loss(

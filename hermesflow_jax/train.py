@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from hermesflow_jax import settings
 from hermesflow_jax import sharding
 
 
@@ -42,6 +43,15 @@ class Optim:
   eps: float = 1e-8
   weight_decay: float = 0.01
   clip: float = 1.0
+
+  def __post_init__(self):
+    settings.require(
+        self,
+        {'steps': 1, 'warmup': 0, 'final': 0, 'b1': 0, 'b2': 0,
+         'weight_decay': 0},
+        above=('lr', 'eps', 'clip'),
+        most={'warmup': 1, 'final': 1, 'b1': 1, 'b2': 1},
+    )
 
   def schedule(self) -> optax.Schedule:
     """Returns the learning rate as a function of the step."""

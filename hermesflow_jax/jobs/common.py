@@ -1,8 +1,11 @@
-"""What several jobs need: the mesh, a resumable training run, a world."""
+"""What several jobs need: the mesh, a world, a folder, a resumable run."""
 
 from collections.abc import Callable, Iterator
 import dataclasses
+import json
+import os
 import pathlib
+import reprlib
 
 import jax
 
@@ -12,6 +15,7 @@ from hermesflow_jax import events
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import train
+from hermesflow_jax.data import shapes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +25,21 @@ class Mesh:
   data: int = -1
   model: int = 1
 
-  def make(self):
-    """Returns the mesh; ValueError if it does not fit the devices."""
-    return sharding.make_mesh(self.data, self.model)
+  def make(self, batch: int):
+    """Returns the mesh.
+
+    Args:
+      batch: the global batch size of the run.
+
+    Raises:
+      ValueError: the mesh does not fit the devices, or the batch the mesh.
+    """
+    mesh = sharding.make_mesh(self.data, self.model)
+    if batch % mesh.shape['data']:
+      raise ValueError(
+          f'batch {batch} does not split over data={mesh.shape["data"]}'
+      )
+    return mesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +55,9 @@ class World:
   jitter: int
 
   def __post_init__(self):
-    settings.require(self, {'seed': 0, 'jitter': 0})
+    settings.require(
+        self, {'seed': 0, 'jitter': 0}, most={'jitter': shapes.MAX_JITTER}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +78,67 @@ class Schedule:
     settings.require(self, {'batch': 1, 'log_every': 1, 'save_every': 0})
 
 
+def claim(
+    workdir: str, config, console: console_lib.Console, **identity
+) -> None:
+  """Marks a folder as this run's, or checks that it is.
+
+  Args:
+    workdir: the folder; made if it is not there.
+    config: the settings, a dataclass.
+    console: says that a run resumes.
+    **identity: what else makes the run what it is; JSON types.
+
+  Raises:
+    ValueError: it cannot be written, or belongs to something else, or to a
+      run of other settings, all of which are named.
+  """
+  root = pathlib.Path(workdir)
+  path = root / 'settings.json'
+  record = json.loads(
+      json.dumps(dataclasses.asdict(config) | identity, default=str)
+  )
+  try:
+    root.mkdir(parents=True, exist_ok=True)
+    # A start that was killed may have left its temporary file.
+    if all(p.name == 'settings.json.tmp' for p in root.iterdir()):
+      events.write_atomically(path, json.dumps(record, indent=1) + '\n')
+      return
+    if not os.access(root, os.W_OK):
+      raise ValueError('it is read-only')
+    found = json.loads(path.read_text()) if path.exists() else None
+    if not isinstance(found, dict):
+      raise ValueError('it holds files of something else')
+    different = sorted(_differences(found, record))
+    if different:
+      raise ValueError(
+          'it belongs to a run of other settings: ' + ', '.join(different)
+      )
+  except (OSError, ValueError) as error:
+    raise ValueError(
+        f'workdir {root} cannot be used: {error}; give another --workdir'
+    ) from error
+  console.say(f'resuming in {root}')
+
+
+def check_writable(folder: str) -> None:
+  """Makes a folder; ValueError if that fails or nothing can be written there."""
+  try:
+    os.makedirs(folder, exist_ok=True)
+  except OSError as error:
+    raise ValueError(f'folder {folder} cannot be made: {error}') from error
+  if not os.access(folder, os.W_OK):
+    raise ValueError(f'folder {folder} is read-only')
+
+
+def _differences(a, b, name='config'):
+  if isinstance(a, dict) and isinstance(b, dict):
+    for key in a.keys() | b.keys():
+      yield from _differences(a.get(key), b.get(key), f'{name}.{key}')
+  elif a != b:
+    yield f'{name} {reprlib.repr(a)} -> {reprlib.repr(b)}'
+
+
 def resumable_run(
     make_state: Callable[[], train.State],
     loss: Callable,
@@ -74,6 +153,7 @@ def resumable_run(
     meta: dict,
     label: str,
     console: console_lib.Console,
+    stop: int = 0,
 ) -> train.State:
   """Trains from the newest checkpoint in `folder`, or from the start.
 
@@ -90,6 +170,7 @@ def resumable_run(
     meta: kept with a checkpoint; one that says otherwise is refused.
     label: of the progress bar.
     console: says where it resumes.
+    stop: the step to stop at, if before the optimizer's last; 0 for all.
 
   Raises:
     ValueError: the newest checkpoint is of another run or damaged.
@@ -111,7 +192,7 @@ def resumable_run(
 
   with events.Log(folder) as log:
     return train.run(
-        state, step, constants, batches(int(state.step)), optim.steps,
+        state, step, constants, batches(int(state.step)), stop or optim.steps,
         log_every=schedule.log_every, log=log,
         progress=console.progress(label), save=save,
         save_every=schedule.save_every,

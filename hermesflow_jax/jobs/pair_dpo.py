@@ -1,7 +1,6 @@
 """The main job: self-play rounds of curation, Pair-DPO and evaluation."""
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 import resource
@@ -10,6 +9,7 @@ import time
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 
 from hermesflow_jax import alignment
 from hermesflow_jax import bundle
@@ -84,7 +84,7 @@ class Settings:
   gallery: int
 
   def __post_init__(self):
-    settings.require(self, {'inputs': 1, 'held_out': 2, 'gallery': 0})
+    settings.require(self, {'inputs': 1, 'held_out': 2, 'gallery': 1})
     if self.held_out_split not in ('eval', 'final'):
       raise ValueError(
           f"held_out_split is {self.held_out_split!r}, wanted 'eval' or 'final'"
@@ -102,24 +102,34 @@ def abstract(sizes: Sizes):
   ))
 
 
-def load(config: Settings) -> bundle.Bundle:
-  """Reads the bundle that the run starts from.
+def located(config: Settings) -> pathlib.Path:
+  """Returns the folder of the bundle that the run starts from.
 
   Raises:
-    ValueError: it is missing (with the command that makes it) or damaged, or
-      holds other sizes than the settings want.
+    ValueError: it is missing (with the command that makes it).
   """
   path = pathlib.Path(config.init_from)
   if config.init_from.startswith('assets:'):
     path = ASSETS / config.init_from.removeprefix('assets:')
   if not path.exists():
     raise ValueError(f'no checkpoint at {path}. {config.missing}'.strip())
+  return path
+
+
+def load(config: Settings, path: pathlib.Path) -> bundle.Bundle:
+  """Reads the bundle that the run starts from.
+
+  Raises:
+    ValueError: it is damaged, or holds other sizes than the settings want.
+  """
   parts = bundle.load(str(path))
   if parts.model is None:
     raise ValueError(f'{path} holds a tokenizer but no model')
   if config.sizes:
     for name, found, wanted in (
         ('vocab', parts.model.config.vocab, config.sizes.vocab),
+        ('decoder', plain(parts.model.config.decoder),
+         plain(config.sizes.decoder)),
         ('tokenizer', parts.tokenizer.config, config.sizes.tokenizer),
         ('grid', parts.grid, config.sizes.grid),
     ):
@@ -128,43 +138,9 @@ def load(config: Settings) -> bundle.Bundle:
   return parts
 
 
-def claim(workdir: str, config: Settings, console) -> None:
-  """Marks a folder as this run's, or checks that it is.
-
-  Raises:
-    ValueError: it cannot be written, or belongs to a run of other settings,
-      all of which are named.
-  """
-  root = pathlib.Path(workdir)
-  record = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-  path = root / 'settings.json'
-  try:
-    root.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-      if any(root.iterdir()):
-        raise ValueError(
-            f'workdir {root} holds files of something else; give another one'
-        )
-      events.write_atomically(path, json.dumps(record, indent=1) + '\n')
-      return
-    found = json.loads(path.read_text())
-  except OSError as error:
-    raise ValueError(f'workdir {root} cannot be used: {error}') from error
-  different = sorted(_differences(found, record))
-  if different:
-    raise ValueError(
-        f'workdir {root} belongs to a run of other settings: '
-        + ', '.join(different) + '; give another --workdir'
-    )
-  console.say(f'resuming in {root}')
-
-
-def _differences(a, b, name='config'):
-  if isinstance(a, dict) and isinstance(b, dict):
-    for key in a.keys() | b.keys():
-      yield from _differences(a.get(key), b.get(key), f'{name}.{key}')
-  elif a != b:
-    yield f'{name} {a!r} -> {b!r}'
+def plain(decoder: phi.PhiConfig) -> phi.PhiConfig:
+  """Returns the sizes without what says only how they are computed."""
+  return dataclasses.replace(decoder, remat=False, unroll=1, dtype=jnp.float32)
 
 
 def run(
@@ -173,9 +149,11 @@ def run(
   """Plays all rounds; writes and returns what `results.json` holds."""
   began = time.perf_counter()
   root = pathlib.Path(workdir)
-  mesh = config.mesh.make()
-  parts = load(config)
-  claim(workdir, config, console)
+  path = located(config)
+  mesh = config.mesh.make(config.play.batch)
+  parts = load(config, path)
+  _, sums = bundle.read_sizes(str(path))
+  common.claim(workdir, config, console, base=sums)
   done = root / 'results.json'
   if done.exists():
     console.say(

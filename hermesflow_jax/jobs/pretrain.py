@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import time
 
@@ -17,6 +18,7 @@ from hermesflow_jax import masking
 from hermesflow_jax import pretraining
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
+from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import text_similarity
 from hermesflow_jax import train
@@ -33,6 +35,18 @@ from hermesflow_jax.models import showo
 
 
 @dataclasses.dataclass(frozen=True)
+class Batches:
+  """Global rows a step of each flow."""
+
+  t2i: int
+  mmu: int
+  lm: int
+
+  def __post_init__(self):
+    settings.require(self, dict.fromkeys(('t2i', 'mmu', 'lm'), 1))
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
   """Settings of the job.
 
@@ -42,12 +56,16 @@ class Settings:
     world: the embedded world.
     scenes: captioned scenes to train on.
     tokenizer: a bundle with an image tokenizer.
+    init_from: a bundle whose model is trained on, '' for a new one.
     decoder: sizes of the transformer.
     lengths: sizes of rows.
     mixture: of the three flows.
     mask_schedule: of the random masks.
     optim: the optimizer.
-    schedule: batch and intervals.
+    stop: the step to stop at, if before `optim.steps`; 0 for the whole run.
+    batches: rows of each flow.
+    log_every: steps between two lines of metrics.
+    save_every: steps between two checkpoints.
     sampler: for the measurement at the end.
     evaluated: held-out scenes of that measurement.
     export: the bundle to write into.
@@ -58,15 +76,26 @@ class Settings:
   world: common.World
   scenes: int
   tokenizer: str
+  init_from: str
   decoder: phi.PhiConfig
   lengths: prompting.Lengths
   mixture: pretraining.Mixture
   mask_schedule: str
   optim: train.Optim
-  schedule: common.Schedule
+  stop: int
+  batches: Batches
+  log_every: int
+  save_every: int
   sampler: sampling.MaskGIT
   evaluated: int
   export: str
+
+  def __post_init__(self):
+    settings.require(self, {
+        'seed': 0, 'scenes': 1, 'evaluated': 2, 'stop': 0, 'log_every': 1,
+        'save_every': 0,
+    })
+    masking.parse(self.mask_schedule)
 
 
 def world_text() -> text_lib.Text:
@@ -81,15 +110,22 @@ def run(
 ) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
-  mesh = config.mesh.make()
+  sizes_of_batches = dataclasses.asdict(config.batches)
+  mesh = config.mesh.make(math.gcd(*sizes_of_batches.values()))
   parts = bundle.load(config.tokenizer)
+  common.claim(workdir, config, console)
+  common.check_writable(config.export)
   grid = (shapes.SIZE // parts.tokenizer.reduction,) * 2
   text = world_text()
   vocab = vocab_lib.Vocab(
       text.size, parts.tokenizer.config.codebook_size, text.eos
   )
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
-  optim, schedule = config.optim, config.schedule
+  optim = config.optim
+  if config.init_from:
+    first = bundle.load(config.init_from).model
+    if first is None or first.config != sizes:
+      raise ValueError(f'{config.init_from} holds no model of these sizes')
 
   def make_model(key):
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))
@@ -109,15 +145,25 @@ def run(
 
   console.say('preparing the world')
   rows = records('train', config.scenes)
-  transform = pretraining.transform(
+  transforms = pretraining.transforms(
       vocab, text, config.lengths, config.mixture
   )
 
   def batches(start):
-    return pipeline.batches(
-        rows, transform, seed=config.seed, batch=schedule.batch, start=start,
-        mesh=mesh,
-    )
+    streams = {
+        flow: pipeline.batches(
+            rows, transforms[flow], seed=3 * config.seed + n, batch=size,
+            start=start, mesh=mesh,
+        )
+        for n, (flow, size) in enumerate(sizes_of_batches.items())
+    }
+    while True:
+      yield {flow: next(stream) for flow, stream in streams.items()}
+
+  def make_state():
+    if config.init_from:
+      return train.start_state(first, optim, mesh)
+    return train.init_state(make_model, optim, key, mesh)
 
   loss = functools.partial(
       pretraining.loss, mixture=config.mixture,
@@ -125,11 +171,13 @@ def run(
       image_tokens=sizes.image_tokens, reply=config.lengths.reply,
   )
   key = jax.random.key(config.seed)
+  schedule = common.Schedule(
+      config.batches.t2i, config.log_every, config.save_every
+  )
   state = common.resumable_run(
-      lambda: train.init_state(make_model, optim, key, mesh),
-      loss, optim, batches, schedule, constants=None, key=key,
+      make_state, loss, optim, batches, schedule, constants=None, key=key,
       folder=workdir, mesh=mesh, meta={'settings': repr(config)},
-      label='pretraining', console=console,
+      label='pretraining', console=console, stop=config.stop,
   )
   bundle.save_model(config.export, state.model, text, config.lengths, grid)
   if config.export != config.tokenizer:

@@ -13,6 +13,7 @@ import numpy as np
 from hermesflow_jax import bundle
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
+from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import tokenizer_training
 from hermesflow_jax import train
@@ -54,13 +55,20 @@ class Settings:
   evaluated: int
   export: str
 
+  def __post_init__(self):
+    settings.require(self, {
+        'seed': 0, 'scenes': 1, 'quantizer_warmup': 0, 'evaluated': 1,
+    })
+
 
 def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
-  mesh = config.mesh.make()
+  mesh = config.mesh.make(config.schedule.batch)
+  common.claim(workdir, config, console)
+  common.check_writable(config.export)
   data_dir = str(pathlib.Path(workdir) / 'data')
   source = shapes_tfds.source(data_dir, shapes_tfds.config_of(
       'train', config.world.seed, config.scenes, config.world.jitter,

@@ -13,6 +13,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from hermesflow_jax import settings
 from hermesflow_jax.models import lfq
 
 
@@ -48,6 +49,9 @@ class MagvitConfig:
   kernel: int = 3
 
   def __post_init__(self):
+    settings.require(self, {
+        'ch': 1, 'z_channels': 1, 'patch': 1, 'num_groups': 0, 'kernel': 1,
+    })
     levels = len(self.encoder_ch_mult)
     for name in ('decoder_ch_mult', 'encoder_num_res_blocks',
                  'decoder_num_res_blocks'):

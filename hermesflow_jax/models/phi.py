@@ -12,6 +12,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from hermesflow_jax import settings
 from hermesflow_jax import sharding
 
 
@@ -42,6 +43,17 @@ class PhiConfig:
   remat: bool = True
   unroll: int = 1
   dtype: Any = jnp.float32
+
+  def __post_init__(self):
+    counts = ('width', 'layers', 'heads', 'mlp', 'unroll')
+    settings.require(
+        self, dict.fromkeys(counts, 1) | {'rotary_fraction': 0},
+        above=('rope_theta', 'norm_eps'), most={'rotary_fraction': 1},
+    )
+    if self.width % self.heads:
+      raise ValueError(
+          f'width {self.width} wants to be a multiple of heads {self.heads}'
+      )
 
   @property
   def head_size(self) -> int:

@@ -1,0 +1,85 @@
+"""Text comes back from its ids; what is unknown says so."""
+
+import pytest
+
+from hermesflow_jax import text as text_lib
+
+WORDS = ['red', 'blue', 'circle', 'a', 'two', '.', '?', ':']
+
+
+@pytest.fixture(scope='module')
+def text():
+  return text_lib.word_level(WORDS)
+
+
+def test_known_words_come_back(text):
+  caption = 'a red circle . two blue ?'
+  ids, = text.encode([caption])
+  assert len(ids) == 7
+  assert text.decode(ids) == caption
+
+
+def test_every_word_has_its_own_id(text):
+  ids = [i for row in text.encode(WORDS) for i in row]
+  assert sorted(ids) == list(range(2, 2 + len(WORDS)))
+  assert text.size == 2 + len(WORDS)
+  assert text.eos not in ids
+
+
+def test_ids_do_not_depend_on_the_order_of_words(text):
+  other = text_lib.word_level(WORDS[::-1] + WORDS)
+  assert other.encode(WORDS) == text.encode(WORDS)
+
+
+def test_case_and_missing_spaces_make_no_difference(text):
+  assert text.encode(['A Red circle.']) == text.encode(['a red circle .'])
+  shouted = text_lib.word_level([word.upper() for word in WORDS])
+  assert shouted.encode(WORDS) == text.encode(WORDS)
+
+
+def test_unknown_words_are_one_unknown_word(text):
+  ids, = text.encode(['a purple circle'])
+  assert text.decode(ids) == 'a <|unk|> circle'
+
+
+def test_decoding_stops_at_the_end(text):
+  ids, = text.encode(['red circle'])
+  assert text.decode([*ids, text.eos, *ids]) == 'red circle'
+  assert text.decode([text.eos, *ids]) == ''
+
+
+def test_nothing_encodes_to_nothing(text):
+  assert text.encode([]) == []
+  assert text.encode(['', 'red']) == [[], text.encode(['red'])[0]]
+  assert text.decode([]) == ''
+
+
+def test_a_saved_tokenizer_is_the_same(text, tmp_path):
+  path = str(tmp_path / 'text.json')
+  text.save(path)
+  found = text_lib.load(path)
+  caption = ['A red circle: two zebras?', 'blue']
+  assert found.encode(caption) == text.encode(caption)
+  assert (found.size, found.eos) == (text.size, text.eos)
+  assert found.decode(text.encode(caption)[0]) == text.decode(
+      text.encode(caption)[0]
+  )
+
+
+def test_a_folder_of_transformers_is_read(text, tmp_path):
+  text._tokenizer.save_pretrained(tmp_path)
+  found = text_lib.load(str(tmp_path))
+  assert found.encode(['a red circle']) == text.encode(['a red circle'])
+  assert (found.size, found.eos) == (text.size, text.eos)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+  (tmp_path / 'broken.json').write_text('{"version": 1')
+  (tmp_path / 'empty').mkdir()
+  for name in ('missing', 'broken.json', 'empty'):
+    with pytest.raises(ValueError, match=f'tokenizer at .*{name}'):
+      text_lib.load(str(tmp_path / name))
+
+
+def test_a_question_is_asked_as_in_llava():
+  assert text_lib.user('Why ?') == 'USER: \nWhy ? ASSISTANT:'
