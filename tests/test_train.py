@@ -181,11 +181,8 @@ def show_o_step(mesh):
 
 
 def show_o_batches(mesh, start=0):
-  transform = pretraining.transform(
-      tiny.vocab(), tiny.text(), tiny.LENGTHS, pretraining.Mixture()
-  )
   return pipeline.batches(
-      tiny.records(12), transform, seed=0, batch=8, start=start, mesh=mesh
+      tiny.records(12), tiny.flows(pretraining.Mixture()), seed=0, batch=8, start=start, mesh=mesh
   )
 
 

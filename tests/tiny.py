@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from hermesflow_jax import pretraining
 from hermesflow_jax import prompting
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import vocab as vocab_lib
@@ -79,3 +80,13 @@ def records(count: int) -> list[dict]:
       }
       for i in range(count)
   ]
+
+
+def flows(mixture: pretraining.Mixture):
+  """Returns the function from a record to its rows of all three flows."""
+  each = pretraining.transforms(vocab(), text(), LENGTHS, mixture)
+
+  def rows(record, rng):
+    return {name: make(record, rng) for name, make in each.items()}
+
+  return rows

@@ -1,0 +1,288 @@
+"""Pair-DPO training: homologous pairs share all but what makes them a pair."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tiny
+from hermesflow_jax import alignment
+from hermesflow_jax import likelihood
+from hermesflow_jax import masking
+from hermesflow_jax import masks
+from hermesflow_jax import pair_dpo
+from hermesflow_jax import prompting
+from hermesflow_jax.data import pipeline
+
+MAX_TEXT = 12
+OBJECTIVE = alignment.Objective(
+    beta=0.2, und_weight=1.0, gen_weight=1.0, sft_weight=0.3, masks=2
+)
+
+
+def record(n=0, caption_dropped='', image_dropped=''):
+  rng = np.random.default_rng(n)
+  return {
+      'codes': rng.integers(0, 16, tiny.IMAGE_TOKENS),
+      'caption': 'two blue square',
+      'caption_win': 'one red circle',
+      'caption_lose': 'green star',
+      'codes_win': rng.integers(0, 16, tiny.IMAGE_TOKENS),
+      'codes_lose': rng.integers(0, 16, tiny.IMAGE_TOKENS),
+      'caption_dropped': caption_dropped,
+      'image_dropped': image_dropped,
+  }
+
+
+def rows_of(record, drop_condition=0.0, seed=0, **compat):
+  make = alignment.transform(
+      tiny.vocab(), tiny.text(), tiny.LENGTHS, drop_condition,
+      alignment.Compat(**compat),
+  )
+  return make(record, np.random.default_rng(seed))
+
+
+def texts_of(rows):
+  """The text before the images of both sides, [2, max_text + 1]."""
+  return rows['t2i'].tokens[:, : tiny.LENGTHS.max_text + 1]
+
+
+def test_rows_are_pairs_of_the_lengths_of_the_run():
+  rows, lengths = rows_of(record()), tiny.LENGTHS
+  image = lengths.max_text + 1 + tiny.IMAGE_TOKENS + 2
+  for field in jax.tree.leaves(rows['t2i']):
+    assert field.shape == (2, image)
+  for field in jax.tree.leaves(rows['mmu']):
+    assert field.shape == (2, lengths.mmu)
+  assert rows['und_valid'].shape == rows['gen_valid'].shape == ()
+
+
+def test_sides_differ_only_where_they_must():
+  rows, given, vocab = rows_of(record()), record(), tiny.vocab()
+  win, lose = texts_of(rows)
+  np.testing.assert_array_equal(win, lose)
+  for side, name in enumerate(('win', 'lose')):
+    np.testing.assert_array_equal(
+        rows['t2i'].tokens[side, -tiny.IMAGE_TOKENS - 1 : -1],
+        given[f'codes_{name}'] + vocab.image_offset,
+    )
+    labels = rows['mmu'].labels[side]
+    caption, = tiny.text().encode([given[f'caption_{name}']])
+    assert labels[labels != -100].tolist() == [*caption, vocab.eos]
+    np.testing.assert_array_equal(
+        rows['mmu'].tokens[side, 2 : 2 + tiny.IMAGE_TOKENS],
+        given['codes'] + vocab.image_offset,
+    )
+
+
+def test_winner_and_loser_share_the_draw_of_the_condition():
+  empty = texts_of(rows_of(record(), 1.0))[0]
+  whole = texts_of(rows_of(record(), 0.0))[0]
+  found = [texts_of(rows_of(record(), 0.5, seed)) for seed in range(20)]
+  assert all((win == lose).all() for win, lose in found)
+  dropped = [(win == empty).all() for win, _ in found]
+  assert all(d or (win == whole).all() for d, (win, _) in zip(dropped, found))
+  assert 4 < sum(dropped) < 16
+
+
+def test_compat_draws_the_conditions_apart():
+  found = [
+      texts_of(rows_of(record(), 0.5, seed, separate_drops=True))
+      for seed in range(20)
+  ]
+  assert 4 < sum((win != lose).any() for win, lose in found) < 16
+
+
+@pytest.mark.parametrize('caption, image', [
+    ('', ''), ('no difference', ''), ('', 'winner too weak'),
+])
+def test_a_dropped_side_is_not_valid(caption, image):
+  rows = rows_of(record(0, caption, image))
+  assert rows['und_valid'] == (not caption)
+  assert rows['gen_valid'] == (not image)
+
+
+def lists(padded):
+  return [[int(i) for i in row if i >= 0] for row in padded]
+
+
+@pytest.fixture(scope='module')
+def official(golden, golden_policy):
+  """The official pairs as a batch, and their mask bool[4, 1, I]."""
+  vocab = golden_policy.config.vocab
+
+  def pair(make):
+    sides = [make(side) for side in ('win', 'lose')]
+    return jax.tree.map(lambda *a: np.stack(a, axis=1), *sides)
+
+  def t2i(side):
+    return prompting.t2i_rows(
+        vocab, lists(golden['t2i_text_ids']), golden[f't2i_{side}_tokens'],
+        MAX_TEXT,
+    )
+
+  def mmu(side):
+    captions = lists(golden[f'mmu_{side}_text'])
+    return prompting.mmu_rows(
+        vocab, golden['mmu_image_tokens'], [[]] * 3,
+        [[vocab.sot, *caption] for caption in captions], 31, sot=False,
+    )
+
+  return {'t2i': pair(t2i), 'mmu': pair(mmu)}, golden['t2i_mask'][:, None]
+
+
+@functools.partial(jax.jit, static_argnames='reply')
+def pair_logps(model, batch, hidden, reply=14):
+  return alignment.pair_logps(model, batch, hidden, reply)
+
+
+@pytest.mark.parametrize('name', ['policy', 'reference'])
+def test_log_likelihoods_are_the_official_ones(
+    request, golden, official, name
+):
+  found, _ = pair_logps(request.getfixturevalue(f'golden_{name}'), *official)
+  for task in ('t2i', 'mmu'):
+    for side, place in ('win', pair_dpo.WIN), ('lose', pair_dpo.LOSE):
+      # Up to seventeen log-probabilities, each within the logits' tolerance.
+      np.testing.assert_allclose(
+          getattr(found, task)[:, place], golden[f'logp_{name}_{task}_{side}'],
+          atol=5e-4, err_msg=f'{task} {side}',
+      )
+
+
+def test_counts_are_of_the_hidden_codes_and_the_frame(
+    golden, golden_policy, official
+):
+  _, counts = pair_logps(golden_policy, *official)
+  # <|soi|> and <|eoi|> are scored as well.
+  wanted = golden['t2i_mask'].sum(-1) + 2
+  np.testing.assert_array_equal(counts, np.stack([wanted, wanted], axis=-1))
+
+
+def test_equal_images_have_equal_log_likelihoods(golden_policy, official):
+  batch, hidden = official
+  twins = jax.tree.map(
+      lambda a: np.stack([a[:, 0], a[:, 0]], axis=1), batch['t2i']
+  )
+  found, _ = pair_logps(golden_policy, batch | {'t2i': twins}, hidden)
+  # Only the mask could tell the sides apart; they share it.
+  np.testing.assert_allclose(found.t2i[:, 0], found.t2i[:, 1], rtol=1e-6)
+
+
+def test_log_likelihoods_of_several_masks_are_averaged(
+    golden_policy, official
+):
+  batch, hidden = official
+  other = ~hidden
+  both, counts = pair_logps(
+      golden_policy, batch, np.concatenate([hidden, other], axis=1)
+  )
+  one, one_counts = pair_logps(golden_policy, batch, hidden)
+  two, two_counts = pair_logps(golden_policy, batch, other)
+  np.testing.assert_allclose(both.t2i, (one.t2i + two.t2i) / 2, rtol=1e-5)
+  np.testing.assert_allclose(counts, (one_counts + two_counts) / 2)
+  np.testing.assert_allclose(both.mmu, one.mmu, rtol=1e-5)
+
+
+def test_images_as_text_are_scored_by_the_token_before(
+    golden_policy, official
+):
+  batch, hidden = official
+  rows = jax.tree.map(lambda a: a[:, 0], batch['t2i'])
+
+  @jax.jit
+  def whole(model, rows, hidden):
+    tokens, labels = masking.apply(
+        model.config.vocab, rows.tokens, rows.labels, hidden, MAX_TEXT + 2
+    )
+    mask = masks.visible(rows.ar, rows.valid)
+    states, _ = model(tokens, mask, jnp.arange(tokens.shape[-1]))
+    return model.logits(states), tokens, labels
+
+  found = jax.jit(likelihood.of_images_as_text)(
+      golden_policy, rows, hidden[:, 0]
+  )
+  logits, tokens, labels = whole(golden_policy, rows, hidden[:, 0])
+  masked = prompting.Rows(
+      np.asarray(tokens), np.asarray(labels), rows.ar, rows.valid
+  )
+  wanted = pair_dpo.sequence_logps(
+      logits, pair_dpo.next_labels(prompting.text_labels(masked))
+  )
+  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+@functools.cache
+def loss_and_gradient():
+  loss = functools.partial(
+      alignment.loss, objective=OBJECTIVE, schedule=masking.cosine,
+      image_tokens=tiny.IMAGE_TOKENS, reply=tiny.LENGTHS.reply,
+  )
+  return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+@pytest.fixture(scope='module')
+def models():
+  """(policy, reference)."""
+  return [tiny.show_o(jax.random.key(n)) for n in (0, 1)]
+
+
+def batch_of(*records):
+  return pipeline.stack([rows_of(each) for each in records])
+
+
+KEY = jax.random.key(4)
+
+
+def test_at_the_reference_each_kind_of_pair_costs_log_two(models):
+  batch = batch_of(record(0), record(1, 'no difference'), record(2))
+  (value, metrics), _ = loss_and_gradient()(
+      models[0], models[0], batch, KEY
+  )
+  np.testing.assert_allclose(metrics['gen/loss'], np.log(2), rtol=1e-6)
+  np.testing.assert_allclose(metrics['und/loss'], np.log(2), rtol=1e-6)
+  np.testing.assert_allclose(
+      value, 2 * np.log(2) + 0.3 * metrics['gen/winner_nll'], rtol=1e-6
+  )
+
+
+def test_each_parameter_learns(models):
+  batch = batch_of(record(0), record(1), record(2))
+  _, grads = loss_and_gradient()(*models, batch, KEY)
+  leaves, _ = jax.tree_util.tree_flatten_with_path(grads)
+  still = [jax.tree_util.keystr(path) for path, g in leaves if not g.any()]
+  assert still == []
+
+
+def test_a_record_without_pairs_has_no_influence(models):
+  run, dropped = loss_and_gradient(), ('no difference', 'no difference')
+  results = []
+  for n in (1, 7):
+    batch = batch_of(record(0), record(n, *dropped), record(2))
+    (value, metrics), grads = run(*models, batch, KEY)
+    results.append((value, metrics, grads))
+  jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_a_pair_of_one_kind_counts_for_that_kind_alone(models):
+  batch = batch_of(
+      record(0), record(1, image_dropped='same content'), record(2)
+  )
+  other = batch_of(
+      record(0), record(7, image_dropped='same content'), record(2)
+  )
+  (_, a), _ = loss_and_gradient()(*models, batch, KEY)
+  (_, b), _ = loss_and_gradient()(*models, other, KEY)
+  assert a['gen/loss'] == b['gen/loss']
+  assert a['und/loss'] != b['und/loss']
+
+
+def test_without_any_pair_there_is_nothing_to_learn(models):
+  dropped = record(0, 'no difference', 'no difference')
+  (value, _), grads = loss_and_gradient()(
+      *models, batch_of(dropped, dropped, dropped), KEY
+  )
+  assert value == 0
+  assert not any(g.any() for g in jax.tree.leaves(grads))
