@@ -57,8 +57,8 @@ class Optim:
     """Returns the learning rate as a function of the step."""
     warmup = math.ceil(self.warmup * self.steps)
     return optax.warmup_cosine_decay_schedule(
-        0.0 if warmup else self.lr, self.lr, warmup, max(self.steps, warmup + 1),
-        self.final * self.lr,
+        0.0 if warmup else self.lr, self.lr, warmup,
+        max(self.steps, warmup + 1), self.final * self.lr,
     )
 
   def make(self) -> optax.GradientTransformation:

@@ -1,4 +1,4 @@
-"""The house keeps its order: imports run one way, everything says what it is."""
+"""Imports run one way, and everything public says what it is."""
 
 import ast
 import functools

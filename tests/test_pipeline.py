@@ -96,7 +96,8 @@ def test_chunks_cover_every_row_once():
 @pytest.mark.parametrize('count', [1, 8, 19])
 @pytest.mark.parametrize('shape', [(1, 1), (8, 1), (4, 2)])
 def test_mapping_in_chunks_equals_mapping_at_once(count, shape):
-  arrays = {'a': np.arange(count * 3.0).reshape(count, 3), 'b': np.arange(count)}
+  rows = np.arange(count)
+  arrays = {'a': rows[:, None] * np.array([1.0, 2.0, 3.0]), 'b': rows}
 
   def function(batch):
     return {'sum': batch['a'].sum(-1) + batch['b'], 'a': batch['a'] * 2}

@@ -182,7 +182,8 @@ def show_o_step(mesh):
 
 def show_o_batches(mesh, start=0):
   return pipeline.batches(
-      tiny.records(12), tiny.flows(pretraining.Mixture()), seed=0, batch=8, start=start, mesh=mesh
+      tiny.records(12), tiny.flows(pretraining.Mixture()), seed=0, batch=8,
+      start=start, mesh=mesh,
   )
 
 
