@@ -87,6 +87,47 @@ def prefill(model, tokens, ar, valid, room: int):
   return model(tokens, mask, jnp.arange(size), cache)
 
 
+def inverse_cdf(key, logits: jax.Array) -> jax.Array:
+  """Draws one index per row from softmax(logits), with one uniform each.
+
+  The distribution is that of `jax.random.categorical`, whose noise for every
+  index of every row took most of the time of an image on a CPU. The
+  cumulative sum runs over blocks of about sqrt(V), then inside one block.
+
+  Args:
+    key: a random key.
+    logits: float32[..., V].
+
+  Returns:
+    int32[...].
+  """
+  size = logits.shape[-1]
+  block = math.isqrt(size - 1) + 1
+  weights = jnp.exp(logits - logits.max(-1, keepdims=True))
+  room = [(0, 0)] * (logits.ndim - 1) + [(0, -size % block)]
+  weights = jnp.pad(weights, room).reshape(*logits.shape[:-1], -1, block)
+  mass = weights.sum(-1)
+  upto = jnp.cumsum(mass, axis=-1)
+  point = jax.random.uniform(key, logits.shape[:-1]) * upto[..., -1]
+  which = _first_beyond(upto, point, mass)
+  before = jnp.take_along_axis(upto - mass, which[..., None], axis=-1)[..., 0]
+  inside = jnp.take_along_axis(weights, which[..., None, None], axis=-2)
+  inside = inside[..., 0, :]
+  within = _first_beyond(jnp.cumsum(inside, axis=-1), point - before, inside)
+  return (which * block + within).astype(jnp.int32)
+
+
+def _first_beyond(upto, point, weights):
+  """The first index whose cumulative weight exceeds `point`.
+
+  Rounding may put the point beyond all; then it is the last index with any
+  weight, so that nothing impossible is drawn.
+  """
+  index = jnp.arange(upto.shape[-1])
+  last = jnp.max(jnp.where(weights > 0, index, 0), axis=-1)
+  return jnp.minimum((upto <= point[..., None]).sum(-1), last)
+
+
 def sample_image(
     model,
     key,
@@ -95,7 +136,7 @@ def sample_image(
     known,
     config: MaskGIT,
     num_masked,
-    choose=jax.random.categorical,
+    choose=inverse_cdf,
 ):
   """Samples the codes of one image by masked prediction.
 

@@ -380,3 +380,14 @@ def test_single_token_answers_score_as_the_next_token(golden_policy, prompt):
       np.array([[True, False]] * 2),
   )
   np.testing.assert_allclose(short, long, atol=1e-5)
+
+
+def test_inverse_cdf_draws_the_softmax_and_nothing_impossible():
+  logits = jnp.array([0.0, 1.0, -jnp.inf, 2.0, -1.0, -jnp.inf, 0.5])
+  keys = jax.random.split(jax.random.key(0), 20_000)
+  drawn = jax.vmap(lambda k: sampling.inverse_cdf(k, logits))(keys)
+  found = np.bincount(np.asarray(drawn), minlength=7) / len(keys)
+  wanted = np.asarray(jax.nn.softmax(logits))
+  # Four standard errors of a share of 20,000 draws.
+  assert np.abs(found - wanted).max() < 4 * 0.5 / np.sqrt(len(keys))
+  assert found[2] == found[5] == 0

@@ -1,0 +1,169 @@
+"""Mappings become dataclasses, or every fault is named."""
+
+import dataclasses
+import math
+
+import pytest
+
+from hermesflow_jax import alignment
+from hermesflow_jax import curation
+from hermesflow_jax import inference
+from hermesflow_jax import masking
+from hermesflow_jax import pretraining
+from hermesflow_jax import prompting
+from hermesflow_jax import sampling
+from hermesflow_jax import settings
+from hermesflow_jax import tokenizer_training
+from hermesflow_jax import train
+from hermesflow_jax.jobs import common
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import phi
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+  rate: float
+  steps: int = 3
+
+  def __post_init__(self):
+    settings.require(
+        self, {'steps': 1}, above=('rate',), most={'steps': 9}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+  name: str
+  flag: bool
+  inner: Inner
+  sizes: tuple[int, ...]
+  many: tuple[Inner, ...] = ()
+  maybe: Inner | None = None
+
+
+GOOD = {'name': 'a', 'flag': True, 'inner': {'rate': 0.5}, 'sizes': [1, 2]}
+
+
+def test_a_mapping_becomes_the_dataclass():
+  values = GOOD | {'many': [{'rate': 1, 'steps': 2}], 'maybe': {'rate': 2.0}}
+  found = settings.build(Outer, values)
+  assert found == Outer(
+      'a', True, Inner(0.5), (1, 2), (Inner(1.0, 2),), Inner(2.0)
+  )
+  assert isinstance(found.many[0].rate, float)
+
+
+def test_none_is_kept_where_it_may_be():
+  assert settings.build(Outer, GOOD | {'maybe': None}).maybe is None
+
+
+@pytest.mark.parametrize('change, said', [
+    ({'nam': 1}, "config.nam is not a setting, did you mean 'name'?"),
+    ({'zzz': 1}, 'config.zzz is not a setting'),
+    ({'name': 3}, 'config.name is 3, wanted str'),
+    ({'flag': 1}, 'config.flag is 1, wanted bool'),
+    ({'inner': 1}, 'config.inner is 1, wanted a section'),
+    ({'inner': {}}, 'config.inner.rate is missing'),
+    ({'inner': {'rate': math.nan}},
+     'config.inner.rate is nan, wanted a finite number'),
+    ({'inner': {'rate': -math.inf}},
+     'config.inner.rate is -inf, wanted a finite number'),
+    ({'inner': {'rate': True}}, 'config.inner.rate is True, wanted float'),
+    ({'inner': {'rate': 0}}, 'config.inner: rate is 0.0, wanted more than 0'),
+    ({'inner': {'rate': 1, 'steps': 0}},
+     'config.inner: steps is 0, wanted at least 1'),
+    ({'inner': {'rate': 1, 'steps': 10}},
+     'config.inner: steps is 10, wanted at most 9'),
+    ({'inner': {'rate': 1, 'steps': 1.0}},
+     'config.inner.steps is 1.0, wanted int'),
+    ({'sizes': 3}, 'config.sizes is 3, wanted a list'),
+    ({'sizes': [1, 'b']}, "config.sizes[1] is 'b', wanted int"),
+    ({'many': [{'rate': 1}, {'rat': 1}]},
+     "config.many[1].rat is not a setting, did you mean 'rate'?; "
+     'config.many[1].rate is missing'),
+    ({'maybe': {'rate': -1}},
+     'config.maybe: rate is -1.0, wanted more than 0'),
+])
+def test_a_fault_is_named_with_its_place_and_value(change, said):
+  with pytest.raises(ValueError) as error:
+    settings.build(Outer, GOOD | change)
+  assert str(error.value) == said
+
+
+def test_all_faults_are_named_at_once():
+  values = {'name': 1, 'inner': {'rate': math.nan, 'stps': 1}, 'sizes': 0}
+  with pytest.raises(ValueError) as error:
+    settings.build(Outer, values)
+  for name in ('name', 'flag', 'inner.rate', 'inner.stps', 'sizes'):
+    assert f'config.{name} is' in str(error.value)
+  assert '\n' not in str(error.value)
+
+
+MAGVIT = dict(
+    ch=4, encoder_ch_mult=(1,), decoder_ch_mult=(1,),
+    encoder_num_res_blocks=(1,), decoder_num_res_blocks=(1,), z_channels=4,
+    num_groups=2,
+)
+RECORDS = [
+    (train.Optim, dict(lr=0.1, steps=1), [
+        ('lr', 0.0), ('steps', 0), ('warmup', 1.5), ('final', -0.1),
+        ('b1', -0.5), ('b2', 2.0), ('eps', 0.0), ('weight_decay', -1.0),
+        ('clip', 0.0),
+    ]),
+    (alignment.Objective, {}, [
+        ('beta', 0.0), ('und_weight', -1.0), ('gen_weight', -1.0),
+        ('sft_weight', -1.0), ('masks', 0), ('drop_condition', 1.1),
+    ]),
+    (curation.Rules, {}, [('least_win', 1.5), ('least_margin', -0.1)]),
+    (inference.Decoding, dict(temperature=1.0, top_k=1), [
+        ('temperature', 0.0), ('top_k', 0),
+    ]),
+    (sampling.MaskGIT, dict(steps=1, guidance=0.0), [
+        ('steps', 0), ('guidance', -1.0), ('temperature', -1.0),
+        ('code_temperature', 0.0),
+    ]),
+    (pretraining.Mixture, {}, [
+        ('drop_condition', -0.1), ('caption_share', 1.1), ('t2i', -1.0),
+        ('mmu', -1.0), ('lm', -1.0),
+    ]),
+    (tokenizer_training.Weights,
+     dict(entropy=0.0, commitment=0.0, foreground=1.0), [
+         ('entropy', -1.0), ('commitment', -1.0), ('foreground', -1.0),
+     ]),
+    (prompting.Lengths, dict(max_text=8, mmu=8, prompt=8, lm=8, reply=8), [
+        ('max_text', 0), ('mmu', 0), ('prompt', -1), ('lm', 0), ('reply', 0),
+    ]),
+    (phi.PhiConfig, {}, [
+        ('width', 0), ('layers', 0), ('heads', 0), ('heads', 3), ('mlp', 0),
+        ('rotary_fraction', 1.1), ('rope_theta', 0.0), ('norm_eps', 0.0),
+        ('unroll', 0),
+    ]),
+    (magvit.MagvitConfig, MAGVIT, [
+        ('ch', 0), ('z_channels', 0), ('patch', 0), ('num_groups', 3),
+        ('kernel', 0), ('decoder_ch_mult', (1, 1)),
+    ]),
+    (common.World, dict(seed=0, jitter=0), [
+        ('seed', -1), ('jitter', -1), ('jitter', 99),
+    ]),
+    (common.Schedule, dict(batch=1, log_every=1, save_every=0), [
+        ('batch', 0), ('log_every', 0), ('save_every', -1),
+    ]),
+]
+
+
+@pytest.mark.parametrize('kind, good, field, value', [
+    (kind, good, field, value)
+    for kind, good, bad in RECORDS for field, value in bad
+])
+def test_impossible_values_are_refused_by_name(kind, good, field, value):
+  settings.build(kind, good)
+  with pytest.raises(ValueError, match=field):
+    settings.build(kind, good | {field: value})
+
+
+@pytest.mark.parametrize('name', [
+    'cosin', '', 'pow', 'pow0', 'pow-1', 'pownan', 'powinf',
+])
+def test_an_unknown_schedule_is_refused(name):
+  with pytest.raises(ValueError, match='wanted one of'):
+    masking.parse(name)
