@@ -77,7 +77,10 @@ def reason(error: Exception) -> str:
   if isinstance(error, (AttributeError, KeyError)):
     while isinstance(error.args[0], Exception):
       error = error.args[0]
-    return f'no such setting: {error.args[0]}'.replace('\n', '. ')
+    text = str(error.args[0]).replace('\n', '. ')
+    if text.endswith("has no attribute 'get_config'"):
+      return 'the config file has no get_config'
+    return 'no such setting: ' + text
   text = str(error).split('because of an earlier failure to load: ')[-1]
   text = text.split(' Currently supported types are')[0]
   where, _, traced = text.partition('Error whilst parsing config file:')

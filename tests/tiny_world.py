@@ -1,0 +1,63 @@
+"""A random model of the embedded world, and a self-play of seconds."""
+
+import pathlib
+
+import jax
+from flax import nnx
+
+from configs import pair_dpo as config_lib
+from configs import pretrain as pretrain_config
+from hermesflow_jax import bundle as bundle_lib
+from hermesflow_jax import prompting
+from hermesflow_jax import settings
+from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs import pretrain
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+
+GRID = (4, 4)
+
+
+def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
+  """Writes a random model of the world into `path`; returns `path`."""
+  tokenizer = magvit.Magvit(
+      magvit.MagvitConfig(
+          ch=4, encoder_ch_mult=(1,), decoder_ch_mult=(1,),
+          encoder_num_res_blocks=(1,), decoder_num_res_blocks=(1,),
+          z_channels=5, patch=16, mid_attention=False, num_groups=0, kernel=1,
+      ),
+      nnx.Rngs(seed),
+  )
+  text = pretrain.world_text()
+  vocab = vocab_lib.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
+  decoder = phi.PhiConfig(width=16, layers=1, heads=2, mlp=16, remat=False)
+  sizes = showo.ShowOConfig(vocab, decoder, GRID[0] * GRID[1])
+  lengths = prompting.Lengths(
+      **pretrain_config.get_config().lengths.to_dict()
+  )
+  model = jax.jit(lambda key: showo.ShowO(sizes, rngs=nnx.Rngs(key)))(
+      jax.random.key(seed)
+  )
+  bundle_lib.save_tokenizer(str(path), tokenizer)
+  bundle_lib.save_model(str(path), model, text, lengths, GRID)
+  return path
+
+
+def self_play(base: pathlib.Path) -> pair_dpo.Settings:
+  """Returns settings of two rounds of two steps from the model at `base`."""
+  config = config_lib.get_config()
+  del config.job
+  config.update({
+      'init_from': str(base), 'inputs': 6, 'held_out': 4, 'gallery': 2,
+  })
+  config.play.update({
+      'rounds': 2, 'images': 2, 'captions': config_lib.LADDER[:2],
+      'curation_sampler': config_lib.sampler(2, 1.0),
+      'evaluation_sampler': config_lib.sampler(2, 1.0),
+      'batch': 8, 'log_every': 1,
+  })
+  config.play.rules.least_win = 0.0
+  config.play.optim.update({'lr': 1e-2, 'steps': 2})
+  return settings.build(pair_dpo.Settings, config.to_dict())
