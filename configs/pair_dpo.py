@@ -49,7 +49,7 @@ def get_config(variant='shapes'):
           'rules': {'least_win': 0.6, 'least_margin': 0.0},
           'objective': {
               'beta': 0.2, 'und_weight': 1.0, 'gen_weight': 1.0,
-              'sft_weight': 0.0, 'masks': 1, 'drop_condition': 0.1,
+              'sft_weight': 1.0, 'masks': 1, 'drop_condition': 0.1,
           },
           'compat': {
               'score_images_as_text': False, 'batch_sum': False,
@@ -57,7 +57,7 @@ def get_config(variant='shapes'):
           },
           'mask_schedule': 'cosine',
           'optim': {
-              'lr': 1e-4, 'steps': 300, 'warmup': 0.05, 'final': 0.1,
+              'lr': 1e-4, 'steps': 200, 'warmup': 0.05, 'final': 0.1,
               'b1': 0.9, 'b2': 0.999, 'eps': 1e-8, 'weight_decay': 0.01,
               'clip': 1.0,
           },
@@ -113,6 +113,7 @@ def show_o(config, pixels):
   steps, guidance = (18, 1.75) if pixels == 256 else (50, 5.0)
   play.curation_sampler = sampler(steps, guidance)
   play.evaluation_sampler = sampler(steps, guidance)
+  play.objective.sft_weight = 0.0
   play.optim.lr = 2e-5
   play.optim.steps = 3_000
   play.batch = 32
