@@ -65,7 +65,7 @@ def test_a_scene_follows_from_split_seed_and_index(sample):
 
 def test_scenes_of_a_seed_never_change():
   scene = shapes.sample_scene('eval', 0, 4, 1)
-  assert scene.caption == 'a circle left of a triangle'
+  assert scene.caption == 'a cross left of a triangle'
 
 
 def test_tags_take_equal_turns(scenes):

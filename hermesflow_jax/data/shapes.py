@@ -65,6 +65,9 @@ HELD_OUT = frozenset(
   }
 )
 HELD_OUT_SPLITS = ('eval', 'final')
+# Share of their scenes that may show held-out combinations; about one scene
+# in twenty does.
+HELD_OUT_SHARE = 0.25
 
 # Every word of captions, questions and answers, for a word-level tokenizer.
 WORDS = tuple(
@@ -287,7 +290,8 @@ def _start(
   if not 0 <= jitter <= MAX_JITTER:
     raise ValueError(f'jitter is {jitter}, wanted 0 to {MAX_JITTER}')
   rng = np.random.default_rng([seed, tuple(SPLITS).index(split), index, *kind])
-  return rng, _Draw(rng, split in HELD_OUT_SPLITS)
+  may = split in HELD_OUT_SPLITS and rng.random() < HELD_OUT_SHARE
+  return rng, _Draw(rng, may)
 
 
 def _placed(rng, looks, cells, jitter: int) -> tuple[Obj, ...]:
