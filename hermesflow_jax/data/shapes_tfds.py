@@ -5,6 +5,7 @@ id, image (encoded), caption, questions (TIFA form) and qa pairs for training;
 so the embedded world travels the same way as real data.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -112,7 +113,9 @@ def source(data_dir: str, config: ShapesConfig):
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()
   builder = Shapes(data_dir=data_dir, config=config, file_format='array_record')
-  builder.download_and_prepare()
+  # It would print that it downloads.
+  with contextlib.redirect_stdout(io.StringIO()):
+    builder.download_and_prepare()
   return builder.as_data_source(split=config.split)
 
 
