@@ -37,9 +37,15 @@ def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
   lengths = prompting.Lengths(
       **pretrain_config.get_config().lengths.to_dict()
   )
-  model = jax.jit(lambda key: showo.ShowO(sizes, rngs=nnx.Rngs(key)))(
-      jax.random.key(seed)
-  )
+
+  @jax.jit
+  def make(key):
+    model = showo.ShowO(sizes, rngs=nnx.Rngs(key))
+    # What it says then depends on what it sees.
+    model.decoder.layers.v_proj.kernel[...] *= 10.0
+    return model
+
+  model = make(jax.random.key(seed))
   bundle_lib.save_tokenizer(str(path), tokenizer)
   bundle_lib.save_model(str(path), model, text, lengths, GRID)
   return path
@@ -53,7 +59,7 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
       'init_from': str(base), 'inputs': 6, 'held_out': 4, 'gallery': 2,
   })
   config.play.update({
-      'rounds': 2, 'images': 2, 'captions': config_lib.LADDER[:2],
+      'rounds': 2, 'images': 3, 'captions': config_lib.LADDER[-2:],
       'curation_sampler': config_lib.sampler(2, 1.0),
       'evaluation_sampler': config_lib.sampler(2, 1.0),
       'batch': 8, 'log_every': 1,

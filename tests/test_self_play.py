@@ -1,0 +1,301 @@
+"""Rounds go on where they were stopped, and end with the same numbers."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from hermesflow_jax import bundle
+from hermesflow_jax import checkpoint
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import curation
+from hermesflow_jax import events
+from hermesflow_jax import self_play
+from hermesflow_jax import sharding
+from hermesflow_jax.evaluation import gap
+from hermesflow_jax.evaluation import judge
+from hermesflow_jax.jobs import pair_dpo
+import tiny_world
+
+ROUNDS = ('round_0', 'round_1', 'round_2')
+# What a clock or a memory meter says, and may differ between runs.
+MEASURED = ('seconds', 'time', 'train/seconds_per_step', 'peak_memory_gib')
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+  path = tmp_path_factory.mktemp('bundles') / 'base'
+  return tiny_world.self_play(tiny_world.bundle(path))
+
+
+@pytest.fixture(scope='module')
+def whole(config, tmp_path_factory):
+  """The folder of a run that nothing has stopped."""
+  path = tmp_path_factory.mktemp('runs') / 'whole'
+  pair_dpo.run(config, str(path), console_lib.silent())
+  return path
+
+
+def lines(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def timeless(value):
+  """JSON without what is measured by a clock."""
+  if isinstance(value, dict):
+    return {k: timeless(v) for k, v in value.items() if k not in MEASURED}
+  if isinstance(value, list):
+    return [timeless(v) for v in value]
+  return value
+
+
+def model_of(config, run, number):
+  """The model after a round, as numpy arrays by name."""
+  like = bundle.load(config.init_from).model
+  placed = sharding.shardings(like, sharding.make_mesh())
+  found = checkpoint.restore(
+      str(run / 'checkpoints' / str(number)), like, placed
+  )
+  leaves, _ = jax.tree_util.tree_flatten_with_path(found)
+  return {sharding.path_name(p): np.asarray(a) for p, a in leaves}
+
+
+def assert_same_run(config, found, wanted):
+  names = [f'{r}/scenes.jsonl' for r in ROUNDS]
+  names += [f'{r}/scenes.npz' for r in ROUNDS]
+  names += [f'{r}/{n}' for r in ROUNDS[1:] for n in ('pairs.jsonl', 'codes.npz')]
+  for name in names:
+    assert (found / name).read_bytes() == (wanted / name).read_bytes(), name
+  names = [f'{r}/evaluation.json' for r in ROUNDS]
+  names += [f'{r}/curation.json' for r in ROUNDS[1:]] + ['results.json']
+  for name in names:
+    a, b = (json.loads((run / name).read_text()) for run in (found, wanted))
+    assert timeless(a) == timeless(b), name
+  for r in ROUNDS[1:]:
+    a, b = (
+        timeless(lines(run / r / 'training' / 'metrics.jsonl'))
+        for run in (found, wanted)
+    )
+    assert a == b
+  for number in (1, 2):
+    a, b = (model_of(config, run, number) for run in (found, wanted))
+    assert a.keys() == b.keys()
+    for name in a:
+      np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_a_run_leaves_what_it_promises(config, whole):
+  results = json.loads((whole / 'results.json').read_text())
+  assert [row['round'] for row in results['rounds']] == [0, 1, 2]
+  for row in results['rounds']:
+    assert 0 <= row['understanding'] <= 1 and 0 <= row['generation'] <= 1
+    assert row['gap'] == pytest.approx(row['understanding'] - row['generation'])
+    assert row['scenes'] == config.held_out
+  assert results['seconds'] > 0
+  assert results['config']['play']['rounds'] == 2
+  assert '</html>' in (whole / 'report.html').read_text()
+  for number in (1, 2):
+    folder = whole / f'round_{number}'
+    pairs = lines(folder / 'pairs.jsonl')
+    assert len({row['id'] for row in pairs}) == len(pairs) == config.inputs
+    with np.load(folder / 'codes.npz') as arrays:
+      codes = arrays['candidates']
+    assert codes.shape == (config.inputs, config.play.images, 16)
+    drops = json.loads((folder / 'curation.json').read_text())['drops']
+    for kind in ('caption', 'image'):
+      assert sum(drops[kind].values()) == config.inputs
+      assert drops[kind].get('kept')
+    steps = [row['step'] for row in lines(folder / 'training/metrics.jsonl')]
+    assert steps == [1, 2]
+    assert any((folder / 'training' / 'events').iterdir())
+
+
+def test_a_round_changes_the_model(config, whole):
+  before = {
+      sharding.path_name(p): a for p, a in
+      jax.tree_util.tree_flatten_with_path(bundle.load(config.init_from).model)[0]
+  }
+  for number in (1, 2):
+    after = model_of(config, whole, number)
+    assert any((after[name] != before[name]).any() for name in after)
+    before = after
+
+
+def test_winners_of_images_come_from_the_newest_candidates(whole):
+  for number in (1, 2):
+    folder = whole / f'round_{number}'
+    with np.load(folder / 'codes.npz') as arrays:
+      codes, scores = arrays['candidates'], arrays['image_scores']
+    for n, row in enumerate(lines(folder / 'pairs.jsonl')):
+      best = scores[n].argmax()
+      assert row['codes_win'] == codes[n, best].tolist()
+      assert row['vqa_score_win'] == scores[n, best]
+
+
+def test_a_finished_run_says_so_and_changes_nothing(config, whole):
+  def state():
+    files = [p for p in whole.rglob('*') if p.is_file()]
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+  before, said = state(), []
+  silent = console_lib.silent()
+  found = pair_dpo.run(
+      config, str(whole), console_lib.Console(said.append, silent.progress)
+  )
+  assert state() == before
+  assert found == json.loads((whole / 'results.json').read_text())
+  assert 'this run is finished' in ' '.join(said)
+  assert 'to start afresh' in ' '.join(said)
+
+
+def until_finished(config, run, attempt, most):
+  """Starts a run again and again; returns how often it was stopped."""
+  for stops in range(most):
+    try:
+      attempt(stops)
+    except KeyboardInterrupt:
+      continue
+    return stops
+  raise AssertionError(f'not finished after {most} starts')
+
+
+def test_a_run_stopped_in_any_phase_ends_the_same(config, whole, tmp_path):
+  run = tmp_path / 'run'
+
+  def attempt(stops):
+    left = stops + 1
+
+    def progress(label):
+      def wrap(items):
+        nonlocal left
+        for item in items:
+          if not left:
+            raise KeyboardInterrupt
+          left -= 1
+          yield item
+
+      return wrap
+
+    console = console_lib.Console(lambda line: None, progress)
+    pair_dpo.run(config, str(run), console)
+
+  assert until_finished(config, run, attempt, most=60) > 9
+  assert_same_run(config, run, whole)
+
+
+def test_a_run_stopped_in_any_write_ends_the_same(
+    config, whole, tmp_path, monkeypatch
+):
+  run, met = tmp_path / 'run', set()
+  write, save = events.write_atomically, checkpoint.save
+
+  def stop_once(path):
+    if path not in met:
+      met.add(path)
+      raise KeyboardInterrupt
+
+  def stopped_write(path, data):
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(path.name + '.tmp').write_text('{"ha')
+    stop_once(str(path))
+    write(path, data)
+
+  def stopped_save(path, tree, meta):
+    save(path, tree, meta)
+    if path not in met:
+      # As orbax leaves a write that was killed.
+      os.rename(path, f'{path}.orbax-checkpoint-tmp-1')
+    stop_once(path)
+
+  monkeypatch.setattr(events, 'write_atomically', stopped_write)
+  monkeypatch.setattr(checkpoint, 'save', stopped_save)
+
+  def attempt(stops):
+    del stops
+    pair_dpo.run(config, str(run), console_lib.silent())
+
+  stops = until_finished(config, run, attempt, most=30)
+  assert stops == len(met) > 15
+  assert_same_run(config, run, whole)
+  # Of the names that the run has written none is left half-written.
+  assert not list(run.rglob('*.tmp'))
+
+
+def test_training_never_sees_the_judge(config, whole, tmp_path, monkeypatch):
+  monkeypatch.setattr(
+      judge, 'answers', lambda image, questions: ['?'] * len(questions)
+  )
+  play = dataclasses.replace(config.play, rounds=1)
+  run = tmp_path / 'run'
+  results = pair_dpo.run(
+      dataclasses.replace(config, play=play), str(run), console_lib.silent()
+  )
+  assert results['rounds'][1]['generation'] == 0
+  name = 'round_1/pairs.jsonl'
+  assert (run / name).read_bytes() == (whole / name).read_bytes()
+  found, wanted = (model_of(config, r, 1) for r in (run, whole))
+  for name in wanted:
+    np.testing.assert_array_equal(found[name], wanted[name])
+
+
+def test_a_round_without_pairs_teaches_nothing(config, tmp_path, monkeypatch):
+  monkeypatch.setattr(
+      curation, 'judge_pair',
+      lambda pair, *bounds: dataclasses.replace(pair, dropped='by a test'),
+  )
+  play = dataclasses.replace(config.play, rounds=1)
+  run = tmp_path / 'run'
+  results = pair_dpo.run(
+      dataclasses.replace(config, play=play), str(run), console_lib.silent()
+  )
+  first, last = results['rounds']
+  assert first['understanding'] == last['understanding']
+  assert first['generation'] == last['generation']
+  assert last['curation']['drops'] == {
+      'caption': {'by a test': config.inputs},
+      'image': {'by a test': config.inputs},
+  }
+  assert '</html>' in (run / 'report.html').read_text()
+
+
+def test_a_damaged_checkpoint_is_named_not_used(config, whole, tmp_path):
+  run = pathlib.Path(shutil.copytree(whole, tmp_path / 'run'))
+  (run / 'results.json').unlink()
+  data = max(
+      (p for p in (run / 'checkpoints' / '2').rglob('*') if p.is_file()),
+      key=lambda p: p.stat().st_size,
+  )
+  damaged = bytearray(data.read_bytes())
+  # A single byte may be one that no array lies on.
+  for place in range(0, len(damaged), 16):
+    damaged[place] ^= 64
+  data.write_bytes(damaged)
+  with pytest.raises(ValueError, match=r'checkpoint .*checkpoints/2 is damage'):
+    pair_dpo.run(config, str(run), console_lib.silent())
+
+
+def pair(score_win, score_lose, values, dropped=''):
+  win, lose = (curation.Side(np.array(v), s) for v, s in zip(
+      values, (score_win, score_lose)))
+  return curation.Pair(win, lose, dropped)
+
+
+def test_records_are_joined_by_id():
+  inputs = gap.Inputs(
+      ids=['a', 'b', 'c'], captions=['A', 'B', 'C'], tags=[''] * 3,
+      questions=[[]] * 3, codes=np.arange(6).reshape(3, 2),
+  )
+  good = pair(1, 0, ([1], [2]))
+  bad = dataclasses.replace(good, dropped='no difference')
+  rows = self_play.records_of(
+      inputs, {'c': (good, bad), 'b': (bad, bad), 'a': (good, good)}
+  )
+  found = [(row['id'], row['caption'], row['codes'].tolist()) for row in rows]
+  assert found == [('c', 'C', [4, 5]), ('a', 'A', [0, 1])]
+  assert [row['image_dropped'] for row in rows] == ['no difference', '']
