@@ -1,6 +1,7 @@
 """Rounds go on where they were stopped, and end with the same numbers."""
 
 import dataclasses
+import gc
 import json
 import os
 import pathlib
@@ -279,6 +280,7 @@ def test_a_damaged_checkpoint_is_named_not_used(config, whole, tmp_path):
     path.write_bytes(damaged)
   with pytest.raises(ValueError, match='checkpoint.*checkpoints/2'):
     pair_dpo.run(config, str(run), console_lib.silent())
+  gc.collect()
 
 
 def pair(score_win, score_lose, values, dropped=''):
