@@ -10,7 +10,7 @@ Floors of the score, the mean over 1,000 held-out scenes of the share of right
 answers, by `pytest -s tests/test_questions.py -k floor`:
 
   blank image                          0.000
-  picture of another random scene      0.074 +- 0.006
+  picture of another random scene      0.065 +- 0.005
 
 The latter is mostly numbers: two random scenes often agree on having one ring.
 """
