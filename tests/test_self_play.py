@@ -193,10 +193,17 @@ def test_a_run_stopped_in_any_write_ends_the_same(
     config, whole, tmp_path, monkeypatch
 ):
   run, met = tmp_path / 'run', set()
+  skipped = {str(run / 'checkpoints' / '2')} | {
+      str(run / 'round_2' / name) for name in (
+          'scenes.jsonl', 'scenes.npz', 'evaluation.json', 'codes.npz',
+          'pairs.jsonl', 'curation.json',
+      )
+  }
   write, save = events.write_atomically, checkpoint.save
 
   def stop_once(path):
-    if path not in met:
+    # Round 2 is written as round 1 is.
+    if path not in met and path not in skipped:
       met.add(path)
       raise KeyboardInterrupt
 
@@ -209,7 +216,7 @@ def test_a_run_stopped_in_any_write_ends_the_same(
 
   def stopped_save(path, tree, meta):
     save(path, tree, meta)
-    if path not in met:
+    if path not in met and path not in skipped:
       # As orbax leaves a write that was killed.
       os.rename(path, f'{path}.orbax-checkpoint-tmp-1')
     stop_once(path)
@@ -222,7 +229,7 @@ def test_a_run_stopped_in_any_write_ends_the_same(
     pair_dpo.run(config, str(run), console_lib.silent())
 
   stops = until_finished(config, run, attempt, most=30)
-  assert stops == len(met) > 15
+  assert stops == len(met) > 11
   assert_same_run(config, run, whole)
   # Of the names that the run has written none is left half-written.
   assert not list(run.rglob('*.tmp'))
