@@ -140,6 +140,25 @@ def complain(error: Exception, code: int) -> int:
   return code
 
 
-if __name__ == '__main__':
+def stop_surely() -> None:
+  """Makes SIGTERM act like Ctrl-C, and sees to it that neither gets lost.
+
+  Python drops what is raised within a destructor or a garbage collection, and
+  JAX does work in both. Then the interrupt is raised again a moment later.
+  """
   signal.signal(signal.SIGTERM, signal.default_int_handler)
+  signal.signal(signal.SIGALRM, signal.default_int_handler)
+  report = sys.unraisablehook
+
+  def again(lost):
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+      signal.setitimer(signal.ITIMER_REAL, 0.1)
+    else:
+      report(lost)
+
+  sys.unraisablehook = again
+
+
+if __name__ == '__main__':
+  stop_surely()
   sys.exit(main(sys.argv))

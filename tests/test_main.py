@@ -331,3 +331,33 @@ def test_a_process_stops_at_a_signal(base, tmp_path, number):
   run.send_signal(number)
   _, said = run.communicate(timeout=120)
   assert (run.returncode, said) == (130, 'stopped; the same command resumes\n')
+
+
+LOST = """
+import gc, os, signal, sys, time
+import main
+
+main.stop_surely()
+
+def collecting(phase, info):
+  gc.callbacks.clear()
+  os.kill(os.getpid(), signal.{number})
+  for _ in range(1_000):
+    pass
+
+gc.callbacks.append(collecting)
+try:
+  gc.collect()
+  time.sleep(60)
+except KeyboardInterrupt:
+  sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM'])
+def test_a_signal_within_a_garbage_collection_is_not_lost(number):
+  run = subprocess.run(
+      [sys.executable, '-c', LOST.format(number=number)], cwd=ROOT,
+      capture_output=True, text=True, timeout=50,
+  )
+  assert (run.returncode, run.stderr) == (130, '')
