@@ -57,29 +57,14 @@ def test_no_variant_means_the_embedded_world():
 def test_an_unknown_variant_is_refused_with_those_there_are():
   with pytest.raises(ValueError, match='show_o.*shapes, show_o_256 or show_o_'):
     pair_dpo_config.get_config('show_o')
-  with pytest.raises(ValueError, match='third.*first or second'):
-    pretrain_config.get_config('third')
-
-
-@functools.cache
-def base_model(variant):
-  config = pretrain_config.get_config(variant)
-  return built(pretrain.Settings, config, 'pretrain')
 
 
 def test_the_base_model_trains_on_the_tokenizer_that_was_made_for_it():
   made = built(tokenizer.Settings, tokenizer_config.get_config(), 'tokenizer')
-  used = base_model('first')
+  used = built(pretrain.Settings, pretrain_config.get_config(), 'pretrain')
   assert used.tokenizer == made.export
   assert used.world == made.world
   assert shapes.SIZE % made.sizes.reduction == 0
-
-
-def test_the_second_stage_goes_on_where_the_first_has_exported():
-  first, second = base_model('first'), base_model('second')
-  assert (first.init_from, second.init_from) == ('', first.export)
-  assert first.decoder == second.decoder
-  assert first.lengths == second.lengths
 
 
 def test_the_captions_are_the_official_ladder():

@@ -157,6 +157,18 @@ def test_training_pairs_teach_what_the_caption_leaves_out(asked):
   assert np.mean(surplus) > 0.15
 
 
+def test_training_pairs_ask_where_things_lie(asked):
+  """Few captions hold a relation: their questions alone are one in fifty."""
+  answers = [
+    answer
+    for _, pairs in pairs_of(asked)
+    for question, answer in pairs
+    if question.startswith('where') and answer != 'none'
+  ]
+  assert len(answers) > 0.05 * 8 * 300
+  assert set(answers) == {'left', 'right', 'above', 'below'}
+
+
 def test_every_word_is_in_the_vocabulary(asked):
   texts = [scene.caption for scene, _ in asked]
   for _, records in asked:
