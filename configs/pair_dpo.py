@@ -37,6 +37,7 @@ def get_config(variant='shapes'):
       'sizes': None,
       'world': {'seed': 0, 'jitter': 0},
       'inputs': 500,
+      'fresh_inputs': True,
       'held_out': 500,
       'held_out_split': 'eval',
       'gallery': 12,
@@ -49,7 +50,8 @@ def get_config(variant='shapes'):
           'rules': {'least_win': 0.6, 'least_margin': 0.0},
           'objective': {
               'beta': 0.2, 'und_weight': 1.0, 'gen_weight': 1.0,
-              'sft_weight': 1.0, 'masks': 1, 'drop_condition': 0.1,
+              'und_sft_weight': 0.0, 'gen_sft_weight': 1.0,
+              'masks': 1, 'drop_condition': 0.1,
           },
           'compat': {
               'score_images_as_text': False, 'batch_sum': False,
@@ -108,12 +110,13 @@ def show_o(config, pixels):
       'grid': [side, side],
   }
   config.inputs = 5_000
+  config.fresh_inputs = False
   play = config.play
   play.images = 16
   steps, guidance = (18, 1.75) if pixels == 256 else (50, 5.0)
   play.curation_sampler = sampler(steps, guidance)
   play.evaluation_sampler = sampler(steps, guidance)
-  play.objective.sft_weight = 0.0
+  play.objective.gen_sft_weight = 0.0
   play.optim.lr = 2e-5
   play.optim.steps = 3_000
   play.batch = 32

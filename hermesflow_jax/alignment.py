@@ -28,7 +28,8 @@ class Objective:
   Attributes:
     beta: scale of the margins.
     und_weight, gen_weight: coefficients of the two DPO losses.
-    sft_weight: of the winning images' negative log-likelihood per token.
+    und_sft_weight, gen_sft_weight: of the negative log-likelihood per token
+      of winning captions, and of winning images.
     masks: random masks a pair; their log-likelihoods are averaged.
     drop_condition: probability that a pair of images has the empty text.
   """
@@ -36,15 +37,16 @@ class Objective:
   beta: float = 0.2
   und_weight: float = 1.0
   gen_weight: float = 1.0
-  sft_weight: float = 0.0
+  und_sft_weight: float = 0.0
+  gen_sft_weight: float = 0.0
   masks: int = 1
   drop_condition: float = 0.1
 
   def __post_init__(self):
     settings.require(
         self,
-        {'und_weight': 0, 'gen_weight': 0, 'sft_weight': 0, 'masks': 1,
-         'drop_condition': 0},
+        {'und_weight': 0, 'gen_weight': 0, 'und_sft_weight': 0,
+         'gen_sft_weight': 0, 'masks': 1, 'drop_condition': 0},
         above=('beta',), most={'drop_condition': 1},
     )
 
@@ -126,7 +128,8 @@ def pair_logps(
       understanding side (`Compat.score_images_as_text`).
 
   Returns:
-    (PairLogps, counts int32[B, 2] of scored tokens of the images).
+    (PairLogps, the number of scored tokens in the same form; of the images
+    the mean over the masks).
   """
   rows = jax.tree.map(
       lambda a: jnp.broadcast_to(
@@ -134,9 +137,12 @@ def pair_logps(
       ),
       batch['t2i'],
   )
-  t2i, labels = likelihood.of_images(model, rows, hidden[:, :, None])
-  mmu, _ = likelihood.of_text(model, batch['mmu'], reply)
-  counts = pair_dpo.label_counts(labels).mean(1)
+  t2i, codes = likelihood.of_images(model, rows, hidden[:, :, None])
+  mmu, words = likelihood.of_text(model, batch['mmu'], reply)
+  counts = pair_dpo.PairLogps(
+      t2i=pair_dpo.label_counts(codes).mean(1),
+      mmu=pair_dpo.label_counts(words),
+  )
   logps = pair_dpo.PairLogps(t2i=t2i.sum(-1).mean(1), mmu=mmu.sum(-1))
   if images_as_text:
     shifted = likelihood.of_images_as_text(model, rows, hidden[:, :, None])
@@ -169,7 +175,8 @@ def loss(
   as_text = compat.score_images_as_text
   policy, counts = pair_logps(model, batch, hidden, reply, as_text)
   frozen, _ = pair_logps(reference, batch, hidden, reply, as_text)
-  nll = pair_dpo.winner_nll(policy.t2i, counts, batch['gen_valid'])
+  gen_nll = pair_dpo.winner_nll(policy.t2i, counts.t2i, batch['gen_valid'])
+  und_nll = pair_dpo.winner_nll(policy.mmu, counts.mmu, batch['und_valid'])
   valid = dict(und_valid=batch['und_valid'], gen_valid=batch['gen_valid'])
   if compat.batch_sum:
     policy = pair_dpo.sum_over_batch(policy, **valid)
@@ -180,5 +187,10 @@ def loss(
       gen_weight=objective.gen_weight, **valid,
   )
   ratio = (hidden.sum(-1) / image_tokens).mean()
-  metrics |= {'gen/winner_nll': nll, 'gen/mask_ratio': ratio}
-  return total + objective.sft_weight * nll, metrics
+  metrics |= {
+      'gen/winner_nll': gen_nll, 'und/winner_nll': und_nll,
+      'gen/mask_ratio': ratio,
+  }
+  total += objective.gen_sft_weight * gen_nll
+  total += objective.und_sft_weight * und_nll
+  return total, metrics

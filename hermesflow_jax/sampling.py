@@ -178,13 +178,16 @@ def sample_image(
 
     def branch(cache, sees):
       hidden, _ = model(row, sees, positions, cache)
-      return model.code_logits(hidden[1:-1])
+      return hidden[1:-1]
 
-    logits = jax.vmap(branch)(cache, sees)
+    hidden = jax.vmap(branch)(cache, sees)
     if branches == 1:
-      return logits[0]
+      return model.code_logits(hidden[0])
+    # The head is affine and the weights sum to 1, so guidance of the hidden
+    # states is guidance of the logits, with one product in place of two.
     g = config.guidance
-    return (1 + g) * logits[0] - g * logits[1]
+    hidden = hidden.astype(jnp.float32)
+    return model.code_logits((1 + g) * hidden[0] - g * hidden[1])
 
   def step(state, inputs):
     key, keep_masked, temperature = inputs
@@ -249,14 +252,17 @@ def sample_text(
     max_new: tokens to generate at most.
     temperature: float > 0; top_k: int, see `pick_token`.
     stop: the id that ends a reply; it and what follows are `stop`. -1: none.
-    allowed: bool[V], the ids a reply may have; None: text and `stop`.
+    allowed: bool[V], the ids a reply may have; None: text, and only its
+      logits are computed. `stop` is a text id.
 
   Returns:
     int32[max_new].
   """
-  if allowed is None:
-    ids = jnp.arange(model.config.vocab.size)
-    allowed = (ids < model.config.vocab.text_size) | (ids == stop)
+  def logits_of(hidden):
+    if allowed is None:
+      return model.text_logits(hidden)
+    return jnp.where(allowed, model.logits(hidden), NEG)
+
   hidden, cache = prefill(
       model, prompt.tokens, prompt.ar, prompt.valid, max_new
   )
@@ -266,7 +272,7 @@ def sample_text(
   def step(carry, inputs):
     hidden, cache, done = carry
     i, key = inputs
-    logits = jnp.where(allowed, model.logits(hidden), NEG)
+    logits = logits_of(hidden)
     token = pick_token(key, logits, temperature, top_k)
     token = jnp.where(done, stop, token)
     done = done | (token == stop)

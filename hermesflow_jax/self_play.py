@@ -5,7 +5,7 @@ appears at once and whole. So a run that is stopped anywhere goes on at the
 phase it had reached, and ends with the same numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import io
@@ -88,13 +88,14 @@ class World:
   """What the rounds play with.
 
   Attributes:
-    inputs: for preferences.
+    inputs: for preferences, of each round. Where a round meets an input of
+      the round before again, the rule of rounds makes its pair.
     held_out: for evaluation.
     judge: of generated images; for evaluation and diagnostics only.
     similarity: text scorer.
   """
 
-  inputs: gap.Inputs
+  inputs: Sequence[gap.Inputs]
   held_out: gap.Inputs
   judge: gap.Judge
   similarity: Callable
@@ -120,12 +121,13 @@ def play(
   for number in range(1, config.rounds + 1):
     folder = root / f'round_{number}'
     player = dataclasses.replace(base, model=model)
+    inputs = world.inputs[number - 1]
     pairs, made = _curated(
-        player, world, config, root, number, console
+        player, world, inputs, config, root, number, console
     )
     reference = base.model if config.reference == 'base' else model
     model, seconds = _trained(
-        model, reference, base, world.inputs, pairs, config, root, number,
+        model, reference, base, inputs, pairs, config, root, number,
         console,
     )
     player = dataclasses.replace(base, model=model)
@@ -188,7 +190,7 @@ def _evaluated(player, world, config, folder, console):
   return summary
 
 
-def _curated(player, world, config, root, number, console):
+def _curated(player, world, inputs, config, root, number, console):
   """Curates a round once; later calls read the files."""
   folder = root / f'round_{number}'
   done = folder / 'curation.json'
@@ -196,7 +198,6 @@ def _curated(player, world, config, root, number, console):
     console.say(f'{folder.name}: pairs are there')
     return read_pairs(folder), json.loads(done.read_text())
   began = time.perf_counter()
-  inputs = world.inputs
   found = curation.candidates(
       player, inputs, config.curation_sampler, config.images, config.captions,
       world.similarity, config.seed + number,
@@ -208,7 +209,7 @@ def _curated(player, world, config, root, number, console):
       for name, caption in zip(inputs.ids, inputs.captions)
   ]
   made = {'drops': curation.drops(pairs)}
-  made |= diagnosed(player, world, found, pairs)
+  made |= diagnosed(player, world.judge, inputs, found, pairs)
   made['seconds'] = time.perf_counter() - began
   events.write_atomically(folder / 'codes.npz', _npz(
       real=inputs.codes, candidates=found.codes,
@@ -226,20 +227,19 @@ def read_pairs(folder) -> dict:
   return {row['id']: curation.from_record(row) for row in rows}
 
 
-def diagnosed(player, world, found, pairs) -> dict:
+def diagnosed(player, judge, inputs, found, pairs) -> dict:
   """Compares self-scores with the judge; for people, never for training.
 
   Returns:
     `correlation` of self-score and judge within captions; the judge's mean
     score of winners and losers, and how often he agrees with a pair.
   """
-  inputs = world.inputs
   many = found.codes.shape[1]
 
   def judged(codes, questions):
     images = player.decode(codes)
     return np.array([
-        np.mean(gap.right(world.judge(i, q), q))
+        np.mean(gap.right(judge(i, q), q))
         for i, q in zip(images, questions)
     ])
 

@@ -49,7 +49,7 @@ def gallery(root: pathlib.Path, last: int, world, player, count: int):
 
 def pair_samples(root: pathlib.Path, number: int, world, player, count: int):
   """Returns the first homologous pairs of a round that have both halves."""
-  inputs = world.inputs
+  inputs = world.inputs[number - 1]
   pairs = self_play.read_pairs(root / f'round_{number}')
   where = {name: n for n, name in enumerate(inputs.ids)}
   whole = [

@@ -18,7 +18,7 @@ from hermesflow_jax.data import pipeline
 
 MAX_TEXT = 12
 OBJECTIVE = alignment.Objective(
-    beta=0.2, und_weight=1.0, gen_weight=1.0, sft_weight=0.3, masks=2
+    beta=0.2, und_weight=1.0, gen_weight=1.0, und_sft_weight=0.2, gen_sft_weight=0.3, masks=2
 )
 
 
@@ -152,13 +152,16 @@ def test_log_likelihoods_are_the_official_ones(
       )
 
 
-def test_counts_are_of_the_hidden_codes_and_the_frame(
+def test_counts_are_of_what_is_scored(
     golden, golden_policy, official
 ):
   _, counts = pair_logps(golden_policy, *official)
   # <|soi|> and <|eoi|> are scored as well.
   wanted = golden['t2i_mask'].sum(-1) + 2
-  np.testing.assert_array_equal(counts, np.stack([wanted, wanted], axis=-1))
+  np.testing.assert_array_equal(counts.t2i, np.stack([wanted] * 2, axis=-1))
+  batch, _ = official
+  labels = batch['mmu'].labels
+  np.testing.assert_array_equal(counts.mmu, (labels != -100).sum(-1))
 
 
 def test_equal_images_have_equal_log_likelihoods(golden_policy, official):
@@ -182,7 +185,7 @@ def test_log_likelihoods_of_several_masks_are_averaged(
   one, one_counts = pair_logps(golden_policy, batch, hidden)
   two, two_counts = pair_logps(golden_policy, batch, other)
   np.testing.assert_allclose(both.t2i, (one.t2i + two.t2i) / 2, rtol=1e-5)
-  np.testing.assert_allclose(counts, (one_counts + two_counts) / 2)
+  np.testing.assert_allclose(counts.t2i, (one_counts.t2i + two_counts.t2i) / 2)
   np.testing.assert_allclose(both.mmu, one.mmu, rtol=1e-5)
 
 
@@ -244,7 +247,10 @@ def test_at_the_reference_each_kind_of_pair_costs_log_two(models):
   np.testing.assert_allclose(metrics['gen/loss'], np.log(2), rtol=1e-6)
   np.testing.assert_allclose(metrics['und/loss'], np.log(2), rtol=1e-6)
   np.testing.assert_allclose(
-      value, 2 * np.log(2) + 0.3 * metrics['gen/winner_nll'], rtol=1e-6
+      value,
+      2 * np.log(2)
+      + 0.3 * metrics['gen/winner_nll'] + 0.2 * metrics['und/winner_nll'],
+      rtol=1e-6,
   )
 
 

@@ -235,6 +235,28 @@ def test_a_run_stopped_in_any_write_ends_the_same(
   assert not list(run.rglob('*.tmp'))
 
 
+def records(count):
+  """Returns records in the order of a source, which is none."""
+  return [
+      {'id': f'{n:06d}', 'caption': '', 'tag': '', 'questions': [],
+       'codes': np.zeros(2, np.int32)}
+      for n in np.random.default_rng(count).permutation(count)
+  ]
+
+
+def test_fresh_rounds_meet_no_input_twice_and_do_not_depend_on_their_number():
+  three = [set(r.ids) for r in pair_dpo.preferences(records, 5, 3, True)]
+  assert len(set.union(*three)) == 15
+  two = pair_dpo.preferences(records, 5, 2, True)
+  assert [set(r.ids) for r in two] == three[:2]
+
+
+def test_rounds_that_are_not_fresh_meet_the_same_inputs():
+  first, second = pair_dpo.preferences(records, 5, 2, False)
+  assert first.ids == second.ids
+  assert len(first) == 5
+
+
 def test_training_never_sees_the_judge(config, whole, tmp_path, monkeypatch):
   monkeypatch.setattr(
       judge, 'answers', lambda image, questions: ['?'] * len(questions)

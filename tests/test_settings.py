@@ -112,7 +112,7 @@ RECORDS = [
     ]),
     (alignment.Objective, {}, [
         ('beta', 0.0), ('und_weight', -1.0), ('gen_weight', -1.0),
-        ('sft_weight', -1.0), ('masks', 0), ('drop_condition', 1.1),
+        ('gen_sft_weight', -1.0), ('und_sft_weight', -1.0), ('masks', 0), ('drop_condition', 1.1),
     ]),
     (curation.Rules, {}, [('least_win', 1.5), ('least_margin', -0.1)]),
     (inference.Decoding, dict(temperature=1.0, top_k=1), [

@@ -44,7 +44,11 @@ def load(
 
 
 def inputs(records: list[dict]) -> gap.Inputs:
-  """Returns records as the inputs of evaluation and curation."""
+  """Returns records as the inputs of evaluation and curation, by name.
+
+  The order of a source depends on how many records it was written with.
+  """
+  records = sorted(records, key=lambda record: record['id'])
   return gap.Inputs(
       ids=[r['id'] for r in records],
       captions=[r['caption'] for r in records],

@@ -1,6 +1,8 @@
 """The main job: self-play rounds of curation, Pair-DPO and evaluation."""
 
+from collections.abc import Callable
 import dataclasses
+import functools
 import json
 import pathlib
 import resource
@@ -27,6 +29,7 @@ from hermesflow_jax import text_similarity
 from hermesflow_jax import train
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.data import shapes_records
+from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import judge
 from hermesflow_jax.jobs import common
 from hermesflow_jax.models import magvit
@@ -65,7 +68,9 @@ class Settings:
     missing: the line that says how to get `init_from`; '' if it is shipped.
     sizes: what the bundle must hold; None takes what it holds.
     world: the embedded world.
-    inputs: image-caption inputs for preferences.
+    inputs: image-caption inputs for preferences in a round.
+    fresh_inputs: each round has its own; otherwise all have the same, as in
+      the paper.
     held_out: scenes for evaluation.
     held_out_split: 'eval', or 'final' for the split that is looked at once.
     play: the rounds.
@@ -78,6 +83,7 @@ class Settings:
   sizes: Sizes | None
   world: common.World
   inputs: int
+  fresh_inputs: bool
   held_out: int
   held_out_split: str
   play: self_play.Play
@@ -170,15 +176,20 @@ def run(
       chunk=128 * mesh.shape['data'], progress=console.progress,
   )
 
-  def inputs(split, count):
-    return shapes_records.inputs(shapes_records.load(
+  def records(split, count):
+    return shapes_records.load(
         str(root / 'data'), split, config.world.seed, count,
         config.world.jitter, base,
-    ))
+    )
 
   world = self_play.World(
-      inputs=inputs('preference', config.inputs),
-      held_out=inputs(config.held_out_split, config.held_out),
+      inputs=preferences(
+          functools.partial(records, 'preference'), config.inputs,
+          config.play.rounds, config.fresh_inputs,
+      ),
+      held_out=shapes_records.inputs(
+          records(config.held_out_split, config.held_out)
+      ),
       judge=judge.answers,
       similarity=text_similarity.ngram_cosines,
   )
@@ -203,6 +214,24 @@ def run(
   console.say(table(rounds))
   console.say(f'report: {root / "report.html"}')
   return results
+
+
+def preferences(
+    records: Callable[[int], list[dict]], count: int, rounds: int, fresh: bool
+) -> list[gap.Inputs]:
+  """Returns the inputs of each round.
+
+  Args:
+    records: number -> so many records.
+    count: inputs a round.
+    rounds: R.
+    fresh: each round has its own.
+  """
+  rows = records(count * rounds if fresh else count)
+  # A source's own order depends on its size.
+  rows = sorted(rows, key=lambda row: row['id'])
+  starts = [count * r if fresh else 0 for r in range(rounds)]
+  return [shapes_records.inputs(rows[s:s + count]) for s in starts]
 
 
 def elapsed(rounds: list[dict], seconds: float) -> float:

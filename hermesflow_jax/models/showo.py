@@ -58,7 +58,15 @@ class ShowO(nnx.Module):
   def code_logits(self, hidden: jax.Array) -> jax.Array:
     """Returns float32[..., codebook_size]: logits of the image codes alone."""
     v = self.config.vocab
-    ids = slice(v.image_offset, v.image_offset + v.codebook_size)
+    return self._some_logits(
+        hidden, slice(v.image_offset, v.image_offset + v.codebook_size)
+    )
+
+  def text_logits(self, hidden: jax.Array) -> jax.Array:
+    """Returns float32[..., text_size]: logits of the text ids alone."""
+    return self._some_logits(hidden, slice(0, self.config.vocab.text_size))
+
+  def _some_logits(self, hidden, ids: slice):
     dtype = self.config.decoder.dtype
     logits = hidden.astype(dtype) @ self.head.kernel[:, ids].astype(dtype)
     return (logits + self.head.bias[ids].astype(dtype)).astype(jnp.float32)
