@@ -100,9 +100,11 @@ def job_of(name: str):
     from hermesflow_jax.jobs import pretrain as job
   elif name == 'pair_dpo':
     from hermesflow_jax.jobs import pair_dpo as job
+  elif name == 'seeds':
+    from hermesflow_jax.jobs import seeds as job
   else:
     raise ValueError(
-        f'config.job is {name!r}, wanted tokenizer, pretrain or pair_dpo'
+        f'config.job is {name!r}, wanted tokenizer, pretrain, pair_dpo or seeds'
     )
   return job
 

@@ -4,8 +4,9 @@ Show-o (arXiv 2408.12528), section 3: masked prediction of image codes given
 text, next-token prediction of text given an image, and of text alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from hermesflow_jax import prompting
 from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.data import pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,23 @@ class Mixture:
         self, dict.fromkeys((*shares, 't2i', 'mmu', 'lm'), 0),
         most=dict.fromkeys(shares, 1),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+  """Global rows a step of each flow."""
+
+  t2i: int
+  mmu: int
+  lm: int
+
+  def __post_init__(self):
+    settings.require(self, dict.fromkeys(('t2i', 'mmu', 'lm'), 1))
+
+  @property
+  def divisor(self) -> int:
+    """What every flow splits over."""
+    return math.gcd(self.t2i, self.mmu, self.lm)
 
 
 def transforms(
@@ -81,6 +100,31 @@ def transforms(
     return only(prompting.lm_rows(vocab, tokens, lengths.lm))
 
   return {'t2i': t2i, 'mmu': mmu, 'lm': lm}
+
+
+def batches(
+    records: Sequence[dict], transforms: dict[str, Callable], sizes: Batches,
+    *, seed: int, start: int, mesh,
+) -> Iterator[dict]:
+  """Yields device batches of the three flows, each in an order of its own.
+
+  Args:
+    records: see `transforms`.
+    transforms: of the flows.
+    sizes: rows of each flow.
+    seed: of the orders.
+    start: the step of the first batch.
+    mesh: from `sharding.make_mesh`.
+  """
+  streams = {
+      flow: pipeline.batches(
+          records, transforms[flow], seed=3 * seed + n, batch=size,
+          start=start, mesh=mesh,
+      )
+      for n, (flow, size) in enumerate(dataclasses.asdict(sizes).items())
+  }
+  while True:
+    yield {flow: next(stream) for flow, stream in streams.items()}
 
 
 def loss(

@@ -115,7 +115,7 @@ def play(
   and generated codes, and `checkpoints/<r>`.
   """
   root = pathlib.Path(workdir)
-  summaries = [_evaluated(base, world, config, root / 'round_0', console)]
+  summaries = [evaluated(base, world, config, root / 'round_0', console)]
   say_round(console, 0, summaries[0])
   model = base.model
   for number in range(1, config.rounds + 1):
@@ -131,7 +131,7 @@ def play(
         console,
     )
     player = dataclasses.replace(base, model=model)
-    summary = _evaluated(player, world, config, folder, console)
+    summary = evaluated(player, world, config, folder, console)
     summary['round'] = number
     summary['curation'] = made
     summary['seconds'] |= {'curation': made['seconds'], 'training': seconds}
@@ -160,8 +160,14 @@ def _json(value) -> str:
   return json.dumps(value, indent=1, allow_nan=False) + '\n'
 
 
-def _evaluated(player, world, config, folder, console):
-  """Evaluates a model once; later calls read the file."""
+def evaluated(
+    player: inference.Unified, world: World, config: Play,
+    folder: pathlib.Path, console: console_lib.Console,
+) -> dict:
+  """Evaluates a model once; later calls read the file.
+
+  Writes `scenes.jsonl` and `scenes.npz`, then `evaluation.json`, the summary.
+  """
   done = folder / 'evaluation.json'
   if done.exists():
     console.say(f'{folder.name}: evaluation is there')

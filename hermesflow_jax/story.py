@@ -87,25 +87,6 @@ def pair_samples(root: pathlib.Path, number: int, world, player, count: int):
   ]
 
 
-def change(root: pathlib.Path, number: int) -> dict[str, float]:
-  """Returns the changes since round 0, paired scene by scene."""
-  before, after = (
-      {row['id']: row for row in _lines(root / f'round_{r}' / 'scenes.jsonl')}
-      for r in (0, number)
-  )
-  out = {}
-  names = list(before)
-  for name, score in (
-      ('understanding', lambda row: row['understanding']),
-      ('generation', lambda row: row['generation']),
-      ('gap', lambda row: row['understanding'] - row['generation']),
-  ):
-    moved = np.array([score(after[n]) - score(before[n]) for n in names])
-    out[name] = float(moved.mean())
-    out[f'{name}_se'] = gap.standard_error(moved)
-  return out
-
-
 def tell(root: pathlib.Path, results: dict, world, player, count: int) -> None:
   """Writes `report.html` of a finished run.
 

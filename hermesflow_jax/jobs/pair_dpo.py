@@ -29,6 +29,7 @@ from hermesflow_jax import text_similarity
 from hermesflow_jax import train
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.data import shapes_records
+from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import judge
 from hermesflow_jax.jobs import common
@@ -169,33 +170,14 @@ def run(
     results = json.loads(done.read_text())
     console.say(table(results['rounds']))
     return results
-  model = jax.device_put(parts.model, sharding.shardings(parts.model, mesh))
-  base = inference.Unified(
-      model=model, tokenizer=parts.tokenizer, text=parts.text,
-      lengths=parts.lengths, grid=parts.grid, mesh=mesh,
-      chunk=128 * mesh.shape['data'], progress=console.progress,
-  )
-
-  def records(split, count):
-    return shapes_records.load(
-        str(root / 'data'), split, config.world.seed, count,
-        config.world.jitter, base,
-    )
-
-  world = self_play.World(
-      inputs=preferences(
-          functools.partial(records, 'preference'), config.inputs,
-          config.play.rounds, config.fresh_inputs,
-      ),
-      held_out=shapes_records.inputs(
-          records(config.held_out_split, config.held_out)
-      ),
-      judge=judge.answers,
-      similarity=text_similarity.ngram_cosines,
-  )
+  base = unified(parts, mesh, console)
+  world = world_of(config, base, str(root / 'data'))
   rounds = self_play.play(base, world, config.play, workdir, console)
   for row in rounds[1:]:
-    row['change'] = story.change(root, row['round'])
+    row['change'] = changes.paired(
+        [changes.read(root / 'round_0')],
+        [changes.read(root / f'round_{row["round"]}')],
+    )
   results = {
       'rounds': rounds,
       'config': json.loads(
@@ -214,6 +196,39 @@ def run(
   console.say(table(rounds))
   console.say(f'report: {root / "report.html"}')
   return results
+
+
+def unified(parts: bundle.Bundle, mesh, console) -> inference.Unified:
+  """Returns the model of a bundle at work on a mesh."""
+  placed = sharding.shardings(parts.model, mesh)
+  return inference.Unified(
+      model=jax.device_put(parts.model, placed), tokenizer=parts.tokenizer,
+      text=parts.text, lengths=parts.lengths, grid=parts.grid, mesh=mesh,
+      chunk=128 * mesh.shape['data'], progress=console.progress,
+  )
+
+
+def world_of(
+    config: Settings, base: inference.Unified, data_dir: str
+) -> self_play.World:
+  """Generates (once) and encodes what the rounds play with."""
+
+  def records(split, count):
+    return shapes_records.load(
+        data_dir, split, config.world.seed, count, config.world.jitter, base
+    )
+
+  return self_play.World(
+      inputs=preferences(
+          functools.partial(records, 'preference'), config.inputs,
+          config.play.rounds, config.fresh_inputs,
+      ),
+      held_out=shapes_records.inputs(
+          records(config.held_out_split, config.held_out)
+      ),
+      judge=judge.answers,
+      similarity=text_similarity.ngram_cosines,
+  )
 
 
 def preferences(

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import math
 import pathlib
 import time
 
@@ -23,7 +22,6 @@ from hermesflow_jax import text as text_lib
 from hermesflow_jax import text_similarity
 from hermesflow_jax import train
 from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import questions
 from hermesflow_jax.data import shapes
 from hermesflow_jax.data import shapes_records
@@ -32,18 +30,6 @@ from hermesflow_jax.evaluation import judge
 from hermesflow_jax.jobs import common
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
-
-
-@dataclasses.dataclass(frozen=True)
-class Batches:
-  """Global rows a step of each flow."""
-
-  t2i: int
-  mmu: int
-  lm: int
-
-  def __post_init__(self):
-    settings.require(self, dict.fromkeys(('t2i', 'mmu', 'lm'), 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +69,7 @@ class Settings:
   mask_schedule: str
   optim: train.Optim
   stop: int
-  batches: Batches
+  batches: pretraining.Batches
   log_every: int
   save_every: int
   sampler: sampling.MaskGIT
@@ -110,8 +96,7 @@ def run(
 ) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
-  sizes_of_batches = dataclasses.asdict(config.batches)
-  mesh = config.mesh.make(math.gcd(*sizes_of_batches.values()))
+  mesh = config.mesh.make(config.batches.divisor)
   parts = bundle.load(config.tokenizer)
   common.claim(workdir, config, console)
   common.check_writable(config.export)
@@ -150,15 +135,10 @@ def run(
   )
 
   def batches(start):
-    streams = {
-        flow: pipeline.batches(
-            rows, transforms[flow], seed=3 * config.seed + n, batch=size,
-            start=start, mesh=mesh,
-        )
-        for n, (flow, size) in enumerate(sizes_of_batches.items())
-    }
-    while True:
-      yield {flow: next(stream) for flow, stream in streams.items()}
+    return pretraining.batches(
+        rows, transforms, config.batches, seed=config.seed, start=start,
+        mesh=mesh,
+    )
 
   def make_state():
     if config.init_from:

@@ -1,0 +1,210 @@
+"""Whole self-plays of several seeds, beside pretraining that just goes on.
+
+One seed of self-play says little, and any further training may change a model.
+So each seed has a control: the base model, pretrained on for as many steps of
+as many rows at the same learning rate, and measured on the same scenes.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+import time
+
+import jax
+
+from hermesflow_jax import checkpoint
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import events
+from hermesflow_jax import inference
+from hermesflow_jax import masking
+from hermesflow_jax import pretraining
+from hermesflow_jax import self_play
+from hermesflow_jax import settings
+from hermesflow_jax import sharding
+from hermesflow_jax import train
+from hermesflow_jax.data import shapes_records
+from hermesflow_jax.evaluation import changes
+from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs import pair_dpo
+
+
+@dataclasses.dataclass(frozen=True)
+class Control:
+  """Pretraining that goes on.
+
+  Attributes:
+    scenes: of the train split.
+    batches: rows of each flow.
+    mixture: of the flows.
+  """
+
+  scenes: int
+  batches: pretraining.Batches
+  mixture: pretraining.Mixture
+
+  def __post_init__(self):
+    settings.require(self, {'scenes': 1})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the job.
+
+  Attributes:
+    self_play: settings of one run; its seed is replaced.
+    seeds: S seeds.
+    control: pretraining that goes on.
+  """
+
+  self_play: pair_dpo.Settings
+  seeds: tuple[int, ...]
+  control: Control
+
+  def __post_init__(self):
+    if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+      raise ValueError(f'seeds is {self.seeds}, wanted different numbers')
+    if min(self.seeds) < 0:
+      raise ValueError(f'seeds is {self.seeds}, wanted no negative number')
+
+
+def run(
+    config: Settings, workdir: str, console: console_lib.Console
+) -> dict:
+  """Plays each seed and its control; writes and returns `results.json`."""
+  root = pathlib.Path(workdir)
+  path = pair_dpo.located(config.self_play)
+  mesh = config.self_play.mesh.make(config.control.batches.divisor)
+  parts = pair_dpo.load(config.self_play, path)
+  common.claim(workdir, config, console)
+  rows = []
+  for seed in config.seeds:
+    one = dataclasses.replace(
+        config.self_play,
+        play=dataclasses.replace(config.self_play.play, seed=seed),
+    )
+    console.say(f'seed {seed}')
+    played = pair_dpo.run(one, str(root / f'seed_{seed}'), console)
+    base = pair_dpo.unified(parts, mesh, console)
+    rows.append({
+        'seed': seed, 'rounds': played['rounds'],
+        'seconds': played['seconds'],
+        'control': continued(
+            base, one, config.control, root, seed, console
+        ),
+    })
+  results = {
+      'seeds': rows, 'changes': compared(root, config),
+      'config': json.loads(
+          json.dumps(dataclasses.asdict(config), default=str)
+      ),
+  }
+  events.write_atomically(
+      root / 'results.json', json.dumps(results, indent=1) + '\n'
+  )
+  text = table(results)
+  events.write_atomically(root / 'table.md', text + '\n')
+  console.say(text)
+  return results
+
+
+def continued(
+    base: inference.Unified, config: pair_dpo.Settings, control: Control,
+    root: pathlib.Path, seed: int, console: console_lib.Console,
+) -> dict:
+  """Pretrains the base model on and measures it; later calls read the files.
+
+  Returns:
+    The summary of its evaluation.
+  """
+  folder = root / f'control_{seed}'
+  play = config.play
+  optim = dataclasses.replace(
+      play.optim, steps=play.rounds * play.optim.steps
+  )
+  placed = sharding.shardings(base.model, base.mesh)
+  saved = folder / 'checkpoint'
+  if saved.exists():
+    model = checkpoint.restore(str(saved), base.model, placed)
+  else:
+    began = time.perf_counter()
+    model = _pretrained_on(base, config, control, optim, root, seed, console)
+    checkpoint.save(
+        str(saved), model, {'seconds': time.perf_counter() - began}
+    )
+  world = pair_dpo.world_of(config, base, str(root / f'seed_{seed}' / 'data'))
+  return self_play.evaluated(
+      dataclasses.replace(base, model=model), world, play, folder, console
+  )
+
+
+def _pretrained_on(base, config, control, optim, root, seed, console):
+  """Returns the base model after more steps of pretraining."""
+  records = shapes_records.load(
+      str(root / 'data'), 'train', config.world.seed, control.scenes,
+      config.world.jitter, base,
+  )
+  transforms = pretraining.transforms(
+      base.vocab, base.text, base.lengths, control.mixture
+  )
+  batches = pretraining.batches(
+      records, transforms, control.batches, seed=seed, start=0, mesh=base.mesh
+  )
+  loss = functools.partial(
+      pretraining.loss, mixture=control.mixture,
+      schedule=masking.parse(config.play.mask_schedule),
+      image_tokens=base.model.config.image_tokens, reply=base.lengths.reply,
+  )
+  step = train.make_step(loss, optim, jax.random.key(seed), base.mesh)
+  folder = root / f'control_{seed}' / 'training'
+  # What an interrupted attempt wrote is written again.
+  shutil.rmtree(folder, ignore_errors=True)
+  with events.Log(str(folder)) as log:
+    state = train.run(
+        train.start_state(base.model, optim, base.mesh), step, None, batches,
+        optim.steps, log_every=config.play.log_every, log=log,
+        progress=console.progress(f'control {seed}: pretraining'),
+    )
+  return state.model
+
+
+def compared(root: pathlib.Path, config: Settings) -> dict:
+  """Returns paired changes since the base and since the control."""
+
+  def of(name):
+    return [changes.read(root / name.format(seed)) for seed in config.seeds]
+
+  base, control = of('seed_{}/round_0'), of('control_{}')
+  out = {'control since base': changes.paired(base, control)}
+  for number in range(1, config.self_play.play.rounds + 1):
+    played = of(f'seed_{{}}/round_{number}')
+    out[f'round {number} since base'] = changes.paired(base, played)
+    out[f'round {number} since control'] = changes.paired(control, played)
+  return out
+
+
+def table(results: dict) -> str:
+  """Returns two tables as Markdown: each seed's scores, and the changes."""
+  lines = [_row('seed', 'model', *changes.SCORES), _row(*['---'] * 5)]
+  for one in results['seeds']:
+    models = [(f'round {r["round"]}', r) for r in one['rounds']]
+    models.append(('control', one['control']))
+    for name, scores in models:
+      lines.append(_row(one['seed'], name, *_cells(scores)))
+  lines += ['', _row('mean change', *changes.SCORES), _row(*['---'] * 4)]
+  for name, change in results['changes'].items():
+    lines.append(_row(name, *_cells(change, '+')))
+  return '\n'.join(lines)
+
+
+def _row(*cells) -> str:
+  return '| ' + ' | '.join(str(cell) for cell in cells) + ' |'
+
+
+def _cells(scores: dict, sign: str = '') -> Sequence[str]:
+  return [
+      f'{scores[name]:{sign}.3f} ± {scores[name + "_se"]:.3f}'
+      for name in changes.SCORES
+  ]

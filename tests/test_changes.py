@@ -1,0 +1,47 @@
+"""Changes are taken scene by scene, then averaged."""
+
+import numpy as np
+import pytest
+
+from hermesflow_jax import curation
+from hermesflow_jax.evaluation import changes
+
+
+def scores(**of_scenes):
+  return {
+      name: {'understanding': u, 'generation': g, 'gap': u - g}
+      for name, (u, g) in of_scenes.items()
+  }
+
+
+def test_a_change_is_the_mean_over_scenes_of_their_differences():
+  before = scores(a=(1.0, 0.5), b=(0.5, 0.0))
+  after = scores(b=(0.5, 0.5), a=(1.0, 0.75))
+  found = changes.paired([before], [after])
+  assert found['understanding'] == found['understanding_se'] == 0
+  assert found['generation'] == 0.375
+  # Half of the distance of two values is their mean's standard error.
+  assert found['generation_se'] == pytest.approx(0.125)
+  assert found['gap'] == -0.375
+
+
+def test_runs_are_averaged_before_the_scenes_are():
+  before = [scores(a=(1.0, 0.5), b=(0.5, 0.0))] * 2
+  after = [
+      scores(a=(1.0, 1.0), b=(0.5, 0.0)), scores(a=(1.0, 0.5), b=(0.5, 0.5))
+  ]
+  found = changes.paired(before, after)
+  assert found['generation'] == 0.25
+  assert found['generation_se'] == 0
+
+
+def test_evaluations_of_different_scenes_are_refused():
+  with pytest.raises(ValueError, match='different scenes'):
+    changes.paired([scores(a=(1.0, 0.5))], [scores(b=(1.0, 0.5))])
+
+
+def test_scores_are_read_by_name(tmp_path):
+  row = {'id': 'a', 'understanding': 0.75, 'generation': 0.5, 'caption': ''}
+  (tmp_path / 'scenes.jsonl').write_text(curation.dump([row]))
+  assert changes.read(tmp_path) == scores(a=(0.75, 0.5))
+  assert np.isclose(changes.read(tmp_path)['a']['gap'], 0.25)

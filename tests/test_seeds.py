@@ -1,0 +1,93 @@
+"""Several seeds with their controls: told apart, resumed, compared."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from hermesflow_jax import bundle
+from hermesflow_jax import checkpoint
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import pretraining
+from hermesflow_jax import sharding
+from hermesflow_jax.evaluation import changes
+from hermesflow_jax.jobs import seeds
+import tiny_world
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+  base = tiny_world.bundle(tmp_path_factory.mktemp('base'))
+  return seeds.Settings(
+      self_play=tiny_world.self_play(base), seeds=(3, 4),
+      control=seeds.Control(
+          scenes=12, batches=pretraining.Batches(8, 8, 8),
+          mixture=pretraining.Mixture(),
+      ),
+  )
+
+
+@pytest.fixture(scope='module')
+def finished(config, tmp_path_factory):
+  root = tmp_path_factory.mktemp('seeds') / 'run'
+  return root, seeds.run(config, str(root), console_lib.silent())
+
+
+def test_each_seed_is_a_run_of_the_main_job(config, finished):
+  root, results = finished
+  assert [one['seed'] for one in results['seeds']] == [3, 4]
+  for one in results['seeds']:
+    alone = json.loads((root / f'seed_{one["seed"]}/results.json').read_text())
+    assert alone['config']['play']['seed'] == one['seed']
+    assert alone['rounds'] == one['rounds']
+
+
+def test_the_control_is_another_model_on_the_same_scenes(config, finished):
+  root, _ = finished
+  base = bundle.load(config.self_play.init_from).model
+  placed = sharding.shardings(base, sharding.make_mesh())
+  names = set(changes.read(root / 'seed_3' / 'round_0'))
+  for seed in config.seeds:
+    assert set(changes.read(root / f'control_{seed}')) == names
+    found = checkpoint.restore(
+        str(root / f'control_{seed}' / 'checkpoint'), base, placed
+    )
+    assert not np.array_equal(found.head.kernel[...], base.head.kernel[...])
+
+
+def test_the_control_takes_as_many_steps_as_all_rounds(config, finished):
+  root, _ = finished
+  lines = (root / 'control_3/training/metrics.jsonl').read_text().splitlines()
+  play = config.self_play.play
+  assert json.loads(lines[-1])['step'] == play.rounds * play.optim.steps
+
+
+def test_changes_are_between_the_runs_of_the_same_seed(finished):
+  root, results = finished
+  read = lambda name: [changes.read(root / name.format(s)) for s in (3, 4)]
+  assert results['changes']['round 2 since control'] == changes.paired(
+      read('control_{}'), read('seed_{}/round_2')
+  )
+
+
+def test_the_table_has_a_row_for_each_model_and_each_change(finished):
+  root, results = finished
+  text = (root / 'table.md').read_text()
+  assert text.count('| control |') == text.count('| round 2 |') == 2
+  for name in results['changes']:
+    assert f'| {name} |' in text
+
+
+def test_the_same_command_again_changes_nothing(config, finished):
+  root, results = finished
+  before = (root / 'results.json').read_bytes()
+  again = seeds.run(config, str(root), console_lib.silent())
+  assert again['changes'] == results['changes']
+  assert (root / 'results.json').read_bytes() == before
+
+
+@pytest.mark.parametrize('bad', [(), (1, 1), (-1,)])
+def test_seeds_that_are_none_or_twice_or_negative_are_refused(config, bad):
+  with pytest.raises(ValueError, match='seeds is'):
+    dataclasses.replace(config, seeds=bad)
