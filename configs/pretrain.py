@@ -37,7 +37,7 @@ def get_config():
       },
       'mask_schedule': 'cosine',
       'optim': {
-          'lr': 1e-3, 'steps': 8_000, 'warmup': 0.03, 'final': 0.02,
+          'lr': 1e-3, 'steps': 6_000, 'warmup': 0.03, 'final': 0.02,
           'b2': 0.98, 'weight_decay': 0.01,
       },
       'stop': 0,
