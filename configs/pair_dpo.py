@@ -7,6 +7,9 @@ paper's settings, on Show-o's weights:
 
   python main.py --config=configs/pair_dpo.py:show_o_256
   python main.py --config=configs/pair_dpo.py:show_o_512
+
+These read image-caption inputs with questions from data/inputs.jsonl, and
+data/held_out.jsonl for evaluation; `hermesflow_jax.data.files` says how.
 """
 
 import ml_collections
@@ -36,6 +39,7 @@ def get_config(variant='shapes'):
       'missing': '',
       'sizes': None,
       'world': {'seed': 0, 'jitter': 0},
+      'files': None,
       'inputs': 500,
       'fresh_inputs': True,
       'held_out': 500,
@@ -108,6 +112,13 @@ def show_o(config, pixels):
           'prompt': side * side + 67, 'lm': 128, 'reply': 100,
       },
       'grid': [side, side],
+  }
+  config.files = {
+      split: {
+          'annotations': f'data/{split}.jsonl', 'images': 'data/images',
+          'questions': '',
+      }
+      for split in ('inputs', 'held_out')
   }
   config.inputs = 5_000
   config.fresh_inputs = False

@@ -92,12 +92,14 @@ class World:
       the round before again, the rule of rounds makes its pair.
     held_out: for evaluation.
     judge: of generated images; for evaluation and diagnostics only.
+    judged_by: the name of the judge.
     similarity: text scorer.
   """
 
   inputs: Sequence[gap.Inputs]
   held_out: gap.Inputs
   judge: gap.Judge
+  judged_by: str
   similarity: Callable
 
 
@@ -178,6 +180,7 @@ def evaluated(
       world.similarity, config.seed,
   )
   summary = gap.summary(result, world.held_out)
+  summary['judge'] = world.judged_by
   summary['seconds'] = {'evaluation': time.perf_counter() - began}
   rows = [
       {
@@ -215,7 +218,7 @@ def _curated(player, world, inputs, config, root, number, console):
       for name, caption in zip(inputs.ids, inputs.captions)
   ]
   made = {'drops': curation.drops(pairs)}
-  made |= diagnosed(player, world.judge, inputs, found, pairs)
+  made |= diagnosed(world.judge, inputs, found, pairs)
   made['seconds'] = time.perf_counter() - began
   events.write_atomically(folder / 'codes.npz', _npz(
       real=inputs.codes, candidates=found.codes,
@@ -233,7 +236,7 @@ def read_pairs(folder) -> dict:
   return {row['id']: curation.from_record(row) for row in rows}
 
 
-def diagnosed(player, judge, inputs, found, pairs) -> dict:
+def diagnosed(judge, inputs, found, pairs) -> dict:
   """Compares self-scores with the judge; for people, never for training.
 
   Returns:
@@ -243,10 +246,9 @@ def diagnosed(player, judge, inputs, found, pairs) -> dict:
   many = found.codes.shape[1]
 
   def judged(codes, questions):
-    images = player.decode(codes)
     return np.array([
-        np.mean(gap.right(judge(i, q), q))
-        for i, q in zip(images, questions)
+        np.mean(gap.right(answers, q))
+        for answers, q in zip(judge(codes, questions), questions)
     ])
 
   asked = [q for q in inputs.questions for _ in range(many)]

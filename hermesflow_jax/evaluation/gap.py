@@ -61,7 +61,8 @@ class Result:
   judged: list[list[str]]
 
 
-Judge = Callable[[np.ndarray, Sequence[dict]], list[str]]
+# (codes int32[N, I] of images, N lists of questions) -> N lists of answers.
+Judge = Callable[[np.ndarray, Sequence[Sequence[dict]]], list[list[str]]]
 
 
 def right(answers: Sequence[str], questions: Sequence[dict]) -> list[bool]:
@@ -83,7 +84,7 @@ def evaluate(
     unified: the model.
     inputs: N inputs; each with at least one question.
     sampler: how the one image per caption is sampled.
-    judge: (image uint8[H, W, 3], questions) -> answers.
+    judge: answers about the generated images.
     similarity: text scorer.
     seed: of the sampling.
   """
@@ -93,8 +94,7 @@ def evaluate(
       inputs.ids, inputs.codes, greedy, seed
   )]
   codes = unified.draw(inputs.ids, inputs.captions, 1, sampler, seed)[:, 0]
-  images = unified.decode(codes)
-  judged = [judge(i, q) for i, q in zip(images, inputs.questions)]
+  judged = judge(codes, inputs.questions)
   und = [right(a, q) for a, q in zip(answers, inputs.questions)]
   gen = [right(a, q) for a, q in zip(judged, inputs.questions)]
   return Result(
@@ -145,6 +145,7 @@ def summary(result: Result, inputs: Inputs) -> dict:
   }
   whole = {}
   for tag, gen in zip(inputs.tags, result.gen_right):
-    whole.setdefault(tag, []).append(all(gen))
+    if tag:
+      whole.setdefault(tag, []).append(all(gen))
   out['geneval'] = {t: float(np.mean(v)) for t, v in sorted(whole.items())}
   return out

@@ -11,7 +11,7 @@ judge is unsure, and an unsure answer is never right.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -236,6 +236,24 @@ def answers(
   """Returns the judge's answer to each question about a picture."""
   found = read_image(image)
   return [questions_lib.answer(q['question'], found) for q in questions]
+
+
+def of_codes(
+  decode: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[np.ndarray, Sequence[Sequence[dict]]], list[list[str]]]:
+  """Returns the judge of images that are given as codes, a `gap.Judge`.
+
+  Args:
+    decode: codes int[N, I] -> images uint8[N, H, W, 3].
+  """
+
+  def judge(codes, questions):
+    return [
+      answers(image, asked)
+      for image, asked in zip(decode(codes), questions, strict=True)
+    ]
+
+  return judge
 
 
 def score(image: np.ndarray, questions: Sequence[dict[str, Any]]) -> float:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from hermesflow_jax import alignment
 from hermesflow_jax import bundle
+from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import curation
 from hermesflow_jax import events
@@ -28,6 +29,7 @@ from hermesflow_jax import story
 from hermesflow_jax import text_similarity
 from hermesflow_jax import train
 from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.data import files
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
@@ -60,6 +62,19 @@ class Sizes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Files:
+  """Data of one's own in place of the embedded world.
+
+  Attributes:
+    inputs: image-caption inputs for preferences.
+    held_out: for evaluation.
+  """
+
+  inputs: files.Source
+  held_out: files.Source
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
   """Settings of the job.
 
@@ -69,6 +84,7 @@ class Settings:
     missing: the line that says how to get `init_from`; '' if it is shipped.
     sizes: what the bundle must hold; None takes what it holds.
     world: the embedded world.
+    files: data in its place; None for the embedded world.
     inputs: image-caption inputs for preferences in a round.
     fresh_inputs: each round has its own; otherwise all have the same, as in
       the paper.
@@ -83,6 +99,7 @@ class Settings:
   missing: str
   sizes: Sizes | None
   world: common.World
+  files: Files | None
   inputs: int
   fresh_inputs: bool
   held_out: int
@@ -157,10 +174,16 @@ def run(
   began = time.perf_counter()
   root = pathlib.Path(workdir)
   path = located(config)
+  data = []
+  if config.files:
+    # Their faults are told before any weight is read.
+    for source in (config.files.inputs, config.files.held_out):
+      files.read(source)
+      data.append(files.sums(source))
   mesh = config.mesh.make(config.play.batch)
   parts = load(config, path)
   _, sums = bundle.read_sizes(str(path))
-  common.claim(workdir, config, console, base=sums)
+  common.claim(workdir, config, console, base=sums, data=data)
   done = root / 'results.json'
   if done.exists():
     console.say(
@@ -211,22 +234,42 @@ def unified(parts: bundle.Bundle, mesh, console) -> inference.Unified:
 def world_of(
     config: Settings, base: inference.Unified, data_dir: str
 ) -> self_play.World:
-  """Generates (once) and encodes what the rounds play with."""
+  """Generates or reads (once) and encodes what the rounds play with.
 
-  def records(split, count):
+  The embedded world's judge reads pixels. Files have no judge, so the base
+  model answers about the images of every round.
+  """
+
+  def shown(split, count):
     return shapes_records.load(
         data_dir, split, config.world.seed, count, config.world.jitter, base
     )
 
+  def read(source, count):
+    size = base.grid[0] * base.tokenizer.reduction
+    identity = json.dumps(checkpoint.fingerprint(base.tokenizer))
+    rows = files.load(source, size, base, pathlib.Path(data_dir), identity)
+    if len(rows) < count:
+      raise ValueError(
+          f'{source.annotations} has {len(rows)} records, wanted {count}'
+      )
+    return rows[:count]
+
+  if config.files:
+    inputs = functools.partial(read, config.files.inputs)
+    held_out = read(config.files.held_out, config.held_out)
+    judged_by, answers = 'base model', base.answer
+  else:
+    inputs = functools.partial(shown, 'preference')
+    held_out = shown(config.held_out_split, config.held_out)
+    judged_by, answers = 'pixels', judge.of_codes(base.decode)
   return self_play.World(
       inputs=preferences(
-          functools.partial(records, 'preference'), config.inputs,
-          config.play.rounds, config.fresh_inputs,
+          inputs, config.inputs, config.play.rounds, config.fresh_inputs
       ),
-      held_out=shapes_records.inputs(
-          records(config.held_out_split, config.held_out)
-      ),
-      judge=judge.answers,
+      held_out=shapes_records.inputs(held_out),
+      judge=answers,
+      judged_by=judged_by,
       similarity=text_similarity.ngram_cosines,
   )
 

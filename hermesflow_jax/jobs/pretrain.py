@@ -163,8 +163,9 @@ def run(
   if config.export != config.tokenizer:
     bundle.save_tokenizer(config.export, parts.tokenizer)
   inputs = shapes_records.inputs(records('preference', config.evaluated))
+  player = unified(state.model)
   measured = gap.evaluate(
-      unified(state.model), inputs, config.sampler, judge.answers,
+      player, inputs, config.sampler, judge.of_codes(player.decode),
       text_similarity.ngram_cosines, config.seed,
   )
   results = gap.summary(measured, inputs)

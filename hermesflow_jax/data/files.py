@@ -1,0 +1,213 @@
+"""Image-caption records from files: JSON lines beside a folder of images.
+
+A line is {"id", "img_path", "caption", "questions"}, the questions in TIFA form
+(arXiv 2303.11897); they may come in a TIFA file of their own, joined by id.
+Every fault of a file is found before anything is trained on it.
+"""
+
+import collections
+from collections.abc import Iterable, Sequence
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+
+import numpy as np
+
+from hermesflow_jax.data import images
+
+NAME = re.compile(r'[A-Za-z0-9._-]{1,128}')
+# Images that are in memory at once.
+CHUNK = 256
+# Faults that one message lists.
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Where records come from.
+
+  Attributes:
+    annotations: a file of JSON lines.
+    images: the folder that `img_path` is relative to.
+    questions: a TIFA file (a JSON list), '' if the lines have them.
+  """
+
+  annotations: str
+  images: str
+  questions: str = ''
+
+
+def read(source: Source) -> list[dict]:
+  """Returns records with id, path, caption and questions, by id.
+
+  Raises:
+    ValueError: one line with the first faults and their number. Faults are a
+      line that is no JSON object, a missing or empty field, an id that is not
+      of [A-Za-z0-9._-] or comes twice, a path out of the folder or to no
+      file, no question, an answer that is not among the choices.
+  """
+  root = pathlib.Path(source.images).resolve()
+  asked = _tifa(source.questions) if source.questions else None
+  faults, records = [], {}
+  for number, line in enumerate(_lines(source.annotations), 1):
+    try:
+      record = _record(_parsed(line), root, asked)
+      if record['id'] in records:
+        raise ValueError(f'id {record["id"]!r} comes twice')
+      records[record['id']] = record
+    except ValueError as error:
+      faults.append(f'line {number}: {error}')
+  if not records and not faults:
+    faults.append('there is no record')
+  if faults:
+    more = len(faults) - _SHOWN
+    shown = '; '.join(faults[:_SHOWN])
+    raise ValueError(
+        f'{source.annotations}: {shown}'
+        + (f'; and {more} more faults' if more > 0 else '')
+    )
+  return [records[name] for name in sorted(records)]
+
+
+def _lines(path: str) -> Iterable[str]:
+  try:
+    with open(path, encoding='utf-8') as file:
+      yield from (line for line in file if line.strip())
+  except (OSError, UnicodeDecodeError) as error:
+    raise ValueError(f'{path} cannot be read: {error}') from error
+
+
+def _parsed(text: str):
+  """JSON without NaN, infinity and repeated keys."""
+
+  def refuse(constant):
+    raise ValueError(f'it holds {constant}')
+
+  def once(pairs):
+    repeated = [
+        k for k, n in collections.Counter(k for k, _ in pairs).items() if n > 1
+    ]
+    if repeated:
+      raise ValueError(f'key {repeated[0]!r} comes twice')
+    return dict(pairs)
+
+  return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
+
+
+def _record(row, root, asked):
+  if not isinstance(row, dict):
+    raise ValueError('it is no JSON object')
+  for key in ('id', 'img_path', 'caption'):
+    if not isinstance(row.get(key), str) or not row[key].strip():
+      raise ValueError(f'{key} is {row.get(key)!r}, wanted text')
+  name = row['id']
+  if not NAME.fullmatch(name):
+    raise ValueError(f'id {name!r} is not of [A-Za-z0-9._-], at most 128')
+  path = (root / row['img_path']).resolve()
+  if not path.is_relative_to(root):
+    raise ValueError(f'img_path {row["img_path"]!r} leaves {root}')
+  if not path.is_file():
+    raise ValueError(f'there is no image {path}')
+  questions = row.get('questions') if asked is None else asked.get(name)
+  if not isinstance(questions, list) or not questions:
+    raise ValueError(f'id {name!r} has no questions')
+  return {
+      'id': name, 'path': path, 'caption': row['caption'],
+      'questions': [_question(q) for q in questions],
+  }
+
+
+def _question(row):
+  """A TIFA record, checked."""
+  if not isinstance(row, dict):
+    raise ValueError('a question is no JSON object')
+  choices = row.get('choices')
+  fine = isinstance(choices, list) and all(isinstance(c, str) for c in choices)
+  if not fine or len(set(choices)) < 2:
+    raise ValueError(f'choices is {choices!r}, wanted different texts')
+  if not isinstance(row.get('question'), str) or not row['question']:
+    raise ValueError(f'question is {row.get("question")!r}, wanted text')
+  if row.get('answer') not in choices:
+    raise ValueError(f'answer {row.get("answer")!r} is none of {choices}')
+  return row | {'element_type': str(row.get('element_type', 'other'))}
+
+
+def _tifa(path: str) -> dict[str, list]:
+  """{id: questions} of a TIFA file."""
+  try:
+    rows = _parsed(pathlib.Path(path).read_text(encoding='utf-8'))
+    if not isinstance(rows, list):
+      raise ValueError('it is no list')
+    out = collections.defaultdict(list)
+    for row in rows:
+      if not isinstance(row, dict) or 'id' not in row:
+        raise ValueError('a question has no id')
+      out[row['id']].append(row)
+  except (OSError, ValueError) as error:
+    raise ValueError(f'{path} cannot be read: {error}') from error
+  return dict(out)
+
+
+def sums(source: Source) -> dict[str, str]:
+  """Returns the SHA-256 of each file of text, by its path."""
+  return {
+      path: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+      for path in (source.annotations, source.questions) if path
+  }
+
+
+def load(
+    source: Source, size: int, unified, cache: pathlib.Path, identity: str
+) -> list[dict]:
+  """Reads and encodes records; codes are kept in `cache` for a restart.
+
+  Args:
+    source: the files.
+    size: of the square images, in pixels.
+    unified: an `inference.Unified`, for its tokenizer.
+    cache: a folder.
+    identity: of the tokenizer, so that its codes are not taken for another's.
+
+  Returns:
+    Records with id, caption, tag '', questions and codes int32[I], by id.
+
+  Raises:
+    ValueError: see `read` and `images.load`.
+  """
+  records = read(source)
+  path = cache / f'{_fingerprint(records, size, identity)}.npy'
+  if path.exists():
+    codes = np.load(path)
+  else:
+    codes = _encoded(records, size, unified)
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix('.tmp')
+    with open(temporary, 'wb') as file:
+      np.save(file, codes)
+    temporary.replace(path)
+  return [
+      {'id': r['id'], 'caption': r['caption'], 'tag': '',
+       'questions': r['questions'], 'codes': c}
+      for r, c in zip(records, codes, strict=True)
+  ]
+
+
+def _encoded(records: Sequence[dict], size, unified) -> np.ndarray:
+  parts = []
+  for start in range(0, len(records), CHUNK):
+    some = records[start:start + CHUNK]
+    parts.append(unified.encode(
+        np.stack([images.load(r['path'], size) for r in some])
+    ))
+  return np.concatenate(parts)
+
+
+def _fingerprint(records, size, identity) -> str:
+  """Changes with what the codes depend on: images, their order, tokenizer."""
+  said = [identity, str(size)]
+  for record in records:
+    stat = record['path'].stat()
+    said.append(f'{record["path"]} {stat.st_size} {stat.st_mtime_ns}')
+  return hashlib.sha256('\n'.join(said).encode()).hexdigest()[:32]

@@ -1,0 +1,149 @@
+"""Records from files: whole and by id, or a line that names every fault."""
+
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from hermesflow_jax.data import files
+from hermesflow_jax.data import questions
+from hermesflow_jax.data import shapes
+
+
+def line(number, **changes):
+  """One annotation of the embedded world."""
+  scene = shapes.sample_scene('eval', 0, number)
+  name = f'scene-{number}'
+  return {
+      'id': name, 'img_path': f'{name}.png', 'caption': scene.caption,
+      'questions': questions.from_caption(name, scene.caption),
+  } | changes
+
+
+def written(root, rows):
+  """Writes lines and the images of the first eight scenes."""
+  for number in range(8):
+    picture = shapes.render(shapes.sample_scene('eval', 0, number))
+    Image.fromarray(picture).save(root / f'scene-{number}.png')
+  path = root / 'a.jsonl'
+  path.write_text(''.join(
+      (row if isinstance(row, str) else json.dumps(row)) + '\n' for row in rows
+  ))
+  return files.Source(annotations=str(path), images=str(root))
+
+
+class Encoder:
+  """Codes that tell images apart, and how often it was asked."""
+
+  calls = 0
+
+  def encode(self, images):
+    self.calls += 1
+    return images.reshape(len(images), -1).sum(-1, dtype=np.int32)[:, None]
+
+
+def test_records_come_by_id_with_their_questions(tmp_path):
+  rows = [line(2), line(0), line(1)]
+  found = files.read(written(tmp_path, rows))
+  assert [r['id'] for r in found] == ['scene-0', 'scene-1', 'scene-2']
+  assert found[2]['caption'] == rows[0]['caption']
+  assert found[2]['questions'] == rows[0]['questions']
+
+
+def test_questions_may_come_in_a_file_of_their_own(tmp_path):
+  rows = [line(0), line(1)]
+  tifa = tmp_path / 'tifa.json'
+  tifa.write_text(json.dumps([q for r in rows[::-1] for q in r['questions']]))
+  bare = [{k: r[k] for k in ('id', 'img_path', 'caption')} for r in rows]
+  source = written(tmp_path, bare)
+  found = files.read(files.Source(
+      source.annotations, source.images, questions=str(tifa)
+  ))
+  assert [r['questions'] for r in found] == [r['questions'] for r in rows]
+
+
+FAULTS = {
+    'no JSON': ('{', 'line 2: Expecting'),
+    'a list': ('[]', 'line 2: it is no JSON object'),
+    'NaN': ('{"id": NaN}', 'line 2: it holds NaN'),
+    'a key twice': ('{"id": "a", "id": "b"}', "key 'id' comes twice"),
+    'no caption': (line(1, caption=' '), "caption is ' ', wanted text"),
+    'an id of odd characters': (line(1, id='a/b'), "id 'a/b' is not of"),
+    'an id twice': (line(0), "id 'scene-0' comes twice"),
+    'a path out of the folder': (line(1, img_path='../b.png'), 'leaves'),
+    'no such image': (line(1, img_path='b.png'), 'there is no image'),
+    'no question': (line(1, questions=[]), "'scene-1' has no questions"),
+    'one choice': (
+        line(1, questions=[{'question': 'a ?', 'choices': ['x'],
+                            'answer': 'x'}]),
+        'wanted different texts',
+    ),
+    'an answer that cannot be given': (
+        line(1, questions=[{'question': 'a ?', 'choices': ['x', 'y'],
+                            'answer': 'z'}]),
+        "answer 'z' is none of",
+    ),
+}
+
+
+@pytest.mark.parametrize('fault', FAULTS)
+def test_a_fault_is_named_with_its_line(fault, tmp_path):
+  row, said = FAULTS[fault]
+  with pytest.raises(ValueError) as error:
+    files.read(written(tmp_path, [line(0), row]))
+  assert said in str(error.value)
+  assert str(error.value).startswith(f'{tmp_path}/a.jsonl: line 2: ')
+  assert '\n' not in str(error.value)
+
+
+def test_many_faults_are_counted(tmp_path):
+  source = written(tmp_path, ['{'] * 12)
+  with pytest.raises(ValueError, match='and 7 more faults'):
+    files.read(source)
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+  inside = tmp_path / 'inside'
+  inside.mkdir()
+  source = written(inside, [line(0, img_path='link.png')])
+  (tmp_path / 'b.png').write_bytes((inside / 'scene-0.png').read_bytes())
+  (inside / 'link.png').symlink_to(tmp_path / 'b.png')
+  with pytest.raises(ValueError, match='leaves'):
+    files.read(source)
+
+
+def test_files_without_records_are_refused(tmp_path):
+  with pytest.raises(ValueError, match='there is no record'):
+    files.read(written(tmp_path, []))
+  with pytest.raises(ValueError, match='none.jsonl cannot be read'):
+    files.read(files.Source(str(tmp_path / 'none.jsonl'), str(tmp_path)))
+
+
+def test_codes_are_of_the_images_and_made_once(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, 'CHUNK', 2)
+  source = written(tmp_path, [line(n) for n in range(5)])
+  encoder, cache = Encoder(), tmp_path / 'cache'
+  first = files.load(source, shapes.SIZE, encoder, cache, 'a')
+  assert encoder.calls == 3
+  wanted = [
+      shapes.render(shapes.sample_scene('eval', 0, n)).sum() for n in range(5)
+  ]
+  np.testing.assert_array_equal([r['codes'][0] for r in first], wanted)
+  again = files.load(source, shapes.SIZE, encoder, cache, 'a')
+  assert encoder.calls == 3
+  np.testing.assert_array_equal(
+      [r['codes'] for r in again], [r['codes'] for r in first]
+  )
+
+
+def test_another_image_or_tokenizer_is_encoded_anew(tmp_path):
+  source = written(tmp_path, [line(0)])
+  encoder, cache = Encoder(), tmp_path / 'cache'
+  files.load(source, shapes.SIZE, encoder, cache, 'a')
+  files.load(source, shapes.SIZE, encoder, cache, 'b')
+  assert encoder.calls == 2
+  white = np.full((64, 64, 3), 255, np.uint8)
+  Image.fromarray(white).save(tmp_path / 'scene-0.png')
+  found = files.load(source, shapes.SIZE, encoder, cache, 'a')
+  assert found[0]['codes'][0] == white.sum()

@@ -1,0 +1,81 @@
+"""The rounds on data of one's own: read, judged by the base model, resumed."""
+
+import dataclasses
+import json
+
+from PIL import Image
+import pytest
+
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import curation
+from hermesflow_jax.data import files
+from hermesflow_jax.data import questions
+from hermesflow_jax.data import shapes
+from hermesflow_jax.jobs import pair_dpo
+import tiny_world
+
+
+def source(root, split, count):
+  """Writes annotations and images of some scenes of the embedded world."""
+  rows = []
+  for number in range(count):
+    scene = shapes.sample_scene(split, 0, number)
+    name = f'{split}-{number}'
+    # Larger than the model's images, and not square.
+    picture = Image.fromarray(shapes.render(scene)).resize((160, 128))
+    picture.save(root / f'{name}.png')
+    rows.append({
+        'id': name, 'img_path': f'{name}.png', 'caption': scene.caption,
+        'questions': questions.from_caption(name, scene.caption),
+    })
+  path = root / f'{split}.jsonl'
+  path.write_text(curation.dump(rows))
+  return files.Source(annotations=str(path), images=str(root))
+
+
+@pytest.fixture
+def config(tmp_path):
+  base = tiny_world.bundle(tmp_path / 'base')
+  config = tiny_world.self_play(base)
+  data = pair_dpo.Files(
+      inputs=source(tmp_path, 'preference', 6),
+      held_out=source(tmp_path, 'eval', 4),
+  )
+  play = dataclasses.replace(config.play, rounds=1)
+  return dataclasses.replace(config, files=data, play=play)
+
+
+def test_the_rounds_run_on_files_and_name_their_judge(config, tmp_path):
+  root = tmp_path / 'run'
+  results = pair_dpo.run(config, str(root), console_lib.silent())
+  assert [r['judge'] for r in results['rounds']] == ['base model'] * 2
+  lines = (root / 'round_1' / 'pairs.jsonl').read_text().splitlines()
+  names = [json.loads(line)['id'] for line in lines]
+  assert names == [f'preference-{n}' for n in range(6)]
+  assert results['rounds'][0]['geneval'] == {}
+  assert '</html>' in (root / 'report.html').read_text()
+
+
+def test_too_few_records_are_refused(config, tmp_path):
+  with pytest.raises(ValueError, match='has 6 records, wanted 7'):
+    pair_dpo.run(
+        dataclasses.replace(config, inputs=7), str(tmp_path / 'run'),
+        console_lib.silent(),
+    )
+
+
+def test_a_run_of_other_data_is_not_resumed(config, tmp_path):
+  root = str(tmp_path / 'run')
+  pair_dpo.run(config, root, console_lib.silent())
+  source(tmp_path, 'preference', 7)
+  with pytest.raises(ValueError, match='config.data'):
+    pair_dpo.run(config, root, console_lib.silent())
+
+
+def test_faults_of_the_data_are_told_before_weights_are_read(
+    config, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(pair_dpo, 'load', None)
+  (tmp_path / 'eval.jsonl').write_text('{')
+  with pytest.raises(ValueError, match='eval.jsonl: line 1'):
+    pair_dpo.run(config, str(tmp_path / 'run'), console_lib.silent())
