@@ -51,7 +51,7 @@ def get_config(variant='shapes'):
           'captions': LADDER,
           'curation_sampler': sampler(16, 0.5),
           'evaluation_sampler': sampler(16, 0.5),
-          'rules': {'least_win': 0.6, 'least_margin': 0.0},
+          'rules': {'least_win': 0.6, 'least_margin': 0.0, 'both': False},
           'objective': {
               'beta': 0.2, 'und_weight': 1.0, 'gen_weight': 1.0,
               'und_sft_weight': 0.0, 'gen_sft_weight': 1.0,
@@ -67,6 +67,7 @@ def get_config(variant='shapes'):
               'b1': 0.9, 'b2': 0.999, 'eps': 1e-8, 'weight_decay': 0.01,
               'clip': 1.0,
           },
+          'epochs': 0.0,
           'batch': 16,
           'log_every': 10,
           'reference': 'round',

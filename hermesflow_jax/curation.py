@@ -26,10 +26,12 @@ class Rules:
   Attributes:
     least_win: a winning image must score more than this.
     least_margin: a winner must beat its loser by more than this.
+    both: only inputs with both pairs are trained on.
   """
 
   least_win: float = 0.6
   least_margin: float = 0.0
+  both: bool = False
 
   def __post_init__(self):
     settings.require(

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import io
 import json
+import math
 import pathlib
 import shutil
 import time
@@ -47,6 +48,8 @@ class Play:
     compat: official defects to reproduce.
     mask_schedule: of the random masks in training.
     optim: the optimizer of one round.
+    epochs: passes over the pairs of a round, which may end it before
+      `optim.steps`; 0 for no such end.
     batch: pairs a step.
     log_every: steps between two lines of metrics.
     reference: 'round' (the model that the round starts from) or 'base'.
@@ -63,6 +66,7 @@ class Play:
   compat: alignment.Compat
   mask_schedule: str
   optim: train.Optim
+  epochs: float
   batch: int
   log_every: int
   reference: str
@@ -75,6 +79,7 @@ class Play:
       )
     settings.require(self, {
         'rounds': 1, 'batch': 1, 'log_every': 1, 'images': 2, 'seed': 0,
+        'epochs': 0,
     })
     if len(self.captions) < 2:
       raise ValueError(
@@ -128,7 +133,7 @@ def play(
         player, world, inputs, config, root, number, console
     )
     reference = base.model if config.reference == 'base' else model
-    model, seconds = _trained(
+    model, learned = _trained(
         model, reference, base, inputs, pairs, config, root, number,
         console,
     )
@@ -136,7 +141,10 @@ def play(
     summary = evaluated(player, world, config, folder, console)
     summary['round'] = number
     summary['curation'] = made
-    summary['seconds'] |= {'curation': made['seconds'], 'training': seconds}
+    summary['learned'] = {k: learned[k] for k in ('inputs', 'steps')}
+    summary['seconds'] |= {
+        'curation': made['seconds'], 'training': learned['seconds'],
+    }
     summaries.append(summary)
     say_round(console, number, summary)
   summaries[0]['round'] = 0
@@ -280,12 +288,19 @@ def diagnosed(judge, inputs, found, pairs) -> dict:
   return out
 
 
-def records_of(inputs: gap.Inputs, pairs: dict) -> list[dict]:
-  """Joins pairs with their inputs by id; inputs without any pair are left out."""
+def records_of(inputs: gap.Inputs, pairs: dict, both: bool) -> list[dict]:
+  """Joins pairs with their inputs by id.
+
+  Args:
+    inputs: of the round.
+    pairs: of captions and of images, by id.
+    both: leave out inputs that lack one pair; otherwise those without any.
+  """
+  enough = any if both else all
   by_id = dict(zip(inputs.ids, zip(inputs.captions, inputs.codes)))
   rows = []
   for name, (und, gen) in pairs.items():
-    if und.dropped and gen.dropped:
+    if enough((und.dropped, gen.dropped)):
       continue
     caption, codes = by_id[name]
     rows.append({
@@ -302,35 +317,47 @@ def records_of(inputs: gap.Inputs, pairs: dict) -> list[dict]:
 def _trained(
     model, reference, base, inputs, pairs, config, root, number, console
 ):
-  """Trains a round once; later calls read its checkpoint."""
+  """Trains a round once; later calls read its checkpoint and its meta."""
   path = root / 'checkpoints' / str(number)
   folder = root / f'round_{number}'
   placed = sharding.shardings(model, base.mesh)
   if path.exists():
     console.say(f'{folder.name}: checkpoint is there')
-    seconds = checkpoint.meta(str(path))['seconds']
-    return checkpoint.restore(str(path), model, placed), seconds
+    meta = checkpoint.meta(str(path))
+    return checkpoint.restore(str(path), model, placed), meta
   began = time.perf_counter()
-  rows = records_of(inputs, pairs)
+  rows = records_of(inputs, pairs, config.rules.both)
+  optim = dataclasses.replace(
+      config.optim, steps=steps_of(config, len(rows))
+  )
   if rows:
     model = _optimised(
-        model, reference, base, rows, config, folder, number, console
+        model, reference, base, rows, config, optim, folder, number, console
     )
   else:
     console.say(f'{folder.name}: no pair was kept, nothing is learned')
-  seconds = time.perf_counter() - began
-  checkpoint.save(
-      str(path), model,
-      {'round': number, 'pairs': len(rows), 'seconds': seconds},
-  )
-  return model, seconds
+  meta = {
+      'round': number, 'inputs': len(rows),
+      'steps': optim.steps if rows else 0,
+      'seconds': time.perf_counter() - began,
+  }
+  checkpoint.save(str(path), model, meta)
+  return model, meta
+
+
+def steps_of(config: Play, records: int) -> int:
+  """Returns the steps of a round: `epochs` passes, at most `optim.steps`."""
+  if not config.epochs:
+    return config.optim.steps
+  passes = math.ceil(config.epochs * records / config.batch)
+  return max(1, min(config.optim.steps, passes))
 
 
 def _optimised(
-    model, reference, base, rows, config, folder, number, console
+    model, reference, base, rows, config, optim, folder, number, console
 ):
   """Returns the model after one round of Pair-DPO."""
-  state = train.start_state(model, config.optim, base.mesh)
+  state = train.start_state(model, optim, base.mesh)
   transform = alignment.transform(
       base.vocab, base.text, base.lengths, config.objective.drop_condition,
       config.compat,
@@ -346,12 +373,12 @@ def _optimised(
       compat=config.compat,
   )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
-  step = train.make_step(loss, config.optim, key, base.mesh)
+  step = train.make_step(loss, optim, key, base.mesh)
   # What an interrupted attempt wrote is written again.
   shutil.rmtree(folder / 'training', ignore_errors=True)
   with events.Log(str(folder / 'training')) as log:
     state = train.run(
-        state, step, reference, batches, config.optim.steps,
+        state, step, reference, batches, optim.steps,
         log_every=config.log_every, log=log,
         progress=console.progress(f'round {number}: learning'),
     )

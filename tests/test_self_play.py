@@ -318,7 +318,8 @@ def pair(score_win, score_lose, values, dropped=''):
   return curation.Pair(win, lose, dropped)
 
 
-def test_records_are_joined_by_id():
+@pytest.mark.parametrize('both, names', [(False, ['c', 'a']), (True, ['a'])])
+def test_records_are_joined_by_id(both, names):
   inputs = gap.Inputs(
       ids=['a', 'b', 'c'], captions=['A', 'B', 'C'], tags=[''] * 3,
       questions=[[]] * 3, codes=np.arange(6).reshape(3, 2),
@@ -326,8 +327,22 @@ def test_records_are_joined_by_id():
   good = pair(1, 0, ([1], [2]))
   bad = dataclasses.replace(good, dropped='no difference')
   rows = self_play.records_of(
-      inputs, {'c': (good, bad), 'b': (bad, bad), 'a': (good, good)}
+      inputs, {'c': (good, bad), 'b': (bad, bad), 'a': (good, good)},
+      both,
   )
   found = [(row['id'], row['caption'], row['codes'].tolist()) for row in rows]
-  assert found == [('c', 'C', [4, 5]), ('a', 'A', [0, 1])]
-  assert [row['image_dropped'] for row in rows] == ['no difference', '']
+  wanted = {'c': ('c', 'C', [4, 5]), 'a': ('a', 'A', [0, 1])}
+  assert found == [wanted[name] for name in names]
+  dropped = {'c': 'no difference', 'a': ''}
+  assert [r['image_dropped'] for r in rows] == [dropped[n] for n in names]
+
+
+@pytest.mark.parametrize('epochs, records, steps', [
+    (0.0, 80, 50), (2.0, 80, 20), (2.0, 81, 21), (0.1, 8, 1), (9.0, 800, 50),
+])
+def test_a_round_ends_after_its_epochs(config, epochs, records, steps):
+  play = dataclasses.replace(
+      config.play, epochs=epochs, batch=8,
+      optim=dataclasses.replace(config.play.optim, steps=50),
+  )
+  assert self_play.steps_of(play, records) == steps

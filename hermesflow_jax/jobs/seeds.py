@@ -88,11 +88,12 @@ def run(
     console.say(f'seed {seed}')
     played = pair_dpo.run(one, str(root / f'seed_{seed}'), console)
     base = pair_dpo.unified(parts, mesh, console)
+    steps = sum(row['learned']['steps'] for row in played['rounds'][1:])
     rows.append({
         'seed': seed, 'rounds': played['rounds'],
         'seconds': played['seconds'],
         'control': continued(
-            base, one, config.control, root, seed, console
+            base, one, config.control, steps, root, seed, console
         ),
     })
   results = {
@@ -112,18 +113,25 @@ def run(
 
 def continued(
     base: inference.Unified, config: pair_dpo.Settings, control: Control,
-    root: pathlib.Path, seed: int, console: console_lib.Console,
+    steps: int, root: pathlib.Path, seed: int, console: console_lib.Console,
 ) -> dict:
   """Pretrains the base model on and measures it; later calls read the files.
+
+  Args:
+    base: the model that the rounds started from.
+    config: of the rounds.
+    control: data and mixture.
+    steps: as many as all rounds took.
+    root: of the job.
+    seed: of the rounds.
+    console: shows progress.
 
   Returns:
     The summary of its evaluation.
   """
   folder = root / f'control_{seed}'
   play = config.play
-  optim = dataclasses.replace(
-      play.optim, steps=play.rounds * play.optim.steps
-  )
+  optim = dataclasses.replace(play.optim, steps=max(1, steps))
   placed = sharding.shardings(base.model, base.mesh)
   saved = folder / 'checkpoint'
   if saved.exists():
