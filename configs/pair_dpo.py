@@ -40,22 +40,25 @@ def get_config(variant='shapes'):
       'sizes': None,
       'world': {'seed': 0, 'jitter': 0},
       'files': None,
-      'inputs': 500,
+      'inputs': 900,
       'fresh_inputs': True,
-      'held_out': 500,
+      'held_out': 1_000,
       'held_out_split': 'eval',
       'gallery': 12,
       'play': {
           'rounds': 3,
-          'images': 8,
+          'images': 4,
           'captions': LADDER,
           'curation_sampler': sampler(16, 0.5),
           'evaluation_sampler': sampler(16, 0.5),
-          'rules': {'least_win': 0.6, 'least_margin': 0.0, 'both': False},
+          'rules': {'least_win': 0.6, 'least_margin': 0.0, 'both': True},
           'objective': {
-              'beta': 0.2, 'und_weight': 1.0, 'gen_weight': 1.0,
-              'und_sft_weight': 0.0, 'gen_sft_weight': 1.0,
-              'masks': 1, 'drop_condition': 0.1,
+              # An image has 16 codes where the paper's has 1,024, so equal
+              # shifts of a code make margins 64 times smaller: beta is ten
+              # times the paper's 0.2.
+              'beta': 2.0, 'und_weight': 1.0, 'gen_weight': 1.0,
+              'und_sft_weight': 0.5, 'gen_sft_weight': 2.0,
+              'masks': 4, 'drop_condition': 0.0,
           },
           'compat': {
               'score_images_as_text': False, 'batch_sum': False,
@@ -63,11 +66,11 @@ def get_config(variant='shapes'):
           },
           'mask_schedule': 'cosine',
           'optim': {
-              'lr': 1e-4, 'steps': 200, 'warmup': 0.05, 'final': 0.1,
+              'lr': 1e-4, 'steps': 100, 'warmup': 0.05, 'final': 0.0,
               'b1': 0.9, 'b2': 0.999, 'eps': 1e-8, 'weight_decay': 0.01,
               'clip': 1.0,
           },
-          'epochs': 0.0,
+          'epochs': 4.0,
           'batch': 16,
           'log_every': 10,
           'reference': 'round',
@@ -128,7 +131,12 @@ def show_o(config, pixels):
   steps, guidance = (18, 1.75) if pixels == 256 else (50, 5.0)
   play.curation_sampler = sampler(steps, guidance)
   play.evaluation_sampler = sampler(steps, guidance)
-  play.objective.gen_sft_weight = 0.0
+  play.rules.both = False
+  play.objective.update({
+      'beta': 0.2, 'und_sft_weight': 0.0, 'gen_sft_weight': 0.0, 'masks': 1,
+      'drop_condition': 0.1,
+  })
+  play.epochs = 0.0
   play.optim.lr = 2e-5
   play.optim.steps = 3_000
   play.batch = 32

@@ -17,7 +17,6 @@ def get_config():
   """Returns the settings of `hermesflow_jax.jobs.seeds`."""
   play = pair_dpo.get_config()
   del play.job
-  play.held_out = 1_000
   return ml_collections.ConfigDict({
       'job': 'seeds',
       'self_play': play,
