@@ -257,6 +257,20 @@ def test_rounds_that_are_not_fresh_meet_the_same_inputs():
   assert len(first) == 5
 
 
+@pytest.mark.parametrize('split', ['eval', 'final', 'preference'])
+def test_what_is_measured_on_is_never_learned_from(config, split, tmp_path):
+  parts = bundle.load(config.init_from)
+  base = pair_dpo.unified(
+      parts, sharding.make_mesh(), console_lib.silent()
+  )
+  world = pair_dpo.world_of(
+      dataclasses.replace(config, held_out_split=split), base, str(tmp_path)
+  )
+  assert all(name.startswith(split) for name in world.held_out.ids)
+  for inputs in world.inputs:
+    assert not set(inputs.ids) & set(world.held_out.ids)
+
+
 def test_training_never_sees_the_judge(config, whole, tmp_path, monkeypatch):
   monkeypatch.setattr(
       judge, 'answers', lambda image, questions: ['?'] * len(questions)

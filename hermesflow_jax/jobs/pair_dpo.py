@@ -89,7 +89,8 @@ class Settings:
     fresh_inputs: each round has its own; otherwise all have the same, as in
       the paper.
     held_out: scenes for evaluation.
-    held_out_split: 'eval', or 'final' for the split that is looked at once.
+    held_out_split: 'eval'; 'final' for the split that is looked at once;
+      'preference', of another seed than the inputs, to try settings on.
     play: the rounds.
     gallery: held-out captions, and pairs, shown in the report.
   """
@@ -109,9 +110,10 @@ class Settings:
 
   def __post_init__(self):
     settings.require(self, {'inputs': 1, 'held_out': 2, 'gallery': 1})
-    if self.held_out_split not in ('eval', 'final'):
+    if self.held_out_split not in ('eval', 'final', 'preference'):
       raise ValueError(
-          f"held_out_split is {self.held_out_split!r}, wanted 'eval' or 'final'"
+          f'held_out_split is {self.held_out_split!r}, wanted '
+          "'eval', 'final' or 'preference'"
       )
 
 
@@ -240,9 +242,9 @@ def world_of(
   model answers about the images of every round.
   """
 
-  def shown(split, count):
+  def shown(split, seed, count):
     return shapes_records.load(
-        data_dir, split, config.world.seed, count, config.world.jitter, base
+        data_dir, split, seed, count, config.world.jitter, base
     )
 
   def read(source, count):
@@ -260,8 +262,12 @@ def world_of(
     held_out = read(config.files.held_out, config.held_out)
     judged_by, answers = 'base model', base.answer
   else:
-    inputs = functools.partial(shown, 'preference')
-    held_out = shown(config.held_out_split, config.held_out)
+    seed = config.world.seed
+    inputs = functools.partial(shown, 'preference', seed)
+    held_out = shown(
+        config.held_out_split, seed + (config.held_out_split == 'preference'),
+        config.held_out,
+    )
     judged_by, answers = 'pixels', judge.of_codes(base.decode)
   return self_play.World(
       inputs=preferences(
