@@ -4,10 +4,10 @@ import dataclasses
 import math
 import pathlib
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+BFLOAT16 = np.dtype(jnp.bfloat16)
 MOST_AXES = 8
 FLOATS = (np.dtype(np.float32), BFLOAT16, np.dtype(np.float16))
 
