@@ -17,7 +17,7 @@ ROWS = (
     ('masking', 'prompting', 'models', 'data', 'train', 'checkpoint'),
     ('likelihood', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
      'pretrained'),
-    ('alignment', 'pretraining', 'inference'),
+    ('alignment', 'pretraining', 'inference', 'initial'),
     ('evaluation',),
     ('curation', 'data.shapes_records'),
     ('self_play', 'reporting'),
