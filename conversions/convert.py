@@ -190,7 +190,8 @@ def reverse(
     folder.mkdir()
 
     def make(name):
-      return np.asarray(found[name].make()).astype(wanted[name][1])
+      array = np.asarray(found[name].make())
+      return array.astype(wanted[name][1], order='C', copy=False)
 
     safetensors_file.write(
         folder / WEIGHTS, wanted, make, console.progress('writing')
