@@ -209,8 +209,8 @@ def _is_reversed(folder: pathlib.Path) -> bool:
   return {p.name for p in folder.iterdir()} <= {WEIGHTS, 'config.json'}
 
 
-def main(argv: list[str], console: console_lib.Console) -> int:
-  """Runs the command; returns 0, or 2 after a message about what is wrong."""
+def command_line() -> argparse.ArgumentParser:
+  """Returns the parser of the command's arguments."""
   parser = argparse.ArgumentParser(
       'python -m conversions.convert', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -235,7 +235,12 @@ def main(argv: list[str], console: console_lib.Console) -> int:
   parser.add_argument(
       '--seed', type=int, default=0, help='of the new rows of a plain Phi'
   )
-  args = parser.parse_args(argv)
+  return parser
+
+
+def main(argv: list[str], console: console_lib.Console) -> int:
+  """Runs the command; returns 0, or 2 after a message about what is wrong."""
+  args = command_line().parse_args(argv)
   logging.set_verbosity(logging.ERROR)
   try:
     if args.reverse:

@@ -5,6 +5,8 @@ import hashlib
 import pathlib
 import re
 
+import huggingface_hub
+
 from conversions import safetensors_file
 from conversions import strict_json
 from conversions import tensors
@@ -140,8 +142,6 @@ def _download(name, say):
   matched = re.fullmatch(HUB_ID, name)
   if not matched:
     raise ValueError(f'no file or folder at {name}')
-  import huggingface_hub
-
   repo, revision = matched.groups()
   try:
     revision = huggingface_hub.HfApi().model_info(repo, revision=revision).sha

@@ -87,20 +87,19 @@ def verify(
   model, max_text = load_model(kind, path)
   # Parity is a matter of float32: some devices would round to 19 bits.
   with jax.default_matmul_precision('highest'):
-    if kind != 'showo':
-      make = {
-          'magvitv2': verify_vision.magvit, 'clip_vision': verify_vision.clip,
-      }[kind]
-      return checks.run(
-          found, make(model, found), verify_vision.inputs(found), scale
-      )
+    if kind == 'magvitv2':
+      made = verify_vision.magvit(model, found, scale)
+      return checks.run(found, made, verify_vision.inputs(found), scale)
+    if kind == 'clip_vision':
+      made = verify_vision.clip(model, found)
+      return checks.run(found, made, verify_vision.inputs(found), scale)
     frozen, _ = load_model(kind, reference) if reference else (None, 0)
     made = verify_showo.make(model, frozen, found, max_text)
     return checks.run(found, made, verify_showo.INPUTS, scale)
 
 
-def main(argv: list[str], console: console_lib.Console) -> int:
-  """Runs the command; returns the exit code."""
+def command_line() -> argparse.ArgumentParser:
+  """Returns the parser of the command's arguments."""
   parser = argparse.ArgumentParser(
       'python -m conversions.verify', description=__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -117,7 +116,12 @@ def main(argv: list[str], console: console_lib.Console) -> int:
       '--scale', type=float, default=1.0,
       help='multiplies every tolerance; 10 for models of full size',
   )
-  args = parser.parse_args(argv)
+  return parser
+
+
+def main(argv: list[str], console: console_lib.Console) -> int:
+  """Runs the command; returns the exit code."""
+  args = command_line().parse_args(argv)
   logging.set_verbosity(logging.ERROR)
   try:
     if not 0 < args.scale < float('inf'):

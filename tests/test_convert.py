@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import pathlib
+import re
+import shlex
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ import pytest
 from conversions import convert
 from conversions import source
 from conversions import tensors
+from conversions import verify
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console
 from hermesflow_jax import pretrained
@@ -296,3 +300,17 @@ def test_nothing_is_converted_from_nothing(run, tmp_path):
   code, said = run('showo', tmp_path / 'nowhere', tmp_path / 'x')
   assert code == 2 and 'no file or folder' in said
   assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', ['README.md', 'docs/conversion.md'])
+def test_the_commands_that_people_are_told_can_be_read(name):
+  root = pathlib.Path(__file__).parent.parent
+  found = re.findall(
+      r'^python -m conversions\.(convert|verify) (.*)$',
+      (root / name).read_text(), re.MULTILINE)
+  assert len(found) >= 3
+  for command, arguments in found:
+    parser = {'convert': convert, 'verify': verify}[command].command_line()
+    # Optional flags stand in brackets, KIND for any of them.
+    plain = re.sub(r'\[.*?\]', '', arguments).replace('KIND', 'showo')
+    assert parser.parse_args(shlex.split(plain)).kind in convert.KINDS

@@ -179,6 +179,17 @@ def test_a_tokenizer_with_a_fault_is_caught(
   assert caught in failures(lines)
 
 
+def test_only_bits_of_latents_near_zero_may_fall_either_way(run, goldens):
+  folder = goldens / 'magvit_small'
+  arrays = arrays_of(folder, ['pixels_0', 'z_0', 'indices_0'])
+  z = np.moveaxis(arrays['z_0'], 1, -1).reshape(2, 64, 8)
+  smallest = np.unravel_index(np.abs(z).argmin(), z.shape)
+  arrays['indices_0'][smallest[:2]] ^= 1 << (7 - smallest[2])
+  assert run('magvitv2', folder, arrays)[0] == 1
+  wide = 1.1 * float(np.abs(z).min()) / 1e-4
+  assert run('magvitv2', folder, arrays, '--scale', str(wide))[0] == 0
+
+
 @pytest.fixture
 def policy(goldens):
   return goldens / 'showo_small'
