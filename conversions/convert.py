@@ -82,7 +82,7 @@ def forward(
     ValueError: anything is wrong with `src` or `dst`; `dst` is as it was.
   """
   with destination.new_folder(
-      dst, overwrite, pretrained.is_checkpoint
+      dst, overwrite, checkpoint.is_one
   ) as folder:
     found = source.find(src, console.say)
     console.say(
@@ -134,11 +134,11 @@ def ours(kind: str, src: str, sizes: str | None):
   Raises:
     ValueError: it is none of these, damaged, or does not fit the sizes.
   """
-  if not pretrained.is_checkpoint(src):
+  if not checkpoint.is_one(src):
     return _bundled(kind, src)
   if sizes is None:
     record = pretrained.read(src, kind)
-  elif pretrained.is_checkpoint(sizes):
+  elif checkpoint.is_one(sizes):
     record = pretrained.read(sizes, kind)
   else:
     _, record = _bundled(kind, sizes)

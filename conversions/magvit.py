@@ -117,11 +117,16 @@ def read_sizes(
   reader = sizes_lib.Config(config)
   ch, _, kernel, _ = sizes_lib.shape(found, 'encoder.conv_in.weight', 4)
   z, *_ = sizes_lib.shape(found, 'encoder.quant_conv.weight', 4)
+  # A file holds as many codes as it says bits for; so many can be made here.
+  codes, _ = sizes_lib.shape(found, 'quantize.embedding', 2)
+  if codes != 2 ** min(z, 64):
+    raise ValueError(f'quantize.embedding has {codes} rows, wanted 2^{z}')
 
   def widths(levels):
     names = (f'{levels}.{i}.block.0.conv1.weight'
              for i in range(sizes_lib.count(found, f'{levels}.*.block.')))
-    return tuple(sizes_lib.shape(found, n, 4)[0] // ch for n in names)
+    return tuple(
+        max(1, sizes_lib.shape(found, n, 4)[0] // ch) for n in names)
 
   def blocks(levels, number):
     return tuple(sizes_lib.count(found, f'{levels}.{i}.block.*.')

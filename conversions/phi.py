@@ -19,6 +19,8 @@ PREFIX = 'showo.'
 GROWN = ('model.embed_tokens.weight', 'lm_head.weight', 'lm_head.bias')
 VOCABULARY = {
     'llm_vocab_size': 50295, 'codebook_size': 8192, 'num_vq_tokens': 256}
+# A config that asks for more rows than this means harm.
+MOST_NEW = 1_000_000
 # Of the language model's own vocabulary and form.
 FOREIGN = ('vocab_size', 'qk_layernorm', 'hidden_act')
 
@@ -51,8 +53,9 @@ def as_show_o(
       tie_word_embeddings=False)
   if heads < 1 or width % heads:
     reader.faults.append(f'{heads} heads for width {width}')
-  if rows > vocab.size:
-    reader.faults.append(f'{rows} rows, wanted at most {vocab.size}')
+  if not rows <= vocab.size <= rows + MOST_NEW:
+    reader.faults.append(
+        f'{rows} rows do not grow to a vocabulary of {vocab.size}')
   reader.check()
   made = dict(found)
   for number, name in enumerate(GROWN):

@@ -74,7 +74,7 @@ def read_sizes(
   reader = sizes_lib.Config(config)
   model, layers = 'showo.model.', 'showo.model.layers.*.'
   first = layers.replace('*', '0')
-  _, width = sizes_lib.shape(found, model + 'embed_tokens.weight', 2)
+  rows, width = sizes_lib.shape(found, model + 'embed_tokens.weight', 2)
   head, = sizes_lib.shape(found, first + 'self_attn.q_layernorm.weight', 1)
   mlp, _ = sizes_lib.shape(found, first + 'mlp.fc1.weight', 2)
   if width % head:
@@ -95,6 +95,9 @@ def read_sizes(
       hidden_size=width, num_hidden_layers=decoder.layers,
       num_attention_heads=decoder.heads, intermediate_size=mlp,
       qk_layernorm=True, hidden_act='gelu_new', w_clip_vit=bool(clip_width))
+  if rows != vocab.size and not reader.faults:
+    reader.faults.append(
+        f'the vocabulary has {vocab.size} tokens, the embedding {rows}')
   reader.check()
   return showo.ShowOConfig(vocab, decoder, image_tokens, clip_width), max_text
 

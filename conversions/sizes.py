@@ -50,7 +50,7 @@ class Config:
     value = self._record.get(name, default)
     if kind is float and type(value) is int:
       value = float(value)
-    if type(value) is not kind or value < 0:
+    if type(value) is not kind or not 0 <= value < float('inf'):
       self.faults.append(
           f'{name} is missing' if value is None
           else f'{name} is {value!r:.80}, wanted a number'

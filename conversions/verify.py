@@ -27,6 +27,7 @@ from conversions import convert
 from conversions import source
 from conversions import verify_showo
 from conversions import verify_vision
+from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import pretrained
 
@@ -59,7 +60,7 @@ def load_model(kind: str, path: str):
   Raises:
     ValueError: it is missing, damaged or of another kind.
   """
-  if pretrained.is_checkpoint(path):
+  if checkpoint.is_one(path):
     record = pretrained.read(path, kind)
     return pretrained.restore(path, record), record.max_text
   return convert.model_of(kind, source.find(path), seed=0)

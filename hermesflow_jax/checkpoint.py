@@ -251,6 +251,11 @@ def _reading(group) -> ocp.Context:
   return context
 
 
+def is_one(path: str) -> bool:
+  """Returns whether a folder was written by `save`, by its looks alone."""
+  return (pathlib.Path(path) / '_CHECKPOINT_METADATA').is_file()
+
+
 def latest(root: str) -> str | None:
   """Returns the checkpoint with the highest number in `root`, or None.
 

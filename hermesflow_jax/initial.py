@@ -13,6 +13,7 @@ from flax import nnx
 import jax
 
 from hermesflow_jax import bundle
+from hermesflow_jax import checkpoint
 from hermesflow_jax import pretrained
 from hermesflow_jax import prompting
 from hermesflow_jax import text as text_lib
@@ -56,7 +57,7 @@ def load(
   Raises:
     ValueError: something is missing, damaged, or of other sizes.
   """
-  if not pretrained.is_checkpoint(path):
+  if not checkpoint.is_one(path):
     return _bundle(path, sizes)
   if sizes is None:
     raise ValueError(f'{path} is a checkpoint: sizes want to be said')
@@ -103,7 +104,7 @@ def load_model(path: str, config: showo.ShowOConfig, mesh) -> showo.ShowO:
   Raises:
     ValueError: it is missing, damaged, or of other sizes.
   """
-  if pretrained.is_checkpoint(path):
+  if checkpoint.is_one(path):
     record = pretrained.read(path, 'showo')
     found = record.sizes
   else:
@@ -117,7 +118,7 @@ def load_model(path: str, config: showo.ShowOConfig, mesh) -> showo.ShowO:
       ('image_tokens', found.image_tokens, config.image_tokens),
       ('clip_width', found.clip_width, config.clip_width),
   ))
-  if pretrained.is_checkpoint(path):
+  if checkpoint.is_one(path):
     record = dataclasses.replace(record, sizes=config)
     return pretrained.restore(path, record, mesh)
   # The same arrays, computed as wanted.
@@ -133,7 +134,7 @@ def load_tokenizer(path: str, mesh) -> magvit.Magvit:
   Raises:
     ValueError: it is missing or damaged.
   """
-  if not pretrained.is_checkpoint(path):
+  if not checkpoint.is_one(path):
     return bundle.load(path).tokenizer
   return pretrained.restore(path, pretrained.read(path, 'magvitv2'), mesh)
 
@@ -143,13 +144,13 @@ def sums(path: str, tokenizer: str) -> dict[str, str]:
 
   Of checkpoints, they are of the files that these were converted from.
   """
-  if not pretrained.is_checkpoint(path):
+  if not checkpoint.is_one(path):
     return bundle.read_sizes(path)[1]
   found = {
       f'model/{name}': value
       for name, value in pretrained.read(path, 'showo').sha256.items()
   }
-  if pretrained.is_checkpoint(tokenizer):
+  if checkpoint.is_one(tokenizer):
     images = pretrained.read(tokenizer, 'magvitv2').sha256
   else:
     images = bundle.read_sizes(tokenizer)[1]

@@ -5,7 +5,6 @@ kind, its sizes, and which files it came from.
 """
 
 import dataclasses
-import pathlib
 from typing import Any
 
 from flax import nnx
@@ -67,11 +66,6 @@ def _said(sizes):
   }
 
 
-def is_checkpoint(path: str) -> bool:
-  """Returns whether a folder looks like a checkpoint rather than a bundle."""
-  return (pathlib.Path(path) / '_CHECKPOINT_METADATA').is_file()
-
-
 def read(path: str, kind: str) -> Record:
   """Returns what a converted checkpoint says of itself.
 
@@ -88,8 +82,14 @@ def read(path: str, kind: str) -> Record:
     raise ValueError(f'checkpoint {path} does not say its sizes')
   if found['kind'] != kind:
     raise ValueError(f'{path} is of kind {found["kind"]}, wanted {kind}')
-  sizes = settings.build(KINDS[kind][0], found['sizes'], 'sizes')
-  return Record(**found | {'sizes': sizes})
+  try:
+    sizes = settings.build(KINDS[kind][0], found['sizes'], 'sizes')
+    return Record(**found | {'sizes': sizes})
+  # Another release may say other things.
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+        f'checkpoint {path} does not say its sizes as wanted here: {error}'
+    ) from error
 
 
 def restore(path: str, record: Record, mesh=None, part: str = ''):

@@ -185,6 +185,8 @@ def test_every_fault_is_named_at_once(run, tmp_path):
     ({'hidden_act': 'relu'}, "hidden_act is 'relu', wanted 'gelu_new'"),
     ({'num_vq_tokens': -4}, 'num_vq_tokens is -4'),
     ({'rope_theta': 0}, 'rope_theta is 0.0, wanted more than 0'),
+    ({'vocab_size': None, 'llm_vocab_size': 10**18, 'mask_token_id': None},
+     'the embedding 39'),
 ])
 def test_a_config_that_does_not_fit_is_refused(run, tmp_path, changes, said):
   record = torch_weights.config('showo') | changes
@@ -192,6 +194,28 @@ def test_a_config_that_does_not_fit_is_refused(run, tmp_path, changes, said):
   src = torch_weights.write(
       tmp_path / 'src', torch_weights.arrays('showo'), record)
   code, found = run('showo', src, tmp_path / 'ours')
+  assert code == 2 and said in found
+  assert [p.name for p in tmp_path.iterdir()] == ['src']
+
+
+@pytest.mark.parametrize('changes, said', [
+    # 2^40 codes are not made to see that they are not there.
+    ({'encoder.quant_conv.weight': np.zeros((40, 3, 1, 1), np.float32)},
+     'quantize.embedding has 8 rows, wanted 2^40'),
+    ({'encoder.conv_in.weight': np.zeros((0, 3, 3, 3), np.float32)},
+     'conv_in.weight: found shape (0, 3, 3, 3)'),
+    ({'encoder.conv_in.weight': np.zeros((3, 3), np.float32)},
+     'conv_in.weight: found shape (3, 3), wanted 4 axes'),
+    ({'encoder.conv_in.weight': np.zeros((4000, 3, 3, 3), np.float32)},
+     'ch is 8, wanted 4000'),
+    ({'encoder.conv_in.weight': None}, 'missing encoder.conv_in.weight'),
+    ({'quantize.power_vals': np.array([1, 2, 4])}, 'power_vals: differs'),
+    ({'decoder.up.1.block.0.conv1.weight': None},
+     'missing decoder.up.1.block.0.conv1.weight'),
+])
+def test_a_tokenizer_whose_sizes_lie_is_refused(run, tmp_path, changes, said):
+  src = folder_of(tmp_path / 'src', 'magvitv2', **changes)
+  code, found = run('magvitv2', src, tmp_path / 'ours')
   assert code == 2 and said in found
   assert [p.name for p in tmp_path.iterdir()] == ['src']
 

@@ -95,6 +95,10 @@ def test_the_rest_is_the_same(initial):
     ({'vocab_size': 31}, 'vocab_size is 31, wanted 30'),
     ({'model_type': 'llama'}, "model_type is 'llama'"),
     ({'codebook_size': -1}, 'codebook_size is -1'),
+    ({'codebook_size': 10**12}, '30 rows do not grow to a vocabulary of'),
+    ({'codebook_size': 2, 'llm_vocab_size': 15,
+      'special_token_ids': {'<|eot|>': 9}}, 'do not grow to'),
+    ({'initializer_range': float('inf')}, 'not JSON'),
 ])
 def test_another_language_model_is_refused(tmp_path, capsys, changes, said):
   record = {k: v for k, v in (RECORD | changes).items() if v is not None}

@@ -20,7 +20,6 @@ from hermesflow_jax import curation
 from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import initial
-from hermesflow_jax import pretrained
 from hermesflow_jax import sampling
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
@@ -122,7 +121,7 @@ def located(config: Settings) -> pathlib.Path:
   if config.init_from.startswith('assets:'):
     path = ASSETS / config.init_from.removeprefix('assets:')
   paths = [str(path)]
-  if pretrained.is_checkpoint(str(path)):
+  if checkpoint.is_one(str(path)):
     paths += [config.tokenizer, config.text]
   initial.check_there(paths, config.missing)
   return path
