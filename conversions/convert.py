@@ -40,6 +40,8 @@ from hermesflow_jax import pretrained
 KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
 DTYPES = {str(dtype): dtype for dtype in tensors.FLOATS}
 WEIGHTS = 'model.safetensors'
+# 'pt' is what transformers looks for.
+METADATA = {'format': 'pt', 'written_by': 'hermesflow_jax'}
 
 
 def model_of(kind: str, found: source.Source, seed: int, progress=iter):
@@ -81,9 +83,7 @@ def forward(
   Raises:
     ValueError: anything is wrong with `src` or `dst`; `dst` is as it was.
   """
-  with destination.new_folder(
-      dst, overwrite, checkpoint.is_one
-  ) as folder:
+  with destination.new_folder(dst, overwrite, _is_converted) as folder:
     found = source.find(src, console.say)
     console.say(
         f'{len(found.tensors)} tensors in {len(found.files)} file(s)'
@@ -97,6 +97,13 @@ def forward(
     console.say('writing')
     checkpoint.save(str(folder), model, record.meta())
   return record
+
+
+def _is_converted(folder: pathlib.Path) -> bool:
+  try:
+    return 'converted' in checkpoint.meta(str(folder))
+  except ValueError:
+    return False
 
 
 def entries_of(kind: str, model) -> dict[str, table.Entry]:
@@ -194,7 +201,7 @@ def reverse(
       return array.astype(wanted[name][1], order='C', copy=False)
 
     safetensors_file.write(
-        folder / WEIGHTS, wanted, make, console.progress('writing')
+        folder / WEIGHTS, wanted, make, METADATA, console.progress('writing')
     )
     text = json.dumps(config, indent=2, sort_keys=True) + '\n'
     (folder / 'config.json').write_text(text)
@@ -206,7 +213,12 @@ def _stored(found, dtype):
 
 
 def _is_reversed(folder: pathlib.Path) -> bool:
-  return {p.name for p in folder.iterdir()} <= {WEIGHTS, 'config.json'}
+  if {p.name for p in folder.iterdir()} != {WEIGHTS, 'config.json'}:
+    return False
+  try:
+    return safetensors_file.metadata(folder / WEIGHTS) == METADATA
+  except (OSError, ValueError):
+    return False
 
 
 def command_line() -> argparse.ArgumentParser:

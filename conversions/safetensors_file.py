@@ -36,18 +36,9 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
   Raises:
     ValueError: one line that says what is wrong with the file.
   """
-  size = path.stat().st_size
-  with open(path, 'rb') as file:
-    length = int.from_bytes(file.read(8), 'little')
-    if size < 8 or length > size - 8:
-      raise ValueError(
-          f'{path}: a header of {length} bytes does not fit {size} bytes'
-      )
-    if length > strict_json.MOST_BYTES:
-      raise ValueError(f'{path}: a header of {length} bytes is too long')
-    header = strict_json.loads(file.read(length), f'header of {path}')
+  header, begin, room = _header(path)
   header.pop('__metadata__', None)
-  begin, room, found, spans = 8 + length, size - 8 - length, {}, []
+  found, spans = {}, []
   for name, entry in header.items():
     try:
       dtype, shape, span = _entry(entry)
@@ -70,6 +61,31 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
   if end != room:
     raise ValueError(f'{path}: {end} bytes of tensors, but {room} in the file')
   return found
+
+
+def metadata(path: pathlib.Path) -> dict[str, str]:
+  """Returns what a file says beside its tensors.
+
+  Raises:
+    ValueError: its header cannot be read.
+  """
+  header, _, _ = _header(path)
+  return header.get('__metadata__', {})
+
+
+def _header(path):
+  """(header, first byte after it, bytes after it)."""
+  size = path.stat().st_size
+  with open(path, 'rb') as file:
+    length = int.from_bytes(file.read(8), 'little')
+    if size < 8 or length > size - 8:
+      raise ValueError(
+          f'{path}: a header of {length} bytes does not fit {size} bytes'
+      )
+    if length > strict_json.MOST_BYTES:
+      raise ValueError(f'{path}: a header of {length} bytes is too long')
+    header = strict_json.loads(file.read(length), f'header of {path}')
+  return header, 8 + length, size - 8 - length
 
 
 def _entry(entry):
@@ -99,6 +115,7 @@ def write(
     path: pathlib.Path,
     wanted: Mapping[str, tuple[tuple[int, ...], np.dtype]],
     make: Callable[[str], np.ndarray],
+    said: Mapping[str, str],
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
   """Writes a file, one tensor in memory at a time.
@@ -107,9 +124,10 @@ def write(
     path: the file, which does not exist yet.
     wanted: name -> (shape, dtype).
     make: name -> the array of that shape and dtype.
+    said: what `metadata` gives back.
     progress: wraps the names.
   """
-  header, end = {'__metadata__': {'format': 'pt'}}, 0
+  header, end = {'__metadata__': dict(said)}, 0
   for name, (shape, dtype) in wanted.items():
     stop = end + math.prod(shape) * dtype.itemsize
     header[name] = {

@@ -251,16 +251,40 @@ def test_a_failed_overwrite_keeps_what_was_there(run, converted, tmp_path):
   assert sorted(p.name for p in tmp_path.iterdir()) == ['bad', 'ours']
 
 
+@pytest.fixture(params=['files', 'pytorch', 'trained', 'file'])
+def theirs(request, tmp_path):
+  """Something that none of these commands made."""
+  path = tmp_path / 'mine'
+  if request.param == 'files':
+    path.mkdir()
+    (path / 'thesis.txt').write_text('kept')
+  elif request.param == 'pytorch':
+    folder_of(path, 'showo')
+  elif request.param == 'trained':
+    checkpoint.save(str(path), {'a': jnp.zeros(3)}, {'seconds': 1.0})
+  else:
+    path.write_text('kept')
+  return path
+
+
 @pytest.mark.parametrize('reverse', [False, True])
-def test_nobodys_other_files_are_replaced(run, converted, tmp_path, reverse):
+def test_nobodys_other_files_are_replaced(run, converted, theirs, reverse):
   src, ours = converted
-  (tmp_path / 'mine').mkdir()
-  (tmp_path / 'mine' / 'thesis.txt').write_text('kept')
-  arguments = [ours, '--reverse'] if reverse else [src]
-  code, said = run(
-      'showo', *arguments[:1], tmp_path / 'mine', '--overwrite', *arguments[1:])
+  before = theirs.stat().st_ino
+  arguments = ['showo', ours if reverse else src, theirs, '--overwrite']
+  code, said = run(*arguments, *(['--reverse'] if reverse else []))
   assert code == 2 and 'is not of this command' in said
-  assert (tmp_path / 'mine' / 'thesis.txt').read_text() == 'kept'
+  assert theirs.stat().st_ino == before
+
+
+def test_what_was_written_back_may_be_written_again(run, converted, tmp_path):
+  command = ['showo', converted[1], tmp_path / 'back', '--reverse']
+  assert run(*command)[0] == 0
+  code, said = run(*command)
+  assert code == 2 and '--overwrite replaces it' in said
+  assert run(*command, '--overwrite', '--dtype', 'float32')[0] == 0
+  assert {t[0] for t in bits(tmp_path / 'back').values()} == {
+      np.dtype(np.float32)}
 
 
 def test_an_interrupt_leaves_nothing(converted, tmp_path, monkeypatch):

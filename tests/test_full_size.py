@@ -56,7 +56,8 @@ def write_random(folder, entries, record):
       fan_in = 1
     return array * np.float32(fan_in ** -0.5)
 
-  safetensors_file.write(folder / 'model.safetensors', wanted, make)
+  safetensors_file.write(
+      folder / 'model.safetensors', wanted, make, {'format': 'pt'})
   (folder / 'config.json').write_text(json.dumps(record))
 
 

@@ -30,7 +30,7 @@ ARRAYS = {
 
 def write(path, arrays=ARRAYS):
   wanted = {k: (v.shape, v.dtype) for k, v in arrays.items()}
-  safetensors_file.write(path, wanted, arrays.get)
+  safetensors_file.write(path, wanted, arrays.get, {'format': 'pt'})
   return path
 
 

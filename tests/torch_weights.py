@@ -79,6 +79,6 @@ def write(folder: pathlib.Path, state: dict, record: dict) -> pathlib.Path:
   wanted = {k: (v.shape, v.dtype) for k, v in state.items()}
   path = folder / 'model.safetensors'
   path.unlink(missing_ok=True)
-  safetensors_file.write(path, wanted, state.get)
+  safetensors_file.write(path, wanted, state.get, {'format': 'pt'})
   (folder / 'config.json').write_text(json.dumps(record))
   return folder
