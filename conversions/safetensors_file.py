@@ -47,7 +47,9 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
           tensors.contiguous(shape),
       )
       if (span[1] - span[0]) != found[name].size * dtype.itemsize:
-        raise ValueError(f'{span[1] - span[0]} bytes for {dtype}{list(shape)}')
+        raise ValueError(
+            f'{span[1] - span[0]!r:.40} bytes for {dtype}{list(shape)!r:.99}'
+        )
     except ValueError as error:
       raise ValueError(f'{path}: {name[:200]!r}: {error}') from error
     spans.append((*span, name))
@@ -55,7 +57,7 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
   for start, stop, name in sorted(spans):
     if start != end:
       raise ValueError(
-          f'{path}: {name[:200]!r} begins at byte {start}, wanted {end}'
+          f'{path}: {name[:200]!r} begins at byte {start!r:.40}, wanted {end}'
       )
     end = stop
   if end != room:

@@ -53,8 +53,9 @@ class Tensor:
     )
     if size > self.count or size and last >= self.count:
       raise ValueError(
-          f'shape {self.shape} with strides {self.strides} at {self.offset} '
-          f'does not fit its storage of {self.count} elements'
+          f'shape {self.shape!r:.99} with strides {self.strides!r:.99} at '
+          f'{self.offset!r:.40} does not fit its storage of {self.count!r:.40} '
+          'elements'
       )
 
   @property
@@ -79,7 +80,7 @@ class Tensor:
         storage[self.offset:], self.shape,
         [step * self.dtype.itemsize for step in self.strides],
     )
-    return np.array(view)
+    return np.array(view, order='C')
 
   def __array__(self, dtype=None, copy=None):
     if copy is False:

@@ -168,3 +168,55 @@ def test_features_take_the_places_of_their_pads():
       x[:, where], model.projector(features.astype(np.float32)), atol=1e-6)
   np.testing.assert_array_equal(
       x[:, ~where], model.embed(found.tokens)[:, ~where])
+
+
+def test_an_image_reads_as_it_does_in_pytorch(theirs):
+  """Tower, projector, row, mask and decoder, each side on its own."""
+  torch = pytest.importorskip('torch')
+  transformers = pytest.importorskip('transformers')
+  sizes, state = torch_weights.WITH_CLIP, torch_weights.arrays('with_clip')
+  weights = {k: torch.from_numpy(v) for k, v in state.items()}
+  phi = transformers.PhiForCausalLM(transformers.PhiConfig(
+      vocab_size=sizes.vocab.size, hidden_size=32, num_hidden_layers=3,
+      num_attention_heads=4, intermediate_size=24, qk_layernorm=True,
+      hidden_act='gelu_new', attn_implementation='eager', pad_token_id=None,
+      bos_token_id=None, eos_token_id=None)).eval()
+  phi.load_state_dict({
+      k.removeprefix('showo.'): v for k, v in weights.items()
+      if k.startswith('showo.')}, strict=True)
+  pixels = np.random.default_rng(0).normal(size=(1, 12, 12, 3))
+  pixels = pixels.astype(np.float32)
+  system, features, text = [1, 2], 9, [3, 7, 8]
+  begin, size = 2 + len(system), 2 + len(system) + 9 + 1 + len(text)
+  with torch.no_grad():
+    x = theirs(
+        pixel_values=torch.from_numpy(pixels.transpose(0, 3, 1, 2)),
+        output_hidden_states=True).hidden_states[-2][:, 1:]
+    x = torch.nn.functional.linear(
+        x, weights['mm_projector.0.weight'], weights['mm_projector.0.bias'])
+    x = torch.nn.functional.linear(
+        torch.nn.functional.gelu(x), weights['mm_projector.2.weight'],
+        weights['mm_projector.2.bias'])
+    embed = phi.model.embed_tokens
+    x = torch.cat([
+        embed(torch.tensor([[VOCAB.mmu, *system, VOCAB.soi]])), x,
+        embed(torch.tensor([[VOCAB.eoi, *text]]))], dim=1)
+    seen = torch.ones(size, size).tril()
+    seen[:, begin:begin + features] = 1
+    added = (1 - seen)[None, None] * torch.finfo(torch.float32).min
+    wanted = phi(
+        inputs_embeds=x, attention_mask=added, use_cache=False).logits.numpy()
+  tower = conversion.to_jax(official_names(theirs), torch_weights.CLIP)
+  model = torch_weights.model('with_clip')
+  made, where = clip_rows.make(VOCAB, system, features, [text], [()], size)
+
+  @jax.jit
+  def logits(tower, model, pixels):
+    x = model.embed_clip(made.tokens, tower(pixels), begin)
+    mask = masks.with_features(made.ar, made.valid, where)
+    hidden, _ = model.from_embeddings(x, mask, jnp.arange(size))
+    return model.logits(hidden)
+
+  # Features of the noisy tower reach 5, logits 10.
+  np.testing.assert_allclose(
+      logits(tower, model, pixels), wanted, atol=2e-4)

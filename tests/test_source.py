@@ -186,6 +186,7 @@ def entry(**changes):
 @pytest.mark.parametrize('header, said', [
     ({'a': entry(shape=[3])}, '8 bytes for float32'),
     ({'a': entry(shape=[2**40, 2**40])}, '8 bytes for float32'),
+    ({'a': entry(shape=[10**999] * 8)}, '8 bytes for float32'),
     ({'a': entry(shape=[-2])}, 'shape is'),
     ({'a': entry(shape=[True])}, 'shape is'),
     ({'a': entry(shape=[1] * 50)}, '50 axes'),
