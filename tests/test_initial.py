@@ -12,6 +12,7 @@ from configs import pair_dpo as config_lib
 from conversions import convert
 from conversions import magvit as magvit_conversion
 from conversions import showo as showo_conversion
+from conversions import source
 from hermesflow_jax import bundle
 from hermesflow_jax import console
 from hermesflow_jax import initial
@@ -149,7 +150,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(world, name):
     pair_dpo.located(config)
 
 
-def test_self_play_runs_from_converted_checkpoints(world, tmp_path):
+def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
   config = settings_of(world)
   config = dataclasses.replace(
       config, play=dataclasses.replace(config.play, rounds=1))
@@ -158,6 +159,18 @@ def test_self_play_runs_from_converted_checkpoints(world, tmp_path):
   claimed = json.loads((tmp_path / 'run' / 'settings.json').read_text())
   assert sorted(claimed['base']) == [
       'model/model.safetensors', 'tokenizer/model.safetensors']
+  assert convert.main([
+      'showo', str(tmp_path / 'run' / 'checkpoints' / '1'),
+      str(tmp_path / 'back'), '--reverse', '--sizes', str(world / 'model'),
+  ], console.silent()) == 0
+  back, first = (
+      source.find(str(path))
+      for path in (tmp_path / 'back', world / 'model_src'))
+  assert back.config == first.config
+  assert back.tensors.keys() == first.tensors.keys()
+  assert any(
+      (back.tensors[name].read() != first.tensors[name].read()).any()
+      for name in first.tensors)
 
 
 @pytest.mark.parametrize('variant', ['show_o_256', 'show_o_512'])

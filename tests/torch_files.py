@@ -1,15 +1,25 @@
-"""Writes `pytorch_model.bin` files by hand, sound ones and hostile ones."""
+"""Writes `pytorch_model.bin` files by hand, and says how all files are read."""
 
 import struct
 import zipfile
 
 import numpy as np
+import pytest
 
+from conversions import source
 from conversions import tensors
 
 STORAGES = {
     np.dtype(np.float32): 'FloatStorage', tensors.BFLOAT16: 'BFloat16Storage',
     np.dtype(np.float16): 'HalfStorage', np.dtype(np.int64): 'LongStorage',
+}
+# One array of each kind that is read.
+RNG = np.random.default_rng(0)
+ARRAYS = {
+    'a.weight': RNG.normal(size=(3, 4)).astype(np.float32),
+    'a.bias': RNG.normal(size=4).astype(tensors.BFLOAT16),
+    'b': RNG.integers(0, 9, (2, 1, 5)),
+    'c': np.zeros((), np.float16),
 }
 
 
@@ -67,3 +77,22 @@ def save(path, arrays: dict[str, np.ndarray]):
     )
     members[f'data/{i}'] = array.tobytes()
   return archive(path, state_dict(entries), members)
+
+
+def assert_same(found, wanted):
+  """Asserts that tensors are arrays bit for bit."""
+  assert found.keys() == wanted.keys()
+  for name, tensor in found.items():
+    array = tensor.read()
+    assert (array.dtype, array.shape) == (
+        wanted[name].dtype, wanted[name].shape)
+    assert array.tobytes() == wanted[name].tobytes()
+
+
+def refused(path, said):
+  """Asserts that reading fails with one line that says something."""
+  with pytest.raises(ValueError, match=said) as caught:
+    for tensor in source.find(str(path)).tensors.values():
+      tensor.read()
+  assert '\n' not in str(caught.value)
+  assert len(str(caught.value)) < 1_000
