@@ -61,20 +61,27 @@ def write_random(folder, entries, record):
   (folder / 'config.json').write_text(json.dumps(record))
 
 
+# A process counts as its own the memory of the one that it was forked from.
+WRAPPER = """
+import json, resource, subprocess, sys
+run = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+print(json.dumps([run.returncode, run.stdout + run.stderr, peak]))
+"""
+
+
 def run(*arguments):
   """Runs a command as a user would: (output, seconds, peak bytes)."""
   began = time.perf_counter()
   environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
-  process = subprocess.Popen(
-      [sys.executable, '-m', *map(str, arguments)], cwd=ROOT, text=True,
-      stdout=subprocess.PIPE, env=environment | {'JAX_PLATFORMS': 'cpu'})
-  output = process.stdout.read()
-  _, status, usage = os.wait4(process.pid, 0)
-  process.returncode = os.waitstatus_to_exitcode(status)
-  process.stdout.close()
-  seconds = time.perf_counter() - began
-  assert process.returncode == 0, output
-  return output, seconds, usage.ru_maxrss * 1024
+  wrapped = subprocess.run(
+      [sys.executable, '-c', WRAPPER, sys.executable, '-m',
+       *map(str, arguments)],
+      cwd=ROOT, text=True, capture_output=True, check=True,
+      env=environment | {'JAX_PLATFORMS': 'cpu'})
+  code, output, peak = json.loads(wrapped.stdout)
+  assert code == 0, output
+  return output, time.perf_counter() - began, peak
 
 
 @pytest.fixture
