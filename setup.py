@@ -23,6 +23,7 @@ setuptools.setup(
         'absl-py>=2.1',
         'array-record>=0.8',
         'grain>=0.2.18,<0.3',
+        'huggingface-hub>=1',
         # tensorflow-datasets imports it without asking for it.
         'importlib-resources>=6',
         'ml-collections>=1.1,<2',

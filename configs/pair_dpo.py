@@ -36,6 +36,8 @@ def get_config(variant='shapes'):
       'job': 'pair_dpo',
       'mesh': {'data': -1, 'model': 1},
       'init_from': 'assets:shapes',
+      'tokenizer': '',
+      'text': '',
       'missing': '',
       'sizes': None,
       'world': {'seed': 0, 'jitter': 0},
@@ -92,10 +94,14 @@ def show_o(config, pixels):
   side = pixels // 16
   name = f'show_o_{pixels}'
   config.init_from = f'checkpoints/{name}'
+  config.tokenizer = 'checkpoints/magvitv2'
+  config.text = 'checkpoints/phi-1_5'
   config.missing = (
-      f'Convert Show-o first: python -m conversions.convert showo '
-      f'<folder of showlab/show-o{"-512x512" if pixels == 512 else ""}> '
-      f'checkpoints/{name}'
+      'Convert Show-o first: python -m conversions.convert showo '
+      f'showlab/show-o{"-512x512" if pixels == 512 else ""} '
+      f'checkpoints/{name} && python -m conversions.convert magvitv2 '
+      'showlab/magvitv2 checkpoints/magvitv2, and put the tokenizer files of '
+      'microsoft/phi-1_5 into checkpoints/phi-1_5 (docs/conversion.md)'
   )
   config.sizes = {
       'vocab': {'text_size': 50295, 'codebook_size': 8192, 'eos': 50256},

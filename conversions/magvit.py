@@ -1,10 +1,13 @@
 """The names of MAGVIT-v2's weights: torch name | jax path | move."""
 
 from collections.abc import Mapping
+import dataclasses
+from typing import Any
 
 from flax import nnx
 import numpy as np
 
+from conversions import sizes as sizes_lib
 from conversions import table
 from hermesflow_jax.models import lfq
 from hermesflow_jax.models import magvit
@@ -99,12 +102,78 @@ def constants(config: magvit.MagvitConfig) -> dict[str, np.ndarray]:
   }
 
 
+def read_sizes(
+    found: Mapping[str, Any], config: Mapping[str, Any]
+) -> magvit.MagvitConfig:
+  """Sizes of a checkpoint.
+
+  Args:
+    found: torch name -> tensor; it tells all but the groups of the norms.
+    config: may repeat the sizes, in the goldens' form.
+
+  Raises:
+    ValueError: they cannot be told, or the two disagree.
+  """
+  reader = sizes_lib.Config(config)
+  ch, _, kernel, _ = sizes_lib.shape(found, 'encoder.conv_in.weight', 4)
+  z, *_ = sizes_lib.shape(found, 'encoder.quant_conv.weight', 4)
+  # A file holds as many codes as it says bits for; so many can be made here.
+  codes, _ = sizes_lib.shape(found, 'quantize.embedding', 2)
+  if codes != 2 ** min(z, 64):
+    raise ValueError(f'quantize.embedding has {codes} rows, wanted 2^{z}')
+
+  def widths(levels):
+    names = (f'{levels}.{i}.block.0.conv1.weight'
+             for i in range(sizes_lib.count(found, f'{levels}.*.block.')))
+    return tuple(
+        max(1, sizes_lib.shape(found, n, 4)[0] // ch) for n in names)
+
+  def blocks(levels, number):
+    return tuple(sizes_lib.count(found, f'{levels}.{i}.block.*.')
+                 for i in range(number))
+
+  sizes = dict(
+      ch=ch, encoder_ch_mult=widths('encoder.down'),
+      decoder_ch_mult=widths('decoder.up'), z_channels=z)
+  levels = len(sizes['encoder_ch_mult'])
+  sizes |= dict(
+      encoder_num_res_blocks=blocks('encoder.down', levels),
+      decoder_num_res_blocks=blocks('decoder.up', levels))
+  reader.agree(**{
+      name: list(value) if isinstance(value, tuple) else value
+      for name, value in sizes.items()}, codebook_size=2 ** min(z, 64))
+  groups = reader.number('num_groups', 32)
+  reader.check()
+  return magvit.MagvitConfig(
+      **sizes, kernel=kernel, num_groups=groups,
+      mid_attention='encoder.mid.attn_1.q.weight' in found)
+
+
+def official(config: magvit.MagvitConfig) -> dict[str, Any]:
+  """The official `config.json`, which holds no sizes.
+
+  Raises:
+    ValueError: PyTorch's model has no such layers.
+  """
+  if config.patch != 1 or not config.num_groups or not config.mid_attention:
+    raise ValueError(
+        'the official MAGVIT-v2 folds no pixels and has norms and attention: '
+        f'found {config}')
+  record = {'_class_name': 'MAGViTv2', '_diffusers_version': '0.30.1'}
+  if config != magvit.SHOW_O:
+    record |= {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(config).items()}
+  return record
+
+
 def to_jax(
-    state_dict: Mapping[str, np.ndarray], config: magvit.MagvitConfig
+    state_dict: Mapping[str, Any], config: magvit.MagvitConfig, progress=iter
 ) -> magvit.Magvit:
   """The tokenizer of a PyTorch state dict; ValueError lists all faults."""
   abstract = nnx.eval_shape(lambda: magvit.Magvit(config, nnx.Rngs(0)))
-  return table.to_jax(state_dict, TABLE, abstract, constants(config))
+  return table.to_jax(
+      state_dict, TABLE, abstract, constants(config), progress)
 
 
 def to_torch(model: magvit.Magvit) -> dict[str, np.ndarray]:

@@ -12,18 +12,23 @@ Names are dotted. A `*` in the torch name stands for a number:
 `constants` are arrays the PyTorch model stores although they follow from its
 sizes: they must be there with just these values, and are written back.
 
-Both directions are strict. What is missing, surplus, of a wrong shape or of a
-wrong value is collected and raised as one ValueError.
+Both directions are strict. What is missing, surplus, of a wrong shape, type or
+value is collected and raised as one ValueError.
 """
 
+import collections
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
+import functools
+import math
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flax import nnx
 import jax
 import numpy as np
+
+from conversions import tensors
 
 # name: (torch array -> jax array, and back)
 MOVES = {
@@ -72,69 +77,94 @@ def parse(text: str) -> tuple[Row, ...]:
 
 
 def to_jax(
-    state_dict: Mapping[str, np.ndarray],
+    state_dict: Mapping[str, Any],
     table: Sequence[Row],
     abstract_model: nnx.Module,
     constants: Mapping[str, np.ndarray] | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> nnx.Module:
   """Builds a model from a PyTorch state dict.
 
   Args:
-    state_dict: torch name -> numpy array.
+    state_dict: torch name -> numpy array, or what has a shape, a dtype and
+      becomes one, such as tensors.Tensor; it is read when its turn comes.
     table: the rows; the first whose jax path matches decides.
     abstract_model: module of jax.ShapeDtypeStruct (nnx.eval_shape). Arrays
       take its dtypes, and its shardings where it has some.
     constants: torch name -> the value that must be found there.
+    progress: wraps the parameters.
 
   Returns:
     The module with arrays.
 
   Raises:
-    ValueError: names every tensor missing, surplus, misshapen or altered.
+    ValueError: names every tensor missing, surplus, misshapen, not finite, of
+      another type than the rest (float32, bfloat16 or float16) or altered.
   """
   graph, state = nnx.split(abstract_model)
-  targets = _leaves(state)
   faults, unread = [], dict(state_dict)
   for name, wanted in (constants or {}).items():
     found = unread.pop(name, None)
     if found is None:
       faults.append(f'missing {name}')
-    elif not np.array_equal(found, wanted):
+    elif found.shape != wanted.shape or not np.array_equal(found, wanted):
       faults.append(f'{name}: differs from the value its sizes imply')
-  arrays = {}
-  for path, target in targets.items():
+  dtype, leaves = common_dtype(unread), []
+  for path, target in progress(list(_leaves(state).items())):
     row = _match(path, table)
     if row is None:
       faults.append(f'no row for jax path {path}')
       continue
+    array = None if faults else _room(target.shape, target.dtype)
     shapes = _torch_shapes(row, path, target.shape)
-    parts = []
-    for name, shape in shapes.items():
+    for i, (name, shape) in enumerate(shapes.items()):
       part = unread.pop(name, None)
-      if part is None:
-        faults.append(f'missing {name} {shape}')
-      elif part.shape != shape:
-        faults.append(f'{name}: found shape {part.shape}, wanted {shape}')
-      else:
-        parts.append(MOVES[row.move][0](part))
-    if len(parts) == len(shapes):
-      array = np.stack(parts) if row.stacked else parts[0]
-      arrays[path] = array.astype(target.dtype)
+      fault = _misfit(name, part, shape, dtype)
+      if not fault:
+        part = np.asarray(part)
+        if not np.isfinite(part).all():
+          fault = f'{name}: found values that are not finite'
+      if fault:
+        faults.append(fault)
+      elif not faults:
+        array[i if row.stacked else ...] = MOVES[row.move][0](part)
+    if not faults:
+      leaves.append(
+          jax.device_put(array, getattr(target, 'sharding', None)))
   faults += [f'surplus {k} {tuple(unread[k].shape)}' for k in sorted(unread)]
   _raise(faults, 'PyTorch to JAX')
-  leaves = [
-      jax.device_put(arrays[path], getattr(target, 'sharding', None))
-      for path, target in targets.items()]
   return nnx.merge(
       graph, jax.tree.unflatten(jax.tree.structure(state), leaves))
 
 
-def to_torch(
+def common_dtype(state_dict: Mapping[str, Any]) -> np.dtype:
+  """Returns the type most floating tensors have; float32 if there are none."""
+  found = collections.Counter(
+      a.dtype for a in state_dict.values() if a.dtype in tensors.FLOATS)
+  return found.most_common(1)[0][0] if found else tensors.FLOATS[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """One tensor of a PyTorch state dict, made when it is asked for.
+
+  Attributes:
+    shape: of the tensor.
+    dtype: of the tensor.
+    make: returns the array.
+  """
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  make: Callable[[], np.ndarray]
+
+
+def entries(
     model: nnx.Module,
     table: Sequence[Row],
     constants: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, np.ndarray]:
-  """Writes a model as a PyTorch state dict: the inverse of `to_jax`.
+) -> dict[str, Entry]:
+  """Lists the PyTorch state dict of a model: the inverse of `to_jax`.
 
   Args:
     model: module with arrays.
@@ -142,31 +172,69 @@ def to_torch(
     constants: torch name -> array written beside the model's own.
 
   Returns:
-    torch name -> contiguous numpy array, sorted by name.
+    torch name -> tensor, sorted by name.
 
   Raises:
     ValueError: names every parameter without a row or with another's name.
   """
-  faults, result = [], dict(constants or {})
+  faults = []
+  result = {
+      name: Entry(array.shape, array.dtype, functools.partial(np.array, array))
+      for name, array in (constants or {}).items()}
   for path, leaf in _leaves(nnx.state(model)).items():
     row = _match(path, table)
     if row is None:
       faults.append(f'no row for jax path {path}')
       continue
-    array = np.asarray(leaf)
-    names = _torch_shapes(row, path, array.shape)
-    for name, part in zip(names, array if row.stacked else [array]):
+    shapes = _torch_shapes(row, path, leaf.shape)
+    for i, (name, shape) in enumerate(shapes.items()):
       if name in result:
         faults.append(f'{name} is written twice')
-      result[name] = np.ascontiguousarray(MOVES[row.move][1](part))
+      index = i if row.stacked else ...
+      make = functools.partial(_moved_back, row, leaf, index)
+      result[name] = Entry(shape, np.dtype(leaf.dtype), make)
   _raise(faults, 'JAX to PyTorch')
   return dict(sorted(result.items()))
+
+
+def _moved_back(row, leaf, index):
+  return MOVES[row.move][1](np.asarray(leaf)[index])
+
+
+def to_torch(
+    model: nnx.Module,
+    table: Sequence[Row],
+    constants: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+  """Returns `entries`, all of them made: torch name -> contiguous array."""
+  return {
+      name: np.asarray(entry.make(), order='C')
+      for name, entry in entries(model, table, constants).items()}
 
 
 def unused_rows(model: nnx.Module, table: Sequence[Row]) -> list[Row]:
   """Rows no parameter of a (concrete or abstract) model hits."""
   used = {_match(path, table) for path in _leaves(nnx.state(model))}
   return [row for row in table if row not in used]
+
+
+def _misfit(name, part, shape, dtype) -> str | None:
+  """What is wrong with a tensor before it is read, or None."""
+  if part is None:
+    return f'missing {name} {shape}'
+  if tuple(part.shape) != shape:
+    return f'{name}: found shape {tuple(part.shape)}, wanted {shape}'
+  if part.dtype != dtype:
+    return f'{name}: found dtype {part.dtype}, wanted {dtype}'
+  return None
+
+
+def _room(shape, dtype) -> np.ndarray:
+  """An empty array that XLA's CPU takes as it is, without a copy of its own."""
+  size = math.prod(shape) * np.dtype(dtype).itemsize
+  room = np.empty(size + 64, np.uint8)
+  start = -room.ctypes.data % 64
+  return room[start:start + size].view(dtype).reshape(shape)
 
 
 def _leaves(state: nnx.State) -> dict[str, Any]:

@@ -7,6 +7,7 @@ gives the same sums; a flipped bit does not.
 
 import hashlib
 import json
+import math
 import pathlib
 import re
 
@@ -17,14 +18,26 @@ from orbax.checkpoint import v1 as ocp
 
 from hermesflow_jax import sharding
 
+CHUNK, GROUP = 2**26, 2**29
 
-def _sums(leaf) -> jax.Array:
-  """Returns uint32[2]: two position-weighted sums of the bits of an array."""
+
+def _sums(leaf, start=0) -> jax.Array:
+  """Returns uint32[2]: two position-weighted sums of the bits of an array.
+
+  Args:
+    leaf: array of 1, 2 or 4 bytes an element.
+    start: uint32[], the position of its first element in a larger array.
+  """
   if leaf.dtype == jnp.bool_:
     leaf = leaf.astype(jnp.uint8)
   width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-  bits = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32).ravel()
-  place = jnp.arange(bits.size, dtype=jnp.uint32)
+  bits = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
+  # Not raveled: each device of a mesh sums its own part, and gathers none.
+  place, stride = jnp.uint32(start), 1
+  for axis in reversed(range(bits.ndim)):
+    index = jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
+    place = place + index * jnp.uint32(stride % 2**32)
+    stride *= bits.shape[axis]
   # Odd weights are invertible modulo 2^32, so no single flip can vanish.
   first = place * jnp.uint32(2_654_435_761) | jnp.uint32(1)
   second = (place ^ (place >> 7)) * jnp.uint32(40_503) | jnp.uint32(1)
@@ -35,8 +48,26 @@ def _sums(leaf) -> jax.Array:
 
 
 @jax.jit
-def _fingerprints(leaves):
+def _sums_of_all(leaves):
   return [_sums(leaf) for leaf in leaves]
+
+
+_sums_of_part = jax.jit(_sums)
+
+
+def _sums_of_large(leaf) -> np.ndarray:
+  """`_sums` in parts: XLA's CPU makes two copies of what it sums."""
+  step = max(1, CHUNK * len(leaf) // leaf.nbytes)
+  total, row = np.zeros(2, np.uint32), leaf.size // len(leaf)
+  for i in range(0, len(leaf), step):
+    start = np.uint32(i * row % 2**32)
+    total += np.asarray(_sums_of_part(leaf[i:i + step], start))
+  return total
+
+
+def _is_large(leaf) -> bool:
+  whole = not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1
+  return whole and leaf.ndim > 0 and leaf.nbytes > CHUNK
 
 
 def fingerprint(tree) -> dict[str, list[int]]:
@@ -47,8 +78,12 @@ def fingerprint(tree) -> dict[str, list[int]]:
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   names = [sharding.path_name(path) for path, _ in leaves]
-  sums = _fingerprints([leaf for _, leaf in leaves])
-  return {n: [int(v) for v in np.asarray(s)] for n, s in zip(names, sums)}
+  found = {n: leaf for n, (_, leaf) in zip(names, leaves)}
+  large = {n: leaf for n, leaf in found.items() if _is_large(leaf)}
+  small = {n: leaf for n, leaf in found.items() if n not in large}
+  sums = dict(zip(small, _sums_of_all(list(small.values()))))
+  sums |= {n: _sums_of_large(leaf) for n, leaf in large.items()}
+  return {n: [int(v) for v in np.asarray(sums[n])] for n in names}
 
 
 def _flat(tree):
@@ -74,10 +109,34 @@ def save(path: str, tree, meta: dict) -> None:
   record = json.dumps(
       {'fingerprint': fingerprint(tree), 'user': meta}, allow_nan=False
   )
-  ocp.save_checkpointables(str(path), {
-      'arrays': _flat(tree),
-      'meta': {'record': record, 'sum': _sum_of(record)},
-  })
+  flat = _flat(tree)
+  with _lean(flat):
+    ocp.save_checkpointables(str(path), {
+        'arrays': flat,
+        'meta': {'record': record, 'sum': _sum_of(record)},
+    })
+
+
+def _lean(flat) -> ocp.Context:
+  """How arrays are written: without holding a second copy of all of them.
+
+  Measured on 1.2 GB of random float32: with orbax's defaults 1.1 GB of memory
+  more and 8.8 s, like this 0.0 GB and 4.0 s, for 11 % more on the disk. (Smaller
+  chunks than the shards on the devices cost a copy of the largest arrays.)
+  """
+  context = ocp.Context()
+  context.array.saving.use_compression = False
+  context.memory.write_concurrent_bytes = _limit(flat)
+  return context
+
+
+def _limit(flat) -> int:
+  """Bytes in transfer at once; orbax wants it above the largest array."""
+  return max([CHUNK, *map(_nbytes, flat.values())]) + 1
+
+
+def _nbytes(array) -> int:
+  return math.prod(array.shape) * array.dtype.itemsize
 
 
 def _sum_of(record: str) -> str:
@@ -104,13 +163,32 @@ def meta(path: str) -> dict:
   return _read_record(str(pathlib.Path(path).absolute()))['user']
 
 
-def restore(path: str, abstract, shardings):
+def shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns the shape and the dtype of each array of a checkpoint by name.
+
+  Raises:
+    ValueError: there is no readable checkpoint at `path`.
+  """
+  path = str(pathlib.Path(path).absolute())
+  try:
+    found = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
+  except Exception as error:
+    raise ValueError(f'no readable checkpoint at {path}') from error
+  return {
+      name: jax.ShapeDtypeStruct(tuple(array.shape), array.dtype)
+      for name, array in found.items()
+  }
+
+
+def restore(path: str, abstract, shardings, part: str = ''):
   """Reads a checkpoint onto the devices that `shardings` names.
 
   Args:
     path: a folder written by `save`.
     abstract: pytree of arrays or ShapeDtypeStructs, the wanted structure.
     shardings: the same pytree of shardings.
+    part: what the names of the wanted arrays begin with in the checkpoint,
+      e.g. 'model/'; what else it holds is left unread.
 
   Returns:
     The arrays, in the structure of `abstract`.
@@ -120,17 +198,14 @@ def restore(path: str, abstract, shardings):
       (all of them are listed), or the bits are not those that were saved.
   """
   path = str(pathlib.Path(path).absolute())
-  wanted = _flat(abstract)
+  wanted = {part + n: leaf for n, leaf in _flat(abstract).items()}
   saved = _read_record(path)['fingerprint']
-  try:
-    found = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
-  except Exception as error:
-    raise ValueError(f'no readable checkpoint at {path}') from error
+  found = {n: a for n, a in shapes(path).items() if n.startswith(part)}
   faults = [f'{n}: not in the checkpoint' for n in wanted if n not in found]
   faults += [f'{n}: not in the model' for n in found if n not in wanted]
   for name in sorted(set(wanted) & set(found)):
     a, b = found[name], wanted[name]
-    if tuple(a.shape) != tuple(b.shape) or a.dtype != b.dtype:
+    if a.shape != tuple(b.shape) or a.dtype != b.dtype:
       faults.append(
           f'{name}: {a.dtype}{list(a.shape)}, wanted {b.dtype}{list(b.shape)}'
       )
@@ -141,10 +216,13 @@ def restore(path: str, abstract, shardings):
   placed = jax.tree.map(
       lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
       wanted,
-      _flat(shardings),
+      {part + n: leaf for n, leaf in _flat(shardings).items()},
   )
+  arrays = {}
   try:
-    arrays = ocp.load_checkpointables(path, {'arrays': placed})['arrays']
+    for group in _groups(placed):
+      with _reading(group):
+        arrays |= ocp.load_checkpointables(path, {'arrays': group})['arrays']
   except Exception as error:
     raise ValueError(f'checkpoint {path} is damaged') from error
   bad = [n for n, s in fingerprint(arrays).items() if saved.get(n) != s]
@@ -154,6 +232,31 @@ def restore(path: str, abstract, shardings):
   return jax.tree.unflatten(
       jax.tree.structure(abstract), [arrays[n] for n in names]
   )
+
+
+def _groups(placed):
+  """Splits what is to be read, largest first: reading makes copies."""
+  groups, room = [], 0
+  for name in sorted(placed, key=lambda n: -_nbytes(placed[n])):
+    size = _nbytes(placed[name])
+    if size > room:
+      groups.append({})
+      room = GROUP
+    groups[-1][name] = placed[name]
+    room -= size
+  return groups
+
+
+def _reading(group) -> ocp.Context:
+  context = ocp.Context()
+  context.pytree.loading.partial_load = True
+  context.memory.read_concurrent_bytes = _limit(group)
+  return context
+
+
+def is_one(path: str) -> bool:
+  """Returns whether a folder was written by `save`, by its looks alone."""
+  return (pathlib.Path(path) / '_CHECKPOINT_METADATA').is_file()
 
 
 def latest(root: str) -> str | None:

@@ -33,6 +33,28 @@ def visible(ar: jax.Array, valid: jax.Array) -> jax.Array:
   return reached & (valid[..., None, :] | ~valid[..., :, None])
 
 
+def with_features(
+    ar: jax.Array, valid: jax.Array, features: jax.Array
+) -> jax.Array:
+  """Returns who sees whom in rows with CLIP features: the one exception.
+
+  The columns of the features are seen by EVERY query, also by the system
+  prompt and <|soi|> before them; all else is as in `visible`.
+
+      <|mmu|> system <|soi|>  features  <|eoi|> text       all causal but for
+         1    1 1 1     1     1 1 1 1      1    1 1 1      the features
+
+  Args:
+    ar: int32[..., T], see `visible`.
+    valid: bool[..., T], see `visible`.
+    features: bool[T], True at the features.
+
+  Returns:
+    bool[..., T, T], [query, key].
+  """
+  return visible(ar, valid) | jnp.asarray(features)
+
+
 def intervals(ar: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Returns the keys each query sees as one interval, for mask-free kernels.
 

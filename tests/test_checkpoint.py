@@ -91,6 +91,30 @@ def test_one_flipped_bit_changes_the_fingerprint():
     assert flipped['a'][1] != whole['a'][1]
 
 
+def test_a_large_array_has_the_sums_of_the_whole(monkeypatch):
+  tree = {
+      'a': jnp.arange(7 * 5 * 3, dtype=jnp.float32).reshape(7, 5, 3),
+      'b': jnp.arange(41, dtype=jnp.bfloat16), 'c': jnp.float32(3),
+  }
+  whole = checkpoint.fingerprint(tree)
+  for size in (1, 50, 100, 200):
+    monkeypatch.setattr(checkpoint, 'CHUNK', size)
+    assert checkpoint.fingerprint(tree) == whole
+
+
+def test_a_part_comes_back_alone(saved, tree):
+  found = checkpoint.restore(
+      str(saved), tree['model'], placed(tree['model']), part='model/'
+  )
+  assert_same(found, tree['model'])
+  wanted = checkpoint.shapes(str(saved))
+  assert wanted['half'].dtype == jnp.bfloat16 and wanted['step'].shape == ()
+  with pytest.raises(ValueError, match='modal/embed/embedding: not in the ch'):
+    checkpoint.restore(
+        str(saved), tree['model'], placed(tree['model']), part='modal/'
+    )
+
+
 def test_two_swapped_values_change_the_fingerprint():
   def of(*values):
     return checkpoint.fingerprint({'a': jnp.array(values)})

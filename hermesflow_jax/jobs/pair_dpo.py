@@ -11,7 +11,6 @@ import time
 
 from flax import nnx
 import jax
-import jax.numpy as jnp
 
 from hermesflow_jax import alignment
 from hermesflow_jax import bundle
@@ -20,7 +19,7 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import curation
 from hermesflow_jax import events
 from hermesflow_jax import inference
-from hermesflow_jax import prompting
+from hermesflow_jax import initial
 from hermesflow_jax import sampling
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
@@ -28,7 +27,6 @@ from hermesflow_jax import sharding
 from hermesflow_jax import story
 from hermesflow_jax import text_similarity
 from hermesflow_jax import train
-from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.data import files
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes
@@ -36,29 +34,9 @@ from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import judge
 from hermesflow_jax.jobs import common
 from hermesflow_jax.models import magvit
-from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 
 ASSETS = pathlib.Path(__file__).parent.parent / 'assets'
-
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-  """What a checkpoint is expected to hold; see `abstract`.
-
-  Attributes:
-    vocab: token ranges.
-    decoder: the transformer.
-    tokenizer: the image tokenizer.
-    lengths: of rows.
-    grid: (h, w) of the image tokens.
-  """
-
-  vocab: vocab_lib.Vocab
-  decoder: phi.PhiConfig
-  tokenizer: magvit.MagvitConfig
-  lengths: prompting.Lengths
-  grid: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +58,13 @@ class Settings:
 
   Attributes:
     mesh: devices.
-    init_from: a bundle's folder, or 'assets:<name>' for one that is shipped.
-    missing: the line that says how to get `init_from`; '' if it is shipped.
-    sizes: what the bundle must hold; None takes what it holds.
+    init_from: a bundle's folder, or 'assets:<name>' for one that is shipped,
+      or a Show-o of `conversions.convert`.
+    tokenizer: a MAGVIT-v2 of `conversions.convert`, or a bundle, and
+    text: a folder with the text tokenizer: both only beside a converted
+      `init_from`, else ''.
+    missing: the line that says how to get these; '' if they are shipped.
+    sizes: what they must hold; None takes what a bundle holds.
     world: the embedded world.
     files: data in its place; None for the embedded world.
     inputs: image-caption inputs for preferences in a round.
@@ -97,8 +79,10 @@ class Settings:
 
   mesh: common.Mesh
   init_from: str
+  tokenizer: str
+  text: str
   missing: str
-  sizes: Sizes | None
+  sizes: initial.Sizes | None
   world: common.World
   files: Files | None
   inputs: int
@@ -117,7 +101,7 @@ class Settings:
       )
 
 
-def abstract(sizes: Sizes):
+def abstract(sizes: initial.Sizes):
   """Returns the model and the tokenizer as shapes, without any memory."""
   config = showo.ShowOConfig(
       sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
@@ -129,44 +113,27 @@ def abstract(sizes: Sizes):
 
 
 def located(config: Settings) -> pathlib.Path:
-  """Returns the folder of the bundle that the run starts from.
+  """Returns the folder that the run starts from.
 
   Raises:
-    ValueError: it is missing (with the command that makes it).
+    ValueError: it, or what belongs to it, is missing (with the command that
+      makes it).
   """
   path = pathlib.Path(config.init_from)
   if config.init_from.startswith('assets:'):
     path = ASSETS / config.init_from.removeprefix('assets:')
-  if not path.exists():
-    raise ValueError(f'no checkpoint at {path}. {config.missing}'.strip())
+  paths = [str(path)]
+  if checkpoint.is_one(str(path)):
+    paths += [config.tokenizer, config.text]
+  initial.check_there(paths, config.missing)
   return path
 
 
-def load(config: Settings, path: pathlib.Path) -> bundle.Bundle:
-  """Reads the bundle that the run starts from.
-
-  Raises:
-    ValueError: it is damaged, or holds other sizes than the settings want.
-  """
-  parts = bundle.load(str(path))
-  if parts.model is None:
-    raise ValueError(f'{path} holds a tokenizer but no model')
-  if config.sizes:
-    for name, found, wanted in (
-        ('vocab', parts.model.config.vocab, config.sizes.vocab),
-        ('decoder', plain(parts.model.config.decoder),
-         plain(config.sizes.decoder)),
-        ('tokenizer', parts.tokenizer.config, config.sizes.tokenizer),
-        ('grid', parts.grid, config.sizes.grid),
-    ):
-      if found != wanted:
-        raise ValueError(f'{path}: {name} is {found}, wanted {wanted}')
-  return parts
-
-
-def plain(decoder: phi.PhiConfig) -> phi.PhiConfig:
-  """Returns the sizes without what says only how they are computed."""
-  return dataclasses.replace(decoder, remat=False, unroll=1, dtype=jnp.float32)
+def load(config: Settings, path: pathlib.Path, mesh) -> bundle.Bundle:
+  """Reads what the run starts from; see `initial.load`."""
+  return initial.load(
+      str(path), config.tokenizer, config.text, config.sizes, mesh
+  )
 
 
 def run(
@@ -183,8 +150,8 @@ def run(
       files.read(source)
       data.append(files.sums(source))
   mesh = config.mesh.make(config.play.batch)
-  parts = load(config, path)
-  _, sums = bundle.read_sizes(str(path))
+  parts = load(config, path, mesh)
+  sums = initial.sums(str(path), config.tokenizer)
   common.claim(workdir, config, console, base=sums, data=data)
   done = root / 'results.json'
   if done.exists():

@@ -13,6 +13,7 @@ from hermesflow_jax import bundle
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import inference
+from hermesflow_jax import initial
 from hermesflow_jax import masking
 from hermesflow_jax import pretraining
 from hermesflow_jax import prompting
@@ -41,8 +42,9 @@ class Settings:
     mesh: devices.
     world: the embedded world.
     scenes: captioned scenes to train on.
-    tokenizer: a bundle with an image tokenizer.
-    init_from: a bundle whose model is trained on, '' for a new one.
+    tokenizer: a bundle with an image tokenizer, or a converted MAGVIT-v2.
+    init_from: a bundle or a converted Show-o, whose model is trained on; ''
+      for a new one.
     decoder: sizes of the transformer.
     lengths: sizes of rows.
     mixture: of the three flows.
@@ -97,27 +99,25 @@ def run(
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
   mesh = config.mesh.make(config.batches.divisor)
-  parts = bundle.load(config.tokenizer)
+  tokenizer = initial.load_tokenizer(config.tokenizer, mesh)
   common.claim(workdir, config, console)
   common.check_writable(config.export)
-  grid = (shapes.SIZE // parts.tokenizer.reduction,) * 2
+  grid = (shapes.SIZE // tokenizer.reduction,) * 2
   text = world_text()
   vocab = vocab_lib.Vocab(
-      text.size, parts.tokenizer.config.codebook_size, text.eos
+      text.size, tokenizer.config.codebook_size, text.eos
   )
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
   optim = config.optim
   if config.init_from:
-    first = bundle.load(config.init_from).model
-    if first is None or first.config != sizes:
-      raise ValueError(f'{config.init_from} holds no model of these sizes')
+    first = initial.load_model(config.init_from, sizes, mesh)
 
   def make_model(key):
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))
 
   def unified(model):
     return inference.Unified(
-        model=model, tokenizer=parts.tokenizer, text=text,
+        model=model, tokenizer=tokenizer, text=text,
         lengths=config.lengths, grid=grid, mesh=mesh,
         chunk=128 * mesh.shape['data'], progress=console.progress,
     )
@@ -161,7 +161,7 @@ def run(
   )
   bundle.save_model(config.export, state.model, text, config.lengths, grid)
   if config.export != config.tokenizer:
-    bundle.save_tokenizer(config.export, parts.tokenizer)
+    bundle.save_tokenizer(config.export, tokenizer)
   inputs = shapes_records.inputs(records('preference', config.evaluated))
   player = unified(state.model)
   measured = gap.evaluate(

@@ -77,7 +77,7 @@ def run(
   root = pathlib.Path(workdir)
   path = pair_dpo.located(config.self_play)
   mesh = config.self_play.mesh.make(config.control.batches.divisor)
-  parts = pair_dpo.load(config.self_play, path)
+  parts = pair_dpo.load(config.self_play, path, mesh)
   common.claim(workdir, config, console)
   rows = []
   for seed in config.seeds:

@@ -10,7 +10,9 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from hermesflow_jax import settings
 from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.models import clip
 from hermesflow_jax.models import phi
 
 Cache = phi.Cache
@@ -18,11 +20,23 @@ Cache = phi.Cache
 
 @dataclasses.dataclass(frozen=True)
 class ShowOConfig:
-  """The vocabulary, the decoder, and I, the codes of an image."""
+  """Sizes of the model.
+
+  Attributes:
+    vocab: the vocabulary.
+    decoder: the decoder.
+    image_tokens: I, the codes of an image.
+    clip_width: channels of the CLIP features that the model can read in place
+      of codes; 0 for a model that reads codes alone.
+  """
 
   vocab: vocab_lib.Vocab
   decoder: phi.PhiConfig = phi.PhiConfig()
   image_tokens: int = 256
+  clip_width: int = 0
+
+  def __post_init__(self):
+    settings.require(self, {'image_tokens': 1, 'clip_width': 0})
 
 
 class ShowO(nnx.Module):
@@ -35,6 +49,10 @@ class ShowO(nnx.Module):
     self.embed = nnx.Embed(size, width, dtype=dtype, rngs=rngs)
     self.decoder = phi.Phi(config.decoder, rngs=rngs)
     self.head = nnx.Linear(width, size, dtype=dtype, rngs=rngs)
+    if config.clip_width:
+      self.projector = clip.Projector(
+          config.clip_width, width, dtype, rngs=rngs
+      )
 
   def __call__(self, tokens, mask, positions, cache: Cache | None = None):
     """Returns the hidden states of tokens.
@@ -49,7 +67,26 @@ class ShowO(nnx.Module):
     Returns:
       (hidden [..., T, D], the cache after these tokens or None).
     """
-    return self.decoder(self.embed(tokens), mask, positions, cache)
+    return self.from_embeddings(self.embed(tokens), mask, positions, cache)
+
+  def from_embeddings(self, x, mask, positions, cache: Cache | None = None):
+    """Returns the hidden states of embeddings [..., T, D]; see `__call__`."""
+    return self.decoder(x, mask, positions, cache)
+
+  def embed_clip(self, tokens, features, start: int) -> jax.Array:
+    """Returns the embeddings of rows with an image's CLIP features in them.
+
+    Args:
+      tokens: int32[..., T]; those under the features are not read.
+      features: float[..., S, clip_width], see `clip.Clip`.
+      start: the position of the first feature.
+
+    Returns:
+      [..., T, D].
+    """
+    x = self.embed(tokens)
+    projected = self.projector(features).astype(x.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(x, projected, start, axis=-2)
 
   def logits(self, hidden: jax.Array) -> jax.Array:
     """Returns float32[..., V] over the whole vocabulary."""

@@ -1,0 +1,279 @@
+"""Converts checkpoints: `python -m conversions.convert KIND SRC DST`.
+
+  KIND  showo        Show-o or HermesFlow, also with the CLIP projector
+        magvitv2     the image tokenizer
+        phi          a plain Phi-1.5, which becomes an initial Show-o
+        clip_vision  the vision tower of CLIP ViT-L/14-336
+  SRC   a folder, a file, or a hub id owner/name[@revision]
+  DST   a folder that is not there yet
+
+With --reverse SRC is a checkpoint of ours (converted, trained, or a bundle)
+and DST gets `model.safetensors` and `config.json` in the official form.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+
+# The arrays pass through the host's memory; an accelerator has no part in it.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+from absl import logging
+import numpy as np
+
+from conversions import clip
+from conversions import destination
+from conversions import magvit
+from conversions import phi
+from conversions import safetensors_file
+from conversions import showo
+from conversions import source
+from conversions import table
+from conversions import tensors
+from hermesflow_jax import bundle
+from hermesflow_jax import checkpoint
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import pretrained
+
+KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
+DTYPES = {str(dtype): dtype for dtype in tensors.FLOATS}
+WEIGHTS = 'model.safetensors'
+# 'pt' is what transformers looks for.
+METADATA = {'format': 'pt', 'written_by': 'hermesflow_jax'}
+
+
+def model_of(kind: str, found: source.Source, seed: int, progress=iter):
+  """Returns the model of a source, and the text tokens of its t2i rows.
+
+  Raises:
+    ValueError: names every fault of its tensors or its config.
+  """
+  weights, config = found.tensors, found.config
+  if kind == 'phi':
+    return phi.to_jax(weights, config, seed, progress)
+  if kind == 'showo':
+    sizes, max_text = showo.read_sizes(weights, config)
+    return showo.to_jax(weights, sizes, progress), max_text
+  if kind == 'magvitv2':
+    sizes = magvit.read_sizes(weights, config)
+    return magvit.to_jax(weights, sizes, progress), 0
+  sizes = clip.read_sizes(clip.vision(weights), config)
+  return clip.to_jax(weights, sizes, progress), 0
+
+
+def forward(
+    kind: str, src: str, dst: str, *, overwrite: bool, seed: int,
+    console: console_lib.Console,
+) -> pretrained.Record:
+  """Converts PyTorch weights to a checkpoint.
+
+  Args:
+    kind: of KINDS.
+    src: where they are, see `source.find`.
+    dst: the folder to make.
+    overwrite: whether a checkpoint that is there may be replaced.
+    seed: of the rows by which a plain Phi grows.
+    console: says what is done.
+
+  Returns:
+    What the checkpoint says of itself.
+
+  Raises:
+    ValueError: anything is wrong with `src` or `dst`; `dst` is as it was.
+  """
+  with destination.new_folder(dst, overwrite, _is_converted) as folder:
+    found = source.find(src, console.say)
+    console.say(
+        f'{len(found.tensors)} tensors in {len(found.files)} file(s)'
+    )
+    model, max_text = model_of(kind, found, seed, console.progress('reading'))
+    record = pretrained.Record(
+        kind='showo' if kind == 'phi' else kind, sizes=model.config,
+        max_text=max_text, dtype=str(table.common_dtype(found.tensors)),
+        source=found.name, sha256=found.sums(),
+    )
+    console.say('writing')
+    checkpoint.save(str(folder), model, record.meta())
+  return record
+
+
+def _is_converted(folder: pathlib.Path) -> bool:
+  try:
+    return 'converted' in checkpoint.meta(str(folder))
+  except ValueError:
+    return False
+
+
+def entries_of(kind: str, model) -> dict[str, table.Entry]:
+  """Returns the tensors of the official layout, sorted by name."""
+  if kind == 'showo':
+    return table.entries(model, showo.rows_of(model.config))
+  if kind == 'magvitv2':
+    return table.entries(
+        model, magvit.TABLE, magvit.constants(model.config)
+    )
+  return table.entries(model, clip.TABLE)
+
+
+def official_config(record: pretrained.Record, dtype: str) -> dict:
+  """Returns the official `config.json` of a model."""
+  if record.kind == 'showo':
+    return showo.official(record.sizes, record.max_text)
+  if record.kind == 'magvitv2':
+    return magvit.official(record.sizes)
+  return clip.official(record.sizes, dtype)
+
+
+def ours(kind: str, src: str, sizes: str | None):
+  """Reads a model of ours.
+
+  Args:
+    kind: 'showo', 'magvitv2' or 'clip_vision'.
+    src: a converted checkpoint, one of a training run, or a bundle.
+    sizes: a converted checkpoint or a bundle that says the sizes of `src`;
+      needed for a checkpoint of a training run only.
+
+  Returns:
+    (model, Record).
+
+  Raises:
+    ValueError: it is none of these, damaged, or does not fit the sizes.
+  """
+  if not checkpoint.is_one(src):
+    return _bundled(kind, src)
+  if sizes is None:
+    record = pretrained.read(src, kind)
+  elif checkpoint.is_one(sizes):
+    record = pretrained.read(sizes, kind)
+  else:
+    _, record = _bundled(kind, sizes)
+  names = checkpoint.shapes(src)
+  part = 'model/' if any(name.startswith('model/') for name in names) else ''
+  return pretrained.restore(src, record, part=part), record
+
+
+def _bundled(kind, path):
+  """The part of a bundle that is of a kind, and its record."""
+  parts = bundle.load(path)
+  model = {'showo': parts.model, 'magvitv2': parts.tokenizer}.get(kind)
+  if model is None:
+    raise ValueError(f'bundle {path} holds no {kind}')
+  _, sums = bundle.read_sizes(path)
+  return model, pretrained.Record(
+      kind=kind, sizes=model.config, dtype='float32', source=path,
+      max_text=parts.lengths.max_text if kind == 'showo' else 0, sha256=sums,
+  )
+
+
+def reverse(
+    kind: str, src: str, dst: str, *, overwrite: bool, sizes: str | None,
+    dtype: str | None, console: console_lib.Console,
+) -> None:
+  """Writes a model of ours as `model.safetensors` and `config.json`.
+
+  Args:
+    kind: 'showo', 'magvitv2' or 'clip_vision'.
+    src: see `ours`.
+    dst: the folder to make.
+    overwrite: whether such a folder may be replaced.
+    sizes: see `ours`.
+    dtype: of the tensors; None: as they came, float32 when trained.
+    console: says what is done.
+
+  Raises:
+    ValueError: anything is wrong with `src` or `dst`; `dst` is as it was.
+  """
+  if kind == 'phi':
+    raise ValueError('what was a plain Phi is a Show-o now: use KIND showo')
+  with destination.new_folder(dst, overwrite, _is_reversed) as folder:
+    model, record = ours(kind, src, sizes)
+    trained = sizes is not None
+    dtype = DTYPES[dtype or ('float32' if trained else record.dtype)]
+    config = official_config(record, str(dtype))
+    found = entries_of(kind, model)
+    wanted = {n: (e.shape, _stored(e.dtype, dtype)) for n, e in found.items()}
+    folder.mkdir()
+
+    def make(name):
+      array = np.asarray(found[name].make())
+      return array.astype(wanted[name][1], order='C', copy=False)
+
+    safetensors_file.write(
+        folder / WEIGHTS, wanted, make, METADATA, console.progress('writing')
+    )
+    text = json.dumps(config, indent=2, sort_keys=True) + '\n'
+    (folder / 'config.json').write_text(text)
+
+
+def _stored(found, dtype):
+  """Floating tensors are stored in `dtype`, others as they are."""
+  return dtype if found in tensors.FLOATS else found
+
+
+def _is_reversed(folder: pathlib.Path) -> bool:
+  if {p.name for p in folder.iterdir()} != {WEIGHTS, 'config.json'}:
+    return False
+  try:
+    return safetensors_file.metadata(folder / WEIGHTS) == METADATA
+  except (OSError, ValueError):
+    return False
+
+
+def command_line() -> argparse.ArgumentParser:
+  """Returns the parser of the command's arguments."""
+  parser = argparse.ArgumentParser(
+      'python -m conversions.convert', description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument('kind', metavar='KIND', choices=KINDS)
+  parser.add_argument('src', metavar='SRC')
+  parser.add_argument('dst', metavar='DST')
+  parser.add_argument('--reverse', action='store_true')
+  parser.add_argument(
+      '--overwrite', action='store_true',
+      help='replace DST, if such a command made it',
+  )
+  parser.add_argument(
+      '--sizes', metavar='FOLDER',
+      help='with --reverse, of a trained SRC: the converted checkpoint or the '
+           'bundle that it began from',
+  )
+  parser.add_argument(
+      '--dtype', choices=DTYPES,
+      help='with --reverse: as they came, unless said otherwise',
+  )
+  parser.add_argument(
+      '--seed', type=int, default=0, help='of the new rows of a plain Phi'
+  )
+  return parser
+
+
+def main(argv: list[str], console: console_lib.Console) -> int:
+  """Runs the command; returns 0, or 2 after a message about what is wrong."""
+  args = command_line().parse_args(argv)
+  logging.set_verbosity(logging.ERROR)
+  try:
+    if args.reverse:
+      reverse(
+          args.kind, args.src, args.dst, overwrite=args.overwrite,
+          sizes=args.sizes, dtype=args.dtype, console=console,
+      )
+    elif args.sizes or args.dtype:
+      raise ValueError('--sizes and --dtype go with --reverse')
+    else:
+      record = forward(
+          args.kind, args.src, args.dst, overwrite=args.overwrite,
+          seed=args.seed, console=console,
+      )
+      console.say(f'{record.source} ({record.dtype})')
+  except (ValueError, OSError) as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
+  console.say(f'wrote {args.dst}')
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:], console_lib.terminal()))
