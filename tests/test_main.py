@@ -168,9 +168,30 @@ def test_an_asset_that_is_damaged(start, idle, copy, tmp_path):
   assert not (tmp_path / 'runs').exists()
 
 
-def test_an_asset_of_other_sizes(start, idle, base):
+def test_data_that_is_missing(start, idle, base):
   one_line(
       start(CONFIG + ':show_o_256', f'--config.init_from={base}'),
+      'data/inputs.jsonl cannot be read',
+  )
+
+
+def test_an_asset_of_other_sizes(start, idle, base, tmp_path):
+  (tmp_path / 'a.png').touch()
+  row = {
+      'id': 'a', 'img_path': 'a.png', 'caption': 'a ring',
+      'questions': [
+          {'question': 'a ring ?', 'choices': ['yes', 'no'], 'answer': 'yes'}
+      ],
+  }
+  (tmp_path / 'a.jsonl').write_text(json.dumps(row))
+  flags = [f'--config.init_from={base}']
+  for split in ('inputs', 'held_out'):
+    flags += [
+        f'--config.files.{split}.annotations={tmp_path}/a.jsonl',
+        f'--config.files.{split}.images={tmp_path}',
+    ]
+  one_line(
+      start(CONFIG + ':show_o_256', *flags),
       'vocab is Vocab(', 'wanted Vocab(text_size=50295',
   )
 

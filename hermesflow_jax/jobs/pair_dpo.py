@@ -12,21 +12,17 @@ import time
 from flax import nnx
 import jax
 
-from hermesflow_jax import alignment
 from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
-from hermesflow_jax import curation
 from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import initial
-from hermesflow_jax import sampling
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import story
 from hermesflow_jax import text_similarity
-from hermesflow_jax import train
 from hermesflow_jax.data import files
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes

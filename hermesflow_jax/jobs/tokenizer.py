@@ -14,7 +14,6 @@ from hermesflow_jax import bundle
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import settings
-from hermesflow_jax import sharding
 from hermesflow_jax import tokenizer_training
 from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
