@@ -18,6 +18,7 @@ import time
 import jax
 import numpy as np
 
+from hermesflow_jax import agreement
 from hermesflow_jax import alignment
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
@@ -226,7 +227,7 @@ def _curated(player, world, inputs, config, root, number, console):
       for name, caption in zip(inputs.ids, inputs.captions)
   ]
   made = {'drops': curation.drops(pairs)}
-  made |= diagnosed(world.judge, inputs, found, pairs)
+  made |= agreement.measure(world.judge, inputs, found, pairs)
   made['seconds'] = time.perf_counter() - began
   events.write_atomically(folder / 'codes.npz', _npz(
       real=inputs.codes, candidates=found.codes,
@@ -242,50 +243,6 @@ def read_pairs(folder) -> dict:
   with open(pathlib.Path(folder) / 'pairs.jsonl', encoding='utf-8') as file:
     rows = [json.loads(line) for line in file]
   return {row['id']: curation.from_record(row) for row in rows}
-
-
-def diagnosed(judge, inputs, found, pairs) -> dict:
-  """Compares self-scores with the judge; for people, never for training.
-
-  Returns:
-    `correlation` of self-score and judge within captions; the judge's mean
-    score of winners and losers, and how often he agrees with a pair.
-  """
-  many = found.codes.shape[1]
-
-  def judged(codes, questions):
-    return np.array([
-        np.mean(gap.right(answers, q))
-        for answers, q in zip(judge(codes, questions), questions)
-    ])
-
-  asked = [q for q in inputs.questions for _ in range(many)]
-  truth = judged(found.codes.reshape(len(asked), -1), asked)
-  truth = truth.reshape(len(inputs), many)
-  own = found.image_scores - found.image_scores.mean(1, keepdims=True)
-  true = truth - truth.mean(1, keepdims=True)
-  norm = np.sqrt((own**2).sum() * (true**2).sum())
-  kept = [
-      (gen, q) for (_, gen), q in zip(pairs.values(), inputs.questions)
-      if not gen.dropped
-  ]
-  out = {
-      'self_score': float(found.image_scores.mean()),
-      'judge_score': float(truth.mean()),
-      'best_by_judge': float(truth.max(1).mean()),
-      'correlation': float((own * true).sum() / norm) if norm else None,
-  }
-  if kept:
-    questions = [q for _, q in kept]
-    win = judged(np.stack([g.win.value for g, _ in kept]), questions)
-    lose = judged(np.stack([g.lose.value for g, _ in kept]), questions)
-    out |= {
-        'winners_by_judge': float(win.mean()),
-        'losers_by_judge': float(lose.mean()),
-        'judge_agrees': float((win > lose).mean()),
-        'judge_disagrees': float((win < lose).mean()),
-    }
-  return out
 
 
 def records_of(inputs: gap.Inputs, pairs: dict, both: bool) -> list[dict]:
