@@ -64,6 +64,7 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
       'evaluation_sampler': config_lib.sampler(2, 1.0),
       'batch': 8, 'log_every': 1,
   })
-  config.play.rules.least_win = 0.0
+  # Few pairs of a random model are whole.
+  config.play.rules.update({'least_win': 0.0, 'both': False})
   config.play.optim.update({'lr': 1e-2, 'steps': 2})
   return settings.build(pair_dpo.Settings, config.to_dict())
