@@ -54,13 +54,22 @@ def model_of(kind: str, found: source.Source, seed: int, progress=iter):
   if kind == 'phi':
     return phi.to_jax(weights, config, seed, progress)
   if kind == 'showo':
-    sizes, max_text = showo.read_sizes(weights, config)
+    sizes, max_text = table.sized(
+        lambda: showo.read_sizes(weights, config), weights,
+        showo.TABLE + showo.PROJECTOR, showo.rows_of_names(weights),
+    )
     return showo.to_jax(weights, sizes, progress), max_text
   if kind == 'magvitv2':
-    sizes = magvit.read_sizes(weights, config)
+    sizes = table.sized(
+        lambda: magvit.read_sizes(weights, config), weights, magvit.TABLE,
+        magvit.TABLE, magvit.CONSTANTS,
+    )
     return magvit.to_jax(weights, sizes, progress), 0
-  sizes = clip.read_sizes(clip.vision(weights), config)
-  return clip.to_jax(weights, sizes, progress), 0
+  tower = clip.vision(weights)
+  sizes = table.sized(
+      lambda: clip.read_sizes(tower, config), tower, clip.TABLE, clip.TABLE
+  )
+  return clip.to_jax(tower, sizes, progress), 0
 
 
 def forward(

@@ -93,13 +93,17 @@ decoder.conv_out.bias                      | decoder.conv_out.bias              
 """)
 
 
+# The quantizer stores these although they follow from its sizes.
+CONSTANTS = ('quantize.embedding', 'quantize.power_vals')
+
+
 def constants(config: magvit.MagvitConfig) -> dict[str, np.ndarray]:
-  """The two arrays of PyTorch's quantizer, which follow from Z."""
+  """The arrays of CONSTANTS, which follow from Z."""
   codes = np.arange(config.codebook_size, dtype=np.int32)
-  return {
-      'quantize.embedding': np.asarray(lfq.unpack(codes, config.z_channels)),
-      'quantize.power_vals': 2 ** np.arange(config.z_channels)[::-1],
-  }
+  return dict(zip(CONSTANTS, (
+      np.asarray(lfq.unpack(codes, config.z_channels)),
+      2 ** np.arange(config.z_channels)[::-1],
+  )))
 
 
 def read_sizes(

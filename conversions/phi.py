@@ -7,12 +7,14 @@ keys, which a plain Phi has not, begin as the identity.
 """
 
 from collections.abc import Mapping
+import re
 from typing import Any
 
 import numpy as np
 
 from conversions import showo as showo_conversion
 from conversions import sizes as sizes_lib
+from conversions import table
 from hermesflow_jax.models import showo
 
 PREFIX = 'showo.'
@@ -21,6 +23,8 @@ VOCABULARY = {
     'llm_vocab_size': 50295, 'codebook_size': 8192, 'num_vq_tokens': 256}
 # A config that asks for more rows than this means harm.
 MOST_NEW = 1_000_000
+# What a plain Phi has not.
+NORMS = re.compile('[qk]_layernorm')
 # Of the language model's own vocabulary and form.
 FOREIGN = ('vocab_size', 'qk_layernorm', 'hidden_act')
 
@@ -100,9 +104,15 @@ def to_jax(
   Raises:
     ValueError: lists all faults, by the names of the plain Phi.
   """
-  state_dict, record = as_show_o(found, config, seed)
+  def read():
+    state_dict, record = as_show_o(found, config, seed)
+    return state_dict, *showo_conversion.read_sizes(state_dict, record)
+
+  rows = showo_conversion.TABLE
+  needed = [row for row in rows if not NORMS.search(row.torch)]
+  named = {PREFIX + name: tensor for name, tensor in found.items()}
   try:
-    sizes, max_text = showo_conversion.read_sizes(state_dict, record)
+    state_dict, sizes, max_text = table.sized(read, named, rows, needed)
     model = showo_conversion.to_jax(state_dict, sizes, progress)
   except ValueError as error:
     raise ValueError(str(error).replace(PREFIX, '')) from error

@@ -1,6 +1,6 @@
 """The names of Show-o's weights: torch name | jax path | move."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from flax import nnx
@@ -58,6 +58,11 @@ def rows_of(config: showo.ShowOConfig) -> tuple[table.Row, ...]:
   return TABLE + (PROJECTOR if config.clip_width else ())
 
 
+def rows_of_names(names: Container[str]) -> tuple[table.Row, ...]:
+  """The rows that a checkpoint with tensors of these names must have."""
+  return TABLE + (PROJECTOR if 'mm_projector.0.weight' in names else ())
+
+
 def read_sizes(
     found: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[showo.ShowOConfig, int]:
@@ -91,6 +96,8 @@ def read_sizes(
   vocab = read_vocab(reader, config)
   image_tokens = reader.number('num_vq_tokens')
   max_text = reader.number('max_text_len', MAX_TEXT)
+  if max_text < 2:
+    reader.faults.append(f'max_text_len is {max_text}, wanted at least 2')
   reader.agree(
       hidden_size=width, num_hidden_layers=decoder.layers,
       num_attention_heads=decoder.heads, intermediate_size=mlp,

@@ -103,13 +103,16 @@ def to_jax(
   """
   graph, state = nnx.split(abstract_model)
   faults, unread = [], dict(state_dict)
+  dtype, leaves = common_dtype(unread), []
   for name, wanted in (constants or {}).items():
     found = unread.pop(name, None)
+    kind = dtype if wanted.dtype in tensors.FLOATS else wanted.dtype
     if found is None:
       faults.append(f'missing {name}')
+    elif found.dtype != kind:
+      faults.append(f'{name}: found dtype {found.dtype}, wanted {kind}')
     elif found.shape != wanted.shape or not np.array_equal(found, wanted):
       faults.append(f'{name}: differs from the value its sizes imply')
-  dtype, leaves = common_dtype(unread), []
   for path, target in progress(list(_leaves(state).items())):
     row = _match(path, table)
     if row is None:
@@ -122,8 +125,7 @@ def to_jax(
       fault = _misfit(name, part, shape, dtype)
       if not fault:
         part = np.asarray(part)
-        if not np.isfinite(part).all():
-          fault = f'{name}: found values that are not finite'
+        fault = _not_finite(name, part)
       if fault:
         faults.append(fault)
       elif not faults:
@@ -229,6 +231,71 @@ def _misfit(name, part, shape, dtype) -> str | None:
   return None
 
 
+def _not_finite(name, array) -> str | None:
+  if np.isfinite(array).all():
+    return None
+  return f'{name}: found values that are not finite'
+
+
+def sized(
+    read: Callable[[], Any],
+    state_dict: Mapping[str, Any],
+    table: Sequence[Row],
+    needed: Sequence[Row],
+    constants: Iterable[str] = (),
+) -> Any:
+  """Reads the sizes that the rest of a conversion rests on.
+
+  Args:
+    read: returns the sizes, or raises ValueError.
+    state_dict: as in `to_jax`.
+    table: the rows that there may be.
+    needed: those of them that there must be.
+    constants: names of what is stored beside them.
+
+  Returns:
+    What `read` returns.
+
+  Raises:
+    ValueError: what `read` said, and every other fault that shows without
+      sizes: names of no row, rows and layers without a tensor, values that
+      are not finite, tensors of another type than the rest.
+  """
+  try:
+    return read()
+  except ValueError as error:
+    faults = [str(error), *_unsized(state_dict, table, needed, set(constants))]
+    raise ValueError(_all_of(faults, 'PyTorch to JAX')) from error
+
+
+def _unsized(state_dict, table, needed, constants):
+  """The faults that show without sizes."""
+  dtype, hit, faults = common_dtype(state_dict), {}, []
+  for name, tensor in state_dict.items():
+    if name in constants:
+      continue
+    for row in table:
+      numbers = _numbers(name, row.torch)
+      if numbers is not None:
+        hit.setdefault(row, set()).add(numbers)
+        break
+    else:
+      faults.append(f'surplus {name} {tuple(tensor.shape)}')
+      continue
+    if tensor.dtype != dtype:
+      faults.append(f'{name}: found dtype {tensor.dtype}, wanted {dtype}')
+    elif fault := _not_finite(name, np.asarray(tensor)):
+      faults.append(fault)
+  # All rows of stacked layers have the same numbers; a list of modules may
+  # have any.
+  layers = set().union(*(n for row, n in hit.items() if row.stacked))
+  for row in needed:
+    wanted = {()} if '*' not in row.torch else layers if row.stacked else set()
+    missing = sorted(wanted - hit.get(row, set()), key=lambda n: [*map(int, n)])
+    faults += [f'missing {_fill(row.torch, n)}' for n in missing]
+  return faults
+
+
 def _room(shape, dtype) -> np.ndarray:
   """An empty array that XLA's CPU takes as it is, without a copy of its own."""
   size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -281,5 +348,8 @@ def _fill(pattern: str, numbers: Sequence[str]) -> str:
 def _raise(faults: Sequence[str], what: str) -> None:
   """Raises one ValueError that lists all faults, if there are any."""
   if faults:
-    raise ValueError(
-        f'{what}: {len(faults)} faults\n  ' + '\n  '.join(faults))
+    raise ValueError(_all_of(faults, what))
+
+
+def _all_of(faults: Sequence[str], what: str) -> str:
+  return f'{what}: {len(faults)} faults\n  ' + '\n  '.join(faults)

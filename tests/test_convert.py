@@ -172,7 +172,64 @@ def test_every_fault_is_named_at_once(run, tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['src']
 
 
+def test_faults_of_tensors_are_told_with_sizes_that_do_not_fit(run, tmp_path):
+  """Which tensors are wrong does not rest on what the sizes are."""
+  layer = 'showo.model.layers.1.'
+  state = torch_weights.arrays('showo')
+  broken = state['showo.lm_head.bias'].copy()
+  broken[3] = np.inf
+  src = folder_of(tmp_path / 'src', 'showo', **{
+      # Sizes are read off this one.
+      'showo.model.embed_tokens.weight': np.zeros((3, 32), np.float32),
+      f'{layer}mlp.fc1.bias': None,
+      f'{layer}self_attn.rotary.frequencies': np.zeros(4, np.float32),
+      'showo.model.final_layernorm.bias': np.zeros(32, np.int64),
+      'showo.lm_head.bias': broken,
+  })
+  code, said = run('showo', src, tmp_path / 'ours')
+  assert code == 2
+  for fault in (
+      'the vocabulary has 39 tokens, the embedding 3',
+      f'missing {layer}mlp.fc1.bias',
+      f'surplus {layer}self_attn.rotary.frequencies (4,)',
+      'final_layernorm.bias: found dtype int64, wanted float32',
+      'lm_head.bias: found values that are not finite',
+      ' 5 faults',
+  ):
+    assert fault in said
+  assert [p.name for p in tmp_path.iterdir()] == ['src']
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_names_of_another_form_are_all_told(run, tmp_path, name):
+  state = torch_weights.arrays(name)
+  state = {f'module.{k}': v for k, v in state.items()}
+  src = torch_weights.write(
+      tmp_path / 'src', state, torch_weights.config(name))
+  code, said = run(NAMES[name], src, tmp_path / 'ours')
+  assert code == 2
+  assert all(f'surplus {k} ' in said for k in state)
+  first = {
+      'magvitv2': 'encoder.conv_in.weight',
+      'clip_vision': 'vision_model.embeddings.class_embedding',
+  }.get(name, 'showo.lm_head.bias')
+  assert f'missing {first}' in said
+
+
+@pytest.mark.parametrize('name, dtype', [
+    ('quantize.power_vals', np.int32), ('quantize.power_vals', np.float32),
+    ('quantize.embedding', np.float16), ('quantize.embedding', np.int64),
+])
+def test_a_constant_of_another_type_is_refused(run, tmp_path, name, dtype):
+  """Its value would come back, its bits would not."""
+  changed = torch_weights.arrays('magvitv2')[name].astype(dtype)
+  src = folder_of(tmp_path / 'src', 'magvitv2', **{name: changed})
+  code, said = run('magvitv2', src, tmp_path / 'ours')
+  assert code == 2 and f'{name}: found dtype {changed.dtype}, wanted' in said
+
+
 @pytest.mark.parametrize('changes, said', [
+    ({'max_text_len': 0}, 'max_text_len is 0, wanted at least 2'),
     ({'codebook_size': None}, 'codebook_size is missing'),
     ({'llm_vocab_size': 'x'}, "llm_vocab_size is 'x', wanted a number"),
     ({'vocab_size': 99}, 'vocab_size is 99, wanted 39'),

@@ -156,11 +156,13 @@ class _Frame:
   y_low: float
   y_high: float
 
-  def across(self, x):
+  def across(self, x: float) -> float:
+    """Returns where a value of x lies, in pixels from the left border."""
     share = (x - self.x_low) / (self.x_high - self.x_low)
     return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
-  def down(self, y):
+  def down(self, y: float) -> float:
+    """Returns where a value of y lies, in pixels from the upper border."""
     share = (y - self.y_low) / (self.y_high - self.y_low)
     return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
