@@ -7,6 +7,7 @@ import pytest
 
 from hermesflow_jax.data import questions
 from hermesflow_jax.data import shapes
+from hermesflow_jax.data import training_questions
 
 KEYS = {
   'id',
@@ -127,7 +128,7 @@ def pairs_of(asked, count=8, number=300):
   drawn = [scene for scene, _ in asked]
   for scene in drawn[:number]:
     others = [drawn[i] for i in rng.integers(len(drawn), size=8)]
-    yield scene, questions.training_pairs(scene, others, rng, count)
+    yield scene, training_questions.pairs(scene, others, rng, count)
 
 
 @pytest.mark.parametrize('count', [1, 2, 8, 40])
@@ -141,7 +142,7 @@ def test_training_pairs_are_true_and_as_many_as_wanted(asked, count):
 def test_training_pairs_teach_absence_in_part(asked):
   answers = [a for _, pairs in pairs_of(asked) for _, a in pairs]
   absent = np.mean([a in questions.ABSENT for a in answers])
-  assert 0.25 < absent <= questions.MOST_ABSENT
+  assert 0.25 < absent <= training_questions.MOST_ABSENT
   assert {'none', 'zero'} <= set(answers)
 
 

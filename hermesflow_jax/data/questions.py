@@ -15,12 +15,10 @@ answers, by `pytest -s tests/test_questions.py -k floor`:
 The latter is mostly numbers: two random scenes often agree on having one ring.
 """
 
-import itertools
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
 
 from hermesflow_jax.data import shapes
 
@@ -29,8 +27,6 @@ UNSURE = 'unsure'
 # More than four; no caption asks for it.
 MANY = 'many'
 ABSENT = ('none', 'zero')
-# Largest share of ABSENT among the answers of training_pairs.
-MOST_ABSENT = 0.4
 
 # Every word of captions, questions and right answers, lower case; '?' and ','
 # are words of their own. For a word-level tokenizer.
@@ -288,15 +284,15 @@ def answer(question: str, objects: Iterable[Any]) -> str:
   Raises:
     ValueError: the question has none of the known forms.
   """
-  form, match = _parsed(question)
+  form, match = parsed(question)
   try:
     return _answer(form, match.groups(), list(objects))
   except _Unsure:
     return UNSURE
 
 
-def _parsed(question: str) -> tuple[str, re.Match]:
-  """Returns the form of a question and its parts.
+def parsed(question: str) -> tuple[str, re.Match]:
+  """Returns the form of a question, and a match whose groups are its parts.
 
   Raises:
     ValueError: it has none of the known forms.
@@ -306,63 +302,3 @@ def _parsed(question: str) -> tuple[str, re.Match]:
     if match:
       return form, match
   raise ValueError(f'question {question!r} has no known form')
-
-
-def training_pairs(
-  scene: shapes.Scene,
-  others: Iterable[shapes.Scene],
-  rng: np.random.Generator,
-  count: int,
-) -> list[tuple[str, str]]:
-  """Returns true (question, answer) pairs about the picture of a scene.
-
-  The questions come from its own caption, from the captions of other scenes,
-  so that a model learns to say 'none' and 'zero', and from where its objects
-  lie, which few captions say: one in six has a relation, and a model that saw
-  no other question of that form answered it at chance. Few different questions
-  are repeated to fill up.
-
-  Args:
-    scene: what the picture shows, with a caption.
-    others: scenes with captions, drawn at random; eight give variety.
-    rng: chooses, and shuffles the pairs.
-    count: number of pairs, > 0.
-
-  Returns:
-    `count` pairs, at most MOST_ABSENT of them answered 'none' or 'zero'. The
-    kinds of the others take turns.
-  """
-  asked = dict.fromkeys(
-    record['question']
-    for caption in (scene.caption, *(other.caption for other in others))
-    for record in from_caption('', caption)
-  )
-  for one, other in itertools.permutations(scene.objects, 2):
-    if one.shape != other.shape:
-      asked[f'where is the {one.shape} relative to the {other.shape} ?'] = None
-  absent, present = [], {}
-  for question in asked:
-    right = answer(question, scene.objects)
-    kind = present.setdefault(_kind(question), [])
-    (absent if right in ABSENT else kind).append((question, right))
-  rng.shuffle(absent)
-  chosen = absent[: int(MOST_ABSENT * count)]
-  while len(chosen) < count:
-    chosen += _in_turns(present.values(), rng)[: count - len(chosen)]
-  rng.shuffle(chosen)
-  return chosen
-
-
-def _kind(question: str) -> tuple[str, ...]:
-  """Returns the form of a question, with the attribute it asks for."""
-  form, match = _parsed(question)
-  return (form, match[1]) if form == 'the' else (form,)
-
-
-def _in_turns(kinds: Iterable[list], rng: np.random.Generator) -> list:
-  """Returns the members of all kinds at random: one of each, one of each..."""
-  rows = [[kind[i] for i in rng.permutation(len(kind))] for kind in kinds]
-  rng.shuffle(rows)
-  return [
-    one for turn in itertools.zip_longest(*rows) for one in turn if one
-  ]

@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 
 from hermesflow_jax.data import questions as questions_lib
 from hermesflow_jax.data import shapes
+from hermesflow_jax.data import training_questions
 
 # Question-answer pairs kept with each scene for training.
 QA_PAIRS = 8
@@ -89,7 +90,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
       shapes.sample_scene(c.split, c.seed, int(rng.integers(c.count)))
       for _ in range(QA_PAIRS)
     ]
-    return questions_lib.training_pairs(scene, others, rng, QA_PAIRS)
+    return training_questions.pairs(scene, others, rng, QA_PAIRS)
 
 
 def png(image: np.ndarray) -> bytes:

@@ -1,0 +1,75 @@
+"""True questions and answers about a picture, for a model to train on.
+
+What a caption's own questions (`questions`) leave out is asked here, too: what
+is not there, and where things lie.
+"""
+
+from collections.abc import Iterable
+import itertools
+
+import numpy as np
+
+from hermesflow_jax.data import questions
+from hermesflow_jax.data import shapes
+
+# Largest share of answers that say that something is not there.
+MOST_ABSENT = 0.4
+
+
+def pairs(
+  scene: shapes.Scene,
+  others: Iterable[shapes.Scene],
+  rng: np.random.Generator,
+  count: int,
+) -> list[tuple[str, str]]:
+  """Returns true (question, answer) pairs about the picture of a scene.
+
+  The questions come from its own caption, from the captions of other scenes,
+  so that a model learns to say 'none' and 'zero', and from where its objects
+  lie, which only one caption in six says. Few different questions are repeated
+  to fill up.
+
+  Args:
+    scene: what the picture shows, with a caption.
+    others: scenes with captions, drawn at random; eight give variety.
+    rng: chooses, and shuffles the pairs.
+    count: number of pairs, > 0.
+
+  Returns:
+    `count` pairs, at most MOST_ABSENT of them answered 'none' or 'zero'. The
+    kinds of the others take turns.
+  """
+  asked = dict.fromkeys(
+    record['question']
+    for caption in (scene.caption, *(other.caption for other in others))
+    for record in questions.from_caption('', caption)
+  )
+  for one, other in itertools.permutations(scene.objects, 2):
+    if one.shape != other.shape:
+      asked[f'where is the {one.shape} relative to the {other.shape} ?'] = None
+  absent, present = [], {}
+  for question in asked:
+    right = questions.answer(question, scene.objects)
+    kind = present.setdefault(_kind(question), [])
+    (absent if right in questions.ABSENT else kind).append((question, right))
+  rng.shuffle(absent)
+  chosen = absent[: int(MOST_ABSENT * count)]
+  while len(chosen) < count:
+    chosen += _in_turns(present.values(), rng)[: count - len(chosen)]
+  rng.shuffle(chosen)
+  return chosen
+
+
+def _kind(question: str) -> tuple[str, ...]:
+  """Returns the form of a question, with the attribute it asks for."""
+  form, match = questions.parsed(question)
+  return (form, match[1]) if form == 'the' else (form,)
+
+
+def _in_turns(kinds: Iterable[list], rng: np.random.Generator) -> list:
+  """Returns the members of all kinds at random: one of each, one of each..."""
+  rows = [[kind[i] for i in rng.permutation(len(kind))] for kind in kinds]
+  rng.shuffle(rows)
+  return [
+    one for turn in itertools.zip_longest(*rows) for one in turn if one
+  ]
