@@ -15,8 +15,8 @@ import pathlib
 
 import numpy as np
 
-from conversions import strict_json
 from conversions import tensors
+from hermesflow_jax import strict_json
 
 DTYPES = {
     'F64': np.dtype(np.float64), 'F32': np.dtype(np.float32),

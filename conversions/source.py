@@ -8,9 +8,9 @@ import re
 import huggingface_hub
 
 from conversions import safetensors_file
-from conversions import strict_json
 from conversions import tensors
 from conversions import torch_file
+from hermesflow_jax import strict_json
 
 READERS = {
     '.safetensors': safetensors_file.read,

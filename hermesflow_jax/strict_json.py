@@ -1,9 +1,26 @@
-"""JSON from strangers: no NaN, no key twice, an object, of bounded size."""
+"""JSON from strangers: no NaN, no key twice, no nesting without end."""
 
 import json
 import pathlib
 
 MOST_BYTES = 100_000_000
+
+
+def parse(text: str | bytes):
+  """Returns the value that a text holds.
+
+  Args:
+    text: UTF-8.
+
+  Raises:
+    ValueError: it is not JSON, has a key twice or NaN, or is nested too deep.
+  """
+  try:
+    return json.loads(
+        text, object_pairs_hook=_once, parse_constant=_no_constant
+    )
+  except RecursionError as error:
+    raise ValueError('it is nested too deep') from error
 
 
 def loads(text: str | bytes, name: str) -> dict:
@@ -14,14 +31,11 @@ def loads(text: str | bytes, name: str) -> dict:
     name: how the text is called in messages.
 
   Raises:
-    ValueError: it is not JSON, not an object, has a key twice or NaN, or is
-      nested too deep.
+    ValueError: see `parse`; or it is not an object.
   """
   try:
-    found = json.loads(
-        text, object_pairs_hook=_once, parse_constant=_no_constant
-    )
-  except (ValueError, RecursionError) as error:
+    found = parse(text)
+  except ValueError as error:
     raise ValueError(f'{name}: {error}') from error
   if not isinstance(found, dict):
     raise ValueError(f'{name} holds no JSON object')

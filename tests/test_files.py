@@ -66,8 +66,9 @@ def test_questions_may_come_in_a_file_of_their_own(tmp_path):
 FAULTS = {
     'no JSON': ('{', 'line 2: Expecting'),
     'a list': ('[]', 'line 2: it is no JSON object'),
-    'NaN': ('{"id": NaN}', 'line 2: it holds NaN'),
-    'a key twice': ('{"id": "a", "id": "b"}', "key 'id' comes twice"),
+    'NaN': ('{"id": NaN}', 'line 2: NaN is not JSON'),
+    'nesting without end': ('[' * 100_000, 'line 2: it is nested too deep'),
+    'a key twice': ('{"id": "a", "id": "b"}', "key twice: 'id'"),
     'no caption': (line(1, caption=' '), "caption is ' ', wanted text"),
     'an id of odd characters': (line(1, id='a/b'), "id 'a/b' is not of"),
     'an id twice': (line(0), "id 'scene-0' comes twice"),
@@ -95,6 +96,23 @@ def test_a_fault_is_named_with_its_line(fault, tmp_path):
   assert said in str(error.value)
   assert str(error.value).startswith(f'{tmp_path}/a.jsonl: line 2: ')
   assert '\n' not in str(error.value)
+
+
+def test_blank_lines_count_as_lines(tmp_path):
+  source = written(tmp_path, [line(0), '', '{'])
+  with pytest.raises(ValueError, match='line 3: '):
+    files.read(source)
+
+
+@pytest.mark.parametrize('content', [
+    b'{}', b'[1]', b'[{"question": "a ?"}]', b'[{"id": []}]', b'\xff', b'[',
+])
+def test_a_file_of_questions_that_is_none_is_named(content, tmp_path):
+  source = written(tmp_path, [line(0)])
+  tifa = tmp_path / 'tifa.json'
+  tifa.write_bytes(content)
+  with pytest.raises(ValueError, match='tifa.json cannot be read'):
+    files.read(files.Source(source.annotations, source.images, str(tifa)))
 
 
 def test_many_faults_are_counted(tmp_path):

@@ -13,7 +13,7 @@ LIBRARY = 'hermesflow_jax'
 # package stands for its modules that have no place of their own.
 ROWS = (
     ('settings', 'console', 'events', 'vocab', 'sharding', 'masks',
-     'pair_dpo', 'text', 'text_similarity'),
+     'pair_dpo', 'text', 'text_similarity', 'strict_json'),
     ('masking', 'prompting', 'models', 'data', 'train', 'checkpoint'),
     ('likelihood', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
      'pretrained'),

@@ -9,12 +9,12 @@ import collections
 from collections.abc import Iterable, Sequence
 import dataclasses
 import hashlib
-import json
 import pathlib
 import re
 
 import numpy as np
 
+from hermesflow_jax import strict_json
 from hermesflow_jax.data import images
 
 NAME = re.compile(r'[A-Za-z0-9._-]{1,128}')
@@ -51,9 +51,9 @@ def read(source: Source) -> list[dict]:
   root = pathlib.Path(source.images).resolve()
   asked = _tifa(source.questions) if source.questions else None
   faults, records = [], {}
-  for number, line in enumerate(_lines(source.annotations), 1):
+  for number, line in _lines(source.annotations):
     try:
-      record = _record(_parsed(line), root, asked)
+      record = _record(strict_json.parse(line), root, asked)
       if record['id'] in records:
         raise ValueError(f'id {record["id"]!r} comes twice')
       records[record['id']] = record
@@ -71,29 +71,13 @@ def read(source: Source) -> list[dict]:
   return [records[name] for name in sorted(records)]
 
 
-def _lines(path: str) -> Iterable[str]:
+def _lines(path: str) -> Iterable[tuple[int, str]]:
+  """The lines that are not blank, with their numbers from 1."""
   try:
     with open(path, encoding='utf-8') as file:
-      yield from (line for line in file if line.strip())
+      yield from ((n, row) for n, row in enumerate(file, 1) if row.strip())
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f'{path} cannot be read: {error}') from error
-
-
-def _parsed(text: str):
-  """JSON without NaN, infinity and repeated keys."""
-
-  def refuse(constant):
-    raise ValueError(f'it holds {constant}')
-
-  def once(pairs):
-    repeated = [
-        k for k, n in collections.Counter(k for k, _ in pairs).items() if n > 1
-    ]
-    if repeated:
-      raise ValueError(f'key {repeated[0]!r} comes twice')
-    return dict(pairs)
-
-  return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
 
 
 def _record(row, root, asked):
@@ -137,12 +121,12 @@ def _question(row):
 def _tifa(path: str) -> dict[str, list]:
   """{id: questions} of a TIFA file."""
   try:
-    rows = _parsed(pathlib.Path(path).read_text(encoding='utf-8'))
+    rows = strict_json.parse(pathlib.Path(path).read_bytes())
     if not isinstance(rows, list):
       raise ValueError('it is no list')
     out = collections.defaultdict(list)
     for row in rows:
-      if not isinstance(row, dict) or 'id' not in row:
+      if not isinstance(row, dict) or not isinstance(row.get('id'), str):
         raise ValueError('a question has no id')
       out[row['id']].append(row)
   except (OSError, ValueError) as error:
