@@ -87,6 +87,13 @@ def pair_samples(root: pathlib.Path, number: int, world, player, count: int):
   ]
 
 
+def judged(name: str) -> str:
+  """Returns what a reader must know of a judge that does not read pixels."""
+  if name == 'pixels':
+    return ''
+  return f'Generated images were judged by the {name}, not from their pixels.'
+
+
 def tell(root: pathlib.Path, results: dict, world, player, count: int) -> None:
   """Writes `report.html` of a finished run.
 
@@ -108,6 +115,7 @@ def tell(root: pathlib.Path, results: dict, world, player, count: int) -> None:
       title='HermesFlow self-play',
       command='python main.py --config=configs/pair_dpo.py',
       rounds=rounds,
+      note=judged(rounds[0]['judge']),
       training=training,
       gallery=gallery(root, last, world, player, count),
       pairs=pair_samples(root, 1, world, player, count),

@@ -53,7 +53,8 @@ def test_the_rounds_run_on_files_and_name_their_judge(config, tmp_path):
   names = [json.loads(line)['id'] for line in lines]
   assert names == [f'preference-{n}' for n in range(6)]
   assert results['rounds'][0]['geneval'] == {}
-  assert '</html>' in (root / 'report.html').read_text()
+  page = (root / 'report.html').read_text()
+  assert 'judged by the base model' in page and '</html>' in page
 
 
 def test_too_few_records_are_refused(config, tmp_path):
