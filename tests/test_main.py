@@ -343,8 +343,17 @@ def test_a_process_ends_with_exit_code_2(tmp_path):
   one_line((run.returncode, said), 'rounds is 0')
 
 
+@pytest.fixture
+def interruptible():
+  """Started in the background by a shell, tests and their children ignore
+  SIGINT; children of a process that handles it do not."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_process_stops_at_a_signal(base, tmp_path, number):
+def test_a_process_stops_at_a_signal(base, tmp_path, number, interruptible):
   run = process(CONFIG, f'--config.init_from={base}', cwd=tmp_path)
   claimed = tmp_path / 'runs' / 'pair_dpo' / 'settings.json'
   while not claimed.exists() and run.poll() is None:
@@ -376,7 +385,9 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM'])
-def test_a_signal_within_a_garbage_collection_is_not_lost(number):
+def test_a_signal_within_a_garbage_collection_is_not_lost(
+    number, interruptible
+):
   run = subprocess.run(
       [sys.executable, '-c', LOST.format(number=number)], cwd=ROOT,
       capture_output=True, text=True, timeout=50,
