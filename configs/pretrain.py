@@ -42,7 +42,7 @@ def get_config():
       },
       'stop': 0,
       # Answers are learned long before images, text alone before both.
-      'batches': {'t2i': 48, 'mmu': 40, 'lm': 8},
+      'batches': {'t2i': 48, 'mmu': 48, 'lm': 8},
       'log_every': 100,
       'save_every': 1_000,
       'sampler': SAMPLER,

@@ -142,7 +142,7 @@ def test_training_pairs_are_true_and_as_many_as_wanted(asked, count):
 def test_training_pairs_teach_absence_in_part(asked):
   answers = [a for _, pairs in pairs_of(asked) for _, a in pairs]
   absent = np.mean([a in questions.ABSENT for a in answers])
-  assert 0.25 < absent <= training_questions.MOST_ABSENT
+  assert 0.2 < absent <= training_questions.MOST_ABSENT
   assert {'none', 'zero'} <= set(answers)
 
 
@@ -159,14 +159,17 @@ def test_training_pairs_teach_what_the_caption_leaves_out(asked):
 
 
 def test_training_pairs_ask_where_things_lie(asked):
-  """Few captions hold a relation: their questions alone are one in fifty."""
+  """Few captions hold a relation: their questions alone are one in fifty.
+
+  As one in seventeen, the model answered them at chance after 6,000 steps.
+  """
   answers = [
     answer
     for _, pairs in pairs_of(asked)
     for question, answer in pairs
     if question.startswith('where') and answer != 'none'
   ]
-  assert len(answers) > 0.05 * 8 * 300
+  assert len(answers) > 0.15 * 8 * 300
   assert set(answers) == {'left', 'right', 'above', 'below'}
 
 

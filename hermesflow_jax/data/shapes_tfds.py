@@ -37,7 +37,7 @@ class ShapesConfig(tfds.core.BuilderConfig):
 class Shapes(tfds.core.GeneratorBasedBuilder):
   """Builder of the embedded world."""
 
-  VERSION = tfds.core.Version('1.0.0')
+  VERSION = tfds.core.Version('2.0.0')
   BUILDER_CONFIGS: list[ShapesConfig] = []
 
   def _info(self) -> tfds.core.DatasetInfo:
