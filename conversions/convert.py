@@ -150,6 +150,8 @@ def ours(kind: str, src: str, sizes: str | None):
   Raises:
     ValueError: it is none of these, damaged, or does not fit the sizes.
   """
+  if not pathlib.Path(src).exists():
+    raise ValueError(f'no checkpoint or bundle at {src}')
   if not checkpoint.is_one(src):
     return _bundled(kind, src)
   if sizes is None:

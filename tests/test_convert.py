@@ -334,6 +334,14 @@ def test_nobodys_other_files_are_replaced(run, converted, theirs, reverse):
   assert theirs.stat().st_ino == before
 
 
+def test_a_checkpoint_that_is_not_there_is_named(run, tmp_path):
+  arguments = ['showo', tmp_path / 'ours', tmp_path / 'back', '--reverse']
+  code, said = run(*arguments)
+  wanted = f'error: no checkpoint or bundle at {arguments[1]}\n'
+  assert (code, said) == (2, wanted)
+  assert not (tmp_path / 'back').exists()
+
+
 def test_what_was_written_back_may_be_written_again(run, converted, tmp_path):
   command = ['showo', converted[1], tmp_path / 'back', '--reverse']
   assert run(*command)[0] == 0
