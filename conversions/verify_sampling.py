@@ -15,12 +15,12 @@ from hermesflow_jax import sampling
 
 
 @functools.partial(jax.jit, static_argnames='max_new')
-def greedy(model, row, length, max_new):
+def greedy(model, image, row, length, max_new):
   """Returns int32[max_new], the likeliest tokens after one prompt."""
   every = jnp.ones(model.config.vocab.size, bool)
   return sampling.sample_text(
-      model, jax.random.key(0), row, length, max_new=max_new, temperature=1.0,
-      top_k=1, stop=-1, allowed=every,
+      model, jax.random.key(0), image, row, length, max_new=max_new,
+      temperature=1.0, top_k=1, stop=-1, allowed=every,
   )
 
 
@@ -38,14 +38,13 @@ def captions(model, found: Mapping[str, np.ndarray]) -> np.ndarray:
   vocab, wanted = model.config.vocab, found['mmu_gen_tokens']
   question = found['mmu_gen_question'].reshape(-1).tolist()
   codes = found['mmu_image_tokens']
-  rows, lengths = prompting.mmu_prefix(
+  parts = prompting.mmu_parts(
       vocab, codes, [question] * len(codes),
       4 + codes.shape[-1] + len(question),
   )
   return np.stack([
       greedy(
-          model, jax.tree.map(lambda a, b=b: a[b], rows), lengths[b],
-          wanted.shape[-1],
+          model, *jax.tree.map(lambda a, b=b: a[b], parts), wanted.shape[-1]
       )
       for b in range(len(codes))
   ])

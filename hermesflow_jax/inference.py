@@ -50,6 +50,33 @@ def identity_keys(seed: int, names: Sequence[str], candidates: int):
   return np.asarray(_keys(jax.random.key(seed), hashes, candidates))
 
 
+def together(counts: Sequence[int], shared: int, each: int) -> np.ndarray:
+  """Groups questions about the same image, so that it is read once for them.
+
+  Args:
+    counts: the questions of each image, one after the other.
+    shared: tokens of an image.
+    each: tokens of a question.
+
+  Returns:
+    int[G, Q], the numbers of the questions of each group; a group that lacks
+    some repeats its last. Q is what makes the fewest tokens in all.
+  """
+  counts = np.asarray(counts)
+
+  def cost(size):
+    return int(np.ceil(counts / size).sum()) * (shared + size * each)
+
+  size = min(range(1, int(counts.max()) + 1), key=cost)
+  groups, start = [], 0
+  for count in counts:
+    for begin in range(0, count, size):
+      row = np.minimum(np.arange(begin, begin + size), count - 1)
+      groups.append(start + row)
+    start += count
+  return np.array(groups)
+
+
 @functools.partial(jax.jit, static_argnames='config')
 def _images(model, keys, rows, empty, counts, config):
   def one(key, row):
@@ -68,21 +95,28 @@ def _images(model, keys, rows, empty, counts, config):
 
 
 @functools.partial(jax.jit, static_argnames='max_new')
-def _replies(model, keys, rows, lengths, temperature, top_k, max_new):
-  def one(key, row, length, temperature, top_k):
+def _replies(model, keys, images, prompts, lengths, rungs, max_new):
+  """int32[N, M, max_new]: a reply a rung about each of N images."""
+
+  def one(key, image, prompt, length, rung):
     return sampling.sample_text(
-        model, jax.random.wrap_key_data(key), row, length, max_new=max_new,
-        temperature=temperature, top_k=top_k, stop=model.config.vocab.eos,
+        model, jax.random.wrap_key_data(key), image, prompt, length,
+        max_new=max_new, temperature=rung[0], top_k=rung[1],
+        stop=model.config.vocab.eos,
     )
 
-  return jax.vmap(one)(keys, rows, lengths, temperature, top_k)
+  every = jax.vmap(one, (0, None, None, None, 0))
+  return jax.vmap(every, (0, 0, 0, 0, None))(
+      keys, images, prompts, lengths, rungs
+  )
 
 
 @jax.jit
-def _answers(model, rows, lengths, answers, valid):
-  return jax.vmap(functools.partial(sampling.answer_logps, model))(
-      rows, lengths, answers, valid
-  )
+def _answers(model, images, prompts, lengths, answers, valid):
+  """float32[N, Q, C]: the choices of Q questions about each of N images."""
+  one = functools.partial(sampling.answer_logps, model)
+  every = jax.vmap(one, (None, 0, 0, 0, 0))
+  return jax.vmap(every)(images, prompts, lengths, answers, valid)
 
 
 @jax.jit
@@ -127,9 +161,12 @@ class Unified:
     """The model's vocabulary."""
     return self.model.config.vocab
 
-  def _mapped(self, label, function, arrays):
+  def _mapped(self, label, function, arrays, each: int = 1):
+    """Maps over inputs that stand for `each` rows."""
+    data = self.mesh.shape['data']
+    chunk = max(self.chunk // each // data, 1) * data
     return pipeline.mapped(
-        function, arrays, self.chunk, self.mesh, self.progress(label)
+        function, arrays, chunk, self.mesh, self.progress(label)
     )
 
   def encode(self, images: np.ndarray) -> np.ndarray:
@@ -194,25 +231,23 @@ class Unified:
     Returns:
       N lists of M texts.
     """
-    count, many = len(names), len(ladder)
-    prompts = self.text.encode([text_lib.user(prompt)]) * count
-    rows, lengths = prompting.mmu_prefix(
+    prompts = self.text.encode([text_lib.user(prompt)]) * len(names)
+    parts = prompting.mmu_parts(
         self.vocab, codes, prompts, self.lengths.prompt
     )
-    keys = identity_keys(seed, [f'reply/{n}' for n in names], many)
-    repeated = jax.tree.map(
-        lambda a: np.repeat(a, many, axis=0), (rows, lengths)
+    keys = identity_keys(seed, [f'reply/{n}' for n in names], len(ladder))
+    rungs = (
+        np.array([d.temperature for d in ladder], np.float32),
+        np.array([d.top_k for d in ladder], np.int32),
     )
-    temperature = np.array([d.temperature for d in ladder] * count, np.float32)
-    top_k = np.array([d.top_k for d in ladder] * count, np.int32)
 
     def reply(batch):
-      return _replies(self.model, *batch, max_new=self.lengths.reply)
+      return _replies(self.model, *batch, rungs, max_new=self.lengths.reply)
 
-    flat = (keys.reshape(-1, keys.shape[-1]), *repeated, temperature, top_k)
-    tokens = self._mapped('writing captions', reply, flat)
-    texts = [self.text.decode(row) for row in tokens]
-    return [texts[i * many:(i + 1) * many] for i in range(count)]
+    tokens = self._mapped(
+        'writing captions', reply, (keys, *parts), len(ladder)
+    )
+    return [[self.text.decode(reply) for reply in each] for each in tokens]
 
   def answer(
       self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
@@ -233,20 +268,28 @@ class Unified:
     prompts = self.text.encode(
         [text_lib.user(q['question']) for _, q in flat]
     )
-    rows, lengths = prompting.mmu_prefix(
+    images, prompts, lengths = prompting.mmu_parts(
         self.vocab, codes[index], prompts, self.lengths.prompt
     )
-    answers, valid = self._choices([q['choices'] for _, q in flat])
+    choices = self._choices([q['choices'] for _, q in flat])
+    groups = together(
+        [len(asked) for asked in questions], images.tokens.shape[1],
+        prompts.tokens.shape[1],
+    )
+    images = jax.tree.map(lambda a: a[groups[:, 0]], images)
+    asked = jax.tree.map(lambda a: a[groups], (prompts, lengths, *choices))
 
     def score(batch):
       return _answers(self.model, *batch)
 
     logps = self._mapped(
-        'answering questions', score, (rows, lengths, answers, valid)
+        'answering questions', score, (images, *asked), groups.shape[1]
     )
+    best = np.zeros(len(flat), int)
+    best[groups] = logps.argmax(-1)
     replies = [[] for _ in questions]
-    for (i, q), best in zip(flat, logps.argmax(-1)):
-      replies[i].append(q['choices'][best])
+    for (i, q), number in zip(flat, best):
+      replies[i].append(q['choices'][number])
     return replies
 
   def _choices(self, choices):

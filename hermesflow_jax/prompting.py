@@ -166,6 +166,35 @@ def mmu_prefix(
   return _mmu(vocab, codes, heads, [[] for _ in heads], length)
 
 
+def mmu_parts(
+    vocab: vocab_lib.Vocab,
+    codes: np.ndarray,
+    prompts: Texts,
+    length: int,
+    *,
+    sot: bool = True,
+) -> tuple[Rows, Rows, np.ndarray]:
+  """Returns the rows of `mmu_prefix` in two parts: the image, the prompt.
+
+  All prompts about an image share the first, which never sees them.
+
+  Args:
+    vocab, codes, prompts, length, sot: see `mmu_prefix`.
+
+  Returns:
+    (Rows [B, I + 3], Rows [B, length - I - 3], lengths int32[B] of the
+    prompts, without pads).
+
+  Raises:
+    ValueError: a prompt does not fit.
+  """
+  rows, lengths = mmu_prefix(vocab, codes, prompts, length, sot=sot)
+  size = np.shape(codes)[-1] + 3
+  image = jax.tree.map(lambda a: a[:, :size], rows)
+  prompt = jax.tree.map(lambda a: a[:, size:], rows)
+  return image, prompt, lengths - size
+
+
 def mmu_rows(
     vocab: vocab_lib.Vocab,
     codes: np.ndarray,

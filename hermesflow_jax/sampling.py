@@ -2,7 +2,9 @@
 
 Callers `jax.vmap` them over candidates and inputs. A prefix is computed once
 and kept as keys and values: text never sees the image in front of which it
-stands, so the text of an image row is not computed again at each step.
+stands, so the text of an image row is not computed again at each step. What
+candidates or questions share is not mapped over (`in_axes=None`), and so
+computed, kept and read once for all of them.
 """
 
 import dataclasses
@@ -69,22 +71,26 @@ class MaskGIT:
     return (self.temperature * factors).astype(np.float32)
 
 
-def prefill(model, tokens, ar, valid, room: int):
+def prefill(model, rows, past=()):
   """Computes the keys and values of a prefix.
 
   Args:
     model: a ShowO.
-    tokens: int32[T]; ar: int32[T]; valid: bool[T], see `masks.visible`.
-    room: tokens that will follow.
+    rows: Rows [T], see `masks.visible`.
+    past: caches of what stands before, without pads; every row sees it all.
 
   Returns:
-    (hidden [T, D], cache with room for `room` more tokens).
+    (hidden [T, D], its cache, full).
   """
-  size = tokens.shape[-1]
-  mask = masks.visible(ar, valid)
-  mask = jnp.pad(mask, ((0, 0), (0, room)))
-  cache = model.empty_cache((), size + room)
-  return model(tokens, mask, jnp.arange(size), cache)
+  size, before = rows.tokens.shape[-1], sum(cache.size for cache in past)
+  mask = jnp.pad(
+      masks.visible(rows.ar, rows.valid), ((0, 0), (before, 0)),
+      constant_values=True,
+  )
+  return model(
+      rows.tokens, mask, before + jnp.arange(size),
+      model.empty_cache((), size), past,
+  )
 
 
 def inverse_cdf(key, logits: jax.Array) -> jax.Array:
@@ -159,8 +165,7 @@ def sample_image(
   vocab = model.config.vocab
   branches, prefix_size = text.tokens.shape
   size = codes.shape[0]
-  fill = functools.partial(prefill, model, room=size + 2)
-  _, cache = jax.vmap(fill)(text.tokens, text.ar, text.valid)
+  _, prefix = jax.vmap(functools.partial(prefill, model))(text)
   positions = prefix_size + jnp.arange(size + 2)
   # Every row of the image block sees the text that is there, and the block.
   sees = jnp.concatenate(
@@ -176,11 +181,11 @@ def sample_image(
         [jnp.array([vocab.soi]), row, jnp.array([vocab.eoi])]
     ).astype(jnp.int32)
 
-    def branch(cache, sees):
-      hidden, _ = model(row, sees, positions, cache)
+    def branch(prefix, sees):
+      hidden, _ = model(row, sees, positions, past=[prefix])
       return hidden[1:-1]
 
-    hidden = jax.vmap(branch)(cache, sees)
+    hidden = jax.vmap(branch)(prefix, sees)
     if branches == 1:
       return model.code_logits(hidden[0])
     # The head is affine and the weights sum to 1, so guidance of the hidden
@@ -239,16 +244,16 @@ def pick_token(key, logits, temperature, top_k):
 
 
 def sample_text(
-    model, key, prompt, length, *, max_new: int, temperature, top_k, stop: int,
-    allowed=None,
+    model, key, image, prompt, length, *, max_new: int, temperature, top_k,
+    stop: int, allowed=None,
 ):
-  """Continues one prompt, token by token, with cached keys and values.
+  """Replies to one prompt about an image, token by token.
 
   Args:
     model: a ShowO.
     key: the random key of this reply.
-    prompt: Rows [P] of `prompting.mmu_prefix`, right-padded.
-    length: int32[], tokens of the prompt that are not pads.
+    image: Rows [E], prompt: Rows [P], right-padded, length: int32[], its
+      tokens that are not pads; all of `prompting.mmu_parts`.
     max_new: tokens to generate at most.
     temperature: float > 0; top_k: int, see `pick_token`.
     stop: the id that ends a reply; it and what follows are `stop`. -1: none.
@@ -263,11 +268,8 @@ def sample_text(
       return model.text_logits(hidden)
     return jnp.where(allowed, model.logits(hidden), NEG)
 
-  hidden, cache = prefill(
-      model, prompt.tokens, prompt.ar, prompt.valid, max_new
-  )
-  last = jax.lax.dynamic_index_in_dim(hidden, length - 1, keepdims=False)
-  slots = jnp.arange(prompt.tokens.shape[0] + max_new)
+  last, past, seen = _read(model, image, prompt, length)
+  slots, begin = jnp.arange(max_new), image.tokens.shape[0] + length
 
   def step(carry, inputs):
     hidden, cache, done = carry
@@ -276,27 +278,23 @@ def sample_text(
     token = pick_token(key, logits, temperature, top_k)
     token = jnp.where(done, stop, token)
     done = done | (token == stop)
-    # Slot and position are the same number: the reply overwrites the pads.
-    slot = length + i
-    cache = dataclasses.replace(cache, index=slot)
-    hidden, cache = model(
-        token[None], (slots <= slot)[None], slot[None], cache
-    )
+    sees = jnp.concatenate([seen, slots <= i])[None]
+    hidden, cache = model(token[None], sees, (begin + i)[None], cache, past)
     return (hidden[0], cache, done), token
 
-  steps = (jnp.arange(max_new), jax.random.split(key, max_new))
-  start = (last, cache, jnp.zeros((), bool))
+  steps = (slots, jax.random.split(key, max_new))
+  start = (last, model.empty_cache((), max_new), jnp.zeros((), bool))
   _, tokens = jax.lax.scan(step, start, steps)
   return tokens
 
 
-def answer_logps(model, prompt, length, answers, answer_valid):
+def answer_logps(model, image, prompt, length, answers, answer_valid):
   """Scores the possible answers to one question by their likelihood.
 
   Args:
     model: a ShowO.
-    prompt: Rows [P] of `prompting.mmu_prefix`, right-padded.
-    length: int32[], tokens of the prompt that are not pads.
+    image: Rows [E], prompt: Rows [P], right-padded, length: int32[], its
+      tokens that are not pads; all of `prompting.mmu_parts`.
     answers: int32[C, A], the tokens of each answer, right-padded.
     answer_valid: bool[C, A].
 
@@ -304,22 +302,36 @@ def answer_logps(model, prompt, length, answers, answer_valid):
     float32[C], summed log-probabilities over the whole vocabulary; an answer
     without tokens gets the lowest float.
   """
-  choices, size = answers.shape
-  hidden, cache = prefill(model, prompt.tokens, prompt.ar, prompt.valid, size)
-  last = jax.lax.dynamic_index_in_dim(hidden, length - 1, keepdims=False)
+  size = answers.shape[-1]
+  last, past, seen = _read(model, image, prompt, length)
   first = jax.nn.log_softmax(model.logits(last))
   logps = first[answers[:, :1]]
   if size > 1:
-    slots = jnp.arange(prompt.tokens.shape[0] + size)
-    positions = length + jnp.arange(size - 1)
-    mask = slots[None] <= positions[:, None]
-    cache = dataclasses.replace(cache, index=length)
+    slots = jnp.arange(size - 1)
+    positions = image.tokens.shape[0] + length + slots
+    mask = jnp.concatenate(
+        [jnp.broadcast_to(seen, (size - 1, seen.size)),
+         slots <= slots[:, None]], axis=-1,
+    )
 
     def rest(answer):
-      hidden, _ = model(answer[:-1], mask, positions, cache)
+      hidden, _ = model(answer[:-1], mask, positions, past=past)
       later = jax.nn.log_softmax(model.logits(hidden))
       return jnp.take_along_axis(later, answer[1:, None], axis=-1)[:, 0]
 
     logps = jnp.concatenate([logps, jax.vmap(rest)(answers)], axis=-1)
   total = jnp.where(answer_valid, logps, 0.0).sum(-1)
   return jnp.where(answer_valid.any(-1), total, NEG)
+
+
+def _read(model, image, prompt, length):
+  """Reads an image and a prompt.
+
+  Returns:
+    (hidden [D] of the prompt's last token, the caches of both, bool[E + P]:
+    which of their tokens a reply sees).
+  """
+  _, before = prefill(model, image)
+  hidden, after = prefill(model, prompt, [before])
+  last = jax.lax.dynamic_index_in_dim(hidden, length - 1, keepdims=False)
+  return last, [before, after], jnp.concatenate([image.valid, prompt.valid])

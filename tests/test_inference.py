@@ -136,6 +136,21 @@ def test_an_answer_does_not_depend_on_the_other_questions(
   assert found == answered[2:3]
 
 
+@pytest.mark.parametrize('counts', [[1], [4, 4, 4], [0, 1, 5, 0, 2], [9, 1]])
+@pytest.mark.parametrize('shared, each', [(1_000, 1), (1, 1_000), (19, 15)])
+def test_questions_go_together_each_with_its_image(counts, shared, each):
+  groups = inference.together(counts, shared, each)
+  image = np.repeat(np.arange(len(counts)), counts)
+  assert (image[groups] == image[groups[:, :1]]).all()
+  assert set(groups.ravel().tolist()) == set(range(sum(counts)))
+  if shared == 1_000:
+    assert groups.shape[1] == max(counts)
+  if each == 1_000:
+    assert groups.size == sum(counts)
+  apart = sum(counts) * (shared + each)
+  assert len(groups) * (shared + groups.shape[1] * each) <= apart
+
+
 def test_images_encode_and_decode_in_chunks(unified):
   images = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), np.uint8)
   codes = unified.encode(images)

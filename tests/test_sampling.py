@@ -244,9 +244,9 @@ def test_every_fault_of_a_sampler_is_named():
 
 @pytest.fixture(scope='module')
 def prompt(golden, golden_policy):
-  """(Rows [3, P], lengths [3]) of the official question."""
+  """(image Rows [3, E], prompt Rows [3, P], lengths [3]), the official one."""
   question = golden['mmu_gen_question'][0].tolist()
-  return prompting.mmu_prefix(
+  return prompting.mmu_parts(
       golden_policy.config.vocab, golden['mmu_image_tokens'], [question] * 3,
       3 + CODES + 1 + len(question) + 2,
   )
@@ -255,15 +255,14 @@ def prompt(golden, golden_policy):
 @jax.jit
 def reply(model, keys, prompt, temperature, top_k, stop, allowed):
   """`sample_text` over a batch, 12 tokens."""
-  rows, lengths = prompt
 
-  def one(key, row, length):
+  def one(key, image, row, length):
     return sampling.sample_text(
-        model, key, row, length, max_new=12, temperature=temperature,
+        model, key, image, row, length, max_new=12, temperature=temperature,
         top_k=top_k, stop=stop, allowed=allowed,
     )
 
-  return jax.vmap(one)(keys, rows, lengths)
+  return jax.vmap(one)(keys, *prompt)
 
 
 def test_greedy_text_is_the_official_one(golden, golden_policy, prompt):
@@ -284,10 +283,10 @@ def row_logits(model, tokens):
 
 
 def row_of(prompt, n):
-  """The tokens of prompt n with room for 12 more, and where these begin."""
-  rows, lengths = prompt
-  begin = int(lengths[n])
-  return np.pad(rows.tokens[n, :begin], (0, 12)), begin
+  """The tokens of row n with room for 12 more, and where these begin."""
+  image, rows, lengths = jax.tree.map(lambda a: a[n], prompt)
+  tokens = np.concatenate([image.tokens, rows.tokens[:lengths]])
+  return np.pad(tokens, (0, 12)), len(tokens)
 
 
 def test_cached_text_equals_text_of_whole_rows(golden_policy, prompt):
@@ -346,9 +345,9 @@ def test_top_one_is_greedy(temperature):
 def test_answers_score_as_in_whole_rows(golden_policy, prompt):
   answers = np.array([[3, 0, 0], [8, 41, 0], [8, 5, 49], [0, 0, 0]], np.int32)
   sizes = np.array([1, 2, 3, 0])
-  rows, lengths = jax.tree.map(lambda a: a[1], prompt)
+  row = jax.tree.map(lambda a: a[1], prompt)
   found = jax.jit(sampling.answer_logps)(
-      golden_policy, rows, lengths, answers, np.arange(3) < sizes[:, None]
+      golden_policy, *row, answers, np.arange(3) < sizes[:, None]
   )
   for n, size in enumerate(sizes[:3]):
     tokens, begin = row_of(prompt, 1)
@@ -360,26 +359,63 @@ def test_answers_score_as_in_whole_rows(golden_policy, prompt):
 
 
 def test_an_answer_without_tokens_never_wins(golden_policy, prompt):
-  rows, lengths = jax.tree.map(lambda a: a[1], prompt)
+  row = jax.tree.map(lambda a: a[1], prompt)
   found = jax.jit(sampling.answer_logps)(
-      golden_policy, rows, lengths, np.zeros((4, 3), np.int32),
+      golden_policy, *row, np.zeros((4, 3), np.int32),
       np.array([[True] * 3, [False] * 3, [True] * 3, [False] * 3]),
   )
   assert (found[1::2] == sampling.NEG).all() and found[0] > sampling.NEG
 
 
 def test_single_token_answers_score_as_the_next_token(golden_policy, prompt):
-  rows, lengths = jax.tree.map(lambda a: a[0], prompt)
+  row = jax.tree.map(lambda a: a[0], prompt)
   score = jax.jit(sampling.answer_logps)
   short = score(
-      golden_policy, rows, lengths, np.array([[3], [8]], np.int32),
+      golden_policy, *row, np.array([[3], [8]], np.int32),
       np.ones((2, 1), bool),
   )
   long = score(
-      golden_policy, rows, lengths, np.array([[3, 0], [8, 0]], np.int32),
+      golden_policy, *row, np.array([[3, 0], [8, 0]], np.int32),
       np.array([[True, False]] * 2),
   )
   np.testing.assert_allclose(short, long, atol=1e-5)
+
+
+def flops(function, *arguments) -> float:
+  """Floating-point operations of a compiled function."""
+  return jax.jit(function).lower(*arguments).compile().cost_analysis()['flops']
+
+
+@pytest.mark.parametrize('count', [2, 6])
+def test_what_is_shared_is_computed_once(golden_policy, prompt, count):
+  """Candidates share image and prompt, questions the image."""
+  image, row, length = jax.tree.map(lambda a: a[0], prompt)
+
+  def replies(model, keys):
+    def one(key):
+      return sampling.sample_text(
+          model, key, image, row, length, max_new=1, temperature=1.0, top_k=1,
+          stop=-1)
+    return jax.vmap(one)(keys)
+
+  def answers(model, rows, answers):
+    def one(row, answers):
+      return sampling.answer_logps(
+          model, image, row, length, answers, answers >= 0)
+    return jax.vmap(one)(rows, answers)
+
+  def read(model, rows):
+    return sampling.prefill(model, rows)[0]
+
+  once = flops(read, golden_policy, image)
+  of_prompt = flops(read, golden_policy, row)
+  found = flops(replies, golden_policy, keys(count))
+  # A reply of one token: `count` tokens beside the prefix, and the head.
+  assert found < once + 1.5 * of_prompt + 0.1 * count * once
+  rows = jax.tree.map(lambda a: jnp.stack([a] * count), row)
+  found = flops(
+      answers, golden_policy, rows, jnp.zeros((count, 2, 1), jnp.int32))
+  assert found < once + 1.5 * count * of_prompt
 
 
 def test_inverse_cdf_draws_the_softmax_and_nothing_impossible():

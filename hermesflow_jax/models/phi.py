@@ -5,6 +5,7 @@ MLP side by side, query and key are normalised per head before a rotary
 embedding that turns only the first part of each head, biases everywhere.
 """
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -81,6 +82,11 @@ class Cache:
   v: jax.Array
   index: jax.Array
 
+  @property
+  def size(self) -> int:
+    """S, the tokens there is room for."""
+    return self.k.shape[-3]
+
   @classmethod
   def empty(cls, config: PhiConfig, batch: tuple[int, ...], size: int):
     """Returns a cache of zeros for `size` tokens a row."""
@@ -109,28 +115,39 @@ def rotary(x: jax.Array, positions: jax.Array, size: int, theta: float):
   return jnp.concatenate([turned.astype(x.dtype), x[..., size:]], axis=-1)
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array):
-  """Softmax attention in float32.
+def attend(q: jax.Array, parts, mask: jax.Array):
+  """Softmax attention in float32 over keys that lie in several arrays.
+
+  They are never put together: a part that is the same for many rows of a
+  `jax.vmap` stays one array, and is read once for all of them.
 
   Args:
     q: [..., T, N, H].
-    k: [..., S, N, H].
-    v: [..., S, N, H].
+    parts: (k, v) pairs, both [..., S_i, N, H]; S is the sum of all S_i.
     mask: bool[..., T, S], True where query t sees key s. A query that sees no
       key gets the mean of all values.
 
   Returns:
     [..., T, N, H].
   """
-  scores = jnp.einsum(
-      '...tnh,...snh->...nts', q, k, preferred_element_type=jnp.float32
-  )
-  scores = scores * q.shape[-1] ** -0.5
+  scores = [
+      jnp.einsum('...tnh,...snh->...nts', q, k,
+                 preferred_element_type=jnp.float32)
+      for k, _ in parts
+  ]
+  scores = jnp.concatenate(scores, axis=-1) * q.shape[-1] ** -0.5
   scores = jnp.where(
       mask[..., None, :, :], scores, jnp.finfo(jnp.float32).min
   )
-  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-  return jnp.einsum('...nts,...snh->...tnh', weights, v)
+  weights = jax.nn.softmax(scores, axis=-1)
+  out, start = 0.0, 0
+  for _, v in parts:
+    end = start + v.shape[-3]
+    some = weights[..., start:end].astype(v.dtype)
+    out += jnp.einsum('...nts,...snh->...tnh', some, v,
+                      preferred_element_type=jnp.float32)
+    start = end
+  return out.astype(q.dtype)
 
 
 class Block(nnx.Module):
@@ -160,15 +177,16 @@ class Block(nnx.Module):
     self.fc1 = linear(width, mlp)
     self.fc2 = linear(mlp, width)
 
-  def __call__(self, x, mask, positions, kv=None, index=None):
+  def __call__(self, x, mask, positions, kv=None, index=None, past=()):
     """Applies the block.
 
     Args:
       x: [..., T, D].
-      mask: bool[..., T, S]; S is T, or the size of the cache.
+      mask: bool[..., T, S]; S is the size of `past`, and T or that of `kv`.
       positions: int[..., T].
       kv: None, or the layer's cache, two arrays [..., S, N, H].
       index: where in the cache the T tokens are written.
+      past: (k, v) pairs of earlier tokens, which are only read.
 
     Returns:
       ([..., T, D], the written cache or None).
@@ -190,7 +208,7 @@ class Block(nnx.Module):
           write(kv[0], k.astype(kv[0].dtype), index, axis=-3),
           write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
       )
-    attention = attend(q, k, v, mask)
+    attention = attend(q, [*past, (k, v)], mask)
     attention = self.dense(attention.reshape(y.shape))
     mlp = self.fc2(jax.nn.gelu(self.fc1(y), approximate=True))
     return sharding.constrain(x + attention + mlp), kv
@@ -211,28 +229,34 @@ class Phi(nnx.Module):
         config.width, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
     )
 
-  def __call__(self, x, mask, positions, cache: Cache | None = None):
+  def __call__(
+      self, x, mask, positions, cache: Cache | None = None,
+      past: Sequence[Cache] = (),
+  ):
     """Runs the decoder.
 
     Args:
       x: [..., T, D] embeddings.
-      mask: bool[..., T, S], who sees whom; S is T, or the cache's size.
+      mask: bool[..., T, S], who sees whom. S counts the tokens of each of
+        `past` in turn, then those of `cache`, or the T tokens without one.
       positions: int32[..., T], for the rotary embedding.
       cache: keys and values of earlier tokens, or None.
+      past: full caches of tokens before those, which are only read.
 
     Returns:
       (hidden [..., T, D], the cache after T more tokens or None).
     """
 
     def block(x, layer_kv):
-      layer, kv = layer_kv
-      return layer(x, mask, positions, kv, cache and cache.index)
+      layer, kv, past = layer_kv
+      return layer(x, mask, positions, kv, cache and cache.index, past)
 
     if self.config.remat and cache is None:
       block = jax.checkpoint(block)
     kv = None if cache is None else (cache.k, cache.v)
     x, kv = jax.lax.scan(
-        block, x.astype(self.config.dtype), (self.layers, kv),
+        block, x.astype(self.config.dtype),
+        (self.layers, kv, [(c.k, c.v) for c in past]),
         unroll=self.config.unroll,
     )
     if cache is not None:

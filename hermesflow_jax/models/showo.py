@@ -4,6 +4,7 @@ Text is predicted token by token, image codes by masked prediction; which of
 the two happens is decided by the attention mask and the labels, not here.
 """
 
+from collections.abc import Sequence
 import dataclasses
 
 from flax import nnx
@@ -54,24 +55,33 @@ class ShowO(nnx.Module):
           config.clip_width, width, dtype, rngs=rngs
       )
 
-  def __call__(self, tokens, mask, positions, cache: Cache | None = None):
+  def __call__(
+      self, tokens, mask, positions, cache: Cache | None = None,
+      past: Sequence[Cache] = (),
+  ):
     """Returns the hidden states of tokens.
 
     Args:
       tokens: int32[..., T], vocabulary ids.
-      mask: bool[..., T, S], True where token t sees token s; S is T, or the
-        size of the cache.
+      mask: bool[..., T, S], True where token t sees token s. S counts the
+        tokens of each of `past` in turn, then those of `cache`, or the T
+        tokens without one.
       positions: int32[..., T].
       cache: earlier tokens' keys and values, or None.
+      past: full caches of tokens before those, which are only read.
 
     Returns:
       (hidden [..., T, D], the cache after these tokens or None).
     """
-    return self.from_embeddings(self.embed(tokens), mask, positions, cache)
+    x = self.embed(tokens)
+    return self.from_embeddings(x, mask, positions, cache, past)
 
-  def from_embeddings(self, x, mask, positions, cache: Cache | None = None):
+  def from_embeddings(
+      self, x, mask, positions, cache: Cache | None = None,
+      past: Sequence[Cache] = (),
+  ):
     """Returns the hidden states of embeddings [..., T, D]; see `__call__`."""
-    return self.decoder(x, mask, positions, cache)
+    return self.decoder(x, mask, positions, cache, past)
 
   def embed_clip(self, tokens, features, start: int) -> jax.Array:
     """Returns the embeddings of rows with an image's CLIP features in them.
