@@ -20,7 +20,7 @@ def greedy(model, image, row, length, max_new):
   every = jnp.ones(model.config.vocab.size, bool)
   return sampling.sample_text(
       model, jax.random.key(0), image, row, length, max_new=max_new,
-      temperature=1.0, top_k=1, stop=-1, allowed=every,
+      temperature=1.0, top_k=1, most=1, stop=-1, allowed=every,
   )
 
 

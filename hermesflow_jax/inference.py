@@ -94,14 +94,14 @@ def _images(model, keys, rows, empty, counts, config):
   return jax.vmap(one)(keys, rows)
 
 
-@functools.partial(jax.jit, static_argnames='max_new')
-def _replies(model, keys, images, prompts, lengths, rungs, max_new):
+@functools.partial(jax.jit, static_argnames=('max_new', 'most'))
+def _replies(model, keys, images, prompts, lengths, rungs, max_new, most):
   """int32[N, M, max_new]: a reply a rung about each of N images."""
 
   def one(key, image, prompt, length, rung):
     return sampling.sample_text(
         model, jax.random.wrap_key_data(key), image, prompt, length,
-        max_new=max_new, temperature=rung[0], top_k=rung[1],
+        max_new=max_new, temperature=rung[0], top_k=rung[1], most=most,
         stop=model.config.vocab.eos,
     )
 
@@ -242,7 +242,10 @@ class Unified:
     )
 
     def reply(batch):
-      return _replies(self.model, *batch, rungs, max_new=self.lengths.reply)
+      return _replies(
+          self.model, *batch, rungs, max_new=self.lengths.reply,
+          most=max(d.top_k for d in ladder),
+      )
 
     tokens = self._mapped(
         'writing captions', reply, (keys, *parts), len(ladder)

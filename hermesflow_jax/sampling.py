@@ -225,27 +225,28 @@ def sample_image(
   return drawn[-1], trace
 
 
-def pick_token(key, logits, temperature, top_k):
+def pick_token(key, logits, temperature, top_k, most: int):
   """Draws one token among the `top_k` likeliest at a temperature.
 
   Args:
     key: a random key.
-    logits: float32[V].
+    logits: float32[V]; of equal ones the first counts.
     temperature: float32[] > 0.
-    top_k: int32[]; 1 is greedy.
+    top_k: int32[], 1 to `most`; 1 is greedy.
+    most: the largest `top_k` of all, at most V; the noise is of this size, so
+      it decides the draw, too.
 
   Returns:
     int32[], the token.
   """
-  order = jnp.argsort(-logits)
-  rank = jnp.argsort(order)
-  scaled = jnp.where(rank < top_k, logits / temperature, NEG)
-  return jax.random.categorical(key, scaled).astype(jnp.int32)
+  best, tokens = jax.lax.top_k(logits, most)
+  scaled = jnp.where(jnp.arange(most) < top_k, best / temperature, NEG)
+  return tokens[jax.random.categorical(key, scaled)].astype(jnp.int32)
 
 
 def sample_text(
     model, key, image, prompt, length, *, max_new: int, temperature, top_k,
-    stop: int, allowed=None,
+    most: int, stop: int, allowed=None, stretch: int = 16,
 ):
   """Replies to one prompt about an image, token by token.
 
@@ -255,10 +256,12 @@ def sample_text(
     image: Rows [E], prompt: Rows [P], right-padded, length: int32[], its
       tokens that are not pads; all of `prompting.mmu_parts`.
     max_new: tokens to generate at most.
-    temperature: float > 0; top_k: int, see `pick_token`.
+    temperature, top_k, most: see `pick_token`; `most` may exceed V.
     stop: the id that ends a reply; it and what follows are `stop`. -1: none.
     allowed: bool[V], the ids a reply may have; None: text, and only its
       logits are computed. `stop` is a text id.
+    stretch: tokens between two looks at whether all replies have ended. A
+      look at each would keep an accelerator waiting for its host.
 
   Returns:
     int32[max_new].
@@ -269,23 +272,38 @@ def sample_text(
     return jnp.where(allowed, model.logits(hidden), NEG)
 
   last, past, seen = _read(model, image, prompt, length)
-  slots, begin = jnp.arange(max_new), image.tokens.shape[0] + length
+  stretch = min(stretch, max_new)
+  room = -(-max_new // stretch) * stretch
+  slots, begin = jnp.arange(room), image.tokens.shape[0] + length
+  keys = jax.random.split(key, max_new)[jnp.minimum(slots, max_new - 1)]
 
   def step(carry, inputs):
     hidden, cache, done = carry
     i, key = inputs
     logits = logits_of(hidden)
-    token = pick_token(key, logits, temperature, top_k)
+    most_here = min(most, logits.shape[-1])
+    token = pick_token(key, logits, temperature, top_k, most_here)
     token = jnp.where(done, stop, token)
     done = done | (token == stop)
     sees = jnp.concatenate([seen, slots <= i])[None]
     hidden, cache = model(token[None], sees, (begin + i)[None], cache, past)
     return (hidden[0], cache, done), token
 
-  steps = (slots, jax.random.split(key, max_new))
-  start = (last, model.empty_cache((), max_new), jnp.zeros((), bool))
-  _, tokens = jax.lax.scan(step, start, steps)
-  return tokens
+  def some(state):
+    start, carry, tokens = state
+    here = start + jnp.arange(stretch)
+    carry, new = jax.lax.scan(step, carry, (here, keys[here]))
+    tokens = jax.lax.dynamic_update_slice(tokens, new, (start,))
+    return start + stretch, carry, tokens
+
+  def goes_on(state):
+    start, (_, _, done), _ = state
+    return (start < room) & ~done
+
+  carry = last, model.empty_cache((), room), jnp.zeros((), bool)
+  tokens = jnp.full(room, stop, jnp.int32)
+  *_, tokens = jax.lax.while_loop(goes_on, some, (0, carry, tokens))
+  return tokens[:max_new]
 
 
 def answer_logps(model, image, prompt, length, answers, answer_valid):

@@ -252,14 +252,17 @@ def prompt(golden, golden_policy):
   )
 
 
-@jax.jit
-def reply(model, keys, prompt, temperature, top_k, stop, allowed):
+@functools.partial(jax.jit, static_argnames=('most', 'stretch'))
+def reply(
+    model, keys, prompt, temperature, top_k, stop, allowed, most=1_000,
+    stretch=16,
+):
   """`sample_text` over a batch, 12 tokens."""
 
   def one(key, image, row, length):
     return sampling.sample_text(
         model, key, image, row, length, max_new=12, temperature=temperature,
-        top_k=top_k, stop=stop, allowed=allowed,
+        top_k=top_k, most=most, stop=stop, allowed=allowed, stretch=stretch,
     )
 
   return jax.vmap(one)(keys, *prompt)
@@ -293,10 +296,10 @@ def test_cached_text_equals_text_of_whole_rows(golden_policy, prompt):
   every = np.ones(golden_policy.config.vocab.size, bool)
   found = reply(golden_policy, keys(3), prompt, 0.7, 5, -1, every)[0]
   tokens, begin = row_of(prompt, 0)
-  pick = jax.jit(sampling.pick_token)
+  pick = jax.jit(sampling.pick_token, static_argnums=4)
   for i, key in enumerate(jax.random.split(keys(3)[0], 12)):
     logits = row_logits(golden_policy, tokens)[begin + i - 1]
-    tokens[begin + i] = pick(key, logits, 0.7, 5)
+    tokens[begin + i] = pick(key, logits, 0.7, 5, logits.size)
   np.testing.assert_array_equal(found, tokens[begin:])
 
 
@@ -322,9 +325,57 @@ def test_a_reply_ends_at_its_stop(golden_policy, prompt):
   np.testing.assert_array_equal(found, np.where(ended, stop, free))
 
 
-def test_tokens_are_drawn_in_proportion():
+@pytest.mark.parametrize('stretch', [1, 5, 12])
+def test_looking_for_the_end_changes_no_token(golden_policy, prompt, stretch):
+  many = jax.tree.map(lambda a: np.repeat(a, 20, axis=0), prompt)
+  arguments = golden_policy, keys(60), many, 1.5, 20
+  stop = int(reply(*arguments, -1, None)[0, 3])
+  wanted = reply(*arguments, stop, None)
+  found = reply(*arguments, stop, None, stretch=stretch)
+  np.testing.assert_array_equal(found, wanted)
+
+
+class Counted:
+  """A model that counts the calls that are executed."""
+
+  def __init__(self, model):
+    self.model, self.calls = model, 0
+
+  def __getattr__(self, name):
+    return getattr(self.model, name)
+
+  def __call__(self, tokens, mask, *rest, **more):
+    def count():
+      self.calls += 1
+
+    jax.debug.callback(count)
+    return self.model(tokens, mask, *rest, **more)
+
+
+@pytest.mark.parametrize('stretch, wanted', [(1, 5), (2, 6), (4, 8), (12, 12)])
+def test_a_reply_that_has_ended_is_not_computed_on(
+    golden_policy, prompt, stretch, wanted
+):
+  """The fifth greedy token is the stop here."""
+  row = jax.tree.map(lambda a: a[0], prompt)
+  free = reply(golden_policy, keys(3), prompt, 1.0, 1, -1, None)[0]
+  stop = int(free[4])
+  assert stop not in free[:4]
+  counted = Counted(golden_policy)
+  jax.block_until_ready(sampling.sample_text(
+      counted, keys(1)[0], *row, max_new=12, temperature=1.0, top_k=1, most=1,
+      stop=stop, stretch=stretch,
+  ))
+  jax.effects_barrier()
+  # Two calls read the image and the prompt.
+  assert counted.calls == 2 + wanted
+
+
+@pytest.mark.parametrize('most', [3, 5])
+def test_tokens_are_drawn_in_proportion(most):
   logits, count = jnp.array([0.0, 2.0, -1.0, 1.5, 1.0]), 20_000
-  pick = jax.jit(jax.vmap(sampling.pick_token, (0, None, None, None)))
+  pick = functools.partial(sampling.pick_token, most=most)
+  pick = jax.jit(jax.vmap(pick, (0, None, None, None)))
   found = pick(keys(count), logits, 0.5, 3)
   wanted = np.exp([-np.inf, 4.0, -np.inf, 3.0, 2.0])
   wanted /= wanted.sum()
@@ -337,8 +388,9 @@ def test_tokens_are_drawn_in_proportion():
 @pytest.mark.parametrize('temperature', [0.1, 1.0, 9.0])
 def test_top_one_is_greedy(temperature):
   logits = jax.random.normal(jax.random.key(0), (50,))
-  pick = jax.vmap(sampling.pick_token, (0, None, None, None))
-  found = pick(keys(100), logits, temperature, 1)
+  pick = functools.partial(sampling.pick_token, most=4)
+  found = jax.vmap(pick, (0, None, None, None))(
+      keys(100), logits, temperature, 1)
   assert set(found.tolist()) == {int(logits.argmax())}
 
 
@@ -395,7 +447,7 @@ def test_what_is_shared_is_computed_once(golden_policy, prompt, count):
     def one(key):
       return sampling.sample_text(
           model, key, image, row, length, max_new=1, temperature=1.0, top_k=1,
-          stop=-1)
+          most=1, stop=-1)
     return jax.vmap(one)(keys)
 
   def answers(model, rows, answers):
