@@ -17,6 +17,7 @@ from hermesflow_jax import settings
 from hermesflow_jax.data import shapes
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
+from hermesflow_jax.jobs import start
 from hermesflow_jax.jobs import tokenizer
 from hermesflow_jax.models import magvit
 
@@ -38,7 +39,7 @@ def self_play(variant):
 
 @functools.cache
 def abstract(variant):
-  return pair_dpo.abstract(self_play(variant).sizes)
+  return start.abstract(self_play(variant).sizes)
 
 
 def size(tree):
@@ -127,7 +128,7 @@ def test_show_o_names_the_command_that_makes_what_is_missing(variant, tmp_path):
       self_play(variant), init_from=str(tmp_path / variant)
   )
   with pytest.raises(ValueError) as error:
-    pair_dpo.located(config)
+    start.located(config)
   message = str(error.value)
   assert str(tmp_path / variant) in message
   assert 'python -m conversions.convert showo' in message

@@ -19,6 +19,7 @@ from hermesflow_jax import initial
 from hermesflow_jax import sharding
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
+from hermesflow_jax.jobs import start
 from hermesflow_jax.models import magvit
 import tiny
 import tiny_world
@@ -147,7 +148,7 @@ def settings_of(world, **changes):
 def test_what_is_missing_is_named_with_the_way_to_get_it(world, name):
   config = settings_of(world, **{name: 'nowhere'})
   with pytest.raises(ValueError, match='no checkpoint at nowhere. how to get'):
-    pair_dpo.located(config)
+    start.located(config)
 
 
 def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):

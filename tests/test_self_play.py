@@ -21,6 +21,7 @@ from hermesflow_jax import sharding
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import judge
 from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs import start
 import tiny_world
 
 ROUNDS = ('round_0', 'round_1', 'round_2')
@@ -260,7 +261,7 @@ def test_rounds_that_are_not_fresh_meet_the_same_inputs():
 @pytest.mark.parametrize('split', ['eval', 'final', 'preference'])
 def test_what_is_measured_on_is_never_learned_from(config, split, tmp_path):
   parts = bundle.load(config.init_from)
-  base = pair_dpo.unified(
+  base = start.unified(
       parts, sharding.make_mesh(), console_lib.silent()
   )
   world = pair_dpo.world_of(

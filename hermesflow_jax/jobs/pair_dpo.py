@@ -9,10 +9,8 @@ import resource
 import sys
 import time
 
-from flax import nnx
 import jax
 
-from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
@@ -20,7 +18,6 @@ from hermesflow_jax import inference
 from hermesflow_jax import initial
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
-from hermesflow_jax import sharding
 from hermesflow_jax import story
 from hermesflow_jax import text_similarity
 from hermesflow_jax.data import files
@@ -29,10 +26,7 @@ from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import judge
 from hermesflow_jax.jobs import common
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import showo
-
-ASSETS = pathlib.Path(__file__).parent.parent / 'assets'
+from hermesflow_jax.jobs import start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,18 +43,10 @@ class Files:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(start.Start):
   """Settings of the job.
 
   Attributes:
-    mesh: devices.
-    init_from: a bundle's folder, or 'assets:<name>' for one that is shipped,
-      or a Show-o of `conversions.convert`.
-    tokenizer: a MAGVIT-v2 of `conversions.convert`, or a bundle, and
-    text: a folder with the text tokenizer: both only beside a converted
-      `init_from`, else ''.
-    missing: the line that says how to get these; '' if they are shipped.
-    sizes: what they must hold; None takes what a bundle holds.
     world: the embedded world.
     files: data in its place; None for the embedded world.
     inputs: image-caption inputs for preferences in a round.
@@ -73,12 +59,6 @@ class Settings:
     gallery: held-out captions, and pairs, shown in the report.
   """
 
-  mesh: common.Mesh
-  init_from: str
-  tokenizer: str
-  text: str
-  missing: str
-  sizes: initial.Sizes | None
   world: common.World
   files: Files | None
   inputs: int
@@ -97,48 +77,13 @@ class Settings:
       )
 
 
-def abstract(sizes: initial.Sizes):
-  """Returns the model and the tokenizer as shapes, without any memory."""
-  config = showo.ShowOConfig(
-      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
-  )
-  return nnx.eval_shape(lambda: (
-      showo.ShowO(config, rngs=nnx.Rngs(0)),
-      magvit.Magvit(sizes.tokenizer, nnx.Rngs(0)),
-  ))
-
-
-def located(config: Settings) -> pathlib.Path:
-  """Returns the folder that the run starts from.
-
-  Raises:
-    ValueError: it, or what belongs to it, is missing (with the command that
-      makes it).
-  """
-  path = pathlib.Path(config.init_from)
-  if config.init_from.startswith('assets:'):
-    path = ASSETS / config.init_from.removeprefix('assets:')
-  paths = [str(path)]
-  if checkpoint.is_one(str(path)):
-    paths += [config.tokenizer, config.text]
-  initial.check_there(paths, config.missing)
-  return path
-
-
-def load(config: Settings, path: pathlib.Path, mesh) -> bundle.Bundle:
-  """Reads what the run starts from; see `initial.load`."""
-  return initial.load(
-      str(path), config.tokenizer, config.text, config.sizes, mesh
-  )
-
-
 def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> dict:
   """Plays all rounds; writes and returns what `results.json` holds."""
   began = time.perf_counter()
   root = pathlib.Path(workdir)
-  path = located(config)
+  path = start.located(config)
   data = []
   if config.files:
     # Their faults are told before any weight is read.
@@ -146,7 +91,7 @@ def run(
       files.read(source)
       data.append(files.sums(source))
   mesh = config.mesh.make(config.play.batch)
-  parts = load(config, path, mesh)
+  parts = start.load(config, path, mesh)
   sums = initial.sums(str(path), config.tokenizer)
   common.claim(workdir, config, console, base=sums, data=data)
   done = root / 'results.json'
@@ -158,7 +103,7 @@ def run(
     results = json.loads(done.read_text())
     console.say(table(results['rounds']))
     return results
-  base = unified(parts, mesh, console)
+  base = start.unified(parts, mesh, console)
   world = world_of(config, base, str(root / 'data'))
   rounds = self_play.play(base, world, config.play, workdir, console)
   for row in rounds[1:]:
@@ -184,16 +129,6 @@ def run(
   console.say(table(rounds))
   console.say(f'report: {root / "report.html"}')
   return results
-
-
-def unified(parts: bundle.Bundle, mesh, console) -> inference.Unified:
-  """Returns the model of a bundle at work on a mesh."""
-  placed = sharding.shardings(parts.model, mesh)
-  return inference.Unified(
-      model=jax.device_put(parts.model, placed), tokenizer=parts.tokenizer,
-      text=parts.text, lengths=parts.lengths, grid=parts.grid, mesh=mesh,
-      chunk=128 * mesh.shape['data'], progress=console.progress,
-  )
 
 
 def world_of(

@@ -29,6 +29,7 @@ from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs import start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +76,9 @@ def run(
 ) -> dict:
   """Plays each seed and its control; writes and returns `results.json`."""
   root = pathlib.Path(workdir)
-  path = pair_dpo.located(config.self_play)
+  path = start.located(config.self_play)
   mesh = config.self_play.mesh.make(config.control.batches.divisor)
-  parts = pair_dpo.load(config.self_play, path, mesh)
+  parts = start.load(config.self_play, path, mesh)
   common.claim(workdir, config, console)
   rows = []
   for seed in config.seeds:
@@ -87,7 +88,7 @@ def run(
     )
     console.say(f'seed {seed}')
     played = pair_dpo.run(one, str(root / f'seed_{seed}'), console)
-    base = pair_dpo.unified(parts, mesh, console)
+    base = start.unified(parts, mesh, console)
     steps = sum(row['learned']['steps'] for row in played['rounds'][1:])
     rows.append({
         'seed': seed, 'rounds': played['rounds'],

@@ -1,0 +1,89 @@
+"""What a job works with: a model that is shipped, bundled or converted."""
+
+import dataclasses
+import pathlib
+
+from flax import nnx
+import jax
+
+from hermesflow_jax import bundle
+from hermesflow_jax import checkpoint
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import inference
+from hermesflow_jax import initial
+from hermesflow_jax import sharding
+from hermesflow_jax.jobs import common
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import showo
+
+ASSETS = pathlib.Path(__file__).parent.parent / 'assets'
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  """Settings of every job that has a model.
+
+  Attributes:
+    mesh: devices.
+    init_from: a bundle's folder, or 'assets:<name>' for one that is shipped,
+      or a Show-o of `conversions.convert`.
+    tokenizer: a MAGVIT-v2 of `conversions.convert`, or a bundle, and
+    text: a folder with the text tokenizer: both only beside a converted
+      `init_from`, else ''.
+    missing: the line that says how to get these; '' if they are shipped.
+    sizes: what they must hold; None takes what a bundle holds.
+  """
+
+  mesh: common.Mesh
+  init_from: str
+  tokenizer: str
+  text: str
+  missing: str
+  sizes: initial.Sizes | None
+
+
+def abstract(sizes: initial.Sizes):
+  """Returns the model and the tokenizer as shapes, without any memory."""
+  config = showo.ShowOConfig(
+      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
+  )
+  return nnx.eval_shape(lambda: (
+      showo.ShowO(config, rngs=nnx.Rngs(0)),
+      magvit.Magvit(sizes.tokenizer, nnx.Rngs(0)),
+  ))
+
+
+def located(config: Start) -> pathlib.Path:
+  """Returns the folder that the run starts from.
+
+  Raises:
+    ValueError: it, or what belongs to it, is missing (with the command that
+      makes it).
+  """
+  path = pathlib.Path(config.init_from)
+  if config.init_from.startswith('assets:'):
+    path = ASSETS / config.init_from.removeprefix('assets:')
+  paths = [str(path)]
+  if checkpoint.is_one(str(path)):
+    paths += [config.tokenizer, config.text]
+  initial.check_there(paths, config.missing)
+  return path
+
+
+def load(config: Start, path: pathlib.Path, mesh) -> bundle.Bundle:
+  """Reads what the run starts from; see `initial.load`."""
+  return initial.load(
+      str(path), config.tokenizer, config.text, config.sizes, mesh
+  )
+
+
+def unified(
+    parts: bundle.Bundle, mesh, console: console_lib.Console
+) -> inference.Unified:
+  """Returns the model of a bundle at work on a mesh."""
+  placed = sharding.shardings(parts.model, mesh)
+  return inference.Unified(
+      model=jax.device_put(parts.model, placed), tokenizer=parts.tokenizer,
+      text=parts.text, lengths=parts.lengths, grid=parts.grid, mesh=mesh,
+      chunk=128 * mesh.shape['data'], progress=console.progress,
+  )
