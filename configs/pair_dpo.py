@@ -88,6 +88,13 @@ def get_config(variant='shapes'):
   )
 
 
+def start_of(config):
+  """Returns what every job with a model has in common, as a dict."""
+  names = 'mesh', 'init_from', 'tokenizer', 'text', 'missing', 'sizes'
+  values = config.to_dict()
+  return {name: values[name] for name in names}
+
+
 def show_o(config, pixels):
   """Changes the settings to the paper's (section 4.1), at one resolution."""
   config = ml_collections.ConfigDict(config.to_dict())

@@ -1,5 +1,6 @@
 """Where a run writes what it measured: TensorBoard events and JSON lines."""
 
+import hashlib
 import json
 import math
 import os
@@ -54,3 +55,12 @@ def write_atomically(path: str, data: str | bytes) -> None:
     file.flush()
     os.fsync(file.fileno())
   os.replace(temporary, path)
+
+
+def sha256(path: str) -> str:
+  """Returns the SHA-256 of a file; ValueError if it cannot be read."""
+  try:
+    with open(path, 'rb') as file:
+      return hashlib.file_digest(file, 'sha256').hexdigest()
+  except OSError as error:
+    raise ValueError(f'{path} cannot be read: {error}') from error

@@ -78,20 +78,19 @@ def together(counts: Sequence[int], shared: int, each: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames='config')
-def _images(model, keys, rows, empty, counts, config):
-  def one(key, row):
+def _images(model, keys, rows, codes, known, empty, counts, config):
+  def one(key, row, codes, known):
     if config.guidance:
       row = jax.tree.map(lambda a, b: jnp.stack([a, b]), row, empty)
     else:
       row = jax.tree.map(lambda a: a[None], row)
-    size = model.config.image_tokens
     codes, _ = sampling.sample_image(
-        model, jax.random.wrap_key_data(key), row,
-        jnp.zeros(size, jnp.int32), jnp.zeros(size, bool), config, counts,
+        model, jax.random.wrap_key_data(key), row, codes, known, config,
+        counts,
     )
     return codes
 
-  return jax.vmap(one)(keys, rows)
+  return jax.vmap(one)(keys, rows, codes, known)
 
 
 @functools.partial(jax.jit, static_argnames=('max_new', 'most'))
@@ -175,13 +174,14 @@ class Unified:
     return self._mapped('encoding images', encode, images)
 
   def decode(self, codes: np.ndarray) -> np.ndarray:
-    """Returns images uint8[N, H, W, 3] of codes int[N, I]."""
-    decode = functools.partial(_decode, self.tokenizer, grid=self.grid)
+    """Returns images uint8[N, H, W, 3] of codes int[N, I] or int[N, h, w]."""
+    grid = self.grid if codes.ndim == 2 else codes.shape[1:]
+    decode = functools.partial(_decode, self.tokenizer, grid=grid)
     return self._mapped('decoding images', decode, codes)
 
   def draw(
       self, names: Sequence[str], captions: Sequence[str], candidates: int,
-      sampler: sampling.MaskGIT, seed: int,
+      sampler: sampling.MaskGIT, seed: int, *, codes=None, known=None,
   ) -> np.ndarray:
     """Samples images for captions.
 
@@ -191,6 +191,8 @@ class Unified:
       candidates: M images each.
       sampler: how.
       seed: of the run.
+      codes: int[N, M, I], given in advance where
+      known: bool[N, M, I] says so; None: nothing is given.
 
     Returns:
       codes int32[N, M, I].
@@ -210,9 +212,16 @@ class Unified:
     def draw(batch):
       return _images(self.model, *batch, empty, counts, config=sampler)
 
-    flat = (keys.reshape(-1, keys.shape[-1]), rows)
+    shape = len(names), candidates, self.grid[0] * self.grid[1]
+    if codes is None:
+      codes, known = np.zeros(shape, np.int32), np.zeros(shape, bool)
+    flat = (
+        keys.reshape(-1, keys.shape[-1]), rows,
+        codes.astype(np.int32).reshape(-1, shape[-1]),
+        known.reshape(-1, shape[-1]),
+    )
     codes = self._mapped('drawing images', draw, flat)
-    return codes.reshape(len(names), candidates, -1)
+    return codes.reshape(shape)
 
   def describe(
       self, names: Sequence[str], codes: np.ndarray,

@@ -4,11 +4,13 @@ Show-o's preparation: the short side is resized to the wanted size (bicubic,
 antialiased), the centre is cut out. No image is ever replaced by another.
 """
 
+import contextlib
 import pathlib
 import warnings
 
 import numpy as np
 from PIL import Image
+from PIL import ImageOps
 
 FORMATS = ('PNG', 'JPEG', 'WEBP')
 # Pixels of the largest image that is decoded.
@@ -26,8 +28,44 @@ def load(path: pathlib.Path, size: int) -> np.ndarray:
     uint8[size, size, 3].
 
   Raises:
-    ValueError: the file is missing, damaged, of another format, or too large.
+    ValueError: the file is missing, damaged, of another format, animated, or
+      too large.
   """
+  with _opened(path) as image:
+    return np.asarray(square(_rgb(image), size))
+
+
+def load_mask(
+    path: pathlib.Path, of: pathlib.Path, size: int
+) -> np.ndarray:
+  """Reads the mask of an image.
+
+  Args:
+    path: the mask, a picture; what is brighter than middle grey is masked.
+    of: the image it belongs to.
+    size: see `load`.
+
+  Returns:
+    bool[size, size], resized and cut as `load` does with the image.
+
+  Raises:
+    ValueError: as `load`; or the two are not of the same size.
+  """
+  with _opened(of) as image:
+    wanted = ImageOps.exif_transpose(image).size
+  with _opened(path) as image:
+    mask = _rgb(image).convert('L')
+  if mask.size != wanted:
+    raise ValueError(
+        f'mask {path} has {mask.width} x {mask.height} pixels, image {of} '
+        f'{wanted[0]} x {wanted[1]}'
+    )
+  return np.asarray(square(mask, size)) > 127
+
+
+@contextlib.contextmanager
+def _opened(path):
+  """An open image; whatever is wrong with it becomes one ValueError."""
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('error', Image.DecompressionBombWarning)
@@ -37,12 +75,28 @@ def load(path: pathlib.Path, size: int) -> np.ndarray:
               f'it has {image.width} x {image.height} pixels, wanted at most '
               f'{MOST_PIXELS} in all'
           )
-        return np.asarray(square(image.convert('RGB'), size))
+        if getattr(image, 'n_frames', 1) > 1:
+          raise ValueError(f'it has {image.n_frames} frames, wanted one')
+        yield image
   except (
       OSError, ValueError, SyntaxError, Image.DecompressionBombError,
       Image.DecompressionBombWarning,
   ) as error:
     raise ValueError(f'image {path} cannot be read: {error}') from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+  """The picture as people see it: upright, 8 bits, on white where clear."""
+  image = ImageOps.exif_transpose(image)
+  if image.mode.startswith('I') or image.mode == 'F':
+    # 16 bits; `convert` would cut off what exceeds 255.
+    values = np.asarray(image).astype(np.int64)
+    image = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+  if image.has_transparency_data:
+    image = image.convert('RGBA')
+    ground = Image.new('RGBA', image.size, 'white')
+    image = Image.alpha_composite(ground, image)
+  return image.convert('RGB')
 
 
 def square(image: Image.Image, size: int) -> Image.Image:

@@ -1,6 +1,6 @@
 """What several jobs need: the mesh, a world, a folder, a resumable run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import json
 import os
@@ -17,6 +17,9 @@ from hermesflow_jax import sharding
 from hermesflow_jax import train
 from hermesflow_jax.data import shapes
 
+# Faults that one message lists.
+_SHOWN = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
@@ -25,11 +28,11 @@ class Mesh:
   data: int = -1
   model: int = 1
 
-  def make(self, batch: int):
+  def make(self, batch: int = 0):
     """Returns the mesh.
 
     Args:
-      batch: the global batch size of the run.
+      batch: the global batch size of the run; 0 if any will do.
 
     Raises:
       ValueError: the mesh does not fit the devices, or the batch the mesh.
@@ -119,6 +122,36 @@ def claim(
         f'workdir {root} cannot be used: {error}; give another --workdir'
     ) from error
   console.say(f'resuming in {root}')
+
+
+def kept(
+    found: Sequence[tuple[str, str]], on_error: str, what: str,
+    console: console_lib.Console,
+) -> list[str]:
+  """Returns the inputs of a batch that have no fault.
+
+  Args:
+    found: (input, its fault or '').
+    on_error: 'raise', or 'skip' to leave the others out and say so.
+    what: how an input is called.
+    console: hears of each input that is left out, and their number.
+
+  Raises:
+    ValueError: there are faults and `on_error` is 'raise' (all are named), or
+      nothing is left.
+  """
+  faults = [f'{what} {name!r}: {fault}' for name, fault in found if fault]
+  good = [name for name, fault in found if not fault]
+  shown = '; '.join(faults[:_SHOWN])
+  if len(faults) > _SHOWN:
+    shown += f'; and {len(faults) - _SHOWN} more'
+  if faults and on_error == 'raise':
+    raise ValueError(shown)
+  if not good:
+    raise ValueError(f'no {what} is left: {shown}' if shown else f'no {what}')
+  if faults:
+    console.say(f'{len(faults)} of {len(found)} left out: {shown}')
+  return good
 
 
 def check_writable(folder: str) -> None:

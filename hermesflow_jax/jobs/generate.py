@@ -1,0 +1,250 @@
+"""Draws images of prompts: new ones, parts of one, or beyond its borders."""
+
+import collections
+from collections.abc import Sequence
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+
+import numpy as np
+from PIL import Image
+
+from hermesflow_jax import canvas as canvas_lib
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import events
+from hermesflow_jax import inference
+from hermesflow_jax import initial
+from hermesflow_jax import pictures
+from hermesflow_jax import sampling
+from hermesflow_jax import settings
+from hermesflow_jax.data import images
+from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs import start
+
+# Prompts that a contact sheet shows.
+_SHEET = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(start.Start):
+  """Settings of the job.
+
+  Attributes:
+    prompts: texts to draw.
+    file: a file with more of them, one a line; '' for none.
+    each: images a prompt.
+    seed: of all randomness; an image depends on it, on its prompt and number.
+    sampler: how.
+    image: an image to start from; '' for none.
+    mask: an image of the same size, white where `image` is drawn anew.
+    extend: sides to which `image` grows by half its size, in this order, any
+      of left, right, up, down, as often as wanted.
+    on_error: 'raise', or 'skip' to leave out prompts that cannot be drawn.
+  """
+
+  prompts: tuple[str, ...]
+  file: str
+  each: int
+  seed: int
+  sampler: sampling.MaskGIT
+  image: str
+  mask: str
+  extend: tuple[str, ...]
+  on_error: str
+
+  def __post_init__(self):
+    settings.require(self, {'each': 1, 'seed': 0})
+    if self.on_error not in ('raise', 'skip'):
+      raise ValueError(
+          f"on_error is {self.on_error!r}, wanted 'raise' or 'skip'"
+      )
+    if not self.prompts and not self.file:
+      raise ValueError('there is nothing to draw: give prompts or a file')
+    for side in self.extend:
+      if side not in canvas_lib.DIRECTIONS:
+        raise ValueError(
+            f'extend has {side!r}, wanted {", ".join(canvas_lib.DIRECTIONS)}'
+        )
+    if bool(self.image) != (bool(self.mask) or bool(self.extend)):
+      raise ValueError(
+          'an image wants a mask, or sides to extend it to, and these an image'
+      )
+    if self.mask and self.extend:
+      raise ValueError('mask and extend do not go together')
+
+
+def run(
+    config: Settings, workdir: str, console: console_lib.Console
+) -> list[dict]:
+  """Draws; returns the lines of `images.jsonl`, one an image."""
+  path = start.located(config)
+  prompts = common.kept(read(config), config.on_error, 'prompt', console)
+  mesh = config.mesh.make()
+  parts = start.load(config, path, mesh)
+  sums = initial.sums(str(path), config.tokenizer)
+  inputs = {
+      name: events.sha256(file)
+      for name, file in (('image', config.image), ('mask', config.mask),
+                         ('file', config.file)) if file
+  }
+  unified = start.unified(parts, mesh, console)
+  first = given(config, unified)
+  common.claim(workdir, config, console, base=sums, inputs=inputs)
+  root = pathlib.Path(workdir)
+  done = root / 'images.jsonl'
+  if done.exists():
+    console.say(
+        f'these images are there: see {root}; for others, give another '
+        '--workdir'
+    )
+    return [json.loads(line) for line in done.read_text().splitlines()]
+  cut = {p: c for p in prompts if (c := beyond(unified, p)) is not None}
+  for prompt, rest in cut.items():
+    console.say(f'warning: {prompt!r} is too long: what is read ends {rest!r}')
+  rows = drawn(config, unified, prompts, first, cut, root, console)
+  shown = prompts[:_SHEET]
+  pictures.sheet(
+      root / 'contact_sheet.png',
+      [[np.asarray(Image.open(root / r['file'])) for r in rows
+        if r['prompt'] == prompt] for prompt in shown],
+      shown,
+  )
+  lines = ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
+  events.write_atomically(done, lines)
+  console.say(
+      f'{len(rows)} images in {root}; see {root / "contact_sheet.png"}'
+  )
+  return rows
+
+
+def read(config: Settings) -> list[tuple[str, str]]:
+  """Returns (prompt, what is wrong with it or '') of settings and file.
+
+  Raises:
+    ValueError: the file cannot be read.
+  """
+  prompts = list(config.prompts)
+  if config.file:
+    try:
+      text = pathlib.Path(config.file).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+      raise ValueError(f'{config.file} cannot be read: {error}') from error
+    prompts += text.splitlines()
+  prompts = [' '.join(prompt.split()) for prompt in prompts]
+  seen, out = collections.Counter(), []
+  for prompt in prompts:
+    seen[prompt] += 1
+    fault = ''
+    if not prompt:
+      fault = 'it is empty'
+    elif seen[prompt] == 2:
+      fault = 'it comes twice; `each` says how often a prompt is drawn'
+    elif seen[prompt] > 2:
+      continue
+    out.append((prompt, fault))
+  return out
+
+
+def beyond(unified: inference.Unified, prompt: str) -> str | None:
+  """Returns the last words that the model reads of a prompt that is cut.
+
+  None: it is read whole.
+  """
+  # Two places are for the beginning and the end.
+  room = unified.lengths.max_text - 2
+  tokens, = unified.text.encode([prompt])
+  if len(tokens) <= room:
+    return None
+  return unified.text.decode(tokens[max(0, room - 6):room])
+
+
+def given(
+    config: Settings, unified: inference.Unified
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns (codes int32[h, w], known bool[h, w]) of the image to start from.
+
+  Raises:
+    ValueError: the image or the mask cannot be read, or do not fit together.
+  """
+  grid = unified.grid
+  if not config.image:
+    return np.zeros(grid, np.int32), np.zeros(grid, bool)
+  size = grid[0] * unified.tokenizer.reduction
+  pixels = images.load(pathlib.Path(config.image), size)
+  codes = unified.encode(pixels[None])[0].reshape(grid)
+  known = np.ones(grid, bool)
+  if config.mask:
+    mask = images.load_mask(
+        pathlib.Path(config.mask), pathlib.Path(config.image), size
+    )
+    known = ~canvas_lib.hidden(mask, grid)
+    if known.all():
+      raise ValueError(f'mask {config.mask} hides nothing')
+  return codes, known
+
+
+def drawn(
+    config: Settings, unified: inference.Unified, prompts: Sequence[str],
+    first: tuple[np.ndarray, np.ndarray], cut: dict[str, str],
+    root: pathlib.Path, console: console_lib.Console,
+) -> list[dict]:
+  """Draws and writes what is not there; returns a line an image."""
+  rows, size = [], max(1, unified.chunk // config.each)
+  groups = [prompts[i:i + size] for i in range(0, len(prompts), size)]
+  number = {prompt: n for n, prompt in enumerate(prompts)}
+  for group in console.progress('drawing')(groups):
+    lines = [
+        {
+            'file': f'{number[prompt]:04d}-{_slug(prompt)}-{m}.png',
+            'prompt': prompt, 'number': m, 'seed': config.seed,
+        } | ({'read_to': cut[prompt]} if prompt in cut else {})
+        for prompt in group for m in range(config.each)
+    ]
+    rows += lines
+    if all((root / line['file']).exists() for line in lines):
+      continue
+    for line, image in zip(lines, pixels(config, unified, group, first)):
+      facts = line | {'sampler': dataclasses.asdict(config.sampler)}
+      facts |= {
+          name: value for name in ('image', 'mask', 'extend')
+          if (value := getattr(config, name))
+      }
+      pictures.save(root / line['file'], image, facts)
+  return rows
+
+
+def pixels(
+    config: Settings, unified: inference.Unified, prompts: Sequence[str],
+    first: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+  """Returns uint8[N * M, H, W, 3], the images of some prompts."""
+  grid, each = unified.grid, config.each
+  codes, known = first
+  start_from = np.where(known, codes, canvas_lib.UNKNOWN)
+  canvas = np.repeat(start_from[None], len(prompts) * each, axis=0)
+
+  def draw(window, codes, known, stage):
+    names = prompts
+    if stage or window:
+      names = [f'{prompt}/{stage}.{window}' for prompt in prompts]
+    shape = len(prompts), each, -1
+    found = unified.draw(
+        names, prompts, each, config.sampler, config.seed,
+        codes=codes.reshape(shape), known=known.reshape(shape),
+    )
+    return found.reshape(codes.shape)
+
+  for stage, side in enumerate(config.extend or (None,)):
+    if side:
+      canvas = canvas_lib.grown(canvas, side, grid)
+    canvas = canvas_lib.fill(
+        canvas, grid, functools.partial(draw, stage=stage)
+    )
+  return unified.decode(canvas)
+
+
+def _slug(prompt):
+  """A prompt as a part of a file's name."""
+  return re.sub(r'[^a-z0-9]+', '-', prompt.lower()).strip('-')[:40] or 'image'

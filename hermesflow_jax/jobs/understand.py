@@ -1,0 +1,198 @@
+"""Captions images and answers questions about them."""
+
+from collections.abc import Sequence
+import dataclasses
+import glob
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import events
+from hermesflow_jax import inference
+from hermesflow_jax import initial
+from hermesflow_jax import settings
+from hermesflow_jax import text as text_lib
+from hermesflow_jax.data import images
+from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs import start
+
+# Images that are read, answered about and written at once.
+GROUP = 256
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
+# Images that the printed table shows.
+_TABLE = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(start.Start):
+  """Settings of the job.
+
+  Attributes:
+    images: files, folders (with all images below them) and globs.
+    caption: whether each image is captioned.
+    questions: asked about each image.
+    choices: possible answers, of which the likeliest is given; () for answers
+      in the model's own words.
+    decoding: how captions and free answers are written; `top_k` 1 is greedy.
+    seed: of all randomness.
+    on_error: 'raise', or 'skip' to leave out images that cannot be read.
+  """
+
+  images: tuple[str, ...]
+  caption: bool
+  questions: tuple[str, ...]
+  choices: tuple[str, ...]
+  decoding: inference.Decoding
+  seed: int
+  on_error: str
+
+  def __post_init__(self):
+    settings.require(self, {'seed': 0})
+    if self.on_error not in ('raise', 'skip'):
+      raise ValueError(
+          f"on_error is {self.on_error!r}, wanted 'raise' or 'skip'"
+      )
+    if not self.images:
+      raise ValueError('there is nothing to look at: give images')
+    if not self.caption and not self.questions:
+      raise ValueError('there is nothing to say: give questions, or caption')
+    if not all(question.strip() for question in self.questions):
+      raise ValueError('a question is empty')
+    if len(set(self.questions)) < len(self.questions):
+      raise ValueError('a question comes twice')
+    if self.choices and len(set(self.choices)) < 2:
+      raise ValueError(f'choices is {self.choices}, wanted different texts')
+
+
+def run(
+    config: Settings, workdir: str, console: console_lib.Console
+) -> list[dict]:
+  """Looks and says; returns the lines of `answers.jsonl`, one an image."""
+  path = start.located(config)
+  names = files_of(config.images)
+  mesh = config.mesh.make()
+  parts = start.load(config, path, mesh)
+  sums = initial.sums(str(path), config.tokenizer)
+  unified = start.unified(parts, mesh, console)
+  check_room(unified, config.questions)
+  size = unified.grid[0] * unified.tokenizer.reduction
+  good = common.kept(
+      [(name, fault(name, size)) for name in console.progress('reading')(names)],
+      config.on_error, 'image', console,
+  )
+  common.claim(workdir, config, console, base=sums, names=good)
+  root = pathlib.Path(workdir)
+  done = root / 'answers.jsonl'
+  if done.exists():
+    console.say(f'these answers are there: see {done}')
+  else:
+    groups = [good[i:i + GROUP] for i in range(0, len(good), GROUP)]
+    written = []
+    for number, group in enumerate(console.progress('looking')(groups)):
+      part = root / 'parts' / f'{number:06d}.jsonl'
+      if not part.exists():
+        rows = said(config, unified, group, size)
+        events.write_atomically(part, ''.join(
+            json.dumps(row, ensure_ascii=False) + '\n' for row in rows
+        ))
+      written.append(part.read_text(encoding='utf-8'))
+    events.write_atomically(done, ''.join(written))
+  text = done.read_text(encoding='utf-8')
+  rows = [json.loads(line) for line in text.splitlines()]
+  console.say(table(rows[:_TABLE]))
+  if len(rows) > _TABLE:
+    console.say(f'and {len(rows) - _TABLE} more')
+  console.say(f'{len(rows)} images in {done}')
+  return rows
+
+
+def files_of(wanted: Sequence[str]) -> list[str]:
+  """Returns the image files that are meant, each once, in order.
+
+  Raises:
+    ValueError: one of `wanted` means no file.
+  """
+  found = {}
+  for name in wanted:
+    if os.path.isdir(name):
+      below = sorted(
+          str(path) for path in pathlib.Path(name).rglob('*')
+          if path.suffix.lower() in SUFFIXES and path.is_file()
+      )
+    elif os.path.exists(name):
+      below = [name]
+    else:
+      below = sorted(filter(os.path.isfile, glob.glob(name, recursive=True)))
+    if not below:
+      raise ValueError(f'there is no image at {name}')
+    found |= dict.fromkeys(below)
+  return list(found)
+
+
+def fault(name: str, size: int) -> str:
+  """Returns what is wrong with an image file, or ''."""
+  try:
+    images.load(pathlib.Path(name), size)
+  except ValueError as error:
+    return str(error).partition('cannot be read: ')[2]
+  return ''
+
+
+def check_room(unified: inference.Unified, questions: Sequence[str]) -> None:
+  """Raises ValueError for a question that does not fit into a row."""
+  room = unified.lengths.prompt - unified.grid[0] * unified.grid[1] - 4
+  for question in questions:
+    tokens, = unified.text.encode([text_lib.user(question)])
+    if len(tokens) > room:
+      raise ValueError(
+          f'question {question!r} has {len(tokens)} tokens, there is room for '
+          f'{room}'
+      )
+
+
+def said(
+    config: Settings, unified: inference.Unified, names: Sequence[str],
+    size: int,
+) -> list[dict]:
+  """Returns what the model says about some images, one record each."""
+  pixels = np.stack([images.load(pathlib.Path(n), size) for n in names])
+  codes = unified.encode(pixels)
+  rows = [{'image': name} for name in names]
+  ladder = [config.decoding]
+  if config.caption:
+    captions = unified.describe(names, codes, ladder, config.seed)
+    for row, (caption,) in zip(rows, captions):
+      row['caption'] = caption
+  if config.choices:
+    asked = [
+        {'question': question, 'choices': list(config.choices)}
+        for question in config.questions
+    ]
+    answers = unified.answer(codes, [asked] * len(names))
+  else:
+    answers = [[] for _ in names]
+    for question in config.questions:
+      replies = unified.describe(
+          [f'{name}?{question}' for name in names], codes, ladder,
+          config.seed, prompt=question,
+      )
+      for row, (reply,) in zip(answers, replies):
+        row.append(reply)
+  if config.questions:
+    for row, each in zip(rows, answers):
+      row['answers'] = dict(zip(config.questions, each))
+  return rows
+
+
+def table(rows: Sequence[dict]) -> str:
+  """Returns what was said as text: an image, and a line for each answer."""
+  lines = []
+  for row in rows:
+    lines.append(row['image'])
+    if 'caption' in row:
+      lines.append(f'  {row["caption"]}')
+    lines += [f'  {q} {a}' for q, a in row.get('answers', {}).items()]
+  return '\n'.join(lines)
