@@ -51,6 +51,7 @@ def get_config(variant='shapes'):
           'rounds': 3,
           'images': 4,
           'captions': LADDER,
+          'shard': 300,
           'curation_sampler': sampler(16, 0.5),
           'evaluation_sampler': sampler(16, 0.5),
           'rules': {'least_win': 0.6, 'least_margin': 0.0, 'both': True},
@@ -141,6 +142,7 @@ def show_o(config, pixels):
   config.fresh_inputs = False
   play = config.play
   play.images = 16
+  play.shard = 50
   steps, guidance = (18, 1.75) if pixels == 256 else (50, 5.0)
   play.curation_sampler = sampler(steps, guidance)
   play.evaluation_sampler = sampler(steps, guidance)

@@ -88,41 +88,72 @@ LADDER = (inference.Decoding(1.0, 1),) + tuple(
 )
 
 
-def candidates(
-    unified: inference.Unified,
-    inputs: gap.Inputs,
-    sampler: sampling.MaskGIT,
-    images: int,
-    ladder: Sequence[inference.Decoding],
-    similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray],
-    seed: int,
-) -> Candidates:
-  """Lets the model caption, draw and judge each input.
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How candidates are made and scored.
 
-  Args:
-    unified: the newest model.
-    inputs: N inputs.
+  Attributes:
     sampler: of the images.
     images: K drawn per caption.
     ladder: M caption samplers.
     similarity: scores captions against the true ones.
     seed: of this round.
   """
-  captions = unified.describe(inputs.ids, inputs.codes, ladder, seed)
-  truth = [c for c in inputs.captions for _ in ladder]
+
+  sampler: sampling.MaskGIT
+  images: int
+  ladder: Sequence[inference.Decoding]
+  similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray]
+  seed: int
+
+
+def candidates(
+    unified: inference.Unified, inputs: gap.Inputs, recipe: Recipe
+) -> Candidates:
+  """Lets the model caption, draw and judge each input.
+
+  Args:
+    unified: the newest model.
+    inputs: N inputs.
+    recipe: how.
+  """
+  return scored(inputs, recipe, *made(unified, inputs, recipe))
+
+
+def made(unified: inference.Unified, inputs: gap.Inputs, recipe: Recipe):
+  """Does a model's part of the work.
+
+  Returns:
+    (N lists of M captions, codes int32[N, K, I], N * K lists of answers).
+  """
+  captions = unified.describe(
+      inputs.ids, inputs.codes, recipe.ladder, recipe.seed
+  )
+  codes = unified.draw(
+      inputs.ids, inputs.captions, recipe.images, recipe.sampler, recipe.seed
+  )
+  asked = [q for q in inputs.questions for _ in range(recipe.images)]
+  answers = unified.answer(codes.reshape(-1, codes.shape[-1]), asked)
+  return captions, codes, answers
+
+
+def scored(
+    inputs: gap.Inputs, recipe: Recipe, captions, codes, answers
+) -> Candidates:
+  """Does the host's part of the work, with what `made` returned."""
+  many = recipe.images
+  truth = [c for c in inputs.captions for _ in recipe.ladder]
   flat = [c for each in captions for c in each]
-  caption_scores = np.asarray(similarity(flat, truth)).reshape(len(inputs), -1)
-  codes = unified.draw(inputs.ids, inputs.captions, images, sampler, seed)
-  asked = [q for q in inputs.questions for _ in range(images)]
-  replies = unified.answer(codes.reshape(-1, codes.shape[-1]), asked)
-  scores = [np.mean(gap.right(r, q)) for r, q in zip(replies, asked)]
+  asked = [q for q in inputs.questions for _ in range(many)]
+  similarity = np.asarray(recipe.similarity(flat, truth))
+  right = [np.mean(gap.right(a, q)) for a, q in zip(answers, asked)]
   return Candidates(
       captions=captions,
-      caption_scores=caption_scores,
+      caption_scores=similarity.reshape(len(inputs), -1),
       codes=codes,
-      image_scores=np.array(scores).reshape(len(inputs), images),
+      image_scores=np.array(right).reshape(len(inputs), many),
       answers=[
-          replies[i * images:(i + 1) * images] for i in range(len(inputs))
+          answers[i * many:(i + 1) * many] for i in range(len(inputs))
       ],
   )
 

@@ -1,6 +1,6 @@
 """One unified model at work: captions to images, images to answers and text.
 
-Batches go over the mesh in chunks of one size, so each sampler compiles once.
+Batches go over the mesh in chunks of few sizes, so samplers compile seldom.
 Random keys come from the names of inputs and the number of a candidate, never
 from their order.
 """
@@ -161,9 +161,15 @@ class Unified:
     return self.model.config.vocab
 
   def _mapped(self, label, function, arrays, each: int = 1):
-    """Maps over inputs that stand for `each` rows."""
+    """Maps over inputs that stand for `each` rows.
+
+    Few inputs make a smaller chunk, of a power of two a device: little is
+    computed in vain, and little compiled.
+    """
     data = self.mesh.shape['data']
-    chunk = max(self.chunk // each // data, 1) * data
+    chunk = max(self.chunk // each // data, 1)
+    count = len(jax.tree.leaves(arrays)[0])
+    chunk = min(chunk, 1 << max(0, -(-count // data) - 1).bit_length()) * data
     return pipeline.mapped(
         function, arrays, chunk, self.mesh, self.progress(label)
     )

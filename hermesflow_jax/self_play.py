@@ -24,10 +24,12 @@ from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import curation
 from hermesflow_jax import events
+from hermesflow_jax import harvest
 from hermesflow_jax import inference
 from hermesflow_jax import masking
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
+from hermesflow_jax import shards
 from hermesflow_jax import sharding
 from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
@@ -42,6 +44,7 @@ class Play:
     rounds: R.
     images: candidates drawn per caption.
     captions: candidates written per image.
+    shard: inputs that are curated at once: what a stop may cost.
     curation_sampler: of the candidates.
     evaluation_sampler: of the one judged image.
     rules: what makes a pair.
@@ -60,6 +63,7 @@ class Play:
   rounds: int
   images: int
   captions: tuple[inference.Decoding, ...]
+  shard: int
   curation_sampler: sampling.MaskGIT
   evaluation_sampler: sampling.MaskGIT
   rules: curation.Rules
@@ -80,7 +84,7 @@ class Play:
       )
     settings.require(self, {
         'rounds': 1, 'batch': 1, 'log_every': 1, 'images': 2, 'seed': 0,
-        'epochs': 0,
+        'epochs': 0, 'shard': 1,
     })
     if len(self.captions) < 2:
       raise ValueError(
@@ -216,10 +220,14 @@ def _curated(player, world, inputs, config, root, number, console):
     console.say(f'{folder.name}: pairs are there')
     return read_pairs(folder), json.loads(done.read_text())
   began = time.perf_counter()
-  found = curation.candidates(
-      player, inputs, config.curation_sampler, config.images, config.captions,
+  recipe = curation.Recipe(
+      config.curation_sampler, config.images, config.captions,
       world.similarity, config.seed + number,
   )
+  count = len(list(shards.spans(len(inputs), config.shard)))
+  store = shards.Shards(folder / 'candidates', count)
+  harvest.gather(player, inputs, recipe, store, config.shard)
+  _, found = harvest.collect(store)
   before = read_pairs(root / f'round_{number - 1}') if number > 1 else {}
   pairs = curation.pairs(found, inputs.ids, config.rules, before)
   rows = [

@@ -9,16 +9,20 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from configs import generate as generate_config
 from configs import pair_dpo as pair_dpo_config
 from configs import pretrain as pretrain_config
 from configs import tokenizer as tokenizer_config
+from configs import understand as understand_config
 from hermesflow_jax import curation
 from hermesflow_jax import settings
 from hermesflow_jax.data import shapes
+from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
 from hermesflow_jax.jobs import start
 from hermesflow_jax.jobs import tokenizer
+from hermesflow_jax.jobs import understand
 from hermesflow_jax.models import magvit
 
 VARIANTS = ('shapes', 'show_o_256', 'show_o_512')
@@ -49,6 +53,18 @@ def size(tree):
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_each_variant_of_self_play_builds(variant):
   assert self_play(variant).play.rounds == 3
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('job, config', [
+    (generate, generate_config), (understand, understand_config),
+])
+def test_every_job_starts_from_the_same_model(variant, job, config):
+  name = job.__name__.split('.')[-1]
+  found = built(job.Settings, config.get_config(variant), name)
+  for field in dataclasses.fields(start.Start):
+    wanted = getattr(self_play(variant), field.name)
+    assert getattr(found, field.name) == wanted
 
 
 def test_no_variant_means_the_embedded_world():

@@ -183,9 +183,8 @@ def test_images_are_scored_by_the_models_own_answers():
   def same(found, true):
     return np.array([f == t for f, t in zip(found, true)], float)
 
-  found = curation.candidates(
-      Model(), inputs, sampling.MaskGIT(1, 0.0), 3, [1, 2], same, 0
-  )
+  recipe = curation.Recipe(sampling.MaskGIT(1, 0.0), 3, [1, 2], same, 0)
+  found = curation.candidates(Model(), inputs, recipe)
   np.testing.assert_allclose(
       found.image_scores, [[1 / 3, 2 / 3, 1 / 3], [0, 1, 0]]
   )

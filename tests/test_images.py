@@ -83,3 +83,62 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
   monkeypatch.setattr(images, 'MOST_PIXELS', 1000)
   with pytest.raises(ValueError, match='64 x 64 pixels, wanted at most 1000'):
     images.load(saved(picture(64, 64), tmp_path / 'a.png'), 16)
+
+
+def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
+  grey = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+  found = images.load(saved(Image.fromarray(grey), tmp_path / 'a.png'), 16)
+  np.testing.assert_array_equal(found, (grey >> 8)[..., None].repeat(3, -1))
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P'])
+def test_what_is_clear_is_white(tmp_path, mode):
+  image = Image.new('RGBA', (8, 8), (200, 0, 0, 0))
+  image.paste((0, 0, 0, 255), (0, 0, 4, 8))
+  path = tmp_path / 'a.png'
+  if mode == 'P':
+    palette = Image.new('P', (8, 8), 1)
+    palette.putpalette([0, 0, 0, 200, 0, 0])
+    palette.paste(0, (0, 0, 4, 8))
+    palette.save(path, transparency=1)
+  else:
+    image.convert(mode).save(path)
+  found = images.load(path, 8)
+  assert (found[:, :4] == 0).all() and (found[:, 4:] == 255).all()
+
+
+def test_photos_come_upright(tmp_path):
+  exif = Image.Exif()
+  exif[0x0112] = 6  # Turned by 90 degrees.
+  image = Image.new('RGB', (16, 16), 'white')
+  image.paste('black', (0, 0, 16, 8))
+  path = saved(image, tmp_path / 'a.png', exif=exif)
+  found = images.load(path, 16)
+  assert (found[:, 8:] == 0).all() and (found[:, :8] == 255).all()
+
+
+@pytest.mark.parametrize('kind', ['png', 'webp'])
+def test_an_animated_image_is_refused(tmp_path, kind):
+  frames = [Image.new('RGB', (8, 8), color) for color in ('red', 'blue')]
+  path = tmp_path / f'a.{kind}'
+  frames[0].save(path, save_all=True, append_images=frames[1:])
+  with pytest.raises(ValueError, match='it has 2 frames, wanted one'):
+    images.load(path, 8)
+
+
+def test_a_mask_is_cut_like_its_image(tmp_path):
+  of = saved(picture(48, 32), tmp_path / 'a.png')
+  mask = Image.new('L', (48, 32), 0)
+  mask.paste(255, (8, 0, 24, 16))
+  found = images.load_mask(saved(mask, tmp_path / 'm.png'), of, 32)
+  wanted = np.zeros((32, 32), bool)
+  wanted[:16, :16] = True
+  np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path):
+  of = saved(picture(48, 32), tmp_path / 'a.png')
+  mask = saved(picture(32, 48), tmp_path / 'm.png')
+  with pytest.raises(
+      ValueError, match='m.png has 32 x 48 pixels, image .*a.png 48 x 32'):
+    images.load_mask(mask, of, 32)

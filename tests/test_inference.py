@@ -151,6 +151,26 @@ def test_questions_go_together_each_with_its_image(counts, shared, each):
   assert len(groups) * (shared + groups.shape[1] * each) <= apart
 
 
+def test_any_number_of_inputs_compiles_few_sizes(unified):
+  """Up to 1,000 inputs of 1 to 10 rows each: at most a size a power of two."""
+  sizes = set()
+
+  def mapped(function, arrays, size, mesh, progress):
+    sizes.add(size)
+    assert size % 8 == 0 and size <= 64
+    assert size < 2 * max(8, len(arrays))
+
+  wide = dataclasses.replace(unified, chunk=64)
+  original, inference.pipeline.mapped = inference.pipeline.mapped, mapped
+  try:
+    for count in range(1, 1_000):
+      for each in (1, 4, 10):
+        wide._mapped('', None, np.zeros((count, 1)), each)
+  finally:
+    inference.pipeline.mapped = original
+  assert sizes == {8, 16, 32, 64}
+
+
 def test_images_encode_and_decode_in_chunks(unified):
   images = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), np.uint8)
   codes = unified.encode(images)

@@ -35,6 +35,12 @@ class Inputs:
   def __len__(self):
     return len(self.ids)
 
+  def part(self, span: slice) -> 'Inputs':
+    """Returns some of the inputs."""
+    return Inputs(*(
+        getattr(self, field.name)[span] for field in dataclasses.fields(self)
+    ))
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:

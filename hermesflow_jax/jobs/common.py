@@ -104,8 +104,10 @@ def claim(
   try:
     root.mkdir(parents=True, exist_ok=True)
     # A start that was killed may have left its temporary file.
-    if all(p.name == 'settings.json.tmp' for p in root.iterdir()):
-      events.write_atomically(path, json.dumps(record, indent=1) + '\n')
+    if all(p.name.startswith('settings.json.') for p in root.iterdir()):
+      events.write_atomically(
+          path, json.dumps(record, indent=1) + '\n', f'.{os.getpid()}'
+      )
       return
     if not os.access(root, os.W_OK):
       raise ValueError('it is read-only')

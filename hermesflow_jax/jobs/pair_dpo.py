@@ -11,7 +11,6 @@ import time
 
 import jax
 
-from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import inference
@@ -26,6 +25,7 @@ from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import judge
 from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs import inputs as inputs_lib
 from hermesflow_jax.jobs import start
 
 
@@ -140,32 +140,22 @@ def world_of(
   model answers about the images of every round.
   """
 
-  def shown(split, seed, count):
-    return shapes_records.load(
-        data_dir, split, seed, count, config.world.jitter, base
+  def read(source, split, seed, count):
+    return inputs_lib.read(
+        base, source, config.world, split, seed, count, data_dir
     )
 
-  def read(source, count):
-    size = base.grid[0] * base.tokenizer.reduction
-    identity = json.dumps(checkpoint.fingerprint(base.tokenizer))
-    rows = files.load(source, size, base, pathlib.Path(data_dir), identity)
-    if len(rows) < count:
-      raise ValueError(
-          f'{source.annotations} has {len(rows)} records, wanted {count}'
-      )
-    return rows[:count]
-
-  if config.files:
-    inputs = functools.partial(read, config.files.inputs)
-    held_out = read(config.files.held_out, config.held_out)
+  seed, own = config.world.seed, config.files
+  inputs = functools.partial(
+      read, own and own.inputs, 'preference', seed
+  )
+  held_out = read(
+      own and own.held_out, config.held_out_split,
+      seed + (config.held_out_split == 'preference'), config.held_out,
+  )
+  if own:
     judged_by, answers = 'base model', base.answer
   else:
-    seed = config.world.seed
-    inputs = functools.partial(shown, 'preference', seed)
-    held_out = shown(
-        config.held_out_split, seed + (config.held_out_split == 'preference'),
-        config.held_out,
-    )
     judged_by, answers = 'pixels', judge.of_codes(base.decode)
   return self_play.World(
       inputs=preferences(
@@ -190,10 +180,9 @@ def preferences(
     fresh: each round has its own.
   """
   rows = records(count * rounds if fresh else count)
-  # A source's own order depends on its size.
-  rows = sorted(rows, key=lambda row: row['id'])
+  inputs = shapes_records.inputs(rows)
   starts = [count * r if fresh else 0 for r in range(rounds)]
-  return [shapes_records.inputs(rows[s:s + count]) for s in starts]
+  return [inputs.part(slice(s, s + count)) for s in starts]
 
 
 def elapsed(rounds: list[dict], seconds: float) -> float:

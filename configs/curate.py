@@ -1,0 +1,41 @@
+"""Homologous preference pairs of a model, without training on them.
+
+  python main.py --config=configs/curate.py
+
+Several processes, on one machine or on many that see the same folder, divide
+the work:
+
+  python main.py --config=configs/curate.py --config.shares=2 --config.share=0
+  python main.py --config=configs/curate.py --config.shares=2 --config.share=1
+
+Each input is curated once, whatever is stopped and started again, and the
+output is the same for any number of processes and devices. With Show-o's
+weights and data/inputs.jsonl:
+
+  python main.py --config=configs/curate.py:show_o_512
+"""
+
+import ml_collections
+
+from configs import pair_dpo
+
+
+def get_config(variant='shapes'):
+  """Returns the settings of `hermesflow_jax.jobs.curate`."""
+  config = pair_dpo.get_config(variant)
+  values, play = config.to_dict(), config.play
+  return ml_collections.ConfigDict({
+      'job': 'curate',
+      **pair_dpo.start_of(config),
+      'world': values['world'],
+      'files': values['files'] and values['files']['inputs'],
+      'inputs': 200 if variant == 'shapes' else config.inputs,
+      'images': play.images,
+      'captions': play.captions,
+      'sampler': play.curation_sampler,
+      'rules': play.rules,
+      'seed': 0,
+      'shard': 50,
+      'share': 0,
+      'shares': 1,
+  })

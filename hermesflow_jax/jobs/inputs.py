@@ -1,0 +1,41 @@
+"""Image-caption inputs of a job: of the embedded world, or of files."""
+
+import json
+import pathlib
+
+from hermesflow_jax import checkpoint
+from hermesflow_jax import inference
+from hermesflow_jax.data import files as files_lib
+from hermesflow_jax.data import shapes_records
+from hermesflow_jax.jobs import common
+
+
+def read(
+    unified: inference.Unified, files: files_lib.Source | None,
+    world: common.World, split: str, seed: int, count: int, data_dir: str,
+) -> list[dict]:
+  """Generates or reads (once) and encodes inputs.
+
+  Args:
+    unified: for its tokenizer.
+    files: where they come from; None for the embedded world.
+    world: the embedded world.
+    split, seed: which of its scenes.
+    count: how many.
+    data_dir: where they are kept.
+
+  Raises:
+    ValueError: the files hold fewer.
+  """
+  if not files:
+    return shapes_records.load(
+        data_dir, split, seed, count, world.jitter, unified
+    )
+  size = unified.grid[0] * unified.tokenizer.reduction
+  identity = json.dumps(checkpoint.fingerprint(unified.tokenizer))
+  rows = files_lib.load(files, size, unified, pathlib.Path(data_dir), identity)
+  if len(rows) < count:
+    raise ValueError(
+        f'{files.annotations} has {len(rows)} records, wanted {count}'
+    )
+  return rows[:count]

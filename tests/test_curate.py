@@ -1,0 +1,187 @@
+"""Pairs of many inputs: the same for all processes, meshes and stops."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from configs import curate as config_lib
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import harvest
+from hermesflow_jax import settings
+from hermesflow_jax.data import pairs_tfds
+from hermesflow_jax.jobs import curate
+import tiny_world
+
+ROOT = pathlib.Path(__file__).parent.parent
+SMALL = {'inputs': 10, 'shard': 3, 'images': 2}
+
+
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+  return tiny_world.bundle(tmp_path_factory.mktemp('base'))
+
+
+def configured(base, **changes):
+  config = config_lib.get_config()
+  del config.job
+  config.update({'init_from': str(base)} | SMALL)
+  config.captions = config.captions[-2:]
+  config.sampler.update({'steps': 2})
+  config.rules.update({'least_win': 0.0})
+  config.update(changes)
+  return settings.build(curate.Settings, config.to_dict())
+
+
+def run(base, folder, **changes):
+  """Runs the job: (manifest or None, what was said)."""
+  said = []
+  console = console_lib.Console(said.append, lambda label: lambda x: x)
+  return curate.run(configured(base, **changes), str(folder), console), said
+
+
+def outcome(folder):
+  """The bytes of all that is a result."""
+  files = [*(folder / 'shards').iterdir(), folder / 'pairs.jsonl']
+  return {path.name: path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope='module')
+def whole(base, tmp_path_factory):
+  """The folder of a run that nothing stopped."""
+  folder = tmp_path_factory.mktemp('whole') / 'run'
+  run(base, folder)
+  return folder
+
+
+def rows_of(folder):
+  lines = (folder / 'pairs.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_each_input_is_there_once(whole):
+  rows = rows_of(whole)
+  ids = [row['id'] for row in rows]
+  assert ids == sorted(set(ids)) and len(ids) == SMALL['inputs']
+  manifest = json.loads((whole / 'manifest.json').read_text())
+  assert (manifest['inputs'], manifest['shards']) == (10, 4)
+  for counts in manifest['drops'].values():
+    assert sum(counts.values()) == 10
+
+
+def test_a_dataset_for_training_holds_the_same_pairs(whole):
+  rows = rows_of(whole)
+  rows = {row['id']: row for row in rows}
+  found = pairs_tfds.source(str(whole / 'tfds'))
+  assert len(found) == len(rows)
+  for record in found:
+    row = rows[record['id'].decode()]
+    for name in ('codes', 'codes_win', 'codes_lose'):
+      np.testing.assert_array_equal(record[name], row[name])
+    for name in ('caption', 'caption_win', 'caption_lose', 'image_dropped'):
+      assert record[name].decode() == row[name]
+    for name in ('caption_score_win', 'vqa_score_lose'):
+      np.testing.assert_allclose(record[name], row[name], rtol=1e-6)
+
+
+def test_no_pairs_are_no_dataset(tmp_path):
+  with pytest.raises(ValueError, match='no pairs at'):
+    pairs_tfds.source(str(tmp_path))
+
+
+@pytest.mark.parametrize('mesh', [(4, 2), (2, 4)])
+def test_a_mesh_changes_nothing(base, whole, tmp_path, mesh):
+  run(base, tmp_path / 'run', mesh={'data': mesh[0], 'model': mesh[1]})
+  found = outcome(tmp_path / 'run')
+  for name, data in outcome(whole).items():
+    assert found[name] == data, name
+
+
+def test_shares_make_the_same_together(base, whole, tmp_path):
+  first, said = run(base, tmp_path / 'run', share=0, shares=2)
+  assert first is None and '2 of 4 shards are others' in said[-1]
+  manifest, said = run(base, tmp_path / 'run', share=1, shares=2)
+  assert manifest and '2 of 4 shards are there' in said[1]
+  assert outcome(tmp_path / 'run') == outcome(whole)
+
+
+def test_an_interrupted_run_makes_only_what_is_missing(
+    base, whole, tmp_path, monkeypatch
+):
+  made, calls = harvest.curation.made, []
+
+  def counted(unified, inputs, recipe):
+    calls.append(inputs.ids)
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return made(unified, inputs, recipe)
+
+  monkeypatch.setattr(harvest.curation, 'made', counted)
+  with pytest.raises(KeyboardInterrupt):
+    run(base, tmp_path / 'run')
+  run(base, tmp_path / 'run')
+  # The third shard was in flight; the two before it were made once.
+  assert len(calls) == 5 and calls[2] == calls[3]
+  assert outcome(tmp_path / 'run') == outcome(whole)
+  _, said = run(base, tmp_path / 'run')
+  assert 'this run is finished' in said[-1] and len(calls) == 5
+
+
+def test_damage_is_found_and_made_again(base, whole, tmp_path):
+  run(base, tmp_path / 'run')
+  (tmp_path / 'run' / 'manifest.json').unlink()
+  path = next((tmp_path / 'run' / 'shards').glob('000002.npz'))
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+  _, said = run(base, tmp_path / 'run')
+  assert any('3 of 4 shards are there' in line for line in said)
+  assert outcome(tmp_path / 'run') == outcome(whole)
+
+
+@pytest.mark.parametrize('changes, said', [
+    ({'share': 2, 'shares': 2}, 'share is 2, wanted less than shares 2'),
+    ({'shard': 0}, 'shard is 0'), ({'images': 1}, 'images is 1'),
+])
+def test_what_makes_no_sense_is_refused(base, changes, said):
+  with pytest.raises(ValueError, match=said):
+    configured(base, **changes)
+
+
+@pytest.mark.slow
+def test_kills_at_random_times_lose_nothing(tmp_path):
+  """By the command line: kill -9, again and again, and the same bytes."""
+  command = [
+      sys.executable, str(ROOT / 'main.py'), '--config=configs/curate.py',
+      '--config.inputs=60', '--config.shard=10', '--config.images=2',
+  ]
+
+  def start(folder):
+    return subprocess.Popen(
+        [*command, f'--workdir={folder}'], cwd=ROOT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+
+  began = time.monotonic()
+  assert start(tmp_path / 'whole').wait() == 0
+  whole = time.monotonic() - began
+  draw, kills = random.Random(0), 0
+  while True:
+    process = start(tmp_path / 'run')
+    try:
+      assert process.wait(draw.uniform(0.2, 1.0) * whole) == 0
+      break
+    except subprocess.TimeoutExpired:
+      os.kill(process.pid, signal.SIGKILL)
+      process.wait()
+      kills += 1
+  print(f'\n{kills} kills')
+  assert kills
+  assert outcome(tmp_path / 'run') == outcome(tmp_path / 'whole')

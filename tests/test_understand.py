@@ -1,0 +1,154 @@
+"""Captions and answers about image files."""
+
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from configs import understand as config_lib
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import settings
+from hermesflow_jax.data import shapes
+from hermesflow_jax.jobs import understand
+import tiny_world
+
+QUESTIONS = ('how many objects are there ?', 'what shape is the object ?')
+
+
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+  return tiny_world.bundle(tmp_path_factory.mktemp('base'))
+
+
+@pytest.fixture
+def run(base, tmp_path):
+  """Runs the job with some settings: (lines, what was said)."""
+
+  def call(workdir='out', init_from=base, **changes):
+    config = config_lib.get_config()
+    del config.job
+    config.update({
+        'init_from': str(init_from), 'images': (str(tmp_path / 'in'),),
+        'questions': QUESTIONS,
+    })
+    config.update(changes)
+    built = settings.build(understand.Settings, config.to_dict())
+    said = []
+    console = console_lib.Console(said.append, lambda label: lambda x: x)
+    return understand.run(built, str(tmp_path / workdir), console), said
+
+  return call
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Five pictures of the world, one in a folder of its own."""
+  root = tmp_path / 'in'
+  (root / 'deep').mkdir(parents=True)
+  for n in range(5):
+    scene = shapes.sample_scene('eval', 0, n)
+    name = root / ('deep' if n == 4 else '.') / f'{n}.png'
+    Image.fromarray(shapes.render(scene)).save(name)
+  (root / 'notes.txt').write_text('no image')
+  return root
+
+
+def test_each_image_gets_a_line(run, folder, tmp_path):
+  rows, said = run()
+  assert [r['image'] for r in rows] == [
+      str(folder / name) for name in
+      ('0.png', '1.png', '2.png', '3.png', 'deep/4.png')]
+  for row in rows:
+    assert isinstance(row['caption'], str)
+    assert tuple(row['answers']) == QUESTIONS
+  lines = (tmp_path / 'out' / 'answers.jsonl').read_text().splitlines()
+  assert [json.loads(line) for line in lines] == rows
+  assert str(folder / '0.png') in said[-2] and QUESTIONS[0] in said[-2]
+
+
+def test_answers_do_not_depend_on_the_company(run, folder, monkeypatch):
+  wanted, _ = run()
+  monkeypatch.setattr(understand, 'GROUP', 2)
+  assert run('groups')[0] == wanted
+  alone, _ = run('alone', images=(str(folder / '3.png'),))
+  assert alone == wanted[3:4]
+
+
+def test_choices_are_what_is_answered(run, folder):
+  rows, _ = run(choices=('one', 'two'), caption=False)
+  for row in rows:
+    assert 'caption' not in row
+    assert set(row['answers'].values()) <= {'one', 'two'}
+
+
+def test_the_shipped_model_sees_what_is_there(run, tmp_path):
+  """Of one object, the easiest question there is."""
+  (tmp_path / 'in').mkdir()
+  wanted = []
+  for n in range(0, 60, 6):
+    scene = shapes.sample_scene('eval', 0, n)
+    Image.fromarray(shapes.render(scene)).save(tmp_path / f'in/{n:02d}.png')
+    wanted.append(scene.objects[0].shape)
+  rows, _ = run(
+      init_from='assets:shapes', questions=QUESTIONS[1:],
+      choices=shapes.SHAPES)
+  found = [row['answers'][QUESTIONS[1]] for row in rows]
+  assert np.mean([a == b for a, b in zip(found, wanted)]) >= 0.9
+
+
+def test_a_stopped_run_goes_on_where_it_was(run, folder, tmp_path, monkeypatch):
+  monkeypatch.setattr(understand, 'GROUP', 2)
+  wanted, _ = run()
+  out = tmp_path / 'out'
+  (out / 'answers.jsonl').unlink()
+  (out / 'parts' / '000002.jsonl').unlink()
+  asked = []
+  said = understand.said
+
+  def counted(config, unified, names, size):
+    asked.append(names)
+    return said(config, unified, names, size)
+
+  monkeypatch.setattr(understand, 'said', counted)
+  assert run()[0] == wanted
+  assert asked == [[str(folder / 'deep/4.png')]]
+
+
+def test_globs_folders_and_files_mean_each_image_once(run, folder):
+  found = understand.files_of(
+      [str(folder / '1.png'), str(folder), str(folder / '*.png')])
+  assert found == [
+      str(folder / n) for n in
+      ('1.png', '0.png', '2.png', '3.png', 'deep/4.png')]
+
+
+@pytest.mark.parametrize('on_error', ['raise', 'skip'])
+def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
+  (folder / '2.png').write_bytes(b'no image')
+  if on_error == 'raise':
+    with pytest.raises(ValueError, match="image '.*2.png': "):
+      run()
+    return
+  rows, said = run(on_error=on_error)
+  assert len(rows) == 4
+  assert said[0].startswith("1 of 5 left out: image '") and '2.png' in said[0]
+
+
+@pytest.mark.parametrize('changes, said', [
+    ({'images': ()}, 'nothing to look at'),
+    ({'images': ('/none/*.png',)}, 'there is no image at /none'),
+    ({'questions': (), 'caption': False}, 'nothing to say'),
+    ({'questions': (' ',)}, 'a question is empty'),
+    ({'questions': ('a ?', 'a ?')}, 'a question comes twice'),
+    ({'questions': ('what is ' + 'the ring with ' * 9 + '?',)},
+     'there is room for'),
+    ({'choices': ('one',)}, 'wanted different texts'),
+    ({'on_error': 'ignore'}, "on_error is 'ignore'"),
+])
+def test_what_cannot_be_answered_is_refused(
+    run, folder, tmp_path, changes, said
+):
+  with pytest.raises(ValueError, match=said):
+    run(**changes)
+  assert not (tmp_path / 'out').exists()
