@@ -45,17 +45,11 @@ class Log:
     self.close()
 
 
-def write_atomically(path: str, data: str | bytes, writer: str = '') -> None:
-  """Writes a file that appears whole or not at all.
-
-  Args:
-    path: of the file.
-    data: what it holds; text is UTF-8.
-    writer: tells apart processes that may write the same file at once.
-  """
+def write_atomically(path: str, data: str | bytes) -> None:
+  """Writes a file that appears whole or not at all."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'{path.name}{writer}.tmp')
+  temporary = path.with_name(path.name + '.tmp')
   with open(temporary, 'wb') as file:
     file.write(data.encode() if isinstance(data, str) else data)
     file.flush()

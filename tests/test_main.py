@@ -94,7 +94,7 @@ def everything(folder):
     ([CONFIG, '--config.play.rounds=2.5'], 'rounds=2.5'),
     ([CONFIG, '--config.play.optim=3'], 'play.optim'),
     (['--config.play.rounds=1', CONFIG], 'before'),
-    ([CONFIG, '--config.job=x'], 'wanted tokenizer, pretrain, pair_dpo or seeds'),
+    ([CONFIG, '--config.job=x'], 'wanted tokenizer, pretrain, pair_dpo, seeds'),
 ])
 def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
   one_line(start(*arguments), said)

@@ -12,6 +12,7 @@ from hermesflow_jax.data import files
 from hermesflow_jax.data import questions
 from hermesflow_jax.data import shapes
 from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs import start
 import tiny_world
 
 
@@ -76,7 +77,7 @@ def test_a_run_of_other_data_is_not_resumed(config, tmp_path):
 def test_faults_of_the_data_are_told_before_weights_are_read(
     config, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(pair_dpo, 'load', None)
+  monkeypatch.setattr(start, 'load', None)
   (tmp_path / 'eval.jsonl').write_text('{')
   with pytest.raises(ValueError, match='eval.jsonl: line 1'):
     pair_dpo.run(config, str(tmp_path / 'run'), console_lib.silent())

@@ -1,6 +1,7 @@
 """What several jobs need: the mesh, a world, a folder, a resumable run."""
 
 from collections.abc import Callable, Iterator, Sequence
+import contextlib
 import dataclasses
 import json
 import os
@@ -104,11 +105,11 @@ def claim(
   try:
     root.mkdir(parents=True, exist_ok=True)
     # A start that was killed may have left its temporary file.
-    if all(p.name.startswith('settings.json.') for p in root.iterdir()):
-      events.write_atomically(
-          path, json.dumps(record, indent=1) + '\n', f'.{os.getpid()}'
-      )
-      return
+    if all(p.name == 'settings.json.tmp' for p in root.iterdir()):
+      # Of processes that start at once one may have moved the file away.
+      with contextlib.suppress(FileNotFoundError):
+        events.write_atomically(path, json.dumps(record, indent=1) + '\n')
+        return
     if not os.access(root, os.W_OK):
       raise ValueError('it is read-only')
     found = json.loads(path.read_text()) if path.exists() else None
