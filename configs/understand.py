@@ -1,7 +1,7 @@
 """Captions of images, and answers about them.
 
   python main.py --config=configs/understand.py \
-    --config.images="('runs/generate',)" \
+    --config.images="('runs/generate/images',)" \
     --config.questions="('how many objects are there ?',)"
 
 Images are files, folders and globs. With `--config.choices="('one', 'two')"`
@@ -20,7 +20,7 @@ def get_config(variant='shapes'):
   return ml_collections.ConfigDict({
       'job': 'understand',
       **pair_dpo.start_of(pair_dpo.get_config(variant)),
-      'images': ('runs/generate',),
+      'images': ('runs/generate/images',),
       'caption': True,
       'questions': (),
       'choices': (),

@@ -197,7 +197,7 @@ def drawn(
   for group in console.progress('drawing')(groups):
     lines = [
         {
-            'file': f'{number[prompt]:04d}-{_slug(prompt)}-{m}.png',
+            'file': f'images/{number[prompt]:04d}-{_slug(prompt)}-{m}.png',
             'prompt': prompt, 'number': m, 'seed': config.seed,
         } | ({'read_to': cut[prompt]} if prompt in cut else {})
         for prompt in group for m in range(config.each)
