@@ -106,12 +106,14 @@ def job_of(name: str):
     from hermesflow_jax.jobs import generate as job
   elif name == 'curate':
     from hermesflow_jax.jobs import curate as job
+  elif name == 'benchmark':
+    from hermesflow_jax.jobs import benchmark as job
   elif name == 'understand':
     from hermesflow_jax.jobs import understand as job
   else:
     raise ValueError(
         f'config.job is {name!r}, wanted tokenizer, pretrain, pair_dpo, seeds, '
-        'generate, understand or curate'
+        'generate, understand, curate or benchmark'
     )
   return job
 

@@ -1,0 +1,1 @@
+"""What the samplers cost, beside the same work done naively."""

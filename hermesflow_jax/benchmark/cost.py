@@ -1,0 +1,125 @@
+"""Counts the arithmetic of a function: what is executed, and what is useful.
+
+The compiler's own count takes the body of a loop once, whatever its trips; so
+products are counted in the traced function, loops with their lengths.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import math
+
+import jax
+import numpy as np
+
+from hermesflow_jax.models import phi
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """Work of matrix products and convolutions.
+
+  Attributes:
+    flops: multiplications and additions.
+    bytes: of their operands and results, each time they are used. Caches keep
+      some of that from memory, other operations add to it.
+  """
+
+  flops: float = 0.0
+  bytes: float = 0.0
+
+  def __add__(self, other):
+    return Cost(self.flops + other.flops, self.bytes + other.bytes)
+
+  def __mul__(self, times):
+    return Cost(self.flops * times, self.bytes * times)
+
+
+def of(function: Callable, *arguments, trips: int = 1) -> Cost:
+  """Returns what a call executes.
+
+  Args:
+    function: of arrays.
+    *arguments: arrays or their shapes.
+    trips: of each `while` loop, which does not say how often it turns.
+  """
+  return _of(jax.make_jaxpr(function)(*arguments).jaxpr, trips)
+
+
+def _of(jaxpr, trips) -> Cost:
+  total = Cost()
+  for equation in jaxpr.eqns:
+    name, params = equation.primitive.name, equation.params
+    if name == 'dot_general':
+      total += _product(equation)
+    elif name == 'conv_general_dilated':
+      total += _convolution(equation)
+    elif name == 'scan':
+      total += _of(params['jaxpr'].jaxpr, trips) * params['length']
+    elif name == 'while':
+      total += _of(params['body_jaxpr'].jaxpr, trips) * trips
+    elif name == 'cond':
+      branches = [_of(b.jaxpr, trips) for b in params['branches']]
+      total += max(branches, key=lambda cost: cost.flops)
+    else:
+      for inner in _inner(tuple(params.values())):
+        total += _of(inner, trips)
+  return total
+
+
+def _inner(values):
+  """Yields the functions among the parameters of an operation."""
+  for value in values:
+    if isinstance(value, (list, tuple)):
+      yield from _inner(value)
+    elif hasattr(value, 'eqns'):
+      yield value
+    elif hasattr(getattr(value, 'jaxpr', None), 'eqns'):
+      yield value.jaxpr
+
+
+def _size(variable) -> int:
+  return math.prod(variable.aval.shape) * variable.aval.dtype.itemsize
+
+
+def _moved(equation) -> int:
+  return sum(map(_size, [*equation.invars, *equation.outvars]))
+
+
+def _product(equation):
+  (contracted, _), _ = equation.params['dimension_numbers']
+  left = equation.invars[0].aval.shape
+  depth = math.prod(left[axis] for axis in contracted)
+  out = math.prod(equation.outvars[0].aval.shape)
+  return Cost(2.0 * out * depth, _moved(equation))
+
+
+def _convolution(equation):
+  kernel = equation.invars[1].aval.shape
+  outputs = equation.params['dimension_numbers'].rhs_spec[0]
+  depth = math.prod(kernel) / kernel[outputs]
+  out = math.prod(equation.outvars[0].aval.shape)
+  return Cost(2.0 * out * depth, _moved(equation))
+
+
+def tokens(config: phi.PhiConfig, count: int, seen: float) -> float:
+  """Returns the FLOPs of the decoder for some tokens.
+
+  Args:
+    config: of the decoder.
+    count: tokens.
+    seen: keys that a token sees, on average.
+  """
+  d = config.width
+  products = 4 * d * d + 2 * d * config.mlp
+  attention = 2 * d * seen
+  return 2.0 * config.layers * count * (products + attention)
+
+
+def head(config: phi.PhiConfig, rows: int, ids: int) -> float:
+  """Returns the FLOPs of the logits of `ids` words at `rows` tokens."""
+  return 2.0 * config.width * rows * ids
+
+
+def parameters(model) -> int:
+  """Returns the number of a model's parameters."""
+  return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(model))

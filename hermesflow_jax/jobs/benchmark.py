@@ -1,0 +1,242 @@
+"""Times the samplers beside the same work done naively."""
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import pathlib
+import platform
+import time
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import events
+from hermesflow_jax import settings
+from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.benchmark import cost
+from hermesflow_jax.benchmark import torch_phi
+from hermesflow_jax.benchmark import workloads
+from hermesflow_jax.jobs import common
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+
+PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+  """A workload by name: either images or replies.
+
+  Attributes:
+    name: in the table.
+    images, replies: one of both.
+  """
+
+  name: str
+  images: workloads.Images | None
+  replies: workloads.Replies | None
+
+  def __post_init__(self):
+    if (self.images is None) == (self.replies is None):
+      raise ValueError(f'{self.name}: wanted either images or replies')
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the job.
+
+  Attributes:
+    vocab, decoder: sizes of the model, which has random weights.
+    precisions: 'float32', 'bfloat16'.
+    workloads: what is timed.
+    repeats: timed calls, of which the median counts; one more is not timed.
+    torch: whether the naive way is timed in PyTorch, too, if it is there.
+    seed: of weights and inputs.
+  """
+
+  vocab: vocab_lib.Vocab
+  decoder: phi.PhiConfig
+  precisions: tuple[str, ...]
+  workloads: tuple[Named, ...]
+  repeats: int
+  torch: bool
+  seed: int
+
+  def __post_init__(self):
+    settings.require(self, {'repeats': 1, 'seed': 0})
+    for name in self.precisions:
+      if name not in PRECISIONS:
+        raise ValueError(
+            f'precisions has {name!r}, wanted {" or ".join(PRECISIONS)}'
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Ceiling:
+  """What this machine reaches at best, measured.
+
+  Attributes:
+    flops: of a large matrix product, a second.
+    bytes: read and written by a large copy, a second.
+  """
+
+  flops: float
+  bytes: float
+
+  def seconds(self, work: cost.Cost) -> float:
+    """Returns the least time that work takes."""
+    return max(work.flops / self.flops, work.bytes / self.bytes)
+
+
+def run(
+    config: Settings, workdir: str, console: console_lib.Console
+) -> list[dict]:
+  """Times all workloads; prints and returns a row for each."""
+  common.check_writable(workdir)
+  rows = []
+  for precision in config.precisions:
+    ceiling = measured_ceiling(PRECISIONS[precision], config.repeats)
+    console.say(
+        f'{precision}: matrix products {ceiling.flops / 1e9:.0f} GFLOP/s, '
+        f'copies {ceiling.bytes / 1e9:.1f} GB/s'
+    )
+    model = model_of(config, PRECISIONS[precision])
+    theirs = None
+    if config.torch and torch_phi.is_there():
+      theirs = torch_phi.model_of(model.config, precision)
+    for named in console.progress(precision)(config.workloads):
+      row = {'workload': named.name, 'precision': precision}
+      row |= timed(model, theirs, named, ceiling, config)
+      rows.append(row)
+      console.say(line(row))
+    del model, theirs
+  machine = {
+      'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
+      'processor': platform.machine(), 'python': platform.python_version(),
+      'jax': jax.__version__,
+  }
+  root = pathlib.Path(workdir)
+  events.write_atomically(
+      root / 'results.json',
+      json.dumps({'rows': rows, 'machine': machine}, indent=1) + '\n',
+  )
+  events.write_atomically(root / 'table.md', table(rows) + '\n')
+  console.say(f'table: {root / "table.md"}')
+  return rows
+
+
+def model_of(config: Settings, dtype) -> showo.ShowO:
+  """Returns a random model that computes in a precision, and is kept in it."""
+  decoder = dataclasses.replace(config.decoder, dtype=dtype)
+  sizes = showo.ShowOConfig(config.vocab, decoder)
+
+  @jax.jit
+  def make(key):
+    model = showo.ShowO(sizes, rngs=nnx.Rngs(key))
+    return jax.tree.map(lambda a: a.astype(dtype), model)
+
+  return make(jax.random.key(config.seed))
+
+
+def measured_ceiling(dtype, repeats: int, size: int = 4096) -> Ceiling:
+  """Returns what products of size x size and copies of them reach."""
+  a = jax.random.normal(jax.random.key(0), (size, size), dtype)
+  product = jax.jit(lambda a: a @ a)
+  flops = 2 * size**3 / median_seconds(product, (a,), repeats + 2)
+  copy = jax.jit(lambda a: a + 1)
+  moved = 2 * a.size * a.dtype.itemsize
+  return Ceiling(flops, moved / median_seconds(copy, (a,), repeats + 2))
+
+
+def median_seconds(call, arguments, repeats: int) -> float:
+  """Returns the median of `repeats` calls, after one that is not timed."""
+  times = []
+  for _ in range(repeats + 1):
+    began = time.perf_counter()
+    jax.block_until_ready(call(*arguments))
+    times.append(time.perf_counter() - began)
+  return float(np.median(times[1:]))
+
+
+def timed(
+    model, theirs, named: Named, ceiling: Ceiling, config: Settings
+) -> dict:
+  """Returns the row of one workload without its name."""
+
+  def rng():
+    return np.random.default_rng(config.seed)
+
+  def seconds(work):
+    return median_seconds(work.call, work.arguments, config.repeats)
+
+  asked = named.images or named.replies
+  if named.images:
+    ours = workloads.images(model, asked, rng())
+    naive = [workloads.naive_images(model, asked, rng())]
+    useful = workloads.useful_images(model.config, asked)
+  else:
+    ours = workloads.replies(model, asked, rng())
+    naive = workloads.naive_replies(model, asked, rng())
+    useful = workloads.useful_replies(model.config, asked)
+  began = time.perf_counter()
+  compiled = ours.call.lower(*ours.arguments).compile()
+  row = {'compile_seconds': time.perf_counter() - began}
+  executed = cost.of(ours.call, *ours.arguments, trips=ours.trips)
+  memory = compiled.memory_analysis()
+  took = median_seconds(compiled, ours.arguments, config.repeats)
+  row |= {
+      'seconds': took, 'executed_flops': executed.flops,
+      'useful_flops': useful, 'bytes': executed.bytes,
+      'of_ceiling': ceiling.seconds(cost.Cost(useful)) / took,
+      'memory_bytes': memory.temp_size_in_bytes
+                      + memory.argument_size_in_bytes
+                      + memory.output_size_in_bytes,
+  }
+  row['naive_seconds'] = workloads.together(naive, seconds)
+  row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
+  if theirs is not None and named.replies:
+    each = torch_phi.seconds(
+        theirs, workloads.naive_rows(model, asked, rng()), config.repeats
+    )
+    row['torch_seconds'] = float(
+        np.mean(each) * workloads.naive_calls(asked)
+    )
+  return row
+
+
+def line(row: dict) -> str:
+  """Returns a row as a sentence."""
+  text = (
+      f'{row["workload"]}, {row["precision"]}: {row["seconds"]:.2f} s, '
+      f'{row["naive_seconds"] / row["seconds"]:.2f} times as fast as naive'
+  )
+  if 'torch_seconds' in row:
+    text += (
+        f', {row["torch_seconds"] / row["seconds"]:.1f} times as fast as '
+        'naive in PyTorch'
+    )
+  return text
+
+
+def table(rows: Sequence[dict]) -> str:
+  """Returns all rows as a Markdown table."""
+  lines = [
+      '| workload | precision | seconds | GFLOP useful | executed | of the '
+      'ceiling | memory GiB | naive JAX | naive PyTorch |',
+      '|' + '---|' * 9,
+  ]
+  for row in rows:
+    torch = row.get('torch_seconds')
+    cells = (
+        row['workload'], row['precision'], f'{row["seconds"]:.2f}',
+        f'{row["useful_flops"] / 1e9:.0f}',
+        f'{row["executed_flops"] / 1e9:.0f}', f'{row["of_ceiling"]:.0%}',
+        f'{row["memory_bytes"] / 2**30:.2f}',
+        f'{row["naive_seconds"] / row["seconds"]:.2f} x',
+        f'{torch / row["seconds"]:.1f} x' if torch else '',
+    )
+    lines.append('| ' + ' | '.join(cells) + ' |')
+  return '\n'.join(lines)

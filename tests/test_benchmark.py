@@ -1,0 +1,174 @@
+"""Costs are counted right, and what is timed wastes little."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import benchmark as config_lib
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import settings
+from hermesflow_jax.benchmark import cost
+from hermesflow_jax.benchmark import torch_phi
+from hermesflow_jax.benchmark import workloads
+from hermesflow_jax.jobs import benchmark
+
+A, B = jnp.ones((3, 5)), jnp.ones((5, 7))
+SIZES = {
+    'vocab': {'text_size': 60, 'codebook_size': 64, 'eos': 50},
+    'decoder': {
+        'width': 64, 'layers': 2, 'heads': 4, 'mlp': 256, 'remat': False,
+    },
+}
+IMAGES = workloads.Images(2, 8, 5, 2.0, 12, 2)
+WRITTEN = workloads.Replies(2, 5, True, 8, 6, 12, 2)
+ASKED = workloads.Replies(3, 4, False, 8, 6, 3, 2)
+
+
+def configured(**changes):
+  config = config_lib.get_config()
+  del config.job
+  config.update(SIZES | {'repeats': 1} | changes)
+  return settings.build(benchmark.Settings, config.to_dict())
+
+
+@pytest.fixture(scope='module')
+def model():
+  return benchmark.model_of(configured(), jnp.float32)
+
+
+def rng():
+  return np.random.default_rng(0)
+
+
+def test_a_product_counts_its_multiplications_and_additions():
+  found = cost.of(lambda a, b: a @ b, A, B)
+  assert found == cost.Cost(2 * 3 * 5 * 7, 4 * (15 + 35 + 21))
+
+
+def test_batched_products_and_inner_functions_count():
+  inner = jax.jit(jax.checkpoint(lambda a: jnp.einsum('bij,bjk->bik', a, a)))
+  found = cost.of(inner, jnp.ones((4, 3, 3)))
+  assert found.flops == 2 * 4 * 27
+
+
+def test_loops_count_by_their_length():
+  def looped(a):
+    return jax.lax.scan(lambda c, _: (c @ c, None), a, None, length=6)[0]
+
+  def turned(a):
+    return jax.lax.while_loop(lambda c: c[0, 0] < 3, lambda c: c @ c, a)
+
+  square = jnp.ones((4, 4))
+  assert cost.of(looped, square).flops == 6 * 128
+  assert cost.of(turned, square, trips=5).flops == 5 * 128
+
+
+def test_a_convolution_counts_as_the_compiler_says():
+  def convolved(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), 'VALID',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+  arguments = jnp.ones((2, 9, 9, 3)), jnp.ones((3, 3, 3, 8))
+  compiled = jax.jit(convolved).lower(*arguments).compile()
+  wanted = compiled.cost_analysis()['flops']
+  np.testing.assert_allclose(cost.of(convolved, *arguments).flops, wanted)
+
+
+def test_the_decoder_counts_as_the_compiler_says(model):
+  """Without a loop: as many layers unrolled; other operations are few."""
+  def hidden(model, tokens):
+    sees = jnp.ones((40, 40), bool)
+    return model(tokens, sees, jnp.arange(40))[0]
+
+  config = model.config.decoder
+  tokens = jnp.zeros(40, jnp.int32)
+  found = cost.of(hidden, model, tokens).flops
+  assert found == cost.tokens(config, 40, 40)
+  compiled = jax.jit(hidden).lower(model, tokens).compile()
+  of_compiler = compiled.cost_analysis()['flops']
+  # The body of the scan over layers counts once.
+  assert 1.0 <= of_compiler / (found / config.layers) < 1.15
+
+
+@pytest.mark.parametrize('kind, workload', [
+    ('images', IMAGES), ('replies', WRITTEN), ('replies', ASKED),
+])
+def test_little_is_computed_in_vain(model, kind, workload):
+  """Pads, unread last tokens and the room of caches: at most an eighth."""
+  work = getattr(workloads, kind)(model, workload, rng())
+  executed = cost.of(work.call, *work.arguments, trips=work.trips).flops
+  useful = getattr(workloads, f'useful_{kind}')(model.config, workload)
+  assert 1.0 <= executed / useful < 1.125
+  jax.block_until_ready(work.call(*work.arguments))
+
+
+def test_the_naive_way_of_images_computes_all_that_is_there(model):
+  work = workloads.naive_images(model, IMAGES, rng())
+  found = cost.of(work.call, *work.arguments).flops * work.scale
+  length = IMAGES.text + 1 + IMAGES.grid**2 + 2
+  once = cost.tokens(model.config.decoder, length, length)
+  once += cost.head(model.config.decoder, length, model.config.vocab.size)
+  assert found == pytest.approx(2 * IMAGES.count * IMAGES.steps * once)
+  drawn = np.asarray(work.call(*work.arguments))
+  start = IMAGES.text + 2
+  hidden = (drawn[:, start:start + 64] == model.config.vocab.mask).mean()
+  assert 0 < hidden < 1
+
+
+@pytest.mark.parametrize('workload', [WRITTEN, ASKED])
+def test_the_naive_way_of_text_reads_every_row_again(model, workload):
+  works = workloads.naive_replies(model, workload, rng())
+  assert len(works) == workload.naive_calls
+  calls = workloads.naive_calls(workload)
+  assert sum(work.scale for work in works) == pytest.approx(calls)
+  for work in works:
+    _, tokens, _ = work.arguments
+    length = len(tokens)
+    wanted = cost.tokens(model.config.decoder, length, length)
+    wanted += cost.head(
+        model.config.decoder, length, model.config.vocab.size)
+    assert cost.of(work.call, *work.arguments).flops == wanted
+  shortest = 64 + 3 + 1 + workload.prompt
+  assert shortest <= length < shortest + workload.tokens
+
+
+def test_the_job_writes_a_row_for_each_workload_and_precision(tmp_path):
+  small = [
+      {'name': 'draw', 'replies': None, 'images': {
+          'count': 1, 'grid': 4, 'steps': 2, 'guidance': 1.0, 'text': 8,
+          'naive_steps': 1}},
+      {'name': 'write', 'images': None, 'replies': {
+          'images': 1, 'each': 2, 'shared': True, 'grid': 4, 'prompt': 4,
+          'tokens': 3, 'naive_calls': 1}},
+  ]
+  said = []
+  console = console_lib.Console(said.append, lambda label: lambda x: x)
+  config = configured(workloads=small, precisions=('float32', 'bfloat16'))
+  rows = benchmark.run(config, str(tmp_path), console)
+  assert [(r['workload'], r['precision']) for r in rows] == [
+      ('draw', 'float32'), ('write', 'float32'), ('draw', 'bfloat16'),
+      ('write', 'bfloat16')]
+  assert json.loads((tmp_path / 'results.json').read_text())['rows'] == rows
+  for row in rows:
+    assert 0 < row['seconds'] and 0 < row['naive_seconds']
+    assert row['useful_flops'] <= row['executed_flops']
+    has = torch_phi.is_there() and row['workload'] == 'write'
+    assert ('torch_seconds' in row) == has
+  lines = (tmp_path / 'table.md').read_text().splitlines()
+  assert len(lines) == 6 and len({line.count('|') for line in lines}) == 1
+
+
+@pytest.mark.parametrize('changes, said', [
+    ({'precisions': ('float8',)}, "precisions has 'float8'"),
+    ({'workloads': [{'name': 'x', 'images': None, 'replies': None}]},
+     'x: wanted either images or replies'),
+    ({'repeats': 0}, 'repeats is 0'),
+])
+def test_what_cannot_be_timed_is_refused(changes, said):
+  with pytest.raises(ValueError, match=said):
+    configured(**changes)
