@@ -32,6 +32,7 @@ def get_config(variant='shapes'):
       'inputs': 200 if variant == 'shapes' else config.inputs,
       'images': play.images,
       'captions': play.captions,
+      'free_answers': play.free_answers,
       'sampler': play.curation_sampler,
       'rules': play.rules,
       'seed': 0,

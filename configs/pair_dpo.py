@@ -51,6 +51,7 @@ def get_config(variant='shapes'):
           'rounds': 3,
           'images': 4,
           'captions': LADDER,
+          'free_answers': False,
           'shard': 300,
           'curation_sampler': sampler(16, 0.5),
           'evaluation_sampler': sampler(16, 0.5),

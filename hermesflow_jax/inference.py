@@ -118,6 +118,21 @@ def _answers(model, images, prompts, lengths, answers, valid):
   return jax.vmap(every)(images, prompts, lengths, answers, valid)
 
 
+@functools.partial(jax.jit, static_argnames='max_new')
+def _free_answers(model, images, prompts, lengths, max_new):
+  """int32[N, Q, max_new]: the likeliest words about each of N images."""
+
+  def one(image, prompt, length):
+    # Nothing is drawn: the likeliest token of one.
+    return sampling.sample_text(
+        model, jax.random.key(0), image, prompt, length, max_new=max_new,
+        temperature=1.0, top_k=1, most=1, stop=model.config.vocab.eos,
+    )
+
+  every = jax.vmap(one, (None, 0, 0))
+  return jax.vmap(every)(images, prompts, lengths)
+
+
 @jax.jit
 def _encode(tokenizer, images):
   pixels = images.astype(jnp.float32) / 127.5 - 1.0
@@ -144,6 +159,9 @@ class Unified:
     mesh: from `sharding.make_mesh`.
     chunk: rows a compiled call; the mesh's `data` axis divides it.
     progress: (label) -> a wrapper of iterables, e.g. a progress bar.
+    nearest: (texts, texts) -> how like each two are; given, questions are
+      answered in the model's own words and the nearest choice counts, as the
+      official code does. None: the likeliest choice counts.
   """
 
   model: Any
@@ -154,6 +172,7 @@ class Unified:
   mesh: Any
   chunk: int
   progress: Callable[[str], Callable]
+  nearest: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = None
 
   @property
   def vocab(self):
@@ -270,14 +289,14 @@ class Unified:
   def answer(
       self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
   ) -> list[list[str]]:
-    """Answers multiple-choice questions by the likelihood of each choice.
+    """Answers multiple-choice questions; see `nearest`.
 
     Args:
       codes: int[N, I], images.
       questions: N lists of TIFA records about each image.
 
     Returns:
-      N lists of chosen answers.
+      N lists of chosen answers; '' where what was said is like no choice.
     """
     flat = [(i, q) for i, asked in enumerate(questions) for q in asked]
     if not flat:
@@ -289,26 +308,43 @@ class Unified:
     images, prompts, lengths = prompting.mmu_parts(
         self.vocab, codes[index], prompts, self.lengths.prompt
     )
-    choices = self._choices([q['choices'] for _, q in flat])
     groups = together(
         [len(asked) for asked in questions], images.tokens.shape[1],
         prompts.tokens.shape[1],
     )
     images = jax.tree.map(lambda a: a[groups[:, 0]], images)
-    asked = jax.tree.map(lambda a: a[groups], (prompts, lengths, *choices))
+    choices = [q['choices'] for _, q in flat]
 
-    def score(batch):
-      return _answers(self.model, *batch)
+    def ungrouped(function, *asked):
+      asked = jax.tree.map(lambda a: a[groups], asked)
+      found = self._mapped(
+          'answering questions', lambda batch: function(self.model, *batch),
+          (images, *asked), groups.shape[1],
+      )
+      out = np.zeros((len(flat), *found.shape[2:]), found.dtype)
+      out[groups] = found
+      return out
 
-    logps = self._mapped(
-        'answering questions', score, (images, *asked), groups.shape[1]
-    )
-    best = np.zeros(len(flat), int)
-    best[groups] = logps.argmax(-1)
+    if self.nearest is None:
+      best = ungrouped(
+          _answers, prompts, lengths, *self._choices(choices)
+      ).argmax(-1)
+    else:
+      reply = functools.partial(_free_answers, max_new=self.lengths.reply)
+      said = ungrouped(reply, prompts, lengths)
+      best = self._nearest([self.text.decode(s) for s in said], choices)
     replies = [[] for _ in questions]
     for (i, q), number in zip(flat, best):
-      replies[i].append(q['choices'][number])
+      replies[i].append('' if number is None else q['choices'][number])
     return replies
+
+  def _nearest(self, said, choices):
+    """The number of the choice that is most like what was said, or None."""
+    texts = [text for text, each in zip(said, choices) for _ in each]
+    scores = self.nearest(texts, [c for each in choices for c in each])
+    ends = np.cumsum([len(each) for each in choices])[:-1]
+    parts = np.split(np.asarray(scores), ends)
+    return [int(p.argmax()) if p.max() > 0 else None for p in parts]
 
   def _choices(self, choices):
     """Tokens int32[N, C, A] of choices, and which are real."""

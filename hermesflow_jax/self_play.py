@@ -44,6 +44,8 @@ class Play:
     rounds: R.
     images: candidates drawn per caption.
     captions: candidates written per image.
+    free_answers: the model answers questions in its own words and the nearest
+      choice counts, as in the official code; otherwise its likeliest choice.
     shard: inputs that are curated at once: what a stop may cost.
     curation_sampler: of the candidates.
     evaluation_sampler: of the one judged image.
@@ -63,6 +65,7 @@ class Play:
   rounds: int
   images: int
   captions: tuple[inference.Decoding, ...]
+  free_answers: bool
   shard: int
   curation_sampler: sampling.MaskGIT
   evaluation_sampler: sampling.MaskGIT

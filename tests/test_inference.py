@@ -151,6 +151,35 @@ def test_questions_go_together_each_with_its_image(counts, shared, each):
   assert len(groups) * (shared + groups.shape[1] * each) <= apart
 
 
+def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
+  heard = []
+
+  def nearest(said, choices):
+    heard.extend(zip(said, choices))
+    return np.array([float(len(choice)) for choice in choices])
+
+  free = dataclasses.replace(unified, nearest=nearest)
+  found = free.answer(drawn[:, 0], QUESTIONS)
+  wanted = [[max(q['choices'], key=len) for q in asked] for asked in QUESTIONS]
+  assert found == wanted
+  greedy = [inference.Decoding(1.0, 1)]
+  for n, asked in enumerate(QUESTIONS):
+    for question in asked:
+      (said,), = unified.describe(
+          ['x'], drawn[n:n + 1, 0], greedy, seed=9,
+          prompt=question['question'])
+      for choice in question['choices']:
+        assert heard.pop(0) == (said, choice)
+  assert not heard
+
+
+def test_a_free_answer_like_no_choice_is_none(unified, drawn):
+  free = dataclasses.replace(
+      unified, nearest=lambda said, choices: np.zeros(len(said)))
+  found = free.answer(drawn[:, 0], QUESTIONS)
+  assert found == [[''] * len(asked) for asked in QUESTIONS]
+
+
 def test_any_number_of_inputs_compiles_few_sizes(unified):
   """Up to 1,000 inputs of 1 to 10 rows each: at most a size a power of two."""
   sizes = set()

@@ -36,6 +36,7 @@ class Settings(start.Start):
     inputs: how many.
     images: candidates drawn per caption.
     captions: candidates written per image.
+    free_answers: see `self_play.Play`.
     sampler: of the images.
     rules: what makes a pair.
     seed: of the sampling.
@@ -50,6 +51,7 @@ class Settings(start.Start):
   inputs: int
   images: int
   captions: tuple[inference.Decoding, ...]
+  free_answers: bool
   sampler: sampling.MaskGIT
   rules: curation.Rules
   seed: int
@@ -96,7 +98,7 @@ def run(
         'give another --workdir'
     )
     return json.loads(done.read_text())
-  unified = start.unified(parts, mesh, console)
+  unified = start.unified(parts, mesh, console, config.free_answers)
   rows = inputs_lib.read(
       unified, config.files, config.world, 'preference', config.world.seed,
       config.inputs, str(root / 'data' / str(config.share)),

@@ -103,7 +103,7 @@ def run(
     results = json.loads(done.read_text())
     console.say(table(results['rounds']))
     return results
-  base = start.unified(parts, mesh, console)
+  base = start.unified(parts, mesh, console, config.play.free_answers)
   world = world_of(config, base, str(root / 'data'))
   rounds = self_play.play(base, world, config.play, workdir, console)
   for row in rounds[1:]:

@@ -12,6 +12,7 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import inference
 from hermesflow_jax import initial
 from hermesflow_jax import sharding
+from hermesflow_jax import text_similarity
 from hermesflow_jax.jobs import common
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import showo
@@ -78,12 +79,21 @@ def load(config: Start, path: pathlib.Path, mesh) -> bundle.Bundle:
 
 
 def unified(
-    parts: bundle.Bundle, mesh, console: console_lib.Console
+    parts: bundle.Bundle, mesh, console: console_lib.Console,
+    free_answers: bool = False,
 ) -> inference.Unified:
-  """Returns the model of a bundle at work on a mesh."""
+  """Returns the model of a bundle at work on a mesh.
+
+  Args:
+    parts: what was read.
+    mesh: where it works.
+    console: shows progress.
+    free_answers: see `inference.Unified.nearest`.
+  """
   placed = sharding.shardings(parts.model, mesh)
   return inference.Unified(
       model=jax.device_put(parts.model, placed), tokenizer=parts.tokenizer,
       text=parts.text, lengths=parts.lengths, grid=parts.grid, mesh=mesh,
       chunk=128 * mesh.shape['data'], progress=console.progress,
+      nearest=text_similarity.ngram_cosines if free_answers else None,
   )
