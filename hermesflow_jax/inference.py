@@ -22,6 +22,9 @@ from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
 from hermesflow_jax.data import pipeline
 
+# Rows are this many tokens long, or twice as many...
+BUCKET = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
@@ -48,6 +51,14 @@ def identity_keys(seed: int, names: Sequence[str], candidates: int):
   """Returns uint32[N, M, 2], the raw keys of each candidate of each name."""
   hashes = np.array([zlib.crc32(n.encode()) for n in names], np.uint32)
   return np.asarray(_keys(jax.random.key(seed), hashes, candidates))
+
+
+def bucket(size: int, most: int) -> int:
+  """Returns the smallest multiple of BUCKET that holds `size`, up to `most`.
+
+  So that few lengths are compiled, and few pads are computed.
+  """
+  return min(most, -(-size // BUCKET) * BUCKET)
 
 
 def together(counts: Sequence[int], shared: int, each: int) -> np.ndarray:
@@ -77,8 +88,8 @@ def together(counts: Sequence[int], shared: int, each: int) -> np.ndarray:
   return np.array(groups)
 
 
-@functools.partial(jax.jit, static_argnames='config')
-def _images(model, keys, rows, codes, known, empty, counts, config):
+@functools.partial(jax.jit, static_argnames=('config', 'skipped'))
+def _images(model, keys, rows, codes, known, empty, counts, config, skipped):
   def one(key, row, codes, known):
     if config.guidance:
       row = jax.tree.map(lambda a, b: jnp.stack([a, b]), row, empty)
@@ -86,7 +97,7 @@ def _images(model, keys, rows, codes, known, empty, counts, config):
       row = jax.tree.map(lambda a: a[None], row)
     codes, _ = sampling.sample_image(
         model, jax.random.wrap_key_data(key), row, codes, known, config,
-        counts,
+        counts, skipped=skipped,
     )
     return codes
 
@@ -225,6 +236,10 @@ class Unified:
     tokens = self.text.encode(captions)
     rows = prompting.t2i_prefix(self.vocab, tokens, self.lengths.max_text)
     empty = prompting.t2i_prefix(self.vocab, [[]], self.lengths.max_text)
+    # What is a pad in all rows is not computed.
+    used = bucket(int(rows.valid.sum(-1).max()), rows.valid.shape[1])
+    skipped = rows.valid.shape[1] - used
+    rows, empty = jax.tree.map(lambda a: a[:, skipped:], (rows, empty))
     empty = jax.tree.map(lambda a: jnp.asarray(a[0]), empty)
     counts = masking.schedule_counts(
         sampler.steps, self.grid[0] * self.grid[1],
@@ -235,7 +250,9 @@ class Unified:
     rows = jax.tree.map(lambda a: np.repeat(a, candidates, axis=0), rows)
 
     def draw(batch):
-      return _images(self.model, *batch, empty, counts, config=sampler)
+      return _images(
+          self.model, *batch, empty, counts, config=sampler, skipped=skipped
+      )
 
     shape = len(names), candidates, self.grid[0] * self.grid[1]
     if codes is None:
@@ -266,9 +283,7 @@ class Unified:
       N lists of M texts.
     """
     prompts = self.text.encode([text_lib.user(prompt)]) * len(names)
-    parts = prompting.mmu_parts(
-        self.vocab, codes, prompts, self.lengths.prompt
-    )
+    parts = self._parts(codes, prompts)
     keys = identity_keys(seed, [f'reply/{n}' for n in names], len(ladder))
     rungs = (
         np.array([d.temperature for d in ladder], np.float32),
@@ -305,9 +320,7 @@ class Unified:
     prompts = self.text.encode(
         [text_lib.user(q['question']) for _, q in flat]
     )
-    images, prompts, lengths = prompting.mmu_parts(
-        self.vocab, codes[index], prompts, self.lengths.prompt
-    )
+    images, prompts, lengths = self._parts(codes[index], prompts)
     groups = together(
         [len(asked) for asked in questions], images.tokens.shape[1],
         prompts.tokens.shape[1],
@@ -345,6 +358,15 @@ class Unified:
     ends = np.cumsum([len(each) for each in choices])[:-1]
     parts = np.split(np.asarray(scores), ends)
     return [int(p.argmax()) if p.max() > 0 else None for p in parts]
+
+  def _parts(self, codes, prompts):
+    """`prompting.mmu_parts`, no longer than the prompts want it."""
+    # <|sot|> stands before a prompt.
+    image, longest = codes.shape[-1] + 3, max(map(len, prompts), default=0) + 1
+    room = self.lengths.prompt - image
+    return prompting.mmu_parts(
+        self.vocab, codes, prompts, image + bucket(longest, room)
+    )
 
   def _choices(self, choices):
     """Tokens int32[N, C, A] of choices, and which are real."""

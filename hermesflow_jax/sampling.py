@@ -71,13 +71,14 @@ class MaskGIT:
     return (self.temperature * factors).astype(np.float32)
 
 
-def prefill(model, rows, past=()):
+def prefill(model, rows, past=(), start: int = 0):
   """Computes the keys and values of a prefix.
 
   Args:
     model: a ShowO.
     rows: Rows [T], see `masks.visible`.
     past: caches of what stands before, without pads; every row sees it all.
+    start: the position of the first token of all.
 
   Returns:
     (hidden [T, D], its cache, full).
@@ -88,7 +89,7 @@ def prefill(model, rows, past=()):
       constant_values=True,
   )
   return model(
-      rows.tokens, mask, before + jnp.arange(size),
+      rows.tokens, mask, start + before + jnp.arange(size),
       model.empty_cache((), size), past,
   )
 
@@ -143,6 +144,7 @@ def sample_image(
     config: MaskGIT,
     num_masked,
     choose=inverse_cdf,
+    skipped: int = 0,
 ):
   """Samples the codes of one image by masked prediction.
 
@@ -157,6 +159,8 @@ def sample_image(
     num_masked: int32[S], the tokens left masked after each step for I tokens
       (`masking.schedule_counts`); never below one or above those masked - 1.
     choose: (key, logits[I, Z]) -> codes[I]; argmax in parity tests.
+    skipped: pads that were left out on the left of `text`; positions count
+      them.
 
   Returns:
     (codes int32[I], trace int32[S, I] of the codes before each step, -1
@@ -165,8 +169,9 @@ def sample_image(
   vocab = model.config.vocab
   branches, prefix_size = text.tokens.shape
   size = codes.shape[0]
-  _, prefix = jax.vmap(functools.partial(prefill, model))(text)
-  positions = prefix_size + jnp.arange(size + 2)
+  fill = functools.partial(prefill, model, start=skipped)
+  _, prefix = jax.vmap(fill)(text)
+  positions = skipped + prefix_size + jnp.arange(size + 2)
   # Every row of the image block sees the text that is there, and the block.
   sees = jnp.concatenate(
       [text.valid, jnp.ones((branches, size + 2), bool)], axis=-1

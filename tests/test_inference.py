@@ -180,6 +180,27 @@ def test_a_free_answer_like_no_choice_is_none(unified, drawn):
   assert found == [[''] * len(asked) for asked in QUESTIONS]
 
 
+@pytest.mark.parametrize('most', [1, 3, 16])
+def test_pads_change_nothing(unified, drawn, said, answered, monkeypatch, most):
+  """Nor does it matter how many are left out."""
+  monkeypatch.setattr(inference, 'BUCKET', most)
+  found = unified.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3)
+  np.testing.assert_array_equal(found, drawn)
+  assert unified.describe(NAMES, drawn[:, 0], LADDER, seed=3) == said
+  assert unified.answer(drawn[:, 0], QUESTIONS) == answered
+
+
+def test_prompts_of_all_lengths_compile_few_sizes(unified, drawn):
+  lengths = unified.lengths
+  wide = dataclasses.replace(
+      unified, lengths=dataclasses.replace(lengths, prompt=100))
+  sizes = {
+      wide._parts(drawn[:1, 0], [[3] * size])[1].tokens.shape[1]
+      for size in range(100 - 3 - tiny.IMAGE_TOKENS)
+  }
+  assert len(sizes) == -(-(100 - 3 - tiny.IMAGE_TOKENS) // inference.BUCKET)
+
+
 def test_any_number_of_inputs_compiles_few_sizes(unified):
   """Up to 1,000 inputs of 1 to 10 rows each: at most a size a power of two."""
   sizes = set()
