@@ -137,7 +137,10 @@ def test_the_naive_way_of_text_reads_every_row_again(model, workload):
   assert shortest <= length < shortest + workload.tokens
 
 
-def test_the_job_writes_a_row_for_each_workload_and_precision(tmp_path):
+def test_the_job_writes_a_row_for_each_workload_and_precision(
+    tmp_path, monkeypatch
+):
+  monkeypatch.setattr(benchmark, 'SIDE', 64)
   small = [
       {'name': 'draw', 'replies': None, 'images': {
           'count': 1, 'grid': 4, 'steps': 2, 'guidance': 1.0, 'text': 8,

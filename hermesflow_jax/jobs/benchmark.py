@@ -23,6 +23,8 @@ from hermesflow_jax.jobs import common
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 
+# Side of the matrices that the ceiling is measured with.
+SIDE = 4096
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
@@ -141,11 +143,11 @@ def model_of(config: Settings, dtype) -> showo.ShowO:
   return make(jax.random.key(config.seed))
 
 
-def measured_ceiling(dtype, repeats: int, size: int = 4096) -> Ceiling:
-  """Returns what products of size x size and copies of them reach."""
-  a = jax.random.normal(jax.random.key(0), (size, size), dtype)
+def measured_ceiling(dtype, repeats: int) -> Ceiling:
+  """Returns what products of large matrices and copies of them reach."""
+  a = jax.random.normal(jax.random.key(0), (SIDE, SIDE), dtype)
   product = jax.jit(lambda a: a @ a)
-  flops = 2 * size**3 / median_seconds(product, (a,), repeats + 2)
+  flops = 2 * SIDE**3 / median_seconds(product, (a,), repeats + 2)
   copy = jax.jit(lambda a: a + 1)
   moved = 2 * a.size * a.dtype.itemsize
   return Ceiling(flops, moved / median_seconds(copy, (a,), repeats + 2))
