@@ -13,6 +13,8 @@ and follows the official code: all blocks up to their own, pads included. Hence
 every query sees at least itself, and no softmax runs over nothing.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -55,7 +57,31 @@ def with_features(
   return visible(ar, valid) | jnp.asarray(features)
 
 
-def intervals(ar: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """The keys that each query sees, where these are contiguous.
+
+  Attributes:
+    start: int32[..., T] or [..., 1], the first key; None: the first of all.
+    end: int32[..., T] or [..., 1], after the last key; None: after all.
+  """
+
+  start: jax.Array | None = None
+  end: jax.Array | None = None
+
+  def keys(self, size: int) -> jax.Array | None:
+    """Returns bool[..., T or 1, size], which keys are seen; None: all."""
+    index, out = jnp.arange(size), None
+    if self.start is not None:
+      out = index >= self.start[..., None]
+    if self.end is not None:
+      before = index < self.end[..., None]
+      out = before if out is None else out & before
+    return out
+
+
+def intervals(ar: jax.Array, valid: jax.Array) -> Interval:
   """Returns the keys each query sees as one interval, for mask-free kernels.
 
   Args:
@@ -64,8 +90,7 @@ def intervals(ar: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
       rows of `prompting`. Otherwise there is no single interval.
 
   Returns:
-    (k_start, k_end), both int32[..., T]: query q sees k_start[q] <= k <
-    k_end[q].
+    Bounds int32[..., T]: query q sees start[q] <= k < end[q].
   """
   ar, valid = jnp.asarray(ar), jnp.asarray(valid)
   size = ar.shape[-1]
@@ -81,4 +106,4 @@ def intervals(ar: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
   )
   k_start = jnp.where(valid, first_valid, 0)
   k_end = jnp.where(valid, jnp.minimum(block_end, valid_end), block_end)
-  return k_start, k_end
+  return Interval(k_start, k_end)

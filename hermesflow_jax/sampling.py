@@ -84,12 +84,9 @@ def prefill(model, rows, past=(), start: int = 0):
     (hidden [T, D], its cache, full).
   """
   size, before = rows.tokens.shape[-1], sum(cache.size for cache in past)
-  mask = jnp.pad(
-      masks.visible(rows.ar, rows.valid), ((0, 0), (before, 0)),
-      constant_values=True,
-  )
+  sees = [None] * len(past) + [masks.intervals(rows.ar, rows.valid)]
   return model(
-      rows.tokens, mask, start + before + jnp.arange(size),
+      rows.tokens, sees, start + before + jnp.arange(size),
       model.empty_cache((), size), past,
   )
 
@@ -173,12 +170,8 @@ def sample_image(
   _, prefix = jax.vmap(fill)(text)
   positions = skipped + prefix_size + jnp.arange(size + 2)
   # Every row of the image block sees the text that is there, and the block.
-  sees = jnp.concatenate(
-      [text.valid, jnp.ones((branches, size + 2), bool)], axis=-1
-  )
-  sees = jnp.broadcast_to(
-      sees[:, None], (branches, size + 2, prefix_size + size + 2)
-  )
+  begins = jnp.argmax(text.valid, axis=-1).astype(jnp.int32)
+  head = model.code_head()
 
   def predict(state):
     row = jnp.where(state < 0, vocab.mask, state + vocab.image_offset)
@@ -186,18 +179,19 @@ def sample_image(
         [jnp.array([vocab.soi]), row, jnp.array([vocab.eoi])]
     ).astype(jnp.int32)
 
-    def branch(prefix, sees):
+    def branch(prefix, begin):
+      sees = [masks.Interval(start=begin[None]), None]
       hidden, _ = model(row, sees, positions, past=[prefix])
       return hidden[1:-1]
 
-    hidden = jax.vmap(branch)(prefix, sees)
+    hidden = jax.vmap(branch)(prefix, begins)
     if branches == 1:
-      return model.code_logits(hidden[0])
+      return head(hidden[0])
     # The head is affine and the weights sum to 1, so guidance of the hidden
     # states is guidance of the logits, with one product in place of two.
     g = config.guidance
     hidden = hidden.astype(jnp.float32)
-    return model.code_logits((1 + g) * hidden[0] - g * hidden[1])
+    return head((1 + g) * hidden[0] - g * hidden[1])
 
   def step(state, inputs):
     key, keep_masked, temperature = inputs
@@ -271,10 +265,12 @@ def sample_text(
   Returns:
     int32[max_new].
   """
-  def logits_of(hidden):
-    if allowed is None:
-      return model.text_logits(hidden)
-    return jnp.where(allowed, model.logits(hidden), NEG)
+  if allowed is None:
+    logits_of = model.text_head()
+  else:
+
+    def logits_of(hidden):
+      return jnp.where(allowed, model.logits(hidden), NEG)
 
   last, past, seen = _read(model, image, prompt, length)
   stretch = min(stretch, max_new)
@@ -290,7 +286,7 @@ def sample_text(
     token = pick_token(key, logits, temperature, top_k, most_here)
     token = jnp.where(done, stop, token)
     done = done | (token == stop)
-    sees = jnp.concatenate([seen, slots <= i])[None]
+    sees = [*seen, masks.Interval(end=(i + 1)[None])]
     hidden, cache = model(token[None], sees, (begin + i)[None], cache, past)
     return (hidden[0], cache, done), token
 
@@ -332,13 +328,10 @@ def answer_logps(model, image, prompt, length, answers, answer_valid):
   if size > 1:
     slots = jnp.arange(size - 1)
     positions = image.tokens.shape[0] + length + slots
-    mask = jnp.concatenate(
-        [jnp.broadcast_to(seen, (size - 1, seen.size)),
-         slots <= slots[:, None]], axis=-1,
-    )
+    sees = [*seen, masks.Interval(end=slots + 1)]
 
     def rest(answer):
-      hidden, _ = model(answer[:-1], mask, positions, past=past)
+      hidden, _ = model(answer[:-1], sees, positions, past=past)
       later = jax.nn.log_softmax(model.logits(hidden))
       return jnp.take_along_axis(later, answer[1:, None], axis=-1)[:, 0]
 
@@ -351,10 +344,10 @@ def _read(model, image, prompt, length):
   """Reads an image and a prompt.
 
   Returns:
-    (hidden [D] of the prompt's last token, the caches of both, bool[E + P]:
-    which of their tokens a reply sees).
+    (hidden [D] of the prompt's last token, the caches of both, what a reply
+    sees of each).
   """
   _, before = prefill(model, image)
   hidden, after = prefill(model, prompt, [before])
   last = jax.lax.dynamic_index_in_dim(hidden, length - 1, keepdims=False)
-  return last, [before, after], jnp.concatenate([image.valid, prompt.valid])
+  return last, [before, after], [None, masks.Interval(end=length[None])]

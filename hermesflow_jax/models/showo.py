@@ -4,7 +4,7 @@ Text is predicted token by token, image codes by masked prediction; which of
 the two happens is decided by the attention mask and the labels, not here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 
 from flax import nnx
@@ -56,16 +56,16 @@ class ShowO(nnx.Module):
       )
 
   def __call__(
-      self, tokens, mask, positions, cache: Cache | None = None,
+      self, tokens, sees, positions, cache: Cache | None = None,
       past: Sequence[Cache] = (),
   ):
     """Returns the hidden states of tokens.
 
     Args:
       tokens: int32[..., T], vocabulary ids.
-      mask: bool[..., T, S], True where token t sees token s. S counts the
-        tokens of each of `past` in turn, then those of `cache`, or the T
-        tokens without one.
+      sees: who sees whom, see `phi.attend`: of each of `past` in turn, then
+        of `cache`, or of the T tokens without one. An array is
+        bool[..., T, S], True where token t sees token s.
       positions: int32[..., T].
       cache: earlier tokens' keys and values, or None.
       past: full caches of tokens before those, which are only read.
@@ -74,14 +74,14 @@ class ShowO(nnx.Module):
       (hidden [..., T, D], the cache after these tokens or None).
     """
     x = self.embed(tokens)
-    return self.from_embeddings(x, mask, positions, cache, past)
+    return self.from_embeddings(x, sees, positions, cache, past)
 
   def from_embeddings(
-      self, x, mask, positions, cache: Cache | None = None,
+      self, x, sees, positions, cache: Cache | None = None,
       past: Sequence[Cache] = (),
   ):
     """Returns the hidden states of embeddings [..., T, D]; see `__call__`."""
-    return self.decoder(x, mask, positions, cache, past)
+    return self.decoder(x, sees, positions, cache, past)
 
   def embed_clip(self, tokens, features, start: int) -> jax.Array:
     """Returns the embeddings of rows with an image's CLIP features in them.
@@ -102,21 +102,30 @@ class ShowO(nnx.Module):
     """Returns float32[..., V] over the whole vocabulary."""
     return self.head(hidden).astype(jnp.float32)
 
-  def code_logits(self, hidden: jax.Array) -> jax.Array:
-    """Returns float32[..., codebook_size]: logits of the image codes alone."""
+  def code_head(self) -> Callable[[jax.Array], jax.Array]:
+    """Returns the head of the image codes alone.
+
+    It maps [..., D] to float32[..., codebook_size]. Get it before a loop: what
+    is cut out of the head here would else be copied at each turn.
+    """
     v = self.config.vocab
-    return self._some_logits(
-        hidden, slice(v.image_offset, v.image_offset + v.codebook_size)
+    return self._part_of_head(
+        slice(v.image_offset, v.image_offset + v.codebook_size)
     )
 
-  def text_logits(self, hidden: jax.Array) -> jax.Array:
-    """Returns float32[..., text_size]: logits of the text ids alone."""
-    return self._some_logits(hidden, slice(0, self.config.vocab.text_size))
+  def text_head(self) -> Callable[[jax.Array], jax.Array]:
+    """Returns the head of the text ids alone: to float32[..., text_size]."""
+    return self._part_of_head(slice(0, self.config.vocab.text_size))
 
-  def _some_logits(self, hidden, ids: slice):
+  def _part_of_head(self, ids: slice):
     dtype = self.config.decoder.dtype
-    logits = hidden.astype(dtype) @ self.head.kernel[:, ids].astype(dtype)
-    return (logits + self.head.bias[ids].astype(dtype)).astype(jnp.float32)
+    kernel = self.head.kernel[:, ids].astype(dtype)
+    bias = self.head.bias[ids].astype(dtype)
+
+    def logits(hidden):
+      return (hidden.astype(dtype) @ kernel + bias).astype(jnp.float32)
+
+    return logits
 
   def empty_cache(self, batch: tuple[int, ...], size: int) -> Cache:
     """Returns a cache with room for `size` tokens a row."""
