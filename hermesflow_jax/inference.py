@@ -18,6 +18,7 @@ import numpy as np
 from hermesflow_jax import masking
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
+from hermesflow_jax import serving
 from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
 from hermesflow_jax.data import pipeline
@@ -190,6 +191,11 @@ class Unified:
     """The model's vocabulary."""
     return self.model.config.vocab
 
+  @functools.cached_property
+  def _served(self):
+    """The model in the form that samplers read."""
+    return serving.ready(self.model, self.mesh)
+
   def _mapped(self, label, function, arrays, each: int = 1):
     """Maps over inputs that stand for `each` rows.
 
@@ -251,7 +257,7 @@ class Unified:
 
     def draw(batch):
       return _images(
-          self.model, *batch, empty, counts, config=sampler, skipped=skipped
+          self._served, *batch, empty, counts, config=sampler, skipped=skipped
       )
 
     shape = len(names), candidates, self.grid[0] * self.grid[1]
@@ -292,7 +298,7 @@ class Unified:
 
     def reply(batch):
       return _replies(
-          self.model, *batch, rungs, max_new=self.lengths.reply,
+          self._served, *batch, rungs, max_new=self.lengths.reply,
           most=max(d.top_k for d in ladder),
       )
 
@@ -331,7 +337,7 @@ class Unified:
     def ungrouped(function, *asked):
       asked = jax.tree.map(lambda a: a[groups], asked)
       found = self._mapped(
-          'answering questions', lambda batch: function(self.model, *batch),
+          'answering questions', lambda batch: function(self._served, *batch),
           (images, *asked), groups.shape[1],
       )
       out = np.zeros((len(flat), *found.shape[2:]), found.dtype)

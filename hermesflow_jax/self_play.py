@@ -129,24 +129,29 @@ def play(
   curated and dropped (`curation.json`), training metrics, `evaluation.json`
   and generated codes, and `checkpoints/<r>`.
   """
+
+  def playing(model):
+    # Not kept while a round learns: what samplers want of a model is as large.
+    return dataclasses.replace(base, model=model)
+
   root = pathlib.Path(workdir)
-  summaries = [evaluated(base, world, config, root / 'round_0', console)]
+  summaries = [evaluated(
+      playing(base.model), world, config, root / 'round_0', console
+  )]
   say_round(console, 0, summaries[0])
   model = base.model
   for number in range(1, config.rounds + 1):
     folder = root / f'round_{number}'
-    player = dataclasses.replace(base, model=model)
     inputs = world.inputs[number - 1]
     pairs, made = _curated(
-        player, world, inputs, config, root, number, console
+        playing(model), world, inputs, config, root, number, console
     )
     reference = base.model if config.reference == 'base' else model
     model, learned = _trained(
         model, reference, base, inputs, pairs, config, root, number,
         console,
     )
-    player = dataclasses.replace(base, model=model)
-    summary = evaluated(player, world, config, folder, console)
+    summary = evaluated(playing(model), world, config, folder, console)
     summary['round'] = number
     summary['curation'] = made
     summary['learned'] = {k: learned[k] for k in ('inputs', 'steps')}

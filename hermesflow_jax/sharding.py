@@ -58,7 +58,9 @@ def path_name(path) -> str:
   return '/'.join(n for n in names if n != 'value')
 
 
-def spec_of(name: str, shape: tuple[int, ...], mesh) -> P:
+def spec_of(
+    name: str, shape: tuple[int, ...], mesh, over=('data', 'model')
+) -> P:
   """Returns the spec of the first matching rule, without axes that do not fit.
 
   An axis whose size does not divide the dimension is dropped: small models on
@@ -68,6 +70,7 @@ def spec_of(name: str, shape: tuple[int, ...], mesh) -> P:
   fitted = []
   for size, axes in zip(shape, spec):
     axes = (axes,) if isinstance(axes, str) else axes or ()
+    axes = tuple(axis for axis in axes if axis in over)
     parts = math.prod(mesh.shape[a] for a in axes)
     fitted.append(axes if axes and size % parts == 0 else None)
   # Compiled functions return specs in this short form; another would compile
@@ -77,11 +80,17 @@ def spec_of(name: str, shape: tuple[int, ...], mesh) -> P:
   return P(*fitted)
 
 
-def shardings(tree, mesh):
-  """Returns the NamedSharding of every leaf of `tree` (arrays or shapes)."""
+def shardings(tree, mesh, over=('data', 'model')):
+  """Returns the NamedSharding of every leaf.
+
+  Args:
+    tree: of arrays or shapes.
+    mesh: from `make_mesh`.
+    over: the axes that may split a leaf.
+  """
 
   def one(path, leaf):
-    spec = spec_of(path_name(path), leaf.shape, mesh)
+    spec = spec_of(path_name(path), leaf.shape, mesh, over)
     return jax.sharding.NamedSharding(mesh, spec)
 
   return jax.tree_util.tree_map_with_path(one, tree)

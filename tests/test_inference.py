@@ -1,6 +1,7 @@
 """What a model says and draws depends on names alone."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import tiny
 from hermesflow_jax import inference
 from hermesflow_jax import sampling
+from hermesflow_jax import serving
 from hermesflow_jax import sharding
+from hermesflow_jax import text_similarity
 
 NAMES = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k']
 CAPTIONS = ['red circle', 'two blue square', 'one green star'] * 4
@@ -96,9 +99,35 @@ def test_another_seed_draws_other_images(unified, drawn):
 
 @pytest.mark.parametrize('shape, chunk', [((1, 1), 5), ((4, 2), 16)])
 def test_meshes_and_chunks_change_no_token(
-    model, drawn, said, answered, shape, chunk
+    unified, model, drawn, said, answered, shape, chunk
 ):
   other = unified_on(model, shape, chunk)
+  np.testing.assert_array_equal(
+      other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3), drawn
+  )
+  assert other.describe(NAMES, drawn[:, 0], LADDER, seed=3) == said
+  assert other.answer(drawn[:, 0], QUESTIONS) == answered
+  freely = dict(nearest=text_similarity.ngram_cosines)
+  assert dataclasses.replace(other, **freely).answer(
+      drawn[:, 0], QUESTIONS
+  ) == dataclasses.replace(unified, **freely).answer(drawn[:, 0], QUESTIONS)
+  given = dict(codes=drawn, known=np.arange(tiny.IMAGE_TOKENS) < drawn * 0 + 2)
+  repainted = other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=4, **given)
+  np.testing.assert_array_equal(
+      repainted, unified.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=4, **given)
+  )
+  assert (repainted != drawn).any()
+  pixels = other.decode(drawn[:, 0])
+  np.testing.assert_array_equal(pixels, unified.decode(drawn[:, 0]))
+  np.testing.assert_array_equal(other.encode(pixels), unified.encode(pixels))
+
+
+def test_fused_products_change_no_token(
+    unified, monkeypatch, drawn, said, answered
+):
+  ready = functools.partial(serving.ready, fused=True)
+  monkeypatch.setattr(serving, 'ready', ready)
+  other = dataclasses.replace(unified)
   np.testing.assert_array_equal(
       other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3), drawn
   )

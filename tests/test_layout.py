@@ -17,7 +17,7 @@ ROWS = (
     ('masking', 'prompting', 'models', 'data', 'train', 'checkpoint',
      'pictures', 'shards'),
     ('likelihood', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
-     'pretrained'),
+     'pretrained', 'serving'),
     ('alignment', 'pretraining', 'inference', 'initial'),
     ('evaluation',),
     ('curation', 'data.shapes_records', 'benchmark'),

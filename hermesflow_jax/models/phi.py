@@ -204,13 +204,9 @@ class Block(nnx.Module):
     """
     c = self.config
     y = self.input_layernorm(x).astype(c.dtype)
-
-    def heads(a):
-      return a.reshape(*a.shape[:-1], c.heads, c.head_size)
-
-    q = self.q_layernorm(heads(self.q_proj(y)))
-    k = self.k_layernorm(heads(self.k_proj(y)))
-    v = heads(self.v_proj(y))
+    *qkv, hidden = self._enter(y)
+    q, k, v = (a.reshape(*a.shape[:-1], c.heads, c.head_size) for a in qkv)
+    q, k = self.q_layernorm(q), self.k_layernorm(k)
     q = rotary(q, positions, c.rotary_size, c.rope_theta).astype(c.dtype)
     k = rotary(k, positions, c.rotary_size, c.rope_theta).astype(c.dtype)
     if kv is not None:
@@ -220,9 +216,51 @@ class Block(nnx.Module):
           write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
       )
     attention = attend(q, [*past, (k, v)], sees)
-    attention = self.dense(attention.reshape(y.shape))
-    mlp = self.fc2(jax.nn.gelu(self.fc1(y), approximate=True))
-    return sharding.constrain(x + attention + mlp), kv
+    hidden = jax.nn.gelu(hidden, approximate=True)
+    x = x + self._leave(attention.reshape(y.shape), hidden)
+    return sharding.constrain(x), kv
+
+  def _enter(self, y):
+    """Queries, keys, values [..., T, D] and the MLP's hidden [..., T, F]."""
+    return self.q_proj(y), self.k_proj(y), self.v_proj(y), self.fc1(y)
+
+  def _leave(self, attention, hidden):
+    """What attention and the MLP add to the residual stream, [..., T, D]."""
+    return self.dense(attention) + self.fc2(hidden)
+
+
+class FusedBlock(Block):
+  """A block with two products in place of six, for sampling.
+
+  Attributes:
+    enter_kernel: [..., D, 3 D + F], those of queries, keys, values and fc1.
+    leave_kernel: [..., D + F, D], those of dense and fc2.
+  """
+
+  def __init__(self, block: Block):  # pylint: disable=super-init-not-called
+    self.config = block.config
+    self.input_layernorm = block.input_layernorm
+    self.q_layernorm, self.k_layernorm = block.q_layernorm, block.k_layernorm
+    enter = block.q_proj, block.k_proj, block.v_proj, block.fc1
+
+    def joined(leaves, axis):
+      return nnx.Param(jnp.concatenate([a[...] for a in leaves], axis))
+
+    self.enter_kernel = joined([a.kernel for a in enter], -1)
+    self.enter_bias = joined([a.bias for a in enter], -1)
+    self.leave_kernel = joined([block.dense.kernel, block.fc2.kernel], -2)
+    self.leave_bias = nnx.Param(block.dense.bias[...] + block.fc2.bias[...])
+
+  def _enter(self, y):
+    c = self.config
+    out = y @ self.enter_kernel.astype(c.dtype)
+    out += self.enter_bias.astype(c.dtype)
+    return jnp.split(out, np.arange(1, 4) * c.width, axis=-1)
+
+  def _leave(self, attention, hidden):
+    dtype = self.config.dtype
+    both = jnp.concatenate([attention, hidden], axis=-1)
+    return both @ self.leave_kernel.astype(dtype) + self.leave_bias.astype(dtype)
 
 
 class Phi(nnx.Module):

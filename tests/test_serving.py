@@ -1,0 +1,101 @@
+"""Models for sampling: the same model, read with fewer and cheaper reads."""
+
+import dataclasses
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hermesflow_jax import masks
+from hermesflow_jax import serving
+from hermesflow_jax import sharding
+from hermesflow_jax.models import showo
+from tests import tiny
+
+
+@pytest.fixture(scope='module')
+def model():
+  """A random model; biases are not zero."""
+  model = tiny.show_o(jax.random.key(1))
+  graph, state = nnx.split(model)
+  leaves, tree = jax.tree.flatten(state)
+  keys = jax.random.split(jax.random.key(2), len(leaves))
+  leaves = [
+      a + 0.1 * jax.random.normal(key, a.shape) for a, key in zip(leaves, keys)
+  ]
+  return nnx.merge(graph, jax.tree.unflatten(tree, leaves))
+
+
+@jax.jit
+def read(model, tokens):
+  ar = jnp.ones(tokens.shape, jnp.int32)
+  sees = [masks.intervals(ar, ar == 1)]
+  hidden, _ = model(tokens, sees, jnp.arange(tokens.shape[-1]))
+  return hidden
+
+
+TOKENS = np.arange(12).reshape(2, 6) % 11
+
+
+def in_bfloat16(model):
+  decoder = dataclasses.replace(model.config.decoder, dtype=jnp.bfloat16)
+  config = dataclasses.replace(model.config, decoder=decoder)
+  other = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
+  return nnx.merge(nnx.split(other)[0], nnx.split(model)[1])
+
+
+def test_fused_products_are_the_same_but_for_rounding(model):
+  found = serving.ready(model, tiny.mesh(1, 1), fused=True)
+  np.testing.assert_allclose(
+      read(found, TOKENS), read(model, TOKENS), atol=1e-5
+  )
+
+
+def test_fused_blocks_have_two_products(model):
+  def products(model):
+    text = str(jax.make_jaxpr(read)(model, TOKENS))
+    return text.count('dot_general')
+
+  found = serving.ready(model, tiny.mesh(1, 1), fused=True)
+  assert products(model) - products(found) == 4
+
+
+def test_the_model_stays_as_it_was(model):
+  before = jax.tree.structure(model)
+  serving.ready(model, tiny.mesh(1, 1), fused=True)
+  assert jax.tree.structure(model) == before
+
+
+def test_what_needs_no_change_is_not_copied(model):
+  mesh = tiny.mesh(1, 1)
+  placed = jax.device_put(model, sharding.shardings(model, mesh))
+  found = serving.ready(placed, mesh, fused=False)
+  for old, new in zip(jax.tree.leaves(placed), jax.tree.leaves(found)):
+    assert old.unsafe_buffer_pointer() == new.unsafe_buffer_pointer()
+
+
+def test_weights_are_kept_in_the_precision_they_are_used_in(model):
+  model = in_bfloat16(model)
+  found = serving.ready(model, tiny.mesh(1, 1), fused=False)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(found):
+    norm = 'layernorm' in sharding.path_name(path)
+    assert leaf.dtype == (jnp.float32 if norm else jnp.bfloat16)
+  np.testing.assert_array_equal(read(found, TOKENS), read(model, TOKENS))
+
+
+def test_weights_are_whole_along_data_and_split_along_model(model):
+  mesh = tiny.mesh(4, 2)
+  placed = jax.device_put(model, sharding.shardings(model, mesh))
+  found = serving.ready(placed, mesh)
+  used = {
+      axis
+      for leaf in jax.tree.leaves(found)
+      for part in leaf.sharding.spec if part
+      for axis in ((part,) if isinstance(part, str) else part)
+  }
+  assert used == {'model'}
+  np.testing.assert_allclose(
+      read(found, TOKENS), read(model, TOKENS), atol=1e-5
+  )
