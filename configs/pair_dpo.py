@@ -40,6 +40,7 @@ def get_config(variant='shapes'):
       'text': '',
       'missing': '',
       'sizes': None,
+      'chunk': 128,
       'world': {'seed': 0, 'jitter': 0},
       'files': None,
       'inputs': 900,
@@ -92,7 +93,9 @@ def get_config(variant='shapes'):
 
 def start_of(config):
   """Returns what every job with a model has in common, as a dict."""
-  names = 'mesh', 'init_from', 'tokenizer', 'text', 'missing', 'sizes'
+  names = (
+      'mesh', 'init_from', 'tokenizer', 'text', 'missing', 'sizes', 'chunk'
+  )
   values = config.to_dict()
   return {name: values[name] for name in names}
 
@@ -116,7 +119,7 @@ def show_o(config, pixels):
       'vocab': {'text_size': 50295, 'codebook_size': 8192, 'eos': 50256},
       'decoder': {
           'width': 2048, 'layers': 24, 'heads': 32, 'mlp': 8192,
-          'remat': True,
+          'remat': True, 'dtype': 'bfloat16',
       },
       'tokenizer': {
           'ch': 128,
@@ -132,6 +135,8 @@ def show_o(config, pixels):
       },
       'grid': [side, side],
   }
+  # The attention of one image of 512 px keeps 0.6 GiB of scores at a time.
+  config.chunk = 32 if pixels == 256 else 8
   config.files = {
       split: {
           'annotations': f'data/{split}.jsonl', 'images': 'data/images',

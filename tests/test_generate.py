@@ -92,6 +92,16 @@ def test_what_is_there_is_not_drawn_again(run, tmp_path, monkeypatch):
   np.testing.assert_array_equal(pixels(tmp_path / 'out', rows), before)
 
 
+def test_a_run_goes_on_in_smaller_chunks_and_on_another_mesh(run, tmp_path):
+  rows, _ = run()
+  before = pixels(tmp_path / 'out', rows)
+  (tmp_path / 'out' / 'images.jsonl').unlink()
+  (tmp_path / 'out' / rows[1]['file']).unlink()
+  again, said = run(chunk=1, mesh={'data': -1, 'model': 2})
+  assert again == rows and any('resuming' in line for line in said)
+  np.testing.assert_array_equal(pixels(tmp_path / 'out', rows), before)
+
+
 def test_a_folder_of_another_run_is_left_alone(run, tmp_path):
   run()
   with pytest.raises(ValueError, match='other settings: config.seed 0 -> 1'):

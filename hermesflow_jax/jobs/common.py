@@ -20,6 +20,8 @@ from hermesflow_jax.data import shapes
 
 # Faults that one message lists.
 _SHOWN = 5
+# Settings that say where and how much at once, not what.
+_PLACE = {'mesh', 'chunk'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +91,8 @@ def claim(
 
   Args:
     workdir: the folder; made if it is not there.
-    config: the settings, a dataclass.
+    config: the settings, a dataclass; where the work is done (_PLACE) may be
+      another when a run goes on.
     console: says that a run resumes.
     **identity: what else makes the run what it is; JSON types.
 
@@ -169,7 +172,7 @@ def check_writable(folder: str) -> None:
 
 def _differences(a, b, name='config'):
   if isinstance(a, dict) and isinstance(b, dict):
-    for key in a.keys() | b.keys():
+    for key in (a.keys() | b.keys()) - _PLACE:
       yield from _differences(a.get(key), b.get(key), f'{name}.{key}')
   elif a != b:
     yield f'{name} {reprlib.repr(a)} -> {reprlib.repr(b)}'

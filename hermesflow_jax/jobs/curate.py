@@ -60,6 +60,7 @@ class Settings(start.Start):
   shares: int
 
   def __post_init__(self):
+    super().__post_init__()
     settings.require(self, {
         'inputs': 1, 'images': 2, 'seed': 0, 'shard': 1, 'share': 0,
         'shares': 1,
@@ -98,7 +99,7 @@ def run(
         'give another --workdir'
     )
     return json.loads(done.read_text())
-  unified = start.unified(parts, mesh, console, config.free_answers)
+  unified = start.unified(config, parts, mesh, console, config.free_answers)
   rows = inputs_lib.read(
       unified, config.files, config.world, 'preference', config.world.seed,
       config.inputs, str(root / 'data' / str(config.share)),

@@ -55,6 +55,7 @@ class Settings(start.Start):
   on_error: str
 
   def __post_init__(self):
+    super().__post_init__()
     settings.require(self, {'each': 1, 'seed': 0})
     if self.on_error not in ('raise', 'skip'):
       raise ValueError(
@@ -89,7 +90,7 @@ def run(
       for name, file in (('image', config.image), ('mask', config.mask),
                          ('file', config.file)) if file
   }
-  unified = start.unified(parts, mesh, console)
+  unified = start.unified(config, parts, mesh, console)
   first = given(config, unified)
   common.claim(workdir, config, console, base=sums, inputs=inputs)
   root = pathlib.Path(workdir)

@@ -69,6 +69,7 @@ class Settings(start.Start):
   gallery: int
 
   def __post_init__(self):
+    super().__post_init__()
     settings.require(self, {'inputs': 1, 'held_out': 2, 'gallery': 1})
     if self.held_out_split not in ('eval', 'final', 'preference'):
       raise ValueError(
@@ -103,7 +104,7 @@ def run(
     results = json.loads(done.read_text())
     console.say(table(results['rounds']))
     return results
-  base = start.unified(parts, mesh, console, config.play.free_answers)
+  base = start.unified(config, parts, mesh, console, config.play.free_answers)
   world = world_of(config, base, str(root / 'data'))
   rounds = self_play.play(base, world, config.play, workdir, console)
   for row in rounds[1:]:

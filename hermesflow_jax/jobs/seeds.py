@@ -89,7 +89,8 @@ def run(
     console.say(f'seed {seed}')
     played = pair_dpo.run(one, str(root / f'seed_{seed}'), console)
     base = start.unified(
-        parts, mesh, console, config.self_play.play.free_answers
+        config.self_play, parts, mesh, console,
+        config.self_play.play.free_answers,
     )
     steps = sum(row['learned']['steps'] for row in played['rounds'][1:])
     rows.append({

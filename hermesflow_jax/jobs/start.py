@@ -11,6 +11,7 @@ from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import inference
 from hermesflow_jax import initial
+from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import text_similarity
 from hermesflow_jax.jobs import common
@@ -33,6 +34,7 @@ class Start:
       `init_from`, else ''.
     missing: the line that says how to get these; '' if they are shipped.
     sizes: what they must hold; None takes what a bundle holds.
+    chunk: rows that a device samples at once, at most.
   """
 
   mesh: common.Mesh
@@ -41,6 +43,10 @@ class Start:
   text: str
   missing: str
   sizes: initial.Sizes | None
+  chunk: int
+
+  def __post_init__(self):
+    settings.require(self, {'chunk': 1})
 
 
 def abstract(sizes: initial.Sizes):
@@ -79,12 +85,13 @@ def load(config: Start, path: pathlib.Path, mesh) -> bundle.Bundle:
 
 
 def unified(
-    parts: bundle.Bundle, mesh, console: console_lib.Console,
+    config: Start, parts: bundle.Bundle, mesh, console: console_lib.Console,
     free_answers: bool = False,
 ) -> inference.Unified:
   """Returns the model of a bundle at work on a mesh.
 
   Args:
+    config: says how many rows at once.
     parts: what was read.
     mesh: where it works.
     console: shows progress.
@@ -94,6 +101,6 @@ def unified(
   return inference.Unified(
       model=jax.device_put(parts.model, placed), tokenizer=parts.tokenizer,
       text=parts.text, lengths=parts.lengths, grid=parts.grid, mesh=mesh,
-      chunk=128 * mesh.shape['data'], progress=console.progress,
+      chunk=config.chunk * mesh.shape['data'], progress=console.progress,
       nearest=text_similarity.ngram_cosines if free_answers else None,
   )

@@ -50,6 +50,7 @@ class Settings(start.Start):
   on_error: str
 
   def __post_init__(self):
+    super().__post_init__()
     settings.require(self, {'seed': 0})
     if self.on_error not in ('raise', 'skip'):
       raise ValueError(
@@ -76,7 +77,7 @@ def run(
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)
   sums = initial.sums(str(path), config.tokenizer)
-  unified = start.unified(parts, mesh, console)
+  unified = start.unified(config, parts, mesh, console)
   check_room(unified, config.questions)
   size = unified.grid[0] * unified.tokenizer.reduction
   good = common.kept(

@@ -8,7 +8,6 @@ embedding that turns only the first part of each head, biases everywhere.
 from collections.abc import Sequence
 import dataclasses
 import functools
-from typing import Any
 
 from flax import nnx
 import jax
@@ -34,7 +33,8 @@ class PhiConfig:
     norm_eps: epsilon of every LayerNorm.
     remat: recompute each block in the backward pass.
     unroll: blocks per iteration of the scan over layers.
-    dtype: of activations and matrix products; parameters stay float32.
+    dtype: 'float32' or 'bfloat16', of activations and matrix products;
+      parameters, norms and softmaxes are float32.
   """
 
   width: int = 2048
@@ -46,9 +46,16 @@ class PhiConfig:
   norm_eps: float = 1e-5
   remat: bool = True
   unroll: int = 1
-  dtype: Any = jnp.float32
+  dtype: str = 'float32'
 
   def __post_init__(self):
+    # A type, too, is taken for its name.
+    if not isinstance(self.dtype, str):
+      object.__setattr__(self, 'dtype', jnp.dtype(self.dtype).name)
+    if self.dtype not in ('float32', 'bfloat16'):
+      raise ValueError(
+          f"dtype is {self.dtype!r}, wanted 'float32' or 'bfloat16'"
+      )
     counts = ('width', 'layers', 'heads', 'mlp', 'unroll')
     settings.require(
         self, dict.fromkeys(counts, 1) | {'rotary_fraction': 0},
