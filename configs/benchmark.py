@@ -5,52 +5,75 @@
 times four layers of Show-o's width on a CPU. The naive way of text takes
 hours, so some of its calls are timed and scaled: `naive_calls` of each row's
 lengths, `naive_steps` of an image's. PyTorch's is timed if it is installed.
+The model as a whole, for one large GPU:
+
+  python main.py --config=configs/benchmark.py:h200
 """
 
 import ml_collections
 
+from configs import pair_dpo
 
-def get_config():
+
+def get_config(variant='cpu'):
   """Returns the settings of `hermesflow_jax.jobs.benchmark`."""
-  return ml_collections.ConfigDict({
-      'job': 'benchmark',
-      'vocab': {'text_size': 50295, 'codebook_size': 8192, 'eos': 50256},
-      'decoder': {
-          'width': 2048, 'layers': 4, 'heads': 32, 'mlp': 8192,
-          'remat': False,
-      },
+  if variant not in ('cpu', 'h200'):
+    raise ValueError(f'variant {variant!r}, wanted cpu or h200')
+  sizes = pair_dpo.get_config('show_o_512').sizes.to_dict()
+  decoder = sizes['decoder'] | {'remat': False}
+  del decoder['dtype']
+  shared = {
+      'job': 'benchmark', 'vocab': sizes['vocab'],
+      'tokenizer': sizes['tokenizer'], 'torch': True, 'seed': 0,
+  }
+  if variant == 'h200':
+    return ml_collections.ConfigDict(shared | {
+        'decoder': decoder,
+        'precisions': ('bfloat16', 'float32'),
+        'workloads': (
+            images('16 images of 256 px, 18 steps', 16, 16, 18, 1.75),
+            images('16 images of 512 px, 50 steps', 16, 32, 50, 5.0),
+            replies('10 captions x 100 tokens', 1, 10, True, 100),
+            replies('the same of 16 images', 16, 10, True, 100),
+            replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
+            pixels('16 images of 512 px to codes', 16, False),
+            pixels('codes to 16 images of 512 px', 16, True),
+        ),
+        'repeats': 3,
+    })
+  return ml_collections.ConfigDict(shared | {
+      'decoder': decoder | {'layers': 4},
       'precisions': ('float32',),
       'workloads': (
-          images('images of 256 px', 16),
-          images('images of 512 px', 32),
+          images('images of 256 px, 2 steps', 1, 16, 2, 5.0),
+          images('images of 512 px, 2 steps', 1, 32, 2, 5.0),
           replies('10 captions x 100 tokens', 1, 10, True, 100),
           replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
+          pixels('2 images of 256 px to codes', 2, False, 256),
+          pixels('codes to 2 images of 256 px', 2, True, 256),
       ),
       'repeats': 2,
-      'torch': True,
-      'seed': 0,
   })
 
 
-def images(name, grid):
-  """One image, two of its steps."""
-  return {
-      'name': name,
-      'images': {
-          'count': 1, 'grid': grid, 'steps': 2, 'guidance': 5.0, 'text': 128,
-          'naive_steps': 2,
-      },
-      'replies': None,
-  }
+def images(name, count, grid, steps, guidance):
+  """Images, two of whose steps the naive way takes."""
+  return {'name': name, 'images': {
+      'count': count, 'grid': grid, 'steps': steps, 'guidance': guidance,
+      'text': 128, 'naive_steps': 2,
+  }}
 
 
 def replies(name, count, each, shared, tokens):
   """Replies about images of 512 px."""
-  return {
-      'name': name,
-      'images': None,
-      'replies': {
-          'images': count, 'each': each, 'shared': shared, 'grid': 32,
-          'prompt': 16, 'tokens': tokens, 'naive_calls': 3,
-      },
-  }
+  return {'name': name, 'replies': {
+      'images': count, 'each': each, 'shared': shared, 'grid': 32,
+      'prompt': 16, 'tokens': tokens, 'naive_calls': 3,
+  }}
+
+
+def pixels(name, count, decode, size=512):
+  """The image tokenizer."""
+  return {'name': name, 'pixels': {
+      'count': count, 'size': size, 'decode': decode,
+  }}

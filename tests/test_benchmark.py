@@ -11,8 +11,10 @@ from configs import benchmark as config_lib
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import settings
 from hermesflow_jax.benchmark import cost
+from hermesflow_jax.benchmark import images
+from hermesflow_jax.benchmark import pixels
+from hermesflow_jax.benchmark import replies
 from hermesflow_jax.benchmark import torch_phi
-from hermesflow_jax.benchmark import workloads
 from hermesflow_jax.jobs import benchmark
 
 A, B = jnp.ones((3, 5)), jnp.ones((5, 7))
@@ -21,22 +23,34 @@ SIZES = {
     'decoder': {
         'width': 64, 'layers': 2, 'heads': 4, 'mlp': 256, 'remat': False,
     },
+    'tokenizer': {
+        'ch': 8, 'encoder_ch_mult': (1, 2), 'decoder_ch_mult': (1, 2),
+        'encoder_num_res_blocks': (1, 1), 'decoder_num_res_blocks': (1, 1),
+        'z_channels': 4, 'num_groups': 4,
+    },
 }
-IMAGES = workloads.Images(2, 8, 5, 2.0, 12, 2)
-WRITTEN = workloads.Replies(2, 5, True, 8, 6, 12, 2)
-ASKED = workloads.Replies(3, 4, False, 8, 6, 3, 2)
+IMAGES = images.Images(2, 8, 5, 2.0, 12, 2)
+WRITTEN = replies.Replies(2, 5, True, 8, 6, 12, 2)
+ASKED = replies.Replies(3, 4, False, 8, 6, 3, 2)
+ENCODED = pixels.Pixels(2, 16, False)
+DECODED = pixels.Pixels(2, 16, True)
 
 
 def configured(**changes):
   config = config_lib.get_config()
   del config.job
-  config.update(SIZES | {'repeats': 1} | changes)
-  return settings.build(benchmark.Settings, config.to_dict())
+  config.update(SIZES | {'repeats': 1})
+  return settings.build(benchmark.Settings, config.to_dict() | changes)
 
 
 @pytest.fixture(scope='module')
-def model():
-  return benchmark.model_of(configured(), jnp.float32)
+def models():
+  return benchmark.models_of(configured(), jnp.float32)
+
+
+@pytest.fixture(scope='module')
+def model(models):
+  return models.showo
 
 
 def rng():
@@ -95,20 +109,20 @@ def test_the_decoder_counts_as_the_compiler_says(model):
   assert 1.0 <= of_compiler / (found / config.layers) < 1.15
 
 
-@pytest.mark.parametrize('kind, workload', [
-    ('images', IMAGES), ('replies', WRITTEN), ('replies', ASKED),
-])
-def test_little_is_computed_in_vain(model, kind, workload):
+@pytest.mark.parametrize(
+    'workload', [IMAGES, WRITTEN, ASKED, ENCODED, DECODED]
+)
+def test_little_is_computed_in_vain(models, workload):
   """Pads, unread last tokens and the room of caches: at most an eighth."""
-  work = getattr(workloads, kind)(model, workload, rng())
+  work = workload.ours(models, rng())
   executed = cost.of(work.call, *work.arguments, trips=work.trips).flops
-  useful = getattr(workloads, f'useful_{kind}')(model.config, workload)
+  useful = workload.useful(models)
   assert 1.0 <= executed / useful < 1.125
   jax.block_until_ready(work.call(*work.arguments))
 
 
-def test_the_naive_way_of_images_computes_all_that_is_there(model):
-  work = workloads.naive_images(model, IMAGES, rng())
+def test_the_naive_way_of_images_computes_all_that_is_there(models):
+  model, (work,) = models.showo, IMAGES.naive(models, rng())
   found = cost.of(work.call, *work.arguments).flops * work.scale
   length = IMAGES.text + 1 + IMAGES.grid**2 + 2
   once = cost.tokens(model.config.decoder, length, length)
@@ -121,11 +135,10 @@ def test_the_naive_way_of_images_computes_all_that_is_there(model):
 
 
 @pytest.mark.parametrize('workload', [WRITTEN, ASKED])
-def test_the_naive_way_of_text_reads_every_row_again(model, workload):
-  works = workloads.naive_replies(model, workload, rng())
+def test_the_naive_way_of_text_reads_every_row_again(models, workload):
+  model, works = models.showo, workload.naive(models, rng())
   assert len(works) == workload.naive_calls
-  calls = workloads.naive_calls(workload)
-  assert sum(work.scale for work in works) == pytest.approx(calls)
+  assert sum(work.scale for work in works) == pytest.approx(workload.calls())
   for work in works:
     _, tokens, _ = work.arguments
     length = len(tokens)
@@ -142,10 +155,11 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
 ):
   monkeypatch.setattr(benchmark, 'SIDE', 64)
   small = [
-      {'name': 'draw', 'replies': None, 'images': {
+      {'name': 'draw', 'images': {
           'count': 1, 'grid': 4, 'steps': 2, 'guidance': 1.0, 'text': 8,
           'naive_steps': 1}},
-      {'name': 'write', 'images': None, 'replies': {
+      {'name': 'read', 'pixels': {'count': 2, 'size': 8, 'decode': False}},
+      {'name': 'write', 'replies': {
           'images': 1, 'each': 2, 'shared': True, 'grid': 4, 'prompt': 4,
           'tokens': 3, 'naive_calls': 1}},
   ]
@@ -154,8 +168,8 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
   config = configured(workloads=small, precisions=('float32', 'bfloat16'))
   rows = benchmark.run(config, str(tmp_path), console)
   assert [(r['workload'], r['precision']) for r in rows] == [
-      ('draw', 'float32'), ('write', 'float32'), ('draw', 'bfloat16'),
-      ('write', 'bfloat16')]
+      ('draw', 'float32'), ('read', 'float32'), ('write', 'float32'),
+      ('draw', 'bfloat16'), ('write', 'bfloat16')]
   assert json.loads((tmp_path / 'results.json').read_text())['rows'] == rows
   for row in rows:
     assert 0 < row['seconds'] and 0 < row['naive_seconds']
@@ -163,13 +177,14 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
     has = torch_phi.is_there() and row['workload'] == 'write'
     assert ('torch_seconds' in row) == has
   lines = (tmp_path / 'table.md').read_text().splitlines()
-  assert len(lines) == 6 and len({line.count('|') for line in lines}) == 1
+  assert len(lines) == 7 and len({line.count('|') for line in lines}) == 1
 
 
 @pytest.mark.parametrize('changes, said', [
     ({'precisions': ('float8',)}, "precisions has 'float8'"),
-    ({'workloads': [{'name': 'x', 'images': None, 'replies': None}]},
-     'x: wanted either images or replies'),
+    ({'workloads': [{'name': 'x'}]},
+     'x: wanted one of images, replies and pixels'),
+    ({'tokenizer': None}, 'pixels in workloads, but no tokenizer'),
     ({'repeats': 0}, 'repeats is 0'),
 ])
 def test_what_cannot_be_timed_is_refused(changes, said):

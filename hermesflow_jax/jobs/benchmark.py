@@ -14,12 +14,18 @@ import numpy as np
 
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
+from hermesflow_jax import serving
 from hermesflow_jax import settings
+from hermesflow_jax import sharding
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.benchmark import cost
+from hermesflow_jax.benchmark import images as images_lib
+from hermesflow_jax.benchmark import pixels as pixels_lib
+from hermesflow_jax.benchmark import replies as replies_lib
 from hermesflow_jax.benchmark import torch_phi
-from hermesflow_jax.benchmark import workloads
+from hermesflow_jax.benchmark import work as work_lib
 from hermesflow_jax.jobs import common
+from hermesflow_jax.models import magvit
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 
@@ -30,20 +36,28 @@ PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-  """A workload by name: either images or replies.
+  """A workload by name: one of three kinds.
 
   Attributes:
     name: in the table.
-    images, replies: one of both.
+    images, replies, pixels: one of these.
   """
 
   name: str
-  images: workloads.Images | None
-  replies: workloads.Replies | None
+  images: images_lib.Images | None = None
+  replies: replies_lib.Replies | None = None
+  pixels: pixels_lib.Pixels | None = None
 
   def __post_init__(self):
-    if (self.images is None) == (self.replies is None):
-      raise ValueError(f'{self.name}: wanted either images or replies')
+    if sum(map(bool, (self.images, self.replies, self.pixels))) != 1:
+      raise ValueError(
+          f'{self.name}: wanted one of images, replies and pixels'
+      )
+
+  @property
+  def workload(self) -> work_lib.Workload:
+    """The one that is there."""
+    return self.images or self.replies or self.pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +66,10 @@ class Settings:
 
   Attributes:
     vocab, decoder: sizes of the model, which has random weights.
+    tokenizer: sizes of the image tokenizer, which has random weights, too;
+      None where no workload wants one.
     precisions: 'float32', 'bfloat16'.
-    workloads: what is timed.
+    workloads: what is timed; the tokenizer in float32 alone.
     repeats: timed calls, of which the median counts; one more is not timed.
     torch: whether the naive way is timed in PyTorch, too, if it is there.
     seed: of weights and inputs.
@@ -61,6 +77,7 @@ class Settings:
 
   vocab: vocab_lib.Vocab
   decoder: phi.PhiConfig
+  tokenizer: magvit.MagvitConfig | None
   precisions: tuple[str, ...]
   workloads: tuple[Named, ...]
   repeats: int
@@ -74,6 +91,8 @@ class Settings:
         raise ValueError(
             f'precisions has {name!r}, wanted {" or ".join(PRECISIONS)}'
         )
+    if self.tokenizer is None and any(w.pixels for w in self.workloads):
+      raise ValueError('there are pixels in workloads, but no tokenizer')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,16 +124,19 @@ def run(
         f'{precision}: matrix products {ceiling.flops / 1e9:.0f} GFLOP/s, '
         f'copies {ceiling.bytes / 1e9:.1f} GB/s'
     )
-    model = model_of(config, PRECISIONS[precision])
+    models = models_of(config, PRECISIONS[precision])
     theirs = None
     if config.torch and torch_phi.is_there():
-      theirs = torch_phi.model_of(model.config, precision)
-    for named in console.progress(precision)(config.workloads):
+      theirs = torch_phi.model_of(models.showo.config, precision)
+    timed_here = [
+        w for w in config.workloads if not w.pixels or precision == 'float32'
+    ]
+    for named in console.progress(precision)(timed_here):
       row = {'workload': named.name, 'precision': precision}
-      row |= timed(model, theirs, named, ceiling, config)
+      row |= timed(models, theirs, named, ceiling, config)
       rows.append(row)
       console.say(line(row))
-    del model, theirs
+    del models, theirs
   machine = {
       'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
       'processor': platform.machine(), 'python': platform.python_version(),
@@ -130,17 +152,23 @@ def run(
   return rows
 
 
-def model_of(config: Settings, dtype) -> showo.ShowO:
-  """Returns a random model that computes in a precision, and is kept in it."""
+def models_of(config: Settings, dtype) -> work_lib.Models:
+  """Returns random models; Show-o computes in a precision and is kept in it."""
   decoder = dataclasses.replace(config.decoder, dtype=dtype)
   sizes = showo.ShowOConfig(config.vocab, decoder)
 
   @jax.jit
   def make(key):
     model = showo.ShowO(sizes, rngs=nnx.Rngs(key))
-    return jax.tree.map(lambda a: a.astype(dtype), model)
+    tokenizer = config.tokenizer and magvit.Magvit(
+        config.tokenizer, nnx.Rngs(key)
+    )
+    return model, tokenizer
 
-  return make(jax.random.key(config.seed))
+  model, tokenizer = make(jax.random.key(config.seed))
+  return work_lib.Models(
+      serving.ready(model, sharding.make_mesh(jax.device_count())), tokenizer
+  )
 
 
 def measured_ceiling(dtype, repeats: int) -> Ceiling:
@@ -164,9 +192,11 @@ def median_seconds(call, arguments, repeats: int) -> float:
 
 
 def timed(
-    model, theirs, named: Named, ceiling: Ceiling, config: Settings
+    models: work_lib.Models, theirs, named: Named, ceiling: Ceiling,
+    config: Settings,
 ) -> dict:
   """Returns the row of one workload without its name."""
+  asked = named.workload
 
   def rng():
     return np.random.default_rng(config.seed)
@@ -174,15 +204,9 @@ def timed(
   def seconds(work):
     return median_seconds(work.call, work.arguments, config.repeats)
 
-  asked = named.images or named.replies
-  if named.images:
-    ours = workloads.images(model, asked, rng())
-    naive = [workloads.naive_images(model, asked, rng())]
-    useful = workloads.useful_images(model.config, asked)
-  else:
-    ours = workloads.replies(model, asked, rng())
-    naive = workloads.naive_replies(model, asked, rng())
-    useful = workloads.useful_replies(model.config, asked)
+  ours = asked.ours(models, rng())
+  naive = asked.naive(models, rng())
+  useful = asked.useful(models)
   began = time.perf_counter()
   compiled = ours.call.lower(*ours.arguments).compile()
   row = {'compile_seconds': time.perf_counter() - began}
@@ -197,15 +221,13 @@ def timed(
                       + memory.argument_size_in_bytes
                       + memory.output_size_in_bytes,
   }
-  row['naive_seconds'] = workloads.together(naive, seconds)
+  row['naive_seconds'] = work_lib.total(naive, seconds)
   row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
   if theirs is not None and named.replies:
     each = torch_phi.seconds(
-        theirs, workloads.naive_rows(model, asked, rng()), config.repeats
+        theirs, asked.naive_rows(models.showo, rng()), config.repeats
     )
-    row['torch_seconds'] = float(
-        np.mean(each) * workloads.naive_calls(asked)
-    )
+    row['torch_seconds'] = float(np.mean(each) * asked.calls())
   return row
 
 

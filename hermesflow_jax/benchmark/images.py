@@ -1,0 +1,134 @@
+"""Images of captions."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax import masking
+from hermesflow_jax import masks
+from hermesflow_jax import prompting
+from hermesflow_jax import sampling
+from hermesflow_jax import settings
+from hermesflow_jax.benchmark import cost
+from hermesflow_jax.benchmark import work
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+  """Images of captions.
+
+  Attributes:
+    count: images at once.
+    grid: side of the square of codes.
+    steps: of MaskGIT.
+    guidance: > 0.
+    text: tokens of a caption's part of a row, bos and eos included.
+    naive_steps: as many steps the naive way runs; its time is scaled up.
+  """
+
+  count: int
+  grid: int
+  steps: int
+  guidance: float
+  text: int
+  naive_steps: int
+
+  def __post_init__(self):
+    settings.require(self, dict.fromkeys(
+        ('count', 'grid', 'steps', 'text', 'naive_steps'), 1
+    ), above=('guidance',))
+
+  def ours(self, models: work.Models, rng: np.random.Generator) -> work.Work:
+    """Returns the sampler of images at work."""
+    model = models.showo
+    vocab = model.config.vocab
+    size = self.grid**2
+    sampler = sampling.MaskGIT(self.steps, self.guidance)
+    counts = masking.schedule_counts(self.steps, size, masking.cosine)
+    words = work.texts_of(rng, model.config, self.count, self.text - 2)
+    rows = prompting.t2i_prefix(vocab, words, self.text)
+    empty = prompting.t2i_prefix(vocab, [[]], self.text)
+    pairs = jax.tree.map(
+        lambda a, b: np.stack([a, np.broadcast_to(b, a.shape)], 1), rows, empty
+    )
+    keys = jax.random.split(jax.random.key(0), self.count)
+
+    def one(model, key, pair):
+      codes, _ = sampling.sample_image(
+          model, key, pair, jnp.zeros(size, jnp.int32), jnp.zeros(size, bool),
+          sampler, counts,
+      )
+      return codes
+
+    return work.Work(jax.jit(jax.vmap(one, (None, 0, 0))), (model, keys, pairs))
+
+  def naive(
+      self, models: work.Models, rng: np.random.Generator
+  ) -> list[work.Work]:
+    """Returns the naive way to the same images, some of its steps."""
+    model = models.showo
+    vocab = model.config.vocab
+    size = self.grid**2
+    words = work.texts_of(rng, model.config, self.count, self.text - 2)
+    zeros = np.zeros((self.count, size), np.int32)
+    rows = prompting.t2i_rows(vocab, words, zeros, self.text)
+    empty = prompting.t2i_rows(
+        vocab, [[]] * self.count, zeros, self.text
+    )
+    tokens = np.concatenate([rows.tokens, empty.tokens])
+    start = self.text + 2
+    tokens[:, start:start + size] = vocab.mask
+    ar = np.concatenate([rows.ar, empty.ar])
+    valid = np.concatenate([rows.valid, empty.valid])
+    counts = masking.schedule_counts(self.steps, size, masking.cosine)
+    guidance = self.guidance
+
+    def run(model, key, tokens, ar, valid):
+      mask = masks.visible(ar, valid)
+      positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+
+      def step(tokens, inputs):
+        key, count = inputs
+        hidden, _ = model(tokens, mask, positions)
+        logits = model.logits(hidden)
+        cond, uncond = jnp.split(logits, 2)
+        logits = (1 + guidance) * cond - guidance * uncond
+        first, last = vocab.image_offset, vocab.mask
+        logits = logits[:, start:start + size, first:last]
+        draw, noise = jax.random.split(key)
+        drawn = jax.random.categorical(draw, logits) + first
+        now = tokens[:self.count, start:start + size]
+        drawn = jnp.where(now == vocab.mask, drawn, now)
+        logps = jax.nn.log_softmax(logits)
+        sure = jnp.take_along_axis(
+            logps, (drawn - first)[..., None], axis=-1
+        )[..., 0] + jax.random.gumbel(noise, drawn.shape)
+        sure = jnp.where(now == vocab.mask, sure, jnp.inf)
+        cut = jnp.sort(sure, axis=-1)[:, count][:, None]
+        after = jnp.where(sure < cut, vocab.mask, drawn).astype(jnp.int32)
+        return tokens.at[:, start:start + size].set(
+            jnp.concatenate([after, after])
+        ), None
+
+      keys = jax.random.split(key, self.naive_steps)
+      return jax.lax.scan(
+          step, tokens, (keys, counts[:self.naive_steps])
+      )[0]
+
+    return [work.Work(
+        jax.jit(run), (model, jax.random.key(0), tokens, ar, valid),
+        self.steps / self.naive_steps,
+    )]
+
+  def useful(self, models: work.Models) -> float:
+    """Returns the FLOPs that images need."""
+    config = models.showo.config
+    decoder, rows = config.decoder, self.grid**2 + 2
+    text = cost.tokens(decoder, self.text + 1, (self.text + 2) / 2)
+    nothing = cost.tokens(decoder, 3, 2)
+    step = cost.tokens(decoder, rows, rows + self.text + 1)
+    step += cost.tokens(decoder, rows, rows + 3)
+    step += cost.head(decoder, rows - 2, config.vocab.codebook_size)
+    return self.count * (text + nothing + self.steps * step)

@@ -1,0 +1,148 @@
+"""Replies to prompts about images: captions and answers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax import masks
+from hermesflow_jax import prompting
+from hermesflow_jax import sampling
+from hermesflow_jax import settings
+from hermesflow_jax.benchmark import cost
+from hermesflow_jax.benchmark import work
+from hermesflow_jax.models import showo
+
+
+@dataclasses.dataclass(frozen=True)
+class Replies:
+  """Replies to prompts about images.
+
+  Attributes:
+    images: at once.
+    each: replies about an image: candidates of one prompt, or questions.
+    shared: whether they reply to the same prompt.
+    grid: side of the square of codes.
+    prompt: tokens of a prompt.
+    tokens: of a reply.
+    naive_calls: as many calls of the model the naive way runs, evenly spread
+      over the lengths of a row; their time is scaled up.
+  """
+
+  images: int
+  each: int
+  shared: bool
+  grid: int
+  prompt: int
+  tokens: int
+  naive_calls: int
+
+  def __post_init__(self):
+    settings.require(self, dict.fromkeys(
+        ('images', 'each', 'grid', 'prompt', 'tokens', 'naive_calls'), 1
+    ))
+
+  def ours(self, models: work.Models, rng: np.random.Generator) -> work.Work:
+    """Returns the sampler of replies at work; none of them ends early."""
+    model = models.showo
+    image, prompt, lengths = self._parts(model, rng)
+    keys = jax.random.split(
+        jax.random.key(0), (self.images, self.each)
+    )
+    stretch = 16
+
+    def one(model, key, image, prompt, length):
+      return sampling.sample_text(
+          model, key, image, prompt, length, max_new=self.tokens,
+          temperature=1.0, top_k=4, most=4, stop=-1, stretch=stretch,
+      )
+
+    if self.shared:
+      prompt, lengths = jax.tree.map(lambda a: a[:, 0], (prompt, lengths))
+      inner = jax.vmap(one, (None, 0, None, None, None))
+    else:
+      inner = jax.vmap(one, (None, 0, None, 0, 0))
+    return work.Work(
+        jax.jit(jax.vmap(inner, (None, 0, 0, 0, 0))),
+        (model, keys, image, prompt, lengths),
+        trips=-(-self.tokens // min(stretch, self.tokens)),
+    )
+
+  def naive(
+      self, models: work.Models, rng: np.random.Generator
+  ) -> list[work.Work]:
+    """Returns some calls of the naive way, each of a length of its own."""
+    model = models.showo
+
+    @jax.jit
+    def next_token(model, tokens, sees):
+      hidden, _ = model(tokens, sees, jnp.arange(tokens.size))
+      return model.logits(hidden)[-1].argmax()
+
+    scale = self.calls() / self.naive_calls
+    return [
+        work.Work(next_token, (model, tokens.astype(np.int32), sees), scale)
+        for tokens, sees in self.naive_rows(model, rng)
+    ]
+
+  def useful(self, models: work.Models) -> float:
+    """Returns the FLOPs that replies need."""
+    config = models.showo.config
+    decoder, image = config.decoder, self.grid**2 + 3
+    prompts = 1 if self.shared else self.each
+    prompt, tokens = self.prompt + 1, self.tokens
+    one = cost.tokens(decoder, image, image)
+    one += prompts * cost.tokens(decoder, prompt, image + (prompt + 1) / 2)
+    # The last token of a reply is not read.
+    seen = image + prompt + tokens / 2
+    one += self.each * cost.tokens(decoder, tokens - 1, seen)
+    rows = self.each * (tokens - 1) + prompts
+    one += cost.head(decoder, rows, config.vocab.text_size)
+    return self.images * one
+
+  def naive_rows(
+      self, model: showo.ShowO, rng: np.random.Generator
+  ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns (tokens int64[T], sees bool[T, T]) of some naive calls.
+
+    One row at a time, of evenly spread lengths between the prompt's and that of
+    the whole reply.
+    """
+    image, prompt, _ = self._parts(model, rng)
+    head = np.concatenate([image.tokens[0], prompt.tokens[0, 0]])
+    ar = np.concatenate([image.ar[0], prompt.ar[0, 0]])
+    calls = self.naive_calls
+    lengths = ((np.arange(calls) + 0.5) / calls * self.tokens).astype(int)
+    rows = []
+    for length in lengths:
+      tokens = np.concatenate([head, np.resize(head[-5:], length)])
+      blocks = np.concatenate([ar, np.ones(length, ar.dtype)])
+      sees = np.asarray(masks.visible(blocks, np.ones(len(tokens), bool)))
+      rows.append((tokens, sees))
+    return rows
+
+  def calls(self) -> int:
+    """Returns how often the naive way calls the model in all."""
+    return self.images * self.each * self.tokens
+
+  def _parts(self, model, rng):
+    """Returns (images Rows [N, E], prompts Rows [N, Q, P], lengths [N, Q]).
+
+    Q is 1 if all replies are to one prompt.
+    """
+    config = model.config
+    count = 1 if self.shared else self.each
+    codes = work.codes_of(rng, config, self.images, self.grid**2)
+    total = self.images * count
+    words = work.texts_of(rng, config, total, self.prompt)
+    image, prompt, lengths = prompting.mmu_parts(
+        config.vocab, np.repeat(codes, count, 0), words,
+        self.grid**2 + 4 + self.prompt,
+    )
+
+    def grouped(a):
+      return a.reshape(self.images, count, *a.shape[1:])
+
+    image = jax.tree.map(lambda a: grouped(a)[:, 0], image)
+    return image, jax.tree.map(grouped, prompt), grouped(lengths)
