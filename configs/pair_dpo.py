@@ -140,7 +140,7 @@ def show_o(config, pixels):
   config.files = {
       split: {
           'annotations': f'data/{split}.jsonl', 'images': 'data/images',
-          'questions': '',
+          'questions': '', 'on_error': 'raise',
       }
       for split in ('inputs', 'held_out')
   }

@@ -5,34 +5,21 @@ it does not matter which process makes it, on what mesh, or in which order. The
 host scores and writes one shard while the device makes the next.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
 import dataclasses
 import io
 import json
-import time
 
 import numpy as np
 
+from hermesflow_jax import clock as clock_lib
 from hermesflow_jax import curation
 from hermesflow_jax import inference
 from hermesflow_jax import shards
 from hermesflow_jax.evaluation import gap
 
 _LINES, _ARRAYS = 'jsonl', 'npz'
-
-
-@dataclasses.dataclass
-class Clock:
-  """Where the time went, in seconds.
-
-  Attributes:
-    made: in calls of the model, its hosts' part of them included.
-    waited: the device had no work, as the host was not done yet.
-  """
-
-  made: float = 0.0
-  waited: float = 0.0
 
 
 def gather(
@@ -45,7 +32,7 @@ def gather(
     share: int = 0,
     shares: int = 1,
     progress: Callable[[Iterable], Iterable] = iter,
-) -> Clock:
+) -> clock_lib.Clock:
   """Makes the shards of a share that are not there.
 
   Args:
@@ -58,25 +45,23 @@ def gather(
     progress: wraps the list of shards.
 
   Returns:
-    Where the time went.
+    Where the device's time went.
   """
   spans = list(shards.spans(len(inputs), size))
-  clock, waiting = Clock(), None
-  with concurrent.futures.ThreadPoolExecutor(1) as host:
+  with (
+      clock_lib.Clock() as clock, concurrent.futures.ThreadPoolExecutor(1) as host
+  ):
+    maker = dataclasses.replace(unified, clock=clock)
+    waiting = []
     for number in progress(store.missing(share, shares)):
       part = inputs.part(spans[number])
-      began = time.perf_counter()
-      found = curation.made(unified, part, recipe)
-      ended = time.perf_counter()
-      if waiting:
-        waiting.result()
-      clock.made += ended - began
-      clock.waited += time.perf_counter() - ended
-      waiting = host.submit(_write, store, number, part, recipe, found)
-    if waiting:
-      ended = time.perf_counter()
-      waiting.result()
-      clock.waited += time.perf_counter() - ended
+      found = curation.made(maker, part, recipe)
+      # A shard that could not be written is heard of; and few are in memory.
+      for written in waiting:
+        written.result()
+      waiting = [host.submit(_write, store, number, part, recipe, found)]
+    for written in waiting:
+      written.result()
   return clock
 
 
@@ -113,11 +98,15 @@ def arrays(found: curation.Candidates) -> bytes:
   return buffer.getvalue()
 
 
-def collect(store: shards.Shards) -> tuple[list[str], curation.Candidates]:
-  """Returns (ids, candidates) of all shards, in order.
+def collect(store: shards.Shards, ids: Sequence[str]) -> curation.Candidates:
+  """Returns the candidates of all shards, in order.
+
+  Args:
+    store: of the shards.
+    ids: of the inputs that they are wanted of.
 
   Raises:
-    ValueError: a shard is missing or damaged.
+    ValueError: a shard is missing or damaged, or they are of other inputs.
   """
   missing = store.missing()
   if missing:
@@ -131,10 +120,16 @@ def collect(store: shards.Shards) -> tuple[list[str], curation.Candidates]:
     rows += [json.loads(line) for line in text.splitlines()]
     parts.append(np.load(io.BytesIO(store.read(number, _ARRAYS))))
 
+  if [row['id'] for row in rows] != list(ids):
+    raise ValueError(
+        f'the shards in {store.folder} are of other inputs than now; files '
+        'that they were made from may have changed'
+    )
+
   def joined(name):
     return np.concatenate([part[name] for part in parts])
 
-  return [row['id'] for row in rows], curation.Candidates(
+  return curation.Candidates(
       captions=[row['captions'] for row in rows],
       caption_scores=joined('caption_scores'),
       codes=joined('codes'),

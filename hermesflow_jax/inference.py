@@ -174,6 +174,7 @@ class Unified:
     nearest: (texts, texts) -> how like each two are; given, questions are
       answered in the model's own words and the nearest choice counts, as the
       official code does. None: the likeliest choice counts.
+    clock: a `clock.Clock` of the device's time, or None.
   """
 
   model: Any
@@ -185,6 +186,7 @@ class Unified:
   chunk: int
   progress: Callable[[str], Callable]
   nearest: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = None
+  clock: Any = None
 
   @property
   def vocab(self):
@@ -207,7 +209,7 @@ class Unified:
     count = len(jax.tree.leaves(arrays)[0])
     chunk = min(chunk, 1 << max(0, -(-count // data) - 1).bit_length()) * data
     return pipeline.mapped(
-        function, arrays, chunk, self.mesh, self.progress(label)
+        function, arrays, chunk, self.mesh, self.progress(label), self.clock
     )
 
   def encode(self, images: np.ndarray) -> np.ndarray:

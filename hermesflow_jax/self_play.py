@@ -235,7 +235,7 @@ def _curated(player, world, inputs, config, root, number, console):
   count = len(list(shards.spans(len(inputs), config.shard)))
   store = shards.Shards(folder / 'candidates', count)
   harvest.gather(player, inputs, recipe, store, config.shard)
-  _, found = harvest.collect(store)
+  found = harvest.collect(store, inputs.ids)
   before = read_pairs(root / f'round_{number - 1}') if number > 1 else {}
   pairs = curation.pairs(found, inputs.ids, config.rules, before)
   rows = [

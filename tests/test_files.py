@@ -1,5 +1,6 @@
 """Records from files: whole and by id, or a line that names every fault."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -165,3 +166,43 @@ def test_another_image_or_tokenizer_is_encoded_anew(tmp_path):
   Image.fromarray(white).save(tmp_path / 'scene-0.png')
   found = files.load(source, shapes.SIZE, encoder, cache, 'a')
   assert found[0]['codes'][0] == white.sum()
+
+
+def skipping(root, rows):
+  return dataclasses.replace(written(root, rows), on_error='skip')
+
+
+def test_faults_are_skipped_where_asked_and_said(tmp_path):
+  source = skipping(tmp_path, [line(0), '{', line(0), line(1, caption='')])
+  said = []
+  assert [r['id'] for r in files.read(source, said.append)] == ['scene-0']
+  assert len(said) == 1 and ': 3 of 4 left out: line 2: ' in said[0]
+  assert "line 3: id 'scene-0' comes twice" in said[0]
+  with pytest.raises(ValueError, match='line 1'):
+    files.read(skipping(tmp_path, ['{']))
+  with pytest.raises(ValueError, match='on_error'):
+    files.Source('a', 'b', on_error='ignore')
+
+
+def test_images_that_cannot_be_read_are_skipped_where_asked(
+    tmp_path, monkeypatch
+):
+  monkeypatch.setattr(files, 'CHUNK', 1)
+  source = skipping(tmp_path, [line(n) for n in range(3)])
+  (tmp_path / 'scene-1.png').write_bytes(b'no picture')
+  encoder, cache = Encoder(), tmp_path / 'cache'
+  for _ in range(2):  # The second time from the cache.
+    said = []
+    found = files.load(source, shapes.SIZE, encoder, cache, 'a', said.append)
+    assert [r['id'] for r in found] == ['scene-0', 'scene-2']
+    for row, n in zip(found, (0, 2)):
+      assert row['codes'] == shapes.render(
+          shapes.sample_scene('eval', 0, n)).sum()
+    assert len(said) == 1 and "1 of 3 left out: id 'scene-1'" in said[0]
+  raising = dataclasses.replace(source, on_error='raise')
+  with pytest.raises(ValueError, match='scene-1.png cannot be read'):
+    files.load(raising, shapes.SIZE, encoder, tmp_path / 'other', 'a')
+  for n in (0, 2):
+    (tmp_path / f'scene-{n}.png').write_bytes(b'no picture')
+  with pytest.raises(ValueError, match='scene-0'):
+    files.load(source, shapes.SIZE, encoder, cache, 'a')

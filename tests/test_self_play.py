@@ -262,10 +262,11 @@ def test_rounds_that_are_not_fresh_meet_the_same_inputs():
 def test_what_is_measured_on_is_never_learned_from(config, split, tmp_path):
   parts = bundle.load(config.init_from)
   base = start.unified(
-      parts, sharding.make_mesh(), console_lib.silent()
+      config, parts, sharding.make_mesh(), console_lib.silent()
   )
   world = pair_dpo.world_of(
-      dataclasses.replace(config, held_out_split=split), base, str(tmp_path)
+      dataclasses.replace(config, held_out_split=split), base, str(tmp_path),
+      console_lib.silent(),
   )
   assert all(name.startswith(split) for name in world.held_out.ids)
   for inputs in world.inputs:

@@ -2,11 +2,12 @@
 
 A line is {"id", "img_path", "caption", "questions"}, the questions in TIFA form
 (arXiv 2303.11897); they may come in a TIFA file of their own, joined by id.
-Every fault of a file is found before anything is trained on it.
+Every fault of a file is found before anything is trained on it; records with
+faults are left out only where that is asked for, and never replaced.
 """
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import hashlib
 import pathlib
@@ -32,15 +33,29 @@ class Source:
     annotations: a file of JSON lines.
     images: the folder that `img_path` is relative to.
     questions: a TIFA file (a JSON list), '' if the lines have them.
+    on_error: 'raise', or 'skip' to leave records with faults out and say so.
   """
 
   annotations: str
   images: str
   questions: str = ''
+  on_error: str = 'raise'
+
+  def __post_init__(self):
+    if self.on_error not in ('raise', 'skip'):
+      raise ValueError(
+          f"on_error is {self.on_error!r}, wanted 'raise' or 'skip'"
+      )
 
 
-def read(source: Source) -> list[dict]:
+def read(
+    source: Source, say: Callable[[str], None] = lambda line: None
+) -> list[dict]:
   """Returns records with id, path, caption and questions, by id.
+
+  Args:
+    source: the files.
+    say: hears which lines are left out; of an id that comes twice, the second.
 
   Raises:
     ValueError: one line with the first faults and their number. Faults are a
@@ -61,14 +76,23 @@ def read(source: Source) -> list[dict]:
       faults.append(f'line {number}: {error}')
   if not records and not faults:
     faults.append('there is no record')
-  if faults:
-    more = len(faults) - _SHOWN
-    shown = '; '.join(faults[:_SHOWN])
-    raise ValueError(
-        f'{source.annotations}: {shown}'
-        + (f'; and {more} more faults' if more > 0 else '')
-    )
+  _left_out(source, faults, len(records), say)
   return [records[name] for name in sorted(records)]
+
+
+def _left_out(source, faults: Sequence[str], left: int, say) -> None:
+  """Says what is left out of a source, or raises."""
+  if not faults:
+    return
+  more = len(faults) - _SHOWN
+  shown = '; '.join(faults[:_SHOWN])
+  shown += f'; and {more} more faults' if more > 0 else ''
+  if source.on_error == 'raise' or not left:
+    raise ValueError(f'{source.annotations}: {shown}')
+  say(
+      f'{source.annotations}: {len(faults)} of {len(faults) + left} left out: '
+      f'{shown}'
+  )
 
 
 def _lines(path: str) -> Iterable[tuple[int, str]]:
@@ -143,7 +167,8 @@ def sums(source: Source) -> dict[str, str]:
 
 
 def load(
-    source: Source, size: int, unified, cache: pathlib.Path, identity: str
+    source: Source, size: int, unified, cache: pathlib.Path, identity: str,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[dict]:
   """Reads and encodes records; codes are kept in `cache` for a restart.
 
@@ -153,6 +178,7 @@ def load(
     unified: an `inference.Unified`, for its tokenizer.
     cache: a folder.
     identity: of the tokenizer, so that its codes are not taken for another's.
+    say: hears what is left out.
 
   Returns:
     Records with id, caption, tag '', questions and codes int32[I], by id.
@@ -160,17 +186,23 @@ def load(
   Raises:
     ValueError: see `read` and `images.load`.
   """
-  records = read(source)
-  path = cache / f'{_fingerprint(records, size, identity)}.npy'
-  if path.exists():
-    codes = np.load(path)
-  else:
-    codes = _encoded(records, size, unified)
+  records = read(source, say)
+  path = cache / f'{_fingerprint(records, size, identity)}.npz'
+  if not path.exists():
+    codes, faults = _encoded(records, size, unified, source.on_error)
     cache.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix('.tmp')
     with open(temporary, 'wb') as file:
-      np.save(file, codes)
+      np.savez(
+          file, codes=codes, faults=np.array(list(faults.values()), str),
+          left_out=np.array(list(faults), np.int64),
+      )
     temporary.replace(path)
+  with np.load(path) as found:
+    codes, faults = found['codes'], found['faults'].tolist()
+    left_out = set(found['left_out'].tolist())
+  _left_out(source, faults, len(codes), say)
+  records = [r for n, r in enumerate(records) if n not in left_out]
   return [
       {'id': r['id'], 'caption': r['caption'], 'tag': '',
        'questions': r['questions'], 'codes': c}
@@ -178,14 +210,21 @@ def load(
   ]
 
 
-def _encoded(records: Sequence[dict], size, unified) -> np.ndarray:
-  parts = []
+def _encoded(records: Sequence[dict], size, unified, on_error):
+  """(codes of the images that can be read, faults of the others by number)."""
+  parts, faults = [], {}
   for start in range(0, len(records), CHUNK):
-    some = records[start:start + CHUNK]
-    parts.append(unified.encode(
-        np.stack([images.load(r['path'], size) for r in some])
-    ))
-  return np.concatenate(parts)
+    pixels = []
+    for number, record in enumerate(records[start:start + CHUNK], start):
+      try:
+        pixels.append(images.load(record['path'], size))
+      except ValueError as error:
+        if on_error == 'raise':
+          raise
+        faults[number] = f'id {record["id"]!r}: {error}'
+    if pixels:
+      parts.append(unified.encode(np.stack(pixels)))
+  return np.concatenate(parts) if parts else np.zeros((0, 0), int), faults
 
 
 def _fingerprint(records, size, identity) -> str:

@@ -111,7 +111,9 @@ def chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
     yield index, real
 
 
-def mapped(function: Callable, arrays, size: int, mesh, progress=iter):
+def mapped(
+    function: Callable, arrays, size: int, mesh, progress=iter, clock=None
+):
   """Applies a compiled function to rows in chunks over the mesh.
 
   Args:
@@ -120,6 +122,7 @@ def mapped(function: Callable, arrays, size: int, mesh, progress=iter):
     size: rows a chunk; the mesh's `data` axis must divide it.
     mesh: from `sharding.make_mesh`.
     progress: wraps the list of chunks, e.g. a progress bar.
+    clock: a `clock.Clock`, or None.
 
   Returns:
     The pytree of numpy arrays [N, ...]. Results of a chunk are fetched after
@@ -143,10 +146,16 @@ def mapped(function: Callable, arrays, size: int, mesh, progress=iter):
 
   for index, real in progress(list(chunks(count, size))):
     rows = jax.tree.map(lambda a: np.asarray(a)[index], arrays)
-    out = function(sharding.put_batch(rows, mesh))
+    batch = sharding.put_batch(rows, mesh)
+    if clock:
+      out = clock.call(function, batch, waiting and waiting[0])
+    else:
+      out = function(batch)
     if waiting:
       fetch(waiting)
     waiting = out, real
   if waiting:
     fetch(waiting)
+  if clock:
+    clock.fetched()
   return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -102,7 +102,7 @@ def run(
   unified = start.unified(config, parts, mesh, console, config.free_answers)
   rows = inputs_lib.read(
       unified, config.files, config.world, 'preference', config.world.seed,
-      config.inputs, str(root / 'data' / str(config.share)),
+      config.inputs, str(root / 'data' / str(config.share)), console,
   )
   inputs = shapes_records.inputs(rows)
   recipe = curation.Recipe(
@@ -119,11 +119,8 @@ def run(
       quiet, inputs, recipe, store, config.shard, share=config.share,
       shares=config.shares, progress=console.progress('curating'),
   )
-  if clock.made:
-    console.say(
-        f'the model worked for {clock.made:.1f} s and waited for '
-        f'{clock.waited:.1f} s'
-    )
+  if clock.seconds:
+    console.say(str(clock))
   missing = store.missing()
   if missing:
     console.say(
@@ -139,7 +136,7 @@ def finish(
     root: pathlib.Path, console: console_lib.Console,
 ) -> dict:
   """Makes the pairs of all shards and writes them; returns the manifest."""
-  ids, found = harvest.collect(store)
+  ids, found = inputs.ids, harvest.collect(store, inputs.ids)
   pairs = curation.pairs(found, ids, config.rules, {})
   rows = [
       curation.record(name, caption, pairs[name]) | {'codes': codes.tolist()}

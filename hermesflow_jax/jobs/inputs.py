@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from hermesflow_jax import checkpoint
+from hermesflow_jax import console as console_lib
 from hermesflow_jax import inference
 from hermesflow_jax.data import files as files_lib
 from hermesflow_jax.data import shapes_records
@@ -13,6 +14,7 @@ from hermesflow_jax.jobs import common
 def read(
     unified: inference.Unified, files: files_lib.Source | None,
     world: common.World, split: str, seed: int, count: int, data_dir: str,
+    console: console_lib.Console,
 ) -> list[dict]:
   """Generates or reads (once) and encodes inputs.
 
@@ -21,11 +23,12 @@ def read(
     files: where they come from; None for the embedded world.
     world: the embedded world.
     split, seed: which of its scenes.
-    count: how many.
+    count: how many; fewer where some of the files are left out.
     data_dir: where they are kept.
+    console: hears what is left out.
 
   Raises:
-    ValueError: the files hold fewer.
+    ValueError: the files hold fewer, and none may be left out.
   """
   if not files:
     return shapes_records.load(
@@ -33,8 +36,10 @@ def read(
     )
   size = unified.grid[0] * unified.tokenizer.reduction
   identity = json.dumps(checkpoint.fingerprint(unified.tokenizer))
-  rows = files_lib.load(files, size, unified, pathlib.Path(data_dir), identity)
-  if len(rows) < count:
+  rows = files_lib.load(
+      files, size, unified, pathlib.Path(data_dir), identity, console.say
+  )
+  if len(rows) < count and files.on_error == 'raise':
     raise ValueError(
         f'{files.annotations} has {len(rows)} records, wanted {count}'
     )

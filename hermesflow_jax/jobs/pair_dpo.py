@@ -105,7 +105,7 @@ def run(
     console.say(table(results['rounds']))
     return results
   base = start.unified(config, parts, mesh, console, config.play.free_answers)
-  world = world_of(config, base, str(root / 'data'))
+  world = world_of(config, base, str(root / 'data'), console)
   rounds = self_play.play(base, world, config.play, workdir, console)
   for row in rounds[1:]:
     row['change'] = changes.paired(
@@ -133,7 +133,8 @@ def run(
 
 
 def world_of(
-    config: Settings, base: inference.Unified, data_dir: str
+    config: Settings, base: inference.Unified, data_dir: str,
+    console: console_lib.Console,
 ) -> self_play.World:
   """Generates or reads (once) and encodes what the rounds play with.
 
@@ -143,7 +144,7 @@ def world_of(
 
   def read(source, split, seed, count):
     return inputs_lib.read(
-        base, source, config.world, split, seed, count, data_dir
+        base, source, config.world, split, seed, count, data_dir, console
     )
 
   seed, own = config.world.seed, config.files

@@ -146,7 +146,9 @@ def continued(
     checkpoint.save(
         str(saved), model, {'seconds': time.perf_counter() - began}
     )
-  world = pair_dpo.world_of(config, base, str(root / f'seed_{seed}' / 'data'))
+  world = pair_dpo.world_of(
+      config, base, str(root / f'seed_{seed}' / 'data'), console
+  )
   return self_play.evaluated(
       dataclasses.replace(base, model=model), world, play, folder, console
   )
