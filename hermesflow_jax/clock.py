@@ -10,7 +10,8 @@ class Clock:
 
   Attributes:
     seconds: from the first call to the last result.
-    compiled: of these, in calls that compiled.
+    compiled: of these, in calls, and between calls, in which something was
+      compiled.
     waited: of these, when the device may have had no work. An upper bound:
       a result that was ready when it was looked at may have been so since the
       call before.
@@ -18,7 +19,8 @@ class Clock:
 
   def __init__(self):
     self.seconds = self.compiled = self.waited = 0.0
-    self._running, self._began, self._free, self._compiles = 0, None, None, 0
+    self._began = self._free = None
+    self._compiles = self._seen = 0
 
   def __enter__(self):
     jax.monitoring.register_event_duration_secs_listener(self._listen)
@@ -38,16 +40,26 @@ class Clock:
       batch: its argument.
       before: the result of the call before, if it was not fetched yet.
     """
-    now, compiles = time.perf_counter(), self._compiles
+    now = time.perf_counter()
     if self._began is None:
       self._began = self._free = now
     if all(a.is_ready() for a in jax.tree.leaves(before)):
-      self.waited += now - self._free
+      self._spent(now)
+    self._free = now
     out = function(batch)
-    self._free = time.perf_counter()
-    if self._compiles > compiles:
-      self.compiled += self._free - now
+    ended = time.perf_counter()
+    if self._compiles > self._seen:
+      self._spent(ended)
+    self._free = ended
     return out
+
+  def _spent(self, now):
+    """Counts the time since `_free`, in which the device had no work."""
+    if self._compiles > self._seen:
+      self.compiled += now - self._free
+    else:
+      self.waited += now - self._free
+    self._seen = self._compiles
 
   def fetched(self):
     """Marks that the last call's result has come."""
