@@ -85,6 +85,42 @@ def of_text(model, rows: prompting.Rows, window: int):
   return pair_dpo.token_logps(model.logits(hidden), labels), labels
 
 
+def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
+  """Scores labels in chunks, so that few logits are ever in memory.
+
+  The backward pass computes each chunk's logits again.
+
+  Args:
+    model: a ShowO.
+    states: float[B, R, D], hidden states.
+    labels: int32[B, R], what each predicts; -100 is not scored.
+    rows: of R, whose logits are there at once: float32[B, rows, V].
+
+  Returns:
+    float32[B, R], 0 where nothing is scored.
+  """
+  count = labels.shape[1]
+  chunks = -(-count // rows)
+  each = -(-count // chunks)
+  room = chunks * each - count
+  states = jnp.pad(states, ((0, 0), (0, room), (0, 0)))
+  labels = jnp.pad(
+      labels, ((0, 0), (0, room)), constant_values=pair_dpo.UNSCORED
+  )
+
+  @jax.checkpoint
+  def score(_, chunk):
+    states, labels = chunk
+    return None, pair_dpo.token_logps(model.logits(states), labels)
+
+  def chunked(a):
+    a = a.reshape(a.shape[0], chunks, each, *a.shape[2:])
+    return jnp.moveaxis(a, 1, 0)
+
+  _, found = jax.lax.scan(score, None, (chunked(states), chunked(labels)))
+  return jnp.moveaxis(found, 0, 1).reshape(labels.shape)[:, :count]
+
+
 def mean_nll(logps: jax.Array, labels: jax.Array) -> jax.Array:
   """Returns the mean negative log-probability over all scored tokens."""
   return -logps.sum() / jnp.maximum(pair_dpo.label_counts(labels).sum(), 1)

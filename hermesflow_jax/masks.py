@@ -14,6 +14,7 @@ every query sees at least itself, and no softmax runs over nothing.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -107,3 +108,39 @@ def intervals(ar: jax.Array, valid: jax.Array) -> Interval:
   k_start = jnp.where(valid, first_valid, 0)
   k_end = jnp.where(valid, jnp.minimum(block_end, valid_end), block_end)
   return Interval(k_start, k_end)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+  """Some tokens of a packed row, see `Packed`.
+
+  Attributes:
+    size: T, tokens of one copy.
+    count: C, copies, which stand one after the other and see not each other.
+    after: the number of the segment that all copies see; None: none. It has
+      one copy.
+  """
+
+  size: int
+  count: int = 1
+  after: int | None = None
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=['own', 'before'],
+    meta_fields=['segments'],
+)
+@dataclasses.dataclass(frozen=True)
+class Packed:
+  """Who sees whom in a row of several parts, some of which share a beginning.
+
+  Attributes:
+    segments: as they stand in the row.
+    own: for each, the keys that its tokens see of their own copy: None for
+      all, or an `Interval` of bounds that broadcast against int32[..., C, T].
+    before: the same of the segment that it comes after.
+  """
+
+  segments: tuple[Segment, ...]
+  own: tuple[Interval | None, ...]
+  before: tuple[Interval | None, ...]

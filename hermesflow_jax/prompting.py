@@ -228,6 +228,15 @@ def mmu_rows(
   return rows
 
 
+def replies(vocab: vocab_lib.Vocab, texts: Texts, size: int) -> np.ndarray:
+  """Returns int32[B, size]: texts with their ends, right-padded.
+
+  A text too long is cut and eos put back, as in `mmu_rows`.
+  """
+  rows = [_cut(vocab, [*text, vocab.eos], size) for text in texts]
+  return _right_padded(vocab, rows, size)
+
+
 def lm_rows(vocab: vocab_lib.Vocab, texts: Texts, length: int) -> Rows:
   """Returns rows of text alone.
 

@@ -18,6 +18,7 @@ ROWS = (
      'pictures', 'shards'),
     ('likelihood', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
      'pretrained', 'serving'),
+    ('packing',),
     ('alignment', 'pretraining', 'inference', 'initial'),
     ('evaluation',),
     ('curation', 'data.shapes_records', 'benchmark'),
@@ -31,7 +32,7 @@ FORBIDDEN = ('configs', 'conversions', 'ml_collections', 'absl', 'torch')
 # Models arrive here as arguments.
 WITHOUT_MODELS = (
     'sampling', 'pair_dpo', 'likelihood', 'alignment', 'pretraining', 'train',
-    'inference', 'evaluation.gap', 'curation', 'self_play',
+    'inference', 'evaluation.gap', 'curation', 'self_play', 'packing',
 )
 
 

@@ -167,6 +167,29 @@ def attend(q: jax.Array, parts, sees):
   return (out / jnp.swapaxes(total, -1, -2)[..., None]).astype(q.dtype)
 
 
+def attend_packed(q: jax.Array, k: jax.Array, v: jax.Array, row: masks.Packed):
+  """`attend` of each segment of a packed row; q, k and v are [..., T, N, H]."""
+  ends = np.cumsum([s.count * s.size for s in row.segments])
+
+  def copies(a):
+    """[..., C, T, N, H] of each segment."""
+    return [
+        p.reshape(*p.shape[:-3], s.count, s.size, *p.shape[-2:])
+        for p, s in zip(jnp.split(a, ends[:-1], axis=-3), row.segments)
+    ]
+
+  q, k, v = copies(q), copies(k), copies(v)
+  out = []
+  for n, segment in enumerate(row.segments):
+    parts, sees = [(k[n], v[n])], [row.own[n]]
+    if segment.after is not None:
+      parts.insert(0, (k[segment.after], v[segment.after]))
+      sees.insert(0, row.before[n])
+    found = attend(q[n], parts, sees)
+    out.append(found.reshape(*found.shape[:-4], -1, *found.shape[-2:]))
+  return jnp.concatenate(out, axis=-3)
+
+
 class Block(nnx.Module):
   """One parallel block: x + dense(attention(norm x)) + fc2(gelu(fc1(norm x)))."""
 
@@ -200,7 +223,7 @@ class Block(nnx.Module):
     Args:
       x: [..., T, D].
       sees: who sees whom of the keys of `past`, then of `kv` or the T tokens,
-        see `attend`.
+        see `attend`; or a `masks.Packed` row, without these two.
       positions: int[..., T].
       kv: None, or the layer's cache, two arrays [..., S, N, H].
       index: where in the cache the T tokens are written.
@@ -222,7 +245,10 @@ class Block(nnx.Module):
           write(kv[0], k.astype(kv[0].dtype), index, axis=-3),
           write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
       )
-    attention = attend(q, [*past, (k, v)], sees)
+    if isinstance(sees, masks.Packed):
+      attention = attend_packed(q, k, v, sees)
+    else:
+      attention = attend(q, [*past, (k, v)], sees)
     hidden = jax.nn.gelu(hidden, approximate=True)
     x = x + self._leave(attention.reshape(y.shape), hidden)
     return sharding.constrain(x), kv
@@ -294,7 +320,7 @@ class Phi(nnx.Module):
     Args:
       x: [..., T, D] embeddings.
       sees: who sees whom, see `attend`: of each of `past` in turn, then of
-        `cache`, or of the T tokens without one.
+        `cache`, or of the T tokens without one; or a `masks.Packed` row.
       positions: int32[..., T], for the rotary embedding.
       cache: keys and values of earlier tokens, or None.
       past: full caches of tokens before those, which are only read.

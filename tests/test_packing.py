@@ -1,0 +1,167 @@
+"""One packed row says what four rows say."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hermesflow_jax import alignment
+from hermesflow_jax import likelihood
+from hermesflow_jax import packing
+from hermesflow_jax import pair_dpo
+from hermesflow_jax.data import pipeline
+import tiny
+
+PROMPT = 'user : give a caption for this image . assistant'
+RECORDS = (
+    ('two blue square', 'one red circle', 'green star'),
+    ('', 'star', 'two red circle one'),
+    ('green', 'green star one', 'red'),
+)
+
+
+@functools.cache
+def batches():
+  """(plain batch, packed batch) of the same records; one has no condition."""
+  plain, packed = [], []
+  lengths, rng = tiny.LENGTHS, np.random.default_rng(0)
+  for caption, win, lose in RECORDS:
+    caption, win, lose, prompt = tiny.text().encode(
+        [caption, win, lose, PROMPT]
+    )
+    drawn, real = np.split(rng.integers(0, 16, (3, tiny.IMAGE_TOKENS)), [2])
+    plain.append({
+        't2i': alignment.prompting.t2i_rows(
+            tiny.vocab(), [caption] * 2, drawn, lengths.max_text),
+        'mmu': alignment.prompting.mmu_rows(
+            tiny.vocab(), np.repeat(real, 2, 0), [prompt] * 2, [win, lose],
+            lengths.mmu),
+    })
+    packed.append(packing.record(
+        tiny.vocab(), caption, drawn, real[0], prompt, [win, lose],
+        lengths.max_text, lengths.reply,
+    ))
+  return pipeline.stack(plain), pipeline.stack(packed)
+
+
+@pytest.fixture(scope='module')
+def model():
+  return tiny.show_o(jax.random.key(3))
+
+
+@pytest.fixture(scope='module', params=[1, 3])
+def hidden(request):
+  """bool[3, K, I]."""
+  rng = np.random.default_rng(request.param)
+  shape = len(RECORDS), request.param, tiny.IMAGE_TOKENS
+  return rng.random(shape) < 0.6
+
+
+@functools.partial(jax.jit, static_argnames='rows')
+def packed_logps(model, batch, hidden, rows=7):
+  return packing.pair_logps(model, batch, hidden, rows)
+
+
+@functools.partial(jax.jit, static_argnames='reply')
+def plain_logps(model, batch, hidden, reply=tiny.LENGTHS.reply):
+  return alignment.pair_logps(model, batch, hidden, reply)
+
+
+def close(found, wanted, atol):
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=atol), found, wanted
+  )
+
+
+def test_log_likelihoods_are_those_of_four_rows(model, hidden):
+  plain, packed = batches()
+  found, counts = packed_logps(model, packed, hidden)
+  wanted, wanted_counts = plain_logps(model, plain, hidden)
+  close(found, wanted, 1e-4)
+  close(counts, wanted_counts, 0)
+
+
+def test_gradients_are_those_of_four_rows(model, hidden):
+  plain, packed = batches()
+
+  def value(logps):
+    return (logps.t2i * jnp.array([1.0, -0.5])).sum() + (
+        logps.mmu * jnp.array([0.7, -1.0])).sum()
+
+  found = jax.grad(lambda m: value(packed_logps(m, packed, hidden)[0]))(model)
+  wanted = jax.grad(lambda m: value(plain_logps(m, plain, hidden)[0]))(model)
+  close(found, wanted, 2e-4)
+
+
+def test_what_win_and_lose_share_is_there_once(hidden):
+  _, packed = batches()
+  tokens, positions, sees, _ = packing.pack(tiny.vocab(), packed, hidden)
+  lengths, masks = tiny.LENGTHS, hidden.shape[1]
+  prompt = len(tiny.text().encode([PROMPT])[0])
+  wanted = (
+      lengths.max_text + 1 + 2 * masks * (tiny.IMAGE_TOKENS + 2)
+      + tiny.IMAGE_TOKENS + 4 + prompt + 2 * (lengths.reply - 1)
+  )
+  assert tokens.shape == (len(RECORDS), wanted)
+  assert positions.shape == (wanted,)
+  assert sum(s.size * s.count for s in sees.segments) == wanted
+
+
+def test_neither_side_sees_the_other(model):
+  """Each side alone says the same beside another rival."""
+  _, packed = batches()
+  hidden = np.ones((len(RECORDS), 1, tiny.IMAGE_TOKENS), bool)
+  hidden[:, :, 0] = False
+  found, _ = packed_logps(model, packed, hidden)
+  for side in (0, 1):
+    other = jax.tree.map(np.copy, packed)
+    other.codes[:, 1 - side] = (other.codes[:, 1 - side] + 5) % 16
+    other.replies[:, 1 - side, :2] = 7
+    changed, _ = packed_logps(model, other, hidden)
+    np.testing.assert_array_equal(changed.t2i[:, side], found.t2i[:, side])
+    np.testing.assert_array_equal(changed.mmu[:, side], found.mmu[:, side])
+    assert (changed.t2i[:, 1 - side] != found.t2i[:, 1 - side]).all()
+    assert (changed.mmu[:, 1 - side] != found.mmu[:, 1 - side]).all()
+
+
+@pytest.mark.parametrize('rows', [1, 5, 1000])
+def test_chunks_of_labels_change_nothing(model, rows):
+  _, packed = batches()
+  hidden = np.ones((len(RECORDS), 1, tiny.IMAGE_TOKENS), bool)
+  close(
+      packed_logps(model, packed, hidden, rows),
+      packed_logps(model, packed, hidden, 7), 1e-5,
+  )
+
+
+def test_no_logits_of_all_labels_are_ever_in_memory(model):
+  """Neither forward nor backward: by what the compiler sets aside."""
+  rng = np.random.default_rng(0)
+  count, rows = 512, 8
+  states = rng.normal(size=(1, count, 16)).astype(np.float32)
+  labels = rng.integers(0, 16, (1, count))
+
+  def value(model, states, rows):
+    return likelihood.of_labels(model, states, labels, rows).sum()
+
+  def temporary(rows):
+    grad = jax.jit(jax.grad(value, (0, 1)), static_argnums=2)
+    compiled = grad.lower(model, states, rows).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  whole = count * tiny.vocab().size * 4
+  assert temporary(count) > whole
+  assert temporary(rows) < whole / 4
+
+
+def test_labels_score_as_whole_logits_do(model):
+  rng = np.random.default_rng(1)
+  states = jnp.asarray(rng.normal(size=(2, 9, 16)), jnp.float32)
+  labels = rng.integers(0, 16, (2, 9))
+  labels[0, 3] = labels[1, 8] = pair_dpo.UNSCORED
+  np.testing.assert_allclose(
+      likelihood.of_labels(model, states, labels, 4),
+      pair_dpo.token_logps(model.logits(states), labels), atol=1e-5,
+  )
