@@ -20,7 +20,7 @@ def get_config(variant='cpu'):
   if variant not in ('cpu', 'h200'):
     raise ValueError(f'variant {variant!r}, wanted cpu or h200')
   sizes = pair_dpo.get_config('show_o_512').sizes.to_dict()
-  decoder = sizes['decoder'] | {'remat': False}
+  decoder = sizes['decoder'] | {'remat': 'none'}
   del decoder['dtype']
   shared = {
       'job': 'benchmark', 'vocab': sizes['vocab'],

@@ -63,7 +63,7 @@ def get_config(variant='shapes'):
               # times the paper's 0.2.
               'beta': 2.0, 'und_weight': 1.0, 'gen_weight': 1.0,
               'und_sft_weight': 0.5, 'gen_sft_weight': 2.0,
-              'masks': 4, 'drop_condition': 0.0,
+              'masks': 4, 'drop_condition': 0.0, 'fixed_masks': False,
           },
           'compat': {
               'score_images_as_text': False, 'batch_sum': False,
@@ -73,10 +73,11 @@ def get_config(variant='shapes'):
           'optim': {
               'lr': 1e-4, 'steps': 100, 'warmup': 0.05, 'final': 0.0,
               'b1': 0.9, 'b2': 0.999, 'eps': 1e-8, 'weight_decay': 0.01,
-              'clip': 1.0,
+              'clip': 1.0, 'accumulate': 1,
           },
           'epochs': 4.0,
           'batch': 16,
+          'label_rows': 512,
           'log_every': 10,
           'reference': 'round',
           'seed': 0,
@@ -119,7 +120,7 @@ def show_o(config, pixels):
       'vocab': {'text_size': 50295, 'codebook_size': 8192, 'eos': 50256},
       'decoder': {
           'width': 2048, 'layers': 24, 'heads': 32, 'mlp': 8192,
-          'remat': True, 'dtype': 'bfloat16',
+          'remat': 'full', 'dtype': 'bfloat16',
       },
       'tokenizer': {
           'ch': 128,

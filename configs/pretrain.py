@@ -25,7 +25,7 @@ def get_config():
       'tokenizer': 'runs/shapes',
       'init_from': '',
       'decoder': {
-          'width': 128, 'layers': 4, 'heads': 2, 'mlp': 512, 'remat': False,
+          'width': 128, 'layers': 4, 'heads': 2, 'mlp': 512, 'remat': 'none',
           'unroll': 4,
       },
       'lengths': {

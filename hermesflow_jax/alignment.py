@@ -5,8 +5,10 @@ true caption. Winner and loser share the mask of codes and the draw of the
 condition; policy and reference see the same rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +16,13 @@ import numpy as np
 
 from hermesflow_jax import likelihood
 from hermesflow_jax import masking
+from hermesflow_jax import packing
 from hermesflow_jax import pair_dpo
 from hermesflow_jax import prompting
 from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.data import pipeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Objective:
       of winning captions, and of winning images.
     masks: random masks a pair; their log-likelihoods are averaged.
     drop_condition: probability that a pair of images has the empty text.
+    fixed_masks: a pair keeps its masks for a whole round, so that the
+      reference scores it once before; otherwise masks are drawn at each step.
   """
 
   beta: float = 0.2
@@ -41,6 +47,7 @@ class Objective:
   gen_sft_weight: float = 0.0
   masks: int = 1
   drop_condition: float = 0.1
+  fixed_masks: bool = False
 
   def __post_init__(self):
     settings.require(
@@ -67,6 +74,11 @@ class Compat:
   separate_drops: bool = False
   other_prompt: bool = False
 
+  @property
+  def plain(self) -> bool:
+    """Whether rows of their own are wanted, as sides share too little."""
+    return self.score_images_as_text or self.separate_drops
+
 
 DETAILED_PROMPT = 'Give a detailed caption for this image.'
 
@@ -77,17 +89,26 @@ def transform(
     lengths: prompting.Lengths,
     drop_condition: float,
     compat: Compat = Compat(),
+    fit: packing.Fit | None = None,
 ) -> Callable[[dict, np.random.Generator], dict]:
-  """Returns the function from a homologous record to its rows.
+  """Returns the function from a homologous record to its arrays.
 
   The record has `codes` int[I] (the real image), `caption`, `caption_win`,
   `caption_lose`, `codes_win`, `codes_lose`, and `caption_dropped`,
-  `image_dropped`, '' where there is a pair.
+  `image_dropped`, '' where there is a pair; and what `score_reference` adds.
+
+  Args:
+    vocab: the vocabulary.
+    text: the tokenizer.
+    lengths: of rows.
+    drop_condition: see `Objective`.
+    compat: official defects to reproduce.
+    fit: see `fitted`; None: as long as `lengths` allow.
   """
-
   asked = DETAILED_PROMPT if compat.other_prompt else text_lib.CAPTION_PROMPT
+  fit = fit or packing.Fit(lengths.max_text + 1, lengths.reply)
 
-  def rows(record, rng):
+  def arrays(record, rng):
     win, lose, caption, prompt = text.encode([
         record['caption_win'], record['caption_lose'], record['caption'],
         text_lib.user(asked),
@@ -98,20 +119,106 @@ def transform(
       drop[1] = drop[0]
     conditions = [[] if dropped else caption for dropped in drop]
     images = np.stack([record['codes_win'], record['codes_lose']])
-    real = np.stack([record['codes']] * 2)
-    return {
-        't2i': prompting.t2i_rows(
-            vocab, conditions, images, lengths.max_text
-        ),
-        'mmu': prompting.mmu_rows(
-            vocab, real, [prompt] * 2, [win, lose], lengths.mmu,
-            sot=not compat.other_prompt,
-        ),
+    out = {
         'gen_valid': np.array(not record['image_dropped']),
         'und_valid': np.array(not record['caption_dropped']),
     }
+    if compat.plain:
+      real = np.stack([record['codes']] * 2)
+      return out | {
+          't2i': prompting.t2i_rows(
+              vocab, conditions, images, lengths.max_text
+          ),
+          'mmu': prompting.mmu_rows(
+              vocab, real, [prompt] * 2, [win, lose], lengths.mmu,
+              sot=not compat.other_prompt,
+          ),
+      }
+    out['packed'] = packing.record(
+        vocab, conditions[0], images, np.asarray(record['codes']), prompt,
+        [win, lose], lengths.max_text, fit, sot=not compat.other_prompt,
+    )
+    if 'reference_mmu' in record:
+      out['reference_mmu'] = record['reference_mmu']
+    if 'hidden' in record:
+      out['hidden'] = record['hidden']
+      out['reference_t2i'] = record['reference_t2i'][int(drop[0])]
+    return out
 
-  return rows
+  return arrays
+
+
+def fitted(
+    vocab: vocab_lib.Vocab, text: text_lib.Text, lengths: prompting.Lengths,
+    records: Sequence[dict],
+) -> packing.Fit:
+  """Returns how long the texts of these records are at most."""
+  captions = text.encode([r['caption'] for r in records])
+  replies = text.encode(
+      [r[f'caption_{side}'] for r in records for side in ('win', 'lose')]
+  )
+  return packing.fit(vocab, captions, replies, lengths)
+
+
+def score_reference(
+    reference, records: Sequence[dict], make: Callable, *,
+    objective: Objective, schedule: masking.Schedule, image_tokens: int,
+    seed: int, chunk: int, rows: int, mesh,
+) -> list[dict]:
+  """Scores records once, before training, where that is exact.
+
+  Args:
+    reference: the frozen model.
+    records: see `transform`.
+    make: (record, whether the condition is dropped) -> arrays, of `transform`.
+    objective: says whether masks are fixed.
+    schedule: of the masks.
+    image_tokens: I.
+    seed: of the masks.
+    chunk: records at once; the mesh's `data` axis divides it.
+    rows: see `packing.pair_logps`.
+    mesh: from `sharding.make_mesh`.
+
+  Returns:
+    The records with `reference_mmu` float32[2]; with fixed masks also `hidden`
+    bool[K, I] and `reference_t2i` float32[2, 2], given the caption and given
+    none.
+  """
+
+  @functools.partial(jax.jit, static_argnames='replies')
+  def score(reference, batch, hidden, replies):
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return packing.pair_logps(reference, batch, hidden, rows, replies)[0]
+
+  def scored(dropped, hidden, replies):
+    packed = pipeline.stack([make(r, dropped)['packed'] for r in records])
+    return pipeline.mapped(
+        lambda batch: score(reference, *batch, replies),
+        (packed, hidden), chunk, mesh,
+    )
+
+  if not objective.fixed_masks:
+    found = scored(False, None, True)
+    return [
+        r | {'reference_mmu': m} for r, m in zip(records, found.mmu)
+    ]
+
+  @jax.jit
+  def draw(names):
+    def one(name):
+      key = jax.random.fold_in(jax.random.key(seed), name)
+      keys = jax.random.split(key, objective.masks)
+      return jax.vmap(lambda k: masking.draw(k, image_tokens, schedule))(keys)
+    return jax.vmap(one)(names)
+
+  names = [zlib.crc32(r['id'].encode()) for r in records]
+  hidden = np.asarray(draw(np.array(names, np.uint32)))
+  found, empty = scored(False, hidden, True), scored(True, hidden, False)
+  return [
+      r | {'reference_mmu': m, 'hidden': h, 'reference_t2i': np.stack([a, b])}
+      for r, m, h, a, b in zip(
+          records, found.mmu, hidden, found.t2i, empty.t2i)
+  ]
 
 
 def pair_logps(
@@ -150,47 +257,94 @@ def pair_logps(
   return logps, counts
 
 
-def loss(
-    model, reference, batch, key, *, objective: Objective,
-    schedule: masking.Schedule, image_tokens: int, reply: int,
-    compat: Compat = Compat(),
+def prepare(
+    batch, key, *, masks: int, schedule: masking.Schedule, image_tokens: int
 ):
-  """Returns (Pair-DPO loss, metrics) of a batch of homologous records.
+  """Draws what a step wants at random, and says what each record counts.
+
+  It sees the whole batch, so that the losses of its parts add up.
+
+  Args:
+    batch: of `transform`, with a batch axis in front.
+    key: of the step.
+    masks: K, a pair.
+    schedule: of the masks.
+    image_tokens: I.
+
+  Returns:
+    The batch with `hidden` bool[B, K, I] unless it is there, and each
+    record's shares in the means: `gen_share`, `und_share`, `share`
+    float32[B].
+  """
+  records = batch['gen_valid'].shape[0]
+  batch = dict(batch)
+  if 'hidden' not in batch:
+    keys = jax.random.split(key, (records, masks))
+    draw = lambda k: masking.draw(k, image_tokens, schedule)
+    batch['hidden'] = jax.vmap(jax.vmap(draw))(keys)
+  return batch | {
+      'gen_share': pair_dpo.shares(batch['gen_valid']),
+      'und_share': pair_dpo.shares(batch['und_valid']),
+      'share': jnp.full(records, 1 / records, jnp.float32),
+  }
+
+
+def loss(
+    model, reference, batch, key=None, *, objective: Objective, reply: int,
+    compat: Compat = Compat(), rows: int = 512,
+):
+  """Returns (Pair-DPO loss, metrics) of prepared homologous records.
 
   Args:
     model: the policy, a ShowO.
-    reference: the frozen model.
-    batch: of `transform`, with a batch axis in front.
-    key: draws the masks.
+    reference: the frozen model; None where all its scores are in the batch.
+    batch: of `prepare`, or a part of it.
+    key: not used.
     objective: beta and weights.
-    schedule: of the random masks.
-    image_tokens: I.
     reply: the most tokens of a caption, its end included.
     compat: official defects to reproduce.
+    rows: see `packing.pair_logps`.
   """
-  records = batch['gen_valid'].shape[0]
-  keys = jax.random.split(key, (records, objective.masks))
-  draw = lambda k: masking.draw(k, image_tokens, schedule)
-  hidden = jax.vmap(jax.vmap(draw))(keys)
-  as_text = compat.score_images_as_text
-  policy, counts = pair_logps(model, batch, hidden, reply, as_text)
-  frozen, _ = pair_logps(reference, batch, hidden, reply, as_text)
-  gen_nll = pair_dpo.winner_nll(policy.t2i, counts.t2i, batch['gen_valid'])
-  und_nll = pair_dpo.winner_nll(policy.mmu, counts.mmu, batch['und_valid'])
-  valid = dict(und_valid=batch['und_valid'], gen_valid=batch['gen_valid'])
+  hidden = batch['hidden']
+  if 'packed' in batch:
+    policy, counts = packing.pair_logps(model, batch['packed'], hidden, rows)
+    frozen = _frozen(reference, batch, rows)
+  else:
+    as_text = compat.score_images_as_text
+    policy, counts = pair_logps(model, batch, hidden, reply, as_text)
+    frozen, _ = pair_logps(reference, batch, hidden, reply, as_text)
+  valid = dict(und_valid=batch['und_share'], gen_valid=batch['gen_share'])
+  gen_nll = pair_dpo.winner_nll(policy.t2i, counts.t2i, valid['gen_valid'])
+  und_nll = pair_dpo.winner_nll(policy.mmu, counts.mmu, valid['und_valid'])
   if compat.batch_sum:
-    policy = pair_dpo.sum_over_batch(policy, **valid)
-    frozen = pair_dpo.sum_over_batch(frozen, **valid)
+    kept = dict(
+        und_valid=batch['und_valid'], gen_valid=batch['gen_valid']
+    )
+    policy = pair_dpo.sum_over_batch(policy, **kept)
+    frozen = pair_dpo.sum_over_batch(frozen, **kept)
     valid = {}
   total, metrics = pair_dpo.loss(
       policy, frozen, beta=objective.beta, und_weight=objective.und_weight,
       gen_weight=objective.gen_weight, **valid,
   )
-  ratio = (hidden.sum(-1) / image_tokens).mean()
   metrics |= {
       'gen/winner_nll': gen_nll, 'und/winner_nll': und_nll,
-      'gen/mask_ratio': ratio,
+      'gen/mask_ratio': (batch['share'] * hidden.mean((1, 2))).sum(),
   }
   total += objective.gen_sft_weight * gen_nll
   total += objective.und_sft_weight * und_nll
   return total, metrics
+
+
+def _frozen(reference, batch, rows):
+  """The reference's PairLogps; what was scored before is not again."""
+  t2i, mmu = batch.get('reference_t2i'), batch.get('reference_mmu')
+  if t2i is None or mmu is None:
+    hidden = batch['hidden'] if t2i is None else None
+    found, _ = packing.pair_logps(
+        reference, batch['packed'], hidden, rows, replies=mmu is None
+    )
+    t2i, mmu = (
+        a if b is None else b for a, b in ((found.t2i, t2i), (found.mmu, mmu))
+    )
+  return pair_dpo.PairLogps(t2i=t2i, mmu=mmu)

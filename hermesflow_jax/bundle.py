@@ -72,9 +72,12 @@ def _arrays(module) -> dict[str, np.ndarray]:
 
 
 def _sizes(config) -> dict:
-  sizes = dataclasses.asdict(config)
-  sizes.pop('dtype', None)
-  return sizes
+  return _without_numerics(dataclasses.asdict(config))
+
+
+def _without_numerics(sizes: dict) -> dict:
+  """How a model is computed is not what it is."""
+  return {k: v for k, v in sizes.items() if k not in ('dtype', 'remat')}
 
 
 def _write(folder, name, module):
@@ -142,6 +145,8 @@ def read_sizes(path: str) -> tuple[Sizes, dict[str, str]]:
     if not isinstance(record, dict) or 'sha256' not in record:
       raise ValueError('it has no SHA-256 of weights')
     sums = record.pop('sha256')
+    if isinstance(record.get('decoder'), dict):
+      record['decoder'] = _without_numerics(record['decoder'])
     sizes = settings.build(Sizes, record, 'config.json')
     wanted = FILES if sizes.vocab else FILES[:1]
     if not isinstance(sums, dict) or sorted(sums) != sorted(wanted):

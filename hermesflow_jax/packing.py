@@ -10,6 +10,7 @@ A pair with K masks has 2 K blocks of codes.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,8 @@ class Record:
   """Both pairs of one input; of a batch with [B] in front.
 
   Attributes:
-    caption: Rows [P] of `prompting.t2i_prefix`.
+    caption: Rows [P] of `prompting.t2i_prefix`, without pads that all have.
+    skipped: int32[], these pads; positions count them.
     codes: int32[2, I], of the images drawn.
     image: Rows [E], the real image and the prompt, without pads.
     replies: int32[2, W], captions with their ends, right-padded.
@@ -36,15 +38,39 @@ class Record:
   """
 
   caption: prompting.Rows
+  skipped: np.ndarray
   codes: np.ndarray
   image: prompting.Rows
   replies: np.ndarray
   replied: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Fit:
+  """How long the texts of some records are at most.
+
+  Attributes:
+    caption: P, tokens before the codes.
+    reply: W, tokens of a reply, its end included.
+  """
+
+  caption: int
+  reply: int
+
+
+def fit(
+    vocab: vocab_lib.Vocab, captions: prompting.Texts,
+    replies: prompting.Texts, lengths: prompting.Lengths,
+) -> Fit:
+  """Returns what these texts want, at most what `lengths` allow."""
+  rows = prompting.t2i_prefix(vocab, [[], *captions], lengths.max_text)
+  longest = max(map(len, replies), default=0) + 1
+  return Fit(int(rows.valid.sum(-1).max()), min(longest, lengths.reply))
+
+
 def record(
     vocab: vocab_lib.Vocab, caption, drawn: np.ndarray, real: np.ndarray,
-    prompt, replies, max_text: int, most: int, *, sot: bool = True,
+    prompt, replies, max_text: int, fit: Fit, *, sot: bool = True,
 ) -> Record:
   """Returns the arrays of one record.
 
@@ -54,78 +80,105 @@ def record(
     drawn: int[2, I], codes of win and lose.
     real: int[I], the codes that both replies are about.
     prompt: text ids.
-    replies: two lists of text ids.
+    replies: two lists of text ids; what is longer than `fit` is cut.
     max_text: see `prompting.t2i_prefix`.
-    most: W, tokens of a reply, its end included; a longer one is cut.
+    fit: of all records.
     sot: see `prompting.mmu_rows`.
   """
   rows = prompting.t2i_prefix(vocab, [caption], max_text)
+  skipped = max_text + 1 - fit.caption
   size = real.shape[-1] + 3 + sot + len(prompt)
-  image, _ = prompting.mmu_prefix(
-      vocab, real[None], [prompt], size, sot=sot
-  )
-  texts = prompting.replies(vocab, replies, most)
+  image, _ = prompting.mmu_prefix(vocab, real[None], [prompt], size, sot=sot)
+  texts = prompting.replies(vocab, replies, fit.reply)
   return Record(
-      caption=jax.tree.map(lambda a: a[0], rows),
+      caption=jax.tree.map(lambda a: a[0, skipped:], rows),
+      skipped=np.array(skipped, np.int32),
       codes=drawn.astype(np.int32),
       image=jax.tree.map(lambda a: a[0], image),
       replies=texts, replied=texts != vocab.pad,
   )
 
 
-def pack(vocab: vocab_lib.Vocab, batch: Record, hidden: jax.Array):
+def pack(
+    vocab: vocab_lib.Vocab, batch: Record, hidden: jax.Array | None,
+    replies: bool = True,
+):
   """Returns the packed rows of a batch.
 
   Args:
     vocab: the vocabulary.
     batch: of B records.
     hidden: bool[B, K, I], the codes to mask; both sides of a pair share them.
+      None: a row without the pair of images.
+    replies: whether the pair of replies is in the row.
 
   Returns:
-    (tokens int32[B, T], positions int32[T], sees `masks.Packed`, labels of the
-    codes' blocks int32[B, 2, K, I + 2]).
+    (tokens int32[B, T], positions int32[B, T], sees `masks.Packed`, labels
+    int32[B, 2, K, I + 2] of the codes' blocks, or None).
   """
-  records, masked, size = hidden.shape
-  begins, length = batch.caption.tokens.shape[-1], batch.image.tokens.shape[-1]
-  # The last token of a reply predicts nothing.
-  reads = batch.replies.shape[-1] - 1
-  codes = batch.codes[:, :, None] + vocab.image_offset
-  labels = jnp.where(hidden[:, None], codes, prompting.UNSCORED)
-  codes = jnp.where(hidden[:, None], vocab.mask, codes)
-
-  def block(a):
-    ends = [(0, 0)] * 3 + [(1, 1)]
-    return jnp.pad(a, ends).at[..., 0].set(vocab.soi).at[..., -1].set(vocab.eoi)
-
-  tokens = jnp.concatenate([
-      batch.caption.tokens, block(codes).reshape(records, -1),
-      batch.image.tokens, batch.replies[..., :-1].reshape(records, -1),
-  ], axis=-1)
-  positions = jnp.concatenate([
-      jnp.arange(begins), jnp.tile(begins + jnp.arange(size + 2), 2 * masked),
-      jnp.arange(length), jnp.tile(length + jnp.arange(reads), 2),
-  ])
-  first = jnp.argmax(batch.caption.valid, axis=-1)[:, None, None]
-  own = masks.intervals(batch.caption.ar, batch.caption.valid)
-  shown = masks.intervals(batch.image.ar, batch.image.valid)
-  sees = masks.Packed(
-      segments=(
-          masks.Segment(begins),
-          masks.Segment(size + 2, 2 * masked, after=0),
-          masks.Segment(length),
-          masks.Segment(reads, 2, after=2),
-      ),
-      own=(
-          jax.tree.map(lambda a: a[:, None], own), None,
-          jax.tree.map(lambda a: a[:, None], shown),
-          masks.Interval(end=1 + jnp.arange(reads)),
-      ),
-      before=(None, masks.Interval(start=first), None, None),
+  tokens, positions, segments, labels = [], [], [], None
+  begins = batch.caption.tokens.shape[-1] + batch.skipped[:, None]
+  if hidden is not None:
+    block = functools.partial(_block, vocab)
+    codes = batch.codes[:, :, None] + vocab.image_offset
+    labels = block(jnp.where(hidden[:, None], codes, prompting.UNSCORED))
+    codes = block(jnp.where(hidden[:, None], vocab.mask, codes))
+    copies, size = 2 * hidden.shape[1], codes.shape[-1]
+    tokens += [batch.caption.tokens, codes.reshape(len(codes), -1)]
+    positions += [
+        batch.skipped[:, None] + jnp.arange(batch.caption.tokens.shape[-1]),
+        begins + jnp.tile(jnp.arange(size), copies),
+    ]
+    first = jnp.argmax(batch.caption.valid, axis=-1)[:, None, None]
+    segments += [
+        (masks.Segment(batch.caption.tokens.shape[-1]), _own(batch.caption),
+         None),
+        (masks.Segment(size, copies, after=0), None,
+         masks.Interval(start=first)),
+    ]
+  if replies:
+    length = batch.image.tokens.shape[-1]
+    # The last token of a reply predicts nothing.
+    reads = batch.replies.shape[-1] - 1
+    tokens += [
+        batch.image.tokens,
+        batch.replies[..., :-1].reshape(len(batch.replies), -1),
+    ]
+    positions += [
+        jnp.broadcast_to(places, (len(batch.replies), places.size))
+        for places in (
+            jnp.arange(length), jnp.tile(length + jnp.arange(reads), 2))
+    ]
+    place = len(segments)
+    segments += [
+        (masks.Segment(length), _own(batch.image), None),
+        (masks.Segment(reads, 2, after=place),
+         masks.Interval(end=1 + jnp.arange(reads)), None),
+    ]
+  sees = masks.Packed(*map(tuple, zip(*segments)))
+  return (
+      jnp.concatenate(tokens, axis=-1), jnp.concatenate(positions, axis=-1),
+      sees, labels,
   )
-  return tokens, positions, sees, block(labels)
 
 
-def pair_logps(model, batch: Record, hidden: jax.Array, rows: int):
+def _block(vocab, codes):
+  """<|soi|> codes <|eoi|>."""
+  ends = [(0, 0)] * (codes.ndim - 1) + [(1, 1)]
+  codes = jnp.pad(codes, ends).at[..., 0].set(vocab.soi)
+  return codes.at[..., -1].set(vocab.eoi)
+
+
+def _own(rows):
+  """What the one copy of a segment sees of itself."""
+  bounds = masks.intervals(rows.ar, rows.valid)
+  return jax.tree.map(lambda a: a[:, None], bounds)
+
+
+def pair_logps(
+    model, batch: Record, hidden: jax.Array | None, rows: int,
+    replies: bool = True,
+):
   """Scores both pairs of each record in one forward pass.
 
   Args:
@@ -133,41 +186,45 @@ def pair_logps(model, batch: Record, hidden: jax.Array, rows: int):
     batch: of B records.
     hidden: bool[B, K, I], see `pack`.
     rows: labels of a record whose logits are in memory at once.
+    replies: see `pack`.
 
   Returns:
     (PairLogps, the number of scored tokens in the same form; of the images
-    the mean over the masks).
+    the mean over the masks). What is not in the row is None.
   """
   tokens, positions, sees, code_labels = pack(
-      model.config.vocab, batch, hidden
+      model.config.vocab, batch, hidden, replies
   )
   states, _ = model(tokens, sees, positions)
-  ends = np.cumsum([s.count * s.size for s in sees.segments])
-  _, blocks, image, replies = jnp.split(states, ends[:-1], axis=1)
-  records, _, width = states.shape
-  # The first token of both replies follows the prompt.
-  before = jnp.broadcast_to(image[:, None, -1:], (records, 2, 1, width))
-  replies = jnp.concatenate(
-      [before, replies.reshape(records, 2, -1, width)], axis=2
+  parts = [s.size * s.count for s in sees.segments]
+  parts = jnp.split(states, np.cumsum(parts)[:-1], axis=1)
+  asked, labels = [], []
+  if hidden is not None:
+    asked.append(parts[1])
+    labels.append(code_labels)
+  if replies:
+    count, _, width = states.shape
+    # The first token of both replies follows the prompt.
+    before = jnp.broadcast_to(parts[-2][:, None, -1:], (count, 2, 1, width))
+    later = parts[-1].reshape(count, 2, -1, width)
+    both = jnp.concatenate([before, later], axis=2)
+    asked.append(both.reshape(count, -1, width))
+    labels.append(
+        jnp.where(batch.replied, batch.replies, prompting.UNSCORED)
+    )
+  flat = [each.reshape(len(each), -1) for each in labels]
+  found = likelihood.of_labels(
+      model, jnp.concatenate(asked, axis=1), jnp.concatenate(flat, axis=1),
+      rows,
   )
-  reply_labels = jnp.where(
-      batch.replied, batch.replies, prompting.UNSCORED
-  )
-  states = jnp.concatenate(
-      [blocks, replies.reshape(records, -1, width)], axis=1
-  )
-  labels = jnp.concatenate([
-      code_labels.reshape(records, -1), reply_labels.reshape(records, -1)
-  ], axis=1)
-  found = likelihood.of_labels(model, states, labels, rows)
-  of_codes, of_replies = jnp.split(found, [blocks.shape[1]], axis=1)
-  of_codes = of_codes.reshape(code_labels.shape)
-  of_replies = of_replies.reshape(reply_labels.shape)
-  logps = pair_dpo.PairLogps(
-      t2i=of_codes.sum(-1).mean(2), mmu=of_replies.sum(-1)
-  )
-  counts = pair_dpo.PairLogps(
-      t2i=pair_dpo.label_counts(code_labels).mean(2),
-      mmu=pair_dpo.label_counts(reply_labels),
-  )
-  return logps, counts
+  found = jnp.split(found, np.cumsum([f.shape[1] for f in flat])[:-1], axis=1)
+  found = [f.reshape(each.shape).sum(-1) for f, each in zip(found, labels)]
+  counts = [pair_dpo.label_counts(each) for each in labels]
+
+  def pairs(values):
+    return pair_dpo.PairLogps(
+        t2i=None if hidden is None else values[0].mean(2),
+        mmu=values[-1] if replies else None,
+    )
+
+  return pairs(found), pairs(counts)

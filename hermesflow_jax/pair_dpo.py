@@ -101,7 +101,8 @@ def loss(
     und_weight: coefficient of the understanding loss.
     gen_weight: coefficient of the generation loss.
     und_valid: bool[B], the records that have a pair of captions; None: all.
-    gen_valid: bool[B], the records that have a pair of images; None: all.
+      Or float32[B], each record's share in the mean, see `shares`.
+    gen_valid: the same of images.
 
   Returns:
     (float32[], metrics). Each modality's loss is a mean over its own pairs, 0
@@ -116,6 +117,15 @@ def loss(
   metrics |= {f'gen/{name}': value for name, value in gen_metrics.items()}
   metrics |= {f'und/{name}': value for name, value in und_metrics.items()}
   return total, metrics
+
+
+def shares(valid: jax.Array) -> jax.Array:
+  """Returns float32[B], what each record adds to a mean over the valid ones.
+
+  With these in place of `valid`, the losses and metrics of parts of a batch
+  add up to those of the whole.
+  """
+  return valid / jnp.maximum(valid.sum(), 1).astype(jnp.float32)
 
 
 def winner_nll(
@@ -202,8 +212,8 @@ def _mean(values, valid):
   """Mean of float32[B] over the valid ones; 0 when there are none."""
   if valid is None:
     return values.mean()
-  count = jnp.maximum(valid.sum(), 1)
-  return jnp.where(valid, values, 0.0).sum() / count
+  share = shares(valid) if valid.dtype == bool else valid
+  return (share * jnp.where(share > 0, values, 0.0)).sum()
 
 
 def _kept(logps, valid):

@@ -278,30 +278,48 @@ def sample_text(
   slots, begin = jnp.arange(room), image.tokens.shape[0] + length
   keys = jax.random.split(key, max_new)[jnp.minimum(slots, max_new - 1)]
 
-  def step(carry, inputs):
-    hidden, cache, done = carry
-    i, key = inputs
-    logits = logits_of(hidden)
-    most_here = min(most, logits.shape[-1])
-    token = pick_token(key, logits, temperature, top_k, most_here)
-    token = jnp.where(done, stop, token)
-    done = done | (token == stop)
-    sees = [*seen, masks.Interval(end=(i + 1)[None])]
-    hidden, cache = model(token[None], sees, (begin + i)[None], cache, past)
-    return (hidden[0], cache, done), token
-
+  # Under `jax.vmap` each reply has a `start` of its own, and a write to a place
+  # of its own is a slow scatter. So a stretch writes into a cache that is its
+  # own, at places that all share, and is moved at its end.
   def some(state):
-    start, carry, tokens = state
-    here = start + jnp.arange(stretch)
-    carry, new = jax.lax.scan(step, carry, (here, keys[here]))
+    start, (hidden, before, done), tokens = state
+
+    def step(carry, inputs):
+      hidden, cache, done = carry
+      i, key = inputs
+      logits = logits_of(hidden)
+      most_here = min(most, logits.shape[-1])
+      token = pick_token(key, logits, temperature, top_k, most_here)
+      token = jnp.where(done, stop, token)
+      done = done | (token == stop)
+      sees = [*seen, *written, masks.Interval(end=(i + 1)[None])]
+      hidden, cache = model(
+          token[None], sees, (begin + start + i)[None], cache, earlier
+      )
+      return (hidden[0], cache, done), token
+
+    earlier, written = past, []
+    if room > stretch:
+      earlier = [*past, before]
+      written = [masks.Interval(end=start[None])]
+    cache = model.empty_cache((), stretch)
+    (hidden, cache, done), new = jax.lax.scan(
+        step, (hidden, cache, done),
+        (jnp.arange(stretch),
+         jax.lax.dynamic_slice_in_dim(keys, start, stretch)),
+    )
+    if room > stretch:
+      before = before.put(cache, start)
     tokens = jax.lax.dynamic_update_slice(tokens, new, (start,))
-    return start + stretch, carry, tokens
+    return start + stretch, (hidden, before, done), tokens
 
   def goes_on(state):
     start, (_, _, done), _ = state
     return (start < room) & ~done
 
-  carry = last, model.empty_cache((), room), jnp.zeros((), bool)
+  # One stretch alone has nothing before it.
+  before = model.empty_cache((), room if room > stretch else 0)
+  carry = last, before, jnp.zeros((), bool)
   tokens = jnp.full(room, stop, jnp.int32)
   *_, tokens = jax.lax.while_loop(goes_on, some, (0, carry, tokens))
   return tokens[:max_new]

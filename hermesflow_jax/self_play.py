@@ -57,6 +57,7 @@ class Play:
     epochs: passes over the pairs of a round, which may end it before
       `optim.steps`; 0 for no such end.
     batch: pairs a step.
+    label_rows: labels of a record whose logits are in memory at once.
     log_every: steps between two lines of metrics.
     reference: 'round' (the model that the round starts from) or 'base'.
     seed: of sampling, order and masks.
@@ -76,6 +77,7 @@ class Play:
   optim: train.Optim
   epochs: float
   batch: int
+  label_rows: int
   log_every: int
   reference: str
   seed: int
@@ -86,8 +88,8 @@ class Play:
           f"reference is {self.reference!r}, wanted 'round' or 'base'"
       )
     settings.require(self, {
-        'rounds': 1, 'batch': 1, 'log_every': 1, 'images': 2, 'seed': 0,
-        'epochs': 0, 'shard': 1,
+        'rounds': 1, 'batch': 1, 'label_rows': 1, 'log_every': 1,
+        'images': 2, 'seed': 0, 'epochs': 0, 'shard': 1,
     })
     if len(self.captions) < 2:
       raise ValueError(
@@ -331,22 +333,42 @@ def _optimised(
 ):
   """Returns the model after one round of Pair-DPO."""
   state = train.start_state(model, optim, base.mesh)
-  transform = alignment.transform(
-      base.vocab, base.text, base.lengths, config.objective.drop_condition,
-      config.compat,
+  objective, compat = config.objective, config.compat
+  masks = dict(
+      schedule=masking.parse(config.mask_schedule),
+      image_tokens=model.config.image_tokens,
   )
+
+  fit = alignment.fitted(base.vocab, base.text, base.lengths, rows)
+
+  def arrays(drop_condition):
+    return alignment.transform(
+        base.vocab, base.text, base.lengths, drop_condition, compat, fit
+    )
+
+  if not compat.plain:
+    make = {dropped: arrays(float(dropped)) for dropped in (False, True)}
+    rng = np.random.default_rng(0)  # Nothing is left to chance.
+    rows = alignment.score_reference(
+        reference, rows, lambda row, dropped: make[dropped](row, rng),
+        objective=objective, seed=config.seed + number, chunk=config.batch,
+        rows=config.label_rows, mesh=base.mesh, **masks,
+    )
+    if objective.fixed_masks:
+      reference = None
   batches = pipeline.batches(
-      rows, transform, seed=config.seed + number, batch=config.batch, start=0,
-      mesh=base.mesh,
+      rows, arrays(objective.drop_condition), seed=config.seed + number,
+      batch=config.batch, start=0, mesh=base.mesh,
   )
   loss = functools.partial(
-      alignment.loss, objective=config.objective,
-      schedule=masking.parse(config.mask_schedule),
-      image_tokens=model.config.image_tokens, reply=base.lengths.reply,
-      compat=config.compat,
+      alignment.loss, objective=objective, reply=base.lengths.reply,
+      compat=compat, rows=config.label_rows,
+  )
+  prepare = functools.partial(
+      alignment.prepare, masks=objective.masks, **masks
   )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
-  step = train.make_step(loss, optim, key, base.mesh)
+  step = train.make_step(loss, optim, key, base.mesh, prepare)
   # What an interrupted attempt wrote is written again.
   shutil.rmtree(folder / 'training', ignore_errors=True)
   with events.Log(str(folder / 'training')) as log:

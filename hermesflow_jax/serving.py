@@ -28,17 +28,21 @@ def ready(
   """
   if fused is None:
     fused = jax.default_backend() == 'gpu' and mesh.shape['model'] == 1
-  model = nnx.merge(*nnx.split(model))
+  model = cast(nnx.merge(*nnx.split(model)))
+  if fused:
+    model.decoder.layers = phi.FusedBlock(model.decoder.layers)
+  placed = sharding.shardings(model, mesh, over=('model',))
+  return jax.device_put(model, placed)
+
+
+def cast(model: showo.ShowO) -> showo.ShowO:
+  """Returns a model with parameters of the precision they are used in."""
   dtype = model.config.decoder.dtype
 
-  def cast(path, leaf):
+  def one(path, leaf):
     # A LayerNorm computes in float32 whatever the rest does.
     if 'layernorm' in sharding.path_name(path):
       return leaf
     return leaf.astype(dtype)
 
-  model = jax.tree_util.tree_map_with_path(cast, model)
-  if fused:
-    model.decoder.layers = phi.FusedBlock(model.decoder.layers)
-  placed = sharding.shardings(model, mesh, over=('model',))
-  return jax.device_put(model, placed)
+  return jax.tree_util.tree_map_with_path(one, model)

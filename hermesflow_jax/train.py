@@ -32,6 +32,7 @@ class Optim:
     b1, b2, eps: of Adam.
     weight_decay: of kernels and embeddings; none on biases and norms.
     clip: global norm above which gradients are scaled down.
+    accumulate: parts that a batch is computed in, one after the other.
   """
 
   lr: float
@@ -43,12 +44,13 @@ class Optim:
   eps: float = 1e-8
   weight_decay: float = 0.01
   clip: float = 1.0
+  accumulate: int = 1
 
   def __post_init__(self):
     settings.require(
         self,
         {'steps': 1, 'warmup': 0, 'final': 0, 'b1': 0, 'b2': 0,
-         'weight_decay': 0},
+         'weight_decay': 0, 'accumulate': 1},
         above=('lr', 'eps', 'clip'),
         most={'warmup': 1, 'final': 1, 'b1': 1, 'b2': 1},
     )
@@ -121,7 +123,10 @@ def _placed(make_model, source, optim, mesh):
   return jax.jit(init, out_shardings=placed)(source)
 
 
-def make_step(loss: Callable, optim: Optim, key: jax.Array, mesh):
+def make_step(
+    loss: Callable, optim: Optim, key: jax.Array, mesh,
+    prepare: Callable | None = None,
+):
   """Compiles one step of gradient descent.
 
   Args:
@@ -129,22 +134,41 @@ def make_step(loss: Callable, optim: Optim, key: jax.Array, mesh):
     optim: the optimizer.
     key: the run's key; step n uses `fold_in(key, n)`.
     mesh: where the state lives, and stays.
+    prepare: (batch, key) -> batch; sees the whole batch. With it, the losses
+      and metrics of parts of the batch add up to those of the whole, which
+      `optim.accumulate` wants.
 
   Returns:
     (state, constants, batch) -> (state, metrics). The state is donated. A
     step whose loss or gradient is not finite changes nothing but the step
     number and reports `train/skipped` = 1.
+
+  Raises:
+    ValueError: the batch is to be computed in parts, but these do not add up.
   """
+  if optim.accumulate > 1 and prepare is None:
+    raise ValueError(
+        f'accumulate is {optim.accumulate}, but this loss is no sum over '
+        'records: wanted 1'
+    )
   optimizer = optim.make()
   schedule = optim.schedule()
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
   def step(state: State, constants, batch):
+    step_key = jax.random.fold_in(key, state.step)
     # Inside, `sharding.constrain` knows the mesh.
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      (value, metrics), grads = value_and_grad(
-          state.model, constants, batch, jax.random.fold_in(key, state.step)
-      )
+      if prepare:
+        batch = prepare(batch, step_key)
+
+      def found(batch):
+        return value_and_grad(state.model, constants, batch, step_key)
+
+      if optim.accumulate == 1:
+        (value, metrics), grads = found(batch)
+      else:
+        (value, metrics), grads = summed(found, batch, optim.accumulate)
     norm = optax.tree.norm(grads)
     fine = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
@@ -172,6 +196,35 @@ def make_step(loss: Callable, optim: Optim, key: jax.Array, mesh):
     return after, metrics
 
   return jax.jit(step, donate_argnums=0)
+
+
+def summed(function: Callable, batch, parts: int):
+  """Returns the sum of a function's results over parts of a batch.
+
+  Args:
+    function: of a batch.
+    batch: pytree of arrays [B, ...].
+    parts: equal parts, one after the other; each has rows of every device.
+
+  Raises:
+    ValueError: they are not equal.
+  """
+  size = len(jax.tree.leaves(batch)[0])
+  if size % parts:
+    raise ValueError(f'batch {size} does not split into {parts} parts')
+
+  def split(a):
+    return jnp.moveaxis(a.reshape(size // parts, parts, *a.shape[1:]), 1, 0)
+
+  def add(total, part):
+    return jax.tree.map(jnp.add, total, function(part)), None
+
+  batch = jax.tree.map(split, batch)
+  zeros = jax.tree.map(
+      lambda a: jnp.zeros(a.shape, a.dtype),
+      jax.eval_shape(function, jax.tree.map(lambda a: a[0], batch)),
+  )
+  return jax.lax.scan(add, zeros, batch)[0]
 
 
 class NonFinite(FloatingPointError):

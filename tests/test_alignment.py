@@ -1,5 +1,6 @@
 """Pair-DPO training: homologous pairs share all but what makes them a pair."""
 
+import dataclasses
 import functools
 
 import jax
@@ -14,6 +15,8 @@ from hermesflow_jax import masking
 from hermesflow_jax import masks
 from hermesflow_jax import pair_dpo
 from hermesflow_jax import prompting
+from hermesflow_jax import sharding
+from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
 
 MAX_TEXT = 12
@@ -49,8 +52,12 @@ def texts_of(rows):
   return rows['t2i'].tokens[:, : tiny.LENGTHS.max_text + 1]
 
 
+def plain_rows_of(record, **compat):
+  return rows_of(record, separate_drops=True, **compat)
+
+
 def test_rows_are_pairs_of_the_lengths_of_the_run():
-  rows, lengths = rows_of(record()), tiny.LENGTHS
+  rows, lengths = plain_rows_of(record()), tiny.LENGTHS
   image = lengths.max_text + 1 + tiny.IMAGE_TOKENS + 2
   for field in jax.tree.leaves(rows['t2i']):
     assert field.shape == (2, image)
@@ -60,7 +67,7 @@ def test_rows_are_pairs_of_the_lengths_of_the_run():
 
 
 def test_sides_differ_only_where_they_must():
-  rows, given, vocab = rows_of(record()), record(), tiny.vocab()
+  rows, given, vocab = plain_rows_of(record()), record(), tiny.vocab()
   win, lose = texts_of(rows)
   np.testing.assert_array_equal(win, lose)
   for side, name in enumerate(('win', 'lose')):
@@ -77,13 +84,14 @@ def test_sides_differ_only_where_they_must():
     )
 
 
-def test_winner_and_loser_share_the_draw_of_the_condition():
-  empty = texts_of(rows_of(record(), 1.0))[0]
-  whole = texts_of(rows_of(record(), 0.0))[0]
-  found = [texts_of(rows_of(record(), 0.5, seed)) for seed in range(20)]
-  assert all((win == lose).all() for win, lose in found)
-  dropped = [(win == empty).all() for win, _ in found]
-  assert all(d or (win == whole).all() for d, (win, _) in zip(dropped, found))
+def test_a_condition_is_dropped_as_often_as_said():
+  def caption(drop, seed=0):
+    return rows_of(record(), drop, seed)['packed'].caption.tokens
+
+  empty, whole = caption(1.0), caption(0.0)
+  found = [caption(0.5, seed) for seed in range(20)]
+  dropped = [(tokens == empty).all() for tokens in found]
+  assert all(d or (t == whole).all() for d, t in zip(dropped, found))
   assert 4 < sum(dropped) < 16
 
 
@@ -217,12 +225,20 @@ def test_images_as_text_are_scored_by_the_token_before(
   np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
+PREPARE = functools.partial(
+    alignment.prepare, masks=OBJECTIVE.masks, schedule=masking.cosine,
+    image_tokens=tiny.IMAGE_TOKENS,
+)
+LOSS = functools.partial(
+    alignment.loss, objective=OBJECTIVE, reply=tiny.LENGTHS.reply
+)
+
+
 @functools.cache
 def loss_and_gradient():
-  loss = functools.partial(
-      alignment.loss, objective=OBJECTIVE, schedule=masking.cosine,
-      image_tokens=tiny.IMAGE_TOKENS, reply=tiny.LENGTHS.reply,
-  )
+  def loss(model, reference, batch, key):
+    return LOSS(model, reference, PREPARE(batch, key))
+
   return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
 
@@ -232,8 +248,8 @@ def models():
   return [tiny.show_o(jax.random.key(n)) for n in (0, 1)]
 
 
-def batch_of(*records):
-  return pipeline.stack([rows_of(each) for each in records])
+def batch_of(*records, **compat):
+  return pipeline.stack([rows_of(each, **compat) for each in records])
 
 
 KEY = jax.random.key(4)
@@ -292,3 +308,121 @@ def test_without_any_pair_there_is_nothing_to_learn(models):
   )
   assert value == 0
   assert not any(g.any() for g in jax.tree.leaves(grads))
+
+
+RECORDS = (
+    record(0), record(1, 'no difference'), record(2), record(3),
+    record(4, '', 'winner too weak'), record(5), record(6), record(7),
+)
+NAMED = tuple(
+    each | {'id': f'r{n}', 'caption_lose': 'green star' + ' one' * (n % 3)}
+    for n, each in enumerate(RECORDS)
+)
+
+
+def close(found, wanted, atol=2e-5):
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=1e-4),
+      found, wanted,
+  )
+
+
+def test_packed_pairs_cost_what_rows_of_their_own_do(models):
+  run = loss_and_gradient()
+  found = run(*models, batch_of(*RECORDS), KEY)
+  wanted = run(*models, batch_of(*RECORDS, separate_drops=True), KEY)
+  close(found, wanted, 1e-4)
+
+
+@functools.cache
+def stepped(shape=(1, 1), accumulate=1, remat='none'):
+  """(state, metrics) after a step from the same state on the same batch."""
+  mesh = tiny.mesh(*shape)
+  # With Adam's own epsilon a gradient that is only rounding is a whole step.
+  optim = train.Optim(
+      lr=1e-2, steps=10, warmup=0.0, eps=1e-2, accumulate=accumulate
+  )
+  policy, reference = (
+      tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
+  )
+  state = train.start_state(policy, optim, mesh)
+  reference = jax.device_put(reference, sharding.shardings(reference, mesh))
+  step = train.make_step(LOSS, optim, KEY, mesh, PREPARE)
+  batch = sharding.put_batch(batch_of(*RECORDS), mesh)
+  state, metrics = jax.device_get(step(state, reference, batch))
+  # What a model is called by how it is computed is of no interest.
+  return jax.tree.leaves(state.model), metrics
+
+
+@pytest.mark.parametrize('changes', [
+    {'shape': (8, 1)}, {'shape': (4, 2)}, {'shape': (2, 4)},
+    {'shape': (1, 8)}, {'accumulate': 2}, {'accumulate': 8},
+    {'accumulate': 2, 'shape': (4, 2)}, {'remat': 'full'}, {'remat': 'dots'},
+])
+def test_meshes_parts_and_remat_are_one_step(changes):
+  found, metrics = stepped(**changes)
+  wanted, wanted_metrics = stepped()
+  close(found, wanted, 1e-5)
+  close(metrics, wanted_metrics, 1e-4)
+
+
+def test_parts_of_a_batch_want_a_loss_that_adds_up():
+  optim = train.Optim(lr=1e-2, steps=10, accumulate=2)
+  with pytest.raises(ValueError, match='accumulate is 2'):
+    train.make_step(LOSS, optim, KEY, tiny.mesh(1, 1))
+  step = train.make_step(LOSS, optim, KEY, tiny.mesh(1, 1), PREPARE)
+  policy = tiny.show_o(jax.random.key(0))
+  state = train.start_state(policy, optim, tiny.mesh(1, 1))
+  with pytest.raises(ValueError, match='batch 3 does not split into 2'):
+    step(state, policy, batch_of(*RECORDS[:3]))
+
+
+def make_of(drop):
+  fit = alignment.fitted(
+      tiny.vocab(), tiny.text(), tiny.LENGTHS, NAMED
+  )
+  return alignment.transform(
+      tiny.vocab(), tiny.text(), tiny.LENGTHS, drop, fit=fit
+  )
+
+
+def referenced(model, fixed, shape=(1, 1)):
+  rng = np.random.default_rng(0)
+  return alignment.score_reference(
+      model, NAMED, lambda r, dropped: make_of(float(dropped))(r, rng),
+      objective=dataclasses.replace(OBJECTIVE, fixed_masks=fixed),
+      schedule=masking.cosine, image_tokens=tiny.IMAGE_TOKENS, seed=3,
+      chunk=8, rows=9, mesh=tiny.mesh(*shape),
+  )
+
+
+@pytest.mark.parametrize('fixed', [False, True])
+@pytest.mark.parametrize('drop', [0.0, 1.0])
+def test_what_is_scored_before_costs_the_same(models, fixed, drop):
+  policy, reference = models
+  rows = referenced(reference, fixed)
+  make, rng = make_of(drop), np.random.default_rng(0)
+  batch = PREPARE(pipeline.stack([make(r, rng) for r in rows]), KEY)
+  inline = {k: v for k, v in batch.items() if not k.startswith('reference')}
+  assert ('reference_t2i' in batch) == fixed
+  found = LOSS(policy, None if fixed else reference, batch)
+  close(found, LOSS(policy, reference, inline), 1e-4)
+
+
+def test_fixed_masks_are_of_the_record_alone(models):
+  rows = referenced(models[1], True)
+  hidden = np.stack([r['hidden'] for r in rows])
+  assert hidden.shape == (8, OBJECTIVE.masks, tiny.IMAGE_TOKENS)
+  assert len({h.tobytes() for h in hidden}) > 1
+  other = referenced(models[0], True, (4, 2))
+  np.testing.assert_array_equal([r['hidden'] for r in other], hidden)
+  assert not np.allclose(other[0]['reference_t2i'], rows[0]['reference_t2i'])
+
+
+def test_rows_are_no_longer_than_the_texts_want():
+  short = make_of(0.0)(NAMED[0], np.random.default_rng(0))['packed']
+  whole = rows_of(NAMED[0])['packed']
+  # <|t2i|> bos, three words, eos; five words and eos, or what is allowed.
+  assert short.caption.tokens.shape == (6,) and short.skipped == 3
+  assert short.replies.shape == (2, 5)
+  assert whole.caption.tokens.shape == (tiny.LENGTHS.max_text + 1,)

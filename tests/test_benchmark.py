@@ -21,7 +21,7 @@ A, B = jnp.ones((3, 5)), jnp.ones((5, 7))
 SIZES = {
     'vocab': {'text_size': 60, 'codebook_size': 64, 'eos': 50},
     'decoder': {
-        'width': 64, 'layers': 2, 'heads': 4, 'mlp': 256, 'remat': False,
+        'width': 64, 'layers': 2, 'heads': 4, 'mlp': 256, 'remat': 'none',
     },
     'tokenizer': {
         'ch': 8, 'encoder_ch_mult': (1, 2), 'decoder_ch_mult': (1, 2),

@@ -234,7 +234,7 @@ def test_any_number_of_inputs_compiles_few_sizes(unified):
   """Up to 1,000 inputs of 1 to 10 rows each: at most a size a power of two."""
   sizes = set()
 
-  def mapped(function, arrays, size, mesh, progress):
+  def mapped(function, arrays, size, mesh, progress, clock):
     sizes.add(size)
     assert size % 8 == 0 and size <= 64
     assert size < 2 * max(8, len(arrays))

@@ -88,7 +88,7 @@ def test_converted_checkpoints_are_a_bundle_on_a_mesh(world, shape):
 
 def test_how_a_model_is_computed_is_the_jobs_to_say(world):
   sizes = sizes_of(world)
-  decoder = dataclasses.replace(sizes.decoder, remat=True, unroll=2)
+  decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
   found = load(world, sizes=dataclasses.replace(sizes, decoder=decoder))
   assert found.model.config.decoder == decoder
   again = initial.load_model(

@@ -21,7 +21,7 @@ ROWS = (
     ('packing',),
     ('alignment', 'pretraining', 'inference', 'initial'),
     ('evaluation',),
-    ('curation', 'data.shapes_records', 'benchmark'),
+    ('curation', 'data.shapes_records', 'benchmark', 'pods'),
     ('agreement', 'harvest', 'reporting'),
     ('self_play',),
     ('report',),

@@ -15,6 +15,7 @@ from hermesflow_jax.data import pipeline
 import tiny
 
 PROMPT = 'user : give a caption for this image . assistant'
+FIT = packing.Fit(tiny.LENGTHS.max_text, tiny.LENGTHS.reply)
 RECORDS = (
     ('two blue square', 'one red circle', 'green star'),
     ('', 'star', 'two red circle one'),
@@ -41,7 +42,7 @@ def batches():
     })
     packed.append(packing.record(
         tiny.vocab(), caption, drawn, real[0], prompt, [win, lose],
-        lengths.max_text, lengths.reply,
+        lengths.max_text, FIT,
     ))
   return pipeline.stack(plain), pipeline.stack(packed)
 
@@ -98,14 +99,14 @@ def test_gradients_are_those_of_four_rows(model, hidden):
 def test_what_win_and_lose_share_is_there_once(hidden):
   _, packed = batches()
   tokens, positions, sees, _ = packing.pack(tiny.vocab(), packed, hidden)
-  lengths, masks = tiny.LENGTHS, hidden.shape[1]
+  masks = hidden.shape[1]
   prompt = len(tiny.text().encode([PROMPT])[0])
   wanted = (
-      lengths.max_text + 1 + 2 * masks * (tiny.IMAGE_TOKENS + 2)
-      + tiny.IMAGE_TOKENS + 4 + prompt + 2 * (lengths.reply - 1)
+      FIT.caption + 2 * masks * (tiny.IMAGE_TOKENS + 2)
+      + tiny.IMAGE_TOKENS + 4 + prompt + 2 * (FIT.reply - 1)
   )
   assert tokens.shape == (len(RECORDS), wanted)
-  assert positions.shape == (wanted,)
+  assert positions.shape == tokens.shape
   assert sum(s.size * s.count for s in sees.segments) == wanted
 
 

@@ -40,10 +40,10 @@ def sizes(**changes) -> showo.ShowOConfig:
   return showo.ShowOConfig(vocab(), phi.PhiConfig(**decoder), IMAGE_TOKENS)
 
 
-@jax.jit
-def show_o(key: jax.Array) -> showo.ShowO:
+@functools.partial(jax.jit, static_argnames='remat')
+def show_o(key: jax.Array, remat: str = 'none') -> showo.ShowO:
   """Returns a random model whose logits are far from uniform."""
-  model = showo.ShowO(sizes(), rngs=nnx.Rngs(key))
+  model = showo.ShowO(sizes(remat=remat), rngs=nnx.Rngs(key))
   model.head.kernel[...] *= 4.0
   return model
 

@@ -32,7 +32,7 @@ def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
   )
   text = pretrain.world_text()
   vocab = vocab_lib.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
-  decoder = phi.PhiConfig(width=16, layers=1, heads=2, mlp=16, remat=False)
+  decoder = phi.PhiConfig(width=16, layers=1, heads=2, mlp=16, remat='none')
   sizes = showo.ShowOConfig(vocab, decoder, GRID[0] * GRID[1])
   lengths = prompting.Lengths(
       **pretrain_config.get_config().lengths.to_dict()

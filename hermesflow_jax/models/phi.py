@@ -19,6 +19,15 @@ from hermesflow_jax import settings
 from hermesflow_jax import sharding
 
 
+# What of a block is kept for the backward pass: all; nothing; the results of
+# products with weights.
+REMAT = {
+    'none': None,
+    'full': jax.checkpoint_policies.nothing_saveable,
+    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class PhiConfig:
   """Sizes and numerics of the decoder.
@@ -31,7 +40,8 @@ class PhiConfig:
     rotary_fraction: the part of each head that rotates.
     rope_theta: the base of the rotary frequencies.
     norm_eps: epsilon of every LayerNorm.
-    remat: recompute each block in the backward pass.
+    remat: what of each block the backward pass computes again: a name of
+      REMAT.
     unroll: blocks per iteration of the scan over layers.
     dtype: 'float32' or 'bfloat16', of activations and matrix products;
       parameters, norms and softmaxes are float32.
@@ -44,7 +54,7 @@ class PhiConfig:
   rotary_fraction: float = 0.5
   rope_theta: float = 10_000.0
   norm_eps: float = 1e-5
-  remat: bool = True
+  remat: str = 'none'
   unroll: int = 1
   dtype: str = 'float32'
 
@@ -55,6 +65,10 @@ class PhiConfig:
     if self.dtype not in ('float32', 'bfloat16'):
       raise ValueError(
           f"dtype is {self.dtype!r}, wanted 'float32' or 'bfloat16'"
+      )
+    if self.remat not in REMAT:
+      raise ValueError(
+          f'remat is {self.remat!r}, wanted {", ".join(map(repr, REMAT))}'
       )
     counts = ('width', 'layers', 'heads', 'mlp', 'unroll')
     settings.require(
@@ -96,6 +110,16 @@ class Cache:
   def size(self) -> int:
     """S, the tokens there is room for."""
     return self.k.shape[-3]
+
+  def put(self, other: 'Cache', start) -> 'Cache':
+    """Returns the cache with another's tokens written from `start` on."""
+
+    def write(a, b):
+      return jax.lax.dynamic_update_slice_in_dim(a, b, start, axis=-3)
+
+    return dataclasses.replace(
+        self, k=write(self.k, other.k), v=write(self.v, other.v)
+    )
 
   @classmethod
   def empty(cls, config: PhiConfig, batch: tuple[int, ...], size: int):
@@ -333,8 +357,8 @@ class Phi(nnx.Module):
       layer, kv, past = layer_kv
       return layer(x, sees, positions, kv, cache and cache.index, past)
 
-    if self.config.remat and cache is None:
-      block = jax.checkpoint(block)
+    if self.config.remat != 'none' and cache is None:
+      block = jax.checkpoint(block, policy=REMAT[self.config.remat])
     kv = None if cache is None else (cache.k, cache.v)
     # Token by token, most of the time is reading weights, and a loop copies
     # them: on two CPU cores it takes a fifth more.

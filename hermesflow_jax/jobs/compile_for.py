@@ -1,0 +1,404 @@
+"""Compiles a run's programs for a TPU slice that is not there.
+
+  python main.py --config=configs/pair_dpo.py:show_o_512 --compile_for=v5e:16x16
+
+wants a CPU and `pip install libtpu`. It says what each chip keeps and moves,
+and what bounds the time: no more than the compiler and arithmetic can tell.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import time
+
+from flax import nnx
+import jax
+from jax.experimental import mesh_utils
+from jax.experimental import topologies
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax import alignment
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import events
+from hermesflow_jax import masking
+from hermesflow_jax import packing
+from hermesflow_jax import prompting
+from hermesflow_jax import sampling
+from hermesflow_jax import serving
+from hermesflow_jax import sharding
+from hermesflow_jax import train
+from hermesflow_jax.benchmark import cost
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.models import showo
+from hermesflow_jax.pods import chips
+from hermesflow_jax.pods import hlo
+
+P = jax.sharding.PartitionSpec
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """Something to compile.
+
+  Attributes:
+    name: for people.
+    call: of abstract arguments.
+    arguments: jax.ShapeDtypeStructs with shardings.
+    parts: of what the arguments hold on a chip, by name.
+    trips: turns of each loop that does not say how often it turns.
+    per: what one call makes, and how much of it.
+  """
+
+  name: str
+  call: Callable
+  arguments: tuple
+  parts: dict[str, object]
+  trips: int
+  per: tuple[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+  """What one chip wants for a call of a program.
+
+  Attributes:
+    name: of the program.
+    per: see `Program`.
+    fits: whether it compiled within the chip's memory.
+    parts: bytes of the arguments, by name.
+    temporary: bytes beside these.
+    peak: bytes in all.
+    flops: executed.
+    memory: bytes read and written.
+    network: bytes sent by each collective.
+    seconds: the least time by what bounds it: 'compute', 'memory', 'network'.
+    compiling: seconds.
+    fault: the compiler's, if it does not fit.
+  """
+
+  name: str
+  per: tuple[str, int]
+  fits: bool
+  parts: dict[str, float]
+  temporary: float = 0.0
+  peak: float = 0.0
+  flops: float = 0.0
+  memory: float = 0.0
+  network: dict[str, float] = dataclasses.field(default_factory=dict)
+  seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+  compiling: float = 0.0
+  fault: str = ''
+
+  @property
+  def bound(self) -> str:
+    """What takes longest."""
+    return max(self.seconds, key=self.seconds.get) if self.seconds else ''
+
+
+def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
+  """Returns a mesh over the chips of a slice that is not there.
+
+  Raises:
+    ValueError: there is no compiler for it, or the mesh does not fit it.
+  """
+  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+  os.environ.setdefault(
+      'TPU_ACCELERATOR_TYPE', f'{where.chip.accelerator}-{where.count}'
+  )
+  if data == -1 and model > 0 and where.count % model == 0:
+    data = where.count // model
+  if data * model != where.count:
+    raise ValueError(
+        f'mesh data={data} model={model} does not fit {where.count} chips'
+    )
+  try:
+    found = topologies.get_topology_desc(
+        platform='tpu', topology_name=where.name,
+        **_hosts(where),
+    )
+    devices = mesh_utils.create_device_mesh(
+        (data, model), found.devices, allow_split_physical_axes=True
+    )
+  except Exception as error:
+    raise ValueError(
+        f'{where.name}: {str(error).splitlines()[0]} (this wants '
+        '`pip install libtpu`)'
+    ) from error
+  return jax.sharding.Mesh(
+      devices, ('data', 'model'),
+      axis_types=(jax.sharding.AxisType.Auto,) * 2,
+  )
+
+
+def _hosts(where):
+  """What says that a small slice is of one host."""
+  if where.count > 8:
+    return {}
+  bounds = (*where.shape, 1, 1)[:3]
+  return {'chips_per_host_bounds': bounds, 'num_slices': 1}
+
+
+def run(
+    config: pair_dpo.Settings, workdir: str, topology: str,
+    console: console_lib.Console,
+) -> list[Verdict]:
+  """Compiles the step and both samplers; prints and returns the verdicts."""
+  where = chips.parse(topology)
+  if config.sizes is None:
+    raise ValueError(
+        '--compile_for wants a config that says its sizes, e.g. '
+        'configs/pair_dpo.py:show_o_512'
+    )
+  mesh = mesh_of(where, config.mesh.data, config.mesh.model)
+  common.check_writable(workdir)
+  shape = dict(mesh.shape)
+  console.say(f'{where.name}, mesh data={shape["data"]} model={shape["model"]}')
+  verdicts = []
+  for make in (train_step, image_sampler, text_sampler):
+    verdict = judged(make(config, mesh), where)
+    console.say(line(verdict, where))
+    verdicts.append(verdict)
+  events.write_atomically(
+      pathlib.Path(workdir) / f'{where.name.replace(":", "_")}_'
+      f'{shape["data"]}x{shape["model"]}.json',
+      json.dumps({
+          'topology': where.name, 'mesh': shape, 'jax': jax.__version__,
+          'programs': [dataclasses.asdict(v) | {'bound': v.bound}
+                       for v in verdicts],
+      }, indent=1) + '\n',
+  )
+  return verdicts
+
+
+def judged(program: Program, where: chips.Slice) -> Verdict:
+  """Compiles a program and reads what it wants."""
+  parts = {name: per_chip(tree) for name, tree in program.parts.items()}
+  began = time.perf_counter()
+  try:
+    compiled = program.call.lower(*program.arguments).compile()
+  except jax.errors.JaxRuntimeError as error:
+    if 'Ran out of memory' not in str(error) and 'Hbm' not in str(error):
+      raise
+    return Verdict(
+        program.name, program.per, False, parts,
+        compiling=time.perf_counter() - began,
+        fault=str(error).splitlines()[0][:300],
+    )
+  took = time.perf_counter() - began
+  sizes = compiled.memory_analysis()
+  moved = hlo.traffic(compiled.as_text(), program.trips)
+  work = cost.of(program.call, *program.arguments, trips=program.trips)
+  flops = work.flops / where.count
+  chip = where.chip
+  return Verdict(
+      program.name, program.per, True, parts,
+      temporary=sizes.temp_size_in_bytes,
+      peak=sizes.temp_size_in_bytes + sizes.argument_size_in_bytes
+           + sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
+      flops=flops, memory=moved.memory, network=moved.network,
+      seconds={
+          'compute': flops / chip.flops,
+          'memory': moved.memory / chip.bandwidth,
+          'network': sum(moved.network.values()) / chip.network,
+      },
+      compiling=took,
+  )
+
+
+def per_chip(tree) -> float:
+  """Returns the bytes of arrays on the chip that has most of them."""
+  return float(sum(
+      np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
+      for a in jax.tree.leaves(tree)
+  ))
+
+
+def line(verdict: Verdict, where: chips.Slice) -> str:
+  """Returns a verdict as a sentence."""
+  parts = ', '.join(
+      f'{name} {size / GIB:.2f}' for name, size in verdict.parts.items()
+  )
+  if not verdict.fits:
+    return f'{verdict.name}: does not fit ({parts} GiB): {verdict.fault}'
+  sent = ', '.join(
+      f'{kind} {size / GIB:.2f}' for kind, size in verdict.network.items()
+  )
+  times = ', '.join(
+      f'{kind} {seconds * 1e3:.1f}' for kind, seconds in verdict.seconds.items()
+  )
+  return (
+      f'{verdict.name}: {verdict.peak / GIB:.2f} of '
+      f'{where.chip.memory / GIB:.1f} GiB a chip ({parts}, temporaries '
+      f'{verdict.temporary / GIB:.2f}); {verdict.flops / 1e12:.2f} TFLOP, '
+      f'sent GiB: {sent or "none"}; at least ms: {times}; '
+      f'{verdict.bound}-bound; compiled in {verdict.compiling:.0f} s'
+  )
+
+
+def placed(tree, mesh, specs=None):
+  """Returns shapes with shardings: by the table, or all of one spec."""
+  if specs is None:
+    specs = sharding.shardings(tree, mesh)
+  else:
+    one = jax.sharding.NamedSharding(mesh, specs)
+    specs = jax.tree.map(lambda _: one, tree)
+  return jax.tree.map(
+      lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+      tree, specs,
+  )
+
+
+def model_of(config) -> showo.ShowO:
+  """Returns the model as shapes."""
+  sizes = config.sizes
+  shape = showo.ShowOConfig(
+      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
+  )
+  return nnx.eval_shape(lambda: showo.ShowO(shape, rngs=nnx.Rngs(0)))
+
+
+def train_step(config: pair_dpo.Settings, mesh) -> Program:
+  """Returns the step of Pair-DPO."""
+  play, sizes = config.play, config.sizes
+  model = model_of(config)
+  image_tokens = model.config.image_tokens
+  objective = play.objective
+  step = train.make_step(
+      functools.partial(
+          alignment.loss, objective=objective, reply=sizes.lengths.reply,
+          compat=play.compat, rows=play.label_rows,
+      ),
+      play.optim, jax.random.key(0), mesh,
+      functools.partial(
+          alignment.prepare, masks=objective.masks, image_tokens=image_tokens,
+          schedule=masking.parse(play.mask_schedule),
+      ),
+  )
+  state = jax.eval_shape(
+      lambda model: train.State(
+          jnp.zeros((), jnp.int32), model, play.optim.make().init(model)
+      ), model,
+  )
+  state = placed(state, mesh)
+  reference = None if objective.fixed_masks else placed(model, mesh)
+  batch = batch_of(config, image_tokens)
+  parts = {'parameters': state.model, 'optimizer': state.opt_state}
+  if reference is not None:
+    parts['reference'] = reference
+  return Program(
+      'train step', step, (state, reference, placed(batch, mesh, P('data'))),
+      parts, 1, ('pairs', play.batch),
+  )
+
+
+def batch_of(config: pair_dpo.Settings, image_tokens: int):
+  """Returns a batch of the longest records, as numpy arrays."""
+  sizes, objective = config.sizes, config.play.objective
+  vocab, lengths = sizes.vocab, sizes.lengths
+  codes = np.zeros((2, image_tokens), np.int32)
+  record = packing.record(
+      vocab, [1] * lengths.max_text, codes, codes[0], [1] * 16,
+      [[1] * lengths.reply] * 2, lengths.max_text,
+      packing.Fit(lengths.max_text + 1, lengths.reply),
+  )
+  row = {
+      'packed': record, 'gen_valid': np.array(True),
+      'und_valid': np.array(True), 'reference_mmu': np.zeros(2, np.float32),
+  }
+  if objective.fixed_masks:
+    row['hidden'] = np.zeros((objective.masks, image_tokens), bool)
+    row['reference_t2i'] = np.zeros(2, np.float32)
+  return pipeline.stack([row] * config.play.batch)
+
+
+def served(config: pair_dpo.Settings, mesh):
+  """Returns the model as samplers read it, as shapes."""
+  model = jax.eval_shape(serving.cast, model_of(config))
+  return placed_for_serving(model, mesh)
+
+
+def placed_for_serving(model, mesh):
+  """Returns shapes that are whole along `data`."""
+  specs = sharding.shardings(model, mesh, over=('model',))
+  return jax.tree.map(
+      lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+      model, specs,
+  )
+
+
+def image_sampler(config: pair_dpo.Settings, mesh) -> Program:
+  """Returns the sampler of images, a chunk of them on each part of `data`."""
+  sizes, sampler = config.sizes, config.play.curation_sampler
+  images = config.chunk * mesh.shape['data']
+  tokens = sizes.grid[0] * sizes.grid[1]
+  counts = masking.schedule_counts(
+      sampler.steps, tokens, masking.parse(sampler.schedule)
+  )
+  text = prompting.t2i_prefix(
+      sizes.vocab, [[1] * sizes.lengths.max_text, []], sizes.lengths.max_text
+  )
+  text = jax.tree.map(lambda a: np.stack([a] * images), text)
+  keys = jax.ShapeDtypeStruct((images, 2), jnp.uint32)
+
+  def one(model, key, text):
+    return sampling.sample_image(
+        model, jax.random.wrap_key_data(key), text,
+        jnp.zeros(tokens, jnp.int32), jnp.zeros(tokens, bool), sampler, counts,
+    )[0]
+
+  def draw(model, keys, text):
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return jax.vmap(one, (None, 0, 0))(model, keys, text)
+
+  model = served(config, mesh)
+  return Program(
+      f'images, {sampler.steps} steps', jax.jit(draw),
+      (model, *placed((keys, text), mesh, P('data'))),
+      {'parameters': model}, 1, ('images', images),
+  )
+
+
+def text_sampler(config: pair_dpo.Settings, mesh) -> Program:
+  """Returns the sampler of captions, a chunk of replies on each part."""
+  sizes, ladder = config.sizes, config.play.captions
+  images = max(1, config.chunk // len(ladder)) * mesh.shape['data']
+  codes = np.zeros((images, sizes.grid[0] * sizes.grid[1]), np.int32)
+  image, prompt, lengths = prompting.mmu_parts(
+      sizes.vocab, codes, [[1] * 16] * images, codes.shape[1] + 20
+  )
+  keys = jax.ShapeDtypeStruct((images, len(ladder), 2), jnp.uint32)
+  rungs = (
+      np.array([d.temperature for d in ladder], np.float32),
+      np.array([d.top_k for d in ladder], np.int32),
+  )
+  stretch = 16
+
+  def one(model, key, image, prompt, length, rung):
+    return sampling.sample_text(
+        model, jax.random.wrap_key_data(key), image, prompt, length,
+        max_new=sizes.lengths.reply, temperature=rung[0], top_k=rung[1],
+        most=max(d.top_k for d in ladder), stop=sizes.vocab.eos,
+        stretch=stretch,
+    )
+
+  def write(model, keys, image, prompt, lengths):
+    every = jax.vmap(one, (None, 0, None, None, None, 0))
+    return jax.vmap(every, (None, 0, 0, 0, 0, None))(
+        model, keys, image, prompt, lengths, rungs
+    )
+
+  model = served(config, mesh)
+  return Program(
+      f'captions, {sizes.lengths.reply} tokens', jax.jit(write),
+      (model, *placed((keys, image, prompt, lengths), mesh, P('data'))),
+      {'parameters': model}, -(-sizes.lengths.reply // stretch),
+      ('captions', images * len(ladder)),
+  )

@@ -1,0 +1,254 @@
+"""Reads compiled programs: what they move in memory and over the network.
+
+The compiler's own sums take the body of a loop once. Here loops count as often
+as they turn: up to the constant that their condition compares with.
+"""
+
+import collections
+import dataclasses
+import functools
+import math
+import re
+
+_BYTES = {
+    'pred': 1, 's4': 0.5, 'u4': 0.5, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2,
+    'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8,
+    'f64': 8, 'c64': 8,
+}
+_ARRAY = re.compile(r'\b(' + '|'.join(_BYTES) + r')\[([\d,]*)\]')
+_NAME = re.compile(r'%([\w.\-]+)')
+_COLLECTIVES = (
+    'all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all',
+    'collective-permute',
+)
+# They move nothing: names for memory, or the end of what began before.
+_FREE = {
+    'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast',
+    'after-all', 'partition-id', 'replica-id', 'iota', 'custom-call-done',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+  """One line of a program.
+
+  Attributes:
+    name: of its result.
+    arrays: bytes of each array of the result.
+    op: what it does.
+    inside: its arguments, as text.
+    rest: its attributes, as text.
+  """
+
+  name: str
+  arrays: tuple[float, ...]
+  op: str
+  inside: str
+  rest: str
+
+  @property
+  def operands(self) -> list[str]:
+    """The names among its arguments."""
+    return _NAME.findall(self.inside)
+
+
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+  """What a chip moves in one call of a program.
+
+  Attributes:
+    memory: bytes read and written, of what is not kept within one fused
+      operation.
+    network: bytes sent by each kind of collective.
+    count: how often each kind of collective is called.
+  """
+
+  memory: float
+  network: dict[str, float]
+  count: dict[str, int]
+
+
+def traffic(text: str, trips: int = 1) -> Traffic:
+  """Returns what the text of a compiled program moves.
+
+  Args:
+    text: of the compiled program.
+    trips: of loops that end when the data say so.
+  """
+  program = _Program(text, trips)
+  return Traffic(*program.of(program.entry))
+
+
+def parse_computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
+  """Returns (instructions by computation, the name of the first)."""
+  found, entry, here = {}, '', None
+  for line in text.splitlines():
+    opened = re.match(r'\s*(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{\s*$', line)
+    if opened and ' = ' not in line.split('->')[0]:
+      here = found.setdefault(opened[2], [])
+      entry = opened[2] if opened[1] else entry
+    elif line.strip().startswith('}'):
+      here = None
+    elif here is not None and (parsed := _instruction(line)):
+      here.append(parsed)
+  return found, entry
+
+
+def _instruction(line: str) -> Instruction | None:
+  head = re.match(r'\s*(?:ROOT )?%?([\w.\-]+) = ', line)
+  if not head:
+    return None
+  rest = line[head.end():]
+  kind, rest = _balanced(rest) if rest[0] == '(' else rest.split(' ', 1)
+  called = re.match(r'\s*([\w\-]+)(?=\()', rest)
+  if not called:
+    return None
+  inside, rest = _balanced(rest[called.end():])
+  arrays = tuple(
+      _BYTES[name] * math.prod(int(n) for n in sides.split(',') if n)
+      for name, sides in _ARRAY.findall(kind)
+  )
+  return Instruction(
+      head[1], arrays, called[1], inside.strip('()'), rest
+  )
+
+
+def _balanced(text: str) -> tuple[str, str]:
+  """(the parenthesis that text begins with, what follows)."""
+  depth = 0
+  for place, letter in enumerate(text):
+    depth += (letter == '(') - (letter == ')')
+    if not depth:
+      return text[:place + 1], text[place + 1:]
+  return text, ''
+
+
+class _Program:
+
+  def __init__(self, text, trips):
+    self.trips = trips
+    self.computations, self.entry = parse_computations(text)
+    self.sizes = {
+        (name, line.name): sum(line.arrays)
+        for name, lines in self.computations.items() for line in lines
+    }
+
+  @functools.cache
+  def of(self, name, fused=False):
+    """(memory, network by kind, count by kind) of a computation."""
+    memory = 0.0
+    network, count = collections.Counter(), collections.Counter()
+    for line in self.computations[name]:
+      times = 1
+      if line.op == 'while':
+        times = self._turns(line)
+      inner = _called(line)
+      hides = fused or line.op == 'fusion'
+      for other in inner:
+        if other not in self.computations:
+          continue
+        found = self.of(other, hides)
+        memory += times * found[0]
+        for total, part in ((network, found[1]), (count, found[2])):
+          for kind, value in part.items():
+            total[kind] += times * value
+      kind = line.op.removesuffix('-start')
+      if kind in _COLLECTIVES:
+        network[kind] += _sent(kind, line, self._operands(name, line))
+        count[kind] += 1
+      if not fused and line.op not in _FREE and line.op != 'while':
+        memory += self._moved(name, line)
+    return memory, dict(network), dict(count)
+
+  def _turns(self, line):
+    """How often a loop turns: it counts from 0 to a constant."""
+    condition = re.search(r'condition=%?([\w.\-]+)', line.rest)[1]
+    lines = {each.name: each for each in self.computations[condition]}
+    last = self.computations[condition][-1]
+    bounds = [
+        int(lines[name].inside) for name in last.operands
+        if name in lines and lines[name].op == 'constant'
+    ]
+    counts = last.op == 'compare' and 'direction=LT' in last.rest
+    return bounds[0] if counts and bounds else self.trips
+
+  def _operands(self, name, line):
+    return sum(self.sizes.get((name, o), 0.0) for o in line.operands)
+
+  def _moved(self, name, line):
+    """Bytes that one instruction reads and writes."""
+    if line.op.endswith(('-done', '-update')) or line.op in (
+        'conditional', 'call', 'async-start'
+    ):
+      return 0.0
+    if line.op == 'dynamic-slice':
+      return 2 * sum(line.arrays)
+    if line.op == 'dynamic-update-slice':
+      return 2 * self.sizes.get((name, line.operands[1]), 0.0)
+    read = [self.sizes.get((name, o), 0.0) for o in line.operands]
+    written = sum(line.arrays)
+    if line.op == 'fusion':
+      inner = next(c for c in _called(line))
+      read, written = self._fused(inner, read, written)
+    return sum(read) + written
+
+  def _fused(self, name, read, written):
+    """Of stacks that a fusion only takes a slice of, the slice counts."""
+    lines = self.computations.get(name, [])
+    users = collections.defaultdict(list)
+    for line in lines:
+      for operand in line.operands:
+        users[operand].append(line)
+    read = list(read)
+    for line in lines:
+      if line.op != 'parameter':
+        continue
+      number = int(line.inside)
+      uses = users[line.name]
+      if number >= len(read) or not uses:
+        continue
+      if all(u.op == 'dynamic-slice' for u in uses):
+        read[number] = sum(sum(u.arrays) for u in uses)
+      elif all(
+          u.op == 'dynamic-update-slice' and u.operands[0] == line.name
+          for u in uses
+      ):
+        sizes = [self.sizes.get((name, u.operands[1]), 0.0) for u in uses]
+        # The rest of the stack stays where it is.
+        written -= read[number] - sum(sizes)
+        read[number] = 0.0
+    return read, max(written, 0.0)
+
+
+def _called(line):
+  """The computations that an instruction runs."""
+  found = re.findall(
+      r'(?:calls|body|to_apply|branch_computations|true_computation|'
+      r'false_computation)=\{?((?:%?[\w.\-]+(?:, )?)+)\}?', line.rest
+  )
+  # The sum of a reduction is no computation of its own.
+  if line.op not in ('while', 'fusion', 'call', 'conditional', 'async-start'):
+    return []
+  return [n.strip().lstrip('%') for names in found for n in names.split(',')]
+
+
+def _sent(kind, line, operands):
+  """Bytes that a chip sends in one collective, on a ring."""
+  size = _group(line.rest)
+  if kind == 'collective-permute':
+    return operands
+  share = (size - 1) / size if size else 1.0
+  if kind == 'all-gather':
+    return operands * max(size - 1, 1)
+  if kind == 'all-reduce':
+    return 2 * operands * share
+  return operands * share
+
+
+def _group(rest):
+  """How many chips a collective joins; 0 where it does not say."""
+  listed = re.search(r'replica_groups=\[(\d+),(\d+)\]', rest)
+  if listed:
+    return int(listed[2])
+  first = re.search(r'replica_groups=\{\{([\d,]+)\}', rest)
+  return len(first[1].split(',')) if first else 0
