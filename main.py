@@ -31,14 +31,15 @@ from hermesflow_jax import settings
 USAGE = 'python main.py --config=configs/<job>.py[:<variant>]'
 
 
-def options(argv: list[str]) -> tuple[dict, str | None]:
+def options(argv: list[str]) -> tuple[dict, str | None, str | None]:
   """Reads the command line.
 
   Args:
     argv: the program's name, then flags.
 
   Returns:
-    (the config's values with the overrides in them, the workdir if given).
+    (the config's values with the overrides in them, the workdir if given, the
+    topology to compile for if given).
 
   Raises:
     ValueError: one line that says what is wrong.
@@ -51,6 +52,10 @@ def options(argv: list[str]) -> tuple[dict, str | None]:
   flags.DEFINE_string(
       'workdir', None, 'Where the run writes; default runs/<job>.',
       flag_values=found,
+  )
+  flags.DEFINE_string(
+      'compile_for', None, 'Compile for this TPU slice, e.g. v5e:16x16, and '
+      'run nothing; wants `pip install libtpu` and no TPU.', flag_values=found,
   )
   flags.DEFINE_bool('help', False, 'Shows this.', flag_values=found)
   # Config files are python: anything can go wrong in them.
@@ -69,7 +74,7 @@ def options(argv: list[str]) -> tuple[dict, str | None]:
     raise ValueError(f'--config is missing; usage: {USAGE}')
   if surplus:
     raise ValueError(f'unexpected arguments: {" ".join(surplus)}')
-  return values, found.workdir
+  return values, found.workdir, found.compile_for
 
 
 def reason(error: Exception) -> str:
@@ -129,8 +134,11 @@ def main(argv: list[str]) -> int:
   # Libraries have flags of their own, which must be parsed before use.
   flags.FLAGS(argv[:1])
   try:
-    values, workdir = options(argv)
+    values, workdir, topology = options(argv)
     name = values.pop('job', None)
+    if topology:
+      compile_for(name, values, workdir or 'runs/compile_for', topology)
+      return 0
     job = job_of(name)
     config = settings.build(job.Settings, values)
     workdir = workdir or os.path.join('runs', name)
@@ -143,6 +151,18 @@ def main(argv: list[str]) -> int:
     print('stopped; the same command resumes', file=sys.stderr)
     return 130
   return 0
+
+
+def compile_for(name: str, values: dict, workdir: str, topology: str) -> None:
+  """Compiles the programs of a run for a TPU slice, on this machine's CPU."""
+  # JAX reads it when it is imported, which no module above does.
+  os.environ['JAX_PLATFORMS'] = 'cpu'
+  from hermesflow_jax.jobs import compile_for as compiler
+
+  if name != 'pair_dpo':
+    raise ValueError(f'--compile_for wants the job pair_dpo, not {name!r}')
+  config = settings.build(job_of(name).Settings, values)
+  compiler.run(config, workdir, topology, console_lib.terminal())
 
 
 def complain(error: Exception, code: int) -> int:

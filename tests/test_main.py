@@ -313,10 +313,11 @@ def test_help_shows_the_flags(start, capfd):
 
 
 def test_overrides_reach_the_settings():
-  values, workdir = main.options([
+  values, workdir, topology = main.options([
       'main.py', CONFIG, '--config.play.rounds=7', '--workdir=x',
       '--config.play.captions[1].top_k=5',
   ])
+  assert topology is None
   assert values.pop('job') == 'pair_dpo'
   config = settings.build(pair_dpo.Settings, values)
   assert (config.play.rounds, workdir) == (7, 'x')

@@ -15,7 +15,9 @@ _BYTES = {
     'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8,
     'f64': 8, 'c64': 8,
 }
-_ARRAY = re.compile(r'\b(' + '|'.join(_BYTES) + r')\[([\d,]*)\]')
+_ARRAY = re.compile(
+    r'\b(' + '|'.join(_BYTES) + r')\[([\d,]*)\](?:\{([^}]*)\})?'
+)
 _NAME = re.compile(r'%([\w.\-]+)')
 _COLLECTIVES = (
     'all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all',
@@ -35,6 +37,7 @@ class Instruction:
   Attributes:
     name: of its result.
     arrays: bytes of each array of the result.
+    far: of these, bytes in the chip's main memory.
     op: what it does.
     inside: its arguments, as text.
     rest: its attributes, as text.
@@ -42,6 +45,7 @@ class Instruction:
 
   name: str
   arrays: tuple[float, ...]
+  far: float
   op: str
   inside: str
   rest: str
@@ -76,7 +80,13 @@ def traffic(text: str, trips: int = 1) -> Traffic:
     trips: of loops that end when the data say so.
   """
   program = _Program(text, trips)
-  return Traffic(*program.of(program.entry))
+  memory, sent, calls = program.of(program.entry)
+  network, count = collections.Counter(), collections.Counter()
+  for (kind, _), size in sent.items():
+    network[kind] += size
+  for (kind, _), times in calls.items():
+    count[kind] += times
+  return Traffic(memory, dict(network), dict(count))
 
 
 def parse_computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
@@ -104,12 +114,18 @@ def _instruction(line: str) -> Instruction | None:
   if not called:
     return None
   inside, rest = _balanced(rest[called.end():])
+  found = _ARRAY.findall(kind)
   arrays = tuple(
       _BYTES[name] * math.prod(int(n) for n in sides.split(',') if n)
-      for name, sides in _ARRAY.findall(kind)
+      for name, sides, _ in found
+  )
+  # S(1) and others are memories beside the processor.
+  far = sum(
+      size for size, (*_, layout) in zip(arrays, found)
+      if not re.search(r'S\([1-9]', layout)
   )
   return Instruction(
-      head[1], arrays, called[1], inside.strip('()'), rest
+      head[1], arrays, far, called[1], inside.strip('()'), rest
   )
 
 
@@ -128,14 +144,22 @@ class _Program:
   def __init__(self, text, trips):
     self.trips = trips
     self.computations, self.entry = parse_computations(text)
-    self.sizes = {
-        (name, line.name): sum(line.arrays)
-        for name, lines in self.computations.items() for line in lines
-    }
+    self.sizes, self.far = (
+        {
+            (name, line.name): size(line)
+            for name, lines in self.computations.items() for line in lines
+        }
+        for size in (lambda line: sum(line.arrays), lambda line: line.far)
+    )
 
   @functools.cache
   def of(self, name, fused=False):
-    """(memory, network by kind, count by kind) of a computation."""
+    """(memory, network, count) of a computation.
+
+    Network and count are by kind and whether they are within a fused
+    operation. Such a one in a loop that the compiler made of a product goes on
+    behind all its turns, and counts once.
+    """
     memory = 0.0
     network, count = collections.Counter(), collections.Counter()
     for line in self.computations[name]:
@@ -144,21 +168,23 @@ class _Program:
         times = self._turns(line)
       inner = _called(line)
       hides = fused or line.op == 'fusion'
+      windowed = line.op == 'while' and 'windowed_dot_general' in line.rest
       for other in inner:
         if other not in self.computations:
           continue
         found = self.of(other, hides)
         memory += times * found[0]
         for total, part in ((network, found[1]), (count, found[2])):
-          for kind, value in part.items():
-            total[kind] += times * value
+          for key, value in part.items():
+            once = key[1] and windowed
+            total[key] += value if once else times * value
       kind = line.op.removesuffix('-start')
       if kind in _COLLECTIVES:
-        network[kind] += _sent(kind, line, self._operands(name, line))
-        count[kind] += 1
+        network[kind, fused] += _sent(kind, line, self._operands(name, line))
+        count[kind, fused] += 1
       if not fused and line.op not in _FREE and line.op != 'while':
         memory += self._moved(name, line)
-    return memory, dict(network), dict(count)
+    return memory, network, count
 
   def _turns(self, line):
     """How often a loop turns: it counts from 0 to a constant."""
@@ -176,48 +202,48 @@ class _Program:
     return sum(self.sizes.get((name, o), 0.0) for o in line.operands)
 
   def _moved(self, name, line):
-    """Bytes that one instruction reads and writes."""
-    if line.op.endswith(('-done', '-update')) or line.op in (
-        'conditional', 'call', 'async-start'
+    """Bytes of main memory that one instruction reads and writes."""
+    if line.op.endswith('-done') or line.op in (
+        'conditional', 'call', 'async-start', 'async-update'
     ):
       return 0.0
+    read = [self.far.get((name, o), 0.0) for o in line.operands]
     if line.op == 'dynamic-slice':
-      return 2 * sum(line.arrays)
+      return min(read[0], sum(line.arrays)) + line.far
     if line.op == 'dynamic-update-slice':
-      return 2 * self.sizes.get((name, line.operands[1]), 0.0)
-    read = [self.sizes.get((name, o), 0.0) for o in line.operands]
-    written = sum(line.arrays)
+      return read[1] + (self.sizes.get((name, line.operands[1]), 0.0)
+                        if line.far else 0.0)
+    written = line.far
     if line.op == 'fusion':
-      inner = next(c for c in _called(line))
+      inner = next(c for c in _called(line) if c in self.computations)
       read, written = self._fused(inner, read, written)
     return sum(read) + written
 
   def _fused(self, name, read, written):
     """Of stacks that a fusion only takes a slice of, the slice counts."""
-    lines = self.computations.get(name, [])
     users = collections.defaultdict(list)
-    for line in lines:
+    for line in self.computations[name]:
       for operand in line.operands:
         users[operand].append(line)
     read = list(read)
-    for line in lines:
-      if line.op != 'parameter':
+    for line in self.computations[name]:
+      if line.op != 'parameter' or int(line.inside) >= len(read):
         continue
-      number = int(line.inside)
-      uses = users[line.name]
-      if number >= len(read) or not uses:
+      number, uses = int(line.inside), users[line.name]
+      if not uses or not read[number]:
         continue
       if all(u.op == 'dynamic-slice' for u in uses):
-        read[number] = sum(sum(u.arrays) for u in uses)
+        sliced = sum(sum(u.arrays) for u in uses)
+        read[number] = min(read[number], sliced)
       elif all(
           u.op == 'dynamic-update-slice' and u.operands[0] == line.name
           for u in uses
       ):
-        sizes = [self.sizes.get((name, u.operands[1]), 0.0) for u in uses]
         # The rest of the stack stays where it is.
-        written -= read[number] - sum(sizes)
+        put = sum(self.sizes.get((name, u.operands[1]), 0.0) for u in uses)
+        written = max(0.0, written - read[number]) + put
         read[number] = 0.0
-    return read, max(written, 0.0)
+    return read, written
 
 
 def _called(line):
