@@ -1,0 +1,166 @@
+"""Slices that are not there: their names, and what compiled programs say."""
+
+import functools
+import importlib.util
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import pair_dpo as config_lib
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import settings
+from hermesflow_jax.jobs import compile_for
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.pods import chips
+from hermesflow_jax.pods import hlo
+import tiny
+
+P = jax.sharding.PartitionSpec
+
+
+def test_a_slice_has_the_chips_of_its_shape():
+  found = chips.parse('v5p:4x4x8')
+  assert (found.count, found.name) == (128, 'v5p:4x4x8')
+  assert chips.parse('v5e:16x16').chip.memory == 16e9
+
+
+@pytest.mark.parametrize('text', [
+    '', 'v4:2x2x2', 'v5e', 'v5e:', 'v5e:4', 'v5e:4x4x4', 'v5p:4x4', 'v6e:0x4',
+    'v6e:4xx4', 'v6e:4x4 ',
+])
+def test_what_is_no_slice_is_refused(text):
+  with pytest.raises(ValueError, match='topology'):
+    chips.parse(text)
+
+
+# A loop of five turns that takes a slice of a stack and adds up over 8 chips;
+# beside it a product whose operand lies in memory near the processor.
+TEXT = '''
+HloModule jit_f, is_scheduled=true
+
+%add (x: f32[], y: f32[]) -> f32[] {
+  %x = f32[] parameter(0)
+  %y = f32[] parameter(1)
+  ROOT %sum = f32[] add(%x, %y)
+}
+
+%sliced (stack: f32[5,16,32], at: s32[]) -> f32[16,32] {
+  %stack = f32[5,16,32]{2,1,0} parameter(0)
+  %at = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  %slice = f32[1,16,32]{2,1,0} dynamic-slice(%stack, %at, %zero, %zero), dynamic_slice_sizes={1,16,32}
+  ROOT %flat = f32[16,32]{1,0} bitcast(%slice)
+}
+
+%body (state: (s32[], f32[16,32], f32[5,16,32])) -> (s32[], f32[16,32], f32[5,16,32]) {
+  %state = (s32[], f32[16,32]{1,0}, f32[5,16,32]{2,1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%state), index=0
+  %stacked = f32[5,16,32]{2,1,0} get-tuple-element(%state), index=2
+  %one = f32[16,32]{1,0} fusion(%stacked, %i), kind=kLoop, calls=%sliced
+  %all = f32[16,32]{1,0} all-reduce(%one), channel_id=1, replica_groups=[1,8]<=[8], to_apply=%add
+  ROOT %next = (s32[], f32[16,32]{1,0}, f32[5,16,32]{2,1,0}) tuple(%i, %all, %stacked)
+}
+
+%condition (state.1: (s32[], f32[16,32], f32[5,16,32])) -> pred[] {
+  %state.1 = (s32[], f32[16,32]{1,0}, f32[5,16,32]{2,1,0}) parameter(0)
+  %i.1 = s32[] get-tuple-element(%state.1), index=0
+  %five = s32[] constant(5)
+  ROOT %less = pred[] compare(%i.1, %five), direction=LT
+}
+
+ENTRY %main (near: f32[8,8], far: f32[8,8]) -> f32[8,8] {
+  %near = f32[8,8]{1,0:T(8,128)S(1)} parameter(0)
+  %far = f32[8,8]{1,0} parameter(1)
+  %start = (s32[], f32[16,32]{1,0}, f32[5,16,32]{2,1,0}) tuple()
+  %loop = (s32[], f32[16,32]{1,0}, f32[5,16,32]{2,1,0}) while(%start), condition=%condition, body=%body
+  %begin = (f32[8,8]{1,0}, f32[32,8]{1,0}) all-gather-start(%far), channel_id=2, replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
+  %end = f32[32,8]{1,0} all-gather-done(%begin)
+  ROOT %product = f32[8,8]{1,0} dot(%near, %far), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+'''
+
+
+def test_loops_count_by_their_turns_and_slices_by_their_size():
+  found = hlo.traffic(TEXT)
+  matrix = 16 * 32 * 4
+  assert found.network == {
+      'all-reduce': 5 * 2 * matrix * 7 / 8, 'all-gather': 3 * 8 * 8 * 4,
+  }
+  assert found.count == {'all-reduce': 5, 'all-gather': 1}
+  small = 8 * 8 * 4
+  # A turn: a slice (and the four bytes of where) to a matrix, one summed up.
+  turn = matrix + 4 + matrix + 2 * matrix
+  gathered = small + small + 4 * small
+  assert found.memory == 5 * turn + gathered + 2 * small
+
+
+def test_a_compiled_program_is_read(tmp_path):
+  del tmp_path
+  mesh = tiny.mesh(8, 1)
+
+  @functools.partial(jax.jit, out_shardings=jax.NamedSharding(mesh, P()))
+  def summed(stack, x):
+    # Rows of x are split, so each product wants a sum over the devices.
+    return jax.lax.scan(lambda c, w: (c, w @ x), 0, stack)[1]
+
+  stack = jax.ShapeDtypeStruct(
+      (5, 16, 64), jnp.float32,
+      sharding=jax.NamedSharding(mesh, P(None, None, 'data')))
+  x = jax.ShapeDtypeStruct(
+      (64, 32), jnp.float32, sharding=jax.NamedSharding(mesh, P('data')))
+  text = summed.lower(stack, x).compile().as_text()
+  found = hlo.traffic(text)
+  wanted = 5 * 2 * 16 * 32 * 4 * 7 / 8
+  assert sum(found.network.values()) == pytest.approx(wanted)
+
+
+def small():
+  """Show-o's settings in miniature."""
+  config = config_lib.get_config('show_o_256')
+  del config.job
+  config.sizes.decoder.update(
+      {'width': 256, 'layers': 2, 'heads': 4, 'mlp': 512})
+  config.sizes.lengths.update(
+      {'max_text': 16, 'mmu': 96, 'prompt': 64, 'reply': 24})
+  config.sizes.grid = [4, 4]
+  config.sizes.vocab.update(
+      {'text_size': 500, 'codebook_size': 64, 'eos': 450})
+  config.play.batch = 16
+  config.chunk = 4
+  return config
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec('libtpu') is None, reason='no libtpu'
+)
+def test_a_small_run_compiles_for_a_slice(tmp_path):
+  built = settings.build(pair_dpo.Settings, small().to_dict())
+  said = []
+  console = console_lib.Console(said.append, lambda label: lambda x: x)
+  found = compile_for.run(built, str(tmp_path), 'v5e:4x4', console)
+  assert [v.fits for v in found] == [True] * 3
+  assert len(said) == 4
+  step = found[0]
+  assert step.parts['parameters'] * 2 == pytest.approx(
+      step.parts['optimizer'], rel=0.01)
+  assert step.flops > 0 and step.bound in ('compute', 'memory', 'network')
+  file, = tmp_path.iterdir()
+  assert json.loads(file.read_text())['mesh'] == {'data': 16, 'model': 1}
+
+
+def test_a_run_without_sizes_is_not_compiled(tmp_path):
+  config = config_lib.get_config()
+  del config.job
+  built = settings.build(pair_dpo.Settings, config.to_dict())
+  with pytest.raises(ValueError, match='says its sizes'):
+    compile_for.run(built, str(tmp_path), 'v5e:4x4', console_lib.silent())
+
+
+def test_shards_of_arrays_count_on_a_chip():
+  mesh = tiny.mesh(4, 2)
+  tree = compile_for.placed(
+      {'a': np.zeros((8, 6), np.float32)}, mesh, P('data'))
+  assert compile_for.per_chip(tree) == 2 * 6 * 4
