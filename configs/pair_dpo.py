@@ -134,7 +134,7 @@ def show_o(config, pixels):
           'max_text': 128, 'mmu': side * side + 131,
           'prompt': side * side + 67, 'lm': 128, 'reply': 100,
       },
-      'grid': [side, side],
+      'grid': (side, side),
   }
   # The attention of one image of 512 px keeps 0.6 GiB of scores at a time.
   config.chunk = 32 if pixels == 256 else 8

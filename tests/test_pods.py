@@ -3,6 +3,10 @@
 import functools
 import importlib.util
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +88,7 @@ ENTRY %main (near: f32[8,8], far: f32[8,8]) -> f32[8,8] {
 
 
 def test_loops_count_by_their_turns_and_slices_by_their_size():
-  found = hlo.traffic(TEXT)
+  found = hlo.traffic(TEXT, 8)
   matrix = 16 * 32 * 4
   assert found.network == {
       'all-reduce': 5 * 2 * matrix * 7 / 8, 'all-gather': 3 * 8 * 8 * 4,
@@ -97,8 +101,7 @@ def test_loops_count_by_their_turns_and_slices_by_their_size():
   assert found.memory == 5 * turn + gathered + 2 * small
 
 
-def test_a_compiled_program_is_read(tmp_path):
-  del tmp_path
+def test_a_compiled_program_is_read():
   mesh = tiny.mesh(8, 1)
 
   @functools.partial(jax.jit, out_shardings=jax.NamedSharding(mesh, P()))
@@ -112,43 +115,45 @@ def test_a_compiled_program_is_read(tmp_path):
   x = jax.ShapeDtypeStruct(
       (64, 32), jnp.float32, sharding=jax.NamedSharding(mesh, P('data')))
   text = summed.lower(stack, x).compile().as_text()
-  found = hlo.traffic(text)
+  found = hlo.traffic(text, 8)
   wanted = 5 * 2 * 16 * 32 * 4 * 7 / 8
   assert sum(found.network.values()) == pytest.approx(wanted)
 
 
-def small():
-  """Show-o's settings in miniature."""
-  config = config_lib.get_config('show_o_256')
-  del config.job
-  config.sizes.decoder.update(
-      {'width': 256, 'layers': 2, 'heads': 4, 'mlp': 512})
-  config.sizes.lengths.update(
-      {'max_text': 16, 'mmu': 96, 'prompt': 64, 'reply': 24})
-  config.sizes.grid = [4, 4]
-  config.sizes.vocab.update(
-      {'text_size': 500, 'codebook_size': 64, 'eos': 450})
-  config.play.batch = 16
-  config.chunk = 4
-  return config
+SMALL = {
+    'sizes.decoder.width': 256, 'sizes.decoder.layers': 2,
+    'sizes.decoder.heads': 4, 'sizes.decoder.mlp': 512,
+    'sizes.lengths.max_text': 16, 'sizes.lengths.mmu': 96,
+    'sizes.lengths.prompt': 64, 'sizes.lengths.reply': 24,
+    'sizes.grid': '(4,4)', 'sizes.vocab.text_size': 500,
+    'sizes.vocab.codebook_size': 64, 'sizes.vocab.eos': 450,
+    'play.batch': 16, 'chunk': 4,
+}
 
 
 @pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None, reason='no libtpu'
 )
 def test_a_small_run_compiles_for_a_slice(tmp_path):
-  built = settings.build(pair_dpo.Settings, small().to_dict())
-  said = []
-  console = console_lib.Console(said.append, lambda label: lambda x: x)
-  found = compile_for.run(built, str(tmp_path), 'v5e:4x4', console)
-  assert [v.fits for v in found] == [True] * 3
-  assert len(said) == 4
-  step = found[0]
-  assert step.parts['parameters'] * 2 == pytest.approx(
-      step.parts['optimizer'], rel=0.01)
-  assert step.flops > 0 and step.bound in ('compute', 'memory', 'network')
+  # The compiler ends a process whose flags are only for CPUs.
+  env = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
+  done = subprocess.run(
+      [sys.executable, 'main.py', '--config=configs/pair_dpo.py:show_o_256',
+       '--compile_for=v5e:4x4', f'--workdir={tmp_path}',
+       *(f'--config.{name}={value}' for name, value in SMALL.items())],
+      cwd=pathlib.Path(__file__).parent.parent, env=env, text=True,
+      capture_output=True, check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  assert len(done.stdout.splitlines()) == 4
   file, = tmp_path.iterdir()
-  assert json.loads(file.read_text())['mesh'] == {'data': 16, 'model': 1}
+  found = json.loads(file.read_text())
+  assert found['mesh'] == {'data': 16, 'model': 1}
+  assert [p['fits'] for p in found['programs']] == [True] * 3
+  step = found['programs'][0]
+  assert step['parts']['parameters'] * 2 == pytest.approx(
+      step['parts']['optimizer'], rel=0.01)
+  assert step['flops'] > 0 and step['bound'] in step['seconds']
 
 
 def test_a_run_without_sizes_is_not_compiled(tmp_path):

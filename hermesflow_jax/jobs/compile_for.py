@@ -196,7 +196,9 @@ def judged(program: Program, where: chips.Slice) -> Verdict:
   took = time.perf_counter() - began
   sizes = compiled.memory_analysis()
   try:
-    moved = hlo.traffic(compiled.as_text(), program.trips)
+    moved = hlo.traffic(
+        compiled.as_text(), where.count, program.trips
+    )
   except jax.errors.JaxRuntimeError:
     # This jax cannot read what a newer libtpu wrote.
     moved = hlo.Traffic(math.nan, {}, {})

@@ -72,14 +72,15 @@ class Traffic:
   count: dict[str, int]
 
 
-def traffic(text: str, trips: int = 1) -> Traffic:
+def traffic(text: str, devices: int, trips: int = 1) -> Traffic:
   """Returns what the text of a compiled program moves.
 
   Args:
     text: of the compiled program.
+    devices: that it runs on.
     trips: of loops that end when the data say so.
   """
-  program = _Program(text, trips)
+  program = _Program(text, devices, trips)
   memory, sent, calls = program.of(program.entry)
   network, count = collections.Counter(), collections.Counter()
   for (kind, _), size in sent.items():
@@ -141,8 +142,8 @@ def _balanced(text: str) -> tuple[str, str]:
 
 class _Program:
 
-  def __init__(self, text, trips):
-    self.trips = trips
+  def __init__(self, text, devices, trips):
+    self.devices, self.trips = devices, trips
     self.computations, self.entry = parse_computations(text)
     self.sizes, self.far = (
         {
@@ -180,7 +181,10 @@ class _Program:
             total[key] += value if once else times * value
       kind = line.op.removesuffix('-start')
       if kind in _COLLECTIVES:
-        network[kind, fused] += _sent(kind, line, self._operands(name, line))
+        network[kind, fused] += _sent(
+            kind, self._operands(name, line),
+            _group(line.rest) or self.devices,
+        )
         count[kind, fused] += 1
       if not fused and line.op not in _FREE and line.op != 'while':
         memory += self._moved(name, line)
@@ -258,21 +262,18 @@ def _called(line):
   return [n.strip().lstrip('%') for names in found for n in names.split(',')]
 
 
-def _sent(kind, line, operands):
-  """Bytes that a chip sends in one collective, on a ring."""
-  size = _group(line.rest)
+def _sent(kind, operands, size):
+  """Bytes that each of `size` chips sends in one collective, on a ring."""
   if kind == 'collective-permute':
     return operands
-  share = (size - 1) / size if size else 1.0
   if kind == 'all-gather':
-    return operands * max(size - 1, 1)
-  if kind == 'all-reduce':
-    return 2 * operands * share
-  return operands * share
+    return operands * (size - 1)
+  times = 2 if kind == 'all-reduce' else 1
+  return times * operands * (size - 1) / size
 
 
 def _group(rest):
-  """How many chips a collective joins; 0 where it does not say."""
+  """How many chips a collective joins; 0, which is all, if it says none."""
   listed = re.search(r'replica_groups=\[(\d+),(\d+)\]', rest)
   if listed:
     return int(listed[2])
