@@ -5,9 +5,10 @@ it does not matter which process makes it, on what mesh, or in which order. The
 host scores and writes one shard while the device makes the next.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 import concurrent.futures
 import dataclasses
+import hashlib
 import io
 import json
 
@@ -46,7 +47,11 @@ def gather(
 
   Returns:
     Where the device's time went.
+
+  Raises:
+    ValueError: shards are there that were made from other inputs.
   """
+  check(store, inputs, size)
   spans = list(shards.spans(len(inputs), size))
   with (
       clock_lib.Clock() as clock, concurrent.futures.ThreadPoolExecutor(1) as host
@@ -70,8 +75,27 @@ def _write(store, number, part, recipe, found):
   store.write(
       number,
       {_LINES: lines(part, candidates).encode(), _ARRAYS: arrays(candidates)},
-      {'inputs': len(part), 'first': part.ids[0], 'last': part.ids[-1]},
+      {'inputs': len(part), 'first': part.ids[0], 'last': part.ids[-1],
+       'content': content(part)},
   )
+
+
+def content(inputs: gap.Inputs) -> str:
+  """Returns a hash of all that candidates are made from."""
+  said = json.dumps([inputs.ids, inputs.captions, inputs.questions])
+  codes = np.ascontiguousarray(inputs.codes, np.int64).tobytes()
+  return hashlib.sha256(said.encode() + codes).hexdigest()
+
+
+def check(store: shards.Shards, inputs: gap.Inputs, size: int) -> None:
+  """Raises ValueError if shards that are there are of other inputs."""
+  for number, span in enumerate(shards.spans(len(inputs), size)):
+    record = store.facts(number)
+    if record and record.get('content') != content(inputs.part(span)):
+      raise ValueError(
+          f'the shards in {store.folder} were made from other inputs: files '
+          'have changed since; give another --workdir'
+      )
 
 
 def lines(inputs: gap.Inputs, found: curation.Candidates) -> str:
@@ -98,16 +122,18 @@ def arrays(found: curation.Candidates) -> bytes:
   return buffer.getvalue()
 
 
-def collect(store: shards.Shards, ids: Sequence[str]) -> curation.Candidates:
+def collect(
+    store: shards.Shards, inputs: gap.Inputs, size: int
+) -> curation.Candidates:
   """Returns the candidates of all shards, in order.
 
   Args:
-    store: of the shards.
-    ids: of the inputs that they are wanted of.
+    store, inputs, size: as `gather` had them.
 
   Raises:
-    ValueError: a shard is missing or damaged, or they are of other inputs.
+    ValueError: a shard is missing or damaged, or made from other inputs.
   """
+  check(store, inputs, size)
   missing = store.missing()
   if missing:
     raise ValueError(
@@ -119,12 +145,6 @@ def collect(store: shards.Shards, ids: Sequence[str]) -> curation.Candidates:
     text = store.read(number, _LINES).decode()
     rows += [json.loads(line) for line in text.splitlines()]
     parts.append(np.load(io.BytesIO(store.read(number, _ARRAYS))))
-
-  if [row['id'] for row in rows] != list(ids):
-    raise ValueError(
-        f'the shards in {store.folder} are of other inputs than now; files '
-        'that they were made from may have changed'
-    )
 
   def joined(name):
     return np.concatenate([part[name] for part in parts])

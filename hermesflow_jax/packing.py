@@ -64,7 +64,8 @@ def fit(
 ) -> Fit:
   """Returns what these texts want, at most what `lengths` allow."""
   rows = prompting.t2i_prefix(vocab, [[], *captions], lengths.max_text)
-  longest = max(map(len, replies), default=0) + 1
+  # A reply without words is an end, and what is read is all but its end.
+  longest = max(1, *map(len, [[], *replies])) + 1
   return Fit(int(rows.valid.sum(-1).max()), min(longest, lengths.reply))
 
 

@@ -124,12 +124,13 @@ def inverse_cdf(key, logits: jax.Array) -> jax.Array:
 def _first_beyond(upto, point, weights):
   """The first index whose cumulative weight exceeds `point`.
 
-  Rounding may put the point beyond all; then it is the last index with any
-  weight, so that nothing impossible is drawn.
+  Rounding may put the point beyond all, or before all; then it is the last or
+  the first index with any weight, so that nothing impossible is drawn.
   """
   index = jnp.arange(upto.shape[-1])
+  first = jnp.argmax(weights > 0, axis=-1)
   last = jnp.max(jnp.where(weights > 0, index, 0), axis=-1)
-  return jnp.minimum((upto <= point[..., None]).sum(-1), last)
+  return jnp.clip((upto <= point[..., None]).sum(-1), first, last)
 
 
 def sample_image(

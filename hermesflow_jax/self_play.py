@@ -96,6 +96,13 @@ class Play:
           f'captions has {len(self.captions)} samplers, wanted at least 2'
       )
     masking.parse(self.mask_schedule)
+    if self.compat.batch_sum and self.optim.accumulate > 1:
+      raise ValueError('compat.batch_sum wants accumulate 1: it is no sum')
+    if self.compat.plain and self.objective.fixed_masks:
+      raise ValueError(
+          'fixed_masks go neither with compat.score_images_as_text nor with '
+          'compat.separate_drops'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +244,7 @@ def _curated(player, world, inputs, config, root, number, console):
   count = len(list(shards.spans(len(inputs), config.shard)))
   store = shards.Shards(folder / 'candidates', count)
   harvest.gather(player, inputs, recipe, store, config.shard)
-  found = harvest.collect(store, inputs.ids)
+  found = harvest.collect(store, inputs, config.shard)
   before = read_pairs(root / f'round_{number - 1}') if number > 1 else {}
   pairs = curation.pairs(found, inputs.ids, config.rules, before)
   rows = [

@@ -1,9 +1,11 @@
 """Pairs of many inputs: the same for all processes, meshes and stops."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +134,57 @@ def test_an_interrupted_run_makes_only_what_is_missing(
   assert outcome(tmp_path / 'run') == outcome(whole)
   _, said = run(base, tmp_path / 'run')
   assert 'this run is finished' in said[-1] and len(calls) == 5
+
+
+def test_shards_of_other_inputs_are_refused_before_any_work(
+    base, tmp_path, monkeypatch
+):
+  made, calls = harvest.curation.made, []
+
+  def counted(unified, inputs, recipe):
+    calls.append(inputs.ids)
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return made(unified, inputs, recipe)
+
+  monkeypatch.setattr(harvest.curation, 'made', counted)
+  with pytest.raises(KeyboardInterrupt):
+    run(base, tmp_path / 'run')
+  read = curate.inputs_lib.read
+
+  def changed(*args):
+    return [row | {'codes': (row['codes'] + 1) % 2} for row in read(*args)]
+
+  monkeypatch.setattr(curate.inputs_lib, 'read', changed)
+  with pytest.raises(ValueError, match='made from other inputs'):
+    run(base, tmp_path / 'run')
+  assert len(calls) == 3
+
+
+def test_shares_that_end_at_once_write_the_pairs_once(
+    base, whole, tmp_path, monkeypatch
+):
+  folder = tmp_path / 'run'
+  shutil.copytree(whole, folder)
+  for path in (folder / 'manifest.json', folder / 'pairs.jsonl'):
+    path.unlink()
+  shutil.rmtree(folder / 'tfds')
+  finish, calls = curate.finish, []
+
+  def slow(*args):
+    calls.append(args)
+    time.sleep(0.5)
+    return finish(*args)
+
+  monkeypatch.setattr(curate, 'finish', slow)
+  with concurrent.futures.ThreadPoolExecutor(2) as both:
+    ended = [
+        both.submit(run, base, folder, share=share, shares=2)
+        for share in range(2)
+    ]
+  first, second = (each.result()[0] for each in ended)
+  assert first == second and len(calls) == 1
+  assert outcome(folder) == outcome(whole)
 
 
 def test_damage_is_found_and_made_again(base, whole, tmp_path):

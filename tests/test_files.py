@@ -199,6 +199,9 @@ def test_images_that_cannot_be_read_are_skipped_where_asked(
       assert row['codes'] == shapes.render(
           shapes.sample_scene('eval', 0, n)).sum()
     assert len(said) == 1 and "1 of 3 left out: id 'scene-1'" in said[0]
+  next(cache.iterdir()).write_bytes(b'PK torn')
+  again = files.load(source, shapes.SIZE, encoder, cache, 'a')
+  assert [r['id'] for r in again] == ['scene-0', 'scene-2']
   raising = dataclasses.replace(source, on_error='raise')
   with pytest.raises(ValueError, match='scene-1.png cannot be read'):
     files.load(raising, shapes.SIZE, encoder, tmp_path / 'other', 'a')
@@ -206,3 +209,27 @@ def test_images_that_cannot_be_read_are_skipped_where_asked(
     (tmp_path / f'scene-{n}.png').write_bytes(b'no picture')
   with pytest.raises(ValueError, match='scene-0'):
     files.load(source, shapes.SIZE, encoder, cache, 'a')
+
+
+def test_an_image_that_can_be_read_again_is_taken_again(tmp_path, monkeypatch):
+  source, load = skipping(tmp_path, [line(0), line(1)]), files.images.load
+  cache = tmp_path / 'cache'
+
+  def fails(path, size):
+    if path.name == 'scene-1.png':
+      raise ValueError('the disk does not answer')
+    return load(path, size)
+
+  monkeypatch.setattr(files.images, 'load', fails)
+  assert len(files.load(source, shapes.SIZE, Encoder(), cache, 'a')) == 1
+  monkeypatch.setattr(files.images, 'load', load)
+  found = files.load(source, shapes.SIZE, Encoder(), cache, 'a')
+  assert [r['id'] for r in found] == ['scene-0', 'scene-1']
+
+
+def test_no_more_is_encoded_than_wanted(tmp_path):
+  source = written(tmp_path, [line(n) for n in range(4)])
+  (tmp_path / 'scene-3.png').write_bytes(b'no picture')
+  found = files.load(
+      source, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a', most=2)
+  assert [r['id'] for r in found] == ['scene-0', 'scene-1']

@@ -166,3 +166,16 @@ def test_labels_score_as_whole_logits_do(model):
       likelihood.of_labels(model, states, labels, 4),
       pair_dpo.token_logps(model.logits(states), labels), atol=1e-5,
   )
+
+
+def test_replies_without_words_are_scored(model):
+  """Nothing but ends: there is a token to read all the same."""
+  empty = [[], []]
+  fit = packing.fit(tiny.vocab(), [[]], empty, tiny.LENGTHS)
+  codes = np.zeros((2, tiny.IMAGE_TOKENS), int)
+  batch = pipeline.stack([packing.record(
+      tiny.vocab(), [], codes, codes[0], [3], empty, tiny.LENGTHS.max_text, fit
+  )])
+  found, counts = packed_logps(model, batch, None)
+  assert np.isfinite(found.mmu).all()
+  np.testing.assert_array_equal(counts.mmu, [[1, 1]])

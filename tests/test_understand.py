@@ -115,6 +115,15 @@ def test_a_stopped_run_goes_on_where_it_was(run, folder, tmp_path, monkeypatch):
   assert asked == [[str(folder / 'deep/4.png')]]
 
 
+def test_answers_about_other_images_of_the_same_names_are_not_taken(
+    run, folder
+):
+  run()
+  Image.new('RGB', (64, 64), 'red').save(folder / '3.png')
+  with pytest.raises(ValueError, match='other settings: config.images.*3.png'):
+    run()
+
+
 def test_globs_folders_and_files_mean_each_image_once(run, folder):
   found = understand.files_of(
       [str(folder / '1.png'), str(folder), str(folder / '*.png')])

@@ -10,11 +10,14 @@ import collections
 from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import hashlib
+import io
 import pathlib
 import re
+import zipfile
 
 import numpy as np
 
+from hermesflow_jax import events
 from hermesflow_jax import strict_json
 from hermesflow_jax.data import images
 
@@ -168,7 +171,7 @@ def sums(source: Source) -> dict[str, str]:
 
 def load(
     source: Source, size: int, unified, cache: pathlib.Path, identity: str,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = lambda line: None, most: int | None = None,
 ) -> list[dict]:
   """Reads and encodes records; codes are kept in `cache` for a restart.
 
@@ -179,6 +182,7 @@ def load(
     cache: a folder.
     identity: of the tokenizer, so that its codes are not taken for another's.
     say: hears what is left out.
+    most: as many records are encoded, by id; None: all.
 
   Returns:
     Records with id, caption, tag '', questions and codes int32[I], by id.
@@ -186,28 +190,46 @@ def load(
   Raises:
     ValueError: see `read` and `images.load`.
   """
-  records = read(source, say)
+  records = read(source, say)[:most]
   path = cache / f'{_fingerprint(records, size, identity)}.npz'
-  if not path.exists():
+  codes, left_out = _cached(path)
+  # What could not be read then may be there now.
+  faults = _faults([records[n] for n in left_out], size)
+  if codes is None or len(faults) < len(left_out):
     codes, faults = _encoded(records, size, unified, source.on_error)
+    left_out = list(faults)
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix('.tmp')
-    with open(temporary, 'wb') as file:
-      np.savez(
-          file, codes=codes, faults=np.array(list(faults.values()), str),
-          left_out=np.array(list(faults), np.int64),
-      )
-    temporary.replace(path)
-  with np.load(path) as found:
-    codes, faults = found['codes'], found['faults'].tolist()
-    left_out = set(found['left_out'].tolist())
+    buffer = io.BytesIO()
+    np.savez(buffer, codes=codes, left_out=np.array(left_out, np.int64))
+    events.write_atomically(path, buffer.getvalue())
+    faults = list(faults.values())
   _left_out(source, faults, len(codes), say)
-  records = [r for n, r in enumerate(records) if n not in left_out]
+  records = [r for n, r in enumerate(records) if n not in set(left_out)]
   return [
       {'id': r['id'], 'caption': r['caption'], 'tag': '',
        'questions': r['questions'], 'codes': c}
       for r, c in zip(records, codes, strict=True)
   ]
+
+
+def _cached(path):
+  """(codes, numbers of the records that are left out), or (None, [])."""
+  try:
+    with np.load(path) as found:
+      return found['codes'], found['left_out'].tolist()
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    return None, []
+
+
+def _faults(records: Sequence[dict], size: int) -> list[str]:
+  """What is wrong with the images of these; one for each that is."""
+  found = []
+  for record in records:
+    try:
+      images.load(record['path'], size)
+    except ValueError as error:
+      found.append(f'id {record["id"]!r}: {error}')
+  return found
 
 
 def _encoded(records: Sequence[dict], size, unified, on_error):

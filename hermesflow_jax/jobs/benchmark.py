@@ -16,7 +16,6 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import serving
 from hermesflow_jax import settings
-from hermesflow_jax import sharding
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.benchmark import cost
 from hermesflow_jax.benchmark import images as images_lib
@@ -148,6 +147,7 @@ def run(
       json.dumps({'rows': rows, 'machine': machine}, indent=1) + '\n',
   )
   events.write_atomically(root / 'table.md', table(rows) + '\n')
+  console.say(table(rows))
   console.say(f'table: {root / "table.md"}')
   return rows
 
@@ -166,9 +166,11 @@ def models_of(config: Settings, dtype) -> work_lib.Models:
     return model, tokenizer
 
   model, tokenizer = make(jax.random.key(config.seed))
-  return work_lib.Models(
-      serving.ready(model, sharding.make_mesh(jax.device_count())), tokenizer
+  # One device: on several, each would do all of the work.
+  one = jax.sharding.Mesh(
+      np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
   )
+  return work_lib.Models(serving.ready(model, one), tokenizer)
 
 
 def measured_ceiling(dtype, repeats: int) -> Ceiling:
@@ -248,16 +250,17 @@ def line(row: dict) -> str:
 def table(rows: Sequence[dict]) -> str:
   """Returns all rows as a Markdown table."""
   lines = [
-      '| workload | precision | seconds | GFLOP useful | executed | of the '
-      'ceiling | memory GiB | naive JAX | naive PyTorch |',
-      '|' + '---|' * 9,
+      '| workload | precision | seconds | GFLOP useful | executed | GB moved | '
+      'of the ceiling | memory GiB | naive JAX | naive PyTorch |',
+      '|' + '---|' * 10,
   ]
   for row in rows:
     torch = row.get('torch_seconds')
     cells = (
         row['workload'], row['precision'], f'{row["seconds"]:.2f}',
         f'{row["useful_flops"] / 1e9:.0f}',
-        f'{row["executed_flops"] / 1e9:.0f}', f'{row["of_ceiling"]:.0%}',
+        f'{row["executed_flops"] / 1e9:.0f}', f'{row["bytes"] / 1e9:.0f}',
+        f'{row["of_ceiling"]:.0%}',
         f'{row["memory_bytes"] / 2**30:.2f}',
         f'{row["naive_seconds"] / row["seconds"]:.2f} x',
         f'{torch / row["seconds"]:.1f} x' if torch else '',

@@ -1,6 +1,7 @@
 """Makes homologous preference pairs, alone or as one of several processes."""
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import pathlib
@@ -128,7 +129,12 @@ def run(
         "others' work"
     )
     return None
-  return finish(config, inputs, store, root, console)
+  # Of shares that end together one does it.
+  with open(root / 'finish.lock', 'w', encoding='utf-8') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if done.exists():
+      return json.loads(done.read_text())
+    return finish(config, inputs, store, root, console)
 
 
 def finish(
@@ -136,7 +142,7 @@ def finish(
     root: pathlib.Path, console: console_lib.Console,
 ) -> dict:
   """Makes the pairs of all shards and writes them; returns the manifest."""
-  ids, found = inputs.ids, harvest.collect(store, inputs.ids)
+  ids, found = inputs.ids, harvest.collect(store, inputs, config.shard)
   pairs = curation.pairs(found, ids, config.rules, {})
   rows = [
       curation.record(name, caption, pairs[name]) | {'codes': codes.tolist()}

@@ -37,7 +37,8 @@ def read(
   size = unified.grid[0] * unified.tokenizer.reduction
   identity = json.dumps(checkpoint.fingerprint(unified.tokenizer))
   rows = files_lib.load(
-      files, size, unified, pathlib.Path(data_dir), identity, console.say
+      files, size, unified, pathlib.Path(data_dir), identity, console.say,
+      count,
   )
   if len(rows) < count and files.on_error == 'raise':
     raise ValueError(

@@ -84,7 +84,10 @@ def run(
       [(name, fault(name, size)) for name in console.progress('reading')(names)],
       config.on_error, 'image', console,
   )
-  common.claim(workdir, config, console, base=sums, names=good)
+  common.claim(
+      workdir, config, console, base=sums,
+      images={name: events.sha256(name) for name in good},
+  )
   root = pathlib.Path(workdir)
   done = root / 'answers.jsonl'
   if done.exists():
