@@ -26,9 +26,17 @@ def greedy(model, image, row, length, max_new):
 
 @functools.partial(jax.jit, static_argnames='config')
 def likeliest_image(model, text, codes, known, config, counts):
-  """Returns (codes int32[I], trace int32[S, I]) without any noise."""
+  """Returns (codes int32[I], trace int32[S, I]) without any noise.
+
+  Args:
+    model, codes, known, config, counts: see `sampling.sample_image`.
+    text: Rows [branches, P].
+  """
+  branches = [
+      jax.tree.map(lambda a, n=n: a[n], text) for n in range(len(text.tokens))
+  ]
   return sampling.sample_image(
-      model, jax.random.key(0), text, codes, known, config, counts,
+      model, jax.random.key(0), branches, codes, known, config, counts,
       lambda key, logits: logits.argmax(-1),
   )
 

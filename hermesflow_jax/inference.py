@@ -90,19 +90,26 @@ def together(counts: Sequence[int], shared: int, each: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'skipped'))
-def _images(model, keys, rows, codes, known, empty, counts, config, skipped):
-  def one(key, row, codes, known):
-    if config.guidance:
-      row = jax.tree.map(lambda a, b: jnp.stack([a, b]), row, empty)
-    else:
-      row = jax.tree.map(lambda a: a[None], row)
+def _images(model, keys, rows, given, empty, counts, config, skipped):
+  """int32[N, M, I]: M images of each of N captions.
+
+  `given` is None, or (codes [N, M, I], known bool[N, M, I]).
+  """
+
+  def one(key, row, given, empty):
+    text = [row, empty] if config.guidance else [row]
     codes, _ = sampling.sample_image(
-        model, jax.random.wrap_key_data(key), row, codes, known, config,
-        counts, skipped=skipped,
+        model, jax.random.wrap_key_data(key), text, *given, config, counts,
+        skipped=skipped,
     )
     return codes
 
-  return jax.vmap(one)(keys, rows, codes, known)
+  each = 0
+  if given is None:
+    size = model.config.image_tokens
+    given, each = (jnp.zeros(size, jnp.int32), jnp.zeros(size, bool)), None
+  every = jax.vmap(one, (0, None, each, None))
+  return jax.vmap(every, (0, 0, each, None))(keys, rows, given, empty)
 
 
 @functools.partial(jax.jit, static_argnames=('max_new', 'most'))
@@ -255,23 +262,18 @@ class Unified:
     )
     # Images and replies of one name draw from different keys.
     keys = identity_keys(seed, [f'image/{n}' for n in names], candidates)
-    rows = jax.tree.map(lambda a: np.repeat(a, candidates, axis=0), rows)
+    given = None
+    if codes is not None:
+      given = codes.astype(np.int32), known
 
     def draw(batch):
       return _images(
           self._served, *batch, empty, counts, config=sampler, skipped=skipped
       )
 
-    shape = len(names), candidates, self.grid[0] * self.grid[1]
-    if codes is None:
-      codes, known = np.zeros(shape, np.int32), np.zeros(shape, bool)
-    flat = (
-        keys.reshape(-1, keys.shape[-1]), rows,
-        codes.astype(np.int32).reshape(-1, shape[-1]),
-        known.reshape(-1, shape[-1]),
+    return self._mapped(
+        'drawing images', draw, (keys, rows, given), candidates
     )
-    codes = self._mapped('drawing images', draw, flat)
-    return codes.reshape(shape)
 
   def describe(
       self, names: Sequence[str], codes: np.ndarray,

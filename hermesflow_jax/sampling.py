@@ -149,8 +149,10 @@ def sample_image(
   Args:
     model: a ShowO.
     key: the random key of this image.
-    text: Rows of `prompting.t2i_prefix` with a leading axis: [1, P] without
-      guidance, [2, P] = (condition, empty condition) with it.
+    text: Rows [P] of `prompting.t2i_prefix`: (condition,) without guidance,
+      (condition, empty condition) with it. What of these, of `codes` and of
+      `known` is not mapped over is read once for all images; so is the first
+      step, up to its noise.
     codes: int32[I], codes given in advance where `known`.
     known: bool[I], positions that are never changed.
     config: steps, guidance, noise.
@@ -165,13 +167,15 @@ def sample_image(
     where masked).
   """
   vocab = model.config.vocab
-  branches, prefix_size = text.tokens.shape
+  branches, prefix_size = len(text), text[0].tokens.shape[-1]
   size = codes.shape[0]
-  fill = functools.partial(prefill, model, start=skipped)
-  _, prefix = jax.vmap(fill)(text)
+  # One by one, so that what images share is not computed for each.
+  prefixes = [prefill(model, rows, start=skipped)[1] for rows in text]
+  prefix = jax.tree.map(lambda *a: jnp.stack(a), *prefixes)
   positions = skipped + prefix_size + jnp.arange(size + 2)
   # Every row of the image block sees the text that is there, and the block.
-  begins = jnp.argmax(text.valid, axis=-1).astype(jnp.int32)
+  begins = jnp.stack([jnp.argmax(rows.valid) for rows in text])
+  begins = begins.astype(jnp.int32)
   head = model.code_head()
 
   def predict(state):
@@ -209,18 +213,22 @@ def sample_image(
     )
     count = jnp.minimum(keep_masked, masked.sum() - 1)
     count = jnp.maximum(count, 1)
-    cut = jnp.sort(confidence)[count]
-    return jnp.where(confidence < cut, -1, drawn), (state, drawn)
+    # By rank: the compiler may compute a confidence twice, rounded otherwise,
+    # and the one that a cut was taken from would then lie below it.
+    rank = jnp.argsort(jnp.argsort(confidence))
+    return jnp.where(masked & (rank < count), -1, drawn), (state, drawn)
 
   start = jnp.where(known, codes, -1).astype(jnp.int32)
-  _, (trace, drawn) = jax.lax.scan(
-      step,
-      start,
-      (
-          jax.random.split(key, config.steps),
-          jnp.asarray(num_masked, jnp.int32),
-          jnp.asarray(config.temperatures()),
-      ),
+  inputs = (
+      jax.random.split(key, config.steps),
+      jnp.asarray(num_masked, jnp.int32),
+      jnp.asarray(config.temperatures()),
+  )
+  # Apart from the others, which start from what was drawn.
+  state, once = step(start, jax.tree.map(lambda a: a[0], inputs))
+  _, later = jax.lax.scan(step, state, jax.tree.map(lambda a: a[1:], inputs))
+  trace, drawn = jax.tree.map(
+      lambda a, b: jnp.concatenate([a[None], b]), once, later
   )
   return drawn[-1], trace
 

@@ -50,19 +50,19 @@ class Images:
     words = work.texts_of(rng, model.config, self.count, self.text - 2)
     rows = prompting.t2i_prefix(vocab, words, self.text)
     empty = prompting.t2i_prefix(vocab, [[]], self.text)
-    pairs = jax.tree.map(
-        lambda a, b: np.stack([a, np.broadcast_to(b, a.shape)], 1), rows, empty
-    )
+    empty = jax.tree.map(lambda a: a[0], empty)
     keys = jax.random.split(jax.random.key(0), self.count)
 
-    def one(model, key, pair):
+    def one(model, key, row, empty):
       codes, _ = sampling.sample_image(
-          model, key, pair, jnp.zeros(size, jnp.int32), jnp.zeros(size, bool),
-          sampler, counts,
+          model, key, [row, empty], jnp.zeros(size, jnp.int32),
+          jnp.zeros(size, bool), sampler, counts,
       )
       return codes
 
-    return work.Work(jax.jit(jax.vmap(one, (None, 0, 0))), (model, keys, pairs))
+    return work.Work(
+        jax.jit(jax.vmap(one, (None, 0, 0, None))), (model, keys, rows, empty)
+    )
 
   def naive(
       self, models: work.Models, rng: np.random.Generator
@@ -131,4 +131,4 @@ class Images:
     step = cost.tokens(decoder, rows, rows + self.text + 1)
     step += cost.tokens(decoder, rows, rows + 3)
     step += cost.head(decoder, rows - 2, config.vocab.codebook_size)
-    return self.count * (text + nothing + self.steps * step)
+    return self.count * (text + self.steps * step) + nothing

@@ -352,23 +352,24 @@ def image_sampler(config: pair_dpo.Settings, mesh) -> Program:
   text = prompting.t2i_prefix(
       sizes.vocab, [[1] * sizes.lengths.max_text, []], sizes.lengths.max_text
   )
-  text = jax.tree.map(lambda a: np.stack([a] * images), text)
+  words, empty = (jax.tree.map(lambda a, n=n: a[n], text) for n in (0, 1))
+  words = jax.tree.map(lambda a: np.stack([a] * images), words)
   keys = jax.ShapeDtypeStruct((images, 2), jnp.uint32)
 
-  def one(model, key, text):
+  def one(model, key, words):
     return sampling.sample_image(
-        model, jax.random.wrap_key_data(key), text,
+        model, jax.random.wrap_key_data(key), [words, empty],
         jnp.zeros(tokens, jnp.int32), jnp.zeros(tokens, bool), sampler, counts,
     )[0]
 
-  def draw(model, keys, text):
+  def draw(model, keys, words):
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      return jax.vmap(one, (None, 0, 0))(model, keys, text)
+      return jax.vmap(one, (None, 0, 0))(model, keys, words)
 
   model = served(config, mesh)
   return Program(
       f'images, {sampler.steps} steps', jax.jit(draw),
-      (model, *placed((keys, text), mesh, P('data'))),
+      (model, *placed((keys, words), mesh, P('data'))),
       {'parameters': model}, 1, ('images', images),
   )
 
