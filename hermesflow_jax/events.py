@@ -49,8 +49,8 @@ def write_atomically(path: str, data: str | bytes) -> None:
   """Writes a file that appears whole or not at all."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  # Processes that write the same file at once do not meet.
-  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+  # One name, so that what a killed process left is written over.
+  temporary = path.with_name(path.name + '.tmp')
   with open(temporary, 'wb') as file:
     file.write(data.encode() if isinstance(data, str) else data)
     file.flush()

@@ -108,7 +108,7 @@ def claim(
   try:
     root.mkdir(parents=True, exist_ok=True)
     # A start that was killed may have left its temporary file.
-    if all(p.match('settings.json.*tmp') for p in root.iterdir()):
+    if all(p.name == 'settings.json.tmp' for p in root.iterdir()):
       # Of processes that start at once one may have moved the file away.
       with contextlib.suppress(FileNotFoundError):
         events.write_atomically(path, json.dumps(record, indent=1) + '\n')
