@@ -90,7 +90,7 @@ def together(counts: Sequence[int], shared: int, each: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'skipped'))
-def _images(model, keys, rows, given, empty, counts, config, skipped):
+def draw_images(model, keys, rows, given, empty, counts, config, skipped):
   """int32[N, M, I]: M images of each of N captions.
 
   `given` is None, or (codes [N, M, I], known bool[N, M, I]).
@@ -113,7 +113,7 @@ def _images(model, keys, rows, given, empty, counts, config, skipped):
 
 
 @functools.partial(jax.jit, static_argnames=('max_new', 'most'))
-def _replies(model, keys, images, prompts, lengths, rungs, max_new, most):
+def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
   """int32[N, M, max_new]: a reply a rung about each of N images."""
 
   def one(key, image, prompt, length, rung):
@@ -267,7 +267,7 @@ class Unified:
       given = codes.astype(np.int32), known
 
     def draw(batch):
-      return _images(
+      return draw_images(
           self._served, *batch, empty, counts, config=sampler, skipped=skipped
       )
 
@@ -301,7 +301,7 @@ class Unified:
     )
 
     def reply(batch):
-      return _replies(
+      return write_replies(
           self._served, *batch, rungs, max_new=self.lengths.reply,
           most=max(d.top_k for d in ladder),
       )

@@ -19,6 +19,8 @@ from hermesflow_jax import masking
 from hermesflow_jax import masks
 
 NEG = jnp.finfo(jnp.float32).min
+# Tokens of a reply between two looks at whether all replies have ended.
+STRETCH = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +256,7 @@ def pick_token(key, logits, temperature, top_k, most: int):
 
 def sample_text(
     model, key, image, prompt, length, *, max_new: int, temperature, top_k,
-    most: int, stop: int, allowed=None, stretch: int = 16,
+    most: int, stop: int, allowed=None, stretch: int = STRETCH,
 ):
   """Replies to one prompt about an image, token by token.
 

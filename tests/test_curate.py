@@ -114,9 +114,8 @@ def test_shares_make_the_same_together(base, whole, tmp_path):
   assert outcome(tmp_path / 'run') == outcome(whole)
 
 
-def test_an_interrupted_run_makes_only_what_is_missing(
-    base, whole, tmp_path, monkeypatch
-):
+def stopped_at_third(monkeypatch):
+  """Interrupts the third shard that is made; returns the ids of all."""
   made, calls = harvest.curation.made, []
 
   def counted(unified, inputs, recipe):
@@ -126,6 +125,13 @@ def test_an_interrupted_run_makes_only_what_is_missing(
     return made(unified, inputs, recipe)
 
   monkeypatch.setattr(harvest.curation, 'made', counted)
+  return calls
+
+
+def test_an_interrupted_run_makes_only_what_is_missing(
+    base, whole, tmp_path, monkeypatch
+):
+  calls = stopped_at_third(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
     run(base, tmp_path / 'run')
   run(base, tmp_path / 'run')
@@ -139,15 +145,7 @@ def test_an_interrupted_run_makes_only_what_is_missing(
 def test_shards_of_other_inputs_are_refused_before_any_work(
     base, tmp_path, monkeypatch
 ):
-  made, calls = harvest.curation.made, []
-
-  def counted(unified, inputs, recipe):
-    calls.append(inputs.ids)
-    if len(calls) == 3:
-      raise KeyboardInterrupt
-    return made(unified, inputs, recipe)
-
-  monkeypatch.setattr(harvest.curation, 'made', counted)
+  calls = stopped_at_third(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
     run(base, tmp_path / 'run')
   read = curate.inputs_lib.read

@@ -2,20 +2,19 @@
 
   python main.py --config=configs/pair_dpo.py:show_o_512 --compile_for=v5e:16x16
 
-wants a CPU and `pip install libtpu`. It says what each chip keeps and moves,
-and what bounds the time: no more than the compiler and arithmetic can tell.
+wants a CPU and `pip install libtpu`. It says what each chip keeps, computes
+and sends, and the least time of each. The memory's is that of reading what the
+program was given, as often as it must.
 """
 
 from collections.abc import Callable
 import dataclasses
 import functools
 import json
-import math
 import os
 import pathlib
 import time
 
-from flax import nnx
 import jax
 from jax.experimental import mesh_utils
 from jax.experimental import topologies
@@ -25,6 +24,7 @@ import numpy as np
 from hermesflow_jax import alignment
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
+from hermesflow_jax import inference
 from hermesflow_jax import masking
 from hermesflow_jax import packing
 from hermesflow_jax import prompting
@@ -36,7 +36,7 @@ from hermesflow_jax.benchmark import cost
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.models import showo
+from hermesflow_jax.jobs import start
 from hermesflow_jax.pods import chips
 from hermesflow_jax.pods import hlo
 
@@ -53,6 +53,7 @@ class Program:
     call: of abstract arguments.
     arguments: jax.ShapeDtypeStructs with shardings.
     parts: of what the arguments hold on a chip, by name.
+    reads: how often a call reads each of these from memory, at least.
     trips: turns of each loop that does not say how often it turns.
     per: what one call makes, and how much of it.
   """
@@ -61,6 +62,7 @@ class Program:
   call: Callable
   arguments: tuple
   parts: dict[str, object]
+  reads: int
   trips: int
   per: tuple[str, int]
 
@@ -77,8 +79,8 @@ class Verdict:
     temporary: bytes beside these.
     peak: bytes in all.
     flops: executed.
-    memory: bytes read and written.
-    network: bytes sent by each collective.
+    memory: bytes of the parts, as often as they are read.
+    network: bytes sent by each collective; None where that cannot be read.
     seconds: the least time by what bounds it: 'compute', 'memory', 'network'.
     compiling: seconds.
     fault: the compiler's, if it does not fit.
@@ -92,7 +94,7 @@ class Verdict:
   peak: float = 0.0
   flops: float = 0.0
   memory: float = 0.0
-  network: dict[str, float] = dataclasses.field(default_factory=dict)
+  network: dict[str, float] | None = None
   seconds: dict[str, float] = dataclasses.field(default_factory=dict)
   compiling: float = 0.0
   fault: str = ''
@@ -196,26 +198,27 @@ def judged(program: Program, where: chips.Slice) -> Verdict:
   took = time.perf_counter() - began
   sizes = compiled.memory_analysis()
   try:
-    moved = hlo.traffic(
+    network = hlo.traffic(
         compiled.as_text(), where.count, program.trips
-    )
+    ).network
   except jax.errors.JaxRuntimeError:
     # This jax cannot read what a newer libtpu wrote.
-    moved = hlo.Traffic(math.nan, {}, {})
+    network = None
   work = cost.of(program.call, *program.arguments, trips=program.trips)
   flops = work.flops / where.count
+  memory = sum(parts.values()) * program.reads
   chip = where.chip
+  seconds = {
+      'compute': flops / chip.flops, 'memory': memory / chip.bandwidth,
+  }
+  if network is not None:
+    seconds['network'] = sum(network.values()) / chip.network
   return Verdict(
       program.name, program.per, True, parts,
       temporary=sizes.temp_size_in_bytes,
       peak=sizes.temp_size_in_bytes + sizes.argument_size_in_bytes
            + sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
-      flops=flops, memory=moved.memory, network=moved.network,
-      seconds={
-          'compute': flops / chip.flops,
-          'memory': moved.memory / chip.bandwidth,
-          'network': sum(moved.network.values()) / chip.network,
-      } if moved.memory == moved.memory else {'compute': flops / chip.flops},
+      flops=flops, memory=memory, network=network, seconds=seconds,
       compiling=took,
   )
 
@@ -235,9 +238,12 @@ def line(verdict: Verdict, where: chips.Slice) -> str:
   )
   if not verdict.fits:
     return f'{verdict.name}: does not fit ({parts} GiB): {verdict.fault}'
-  sent = ', '.join(
-      f'{kind} {size / GIB:.2f}' for kind, size in verdict.network.items()
-  )
+  if verdict.network is None:
+    sent = 'not readable with this jax'
+  else:
+    sent = ', '.join(
+        f'{kind} {size / GIB:.2f}' for kind, size in verdict.network.items()
+    ) or 'none'
   times = ', '.join(
       f'{kind} {seconds * 1e3:.1f}' for kind, seconds in verdict.seconds.items()
   )
@@ -245,37 +251,29 @@ def line(verdict: Verdict, where: chips.Slice) -> str:
       f'{verdict.name}: {verdict.peak / GIB:.2f} of '
       f'{where.chip.memory / GIB:.1f} GiB a chip ({parts}, temporaries '
       f'{verdict.temporary / GIB:.2f}); {verdict.flops / 1e12:.2f} TFLOP, '
-      f'sent GiB: {sent or "none"}; at least ms: {times}; '
+      f'sent GiB: {sent}; at least ms: {times}; '
       f'{verdict.bound}-bound; compiled in {verdict.compiling:.0f} s'
   )
 
 
-def placed(tree, mesh, specs=None):
-  """Returns shapes with shardings: by the table, or all of one spec."""
-  if specs is None:
-    specs = sharding.shardings(tree, mesh)
-  else:
-    one = jax.sharding.NamedSharding(mesh, specs)
-    specs = jax.tree.map(lambda _: one, tree)
+def shaped(tree, specs):
+  """Returns arrays or shapes as shapes with these shardings."""
   return jax.tree.map(
       lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
       tree, specs,
   )
 
 
-def model_of(config) -> showo.ShowO:
-  """Returns the model as shapes."""
-  sizes = config.sizes
-  shape = showo.ShowOConfig(
-      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
-  )
-  return nnx.eval_shape(lambda: showo.ShowO(shape, rngs=nnx.Rngs(0)))
+def by_rows(tree, mesh):
+  """Returns arrays or shapes as shapes that are split over `data`."""
+  one = jax.sharding.NamedSharding(mesh, P('data'))
+  return shaped(tree, jax.tree.map(lambda _: one, tree))
 
 
 def train_step(config: pair_dpo.Settings, mesh) -> Program:
   """Returns the step of Pair-DPO."""
   play, sizes = config.play, config.sizes
-  model = model_of(config)
+  model, _ = start.abstract(sizes)
   image_tokens = model.config.image_tokens
   objective = play.objective
   step = train.make_step(
@@ -294,15 +292,15 @@ def train_step(config: pair_dpo.Settings, mesh) -> Program:
           jnp.zeros((), jnp.int32), model, play.optim.make().init(model)
       ), model,
   )
-  state = placed(state, mesh)
-  reference = None if objective.fixed_masks else placed(model, mesh)
+  state = shaped(state, sharding.shardings(state, mesh))
+  reference = None if objective.fixed_masks else state.model
   batch = batch_of(config, image_tokens)
   parts = {'parameters': state.model, 'optimizer': state.opt_state}
   if reference is not None:
     parts['reference'] = reference
   return Program(
-      'train step', step, (state, reference, placed(batch, mesh, P('data'))),
-      parts, 1, ('pairs', play.batch),
+      'train step', step, (state, reference, by_rows(batch, mesh)),
+      parts, 1, 1, ('pairs', play.batch),
   )
 
 
@@ -328,49 +326,34 @@ def batch_of(config: pair_dpo.Settings, image_tokens: int):
 
 def served(config: pair_dpo.Settings, mesh):
   """Returns the model as samplers read it, as shapes."""
-  model = jax.eval_shape(serving.cast, model_of(config))
-  return placed_for_serving(model, mesh)
-
-
-def placed_for_serving(model, mesh):
-  """Returns shapes that are whole along `data`."""
-  specs = sharding.shardings(model, mesh, over=('model',))
-  return jax.tree.map(
-      lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
-      model, specs,
-  )
+  model = jax.eval_shape(serving.cast, start.abstract(config.sizes)[0])
+  return shaped(model, sharding.shardings(model, mesh, over=('model',)))
 
 
 def image_sampler(config: pair_dpo.Settings, mesh) -> Program:
   """Returns the sampler of images, a chunk of them on each part of `data`."""
   sizes, sampler = config.sizes, config.play.curation_sampler
-  images = config.chunk * mesh.shape['data']
-  tokens = sizes.grid[0] * sizes.grid[1]
-  counts = masking.schedule_counts(
-      sampler.steps, tokens, masking.parse(sampler.schedule)
-  )
+  each = config.play.images
+  captions = max(1, config.chunk // each) * mesh.shape['data']
   text = prompting.t2i_prefix(
       sizes.vocab, [[1] * sizes.lengths.max_text, []], sizes.lengths.max_text
   )
   words, empty = (jax.tree.map(lambda a, n=n: a[n], text) for n in (0, 1))
-  words = jax.tree.map(lambda a: np.stack([a] * images), words)
-  keys = jax.ShapeDtypeStruct((images, 2), jnp.uint32)
-
-  def one(model, key, words):
-    return sampling.sample_image(
-        model, jax.random.wrap_key_data(key), [words, empty],
-        jnp.zeros(tokens, jnp.int32), jnp.zeros(tokens, bool), sampler, counts,
-    )[0]
-
-  def draw(model, keys, words):
-    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      return jax.vmap(one, (None, 0, 0))(model, keys, words)
-
+  rows = jax.tree.map(lambda a: np.stack([a] * captions), words)
+  keys = jax.ShapeDtypeStruct((captions, each, 2), jnp.uint32)
+  counts = masking.schedule_counts(
+      sampler.steps, sizes.grid[0] * sizes.grid[1],
+      masking.parse(sampler.schedule),
+  )
   model = served(config, mesh)
+  draw = jax.jit(functools.partial(
+      inference.draw_images, given=None, empty=empty, counts=counts,
+      config=sampler, skipped=0,
+  ))
   return Program(
-      f'images, {sampler.steps} steps', jax.jit(draw),
-      (model, *placed((keys, words), mesh, P('data'))),
-      {'parameters': model}, 1, ('images', images),
+      f'images, {sampler.steps} steps', draw,
+      (model, *by_rows((keys, rows), mesh)), {'parameters': model},
+      sampler.steps, 1, ('images', captions * each),
   )
 
 
@@ -379,7 +362,7 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> Program:
   sizes, ladder = config.sizes, config.play.captions
   images = max(1, config.chunk // len(ladder)) * mesh.shape['data']
   codes = np.zeros((images, sizes.grid[0] * sizes.grid[1]), np.int32)
-  image, prompt, lengths = prompting.mmu_parts(
+  parts = prompting.mmu_parts(
       sizes.vocab, codes, [[1] * 16] * images, codes.shape[1] + 20
   )
   keys = jax.ShapeDtypeStruct((images, len(ladder), 2), jnp.uint32)
@@ -387,26 +370,13 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> Program:
       np.array([d.temperature for d in ladder], np.float32),
       np.array([d.top_k for d in ladder], np.int32),
   )
-  stretch = 16
-
-  def one(model, key, image, prompt, length, rung):
-    return sampling.sample_text(
-        model, jax.random.wrap_key_data(key), image, prompt, length,
-        max_new=sizes.lengths.reply, temperature=rung[0], top_k=rung[1],
-        most=max(d.top_k for d in ladder), stop=sizes.vocab.eos,
-        stretch=stretch,
-    )
-
-  def write(model, keys, image, prompt, lengths):
-    every = jax.vmap(one, (None, 0, None, None, None, 0))
-    return jax.vmap(every, (None, 0, 0, 0, 0, None))(
-        model, keys, image, prompt, lengths, rungs
-    )
-
-  model = served(config, mesh)
+  reply, model = sizes.lengths.reply, served(config, mesh)
+  write = jax.jit(functools.partial(
+      inference.write_replies, rungs=rungs, max_new=reply,
+      most=max(d.top_k for d in ladder),
+  ))
   return Program(
-      f'captions, {sizes.lengths.reply} tokens', jax.jit(write),
-      (model, *placed((keys, image, prompt, lengths), mesh, P('data'))),
-      {'parameters': model}, -(-sizes.lengths.reply // stretch),
-      ('captions', images * len(ladder)),
+      f'captions, {reply} tokens', write,
+      (model, *by_rows((keys, *parts), mesh)), {'parameters': model},
+      reply, -(-reply // sampling.STRETCH), ('captions', images * len(ladder)),
   )

@@ -1,4 +1,4 @@
-"""Reads compiled programs: what they move in memory and over the network.
+"""Reads compiled programs: what they send over the network.
 
 The compiler's own sums take the body of a loop once. Here loops count as often
 as they turn: up to the constant that their condition compares with.
@@ -15,19 +15,12 @@ _BYTES = {
     'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8,
     'f64': 8, 'c64': 8,
 }
-_ARRAY = re.compile(
-    r'\b(' + '|'.join(_BYTES) + r')\[([\d,]*)\](?:\{([^}]*)\})?'
-)
+_ARRAY = re.compile(r'\b(' + '|'.join(_BYTES) + r')\[([\d,]*)\]')
 _NAME = re.compile(r'%([\w.\-]+)')
 _COLLECTIVES = (
     'all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all',
     'collective-permute',
 )
-# They move nothing: names for memory, or the end of what began before.
-_FREE = {
-    'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast',
-    'after-all', 'partition-id', 'replica-id', 'iota', 'custom-call-done',
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +30,6 @@ class Instruction:
   Attributes:
     name: of its result.
     arrays: bytes of each array of the result.
-    far: of these, bytes in the chip's main memory.
     op: what it does.
     inside: its arguments, as text.
     rest: its attributes, as text.
@@ -45,7 +37,6 @@ class Instruction:
 
   name: str
   arrays: tuple[float, ...]
-  far: float
   op: str
   inside: str
   rest: str
@@ -58,22 +49,19 @@ class Instruction:
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-  """What a chip moves in one call of a program.
+  """What a chip sends in one call of a program.
 
   Attributes:
-    memory: bytes read and written, of what is not kept within one fused
-      operation.
-    network: bytes sent by each kind of collective.
+    network: bytes by kind of collective.
     count: how often each kind of collective is called.
   """
 
-  memory: float
   network: dict[str, float]
   count: dict[str, int]
 
 
 def traffic(text: str, devices: int, trips: int = 1) -> Traffic:
-  """Returns what the text of a compiled program moves.
+  """Returns what the text of a compiled program sends.
 
   Args:
     text: of the compiled program.
@@ -81,13 +69,13 @@ def traffic(text: str, devices: int, trips: int = 1) -> Traffic:
     trips: of loops that end when the data say so.
   """
   program = _Program(text, devices, trips)
-  memory, sent, calls = program.of(program.entry)
+  sent, calls = program.of(program.entry)
   network, count = collections.Counter(), collections.Counter()
   for (kind, _), size in sent.items():
     network[kind] += size
   for (kind, _), times in calls.items():
     count[kind] += times
-  return Traffic(memory, dict(network), dict(count))
+  return Traffic(dict(network), dict(count))
 
 
 def parse_computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
@@ -115,18 +103,12 @@ def _instruction(line: str) -> Instruction | None:
   if not called:
     return None
   inside, rest = _balanced(rest[called.end():])
-  found = _ARRAY.findall(kind)
   arrays = tuple(
       _BYTES[name] * math.prod(int(n) for n in sides.split(',') if n)
-      for name, sides, _ in found
-  )
-  # S(1) and others are memories beside the processor.
-  far = sum(
-      size for size, (*_, layout) in zip(arrays, found)
-      if not re.search(r'S\([1-9]', layout)
+      for name, sides in _ARRAY.findall(kind)
   )
   return Instruction(
-      head[1], arrays, far, called[1], inside.strip('()'), rest
+      head[1], arrays, called[1], inside.strip('()'), rest
   )
 
 
@@ -145,23 +127,19 @@ class _Program:
   def __init__(self, text, devices, trips):
     self.devices, self.trips = devices, trips
     self.computations, self.entry = parse_computations(text)
-    self.sizes, self.far = (
-        {
-            (name, line.name): size(line)
-            for name, lines in self.computations.items() for line in lines
-        }
-        for size in (lambda line: sum(line.arrays), lambda line: line.far)
-    )
+    self.sizes = {
+        (name, line.name): sum(line.arrays)
+        for name, lines in self.computations.items() for line in lines
+    }
 
   @functools.cache
   def of(self, name, fused=False):
-    """(memory, network, count) of a computation.
+    """(network, count) of a computation.
 
-    Network and count are by kind and whether they are within a fused
+    Both are by kind and whether they are within a fused
     operation. Such a one in a loop that the compiler made of a product goes on
     behind all its turns, and counts once.
     """
-    memory = 0.0
     network, count = collections.Counter(), collections.Counter()
     for line in self.computations[name]:
       times = 1
@@ -174,8 +152,7 @@ class _Program:
         if other not in self.computations:
           continue
         found = self.of(other, hides)
-        memory += times * found[0]
-        for total, part in ((network, found[1]), (count, found[2])):
+        for total, part in ((network, found[0]), (count, found[1])):
           for key, value in part.items():
             once = key[1] and windowed
             total[key] += value if once else times * value
@@ -186,9 +163,7 @@ class _Program:
             _group(line.rest) or self.devices,
         )
         count[kind, fused] += 1
-      if not fused and line.op not in _FREE and line.op != 'while':
-        memory += self._moved(name, line)
-    return memory, network, count
+    return network, count
 
   def _turns(self, line):
     """How often a loop turns: it counts from 0 to a constant."""
@@ -204,50 +179,6 @@ class _Program:
 
   def _operands(self, name, line):
     return sum(self.sizes.get((name, o), 0.0) for o in line.operands)
-
-  def _moved(self, name, line):
-    """Bytes of main memory that one instruction reads and writes."""
-    if line.op.endswith('-done') or line.op in (
-        'conditional', 'call', 'async-start', 'async-update'
-    ):
-      return 0.0
-    read = [self.far.get((name, o), 0.0) for o in line.operands]
-    if line.op == 'dynamic-slice':
-      return min(read[0], sum(line.arrays)) + line.far
-    if line.op == 'dynamic-update-slice':
-      return read[1] + (self.sizes.get((name, line.operands[1]), 0.0)
-                        if line.far else 0.0)
-    written = line.far
-    if line.op == 'fusion':
-      inner = next(c for c in _called(line) if c in self.computations)
-      read, written = self._fused(inner, read, written)
-    return sum(read) + written
-
-  def _fused(self, name, read, written):
-    """Of stacks that a fusion only takes a slice of, the slice counts."""
-    users = collections.defaultdict(list)
-    for line in self.computations[name]:
-      for operand in line.operands:
-        users[operand].append(line)
-    read = list(read)
-    for line in self.computations[name]:
-      if line.op != 'parameter' or int(line.inside) >= len(read):
-        continue
-      number, uses = int(line.inside), users[line.name]
-      if not uses or not read[number]:
-        continue
-      if all(u.op == 'dynamic-slice' for u in uses):
-        sliced = sum(sum(u.arrays) for u in uses)
-        read[number] = min(read[number], sliced)
-      elif all(
-          u.op == 'dynamic-update-slice' and u.operands[0] == line.name
-          for u in uses
-      ):
-        # The rest of the stack stays where it is.
-        put = sum(self.sizes.get((name, u.operands[1]), 0.0) for u in uses)
-        written = max(0.0, written - read[number]) + put
-        read[number] = 0.0
-    return read, written
 
 
 def _called(line):
