@@ -12,9 +12,9 @@ class Clock:
     seconds: from the first call to the last result.
     compiled: of these, in calls, and between calls, in which something was
       compiled.
-    waited: of these, when the device may have had no work. An upper bound:
-      a result that was ready when it was looked at may have been so since the
-      call before.
+    waited: of these, when the device may have had no work. A result that was
+      ready when it was looked at counts as if it had been so since the call
+      before; what a call takes to start is not seen.
   """
 
   def __init__(self):
