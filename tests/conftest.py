@@ -4,6 +4,7 @@ Tests compile much and compute little: XLA is told not to optimize, and
 compiles five times faster.
 """
 
+import gc
 import json
 import os
 import pathlib
@@ -31,6 +32,21 @@ jax.config.update('jax_default_matmul_precision', 'highest')
 if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+# Linux gives a process 65,530 memory maps. Each compiled program keeps some, and
+# jaxlib crashes when there is none left.
+_MOST_MAPS = 30_000
+
+
+@pytest.fixture(scope='module', autouse=True)
+def few_programs():
+  """Forgets compiled programs before there are too many."""
+  yield
+  maps = pathlib.Path('/proc/self/maps')
+  if maps.exists() and len(maps.read_bytes().splitlines()) > _MOST_MAPS:
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope='session')
