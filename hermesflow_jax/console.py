@@ -1,7 +1,9 @@
 """What a job tells the person who started it."""
 
-from collections.abc import Callable, Iterable
+import collections
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
+import itertools
 import sys
 
 import tqdm
@@ -20,6 +22,24 @@ class Console:
   progress: Callable[[str], Callable[[Iterable], Iterable]]
 
 
+def counted(
+    progress: Callable[[Iterable], Iterable], parts: Sequence,
+    sizes: Sequence[int],
+) -> Iterator:
+  """Yields parts of a work; what is counted is the items in them.
+
+  Args:
+    progress: wraps the items.
+    parts: of the work.
+    sizes: how many items each has.
+  """
+  items = iter(progress(range(sum(sizes))))
+  for part, size in zip(parts, sizes, strict=True):
+    yield part
+    collections.deque(itertools.islice(items, size), maxlen=0)
+  next(items, None)  # The bar goes away.
+
+
 def terminal() -> Console:
   """Lines on standard output; bars on a terminal only, and only while long."""
 
@@ -27,7 +47,7 @@ def terminal() -> Console:
     def wrap(items):
       return tqdm.tqdm(
           items, desc=label, disable=not sys.stderr.isatty(), delay=1.0,
-          leave=False, dynamic_ncols=True,
+          leave=False, dynamic_ncols=True, smoothing=0.05,
       )
     return wrap
 

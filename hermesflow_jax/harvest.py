@@ -15,6 +15,7 @@ import json
 import numpy as np
 
 from hermesflow_jax import clock as clock_lib
+from hermesflow_jax import console
 from hermesflow_jax import curation
 from hermesflow_jax import inference
 from hermesflow_jax import shards
@@ -43,7 +44,7 @@ def gather(
     store: of the shards, ceil(N / size) of them.
     size: inputs a shard.
     share, shares: see `shards.Shards.missing`.
-    progress: wraps the list of shards.
+    progress: wraps the inputs of the shards that are made.
 
   Returns:
     Where the device's time went.
@@ -57,8 +58,9 @@ def gather(
       clock_lib.Clock() as clock, concurrent.futures.ThreadPoolExecutor(1) as host
   ):
     maker = dataclasses.replace(unified, clock=clock)
-    waiting = []
-    for number in progress(store.missing(share, shares)):
+    waiting, missing = [], store.missing(share, shares)
+    sizes = [spans[n].stop - spans[n].start for n in missing]
+    for number in console.counted(progress, missing, sizes):
       part = inputs.part(spans[number])
       found = curation.made(maker, part, recipe)
       # A shard that could not be written is heard of; and few are in memory.

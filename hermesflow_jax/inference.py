@@ -38,6 +38,9 @@ class Decoding:
     settings.require(self, {'top_k': 1}, above=('temperature',))
 
 
+GREEDY = Decoding(1.0, 1)
+
+
 @functools.partial(jax.jit, static_argnames='candidates')
 def _keys(root, hashes, candidates):
   def one(name, candidate):
@@ -114,7 +117,7 @@ def draw_images(model, keys, rows, given, empty, counts, config, skipped):
 
 @functools.partial(jax.jit, static_argnames=('max_new', 'most'))
 def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
-  """int32[N, M, max_new]: a reply a rung about each of N images."""
+  """int32[N, Q, M, max_new]: a reply a rung to Q prompts about N images."""
 
   def one(key, image, prompt, length, rung):
     return sampling.sample_text(
@@ -124,6 +127,7 @@ def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
     )
 
   every = jax.vmap(one, (0, None, None, None, 0))
+  every = jax.vmap(every, (0, None, 0, 0, None))
   return jax.vmap(every, (0, 0, 0, 0, None))(
       keys, images, prompts, lengths, rungs
   )
@@ -135,21 +139,6 @@ def _answers(model, images, prompts, lengths, answers, valid):
   one = functools.partial(sampling.answer_logps, model)
   every = jax.vmap(one, (None, 0, 0, 0, 0))
   return jax.vmap(every)(images, prompts, lengths, answers, valid)
-
-
-@functools.partial(jax.jit, static_argnames='max_new')
-def _free_answers(model, images, prompts, lengths, max_new):
-  """int32[N, Q, max_new]: the likeliest words about each of N images."""
-
-  def one(image, prompt, length):
-    # Nothing is drawn: the likeliest token of one.
-    return sampling.sample_text(
-        model, jax.random.key(0), image, prompt, length, max_new=max_new,
-        temperature=1.0, top_k=1, most=1, stop=model.config.vocab.eos,
-    )
-
-  every = jax.vmap(one, (None, 0, 0))
-  return jax.vmap(every)(images, prompts, lengths)
 
 
 @jax.jit
@@ -278,38 +267,76 @@ class Unified:
   def describe(
       self, names: Sequence[str], codes: np.ndarray,
       ladder: Sequence[Decoding], seed: int,
-      prompt: str = text_lib.CAPTION_PROMPT,
   ) -> list[list[str]]:
-    """Samples one reply per rung of the ladder about each image.
+    """Samples one caption per rung of the ladder about each image.
 
     Args:
       names: N identities, which decide the randomness.
       codes: int[N, I].
       ladder: M samplers.
       seed: of the run.
-      prompt: what is asked.
 
     Returns:
       N lists of M texts.
     """
-    prompts = self.text.encode([text_lib.user(prompt)]) * len(names)
-    parts = self._parts(codes, prompts)
-    keys = identity_keys(seed, [f'reply/{n}' for n in names], len(ladder))
+    replies = self.reply(
+        names, codes, [text_lib.CAPTION_PROMPT], ladder, seed
+    )
+    return [each for each, in replies]
+
+  def reply(
+      self, names: Sequence[str], codes: np.ndarray, asked: Sequence[str],
+      ladder: Sequence[Decoding], seed: int,
+  ) -> list[list[list[str]]]:
+    """Samples one reply per rung of the ladder to each prompt, of each image.
+
+    Args:
+      names: N identities, which decide the randomness.
+      codes: int[N, I].
+      asked: Q prompts; the image is read once for all.
+      ladder: M samplers.
+      seed: of the run.
+
+    Returns:
+      [N][Q][M] texts.
+    """
+    prompts = self.text.encode([text_lib.user(prompt) for prompt in asked])
+    count, each = len(names), len(asked)
+    images, prompts, lengths = self._parts(
+        np.repeat(codes, each, axis=0), prompts * count
+    )
+    images, prompts, lengths = jax.tree.map(
+        lambda a: a.reshape(count, each, *a.shape[1:]),
+        (images, prompts, lengths),
+    )
+    images = jax.tree.map(lambda a: a[:, 0], images)
+    spoken = [
+        f'reply/{name}' + (
+            '' if prompt == text_lib.CAPTION_PROMPT else f'?{prompt}'
+        )
+        for name in names for prompt in asked
+    ]
+    keys = identity_keys(seed, spoken, len(ladder))
+    keys = keys.reshape(count, each, *keys.shape[1:])
+    tokens = self._mapped(
+        'writing', functools.partial(self._write, ladder),
+        (keys, images, prompts, lengths), each * len(ladder),
+    )
+    return [
+        [[self.text.decode(reply) for reply in rungs] for rungs in prompts]
+        for prompts in tokens
+    ]
+
+  def _write(self, ladder: Sequence[Decoding], batch):
+    """`write_replies`, of a ladder."""
     rungs = (
         np.array([d.temperature for d in ladder], np.float32),
         np.array([d.top_k for d in ladder], np.int32),
     )
-
-    def reply(batch):
-      return write_replies(
-          self._served, *batch, rungs, max_new=self.lengths.reply,
-          most=max(d.top_k for d in ladder),
-      )
-
-    tokens = self._mapped(
-        'writing captions', reply, (keys, *parts), len(ladder)
+    return write_replies(
+        self._served, *batch, rungs, max_new=self.lengths.reply,
+        most=max(d.top_k for d in ladder),
     )
-    return [[self.text.decode(reply) for reply in each] for each in tokens]
 
   def answer(
       self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
@@ -341,25 +368,53 @@ class Unified:
     def ungrouped(function, *asked):
       asked = jax.tree.map(lambda a: a[groups], asked)
       found = self._mapped(
-          'answering questions', lambda batch: function(self._served, *batch),
-          (images, *asked), groups.shape[1],
+          'answering questions', function, (images, *asked), groups.shape[1]
       )
       out = np.zeros((len(flat), *found.shape[2:]), found.dtype)
       out[groups] = found
       return out
 
     if self.nearest is None:
-      best = ungrouped(
-          _answers, prompts, lengths, *self._choices(choices)
-      ).argmax(-1)
+      scores = ungrouped(
+          lambda batch: _answers(self._served, *batch), prompts, lengths,
+          *self._choices(choices),
+      )
+      best = scores.argmax(-1)
     else:
-      reply = functools.partial(_free_answers, max_new=self.lengths.reply)
-      said = ungrouped(reply, prompts, lengths)
-      best = self._nearest([self.text.decode(s) for s in said], choices)
+      # Of one likeliest token nothing is drawn, whatever the key.
+      def greedy(batch):
+        keys = np.zeros((*batch[-1].shape, 1, 2), np.uint32)
+        return self._write([GREEDY], (keys, *batch))
+
+      said = ungrouped(greedy, prompts, lengths)
+      best = self._nearest([self.text.decode(s) for s in said[:, 0]], choices)
     replies = [[] for _ in questions]
     for (i, q), number in zip(flat, best):
       replies[i].append('' if number is None else q['choices'][number])
     return replies
+
+  def check_question(self, question: str) -> None:
+    """Raises ValueError for a question that does not fit into a row."""
+    # <|mmu|>, <|soi|>, <|eoi|> and <|sot|> are there, too.
+    room = self.lengths.prompt - self.grid[0] * self.grid[1] - 4
+    tokens, = self.text.encode([text_lib.user(question)])
+    if len(tokens) > room:
+      raise ValueError(
+          f'question {question!r} has {len(tokens)} tokens, there is room for '
+          f'{room}'
+      )
+
+  def read_to(self, prompt: str) -> str | None:
+    """Returns the last words that the model reads of a prompt that is cut.
+
+    None: it is read whole.
+    """
+    # Two places are for the beginning and the end.
+    room = self.lengths.max_text - 2
+    tokens, = self.text.encode([prompt])
+    if len(tokens) <= room:
+      return None
+    return self.text.decode(tokens[max(0, room - 6):room])
 
   def _nearest(self, said, choices):
     """The number of the choice that is most like what was said, or None."""

@@ -1,6 +1,7 @@
 """Pairs of many inputs: the same for all processes, meshes and stops."""
 
 import concurrent.futures
+import dataclasses
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ import pytest
 
 from configs import curate as config_lib
 from hermesflow_jax import console as console_lib
+from hermesflow_jax import events
 from hermesflow_jax import harvest
 from hermesflow_jax import settings
 from hermesflow_jax.data import pairs_tfds
@@ -76,6 +78,11 @@ def test_each_input_is_there_once(whole):
   assert (manifest['inputs'], manifest['shards']) == (10, 4)
   for counts in manifest['drops'].values():
     assert sum(counts.values()) == 10
+  assert {name.partition('/')[0] for name in manifest['sha256']} == {
+      'pairs.jsonl', 'tfds'}
+  assert any('array_record' in name for name in manifest['sha256'])
+  for name, wanted in manifest['sha256'].items():
+    assert events.sha256(whole / name) == wanted
 
 
 def test_a_dataset_for_training_holds_the_same_pairs(whole):
@@ -195,6 +202,36 @@ def test_damage_is_found_and_made_again(base, whole, tmp_path):
   _, said = run(base, tmp_path / 'run')
   assert any('3 of 4 shards are there' in line for line in said)
   assert outcome(tmp_path / 'run') == outcome(whole)
+
+
+def changed_line(source, number, **changes):
+  """Changes a record of a source."""
+  path = pathlib.Path(source.annotations)
+  lines = path.read_text().splitlines()
+  lines[number] = json.dumps(json.loads(lines[number]) | changes)
+  path.write_text('\n'.join(lines) + '\n')
+
+
+def test_what_does_not_fit_into_a_row_is_heard_of_before_any_work(
+    base, tmp_path, monkeypatch
+):
+  source = tiny_world.files(tmp_path, 'preference', 4)
+  question = 'what is ' + 'the ring with ' * 9 + '?'
+  changed_line(source, 1, questions=[
+      {'question': question, 'choices': ['a', 'b'], 'answer': 'a'}])
+  changed_line(source, 2, caption='a red ring and ' * 9)
+  files = dataclasses.asdict(source)
+  calls = stopped_at_third(monkeypatch)
+  with pytest.raises(ValueError, match='line 2: question .* there is room for'):
+    run(base, tmp_path / 'a', files=files, inputs=4)
+  assert not calls
+  manifest, said = run(
+      base, tmp_path / 'b', files=files | {'on_error': 'skip'}, inputs=4,
+      shard=8)
+  assert manifest['inputs'] == 3
+  assert calls == [['preference-0', 'preference-2', 'preference-3']]
+  assert said[0].endswith('1 of 4 left out:') and 'line 2: ' in said[1]
+  assert '1 captions are too long' in said[2] and 'preference-2' in said[2]
 
 
 @pytest.mark.parametrize('changes, said', [

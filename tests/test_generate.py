@@ -167,7 +167,8 @@ def test_a_mask_that_hides_nothing_is_refused(run, tmp_path, start_image):
 def test_faults_are_skipped_counted_and_named(run):
   rows, said = run(prompts=('', 'a ring', 'a ring'), on_error='skip')
   assert {r['prompt'] for r in rows} == {'a ring'}
-  assert said[0].startswith("2 of 3 left out: prompt '': it is empty; prompt ")
+  assert said[:2] == ['2 of 3 left out:', "  prompt '': it is empty"]
+  assert said[2].startswith("  prompt 'a ring': it comes twice")
 
 
 def test_a_long_prompt_is_cut_and_said_so(run):

@@ -12,6 +12,7 @@ from hermesflow_jax import inference
 from hermesflow_jax import sampling
 from hermesflow_jax import serving
 from hermesflow_jax import sharding
+from hermesflow_jax import text as text_lib
 from hermesflow_jax import text_similarity
 
 NAMES = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k']
@@ -142,6 +143,16 @@ def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, said):
   assert found == [replies[:2] for replies in said[::-1]]
 
 
+def test_replies_do_not_depend_on_what_else_is_asked(unified, drawn, said):
+  asked = ['what is there ?', text_lib.CAPTION_PROMPT, 'how many ?']
+  names, images = NAMES[:2], drawn[:2, 0]
+  found = unified.reply(names, images, asked, LADDER, seed=3)
+  assert [each[1] for each in found] == said[:2]
+  for n, prompt in enumerate(asked):
+    alone = unified.reply(names, images, [prompt], LADDER, seed=3)
+    assert [each for each, in alone] == [each[n] for each in found]
+
+
 def test_replies_are_words_of_the_world(said):
   words = {w for replies in said for text in replies for w in text.split()}
   assert words and words <= set(tiny.WORDS) | {'<|unk|>'}
@@ -194,9 +205,8 @@ def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
   greedy = [inference.Decoding(1.0, 1)]
   for n, asked in enumerate(QUESTIONS):
     for question in asked:
-      (said,), = unified.describe(
-          ['x'], drawn[n:n + 1, 0], greedy, seed=9,
-          prompt=question['question'])
+      ((said,),), = unified.reply(
+          ['x'], drawn[n:n + 1, 0], [question['question']], greedy, seed=9)
       for choice in question['choices']:
         assert heard.pop(0) == (said, choice)
   assert not heard

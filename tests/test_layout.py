@@ -13,7 +13,8 @@ LIBRARY = 'hermesflow_jax'
 # package stands for its modules that have no place of their own.
 ROWS = (
     ('settings', 'console', 'events', 'vocab', 'sharding', 'masks',
-     'pair_dpo', 'text', 'text_similarity', 'strict_json', 'canvas', 'clock'),
+     'pair_dpo', 'text', 'text_similarity', 'strict_json', 'canvas', 'clock',
+     'faults'),
     ('masking', 'prompting', 'models', 'data', 'train', 'checkpoint',
      'pictures', 'shards'),
     ('likelihood', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',

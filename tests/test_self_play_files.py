@@ -3,35 +3,12 @@
 import dataclasses
 import json
 
-from PIL import Image
 import pytest
 
 from hermesflow_jax import console as console_lib
-from hermesflow_jax import curation
-from hermesflow_jax.data import files
-from hermesflow_jax.data import questions
-from hermesflow_jax.data import shapes
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import start
 import tiny_world
-
-
-def source(root, split, count):
-  """Writes annotations and images of some scenes of the embedded world."""
-  rows = []
-  for number in range(count):
-    scene = shapes.sample_scene(split, 0, number)
-    name = f'{split}-{number}'
-    # Larger than the model's images, and not square.
-    picture = Image.fromarray(shapes.render(scene)).resize((160, 128))
-    picture.save(root / f'{name}.png')
-    rows.append({
-        'id': name, 'img_path': f'{name}.png', 'caption': scene.caption,
-        'questions': questions.from_caption(name, scene.caption),
-    })
-  path = root / f'{split}.jsonl'
-  path.write_text(curation.dump(rows))
-  return files.Source(annotations=str(path), images=str(root))
 
 
 @pytest.fixture
@@ -39,8 +16,8 @@ def config(tmp_path):
   base = tiny_world.bundle(tmp_path / 'base')
   config = tiny_world.self_play(base)
   data = pair_dpo.Files(
-      inputs=source(tmp_path, 'preference', 6),
-      held_out=source(tmp_path, 'eval', 4),
+      inputs=tiny_world.files(tmp_path, 'preference', 6),
+      held_out=tiny_world.files(tmp_path, 'eval', 4),
   )
   play = dataclasses.replace(config.play, rounds=1)
   return dataclasses.replace(config, files=data, play=play)
@@ -69,7 +46,7 @@ def test_too_few_records_are_refused(config, tmp_path):
 def test_a_run_of_other_data_is_not_resumed(config, tmp_path):
   root = str(tmp_path / 'run')
   pair_dpo.run(config, root, console_lib.silent())
-  source(tmp_path, 'preference', 7)
+  tiny_world.files(tmp_path, 'preference', 7)
   with pytest.raises(ValueError, match='config.data'):
     pair_dpo.run(config, root, console_lib.silent())
 

@@ -2,15 +2,20 @@
 
 import pathlib
 
-import jax
 from flax import nnx
+import jax
+from PIL import Image
 
 from configs import pair_dpo as config_lib
 from configs import pretrain as pretrain_config
 from hermesflow_jax import bundle as bundle_lib
+from hermesflow_jax import curation
 from hermesflow_jax import prompting
 from hermesflow_jax import settings
 from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.data import files as files_lib
+from hermesflow_jax.data import questions
+from hermesflow_jax.data import shapes
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
 from hermesflow_jax.models import magvit
@@ -68,3 +73,21 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
   config.play.rules.update({'least_win': 0.0, 'both': False})
   config.play.optim.update({'lr': 1e-2, 'steps': 2})
   return settings.build(pair_dpo.Settings, config.to_dict())
+
+
+def files(root: pathlib.Path, split: str, count: int) -> files_lib.Source:
+  """Writes annotations and images of some scenes of the embedded world."""
+  rows = []
+  for number in range(count):
+    scene = shapes.sample_scene(split, 0, number)
+    name = f'{split}-{number}'
+    # Larger than the model's images, and not square.
+    picture = Image.fromarray(shapes.render(scene)).resize((160, 128))
+    picture.save(root / f'{name}.png')
+    rows.append({
+        'id': name, 'img_path': f'{name}.png', 'caption': scene.caption,
+        'questions': questions.from_caption(name, scene.caption),
+    })
+  path = root / f'{split}.jsonl'
+  path.write_text(curation.dump(rows))
+  return files_lib.Source(annotations=str(path), images=str(root))

@@ -18,14 +18,13 @@ import zipfile
 import numpy as np
 
 from hermesflow_jax import events
+from hermesflow_jax import faults as faults_lib
 from hermesflow_jax import strict_json
 from hermesflow_jax.data import images
 
 NAME = re.compile(r'[A-Za-z0-9._-]{1,128}')
 # Images that are in memory at once.
 CHUNK = 256
-# Faults that one message lists.
-_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,20 +44,19 @@ class Source:
   on_error: str = 'raise'
 
   def __post_init__(self):
-    if self.on_error not in ('raise', 'skip'):
-      raise ValueError(
-          f"on_error is {self.on_error!r}, wanted 'raise' or 'skip'"
-      )
+    faults_lib.check_policy(self.on_error)
 
 
 def read(
-    source: Source, say: Callable[[str], None] = lambda line: None
+    source: Source, say: Callable[[str], None] = lambda line: None,
+    check: Callable[[dict], None] = lambda record: None,
 ) -> list[dict]:
   """Returns records with id, path, caption and questions, by id.
 
   Args:
     source: the files.
     say: hears which lines are left out; of an id that comes twice, the second.
+    check: raises ValueError for what else makes a record useless.
 
   Raises:
     ValueError: one line with the first faults and their number. Faults are a
@@ -74,28 +72,16 @@ def read(
       record = _record(strict_json.parse(line), root, asked)
       if record['id'] in records:
         raise ValueError(f'id {record["id"]!r} comes twice')
+      check(record)
       records[record['id']] = record
     except ValueError as error:
       faults.append(f'line {number}: {error}')
   if not records and not faults:
     faults.append('there is no record')
-  _left_out(source, faults, len(records), say)
-  return [records[name] for name in sorted(records)]
-
-
-def _left_out(source, faults: Sequence[str], left: int, say) -> None:
-  """Says what is left out of a source, or raises."""
-  if not faults:
-    return
-  more = len(faults) - _SHOWN
-  shown = '; '.join(faults[:_SHOWN])
-  shown += f'; and {more} more faults' if more > 0 else ''
-  if source.on_error == 'raise' or not left:
-    raise ValueError(f'{source.annotations}: {shown}')
-  say(
-      f'{source.annotations}: {len(faults)} of {len(faults) + left} left out: '
-      f'{shown}'
+  faults_lib.settle(
+      faults, len(records), source.on_error, say, source.annotations
   )
+  return [records[name] for name in sorted(records)]
 
 
 def _lines(path: str) -> Iterable[tuple[int, str]]:
@@ -116,10 +102,14 @@ def _record(row, root, asked):
   name = row['id']
   if not NAME.fullmatch(name):
     raise ValueError(f'id {name!r} is not of [A-Za-z0-9._-], at most 128')
-  path = (root / row['img_path']).resolve()
+  try:
+    path = (root / row['img_path']).resolve()
+    there = path.is_file()
+  except OSError as error:  # E.g. a name that is too long.
+    raise ValueError(f'img_path: {error.strerror}') from error
   if not path.is_relative_to(root):
     raise ValueError(f'img_path {row["img_path"]!r} leaves {root}')
-  if not path.is_file():
+  if not there:
     raise ValueError(f'there is no image {path}')
   questions = row.get('questions') if asked is None else asked.get(name)
   if not isinstance(questions, list) or not questions:
@@ -172,6 +162,7 @@ def sums(source: Source) -> dict[str, str]:
 def load(
     source: Source, size: int, unified, cache: pathlib.Path, identity: str,
     say: Callable[[str], None] = lambda line: None, most: int | None = None,
+    check: Callable[[dict], None] = lambda record: None,
 ) -> list[dict]:
   """Reads and encodes records; codes are kept in `cache` for a restart.
 
@@ -183,6 +174,7 @@ def load(
     identity: of the tokenizer, so that its codes are not taken for another's.
     say: hears what is left out.
     most: as many records are encoded, by id; None: all.
+    check: see `read`.
 
   Returns:
     Records with id, caption, tag '', questions and codes int32[I], by id.
@@ -190,7 +182,7 @@ def load(
   Raises:
     ValueError: see `read` and `images.load`.
   """
-  records = read(source, say)[:most]
+  records = read(source, say, check)[:most]
   path = cache / f'{_fingerprint(records, size, identity)}.npz'
   codes, left_out = _cached(path)
   # What could not be read then may be there now.
@@ -203,7 +195,9 @@ def load(
     np.savez(buffer, codes=codes, left_out=np.array(left_out, np.int64))
     events.write_atomically(path, buffer.getvalue())
     faults = list(faults.values())
-  _left_out(source, faults, len(codes), say)
+  faults_lib.settle(
+      faults, len(codes), source.on_error, say, source.annotations
+  )
   records = [r for n, r in enumerate(records) if n not in set(left_out)]
   return [
       {'id': r['id'], 'caption': r['caption'], 'tag': '',
@@ -221,15 +215,17 @@ def _cached(path):
     return None, []
 
 
+def _pixels(record: dict, size: int):
+  """(the pixels of a record's image, '') or (None, what is wrong with it)."""
+  try:
+    return images.load(record['path'], size), ''
+  except ValueError as error:
+    return None, f'id {record["id"]!r}: {error}'
+
+
 def _faults(records: Sequence[dict], size: int) -> list[str]:
   """What is wrong with the images of these; one for each that is."""
-  found = []
-  for record in records:
-    try:
-      images.load(record['path'], size)
-    except ValueError as error:
-      found.append(f'id {record["id"]!r}: {error}')
-  return found
+  return [fault for r in records if (fault := _pixels(r, size)[1])]
 
 
 def _encoded(records: Sequence[dict], size, unified, on_error):
@@ -238,12 +234,13 @@ def _encoded(records: Sequence[dict], size, unified, on_error):
   for start in range(0, len(records), CHUNK):
     pixels = []
     for number, record in enumerate(records[start:start + CHUNK], start):
-      try:
-        pixels.append(images.load(record['path'], size))
-      except ValueError as error:
-        if on_error == 'raise':
-          raise
-        faults[number] = f'id {record["id"]!r}: {error}'
+      image, fault = _pixels(record, size)
+      if not fault:
+        pixels.append(image)
+      elif on_error == 'raise':
+        raise ValueError(fault)
+      else:
+        faults[number] = fault
     if pixels:
       parts.append(unified.encode(np.stack(pixels)))
   return np.concatenate(parts) if parts else np.zeros((0, 0), int), faults

@@ -24,7 +24,7 @@ _SCORES = (
 class PairsConfig(tfds.core.BuilderConfig):
   """The records, and how many codes an image has."""
 
-  records: Sequence[dict] = ()
+  records: Sequence[dict] = dataclasses.field(default=(), repr=False)
   image_tokens: int = 0
 
 

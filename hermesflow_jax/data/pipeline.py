@@ -11,6 +11,7 @@ import grain
 import jax
 import numpy as np
 
+from hermesflow_jax import console
 from hermesflow_jax import sharding
 
 # Records of an endless source. Grain's own infinity, sys.maxsize, is rounded up
@@ -121,7 +122,7 @@ def mapped(
     arrays: pytree of numpy arrays [N, ...].
     size: rows a chunk; the mesh's `data` axis must divide it.
     mesh: from `sharding.make_mesh`.
-    progress: wraps the list of chunks, e.g. a progress bar.
+    progress: wraps the rows, e.g. a progress bar.
     clock: a `clock.Clock`, or None.
 
   Returns:
@@ -144,7 +145,9 @@ def mapped(
     out, real = item
     parts.append(jax.tree.map(lambda a: np.asarray(a)[:real], out))
 
-  for index, real in progress(list(chunks(count, size))):
+  every = list(chunks(count, size))
+  sizes = [real for _, real in every]
+  for index, real in console.counted(progress, every, sizes):
     rows = jax.tree.map(lambda a: np.asarray(a)[index], arrays)
     batch = sharding.put_batch(rows, mesh)
     if clock:

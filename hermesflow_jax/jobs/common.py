@@ -13,13 +13,12 @@ import jax
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
+from hermesflow_jax import faults as faults_lib
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import train
 from hermesflow_jax.data import shapes
 
-# Faults that one message lists.
-_SHOWN = 5
 # Settings that say where and how much at once, not what.
 _PLACE = {'mesh', 'chunk'}
 
@@ -143,20 +142,13 @@ def kept(
     console: hears of each input that is left out, and their number.
 
   Raises:
-    ValueError: there are faults and `on_error` is 'raise' (all are named), or
-      nothing is left.
+    ValueError: there are faults and `on_error` is 'raise', or nothing is left.
   """
   faults = [f'{what} {name!r}: {fault}' for name, fault in found if fault]
   good = [name for name, fault in found if not fault]
-  shown = '; '.join(faults[:_SHOWN])
-  if len(faults) > _SHOWN:
-    shown += f'; and {len(faults) - _SHOWN} more'
-  if faults and on_error == 'raise':
-    raise ValueError(shown)
-  if not good:
-    raise ValueError(f'no {what} is left: {shown}' if shown else f'no {what}')
-  if faults:
-    console.say(f'{len(faults)} of {len(found)} left out: {shown}')
+  if not found:
+    raise ValueError(f'no {what}')
+  faults_lib.settle(faults, len(good), on_error, console.say)
   return good
 
 

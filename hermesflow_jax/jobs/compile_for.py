@@ -362,10 +362,12 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> Program:
   sizes, ladder = config.sizes, config.play.captions
   images = max(1, config.chunk // len(ladder)) * mesh.shape['data']
   codes = np.zeros((images, sizes.grid[0] * sizes.grid[1]), np.int32)
-  parts = prompting.mmu_parts(
+  image, prompt, length = prompting.mmu_parts(
       sizes.vocab, codes, [[1] * 16] * images, codes.shape[1] + 20
   )
-  keys = jax.ShapeDtypeStruct((images, len(ladder), 2), jnp.uint32)
+  # One prompt about each image.
+  prompt, length = jax.tree.map(lambda a: a[:, None], (prompt, length))
+  keys = jax.ShapeDtypeStruct((images, 1, len(ladder), 2), jnp.uint32)
   rungs = (
       np.array([d.temperature for d in ladder], np.float32),
       np.array([d.top_k for d in ladder], np.int32),
@@ -377,6 +379,6 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> Program:
   ))
   return Program(
       f'captions, {reply} tokens', write,
-      (model, *by_rows((keys, *parts), mesh)), {'parameters': model},
+      (model, *by_rows((keys, image, prompt, length), mesh)), {'parameters': model},
       reply, -(-reply // sampling.STRETCH), ('captions', images * len(ladder)),
   )

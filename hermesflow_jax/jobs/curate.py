@@ -2,7 +2,6 @@
 
 import dataclasses
 import fcntl
-import hashlib
 import json
 import pathlib
 
@@ -152,9 +151,13 @@ def finish(
   events.write_atomically(root / 'pairs.jsonl', text)
   pairs_tfds.write(str(root / 'tfds'), rows, inputs.codes.shape[1])
   drops = curation.drops(pairs)
+  written = [root / 'pairs.jsonl', *sorted((root / 'tfds').rglob('*.*'))]
   manifest = {
       'inputs': len(ids), 'shards': store.count, 'drops': drops,
-      'sha256': {'pairs.jsonl': hashlib.sha256(text.encode()).hexdigest()},
+      'sha256': {
+          str(path.relative_to(root)): events.sha256(path)
+          for path in written if path.is_file()
+      },
       'jax': jax.__version__,
   }
   events.write_atomically(

@@ -14,6 +14,7 @@ from PIL import Image
 from hermesflow_jax import canvas as canvas_lib
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
+from hermesflow_jax import faults
 from hermesflow_jax import inference
 from hermesflow_jax import initial
 from hermesflow_jax import pictures
@@ -57,10 +58,7 @@ class Settings(start.Start):
   def __post_init__(self):
     super().__post_init__()
     settings.require(self, {'each': 1, 'seed': 0})
-    if self.on_error not in ('raise', 'skip'):
-      raise ValueError(
-          f"on_error is {self.on_error!r}, wanted 'raise' or 'skip'"
-      )
+    faults.check_policy(self.on_error)
     if not self.prompts and not self.file:
       raise ValueError('there is nothing to draw: give prompts or a file')
     for side in self.extend:
@@ -101,7 +99,7 @@ def run(
         '--workdir'
     )
     return [json.loads(line) for line in done.read_text().splitlines()]
-  cut = {p: c for p in prompts if (c := beyond(unified, p)) is not None}
+  cut = {p: c for p in prompts if (c := unified.read_to(p)) is not None}
   for prompt, rest in cut.items():
     console.say(f'warning: {prompt!r} is too long: what is read ends {rest!r}')
   rows = drawn(config, unified, prompts, first, cut, root, console)
@@ -148,19 +146,6 @@ def read(config: Settings) -> list[tuple[str, str]]:
   return out
 
 
-def beyond(unified: inference.Unified, prompt: str) -> str | None:
-  """Returns the last words that the model reads of a prompt that is cut.
-
-  None: it is read whole.
-  """
-  # Two places are for the beginning and the end.
-  room = unified.lengths.max_text - 2
-  tokens, = unified.text.encode([prompt])
-  if len(tokens) <= room:
-    return None
-  return unified.text.decode(tokens[max(0, room - 6):room])
-
-
 def given(
     config: Settings, unified: inference.Unified
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -195,7 +180,9 @@ def drawn(
   rows, size = [], max(1, unified.chunk // config.each)
   groups = [prompts[i:i + size] for i in range(0, len(prompts), size)]
   number = {prompt: n for n, prompt in enumerate(prompts)}
-  for group in console.progress('drawing')(groups):
+  sizes = [len(group) * config.each for group in groups]
+  drawing = console_lib.counted(console.progress('drawing'), groups, sizes)
+  for group in drawing:
     lines = [
         {
             'file': f'images/{number[prompt]:04d}-{_slug(prompt)}-{m}.png',

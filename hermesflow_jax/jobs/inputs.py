@@ -36,12 +36,23 @@ def read(
     )
   size = unified.grid[0] * unified.tokenizer.reduction
   identity = json.dumps(checkpoint.fingerprint(unified.tokenizer))
+
+  def check(record):
+    for question in record['questions']:
+      unified.check_question(question['question'])
+
   rows = files_lib.load(
       files, size, unified, pathlib.Path(data_dir), identity, console.say,
-      count,
+      count, check,
   )
   if len(rows) < count and files.on_error == 'raise':
     raise ValueError(
         f'{files.annotations} has {len(rows)} records, wanted {count}'
     )
-  return rows[:count]
+  cut = [r['id'] for r in rows if unified.read_to(r['caption']) is not None]
+  if cut:
+    console.say(
+        f'warning: {len(cut)} captions are too long, and images are drawn of '
+        f'their beginning: {", ".join(cut)}'
+    )
+  return rows

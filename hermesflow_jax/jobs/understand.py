@@ -11,10 +11,10 @@ import numpy as np
 
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
+from hermesflow_jax import faults
 from hermesflow_jax import inference
 from hermesflow_jax import initial
 from hermesflow_jax import settings
-from hermesflow_jax import text as text_lib
 from hermesflow_jax.data import images
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import start
@@ -52,10 +52,7 @@ class Settings(start.Start):
   def __post_init__(self):
     super().__post_init__()
     settings.require(self, {'seed': 0})
-    if self.on_error not in ('raise', 'skip'):
-      raise ValueError(
-          f"on_error is {self.on_error!r}, wanted 'raise' or 'skip'"
-      )
+    faults.check_policy(self.on_error)
     if not self.images:
       raise ValueError('there is nothing to look at: give images')
     if not self.caption and not self.questions:
@@ -78,7 +75,8 @@ def run(
   parts = start.load(config, path, mesh)
   sums = initial.sums(str(path), config.tokenizer)
   unified = start.unified(config, parts, mesh, console)
-  check_room(unified, config.questions)
+  for question in config.questions:
+    unified.check_question(question)
   size = unified.grid[0] * unified.tokenizer.reduction
   good = common.kept(
       [(name, fault(name, size)) for name in console.progress('reading')(names)],
@@ -95,7 +93,10 @@ def run(
   else:
     groups = [good[i:i + GROUP] for i in range(0, len(good), GROUP)]
     written = []
-    for number, group in enumerate(console.progress('looking')(groups)):
+    looking = console_lib.counted(
+        console.progress('looking'), groups, list(map(len, groups))
+    )
+    for number, group in enumerate(looking):
       part = root / 'parts' / f'{number:06d}.jsonl'
       if not part.exists():
         rows = said(config, unified, group, size)
@@ -145,18 +146,6 @@ def fault(name: str, size: int) -> str:
   return ''
 
 
-def check_room(unified: inference.Unified, questions: Sequence[str]) -> None:
-  """Raises ValueError for a question that does not fit into a row."""
-  room = unified.lengths.prompt - unified.grid[0] * unified.grid[1] - 4
-  for question in questions:
-    tokens, = unified.text.encode([text_lib.user(question)])
-    if len(tokens) > room:
-      raise ValueError(
-          f'question {question!r} has {len(tokens)} tokens, there is room for '
-          f'{room}'
-      )
-
-
 def said(
     config: Settings, unified: inference.Unified, names: Sequence[str],
     size: int,
@@ -176,15 +165,11 @@ def said(
         for question in config.questions
     ]
     answers = unified.answer(codes, [asked] * len(names))
-  else:
-    answers = [[] for _ in names]
-    for question in config.questions:
-      replies = unified.describe(
-          [f'{name}?{question}' for name in names], codes, ladder,
-          config.seed, prompt=question,
-      )
-      for row, (reply,) in zip(answers, replies):
-        row.append(reply)
+  elif config.questions:
+    replies = unified.reply(
+        names, codes, config.questions, ladder, config.seed
+    )
+    answers = [[reply for reply, in each] for each in replies]
   if config.questions:
     for row, each in zip(rows, answers):
       row['answers'] = dict(zip(config.questions, each))
