@@ -96,8 +96,31 @@ def test_collectives_count_by_the_turns_of_their_loop():
   assert found.count == {'all-reduce': 5, 'all-gather': 1}
 
 
-def test_a_compiled_program_is_read():
-  mesh = tiny.mesh(8, 1)
+@pytest.mark.parametrize('groups, chips', [
+    ('{}', 8), ('[4,2]<=[8]', 2), ('[2,4]<=[4,2]T(1,0)', 4),
+    ('{{0,1,2,3},{4,5,6,7}}', 4),
+    ("mesh['a'=4,'b'=2] {'b'}", 2), ("mesh['a'=4,'b'=2] {'a','b'}", 8),
+    ("mesh['a'=4,'b'=2] {'a':(2)2}", 2),
+    ("mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}", 4),
+])
+def test_a_collective_joins_the_chips_of_its_group(groups, chips):
+  text = TEXT.replace('[1,8]<=[8]', groups).replace(
+      'condition=%condition', 'condition=%other')
+  text = text.replace('body=%body', 'body=%body, backend_config='
+                      '{"known_trip_count":{"n":"3"}}')
+  found = hlo.traffic(text, 8)
+  part = (chips - 1) / chips
+  assert found.network['all-reduce'] == 3 * 2 * 16 * 32 * 4 * part
+
+
+def test_groups_of_an_unknown_form_are_not_guessed():
+  with pytest.raises(ValueError, match='unknown form'):
+    hlo.traffic(TEXT.replace('[1,8]<=[8]', '<0..7>'), 8)
+
+
+@pytest.mark.parametrize('shape', [(8, 1), (4, 2)])
+def test_a_compiled_program_is_read(shape):
+  mesh = tiny.mesh(*shape)
 
   @functools.partial(jax.jit, out_shardings=jax.NamedSharding(mesh, P()))
   def summed(stack, x):
@@ -111,7 +134,7 @@ def test_a_compiled_program_is_read():
       (64, 32), jnp.float32, sharding=jax.NamedSharding(mesh, P('data')))
   text = summed.lower(stack, x).compile().as_text()
   found = hlo.traffic(text, 8)
-  wanted = 5 * 2 * 16 * 32 * 4 * 7 / 8
+  wanted = 5 * 2 * 16 * 32 * 4 * (shape[0] - 1) / shape[0]
   assert sum(found.network.values()) == pytest.approx(wanted)
 
 

@@ -166,7 +166,10 @@ class _Program:
     return network, count
 
   def _turns(self, line):
-    """How often a loop turns: it counts from 0 to a constant."""
+    """How often a loop turns: the compiler says, or it counts to a constant."""
+    known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line.rest)
+    if known:
+      return int(known[1])
     condition = re.search(r'condition=%?([\w.\-]+)', line.rest)[1]
     lines = {each.name: each for each in self.computations[condition]}
     last = self.computations[condition][-1]
@@ -205,8 +208,17 @@ def _sent(kind, operands, size):
 
 def _group(rest):
   """How many chips a collective joins; 0, which is all, if it says none."""
-  listed = re.search(r'replica_groups=\[(\d+),(\d+)\]', rest)
-  if listed:
-    return int(listed[2])
-  first = re.search(r'replica_groups=\{\{([\d,]+)\}', rest)
-  return len(first[1].split(',')) if first else 0
+  _, is_said, said = rest.partition('replica_groups=')
+  if not is_said or said.startswith('{}'):
+    return 0
+  # Three forms: [groups,size], {{chips},...}, mesh['a'=4,'b'=2] {'b'}; a part
+  # of an axis is 'a':(before)size.
+  if found := re.match(r'\[(\d+),(\d+)\]', said):
+    return int(found[2])
+  if found := re.match(r'\{\{([\d,]+)\}', said):
+    return len(found[1].split(','))
+  if found := re.match(r'mesh\[([^\]]*)\][^{]*\{([^}]*)\}', said):
+    sizes = dict(re.findall(r"'(\w+)'=(\d+)", found[1]))
+    joined = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])
+    return math.prod(int(part or sizes[axis]) for axis, part in joined)
+  raise ValueError(f'replica_groups of an unknown form: {said[:60]}')
