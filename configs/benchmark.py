@@ -36,6 +36,8 @@ def get_config(variant='cpu'):
             replies('10 captions x 100 tokens', 1, 10, True, 100),
             replies('the same of 16 images', 16, 10, True, 100),
             replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
+          choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
+            choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
             pixels('16 images of 512 px to codes', 16, False),
             pixels('codes to 16 images of 512 px', 16, True),
         ),
@@ -49,6 +51,7 @@ def get_config(variant='cpu'):
           images('images of 512 px, 2 steps', 1, 32, 2, 5.0),
           replies('10 captions x 100 tokens', 1, 10, True, 100),
           replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
+          choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
           pixels('2 images of 256 px to codes', 2, False, 256),
           pixels('codes to 2 images of 256 px', 2, True, 256),
       ),
@@ -69,6 +72,14 @@ def replies(name, count, each, shared, tokens):
   return {'name': name, 'replies': {
       'images': count, 'each': each, 'shared': shared, 'grid': 32,
       'prompt': 16, 'tokens': tokens, 'naive_calls': 3,
+  }}
+
+
+def choices(name, count, each, many, tokens):
+  """Questions about images of 512 px, with choices of some tokens."""
+  return {'name': name, 'choices': {
+      'images': count, 'each': each, 'choices': many, 'grid': 32,
+      'prompt': 16, 'tokens': tokens,
   }}
 
 

@@ -10,6 +10,7 @@ import pytest
 from configs import benchmark as config_lib
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import settings
+from hermesflow_jax.benchmark import choices
 from hermesflow_jax.benchmark import cost
 from hermesflow_jax.benchmark import images
 from hermesflow_jax.benchmark import pixels
@@ -32,6 +33,7 @@ SIZES = {
 IMAGES = images.Images(2, 8, 5, 2.0, 12, 2)
 WRITTEN = replies.Replies(2, 5, True, 8, 6, 12, 2)
 ASKED = replies.Replies(3, 4, False, 8, 6, 3, 2)
+CHOSEN = choices.Choices(2, 3, 4, 8, 6, 3)
 ENCODED = pixels.Pixels(2, 16, False)
 DECODED = pixels.Pixels(2, 16, True)
 
@@ -110,13 +112,13 @@ def test_the_decoder_counts_as_the_compiler_says(model):
 
 
 @pytest.mark.parametrize(
-    'workload', [IMAGES, WRITTEN, ASKED, ENCODED, DECODED]
+    'workload', [IMAGES, WRITTEN, ASKED, CHOSEN, ENCODED, DECODED]
 )
 def test_little_is_computed_in_vain(models, workload):
   """Pads, unread last tokens and the room of caches: at most an eighth."""
   work = workload.ours(models, rng())
   executed = cost.of(work.call, *work.arguments, trips=work.trips).flops
-  useful = workload.useful(models)
+  useful = workload.useful(models).flops
   assert 1.0 <= executed / useful < 1.125
   jax.block_until_ready(work.call(*work.arguments))
 
@@ -134,10 +136,23 @@ def test_the_naive_way_of_images_computes_all_that_is_there(models):
   assert 0 < hidden < 1
 
 
-@pytest.mark.parametrize('workload', [WRITTEN, ASKED])
+@pytest.mark.parametrize(
+    'workload, most', [(IMAGES, 5), (WRITTEN, 12), (ASKED, 3), (CHOSEN, 3)]
+)
+def test_what_is_read_are_the_weights_for_each_pass(models, workload, most):
+  """No more than the products of the program read."""
+  model = models.showo
+  once = sum(leaf.nbytes for leaf in jax.tree.leaves(model.decoder.layers))
+  work = workload.ours(models, rng())
+  least = workload.useful(models).bytes
+  executed = cost.of(work.call, *work.arguments, trips=work.trips).bytes
+  assert most * once < least < executed
+
+
+@pytest.mark.parametrize('workload', [WRITTEN, ASKED, CHOSEN])
 def test_the_naive_way_of_text_reads_every_row_again(models, workload):
   model, works = models.showo, workload.naive(models, rng())
-  assert len(works) == workload.naive_calls
+  assert len(works) == getattr(workload, 'naive_calls', 1)
   assert sum(work.scale for work in works) == pytest.approx(workload.calls())
   for work in works:
     _, tokens, _ = work.arguments
@@ -147,7 +162,8 @@ def test_the_naive_way_of_text_reads_every_row_again(models, workload):
         model.config.decoder, length, model.config.vocab.size)
     assert cost.of(work.call, *work.arguments).flops == wanted
   shortest = 64 + 3 + 1 + workload.prompt
-  assert shortest <= length < shortest + workload.tokens
+  most = shortest + workload.tokens - (workload is not CHOSEN)
+  assert shortest <= length <= most
 
 
 def test_the_job_writes_a_row_for_each_workload_and_precision(
@@ -162,6 +178,9 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
       {'name': 'write', 'replies': {
           'images': 1, 'each': 2, 'shared': True, 'grid': 4, 'prompt': 4,
           'tokens': 3, 'naive_calls': 1}},
+      {'name': 'choose', 'choices': {
+          'images': 1, 'each': 2, 'choices': 2, 'grid': 4, 'prompt': 4,
+          'tokens': 2}},
   ]
   said = []
   console = console_lib.Console(said.append, lambda label: lambda x: x)
@@ -169,21 +188,25 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
   rows = benchmark.run(config, str(tmp_path), console)
   assert [(r['workload'], r['precision']) for r in rows] == [
       ('draw', 'float32'), ('read', 'float32'), ('write', 'float32'),
-      ('draw', 'bfloat16'), ('write', 'bfloat16')]
+      ('choose', 'float32'), ('draw', 'bfloat16'), ('write', 'bfloat16'),
+      ('choose', 'bfloat16')]
   assert json.loads((tmp_path / 'results.json').read_text())['rows'] == rows
   for row in rows:
     assert 0 < row['seconds'] and 0 < row['naive_seconds']
     assert row['useful_flops'] <= row['executed_flops']
-    has = torch_phi.is_there() and row['workload'] == 'write'
+    has = torch_phi.is_there() and row['workload'] in ('write', 'choose')
     assert ('torch_seconds' in row) == has
   lines = (tmp_path / 'table.md').read_text().splitlines()
-  assert len(lines) == 7 and len({line.count('|') for line in lines}) == 1
+  assert len(lines) == 9 and len({line.count('|') for line in lines}) == 1
 
 
 @pytest.mark.parametrize('changes, said', [
     ({'precisions': ('float8',)}, "precisions has 'float8'"),
     ({'workloads': [{'name': 'x'}]},
-     'x: wanted one of images, replies and pixels'),
+     'x: wanted one of images, replies, choices and pixels'),
+    ({'workloads': [{'name': 'x', 'images': {
+        'count': 1, 'grid': 4, 'steps': 2, 'guidance': 1.0, 'text': 8,
+        'naive_steps': 3}}]}, 'naive_steps is 3'),
     ({'tokenizer': None}, 'pixels in workloads, but no tokenizer'),
     ({'repeats': 0}, 'repeats is 0'),
 ])

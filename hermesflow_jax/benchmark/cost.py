@@ -9,7 +9,6 @@ import dataclasses
 import math
 
 import jax
-import numpy as np
 
 from hermesflow_jax.models import phi
 
@@ -120,6 +119,16 @@ def head(config: phi.PhiConfig, rows: int, ids: int) -> float:
   return 2.0 * config.width * rows * ids
 
 
-def parameters(model) -> int:
-  """Returns the number of a model's parameters."""
-  return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(model))
+def weights(model, ids: int) -> int:
+  """Returns the bytes of a ShowO's decoder, and of its head for `ids` words.
+
+  What one pass reads at least; of the embeddings it reads a few rows.
+  """
+  decoder = sum(leaf.nbytes for leaf in jax.tree.leaves(model.decoder))
+  kernel = model.head.kernel[...]
+  return decoder + kernel.nbytes * ids // kernel.shape[-1]
+
+
+def size(tree) -> int:
+  """Returns the bytes of a tree of arrays."""
+  return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

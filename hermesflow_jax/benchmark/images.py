@@ -38,7 +38,7 @@ class Images:
   def __post_init__(self):
     settings.require(self, dict.fromkeys(
         ('count', 'grid', 'steps', 'text', 'naive_steps'), 1
-    ), above=('guidance',))
+    ), above=('guidance',), most={'naive_steps': self.steps})
 
   def ours(self, models: work.Models, rng: np.random.Generator) -> work.Work:
     """Returns the sampler of images at work."""
@@ -122,8 +122,8 @@ class Images:
         self.steps / self.naive_steps,
     )]
 
-  def useful(self, models: work.Models) -> float:
-    """Returns the FLOPs that images need."""
+  def useful(self, models: work.Models) -> cost.Cost:
+    """Returns what images need; each step reads the weights."""
     config = models.showo.config
     decoder, rows = config.decoder, self.grid**2 + 2
     text = cost.tokens(decoder, self.text + 1, (self.text + 2) / 2)
@@ -131,4 +131,6 @@ class Images:
     step = cost.tokens(decoder, rows, rows + self.text + 1)
     step += cost.tokens(decoder, rows, rows + 3)
     step += cost.head(decoder, rows - 2, config.vocab.codebook_size)
-    return self.count * (text + self.steps * step) + nothing
+    flops = self.count * (text + self.steps * step) + nothing
+    read = cost.weights(models.showo, config.vocab.codebook_size)
+    return cost.Cost(flops, self.steps * read)

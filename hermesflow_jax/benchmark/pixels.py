@@ -55,8 +55,9 @@ class Pixels:
     """Returns one image, of all of them."""
     return [self._work(models, self._inputs(models, rng)[:1], self.count)]
 
-  def useful(self, models: work.Models) -> float:
-    """Returns the FLOPs of the tokenizer's convolutions and products."""
+  def useful(self, models: work.Models) -> cost.Cost:
+    """Returns what the tokenizer's convolutions and products need."""
     inputs = self._inputs(models, np.random.default_rng(0))
     one = self._work(models, jnp.asarray(inputs[:1]), 1.0)
-    return self.count * cost.of(one.call, *one.arguments).flops
+    flops = self.count * cost.of(one.call, *one.arguments).flops
+    return cost.Cost(flops, cost.size(models.tokenizer))

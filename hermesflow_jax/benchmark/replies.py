@@ -46,7 +46,7 @@ class Replies:
   def ours(self, models: work.Models, rng: np.random.Generator) -> work.Work:
     """Returns the sampler of replies at work; none of them ends early."""
     model = models.showo
-    image, prompt, lengths = self._parts(model, rng)
+    image, prompt, lengths = self.parts(model, rng)
     keys = jax.random.split(
         jax.random.key(0), (self.images, self.each)
     )
@@ -73,21 +73,11 @@ class Replies:
       self, models: work.Models, rng: np.random.Generator
   ) -> list[work.Work]:
     """Returns some calls of the naive way, each of a length of its own."""
-    model = models.showo
-
-    @jax.jit
-    def next_token(model, tokens, sees):
-      hidden, _ = model(tokens, sees, jnp.arange(tokens.size))
-      return model.logits(hidden)[-1].argmax()
-
     scale = self.calls() / self.naive_calls
-    return [
-        work.Work(next_token, (model, tokens.astype(np.int32), sees), scale)
-        for tokens, sees in self.naive_rows(model, rng)
-    ]
+    return read_again(models.showo, self.naive_rows(models.showo, rng), scale)
 
-  def useful(self, models: work.Models) -> float:
-    """Returns the FLOPs that replies need."""
+  def useful(self, models: work.Models) -> cost.Cost:
+    """Returns what replies need; each token reads the weights."""
     config = models.showo.config
     decoder, image = config.decoder, self.grid**2 + 3
     prompts = 1 if self.shared else self.each
@@ -99,7 +89,8 @@ class Replies:
     one += self.each * cost.tokens(decoder, tokens - 1, seen)
     rows = self.each * (tokens - 1) + prompts
     one += cost.head(decoder, rows, config.vocab.text_size)
-    return self.images * one
+    read = cost.weights(models.showo, config.vocab.text_size)
+    return cost.Cost(self.images * one, tokens * read)
 
   def naive_rows(
       self, model: showo.ShowO, rng: np.random.Generator
@@ -109,40 +100,83 @@ class Replies:
     One row at a time, of evenly spread lengths between the prompt's and that of
     the whole reply.
     """
-    image, prompt, _ = self._parts(model, rng)
-    head = np.concatenate([image.tokens[0], prompt.tokens[0, 0]])
-    ar = np.concatenate([image.ar[0], prompt.ar[0, 0]])
+    image, prompt, _ = self.parts(model, rng)
     calls = self.naive_calls
     lengths = ((np.arange(calls) + 0.5) / calls * self.tokens).astype(int)
-    rows = []
-    for length in lengths:
-      tokens = np.concatenate([head, np.resize(head[-5:], length)])
-      blocks = np.concatenate([ar, np.ones(length, ar.dtype)])
-      sees = np.asarray(masks.visible(blocks, np.ones(len(tokens), bool)))
-      rows.append((tokens, sees))
-    return rows
+    return [naive_row(image, prompt, length) for length in lengths]
 
   def calls(self) -> int:
     """Returns how often the naive way calls the model in all."""
     return self.images * self.each * self.tokens
 
-  def _parts(self, model, rng):
-    """Returns (images Rows [N, E], prompts Rows [N, Q, P], lengths [N, Q]).
-
-    Q is 1 if all replies are to one prompt.
-    """
-    config = model.config
+  def parts(self, model: showo.ShowO, rng: np.random.Generator):
+    """Returns what is read; of replies to one prompt, that one alone."""
     count = 1 if self.shared else self.each
-    codes = work.codes_of(rng, config, self.images, self.grid**2)
-    total = self.images * count
-    words = work.texts_of(rng, config, total, self.prompt)
-    image, prompt, lengths = prompting.mmu_parts(
-        config.vocab, np.repeat(codes, count, 0), words,
-        self.grid**2 + 4 + self.prompt,
-    )
+    return parts(model, rng, self.images, count, self.grid, self.prompt)
 
-    def grouped(a):
-      return a.reshape(self.images, count, *a.shape[1:])
 
-    image = jax.tree.map(lambda a: grouped(a)[:, 0], image)
-    return image, jax.tree.map(grouped, prompt), grouped(lengths)
+def parts(
+    model: showo.ShowO, rng: np.random.Generator, images: int, prompts: int,
+    grid: int, words: int,
+):
+  """Returns random prompts about random images.
+
+  Args:
+    model: whose tokens.
+    rng: randomness.
+    images: N.
+    prompts: Q about each image.
+    grid: side of the square of codes.
+    words: tokens of a prompt.
+
+  Returns:
+    (images Rows [N, E], prompts Rows [N, Q, P], lengths int32[N, Q]).
+  """
+  config = model.config
+  codes = work.codes_of(rng, config, images, grid**2)
+  image, prompt, lengths = prompting.mmu_parts(
+      config.vocab, np.repeat(codes, prompts, 0),
+      work.texts_of(rng, config, images * prompts, words),
+      grid**2 + 4 + words,
+  )
+
+  def grouped(a):
+    return a.reshape(images, prompts, *a.shape[1:])
+
+  image = jax.tree.map(lambda a: grouped(a)[:, 0], image)
+  return image, jax.tree.map(grouped, prompt), grouped(lengths)
+
+
+def naive_row(image, prompt, reply: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns (tokens int64[T], sees bool[T, T]) of a row with `reply` tokens.
+
+  Args:
+    image, prompt: of `parts`; the first counts.
+    reply: tokens of the reply.
+  """
+  head = np.concatenate([image.tokens[0], prompt.tokens[0, 0]])
+  ar = np.concatenate([image.ar[0], prompt.ar[0, 0]])
+  tokens = np.concatenate([head, np.resize(head[-5:], reply)])
+  blocks = np.concatenate([ar, np.ones(reply, ar.dtype)])
+  sees = masks.visible(blocks, np.ones(len(tokens), bool))
+  return tokens, np.asarray(sees)
+
+
+def read_again(model: showo.ShowO, rows, scale: float) -> list[work.Work]:
+  """Returns whole rows through the model, logits of all words everywhere.
+
+  Args:
+    model: which.
+    rows: of `naive_row`.
+    scale: what the time of each is multiplied by.
+  """
+
+  @jax.jit
+  def run(model, tokens, sees):
+    hidden, _ = model(tokens, sees, jnp.arange(tokens.size))
+    return model.logits(hidden)[-1].argmax()
+
+  return [
+      work.Work(run, (model, tokens.astype(np.int32), sees), scale)
+      for tokens, sees in rows
+  ]

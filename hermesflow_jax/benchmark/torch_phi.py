@@ -17,7 +17,7 @@ def is_there() -> bool:
 
 
 def model_of(config: showo.ShowOConfig, dtype: str):
-  """Returns a random Phi of these sizes.
+  """Returns a random Phi of these sizes, on a GPU where PyTorch has one.
 
   Args:
     config: the sizes.
@@ -36,7 +36,8 @@ def model_of(config: showo.ShowOConfig, dtype: str):
   )
   torch.manual_seed(0)
   model = transformers.PhiForCausalLM(sizes).eval()
-  return model.to(getattr(torch, dtype))
+  device = 'cuda' if torch.cuda.is_available() else 'cpu'
+  return model.to(device, getattr(torch, dtype))
 
 
 def seconds(model, rows, repeats: int) -> list[float]:
@@ -52,13 +53,13 @@ def seconds(model, rows, repeats: int) -> list[float]:
   """
   import torch
 
-  dtype = next(model.parameters()).dtype
+  first = next(model.parameters())
   found = []
   for tokens, sees in rows:
-    ids = torch.from_numpy(tokens.astype(np.int64))[None]
-    lowest = torch.finfo(dtype).min
+    ids = torch.from_numpy(tokens.astype(np.int64))[None].to(first.device)
+    lowest = torch.finfo(first.dtype).min
     mask = torch.where(torch.from_numpy(sees.copy()), 0.0, lowest)
-    mask = mask.to(dtype)[None, None]
+    mask = mask.to(first)[None, None]
     times = []
     with torch.no_grad():
       for _ in range(repeats + 1):

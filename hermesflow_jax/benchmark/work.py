@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hermesflow_jax.benchmark import cost
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import showo
 
@@ -54,8 +55,8 @@ class Workload(Protocol):
   def naive(self, models: Models, rng: np.random.Generator) -> list[Work]:
     """Returns the naive way, in parts."""
 
-  def useful(self, models: Models) -> float:
-    """Returns the FLOPs that the work needs."""
+  def useful(self, models: Models) -> cost.Cost:
+    """Returns the FLOPs that the work needs, and the least that it reads."""
 
 
 def codes_of(rng: np.random.Generator, config: showo.ShowOConfig, *shape):

@@ -17,6 +17,7 @@ from hermesflow_jax import events
 from hermesflow_jax import serving
 from hermesflow_jax import settings
 from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.benchmark import choices as choices_lib
 from hermesflow_jax.benchmark import cost
 from hermesflow_jax.benchmark import images as images_lib
 from hermesflow_jax.benchmark import pixels as pixels_lib
@@ -35,28 +36,33 @@ PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-  """A workload by name: one of three kinds.
+  """A workload by name: one of the kinds.
 
   Attributes:
     name: in the table.
-    images, replies, pixels: one of these.
+    images, replies, choices, pixels: one of these.
   """
 
   name: str
   images: images_lib.Images | None = None
   replies: replies_lib.Replies | None = None
+  choices: choices_lib.Choices | None = None
   pixels: pixels_lib.Pixels | None = None
 
   def __post_init__(self):
-    if sum(map(bool, (self.images, self.replies, self.pixels))) != 1:
+    if len(self._kinds()) != 1:
       raise ValueError(
-          f'{self.name}: wanted one of images, replies and pixels'
+          f'{self.name}: wanted one of images, replies, choices and pixels'
       )
+
+  def _kinds(self):
+    kinds = self.images, self.replies, self.choices, self.pixels
+    return [kind for kind in kinds if kind]
 
   @property
   def workload(self) -> work_lib.Workload:
     """The one that is there."""
-    return self.images or self.replies or self.pixels
+    return self._kinds()[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,15 +223,16 @@ def timed(
   took = median_seconds(compiled, ours.arguments, config.repeats)
   row |= {
       'seconds': took, 'executed_flops': executed.flops,
-      'useful_flops': useful, 'bytes': executed.bytes,
-      'of_ceiling': ceiling.seconds(cost.Cost(useful)) / took,
+      'useful_flops': useful.flops, 'bytes': executed.bytes,
+      'useful_bytes': useful.bytes,
+      'of_ceiling': ceiling.seconds(useful) / took,
       'memory_bytes': memory.temp_size_in_bytes
                       + memory.argument_size_in_bytes
                       + memory.output_size_in_bytes,
   }
   row['naive_seconds'] = work_lib.total(naive, seconds)
   row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
-  if theirs is not None and named.replies:
+  if theirs is not None and (named.replies or named.choices):
     each = torch_phi.seconds(
         theirs, asked.naive_rows(models.showo, rng()), config.repeats
     )
