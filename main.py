@@ -31,15 +31,14 @@ from hermesflow_jax import settings
 USAGE = 'python main.py --config=configs/<job>.py[:<variant>]'
 
 
-def options(argv: list[str]) -> tuple[dict, str | None, str | None]:
+def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
   """Reads the command line.
 
   Args:
     argv: the program's name, then flags.
 
   Returns:
-    (the config's values with the overrides in them, the workdir if given, the
-    topology to compile for if given).
+    (the config's values with the overrides in them, all flags).
 
   Raises:
     ValueError: one line that says what is wrong.
@@ -56,6 +55,17 @@ def options(argv: list[str]) -> tuple[dict, str | None, str | None]:
   flags.DEFINE_string(
       'compile_for', None, 'Compile for this TPU slice, e.g. v5e:16x16, and '
       'run nothing; wants `pip install libtpu` and no TPU.', flag_values=found,
+  )
+  flags.DEFINE_string(
+      'coordinator', None, 'host:port of the first of several processes, or '
+      "'auto' where a TPU slice or a cluster says who is there.",
+      flag_values=found,
+  )
+  flags.DEFINE_integer(
+      'process', 0, 'Which of the processes this is.', flag_values=found
+  )
+  flags.DEFINE_integer(
+      'processes', 1, 'How many there are.', flag_values=found
   )
   flags.DEFINE_bool('help', False, 'Shows this.', flag_values=found)
   # Config files are python: anything can go wrong in them.
@@ -74,7 +84,19 @@ def options(argv: list[str]) -> tuple[dict, str | None, str | None]:
     raise ValueError(f'--config is missing; usage: {USAGE}')
   if surplus:
     raise ValueError(f'unexpected arguments: {" ".join(surplus)}')
-  return values, found.workdir, found.compile_for
+  if not 0 <= found.process < found.processes:
+    raise ValueError(
+        f'process is {found.process}, wanted less than processes '
+        f'{found.processes}'
+    )
+  if found.processes > 1 and not found.coordinator:
+    raise ValueError('several processes want --coordinator=host:port')
+  if found.workdir and '://' in found.workdir:
+    raise ValueError(
+        f'workdir {found.workdir} is no path: mount the bucket (gcsfuse) and '
+        'give its folder'
+    )
+  return values, found
 
 
 def reason(error: Exception) -> str:
@@ -111,6 +133,8 @@ def job_of(name: str):
     from hermesflow_jax.jobs import generate as job
   elif name == 'curate':
     from hermesflow_jax.jobs import curate as job
+  elif name == 'learn':
+    from hermesflow_jax.jobs import learn as job
   elif name == 'benchmark':
     from hermesflow_jax.jobs import benchmark as job
   elif name == 'understand':
@@ -118,7 +142,7 @@ def job_of(name: str):
   else:
     raise ValueError(
         f'config.job is {name!r}, wanted tokenizer, pretrain, pair_dpo, seeds, '
-        'generate, understand, curate or benchmark'
+        'generate, understand, curate, learn or benchmark'
     )
   return job
 
@@ -134,23 +158,55 @@ def main(argv: list[str]) -> int:
   # Libraries have flags of their own, which must be parsed before use.
   flags.FLAGS(argv[:1])
   try:
-    values, workdir, topology = options(argv)
+    values, given = options(argv)
     name = values.pop('job', None)
-    if topology:
-      compile_for(name, values, workdir or 'runs/compile_for', topology)
+    if given.compile_for:
+      compile_for(
+          name, values, given.workdir or 'runs/compile_for', given.compile_for
+      )
       return 0
     job = job_of(name)
     config = settings.build(job.Settings, values)
-    workdir = workdir or os.path.join('runs', name)
-    job.run(config, workdir, console_lib.terminal())
+    console = join(given.coordinator, given.process, given.processes)
+    job.run(config, given.workdir or os.path.join('runs', name), console)
   except ValueError as error:
     return complain(error, 2)
   except (OSError, FloatingPointError) as error:
     return complain(error, 1)
-  except KeyboardInterrupt:
-    print('stopped; the same command resumes', file=sys.stderr)
+  except KeyboardInterrupt as error:
+    said = str(error) or 'stopped'
+    print(f'{said}; the same command resumes', file=sys.stderr)
     return 130
   return 0
+
+
+def join(
+    coordinator: str | None, process: int, processes: int
+) -> console_lib.Console:
+  """Joins the other processes; returns the console, silent but in the first.
+
+  Args:
+    coordinator: 'host:port' of the first, 'auto', or None for one process.
+    process: which this is.
+    processes: how many there are.
+  """
+  if not coordinator:
+    return console_lib.terminal()
+  import jax
+
+  from hermesflow_jax import processes as processes_lib
+
+  if coordinator == 'auto':
+    jax.distributed.initialize()
+  else:
+    # The death of one is known to the others within these seconds.
+    jax.distributed.initialize(
+        coordinator, processes, process, initialization_timeout=120,
+        heartbeat_timeout_seconds=20, shutdown_timeout_seconds=60,
+    )
+  if processes_lib.is_first():
+    return console_lib.terminal()
+  return console_lib.silent()
 
 
 def compile_for(name: str, values: dict, workdir: str, topology: str) -> None:

@@ -38,6 +38,8 @@ def get_config(variant='cpu'):
             replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
           choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
             choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
+            steps('a step of Pair-DPO, 256 px, 8 records', 8, 16),
+            steps('a step of Pair-DPO, 512 px, 4 records', 4, 32),
             pixels('16 images of 512 px to codes', 16, False),
             pixels('codes to 16 images of 512 px', 16, True),
         ),
@@ -52,6 +54,7 @@ def get_config(variant='cpu'):
           replies('10 captions x 100 tokens', 1, 10, True, 100),
           replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
           choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
+          steps('a step of Pair-DPO, 256 px, 2 records', 2, 16),
           pixels('2 images of 256 px to codes', 2, False, 256),
           pixels('codes to 2 images of 256 px', 2, True, 256),
       ),
@@ -80,6 +83,14 @@ def choices(name, count, each, many, tokens):
   return {'name': name, 'choices': {
       'images': count, 'each': each, 'choices': many, 'grid': 32,
       'prompt': 16, 'tokens': tokens,
+  }}
+
+
+def steps(name, pairs, grid):
+  """A step of Pair-DPO."""
+  return {'name': name, 'steps': {
+      'pairs': pairs, 'grid': grid, 'text': 128, 'prompt': 16, 'reply': 100,
+      'label_rows': 512,
   }}
 
 

@@ -10,6 +10,8 @@ paper's settings, on Show-o's weights:
 
 These read image-caption inputs with questions from data/inputs.jsonl, and
 data/held_out.jsonl for evaluation; `hermesflow_jax.data.files` says how.
+`decoder_7b` has a decoder of 6.9 billion parameters, to see what it would want
+of a TPU slice (--compile_for).
 """
 
 import ml_collections
@@ -79,6 +81,9 @@ def get_config(variant='shapes'):
           'batch': 16,
           'label_rows': 512,
           'log_every': 10,
+          'save_every': 50,
+          'sample_every': 0,
+          'profile_steps': (0, 0),
           'reference': 'round',
           'seed': 0,
       },
@@ -87,9 +92,24 @@ def get_config(variant='shapes'):
     return config
   if variant in ('show_o_256', 'show_o_512'):
     return show_o(config, int(variant.removeprefix('show_o_')))
+  if variant == 'decoder_7b':
+    return decoder_7b(config)
   raise ValueError(
-      f'variant {variant!r}, wanted shapes, show_o_256 or show_o_512'
+      f'variant {variant!r}, wanted shapes, show_o_256, show_o_512 or '
+      'decoder_7b'
   )
+
+
+def decoder_7b(config):
+  """Changes the settings to a larger decoder that has no weights yet.
+
+  For --compile_for, which wants none.
+  """
+  config = show_o(config, 512)
+  config.init_from = 'checkpoints/decoder_7b'
+  config.missing = 'There are no weights of this size.'
+  config.sizes.decoder.update({'width': 4096, 'layers': 32, 'mlp': 16384})
+  return config
 
 
 def start_of(config):
@@ -162,4 +182,5 @@ def show_o(config, pixels):
   play.optim.lr = 2e-5
   play.optim.steps = 3_000
   play.batch = 32
+  play.save_every = play.sample_every = 250
   return config

@@ -9,16 +9,20 @@ import hashlib
 import json
 import math
 import pathlib
-import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from hermesflow_jax import processes
 from hermesflow_jax import sharding
 
 CHUNK, GROUP = 2**26, 2**29
+
+
+class Damaged(ValueError):
+  """There is a checkpoint, or what is left of one, that cannot be read."""
 
 
 def _sums(leaf, start=0) -> jax.Array:
@@ -102,8 +106,17 @@ def save(path: str, tree, meta: dict) -> None:
   Raises:
     ValueError: `path` exists.
   """
+  save_async(path, tree, meta).result()
+
+
+def save_async(path: str, tree, meta: dict):
+  """Begins to write a checkpoint, as `save`; returns when `tree` was copied.
+
+  Returns:
+    What has `result()`, which returns when all is written, or raises.
+  """
   path = pathlib.Path(path).absolute()
-  if path.exists():
+  if processes.agreed(path.exists):
     raise ValueError(f'checkpoint {path} exists')
   path.parent.mkdir(parents=True, exist_ok=True)
   record = json.dumps(
@@ -111,7 +124,7 @@ def save(path: str, tree, meta: dict) -> None:
   )
   flat = _flat(tree)
   with _lean(flat):
-    ocp.save_checkpointables(str(path), {
+    return ocp.save_checkpointables_async(str(path), {
         'arrays': flat,
         'meta': {'record': record, 'sum': _sum_of(record)},
     })
@@ -148,17 +161,26 @@ def _read_record(path: str) -> dict:
   try:
     found = ocp.load_checkpointables(path, {'meta': None})['meta']
     if found['sum'] != _sum_of(found['record']):
-      raise ValueError('its record is damaged')
+      raise Damaged('its record is damaged')
     return json.loads(found['record'])
   except Exception as error:
-    raise ValueError(f'no readable checkpoint at {path}') from error
+    raise Damaged(f'no readable checkpoint at {path}') from error
+
+
+def sums(path: str) -> dict[str, list[int]]:
+  """Returns the `fingerprint` of what was saved.
+
+  Raises:
+    Damaged: there is no readable checkpoint at `path`.
+  """
+  return _read_record(str(pathlib.Path(path).absolute()))['fingerprint']
 
 
 def meta(path: str) -> dict:
   """Returns the record saved beside the arrays.
 
   Raises:
-    ValueError: there is no readable checkpoint at `path`.
+    Damaged: there is no readable checkpoint at `path`.
   """
   return _read_record(str(pathlib.Path(path).absolute()))['user']
 
@@ -167,13 +189,13 @@ def shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns the shape and the dtype of each array of a checkpoint by name.
 
   Raises:
-    ValueError: there is no readable checkpoint at `path`.
+    Damaged: there is no readable checkpoint at `path`.
   """
   path = str(pathlib.Path(path).absolute())
   try:
     found = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
   except Exception as error:
-    raise ValueError(f'no readable checkpoint at {path}') from error
+    raise Damaged(f'no readable checkpoint at {path}') from error
   return {
       name: jax.ShapeDtypeStruct(tuple(array.shape), array.dtype)
       for name, array in found.items()
@@ -194,8 +216,9 @@ def restore(path: str, abstract, shardings, part: str = ''):
     The arrays, in the structure of `abstract`.
 
   Raises:
-    ValueError: nothing readable is there, names or shapes or dtypes differ
-      (all of them are listed), or the bits are not those that were saved.
+    Damaged: nothing readable is there, or the bits are not those that were
+      saved.
+    ValueError: names or shapes or dtypes differ (all of them are listed).
   """
   path = str(pathlib.Path(path).absolute())
   wanted = {part + n: leaf for n, leaf in _flat(abstract).items()}
@@ -218,16 +241,19 @@ def restore(path: str, abstract, shardings, part: str = ''):
       wanted,
       {part + n: leaf for n, leaf in _flat(shardings).items()},
   )
-  arrays = {}
+  arrays, cause = {}, None
   try:
     for group in _groups(placed):
       with _reading(group):
         arrays |= ocp.load_checkpointables(path, {'arrays': group})['arrays']
   except Exception as error:
-    raise ValueError(f'checkpoint {path} is damaged') from error
+    cause = error
+  # What one process cannot read no process has.
+  if not processes.all_say(cause is None):
+    raise Damaged(f'checkpoint {path} is damaged') from cause
   bad = [n for n, s in fingerprint(arrays).items() if saved.get(n) != s]
   if bad:
-    raise ValueError(f'checkpoint {path} is damaged in ' + ', '.join(bad))
+    raise Damaged(f'checkpoint {path} is damaged in ' + ', '.join(bad))
   names = list(wanted)
   return jax.tree.unflatten(
       jax.tree.structure(abstract), [arrays[n] for n in names]
@@ -257,22 +283,3 @@ def _reading(group) -> ocp.Context:
 def is_one(path: str) -> bool:
   """Returns whether a folder was written by `save`, by its looks alone."""
   return (pathlib.Path(path) / '_CHECKPOINT_METADATA').is_file()
-
-
-def latest(root: str) -> str | None:
-  """Returns the checkpoint with the highest number in `root`, or None.
-
-  Only folders named by a plain number whose record can be read count, so a
-  stray or half-written folder is passed over.
-  """
-  root = pathlib.Path(root)
-  if not root.is_dir():
-    return None
-  folders = [p for p in root.iterdir() if re.fullmatch('[0-9]+', p.name)]
-  for folder in sorted(folders, key=lambda p: int(p.name), reverse=True):
-    try:
-      meta(str(folder))
-    except ValueError:
-      continue
-    return str(folder)
-  return None

@@ -18,6 +18,7 @@ from hermesflow_jax import clock as clock_lib
 from hermesflow_jax import console
 from hermesflow_jax import curation
 from hermesflow_jax import inference
+from hermesflow_jax import processes
 from hermesflow_jax import shards
 from hermesflow_jax.evaluation import gap
 
@@ -52,13 +53,14 @@ def gather(
   Raises:
     ValueError: shards are there that were made from other inputs.
   """
-  check(store, inputs, size)
+  processes.first_does(lambda: check(store, inputs, size))
   spans = list(shards.spans(len(inputs), size))
   with (
       clock_lib.Clock() as clock, concurrent.futures.ThreadPoolExecutor(1) as host
   ):
     maker = dataclasses.replace(unified, clock=clock)
-    waiting, missing = [], store.missing(share, shares)
+    waiting = []
+    missing = processes.agreed(lambda: store.missing(share, shares))
     sizes = [spans[n].stop - spans[n].start for n in missing]
     for number in console.counted(progress, missing, sizes):
       part = inputs.part(spans[number])
@@ -66,9 +68,11 @@ def gather(
       # A shard that could not be written is heard of; and few are in memory.
       for written in waiting:
         written.result()
-      waiting = [host.submit(_write, store, number, part, recipe, found)]
+      if processes.is_first():
+        waiting = [host.submit(_write, store, number, part, recipe, found)]
     for written in waiting:
       written.result()
+  processes.meet()
   return clock
 
 

@@ -11,6 +11,7 @@ from hermesflow_jax import masking
 from hermesflow_jax import masks
 from hermesflow_jax import pair_dpo
 from hermesflow_jax import prompting
+from hermesflow_jax import sharding
 
 
 def _hidden(model, tokens, rows):
@@ -108,17 +109,24 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
       labels, ((0, 0), (0, room)), constant_values=pair_dpo.UNSCORED
   )
 
-  @jax.checkpoint
-  def score(_, chunk):
-    states, labels = chunk
-    return None, pair_dpo.token_logps(model.logits(states), labels)
-
   def chunked(a):
     a = a.reshape(a.shape[0], chunks, each, *a.shape[2:])
     return jnp.moveaxis(a, 1, 0)
 
-  _, found = jax.lax.scan(score, None, (chunked(states), chunked(labels)))
-  return jnp.moveaxis(found, 0, 1).reshape(labels.shape)[:, :count]
+  def scored(head, states, labels):
+
+    @jax.checkpoint
+    def score(_, chunk):
+      states, labels = chunk
+      logits = head(states).astype(jnp.float32)
+      return None, pair_dpo.token_logps(logits, labels)
+
+    _, found = jax.lax.scan(score, None, (chunked(states), chunked(labels)))
+    return jnp.moveaxis(found, 0, 1).reshape(labels.shape)
+
+  # Each device adds up the gradient of the head over its own chunks. Left
+  # alone, the compiler adds it up over all devices after every chunk.
+  return sharding.by_rows(scored, model.head, states, labels)[:, :count]
 
 
 def mean_nll(logps: jax.Array, labels: jax.Array) -> jax.Array:

@@ -7,38 +7,38 @@ phase it had reached, and ends with the same numbers.
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import functools
 import io
 import json
-import math
 import pathlib
 import shutil
 import time
 
-import jax
 import numpy as np
 
 from hermesflow_jax import agreement
-from hermesflow_jax import alignment
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import curation
 from hermesflow_jax import events
 from hermesflow_jax import harvest
 from hermesflow_jax import inference
-from hermesflow_jax import masking
+from hermesflow_jax import learning
+from hermesflow_jax import pictures
+from hermesflow_jax import processes
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
 from hermesflow_jax import shards
 from hermesflow_jax import sharding
-from hermesflow_jax import train
-from hermesflow_jax.data import pipeline
 from hermesflow_jax.evaluation import gap
 
 
+# Inputs whose samples are looked at while a round learns.
+_SAMPLES = 4
+
+
 @dataclasses.dataclass(frozen=True)
-class Play:
-  """What a round does.
+class Play(learning.Learning):
+  """What a round does; see `learning.Learning` for how it learns.
 
   Attributes:
     rounds: R.
@@ -50,17 +50,7 @@ class Play:
     curation_sampler: of the candidates.
     evaluation_sampler: of the one judged image.
     rules: what makes a pair.
-    objective: the loss.
-    compat: official defects to reproduce.
-    mask_schedule: of the random masks in training.
-    optim: the optimizer of one round.
-    epochs: passes over the pairs of a round, which may end it before
-      `optim.steps`; 0 for no such end.
-    batch: pairs a step.
-    label_rows: labels of a record whose logits are in memory at once.
-    log_every: steps between two lines of metrics.
     reference: 'round' (the model that the round starts from) or 'base'.
-    seed: of sampling, order and masks.
   """
 
   rounds: int
@@ -71,37 +61,18 @@ class Play:
   curation_sampler: sampling.MaskGIT
   evaluation_sampler: sampling.MaskGIT
   rules: curation.Rules
-  objective: alignment.Objective
-  compat: alignment.Compat
-  mask_schedule: str
-  optim: train.Optim
-  epochs: float
-  batch: int
-  label_rows: int
-  log_every: int
   reference: str
-  seed: int
 
   def __post_init__(self):
+    super().__post_init__()
     if self.reference not in ('round', 'base'):
       raise ValueError(
           f"reference is {self.reference!r}, wanted 'round' or 'base'"
       )
-    settings.require(self, {
-        'rounds': 1, 'batch': 1, 'label_rows': 1, 'log_every': 1,
-        'images': 2, 'seed': 0, 'epochs': 0, 'shard': 1,
-    })
+    settings.require(self, {'rounds': 1, 'images': 2, 'shard': 1})
     if len(self.captions) < 2:
       raise ValueError(
           f'captions has {len(self.captions)} samplers, wanted at least 2'
-      )
-    masking.parse(self.mask_schedule)
-    if self.compat.batch_sum and self.optim.accumulate > 1:
-      raise ValueError('compat.batch_sum wants accumulate 1: it is no sum')
-    if self.compat.plain and self.objective.fixed_masks:
-      raise ValueError(
-          'fixed_masks go neither with compat.score_images_as_text nor with '
-          'compat.separate_drops'
       )
 
 
@@ -201,7 +172,7 @@ def evaluated(
   Writes `scenes.jsonl` and `scenes.npz`, then `evaluation.json`, the summary.
   """
   done = folder / 'evaluation.json'
-  if done.exists():
+  if processes.agreed(done.exists):
     console.say(f'{folder.name}: evaluation is there')
     return json.loads(done.read_text())
   began = time.perf_counter()
@@ -233,7 +204,7 @@ def _curated(player, world, inputs, config, root, number, console):
   """Curates a round once; later calls read the files."""
   folder = root / f'round_{number}'
   done = folder / 'curation.json'
-  if done.exists():
+  if processes.agreed(done.exists):
     console.say(f'{folder.name}: pairs are there')
     return read_pairs(folder), json.loads(done.read_text())
   began = time.perf_counter()
@@ -270,30 +241,30 @@ def read_pairs(folder) -> dict:
   return {row['id']: curation.from_record(row) for row in rows}
 
 
-def records_of(inputs: gap.Inputs, pairs: dict, both: bool) -> list[dict]:
-  """Joins pairs with their inputs by id.
+def _sampling(player, inputs, config, folder):
+  """state -> None; shows what it draws and writes of the first inputs."""
+  first = inputs.part(slice(0, _SAMPLES))
+  quiet = dataclasses.replace(player, progress=lambda label: lambda x: x)
 
-  Args:
-    inputs: of the round.
-    pairs: of captions and of images, by id.
-    both: leave out inputs that lack one pair; otherwise those without any.
-  """
-  enough = any if both else all
-  by_id = dict(zip(inputs.ids, zip(inputs.captions, inputs.codes)))
-  rows = []
-  for name, (und, gen) in pairs.items():
-    if enough((und.dropped, gen.dropped)):
-      continue
-    caption, codes = by_id[name]
-    rows.append({
-        'id': name, 'caption': caption, 'codes': codes,
-        'caption_win': und.win.value, 'caption_lose': und.lose.value,
-        'caption_dropped': und.dropped,
-        'codes_win': np.asarray(gen.win.value, np.int32),
-        'codes_lose': np.asarray(gen.lose.value, np.int32),
-        'image_dropped': gen.dropped,
-    })
-  return rows
+  def sample(state):
+    now = dataclasses.replace(quiet, model=state.model)
+    codes = now.draw(
+        first.ids, first.captions, 1, config.evaluation_sampler, config.seed
+    )[:, 0]
+    written = now.describe(
+        first.ids, first.codes, [inference.GREEDY], config.seed
+    )
+    name = f'{int(state.step):06d}'
+    pictures.sheet(
+        folder / f'{name}.png', list(zip(now.decode(first.codes), now.decode(codes))),
+        first.captions,
+    )
+    events.write_atomically(folder / f'{name}.jsonl', curation.dump([
+        {'id': each, 'caption': true, 'written': caption}
+        for each, true, (caption,) in zip(first.ids, first.captions, written)
+    ]))
+
+  return sample
 
 
 def _trained(
@@ -303,85 +274,28 @@ def _trained(
   path = root / 'checkpoints' / str(number)
   folder = root / f'round_{number}'
   placed = sharding.shardings(model, base.mesh)
-  if path.exists():
+  if processes.agreed(path.exists):
     console.say(f'{folder.name}: checkpoint is there')
     meta = checkpoint.meta(str(path))
     return checkpoint.restore(str(path), model, placed), meta
   began = time.perf_counter()
-  rows = records_of(inputs, pairs, config.rules.both)
-  optim = dataclasses.replace(
-      config.optim, steps=steps_of(config, len(rows))
-  )
+  rows = learning.records_of(inputs, pairs, config.rules.both)
+  steps = learning.steps_of(config, len(rows)) if rows else 0
   if rows:
-    model = _optimised(
-        model, reference, base, rows, config, optim, folder, number, console
+    model = learning.learn(
+        dataclasses.replace(base, model=model), reference, rows, config,
+        steps, folder / 'training', number, console,
+        _sampling(base, inputs, config, folder / 'samples'),
     )
   else:
     console.say(f'{folder.name}: no pair was kept, nothing is learned')
   meta = {
-      'round': number, 'inputs': len(rows),
-      'steps': optim.steps if rows else 0,
+      'round': number, 'inputs': len(rows), 'steps': steps,
       'seconds': time.perf_counter() - began,
   }
   checkpoint.save(str(path), model, meta)
+  # They are as large as all checkpoints of the rounds.
+  processes.first_does(
+      lambda: shutil.rmtree(folder / 'training' / 'steps', ignore_errors=True)
+  )
   return model, meta
-
-
-def steps_of(config: Play, records: int) -> int:
-  """Returns the steps of a round: `epochs` passes, at most `optim.steps`."""
-  if not config.epochs:
-    return config.optim.steps
-  passes = math.ceil(config.epochs * records / config.batch)
-  return max(1, min(config.optim.steps, passes))
-
-
-def _optimised(
-    model, reference, base, rows, config, optim, folder, number, console
-):
-  """Returns the model after one round of Pair-DPO."""
-  state = train.start_state(model, optim, base.mesh)
-  objective, compat = config.objective, config.compat
-  masks = dict(
-      schedule=masking.parse(config.mask_schedule),
-      image_tokens=model.config.image_tokens,
-  )
-
-  fit = alignment.fitted(base.vocab, base.text, base.lengths, rows)
-
-  def arrays(drop_condition):
-    return alignment.transform(
-        base.vocab, base.text, base.lengths, drop_condition, compat, fit
-    )
-
-  if not compat.plain:
-    make = {dropped: arrays(float(dropped)) for dropped in (False, True)}
-    rng = np.random.default_rng(0)  # Nothing is left to chance.
-    rows = alignment.score_reference(
-        reference, rows, lambda row, dropped: make[dropped](row, rng),
-        objective=objective, seed=config.seed + number, chunk=config.batch,
-        rows=config.label_rows, mesh=base.mesh, **masks,
-    )
-    if objective.fixed_masks:
-      reference = None
-  batches = pipeline.batches(
-      rows, arrays(objective.drop_condition), seed=config.seed + number,
-      batch=config.batch, start=0, mesh=base.mesh,
-  )
-  loss = functools.partial(
-      alignment.loss, objective=objective, reply=base.lengths.reply,
-      compat=compat, rows=config.label_rows,
-  )
-  prepare = functools.partial(
-      alignment.prepare, masks=objective.masks, **masks
-  )
-  key = jax.random.fold_in(jax.random.key(config.seed), number)
-  step = train.make_step(loss, optim, key, base.mesh, prepare)
-  # What an interrupted attempt wrote is written again.
-  shutil.rmtree(folder / 'training', ignore_errors=True)
-  with events.Log(str(folder / 'training')) as log:
-    state = train.run(
-        state, step, reference, batches, optim.steps,
-        log_every=config.log_every, log=log,
-        progress=console.progress(f'round {number}: learning'),
-    )
-  return state.model

@@ -112,6 +112,30 @@ def constrain(x: jax.Array) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, spec)
 
 
+def by_rows(function, whole, *rows):
+  """Calls a function on the rows that each part of `data` has.
+
+  Args:
+    function: (whole, *rows) -> pytree of arrays with the rows in front.
+    whole: pytree of arrays that each part has whole; their gradient is added
+      up over the parts once.
+    *rows: pytrees of arrays [B, ...].
+
+  Returns:
+    What the function would return for all rows. Without a mesh, or where the
+    rows do not split, it is called once.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  size = len(jax.tree.leaves(rows)[0])
+  parts = mesh.shape.get('data', 1) if not mesh.empty else 1
+  if parts == 1 or size % parts:
+    return function(whole, *rows)
+  return jax.shard_map(
+      function, in_specs=(P(), *[P('data')] * len(rows)), out_specs=P('data'),
+      axis_names={'data'}, check_vma=False,
+  )(whole, *rows)
+
+
 def put_batch(batch, mesh):
   """Places this process's rows of a global batch, split over `data`.
 
@@ -126,5 +150,23 @@ def put_batch(batch, mesh):
 
   def put(rows):
     return jax.make_array_from_process_local_data(sharding, np.asarray(rows))
+
+  return jax.tree.map(put, batch)
+
+
+def put_whole(batch, mesh):
+  """Places a batch that each process holds whole, split over `data`.
+
+  Args:
+    batch: pytree of numpy arrays [B, ...], the same in all processes.
+    mesh: from `make_mesh`; its `data` axis must divide B.
+  """
+  sharding = jax.sharding.NamedSharding(mesh, P('data'))
+
+  def put(rows):
+    rows = np.asarray(rows)
+    return jax.make_array_from_callback(
+        rows.shape, sharding, lambda index: rows[index]
+    )
 
   return jax.tree.map(put, batch)

@@ -1,15 +1,14 @@
-"""The training step and its loop; the loss is an argument.
+"""The training step; the loss is an argument.
 
 Every job (tokenizer, pretraining, Pair-DPO) brings
 `loss(model, constants, batch, key) -> (scalar, metrics)`; state, placement,
-clipping, skipping of non-finite steps and logging are here, once.
+clipping and skipping of non-finite steps are here, once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 import dataclasses
 import math
 import re
-import time
 from typing import Any
 
 import jax
@@ -225,64 +224,3 @@ def summed(function: Callable, batch, parts: int):
       jax.eval_shape(function, jax.tree.map(lambda a: a[0], batch)),
   )
   return jax.lax.scan(add, zeros, batch)[0]
-
-
-class NonFinite(FloatingPointError):
-  """Too many steps in a row had a loss or gradient that was not finite."""
-
-
-def run(
-    state: State,
-    step: Callable,
-    constants,
-    batches: Iterable,
-    steps: int,
-    *,
-    log_every: int,
-    log: Callable[[int, dict[str, float]], None],
-    progress: Callable,
-    save: Callable[[State], None] | None = None,
-    save_every: int = 0,
-    max_skipped: int = 10,
-) -> State:
-  """Runs the loop from `state.step` to `steps`.
-
-  Args:
-    state: where to start.
-    step: from `make_step`.
-    constants: what the loss needs beside the model (a frozen reference...).
-    batches: yields device batches, beginning with the one of `state.step`.
-    steps: where to stop.
-    log_every: steps between calls of `log`, with means over the steps of the
-      interval that were not skipped.
-    log: (step, metrics) -> None.
-    progress: wraps the range of steps, e.g. a progress bar.
-    save: called with the state every `save_every` steps, if given.
-    max_skipped: non-finite steps tolerated in one logging interval.
-
-  Raises:
-    NonFinite: more than `max_skipped` non-finite steps in one interval.
-  """
-  pending, began = [], time.perf_counter()
-  batches = iter(batches)
-  for number in progress(range(int(state.step), steps)):
-    state, metrics = step(state, constants, next(batches))
-    pending.append(metrics)
-    done = number + 1
-    if done % log_every == 0 or done == steps:
-      rows = jax.device_get(pending)
-      kept = [r for r in rows if not r['train/skipped']] or rows
-      means = {k: float(sum(r[k] for r in kept) / len(kept)) for k in rows[0]}
-      means['train/skipped'] = float(sum(r['train/skipped'] for r in rows))
-      seconds = time.perf_counter() - began
-      means['train/seconds_per_step'] = seconds / len(rows)
-      log(done, means)
-      if means['train/skipped'] > max_skipped:
-        raise NonFinite(
-            f'{means["train/skipped"]:.0f} of the last {len(rows)} steps '
-            f'before step {done} were not finite'
-        )
-      pending, began = [], time.perf_counter()
-    if save and save_every and done % save_every == 0 and done < steps:
-      save(state)
-  return state

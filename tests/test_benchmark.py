@@ -9,12 +9,13 @@ import pytest
 
 from configs import benchmark as config_lib
 from hermesflow_jax import console as console_lib
+from hermesflow_jax import cost
 from hermesflow_jax import settings
 from hermesflow_jax.benchmark import choices
-from hermesflow_jax.benchmark import cost
 from hermesflow_jax.benchmark import images
 from hermesflow_jax.benchmark import pixels
 from hermesflow_jax.benchmark import replies
+from hermesflow_jax.benchmark import steps
 from hermesflow_jax.benchmark import torch_phi
 from hermesflow_jax.jobs import benchmark
 
@@ -34,6 +35,7 @@ IMAGES = images.Images(2, 8, 5, 2.0, 12, 2)
 WRITTEN = replies.Replies(2, 5, True, 8, 6, 12, 2)
 ASKED = replies.Replies(3, 4, False, 8, 6, 3, 2)
 CHOSEN = choices.Choices(2, 3, 4, 8, 6, 3)
+LEARNED = steps.Steps(2, 8, 12, 6, 9, 16)
 ENCODED = pixels.Pixels(2, 16, False)
 DECODED = pixels.Pixels(2, 16, True)
 
@@ -123,6 +125,26 @@ def test_little_is_computed_in_vain(models, workload):
   jax.block_until_ready(work.call(*work.arguments))
 
 
+def test_little_of_a_step_is_computed_twice(models):
+  """The head alone, for its gradient, and the scores of the reference."""
+  work = LEARNED.ours(models, rng())
+  executed = cost.of(work.call, *work.arguments).flops
+  useful = LEARNED.useful(models).flops
+  assert 1.0 <= executed / useful < 1.25
+
+
+def test_the_naive_step_is_the_same_step(models):
+  ours, (naive,) = LEARNED.ours(models, rng()), LEARNED.naive(models, rng())
+  (after, found), (wanted_after, wanted) = (
+      each.call(*each.arguments) for each in (ours, naive))
+  for name in ('train/loss', 'train/grad_norm'):
+    assert float(found[name]) == pytest.approx(float(wanted[name]), rel=1e-4)
+  assert found['train/grad_norm'] > 0
+  jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+      after.model, wanted_after.model)
+
+
 def test_the_naive_way_of_images_computes_all_that_is_there(models):
   model, (work,) = models.showo, IMAGES.naive(models, rng())
   found = cost.of(work.call, *work.arguments).flops * work.scale
@@ -181,6 +203,9 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
       {'name': 'choose', 'choices': {
           'images': 1, 'each': 2, 'choices': 2, 'grid': 4, 'prompt': 4,
           'tokens': 2}},
+      {'name': 'learn', 'steps': {
+          'pairs': 1, 'grid': 4, 'text': 8, 'prompt': 4, 'reply': 3,
+          'label_rows': 8}},
   ]
   said = []
   console = console_lib.Console(said.append, lambda label: lambda x: x)
@@ -188,22 +213,23 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
   rows = benchmark.run(config, str(tmp_path), console)
   assert [(r['workload'], r['precision']) for r in rows] == [
       ('draw', 'float32'), ('read', 'float32'), ('write', 'float32'),
-      ('choose', 'float32'), ('draw', 'bfloat16'), ('write', 'bfloat16'),
-      ('choose', 'bfloat16')]
+      ('choose', 'float32'), ('learn', 'float32'), ('draw', 'bfloat16'),
+      ('write', 'bfloat16'), ('choose', 'bfloat16'), ('learn', 'bfloat16')]
   assert json.loads((tmp_path / 'results.json').read_text())['rows'] == rows
   for row in rows:
     assert 0 < row['seconds'] and 0 < row['naive_seconds']
     assert row['useful_flops'] <= row['executed_flops']
-    has = torch_phi.is_there() and row['workload'] in ('write', 'choose')
+    has = torch_phi.is_there() and row['workload'] in (
+        'write', 'choose', 'learn')
     assert ('torch_seconds' in row) == has
   lines = (tmp_path / 'table.md').read_text().splitlines()
-  assert len(lines) == 9 and len({line.count('|') for line in lines}) == 1
+  assert len(lines) == 11 and len({line.count('|') for line in lines}) == 1
 
 
 @pytest.mark.parametrize('changes, said', [
     ({'precisions': ('float8',)}, "precisions has 'float8'"),
     ({'workloads': [{'name': 'x'}]},
-     'x: wanted one of images, replies, choices and pixels'),
+     'x: wanted one of images, replies, choices, steps and pixels'),
     ({'workloads': [{'name': 'x', 'images': {
         'count': 1, 'grid': 4, 'steps': 2, 'guidance': 1.0, 'text': 8,
         'naive_steps': 3}}]}, 'naive_steps is 3'),

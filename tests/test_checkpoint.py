@@ -217,22 +217,3 @@ def test_a_changed_record_is_found(saved, tmp_path):
   assert changed
   with pytest.raises(ValueError, match='readable checkpoint'):
     checkpoint.meta(str(copy))
-
-
-def test_the_latest_is_the_highest_that_can_be_read(saved, tmp_path):
-  for number in ('7', '30', '200'):
-    shutil.copytree(saved, tmp_path / number)
-  assert checkpoint.latest(str(tmp_path)) == str(tmp_path / '200')
-  shutil.rmtree(tmp_path / '200')
-  (tmp_path / '200').mkdir()
-  (tmp_path / '500').mkdir()
-  (tmp_path / '900.orbax-checkpoint-tmp-1').mkdir()
-  (tmp_path / 'notes').mkdir()
-  (tmp_path / '\N{SUPERSCRIPT TWO}').mkdir()
-  (tmp_path / '1000').write_text('not a folder')
-  assert checkpoint.latest(str(tmp_path)) == str(tmp_path / '30')
-
-
-def test_where_nothing_is_there_is_no_latest(tmp_path):
-  assert checkpoint.latest(str(tmp_path)) is None
-  assert checkpoint.latest(str(tmp_path / 'missing')) is None

@@ -12,18 +12,21 @@ LIBRARY = 'hermesflow_jax'
 # A module imports from earlier rows, and from its own package. The name of a
 # package stands for its modules that have no place of their own.
 ROWS = (
-    ('settings', 'console', 'events', 'vocab', 'sharding', 'masks',
+    ('settings', 'console', 'processes', 'vocab', 'sharding', 'masks',
      'pair_dpo', 'text', 'text_similarity', 'strict_json', 'canvas', 'clock',
-     'faults'),
+     'faults', 'stopwatch', 'interrupts'),
+    ('events',),
     ('masking', 'prompting', 'models', 'data', 'train', 'checkpoint',
-     'pictures', 'shards'),
+     'pictures', 'shards', 'loop'),
+    ('series', 'cost'),
+    ('resumable',),
     ('likelihood', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
      'pretrained', 'serving'),
     ('packing',),
-    ('alignment', 'pretraining', 'inference', 'initial'),
+    ('alignment', 'pretraining', 'inference', 'initial', 'speed'),
     ('evaluation',),
     ('curation', 'data.shapes_records', 'benchmark', 'pods'),
-    ('agreement', 'harvest', 'reporting'),
+    ('agreement', 'harvest', 'reporting', 'learning'),
     ('self_play',),
     ('report',),
     ('story',),
@@ -33,7 +36,8 @@ FORBIDDEN = ('configs', 'conversions', 'ml_collections', 'absl', 'torch')
 # Models arrive here as arguments.
 WITHOUT_MODELS = (
     'sampling', 'pair_dpo', 'likelihood', 'alignment', 'pretraining', 'train',
-    'inference', 'evaluation.gap', 'curation', 'self_play', 'packing',
+    'inference', 'evaluation.gap', 'curation', 'self_play', 'packing', 'loop',
+    'learning',
 )
 
 

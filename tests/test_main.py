@@ -14,7 +14,7 @@ import pytest
 
 from hermesflow_jax import inference
 from hermesflow_jax import settings
-from hermesflow_jax import train
+from hermesflow_jax import loop
 from hermesflow_jax.jobs import pair_dpo
 import main
 import tiny_world
@@ -94,6 +94,9 @@ def everything(folder):
     ([CONFIG, '--config.play.rounds=2.5'], 'rounds=2.5'),
     ([CONFIG, '--config.play.optim=3'], 'play.optim'),
     (['--config.play.rounds=1', CONFIG], 'before'),
+    ([CONFIG, '--processes=2'], 'several processes want --coordinator'),
+    ([CONFIG, '--processes=2', '--process=2'], 'process is 2, wanted less'),
+    ([CONFIG, '--workdir=gs://a/b'], 'gs://a/b is no path: mount the bucket'),
     ([CONFIG, '--config.job=x'], 'wanted tokenizer, pretrain, pair_dpo, seeds'),
 ])
 def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
@@ -115,6 +118,8 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('play.images=1', 'images is 1, wanted at least 2'),
     ('play.batch=0', 'batch is 0, wanted at least 1'),
     ('play.batch=12', 'batch 12 does not split over data=8'),
+    ('play.profile_steps=(5,2)', 'profile_steps is (5, 2), wanted 0 <='),
+    ('play.save_every=-1', 'save_every is -1, wanted at least 0'),
     ('play.seed=-1', 'seed is -1, wanted at least 0'),
     ('play.reference=last', "reference is 'last', wanted 'round' or 'base'"),
     ('held_out=1', 'held_out is 1, wanted at least 2'),
@@ -275,7 +280,7 @@ def test_ctrl_c_says_what_to_do(start, stopped, base):
 
 @pytest.mark.parametrize('error', [
     OSError(28, 'No space left on device', 'x/y'),
-    train.NonFinite('11 of the last 20 steps\nwere not finite'),
+    loop.NonFinite('11 of the last 20 steps\nwere not finite'),
 ])
 def test_a_run_that_cannot_go_on_says_so_in_one_line(
     start, monkeypatch, error
@@ -313,14 +318,14 @@ def test_help_shows_the_flags(start, capfd):
 
 
 def test_overrides_reach_the_settings():
-  values, workdir, topology = main.options([
+  values, given = main.options([
       'main.py', CONFIG, '--config.play.rounds=7', '--workdir=x',
       '--config.play.captions[1].top_k=5',
   ])
-  assert topology is None
+  assert given.compile_for is None and given.coordinator is None
   assert values.pop('job') == 'pair_dpo'
   config = settings.build(pair_dpo.Settings, values)
-  assert (config.play.rounds, workdir) == (7, 'x')
+  assert (config.play.rounds, given.workdir) == (7, 'x')
   assert config.play.captions[1].top_k == 5
 
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hermesflow_jax import cost
 from hermesflow_jax import masking
 from hermesflow_jax import masks
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
-from hermesflow_jax.benchmark import cost
 
 MAX_TEXT, CODES, STEPS = 12, 16, 6
 COUNTS = masking.schedule_counts(STEPS, CODES, masking.cosine)

@@ -15,78 +15,22 @@ from hermesflow_jax import pretraining
 from hermesflow_jax import sharding
 from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
+from tiny_line import KEY
+from tiny_line import line
+from tiny_line import optim
+from tiny_line import squares
+import tiny_line
 
-KEY = jax.random.key(1)
-
-
-def optim(**changes):
-  return train.Optim(**dict(lr=0.3, steps=40) | changes)
-
-
-def line(key):
-  """A linear model."""
-  return nnx.Linear(3, 1, rngs=nnx.Rngs(key))
-
-
-def squares(model, constants, batch, key):
-  """Mean square error, with noise from the key; `constants` scales it."""
-  error = model(batch['x']) - batch['y']
-  noise = jax.random.normal(key, error.shape)
-  value = constants * jnp.mean((error + 0.01 * noise) ** 2)
-  return value, {'toy/noise': noise.mean()}
-
-
-def toy_batches(mesh, broken=()):
-  """Endless batches; those whose number is in `broken` have a NaN."""
-  rng = np.random.default_rng(0)
-  number = 0
-  while True:
-    x = rng.normal(size=(8, 3)).astype(np.float32)
-    y = x.sum(-1, keepdims=True)
-    if number in broken:
-      y[3] = np.nan
-    yield sharding.put_batch({'x': x, 'y': y}, mesh)
-    number += 1
-
-
-class Logged(dict):
-  """A log: {step: metrics}."""
-
-  def __call__(self, step, metrics):
-    self[step] = metrics
-
-
-def run_toy(steps, broken=(), log_every=1, **options):
-  mesh, log, settings = tiny.mesh(8, 1), Logged(), optim()
-  state = train.run(
-      train.init_state(line, settings, KEY, mesh),
-      train.make_step(squares, settings, KEY, mesh), jnp.float32(1.0),
-      toy_batches(mesh, broken), steps, log_every=log_every, log=log,
-      progress=lambda steps: steps, **options,
-  )
-  return state, log
 
 
 def assert_same(found, wanted):
   jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
-def test_training_lowers_the_loss():
-  state, log = run_toy(40)
-  assert int(state.step) == 40
-  assert log[40]['train/loss'] < 0.1 * log[1]['train/loss']
-  assert sorted(log) == list(range(1, 41))
-
-
-def test_every_step_has_its_own_key():
-  _, log = run_toy(4)
-  assert len({metrics['toy/noise'] for metrics in log.values()}) == 4
-
-
 def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
   mesh, settings = tiny.mesh(8, 1), optim()
   step = train.make_step(squares, settings, KEY, mesh)
-  batches = toy_batches(mesh, broken={1})
+  batches = tiny_line.batches(mesh, broken={1})
   state, _ = step(
       train.init_state(line, settings, KEY, mesh), jnp.float32(1.0),
       next(batches),
@@ -100,30 +44,6 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
   state, metrics = step(state, jnp.float32(1.0), next(batches))
   assert metrics['train/skipped'] == 0 and np.isfinite(metrics['train/loss'])
   assert not np.array_equal(state.model.kernel[...], before.model.kernel[...])
-
-
-def test_skipped_steps_are_counted_and_kept_out_of_the_means():
-  _, log = run_toy(6, broken={1, 2}, log_every=3)
-  assert log[3]['train/skipped'] == 2 and log[6]['train/skipped'] == 0
-  assert np.isfinite(log[3]['train/loss'])
-
-
-def test_too_many_skipped_steps_stop_the_run():
-  with pytest.raises(train.NonFinite, match='3 of the last 4 .* step 4 '):
-    run_toy(8, broken={0, 1, 3}, log_every=4, max_skipped=2)
-
-
-def test_the_state_is_saved_on_the_way_but_not_at_the_end():
-  saved = []
-  run_toy(6, save=lambda state: saved.append(int(state.step)), save_every=2)
-  assert saved == [2, 4]
-
-
-def test_the_rate_is_that_of_the_step():
-  _, log = run_toy(4)
-  schedule = optim().schedule()
-  for step in range(4):
-    np.testing.assert_allclose(log[step + 1]['train/lr'], schedule(step))
 
 
 def test_the_schedule_rises_then_falls_as_a_cosine():
@@ -162,7 +82,7 @@ def test_a_run_leaves_the_model_it_starts_from_alone():
   state = train.start_state(model, settings, mesh)
   assert_same(state.model, model)
   step = train.make_step(squares, settings, KEY, mesh)
-  batches = toy_batches(mesh)
+  batches = tiny_line.batches(mesh)
   for _ in range(3):
     state, _ = step(state, jnp.float32(1.0), next(batches))
   np.testing.assert_array_equal(model.kernel[...], kernel)

@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import numpy as np
 
+from hermesflow_jax import cost
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
-from hermesflow_jax.benchmark import cost
 from hermesflow_jax.benchmark import replies
 from hermesflow_jax.benchmark import work
 from hermesflow_jax.models import showo

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax import cost
 from hermesflow_jax import masking
 from hermesflow_jax import masks
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
-from hermesflow_jax.benchmark import cost
 from hermesflow_jax.benchmark import work
 
 

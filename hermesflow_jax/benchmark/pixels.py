@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax import cost
 from hermesflow_jax import settings
-from hermesflow_jax.benchmark import cost
 from hermesflow_jax.benchmark import work
 
 

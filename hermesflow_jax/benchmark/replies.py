@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax import cost
 from hermesflow_jax import masks
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
-from hermesflow_jax.benchmark import cost
 from hermesflow_jax.benchmark import work
 from hermesflow_jax.models import showo
 

@@ -71,3 +71,71 @@ def seconds(model, rows, repeats: int) -> list[float]:
         times.append(time.perf_counter() - began)
     found.append(float(np.median(times[1:])))
   return found
+
+
+def step_seconds(model, rows: dict, repeats: int) -> float:
+  """Returns the median seconds of a step of Pair-DPO, row by row.
+
+  Each side of each pair goes through the policy and a frozen copy with all
+  logits, as in the official code; then the gradient, and AdamW.
+
+  Args:
+    model: of `model_of`; it learns.
+    rows: {'t2i', 'mmu': Rows [B, 2, T]}.
+    repeats: timed steps, after one that is not.
+  """
+  import copy
+
+  import torch
+
+  from hermesflow_jax import masks
+
+  frozen = copy.deepcopy(model).requires_grad_(False)
+  first = next(model.parameters())
+  optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+
+  def score(model, tokens, sees, labels):
+    logits = model(
+        input_ids=tokens[None], attention_mask=sees[None, None],
+        use_cache=False,
+    ).logits[0]
+    logps = logits.float().log_softmax(-1)
+    chosen = logps.gather(-1, labels.clamp(min=0)[:, None])[:, 0]
+    return (chosen * (labels >= 0)).sum()
+
+  lowest = torch.finfo(first.dtype).min
+  pairs = []
+  for kind, shift in (('t2i', 0), ('mmu', 1)):
+    each = rows[kind]
+    for b in range(len(each.tokens)):
+      sides = []
+      for n in range(2):
+        sees = np.asarray(masks.visible(each.ar[b, n], each.valid[b, n]))
+        labels = np.full(each.labels.shape[-1], -100)
+        labels[:len(labels) - shift] = each.labels[b, n, shift:]
+        sides.append((
+            torch.from_numpy(each.tokens[b, n].astype(np.int64)).to(
+                first.device),
+            torch.where(torch.from_numpy(sees.copy()), 0.0, lowest).to(first),
+            torch.from_numpy(labels).to(first.device),
+        ))
+      pairs.append(sides)
+
+  def step():
+    total = 0.0
+    for win, lose in pairs:
+      with torch.no_grad():
+        base = score(frozen, *win) - score(frozen, *lose)
+      margin = score(model, *win) - score(model, *lose) - base
+      total = total - torch.nn.functional.logsigmoid(0.2 * margin)
+    (total / (len(pairs) / 2)).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return total.item()
+
+  times = []
+  for _ in range(repeats + 1):
+    began = time.perf_counter()
+    step()
+    times.append(time.perf_counter() - began)
+  return float(np.median(times[1:]))

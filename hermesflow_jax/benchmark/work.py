@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hermesflow_jax.benchmark import cost
+from hermesflow_jax import cost
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import showo
 
@@ -16,11 +16,13 @@ class Models:
   """What works.
 
   Attributes:
-    showo: reads and predicts.
+    showo: reads and predicts; ready for sampling.
+    learner: the same, as it is trained.
     tokenizer: of images; None where it is not asked for.
   """
 
   showo: showo.ShowO
+  learner: showo.ShowO
   tokenizer: magvit.Magvit | None
 
 
@@ -33,12 +35,15 @@ class Work:
     arguments: arrays.
     scale: what its time is multiplied by: the naive way runs a part.
     trips: of its `while` loops.
+    carries: whether it takes its first argument away, and returns (what stands
+      for it in the next call, anything).
   """
 
   call: Callable
   arguments: tuple[Any, ...]
   scale: float = 1.0
   trips: int = 1
+  carries: bool = False
 
 
 class Workload(Protocol):

@@ -19,6 +19,7 @@ import numpy as np
 
 from hermesflow_jax import events
 from hermesflow_jax import faults as faults_lib
+from hermesflow_jax import processes
 from hermesflow_jax import strict_json
 from hermesflow_jax.data import images
 
@@ -185,6 +186,8 @@ def load(
   records = read(source, say, check)[:most]
   path = cache / f'{_fingerprint(records, size, identity)}.npz'
   codes, left_out = _cached(path)
+  if not processes.agreed(lambda: codes is not None):
+    codes, left_out = None, []
   # What could not be read then may be there now.
   faults = _faults([records[n] for n in left_out], size)
   if codes is None or len(faults) < len(left_out):

@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import tensorflow_datasets as tfds
 
+from hermesflow_jax import processes
+
 _TEXTS = (
     'id', 'caption', 'caption_win', 'caption_lose', 'caption_dropped',
     'image_dropped',
@@ -79,6 +81,8 @@ def write(data_dir: str, records: Sequence[dict], image_tokens: int):
   builder = Pairs(data_dir=data_dir, config=config, file_format='array_record')
   # It would print that it downloads.
   with contextlib.redirect_stdout(io.StringIO()):
+    processes.first_does(builder.download_and_prepare)
+    # Where it is there, this only reads what it is.
     builder.download_and_prepare()
   return builder.as_data_source(split='train')
 

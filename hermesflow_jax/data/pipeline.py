@@ -6,12 +6,16 @@ any number of processes, and a run resumes at step k by starting there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import json
 
 import grain
 import jax
 import numpy as np
 
 from hermesflow_jax import console
+from hermesflow_jax import interrupts
+from hermesflow_jax import processes
 from hermesflow_jax import sharding
 
 # Records of an endless source. Grain's own infinity, sys.maxsize, is rounded up
@@ -81,8 +85,7 @@ def host_batches(
     raise ValueError('there are no records to take batches from')
   if batch % processes:
     raise ValueError(f'batch {batch} does not split over {processes} processes')
-  data = grain.MapDataset.source(source).seed(seed).shuffle()
-  data = data.repeat(_ENDLESS // len(source) + 1, reseed_each_epoch=True)
+  data = _ordered(source, seed)
   data = data.random_map(transform)
   data = data.batch(batch // processes, batch_fn=stack)[process::processes]
   rows = iter(
@@ -94,6 +97,30 @@ def host_batches(
   )
   rows.set_state({'next_index': start})
   yield from rows
+
+
+def _ordered(source, seed):
+  """The records of all passes, each in an order of its own."""
+  data = grain.MapDataset.source(source).seed(seed).shuffle()
+  return data.repeat(_ENDLESS // len(source) + 1, reseed_each_epoch=True)
+
+
+def picked(count: int, *, seed: int, batch: int, step: int) -> list[int]:
+  """Returns the places, in a source of `count`, of the records of a step."""
+  data = _ordered(range(count), seed)
+  return [int(data[n]) for n in range(step * batch, (step + 1) * batch)]
+
+
+def content(records: Sequence[dict]) -> str:
+  """Returns a hash of records of texts, numbers and arrays."""
+  total = hashlib.sha256()
+  for record in records:
+    for name in sorted(record):
+      value = record[name]
+      if isinstance(value, (np.ndarray, np.generic)):
+        value = [str(value.dtype), *value.shape, value.tobytes().hex()]
+      total.update(json.dumps([name, value]).encode())
+  return total.hexdigest()
 
 
 def stack(records: Sequence):
@@ -143,13 +170,14 @@ def mapped(
 
   def fetch(item):
     out, real = item
-    parts.append(jax.tree.map(lambda a: np.asarray(a)[:real], out))
+    parts.append(jax.tree.map(lambda a: a[:real], processes.fetched(out)))
 
   every = list(chunks(count, size))
   sizes = [real for _, real in every]
   for index, real in console.counted(progress, every, sizes):
+    interrupts.heed()
     rows = jax.tree.map(lambda a: np.asarray(a)[index], arrays)
-    batch = sharding.put_batch(rows, mesh)
+    batch = sharding.put_whole(rows, mesh)
     if clock:
       out = clock.call(function, batch, waiting and waiting[0])
     else:

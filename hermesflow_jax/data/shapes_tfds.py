@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
+from hermesflow_jax import processes
 from hermesflow_jax.data import questions as questions_lib
 from hermesflow_jax.data import shapes
 from hermesflow_jax.data import training_questions
@@ -116,6 +117,8 @@ def source(data_dir: str, config: ShapesConfig):
   builder = Shapes(data_dir=data_dir, config=config, file_format='array_record')
   # It would print that it downloads.
   with contextlib.redirect_stdout(io.StringIO()):
+    processes.first_does(builder.download_and_prepare)
+    # Where it is there, this only reads what it is.
     builder.download_and_prepare()
   return builder.as_data_source(split=config.split)
 

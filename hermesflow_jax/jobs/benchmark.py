@@ -13,15 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from hermesflow_jax import console as console_lib
+from hermesflow_jax import cost
 from hermesflow_jax import events
 from hermesflow_jax import serving
 from hermesflow_jax import settings
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.benchmark import choices as choices_lib
-from hermesflow_jax.benchmark import cost
 from hermesflow_jax.benchmark import images as images_lib
 from hermesflow_jax.benchmark import pixels as pixels_lib
 from hermesflow_jax.benchmark import replies as replies_lib
+from hermesflow_jax.benchmark import steps as steps_lib
 from hermesflow_jax.benchmark import torch_phi
 from hermesflow_jax.benchmark import work as work_lib
 from hermesflow_jax.jobs import common
@@ -40,23 +41,27 @@ class Named:
 
   Attributes:
     name: in the table.
-    images, replies, choices, pixels: one of these.
+    images, replies, choices, steps, pixels: one of these.
   """
 
   name: str
   images: images_lib.Images | None = None
   replies: replies_lib.Replies | None = None
   choices: choices_lib.Choices | None = None
+  steps: steps_lib.Steps | None = None
   pixels: pixels_lib.Pixels | None = None
 
   def __post_init__(self):
     if len(self._kinds()) != 1:
       raise ValueError(
-          f'{self.name}: wanted one of images, replies, choices and pixels'
+          f'{self.name}: wanted one of images, replies, choices, steps and '
+          'pixels'
       )
 
   def _kinds(self):
-    kinds = self.images, self.replies, self.choices, self.pixels
+    kinds = (
+        self.images, self.replies, self.choices, self.steps, self.pixels
+    )
     return [kind for kind in kinds if kind]
 
   @property
@@ -176,7 +181,7 @@ def models_of(config: Settings, dtype) -> work_lib.Models:
   one = jax.sharding.Mesh(
       np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
   )
-  return work_lib.Models(serving.ready(model, one), tokenizer)
+  return work_lib.Models(serving.ready(model, one), model, tokenizer)
 
 
 def measured_ceiling(dtype, repeats: int) -> Ceiling:
@@ -189,13 +194,25 @@ def measured_ceiling(dtype, repeats: int) -> Ceiling:
   return Ceiling(flops, moved / median_seconds(copy, (a,), repeats + 2))
 
 
-def median_seconds(call, arguments, repeats: int) -> float:
-  """Returns the median of `repeats` calls, after one that is not timed."""
+def median_seconds(
+    call, arguments, repeats: int, carries: bool = False
+) -> float:
+  """Returns the median of `repeats` calls, after one that is not timed.
+
+  Args:
+    call: of the arguments.
+    arguments: arrays.
+    repeats: how many.
+    carries: see `work.Work`.
+  """
   times = []
   for _ in range(repeats + 1):
     began = time.perf_counter()
-    jax.block_until_ready(call(*arguments))
+    out = jax.block_until_ready(call(*arguments))
     times.append(time.perf_counter() - began)
+    if carries:
+      arguments = (out[0], *arguments[1:])
+    del out
   return float(np.median(times[1:]))
 
 
@@ -210,17 +227,23 @@ def timed(
     return np.random.default_rng(config.seed)
 
   def seconds(work):
-    return median_seconds(work.call, work.arguments, config.repeats)
+    return median_seconds(
+        work.call, work.arguments, config.repeats, work.carries
+    )
 
   ours = asked.ours(models, rng())
-  naive = asked.naive(models, rng())
   useful = asked.useful(models)
   began = time.perf_counter()
   compiled = ours.call.lower(*ours.arguments).compile()
   row = {'compile_seconds': time.perf_counter() - began}
   executed = cost.of(ours.call, *ours.arguments, trips=ours.trips)
   memory = compiled.memory_analysis()
-  took = median_seconds(compiled, ours.arguments, config.repeats)
+  took = median_seconds(
+      compiled, ours.arguments, config.repeats, ours.carries
+  )
+  # A state of training is large: one is there at a time.
+  del ours, compiled
+  naive = asked.naive(models, rng())
   row |= {
       'seconds': took, 'executed_flops': executed.flops,
       'useful_flops': useful.flops, 'bytes': executed.bytes,
@@ -228,11 +251,16 @@ def timed(
       'of_ceiling': ceiling.seconds(useful) / took,
       'memory_bytes': memory.temp_size_in_bytes
                       + memory.argument_size_in_bytes
-                      + memory.output_size_in_bytes,
+                      + memory.output_size_in_bytes
+                      - memory.alias_size_in_bytes,
   }
   row['naive_seconds'] = work_lib.total(naive, seconds)
   row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
-  if theirs is not None and (named.replies or named.choices):
+  if theirs is not None and named.steps:
+    row['torch_seconds'] = torch_phi.step_seconds(
+        theirs, asked.naive_rows(models.showo, rng()), config.repeats
+    )
+  elif theirs is not None and (named.replies or named.choices):
     each = torch_phi.seconds(
         theirs, asked.naive_rows(models.showo, rng()), config.repeats
     )

@@ -1,6 +1,6 @@
 """What several jobs need: the mesh, a world, a folder, a resumable run."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import json
@@ -8,15 +8,13 @@ import os
 import pathlib
 import reprlib
 
-import jax
-
-from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import faults as faults_lib
+from hermesflow_jax import loop
+from hermesflow_jax import processes
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
-from hermesflow_jax import train
 from hermesflow_jax.data import shapes
 
 # Settings that say where and how much at once, not what.
@@ -82,6 +80,10 @@ class Schedule:
   def __post_init__(self):
     settings.require(self, {'batch': 1, 'log_every': 1, 'save_every': 0})
 
+  def pace(self, steps: int) -> loop.Pace:
+    """Returns the pace of a run of so many steps."""
+    return loop.Pace(steps, self.log_every, self.save_every)
+
 
 def claim(
     workdir: str, config, console: console_lib.Console, **identity
@@ -99,6 +101,12 @@ def claim(
     ValueError: it cannot be written, or belongs to something else, or to a
       run of other settings, all of which are named.
   """
+  if processes.agreed(lambda: _claimed(workdir, config, identity)):
+    console.say(f'resuming in {workdir}')
+
+
+def _claimed(workdir, config, identity) -> bool:
+  """Does the work of `claim`; whether the run is there already."""
   root = pathlib.Path(workdir)
   path = root / 'settings.json'
   record = json.loads(
@@ -111,7 +119,7 @@ def claim(
       # Of processes that start at once one may have moved the file away.
       with contextlib.suppress(FileNotFoundError):
         events.write_atomically(path, json.dumps(record, indent=1) + '\n')
-        return
+        return False
     if not os.access(root, os.W_OK):
       raise ValueError('it is read-only')
     found = json.loads(path.read_text()) if path.exists() else None
@@ -126,7 +134,7 @@ def claim(
     raise ValueError(
         f'workdir {root} cannot be used: {error}; give another --workdir'
     ) from error
-  console.say(f'resuming in {root}')
+  return True
 
 
 def kept(
@@ -162,69 +170,15 @@ def check_writable(folder: str) -> None:
     raise ValueError(f'folder {folder} is read-only')
 
 
+def identity(config) -> dict:
+  """Returns settings as JSON types, without where the work is done."""
+  said = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+  return {name: value for name, value in said.items() if name not in _PLACE}
+
+
 def _differences(a, b, name='config'):
   if isinstance(a, dict) and isinstance(b, dict):
     for key in (a.keys() | b.keys()) - _PLACE:
       yield from _differences(a.get(key), b.get(key), f'{name}.{key}')
   elif a != b:
     yield f'{name} {reprlib.repr(a)} -> {reprlib.repr(b)}'
-
-
-def resumable_run(
-    make_state: Callable[[], train.State],
-    loss: Callable,
-    optim: train.Optim,
-    batches: Callable[[int], Iterator],
-    schedule: Schedule,
-    *,
-    constants,
-    key: jax.Array,
-    folder: str,
-    mesh,
-    meta: dict,
-    label: str,
-    console: console_lib.Console,
-    stop: int = 0,
-) -> train.State:
-  """Trains from the newest checkpoint in `folder`, or from the start.
-
-  Args:
-    make_state: builds step 0.
-    loss: see `train.make_step`.
-    optim: the optimizer, with the number of steps.
-    batches: first step -> device batches.
-    schedule: intervals.
-    constants: what the loss needs beside the model.
-    key: of the run.
-    folder: for checkpoints and metrics.
-    mesh: where arrays live.
-    meta: kept with a checkpoint; one that says otherwise is refused.
-    label: of the progress bar.
-    console: says where it resumes.
-    stop: the step to stop at, if before the optimizer's last; 0 for all.
-
-  Raises:
-    ValueError: the newest checkpoint is of another run or damaged.
-  """
-  state = make_state()
-  root = pathlib.Path(folder) / 'steps'
-  newest = checkpoint.latest(str(root))
-  if newest:
-    found = checkpoint.meta(newest)
-    if found != meta:
-      raise ValueError(f'checkpoint {newest} is of another run')
-    placed = sharding.shardings(state, mesh)
-    state = checkpoint.restore(newest, state, placed)
-    console.say(f'{label}: resumes at step {int(state.step)}')
-  step = train.make_step(loss, optim, key, mesh)
-
-  def save(state):
-    checkpoint.save(str(root / str(int(state.step))), state, meta)
-
-  with events.Log(folder) as log:
-    return train.run(
-        state, step, constants, batches(int(state.step)), stop or optim.steps,
-        log_every=schedule.log_every, log=log,
-        progress=console.progress(label), save=save,
-        save_every=schedule.save_every,
-    )

@@ -23,6 +23,7 @@ import numpy as np
 
 from hermesflow_jax import alignment
 from hermesflow_jax import console as console_lib
+from hermesflow_jax import cost
 from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import masking
@@ -32,7 +33,6 @@ from hermesflow_jax import sampling
 from hermesflow_jax import serving
 from hermesflow_jax import sharding
 from hermesflow_jax import train
-from hermesflow_jax.benchmark import cost
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import pair_dpo
@@ -178,7 +178,45 @@ def run(
                        for v in verdicts],
       }, indent=1) + '\n',
   )
+  found = [
+      json.loads(path.read_text())
+      for path in sorted(pathlib.Path(workdir).glob('*.json'))
+  ]
+  events.write_atomically(
+      pathlib.Path(workdir) / 'table.md', table(found) + '\n'
+  )
   return verdicts
+
+
+def table(found: list[dict]) -> str:
+  """Returns all that was compiled into a folder as a Markdown table."""
+  lines = [
+      '| slice | mesh | program | GiB a chip | of | TFLOP a chip | GiB sent | '
+      'least ms: compute | memory | network | bound by | at most, of the slice |',
+      '|' + '---|' * 12,
+  ]
+  for each in found:
+    memory = chips.parse(each['topology']).chip.memory / GIB
+    mesh = 'x'.join(str(size) for size in each['mesh'].values())
+    for p in each['programs']:
+      head = [each['topology'], mesh, p['name']]
+      if not p['fits']:
+        lines.append('| ' + ' | '.join([
+            *head, f'more than {memory:.1f}', f'{memory:.1f}', *[''] * 5,
+            'does not fit', '']) + ' |')
+        continue
+      sent = p['network'] and sum(p['network'].values()) / GIB
+      least = max(p['seconds'].values())
+      what, many = p['per']
+      lines.append('| ' + ' | '.join([
+          *head, f'{p["peak"] / GIB:.1f}', f'{memory:.1f}',
+          f'{p["flops"] / 1e12:.1f}',
+          '' if sent is None else f'{sent:.2f}',
+          *(f'{p["seconds"][kind] * 1e3:.1f}' if kind in p['seconds'] else ''
+            for kind in ('compute', 'memory', 'network')),
+          p['bound'], f'{many / least:.0f} {what}/s',
+      ]) + ' |')
+  return '\n'.join(lines)
 
 
 def judged(program: Program, where: chips.Slice) -> Verdict:

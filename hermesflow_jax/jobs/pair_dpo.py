@@ -15,6 +15,7 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import initial
+from hermesflow_jax import processes
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
 from hermesflow_jax import story
@@ -96,7 +97,7 @@ def run(
   sums = initial.sums(str(path), config.tokenizer)
   common.claim(workdir, config, console, base=sums, data=data)
   done = root / 'results.json'
-  if done.exists():
+  if processes.agreed(done.exists):
     console.say(
         f'this run is finished: see {root / "report.html"}; to start afresh, '
         f'remove {root} or give another --workdir'
@@ -107,6 +108,7 @@ def run(
   base = start.unified(config, parts, mesh, console, config.play.free_answers)
   world = world_of(config, base, str(root / 'data'), console)
   rounds = self_play.play(base, world, config.play, workdir, console)
+  processes.meet()
   for row in rounds[1:]:
     row['change'] = changes.paired(
         [changes.read(root / 'round_0')],
@@ -127,6 +129,7 @@ def run(
   }
   story.tell(root, results, world, base, config.gallery)
   events.write_atomically(done, json.dumps(results, indent=1) + '\n')
+  processes.meet()
   console.say(table(rounds))
   console.say(f'report: {root / "report.html"}')
   return results

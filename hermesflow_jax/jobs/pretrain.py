@@ -14,9 +14,11 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import initial
+from hermesflow_jax import loop
 from hermesflow_jax import masking
 from hermesflow_jax import pretraining
 from hermesflow_jax import prompting
+from hermesflow_jax import resumable
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
@@ -151,13 +153,11 @@ def run(
       image_tokens=sizes.image_tokens, reply=config.lengths.reply,
   )
   key = jax.random.key(config.seed)
-  schedule = common.Schedule(
-      config.batches.t2i, config.log_every, config.save_every
-  )
-  state = common.resumable_run(
-      make_state, loss, optim, batches, schedule, constants=None, key=key,
-      folder=workdir, mesh=mesh, meta={'settings': repr(config)},
-      label='pretraining', console=console, stop=config.stop,
+  state = resumable.run(
+      make_state(), train.make_step(loss, optim, key, mesh), None, batches,
+      loop.Pace(config.stop or optim.steps, config.log_every, config.save_every),
+      folder=workdir, identity=common.identity(config), label='pretraining',
+      console=console,
   )
   bundle.save_model(config.export, state.model, text, config.lengths, grid)
   if config.export != config.tokenizer:

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import json
 import pathlib
-import shutil
 import time
 
 import jax
@@ -19,8 +18,10 @@ from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import inference
+from hermesflow_jax import loop
 from hermesflow_jax import masking
 from hermesflow_jax import pretraining
+from hermesflow_jax import resumable
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
@@ -163,24 +164,26 @@ def _pretrained_on(base, config, control, optim, root, seed, console):
   transforms = pretraining.transforms(
       base.vocab, base.text, base.lengths, control.mixture
   )
-  batches = pretraining.batches(
-      records, transforms, control.batches, seed=seed, start=0, mesh=base.mesh
-  )
+
+  def batches(start):
+    return pretraining.batches(
+        records, transforms, control.batches, seed=seed, start=start,
+        mesh=base.mesh,
+    )
+
   loss = functools.partial(
       pretraining.loss, mixture=control.mixture,
       schedule=masking.parse(config.play.mask_schedule),
       image_tokens=base.model.config.image_tokens, reply=base.lengths.reply,
   )
   step = train.make_step(loss, optim, jax.random.key(seed), base.mesh)
-  folder = root / f'control_{seed}' / 'training'
-  # What an interrupted attempt wrote is written again.
-  shutil.rmtree(folder, ignore_errors=True)
-  with events.Log(str(folder)) as log:
-    state = train.run(
-        train.start_state(base.model, optim, base.mesh), step, None, batches,
-        optim.steps, log_every=config.play.log_every, log=log,
-        progress=console.progress(f'control {seed}: pretraining'),
-    )
+  state = resumable.run(
+      train.start_state(base.model, optim, base.mesh), step, None, batches,
+      loop.Pace(optim.steps, config.play.log_every, config.play.save_every),
+      folder=str(root / f'control_{seed}' / 'training'),
+      identity=common.identity(config) | {'seed': seed},
+      label=f'control {seed}: pretraining', console=console,
+  )
   return state.model
 
 

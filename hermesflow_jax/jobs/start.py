@@ -99,7 +99,8 @@ def unified(
   """
   placed = sharding.shardings(parts.model, mesh)
   return inference.Unified(
-      model=jax.device_put(parts.model, placed), tokenizer=parts.tokenizer,
+      model=jax.device_put(parts.model, placed),
+      tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),
       text=parts.text, lengths=parts.lengths, grid=parts.grid, mesh=mesh,
       chunk=config.chunk * mesh.shape['data'], progress=console.progress,
       nearest=text_similarity.ngram_cosines if free_answers else None,

@@ -13,6 +13,7 @@ import numpy as np
 from hermesflow_jax import bundle
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
+from hermesflow_jax import resumable
 from hermesflow_jax import settings
 from hermesflow_jax import tokenizer_training
 from hermesflow_jax import train
@@ -95,11 +96,11 @@ def run(
     )
 
   key = jax.random.key(config.seed)
-  state = common.resumable_run(
-      lambda: train.init_state(make_model, optim, key, mesh),
-      loss, optim, batches, schedule, constants=None, key=key,
-      folder=workdir, mesh=mesh, meta={'settings': repr(config)},
-      label='tokenizer', console=console,
+  state = resumable.run(
+      train.init_state(make_model, optim, key, mesh),
+      train.make_step(loss, optim, key, mesh), None, batches,
+      schedule.pace(optim.steps), folder=workdir,
+      identity=common.identity(config), label='tokenizer', console=console,
   )
   results = measure(state.model, config, mesh, console)
   results['seconds'] = time.perf_counter() - began

@@ -1,0 +1,183 @@
+"""Steps of Pair-DPO: two pairs of each record, their gradient, AdamW."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax import alignment
+from hermesflow_jax import cost
+from hermesflow_jax import masking
+from hermesflow_jax import masks
+from hermesflow_jax import packing
+from hermesflow_jax import pair_dpo
+from hermesflow_jax import prompting
+from hermesflow_jax import settings
+from hermesflow_jax import sharding
+from hermesflow_jax import speed
+from hermesflow_jax import train
+from hermesflow_jax.benchmark import work
+from hermesflow_jax.models import showo
+
+_OBJECTIVE = alignment.Objective()
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+  """A step of Pair-DPO.
+
+  Attributes:
+    pairs: records of a batch, each with a pair of captions and one of images.
+    grid: side of the square of codes.
+    text: tokens of a caption's part of a row, bos and eos included.
+    prompt: tokens of the prompt about an image.
+    reply: tokens of a caption that is learned, its end included.
+    label_rows: see `learning.Learning`.
+  """
+
+  pairs: int
+  grid: int
+  text: int
+  prompt: int
+  reply: int
+  label_rows: int
+
+  def __post_init__(self):
+    settings.require(self, dict.fromkeys(
+        ('pairs', 'grid', 'text', 'prompt', 'reply', 'label_rows'), 1
+    ))
+
+  def ours(self, models: work.Models, rng: np.random.Generator) -> work.Work:
+    """Returns the step as it is done here.
+
+    Captions are scored by the reference before a round, as always.
+    """
+    loss, prepare = self._functions(models.learner)
+    return self._work(models.learner, loss, prepare, self._packed(models, rng))
+
+  def naive(
+      self, models: work.Models, rng: np.random.Generator
+  ) -> list[work.Work]:
+    """Returns a row for each side of each pair through both models."""
+    model = models.learner
+    rows = self.naive_rows(model, rng)
+    batch = {
+        name: jax.tree.map(jnp.asarray, each) for name, each in rows.items()
+    }
+
+    def score(model, rows, labels):
+      sees = masks.visible(rows.ar, rows.valid)
+      hidden, _ = model(rows.tokens, sees, jnp.arange(rows.tokens.shape[-1]))
+      return pair_dpo.sequence_logps(model.logits(hidden), labels)
+
+    def scores(model, batch):
+      return pair_dpo.PairLogps(
+          t2i=score(model, batch['t2i'], batch['t2i'].labels),
+          mmu=score(
+              model, batch['mmu'], pair_dpo.next_labels(batch['mmu'].labels)
+          ),
+      )
+
+    def loss(model, reference, batch, key):
+      del key
+      return pair_dpo.loss(
+          scores(model, batch), scores(reference, batch), beta=_OBJECTIVE.beta
+      )
+
+    return [self._work(model, loss, None, batch)]
+
+  def naive_rows(self, model: showo.ShowO, rng: np.random.Generator):
+    """Returns {'t2i', 'mmu': Rows [B, 2, T]}, with the masks applied."""
+    vocab = model.config.vocab
+    texts, drawn, real, prompts, replies, hidden = self._data(model, rng)
+    t2i = [
+        prompting.t2i_rows(vocab, [text] * 2, codes, self.text)
+        for text, codes in zip(texts, drawn)
+    ]
+    t2i = jax.tree.map(lambda *a: np.stack(a), *t2i)
+    tokens, labels = masking.apply(
+        vocab, t2i.tokens, t2i.labels, hidden[:, None], self.text + 2
+    )
+    t2i = dataclasses.replace(
+        t2i, tokens=np.asarray(tokens), labels=np.asarray(labels)
+    )
+    length = self.grid**2 + 4 + self.prompt + self.reply
+    mmu = [
+        prompting.mmu_rows(
+            vocab, np.stack([codes] * 2), [prompt] * 2, each, length
+        )
+        for codes, prompt, each in zip(real, prompts, replies)
+    ]
+    return {'t2i': t2i, 'mmu': jax.tree.map(lambda *a: np.stack(a), *mmu)}
+
+  def useful(self, models: work.Models) -> cost.Cost:
+    """Returns what a step needs.
+
+    The weights are read by three passes, the reference's by one; AdamW reads
+    and writes weights and moments, and reads gradients.
+    """
+    loss, prepare = self._functions(models.learner)
+    batch = self._packed(models, np.random.default_rng(0))
+    found = speed.of_pairs(
+        functools.partial(loss, key=None), prepare, models.learner,
+        models.learner, batch,
+    )
+    size = cost.size(models.learner)
+    read = cost.weights(models.learner, models.learner.config.vocab.size)
+    return cost.Cost(found.flops, 4 * read + 7 * size)
+
+  def _functions(self, model):
+    loss = functools.partial(
+        alignment.loss, objective=_OBJECTIVE, reply=self.reply,
+        rows=self.label_rows,
+    )
+    prepare = functools.partial(
+        alignment.prepare, masks=1, schedule=masking.cosine,
+        image_tokens=model.config.image_tokens,
+    )
+    return loss, prepare
+
+  def _work(self, model, loss, prepare, batch):
+    mesh = jax.sharding.Mesh(
+        np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
+    )
+    optim = train.Optim(lr=1e-5, steps=1_000)
+    batch = jax.device_put(batch, sharding.replicated(mesh))
+    step = train.make_step(loss, optim, jax.random.key(0), mesh, prepare)
+    state = train.start_state(model, optim, mesh)
+    return work.Work(step, (state, model, batch), carries=True)
+
+  def _data(self, model, rng):
+    config = model.config
+    texts = work.texts_of(rng, config, self.pairs, self.text - 2)
+    drawn = work.codes_of(rng, config, self.pairs, 2, self.grid**2)
+    real = work.codes_of(rng, config, self.pairs, self.grid**2)
+    prompts = work.texts_of(rng, config, self.pairs, self.prompt)
+    replies = [
+        work.texts_of(rng, config, 2, self.reply - 1)
+        for _ in range(self.pairs)
+    ]
+    hidden = rng.random((self.pairs, self.grid**2)) < 0.6
+    return texts, drawn, real, prompts, replies, hidden
+
+  def _packed(self, models, rng):
+    """The same data, as a batch of `alignment.transform`."""
+    model = models.learner
+    *data, hidden = self._data(model, rng)
+    fit = packing.Fit(self.text + 1, self.reply)
+    rows = [
+        packing.record(
+            model.config.vocab, text, drawn, real, prompt, replies, self.text,
+            fit,
+        )
+        for text, drawn, real, prompt, replies in zip(*data)
+    ]
+    packed = jax.tree.map(lambda *a: np.stack(a), *rows)
+    mmu = packing.pair_logps(model, packed, None, self.label_rows)[0].mmu
+    valid = np.ones(self.pairs, bool)
+    return {
+        'packed': packed, 'hidden': hidden[:, None], 'reference_mmu': mmu,
+        'gen_valid': valid, 'und_valid': valid,
+    }

@@ -1,0 +1,152 @@
+"""Learns from pairs that `curate` made, and makes none."""
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import pathlib
+import time
+
+from hermesflow_jax import bundle
+from hermesflow_jax import checkpoint
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import events
+from hermesflow_jax import initial
+from hermesflow_jax import learning
+from hermesflow_jax import pretrained
+from hermesflow_jax import processes
+from hermesflow_jax.data import pairs_tfds
+from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs import start
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(start.Start, learning.Learning):
+  """Settings of the job.
+
+  Attributes:
+    pairs: the folder of a curation.
+    both: only inputs with both pairs are learned from.
+  """
+
+  pairs: str
+  both: bool
+
+  def __post_init__(self):
+    start.Start.__post_init__(self)
+    learning.Learning.__post_init__(self)
+    if not self.pairs:
+      raise ValueError('pairs is empty, wanted the folder of a curation')
+
+
+def run(
+    config: Settings, workdir: str, console: console_lib.Console
+) -> dict:
+  """Learns one round; writes `model/`, returns what `results.json` holds."""
+  began = time.perf_counter()
+  path = start.located(config)
+  sums = read_manifest(pathlib.Path(config.pairs))
+  mesh = config.mesh.make(config.batch)
+  parts = start.load(config, path, mesh)
+  base = initial.sums(str(path), config.tokenizer)
+  common.claim(workdir, config, console, base=base, pairs=sums)
+  root = pathlib.Path(workdir)
+  done = root / 'results.json'
+  if processes.agreed(done.exists):
+    console.say(
+        f'this run is finished: see {root / "model"}; to start afresh, remove '
+        f'{root} or give another --workdir'
+    )
+    return json.loads(done.read_text())
+  player = start.unified(config, parts, mesh, console)
+  source = pairs_tfds.source(str(pathlib.Path(config.pairs) / 'tfds'))
+  rows = records(source, parts.grid[0] * parts.grid[1], config.both)
+  steps = learning.steps_of(config, len(rows))
+  console.say(f'{len(rows)} of {len(source)} inputs have pairs to learn from')
+  model = learning.learn(
+      player, player.model, rows, config, steps, root / 'training', 1, console
+  )
+  export(str(root / 'model'), config, path, parts, model)
+  results = {
+      'inputs': len(rows), 'steps': steps,
+      'seconds': time.perf_counter() - began,
+  }
+  events.write_atomically(done, json.dumps(results, indent=1) + '\n')
+  console.say(f'{steps} steps; --config.init_from={root / "model"} reads it')
+  return results
+
+
+def read_manifest(folder: pathlib.Path) -> dict[str, str]:
+  """Returns the sums of a curation's dataset.
+
+  Raises:
+    ValueError: it is not there, not finished, or its files are not those that
+      were written.
+  """
+  try:
+    found = json.loads((folder / 'manifest.json').read_text())['sha256']
+    sums = {n: s for n, s in found.items() if n.startswith('tfds/')}
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ValueError(f'no finished curation in {folder}') from error
+  if not sums:
+    raise ValueError(f'the curation in {folder} has no dataset')
+  for name, wanted in sums.items():
+    if events.sha256(folder / name) != wanted:
+      raise ValueError(f'{folder / name} is damaged')
+  return sums
+
+
+def records(source: Sequence[dict], image_tokens: int, both: bool) -> list:
+  """Returns the records of a dataset that can teach, by id.
+
+  Args:
+    source: of `pairs_tfds.source`.
+    image_tokens: I, codes of an image.
+    both: leave out inputs that lack one pair; otherwise those without any.
+
+  Raises:
+    ValueError: there is none, or its images have another number of codes.
+  """
+  enough = any if both else all
+  rows = []
+  for record in source:
+    row = {
+        name: value.decode() if isinstance(value, bytes) else value
+        for name, value in record.items()
+    }
+    if len(row['codes']) != image_tokens:
+      raise ValueError(
+          f'images of these pairs have {len(row["codes"])} codes, those of the '
+          f'model {image_tokens}'
+      )
+    if not enough((row['caption_dropped'], row['image_dropped'])):
+      rows.append(row)
+  if not rows:
+    raise ValueError('no input has a pair to learn from')
+  return sorted(rows, key=lambda row: row['id'])
+
+
+def export(
+    folder: str, config: Settings, path: pathlib.Path, parts: bundle.Bundle,
+    model,
+) -> None:
+  """Writes a model in the form of the one that it began from.
+
+  Args:
+    folder: where.
+    config: of the run.
+    path: of the model that it began from.
+    parts: what was read there.
+    model: to write.
+  """
+  if checkpoint.is_one(str(path)):
+    record = pretrained.read(str(path), 'showo')
+    checkpoint.save(folder, model, record.meta())
+    return
+
+  model = processes.fetched(model)
+
+  def write():
+    bundle.save_model(folder, model, parts.text, parts.lengths, parts.grid)
+    bundle.save_tokenizer(folder, parts.tokenizer)
+
+  processes.first_does(write)

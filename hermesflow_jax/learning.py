@@ -1,0 +1,204 @@
+"""One round of learning: pairs to records, records to a better model."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+
+import jax
+import numpy as np
+
+from hermesflow_jax import alignment
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import inference
+from hermesflow_jax import loop
+from hermesflow_jax import masking
+from hermesflow_jax import resumable
+from hermesflow_jax import settings
+from hermesflow_jax import speed
+from hermesflow_jax import train
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.evaluation import gap
+
+
+@dataclasses.dataclass(frozen=True)
+class Learning:
+  """How a round learns.
+
+  Attributes:
+    objective: the loss.
+    compat: official defects to reproduce.
+    mask_schedule: of the random masks in training.
+    optim: the optimizer of one round.
+    epochs: passes over the pairs of a round, which may end it before
+      `optim.steps`; 0 for no such end.
+    batch: pairs a step.
+    label_rows: labels of a record whose logits are in memory at once.
+    log_every: steps between two lines of metrics.
+    save_every: steps between two checkpoints within a round; 0 for none but
+      that of a stop.
+    sample_every: steps between two looks at what the model draws and writes
+      of the first inputs; 0 for none.
+    profile_steps: the first step of a round, and the first after, that the
+      profiler looks at; (0, 0) for none.
+    seed: of sampling, order and masks.
+  """
+
+  objective: alignment.Objective
+  compat: alignment.Compat
+  mask_schedule: str
+  optim: train.Optim
+  epochs: float
+  batch: int
+  label_rows: int
+  log_every: int
+  save_every: int
+  sample_every: int
+  profile_steps: tuple[int, int]
+  seed: int
+
+  def __post_init__(self):
+    settings.require(self, {
+        'batch': 1, 'label_rows': 1, 'log_every': 1, 'seed': 0, 'epochs': 0,
+        'save_every': 0, 'sample_every': 0,
+    })
+    masking.parse(self.mask_schedule)
+    first, after = self.profile_steps
+    if not 0 <= first <= after:
+      raise ValueError(
+          f'profile_steps is {self.profile_steps}, wanted 0 <= first <= after'
+      )
+    if self.compat.batch_sum and self.optim.accumulate > 1:
+      raise ValueError('compat.batch_sum wants accumulate 1: it is no sum')
+    if self.compat.plain and self.objective.fixed_masks:
+      raise ValueError(
+          'fixed_masks go neither with compat.score_images_as_text nor with '
+          'compat.separate_drops'
+      )
+
+
+def records_of(inputs: gap.Inputs, pairs: dict, both: bool) -> list[dict]:
+  """Joins pairs with their inputs by id.
+
+  Args:
+    inputs: of the round.
+    pairs: of captions and of images, by id.
+    both: leave out inputs that lack one pair; otherwise those without any.
+  """
+  enough = any if both else all
+  by_id = dict(zip(inputs.ids, zip(inputs.captions, inputs.codes)))
+  rows = []
+  for name, (und, gen) in pairs.items():
+    if enough((und.dropped, gen.dropped)):
+      continue
+    caption, codes = by_id[name]
+    rows.append({
+        'id': name, 'caption': caption, 'codes': codes,
+        'caption_win': und.win.value, 'caption_lose': und.lose.value,
+        'caption_dropped': und.dropped,
+        'codes_win': np.asarray(gen.win.value, np.int32),
+        'codes_lose': np.asarray(gen.lose.value, np.int32),
+        'image_dropped': gen.dropped,
+    })
+  return rows
+
+
+def steps_of(config: Learning, records: int) -> int:
+  """Returns the steps of a round: `epochs` passes, at most `optim.steps`."""
+  if not config.epochs:
+    return config.optim.steps
+  passes = math.ceil(config.epochs * records / config.batch)
+  return max(1, min(config.optim.steps, passes))
+
+
+def learn(
+    player: inference.Unified, reference, rows: Sequence[dict],
+    config: Learning, steps: int, folder: pathlib.Path, number: int,
+    console: console_lib.Console, sample: Callable | None = None,
+):
+  """Returns the model after one round of Pair-DPO; goes on where it stopped.
+
+  Args:
+    player: the model, and all that its rows are made with.
+    reference: the frozen model.
+    rows: of `records_of`.
+    config: how.
+    steps: how many.
+    folder: for metrics, checkpoints and a profile.
+    number: of the round.
+    console: shows progress.
+    sample: state -> None; looks at samples every `sample_every` steps.
+  """
+  model, mesh = player.model, player.mesh
+  optim = dataclasses.replace(config.optim, steps=steps)
+  objective, compat = config.objective, config.compat
+  masks = dict(
+      schedule=masking.parse(config.mask_schedule),
+      image_tokens=model.config.image_tokens,
+  )
+  # Of the pairs, not of their scores: these may be rounded otherwise elsewhere.
+  identity = _identity(config, steps, rows)
+  fit = alignment.fitted(player.vocab, player.text, player.lengths, rows)
+
+  def arrays(drop_condition):
+    return alignment.transform(
+        player.vocab, player.text, player.lengths, drop_condition, compat, fit
+    )
+
+  certain = np.random.default_rng(0)  # Where nothing is left to chance.
+  if not compat.plain:
+    make = {dropped: arrays(float(dropped)) for dropped in (False, True)}
+    rows = alignment.score_reference(
+        reference, rows, lambda row, dropped: make[dropped](row, certain),
+        objective=objective, seed=config.seed + number, chunk=config.batch,
+        rows=config.label_rows, mesh=mesh, **masks,
+    )
+    if objective.fixed_masks:
+      reference = None
+  order = dict(seed=config.seed + number, batch=config.batch)
+
+  def batches(start):
+    return pipeline.batches(
+        rows, arrays(objective.drop_condition), start=start, mesh=mesh, **order
+    )
+
+  def names(step):
+    picked = pipeline.picked(len(rows), step=step, **order)
+    return [rows[n]['id'] for n in picked]
+
+  loss = functools.partial(
+      alignment.loss, objective=objective, reply=player.lengths.reply,
+      compat=compat, rows=config.label_rows,
+  )
+  prepare = functools.partial(
+      alignment.prepare, masks=objective.masks, **masks
+  )
+  key = jax.random.fold_in(jax.random.key(config.seed), number)
+  step = train.make_step(loss, optim, key, mesh, prepare)
+  state = resumable.run(
+      train.start_state(model, optim, mesh), step, reference, batches,
+      loop.Pace(
+          steps, config.log_every, config.save_every,
+          config.sample_every, profile=config.profile_steps,
+      ),
+      folder=str(folder), identity=identity,
+      label=f'round {number}: learning', console=console, names=names,
+      sample=sample, rates=speed.of_pairs(
+          loss, prepare, model, reference,
+          pipeline.stack([arrays(0.0)(rows[0], certain)] * config.batch),
+      ),
+  )
+  return state.model
+
+
+def _identity(config, steps, rows):
+  """What checkpoints of a round are refused for if it is another."""
+  said = dataclasses.asdict(config)
+  kept = {field.name for field in dataclasses.fields(Learning)}
+  kept -= {'log_every', 'save_every', 'sample_every', 'profile_steps'}
+  return {
+      'steps': steps, 'records': pipeline.content(rows),
+      **{name: json.loads(json.dumps(said[name])) for name in sorted(kept)},
+  }

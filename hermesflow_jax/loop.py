@@ -1,0 +1,171 @@
+"""The loop around the step of training: it logs, saves, stops and watches.
+
+Results of a step are looked at only where an interval ends, so the host is
+ahead of the devices, and these do not wait for it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import dataclasses
+
+import jax
+
+from hermesflow_jax import interrupts
+from hermesflow_jax import processes
+from hermesflow_jax import settings
+from hermesflow_jax import stopwatch
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+  """How long a run is, and what it does on the way.
+
+  Attributes:
+    steps: the step to stop at.
+    log_every: steps between two lines of metrics: means over the steps that
+      were not skipped.
+    save_every: steps between two checkpoints; 0 for none on the way.
+    sample_every: steps between two looks at samples; 0 for none.
+    max_skipped: non-finite steps that are borne in an interval.
+    profile: the first step, and the first after, that is traced.
+  """
+
+  steps: int
+  log_every: int
+  save_every: int = 0
+  sample_every: int = 0
+  max_skipped: int = 10
+  profile: tuple[int, int] = (0, 0)
+
+  def __post_init__(self):
+    settings.require(self, {
+        'steps': 1, 'log_every': 1, 'save_every': 0, 'sample_every': 0,
+        'max_skipped': 0,
+    })
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+  """What a run is connected to.
+
+  Attributes:
+    log: (step, metrics) -> None.
+    progress: wraps the range of steps, e.g. a progress bar.
+    save: (state, metrics of the steps since the last line) -> None.
+    stop: called after each step but the last: whether to save and stop.
+    sample: state -> None.
+    names: step -> the ids of its records.
+    rates: (steps, seconds) -> metrics of speed.
+    trace: folder of the profile.
+  """
+
+  log: Callable[[int, dict[str, float]], None]
+  progress: Callable[[Iterable], Iterable] = iter
+  save: Callable | None = None
+  stop: Callable[[], bool] = lambda: False
+  sample: Callable | None = None
+  names: Callable[[int], Sequence[str]] | None = None
+  rates: Callable[[int, float], dict[str, float]] = lambda steps, seconds: {}
+  trace: str = ''
+
+
+class NonFinite(FloatingPointError):
+  """Too many steps had a loss or gradient that was not finite."""
+
+
+def run(
+    state, step: Callable, constants, batches: Iterator, pace: Pace,
+    hooks: Hooks, rows: Sequence[dict[str, float]] = (),
+):
+  """Runs from `state.step` to the last step; returns the last state.
+
+  Args:
+    state: where to start.
+    step: from `train.make_step`.
+    constants: what the loss needs beside the model (a frozen reference...).
+    batches: yields device batches, beginning with the one of `state.step`.
+    pace: how long, and what on the way.
+    hooks: what it is connected to.
+    rows: the metrics of the steps since the last line, of a run that goes on.
+
+  Raises:
+    NonFinite: too many steps were skipped; says which, and their records.
+    interrupts.Stopped: `hooks.stop` said so; the state is saved.
+  """
+  rows, pending = list(rows), []
+
+  def fetch():
+    with watch.part('step'):
+      for metrics in processes.fetched(pending):
+        rows.append({name: float(value) for name, value in metrics.items()})
+    pending.clear()
+
+  def save():
+    fetch()
+    with watch.part('checkpoint'):
+      hooks.save(state, rows)
+
+  first, after = pace.profile
+  tracing = False
+  start = int(state.step)
+  with stopwatch.Stopwatch() as watch:
+    for number in hooks.progress(range(start, pace.steps)):
+      if number == first < after:
+        jax.profiler.start_trace(hooks.trace)
+        tracing = True
+      with watch.part('data'):
+        batch = next(batches)
+      with watch.part('step'):
+        state, metrics = step(state, constants, batch)
+      pending.append(metrics)
+      done = number + 1
+      last = done == pace.steps
+      if tracing and (done == after or last):
+        jax.block_until_ready(metrics)
+        jax.profiler.stop_trace()
+        tracing = False
+      if done % pace.log_every == 0 or last:
+        fetch()
+        means = _means(rows)
+        shares, seconds, steps = watch.lap(), watch.seconds, number - start + 1
+        steps = min(steps, len(rows))
+        means |= {f'time/{name}': share for name, share in shares.items()}
+        means['train/seconds_per_step'] = seconds / steps
+        hooks.log(done, means | hooks.rates(steps, seconds))
+        if means['train/skipped'] > pace.max_skipped:
+          raise NonFinite(_told(rows, done, hooks))
+        rows.clear()
+      if hooks.sample and pace.sample_every and (
+          done % pace.sample_every == 0 or last):
+        with watch.part('evaluation'):
+          hooks.sample(state)
+      due = pace.save_every and done % pace.save_every == 0
+      if hooks.save and due and not last:
+        save()
+      if not last and hooks.stop():
+        if hooks.save and not due:
+          save()
+        raise interrupts.Stopped(f'stopped after step {done}')
+  return state
+
+
+def _means(rows):
+  """The means over steps that were not skipped, and how many were."""
+  kept = [r for r in rows if not r['train/skipped']] or rows
+  means = {k: sum(r[k] for r in kept) / len(kept) for k in rows[0]}
+  means['train/skipped'] = sum(r['train/skipped'] for r in rows)
+  return means
+
+
+def _told(rows, done, hooks):
+  """What is said of the steps that were not finite."""
+  first = done - len(rows)
+  steps = [first + n for n, row in enumerate(rows) if row['train/skipped']]
+  said = (
+      f'{len(steps)} of the last {len(rows)} steps before step {done} were not '
+      'finite'
+  )
+  if hooks.names:
+    said += ': ' + '; '.join(
+        f'step {n} of {", ".join(hooks.names(n))}' for n in steps[:3]
+    )
+  return said

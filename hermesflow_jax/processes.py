@@ -1,0 +1,94 @@
+"""Several processes that run one program, each with a part of the devices.
+
+All make the same calls in the same order, and hold the same numbers on the
+host. The first alone writes files and speaks. What depends on files, which one
+process may see before another, is asked of the first, and the others are told.
+"""
+
+from collections.abc import Callable
+import json
+
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+# What the first process raised, told as text.
+_OK, _WRONG = 'ok', 'wrong'
+
+
+def alone() -> bool:
+  """Returns whether there is one process."""
+  return jax.process_count() == 1
+
+
+def is_first() -> bool:
+  """Returns whether this process writes and speaks."""
+  return jax.process_index() == 0
+
+
+def agreed(ask: Callable):
+  """Returns what `ask` returns in the first process, in all of them.
+
+  Args:
+    ask: returns JSON types; called by the first process alone.
+
+  Raises:
+    ValueError: what `ask` raised, of its own kind in the first process.
+  """
+  if alone():
+    return ask()
+  answer, error = None, None
+  if is_first():
+    try:
+      answer = [_OK, ask()]
+    except ValueError as caught:
+      answer, error = [_WRONG, str(caught)], caught
+  kind, value = json.loads(_told(json.dumps(answer)))
+  if error is not None:
+    raise error
+  if kind == _WRONG:
+    raise ValueError(value)
+  return value
+
+
+def _told(text: str) -> str:
+  """The text of the first process."""
+  data = np.frombuffer(text.encode(), np.uint8)
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+  padded = np.zeros(size, np.uint8)
+  padded[:len(data)] = data[:size]
+  return bytes(
+      np.asarray(multihost_utils.broadcast_one_to_all(padded))
+  ).decode()
+
+
+def first_does(act: Callable[[], object]) -> None:
+  """Lets the first process act; all return when it has."""
+  agreed(lambda: act() and None)
+
+
+def meet() -> None:
+  """Returns when all processes are here: what the first wrote can be read."""
+  first_does(lambda: None)
+
+
+def all_say(yes: bool) -> bool:
+  """Returns whether each process says so."""
+  if alone():
+    return yes
+  return bool(multihost_utils.process_allgather(np.array(yes)).all())
+
+
+def fetched(tree):
+  """Returns a pytree of arrays as numpy arrays, whole in each process."""
+  if alone():
+    return jax.device_get(tree)
+
+  def one(array):
+    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+      return np.asarray(array)
+    if array.is_fully_replicated:
+      return np.asarray(array.addressable_data(0))
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+  return jax.tree.map(one, tree)

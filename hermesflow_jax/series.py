@@ -1,0 +1,147 @@
+"""The checkpoints of one run of training: written behind the steps it makes.
+
+A run goes on from the newest that is whole. One that is damaged is named and
+passed over; one of another run is refused.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import json
+import pathlib
+import re
+import shutil
+from typing import Any
+
+import jax
+
+from hermesflow_jax import checkpoint
+from hermesflow_jax import processes
+
+
+@dataclasses.dataclass
+class Series:
+  """Checkpoints by the number of their step.
+
+  Attributes:
+    root: the folder they are in.
+    identity: what makes the run what it is; JSON types. Those with another
+      are refused.
+    say: hears what is passed over.
+    keep: as many are kept: the newest, and older ones for when it is damaged.
+  """
+
+  root: pathlib.Path
+  identity: dict
+  say: Callable[[str], None]
+  keep: int = 2
+  _writing: Any = None
+
+  def save(self, state, notes: dict) -> None:
+    """Begins to write a state; returns when the state may be given away.
+
+    Args:
+      state: has a `step`.
+      notes: what else a restart needs; JSON types.
+
+    Raises:
+      OSError: this one or the one before could not be written.
+    """
+    self.wait()
+    path = self.root / str(int(state.step))
+    # Only what was passed over can be there.
+    processes.first_does(lambda: shutil.rmtree(path, ignore_errors=True))
+    record = {'run': self.identity, 'notes': notes}
+    try:
+      self._writing = path, checkpoint.save_async(str(path), state, record)
+    except Exception as error:
+      raise _failed(path, error) from error
+
+  def wait(self) -> None:
+    """Returns when all is written, and only what is kept is there.
+
+    Raises:
+      OSError: it could not be written.
+    """
+    if not self._writing:
+      return
+    (path, response), self._writing = self._writing, None
+    try:
+      response.result()
+    except Exception as error:
+      raise _failed(path, error) from error
+    processes.first_does(self._forget)
+
+  def newest(self, state):
+    """Returns (state, notes) of the newest that is whole; None if none is.
+
+    Args:
+      state: the structure, placed.
+
+    Raises:
+      ValueError: it is of another run, or its arrays are not those of `state`.
+    """
+    processes.first_does(self._clean)
+    places = jax.tree.map(lambda a: a.sharding, state)
+    for number in processes.agreed(self._numbers)[::-1]:
+      path = str(self.root / str(number))
+      try:
+        record = _record(path)
+        self._check(path, record['run'])
+        found = checkpoint.restore(path, state, places)
+      except checkpoint.Damaged as error:
+        self.say(f'passed over: {error}')
+        continue
+      return found, record['notes']
+    return None
+
+  def _check(self, path, run):
+    different = sorted(
+        key for key in run.keys() | self.identity.keys()
+        if run.get(key) != json.loads(json.dumps(self.identity.get(key)))
+    )
+    if different:
+      raise ValueError(
+          f'checkpoint {path} is of another run: other '
+          + ', '.join(different)
+      )
+
+  def _numbers(self):
+    if not self.root.is_dir():
+      return []
+    names = [path.name for path in self.root.iterdir() if path.is_dir()]
+    return sorted(int(name) for name in names if re.fullmatch('[0-9]+', name))
+
+  def _forget(self):
+    for number in self._numbers()[:-self.keep]:
+      shutil.rmtree(self.root / str(number), ignore_errors=True)
+
+  def _clean(self):
+    """Removes what a killed process left half-written."""
+    if self.root.is_dir():
+      for path in self.root.glob('*.orbax-checkpoint-tmp*'):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _record(path: str) -> dict:
+  """What was saved beside a state, by `Series.save`."""
+
+  def read():
+    try:
+      return checkpoint.meta(path)
+    except checkpoint.Damaged:
+      return None
+
+  record = processes.agreed(read)
+  if record is None:
+    raise checkpoint.Damaged(f'no readable checkpoint at {path}')
+  if not isinstance(record, dict) or record.keys() != {'run', 'notes'}:
+    raise ValueError(f'checkpoint {path} is of another run')
+  return record
+
+
+def _failed(path, error) -> OSError:
+  cause = error
+  while cause.__cause__:
+    cause = cause.__cause__
+  first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+  return OSError(f'checkpoint {path} could not be written: {first}')

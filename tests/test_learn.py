@@ -1,0 +1,150 @@
+"""Learning from pairs that were made before."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from configs import curate as curate_config
+from configs import learn as config_lib
+from hermesflow_jax import bundle
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import curation
+from hermesflow_jax import learning
+from hermesflow_jax import settings
+from hermesflow_jax.jobs import curate
+from hermesflow_jax.jobs import learn
+from hermesflow_jax.jobs import start
+import tiny_world
+
+
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+  return tiny_world.bundle(tmp_path_factory.mktemp('base'))
+
+
+@pytest.fixture(scope='module')
+def pairs(base, tmp_path_factory):
+  """The folder of a curation."""
+  folder = tmp_path_factory.mktemp('pairs') / 'run'
+  config = curate_config.get_config()
+  del config.job
+  config.update({
+      'init_from': str(base), 'inputs': 9, 'shard': 5, 'images': 3,
+      'captions': config.captions[-2:],
+  })
+  config.sampler.steps = 2
+  config.rules.least_win = 0.0
+  curate.run(
+      settings.build(curate.Settings, config.to_dict()), str(folder),
+      console_lib.silent())
+  return folder
+
+
+def configured(base, pairs, **changes):
+  config = config_lib.get_config()
+  del config.job
+  config.update({
+      'init_from': str(base), 'pairs': str(pairs), 'both': False, 'batch': 8,
+      'epochs': 0.0, 'log_every': 1, 'save_every': 1,
+  })
+  config.optim.update({'steps': 3, 'lr': 1e-2})
+  config.update(changes)
+  return settings.build(learn.Settings, config.to_dict())
+
+
+@pytest.fixture(scope='module')
+def learned(base, pairs, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('learned') / 'run'
+  result = learn.run(
+      configured(base, pairs), str(folder), console_lib.silent())
+  return folder, result
+
+
+def test_the_dataset_teaches_what_its_lines_teach(base, pairs, learned, tmp_path):
+  folder, result = learned
+  lines = (pairs / 'pairs.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  rows = [r for r in rows if not (r['caption_dropped'] and r['image_dropped'])]
+  assert 0 < result['inputs'] == len(rows) and result['steps'] == 3
+  for row in rows:
+    for name in ('codes', 'codes_win', 'codes_lose'):
+      row[name] = np.array(row[name], np.int32)
+  config = configured(base, pairs)
+  parts, mesh = bundle.load(base), config.mesh.make()
+  player = start.unified(config, parts, mesh, console_lib.silent())
+  wanted = learning.learn(
+      player, player.model, rows, config, 3, tmp_path, 1,
+      console_lib.silent())
+  found = bundle.load(folder / 'model')
+  jax.tree.map(np.testing.assert_array_equal, found.model, wanted)
+  assert not np.array_equal(
+      found.model.head.kernel[...], parts.model.head.kernel[...])
+  assert found.grid == parts.grid and found.lengths == parts.lengths
+
+
+def test_what_it_leaves_is_a_base_for_other_jobs(learned, pairs, tmp_path):
+  folder, _ = learned
+  result = learn.run(
+      configured(folder / 'model', pairs), str(tmp_path / 'run'),
+      console_lib.silent())
+  assert result['steps'] == 3
+
+
+def test_a_finished_run_is_not_run_again(base, pairs, learned):
+  folder, result = learned
+  assert learn.run(
+      configured(base, pairs), str(folder), console_lib.silent()) == result
+  with pytest.raises(ValueError, match='other settings: config.batch'):
+    learn.run(
+        configured(base, pairs, batch=16), str(folder), console_lib.silent())
+
+
+def test_its_metrics_say_how_fast_it_was(learned):
+  lines = (learned[0] / 'training' / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  assert [row['step'] for row in rows] == [1, 2, 3]
+  for row in rows:
+    assert row['speed/pairs_per_second'] * row['train/seconds_per_step'] == (
+        pytest.approx(8))
+    tokens = row['speed/tokens_per_second'] / row['speed/pairs_per_second']
+    # Two images of 16 codes in four masks each, and one more, beside texts.
+    assert 2 * 4 * 18 + 19 < tokens < 2 * 4 * 18 + 19 + 100
+    assert row['speed/flops_per_second'] > 0
+
+
+@pytest.mark.parametrize('damage, said', [
+    (lambda f: next(f.rglob('*array_record*')).write_bytes(b'x'), 'is damaged'),
+    (lambda f: (f / 'manifest.json').unlink(), 'no finished curation'),
+    (lambda f: (f / 'manifest.json').write_text('{"sha256": {"a": "b"}}'),
+     'has no dataset'),
+    (lambda f: (f / 'manifest.json').write_text('[]'), 'no finished curation'),
+])
+def test_what_is_no_curation_is_refused(base, pairs, tmp_path, damage, said):
+  shutil.copytree(pairs, tmp_path / 'pairs')
+  damage(tmp_path / 'pairs')
+  with pytest.raises(ValueError, match=said):
+    learn.run(
+        configured(base, tmp_path / 'pairs'), str(tmp_path / 'run'),
+        console_lib.silent())
+  assert not (tmp_path / 'run').exists()
+
+
+def test_records_must_fit_and_teach():
+  side = curation.Side(np.zeros(4, np.int32), 1.0)
+  row = curation.record(
+      'a', 'b', (
+          curation.Pair(curation.Side('c', 1.0), curation.Side('d', 0.0)),
+          curation.Pair(side, side, 'same content'))) | {'codes': [0] * 4}
+  assert [r['id'] for r in learn.records([row], 4, both=False)] == ['a']
+  with pytest.raises(ValueError, match='no input has a pair'):
+    learn.records([row], 4, both=True)
+  with pytest.raises(ValueError, match='have 4 codes, those of the model 16'):
+    learn.records([row], 16, both=False)
+
+
+def test_no_pairs_are_refused(base):
+  with pytest.raises(ValueError, match='pairs is empty'):
+    configured(base, '')

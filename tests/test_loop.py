@@ -1,0 +1,123 @@
+"""The loop: what it logs and saves, where it stops, and what it says then."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hermesflow_jax import interrupts
+from hermesflow_jax import loop
+import tiny
+import tiny_line
+
+PARTS = {'data', 'step', 'checkpoint', 'evaluation', 'compile', 'rest'}
+
+
+class Logged(dict):
+  """A log: {step: metrics}."""
+
+  def __call__(self, step, metrics):
+    self[step] = metrics
+
+
+def run(steps, broken=(), hooks=(), start=None, rows=(), **pace):
+  mesh, log = tiny.mesh(8, 1), Logged()
+  first = start or tiny_line.state(mesh)
+  state = loop.run(
+      first, tiny_line.step(mesh), jnp.float32(1.0),
+      tiny_line.batches(mesh, broken, int(first.step)),
+      loop.Pace(steps, **{'log_every': 1} | pace),
+      loop.Hooks(log=log, **dict(hooks)), rows,
+  )
+  return state, log
+
+
+def test_training_lowers_the_loss():
+  state, log = run(40)
+  assert int(state.step) == 40
+  assert log[40]['train/loss'] < 0.1 * log[1]['train/loss']
+  assert sorted(log) == list(range(1, 41))
+
+
+def test_every_step_has_its_own_key():
+  _, log = run(4)
+  assert len({metrics['toy/noise'] for metrics in log.values()}) == 4
+
+
+def test_skipped_steps_are_counted_and_kept_out_of_the_means():
+  _, log = run(6, broken={1, 2}, log_every=3)
+  assert log[3]['train/skipped'] == 2 and log[6]['train/skipped'] == 0
+  assert np.isfinite(log[3]['train/loss'])
+
+
+def test_too_many_skipped_steps_stop_the_run_and_name_their_records():
+  names = {'names': lambda step: [f'a{step}', f'b{step}']}
+  with pytest.raises(
+      loop.NonFinite,
+      match='3 of the last 4 .* step 8 .*: step 4 of a4, b4; step 5 of a5, b5;',
+  ):
+    run(12, broken={4, 5, 7}, hooks=names, log_every=4, max_skipped=2)
+  run(12, broken={4, 5, 7}, hooks=names, log_every=4, max_skipped=3)
+
+
+def test_the_state_is_saved_on_the_way_but_not_at_the_end():
+  saved = []
+  run(6, hooks={'save': lambda state, rows: saved.append(int(state.step))},
+      save_every=2)
+  assert saved == [2, 4]
+
+
+def test_samples_are_looked_at_on_the_way_and_at_the_end():
+  seen = []
+  run(5, hooks={'sample': lambda state: seen.append(int(state.step))},
+      sample_every=2)
+  assert seen == [2, 4, 5]
+
+
+@pytest.mark.parametrize('stop', [1, 4, 5])
+def test_a_run_that_is_told_to_stop_saves_and_goes_on_as_if_not(stop):
+  """Also the means of an interval that it was stopped in."""
+  _, wanted = run(8, log_every=3)
+  saved = {}
+
+  def save(state, rows):
+    saved[int(state.step)] = jax.device_get(state), list(rows)
+
+  asked = iter([False] * (stop - 1) + [True])
+  hooks = {'save': save, 'stop': lambda: next(asked)}
+  with pytest.raises(interrupts.Stopped, match=f'after step {stop}$'):
+    run(8, hooks=hooks, log_every=3, save_every=4)
+  assert sorted(saved) == sorted({stop, *([4] if stop > 4 else [])})
+  state, rows = saved[stop]
+  assert len(rows) == stop % 3
+  mesh = tiny.mesh(8, 1)
+  places = jax.tree.map(lambda a: a.sharding, tiny_line.state(mesh))
+  _, found = run(8, start=jax.device_put(state, places), rows=rows, log_every=3)
+  assert sorted(found) == [n for n in (3, 6, 8) if n > stop]
+  for number, metrics in found.items():
+    for name, value in metrics.items():
+      if not name.startswith('time/') and 'seconds' not in name:
+        assert value == wanted[number][name], (number, name)
+
+
+def test_the_last_step_is_no_place_to_stop():
+  asked = iter([False, False])
+  state, _ = run(3, hooks={'stop': lambda: next(asked)})
+  assert int(state.step) == 3
+
+
+def test_the_time_of_an_interval_is_shared_out():
+  _, log = run(6, log_every=3, hooks={
+      'rates': lambda steps, seconds: {'train/speed': steps / seconds}})
+  for metrics in log.values():
+    shares = {k: v for k, v in metrics.items() if k.startswith('time/')}
+    assert {name.removeprefix('time/') for name in shares} <= PARTS
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert metrics['train/speed'] * metrics['train/seconds_per_step'] == (
+        pytest.approx(1.0))
+  assert log[3]['time/compile'] > 0.1 > log[6]['time/compile']
+
+
+def test_steps_are_traced_where_asked(tmp_path):
+  run(5, hooks={'trace': str(tmp_path)}, profile=(2, 4))
+  assert list(tmp_path.rglob('*.xplane.pb'))

@@ -1,0 +1,240 @@
+"""Runs that are stopped, killed and joined, by the command line.
+
+What they leave is what one run leaves that nothing happened to. Those that take
+minutes: pytest -m slow -s tests/test_reliability.py
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from hermesflow_jax import checkpoint
+import tiny_world
+
+ROOT = pathlib.Path(__file__).parent.parent
+STEPS = 24
+SMALL = {
+    'inputs': 6, 'fresh_inputs': False, 'held_out': 4, 'gallery': 2,
+    'play.rounds': 1, 'play.images': 2, 'play.batch': 8,
+    'play.epochs': 0.0, 'play.optim.steps': STEPS, 'play.log_every': 5,
+    'play.save_every': 2, 'play.optim.lr': 0.01, 'play.rules.least_win': 0.0,
+    'play.rules.both': False, 'play.curation_sampler.steps': 2,
+    'play.evaluation_sampler.steps': 2, 'play.objective.masks': 1,
+}
+
+
+@dataclasses.dataclass
+class Place:
+  """Where runs are started.
+
+  Attributes:
+    base: the model they start from.
+    cache: of compiled programs.
+  """
+
+  base: pathlib.Path
+  cache: pathlib.Path
+
+  def start(self, folder, processes=1, number=0, port=0, devices=8, **changes):
+    """Starts a run, or one of its processes."""
+    flags = [f'--config.{k}={v}' for k, v in (SMALL | changes).items()]
+    if processes > 1:
+      flags += [f'--coordinator=localhost:{port}', f'--process={number}',
+                f'--processes={processes}']
+    flags_of_xla = ' '.join((
+        f'--xla_force_host_platform_device_count={devices // processes}',
+        '--xla_backend_optimization_level=0',
+    ))
+    env = os.environ | {
+        'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags_of_xla,
+        'JAX_COMPILATION_CACHE_DIR': str(self.cache),
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+        'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
+    }
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / 'main.py'), '--config=configs/pair_dpo.py',
+         f'--config.init_from={self.base}', f'--workdir={folder}', *flags],
+        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )
+
+  def start_all(self, folder, count=2, **changes):
+    """Starts all processes of a run."""
+    with socket.socket() as free:
+      free.bind(('localhost', 0))
+      port = free.getsockname()[1]
+    return [
+        self.start(folder, count, n, port, **changes) for n in range(count)
+    ]
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+  return Place(
+      tiny_world.bundle(tmp_path_factory.mktemp('base')),
+      tmp_path_factory.mktemp('cache'),
+  )
+
+
+def ended(process, code=0):
+  """What a process said, when it has ended."""
+  said, wrong = process.communicate(timeout=300)
+  assert process.returncode == code, (process.returncode, said, wrong[-3000:])
+  return said + wrong
+
+
+@pytest.fixture(scope='module')
+def whole(place, tmp_path_factory):
+  """The folder of a run that nothing happened to, and its seconds."""
+  folder = tmp_path_factory.mktemp('whole') / 'run'
+  began = time.monotonic()
+  ended(place.start(folder))
+  return folder, time.monotonic() - began
+
+
+def outcome(folder):
+  """All that a run leaves, but for what a clock says."""
+  found = {'model': checkpoint.sums(str(folder / 'checkpoints' / '1'))}
+  found['pairs'] = (folder / 'round_1' / 'pairs.jsonl').read_text()
+  with np.load(folder / 'round_1' / 'codes.npz') as arrays:
+    found |= {name: array.tolist() for name, array in arrays.items()}
+  for number in (0, 1):
+    summary = json.loads(
+        (folder / f'round_{number}' / 'evaluation.json').read_text())
+    del summary['seconds']
+    found[number] = summary
+  lines = (folder / 'round_1' / 'training' / 'metrics.jsonl').read_text()
+  found['metrics'] = [
+      {k: v for k, v in json.loads(line).items()
+       if not k.startswith('time') and 'per_second' not in k
+       and 'seconds' not in k and not k.startswith('device/')}
+      for line in lines.splitlines()
+  ]
+  assert [row['step'] for row in found['metrics']] == [5, 10, 15, 20, 24]
+  return found
+
+
+def assert_same(folder, whole):
+  found, wanted = outcome(folder), outcome(whole)
+  for name, value in wanted.items():
+    assert found[name] == value, name
+
+
+def test_two_processes_make_what_one_makes(place, whole, tmp_path):
+  for process in place.start_all(tmp_path / 'run'):
+    ended(process)
+  assert_same(tmp_path / 'run', whole[0])
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_run_that_is_told_to_stop_in_training_goes_on_as_if_not(
+    place, whole, tmp_path, processes
+):
+  folder = tmp_path / 'run'
+  running = place.start_all(folder, processes)
+  steps = folder / 'round_1' / 'training' / 'steps'
+  deadline = time.monotonic() + 200
+  while not (steps.is_dir() and any(steps.glob('[0-9]'))):
+    assert time.monotonic() < deadline
+    assert all(p.poll() is None for p in running), running[0].communicate()
+    time.sleep(0.02)
+  running[-1].send_signal(signal.SIGTERM)
+  for process in running:
+    said = ended(process, 130)
+    assert 'stopped after step' in said and 'the same command resumes' in said
+  for process in place.start_all(folder, processes):
+    said = ended(process)
+  assert_same(folder, whole[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+def test_runs_ended_at_random_times_lose_nothing(
+    place, whole, tmp_path, number
+):
+  folder, draw, ends = tmp_path / 'run', random.Random(0), 0
+  whole, seconds = whole
+  while ends < 20:
+    process = place.start(folder)
+    try:
+      process.communicate(timeout=draw.uniform(0.1, 1.0) * seconds)
+      assert process.returncode == 0
+      assert_same(folder, whole)
+      shutil.rmtree(folder)
+    except subprocess.TimeoutExpired:
+      process.send_signal(number)
+      process.communicate()
+      assert process.returncode in (-signal.SIGKILL, 130)
+      ends += 1
+  ended(place.start(folder))
+  assert_same(folder, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('victim', [0, 1])
+def test_the_death_of_a_process_ends_the_others_and_a_restart_goes_on(
+    place, whole, tmp_path, victim
+):
+  folder = tmp_path / 'run'
+  running = place.start_all(folder)
+  steps = folder / 'round_1' / 'training' / 'steps'
+  while not (steps.is_dir() and any(steps.glob('[0-9]'))):
+    assert all(p.poll() is None for p in running)
+    time.sleep(0.02)
+  running[victim].kill()
+  began = time.monotonic()
+  for process in running:
+    process.communicate(timeout=120)
+    assert process.returncode
+  print(f'\nthe other ended after {time.monotonic() - began:.1f} s')
+  for process in place.start_all(folder):
+    ended(process)
+  assert_same(folder, whole[0])
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_more_processes_and_with_fewer(
+    place, whole, tmp_path
+):
+  """The same records in each batch, and the same loss but for rounding."""
+  folder = tmp_path / 'run'
+  for processes in (1, 2, 1):
+    running = place.start_all(folder, processes)
+    if processes == 1 and (folder / 'round_1').exists():
+      break
+    time.sleep(0.8 * whole[1])
+    for process in running:
+      process.kill()
+      process.communicate()
+  for process in running:
+    ended(process)
+  found, wanted = outcome(folder), outcome(whole[0])
+  for a, b in zip(found['metrics'], wanted['metrics'], strict=True):
+    assert a['train/loss'] == pytest.approx(b['train/loss'], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_no_process_outlives_the_run(place, tmp_path):
+  process = place.start(tmp_path / 'run')
+  time.sleep(10)
+  mine = pathlib.Path(f'/proc/{process.pid}/task')
+  children = [
+      int(child) for task in mine.iterdir()
+      for child in (task / 'children').read_text().split()
+  ]
+  process.kill()
+  process.communicate()
+  time.sleep(1)
+  assert not [c for c in children if pathlib.Path(f'/proc/{c}').exists()]
+  assert not list(pathlib.Path('/dev/shm').glob(f'*{process.pid}*'))

@@ -1,0 +1,166 @@
+"""Checkpoints of a run: the newest that is whole, and nothing else."""
+
+import json
+import pathlib
+import shutil
+
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+
+from hermesflow_jax import checkpoint
+from hermesflow_jax import series as series_lib
+from hermesflow_jax import train
+import tiny
+import tiny_line
+
+# When one read of a damaged checkpoint fails, orbax forgets the others.
+pytestmark = pytest.mark.filterwarnings(
+    'ignore::pytest.PytestUnraisableExceptionWarning'
+)
+
+RUN = {'settings': {'lr': 0.1, 'names': ['a', 'b']}}
+
+
+@pytest.fixture
+def said():
+  return []
+
+
+@pytest.fixture
+def series(tmp_path, said):
+  return series_lib.Series(tmp_path / 'steps', RUN, said.append)
+
+
+def state(number):
+  first = tiny_line.state(tiny.mesh(4, 2))
+  kernel = first.model.kernel[...] + number
+  first.model.kernel[...] = kernel
+  return train.State(
+      jax.device_put(np.int32(number), first.step.sharding), first.model,
+      first.opt_state)
+
+
+def saved(series, *numbers):
+  for number in numbers:
+    series.save(state(number), {'rows': [number]})
+  series.wait()
+
+
+def kept(series):
+  return sorted(path.name for path in series.root.iterdir())
+
+
+def test_the_newest_comes_back_with_its_notes(series, said):
+  assert series.newest(state(0)) is None
+  saved(series, 2, 4)
+  found, notes = series.newest(state(0))
+  assert notes == {'rows': [4]} and not said
+  jax.tree.map(np.testing.assert_array_equal, found, state(4))
+
+
+def test_only_the_newest_are_kept(series):
+  saved(series, 1, 5, 20, 100)
+  assert kept(series) == ['100', '20']
+
+
+def flip(folder):
+  """Flips a bit of each array's file."""
+  for file in folder.rglob('d/*'):
+    data = bytearray(file.read_bytes())
+    for n in range(0, len(data), 50):
+      data[n] ^= 1
+    file.write_bytes(data)
+
+
+def truncate(folder):
+  for file in folder.rglob('d/*'):
+    file.write_bytes(file.read_bytes()[:20])
+
+
+def empty(folder):
+  shutil.rmtree(folder)
+  folder.mkdir()
+
+
+def without_record(folder):
+  shutil.rmtree(folder / 'meta')
+
+
+@pytest.mark.parametrize('damage', [flip, truncate, empty, without_record])
+def test_a_damaged_one_is_named_passed_over_and_replaced(
+    series, said, damage
+):
+  saved(series, 2, 4)
+  damage(series.root / '4')
+  found, notes = series.newest(state(0))
+  assert int(found.step) == 2 and notes == {'rows': [2]}
+  assert len(said) == 1 and f'{series.root}/4' in said[0]
+  saved(series, 4)
+  assert int(series.newest(state(0))[0].step) == 4 and len(said) == 1
+
+
+def test_where_all_are_damaged_the_run_starts_again(series, said):
+  saved(series, 2, 4)
+  for name in kept(series):
+    empty(series.root / name)
+  assert series.newest(state(0)) is None and len(said) == 2
+
+
+def test_what_a_killed_process_left_is_cleared_and_strays_do_not_count(series):
+  saved(series, 2)
+  (series.root / '9.orbax-checkpoint-tmp').mkdir()
+  (series.root / 'notes').mkdir()
+  (series.root / '\N{SUPERSCRIPT TWO}').mkdir()
+  (series.root / '77').write_text('no folder')
+  assert int(series.newest(state(0))[0].step) == 2
+  assert '9.orbax-checkpoint-tmp' not in kept(series)
+
+
+def test_that_of_another_run_is_refused_and_says_why(series, tmp_path):
+  saved(series, 2)
+  other = series_lib.Series(series.root, RUN | {'seed': 1}, print)
+  with pytest.raises(ValueError, match='is of another run: other seed'):
+    other.newest(state(0))
+  checkpoint.save(str(series.root / '3'), state(3), {'by': 'hand'})
+  with pytest.raises(ValueError, match='3 is of another run'):
+    series.newest(state(0))
+
+
+def test_one_that_does_not_fit_is_refused(series):
+  saved(series, 2)
+  wider = train.init_state(
+      lambda key: nnx.Linear(4, 1, rngs=nnx.Rngs(key)), tiny_line.optim(),
+      tiny_line.KEY, tiny.mesh(4, 2))
+  with pytest.raises(ValueError, match='model/kernel: float32.3, 1., wanted'):
+    series.newest(wider)
+
+
+@pytest.mark.parametrize('when', ['at once', 'later'])
+def test_a_save_that_fails_is_heard_of_and_those_before_stay(
+    series, monkeypatch, when
+):
+  saved(series, 2)
+
+  class Failed:
+    def result(self):
+      raise RuntimeError('outer') from OSError('no space left on device')
+
+  def fails(*_):
+    if when == 'at once':
+      return Failed().result()
+    return Failed()
+
+  monkeypatch.setattr(checkpoint, 'save_async', fails)
+  with pytest.raises(OSError, match='4 could not be written: no space left'):
+    series.save(state(4), {})
+    series.save(state(6), {})
+  monkeypatch.undo()
+  assert int(series.newest(state(0))[0].step) == 2
+
+
+def test_records_are_json(series):
+  saved(series, 2)
+  record = checkpoint.meta(str(series.root / '2'))
+  assert record == json.loads(json.dumps({'run': RUN, 'notes': {'rows': [2]}}))

@@ -1,0 +1,42 @@
+"""Where time goes."""
+
+import pytest
+
+from hermesflow_jax import stopwatch
+
+
+class Now:
+  """A clock that is set."""
+
+  time = 10.0
+
+  def __call__(self):
+    return self.time
+
+
+def test_shares_add_up_and_compiling_is_a_part_of_its_own():
+  now = Now()
+  watch = stopwatch.Stopwatch(now)
+  with watch.part('data'):
+    now.time += 1
+  with watch.part('step'):
+    now.time += 6
+    watch.listen('/jax/core/compile/backend_compile_duration', 4.0)
+    watch.listen('/jax/other', 100.0)
+  now.time += 1
+  with watch.part('data'):
+    now.time += 2
+  assert watch.lap() == {
+      'data': 0.3, 'step': 0.2, 'compile': 0.4, 'rest': 0.1}
+  assert watch.seconds == 10
+  now.time += 5
+  assert watch.lap() == {'compile': 0.0, 'rest': 1.0}
+
+
+def test_what_is_raised_in_a_part_counts_too():
+  now = Now()
+  watch = stopwatch.Stopwatch(now)
+  with pytest.raises(OSError), watch.part('data'):
+    now.time += 3
+    raise OSError
+  assert watch.lap()['data'] == 1.0
