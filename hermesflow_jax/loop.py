@@ -129,7 +129,7 @@ def run(
         shares, seconds, steps = watch.lap(), watch.seconds, number - start + 1
         steps = min(steps, len(rows))
         means |= {f'time/{name}': share for name, share in shares.items()}
-        means['train/seconds_per_step'] = seconds / steps
+        means['speed/seconds_per_step'] = seconds / steps
         hooks.log(done, means | hooks.rates(steps, seconds))
         if means['train/skipped'] > pace.max_skipped:
           raise NonFinite(_told(rows, done, hooks))

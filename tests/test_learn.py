@@ -107,7 +107,7 @@ def test_its_metrics_say_how_fast_it_was(learned):
   rows = [json.loads(line) for line in lines]
   assert [row['step'] for row in rows] == [1, 2, 3]
   for row in rows:
-    assert row['speed/pairs_per_second'] * row['train/seconds_per_step'] == (
+    assert row['speed/pairs_per_second'] * row['speed/seconds_per_step'] == (
         pytest.approx(8))
     tokens = row['speed/tokens_per_second'] / row['speed/pairs_per_second']
     # Two images of 16 codes in four masks each, and one more, beside texts.

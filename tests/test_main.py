@@ -13,8 +13,9 @@ import jax
 import pytest
 
 from hermesflow_jax import inference
-from hermesflow_jax import settings
 from hermesflow_jax import loop
+from hermesflow_jax import settings
+from hermesflow_jax import train
 from hermesflow_jax.jobs import pair_dpo
 import main
 import tiny_world

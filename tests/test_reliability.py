@@ -117,8 +117,7 @@ def outcome(folder):
   lines = (folder / 'round_1' / 'training' / 'metrics.jsonl').read_text()
   found['metrics'] = [
       {k: v for k, v in json.loads(line).items()
-       if not k.startswith('time') and 'per_second' not in k
-       and 'seconds' not in k and not k.startswith('device/')}
+       if k != 'time' and not k.startswith(('time/', 'speed/', 'device/'))}
       for line in lines.splitlines()
   ]
   assert [row['step'] for row in found['metrics']] == [5, 10, 15, 20, 24]
