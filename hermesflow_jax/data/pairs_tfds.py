@@ -78,13 +78,15 @@ def write(data_dir: str, records: Sequence[dict], image_tokens: int):
   config = PairsConfig(
       name='homologous', records=records, image_tokens=image_tokens
   )
-  builder = Pairs(data_dir=data_dir, config=config, file_format='array_record')
+
+  def builder():
+    # It reads what is there when it is made.
+    return Pairs(data_dir=data_dir, config=config, file_format='array_record')
+
   # It would print that it downloads.
   with contextlib.redirect_stdout(io.StringIO()):
-    processes.first_does(builder.download_and_prepare)
-    # Where it is there, this only reads what it is.
-    builder.download_and_prepare()
-  return builder.as_data_source(split='train')
+    processes.first_does(lambda: builder().download_and_prepare())
+  return builder().as_data_source(split='train')
 
 
 def source(data_dir: str):

@@ -114,13 +114,15 @@ def source(data_dir: str, config: ShapesConfig):
   """
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()
-  builder = Shapes(data_dir=data_dir, config=config, file_format='array_record')
+
+  def builder():
+    # It reads what is there when it is made.
+    return Shapes(data_dir=data_dir, config=config, file_format='array_record')
+
   # It would print that it downloads.
   with contextlib.redirect_stdout(io.StringIO()):
-    processes.first_does(builder.download_and_prepare)
-    # Where it is there, this only reads what it is.
-    builder.download_and_prepare()
-  return builder.as_data_source(split=config.split)
+    processes.first_does(lambda: builder().download_and_prepare())
+  return builder().as_data_source(split=config.split)
 
 
 def config_of(
