@@ -96,6 +96,16 @@ def test_collectives_count_by_the_turns_of_their_loop():
   assert found.count == {'all-reduce': 5, 'all-gather': 1}
 
 
+def test_what_goes_on_behind_a_loop_counts_once():
+  """It stands in the loop too, with the number of where it begins."""
+  text = TEXT.replace(
+      '  %all = f32[16,32]{1,0} all-reduce(%one), channel_id=1',
+      '  %behind = f32[32,8]{1,0} all-gather(%one), channel_id=2, '
+      'replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}\n'
+      '  %all = f32[16,32]{1,0} all-reduce(%one), channel_id=1')
+  assert hlo.traffic(text, 8) == hlo.traffic(TEXT, 8)
+
+
 @pytest.mark.parametrize('groups, chips', [
     ('{}', 8), ('[4,2]<=[8]', 2), ('[2,4]<=[4,2]T(1,0)', 4),
     ('{{0,1,2,3},{4,5,6,7}}', 4),

@@ -161,6 +161,12 @@ def run(
         'configs/pair_dpo.py:show_o_512'
     )
   mesh = mesh_of(where, config.mesh.data, config.mesh.model)
+  if config.play.batch % mesh.shape['data']:
+    raise ValueError(
+        f'batch {config.play.batch} does not split over data='
+        f'{mesh.shape["data"]}: give another --config.mesh.data and model, or '
+        '--config.play.batch'
+    )
   common.check_writable(workdir)
   shape = dict(mesh.shape)
   console.say(f'{where.name}, mesh data={shape["data"]} model={shape["model"]}')
@@ -205,13 +211,13 @@ def table(found: list[dict]) -> str:
             *head, f'more than {memory:.1f}', f'{memory:.1f}', *[''] * 5,
             'does not fit', '']) + ' |')
         continue
-      sent = p['network'] and sum(p['network'].values()) / GIB
+      sent = p['network']
       least = max(p['seconds'].values())
       what, many = p['per']
       lines.append('| ' + ' | '.join([
           *head, f'{p["peak"] / GIB:.1f}', f'{memory:.1f}',
           f'{p["flops"] / 1e12:.1f}',
-          '' if sent is None else f'{sent:.2f}',
+          '' if sent is None else f'{sum(sent.values()) / GIB:.2f}',
           *(f'{p["seconds"][kind] * 1e3:.1f}' if kind in p['seconds'] else ''
             for kind in ('compute', 'memory', 'network')),
           p['bound'], f'{many / least:.0f} {what}/s',

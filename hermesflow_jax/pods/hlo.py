@@ -60,6 +60,25 @@ class Traffic:
   count: dict[str, int]
 
 
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """A collective where it stands in a program.
+
+  Attributes:
+    kind: of it.
+    channel: its number, which all that is written of one has; '' without one.
+    size: bytes that a chip sends.
+    times: how often it is called.
+    fused: whether it is within a fused operation.
+  """
+
+  kind: str
+  channel: str
+  size: float
+  times: int
+  fused: bool
+
+
 def traffic(text: str, devices: int, trips: int = 1) -> Traffic:
   """Returns what the text of a compiled program sends.
 
@@ -69,12 +88,17 @@ def traffic(text: str, devices: int, trips: int = 1) -> Traffic:
     trips: of loops that end when the data say so.
   """
   program = _Program(text, devices, trips)
-  sent, calls = program.of(program.entry)
+  found = {}
+  for number, each in enumerate(program.collectives(program.entry)):
+    # What goes on behind several operations is named in each of them, also in
+    # those within loops that it goes on behind.
+    name = each.channel or f'none/{number}'
+    if name not in found or each.times < found[name].times:
+      found[name] = each
   network, count = collections.Counter(), collections.Counter()
-  for (kind, _), size in sent.items():
-    network[kind] += size
-  for (kind, _), times in calls.items():
-    count[kind] += times
+  for each in found.values():
+    network[each.kind] += each.size * each.times
+    count[each.kind] += each.times
   return Traffic(dict(network), dict(count))
 
 
@@ -133,37 +157,32 @@ class _Program:
     }
 
   @functools.cache
-  def of(self, name, fused=False):
-    """(network, count) of a computation.
+  def collectives(self, name, fused=False) -> list[Collective]:
+    """The collectives of a computation.
 
-    Both are by kind and whether they are within a fused
-    operation. Such a one in a loop that the compiler made of a product goes on
+    One that is fused, in a loop that the compiler made of a product, goes on
     behind all its turns, and counts once.
     """
-    network, count = collections.Counter(), collections.Counter()
+    found = []
     for line in self.computations[name]:
-      times = 1
-      if line.op == 'while':
-        times = self._turns(line)
-      inner = _called(line)
-      hides = fused or line.op == 'fusion'
-      windowed = line.op == 'while' and 'windowed_dot_general' in line.rest
-      for other in inner:
-        if other not in self.computations:
-          continue
-        found = self.of(other, hides)
-        for total, part in ((network, found[0]), (count, found[1])):
-          for key, value in part.items():
-            once = key[1] and windowed
-            total[key] += value if once else times * value
       kind = line.op.removesuffix('-start')
       if kind in _COLLECTIVES:
-        network[kind, fused] += _sent(
-            kind, self._operands(name, line),
-            _group(line.rest) or self.devices,
-        )
-        count[kind, fused] += 1
-    return network, count
+        channel = re.search(r'channel_id=(\d+)', line.rest)
+        found.append(Collective(
+            kind, channel[1] if channel else '',
+            _sent(kind, self._operands(name, line),
+                  _group(line.rest) or self.devices),
+            1, fused,
+        ))
+      times = self._turns(line) if line.op == 'while' else 1
+      windowed = line.op == 'while' and 'windowed_dot_general' in line.rest
+      for other in _called(line):
+        if other not in self.computations:
+          continue
+        for each in self.collectives(other, fused or line.op == 'fusion'):
+          turns = 1 if windowed and each.fused else times
+          found.append(dataclasses.replace(each, times=turns * each.times))
+    return found
 
   def _turns(self, line):
     """How often a loop turns: the compiler says, or it counts to a constant."""
