@@ -153,6 +153,7 @@ def assert_near(found, wanted):
       assert a[name] == pytest.approx(b[name], rel=1e-5), (a['step'], name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('processes', [1, 2])
 def test_a_run_that_is_told_to_stop_in_training_goes_on_as_if_not(
     place, whole, whole_of_two, tmp_path, processes
