@@ -196,6 +196,7 @@ def learn(
 def _identity(config, steps, rows):
   """What checkpoints of a round are refused for if it is another."""
   said = dataclasses.asdict(config)
+  del said['optim']['accumulate']  # It says how much at once.
   kept = {field.name for field in dataclasses.fields(Learning)}
   kept -= {'log_every', 'save_every', 'sample_every', 'profile_steps'}
   return {

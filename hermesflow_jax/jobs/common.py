@@ -17,8 +17,8 @@ from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax.data import shapes
 
-# Settings that say where and how much at once, not what.
-_PLACE = {'mesh', 'chunk'}
+# Settings that say where, and how much at once, not what.
+_PLACE = {'mesh', 'chunk', 'accumulate'}
 
 
 @dataclasses.dataclass(frozen=True)
