@@ -7,7 +7,9 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,9 @@ import pytest
 
 from configs import pair_dpo as config_lib
 from hermesflow_jax import console as console_lib
+from hermesflow_jax import likelihood
 from hermesflow_jax import settings
+from hermesflow_jax import sharding
 from hermesflow_jax.jobs import compile_for
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.pods import chips
@@ -196,3 +200,27 @@ def test_shards_of_arrays_count_on_a_chip():
   mesh = tiny.mesh(4, 2)
   tree = compile_for.by_rows({'a': np.zeros((8, 6), np.float32)}, mesh)
   assert compile_for.per_chip(tree) == 2 * 6 * 4
+
+
+def test_the_gradient_of_the_head_is_added_up_once():
+  """Over the devices, however many chunks its logits come in."""
+  mesh, width, words = tiny.mesh(8, 1), 16, 96
+  rows = jax.NamedSharding(mesh, P('data'))
+  states = jax.ShapeDtypeStruct((8, 32, width), jnp.float32, sharding=rows)
+  labels = jax.ShapeDtypeStruct((8, 32), jnp.int32, sharding=rows)
+  head = nnx.eval_shape(
+      lambda: nnx.Linear(width, words, rngs=nnx.Rngs(0)))
+  head = jax.tree.map(
+      lambda a: jax.ShapeDtypeStruct(
+          a.shape, a.dtype, sharding=sharding.replicated(mesh)), head)
+
+  def total(head, states, labels):
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      model = types.SimpleNamespace(head=head)
+      return likelihood.of_labels(model, states, labels, rows=4).sum()
+
+  text = jax.jit(jax.grad(total)).lower(
+      head, states, labels).compile().as_text()
+  found = hlo.traffic(text, 8)
+  once = 2 * 4 * (width + 1) * words * 7 / 8
+  assert found.network['all-reduce'] == pytest.approx(once, rel=0.01)
