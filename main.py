@@ -167,6 +167,11 @@ def main(argv: list[str]) -> int:
       return 0
     job = job_of(name)
     config = settings.build(job.Settings, values)
+    if given.coordinator and name not in ('pair_dpo', 'learn'):
+      raise ValueError(
+          f'the job {name} runs in one process (curate: several, with '
+          '--config.shares)'
+      )
     console = join(given.coordinator, given.process, given.processes)
     job.run(config, given.workdir or os.path.join('runs', name), console)
   except ValueError as error:
@@ -202,7 +207,7 @@ def join(
     # The death of one is known to the others within these seconds.
     jax.distributed.initialize(
         coordinator, processes, process, initialization_timeout=120,
-        heartbeat_timeout_seconds=20, shutdown_timeout_seconds=60,
+        heartbeat_timeout_seconds=20, shutdown_timeout_seconds=10,
     )
   if processes_lib.is_first():
     return console_lib.terminal()

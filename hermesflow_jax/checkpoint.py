@@ -5,6 +5,7 @@ record, a sum of every array's bits and of the record. Restoring onto any mesh
 gives the same sums; a flipped bit does not.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -19,6 +20,10 @@ from hermesflow_jax import processes
 from hermesflow_jax import sharding
 
 CHUNK, GROUP = 2**26, 2**29
+_OF_THE_MACHINE = (
+    errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM,
+    errno.ESTALE, errno.ETIMEDOUT,
+)
 
 
 class Damaged(ValueError):
@@ -218,12 +223,20 @@ def restore(path: str, abstract, shardings, part: str = ''):
   Raises:
     Damaged: nothing readable is there, or the bits are not those that were
       saved.
+    OSError: the machine lacks what reading takes (memory, rights, files).
     ValueError: names or shapes or dtypes differ (all of them are listed).
   """
   path = str(pathlib.Path(path).absolute())
   wanted = {part + n: leaf for n, leaf in _flat(abstract).items()}
-  saved = _read_record(path)['fingerprint']
-  found = {n: a for n, a in shapes(path).items() if n.startswith(part)}
+  cause = None
+  try:
+    saved, found = _read_record(path)['fingerprint'], shapes(path)
+  except ValueError as error:
+    cause = error
+  # What one process cannot read no process has.
+  if not processes.all_say(cause is None):
+    raise Damaged(f'no readable checkpoint at {path}') from cause
+  found = {n: a for n, a in found.items() if n.startswith(part)}
   faults = [f'{n}: not in the checkpoint' for n in wanted if n not in found]
   faults += [f'{n}: not in the model' for n in found if n not in wanted]
   for name in sorted(set(wanted) & set(found)):
@@ -248,8 +261,9 @@ def restore(path: str, abstract, shardings, part: str = ''):
         arrays |= ocp.load_checkpointables(path, {'arrays': group})['arrays']
   except Exception as error:
     cause = error
-  # What one process cannot read no process has.
   if not processes.all_say(cause is None):
+    if _of_the_machine(cause):
+      raise OSError(f'{path} could not be read: {reason(cause)}') from cause
     raise Damaged(f'checkpoint {path} is damaged') from cause
   bad = [n for n, s in fingerprint(arrays).items() if saved.get(n) != s]
   if bad:
@@ -258,6 +272,24 @@ def restore(path: str, abstract, shardings, part: str = ''):
   return jax.tree.unflatten(
       jax.tree.structure(abstract), [arrays[n] for n in names]
   )
+
+
+def reason(error: BaseException) -> str:
+  """Returns the first line of what an error came from."""
+  while error.__cause__:
+    error = error.__cause__
+  return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _of_the_machine(error: BaseException | None) -> bool:
+  """Whether a read failed for lack of something, not for what is read."""
+  while error is not None:
+    if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+      return True
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+      return True
+    error = error.__cause__
+  return False
 
 
 def _groups(placed):

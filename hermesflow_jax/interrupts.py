@@ -1,6 +1,7 @@
 """The wish to stop, heard where a run can stop without losing a step."""
 
 import itertools
+import os
 import signal
 import threading
 
@@ -62,6 +63,8 @@ class Wish:
     if self._told and number == signal.SIGINT:
       raise KeyboardInterrupt
     self._told = True
+    if jax.process_count() > 1:
+      os.kill(os.getpid(), signal.SIGTERM)
 
   def __call__(self) -> bool:
     """Returns whether to stop, in all processes alike; all call it."""

@@ -178,12 +178,12 @@ def learn(
   key = jax.random.fold_in(jax.random.key(config.seed), number)
   step = train.make_step(loss, optim, key, mesh, prepare)
   state = resumable.run(
-      train.start_state(model, optim, mesh), step, reference, batches,
+      lambda: train.start_state(model, optim, mesh), step, reference, batches,
       loop.Pace(
           steps, config.log_every, config.save_every,
           config.sample_every, profile=config.profile_steps,
       ),
-      folder=str(folder), identity=identity,
+      mesh=mesh, folder=str(folder), identity=identity,
       label=f'round {number}: learning', console=console, names=names,
       sample=sample, rates=speed.of_pairs(
           loss, prepare, model, reference,

@@ -12,8 +12,8 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-# What the first process raised, told as text.
-_OK, _WRONG = 'ok', 'wrong'
+# How the first process fared.
+_OK, _WRONG, _FAILED = 'ok', 'wrong', 'failed'
 
 
 def alone() -> bool:
@@ -33,7 +33,8 @@ def agreed(ask: Callable):
     ask: returns JSON types; called by the first process alone.
 
   Raises:
-    ValueError: what `ask` raised, of its own kind in the first process.
+    ValueError, OSError: what `ask` raised, of its own kind in the first
+      process; in the others a ValueError if it is one, else an OSError.
   """
   if alone():
     return ask()
@@ -41,13 +42,14 @@ def agreed(ask: Callable):
   if is_first():
     try:
       answer = [_OK, ask()]
-    except ValueError as caught:
-      answer, error = [_WRONG, str(caught)], caught
+    except Exception as caught:
+      kind = _WRONG if isinstance(caught, ValueError) else _FAILED
+      answer, error = [kind, str(caught)], caught
   kind, value = json.loads(_told(json.dumps(answer)))
   if error is not None:
     raise error
-  if kind == _WRONG:
-    raise ValueError(value)
+  if kind != _OK:
+    raise (ValueError if kind == _WRONG else OSError)(value)
   return value
 
 

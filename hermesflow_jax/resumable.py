@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
+import math
 import pathlib
+
+import jax
 
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import interrupts
 from hermesflow_jax import loop
+from hermesflow_jax import processes
 from hermesflow_jax import series as series_lib
+from hermesflow_jax import sharding
 
 
 def run(
-    state, step: Callable, constants, batches: Callable[[int], Iterator],
-    pace: loop.Pace, *, folder: str, identity: dict, label: str,
+    make_state: Callable, step: Callable, constants,
+    batches: Callable[[int], Iterator], pace: loop.Pace, *, mesh, folder: str, identity: dict, label: str,
     console: console_lib.Console,
     names: Callable[[int], Sequence[str]] | None = None,
     sample: Callable | None = None,
@@ -24,10 +29,11 @@ def run(
   SIGTERM and Ctrl-C are heard after a step, which is then saved.
 
   Args:
-    state: step 0, placed.
+    make_state: () -> step 0, placed; called only where no checkpoint is.
     step, constants: see `loop.run`.
     batches: first step -> device batches.
     pace: see `loop.Pace`.
+    mesh: where the state lives.
     folder: for checkpoints (`steps/`), metrics and a profile.
     identity: see `series.Series`.
     label: of the progress bar.
@@ -44,11 +50,17 @@ def run(
   """
   root = pathlib.Path(folder)
   series = series_lib.Series(root / 'steps', identity, console.say)
-  found, rows = series.newest(state), []
+  abstract = jax.eval_shape(make_state)
+  found = series.newest(abstract, sharding.shardings(abstract, mesh))
   if found:
     state, notes = found
-    rows = notes['rows']
+    rows = [
+        {name: float(value) for name, value in row.items()}
+        for row in notes['rows']
+    ]
     console.say(f'{label}: resumes at step {int(state.step)}')
+  else:
+    state, rows = make_state(), []
   start = int(state.step)
   with (
       events.Log(folder, start) as log,
@@ -59,11 +71,19 @@ def run(
         state, step, constants, batches(start), pace,
         loop.Hooks(
             log=log, progress=console.progress(label), stop=wish,
-            save=lambda state, rows: series.save(state, {'rows': rows}),
+            save=lambda state, rows: series.save(state, {'rows': told(rows)}),
             names=names, sample=sample, rates=rates,
             trace=str(root / 'profile'),
         ), rows,
     )
+
+
+def told(rows: Sequence[dict[str, float]]) -> list[dict]:
+  """Returns metrics as JSON types; `float` takes each value back."""
+  return [
+      {name: v if math.isfinite(v) else repr(v) for name, v in row.items()}
+      for row in rows
+  ]
 
 
 @dataclasses.dataclass
@@ -76,6 +96,11 @@ class _written:
     return self
 
   def __exit__(self, kind, error, _):
+    # Of several processes one alone may be here with another error, and the
+    # others do not wait for it.
+    together = (type(None), interrupts.Stopped, loop.NonFinite)
+    if not isinstance(error, together) and not processes.alone():
+      return
     try:
       self.series.wait()
     except OSError as failed:

@@ -276,6 +276,7 @@ def _trained(
   placed = sharding.shardings(model, base.mesh)
   if processes.agreed(path.exists):
     console.say(f'{folder.name}: checkpoint is there')
+    _forget_steps(folder)
     meta = checkpoint.meta(str(path))
     return checkpoint.restore(str(path), model, placed), meta
   began = time.perf_counter()
@@ -294,8 +295,12 @@ def _trained(
       'seconds': time.perf_counter() - began,
   }
   checkpoint.save(str(path), model, meta)
-  # They are as large as all checkpoints of the rounds.
+  _forget_steps(folder)
+  return model, meta
+
+
+def _forget_steps(folder):
+  """Removes the checkpoints within a round that has its own."""
   processes.first_does(
       lambda: shutil.rmtree(folder / 'training' / 'steps', ignore_errors=True)
   )
-  return model, meta

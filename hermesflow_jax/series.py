@@ -12,8 +12,6 @@ import re
 import shutil
 from typing import Any
 
-import jax
-
 from hermesflow_jax import checkpoint
 from hermesflow_jax import processes
 
@@ -65,23 +63,27 @@ class Series:
     if not self._writing:
       return
     (path, response), self._writing = self._writing, None
+    cause = None
     try:
       response.result()
     except Exception as error:
-      raise _failed(path, error) from error
-    processes.first_does(self._forget)
+      cause = error
+    if not processes.all_say(cause is None):
+      raise _failed(path, cause) from cause
+    processes.first_does(lambda: self._forget(int(path.name)))
 
-  def newest(self, state):
+  def newest(self, state, places):
     """Returns (state, notes) of the newest that is whole; None if none is.
 
     Args:
-      state: the structure, placed.
+      state: pytree of arrays or shapes, what is wanted.
+      places: the same pytree of shardings.
 
     Raises:
       ValueError: it is of another run, or its arrays are not those of `state`.
+      OSError: it could not be read, for another reason than damage.
     """
     processes.first_does(self._clean)
-    places = jax.tree.map(lambda a: a.sharding, state)
     for number in processes.agreed(self._numbers)[::-1]:
       path = str(self.root / str(number))
       try:
@@ -111,9 +113,13 @@ class Series:
     names = [path.name for path in self.root.iterdir() if path.is_dir()]
     return sorted(int(name) for name in names if re.fullmatch('[0-9]+', name))
 
-  def _forget(self):
-    for number in self._numbers()[:-self.keep]:
-      shutil.rmtree(self.root / str(number), ignore_errors=True)
+  def _forget(self, newest):
+    """Removes what is older than what is kept, and what was passed over."""
+    numbers = self._numbers()
+    older = [number for number in numbers if number <= newest]
+    for number in numbers:
+      if number not in older[-self.keep:]:
+        shutil.rmtree(self.root / str(number), ignore_errors=True)
 
   def _clean(self):
     """Removes what a killed process left half-written."""
@@ -140,8 +146,8 @@ def _record(path: str) -> dict:
 
 
 def _failed(path, error) -> OSError:
-  cause = error
-  while cause.__cause__:
-    cause = cause.__cause__
-  first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-  return OSError(f'checkpoint {path} could not be written: {first}')
+  if error is None:
+    why = 'another process failed'
+  else:
+    why = checkpoint.reason(error)
+  return OSError(f'checkpoint {path} could not be written: {why}')

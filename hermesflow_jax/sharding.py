@@ -136,12 +136,37 @@ def by_rows(function, whole, *rows):
   )(whole, *rows)
 
 
-def put_batch(batch, mesh):
-  """Places this process's rows of a global batch, split over `data`.
+def share(mesh, size: int) -> tuple[int, int]:
+  """Returns (first, after): the rows of a batch that this process's devices want.
+
+  Processes that divide `model` among them want the same.
 
   Args:
-    batch: pytree of numpy arrays [local B, ...].
-    mesh: from `make_mesh`; its `data` axis must divide the global batch.
+    mesh: from `make_mesh`.
+    size: rows of the batch; the mesh's `data` axis divides it.
+  """
+  split = jax.sharding.NamedSharding(mesh, P('data'))
+  parts = {
+      index[0].indices(size)[:2]
+      for index in split.addressable_devices_indices_map((size,)).values()
+  }
+  first, after = min(a for a, _ in parts), max(b for _, b in parts)
+  if sum(b - a for a, b in parts) != after - first or first % (after - first):
+    raise ValueError(
+        f'the devices of process {jax.process_index()} have no rows in a row'
+    )
+  return first, after
+
+
+def put_batch(batch, mesh, first: int = 0, size: int = 0):
+  """Places rows of a batch, split over `data`.
+
+  Args:
+    batch: pytree of numpy arrays [N, ...]: the whole batch, or this process's
+      `share` of it.
+    mesh: from `make_mesh`; its `data` axis must divide the batch.
+    first: which row of the batch is their first.
+    size: rows of the whole batch; 0 for N.
 
   Returns:
     The same pytree of global arrays.
@@ -149,24 +174,14 @@ def put_batch(batch, mesh):
   sharding = jax.sharding.NamedSharding(mesh, P('data'))
 
   def put(rows):
-    return jax.make_array_from_process_local_data(sharding, np.asarray(rows))
-
-  return jax.tree.map(put, batch)
-
-
-def put_whole(batch, mesh):
-  """Places a batch that each process holds whole, split over `data`.
-
-  Args:
-    batch: pytree of numpy arrays [B, ...], the same in all processes.
-    mesh: from `make_mesh`; its `data` axis must divide B.
-  """
-  sharding = jax.sharding.NamedSharding(mesh, P('data'))
-
-  def put(rows):
     rows = np.asarray(rows)
-    return jax.make_array_from_callback(
-        rows.shape, sharding, lambda index: rows[index]
-    )
+    count = size or len(rows)
+
+    def part(index):
+      start, stop, _ = index[0].indices(count)
+      return rows[start - first:stop - first]
+
+    shape = (count, *rows.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, part)
 
   return jax.tree.map(put, batch)

@@ -1,7 +1,7 @@
 """Checkpoints of a run: the newest that is whole, and nothing else."""
 
+import errno
 import json
-import pathlib
 import shutil
 
 from flax import nnx
@@ -11,6 +11,7 @@ import pytest
 
 from hermesflow_jax import checkpoint
 from hermesflow_jax import series as series_lib
+from hermesflow_jax import sharding
 from hermesflow_jax import train
 import tiny
 import tiny_line
@@ -42,6 +43,12 @@ def state(number):
       first.opt_state)
 
 
+def newest(series, wanted=None):
+  first = state(0) if wanted is None else wanted
+  wanted = jax.eval_shape(lambda: first)
+  return series.newest(wanted, sharding.shardings(wanted, tiny.mesh(4, 2)))
+
+
 def saved(series, *numbers):
   for number in numbers:
     series.save(state(number), {'rows': [number]})
@@ -53,9 +60,9 @@ def kept(series):
 
 
 def test_the_newest_comes_back_with_its_notes(series, said):
-  assert series.newest(state(0)) is None
+  assert newest(series) is None
   saved(series, 2, 4)
-  found, notes = series.newest(state(0))
+  found, notes = newest(series)
   assert notes == {'rows': [4]} and not said
   jax.tree.map(np.testing.assert_array_equal, found, state(4))
 
@@ -94,18 +101,40 @@ def test_a_damaged_one_is_named_passed_over_and_replaced(
 ):
   saved(series, 2, 4)
   damage(series.root / '4')
-  found, notes = series.newest(state(0))
+  found, notes = newest(series)
   assert int(found.step) == 2 and notes == {'rows': [2]}
   assert len(said) == 1 and f'{series.root}/4' in said[0]
   saved(series, 4)
-  assert int(series.newest(state(0))[0].step) == 4 and len(said) == 1
+  assert int(newest(series)[0].step) == 4 and len(said) == 1
 
 
 def test_where_all_are_damaged_the_run_starts_again(series, said):
   saved(series, 2, 4)
   for name in kept(series):
     empty(series.root / name)
-  assert series.newest(state(0)) is None and len(said) == 2
+  assert newest(series) is None and len(said) == 2
+  # What it saves then is lower, and stays.
+  saved(series, 1)
+  assert kept(series) == ['1'] and int(newest(series)[0].step) == 1
+
+
+@pytest.mark.parametrize('error', [
+    OSError(errno.EIO, 'no answer'), MemoryError('too large'),
+    RuntimeError('RESOURCE_EXHAUSTED: out of memory'),
+])
+def test_what_the_machine_lacks_is_no_damage(series, said, monkeypatch, error):
+  saved(series, 2, 4)
+
+  def fails(path, parts):
+    if 'arrays' in parts:
+      raise RuntimeError('outer') from error
+    return load(path, parts)
+
+  load = checkpoint.ocp.load_checkpointables
+  monkeypatch.setattr(checkpoint.ocp, 'load_checkpointables', fails)
+  with pytest.raises(OSError, match='4 could not be read: '):
+    newest(series)
+  assert not said and kept(series) == ['2', '4']
 
 
 def test_what_a_killed_process_left_is_cleared_and_strays_do_not_count(series):
@@ -114,7 +143,7 @@ def test_what_a_killed_process_left_is_cleared_and_strays_do_not_count(series):
   (series.root / 'notes').mkdir()
   (series.root / '\N{SUPERSCRIPT TWO}').mkdir()
   (series.root / '77').write_text('no folder')
-  assert int(series.newest(state(0))[0].step) == 2
+  assert int(newest(series)[0].step) == 2
   assert '9.orbax-checkpoint-tmp' not in kept(series)
 
 
@@ -122,10 +151,10 @@ def test_that_of_another_run_is_refused_and_says_why(series, tmp_path):
   saved(series, 2)
   other = series_lib.Series(series.root, RUN | {'seed': 1}, print)
   with pytest.raises(ValueError, match='is of another run: other seed'):
-    other.newest(state(0))
+    newest(other)
   checkpoint.save(str(series.root / '3'), state(3), {'by': 'hand'})
   with pytest.raises(ValueError, match='3 is of another run'):
-    series.newest(state(0))
+    newest(series)
 
 
 def test_one_that_does_not_fit_is_refused(series):
@@ -134,7 +163,7 @@ def test_one_that_does_not_fit_is_refused(series):
       lambda key: nnx.Linear(4, 1, rngs=nnx.Rngs(key)), tiny_line.optim(),
       tiny_line.KEY, tiny.mesh(4, 2))
   with pytest.raises(ValueError, match='model/kernel: float32.3, 1., wanted'):
-    series.newest(wider)
+    newest(series, wider)
 
 
 @pytest.mark.parametrize('when', ['at once', 'later'])
@@ -157,7 +186,7 @@ def test_a_save_that_fails_is_heard_of_and_those_before_stay(
     series.save(state(4), {})
     series.save(state(6), {})
   monkeypatch.undo()
-  assert int(series.newest(state(0))[0].step) == 2
+  assert int(newest(series)[0].step) == 2
 
 
 def test_records_are_json(series):

@@ -186,10 +186,12 @@ def load(
   records = read(source, say, check)[:most]
   path = cache / f'{_fingerprint(records, size, identity)}.npz'
   codes, left_out = _cached(path)
-  if not processes.agreed(lambda: codes is not None):
+  if not processes.all_say(codes is not None):
     codes, left_out = None, []
   # What could not be read then may be there now.
-  faults = _faults([records[n] for n in left_out], size)
+  faults = processes.agreed(
+      lambda: _faults([records[n] for n in left_out], size)
+  )
   if codes is None or len(faults) < len(left_out):
     codes, faults = _encoded(records, size, unified, source.on_error)
     left_out = list(faults)

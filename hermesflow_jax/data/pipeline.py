@@ -43,23 +43,23 @@ def batches(
     transform: (record, generator) -> pytree of arrays without batch axis; the
       generator's seed depends only on `seed` and the record's position.
     seed: of the order and of the transform.
-    batch: global batch size; a multiple of the process count.
+    batch: global batch size; the mesh's `data` axis divides it.
     start: the step of the first batch.
     mesh: from `sharding.make_mesh`.
     threads: reading threads.
     prefetch: batches read ahead.
 
   Raises:
-    ValueError: there are no records, or the batch does not split among the
-      processes.
+    ValueError: there are no records, or the batch does not split.
   """
+  first, after = sharding.share(mesh, batch)
   rows = host_batches(
       source, transform, seed=seed, batch=batch, start=start,
-      process=jax.process_index(), processes=jax.process_count(),
+      process=first // (after - first), processes=batch // (after - first),
       threads=threads, prefetch=prefetch,
   )
   for row in rows:
-    yield sharding.put_batch(row, mesh)
+    yield sharding.put_batch(row, mesh, first, batch)
 
 
 def host_batches(
@@ -177,7 +177,7 @@ def mapped(
   for index, real in console.counted(progress, every, sizes):
     interrupts.heed()
     rows = jax.tree.map(lambda a: np.asarray(a)[index], arrays)
-    batch = sharding.put_whole(rows, mesh)
+    batch = sharding.put_batch(rows, mesh)
     if clock:
       out = clock.call(function, batch, waiting and waiting[0])
     else:

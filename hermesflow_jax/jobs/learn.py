@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
+import shutil
 import time
 
 from hermesflow_jax import bundle
@@ -71,6 +72,9 @@ def run(
       'seconds': time.perf_counter() - began,
   }
   events.write_atomically(done, json.dumps(results, indent=1) + '\n')
+  processes.first_does(
+      lambda: shutil.rmtree(root / 'training' / 'steps', ignore_errors=True)
+  )
   console.say(f'{steps} steps; --config.init_from={root / "model"} reads it')
   return results
 
@@ -140,6 +144,8 @@ def export(
   """
   if checkpoint.is_one(str(path)):
     record = pretrained.read(str(path), 'showo')
+    # One that was killed before it wrote its results may have left it.
+    processes.first_does(lambda: shutil.rmtree(folder, ignore_errors=True))
     checkpoint.save(folder, model, record.meta())
     return
 

@@ -154,9 +154,9 @@ def run(
   )
   key = jax.random.key(config.seed)
   state = resumable.run(
-      make_state(), train.make_step(loss, optim, key, mesh), None, batches,
+      make_state, train.make_step(loss, optim, key, mesh), None, batches,
       loop.Pace(config.stop or optim.steps, config.log_every, config.save_every),
-      folder=workdir, identity=common.identity(config), label='pretraining',
+      mesh=mesh, folder=workdir, identity=common.identity(config), label='pretraining',
       console=console,
   )
   bundle.save_model(config.export, state.model, text, config.lengths, grid)

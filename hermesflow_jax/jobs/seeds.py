@@ -178,9 +178,10 @@ def _pretrained_on(base, config, control, optim, root, seed, console):
   )
   step = train.make_step(loss, optim, jax.random.key(seed), base.mesh)
   state = resumable.run(
-      train.start_state(base.model, optim, base.mesh), step, None, batches,
+      lambda: train.start_state(base.model, optim, base.mesh), step, None,
+      batches,
       loop.Pace(optim.steps, config.play.log_every, config.play.save_every),
-      folder=str(root / f'control_{seed}' / 'training'),
+      mesh=base.mesh, folder=str(root / f'control_{seed}' / 'training'),
       identity=common.identity(config) | {'seed': seed},
       label=f'control {seed}: pretraining', console=console,
   )

@@ -97,9 +97,9 @@ def run(
 
   key = jax.random.key(config.seed)
   state = resumable.run(
-      train.init_state(make_model, optim, key, mesh),
+      lambda: train.init_state(make_model, optim, key, mesh),
       train.make_step(loss, optim, key, mesh), None, batches,
-      schedule.pace(optim.steps), folder=workdir,
+      schedule.pace(optim.steps), mesh=mesh, folder=workdir,
       identity=common.identity(config), label='tokenizer', console=console,
   )
   results = measure(state.model, config, mesh, console)

@@ -1,0 +1,89 @@
+"""A run that ends in between is the run that does not."""
+
+import json
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import interrupts
+from hermesflow_jax import loop
+from hermesflow_jax import resumable
+import tiny
+import tiny_line
+
+MESH = (4, 2)
+
+
+def run(folder, steps=9, broken=(), until=None, said=None, **pace):
+  """Runs; `until`: the step at which the process is told to stop."""
+  mesh = tiny.mesh(*MESH)
+
+  def batches(start):
+    every = tiny_line.batches(mesh, broken, start)
+    for number in range(start, steps):
+      if number == until:
+        signal.raise_signal(signal.SIGTERM)
+      yield next(every)
+
+  silent = console_lib.silent()
+  return resumable.run(
+      lambda: tiny_line.state(mesh), tiny_line.step(mesh), jnp.float32(1.0),
+      batches, loop.Pace(steps, **{'log_every': 4, 'save_every': 3} | pace),
+      mesh=mesh, folder=str(folder), identity={'a': 1}, label='toy',
+      console=console_lib.Console(
+          said.append if said is not None else silent.say, silent.progress),
+  )
+
+
+def metrics(folder):
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  return [
+      {k: v for k, v in json.loads(line).items()
+       if not k.startswith(('time', 'speed'))} for line in lines
+  ]
+
+
+@pytest.mark.parametrize('until', [0, 2, 5, 7])
+@pytest.mark.parametrize('broken', [(), (1, 5)])
+def test_a_run_that_is_told_to_stop_is_the_whole_run(tmp_path, until, broken):
+  """Also where a step of the unfinished interval was not finite."""
+  wanted = run(tmp_path / 'whole', broken=broken)
+  with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
+    run(tmp_path / 'run', broken=broken, until=until)
+  said = []
+  found = run(tmp_path / 'run', broken=broken, said=said)
+  assert said == [f'toy: resumes at step {until + 1}']
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
+  assert [row['step'] for row in metrics(tmp_path / 'run')] == [4, 8, 9]
+
+
+def test_lines_after_the_checkpoint_are_written_once(tmp_path):
+  """Of a run that was killed after it had logged more than it had saved."""
+  wanted = run(tmp_path / 'whole', log_every=1)
+  run(tmp_path / 'run', steps=5, log_every=1)
+  path = tmp_path / 'run' / 'metrics.jsonl'
+  path.write_text(path.read_text() + '{"step": 6, "tra')
+  found = run(tmp_path / 'run', log_every=1)
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
+
+
+def test_signals_are_the_process_s_own_again(tmp_path):
+  before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+  run(tmp_path / 'run')
+  assert before == (
+      signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+
+
+def test_a_disk_that_is_full_ends_the_run_in_one_line(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(resumable.series_lib.checkpoint, 'save_async', full)
+  with pytest.raises(OSError, match='3 could not be written: .*No space left'):
+    run(tmp_path / 'run')
