@@ -153,6 +153,19 @@ def assert_near(found, wanted):
       assert a[name] == pytest.approx(b[name], rel=1e-5), (a['step'], name)
 
 
+def saved_beyond(folder, step, running):
+  """Waits until a round has saved a later step; returns it."""
+  steps = folder / 'round_1' / 'training' / 'steps'
+  deadline = time.monotonic() + 300
+  while True:
+    numbers = [int(p.name) for p in steps.glob('*') if p.name.isdecimal()]
+    if max(numbers, default=-1) > step:
+      return max(numbers)
+    assert time.monotonic() < deadline
+    assert all(p.poll() is None for p in running), running[0].communicate()
+    time.sleep(0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('processes', [1, 2])
 def test_a_run_that_is_told_to_stop_in_training_goes_on_as_if_not(
@@ -160,12 +173,7 @@ def test_a_run_that_is_told_to_stop_in_training_goes_on_as_if_not(
 ):
   folder = tmp_path / 'run'
   running = place.start_all(folder, processes)
-  steps = folder / 'round_1' / 'training' / 'steps'
-  deadline = time.monotonic() + 200
-  while not (steps.is_dir() and any(steps.glob('[0-9]'))):
-    assert time.monotonic() < deadline
-    assert all(p.poll() is None for p in running), running[0].communicate()
-    time.sleep(0.02)
+  saved_beyond(folder, -1, running)
   running[-1].send_signal(signal.SIGTERM)
   said = [ended(process, 130) for process in running]
   assert all('stopped after step' in each for each in said)
@@ -205,10 +213,7 @@ def test_the_death_of_a_process_ends_the_others_and_a_restart_goes_on(
 ):
   folder = tmp_path / 'run'
   running = place.start_all(folder)
-  steps = folder / 'round_1' / 'training' / 'steps'
-  while not (steps.is_dir() and any(steps.glob('[0-9]'))):
-    assert all(p.poll() is None for p in running)
-    time.sleep(0.02)
+  saved_beyond(folder, -1, running)
   running[victim].kill()
   began = time.monotonic()
   for process in running:
@@ -225,24 +230,22 @@ def test_a_run_goes_on_with_more_processes_and_with_fewer(
     place, whole, tmp_path
 ):
   """The same records in each batch, and the same loss but for rounding."""
-  folder = tmp_path / 'run'
-  for processes in (1, 2, 1):
+  folder, met = tmp_path / 'run', -1
+  for processes in (1, 2):
     running = place.start_all(folder, processes)
-    if processes == 1 and (folder / 'round_1').exists():
-      break
-    time.sleep(0.8 * whole[1])
+    met = saved_beyond(folder, met, running)
     for process in running:
       process.kill()
       process.communicate()
-  for process in running:
-    ended(process)
+  assert f'resumes at step {met}' in ended(place.start(folder))
   assert_near(outcome(folder)['metrics'], outcome(whole[0])['metrics'])
 
 
 @pytest.mark.slow
 def test_no_process_outlives_the_run(place, tmp_path):
+  before = set(pathlib.Path('/dev/shm').iterdir())
   process = place.start(tmp_path / 'run')
-  time.sleep(10)
+  saved_beyond(tmp_path / 'run', -1, [process])
   mine = pathlib.Path(f'/proc/{process.pid}/task')
   children = [
       int(child) for task in mine.iterdir()
@@ -252,4 +255,4 @@ def test_no_process_outlives_the_run(place, tmp_path):
   process.communicate()
   time.sleep(1)
   assert not [c for c in children if pathlib.Path(f'/proc/{c}').exists()]
-  assert not list(pathlib.Path('/dev/shm').glob(f'*{process.pid}*'))
+  assert set(pathlib.Path('/dev/shm').iterdir()) <= before
