@@ -130,16 +130,14 @@ class Series:
 
 def _record(path: str) -> dict:
   """What was saved beside a state, by `Series.save`."""
-
-  def read():
-    try:
-      return checkpoint.meta(path)
-    except checkpoint.Damaged:
-      return None
-
-  record = processes.agreed(read)
-  if record is None:
-    raise checkpoint.Damaged(f'no readable checkpoint at {path}')
+  # All read it: orbax makes them wait for each other.
+  record, cause = None, None
+  try:
+    record = checkpoint.meta(path)
+  except checkpoint.Damaged as error:
+    cause = error
+  if not processes.all_say(cause is None):
+    raise checkpoint.Damaged(f'no readable checkpoint at {path}') from cause
   if not isinstance(record, dict) or record.keys() != {'run', 'notes'}:
     raise ValueError(f'checkpoint {path} is of another run')
   return record
