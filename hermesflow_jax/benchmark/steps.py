@@ -83,7 +83,9 @@ class Steps:
     def loss(model, reference, batch, key):
       del key
       return pair_dpo.loss(
-          scores(model, batch), scores(reference, batch), beta=_OBJECTIVE.beta
+          scores(model, batch), scores(reference, batch),
+          beta=_OBJECTIVE.beta, und_weight=_OBJECTIVE.und_weight,
+          gen_weight=_OBJECTIVE.gen_weight,
       )
 
     return [self._work(model, loss, None, batch)]
