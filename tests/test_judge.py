@@ -2,7 +2,6 @@
 
 import collections
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -177,18 +176,6 @@ def test_objects_at_the_border_are_read():
   ]
   found = judge.read_image(draw(*corners))
   assert {f.shape for f in found} == {o.shape for o in corners}
-
-
-def test_reading_is_fast():
-  images = [shapes.render(s) for s in scenes(100)]
-  judge.read_image(images[0])
-  times = []
-  for image in images:
-    start = time.perf_counter()
-    judge.read_image(image)
-    times.append(time.perf_counter() - start)
-  # The median is about 1 ms; a busy machine may take longer.
-  assert np.median(times) < 5e-3
 
 
 def test_bad_arguments_are_refused():

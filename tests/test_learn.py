@@ -116,7 +116,7 @@ def test_its_metrics_say_how_fast_it_was(learned):
 
 
 @pytest.mark.parametrize('damage, said', [
-    (lambda f: next(f.rglob('*array_record*')).write_bytes(b'x'), 'is damaged'),
+    (lambda f: next(f.rglob('pairs-train*')).write_bytes(b'x'), 'is damaged'),
     (lambda f: (f / 'manifest.json').unlink(), 'no finished curation'),
     (lambda f: (f / 'manifest.json').write_text('{"sha256": {"a": "b"}}'),
      'has no dataset'),
