@@ -18,8 +18,8 @@ from hermesflow_jax import sharding
 
 def run(
     make_state: Callable, step: Callable, constants,
-    batches: Callable[[int], Iterator], pace: loop.Pace, *, mesh, folder: str, identity: dict, label: str,
-    console: console_lib.Console,
+    batches: Callable[[int], Iterator], pace: loop.Pace, *, mesh,
+    folder: str, identity: dict, label: str, console: console_lib.Console,
     names: Callable[[int], Sequence[str]] | None = None,
     sample: Callable | None = None,
     rates: Callable[[int, float], dict] = lambda steps, seconds: {},
