@@ -140,7 +140,7 @@ def show_o(config, pixels):
       'vocab': {'text_size': 50295, 'codebook_size': 8192, 'eos': 50256},
       'decoder': {
           'width': 2048, 'layers': 24, 'heads': 32, 'mlp': 8192,
-          'remat': 'full', 'dtype': 'bfloat16',
+          'remat': 'full', 'dtype': 'bfloat16', 'attention': 'auto',
       },
       'tokenizer': {
           'ch': 128,

@@ -20,6 +20,7 @@ from hermesflow_jax import packing
 from hermesflow_jax import pair_dpo
 from hermesflow_jax import prompting
 from hermesflow_jax import settings
+from hermesflow_jax import sharding
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.data import pipeline
@@ -187,7 +188,7 @@ def score_reference(
 
   @functools.partial(jax.jit, static_argnames='replies')
   def score(reference, batch, hidden, replies):
-    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    with sharding.known(mesh):
       return packing.pair_logps(reference, batch, hidden, rows, replies)[0]
 
   def scored(dropped, hidden, replies):

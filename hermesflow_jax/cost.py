@@ -59,6 +59,14 @@ def _of(jaxpr, trips) -> Cost:
     elif name == 'cond':
       branches = [_of(b.jaxpr, trips) for b in params['branches']]
       total += max(branches, key=lambda cost: cost.flops)
+    elif name == 'shard_map':
+      # Written for one part of the mesh.
+      axes = params['newly_manual_axes']
+      parts = math.prod(params['mesh'].shape[axis] for axis in axes)
+      total += _of(params['jaxpr'], trips) * parts
+    elif name == 'pallas_call':
+      turns = math.prod(params['grid_mapping'].grid)
+      total += _of(params['jaxpr'], trips) * turns
     else:
       for inner in _inner(tuple(params.values())):
         total += _of(inner, trips)

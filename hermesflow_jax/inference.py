@@ -19,6 +19,7 @@ from hermesflow_jax import masking
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
 from hermesflow_jax import serving
+from hermesflow_jax import sharding
 from hermesflow_jax import settings
 from hermesflow_jax import text as text_lib
 from hermesflow_jax.data import pipeline
@@ -256,9 +257,11 @@ class Unified:
       given = codes.astype(np.int32), known
 
     def draw(batch):
-      return draw_images(
-          self._served, *batch, empty, counts, config=sampler, skipped=skipped
-      )
+      with sharding.known(self.mesh):
+        return draw_images(
+            self._served, *batch, empty, counts, config=sampler,
+            skipped=skipped,
+        )
 
     return self._mapped(
         'drawing images', draw, (keys, rows, given), candidates

@@ -71,6 +71,15 @@ class Interval:
   start: jax.Array | None = None
   end: jax.Array | None = None
 
+  def after(self, first: int) -> 'Interval':
+    """Returns the interval of the queries from the `first` on."""
+
+    def cut(bound):
+      is_each = bound is not None and bound.shape[-1] > 1
+      return bound[..., first:] if is_each else bound
+
+    return Interval(cut(self.start), cut(self.end))
+
   def keys(self, size: int) -> jax.Array | None:
     """Returns bool[..., T or 1, size], which keys are seen; None: all."""
     index, out = jnp.arange(size), None
@@ -119,11 +128,14 @@ class Segment:
     count: C, copies, which stand one after the other and see not each other.
     after: the number of the segment that all copies see; None: none. It has
       one copy.
+    image: the first tokens of a copy that are those of an image: they see each
+      other and no other of the copy, and none is a pad.
   """
 
   size: int
   count: int = 1
   after: int | None = None
+  image: int = 0
 
 
 @functools.partial(

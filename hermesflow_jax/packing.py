@@ -134,11 +134,13 @@ def pack(
     segments += [
         (masks.Segment(batch.caption.tokens.shape[-1]), _own(batch.caption),
          None),
-        (masks.Segment(size, copies, after=0), None,
+        (masks.Segment(size, copies, after=0, image=size), None,
          masks.Interval(start=first)),
     ]
   if replies:
     length = batch.image.tokens.shape[-1]
+    # <|mmu|> <|soi|> codes <|eoi|>.
+    image = 3 + batch.codes.shape[-1]
     # The last token of a reply predicts nothing.
     reads = batch.replies.shape[-1] - 1
     tokens += [
@@ -152,7 +154,7 @@ def pack(
     ]
     place = len(segments)
     segments += [
-        (masks.Segment(length), _own(batch.image), None),
+        (masks.Segment(length, image=image), _own(batch.image), None),
         (masks.Segment(reads, 2, after=place),
          masks.Interval(end=1 + jnp.arange(reads)), None),
     ]

@@ -24,7 +24,7 @@ KINDS = {
     'clip_vision': (clip.ClipConfig, clip.Clip),
 }
 # How a model is computed, not what it is.
-UNSAID = ('dtype', 'remat', 'unroll')
+UNSAID = ('dtype', 'remat', 'unroll', 'attention')
 
 
 @dataclasses.dataclass(frozen=True)

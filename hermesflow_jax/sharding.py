@@ -101,6 +101,14 @@ def replicated(mesh) -> jax.sharding.NamedSharding:
   return jax.sharding.NamedSharding(mesh, P())
 
 
+def known(mesh):
+  """Returns a context in which what is traced knows its mesh.
+
+  `constrain`, `by_rows` and kernels that no compiler can split ask for it.
+  """
+  return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
 def constrain(x: jax.Array) -> jax.Array:
   """Splits [B, ..., T, D] over `data` when a mesh is set; else returns x."""
   mesh = jax.sharding.get_abstract_mesh()

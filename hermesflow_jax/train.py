@@ -157,7 +157,7 @@ def make_step(
   def step(state: State, constants, batch):
     step_key = jax.random.fold_in(key, state.step)
     # Inside, `sharding.constrain` knows the mesh.
-    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    with sharding.known(mesh):
       if prepare:
         batch = prepare(batch, step_key)
 

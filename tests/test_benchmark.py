@@ -11,6 +11,7 @@ from configs import benchmark as config_lib
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import cost
 from hermesflow_jax import settings
+from hermesflow_jax import sharding
 from hermesflow_jax.benchmark import choices
 from hermesflow_jax.benchmark import images
 from hermesflow_jax.benchmark import pixels
@@ -18,6 +19,7 @@ from hermesflow_jax.benchmark import replies
 from hermesflow_jax.benchmark import steps
 from hermesflow_jax.benchmark import torch_phi
 from hermesflow_jax.jobs import benchmark
+from hermesflow_jax.models import attention
 
 A, B = jnp.ones((3, 5)), jnp.ones((5, 7))
 SIZES = {
@@ -82,6 +84,27 @@ def test_loops_count_by_their_length():
   square = jnp.ones((4, 4))
   assert cost.of(looped, square).flops == 6 * 128
   assert cost.of(turned, square, trips=5).flops == 5 * 128
+
+
+def test_what_each_part_of_a_mesh_computes_is_counted_for_all():
+  a, b = jnp.ones((8, 4)), jnp.ones((4, 3))
+  mesh = sharding.make_mesh(4, 2)
+
+  def split(a, b):
+    with sharding.known(mesh):
+      return sharding.by_rows(lambda b, a: a @ b, b, a)
+
+  assert cost.of(split, a, b).flops == 2 * 8 * 4 * 3
+
+
+def test_what_a_kernel_computes_is_counted_for_all_its_blocks():
+  """Forward, of one block: two products of 128 x 128 keys, for each head."""
+  q = jnp.ones((3, 128, 2, 64))
+  found = cost.of(lambda q: attention.splash(q, [(q, q)], [None]), q)
+  assert found.flops == 3 * 2 * 2 * (2 * 128 * 128 * 64)
+  q = jnp.ones((3, 1100, 2, 64))
+  found = cost.of(lambda q: attention.splash(q, [(q, q)], [None]), q)
+  assert found.flops == 3 * 2 * 2 * (2 * 1152 * 1152 * 64)
 
 
 def test_a_convolution_counts_as_the_compiler_says():

@@ -1,12 +1,10 @@
 """Who sees whom: the rule, the official masks, and the interval form."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hermesflow_jax import masks
-from hermesflow_jax.models import phi
 
 
 @pytest.fixture(scope='module')
@@ -87,57 +85,3 @@ def test_one_row_and_a_batch_agree():
   np.testing.assert_array_equal(
       jax.vmap(masks.visible)(ar, valid), masks.visible(ar, valid)
   )
-
-
-def attended(sees):
-  """`phi.attend` over three parts, whose keys each query sees as said."""
-  rng = np.random.default_rng(1)
-  q = jnp.asarray(rng.normal(size=(5, 7, 2, 4)), jnp.float32)
-  parts = [
-      tuple(jnp.asarray(rng.normal(size=(2, 5, size, 2, 4)), jnp.float32))
-      for size in (3, 6, 7)
-  ]
-  return phi.attend(q, parts, sees)
-
-
-def test_attention_over_intervals_is_attention_under_their_masks():
-  ar, valid = random_rows(5, 7)
-  sees = [
-      None,
-      masks.Interval(start=jnp.array([[0], [1], [2], [3], [5]])),
-      masks.intervals(ar, valid),
-  ]
-  dense = [
-      np.ones((5, 7, 3), bool),
-      np.broadcast_to(sees[1].keys(6), (5, 7, 6)),
-      masks.visible(ar, valid),
-  ]
-  np.testing.assert_allclose(
-      attended(sees), attended(np.concatenate(dense, axis=-1)), atol=1e-6
-  )
-
-
-def test_attention_is_a_softmax_over_all_parts_together():
-  rng = np.random.default_rng(2)
-  q, k, v = rng.normal(size=(3, 6, 2, 4)).astype(np.float32)
-  mask = np.tril(np.ones((6, 6), bool))
-  whole = jax.nn.dot_product_attention(q, k, v, mask=mask)
-  parts = [(k[:2], v[:2]), (k[2:], v[2:])]
-  np.testing.assert_allclose(phi.attend(q, parts, mask), whole, atol=1e-6)
-
-
-def test_a_query_that_sees_nothing_gets_the_mean():
-  rng = np.random.default_rng(3)
-  q, k, v = rng.normal(size=(3, 6, 2, 4)).astype(np.float32)
-  nothing = masks.Interval(end=jnp.zeros(6, jnp.int32))
-  wanted = np.broadcast_to(v.mean(0), v.shape)
-  for sees in ([nothing], np.zeros((6, 6), bool)):
-    np.testing.assert_allclose(
-        phi.attend(q, [(k, v)], sees), wanted, atol=1e-6
-    )
-
-
-def test_every_part_wants_to_be_told_of():
-  q = jnp.zeros((3, 1, 2))
-  with pytest.raises(ValueError):
-    phi.attend(q, [(q, q), (q, q)], [None])

@@ -163,29 +163,54 @@ SMALL = {
 }
 
 
-@pytest.mark.skipif(
+has_compiler = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None, reason='no libtpu'
 )
-def test_a_small_run_compiles_for_a_slice(tmp_path):
+
+
+def compiled(workdir, variant, topology, **changes):
+  """What --compile_for writes."""
   # The compiler ends a process whose flags are only for CPUs.
   env = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   done = subprocess.run(
-      [sys.executable, 'main.py', '--config=configs/pair_dpo.py:show_o_256',
-       '--compile_for=v5e:4x4', f'--workdir={tmp_path}',
-       *(f'--config.{name}={value}' for name, value in SMALL.items())],
+      [sys.executable, 'main.py', f'--config=configs/pair_dpo.py:{variant}',
+       f'--compile_for={topology}', f'--workdir={workdir}',
+       *(f'--config.{name}={value}' for name, value in changes.items())],
       cwd=pathlib.Path(__file__).parent.parent, env=env, text=True,
       capture_output=True, check=False,
   )
   assert done.returncode == 0, done.stderr
   assert len(done.stdout.splitlines()) == 4
-  file, = tmp_path.iterdir()
-  found = json.loads(file.read_text())
+  file, = workdir.glob('*.json')
+  table = (workdir / 'table.md').read_text().splitlines()
+  assert len(table) == 2 + 3 and topology in table[-1]
+  return json.loads(file.read_text())
+
+
+@has_compiler
+def test_a_small_run_compiles_for_a_slice(tmp_path):
+  found = compiled(tmp_path, 'show_o_256', 'v5e:4x4', **SMALL)
   assert found['mesh'] == {'data': 16, 'model': 1}
+  # Kernels of TPUs are in the programs.
+  assert found['attention'] == 'splash'
   assert [p['fits'] for p in found['programs']] == [True] * 3
   step = found['programs'][0]
   assert step['parts']['parameters'] * 2 == pytest.approx(
       step['parts']['optimizer'], rel=0.01)
   assert step['flops'] > 0 and step['bound'] in step['seconds']
+
+
+@has_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize('variant, topology, data, model', [
+    ('show_o_256', 'v5e:4x4', 16, 1), ('show_o_512', 'v5e:16x16', 32, 8),
+    ('show_o_512', 'v6e:8x8', 32, 2), ('decoder_7b', 'v5p:4x4x4', 32, 2),
+])
+def test_shipped_settings_fit_their_slices(
+    variant, topology, data, model, tmp_path):
+  mesh = {'mesh.data': data, 'mesh.model': model}
+  found = compiled(tmp_path, variant, topology, **mesh)
+  assert [p['fits'] for p in found['programs']] == [True] * 3
 
 
 def test_a_run_without_sizes_is_not_compiled(tmp_path):

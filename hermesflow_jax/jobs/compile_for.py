@@ -37,6 +37,7 @@ from hermesflow_jax.data import pipeline
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import start
+from hermesflow_jax.models import attention
 from hermesflow_jax.pods import chips
 from hermesflow_jax.pods import hlo
 
@@ -168,11 +169,12 @@ def run(
         '--config.play.batch'
     )
   common.check_writable(workdir)
+  config = on_tpu(config)
   shape = dict(mesh.shape)
   console.say(f'{where.name}, mesh data={shape["data"]} model={shape["model"]}')
   verdicts = []
   for make in (train_step, image_sampler, text_sampler):
-    verdict = judged(make(config, mesh), where)
+    verdict = judged(make(config, mesh), where, mesh)
     console.say(line(verdict, where))
     verdicts.append(verdict)
   events.write_atomically(
@@ -180,6 +182,7 @@ def run(
       f'{shape["data"]}x{shape["model"]}.json',
       json.dumps({
           'topology': where.name, 'mesh': shape, 'jax': jax.__version__,
+          'attention': config.sizes.decoder.attention,
           'programs': [dataclasses.asdict(v) | {'bound': v.bound}
                        for v in verdicts],
       }, indent=1) + '\n',
@@ -192,6 +195,15 @@ def run(
       pathlib.Path(workdir) / 'table.md', table(found) + '\n'
   )
   return verdicts
+
+
+def on_tpu(config: pair_dpo.Settings) -> pair_dpo.Settings:
+  """Returns the settings with the attention that 'auto' means on a TPU."""
+  decoder = config.sizes.decoder
+  name = attention.backend_of(decoder.attention, 'tpu', decoder.dtype)
+  decoder = dataclasses.replace(decoder, attention=name)
+  sizes = dataclasses.replace(config.sizes, decoder=decoder)
+  return dataclasses.replace(config, sizes=sizes)
 
 
 def table(found: list[dict]) -> str:
@@ -225,12 +237,13 @@ def table(found: list[dict]) -> str:
   return '\n'.join(lines)
 
 
-def judged(program: Program, where: chips.Slice) -> Verdict:
+def judged(program: Program, where: chips.Slice, mesh) -> Verdict:
   """Compiles a program and reads what it wants."""
   parts = {name: per_chip(tree) for name, tree in program.parts.items()}
   began = time.perf_counter()
   try:
-    compiled = program.call.lower(*program.arguments).compile()
+    with sharding.known(mesh):
+      compiled = program.call.lower(*program.arguments).compile()
   except jax.errors.JaxRuntimeError as error:
     if 'Ran out of memory' not in str(error) and 'Hbm' not in str(error):
       raise
@@ -248,7 +261,8 @@ def judged(program: Program, where: chips.Slice) -> Verdict:
   except jax.errors.JaxRuntimeError:
     # This jax cannot read what a newer libtpu wrote.
     network = None
-  work = cost.of(program.call, *program.arguments, trips=program.trips)
+  with sharding.known(mesh):
+    work = cost.of(program.call, *program.arguments, trips=program.trips)
   flops = work.flops / where.count
   memory = sum(parts.values()) * program.reads
   chip = where.chip

@@ -7,7 +7,6 @@ embedding that turns only the first part of each head, biases everywhere.
 
 from collections.abc import Sequence
 import dataclasses
-import functools
 
 from flax import nnx
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 from hermesflow_jax import masks
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
+from hermesflow_jax.models import attention
 
 
 # What of a block is kept for the backward pass: all; nothing; the results of
@@ -43,6 +43,7 @@ class PhiConfig:
     remat: what of each block the backward pass computes again: a name of
       REMAT.
     unroll: blocks per iteration of the scan over layers.
+    attention: what computes it: a name of `attention.BACKENDS`.
     dtype: 'float32' or 'bfloat16', of activations and matrix products;
       parameters, norms and softmaxes are float32.
   """
@@ -56,6 +57,7 @@ class PhiConfig:
   norm_eps: float = 1e-5
   remat: str = 'none'
   unroll: int = 1
+  attention: str = 'xla'
   dtype: str = 'float32'
 
   def __post_init__(self):
@@ -66,10 +68,14 @@ class PhiConfig:
       raise ValueError(
           f"dtype is {self.dtype!r}, wanted 'float32' or 'bfloat16'"
       )
-    if self.remat not in REMAT:
-      raise ValueError(
-          f'remat is {self.remat!r}, wanted {", ".join(map(repr, REMAT))}'
-      )
+    for name, known in (('remat', REMAT), ('attention', attention.BACKENDS)):
+      if getattr(self, name) not in known:
+        raise ValueError(
+            f'{name} is {getattr(self, name)!r}, wanted '
+            f'{", ".join(map(repr, known))}'
+        )
+    if self.attention == 'cudnn' and self.dtype != 'bfloat16':
+      raise ValueError("attention 'cudnn' wants dtype 'bfloat16'")
     counts = ('width', 'layers', 'heads', 'mlp', 'unroll')
     settings.require(
         self, dict.fromkeys(counts, 1) | {'rotary_fraction': 0},
@@ -149,71 +155,6 @@ def rotary(x: jax.Array, positions: jax.Array, size: int, theta: float):
   return jnp.concatenate([turned.astype(x.dtype), x[..., size:]], axis=-1)
 
 
-def attend(q: jax.Array, parts, sees):
-  """Softmax attention in float32 over keys that lie in several arrays.
-
-  They are never put together: a part that is the same for many rows of a
-  `jax.vmap` stays one array, and is read once for all of them.
-
-  Args:
-    q: [..., T, N, H].
-    parts: (k, v) pairs, both [..., S_i, N, H]; S is the sum of all S_i.
-    sees: who sees whom. A list has None for each part that every query sees,
-      or a `masks.Interval` of its keys: then no mask is kept. An array
-      bool[..., T, S] is True where query t sees key s. A query that sees
-      no key gets the mean of all values.
-
-  Returns:
-    [..., T, N, H].
-  """
-  if not isinstance(sees, (list, tuple)):
-    sees = jnp.split(sees, np.cumsum([k.shape[-3] for k, _ in parts])[:-1], -1)
-  scores = []
-  for (k, _), seen in zip(parts, sees, strict=True):
-    s = jnp.einsum('...tnh,...snh->...nts', q, k,
-                   preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-    if isinstance(seen, masks.Interval):
-      seen = seen.keys(k.shape[-3])
-    if seen is not None:
-      s = jnp.where(seen[..., None, :, :], s, jnp.finfo(jnp.float32).min)
-    scores.append(s)
-  # The softmax without putting scores together, and divided by at the end.
-  top = functools.reduce(
-      jnp.maximum, [s.max(-1, keepdims=True) for s in scores]
-  )
-  weights = [jnp.exp(s - jax.lax.stop_gradient(top)) for s in scores]
-  total = sum(w.sum(-1) for w in weights)
-  out = sum(
-      jnp.einsum('...nts,...snh->...tnh', w.astype(v.dtype), v,
-                 preferred_element_type=jnp.float32)
-      for w, (_, v) in zip(weights, parts)
-  )
-  return (out / jnp.swapaxes(total, -1, -2)[..., None]).astype(q.dtype)
-
-
-def attend_packed(q: jax.Array, k: jax.Array, v: jax.Array, row: masks.Packed):
-  """`attend` of each segment of a packed row; q, k and v are [..., T, N, H]."""
-  ends = np.cumsum([s.count * s.size for s in row.segments])
-
-  def copies(a):
-    """[..., C, T, N, H] of each segment."""
-    return [
-        p.reshape(*p.shape[:-3], s.count, s.size, *p.shape[-2:])
-        for p, s in zip(jnp.split(a, ends[:-1], axis=-3), row.segments)
-    ]
-
-  q, k, v = copies(q), copies(k), copies(v)
-  out = []
-  for n, segment in enumerate(row.segments):
-    parts, sees = [(k[n], v[n])], [row.own[n]]
-    if segment.after is not None:
-      parts.insert(0, (k[segment.after], v[segment.after]))
-      sees.insert(0, row.before[n])
-    found = attend(q[n], parts, sees)
-    out.append(found.reshape(*found.shape[:-4], -1, *found.shape[-2:]))
-  return jnp.concatenate(out, axis=-3)
-
-
 class Block(nnx.Module):
   """One parallel block: x + dense(attention(norm x)) + fc2(gelu(fc1(norm x)))."""
 
@@ -247,7 +188,7 @@ class Block(nnx.Module):
     Args:
       x: [..., T, D].
       sees: who sees whom of the keys of `past`, then of `kv` or the T tokens,
-        see `attend`; or a `masks.Packed` row, without these two.
+        see `attention.attend`; or a `masks.Packed` row, without these two.
       positions: int[..., T].
       kv: None, or the layer's cache, two arrays [..., S, N, H].
       index: where in the cache the T tokens are written.
@@ -269,21 +210,24 @@ class Block(nnx.Module):
           write(kv[0], k.astype(kv[0].dtype), index, axis=-3),
           write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
       )
+    backend = attention.backend_of(
+        c.attention, jax.default_backend(), c.dtype
+    )
     if isinstance(sees, masks.Packed):
-      attention = attend_packed(q, k, v, sees)
+      out = attention.attend_packed(q, k, v, sees, backend)
     else:
-      attention = attend(q, [*past, (k, v)], sees)
+      out = attention.attend(q, [*past, (k, v)], sees, backend)
     hidden = jax.nn.gelu(hidden, approximate=True)
-    x = x + self._leave(attention.reshape(y.shape), hidden)
+    x = x + self._leave(out.reshape(y.shape), hidden)
     return sharding.constrain(x), kv
 
   def _enter(self, y):
     """Queries, keys, values [..., T, D] and the MLP's hidden [..., T, F]."""
     return self.q_proj(y), self.k_proj(y), self.v_proj(y), self.fc1(y)
 
-  def _leave(self, attention, hidden):
+  def _leave(self, attended, hidden):
     """What attention and the MLP add to the residual stream, [..., T, D]."""
-    return self.dense(attention) + self.fc2(hidden)
+    return self.dense(attended) + self.fc2(hidden)
 
 
 class FusedBlock(Block):
@@ -314,9 +258,9 @@ class FusedBlock(Block):
     out += self.enter_bias.astype(c.dtype)
     return jnp.split(out, np.arange(1, 4) * c.width, axis=-1)
 
-  def _leave(self, attention, hidden):
+  def _leave(self, attended, hidden):
     dtype = self.config.dtype
-    both = jnp.concatenate([attention, hidden], axis=-1)
+    both = jnp.concatenate([attended, hidden], axis=-1)
     return both @ self.leave_kernel.astype(dtype) + self.leave_bias.astype(dtype)
 
 
@@ -343,7 +287,7 @@ class Phi(nnx.Module):
 
     Args:
       x: [..., T, D] embeddings.
-      sees: who sees whom, see `attend`: of each of `past` in turn, then of
+      sees: who sees whom, see `attention.attend`: of each of `past` in turn, then of
         `cache`, or of the T tokens without one; or a `masks.Packed` row.
       positions: int32[..., T], for the rotary embedding.
       cache: keys and values of earlier tokens, or None.

@@ -63,8 +63,8 @@ class ShowO(nnx.Module):
 
     Args:
       tokens: int32[..., T], vocabulary ids.
-      sees: who sees whom, see `phi.attend`: of each of `past` in turn, then
-        of `cache`, or of the T tokens without one. An array is
+      sees: who sees whom, see `attention.attend`: of each of `past` in turn,
+        then of `cache`, or of the T tokens without one. An array is
         bool[..., T, S], True where token t sees token s.
       positions: int32[..., T].
       cache: earlier tokens' keys and values, or None.
