@@ -22,6 +22,8 @@ if jax.__version_info__ < (0, 11):
   # Later versions abort on a flag they do not know.
   _FLAGS.append('--xla_cpu_use_fusion_emitters=false')
 os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
+# libtpu, where it is there, is held by the first process that looks for a TPU.
+jax.config.update('jax_platforms', os.environ.get('JAX_PLATFORMS', 'cpu'))
 
 from conversions import showo as conversion
 from hermesflow_jax import vocab as vocab_lib
