@@ -104,14 +104,13 @@ def run(
     with watch.part('checkpoint'):
       hooks.save(state, rows)
 
-  first, after = pace.profile
-  tracing = False
   start = int(state.step)
-  with stopwatch.Stopwatch() as watch:
+  with (
+      stopwatch.Stopwatch() as watch,
+      _Profile(*pace.profile, hooks.trace) as profile,
+  ):
     for number in hooks.progress(range(start, pace.steps)):
-      if number == first < after:
-        jax.profiler.start_trace(hooks.trace)
-        tracing = True
+      profile.begin(number)
       with watch.part('data'):
         batch = next(batches)
       with watch.part('step'):
@@ -119,10 +118,7 @@ def run(
       pending.append(metrics)
       done = number + 1
       last = done == pace.steps
-      if tracing and (done == after or last):
-        jax.block_until_ready(metrics)
-        jax.profiler.stop_trace()
-        tracing = False
+      profile.end(done, metrics)
       if done % pace.log_every == 0 or last:
         fetch()
         means = _means(rows)
@@ -146,6 +142,33 @@ def run(
           save()
         raise interrupts.Stopped(f'stopped after step {done}')
   return state
+
+
+class _Profile:
+  """A profile of the steps from `first` to before `after`, however they end."""
+
+  def __init__(self, first: int, after: int, folder: str):
+    self.first, self.after, self.folder = first, after, folder
+    self.running = False
+
+  def begin(self, number: int) -> None:
+    """Starts it if the step `number` is its first."""
+    if number == self.first < self.after:
+      jax.profiler.start_trace(self.folder)
+      self.running = True
+
+  def end(self, done: int, results=None) -> None:
+    """Writes it after `done` steps, when their results are there."""
+    if self.running and done >= self.after:
+      jax.block_until_ready(results)
+      jax.profiler.stop_trace()
+      self.running = False
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.end(self.after)
 
 
 def _means(rows):

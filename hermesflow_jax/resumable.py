@@ -67,15 +67,19 @@ def run(
       interrupts.Wish() as wish,
       _written(series),
   ):
-    return loop.run(
-        state, step, constants, batches(start), pace,
-        loop.Hooks(
-            log=log, progress=console.progress(label), stop=wish,
-            save=lambda state, rows: series.save(state, {'rows': told(rows)}),
-            names=names, sample=sample, rates=rates,
-            trace=str(root / 'profile'),
-        ), rows,
+    hooks = loop.Hooks(
+        log=log, progress=console.progress(label), stop=wish,
+        save=lambda state, rows: series.save(state, {'rows': told(rows)}),
+        names=names, sample=sample, rates=rates, trace=str(root / 'profile'),
     )
+    try:
+      return loop.run(
+          state, step, constants, batches(start), pace, hooks, rows
+      )
+    except loop.NonFinite as error:
+      series.wait()
+      last = series.last() or 'none'
+      raise loop.NonFinite(f'{error}; the last checkpoint: {last}') from error
 
 
 def told(rows: Sequence[dict[str, float]]) -> list[dict]:

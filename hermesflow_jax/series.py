@@ -72,6 +72,11 @@ class Series:
       raise _failed(path, cause) from cause
     processes.first_does(lambda: self._forget(int(path.name)))
 
+  def last(self) -> pathlib.Path | None:
+    """Returns the newest checkpoint there is, whole or not; None if none is."""
+    numbers = processes.agreed(self._numbers)
+    return self.root / str(numbers[-1]) if numbers else None
+
   def newest(self, state, places):
     """Returns (state, notes) of the newest that is whole; None if none is.
 

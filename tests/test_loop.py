@@ -121,3 +121,14 @@ def test_the_time_of_an_interval_is_shared_out():
 def test_steps_are_traced_where_asked(tmp_path):
   run(5, hooks={'trace': str(tmp_path)}, profile=(2, 4))
   assert list(tmp_path.rglob('*.xplane.pb'))
+
+
+def test_a_profile_is_written_also_of_a_run_that_ends_within_it(tmp_path):
+  def stop():
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    run(5, hooks={'trace': str(tmp_path), 'stop': stop}, profile=(0, 4))
+  assert list(tmp_path.rglob('*.xplane.pb'))
+  run(5, hooks={'trace': str(tmp_path / 'next')}, profile=(0, 9))
+  assert list((tmp_path / 'next').rglob('*.xplane.pb'))

@@ -87,3 +87,15 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line(tmp_path, monkeypatch):
   monkeypatch.setattr(resumable.series_lib.checkpoint, 'save_async', full)
   with pytest.raises(OSError, match='3 could not be written: .*No space left'):
     run(tmp_path / 'run')
+
+
+def test_a_run_that_is_not_finite_says_where_its_last_checkpoint_is(tmp_path):
+  """Which is whole when that is said."""
+  broken = range(4, 9)
+  with pytest.raises(loop.NonFinite) as told:
+    run(tmp_path / 'run', broken=broken, max_skipped=2)
+  last = tmp_path / 'run' / 'steps' / '6'
+  assert str(told.value).endswith(f'; the last checkpoint: {last}')
+  assert resumable.series_lib.checkpoint.meta(str(last))
+  with pytest.raises(loop.NonFinite, match='the last checkpoint: none$'):
+    run(tmp_path / 'none', broken=broken, max_skipped=2, save_every=0)
