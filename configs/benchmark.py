@@ -36,7 +36,6 @@ def get_config(variant='cpu'):
             replies('10 captions x 100 tokens', 1, 10, True, 100),
             replies('the same of 16 images', 16, 10, True, 100),
             replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
-          choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
             choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
             steps('a step of Pair-DPO, 256 px, 8 records', 8, 16),
             steps('a step of Pair-DPO, 512 px, 4 records', 4, 32),

@@ -188,16 +188,27 @@ def measured_ceiling(dtype, repeats: int) -> Ceiling:
   """Returns what products of large matrices and copies of them reach."""
   a = jax.random.normal(jax.random.key(0), (SIDE, SIDE), dtype)
   product = jax.jit(lambda a: a @ a)
-  flops = 2 * SIDE**3 / median_seconds(product, (a,), repeats + 2)
+  flops = 2 * SIDE**3 / times_of(product, (a,), repeats + 2).seconds
   copy = jax.jit(lambda a: a + 1)
   moved = 2 * a.size * a.dtype.itemsize
-  return Ceiling(flops, moved / median_seconds(copy, (a,), repeats + 2))
+  return Ceiling(flops, moved / times_of(copy, (a,), repeats + 2).seconds)
 
 
-def median_seconds(
-    call, arguments, repeats: int, carries: bool = False
-) -> float:
-  """Returns the median of `repeats` calls, after one that is not timed.
+@dataclasses.dataclass(frozen=True)
+class Times:
+  """Medians of some calls.
+
+  Attributes:
+    seconds: until the results are there.
+    dispatch: until the host may go on.
+  """
+
+  seconds: float
+  dispatch: float
+
+
+def times_of(call, arguments, repeats: int, carries: bool = False) -> Times:
+  """Returns the medians of `repeats` calls, after one that is not timed.
 
   Args:
     call: of the arguments.
@@ -205,15 +216,17 @@ def median_seconds(
     repeats: how many.
     carries: see `work.Work`.
   """
-  times = []
+  whole, returned = [], []
   for _ in range(repeats + 1):
     began = time.perf_counter()
-    out = jax.block_until_ready(call(*arguments))
-    times.append(time.perf_counter() - began)
+    out = call(*arguments)
+    returned.append(time.perf_counter() - began)
+    jax.block_until_ready(out)
+    whole.append(time.perf_counter() - began)
     if carries:
       arguments = (out[0], *arguments[1:])
     del out
-  return float(np.median(times[1:]))
+  return Times(float(np.median(whole[1:])), float(np.median(returned[1:])))
 
 
 def timed(
@@ -227,9 +240,9 @@ def timed(
     return np.random.default_rng(config.seed)
 
   def seconds(work):
-    return median_seconds(
+    return times_of(
         work.call, work.arguments, config.repeats, work.carries
-    )
+    ).seconds
 
   ours = asked.ours(models, rng())
   useful = asked.useful(models)
@@ -238,17 +251,16 @@ def timed(
   row = {'compile_seconds': time.perf_counter() - began}
   executed = cost.of(ours.call, *ours.arguments, trips=ours.trips)
   memory = compiled.memory_analysis()
-  took = median_seconds(
-      compiled, ours.arguments, config.repeats, ours.carries
-  )
+  took = times_of(compiled, ours.arguments, config.repeats, ours.carries)
   # A state of training is large: one is there at a time.
   del ours, compiled
   naive = asked.naive(models, rng())
   row |= {
-      'seconds': took, 'executed_flops': executed.flops,
-      'useful_flops': useful.flops, 'bytes': executed.bytes,
+      'seconds': took.seconds, 'dispatch_seconds': took.dispatch,
+      'executed_flops': executed.flops, 'useful_flops': useful.flops,
+      'bytes': executed.bytes,
       'useful_bytes': useful.bytes,
-      'of_ceiling': ceiling.seconds(useful) / took,
+      'of_ceiling': ceiling.seconds(useful) / took.seconds,
       'memory_bytes': memory.temp_size_in_bytes
                       + memory.argument_size_in_bytes
                       + memory.output_size_in_bytes
@@ -285,14 +297,16 @@ def line(row: dict) -> str:
 def table(rows: Sequence[dict]) -> str:
   """Returns all rows as a Markdown table."""
   lines = [
-      '| workload | precision | seconds | GFLOP useful | executed | GB moved | '
-      'of the ceiling | memory GiB | naive JAX | naive PyTorch |',
-      '|' + '---|' * 10,
+      '| workload | precision | seconds | ms to dispatch | GFLOP useful | '
+      'executed | GB moved | of the ceiling | memory GiB | naive JAX | '
+      'naive PyTorch |',
+      '|' + '---|' * 11,
   ]
   for row in rows:
     torch = row.get('torch_seconds')
     cells = (
         row['workload'], row['precision'], f'{row["seconds"]:.2f}',
+        f'{row["dispatch_seconds"] * 1e3:.1f}',
         f'{row["useful_flops"] / 1e9:.0f}',
         f'{row["executed_flops"] / 1e9:.0f}', f'{row["bytes"] / 1e9:.0f}',
         f'{row["of_ceiling"]:.0%}',
