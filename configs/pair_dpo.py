@@ -63,6 +63,7 @@ def get_config(variant='shapes'):
               # An image has 16 codes where the paper's has 1,024, so equal
               # shifts of a code make margins 64 times smaller: beta is ten
               # times the paper's 0.2.
+              'method': 'pair_dpo', 'smoothing': 0.0,
               'beta': 2.0, 'und_weight': 1.0, 'gen_weight': 1.0,
               'und_sft_weight': 0.5, 'gen_sft_weight': 2.0,
               'masks': 4, 'drop_condition': 0.0, 'fixed_masks': False,

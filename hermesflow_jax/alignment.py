@@ -16,6 +16,7 @@ import numpy as np
 
 from hermesflow_jax import likelihood
 from hermesflow_jax import masking
+from hermesflow_jax import methods
 from hermesflow_jax import packing
 from hermesflow_jax import pair_dpo
 from hermesflow_jax import prompting
@@ -28,20 +29,25 @@ from hermesflow_jax.data import pipeline
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """The weights of the loss.
+  """What is learned from pairs.
 
   Attributes:
-    beta: scale of the margins.
-    und_weight, gen_weight: coefficients of the two DPO losses.
+    method: a name of `methods.METHODS`.
+    beta, smoothing: see `methods.Strength`.
+    und_weight, gen_weight: coefficients of the method's losses of captions
+      and of images.
     und_sft_weight, gen_sft_weight: of the negative log-likelihood per token
-      of winning captions, and of winning images.
+      of winning captions, and of winning images: added to a method that
+      learns from these.
     masks: random masks a pair; their log-likelihoods are averaged.
     drop_condition: probability that a pair of images has the empty text.
     fixed_masks: a pair keeps its masks for a whole round, so that the
       reference scores it once before; otherwise masks are drawn at each step.
   """
 
+  method: str = 'pair_dpo'
   beta: float = 0.2
+  smoothing: float = 0.0
   und_weight: float = 1.0
   gen_weight: float = 1.0
   und_sft_weight: float = 0.0
@@ -54,9 +60,15 @@ class Objective:
     settings.require(
         self,
         {'und_weight': 0, 'gen_weight': 0, 'und_sft_weight': 0,
-         'gen_sft_weight': 0, 'masks': 1, 'drop_condition': 0},
-        above=('beta',), most={'drop_condition': 1},
+         'gen_sft_weight': 0, 'masks': 1, 'drop_condition': 0,
+         'smoothing': 0},
+        above=('beta',), most={'drop_condition': 1, 'smoothing': 0.49},
     )
+    if self.method not in methods.METHODS:
+      raise ValueError(
+          f'method is {self.method!r}, wanted one of '
+          + ', '.join(methods.METHODS)
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,14 +306,14 @@ def loss(
     model, reference, batch, key=None, *, objective: Objective, reply: int,
     compat: Compat = Compat(), rows: int = 512,
 ):
-  """Returns (Pair-DPO loss, metrics) of prepared homologous records.
+  """Returns (loss of the method, metrics) of prepared homologous records.
 
   Args:
     model: the policy, a ShowO.
     reference: the frozen model; None where all its scores are in the batch.
     batch: of `prepare`, or a part of it.
     key: not used.
-    objective: beta and weights.
+    objective: the method and its weights.
     reply: the most tokens of a caption, its end included.
     compat: official defects to reproduce.
     rows: see `packing.pair_logps`.
@@ -323,17 +335,30 @@ def loss(
     )
     policy = pair_dpo.sum_over_batch(policy, **kept)
     frozen = pair_dpo.sum_over_batch(frozen, **kept)
-    valid = {}
-  total, metrics = pair_dpo.loss(
-      policy, frozen, beta=objective.beta, und_weight=objective.und_weight,
-      gen_weight=objective.gen_weight, **valid,
+    valid = dict(und_valid=None, gen_valid=None)
+  frozen = jax.lax.stop_gradient(frozen)
+  losses = methods.METHODS[objective.method](
+      methods.Scores(
+          policy, frozen, counts, valid['und_valid'], valid['gen_valid']
+      ),
+      methods.Strength(objective.beta, objective.smoothing),
   )
+  weights = {
+      'gen': objective.gen_weight, 'und': objective.und_weight, 'both': 1.0,
+  }
+  # In this order: sums of floats have one.
+  total = sum(w * losses[name] for name, w in weights.items() if name in losses)
+  metrics = {f'{name}/loss': value for name, value in losses.items()}
+  metrics['pairs/loss'] = total
+  metrics |= pair_dpo.watched(policy, frozen, **valid)
   metrics |= {
       'gen/winner_nll': gen_nll, 'und/winner_nll': und_nll,
       'gen/mask_ratio': (batch['share'] * hidden.mean((1, 2))).sum(),
   }
-  total += objective.gen_sft_weight * gen_nll
-  total += objective.und_sft_weight * und_nll
+  if losses.keys() & {'gen', 'both'}:
+    total += objective.gen_sft_weight * gen_nll
+  if losses.keys() & {'und', 'both'}:
+    total += objective.und_sft_weight * und_nll
   return total, metrics
 
 

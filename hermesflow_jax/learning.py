@@ -70,6 +70,10 @@ class Learning:
       raise ValueError(
           f'profile_steps is {self.profile_steps}, wanted 0 <= first <= after'
       )
+    if self.compat.batch_sum and self.objective.method != 'pair_dpo':
+      raise ValueError(
+          'compat.batch_sum goes with objective.method pair_dpo alone'
+      )
     if self.compat.batch_sum and self.optim.accumulate > 1:
       raise ValueError('compat.batch_sum wants accumulate 1: it is no sum')
     if self.compat.plain and self.objective.fixed_masks:

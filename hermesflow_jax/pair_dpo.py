@@ -82,6 +82,11 @@ def margins(policy: jax.Array, reference: jax.Array) -> jax.Array:
   return ratios[..., WIN] - ratios[..., LOSE]
 
 
+def preference(scaled: jax.Array) -> jax.Array:
+  """Returns -log sigmoid of margins times beta, of any shape."""
+  return -jax.nn.log_sigmoid(scaled)
+
+
 def loss(
     policy: PairLogps,
     reference: PairLogps,
@@ -110,13 +115,16 @@ def loss(
     beta; `accuracy` is the share of pairs with a margin above 0.
   """
   reference = jax.lax.stop_gradient(reference)
-  gen, gen_metrics = _modality(policy.t2i, reference.t2i, beta, gen_valid)
-  und, und_metrics = _modality(policy.mmu, reference.mmu, beta, und_valid)
+  gen, und = (
+      mean(preference(beta * margins(p, r)), valid)
+      for p, r, valid in (
+          (policy.t2i, reference.t2i, gen_valid),
+          (policy.mmu, reference.mmu, und_valid),
+      )
+  )
   total = gen_weight * gen + und_weight * und
-  metrics = {'pair_dpo/loss': total}
-  metrics |= {f'gen/{name}': value for name, value in gen_metrics.items()}
-  metrics |= {f'und/{name}': value for name, value in und_metrics.items()}
-  return total, metrics
+  metrics = {'pairs/loss': total, 'gen/loss': gen, 'und/loss': und}
+  return total, metrics | watched(policy, reference, und_valid, gen_valid)
 
 
 def shares(valid: jax.Array) -> jax.Array:
@@ -144,7 +152,7 @@ def winner_nll(
     float32[], a mean over tokens, then over pairs.
   """
   nll = -logps[..., WIN] / jnp.maximum(counts[..., WIN], 1)
-  return _mean(nll, valid)
+  return mean(nll, valid)
 
 
 def sum_over_batch(
@@ -193,23 +201,40 @@ def score_images_as_text(
   return dataclasses.replace(logps, mmu=logps.mmu + t2i_as_text)
 
 
-def _modality(policy, reference, beta, valid):
-  """Mean loss and metrics of one modality."""
-  ratios = policy - reference
-  delta = margins(policy, reference)
-  value = _mean(-jax.nn.log_sigmoid(beta * delta), valid)
-  metrics = {
-      'loss': value,
-      'margin': _mean(delta, valid),
-      'accuracy': _mean((delta > 0).astype(jnp.float32), valid),
-      'win_log_ratio': _mean(ratios[..., WIN], valid),
-      'lose_log_ratio': _mean(ratios[..., LOSE], valid),
-  }
-  return value, metrics
+def watched(
+    policy: PairLogps, reference: PairLogps,
+    und_valid: jax.Array | None = None, gen_valid: jax.Array | None = None,
+) -> dict[str, jax.Array]:
+  """Returns metrics of both kinds of pairs, which no method needs.
+
+  Args: see `loss`.
+
+  Returns:
+    Of `und/` and `gen/`: `margin` and the log-ratios in nats, `accuracy`, the
+    share of pairs with a margin above 0.
+  """
+  out = {}
+  for name, p, r, valid in (
+      ('gen', policy.t2i, reference.t2i, gen_valid),
+      ('und', policy.mmu, reference.mmu, und_valid),
+  ):
+    ratios, delta = p - r, margins(p, r)
+    out |= {
+        f'{name}/margin': mean(delta, valid),
+        f'{name}/accuracy': mean((delta > 0).astype(jnp.float32), valid),
+        f'{name}/win_log_ratio': mean(ratios[..., WIN], valid),
+        f'{name}/lose_log_ratio': mean(ratios[..., LOSE], valid),
+    }
+  return out
 
 
-def _mean(values, valid):
-  """Mean of float32[B] over the valid ones; 0 when there are none."""
+def mean(values: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+  """Returns the mean of float32[B] over the valid ones; 0 without any.
+
+  Args:
+    values: float32[B].
+    valid: see `loss`.
+  """
   if valid is None:
     return values.mean()
   share = shares(valid) if valid.dtype == bool else valid

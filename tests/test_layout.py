@@ -20,7 +20,7 @@ ROWS = (
      'pictures', 'shards', 'loop'),
     ('series', 'cost'),
     ('resumable',),
-    ('likelihood', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
+    ('likelihood', 'methods', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
      'pretrained', 'serving'),
     ('packing',),
     ('alignment', 'pretraining', 'inference', 'initial', 'speed'),

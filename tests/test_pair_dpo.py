@@ -92,7 +92,7 @@ def test_a_record_without_a_pair_of_a_kind_counts_for_nothing(both):
 def test_a_batch_without_pairs_of_a_kind_has_no_loss_of_it(both):
   _, metrics = loss(*both, und_valid=jnp.zeros(3, bool))
   assert all(metrics[k] == 0 for k in metrics if k.startswith('und/'))
-  assert metrics['pair_dpo/loss'] == metrics['gen/loss']
+  assert metrics['pairs/loss'] == metrics['gen/loss']
 
 
 def test_metrics_describe_the_margins():

@@ -66,7 +66,7 @@ def row(number, understanding, generation):
 def steps(first, count):
   names = ('loss', 'margin', 'accuracy', 'win_log_ratio', 'lose_log_ratio')
   return [
-      {'step': first + n, 'pair_dpo/loss': 0.6}
+      {'step': first + n, 'pairs/loss': 0.6}
       | {f'{m}/{k}': 0.1 * n for m in ('und', 'gen') for k in names}
       for n in range(count)
   ]

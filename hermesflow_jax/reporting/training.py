@@ -69,7 +69,7 @@ def curves(training: Sequence[Sequence[dict]]) -> markup.Markup:
   )
   return scores.pair(
       chart('Pair-DPO loss',
-            [('pair_dpo/loss', 'total', 'plain', False), *each('loss')],
+            [('pairs/loss', 'total', 'plain', False), *each('loss')],
             'Weighted total, and each modality before its weight. '
             'log 2 = 0.693 means that nothing was learned yet.'),
       chart('Reward accuracy', each('accuracy'),
