@@ -43,6 +43,7 @@ def get_config(variant='shapes'):
       'missing': '',
       'sizes': None,
       'chunk': 128,
+      'adapters': '',
       'world': {'seed': 0, 'jitter': 0},
       'files': None,
       'inputs': 900,
@@ -77,6 +78,10 @@ def get_config(variant='shapes'):
               'lr': 1e-4, 'steps': 100, 'warmup': 0.05, 'final': 0.0,
               'b1': 0.9, 'b2': 0.999, 'eps': 1e-8, 'weight_decay': 0.01,
               'clip': 1.0, 'accumulate': 1,
+          },
+          'lora': {
+              'rank': 0, 'alpha': 16.0,
+              'targets': ('q_proj', 'k_proj', 'v_proj', 'dense'),
           },
           'epochs': 4.0,
           'batch': 16,
@@ -116,7 +121,8 @@ def decoder_7b(config):
 def start_of(config):
   """Returns what every job with a model has in common, as a dict."""
   names = (
-      'mesh', 'init_from', 'tokenizer', 'text', 'missing', 'sizes', 'chunk'
+      'mesh', 'init_from', 'tokenizer', 'text', 'missing', 'sizes', 'chunk',
+      'adapters',
   )
   values = config.to_dict()
   return {name: values[name] for name in names}

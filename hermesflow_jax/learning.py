@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -14,7 +15,9 @@ from hermesflow_jax import alignment
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import inference
 from hermesflow_jax import loop
+from hermesflow_jax import lora as lora_lib
 from hermesflow_jax import masking
+from hermesflow_jax import processes
 from hermesflow_jax import resumable
 from hermesflow_jax import settings
 from hermesflow_jax import speed
@@ -32,6 +35,7 @@ class Learning:
     compat: official defects to reproduce.
     mask_schedule: of the random masks in training.
     optim: the optimizer of one round.
+    lora: adapters that learn in the model's place, if it has a rank.
     epochs: passes over the pairs of a round, which may end it before
       `optim.steps`; 0 for no such end.
     batch: pairs a step.
@@ -50,6 +54,7 @@ class Learning:
   compat: alignment.Compat
   mask_schedule: str
   optim: train.Optim
+  lora: lora_lib.Lora
   epochs: float
   batch: int
   label_rows: int
@@ -130,10 +135,11 @@ def learn(
     rows: of `records_of`.
     config: how.
     steps: how many.
-    folder: for metrics, checkpoints and a profile.
+    folder: for metrics, checkpoints and a profile; adapters are left there.
     number: of the round.
     console: shows progress.
-    sample: state -> None; looks at samples every `sample_every` steps.
+    sample: state -> None; looks at samples every `sample_every` steps; the
+      state's model is whole.
   """
   model, mesh = player.model, player.mesh
   optim = dataclasses.replace(config.optim, steps=steps)
@@ -176,25 +182,96 @@ def learn(
       alignment.loss, objective=objective, reply=player.lengths.reply,
       compat=compat, rows=config.label_rows,
   )
+  learner = _All(model)
+  if config.lora.rank:
+    learner = _Adapters(model, config.lora, config.seed + number)
   prepare = functools.partial(
       alignment.prepare, masks=objective.masks, **masks
   )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
-  step = train.make_step(loss, optim, key, mesh, prepare)
+  step = train.make_step(learner.loss(loss), optim, key, mesh, prepare)
   state = resumable.run(
-      lambda: train.start_state(model, optim, mesh), step, reference, batches,
+      lambda: train.start_state(learner.start(), optim, mesh), step,
+      learner.constants(reference), batches,
       loop.Pace(
           steps, config.log_every, config.save_every,
           config.sample_every, profile=config.profile_steps,
       ),
       mesh=mesh, folder=str(folder), identity=identity,
       label=f'round {number}: learning', console=console, names=names,
-      sample=sample, rates=speed.of_pairs(
+      sample=sample and (lambda state: sample(
+          dataclasses.replace(state, model=learner.whole(state.model))
+      )),
+      rates=speed.of_pairs(
           loss, prepare, model, reference,
           pipeline.stack([arrays(0.0)(rows[0], certain)] * config.batch),
+          learner.passes,
       ),
   )
-  return state.model
+  learner.save(state.model, folder)
+  return learner.whole(state.model)
+
+
+class _All:
+  """All parameters of a model learn."""
+
+  passes = 3
+
+  def __init__(self, model):
+    self.model = model
+
+  def start(self):
+    """What learns, before the first step."""
+    return self.model
+
+  def loss(self, loss):
+    """The loss of what learns."""
+    return loss
+
+  def constants(self, reference):
+    """What the loss wants beside it."""
+    return reference
+
+  def whole(self, learned):
+    """The model that was learned."""
+    return learned
+
+  def save(self, learned, folder):
+    """Writes what only this way of learning has."""
+
+
+class _Adapters(_All):
+  """Adapters learn, and the model is frozen: see `lora`."""
+
+  # The gradient of its kernels is not computed.
+  passes = 2
+
+  def __init__(self, model, config, seed):
+    super().__init__(model)
+    self.config, self.seed = config, seed
+
+  def start(self):
+    return lora_lib.init(self.model, self.config, jax.random.key(self.seed))
+
+  def loss(self, loss):
+    def of_adapters(adapters, constants, batch, key):
+      frozen, reference = constants
+      model = lora_lib.adapted(frozen, adapters, self.config)
+      return loss(model, reference, batch, key)
+
+    return of_adapters
+
+  def constants(self, reference):
+    return self.model, reference
+
+  def whole(self, learned):
+    merge = jax.jit(functools.partial(lora_lib.merged, config=self.config))
+    return merge(self.model, learned)
+
+  def save(self, learned, folder):
+    path = folder / 'adapters'
+    processes.first_does(lambda: shutil.rmtree(path, ignore_errors=True))
+    lora_lib.save(str(path), learned, self.config)
 
 
 def _identity(config, steps, rows):

@@ -40,8 +40,8 @@ class Speed:
   Attributes:
     pairs: records, each with a pair of captions and one of images.
     tokens: through the policy, pads included.
-    flops: that it needs: three times the policy's forward pass, once the
-      reference's. What is computed again to save memory is not counted.
+    flops: that it needs: three times the policy's forward pass (twice where
+      its kernels are frozen), once the reference's. What is computed again to save memory is not counted.
   """
 
   pairs: int
@@ -66,7 +66,8 @@ class Speed:
 
 
 def of_pairs(
-    loss: Callable, prepare: Callable, model, reference, batch
+    loss: Callable, prepare: Callable, model, reference, batch,
+    passes: int = 3,
 ) -> Speed:
   """Returns what a step of Pair-DPO does.
 
@@ -74,6 +75,7 @@ def of_pairs(
     loss, prepare: of the step.
     model, reference: the two models, or their shapes.
     batch: of `alignment.transform`, stacked.
+    passes: what the policy takes, in forward passes.
   """
   batch = jax.eval_shape(prepare, batch, jax.random.key(0))
   both = cost.of(lambda m, r, b: loss(m, r, b)[0], model, reference, batch)
@@ -83,7 +85,7 @@ def of_pairs(
     tokens = sum(
         int(np.prod(batch[kind].tokens.shape)) for kind in ('t2i', 'mmu')
     )
-    return Speed(records, tokens, 2 * both.flops)
+    return Speed(records, tokens, (1 + passes) / 2 * both.flops)
   row, *_ = jax.eval_shape(
       functools.partial(packing.pack, model.config.vocab), batch['packed'],
       batch['hidden'],
@@ -93,5 +95,6 @@ def of_pairs(
       model, batch,
   )
   return Speed(
-      records, int(np.prod(row.shape)), both.flops + 2 * policy.flops
+      records, int(np.prod(row.shape)),
+      both.flops + (passes - 1) * policy.flops,
   )

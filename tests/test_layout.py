@@ -18,7 +18,7 @@ ROWS = (
     ('events',),
     ('masking', 'prompting', 'models', 'data', 'train', 'checkpoint',
      'pictures', 'shards', 'loop'),
-    ('series', 'cost'),
+    ('series', 'cost', 'lora'),
     ('resumable',),
     ('likelihood', 'methods', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
      'pretrained', 'serving'),

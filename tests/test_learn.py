@@ -1,5 +1,6 @@
 """Learning from pairs that were made before."""
 
+import dataclasses
 import json
 import shutil
 
@@ -10,10 +11,13 @@ import pytest
 from configs import curate as curate_config
 from configs import learn as config_lib
 from hermesflow_jax import bundle
+from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import curation
 from hermesflow_jax import learning
+from hermesflow_jax import lora
 from hermesflow_jax import settings
+from hermesflow_jax import sharding
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import start
@@ -148,3 +152,64 @@ def test_records_must_fit_and_teach():
 def test_no_pairs_are_refused(base):
   with pytest.raises(ValueError, match='pairs is empty'):
     configured(base, '')
+
+
+@pytest.mark.parametrize('name', [
+    'dpo_understanding', 'dpo_generation', 'sft', 'ipo', 'per_token',
+])
+def test_every_method_learns_from_the_same_pairs(base, pairs, tmp_path, name):
+  config = configured(base, pairs)
+  objective = dataclasses.replace(config.objective, method=name)
+  learn.run(
+      dataclasses.replace(config, objective=objective), str(tmp_path / 'run'),
+      console_lib.silent())
+  path = tmp_path / 'run' / 'training' / 'metrics.jsonl'
+  lines = path.read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  watched = {'und/margin', 'gen/margin', 'und/accuracy', 'pairs/loss'}
+  assert all(watched <= row.keys() for row in rows)
+  moved = {
+      kind: abs(rows[-1][f'{kind}/win_log_ratio']) > 1e-6
+      for kind in ('und', 'gen')
+  }
+  assert moved == {'und': True, 'gen': True}  # One model does both.
+
+
+def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
+  """Base and adapters are the model that was learned."""
+  adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
+  config = configured(base, pairs, **adapted)
+  folder = tmp_path / 'run'
+  learn.run(config, str(folder), console_lib.silent())
+  found = bundle.load(folder / 'model').model
+  mesh = config.mesh.make(8)
+  adapters, kind = lora.read(str(folder / 'training' / 'adapters'), found, mesh)
+  assert kind == config.lora
+  assert {n: set(a) for n, a in adapters.items()} == {
+      'q_proj': {'a', 'b'}, 'fc2': {'a', 'b'}}
+  assert np.any(adapters['q_proj']['b'])
+  whole = start.load(
+      dataclasses.replace(config, adapters=str(folder / 'training' / 'adapters')), base,
+      mesh)
+  before = bundle.load(base).model
+  names, changed = [], []
+  for (path, a), b, c in zip(
+      jax.tree_util.tree_flatten_with_path(found)[0],
+      jax.tree.leaves(whole.model), jax.tree.leaves(before), strict=True
+  ):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+    names.append(sharding.path_name(path))
+    changed.append(bool(np.any(np.asarray(a) != np.asarray(c))))
+  assert {n for n, c in zip(names, changed) if c} == {
+      'decoder/layers/q_proj/kernel', 'decoder/layers/fc2/kernel'}
+
+
+def test_what_holds_no_adapters_is_refused(base, pairs, tmp_path):
+  config = configured(base, pairs)
+  model = bundle.load(base).model
+  checkpoint.save(str(tmp_path / 'a'), {'a': jax.numpy.zeros(2)}, {})
+  with pytest.raises(ValueError, match='holds no adapters'):
+    lora.read(str(tmp_path / 'a'), model, config.mesh.make(8))
+  missing = dataclasses.replace(config, adapters=str(tmp_path / 'no'))
+  with pytest.raises(ValueError, match='no checkpoint at .*no'):
+    start.located(missing)

@@ -1,6 +1,7 @@
 """What a job works with: a model that is shipped, bundled or converted."""
 
 import dataclasses
+import functools
 import pathlib
 
 from flax import nnx
@@ -11,6 +12,7 @@ from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import inference
 from hermesflow_jax import initial
+from hermesflow_jax import lora
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import text_similarity
@@ -35,6 +37,8 @@ class Start:
     missing: the line that says how to get these; '' if they are shipped.
     sizes: what they must hold; None takes what a bundle holds.
     chunk: rows that a device samples at once, at most.
+    adapters: a folder of `lora.save`, whose adapters are added to the model;
+      '' for none.
   """
 
   mesh: common.Mesh
@@ -44,6 +48,7 @@ class Start:
   missing: str
   sizes: initial.Sizes | None
   chunk: int
+  adapters: str
 
   def __post_init__(self):
     settings.require(self, {'chunk': 1})
@@ -74,14 +79,23 @@ def located(config: Start) -> pathlib.Path:
   if checkpoint.is_one(str(path)):
     paths += [config.tokenizer, config.text]
   initial.check_there(paths, config.missing)
+  initial.check_there([config.adapters], '')
   return path
 
 
 def load(config: Start, path: pathlib.Path, mesh) -> bundle.Bundle:
-  """Reads what the run starts from; see `initial.load`."""
-  return initial.load(
+  """Reads what the run starts from; see `initial.load` and `lora.read`."""
+  parts = initial.load(
       str(path), config.tokenizer, config.text, config.sizes, mesh
   )
+  if not config.adapters:
+    return parts
+  adapters, kind = lora.read(config.adapters, parts.model, mesh)
+  merge = jax.jit(functools.partial(lora.merged, config=kind))
+  model = jax.device_put(
+      parts.model, sharding.shardings(parts.model, mesh)
+  )
+  return dataclasses.replace(parts, model=merge(model, adapters))
 
 
 def unified(
