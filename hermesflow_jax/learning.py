@@ -249,6 +249,7 @@ class _Adapters(_All):
   def __init__(self, model, config, seed):
     super().__init__(model)
     self.config, self.seed = config, seed
+    self._merge = jax.jit(functools.partial(lora_lib.merged, config=config))
 
   def start(self):
     return lora_lib.init(self.model, self.config, jax.random.key(self.seed))
@@ -265,8 +266,7 @@ class _Adapters(_All):
     return self.model, reference
 
   def whole(self, learned):
-    merge = jax.jit(functools.partial(lora_lib.merged, config=self.config))
-    return merge(self.model, learned)
+    return self._merge(self.model, learned)
 
   def save(self, learned, folder):
     path = folder / 'adapters'

@@ -188,9 +188,12 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   assert {n: set(a) for n, a in adapters.items()} == {
       'q_proj': {'a', 'b'}, 'fc2': {'a', 'b'}}
   assert np.any(adapters['q_proj']['b'])
-  whole = start.load(
-      dataclasses.replace(config, adapters=str(folder / 'training' / 'adapters')), base,
-      mesh)
+  named = dataclasses.replace(
+      config, adapters=str(folder / 'training' / 'adapters'))
+  whole = start.load(named, base, mesh)
+  sums = start.sums(named, base)
+  assert set(sums) > set(start.sums(config, base))
+  assert 'adapters/q_proj/a' in sums
   before = bundle.load(base).model
   names, changed = [], []
   for (path, a), b, c in zip(

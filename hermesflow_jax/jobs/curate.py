@@ -12,7 +12,6 @@ from hermesflow_jax import curation
 from hermesflow_jax import events
 from hermesflow_jax import harvest
 from hermesflow_jax import inference
-from hermesflow_jax import initial
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
 from hermesflow_jax import shards
@@ -86,7 +85,7 @@ def run(
     data = files.sums(config.files)
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)
-  sums = initial.sums(str(path), config.tokenizer)
+  sums = start.sums(config, path)
   common.claim(
       workdir, dataclasses.replace(config, share=0, shares=1), console,
       base=sums, data=data,

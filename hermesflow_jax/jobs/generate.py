@@ -16,7 +16,6 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import faults
 from hermesflow_jax import inference
-from hermesflow_jax import initial
 from hermesflow_jax import pictures
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
@@ -82,7 +81,7 @@ def run(
   prompts = common.kept(read(config), config.on_error, 'prompt', console)
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)
-  sums = initial.sums(str(path), config.tokenizer)
+  sums = start.sums(config, path)
   inputs = {
       name: events.sha256(file)
       for name, file in (('image', config.image), ('mask', config.mask),

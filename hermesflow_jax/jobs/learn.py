@@ -11,7 +11,6 @@ from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
-from hermesflow_jax import initial
 from hermesflow_jax import learning
 from hermesflow_jax import pretrained
 from hermesflow_jax import processes
@@ -48,7 +47,7 @@ def run(
   sums = read_manifest(pathlib.Path(config.pairs))
   mesh = config.mesh.make(config.batch)
   parts = start.load(config, path, mesh)
-  base = initial.sums(str(path), config.tokenizer)
+  base = start.sums(config, path)
   common.claim(workdir, config, console, base=base, pairs=sums)
   root = pathlib.Path(workdir)
   done = root / 'results.json'

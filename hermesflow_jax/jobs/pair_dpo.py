@@ -14,7 +14,6 @@ import jax
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import inference
-from hermesflow_jax import initial
 from hermesflow_jax import processes
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
@@ -94,7 +93,7 @@ def run(
       data.append(files.sums(source))
   mesh = config.mesh.make(config.play.batch)
   parts = start.load(config, path, mesh)
-  sums = initial.sums(str(path), config.tokenizer)
+  sums = start.sums(config, path)
   common.claim(workdir, config, console, base=sums, data=data)
   done = root / 'results.json'
   if processes.agreed(done.exists):

@@ -98,6 +98,17 @@ def load(config: Start, path: pathlib.Path, mesh) -> bundle.Bundle:
   return dataclasses.replace(parts, model=merge(model, adapters))
 
 
+def sums(config: Start, path: pathlib.Path) -> dict:
+  """Returns sums of all weights that `load` reads, by their names."""
+  found = dict(initial.sums(str(path), config.tokenizer))
+  if config.adapters:
+    found |= {
+        f'adapters/{name}': each
+        for name, each in checkpoint.sums(config.adapters).items()
+    }
+  return found
+
+
 def unified(
     config: Start, parts: bundle.Bundle, mesh, console: console_lib.Console,
     free_answers: bool = False,

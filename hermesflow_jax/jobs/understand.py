@@ -13,7 +13,6 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import faults
 from hermesflow_jax import inference
-from hermesflow_jax import initial
 from hermesflow_jax import settings
 from hermesflow_jax.data import images
 from hermesflow_jax.jobs import common
@@ -73,7 +72,7 @@ def run(
   names = files_of(config.images)
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)
-  sums = initial.sums(str(path), config.tokenizer)
+  sums = start.sums(config, path)
   unified = start.unified(config, parts, mesh, console)
   for question in config.questions:
     unified.check_question(question)
