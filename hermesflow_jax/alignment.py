@@ -69,6 +69,18 @@ class Objective:
           f'method is {self.method!r}, wanted one of '
           + ', '.join(methods.METHODS)
       )
+    if bool(self.smoothing) != (self.method in ('smoothed', 'robust')):
+      raise ValueError(
+          f'smoothing is {self.smoothing} with method {self.method}: smoothed '
+          'and robust want more than 0, all others 0'
+      )
+    if self.method == 'sft' and self.und_sft_weight + self.gen_sft_weight:
+      raise ValueError(
+          'method sft wants und_sft_weight and gen_sft_weight 0: its own '
+          'losses are the same, with und_weight and gen_weight'
+      )
+    if self.method == 'product' and (self.und_weight, self.gen_weight) != (1, 1):
+      raise ValueError('method product wants und_weight and gen_weight 1')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,8 +298,8 @@ def prepare(
 
   Returns:
     The batch with `hidden` bool[B, K, I] unless it is there, and each
-    record's shares in the means: `gen_share`, `und_share`, `share`
-    float32[B].
+    record's shares in the means: `gen_share`, `und_share`, `both_share`,
+    `share` float32[B].
   """
   records = batch['gen_valid'].shape[0]
   batch = dict(batch)
@@ -298,6 +310,7 @@ def prepare(
   return batch | {
       'gen_share': pair_dpo.shares(batch['gen_valid']),
       'und_share': pair_dpo.shares(batch['und_valid']),
+      'both_share': pair_dpo.shares(batch['und_valid'] & batch['gen_valid']),
       'share': jnp.full(records, 1 / records, jnp.float32),
   }
 
@@ -337,9 +350,10 @@ def loss(
     frozen = pair_dpo.sum_over_batch(frozen, **kept)
     valid = dict(und_valid=None, gen_valid=None)
   frozen = jax.lax.stop_gradient(frozen)
+  both = None if compat.batch_sum else batch['both_share']
   losses = methods.METHODS[objective.method](
       methods.Scores(
-          policy, frozen, counts, valid['und_valid'], valid['gen_valid']
+          policy, frozen, counts, valid['und_valid'], valid['gen_valid'], both
       ),
       methods.Strength(objective.beta, objective.smoothing),
   )

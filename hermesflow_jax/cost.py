@@ -64,6 +64,8 @@ def _of(jaxpr, trips) -> Cost:
       axes = params['newly_manual_axes']
       parts = math.prod(params['mesh'].shape[axis] for axis in axes)
       total += _of(params['jaxpr'], trips) * parts
+    elif name.startswith('dot_product_attention'):
+      total += _attention(equation, 5 if '_bwd' in name else 2)
     elif name == 'pallas_call':
       turns = math.prod(params['grid_mapping'].grid)
       total += _of(params['jaxpr'], trips) * turns
@@ -98,6 +100,16 @@ def _product(equation):
   depth = math.prod(left[axis] for axis in contracted)
   out = math.prod(equation.outvars[0].aval.shape)
   return Cost(2.0 * out * depth, _moved(equation))
+
+
+def _attention(equation, products):
+  """cuDNN's, of q [B, T, N, H] and k [B, S, N, H]: products of T x S x H."""
+  (rows, queries, heads, size), (_, keys, *_) = (
+      v.aval.shape for v in equation.invars[:2]
+  )
+  return Cost(
+      products * 2.0 * rows * heads * queries * keys * size, _moved(equation)
+  )
 
 
 def _convolution(equation):

@@ -75,9 +75,11 @@ class Learning:
       raise ValueError(
           f'profile_steps is {self.profile_steps}, wanted 0 <= first <= after'
       )
-    if self.compat.batch_sum and self.objective.method != 'pair_dpo':
+    sums = self.compat.batch_sum or self.compat.score_images_as_text
+    if sums and self.objective.method in ('sft', 'per_token'):
       raise ValueError(
-          'compat.batch_sum goes with objective.method pair_dpo alone'
+          'compat.batch_sum and compat.score_images_as_text go with no method '
+          f'that counts tokens, as {self.objective.method}'
       )
     if self.compat.batch_sum and self.optim.accumulate > 1:
       raise ValueError('compat.batch_sum wants accumulate 1: it is no sum')
@@ -86,6 +88,10 @@ class Learning:
           'fixed_masks go neither with compat.score_images_as_text nor with '
           'compat.separate_drops'
       )
+
+
+# Keeps the draw of adapters apart from those of masks with the same seed.
+_ADAPTERS = 0x10A
 
 
 def records_of(inputs: gap.Inputs, pairs: dict, both: bool) -> list[dict]:
@@ -252,7 +258,8 @@ class _Adapters(_All):
     self._merge = jax.jit(functools.partial(lora_lib.merged, config=config))
 
   def start(self):
-    return lora_lib.init(self.model, self.config, jax.random.key(self.seed))
+    key = jax.random.fold_in(jax.random.key(self.seed), _ADAPTERS)
+    return lora_lib.init(self.model, self.config, key)
 
   def loss(self, loss):
     def of_adapters(adapters, constants, batch, key):
@@ -271,7 +278,7 @@ class _Adapters(_All):
   def save(self, learned, folder):
     path = folder / 'adapters'
     processes.first_does(lambda: shutil.rmtree(path, ignore_errors=True))
-    lora_lib.save(str(path), learned, self.config)
+    lora_lib.save(str(path), learned, self.config, self.model)
 
 
 def _identity(config, steps, rows):

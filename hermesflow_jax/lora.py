@@ -1,7 +1,8 @@
 """LoRA (arXiv 2106.09685): small matrices beside frozen kernels of the decoder.
 
 Only the adapters are trained, saved and optimized; the frozen model is the
-reference as it stands, so there is no second copy of it.
+reference as it stands, so there is no second copy of it. Weight decay is of
+kernels and embeddings, so adapters have none.
 """
 
 from collections.abc import Mapping
@@ -103,9 +104,19 @@ def merged(model, adapters: Adapters, config: Lora):
   return model
 
 
-def save(path: str, adapters: Adapters, config: Lora) -> None:
-  """Writes adapters alone; see `checkpoint.save`."""
-  checkpoint.save(path, adapters, {'lora': dataclasses.asdict(config)})
+def save(path: str, adapters: Adapters, config: Lora, model) -> None:
+  """Writes adapters alone, and which model they belong to.
+
+  Args:
+    path: see `checkpoint.save`.
+    adapters: of `init`.
+    config: which they are.
+    model: the frozen ShowO that they were trained beside.
+  """
+  checkpoint.save(path, adapters, {
+      'lora': dataclasses.asdict(config),
+      'model': checkpoint.fingerprint(model.decoder),
+  })
 
 
 def read(path: str, model, mesh) -> tuple[Adapters, Lora]:
@@ -113,7 +124,7 @@ def read(path: str, model, mesh) -> tuple[Adapters, Lora]:
 
   Args:
     path: of the checkpoint.
-    model: a ShowO, or its shapes.
+    model: the ShowO that they were trained beside.
     mesh: where the adapters go.
 
   Raises:
@@ -122,6 +133,11 @@ def read(path: str, model, mesh) -> tuple[Adapters, Lora]:
   found = checkpoint.meta(path)
   if not isinstance(found, dict) or 'lora' not in found:
     raise ValueError(f'checkpoint {path} holds no adapters')
+  if found['model'] != checkpoint.fingerprint(model.decoder):
+    raise ValueError(
+        f'the adapters of {path} were trained beside another model (those of '
+        'a later round want the model of the round before)'
+    )
   config = settings.build(Lora, found['lora'], 'lora')
   abstract = jax.eval_shape(lambda: init(model, config, jax.random.key(0)))
   return checkpoint.restore(

@@ -28,8 +28,9 @@ class Scores:
     policy, reference: log-likelihoods of both pairs under both models; no
       gradient flows into the reference's.
     counts: tokens that each is a sum over; float32 or int32[B, 2].
-    und_share, gen_share: float32[B], what each record adds to a mean, see
-      `pair_dpo.shares`; None: all the same.
+    und_share, gen_share: float32[B], what each record adds to a mean over
+      its kind of pairs, see `pair_dpo.shares`; None: all the same.
+    both_share: the same of the records that have both.
   """
 
   policy: pairs.PairLogps
@@ -37,6 +38,7 @@ class Scores:
   counts: pairs.PairLogps
   und_share: jax.Array | None = None
   gen_share: jax.Array | None = None
+  both_share: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,7 @@ def sft(scores: Scores, strength: Strength) -> Losses:
 
 
 def ipo(scores: Scores, strength: Strength) -> Losses:
-  """(delta - 1 / (2 beta))^2 (arXiv 2310.12036, eq. 17).
+  """(delta - 1 / (2 beta))^2 (arXiv 2310.12036).
 
   A margin has a goal, beyond which it is too large.
   """
@@ -90,12 +92,12 @@ def ipo(scores: Scores, strength: Strength) -> Losses:
 
 
 def hinge(scores: Scores, strength: Strength) -> Losses:
-  """max(0, 1 - beta delta) (SLiC, arXiv 2305.10425, on log-ratios)."""
+  """max(0, 1 - beta delta): SLiC's hinge on log-ratios (arXiv 2309.06657)."""
   return _both(scores, lambda delta: jax.nn.relu(1 - strength.beta * delta))
 
 
 def smoothed(scores: Scores, strength: Strength) -> Losses:
-  """DPO with smoothed labels (conservative DPO, arXiv 2305.18290).
+  """DPO with smoothed labels ("conservative" DPO, E. Mitchell's note of 2023).
 
   -(1 - e) log sigmoid(beta delta) - e log sigmoid(-beta delta).
   """
@@ -109,7 +111,7 @@ def smoothed(scores: Scores, strength: Strength) -> Losses:
 
 
 def robust(scores: Scores, strength: Strength) -> Losses:
-  """DPO that noise in the labels does not bias (arXiv 2403.00409, eq. 12).
+  """DPO that noise in the labels does not bias (arXiv 2403.00409).
 
   (-(1 - e) log sigmoid(beta delta) + e log sigmoid(-beta delta)) / (1 - 2 e).
   """
@@ -142,15 +144,11 @@ def product(scores: Scores, strength: Strength) -> Losses:
 
   As printed, and as nobody trains it: it has no gradient where both margins
   are 0, as at the start of a round, and two that are both below 0 please it.
-  A record that lacks a pair counts for nothing.
+  It is a mean over the records that have both pairs.
   """
   und, gen = _margins(scores)
   values = pairs.preference(strength.beta * gen * strength.beta * und)
-  share = None
-  if scores.und_share is not None:
-    have_both = (scores.und_share > 0) & (scores.gen_share > 0)
-    share = jnp.where(have_both, scores.gen_share, 0.0)
-  return {'both': pairs.mean(values, share)}
+  return {'both': pairs.mean(values, scores.both_share)}
 
 
 METHODS: dict[str, Callable[[Scores, Strength], Losses]] = {

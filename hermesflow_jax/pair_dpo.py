@@ -8,7 +8,7 @@ given the image and a margin of images given the caption,
 
 averaged over pairs. The pair axis is explicit: `[B, 2, ...]` is (win, lose).
 All is float32. Equation 6 prints a product of the margins, which has no
-gradient at pi = ref, so it is not here.
+gradient at pi = ref: `methods.product` has it, for comparison.
 """
 
 import dataclasses

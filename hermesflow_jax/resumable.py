@@ -77,8 +77,7 @@ def run(
           state, step, constants, batches(start), pace, hooks, rows
       )
     except loop.NonFinite as error:
-      series.wait()
-      last = series.last() or 'none'
+      last = series.written()
       raise loop.NonFinite(f'{error}; the last checkpoint: {last}') from error
 
 

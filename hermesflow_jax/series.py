@@ -33,6 +33,7 @@ class Series:
   say: Callable[[str], None]
   keep: int = 2
   _writing: Any = None
+  _good: pathlib.Path | None = None
 
   def save(self, state, notes: dict) -> None:
     """Begins to write a state; returns when the state may be given away.
@@ -70,12 +71,19 @@ class Series:
       cause = error
     if not processes.all_say(cause is None):
       raise _failed(path, cause) from cause
+    self._good = path
     processes.first_does(lambda: self._forget(int(path.name)))
 
-  def last(self) -> pathlib.Path | None:
-    """Returns the newest checkpoint there is, whole or not; None if none is."""
-    numbers = processes.agreed(self._numbers)
-    return self.root / str(numbers[-1]) if numbers else None
+  def written(self) -> str:
+    """Returns what can be said of the newest checkpoint of this run.
+
+    Its path when all is written; 'none'; or why one could not be written.
+    """
+    try:
+      self.wait()
+    except OSError as error:
+      return f'unknown, {error}'
+    return str(self._good) if self._good else 'none'
 
   def newest(self, state, places):
     """Returns (state, notes) of the newest that is whole; None if none is.
@@ -98,6 +106,7 @@ class Series:
       except checkpoint.Damaged as error:
         self.say(f'passed over: {error}')
         continue
+      self._good = pathlib.Path(path)
       return found, record['notes']
     return None
 

@@ -301,6 +301,28 @@ def test_a_pair_of_one_kind_counts_for_that_kind_alone(models):
   assert a['und/loss'] != b['und/loss']
 
 
+def test_the_product_is_a_mean_over_records_with_both_pairs(models):
+  objective = alignment.Objective(method='product')
+  batch = batch_of(
+      record(0), record(1, 'no difference'), record(2, '', 'no difference'))
+  value, _ = alignment.loss(
+      models[1], models[1], PREPARE(batch, KEY), objective=objective,
+      reply=tiny.LENGTHS.reply)
+  np.testing.assert_allclose(value, np.log(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize('changes, said', [
+    ({'method': 'dpo'}, 'method is .dpo., wanted one of pair_dpo'),
+    ({'smoothing': 0.1}, 'smoothing is 0.1 with method pair_dpo'),
+    ({'method': 'robust'}, 'smoothing is 0.0 with method robust'),
+    ({'method': 'sft', 'gen_sft_weight': 1.0}, 'method sft wants'),
+    ({'method': 'product', 'und_weight': 2.0}, 'method product wants'),
+])
+def test_settings_that_a_method_would_pass_over_are_refused(changes, said):
+  with pytest.raises(ValueError, match=said):
+    alignment.Objective(**changes)
+
+
 def test_without_any_pair_there_is_nothing_to_learn(models):
   dropped = record(0, 'no difference', 'no difference')
   (value, _), grads = loss_and_gradient()(

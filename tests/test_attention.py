@@ -5,10 +5,12 @@ import functools
 
 from flax import nnx
 import jax
+from jax._src.cudnn import fused_attention_stablehlo
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hermesflow_jax import cost
 from hermesflow_jax import masking
 from hermesflow_jax import masks
 from hermesflow_jax import packing
@@ -158,8 +160,9 @@ def test_splash_attention_is_the_same_on_any_mesh(data, model, monkeypatch):
   placed = jax.device_put((q, parts, sees), spec)
   out = found(*placed)
   np.testing.assert_allclose(out, wanted, atol=1e-5)
-  # Each device has computed its rows, or its heads of them.
-  assert out.sharding.shard_shape(out.shape)[0] == 8 // data
+  # Each device has computed its rows, and its heads of them.
+  shape = out.sharding.shard_shape(out.shape)
+  assert (shape[0], shape[-2]) == (8 // data, 8 // model)
   assert 'all-gather' not in found.lower(*placed).compile().as_text()
 
 
@@ -176,6 +179,9 @@ def test_queries_of_text_are_left_to_xla(seen):
   assert not attention.image_block(
       q, [masks.Interval(start=jnp.zeros((3, 1), jnp.int32))])
   assert attention.image_block(q, [None])
+  start = masks.Interval(start=jnp.zeros((3, 1), jnp.int32))
+  assert attention.image_block(q, [start, None])
+  assert not attention.image_block(q, [start, start, None])
 
 
 def with_backend(model, name):
@@ -236,13 +242,53 @@ def test_images_are_drawn_the_same(backend):
   )
 
 
-@pytest.mark.parametrize('name, platform, dtype, wanted', [
-    ('auto', 'cpu', 'bfloat16', 'xla'), ('auto', 'gpu', 'bfloat16', 'cudnn'),
-    ('auto', 'gpu', 'float32', 'xla'), ('auto', 'tpu', 'float32', 'splash'),
-    ('xla', 'tpu', 'bfloat16', 'xla'),
+@pytest.fixture
+def a_gpu(monkeypatch):
+  """cuDNN's calls can be traced as if there were a GPU; not run."""
+  for name in (
+      'check_cudnn_version', 'check_compute_capability',
+      'is_cuda_compute_capability_equal',
+  ):
+    answer = 91500 if name == 'check_cudnn_version' else name[:5] == 'check'
+    monkeypatch.setattr(
+        fused_attention_stablehlo, name, lambda *a, v=answer, **k: v)
+
+
+def test_cudnn_is_called_as_it_wants_to_be(a_gpu):
+  """Mapped over, and with a gradient; and its arithmetic is counted."""
+  q, parts, sees = jax.tree.map(
+      lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a,
+      image_rows())
+  (text, own), (seen, _) = parts, sees
+
+  def one(q, text, own, start):
+    return attention.attend(
+        q, [text, own], [masks.Interval(start=start), None], 'cudnn'
+    )
+
+  every = jax.vmap(jax.vmap(one, (0, None, 0, None)))
+  first = jax.tree.map(lambda a: a[:, 0], text)
+  out = jax.eval_shape(every, q, first, own, seen.start[:, 0])
+  assert (out.shape, out.dtype) == (q.shape, q.dtype)
+
+  def value(q):
+    out = attention.cudnn(q, parts, [seen.start[..., 0], None])
+    return out.astype(jnp.float32).sum()
+
+  assert jax.eval_shape(jax.grad(value), q).shape == q.shape
+  # 70 queries and 79 keys are made 72 and 80.
+  product = 2 * 6 * 2 * 72 * 80 * 64
+  assert cost.of(value, q).flops == 2 * product
+  # The pass back may compute the one before again.
+  assert cost.of(jax.grad(value), q).flops == (2 + 5) * product
+
+
+@pytest.mark.parametrize('name, platform, wanted', [
+    ('auto', 'cpu', 'xla'), ('auto', 'gpu', 'xla'), ('auto', 'tpu', 'splash'),
+    ('cudnn', 'gpu', 'cudnn'), ('xla', 'tpu', 'xla'),
 ])
-def test_auto_takes_what_the_platform_has(name, platform, dtype, wanted):
-  assert attention.backend_of(name, platform, dtype) == wanted
+def test_auto_takes_what_the_platform_has(name, platform, wanted):
+  assert attention.backend_of(name, platform) == wanted
 
 
 @pytest.mark.parametrize('size, wanted', [

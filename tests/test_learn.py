@@ -159,7 +159,8 @@ def test_no_pairs_are_refused(base):
 ])
 def test_every_method_learns_from_the_same_pairs(base, pairs, tmp_path, name):
   config = configured(base, pairs)
-  objective = dataclasses.replace(config.objective, method=name)
+  objective = dataclasses.replace(
+      config.objective, method=name, und_sft_weight=0.0, gen_sft_weight=0.0)
   learn.run(
       dataclasses.replace(config, objective=objective), str(tmp_path / 'run'),
       console_lib.silent())
@@ -183,7 +184,10 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   learn.run(config, str(folder), console_lib.silent())
   found = bundle.load(folder / 'model').model
   mesh = config.mesh.make(8)
-  adapters, kind = lora.read(str(folder / 'training' / 'adapters'), found, mesh)
+  saved = str(folder / 'training' / 'adapters')
+  adapters, kind = lora.read(saved, bundle.load(base).model, mesh)
+  with pytest.raises(ValueError, match='beside another model'):
+    lora.read(saved, found, mesh)
   assert kind == config.lora
   assert {n: set(a) for n, a in adapters.items()} == {
       'q_proj': {'a', 'b'}, 'fc2': {'a', 'b'}}
@@ -214,5 +218,5 @@ def test_what_holds_no_adapters_is_refused(base, pairs, tmp_path):
   with pytest.raises(ValueError, match='holds no adapters'):
     lora.read(str(tmp_path / 'a'), model, config.mesh.make(8))
   missing = dataclasses.replace(config, adapters=str(tmp_path / 'no'))
-  with pytest.raises(ValueError, match='no checkpoint at .*no'):
+  with pytest.raises(ValueError, match='adapters: no checkpoint at .*no'):
     start.located(missing)

@@ -154,13 +154,13 @@ def test_records_without_a_pair_count_for_nothing(name):
         *(jax.tree.map(lambda a: twice(a)[rows], each)
           for each in (POLICY, REFERENCE, COUNTS)), **shares)
 
-  share = jnp.array([0.5, 0.5, 0.0])
+  share = {f'{kind}_share': jnp.array([0.5, 0.5, 0.0])
+           for kind in ('und', 'gen', 'both')}
   strength = methods.Strength(BETA, NOISE)
-  whole = methods.METHODS[name](
-      some(slice(0, 2), und_share=None, gen_share=None), strength)
+  whole = methods.METHODS[name](some(slice(0, 2)), strength)
   parts = [
       methods.METHODS[name](
-          some(rows, und_share=share[rows], gen_share=share[rows]), strength)
+          some(rows, **{n: each[rows] for n, each in share.items()}), strength)
       for rows in (slice(0, 1), slice(1, 3))
   ]
   for kind, value in whole.items():

@@ -80,6 +80,20 @@ def test_signals_are_the_process_s_own_again(tmp_path):
       signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
 
 
+def test_steps_that_are_not_finite_are_told_also_on_a_full_disk(
+    tmp_path, monkeypatch):
+  class Full:
+    def result(self):
+      raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(
+      resumable.series_lib.checkpoint, 'save_async', lambda *_: Full())
+  with pytest.raises(
+      loop.NonFinite, match='4 of the last 4 .*last checkpoint: unknown, .*No s'
+  ):
+    run(tmp_path / 'run', broken=range(9), max_skipped=2)
+
+
 def test_a_disk_that_is_full_ends_the_run_in_one_line(tmp_path, monkeypatch):
   def full(*_):
     raise OSError(28, 'No space left on device')

@@ -161,6 +161,8 @@ def run(
         '--compile_for wants a config that says its sizes, e.g. '
         'configs/pair_dpo.py:show_o_512'
     )
+  if config.play.lora.rank:
+    raise ValueError('--compile_for wants lora.rank 0: it knows no adapters')
   mesh = mesh_of(where, config.mesh.data, config.mesh.model)
   if config.play.batch % mesh.shape['data']:
     raise ValueError(
@@ -200,7 +202,7 @@ def run(
 def on_tpu(config: pair_dpo.Settings) -> pair_dpo.Settings:
   """Returns the settings with the attention that 'auto' means on a TPU."""
   decoder = config.sizes.decoder
-  name = attention.backend_of(decoder.attention, 'tpu', decoder.dtype)
+  name = attention.backend_of(decoder.attention, 'tpu')
   decoder = dataclasses.replace(decoder, attention=name)
   sizes = dataclasses.replace(config.sizes, decoder=decoder)
   return dataclasses.replace(config, sizes=sizes)

@@ -79,7 +79,8 @@ def located(config: Start) -> pathlib.Path:
   if checkpoint.is_one(str(path)):
     paths += [config.tokenizer, config.text]
   initial.check_there(paths, config.missing)
-  initial.check_there([config.adapters], '')
+  if config.adapters and not checkpoint.is_one(config.adapters):
+    raise ValueError(f'adapters: no checkpoint at {config.adapters}')
   return path
 
 

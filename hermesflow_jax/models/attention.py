@@ -23,18 +23,16 @@ P = jax.sharding.PartitionSpec
 BACKENDS = ('auto', 'xla', 'cudnn', 'splash')
 
 
-def backend_of(name: str, platform: str, dtype) -> str:
+def backend_of(name: str, platform: str) -> str:
   """Returns the backend that `name` means where arrays live.
 
   Args:
-    name: of BACKENDS; 'auto' takes the platform's own where that has one.
+    name: of BACKENDS; 'auto' is splash attention on TPUs and XLA elsewhere:
+      cuDNN wants to be asked for until it was seen to run.
     platform: 'cpu', 'gpu' or 'tpu'.
-    dtype: of keys and values; cuDNN has no float32.
   """
   if name != 'auto':
     return name
-  if platform == 'gpu' and jnp.dtype(dtype).itemsize == 2:
-    return 'cudnn'
   return 'splash' if platform == 'tpu' else 'xla'
 
 
@@ -52,7 +50,7 @@ def attend(q: jax.Array, parts, sees, backend: str = 'xla'):
       bool[..., T, S] is True where query t sees key s. A query that sees
       no key gets the mean of all values.
     backend: of BACKENDS but 'auto'; another than 'xla' computes what queries
-      of images see (see `image_block`), and XLA the rest.
+      of images see (see `image_block`), without a gradient, and XLA the rest.
 
   Returns:
     [..., T, N, H].
@@ -126,8 +124,8 @@ def attend_packed(
 def image_block(q, sees: Sequence) -> bool:
   """Whether these are queries of an image.
 
-  They are several, all see the same keys, which are all keys but for some
-  first ones of each part, and one part is seen whole.
+  They are several, and all see the same keys: all of every part, but for some
+  first ones of one.
   """
   def same(seen):
     if seen is None:
@@ -136,31 +134,28 @@ def image_block(q, sees: Sequence) -> bool:
       return False
     return seen.start is not None and seen.start.shape[-1] == 1
 
-  whole = any(seen is None for seen in sees)
-  return q.shape[-3] > 1 and whole and all(map(same, sees))
+  bounded = sum(seen is not None for seen in sees)
+  several = q.shape[-3] > 1 and len(sees) > bounded <= 1
+  return several and all(map(same, sees))
 
 
 def _of_image(q, parts, sees, backend, mapped=False):
   """`attend` for which `image_block` holds, by another backend than XLA."""
   starts = [None if seen is None else seen.start[..., 0] for seen in sees]
-  if backend == 'cudnn':
-    return cudnn(q, parts, starts)
-  return splash(q, parts, starts, mapped)
+  kernel = cudnn if backend == 'cudnn' else splash
+  return kernel(q, parts, starts, mapped)
 
 
 def _joined(q, parts, starts):
   """One array of keys, those that are always seen first.
 
-  Each part before is turned round, so that what is not seen of the last one is
-  at the end; and of two or more there is none with pads but the first.
+  The part with pads is the last, and turned round: its pads are at the end.
 
   Returns:
     q [B, T, N, H], k and v [B, S, N, H], the number of keys that are seen
     int32[B], and the shape of the result.
   """
   order = sorted(range(len(parts)), key=lambda n: starts[n] is not None)
-  if sum(s is not None for s in starts) > 1:
-    raise ValueError('pads in more than one part')
   rows = np.broadcast_shapes(
       q.shape[:-3], *(k.shape[:-3] for k, _ in parts),
       *(s.shape for s in starts if s is not None),
@@ -187,30 +182,24 @@ def _lengthened(a, size: int):
   return jnp.pad(a, [(0, 0), (0, size - a.shape[1]), (0, 0), (0, 0)])
 
 
-def cudnn(q, parts, starts, implementation: str = 'cudnn'):
+def cudnn(
+    q, parts, starts, mapped: bool = False, implementation: str = 'cudnn'
+):
   """`attend` of an image's queries by cuDNN, without masks or scores.
 
   Args:
     q: [..., T, N, H], bfloat16.
     parts: see `attend`.
     starts: int32[...], the first key that is seen of each part; or None.
+    mapped: whether it stands within `jax.vmap`; then it has no gradient.
     implementation: 'xla' to see the same call without a GPU.
   """
-  q, k, v, seen, shape = _joined(q, parts, starts)
-  size = q.shape[1]
-  # Lengths that its kernels take.
-  q = _lengthened(q, -(-size // 8) * 8)
-  k, v = (_lengthened(a, -(-a.shape[1] // 8) * 8) for a in (k, v))
-  out = jax.nn.dot_product_attention(
-      q, k, v, key_value_seq_lengths=seen, implementation=implementation
-  )
-  return out[:, :size].reshape(shape)
+  kernel = functools.partial(_cudnn, implementation=implementation)
+  return _run(kernel, q, parts, starts, mapped)
 
 
 def splash(q, parts, starts, mapped: bool = False, interpret: bool = False):
   """`attend` of an image's queries by TPUs' splash attention.
-
-  It knows its place on a mesh: rows are split over `data`, heads over `model`.
 
   Args:
     q: [..., T, N, H].
@@ -219,11 +208,17 @@ def splash(q, parts, starts, mapped: bool = False, interpret: bool = False):
     mapped: whether it stands within `jax.vmap`; then it has no gradient.
     interpret: runs the kernel without a TPU, slowly.
   """
-  q, k, v, seen, shape = _joined(q, parts, starts)
-  function = functools.partial(_split, interpret=interpret)
+  kernel = functools.partial(_splash, interpret=interpret)
+  return _run(kernel, q, parts, starts, mapped)
+
+
+def _run(kernel, q, parts, starts, mapped):
+  """A kernel of q, k, v and the number of keys that are seen, of rows."""
+  *arrays, shape = _joined(q, parts, starts)
+  function = functools.partial(_split, kernel)
   if mapped:
     function = _unmapped(function)
-  return function(q, k, v, seen).reshape(shape)
+  return function(*arrays).reshape(shape)
 
 
 def _unmapped(function):
@@ -245,9 +240,8 @@ def _unmapped(function):
   return wrapped
 
 
-def _split(q, k, v, seen, interpret):
-  """`_splash` of the rows and heads that each device has."""
-  kernel = functools.partial(_splash, interpret=interpret)
+def _split(kernel, q, k, v, seen):
+  """A kernel of the rows (over `data`) and heads (over `model`) of a device."""
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
     return kernel(q, k, v, seen)
@@ -260,6 +254,16 @@ def _split(q, k, v, seen, interpret):
       kernel, in_specs=(spec, spec, spec, P(spec[0])), out_specs=spec,
       check_vma=False,
   )(q, k, v, seen)
+
+
+def _cudnn(q, k, v, seen, implementation):
+  size = q.shape[1]
+  # Lengths that its kernels take.
+  q = _lengthened(q, -(-size // 8) * 8)
+  k, v = (_lengthened(a, -(-a.shape[1] // 8) * 8) for a in (k, v))
+  return jax.nn.dot_product_attention(
+      q, k, v, key_value_seq_lengths=seen, implementation=implementation
+  )[:, :size]
 
 
 def _splash(q, k, v, seen, interpret):

@@ -210,9 +210,7 @@ class Block(nnx.Module):
           write(kv[0], k.astype(kv[0].dtype), index, axis=-3),
           write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
       )
-    backend = attention.backend_of(
-        c.attention, jax.default_backend(), c.dtype
-    )
+    backend = attention.backend_of(c.attention, jax.default_backend())
     if isinstance(sees, masks.Packed):
       out = attention.attend_packed(q, k, v, sees, backend)
     else:
@@ -287,7 +285,8 @@ class Phi(nnx.Module):
 
     Args:
       x: [..., T, D] embeddings.
-      sees: who sees whom, see `attention.attend`: of each of `past` in turn, then of
+      sees: who sees whom, see `attention.attend`: of each of `past` in turn,
+        then of
         `cache`, or of the T tokens without one; or a `masks.Packed` row.
       positions: int32[..., T], for the rotary embedding.
       cache: keys and values of earlier tokens, or None.
