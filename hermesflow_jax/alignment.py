@@ -79,7 +79,8 @@ class Objective:
           'method sft wants und_sft_weight and gen_sft_weight 0: its own '
           'losses are the same, with und_weight and gen_weight'
       )
-    if self.method == 'product' and (self.und_weight, self.gen_weight) != (1, 1):
+    weights = self.und_weight, self.gen_weight
+    if self.method == 'product' and weights != (1, 1):
       raise ValueError('method product wants und_weight and gen_weight 1')
 
 

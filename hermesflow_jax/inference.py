@@ -19,8 +19,8 @@ from hermesflow_jax import masking
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
 from hermesflow_jax import serving
-from hermesflow_jax import sharding
 from hermesflow_jax import settings
+from hermesflow_jax import sharding
 from hermesflow_jax import text as text_lib
 from hermesflow_jax.data import pipeline
 

@@ -6,7 +6,6 @@ import functools
 import json
 import math
 import pathlib
-import shutil
 
 import jax
 import numpy as np
@@ -14,10 +13,10 @@ import numpy as np
 from hermesflow_jax import alignment
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import inference
+from hermesflow_jax import learners
 from hermesflow_jax import loop
 from hermesflow_jax import lora as lora_lib
 from hermesflow_jax import masking
-from hermesflow_jax import processes
 from hermesflow_jax import resumable
 from hermesflow_jax import settings
 from hermesflow_jax import speed
@@ -88,10 +87,6 @@ class Learning:
           'fixed_masks go neither with compat.score_images_as_text nor with '
           'compat.separate_drops'
       )
-
-
-# Keeps the draw of adapters apart from those of masks with the same seed.
-_ADAPTERS = 0x10A
 
 
 def records_of(inputs: gap.Inputs, pairs: dict, both: bool) -> list[dict]:
@@ -188,9 +183,9 @@ def learn(
       alignment.loss, objective=objective, reply=player.lengths.reply,
       compat=compat, rows=config.label_rows,
   )
-  learner = _All(model)
+  learner = learners.Whole(model)
   if config.lora.rank:
-    learner = _Adapters(model, config.lora, config.seed + number)
+    learner = learners.Adapters(model, config.lora, config.seed + number)
   prepare = functools.partial(
       alignment.prepare, masks=objective.masks, **masks
   )
@@ -216,69 +211,6 @@ def learn(
   )
   learner.save(state.model, folder)
   return learner.whole(state.model)
-
-
-class _All:
-  """All parameters of a model learn."""
-
-  passes = 3
-
-  def __init__(self, model):
-    self.model = model
-
-  def start(self):
-    """What learns, before the first step."""
-    return self.model
-
-  def loss(self, loss):
-    """The loss of what learns."""
-    return loss
-
-  def constants(self, reference):
-    """What the loss wants beside it."""
-    return reference
-
-  def whole(self, learned):
-    """The model that was learned."""
-    return learned
-
-  def save(self, learned, folder):
-    """Writes what only this way of learning has."""
-
-
-class _Adapters(_All):
-  """Adapters learn, and the model is frozen: see `lora`."""
-
-  # The gradient of its kernels is not computed.
-  passes = 2
-
-  def __init__(self, model, config, seed):
-    super().__init__(model)
-    self.config, self.seed = config, seed
-    self._merge = jax.jit(functools.partial(lora_lib.merged, config=config))
-
-  def start(self):
-    key = jax.random.fold_in(jax.random.key(self.seed), _ADAPTERS)
-    return lora_lib.init(self.model, self.config, key)
-
-  def loss(self, loss):
-    def of_adapters(adapters, constants, batch, key):
-      frozen, reference = constants
-      model = lora_lib.adapted(frozen, adapters, self.config)
-      return loss(model, reference, batch, key)
-
-    return of_adapters
-
-  def constants(self, reference):
-    return self.model, reference
-
-  def whole(self, learned):
-    return self._merge(self.model, learned)
-
-  def save(self, learned, folder):
-    path = folder / 'adapters'
-    processes.first_does(lambda: shutil.rmtree(path, ignore_errors=True))
-    lora_lib.save(str(path), learned, self.config, self.model)
 
 
 def _identity(config, steps, rows):

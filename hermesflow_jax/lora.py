@@ -85,7 +85,7 @@ def init(model, config: Lora, key: jax.Array) -> Adapters:
 
 
 def adapted(model, adapters: Adapters, config: Lora):
-  """Returns the model with adapters, its own parameters frozen and not copied."""
+  """Returns the model with adapters; its parameters are frozen, not copied."""
   model = _copy(jax.lax.stop_gradient(model))
   for target, each in adapters.items():
     layers = model.decoder.layers

@@ -41,8 +41,8 @@ class Speed:
     pairs: records, each with a pair of captions and one of images.
     tokens: through the policy, pads included.
     flops: that it needs: three times the policy's forward pass (twice where
-      its kernels are frozen), once the reference's. What is computed again to save memory is not counted;
-      what attention kernels pad is.
+      its kernels are frozen), once the reference's. What is computed again
+      to save memory is not counted; what attention kernels pad is.
   """
 
   pairs: int

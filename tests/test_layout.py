@@ -22,7 +22,7 @@ ROWS = (
     ('resumable',),
     ('likelihood', 'methods', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
      'pretrained', 'serving'),
-    ('packing',),
+    ('packing', 'learners'),
     ('alignment', 'pretraining', 'inference', 'initial', 'speed'),
     ('evaluation',),
     ('curation', 'data.shapes_records', 'benchmark', 'pods'),

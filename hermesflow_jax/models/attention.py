@@ -12,8 +12,6 @@ import functools
 import math
 
 import jax
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash_lib
-from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_masks
 import jax.numpy as jnp
 import numpy as np
 
@@ -267,17 +265,20 @@ def _cudnn(q, k, v, seen, implementation):
 
 
 def _splash(q, k, v, seen, interpret):
+  # It is experimental, and slow to import: only who uses it depends on it.
+  from jax.experimental.pallas.ops.tpu import splash_attention as lib
+
   size = q.shape[1]
   rows, block_q = _blocks(size)
   keys, block_k = _blocks(k.shape[1])
   q = _lengthened(q * q.shape[-1] ** -0.5, rows)
   k, v = _lengthened(k, keys), _lengthened(v, keys)
   q, k, v = (jnp.swapaxes(a, 1, 2) for a in (q, k, v))
-  kernel = splash_lib.make_splash_mha_single_device(
-      splash_masks.MultiHeadMask(
-          [splash_masks.FullMask((rows, keys))] * q.shape[1]
+  kernel = lib.make_splash_mha_single_device(
+      lib.MultiHeadMask(
+          [lib.FullMask((rows, keys))] * q.shape[1]
       ),
-      block_sizes=splash_lib.BlockSizes(
+      block_sizes=lib.BlockSizes(
           block_q=block_q, block_kv=block_k, block_kv_compute=block_k,
           block_q_dkv=block_q, block_kv_dkv=block_k,
           block_kv_dkv_compute=block_k, use_fused_bwd_kernel=True,
@@ -285,7 +286,7 @@ def _splash(q, k, v, seen, interpret):
       interpret=interpret,
   )
   # Queries see keys of their own kind.
-  kinds = splash_lib.SegmentIds(
+  kinds = lib.SegmentIds(
       q=jnp.ones((q.shape[0], rows), jnp.int32),
       kv=(jnp.arange(keys) < seen[:, None]).astype(jnp.int32),
   )

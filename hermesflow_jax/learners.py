@@ -1,0 +1,112 @@
+"""What of a model learns: all of it, or adapters beside it."""
+
+from collections.abc import Callable
+import functools
+import pathlib
+import shutil
+
+import jax
+
+from hermesflow_jax import lora
+from hermesflow_jax import processes
+
+# Keeps the draw of adapters apart from those of masks with the same seed.
+_ADAPTERS = 0x10A
+
+
+class Whole:
+  """All parameters of a model learn.
+
+  Attributes:
+    passes: what a step takes of the policy, in forward passes.
+
+  Args:
+    model: a ShowO, at the start.
+  """
+
+  passes = 3
+
+  def __init__(self, model):
+    self.model = model
+
+  def start(self):
+    """Returns the pytree of arrays that learns, before the first step."""
+    return self.model
+
+  def loss(self, loss: Callable) -> Callable:
+    """Returns the loss of what learns, for `train.make_step`.
+
+    Args:
+      loss: (model, reference, batch, key) -> (scalar, metrics).
+    """
+    return loss
+
+  def constants(self, reference):
+    """Returns what that loss is given beside it.
+
+    Args:
+      reference: the frozen ShowO, or None.
+    """
+    return reference
+
+  def whole(self, learned):
+    """Returns the ShowO that was learned.
+
+    Args:
+      learned: the pytree of `start`, later.
+    """
+    return learned
+
+  def save(self, learned, folder: pathlib.Path) -> None:
+    """Writes what only this way of learning has; nothing here."""
+
+
+class Adapters(Whole):
+  """Adapters learn, and the model is frozen: see `lora`.
+
+  Args:
+    model: a ShowO.
+    config: a `lora.Lora` with a rank.
+    seed: of the adapters.
+  """
+
+  # The gradient of its kernels is not computed.
+  passes = 2
+
+  def __init__(self, model, config: lora.Lora, seed: int):
+    super().__init__(model)
+    self.config, self.seed = config, seed
+    self._merge = jax.jit(functools.partial(lora.merged, config=config))
+
+  def start(self):
+    """Returns new `lora.Adapters`."""
+    key = jax.random.fold_in(jax.random.key(self.seed), _ADAPTERS)
+    return lora.init(self.model, self.config, key)
+
+  def loss(self, loss: Callable) -> Callable:
+    """Returns the loss of adapters; its constants are two models."""
+
+    def of_adapters(adapters, constants, batch, key):
+      frozen, reference = constants
+      model = lora.adapted(frozen, adapters, self.config)
+      return loss(model, reference, batch, key)
+
+    return of_adapters
+
+  def constants(self, reference):
+    """Returns (the frozen model, the reference), often the same arrays."""
+    return self.model, reference
+
+  def whole(self, learned):
+    """Returns a plain ShowO with the adapters added to its kernels."""
+    return self._merge(self.model, learned)
+
+  def save(self, learned, folder: pathlib.Path) -> None:
+    """Writes the adapters alone to `<folder>/adapters`.
+
+    Raises:
+      OSError: they cannot be written.
+    """
+    path = folder / 'adapters'
+    processes.first_does(lambda: shutil.rmtree(path, ignore_errors=True))
+    lora.save(str(path), learned, self.config, self.model)
