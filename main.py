@@ -129,6 +129,8 @@ def job_of(name: str):
     from hermesflow_jax.jobs import pair_dpo as job
   elif name == 'seeds':
     from hermesflow_jax.jobs import seeds as job
+  elif name == 'ablation':
+    from hermesflow_jax.jobs import ablation as job
   elif name == 'generate':
     from hermesflow_jax.jobs import generate as job
   elif name == 'curate':
@@ -142,7 +144,7 @@ def job_of(name: str):
   else:
     raise ValueError(
         f'config.job is {name!r}, wanted tokenizer, pretrain, pair_dpo, seeds, '
-        'generate, understand, curate, learn or benchmark'
+        'ablation, generate, understand, curate, learn or benchmark'
     )
   return job
 

@@ -4,10 +4,28 @@ For people only. Nothing of this may reach training: where the two disagree,
 self-play learns from noise.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hermesflow_jax import curation
 from hermesflow_jax.evaluation import gap
+
+
+def scores(
+    judge: gap.Judge, codes: np.ndarray, questions: Sequence[Sequence[dict]]
+) -> np.ndarray:
+  """Returns float[N, K], the judge's shares of right answers about images.
+
+  Args:
+    judge: of the images.
+    codes: int[N, K, I], K images of each of N captions.
+    questions: of each caption.
+  """
+  asked = [q for q in questions for _ in range(codes.shape[1])]
+  answers = judge(codes.reshape(len(asked), -1), asked)
+  right = [np.mean(gap.right(a, q)) for a, q in zip(answers, asked)]
+  return np.reshape(right, codes.shape[:2])
 
 
 def measure(
@@ -28,17 +46,7 @@ def measure(
     `correlation` of self-score and judge within captions; the judge's mean
     score of winners and losers, and how often he agrees with a pair.
   """
-  many = found.codes.shape[1]
-
-  def judged(codes, questions):
-    return np.array([
-        np.mean(gap.right(answers, q))
-        for answers, q in zip(judge(codes, questions), questions)
-    ])
-
-  asked = [q for q in inputs.questions for _ in range(many)]
-  truth = judged(found.codes.reshape(len(asked), -1), asked)
-  truth = truth.reshape(len(inputs), many)
+  truth = scores(judge, found.codes, inputs.questions)
   own = found.image_scores - found.image_scores.mean(1, keepdims=True)
   true = truth - truth.mean(1, keepdims=True)
   norm = np.sqrt((own**2).sum() * (true**2).sum())
@@ -53,9 +61,8 @@ def measure(
       'correlation': float((own * true).sum() / norm) if norm else None,
   }
   if kept:
-    questions = [q for _, q in kept]
-    win = judged(np.stack([g.win.value for g, _ in kept]), questions)
-    lose = judged(np.stack([g.lose.value for g, _ in kept]), questions)
+    sides = np.stack([[g.win.value, g.lose.value] for g, _ in kept])
+    win, lose = scores(judge, sides, [q for _, q in kept]).T
     out |= {
         'winners_by_judge': float(win.mean()),
         'losers_by_judge': float(lose.mean()),

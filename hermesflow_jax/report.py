@@ -9,8 +9,8 @@ import numpy as np
 from hermesflow_jax import events
 from hermesflow_jax.reporting import examples
 from hermesflow_jax.reporting import markup
+from hermesflow_jax.reporting import pages
 from hermesflow_jax.reporting import scores
-from hermesflow_jax.reporting import style
 from hermesflow_jax.reporting import training as training_lib
 
 
@@ -114,17 +114,17 @@ def page(run: RunReport) -> str:
   if run.rounds:
     body += _scores(run)
   body += [
-      _section(
+      pages.section(
           'Training', 'Means over the logged steps; dotted lines are where a '
           'round starts.', training_lib.curves(run.training),
       ),
-      _section(
+      pages.section(
           'Held-out captions, before and after',
           'One image per caption and model, none picked among several. Under '
           'each: questions that the judge answered right.',
           examples.gallery(run.gallery),
       ),
-      _section(
+      pages.section(
           'Homologous pairs',
           'From one input the model wrote captions of the image and drew '
           'images of the caption; the best and the worst of each make the '
@@ -132,12 +132,12 @@ def page(run: RunReport) -> str:
           'images by the model’s own answers.',
           examples.pairs(run.pairs),
       ),
-      _section(
+      pages.section(
           'What was dropped, and why',
           'Inputs whose pair cannot teach are dropped for the round, captions '
           'and images apart.', training_lib.drops(run.rounds),
       ),
-      _section(
+      pages.section(
           'The model’s scores and the judge',
           'For people only; never used for training. The correlation is '
           'between the model’s own score of an image and the judge’s, among '
@@ -146,31 +146,7 @@ def page(run: RunReport) -> str:
       ),
       _settings(run),
   ]
-  head = markup.element(
-      'head',
-      markup.element('meta', charset='utf-8'),
-      markup.element('meta', name='viewport',
-                     content='width=device-width, initial-scale=1'),
-      markup.element(
-          'meta', http_equiv='Content-Security-Policy',
-          content="default-src 'none'; img-src data:; "
-                  "style-src 'unsafe-inline'",
-      ),
-      markup.element('title', run.title),
-      markup.element('style', markup.Markup(style.CSS)),
-  )
-  main = markup.element('main', markup.join(body))
-  document = markup.element('html', head, markup.element('body', main),
-                            lang='en')
-  return f'<!doctype html>\n{document}\n'
-
-
-def _section(title, text, *content):
-  said = [markup.element('p', text)] if text else []
-  return markup.element(
-      'section', markup.element('h2', title), markup.join(said),
-      markup.join(content),
-  )
+  return pages.page(run.title, *body)
 
 
 def _head(run):
@@ -193,10 +169,12 @@ def _head(run):
 def _scores(run):
   """Sections about the scores of the rounds."""
   return [
-      _section('Round by round', '', scores.table(run.rounds, run.control),
-               scores.plots(run.rounds, run.control)),
-      _section('By element type', '', scores.by_type(run.rounds)),
-      _section(
+      pages.section(
+          'Round by round', '', scores.table(run.rounds, run.control),
+          scores.plots(run.rounds, run.control),
+      ),
+      pages.section('By element type', '', scores.by_type(run.rounds)),
+      pages.section(
           'Six tasks in the manner of GenEval',
           'Share of generated images with every question right, by the judge.',
           scores.geneval(run.rounds),
@@ -239,4 +217,4 @@ def _settings(run):
       ))
   if not folded:
     return markup.Markup('')
-  return _section('Settings and seeds', '', *folded)
+  return pages.section('Settings and seeds', '', *folded)

@@ -208,6 +208,25 @@ def _curated(player, world, inputs, config, root, number, console):
     console.say(f'{folder.name}: pairs are there')
     return read_pairs(folder), json.loads(done.read_text())
   began = time.perf_counter()
+  found = gathered(player, world, inputs, config, folder, number)
+  before = read_pairs(root / f'round_{number - 1}') if number > 1 else {}
+  return paired(found, world, inputs, config.rules, before, folder, began)
+
+
+def gathered(
+    player: inference.Unified, world: World, inputs: gap.Inputs, config: Play,
+    folder: pathlib.Path, number: int,
+) -> curation.Candidates:
+  """Returns the candidates of a round; makes those that are not there.
+
+  Args:
+    player: the model that makes them.
+    world: scores captions.
+    inputs: of the round.
+    config: how many, and how.
+    folder: of the round.
+    number: of the round.
+  """
   recipe = curation.Recipe(
       config.curation_sampler, config.images, config.captions,
       world.similarity, config.seed + number,
@@ -215,9 +234,28 @@ def _curated(player, world, inputs, config, root, number, console):
   count = len(list(shards.spans(len(inputs), config.shard)))
   store = shards.Shards(folder / 'candidates', count)
   harvest.gather(player, inputs, recipe, store, config.shard)
-  found = harvest.collect(store, inputs, config.shard)
-  before = read_pairs(root / f'round_{number - 1}') if number > 1 else {}
-  pairs = curation.pairs(found, inputs.ids, config.rules, before)
+  return harvest.collect(store, inputs, config.shard)
+
+
+def paired(
+    found: curation.Candidates, world: World, inputs: gap.Inputs,
+    rules: curation.Rules, before: dict, folder: pathlib.Path, began: float,
+) -> tuple[dict, dict]:
+  """Makes the pairs of a round and writes them; `curation.json` comes last.
+
+  Args:
+    found: candidates.
+    world: has the judge, who is asked for people only.
+    inputs: of the round.
+    rules: what makes a pair.
+    before: the pairs of the round before, {} in the first.
+    folder: of the round.
+    began: when the curation did, by `time.perf_counter`.
+
+  Returns:
+    (pairs by id, what `curation.json` says).
+  """
+  pairs = curation.pairs(found, inputs.ids, rules, before)
   rows = [
       curation.record(name, caption, pairs[name])
       for name, caption in zip(inputs.ids, inputs.captions)
@@ -230,7 +268,7 @@ def _curated(player, world, inputs, config, root, number, console):
       image_scores=found.image_scores, caption_scores=found.caption_scores,
   ))
   events.write_atomically(folder / 'pairs.jsonl', curation.dump(rows))
-  events.write_atomically(done, _json(made))
+  events.write_atomically(folder / 'curation.json', _json(made))
   return pairs, made
 
 

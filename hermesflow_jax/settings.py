@@ -13,7 +13,8 @@ def build(kind: type, values: Mapping, name: str = 'config'):
 
   Args:
     kind: the dataclass; its fields may be dataclasses, bool, int, float, str,
-      tuples of these, or optional ones of these.
+      tuples of these, dicts of these by name, or optional ones of these; a
+      plain `dict` is any mapping.
     values: a mapping with exactly its fields; those with a default may be
       left out. Numbers must be finite; a tuple may come as a list.
     name: how the mapping is called in messages.
@@ -26,6 +27,29 @@ def build(kind: type, values: Mapping, name: str = 'config'):
   if faults:
     raise ValueError('; '.join(faults))
   return made
+
+
+def changed(thing, changes: Mapping, name: str = 'config'):
+  """Returns an instance of a frozen dataclass with some settings replaced.
+
+  Args:
+    thing: the instance.
+    changes: new values by field; mappings go into fields that are dataclasses.
+    name: how `changes` is called in messages.
+
+  Raises:
+    ValueError: see `build`.
+  """
+  return build(type(thing), _merged(dataclasses.asdict(thing), changes), name)
+
+
+def _merged(values, changes):
+  out = dict(values)
+  for key, value in changes.items():
+    if isinstance(value, Mapping) and isinstance(out.get(key), dict):
+      value = _merged(out[key], value)
+    out[key] = value
+  return out
 
 
 def _build(kind, values, name, faults):
@@ -74,6 +98,16 @@ def _value(hint, value, name, faults):
         _value(args[0], v, f'{name}[{i}]', faults)
         for i, v in enumerate(value)
     )
+  if origin is dict or hint is dict:
+    if not isinstance(value, Mapping):
+      faults.append(f'{name} is {value!r}, wanted a section')
+      return None
+    if hint is dict:
+      return dict(value)
+    return {
+        key: _value(args[1], each, f'{name}.{key}', faults)
+        for key, each in value.items()
+    }
   if hint is float and type(value) in (int, float):
     value = float(value)
   if type(value) is not hint:

@@ -28,6 +28,7 @@ ROWS = (
     ('curation', 'data.shapes_records', 'benchmark', 'pods'),
     ('agreement', 'harvest', 'reporting', 'learning'),
     ('self_play',),
+    ('arms',),
     ('report',),
     ('story',),
     ('jobs',),

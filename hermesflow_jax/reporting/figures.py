@@ -97,6 +97,7 @@ def lines(
     limits: tuple[float, float] | None = None,
     zero: bool = False,
     whole_x: bool = False,
+    x_names: Sequence[str] = (),
     borders: Sequence[tuple[float, str]] = (),
     shaded: tuple[int, int] | None = None,
 ) -> markup.Markup:
@@ -109,6 +110,7 @@ def lines(
     limits: the least range of y.
     zero: y includes 0, which is drawn as a line.
     whole_x: a tick at each x.
+    x_names: what stands at these ticks, in place of the numbers.
     borders: (x, name) of dotted vertical lines in order of x, named to their
       right where the next one leaves room.
     shaded: indices of two series with the same x, shaded between.
@@ -134,7 +136,7 @@ def lines(
     x_low, x_high = xs[0], xs[-1] if xs[-1] > xs[0] else xs[0] + 1
     x_ticks = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
   frame = _Frame(x_low, x_high, y_ticks[0], y_ticks[-1])
-  parts = _axes(frame, x_ticks, y_ticks, x_label, zero)
+  parts = _axes(frame, x_ticks, y_ticks, x_label, zero, x_names)
   parts += _borders(frame, borders)
   if shaded:
     parts += _between(frame, *(series[n].points for n in shaded))
@@ -167,7 +169,7 @@ class _Frame:
     return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _axes(frame, x_ticks, y_ticks, x_label, zero):
+def _axes(frame, x_ticks, y_ticks, x_label, zero, x_names):
   """Grid lines, numbers and the name of x."""
   parts = []
   for tick in y_ticks:
@@ -183,11 +185,12 @@ def _axes(frame, x_ticks, y_ticks, x_label, zero):
         ),
     ]
   step = min((b - a for a, b in zip(x_ticks, x_ticks[1:])), default=1)
+  names = x_names or [_label(tick, step) for tick in x_ticks]
   parts += [
       markup.element(
-          'text', _label(tick, step), x=frame.across(tick),
-          y=HEIGHT - BOTTOM + 17, text_anchor='middle',
-      ) for tick in x_ticks
+          'text', name, x=frame.across(tick), y=HEIGHT - BOTTOM + 17,
+          text_anchor='middle',
+      ) for tick, name in zip(x_ticks, names, strict=True)
   ]
   parts.append(markup.element(
       'text', x_label, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor='end',
@@ -294,3 +297,77 @@ def bars(
       'svg', markup.join(parts), viewBox=f'0 0 {WIDTH} {height}', role='img',
       aria_label=description,
   )])
+
+
+def intervals(
+    rows: Sequence[tuple[str, float, float]],
+    *,
+    description: str,
+    x_label: str,
+    style: str = 'plain',
+) -> markup.Markup:
+  """Returns values with two standard errors each way, beside a line at 0.
+
+  Args:
+    rows: (name, value, standard error), from the top.
+    description: what is drawn, for those who cannot see it.
+    x_label: under the axis.
+    style: CSS class of the colour.
+  """
+  rows = [(n, markup.number(v), markup.number(e)) for n, v, e in rows]
+  fine = [
+      (v, 2 * e if math.isfinite(e) else 0.0)
+      for _, v, e in rows if math.isfinite(v)
+  ]
+  if not fine:
+    return _EMPTY
+  left, pitch, top = 168, 24, 8
+  marks = ticks(
+      min([0.0] + [v - e for v, e in fine]),
+      max([0.0] + [v + e for v, e in fine]), 4,
+  )
+  bottom = top + pitch * len(rows)
+
+  def across(value):
+    share = (value - marks[0]) / (marks[-1] - marks[0])
+    return round(left + share * (WIDTH - left - RIGHT), 1)
+
+  parts = []
+  for mark in marks:
+    parts += [
+        markup.element(
+            'line', x1=across(mark), x2=across(mark), y1=top, y2=bottom,
+            class_='axis' if abs(mark) < 1e-12 else 'grid',
+        ),
+        markup.element(
+            'text', _label(mark, marks[1] - marks[0]), x=across(mark),
+            y=bottom + 17, text_anchor='middle',
+        ),
+    ]
+  drawn = []
+  for n, (name, value, error) in enumerate(rows):
+    y = top + pitch * (n + 0.5)
+    parts.append(markup.element(
+        'text', name, x=left - 10, y=y + 4, text_anchor='end', class_='name'
+    ))
+    if not math.isfinite(value):
+      continue
+    if math.isfinite(error):
+      drawn.append(markup.element(
+          'line', x1=across(value - 2 * error), x2=across(value + 2 * error),
+          y1=y, y2=y, class_='whisker',
+      ))
+    said = f'{name}: {markup.decimal(value, signed=True)}'
+    drawn.append(markup.element(
+        'circle', markup.element('title', said), cx=across(value), cy=y, r=3.5
+    ))
+  parts.append(markup.element(
+      'g', markup.join(drawn), class_=f'series {style}'
+  ))
+  parts.append(markup.element(
+      'text', x_label, x=WIDTH - RIGHT, y=bottom + 36, text_anchor='end'
+  ))
+  return markup.element(
+      'svg', markup.join(parts), viewBox=f'0 0 {WIDTH} {bottom + 42}',
+      role='img', aria_label=description,
+  )

@@ -1,0 +1,120 @@
+"""Which part of Pair-DPO matters: arms beside each other, with three seeds.
+
+  python main.py --config=configs/ablation.py
+
+compares DPO of either task alone, SFT on the winners and rounds of Pair-DPO,
+as table 5 of HermesFlow (arXiv 2502.12148), on the embedded world: the same
+candidates, pairs, steps and scenes for all, a learning rate for each arm that
+is searched on other scenes. Other losses; and one setting after the other:
+
+  python main.py --config=configs/ablation.py:methods
+  python main.py --config=configs/ablation.py:settings
+"""
+
+import ml_collections
+
+from configs import pair_dpo
+
+VARIANTS = ('table5', 'methods', 'settings')
+
+
+def get_config(variant='table5'):
+  """Returns the settings of `hermesflow_jax.jobs.ablation`."""
+  if variant not in VARIANTS:
+    raise ValueError(f'variant {variant!r}, wanted {", ".join(VARIANTS)}')
+  play = pair_dpo.get_config()
+  del play.job
+  config = {
+      'job': 'ablation', 'variant': variant, 'self_play': play,
+      'seeds': (0, 1, 2), 'against': 'pair_dpo', 'sweeps': {},
+      'search_scenes': 1_000,
+  }
+  if variant == 'table5':
+    config['arms'] = table5()
+  else:
+    play.play.rounds = 1
+    config['arms'] = methods()
+  if variant == 'settings':
+    # Its arms differ in one thing, and learn in as many steps.
+    play.play.images = 16
+    play.play.update({'epochs': 0.0})
+    play.play.optim.steps = 80
+    config['arms'], config['sweeps'] = settings()
+  return ml_collections.ConfigDict(config)
+
+
+def arm(label, scorer='self', rounds=1, rates=(5e-5, 1e-4, 2e-4), **changes):
+  """Returns an arm."""
+  return {
+      'label': label, 'scorer': scorer, 'rates': rates,
+      'changes': {'rounds': rounds} | changes,
+  }
+
+
+def method(label, name, **objective):
+  """Returns an arm with another loss."""
+  return arm(label, objective={'method': name} | objective)
+
+
+def table5():
+  """Returns the arms of the paper's table 5, and SFT."""
+  return {
+      'dpo_understanding': method('DPO, understanding', 'dpo_understanding'),
+      'dpo_generation': method('DPO, generation', 'dpo_generation'),
+      'sft': method(
+          'SFT on winners', 'sft', und_weight=0.5, gen_weight=2.0,
+          und_sft_weight=0.0, gen_sft_weight=0.0,
+      ),
+      'pair_dpo': arm('Pair-DPO', rounds=3),
+  }
+
+
+def methods():
+  """Returns arms with other losses, and adapters."""
+  return {
+      'pair_dpo': arm('Pair-DPO'),
+      'alone': method(
+          'without SFT terms', 'pair_dpo', und_sft_weight=0.0,
+          gen_sft_weight=0.0,
+      ),
+      'ipo': method('IPO', 'ipo'),
+      'hinge': method('hinge', 'hinge'),
+      'smoothed': method('smoothed, 0.1', 'smoothed', smoothing=0.1),
+      'robust': method('robust, 0.1', 'robust', smoothing=0.1),
+      # A mean over some ten codes, and words, in place of their sum.
+      'per_token': method('per token', 'per_token', beta=20.0),
+      'product': method('product (eq. 6)', 'product'),
+      'lora': arm('LoRA, rank 8', rates=(5e-4, 1e-3, 2e-3), lora={'rank': 8}),
+  }
+
+
+def settings():
+  """Returns arms that differ from Pair-DPO in one setting, and their sweeps."""
+  arms, sweeps = {}, {}
+
+  def add(title, name, at, scorer='self', **changes):
+    if name not in arms:
+      label = 'Pair-DPO' if name == 'pair_dpo' else f'{title} {at}'
+      changes = {'images': 4} | changes
+      arms[name] = arm(label, scorer, rates=(), **changes)
+    sweeps.setdefault(title, []).append({'at': str(at), 'arm': name})
+
+  def sweep(title, default, values, make):
+    for value in values:
+      name = 'pair_dpo' if value == default else f'{title}_{value}'
+      name = name.replace(' ', '_').replace('.', '_')
+      add(title, name, value, **({} if value == default else make(value)))
+
+  sweep('candidates', 4, (2, 4, 8, 16), lambda n: {'images': n})
+  sweep('beta', 2, (0.2, 0.5, 2, 5, 10),
+        lambda beta: {'objective': {'beta': float(beta)}})
+  sweep('masks', 4, (1, 2, 4, 8), lambda n: {'objective': {'masks': n}})
+  sweep('least winner', 0.6, (0.0, 0.6, 0.8, 0.9),
+        lambda least: {'rules': {'least_win': least}})
+  sweep('least margin', 0.0, (0.0, 0.3, 0.5),
+        lambda least: {'rules': {'least_margin': least}})
+  add('pairs wanted', 'pair_dpo', 'both')
+  add('pairs wanted', 'either', 'either', rules={'both': False})
+  add('scorer of images', 'pair_dpo', 'itself')
+  add('scorer of images', 'judge', 'judge (upper bound)', 'judge')
+  return arms, {title: tuple(points) for title, points in sweeps.items()}

@@ -1,0 +1,48 @@
+"""What scores say without the image: floors, and the ceiling of the judge.
+
+An answer can be guessed from its question. So the same questions are asked
+about another scene's image and about an empty one; and the judge answers about
+the real images, as the tokenizer keeps them, which is the most that a
+generated one can score.
+"""
+
+import numpy as np
+
+from hermesflow_jax import inference
+from hermesflow_jax.evaluation import gap
+
+
+def measure(
+    unified: inference.Unified, inputs: gap.Inputs, judge: gap.Judge,
+    blank: np.ndarray,
+) -> dict[str, dict[str, float]]:
+  """Returns mean shares of right answers by the image that is asked about.
+
+  Args:
+    unified: the model.
+    inputs: N >= 2 inputs.
+    judge: of images.
+    blank: int[I], codes of an empty image.
+
+  Returns:
+    For 'real', 'another' and 'blank' images: `understanding` (the model
+    answers) and `judge`, and their standard errors over scenes.
+  """
+  images = {
+      'real': inputs.codes,
+      'another': np.roll(inputs.codes, 1, 0),
+      'blank': np.broadcast_to(blank, inputs.codes.shape),
+  }
+  out = {}
+  for name, codes in images.items():
+    out[name] = {}
+    for who, answer in (('understanding', unified.answer), ('judge', judge)):
+      right = np.array([
+          np.mean(gap.right(answers, asked))
+          for answers, asked in zip(
+              answer(codes, inputs.questions), inputs.questions
+          )
+      ])
+      out[name][who] = float(right.mean())
+      out[name][f'{who}_se'] = gap.standard_error(right)
+  return out

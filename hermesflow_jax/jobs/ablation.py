@@ -1,0 +1,318 @@
+"""Arms of a comparison, each of several seeds, from the same candidates.
+
+What HermesFlow (arXiv 2502.12148) compares in table 5 with one seed: DPO of
+either task alone and rounds of Pair-DPO; here with seeds, a rate for each arm,
+and tests scene by scene.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import pathlib
+import time
+
+import numpy as np
+
+from hermesflow_jax import arms as arms_lib
+from hermesflow_jax import checkpoint
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import events
+from hermesflow_jax import inference
+from hermesflow_jax import self_play
+from hermesflow_jax import settings
+from hermesflow_jax import sharding
+from hermesflow_jax.data import shapes
+from hermesflow_jax.evaluation import floors
+from hermesflow_jax.evaluation import scenes
+from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs import start
+from hermesflow_jax.reporting import comparison
+from hermesflow_jax.reporting import scores as scores_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """An arm of a sweep, and the value of the setting that it has there."""
+
+  at: str
+  arm: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the job.
+
+  Attributes:
+    variant: of the config, for the command on the page.
+    self_play: what all arms have; `play.images` is how many candidates there
+      are, `play.rounds` for how many rounds there are inputs.
+    seeds: S seeds.
+    arms: by name.
+    against: the arm that the others are compared with, after its first round.
+    sweeps: title -> arms that differ in one setting, in order.
+    search_scenes: of the preference split, on which the arms' learning rates
+      are chosen, with the first seed.
+  """
+
+  variant: str
+  self_play: pair_dpo.Settings
+  seeds: tuple[int, ...]
+  arms: dict[str, arms_lib.Arm]
+  against: str
+  sweeps: dict[str, tuple[Point, ...]]
+  search_scenes: int
+
+  def __post_init__(self):
+    settings.require(self, {'search_scenes': 2})
+    if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+      raise ValueError(f'seeds is {self.seeds}, wanted different numbers')
+    if min(self.seeds) < 0:
+      raise ValueError(f'seeds is {self.seeds}, wanted no negative number')
+    for name, arm in self.arms.items():
+      if not name.isidentifier():
+        raise ValueError(f'arms.{name}: wanted a name of letters, digits and _')
+      play = self._play(name, arm)
+      if play.rounds > self.self_play.play.rounds:
+        raise ValueError(
+            f'arms.{name} has {play.rounds} rounds, wanted at most '
+            f'{self.self_play.play.rounds}, for which there are inputs'
+        )
+    used = {self.against} | {
+        point.arm for points in self.sweeps.values() for point in points
+    }
+    if missing := sorted(used - self.arms.keys()):
+      raise ValueError(f'no such arms: {", ".join(missing)}')
+
+  @property
+  def command(self) -> str:
+    """What starts the job."""
+    return f'python main.py --config=configs/ablation.py:{self.variant}'
+
+  def _play(self, name, arm):
+    try:
+      return arm.play(self.self_play.play, self.seeds[0])
+    except ValueError as error:
+      raise ValueError(f'arms.{name}: {error}') from error
+
+  @property
+  def tested(self) -> pair_dpo.Settings:
+    """What learning rates are searched with: other scenes."""
+    return dataclasses.replace(
+        self.self_play, held_out_split='preference',
+        held_out=self.search_scenes,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+  """What all arms share.
+
+  Attributes:
+    base: the model.
+    world: with the scenes of the comparison.
+    tested: with those of the search.
+    root: of the job.
+    console: shows progress.
+  """
+
+  base: inference.Unified
+  world: self_play.World
+  tested: self_play.World
+  root: pathlib.Path
+  console: console_lib.Console
+
+  def pool(self, config: Settings, seed: int) -> arms_lib.Pool:
+    """Returns the candidates of a seed."""
+    play = dataclasses.replace(config.self_play.play, seed=seed)
+    return arms_lib.Pool(
+        self.base, self.world, play, self.root / f'seed_{seed}' / 'base',
+        self.console,
+    )
+
+
+def run(
+    config: Settings, workdir: str, console: console_lib.Console
+) -> dict:
+  """Plays all arms; writes and returns `results.json`, tables and a page."""
+  began = time.perf_counter()
+  root = pathlib.Path(workdir)
+  path = start.located(config.self_play)
+  mesh = config.self_play.mesh.make(config.self_play.play.batch)
+  parts = start.load(config.self_play, path, mesh)
+  common.claim(
+      workdir, config, console, base=start.sums(config.self_play, path)
+  )
+  base = start.unified(
+      config.self_play, parts, mesh, console, config.self_play.play.free_answers
+  )
+
+  def world(settings_):
+    return pair_dpo.world_of(settings_, base, str(root / 'data'), console)
+
+  bench = Bench(
+      base, world(config.self_play), world(config.tested), root, console
+  )
+  search = searched(config, bench)
+  played = {}
+  for seed in config.seeds:
+    pool = bench.pool(config, seed)
+    for name, arm in config.arms.items():
+      console.say(f'seed {seed}: {arm.label}')
+      chosen = search[name]['chosen'] if name in search else None
+      folder = root / f'seed_{seed}' / name
+      played[seed, name] = arms_lib.run(
+          base, bench.world, pool, arm,
+          arm.play(config.self_play.play, seed, chosen), folder,
+          root / f'seed_{seed}' / 'base' / 'round_0', console,
+      )
+  results = {
+      'command': config.command,
+      'seeds': list(config.seeds), 'scenes': len(bench.world.held_out),
+      'split': config.self_play.held_out_split,
+      'against': config.arms[config.against].label,
+      'models': models(config, bench, search, played),
+      'rounds_of': [
+          name for name, arm in config.arms.items()
+          if arm.play(config.self_play.play, 0).rounds > 1
+      ] or [config.against],
+      'sweeps': {
+          title: [dataclasses.asdict(point) for point in points]
+          for title, points in config.sweeps.items()
+      },
+      'search': search, 'floors': floors_of(config, bench, played),
+      'seconds': time.perf_counter() - began,
+      'config': json.loads(
+          json.dumps(dataclasses.asdict(config), default=str)
+      ),
+  }
+  for name, text in (
+      ('results.json', json.dumps(results, indent=1) + '\n'),
+      ('table.md', comparison.markdown(results)),
+      ('report.html', comparison.page(results)),
+  ):
+    events.write_atomically(root / name, text)
+  console.say(comparison.markdown(results))
+  console.say(f'report: {root / "report.html"}')
+  return results
+
+
+def searched(config: Settings, bench: Bench) -> dict[str, dict]:
+  """Tries all rates with the first seed; returns what was found, by arm."""
+  wanted = {name: arm for name, arm in config.arms.items() if arm.rates}
+  if not wanted:
+    return {}
+  seed, root = config.seeds[0], bench.root / 'search'
+  pool = bench.pool(config, seed)
+  play = dataclasses.replace(config.self_play.play, seed=seed)
+  scored = root / 'base'
+  self_play.evaluated(bench.base, bench.tested, play, scored, bench.console)
+  out = {}
+  for name, arm in wanted.items():
+    tried = {}
+    for rate in arm.rates:
+      bench.console.say(f'search: {arm.label}, rate {rate:g}')
+      one = arm.play(config.self_play.play, seed, rate)
+      tried[rate] = arms_lib.run(
+          bench.base, bench.tested, pool, arm,
+          dataclasses.replace(one, rounds=1), root / name / f'{rate:g}',
+          scored, bench.console,
+      )[1]
+    kept = [f'{k}{se}' for k in scores_lib.SCORES for se in ('', '_se')]
+    out[name] = {
+        'label': arm.label, 'chosen': arms_lib.best(tried),
+        'rates': {
+            f'{rate:g}': {k: one[k] for k in kept}
+            for rate, one in tried.items()
+        },
+    }
+  return out
+
+
+def models(
+    config: Settings, bench: Bench, search: dict, played: dict
+) -> list[dict]:
+  """Returns one row of results for the base and for each round of each arm."""
+
+  def read(*names):
+    return [
+        scenes.read(
+            bench.root.joinpath(f'seed_{seed}', *names), bench.world.held_out
+        ) for seed in config.seeds
+    ]
+
+  base = read('base', 'round_0')
+  against = read(config.against, 'round_1')
+  out = [{'label': 'base', 'arm': '', 'round': 0, 'scores': levels(base)}]
+  for name, arm in config.arms.items():
+    play = arm.play(config.self_play.play, 0)
+    for number in range(1, play.rounds + 1):
+      runs = read(name, f'round_{number}')
+      rows = [played[seed, name][number] for seed in config.seeds]
+      row = {
+          'label': arm.label + f', round {number}' * (play.rounds > 1),
+          'arm': name, 'round': number,
+          'rate': search.get(name, {}).get('chosen', play.optim.lr),
+          'pairs': [r['learned']['inputs'] for r in rows],
+          'steps': [r['learned']['steps'] for r in rows],
+          'seconds': [r['seconds']['training'] for r in rows],
+          'curation': [r['curation'] for r in rows],
+          'scores': levels(runs), 'base': changes(base, runs),
+      }
+      if (name, number) != (config.against, 1):
+        row['against'] = changes(against, runs)
+      out.append(row)
+  return out
+
+
+def levels(runs: Sequence[dict]) -> dict[str, dict]:
+  """Returns the mean of each score, and of the six tasks together."""
+  found = {name: scenes.mean([run[name] for run in runs]) for name in runs[0]}
+  tasks = [found[n] for n in found if n.startswith('geneval/')]
+  if tasks:
+    found[comparison.SIX] = scenes.average(tasks)
+  return {name: dataclasses.asdict(one) for name, one in found.items()}
+
+
+def changes(before: Sequence[dict], after: Sequence[dict]) -> dict[str, dict]:
+  """Returns the difference of each score, and whether it stands."""
+  out = {}
+  for name in before[0]:
+    one = scenes.difference(
+        [run[name] for run in before], [run[name] for run in after]
+    )
+    out[name] = dataclasses.asdict(one) | {'stands': one.stands}
+  return out
+
+
+def floors_of(config: Settings, bench: Bench, played: dict) -> dict[str, dict]:
+  """Returns floors of the base model, and of the arm with the most rounds."""
+  seed = config.seeds[0]
+  name = max(config.arms, key=lambda name: len(played[seed, name]))
+  last = len(played[seed, name]) - 1
+  placed = sharding.shardings(bench.base.model, bench.base.mesh)
+  learned = checkpoint.restore(
+      str(bench.root / f'seed_{seed}' / name / 'checkpoints' / str(last)),
+      bench.base.model, placed,
+  )
+  blank = blank_codes(bench.base)
+  return {
+      label: floors.measure(
+          dataclasses.replace(bench.base, model=model), bench.world.held_out,
+          bench.world.judge, blank,
+      ) for label, model in (
+          ('base', bench.base.model),
+          (f'{config.arms[name].label}, round {last}', learned),
+      )
+  }
+
+
+def blank_codes(unified: inference.Unified) -> np.ndarray:
+  """Returns int[I], the codes of an image of one light grey."""
+  height, width = (
+      side * unified.tokenizer.reduction for side in unified.grid
+  )
+  image = np.broadcast_to(
+      np.array(shapes.BACKGROUND, np.uint8), (1, height, width, 3)
+  )
+  return unified.encode(np.ascontiguousarray(image))[0]

@@ -1,0 +1,322 @@
+"""What arms of a comparison scored: as Markdown, and as a page.
+
+All of it is told from `results.json` of `jobs.ablation`. A number that
+stands, by `evaluation.scenes.Difference`, is followed by a star.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+
+from hermesflow_jax.reporting import figures
+from hermesflow_jax.reporting import markup
+from hermesflow_jax.reporting import pages
+from hermesflow_jax.reporting import scores
+
+SIX = 'six tasks'
+_STAR = ' *'
+_HEADLINE = {
+    'understanding': 'understanding', 'generation': 'generation',
+    'gap': 'gap', 'caption_similarity': 'caption similarity',
+    SIX: SIX,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """Cells of text under a title; the first column names the rows."""
+
+  title: str
+  note: str
+  header: Sequence[str]
+  rows: Sequence[Sequence[str]]
+
+  def markdown(self) -> str:
+    """Returns a heading, the note and the table."""
+    def line(cells):
+      return '| ' + ' | '.join(str(cell) for cell in cells) + ' |'
+
+    lines = [line(self.header), line(['---'] * len(self.header))]
+    lines += [line(row) for row in self.rows]
+    return f'## {self.title}\n\n{self.note}\n\n' + '\n'.join(lines) + '\n'
+
+  def section(self, *more: markup.Markup) -> markup.Markup:
+    """Returns a section of a page, with what comes after the table."""
+    return pages.section(
+        self.title, self.note, markup.table(self.header, self.rows), *more
+    )
+
+
+def tables(results: dict) -> list[Table]:
+  """Returns all tables of a comparison, in the order of the page."""
+  models, against = results['models'], results['against']
+  out = [
+      _levels(
+          'Scores', 'Shares of right answers to the same questions about the '
+          'real image (understanding, by the model) and about a generated one '
+          '(generation, by the judge); the mean of the six tasks below. '
+          f'{_plus(results)}',
+          models, _HEADLINE,
+      ),
+      _changes(
+          'Since the base model', 'Differences scene by scene. ' + _STANDS,
+          models, 'base', _HEADLINE,
+      ),
+      _changes(
+          f'Against {against}', 'Of the same pairs and steps, scene by scene: '
+          'what the row scores above it. Rounds after the first had more. '
+          + _STANDS, models, 'against', _HEADLINE,
+      ),
+      _levels(
+          'Six tasks in the manner of GenEval', 'Share of generated images '
+          'with every question right, by the judge.',
+          models, _within(models, 'geneval', scores.TAGS),
+      ),
+      _levels(
+          'Understanding by type', 'Share of right answers of each scene that '
+          'has such questions, about the real image.',
+          models, _within(models, 'understanding'),
+      ),
+      _levels(
+          'Generation by type', 'The same about the generated image.',
+          models, _within(models, 'generation'),
+      ),
+  ]
+  out += _sweeps(results) + _search(results)
+  out += [_budget(models), _judging(results), _floors(results)]
+  return [table for table in out if table.rows]
+
+
+_STANDS = (
+    'A star: beyond two standard errors, over scenes and over seeds together, '
+    'and of one sign in all seeds.'
+)
+
+
+def markdown(results: dict) -> str:
+  """Returns all tables as Markdown."""
+  return '\n'.join(table.markdown() for table in tables(results))
+
+
+def page(results: dict) -> str:
+  """Returns the tables and their plots as HTML."""
+  models = results['models']
+  body = [_head(results)]
+  for table in tables(results):
+    drawn = []
+    if table.title == 'Since the base model':
+      drawn = [_forest(models, 'base')]
+    elif table.title.startswith('Against '):
+      drawn = [_forest(models, 'against')]
+    elif table.title in results['sweeps']:
+      drawn = [_sweep_plot(results, table.title)]
+    body.append(table.section(*drawn))
+  return pages.page('An ablation of Pair-DPO', *body)
+
+
+def _head(results):
+  base, best = results['models'][0], results['models'][-1]
+  gaps = [m['scores']['gap'] for m in (base, best)]
+  return markup.element(
+      'header',
+      markup.element('h1', 'An ablation of Pair-DPO'),
+      markup.element(
+          'p', 'From the base model to '
+          f'{best["label"]} the gap went from {_level(gaps[0])} to '
+          f'{_level(gaps[1])}.', class_='lead',
+      ),
+      markup.element('p', _plus(results)),
+      markup.element('pre', markup.element('code', results['command'])),
+  )
+
+
+def _plus(results) -> str:
+  seeds = ', '.join(str(seed) for seed in results['seeds'])
+  return (
+      f'Means over seeds {seeds} and {results["scenes"]} scenes '
+      f'({results["split"]} split); ± is one standard error over scenes.'
+  )
+
+
+def _level(found) -> str:
+  return f'{markup.decimal(found["value"])} ± {markup.decimal(found["error"])}'
+
+
+def _change(found) -> str:
+  return (
+      f'{markup.decimal(found["value"], signed=True)} ± '
+      f'{markup.decimal(found["error"])}' + _STAR * found['stands']
+  )
+
+
+def _within(models, prefix, order=()):
+  """{score: column} of the scores with a prefix."""
+  names = [
+      name.split('/', 1)[1] for name in models[0]['scores']
+      if name.startswith(f'{prefix}/')
+  ]
+  names = [n for n in order if n in names] + sorted(set(names) - set(order))
+  return {f'{prefix}/{name}': scores.words(name) for name in names}
+
+
+def _levels(title, note, models, columns) -> Table:
+  shown = {k: v for k, v in columns.items() if k in models[0]['scores']}
+  rows = [
+      [m['label'], *(_level(m['scores'][name]) for name in shown)]
+      for m in models if shown
+  ]
+  return Table(title, note, ['model', *shown.values()], rows)
+
+
+def _changes(title, note, models, since, columns) -> Table:
+  shown = {
+      k: v for k, v in columns.items()
+      if any(k in m.get(since, {}) for m in models)
+  }
+  rows = [
+      [m['label'], *(_change(m[since][name]) for name in shown)]
+      for m in models if m.get(since)
+  ]
+  return Table(title, note, ['model', *shown.values()], rows)
+
+
+def _forest(models, since):
+  drawn = []
+  for name, style in (('understanding', 'und'), ('generation', 'gen')):
+    rows = [
+        (m['label'], m[since][name]['value'], m[since][name]['error'])
+        for m in models if m.get(since)
+    ]
+    drawn.append(scores.figure(
+        name.capitalize(),
+        figures.intervals(
+            rows, description=f'Change of {name}', x_label='change',
+            style=style,
+        ),
+        'Dots are means over seeds and scenes, bars two standard errors each '
+        'way.',
+    ))
+  return scores.pair(*drawn)
+
+
+def _sweeps(results) -> list[Table]:
+  found = {m['arm']: m for m in results['models'] if m['round'] == 1}
+  out = []
+  for title, points in results['sweeps'].items():
+    rows = []
+    for point in points:
+      one = found[point['arm']]
+      rows.append([
+          point['at'], _mean(one['pairs']),
+          *(_level(one['scores'][k]) for k in ('understanding', 'generation')),
+          *(_change(one['base'][k]) for k in ('understanding', 'generation',
+                                              'gap')),
+      ])
+    out.append(Table(
+        title, 'After one round. Changes are since the base model. ' + _STANDS,
+        ['', 'pairs', 'understanding', 'generation',
+         'change of understanding', 'of generation', 'of the gap'], rows,
+    ))
+  return out
+
+
+def _sweep_plot(results, title):
+  found = {m['arm']: m for m in results['models'] if m['round'] == 1}
+  points = results['sweeps'][title]
+  arms = [found[point['arm']] for point in points]
+  series = [
+      figures.Series(
+          name,
+          [(n, one['base'][name]['value'], one['base'][name]['error'])
+           for n, one in enumerate(arms)],
+          style, markers=True,
+      ) for name, style in (('understanding', 'und'), ('generation', 'gen'))
+  ]
+  drawing = figures.lines(
+      series, description=f'Changes by {title}', x_label='', zero=True,
+      whole_x=True, x_names=[point['at'] for point in points],
+  )
+  return scores.figure(
+      'Change since the base model', drawing,
+      'Bars are one standard error each way.',
+  )
+
+
+def _search(results) -> list[Table]:
+  rows = []
+  for name, tried in results['search'].items():
+    for rate, one in tried['rates'].items():
+      chosen = float(rate) == tried['chosen']
+      rows.append([
+          tried['label'], f'{float(rate):g}' + ' (chosen)' * chosen,
+          *(f'{markup.decimal(one[k])} ± {markup.decimal(one[k + "_se"])}'
+            for k in ('understanding', 'generation', 'gap')),
+      ])
+  note = (
+      f'One round of seed {results["seeds"][0]}, measured on other scenes (of '
+      'the preference split): the highest sum of understanding and generation '
+      'is taken.'
+  )
+  return [Table(
+      'Learning rates', note,
+      ['arm', 'rate', 'understanding', 'generation', 'gap'], rows,
+  )]
+
+
+def _mean(values, digits=0) -> str:
+  found = [v for v in values if v is not None]
+  return markup.decimal(sum(found) / len(found), digits) if found else '–'
+
+
+def _budget(models) -> Table:
+  rows = [
+      [m['label'], f'{m["rate"]:g}', _mean(m['pairs']), _mean(m['steps']),
+       _mean(m['seconds'])]
+      for m in models if m['round']
+  ]
+  return Table(
+      'Budgets', 'Means over seeds, of each round alone. Seconds are of '
+      'learning.',
+      ['model', 'rate', 'inputs with pairs', 'steps', 'seconds'], rows,
+  )
+
+
+def _judging(results) -> Table:
+  names = {
+      'correlation': 'correlation', 'self_score': 'own score',
+      'judge_score': 'judge’s', 'best_by_judge': 'best by judge',
+      'winners_by_judge': 'winners', 'losers_by_judge': 'losers',
+      'judge_agrees': 'agrees', 'judge_disagrees': 'disagrees',
+  }
+  rows = [
+      [m['label'], *(
+          _mean([c.get(name) for c in m['curation']], 3) for name in names
+      )] for m in results['models']
+      if m['round'] and m['arm'] in results['rounds_of']
+  ]
+  return Table(
+      'What judging oneself costs', 'Of the candidates that the round learned '
+      'from, drawn by the model before it: the correlation of the model’s own '
+      'score and the judge’s among images of one caption; mean scores of all '
+      'candidates by both, which drift apart where a model learns to please '
+      'itself; the best of each caption by the judge; the chosen winners and '
+      'losers by the judge, and how often he agrees and disagrees with a pair.',
+      ['round', *names.values()], rows,
+  )
+
+
+def _floors(results) -> Table:
+  rows = []
+  for label, found in results['floors'].items():
+    for image, one in found.items():
+      rows.append([
+          label, image,
+          *(f'{markup.decimal(one[k])} ± {markup.decimal(one[k + "_se"])}'
+            for k in ('understanding', 'judge')),
+      ])
+  return Table(
+      'What is known without the image', 'The same questions about the real '
+      'image, another scene’s, and an empty one: by the model (understanding) '
+      'and by the judge, for whom the real image is the most that a generated '
+      f'one can reach. Seed {results["seeds"][0]}.',
+      ['model', 'image', 'understanding', 'judge'], rows,
+  )

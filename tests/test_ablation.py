@@ -1,0 +1,236 @@
+"""Arms of a comparison: they differ in what they say, and in nothing else."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from configs import ablation as config_lib
+from hermesflow_jax import agreement
+from hermesflow_jax import arms as arms_lib
+from hermesflow_jax import console as console_lib
+from hermesflow_jax import self_play
+from hermesflow_jax import settings
+from hermesflow_jax import sharding
+from hermesflow_jax.evaluation import scenes
+from hermesflow_jax.jobs import ablation
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs import start
+from hermesflow_jax.reporting import comparison
+import tiny_world
+
+SEEDS = (3, 4)
+
+
+def arm(*args, rates=(), **changes):
+  made = config_lib.arm(*args, **changes) | {'rates': rates}
+  return settings.build(arms_lib.Arm, made)
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+  base = tiny_world.bundle(tmp_path_factory.mktemp('base'))
+  return ablation.Settings(
+      variant='table5', self_play=tiny_world.self_play(base), seeds=SEEDS,
+      arms={
+          'images': arm(
+              'DPO, images', rates=(1e-2, 1e-1), images=2,
+              objective={'method': 'dpo_generation'},
+          ),
+          'pair_dpo': arm('Pair-DPO'),
+      },
+      against='pair_dpo',
+      sweeps={'candidates': (
+          ablation.Point('2', 'images'), ablation.Point('3', 'pair_dpo'),
+      )},
+      search_scenes=5,
+  )
+
+
+@pytest.fixture(scope='module')
+def finished(config, tmp_path_factory):
+  root = tmp_path_factory.mktemp('ablation') / 'run'
+  return root, ablation.run(config, str(root), console_lib.silent())
+
+
+@pytest.fixture(scope='module')
+def bench(config, tmp_path_factory):
+  """(the base model, the world)."""
+  mesh = sharding.make_mesh()
+  path = start.located(config.self_play)
+  parts = start.load(config.self_play, path, mesh)
+  base = start.unified(
+      config.self_play, parts, mesh, console_lib.silent(), False
+  )
+  data = tmp_path_factory.mktemp('data')
+  return base, pair_dpo.world_of(
+      config.self_play, base, str(data), console_lib.silent()
+  )
+
+
+def test_an_arm_is_the_self_play_that_it_says(config, bench, finished, tmp_path):
+  root, _ = finished
+  play = config.arms['pair_dpo'].play(config.self_play.play, 4)
+  self_play.play(*bench, play, str(tmp_path), console_lib.silent())
+  for name in (
+      'round_0/scenes.jsonl', 'round_1/pairs.jsonl', 'round_1/scenes.jsonl'
+  ):
+    alone = (tmp_path / name).read_bytes()
+    assert (root / 'seed_4' / 'pair_dpo' / name).read_bytes() == alone
+
+
+def test_arms_share_candidates_and_the_first_of_fewer(config, bench, finished):
+  root, _ = finished
+  base, world = bench
+  play = dataclasses.replace(config.self_play.play, seed=3)
+  pool = arms_lib.Pool(
+      base, world, play, root / 'seed_3' / 'base', console_lib.silent()
+  )
+  three, two = pool.found(3, 'self'), pool.found(2, 'self')
+  np.testing.assert_array_equal(three.codes[:, :2], two.codes)
+  np.testing.assert_array_equal(three.image_scores[:, :2], two.image_scores)
+  assert [each[:2] for each in three.answers] == two.answers
+  # They are those that would be drawn if there were but two.
+  alone = base.draw(
+      world.inputs[0].ids, world.inputs[0].captions, 2, play.curation_sampler,
+      play.seed + 1,
+  )
+  np.testing.assert_array_equal(two.codes, alone)
+  judged = pool.found(3, 'judge')
+  np.testing.assert_array_equal(judged.codes, three.codes)
+  np.testing.assert_array_equal(judged.image_scores, agreement.scores(
+      world.judge, three.codes, world.inputs[0].questions
+  ))
+  pairs = self_play.read_pairs(root / 'seed_3' / 'images' / 'round_1')
+  for n, name in enumerate(world.inputs[0].ids):
+    best = two.codes[n, np.argmax(two.image_scores[n])]
+    np.testing.assert_array_equal(pairs[name][1].win.value, best)
+
+
+def test_the_rate_is_the_best_on_other_scenes(config, finished):
+  root, results = finished
+  found = results['search']['images']
+  assert set(found['rates']) == {'0.01', '0.1'}
+  def both(rate):
+    return sum(found['rates'][rate][k] for k in ('understanding', 'generation'))
+  best = max(('0.01', '0.1'), key=both)
+  assert found['chosen'] == float(best)
+  row = next(m for m in results['models'] if m['arm'] == 'images')
+  assert row['rate'] == float(best)
+  searched = (root / 'search' / 'images' / best / 'round_1' / 'scenes.jsonl')
+  held_out = root / 'seed_3' / 'base' / 'round_0' / 'scenes.jsonl'
+  mine, theirs = (
+      {json.loads(line)['id'] for line in path.read_text().splitlines()}
+      for path in (searched, held_out)
+  )
+  assert len(mine) == 5 and not mine & theirs
+
+
+def test_the_best_rate_counts_both_abilities():
+  def one(understanding, generation):
+    return {'understanding': understanding, 'generation': generation}
+  assert arms_lib.best({1.0: one(0.9, 0.5), 2.0: one(0.7, 0.8)}) == 2.0
+
+
+def test_results_are_of_the_files(config, bench, finished):
+  root, results = finished
+  labels = [m['label'] for m in results['models']]
+  assert labels == ['base', 'DPO, images', 'Pair-DPO']
+  held_out = bench[1].held_out
+  def read(*names):
+    return [
+        scenes.read(root.joinpath(f'seed_{s}', *names), held_out)
+        for s in SEEDS
+    ]
+  base, last = read('base', 'round_0'), read('images', 'round_1')
+  row = results['models'][1]
+  for name in ('understanding', 'gap'):
+    assert row['base'][name] == ablation.changes(base, last)[name]
+    assert row['scores'][name]['value'] == pytest.approx(np.mean(
+        [list(run[name].values()) for run in last]
+    ))
+  assert 'against' in row and 'against' not in results['models'][2]
+
+
+def test_tables_and_page_have_all_models_and_the_sweep(finished):
+  root, results = finished
+  text, page = (root / 'table.md').read_text(), (root / 'report.html').read_text()
+  for title in ('Scores', 'Since the base model', 'Against Pair-DPO',
+                'candidates', 'Learning rates', 'Budgets',
+                'What judging oneself costs'):
+    assert f'## {title}\n' in text
+    assert f'<h2>{title}</h2>' in page
+  assert '| DPO, images |' in text
+  assert results['command'] in page
+  assert page.count('<svg') == 5
+
+
+def test_the_same_command_goes_on_where_it_was_stopped(
+    config, finished, tmp_path
+):
+  root, results = finished
+  copy = tmp_path / 'run'
+  shutil.copytree(root, copy)
+  shutil.rmtree(copy / 'seed_4' / 'pair_dpo')
+  (copy / 'results.json').unlink()
+  again = ablation.run(config, str(copy), console_lib.silent())
+  for one, other in zip(again['models'], results['models'], strict=True):
+    assert one['scores'] == other['scores']
+    assert one.get('base') == other.get('base')
+  assert again['floors'] == results['floors']
+
+
+def test_a_star_marks_what_stands():
+  assert comparison._change({'value': 0.5, 'error': 0.1, 'stands': True}) == (
+      '+0.500 ± 0.100 *'
+  )
+  assert comparison._change({'value': -0.1, 'error': 0.1, 'stands': False}) == (
+      '−0.100 ± 0.100'
+  )
+
+
+@pytest.mark.parametrize('changes, said', [
+    ({'arms': {'a': arm('a', nothing=1)}}, 'arms.a: .*nothing is not a setting'),
+    ({'arms': {'a': arm('a', rounds=3)}}, 'arms.a has 3 rounds, wanted at most 2'),
+    ({'arms': {'a': arm('a', images=4)}}, 'changes.images is 4, wanted at most 3'),
+    ({'arms': {'a': arm('a', seed=7)}}, 'changes.seed: all arms have the same'),
+    ({'arms': {'a': arm('a', curation_sampler={'steps': 3})}},
+     'changes.curation_sampler: all arms have the same'),
+    ({'arms': {'a/b': arm('a')}}, 'wanted a name of letters'),
+    ({'arms': {'a': arm('a')}}, 'no such arms: images, pair_dpo'),
+    ({'against': 'x'}, 'no such arms: x'),
+    ({'seeds': (1, 1)}, 'seeds is'),
+    ({'seeds': ()}, 'seeds is'),
+    ({'seeds': (-1,)}, 'no negative'),
+    ({'search_scenes': 1}, 'search_scenes is 1'),
+])
+def test_a_comparison_that_makes_no_sense_is_refused(config, changes, said):
+  with pytest.raises(ValueError, match=said):
+    dataclasses.replace(config, **changes)
+
+
+@pytest.mark.parametrize('bad', [{'scorer': 'nobody'}, {'rates': (0.0,)}])
+def test_an_arm_that_makes_no_sense_is_refused(bad):
+  with pytest.raises(ValueError, match=next(iter(bad))):
+    arms_lib.Arm('a', {}, **bad)
+
+
+@pytest.mark.parametrize('variant', config_lib.VARIANTS)
+def test_each_variant_builds(variant):
+  values = config_lib.get_config(variant).to_dict()
+  assert values.pop('job') == 'ablation'
+  built = settings.build(ablation.Settings, values)
+  assert built.seeds == (0, 1, 2)
+  rounds = max(
+      a.play(built.self_play.play, 0).rounds for a in built.arms.values()
+  )
+  assert rounds == (3 if variant == 'table5' else 1)
+  for points in built.sweeps.values():
+    assert len(points) > 1
+
+
+def test_a_variant_that_is_not_there_is_refused():
+  with pytest.raises(ValueError, match='wanted table5, methods, settings'):
+    config_lib.get_config('x')
