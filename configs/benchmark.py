@@ -8,6 +8,11 @@ lengths, `naive_steps` of an image's. PyTorch's is timed if it is installed.
 The model as a whole, for one large GPU:
 
   python main.py --config=configs/benchmark.py:h200
+
+What a step of training costs the host, with a model so small that the device
+has next to nothing to do:
+
+  python main.py --config=configs/benchmark.py:host
 """
 
 import ml_collections
@@ -17,8 +22,8 @@ from configs import pair_dpo
 
 def get_config(variant='cpu'):
   """Returns the settings of `hermesflow_jax.jobs.benchmark`."""
-  if variant not in ('cpu', 'h200'):
-    raise ValueError(f'variant {variant!r}, wanted cpu or h200')
+  if variant not in ('cpu', 'h200', 'host'):
+    raise ValueError(f'variant {variant!r}, wanted cpu, h200 or host')
   sizes = pair_dpo.get_config('show_o_512').sizes.to_dict()
   decoder = sizes['decoder'] | {'remat': 'none'}
   del decoder['dtype']
@@ -43,6 +48,15 @@ def get_config(variant='cpu'):
             pixels('codes to 16 images of 512 px', 16, True),
         ),
         'repeats': 3,
+    })
+  if variant == 'host':
+    small = steps('a small step of Pair-DPO, 2 records', 2, 4)
+    small['steps'].update({'text': 16, 'prompt': 8, 'reply': 8})
+    return ml_collections.ConfigDict(shared | {
+        'vocab': {'text_size': 300, 'codebook_size': 64, 'eos': 299},
+        'decoder': decoder | {'width': 32, 'heads': 2, 'mlp': 32},
+        'tokenizer': None, 'precisions': ('float32',), 'workloads': (small,),
+        'repeats': 50, 'torch': False,
     })
   return ml_collections.ConfigDict(shared | {
       'decoder': decoder | {'layers': 4},

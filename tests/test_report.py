@@ -280,3 +280,33 @@ def test_steps_that_go_on_are_kept():
 def test_pixels_of_another_kind_are_refused():
   with pytest.raises(ValueError, match='float32'):
     markup.picture(np.zeros((2, 2, 3), np.float32), 'a')
+
+
+def test_intervals_are_two_errors_each_way_beside_zero():
+  drawn = Reader(figures.intervals(
+      [('one', 0.1, 0.05), ('two', -0.2, float('nan')), ('three', None, 0.1)],
+      description='d', x_label='change',
+  ))
+  circles, lines = drawn.all('circle'), drawn.all('line')
+  zero, = (float(a['x1']) for a in lines if a['class'] == 'axis')
+  bar, = (a for a in lines if a['class'] == 'whisker')
+  one, two = (float(a['cx']) for a in circles)
+  # 0.1 with an error of 0.05 reaches 0 and 0.2.
+  assert float(bar['x1']) == pytest.approx(zero, abs=0.2)
+  assert float(bar['x2']) - one == pytest.approx(one - zero, abs=0.2)
+  assert zero - two == pytest.approx(2 * (one - zero), abs=0.3)
+  assert 'three' in drawn.text and '+0.100' in drawn.text
+
+
+def test_intervals_of_nothing_say_so():
+  found = figures.intervals([('a', None, None)], description='d', x_label='x')
+  assert 'Nothing was measured' in found
+
+
+def test_ticks_of_a_line_may_have_names():
+  series = [figures.Series('a', [(0, 1.0, None), (1, 2.0, None)])]
+  drawn = figures.lines(
+      series, description='d', x_label='', whole_x=True, x_names=['few', 'many']
+  )
+  words = Reader(drawn).text
+  assert 'few' in words and 'many' in words

@@ -81,7 +81,7 @@ def tables(results: dict) -> list[Table]:
           models, _within(models, 'generation'),
       ),
   ]
-  out += _sweeps(results) + _search(results)
+  out += [_rounds(results), *_sweeps(results), *_search(results)]
   out += [_budget(models), _judging(results), _floors(results)]
   return [table for table in out if table.rows]
 
@@ -109,6 +109,11 @@ def page(results: dict) -> str:
       drawn = [_forest(models, 'against')]
     elif table.title in results['sweeps']:
       drawn = [_sweep_plot(results, table.title)]
+    elif table.title == _ROUNDS:
+      drawn = [
+          _round_plot(models, arm) for arm in results['rounds_of']
+          if _last(models, arm) > 1
+      ]
     body.append(table.section(*drawn))
   return pages.page('An ablation of Pair-DPO', *body)
 
@@ -196,6 +201,50 @@ def _forest(models, since):
         'way.',
     ))
   return scores.pair(*drawn)
+
+
+_ROUNDS = 'Round by round'
+
+
+def _last(models, arm) -> int:
+  """The last round of an arm."""
+  return max(m['round'] for m in models if m['arm'] == arm)
+
+
+def _rounds(results) -> Table:
+  rows = [
+      [m['label'], *(
+          _change(m['base'][name]) for name in _HEADLINE if name in m['base']
+      ), *(f'{markup.decimal(each, signed=True)}'
+           for each in m['base']['gap']['runs'])]
+      for arm in results['rounds_of'] for m in results['models']
+      if m['arm'] == arm and _last(results['models'], arm) > 1
+  ]
+  return Table(
+      _ROUNDS, 'Changes since the base model, and that of the gap for each '
+      f'seed. {_STANDS}',
+      ['round', *(v for k, v in _HEADLINE.items() if k != SIX),
+       *(f'gap, seed {seed}' for seed in results['seeds'])], rows,
+  )
+
+
+def _round_plot(models, arm):
+  mine = [m for m in models if m['arm'] in ('', arm)]
+  both = figures.lines(
+      [
+          figures.Series(
+              name, [(m['round'], m['scores'][name]['value'],
+                      m['scores'][name]['error']) for m in mine],
+              style, markers=True,
+          ) for name, style in (('understanding', 'und'), ('generation', 'gen'))
+      ],
+      description='Scores by round', x_label='round', whole_x=True,
+      shaded=(0, 1),
+  )
+  return scores.figure(
+      'Understanding and generation', both,
+      'The shaded band is the gap; bars are one standard error over scenes.',
+  )
 
 
 def _sweeps(results) -> list[Table]:
