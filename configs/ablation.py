@@ -26,7 +26,7 @@ def get_config(variant='table5'):
   del play.job
   config = {
       'job': 'ablation', 'variant': variant, 'self_play': play,
-      'seeds': (0, 1, 2), 'against': 'pair_dpo', 'sweeps': {},
+      'seeds': (0, 1, 2), 'against': 'pair_dpo', 'sweeps': (),
       'search_scenes': 1_000,
   }
   if variant == 'table5':
@@ -43,49 +43,49 @@ def get_config(variant='table5'):
   return ml_collections.ConfigDict(config)
 
 
-def arm(label, scorer='self', rounds=1, rates=(5e-5, 1e-4, 2e-4), **changes):
+def arm(name, label, scorer='self', rounds=1, rates=(5e-5, 1e-4, 2e-4), **changes):
   """Returns an arm."""
   return {
-      'label': label, 'scorer': scorer, 'rates': rates,
+      'name': name, 'label': label, 'scorer': scorer, 'rates': rates,
       'changes': {'rounds': rounds} | changes,
   }
 
 
-def method(label, name, **objective):
+def method(name, label, loss, **objective):
   """Returns an arm with another loss."""
-  return arm(label, objective={'method': name} | objective)
+  return arm(name, label, objective={'method': loss} | objective)
 
 
 def table5():
   """Returns the arms of the paper's table 5, and SFT."""
-  return {
-      'dpo_understanding': method('DPO, understanding', 'dpo_understanding'),
-      'dpo_generation': method('DPO, generation', 'dpo_generation'),
-      'sft': method(
-          'SFT on winners', 'sft', und_weight=0.5, gen_weight=2.0,
+  return (
+      method('dpo_understanding', 'DPO, understanding', 'dpo_understanding'),
+      method('dpo_generation', 'DPO, generation', 'dpo_generation'),
+      method(
+          'sft', 'SFT on winners', 'sft', und_weight=0.5, gen_weight=2.0,
           und_sft_weight=0.0, gen_sft_weight=0.0,
       ),
-      'pair_dpo': arm('Pair-DPO', rounds=3),
-  }
+      arm('pair_dpo', 'Pair-DPO', rounds=3),
+  )
 
 
 def methods():
   """Returns arms with other losses, and adapters."""
-  return {
-      'pair_dpo': arm('Pair-DPO'),
-      'alone': method(
-          'without SFT terms', 'pair_dpo', und_sft_weight=0.0,
+  return (
+      arm('pair_dpo', 'Pair-DPO'),
+      method(
+          'alone', 'without SFT terms', 'pair_dpo', und_sft_weight=0.0,
           gen_sft_weight=0.0,
       ),
-      'ipo': method('IPO', 'ipo'),
-      'hinge': method('hinge', 'hinge'),
-      'smoothed': method('smoothed, 0.1', 'smoothed', smoothing=0.1),
-      'robust': method('robust, 0.1', 'robust', smoothing=0.1),
+      method('ipo', 'IPO', 'ipo'),
+      method('hinge', 'hinge', 'hinge'),
+      method('smoothed', 'smoothed, 0.1', 'smoothed', smoothing=0.1),
+      method('robust', 'robust, 0.1', 'robust', smoothing=0.1),
       # A mean over some ten codes, and words, in place of their sum.
-      'per_token': method('per token', 'per_token', beta=20.0),
-      'product': method('product (eq. 6)', 'product'),
-      'lora': arm('LoRA, rank 8', rates=(5e-4, 1e-3, 2e-3), lora={'rank': 8}),
-  }
+      method('per_token', 'per token', 'per_token', beta=20.0),
+      method('product', 'product (eq. 6)', 'product'),
+      arm('lora', 'LoRA, rank 8', rates=(5e-4, 1e-3, 2e-3), lora={'rank': 8}),
+  )
 
 
 def settings():
@@ -96,7 +96,7 @@ def settings():
     if name not in arms:
       label = 'Pair-DPO' if name == 'pair_dpo' else f'{title} {at}'
       changes = {'images': 4} | changes
-      arms[name] = arm(label, scorer, rates=(), **changes)
+      arms[name] = arm(name, label, scorer, rates=(), **changes)
     sweeps.setdefault(title, []).append({'at': str(at), 'arm': name})
 
   def sweep(title, default, values, make):
@@ -117,4 +117,7 @@ def settings():
   add('pairs wanted', 'either', 'either', rules={'both': False})
   add('scorer of images', 'pair_dpo', 'itself')
   add('scorer of images', 'judge', 'judge (upper bound)', 'judge')
-  return arms, {title: tuple(points) for title, points in sweeps.items()}
+  return tuple(arms.values()), tuple(
+      {'title': title, 'points': tuple(points)}
+      for title, points in sweeps.items()
+  )

@@ -36,6 +36,7 @@ class Arm:
   """A way to learn.
 
   Attributes:
+    name: of its folder.
     label: in tables.
     changes: settings of `self_play.Play` that differ, nested as there.
     scorer: of the images of the first round: 'self' (the model's own
@@ -43,12 +44,17 @@ class Arm:
     rates: learning rates that are tried for it; none: its own is taken.
   """
 
+  name: str
   label: str
   changes: dict
   scorer: str = SELF
   rates: tuple[float, ...] = ()
 
   def __post_init__(self):
+    if not self.name.isidentifier():
+      raise ValueError(
+          f'name is {self.name!r}, wanted letters, digits and underscores'
+      )
     if any(rate <= 0 for rate in self.rates):
       raise ValueError(f'rates is {self.rates}, wanted numbers above 0')
     if self.scorer not in (SELF, JUDGE):
@@ -67,6 +73,12 @@ class Arm:
     Raises:
       ValueError: `changes` does not fit.
     """
+    try:
+      return self._play(common, seed, lr)
+    except ValueError as error:
+      raise ValueError(f'arm {self.name}: {error}') from error
+
+  def _play(self, common, seed, lr):
     mine = settings.changed(common, self.changes, 'changes')
     for name in _COMMON:
       if getattr(mine, name) != getattr(common, name):

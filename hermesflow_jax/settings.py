@@ -13,8 +13,7 @@ def build(kind: type, values: Mapping, name: str = 'config'):
 
   Args:
     kind: the dataclass; its fields may be dataclasses, bool, int, float, str,
-      tuples of these, dicts of these by name, or optional ones of these; a
-      plain `dict` is any mapping.
+      tuples of these, or optional ones of these; a `dict` is any mapping.
     values: a mapping with exactly its fields; those with a default may be
       left out. Numbers must be finite; a tuple may come as a list.
     name: how the mapping is called in messages.
@@ -98,16 +97,11 @@ def _value(hint, value, name, faults):
         _value(args[0], v, f'{name}[{i}]', faults)
         for i, v in enumerate(value)
     )
-  if origin is dict or hint is dict:
+  if hint is dict:
     if not isinstance(value, Mapping):
       faults.append(f'{name} is {value!r}, wanted a section')
       return None
-    if hint is dict:
-      return dict(value)
-    return {
-        key: _value(args[1], each, f'{name}.{key}', faults)
-        for key, each in value.items()
-    }
+    return dict(value)
   if hint is float and type(value) in (int, float):
     value = float(value)
   if type(value) is not hint:

@@ -22,10 +22,12 @@ from hermesflow_jax.reporting import comparison
 import tiny_world
 
 SEEDS = (3, 4)
+LABELS = {'images': 'DPO, images', 'pair_dpo': 'Pair-DPO'}
 
 
-def arm(*args, rates=(), **changes):
-  made = config_lib.arm(*args, **changes) | {'rates': rates}
+def arm(name, rates=(), **changes):
+  made = config_lib.arm(name, LABELS.get(name, name), **changes)
+  made |= {'rates': rates}
   return settings.build(arms_lib.Arm, made)
 
 
@@ -34,17 +36,17 @@ def config(tmp_path_factory):
   base = tiny_world.bundle(tmp_path_factory.mktemp('base'))
   return ablation.Settings(
       variant='table5', self_play=tiny_world.self_play(base), seeds=SEEDS,
-      arms={
-          'images': arm(
-              'DPO, images', rates=(1e-2, 1e-1), images=2,
+      arms=(
+          arm(
+              'images', rates=(1e-2, 1e-1), images=2,
               objective={'method': 'dpo_generation'},
           ),
-          'pair_dpo': arm('Pair-DPO'),
-      },
+          arm('pair_dpo'),
+      ),
       against='pair_dpo',
-      sweeps={'candidates': (
+      sweeps=(ablation.Sweep('candidates', (
           ablation.Point('2', 'images'), ablation.Point('3', 'pair_dpo'),
-      )},
+      )),),
       search_scenes=5,
   )
 
@@ -72,7 +74,7 @@ def bench(config, tmp_path_factory):
 
 def test_an_arm_is_the_self_play_that_it_says(config, bench, finished, tmp_path):
   root, _ = finished
-  play = config.arms['pair_dpo'].play(config.self_play.play, 4)
+  play = config.arms[1].play(config.self_play.play, 4)
   self_play.play(*bench, play, str(tmp_path), console_lib.silent())
   for name in (
       'round_0/scenes.jsonl', 'round_1/pairs.jsonl', 'round_1/scenes.jsonl'
@@ -192,14 +194,14 @@ def test_a_star_marks_what_stands():
 
 
 @pytest.mark.parametrize('changes, said', [
-    ({'arms': {'a': arm('a', nothing=1)}}, 'arms.a: .*nothing is not a setting'),
-    ({'arms': {'a': arm('a', rounds=3)}}, 'arms.a has 3 rounds, wanted at most 2'),
-    ({'arms': {'a': arm('a', images=4)}}, 'changes.images is 4, wanted at most 3'),
-    ({'arms': {'a': arm('a', seed=7)}}, 'changes.seed: all arms have the same'),
-    ({'arms': {'a': arm('a', curation_sampler={'steps': 3})}},
+    ({'arms': (arm('a', nothing=1),)}, 'arm a: .*nothing is not a setting'),
+    ({'arms': (arm('a', rounds=3),)}, 'arm a has 3 rounds, wanted at most 2'),
+    ({'arms': (arm('a', images=4),)}, 'images is 4, wanted at most 3'),
+    ({'arms': (arm('a', seed=7),)}, 'changes.seed: all arms have the same'),
+    ({'arms': (arm('a', curation_sampler={'steps': 3}),)},
      'changes.curation_sampler: all arms have the same'),
-    ({'arms': {'a/b': arm('a')}}, 'wanted a name of letters'),
-    ({'arms': {'a': arm('a')}}, 'no such arms: images, pair_dpo'),
+    ({'arms': (arm('a'), arm('a'))}, 'arms of the same name: a'),
+    ({'arms': (arm('a'),)}, 'no such arms: images, pair_dpo'),
     ({'against': 'x'}, 'no such arms: x'),
     ({'seeds': (1, 1)}, 'seeds is'),
     ({'seeds': ()}, 'seeds is'),
@@ -211,10 +213,12 @@ def test_a_comparison_that_makes_no_sense_is_refused(config, changes, said):
     dataclasses.replace(config, **changes)
 
 
-@pytest.mark.parametrize('bad', [{'scorer': 'nobody'}, {'rates': (0.0,)}])
+@pytest.mark.parametrize('bad', [
+    {'scorer': 'nobody'}, {'rates': (0.0,)}, {'name': 'a/b'}
+])
 def test_an_arm_that_makes_no_sense_is_refused(bad):
   with pytest.raises(ValueError, match=next(iter(bad))):
-    arms_lib.Arm('a', {}, **bad)
+    dataclasses.replace(arm('a'), **bad)
 
 
 @pytest.mark.parametrize('variant', config_lib.VARIANTS)
@@ -223,12 +227,10 @@ def test_each_variant_builds(variant):
   assert values.pop('job') == 'ablation'
   built = settings.build(ablation.Settings, values)
   assert built.seeds == (0, 1, 2)
-  rounds = max(
-      a.play(built.self_play.play, 0).rounds for a in built.arms.values()
-  )
+  rounds = max(a.play(built.self_play.play, 0).rounds for a in built.arms)
   assert rounds == (3 if variant == 'table5' else 1)
-  for points in built.sweeps.values():
-    assert len(points) > 1
+  for sweep in built.sweeps:
+    assert len(sweep.points) > 1
 
 
 def test_a_variant_that_is_not_there_is_refused():

@@ -8,6 +8,7 @@ and tests scene by scene.
 from collections.abc import Sequence
 import dataclasses
 import json
+import math
 import pathlib
 import time
 
@@ -40,6 +41,14 @@ class Point:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sweep:
+  """Arms that differ in one setting, in order."""
+
+  title: str
+  points: tuple[Point, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
   """Settings of the job.
 
@@ -48,9 +57,9 @@ class Settings:
     self_play: what all arms have; `play.images` is how many candidates there
       are, `play.rounds` for how many rounds there are inputs.
     seeds: S seeds.
-    arms: by name.
+    arms: in the order of the tables.
     against: the arm that the others are compared with, after its first round.
-    sweeps: title -> arms that differ in one setting, in order.
+    sweeps: tables of arms that differ in one setting.
     search_scenes: of the preference split, on which the arms' learning rates
       are chosen, with the first seed.
   """
@@ -58,9 +67,9 @@ class Settings:
   variant: str
   self_play: pair_dpo.Settings
   seeds: tuple[int, ...]
-  arms: dict[str, arms_lib.Arm]
+  arms: tuple[arms_lib.Arm, ...]
   against: str
-  sweeps: dict[str, tuple[Point, ...]]
+  sweeps: tuple[Sweep, ...]
   search_scenes: int
 
   def __post_init__(self):
@@ -69,31 +78,26 @@ class Settings:
       raise ValueError(f'seeds is {self.seeds}, wanted different numbers')
     if min(self.seeds) < 0:
       raise ValueError(f'seeds is {self.seeds}, wanted no negative number')
-    for name, arm in self.arms.items():
-      if not name.isidentifier():
-        raise ValueError(f'arms.{name}: wanted a name of letters, digits and _')
-      play = self._play(name, arm)
+    for arm in self.arms:
+      play = arm.play(self.self_play.play, self.seeds[0])
       if play.rounds > self.self_play.play.rounds:
         raise ValueError(
-            f'arms.{name} has {play.rounds} rounds, wanted at most '
+            f'arm {arm.name} has {play.rounds} rounds, wanted at most '
             f'{self.self_play.play.rounds}, for which there are inputs'
         )
+    names = [arm.name for arm in self.arms]
+    if len(set(names)) < len(names):
+      raise ValueError(f'arms of the same name: {", ".join(sorted(names))}')
     used = {self.against} | {
-        point.arm for points in self.sweeps.values() for point in points
+        point.arm for sweep in self.sweeps for point in sweep.points
     }
-    if missing := sorted(used - self.arms.keys()):
+    if missing := sorted(used - set(names)):
       raise ValueError(f'no such arms: {", ".join(missing)}')
 
   @property
   def command(self) -> str:
     """What starts the job."""
     return f'python main.py --config=configs/ablation.py:{self.variant}'
-
-  def _play(self, name, arm):
-    try:
-      return arm.play(self.self_play.play, self.seeds[0])
-    except ValueError as error:
-      raise ValueError(f'arms.{name}: {error}') from error
 
   @property
   def tested(self) -> pair_dpo.Settings:
@@ -157,28 +161,30 @@ def run(
   played = {}
   for seed in config.seeds:
     pool = bench.pool(config, seed)
-    for name, arm in config.arms.items():
+    for arm in config.arms:
       console.say(f'seed {seed}: {arm.label}')
-      chosen = search[name]['chosen'] if name in search else None
-      folder = root / f'seed_{seed}' / name
-      played[seed, name] = arms_lib.run(
+      chosen = search.get(arm.name, {}).get('chosen')
+      played[seed, arm.name] = arms_lib.run(
           base, bench.world, pool, arm,
-          arm.play(config.self_play.play, seed, chosen), folder,
+          arm.play(config.self_play.play, seed, chosen),
+          root / f'seed_{seed}' / arm.name,
           root / f'seed_{seed}' / 'base' / 'round_0', console,
       )
   results = {
       'command': config.command,
       'seeds': list(config.seeds), 'scenes': len(bench.world.held_out),
       'split': config.self_play.held_out_split,
-      'against': config.arms[config.against].label,
+      'against': next(
+          arm.label for arm in config.arms if arm.name == config.against
+      ),
       'models': models(config, bench, search, played),
       'rounds_of': [
-          name for name, arm in config.arms.items()
+          arm.name for arm in config.arms
           if arm.play(config.self_play.play, 0).rounds > 1
       ] or [config.against],
       'sweeps': {
-          title: [dataclasses.asdict(point) for point in points]
-          for title, points in config.sweeps.items()
+          sweep.title: [dataclasses.asdict(point) for point in sweep.points]
+          for sweep in config.sweeps
       },
       'search': search, 'floors': floors_of(config, bench, played),
       'seconds': time.perf_counter() - began,
@@ -187,7 +193,7 @@ def run(
       ),
   }
   for name, text in (
-      ('results.json', json.dumps(results, indent=1) + '\n'),
+      ('results.json', json.dumps(results, indent=1, allow_nan=False) + '\n'),
       ('table.md', comparison.markdown(results)),
       ('report.html', comparison.page(results)),
   ):
@@ -199,7 +205,7 @@ def run(
 
 def searched(config: Settings, bench: Bench) -> dict[str, dict]:
   """Tries all rates with the first seed; returns what was found, by arm."""
-  wanted = {name: arm for name, arm in config.arms.items() if arm.rates}
+  wanted = [arm for arm in config.arms if arm.rates]
   if not wanted:
     return {}
   seed, root = config.seeds[0], bench.root / 'search'
@@ -208,18 +214,18 @@ def searched(config: Settings, bench: Bench) -> dict[str, dict]:
   scored = root / 'base'
   self_play.evaluated(bench.base, bench.tested, play, scored, bench.console)
   out = {}
-  for name, arm in wanted.items():
+  for arm in wanted:
     tried = {}
     for rate in arm.rates:
       bench.console.say(f'search: {arm.label}, rate {rate:g}')
       one = arm.play(config.self_play.play, seed, rate)
       tried[rate] = arms_lib.run(
           bench.base, bench.tested, pool, arm,
-          dataclasses.replace(one, rounds=1), root / name / f'{rate:g}',
+          dataclasses.replace(one, rounds=1), root / arm.name / f'{rate:g}',
           scored, bench.console,
       )[1]
     kept = [f'{k}{se}' for k in scores_lib.SCORES for se in ('', '_se')]
-    out[name] = {
+    out[arm.name] = {
         'label': arm.label, 'chosen': arms_lib.best(tried),
         'rates': {
             f'{rate:g}': {k: one[k] for k in kept}
@@ -244,8 +250,8 @@ def models(
   base = read('base', 'round_0')
   against = read(config.against, 'round_1')
   out = [{'label': 'base', 'arm': '', 'round': 0, 'scores': levels(base)}]
-  for name, arm in config.arms.items():
-    play = arm.play(config.self_play.play, 0)
+  for arm in config.arms:
+    name, play = arm.name, arm.play(config.self_play.play, 0)
     for number in range(1, play.rounds + 1):
       runs = read(name, f'round_{number}')
       rows = [played[seed, name][number] for seed in config.seeds]
@@ -271,7 +277,7 @@ def levels(runs: Sequence[dict]) -> dict[str, dict]:
   tasks = [found[n] for n in found if n.startswith('geneval/')]
   if tasks:
     found[comparison.SIX] = scenes.average(tasks)
-  return {name: dataclasses.asdict(one) for name, one in found.items()}
+  return {name: said(one) for name, one in found.items()}
 
 
 def changes(before: Sequence[dict], after: Sequence[dict]) -> dict[str, dict]:
@@ -281,18 +287,26 @@ def changes(before: Sequence[dict], after: Sequence[dict]) -> dict[str, dict]:
     one = scenes.difference(
         [run[name] for run in before], [run[name] for run in after]
     )
-    out[name] = dataclasses.asdict(one) | {'stands': one.stands}
+    out[name] = said(one) | {'stands': one.stands}
+  return out
+
+
+def said(found: scenes.Mean | scenes.Difference) -> dict:
+  """Returns it as JSON types: an error that nobody knows is None."""
+  out = dataclasses.asdict(found)
+  if math.isnan(found.error):
+    out['error'] = None
   return out
 
 
 def floors_of(config: Settings, bench: Bench, played: dict) -> dict[str, dict]:
   """Returns floors of the base model, and of the arm with the most rounds."""
   seed = config.seeds[0]
-  name = max(config.arms, key=lambda name: len(played[seed, name]))
-  last = len(played[seed, name]) - 1
+  arm = max(config.arms, key=lambda arm: len(played[seed, arm.name]))
+  last = len(played[seed, arm.name]) - 1
   placed = sharding.shardings(bench.base.model, bench.base.mesh)
   learned = checkpoint.restore(
-      str(bench.root / f'seed_{seed}' / name / 'checkpoints' / str(last)),
+      str(bench.root / f'seed_{seed}' / arm.name / 'checkpoints' / str(last)),
       bench.base.model, placed,
   )
   blank = blank_codes(bench.base)
@@ -302,7 +316,7 @@ def floors_of(config: Settings, bench: Bench, played: dict) -> dict[str, dict]:
           bench.world.judge, blank,
       ) for label, model in (
           ('base', bench.base.model),
-          (f'{config.arms[name].label}, round {last}', learned),
+          (f'{arm.label}, round {last}', learned),
       )
   }
 

@@ -108,12 +108,12 @@ def page(results: dict) -> str:
     elif table.title.startswith('Against '):
       drawn = [_forest(models, 'against')]
     elif table.title in results['sweeps']:
-      drawn = [_sweep_plot(results, table.title)]
+      drawn = [scores.pair(_sweep_plot(results, table.title))]
     elif table.title == _ROUNDS:
-      drawn = [
+      drawn = [scores.pair(*(
           _round_plot(models, arm) for arm in results['rounds_of']
           if _last(models, arm) > 1
-      ]
+      ))]
     body.append(table.section(*drawn))
   return pages.page('An ablation of Pair-DPO', *body)
 
