@@ -255,4 +255,8 @@ def stop_surely() -> None:
 
 if __name__ == '__main__':
   stop_surely()
-  sys.exit(main(sys.argv))
+  code = main(sys.argv)
+  # The run has ended, and says how: python forgets its handlers before it does.
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)
+  signal.signal(signal.SIGALRM, signal.SIG_IGN)
+  sys.exit(code)

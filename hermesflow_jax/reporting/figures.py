@@ -321,7 +321,8 @@ def intervals(
   ]
   if not fine:
     return _EMPTY
-  left, pitch, top = 168, 24, 8
+  # The last number is written about its mark.
+  left, right, pitch, top = 168, WIDTH - 28, 24, 8
   marks = ticks(
       min([0.0] + [v - e for v, e in fine]),
       max([0.0] + [v + e for v, e in fine]), 4,
@@ -330,7 +331,7 @@ def intervals(
 
   def across(value):
     share = (value - marks[0]) / (marks[-1] - marks[0])
-    return round(left + share * (WIDTH - left - RIGHT), 1)
+    return round(left + share * (right - left), 1)
 
   parts = []
   for mark in marks:
@@ -365,7 +366,7 @@ def intervals(
       'g', markup.join(drawn), class_=f'series {style}'
   ))
   parts.append(markup.element(
-      'text', x_label, x=WIDTH - RIGHT, y=bottom + 36, text_anchor='end'
+      'text', x_label, x=right, y=bottom + 36, text_anchor='end'
   ))
   return markup.element(
       'svg', markup.join(parts), viewBox=f'0 0 {WIDTH} {bottom + 42}',
