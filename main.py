@@ -27,6 +27,7 @@ from ml_collections import config_flags
 
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import settings
+from hermesflow_jax import storage
 
 USAGE = 'python main.py --config=configs/<job>.py[:<variant>]'
 
@@ -49,8 +50,8 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
       flag_values=found, sys_argv=argv,
   )
   flags.DEFINE_string(
-      'workdir', None, 'Where the run writes; default runs/<job>.',
-      flag_values=found,
+      'workdir', None, 'Where the run writes, a folder or gs://bucket/folder; '
+      'default runs/<job>.', flag_values=found,
   )
   flags.DEFINE_string(
       'compile_for', None, 'Compile for this TPU slice, e.g. v5e:16x16, and '
@@ -91,11 +92,8 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
     )
   if found.processes > 1 and not found.coordinator:
     raise ValueError('several processes want --coordinator=host:port')
-  if found.workdir and '://' in found.workdir:
-    raise ValueError(
-        f'workdir {found.workdir} is no path: mount the bucket (gcsfuse) and '
-        'give its folder'
-    )
+  if found.workdir:
+    storage.path(found.workdir)
   return values, found
 
 
@@ -178,7 +176,7 @@ def main(argv: list[str]) -> int:
     job.run(config, given.workdir or os.path.join('runs', name), console)
   except ValueError as error:
     return complain(error, 2)
-  except (OSError, FloatingPointError) as error:
+  except (FloatingPointError, *storage.failures()) as error:
     return complain(error, 1)
   except KeyboardInterrupt as error:
     said = str(error) or 'stopped'

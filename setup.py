@@ -2,6 +2,8 @@
 
 import setuptools
 
+# What --workdir=gs://... takes.
+GCS = ['gcsfs>=2026']
 # jax left python 3.11 at its release 0.11, and each flax fits one side only.
 OLD, NEW = "python_version < '3.12'", "python_version >= '3.12'"
 
@@ -40,5 +42,5 @@ setuptools.setup(
         'tqdm>=4.66',
         'transformers>=5,<6',
     ],
-    extras_require={'test': ['pytest>=8.4']},
+    extras_require={'gcs': GCS, 'test': [*GCS, 'pytest>=8.4']},
 )

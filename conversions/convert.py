@@ -36,6 +36,7 @@ from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import pretrained
+from hermesflow_jax import storage
 
 KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
 DTYPES = {str(dtype): dtype for dtype in tensors.FLOATS}
@@ -150,7 +151,7 @@ def ours(kind: str, src: str, sizes: str | None):
   Raises:
     ValueError: it is none of these, damaged, or does not fit the sizes.
   """
-  if not pathlib.Path(src).exists():
+  if not storage.path(src).exists():
     raise ValueError(f'no checkpoint or bundle at {src}')
   if not checkpoint.is_one(src):
     return _bundled(kind, src)

@@ -27,6 +27,8 @@ def new_folder(
     ValueError: something is there that may not be replaced, or the folder
       cannot be made.
   """
+  if '://' in str(path):
+    raise ValueError(f'{path} is no folder of this machine: copy it there later')
   path = pathlib.Path(path).absolute()
   if path.exists() or path.is_symlink():
     if not overwrite:

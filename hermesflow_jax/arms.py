@@ -107,7 +107,7 @@ class Pool:
 
   def __init__(
       self, base: inference.Unified, world: self_play.World,
-      config: self_play.Play, folder: pathlib.Path,
+      config: self_play.Play, folder: pathlib.PurePath,
       console: console_lib.Console,
   ):
     self._base, self._world, self._config = base, world, config
@@ -139,8 +139,8 @@ class Pool:
     )
 
   def give(
-      self, arm: Arm, play: self_play.Play, folder: pathlib.Path,
-      scored: pathlib.Path,
+      self, arm: Arm, play: self_play.Play, folder: pathlib.PurePath,
+      scored: pathlib.PurePath,
   ) -> None:
     """Lets an arm begin with what the base model has.
 
@@ -167,7 +167,7 @@ class Pool:
     copy(shared, folder / 'round_1', _CURATION)
 
 
-def copy(source: pathlib.Path, target: pathlib.Path, names) -> None:
+def copy(source: pathlib.PurePath, target: pathlib.PurePath, names) -> None:
   """Copies files in order, unless the last is there."""
   if not (target / names[-1]).exists():
     for name in names:
@@ -176,7 +176,7 @@ def copy(source: pathlib.Path, target: pathlib.Path, names) -> None:
 
 def run(
     base: inference.Unified, world: self_play.World, pool: Pool, arm: Arm,
-    play: self_play.Play, folder: pathlib.Path, scored: pathlib.Path,
+    play: self_play.Play, folder: pathlib.PurePath, scored: pathlib.PurePath,
     console: console_lib.Console,
 ) -> list[dict]:
   """Plays an arm, or goes on; returns one summary a round, the base's first.

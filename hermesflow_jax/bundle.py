@@ -9,7 +9,6 @@
 import dataclasses
 import hashlib
 import json
-import pathlib
 
 from flax import nnx
 import jax
@@ -19,6 +18,7 @@ import safetensors.numpy
 from hermesflow_jax import prompting
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.models import magvit
@@ -88,8 +88,8 @@ def _write(folder, name, module):
 
 def save_tokenizer(path: str, tokenizer: magvit.Magvit) -> None:
   """Writes `tokenizer.safetensors`, and its part of `config.json`."""
-  folder = pathlib.Path(path)
-  folder.mkdir(parents=True, exist_ok=True)
+  folder = storage.path(path)
+  storage.make(folder)
   record = _record(folder)
   record['tokenizer'] = _sizes(tokenizer.config)
   record['sha256'] = record.get('sha256', {}) | {
@@ -105,9 +105,10 @@ def save_model(
     lengths: prompting.Lengths, grid: tuple[int, int],
 ) -> None:
   """Writes the transformer and the text tokenizer into a bundle."""
-  folder = pathlib.Path(path)
-  folder.mkdir(parents=True, exist_ok=True)
-  text.save(str(folder / 'text.json'))
+  folder = storage.path(path)
+  storage.make(folder)
+  with storage.Outbox(folder) as outbox:
+    text.save(str(outbox.folder / 'text.json'))
   sum_of_text = hashlib.sha256((folder / 'text.json').read_bytes())
   record = _record(folder)
   record |= {
@@ -139,7 +140,7 @@ def read_sizes(path: str) -> tuple[Sizes, dict[str, str]]:
   Raises:
     ValueError: it is missing, or not that of a bundle.
   """
-  file = pathlib.Path(path) / 'config.json'
+  file = storage.path(path) / 'config.json'
   try:
     record = json.loads(file.read_text())
     if not isinstance(record, dict) or 'sha256' not in record:
@@ -163,19 +164,28 @@ def load(path: str) -> Bundle:
     ValueError: a file is missing or unreadable, differs from its sum, or its
       arrays do not fit the sizes; the message names it.
   """
-  folder = pathlib.Path(path)
   sizes, sums = read_sizes(path)
+  with storage.copied(storage.path(path), sums) as folder:
+    return _read(storage.path(path), folder, sizes, sums)
+
+
+def _read(path, folder, sizes, sums):
+  """Reads the files of the bundle at `path`, which are in `folder`."""
   for name, wanted in sums.items():
     try:
       found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     except OSError as error:
-      raise ValueError(f'bundle {folder}: {name} is missing') from error
+      raise ValueError(f'bundle {path}: {name} is missing') from error
     if found != wanted:
       raise ValueError(
-          f'bundle {folder}: {name} has SHA-256 {found}, wanted {wanted}'
+          f'bundle {path}: {name} has SHA-256 {found}, wanted {wanted}'
       )
-  tokenizer = _fill(
-      folder / 'tokenizer.safetensors',
+
+  def filled(name, make):
+    return _fill(path / name, safetensors.numpy.load_file(folder / name), make)
+
+  tokenizer = filled(
+      'tokenizer.safetensors',
       lambda: magvit.Magvit(sizes.tokenizer, nnx.Rngs(0)),
   )
   if sizes.vocab is None:
@@ -183,18 +193,17 @@ def load(path: str) -> Bundle:
   config = showo.ShowOConfig(
       sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
   )
-  model = _fill(
-      folder / 'model.safetensors',
+  model = filled(
+      'model.safetensors',
       lambda: showo.ShowO(config, rngs=nnx.Rngs(0)),
   )
   text = text_lib.load(str(folder / 'text.json'))
   return Bundle(model, tokenizer, text, sizes.lengths, sizes.grid)
 
 
-def _fill(path, make):
-  """Returns the module with the arrays of a file in it."""
+def _fill(path, arrays, make):
+  """Returns the module with the arrays of the file at `path` in it."""
   abstract = nnx.eval_shape(make)
-  arrays = safetensors.numpy.load_file(path)
   leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
   names = [sharding.path_name(p) for p, _ in leaves]
   faults = [f'{n} is surplus' for n in sorted(set(arrays) - set(names))]

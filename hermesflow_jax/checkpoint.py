@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import math
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +17,19 @@ from orbax.checkpoint import v1 as ocp
 
 from hermesflow_jax import processes
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 
 CHUNK, GROUP = 2**26, 2**29
+# The last file of a checkpoint that orbax writes.
+_MARK = 'commit_success.txt'
 _OF_THE_MACHINE = (
     errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM,
     errno.ESTALE, errno.ETIMEDOUT,
+)
+# How tensorstore says that a bucket did not answer.
+_UNREACHED = (
+    'UNAVAILABLE', 'PERMISSION_DENIED', 'UNAUTHENTICATED', 'DEADLINE_EXCEEDED',
+    'ABORTED',
 )
 
 
@@ -104,7 +111,7 @@ def save(path: str, tree, meta: dict) -> None:
   """Writes a checkpoint; it appears under its name only when it is whole.
 
   Args:
-    path: a folder that does not exist yet.
+    path: a folder that does not exist yet, also of a bucket.
     tree: pytree of jax arrays.
     meta: what a person or a restart needs to know; JSON types only.
 
@@ -120,10 +127,13 @@ def save_async(path: str, tree, meta: dict):
   Returns:
     What has `result()`, which returns when all is written, or raises.
   """
-  path = pathlib.Path(path).absolute()
-  if processes.agreed(path.exists):
+  path = storage.path(_absolute(path))
+  if processes.agreed(lambda: is_there(path)):
     raise ValueError(f'checkpoint {path} exists')
-  path.parent.mkdir(parents=True, exist_ok=True)
+  if not storage.is_local(path):
+    # What a killed process left has this name.
+    processes.first_does(lambda: remove(path))
+  storage.make(path.parent)
   record = json.dumps(
       {'fingerprint': fingerprint(tree), 'user': meta}, allow_nan=False
   )
@@ -169,6 +179,7 @@ def _read_record(path: str) -> dict:
       raise Damaged('its record is damaged')
     return json.loads(found['record'])
   except Exception as error:
+    _check_reached(path, error)
     raise Damaged(f'no readable checkpoint at {path}') from error
 
 
@@ -178,7 +189,7 @@ def sums(path: str) -> dict[str, list[int]]:
   Raises:
     Damaged: there is no readable checkpoint at `path`.
   """
-  return _read_record(str(pathlib.Path(path).absolute()))['fingerprint']
+  return _read_record(_absolute(path))['fingerprint']
 
 
 def meta(path: str) -> dict:
@@ -187,7 +198,7 @@ def meta(path: str) -> dict:
   Raises:
     Damaged: there is no readable checkpoint at `path`.
   """
-  return _read_record(str(pathlib.Path(path).absolute()))['user']
+  return _read_record(_absolute(path))['user']
 
 
 def shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
@@ -196,10 +207,11 @@ def shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
   Raises:
     Damaged: there is no readable checkpoint at `path`.
   """
-  path = str(pathlib.Path(path).absolute())
+  path = _absolute(path)
   try:
     found = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
   except Exception as error:
+    _check_reached(path, error)
     raise Damaged(f'no readable checkpoint at {path}') from error
   return {
       name: jax.ShapeDtypeStruct(tuple(array.shape), array.dtype)
@@ -226,7 +238,7 @@ def restore(path: str, abstract, shardings, part: str = ''):
     OSError: the machine lacks what reading takes (memory, rights, files).
     ValueError: names or shapes or dtypes differ (all of them are listed).
   """
-  path = str(pathlib.Path(path).absolute())
+  path = _absolute(path)
   wanted = {part + n: leaf for n, leaf in _flat(abstract).items()}
   cause = None
   try:
@@ -262,6 +274,8 @@ def restore(path: str, abstract, shardings, part: str = ''):
   except Exception as error:
     cause = error
   if not processes.all_say(cause is None):
+    if cause is not None:
+      _check_reached(path, cause)
     if _of_the_machine(cause):
       raise OSError(f'{path} could not be read: {reason(cause)}') from cause
     raise Damaged(f'checkpoint {path} is damaged') from cause
@@ -292,6 +306,27 @@ def _of_the_machine(error: BaseException | None) -> bool:
   return False
 
 
+def _check_reached(path, error: BaseException) -> None:
+  """Raises OSError if a bucket did not answer: then nothing is damaged.
+
+  Orbax keeps some causes to itself, so the bucket is asked again.
+  """
+  path = storage.path(path)
+  if storage.is_local(path):
+    return
+  cause, refused = error, None
+  while cause is not None and not refused:
+    if any(word in str(cause) for word in _UNREACHED):
+      refused = cause
+    cause = cause.__cause__ or cause.__context__
+  try:
+    storage.check_reached(path)
+  except storage.failures() as failed:
+    refused = failed
+  if refused:
+    raise OSError(f'{path} could not be read: {reason(refused)}') from error
+
+
 def _groups(placed):
   """Splits what is to be read, largest first: reading makes copies."""
   groups, room = [], 0
@@ -314,4 +349,28 @@ def _reading(group) -> ocp.Context:
 
 def is_one(path: str) -> bool:
   """Returns whether a folder was written by `save`, by its looks alone."""
-  return (pathlib.Path(path) / '_CHECKPOINT_METADATA').is_file()
+  return (storage.path(path) / '_CHECKPOINT_METADATA').is_file()
+
+
+def is_there(path) -> bool:
+  """Returns whether something was saved at a path, and all of it.
+
+  A folder of this machine has its name only then. In a bucket orbax writes
+  into the folder itself, and its mark at the end.
+  """
+  path = storage.path(path)
+  return path.exists() if storage.is_local(path) else (path / _MARK).exists()
+
+
+def remove(path) -> None:
+  """Removes a checkpoint, or what is left of one; none need be there."""
+  path = storage.path(path)
+  if not storage.is_local(path):
+    # First: the rest is none without it.
+    storage.remove(path / _MARK)
+  storage.remove(path)
+
+
+def _absolute(path) -> str:
+  path = storage.path(path)
+  return str(path.absolute() if storage.is_local(path) else path)

@@ -3,13 +3,16 @@
 import hashlib
 import json
 import math
-import os
-import pathlib
 import time
 
 from tensorboard.summary import Writer
 
 from hermesflow_jax import processes
+from hermesflow_jax import storage
+
+
+# Seconds between two looks at a run that writes into a bucket, at least.
+_EVERY = 30.0
 
 
 class Log:
@@ -17,6 +20,8 @@ class Log:
 
   JSON lines are flushed one by one, so a killed run keeps what it measured; a
   value that is not finite is written as null. Only the first process writes.
+  Into a bucket both are written now and then, and whole: a killed run keeps
+  what it measured before its last `flush`.
 
   Args:
     folder: where.
@@ -27,12 +32,17 @@ class Log:
     self._lines = self._events = None
     if not processes.is_first():
       return
-    path = pathlib.Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
+    path = storage.path(folder)
+    storage.make(path)
     lines = path / 'metrics.jsonl'
-    _forget_after(lines, step)
-    self._lines = open(lines, 'a', encoding='utf-8')
-    self._events = Writer(str(path / 'events'))
+    kept = _forget_after(lines, step)
+    if storage.is_local(path):
+      self._lines = open(lines, 'a', encoding='utf-8')
+    else:
+      self._lines = _Whole(lines, kept)
+    self._outbox = storage.Outbox(path / 'events')
+    self._events = Writer(str(self._outbox.folder))
+    self._flushed = time.monotonic()
 
   def __call__(self, step: int, metrics: dict[str, float]) -> None:
     """Writes the scalars of one step."""
@@ -44,7 +54,20 @@ class Log:
         k: float(v) if math.isfinite(v) else None for k, v in metrics.items()
     }
     self._lines.write(json.dumps(row, allow_nan=False) + '\n')
+    if isinstance(self._lines, _Whole):
+      if time.monotonic() - self._flushed > _EVERY:
+        self.flush()
+    else:
+      self._lines.flush()
+
+  def flush(self) -> None:
+    """Writes what was measured so far, if that is not done line by line."""
+    if not isinstance(self._lines, _Whole):
+      return
     self._lines.flush()
+    self._events.flush()
+    self._outbox.send()
+    self._flushed = time.monotonic()
 
   def close(self) -> None:
     """Flushes and closes both files."""
@@ -52,6 +75,7 @@ class Log:
       return
     self._lines.close()
     self._events.close()
+    self._outbox.close()
 
   def __enter__(self):
     return self
@@ -60,39 +84,57 @@ class Log:
     self.close()
 
 
-def _forget_after(lines: pathlib.Path, step: int) -> None:
-  """Takes away what a run that ended in between wrote after its checkpoint."""
+class _Whole:
+  """Lines of a file that cannot grow: it is written anew, with all of them."""
+
+  def __init__(self, path, text: str):
+    self._path, self._text, self._written = path, text, text
+
+  def write(self, text: str) -> None:
+    self._text += text
+
+  def flush(self) -> None:
+    if self._text != self._written:
+      storage.write(self._path, self._text.encode())
+      self._written = self._text
+
+  def close(self) -> None:
+    self.flush()
+
+
+def _forget_after(lines, step: int) -> str:
+  """Takes away what a run that ended in between wrote after its checkpoint.
+
+  Returns:
+    What is left.
+  """
   if not lines.exists():
-    return
+    return ''
   kept = []
-  for line in lines.read_text(encoding='utf-8').splitlines(keepends=True):
+  with storage.text(lines) as file:
+    found = file.read()
+  for line in found.splitlines(keepends=True):
     try:
       if json.loads(line)['step'] <= step:
         kept.append(line)
     except (ValueError, TypeError, KeyError):
       pass  # The process was killed while it wrote the line.
   write_atomically(lines, ''.join(kept))
+  return ''.join(kept)
 
 
 def write_atomically(path: str, data: str | bytes) -> None:
   """Writes a file that appears whole or not at all: by the first process."""
-  if not processes.is_first():
-    return
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  # One name, so that what a killed process left is written over.
-  temporary = path.with_name(path.name + '.tmp')
-  with open(temporary, 'wb') as file:
-    file.write(data.encode() if isinstance(data, str) else data)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
+  if processes.is_first():
+    storage.write(
+        storage.path(path), data.encode() if isinstance(data, str) else data
+    )
 
 
 def sha256(path: str) -> str:
   """Returns the SHA-256 of a file; ValueError if it cannot be read."""
   try:
-    with open(path, 'rb') as file:
+    with storage.path(path).open('rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()
   except OSError as error:
     raise ValueError(f'{path} cannot be read: {error}') from error

@@ -7,7 +7,6 @@ grid are the job's to say.
 """
 
 import dataclasses
-import pathlib
 
 from flax import nnx
 import jax
@@ -16,6 +15,7 @@ from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import pretrained
 from hermesflow_jax import prompting
+from hermesflow_jax import storage
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.models import magvit
@@ -165,7 +165,7 @@ def check_there(paths: list[str], missing: str) -> None:
     missing: the line that says how to get it.
   """
   for path in paths:
-    if path and not pathlib.Path(path).exists():
+    if path and not storage.path(path).exists():
       raise ValueError(f'no checkpoint at {path}. {missing}'.strip())
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 import functools
 import pathlib
-import shutil
 
 import jax
 
+from hermesflow_jax import checkpoint
 from hermesflow_jax import lora
 from hermesflow_jax import processes
 
@@ -57,7 +57,7 @@ class Whole:
     """
     return learned
 
-  def save(self, learned, folder: pathlib.Path) -> None:
+  def save(self, learned, folder: pathlib.PurePath) -> None:
     """Writes what only this way of learning has; nothing here."""
 
 
@@ -101,12 +101,12 @@ class Adapters(Whole):
     """Returns a plain ShowO with the adapters added to its kernels."""
     return self._merge(self.model, learned)
 
-  def save(self, learned, folder: pathlib.Path) -> None:
+  def save(self, learned, folder: pathlib.PurePath) -> None:
     """Writes the adapters alone to `<folder>/adapters`.
 
     Raises:
       OSError: they cannot be written.
     """
     path = folder / 'adapters'
-    processes.first_does(lambda: shutil.rmtree(path, ignore_errors=True))
+    processes.first_does(lambda: checkpoint.remove(path))
     lora.save(str(path), learned, self.config, self.model)

@@ -125,7 +125,7 @@ def steps_of(config: Learning, records: int) -> int:
 
 def learn(
     player: inference.Unified, reference, rows: Sequence[dict],
-    config: Learning, steps: int, folder: pathlib.Path, number: int,
+    config: Learning, steps: int, folder: pathlib.PurePath, number: int,
     console: console_lib.Console, sample: Callable | None = None,
 ):
   """Returns the model after one round of Pair-DPO; goes on where it stopped.

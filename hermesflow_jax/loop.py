@@ -13,6 +13,7 @@ from hermesflow_jax import interrupts
 from hermesflow_jax import processes
 from hermesflow_jax import settings
 from hermesflow_jax import stopwatch
+from hermesflow_jax import storage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,12 +150,13 @@ class _Profile:
 
   def __init__(self, first: int, after: int, folder: str):
     self.first, self.after, self.folder = first, after, folder
-    self.running = False
+    self.running, self.outbox = False, None
 
   def begin(self, number: int) -> None:
     """Starts it if the step `number` is its first."""
     if number == self.first < self.after:
-      jax.profiler.start_trace(self.folder)
+      self.outbox = storage.Outbox(storage.path(self.folder))
+      jax.profiler.start_trace(str(self.outbox.folder))
       self.running = True
 
   def end(self, done: int, results=None) -> None:
@@ -163,6 +165,7 @@ class _Profile:
       jax.block_until_ready(results)
       jax.profiler.stop_trace()
       self.running = False
+      self.outbox.close()
 
   def __enter__(self):
     return self

@@ -20,7 +20,7 @@ _MARGIN = 8
 _MOST, _LEAST = 256, 96
 
 
-def save(path: pathlib.Path, image: np.ndarray, facts: Mapping) -> None:
+def save(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
   """Writes a PNG file that appears whole or not at all.
 
   Args:
@@ -36,7 +36,7 @@ def save(path: pathlib.Path, image: np.ndarray, facts: Mapping) -> None:
   events.write_atomically(path, _png(Image.fromarray(image), info))
 
 
-def facts_of(path: pathlib.Path) -> dict:
+def facts_of(path: pathlib.PurePath) -> dict:
   """Returns what `save` kept; ValueError if that is not there."""
   with Image.open(path) as image:
     text = getattr(image, 'text', {}).get(KEY)
@@ -46,7 +46,7 @@ def facts_of(path: pathlib.Path) -> dict:
 
 
 def sheet(
-    path: pathlib.Path, rows: Sequence[Sequence[np.ndarray]],
+    path: pathlib.PurePath, rows: Sequence[Sequence[np.ndarray]],
     labels: Sequence[str],
 ) -> None:
   """Writes a contact sheet as PNG: a row a label, its images side by side.

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import math
-import pathlib
 
 import jax
 
@@ -14,6 +13,7 @@ from hermesflow_jax import loop
 from hermesflow_jax import processes
 from hermesflow_jax import series as series_lib
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 
 
 def run(
@@ -48,7 +48,7 @@ def run(
     OSError: a checkpoint could not be written.
     loop.NonFinite, interrupts.Stopped: see `loop.run`.
   """
-  root = pathlib.Path(folder)
+  root = storage.path(folder)
   series = series_lib.Series(root / 'steps', identity, console.say)
   abstract = jax.eval_shape(make_state)
   found = series.newest(abstract, sharding.shardings(abstract, mesh))
@@ -67,9 +67,14 @@ def run(
       interrupts.Wish() as wish,
       _written(series),
   ):
+
+    def save(state, rows):
+      # What is told before a checkpoint is not told again after it.
+      log.flush()
+      series.save(state, {'rows': told(rows)})
+
     hooks = loop.Hooks(
-        log=log, progress=console.progress(label), stop=wish,
-        save=lambda state, rows: series.save(state, {'rows': told(rows)}),
+        log=log, progress=console.progress(label), stop=wish, save=save,
         names=names, sample=sample, rates=rates, trace=str(root / 'profile'),
     )
     try:

@@ -10,7 +10,6 @@ import dataclasses
 import io
 import json
 import pathlib
-import shutil
 import time
 
 import numpy as np
@@ -29,6 +28,7 @@ from hermesflow_jax import sampling
 from hermesflow_jax import settings
 from hermesflow_jax import shards
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 from hermesflow_jax.evaluation import gap
 
 
@@ -114,7 +114,7 @@ def play(
     # Not kept while a round learns: what samplers want of a model is as large.
     return dataclasses.replace(base, model=model)
 
-  root = pathlib.Path(workdir)
+  root = storage.path(workdir)
   summaries = [evaluated(
       playing(base.model), world, config, root / 'round_0', console
   )]
@@ -165,7 +165,7 @@ def _json(value) -> str:
 
 def evaluated(
     player: inference.Unified, world: World, config: Play,
-    folder: pathlib.Path, console: console_lib.Console,
+    folder: pathlib.PurePath, console: console_lib.Console,
 ) -> dict:
   """Evaluates a model once; later calls read the file.
 
@@ -215,7 +215,7 @@ def _curated(player, world, inputs, config, root, number, console):
 
 def gathered(
     player: inference.Unified, world: World, inputs: gap.Inputs, config: Play,
-    folder: pathlib.Path, number: int,
+    folder: pathlib.PurePath, number: int,
 ) -> curation.Candidates:
   """Returns the candidates of a round; makes those that are not there.
 
@@ -239,7 +239,7 @@ def gathered(
 
 def paired(
     found: curation.Candidates, world: World, inputs: gap.Inputs,
-    rules: curation.Rules, before: dict, folder: pathlib.Path, began: float,
+    rules: curation.Rules, before: dict, folder: pathlib.PurePath, began: float,
 ) -> tuple[dict, dict]:
   """Makes the pairs of a round and writes them; `curation.json` comes last.
 
@@ -274,7 +274,7 @@ def paired(
 
 def read_pairs(folder) -> dict:
   """Returns the pairs of a round by id."""
-  with open(pathlib.Path(folder) / 'pairs.jsonl', encoding='utf-8') as file:
+  with storage.text(storage.path(folder) / 'pairs.jsonl') as file:
     rows = [json.loads(line) for line in file]
   return {row['id']: curation.from_record(row) for row in rows}
 
@@ -312,7 +312,7 @@ def _trained(
   path = root / 'checkpoints' / str(number)
   folder = root / f'round_{number}'
   placed = sharding.shardings(model, base.mesh)
-  if processes.agreed(path.exists):
+  if processes.agreed(lambda: checkpoint.is_there(path)):
     console.say(f'{folder.name}: checkpoint is there')
     _forget_steps(folder)
     meta = checkpoint.meta(str(path))
@@ -339,6 +339,4 @@ def _trained(
 
 def _forget_steps(folder):
   """Removes the checkpoints within a round that has its own."""
-  processes.first_does(
-      lambda: shutil.rmtree(folder / 'training' / 'steps', ignore_errors=True)
-  )
+  processes.first_does(lambda: storage.remove(folder / 'training' / 'steps'))

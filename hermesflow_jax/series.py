@@ -9,11 +9,11 @@ import dataclasses
 import json
 import pathlib
 import re
-import shutil
 from typing import Any
 
 from hermesflow_jax import checkpoint
 from hermesflow_jax import processes
+from hermesflow_jax import storage
 
 
 @dataclasses.dataclass
@@ -21,7 +21,7 @@ class Series:
   """Checkpoints by the number of their step.
 
   Attributes:
-    root: the folder they are in.
+    root: the folder they are in, a `storage.path`.
     identity: what makes the run what it is; JSON types. Those with another
       are refused.
     say: hears what is passed over.
@@ -48,7 +48,7 @@ class Series:
     self.wait()
     path = self.root / str(int(state.step))
     # Only what was passed over can be there.
-    processes.first_does(lambda: shutil.rmtree(path, ignore_errors=True))
+    processes.first_does(lambda: checkpoint.remove(path))
     record = {'run': self.identity, 'notes': notes}
     try:
       self._writing = path, checkpoint.save_async(str(path), state, record)
@@ -106,7 +106,7 @@ class Series:
       except checkpoint.Damaged as error:
         self.say(f'passed over: {error}')
         continue
-      self._good = pathlib.Path(path)
+      self._good = storage.path(path)
       return found, record['notes']
     return None
 
@@ -122,10 +122,11 @@ class Series:
       )
 
   def _numbers(self):
-    if not self.root.is_dir():
-      return []
-    names = [path.name for path in self.root.iterdir() if path.is_dir()]
-    return sorted(int(name) for name in names if re.fullmatch('[0-9]+', name))
+    names = [
+        name for name in storage.names(self.root)
+        if re.fullmatch('[0-9]+', name) and (self.root / name).is_dir()
+    ]
+    return sorted(map(int, names))
 
   def _forget(self, newest):
     """Removes what is older than what is kept, and what was passed over."""
@@ -133,13 +134,18 @@ class Series:
     older = [number for number in numbers if number <= newest]
     for number in numbers:
       if number not in older[-self.keep:]:
-        shutil.rmtree(self.root / str(number), ignore_errors=True)
+        checkpoint.remove(self.root / str(number))
 
   def _clean(self):
     """Removes what a killed process left half-written."""
-    if self.root.is_dir():
-      for path in self.root.glob('*.orbax-checkpoint-tmp*'):
-        shutil.rmtree(path, ignore_errors=True)
+    for name in storage.names(self.root):
+      path = self.root / name
+      if storage.is_local(path):
+        left = '.orbax-checkpoint-tmp' in name
+      else:
+        left = not checkpoint.is_there(path)
+      if left:
+        checkpoint.remove(path)
 
 
 def _record(path: str) -> dict:

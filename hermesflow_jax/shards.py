@@ -20,18 +20,18 @@ class Shards:
   """A folder of shards.
 
   Attributes:
-    folder: where they lie.
+    folder: where they lie, a `storage.path`.
     count: how many there are when all work is done.
   """
 
-  folder: pathlib.Path
+  folder: pathlib.PurePath
   count: int
 
-  def record_of(self, number: int) -> pathlib.Path:
+  def record_of(self, number: int) -> pathlib.PurePath:
     """Returns the path of a shard's record."""
     return self.folder / f'{number:06d}.record.json'
 
-  def path(self, number: int, suffix: str) -> pathlib.Path:
+  def path(self, number: int, suffix: str) -> pathlib.PurePath:
     """Returns the path of one of a shard's files."""
     return self.folder / f'{number:06d}.{suffix}'
 

@@ -1,5 +1,6 @@
 """Gathers what a finished run left on disk into its report."""
 
+import io
 import json
 import pathlib
 
@@ -7,14 +8,19 @@ import numpy as np
 
 from hermesflow_jax import report
 from hermesflow_jax import self_play
+from hermesflow_jax import storage
 from hermesflow_jax.evaluation import gap
 
 
-def _lines(path: pathlib.Path) -> list[dict]:
+def _lines(path: pathlib.PurePath) -> list[dict]:
   if not path.exists():
     return []
-  with open(path, encoding='utf-8') as file:
+  with storage.text(path) as file:
     return [json.loads(line) for line in file]
+
+
+def _codes(path: pathlib.PurePath) -> np.ndarray:
+  return np.load(io.BytesIO(path.read_bytes()))['codes']
 
 
 def _share(scene: dict, questions: list[dict]) -> str:
@@ -22,7 +28,7 @@ def _share(scene: dict, questions: list[dict]) -> str:
   return f'{sum(right)}/{len(right)}'
 
 
-def gallery(root: pathlib.Path, last: int, world, player, count: int):
+def gallery(root: pathlib.PurePath, last: int, world, player, count: int):
   """Returns samples of held-out scenes, before the rounds and after.
 
   The scenes are the first of the held-out set: nothing is picked.
@@ -31,7 +37,7 @@ def gallery(root: pathlib.Path, last: int, world, player, count: int):
   count = min(count, len(inputs))
   scenes = [_lines(root / f'round_{r}' / 'scenes.jsonl') for r in (0, last)]
   images = [
-      player.decode(np.load(root / f'round_{r}' / 'scenes.npz')['codes'][:count])
+      player.decode(_codes(root / f'round_{r}' / 'scenes.npz')[:count])
       for r in (0, last)
   ]
   real = player.decode(inputs.codes[:count])
@@ -47,7 +53,9 @@ def gallery(root: pathlib.Path, last: int, world, player, count: int):
   ]
 
 
-def pair_samples(root: pathlib.Path, number: int, world, player, count: int):
+def pair_samples(
+    root: pathlib.PurePath, number: int, world, player, count: int
+):
   """Returns the first homologous pairs of a round that have both halves."""
   inputs = world.inputs[number - 1]
   pairs = self_play.read_pairs(root / f'round_{number}')
@@ -94,7 +102,9 @@ def judged(name: str) -> str:
   return f'Generated images were judged by the {name}, not from their pixels.'
 
 
-def tell(root: pathlib.Path, results: dict, world, player, count: int) -> None:
+def tell(
+    root: pathlib.PurePath, results: dict, world, player, count: int
+) -> None:
   """Writes `report.html` of a finished run.
 
   Args:

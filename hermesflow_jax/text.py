@@ -6,7 +6,11 @@ import os
 import tokenizers
 import transformers
 
+from hermesflow_jax import storage
+
 EOS = '<|endoftext|>'
+# What the files of a tokenizer end with.
+_FILES = ('.json', '.txt', '.model', '.jinja')
 CAPTION_PROMPT = 'Give a caption for this image.'
 
 
@@ -79,16 +83,32 @@ def load(path: str) -> Text:
   Raises:
     ValueError: nothing readable is there.
   """
-  if not os.path.exists(path):
+  where = storage.path(path)
+  local = storage.is_local(where)
+  if not (os.path.exists(path) if local else where.exists()):
     raise ValueError(f'no tokenizer at {path}')
   try:
-    if os.path.isfile(path):
-      return Text(_fast(tokenizer_file=path))
-    return Text(transformers.AutoTokenizer.from_pretrained(
-        path, local_files_only=True, trust_remote_code=False
-    ))
+    return _read(path) if local else _fetched(where)
   except Exception as error:
     raise ValueError(f'no readable tokenizer at {path}: {error}') from error
+
+
+def _read(path):
+  if os.path.isfile(path):
+    return Text(_fast(tokenizer_file=path))
+  return Text(transformers.AutoTokenizer.from_pretrained(
+      path, local_files_only=True, trust_remote_code=False
+  ))
+
+
+def _fetched(where):
+  """Reads what is in a bucket; weights beside it stay there."""
+  if not where.is_dir():
+    with storage.copied(where.parent, [where.name]) as here:
+      return _read(str(here / where.name))
+  wanted = [n for n in storage.names(where) if n.endswith(_FILES)]
+  with storage.copied(where, wanted) as here:
+    return _read(str(here))
 
 
 def _fast(**source) -> transformers.PreTrainedTokenizerFast:

@@ -29,6 +29,7 @@ from conversions import showo as conversion
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+import fake_gcs
 
 jax.config.update('jax_default_matmul_precision', 'highest')
 if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
@@ -62,6 +63,24 @@ def golden(goldens) -> dict[str, np.ndarray]:
   """The arrays of the official Show-o."""
   with np.load(goldens / 'showo_small' / 'io.npz') as file:
     return dict(file)
+
+
+@pytest.fixture(scope='session')
+def store():
+  """An object store that gs:// means; tensorstore asks once where it is."""
+  pytest.importorskip('gcsfs')
+  with fake_gcs.Server() as server, pytest.MonkeyPatch.context() as patch:
+    for name, value in server.environment.items():
+      patch.setenv(name, value)
+    yield server
+
+
+@pytest.fixture
+def bucket(store):
+  """The store, empty; its bucket is `gs://bucket`."""
+  store.clear()
+  yield store
+  store.clear()
 
 
 def _golden_model(folder, name):

@@ -136,3 +136,29 @@ def test_weights_of_other_sizes_are_refused(copy):
   (copy / 'config.json').write_text(json.dumps(record))
   with pytest.raises(ValueError, match='fc1/kernel is .* wanted'):
     bundle.load(str(copy))
+
+
+def test_a_bundle_of_a_bucket_is_that_of_a_folder(saved, model, bucket):
+  where = 'gs://bucket/base'
+  bundle.save_tokenizer(where, tiny.tokenizer())
+  bundle.save_model(where, model, tiny.text(), tiny.LENGTHS, tiny.GRID)
+  assert {name: blob.data for name, blob in bucket.blobs.items()} == {
+      f'base/{file.name}': file.read_bytes() for file in saved.iterdir()}
+  found, wanted = bundle.load(where), bundle.load(str(saved))
+  assert_same(found.model, wanted.model)
+  assert_same(found.tokenizer, wanted.tokenizer)
+  assert found.text.encode(['a red circle']) == wanted.text.encode(
+      ['a red circle'])
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_faults_of_a_bundle_in_a_bucket_are_named(saved, bucket, name):
+  bucket.put_folder('base', saved)
+  data = bytearray(bucket.blobs[f'base/{name}'].data)
+  data[len(data) // 2] ^= 1
+  bucket.put(f'base/{name}', bytes(data))
+  with pytest.raises(ValueError, match=f'gs://bucket/base: {name} has SHA-256'):
+    bundle.load('gs://bucket/base')
+  del bucket.blobs[f'base/{name}']
+  with pytest.raises(ValueError, match=f'gs://bucket/base: {name} is missing'):
+    bundle.load('gs://bucket/base')

@@ -42,6 +42,13 @@ def saved(tree, tmp_path_factory):
   return path
 
 
+@pytest.fixture
+def in_bucket(bucket, tree):
+  """The path of a checkpoint in a bucket."""
+  checkpoint.save('gs://bucket/run/7', tree, META)
+  return 'gs://bucket/run/7'
+
+
 def placed(tree, mesh=None):
   return sharding.shardings(tree, mesh or tiny.mesh(4, 2))
 
@@ -217,3 +224,62 @@ def test_a_changed_record_is_found(saved, tmp_path):
   assert changed
   with pytest.raises(ValueError, match='readable checkpoint'):
     checkpoint.meta(str(copy))
+
+
+@pytest.mark.parametrize('shape', [(4, 2), (8, 1)])
+def test_a_checkpoint_of_a_bucket_comes_back(in_bucket, saved, tree, shape):
+  wanted = placed(tree, tiny.mesh(*shape))
+  assert_same(checkpoint.restore(in_bucket, tree, wanted), tree)
+  assert checkpoint.meta(in_bucket) == META
+  assert checkpoint.sums(in_bucket) == checkpoint.sums(str(saved))
+  assert checkpoint.is_one(in_bucket) and checkpoint.is_there(in_bucket)
+  with pytest.raises(ValueError, match='gs://bucket/run/7 exists'):
+    checkpoint.save(in_bucket, tree, META)
+
+
+def test_one_that_was_carried_into_a_bucket_comes_back(bucket, saved, tree):
+  bucket.put_folder('other/7', saved)
+  found = checkpoint.restore('gs://bucket/other/7', tree, placed(tree))
+  assert_same(found, tree)
+
+
+def test_one_whose_end_was_not_written_is_not_there(in_bucket, bucket, tree):
+  """As a process that is killed while it saves leaves it."""
+  bucket.put('run/7/stray', b'of another time')
+  del bucket.blobs['run/7/commit_success.txt']
+  assert not checkpoint.is_there(in_bucket)
+  with pytest.raises(checkpoint.Damaged, match='no readable checkpoint at gs:'):
+    checkpoint.meta(in_bucket)
+  checkpoint.save(in_bucket, tree, META)
+  assert_same(checkpoint.restore(in_bucket, tree, placed(tree)), tree)
+  assert 'run/7/stray' not in bucket.blobs
+
+
+def test_one_that_is_removed_loses_its_mark_first(in_bucket, bucket):
+  bucket.put('run/70/x', b'')
+  bucket.seen.clear()
+  checkpoint.remove(in_bucket)
+  deleted = [name for method, name in bucket.seen if method == 'DELETE']
+  assert deleted[0] == 'run/7/commit_success.txt'
+  assert bucket.names() == ['run/70/x']
+
+
+def test_damage_in_a_bucket_is_found(in_bucket, bucket, tree):
+  for name in bucket.names('run/7/arrays/'):
+    if '/d/' in name:
+      data = bytearray(bucket.blobs[name].data)
+      for n in range(0, len(data), 50):
+        data[n] ^= 1
+      bucket.put(name, bytes(data))
+  with pytest.raises(checkpoint.Damaged, match='gs://bucket/run/7'):
+    checkpoint.restore(in_bucket, tree, placed(tree))
+
+
+@pytest.mark.parametrize('status', [401, 403])
+@pytest.mark.parametrize('part', ['', '/d/'])
+def test_a_bucket_that_does_not_answer_is_not_damage(
+    in_bucket, bucket, tree, status, part
+):
+  bucket.fails = lambda method, name: status if part in name else 0
+  with pytest.raises(OSError, match='gs://bucket/run/7 could not be read'):
+    checkpoint.restore(in_bucket, tree, placed(tree))

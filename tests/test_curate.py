@@ -273,3 +273,18 @@ def test_kills_at_random_times_lose_nothing(tmp_path):
   print(f'\n{kills} kills')
   assert kills
   assert outcome(tmp_path / 'run') == outcome(tmp_path / 'whole')
+
+
+def test_a_bucket_gets_what_a_folder_gets(base, whole, bucket, tmp_path):
+  """By two shares, of which both make the pairs."""
+  bucket.put_folder('base', base)
+  first, _ = run('gs://bucket/base', 'gs://bucket/run', share=0, shares=2)
+  assert first is None
+  found, _ = run('gs://bucket/base', 'gs://bucket/run', share=1, shares=2)
+  manifest = json.loads((whole / 'manifest.json').read_text())
+  assert found == manifest
+  del bucket.blobs['run/manifest.json']
+  again, _ = run('gs://bucket/base', 'gs://bucket/run', share=0, shares=2)
+  assert again == manifest
+  bucket.get_folder('run', tmp_path / 'run')
+  assert outcome(tmp_path / 'run') == outcome(whole)

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from hermesflow_jax import storage
 from hermesflow_jax.data import files
 from hermesflow_jax.data import questions
 from hermesflow_jax.data import shapes
@@ -250,3 +251,51 @@ def test_no_more_is_encoded_than_wanted(tmp_path):
   found = files.load(
       source, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a', most=2)
   assert [r['id'] for r in found] == ['scene-0', 'scene-1']
+
+
+def carried(bucket, root, source):
+  """The same source in a bucket."""
+  bucket.put_folder('data', root)
+  name = source.annotations.rpartition('/')[2]
+  return dataclasses.replace(
+      source, annotations=f'gs://bucket/data/{name}', images='gs://bucket/data')
+
+
+def test_a_bucket_has_the_records_of_a_folder(bucket, tmp_path):
+  local = written(tmp_path, [line(n) for n in range(3)])
+  source, encoder = carried(bucket, tmp_path, local), Encoder()
+  cache = storage.path('gs://bucket/run/data')
+  wanted = files.load(local, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a')
+  for _ in range(2):
+    found = files.load(source, shapes.SIZE, encoder, cache, 'a')
+    assert [r['id'] for r in found] == [r['id'] for r in wanted]
+    for a, b in zip(found, wanted):
+      np.testing.assert_array_equal(a['codes'], b['codes'])
+  assert encoder.calls == 1
+  # Another image under the same name is no image of before.
+  bucket.put('data/scene-0.png', bucket.blobs['data/scene-1.png'].data)
+  files.load(source, shapes.SIZE, encoder, cache, 'a')
+  assert encoder.calls == 2
+  assert list(files.sums(source).values()) == list(files.sums(local).values())
+
+
+@pytest.mark.parametrize('path, said', [
+    ('none.png', 'there is no image gs://bucket/data/none.png'),
+    ('../scene-0.png', "'../scene-0.png' leaves gs://bucket/data"),
+    ('/scene-0.png', "'/scene-0.png' leaves gs://bucket/data"),
+])
+def test_paths_that_leave_a_bucket_s_folder_are_refused(
+    bucket, tmp_path, path, said
+):
+  local = written(tmp_path, [line(0), line(1, img_path=path)])
+  bucket.put('scene-0.png', b'')
+  with pytest.raises(ValueError, match='line 2: .*' + said):
+    files.read(carried(bucket, tmp_path, local))
+
+
+def test_an_image_of_a_bucket_that_is_none_is_named(bucket, tmp_path):
+  source = carried(bucket, tmp_path, written(tmp_path, [line(0)]))
+  bucket.put('data/scene-0.png', b'no picture')
+  with pytest.raises(
+      ValueError, match='image gs://bucket/data/scene-0.png cannot be read'):
+    files.load(source, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a')

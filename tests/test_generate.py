@@ -35,7 +35,8 @@ def run(base, tmp_path):
     built = settings.build(generate.Settings, config.to_dict())
     said = []
     console = console_lib.Console(said.append, lambda label: lambda x: x)
-    return generate.run(built, str(tmp_path / workdir), console), said
+    workdir = workdir if 'gs:' in workdir else str(tmp_path / workdir)
+    return generate.run(built, workdir, console), said
 
   return call
 
@@ -178,3 +179,20 @@ def test_a_long_prompt_is_cut_and_said_so(run):
   last = rows[0]['read_to']
   assert ' '.join(words.split()[:12]).endswith(last)
   assert last in said[0]
+
+
+def test_images_may_be_drawn_into_a_bucket(run, start_image, tmp_path, bucket):
+  settings_ = {'image': str(start_image), 'extend': ('right',)}
+  wanted, _ = run(**settings_)
+  bucket.put('first.png', start_image.read_bytes())
+  bucket.put('prompts.txt', 'a blue star\n'.encode())
+  settings_['image'] = 'gs://bucket/first.png'
+  found, _ = run('gs://bucket/out', **settings_)
+  assert found == wanted
+  bucket.get_folder('out', tmp_path / 'copy')
+  np.testing.assert_array_equal(
+      pixels(tmp_path / 'copy', found), pixels(tmp_path / 'out', wanted))
+  assert 'out/contact_sheet.png' in bucket.blobs
+  assert run('gs://bucket/out', **settings_)[0] == found
+  rows, _ = run('gs://bucket/more', file='gs://bucket/prompts.txt')
+  assert rows[-1]['prompt'] == 'a blue star'

@@ -186,3 +186,20 @@ def test_the_line_about_missing_weights_makes_what_is_wanted(variant):
   assert made == {
       'showo': config.init_from, 'magvitv2': config.tokenizer}
   assert config.text in config.missing
+
+
+def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
+  for name in ('model', 'images', 'text'):
+    bucket.put_folder(name, world / name)
+  wanted = load(world)
+  found = initial.load(
+      'gs://bucket/model', 'gs://bucket/images',
+      'gs://bucket/text/tokenizer.json', sizes_of(world), tiny.mesh(4, 2))
+  for a, b in zip(
+      jax.tree.leaves((found.model, found.tokenizer)),
+      jax.tree.leaves((wanted.model, wanted.tokenizer)), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert initial.sums('gs://bucket/model', 'gs://bucket/images') == (
+      initial.sums(str(world / 'model'), str(world / 'images')))
+  with pytest.raises(ValueError, match='no checkpoint at gs://bucket/none'):
+    initial.check_there(['gs://bucket/model', 'gs://bucket/none'], '')

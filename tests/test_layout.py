@@ -12,6 +12,7 @@ LIBRARY = 'hermesflow_jax'
 # A module imports from earlier rows, and from its own package. The name of a
 # package stands for its modules that have no place of their own.
 ROWS = (
+    ('storage',),
     ('settings', 'console', 'processes', 'vocab', 'sharding', 'masks',
      'pair_dpo', 'text', 'text_similarity', 'strict_json', 'canvas', 'clock',
      'faults', 'stopwatch', 'interrupts'),

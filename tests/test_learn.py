@@ -220,3 +220,43 @@ def test_what_holds_no_adapters_is_refused(base, pairs, tmp_path):
   missing = dataclasses.replace(config, adapters=str(tmp_path / 'no'))
   with pytest.raises(ValueError, match='adapters: no checkpoint at .*no'):
     start.located(missing)
+
+
+def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
+  """Also what adapters add to a model."""
+  adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
+  wanted = learn.run(
+      configured(base, pairs, **adapted), str(tmp_path / 'run'),
+      console_lib.silent())
+  bucket.put_folder('base', base)
+  bucket.put_folder('pairs', pairs)
+  config = configured('gs://bucket/base', 'gs://bucket/pairs', **adapted)
+  found = learn.run(config, 'gs://bucket/run', console_lib.silent())
+  assert {**found, 'seconds': 0} == {**wanted, 'seconds': 0}
+  for file in (tmp_path / 'run' / 'model').iterdir():
+    assert bucket.blobs[f'run/model/{file.name}'].data == file.read_bytes()
+  assert not bucket.names('run/training/steps/')
+  named = dataclasses.replace(
+      config, adapters='gs://bucket/run/training/adapters')
+  there = start.located(named)
+  mesh = config.mesh.make()
+  whole = start.load(named, there, mesh).model
+  for a, b in zip(
+      jax.tree.leaves(whole),
+      jax.tree.leaves(bundle.load('gs://bucket/run/model').model)):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+  again = learn.run(config, 'gs://bucket/run', console_lib.silent())
+  assert again == found
+
+
+def test_pairs_of_a_bucket_that_are_damaged_are_named(base, pairs, bucket):
+  bucket.put_folder('pairs', pairs)
+  name, = (n for n in bucket.names('pairs/tfds/') if 'array_record' in n)
+  bucket.put(name, bucket.blobs[name].data[:-1] + b'x')
+  config = configured(base, 'gs://bucket/pairs')
+  with pytest.raises(ValueError, match=f'gs://bucket/{name} is damaged'):
+    learn.run(config, 'gs://bucket/run', console_lib.silent())
+  with pytest.raises(ValueError, match='no finished curation in gs://bucket/x'):
+    learn.run(
+        configured(base, 'gs://bucket/x'), 'gs://bucket/run',
+        console_lib.silent())

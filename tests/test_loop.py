@@ -132,3 +132,9 @@ def test_a_profile_is_written_also_of_a_run_that_ends_within_it(tmp_path):
   assert list(tmp_path.rglob('*.xplane.pb'))
   run(5, hooks={'trace': str(tmp_path / 'next')}, profile=(0, 9))
   assert list((tmp_path / 'next').rglob('*.xplane.pb'))
+
+
+def test_a_profile_comes_into_a_bucket(bucket):
+  run(5, hooks={'trace': 'gs://bucket/run/profile'}, profile=(2, 4))
+  assert any(
+      name.endswith('.xplane.pb') for name in bucket.names('run/profile/'))

@@ -97,7 +97,9 @@ def everything(folder):
     (['--config.play.rounds=1', CONFIG], 'before'),
     ([CONFIG, '--processes=2'], 'several processes want --coordinator'),
     ([CONFIG, '--processes=2', '--process=2'], 'process is 2, wanted less'),
-    ([CONFIG, '--workdir=gs://a/b'], 'gs://a/b is no path: mount the bucket'),
+    ([CONFIG, '--workdir=s3://a/b'], 's3://a/b is no path, wanted a folder or '
+     'gs://bucket/folder'),
+    ([CONFIG, '--workdir=gs://'], 'gs:// is no path, wanted a folder or'),
     ([CONFIG, '--config.job=x'], 'wanted tokenizer, pretrain, pair_dpo, seeds'),
 ])
 def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):

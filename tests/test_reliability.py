@@ -147,6 +147,21 @@ def test_two_processes_make_what_one_makes(whole, whole_of_two):
   assert_near(found['metrics'], wanted['metrics'])
 
 
+@pytest.mark.slow
+def test_adapters_learn_in_two_processes_what_they_learn_in_one(
+    place, tmp_path
+):
+  lora = {'play.lora.rank': 2}
+  ended(place.start(tmp_path / 'one', **lora))
+  for process in place.start_all(tmp_path / 'two', **lora):
+    ended(process)
+  one, two = (outcome(tmp_path / name)['metrics'] for name in ('one', 'two'))
+  assert_near(two, one)
+  adapters = pathlib.Path('round_1', 'training', 'adapters')
+  saved = [checkpoint.sums(str(tmp_path / n / adapters)) for n in ('one', 'two')]
+  assert saved[0] and saved[0].keys() == saved[1].keys()
+
+
 def assert_near(found, wanted):
   for a, b in zip(found, wanted, strict=True):
     for name in ('train/loss', 'train/grad_norm', 'und/winner_nll'):
@@ -256,3 +271,92 @@ def test_no_process_outlives_the_run(place, tmp_path):
   time.sleep(1)
   assert not [c for c in children if pathlib.Path(f'/proc/{c}').exists()]
   assert set(pathlib.Path('/dev/shm').iterdir()) <= before
+
+
+def brought(bucket, folder):
+  """A copy of the run in the bucket on this machine."""
+  shutil.rmtree(folder, ignore_errors=True)
+  bucket.get_folder('run', folder)
+  return folder
+
+
+def saved_in_bucket(bucket, step, running):
+  """Waits until a round has saved a later step there."""
+  place, mark = 'run/round_1/training/steps/', '/commit_success.txt'
+  deadline = time.monotonic() + 300
+  while True:
+    numbers = [
+        int(name[len(place):-len(mark)]) for name in bucket.names(place)
+        if name.endswith(mark)]
+    if max(numbers, default=-1) > step:
+      return
+    assert time.monotonic() < deadline
+    assert running.poll() is None, running.communicate()
+    time.sleep(0.02)
+
+
+def test_a_run_in_a_bucket_leaves_what_one_in_a_folder_leaves(
+    place, whole, bucket, tmp_path
+):
+  """Killed in its training; what it starts from is there, too."""
+  bucket.put_folder('base', place.base)
+  there = dataclasses.replace(place, base='gs://bucket/base')
+  run = there.start('gs://bucket/run')
+  saved_in_bucket(bucket, 9, run)
+  run.kill()
+  run.communicate()
+  said = ended(there.start('gs://bucket/run'))
+  assert 'resumes at step' in said
+  assert 'report: gs://bucket/run/report.html' in said
+  assert_same(brought(bucket, tmp_path / 'run'), whole[0])
+  assert not bucket.names('run/round_1/training/steps/')
+
+
+@pytest.mark.slow
+def test_a_run_in_a_bucket_that_is_told_to_stop_goes_on_as_if_not(
+    place, whole, bucket, tmp_path
+):
+  run = place.start('gs://bucket/run')
+  saved_in_bucket(bucket, -1, run)
+  run.send_signal(signal.SIGTERM)
+  said = ended(run, 130)
+  assert 'stopped after step' in said and 'the same command resumes' in said
+  ended(place.start('gs://bucket/run'))
+  assert_same(brought(bucket, tmp_path / 'run'), whole[0])
+
+
+@pytest.mark.slow
+def test_two_processes_make_in_a_bucket_what_they_make_in_a_folder(
+    place, whole_of_two, bucket, tmp_path
+):
+  running = place.start_all('gs://bucket/run')
+  saved_in_bucket(bucket, -1, running[0])
+  for process in running:
+    process.kill()
+    process.communicate()
+  for process in place.start_all('gs://bucket/run'):
+    ended(process)
+  assert_same(brought(bucket, tmp_path / 'run'), whole_of_two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+def test_runs_in_a_bucket_ended_at_random_times_lose_nothing(
+    place, whole, bucket, tmp_path, number
+):
+  draw, ends = random.Random(0), 0
+  whole, seconds = whole
+  while ends < 6:
+    process = place.start('gs://bucket/run')
+    try:
+      process.communicate(timeout=draw.uniform(0.1, 1.0) * seconds)
+      assert process.returncode == 0
+      assert_same(brought(bucket, tmp_path / 'run'), whole)
+      bucket.clear()
+    except subprocess.TimeoutExpired:
+      process.send_signal(number)
+      process.communicate()
+      assert process.returncode in (-signal.SIGKILL, 130)
+      ends += 1
+  ended(place.start('gs://bucket/run'))
+  assert_same(brought(bucket, tmp_path / 'run'), whole)

@@ -113,3 +113,40 @@ def test_a_run_that_is_not_finite_says_where_its_last_checkpoint_is(tmp_path):
   assert resumable.series_lib.checkpoint.meta(str(last))
   with pytest.raises(loop.NonFinite, match='the last checkpoint: none$'):
     run(tmp_path / 'none', broken=broken, max_skipped=2, save_every=0)
+
+
+@pytest.mark.parametrize('until', [2, 7])
+def test_a_run_in_a_bucket_that_is_stopped_is_the_whole_run(
+    bucket, tmp_path, until
+):
+  wanted, said = run(tmp_path / 'whole'), []
+  with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
+    run('gs://bucket/run', until=until)
+  found = run('gs://bucket/run', said=said)
+  assert said == [f'toy: resumes at step {until + 1}']
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  bucket.get_folder('run', tmp_path / 'run')
+  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
+
+
+def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
+    bucket, tmp_path, monkeypatch
+):
+  """What was measured after the last checkpoint is measured again."""
+  wanted, kept = run(tmp_path / 'whole'), {}
+  save = resumable.series_lib.Series.save
+
+  def killed(series, state, notes):
+    if int(state.step) == 6:
+      series.wait()
+      kept.update(bucket.blobs)  # What is there when the process ends.
+    save(series, state, notes)
+
+  monkeypatch.setattr(resumable.series_lib.Series, 'save', killed)
+  run('gs://bucket/run')
+  bucket.blobs, said = kept, []
+  found = run('gs://bucket/run', said=said)
+  assert said == ['toy: resumes at step 3']
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  bucket.get_folder('run', tmp_path / 'run')
+  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')

@@ -12,6 +12,7 @@ import pytest
 from hermesflow_jax import checkpoint
 from hermesflow_jax import series as series_lib
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 from hermesflow_jax import train
 import tiny
 import tiny_line
@@ -193,3 +194,61 @@ def test_records_are_json(series):
   saved(series, 2)
   record = checkpoint.meta(str(series.root / '2'))
   assert record == json.loads(json.dumps({'run': RUN, 'notes': {'rows': [2]}}))
+
+
+@pytest.fixture
+def in_bucket(bucket, said):
+  return series_lib.Series(
+      storage.path('gs://bucket/run/steps'), RUN, said.append)
+
+
+def numbers(bucket):
+  return sorted({name.split('/')[2] for name in bucket.names('run/steps/')})
+
+
+def test_a_series_in_a_bucket_keeps_the_newest(in_bucket, bucket, said):
+  assert newest(in_bucket) is None
+  saved(in_bucket, 1, 5, 20)
+  assert numbers(bucket) == ['20', '5']
+  found, notes = newest(in_bucket)
+  assert notes == {'rows': [20]} and not said
+  jax.tree.map(np.testing.assert_array_equal, found, state(20))
+  assert in_bucket.written() == 'gs://bucket/run/steps/20'
+
+
+def test_what_a_killed_process_left_in_a_bucket_is_removed(
+    in_bucket, bucket, said
+):
+  saved(in_bucket, 5, 20)
+  bucket.blobs = {
+      name: blob for name, blob in bucket.blobs.items()
+      if name != 'run/steps/20/commit_success.txt'
+  }
+  found, _ = newest(in_bucket)
+  jax.tree.map(np.testing.assert_array_equal, found, state(5))
+  assert numbers(bucket) == ['5'] and not said
+  saved(in_bucket, 20)
+  assert numbers(bucket) == ['20', '5']
+
+
+def test_a_bucket_that_refuses_has_no_checkpoints_that_are_lost(
+    in_bucket, bucket
+):
+  saved(in_bucket, 5, 20)
+  bucket.fails = lambda method, name: 403 if method == 'GET' else 0
+  with pytest.raises(OSError):
+    newest(in_bucket)
+  bucket.fails = lambda method, name: 0
+  jax.tree.map(np.testing.assert_array_equal, newest(in_bucket)[0], state(20))
+
+
+def test_a_checkpoint_that_a_bucket_refuses_stops_the_run_in_one_line(
+    in_bucket, bucket
+):
+  saved(in_bucket, 5)
+  bucket.fails = lambda method, name: 403 if method == 'POST' else 0
+  in_bucket_20 = 'checkpoint gs://bucket/run/steps/20 could not be written'
+  with pytest.raises(OSError, match=in_bucket_20):
+    saved(in_bucket, 20)
+  bucket.fails = lambda method, name: 0
+  jax.tree.map(np.testing.assert_array_equal, newest(in_bucket)[0], state(5))

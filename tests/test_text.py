@@ -83,3 +83,15 @@ def test_what_cannot_be_read_is_named(tmp_path):
 
 def test_a_question_is_asked_as_in_llava():
   assert text_lib.user('Why ?') == 'USER: \nWhy ? ASSISTANT:'
+
+
+def test_a_tokenizer_is_read_from_a_bucket(text, tmp_path, bucket):
+  text._tokenizer.save_pretrained(tmp_path)
+  bucket.put_folder('phi', tmp_path)
+  bucket.put('phi/model.safetensors', b'weights, which are left alone')
+  for name in ('gs://bucket/phi', 'gs://bucket/phi/tokenizer.json'):
+    found = text_lib.load(name)
+    assert found.encode(['a red circle']) == text.encode(['a red circle'])
+  assert ('GET', 'phi/model.safetensors') not in bucket.seen
+  with pytest.raises(ValueError, match='no tokenizer at gs://bucket/none'):
+    text_lib.load('gs://bucket/none')

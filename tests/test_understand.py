@@ -36,7 +36,8 @@ def run(base, tmp_path):
     built = settings.build(understand.Settings, config.to_dict())
     said = []
     console = console_lib.Console(said.append, lambda label: lambda x: x)
-    return understand.run(built, str(tmp_path / workdir), console), said
+    workdir = workdir if 'gs:' in workdir else str(tmp_path / workdir)
+    return understand.run(built, workdir, console), said
 
   return call
 
@@ -162,3 +163,30 @@ def test_what_cannot_be_answered_is_refused(
   with pytest.raises(ValueError, match=said):
     run(**changes)
   assert not (tmp_path / 'out').exists()
+
+
+def test_images_and_answers_may_be_in_a_bucket(run, folder, bucket):
+  wanted, _ = run()
+  bucket.put_folder('in', folder)
+  found, _ = run('gs://bucket/out', images=('gs://bucket/in',))
+  assert [r['answers'] for r in found] == [r['answers'] for r in wanted]
+  assert [r['image'] for r in found] == [
+      r['image'].replace(str(folder), 'gs://bucket/in') for r in wanted]
+  assert [json.loads(line) for line in
+          bucket.text('out/answers.jsonl').splitlines()] == found
+  assert run('gs://bucket/out', images=('gs://bucket/in',))[0] == found
+
+
+@pytest.mark.parametrize('name, found', [
+    ('gs://bucket/in/*.png', 4), ('gs://bucket/in/**/*.png', 5),
+    ('gs://bucket/in/deep/4.png', 1), ('gs://bucket/in/deep', 1),
+])
+def test_names_of_a_bucket_mean_images(folder, bucket, name, found):
+  bucket.put_folder('in', folder)
+  assert len(understand.files_of([name])) == found
+
+
+@pytest.mark.parametrize('name', ['none', 'none/*.png', 'notes.txt/x'])
+def test_a_name_of_a_bucket_that_means_no_image_is_refused(bucket, name):
+  with pytest.raises(ValueError, match='there is no image at gs://bucket/'):
+    understand.files_of([f'gs://bucket/{name}'])

@@ -20,6 +20,7 @@ import numpy as np
 from hermesflow_jax import events
 from hermesflow_jax import faults as faults_lib
 from hermesflow_jax import processes
+from hermesflow_jax import storage
 from hermesflow_jax import strict_json
 from hermesflow_jax.data import images
 
@@ -65,12 +66,12 @@ def read(
       of [A-Za-z0-9._-] or comes twice, a path out of the folder or to no
       file, no question, an answer that is not among the choices.
   """
-  root = pathlib.Path(source.images).resolve()
+  folder = _Images(source.images)
   asked = _tifa(source.questions) if source.questions else None
   faults, records = [], {}
   for number, line in _lines(source.annotations):
     try:
-      record = _record(strict_json.parse(line), root, asked)
+      record = _record(strict_json.parse(line), folder, asked)
       if record['id'] in records:
         raise ValueError(f'id {record["id"]!r} comes twice')
       check(record)
@@ -88,13 +89,52 @@ def read(
 def _lines(path: str) -> Iterable[tuple[int, str]]:
   """The lines that are not blank, with their numbers from 1."""
   try:
-    with open(path, encoding='utf-8') as file:
+    with storage.text(storage.path(path)) as file:
       yield from ((n, row) for n, row in enumerate(file, 1) if row.strip())
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f'{path} cannot be read: {error}') from error
 
 
-def _record(row, root, asked):
+class _Images:
+  """The folder of the images; one of a bucket is listed once.
+
+  Args:
+    folder: its path.
+  """
+
+  def __init__(self, folder: str):
+    self.root, self._listed = storage.path(folder), None
+    if storage.is_local(self.root):
+      self.root = self.root.resolve()
+    else:
+      self._listed = storage.below(self.root)
+
+  def find(self, name: str):
+    """Returns the path of an image; ValueError if it is not in the folder."""
+    try:
+      if self._listed is None:
+        path = (self.root / name).resolve()
+        path = path if path.is_relative_to(self.root) else None
+        there = path and path.is_file()
+      else:
+        path = storage.within(self.root, name)
+        there = path and str(path.relative_to(self.root)) in self._listed
+    except OSError as error:  # E.g. a name that is too long.
+      raise ValueError(f'img_path: {error.strerror}') from error
+    if path is None:
+      raise ValueError(f'img_path {name!r} leaves {self.root}')
+    if not there:
+      raise ValueError(f'there is no image {path}')
+    return path
+
+  def stamp(self, path) -> str:
+    """Returns what changes with an image, e.g. its size and time."""
+    if self._listed is None:
+      return storage.stamp(path)
+    return self._listed[str(path.relative_to(self.root))]
+
+
+def _record(row, folder, asked):
   if not isinstance(row, dict):
     raise ValueError('it is no JSON object')
   for key in ('id', 'img_path', 'caption'):
@@ -103,15 +143,7 @@ def _record(row, root, asked):
   name = row['id']
   if not NAME.fullmatch(name):
     raise ValueError(f'id {name!r} is not of [A-Za-z0-9._-], at most 128')
-  try:
-    path = (root / row['img_path']).resolve()
-    there = path.is_file()
-  except OSError as error:  # E.g. a name that is too long.
-    raise ValueError(f'img_path: {error.strerror}') from error
-  if not path.is_relative_to(root):
-    raise ValueError(f'img_path {row["img_path"]!r} leaves {root}')
-  if not there:
-    raise ValueError(f'there is no image {path}')
+  path = folder.find(row['img_path'])
   questions = row.get('questions') if asked is None else asked.get(name)
   if not isinstance(questions, list) or not questions:
     raise ValueError(f'id {name!r} has no questions')
@@ -139,7 +171,7 @@ def _question(row):
 def _tifa(path: str) -> dict[str, list]:
   """{id: questions} of a TIFA file."""
   try:
-    rows = strict_json.parse(pathlib.Path(path).read_bytes())
+    rows = strict_json.parse(storage.path(path).read_bytes())
     if not isinstance(rows, list):
       raise ValueError('it is no list')
     out = collections.defaultdict(list)
@@ -155,13 +187,13 @@ def _tifa(path: str) -> dict[str, list]:
 def sums(source: Source) -> dict[str, str]:
   """Returns the SHA-256 of each file of text, by its path."""
   return {
-      path: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+      path: hashlib.sha256(storage.path(path).read_bytes()).hexdigest()
       for path in (source.annotations, source.questions) if path
   }
 
 
 def load(
-    source: Source, size: int, unified, cache: pathlib.Path, identity: str,
+    source: Source, size: int, unified, cache: pathlib.PurePath, identity: str,
     say: Callable[[str], None] = lambda line: None, most: int | None = None,
     check: Callable[[dict], None] = lambda record: None,
 ) -> list[dict]:
@@ -171,7 +203,7 @@ def load(
     source: the files.
     size: of the square images, in pixels.
     unified: an `inference.Unified`, for its tokenizer.
-    cache: a folder.
+    cache: a folder, a `storage.path`.
     identity: of the tokenizer, so that its codes are not taken for another's.
     say: hears what is left out.
     most: as many records are encoded, by id; None: all.
@@ -184,7 +216,8 @@ def load(
     ValueError: see `read` and `images.load`.
   """
   records = read(source, say, check)[:most]
-  path = cache / f'{_fingerprint(records, size, identity)}.npz'
+  stamp = _Images(source.images).stamp
+  path = cache / f'{_fingerprint(records, size, identity, stamp)}.npz'
   codes, left_out = _cached(path)
   if not processes.all_say(codes is not None):
     codes, left_out = None, []
@@ -195,7 +228,7 @@ def load(
   if codes is None or len(faults) < len(left_out):
     codes, faults = _encoded(records, size, unified, source.on_error)
     left_out = list(faults)
-    cache.mkdir(parents=True, exist_ok=True)
+    storage.make(cache)
     buffer = io.BytesIO()
     np.savez(buffer, codes=codes, left_out=np.array(left_out, np.int64))
     events.write_atomically(path, buffer.getvalue())
@@ -214,7 +247,7 @@ def load(
 def _cached(path):
   """(codes, numbers of the records that are left out), or (None, [])."""
   try:
-    with np.load(path) as found:
+    with np.load(io.BytesIO(path.read_bytes())) as found:
       return found['codes'], found['left_out'].tolist()
   except (OSError, ValueError, KeyError, zipfile.BadZipFile):
     return None, []
@@ -251,10 +284,9 @@ def _encoded(records: Sequence[dict], size, unified, on_error):
   return np.concatenate(parts) if parts else np.zeros((0, 0), int), faults
 
 
-def _fingerprint(records, size, identity) -> str:
+def _fingerprint(records, size, identity, stamp) -> str:
   """Changes with what the codes depend on: images, their order, tokenizer."""
   said = [identity, str(size)]
   for record in records:
-    stat = record['path'].stat()
-    said.append(f'{record["path"]} {stat.st_size} {stat.st_mtime_ns}')
+    said.append(f'{record["path"]} {stamp(record["path"])}')
   return hashlib.sha256('\n'.join(said).encode()).hexdigest()[:32]

@@ -12,16 +12,18 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 
+from hermesflow_jax import storage
+
 FORMATS = ('PNG', 'JPEG', 'WEBP')
 # Pixels of the largest image that is decoded.
 MOST_PIXELS = 64_000_000
 
 
-def load(path: pathlib.Path, size: int) -> np.ndarray:
+def load(path: pathlib.PurePath, size: int) -> np.ndarray:
   """Reads a square image.
 
   Args:
-    path: a PNG, JPEG or WebP file.
+    path: a PNG, JPEG or WebP file, a `storage.path`.
     size: of its sides after resizing and cropping, in pixels.
 
   Returns:
@@ -36,7 +38,7 @@ def load(path: pathlib.Path, size: int) -> np.ndarray:
 
 
 def load_mask(
-    path: pathlib.Path, of: pathlib.Path, size: int
+    path: pathlib.PurePath, of: pathlib.PurePath, size: int
 ) -> np.ndarray:
   """Reads the mask of an image.
 
@@ -69,7 +71,10 @@ def _opened(path):
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('error', Image.DecompressionBombWarning)
-      with Image.open(path, formats=FORMATS) as image:
+      with (
+          storage.bytes_of(path) as file,
+          Image.open(file, formats=FORMATS) as image,
+      ):
         if image.width * image.height > MOST_PIXELS:
           raise ValueError(
               f'it has {image.width} x {image.height} pixels, wanted at most '

@@ -5,17 +5,22 @@ id, image (encoded), caption, questions (TIFA form) and qa pairs for training;
 so the embedded world travels the same way as real data.
 """
 
+import atexit
 import contextlib
 import dataclasses
+import functools
 import io
 import json
+import shutil
 import sys
+import tempfile
 
 import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
 from hermesflow_jax import processes
+from hermesflow_jax import storage
 from hermesflow_jax.data import questions as questions_lib
 from hermesflow_jax.data import shapes
 from hermesflow_jax.data import training_questions
@@ -101,11 +106,20 @@ def png(image: np.ndarray) -> bytes:
   return buffer.getvalue()
 
 
+@functools.cache
+def _room() -> str:
+  """A folder of this process, as long as it runs."""
+  room = tempfile.mkdtemp()
+  atexit.register(shutil.rmtree, room, ignore_errors=True)
+  return room
+
+
 def source(data_dir: str, config: ShapesConfig):
   """Writes the dataset if it is not there; returns its random-access source.
 
   Args:
-    data_dir: where datasets live.
+    data_dir: where datasets live; in place of a folder of a bucket each process
+      has one of its own, which ends with it.
     config: which scenes; its name must say so (`config_of`).
 
   Returns:
@@ -115,13 +129,18 @@ def source(data_dir: str, config: ShapesConfig):
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()
 
+  act = processes.first_does
+  if not storage.is_local(storage.path(data_dir)):
+    # The same scenes follow from the seed everywhere.
+    data_dir, act = _room(), lambda call: call()
+
   def builder():
     # It reads what is there when it is made.
     return Shapes(data_dir=data_dir, config=config, file_format='array_record')
 
   # It would print that it downloads.
   with contextlib.redirect_stdout(io.StringIO()):
-    processes.first_does(lambda: builder().download_and_prepare())
+    act(lambda: builder().download_and_prepare())
   return builder().as_data_source(split=config.split)
 
 

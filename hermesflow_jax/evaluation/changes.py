@@ -10,14 +10,15 @@ import pathlib
 
 import numpy as np
 
+from hermesflow_jax import storage
 from hermesflow_jax.evaluation import gap
 
 SCORES = ('understanding', 'generation', 'gap')
 
 
-def read(folder: pathlib.Path) -> dict[str, dict[str, float]]:
+def read(folder: pathlib.PurePath) -> dict[str, dict[str, float]]:
   """Returns the scores of each scene of an evaluation, by the scene's id."""
-  with open(folder / 'scenes.jsonl', encoding='utf-8') as file:
+  with storage.text(folder / 'scenes.jsonl') as file:
     rows = [json.loads(line) for line in file]
   return {
       row['id']: {

@@ -11,6 +11,7 @@ import pathlib
 
 import numpy as np
 
+from hermesflow_jax import storage
 from hermesflow_jax.evaluation import gap
 
 HEADLINE = ('understanding', 'generation', 'gap', 'caption_similarity')
@@ -50,7 +51,7 @@ class Difference:
     return same and abs(self.value) > 2 * self.error
 
 
-def read(folder: pathlib.Path, inputs: gap.Inputs) -> dict[str, dict]:
+def read(folder: pathlib.PurePath, inputs: gap.Inputs) -> dict[str, dict]:
   """Returns the scores of an evaluation: name -> {id: value}.
 
   Args:
@@ -65,7 +66,7 @@ def read(folder: pathlib.Path, inputs: gap.Inputs) -> dict[str, dict]:
   Raises:
     ValueError: the scenes are others.
   """
-  with open(folder / 'scenes.jsonl', encoding='utf-8') as file:
+  with storage.text(folder / 'scenes.jsonl') as file:
     rows = [json.loads(line) for line in file]
   if [row['id'] for row in rows] != list(inputs.ids):
     raise ValueError(f'{folder} has an evaluation of other scenes')

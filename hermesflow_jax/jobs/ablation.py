@@ -22,6 +22,7 @@ from hermesflow_jax import inference
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 from hermesflow_jax.data import shapes
 from hermesflow_jax.evaluation import floors
 from hermesflow_jax.evaluation import scenes
@@ -123,7 +124,7 @@ class Bench:
   base: inference.Unified
   world: self_play.World
   tested: self_play.World
-  root: pathlib.Path
+  root: pathlib.PurePath
   console: console_lib.Console
 
   def pool(self, config: Settings, seed: int) -> arms_lib.Pool:
@@ -140,7 +141,7 @@ def run(
 ) -> dict:
   """Plays all arms; writes and returns `results.json`, tables and a page."""
   began = time.perf_counter()
-  root = pathlib.Path(workdir)
+  root = storage.path(workdir)
   path = start.located(config.self_play)
   mesh = config.self_play.mesh.make(config.self_play.play.batch)
   parts = start.load(config.self_play, path, mesh)
@@ -243,7 +244,8 @@ def models(
   def read(*names):
     return [
         scenes.read(
-            bench.root.joinpath(f'seed_{seed}', *names), bench.world.held_out
+            bench.root / '/'.join((f'seed_{seed}', *names)),
+            bench.world.held_out,
         ) for seed in config.seeds
     ]
 

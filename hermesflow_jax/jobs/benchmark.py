@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 import dataclasses
 import json
-import pathlib
 import platform
 import time
 
@@ -17,6 +16,7 @@ from hermesflow_jax import cost
 from hermesflow_jax import events
 from hermesflow_jax import serving
 from hermesflow_jax import settings
+from hermesflow_jax import storage
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.benchmark import choices as choices_lib
 from hermesflow_jax.benchmark import images as images_lib
@@ -152,7 +152,7 @@ def run(
       'processor': platform.machine(), 'python': platform.python_version(),
       'jax': jax.__version__,
   }
-  root = pathlib.Path(workdir)
+  root = storage.path(workdir)
   events.write_atomically(
       root / 'results.json',
       json.dumps({'rows': rows, 'machine': machine}, indent=1) + '\n',

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import json
-import os
-import pathlib
 import reprlib
 
 from hermesflow_jax import console as console_lib
@@ -15,6 +13,7 @@ from hermesflow_jax import loop
 from hermesflow_jax import processes
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 from hermesflow_jax.data import shapes
 
 # Settings that say where, and how much at once, not what.
@@ -107,21 +106,18 @@ def claim(
 
 def _claimed(workdir, config, identity) -> bool:
   """Does the work of `claim`; whether the run is there already."""
-  root = pathlib.Path(workdir)
+  root = storage.path(workdir)
   path = root / 'settings.json'
   record = json.loads(
       json.dumps(dataclasses.asdict(config) | identity, default=str)
   )
   try:
-    root.mkdir(parents=True, exist_ok=True)
+    storage.make(root)
     # A start that was killed may have left its temporary file.
-    if all(p.name == 'settings.json.tmp' for p in root.iterdir()):
-      # Of processes that start at once one may have moved the file away.
-      with contextlib.suppress(FileNotFoundError):
-        events.write_atomically(path, json.dumps(record, indent=1) + '\n')
+    if all(name == 'settings.json.tmp' for name in storage.names(root)):
+      if _first_writes(path, json.dumps(record, indent=1) + '\n'):
         return False
-    if not os.access(root, os.W_OK):
-      raise ValueError('it is read-only')
+    storage.check_writable(root)
     found = json.loads(path.read_text()) if path.exists() else None
     if not isinstance(found, dict):
       raise ValueError('it holds files of something else')
@@ -130,11 +126,22 @@ def _claimed(workdir, config, identity) -> bool:
       raise ValueError(
           'it belongs to a run of other settings: ' + ', '.join(different)
       )
-  except (OSError, ValueError) as error:
+  except (*storage.failures(), ValueError) as error:
     raise ValueError(
         f'workdir {root} cannot be used: {error}; give another --workdir'
     ) from error
   return True
+
+
+def _first_writes(path, text) -> bool:
+  """Writes the settings of a run; whether no other did at the same time."""
+  if not storage.is_local(path):
+    return storage.create(path, text.encode())
+  # Of processes that start at once one may have moved the file away.
+  with contextlib.suppress(FileNotFoundError):
+    events.write_atomically(path, text)
+    return True
+  return False
 
 
 def kept(
@@ -162,12 +169,15 @@ def kept(
 
 def check_writable(folder: str) -> None:
   """Makes a folder; ValueError if that fails or nothing can be written there."""
+  folder = storage.path(folder)
   try:
-    os.makedirs(folder, exist_ok=True)
+    storage.make(folder)
   except OSError as error:
     raise ValueError(f'folder {folder} cannot be made: {error}') from error
-  if not os.access(folder, os.W_OK):
-    raise ValueError(f'folder {folder} is read-only')
+  try:
+    storage.check_writable(folder)
+  except storage.failures() as error:
+    raise ValueError(f'folder {folder} cannot be used: {error}') from error
 
 
 def identity(config) -> dict:

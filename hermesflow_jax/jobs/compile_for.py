@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import json
 import os
-import pathlib
 import time
 
 import jax
@@ -32,6 +31,7 @@ from hermesflow_jax import prompting
 from hermesflow_jax import sampling
 from hermesflow_jax import serving
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.jobs import common
@@ -180,7 +180,7 @@ def run(
     console.say(line(verdict, where))
     verdicts.append(verdict)
   events.write_atomically(
-      pathlib.Path(workdir) / f'{where.name.replace(":", "_")}_'
+      storage.path(workdir) / f'{where.name.replace(":", "_")}_'
       f'{shape["data"]}x{shape["model"]}.json',
       json.dumps({
           'topology': where.name, 'mesh': shape, 'jax': jax.__version__,
@@ -191,10 +191,10 @@ def run(
   )
   found = [
       json.loads(path.read_text())
-      for path in sorted(pathlib.Path(workdir).glob('*.json'))
+      for path in sorted(storage.path(workdir).glob('*.json'))
   ]
   events.write_atomically(
-      pathlib.Path(workdir) / 'table.md', table(found) + '\n'
+      storage.path(workdir) / 'table.md', table(found) + '\n'
   )
   return verdicts
 

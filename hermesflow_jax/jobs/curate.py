@@ -1,5 +1,7 @@
 """Makes homologous preference pairs, alone or as one of several processes."""
 
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 import fcntl
 import json
@@ -15,6 +17,7 @@ from hermesflow_jax import inference
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
 from hermesflow_jax import shards
+from hermesflow_jax import storage
 from hermesflow_jax import text_similarity
 from hermesflow_jax.data import files
 from hermesflow_jax.data import pairs_tfds
@@ -90,7 +93,7 @@ def run(
       workdir, dataclasses.replace(config, share=0, shares=1), console,
       base=sums, data=data,
   )
-  root = pathlib.Path(workdir)
+  root = storage.path(workdir)
   done = root / 'manifest.json'
   if done.exists():
     console.say(
@@ -127,17 +130,29 @@ def run(
         "others' work"
     )
     return None
-  # Of shares that end together one does it.
-  with open(root / 'finish.lock', 'w', encoding='utf-8') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+  with _alone(root):
     if done.exists():
       return json.loads(done.read_text())
     return finish(config, inputs, store, root, console)
 
 
+@contextlib.contextmanager
+def _alone(root: pathlib.PurePath) -> Iterator[None]:
+  """Of shares that end together one is in here at a time.
+
+  A bucket has no locks: there all may be, and write the same bytes.
+  """
+  if not storage.is_local(root):
+    yield
+    return
+  with open(root / 'finish.lock', 'w', encoding='utf-8') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
+
+
 def finish(
     config: Settings, inputs: gap.Inputs, store: shards.Shards,
-    root: pathlib.Path, console: console_lib.Console,
+    root: pathlib.PurePath, console: console_lib.Console,
 ) -> dict:
   """Makes the pairs of all shards and writes them; returns the manifest."""
   ids, found = inputs.ids, harvest.collect(store, inputs, config.shard)
@@ -148,14 +163,16 @@ def finish(
   ]
   text = curation.dump(rows)
   events.write_atomically(root / 'pairs.jsonl', text)
-  pairs_tfds.write(str(root / 'tfds'), rows, inputs.codes.shape[1])
+  with storage.Outbox(root / 'tfds') as outbox:
+    pairs_tfds.write(str(outbox.folder), rows, inputs.codes.shape[1])
   drops = curation.drops(pairs)
-  written = [root / 'pairs.jsonl', *sorted((root / 'tfds').rglob('*.*'))]
+  written = ['pairs.jsonl', *(
+      f'tfds/{name}' for name in sorted(storage.below(root / 'tfds'))
+  )]
   manifest = {
       'inputs': len(ids), 'shards': store.count, 'drops': drops,
       'sha256': {
-          str(path.relative_to(root)): events.sha256(path)
-          for path in written if path.is_file()
+          name: events.sha256(root / name) for name in written
       },
       'jax': jax.__version__,
   }

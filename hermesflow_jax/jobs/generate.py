@@ -4,6 +4,7 @@ import collections
 from collections.abc import Sequence
 import dataclasses
 import functools
+import io
 import json
 import pathlib
 import re
@@ -19,6 +20,7 @@ from hermesflow_jax import inference
 from hermesflow_jax import pictures
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
+from hermesflow_jax import storage
 from hermesflow_jax.data import images
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import start
@@ -90,14 +92,15 @@ def run(
   unified = start.unified(config, parts, mesh, console)
   first = given(config, unified)
   common.claim(workdir, config, console, base=sums, inputs=inputs)
-  root = pathlib.Path(workdir)
+  root = storage.path(workdir)
   done = root / 'images.jsonl'
   if done.exists():
     console.say(
         f'these images are there: see {root}; for others, give another '
         '--workdir'
     )
-    return [json.loads(line) for line in done.read_text().splitlines()]
+    with storage.text(done) as file:
+      return [json.loads(line) for line in file.read().splitlines()]
   cut = {p: c for p in prompts if (c := unified.read_to(p)) is not None}
   for prompt, rest in cut.items():
     console.say(f'warning: {prompt!r} is too long: what is read ends {rest!r}')
@@ -105,8 +108,8 @@ def run(
   shown = prompts[:_SHEET]
   pictures.sheet(
       root / 'contact_sheet.png',
-      [[np.asarray(Image.open(root / r['file'])) for r in rows
-        if r['prompt'] == prompt] for prompt in shown],
+      [[_image(root / r['file']) for r in rows if r['prompt'] == prompt]
+       for prompt in shown],
       shown,
   )
   lines = ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
@@ -115,6 +118,10 @@ def run(
       f'{len(rows)} images in {root}; see {root / "contact_sheet.png"}'
   )
   return rows
+
+
+def _image(path: pathlib.PurePath) -> np.ndarray:
+  return np.asarray(Image.open(io.BytesIO(path.read_bytes())))
 
 
 def read(config: Settings) -> list[tuple[str, str]]:
@@ -126,7 +133,8 @@ def read(config: Settings) -> list[tuple[str, str]]:
   prompts = list(config.prompts)
   if config.file:
     try:
-      text = pathlib.Path(config.file).read_text(encoding='utf-8')
+      with storage.text(storage.path(config.file)) as file:
+        text = file.read()
     except (OSError, UnicodeDecodeError) as error:
       raise ValueError(f'{config.file} cannot be read: {error}') from error
     prompts += text.splitlines()
@@ -157,12 +165,12 @@ def given(
   if not config.image:
     return np.zeros(grid, np.int32), np.zeros(grid, bool)
   size = grid[0] * unified.tokenizer.reduction
-  pixels = images.load(pathlib.Path(config.image), size)
+  pixels = images.load(storage.path(config.image), size)
   codes = unified.encode(pixels[None])[0].reshape(grid)
   known = np.ones(grid, bool)
   if config.mask:
     mask = images.load_mask(
-        pathlib.Path(config.mask), pathlib.Path(config.image), size
+        storage.path(config.mask), storage.path(config.image), size
     )
     known = ~canvas_lib.hidden(mask, grid)
     if known.all():
@@ -173,7 +181,7 @@ def given(
 def drawn(
     config: Settings, unified: inference.Unified, prompts: Sequence[str],
     first: tuple[np.ndarray, np.ndarray], cut: dict[str, str],
-    root: pathlib.Path, console: console_lib.Console,
+    root: pathlib.PurePath, console: console_lib.Console,
 ) -> list[dict]:
   """Draws and writes what is not there; returns a line an image."""
   rows, size = [], max(1, unified.chunk // config.each)

@@ -1,11 +1,11 @@
 """Image-caption inputs of a job: of the embedded world, or of files."""
 
 import json
-import pathlib
 
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import inference
+from hermesflow_jax import storage
 from hermesflow_jax.data import files as files_lib
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.jobs import common
@@ -42,7 +42,7 @@ def read(
       unified.check_question(question['question'])
 
   rows = files_lib.load(
-      files, size, unified, pathlib.Path(data_dir), identity, console.say,
+      files, size, unified, storage.path(data_dir), identity, console.say,
       count, check,
   )
   if len(rows) < count and files.on_error == 'raise':

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
-import shutil
 import time
 
 from hermesflow_jax import bundle
@@ -14,6 +13,7 @@ from hermesflow_jax import events
 from hermesflow_jax import learning
 from hermesflow_jax import pretrained
 from hermesflow_jax import processes
+from hermesflow_jax import storage
 from hermesflow_jax.data import pairs_tfds
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import start
@@ -44,22 +44,25 @@ def run(
   """Learns one round; writes `model/`, returns what `results.json` holds."""
   began = time.perf_counter()
   path = start.located(config)
-  sums = read_manifest(pathlib.Path(config.pairs))
-  mesh = config.mesh.make(config.batch)
-  parts = start.load(config, path, mesh)
-  base = start.sums(config, path)
-  common.claim(workdir, config, console, base=base, pairs=sums)
-  root = pathlib.Path(workdir)
-  done = root / 'results.json'
-  if processes.agreed(done.exists):
-    console.say(
-        f'this run is finished: see {root / "model"}; to start afresh, remove '
-        f'{root} or give another --workdir'
-    )
-    return json.loads(done.read_text())
-  player = start.unified(config, parts, mesh, console)
-  source = pairs_tfds.source(str(pathlib.Path(config.pairs) / 'tfds'))
-  rows = records(source, parts.grid[0] * parts.grid[1], config.both)
+  pairs = storage.path(config.pairs)
+  sums = read_manifest(pairs)
+  with storage.copied(pairs, sums) as folder:
+    check(pairs, folder, sums)
+    mesh = config.mesh.make(config.batch)
+    parts = start.load(config, path, mesh)
+    base = start.sums(config, path)
+    common.claim(workdir, config, console, base=base, pairs=sums)
+    root = storage.path(workdir)
+    done = root / 'results.json'
+    if processes.agreed(done.exists):
+      console.say(
+          f'this run is finished: see {root / "model"}; to start afresh, '
+          f'remove {root} or give another --workdir'
+      )
+      return json.loads(done.read_text())
+    player = start.unified(config, parts, mesh, console)
+    source = pairs_tfds.source(str(folder / 'tfds'))
+    rows = records(source, parts.grid[0] * parts.grid[1], config.both)
   steps = learning.steps_of(config, len(rows))
   console.say(f'{len(rows)} of {len(source)} inputs have pairs to learn from')
   model = learning.learn(
@@ -71,19 +74,16 @@ def run(
       'seconds': time.perf_counter() - began,
   }
   events.write_atomically(done, json.dumps(results, indent=1) + '\n')
-  processes.first_does(
-      lambda: shutil.rmtree(root / 'training' / 'steps', ignore_errors=True)
-  )
+  processes.first_does(lambda: storage.remove(root / 'training' / 'steps'))
   console.say(f'{steps} steps; --config.init_from={root / "model"} reads it')
   return results
 
 
-def read_manifest(folder: pathlib.Path) -> dict[str, str]:
+def read_manifest(folder: pathlib.PurePath) -> dict[str, str]:
   """Returns the sums of a curation's dataset.
 
   Raises:
-    ValueError: it is not there, not finished, or its files are not those that
-      were written.
+    ValueError: it is not there, or not finished.
   """
   try:
     found = json.loads((folder / 'manifest.json').read_text())['sha256']
@@ -92,10 +92,22 @@ def read_manifest(folder: pathlib.Path) -> dict[str, str]:
     raise ValueError(f'no finished curation in {folder}') from error
   if not sums:
     raise ValueError(f'the curation in {folder} has no dataset')
-  for name, wanted in sums.items():
-    if events.sha256(folder / name) != wanted:
-      raise ValueError(f'{folder / name} is damaged')
   return sums
+
+
+def check(
+    folder: pathlib.PurePath, copy: pathlib.Path, sums: dict[str, str]
+) -> None:
+  """Raises ValueError if files are not those that were written.
+
+  Args:
+    folder: of the curation.
+    copy: where its files are read: itself, or in place of a bucket's.
+    sums: of `read_manifest`.
+  """
+  for name, wanted in sums.items():
+    if events.sha256(copy / name) != wanted:
+      raise ValueError(f'{folder / name} is damaged')
 
 
 def records(source: Sequence[dict], image_tokens: int, both: bool) -> list:
@@ -129,7 +141,7 @@ def records(source: Sequence[dict], image_tokens: int, both: bool) -> list:
 
 
 def export(
-    folder: str, config: Settings, path: pathlib.Path, parts: bundle.Bundle,
+    folder: str, config: Settings, path: pathlib.PurePath, parts: bundle.Bundle,
     model,
 ) -> None:
   """Writes a model in the form of the one that it began from.
@@ -144,7 +156,7 @@ def export(
   if checkpoint.is_one(str(path)):
     record = pretrained.read(str(path), 'showo')
     # One that was killed before it wrote its results may have left it.
-    processes.first_does(lambda: shutil.rmtree(folder, ignore_errors=True))
+    processes.first_does(lambda: checkpoint.remove(folder))
     checkpoint.save(folder, model, record.meta())
     return
 

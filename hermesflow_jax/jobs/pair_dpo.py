@@ -4,7 +4,6 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import json
-import pathlib
 import resource
 import sys
 import time
@@ -17,6 +16,7 @@ from hermesflow_jax import inference
 from hermesflow_jax import processes
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
+from hermesflow_jax import storage
 from hermesflow_jax import story
 from hermesflow_jax import text_similarity
 from hermesflow_jax.data import files
@@ -83,7 +83,7 @@ def run(
 ) -> dict:
   """Plays all rounds; writes and returns what `results.json` holds."""
   began = time.perf_counter()
-  root = pathlib.Path(workdir)
+  root = storage.path(workdir)
   path = start.located(config)
   data = []
   if config.files:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import pathlib
 import time
 
 from flax import nnx
@@ -21,6 +20,7 @@ from hermesflow_jax import prompting
 from hermesflow_jax import resumable
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
+from hermesflow_jax import storage
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import text_similarity
 from hermesflow_jax import train
@@ -126,7 +126,7 @@ def run(
 
   def records(split, count):
     return shapes_records.load(
-        str(pathlib.Path(workdir) / 'data'), split, config.world.seed, count,
+        str(storage.path(workdir) / 'data'), split, config.world.seed, count,
         config.world.jitter, unified(None),
     )
 
@@ -172,7 +172,7 @@ def run(
   results['parameters'] = sum(a.size for a in jax.tree.leaves(state.model))
   results['seconds'] = time.perf_counter() - began
   events.write_atomically(
-      str(pathlib.Path(workdir) / 'results.json'),
+      str(storage.path(workdir) / 'results.json'),
       json.dumps(results, indent=2) + '\n',
   )
   console.say(

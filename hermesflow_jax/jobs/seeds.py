@@ -25,6 +25,7 @@ from hermesflow_jax import resumable
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 from hermesflow_jax import train
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes
@@ -76,7 +77,7 @@ def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> dict:
   """Plays each seed and its control; writes and returns `results.json`."""
-  root = pathlib.Path(workdir)
+  root = storage.path(workdir)
   path = start.located(config.self_play)
   mesh = config.self_play.mesh.make(config.control.batches.divisor)
   parts = start.load(config.self_play, path, mesh)
@@ -118,7 +119,7 @@ def run(
 
 def continued(
     base: inference.Unified, config: pair_dpo.Settings, control: Control,
-    steps: int, root: pathlib.Path, seed: int, console: console_lib.Console,
+    steps: int, root: pathlib.PurePath, seed: int, console: console_lib.Console,
 ) -> dict:
   """Pretrains the base model on and measures it; later calls read the files.
 
@@ -139,7 +140,7 @@ def continued(
   optim = dataclasses.replace(play.optim, steps=max(1, steps))
   placed = sharding.shardings(base.model, base.mesh)
   saved = folder / 'checkpoint'
-  if saved.exists():
+  if checkpoint.is_there(saved):
     model = checkpoint.restore(str(saved), base.model, placed)
   else:
     began = time.perf_counter()
@@ -188,7 +189,7 @@ def _pretrained_on(base, config, control, optim, root, seed, console):
   return state.model
 
 
-def compared(root: pathlib.Path, config: Settings) -> dict:
+def compared(root: pathlib.PurePath, config: Settings) -> dict:
   """Returns paired changes since the base and since the control."""
 
   def of(name):

@@ -15,6 +15,7 @@ from hermesflow_jax import initial
 from hermesflow_jax import lora
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
+from hermesflow_jax import storage
 from hermesflow_jax import text_similarity
 from hermesflow_jax.jobs import common
 from hermesflow_jax.models import magvit
@@ -65,14 +66,14 @@ def abstract(sizes: initial.Sizes):
   ))
 
 
-def located(config: Start) -> pathlib.Path:
+def located(config: Start) -> pathlib.PurePath:
   """Returns the folder that the run starts from.
 
   Raises:
     ValueError: it, or what belongs to it, is missing (with the command that
       makes it).
   """
-  path = pathlib.Path(config.init_from)
+  path = storage.path(config.init_from)
   if config.init_from.startswith('assets:'):
     path = ASSETS / config.init_from.removeprefix('assets:')
   paths = [str(path)]
@@ -84,7 +85,7 @@ def located(config: Start) -> pathlib.Path:
   return path
 
 
-def load(config: Start, path: pathlib.Path, mesh) -> bundle.Bundle:
+def load(config: Start, path: pathlib.PurePath, mesh) -> bundle.Bundle:
   """Reads what the run starts from; see `initial.load` and `lora.read`."""
   parts = initial.load(
       str(path), config.tokenizer, config.text, config.sizes, mesh
@@ -99,7 +100,7 @@ def load(config: Start, path: pathlib.Path, mesh) -> bundle.Bundle:
   return dataclasses.replace(parts, model=merge(model, adapters))
 
 
-def sums(config: Start, path: pathlib.Path) -> dict:
+def sums(config: Start, path: pathlib.PurePath) -> dict:
   """Returns sums of all weights that `load` reads, by their names."""
   found = dict(initial.sums(str(path), config.tokenizer))
   if config.adapters:

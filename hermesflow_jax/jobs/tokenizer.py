@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 import time
 
 from flax import nnx
@@ -15,6 +14,7 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import resumable
 from hermesflow_jax import settings
+from hermesflow_jax import storage
 from hermesflow_jax import tokenizer_training
 from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
@@ -69,7 +69,7 @@ def run(
   mesh = config.mesh.make(config.schedule.batch)
   common.claim(workdir, config, console)
   common.check_writable(config.export)
-  data_dir = str(pathlib.Path(workdir) / 'data')
+  data_dir = str(storage.path(workdir) / 'data')
   source = shapes_tfds.source(data_dir, shapes_tfds.config_of(
       'train', config.world.seed, config.scenes, config.world.jitter,
       crowded=True,
@@ -106,7 +106,7 @@ def run(
   results['seconds'] = time.perf_counter() - began
   bundle.save_tokenizer(config.export, state.model)
   events.write_atomically(
-      str(pathlib.Path(workdir) / 'results.json'),
+      str(storage.path(workdir) / 'results.json'),
       json.dumps(results, indent=2) + '\n',
   )
   for name, values in results['sets'].items():

@@ -14,6 +14,7 @@ from hermesflow_jax import events
 from hermesflow_jax import faults
 from hermesflow_jax import inference
 from hermesflow_jax import settings
+from hermesflow_jax import storage
 from hermesflow_jax.data import images
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import start
@@ -30,7 +31,8 @@ class Settings(start.Start):
   """Settings of the job.
 
   Attributes:
-    images: files, folders (with all images below them) and globs.
+    images: files, folders (with all images below them) and globs, also of
+      buckets.
     caption: whether each image is captioned.
     questions: asked about each image.
     choices: possible answers, of which the likeliest is given; () for answers
@@ -85,7 +87,7 @@ def run(
       workdir, config, console, base=sums,
       images={name: events.sha256(name) for name in good},
   )
-  root = pathlib.Path(workdir)
+  root = storage.path(workdir)
   done = root / 'answers.jsonl'
   if done.exists():
     console.say(f'these answers are there: see {done}')
@@ -102,9 +104,9 @@ def run(
         events.write_atomically(part, ''.join(
             json.dumps(row, ensure_ascii=False) + '\n' for row in rows
         ))
-      written.append(part.read_text(encoding='utf-8'))
+      written.append(part.read_bytes().decode())
     events.write_atomically(done, ''.join(written))
-  text = done.read_text(encoding='utf-8')
+  text = done.read_bytes().decode()
   rows = [json.loads(line) for line in text.splitlines()]
   console.say(table(rows[:_TABLE]))
   if len(rows) > _TABLE:
@@ -121,7 +123,9 @@ def files_of(wanted: Sequence[str]) -> list[str]:
   """
   found = {}
   for name in wanted:
-    if os.path.isdir(name):
+    if not storage.is_local(storage.path(name)):
+      below = _in_bucket(name)
+    elif os.path.isdir(name):
       below = sorted(
           str(path) for path in pathlib.Path(name).rglob('*')
           if path.suffix.lower() in SUFFIXES and path.is_file()
@@ -136,10 +140,23 @@ def files_of(wanted: Sequence[str]) -> list[str]:
   return list(found)
 
 
+def _in_bucket(name: str) -> list[str]:
+  """The image files of a bucket that are meant."""
+  path = storage.path(name)
+  if '*' in name:
+    return storage.matching(name)
+  if not path.is_dir():
+    return [name] if path.exists() else []
+  return [
+      str(path / file) for file in sorted(storage.below(path))
+      if pathlib.PurePath(file).suffix.lower() in SUFFIXES
+  ]
+
+
 def fault(name: str, size: int) -> str:
   """Returns what is wrong with an image file, or ''."""
   try:
-    images.load(pathlib.Path(name), size)
+    images.load(storage.path(name), size)
   except ValueError as error:
     return str(error).partition('cannot be read: ')[2]
   return ''
@@ -150,7 +167,7 @@ def said(
     size: int,
 ) -> list[dict]:
   """Returns what the model says about some images, one record each."""
-  pixels = np.stack([images.load(pathlib.Path(n), size) for n in names])
+  pixels = np.stack([images.load(storage.path(n), size) for n in names])
   codes = unified.encode(pixels)
   rows = [{'image': name} for name in names]
   ladder = [config.decoding]
