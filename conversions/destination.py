@@ -28,7 +28,9 @@ def new_folder(
       cannot be made.
   """
   if '://' in str(path):
-    raise ValueError(f'{path} is no folder of this machine: copy it there later')
+    raise ValueError(
+        f'{path} is no folder of this machine: copy it there later'
+    )
   path = pathlib.Path(path).absolute()
   if path.exists() or path.is_symlink():
     if not overwrite:

@@ -129,24 +129,29 @@ def test_a_run_in_a_bucket_that_is_stopped_is_the_whole_run(
   assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
 
 
+@pytest.mark.parametrize('last', [3, 6])
 def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
-    bucket, tmp_path, monkeypatch
+    bucket, tmp_path, monkeypatch, last
 ):
-  """What was measured after the last checkpoint is measured again."""
+  """What was measured before its last checkpoint is there, what after is not.
+
+  Lines are of steps 4, 8 and 9, checkpoints of 3 and 6.
+  """
   wanted, kept = run(tmp_path / 'whole'), {}
   save = resumable.series_lib.Series.save
 
   def killed(series, state, notes):
-    if int(state.step) == 6:
+    save(series, state, notes)
+    if int(state.step) == last:
       series.wait()
       kept.update(bucket.blobs)  # What is there when the process ends.
-    save(series, state, notes)
 
-  monkeypatch.setattr(resumable.series_lib.Series, 'save', killed)
-  run('gs://bucket/run')
+  with monkeypatch.context() as patch:
+    patch.setattr(resumable.series_lib.Series, 'save', killed)
+    run('gs://bucket/run')
   bucket.blobs, said = kept, []
   found = run('gs://bucket/run', said=said)
-  assert said == ['toy: resumes at step 3']
+  assert said == [f'toy: resumes at step {last}']
   jax.tree.map(np.testing.assert_array_equal, found, wanted)
   bucket.get_folder('run', tmp_path / 'run')
   assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
