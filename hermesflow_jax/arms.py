@@ -111,11 +111,8 @@ class Pool:
       console: console_lib.Console,
   ):
     self._base, self._world, self._config = base, world, config
-    self._folder, self._console = folder, console
-    self._found = None
-    self.summary = self_play.evaluated(
-        base, world, config, folder / 'round_0', console
-    )
+    self._folder, self._found = folder, None
+    self_play.evaluated(base, world, config, folder / 'round_0', console)
 
   def found(self, images: int, scorer: str) -> curation.Candidates:
     """Returns the candidates, the first images of each caption.

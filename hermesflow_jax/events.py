@@ -91,14 +91,17 @@ class _Whole:
     self._path, self._text, self._written = path, text, text
 
   def write(self, text: str) -> None:
+    """Adds lines; nothing is written yet."""
     self._text += text
 
   def flush(self) -> None:
+    """Writes the file if there are new lines; `storage.failures` if it fails."""
     if self._text != self._written:
       storage.write(self._path, self._text.encode())
       self._written = self._text
 
   def close(self) -> None:
+    """Writes the rest."""
     self.flush()
 
 

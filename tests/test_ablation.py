@@ -184,6 +184,16 @@ def test_the_same_command_goes_on_where_it_was_stopped(
   assert again['floors'] == results['floors']
 
 
+def test_a_comparison_that_is_finished_stays_what_it_is(config, finished):
+  root, _ = finished
+  before = (root / 'results.json').read_bytes()
+  (root / 'table.md').unlink()
+  again = ablation.run(config, str(root), console_lib.silent())
+  assert again == json.loads(before)
+  assert (root / 'results.json').read_bytes() == before
+  assert '## Scores' in (root / 'table.md').read_text()
+
+
 def test_a_star_marks_what_stands():
   assert comparison._change({'value': 0.5, 'error': 0.1, 'stands': True}) == (
       '+0.500 ± 0.100 *'

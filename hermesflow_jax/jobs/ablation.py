@@ -148,6 +148,13 @@ def run(
   common.claim(
       workdir, config, console, base=start.sums(config.self_play, path)
   )
+  done = root / 'results.json'
+  if done.exists():
+    console.say(
+        f'this comparison is finished; to start afresh, remove {root} or give '
+        'another --workdir'
+    )
+    return shown(json.loads(done.read_text()), root, console)
   base = start.unified(
       config.self_play, parts, mesh, console, config.self_play.play.free_answers
   )
@@ -193,12 +200,18 @@ def run(
           json.dumps(dataclasses.asdict(config), default=str)
       ),
   }
-  for name, text in (
-      ('results.json', json.dumps(results, indent=1, allow_nan=False) + '\n'),
-      ('table.md', comparison.markdown(results)),
-      ('report.html', comparison.page(results)),
-  ):
-    events.write_atomically(root / name, text)
+  events.write_atomically(
+      done, json.dumps(results, indent=1, allow_nan=False) + '\n'
+  )
+  return shown(results, root, console)
+
+
+def shown(
+    results: dict, root: pathlib.PurePath, console: console_lib.Console
+) -> dict:
+  """Writes and prints the tables of results, and returns these."""
+  events.write_atomically(root / 'table.md', comparison.markdown(results))
+  events.write_atomically(root / 'report.html', comparison.page(results))
   console.say(comparison.markdown(results))
   console.say(f'report: {root / "report.html"}')
   return results

@@ -119,7 +119,8 @@ def page(results: dict) -> str:
 
 
 def _head(results):
-  base, best = results['models'][0], results['models'][-1]
+  base = results['models'][0]
+  best = [m for m in results['models'] if m['arm'] in results['rounds_of']][-1]
   gaps = [m['scores']['gap'] for m in (base, best)]
   return markup.element(
       'header',
