@@ -90,7 +90,17 @@ def _bundle(path, sizes):
         ('tokenizer', parts.tokenizer.config, sizes.tokenizer),
         ('grid', parts.grid, sizes.grid),
     ))
+    config = dataclasses.replace(parts.model.config, decoder=sizes.decoder)
+    parts = dataclasses.replace(parts, model=_computed(parts.model, config))
   return parts
+
+
+def _computed(model, config):
+  """Returns the same arrays in a model that computes as the config says."""
+  abstract = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
+  return jax.tree.unflatten(
+      jax.tree.structure(abstract), jax.tree.leaves(model)
+  )
 
 
 def load_model(path: str, config: showo.ShowOConfig, mesh) -> showo.ShowO:
@@ -121,11 +131,7 @@ def load_model(path: str, config: showo.ShowOConfig, mesh) -> showo.ShowO:
   if checkpoint.is_one(path):
     record = dataclasses.replace(record, sizes=config)
     return pretrained.restore(path, record, mesh)
-  # The same arrays, computed as wanted.
-  abstract = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
-  return jax.tree.unflatten(
-      jax.tree.structure(abstract), jax.tree.leaves(model)
-  )
+  return _computed(model, config)
 
 
 def load_tokenizer(path: str, mesh) -> magvit.Magvit:

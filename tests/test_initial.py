@@ -97,6 +97,23 @@ def test_how_a_model_is_computed_is_the_jobs_to_say(world):
   assert again.config.decoder == decoder
 
 
+def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
+  sizes = sizes_of(world)
+  decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
+  path, mesh = str(world / 'base'), tiny.mesh(1, 1)
+  sizes = dataclasses.replace(
+      sizes, tokenizer=bundle.load(path).tokenizer.config)
+  found, before = (
+      initial.load(path, '', '', each, mesh).model for each in (
+          dataclasses.replace(sizes, decoder=decoder), None
+      )
+  )
+  assert found.config.decoder == decoder != before.config.decoder
+  jax.tree.map(
+      np.testing.assert_array_equal, jax.tree.leaves(found),
+      jax.tree.leaves(before))
+
+
 @pytest.mark.parametrize('field, value, said', [
     ('decoder', {'mlp': 8}, 'decoder is'),
     ('vocab', {'codebook_size': 16}, 'vocab is'),
