@@ -31,11 +31,12 @@ def get_config(variant='table5'):
   }
   if variant == 'table5':
     config['arms'] = table5()
-  else:
+  elif variant == 'methods':
     play.play.rounds = 1
     config['arms'] = methods()
-  if variant == 'settings':
+  else:
     # Its arms differ in one thing, and learn in as many steps.
+    play.play.rounds = 2
     play.play.images = 16
     play.play.update({'epochs': 0.0})
     play.play.optim.steps = 80
@@ -92,31 +93,43 @@ def settings():
   """Returns arms that differ from Pair-DPO in one setting, and their sweeps."""
   arms, sweeps = {}, {}
 
-  def add(title, name, at, scorer='self', **changes):
+  def add(title, at, name='pair_dpo', number=1, scorer='self', rounds=1,
+          **changes):
     if name not in arms:
       label = 'Pair-DPO' if name == 'pair_dpo' else f'{title} {at}'
       changes = {'images': 4} | changes
-      arms[name] = arm(name, label, scorer, rates=(), **changes)
-    sweeps.setdefault(title, []).append({'at': str(at), 'arm': name})
+      arms[name] = arm(name, label, scorer, rounds, (), **changes)
+    sweeps.setdefault(title, []).append(
+        {'at': str(at), 'arm': name, 'round': number}
+    )
 
   def sweep(title, default, values, make):
     for value in values:
-      name = 'pair_dpo' if value == default else f'{title}_{value}'
-      name = name.replace(' ', '_').replace('.', '_')
-      add(title, name, value, **({} if value == default else make(value)))
+      if value == default:
+        add(title, f'{value:g}')
+      else:
+        name = f'{title}_{value:g}'.replace(' ', '_').replace('.', '_')
+        add(title, f'{value:g}', name.replace('-', '_'), **make(value))
 
+  # Two rounds: the second has a start of its own to refer to.
+  add('rounds', 1, rounds=2)
+  add('rounds', 2, number=2)
   sweep('candidates', 4, (2, 4, 8, 16), lambda n: {'images': n})
   sweep('beta', 2, (0.2, 0.5, 2, 5, 10),
         lambda beta: {'objective': {'beta': float(beta)}})
+  sweep('learning rate', 1e-4, (1.25e-5, 2.5e-5, 5e-5, 1e-4, 2e-4),
+        lambda lr: {'optim': {'lr': lr}})
   sweep('masks', 4, (1, 2, 4, 8), lambda n: {'objective': {'masks': n}})
   sweep('least winner', 0.6, (0.0, 0.6, 0.8, 0.9),
         lambda least: {'rules': {'least_win': least}})
   sweep('least margin', 0.0, (0.0, 0.3, 0.5),
         lambda least: {'rules': {'least_margin': least}})
-  add('pairs wanted', 'pair_dpo', 'both')
+  add('pairs wanted', 'both')
   add('pairs wanted', 'either', 'either', rules={'both': False})
-  add('scorer of images', 'pair_dpo', 'itself')
-  add('scorer of images', 'judge', 'judge (upper bound)', 'judge')
+  add('reference', 'start of the round', number=2)
+  add('reference', 'base', 'reference_base', 2, rounds=2, reference='base')
+  add('scorer of images', 'itself')
+  add('scorer of images', 'judge (upper bound)', 'judge', scorer='judge')
   return tuple(arms.values()), tuple(
       {'title': title, 'points': tuple(points)}
       for title, points in sweeps.items()

@@ -213,6 +213,8 @@ def test_a_star_marks_what_stands():
     ({'arms': (arm('a'), arm('a'))}, 'arms of the same name: a'),
     ({'arms': (arm('a'),)}, 'no such arms: images, pair_dpo'),
     ({'against': 'x'}, 'no such arms: x'),
+    ({'sweeps': (ablation.Sweep('a', (ablation.Point('x', 'images', 2),)),)},
+     'sweep a: arm images has 1 rounds, so none of number 2'),
     ({'seeds': (1, 1)}, 'seeds is'),
     ({'seeds': ()}, 'seeds is'),
     ({'seeds': (-1,)}, 'no negative'),
@@ -238,7 +240,7 @@ def test_each_variant_builds(variant):
   built = settings.build(ablation.Settings, values)
   assert built.seeds == (0, 1, 2)
   rounds = max(a.play(built.self_play.play, 0).rounds for a in built.arms)
-  assert rounds == (3 if variant == 'table5' else 1)
+  assert rounds == {'table5': 3, 'methods': 1, 'settings': 2}[variant]
   for sweep in built.sweeps:
     assert len(sweep.points) > 1
 

@@ -35,10 +35,11 @@ from hermesflow_jax.reporting import scores as scores_lib
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """An arm of a sweep, and the value of the setting that it has there."""
+  """An arm of a sweep after a round, and the value of the setting there."""
 
   at: str
   arm: str
+  round: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,17 @@ class Settings:
     }
     if missing := sorted(used - set(names)):
       raise ValueError(f'no such arms: {", ".join(missing)}')
+    rounds = {
+        arm.name: arm.play(self.self_play.play, self.seeds[0]).rounds
+        for arm in self.arms
+    }
+    for sweep in self.sweeps:
+      for point in sweep.points:
+        if not 1 <= point.round <= rounds[point.arm]:
+          raise ValueError(
+              f'sweep {sweep.title}: arm {point.arm} has {rounds[point.arm]} '
+              f'rounds, so none of number {point.round}'
+          )
 
   @property
   def command(self) -> str:

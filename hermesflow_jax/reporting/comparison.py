@@ -120,7 +120,8 @@ def page(results: dict) -> str:
 
 def _head(results):
   base = results['models'][0]
-  best = [m for m in results['models'] if m['arm'] in results['rounds_of']][-1]
+  arm = results['rounds_of'][0]
+  best = [m for m in results['models'] if m['arm'] == arm][-1]
   gaps = [m['scores']['gap'] for m in (base, best)]
   return markup.element(
       'header',
@@ -248,31 +249,37 @@ def _round_plot(models, arm):
   )
 
 
+def _points(results, title) -> list[tuple[str, dict]]:
+  """Returns (value of the setting, model) of each point of a sweep."""
+  found = {(m['arm'], m['round']): m for m in results['models']}
+  return [
+      (point['at'], found[point['arm'], point['round']])
+      for point in results['sweeps'][title]
+  ]
+
+
 def _sweeps(results) -> list[Table]:
-  found = {m['arm']: m for m in results['models'] if m['round'] == 1}
   out = []
-  for title, points in results['sweeps'].items():
+  for title in results['sweeps']:
     rows = []
-    for point in points:
-      one = found[point['arm']]
+    for at, one in _points(results, title):
       rows.append([
-          point['at'], _mean(one['pairs']),
+          at, f'{one["round"]}', _mean(one['pairs']),
           *(_level(one['scores'][k]) for k in ('understanding', 'generation')),
           *(_change(one['base'][k]) for k in ('understanding', 'generation',
                                               'gap')),
       ])
     out.append(Table(
-        title, 'After one round. Changes are since the base model. ' + _STANDS,
-        ['', 'pairs', 'understanding', 'generation',
+        title, 'Inputs with pairs are of the round named. Changes are since '
+        'the base model. ' + _STANDS,
+        ['', 'round', 'pairs', 'understanding', 'generation',
          'change of understanding', 'of generation', 'of the gap'], rows,
     ))
   return out
 
 
 def _sweep_plot(results, title):
-  found = {m['arm']: m for m in results['models'] if m['round'] == 1}
-  points = results['sweeps'][title]
-  arms = [found[point['arm']] for point in points]
+  names, arms = zip(*_points(results, title))
   series = [
       figures.Series(
           name,
@@ -283,7 +290,7 @@ def _sweep_plot(results, title):
   ]
   drawing = figures.lines(
       series, description=f'Changes by {title}', x_label='', zero=True,
-      whole_x=True, x_names=[point['at'] for point in points],
+      whole_x=True, x_names=names,
   )
   return scores.figure(
       'Change since the base model', drawing,
