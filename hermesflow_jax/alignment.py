@@ -211,16 +211,12 @@ def score_reference(
     none.
   """
 
-  @functools.partial(jax.jit, static_argnames='replies')
-  def score(reference, batch, hidden, replies):
-    with sharding.known(mesh):
-      return packing.pair_logps(reference, batch, hidden, rows, replies)[0]
-
   def scored(dropped, hidden, replies):
     packed = pipeline.stack([make(r, dropped)['packed'] for r in records])
     return pipeline.mapped(
-        lambda batch: score(reference, *batch, replies),
-        (packed, hidden), chunk, mesh,
+        lambda batch: _score(
+            reference, *batch, rows=rows, replies=replies, mesh=mesh
+        ), (packed, hidden), chunk, mesh,
     )
 
   if not objective.fixed_masks:
@@ -245,6 +241,12 @@ def score_reference(
       for r, m, h, a, b in zip(
           records, found.mmu, hidden, found.t2i, empty.t2i)
   ]
+
+
+@functools.partial(jax.jit, static_argnames=('rows', 'replies', 'mesh'))
+def _score(reference, batch, hidden, *, rows, replies, mesh):
+  with sharding.known(mesh):
+    return packing.pair_logps(reference, batch, hidden, rows, replies)[0]
 
 
 def pair_logps(

@@ -1,7 +1,6 @@
 """What of a model learns: all of it, or adapters beside it."""
 
 from collections.abc import Callable
-import functools
 import pathlib
 
 import jax
@@ -9,6 +8,7 @@ import jax
 from hermesflow_jax import checkpoint
 from hermesflow_jax import lora
 from hermesflow_jax import processes
+from hermesflow_jax import train
 
 # Keeps the draw of adapters apart from those of masks with the same seed.
 _ADAPTERS = 0x10A
@@ -76,7 +76,6 @@ class Adapters(Whole):
   def __init__(self, model, config: lora.Lora, seed: int):
     super().__init__(model)
     self.config, self.seed = config, seed
-    self._merge = jax.jit(functools.partial(lora.merged, config=config))
 
   def start(self):
     """Returns new `lora.Adapters`."""
@@ -84,22 +83,19 @@ class Adapters(Whole):
     return lora.init(self.model, self.config, key)
 
   def loss(self, loss: Callable) -> Callable:
-    """Returns the loss of adapters; its constants are two models."""
-
-    def of_adapters(adapters, constants, batch, key):
-      frozen, reference = constants
-      model = lora.adapted(frozen, adapters, self.config)
-      return loss(model, reference, batch, key)
-
-    return of_adapters
+    """Returns the loss of adapters; its constants are one model, or two."""
+    return train.bound(_of_adapters, loss=loss, config=self.config)
 
   def constants(self, reference):
-    """Returns (the frozen model, the reference), often the same arrays."""
-    return self.model, reference
+    """Returns (the frozen model, the reference), or one that is both.
+
+    A program that is given the same arrays twice is planned with room for two.
+    """
+    return (self.model,) + (reference,) * (reference is not self.model)
 
   def whole(self, learned):
     """Returns a plain ShowO with the adapters added to its kernels."""
-    return self._merge(self.model, learned)
+    return lora.merge(self.model, learned, config=self.config)
 
   def save(self, learned, folder: pathlib.PurePath) -> None:
     """Writes the adapters alone to `<folder>/adapters`.
@@ -110,3 +106,9 @@ class Adapters(Whole):
     path = folder / 'adapters'
     processes.first_does(lambda: checkpoint.remove(path))
     lora.save(str(path), learned, self.config, self.model)
+
+
+def _of_adapters(adapters, constants, batch, key, *, loss, config):
+  frozen, *other = constants
+  model = lora.adapted(frozen, adapters, config)
+  return loss(model, other[0] if other else frozen, batch, key)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import functools
 import json
 import math
 import pathlib
@@ -179,16 +178,14 @@ def learn(
     picked = pipeline.picked(len(rows), step=step, **order)
     return [rows[n]['id'] for n in picked]
 
-  loss = functools.partial(
+  loss = train.bound(
       alignment.loss, objective=objective, reply=player.lengths.reply,
       compat=compat, rows=config.label_rows,
   )
   learner = learners.Whole(model)
   if config.lora.rank:
     learner = learners.Adapters(model, config.lora, config.seed + number)
-  prepare = functools.partial(
-      alignment.prepare, masks=objective.masks, **masks
-  )
+  prepare = train.bound(alignment.prepare, masks=objective.masks, **masks)
   key = jax.random.fold_in(jax.random.key(config.seed), number)
   step = train.make_step(learner.loss(loss), optim, key, mesh, prepare)
   state = resumable.run(

@@ -104,6 +104,9 @@ def merged(model, adapters: Adapters, config: Lora):
   return model
 
 
+merge = jax.jit(merged, static_argnames='config')
+
+
 def save(path: str, adapters: Adapters, config: Lora, model) -> None:
   """Writes adapters alone, and which model they belong to.
 

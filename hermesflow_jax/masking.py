@@ -52,6 +52,7 @@ def sigmoid(t):
 SCHEDULES = {'cosine': cosine, 'linear': linear, 'sigmoid': sigmoid}
 
 
+@functools.cache
 def parse(name: str) -> Schedule:
   """Returns the schedule of a name: one of SCHEDULES, or 'pow2', 'pow0.5'.
 

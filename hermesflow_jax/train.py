@@ -7,12 +7,14 @@ clipping and skipping of non-finite steps are here, once.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import math
 import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from hermesflow_jax import settings
@@ -54,23 +56,51 @@ class Optim:
         most={'warmup': 1, 'final': 1, 'b1': 1, 'b2': 1},
     )
 
-  def schedule(self) -> optax.Schedule:
-    """Returns the learning rate as a function of the step."""
-    warmup = math.ceil(self.warmup * self.steps)
-    return optax.warmup_cosine_decay_schedule(
-        0.0 if warmup else self.lr, self.lr, warmup,
-        max(self.steps, warmup + 1), self.final * self.lr,
-    )
-
   def make(self) -> optax.GradientTransformation:
-    """Returns the optimizer."""
+    """Returns the optimizer, whose updates want to be scaled by -rate."""
     return optax.chain(
         optax.clip_by_global_norm(self.clip),
-        optax.adamw(
-            self.schedule(), self.b1, self.b2, self.eps,
-            weight_decay=self.weight_decay, mask=decayed,
-        ),
+        optax.scale_by_adam(self.b1, self.b2, self.eps),
+        optax.add_decayed_weights(self.weight_decay, decayed),
     )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Dials:
+  """In what runs of one program may differ.
+
+  Attributes:
+    key: uint32 data of the run's random key.
+    pace: float32[4], peak rate, last rate, steps, steps of warm-up.
+  """
+
+  key: np.ndarray
+  pace: np.ndarray
+
+
+def dials(optim: Optim, key: jax.Array) -> Dials:
+  """Returns the dials of a run."""
+  pace = (
+      optim.lr, optim.final * optim.lr, optim.steps,
+      math.ceil(optim.warmup * optim.steps),
+  )
+  return Dials(np.asarray(jax.random.key_data(key)), np.array(pace, np.float32))
+
+
+def rate(step, pace):
+  """Returns the learning rate of a step: a linear rise, then a cosine's fall.
+
+  Args:
+    step: int, counted from 0.
+    pace: of `Dials`.
+  """
+  peak, last, steps, warmup = pace
+  fallen = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
+  cosine = last + (peak - last) * 0.5 * (1 + jnp.cos(jnp.pi * fallen))
+  return jnp.where(
+      step < warmup, peak * step / jnp.maximum(warmup, 1), cosine
+  )
 
 
 def decayed(tree):
@@ -122,11 +152,53 @@ def _placed(make_model, source, optim, mesh):
   return jax.jit(init, out_shardings=placed)(source)
 
 
+@dataclasses.dataclass(frozen=True)
+class Bound:
+  """A function with some of its arguments; equal, if these are.
+
+  A `functools.partial` is equal to no other, and a program that was compiled
+  from it is not found again.
+  """
+
+  function: Callable
+  arguments: tuple[tuple[str, Any], ...]
+
+  def __call__(self, *args, **kwargs):
+    return self.function(*args, **dict(self.arguments), **kwargs)
+
+
+def bound(function: Callable, **arguments) -> Bound:
+  """Returns the function with these arguments, which are hashable."""
+  return Bound(function, tuple(sorted(arguments.items())))
+
+
+class Step:
+  """A compiled step: (state, constants, batch) -> (state, metrics).
+
+  Attributes:
+    program: of (state, constants, batch, dials); jitted, takes the state away.
+    dials: of this run.
+  """
+
+  def __init__(self, program: Callable, dials: Dials):
+    self.program, self.dials = program, dials
+
+  def __call__(self, state: State, constants, batch):
+    return self.program(state, constants, batch, self.dials)
+
+  def lower(self, state: State, constants, batch):
+    """Returns the program, lowered for these shapes."""
+    return self.program.lower(state, constants, batch, self.dials)
+
+
 def make_step(
     loss: Callable, optim: Optim, key: jax.Array, mesh,
     prepare: Callable | None = None,
-):
-  """Compiles one step of gradient descent.
+) -> Step:
+  """Returns one step of gradient descent.
+
+  Steps that differ only in the key, the rate and the number of steps are one
+  program, compiled once, where loss and prepare are equal: see `bound`.
 
   Args:
     loss: (model, constants, batch, key) -> (scalar, dict of scalars).
@@ -138,9 +210,8 @@ def make_step(
       `optim.accumulate` wants.
 
   Returns:
-    (state, constants, batch) -> (state, metrics). The state is donated. A
-    step whose loss or gradient is not finite changes nothing but the step
-    number and reports `train/skipped` = 1.
+    The step. The state is donated. A step whose loss or gradient is not finite
+    changes nothing but the step number and reports `train/skipped` = 1.
 
   Raises:
     ValueError: the batch is to be computed in parts, but these do not add up.
@@ -150,11 +221,22 @@ def make_step(
         f'accumulate is {optim.accumulate}, but this loss is no sum over '
         'records: wanted 1'
     )
+  # What the dials say is no part of the program.
+  alike = dataclasses.replace(optim, lr=1.0, steps=1, warmup=0.0, final=0.0)
+  implementation = str(jax.random.key_impl(key))
+  return Step(
+      _program(loss, alike, implementation, mesh, prepare), dials(optim, key)
+  )
+
+
+@functools.lru_cache(maxsize=4)
+def _program(loss, optim, implementation, mesh, prepare):
+  """The jitted step; the last few are kept."""
   optimizer = optim.make()
-  schedule = optim.schedule()
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
-  def step(state: State, constants, batch):
+  def step(state: State, constants, batch, dials: Dials):
+    key = jax.random.wrap_key_data(dials.key, impl=implementation)
     step_key = jax.random.fold_in(key, state.step)
     # Inside, `sharding.constrain` knows the mesh.
     with sharding.known(mesh):
@@ -171,6 +253,8 @@ def make_step(
     norm = optax.tree.norm(grads)
     fine = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
+    lr = rate(state.step, dials.pace)
+    updates = jax.tree.map(lambda update: -lr * update, updates)
     model = optax.apply_updates(state.model, updates)
 
     def choose(new, old):
@@ -189,7 +273,7 @@ def make_step(
     metrics = metrics | {
         'train/loss': value,
         'train/grad_norm': norm,
-        'train/lr': schedule(state.step),
+        'train/lr': lr,
         'train/skipped': 1.0 - fine,
     }
     return after, metrics

@@ -18,6 +18,7 @@ from hermesflow_jax import learning
 from hermesflow_jax import lora
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
+from hermesflow_jax import train
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import start
@@ -95,6 +96,19 @@ def test_what_it_leaves_is_a_base_for_other_jobs(learned, pairs, tmp_path):
       configured(folder / 'model', pairs), str(tmp_path / 'run'),
       console_lib.silent())
   assert result['steps'] == 3
+
+
+def test_another_seed_rate_and_length_want_no_new_program(
+    base, pairs, learned, tmp_path):
+  """As rounds and arms of a comparison do."""
+  changed = configured(base, pairs, seed=7)
+  optim = dataclasses.replace(changed.optim, lr=3e-3, steps=4, warmup=0.5)
+  before = train._program.cache_info()
+  learn.run(
+      dataclasses.replace(changed, optim=optim), str(tmp_path / 'run'),
+      console_lib.silent())
+  after = train._program.cache_info()
+  assert (after.hits, after.misses) == (before.hits + 1, before.misses)
 
 
 def test_a_finished_run_is_not_run_again(base, pairs, learned):

@@ -200,6 +200,44 @@ def test_a_small_run_compiles_for_a_slice(tmp_path):
   assert step['flops'] > 0 and step['bound'] in step['seconds']
 
 
+def step_of(**play):
+  """The step of a small model on eight devices, before it is compiled."""
+  config = config_lib.get_config('show_o_256')
+  del config.job
+  with config.unlocked():
+    for name, value in SMALL.items():
+      value = (4, 4) if name == 'sizes.grid' else value
+      config.update_from_flattened_dict({name: value})
+    config.play.update(play)
+  built = settings.build(pair_dpo.Settings, config.to_dict())
+  return compile_for.train_step(compile_for.on_tpu(built), tiny.mesh(4, 2))
+
+
+@pytest.mark.parametrize('reference, copies', [('round', 1), ('base', 2)])
+def test_adapters_want_no_second_model(reference, copies):
+  whole = step_of(reference=reference)
+  made = step_of(reference=reference, lora={'rank': 4})
+  assert len(jax.tree.leaves(made.arguments[1])) == copies * len(
+      jax.tree.leaves(whole.parts['parameters']))
+  assert ('reference' in made.parts) == (copies == 2)
+  size = {name: compile_for.per_chip(tree) for name, tree in made.parts.items()}
+  before = compile_for.per_chip(whole.parts['parameters'])
+  assert size['parameters'] == before
+  assert size['adapters'] < 0.1 * before
+  assert size['optimizer'] == pytest.approx(2 * size['adapters'], rel=0.01)
+
+
+@has_compiler
+def test_a_step_of_adapters_wants_less_of_a_slice(tmp_path):
+  whole, made = (
+      compiled(tmp_path / name, 'show_o_256', 'v5e:4x4', **SMALL, **changes)
+      for name, changes in (('whole', {}), ('lora', {'play.lora.rank': 4}))
+  )
+  (whole, *_), (made, *_) = whole['programs'], made['programs']
+  assert made['fits'] and made['peak'] < 0.7 * whole['peak']
+  assert made['flops'] < whole['flops']
+
+
 @has_compiler
 @pytest.mark.slow
 @pytest.mark.parametrize('variant, topology, data, model', [

@@ -1,11 +1,13 @@
 """The training step: what it changes, and what it never changes."""
 
 import functools
+import math
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import tiny
@@ -46,20 +48,56 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
   assert not np.array_equal(state.model.kernel[...], before.model.kernel[...])
 
 
-def test_the_schedule_rises_then_falls_as_a_cosine():
-  rate = optim(lr=2.0, steps=100, warmup=0.2, final=0.1).schedule()
-  np.testing.assert_allclose(rate(0), 0.0)
-  np.testing.assert_allclose(rate(10), 1.0)
-  np.testing.assert_allclose(rate(20), 2.0)
-  np.testing.assert_allclose(rate(60), (2.0 + 0.2) / 2, rtol=1e-6)
-  np.testing.assert_allclose(rate(100), 0.2, rtol=1e-6)
-  np.testing.assert_allclose(rate(1_000), 0.2, rtol=1e-6)
+@pytest.mark.parametrize('settings', [
+    dict(steps=100, warmup=0.2, final=0.1), dict(steps=10, warmup=0.0),
+    dict(steps=7, warmup=0.05), dict(steps=3, warmup=1.0), dict(steps=1),
+])
+def test_the_rate_is_that_of_optax(settings):
+  settings = optim(lr=2.0, **settings)
+  warmup = math.ceil(settings.warmup * settings.steps)
+  theirs = optax.warmup_cosine_decay_schedule(
+      0.0 if warmup else settings.lr, settings.lr, warmup,
+      max(settings.steps, warmup + 1), settings.final * settings.lr)
+  pace = train.dials(settings, KEY).pace
+  steps = np.arange(settings.steps + 5)
+  np.testing.assert_allclose(
+      [train.rate(n, pace) for n in steps], [theirs(n) for n in steps],
+      rtol=1e-5, atol=1e-6)
 
 
-def test_without_warm_up_the_rate_begins_at_its_peak():
-  rate = optim(lr=2.0, steps=10, warmup=0.0).schedule()
-  np.testing.assert_allclose(rate(0), 2.0)
-  np.testing.assert_allclose(rate(10), 0.0, atol=1e-7)
+def test_runs_that_differ_in_key_and_pace_share_a_program():
+  mesh = tiny.mesh(1, 1)
+
+  def make(key=KEY, power=2, **changes):
+    return train.make_step(
+        train.bound(off_by, power=power), optim(**changes), key, mesh)
+
+  def after(step):
+    """The kernel, and the draw of the second step."""
+    state, batches = tiny_line.state(mesh), tiny_line.batches(mesh)
+    for _ in range(2):
+      state, metrics = step(state, None, next(batches))
+    return np.array(state.model.kernel[...]), float(metrics['draw'])
+
+  one, other = make(), make(jax.random.key(8), lr=0.5, steps=50, warmup=0.3)
+  assert one.program is other.program
+  found = after(one), after(other)
+  assert one.program._cache_size() == 1
+  assert found[0][1] != found[1][1] and (found[0][0] != found[1][0]).any()
+  # Alone, each is the same.
+  train._program.cache_clear()
+  alone = make(jax.random.key(8), lr=0.5, steps=50, warmup=0.3)
+  assert alone.program is not one.program
+  assert_same(after(alone), found[1])
+  for changes in ({'power': 4}, {'b1': 0.5}, {'clip': 0.1}):
+    assert make(**changes).program is not alone.program
+
+
+def off_by(model, constants, batch, key, *, power):
+  del constants
+  return jnp.mean((model(batch['x']) - batch['y']) ** power), {
+      'draw': jax.random.uniform(key)
+  }
 
 
 @pytest.mark.parametrize('make', [tiny.show_o, lambda key: tiny.tokenizer()])
@@ -174,4 +212,4 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path):
 def test_a_step_compiles_once():
   mesh = tiny.mesh(4, 2)
   show_o_steps(start(mesh), 3, mesh)
-  assert show_o_step(mesh)._cache_size() == 1
+  assert show_o_step(mesh).program._cache_size() == 1

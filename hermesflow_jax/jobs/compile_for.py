@@ -25,6 +25,7 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import cost
 from hermesflow_jax import events
 from hermesflow_jax import inference
+from hermesflow_jax import learners
 from hermesflow_jax import masking
 from hermesflow_jax import packing
 from hermesflow_jax import prompting
@@ -161,8 +162,6 @@ def run(
         '--compile_for wants a config that says its sizes, e.g. '
         'configs/pair_dpo.py:show_o_512'
     )
-  if config.play.lora.rank:
-    raise ValueError('--compile_for wants lora.rank 0: it knows no adapters')
   mesh = mesh_of(where, config.mesh.data, config.mesh.model)
   if config.play.batch % mesh.shape['data']:
     raise ValueError(
@@ -331,35 +330,48 @@ def by_rows(tree, mesh):
 
 
 def train_step(config: pair_dpo.Settings, mesh) -> Program:
-  """Returns the step of Pair-DPO."""
+  """Returns the step of Pair-DPO, of all parameters or of adapters."""
   play, sizes = config.play, config.sizes
   model, _ = start.abstract(sizes)
+  model = shaped(model, sharding.shardings(model, mesh))
   image_tokens = model.config.image_tokens
   objective = play.objective
+  loss = train.bound(
+      alignment.loss, objective=objective, reply=sizes.lengths.reply,
+      compat=play.compat, rows=play.label_rows,
+  )
+  learner, learned = learners.Whole(model), model
+  if play.lora.rank:
+    learner = learners.Adapters(model, play.lora, play.seed)
+    learned = jax.eval_shape(learner.start)
   step = train.make_step(
-      functools.partial(
-          alignment.loss, objective=objective, reply=sizes.lengths.reply,
-          compat=play.compat, rows=play.label_rows,
-      ),
-      play.optim, jax.random.key(0), mesh,
-      functools.partial(
+      learner.loss(loss), play.optim, jax.random.key(0), mesh,
+      train.bound(
           alignment.prepare, masks=objective.masks, image_tokens=image_tokens,
           schedule=masking.parse(play.mask_schedule),
       ),
   )
   state = jax.eval_shape(
-      lambda model: train.State(
-          jnp.zeros((), jnp.int32), model, play.optim.make().init(model)
-      ), model,
+      lambda learned: train.State(
+          jnp.zeros((), jnp.int32), learned, play.optim.make().init(learned)
+      ), learned,
   )
   state = shaped(state, sharding.shardings(state, mesh))
-  reference = None if objective.fixed_masks else state.model
-  batch = batch_of(config, image_tokens)
-  parts = {'parameters': state.model, 'optimizer': state.opt_state}
-  if reference is not None:
+  reference = model
+  if objective.fixed_masks:
+    reference = None
+  elif play.reference == 'base':
+    # The first round's start is the base; later ones keep both.
+    reference = jax.tree.map(lambda a: a, model)
+  constants = learner.constants(reference)
+  parts = {'parameters': model, 'optimizer': state.opt_state}
+  if play.lora.rank:
+    parts['adapters'] = state.model
+  if reference is not None and not (play.lora.rank and reference is model):
     parts['reference'] = reference
+  batch = batch_of(config, image_tokens)
   return Program(
-      'train step', step, (state, reference, by_rows(batch, mesh)),
+      'train step', step, (state, constants, by_rows(batch, mesh)),
       parts, 1, 1, ('pairs', play.batch),
   )
 

@@ -7,7 +7,6 @@ as many rows at the same learning rate, and measured on the same scenes.
 
 from collections.abc import Sequence
 import dataclasses
-import functools
 import json
 import pathlib
 import time
@@ -172,7 +171,7 @@ def _pretrained_on(base, config, control, optim, root, seed, console):
         mesh=base.mesh,
     )
 
-  loss = functools.partial(
+  loss = train.bound(
       pretraining.loss, mixture=control.mixture,
       schedule=masking.parse(config.play.mask_schedule),
       image_tokens=base.model.config.image_tokens, reply=base.lengths.reply,

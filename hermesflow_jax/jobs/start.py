@@ -1,7 +1,6 @@
 """What a job works with: a model that is shipped, bundled or converted."""
 
 import dataclasses
-import functools
 import pathlib
 
 from flax import nnx
@@ -93,11 +92,12 @@ def load(config: Start, path: pathlib.PurePath, mesh) -> bundle.Bundle:
   if not config.adapters:
     return parts
   adapters, kind = lora.read(config.adapters, parts.model, mesh)
-  merge = jax.jit(functools.partial(lora.merged, config=kind))
   model = jax.device_put(
       parts.model, sharding.shardings(parts.model, mesh)
   )
-  return dataclasses.replace(parts, model=merge(model, adapters))
+  return dataclasses.replace(
+      parts, model=lora.merge(model, adapters, config=kind)
+  )
 
 
 def sums(config: Start, path: pathlib.PurePath) -> dict:
