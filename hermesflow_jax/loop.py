@@ -74,14 +74,14 @@ class NonFinite(FloatingPointError):
 
 
 def run(
-    state, step: Callable, constants, batches: Iterator, pace: Pace,
+    state, step, constants, batches: Iterator, pace: Pace,
     hooks: Hooks, rows: Sequence[dict[str, float]] = (),
 ):
   """Runs from `state.step` to the last step; returns the last state.
 
   Args:
-    state: where to start.
-    step: from `train.make_step`.
+    state: where to start; its arrays are taken away.
+    step: a `train.Step`.
     constants: what the loss needs beside the model (a frozen reference...).
     batches: yields device batches, beginning with the one of `state.step`.
     pace: how long, and what on the way.
@@ -103,9 +103,10 @@ def run(
   def save():
     fetch()
     with watch.part('checkpoint'):
-      hooks.save(state, rows)
+      hooks.save(taken.state, rows)
 
   start = int(state.step)
+  taken = step.begin(state, constants)
   with (
       stopwatch.Stopwatch() as watch,
       _Profile(*pace.profile, hooks.trace) as profile,
@@ -115,7 +116,7 @@ def run(
       with watch.part('data'):
         batch = next(batches)
       with watch.part('step'):
-        state, metrics = step(state, constants, batch)
+        metrics = taken(batch)
       pending.append(metrics)
       done = number + 1
       last = done == pace.steps
@@ -134,7 +135,7 @@ def run(
       if hooks.sample and pace.sample_every and (
           done % pace.sample_every == 0 or last):
         with watch.part('evaluation'):
-          hooks.sample(state)
+          hooks.sample(taken.state)
       due = pace.save_every and done % pace.save_every == 0
       if hooks.save and due and not last:
         save()
@@ -142,7 +143,7 @@ def run(
         if hooks.save and not due:
           save()
         raise interrupts.Stopped(f'stopped after step {done}')
-  return state
+  return taken.state
 
 
 class _Profile:

@@ -172,23 +172,59 @@ def bound(function: Callable, **arguments) -> Bound:
   return Bound(function, tuple(sorted(arguments.items())))
 
 
-class Step:
-  """A compiled step: (state, constants, batch) -> (state, metrics).
+class Run:
+  """Steps one after the other.
 
-  Attributes:
-    program: of (state, constants, batch, dials); jitted, takes the state away.
-    dials: of this run.
+  It keeps leaves: taking modules apart and together again at each step costs
+  the host more than all else that a step asks of it.
   """
 
-  def __init__(self, program: Callable, dials: Dials):
-    self.program, self.dials = program, dials
+  def __init__(self, call: Callable, leaves: list, structure):
+    self._call, self._leaves, self._structure = call, leaves, structure
+
+  def __call__(self, batch) -> dict[str, jax.Array]:
+    """Makes a step; returns its metrics."""
+    self._leaves, metrics = self._call(self._leaves, batch)
+    return metrics
+
+  @property
+  def state(self) -> State:
+    """After the last step; its arrays are those that the next takes away."""
+    return jax.tree.unflatten(self._structure, self._leaves)
+
+
+class Step:
+  """A step of gradient descent; see `make_step`."""
+
+  def __init__(self, make: Callable, dials: Dials):
+    self._make, self._dials = make, dials
+
+  def begin(self, state: State, constants) -> Run:
+    """Returns a run from this state, whose arrays it takes away."""
+    program, (leaves, frozen, dials) = self.parts(state, constants)
+    return Run(
+        lambda leaves, batch: program(leaves, frozen, dials, batch),
+        leaves, jax.tree.structure(state),
+    )
+
+  def parts(self, state: State, constants) -> tuple[Callable, tuple]:
+    """Returns the program, jitted, and all its arguments but the last.
+
+    That is a batch; it returns what stands for the first, and metrics.
+
+    Args:
+      state: arrays or shapes; the first argument, which is donated.
+      constants: of the loss.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    frozen, fixed = jax.tree.flatten(constants)
+    return self._make(structure, fixed), (leaves, frozen, self._dials)
 
   def __call__(self, state: State, constants, batch):
-    return self.program(state, constants, batch, self.dials)
-
-  def lower(self, state: State, constants, batch):
-    """Returns the program, lowered for these shapes."""
-    return self.program.lower(state, constants, batch, self.dials)
+    """Makes one step of its own: returns (state, metrics)."""
+    run = self.begin(state, constants)
+    metrics = run(batch)
+    return run.state, metrics
 
 
 def make_step(
@@ -210,8 +246,8 @@ def make_step(
       `optim.accumulate` wants.
 
   Returns:
-    The step. The state is donated. A step whose loss or gradient is not finite
-    changes nothing but the step number and reports `train/skipped` = 1.
+    The step. A step whose loss or gradient is not finite changes nothing but
+    the step number and reports `train/skipped` = 1.
 
   Raises:
     ValueError: the batch is to be computed in parts, but these do not add up.
@@ -225,17 +261,21 @@ def make_step(
   alike = dataclasses.replace(optim, lr=1.0, steps=1, warmup=0.0, final=0.0)
   implementation = str(jax.random.key_impl(key))
   return Step(
-      _program(loss, alike, implementation, mesh, prepare), dials(optim, key)
+      functools.partial(
+          _program, loss, alike, implementation, mesh, prepare
+      ), dials(optim, key),
   )
 
 
 @functools.lru_cache(maxsize=4)
-def _program(loss, optim, implementation, mesh, prepare):
-  """The jitted step; the last few are kept."""
+def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
+  """The jitted step of leaves of these structures; the last few are kept."""
   optimizer = optim.make()
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
-  def step(state: State, constants, batch, dials: Dials):
+  def step(leaves, frozen, dials: Dials, batch):
+    state = jax.tree.unflatten(structure, leaves)
+    constants = jax.tree.unflatten(fixed, frozen)
     key = jax.random.wrap_key_data(dials.key, impl=implementation)
     step_key = jax.random.fold_in(key, state.step)
     # Inside, `sharding.constrain` knows the mesh.
@@ -276,7 +316,7 @@ def _program(loss, optim, implementation, mesh, prepare):
         'train/lr': lr,
         'train/skipped': 1.0 - fine,
     }
-    return after, metrics
+    return jax.tree.leaves(after), metrics
 
   return jax.jit(step, donate_argnums=0)
 

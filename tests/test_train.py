@@ -67,6 +67,7 @@ def test_the_rate_is_that_of_optax(settings):
 
 def test_runs_that_differ_in_key_and_pace_share_a_program():
   mesh = tiny.mesh(1, 1)
+  state = tiny_line.state(mesh)
 
   def make(key=KEY, power=2, **changes):
     return train.make_step(
@@ -79,18 +80,22 @@ def test_runs_that_differ_in_key_and_pace_share_a_program():
       state, metrics = step(state, None, next(batches))
     return np.array(state.model.kernel[...]), float(metrics['draw'])
 
+  def program(step):
+    return step.parts(state, None)[0]
+
   one, other = make(), make(jax.random.key(8), lr=0.5, steps=50, warmup=0.3)
-  assert one.program is other.program
+  first = program(one)
+  assert first is program(other)
   found = after(one), after(other)
-  assert one.program._cache_size() == 1
+  assert first._cache_size() == 1
   assert found[0][1] != found[1][1] and (found[0][0] != found[1][0]).any()
   # Alone, each is the same.
   train._program.cache_clear()
   alone = make(jax.random.key(8), lr=0.5, steps=50, warmup=0.3)
-  assert alone.program is not one.program
+  assert program(alone) is not first
   assert_same(after(alone), found[1])
   for changes in ({'power': 4}, {'b1': 0.5}, {'clip': 0.1}):
-    assert make(**changes).program is not alone.program
+    assert program(make(**changes)) is not program(alone)
 
 
 def off_by(model, constants, batch, key, *, power):
@@ -212,4 +217,16 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path):
 def test_a_step_compiles_once():
   mesh = tiny.mesh(4, 2)
   show_o_steps(start(mesh), 3, mesh)
-  assert show_o_step(mesh).program._cache_size() == 1
+  program, _ = show_o_step(mesh).parts(start(mesh), None)
+  assert program._cache_size() == 1
+
+
+def test_a_run_is_its_steps():
+  """Which are kept as leaves."""
+  mesh = tiny.mesh(4, 2)
+  wanted, rows = show_o_steps(start(mesh), 3, mesh)
+  run, batches = show_o_step(mesh).begin(start(mesh), None), show_o_batches(mesh)
+  assert_same(jax.device_get([run(next(batches)) for _ in range(3)]), rows)
+  assert int(run.state.step) == 3
+  assert_same(run.state.model, wanted.model)
+  assert_same(run.state.opt_state, wanted.opt_state)

@@ -149,7 +149,8 @@ class Steps:
     batch = jax.device_put(batch, sharding.replicated(mesh))
     step = train.make_step(loss, optim, jax.random.key(0), mesh, prepare)
     state = train.start_state(model, optim, mesh)
-    return work.Work(step, (state, model, batch), carries=True)
+    program, arguments = step.parts(state, model)
+    return work.Work(program, (*arguments, batch), carries=True)
 
   def _data(self, model, rng):
     config = model.config

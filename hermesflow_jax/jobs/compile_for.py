@@ -370,8 +370,9 @@ def train_step(config: pair_dpo.Settings, mesh) -> Program:
   if reference is not None and not (play.lora.rank and reference is model):
     parts['reference'] = reference
   batch = batch_of(config, image_tokens)
+  program, arguments = step.parts(state, constants)
   return Program(
-      'train step', step, (state, constants, by_rows(batch, mesh)),
+      'train step', program, (*arguments, by_rows(batch, mesh)),
       parts, 1, 1, ('pairs', play.batch),
   )
 
