@@ -207,7 +207,7 @@ def run(
           for sweep in config.sweeps
       },
       'search': search, 'floors': floors_of(config, bench, played),
-      'seconds': time.perf_counter() - began,
+      'seconds_of_last_start': time.perf_counter() - began,
       'config': json.loads(
           json.dumps(dataclasses.asdict(config), default=str)
       ),
