@@ -17,7 +17,7 @@ from hermesflow_jax import storage
 
 
 def run(
-    make_state: Callable, step: Callable, constants,
+    make_state: Callable, step, constants,
     batches: Callable[[int], Iterator], pace: loop.Pace, *, mesh,
     folder: str, identity: dict, label: str, console: console_lib.Console,
     names: Callable[[int], Sequence[str]] | None = None,

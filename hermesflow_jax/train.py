@@ -234,7 +234,8 @@ def make_step(
   """Returns one step of gradient descent.
 
   Steps that differ only in the key, the rate and the number of steps are one
-  program, compiled once, where loss and prepare are equal: see `bound`.
+  program, compiled once for each shape of batches, where loss and prepare are
+  equal: see `bound`. A step that is skipped counts in the schedule.
 
   Args:
     loss: (model, constants, batch, key) -> (scalar, dict of scalars).
@@ -267,7 +268,8 @@ def make_step(
   )
 
 
-@functools.lru_cache(maxsize=4)
+# As many as the arms of a comparison want, one seed after the other.
+@functools.lru_cache(maxsize=16)
 def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
   """The jitted step of leaves of these structures; the last few are kept."""
   optimizer = optim.make()

@@ -53,7 +53,7 @@ class Program:
   Attributes:
     name: for people.
     call: of abstract arguments.
-    arguments: jax.ShapeDtypeStructs with shardings.
+    arguments: jax.ShapeDtypeStructs with shardings, and small numpy arrays.
     parts: of what the arguments hold on a chip, by name.
     reads: how often a call reads each of these from memory, at least.
     trips: turns of each loop that does not say how often it turns.
