@@ -234,7 +234,7 @@ def test_a_step_of_adapters_wants_less_of_a_slice(tmp_path):
       for name, changes in (('whole', {}), ('lora', {'play.lora.rank': 4}))
   )
   (whole, *_), (made, *_) = whole['programs'], made['programs']
-  assert made['fits'] and made['peak'] < 0.7 * whole['peak']
+  assert made['fits'] and made['peak'] < 0.75 * whole['peak']
   assert made['flops'] < whole['flops']
 
 
