@@ -91,6 +91,9 @@ def dials(optim: Optim, key: jax.Array) -> Dials:
 def rate(step, pace):
   """Returns the learning rate of a step: a linear rise, then a cosine's fall.
 
+  It is `optax.warmup_cosine_decay_schedule`, which compares its arguments in
+  Python and so makes them constants of the program.
+
   Args:
     step: int, counted from 0.
     pace: of `Dials`.

@@ -201,8 +201,8 @@ class Times:
   Attributes:
     seconds: until the results are there.
     dispatch: until the host may go on.
-    host: of these, those that the calling thread itself computed: where
-      devices are cores of the host, dispatch waits for these, too.
+    host: of these, those that the calling thread computed; on a CPU it also
+      waits for a core, which the device's threads have.
   """
 
   seconds: float
