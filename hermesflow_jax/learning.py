@@ -16,6 +16,7 @@ from hermesflow_jax import learners
 from hermesflow_jax import loop
 from hermesflow_jax import lora as lora_lib
 from hermesflow_jax import masking
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import resumable
 from hermesflow_jax import settings
 from hermesflow_jax import speed
@@ -51,7 +52,7 @@ class Learning:
   objective: alignment.Objective
   compat: alignment.Compat
   mask_schedule: str
-  optim: train.Optim
+  optim: optim_lib.Optim
   lora: lora_lib.Lora
   epochs: float
   batch: int

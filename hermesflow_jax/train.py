@@ -8,8 +8,6 @@ clipping and skipping of non-finite steps are here, once.
 from collections.abc import Callable
 import dataclasses
 import functools
-import math
-import re
 from typing import Any
 
 import jax
@@ -17,52 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hermesflow_jax import settings
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import sharding
-
-
-@dataclasses.dataclass(frozen=True)
-class Optim:
-  """AdamW with warm-up and cosine decay.
-
-  Attributes:
-    lr: peak learning rate.
-    steps: length of the run.
-    warmup: share of the steps in which the rate rises from 0.
-    final: the rate at the end, as a share of the peak.
-    b1, b2, eps: of Adam.
-    weight_decay: of kernels and embeddings; none on biases and norms.
-    clip: global norm above which gradients are scaled down.
-    accumulate: parts that a batch is computed in, one after the other.
-  """
-
-  lr: float
-  steps: int
-  warmup: float = 0.05
-  final: float = 0.0
-  b1: float = 0.9
-  b2: float = 0.999
-  eps: float = 1e-8
-  weight_decay: float = 0.01
-  clip: float = 1.0
-  accumulate: int = 1
-
-  def __post_init__(self):
-    settings.require(
-        self,
-        {'steps': 1, 'warmup': 0, 'final': 0, 'b1': 0, 'b2': 0,
-         'weight_decay': 0, 'accumulate': 1},
-        above=('lr', 'eps', 'clip'),
-        most={'warmup': 1, 'final': 1, 'b1': 1, 'b2': 1},
-    )
-
-  def make(self) -> optax.GradientTransformation:
-    """Returns the optimizer, whose updates want to be scaled by -rate."""
-    return optax.chain(
-        optax.clip_by_global_norm(self.clip),
-        optax.scale_by_adam(self.b1, self.b2, self.eps),
-        optax.add_decayed_weights(self.weight_decay, decayed),
-    )
 
 
 @jax.tree_util.register_dataclass
@@ -72,48 +26,16 @@ class Dials:
 
   Attributes:
     key: uint32 data of the run's random key.
-    pace: float32[4], peak rate, last rate, steps, steps of warm-up.
+    pace: float32[4] of `optim.Optim.pace`.
   """
 
   key: np.ndarray
   pace: np.ndarray
 
 
-def dials(optim: Optim, key: jax.Array) -> Dials:
+def dials(optim: optim_lib.Optim, key: jax.Array) -> Dials:
   """Returns the dials of a run."""
-  pace = (
-      optim.lr, optim.final * optim.lr, optim.steps,
-      math.ceil(optim.warmup * optim.steps),
-  )
-  return Dials(np.asarray(jax.random.key_data(key)), np.array(pace, np.float32))
-
-
-def rate(step, pace):
-  """Returns the learning rate of a step: a linear rise, then a cosine's fall.
-
-  It is `optax.warmup_cosine_decay_schedule`, which compares its arguments in
-  Python and so makes them constants of the program.
-
-  Args:
-    step: int, counted from 0.
-    pace: of `Dials`.
-  """
-  peak, last, steps, warmup = pace
-  fallen = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
-  cosine = last + (peak - last) * 0.5 * (1 + jnp.cos(jnp.pi * fallen))
-  return jnp.where(
-      step < warmup, peak * step / jnp.maximum(warmup, 1), cosine
-  )
-
-
-def decayed(tree):
-  """Returns True for the leaves that weight decay applies to."""
-
-  def one(path, _):
-    name = sharding.path_name(path)
-    return bool(re.search(r'(^|/)(kernel|embedding)$', name))
-
-  return jax.tree_util.tree_map_with_path(one, tree)
+  return Dials(np.asarray(jax.random.key_data(key)), optim.pace())
 
 
 @jax.tree_util.register_dataclass
@@ -126,7 +48,9 @@ class State:
   opt_state: Any
 
 
-def init_state(make_model: Callable[[jax.Array], Any], optim: Optim, key, mesh):
+def init_state(
+    make_model: Callable[[jax.Array], Any], optim: optim_lib.Optim, key, mesh
+):
   """Builds the state where it will live, never whole on one device.
 
   Args:
@@ -138,7 +62,7 @@ def init_state(make_model: Callable[[jax.Array], Any], optim: Optim, key, mesh):
   return _placed(make_model, key, optim, mesh)
 
 
-def start_state(model, optim: Optim, mesh) -> State:
+def start_state(model, optim: optim_lib.Optim, mesh) -> State:
   """Returns step 0 of a run that starts from `model` (copied)."""
   return _placed(lambda model: model, model, optim, mesh)
 
@@ -231,7 +155,7 @@ class Step:
 
 
 def make_step(
-    loss: Callable, optim: Optim, key: jax.Array, mesh,
+    loss: Callable, optim: optim_lib.Optim, key: jax.Array, mesh,
     prepare: Callable | None = None,
 ) -> Step:
   """Returns one step of gradient descent.
@@ -298,7 +222,7 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
     norm = optax.tree.norm(grads)
     fine = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
-    lr = rate(state.step, dials.pace)
+    lr = optim_lib.rate(state.step, dials.pace)
     updates = jax.tree.map(lambda update: -lr * update, updates)
     model = optax.apply_updates(state.model, updates)
 

@@ -13,6 +13,7 @@ from hermesflow_jax import alignment
 from hermesflow_jax import likelihood
 from hermesflow_jax import masking
 from hermesflow_jax import masks
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import pair_dpo
 from hermesflow_jax import prompting
 from hermesflow_jax import sharding
@@ -361,7 +362,7 @@ def stepped(shape=(1, 1), accumulate=1, remat='none'):
   """(state, metrics) after a step from the same state on the same batch."""
   mesh = tiny.mesh(*shape)
   # With Adam's own epsilon a gradient that is only rounding is a whole step.
-  optim = train.Optim(
+  optim = optim_lib.Optim(
       lr=1e-2, steps=10, warmup=0.0, eps=1e-2, accumulate=accumulate
   )
   policy, reference = (
@@ -389,7 +390,7 @@ def test_meshes_parts_and_remat_are_one_step(changes):
 
 
 def test_parts_of_a_batch_want_a_loss_that_adds_up():
-  optim = train.Optim(lr=1e-2, steps=10, accumulate=2)
+  optim = optim_lib.Optim(lr=1e-2, steps=10, accumulate=2)
   with pytest.raises(ValueError, match='accumulate is 2'):
     train.make_step(LOSS, optim, KEY, tiny.mesh(1, 1))
   step = train.make_step(LOSS, optim, KEY, tiny.mesh(1, 1), PREPARE)

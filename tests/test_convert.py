@@ -17,6 +17,7 @@ from conversions import tensors
 from conversions import verify
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import pretrained
 from hermesflow_jax import sharding
 from hermesflow_jax import train
@@ -368,7 +369,7 @@ def test_a_trained_checkpoint_goes_back(run, converted, tmp_path, prefix):
   trained = torch_weights.model('showo', seed=5)
   tree = jax.tree.map(jnp.asarray, trained)
   if prefix:
-    optim = train.Optim(lr=1e-3, steps=3)
+    optim = optim_lib.Optim(lr=1e-3, steps=3)
     tree = train.start_state(tree, optim, tiny.mesh(2, 2))
   checkpoint.save(str(tmp_path / 'run' / '3'), tree, {'seconds': 1.0})
   command = ('showo', tmp_path / 'run' / '3', tmp_path / 'back', '--reverse')

@@ -16,7 +16,7 @@ ROWS = (
     ('settings', 'console', 'processes', 'vocab', 'sharding', 'masks',
      'pair_dpo', 'text', 'text_similarity', 'strict_json', 'canvas', 'clock',
      'faults', 'stopwatch', 'interrupts'),
-    ('events',),
+    ('events', 'optim'),
     ('masking', 'prompting', 'models', 'data', 'train', 'checkpoint',
      'pictures', 'shards', 'loop'),
     ('series', 'cost', 'lora'),

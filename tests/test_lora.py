@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hermesflow_jax import lora
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import train
 import test_alignment
 import tiny
@@ -94,7 +95,7 @@ def test_the_gradient_is_that_of_the_merged_kernel(model, adapters):
 def test_a_step_keeps_state_for_adapters_alone(model, shape):
   """And the frozen model is the reference: the first loss is log 2."""
   mesh = tiny.mesh(*shape)
-  optim = train.Optim(lr=1e-2, steps=4, warmup=0.0)
+  optim = optim_lib.Optim(lr=1e-2, steps=4, warmup=0.0)
 
   def loss(adapters, frozen, batch, key):
     policy = lora.adapted(frozen, adapters, CONFIG)

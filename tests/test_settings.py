@@ -9,12 +9,12 @@ from hermesflow_jax import alignment
 from hermesflow_jax import curation
 from hermesflow_jax import inference
 from hermesflow_jax import masking
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import pretraining
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
 from hermesflow_jax import tokenizer_training
-from hermesflow_jax import train
 from hermesflow_jax.jobs import common
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import phi
@@ -105,7 +105,7 @@ MAGVIT = dict(
     num_groups=2,
 )
 RECORDS = [
-    (train.Optim, dict(lr=0.1, steps=1), [
+    (optim_lib.Optim, dict(lr=0.1, steps=1), [
         ('lr', 0.0), ('steps', 0), ('warmup', 1.5), ('final', -0.1),
         ('b1', -0.5), ('b2', 2.0), ('eps', 0.0), ('weight_decay', -1.0),
         ('clip', 0.0),

@@ -1,13 +1,11 @@
 """The training step: what it changes, and what it never changes."""
 
 import functools
-import math
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import tiny
@@ -48,23 +46,6 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
   assert not np.array_equal(state.model.kernel[...], before.model.kernel[...])
 
 
-@pytest.mark.parametrize('settings', [
-    dict(steps=100, warmup=0.2, final=0.1), dict(steps=10, warmup=0.0),
-    dict(steps=7, warmup=0.05), dict(steps=3, warmup=1.0), dict(steps=1),
-])
-def test_the_rate_is_that_of_optax(settings):
-  settings = optim(lr=2.0, **settings)
-  warmup = math.ceil(settings.warmup * settings.steps)
-  theirs = optax.warmup_cosine_decay_schedule(
-      0.0 if warmup else settings.lr, settings.lr, warmup,
-      max(settings.steps, warmup + 1), settings.final * settings.lr)
-  pace = train.dials(settings, KEY).pace
-  steps = np.arange(settings.steps + 5)
-  np.testing.assert_allclose(
-      [train.rate(n, pace) for n in steps], [theirs(n) for n in steps],
-      rtol=1e-5, atol=1e-6)
-
-
 def test_runs_that_differ_in_key_and_pace_share_a_program():
   mesh = tiny.mesh(1, 1)
   state = tiny_line.state(mesh)
@@ -103,19 +84,6 @@ def off_by(model, constants, batch, key, *, power):
   return jnp.mean((model(batch['x']) - batch['y']) ** power), {
       'draw': jax.random.uniform(key)
   }
-
-
-@pytest.mark.parametrize('make', [tiny.show_o, lambda key: tiny.tokenizer()])
-def test_weight_decay_is_for_kernels_and_embeddings(make):
-  model = jax.eval_shape(make, KEY)
-  leaves, _ = jax.tree_util.tree_flatten_with_path(train.decayed(model))
-  names = {sharding.path_name(path): decays for path, decays in leaves}
-  last = {name.rsplit('/', 1)[-1]: [] for name in names}
-  for name, decays in names.items():
-    last[name.rsplit('/', 1)[-1]].append(decays)
-  for kind, decays in last.items():
-    assert set(decays) == {kind in ('kernel', 'embedding')}, kind
-  assert {'kernel', 'bias', 'scale'} <= last.keys()
 
 
 def test_a_run_leaves_the_model_it_starts_from_alone():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from hermesflow_jax import alignment
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import sharding
 from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
@@ -31,7 +32,7 @@ WATCHED = (
 def trajectory(shape=(1, 1), accumulate=1, remat='none'):
   """{metric: its values}; the data, the order and the masks are a run's."""
   mesh = tiny.mesh(*shape)
-  optim = train.Optim(lr=3e-3, steps=STEPS, eps=1e-3, accumulate=accumulate)
+  optim = optim_lib.Optim(lr=3e-3, steps=STEPS, eps=1e-3, accumulate=accumulate)
   policy, reference = (
       tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
   )

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import sharding
 from hermesflow_jax import train
 import tiny
@@ -13,7 +14,7 @@ KEY = jax.random.key(1)
 
 
 def optim(**changes):
-  return train.Optim(**dict(lr=0.3, steps=40) | changes)
+  return optim_lib.Optim(**dict(lr=0.3, steps=40) | changes)
 
 
 def line(key):

@@ -15,6 +15,7 @@ from hermesflow_jax import inference
 from hermesflow_jax import initial
 from hermesflow_jax import loop
 from hermesflow_jax import masking
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import pretraining
 from hermesflow_jax import prompting
 from hermesflow_jax import resumable
@@ -71,7 +72,7 @@ class Settings:
   lengths: prompting.Lengths
   mixture: pretraining.Mixture
   mask_schedule: str
-  optim: train.Optim
+  optim: optim_lib.Optim
   stop: int
   batches: pretraining.Batches
   log_every: int

@@ -12,6 +12,7 @@ import numpy as np
 from hermesflow_jax import bundle
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
+from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import resumable
 from hermesflow_jax import settings
 from hermesflow_jax import storage
@@ -50,7 +51,7 @@ class Settings:
   sizes: magvit.MagvitConfig
   weights: tokenizer_training.Weights
   quantizer_warmup: int
-  optim: train.Optim
+  optim: optim_lib.Optim
   schedule: common.Schedule
   evaluated: int
   export: str
