@@ -5,17 +5,24 @@
 compares DPO of either task alone, SFT on the winners and rounds of Pair-DPO,
 as table 5 of HermesFlow (arXiv 2502.12148), on the embedded world: the same
 candidates, pairs, steps and scenes for all, a learning rate for each arm that
-is searched on other scenes. Other losses; and one setting after the other:
+is searched on other scenes. Other losses; and one setting after the other, or
+one alone (a name of SWEEPS):
 
   python main.py --config=configs/ablation.py:methods
   python main.py --config=configs/ablation.py:settings
+  python main.py --config=configs/ablation.py:beta
 """
 
 import ml_collections
 
 from configs import pair_dpo
 
-VARIANTS = ('table5', 'methods', 'settings')
+# Tables of one setting each.
+SWEEPS = (
+    'rounds', 'candidates', 'beta', 'learning_rate', 'masks', 'least_winner',
+    'least_margin', 'pairs_wanted', 'reference', 'scorer_of_images',
+)
+VARIANTS = ('table5', 'methods', 'settings', *SWEEPS)
 
 
 def get_config(variant='table5'):
@@ -35,12 +42,13 @@ def get_config(variant='table5'):
     play.play.rounds = 1
     config['arms'] = methods()
   else:
-    # Its arms differ in one thing, and learn in as many steps.
-    play.play.rounds = 2
-    play.play.images = 16
+    arms, sweeps = settings(SWEEPS if variant == 'settings' else (variant,))
+    # They differ in one thing, and learn in as many steps.
+    play.play.rounds = max(arm['changes']['rounds'] for arm in arms)
+    play.play.images = max(arm['changes']['images'] for arm in arms)
     play.play.update({'epochs': 0.0})
     play.play.optim.steps = 80
-    config['arms'], config['sweeps'] = settings()
+    config['arms'], config['sweeps'] = arms, sweeps
   return ml_collections.ConfigDict(config)
 
 
@@ -89,16 +97,23 @@ def methods():
   )
 
 
-def settings():
-  """Returns arms that differ from Pair-DPO in one setting, and their sweeps."""
+def settings(names):
+  """Returns arms that differ from Pair-DPO in one setting, and their sweeps.
+
+  Args:
+    names: of SWEEPS.
+  """
   arms, sweeps = {}, {}
 
-  def add(title, at, name='pair_dpo', number=1, scorer='self', rounds=1,
-          **changes):
-    if name not in arms:
-      label = 'Pair-DPO' if name == 'pair_dpo' else f'{title} {at}'
-      changes = {'images': 4} | changes
-      arms[name] = arm(name, label, scorer, rounds, (), **changes)
+  def add(title, at, name='pair_dpo', number=1, scorer='self', **changes):
+    if title.replace(' ', '_') not in names:
+      return
+    label = 'Pair-DPO' if name == 'pair_dpo' else f'{title} {at}'
+    changes = {'images': 4} | changes
+    made = arms.setdefault(
+        name, arm(name, label, scorer, number, (), **changes)
+    )
+    made['changes']['rounds'] = max(made['changes']['rounds'], number)
     sweeps.setdefault(title, []).append(
         {'at': str(at), 'arm': name, 'round': number}
     )
@@ -111,8 +126,7 @@ def settings():
         name = f'{title}_{value:g}'.replace(' ', '_').replace('.', '_')
         add(title, f'{value:g}', name.replace('-', '_'), **make(value))
 
-  # Two rounds: the second has a start of its own to refer to.
-  add('rounds', 1, rounds=2)
+  add('rounds', 1)
   add('rounds', 2, number=2)
   sweep('candidates', 4, (2, 4, 8, 16), lambda n: {'images': n})
   sweep('beta', 2, (0.2, 0.5, 2, 5, 10),
@@ -126,8 +140,9 @@ def settings():
         lambda least: {'rules': {'least_margin': least}})
   add('pairs wanted', 'both')
   add('pairs wanted', 'either', 'either', rules={'both': False})
+  # The second round has a start of its own to refer to.
   add('reference', 'start of the round', number=2)
-  add('reference', 'base', 'reference_base', 2, rounds=2, reference='base')
+  add('reference', 'base', 'reference_base', 2, reference='base')
   add('scorer of images', 'itself')
   add('scorer of images', 'judge (upper bound)', 'judge', scorer='judge')
   return tuple(arms.values()), tuple(

@@ -184,6 +184,28 @@ def test_the_same_command_goes_on_where_it_was_stopped(
   assert again['floors'] == results['floors']
 
 
+def test_there_is_a_report_after_each_seed(config, finished, tmp_path):
+  root, results = finished
+  copy = tmp_path / 'run'
+  shutil.copytree(root, copy)
+  for name in ('results.json', 'table.md', 'report.html'):
+    (copy / name).unlink()
+  seen = []
+
+  def say(text):
+    if text.startswith('report of seeds'):
+      seen.append((copy / 'table.md').read_text())
+
+  console = dataclasses.replace(console_lib.silent(), say=say)
+  ablation.run(config, str(copy), console)
+  first, last = seen
+  assert 'Means over seeds 3 and' in first
+  assert 'Means over seeds 3, 4 and' in last
+  # What does not depend on the seeds is the same.
+  assert first.split('## Learning rates')[1].split('##')[0] == (
+      last.split('## Learning rates')[1].split('##')[0])
+
+
 def test_a_comparison_that_is_finished_stays_what_it_is(config, finished):
   root, _ = finished
   before = (root / 'results.json').read_bytes()
@@ -240,11 +262,32 @@ def test_each_variant_builds(variant):
   built = settings.build(ablation.Settings, values)
   assert built.seeds == (0, 1, 2)
   rounds = max(a.play(built.self_play.play, 0).rounds for a in built.arms)
-  assert rounds == {'table5': 3, 'methods': 1, 'settings': 2}[variant]
+  assert rounds == built.self_play.play.rounds == {
+      'table5': 3, 'settings': 2, 'rounds': 2, 'reference': 2}.get(variant, 1)
   for sweep in built.sweeps:
     assert len(sweep.points) > 1
 
 
+def test_one_setting_alone_is_its_part_of_all():
+  together = config_lib.get_config('settings').to_dict()
+  names = {arm['name'] for arm in together['arms']}
+  found, titles = set(), []
+  for variant in config_lib.SWEEPS:
+    alone = config_lib.get_config(variant).to_dict()
+    titles += [sweep['title'] for sweep in alone['sweeps']]
+    assert list(alone['sweeps']) == [
+        s for s in together['sweeps'] if s['title'] == titles[-1]]
+    for one in alone['arms']:
+      found.add(one['name'])
+      same, = (a for a in together['arms'] if a['name'] == one['name'])
+      # Rounds that no row of its table shows are not played.
+      for each in one, same:
+        each['changes'].pop('rounds', None)
+      assert one == same
+  assert found == names
+  assert titles == [sweep['title'] for sweep in together['sweeps']]
+
+
 def test_a_variant_that_is_not_there_is_refused():
-  with pytest.raises(ValueError, match='wanted table5, methods, settings'):
+  with pytest.raises(ValueError, match='wanted table5, methods, settings, '):
     config_lib.get_config('x')

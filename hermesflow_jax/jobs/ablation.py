@@ -151,7 +151,10 @@ class Bench:
 def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> dict:
-  """Plays all arms; writes and returns `results.json`, tables and a page."""
+  """Plays all arms; writes and returns `results.json`, tables and a page.
+
+  Tables and page are there after each seed, of the seeds so far.
+  """
   began = time.perf_counter()
   root = storage.path(workdir)
   path = start.located(config.self_play)
@@ -179,7 +182,7 @@ def run(
   )
   search = searched(config, bench)
   played = {}
-  for seed in config.seeds:
+  for number, seed in enumerate(config.seeds, 1):
     pool = bench.pool(config, seed)
     for arm in config.arms:
       console.say(f'seed {seed}: {arm.label}')
@@ -190,7 +193,22 @@ def run(
           root / f'seed_{seed}' / arm.name,
           root / f'seed_{seed}' / 'base' / 'round_0', console,
       )
-  results = {
+    if number < len(config.seeds):
+      first = dataclasses.replace(config, seeds=config.seeds[:number])
+      write_tables(told(first, bench, search, played), root, console)
+  results = told(config, bench, search, played) | {
+      'floors': floors_of(config, bench, played),
+      'seconds_of_last_start': time.perf_counter() - began,
+  }
+  events.write_atomically(
+      done, json.dumps(results, indent=1, allow_nan=False) + '\n'
+  )
+  return shown(results, root, console)
+
+
+def told(config: Settings, bench: Bench, search: dict, played: dict) -> dict:
+  """Returns results, as JSON types, of the seeds of `config`."""
+  return {
       'command': config.command,
       'seeds': list(config.seeds), 'scenes': len(bench.world.held_out),
       'split': config.self_play.held_out_split,
@@ -206,26 +224,29 @@ def run(
           sweep.title: [dataclasses.asdict(point) for point in sweep.points]
           for sweep in config.sweeps
       },
-      'search': search, 'floors': floors_of(config, bench, played),
-      'seconds_of_last_start': time.perf_counter() - began,
+      'search': search, 'floors': {},
       'config': json.loads(
           json.dumps(dataclasses.asdict(config), default=str)
       ),
   }
-  events.write_atomically(
-      done, json.dumps(results, indent=1, allow_nan=False) + '\n'
-  )
-  return shown(results, root, console)
+
+
+def write_tables(
+    results: dict, root: pathlib.PurePath, console: console_lib.Console
+) -> None:
+  """Writes the tables of results: `table.md` and `report.html`."""
+  events.write_atomically(root / 'table.md', comparison.markdown(results))
+  events.write_atomically(root / 'report.html', comparison.page(results))
+  seeds = ', '.join(str(seed) for seed in results['seeds'])
+  console.say(f'report of seeds {seeds}: {root / "report.html"}')
 
 
 def shown(
     results: dict, root: pathlib.PurePath, console: console_lib.Console
 ) -> dict:
   """Writes and prints the tables of results, and returns these."""
-  events.write_atomically(root / 'table.md', comparison.markdown(results))
-  events.write_atomically(root / 'report.html', comparison.page(results))
   console.say(comparison.markdown(results))
-  console.say(f'report: {root / "report.html"}')
+  write_tables(results, root, console)
   return results
 
 
