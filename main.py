@@ -30,6 +30,8 @@ from hermesflow_jax import settings
 from hermesflow_jax import storage
 
 USAGE = 'python main.py --config=configs/<job>.py[:<variant>]'
+# Seconds in which all processes must have come.
+_PATIENCE = 120
 
 
 def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
@@ -92,9 +94,25 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
     )
   if found.processes > 1 and not found.coordinator:
     raise ValueError('several processes want --coordinator=host:port')
+  if found.coordinator and found.coordinator != 'auto':
+    address(found.coordinator)
   if found.workdir:
     storage.path(found.workdir)
   return values, found
+
+
+def address(coordinator: str) -> tuple[str, int]:
+  """Returns (host, port) of 'host:port'.
+
+  Raises:
+    ValueError: it is nothing like that.
+  """
+  host, _, port = coordinator.rpartition(':')
+  if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+    raise ValueError(
+        f"coordinator is {coordinator!r}, wanted host:port, or 'auto'"
+    )
+  return host.strip('[]'), int(port)
 
 
 def reason(error: Exception) -> str:
@@ -194,21 +212,33 @@ def join(
     coordinator: 'host:port' of the first, 'auto', or None for one process.
     process: which this is.
     processes: how many there are.
+
+  Raises:
+    OSError: the first does not answer.
   """
   if not coordinator:
     return console_lib.terminal()
   import jax
 
+  from hermesflow_jax import interrupts
   from hermesflow_jax import processes as processes_lib
 
-  if coordinator == 'auto':
-    jax.distributed.initialize()
+  who = ()
+  if coordinator != 'auto':
+    who = coordinator, processes, process
+    if process:
+      # JAX would end the process with a core dump.
+      processes_lib.answers(*address(coordinator), seconds=_PATIENCE)
+  # The death of one is known to the others within the heartbeat's seconds.
+  jax.distributed.initialize(
+      *who, initialization_timeout=_PATIENCE, heartbeat_timeout_seconds=20,
+      shutdown_timeout_seconds=10,
+  )
+  if processes_lib.alone():
+    # JAX has taken the signals for itself, to tell others, of whom none is.
+    stop_surely()
   else:
-    # The death of one is known to the others within these seconds.
-    jax.distributed.initialize(
-        coordinator, processes, process, initialization_timeout=120,
-        heartbeat_timeout_seconds=20, shutdown_timeout_seconds=10,
-    )
+    interrupts.relay()
   if processes_lib.is_first():
     return console_lib.terminal()
   return console_lib.silent()
@@ -240,7 +270,7 @@ def stop_surely() -> None:
   """
   signal.signal(signal.SIGTERM, signal.default_int_handler)
   signal.signal(signal.SIGALRM, signal.default_int_handler)
-  report = sys.unraisablehook
+  report = sys.__unraisablehook__
 
   def again(lost):
     if issubclass(lost.exc_type, KeyboardInterrupt):

@@ -369,6 +369,9 @@ def loss(
   metrics['pairs/loss'] = total
   metrics |= pair_dpo.watched(policy, frozen, **valid)
   metrics |= {
+      # Steps count by these in the means of an interval.
+      'gen/pairs': batch['gen_valid'].sum().astype(jnp.float32),
+      'und/pairs': batch['und_valid'].sum().astype(jnp.float32),
       'gen/winner_nll': gen_nll, 'und/winner_nll': und_nll,
       'gen/mask_ratio': (batch['share'] * hidden.mean((1, 2))).sum(),
   }

@@ -36,35 +36,49 @@ def heed() -> None:
     raise Stopped('stopped')
 
 
+def relay() -> None:
+  """Makes Ctrl-C in one of several processes what SIGTERM is, for all of them.
+
+  JAX hears of SIGTERM and tells the others. The second Ctrl-C stops at once.
+  """
+
+  def hear(*_):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  signal.signal(signal.SIGINT, hear)
+
+
 class Wish:
   """Turns SIGTERM and Ctrl-C into an answer; a context manager.
 
   The second Ctrl-C stops at once. Several processes agree on the step after
-  which they stop: that of the process that was told, plus a few.
+  which they stop: that of the process that was told, plus a few; see `relay`.
+
+  Raises:
+    Stopped: on its way out, where nobody has asked since it was told.
   """
 
   def __init__(self):
     self._told, self._before = False, {}
 
   def __enter__(self):
-    # Of several processes JAX hears of the signal and tells the others.
-    mine = (signal.SIGINT,) if jax.process_count() > 1 else (
-        signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is threading.main_thread():
-      for number in mine:
+    here = threading.current_thread() is threading.main_thread()
+    if here and jax.process_count() == 1:
+      for number in (signal.SIGINT, signal.SIGTERM):
         self._before[number] = signal.signal(number, self._hear)
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, kind, *_):
     for number, handler in self._before.items():
       signal.signal(number, handler)
+    if self._told and kind is None:
+      raise Stopped('stopped')
 
   def _hear(self, number, _):
     if self._told and number == signal.SIGINT:
       raise KeyboardInterrupt
     self._told = True
-    if jax.process_count() > 1:
-      os.kill(os.getpid(), signal.SIGTERM)
 
   def __call__(self) -> bool:
     """Returns whether to stop, in all processes alike; all call it."""

@@ -25,6 +25,10 @@ from hermesflow_jax.data import pipeline
 from hermesflow_jax.evaluation import gap
 
 
+# Records whose lengths stand for all, where speed is told.
+_SAMPLED = 200
+
+
 @dataclasses.dataclass(frozen=True)
 class Learning:
   """How a round learns.
@@ -202,9 +206,12 @@ def learn(
           dataclasses.replace(state, model=learner.whole(state.model))
       )),
       rates=speed.of_pairs(
-          loss, prepare, model, reference,
-          pipeline.stack([arrays(0.0)(rows[0], certain)] * config.batch),
-          learner.passes,
+          model.config,
+          [arrays(0.0)(r, certain) for r in rows[::1 + len(rows) // _SAMPLED]],
+          batch=config.batch, masks=objective.masks,
+          hidden=masking.mean(masks['schedule']) * model.config.image_tokens,
+          images_again=not objective.fixed_masks, captions_again=compat.plain,
+          passes=learner.passes,
       ),
   )
   learner.save(state.model, folder)

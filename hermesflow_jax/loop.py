@@ -23,10 +23,10 @@ class Pace:
   Attributes:
     steps: the step to stop at.
     log_every: steps between two lines of metrics: means over the steps that
-      were not skipped.
+      were not skipped; see `_means`.
     save_every: steps between two checkpoints; 0 for none on the way.
     sample_every: steps between two looks at samples; 0 for none.
-    max_skipped: non-finite steps that are borne in an interval.
+    max_skipped: non-finite steps that are borne in the whole run.
     profile: the first step, and the first after, that is traced.
   """
 
@@ -51,11 +51,12 @@ class Hooks:
   Attributes:
     log: (step, metrics) -> None.
     progress: wraps the range of steps, e.g. a progress bar.
-    save: (state, metrics of the steps since the last line) -> None.
+    save: (state, metrics of the steps since the last line, how many steps of
+      the run were skipped) -> None.
     stop: called after each step but the last: whether to save and stop.
     sample: state -> None.
     names: step -> the ids of its records.
-    rates: (steps, seconds) -> metrics of speed.
+    rates: (steps, seconds that they took) -> metrics of speed.
     trace: folder of the profile.
   """
 
@@ -75,7 +76,7 @@ class NonFinite(FloatingPointError):
 
 def run(
     state, step, constants, batches: Iterator, pace: Pace,
-    hooks: Hooks, rows: Sequence[dict[str, float]] = (),
+    hooks: Hooks, rows: Sequence[dict[str, float]] = (), skipped: int = 0,
 ):
   """Runs from `state.step` to the last step; returns the last state.
 
@@ -87,6 +88,7 @@ def run(
     pace: how long, and what on the way.
     hooks: what it is connected to.
     rows: the metrics of the steps since the last line, of a run that goes on.
+    skipped: how many steps it has skipped, these among them.
 
   Raises:
     NonFinite: too many steps were skipped; says which, and their records.
@@ -95,15 +97,17 @@ def run(
   rows, pending = list(rows), []
 
   def fetch():
+    nonlocal skipped
     with watch.part('step'):
       for metrics in processes.fetched(pending):
         rows.append({name: float(value) for name, value in metrics.items()})
+        skipped += bool(rows[-1]['train/skipped'])
     pending.clear()
 
   def save():
     fetch()
     with watch.part('checkpoint'):
-      hooks.save(taken.state, rows)
+      hooks.save(taken.state, rows, skipped)
 
   start = int(state.step)
   taken = step.begin(state, constants)
@@ -121,21 +125,26 @@ def run(
       done = number + 1
       last = done == pace.steps
       profile.end(done, metrics)
-      if done % pace.log_every == 0 or last:
+      told = done % pace.log_every == 0 or last
+      if told:
         fetch()
-        means = _means(rows)
-        shares, seconds, steps = watch.lap(), watch.seconds, number - start + 1
-        steps = min(steps, len(rows))
-        means |= {f'time/{name}': share for name, share in shares.items()}
-        means['speed/seconds_per_step'] = seconds / steps
-        hooks.log(done, means | hooks.rates(steps, seconds))
-        if means['train/skipped'] > pace.max_skipped:
-          raise NonFinite(_told(rows, done, hooks))
-        rows.clear()
+        if skipped > pace.max_skipped:
+          hooks.log(done, _means(rows))
+          raise NonFinite(_told(rows, done, skipped, hooks))
       if hooks.sample and pace.sample_every and (
           done % pace.sample_every == 0 or last):
         with watch.part('evaluation'):
           hooks.sample(taken.state)
+      if told:
+        means = _means(rows)
+        shares, steps = watch.lap(), min(number - start + 1, len(rows))
+        seconds = watch.seconds * sum(
+            shares.get(name, 0.0) for name in ('data', 'step', 'rest')
+        )
+        means |= {f'time/{name}': share for name, share in shares.items()}
+        means['speed/seconds_per_step'] = seconds / steps
+        hooks.log(done, means | hooks.rates(steps, seconds))
+        rows.clear()
       due = pace.save_every and done % pace.save_every == 0
       if hooks.save and due and not last:
         save()
@@ -176,20 +185,33 @@ class _Profile:
 
 
 def _means(rows):
-  """The means over steps that were not skipped, and how many were."""
+  """The means over steps that were not skipped, and how many were.
+
+  Where steps have `<kind>/pairs`, the metrics of that kind are means over
+  these: a step may have none.
+  """
   kept = [r for r in rows if not r['train/skipped']] or rows
-  means = {k: sum(r[k] for r in kept) / len(kept) for k in rows[0]}
+  means = {name: _mean(kept, name) for name in rows[0]}
   means['train/skipped'] = sum(r['train/skipped'] for r in rows)
   return means
 
 
-def _told(rows, done, hooks):
+def _mean(rows, name):
+  pairs = f'{name.split("/")[0]}/pairs'
+  weights = [row[pairs] if pairs in row and name != pairs else 1 for row in rows]
+  if not any(weights):
+    weights = [1] * len(rows)
+  values = (row[name] * weight for row, weight in zip(rows, weights))
+  return sum(values) / sum(weights)
+
+
+def _told(rows, done, skipped, hooks):
   """What is said of the steps that were not finite."""
   first = done - len(rows)
   steps = [first + n for n, row in enumerate(rows) if row['train/skipped']]
   said = (
       f'{len(steps)} of the last {len(rows)} steps before step {done} were not '
-      'finite'
+      f'finite, {skipped} in all'
   )
   if hooks.names:
     said += ': ' + '; '.join(

@@ -49,6 +49,11 @@ def sigmoid(t):
   return _numpy_of(t).clip(ratio, LEAST, 1.0)
 
 
+def mean(schedule: Schedule) -> float:
+  """Returns the ratio that is masked on average, t being uniform."""
+  return float(np.mean(schedule((np.arange(1000) + 0.5) / 1000)))
+
+
 SCHEDULES = {'cosine': cosine, 'linear': linear, 'sigmoid': sigmoid}
 
 

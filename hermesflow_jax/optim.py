@@ -45,7 +45,7 @@ class Optim:
         {'steps': 1, 'warmup': 0, 'final': 0, 'b1': 0, 'b2': 0,
          'weight_decay': 0, 'accumulate': 1},
         above=('lr', 'eps', 'clip'),
-        most={'warmup': 1, 'final': 1, 'b1': 1, 'b2': 1},
+        most={'warmup': 1, 'final': 1}, below={'b1': 1, 'b2': 1},
     )
 
   def make(self) -> optax.GradientTransformation:

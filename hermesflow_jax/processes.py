@@ -7,6 +7,8 @@ process may see before another, is asked of the first, and the others are told.
 
 from collections.abc import Callable
 import json
+import socket
+import time
 
 import jax
 from jax.experimental import multihost_utils
@@ -24,6 +26,26 @@ def alone() -> bool:
 def is_first() -> bool:
   """Returns whether this process writes and speaks."""
   return jax.process_index() == 0
+
+
+def answers(host: str, port: int, seconds: float) -> None:
+  """Returns when something listens there.
+
+  Raises:
+    OSError: nothing did within these seconds.
+  """
+  end = time.monotonic() + seconds
+  while True:
+    try:
+      socket.create_connection((host, port), timeout=5).close()
+      return
+    except OSError as error:
+      if time.monotonic() > end:
+        raise OSError(
+            f'the first process does not answer at {host}:{port}: '
+            f'{error.strerror or error}'
+        ) from error
+    time.sleep(0.2)
 
 
 def agreed(ask: Callable):

@@ -26,7 +26,7 @@ def run(
 ):
   """Trains from the newest checkpoint that is whole, or from the start.
 
-  SIGTERM and Ctrl-C are heard after a step, which is then saved.
+  SIGTERM and Ctrl-C are heard after a step, the last too, which is then saved.
 
   Args:
     make_state: () -> step 0, placed; called only where no checkpoint is.
@@ -41,7 +41,7 @@ def run(
     names, sample, rates: see `loop.Hooks`.
 
   Returns:
-    The last state, which is not saved.
+    The last state, which is saved only where the run was told to stop.
 
   Raises:
     ValueError: the newest checkpoint is of another run.
@@ -58,9 +58,10 @@ def run(
         {name: float(value) for name, value in row.items()}
         for row in notes['rows']
     ]
+    skipped = notes.get('skipped', 0)  # Older ones did not say.
     console.say(f'{label}: resumes at step {int(state.step)}')
   else:
-    state, rows = make_state(), []
+    state, rows, skipped = make_state(), [], 0
   start = int(state.step)
   with (
       events.Log(folder, start) as log,
@@ -68,22 +69,28 @@ def run(
       _written(series),
   ):
 
-    def save(state, rows):
+    def save(state, rows, skipped):
       # What is told before a checkpoint is not told again after it.
       log.flush()
-      series.save(state, {'rows': told(rows)})
+      series.save(state, {'rows': told(rows), 'skipped': skipped})
 
     hooks = loop.Hooks(
         log=log, progress=console.progress(label), stop=wish, save=save,
         names=names, sample=sample, rates=rates, trace=str(root / 'profile'),
     )
     try:
-      return loop.run(
-          state, step, constants, batches(start), pace, hooks, rows
+      state = loop.run(
+          state, step, constants, batches(start), pace, hooks, rows, skipped
       )
     except loop.NonFinite as error:
       last = series.written()
       raise loop.NonFinite(f'{error}; the last checkpoint: {last}') from error
+    series.wait()
+    if wish():
+      # Nothing more can be skipped.
+      save(state, [], 0)
+      raise interrupts.Stopped(f'stopped after step {int(state.step)}')
+  return state
 
 
 def told(rows: Sequence[dict[str, float]]) -> list[dict]:

@@ -112,7 +112,8 @@ def _value(hint, value, name, faults):
 
 
 def require(
-    thing, least: Mapping[str, float], above=(), most=types.MappingProxyType({})
+    thing, least: Mapping[str, float], above=(),
+    most=types.MappingProxyType({}), below=types.MappingProxyType({}),
 ) -> None:
   """Checks bounds of an instance's fields, for use in `__post_init__`.
 
@@ -121,6 +122,7 @@ def require(
     least: smallest permitted value by field name.
     above: names of fields that must be greater than zero.
     most: largest permitted value by field name.
+    below: what a field must be less than, by its name.
 
   Raises:
     ValueError: lists every field out of bounds.
@@ -139,6 +141,11 @@ def require(
       f'{name} is {getattr(thing, name)}, wanted at most {bound}'
       for name, bound in most.items()
       if not getattr(thing, name) <= bound
+  ]
+  faults += [
+      f'{name} is {getattr(thing, name)}, wanted less than {bound}'
+      for name, bound in below.items()
+      if not getattr(thing, name) < bound
   ]
   if faults:
     raise ValueError('; '.join(faults))

@@ -1,14 +1,13 @@
 """How fast a run learns: records, tokens and arithmetic a second."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
-import functools
 
 import jax
-import numpy as np
 
 from hermesflow_jax import cost
-from hermesflow_jax import packing
+from hermesflow_jax import masks as masks_lib
+from hermesflow_jax import prompting
 
 # bfloat16 products a second of one device, without sparsity, by the beginning
 # of its kind; of the makers' data sheets.
@@ -35,18 +34,17 @@ def peak_of(kind: str) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-  """What a step does.
+  """What a step does that is of use: no pads, nothing done again.
 
   Attributes:
     pairs: records, each with a pair of captions and one of images.
-    tokens: through the policy, pads included.
-    flops: that it needs: three times the policy's forward pass (twice where
-      its kernels are frozen), once the reference's. What is computed again
-      to save memory is not counted; what attention kernels pad is.
+    tokens: through the policy.
+    flops: three times the policy's forward pass (twice where its kernels are
+      frozen) and the reference's, of these tokens and their labels.
   """
 
-  pairs: int
-  tokens: int
+  pairs: float
+  tokens: float
   flops: float
 
   def __call__(self, steps: int, seconds: float) -> dict[str, float]:
@@ -66,36 +64,100 @@ class Speed:
     return found
 
 
-def of_pairs(
-    loss: Callable, prepare: Callable, model, reference, batch,
-    passes: int = 3,
-) -> Speed:
-  """Returns what a step of Pair-DPO does.
+@dataclasses.dataclass(frozen=True)
+class Pass:
+  """What a forward pass over a record does that is of use: tokens, FLOPs."""
+
+  tokens: float = 0.0
+  flops: float = 0.0
+
+  def __add__(self, other):
+    return Pass(self.tokens + other.tokens, self.flops + other.flops)
+
+  def __mul__(self, times):
+    return Pass(self.tokens * times, self.flops * times)
+
+
+def of_images(config, record: dict, masks: int, hidden: float) -> Pass:
+  """Returns what scoring the pair of images takes.
 
   Args:
-    loss, prepare: of the step.
-    model, reference: the two models, or their shapes.
-    batch: of `alignment.transform`, stacked.
+    config: of the ShowO.
+    record: arrays of `alignment.transform`.
+    masks: K, a pair.
+    hidden: codes that a mask hides, on average; they and two ends are labels.
+  """
+  if not record['gen_valid']:
+    return Pass()
+  labels = _head(config, 2 * masks * (hidden + 2))
+  if 'packed' not in record:
+    return _rows(config, record['t2i']) * masks + labels
+  packed = record['packed']
+  caption, block = packed.caption.valid.sum(), packed.codes.shape[-1] + 2
+  return (
+      _tokens(config, caption, (caption + 1) / 2)
+      + _tokens(config, block, caption + block) * (2 * masks) + labels
+  )
+
+
+def of_captions(config, record: dict) -> Pass:
+  """Returns what scoring the pair of captions takes; see `of_images`."""
+  if not record['und_valid']:
+    return Pass()
+  if 'packed' not in record:
+    rows = record['mmu']
+    labels = (rows.labels != prompting.UNSCORED).sum()
+    return _rows(config, rows) + _head(config, labels)
+  packed = record['packed']
+  image, words = packed.image.valid.sum(), packed.replied.sum(-1)
+  # A reply's last token predicts nothing.
+  replies = (
+      _tokens(config, count - 1, image + count / 2) for count in words
+  )
+  return sum(
+      replies, _tokens(config, image, image) + _head(config, words.sum())
+  )
+
+
+def _tokens(config, count, seen):
+  """Of tokens that see so many on average."""
+  return Pass(count, cost.tokens(config.decoder, count, seen))
+
+
+def _rows(config, rows):
+  """Of rows, without their pads."""
+  count = rows.valid.sum()
+  seen = masks_lib.visible(rows.ar, rows.valid) & rows.valid[..., None]
+  return _tokens(config, count, float(seen.sum()) / max(count, 1))
+
+
+def _head(config, labels):
+  return Pass(0, cost.head(config.decoder, labels, config.vocab.size))
+
+
+def of_pairs(
+    config, records: Sequence[dict], *, batch: int, masks: int, hidden: float,
+    images_again: bool, captions_again: bool, passes: int = 3,
+) -> Speed:
+  """Returns what a step of Pair-DPO does, on average.
+
+  Args:
+    config: of the ShowO.
+    records: arrays of `alignment.transform`; some that stand for all.
+    batch: records a step.
+    masks, hidden: see `of_images`.
+    images_again, captions_again: whether the reference scores these at each
+      step.
     passes: what the policy takes, in forward passes.
   """
-  batch = jax.eval_shape(prepare, batch, jax.random.key(0))
-  both = cost.of(lambda m, r, b: loss(m, r, b)[0], model, reference, batch)
-  records, = batch['share'].shape
-  if 'packed' not in batch:
-    # Rows of their own, through two models.
-    tokens = sum(
-        int(np.prod(batch[kind].tokens.shape)) for kind in ('t2i', 'mmu')
-    )
-    return Speed(records, tokens, (1 + passes) / 2 * both.flops)
-  row, *_ = jax.eval_shape(
-      functools.partial(packing.pack, model.config.vocab), batch['packed'],
-      batch['hidden'],
-  )
-  policy = cost.of(
-      lambda m, b: packing.pair_logps(m, b['packed'], b['hidden'], 512)[0],
-      model, batch,
+  count = len(records)
+  images = sum((of_images(config, r, masks, hidden) for r in records), Pass())
+  captions = sum((of_captions(config, r) for r in records), Pass())
+  policy = images + captions
+  flops = (
+      passes * policy.flops + images_again * images.flops
+      + captions_again * captions.flops
   )
   return Speed(
-      records, int(np.prod(row.shape)),
-      both.flops + (passes - 1) * policy.flops,
+      batch, float(batch * policy.tokens / count), float(batch * flops / count)
   )

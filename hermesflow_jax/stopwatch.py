@@ -11,8 +11,8 @@ import jax
 class Stopwatch:
   """Sorts time into parts; a context manager.
 
-  What compiling takes is a part of its own, wherever it happens; what is in no
-  part is the rest.
+  What tracing and compiling take is a part of its own, wherever it happens;
+  what is in no part is the rest.
 
   Attributes:
     seconds: of the last lap.
@@ -22,6 +22,7 @@ class Stopwatch:
     self._now = now
     self._parts = collections.Counter()
     self._compiled = 0.0
+    self._compilations = []  # (begin, end), none within another.
     self._began = now()
     self.seconds = 0.0
 
@@ -35,8 +36,16 @@ class Stopwatch:
 
   def listen(self, event: str, seconds: float, **_) -> None:
     """Hears from JAX how long something took."""
-    if 'backend_compile' in event:
-      self._compiled += seconds
+    if not event.startswith('/jax/core/compile/'):
+      return
+    end = self._now()
+    begin = end - seconds
+    # The tracing of a function has that of those it calls within it.
+    while self._compilations and self._compilations[-1][0] >= begin:
+      first, last = self._compilations.pop()
+      self._compiled -= last - first
+    self._compilations.append((begin, end))
+    self._compiled += seconds
 
   @contextlib.contextmanager
   def part(self, name: str):
@@ -56,5 +65,6 @@ class Stopwatch:
     parts['rest'] = max(0.0, self.seconds - sum(parts.values()))
     whole = sum(parts.values())
     self._began, self._compiled = now, 0.0
+    self._compilations.clear()
     self._parts.clear()
     return {name: spent / whole for name, spent in parts.items()}

@@ -174,8 +174,8 @@ def make_step(
       `optim.accumulate` wants.
 
   Returns:
-    The step. A step whose loss or gradient is not finite changes nothing but
-    the step number and reports `train/skipped` = 1.
+    The step. A step whose loss, gradient or update is not finite changes
+    nothing but the step number and reports `train/skipped` = 1.
 
   Raises:
     ValueError: the batch is to be computed in parts, but these do not add up.
@@ -218,12 +218,17 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
       if optim.accumulate == 1:
         (value, metrics), grads = found(batch)
       else:
-        (value, metrics), grads = summed(found, batch, optim.accumulate)
+        (value, metrics), grads = summed(
+            found, batch, optim.accumulate, mesh.shape['data']
+        )
     norm = optax.tree.norm(grads)
-    fine = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
     lr = optim_lib.rate(state.step, dials.pace)
     updates = jax.tree.map(lambda update: -lr * update, updates)
+    fine = functools.reduce(
+        jnp.logical_and,
+        map(jnp.isfinite, (value, norm, optax.tree.norm(updates))),
+    )
     model = optax.apply_updates(state.model, updates)
 
     def choose(new, old):
@@ -250,20 +255,23 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
   return jax.jit(step, donate_argnums=0)
 
 
-def summed(function: Callable, batch, parts: int):
+def summed(function: Callable, batch, parts: int, data: int):
   """Returns the sum of a function's results over parts of a batch.
 
   Args:
     function: of a batch.
     batch: pytree of arrays [B, ...].
     parts: equal parts, one after the other; each has rows of every device.
+    data: devices among which rows are split.
 
   Raises:
     ValueError: they are not equal.
   """
   size = len(jax.tree.leaves(batch)[0])
-  if size % parts:
-    raise ValueError(f'batch {size} does not split into {parts} parts')
+  if size % (parts * data):
+    raise ValueError(
+        f'batch {size} does not split into {parts} parts over data={data}'
+    )
 
   def split(a):
     return jnp.moveaxis(a.reshape(size // parts, parts, *a.shape[1:]), 1, 0)

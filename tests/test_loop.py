@@ -1,10 +1,14 @@
 """The loop: what it logs and saves, where it stops, and what it says then."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import learn
+from configs import pair_dpo
 from hermesflow_jax import interrupts
 from hermesflow_jax import loop
 from hermesflow_jax import train
@@ -21,14 +25,14 @@ class Logged(dict):
     self[step] = metrics
 
 
-def run(steps, broken=(), hooks=(), start=None, rows=(), **pace):
+def run(steps, broken=(), hooks=(), start=None, rows=(), skipped=0, **pace):
   mesh, log = tiny.mesh(8, 1), Logged()
   first = start or tiny_line.state(mesh)
   state = loop.run(
       first, tiny_line.step(mesh), jnp.float32(1.0),
       tiny_line.batches(mesh, broken, int(first.step)),
       loop.Pace(steps, **{'log_every': 1} | pace),
-      loop.Hooks(log=log, **dict(hooks)), rows,
+      loop.Hooks(log=log, **dict(hooks)), rows, skipped,
   )
   return state, log
 
@@ -55,15 +59,61 @@ def test_too_many_skipped_steps_stop_the_run_and_name_their_records():
   names = {'names': lambda step: [f'a{step}', f'b{step}']}
   with pytest.raises(
       loop.NonFinite,
-      match='3 of the last 4 .* step 8 .*: step 4 of a4, b4; step 5 of a5, b5;',
+      match='3 of the last 4 .* step 8 .*3 in all: '
+            'step 4 of a4, b4; step 5 of a5, b5;',
   ):
     run(12, broken={4, 5, 7}, hooks=names, log_every=4, max_skipped=2)
   run(12, broken={4, 5, 7}, hooks=names, log_every=4, max_skipped=3)
 
 
+def test_steps_are_skipped_only_so_often_in_a_run():
+  """However few of an interval they are."""
+  with pytest.raises(loop.NonFinite, match='1 of the last 2 .*, 3 in all'):
+    run(12, broken={1, 3, 5}, log_every=2, max_skipped=2)
+  saved = {}
+
+  def save(state, rows, skipped):
+    saved[int(state.step)] = jax.device_get(state), list(rows), skipped
+
+  run(4, broken={1, 2}, hooks={'save': save}, log_every=2, save_every=3)
+  state, rows, skipped = saved[3]
+  assert len(rows) == 1 and skipped == 2
+  places = jax.tree.map(lambda a: a.sharding, tiny_line.state(tiny.mesh(8, 1)))
+  state = jax.device_put(state, places)
+  with pytest.raises(loop.NonFinite, match='of the last 2 .*, 3 in all'):
+    run(6, broken={3}, start=state, rows=rows, skipped=skipped, log_every=2,
+        max_skipped=2)
+
+
+@pytest.mark.parametrize('config, values', [
+    (pair_dpo, lambda c: (c.play.optim.steps, c.play.log_every)),
+    (learn, lambda c: (c.optim.steps, c.log_every)),
+])
+def test_the_shipped_settings_do_not_bear_a_run_of_nothing_else(config, values):
+  steps, log_every = values(config.get_config())
+  with pytest.raises(loop.NonFinite):
+    run(steps, broken=range(steps), log_every=log_every)
+
+
+def test_a_mean_is_over_pairs_where_steps_have_few_or_none():
+  rows = [
+      {'train/skipped': 0.0, 'train/loss': 1.0, 'und/pairs': 3.0,
+       'und/accuracy': 1.0},
+      {'train/skipped': 0.0, 'train/loss': 2.0, 'und/pairs': 1.0,
+       'und/accuracy': 0.0},
+      {'train/skipped': 0.0, 'train/loss': 6.0, 'und/pairs': 0.0,
+       'und/accuracy': 0.0},
+  ]
+  means = loop._means(rows)
+  assert means['und/accuracy'] == 0.75
+  assert means['train/loss'] == 3.0
+  assert means['und/pairs'] == pytest.approx(4 / 3)
+  assert loop._means(rows[2:])['und/accuracy'] == 0.0
+
+
 def test_the_state_is_saved_on_the_way_but_not_at_the_end():
   saved = []
-  run(6, hooks={'save': lambda state, rows: saved.append(int(state.step))},
+  run(6, hooks={'save': lambda state, *_: saved.append(int(state.step))},
       save_every=2)
   assert saved == [2, 4]
 
@@ -81,7 +131,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on_as_if_not(stop):
   _, wanted = run(8, log_every=3)
   saved = {}
 
-  def save(state, rows):
+  def save(state, rows, skipped):
     saved[int(state.step)] = jax.device_get(state), list(rows)
 
   asked = iter([False] * (stop - 1) + [True])
@@ -119,6 +169,17 @@ def test_the_time_of_an_interval_is_shared_out():
     assert metrics['train/speed'] * metrics['speed/seconds_per_step'] == (
         pytest.approx(1.0))
   assert log[3]['time/compile'] > 0.1 > log[6]['time/compile']
+
+
+def test_speed_is_of_learning_alone():
+  """Not of looking at samples, saving or compiling; and the last look counts."""
+  def sample(_):
+    time.sleep(1.0)
+
+  _, log = run(4, log_every=2, hooks={'sample': sample}, sample_every=2)
+  for metrics in log.values():
+    assert metrics['time/evaluation'] > 0.2
+    assert metrics['speed/seconds_per_step'] < 0.5
 
 
 def test_steps_are_traced_where_asked(tmp_path):

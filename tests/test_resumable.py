@@ -47,7 +47,8 @@ def metrics(folder):
   ]
 
 
-@pytest.mark.parametrize('until', [0, 2, 5, 7])
+# Also told within the last step.
+@pytest.mark.parametrize('until', [0, 2, 5, 7, 8])
 @pytest.mark.parametrize('broken', [(), (1, 5)])
 def test_a_run_that_is_told_to_stop_is_the_whole_run(tmp_path, until, broken):
   """Also where a step of the unfinished interval was not finite."""

@@ -22,7 +22,7 @@ def test_shares_add_up_and_compiling_is_a_part_of_its_own():
   with watch.part('step'):
     now.time += 6
     watch.listen('/jax/core/compile/backend_compile_duration', 4.0)
-    watch.listen('/jax/other', 100.0)
+    watch.listen('/jax/other/compile', 100.0)
   now.time += 1
   with watch.part('data'):
     now.time += 2
@@ -40,3 +40,20 @@ def test_what_is_raised_in_a_part_counts_too():
     now.time += 3
     raise OSError
   assert watch.lap()['data'] == 1.0
+
+
+def test_what_is_traced_within_another_counts_once():
+  now = Now()
+  watch = stopwatch.Stopwatch(now)
+  with watch.part('step'):
+    for seconds in (1, 2):
+      now.time += seconds
+      watch.listen('/jax/core/compile/jaxpr_trace_duration', seconds)
+    now.time += 1
+    # It began with the first of the two.
+    watch.listen('/jax/core/compile/jaxpr_trace_duration', 4.0)
+    now.time += 4
+    watch.listen('/jax/core/compile/backend_compile_duration', 4.0)
+    now.time += 2
+  assert watch.lap() == pytest.approx(
+      {'step': 0.2, 'compile': 0.8, 'rest': 0.0})

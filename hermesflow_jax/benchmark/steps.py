@@ -121,11 +121,12 @@ class Steps:
     The weights are read by three passes, the reference's by one; AdamW reads
     and writes weights and moments, and reads gradients.
     """
-    loss, prepare = self._functions(models.learner)
-    batch = self._packed(models, np.random.default_rng(0))
+    records, hidden = self._records(models, np.random.default_rng(0))
     found = speed.of_pairs(
-        functools.partial(loss, key=None), prepare, models.learner,
-        models.learner, batch,
+        models.learner.config,
+        [{'packed': r, 'gen_valid': True, 'und_valid': True} for r in records],
+        batch=self.pairs, masks=1, hidden=hidden.sum(-1).mean(),
+        images_again=True, captions_again=False,
     )
     size = cost.size(models.learner)
     read = cost.weights(models.learner, models.learner.config.vocab.size)
@@ -168,18 +169,23 @@ class Steps:
     hidden = rng.random((self.pairs, self.grid**2)) < 0.6
     return texts, drawn, real, prompts, replies, hidden
 
-  def _packed(self, models, rng):
-    """The same data, as a batch of `alignment.transform`."""
+  def _records(self, models, rng):
+    """The same data as (`packing.Record`s, bool[B, I] what is masked)."""
     model = models.learner
     *data, hidden = self._data(model, rng)
     fit = packing.Fit(self.text + 1, self.reply)
-    rows = [
+    return [
         packing.record(
             model.config.vocab, text, drawn, real, prompt, replies, self.text,
             fit,
         )
         for text, drawn, real, prompt, replies in zip(*data)
-    ]
+    ], hidden
+
+  def _packed(self, models, rng):
+    """The same data, as a batch of `alignment.transform`."""
+    model = models.learner
+    rows, hidden = self._records(models, rng)
     packed = jax.tree.map(lambda *a: np.stack(a), *rows)
     mmu = packing.pair_logps(model, packed, None, self.label_rows)[0].mmu
     valid = np.ones(self.pairs, bool)

@@ -158,7 +158,8 @@ def run(
   began = time.perf_counter()
   root = storage.path(workdir)
   path = start.located(config.self_play)
-  mesh = config.self_play.mesh.make(config.self_play.play.batch)
+  play = config.self_play.play
+  mesh = config.self_play.mesh.make(play.batch, play.optim.accumulate)
   parts = start.load(config.self_play, path, mesh)
   common.claim(
       workdir, config, console, base=start.sums(config.self_play, path)

@@ -27,19 +27,21 @@ class Mesh:
   data: int = -1
   model: int = 1
 
-  def make(self, batch: int = 0):
+  def make(self, batch: int = 0, accumulate: int = 1):
     """Returns the mesh.
 
     Args:
       batch: the global batch size of the run; 0 if any will do.
+      accumulate: parts that it is computed in, one after the other.
 
     Raises:
       ValueError: the mesh does not fit the devices, or the batch the mesh.
     """
     mesh = sharding.make_mesh(self.data, self.model)
-    if batch % mesh.shape['data']:
+    if batch % (mesh.shape['data'] * accumulate):
+      parts = f' in {accumulate} parts' if accumulate > 1 else ''
       raise ValueError(
-          f'batch {batch} does not split over data={mesh.shape["data"]}'
+          f'batch {batch} does not split over data={mesh.shape["data"]}{parts}'
       )
     return mesh
 

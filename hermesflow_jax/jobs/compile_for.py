@@ -163,11 +163,13 @@ def run(
         'configs/pair_dpo.py:show_o_512'
     )
   mesh = mesh_of(where, config.mesh.data, config.mesh.model)
-  if config.play.batch % mesh.shape['data']:
+  parts = config.play.optim.accumulate
+  if config.play.batch % (mesh.shape['data'] * parts):
     raise ValueError(
         f'batch {config.play.batch} does not split over data='
-        f'{mesh.shape["data"]}: give another --config.mesh.data and model, or '
-        '--config.play.batch'
+        f'{mesh.shape["data"]} in {parts} parts: give another '
+        '--config.mesh.data and model, --config.play.batch or '
+        '--config.play.optim.accumulate'
     )
   common.check_writable(workdir)
   config = on_tpu(config)
