@@ -89,7 +89,8 @@ def of_text(model, rows: prompting.Rows, window: int):
 def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
   """Scores labels in chunks, so that few logits are ever in memory.
 
-  The backward pass computes each chunk's logits again.
+  What is scored comes into the first chunks, and those without a label are
+  left out. The backward pass computes each chunk's logits again.
 
   Args:
     model: a ShowO.
@@ -102,11 +103,20 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
   """
   count = labels.shape[1]
   chunks = -(-count // rows)
+  if chunks == 1:
+    return sharding.by_rows(
+        jax.checkpoint(_scored), model.head, states, labels
+    )
   each = -(-count // chunks)
   room = chunks * each - count
-  states = jnp.pad(states, ((0, 0), (0, room), (0, 0)))
+  order = jnp.argsort(labels == pair_dpo.UNSCORED, axis=1, stable=True)
+  places = jnp.argsort(order, axis=1)
+  states = jnp.pad(
+      _permuted(states, order, places), ((0, 0), (0, room), (0, 0))
+  )
   labels = jnp.pad(
-      labels, ((0, 0), (0, room)), constant_values=pair_dpo.UNSCORED
+      jnp.take_along_axis(labels, order, axis=1), ((0, 0), (0, room)),
+      constant_values=pair_dpo.UNSCORED,
   )
 
   def chunked(a):
@@ -118,15 +128,47 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
     @jax.checkpoint
     def score(_, chunk):
       states, labels = chunk
-      logits = head(states).astype(jnp.float32)
-      return None, pair_dpo.token_logps(logits, labels)
+      return None, jax.lax.cond(
+          (labels != pair_dpo.UNSCORED).any(),
+          lambda: _scored(head, states, labels),
+          lambda: jnp.zeros(labels.shape, jnp.float32),
+      )
 
     _, found = jax.lax.scan(score, None, (chunked(states), chunked(labels)))
     return jnp.moveaxis(found, 0, 1).reshape(labels.shape)
 
   # Each device adds up the gradient of the head over its own chunks. Left
   # alone, the compiler adds it up over all devices after every chunk.
-  return sharding.by_rows(scored, model.head, states, labels)[:, :count]
+  found = sharding.by_rows(scored, model.head, states, labels)
+  return jnp.take_along_axis(found, places, axis=1)
+
+
+def _scored(head, states, labels):
+  return pair_dpo.token_logps(head(states).astype(jnp.float32), labels)
+
+
+@jax.custom_vjp
+def _permuted(values, order, places):
+  """values[b, order[b, r]]; its gradient is gathered, too, not scattered.
+
+  Args:
+    values: float[B, R, D].
+    order: int32[B, R], a permutation of each row.
+    places: int32[B, R], its inverse.
+  """
+  del places
+  return jnp.take_along_axis(values, order[..., None], axis=1)
+
+
+def _permuted_forward(values, order, places):
+  return _permuted(values, order, places), places
+
+
+def _permuted_backward(places, gradient):
+  return jnp.take_along_axis(gradient, places[..., None], axis=1), None, None
+
+
+_permuted.defvjp(_permuted_forward, _permuted_backward)
 
 
 def mean_nll(logps: jax.Array, labels: jax.Array) -> jax.Array:

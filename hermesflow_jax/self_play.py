@@ -308,15 +308,24 @@ def _sampling(player, inputs, config, folder):
 def _trained(
     model, reference, base, inputs, pairs, config, root, number, console
 ):
-  """Trains a round once; later calls read its checkpoint and its meta."""
+  """Trains a round once; later calls read its checkpoint and its meta.
+
+  One that is damaged is made again from the round before, with the same bits.
+  """
   path = root / 'checkpoints' / str(number)
   folder = root / f'round_{number}'
   placed = sharding.shardings(model, base.mesh)
   if processes.agreed(lambda: checkpoint.is_there(path)):
-    console.say(f'{folder.name}: checkpoint is there')
-    _forget_steps(folder)
-    meta = checkpoint.meta(str(path))
-    return checkpoint.restore(str(path), model, placed), meta
+    try:
+      found = checkpoint.restore(str(path), model, placed)
+      meta = checkpoint.meta(str(path))
+    except checkpoint.Damaged as error:
+      console.say(f'{error}: {folder.name} is learned again')
+      processes.first_does(lambda: checkpoint.remove(path))
+    else:
+      console.say(f'{folder.name}: checkpoint is there')
+      _forget_steps(folder)
+      return found, meta
   began = time.perf_counter()
   rows = learning.records_of(inputs, pairs, config.rules.both)
   steps = learning.steps_of(config, len(rows)) if rows else 0

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +15,13 @@ from hermesflow_jax import likelihood
 from hermesflow_jax import masking
 from hermesflow_jax import masks
 from hermesflow_jax import optim as optim_lib
+from hermesflow_jax import packing
 from hermesflow_jax import pair_dpo
 from hermesflow_jax import prompting
 from hermesflow_jax import sharding
 from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
+from hermesflow_jax.models import showo
 
 MAX_TEXT = 12
 OBJECTIVE = alignment.Objective(
@@ -389,6 +392,36 @@ def test_meshes_parts_and_remat_are_one_step(changes):
   close(metrics, wanted_metrics, 1e-4)
 
 
+def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
+  """By what the compiler sets aside for the whole of it."""
+  vocab = dataclasses.replace(tiny.vocab(), codebook_size=8192)
+  sizes = dataclasses.replace(tiny.sizes(remat='full'), vocab=vocab)
+  make = alignment.transform(vocab, tiny.text(), tiny.LENGTHS, 0.0)
+  batch = pipeline.stack([
+      make(each, np.random.default_rng(0)) for each in RECORDS])
+  hidden = jnp.ones((len(RECORDS), OBJECTIVE.masks, tiny.IMAGE_TOKENS), bool)
+  tokens, *_ = packing.pack(vocab, batch['packed'], hidden)
+  model = jax.eval_shape(
+      lambda key: showo.ShowO(sizes, rngs=nnx.Rngs(key)), KEY)
+  mesh, optim = tiny.mesh(1, 1), optim_lib.Optim(lr=1e-2, steps=10)
+  state = jax.eval_shape(
+      functools.partial(train.start_state, optim=optim, mesh=mesh), model)
+
+  def temporary(rows):
+    loss = functools.partial(LOSS, rows=rows)
+    step = train.make_step(loss, optim, KEY, mesh, PREPARE)
+    program, arguments = step.parts(state, model)
+    compiled = program.lower(*arguments, batch).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  labels = 2 * OBJECTIVE.masks * (tiny.IMAGE_TOKENS + 2)
+  labels += 2 * tiny.LENGTHS.reply
+  word = len(RECORDS) * vocab.size * 4
+  # In one chunk those of all labels are there, which are half of the tokens.
+  assert temporary(labels) > labels * word > tokens.shape[1] * word / 2
+  assert temporary(2) < tokens.shape[1] * word / 3
+
+
 def test_parts_of_a_batch_want_a_loss_that_adds_up():
   optim = optim_lib.Optim(lr=1e-2, steps=10, accumulate=2)
   with pytest.raises(ValueError, match='accumulate is 2'):
@@ -398,6 +431,12 @@ def test_parts_of_a_batch_want_a_loss_that_adds_up():
   state = train.start_state(policy, optim, tiny.mesh(1, 1))
   with pytest.raises(ValueError, match='batch 3 does not split into 2'):
     step(state, policy, batch_of(*RECORDS[:3]))
+  # Each part has rows for every device.
+  mesh = tiny.mesh(8, 1)
+  step = train.make_step(LOSS, optim, KEY, mesh, PREPARE)
+  batch = sharding.put_batch(batch_of(*RECORDS), mesh)
+  with pytest.raises(ValueError, match='8 does not split into 2 parts over da'):
+    step(train.start_state(policy, optim, mesh), policy, batch)
 
 
 def make_of(drop):

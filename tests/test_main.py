@@ -97,6 +97,9 @@ def everything(folder):
     (['--config.play.rounds=1', CONFIG], 'before'),
     ([CONFIG, '--processes=2'], 'several processes want --coordinator'),
     ([CONFIG, '--processes=2', '--process=2'], 'process is 2, wanted less'),
+    *(([CONFIG, f'--coordinator={name}'], f"coordinator is '{name}', wanted "
+       "host:port, or 'auto'")
+      for name in ('host', 'host:', ':1', 'host:x', 'host:70000')),
     ([CONFIG, '--workdir=s3://a/b'], 's3://a/b is no path, wanted a folder or '
      'gs://bucket/folder'),
     ([CONFIG, '--workdir=gs://'], 'gs:// is no path, wanted a folder or'),
@@ -121,6 +124,8 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('play.images=1', 'images is 1, wanted at least 2'),
     ('play.batch=0', 'batch is 0, wanted at least 1'),
     ('play.batch=12', 'batch 12 does not split over data=8'),
+    ('play.optim.accumulate=4', 'batch 16 does not split over data=8 in 4 '),
+    ('play.optim.b2=1', 'b2 is 1.0, wanted less than 1'),
     ('play.profile_steps=(5,2)', 'profile_steps is (5, 2), wanted 0 <='),
     ('play.save_every=-1', 'save_every is -1, wanted at least 0'),
     ('play.seed=-1', 'seed is -1, wanted at least 0'),

@@ -137,37 +137,6 @@ def test_chunks_of_labels_change_nothing(model, rows):
   )
 
 
-def test_no_logits_of_all_labels_are_ever_in_memory(model):
-  """Neither forward nor backward: by what the compiler sets aside."""
-  rng = np.random.default_rng(0)
-  count, rows = 512, 8
-  states = rng.normal(size=(1, count, 16)).astype(np.float32)
-  labels = rng.integers(0, 16, (1, count))
-
-  def value(model, states, rows):
-    return likelihood.of_labels(model, states, labels, rows).sum()
-
-  def temporary(rows):
-    grad = jax.jit(jax.grad(value, (0, 1)), static_argnums=2)
-    compiled = grad.lower(model, states, rows).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
-
-  whole = count * tiny.vocab().size * 4
-  assert temporary(count) > whole
-  assert temporary(rows) < whole / 4
-
-
-def test_labels_score_as_whole_logits_do(model):
-  rng = np.random.default_rng(1)
-  states = jnp.asarray(rng.normal(size=(2, 9, 16)), jnp.float32)
-  labels = rng.integers(0, 16, (2, 9))
-  labels[0, 3] = labels[1, 8] = pair_dpo.UNSCORED
-  np.testing.assert_allclose(
-      likelihood.of_labels(model, states, labels, 4),
-      pair_dpo.token_logps(model.logits(states), labels), atol=1e-5,
-  )
-
-
 def test_replies_without_words_are_scored(model):
   """Nothing but ends: there is a token to read all the same."""
   empty = [[], []]

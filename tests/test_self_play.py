@@ -319,7 +319,7 @@ def test_a_round_without_pairs_teaches_nothing(config, tmp_path, monkeypatch):
 @pytest.mark.filterwarnings(
     'ignore::pytest.PytestUnraisableExceptionWarning'
 )
-def test_a_damaged_checkpoint_is_named_not_used(config, whole, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_made_again(config, whole, tmp_path):
   run = pathlib.Path(shutil.copytree(whole, tmp_path / 'run'))
   (run / 'results.json').unlink()
   # Which files hold the arrays is orbax's affair, so each is damaged.
@@ -328,9 +328,14 @@ def test_a_damaged_checkpoint_is_named_not_used(config, whole, tmp_path):
     for place in range(0, len(damaged), 16):
       damaged[place] ^= 64
     path.write_bytes(damaged)
-  with pytest.raises(ValueError, match='checkpoint.*checkpoints/2'):
-    pair_dpo.run(config, str(run), console_lib.silent())
+  said = []
+  console = dataclasses.replace(console_lib.silent(), say=said.append)
+  pair_dpo.run(config, str(run), console)
   gc.collect()
+  told, = (line for line in said if 'is learned again' in line)
+  assert 'checkpoints/2' in told and 'round_2' in told
+  last = pathlib.Path('checkpoints', '2')
+  assert checkpoint.sums(str(run / last)) == checkpoint.sums(str(whole / last))
 
 
 def pair(score_win, score_lose, values, dropped=''):
