@@ -208,7 +208,7 @@ def score_reference(
   Returns:
     The records with `reference_mmu` float32[2]; with fixed masks also `hidden`
     bool[K, I] and `reference_t2i` float32[2, 2], given the caption and given
-    none.
+    none (the same where the condition is never dropped).
   """
 
   def scored(dropped, hidden, replies):
@@ -235,7 +235,8 @@ def score_reference(
 
   names = [zlib.crc32(r['id'].encode()) for r in records]
   hidden = np.asarray(draw(np.array(names, np.uint32)))
-  found, empty = scored(False, hidden, True), scored(True, hidden, False)
+  found = scored(False, hidden, True)
+  empty = scored(True, hidden, False) if objective.drop_condition else found
   return [
       r | {'reference_mmu': m, 'hidden': h, 'reference_t2i': np.stack([a, b])}
       for r, m, h, a, b in zip(

@@ -180,9 +180,11 @@ def compiled(workdir, variant, topology, **changes):
       capture_output=True, check=False,
   )
   assert done.returncode == 0, done.stderr
-  assert len(done.stdout.splitlines()) == 4
-  file, = workdir.glob('*.json')
-  table = (workdir / 'table.md').read_text().splitlines()
+  *lines, told = done.stdout.splitlines()
+  assert len(lines) == 4
+  file, = workdir.glob('*/*.json')
+  assert told == f'table: {file.parent / "table.md"}'
+  table = (file.parent / 'table.md').read_text().splitlines()
   assert len(table) == 2 + 3 and topology in table[-1]
   return json.loads(file.read_text())
 

@@ -49,7 +49,7 @@ class Place:
   def start(self, folder, processes=1, number=0, port=0, devices=8, **changes):
     """Starts a run, or one of its processes."""
     flags = [f'--config.{k}={v}' for k, v in (SMALL | changes).items()]
-    if processes > 1:
+    if port:
       flags += [f'--coordinator=localhost:{port}', f'--process={number}',
                 f'--processes={processes}']
     flags_of_xla = ' '.join((
@@ -69,8 +69,10 @@ class Place:
         text=True,
     )
 
-  def start_all(self, folder, count=2, **changes):
-    """Starts all processes of a run."""
+  def start_all(self, folder, count=2, together=False, **changes):
+    """Starts all processes of a run; one is together with others if asked."""
+    if count == 1 and not together:
+      return [self.start(folder, **changes)]
     with socket.socket() as free:
       free.bind(('localhost', 0))
       port = free.getsockname()[1]
@@ -198,27 +200,71 @@ def test_a_run_that_is_told_to_stop_in_training_goes_on_as_if_not(
   assert_same(folder, whole[0] if processes == 1 else whole_of_two)
 
 
+def appears(path, running):
+  """Waits until a run has written a file."""
+  deadline = time.monotonic() + 300
+  while not path.exists():
+    assert time.monotonic() < deadline
+    assert all(p.poll() is None for p in running), running[0].communicate()
+    time.sleep(0.02)
+
+
+def test_one_process_that_could_have_others_stops_when_it_is_told(
+    place, tmp_path
+):
+  """JAX takes the signal for itself, to tell them."""
+  run, = place.start_all(tmp_path / 'run', 1, together=True)
+  appears(tmp_path / 'run' / 'settings.json', [run])
+  run.send_signal(signal.SIGTERM)
+  assert 'the same command resumes' in ended(run, 130)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('reached', ['settings.json', 'round_0/evaluation.json'])
+def test_two_processes_that_are_told_outside_training_stop_together(
+    place, whole_of_two, tmp_path, number, reached
+):
+  folder = tmp_path / 'run'
+  running = place.start_all(folder)
+  appears(folder / reached, running)
+  running[-1].send_signal(number)
+  for process in running:
+    assert 'the same command resumes' in ended(process, 130)
+  for process in place.start_all(folder):
+    ended(process)
+  assert_same(folder, whole_of_two)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize('processes, wanted', [(1, 20), (2, 6)])
 def test_runs_ended_at_random_times_lose_nothing(
-    place, whole, tmp_path, number
+    place, whole, whole_of_two, tmp_path, number, processes, wanted
 ):
+  """Of two processes the second is told, and both are killed."""
   folder, draw, ends = tmp_path / 'run', random.Random(0), 0
   whole, seconds = whole
-  while ends < 20:
-    process = place.start(folder)
+  if processes == 2:
+    whole = whole_of_two
+  while ends < wanted:
+    running = place.start_all(folder, processes)
     try:
-      process.communicate(timeout=draw.uniform(0.1, 1.0) * seconds)
-      assert process.returncode == 0
+      running[-1].communicate(timeout=draw.uniform(0.1, 1.0) * seconds)
+      assert all(process.wait() == 0 for process in running)
       assert_same(folder, whole)
       shutil.rmtree(folder)
     except subprocess.TimeoutExpired:
-      process.send_signal(number)
-      process.communicate()
+      for process in running[-1:] if number == signal.SIGTERM else running:
+        process.send_signal(number)
+      for process in running:
+        process.communicate()
       # One that is told at its end has ended well.
-      assert process.returncode in (-signal.SIGKILL, 130, 0)
-      ends += process.returncode != 0
-  ended(place.start(folder))
+      codes = {process.returncode for process in running}
+      assert codes in ({-signal.SIGKILL}, {130}, {0})
+      ends += codes != {0}
+  for process in place.start_all(folder, processes):
+    ended(process)
   assert_same(folder, whole)
 
 

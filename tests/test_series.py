@@ -2,6 +2,7 @@
 
 import errno
 import json
+import resource
 import shutil
 
 from flax import nnx
@@ -188,6 +189,23 @@ def test_a_save_that_fails_is_heard_of_and_those_before_stay(
     series.save(state(6), {})
   monkeypatch.undo()
   assert int(newest(series)[0].step) == 2
+
+
+def test_a_system_that_takes_no_more_bytes_is_heard_of(series):
+  """Not simulated: no file may grow beyond what little is left."""
+  saved(series, 2)
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+  try:
+    with pytest.raises(OSError, match='4 could not be written: .+') as told:
+      series.save(state(4), {})
+      series.wait()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert len(str(told.value).splitlines()) == 1
+  assert int(newest(series)[0].step) == 2
+  saved(series, 4)
+  assert int(newest(series)[0].step) == 4
 
 
 def test_records_are_json(series):

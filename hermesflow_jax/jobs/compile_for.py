@@ -10,6 +10,8 @@ program was given, as often as it must.
 from collections.abc import Callable
 import dataclasses
 import functools
+import hashlib
+import importlib.util
 import json
 import os
 import time
@@ -133,9 +135,11 @@ def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
         (data, model), found.devices, allow_split_physical_axes=True
     )
   except Exception as error:
+    hint = ''
+    if importlib.util.find_spec('libtpu') is None:
+      hint = ' (this wants `pip install libtpu`)'
     raise ValueError(
-        f'{where.name}: {str(error).splitlines()[0]} (this wants '
-        '`pip install libtpu`)'
+        f'{where.name}: {str(error).splitlines()[0]}{hint}'
     ) from error
   return jax.sharding.Mesh(
       devices, ('data', 'model'),
@@ -180,24 +184,34 @@ def run(
     verdict = judged(make(config, mesh), where, mesh)
     console.say(line(verdict, where))
     verdicts.append(verdict)
+  # What is compared in one table differs in the slice and the mesh alone.
+  folder = storage.path(workdir) / _digest(config)
+  name = f'{where.name.replace(":", "_")}_{shape["data"]}x{shape["model"]}.json'
   events.write_atomically(
-      storage.path(workdir) / f'{where.name.replace(":", "_")}_'
-      f'{shape["data"]}x{shape["model"]}.json',
+      folder / name,
       json.dumps({
           'topology': where.name, 'mesh': shape, 'jax': jax.__version__,
           'attention': config.sizes.decoder.attention,
           'programs': [dataclasses.asdict(v) | {'bound': v.bound}
                        for v in verdicts],
+          'config': json.loads(
+              json.dumps(dataclasses.asdict(config), default=str)
+          ),
       }, indent=1) + '\n',
   )
   found = [
-      json.loads(path.read_text())
-      for path in sorted(storage.path(workdir).glob('*.json'))
+      json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))
   ]
-  events.write_atomically(
-      storage.path(workdir) / 'table.md', table(found) + '\n'
-  )
+  events.write_atomically(folder / 'table.md', table(found) + '\n')
+  console.say(f'table: {folder / "table.md"}')
   return verdicts
+
+
+def _digest(config):
+  """Eight letters that say what was compiled, but not for which mesh."""
+  said = dataclasses.asdict(config) | {'mesh': None}
+  text = json.dumps(said, sort_keys=True, default=str)
+  return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def on_tpu(config: pair_dpo.Settings) -> pair_dpo.Settings:
