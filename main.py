@@ -57,7 +57,8 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
   )
   flags.DEFINE_string(
       'compile_for', None, 'Compile for this TPU slice, e.g. v5e:16x16, and '
-      'run nothing; wants `pip install libtpu` and no TPU.', flag_values=found,
+      "run nothing; wants `pip install -e '.[tpu]'` and no TPU.",
+      flag_values=found,
   )
   flags.DEFINE_string(
       'coordinator', None, 'host:port of the first of several processes, or '

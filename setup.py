@@ -7,6 +7,12 @@ GCS = ['gcsfs>=2026']
 # jax left python 3.11 at its release 0.11, and each flax fits one side only.
 OLD, NEW = "python_version < '3.12'", "python_version >= '3.12'"
 
+
+def jax(extra=''):
+  """Returns what JAX is wanted, with the devices of one of its extras."""
+  return [f'jax{extra}>=0.10.2,<0.11; {OLD}', f'jax{extra}>=0.11,<0.13; {NEW}']
+
+
 setuptools.setup(
     name='hermesflow_jax',
     version='0.1.0',
@@ -18,8 +24,7 @@ setuptools.setup(
     ),
     package_data={'hermesflow_jax': ['assets/**/*']},
     install_requires=[
-        f'jax>=0.10.2,<0.11; {OLD}',
-        f'jax>=0.11,<0.13; {NEW}',
+        *jax(),
         f'flax==0.12.8; {OLD}',
         f'flax>=0.12.12,<0.13; {NEW}',
         'absl-py>=2.1',
@@ -42,5 +47,8 @@ setuptools.setup(
         'tqdm>=4.66',
         'transformers>=5,<6',
     ],
-    extras_require={'gcs': GCS, 'test': [*GCS, 'pytest>=8.4']},
+    extras_require={
+        'gcs': GCS, 'test': [*GCS, 'pytest>=8.4'],
+        **{name: jax(f'[{name}]') for name in ('tpu', 'cuda12', 'cuda13')},
+    },
 )

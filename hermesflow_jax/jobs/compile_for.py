@@ -2,7 +2,7 @@
 
   python main.py --config=configs/pair_dpo.py:show_o_512 --compile_for=v5e:16x16
 
-wants a CPU and `pip install libtpu`. It says what each chip keeps, computes
+wants a CPU and `pip install -e '.[tpu]'`. It says what each chip keeps, computes
 and sends, and the least time of each. The memory's is that of reading what the
 program was given, as often as it must.
 """
@@ -137,7 +137,7 @@ def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
   except Exception as error:
     hint = ''
     if importlib.util.find_spec('libtpu') is None:
-      hint = ' (this wants `pip install libtpu`)'
+      hint = " (this wants `pip install -e '.[tpu]'`)"
     raise ValueError(
         f'{where.name}: {str(error).splitlines()[0]}{hint}'
     ) from error
