@@ -52,7 +52,9 @@ def get_config(variant='table5'):
   return ml_collections.ConfigDict(config)
 
 
-def arm(name, label, scorer='self', rounds=1, rates=(5e-5, 1e-4, 2e-4), **changes):
+def arm(
+    name, label, scorer='self', rounds=1, rates=(5e-5, 1e-4, 2e-4), **changes
+):
   """Returns an arm."""
   return {
       'name': name, 'label': label, 'scorer': scorer, 'rates': rates,
