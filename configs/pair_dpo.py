@@ -189,7 +189,7 @@ def show_o(config, pixels):
   play.optim.lr = 2e-5
   play.optim.steps = 3_000
   play.batch = 32
-  # A third of an image's codes are shown, so a third of the chunks are empty.
+  # A third of an image's codes are shown, so some chunks have no label.
   play.label_rows = 128
   play.save_every = play.sample_every = 250
   return config

@@ -373,8 +373,11 @@ def loss(
       # Steps count by these in the means of an interval.
       'gen/pairs': batch['gen_valid'].sum().astype(jnp.float32),
       'und/pairs': batch['und_valid'].sum().astype(jnp.float32),
+      'both/pairs': (batch['und_valid'] & batch['gen_valid']).sum().astype(
+          jnp.float32
+      ),
       'gen/winner_nll': gen_nll, 'und/winner_nll': und_nll,
-      'gen/mask_ratio': (batch['share'] * hidden.mean((1, 2))).sum(),
+      'gen/mask_ratio': (batch['gen_share'] * hidden.mean((1, 2))).sum(),
   }
   if losses.keys() & {'gen', 'both'}:
     total += objective.gen_sft_weight * gen_nll

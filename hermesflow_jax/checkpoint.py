@@ -172,15 +172,14 @@ def _sum_of(record: str) -> str:
 
 
 def _read_record(path: str) -> dict:
-  """Returns {'fingerprint', 'user'}, or raises ValueError."""
+  """Returns {'fingerprint', 'user'}; raises as `restore` does."""
   try:
     found = ocp.load_checkpointables(path, {'meta': None})['meta']
     if found['sum'] != _sum_of(found['record']):
       raise Damaged('its record is damaged')
     return json.loads(found['record'])
   except Exception as error:
-    _check_reached(path, error)
-    raise Damaged(f'no readable checkpoint at {path}') from error
+    raise _fault(path, error) from error
 
 
 def sums(path: str) -> dict[str, list[int]]:
@@ -188,6 +187,7 @@ def sums(path: str) -> dict[str, list[int]]:
 
   Raises:
     Damaged: there is no readable checkpoint at `path`.
+    OSError: see `restore`.
   """
   return _read_record(_absolute(path))['fingerprint']
 
@@ -197,6 +197,7 @@ def meta(path: str) -> dict:
 
   Raises:
     Damaged: there is no readable checkpoint at `path`.
+    OSError: see `restore`.
   """
   return _read_record(_absolute(path))['user']
 
@@ -206,13 +207,13 @@ def shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
 
   Raises:
     Damaged: there is no readable checkpoint at `path`.
+    OSError: see `restore`.
   """
   path = _absolute(path)
   try:
     found = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
   except Exception as error:
-    _check_reached(path, error)
-    raise Damaged(f'no readable checkpoint at {path}') from error
+    raise _fault(path, error) from error
   return {
       name: jax.ShapeDtypeStruct(tuple(array.shape), array.dtype)
       for name, array in found.items()
@@ -243,11 +244,9 @@ def restore(path: str, abstract, shardings, part: str = ''):
   cause = None
   try:
     saved, found = _read_record(path)['fingerprint'], shapes(path)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     cause = error
-  # What one process cannot read no process has.
-  if not processes.all_say(cause is None):
-    raise Damaged(f'no readable checkpoint at {path}') from cause
+  check_read(path, cause)
   found = {n: a for n, a in found.items() if n.startswith(part)}
   faults = [f'{n}: not in the checkpoint' for n in wanted if n not in found]
   faults += [f'{n}: not in the model' for n in found if n not in wanted]
@@ -272,13 +271,9 @@ def restore(path: str, abstract, shardings, part: str = ''):
       with _reading(group):
         arrays |= ocp.load_checkpointables(path, {'arrays': group})['arrays']
   except Exception as error:
-    cause = error
-  if not processes.all_say(cause is None):
-    if cause is not None:
-      _check_reached(path, cause)
-    if _of_the_machine(cause):
-      raise OSError(f'{path} could not be read: {reason(cause)}') from cause
-    raise Damaged(f'checkpoint {path} is damaged') from cause
+    cause = _fault(path, error, f'checkpoint {path} is damaged')
+    cause.__cause__ = error
+  check_read(path, cause)
   bad = [n for n, s in fingerprint(arrays).items() if saved.get(n) != s]
   if bad:
     raise Damaged(f'checkpoint {path} is damaged in ' + ', '.join(bad))
@@ -286,6 +281,39 @@ def restore(path: str, abstract, shardings, part: str = ''):
   return jax.tree.unflatten(
       jax.tree.structure(abstract), [arrays[n] for n in names]
   )
+
+
+def _fault(path: str, error: Exception, damaged: str = '') -> Exception:
+  """Returns the Damaged or the OSError that an error while reading means."""
+  try:
+    _check_reached(path, error)
+  except OSError as unreached:
+    return unreached
+  if _of_the_machine(error):
+    return OSError(f'{path} could not be read: {reason(error)}')
+  return Damaged(damaged or f'no readable checkpoint at {path}')
+
+
+def check_read(path: str, fault: ValueError | OSError | None) -> None:
+  """Raises, of the same kind in all processes, what kept one from reading.
+
+  What one cannot read none has; but what one alone lacks is no damage.
+
+  Args:
+    path: of the checkpoint.
+    fault: what reading it raised in this process.
+
+  Raises:
+    Damaged, OSError: see `restore`.
+  """
+  if processes.all_say(fault is None):
+    return
+  mine = isinstance(fault, OSError)
+  if not processes.all_say(not mine):
+    raise fault if mine else OSError(
+        f'{path} could not be read by another process'
+    )
+  raise fault or Damaged(f'checkpoint {path} is damaged')
 
 
 def reason(error: BaseException) -> str:

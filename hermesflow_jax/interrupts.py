@@ -56,7 +56,7 @@ class Wish:
   which they stop: that of the process that was told, plus a few; see `relay`.
 
   Raises:
-    Stopped: on its way out, where nobody has asked since it was told.
+    Stopped: on its way out, where it was told and nothing was raised.
   """
 
   def __init__(self):

@@ -89,8 +89,8 @@ def of_text(model, rows: prompting.Rows, window: int):
 def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
   """Scores labels in chunks, so that few logits are ever in memory.
 
-  What is scored comes into the first chunks, and those without a label are
-  left out. The backward pass computes each chunk's logits again.
+  Of what a device has, labels come first, and chunks without any are left out.
+  The backward pass computes each chunk's logits again.
 
   Args:
     model: a ShowO.
@@ -101,29 +101,19 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
   Returns:
     float32[B, R], 0 where nothing is scored.
   """
-  count = labels.shape[1]
-  chunks = -(-count // rows)
-  if chunks == 1:
-    return sharding.by_rows(
-        jax.checkpoint(_scored), model.head, states, labels
+  chunks = -(-labels.shape[1] // rows)
+
+  def chunked(head, states, labels):
+    shape, labels = labels.shape, labels.reshape(-1)
+    each = -(-labels.size // chunks)
+    room = (0, chunks * each - labels.size)
+    order = jnp.argsort(labels == pair_dpo.UNSCORED, stable=True)
+    places = jnp.argsort(order)
+    states = _permuted(states.reshape(labels.size, -1), order, places)
+    states = jnp.pad(states, (room, (0, 0)))
+    labels = jnp.pad(
+        jnp.take(labels, order), room, constant_values=pair_dpo.UNSCORED
     )
-  each = -(-count // chunks)
-  room = chunks * each - count
-  order = jnp.argsort(labels == pair_dpo.UNSCORED, axis=1, stable=True)
-  places = jnp.argsort(order, axis=1)
-  states = jnp.pad(
-      _permuted(states, order, places), ((0, 0), (0, room), (0, 0))
-  )
-  labels = jnp.pad(
-      jnp.take_along_axis(labels, order, axis=1), ((0, 0), (0, room)),
-      constant_values=pair_dpo.UNSCORED,
-  )
-
-  def chunked(a):
-    a = a.reshape(a.shape[0], chunks, each, *a.shape[2:])
-    return jnp.moveaxis(a, 1, 0)
-
-  def scored(head, states, labels):
 
     @jax.checkpoint
     def score(_, chunk):
@@ -134,13 +124,18 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
           lambda: jnp.zeros(labels.shape, jnp.float32),
       )
 
-    _, found = jax.lax.scan(score, None, (chunked(states), chunked(labels)))
-    return jnp.moveaxis(found, 0, 1).reshape(labels.shape)
+    chunks_of = (chunks, each)
+    _, found = jax.lax.scan(score, None, (
+        states.reshape(*chunks_of, -1), labels.reshape(chunks_of)
+    ))
+    return found.reshape(-1)[places].reshape(shape)
 
   # Each device adds up the gradient of the head over its own chunks. Left
   # alone, the compiler adds it up over all devices after every chunk.
-  found = sharding.by_rows(scored, model.head, states, labels)
-  return jnp.take_along_axis(found, places, axis=1)
+  return sharding.by_rows(
+      chunked if chunks > 1 else jax.checkpoint(_scored), model.head, states,
+      labels,
+  )
 
 
 def _scored(head, states, labels):
@@ -149,15 +144,15 @@ def _scored(head, states, labels):
 
 @jax.custom_vjp
 def _permuted(values, order, places):
-  """values[b, order[b, r]]; its gradient is gathered, too, not scattered.
+  """values[order]; its gradient is gathered, too, where it would be scattered.
 
   Args:
-    values: float[B, R, D].
-    order: int32[B, R], a permutation of each row.
-    places: int32[B, R], its inverse.
+    values: float[R, D].
+    order: int32[R], a permutation.
+    places: int32[R], its inverse.
   """
   del places
-  return jnp.take_along_axis(values, order[..., None], axis=1)
+  return values[order]
 
 
 def _permuted_forward(values, order, places):
@@ -165,7 +160,7 @@ def _permuted_forward(values, order, places):
 
 
 def _permuted_backward(places, gradient):
-  return jnp.take_along_axis(gradient, places[..., None], axis=1), None, None
+  return gradient[places], None, None
 
 
 _permuted.defvjp(_permuted_forward, _permuted_backward)

@@ -53,7 +53,8 @@ class Hooks:
     progress: wraps the range of steps, e.g. a progress bar.
     save: (state, metrics of the steps since the last line, how many steps of
       the run were skipped) -> None.
-    stop: called after each step but the last: whether to save and stop.
+    stop: called after each step but the last: whether to save and stop. What
+      is told later is for who called.
     sample: state -> None.
     names: step -> the ids of its records.
     rates: (steps, seconds that they took) -> metrics of speed.
@@ -109,6 +110,15 @@ def run(
     with watch.part('checkpoint'):
       hooks.save(taken.state, rows, skipped)
 
+  def sample():
+    try:
+      hooks.sample(taken.state)
+    except interrupts.Stopped:
+      # One of several processes was told, and all are here.
+      if hooks.save:
+        save()
+      raise
+
   start = int(state.step)
   taken = step.begin(state, constants)
   with (
@@ -125,17 +135,8 @@ def run(
       done = number + 1
       last = done == pace.steps
       profile.end(done, metrics)
-      told = done % pace.log_every == 0 or last
-      if told:
+      if done % pace.log_every == 0 or last:
         fetch()
-        if skipped > pace.max_skipped:
-          hooks.log(done, _means(rows))
-          raise NonFinite(_told(rows, done, skipped, hooks))
-      if hooks.sample and pace.sample_every and (
-          done % pace.sample_every == 0 or last):
-        with watch.part('evaluation'):
-          hooks.sample(taken.state)
-      if told:
         means = _means(rows)
         shares, steps = watch.lap(), min(number - start + 1, len(rows))
         seconds = watch.seconds * sum(
@@ -144,7 +145,14 @@ def run(
         means |= {f'time/{name}': share for name, share in shares.items()}
         means['speed/seconds_per_step'] = seconds / steps
         hooks.log(done, means | hooks.rates(steps, seconds))
+        if skipped > pace.max_skipped:
+          raise NonFinite(_told(rows, done, skipped, hooks))
         rows.clear()
+      if hooks.sample and pace.sample_every and (
+          done % pace.sample_every == 0 or last):
+        fetch()  # What it would wait for is no part of it.
+        with watch.part('evaluation'):
+          sample()
       due = pace.save_every and done % pace.save_every == 0
       if hooks.save and due and not last:
         save()
@@ -198,7 +206,7 @@ def _means(rows):
 
 def _mean(rows, name):
   pairs = f'{name.split("/")[0]}/pairs'
-  weights = [row[pairs] if pairs in row and name != pairs else 1 for row in rows]
+  weights = [1 if name == pairs else row.get(pairs, 1) for row in rows]
   if not any(weights):
     weights = [1] * len(rows)
   values = (row[name] * weight for row, weight in zip(rows, weights))

@@ -41,7 +41,7 @@ def run(
     names, sample, rates: see `loop.Hooks`.
 
   Returns:
-    The last state, which is saved only where the run was told to stop.
+    The last state, which is not saved.
 
   Raises:
     ValueError: the newest checkpoint is of another run.
@@ -87,8 +87,9 @@ def run(
       raise loop.NonFinite(f'{error}; the last checkpoint: {last}') from error
     series.wait()
     if wish():
-      # Nothing more can be skipped.
-      save(state, [], 0)
+      if start < pace.steps:
+        # Nothing more can be skipped.
+        save(state, [], 0)
       raise interrupts.Stopped(f'stopped after step {int(state.step)}')
   return state
 

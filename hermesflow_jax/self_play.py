@@ -310,7 +310,8 @@ def _trained(
 ):
   """Trains a round once; later calls read its checkpoint and its meta.
 
-  One that is damaged is made again from the round before, with the same bits.
+  One that is damaged is made again from the round before; where it was made,
+  with the same bits.
   """
   path = root / 'checkpoints' / str(number)
   folder = root / f'round_{number}'
@@ -318,14 +319,12 @@ def _trained(
   if processes.agreed(lambda: checkpoint.is_there(path)):
     try:
       found = checkpoint.restore(str(path), model, placed)
-      meta = checkpoint.meta(str(path))
     except checkpoint.Damaged as error:
       console.say(f'{error}: {folder.name} is learned again')
-      processes.first_does(lambda: checkpoint.remove(path))
     else:
       console.say(f'{folder.name}: checkpoint is there')
       _forget_steps(folder)
-      return found, meta
+      return found, checkpoint.meta(str(path))
   began = time.perf_counter()
   rows = learning.records_of(inputs, pairs, config.rules.both)
   steps = learning.steps_of(config, len(rows)) if rows else 0
@@ -341,6 +340,8 @@ def _trained(
       'round': number, 'inputs': len(rows), 'steps': steps,
       'seconds': time.perf_counter() - began,
   }
+  # Only one that is damaged can be there.
+  processes.first_does(lambda: checkpoint.remove(path))
   checkpoint.save(str(path), model, meta)
   _forget_steps(folder)
   return model, meta

@@ -154,10 +154,9 @@ def _record(path: str) -> dict:
   record, cause = None, None
   try:
     record = checkpoint.meta(path)
-  except checkpoint.Damaged as error:
+  except (checkpoint.Damaged, OSError) as error:
     cause = error
-  if not processes.all_say(cause is None):
-    raise checkpoint.Damaged(f'no readable checkpoint at {path}') from cause
+  checkpoint.check_read(path, cause)
   if not isinstance(record, dict) or record.keys() != {'run', 'notes'}:
     raise ValueError(f'checkpoint {path} is of another run')
   return record

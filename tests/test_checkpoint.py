@@ -212,6 +212,40 @@ def test_files_cut_short_or_missing_are_found(saved, tree, tmp_path, damage):
   assert data and set(data) == {'refused'}, found
 
 
+@pytest.mark.parametrize(
+    'name', ['load_checkpointables', 'checkpointables_metadata']
+)
+@pytest.mark.parametrize(
+    'error', [OSError(24, 'Too many open files'), MemoryError()]
+)
+def test_what_the_machine_lacks_is_no_damage(
+    saved, tree, monkeypatch, name, error
+):
+  """Also while the record is read."""
+  def fails(*_):
+    raise RuntimeError('outer') from error
+
+  monkeypatch.setattr(checkpoint.ocp, name, fails)
+  with pytest.raises(OSError, match='could not be read'):
+    checkpoint.restore(str(saved), tree, placed(tree))
+
+
+@pytest.mark.parametrize('answers, wanted', [
+    ([False, True], checkpoint.Damaged), ([False, False], OSError),
+    ([True, False, True], checkpoint.Damaged), ([True, False, False], OSError),
+])
+def test_all_processes_call_a_fault_the_same(
+    saved, tree, monkeypatch, answers, wanted
+):
+  """What another met: damage, or what its machine lacks."""
+  answers = iter(answers)
+  monkeypatch.setattr(
+      checkpoint.processes, 'all_say', lambda yes: yes and next(answers))
+  with pytest.raises(wanted) as told:
+    checkpoint.restore(str(saved), tree, placed(tree))
+  assert isinstance(told.value, wanted)
+
+
 def test_a_changed_record_is_found(saved, tmp_path):
   copy = tmp_path / '7'
   shutil.copytree(saved, copy)

@@ -58,7 +58,8 @@ def test_chunks_score_as_whole_logits_do(model, rows, labelled):
 
 
 @pytest.mark.parametrize('rows, labelled, turns', [
-    (4, (16, 16), 4), (4, (3, 7), 2), (4, (8, 2), 2), (4, (0, 0), 0),
+    # Of 4 rows of two records: what counts is how many labels these have.
+    (4, (16, 16), 4), (4, (3, 7), 2), (4, (8, 0), 1), (4, (0, 0), 0),
     (5, (1, 0), 1), (16, (1, 0), 1),
 ])
 def test_the_head_runs_where_something_is_scored(rows, labelled, turns):
@@ -79,21 +80,28 @@ def test_the_head_runs_where_something_is_scored(rows, labelled, turns):
 
 @pytest.mark.parametrize('shape', [(8, 1), (4, 2)])
 def test_devices_leave_out_chunks_each_for_itself(model, shape):
-  """Their records have different numbers of labels."""
+  """Their records have different numbers of labels; also the gradients."""
   mesh = tiny.mesh(*shape)
   states, labels = asked(16, range(0, 16, 2), records=8)
-  wanted = of_whole_logits(model, states, labels)
+  weights = np.random.default_rng(2).normal(size=labels.shape)
 
-  @jax.jit
-  def score(model, states, labels):
+  def both(score):
+    def value(model, states, labels):
+      found = score(model, states, labels)
+      return (weights * found).sum(), found
+    return jax.jit(jax.grad(value, (0, 1), has_aux=True))
+
+  def ours(model, states, labels):
     with sharding.known(mesh):
       return likelihood.of_labels(model, states, labels, 4)
 
   rows = jax.NamedSharding(mesh, P('data'))
-  found = score(
+  found = both(ours)(
       jax.device_put(model, sharding.shardings(model, mesh)),
       jax.device_put(states, rows), jax.device_put(jnp.asarray(labels), rows))
-  np.testing.assert_allclose(found, wanted, atol=2e-5)
+  jax.tree.map(
+      functools.partial(np.testing.assert_allclose, atol=2e-5), found,
+      both(of_whole_logits)(model, states, labels))
 
 
 class Headed(nnx.Module):

@@ -172,14 +172,41 @@ def test_the_time_of_an_interval_is_shared_out():
 
 
 def test_speed_is_of_learning_alone():
-  """Not of looking at samples, saving or compiling; and the last look counts."""
+  """Not of looking at samples, saving or compiling."""
   def sample(_):
     time.sleep(1.0)
 
-  _, log = run(4, log_every=2, hooks={'sample': sample}, sample_every=2)
-  for metrics in log.values():
-    assert metrics['time/evaluation'] > 0.2
-    assert metrics['speed/seconds_per_step'] < 0.5
+  _, log = run(6, log_every=2, hooks={'sample': sample}, sample_every=1)
+  for step in (4, 6):
+    assert log[step]['time/evaluation'] > 0.5
+    assert log[step]['speed/seconds_per_step'] < 0.5
+
+
+def test_steps_are_waited_for_before_samples_are_looked_at(monkeypatch):
+  """Else their time would be that of the samples."""
+  waited, seen = [], []
+  fetched = loop.processes.fetched
+
+  def counted(pending):
+    waited.extend(pending)
+    return fetched(pending)
+
+  monkeypatch.setattr(loop.processes, 'fetched', counted)
+  run(7, log_every=5, sample_every=2,
+      hooks={'sample': lambda _: seen.append(len(waited))})
+  assert seen == [2, 4, 6, 7]
+
+
+def test_one_that_is_stopped_while_it_samples_has_saved():
+  """Several processes hear of it there."""
+  def sample(_):
+    raise interrupts.Stopped('stopped')
+
+  saved = []
+  with pytest.raises(interrupts.Stopped):
+    run(9, sample_every=4, hooks={
+        'sample': sample, 'save': lambda s, *_: saved.append(int(s.step))})
+  assert saved == [4]
 
 
 def test_steps_are_traced_where_asked(tmp_path):

@@ -63,6 +63,19 @@ def test_a_run_that_is_told_to_stop_is_the_whole_run(tmp_path, until, broken):
   assert [row['step'] for row in metrics(tmp_path / 'run')] == [4, 8, 9]
 
 
+def test_one_that_has_saved_its_last_step_keeps_it(tmp_path, monkeypatch):
+  """Told again at its second start, it does not write it again."""
+  with pytest.raises(interrupts.Stopped, match='after step 9$'):
+    run(tmp_path / 'run', until=8)
+  monkeypatch.setattr(interrupts.Wish, '__call__', lambda self: True)
+  monkeypatch.setattr(
+      resumable.series_lib.checkpoint, 'save_async', pytest.fail)
+  with pytest.raises(interrupts.Stopped, match='after step 9$'):
+    run(tmp_path / 'run')
+  monkeypatch.undo()
+  assert int(run(tmp_path / 'run').step) == 9
+
+
 def test_lines_after_the_checkpoint_are_written_once(tmp_path):
   """Of a run that was killed after it had logged more than it had saved."""
   wanted = run(tmp_path / 'whole', log_every=1)

@@ -86,8 +86,8 @@ def test_rows_of_their_own_do_more_for_the_same_labels():
 
 
 @pytest.mark.parametrize('changes, images, captions', [
-    ({}, 4, 3), ({'captions_again': True}, 4, 4), ({'images_again': False}, 3, 3),
-    ({'passes': 2}, 3, 2),
+    ({}, 4, 3), ({'captions_again': True}, 4, 4),
+    ({'images_again': False}, 3, 3), ({'passes': 2}, 3, 2),
 ])
 def test_a_step_is_passes_of_a_batch(changes, images, captions):
   made = [record(), record(caption_dropped='x')]
