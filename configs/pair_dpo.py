@@ -190,6 +190,6 @@ def show_o(config, pixels):
   play.optim.steps = 3_000
   play.batch = 32
   # A third of an image's codes are shown, so some chunks have no label.
-  play.label_rows = 128
+  play.label_rows = 256
   play.save_every = play.sample_every = 250
   return config

@@ -4,6 +4,9 @@ The one place that knows which rows are scored in place (t2i) and which by the
 token before (mmu, lm), and that the head need not run where nothing is scored.
 """
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -86,6 +89,11 @@ def of_text(model, rows: prompting.Rows, window: int):
   return pair_dpo.token_logps(model.logits(hidden), labels), labels
 
 
+def chunks_of(count: int, rows: int) -> int:
+  """Returns in how many chunks `of_labels` scores so many labels at most."""
+  return -(-count // rows)
+
+
 def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
   """Scores labels in chunks, so that few logits are ever in memory.
 
@@ -101,7 +109,7 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
   Returns:
     float32[B, R], 0 where nothing is scored.
   """
-  chunks = -(-labels.shape[1] // rows)
+  chunks = chunks_of(labels.shape[1], rows)
 
   def chunked(head, states, labels):
     shape, labels = labels.shape, labels.reshape(-1)
@@ -110,25 +118,13 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
     order = jnp.argsort(labels == pair_dpo.UNSCORED, stable=True)
     places = jnp.argsort(order)
     states = _permuted(states.reshape(labels.size, -1), order, places)
-    states = jnp.pad(states, (room, (0, 0)))
-    labels = jnp.pad(
-        jnp.take(labels, order), room, constant_values=pair_dpo.UNSCORED
+    found = _in_chunks(
+        each, head, jnp.pad(states, (room, (0, 0))),
+        jnp.pad(
+            jnp.take(labels, order), room, constant_values=pair_dpo.UNSCORED
+        ),
     )
-
-    @jax.checkpoint
-    def score(_, chunk):
-      states, labels = chunk
-      return None, jax.lax.cond(
-          (labels != pair_dpo.UNSCORED).any(),
-          lambda: _scored(head, states, labels),
-          lambda: jnp.zeros(labels.shape, jnp.float32),
-      )
-
-    chunks_of = (chunks, each)
-    _, found = jax.lax.scan(score, None, (
-        states.reshape(*chunks_of, -1), labels.reshape(chunks_of)
-    ))
-    return found.reshape(-1)[places].reshape(shape)
+    return found[places].reshape(shape)
 
   # Each device adds up the gradient of the head over its own chunks. Left
   # alone, the compiler adds it up over all devices after every chunk.
@@ -140,6 +136,83 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
 
 def _scored(head, states, labels):
   return pair_dpo.token_logps(head(states).astype(jnp.float32), labels)
+
+
+# The turns of its loops are known when it runs, so the gradient of one is
+# another. (A `cond` in a `scan` would make and add the head's gradient, as
+# large as the head, also of chunks that are left out.)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _in_chunks(each, head, states, labels):
+  """Scores rows [R, D] that begin with all that have labels.
+
+  Args:
+    each: rows at once; R is a multiple of it.
+    head: from states to logits.
+    states: float[R, D].
+    labels: int32[R].
+
+  Returns:
+    float32[R].
+  """
+
+  def score(n, found):
+    rows = _rows(n, each)
+    return rows.put(found, _scored(head, rows.of(states), rows.of(labels)))
+
+  return jax.lax.fori_loop(
+      0, _turns(each, labels), score, jnp.zeros(labels.shape, jnp.float32)
+  )
+
+
+def _in_chunks_forward(each, head, states, labels):
+  return _in_chunks(each, head, states, labels), (head, states, labels)
+
+
+def _in_chunks_backward(each, kept, gradient):
+  head, states, labels = kept
+
+  def add(n, sums):
+    of_head, of_states = sums
+    rows = _rows(n, each)
+    mine = rows.of(labels)
+    _, back = jax.vjp(
+        lambda head, states: _scored(head, states, mine), head, rows.of(states)
+    )
+    more, here = back(rows.of(gradient))
+    return jax.tree.map(jnp.add, of_head, more), rows.put(of_states, here)
+
+  zeros = jax.tree.map(jnp.zeros_like, (head, states))
+  return *jax.lax.fori_loop(0, _turns(each, labels), add, zeros), None
+
+
+_in_chunks.defvjp(_in_chunks_forward, _in_chunks_backward)
+
+
+def _turns(each, labels):
+  """int32[], chunks that have labels; of devices side by side the most.
+
+  They wait for each other anyway, and may share out each chunk's words.
+  """
+  count = (labels != pair_dpo.UNSCORED).sum()
+  if 'data' in jax.sharding.get_abstract_mesh().manual_axes:
+    count = jax.lax.pmax(count, 'data')
+  return -(-count // each)
+
+
+@dataclasses.dataclass(frozen=True)
+class _rows:
+  """The chunk n of so many rows each."""
+
+  n: jax.Array
+  each: int
+
+  def of(self, values):
+    return jax.lax.dynamic_slice_in_dim(values, self.n * self.each, self.each)
+
+  def put(self, values, new):
+    return jax.lax.dynamic_update_slice_in_dim(
+        values, new, self.n * self.each, 0
+    )
 
 
 @jax.custom_vjp

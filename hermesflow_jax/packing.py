@@ -100,6 +100,17 @@ def record(
   )
 
 
+def labels_of(codes: int, masks: int, fit: Fit) -> int:
+  """Returns how many tokens of a row may be labelled.
+
+  Args:
+    codes: I, of an image.
+    masks: K, a pair.
+    fit: of the records.
+  """
+  return 2 * masks * (codes + 2) + 2 * fit.reply
+
+
 def pack(
     vocab: vocab_lib.Vocab, batch: Record, hidden: jax.Array | None,
     replies: bool = True,

@@ -9,6 +9,7 @@ import numpy as np
 
 from hermesflow_jax import alignment
 from hermesflow_jax import cost
+from hermesflow_jax import likelihood
 from hermesflow_jax import masking
 from hermesflow_jax import masks
 from hermesflow_jax import optim as optim_lib
@@ -154,7 +155,13 @@ class Steps:
     step = train.make_step(loss, optim, jax.random.key(0), mesh, prepare)
     state = train.start_state(model, optim, mesh)
     program, arguments = step.parts(state, model)
-    return work.Work(program, (*arguments, batch), carries=True)
+    labels = packing.labels_of(
+        self.grid**2, 1, packing.Fit(self.text + 1, self.reply)
+    )
+    return work.Work(
+        program, (*arguments, batch), carries=True,
+        trips=likelihood.chunks_of(labels, self.label_rows),
+    )
 
   def _data(self, model, rng):
     config = model.config

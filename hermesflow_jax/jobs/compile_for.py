@@ -28,6 +28,7 @@ from hermesflow_jax import cost
 from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import learners
+from hermesflow_jax import likelihood
 from hermesflow_jax import masking
 from hermesflow_jax import packing
 from hermesflow_jax import prompting
@@ -387,10 +388,16 @@ def train_step(config: pair_dpo.Settings, mesh) -> Program:
     parts['reference'] = reference
   batch = batch_of(config, image_tokens)
   program, arguments = step.parts(state, constants)
+  # All chunks of labels, those that turn out to have none too.
+  labels = packing.labels_of(image_tokens, objective.masks, _fit(sizes))
   return Program(
-      'train step', program, (*arguments, by_rows(batch, mesh)),
-      parts, 1, 1, ('pairs', play.batch),
+      'train step', program, (*arguments, by_rows(batch, mesh)), parts, 1,
+      likelihood.chunks_of(labels, play.label_rows), ('pairs', play.batch),
   )
+
+
+def _fit(sizes):
+  return packing.Fit(sizes.lengths.max_text + 1, sizes.lengths.reply)
 
 
 def batch_of(config: pair_dpo.Settings, image_tokens: int):
@@ -400,8 +407,7 @@ def batch_of(config: pair_dpo.Settings, image_tokens: int):
   codes = np.zeros((2, image_tokens), np.int32)
   record = packing.record(
       vocab, [1] * lengths.max_text, codes, codes[0], [1] * 16,
-      [[1] * lengths.reply] * 2, lengths.max_text,
-      packing.Fit(lengths.max_text + 1, lengths.reply),
+      [[1] * lengths.reply] * 2, lengths.max_text, _fit(sizes),
   )
   row = {
       'packed': record, 'gen_valid': np.array(True),
