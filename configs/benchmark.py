@@ -9,6 +9,10 @@ The model as a whole, for one large GPU:
 
   python main.py --config=configs/benchmark.py:h200
 
+The step of training alone, on a CPU:
+
+  python main.py --config=configs/benchmark.py:step
+
 What a step of training costs the host, with a model so small that the device
 has next to nothing to do:
 
@@ -22,8 +26,8 @@ from configs import pair_dpo
 
 def get_config(variant='cpu'):
   """Returns the settings of `hermesflow_jax.jobs.benchmark`."""
-  if variant not in ('cpu', 'h200', 'host'):
-    raise ValueError(f'variant {variant!r}, wanted cpu, h200 or host')
+  if variant not in ('cpu', 'h200', 'step', 'host'):
+    raise ValueError(f'variant {variant!r}, wanted cpu, h200, step or host')
   sizes = pair_dpo.get_config('show_o_512').sizes.to_dict()
   decoder = sizes['decoder'] | {'remat': 'none'}
   del decoder['dtype']
@@ -58,20 +62,26 @@ def get_config(variant='cpu'):
         'tokenizer': None, 'precisions': ('float32',), 'workloads': (small,),
         'repeats': 50, 'torch': False,
     })
+  learned = steps('a step of Pair-DPO, 256 px, 2 records', 2, 16)
+  shared |= {
+      'decoder': decoder | {'layers': 4}, 'precisions': ('float32',),
+      'repeats': 2,
+  }
+  if variant == 'step':
+    return ml_collections.ConfigDict(shared | {
+        'tokenizer': None, 'workloads': (learned,),
+    })
   return ml_collections.ConfigDict(shared | {
-      'decoder': decoder | {'layers': 4},
-      'precisions': ('float32',),
       'workloads': (
           images('images of 256 px, 2 steps', 1, 16, 2, 5.0),
           images('images of 512 px, 2 steps', 1, 32, 2, 5.0),
           replies('10 captions x 100 tokens', 1, 10, True, 100),
           replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
           choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
-          steps('a step of Pair-DPO, 256 px, 2 records', 2, 16),
+          learned,
           pixels('2 images of 256 px to codes', 2, False, 256),
           pixels('codes to 2 images of 256 px', 2, True, 256),
       ),
-      'repeats': 2,
   })
 
 
