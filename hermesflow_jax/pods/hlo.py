@@ -92,7 +92,9 @@ def traffic(text: str, devices: int, trips: int = 1) -> Traffic:
   for number, each in enumerate(program.collectives(program.entry)):
     # What goes on behind several operations is named in each of them, also in
     # those within loops that it goes on behind.
-    name = each.channel or f'none/{number}'
+    # Parts of a program that were written apart may share a number.
+    size = each.size if each.kind == 'all-reduce' else 0
+    name = (each.channel or f'none/{number}', each.kind, size)
     if name not in found or each.times < found[name].times:
       found[name] = each
   network, count = collections.Counter(), collections.Counter()
