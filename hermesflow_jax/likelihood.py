@@ -4,7 +4,6 @@ The one place that knows which rows are scored in place (t2i) and which by the
 token before (mmu, lm), and that the head need not run where nothing is scored.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -156,8 +155,8 @@ def _in_chunks(each, head, states, labels):
   """
 
   def score(n, found):
-    rows = _rows(n, each)
-    return rows.put(found, _scored(head, rows.of(states), rows.of(labels)))
+    chunk = _scored(head, _chunk(states, n, each), _chunk(labels, n, each))
+    return _put(found, chunk, n, each)
 
   return jax.lax.fori_loop(
       0, _turns(each, labels), score, jnp.zeros(labels.shape, jnp.float32)
@@ -173,13 +172,13 @@ def _in_chunks_backward(each, kept, gradient):
 
   def add(n, sums):
     of_head, of_states = sums
-    rows = _rows(n, each)
-    mine = rows.of(labels)
+    mine = _chunk(labels, n, each)
     _, back = jax.vjp(
-        lambda head, states: _scored(head, states, mine), head, rows.of(states)
+        lambda head, states: _scored(head, states, mine), head,
+        _chunk(states, n, each),
     )
-    more, here = back(rows.of(gradient))
-    return jax.tree.map(jnp.add, of_head, more), rows.put(of_states, here)
+    more, here = back(_chunk(gradient, n, each))
+    return jax.tree.map(jnp.add, of_head, more), _put(of_states, here, n, each)
 
   zeros = jax.tree.map(jnp.zeros_like, (head, states))
   return *jax.lax.fori_loop(0, _turns(each, labels), add, zeros), None
@@ -199,20 +198,13 @@ def _turns(each, labels):
   return -(-count // each)
 
 
-@dataclasses.dataclass(frozen=True)
-class _rows:
+def _chunk(values, n, each):
   """The chunk n of so many rows each."""
+  return jax.lax.dynamic_slice_in_dim(values, n * each, each)
 
-  n: jax.Array
-  each: int
 
-  def of(self, values):
-    return jax.lax.dynamic_slice_in_dim(values, self.n * self.each, self.each)
-
-  def put(self, values, new):
-    return jax.lax.dynamic_update_slice_in_dim(
-        values, new, self.n * self.each, 0
-    )
+def _put(values, new, n, each):
+  return jax.lax.dynamic_update_slice_in_dim(values, new, n * each, 0)
 
 
 @jax.custom_vjp
