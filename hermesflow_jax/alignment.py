@@ -302,8 +302,8 @@ def prepare(
 
   Returns:
     The batch with `hidden` bool[B, K, I] unless it is there, and each
-    record's shares in the means: `gen_share`, `und_share`, `both_share`,
-    `share` float32[B].
+    record's shares in the means: `gen_share`, `und_share`, `both_share`
+    float32[B].
   """
   records = batch['gen_valid'].shape[0]
   batch = dict(batch)
@@ -315,7 +315,6 @@ def prepare(
       'gen_share': pair_dpo.shares(batch['gen_valid']),
       'und_share': pair_dpo.shares(batch['und_valid']),
       'both_share': pair_dpo.shares(batch['und_valid'] & batch['gen_valid']),
-      'share': jnp.full(records, 1 / records, jnp.float32),
   }
 
 

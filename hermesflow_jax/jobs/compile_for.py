@@ -3,8 +3,8 @@
   python main.py --config=configs/pair_dpo.py:show_o_512 --compile_for=v5e:16x16
 
 wants a CPU and `pip install -e '.[tpu]'`. It says what each chip keeps,
-computes and sends, and the least time of each. The memory's is that of reading what the
-program was given, as often as it must.
+computes and sends, and the least time of each. The memory's is that of reading
+what the program was given, as often as it must.
 """
 
 from collections.abc import Callable
