@@ -24,6 +24,7 @@ from hermesflow_jax.jobs import compile_for
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.pods import chips
 from hermesflow_jax.pods import hlo
+from hermesflow_jax.pods import verdicts
 import tiny
 
 P = jax.sharding.PartitionSpec
@@ -222,8 +223,8 @@ def test_adapters_want_no_second_model(reference, copies):
   assert len(jax.tree.leaves(made.arguments[1])) == copies * len(
       jax.tree.leaves(whole.parts['parameters']))
   assert ('reference' in made.parts) == (copies == 2)
-  size = {name: compile_for.per_chip(tree) for name, tree in made.parts.items()}
-  before = compile_for.per_chip(whole.parts['parameters'])
+  size = {name: verdicts.per_chip(tree) for name, tree in made.parts.items()}
+  before = verdicts.per_chip(whole.parts['parameters'])
   assert size['parameters'] == before
   assert size['adapters'] < 0.1 * before
   assert size['optimizer'] == pytest.approx(2 * size['adapters'], rel=0.01)
@@ -264,7 +265,7 @@ def test_a_run_without_sizes_is_not_compiled(tmp_path):
 def test_shards_of_arrays_count_on_a_chip():
   mesh = tiny.mesh(4, 2)
   tree = compile_for.by_rows({'a': np.zeros((8, 6), np.float32)}, mesh)
-  assert compile_for.per_chip(tree) == 2 * 6 * 4
+  assert verdicts.per_chip(tree) == 2 * 6 * 4
 
 
 def test_the_gradient_of_the_head_is_added_up_once():

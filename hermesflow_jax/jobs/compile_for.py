@@ -2,29 +2,21 @@
 
   python main.py --config=configs/pair_dpo.py:show_o_512 --compile_for=v5e:16x16
 
-wants a CPU and `pip install -e '.[tpu]'`. It says what each chip keeps,
-computes and sends, and the least time of each. The memory's is that of reading
-what the program was given, as often as it must.
+wants a CPU and `pip install -e '.[tpu]'`. `pods.verdicts` says what the numbers
+are.
 """
 
-from collections.abc import Callable
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import json
-import os
-import time
 
 import jax
-from jax.experimental import mesh_utils
-from jax.experimental import topologies
 import jax.numpy as jnp
 import numpy as np
 
 from hermesflow_jax import alignment
 from hermesflow_jax import console as console_lib
-from hermesflow_jax import cost
 from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import learners
@@ -43,123 +35,15 @@ from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import start
 from hermesflow_jax.models import attention
 from hermesflow_jax.pods import chips
-from hermesflow_jax.pods import hlo
+from hermesflow_jax.pods import verdicts
 
 P = jax.sharding.PartitionSpec
-GIB = 2**30
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-  """Something to compile.
-
-  Attributes:
-    name: for people.
-    call: of abstract arguments.
-    arguments: jax.ShapeDtypeStructs with shardings, and small numpy arrays.
-    parts: of what the arguments hold on a chip, by name.
-    reads: how often a call reads each of these from memory, at least.
-    trips: turns of each loop that does not say how often it turns.
-    per: what one call makes, and how much of it.
-  """
-
-  name: str
-  call: Callable
-  arguments: tuple
-  parts: dict[str, object]
-  reads: int
-  trips: int
-  per: tuple[str, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-  """What one chip wants for a call of a program.
-
-  Attributes:
-    name: of the program.
-    per: see `Program`.
-    fits: whether it compiled within the chip's memory.
-    parts: bytes of the arguments, by name.
-    temporary: bytes beside these.
-    peak: bytes in all.
-    flops: executed.
-    memory: bytes of the parts, as often as they are read.
-    network: bytes sent by each collective; None where that cannot be read.
-    seconds: the least time by what bounds it: 'compute', 'memory', 'network'.
-    compiling: seconds.
-    fault: the compiler's, if it does not fit.
-  """
-
-  name: str
-  per: tuple[str, int]
-  fits: bool
-  parts: dict[str, float]
-  temporary: float = 0.0
-  peak: float = 0.0
-  flops: float = 0.0
-  memory: float = 0.0
-  network: dict[str, float] | None = None
-  seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-  compiling: float = 0.0
-  fault: str = ''
-
-  @property
-  def bound(self) -> str:
-    """What takes longest."""
-    return max(self.seconds, key=self.seconds.get) if self.seconds else ''
-
-
-def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
-  """Returns a mesh over the chips of a slice that is not there.
-
-  Raises:
-    ValueError: there is no compiler for it, or the mesh does not fit it.
-  """
-  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
-  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  os.environ.setdefault(
-      'TPU_ACCELERATOR_TYPE', f'{where.chip.accelerator}-{where.count}'
-  )
-  if data == -1 and model > 0 and where.count % model == 0:
-    data = where.count // model
-  if data * model != where.count:
-    raise ValueError(
-        f'mesh data={data} model={model} does not fit {where.count} chips'
-    )
-  try:
-    found = topologies.get_topology_desc(
-        platform='tpu', topology_name=where.name,
-        **_hosts(where),
-    )
-    devices = mesh_utils.create_device_mesh(
-        (data, model), found.devices, allow_split_physical_axes=True
-    )
-  except Exception as error:
-    hint = ''
-    if importlib.util.find_spec('libtpu') is None:
-      hint = " (this wants `pip install -e '.[tpu]'`)"
-    raise ValueError(
-        f'{where.name}: {str(error).splitlines()[0]}{hint}'
-    ) from error
-  return jax.sharding.Mesh(
-      devices, ('data', 'model'),
-      axis_types=(jax.sharding.AxisType.Auto,) * 2,
-  )
-
-
-def _hosts(where):
-  """What says that a small slice is of one host."""
-  if where.count > 8:
-    return {}
-  bounds = (*where.shape, 1, 1)[:3]
-  return {'chips_per_host_bounds': bounds, 'num_slices': 1}
 
 
 def run(
     config: pair_dpo.Settings, workdir: str, topology: str,
     console: console_lib.Console,
-) -> list[Verdict]:
+) -> list[verdicts.Verdict]:
   """Compiles the step and both samplers; prints and returns the verdicts."""
   where = chips.parse(topology)
   if config.sizes is None:
@@ -167,7 +51,7 @@ def run(
         '--compile_for wants a config that says its sizes, e.g. '
         'configs/pair_dpo.py:show_o_512'
     )
-  mesh = mesh_of(where, config.mesh.data, config.mesh.model)
+  mesh = verdicts.mesh_of(where, config.mesh.data, config.mesh.model)
   parts = config.play.optim.accumulate
   if config.play.batch % (mesh.shape['data'] * parts):
     raise ValueError(
@@ -180,11 +64,11 @@ def run(
   config = on_tpu(config)
   shape = dict(mesh.shape)
   console.say(f'{where.name}, mesh data={shape["data"]} model={shape["model"]}')
-  verdicts = []
+  found = []
   for make in (train_step, image_sampler, text_sampler):
-    verdict = judged(make(config, mesh), where, mesh)
-    console.say(line(verdict, where))
-    verdicts.append(verdict)
+    verdict = verdicts.judged(make(config, mesh), where, mesh)
+    console.say(verdicts.line(verdict, where))
+    found.append(verdict)
   # What is compared in one table differs in the slice and the mesh alone.
   folder = storage.path(workdir) / _digest(config)
   name = f'{where.name.replace(":", "_")}_{shape["data"]}x{shape["model"]}.json'
@@ -194,18 +78,18 @@ def run(
           'topology': where.name, 'mesh': shape, 'jax': jax.__version__,
           'attention': config.sizes.decoder.attention,
           'programs': [dataclasses.asdict(v) | {'bound': v.bound}
-                       for v in verdicts],
+                       for v in found],
           'config': json.loads(
               json.dumps(dataclasses.asdict(config), default=str)
           ),
       }, indent=1) + '\n',
   )
-  found = [
+  rows = [
       json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))
   ]
-  events.write_atomically(folder / 'table.md', table(found) + '\n')
+  events.write_atomically(folder / 'table.md', verdicts.table(rows) + '\n')
   console.say(f'table: {folder / "table.md"}')
-  return verdicts
+  return found
 
 
 def _digest(config):
@@ -224,114 +108,6 @@ def on_tpu(config: pair_dpo.Settings) -> pair_dpo.Settings:
   return dataclasses.replace(config, sizes=sizes)
 
 
-def table(found: list[dict]) -> str:
-  """Returns all that was compiled into a folder as a Markdown table."""
-  lines = [
-      '| slice | mesh | program | GiB a chip | of | TFLOP a chip | GiB sent | '
-      'least ms: compute | memory | network | bound by | at most, of the slice |',
-      '|' + '---|' * 12,
-  ]
-  for each in found:
-    memory = chips.parse(each['topology']).chip.memory / GIB
-    mesh = 'x'.join(str(size) for size in each['mesh'].values())
-    for p in each['programs']:
-      head = [each['topology'], mesh, p['name']]
-      if not p['fits']:
-        lines.append('| ' + ' | '.join([
-            *head, f'more than {memory:.1f}', f'{memory:.1f}', *[''] * 5,
-            'does not fit', '']) + ' |')
-        continue
-      sent = p['network']
-      least = max(p['seconds'].values())
-      what, many = p['per']
-      lines.append('| ' + ' | '.join([
-          *head, f'{p["peak"] / GIB:.1f}', f'{memory:.1f}',
-          f'{p["flops"] / 1e12:.1f}',
-          '' if sent is None else f'{sum(sent.values()) / GIB:.2f}',
-          *(f'{p["seconds"][kind] * 1e3:.1f}' if kind in p['seconds'] else ''
-            for kind in ('compute', 'memory', 'network')),
-          p['bound'], f'{many / least:.0f} {what}/s',
-      ]) + ' |')
-  return '\n'.join(lines)
-
-
-def judged(program: Program, where: chips.Slice, mesh) -> Verdict:
-  """Compiles a program and reads what it wants."""
-  parts = {name: per_chip(tree) for name, tree in program.parts.items()}
-  began = time.perf_counter()
-  try:
-    with sharding.known(mesh):
-      compiled = program.call.lower(*program.arguments).compile()
-  except jax.errors.JaxRuntimeError as error:
-    if 'Ran out of memory' not in str(error) and 'Hbm' not in str(error):
-      raise
-    return Verdict(
-        program.name, program.per, False, parts,
-        compiling=time.perf_counter() - began,
-        fault=str(error).splitlines()[0][:300],
-    )
-  took = time.perf_counter() - began
-  sizes = compiled.memory_analysis()
-  try:
-    network = hlo.traffic(
-        compiled.as_text(), where.count, program.trips
-    ).network
-  except jax.errors.JaxRuntimeError:
-    # This jax cannot read what a newer libtpu wrote.
-    network = None
-  with sharding.known(mesh):
-    work = cost.of(program.call, *program.arguments, trips=program.trips)
-  flops = work.flops / where.count
-  memory = sum(parts.values()) * program.reads
-  chip = where.chip
-  seconds = {
-      'compute': flops / chip.flops, 'memory': memory / chip.bandwidth,
-  }
-  if network is not None:
-    seconds['network'] = sum(network.values()) / chip.network
-  return Verdict(
-      program.name, program.per, True, parts,
-      temporary=sizes.temp_size_in_bytes,
-      peak=sizes.temp_size_in_bytes + sizes.argument_size_in_bytes
-           + sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
-      flops=flops, memory=memory, network=network, seconds=seconds,
-      compiling=took,
-  )
-
-
-def per_chip(tree) -> float:
-  """Returns the bytes of arrays on the chip that has most of them."""
-  return float(sum(
-      np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
-      for a in jax.tree.leaves(tree)
-  ))
-
-
-def line(verdict: Verdict, where: chips.Slice) -> str:
-  """Returns a verdict as a sentence."""
-  parts = ', '.join(
-      f'{name} {size / GIB:.2f}' for name, size in verdict.parts.items()
-  )
-  if not verdict.fits:
-    return f'{verdict.name}: does not fit ({parts} GiB): {verdict.fault}'
-  if verdict.network is None:
-    sent = 'not readable with this jax'
-  else:
-    sent = ', '.join(
-        f'{kind} {size / GIB:.2f}' for kind, size in verdict.network.items()
-    ) or 'none'
-  times = ', '.join(
-      f'{kind} {seconds * 1e3:.1f}' for kind, seconds in verdict.seconds.items()
-  )
-  return (
-      f'{verdict.name}: {verdict.peak / GIB:.2f} of '
-      f'{where.chip.memory / GIB:.1f} GiB a chip ({parts}, temporaries '
-      f'{verdict.temporary / GIB:.2f}); {verdict.flops / 1e12:.2f} TFLOP, '
-      f'sent GiB: {sent}; at least ms: {times}; '
-      f'{verdict.bound}-bound; compiled in {verdict.compiling:.0f} s'
-  )
-
-
 def shaped(tree, specs):
   """Returns arrays or shapes as shapes with these shardings."""
   return jax.tree.map(
@@ -346,7 +122,7 @@ def by_rows(tree, mesh):
   return shaped(tree, jax.tree.map(lambda _: one, tree))
 
 
-def train_step(config: pair_dpo.Settings, mesh) -> Program:
+def train_step(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   """Returns the step of Pair-DPO, of all parameters or of adapters."""
   play, sizes = config.play, config.sizes
   model, _ = start.abstract(sizes)
@@ -390,7 +166,7 @@ def train_step(config: pair_dpo.Settings, mesh) -> Program:
   program, arguments = step.parts(state, constants)
   # All chunks of labels, those that turn out to have none too.
   labels = packing.labels_of(image_tokens, objective.masks, _fit(sizes))
-  return Program(
+  return verdicts.Program(
       'train step', program, (*arguments, by_rows(batch, mesh)), parts, 1,
       likelihood.chunks_of(labels, play.label_rows), ('pairs', play.batch),
   )
@@ -425,7 +201,7 @@ def served(config: pair_dpo.Settings, mesh):
   return shaped(model, sharding.shardings(model, mesh, over=('model',)))
 
 
-def image_sampler(config: pair_dpo.Settings, mesh) -> Program:
+def image_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   """Returns the sampler of images, a chunk of them on each part of `data`."""
   sizes, sampler = config.sizes, config.play.curation_sampler
   each = config.play.images
@@ -445,14 +221,14 @@ def image_sampler(config: pair_dpo.Settings, mesh) -> Program:
       inference.draw_images, given=None, empty=empty, counts=counts,
       config=sampler, skipped=0,
   ))
-  return Program(
+  return verdicts.Program(
       f'images, {sampler.steps} steps', draw,
       (model, *by_rows((keys, rows), mesh)), {'parameters': model},
       sampler.steps, 1, ('images', captions * each),
   )
 
 
-def text_sampler(config: pair_dpo.Settings, mesh) -> Program:
+def text_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   """Returns the sampler of captions, a chunk of replies on each part."""
   sizes, ladder = config.sizes, config.play.captions
   images = max(1, config.chunk // len(ladder)) * mesh.shape['data']
@@ -472,7 +248,7 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> Program:
       inference.write_replies, rungs=rungs, max_new=reply,
       most=max(d.top_k for d in ladder),
   ))
-  return Program(
+  return verdicts.Program(
       f'captions, {reply} tokens', write,
       (model, *by_rows((keys, image, prompt, length), mesh)), {'parameters': model},
       reply, -(-reply // sampling.STRETCH), ('captions', images * len(ladder)),
