@@ -8,7 +8,6 @@ computed, kept and read once for all of them.
 """
 
 import dataclasses
-import functools
 import math
 
 import jax

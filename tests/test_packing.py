@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from hermesflow_jax import alignment
-from hermesflow_jax import likelihood
 from hermesflow_jax import packing
-from hermesflow_jax import pair_dpo
 from hermesflow_jax.data import pipeline
 import tiny
 

@@ -17,7 +17,6 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import curation
 from hermesflow_jax import events
 from hermesflow_jax import learning
-from hermesflow_jax import self_play
 from hermesflow_jax import sharding
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import judge

@@ -8,7 +8,6 @@ import numpy as np
 from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import sharding
 from hermesflow_jax import train
-import tiny
 
 KEY = jax.random.key(1)
 
