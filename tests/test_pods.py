@@ -1,5 +1,6 @@
 """Slices that are not there: their names, and what compiled programs say."""
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -252,6 +253,33 @@ def test_shipped_settings_fit_their_slices(
   mesh = {'mesh.data': data, 'mesh.model': model}
   found = compiled(tmp_path, variant, topology, **mesh)
   assert [p['fits'] for p in found['programs']] == [True] * 3
+
+
+def test_the_table_says_what_a_run_wants_of_a_slice():
+  """The paper's: 5,000 inputs, 16 images and 10 captions each, 3 rounds."""
+  config = config_lib.get_config('show_o_512')
+  del config.job
+  built = settings.build(pair_dpo.Settings, config.to_dict())
+  wanted = compile_for.wanted(built)
+  assert wanted == {'pairs': 288_000, 'images': 240_000, 'captions': 150_000}
+  program = verdicts.Verdict(
+      'images, 50 steps', ('images', 1000), True, {}, peak=2**30,
+      flops=1e12, network={'all-gather': 2.0**30},
+      seconds={'compute': 20.0, 'memory': 0.1, 'network': 3.0},
+  )
+  row, = verdicts.table([{
+      'topology': 'v5e:16x16', 'mesh': {'data': 32, 'model': 8},
+      'wanted': wanted,
+      'programs': [dataclasses.asdict(program) | {'bound': program.bound}],
+  }]).splitlines()[2:]
+  assert row.endswith('| compute | 50 images/s | 80 min |')
+
+
+@pytest.mark.parametrize('seconds, said', [
+    (17, '0.3 min'), (1320, '22 min'), (41_760, '11.6 h'),
+])
+def test_long_times_are_told_in_minutes_and_hours(seconds, said):
+  assert verdicts.duration(seconds) == said
 
 
 def test_a_run_without_sizes_is_not_compiled(tmp_path):

@@ -77,6 +77,7 @@ def run(
       json.dumps({
           'topology': where.name, 'mesh': shape, 'jax': jax.__version__,
           'attention': config.sizes.decoder.attention,
+          'wanted': wanted(config),
           'programs': [dataclasses.asdict(v) | {'bound': v.bound}
                        for v in found],
           'config': json.loads(
@@ -90,6 +91,16 @@ def run(
   events.write_atomically(folder / 'table.md', verdicts.table(rows) + '\n')
   console.say(f'table: {folder / "table.md"}')
   return found
+
+
+def wanted(config: pair_dpo.Settings) -> dict[str, int]:
+  """Returns how many pairs a run learns from and samples it makes, at most."""
+  play = config.play
+  return {
+      'pairs': play.rounds * play.optim.steps * play.batch,
+      'images': play.rounds * config.inputs * play.images,
+      'captions': play.rounds * config.inputs * len(play.captions),
+  }
 
 
 def _digest(config):

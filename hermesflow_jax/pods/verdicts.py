@@ -92,6 +92,8 @@ def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
     ValueError: there is no compiler for it, or the mesh does not fit it.
   """
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  # Nothing here holds a chip, so others may compile beside it.
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   os.environ.setdefault(
       'TPU_ACCELERATOR_TYPE', f'{where.chip.accelerator}-{where.count}'
@@ -209,11 +211,17 @@ def line(verdict: Verdict, where: chips.Slice) -> str:
 
 
 def table(found: list[dict]) -> str:
-  """Returns all that was compiled into a folder as a Markdown table."""
+  """Returns all that was compiled into a folder as a Markdown table.
+
+  Args:
+    found: what was written of each slice and mesh; `wanted` says how much a
+      run makes of what a program makes, by name.
+  """
   lines = [
       '| slice | mesh | program | GiB a chip | of | TFLOP a chip | GiB sent | '
-      'least ms: compute | memory | network | bound by | at most, of the slice |',
-      '|' + '---|' * 12,
+      'least ms: compute | memory | network | bound by | '
+      'at most, of the slice | a run, at least |',
+      '|' + '---|' * 13,
   ]
   for each in found:
     memory = chips.parse(each['topology']).chip.memory / GIB
@@ -223,7 +231,7 @@ def table(found: list[dict]) -> str:
       if not p['fits']:
         lines.append('| ' + ' | '.join([
             *head, f'more than {memory:.1f}', f'{memory:.1f}', *[''] * 5,
-            'does not fit', '']) + ' |')
+            'does not fit', '', '']) + ' |')
         continue
       sent = p['network']
       least = max(p['seconds'].values())
@@ -235,5 +243,14 @@ def table(found: list[dict]) -> str:
           *(f'{p["seconds"][kind] * 1e3:.1f}' if kind in p['seconds'] else ''
             for kind in ('compute', 'memory', 'network')),
           p['bound'], f'{many / least:.0f} {what}/s',
+          duration(each['wanted'][what] / many * least),
       ]) + ' |')
   return '\n'.join(lines)
+
+
+def duration(seconds: float) -> str:
+  """Returns it as people say it, e.g. '22 min', '0.3 min', '11.6 h'."""
+  minutes = seconds / 60
+  if minutes >= 120:
+    return f'{minutes / 60:.1f} h'
+  return f'{minutes:.1f} min' if minutes < 10 else f'{minutes:.0f} min'
