@@ -1,6 +1,7 @@
 """Starts one job: `python main.py --config=configs/pair_dpo.py`."""
 
 import os
+import shlex
 import signal
 import sys
 
@@ -185,6 +186,8 @@ def main(argv: list[str]) -> int:
       )
       return 0
     job = job_of(name)
+    if 'command' in values:
+      values['command'] = shlex.join(['python', *argv])
     config = settings.build(job.Settings, values)
     if given.coordinator and name not in ('pair_dpo', 'learn'):
       raise ValueError(
@@ -192,7 +195,8 @@ def main(argv: list[str]) -> int:
           '--config.shares)'
       )
     console = join(given.coordinator, given.process, given.processes)
-    job.run(config, given.workdir or os.path.join('runs', name), console)
+    folder = os.path.join('runs', name, values.get('variant', ''))
+    job.run(config, given.workdir or folder, console)
   except ValueError as error:
     return complain(error, 2)
   except (FloatingPointError, *storage.failures()) as error:

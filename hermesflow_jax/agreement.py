@@ -31,23 +31,25 @@ def scores(
 def measure(
     judge: gap.Judge,
     inputs: gap.Inputs,
-    found: curation.Candidates,
+    codes: np.ndarray,
+    own_scores: np.ndarray,
     pairs: dict[str, tuple[curation.Pair, curation.Pair]],
 ) -> dict:
   """Compares the scores of a round's candidates and pairs.
 
   Args:
     judge: of the images.
-    inputs: of the round.
-    found: their candidates.
+    inputs: N, of the round.
+    codes: int[N, K, I], their candidates.
+    own_scores: float[N, K], the model's own of these.
     pairs: made of these, by id.
 
   Returns:
     `correlation` of self-score and judge within captions; the judge's mean
     score of winners and losers, and how often he agrees with a pair.
   """
-  truth = scores(judge, found.codes, inputs.questions)
-  own = found.image_scores - found.image_scores.mean(1, keepdims=True)
+  truth = scores(judge, codes, inputs.questions)
+  own = own_scores - own_scores.mean(1, keepdims=True)
   true = truth - truth.mean(1, keepdims=True)
   norm = np.sqrt((own**2).sum() * (true**2).sum())
   kept = [
@@ -55,7 +57,7 @@ def measure(
       if not pairs[name][1].dropped
   ]
   out = {
-      'self_score': float(found.image_scores.mean()),
+      'self_score': float(own_scores.mean()),
       'judge_score': float(truth.mean()),
       'best_by_judge': float(truth.max(1).mean()),
       'correlation': float((own * true).sum() / norm) if norm else None,

@@ -13,12 +13,14 @@ import pathlib
 import time
 
 from hermesflow_jax import agreement
+from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import curation
 from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
+from hermesflow_jax import sharding
 
 SELF, JUDGE = 'self', 'judge'
 # What an evaluation and a curation leave; the last of each is its seal.
@@ -160,6 +162,7 @@ class Pool:
       self_play.paired(
           self.found(play.images, arm.scorer), self._world,
           self._world.inputs[0], play.rules, {}, shared, began,
+          self.found(play.images, SELF).image_scores,
       )
     copy(shared, folder / 'round_1', _CURATION)
 
@@ -169,6 +172,26 @@ def copy(source: pathlib.PurePath, target: pathlib.PurePath, names) -> None:
   if not (target / names[-1]).exists():
     for name in names:
       events.write_atomically(target / name, (source / name).read_bytes())
+
+
+def lend(
+    source: pathlib.PurePath, target: pathlib.PurePath, base: inference.Unified
+) -> None:
+  """Gives an arm what it has learned in its first round already, elsewhere.
+
+  Metrics and adapters stay with the source.
+
+  Args:
+    source: folder of the same arm, with the same seed and rate.
+    target: folder of the arm.
+    base: says the shapes.
+  """
+  there, here = (at / 'checkpoints' / '1' for at in (source, target))
+  if not checkpoint.is_there(here):
+    placed = sharding.shardings(base.model, base.mesh)
+    learned = checkpoint.restore(str(there), base.model, placed)
+    checkpoint.remove(here)
+    checkpoint.save(str(here), learned, checkpoint.meta(str(there)))
 
 
 def run(

@@ -186,12 +186,13 @@ def evaluated(
   rows = [
       {
           'id': name, 'understanding': float(u), 'generation': float(g),
-          'similarity': float(s), 'caption': caption, 'answers': answers,
-          'judged': judged,
+          'own_score': float(o), 'similarity': float(s), 'caption': caption,
+          'answers': answers, 'judged': judged, 'own': own,
       }
-      for name, u, g, s, caption, answers, judged in zip(
+      for name, u, g, o, s, caption, answers, judged, own in zip(
           world.held_out.ids, result.understanding, result.generation,
-          result.similarity, result.captions, result.answers, result.judged,
+          result.own_score, result.similarity, result.captions, result.answers,
+          result.judged, result.own,
       )
   ]
   events.write_atomically(folder / 'scenes.jsonl', curation.dump(rows))
@@ -240,6 +241,7 @@ def gathered(
 def paired(
     found: curation.Candidates, world: World, inputs: gap.Inputs,
     rules: curation.Rules, before: dict, folder: pathlib.PurePath, began: float,
+    own: np.ndarray | None = None,
 ) -> tuple[dict, dict]:
   """Makes the pairs of a round and writes them; `curation.json` comes last.
 
@@ -251,6 +253,7 @@ def paired(
     before: the pairs of the round before, {} in the first.
     folder: of the round.
     began: when the curation did, by `time.perf_counter`.
+    own: the model's own scores of images, where `found` has another's.
 
   Returns:
     (pairs by id, what `curation.json` says).
@@ -261,7 +264,10 @@ def paired(
       for name, caption in zip(inputs.ids, inputs.captions)
   ]
   made = {'drops': curation.drops(pairs)}
-  made |= agreement.measure(world.judge, inputs, found, pairs)
+  made |= agreement.measure(
+      world.judge, inputs, found.codes,
+      found.image_scores if own is None else own, pairs,
+  )
   made['seconds'] = time.perf_counter() - began
   events.write_atomically(folder / 'codes.npz', _npz(
       real=inputs.codes, candidates=found.codes,

@@ -10,6 +10,7 @@ import pytest
 from configs import ablation as config_lib
 from hermesflow_jax import agreement
 from hermesflow_jax import arms as arms_lib
+from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
@@ -35,7 +36,8 @@ def arm(name, rates=(), **changes):
 def config(tmp_path_factory):
   base = tiny_world.bundle(tmp_path_factory.mktemp('base'))
   return ablation.Settings(
-      variant='table5', self_play=tiny_world.self_play(base), seeds=SEEDS,
+      command='python main.py --config=x --config.seeds=(3,4)', variant='table5',
+      self_play=tiny_world.self_play(base), seeds=SEEDS,
       arms=(
           arm(
               'images', rates=(1e-2, 1e-1), images=2,
@@ -111,6 +113,36 @@ def test_arms_share_candidates_and_the_first_of_fewer(config, bench, finished):
     np.testing.assert_array_equal(pairs[name][1].win.value, best)
 
 
+def test_what_a_judge_chose_is_told_by_the_models_own_scores(
+    config, bench, finished, tmp_path
+):
+  root, _ = finished
+  scored = root / 'seed_3' / 'base' / 'round_0'
+  play = dataclasses.replace(config.self_play.play, seed=3)
+  pool = arms_lib.Pool(
+      *bench, play, root / 'seed_3' / 'base', console_lib.silent()
+  )
+  one = arm('judge', scorer='judge')
+  pool.give(one, one.play(config.self_play.play, 3), tmp_path, scored)
+  made = json.loads((tmp_path / 'round_1' / 'curation.json').read_text())
+  own, judged = (pool.found(3, who).image_scores.mean() for who in ('self', 'judge'))
+  assert made['self_score'] == pytest.approx(own)
+  assert made['judge_score'] == pytest.approx(judged)
+  assert own != judged
+
+
+def test_what_the_search_learned_is_not_learned_again(finished):
+  root, results = finished
+  rate = results['search']['images']['chosen']
+  tried = root / 'search' / 'images' / f'{rate:g}' / 'checkpoints' / '1'
+  arms = root / 'seed_3' / 'images' / 'checkpoints' / '1'
+  assert checkpoint.sums(str(arms)) == checkpoint.sums(str(tried))
+  assert checkpoint.meta(str(arms)) == checkpoint.meta(str(tried))
+  # It was learned there: there are no metrics of it here.
+  assert not (root / 'seed_3' / 'images' / 'round_1' / 'training').exists()
+  assert (root / 'seed_4' / 'images' / 'round_1' / 'training').exists()
+
+
 def test_the_rate_is_the_best_on_other_scenes(config, finished):
   root, results = finished
   found = results['search']['images']
@@ -141,9 +173,10 @@ def test_results_are_of_the_files(config, bench, finished):
   labels = [m['label'] for m in results['models']]
   assert labels == ['base', 'DPO, images', 'Pair-DPO']
   held_out = bench[1].held_out
+  learned = [c for inputs in bench[1].inputs for c in inputs.captions]
   def read(*names):
     return [
-        scenes.read(root.joinpath(f'seed_{s}', *names), held_out)
+        scenes.read(root.joinpath(f'seed_{s}', *names), held_out, learned)
         for s in SEEDS
     ]
   base, last = read('base', 'round_0'), read('images', 'round_1')
@@ -154,6 +187,10 @@ def test_results_are_of_the_files(config, bench, finished):
         [list(run[name].values()) for run in last]
     ))
   assert 'against' in row and 'against' not in results['models'][2]
+  # A sweep says how its rows differ from what is usual.
+  unusual, usual = results['sweeps']['candidates']
+  assert unusual['against'] == ablation.changes(read('pair_dpo', 'round_1'), last)
+  assert 'against' not in usual
 
 
 def test_tables_and_page_have_all_models_and_the_sweep(finished):
@@ -161,7 +198,9 @@ def test_tables_and_page_have_all_models_and_the_sweep(finished):
   text, page = (root / 'table.md').read_text(), (root / 'report.html').read_text()
   for title in ('Scores', 'Since the base model', 'Against Pair-DPO',
                 'candidates', 'Learning rates', 'Budgets',
-                'What judging oneself costs'):
+                'What judging oneself costs', 'Scores of its own images',
+                'Six tasks since the base model',
+                'Captions that were learned from'):
     assert f'## {title}\n' in text
     assert f'<h2>{title}</h2>' in page
   assert '| DPO, images |' in text
@@ -263,9 +302,26 @@ def test_each_variant_builds(variant):
   assert built.seeds == (0, 1, 2)
   rounds = max(a.play(built.self_play.play, 0).rounds for a in built.arms)
   assert rounds == built.self_play.play.rounds == {
-      'table5': 3, 'settings': 2, 'rounds': 2, 'reference': 2}.get(variant, 1)
+      'table5': 3, 'settings': 3, 'rounds': 3, 'reference': 2, 'recipe': 3,
+  }.get(variant, 1)
   for sweep in built.sweeps:
     assert len(sweep.points) > 1
+
+
+def test_no_two_thresholds_make_the_same_pairs():
+  """A score is a share of right answers to two to five questions."""
+  scores = {k / n for n in range(2, 6) for k in range(n + 1)}
+  arms = config_lib.get_config('settings').to_dict()['arms']
+  rules = {'least_win': 0.6, 'least_margin': 0.0}
+  made = set()
+  for name, value in [(k, v) for one in arms for k, v in one['changes'].get(
+      'rules', {}).items() if k in rules] + list(rules.items()):
+    kept = scores if name == 'least_win' else {
+        a - b for a in scores for b in scores if a > b}
+    kept = frozenset(score for score in kept if score > value)
+    assert (name, kept) not in made, (name, value)
+    made.add((name, kept))
+  assert len(made) == 4 + 3
 
 
 def test_one_setting_alone_is_its_part_of_all():
@@ -289,5 +345,5 @@ def test_one_setting_alone_is_its_part_of_all():
 
 
 def test_a_variant_that_is_not_there_is_refused():
-  with pytest.raises(ValueError, match='wanted table5, methods, settings, '):
+  with pytest.raises(ValueError, match='wanted table5, methods, settings, recipe'):
     config_lib.get_config('x')

@@ -21,13 +21,8 @@ def judge(codes, questions):
   return [['yes' if code == 1 else 'no'] for code, in codes]
 
 
-def found(scores):
-  """Images of two inputs: right and wrong, wrong and right."""
-  return curation.Candidates(
-      captions=[['']] * 2, caption_scores=np.zeros((2, 1)),
-      codes=np.array([[[1], [0]], [[0], [1]]]),
-      image_scores=np.array(scores, float), answers=[],
-  )
+# Images of two inputs: right and wrong, wrong and right.
+CODES = np.array([[[1], [0]], [[0], [1]]])
 
 
 def pair(win, lose, dropped=''):
@@ -44,13 +39,13 @@ def pair(win, lose, dropped=''):
 ])
 def test_the_correlation_is_within_inputs(scores, correlation):
   made = {'a': pair(1, 0), 'b': pair(1, 0)}
-  out = agreement.measure(judge, INPUTS, found(scores), made)
+  out = agreement.measure(judge, INPUTS, CODES, np.array(scores, float), made)
   assert out['correlation'] == pytest.approx(correlation)
 
 
 def test_winners_and_losers_are_judged_where_a_pair_is_kept():
   made = {'b': pair(0, 1, 'no difference'), 'a': pair(1, 0)}
-  out = agreement.measure(judge, INPUTS, found([[1, 0], [0, 1]]), made)
+  out = agreement.measure(judge, INPUTS, CODES, np.array([[1, 0], [0, 1]]), made)
   assert (out['winners_by_judge'], out['losers_by_judge']) == (1.0, 0.0)
   assert (out['judge_agrees'], out['judge_disagrees']) == (1.0, 0.0)
   assert (out['judge_score'], out['best_by_judge']) == (0.5, 1.0)
@@ -61,11 +56,11 @@ def test_pairs_find_their_questions_by_id():
   asked = [[{'answer': 'yes'}], [{'answer': 'no'}]]
   inputs = dataclasses.replace(INPUTS, questions=asked)
   made = {'b': pair(0, 1), 'a': pair(1, 0)}
-  out = agreement.measure(judge, inputs, found([[1, 0], [0, 1]]), made)
+  out = agreement.measure(judge, inputs, CODES, np.array([[1, 0], [0, 1]]), made)
   assert (out['judge_agrees'], out['judge_disagrees']) == (1.0, 0.0)
 
 
 def test_without_a_pair_nothing_is_said_of_winners():
   made = {name: pair(1, 0, 'no difference') for name in 'ab'}
-  out = agreement.measure(judge, INPUTS, found([[1, 0], [0, 1]]), made)
+  out = agreement.measure(judge, INPUTS, CODES, np.array([[1, 0], [0, 1]]), made)
   assert 'winners_by_judge' not in out

@@ -15,7 +15,7 @@ def question(kind, answer):
 
 
 INPUTS = gap.Inputs(
-    ids=['one', 'two'], captions=['', ''], tags=['counting', ''],
+    ids=['one', 'two'], captions=['a ring', 'a star'], tags=['counting', ''],
     questions=[
         [question('color', 'a'), question('color', 'b'),
          question('count', 'a')],
@@ -30,7 +30,7 @@ def write(folder, ids=('one', 'two')):
   judged = [['a', 'b', 'b'], ['b']]
   rows = [
       {'id': name, 'answers': said, 'judged': by, 'similarity': 0.5,
-       'understanding': u, 'generation': g}
+       'understanding': u, 'generation': g, 'own_score': 1.0}
       for name, said, by, u, g in zip(
           ids, answers, judged, (2 / 3, 1.0), (2 / 3, 1.0))
   ]
@@ -49,6 +49,38 @@ def test_scores_of_types_and_tasks_are_those_of_their_scenes(tmp_path):
   assert found['generation/count'] == {'one': 0.0, 'two': 1.0}
   # Not all of its questions are right; the other scene has no task.
   assert found['geneval/counting'] == {'one': 0.0}
+  assert found[scenes.SIX] == {'one': 0.0}
+
+
+def test_a_model_overrates_what_the_judge_likes_less(tmp_path):
+  write(tmp_path)
+  found = scenes.read(tmp_path, INPUTS)
+  assert found['own_score'] == {'one': 1.0, 'two': 1.0}
+  assert found['overrated'] == {'one': pytest.approx(1 / 3), 'two': 0.0}
+
+
+def test_scenes_are_parted_by_whether_their_captions_were_learned(tmp_path):
+  write(tmp_path)
+  found = scenes.read(tmp_path, INPUTS, seen={'a star', 'a disk'})
+  assert found[scenes.SEEN] == {'two': 1.0}
+  assert found[scenes.UNSEEN] == {'one': 2 / 3}
+
+
+def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):
+  """Two scenes of one task, one of another: right, wrong and right."""
+  asked = [[question('color', 'a')]] * 3
+  inputs = gap.Inputs(
+      ids=['x', 'y', 'z'], captions=[''] * 3, questions=asked,
+      tags=['counting', 'counting', 'position'], codes=np.zeros((3, 4)),
+  )
+  (tmp_path / 'scenes.jsonl').write_text(curation.dump([
+      {'id': name, 'answers': ['a'], 'judged': [by], 'similarity': 0.5,
+       'understanding': 1.0, 'generation': g, 'own_score': 1.0}
+      for name, by, g in (('x', 'a', 1.0), ('y', 'b', 0.0), ('z', 'a', 1.0))
+  ]))
+  found = scenes.read(tmp_path, inputs)
+  mean = np.mean(list(found[scenes.SIX].values()))
+  assert mean == pytest.approx((1 / 2 + 1) / 2)
 
 
 def test_an_evaluation_of_other_scenes_is_refused(tmp_path):
@@ -83,18 +115,54 @@ def test_a_difference_of_one_run_has_the_error_of_its_scenes():
   assert (found.value, found.error) == (0.5, pytest.approx(0.5))
 
 
-@pytest.mark.parametrize('value, error, runs, stands', [
-    (0.3, 0.1, (0.3, 0.3), True),
-    (-0.3, 0.1, (-0.2, -0.4), True),
-    (0.3, 0.15, (0.3, 0.3), False),
-    (0.3, 0.1, (0.7, -0.1), False),
-    (0.3, float('nan'), (0.3,), False),
-    (0.0, 0.0, (0.0, 0.0), False),
+@pytest.mark.parametrize('value, error, runs, freedom, stands', [
+    (0.3, 0.1, (0.3, 0.3), 999, True),
+    (-0.3, 0.1, (-0.2, -0.4), 999, True),
+    (0.3, 0.16, (0.3, 0.3), 999, False),
+    (0.3, 0.1, (0.7, -0.1), 999, False),
+    (0.3, float('nan'), (0.3, 0.3), 999, False),
+    (0.0, 0.0, (0.0, 0.0), 0, False),
+    # Where runs differ by more than scenes explain three of them tell little.
+    (0.3, 0.1, (0.3, 0.2, 0.4), 2, False),
+    (0.5, 0.1, (0.5, 0.4, 0.6), 2, True),
+    # One may have had luck.
+    (0.3, 0.1, (0.3,), 999, False),
 ])
-def test_a_difference_stands_beyond_two_errors_with_one_sign(
-    value, error, runs, stands
+def test_a_difference_stands_where_chance_does_not_explain_it(
+    value, error, runs, freedom, stands
 ):
-  assert scenes.Difference(value, error, runs).stands == stands
+  found = scenes.Difference(value, error, runs, freedom)
+  assert found.stands == stands
+
+
+def test_few_differences_of_nothing_stand():
+  """Seeds and scenes move scores at random.
+
+  7% stand where 5% should, as three runs may happen to agree; 13% are beyond
+  two standard errors.
+  """
+  draw, stood, beyond = np.random.default_rng(0), 0, 0
+  names = [str(n) for n in range(40)]
+  for _ in range(400):
+    # Nothing but the luck of each run, and noise of scenes below it.
+    moved = draw.normal(0, 1, (3, 1)) + draw.normal(0, 1, (3, 40))
+    after = [dict(zip(names, row)) for row in moved]
+    before = [dict.fromkeys(names, 0.0)] * 3
+    found = scenes.difference(before, after)
+    stood += found.stands
+    beyond += abs(found.value) > 2 * found.error
+  assert 0 < stood < 0.08 * 400 < 0.1 * 400 < beyond
+
+
+def test_freedom_is_that_of_what_makes_the_error():
+  zero = [dict.fromkeys('abc', 0.0)] * 3
+  runs = [dict.fromkeys('abc', value) for value in (0.1, 0.2, 0.3)]
+  assert scenes.difference(zero, runs).freedom == pytest.approx(2)
+  scene = [{'a': 0.1, 'b': 0.2, 'c': 0.3}] * 3
+  assert scenes.difference(zero, scene).freedom == pytest.approx(2)
+  assert scenes.difference(zero, zero).freedom == 0
+  # Of one scene nobody knows.
+  assert not scenes.difference([{'a': 0.0}] * 2, [{'a': 0.1}] * 2).stands
 
 
 def test_runs_of_different_scenes_are_refused():
@@ -119,6 +187,39 @@ class Knows:
          for q in asked]
         for own, given, asked in zip(INPUTS.codes, codes, questions)
     ]
+
+
+def test_another_scene_is_of_the_same_kind_where_there_is_one():
+  tags = ['a', 'b', 'a', 'c', 'a', 'b']
+  found = floors.others(tags)
+  assert [tags[n] for n in found] == ['a', 'b', 'a', 'a', 'a', 'b']
+  assert all(n != other for n, other in enumerate(found))
+
+
+class Paints:
+  """Draws what it asks for, and likes it."""
+
+  def answer(self, codes, questions):
+    return [['b' if code.any() else 'a' for _ in asked]
+            for code, asked in zip(codes, questions)]
+
+  def describe(self, ids, codes, decodings, seed):
+    return [['']] * len(ids)
+
+  def draw(self, ids, captions, count, sampler, seed):
+    return np.zeros((len(ids), count, 4), int)
+
+
+def test_a_model_judges_its_own_images_beside_the_judge():
+  def says_b(codes, questions):
+    return [['b'] * len(asked) for asked in questions]
+
+  found = gap.evaluate(
+      Paints(), INPUTS, None, says_b, lambda a, b: np.ones(len(a)), 0)
+  assert found.own == [['a', 'a', 'a'], ['a']]
+  np.testing.assert_allclose(found.own_score, [2 / 3, 0.0])
+  np.testing.assert_allclose(found.generation, [1 / 3, 1.0])
+  assert gap.summary(found, INPUTS)['own_score'] == pytest.approx(1 / 3)
 
 
 def test_floors_ask_about_the_wrong_image_and_an_empty_one():

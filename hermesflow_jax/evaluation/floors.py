@@ -1,15 +1,34 @@
 """What scores say without the image: floors, and the ceiling of the judge.
 
 An answer can be guessed from its question. So the same questions are asked
-about another scene's image and about an empty one; and the judge answers about
-the real images, as the tokenizer keeps them, which is the most that a
-generated one can score.
+about another scene's image, of the same kind where there is one, and about an
+empty one; and the judge answers about the real images, as the tokenizer keeps
+them, which is the most that a generated one can score.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from hermesflow_jax import inference
 from hermesflow_jax.evaluation import gap
+
+
+def others(tags: Sequence[str]) -> np.ndarray:
+  """Returns int[N], another scene for each: the next of its kind, in a ring.
+
+  Of a kind with one scene it is the next of all.
+
+  Args:
+    tags: N kinds, N >= 2.
+  """
+  tags = np.asarray(tags)
+  out = np.roll(np.arange(len(tags)), -1)
+  for tag in set(tags):
+    mine, = np.nonzero(tags == tag)
+    if len(mine) > 1:
+      out[mine] = np.roll(mine, -1)
+  return out
 
 
 def measure(
@@ -30,7 +49,7 @@ def measure(
   """
   images = {
       'real': inputs.codes,
-      'another': np.roll(inputs.codes, 1, 0),
+      'another': inputs.codes[others(inputs.tags)],
       'blank': np.broadcast_to(blank, inputs.codes.shape),
   }
   out = {}

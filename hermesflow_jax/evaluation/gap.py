@@ -48,16 +48,20 @@ class Result:
 
   Attributes:
     understanding, generation: float[N], the share of right answers.
+    own_score: float[N], the share of answers to the questions about the
+      generated image that the model itself finds right; where it rises and
+      `generation` does not, the model has learned to please itself.
     similarity: float[N], of the greedy caption to the true one.
     und_right, gen_right: N lists of bools, one per question.
     codes: int32[N, I], the generated images.
     captions: the greedy captions.
     answers: the model's answers about the real images.
-    judged: the judge's answers about the generated images.
+    judged, own: the judge's and the model's answers about the generated ones.
   """
 
   understanding: np.ndarray
   generation: np.ndarray
+  own_score: np.ndarray
   similarity: np.ndarray
   und_right: list[list[bool]]
   gen_right: list[list[bool]]
@@ -65,6 +69,7 @@ class Result:
   captions: list[str]
   answers: list[list[str]]
   judged: list[list[str]]
+  own: list[list[str]]
 
 
 # (codes int32[N, I] of images, N lists of questions) -> N lists of answers.
@@ -101,14 +106,18 @@ def evaluate(
   )]
   codes = unified.draw(inputs.ids, inputs.captions, 1, sampler, seed)[:, 0]
   judged = judge(codes, inputs.questions)
-  und = [right(a, q) for a, q in zip(answers, inputs.questions)]
-  gen = [right(a, q) for a, q in zip(judged, inputs.questions)]
+  own = unified.answer(codes, inputs.questions)
+  und, gen, pleased = (
+      [right(a, q) for a, q in zip(each, inputs.questions)]
+      for each in (answers, judged, own)
+  )
   return Result(
       understanding=np.array([np.mean(r) for r in und]),
       generation=np.array([np.mean(r) for r in gen]),
+      own_score=np.array([np.mean(r) for r in pleased]),
       similarity=np.asarray(similarity(captions, inputs.captions)),
       und_right=und, gen_right=gen, codes=codes, captions=captions,
-      answers=answers, judged=judged,
+      answers=answers, judged=judged, own=own,
   )
 
 
@@ -131,6 +140,7 @@ def summary(result: Result, inputs: Inputs) -> dict:
       ('understanding', result.understanding),
       ('generation', result.generation),
       ('gap', gap),
+      ('own_score', result.own_score),
       ('caption_similarity', result.similarity),
   ):
     out[name] = float(values.mean())

@@ -4,17 +4,26 @@ Scenes differ far more than models do, so models are compared within scenes,
 and runs (seeds) are averaged before the scenes are.
 """
 
-from collections.abc import Mapping, Sequence
+import collections
+from collections.abc import Container, Mapping, Sequence
 import dataclasses
 import json
 import pathlib
 
 import numpy as np
+from scipy import stats
 
 from hermesflow_jax import storage
 from hermesflow_jax.evaluation import gap
 
-HEADLINE = ('understanding', 'generation', 'gap', 'caption_similarity')
+HEADLINE = (
+    'understanding', 'generation', 'gap', 'caption_similarity', 'own_score',
+    'overrated',
+)
+# The mean of the tasks; each counts the same, however many scenes it has.
+SIX = 'six tasks'
+# Generation, by whether a caption is among those that a model learned from.
+SEEN, UNSEEN = 'captions/seen', 'captions/unseen'
 
 # Values by the id of a scene.
 Values = Mapping[str, float]
@@ -38,30 +47,45 @@ class Difference:
       means of runs, squares added. The second also has the first in it, so
       this is on the careful side.
     runs: the mean of each run.
+    freedom: degrees of freedom of the error (Welch and Satterthwaite): two
+      where three runs differ by more than scenes explain.
   """
 
   value: float
   error: float
   runs: tuple[float, ...]
+  freedom: float
 
   @property
   def stands(self) -> bool:
-    """Whether it is beyond two standard errors, with one sign in all runs."""
-    same = len({np.sign(each) for each in self.runs}) == 1
-    return same and abs(self.value) > 2 * self.error
+    """Whether it is one beyond chance: t-test at 5%, one sign in all runs.
+
+    Of one run nothing stands: its seed may have been a lucky one.
+    """
+    if len(self.runs) < 2 or len({np.sign(each) for each in self.runs}) > 1:
+      return False
+    # Where nothing moved there is no error and no freedom either.
+    bound = stats.t.ppf(0.975, max(self.freedom, 1.0)) * self.error
+    return bool(abs(self.value) > bound)
 
 
-def read(folder: pathlib.PurePath, inputs: gap.Inputs) -> dict[str, dict]:
+def read(
+    folder: pathlib.PurePath, inputs: gap.Inputs, seen: Container[str] = (),
+) -> dict[str, dict]:
   """Returns the scores of an evaluation: name -> {id: value}.
 
   Args:
     folder: with `scenes.jsonl`.
     inputs: what was evaluated.
+    seen: captions that the models learned from.
 
   Returns:
-    HEADLINE; `understanding/<type>` and `generation/<type>`, shares of right
-    answers to the questions of an element type, where a scene has any; and
-    `geneval/<tag>`, 1 where all questions of a scene are right.
+    HEADLINE, where `own_score` is the model's own score of its images and
+    `overrated` by how much that is above the judge's; `understanding/<type>`
+    and `generation/<type>`, shares of right answers to the questions of an
+    element type, where a scene has any; `geneval/<tag>`, 1 where all questions
+    of a scene are right; SIX, of which the mean over scenes is that of tasks;
+    SEEN and UNSEEN.
 
   Raises:
     ValueError: the scenes are others.
@@ -70,8 +94,10 @@ def read(folder: pathlib.PurePath, inputs: gap.Inputs) -> dict[str, dict]:
     rows = [json.loads(line) for line in file]
   if [row['id'] for row in rows] != list(inputs.ids):
     raise ValueError(f'{folder} has an evaluation of other scenes')
-  out = {}
-  for row, asked, tag in zip(rows, inputs.questions, inputs.tags):
+  out, tags = {}, collections.Counter(tag for tag in inputs.tags if tag)
+  for row, caption, asked, tag in zip(
+      rows, inputs.captions, inputs.questions, inputs.tags
+  ):
     und = gap.right(row['answers'], asked)
     gen = gap.right(row['judged'], asked)
     found = {
@@ -79,9 +105,14 @@ def read(folder: pathlib.PurePath, inputs: gap.Inputs) -> dict[str, dict]:
         'generation': row['generation'],
         'gap': row['understanding'] - row['generation'],
         'caption_similarity': row['similarity'],
+        'own_score': row['own_score'],
+        'overrated': row['own_score'] - row['generation'],
+        SEEN if caption in seen else UNSEEN: row['generation'],
     }
     if tag:
       found[f'geneval/{tag}'] = float(all(gen))
+      weight = tags.total() / len(tags) / tags[tag]
+      found[SIX] = weight * all(gen)
     for kind in {question['element_type'] for question in asked}:
       of_kind = [question['element_type'] == kind for question in asked]
       for name, right in (('understanding', und), ('generation', gen)):
@@ -100,11 +131,18 @@ def mean(runs: Sequence[Values]) -> Mean:
 def difference(before: Sequence[Values], after: Sequence[Values]) -> Difference:
   """Returns how much higher the values after are; run n against run n."""
   moved = _table(after) - _table(before, list(after[0]))
-  runs = moved.mean(1)
-  error = gap.standard_error(moved.mean(0))
+  means, runs = moved.mean(0), moved.mean(1)
+  squares = [gap.standard_error(means) ** 2]
+  free = [len(means) - 1]
   if len(runs) > 1:
-    error = float(np.hypot(error, gap.standard_error(runs)))
-  return Difference(float(runs.mean()), error, tuple(map(float, runs)))
+    squares.append(gap.standard_error(runs) ** 2)
+    free.append(len(runs) - 1)
+  error = float(np.sqrt(sum(squares)))
+  parts = sum(s**2 / f for s, f in zip(squares, free) if s and f)
+  return Difference(
+      float(runs.mean()), error, tuple(map(float, runs)),
+      error**4 / parts if parts else 0.0,
+  )
 
 
 def average(means: Sequence[Mean]) -> Mean:

@@ -55,7 +55,8 @@ class Settings:
   """Settings of the job.
 
   Attributes:
-    variant: of the config, for the command on the page.
+    command: what started the job, for the page.
+    variant: of the config.
     self_play: what all arms have; `play.images` is how many candidates there
       are, `play.rounds` for how many rounds there are inputs.
     seeds: S seeds.
@@ -66,6 +67,7 @@ class Settings:
       are chosen, with the first seed.
   """
 
+  command: str
   variant: str
   self_play: pair_dpo.Settings
   seeds: tuple[int, ...]
@@ -106,11 +108,6 @@ class Settings:
               f'sweep {sweep.title}: arm {point.arm} has {rounds[point.arm]} '
               f'rounds, so none of number {point.round}'
           )
-
-  @property
-  def command(self) -> str:
-    """What starts the job."""
-    return f'python main.py --config=configs/ablation.py:{self.variant}'
 
   @property
   def tested(self) -> pair_dpo.Settings:
@@ -188,10 +185,13 @@ def run(
     for arm in config.arms:
       console.say(f'seed {seed}: {arm.label}')
       chosen = search.get(arm.name, {}).get('chosen')
+      folder = root / f'seed_{seed}' / arm.name
+      if chosen and seed == config.seeds[0]:
+        tried = root / 'search' / arm.name / f'{chosen:g}'
+        arms_lib.lend(tried, folder, base)
       played[seed, arm.name] = arms_lib.run(
           base, bench.world, pool, arm,
-          arm.play(config.self_play.play, seed, chosen),
-          root / f'seed_{seed}' / arm.name,
+          arm.play(config.self_play.play, seed, chosen), folder,
           root / f'seed_{seed}' / 'base' / 'round_0', console,
       )
     if number < len(config.seeds):
@@ -222,8 +222,7 @@ def told(config: Settings, bench: Bench, search: dict, played: dict) -> dict:
           if arm.play(config.self_play.play, 0).rounds > 1
       ] or [config.against],
       'sweeps': {
-          sweep.title: [dataclasses.asdict(point) for point in sweep.points]
-          for sweep in config.sweeps
+          sweep.title: swept(config, bench, sweep) for sweep in config.sweeps
       },
       'search': search, 'floors': {},
       'config': json.loads(
@@ -283,26 +282,50 @@ def searched(config: Settings, bench: Bench) -> dict[str, dict]:
   return out
 
 
+def read(
+    config: Settings, bench: Bench, arm: str, number: int
+) -> list[dict[str, dict]]:
+  """Returns the scores of scenes after a round of an arm, of each seed."""
+  learned = {c for inputs in bench.world.inputs for c in inputs.captions}
+  return [
+      scenes.read(
+          bench.root / f'seed_{seed}' / arm / f'round_{number}',
+          bench.world.held_out, learned,
+      ) for seed in config.seeds
+  ]
+
+
+def swept(config: Settings, bench: Bench, sweep: Sweep) -> list[dict]:
+  """Returns the points of a sweep as JSON types.
+
+  All but the one that has the setting of the arm `against` say how they differ
+  from it.
+  """
+  usual = next(
+      (point for point in sweep.points if point.arm == config.against), None
+  )
+  rows = [dataclasses.asdict(point) for point in sweep.points]
+  if usual:
+    before = read(config, bench, usual.arm, usual.round)
+    for row, point in zip(rows, sweep.points):
+      if point != usual:
+        row['against'] = changes(
+            before, read(config, bench, point.arm, point.round)
+        )
+  return rows
+
+
 def models(
     config: Settings, bench: Bench, search: dict, played: dict
 ) -> list[dict]:
   """Returns one row of results for the base and for each round of each arm."""
-
-  def read(*names):
-    return [
-        scenes.read(
-            bench.root / '/'.join((f'seed_{seed}', *names)),
-            bench.world.held_out,
-        ) for seed in config.seeds
-    ]
-
-  base = read('base', 'round_0')
-  against = read(config.against, 'round_1')
+  base = read(config, bench, 'base', 0)
+  against = read(config, bench, config.against, 1)
   out = [{'label': 'base', 'arm': '', 'round': 0, 'scores': levels(base)}]
   for arm in config.arms:
     name, play = arm.name, arm.play(config.self_play.play, 0)
     for number in range(1, play.rounds + 1):
-      runs = read(name, f'round_{number}')
+      runs = read(config, bench, name, number)
       rows = [played[seed, name][number] for seed in config.seeds]
       row = {
           'label': arm.label + f', round {number}' * (play.rounds > 1),
@@ -325,7 +348,8 @@ def levels(runs: Sequence[dict]) -> dict[str, dict]:
   found = {name: scenes.mean([run[name] for run in runs]) for name in runs[0]}
   tasks = [found[n] for n in found if n.startswith('geneval/')]
   if tasks:
-    found[comparison.SIX] = scenes.average(tasks)
+    # Over scenes, tasks would differ by more than models do.
+    found[scenes.SIX] = scenes.average(tasks)
   return {name: said(one) for name, one in found.items()}
 
 

@@ -17,7 +17,7 @@ from hermesflow_jax import storage
 from hermesflow_jax.data import shapes
 
 # Settings that say where, and how much at once, not what.
-_PLACE = {'mesh', 'chunk', 'accumulate'}
+_PLACE = {'mesh', 'chunk', 'accumulate', 'command'}
 
 
 @dataclasses.dataclass(frozen=True)

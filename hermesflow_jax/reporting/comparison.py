@@ -7,17 +7,25 @@ stands, by `evaluation.scenes.Difference`, is followed by a star.
 from collections.abc import Sequence
 import dataclasses
 
+from hermesflow_jax.evaluation import scenes
 from hermesflow_jax.reporting import figures
 from hermesflow_jax.reporting import markup
 from hermesflow_jax.reporting import pages
 from hermesflow_jax.reporting import scores
 
-SIX = 'six tasks'
 _STAR = ' *'
 _HEADLINE = {
     'understanding': 'understanding', 'generation': 'generation',
     'gap': 'gap', 'caption_similarity': 'caption similarity',
-    SIX: SIX,
+    scenes.SIX: scenes.SIX,
+}
+# Where a model learns to please itself, its own score rises alone.
+_PLEASED = {
+    'generation': 'generation, by the judge', 'own_score': 'by the model itself',
+    'overrated': 'difference',
+}
+_SEEN = {
+    scenes.SEEN: 'captions learned from', scenes.UNSEEN: 'other captions',
 }
 
 
@@ -49,6 +57,7 @@ class Table:
 def tables(results: dict) -> list[Table]:
   """Returns all tables of a comparison, in the order of the page."""
   models, against = results['models'], results['against']
+  tasks = _within(models, 'geneval', scores.TAGS)
   out = [
       _levels(
           'Scores', 'Shares of right answers to the same questions about the '
@@ -68,8 +77,11 @@ def tables(results: dict) -> list[Table]:
       ),
       _levels(
           'Six tasks in the manner of GenEval', 'Share of generated images '
-          'with every question right, by the judge.',
-          models, _within(models, 'geneval', scores.TAGS),
+          'with every question right, by the judge.', models, tasks,
+      ),
+      _changes(
+          'Six tasks since the base model', 'Differences scene by scene. '
+          + _STANDS, models, 'base', tasks,
       ),
       _levels(
           'Understanding by type', 'Share of right answers of each scene that '
@@ -82,13 +94,37 @@ def tables(results: dict) -> list[Table]:
       ),
   ]
   out += [_rounds(results), *_sweeps(results), *_search(results)]
-  out += [_budget(models), _judging(results), _floors(results)]
+  out += [
+      _budget(models), _judging(results),
+      _levels(
+          'Scores of its own images', 'The image of each held-out caption, '
+          'judged by the model that drew it as the judge does. A model that '
+          'learned to please itself finds them better than they are.',
+          models, _PLEASED,
+      ),
+      _changes(
+          'Scores of its own images, since the base model',
+          'Differences scene by scene. ' + _STANDS, models, 'base', _PLEASED,
+      ),
+      _levels(
+          'Captions that were learned from', 'Generation of held-out scenes '
+          'whose caption an input of some round has, too, and of the others. '
+          'Captions are short: the pictures are others in any case.',
+          models, _SEEN,
+      ),
+      _changes(
+          'Captions that were learned from, since the base model',
+          'Differences scene by scene. ' + _STANDS, models, 'base', _SEEN,
+      ),
+      _floors(results),
+  ]
   return [table for table in out if table.rows]
 
 
 _STANDS = (
-    'A star: beyond two standard errors, over scenes and over seeds together, '
-    'and of one sign in all seeds.'
+    'A star: beyond chance by a t-test at 5%, with the error over scenes and '
+    'over seeds together and their degrees of freedom, and of one sign in all '
+    'seeds. Of twenty numbers that are nothing one may still have a star.'
 )
 
 
@@ -216,7 +252,8 @@ def _last(models, arm) -> int:
 def _rounds(results) -> Table:
   rows = [
       [m['label'], *(
-          _change(m['base'][name]) for name in _HEADLINE if name in m['base']
+          _change(m['base'][name]) if name in m['base'] else '–'
+          for name in _HEADLINE
       ), *(f'{markup.decimal(each, signed=True)}'
            for each in m['base']['gap']['runs'])]
       for arm in results['rounds_of'] for m in results['models']
@@ -225,7 +262,7 @@ def _rounds(results) -> Table:
   return Table(
       _ROUNDS, 'Changes since the base model, and that of the gap for each '
       f'seed. {_STANDS}',
-      ['round', *(v for k, v in _HEADLINE.items() if k != SIX),
+      ['round', *_HEADLINE.values(),
        *(f'gap, seed {seed}' for seed in results['seeds'])], rows,
   )
 
@@ -249,11 +286,11 @@ def _round_plot(models, arm):
   )
 
 
-def _points(results, title) -> list[tuple[str, dict]]:
-  """Returns (value of the setting, model) of each point of a sweep."""
+def _points(results, title) -> list[tuple[dict, dict]]:
+  """Returns (point, model) of each point of a sweep."""
   found = {(m['arm'], m['round']): m for m in results['models']}
   return [
-      (point['at'], found[point['arm'], point['round']])
+      (point, found[point['arm'], point['round']])
       for point in results['sweeps'][title]
   ]
 
@@ -262,24 +299,30 @@ def _sweeps(results) -> list[Table]:
   out = []
   for title in results['sweeps']:
     rows = []
-    for at, one in _points(results, title):
+    for point, one in _points(results, title):
+      against = point.get('against')
       rows.append([
-          at, f'{one["round"]}', _mean(one['pairs']),
-          *(_level(one['scores'][k]) for k in ('understanding', 'generation')),
-          *(_change(one['base'][k]) for k in ('understanding', 'generation',
-                                              'gap')),
+          point['at'], f'{one["round"]}', _mean(one['pairs']),
+          *(_mean([c.get(k) for c in one['curation']], 3)
+            for k in ('winners_by_judge', 'losers_by_judge')),
+          *(_level(one['scores'][k]) for k in ('understanding', 'generation',
+                                               'gap')),
+          *(_change(against[k]) if against else '–'
+            for k in ('understanding', 'generation', 'gap')),
       ])
     out.append(Table(
-        title, 'Inputs with pairs are of the round named. Changes are since '
-        'the base model. ' + _STANDS,
-        ['', 'round', 'pairs', 'understanding', 'generation',
-         'change of understanding', 'of generation', 'of the gap'], rows,
+        title, 'Inputs with pairs are of the round named, and what the judge '
+        'says of winners and losers. Changes are against the row without any. '
+        + _STANDS,
+        ['', 'round', 'pairs', 'winners', 'losers', 'understanding',
+         'generation', 'gap', 'change of understanding', 'of generation',
+         'of the gap'], rows,
     ))
   return out
 
 
 def _sweep_plot(results, title):
-  names, arms = zip(*_points(results, title))
+  points, arms = zip(*_points(results, title))
   series = [
       figures.Series(
           name,
@@ -290,7 +333,7 @@ def _sweep_plot(results, title):
   ]
   drawing = figures.lines(
       series, description=f'Changes by {title}', x_label='', zero=True,
-      whole_x=True, x_names=names,
+      whole_x=True, x_names=[point['at'] for point in points],
   )
   return scores.figure(
       'Change since the base model', drawing,
@@ -301,10 +344,15 @@ def _sweep_plot(results, title):
 def _search(results) -> list[Table]:
   rows = []
   for name, tried in results['search'].items():
+    rates = [float(rate) for rate in tried['rates']]
     for rate, one in tried['rates'].items():
       chosen = float(rate) == tried['chosen']
+      edge = float(rate) in (min(rates), max(rates)) and len(rates) > 1
       rows.append([
-          tried['label'], f'{float(rate):g}' + ' (chosen)' * chosen,
+          tried['label'],
+          f'{float(rate):g}' + chosen * (
+              ' (chosen; none beyond was tried)' if edge else ' (chosen)'
+          ),
           *(f'{markup.decimal(one[k])} ± {markup.decimal(one[k + "_se"])}'
             for k in ('understanding', 'generation', 'gap')),
       ])
