@@ -89,19 +89,44 @@ def test_losses_and_their_gradients_are_those_computed_by_hand(name):
       np.testing.assert_array_equal(across, [[0.0, 0.0]])
 
 
+def test_the_hinge_is_flat_beyond_its_edge():
+  """A margin of captions of 3 nats, where the edge is at 2."""
+  def und(mmu):
+    policy = pair_dpo.PairLogps(t2i=POLICY.t2i, mmu=mmu)
+    return methods.hinge(scores(policy), methods.Strength(BETA))['und']
+
+  mmu = jnp.array([[-2.0, -8.0]])
+  assert und(mmu) == 0
+  np.testing.assert_array_equal(jax.grad(und)(mmu), [[0.0, 0.0]])
+
+
+def slopes(method, kind):
+  """The gradient of a method's losses of a kind at POLICY."""
+  return jax.grad(
+      lambda p: method(scores(p), methods.Strength(BETA))[kind])(POLICY)
+
+
 def test_the_methods_of_one_kind_leave_out_the_other():
   strength = methods.Strength(BETA)
   both = methods.pair_dpo(scores(), strength)
   assert methods.dpo_understanding(scores(), strength) == {'und': both['und']}
   assert methods.dpo_generation(scores(), strength) == {'gen': both['gen']}
+  und = slopes(methods.dpo_understanding, 'und')
+  slope = BETA * sigmoid(-BETA * UND)
+  np.testing.assert_allclose(und.mmu, [[-slope, slope]], rtol=1e-5)
+  np.testing.assert_array_equal(und.t2i, [[0.0, 0.0]])
+  gen = slopes(methods.dpo_generation, 'gen')
+  slope = BETA * sigmoid(-BETA * GEN)
+  np.testing.assert_allclose(gen.t2i, [[-slope, slope]], rtol=1e-5)
+  np.testing.assert_array_equal(gen.mmu, [[0.0, 0.0]])
 
 
 def test_sft_is_the_winners_likelihood_per_token():
   found = methods.sft(scores(), methods.Strength(BETA))
   assert found == {'und': 3.0 / 5, 'gen': 9.0 / 4}
-  slope = jax.grad(
-      lambda p: methods.sft(scores(p), methods.Strength(BETA))['und'])(POLICY)
-  np.testing.assert_allclose(slope.mmu, [[-1 / 5, 0.0]])
+  und, gen = (slopes(methods.sft, kind) for kind in ('und', 'gen'))
+  np.testing.assert_allclose(und.mmu, [[-1 / 5, 0.0]])
+  np.testing.assert_allclose(gen.t2i, [[-1 / 4, 0.0]])
 
 
 def test_per_token_margins_are_of_means():
@@ -109,6 +134,12 @@ def test_per_token_margins_are_of_means():
   # (-3 + 4) / 5 - (-8 + 7) / 2, and (-9 + 7) / 4 - (-6 + 8) / 4.
   np.testing.assert_allclose(found['und'], dpo(BETA * 0.7), rtol=1e-6)
   np.testing.assert_allclose(found['gen'], dpo(BETA * -1.0), rtol=1e-6)
+  # Of each token of the longer side less.
+  und, gen = (slopes(methods.per_token, kind) for kind in ('und', 'gen'))
+  slope = BETA * sigmoid(-BETA * 0.7)
+  np.testing.assert_allclose(und.mmu, [[-slope / 5, slope / 2]], rtol=1e-5)
+  slope = BETA * sigmoid(BETA * 1.0)
+  np.testing.assert_allclose(gen.t2i, [[-slope / 4, slope / 4]], rtol=1e-5)
 
 
 def test_the_product_couples_both_kinds():

@@ -294,6 +294,29 @@ def test_training_never_sees_the_judge(config, whole, tmp_path, monkeypatch):
     np.testing.assert_array_equal(found[name], wanted[name])
 
 
+@pytest.mark.parametrize('reference, same', [
+    ('round', [True, True]), ('base', [True, False]),
+])
+def test_the_reference_is_the_rounds_start_or_the_base(
+    config, tmp_path, monkeypatch, reference, same
+):
+  seen = []
+
+  def learn(player, reference, *_):
+    seen.append((player.model, reference))
+    return jax.tree.map(lambda a: a + 0, player.model)
+
+  monkeypatch.setattr(learning, 'learn', learn)
+  play = dataclasses.replace(config.play, reference=reference)
+  pair_dpo.run(
+      dataclasses.replace(config, play=play), str(tmp_path / 'run'),
+      console_lib.silent(),
+  )
+  assert [start is frozen for start, frozen in seen] == same
+  # In both rounds it is what the first began with, or what each did.
+  assert (seen[1][1] is seen[0][0]) == (reference == 'base')
+
+
 def test_a_round_without_pairs_teaches_nothing(config, tmp_path, monkeypatch):
   monkeypatch.setattr(
       curation, 'judge_pair',
