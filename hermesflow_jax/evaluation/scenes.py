@@ -85,7 +85,7 @@ def read(
     and `generation/<type>`, shares of right answers to the questions of an
     element type, where a scene has any; `geneval/<tag>`, 1 where all questions
     of a scene are right; SIX, of which the mean over scenes is that of tasks;
-    SEEN and UNSEEN.
+    SEEN and UNSEEN, the latter also by tag: `captions/unseen/<tag>`.
 
   Raises:
     ValueError: the scenes are others.
@@ -111,6 +111,8 @@ def read(
     }
     if tag:
       found[f'geneval/{tag}'] = float(all(gen))
+      if caption not in seen:
+        found[f'{UNSEEN}/{tag}'] = row['generation']
       weight = tags.total() / len(tags) / tags[tag]
       found[SIX] = weight * all(gen)
     for kind in {question['element_type'] for question in asked}:

@@ -114,7 +114,9 @@ def tables(results: dict) -> list[Table]:
       ),
       _changes(
           'Captions that were learned from, since the base model',
-          'Differences scene by scene. ' + _STANDS, models, 'base', _SEEN,
+          'Differences scene by scene, and those of other captions by task. '
+          + _STANDS, models, 'base',
+          _SEEN | _within(models, scenes.UNSEEN, scores.TAGS),
       ),
       _floors(results),
   ]
@@ -194,7 +196,7 @@ def _change(found) -> str:
 def _within(models, prefix, order=()):
   """{score: column} of the scores with a prefix."""
   names = [
-      name.split('/', 1)[1] for name in models[0]['scores']
+      name.removeprefix(f'{prefix}/') for name in models[0]['scores']
       if name.startswith(f'{prefix}/')
   ]
   names = [n for n in order if n in names] + sorted(set(names) - set(order))
