@@ -16,6 +16,7 @@ from hermesflow_jax import inference
 from hermesflow_jax import loop
 from hermesflow_jax import settings
 from hermesflow_jax import train
+from hermesflow_jax.jobs import ablation
 from hermesflow_jax.jobs import pair_dpo
 import main
 import tiny_world
@@ -242,6 +243,24 @@ def test_a_workdir_of_something_else(start, idle, base, tmp_path, name):
       'mine', 'it holds files of something else',
   )
   assert {p.name: d for p, d in everything(folder).items()} == {name: b'[1]'}
+
+
+def test_a_comparison_has_a_folder_of_its_own_and_says_what_started_it(
+    start, monkeypatch
+):
+  """Two variants in one folder would be taken for one run that changed."""
+  seen = []
+  monkeypatch.setattr(
+      ablation, 'run', lambda config, workdir, _: seen.append(
+          (config.command, workdir)))
+  config = f'--config={ROOT}/configs/ablation.py'
+  for arguments in ([config], [f'{config}:beta', '--config.seeds=(5,)']):
+    assert start(*arguments) == (0, '')
+  assert seen == [
+      (f'python main.py {config}', 'runs/ablation/table5'),
+      (f"python main.py {config}:beta '--config.seeds=(5,)'",
+       'runs/ablation/beta'),
+  ]
 
 
 @pytest.fixture
