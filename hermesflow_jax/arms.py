@@ -179,7 +179,8 @@ def lend(
 ) -> None:
   """Gives an arm what it has learned in its first round already, elsewhere.
 
-  Metrics and adapters stay with the source.
+  Metrics and adapters stay with the source. Of one that is damaged the arm has
+  nothing, and learns it.
 
   Args:
     source: folder of the same arm, with the same seed and rate.
@@ -189,7 +190,10 @@ def lend(
   there, here = (at / 'checkpoints' / '1' for at in (source, target))
   if not checkpoint.is_there(here):
     placed = sharding.shardings(base.model, base.mesh)
-    learned = checkpoint.restore(str(there), base.model, placed)
+    try:
+      learned = checkpoint.restore(str(there), base.model, placed)
+    except checkpoint.Damaged:
+      return
     checkpoint.remove(here)
     checkpoint.save(str(here), learned, checkpoint.meta(str(there)))
 

@@ -143,6 +143,21 @@ def test_what_the_search_learned_is_not_learned_again(finished):
   assert (root / 'seed_4' / 'images' / 'round_1' / 'training').exists()
 
 
+# Orbax leaves unfinished reads behind when one of them fails.
+@pytest.mark.filterwarnings(
+    'ignore::pytest.PytestUnraisableExceptionWarning'
+)
+def test_what_the_search_left_damaged_is_not_taken(bench, finished, tmp_path):
+  root, results = finished
+  rate = results['search']['images']['chosen']
+  tried = tmp_path / 'tried'
+  shutil.copytree(root / 'search' / 'images' / f'{rate:g}', tried)
+  for data in (tried / 'checkpoints' / '1').rglob('d/*'):
+    data.write_bytes(b'')
+  arms_lib.lend(tried, tmp_path / 'arm', bench[0])
+  assert not checkpoint.is_there(tmp_path / 'arm' / 'checkpoints' / '1')
+
+
 def test_the_rate_is_the_best_on_other_scenes(config, finished):
   root, results = finished
   found = results['search']['images']

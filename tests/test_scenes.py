@@ -139,7 +139,7 @@ def test_a_difference_stands_where_chance_does_not_explain_it(
 def test_few_differences_of_nothing_stand():
   """Seeds and scenes move scores at random.
 
-  7% stand where 5% should, as three runs may happen to agree; 13% are beyond
+  7% stand where 5% should, as three runs may happen to agree; 17% are beyond
   two standard errors.
   """
   draw, stood, beyond = np.random.default_rng(0), 0, 0
