@@ -33,7 +33,7 @@ VARIANTS = ('table5', 'methods', 'settings', 'recipe', *SWEEPS)
 # What a search tries. The likelihoods of SFT want larger steps, adapters of a
 # product of two small matrices larger ones still.
 RATES, SFT_RATES, LORA_RATES = (
-    (2.5e-5, 5e-5, 1e-4), (2e-4, 4e-4, 8e-4), (2e-4, 5e-4, 1e-3)
+    (2.5e-5, 5e-5, 1e-4), (1e-4, 2e-4, 4e-4), (2e-4, 5e-4, 1e-3)
 )
 
 

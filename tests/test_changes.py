@@ -35,9 +35,20 @@ def test_runs_are_averaged_before_the_scenes_are():
   assert found['generation_se'] == 0
 
 
+def test_runs_that_differ_make_a_change_less_sure():
+  before = [scores(a=(1.0, 0.5), b=(0.5, 0.0))] * 2
+  after = [scores(a=(1.0, 1.0), b=(0.5, 0.5)), before[1]]
+  found = changes.paired(before, after)
+  assert found['generation'] == 0.25
+  # All scenes moved alike, but one run by 0.5 and the other not at all.
+  assert found['generation_se'] == pytest.approx(0.25)
+
+
 def test_evaluations_of_different_scenes_are_refused():
   with pytest.raises(ValueError, match='different scenes'):
     changes.paired([scores(a=(1.0, 0.5))], [scores(b=(1.0, 0.5))])
+  with pytest.raises(ValueError, match='1 runs before, 2 after'):
+    changes.paired([scores(a=(1.0, 0.5))], [scores(a=(1.0, 0.5))] * 2)
 
 
 def test_scores_are_read_by_name(tmp_path):

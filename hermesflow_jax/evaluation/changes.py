@@ -1,17 +1,14 @@
-"""Differences between evaluations of the same scenes, scene by scene.
+"""Changes between evaluations of the same scenes, as the jobs tell them.
 
-Scenes differ far more than models do, so a difference is taken within each
-scene first; its standard error is that of the mean over scenes.
+The statistics are those of `scenes`.
 """
 
 from collections.abc import Sequence
 import json
 import pathlib
 
-import numpy as np
-
 from hermesflow_jax import storage
-from hermesflow_jax.evaluation import gap
+from hermesflow_jax.evaluation import scenes
 
 SCORES = ('understanding', 'generation', 'gap')
 
@@ -41,21 +38,19 @@ def paired(
     after: as many; run n is compared with run n of `before`.
 
   Returns:
-    `<score>`, the mean change over runs and scenes; `<score>_se`, the
-    standard error over scenes of the change averaged over runs.
+    `<score>`, the mean change over runs and scenes; `<score>_se`, its standard
+    error: over scenes and, of several runs, over these, too
+    (`scenes.Difference`).
 
   Raises:
     ValueError: the evaluations are of different scenes.
   """
-  names = sorted(before[0])
-  if any(sorted(run) != names for run in (*before, *after)):
-    raise ValueError('the evaluations are of different scenes')
   out = {}
   for score in SCORES:
-    moved = np.array([
-        [new[n][score] - old[n][score] for n in names]
-        for old, new in zip(before, after, strict=True)
-    ]).mean(0)
-    out[score] = float(moved.mean())
-    out[f'{score}_se'] = gap.standard_error(moved)
+    of_scenes = [
+        [{name: row[score] for name, row in run.items()} for run in runs]
+        for runs in (before, after)
+    ]
+    found = scenes.difference(*of_scenes)
+    out[score], out[f'{score}_se'] = found.value, found.error
   return out

@@ -131,7 +131,13 @@ def mean(runs: Sequence[Values]) -> Mean:
 
 
 def difference(before: Sequence[Values], after: Sequence[Values]) -> Difference:
-  """Returns how much higher the values after are; run n against run n."""
+  """Returns how much higher the values after are; run n against run n.
+
+  Raises:
+    ValueError: there are not as many of both, or of different scenes.
+  """
+  if len(before) != len(after):
+    raise ValueError(f'{len(before)} runs before, {len(after)} after')
   moved = _table(after) - _table(before, list(after[0]))
   means, runs = moved.mean(0), moved.mean(1)
   squares = [gap.standard_error(means) ** 2]
