@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -219,6 +220,10 @@ def test_tables_and_page_have_all_models_and_the_sweep(finished):
     assert f'## {title}\n' in text
     assert f'<h2>{title}</h2>' in page
   assert '| DPO, images |' in text
+  # Some captions were learned from, or none, or all.
+  header = text.split('## Captions that were learned from\n')[1].split('| -')[0]
+  counted = re.findall(r'(?:learned from|other captions) \((\d+)\)', header)
+  assert sum(map(int, counted)) == results['scenes']
   assert results['command'] in page
   assert page.count('<svg') == 5
 

@@ -92,7 +92,7 @@ def test_an_evaluation_of_other_scenes_is_refused(tmp_path):
 
 def test_the_error_of_a_mean_is_over_scenes_of_means_over_runs():
   found = scenes.mean([{'a': 0.0, 'b': 1.0}, {'b': 0.0, 'a': 1.0}])
-  assert found == scenes.Mean(0.5, 0.0)
+  assert found == scenes.Mean(0.5, 0.0, 2)
   found = scenes.mean([{'a': 0.0, 'b': 1.0}])
   assert (found.value, found.error) == (0.5, pytest.approx(0.5))
 
@@ -174,9 +174,12 @@ def test_runs_of_different_scenes_are_refused():
 
 
 def test_means_of_different_scenes_are_averaged_with_their_errors():
-  found = scenes.average([scenes.Mean(0.2, 0.3), scenes.Mean(0.4, 0.4)])
+  found = scenes.average(
+      [scenes.Mean(0.2, 0.3, 7), scenes.Mean(0.4, 0.4, 8)]
+  )
   assert found.value == pytest.approx(0.3)
   assert found.error == pytest.approx(0.25)
+  assert found.scenes == 15
 
 
 class Knows:

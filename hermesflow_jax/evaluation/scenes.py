@@ -35,6 +35,7 @@ class Mean:
 
   value: float
   error: float
+  scenes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +128,7 @@ def read(
 def mean(runs: Sequence[Values]) -> Mean:
   """Returns the mean of values of the same scenes in several runs."""
   means = _table(runs).mean(0)
-  return Mean(float(means.mean()), gap.standard_error(means))
+  return Mean(float(means.mean()), gap.standard_error(means), len(means))
 
 
 def difference(before: Sequence[Values], after: Sequence[Values]) -> Difference:
@@ -159,6 +160,7 @@ def average(means: Sequence[Mean]) -> Mean:
   return Mean(
       float(np.mean([each.value for each in means])),
       float(np.sqrt((errors**2).sum()) / len(means)),
+      sum(each.scenes for each in means),
   )
 
 

@@ -110,13 +110,14 @@ def tables(results: dict) -> list[Table]:
           'Captions that were learned from', 'Generation of held-out scenes '
           'whose caption an input of some round has, too, and of the others. '
           'Captions are short: the pictures are others in any case.',
-          models, _SEEN,
+          models, _counted(models, _SEEN),
       ),
       _changes(
           'Captions that were learned from, since the base model',
           'Differences scene by scene, and those of other captions by task. '
           + _STANDS, models, 'base',
-          _SEEN | _within(models, scenes.UNSEEN, scores.TAGS),
+          _counted(models, _SEEN)
+          | _within(models, scenes.UNSEEN, scores.TAGS),
       ),
       _floors(results),
   ]
@@ -178,7 +179,8 @@ def _plus(results) -> str:
   seeds = ', '.join(str(seed) for seed in results['seeds'])
   return (
       f'Means over seeds {seeds} and {results["scenes"]} scenes '
-      f'({results["split"]} split); ± is one standard error over scenes.'
+      f'({results["split"]} split), or as many as a column says in brackets; ± '
+      'is one standard error over scenes.'
   )
 
 
@@ -193,14 +195,25 @@ def _change(found) -> str:
   )
 
 
+def _counted(models, columns):
+  """Returns {score: column}, the columns with the number of their scenes."""
+  scores_ = models[0]['scores']
+  return {
+      name: f'{column} ({scores_[name]["scenes"]})'
+      for name, column in columns.items() if name in scores_
+  }
+
+
 def _within(models, prefix, order=()):
-  """{score: column} of the scores with a prefix."""
+  """Returns {score: column} of the scores with a prefix."""
   names = [
       name.removeprefix(f'{prefix}/') for name in models[0]['scores']
       if name.startswith(f'{prefix}/')
   ]
   names = [n for n in order if n in names] + sorted(set(names) - set(order))
-  return {f'{prefix}/{name}': scores.words(name) for name in names}
+  return _counted(
+      models, {f'{prefix}/{name}': scores.words(name) for name in names}
+  )
 
 
 def _levels(title, note, models, columns) -> Table:
