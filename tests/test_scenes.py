@@ -65,6 +65,9 @@ def test_scenes_are_parted_by_whether_their_captions_were_learned(tmp_path):
   assert found[scenes.SEEN] == {'two': 1.0}
   assert found[scenes.UNSEEN] == {'one': 2 / 3}
   assert found[f'{scenes.UNSEEN}/counting'] == {'one': 2 / 3}
+  assert f'{scenes.SEEN}/counting' not in found
+  found = scenes.read(tmp_path, INPUTS, seen={'a ring'})
+  assert found[f'{scenes.SEEN}/counting'] == {'one': 2 / 3}
 
 
 def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):

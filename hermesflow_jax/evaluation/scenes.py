@@ -86,7 +86,7 @@ def read(
     and `generation/<type>`, shares of right answers to the questions of an
     element type, where a scene has any; `geneval/<tag>`, 1 where all questions
     of a scene are right; SIX, of which the mean over scenes is that of tasks;
-    SEEN and UNSEEN, the latter also by tag: `captions/unseen/<tag>`.
+    SEEN and UNSEEN, also by tag: `captions/unseen/<tag>`.
 
   Raises:
     ValueError: the scenes are others.
@@ -101,6 +101,7 @@ def read(
   ):
     und = gap.right(row['answers'], asked)
     gen = gap.right(row['judged'], asked)
+    known = SEEN if caption in seen else UNSEEN
     found = {
         'understanding': row['understanding'],
         'generation': row['generation'],
@@ -108,12 +109,11 @@ def read(
         'caption_similarity': row['similarity'],
         'own_score': row['own_score'],
         'overrated': row['own_score'] - row['generation'],
-        SEEN if caption in seen else UNSEEN: row['generation'],
+        known: row['generation'],
     }
     if tag:
       found[f'geneval/{tag}'] = float(all(gen))
-      if caption not in seen:
-        found[f'{UNSEEN}/{tag}'] = row['generation']
+      found[f'{known}/{tag}'] = row['generation']
       weight = tags.total() / len(tags) / tags[tag]
       found[SIX] = weight * all(gen)
     for kind in {question['element_type'] for question in asked}:

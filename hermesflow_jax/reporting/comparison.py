@@ -114,11 +114,14 @@ def tables(results: dict) -> list[Table]:
       ),
       _changes(
           'Captions that were learned from, since the base model',
-          'Differences scene by scene, and those of other captions by task. '
-          + _STANDS, models, 'base',
-          _counted(models, _SEEN)
-          | _within(models, scenes.UNSEEN, scores.TAGS),
+          'Differences scene by scene. ' + _STANDS, models, 'base',
+          _counted(models, _SEEN),
       ),
+      *(_changes(
+          f'{name.capitalize()}, by task', 'Differences of generation since '
+          'the base model. ' + _STANDS, models, 'base',
+          _within(models, known, scores.TAGS),
+      ) for known, name in _SEEN.items()),
       _floors(results),
   ]
   return [table for table in out if table.rows]
