@@ -213,7 +213,7 @@ def test_tables_and_page_have_all_models_and_the_sweep(finished):
   root, results = finished
   text, page = (root / 'table.md').read_text(), (root / 'report.html').read_text()
   for title in ('Scores', 'Since the base model', 'Against Pair-DPO',
-                'candidates', 'Learning rates', 'Budgets',
+                'Candidates', 'Learning rates', 'Budgets',
                 'What judging oneself costs', 'Scores of its own images',
                 'Six tasks since the base model',
                 'Captions that were learned from'):
@@ -226,6 +226,9 @@ def test_tables_and_page_have_all_models_and_the_sweep(finished):
   assert sum(map(int, counted)) == results['scenes']
   assert results['command'] in page
   assert page.count('<svg') == 5
+  assert '<h2>Sensitivities</h2>' in page
+  # What differs comes before all models and scores.
+  assert text.index('## Candidates') < text.index('## Scores')
 
 
 def test_the_same_command_goes_on_where_it_was_stopped(

@@ -19,6 +19,8 @@ _HEADLINE = {
     'gap': 'gap', 'caption_similarity': 'caption similarity',
     scenes.SIX: scenes.SIX,
 }
+# What plots show, and how.
+_DRAWN = {'understanding': 'und', 'generation': 'gen'}
 # Where a model learns to please itself, its own score rises alone.
 _PLEASED = {
     'generation': 'generation, by the judge', 'own_score': 'by the model itself',
@@ -59,6 +61,7 @@ def tables(results: dict) -> list[Table]:
   models, against = results['models'], results['against']
   tasks = _within(models, 'geneval', scores.TAGS)
   out = [
+      *_sweeps(results),
       _levels(
           'Scores', 'Shares of right answers to the same questions about the '
           'real image (understanding, by the model) and about a generated one '
@@ -93,7 +96,7 @@ def tables(results: dict) -> list[Table]:
           models, _within(models, 'generation'),
       ),
   ]
-  out += [_rounds(results), *_sweeps(results), *_search(results)]
+  out += [_rounds(results), *_search(results)]
   out += [
       _budget(models), _judging(results),
       _levels(
@@ -143,14 +146,14 @@ def page(results: dict) -> str:
   """Returns the tables and their plots as HTML."""
   models = results['models']
   body = [_head(results)]
+  if results['sweeps']:
+    body.append(_glance(results))
   for table in tables(results):
     drawn = []
     if table.title == 'Since the base model':
       drawn = [_forest(models, 'base')]
     elif table.title.startswith('Against '):
       drawn = [_forest(models, 'against')]
-    elif table.title in results['sweeps']:
-      drawn = [scores.pair(_sweep_plot(results, table.title))]
     elif table.title == _ROUNDS:
       drawn = [scores.pair(*(
           _round_plot(models, arm) for arm in results['rounds_of']
@@ -242,7 +245,7 @@ def _changes(title, note, models, since, columns) -> Table:
 
 def _forest(models, since):
   drawn = []
-  for name, style in (('understanding', 'und'), ('generation', 'gen')):
+  for name, style in _DRAWN.items():
     rows = [
         (m['label'], m[since][name]['value'], m[since][name]['error'])
         for m in models if m.get(since)
@@ -293,7 +296,7 @@ def _round_plot(models, arm):
               name, [(m['round'], m['scores'][name]['value'],
                       m['scores'][name]['error']) for m in mine],
               style, markers=True,
-          ) for name, style in (('understanding', 'und'), ('generation', 'gen'))
+          ) for name, style in _DRAWN.items()
       ],
       description='Scores by round', x_label='round', whole_x=True,
       shaded=(0, 1),
@@ -320,23 +323,37 @@ def _sweeps(results) -> list[Table]:
     for point, one in _points(results, title):
       against = point.get('against')
       rows.append([
-          point['at'], f'{one["round"]}', _mean(one['pairs']),
+          _at(point), _mean(one['pairs']),
           *(_mean([c.get(k) for c in one['curation']], 3)
             for k in ('winners_by_judge', 'losers_by_judge')),
-          *(_level(one['scores'][k]) for k in ('understanding', 'generation',
-                                               'gap')),
-          *(_change(against[k]) if against else '–'
-            for k in ('understanding', 'generation', 'gap')),
+          *(_level(one['scores'][k]) for k in _DRAWN),
+          *(_change(against[k]) if against else '–' for k in scores.SCORES),
       ])
     out.append(Table(
-        title, 'Inputs with pairs are of the round named, and what the judge '
-        'says of winners and losers. Changes are against the row without any. '
-        + _STANDS,
-        ['', 'round', 'pairs', 'winners', 'losers', 'understanding',
-         'generation', 'gap', 'change of understanding', 'of generation',
-         'of the gap'], rows,
+        title.capitalize(), 'Inputs with pairs, and the judge’s scores of '
+        'winners and losers; scores; changes against the row without any. '
+        + (_STANDS if not out else 'A star, as above, marks what stands.'),
+        ['', 'pairs', 'winners', 'losers', *_DRAWN,
+         *(f'Δ {name}' for name in scores.SCORES)], rows,
     ))
   return out
+
+
+def _at(point) -> str:
+  """Names a point, with its round where that is not the first."""
+  named = point['round'] == 1 or point['at'] == str(point['round'])
+  return point['at'] + ('' if named else f', round {point["round"]}')
+
+
+def _glance(results) -> markup.Markup:
+  """Returns a section with the plots of all sweeps."""
+  return pages.section(
+      'Sensitivities', 'What understanding and generation changed by since the '
+      'base model, as one setting after the other is changed. Bars are one '
+      'standard error each way, over scenes and seeds; models share scenes and '
+      'seeds, so the tables below tell them apart better.',
+      scores.pair(*(_sweep_plot(results, title) for title in results['sweeps'])),
+  )
 
 
 def _sweep_plot(results, title):
@@ -347,16 +364,13 @@ def _sweep_plot(results, title):
           [(n, one['base'][name]['value'], one['base'][name]['error'])
            for n, one in enumerate(arms)],
           style, markers=True,
-      ) for name, style in (('understanding', 'und'), ('generation', 'gen'))
+      ) for name, style in _DRAWN.items()
   ]
   drawing = figures.lines(
       series, description=f'Changes by {title}', x_label='', zero=True,
-      whole_x=True, x_names=[point['at'] for point in points],
+      whole_x=True, x_names=[_at(point) for point in points],
   )
-  return scores.figure(
-      'Change since the base model', drawing,
-      'Bars are one standard error each way.',
-  )
+  return scores.figure(title.capitalize(), drawing, '')
 
 
 def _search(results) -> list[Table]:

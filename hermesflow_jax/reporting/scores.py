@@ -212,10 +212,10 @@ def pair(*figures_: markup.Markup) -> markup.Markup:
 def figure(
     title: str, drawing: markup.Markup, caption: str, kind: str | None = None
 ) -> markup.Markup:
-  """Returns a chart with its title and caption."""
+  """Returns a chart with its title, and its caption if there is one."""
+  said = [markup.element('figcaption', caption)] if caption else []
   return markup.element(
-      'figure', markup.element('h3', title), drawing,
-      markup.element('figcaption', caption), class_=kind,
+      'figure', markup.element('h3', title), drawing, *said, class_=kind,
   )
 
 
