@@ -310,3 +310,16 @@ def test_ticks_of_a_line_may_have_names():
   )
   words = Reader(drawn).text
   assert 'few' in words and 'many' in words
+
+
+def test_long_names_of_ticks_stay_inside_the_drawing():
+  series = [figures.Series('a', [(0, 1.0, None), (1, 2.0, None)])]
+  names = ['l' * 30, 'r' * 30]
+  drawn = figures.lines(
+      series, description='d', x_label='', whole_x=True, x_names=names
+  )
+  left, right = (
+      float(re.search(f'<text x="([0-9.]+)"[^>]*>{name}<', drawn).group(1))
+      for name in names
+  )
+  assert 30 * 3.5 < left < figures.WIDTH / 2 < right < figures.WIDTH - 30 * 3.5

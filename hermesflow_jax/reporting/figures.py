@@ -169,6 +169,12 @@ class _Frame:
     return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
 
+def _inside(x, name):
+  """The place of a name in the middle of x, or next to it if it is long."""
+  half = 3.6 * len(name)  # Letters of 12.5 px are some 7 px wide.
+  return round(max(min(x, WIDTH - half), half), 1)
+
+
 def _axes(frame, x_ticks, y_ticks, x_label, zero, x_names):
   """Grid lines, numbers and the name of x."""
   parts = []
@@ -188,8 +194,8 @@ def _axes(frame, x_ticks, y_ticks, x_label, zero, x_names):
   names = x_names or [_label(tick, step) for tick in x_ticks]
   parts += [
       markup.element(
-          'text', name, x=frame.across(tick), y=HEIGHT - BOTTOM + 17,
-          text_anchor='middle',
+          'text', name, x=_inside(frame.across(tick), name),
+          y=HEIGHT - BOTTOM + 17, text_anchor='middle',
       ) for tick, name in zip(x_ticks, names, strict=True)
   ]
   parts.append(markup.element(
