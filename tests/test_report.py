@@ -298,6 +298,19 @@ def test_intervals_are_two_errors_each_way_beside_zero():
   assert 'three' in drawn.text and '+0.100' in drawn.text
 
 
+def test_long_names_of_intervals_have_room():
+  name = 'DPO, generation, no SFT terms'
+  drawn = figures.intervals(
+      [(name, 0.1, 0.1), ('b', -0.1, 0.1)], description='d', x_label='x'
+  )
+  end = float(re.search(f'<text x="([0-9.]+)"[^>]*>{name}<', drawn).group(1))
+  assert end > 7 * len(name)
+  # Nothing is drawn over it.
+  assert all(
+      float(x) > end for x in re.findall(r'<line x1="([0-9.]+)"', drawn)
+  )
+
+
 def test_intervals_of_nothing_say_so():
   found = figures.intervals([('a', None, None)], description='d', x_label='x')
   assert 'Nothing was measured' in found

@@ -12,6 +12,8 @@ from hermesflow_jax.reporting import markup
 
 WIDTH, HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 40
+# Letters of 13 px are at most so wide, in the mean of a name.
+LETTER = 7.2
 MOST_POINTS = 240
 _EMPTY = markup.element('p', 'Nothing was measured.', class_='empty')
 
@@ -171,7 +173,7 @@ class _Frame:
 
 def _inside(x, name):
   """The place of a name in the middle of x, or next to it if it is long."""
-  half = 3.6 * len(name)  # Letters of 12.5 px are some 7 px wide.
+  half = LETTER / 2 * len(name)
   return round(max(min(x, WIDTH - half), half), 1)
 
 
@@ -327,8 +329,10 @@ def intervals(
   ]
   if not fine:
     return _EMPTY
+  longest = LETTER * max(len(name) for name, *_ in rows)
+  left = round(min(max(168, longest + 12), 0.6 * WIDTH))
   # The last number is written about its mark.
-  left, right, pitch, top = 168, WIDTH - 28, 24, 8
+  right, pitch, top = WIDTH - 28, 24, 8
   marks = ticks(
       min([0.0] + [v - e for v, e in fine]),
       max([0.0] + [v + e for v, e in fine]), 4,
