@@ -1,7 +1,8 @@
 """How far the model's own scores of images agree with the judge's.
 
-For people only. Nothing of this may reach training: where the two disagree,
-self-play learns from noise.
+For people: nothing of this reaches training, where the two disagree self-play
+learns from noise. Only an arm of `jobs.ablation` that says so chooses by the
+judge's scores, to see what is lost by judging oneself.
 """
 
 from collections.abc import Sequence

@@ -84,7 +84,8 @@ class World:
     inputs: for preferences, of each round. Where a round meets an input of
       the round before again, the rule of rounds makes its pair.
     held_out: for evaluation.
-    judge: of generated images; for evaluation and diagnostics only.
+    judge: of generated images; for evaluation and diagnostics, and for the
+      arm of `jobs.ablation` that is scored by it.
     judged_by: the name of the judge.
     similarity: text scorer.
   """

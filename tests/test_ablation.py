@@ -1,5 +1,6 @@
 """Arms of a comparison: they differ in what they say, and in nothing else."""
 
+import copy
 import dataclasses
 import json
 import re
@@ -209,6 +210,44 @@ def test_results_are_of_the_files(config, bench, finished):
   assert 'against' not in usual
 
 
+def test_arms_are_compared_after_as_many_rounds(config, monkeypatch):
+  """An arm of two rounds with two rounds, and with the last if it has more."""
+  arms = (
+      arm('a', rounds=3), arm('pair_dpo', rounds=2), arm('b', rounds=1),
+  )
+  config = dataclasses.replace(
+      config, arms=arms, sweeps=(), self_play=dataclasses.replace(
+          config.self_play,
+          play=dataclasses.replace(config.self_play.play, rounds=3)),
+  )
+  scored = {'base': 0.1, 'a': 0.2, 'pair_dpo': 0.3, 'b': 0.4}
+  monkeypatch.setattr(ablation, 'read', lambda _, bench, name, number: [
+      {'gap': {'x': scored[name] * (number + 1), 'y': 0.0}} for _ in SEEDS])
+  row = {'learned': {'inputs': 1, 'steps': 1}, 'seconds': {'training': 1.0},
+         'curation': {}}
+  found = ablation.models(
+      config, None, {}, {(s, a.name): [row] * 4 for s in SEEDS for a in arms})
+  said = {
+      (m['arm'], m['round']): m['against']['gap']['value']
+      for m in found if 'against' in m
+  }
+  half = lambda after, before: pytest.approx((after - before) / 2)
+  assert said == {
+      ('a', 1): half(0.4, 0.6), ('a', 2): half(0.6, 0.9),
+      ('a', 3): half(0.8, 0.9), ('pair_dpo', 2): half(0.9, 0.6),
+      ('b', 1): half(0.8, 0.6),
+  }
+
+
+def test_results_of_an_earlier_version_are_shown(finished):
+  results = copy.deepcopy(finished[1])
+  for model in results['models']:
+    for found in model['scores'].values():
+      found.pop('scenes')
+  assert re.search(
+      r'(of inputs|other captions) \|', comparison.markdown(results))
+
+
 def test_tables_and_page_have_all_models_and_the_sweep(finished):
   root, results = finished
   text, page = (root / 'table.md').read_text(), (root / 'report.html').read_text()
@@ -216,13 +255,13 @@ def test_tables_and_page_have_all_models_and_the_sweep(finished):
                 'Candidates', 'Learning rates', 'Budgets',
                 'What judging oneself costs', 'Scores of its own images',
                 'Six tasks since the base model',
-                'Captions that were learned from'):
+                'Captions of inputs and others'):
     assert f'## {title}\n' in text
     assert f'<h2>{title}</h2>' in page
   assert '| DPO, images |' in text
-  # Some captions were learned from, or none, or all.
-  header = text.split('## Captions that were learned from\n')[1].split('| -')[0]
-  counted = re.findall(r'(?:learned from|other captions) \((\d+)\)', header)
+  # Some captions are those of inputs, or none, or all.
+  header = text.split('## Captions of inputs and others\n')[1].split('| -')[0]
+  counted = re.findall(r'(?:of inputs|other captions) \((\d+)\)', header)
   assert sum(map(int, counted)) == results['scenes']
   assert results['command'] in page
   assert page.count('<svg') == 5

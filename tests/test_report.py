@@ -284,7 +284,8 @@ def test_pixels_of_another_kind_are_refused():
 
 def test_intervals_are_two_errors_each_way_beside_zero():
   drawn = Reader(figures.intervals(
-      [('one', 0.1, 0.05), ('two', -0.2, float('nan')), ('three', None, 0.1)],
+      [('one', 0.1, 0.05, True), ('two', -0.2, float('nan'), False),
+       ('three', None, 0.1, False)],
       description='d', x_label='change',
   ))
   circles, lines = drawn.all('circle'), drawn.all('line')
@@ -295,13 +296,14 @@ def test_intervals_are_two_errors_each_way_beside_zero():
   assert float(bar['x1']) == pytest.approx(zero, abs=0.2)
   assert float(bar['x2']) - one == pytest.approx(one - zero, abs=0.2)
   assert zero - two == pytest.approx(2 * (one - zero), abs=0.3)
+  assert [a.get('class') for a in circles] == [None, 'ring']
   assert 'three' in drawn.text and '+0.100' in drawn.text
 
 
 def test_long_names_of_intervals_have_room():
   name = 'DPO, generation, no SFT terms'
   drawn = figures.intervals(
-      [(name, 0.1, 0.1), ('b', -0.1, 0.1)], description='d', x_label='x'
+      [(name, 0.1, 0.1, True), ('b', -0.1, 0.1, True)], description='d', x_label='x'
   )
   end = float(re.search(f'<text x="([0-9.]+)"[^>]*>{name}<', drawn).group(1))
   assert end > 7 * len(name)
@@ -312,7 +314,7 @@ def test_long_names_of_intervals_have_room():
 
 
 def test_intervals_of_nothing_say_so():
-  found = figures.intervals([('a', None, None)], description='d', x_label='x')
+  found = figures.intervals([('a', None, None, False)], description='d', x_label='x')
   assert 'Nothing was measured' in found
 
 

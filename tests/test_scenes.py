@@ -1,5 +1,7 @@
 """Scores of scenes: what is read, and which differences stand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -59,15 +61,20 @@ def test_a_model_overrates_what_the_judge_likes_less(tmp_path):
   assert found['overrated'] == {'one': pytest.approx(1 / 3), 'two': 0.0}
 
 
-def test_scenes_are_parted_by_whether_their_captions_were_learned(tmp_path):
+def test_scenes_are_parted_by_whether_an_input_has_their_caption(tmp_path):
   write(tmp_path)
   found = scenes.read(tmp_path, INPUTS, seen={'a star', 'a disk'})
   assert found[scenes.SEEN] == {'two': 1.0}
   assert found[scenes.UNSEEN] == {'one': 2 / 3}
   assert found[f'{scenes.UNSEEN}/counting'] == {'one': 2 / 3}
   assert f'{scenes.SEEN}/counting' not in found
+  assert found[f'{scenes.UNSEEN}/{scenes.BUT_MANY}'] == {'one': 2 / 3}
   found = scenes.read(tmp_path, INPUTS, seen={'a ring'})
   assert found[f'{scenes.SEEN}/counting'] == {'one': 2 / 3}
+  many = dataclasses.replace(INPUTS, tags=(scenes.MANY, None))
+  found = scenes.read(tmp_path, many, seen={'a ring'})
+  assert found[f'{scenes.SEEN}/{scenes.MANY}'] == {'one': 2 / 3}
+  assert f'{scenes.SEEN}/{scenes.BUT_MANY}' not in found
 
 
 def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):

@@ -22,8 +22,12 @@ HEADLINE = (
 )
 # The mean of the tasks; each counts the same, however many scenes it has.
 SIX = 'six tasks'
-# Generation, by whether a caption is among those that a model learned from.
+# Generation, by whether a caption is among those of inputs.
 SEEN, UNSEEN = 'captions/seen', 'captions/unseen'
+# This task has so many captions that inputs have few of them: with it, other
+# captions are of another mix of tasks.
+MANY = 'color_attr'
+BUT_MANY = f'all but {MANY}'
 
 # Values by the id of a scene.
 Values = Mapping[str, float]
@@ -78,7 +82,7 @@ def read(
   Args:
     folder: with `scenes.jsonl`.
     inputs: what was evaluated.
-    seen: captions that the models learned from.
+    seen: captions of inputs.
 
   Returns:
     HEADLINE, where `own_score` is the model's own score of its images and
@@ -86,7 +90,8 @@ def read(
     and `generation/<type>`, shares of right answers to the questions of an
     element type, where a scene has any; `geneval/<tag>`, 1 where all questions
     of a scene are right; SIX, of which the mean over scenes is that of tasks;
-    SEEN and UNSEEN, also by tag: `captions/unseen/<tag>`.
+    SEEN and UNSEEN, also by tag, `captions/unseen/<tag>`, and of all tags but
+    MANY.
 
   Raises:
     ValueError: the scenes are others.
@@ -114,6 +119,8 @@ def read(
     if tag:
       found[f'geneval/{tag}'] = float(all(gen))
       found[f'{known}/{tag}'] = row['generation']
+      if tag != MANY:
+        found[f'{known}/{BUT_MANY}'] = row['generation']
       weight = tags.total() / len(tags) / tags[tag]
       found[SIX] = weight * all(gen)
     for kind in {question['element_type'] for question in asked}:

@@ -61,7 +61,7 @@ class Settings:
       are, `play.rounds` for how many rounds there are inputs.
     seeds: S seeds.
     arms: in the order of the tables.
-    against: the arm that the others are compared with, after its first round.
+    against: the arm that the others are compared with, after as many rounds.
     sweeps: tables of arms that differ in one setting.
     search_scenes: of the preference split, on which the arms' learning rates
       are chosen, with the first seed.
@@ -97,10 +97,7 @@ class Settings:
     }
     if missing := sorted(used - set(names)):
       raise ValueError(f'no such arms: {", ".join(missing)}')
-    rounds = {
-        arm.name: arm.play(self.self_play.play, self.seeds[0]).rounds
-        for arm in self.arms
-    }
+    rounds = self.rounds
     for sweep in self.sweeps:
       for point in sweep.points:
         if not 1 <= point.round <= rounds[point.arm]:
@@ -110,8 +107,16 @@ class Settings:
           )
 
   @property
+  def rounds(self) -> dict[str, int]:
+    """How many rounds each arm plays."""
+    return {
+        arm.name: arm.play(self.self_play.play, self.seeds[0]).rounds
+        for arm in self.arms
+    }
+
+  @property
   def tested(self) -> pair_dpo.Settings:
-    """What learning rates are searched with: other scenes."""
+    """What learning rates are searched with: scenes like the inputs."""
     return dataclasses.replace(
         self.self_play, held_out_split='preference',
         held_out=self.search_scenes,
@@ -218,8 +223,7 @@ def told(config: Settings, bench: Bench, search: dict, played: dict) -> dict:
       ),
       'models': models(config, bench, search, played),
       'rounds_of': [
-          arm.name for arm in config.arms
-          if arm.play(config.self_play.play, 0).rounds > 1
+          name for name, rounds in config.rounds.items() if rounds > 1
       ] or [config.against],
       'sweeps': {
           sweep.title: swept(config, bench, sweep) for sweep in config.sweeps
@@ -320,7 +324,12 @@ def models(
 ) -> list[dict]:
   """Returns one row of results for the base and for each round of each arm."""
   base = read(config, bench, 'base', 0)
-  against = read(config, bench, config.against, 1)
+  last = config.rounds[config.against]
+  # An arm of several rounds is compared with what had as many, if it may.
+  against = {
+      number: read(config, bench, config.against, number)
+      for number in range(1, last + 1)
+  }
   out = [{'label': 'base', 'arm': '', 'round': 0, 'scores': levels(base)}]
   for arm in config.arms:
     name, play = arm.name, arm.play(config.self_play.play, 0)
@@ -337,8 +346,9 @@ def models(
           'curation': [r['curation'] for r in rows],
           'scores': levels(runs), 'base': changes(base, runs),
       }
-      if (name, number) != (config.against, 1):
-        row['against'] = changes(against, runs)
+      other = 1 if name == config.against else min(number, last)
+      if (name, number) != (config.against, other):
+        row['against'] = changes(against[other], runs)
       out.append(row)
   return out
 

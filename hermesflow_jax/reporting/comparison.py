@@ -27,7 +27,7 @@ _PLEASED = {
     'overrated': 'difference',
 }
 _SEEN = {
-    scenes.SEEN: 'captions learned from', scenes.UNSEEN: 'other captions',
+    scenes.SEEN: 'captions of inputs', scenes.UNSEEN: 'other captions',
 }
 
 
@@ -74,8 +74,9 @@ def tables(results: dict) -> list[Table]:
           models, 'base', _HEADLINE,
       ),
       _changes(
-          f'Against {against}', 'Of the same pairs and steps, scene by scene: '
-          'what the row scores above it. Rounds after the first had more. '
+          f'Against {against}', 'Of the same seeds, scene by scene: what the '
+          'row scores above it after as many rounds, and its own later rounds '
+          'above its first. What each learned from is under Budgets. '
           + _STANDS, models, 'against', _HEADLINE,
       ),
       _levels(
@@ -110,13 +111,13 @@ def tables(results: dict) -> list[Table]:
           'Differences scene by scene. ' + _STANDS, models, 'base', _PLEASED,
       ),
       _levels(
-          'Captions that were learned from', 'Generation of held-out scenes '
-          'whose caption an input of some round has, too, and of the others. '
-          'Captions are short: the pictures are others in any case.',
+          _CAPTIONS, 'Generation of held-out scenes whose caption an input of '
+          'some round has, too, whether it made a pair or not, and of the '
+          'others. Captions are short: the pictures are others in any case.',
           models, _counted(models, _SEEN),
       ),
       _changes(
-          'Captions that were learned from, since the base model',
+          f'{_CAPTIONS}, since the base model',
           'Differences scene by scene. ' + _STANDS, models, 'base',
           _counted(models, _SEEN),
       ),
@@ -133,8 +134,9 @@ def tables(results: dict) -> list[Table]:
 _STANDS = (
     'A star: beyond chance by a t-test at 5%, with the error over scenes and '
     'over seeds together and their degrees of freedom, and of one sign in all '
-    'seeds. Of twenty numbers that are nothing one may still have a star.'
+    'seeds. Of fifteen numbers that are nothing one may still have a star.'
 )
+_CAPTIONS = 'Captions of inputs and others'
 
 
 def markdown(results: dict) -> str:
@@ -205,7 +207,10 @@ def _counted(models, columns):
   """Returns {score: column}, the columns with the number of their scenes."""
   scores_ = models[0]['scores']
   return {
-      name: f'{column} ({scores_[name]["scenes"]})'
+      # Results of earlier versions do not say how many.
+      name: column + (
+          f' ({scores_[name]["scenes"]})' if 'scenes' in scores_[name] else ''
+      )
       for name, column in columns.items() if name in scores_
   }
 
@@ -247,7 +252,8 @@ def _forest(models, since):
   drawn = []
   for name, style in _DRAWN.items():
     rows = [
-        (m['label'], m[since][name]['value'], m[since][name]['error'])
+        (m['label'], m[since][name]['value'], m[since][name]['error'],
+         m[since][name]['stands'])
         for m in models if m.get(since)
     ]
     drawn.append(scores.figure(
@@ -256,8 +262,8 @@ def _forest(models, since):
             rows, description=f'Change of {name}', x_label='change',
             style=style,
         ),
-        'Dots are means over seeds and scenes, bars two standard errors each '
-        'way.',
+        'Means over seeds and scenes, bars two standard errors each way. Full '
+        'dots stand, as the stars of the table; rings do not.',
     ))
   return scores.pair(*drawn)
 
@@ -331,7 +337,7 @@ def _sweeps(results) -> list[Table]:
       ])
     out.append(Table(
         title.capitalize(), 'Inputs with pairs, and the judge’s scores of '
-        'winners and losers; scores; changes against the row without any. '
+        'winners and losers of all pairs of images; scores; changes against the row without any. '
         + (_STANDS if not out else 'A star, as above, marks what stands.'),
         ['', 'pairs', 'winners', 'losers', *_DRAWN,
          *(f'Δ {name}' for name in scores.SCORES)], rows,
@@ -358,12 +364,13 @@ def _glance(results) -> markup.Markup:
 
 def _sweep_plot(results, title):
   points, arms = zip(*_points(results, title))
+  ordered = all(_is_number(point['at']) for point in points)
   series = [
       figures.Series(
           name,
           [(n, one['base'][name]['value'], one['base'][name]['error'])
            for n, one in enumerate(arms)],
-          style, markers=True,
+          style, markers=True, joined=ordered,
       ) for name, style in _DRAWN.items()
   ]
   drawing = figures.lines(
@@ -371,6 +378,14 @@ def _sweep_plot(results, title):
       whole_x=True, x_names=[_at(point) for point in points],
   )
   return scores.figure(title.capitalize(), drawing, '')
+
+
+def _is_number(text) -> bool:
+  try:
+    float(text)
+  except ValueError:
+    return False
+  return True
 
 
 def _search(results) -> list[Table]:
@@ -389,9 +404,9 @@ def _search(results) -> list[Table]:
             for k in ('understanding', 'generation', 'gap')),
       ])
   note = (
-      f'One round of seed {results["seeds"][0]}, measured on other scenes (of '
-      'the preference split): the highest sum of understanding and generation '
-      'is taken.'
+      f'One round of seed {results["seeds"][0]}, measured on scenes of the '
+      'preference split drawn anew, as the inputs are: the highest sum of '
+      'understanding and generation is taken.'
   )
   return [Table(
       'Learning rates', note,
@@ -436,7 +451,8 @@ def _judging(results) -> Table:
       'score and the judge’s among images of one caption; mean scores of all '
       'candidates by both, which drift apart where a model learns to please '
       'itself; the best of each caption by the judge; the chosen winners and '
-      'losers by the judge, and how often he agrees and disagrees with a pair.',
+      'losers by the judge, and how often he agrees and disagrees with a pair, '
+      'of all pairs of images, whether captions made one, too, or not.',
       ['round', *names.values()], rows,
   )
 

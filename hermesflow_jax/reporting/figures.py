@@ -28,6 +28,7 @@ class Series:
     style: CSS class of its colour.
     dashed: a dashed line.
     markers: a mark at each point.
+    joined: a line from point to point; without one x has no order.
   """
 
   name: str
@@ -35,6 +36,7 @@ class Series:
   style: str = 'plain'
   dashed: bool = False
   markers: bool = False
+  joined: bool = True
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -242,10 +244,11 @@ def _line(frame, one):
   """One series: line, error bars, markers."""
   parts = []
   for run in _runs(one.points):
-    parts.append(markup.element(
-        'polyline', points=_path(frame, [(x, y) for x, y, _ in run]),
-        class_='dashed' if one.dashed else None,
-    ))
+    if one.joined:
+      parts.append(markup.element(
+          'polyline', points=_path(frame, [(x, y) for x, y, _ in run]),
+          class_='dashed' if one.dashed else None,
+      ))
     for x, y, error in run:
       at = frame.across(x)
       if math.isfinite(markup.number(error)):
@@ -308,7 +311,7 @@ def bars(
 
 
 def intervals(
-    rows: Sequence[tuple[str, float, float]],
+    rows: Sequence[tuple[str, float, float, bool]],
     *,
     description: str,
     x_label: str,
@@ -317,15 +320,16 @@ def intervals(
   """Returns values with two standard errors each way, beside a line at 0.
 
   Args:
-    rows: (name, value, standard error), from the top.
+    rows: (name, value, standard error, whether its dot is full), from the
+      top.
     description: what is drawn, for those who cannot see it.
     x_label: under the axis.
     style: CSS class of the colour.
   """
-  rows = [(n, markup.number(v), markup.number(e)) for n, v, e in rows]
+  rows = [(n, markup.number(v), markup.number(e), f) for n, v, e, f in rows]
   fine = [
       (v, 2 * e if math.isfinite(e) else 0.0)
-      for _, v, e in rows if math.isfinite(v)
+      for _, v, e, _ in rows if math.isfinite(v)
   ]
   if not fine:
     return _EMPTY
@@ -356,7 +360,7 @@ def intervals(
         ),
     ]
   drawn = []
-  for n, (name, value, error) in enumerate(rows):
+  for n, (name, value, error, full) in enumerate(rows):
     y = top + pitch * (n + 0.5)
     parts.append(markup.element(
         'text', name, x=left - 10, y=y + 4, text_anchor='end', class_='name'
@@ -370,7 +374,8 @@ def intervals(
       ))
     said = f'{name}: {markup.decimal(value, signed=True)}'
     drawn.append(markup.element(
-        'circle', markup.element('title', said), cx=across(value), cy=y, r=3.5
+        'circle', markup.element('title', said), cx=across(value), cy=y, r=3.5,
+        class_=None if full else 'ring',
     ))
   parts.append(markup.element(
       'g', markup.join(drawn), class_=f'series {style}'

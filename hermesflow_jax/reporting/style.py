@@ -79,6 +79,7 @@ svg .name { fill: var(--ink); font-size: 13px; }
 .series polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .series polyline.dashed { stroke-dasharray: 5 4; }
 .whisker { stroke-width: 1.5; }
+.ring { fill: var(--panel); stroke-width: 1.5; }
 .bar { fill: var(--c); }
 .legend {
   display: flex; flex-wrap: wrap; gap: 2px 18px; font-size: .85rem;
