@@ -201,6 +201,23 @@ def test_log_likelihoods_of_several_masks_are_averaged(
   np.testing.assert_allclose(both.mmu, one.mmu, rtol=1e-5)
 
 
+def test_gradients_of_several_masks_are_averaged(golden_policy, official):
+  batch, hidden = official
+
+  @jax.jit
+  @jax.grad
+  def slope(model, hidden):
+    return alignment.pair_logps(model, batch, hidden, 14)[0].t2i[:, 0].sum()
+
+  both = slope(golden_policy, np.concatenate([hidden, ~hidden], axis=1))
+  one, two = slope(golden_policy, hidden), slope(golden_policy, ~hidden)
+  for found, a, b in zip(*map(jax.tree.leaves, (both, one, two)), strict=True):
+    np.testing.assert_allclose(
+        found, (a + b) / 2, atol=1e-5 * max(1, np.abs(a).max()), rtol=1e-3)
+  head = [each.head.kernel[...] for each in (one, two)]
+  assert np.abs(head[0] - head[1]).max() > 0.1
+
+
 def test_images_as_text_are_scored_by_the_token_before(
     golden_policy, official
 ):

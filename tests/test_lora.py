@@ -52,6 +52,18 @@ def test_a_layer_adds_its_adapter(model, adapters):
   np.testing.assert_allclose(layer(x), wanted, rtol=1e-5)
 
 
+def test_the_gradient_of_a_layer_is_the_one_computed_by_hand(model, adapters):
+  """Of sum(c y) with y = x W + s x a b: s x' c b' for a, s (x a)' c for b."""
+  layers = lora.adapted(model, adapters, CONFIG).decoder.layers.fc1
+  layer = jax.tree.map(lambda a: a[1], layers)
+  x = jnp.linspace(-1, 1, 3 * 16).reshape(3, 16)
+  c = jnp.cos(jnp.arange(layer(x).size, dtype=jnp.float32)).reshape(3, -1)
+  slope = jax.grad(lambda layer: (c * layer(x)).sum())(layer)
+  a, b = (adapters['fc1'][name][1] for name in 'ab')
+  np.testing.assert_allclose(slope.a, 2.0 * x.T @ c @ b.T, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(slope.b, 2.0 * (x @ a).T @ c, rtol=1e-4, atol=1e-5)
+
+
 def test_merged_weights_are_the_same_model(model, adapters):
   found = states(lora.merged(model, adapters, CONFIG))
   np.testing.assert_allclose(
