@@ -42,6 +42,16 @@ def test_runs_that_differ_make_a_change_less_sure():
   assert found['generation'] == 0.25
   # All scenes moved alike, but one run by 0.5 and the other not at all.
   assert found['generation_se'] == pytest.approx(0.25)
+  assert not found['generation_stands']
+
+
+def test_what_all_runs_find_stands():
+  before = [scores(a=(1.0, 0.0), b=(1.0, 0.0), c=(1.0, 0.01))] * 3
+  after = [scores(a=(1.0, 0.5), b=(1.0, 0.5), c=(1.0, 0.5))] * 3
+  found = changes.paired(before, after)
+  assert found['generation_stands'] and not found['understanding_stands']
+  # Of one run nobody says.
+  assert 'generation_stands' not in changes.paired(before[:1], after[:1])
 
 
 def test_evaluations_of_different_scenes_are_refused():

@@ -79,6 +79,14 @@ def test_the_table_has_a_row_for_each_model_and_each_change(finished):
     assert f'| {name} |' in text
 
 
+def test_a_star_marks_what_stands():
+  one = {'understanding': 0.5, 'understanding_se': 0.1}
+  many = {f'{k}{end}': 0.25 for k in changes.SCORES for end in ('', '_se')}
+  assert '*' not in ''.join(seeds._cells(many, '+'))
+  found = seeds._cells(many | one | {'understanding_stands': True}, '+')
+  assert found[0] == '+0.500 ± 0.100 *' and '*' not in ''.join(found[1:])
+
+
 def test_the_same_command_again_changes_nothing(config, finished):
   root, results = finished
   before = (root / 'results.json').read_bytes()

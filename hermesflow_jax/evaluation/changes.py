@@ -30,7 +30,7 @@ def read(folder: pathlib.PurePath) -> dict[str, dict[str, float]]:
 def paired(
     before: Sequence[dict[str, dict[str, float]]],
     after: Sequence[dict[str, dict[str, float]]],
-) -> dict[str, float]:
+) -> dict[str, float | bool]:
   """Returns by how much each of SCORES changed, and the standard errors.
 
   Args:
@@ -40,7 +40,8 @@ def paired(
   Returns:
     `<score>`, the mean change over runs and scenes; `<score>_se`, its standard
     error: over scenes and, of several runs, over these, too
-    (`scenes.Difference`).
+    (`scenes.Difference`); of several runs `<score>_stands`, whether it is
+    beyond chance.
 
   Raises:
     ValueError: the evaluations are of different scenes.
@@ -53,4 +54,6 @@ def paired(
     ]
     found = scenes.difference(*of_scenes)
     out[score], out[f'{score}_se'] = found.value, found.error
+    if len(found.runs) > 1:
+      out[f'{score}_stands'] = found.stands
   return out

@@ -204,7 +204,10 @@ def compared(root: pathlib.PurePath, config: Settings) -> dict:
 
 
 def table(results: dict) -> str:
-  """Returns two tables as Markdown: each seed's scores, and the changes."""
+  """Returns two tables as Markdown: each seed's scores, and the changes.
+
+  A star marks what stands (`scenes.Difference`).
+  """
   lines = [_row('seed', 'model', *changes.SCORES), _row(*['---'] * 5)]
   for one in results['seeds']:
     models = [(f'round {r["round"]}', r) for r in one['rounds']]
@@ -224,5 +227,6 @@ def _row(*cells) -> str:
 def _cells(scores: dict, sign: str = '') -> Sequence[str]:
   return [
       f'{scores[name]:{sign}.3f} ± {scores[name + "_se"]:.3f}'
+      + ' *' * scores.get(f'{name}_stands', False)
       for name in changes.SCORES
   ]
