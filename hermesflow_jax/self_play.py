@@ -248,7 +248,7 @@ def paired(
 
   Args:
     found: candidates.
-    world: has the judge, who is asked for people only.
+    world: has the judge, who is asked for what `curation.json` tells people.
     inputs: of the round.
     rules: what makes a pair.
     before: the pairs of the round before, {} in the first.

@@ -337,7 +337,8 @@ def _sweeps(results) -> list[Table]:
       ])
     out.append(Table(
         title.capitalize(), 'Inputs with pairs, and the judge’s scores of '
-        'winners and losers of all pairs of images; scores; changes against the row without any. '
+        'winners and losers of all pairs of images; scores; changes against '
+        'the row without any. '
         + (_STANDS if not out else 'A star, as above, marks what stands.'),
         ['', 'pairs', 'winners', 'losers', *_DRAWN,
          *(f'Δ {name}' for name in scores.SCORES)], rows,
