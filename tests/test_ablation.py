@@ -317,6 +317,13 @@ def test_a_comparison_that_is_finished_stays_what_it_is(config, finished):
   assert '## Scores' in (root / 'table.md').read_text()
 
 
+def test_a_cell_of_one_scene_can_be_written():
+  before, after = [{'x': {'a': 0.0}}] * 2, [{'x': {'a': v}} for v in (0.1, 0.3)]
+  found = ablation.changes(before, after)['x']
+  assert json.loads(json.dumps(found, allow_nan=False))['error'] is None
+  assert not found['stands'] and '–' in comparison._change(found)
+
+
 def test_a_star_marks_what_stands():
   assert comparison._change({'value': 0.5, 'error': 0.1, 'stands': True}) == (
       '+0.500 ± 0.100 *'

@@ -375,11 +375,11 @@ def changes(before: Sequence[dict], after: Sequence[dict]) -> dict[str, dict]:
 
 
 def said(found: scenes.Mean | scenes.Difference) -> dict:
-  """Returns it as JSON types: an error that nobody knows is None."""
-  out = dataclasses.asdict(found)
-  if math.isnan(found.error):
-    out['error'] = None
-  return out
+  """Returns it as JSON types: what nobody knows, as of one scene, is None."""
+  return {
+      name: None if isinstance(value, float) and math.isnan(value) else value
+      for name, value in dataclasses.asdict(found).items()
+  }
 
 
 def floors_of(config: Settings, bench: Bench, played: dict) -> dict[str, dict]:
