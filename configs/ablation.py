@@ -5,9 +5,9 @@
 compares DPO of either task alone, SFT on the winners and rounds of Pair-DPO,
 as table 5 of HermesFlow (arXiv 2502.12148), on the embedded world: the same
 candidates, pairs, steps and scenes for all, a learning rate for each arm that
-is searched on scenes of the preference split. Other losses; one setting after the other, or
-one alone (a name of SWEEPS); and what did best in these beside the default, on
-scenes that nothing was chosen by:
+is searched on scenes of the preference split. Other losses; one setting after
+the other, or one alone (a name of SWEEPS); and three changes together beside
+the default, on scenes that nothing was chosen by:
 
   python main.py --config=configs/ablation.py:methods
   python main.py --config=configs/ablation.py:settings

@@ -303,7 +303,8 @@ def test_intervals_are_two_errors_each_way_beside_zero():
 def test_long_names_of_intervals_have_room():
   name = 'DPO, generation, no SFT terms'
   drawn = figures.intervals(
-      [(name, 0.1, 0.1, True), ('b', -0.1, 0.1, True)], description='d', x_label='x'
+      [(name, 0.1, 0.1, True), ('b', -0.1, 0.1, True)], description='d',
+      x_label='x',
   )
   end = float(re.search(f'<text x="([0-9.]+)"[^>]*>{name}<', drawn).group(1))
   assert end > 7 * len(name)
@@ -314,7 +315,9 @@ def test_long_names_of_intervals_have_room():
 
 
 def test_intervals_of_nothing_say_so():
-  found = figures.intervals([('a', None, None, False)], description='d', x_label='x')
+  found = figures.intervals(
+      [('a', None, None, False)], description='d', x_label='x'
+  )
   assert 'Nothing was measured' in found
 
 
