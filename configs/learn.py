@@ -14,7 +14,7 @@ import ml_collections
 from configs import pair_dpo
 
 _LEARNING = (
-    'objective', 'compat', 'mask_schedule', 'optim', 'lora', 'epochs', 'batch',
+    'objective', 'compat', 'caption_prompt', 'mask_schedule', 'optim', 'lora', 'epochs', 'batch',
     'label_rows', 'log_every', 'save_every', 'profile_steps', 'seed',
 )
 

@@ -56,6 +56,10 @@ def get_config(variant='shapes'):
           'images': 4,
           'captions': LADDER,
           'free_answers': False,
+          # The embedded model knows no other words of a prompt.
+          'free_prompt': '{question}',
+          'choice_rule': 'constrained',
+          'caption_prompt': 'Give a caption for this image.',
           'shard': 300,
           'curation_sampler': sampler(16, 0.5),
           'evaluation_sampler': sampler(16, 0.5),
@@ -176,6 +180,7 @@ def show_o(config, pixels):
   config.fresh_inputs = False
   play = config.play
   play.images = 16
+  play.free_prompt = 'Question:{question} Choice:{choices}'
   play.shard = 50
   steps, guidance = (18, 1.75) if pixels == 256 else (50, 5.0)
   play.curation_sampler = sampler(steps, guidance)

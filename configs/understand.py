@@ -24,6 +24,8 @@ def get_config(variant='shapes'):
       'caption': True,
       'questions': (),
       'choices': (),
+      'choice_rule': 'constrained',
+      'caption_prompt': 'Give a caption for this image.',
       'decoding': {'temperature': 1.0, 'top_k': 1},
       'seed': 0,
       'on_error': 'raise',

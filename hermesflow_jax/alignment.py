@@ -92,7 +92,9 @@ class Compat:
     score_images_as_text: the understanding margin also scores the t2i rows.
     batch_sum: log-likelihoods are summed over the batch before the sigmoid.
     separate_drops: the condition is dropped apart for winner and loser.
-    other_prompt: training asks for a detailed caption, in rows without sot.
+    other_prompt: training asks for a detailed caption, in the rows of
+      LLaVA's form: without sot, without a new line before the question, and
+      with two spaces before the caption.
   """
 
   score_images_as_text: bool = False
@@ -106,7 +108,12 @@ class Compat:
     return self.score_images_as_text or self.separate_drops
 
 
-DETAILED_PROMPT = 'Give a detailed caption for this image.'
+# The official training row, up to the caption. The caption was decoded with the
+# space before it, and another stands in the row.
+DETAILED_PROMPT = (
+    f'USER: Give a detailed caption for this image. {text_lib.ASSISTANT}'
+)
+_DETAILED_SPACE = '  '
 
 
 def transform(
@@ -116,6 +123,7 @@ def transform(
     drop_condition: float,
     compat: Compat = Compat(),
     fit: packing.Fit | None = None,
+    caption_prompt: str = text_lib.CAPTION_PROMPT,
 ) -> Callable[[dict, np.random.Generator], dict]:
   """Returns the function from a homologous record to its arrays.
 
@@ -130,15 +138,16 @@ def transform(
     drop_condition: see `Objective`.
     compat: official defects to reproduce.
     fit: see `fitted`; None: as long as `lengths` allow.
+    caption_prompt: what captions are asked with.
   """
-  asked = DETAILED_PROMPT if compat.other_prompt else text_lib.CAPTION_PROMPT
+  question = text_lib.user(caption_prompt)
+  if compat.other_prompt:
+    question = DETAILED_PROMPT
   fit = fit or packing.Fit(lengths.max_text + 1, lengths.reply)
 
   def arrays(record, rng):
-    win, lose, caption, prompt = text.encode([
-        record['caption_win'], record['caption_lose'], record['caption'],
-        text_lib.user(asked),
-    ])
+    caption, prompt = text.encode([record['caption'], question])
+    win, lose = _replies(text, record, compat)
     # One draw for both, unless the official two are asked for.
     drop = rng.random(2) < drop_condition
     if not compat.separate_drops:
@@ -176,14 +185,20 @@ def transform(
 
 def fitted(
     vocab: vocab_lib.Vocab, text: text_lib.Text, lengths: prompting.Lengths,
-    records: Sequence[dict],
+    records: Sequence[dict], compat: Compat = Compat(),
 ) -> packing.Fit:
   """Returns how long the texts of these records are at most."""
   captions = text.encode([r['caption'] for r in records])
-  replies = text.encode(
-      [r[f'caption_{side}'] for r in records for side in ('win', 'lose')]
-  )
+  replies = [ids for r in records for ids in _replies(text, r, compat)]
   return packing.fit(vocab, captions, replies, lengths)
+
+
+def _replies(text, record, compat):
+  """The ids of the winning and the losing caption as they follow a prompt."""
+  return text.encode_replies(
+      [record['caption_win'], record['caption_lose']],
+      space=_DETAILED_SPACE if compat.other_prompt else ' ',
+  )
 
 
 def score_reference(

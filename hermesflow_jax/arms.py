@@ -28,8 +28,8 @@ _EVALUATION = ('scenes.jsonl', 'scenes.npz', 'evaluation.json')
 _CURATION = ('codes.npz', 'pairs.jsonl', 'curation.json')
 # What the base model's candidates and scores depend on.
 _COMMON = (
-    'captions', 'free_answers', 'curation_sampler', 'evaluation_sampler',
-    'shard', 'seed',
+    'captions', 'caption_prompt', 'free_answers', 'free_prompt', 'choice_rule',
+    'curation_sampler', 'evaluation_sampler', 'shard', 'seed',
 )
 
 

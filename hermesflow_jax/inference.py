@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax import choices as choices_lib
 from hermesflow_jax import masking
 from hermesflow_jax import prompting
 from hermesflow_jax import sampling
@@ -22,6 +23,7 @@ from hermesflow_jax import serving
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import text as text_lib
+from hermesflow_jax import text_similarity
 from hermesflow_jax.data import pipeline
 
 # Rows are this many tokens long, or twice as many...
@@ -40,6 +42,45 @@ class Decoding:
 
 
 GREEDY = Decoding(1.0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answering:
+  """How multiple-choice questions are answered.
+
+  Attributes:
+    free: the model replies in its own words and the nearest choice counts, as
+      in the official code; otherwise its likeliest choice.
+    free_prompt: what a free reply is asked with; {question} and {choices}
+      stand for the question and the list of its choices.
+    rule: how likely a choice is, a name of `choices.RULES`.
+  """
+
+  free: bool = False
+  free_prompt: str = text_lib.FREE_PROMPT
+  rule: str = 'constrained'
+
+  def __post_init__(self):
+    if self.rule not in choices_lib.RULES:
+      raise ValueError(
+          f'choice_rule must be one of {", ".join(choices_lib.RULES)}, got '
+          f'{self.rule!r}'
+      )
+    try:
+      self.asked({'question': 'q', 'choices': ['a', 'b']})
+    except (KeyError, IndexError, ValueError) as error:
+      raise ValueError(
+          'free_prompt must have no fields but {question} and {choices}, got '
+          f'{self.free_prompt!r}'
+      ) from error
+
+  def asked(self, question: dict) -> str:
+    """Returns the text that the model is asked a TIFA record with."""
+    if not self.free:
+      return question['question']
+    return self.free_prompt.format(
+        question=question['question'], choices=list(question['choices'])
+    )
 
 
 @functools.partial(jax.jit, static_argnames='candidates')
@@ -134,12 +175,15 @@ def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
   )
 
 
-@jax.jit
-def _answers(model, images, prompts, lengths, answers, valid):
+@functools.partial(jax.jit, static_argnames='rule')
+def _score_choices(model, images, prompts, lengths, choices, rule):
   """float32[N, Q, C]: the choices of Q questions about each of N images."""
-  one = functools.partial(sampling.answer_logps, model)
-  every = jax.vmap(one, (None, 0, 0, 0, 0))
-  return jax.vmap(every)(images, prompts, lengths, answers, valid)
+
+  def one(image, prompt, length, choices):
+    return sampling.score_choices(model, image, prompt, length, choices, rule)
+
+  every = jax.vmap(one, (None, 0, 0, 0))
+  return jax.vmap(every)(images, prompts, lengths, choices)
 
 
 @jax.jit
@@ -168,9 +212,9 @@ class Unified:
     mesh: from `sharding.make_mesh`.
     chunk: rows a compiled call; the mesh's `data` axis divides it.
     progress: (label) -> a wrapper of iterables, e.g. a progress bar.
-    nearest: (texts, texts) -> how like each two are; given, questions are
-      answered in the model's own words and the nearest choice counts, as the
-      official code does. None: the likeliest choice counts.
+    answering: how questions with choices are answered.
+    matcher: finds the choice that is nearest to a free reply.
+    caption_prompt: what captions are asked with.
     clock: a `clock.Clock` of the device's time, or None.
   """
 
@@ -182,7 +226,9 @@ class Unified:
   mesh: Any
   chunk: int
   progress: Callable[[str], Callable]
-  nearest: Callable[[Sequence[str], Sequence[str]], np.ndarray] | None = None
+  answering: Answering = Answering()
+  matcher: text_similarity.Matcher = text_similarity.nearest_choices
+  caption_prompt: str = text_lib.CAPTION_PROMPT
   clock: Any = None
 
   @property
@@ -283,7 +329,7 @@ class Unified:
       N lists of M texts.
     """
     replies = self.reply(
-        names, codes, [text_lib.CAPTION_PROMPT], ladder, seed
+        names, codes, [self.caption_prompt], ladder, seed
     )
     return [each for each, in replies]
 
@@ -326,7 +372,8 @@ class Unified:
         (keys, images, prompts, lengths), each * len(ladder),
     )
     return [
-        [[self.text.decode(reply) for reply in rungs] for rungs in prompts]
+        [[self.text.decode_reply(reply) for reply in rungs]
+         for rungs in prompts]
         for prompts in tokens
     ]
 
@@ -344,67 +391,92 @@ class Unified:
   def answer(
       self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
   ) -> list[list[str]]:
-    """Answers multiple-choice questions; see `nearest`.
+    """Answers multiple-choice questions; see `answering`.
+
+    An answer depends on its image and its question alone.
 
     Args:
       codes: int[N, I], images.
       questions: N lists of TIFA records about each image.
 
     Returns:
-      N lists of chosen answers; '' where what was said is like no choice.
+      N lists of chosen answers; '' where a free reply is like no choice.
     """
-    flat = [(i, q) for i, asked in enumerate(questions) for q in asked]
+    flat = [(i, q) for i, each in enumerate(questions) for q in each]
     if not flat:
       return [[] for _ in questions]
     index = np.array([i for i, _ in flat])
-    prompts = self.text.encode(
-        [text_lib.user(q['question']) for _, q in flat]
-    )
-    images, prompts, lengths = self._parts(codes[index], prompts)
-    groups = together(
-        [len(asked) for asked in questions], images.tokens.shape[1],
-        prompts.tokens.shape[1],
-    )
-    images = jax.tree.map(lambda a: a[groups[:, 0]], images)
+    groups = self._groups([len(each) for each in questions], codes, flat)
     choices = [q['choices'] for _, q in flat]
 
-    def ungrouped(function, *asked):
-      asked = jax.tree.map(lambda a: a[groups], asked)
-      found = self._mapped(
-          'answering questions', function, (images, *asked), groups.shape[1]
+    def ask(function, texts, more=()):
+      """Asks `texts`, one for each question; `more` are arrays beside them."""
+      prompts = self.text.encode([text_lib.user(each) for each in texts])
+      images, prompts, lengths = self._parts(codes[index], prompts)
+      images = jax.tree.map(lambda a: a[groups[:, 0]], images)
+      rows = jax.tree.map(lambda a: a[groups], (prompts, lengths, *more))
+      results = self._mapped(
+          'answering questions', function, (images, *rows), groups.shape[1]
       )
-      out = np.zeros((len(flat), *found.shape[2:]), found.dtype)
-      out[groups] = found
+      out = np.zeros((len(flat), *results.shape[2:]), results.dtype)
+      out[groups] = results
       return out
 
-    if self.nearest is None:
-      scores = ungrouped(
-          lambda batch: _answers(self._served, *batch), prompts, lengths,
-          *self._choices(choices),
-      )
-      best = scores.argmax(-1)
-    else:
+    texts = [self.answering.asked(q) for _, q in flat]
+    if self.answering.free:
       # Of one likeliest token nothing is drawn, whatever the key.
       def greedy(batch):
         keys = np.zeros((*batch[-1].shape, 1, 2), np.uint32)
         return self._write([GREEDY], (keys, *batch))
 
-      said = ungrouped(greedy, prompts, lengths)
-      best = self._nearest([self.text.decode(s) for s in said[:, 0]], choices)
-    replies = [[] for _ in questions]
+      replies = [self.text.decode_reply(r) for r in ask(greedy, texts)[:, 0]]
+      best = self.matcher(replies, choices)
+    else:
+      best = self._likeliest(ask, texts, choices)
+    answers = [[] for _ in questions]
     for (i, q), number in zip(flat, best):
-      replies[i].append('' if number is None else q['choices'][number])
-    return replies
+      answers[i].append('' if number is None else q['choices'][number])
+    return answers
 
-  def check_question(self, question: str) -> None:
-    """Raises ValueError for a question that does not fit into a row."""
+  def _groups(self, counts, codes, flat):
+    """Which questions share one reading of their image, see `together`."""
+    prompts = self.text.encode(
+        [text_lib.user(self.answering.asked(q)) for _, q in flat]
+    )
+    longest = max(map(len, prompts)) + 1
+    image = codes.shape[-1] + 3
+    return together(
+        counts, image, bucket(longest, self.lengths.prompt - image)
+    )
+
+  def _likeliest(self, ask, texts, choices):
+    """The number of the likeliest choice of each question, int[N]."""
+    rule = self.answering.rule
+    rows = choices_lib.encode(
+        self.text, choices, whole=rule != 'constrained'
+    )
+    score = functools.partial(self._scored, choices_lib.RULES[rule])
+    scores = ask(score, texts, (rows,))
+    if rule == 'prior':
+      scores = scores - ask(score, [''] * len(texts), (rows,))
+    # A question with fewer choices than others has rows without tokens.
+    real = rows.valid.any(-1)
+    return np.where(real, scores, -np.inf).argmax(-1)
+
+  def _scored(self, rule, batch):
+    """`_score_choices`, by a rule."""
+    return _score_choices(self._served, *batch, rule=rule)
+
+  def check_question(self, question: dict) -> None:
+    """Raises ValueError for a TIFA record that does not fit into a row."""
     # <|mmu|>, <|soi|>, <|eoi|> and <|sot|> are there, too.
-    room = self.lengths.prompt - self.grid[0] * self.grid[1] - 4
-    tokens, = self.text.encode([text_lib.user(question)])
-    if len(tokens) > room:
+    space = self.lengths.prompt - self.grid[0] * self.grid[1] - 4
+    asked = self.answering.asked(question)
+    tokens, = self.text.encode([text_lib.user(asked)])
+    if len(tokens) > space:
       raise ValueError(
-          f'question {question!r} has {len(tokens)} tokens, there is room for '
-          f'{room}'
+          f'question must have at most {space} tokens, got {len(tokens)}: '
+          f'{asked!r}'
       )
 
   def read_to(self, prompt: str) -> str | None:
@@ -419,14 +491,6 @@ class Unified:
       return None
     return self.text.decode(tokens[max(0, room - 6):room])
 
-  def _nearest(self, said, choices):
-    """The number of the choice that is most like what was said, or None."""
-    texts = [text for text, each in zip(said, choices) for _ in each]
-    scores = self.nearest(texts, [c for each in choices for c in each])
-    ends = np.cumsum([len(each) for each in choices])[:-1]
-    parts = np.split(np.asarray(scores), ends)
-    return [int(p.argmax()) if p.max() > 0 else None for p in parts]
-
   def _parts(self, codes, prompts):
     """`prompting.mmu_parts`, no longer than the prompts want it."""
     # <|sot|> stands before a prompt.
@@ -435,23 +499,3 @@ class Unified:
     return prompting.mmu_parts(
         self.vocab, codes, prompts, image + bucket(longest, room)
     )
-
-  def _choices(self, choices):
-    """Tokens int32[N, C, A] of choices, and which are real."""
-    known = {c: None for each in choices for c in each}
-    known = dict(zip(known, self.text.encode(list(known))))
-    size = max(len(tokens) for tokens in known.values())
-    most = max(len(each) for each in choices)
-    # One answer that is the beginning of another would always win; the end of
-    # the reply tells them apart. It adds nothing when all are single tokens.
-    if size > 1:
-      known = {c: [*tokens, self.vocab.eos] for c, tokens in known.items()}
-      size += 1
-    tokens = np.zeros((len(choices), most, size), np.int32)
-    valid = np.zeros((len(choices), most, size), bool)
-    for n, each in enumerate(choices):
-      for c, choice in enumerate(each):
-        ids = known[choice]
-        tokens[n, c, :len(ids)] = ids
-        valid[n, c, :len(ids)] = True
-    return tokens, valid

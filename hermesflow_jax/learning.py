@@ -20,6 +20,7 @@ from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import resumable
 from hermesflow_jax import settings
 from hermesflow_jax import speed
+from hermesflow_jax import text as text_lib
 from hermesflow_jax import train
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.evaluation import gap
@@ -36,6 +37,7 @@ class Learning:
   Attributes:
     objective: the loss.
     compat: official defects to reproduce.
+    caption_prompt: what captions are asked with.
     mask_schedule: of the random masks in training.
     optim: the optimizer of one round.
     lora: adapters that learn in the model's place, if it has a rank.
@@ -55,6 +57,7 @@ class Learning:
 
   objective: alignment.Objective
   compat: alignment.Compat
+  caption_prompt: str
   mask_schedule: str
   optim: optim_lib.Optim
   lora: lora_lib.Lora
@@ -72,6 +75,7 @@ class Learning:
         'batch': 1, 'label_rows': 1, 'log_every': 1, 'seed': 0, 'epochs': 0,
         'save_every': 0, 'sample_every': 0,
     })
+    text_lib.check_prompt('caption_prompt', self.caption_prompt)
     masking.parse(self.mask_schedule)
     first, after = self.profile_steps
     if not 0 <= first <= after:
@@ -155,11 +159,14 @@ def learn(
   )
   # Of the pairs, not of their scores: these may be rounded otherwise elsewhere.
   identity = _identity(config, steps, rows)
-  fit = alignment.fitted(player.vocab, player.text, player.lengths, rows)
+  fit = alignment.fitted(
+      player.vocab, player.text, player.lengths, rows, compat
+  )
 
   def arrays(drop_condition):
     return alignment.transform(
-        player.vocab, player.text, player.lengths, drop_condition, compat, fit
+        player.vocab, player.text, player.lengths, drop_condition, compat, fit,
+        player.caption_prompt,
     )
 
   certain = np.random.default_rng(0)  # Where nothing is left to chance.

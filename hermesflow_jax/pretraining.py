@@ -88,7 +88,8 @@ def transforms(
       question, answer = record['qa'][rng.integers(len(record['qa']))]
     else:
       question, answer = text_lib.CAPTION_PROMPT, record['caption']
-    prompt, answer = text.encode([text_lib.user(question), answer])
+    prompt, = text.encode([text_lib.user(question)])
+    answer, = text.encode_replies([answer])
     codes = record['codes'][None]
     return only(
         prompting.mmu_rows(vocab, codes, [prompt], [answer], lengths.mmu)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax import choices as choices_lib
 from hermesflow_jax import masking
 from hermesflow_jax import masks
 
@@ -335,37 +336,41 @@ def sample_text(
   return tokens[:max_new]
 
 
-def answer_logps(model, image, prompt, length, answers, answer_valid):
-  """Scores the possible answers to one question by their likelihood.
+def score_choices(model, image, prompt, length, choices, rule):
+  """Scores the choices of one question by what a reply would say.
 
   Args:
     model: a ShowO.
     image: Rows [E], prompt: Rows [P], right-padded, length: int32[], its
       tokens that are not pads; all of `prompting.mmu_parts`.
-    answers: int32[C, A], the tokens of each answer, right-padded.
-    answer_valid: bool[C, A].
+    choices: `choices.Choices` of the question.
+    rule: (`choices.TokenLogits`, Choices) -> float32[C], of `choices.RULES`.
 
   Returns:
-    float32[C], summed log-probabilities over the whole vocabulary; an answer
-    without tokens gets the lowest float.
+    float32[C], higher for likelier choices.
   """
-  size = answers.shape[-1]
+  tokens = choices.tokens
+  size = tokens.shape[-1]
   last, past, seen = _read(model, image, prompt, length)
-  first = jax.nn.log_softmax(model.logits(last))
-  logps = first[answers[:, :1]]
+  pick = choices_lib.token_logits
+  logits = jax.vmap(pick, (None, 0, None))(
+      model.logits(last), tokens[:, 0], tokens[:, 0]
+  )
+  logits = jax.tree.map(lambda a: a[:, None], logits)
   if size > 1:
     slots = jnp.arange(size - 1)
     positions = image.tokens.shape[0] + length + slots
     sees = [*seen, masks.Interval(end=slots + 1)]
 
-    def rest(answer):
-      hidden, _ = model(answer[:-1], sees, positions, past=past)
-      later = jax.nn.log_softmax(model.logits(hidden))
-      return jnp.take_along_axis(later, answer[1:, None], axis=-1)[:, 0]
+    def rest(choice):
+      hidden, _ = model(choice[:-1], sees, positions, past=past)
+      return jax.vmap(pick)(model.logits(hidden), choice[1:], tokens.T[1:])
 
-    logps = jnp.concatenate([logps, jax.vmap(rest)(answers)], axis=-1)
-  total = jnp.where(answer_valid, logps, 0.0).sum(-1)
-  return jnp.where(answer_valid.any(-1), total, NEG)
+    later = jax.vmap(rest)(tokens)
+    logits = jax.tree.map(
+        lambda a, b: jnp.concatenate([a, b], axis=1), logits, later
+    )
+  return rule(logits, choices)
 
 
 def _read(model, image, prompt, length):

@@ -44,8 +44,7 @@ class Play(learning.Learning):
     rounds: R.
     images: candidates drawn per caption.
     captions: candidates written per image.
-    free_answers: the model answers questions in its own words and the nearest
-      choice counts, as in the official code; otherwise its likeliest choice.
+    free_answers, free_prompt, choice_rule: see `inference.Answering`.
     shard: inputs that are curated at once: what a stop may cost.
     curation_sampler: of the candidates.
     evaluation_sampler: of the one judged image.
@@ -57,6 +56,8 @@ class Play(learning.Learning):
   images: int
   captions: tuple[inference.Decoding, ...]
   free_answers: bool
+  free_prompt: str
+  choice_rule: str
   shard: int
   curation_sampler: sampling.MaskGIT
   evaluation_sampler: sampling.MaskGIT
@@ -70,10 +71,19 @@ class Play(learning.Learning):
           f"reference is {self.reference!r}, wanted 'round' or 'base'"
       )
     settings.require(self, {'rounds': 1, 'images': 2, 'shard': 1})
+    # It refuses what it cannot be made of.
+    self.answering  # pylint: disable=pointless-statement
     if len(self.captions) < 2:
       raise ValueError(
           f'captions has {len(self.captions)} samplers, wanted at least 2'
       )
+
+  @property
+  def answering(self) -> inference.Answering:
+    """How questions with choices are answered."""
+    return inference.Answering(
+        self.free_answers, self.free_prompt, self.choice_rule
+    )
 
 
 @dataclasses.dataclass(frozen=True)

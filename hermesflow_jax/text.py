@@ -12,11 +12,21 @@ EOS = '<|endoftext|>'
 # What the files of a tokenizer end with.
 _FILES = ('.json', '.txt', '.model', '.jinja')
 CAPTION_PROMPT = 'Give a caption for this image.'
+# How the official code asks for a free answer about the choices of a question.
+FREE_PROMPT = 'Question:{question} Choice:{choices}'
+# What a prompt ends with, before the reply.
+ASSISTANT = 'ASSISTANT:'
+
+
+def check_prompt(name: str, prompt: str) -> None:
+  """Raises ValueError for a prompt without words, with the setting's name."""
+  if not prompt.strip():
+    raise ValueError(f'{name} must have words, got {prompt!r}')
 
 
 def user(question: str) -> str:
-  """Returns a question as the model is asked it (LLaVA form)."""
-  return f'USER: \n{question} ASSISTANT:'
+  """Returns the prompt of a question (LLaVA form, as Show-o asks)."""
+  return f'USER: \n{question} {ASSISTANT}'
 
 
 class Text:
@@ -37,6 +47,41 @@ class Text:
     if not texts:
       return []
     return self._tokenizer(list(texts), add_special_tokens=False)['input_ids']
+
+  def encode_replies(
+      self, replies: Sequence[str], space: str = ' '
+  ) -> list[list[int]]:
+    """Returns the ids of each text as it follows a prompt of `user`.
+
+    A byte-level BPE has other tokens for `red` after a space, and a model that
+    was trained on 'ASSISTANT: red' never writes those without.
+
+    Args:
+      replies: texts, without the space that parts them from the prompt.
+      space: what stands between the prompt and the reply.
+
+    Raises:
+      ValueError: the tokenizer joins the end of the prompt with a reply.
+    """
+    # A reply without words is its end alone: no space comes before that.
+    before, *rows = self.encode([ASSISTANT, *(
+        f'{ASSISTANT}{space}{reply}' if reply else ASSISTANT
+        for reply in replies
+    )])
+    for reply, row in zip(replies, rows):
+      if row[:len(before)] != before:
+        raise ValueError(
+            f'the tokenizer joins {ASSISTANT!r} with the reply {reply!r}: it '
+            'must keep the two apart'
+        )
+    return [row[len(before):] for row in rows]
+
+  def decode_reply(self, ids: Iterable[int]) -> str:
+    """Returns the text of a reply, without the space before it.
+
+    The inverse of `encode_replies`.
+    """
+    return self.decode(ids).removeprefix(' ')
 
   def decode(self, ids: Iterable[int]) -> str:
     """Returns the text up to the first `<|endoftext|>`."""

@@ -21,6 +21,65 @@ class Scorer(Protocol):
     """Returns float[N], higher where candidate n is closer to reference n."""
 
 
+class Matcher(Protocol):
+  """Finds the choice that a free reply means, e.g. by a text encoder."""
+
+  def __call__(
+    self, replies: Sequence[str], choices: Sequence[Sequence[str]]
+  ) -> list[int | None]:
+    """Returns the number of the choice nearest to each reply.
+
+    Args:
+      replies: N texts.
+      choices: the choices of the question of each.
+
+    Returns:
+      N numbers; None where a reply is like no choice.
+    """
+
+
+# Letters of a word that are compared.
+LETTERS = 3
+_NUMBERS = {
+  word: str(number) for number, word in enumerate(
+    'zero one two three four five six seven eight nine ten eleven twelve '
+    'thirteen fourteen fifteen sixteen seventeen eighteen nineteen '
+    'twenty'.split()
+  )
+}
+
+
+def nearest_choices(
+  replies: Sequence[str], choices: Sequence[Sequence[str]]
+) -> list[int | None]:
+  """Matches replies by the letters of their words: a Matcher without weights.
+
+  Numbers are compared as digits, words by the runs of two and three letters
+  that they share, so 'two' is '2', and 'dogs' near 'dog'. It knows no synonyms;
+  the official code compares embeddings of all-mpnet-base-v2.
+  """
+  best = []
+  for reply, each in zip(replies, choices, strict=True):
+    words, letters = _words(reply), _letters(reply)
+    scores = [
+      2.0 if words == _words(choice) else _cosine(letters, _letters(choice))
+      for choice in each
+    ]
+    most = max(scores)
+    best.append(scores.index(most) if most > 0 else None)
+  return best
+
+
+def _letters(text: str) -> collections.Counter:
+  """Counts the runs of letters of each word, with the borders of the word."""
+  counts = collections.Counter()
+  for word in _words(text):
+    word = f' {_NUMBERS.get(word, word)} '
+    for size in range(2, LETTERS + 1):
+      counts.update(word[i:i + size] for i in range(len(word) - size + 1))
+  return counts
+
+
 def _words(text: str) -> list[str]:
   """Returns the words of a text, without case and punctuation."""
   return re.findall(r'\w+', text.lower())

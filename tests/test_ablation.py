@@ -68,7 +68,7 @@ def bench(config, tmp_path_factory):
   path = start.located(config.self_play)
   parts = start.load(config.self_play, path, mesh)
   base = start.unified(
-      config.self_play, parts, mesh, console_lib.silent(), False
+      config.self_play, parts, mesh, console_lib.silent()
   )
   data = tmp_path_factory.mktemp('data')
   return base, pair_dpo.world_of(

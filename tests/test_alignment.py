@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 from flax import nnx
 import jax
@@ -19,7 +20,9 @@ from hermesflow_jax import packing
 from hermesflow_jax import pair_dpo
 from hermesflow_jax import prompting
 from hermesflow_jax import sharding
+from hermesflow_jax import text as text_lib
 from hermesflow_jax import train
+from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.models import showo
 
@@ -505,3 +508,42 @@ def test_rows_are_no_longer_than_the_texts_want():
   assert short.caption.tokens.shape == (6,) and short.skipped == 3
   assert short.replies.shape == (2, 5)
   assert whole.caption.tokens.shape == (tiny.LENGTHS.max_text + 1,)
+
+
+def phi_rows(**compat):
+  """The text of the question and of both replies of a row, as Phi's tokens."""
+  text = text_lib.load(str(pathlib.Path(__file__).parent / 'phi_tokenizer'))
+  vocab = vocab_lib.Vocab(text.size, 8192, text.eos)
+  lengths = prompting.Lengths(
+      max_text=16, mmu=64, prompt=48, lm=16, reply=16)
+  row = record() | {
+      'caption': 'a dog', 'caption_win': 'A dog in a park.',
+      'caption_lose': 'cats',
+  }
+  compat = alignment.Compat(**compat)
+  make = alignment.transform(
+      vocab, text, lengths, 0.0, compat,
+      alignment.fitted(vocab, text, lengths, [row], compat),
+      caption_prompt='What is this?',
+  )
+  packed = make(row, np.random.default_rng(0))['packed']
+  image = packed.image.tokens[3 + tiny.IMAGE_TOKENS:].tolist()
+  replies = [r[v].tolist() for r, v in zip(packed.replies, packed.replied)]
+  return text, image, replies
+
+
+def test_replies_are_learned_as_the_model_writes_them():
+  text, question, replies = phi_rows()
+  expected = 'USER: \nWhat is this? ASSISTANT:'
+  assert question == [text.eos, *text.encode([expected])[0]]
+  for reply, tokens in zip(['A dog in a park.', 'cats'], replies):
+    row, = text.encode([f'{expected} {reply}'])
+    assert question[1:] + tokens == [*row, text.eos]
+
+
+def test_the_official_training_row_has_two_spaces_before_the_caption():
+  text, question, replies = phi_rows(other_prompt=True)
+  expected = 'USER: Give a detailed caption for this image. ASSISTANT:'
+  for reply, tokens in zip(['A dog in a park.', 'cats'], replies):
+    row, = text.encode([f'{expected}  {reply}'])
+    assert question + tokens == [*row, text.eos]

@@ -13,7 +13,6 @@ from hermesflow_jax import sampling
 from hermesflow_jax import serving
 from hermesflow_jax import sharding
 from hermesflow_jax import text as text_lib
-from hermesflow_jax import text_similarity
 
 NAMES = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k']
 CAPTIONS = ['red circle', 'two blue square', 'one green star'] * 4
@@ -108,7 +107,7 @@ def test_meshes_and_chunks_change_no_token(
   )
   assert other.describe(NAMES, drawn[:, 0], LADDER, seed=3) == said
   assert other.answer(drawn[:, 0], QUESTIONS) == answered
-  freely = dict(nearest=text_similarity.ngram_cosines)
+  freely = dict(answering=inference.Answering(free=True, free_prompt='{question}'))
   assert dataclasses.replace(other, **freely).answer(
       drawn[:, 0], QUESTIONS
   ) == dataclasses.replace(unified, **freely).answer(drawn[:, 0], QUESTIONS)
@@ -194,11 +193,14 @@ def test_questions_go_together_each_with_its_image(counts, shared, each):
 def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
   heard = []
 
-  def nearest(said, choices):
-    heard.extend(zip(said, choices))
-    return np.array([float(len(choice)) for choice in choices])
+  def matcher(replies, choices):
+    heard.extend(zip(replies, choices))
+    return [int(np.argmax([len(c) for c in each])) for each in choices]
 
-  free = dataclasses.replace(unified, nearest=nearest)
+  free = dataclasses.replace(
+      unified, matcher=matcher,
+      answering=inference.Answering(free=True, free_prompt='{question}'),
+  )
   found = free.answer(drawn[:, 0], QUESTIONS)
   wanted = [[max(q['choices'], key=len) for q in asked] for asked in QUESTIONS]
   assert found == wanted
@@ -207,14 +209,15 @@ def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
     for question in asked:
       ((said,),), = unified.reply(
           ['x'], drawn[n:n + 1, 0], [question['question']], greedy, seed=9)
-      for choice in question['choices']:
-        assert heard.pop(0) == (said, choice)
+      assert heard.pop(0) == (said, question['choices'])
   assert not heard
 
 
 def test_a_free_answer_like_no_choice_is_none(unified, drawn):
   free = dataclasses.replace(
-      unified, nearest=lambda said, choices: np.zeros(len(said)))
+      unified, matcher=lambda replies, choices: [None] * len(replies),
+      answering=inference.Answering(free=True, free_prompt='{question}'),
+  )
   found = free.answer(drawn[:, 0], QUESTIONS)
   assert found == [[''] * len(asked) for asked in QUESTIONS]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hermesflow_jax import cost
+from hermesflow_jax import choices as choices_lib
 from hermesflow_jax import masking
 from hermesflow_jax import masks
 from hermesflow_jax import prompting
@@ -400,12 +401,28 @@ def test_top_one_is_greedy(temperature):
   assert set(found.tolist()) == {int(logits.argmax())}
 
 
+def choices_of(tokens, valid=None):
+  """The choices of one question with these tokens int[C, A]."""
+  tokens = np.asarray(tokens, np.int32)
+  valid = np.ones(tokens.shape, bool) if valid is None else np.asarray(valid)
+  siblings = choices_lib.siblings_of(tokens[None], valid[None])[0]
+  return choices_lib.Choices(tokens, valid, siblings)
+
+
+def scored(rule, model, row, choices):
+  """float32[C]."""
+  return jax.jit(sampling.score_choices, static_argnames='rule')(
+      model, *row, choices, rule=rule
+  )
+
+
 def test_answers_score_as_in_whole_rows(golden_policy, prompt):
   answers = np.array([[3, 0, 0], [8, 41, 0], [8, 5, 49], [0, 0, 0]], np.int32)
   sizes = np.array([1, 2, 3, 0])
   row = jax.tree.map(lambda a: a[1], prompt)
-  found = jax.jit(sampling.answer_logps)(
-      golden_policy, *row, answers, np.arange(3) < sizes[:, None]
+  found = scored(
+      choices_lib.total, golden_policy, row,
+      choices_of(answers, np.arange(3) < sizes[:, None]),
   )
   for n, size in enumerate(sizes[:3]):
     tokens, begin = row_of(prompt, 1)
@@ -416,26 +433,21 @@ def test_answers_score_as_in_whole_rows(golden_policy, prompt):
     np.testing.assert_allclose(found[n], wanted, atol=3e-4)
 
 
-def test_an_answer_without_tokens_never_wins(golden_policy, prompt):
+@pytest.mark.parametrize('rule', choices_lib.RULES.values())
+def test_an_answer_without_tokens_never_wins(golden_policy, prompt, rule):
   row = jax.tree.map(lambda a: a[1], prompt)
-  found = jax.jit(sampling.answer_logps)(
-      golden_policy, *row, np.zeros((4, 3), np.int32),
+  found = scored(rule, golden_policy, row, choices_of(
+      np.zeros((4, 3), np.int32),
       np.array([[True] * 3, [False] * 3, [True] * 3, [False] * 3]),
-  )
+  ))
   assert (found[1::2] == sampling.NEG).all() and found[0] > sampling.NEG
 
 
 def test_single_token_answers_score_as_the_next_token(golden_policy, prompt):
   row = jax.tree.map(lambda a: a[0], prompt)
-  score = jax.jit(sampling.answer_logps)
-  short = score(
-      golden_policy, *row, np.array([[3], [8]], np.int32),
-      np.ones((2, 1), bool),
-  )
-  long = score(
-      golden_policy, *row, np.array([[3, 0], [8, 0]], np.int32),
-      np.array([[True, False]] * 2),
-  )
+  score = functools.partial(scored, choices_lib.total, golden_policy, row)
+  short = score(choices_of([[3], [8]]))
+  long = score(choices_of([[3, 0], [8, 0]], [[True, False]] * 2))
   np.testing.assert_allclose(short, long, atol=1e-5)
 
 
@@ -462,8 +474,10 @@ def test_what_is_shared_is_computed_once(golden_policy, prompt, count):
 
   def answers(model, rows, answers):
     def one(row, answers):
-      return sampling.answer_logps(
-          model, image, row, length, answers, answers >= 0)
+      choices = choices_lib.Choices(
+          answers, answers >= 0, jnp.ones((2, 1, 2), bool))
+      return sampling.score_choices(
+          model, image, row, length, choices, choices_lib.constrained)
     return jax.vmap(one)(rows, answers)
 
   def read(model, rows):

@@ -1,5 +1,7 @@
 """Text comes back from its ids; what is unknown says so."""
 
+import pathlib
+
 import pytest
 
 from hermesflow_jax import text as text_lib
@@ -95,3 +97,40 @@ def test_a_tokenizer_is_read_from_a_bucket(text, tmp_path, bucket):
   assert ('GET', 'phi/model.safetensors') not in bucket.seen
   with pytest.raises(ValueError, match='no tokenizer at gs://bucket/none'):
     text_lib.load('gs://bucket/none')
+
+
+def phi():
+  """A byte-level BPE in Phi-1.5's form."""
+  return text_lib.load(str(pathlib.Path(__file__).parent / 'phi_tokenizer'))
+
+
+@pytest.mark.parametrize('make', [phi, lambda: text_lib.word_level([
+    *WORDS, 'assistant', 'user', *'"-!'])])
+@pytest.mark.parametrize('reply', [
+    'red', 'a red circle', 'two.', '"a red circle"', '!', '12 - 3',
+])
+def test_a_reply_is_encoded_as_it_follows_its_prompt(make, reply):
+  text = make()
+  prompt = text_lib.user('a red circle?')
+  before, row = text.encode([prompt, f'{prompt} {reply}'])
+  tokens, = text.encode_replies([reply])
+  assert before + tokens == row
+
+
+@pytest.mark.parametrize('reply', ['red', 'a "red" circle, 12 - 3', 'Größe 😀'])
+def test_a_reply_comes_back_without_the_space_before_it(reply):
+  text = phi()
+  tokens, = text.encode_replies([reply])
+  assert text.decode([*tokens, text.eos]) == f' {reply}'
+  assert text.decode_reply([*tokens, text.eos, 3]) == reply
+
+
+def test_a_reply_without_words_has_no_tokens():
+  text = phi()
+  assert text.encode_replies(['', 'red']) == [[], [2266]]
+  assert text.decode_reply([text.eos]) == ''
+
+
+def test_a_prompt_without_words_is_refused():
+  with pytest.raises(ValueError, match="caption_prompt must have words, got ' '"):
+    text_lib.check_prompt('caption_prompt', ' ')

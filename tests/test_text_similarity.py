@@ -63,3 +63,28 @@ def test_one_is_only_for_equal_texts():
 def test_rows_must_match():
   with pytest.raises(ValueError, match='2 candidates for 1 references'):
     text_similarity.ngram_cosines(['a', 'b'], ['a'])
+
+
+@pytest.mark.parametrize('reply, choices, number', [
+    ('two', ['1', '2', '3'], 1),
+    ('There are 3 of them.', ['two', 'three'], 1),
+    ('dogs', ['cat', 'dog'], 1),
+    ('It is wooden.', ['metal', 'wood', 'stone'], 1),
+    ('sleeping', ['running', 'sleep'], 1),
+    ('Yes, there is.', ['no', 'yes'], 1),
+    ('dark blue', ['blue', 'dark blue'], 1),
+    ('blue', ['dark blue', 'blue'], 1),
+    ('b a', ['a b', 'b a'], 1),
+    ('?', ['yes', 'no'], None),
+    ('', ['yes', 'no'], None),
+])
+def test_a_reply_is_the_choice_that_its_letters_are_nearest_to(
+    reply, choices, number
+):
+  assert text_similarity.nearest_choices([reply], [choices]) == [number]
+
+
+def test_each_reply_has_choices_of_its_own():
+  numbers = text_similarity.nearest_choices(
+      ['no', 'red'], [['yes', 'no'], ['red', 'blue', 'green']])
+  assert numbers == [1, 0]

@@ -1,10 +1,12 @@
 """Multiple-choice questions about images, answered by likelihood."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
 
+from hermesflow_jax import choices as choices_lib
 from hermesflow_jax import cost
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
@@ -45,10 +47,17 @@ class Choices:
     shape = self.images, self.each, self.choices, self.tokens
     answers = rng.integers(0, model.config.vocab.text_size - 10, shape)
     valid = np.ones(shape, bool)
-    one = jax.vmap(sampling.answer_logps, (None, None, 0, 0, 0, 0))
+    siblings = choices_lib.siblings_of(
+        answers.reshape(-1, *shape[2:]), valid.reshape(-1, *shape[2:])
+    ).reshape(*shape, self.choices)
+    choices = choices_lib.Choices(answers.astype(np.int32), valid, siblings)
+    score = functools.partial(
+        sampling.score_choices, rule=choices_lib.constrained
+    )
+    one = jax.vmap(score, (None, None, 0, 0, 0))
     return work.Work(
-        jax.jit(jax.vmap(one, (None, 0, 0, 0, 0, 0))),
-        (model, image, prompt, lengths, answers.astype(np.int32), valid),
+        jax.jit(jax.vmap(one, (None, 0, 0, 0, 0))),
+        (model, image, prompt, lengths, choices),
     )
 
   def naive(

@@ -173,8 +173,10 @@ def run(
         'another --workdir'
     )
     return shown(json.loads(done.read_text()), root, console)
+  play = config.self_play.play
   base = start.unified(
-      config.self_play, parts, mesh, console, config.self_play.play.free_answers
+      config.self_play, parts, mesh, console, play.answering,
+      play.caption_prompt,
   )
 
   def world(settings_):

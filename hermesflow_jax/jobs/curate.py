@@ -18,6 +18,7 @@ from hermesflow_jax import sampling
 from hermesflow_jax import settings
 from hermesflow_jax import shards
 from hermesflow_jax import storage
+from hermesflow_jax import text as text_lib
 from hermesflow_jax import text_similarity
 from hermesflow_jax.data import files
 from hermesflow_jax.data import pairs_tfds
@@ -38,7 +39,8 @@ class Settings(start.Start):
     inputs: how many.
     images: candidates drawn per caption.
     captions: candidates written per image.
-    free_answers: see `self_play.Play`.
+    free_answers, free_prompt, choice_rule: see `inference.Answering`.
+    caption_prompt: what captions are asked with.
     sampler: of the images.
     rules: what makes a pair.
     seed: of the sampling.
@@ -54,6 +56,9 @@ class Settings(start.Start):
   images: int
   captions: tuple[inference.Decoding, ...]
   free_answers: bool
+  free_prompt: str
+  choice_rule: str
+  caption_prompt: str
   sampler: sampling.MaskGIT
   rules: curation.Rules
   seed: int
@@ -75,6 +80,16 @@ class Settings(start.Start):
       raise ValueError(
           f'captions has {len(self.captions)} samplers, wanted at least 2'
       )
+    text_lib.check_prompt('caption_prompt', self.caption_prompt)
+    # It refuses what it cannot be made of.
+    self.answering  # pylint: disable=pointless-statement
+
+  @property
+  def answering(self) -> inference.Answering:
+    """How questions with choices are answered."""
+    return inference.Answering(
+        self.free_answers, self.free_prompt, self.choice_rule
+    )
 
 
 def run(
@@ -101,7 +116,9 @@ def run(
         'give another --workdir'
     )
     return json.loads(done.read_text())
-  unified = start.unified(config, parts, mesh, console, config.free_answers)
+  unified = start.unified(
+      config, parts, mesh, console, config.answering, config.caption_prompt
+  )
   rows = inputs_lib.read(
       unified, config.files, config.world, 'preference', config.world.seed,
       config.inputs, str(root / 'data' / str(config.share)), console,

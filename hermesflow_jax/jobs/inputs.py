@@ -39,7 +39,7 @@ def read(
 
   def check(record):
     for question in record['questions']:
-      unified.check_question(question['question'])
+      unified.check_question(question)
 
   rows = files_lib.load(
       files, size, unified, storage.path(data_dir), identity, console.say,

@@ -60,7 +60,9 @@ def run(
           f'remove {root} or give another --workdir'
       )
       return json.loads(done.read_text())
-    player = start.unified(config, parts, mesh, console)
+    player = start.unified(
+        config, parts, mesh, console, caption_prompt=config.caption_prompt
+    )
     source = pairs_tfds.source(str(folder / 'tfds'))
     rows = records(source, parts.grid[0] * parts.grid[1], config.both)
   steps = learning.steps_of(config, len(rows))

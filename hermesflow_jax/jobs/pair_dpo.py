@@ -104,7 +104,10 @@ def run(
     results = json.loads(done.read_text())
     console.say(table(results['rounds']))
     return results
-  base = start.unified(config, parts, mesh, console, config.play.free_answers)
+  base = start.unified(
+      config, parts, mesh, console, config.play.answering,
+      config.play.caption_prompt,
+  )
   world = world_of(config, base, str(root / 'data'), console)
   rounds = self_play.play(base, world, config.play, workdir, console)
   processes.meet()

@@ -91,7 +91,7 @@ def run(
     played = pair_dpo.run(one, str(root / f'seed_{seed}'), console)
     base = start.unified(
         config.self_play, parts, mesh, console,
-        config.self_play.play.free_answers,
+        config.self_play.play.answering, config.self_play.play.caption_prompt,
     )
     steps = sum(row['learned']['steps'] for row in played['rounds'][1:])
     rows.append({

@@ -15,7 +15,7 @@ from hermesflow_jax import lora
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import storage
-from hermesflow_jax import text_similarity
+from hermesflow_jax import text as text_lib
 from hermesflow_jax.jobs import common
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import showo
@@ -113,7 +113,8 @@ def sums(config: Start, path: pathlib.PurePath) -> dict:
 
 def unified(
     config: Start, parts: bundle.Bundle, mesh, console: console_lib.Console,
-    free_answers: bool = False,
+    answering: inference.Answering = inference.Answering(),
+    caption_prompt: str = text_lib.CAPTION_PROMPT,
 ) -> inference.Unified:
   """Returns the model of a bundle at work on a mesh.
 
@@ -122,7 +123,7 @@ def unified(
     parts: what was read.
     mesh: where it works.
     console: shows progress.
-    free_answers: see `inference.Unified.nearest`.
+    answering, caption_prompt: see `inference.Unified`.
   """
   placed = sharding.shardings(parts.model, mesh)
   return inference.Unified(
@@ -130,5 +131,5 @@ def unified(
       tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),
       text=parts.text, lengths=parts.lengths, grid=parts.grid, mesh=mesh,
       chunk=config.chunk * mesh.shape['data'], progress=console.progress,
-      nearest=text_similarity.ngram_cosines if free_answers else None,
+      answering=answering, caption_prompt=caption_prompt,
   )

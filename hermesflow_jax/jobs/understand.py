@@ -15,6 +15,7 @@ from hermesflow_jax import faults
 from hermesflow_jax import inference
 from hermesflow_jax import settings
 from hermesflow_jax import storage
+from hermesflow_jax import text as text_lib
 from hermesflow_jax.data import images
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import start
@@ -37,6 +38,8 @@ class Settings(start.Start):
     questions: asked about each image.
     choices: possible answers, of which the likeliest is given; () for answers
       in the model's own words.
+    choice_rule: how likely a choice is, a name of `choices.RULES`.
+    caption_prompt: what captions are asked with.
     decoding: how captions and free answers are written; `top_k` 1 is greedy.
     seed: of all randomness.
     on_error: 'raise', or 'skip' to leave out images that cannot be read.
@@ -46,6 +49,8 @@ class Settings(start.Start):
   caption: bool
   questions: tuple[str, ...]
   choices: tuple[str, ...]
+  choice_rule: str
+  caption_prompt: str
   decoding: inference.Decoding
   seed: int
   on_error: str
@@ -64,6 +69,8 @@ class Settings(start.Start):
       raise ValueError('a question comes twice')
     if self.choices and len(set(self.choices)) < 2:
       raise ValueError(f'choices is {self.choices}, wanted different texts')
+    text_lib.check_prompt('caption_prompt', self.caption_prompt)
+    inference.Answering(rule=self.choice_rule)
 
 
 def run(
@@ -75,9 +82,12 @@ def run(
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
-  unified = start.unified(config, parts, mesh, console)
+  unified = start.unified(
+      config, parts, mesh, console,
+      inference.Answering(rule=config.choice_rule), config.caption_prompt,
+  )
   for question in config.questions:
-    unified.check_question(question)
+    unified.check_question({'question': question})
   size = unified.grid[0] * unified.tokenizer.reduction
   good = common.kept(
       [(name, fault(name, size)) for name in console.progress('reading')(names)],
