@@ -36,7 +36,7 @@ def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.pair_dpo`."""
   config = ml_collections.ConfigDict({
       'job': 'pair_dpo',
-      'mesh': {'data': -1, 'model': 1},
+      'mesh': {'data': -1, 'model': -1},
       'init_from': 'assets:shapes',
       'tokenizer': '',
       'text': '',

@@ -27,28 +27,56 @@ RULES = (
 )
 
 
-def make_mesh(data: int = -1, model: int = 1) -> jax.sharding.Mesh:
-  """Returns a mesh ('data', 'model') over all devices.
+def make_mesh(
+    data: int = -1, model: int = 1, idle: bool = False
+) -> jax.sharding.Mesh:
+  """Returns a mesh ('data', 'model') over the devices.
 
   Args:
     data: devices along `data`; -1 takes what `model` leaves.
     model: devices along `model`.
+    idle: a mesh of fewer devices than there are leaves the last ones idle.
 
   Raises:
-    ValueError: the product is not the number of devices.
+    ValueError: the product is not the number of devices (with `idle`: is
+      greater).
   """
   count = jax.device_count()
   if data == -1 and model > 0 and count % model == 0:
     data = count // model
-  if data < 1 or model < 1 or data * model != count:
+  used = data * model
+  if data < 1 or model < 1 or used > count or (used < count and not idle):
     raise ValueError(
         f'mesh data={data} model={model} does not fit {count} device(s)'
     )
-  return jax.make_mesh(
-      (data, model),
-      ('data', 'model'),
-      axis_types=(jax.sharding.AxisType.Auto,) * 2,
+  types = (jax.sharding.AxisType.Auto,) * 2
+  if used < count:
+    devices = np.array(jax.devices()[:used]).reshape(data, model)
+    return jax.sharding.Mesh(devices, ('data', 'model'), axis_types=types)
+  return jax.make_mesh((data, model), ('data', 'model'), axis_types=types)
+
+
+def best_split(devices: int, rows: int, parts: int) -> tuple[int, int]:
+  """Returns the mesh sizes (data, model) that use most devices.
+
+  Args:
+    devices: the number of devices.
+    rows: rows of the batch; `data` divides it. 0: any `data` will do.
+    parts: what the model's sizes split into; `model` divides it.
+
+  Returns:
+    Of all pairs with data * model <= devices the one with the greatest
+    product; of equal products the one with the greatest `data`.
+  """
+  if not rows:
+    return devices, 1
+  pairs = (
+      (data, model)
+      for model in range(1, min(devices, parts) + 1) if parts % model == 0
+      for data in range(1, min(devices // model, rows) + 1)
+      if rows % data == 0
   )
+  return max(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]))
 
 
 def path_name(path) -> str:

@@ -124,8 +124,7 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('play.rounds=0', 'rounds is 0, wanted at least 1'),
     ('play.images=1', 'images is 1, wanted at least 2'),
     ('play.batch=0', 'batch is 0, wanted at least 1'),
-    ('play.batch=12', 'batch 12 does not split over data=8'),
-    ('play.optim.accumulate=4', 'batch 16 does not split over data=8 in 4 '),
+    ('play.optim.accumulate=3', 'must be a multiple of accumulate=3, got 16'),
     ('play.optim.b2=1', 'b2 is 1.0, wanted less than 1'),
     ('play.profile_steps=(5,2)', 'profile_steps is (5, 2), wanted 0 <='),
     ('play.save_every=-1', 'save_every is -1, wanted at least 0'),
@@ -134,8 +133,9 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('held_out=1', 'held_out is 1, wanted at least 2'),
     ('held_out_split=train', "held_out_split is 'train'"),
     ('world.jitter=9', 'jitter is 9, wanted at most'),
-    ('mesh.model=3', 'data=-1 model=3 does not fit 8 device'),
-    ('mesh.data=16', 'data=16 model=1 does not fit 8 device'),
+    ('mesh.model=3', 'the number of devices, 8, got data=-1 model=3: give '
+     'data=8 model=1, data=4 model=2 or -1 for both'),
+    ('mesh.data=16', 'the number of devices, 8, got data=16 model=-1: give'),
     ('mesh.model=-1', 'model=-1'),
 ])
 def test_a_value_that_cannot_be(start, idle, base, tmp_path, override, said):
@@ -333,7 +333,7 @@ def test_the_other_jobs_check_before_they_work_too(
   (tmp_path / 'file').write_text('')
   one_line(start(*flags, '--workdir=file/run'), 'file/run')
   one_line(start(*flags, '--config.export=file/run'), 'file/run')
-  one_line(start(*flags, '--config.mesh.model=3'), 'does not fit')
+  one_line(start(*flags, '--config.mesh.model=3'), 'the number of devices, 8')
   one_line(start(*flags, '--config.optim.lr=nan'), 'config.optim.lr is nan')
 
 

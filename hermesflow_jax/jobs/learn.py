@@ -48,7 +48,9 @@ def run(
   sums = read_manifest(pairs)
   with storage.copied(pairs, sums) as folder:
     check(pairs, folder, sums)
-    mesh = config.mesh.make(config.batch, config.optim.accumulate)
+    mesh = start.mesh(
+        config, path, console, config.batch, config.optim.accumulate
+    )
     parts = start.load(config, path, mesh)
     base = start.sums(config, path)
     common.claim(workdir, config, console, base=base, pairs=sums)

@@ -91,7 +91,9 @@ def run(
     for source in (config.files.inputs, config.files.held_out):
       files.read(source)
       data.append(files.sums(source))
-  mesh = config.mesh.make(config.play.batch, config.play.optim.accumulate)
+  mesh = start.mesh(
+      config, path, console, config.play.batch, config.play.optim.accumulate
+  )
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
   common.claim(workdir, config, console, base=sums, data=data)

@@ -101,7 +101,10 @@ def run(
 ) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
-  mesh = config.mesh.make(config.batches.divisor)
+  mesh = config.mesh.make(
+      config.batches.divisor, parts=common.model_parts(config.decoder),
+      say=console.say,
+  )
   tokenizer = initial.load_tokenizer(config.tokenizer, mesh)
   common.claim(workdir, config, console)
   common.check_writable(config.export)

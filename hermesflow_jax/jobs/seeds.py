@@ -78,7 +78,9 @@ def run(
   """Plays each seed and its control; writes and returns `results.json`."""
   root = storage.path(workdir)
   path = start.located(config.self_play)
-  mesh = config.self_play.mesh.make(config.control.batches.divisor)
+  mesh = start.mesh(
+      config.self_play, path, console, config.control.batches.divisor
+  )
   parts = start.load(config.self_play, path, mesh)
   common.claim(workdir, config, console)
   rows = []

@@ -67,7 +67,7 @@ def run(
 ) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
-  mesh = config.mesh.make(config.schedule.batch)
+  mesh = config.mesh.make(config.schedule.batch, say=console.say)
   common.claim(workdir, config, console)
   common.check_writable(config.export)
   data_dir = str(storage.path(workdir) / 'data')

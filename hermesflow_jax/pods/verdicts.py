@@ -98,8 +98,6 @@ def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
   os.environ.setdefault(
       'TPU_ACCELERATOR_TYPE', f'{where.chip.accelerator}-{where.count}'
   )
-  if data == -1 and model > 0 and where.count % model == 0:
-    data = where.count // model
   if data * model != where.count:
     raise ValueError(
         f'mesh data={data} model={model} does not fit {where.count} chips'
