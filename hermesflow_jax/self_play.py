@@ -111,13 +111,16 @@ def play(
   and generated codes, and `checkpoints/<r>`.
   """
 
-  def playing(model):
+  def playing(model, number):
     # Not kept while a round learns: what samplers want of a model is as large.
-    return dataclasses.replace(base, model=model)
+    return dataclasses.replace(
+        base, model=model,
+        progress=console_lib.named(base.progress, f'round {number}'),
+    )
 
   root = storage.path(workdir)
   summaries = [evaluated(
-      playing(base.model), world, config, root / 'round_0', console
+      playing(base.model, 0), world, config, root / 'round_0', console
   )]
   say_round(console, 0, summaries[0])
   model = base.model
@@ -125,14 +128,16 @@ def play(
     folder = root / f'round_{number}'
     inputs = world.inputs[number - 1]
     pairs, made = _curated(
-        playing(model), world, inputs, config, root, number, console
+        playing(model, number), world, inputs, config, root, number, console
     )
     reference = base.model if config.reference == 'base' else model
     model, learned = _trained(
         model, reference, base, inputs, pairs, config, root, number,
         console,
     )
-    summary = evaluated(playing(model), world, config, folder, console)
+    summary = evaluated(
+        playing(model, number), world, config, folder, console
+    )
     summary['round'] = number
     summary['curation'] = made
     summary['learned'] = {k: learned[k] for k in ('inputs', 'steps')}
@@ -235,7 +240,10 @@ def gathered(
   )
   count = len(list(shards.spans(len(inputs), config.shard)))
   store = shards.Shards(folder / 'candidates', count)
-  harvest.gather(player, inputs, recipe, store, config.shard)
+  harvest.gather(
+      player, inputs, recipe, store, config.shard,
+      progress=player.progress('curating'),
+  )
   return harvest.collect(store, inputs, config.shard)
 
 

@@ -116,9 +116,8 @@ def run(
   there = store.count - len(store.missing())
   if there:
     console.say(f'{there} of {store.count} shards are there')
-  quiet = dataclasses.replace(unified, progress=lambda label: lambda x: x)
   clock = harvest.gather(
-      quiet, inputs, recipe, store, config.shard, share=config.share,
+      unified, inputs, recipe, store, config.shard, share=config.share,
       shares=config.shares, progress=console.progress('curating'),
   )
   if clock.seconds:
