@@ -109,14 +109,19 @@ def test_blank_lines_count_as_lines(tmp_path):
     files.read(source)
 
 
-@pytest.mark.parametrize('content', [
-    b'{}', b'[1]', b'[{"question": "a ?"}]', b'[{"id": []}]', b'\xff', b'[',
+@pytest.mark.parametrize('content, said', [
+    (b'{}', 'tifa.json, line 1: a question: id is None, wanted text'),
+    (b'[1]', 'tifa.json, record 1 .line 1.: a question: it is no JSON object'),
+    (b'[{"question": "a ?"}]', 'a question: id is None'),
+    (b'[{"id": []}]', 'a question: id is .., wanted text'),
+    (b'[', 'tifa.json, the end: a question: the list has no end'),
+    (b'\xff', 'tifa.json cannot be read'),
 ])
-def test_a_file_of_questions_that_is_none_is_named(content, tmp_path):
+def test_a_file_of_questions_that_is_none_is_named(content, said, tmp_path):
   source = written(tmp_path, [line(0)])
   tifa = tmp_path / 'tifa.json'
   tifa.write_bytes(content)
-  with pytest.raises(ValueError, match='tifa.json cannot be read'):
+  with pytest.raises(ValueError, match=said):
     files.read(files.Source(source.annotations, source.images, str(tifa)))
 
 
