@@ -164,6 +164,11 @@ def text_of(row: dict, key: str) -> str:
   value = row.get(key)
   if not isinstance(value, str) or not value.strip():
     raise ValueError(f'{key} is {value!r}, wanted text')
+  _check_unicode(key, value)
+  return value
+
+
+def _check_unicode(key, value):
   try:
     value.encode()
   except UnicodeEncodeError as error:
@@ -171,7 +176,6 @@ def text_of(row: dict, key: str) -> str:
         f'{key} must be Unicode text, got {value!r} with half a character at '
         f'{error.start}'
     ) from error
-  return value
 
 
 def id_of(row: object) -> str:
@@ -218,6 +222,8 @@ def _question(row):
   fine = isinstance(choices, list) and all(isinstance(c, str) for c in choices)
   if not fine or len(set(choices)) < 2:
     raise ValueError(f'choices is {choices!r}, wanted different texts')
+  for choice in choices:
+    _check_unicode('choices', choice)
   text_of(row, 'question')
   if row.get('answer') not in choices:
     raise ValueError(f'answer {row.get("answer")!r} is none of {choices}')
