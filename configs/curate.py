@@ -39,4 +39,5 @@ def get_config(variant='shapes'):
       'shard': 50,
       'share': 0,
       'shares': 1,
+      'official': config.official,
   })

@@ -51,6 +51,7 @@ def get_config(variant='shapes'):
       'held_out': 1_000,
       'held_out_split': 'eval',
       'gallery': 12,
+      'official': False,
       'play': {
           'rounds': 3,
           'images': 4,
@@ -174,6 +175,7 @@ def show_o(config, pixels):
   }
   config.inputs = 5_000
   config.fresh_inputs = False
+  config.official = True
   play = config.play
   play.images = 16
   play.shard = 50

@@ -88,6 +88,8 @@ class World:
       arm of `jobs.ablation` that is scored by it.
     judged_by: the name of the judge.
     similarity: text scorer.
+    publish: (folder of a round, inputs, pairs, decode) -> None; writes the
+      pairs for other programs, None for nothing. See `data.official.write`.
   """
 
   inputs: Sequence[gap.Inputs]
@@ -95,6 +97,7 @@ class World:
   judge: gap.Judge
   judged_by: str
   similarity: Callable
+  publish: Callable | None = None
 
 
 def play(
@@ -130,6 +133,9 @@ def play(
     pairs, made = _curated(
         playing(model, number), world, inputs, config, root, number, console
     )
+    if world.publish:
+      decode = playing(model, number).decode
+      world.publish(folder, inputs, pairs, decode)
     reference = base.model if config.reference == 'base' else model
     model, learned = _trained(
         model, reference, base, inputs, pairs, config, root, number,

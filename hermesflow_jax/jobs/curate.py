@@ -20,6 +20,7 @@ from hermesflow_jax import shards
 from hermesflow_jax import storage
 from hermesflow_jax import text_similarity
 from hermesflow_jax.data import files
+from hermesflow_jax.data import official
 from hermesflow_jax.data import pairs_tfds
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import gap
@@ -46,6 +47,8 @@ class Settings(start.Start):
     share: which part of the shards this process makes, 0 to `shares` - 1.
     shares: among how many processes the work is divided. All write into the
       same `--workdir`; the last to end makes the pairs.
+    official: the pairs are also written in the form of the official code,
+      with PNG files; see `data.official`.
   """
 
   world: common.World
@@ -60,6 +63,7 @@ class Settings(start.Start):
   shard: int
   share: int
   shares: int
+  official: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -132,7 +136,7 @@ def run(
   with _alone(root):
     if done.exists():
       return json.loads(done.read_text())
-    return finish(config, inputs, store, root, console)
+    return finish(config, inputs, store, root, console, unified)
 
 
 @contextlib.contextmanager
@@ -152,6 +156,7 @@ def _alone(root: pathlib.PurePath) -> Iterator[None]:
 def finish(
     config: Settings, inputs: gap.Inputs, store: shards.Shards,
     root: pathlib.PurePath, console: console_lib.Console,
+    unified: inference.Unified,
 ) -> dict:
   """Makes the pairs of all shards and writes them; returns the manifest."""
   ids, found = inputs.ids, harvest.collect(store, inputs, config.shard)
@@ -164,6 +169,9 @@ def finish(
   events.write_atomically(root / 'pairs.jsonl', text)
   with storage.Outbox(root / 'tfds') as outbox:
     pairs_tfds.write(str(outbox.folder), rows, inputs.codes.shape[1])
+  if config.official:
+    known = config.files and official.about(files.read(config.files))
+    official.write(root, inputs, pairs, unified.decode, known, console.say)
   drops = curation.drops(pairs)
   written = ['pairs.jsonl', *(
       f'tfds/{name}' for name in sorted(storage.below(root / 'tfds'))

@@ -20,6 +20,7 @@ from hermesflow_jax import storage
 from hermesflow_jax import story
 from hermesflow_jax import text_similarity
 from hermesflow_jax.data import files
+from hermesflow_jax.data import official
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
@@ -57,6 +58,8 @@ class Settings(start.Start):
       'preference', of another seed than the inputs, to try settings on.
     play: the rounds.
     gallery: held-out captions, and pairs, shown in the report.
+    official: each round also writes its pairs in the form of the official
+      code, with PNG files; see `data.official`.
   """
 
   world: common.World
@@ -67,6 +70,7 @@ class Settings(start.Start):
   held_out_split: str
   play: self_play.Play
   gallery: int
+  official: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -171,6 +175,10 @@ def world_of(
       judge=answers,
       judged_by=judged_by,
       similarity=text_similarity.ngram_cosines,
+      publish=config.official and functools.partial(
+          official.write, say=console.say,
+          known=own and official.about(files.read(own.inputs)),
+      ) or None,
   )
 
 
