@@ -67,7 +67,7 @@ class Settings:
       are chosen, with the first seed.
   """
 
-  command: str
+  command: str = settings.free()
   variant: str
   self_play: pair_dpo.Settings
   seeds: tuple[int, ...]

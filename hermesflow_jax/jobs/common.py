@@ -20,9 +20,6 @@ from hermesflow_jax import storage
 from hermesflow_jax.data import shapes
 from hermesflow_jax.models import phi
 
-# Settings that say where, and how much at once, not what.
-_PLACE = {'mesh', 'chunk', 'accumulate', 'command'}
-
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
@@ -211,8 +208,8 @@ class Schedule:
   """
 
   batch: int
-  log_every: int
-  save_every: int
+  log_every: int = settings.free()
+  save_every: int = settings.free()
 
   def __post_init__(self):
     settings.require(self, {'batch': 1, 'log_every': 1, 'save_every': 0})
@@ -227,52 +224,64 @@ def claim(
 ) -> None:
   """Marks a folder as this run's, or checks that it is.
 
+  `settings.json` holds the settings of the newest start. What `settings.free`
+  and `settings.growing` declare may change from start to start.
+
   Args:
     workdir: the folder; made if it is not there.
-    config: the settings, a dataclass; where the work is done (_PLACE) may be
-      another when a run goes on.
-    console: says that a run resumes.
+    config: the settings, a dataclass.
+    console: says that a run resumes, and which settings changed.
     **identity: what else makes the run what it is; JSON types.
 
   Raises:
     ValueError: it cannot be written, or belongs to something else, or to a
       run of other settings, all of which are named.
   """
-  if processes.agreed(lambda: _claimed(workdir, config, identity)):
-    console.say(f'resuming in {workdir}')
+  changes = processes.agreed(lambda: _claimed(workdir, config, identity))
+  if changes is not None:
+    console.say('; '.join([f'resuming in {workdir}', *changes]))
 
 
-def _claimed(workdir, config, identity) -> bool:
-  """Does the work of `claim`; whether the run is there already."""
+def _claimed(workdir, config, identity) -> list[str] | None:
+  """Does the work of `claim`; what changed if the run is there already."""
   root = storage.path(workdir)
   path = root / 'settings.json'
-  record = json.loads(
-      json.dumps(dataclasses.asdict(config) | identity, default=str)
-  )
+  record = settings.plain(config) | json.loads(json.dumps(identity))
   try:
     storage.make(root)
     # A start that was killed may have left its temporary file.
     if all(name == 'settings.json.tmp' for name in storage.names(root)):
       if _first_writes(path, json.dumps(record, indent=1) + '\n'):
-        return False
+        return None
     storage.check_writable(root)
     found = json.loads(path.read_text()) if path.exists() else None
     if not isinstance(found, dict):
       raise ValueError('it holds files of something else')
-    different = sorted(_differences(found, record))
+    kind = type(config)
+    different = sorted([
+        *_differences(
+            settings.identity(kind, found), settings.identity(kind, record)
+        ),
+        *settings.shrunk(kind, found, record),
+    ])
     if different:
       raise ValueError(
           'it belongs to a run of other settings: ' + ', '.join(different)
       )
+    if found != record:
+      # Of processes that start at once one may have moved the file away.
+      with contextlib.suppress(FileNotFoundError):
+        events.write_atomically(path, json.dumps(record, indent=1) + '\n')
   except (*storage.failures(), ValueError) as error:
     raise ValueError(
         f'workdir {root} cannot be used: {error}; give another --workdir'
     ) from error
-  return True
+  # An earlier release may have had other settings.
+  return sorted(_differences(found, record, keys=set.intersection))
 
 
 def _first_writes(path, text) -> bool:
-  """Writes the settings of a run; whether no other did at the same time."""
+  """Writes the settings of a new run; whether no other did at the same time."""
   if not storage.is_local(path):
     return storage.create(path, text.encode())
   # Of processes that start at once one may have moved the file away.
@@ -318,15 +327,9 @@ def check_writable(folder: str) -> None:
     raise ValueError(f'folder {folder} cannot be used: {error}') from error
 
 
-def identity(config) -> dict:
-  """Returns settings as JSON types, without where the work is done."""
-  said = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-  return {name: value for name, value in said.items() if name not in _PLACE}
-
-
-def _differences(a, b, name='config'):
+def _differences(a, b, name='config', keys=set.union):
   if isinstance(a, dict) and isinstance(b, dict):
-    for key in (a.keys() | b.keys()) - _PLACE:
-      yield from _differences(a.get(key), b.get(key), f'{name}.{key}')
+    for key in keys(set(a), b):
+      yield from _differences(a.get(key), b.get(key), f'{name}.{key}', keys)
   elif a != b:
     yield f'{name} {reprlib.repr(a)} -> {reprlib.repr(b)}'

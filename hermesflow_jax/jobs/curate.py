@@ -63,7 +63,7 @@ class Settings(start.Start):
   shard: int
   share: int
   shares: int
-  official: bool = False
+  official: bool = settings.free(default=False)
 
   def __post_init__(self):
     super().__post_init__()

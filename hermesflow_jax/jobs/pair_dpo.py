@@ -69,8 +69,8 @@ class Settings(start.Start):
   held_out: int
   held_out_split: str
   play: self_play.Play
-  gallery: int
-  official: bool = False
+  gallery: int = settings.free()
+  official: bool = settings.free(default=False)
 
   def __post_init__(self):
     super().__post_init__()
@@ -132,7 +132,7 @@ def run(
           'device': jax.devices()[0].device_kind,
       },
   }
-  story.tell(root, results, world, base, config.gallery)
+  story.tell(root, results, world, base, config.gallery, console.command)
   events.write_atomically(done, json.dumps(results, indent=1) + '\n')
   processes.meet()
   console.say(table(rounds))

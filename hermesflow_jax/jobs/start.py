@@ -42,13 +42,13 @@ class Start:
       '' for none.
   """
 
-  mesh: common.Mesh
+  mesh: common.Mesh = settings.free()
   init_from: str
   tokenizer: str
   text: str
-  missing: str
+  missing: str = settings.free()
   sizes: initial.Sizes | None
-  chunk: int
+  chunk: int = settings.free()
   adapters: str
 
   def __post_init__(self):
