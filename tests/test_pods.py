@@ -192,6 +192,24 @@ def compiled(workdir, variant, topology, **changes):
 
 
 @has_compiler
+@pytest.mark.parametrize('topology, data, model', [
+    ('v5e:2x4', 8, 1), ('v5e:4x4', 16, 1), ('v5e:4x4', 4, 4),
+    ('v5e:8x16', 32, 4), ('v5e:16x16', 32, 8), ('v5e:16x16', 256, 1),
+    ('v6e:8x8', 32, 2), ('v5p:4x4x4', 32, 2),
+])
+def test_hosts_of_a_slice_have_rows_in_a_row(topology, data, model):
+  """Otherwise `sharding.share` ends the run on a pod, and nowhere else."""
+  mesh = verdicts.mesh_of(chips.parse(topology), data, model)
+  rows = {}
+  for number, row in enumerate(mesh.devices):
+    for device in row:
+      rows.setdefault(device.process_index, set()).add(number)
+  for mine in rows.values():
+    assert sorted(mine) == list(range(min(mine), max(mine) + 1))
+    assert min(mine) % len(mine) == 0
+
+
+@has_compiler
 def test_a_small_run_compiles_for_a_slice(tmp_path):
   found = compiled(tmp_path, 'show_o_256', 'v5e:4x4', **SMALL)
   assert found['mesh'] == {'data': 16, 'model': 1}

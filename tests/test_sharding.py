@@ -1,5 +1,6 @@
 """One mesh, one table of rules, nothing forgotten in either."""
 
+import dataclasses
 import re
 
 from flax import nnx
@@ -212,6 +213,43 @@ def test_devices_that_stay_idle_are_said():
   assert total == 66
   common.Mesh(data=-1, model=1).make(8, say=said.append)
   assert len(said) == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+  """What a mesh asks of a device of another machine."""
+
+  id: int
+  process_index: int
+  platform: str = 'cpu'
+  device_kind: str = 'cpu'
+
+
+def processes_of(grid):
+  return [[device.process_index for device in row] for row in grid]
+
+
+def test_devices_are_in_the_order_of_their_processes():
+  """Hosts of 2x2 chips on a slice of 4x4 alternate along its rows."""
+  hosts = [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
+  devices = [Device(n, host) for n, host in enumerate(hosts)]
+  found = sharding.arranged(devices, 16, 1)
+  assert processes_of(found) == [[n // 4] for n in range(16)]
+  assert sorted(d.id for d in found.ravel()) == list(range(16))
+  # Rows of four chips of two hosts: each host has the same two rows.
+  found = sharding.arranged(devices, 4, 4)
+  assert processes_of(found) == [
+      [0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+  # Rows of two hosts, in turn: sorted, each host has two that follow.
+  found = sharding.arranged(
+      [Device(n, n // 2 % 2) for n in range(8)], 4, 2)
+  assert processes_of(found) == [[0, 0], [0, 0], [1, 1], [1, 1]]
+
+
+def test_devices_of_one_process_keep_their_order():
+  devices = jax.devices()
+  found = sharding.arranged(devices, 4, 2)
+  assert list(found.ravel()) == devices
 
 
 def test_heads_say_how_far_a_model_splits():
