@@ -185,8 +185,8 @@ def test_faults_of_official_files_are_skipped_record_by_record(
       ('vqa_data.json', '"id": 2', '"name": 2')):
     path, text = tmp_path / name, (tmp_path / name).read_text()
     path.write_text(text.replace(old, new))
-  with pytest.raises(ValueError, match='a question: id is None.*record 2 .line'):
-    files.read(dataclasses.replace(source))
+  with pytest.raises(ValueError, match='question: id is None.*record 2 .line'):
+    files.read(source)
   said = []
   found = files.read(
       dataclasses.replace(source, on_error='skip'), said.append)

@@ -89,8 +89,8 @@ def write(
   text = json.dumps(rows, ensure_ascii=False, allow_nan=False, indent=4)
   events.write_atomically(done, text + '\n')
   say(
-      f'{len(rows)} of {len(inputs)} inputs have both pairs: see {done}, in the '
-      'form of the official code'
+      f'{len(rows)} of {len(inputs)} inputs have both pairs: see {done}, in '
+      'the form of the official code'
   )
 
 

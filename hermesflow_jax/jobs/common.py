@@ -281,7 +281,7 @@ def _claimed(workdir, config, identity) -> list[str] | None:
 
 
 def _first_writes(path, text) -> bool:
-  """Writes the settings of a new run; whether no other did at the same time."""
+  """Writes the settings of a new run; whether no other did meanwhile."""
   if not storage.is_local(path):
     return storage.create(path, text.encode())
   # Of processes that start at once one may have moved the file away.
