@@ -66,7 +66,12 @@ def terminal(clock: Callable[[], float] = time.monotonic) -> Console:
   Args:
     clock: returns seconds.
   """
-  lines = Lines(lambda line: print(line, file=sys.stderr, flush=True), clock)
+
+  def write(line):
+    tqdm.tqdm.write(line, file=sys.stderr)
+    sys.stderr.flush()
+
+  lines = Lines(write, clock)
 
   def progress(label):
     def wrap(items):
