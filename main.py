@@ -1,5 +1,6 @@
 """Starts one job: `python main.py --config=configs/pair_dpo.py`."""
 
+import dataclasses
 import os
 import shlex
 import signal
@@ -186,8 +187,9 @@ def main(argv: list[str]) -> int:
       )
       return 0
     job = job_of(name)
+    command = shlex.join(['python', *argv])
     if 'command' in values:
-      values['command'] = shlex.join(['python', *argv])
+      values['command'] = command
     config = settings.build(job.Settings, values)
     if given.coordinator and name not in ('pair_dpo', 'learn'):
       raise ValueError(
@@ -196,7 +198,10 @@ def main(argv: list[str]) -> int:
       )
     console = join(given.coordinator, given.process, given.processes)
     folder = os.path.join('runs', name, values.get('variant', ''))
-    job.run(config, given.workdir or folder, console)
+    job.run(
+        config, given.workdir or folder,
+        dataclasses.replace(console, command=command),
+    )
   except ValueError as error:
     return complain(error, 2)
   except (FloatingPointError, *storage.failures()) as error:

@@ -42,4 +42,5 @@ def get_config(variant='shapes'):
       'shard': 50,
       'share': 0,
       'shares': 1,
+      'official': config.official,
   })

@@ -25,6 +25,7 @@ def get_config(variant='shapes'):
   play = config.play.to_dict()
   return ml_collections.ConfigDict(
       {'job': 'learn', 'pairs': 'runs/curate', 'sample_every': 0}
+      | {'images': '', 'on_error': 'raise'}
       | {'both': play['rules']['both']}
       | pair_dpo.start_of(config)
       | {name: play[name] for name in _LEARNING}

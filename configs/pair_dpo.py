@@ -36,7 +36,7 @@ def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.pair_dpo`."""
   config = ml_collections.ConfigDict({
       'job': 'pair_dpo',
-      'mesh': {'data': -1, 'model': 1},
+      'mesh': {'data': -1, 'model': -1},
       'init_from': 'assets:shapes',
       'tokenizer': '',
       'text': '',
@@ -51,6 +51,7 @@ def get_config(variant='shapes'):
       'held_out': 1_000,
       'held_out_split': 'eval',
       'gallery': 12,
+      'official': False,
       'play': {
           'rounds': 3,
           'images': 4,
@@ -178,6 +179,7 @@ def show_o(config, pixels):
   }
   config.inputs = 5_000
   config.fresh_inputs = False
+  config.official = True
   play = config.play
   play.images = 16
   play.free_prompt = 'Question:{question} Choice:{choices}'

@@ -19,7 +19,7 @@ def get_config():
   return ml_collections.ConfigDict({
       'job': 'pretrain',
       'seed': 0,
-      'mesh': {'data': -1, 'model': 1},
+      'mesh': {'data': -1, 'model': -1},
       'world': {'seed': 0, 'jitter': 0},
       'scenes': 40_000,
       'tokenizer': 'runs/shapes',

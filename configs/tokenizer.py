@@ -14,7 +14,7 @@ def get_config():
   return ml_collections.ConfigDict({
       'job': 'tokenizer',
       'seed': 0,
-      'mesh': {'data': -1, 'model': 1},
+      'mesh': {'data': -1, 'model': -1},
       'world': {'seed': 0, 'jitter': 0},
       'scenes': 16_000,
       'sizes': {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import json
+import functools
 import math
 import pathlib
 
@@ -57,17 +57,19 @@ class Learning:
 
   objective: alignment.Objective
   compat: alignment.Compat
-  caption_prompt: str
+  caption_prompt: str = dataclasses.field(
+      default=text_lib.CAPTION_PROMPT, kw_only=True
+  )
   mask_schedule: str
   optim: optim_lib.Optim
   lora: lora_lib.Lora
   epochs: float
   batch: int
-  label_rows: int
-  log_every: int
-  save_every: int
-  sample_every: int
-  profile_steps: tuple[int, int]
+  label_rows: int = settings.free()
+  log_every: int = settings.free()
+  save_every: int = settings.free()
+  sample_every: int = settings.free()
+  profile_steps: tuple[int, int] = settings.free()
   seed: int
 
   def __post_init__(self):
@@ -208,6 +210,7 @@ def learn(
           config.sample_every, profile=config.profile_steps,
       ),
       mesh=mesh, folder=str(folder), identity=identity,
+      known=functools.partial(settings.identity, Learning),
       label=f'round {number}: learning', console=console, names=names,
       sample=sample and (lambda state: sample(
           dataclasses.replace(state, model=learner.whole(state.model))
@@ -227,11 +230,8 @@ def learn(
 
 def _identity(config, steps, rows):
   """What checkpoints of a round are refused for if it is another."""
-  said = dataclasses.asdict(config)
-  del said['optim']['accumulate']  # It says how much at once.
-  kept = {field.name for field in dataclasses.fields(Learning)}
-  kept -= {'log_every', 'save_every', 'sample_every', 'profile_steps'}
-  return {
+  said = settings.plain(config)
+  names = [field.name for field in dataclasses.fields(Learning)]
+  return settings.identity(Learning, {name: said[name] for name in names}) | {
       'steps': steps, 'records': pipeline.content(rows),
-      **{name: json.loads(json.dumps(said[name])) for name in sorted(kept)},
   }

@@ -37,7 +37,7 @@ class Optim:
   eps: float = 1e-8
   weight_decay: float = 0.01
   clip: float = 1.0
-  accumulate: int = 1
+  accumulate: int = settings.free(default=1)
 
   def __post_init__(self):
     settings.require(

@@ -74,7 +74,7 @@ class RunReport:
 
   Attributes:
     title: of the page.
-    command: that makes this run.
+    command: the command that started this run; '' where there was none.
     rounds: rows of results.json; round 0 is the base model. A row may hold
       'change', the paired change since round 0 ({'gap': .., 'gap_se': ..}).
     note: status shown at the top, '' for none.
@@ -159,10 +159,9 @@ def _head(run):
     parts.append(markup.element('p', why))
   if run.note:
     parts.append(markup.element('p', run.note, class_='note', role='status'))
-  parts += [
-      scores.tiles(run.rounds),
-      markup.element('pre', markup.element('code', run.command)),
-  ]
+  parts.append(scores.tiles(run.rounds))
+  if run.command:
+    parts.append(markup.element('pre', markup.element('code', run.command)))
   return markup.element('header', markup.join(parts))
 
 

@@ -23,6 +23,7 @@ def run(
     names: Callable[[int], Sequence[str]] | None = None,
     sample: Callable | None = None,
     rates: Callable[[int, float], dict] = lambda steps, seconds: {},
+    known: Callable[[dict], dict] = dict,
 ):
   """Trains from the newest checkpoint that is whole, or from the start.
 
@@ -39,6 +40,7 @@ def run(
     label: of the progress bar.
     console: says where it resumes, and what was passed over.
     names, sample, rates: see `loop.Hooks`.
+    known: see `series.Series`.
 
   Returns:
     The last state, which is not saved.
@@ -49,7 +51,9 @@ def run(
     loop.NonFinite, interrupts.Stopped: see `loop.run`.
   """
   root = storage.path(folder)
-  series = series_lib.Series(root / 'steps', identity, console.say)
+  series = series_lib.Series(
+      root / 'steps', identity, console.say, known=known
+  )
   abstract = jax.eval_shape(make_state)
   found = series.newest(abstract, sharding.shardings(abstract, mesh))
   if found:

@@ -56,8 +56,8 @@ class Play(learning.Learning):
   images: int
   captions: tuple[inference.Decoding, ...]
   free_answers: bool
-  free_prompt: str
-  choice_rule: str
+  free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
+  choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
   shard: int
   curation_sampler: sampling.MaskGIT
   evaluation_sampler: sampling.MaskGIT
@@ -98,6 +98,8 @@ class World:
       arm of `jobs.ablation` that is scored by it.
     judged_by: the name of the judge.
     similarity: text scorer.
+    publish: (folder of a round, inputs, pairs, decode) -> None; writes the
+      pairs for other programs, None for nothing. See `data.official.write`.
   """
 
   inputs: Sequence[gap.Inputs]
@@ -105,6 +107,7 @@ class World:
   judge: gap.Judge
   judged_by: str
   similarity: Callable
+  publish: Callable | None = None
 
 
 def play(
@@ -121,13 +124,16 @@ def play(
   and generated codes, and `checkpoints/<r>`.
   """
 
-  def playing(model):
+  def playing(model, number):
     # Not kept while a round learns: what samplers want of a model is as large.
-    return dataclasses.replace(base, model=model)
+    return dataclasses.replace(
+        base, model=model,
+        progress=console_lib.named(base.progress, f'round {number}'),
+    )
 
   root = storage.path(workdir)
   summaries = [evaluated(
-      playing(base.model), world, config, root / 'round_0', console
+      playing(base.model, 0), world, config, root / 'round_0', console
   )]
   say_round(console, 0, summaries[0])
   model = base.model
@@ -135,14 +141,19 @@ def play(
     folder = root / f'round_{number}'
     inputs = world.inputs[number - 1]
     pairs, made = _curated(
-        playing(model), world, inputs, config, root, number, console
+        playing(model, number), world, inputs, config, root, number, console
     )
+    if world.publish:
+      decode = playing(model, number).decode
+      world.publish(folder, inputs, pairs, decode)
     reference = base.model if config.reference == 'base' else model
     model, learned = _trained(
         model, reference, base, inputs, pairs, config, root, number,
         console,
     )
-    summary = evaluated(playing(model), world, config, folder, console)
+    summary = evaluated(
+        playing(model, number), world, config, folder, console
+    )
     summary['round'] = number
     summary['curation'] = made
     summary['learned'] = {k: learned[k] for k in ('inputs', 'steps')}
@@ -245,7 +256,10 @@ def gathered(
   )
   count = len(list(shards.spans(len(inputs), config.shard)))
   store = shards.Shards(folder / 'candidates', count)
-  harvest.gather(player, inputs, recipe, store, config.shard)
+  harvest.gather(
+      player, inputs, recipe, store, config.shard,
+      progress=player.progress('curating'),
+  )
   return harvest.collect(store, inputs, config.shard)
 
 

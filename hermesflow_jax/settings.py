@@ -1,8 +1,9 @@
 """Nested plain mappings to frozen dataclasses, with every fault named at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import difflib
+import json
 import math
 import types
 import typing
@@ -49,6 +50,102 @@ def _merged(values, changes):
       value = _merged(out[key], value)
     out[key] = value
   return out
+
+
+def free(**options) -> dataclasses.Field:
+  """Declares a setting that may change when a run goes on.
+
+  It says where or how often something is done, and at most how sums are
+  rounded, not what is computed: `chunk: int = settings.free()`.
+
+  Args:
+    **options: of `dataclasses.field`, e.g. a default.
+  """
+  return dataclasses.field(metadata={'identity': False}, **options)
+
+
+def growing(**options) -> dataclasses.Field:
+  """Declares a number that may become greater when a run goes on.
+
+  What the run made with a smaller value is a part of what it makes then, as
+  with the number of rounds.
+
+  Args:
+    **options: of `dataclasses.field`, e.g. a default.
+  """
+  return dataclasses.field(metadata={'identity': 'growing'}, **options)
+
+
+def plain(thing) -> dict:
+  """Returns a dataclass instance as JSON types."""
+  return json.loads(json.dumps(dataclasses.asdict(thing), default=str))
+
+
+def identity(kind: type, values: Mapping) -> dict:
+  """Returns the settings that make a run what it is.
+
+  Args:
+    kind: a dataclass.
+    values: its fields as JSON types, e.g. of a record that an earlier release
+      wrote. A field that is not there and has a default has its default; keys
+      that are no fields are kept.
+
+  Returns:
+    `values` without what `free` and `growing` declare, at any depth.
+  """
+  fields = {f.name: f for f in dataclasses.fields(kind)}
+  hints = typing.get_type_hints(kind)
+  out = {name: v for name, v in values.items() if name not in fields}
+  for name, field in fields.items():
+    if 'identity' in field.metadata:
+      continue
+    if name in values:
+      out[name] = _identity(hints[name], values[name])
+    elif field.default is not dataclasses.MISSING:
+      default = json.loads(json.dumps(field.default, default=_as_dict))
+      out[name] = _identity(hints[name], default)
+  return out
+
+
+def _as_dict(value):
+  return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else (
+      str(value))
+
+
+def _identity(hint, value):
+  origin, args = typing.get_origin(hint), typing.get_args(hint)
+  if origin in (typing.Union, types.UnionType):
+    inner = next(a for a in args if a is not type(None))
+    return _identity(inner, value)
+  if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+    return identity(hint, value)
+  if origin is tuple and isinstance(value, (list, tuple)):
+    return [_identity(args[0], each) for each in value]
+  return value
+
+
+def shrunk(
+    kind: type, before: Mapping, after: Mapping, name: str = 'config'
+) -> Iterator[str]:
+  """Yields a line for each growing setting that became smaller.
+
+  Args:
+    kind: a dataclass.
+    before, after: its fields as JSON types.
+    name: how the mapping is called in messages.
+  """
+  hints = typing.get_type_hints(kind)
+  for field in dataclasses.fields(kind):
+    old, new = before.get(field.name), after.get(field.name)
+    where = f'{name}.{field.name}'
+    if field.metadata.get('identity') == 'growing':
+      if old is not None and new is not None and new < old:
+        yield f'{where} {old} -> {new}'
+    elif isinstance(old, Mapping) and isinstance(new, Mapping):
+      args = typing.get_args(hints[field.name])
+      inner = next((a for a in args if a is not type(None)), hints[field.name])
+      if dataclasses.is_dataclass(inner):
+        yield from shrunk(inner, old, new, where)
 
 
 def _build(kind, values, name, faults):

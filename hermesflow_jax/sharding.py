@@ -5,10 +5,13 @@ rule whose pattern is found in their path; the residual stream is constrained
 once a block; batches are split over `data`.
 """
 
+import collections
+from collections.abc import Sequence
 import math
 import re
 
 import jax
+from jax.experimental import mesh_utils
 import numpy as np
 
 P = jax.sharding.PartitionSpec
@@ -27,28 +30,102 @@ RULES = (
 )
 
 
-def make_mesh(data: int = -1, model: int = 1) -> jax.sharding.Mesh:
-  """Returns a mesh ('data', 'model') over all devices.
+def make_mesh(
+    data: int = -1, model: int = 1, idle: bool = False
+) -> jax.sharding.Mesh:
+  """Returns a mesh ('data', 'model') over the devices.
 
   Args:
     data: devices along `data`; -1 takes what `model` leaves.
     model: devices along `model`.
+    idle: a mesh of fewer devices than there are leaves the last ones idle.
 
   Raises:
-    ValueError: the product is not the number of devices.
+    ValueError: the product is not the number of devices (with `idle`: is
+      greater).
   """
   count = jax.device_count()
   if data == -1 and model > 0 and count % model == 0:
     data = count // model
-  if data < 1 or model < 1 or data * model != count:
+  used = data * model
+  if data < 1 or model < 1 or used > count or (used < count and not idle):
     raise ValueError(
         f'mesh data={data} model={model} does not fit {count} device(s)'
     )
-  return jax.make_mesh(
-      (data, model),
-      ('data', 'model'),
+  return mesh_of(jax.devices()[:used], data, model)
+
+
+def mesh_of(devices: Sequence, data: int, model: int) -> jax.sharding.Mesh:
+  """Returns the mesh ('data', 'model') of these devices; see `arranged`."""
+  return jax.sharding.Mesh(
+      arranged(devices, data, model), ('data', 'model'),
       axis_types=(jax.sharding.AxisType.Auto,) * 2,
   )
+
+
+def arranged(devices: Sequence, data: int, model: int) -> np.ndarray:
+  """Returns devices as an array [data, model] that `share` can divide.
+
+  The network decides the order where it can. Where a process would get rows of
+  a batch that do not follow each other, as on most slices of more than a
+  host, rows of devices are sorted by process; where that does not help, so are
+  the devices.
+
+  Args:
+    devices: data * model devices.
+    data, model: see `make_mesh`.
+  """
+  try:
+    grid = mesh_utils.create_device_mesh(
+        (data, model), devices, allow_split_physical_axes=True
+    )
+  except (NotImplementedError, ValueError, AssertionError):
+    grid = None  # E.g. some devices of a torus.
+  if grid is not None:
+    for rows in (grid, sorted(grid, key=_first_process)):
+      if _in_a_row(np.array(rows)):
+        return np.array(rows)
+  ordered = sorted(devices, key=lambda d: (d.process_index, d.id))
+  return np.array(ordered).reshape(data, model)
+
+
+def _first_process(row):
+  return min(device.process_index for device in row)
+
+
+def _in_a_row(grid) -> bool:
+  """Whether each process has whole shares of rows that follow each other."""
+  rows = collections.defaultdict(set)
+  for number, row in enumerate(grid):
+    for device in row:
+      rows[device.process_index].add(number)
+  return all(
+      max(mine) - min(mine) + 1 == len(mine) and min(mine) % len(mine) == 0
+      for mine in rows.values()
+  )
+
+
+def best_split(devices: int, rows: int, parts: int) -> tuple[int, int]:
+  """Returns the mesh sizes (data, model) that use most devices.
+
+  Args:
+    devices: the number of devices.
+    rows: rows of the batch; `data` divides it. 0: any `data` will do.
+    parts: what the model's sizes split into; `model` divides it.
+
+  Returns:
+    Of all pairs with data * model <= devices the one with the greatest
+    product; of equal products the one with the greatest `data`.
+  """
+  if not rows:
+    return devices, 1
+  pairs = (
+      (data, model)
+      for model in range(1, min(devices, parts) + 1) if parts % model == 0
+      for data in range(1, min(devices // model, rows) + 1)
+      if rows % data == 0
+  )
+  return max(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]))
 
 
 def path_name(path) -> str:

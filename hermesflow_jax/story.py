@@ -103,7 +103,8 @@ def judged(name: str) -> str:
 
 
 def tell(
-    root: pathlib.PurePath, results: dict, world, player, count: int
+    root: pathlib.PurePath, results: dict, world, player, count: int,
+    command: str,
 ) -> None:
   """Writes `report.html` of a finished run.
 
@@ -113,6 +114,7 @@ def tell(
     world: the inputs of the run.
     player: the base model; its answers are shown beside the pairs.
     count: pictures in the gallery, and pairs.
+    command: the command that started the run, '' for none.
   """
   rounds = results['rounds']
   last = rounds[-1]['round']
@@ -123,7 +125,7 @@ def tell(
   ]
   report.write(str(root / 'report.html'), report.RunReport(
       title='HermesFlow self-play',
-      command='python main.py --config=configs/pair_dpo.py',
+      command=command,
       rounds=rounds,
       note=judged(rounds[0]['judge']),
       training=training,

@@ -1,9 +1,25 @@
 """JSON from strangers: no NaN, no key twice, no nesting without end."""
 
+from collections.abc import Iterator
 import json
 import pathlib
+import re
 
 MOST_BYTES = 100_000_000
+
+
+def _once(pairs):
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    keys = [k for k, _ in pairs]
+    twice = sorted({k for k in keys if keys.count(k) > 1}) if (
+        len(keys) < 10_000) else ['...']
+    raise ValueError('key twice: ' + ', '.join(map(repr, twice)))
+  return found
+
+
+def _no_constant(text):
+  raise ValueError(f'{text} is not JSON')
 
 
 def parse(text: str | bytes):
@@ -21,6 +37,112 @@ def parse(text: str | bytes):
     )
   except RecursionError as error:
     raise ValueError('it is nested too deep') from error
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_once, parse_constant=_no_constant
+)
+_PLAIN = json.JSONDecoder()
+_BETWEEN = re.compile(r'[\s,]*')
+
+
+def records(text: str) -> Iterator[tuple[str, object]]:
+  """Yields the records of a file in any of the forms that scripts write.
+
+  The forms are JSON lines, a JSON list, and values over several lines with
+  commas between them and no list around them, as scripts leave that append to
+  a file. A comma after the last record is no fault.
+
+  Args:
+    text: of the file; a byte order mark is passed over.
+
+  Yields:
+    (place, value) of each record, e.g. ('line 3', {...}) of JSON lines, or
+    ('record 3 (line 31)', {...}). The value of a record that is no JSON is a
+    ValueError; the next record is looked for at a line that is indented as the
+    first record.
+  """
+  text = text.removeprefix('\ufeff')
+  if _is_lines(text):
+    for number, line in enumerate(text.split('\n'), 1):
+      line = line.strip()
+      if line:
+        yield f'line {number}', _value(line.removesuffix(','))
+  else:
+    yield from _spread(text)
+
+
+def _is_lines(text):
+  """Whether each line is a record of its own."""
+  lines = (line for line in text.split('\n') if line.strip())
+  first, second = next(lines, '').strip(), next(lines, '').strip()
+  if first.startswith('['):
+    # A list of one line is the whole file.
+    return bool(second) and _is_json(first)
+  if _is_json(first.removesuffix(',')):
+    return True
+  if first == '{' and second.startswith('"'):
+    return False
+  try:
+    _DECODER.raw_decode(text.lstrip())
+  except (ValueError, RecursionError):
+    return True
+  return False
+
+
+def _is_json(text):
+  return not isinstance(_value(text), ValueError)
+
+
+def _value(text):
+  """The value of a text, or the ValueError that says why it has none."""
+  try:
+    return parse(text)
+  except ValueError as error:
+    return error
+
+
+def _spread(text):
+  """The records of a list, or of values with commas between them."""
+  at = _BETWEEN.match(text).end()
+  listed = text[at] == '['
+  if listed:
+    at = _BETWEEN.match(text, at + 1).end()
+  # Where the next record is looked for after a fault.
+  start = text.rfind('\n', 0, at) + 1
+  indented = None
+  if not text[start:at].strip():
+    indented = re.compile('\n' + re.escape(text[start:at]) + r'(?=\{)')
+  number, line, seen = 0, 1, 0
+  while at < len(text):
+    if listed and text[at] == ']':
+      rest = text[at + 1:].strip()
+      if rest:
+        yield 'the end', ValueError(f'{rest[:40]!r} stands behind the list')
+      return
+    number += 1
+    line, seen = line + text.count('\n', seen, at), at
+    place = f'record {number} (line {line})'
+    try:
+      value, end = _DECODER.raw_decode(text, at)
+    except RecursionError:
+      value, end = ValueError('it is nested too deep'), None
+    except json.JSONDecodeError as error:
+      value, end = error, None
+    except ValueError as error:
+      # It is JSON that is refused, so its end is known.
+      value, end = error, _PLAIN.raw_decode(text, at)[1]
+    if end is None:
+      following = indented and indented.search(text, at)
+      if not following:
+        yield place, ValueError(f'{value}; nothing behind it can be read')
+        return
+      end = following.end()
+    yield place, value
+    at = end
+    at = _BETWEEN.match(text, at).end()
+  if listed:
+    yield 'the end', ValueError("the list has no end, wanted ']'")
 
 
 def loads(text: str | bytes, name: str) -> dict:
@@ -54,17 +176,3 @@ def load(path: pathlib.Path) -> dict:
     return loads(path.read_bytes(), str(path))
   except OSError as error:
     raise ValueError(f'{path} cannot be read: {error.strerror}') from error
-
-
-def _once(pairs):
-  found = dict(pairs)
-  if len(found) < len(pairs):
-    keys = [k for k, _ in pairs]
-    twice = sorted({k for k in keys if keys.count(k) > 1}) if (
-        len(keys) < 10_000) else ['...']
-    raise ValueError('key twice: ' + ', '.join(map(repr, twice)))
-  return found
-
-
-def _no_constant(text):
-  raise ValueError(f'{text} is not JSON')

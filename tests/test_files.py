@@ -1,6 +1,7 @@
 """Records from files: whole and by id, or a line that names every fault."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -109,15 +110,102 @@ def test_blank_lines_count_as_lines(tmp_path):
     files.read(source)
 
 
-@pytest.mark.parametrize('content', [
-    b'{}', b'[1]', b'[{"question": "a ?"}]', b'[{"id": []}]', b'\xff', b'[',
+@pytest.mark.parametrize('content, said', [
+    (b'{}', 'tifa.json, line 1: a question: id is None, wanted text'),
+    (b'[1]', 'tifa.json, record 1 .line 1.: a question: it is no JSON object'),
+    (b'[{"question": "a ?"}]', 'a question: id is None'),
+    (b'[{"id": []}]', 'a question: id is .., wanted text'),
+    (b'[', 'tifa.json, the end: a question: the list has no end'),
+    (b'\xff', 'tifa.json cannot be read'),
 ])
-def test_a_file_of_questions_that_is_none_is_named(content, tmp_path):
+def test_a_file_of_questions_that_is_none_is_named(content, said, tmp_path):
   source = written(tmp_path, [line(0)])
   tifa = tmp_path / 'tifa.json'
   tifa.write_bytes(content)
-  with pytest.raises(ValueError, match='tifa.json cannot be read'):
+  with pytest.raises(ValueError, match=said):
     files.read(files.Source(source.annotations, source.images, str(tifa)))
+
+
+def official(root, rows, form):
+  """The files of HermesFlow: `initial_data.json`, `vqa_data.json`."""
+  source = written(root, [])
+  initial, vqa = root / 'initial_data.json', root / 'vqa_data.json'
+  asked = [
+      {k: v for k, v in question.items() if k != 'element_type'}
+      | {k: row[k] for k in ('id', 'img_path', 'prompt')}
+      for row in rows for question in row['questions']
+  ]
+  rows = [
+      {k: row[k] for k in ('id', 'img_path', 'prompt', 'caption')}
+      for row in rows
+  ]
+  for path, values in ((initial, rows), (vqa, asked)):
+    path.write_text(FORMS[form](values))
+  return files.Source(str(initial), source.images, questions=str(vqa))
+
+
+FORMS = {
+    'a list': functools.partial(json.dumps, indent=4),
+    'lines': lambda rows: ''.join(json.dumps(row) + '\n' for row in rows),
+    # As the official scripts append to a file.
+    'objects with commas': lambda rows: ''.join(
+        json.dumps(row, indent=4) + ',\n' for row in rows),
+}
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_official_files_hold_the_same_records(form, tmp_path):
+  rows = [line(n, id=n + 8, prompt=f'p{n}') for n in range(4)]
+  found = files.read(official(tmp_path, rows, form))
+  # Numbers are text, in the order of text, as every id is.
+  assert [r['id'] for r in found] == ['10', '11', '8', '9']
+  assert [r['official_id'] for r in found] == [10, 11, 8, 9]
+  assert [r['prompt'] for r in found] == ['p2', 'p3', 'p0', 'p1']
+  for record, row in zip(found, [rows[n] for n in (2, 3, 0, 1)]):
+    assert record['caption'] == row['caption']
+    assert [q['answer'] for q in record['questions']] == [
+        q['answer'] for q in row['questions']]
+    assert {q['element_type'] for q in record['questions']} == {'other'}
+
+
+@pytest.mark.parametrize('name', [1.0, True, None, '', [1], -1e400])
+def test_what_is_no_text_and_no_whole_number_is_no_id(name, tmp_path):
+  with pytest.raises(ValueError, match='line 2: (id is|-Infinity is not)'):
+    files.read(written(tmp_path, [line(0), line(1, id=name)]))
+
+
+@pytest.mark.parametrize('form', ['a list', 'objects with commas'])
+def test_faults_of_official_files_are_skipped_record_by_record(
+    form, tmp_path
+):
+  rows = [line(n, id=n, prompt='p') for n in range(3)]
+  source = official(tmp_path, rows, form)
+  for name, old, new in (
+      ('initial_data.json', '"id": 1', '"id": x'),
+      ('vqa_data.json', '"id": 2', '"name": 2')):
+    path, text = tmp_path / name, (tmp_path / name).read_text()
+    path.write_text(text.replace(old, new))
+  with pytest.raises(ValueError, match='question: id is None.*record 2 .line'):
+    files.read(source)
+  said = []
+  found = files.read(
+      dataclasses.replace(source, on_error='skip'), said.append)
+  assert [r['id'] for r in found] == ['0']
+  assert any('record 2 (line' in text for text in said)
+  assert any("id '2' has no questions" in text for text in said)
+
+
+@pytest.mark.parametrize('where', ['caption', 'question'])
+def test_half_a_character_is_a_fault(where, tmp_path):
+  """It would end in a TypeError of the text tokenizer, after hours."""
+  row = line(1, caption='a red \ud83d ring')
+  if where == 'question':
+    row = line(1)
+    row['questions'][0]['question'] = 'what \ud83d is it ?'
+  with pytest.raises(ValueError, match=f'line 2: {where} must be Unicode'):
+    files.read(written(tmp_path, [line(0), row]))
+  source = skipping(tmp_path, [line(0), row])
+  assert [r['id'] for r in files.read(source)] == ['scene-0']
 
 
 def test_what_else_makes_a_record_useless_is_a_fault_of_its_line(tmp_path):

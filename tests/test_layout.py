@@ -27,7 +27,7 @@ ROWS = (
     ('alignment', 'pretraining', 'inference', 'initial', 'speed'),
     ('evaluation',),
     ('curation', 'data.shapes_records', 'benchmark', 'pods'),
-    ('agreement', 'harvest', 'reporting', 'learning'),
+    ('agreement', 'harvest', 'reporting', 'learning', 'data.official'),
     ('self_play',),
     ('arms',),
     ('report',),

@@ -155,6 +155,25 @@ def test_what_is_no_curation_is_refused(base, pairs, tmp_path, damage, said):
   assert not (tmp_path / 'run').exists()
 
 
+def test_checkpoints_of_an_earlier_release_are_of_the_same_round(base, pairs):
+  """Commit 423190d kept `label_rows`, and dropped names one by one."""
+  config = configured(base, pairs)
+  said = dataclasses.asdict(config)
+  del said['optim']['accumulate']
+  kept = {field.name for field in dataclasses.fields(learning.Learning)}
+  kept -= {'log_every', 'save_every', 'sample_every', 'profile_steps'}
+  rows = [{'id': 'a'}]
+  new = learning._identity(config, 3, rows)
+  old = {'steps': 3, 'records': new['records']} | {
+      name: json.loads(json.dumps(said[name])) for name in kept}
+  assert 'label_rows' in old and 'label_rows' not in new
+  assert settings.identity(learning.Learning, old) == new
+  changed = dataclasses.replace(config, label_rows=7, log_every=3)
+  assert learning._identity(changed, 3, rows) == new
+  assert learning._identity(
+      dataclasses.replace(config, batch=4), 3, rows) != new
+
+
 def test_records_must_fit_and_teach():
   side = curation.Side(np.zeros(4, np.int32), 1.0)
   row = curation.record(

@@ -124,8 +124,7 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('play.rounds=0', 'rounds is 0, wanted at least 1'),
     ('play.images=1', 'images is 1, wanted at least 2'),
     ('play.batch=0', 'batch is 0, wanted at least 1'),
-    ('play.batch=12', 'batch 12 does not split over data=8'),
-    ('play.optim.accumulate=4', 'batch 16 does not split over data=8 in 4 '),
+    ('play.optim.accumulate=3', 'must be a multiple of accumulate=3, got 16'),
     ('play.optim.b2=1', 'b2 is 1.0, wanted less than 1'),
     ('play.profile_steps=(5,2)', 'profile_steps is (5, 2), wanted 0 <='),
     ('play.save_every=-1', 'save_every is -1, wanted at least 0'),
@@ -134,9 +133,10 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('held_out=1', 'held_out is 1, wanted at least 2'),
     ('held_out_split=train', "held_out_split is 'train'"),
     ('world.jitter=9', 'jitter is 9, wanted at most'),
-    ('mesh.model=3', 'data=-1 model=3 does not fit 8 device'),
-    ('mesh.data=16', 'data=16 model=1 does not fit 8 device'),
-    ('mesh.model=-1', 'model=-1'),
+    ('mesh.model=3', 'the number of devices, 8, got data=-1 model=3: give '
+     'data=8 model=1, data=4 model=2 or -1 for both'),
+    ('mesh.data=16', 'the number of devices, 8, got data=16 model=-1: give'),
+    ('mesh.model=0', 'got data=-1 model=0: give'),
 ])
 def test_a_value_that_cannot_be(start, idle, base, tmp_path, override, said):
   found = start(CONFIG, f'--config.init_from={base}', f'--config.{override}')
@@ -263,6 +263,22 @@ def test_a_comparison_has_a_folder_of_its_own_and_says_what_started_it(
   ]
 
 
+@pytest.mark.parametrize('config', [
+    'configs/pair_dpo.py', 'configs/pair_dpo.py:show_o_512',
+    'configs/seeds.py', 'configs/curate.py',
+])
+def test_a_job_knows_the_command_that_started_it(start, monkeypatch, config):
+  """report.html of `:show_o_512` named the embedded variant."""
+  seen = []
+  job = main.job_of(pathlib.Path(config.split(':')[0]).stem)
+  monkeypatch.setattr(
+      job, 'run', lambda config, workdir, console: seen.append(
+          console.command))
+  flags = [f'--config={ROOT}/{config}', '--workdir=a b']
+  assert start(*flags) == (0, '')
+  assert seen == [f"python main.py {flags[0]} '--workdir=a b'"]
+
+
 @pytest.fixture
 def stopped(monkeypatch):
   """A job that is stopped as soon as its folder is claimed."""
@@ -283,6 +299,48 @@ def test_a_workdir_of_other_settings(start, stopped, base, tmp_path):
       'config.play.rounds 3 -> 5', 'config.inputs ', ' -> 7',
   )
   assert everything(tmp_path / 'run') == before
+
+
+FREE = (
+    'play.log_every=7', 'play.save_every=9', 'play.sample_every=3',
+    'play.profile_steps=(1,2)', 'play.label_rows=64', 'gallery=3', 'chunk=16',
+    'mesh.model=2', 'play.optim.accumulate=2', 'official=True', 'missing=x',
+)
+
+
+def test_what_does_not_change_results_may_change_when_a_run_goes_on(
+    start, stopped, base, tmp_path, capfd
+):
+  flags = [CONFIG, f'--config.init_from={base}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  changed = [*flags, *(f'--config.{each}' for each in FREE)]
+  main.main(['main.py', *map(str, changed)])
+  said = capfd.readouterr().out
+  assert 'resuming in run; ' in said
+  assert 'config.play.log_every 10 -> 7' in said
+  assert 'config.gallery 12 -> 3' in said
+  # The record is of the newest start.
+  record = json.loads((tmp_path / 'run' / 'settings.json').read_text())
+  assert (record['play']['log_every'], record['chunk']) == (7, 16)
+  assert record['mesh'] == {'data': -1, 'model': 2}
+  one_line(
+      start(*changed, '--config.play.batch=8'), 'config.play.batch 16 -> 8')
+  assert start(*flags)[0] == 130
+
+
+def test_a_run_of_an_earlier_release_goes_on(start, stopped, base, tmp_path):
+  """Commit 423190d had other default meshes, and no official files."""
+  flags = [CONFIG, f'--config.init_from={base}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  path = tmp_path / 'run' / 'settings.json'
+  record = json.loads(path.read_text())
+  del record['official']
+  record['mesh'] = {'data': -1, 'model': 1}
+  path.write_text(json.dumps(record))
+  assert start(*flags)[0] == 130
+  # A setting that this release does not know may have changed results.
+  path.write_text(json.dumps(record | {'strange': 1}))
+  one_line(start(*flags), 'config.strange 1 -> None')
 
 
 def test_a_workdir_of_another_base_model(start, stopped, copy):
@@ -333,7 +391,7 @@ def test_the_other_jobs_check_before_they_work_too(
   (tmp_path / 'file').write_text('')
   one_line(start(*flags, '--workdir=file/run'), 'file/run')
   one_line(start(*flags, '--config.export=file/run'), 'file/run')
-  one_line(start(*flags, '--config.mesh.model=3'), 'does not fit')
+  one_line(start(*flags, '--config.mesh.model=3'), 'the number of devices, 8')
   one_line(start(*flags, '--config.optim.lr=nan'), 'config.optim.lr is nan')
 
 

@@ -192,6 +192,24 @@ def compiled(workdir, variant, topology, **changes):
 
 
 @has_compiler
+@pytest.mark.parametrize('topology, data, model', [
+    ('v5e:2x4', 8, 1), ('v5e:4x4', 16, 1), ('v5e:4x4', 4, 4),
+    ('v5e:8x16', 32, 4), ('v5e:16x16', 32, 8), ('v5e:16x16', 256, 1),
+    ('v6e:8x8', 32, 2), ('v5p:4x4x4', 32, 2),
+])
+def test_hosts_of_a_slice_have_rows_in_a_row(topology, data, model):
+  """Otherwise `sharding.share` ends the run on a pod, and nowhere else."""
+  mesh = verdicts.mesh_of(chips.parse(topology), data, model)
+  rows = {}
+  for number, row in enumerate(mesh.devices):
+    for device in row:
+      rows.setdefault(device.process_index, set()).add(number)
+  for mine in rows.values():
+    assert sorted(mine) == list(range(min(mine), max(mine) + 1))
+    assert min(mine) % len(mine) == 0
+
+
+@has_compiler
 def test_a_small_run_compiles_for_a_slice(tmp_path):
   found = compiled(tmp_path, 'show_o_256', 'v5e:4x4', **SMALL)
   assert found['mesh'] == {'data': 16, 'model': 1}
@@ -242,6 +260,37 @@ def test_a_step_of_adapters_wants_less_of_a_slice(tmp_path):
   assert made['flops'] < whole['flops']
 
 
+@pytest.mark.parametrize('topology, changes, mesh', [
+    ('v5e:16x16', {}, (32, 8)), ('v6e:8x8', {}, (32, 2)),
+    ('v5e:2x4', {}, (8, 1)), ('v5p:4x4x4', {'batch': 64}, (64, 1)),
+    ('v5e:16x16', {'batch': 256}, (256, 1)),
+])
+def test_shipped_settings_choose_a_mesh_of_all_chips(
+    topology, changes, mesh, tmp_path, monkeypatch
+):
+  """No compiler is asked: the mesh is known before."""
+  config = config_lib.get_config('show_o_512')
+  del config.job
+  config.play.update(changes)
+  built = settings.build(pair_dpo.Settings, config.to_dict())
+  seen = []
+
+  def stop(where, data, model):
+    seen.append((where.name, (data, model)))
+    raise ValueError('no compiler here')
+
+  monkeypatch.setattr(verdicts, 'mesh_of', stop)
+  with pytest.raises(ValueError, match='no compiler here'):
+    compile_for.run(built, str(tmp_path), topology, console_lib.silent())
+  assert seen == [(topology, mesh)]
+  explicit = dataclasses.replace(
+      built, mesh=dataclasses.replace(built.mesh, data=-1, model=1))
+  chips_ = chips.parse(topology).count
+  if chips_ > built.play.batch:
+    with pytest.raises(ValueError, match=f'must split over data={chips_}'):
+      compile_for.run(explicit, str(tmp_path), topology, console_lib.silent())
+
+
 @has_compiler
 @pytest.mark.slow
 @pytest.mark.parametrize('variant, topology, data, model', [
@@ -250,8 +299,8 @@ def test_a_step_of_adapters_wants_less_of_a_slice(tmp_path):
 ])
 def test_shipped_settings_fit_their_slices(
     variant, topology, data, model, tmp_path):
-  mesh = {'mesh.data': data, 'mesh.model': model}
-  found = compiled(tmp_path, variant, topology, **mesh)
+  found = compiled(tmp_path, variant, topology)
+  assert found['mesh'] == {'data': data, 'model': model}
   assert [p['fits'] for p in found['programs']] == [True] * 3
 
 

@@ -108,6 +108,13 @@ def test_page_nests_and_is_written_whole(run, tmp_path):
   assert [p.name for p in path.parent.iterdir()] == ['report.html']
 
 
+def test_page_shows_the_command_where_there_was_one(run):
+  command = 'python main.py --config=configs/pair_dpo.py:show_o_512'
+  page = report.page(dataclasses.replace(run, command=command))
+  assert f'<pre><code>{command}</code></pre>' in page
+  assert '<pre>' not in report.page(dataclasses.replace(run, command=''))
+
+
 def test_page_needs_nothing_else(run):
   page = report.page(run)
   read = Reader(page)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import pathlib
 
 import pytest
 
 from hermesflow_jax import console as console_lib
+from hermesflow_jax.data import official
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import start
 import tiny_world
@@ -33,6 +35,29 @@ def test_the_rounds_run_on_files_and_name_their_judge(config, tmp_path):
   assert results['rounds'][0]['geneval'] == {}
   page = (root / 'report.html').read_text()
   assert 'judged by the base model' in page and '</html>' in page
+
+
+def test_each_round_leaves_official_records_where_asked(config, tmp_path):
+  """A run that goes on leaves them, too: `official` is free to change."""
+  root, silent = tmp_path / 'run', console_lib.silent()
+  pair_dpo.run(config, str(root), silent)
+  assert not list(root.rglob(official.NAME))
+  (root / 'results.json').unlink()
+  command = 'python main.py --config=configs/pair_dpo.py:show_o_512'
+  pair_dpo.run(
+      dataclasses.replace(config, official=True), str(root),
+      dataclasses.replace(silent, command=command))
+  rows = json.loads((root / 'round_1' / official.NAME).read_text())
+  lines = (root / 'round_1' / 'pairs.jsonl').read_text().splitlines()
+  kept = [
+      row['id'] for row in map(json.loads, lines)
+      if not row['caption_dropped'] and not row['image_dropped']
+  ]
+  assert [row['id'] for row in rows] == kept
+  for row in rows:
+    for name in ('img_path', 'image_win', 'image_lose'):
+      assert pathlib.Path(row[name]).is_file()
+  assert command in (root / 'report.html').read_text()
 
 
 def test_too_few_records_are_refused(config, tmp_path):

@@ -167,3 +167,53 @@ def test_impossible_values_are_refused_by_name(kind, good, field, value):
 def test_an_unknown_schedule_is_refused(name):
   with pytest.raises(ValueError, match='wanted one of'):
     masking.parse(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  size: int
+  pieces: int = settings.free(default=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  name: str
+  where: str = settings.free()
+  rounds: int = settings.growing()
+  part: Part | None = None
+  parts: tuple[Part, ...] = ()
+  added: float = 0.5
+
+
+def test_what_is_free_is_no_part_of_an_identity_at_any_depth():
+  run = Run('a', 'here', 3, Part(1, 8), (Part(2, 8), Part(3)))
+  assert settings.identity(Run, settings.plain(run)) == {
+      'name': 'a', 'part': {'size': 1}, 'parts': [{'size': 2}, {'size': 3}],
+      'added': 0.5,
+  }
+  other = Run('a', 'there', 5, Part(1, 2), (Part(2), Part(3, 4)))
+  assert settings.identity(Run, settings.plain(other)) == settings.identity(
+      Run, settings.plain(run))
+
+
+def test_a_record_of_an_earlier_release_has_defaults_and_keeps_the_rest():
+  """A setting that came later did what its default does."""
+  old = {'name': 'a', 'where': 'x', 'rounds': 2, 'sums': {'w': 'ab'}}
+  assert settings.identity(Run, old) == {
+      'name': 'a', 'part': None, 'parts': [], 'added': 0.5,
+      'sums': {'w': 'ab'},
+  }
+
+
+def test_a_growing_setting_may_not_shrink():
+  def lines(before, after):
+    return list(settings.shrunk(
+        Holder, {'run': before}, {'run': after}))
+
+  @dataclasses.dataclass(frozen=True)
+  class Holder:
+    run: Run
+
+  assert not lines({'rounds': 3}, {'rounds': 5})
+  assert not lines({'rounds': 3}, {'rounds': 3})
+  assert lines({'rounds': 3}, {'rounds': 2}) == ['config.run.rounds 3 -> 2']

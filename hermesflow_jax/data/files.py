@@ -1,9 +1,12 @@
-"""Image-caption records from files: JSON lines beside a folder of images.
+"""Image-caption records from files: annotations beside a folder of images.
 
-A line is {"id", "img_path", "caption", "questions"}, the questions in TIFA form
-(arXiv 2303.11897); they may come in a TIFA file of their own, joined by id.
-Every fault of a file is found before anything is trained on it; records with
-faults are left out only where that is asked for, and never replaced.
+A record is {"id", "img_path", "caption", "questions"}, the questions in TIFA
+form (arXiv 2303.11897); they may come in a TIFA file of their own, joined by
+id. Both files may be JSON lines, a JSON list, or records with commas between
+them, as HermesFlow's scripts write (`initial_data.json`, `vqa_data.json`); ids
+may be numbers, which are taken as text. Every fault of a file is found before
+anything is trained on it; records with faults are left out only where that is
+asked for, and never replaced.
 """
 
 import collections
@@ -34,9 +37,9 @@ class Source:
   """Where records come from.
 
   Attributes:
-    annotations: a file of JSON lines.
+    annotations: a file of records, see `strict_json.records`.
     images: the folder that `img_path` is relative to.
-    questions: a TIFA file (a JSON list), '' if the lines have them.
+    questions: a TIFA file, '' if the annotations have the questions.
     on_error: 'raise', or 'skip' to leave records with faults out and say so.
   """
 
@@ -55,29 +58,34 @@ def read(
 ) -> list[dict]:
   """Returns records with id, path, caption and questions, by id.
 
+  They also keep what official files of pairs repeat: `official_id`, a text or
+  a number, and `prompt`, the caption where there is none.
+
   Args:
     source: the files.
-    say: hears which lines are left out; of an id that comes twice, the second.
+    say: hears what is left out: records, of an id that comes twice the second,
+      and questions without an id.
     check: raises ValueError for what else makes a record useless.
 
   Raises:
     ValueError: one line with the first faults and their number. Faults are a
-      line that is no JSON object, a missing or empty field, an id that is not
-      of [A-Za-z0-9._-] or comes twice, a path out of the folder or to no
+      record that is no JSON object, a missing or empty field, an id that is
+      not of [A-Za-z0-9._-] or comes twice, a path out of the folder or to no
       file, no question, an answer that is not among the choices.
   """
-  folder = _Images(source.images)
-  asked = _tifa(source.questions) if source.questions else None
-  faults, records = [], {}
-  for number, line in _lines(source.annotations):
+  folder = Folder(source.images)
+  asked, faults, records = None, [], {}
+  if source.questions:
+    asked, faults = _tifa(source.questions)
+  for place, row in values(source.annotations):
     try:
-      record = _record(strict_json.parse(line), folder, asked)
+      record = _record(row, folder, asked)
       if record['id'] in records:
         raise ValueError(f'id {record["id"]!r} comes twice')
       check(record)
       records[record['id']] = record
     except ValueError as error:
-      faults.append(f'line {number}: {error}')
+      faults.append(f'{place}: {error}')
   if not records and not faults:
     faults.append('there is no record')
   faults_lib.settle(
@@ -86,16 +94,20 @@ def read(
   return [records[name] for name in sorted(records)]
 
 
-def _lines(path: str) -> Iterable[tuple[int, str]]:
-  """The lines that are not blank, with their numbers from 1."""
+def values(path: str) -> Iterable[tuple[str, object]]:
+  """Yields (place, value) of each record of a file; see `strict_json.records`.
+
+  Raises:
+    ValueError: the file cannot be read.
+  """
   try:
-    with storage.text(storage.path(path)) as file:
-      yield from ((n, row) for n, row in enumerate(file, 1) if row.strip())
+    text = storage.path(path).read_bytes().decode()
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f'{path} cannot be read: {error}') from error
+  yield from strict_json.records(text)
 
 
-class _Images:
+class Folder:
   """The folder of the images; one of a bucket is listed once.
 
   Args:
@@ -109,20 +121,28 @@ class _Images:
     else:
       self._listed = storage.below(self.root)
 
-  def find(self, name: str):
-    """Returns the path of an image; ValueError if it is not in the folder."""
+  def find(self, name: str, key: str = 'img_path'):
+    """Returns the path of an image.
+
+    Args:
+      name: relative to the folder, or below it.
+      key: how messages call it.
+
+    Raises:
+      ValueError: it is not in the folder.
+    """
     try:
       if self._listed is None:
         path = (self.root / name).resolve()
         path = path if path.is_relative_to(self.root) else None
         there = path and path.is_file()
       else:
-        path = storage.within(self.root, name)
+        path = storage.within(self.root, name.removeprefix(f'{self.root}/'))
         there = path and str(path.relative_to(self.root)) in self._listed
     except OSError as error:  # E.g. a name that is too long.
-      raise ValueError(f'img_path: {error.strerror}') from error
+      raise ValueError(f'{key}: {error.strerror}') from error
     if path is None:
-      raise ValueError(f'img_path {name!r} leaves {self.root}')
+      raise ValueError(f'{key} {name!r} leaves {self.root}')
     if not there:
       raise ValueError(f'there is no image {path}')
     return path
@@ -134,22 +154,63 @@ class _Images:
     return self._listed[str(path.relative_to(self.root))]
 
 
-def _record(row, folder, asked):
+def text_of(row: dict, key: str) -> str:
+  """Returns a text of a record.
+
+  Raises:
+    ValueError: it is missing, empty, or holds a lone surrogate, which no text
+      tokenizer takes.
+  """
+  value = row.get(key)
+  if not isinstance(value, str) or not value.strip():
+    raise ValueError(f'{key} is {value!r}, wanted text')
+  _check_unicode(key, value)
+  return value
+
+
+def _check_unicode(key, value):
+  try:
+    value.encode()
+  except UnicodeEncodeError as error:
+    raise ValueError(
+        f'{key} must be Unicode text, got {value!r} with half a character at '
+        f'{error.start}'
+    ) from error
+
+
+def id_of(row: object) -> str:
+  """Returns the id of a record; a whole number is taken as text.
+
+  Raises:
+    ValueError: the record is no JSON object, or its id cannot name a file. A
+      ValueError in place of a record is raised as it is.
+  """
+  if isinstance(row, ValueError):
+    raise row
   if not isinstance(row, dict):
     raise ValueError('it is no JSON object')
-  for key in ('id', 'img_path', 'caption'):
-    if not isinstance(row.get(key), str) or not row[key].strip():
-      raise ValueError(f'{key} is {row.get(key)!r}, wanted text')
-  name = row['id']
+  name = row.get('id')
+  # True is a number, too.
+  name = str(name) if type(name) is int else text_of(row, 'id')
   if not NAME.fullmatch(name):
     raise ValueError(f'id {name!r} is not of [A-Za-z0-9._-], at most 128')
-  path = folder.find(row['img_path'])
+  return name
+
+
+def _record(row, folder, asked):
+  name = id_of(row)
+  img_path, caption = text_of(row, 'img_path'), text_of(row, 'caption')
+  path = folder.find(img_path)
+  prompt = row.get('prompt')
+  if not isinstance(prompt, str) or not prompt.strip():
+    prompt = caption
   questions = row.get('questions') if asked is None else asked.get(name)
   if not isinstance(questions, list) or not questions:
     raise ValueError(f'id {name!r} has no questions')
   return {
-      'id': name, 'path': path, 'caption': row['caption'],
+      'id': name, 'path': path, 'caption': caption,
       'questions': [_question(q) for q in questions],
+      'official_id': row['id'], 'prompt': prompt,
   }
 
 
@@ -161,27 +222,23 @@ def _question(row):
   fine = isinstance(choices, list) and all(isinstance(c, str) for c in choices)
   if not fine or len(set(choices)) < 2:
     raise ValueError(f'choices is {choices!r}, wanted different texts')
-  if not isinstance(row.get('question'), str) or not row['question']:
-    raise ValueError(f'question is {row.get("question")!r}, wanted text')
+  for choice in choices:
+    _check_unicode('choices', choice)
+  text_of(row, 'question')
   if row.get('answer') not in choices:
     raise ValueError(f'answer {row.get("answer")!r} is none of {choices}')
   return row | {'element_type': str(row.get('element_type', 'other'))}
 
 
-def _tifa(path: str) -> dict[str, list]:
-  """{id: questions} of a TIFA file."""
-  try:
-    rows = strict_json.parse(storage.path(path).read_bytes())
-    if not isinstance(rows, list):
-      raise ValueError('it is no list')
-    out = collections.defaultdict(list)
-    for row in rows:
-      if not isinstance(row, dict) or not isinstance(row.get('id'), str):
-        raise ValueError('a question has no id')
-      out[row['id']].append(row)
-  except (OSError, ValueError) as error:
-    raise ValueError(f'{path} cannot be read: {error}') from error
-  return dict(out)
+def _tifa(path: str) -> tuple[dict[str, list], list[str]]:
+  """({id: questions} of a TIFA file, faults of questions without an id)."""
+  out, faults = collections.defaultdict(list), []
+  for place, row in values(path):
+    try:
+      out[id_of(row)].append(row)
+    except ValueError as error:
+      faults.append(f'{path}, {place}: a question: {error}')
+  return dict(out), faults
 
 
 def sums(source: Source) -> dict[str, str]:
@@ -216,8 +273,42 @@ def load(
     ValueError: see `read` and `images.load`.
   """
   records = read(source, say, check)[:most]
-  stamp = _Images(source.images).stamp
-  path = cache / f'{_fingerprint(records, size, identity, stamp)}.npz'
+  codes, faults = encode(
+      records, size, unified, cache, identity, source.on_error,
+      Folder(source.images),
+  )
+  faults_lib.settle(
+      list(faults.values()), len(codes), source.on_error, say,
+      source.annotations,
+  )
+  records = [r for n, r in enumerate(records) if n not in faults]
+  return [
+      {'id': r['id'], 'caption': r['caption'], 'tag': '',
+       'questions': r['questions'], 'codes': c}
+      for r, c in zip(records, codes, strict=True)
+  ]
+
+
+def encode(
+    records: Sequence[dict], size: int, unified, cache: pathlib.PurePath,
+    identity: str, on_error: str, folder: Folder,
+) -> tuple[np.ndarray, dict[int, str]]:
+  """Encodes images of files; codes are kept in `cache` for a restart.
+
+  Args:
+    records: N records with id and path.
+    size, unified, cache, identity: see `load`.
+    on_error: see `Source`.
+    folder: of the images.
+
+  Returns:
+    (codes int32[M, I] of the images that can be read, in order; the faults of
+    the N - M others by their number).
+
+  Raises:
+    ValueError: an image cannot be read and `on_error` is 'raise'.
+  """
+  path = cache / f'{_fingerprint(records, size, identity, folder.stamp)}.npz'
   codes, left_out = _cached(path)
   if not processes.all_say(codes is not None):
     codes, left_out = None, []
@@ -226,22 +317,15 @@ def load(
       lambda: _faults([records[n] for n in left_out], size)
   )
   if codes is None or len(faults) < len(left_out):
-    codes, faults = _encoded(records, size, unified, source.on_error)
-    left_out = list(faults)
+    codes, by_number = _encoded(records, size, unified, on_error)
     storage.make(cache)
     buffer = io.BytesIO()
-    np.savez(buffer, codes=codes, left_out=np.array(left_out, np.int64))
+    np.savez(
+        buffer, codes=codes, left_out=np.array(list(by_number), np.int64)
+    )
     events.write_atomically(path, buffer.getvalue())
-    faults = list(faults.values())
-  faults_lib.settle(
-      faults, len(codes), source.on_error, say, source.annotations
-  )
-  records = [r for n, r in enumerate(records) if n not in set(left_out)]
-  return [
-      {'id': r['id'], 'caption': r['caption'], 'tag': '',
-       'questions': r['questions'], 'codes': c}
-      for r, c in zip(records, codes, strict=True)
-  ]
+    return codes, by_number
+  return codes, dict(zip(left_out, faults))
 
 
 def _cached(path):

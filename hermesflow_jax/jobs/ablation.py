@@ -67,7 +67,7 @@ class Settings:
       are chosen, with the first seed.
   """
 
-  command: str
+  command: str = settings.free()
   variant: str
   self_play: pair_dpo.Settings
   seeds: tuple[int, ...]
@@ -161,7 +161,9 @@ def run(
   root = storage.path(workdir)
   path = start.located(config.self_play)
   play = config.self_play.play
-  mesh = config.self_play.mesh.make(play.batch, play.optim.accumulate)
+  mesh = start.mesh(
+      config.self_play, path, console, play.batch, play.optim.accumulate
+  )
   parts = start.load(config.self_play, path, mesh)
   common.claim(
       workdir, config, console, base=start.sums(config.self_play, path)

@@ -51,19 +51,18 @@ def run(
         '--compile_for wants a config that says its sizes, e.g. '
         'configs/pair_dpo.py:show_o_512'
     )
-  mesh = verdicts.mesh_of(where, config.mesh.data, config.mesh.model)
-  parts = config.play.optim.accumulate
-  if config.play.batch % (mesh.shape['data'] * parts):
-    raise ValueError(
-        f'batch {config.play.batch} does not split over data='
-        f'{mesh.shape["data"]} in {parts} parts: give another '
-        '--config.mesh.data and model, --config.play.batch or '
-        '--config.play.optim.accumulate'
-    )
+  batch, parts = config.play.batch, config.play.optim.accumulate
+  # Every host of the slice takes part with all of its chips.
+  data, model = config.mesh.sizes(
+      where.count, batch, parts, common.model_parts(config.sizes.decoder),
+      idle=False,
+  )
+  mesh = verdicts.mesh_of(where, data, model)
   common.check_writable(workdir)
   config = on_tpu(config)
   shape = dict(mesh.shape)
-  console.say(f'{where.name}, mesh data={shape["data"]} model={shape["model"]}')
+  line = common.mesh_line(where.count, data, model, batch, parts)
+  console.say(f'{where.name}, {line}')
   found = []
   for make in (train_step, image_sampler, text_sampler):
     verdict = verdicts.judged(make(config, mesh), where, mesh)

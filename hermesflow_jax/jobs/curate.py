@@ -21,6 +21,7 @@ from hermesflow_jax import storage
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import text_similarity
 from hermesflow_jax.data import files
+from hermesflow_jax.data import official
 from hermesflow_jax.data import pairs_tfds
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import gap
@@ -48,6 +49,8 @@ class Settings(start.Start):
     share: which part of the shards this process makes, 0 to `shares` - 1.
     shares: among how many processes the work is divided. All write into the
       same `--workdir`; the last to end makes the pairs.
+    official: the pairs are also written in the form of the official code,
+      with PNG files; see `data.official`.
   """
 
   world: common.World
@@ -56,15 +59,18 @@ class Settings(start.Start):
   images: int
   captions: tuple[inference.Decoding, ...]
   free_answers: bool
-  free_prompt: str
-  choice_rule: str
-  caption_prompt: str
+  free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
+  choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
+  caption_prompt: str = dataclasses.field(
+      default=text_lib.CAPTION_PROMPT, kw_only=True
+  )
   sampler: sampling.MaskGIT
   rules: curation.Rules
   seed: int
   shard: int
   share: int
   shares: int
+  official: bool = settings.free(default=False)
 
   def __post_init__(self):
     super().__post_init__()
@@ -133,9 +139,8 @@ def run(
   there = store.count - len(store.missing())
   if there:
     console.say(f'{there} of {store.count} shards are there')
-  quiet = dataclasses.replace(unified, progress=lambda label: lambda x: x)
   clock = harvest.gather(
-      quiet, inputs, recipe, store, config.shard, share=config.share,
+      unified, inputs, recipe, store, config.shard, share=config.share,
       shares=config.shares, progress=console.progress('curating'),
   )
   if clock.seconds:
@@ -150,7 +155,7 @@ def run(
   with _alone(root):
     if done.exists():
       return json.loads(done.read_text())
-    return finish(config, inputs, store, root, console)
+    return finish(config, inputs, store, root, console, unified)
 
 
 @contextlib.contextmanager
@@ -170,6 +175,7 @@ def _alone(root: pathlib.PurePath) -> Iterator[None]:
 def finish(
     config: Settings, inputs: gap.Inputs, store: shards.Shards,
     root: pathlib.PurePath, console: console_lib.Console,
+    unified: inference.Unified,
 ) -> dict:
   """Makes the pairs of all shards and writes them; returns the manifest."""
   ids, found = inputs.ids, harvest.collect(store, inputs, config.shard)
@@ -182,6 +188,9 @@ def finish(
   events.write_atomically(root / 'pairs.jsonl', text)
   with storage.Outbox(root / 'tfds') as outbox:
     pairs_tfds.write(str(outbox.folder), rows, inputs.codes.shape[1])
+  if config.official:
+    known = config.files and official.about(files.read(config.files))
+    official.write(root, inputs, pairs, unified.decode, known, console.say)
   drops = curation.drops(pairs)
   written = ['pairs.jsonl', *(
       f'tfds/{name}' for name in sorted(storage.below(root / 'tfds'))

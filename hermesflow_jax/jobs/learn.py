@@ -1,6 +1,7 @@
 """Learns from pairs that `curate` made, and makes none."""
 
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -10,10 +11,12 @@ from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
+from hermesflow_jax import faults
 from hermesflow_jax import learning
 from hermesflow_jax import pretrained
 from hermesflow_jax import processes
 from hermesflow_jax import storage
+from hermesflow_jax.data import official
 from hermesflow_jax.data import pairs_tfds
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import start
@@ -24,16 +27,24 @@ class Settings(start.Start, learning.Learning):
   """Settings of the job.
 
   Attributes:
-    pairs: the folder of a curation.
+    pairs: the folder of a curation, or a file of HermesFlow's own code, e.g.
+      pair_dpo_data.json; see `data.official`.
     both: only inputs with both pairs are learned from.
+    images: the folder that the images of such a file lie below; '' for the
+      file's own.
+    on_error: records of such a file with faults: 'raise', or 'skip' to leave
+      them out and say so.
   """
 
   pairs: str
   both: bool
+  images: str = ''
+  on_error: str = 'raise'
 
   def __post_init__(self):
     start.Start.__post_init__(self)
     learning.Learning.__post_init__(self)
+    faults.check_policy(self.on_error)
     if not self.pairs:
       raise ValueError('pairs is empty, wanted the folder of a curation')
 
@@ -45,10 +56,20 @@ def run(
   began = time.perf_counter()
   path = start.located(config)
   pairs = storage.path(config.pairs)
-  sums = read_manifest(pairs)
-  with storage.copied(pairs, sums) as folder:
-    check(pairs, folder, sums)
-    mesh = config.mesh.make(config.batch, config.optim.accumulate)
+  from_file = official.is_file(pairs)
+  if from_file:
+    official.read(pairs, config.images, config.on_error)
+    sums = {pairs.name: events.sha256(str(pairs))}
+    opened = contextlib.nullcontext(pairs)
+  else:
+    sums = read_manifest(pairs)
+    opened = storage.copied(pairs, sums)
+  with opened as folder:
+    if not from_file:
+      check(pairs, folder, sums)
+    mesh = start.mesh(
+        config, path, console, config.batch, config.optim.accumulate
+    )
     parts = start.load(config, path, mesh)
     base = start.sums(config, path)
     common.claim(workdir, config, console, base=base, pairs=sums)
@@ -63,7 +84,14 @@ def run(
     player = start.unified(
         config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
-    source = pairs_tfds.source(str(folder / 'tfds'))
+    if from_file:
+      source = official.load(
+          pairs, config.images, player, root / 'data',
+          json.dumps(checkpoint.fingerprint(parts.tokenizer)),
+          config.on_error, console.say,
+      )
+    else:
+      source = pairs_tfds.source(str(folder / 'tfds'))
     rows = records(source, parts.grid[0] * parts.grid[1], config.both)
   steps = learning.steps_of(config, len(rows))
   console.say(f'{len(rows)} of {len(source)} inputs have pairs to learn from')

@@ -20,6 +20,7 @@ from hermesflow_jax import storage
 from hermesflow_jax import story
 from hermesflow_jax import text_similarity
 from hermesflow_jax.data import files
+from hermesflow_jax.data import official
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
@@ -57,6 +58,8 @@ class Settings(start.Start):
       'preference', of another seed than the inputs, to try settings on.
     play: the rounds.
     gallery: held-out captions, and pairs, shown in the report.
+    official: each round also writes its pairs in the form of the official
+      code, with PNG files; see `data.official`.
   """
 
   world: common.World
@@ -66,7 +69,8 @@ class Settings(start.Start):
   held_out: int
   held_out_split: str
   play: self_play.Play
-  gallery: int
+  gallery: int = settings.free()
+  official: bool = settings.free(default=False)
 
   def __post_init__(self):
     super().__post_init__()
@@ -91,7 +95,9 @@ def run(
     for source in (config.files.inputs, config.files.held_out):
       files.read(source)
       data.append(files.sums(source))
-  mesh = config.mesh.make(config.play.batch, config.play.optim.accumulate)
+  mesh = start.mesh(
+      config, path, console, config.play.batch, config.play.optim.accumulate
+  )
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
   common.claim(workdir, config, console, base=sums, data=data)
@@ -129,7 +135,7 @@ def run(
           'device': jax.devices()[0].device_kind,
       },
   }
-  story.tell(root, results, world, base, config.gallery)
+  story.tell(root, results, world, base, config.gallery, console.command)
   events.write_atomically(done, json.dumps(results, indent=1) + '\n')
   processes.meet()
   console.say(table(rounds))
@@ -172,6 +178,10 @@ def world_of(
       judge=answers,
       judged_by=judged_by,
       similarity=text_similarity.ngram_cosines,
+      publish=config.official and functools.partial(
+          official.write, say=console.say,
+          known=own and official.about(files.read(own.inputs)),
+      ) or None,
   )
 
 

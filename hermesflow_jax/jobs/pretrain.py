@@ -63,7 +63,7 @@ class Settings:
   """
 
   seed: int
-  mesh: common.Mesh
+  mesh: common.Mesh = settings.free()
   world: common.World
   scenes: int
   tokenizer: str
@@ -75,8 +75,8 @@ class Settings:
   optim: optim_lib.Optim
   stop: int
   batches: pretraining.Batches
-  log_every: int
-  save_every: int
+  log_every: int = settings.free()
+  save_every: int = settings.free()
   sampler: sampling.MaskGIT
   evaluated: int
   export: str
@@ -101,7 +101,10 @@ def run(
 ) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
-  mesh = config.mesh.make(config.batches.divisor)
+  mesh = config.mesh.make(
+      config.batches.divisor, parts=common.model_parts(config.decoder),
+      say=console.say,
+  )
   tokenizer = initial.load_tokenizer(config.tokenizer, mesh)
   common.claim(workdir, config, console)
   common.check_writable(config.export)
@@ -157,7 +160,9 @@ def run(
   state = resumable.run(
       make_state, train.make_step(loss, optim, key, mesh), None, batches,
       loop.Pace(config.stop or optim.steps, config.log_every, config.save_every),
-      mesh=mesh, folder=workdir, identity=common.identity(config), label='pretraining',
+      mesh=mesh, folder=workdir,
+      identity=settings.identity(Settings, settings.plain(config)),
+      known=functools.partial(settings.identity, Settings), label='pretraining',
       console=console,
   )
   bundle.save_model(config.export, state.model, text, config.lengths, grid)

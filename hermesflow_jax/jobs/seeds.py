@@ -7,6 +7,7 @@ as many rows at the same learning rate, and measured on the same scenes.
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import json
 import pathlib
 import time
@@ -78,7 +79,9 @@ def run(
   """Plays each seed and its control; writes and returns `results.json`."""
   root = storage.path(workdir)
   path = start.located(config.self_play)
-  mesh = config.self_play.mesh.make(config.control.batches.divisor)
+  mesh = start.mesh(
+      config.self_play, path, console, config.control.batches.divisor
+  )
   parts = start.load(config.self_play, path, mesh)
   common.claim(workdir, config, console)
   rows = []
@@ -177,12 +180,14 @@ def _pretrained_on(base, config, control, optim, root, seed, console):
       image_tokens=base.model.config.image_tokens, reply=base.lengths.reply,
   )
   step = train.make_step(loss, optim, jax.random.key(seed), base.mesh)
+  kind = type(config)
   state = resumable.run(
       lambda: train.start_state(base.model, optim, base.mesh), step, None,
       batches,
       loop.Pace(optim.steps, config.play.log_every, config.play.save_every),
       mesh=base.mesh, folder=str(root / f'control_{seed}' / 'training'),
-      identity=common.identity(config) | {'seed': seed},
+      identity=settings.identity(kind, settings.plain(config)) | {'seed': seed},
+      known=functools.partial(settings.identity, kind),
       label=f'control {seed}: pretraining', console=console,
   )
   return state.model

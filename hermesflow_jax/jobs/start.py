@@ -12,6 +12,7 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import inference
 from hermesflow_jax import initial
 from hermesflow_jax import lora
+from hermesflow_jax import pretrained
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import storage
@@ -41,13 +42,13 @@ class Start:
       '' for none.
   """
 
-  mesh: common.Mesh
+  mesh: common.Mesh = settings.free()
   init_from: str
   tokenizer: str
   text: str
-  missing: str
+  missing: str = settings.free()
   sizes: initial.Sizes | None
-  chunk: int
+  chunk: int = settings.free()
   adapters: str
 
   def __post_init__(self):
@@ -82,6 +83,33 @@ def located(config: Start) -> pathlib.PurePath:
   if config.adapters and not checkpoint.is_one(config.adapters):
     raise ValueError(f'adapters: no checkpoint at {config.adapters}')
   return path
+
+
+def mesh(
+    config: Start, path: pathlib.PurePath, console: console_lib.Console,
+    batch: int, accumulate: int = 1,
+) -> jax.sharding.Mesh:
+  """Returns the mesh of a job that learns; see `common.Mesh`.
+
+  Args:
+    config: of the job.
+    path: of `located`; says the sizes of the model where `config` does not.
+    console: hears the mesh that was chosen.
+    batch: pairs or rows a step.
+    accumulate: parts that a batch is computed in.
+
+  Raises:
+    ValueError: see `common.Mesh.make`; or the sizes cannot be read.
+  """
+  if config.sizes:
+    decoder = config.sizes.decoder
+  elif checkpoint.is_one(str(path)):
+    decoder = pretrained.read(str(path), 'showo').sizes.decoder
+  else:
+    decoder = bundle.read_sizes(str(path))[0].decoder
+  return config.mesh.make(
+      batch, accumulate, common.model_parts(decoder), console.say
+  )
 
 
 def load(config: Start, path: pathlib.PurePath, mesh) -> bundle.Bundle:

@@ -1,6 +1,7 @@
 """Trains the image tokenizer on the embedded world and measures it."""
 
 import dataclasses
+import functools
 import json
 import time
 
@@ -45,7 +46,7 @@ class Settings:
   """
 
   seed: int
-  mesh: common.Mesh
+  mesh: common.Mesh = settings.free()
   world: common.World
   scenes: int
   sizes: magvit.MagvitConfig
@@ -67,7 +68,7 @@ def run(
 ) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
-  mesh = config.mesh.make(config.schedule.batch)
+  mesh = config.mesh.make(config.schedule.batch, say=console.say)
   common.claim(workdir, config, console)
   common.check_writable(config.export)
   data_dir = str(storage.path(workdir) / 'data')
@@ -101,7 +102,9 @@ def run(
       lambda: train.init_state(make_model, optim, key, mesh),
       train.make_step(loss, optim, key, mesh), None, batches,
       schedule.pace(optim.steps), mesh=mesh, folder=workdir,
-      identity=common.identity(config), label='tokenizer', console=console,
+      identity=settings.identity(Settings, settings.plain(config)),
+      known=functools.partial(settings.identity, Settings), label='tokenizer',
+      console=console,
   )
   results = measure(state.model, config, mesh, console)
   results['seconds'] = time.perf_counter() - began

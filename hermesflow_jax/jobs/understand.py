@@ -49,8 +49,10 @@ class Settings(start.Start):
   caption: bool
   questions: tuple[str, ...]
   choices: tuple[str, ...]
-  choice_rule: str
-  caption_prompt: str
+  choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
+  caption_prompt: str = dataclasses.field(
+      default=text_lib.CAPTION_PROMPT, kw_only=True
+  )
   decoding: inference.Decoding
   seed: int
   on_error: str

@@ -12,7 +12,6 @@ import os
 import time
 
 import jax
-from jax.experimental import mesh_utils
 from jax.experimental import topologies
 import numpy as np
 
@@ -98,8 +97,6 @@ def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
   os.environ.setdefault(
       'TPU_ACCELERATOR_TYPE', f'{where.chip.accelerator}-{where.count}'
   )
-  if data == -1 and model > 0 and where.count % model == 0:
-    data = where.count // model
   if data * model != where.count:
     raise ValueError(
         f'mesh data={data} model={model} does not fit {where.count} chips'
@@ -109,9 +106,7 @@ def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
         platform='tpu', topology_name=where.name,
         **_hosts(where),
     )
-    devices = mesh_utils.create_device_mesh(
-        (data, model), found.devices, allow_split_physical_axes=True
-    )
+    return sharding.mesh_of(found.devices, data, model)
   except Exception as error:
     hint = ''
     if importlib.util.find_spec('libtpu') is None:
@@ -119,10 +114,6 @@ def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
     raise ValueError(
         f'{where.name}: {str(error).splitlines()[0]}{hint}'
     ) from error
-  return jax.sharding.Mesh(
-      devices, ('data', 'model'),
-      axis_types=(jax.sharding.AxisType.Auto,) * 2,
-  )
 
 
 def _hosts(where):
