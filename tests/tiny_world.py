@@ -25,7 +25,9 @@ from hermesflow_jax.models import showo
 GRID = (4, 4)
 
 
-def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
+def bundle(
+    path: pathlib.Path, seed: int = 0, dtype: str = 'float32'
+) -> pathlib.Path:
   """Writes a random model of the world into `path`; returns `path`."""
   tokenizer = magvit.Magvit(
       magvit.MagvitConfig(
@@ -37,7 +39,9 @@ def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
   )
   text = pretrain.world_text()
   vocab = vocab_lib.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
-  decoder = phi.PhiConfig(width=16, layers=1, heads=2, mlp=16, remat='none')
+  decoder = phi.PhiConfig(
+      width=16, layers=1, heads=2, mlp=16, remat='none', dtype=dtype
+  )
   sizes = showo.ShowOConfig(vocab, decoder, GRID[0] * GRID[1])
   lengths = prompting.Lengths(
       **pretrain_config.get_config().lengths.to_dict()
@@ -61,7 +65,8 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
   config = config_lib.get_config()
   del config.job
   config.update({
-      'init_from': str(base), 'inputs': 6, 'held_out': 4, 'gallery': 2,
+      'init_from': str(base), 'inputs': 6, 'held_out': 4, 'unseen': 3,
+      'gallery': 2,
   })
   config.play.update({
       'rounds': 2, 'images': 3, 'captions': config_lib.LADDER[-2:],

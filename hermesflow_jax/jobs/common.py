@@ -1,6 +1,6 @@
 """What several jobs need: the mesh, a world, a folder, a resumable run."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import contextlib
 import dataclasses
 import json
@@ -87,7 +87,8 @@ class Schedule:
 
 
 def claim(
-    workdir: str, config, console: console_lib.Console, **identity
+    workdir: str, config, console: console_lib.Console,
+    may_change: Collection[str] = (), **identity
 ) -> None:
   """Marks a folder as this run's, or checks that it is.
 
@@ -96,17 +97,21 @@ def claim(
     config: the settings, a dataclass; where the work is done (_PLACE) may be
       another when a run goes on.
     console: says that a run resumes.
+    may_change: settings, such as 'play.rounds', that may be others when a run
+      goes on.
     **identity: what else makes the run what it is; JSON types.
 
   Raises:
     ValueError: it cannot be written, or belongs to something else, or to a
       run of other settings, all of which are named.
   """
-  if processes.agreed(lambda: _claimed(workdir, config, identity)):
+  if processes.agreed(lambda: _claimed(
+      workdir, config, may_change, identity
+  )):
     console.say(f'resuming in {workdir}')
 
 
-def _claimed(workdir, config, identity) -> bool:
+def _claimed(workdir, config, may_change, identity) -> bool:
   """Does the work of `claim`; whether the run is there already."""
   root = storage.path(workdir)
   path = root / 'settings.json'
@@ -123,7 +128,10 @@ def _claimed(workdir, config, identity) -> bool:
     found = json.loads(path.read_text()) if path.exists() else None
     if not isinstance(found, dict):
       raise ValueError('it holds files of something else')
-    different = sorted(_differences(found, record))
+    different = sorted(
+        change for change in _differences(found, record)
+        if change.split()[0].removeprefix('config.') not in may_change
+    )
     if different:
       raise ValueError(
           'it belongs to a run of other settings: ' + ', '.join(different)
