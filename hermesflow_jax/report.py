@@ -157,20 +157,34 @@ def _head(run):
   ]
   if why := scores.explanation(run.rounds):
     parts.append(markup.element('p', why))
+  unseen = scores.unseen(run.rounds)
+  for text in (scores.lead_unseen(unseen), scores.known_captions(run.rounds)):
+    if text:
+      parts.append(markup.element('p', text))
   if run.note:
     parts.append(markup.element('p', run.note, class_='note', role='status'))
   parts += [
       scores.tiles(run.rounds),
+      *_on_unseen(unseen, scores.tiles(unseen)),
       markup.element('pre', markup.element('code', run.command)),
   ]
   return markup.element('header', markup.join(parts))
 
 
+def _on_unseen(unseen, content):
+  """Content about captions that no input has, under its own heading."""
+  if not unseen:
+    return []
+  return [markup.element('h3', 'Captions that no input has'), content]
+
+
 def _scores(run):
   """Sections about the scores of the rounds."""
-  return [
+  unseen = scores.unseen(run.rounds)
+  out = [
       pages.section(
           'Round by round', '', scores.table(run.rounds, run.control),
+          *_on_unseen(unseen, scores.table(unseen, ())),
           scores.plots(run.rounds, run.control),
       ),
       pages.section('By element type', '', scores.by_type(run.rounds)),
@@ -180,6 +194,15 @@ def _scores(run):
           scores.geneval(run.rounds),
       ),
   ]
+  if tags := scores.by_tag(run.rounds):
+    out.append(pages.section(
+        'By kind of caption',
+        'Captions of simple kinds are few, so inputs have nearly all of them: '
+        'captions that no input has are of other kinds than the held-out ones. '
+        'So the two sets are to be compared kind by kind, not by their means.',
+        tags, *(_on_unseen(unseen, scores.by_tag(unseen)) if unseen else []),
+    ))
+  return out
 
 
 def flat(settings: Mapping, prefix: str = '') -> list[tuple[str, str]]:
