@@ -193,15 +193,16 @@ def test_pairs_before_that_are_damaged_are_named(base, first, tmp_path):
     curate.run(curation(config, 2, base, folder), str(tmp_path / 'run'), QUIET)
 
 
-@pytest.mark.parametrize('changes, message', [
-    ({'round': 0}, 'round is 0'),
-    ({'round': 1, 'before': 'x'}, "before must be '' in round 1, got 'x'"),
-    ({'round': 2, 'fresh_inputs': False}, 'before must be a folder in round 2'),
+@pytest.mark.parametrize('fresh, number, before, message', [
+    (True, 0, '', 'round is 0'),
+    (True, 1, 'x', "before must be '' in round 1, got 'x'"),
+    (False, 2, '', 'before must be a folder in round 2'),
 ])
-def test_rounds_that_make_no_sense_are_refused(base, changes, message):
-  values = {'fresh_inputs': True, 'round': 1, 'before': ''} | changes
+def test_rounds_that_make_no_sense_are_refused(
+    base, fresh, number, before, message
+):
   with pytest.raises(ValueError, match=message):
-    curation(main_job(base, True), 1, base, '', **values)
+    curation(main_job(base, fresh), number, base, before)
 
 
 def test_pairs_teach_in_the_round_that_they_are_for(base, first, tmp_path):

@@ -145,7 +145,8 @@ def run(
   # Those of earlier rounds come first, and are none of this round's.
   first = config.inputs_so_far - config.inputs
   inputs = shapes_records.inputs(rows).part(slice(first, None))
-  if before and not config.fresh_inputs and before.keys().isdisjoint(inputs.ids):
+  same = config.before and not config.fresh_inputs
+  if same and before.keys().isdisjoint(inputs.ids):
     raise ValueError(
         f'before must hold pairs of the same inputs, got {config.before}, which '
         'has none of their ids; give the curation of the round before'
