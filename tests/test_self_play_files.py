@@ -7,14 +7,15 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from hermesflow_jax import agreement
+from hermesflow_jax import bundle
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import curation
 from hermesflow_jax import inference
 from hermesflow_jax import learning
-from hermesflow_jax import self_play
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import start
 import tiny_world
@@ -52,9 +53,9 @@ def run_and_hear(config, root):
 
 
 def two_rounds(config):
-  return dataclasses.replace(
-      config, play=dataclasses.replace(config.play, rounds=2)
-  )
+  """Settings of two rounds with the same inputs."""
+  play = dataclasses.replace(config.play, rounds=2)
+  return dataclasses.replace(config, play=play, fresh_inputs=False)
 
 
 def test_no_number_compares_a_model_with_itself(config, tmp_path):
@@ -129,31 +130,34 @@ def test_pairs_are_safe_before_the_judge_is_asked(
   assert found['rounds'] == whole['rounds']
 
 
-def held(dtype):
-  """Bytes of all live arrays of a dtype."""
+def held():
+  """Bytes of all live arrays of bfloat16."""
   gc.collect()
-  return sum(a.nbytes for a in jax.live_arrays() if a.dtype == dtype)
+  return sum(a.nbytes for a in jax.live_arrays() if a.dtype == jnp.bfloat16)
 
 
 def test_nothing_that_samplers_read_is_alive_while_a_round_learns(
     config, tmp_path, monkeypatch
 ):
   """Models served in bfloat16 are copies: of players, and of the judge."""
-  base = tiny_world.bundle(tmp_path / 'small', dtype='bfloat16')
-  config = dataclasses.replace(two_rounds(config), init_from=str(base))
+  sizes, _ = bundle.read_sizes(config.init_from)
+  decoder = dataclasses.replace(sizes.decoder, dtype='bfloat16')
+  config = dataclasses.replace(
+      two_rounds(config), sizes=dataclasses.replace(sizes, decoder=decoder)
+  )
   served, learning_now = [], []
   ready, learn = inference.serving.ready, learning.learn
 
   def serving(*args, **kwargs):
     model = ready(*args, **kwargs)
-    served.append(held('bfloat16'))
+    served.append(held())
     return model
 
   def watched(*args, **kwargs):
-    learning_now.append(held('bfloat16'))
+    learning_now.append(held())
     return learn(*args, **kwargs)
 
-  before = held('bfloat16')
+  before = held()
   monkeypatch.setattr(inference.serving, 'ready', serving)
   monkeypatch.setattr(learning, 'learn', watched)
   run_and_hear(config, tmp_path / 'run')

@@ -25,9 +25,7 @@ from hermesflow_jax.models import showo
 GRID = (4, 4)
 
 
-def bundle(
-    path: pathlib.Path, seed: int = 0, dtype: str = 'float32'
-) -> pathlib.Path:
+def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
   """Writes a random model of the world into `path`; returns `path`."""
   tokenizer = magvit.Magvit(
       magvit.MagvitConfig(
@@ -39,9 +37,7 @@ def bundle(
   )
   text = pretrain.world_text()
   vocab = vocab_lib.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
-  decoder = phi.PhiConfig(
-      width=16, layers=1, heads=2, mlp=16, remat='none', dtype=dtype
-  )
+  decoder = phi.PhiConfig(width=16, layers=1, heads=2, mlp=16, remat='none')
   sizes = showo.ShowOConfig(vocab, decoder, GRID[0] * GRID[1])
   lengths = prompting.Lengths(
       **pretrain_config.get_config().lengths.to_dict()
