@@ -17,7 +17,7 @@ from hermesflow_jax import processes
 from hermesflow_jax import shards
 from hermesflow_jax.evaluation import gap
 
-# Questions of one call of the judge: a call keeps some 22 KiB of rows a question
+# Questions of one call of the judge, which keeps some 22 KiB of rows a question
 # in the host's memory.
 _QUESTIONS = 4_096
 _ARRAYS = 'npz'

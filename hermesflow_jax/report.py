@@ -76,7 +76,8 @@ class RunReport:
     title: of the page.
     command: that makes this run.
     rounds: rows of results.json; round 0 is the base model. A row may hold
-      'change', the paired change since round 0 ({'gap': .., 'gap_se': ..}).
+      'change', the paired change since round 0 ({'gap': .., 'gap_se': ..}),
+      and 'unseen', a row of the scores on captions that no input has.
     note: status shown at the top, '' for none.
     control: more rows of the same form, each with a 'name'.
     training: logged metrics of each round from the first, each with a 'step'.

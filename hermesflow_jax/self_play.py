@@ -136,8 +136,8 @@ def play(
   """Runs or resumes the rounds; returns one summary per round, base first.
 
   Writes `round_<r>/` with the pairs (`pairs.jsonl`, `codes.npz`), what was
-  curated and dropped (`curation.json`), training metrics, `evaluation.json`
-  and generated codes, and `checkpoints/<r>`.
+  curated and dropped (`curation.json`), training metrics, what `evaluated`
+  writes, and `checkpoints/<r>`.
   """
 
   def playing(model):

@@ -175,9 +175,8 @@ def test_a_finished_run_that_plays_more_rounds_is_one_of_so_many(
   assert len(before['rounds']) == 2
   checkpoint_before = checkpoint.sums(str(run / 'checkpoints' / '1'))
   said = []
-  pair_dpo.run(
-      config, str(run), dataclasses.replace(console_lib.silent(), say=said.append)
-  )
+  console = dataclasses.replace(console_lib.silent(), say=said.append)
+  pair_dpo.run(config, str(run), console)
   assert any('1 rounds are finished: goes on to 2' in line for line in said)
   assert checkpoint.sums(str(run / 'checkpoints' / '1')) == checkpoint_before
   assert_same_run(config, run, whole)

@@ -87,12 +87,11 @@ def read(
   Returns:
     HEADLINE, where `own_score` is the model's own score of its images and
     `overrated` by how much that is above the judge's, both left out where the
-    model is the judge; `understanding/<type>`
-    and `generation/<type>`, shares of right answers to the questions of an
-    element type, where a scene has any; `geneval/<tag>`, 1 where all questions
-    of a scene are right; SIX, of which the mean over scenes is that of tasks;
-    SEEN and UNSEEN, also by tag, `captions/unseen/<tag>`, and of all tags but
-    MANY.
+    model is the judge; `understanding/<type>` and `generation/<type>`, shares
+    of right answers to the questions of an element type, where a scene has
+    any; `geneval/<tag>`, 1 where all questions of a scene are right; SIX, of
+    which the mean over scenes is that of tasks; SEEN and UNSEEN, also by tag,
+    `captions/unseen/<tag>`, and of all tags but MANY.
 
   Raises:
     ValueError: the scenes are others.

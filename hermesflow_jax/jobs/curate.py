@@ -148,8 +148,8 @@ def run(
   same = config.before and not config.fresh_inputs
   if same and before.keys().isdisjoint(inputs.ids):
     raise ValueError(
-        f'before must hold pairs of the same inputs, got {config.before}, which '
-        'has none of their ids; give the curation of the round before'
+        f'before must hold pairs of the same inputs, got {config.before}, '
+        'which has none of their ids; give the curation of the round before'
     )
   recipe = curation.Recipe(
       config.sampler, config.images, config.captions,
@@ -240,7 +240,8 @@ def finish(
       f'tfds/{name}' for name in sorted(storage.below(root / 'tfds'))
   )]
   manifest = {
-      'round': config.round, 'inputs': len(ids), 'shards': store.count, 'drops': drops,
+      'round': config.round, 'inputs': len(ids), 'shards': store.count,
+      'drops': drops,
       'sha256': {
           name: events.sha256(root / name) for name in written
       },
