@@ -43,6 +43,8 @@ def get_config(variant='table5'):
     raise ValueError(f'variant {variant!r}, wanted {", ".join(VARIANTS)}')
   play = pair_dpo.get_config()
   del play.job
+  # Its tables have the held-out scenes by whether their caption is new.
+  play.unseen = 0
   config = {
       'job': 'ablation', 'variant': variant, 'self_play': play,
       'command': f'python main.py --config=configs/ablation.py:{variant}',

@@ -9,8 +9,14 @@ the work:
   python main.py --config=configs/curate.py --config.shares=2 --config.share=1
 
 Each input is curated once, whatever is stopped and started again, and the
-output is the same for any number of processes and devices. With Show-o's
-weights and data/inputs.jsonl:
+output is the same for any number of processes and devices. The second round
+of self-play, from the model that `configs/learn.py` left of the first:
+
+  python main.py --config=configs/curate.py --workdir=runs/curate_2 \\
+    --config.round=2 --config.before=runs/curate \\
+    --config.init_from=runs/learn/model
+
+With Show-o's weights and data/inputs.jsonl:
 
   python main.py --config=configs/curate.py:show_o_512
 """
@@ -30,6 +36,9 @@ def get_config(variant='shapes'):
       'world': values['world'],
       'files': values['files'] and values['files']['inputs'],
       'inputs': 200 if variant == 'shapes' else config.inputs,
+      'fresh_inputs': config.fresh_inputs,
+      'round': 1,
+      'before': '',
       'images': play.images,
       'captions': play.captions,
       'free_answers': play.free_answers,

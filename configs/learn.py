@@ -4,7 +4,15 @@
   python main.py --config=configs/learn.py --config.pairs=runs/curate
 
 Several machines can make the pairs, and others learn from them. What comes out
-is in runs/learn/model, for --config.init_from of any job. With Show-o:
+is in runs/learn/model, for --config.init_from of any job. The second round,
+after configs/curate.py made its pairs:
+
+  python main.py --config=configs/learn.py --workdir=runs/learn_2 \\
+    --config.round=2 --config.pairs=runs/curate_2 \\
+    --config.init_from=runs/learn/model
+
+The frozen model is the one that a round starts from; --config.reference names
+another, e.g. assets:shapes, the base. With Show-o:
 
   python main.py --config=configs/learn.py:show_o_512 --config.pairs=...
 """
@@ -24,8 +32,8 @@ def get_config(variant='shapes'):
   config = pair_dpo.get_config(variant)
   play = config.play.to_dict()
   return ml_collections.ConfigDict(
-      {'job': 'learn', 'pairs': 'runs/curate', 'sample_every': 0}
-      | {'images': '', 'on_error': 'raise'}
+      {'job': 'learn', 'pairs': 'runs/curate', 'round': 1, 'reference': ''}
+      | {'sample_every': 0, 'images': '', 'on_error': 'raise'}
       | {'both': play['rules']['both']}
       | pair_dpo.start_of(config)
       | {name: play[name] for name in _LEARNING}

@@ -50,6 +50,7 @@ def get_config(variant='shapes'):
       'fresh_inputs': True,
       'held_out': 1_000,
       'held_out_split': 'eval',
+      'unseen': 500,
       'gallery': 12,
       'official': False,
       'play': {
@@ -180,6 +181,7 @@ def show_o(config, pixels):
   config.inputs = 5_000
   config.fresh_inputs = False
   config.official = True
+  config.unseen = 0
   play = config.play
   play.images = 16
   play.free_prompt = 'Question:{question} Choice:{choices}'

@@ -114,7 +114,14 @@ class Pool:
   ):
     self._base, self._world, self._config = base, world, config
     self._folder, self._found = folder, None
-    self_play.evaluated(base, world, config, folder / 'round_0', console)
+    self_play.evaluated(
+        self._player(), world, config, folder / 'round_0', console,
+        learned=False,
+    )
+
+  def _player(self):
+    """The base model, without what samplers keep of a model."""
+    return dataclasses.replace(self._base)
 
   def found(self, images: int, scorer: str) -> curation.Candidates:
     """Returns the candidates, the first images of each caption.
@@ -125,7 +132,7 @@ class Pool:
     """
     if self._found is None:
       self._found = self_play.gathered(
-          self._base, self._world, self._world.inputs[0], self._config,
+          self._player(), self._world, self._world.inputs[0], self._config,
           self._folder / 'round_1', 1,
       )
     scores, codes = self._found.image_scores, self._found.codes[:, :images]
@@ -161,8 +168,8 @@ class Pool:
       began = time.perf_counter()
       self_play.paired(
           self.found(play.images, arm.scorer), self._world,
-          self._world.inputs[0], play.rules, {}, shared, began,
-          self.found(play.images, SELF).image_scores,
+          self._world.inputs[0], play, {}, shared, began,
+          self.found(play.images, SELF).image_scores, learned=False,
       )
     copy(shared, folder / 'round_1', _CURATION)
 

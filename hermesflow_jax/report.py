@@ -76,7 +76,8 @@ class RunReport:
     title: of the page.
     command: the command that started this run; '' where there was none.
     rounds: rows of results.json; round 0 is the base model. A row may hold
-      'change', the paired change since round 0 ({'gap': .., 'gap_se': ..}).
+      'change', the paired change since round 0 ({'gap': .., 'gap_se': ..}),
+      and 'unseen', a row of the scores on captions that no input has.
     note: status shown at the top, '' for none.
     control: more rows of the same form, each with a 'name'.
     training: logged metrics of each round from the first, each with a 'step'.
@@ -157,19 +158,32 @@ def _head(run):
   ]
   if why := scores.explanation(run.rounds):
     parts.append(markup.element('p', why))
+  unseen = scores.unseen(run.rounds)
+  for text in (scores.lead_unseen(unseen), scores.known_captions(run.rounds)):
+    if text:
+      parts.append(markup.element('p', text))
   if run.note:
     parts.append(markup.element('p', run.note, class_='note', role='status'))
-  parts.append(scores.tiles(run.rounds))
+  parts += [scores.tiles(run.rounds), *_on_unseen(unseen, scores.tiles(unseen))]
   if run.command:
     parts.append(markup.element('pre', markup.element('code', run.command)))
   return markup.element('header', markup.join(parts))
 
 
+def _on_unseen(unseen, content):
+  """Content about captions that no input has, under its own heading."""
+  if not unseen:
+    return []
+  return [markup.element('h3', 'Captions that no input has'), content]
+
+
 def _scores(run):
   """Sections about the scores of the rounds."""
-  return [
+  unseen = scores.unseen(run.rounds)
+  out = [
       pages.section(
           'Round by round', '', scores.table(run.rounds, run.control),
+          *_on_unseen(unseen, scores.table(unseen, ())),
           scores.plots(run.rounds, run.control),
       ),
       pages.section('By element type', '', scores.by_type(run.rounds)),
@@ -179,6 +193,15 @@ def _scores(run):
           scores.geneval(run.rounds),
       ),
   ]
+  if tags := scores.by_tag(run.rounds):
+    out.append(pages.section(
+        'By kind of caption',
+        'Captions of simple kinds are few, so inputs have nearly all of them: '
+        'captions that no input has are of other kinds than the held-out ones. '
+        'So the two sets are to be compared kind by kind, not by their means.',
+        tags, *(_on_unseen(unseen, scores.by_tag(unseen)) if unseen else []),
+    ))
+  return out
 
 
 def flat(settings: Mapping, prefix: str = '') -> list[tuple[str, str]]:

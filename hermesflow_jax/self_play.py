@@ -7,6 +7,8 @@ phase it had reached, and ends with the same numbers.
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
+import hashlib
 import io
 import json
 import pathlib
@@ -34,6 +36,16 @@ from hermesflow_jax.evaluation import gap
 
 # Inputs whose samples are looked at while a round learns.
 _SAMPLES = 4
+# The judge of files is the model that the rounds start from.
+BASE_MODEL = 'base model'
+_SAME_CANDIDATES = (
+    'The judge is the model that drew and scored these images, so how far the '
+    'two agree is not measured.'
+)
+_SAME_IMAGES = (
+    'The base model judges its own images: generation is its own score of '
+    'them, so own_score is left out.'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +64,7 @@ class Play(learning.Learning):
     reference: 'round' (the model that the round starts from) or 'base'.
   """
 
-  rounds: int
+  rounds: int = settings.free()
   images: int
   captions: tuple[inference.Decoding, ...]
   free_answers: bool
@@ -96,8 +108,11 @@ class World:
     held_out: for evaluation.
     judge: of generated images; for evaluation and diagnostics, and for the
       arm of `jobs.ablation` that is scored by it.
-    judged_by: the name of the judge.
+    judged_by: the name of the judge; BASE_MODEL for the model that the rounds
+      start from.
     similarity: text scorer.
+    unseen: more inputs for evaluation, or some of `held_out`, whose captions no
+      input of a round has; None for none.
     publish: (folder of a round, inputs, pairs, decode) -> None; writes the
       pairs for other programs, None for nothing. See `data.official.write`.
   """
@@ -107,7 +122,21 @@ class World:
   judge: gap.Judge
   judged_by: str
   similarity: Callable
+  unseen: gap.Inputs | None = None
   publish: Callable | None = None
+
+  @functools.cached_property
+  def input_captions(self) -> frozenset[str]:
+    """The captions of the inputs of all rounds."""
+    return frozenset(c for inputs in self.inputs for c in inputs.captions)
+
+  def judges_itself(self, learned: bool) -> bool:
+    """Returns whether the judge is the model that is judged.
+
+    Args:
+      learned: whether the model has learned anything since the base model.
+    """
+    return self.judged_by == BASE_MODEL and not learned
 
 
 def play(
@@ -120,8 +149,8 @@ def play(
   """Runs or resumes the rounds; returns one summary per round, base first.
 
   Writes `round_<r>/` with the pairs (`pairs.jsonl`, `codes.npz`), what was
-  curated and dropped (`curation.json`), training metrics, `evaluation.json`
-  and generated codes, and `checkpoints/<r>`.
+  curated and dropped (`curation.json`), training metrics, what `evaluated`
+  writes, and `checkpoints/<r>`.
   """
 
   def playing(model, number):
@@ -133,15 +162,17 @@ def play(
 
   root = storage.path(workdir)
   summaries = [evaluated(
-      playing(base.model, 0), world, config, root / 'round_0', console
+      playing(base.model, 0), world, config, root / 'round_0', console,
+      learned=False,
   )]
   say_round(console, 0, summaries[0])
-  model = base.model
+  model, steps = base.model, 0
   for number in range(1, config.rounds + 1):
     folder = root / f'round_{number}'
     inputs = world.inputs[number - 1]
     pairs, made = _curated(
-        playing(model, number), world, inputs, config, root, number, console
+        playing(model, number), world, inputs, config, root, number, console,
+        learned=steps > 0,
     )
     if world.publish:
       decode = playing(model, number).decode
@@ -151,8 +182,10 @@ def play(
         model, reference, base, inputs, pairs, config, root, number,
         console,
     )
+    steps += learned['steps']
     summary = evaluated(
-        playing(model, number), world, config, folder, console
+        playing(model, number), world, config, folder, console,
+        learned=steps > 0,
     )
     summary['round'] = number
     summary['curation'] = made
@@ -168,11 +201,17 @@ def play(
 
 def say_round(console, number, summary):
   """Prints one line of results."""
-  cells = [
+  line = f'round {number}: {_scores_in_words(summary)}'
+  if unseen := summary.get('unseen'):
+    line += f'; where no input has the caption: {_scores_in_words(unseen)}'
+  console.say(line)
+
+
+def _scores_in_words(summary):
+  return ', '.join(
       f'{name} {summary[name]:.3f} +- {summary[name + "_se"]:.3f}'
       for name in ('understanding', 'generation', 'gap')
-  ]
-  console.say(f'round {number}: ' + ', '.join(cells))
+  )
 
 
 def _npz(**arrays) -> bytes:
@@ -188,42 +227,129 @@ def _json(value) -> str:
 def evaluated(
     player: inference.Unified, world: World, config: Play,
     folder: pathlib.PurePath, console: console_lib.Console,
+    learned: bool = True,
 ) -> dict:
   """Evaluates a model once; later calls read the file.
 
-  Writes `scenes.jsonl` and `scenes.npz`, then `evaluation.json`, the summary.
+  Writes `scenes.jsonl` and `scenes.npz`, the same of the unseen captions as
+  `scenes_unseen`, then `evaluation.json`, the summary. Where a run plays more
+  rounds than it did, new inputs may have captions that were unseen before:
+  then the unseen captions are evaluated again, and the rest is kept.
+
+  Args:
+    player: the model.
+    world: has the inputs and the judge.
+    config: says how images are drawn.
+    folder: of the files.
+    console: hears what is read.
+    learned: whether the player is another model than the base.
   """
   done = folder / 'evaluation.json'
-  if processes.agreed(done.exists):
-    console.say(f'{folder.name}: evaluation is there')
-    return json.loads(done.read_text())
-  began = time.perf_counter()
-  result = gap.evaluate(
-      player, world.held_out, config.evaluation_sampler, world.judge,
-      world.similarity, config.seed,
+  summary = processes.agreed(
+      lambda: json.loads(done.read_text()) if done.exists() else None
   )
-  summary = gap.summary(result, world.held_out)
-  summary['judge'] = world.judged_by
-  summary['seconds'] = {'evaluation': time.perf_counter() - began}
-  rows = [
-      {
-          'id': name, 'understanding': float(u), 'generation': float(g),
-          'own_score': float(o), 'similarity': float(s), 'caption': caption,
-          'answers': answers, 'judged': judged, 'own': own,
-      }
-      for name, u, g, o, s, caption, answers, judged, own in zip(
-          world.held_out.ids, result.understanding, result.generation,
-          result.own_score, result.similarity, result.captions, result.answers,
-          result.judged, result.own,
-      )
-  ]
-  events.write_atomically(folder / 'scenes.jsonl', curation.dump(rows))
-  events.write_atomically(folder / 'scenes.npz', _npz(codes=result.codes))
+  content = _content(world.unseen)
+  known = summary and (summary.get('unseen') or {}).get('content')
+  if summary and known == content:
+    console.say(f'{folder.name}: evaluation is there')
+    return summary | _seen(world)
+  began = time.perf_counter()
+  judge = None if world.judges_itself(learned) else world.judge
+
+  def measure(inputs):
+    return gap.evaluate(
+        player, inputs, config.evaluation_sampler, judge, world.similarity,
+        config.seed,
+    )
+
+  if summary:
+    console.say(
+        f'{folder.name}: there are more inputs, so captions that no input has '
+        'are evaluated again'
+    )
+    seconds = summary['seconds']['evaluation']
+  else:
+    result, seconds = measure(world.held_out), 0.0
+    _write_scenes(folder, 'scenes', result, world.held_out)
+    summary = gap.summary(result, world.held_out)
+    summary['judge'] = world.judged_by
+    if judge is None:
+      summary['note'] = _SAME_IMAGES
+  summary |= _seen(world) | {'unseen': None}
+  if world.unseen:
+    result = _of_held_out(folder, world) or measure(world.unseen)
+    _write_scenes(folder, 'scenes_unseen', result, world.unseen)
+    summary['unseen'] = gap.summary(result, world.unseen)
+    summary['unseen']['content'] = content
+  seconds += time.perf_counter() - began
+  summary['seconds'] = {'evaluation': seconds}
   events.write_atomically(done, _json(summary))
   return summary
 
 
-def _curated(player, world, inputs, config, root, number, console):
+def _seen(world):
+  """How many of the held-out captions are captions of inputs, too."""
+  known = world.input_captions
+  return {
+      'captions_also_of_inputs': sum(
+          caption in known for caption in world.held_out.captions
+      ),
+  }
+
+
+def _content(inputs):
+  """A hash of the names of inputs; None for no inputs."""
+  if inputs is None:
+    return None
+  return hashlib.sha256(json.dumps(inputs.ids).encode()).hexdigest()
+
+
+def _of_held_out(folder, world):
+  """The result of unseen captions that are held-out ones, or None."""
+  place = {name: n for n, name in enumerate(world.held_out.ids)}
+  if not place.keys() >= set(world.unseen.ids):
+    return None
+  processes.meet()
+  result = _read_scenes(folder, 'scenes', world.held_out)
+  return result.select([place[name] for name in world.unseen.ids])
+
+
+def _write_scenes(folder, name, result, inputs):
+  """Writes what a model and its judge answered, and what it drew."""
+  columns = {
+      'id': inputs.ids, 'understanding': result.understanding,
+      'generation': result.generation, 'own_score': result.own_score,
+      'similarity': result.similarity, 'caption': result.captions,
+      'answers': result.answers, 'judged': result.judged, 'own': result.own,
+  }
+  columns = {
+      key: values.tolist() if isinstance(values, np.ndarray) else values
+      for key, values in columns.items() if values is not None
+  }
+  rows = [
+      dict(zip(columns, row)) for row in zip(*columns.values(), strict=True)
+  ]
+  events.write_atomically(folder / f'{name}.jsonl', curation.dump(rows))
+  events.write_atomically(folder / f'{name}.npz', _npz(codes=result.codes))
+
+
+def _read_scenes(folder, name, inputs) -> gap.Result:
+  """Returns what `_write_scenes` wrote."""
+  with storage.text(folder / f'{name}.jsonl') as file:
+    rows = [json.loads(line) for line in file]
+  with np.load(io.BytesIO((folder / f'{name}.npz').read_bytes())) as arrays:
+    codes = arrays['codes']
+
+  def column(key):
+    return [row[key] for row in rows] if key in rows[0] else None
+
+  return gap.scored(
+      inputs, np.array(column('similarity')), codes, column('caption'),
+      column('answers'), column('judged'), column('own'),
+  )
+
+
+def _curated(player, world, inputs, config, root, number, console, learned):
   """Curates a round once; later calls read the files."""
   folder = root / f'round_{number}'
   done = folder / 'curation.json'
@@ -233,7 +359,9 @@ def _curated(player, world, inputs, config, root, number, console):
   began = time.perf_counter()
   found = gathered(player, world, inputs, config, folder, number)
   before = read_pairs(root / f'round_{number - 1}') if number > 1 else {}
-  return paired(found, world, inputs, config.rules, before, folder, began)
+  return paired(
+      found, world, inputs, config, before, folder, began, learned=learned
+  )
 
 
 def gathered(
@@ -254,8 +382,7 @@ def gathered(
       config.curation_sampler, config.images, config.captions,
       world.similarity, config.seed + number,
   )
-  count = len(list(shards.spans(len(inputs), config.shard)))
-  store = shards.Shards(folder / 'candidates', count)
+  store = _store(folder / 'candidates', inputs, config)
   harvest.gather(
       player, inputs, recipe, store, config.shard,
       progress=player.progress('curating'),
@@ -263,42 +390,59 @@ def gathered(
   return harvest.collect(store, inputs, config.shard)
 
 
+def _store(folder, inputs, config) -> shards.Shards:
+  """The shards of a round's inputs."""
+  return shards.Shards(
+      folder, len(list(shards.spans(len(inputs), config.shard)))
+  )
+
+
 def paired(
-    found: curation.Candidates, world: World, inputs: gap.Inputs,
-    rules: curation.Rules, before: dict, folder: pathlib.PurePath, began: float,
-    own: np.ndarray | None = None,
+    found: curation.Candidates, world: World, inputs: gap.Inputs, config: Play,
+    before: dict, folder: pathlib.PurePath, began: float,
+    own: np.ndarray | None = None, learned: bool = True,
 ) -> tuple[dict, dict]:
   """Makes the pairs of a round and writes them; `curation.json` comes last.
+
+  The judge is asked after the pairs are written, shard by shard: a stop there
+  loses one shard of his answers.
 
   Args:
     found: candidates.
     world: has the judge, who is asked for what `curation.json` tells people.
     inputs: of the round.
-    rules: what makes a pair.
+    config: says what makes a pair, and how many inputs a shard has.
     before: the pairs of the round before, {} in the first.
     folder: of the round.
     began: when the curation did, by `time.perf_counter`.
     own: the model's own scores of images, where `found` has another's.
+    learned: whether another model than the base made the candidates.
 
   Returns:
     (pairs by id, what `curation.json` says).
   """
-  pairs = curation.pairs(found, inputs.ids, rules, before)
+  pairs = curation.pairs(found, inputs.ids, config.rules, before)
   rows = [
       curation.record(name, caption, pairs[name])
       for name, caption in zip(inputs.ids, inputs.captions)
   ]
-  made = {'drops': curation.drops(pairs)}
-  made |= agreement.measure(
-      world.judge, inputs, found.codes,
-      found.image_scores if own is None else own, pairs,
-  )
-  made['seconds'] = time.perf_counter() - began
   events.write_atomically(folder / 'codes.npz', _npz(
       real=inputs.codes, candidates=found.codes,
       image_scores=found.image_scores, caption_scores=found.caption_scores,
   ))
   events.write_atomically(folder / 'pairs.jsonl', curation.dump(rows))
+  made = {'drops': curation.drops(pairs)}
+  if world.judges_itself(learned):
+    made['note'] = _SAME_CANDIDATES
+  else:
+    judged = agreement.judged(
+        world.judge, inputs, found.codes, pairs,
+        _store(folder / 'judged', inputs, config), config.shard,
+    )
+    made |= agreement.measure(
+        found.image_scores if own is None else own, *judged
+    )
+  made['seconds'] = time.perf_counter() - began
   events.write_atomically(folder / 'curation.json', _json(made))
   return pairs, made
 

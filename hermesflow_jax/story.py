@@ -95,11 +95,19 @@ def pair_samples(
   ]
 
 
-def judged(name: str) -> str:
+def judged(rounds: list[dict]) -> str:
   """Returns what a reader must know of a judge that does not read pixels."""
+  name = rounds[0]['judge']
   if name == 'pixels':
     return ''
-  return f'Generated images were judged by the {name}, not from their pixels.'
+  notes = [
+      f'Round {row["round"]}: {row["note"]}' for row in rounds
+      if row.get('note')
+  ]
+  return ' '.join([
+      f'Generated images were judged by the {name}, not from their pixels.',
+      *notes,
+  ])
 
 
 def tell(
@@ -127,7 +135,7 @@ def tell(
       title='HermesFlow self-play',
       command=command,
       rounds=rounds,
-      note=judged(rounds[0]['judge']),
+      note=judged(rounds),
       training=training,
       gallery=gallery(root, last, world, player, count),
       pairs=pair_samples(root, 1, world, player, count),

@@ -7,6 +7,7 @@ import pytest
 
 from hermesflow_jax import agreement
 from hermesflow_jax import curation
+from hermesflow_jax import shards
 from hermesflow_jax.evaluation import gap
 
 INPUTS = gap.Inputs(
@@ -33,34 +34,95 @@ def pair(win, lose, dropped=''):
   return gen, gen
 
 
+def judged(made, tmp_path, inputs=INPUTS, size=1, judge=judge):
+  store = shards.Shards(tmp_path / 'judged', -(-len(inputs) // size))
+  return agreement.judged(judge, inputs, CODES, made, store, size)
+
+
 @pytest.mark.parametrize('scores, correlation', [
     ([[1, 0], [0, 1]], 1.0), ([[0, 1], [1, 0]], -1.0),
     ([[1, 0], [1, 0]], 0.0), ([[1, 1], [0, 0]], None),
 ])
-def test_the_correlation_is_within_inputs(scores, correlation):
+def test_the_correlation_is_within_inputs(tmp_path, scores, correlation):
   made = {'a': pair(1, 0), 'b': pair(1, 0)}
-  out = agreement.measure(judge, INPUTS, CODES, np.array(scores, float), made)
+  out = agreement.measure(np.array(scores, float), *judged(made, tmp_path))
   assert out['correlation'] == pytest.approx(correlation)
 
 
-def test_winners_and_losers_are_judged_where_a_pair_is_kept():
+OWN = np.array([[1, 0], [0, 1]])
+
+
+def test_winners_and_losers_are_judged_where_a_pair_is_kept(tmp_path):
   made = {'b': pair(0, 1, 'no difference'), 'a': pair(1, 0)}
-  out = agreement.measure(judge, INPUTS, CODES, np.array([[1, 0], [0, 1]]), made)
+  out = agreement.measure(OWN, *judged(made, tmp_path))
   assert (out['winners_by_judge'], out['losers_by_judge']) == (1.0, 0.0)
   assert (out['judge_agrees'], out['judge_disagrees']) == (1.0, 0.0)
   assert (out['judge_score'], out['best_by_judge']) == (0.5, 1.0)
 
 
-def test_pairs_find_their_questions_by_id():
+def test_pairs_find_their_questions_by_id(tmp_path):
   # The judge knows one input's images only: they must come with its questions.
   asked = [[{'answer': 'yes'}], [{'answer': 'no'}]]
   inputs = dataclasses.replace(INPUTS, questions=asked)
   made = {'b': pair(0, 1), 'a': pair(1, 0)}
-  out = agreement.measure(judge, inputs, CODES, np.array([[1, 0], [0, 1]]), made)
+  out = agreement.measure(OWN, *judged(made, tmp_path, inputs))
   assert (out['judge_agrees'], out['judge_disagrees']) == (1.0, 0.0)
 
 
-def test_without_a_pair_nothing_is_said_of_winners():
+def test_without_a_pair_nothing_is_said_of_winners(tmp_path):
   made = {name: pair(1, 0, 'no difference') for name in 'ab'}
-  out = agreement.measure(judge, INPUTS, CODES, np.array([[1, 0], [0, 1]]), made)
-  assert 'winners_by_judge' not in out
+  assert 'winners_by_judge' not in agreement.measure(
+      OWN, *judged(made, tmp_path)
+  )
+
+
+def test_the_size_of_shards_and_calls_changes_no_score(tmp_path, monkeypatch):
+  made = {'b': pair(0, 1), 'a': pair(1, 0)}
+  whole = judged(made, tmp_path / 'a', size=2)
+  monkeypatch.setattr(agreement, '_QUESTIONS', 1)
+  for one, other in zip(whole, judged(made, tmp_path / 'b', size=1)):
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_call_of_the_judge_is_about_few_questions(monkeypatch):
+  monkeypatch.setattr(agreement, '_QUESTIONS', 12)
+  calls = []
+
+  def counting(codes, questions):
+    calls.append(sum(map(len, questions)))
+    assert len(codes) == len(questions)
+    return [['yes'] * len(asked) for asked in questions]
+
+  counts = [2, 3, 1, 7, 1, 1]
+  questions = [[{'answer': 'yes'}] * count for count in counts]
+  scores = agreement.scores(
+      counting, np.zeros((6, 2, 1), np.int32), questions
+  )
+  # An input of more questions than a call may have gets a call of its own.
+  assert calls == [2 * (2 + 3 + 1), 2 * 7, 2 * (1 + 1)]
+  assert scores.shape == (6, 2) and (scores == 1).all()
+
+
+def test_judging_that_is_stopped_goes_on_shard_by_shard(tmp_path):
+  made = {'b': pair(0, 1), 'a': pair(1, 0)}
+  whole = judged(made, tmp_path / 'whole')
+  calls = []
+
+  def stopping(codes, questions):
+    calls.append(codes.tolist())
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return judge(codes, questions)
+
+  with pytest.raises(KeyboardInterrupt):
+    judged(made, tmp_path, judge=stopping)
+  again = judged(made, tmp_path, judge=stopping)
+  for one, other in zip(whole, again):
+    np.testing.assert_array_equal(one, other)
+  # Sides and candidates of two shards; those of the second were stopped.
+  assert len(calls) == 2 + 1 + 2
+  judged(made, tmp_path, judge=stopping)
+  assert len(calls) == 5
+  # Another pair makes another shard, and only that one.
+  judged(made | {'b': pair(1, 0)}, tmp_path, judge=stopping)
+  assert len(calls) == 7

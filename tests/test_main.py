@@ -131,6 +131,7 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('play.seed=-1', 'seed is -1, wanted at least 0'),
     ('play.reference=last', "reference is 'last', wanted 'round' or 'base'"),
     ('held_out=1', 'held_out is 1, wanted at least 2'),
+    ('unseen=1', 'unseen must be 0 or at least 2, got 1'),
     ('held_out_split=train', "held_out_split is 'train'"),
     ('world.jitter=9', 'jitter is 9, wanted at most'),
     ('mesh.model=3', 'the number of devices, 8, got data=-1 model=3: give '
@@ -295,10 +296,12 @@ def test_a_workdir_of_other_settings(start, stopped, base, tmp_path):
   before = everything(tmp_path / 'run')
   assert before
   one_line(
-      start(*flags, '--config.play.rounds=5', '--config.inputs=7'),
-      'config.play.rounds 3 -> 5', 'config.inputs ', ' -> 7',
+      start(*flags, '--config.play.images=5', '--config.inputs=7'),
+      'config.play.images 4 -> 5', 'config.inputs ', ' -> 7',
   )
   assert everything(tmp_path / 'run') == before
+  # A run may go on to more rounds.
+  assert start(*flags, '--config.play.rounds=5')[0] == 130
 
 
 FREE = (

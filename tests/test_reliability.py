@@ -25,8 +25,9 @@ import tiny_world
 ROOT = pathlib.Path(__file__).parent.parent
 STEPS = 24
 SMALL = {
-    'inputs': 6, 'fresh_inputs': False, 'held_out': 4, 'gallery': 2,
-    'play.rounds': 1, 'play.images': 2, 'play.batch': 8,
+    'inputs': 6, 'fresh_inputs': False, 'held_out': 4, 'unseen': 3,
+    'gallery': 2, 'play.rounds': 1,
+    'play.images': 2, 'play.batch': 8,
     'play.epochs': 0.0, 'play.optim.steps': STEPS, 'play.log_every': 5,
     'play.save_every': 2, 'play.optim.lr': 0.01, 'play.rules.least_win': 0.0,
     'play.rules.both': False, 'play.curation_sampler.steps': 2,
@@ -109,6 +110,9 @@ def outcome(folder):
   """All that a run leaves, but for what a clock says."""
   found = {'model': checkpoint.sums(str(folder / 'checkpoints' / '1'))}
   found['pairs'] = (folder / 'round_1' / 'pairs.jsonl').read_text()
+  curated = json.loads((folder / 'round_1' / 'curation.json').read_text())
+  del curated['seconds']
+  found['curated'] = curated
   with np.load(folder / 'round_1' / 'codes.npz') as arrays:
     found |= {name: array.tolist() for name, array in arrays.items()}
   for number in (0, 1):

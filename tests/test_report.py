@@ -205,6 +205,64 @@ def test_headline_is_honest(last, said):
   assert said in f'{scores.lead(rows)} {scores.explanation(rows)}'
 
 
+def with_unseen(number, understanding, generation, change=None):
+  """A row with scores on captions that no input has."""
+  out = row(number, 0.9, 0.7 + 0.1 * number) | {
+      'captions_also_of_inputs': 1017,
+      'by_tag': {
+          'single_object': {'scenes': 617, 'share': 0.5, 'understanding': 0.987,
+                            'generation': 0.912 + number / 100, 'gap': 0.075},
+      },
+      'unseen': row(number, understanding, generation) | {
+          'scenes': 321,
+          'by_tag': {'color_attr': {
+              'scenes': 321, 'share': 1.0, 'understanding': 0.765,
+              'generation': 0.432, 'gap': 0.333,
+          }},
+      },
+  }
+  if change:
+    out['unseen']['change'] = change
+  return out
+
+
+def test_both_sets_of_captions_are_in_the_headline(run):
+  change = {'gap': -0.05, 'gap_se': 0.01, 'generation': 0.06,
+            'generation_se': 0.01, 'understanding': 0.01,
+            'understanding_se': 0.01}
+  rounds = [
+      with_unseen(0, 0.852, 0.531), with_unseen(1, 0.862, 0.591, change)
+  ]
+  page = report.page(dataclasses.replace(run, rounds=rounds))
+  read = Reader(page)
+  text = read.text.replace('\u202f', ' ')
+  for shown in (
+      'On 321 scenes whose captions no input has the gap shrank from 0.321 to '
+      '0.271. Generation rose by 0.060 ± 0.010, understanding is unchanged',
+      'Of the captions of 1 234 held-out scenes 1 017 are captions of inputs, '
+      'too (0 is best).', '0.531 ± 0.005',
+      # By kind: the shares differ, and so do the means.
+      'single object', '617', '50%', '0.922', 'color attr', '100%', '0.432',
+      'kind by kind',
+  ):
+    assert shown in text, shown
+  head = text[:text.index('Round by round')]
+  assert '0.321 → 0.271' in head and '0.200 → 0.100' in head
+
+
+def test_one_set_of_captions_is_shown_alone(run):
+  text = Reader(report.page(run)).text
+  assert 'no input has' not in text and 'By kind of caption' not in text
+
+
+def test_a_diagnosis_that_was_not_made_is_a_sentence(run):
+  rounds = [dict(r) for r in run.rounds]
+  rounds[1]['curation'] = {'drops': {}, 'note': 'Nobody was asked.'}
+  page = dataclasses.replace(run, rounds=rounds)
+  text = Reader(report.page(page)).text
+  assert 'Round 1: Nobody was asked.' in text and '0.432' not in text
+
+
 def test_paired_change_counts_before_an_unpaired_one():
   rows = [row(0, 0.9, 0.7), row(1, 0.9, 0.705)]
   rows[1]['change'] = {'gap': -0.005, 'gap_se': 0.001}

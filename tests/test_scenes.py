@@ -1,6 +1,7 @@
 """Scores of scenes: what is read, and which differences stand."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -59,6 +60,18 @@ def test_a_model_overrates_what_the_judge_likes_less(tmp_path):
   found = scenes.read(tmp_path, INPUTS)
   assert found['own_score'] == {'one': 1.0, 'two': 1.0}
   assert found['overrated'] == {'one': pytest.approx(1 / 3), 'two': 0.0}
+
+
+def test_a_model_that_is_its_own_judge_has_no_other_score(tmp_path):
+  write(tmp_path)
+  rows = [
+      {k: v for k, v in json.loads(line).items() if k != 'own_score'}
+      for line in (tmp_path / 'scenes.jsonl').read_text().splitlines()
+  ]
+  (tmp_path / 'scenes.jsonl').write_text(curation.dump(rows))
+  found = scenes.read(tmp_path, INPUTS)
+  assert not {'own_score', 'overrated'} & found.keys()
+  assert found['generation'] == {'one': 2 / 3, 'two': 1.0}
 
 
 def test_scenes_are_parted_by_whether_an_input_has_their_caption(tmp_path):
@@ -234,6 +247,42 @@ def test_a_model_judges_its_own_images_beside_the_judge():
   np.testing.assert_allclose(found.own_score, [2 / 3, 0.0])
   np.testing.assert_allclose(found.generation, [1 / 3, 1.0])
   assert gap.summary(found, INPUTS)['own_score'] == pytest.approx(1 / 3)
+
+
+def test_without_another_judge_a_model_answers_once():
+  paints = Paints()
+  asked = []
+  answer = paints.answer
+
+  def counted(codes, questions):
+    asked.append(codes.tolist())
+    return answer(codes, questions)
+
+  paints.answer = counted
+  found = gap.evaluate(
+      paints, INPUTS, None, None, lambda a, b: np.ones(len(a)), 0
+  )
+  # About the real images, and once about its own.
+  assert len(asked) == 2
+  assert found.own_score is None and found.own is None
+  summary = gap.summary(found, INPUTS)
+  assert 'own_score' not in summary and 'generation' in summary
+  assert gap.summary(found.select([1]), INPUTS.select([1]))['scenes'] == 1
+
+
+def test_scores_by_tag_are_of_its_scenes():
+  inputs = dataclasses.replace(INPUTS, tags=['counting', 'colors'])
+  found = gap.evaluate(
+      Paints(), inputs, None, lambda codes, questions: [
+          [q['answer'] for q in asked] for asked in questions],
+      lambda a, b: np.ones(len(a)), 0,
+  )
+  by_tag = gap.summary(found, inputs)['by_tag']
+  assert {t: (r['scenes'], r['share']) for t, r in by_tag.items()} == {
+      'colors': (1, 0.5), 'counting': (1, 0.5)}
+  for tag, n in (('counting', 0), ('colors', 1)):
+    assert by_tag[tag]['understanding'] == found.understanding[n]
+    assert by_tag[tag]['generation'] == 1
 
 
 def test_floors_ask_about_the_wrong_image_and_an_empty_one():

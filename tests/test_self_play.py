@@ -18,6 +18,8 @@ from hermesflow_jax import curation
 from hermesflow_jax import events
 from hermesflow_jax import learning
 from hermesflow_jax import sharding
+from hermesflow_jax.data import shapes
+from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import judge
 from hermesflow_jax.jobs import pair_dpo
@@ -72,8 +74,10 @@ def model_of(config, run, number):
 
 
 def assert_same_run(config, found, wanted):
-  names = [f'{r}/scenes.jsonl' for r in ROUNDS]
-  names += [f'{r}/scenes.npz' for r in ROUNDS]
+  names = [
+      f'{r}/scenes{kind}.{suffix}' for r in ROUNDS
+      for kind in ('', '_unseen') for suffix in ('jsonl', 'npz')
+  ]
   names += [f'{r}/{n}' for r in ROUNDS[1:] for n in ('pairs.jsonl', 'codes.npz')]
   for name in names:
     assert (found / name).read_bytes() == (wanted / name).read_bytes(), name
@@ -159,6 +163,121 @@ def test_a_finished_run_says_so_and_changes_nothing(config, whole):
   assert 'to start afresh' in ' '.join(said)
 
 
+def test_a_finished_run_that_plays_more_rounds_is_one_of_so_many(
+    config, whole, tmp_path
+):
+  """The inputs of a new round may have captions that were unseen before."""
+  run = tmp_path / 'run'
+  first = dataclasses.replace(
+      config, play=dataclasses.replace(config.play, rounds=1)
+  )
+  before = pair_dpo.run(first, str(run), console_lib.silent())
+  assert len(before['rounds']) == 2
+  checkpoint_before = checkpoint.sums(str(run / 'checkpoints' / '1'))
+  said = []
+  console = dataclasses.replace(console_lib.silent(), say=said.append)
+  pair_dpo.run(config, str(run), console)
+  assert any('1 rounds are finished: goes on to 2' in line for line in said)
+  assert checkpoint.sums(str(run / 'checkpoints' / '1')) == checkpoint_before
+  assert_same_run(config, run, whole)
+  results = json.loads((run / 'results.json').read_text())
+  assert len(results['rounds']) == 3
+  with pytest.raises(ValueError, match=(
+      'play.rounds must be at least 2, the rounds played in .*, got 1')):
+    pair_dpo.run(first, str(run), console_lib.silent())
+
+
+def test_captions_that_a_new_round_brings_are_unseen_no_more(
+    config, tmp_path, monkeypatch
+):
+  """What was measured on them is measured on others, in all rounds."""
+  world_of = pair_dpo.world_of
+
+  def with_a_known_caption(settings_, *args):
+    world = world_of(settings_, *args)
+    if settings_.play.rounds == 1:
+      return world
+    return dataclasses.replace(world, unseen=world.unseen.select([2, 0]))
+
+  monkeypatch.setattr(pair_dpo, 'world_of', with_a_known_caption)
+  run, at_once = tmp_path / 'run', tmp_path / 'at_once'
+  first = dataclasses.replace(
+      config, play=dataclasses.replace(config.play, rounds=1)
+  )
+  pair_dpo.run(first, str(run), console_lib.silent())
+  scenes = (run / 'round_0' / 'scenes.jsonl').stat().st_mtime_ns
+  pair_dpo.run(config, str(run), console_lib.silent())
+  pair_dpo.run(config, str(at_once), console_lib.silent())
+  assert (run / 'round_0' / 'scenes.jsonl').stat().st_mtime_ns == scenes
+  assert len(lines(run / 'round_1' / 'scenes_unseen.jsonl')) == 2
+  assert_same_run(config, run, at_once)
+
+
+def test_unseen_captions_are_those_of_no_input(config, whole, tmp_path):
+  parts = bundle.load(config.init_from)
+  base = start.unified(
+      config, parts, sharding.make_mesh(), console_lib.silent()
+  )
+  more = dataclasses.replace(config, inputs=60, unseen=40)
+  world = pair_dpo.world_of(more, base, str(tmp_path), console_lib.silent())
+  known = {c for inputs in world.inputs for c in inputs.captions}
+  assert len(world.unseen) == 40 and len(world.inputs) == 2
+  assert known.isdisjoint(world.unseen.captions)
+  assert not set(world.unseen.ids) & set(world.held_out.ids)
+  assert all(name.startswith('eval-0-') for name in world.unseen.ids)
+  # The others of the stream are captions of inputs.
+  last = int(world.unseen.ids[-1].rpartition('-')[2])
+  passed = {
+      shapes.scene_id('eval', 0, n): shapes.sample_scene('eval', 0, n).caption
+      for n in range(config.held_out, last + 1)
+  }
+  skipped = [c for n, c in passed.items() if n not in set(world.unseen.ids)]
+  assert skipped and set(skipped) <= known
+  # Codes and questions are those that the same scenes have as held-out ones.
+  held = pair_dpo.world_of(
+      dataclasses.replace(config, held_out=last + 1, unseen=0), base,
+      str(tmp_path), console_lib.silent(),
+  )
+  assert held.unseen is None
+  same = held.held_out.select(
+      [held.held_out.ids.index(name) for name in world.unseen.ids]
+  )
+  np.testing.assert_array_equal(same.codes, world.unseen.codes)
+  assert same.questions == world.unseen.questions
+  assert same.captions == world.unseen.captions
+
+
+def test_both_sets_of_captions_are_told(config, whole):
+  results = json.loads((whole / 'results.json').read_text())
+  world_captions = {
+      row['caption'] for n in (1, 2)
+      for row in lines(whole / f'round_{n}' / 'pairs.jsonl')
+  }
+  for row in results['rounds']:
+    unseen = row['unseen']
+    assert unseen['scenes'] == config.unseen
+    assert unseen['gap'] == pytest.approx(
+        unseen['understanding'] - unseen['generation'])
+    assert sum(t['share'] for t in unseen['by_tag'].values()) == (
+        pytest.approx(1))
+    assert row['captions_also_of_inputs'] == sum(
+        shapes.sample_scene('eval', 0, n).caption in world_captions
+        for n in range(config.held_out))
+    folder = whole / f'round_{row["round"]}'
+    scores = changes.read(folder, 'scenes_unseen')
+    assert np.mean([s['generation'] for s in scores.values()]) == (
+        pytest.approx(unseen['generation']))
+    if row['round']:
+      assert unseen['change'] == changes.paired(
+          [changes.read(whole / 'round_0', 'scenes_unseen')], [scores])
+  text = pair_dpo.table(results['rounds'])
+  assert 'on 3 scenes whose captions no input has:' in text
+  assert text.count(f'{results["rounds"][2]["unseen"]["gap"]:.3f}')
+  page = (whole / 'report.html').read_text()
+  assert 'On 3 scenes whose captions no input has' in page
+  assert 'By kind of caption' in page
+
+
 def until_finished(config, run, attempt, most):
   """Starts a run again and again; returns how often it was stopped."""
   for stops in range(most):
@@ -200,8 +319,9 @@ def test_a_run_stopped_in_any_write_ends_the_same(
   run, met = tmp_path / 'run', set()
   skipped = {str(run / 'checkpoints' / '2')} | {
       str(run / 'round_2' / name) for name in (
-          'scenes.jsonl', 'scenes.npz', 'evaluation.json', 'codes.npz',
-          'pairs.jsonl', 'curation.json',
+          'scenes.jsonl', 'scenes.npz', 'scenes_unseen.jsonl',
+          'scenes_unseen.npz', 'evaluation.json', 'codes.npz', 'pairs.jsonl',
+          'judged/000000.npz', 'judged/000000.record.json', 'curation.json',
       )
   }
   write, save = events.write_atomically, checkpoint.save

@@ -61,7 +61,8 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
   config = config_lib.get_config()
   del config.job
   config.update({
-      'init_from': str(base), 'inputs': 6, 'held_out': 4, 'gallery': 2,
+      'init_from': str(base), 'inputs': 6, 'held_out': 4, 'unseen': 3,
+      'gallery': 2,
   })
   config.play.update({
       'rounds': 2, 'images': 3, 'captions': config_lib.LADDER[-2:],

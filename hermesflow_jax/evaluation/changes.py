@@ -13,9 +13,16 @@ from hermesflow_jax.evaluation import scenes
 SCORES = ('understanding', 'generation', 'gap')
 
 
-def read(folder: pathlib.PurePath) -> dict[str, dict[str, float]]:
-  """Returns the scores of each scene of an evaluation, by the scene's id."""
-  with storage.text(folder / 'scenes.jsonl') as file:
+def read(
+    folder: pathlib.PurePath, name: str = 'scenes'
+) -> dict[str, dict[str, float]]:
+  """Returns the scores of each scene of an evaluation, by the scene's id.
+
+  Args:
+    folder: of the evaluation.
+    name: 'scenes', or 'scenes_unseen' for those of unseen captions.
+  """
+  with storage.text(folder / f'{name}.jsonl') as file:
     rows = [json.loads(line) for line in file]
   return {
       row['id']: {

@@ -41,6 +41,10 @@ class Inputs:
         getattr(self, field.name)[span] for field in dataclasses.fields(self)
     ))
 
+  def select(self, places: Sequence[int]) -> 'Inputs':
+    """Returns the inputs at these places, in this order."""
+    return _select(self, places)
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -50,18 +54,20 @@ class Result:
     understanding, generation: float[N], the share of right answers.
     own_score: float[N], the share of answers to the questions about the
       generated image that the model itself finds right; where it rises and
-      `generation` does not, the model has learned to please itself.
+      `generation` does not, the model has learned to please itself. None where
+      the model is the judge: the two are the same by construction.
     similarity: float[N], of the greedy caption to the true one.
     und_right, gen_right: N lists of bools, one per question.
     codes: int32[N, I], the generated images.
     captions: the greedy captions.
     answers: the model's answers about the real images.
-    judged, own: the judge's and the model's answers about the generated ones.
+    judged, own: the judge's and the model's answers about the generated ones;
+      `own` is None where `own_score` is.
   """
 
   understanding: np.ndarray
   generation: np.ndarray
-  own_score: np.ndarray
+  own_score: np.ndarray | None
   similarity: np.ndarray
   und_right: list[list[bool]]
   gen_right: list[list[bool]]
@@ -69,7 +75,25 @@ class Result:
   captions: list[str]
   answers: list[list[str]]
   judged: list[list[str]]
-  own: list[list[str]]
+  own: list[list[str]] | None
+
+  def select(self, places: Sequence[int]) -> 'Result':
+    """Returns the results of the scenes at these places, in this order."""
+    return _select(self, places)
+
+
+def _select(record, places: Sequence[int]):
+  """Indexes the N-long lists and arrays of a dataclass; None stays None."""
+
+  def column(values):
+    if values is None or isinstance(values, np.ndarray):
+      return values if values is None else values[list(places)]
+    return [values[place] for place in places]
+
+  return type(record)(*(
+      column(getattr(record, field.name))
+      for field in dataclasses.fields(record)
+  ))
 
 
 # (codes int32[N, I] of images, N lists of questions) -> N lists of answers.
@@ -85,7 +109,7 @@ def evaluate(
     unified: inference.Unified,
     inputs: Inputs,
     sampler: sampling.MaskGIT,
-    judge: Judge,
+    judge: Judge | None,
     similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray],
     seed: int,
 ) -> Result:
@@ -95,7 +119,8 @@ def evaluate(
     unified: the model.
     inputs: N inputs; each with at least one question.
     sampler: how the one image per caption is sampled.
-    judge: answers about the generated images.
+    judge: answers about the generated images; None: the model itself, which
+      then has no second score of its own.
     similarity: text scorer.
     seed: of the sampling.
   """
@@ -105,19 +130,41 @@ def evaluate(
       inputs.ids, inputs.codes, greedy, seed
   )]
   codes = unified.draw(inputs.ids, inputs.captions, 1, sampler, seed)[:, 0]
-  judged = judge(codes, inputs.questions)
-  own = unified.answer(codes, inputs.questions)
-  und, gen, pleased = (
-      [right(a, q) for a, q in zip(each, inputs.questions)]
-      for each in (answers, judged, own)
+  if judge:
+    judged = judge(codes, inputs.questions)
+    own = unified.answer(codes, inputs.questions)
+  else:
+    judged, own = unified.answer(codes, inputs.questions), None
+  return scored(
+      inputs, np.asarray(similarity(captions, inputs.captions)), codes,
+      captions, answers, judged, own,
   )
+
+
+def scored(
+    inputs: Inputs, similarity: np.ndarray, codes: np.ndarray,
+    captions: list[str], answers: list[list[str]], judged: list[list[str]],
+    own: list[list[str]] | None,
+) -> Result:
+  """Returns the scores of answers that a model and a judge gave.
+
+  Args:
+    inputs: N inputs.
+    similarity, codes, captions, answers, judged, own: see `Result`.
+  """
+
+  def marks(replies):
+    return [right(a, q) for a, q in zip(replies, inputs.questions)]
+
+  def shares(rows):
+    return np.array([np.mean(row) for row in rows])
+
+  und, gen = marks(answers), marks(judged)
   return Result(
-      understanding=np.array([np.mean(r) for r in und]),
-      generation=np.array([np.mean(r) for r in gen]),
-      own_score=np.array([np.mean(r) for r in pleased]),
-      similarity=np.asarray(similarity(captions, inputs.captions)),
-      und_right=und, gen_right=gen, codes=codes, captions=captions,
-      answers=answers, judged=judged, own=own,
+      understanding=shares(und), generation=shares(gen),
+      own_score=None if own is None else shares(marks(own)),
+      similarity=similarity, und_right=und, gen_right=gen, codes=codes,
+      captions=captions, answers=answers, judged=judged, own=own,
   )
 
 
@@ -131,20 +178,23 @@ def standard_error(values: np.ndarray) -> float:
 def summary(result: Result, inputs: Inputs) -> dict:
   """Returns means and standard errors as JSON types.
 
-  The gap's error is paired: of the differences scene by scene. `geneval` is
-  the share of images of a tag with every question right.
+  The gap's error is paired: of the differences scene by scene. `by_tag` has
+  the scores of each kind of caption and its share of the scenes; `geneval` is
+  the share of images of a tag with every question right. `own_score` is left
+  out where the model is its own judge.
   """
-  gap = result.understanding - result.generation
+  values = {
+      'understanding': result.understanding,
+      'generation': result.generation,
+      'gap': result.understanding - result.generation,
+      'own_score': result.own_score,
+      'caption_similarity': result.similarity,
+  }
   out = {'scenes': len(inputs)}
-  for name, values in (
-      ('understanding', result.understanding),
-      ('generation', result.generation),
-      ('gap', gap),
-      ('own_score', result.own_score),
-      ('caption_similarity', result.similarity),
-  ):
-    out[name] = float(values.mean())
-    out[f'{name}_se'] = standard_error(values)
+  for name, scores in values.items():
+    if scores is not None:
+      out[name] = float(scores.mean())
+      out[f'{name}_se'] = standard_error(scores)
   by_type = {}
   for asked, und, gen in zip(
       inputs.questions, result.und_right, result.gen_right
@@ -164,4 +214,16 @@ def summary(result: Result, inputs: Inputs) -> dict:
     if tag:
       whole.setdefault(tag, []).append(all(gen))
   out['geneval'] = {t: float(np.mean(v)) for t, v in sorted(whole.items())}
+  tags = np.array(inputs.tags)
+  out['by_tag'] = {
+      tag: {
+          'scenes': int((tags == tag).sum()),
+          'share': float((tags == tag).mean()),
+          **{
+              name: float(values[name][tags == tag].mean())
+              for name in ('understanding', 'generation', 'gap')
+          },
+      }
+      for tag in sorted(whole)
+  }
   return out

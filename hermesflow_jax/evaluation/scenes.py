@@ -86,12 +86,12 @@ def read(
 
   Returns:
     HEADLINE, where `own_score` is the model's own score of its images and
-    `overrated` by how much that is above the judge's; `understanding/<type>`
-    and `generation/<type>`, shares of right answers to the questions of an
-    element type, where a scene has any; `geneval/<tag>`, 1 where all questions
-    of a scene are right; SIX, of which the mean over scenes is that of tasks;
-    SEEN and UNSEEN, also by tag, `captions/unseen/<tag>`, and of all tags but
-    MANY.
+    `overrated` by how much that is above the judge's, both left out where the
+    model is the judge; `understanding/<type>` and `generation/<type>`, shares
+    of right answers to the questions of an element type, where a scene has
+    any; `geneval/<tag>`, 1 where all questions of a scene are right; SIX, of
+    which the mean over scenes is that of tasks; SEEN and UNSEEN, also by tag,
+    `captions/unseen/<tag>`, and of all tags but MANY.
 
   Raises:
     ValueError: the scenes are others.
@@ -112,10 +112,12 @@ def read(
         'generation': row['generation'],
         'gap': row['understanding'] - row['generation'],
         'caption_similarity': row['similarity'],
-        'own_score': row['own_score'],
-        'overrated': row['own_score'] - row['generation'],
         known: row['generation'],
     }
+    # A model that is its own judge has no other score of its own.
+    if 'own_score' in row:
+      found['own_score'] = row['own_score']
+      found['overrated'] = row['own_score'] - row['generation']
     if tag:
       found[f'geneval/{tag}'] = float(all(gen))
       found[f'{known}/{tag}'] = row['generation']

@@ -267,7 +267,10 @@ def searched(config: Settings, bench: Bench) -> dict[str, dict]:
   pool = bench.pool(config, seed)
   play = dataclasses.replace(config.self_play.play, seed=seed)
   scored = root / 'base'
-  self_play.evaluated(bench.base, bench.tested, play, scored, bench.console)
+  self_play.evaluated(
+      dataclasses.replace(bench.base), bench.tested, play, scored,
+      bench.console, learned=False,
+  )
   out = {}
   for arm in wanted:
     tried = {}

@@ -220,7 +220,8 @@ class Schedule:
 
 
 def claim(
-    workdir: str, config, console: console_lib.Console, **identity
+    workdir: str, config, console: console_lib.Console,
+    **identity
 ) -> None:
   """Marks a folder as this run's, or checks that it is.
 

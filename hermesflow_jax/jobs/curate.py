@@ -15,6 +15,7 @@ from hermesflow_jax import events
 from hermesflow_jax import harvest
 from hermesflow_jax import inference
 from hermesflow_jax import sampling
+from hermesflow_jax import self_play
 from hermesflow_jax import settings
 from hermesflow_jax import shards
 from hermesflow_jax import storage
@@ -37,14 +38,20 @@ class Settings(start.Start):
   Attributes:
     world: the embedded world.
     files: image-caption inputs in its place; None for the embedded world.
-    inputs: how many.
+    inputs: how many a round has.
+    fresh_inputs: each round has its own, the next `inputs` of the source;
+      otherwise all have the same.
+    round: which round the pairs are for, from 1.
+    before: where the pairs of the round before are: the folder of its curation,
+      or of the round of a `pair_dpo` run. '' for the first round, and where no
+      input comes twice.
     images: candidates drawn per caption.
     captions: candidates written per image.
     free_answers, free_prompt, choice_rule: see `inference.Answering`.
     caption_prompt: what captions are asked with.
     sampler: of the images.
     rules: what makes a pair.
-    seed: of the sampling.
+    seed: of the rounds, each of which samples with another.
     shard: inputs a shard, which is what a stop may cost.
     share: which part of the shards this process makes, 0 to `shares` - 1.
     shares: among how many processes the work is divided. All write into the
@@ -56,6 +63,9 @@ class Settings(start.Start):
   world: common.World
   files: files.Source | None
   inputs: int
+  fresh_inputs: bool
+  round: int
+  before: str
   images: int
   captions: tuple[inference.Decoding, ...]
   free_answers: bool
@@ -76,8 +86,18 @@ class Settings(start.Start):
     super().__post_init__()
     settings.require(self, {
         'inputs': 1, 'images': 2, 'seed': 0, 'shard': 1, 'share': 0,
-        'shares': 1,
+        'shares': 1, 'round': 1,
     })
+    if self.before and self.round == 1:
+      raise ValueError(
+          f"before must be '' in round 1, got {self.before!r}; give the number "
+          'of a later round'
+      )
+    if not self.before and self.round > 1 and not self.fresh_inputs:
+      raise ValueError(
+          f"before must be a folder in round {self.round}, got ''; give the "
+          'curation of the round before'
+      )
     if self.share >= self.shares:
       raise ValueError(
           f'share is {self.share}, wanted less than shares {self.shares}'
@@ -98,21 +118,37 @@ class Settings(start.Start):
     )
 
 
+  @property
+  def inputs_so_far(self) -> int:
+    """How many inputs this round and those before it have together."""
+    return self.inputs * (self.round if self.fresh_inputs else 1)
+
+
 def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> dict | None:
-  """Curates; returns what `manifest.json` holds, None if others go on."""
+  """Curates; returns what `manifest.json` holds, None if others go on.
+
+  Raises:
+    ValueError: a setting, a file or the workdir cannot be used.
+  """
   path = start.located(config)
   data = None
   if config.files:
-    files.read(config.files)
+    records = files.read(config.files)
+    inputs_lib.say_surplus(
+        config.files, len(records), config.inputs_so_far, console
+    )
     data = files.sums(config.files)
+  before, identity = {}, {}
+  if config.before:
+    before, identity['pairs_before'] = read_before(config.before)
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
   common.claim(
       workdir, dataclasses.replace(config, share=0, shares=1), console,
-      base=sums, data=data,
+      base=sums, data=data, **identity,
   )
   root = storage.path(workdir)
   done = root / 'manifest.json'
@@ -127,12 +163,20 @@ def run(
   )
   rows = inputs_lib.read(
       unified, config.files, config.world, 'preference', config.world.seed,
-      config.inputs, str(root / 'data' / str(config.share)), console,
+      config.inputs_so_far, str(root / 'data' / str(config.share)), console,
   )
-  inputs = shapes_records.inputs(rows)
+  # Those of earlier rounds come first, and are none of this round's.
+  first = config.inputs_so_far - config.inputs
+  inputs = shapes_records.inputs(rows).part(slice(first, None))
+  same = config.before and not config.fresh_inputs
+  if same and before.keys().isdisjoint(inputs.ids):
+    raise ValueError(
+        f'before must hold pairs of the same inputs, got {config.before}, '
+        'which has none of their ids; give the curation of the round before'
+    )
   recipe = curation.Recipe(
       config.sampler, config.images, config.captions,
-      text_similarity.ngram_cosines, config.seed,
+      text_similarity.ngram_cosines, config.seed + config.round,
   )
   spans = list(shards.spans(len(inputs), config.shard))
   store = shards.Shards(root / 'shards', len(spans))
@@ -155,7 +199,33 @@ def run(
   with _alone(root):
     if done.exists():
       return json.loads(done.read_text())
-    return finish(config, inputs, store, root, console, unified)
+    return finish(config, inputs, before, store, root, console, unified)
+
+
+def read_before(folder: str) -> tuple[dict, str]:
+  """Returns the pairs of a round before, by id, and the SHA-256 of their file.
+
+  Args:
+    folder: of a curation, or of a round of a `pair_dpo` run.
+
+  Raises:
+    ValueError: there are no pairs, or they are damaged.
+  """
+  root = storage.path(folder)
+  try:
+    content = events.sha256(root / 'pairs.jsonl')
+    pairs = self_play.read_pairs(root)
+  except (*storage.failures(), ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+        'before must be the folder of a curation, or of a round such as '
+        f'runs/pair_dpo/round_1, got {folder}: {error}'
+    ) from error
+  manifest = root / 'manifest.json'
+  if manifest.exists():
+    expected = json.loads(manifest.read_text())['sha256']['pairs.jsonl']
+    if content != expected:
+      raise ValueError(f'{root / "pairs.jsonl"} is damaged')
+  return pairs, content
 
 
 @contextlib.contextmanager
@@ -173,13 +243,13 @@ def _alone(root: pathlib.PurePath) -> Iterator[None]:
 
 
 def finish(
-    config: Settings, inputs: gap.Inputs, store: shards.Shards,
+    config: Settings, inputs: gap.Inputs, before: dict, store: shards.Shards,
     root: pathlib.PurePath, console: console_lib.Console,
     unified: inference.Unified,
 ) -> dict:
   """Makes the pairs of all shards and writes them; returns the manifest."""
   ids, found = inputs.ids, harvest.collect(store, inputs, config.shard)
-  pairs = curation.pairs(found, ids, config.rules, {})
+  pairs = curation.pairs(found, ids, config.rules, before)
   rows = [
       curation.record(name, caption, pairs[name]) | {'codes': codes.tolist()}
       for name, caption, codes in zip(ids, inputs.captions, inputs.codes)
@@ -196,7 +266,8 @@ def finish(
       f'tfds/{name}' for name in sorted(storage.below(root / 'tfds'))
   )]
   manifest = {
-      'inputs': len(ids), 'shards': store.count, 'drops': drops,
+      'round': config.round, 'inputs': len(ids), 'shards': store.count,
+      'drops': drops,
       'sha256': {
           name: events.sha256(root / name) for name in written
       },

@@ -7,14 +7,19 @@ import json
 import pathlib
 import time
 
+import jax
+
 from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import faults
+from hermesflow_jax import inference
 from hermesflow_jax import learning
 from hermesflow_jax import pretrained
 from hermesflow_jax import processes
+from hermesflow_jax import settings
+from hermesflow_jax import sharding
 from hermesflow_jax import storage
 from hermesflow_jax.data import official
 from hermesflow_jax.data import pairs_tfds
@@ -29,6 +34,11 @@ class Settings(start.Start, learning.Learning):
   Attributes:
     pairs: the folder of a curation, or a file of HermesFlow's own code, e.g.
       pair_dpo_data.json; see `data.official`.
+    round: which round the pairs are for, from 1: order, masks and dropped
+      conditions are those of this round.
+    reference: where the frozen model is read, as `init_from` and without
+      `adapters`: the base in later rounds of self-play whose reference is
+      'base'; '' for the model that the round starts from.
     both: only inputs with both pairs are learned from.
     images: the folder that the images of such a file lie below; '' for the
       file's own.
@@ -37,6 +47,8 @@ class Settings(start.Start, learning.Learning):
   """
 
   pairs: str
+  round: int
+  reference: str
   both: bool
   images: str = ''
   on_error: str = 'raise'
@@ -47,6 +59,7 @@ class Settings(start.Start, learning.Learning):
     faults.check_policy(self.on_error)
     if not self.pairs:
       raise ValueError('pairs is empty, wanted the folder of a curation')
+    settings.require(self, {'round': 1})
 
 
 def run(
@@ -55,6 +68,8 @@ def run(
   """Learns one round; writes `model/`, returns what `results.json` holds."""
   began = time.perf_counter()
   path = start.located(config)
+  frozen = frozen_of(config)
+  frozen_path = frozen and start.located(frozen)
   pairs = storage.path(config.pairs)
   from_file = official.is_file(pairs)
   if from_file:
@@ -62,7 +77,7 @@ def run(
     sums = {pairs.name: events.sha256(str(pairs))}
     opened = contextlib.nullcontext(pairs)
   else:
-    sums = read_manifest(pairs)
+    sums = read_manifest(pairs, config.round)
     opened = storage.copied(pairs, sums)
   with opened as folder:
     if not from_file:
@@ -72,7 +87,10 @@ def run(
     )
     parts = start.load(config, path, mesh)
     base = start.sums(config, path)
-    common.claim(workdir, config, console, base=base, pairs=sums)
+    identity = {'base': base, 'pairs': sums}
+    if frozen:
+      identity['frozen'] = start.sums(frozen, frozen_path)
+    common.claim(workdir, config, console, **identity)
     root = storage.path(workdir)
     done = root / 'results.json'
     if processes.agreed(done.exists):
@@ -95,8 +113,12 @@ def run(
     rows = records(source, parts.grid[0] * parts.grid[1], config.both)
   steps = learning.steps_of(config, len(rows))
   console.say(f'{len(rows)} of {len(source)} inputs have pairs to learn from')
+  reference = player.model
+  if frozen:
+    reference = load_frozen(frozen, frozen_path, player)
   model = learning.learn(
-      player, player.model, rows, config, steps, root / 'training', 1, console
+      player, reference, rows, config, steps, root / 'training', config.round,
+      console,
   )
   export(str(root / 'model'), config, path, parts, model)
   results = {
@@ -109,19 +131,66 @@ def run(
   return results
 
 
-def read_manifest(folder: pathlib.PurePath) -> dict[str, str]:
-  """Returns the sums of a curation's dataset.
+def frozen_of(config: Settings) -> Settings | None:
+  """Returns settings that read the reference; None for the round's start."""
+  if not config.reference:
+    return None
+  return dataclasses.replace(config, init_from=config.reference, adapters='')
+
+
+def load_frozen(
+    config: Settings, path: pathlib.PurePath, player: inference.Unified
+):
+  """Returns the frozen model, placed as that of the player.
+
+  Args:
+    config: of `frozen_of`.
+    path: of `start.located`.
+    player: the model that learns.
 
   Raises:
-    ValueError: it is not there, or not finished.
+    ValueError: its weights have other names or shapes than the player's.
+  """
+  model = start.load(config, path, player.mesh).model
+  placed = sharding.shardings(player.model, player.mesh)
+  if _shapes(model) != _shapes(player.model):
+    raise ValueError(
+        'reference must be a model of the sizes of init_from, got '
+        f'{config.init_from}; give the model that the rounds began with'
+    )
+  return jax.device_put(model, placed)
+
+
+def _shapes(model) -> dict[str, tuple[int, ...]]:
+  """The shape of each weight by its name."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+  return {sharding.path_name(path): leaf.shape for path, leaf in leaves}
+
+
+def read_manifest(folder: pathlib.PurePath, number: int) -> dict[str, str]:
+  """Returns the sums of a curation's dataset.
+
+  Args:
+    folder: of the curation.
+    number: of the round that learns.
+
+  Raises:
+    ValueError: it is not there, or not finished, or for another round.
   """
   try:
-    found = json.loads((folder / 'manifest.json').read_text())['sha256']
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    found = manifest['sha256']
     sums = {n: s for n, s in found.items() if n.startswith('tfds/')}
+    # Older curations did not say: they were all for the first.
+    made_for = manifest.get('round', 1)
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(f'no finished curation in {folder}') from error
   if not sums:
     raise ValueError(f'the curation in {folder} has no dataset')
+  if made_for != number:
+    raise ValueError(
+        f'round must be {made_for}, that of the pairs in {folder}, got {number}'
+    )
   return sums
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import json
+import pathlib
 import resource
 import sys
 import time
@@ -24,7 +25,7 @@ from hermesflow_jax.data import official
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
-from hermesflow_jax.evaluation import judge
+from hermesflow_jax.evaluation import judge as pixels
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import inputs as inputs_lib
 from hermesflow_jax.jobs import start
@@ -56,6 +57,9 @@ class Settings(start.Start):
     held_out: scenes for evaluation.
     held_out_split: 'eval'; 'final' for the split that is looked at once;
       'preference', of another seed than the inputs, to try settings on.
+    unseen: more scenes of that split for evaluation, whose captions no input
+      of any round has; 0 for none. Not of files: there these are the held-out
+      records with such captions.
     play: the rounds.
     gallery: held-out captions, and pairs, shown in the report.
     official: each round also writes its pairs in the form of the official
@@ -68,13 +72,18 @@ class Settings(start.Start):
   fresh_inputs: bool
   held_out: int
   held_out_split: str
+  unseen: int
   play: self_play.Play
   gallery: int = settings.free()
   official: bool = settings.free(default=False)
 
   def __post_init__(self):
     super().__post_init__()
-    settings.require(self, {'inputs': 1, 'held_out': 2, 'gallery': 1})
+    settings.require(
+        self, {'inputs': 1, 'held_out': 2, 'unseen': 0, 'gallery': 1}
+    )
+    if self.unseen == 1:
+      raise ValueError('unseen must be 0 or at least 2, got 1')
     if self.held_out_split not in ('eval', 'final', 'preference'):
       raise ValueError(
           f'held_out_split is {self.held_out_split!r}, wanted '
@@ -82,34 +91,68 @@ class Settings(start.Start):
       )
 
 
+  @property
+  def inputs_of_all_rounds(self) -> int:
+    """How many inputs the rounds need together."""
+    return self.inputs * (self.play.rounds if self.fresh_inputs else 1)
+
+
 def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> dict:
-  """Plays all rounds; writes and returns what `results.json` holds."""
+  """Plays all rounds; writes and returns what `results.json` holds.
+
+  A finished run goes on where `play.rounds` is larger than before.
+
+  Raises:
+    ValueError: a setting, a file or the workdir cannot be used, or fewer rounds
+      are asked for than were played.
+  """
   began = time.perf_counter()
   root = storage.path(workdir)
   path = start.located(config)
   data = []
   if config.files:
     # Their faults are told before any weight is read.
-    for source in (config.files.inputs, config.files.held_out):
-      files.read(source)
+    used = []
+    for source, count in (
+        (config.files.inputs, config.inputs_of_all_rounds),
+        (config.files.held_out, config.held_out),
+    ):
+      records = files.read(source)
+      inputs_lib.say_surplus(source, len(records), count, console)
+      used.append(records[:count])
       data.append(files.sums(source))
+    inputs_lib.check_held_out(*used, console)
   mesh = start.mesh(
       config, path, console, config.play.batch, config.play.optim.accumulate
   )
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
   common.claim(workdir, config, console, base=sums, data=data)
-  done = root / 'results.json'
-  if processes.agreed(done.exists):
-    console.say(
-        f'this run is finished: see {root / "report.html"}; to start afresh, '
-        f'remove {root} or give another --workdir'
+  played = processes.agreed(lambda: rounds_played(root))
+  if config.play.rounds < played:
+    raise ValueError(
+        f'play.rounds must be at least {played}, the rounds played in {root}, '
+        f'got {config.play.rounds}; give another --workdir for fewer'
     )
-    results = json.loads(done.read_text())
+  done = root / 'results.json'
+  results = processes.agreed(
+      lambda: json.loads(done.read_text()) if done.exists() else None
+  )
+  if results and len(results['rounds']) > config.play.rounds:
+    console.say(
+        f'this run is finished: see {root / "report.html"}; to play more '
+        'rounds, give a larger --config.play.rounds; to start afresh, remove '
+        f'{root} or give another --workdir'
+    )
     console.say(table(results['rounds']))
     return results
+  if results:
+    console.say(
+        f'{len(results["rounds"]) - 1} rounds are finished: goes on to '
+        f'{config.play.rounds}'
+    )
   base = start.unified(
       config, parts, mesh, console, config.play.answering,
       config.play.caption_prompt,
@@ -122,6 +165,11 @@ def run(
         [changes.read(root / 'round_0')],
         [changes.read(root / f'round_{row["round"]}')],
     )
+    if row['unseen']:
+      row['unseen']['change'] = changes.paired(
+          [changes.read(root / 'round_0', 'scenes_unseen')],
+          [changes.read(root / f'round_{row["round"]}', 'scenes_unseen')],
+      )
   results = {
       'rounds': rounds,
       'config': json.loads(
@@ -143,6 +191,12 @@ def run(
   return results
 
 
+def rounds_played(root: pathlib.PurePath) -> int:
+  """Returns the number of the newest round whose model is in a run's folder."""
+  names = storage.names(root / 'checkpoints')
+  return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
 def world_of(
     config: Settings, base: inference.Unified, data_dir: str,
     console: console_lib.Console,
@@ -159,30 +213,37 @@ def world_of(
     )
 
   seed, own = config.world.seed, config.files
-  inputs = functools.partial(
-      read, own and own.inputs, 'preference', seed
+  inputs = preferences(
+      functools.partial(read, own and own.inputs, 'preference', seed),
+      config.inputs, config.play.rounds, config.fresh_inputs,
   )
-  held_out = read(
-      own and own.held_out, config.held_out_split,
-      seed + (config.held_out_split == 'preference'), config.held_out,
-  )
+  other = seed + (config.held_out_split == 'preference')
+  held_out = shapes_records.inputs(read(
+      own and own.held_out, config.held_out_split, other, config.held_out
+  ))
+  known = {caption for each in inputs for caption in each.captions}
   if own:
-    judged_by, answers = 'base model', base.answer
+    judged_by, judge = self_play.BASE_MODEL, functools.partial(_answers, base)
+    unseen = inputs_lib.with_new_captions(held_out, known)
   else:
-    judged_by, answers = 'pixels', judge.of_codes(base.decode)
+    judged_by, judge = 'pixels', pixels.of_codes(base.decode)
+    unseen = inputs_lib.unseen(
+        base, config.world, config.held_out_split, other, config.held_out,
+        config.unseen, known,
+    )
   return self_play.World(
-      inputs=preferences(
-          inputs, config.inputs, config.play.rounds, config.fresh_inputs
-      ),
-      held_out=shapes_records.inputs(held_out),
-      judge=answers,
-      judged_by=judged_by,
-      similarity=text_similarity.ngram_cosines,
+      inputs=inputs, held_out=held_out, judge=judge, judged_by=judged_by,
+      similarity=text_similarity.ngram_cosines, unseen=unseen,
       publish=config.official and functools.partial(
           official.write, say=console.say,
           known=own and official.about(files.read(own.inputs)),
       ) or None,
   )
+
+
+def _answers(base, codes, questions):
+  """Answers of a model that keeps no copy for samplers after the call."""
+  return dataclasses.replace(base).answer(codes, questions)
 
 
 def preferences(
@@ -212,12 +273,26 @@ def elapsed(rounds: list[dict], seconds: float) -> float:
 
 
 def table(rounds: list[dict]) -> str:
-  """Returns the headline table as text."""
-  lines = ['round  understanding   generation      gap']
-  for row in rounds:
-    cells = [
-        f'{row[name]:.3f} +- {row[name + "_se"]:.3f}'
-        for name in ('understanding', 'generation', 'gap')
-    ]
-    lines.append(f'{row["round"]:>5}  ' + '  '.join(cells))
+  """Returns the headline table as text; unseen captions below the others."""
+  lines = ['round  understanding   generation      gap', *_lines(rounds)]
+  unseen = [
+      row['unseen'] | {'round': row['round']}
+      for row in rounds if row.get('unseen')
+  ]
+  if unseen:
+    lines.append(
+        f'on {unseen[0]["scenes"]} scenes whose captions no input has:'
+    )
+    lines += _lines(unseen)
   return '\n'.join(lines)
+
+
+def _lines(rows):
+  """One line of scores for each round."""
+  return [
+      f'{row["round"]:>5}  ' + '  '.join(
+          f'{row[name]:.3f} +- {row[name + "_se"]:.3f}'
+          for name in ('understanding', 'generation', 'gap')
+      )
+      for row in rows
+  ]

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import time
 
 import jax
+import numpy as np
 
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
@@ -29,6 +31,7 @@ from hermesflow_jax import storage
 from hermesflow_jax import train
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes
+from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import start
@@ -105,11 +108,17 @@ def run(
         ),
     })
   results = {
-      'seeds': rows, 'changes': compared(root, config),
+      'seeds': rows, 'means': means(rows), 'changes': compared(root, config),
       'config': json.loads(
           json.dumps(dataclasses.asdict(config), default=str)
       ),
   }
+  unseen = of_unseen(rows)
+  if unseen:
+    results['unseen'] = {
+        'means': means(unseen),
+        'changes': compared(root, config, 'scenes_unseen'),
+    }
   events.write_atomically(
       root / 'results.json', json.dumps(results, indent=1) + '\n'
   )
@@ -193,11 +202,70 @@ def _pretrained_on(base, config, control, optim, root, seed, console):
   return state.model
 
 
-def compared(root: pathlib.PurePath, config: Settings) -> dict:
-  """Returns paired changes since the base and since the control."""
+def of_unseen(rows: Sequence[dict]) -> list[dict]:
+  """Returns the same rows with scores on captions that no input has.
+
+  Args:
+    rows: one a seed, with `rounds` and `control`.
+
+  Returns:
+    [] where there are no such scores.
+  """
+  if not rows[0]['control'].get('unseen'):
+    return []
+  return [
+      row | {
+          'rounds': [
+              one['unseen'] | {'round': one['round']} for one in row['rounds']
+          ],
+          'control': row['control']['unseen'],
+      }
+      for row in rows
+  ]
+
+
+def _models(row: dict) -> dict[str, dict]:
+  """Scores of a seed by the name of the model."""
+  rounds = {f'round {one["round"]}': one for one in row['rounds']}
+  return rounds | {'control': row['control']}
+
+
+def means(rows: Sequence[dict]) -> dict[str, dict]:
+  """Returns mean scores over seeds by model, with errors over seeds.
+
+  Args:
+    rows: one a seed, with `rounds` and `control`.
+
+  Returns:
+    `<score>`, the mean over seeds, and `<score>_se`, its standard error over
+    seeds; None of one seed, which has none.
+  """
+  out = {}
+  for name in _models(rows[0]):
+    out[name] = {}
+    for score in changes.SCORES:
+      values = np.array([_models(row)[name][score] for row in rows])
+      out[name][score] = float(values.mean())
+      error = gap.standard_error(values)
+      out[name][f'{score}_se'] = error if math.isfinite(error) else None
+  return out
+
+
+def compared(
+    root: pathlib.PurePath, config: Settings, scenes: str = 'scenes'
+) -> dict:
+  """Returns paired changes since the base and since the control.
+
+  Args:
+    root: of the job.
+    config: of the job.
+    scenes: which of the evaluations; see `changes.read`.
+  """
 
   def of(name):
-    return [changes.read(root / name.format(seed)) for seed in config.seeds]
+    return [
+        changes.read(root / name.format(seed), scenes) for seed in config.seeds
+    ]
 
   base, control = of('seed_{}/round_0'), of('control_{}')
   out = {'control since base': changes.paired(base, control)}
@@ -209,20 +277,35 @@ def compared(root: pathlib.PurePath, config: Settings) -> dict:
 
 
 def table(results: dict) -> str:
-  """Returns two tables as Markdown: each seed's scores, and the changes.
+  """Returns tables as Markdown: each seed's scores, their means, the changes.
 
-  A star marks what stands (`scenes.Difference`).
+  The held-out scenes come first, then those whose captions no input has. A
+  star marks what stands (`scenes.Difference`).
   """
-  lines = [_row('seed', 'model', *changes.SCORES), _row(*['---'] * 5)]
-  for one in results['seeds']:
-    models = [(f'round {r["round"]}', r) for r in one['rounds']]
-    models.append(('control', one['control']))
-    for name, scores in models:
-      lines.append(_row(one['seed'], name, *_cells(scores)))
-  lines += ['', _row('mean change', *changes.SCORES), _row(*['---'] * 4)]
-  for name, change in results['changes'].items():
-    lines.append(_row(name, *_cells(change, '+')))
+  lines = _tables(results['seeds'], results['means'], results['changes'])
+  if unseen := results.get('unseen'):
+    rows = of_unseen(results['seeds'])
+    lines += [
+        '', f'On {rows[0]["control"]["scenes"]} scenes whose captions no input '
+        'has:', '', *_tables(rows, unseen['means'], unseen['changes']),
+    ]
   return '\n'.join(lines)
+
+
+def _tables(rows, means_of_models, changes_of_models):
+  """The lines of three tables of one set of scenes."""
+  lines = [_row('seed', 'model', *changes.SCORES), _row(*['---'] * 5)]
+  for row in rows:
+    for name, scores in _models(row).items():
+      lines.append(_row(row['seed'], name, *_cells(scores)))
+  for title, table_rows, sign in (
+      ('mean over seeds', means_of_models, ''),
+      ('mean change', changes_of_models, '+'),
+  ):
+    lines += ['', _row(title, *changes.SCORES), _row(*['---'] * 4)]
+    for name, scores in table_rows.items():
+      lines.append(_row(name, *_cells(scores, sign)))
+  return lines
 
 
 def _row(*cells) -> str:
@@ -230,8 +313,12 @@ def _row(*cells) -> str:
 
 
 def _cells(scores: dict, sign: str = '') -> Sequence[str]:
-  return [
-      f'{scores[name]:{sign}.3f} ± {scores[name + "_se"]:.3f}'
-      + ' *' * scores.get(f'{name}_stands', False)
-      for name in changes.SCORES
-  ]
+  cells = []
+  for name in changes.SCORES:
+    error = scores[f'{name}_se']
+    cells.append(
+        f'{scores[name]:{sign}.3f}'
+        + (f' ± {error:.3f}' if error is not None else '')
+        + ' *' * scores.get(f'{name}_stands', False)
+    )
+  return cells

@@ -53,6 +53,56 @@ def _rounds(count):
   return f'{count} round' + 's' * (count != 1)
 
 
+def unseen(rows: Sequence[dict]) -> list[dict]:
+  """Returns rows of the scores on captions that no input has; [] for none."""
+  return [
+      {**row['unseen'], 'round': row.get('round')}
+      for row in rows if isinstance(row.get('unseen'), dict)
+  ]
+
+
+def known_captions(rows: Sequence[dict]) -> str:
+  """Returns how many held-out captions inputs have; '' where it is unknown."""
+  known = rows[0].get('captions_also_of_inputs') if rows else None
+  if known is None:
+    return ''
+  return (
+      f'Of the captions of {markup.whole(rows[0].get("scenes"))} held-out '
+      f'scenes {markup.whole(known)} are captions of inputs, too (0 is best).'
+  )
+
+
+def _how(rows):
+  """How the gap moved from the first row to the last."""
+  return {
+      'fell': 'shrank',
+      'rose': 'grew',
+      'same': 'did not change beyond two standard errors: it went',
+      'unknown': 'went',
+  }[verdict(*change(rows[0], rows[-1], 'gap'))]
+
+
+def lead_unseen(rows: Sequence[dict]) -> str:
+  """Returns the sentences on captions that no input has; '' for none.
+
+  Args:
+    rows: of `unseen`.
+  """
+  if not rows:
+    return ''
+  base, last = rows[0], rows[-1]
+  where = (
+      f'On {markup.whole(base.get("scenes"))} scenes whose captions no input '
+      'has'
+  )
+  if len(rows) == 1:
+    return f'{where} the gap is {markup.decimal(base.get("gap"))}.'
+  return (
+      f'{where} the gap {_how(rows)} from {markup.decimal(base.get("gap"))} to '
+      f'{markup.decimal(last.get("gap"))}. {_moves(base, last)}'
+  )
+
+
 def lead(rows: Sequence[dict]) -> str:
   """Returns the one sentence of the run."""
   if not rows:
@@ -64,14 +114,8 @@ def lead(rows: Sequence[dict]) -> str:
         f'{markup.decimal(base.get("gap"))} between understanding and '
         'generation; no round of self-play has finished.'
     )
-  how = {
-      'fell': 'shrank',
-      'rose': 'grew',
-      'same': 'did not change beyond two standard errors: it went',
-      'unknown': 'went',
-  }[verdict(*change(base, last, 'gap'))]
   return (
-      f'The gap between understanding and generation {how} from '
+      f'The gap between understanding and generation {_how(rows)} from '
       f'{markup.decimal(base.get("gap"))} to '
       f'{markup.decimal(last.get("gap"))} in {_rounds(len(rows) - 1)}.'
   )
@@ -83,20 +127,7 @@ def explanation(rows: Sequence[dict]) -> str:
     return ''
   base, last = rows[0], rows[-1]
   moved = {name: verdict(*change(base, last, name)) for name in SCORES}
-  said = []
-  for name in ('generation', 'understanding'):
-    value, error = change(base, last, name)
-    by = f'{markup.decimal(abs(value))} ± {markup.decimal(error)}'
-    said.append({
-        'rose': f'{name} rose by {by}',
-        'fell': f'{name} fell by {by}',
-        'same': f'{name} is unchanged within two standard errors '
-                f'({markup.decimal(value, signed=True)} ± '
-                f'{markup.decimal(error)})',
-        'unknown': f'the change of {name} is unknown',
-    }[moved[name]])
-  text = f'{said[0]}, {said[1]}.'
-  out = [text[0].upper() + text[1:]]
+  out = [_moves(base, last)]
   before, after = markup.number(base.get('gap')), markup.number(last.get('gap'))
   if min(before, after) > 0 and math.isfinite(before + after):
     out.append(
@@ -117,6 +148,24 @@ def explanation(rows: Sequence[dict]) -> str:
       )
   )
   return ' '.join(out)
+
+
+def _moves(base, last):
+  """A sentence on how generation and understanding moved."""
+  said = []
+  for name in ('generation', 'understanding'):
+    value, error = change(base, last, name)
+    by = f'{markup.decimal(abs(value))} ± {markup.decimal(error)}'
+    said.append({
+        'rose': f'{name} rose by {by}',
+        'fell': f'{name} fell by {by}',
+        'same': f'{name} is unchanged within two standard errors '
+                f'({markup.decimal(value, signed=True)} ± '
+                f'{markup.decimal(error)})',
+        'unknown': f'the change of {name} is unknown',
+    }[verdict(value, error)])
+  text = f'{said[0]}, {said[1]}.'
+  return text[0].upper() + text[1:]
 
 
 def tiles(rows: Sequence[dict]) -> markup.Markup:
@@ -157,6 +206,33 @@ def table(rows: Sequence[dict], control: Sequence[dict]) -> markup.Markup:
   header = [
       'Round', 'Understanding', 'Generation', 'Gap', 'Caption similarity',
       'Scenes',
+  ]
+  return markup.table(header, cells)
+
+
+def by_tag(rows: Sequence[dict]) -> markup.Markup:
+  """Returns the scores of each kind of caption, base and last.
+
+  Returns:
+    A table; '' where the captions have no kinds.
+  """
+  base, last = (row.get('by_tag') or {} for row in (rows[0], rows[-1]))
+  tags = [tag for tag in TAGS if tag in base]
+  tags += sorted(set(base) - set(tags))
+  if not tags:
+    return markup.Markup('')
+  cells = []
+  for tag in tags:
+    sides = base[tag], last.get(tag, {})
+    share = markup.number(base[tag].get('share'))
+    cells.append([
+        words(tag), markup.whole(base[tag].get('scenes')),
+        f'{share:.0%}' if math.isfinite(share) else markup.NOTHING,
+        *(markup.decimal(side.get(name)) for name in SCORES for side in sides),
+    ])
+  header = ['Kind', 'Scenes', 'Share'] + [
+      f'{name.capitalize()}, {side}' for name in SCORES
+      for side in ('base', _last(rows))
   ]
   return markup.table(header, cells)
 

@@ -110,9 +110,13 @@ def drops(rows: Sequence[dict]) -> markup.Markup:
 
 def agreement(rows: Sequence[dict]) -> markup.Markup:
   """Returns how the model's scores of its images agree with the judge's."""
-  cells = []
+  cells, notes = [], []
   for row in rows:
     found = row.get('curation') or {}
+    if note := found.get('note'):
+      notes.append(
+          markup.element('p', f'Round {row.get("round")}: {note}')
+      )
     win, lose = found.get('winners_by_judge'), found.get('losers_by_judge')
     if win is None and lose is None and found.get('correlation') is None:
       continue
@@ -125,12 +129,14 @@ def agreement(rows: Sequence[dict]) -> markup.Markup:
         ),
     ])
   if not cells:
-    return markup.element('p', 'Nothing was measured.', class_='empty')
+    return markup.join(notes) if notes else markup.element(
+        'p', 'Nothing was measured.', class_='empty'
+    )
   header = [
       'Round', 'Correlation within a caption', 'Winners by the judge',
       'Losers by the judge', 'Difference',
   ]
-  return markup.table(header, cells)
+  return markup.join([*notes, markup.table(header, cells)])
 
 
 def seconds(rows: Sequence[dict]) -> markup.Markup:
