@@ -1,4 +1,4 @@
-"""Scores of the choices of a question: which choice does the model mean?
+"""Scores the choices of a question by the tokens of a reply with them.
 
 A choice is the tokens that a reply with these words has, its end included. The
 choices of one question form a tree of tokens. Where all choices that are still

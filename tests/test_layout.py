@@ -17,7 +17,7 @@ ROWS = (
      'pair_dpo', 'text', 'text_similarity', 'strict_json', 'canvas', 'clock',
      'faults', 'stopwatch', 'interrupts'),
     ('events', 'optim'),
-    ('masking', 'prompting', 'models', 'data', 'train', 'checkpoint',
+    ('choices', 'masking', 'prompting', 'models', 'data', 'train', 'checkpoint',
      'pictures', 'shards', 'loop'),
     ('series', 'cost', 'lora'),
     ('resumable',),
