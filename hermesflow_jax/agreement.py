@@ -37,10 +37,11 @@ def scores(
   """
   images = codes.shape[1]
   right = []
-  for span in _calls([images * len(asked) for asked in questions]):
-    asked = [q for q in questions[span] for _ in range(images)]
-    answers = judge(codes[span].reshape(len(asked), -1), asked)
-    right += [np.mean(gap.right(a, q)) for a, q in zip(answers, asked)]
+  for span in _calls([images * len(records) for records in questions]):
+    # The questions of a caption are asked about each of its images.
+    rows = [records for records in questions[span] for _ in range(images)]
+    answers = judge(codes[span].reshape(len(rows), -1), rows)
+    right += [np.mean(gap.right(a, q)) for a, q in zip(answers, rows)]
   return np.reshape(right, codes.shape[:2])
 
 

@@ -34,9 +34,9 @@ def pair(win, lose, dropped=''):
   return gen, gen
 
 
-def judged(made, tmp_path, inputs=INPUTS, size=1, judge=judge):
+def judged_scores(pairs, tmp_path, inputs=INPUTS, size=1, judge=judge):
   store = shards.Shards(tmp_path / 'judged', -(-len(inputs) // size))
-  return agreement.judged(judge, inputs, CODES, made, store, size)
+  return agreement.judged(judge, inputs, CODES, pairs, store, size)
 
 
 @pytest.mark.parametrize('scores, correlation', [
@@ -44,8 +44,10 @@ def judged(made, tmp_path, inputs=INPUTS, size=1, judge=judge):
     ([[1, 0], [1, 0]], 0.0), ([[1, 1], [0, 0]], None),
 ])
 def test_the_correlation_is_within_inputs(tmp_path, scores, correlation):
-  made = {'a': pair(1, 0), 'b': pair(1, 0)}
-  out = agreement.measure(np.array(scores, float), *judged(made, tmp_path))
+  pairs = {'a': pair(1, 0), 'b': pair(1, 0)}
+  out = agreement.measure(
+      np.array(scores, float), *judged_scores(pairs, tmp_path)
+  )
   assert out['correlation'] == pytest.approx(correlation)
 
 
@@ -53,8 +55,8 @@ OWN = np.array([[1, 0], [0, 1]])
 
 
 def test_winners_and_losers_are_judged_where_a_pair_is_kept(tmp_path):
-  made = {'b': pair(0, 1, 'no difference'), 'a': pair(1, 0)}
-  out = agreement.measure(OWN, *judged(made, tmp_path))
+  pairs = {'b': pair(0, 1, 'no difference'), 'a': pair(1, 0)}
+  out = agreement.measure(OWN, *judged_scores(pairs, tmp_path))
   assert (out['winners_by_judge'], out['losers_by_judge']) == (1.0, 0.0)
   assert (out['judge_agrees'], out['judge_disagrees']) == (1.0, 0.0)
   assert (out['judge_score'], out['best_by_judge']) == (0.5, 1.0)
@@ -64,24 +66,25 @@ def test_pairs_find_their_questions_by_id(tmp_path):
   # The judge knows one input's images only: they must come with its questions.
   asked = [[{'answer': 'yes'}], [{'answer': 'no'}]]
   inputs = dataclasses.replace(INPUTS, questions=asked)
-  made = {'b': pair(0, 1), 'a': pair(1, 0)}
-  out = agreement.measure(OWN, *judged(made, tmp_path, inputs))
+  pairs = {'b': pair(0, 1), 'a': pair(1, 0)}
+  out = agreement.measure(OWN, *judged_scores(pairs, tmp_path, inputs))
   assert (out['judge_agrees'], out['judge_disagrees']) == (1.0, 0.0)
 
 
 def test_without_a_pair_nothing_is_said_of_winners(tmp_path):
-  made = {name: pair(1, 0, 'no difference') for name in 'ab'}
+  pairs = {name: pair(1, 0, 'no difference') for name in 'ab'}
   assert 'winners_by_judge' not in agreement.measure(
-      OWN, *judged(made, tmp_path)
+      OWN, *judged_scores(pairs, tmp_path)
   )
 
 
 def test_the_size_of_shards_and_calls_changes_no_score(tmp_path, monkeypatch):
-  made = {'b': pair(0, 1), 'a': pair(1, 0)}
-  whole = judged(made, tmp_path / 'a', size=2)
+  pairs = {'b': pair(0, 1), 'a': pair(1, 0)}
+  whole = judged_scores(pairs, tmp_path / 'a', size=2)
   monkeypatch.setattr(agreement, '_QUESTIONS', 1)
-  for one, other in zip(whole, judged(made, tmp_path / 'b', size=1)):
-    np.testing.assert_array_equal(one, other)
+  apart = judged_scores(pairs, tmp_path / 'b', size=1)
+  for scores, expected in zip(apart, whole, strict=True):
+    np.testing.assert_array_equal(scores, expected)
 
 
 def test_a_call_of_the_judge_is_about_few_questions(monkeypatch):
@@ -91,7 +94,7 @@ def test_a_call_of_the_judge_is_about_few_questions(monkeypatch):
   def counting(codes, questions):
     calls.append(sum(map(len, questions)))
     assert len(codes) == len(questions)
-    return [['yes'] * len(asked) for asked in questions]
+    return [['yes'] * len(records) for records in questions]
 
   counts = [2, 3, 1, 7, 1, 1]
   questions = [[{'answer': 'yes'}] * count for count in counts]
@@ -104,8 +107,8 @@ def test_a_call_of_the_judge_is_about_few_questions(monkeypatch):
 
 
 def test_judging_that_is_stopped_goes_on_shard_by_shard(tmp_path):
-  made = {'b': pair(0, 1), 'a': pair(1, 0)}
-  whole = judged(made, tmp_path / 'whole')
+  pairs = {'b': pair(0, 1), 'a': pair(1, 0)}
+  whole = judged_scores(pairs, tmp_path / 'whole')
   calls = []
 
   def stopping(codes, questions):
@@ -115,14 +118,14 @@ def test_judging_that_is_stopped_goes_on_shard_by_shard(tmp_path):
     return judge(codes, questions)
 
   with pytest.raises(KeyboardInterrupt):
-    judged(made, tmp_path, judge=stopping)
-  again = judged(made, tmp_path, judge=stopping)
-  for one, other in zip(whole, again):
-    np.testing.assert_array_equal(one, other)
+    judged_scores(pairs, tmp_path, judge=stopping)
+  again = judged_scores(pairs, tmp_path, judge=stopping)
+  for scores, expected in zip(whole, again):
+    np.testing.assert_array_equal(scores, expected)
   # Sides and candidates of two shards; those of the second were stopped.
   assert len(calls) == 2 + 1 + 2
-  judged(made, tmp_path, judge=stopping)
+  judged_scores(pairs, tmp_path, judge=stopping)
   assert len(calls) == 5
   # Another pair makes another shard, and only that one.
-  judged(made | {'b': pair(1, 0)}, tmp_path, judge=stopping)
+  judged_scores(pairs | {'b': pair(1, 0)}, tmp_path, judge=stopping)
   assert len(calls) == 7

@@ -198,11 +198,12 @@ def test_an_asset_of_other_sizes(start, idle, base, tmp_path):
           {'question': 'a ring ?', 'choices': ['yes', 'no'], 'answer': 'yes'}
       ],
   }
-  (tmp_path / 'a.jsonl').write_text(json.dumps(row))
   flags = [f'--config.init_from={base}']
   for split in ('inputs', 'held_out'):
+    path = tmp_path / f'{split}.jsonl'
+    path.write_text(json.dumps(row | {'id': split}))
     flags += [
-        f'--config.files.{split}.annotations={tmp_path}/a.jsonl',
+        f'--config.files.{split}.annotations={path}',
         f'--config.files.{split}.images={tmp_path}',
     ]
   one_line(

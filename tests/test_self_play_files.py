@@ -70,10 +70,10 @@ def test_each_round_leaves_official_records_where_asked(config, tmp_path):
 
 
 def run_and_hear(config, root):
-  """(results, what was said)."""
-  said = []
-  console = dataclasses.replace(console_lib.silent(), say=said.append)
-  return pair_dpo.run(config, str(root), console), said
+  """Returns (results, printed lines)."""
+  output = []
+  console = dataclasses.replace(console_lib.silent(), say=output.append)
+  return pair_dpo.run(config, str(root), console), output
 
 
 def two_rounds(config):
@@ -142,16 +142,15 @@ def test_pairs_are_safe_before_the_judge_is_asked(
   before = (folder / 'pairs.jsonl').read_bytes()
   judged = sorted(path.name for path in (folder / 'judged').glob('*.npz'))
   assert 1 <= len(judged) < 3
-  found, _ = run_and_hear(config, tmp_path / 'run')
+  resumed, _ = run_and_hear(config, tmp_path / 'run')
   assert (folder / 'pairs.jsonl').read_bytes() == before
   counts = collections.Counter(map(str, calls))
   # What was asked when the stop came, and its neighbours in the shard.
   assert sum(count - 1 for count in counts.values()) <= 2
-  for one, other in zip(found['rounds'], whole['rounds'], strict=True):
-    for row in (one, other):
-      row.pop('seconds')
-      row.get('curation', {}).pop('seconds', None)
-  assert found['rounds'] == whole['rounds']
+  for row in (*resumed['rounds'], *whole['rounds']):
+    row.pop('seconds')
+    row.get('curation', {}).pop('seconds', None)
+  assert resumed['rounds'] == whole['rounds']
 
 
 def held():
@@ -205,15 +204,15 @@ def changed(source, **changes):
 
 def test_records_that_are_not_used_are_counted(config, tmp_path):
   config = dataclasses.replace(config, inputs=5, held_out=3)
-  said = run_and_hear(config, tmp_path / 'run')[1]
-  told = [line for line in said if 'records: the first' in line]
-  assert len(told) == 2
-  assert 'has 6 records: the first 5 by id are used, 1 are not' in told[0]
-  assert 'has 4 records: the first 3 by id are used, 1 are not' in told[1]
+  output = run_and_hear(config, tmp_path / 'run')[1]
+  counts = [line for line in output if 'records: the first' in line]
+  assert len(counts) == 2
+  assert 'has 6 records: the first 5 by id are used, 1 are not' in counts[0]
+  assert 'has 4 records: the first 3 by id are used, 1 are not' in counts[1]
   # Rounds with inputs of their own use more.
   more = dataclasses.replace(two_rounds(config), inputs=3, fresh_inputs=True)
-  said = run_and_hear(more, tmp_path / 'fresh')[1]
-  assert not any('has 6 records' in line for line in said)
+  output = run_and_hear(more, tmp_path / 'fresh')[1]
+  assert not any('has 6 records' in line for line in output)
 
 
 def test_held_out_records_that_are_all_inputs_are_refused(config, tmp_path):
@@ -232,15 +231,15 @@ def test_records_that_are_inputs_too_are_told(config, tmp_path):
       img_path=[inputs[0]['img_path']],
       questions=[inputs[2]['questions'], inputs[3]['questions']],
   )
-  results, said = run_and_hear(config, tmp_path / 'run')
-  told, = (line for line in said if line.startswith('warning: of 4 held-out'))
+  results, output = run_and_hear(config, tmp_path / 'run')
+  warning, = (line for line in output if line.startswith('warning: of 4 held-out'))
   _, held_out = lines_of(config.files.held_out)
   known = {row['caption'] for row in inputs}
   same = sum(row['caption'] in known for row in held_out)
   assert 2 <= same < 4
-  assert '1 have the id of an input' in told
-  assert '1 have the image file of an input' in told
-  assert f'{same} have the caption of an input' in told
+  assert '1 have the id of an input' in warning
+  assert '1 have the image file of an input' in warning
+  assert f'{same} have the caption of an input' in warning
   for row in results['rounds']:
     assert row['captions_also_of_inputs'] == same
   # The held-out records whose caption is new are told apart, if there are two.
@@ -262,8 +261,8 @@ def test_captions_that_are_all_new_are_one_set(config, tmp_path):
       config.files.held_out,
       caption=[f'a red ring and a blue cross {n}' for n in range(4)],
   )
-  results, said = run_and_hear(config, tmp_path / 'run')
-  assert not any('held-out records' in line for line in said)
+  results, output = run_and_hear(config, tmp_path / 'run')
+  assert not any('held-out records' in line for line in output)
   for row in results['rounds']:
     assert row['captions_also_of_inputs'] == 0 and row['unseen'] is None
   assert not list((tmp_path / 'run').rglob('scenes_unseen*'))

@@ -179,8 +179,9 @@ def read_manifest(folder: pathlib.PurePath, number: int) -> dict[str, str]:
   """
   try:
     manifest = json.loads((folder / 'manifest.json').read_text())
-    found = manifest['sha256']
-    sums = {n: s for n, s in found.items() if n.startswith('tfds/')}
+    sums = {
+        n: s for n, s in manifest['sha256'].items() if n.startswith('tfds/')
+    }
     # Older curations did not say: they were all for the first.
     made_for = manifest.get('round', 1)
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

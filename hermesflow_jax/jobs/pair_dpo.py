@@ -221,7 +221,7 @@ def world_of(
   held_out = shapes_records.inputs(read(
       own and own.held_out, config.held_out_split, other, config.held_out
   ))
-  known = {caption for each in inputs for caption in each.captions}
+  known = {caption for part in inputs for caption in part.captions}
   if own:
     judged_by, judge = self_play.BASE_MODEL, functools.partial(_answers, base)
     unseen = inputs_lib.with_new_captions(held_out, known)

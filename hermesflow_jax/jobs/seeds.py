@@ -216,7 +216,8 @@ def of_unseen(rows: Sequence[dict]) -> list[dict]:
   return [
       row | {
           'rounds': [
-              one['unseen'] | {'round': one['round']} for one in row['rounds']
+              summary['unseen'] | {'round': summary['round']}
+              for summary in row['rounds']
           ],
           'control': row['control']['unseen'],
       }
@@ -226,7 +227,7 @@ def of_unseen(rows: Sequence[dict]) -> list[dict]:
 
 def _models(row: dict) -> dict[str, dict]:
   """Scores of a seed by the name of the model."""
-  rounds = {f'round {one["round"]}': one for one in row['rounds']}
+  rounds = {f'round {summary["round"]}': summary for summary in row['rounds']}
   return rounds | {'control': row['control']}
 
 

@@ -152,11 +152,11 @@ def explanation(rows: Sequence[dict]) -> str:
 
 def _moves(base, last):
   """A sentence on how generation and understanding moved."""
-  said = []
+  clauses = []
   for name in ('generation', 'understanding'):
     value, error = change(base, last, name)
     by = f'{markup.decimal(abs(value))} ± {markup.decimal(error)}'
-    said.append({
+    clauses.append({
         'rose': f'{name} rose by {by}',
         'fell': f'{name} fell by {by}',
         'same': f'{name} is unchanged within two standard errors '
@@ -164,7 +164,7 @@ def _moves(base, last):
                 f'{markup.decimal(error)})',
         'unknown': f'the change of {name} is unknown',
     }[verdict(value, error)])
-  text = f'{said[0]}, {said[1]}.'
+  text = f'{clauses[0]}, {clauses[1]}.'
   return text[0].upper() + text[1:]
 
 
