@@ -151,10 +151,11 @@ def show_o(config, pixels):
       },
       'tokenizer': {
           'ch': 128,
-          'encoder_ch_mult': [1, 2, 2, 4, 4],
-          'decoder_ch_mult': [1, 1, 2, 2, 4],
-          'encoder_num_res_blocks': [4, 3, 4, 3, 4],
-          'decoder_num_res_blocks': [4, 4, 3, 4, 3],
+          # Tuples: a flag can replace these, but no lists.
+          'encoder_ch_mult': (1, 2, 2, 4, 4),
+          'decoder_ch_mult': (1, 1, 2, 2, 4),
+          'encoder_num_res_blocks': (4, 3, 4, 3, 4),
+          'decoder_num_res_blocks': (4, 4, 3, 4, 3),
           'z_channels': 13,
       },
       'lengths': {

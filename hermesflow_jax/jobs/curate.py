@@ -81,7 +81,7 @@ def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> dict | None:
   """Curates; returns what `manifest.json` holds, None if others go on."""
-  path = start.located(config)
+  path = start.located(config, console)
   data = None
   if config.files:
     files.read(config.files)

@@ -84,7 +84,7 @@ def run(
   """Plays all rounds; writes and returns what `results.json` holds."""
   began = time.perf_counter()
   root = storage.path(workdir)
-  path = start.located(config)
+  path = start.located(config, console)
   data = []
   if config.files:
     # Their faults are told before any weight is read.
@@ -106,7 +106,9 @@ def run(
     return results
   base = start.unified(config, parts, mesh, console, config.play.free_answers)
   world = world_of(config, base, str(root / 'data'), console)
-  rounds = self_play.play(base, world, config.play, workdir, console)
+  rounds = self_play.play(
+      base, world, config.play, workdir, console, str(path)
+  )
   processes.meet()
   for row in rounds[1:]:
     row['change'] = changes.paired(
