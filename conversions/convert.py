@@ -108,10 +108,14 @@ def forward(
         f'{len(found.tensors)} tensors in {len(found.files)} file(s)'
     )
     model, max_text = model_of(kind, found, seed, console.progress('reading'))
+    sums = found.sums()
+    if kind == 'phi' and seed:
+      # Of the same files, another seed makes another model.
+      sums['seed of new rows'] = str(seed)
     record = pretrained.Record(
         kind='showo' if kind == 'phi' else kind, sizes=model.config,
         max_text=max_text, dtype=str(table.common_dtype(found.tensors)),
-        source=found.name, sha256=found.sums(),
+        source=found.name, sha256=sums,
     )
     console.say('writing')
     checkpoint.save(str(folder), model, record.meta())
