@@ -202,7 +202,7 @@ def test_a_round_holds_all_parts_as_they_were(root):
   jax.tree.map(np.testing.assert_array_equal, parts.tokenizer, images)
   assert (parts.lengths, parts.grid) == (LENGTHS, (4, 4))
   assert parts.model.config.decoder == DECODER
-  assert {a.dtype for a in jax.tree.leaves(parts.model)} == {jnp.float32}
+  assert {a.dtype for a in jax.tree.leaves(parts.model)} == {jnp.dtype('float32')}
 
 
 @pytest.mark.parametrize('where', [
