@@ -3,8 +3,9 @@
   python main.py --config=configs/curate.py
   python main.py --config=configs/learn.py --config.pairs=runs/curate
 
-Several machines can make the pairs, and others learn from them. What comes out
-is in runs/learn/model, for --config.init_from of any job. With Show-o:
+Several machines can make the pairs, and others learn from them. The trained
+model is in runs/learn/model; any job starts from it with
+--config.init_from=runs/learn. With Show-o:
 
   python main.py --config=configs/learn.py:show_o_512 --config.pairs=...
 """

@@ -2,8 +2,9 @@
 
   python main.py --config=configs/pair_dpo.py
 
-plays three rounds on the embedded world from the shipped base model. The
-paper's settings, on Show-o's weights:
+plays three rounds on the embedded world from the shipped base model. Any job
+starts from the newest round with --config.init_from=runs/pair_dpo. The paper's
+settings, on Show-o's weights:
 
   python main.py --config=configs/pair_dpo.py:show_o_256
   python main.py --config=configs/pair_dpo.py:show_o_512
