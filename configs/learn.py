@@ -3,13 +3,14 @@
   python main.py --config=configs/curate.py
   python main.py --config=configs/learn.py --config.pairs=runs/curate
 
-Several machines can make the pairs, and others learn from them. What comes out
-is in runs/learn/model, for --config.init_from of any job. The second round,
-after configs/curate.py made its pairs:
+Several machines can make the pairs, and others learn from them. The trained
+model is in runs/learn/model; any job starts from it with
+--config.init_from=runs/learn. The second round, after configs/curate.py made
+its pairs:
 
   python main.py --config=configs/learn.py --workdir=runs/learn_2 \\
     --config.round=2 --config.pairs=runs/curate_2 \\
-    --config.init_from=runs/learn/model
+    --config.init_from=runs/learn
 
 The frozen model is the one that a round starts from; --config.reference names
 another, e.g. assets:shapes, the base. With Show-o:

@@ -2,8 +2,9 @@
 
   python main.py --config=configs/pair_dpo.py
 
-plays three rounds on the embedded world from the shipped base model. The
-paper's settings, on Show-o's weights:
+plays three rounds on the embedded world from the shipped base model. Any job
+starts from the newest round with --config.init_from=runs/pair_dpo. The paper's
+settings, on Show-o's weights:
 
   python main.py --config=configs/pair_dpo.py:show_o_256
   python main.py --config=configs/pair_dpo.py:show_o_512
@@ -157,10 +158,11 @@ def show_o(config, pixels):
       },
       'tokenizer': {
           'ch': 128,
-          'encoder_ch_mult': [1, 2, 2, 4, 4],
-          'decoder_ch_mult': [1, 1, 2, 2, 4],
-          'encoder_num_res_blocks': [4, 3, 4, 3, 4],
-          'decoder_num_res_blocks': [4, 4, 3, 4, 3],
+          # Tuples: a flag can replace these, but no lists.
+          'encoder_ch_mult': (1, 2, 2, 4, 4),
+          'decoder_ch_mult': (1, 1, 2, 2, 4),
+          'encoder_num_res_blocks': (4, 3, 4, 3, 4),
+          'decoder_num_res_blocks': (4, 4, 3, 4, 3),
           'z_channels': 13,
       },
       'lengths': {

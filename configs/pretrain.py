@@ -4,7 +4,8 @@
   python main.py --config=configs/pretrain.py
 
 trains a Show-o (arXiv 2408.12528) of 1.9 M parameters on t2i, mmu and lm
-rows, adds it to runs/shapes and measures it on held-out scenes.
+rows, writes it to runs/pretrain/model and, as a bundle, to runs/shapes, and
+measures it on held-out scenes.
 """
 
 import ml_collections

@@ -7,11 +7,13 @@
   SRC   a folder, a file, or a hub id owner/name[@revision]
   DST   a folder that is not there yet
 
-With --reverse SRC is a checkpoint of ours (converted, trained, or a bundle)
-and DST gets `model.safetensors` and `config.json` in the official form.
+With --reverse SRC is a model of ours (converted, trained, a bundle, or the
+folder of a run, which means its newest model). DST gets `config.json` and the
+weights in the official form, under the name that the official loader reads.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -36,11 +38,18 @@ from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import pretrained
+from hermesflow_jax import run_folder
 from hermesflow_jax import storage
+from hermesflow_jax import trained
 
 KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
 DTYPES = {str(dtype): dtype for dtype in tensors.FLOATS}
-WEIGHTS = 'model.safetensors'
+# The file that the official loader of each kind looks for.
+WEIGHTS = {
+    'showo': 'pytorch_model.safetensors',
+    'magvitv2': 'pytorch_model.safetensors',
+    'clip_vision': 'model.safetensors',
+}
 # 'pt' is what transformers looks for.
 METADATA = {'format': 'pt', 'written_by': 'hermesflow_jax'}
 
@@ -99,10 +108,14 @@ def forward(
         f'{len(found.tensors)} tensors in {len(found.files)} file(s)'
     )
     model, max_text = model_of(kind, found, seed, console.progress('reading'))
+    sums = found.sums()
+    if kind == 'phi' and seed:
+      # Of the same files, another seed makes another model.
+      sums['seed of new rows'] = str(seed)
     record = pretrained.Record(
         kind='showo' if kind == 'phi' else kind, sizes=model.config,
         max_text=max_text, dtype=str(table.common_dtype(found.tensors)),
-        source=found.name, sha256=found.sums(),
+        source=found.name, sha256=sums,
     )
     console.say('writing')
     checkpoint.save(str(folder), model, record.meta())
@@ -141,9 +154,10 @@ def ours(kind: str, src: str, sizes: str | None):
 
   Args:
     kind: 'showo', 'magvitv2' or 'clip_vision'.
-    src: a converted checkpoint, one of a training run, or a bundle.
-    sizes: a converted checkpoint or a bundle that says the sizes of `src`;
-      needed for a checkpoint of a training run only.
+    src: a converted checkpoint, a trained model, a bundle, or the folder of a
+      run, which means its newest model.
+    sizes: a model that says the sizes of `src`; needed for a checkpoint that
+      does not, as those within a round and those of earlier releases.
 
   Returns:
     (model, Record).
@@ -153,17 +167,21 @@ def ours(kind: str, src: str, sizes: str | None):
   """
   if not storage.path(src).exists():
     raise ValueError(f'no checkpoint or bundle at {src}')
+  src = str(run_folder.model_of(src))
   if not checkpoint.is_one(src):
     return _bundled(kind, src)
-  if sizes is None:
+  if sizes is None or trained.is_one(src):
     record = pretrained.read(src, kind)
-  elif checkpoint.is_one(sizes):
+    return pretrained.restore(src, record), record
+  sizes = str(run_folder.model_of(sizes))
+  if checkpoint.is_one(sizes):
     record = pretrained.read(sizes, kind)
   else:
     _, record = _bundled(kind, sizes)
   names = checkpoint.shapes(src)
   part = 'model/' if any(name.startswith('model/') for name in names) else ''
-  return pretrained.restore(src, record, part=part), record
+  record = dataclasses.replace(record, part=part, dtype='float32')
+  return pretrained.restore(src, record), record
 
 
 def _bundled(kind, path):
@@ -183,7 +201,7 @@ def reverse(
     kind: str, src: str, dst: str, *, overwrite: bool, sizes: str | None,
     dtype: str | None, console: console_lib.Console,
 ) -> None:
-  """Writes a model of ours as `model.safetensors` and `config.json`.
+  """Writes a model of ours in the official form: weights and `config.json`.
 
   Args:
     kind: 'showo', 'magvitv2' or 'clip_vision'.
@@ -201,8 +219,7 @@ def reverse(
     raise ValueError('what was a plain Phi is a Show-o now: use KIND showo')
   with destination.new_folder(dst, overwrite, _is_reversed) as folder:
     model, record = ours(kind, src, sizes)
-    trained = sizes is not None
-    dtype = DTYPES[dtype or ('float32' if trained else record.dtype)]
+    dtype = DTYPES[dtype or record.dtype]
     config = official_config(record, str(dtype))
     found = entries_of(kind, model)
     wanted = {n: (e.shape, _stored(e.dtype, dtype)) for n, e in found.items()}
@@ -213,7 +230,8 @@ def reverse(
       return array.astype(wanted[name][1], order='C', copy=False)
 
     safetensors_file.write(
-        folder / WEIGHTS, wanted, make, METADATA, console.progress('writing')
+        folder / WEIGHTS[kind], wanted, make, METADATA,
+        console.progress('writing'),
     )
     text = json.dumps(config, indent=2, sort_keys=True) + '\n'
     (folder / 'config.json').write_text(text)
@@ -225,10 +243,11 @@ def _stored(found, dtype):
 
 
 def _is_reversed(folder: pathlib.Path) -> bool:
-  if {p.name for p in folder.iterdir()} != {WEIGHTS, 'config.json'}:
+  names = {p.name for p in folder.iterdir()} - {'config.json'}
+  if len(names) != 1 or not names <= set(WEIGHTS.values()):
     return False
   try:
-    return safetensors_file.metadata(folder / WEIGHTS) == METADATA
+    return safetensors_file.metadata(folder / names.pop()) == METADATA
   except (OSError, ValueError):
     return False
 
@@ -249,12 +268,13 @@ def command_line() -> argparse.ArgumentParser:
   )
   parser.add_argument(
       '--sizes', metavar='FOLDER',
-      help='with --reverse, of a trained SRC: the converted checkpoint or the '
-           'bundle that it began from',
+      help='with --reverse, of a SRC that does not say its sizes (an earlier '
+           'release wrote it): the model that its run started from',
   )
   parser.add_argument(
       '--dtype', choices=DTYPES,
-      help='with --reverse: as they came, unless said otherwise',
+      help='with --reverse; default: float32 of what was trained, and of what '
+           'was converted the type it came in',
   )
   parser.add_argument(
       '--seed', type=int, default=0, help='of the new rows of a plain Phi'

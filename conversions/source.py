@@ -24,6 +24,7 @@ IN_FOLDERS = (
     'model.safetensors',
     'diffusion_pytorch_model.safetensors.index.json',
     'diffusion_pytorch_model.safetensors',
+    'pytorch_model.safetensors',
     'pytorch_model.bin.index.json',
     'pytorch_model.bin',
     'diffusion_pytorch_model.bin',

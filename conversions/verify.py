@@ -3,7 +3,7 @@
   python -m conversions.verify KIND CHECKPOINT IO.npz [--reference DIR]
 
   KIND        showo, magvitv2 or clip_vision
-  CHECKPOINT  from `conversions.convert`
+  CHECKPOINT  from `conversions.convert`, a trained model, or its run
   IO.npz      inputs and outputs saved from PyTorch (docs/conversion.md)
 
 One line a key: the largest error and the tolerance. The exit code is 0 if all
@@ -30,6 +30,7 @@ from conversions import verify_vision
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import pretrained
+from hermesflow_jax import run_folder
 
 KINDS = ('showo', 'magvitv2', 'clip_vision')
 
@@ -60,9 +61,10 @@ def load_model(kind: str, path: str):
   Raises:
     ValueError: it is missing, damaged or of another kind.
   """
-  if checkpoint.is_one(path):
-    record = pretrained.read(path, kind)
-    return pretrained.restore(path, record), record.max_text
+  folder = str(run_folder.model_of(path))
+  if checkpoint.is_one(folder):
+    record = pretrained.read(folder, kind)
+    return pretrained.restore(folder, record), record.max_text
   return convert.model_of(kind, source.find(path), seed=0)
 
 

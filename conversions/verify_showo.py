@@ -158,15 +158,34 @@ class Activations:
     return model.projector(jnp.asarray(self.found['clip_features']))
 
   def from_embeddings(self):
-    """float32[B, T, V] of given embeddings and a given mask."""
-    mask = self.found['embeds_mask']
-    # As bool, or as PyTorch adds it to scores: 0 where a key is seen.
+    """float32[B, T, V] of embeddings float[B, T, D] and their mask.
+
+    The mask is [T, T], [B or 1, T, T] or [B or 1, 1, T, T]: one of a row, or
+    one that all rows share. It is bool, or as PyTorch adds it to scores: 0
+    where a key is seen.
+    """
+    mask, x = self.found['embeds_mask'], self.found['embeds_in']
     mask = mask if mask.dtype == bool else mask > -1
-    x = self.found['embeds_in']
-    mask = mask.reshape(x.shape[0], x.shape[1], x.shape[1])
+    rows, size, _ = x.shape
+    mask = _mask_of_rows(mask, rows, size)
     return np.stack([
         embedded_logits(self.models['policy'], *row) for row in zip(x, mask)
     ])
+
+
+def _mask_of_rows(mask, rows, size):
+  """Returns a mask as [B, T, T]; ValueError if its shape is no such mask."""
+  shape = mask.shape
+  if len(shape) == 4 and shape[1] == 1:
+    shape = shape[:1] + shape[2:]
+  if len(shape) == 2:
+    shape = (1, *shape)
+  if len(shape) != 3 or shape[0] not in (1, rows) or shape[1:] != (size, size):
+    raise ValueError(
+        f'embeds_mask must be [T, T], [B or 1, T, T] or [B or 1, 1, T, T] with '
+        f'B = {rows} and T = {size}, got {list(mask.shape)}'
+    )
+  return np.broadcast_to(mask.reshape(shape), (rows, size, size))
 
 
 def make(

@@ -20,7 +20,7 @@ from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
-from hermesflow_jax import sharding
+from hermesflow_jax import trained
 
 SELF, JUDGE = 'self', 'judge'
 # What an evaluation and a curation leave; the last of each is its seal.
@@ -196,13 +196,15 @@ def lend(
   """
   there, here = (at / 'checkpoints' / '1' for at in (source, target))
   if not checkpoint.is_there(here):
-    placed = sharding.shardings(base.model, base.mesh)
     try:
-      learned = checkpoint.restore(str(there), base.model, placed)
+      learned, notes = trained.restore(str(there), base)
     except checkpoint.Damaged:
       return
+    notes.pop(trained.KEY, None)
     checkpoint.remove(here)
-    checkpoint.save(str(here), learned, checkpoint.meta(str(there)))
+    trained.save(
+        str(here), dataclasses.replace(base, model=learned), '', notes
+    )
 
 
 def run(

@@ -1,12 +1,14 @@
-"""What a job starts from: a bundle, or checkpoints converted from PyTorch.
+"""The model that a job starts from: trained, bundled or converted.
 
-A bundle (bundle.py) holds all there is to a model. Of the released models
-each part comes on its own: a Show-o and a MAGVIT-v2, converted
-(pretrained.py), and a folder with the text tokenizer. Their rows and their
-grid are the job's to say.
+A trained model (trained.py) and a bundle (bundle.py) hold all parts: the
+transformer, the image tokenizer, the text tokenizer, the sizes. Of the
+released models each part comes on its own: a Show-o and a MAGVIT-v2, converted
+(pretrained.py), and a folder with the text tokenizer; the job's settings say
+their rows and their grid.
 """
 
 import dataclasses
+import json
 
 from flax import nnx
 import jax
@@ -14,9 +16,12 @@ import jax
 from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import pretrained
+from hermesflow_jax import processes
 from hermesflow_jax import prompting
+from hermesflow_jax import run_folder
 from hermesflow_jax import storage
 from hermesflow_jax import text as text_lib
+from hermesflow_jax import trained
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import phi
@@ -48,25 +53,45 @@ def load(
   """Reads a model with all that belongs to it.
 
   Args:
-    path: a bundle, or a converted Show-o.
-    tokenizer: see `load_tokenizer`; not read for a bundle.
-    text: a folder or a file for `text.load`; not read for a bundle.
-    sizes: what is wanted; None takes what a bundle holds.
+    path: a trained model, a bundle, or a converted Show-o.
+    tokenizer: see `load_tokenizer`. Beside a model that has its own, it may be
+      '' or missing; if it is there, both must be the same.
+    text: a folder or a file for `text.load`; as `tokenizer`.
+    sizes: what is wanted; None takes what the model holds. The image tokens of
+      the checkpoint may be others: no weight depends on them.
     mesh: from `sharding.make_mesh`; checkpoints are restored straight onto it.
 
   Raises:
     ValueError: something is missing, damaged, or of other sizes.
   """
-  if not checkpoint.is_one(path):
-    return _bundle(path, sizes)
+  if not is_whole(path):
+    return _converted(path, tokenizer, text, sizes, mesh)
+  if trained.is_one(path):
+    parts = trained.load(path, mesh)
+  else:
+    parts = bundle.load(path)
+    if parts.model is None:
+      raise ValueError(f'{path} holds a tokenizer but no model')
+  if sizes:
+    parts = _sized(path, parts, sizes)
+  _check_given(path, parts, tokenizer, text, mesh)
+  return parts
+
+
+def is_whole(path: str) -> bool:
+  """Returns whether a model has its own tokenizers: trained or a bundle."""
+  return not checkpoint.is_one(path) or trained.is_one(path)
+
+
+def _converted(path, tokenizer, text, sizes, mesh):
+  """Reads a converted Show-o and the parts beside it."""
+  record = pretrained.read(path, 'showo')
   if sizes is None:
     raise ValueError(f'{path} is a checkpoint: sizes want to be said')
-  record = pretrained.read(path, 'showo')
   config = showo.ShowOConfig(
-      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1],
-      record.sizes.clip_width,
+      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
   )
-  model = load_model(path, config, mesh)
+  model = _model_of_checkpoint(path, record, config, mesh)
   words = text_lib.load(text)
   wanted = (sizes.vocab.text_size, sizes.vocab.eos)
   if (words.size, words.eos) != wanted:
@@ -79,20 +104,48 @@ def load(
   return bundle.Bundle(model, images, words, sizes.lengths, sizes.grid)
 
 
-def _bundle(path, sizes):
-  parts = bundle.load(path)
-  if parts.model is None:
-    raise ValueError(f'{path} holds a tokenizer but no model')
-  if sizes:
-    _agree(path, (
-        ('vocab', parts.model.config.vocab, sizes.vocab),
-        ('decoder', plain(parts.model.config.decoder), plain(sizes.decoder)),
-        ('tokenizer', parts.tokenizer.config, sizes.tokenizer),
-        ('grid', parts.grid, sizes.grid),
-    ))
-    config = dataclasses.replace(parts.model.config, decoder=sizes.decoder)
-    parts = dataclasses.replace(parts, model=_computed(parts.model, config))
-  return parts
+def _sized(path, parts, sizes):
+  """Returns parts as `sizes` wants them to be computed."""
+  _agree(path, (
+      ('vocab', parts.model.config.vocab, sizes.vocab),
+      ('decoder', plain(parts.model.config.decoder), plain(sizes.decoder)),
+      ('tokenizer', parts.tokenizer.config, sizes.tokenizer),
+  ))
+  config = showo.ShowOConfig(
+      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
+  )
+  return dataclasses.replace(
+      parts, model=_computed(parts.model, config), lengths=sizes.lengths,
+      grid=sizes.grid,
+  )
+
+
+def _check_given(path, parts, tokenizer, text, mesh):
+  """Raises ValueError if given parts are not those that a model has."""
+  if tokenizer and processes.agreed(storage.path(tokenizer).exists):
+    given = load_tokenizer(tokenizer, mesh)
+    if given.config != parts.tokenizer.config or (
+        checkpoint.fingerprint(given)
+        != checkpoint.fingerprint(parts.tokenizer)
+    ):
+      raise ValueError(
+          f'tokenizer must be the image tokenizer of {path}, got {tokenizer}, '
+          'which has other weights; --config.tokenizer= takes the own one of '
+          'the model'
+      )
+  if text and processes.agreed(storage.path(text).exists):
+    words = text_lib.load(text)
+    same = (words.size, words.eos) == (parts.text.size, parts.text.eos)
+    if not same or _words(words) != _words(parts.text):
+      raise ValueError(
+          f'text must be the text tokenizer of {path}, got {text}, which has '
+          'other tokens; --config.text= takes the own one of the model'
+      )
+
+
+def _words(text):
+  """Returns the vocabulary and the merges of a text tokenizer."""
+  return json.loads(trained.text_json(text))['model']
 
 
 def _computed(model, config):
@@ -104,63 +157,115 @@ def _computed(model, config):
 
 
 def load_model(path: str, config: showo.ShowOConfig, mesh) -> showo.ShowO:
-  """Reads the transformer of a bundle or of a converted Show-o.
+  """Reads the transformer of a trained model, a bundle or a converted Show-o.
 
   Args:
-    path: the folder.
+    path: the folder, or that of a run.
     config: the sizes wanted, and how the model is computed.
-    mesh: where a converted one is restored.
+    mesh: where a checkpoint is restored.
 
   Raises:
     ValueError: it is missing, damaged, or of other sizes.
   """
+  path = str(run_folder.model_of(path))
   if checkpoint.is_one(path):
     record = pretrained.read(path, 'showo')
-    found = record.sizes
-  else:
-    model = bundle.load(path).model
-    if model is None:
-      raise ValueError(f'{path} holds a tokenizer but no model')
-    found = model.config
-  _agree(path, (
-      ('vocab', found.vocab, config.vocab),
-      ('decoder', plain(found.decoder), plain(config.decoder)),
-      ('image_tokens', found.image_tokens, config.image_tokens),
-      ('clip_width', found.clip_width, config.clip_width),
-  ))
-  if checkpoint.is_one(path):
-    record = dataclasses.replace(record, sizes=config)
-    return pretrained.restore(path, record, mesh)
+    return _model_of_checkpoint(path, record, config, mesh)
+  model = bundle.load(path).model
+  if model is None:
+    raise ValueError(f'{path} holds a tokenizer but no model')
+  _agree_model(path, model.config, config)
   return _computed(model, config)
 
 
+def _model_of_checkpoint(path, record, config, mesh):
+  _check_codes(path, record.sizes)
+  _agree_model(path, record.sizes, config)
+  return pretrained.restore(
+      path, dataclasses.replace(record, sizes=config), mesh
+  )
+
+
+def _agree_model(path, config, wanted):
+  _agree(path, (
+      ('vocab', config.vocab, wanted.vocab),
+      ('decoder', plain(config.decoder), plain(wanted.decoder)),
+  ))
+
+
+def config_of(path: str) -> showo.ShowOConfig:
+  """Returns the sizes of a transformer, before any weight is read.
+
+  Args:
+    path: a trained model, a bundle, or a converted Show-o.
+
+  Raises:
+    ValueError: there is none, it does not say its sizes, or no job can start
+      from it.
+  """
+  if checkpoint.is_one(path):
+    config = pretrained.read(path, 'showo').sizes
+    _check_codes(path, config)
+    return config
+  sizes, _ = bundle.read_sizes(path)
+  if sizes.vocab is None:
+    raise ValueError(f'{path} holds a tokenizer but no model')
+  height, width = sizes.grid
+  return showo.ShowOConfig(sizes.vocab, sizes.decoder, height * width)
+
+
+def _check_codes(path, config):
+  """Raises ValueError if a Show-o reads images as CLIP features.
+
+  No job feeds these, and on codes such a model was not trained.
+  """
+  if config.clip_width:
+    raise ValueError(
+        f'init_from must be a Show-o that reads image codes, got {path}, '
+        f'which reads CLIP features (clip_width {config.clip_width}): no job '
+        'feeds these; take a checkpoint without w_clip_vit'
+    )
+
+
 def load_tokenizer(path: str, mesh) -> magvit.Magvit:
-  """Reads the image tokenizer of a bundle, or a converted MAGVIT-v2.
+  """Reads an image tokenizer.
+
+  Args:
+    path: a converted MAGVIT-v2, a trained model, a bundle, or the folder of a
+      run that wrote one of these.
+    mesh: where a checkpoint is restored.
 
   Raises:
     ValueError: it is missing or damaged.
   """
+  path = str(run_folder.model_of(path))
   if not checkpoint.is_one(path):
     return bundle.load(path).tokenizer
   return pretrained.restore(path, pretrained.read(path, 'magvitv2'), mesh)
 
 
 def sums(path: str, tokenizer: str) -> dict[str, str]:
-  """Returns the SHA-256 of each file that `load` takes weights from.
+  """Returns the SHA-256 of all weights that `load` takes, by name.
 
-  Of checkpoints, they are of the files that these were converted from.
+  Of a trained model it is its own; of a bundle, those of its files; of
+  converted checkpoints, those of the files that these were converted from.
   """
   if not checkpoint.is_one(path):
     return bundle.read_sizes(path)[1]
-  found = {
-      f'model/{name}': value
-      for name, value in pretrained.read(path, 'showo').sha256.items()
-  }
-  if checkpoint.is_one(tokenizer):
-    images = pretrained.read(tokenizer, 'magvitv2').sha256
-  else:
-    images = bundle.read_sizes(tokenizer)[1]
+  record = pretrained.read(path, 'showo')
+  if trained.is_one(path):
+    return record.sha256
+  found = {f'model/{name}': value for name, value in record.sha256.items()}
+  images = tokenizer_sums(tokenizer)
   return found | {f'tokenizer/{n}': value for n, value in images.items()}
+
+
+def tokenizer_sums(path: str) -> dict[str, str]:
+  """Returns the SHA-256 of what `load_tokenizer` reads, by name."""
+  path = str(run_folder.model_of(path))
+  if not checkpoint.is_one(path):
+    return bundle.read_sizes(path)[1]
+  return pretrained.read(path, 'magvitv2').sha256
 
 
 def check_there(paths: list[str], missing: str) -> None:
@@ -180,7 +285,7 @@ def plain(decoder: phi.PhiConfig) -> phi.PhiConfig:
   return phi.PhiConfig(**{
       field.name: getattr(decoder, field.name)
       for field in dataclasses.fields(decoder)
-      if field.name not in pretrained.UNSAID
+      if field.name not in trained.NUMERICS
   })
 
 

@@ -1,18 +1,21 @@
 """Converted checkpoints: what they hold, and straight onto a mesh.
 
 They are checkpoints (checkpoint.py) of one model each, whose record says its
-kind, its sizes, and which files it came from.
+kind, its sizes, and which files it came from. The parts of a trained model
+(trained.py) are read in the same way.
 """
 
 import dataclasses
+import hashlib
+import json
 from typing import Any
 
 from flax import nnx
-import jax
 
 from hermesflow_jax import checkpoint
 from hermesflow_jax import settings
-from hermesflow_jax import sharding
+from hermesflow_jax import storage
+from hermesflow_jax import trained
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import showo
@@ -23,8 +26,6 @@ KINDS = {
     'magvitv2': (magvit.MagvitConfig, magvit.Magvit),
     'clip_vision': (clip.ClipConfig, clip.Clip),
 }
-# How a model is computed, not what it is.
-UNSAID = ('dtype', 'remat', 'unroll', 'attention')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Record:
     dtype: of the tensors it came from; its arrays are float32.
     source: where it came from.
     sha256: the sum of each file by name.
+    part: what the names of its arrays begin with in the checkpoint, e.g.
+      'model/' in a trained model; not written.
   """
 
   kind: str
@@ -46,12 +49,14 @@ class Record:
   dtype: str
   source: str
   sha256: dict[str, str]
+  part: str = ''
 
   def meta(self) -> dict:
     """Returns JSON for `checkpoint.save`; `read` takes it back."""
-    return {'converted': dataclasses.asdict(self) | {
-        'sizes': _said(dataclasses.asdict(self.sizes))
-    }}
+    record = dataclasses.asdict(self)
+    del record['part']
+    sizes = _said(dataclasses.asdict(self.sizes))
+    return {'converted': record | {'sizes': sizes}}
 
   def abstract(self):
     """Returns the model as shapes, without any memory."""
@@ -62,37 +67,76 @@ class Record:
 def _said(sizes):
   return {
       name: _said(value) if isinstance(value, dict) else value
-      for name, value in sizes.items() if name not in UNSAID
+      for name, value in sizes.items() if name not in trained.NUMERICS
   }
 
 
 def read(path: str, kind: str) -> Record:
-  """Returns what a converted checkpoint says of itself.
+  """Returns the record of a converted checkpoint, or of a trained model's part.
 
   Args:
     path: its folder.
-    kind: what it wants to be.
+    kind: of KINDS; of a trained model, 'showo' and 'magvitv2' are read.
 
   Raises:
-    ValueError: it is not readable, was not converted, or is of another kind.
+    ValueError: it is not readable, does not say its sizes, or is of another
+      kind.
   """
-  found = checkpoint.meta(path)
-  found = found.get('converted') if isinstance(found, dict) else None
-  if not isinstance(found, dict) or found.get('kind') not in KINDS:
-    raise ValueError(f'checkpoint {path} does not say its sizes')
-  if found['kind'] != kind:
-    raise ValueError(f'{path} is of kind {found["kind"]}, wanted {kind}')
+  meta = checkpoint.meta(path)
+  if trained.is_record(meta):
+    return _part(path, kind)
+  record = meta.get('converted') if isinstance(meta, dict) else None
+  if not isinstance(record, dict) or record.get('kind') not in KINDS:
+    raise ValueError(
+        f'checkpoint {path} does not say its sizes: it is of a run of an '
+        'earlier release, which wrote the transformer alone. Give '
+        '`python -m conversions.convert showo` this folder with --reverse and '
+        '--sizes (the model that the run started from), and convert the result'
+    )
+  if record['kind'] != kind:
+    raise ValueError(f'{path} is of kind {record["kind"]}, wanted {kind}')
   try:
-    sizes = settings.build(KINDS[kind][0], found['sizes'], 'sizes')
-    return Record(**found | {'sizes': sizes})
+    sizes = settings.build(KINDS[kind][0], record['sizes'], 'sizes')
+    record = Record(**record | {'sizes': sizes})
   # Another release may say other things.
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
         f'checkpoint {path} does not say its sizes as wanted here: {error}'
     ) from error
+  return _corrected(path, record)
 
 
-def restore(path: str, record: Record, mesh=None, part: str = ''):
+def _part(path, kind):
+  """Returns the record of a trained model's transformer or tokenizer."""
+  whole = trained.read(path)
+  parts = {
+      'showo': ('model/', whole.config, whole.sizes.lengths.max_text),
+      'magvitv2': ('tokenizer/', whole.sizes.tokenizer, 0),
+  }
+  if kind not in parts:
+    raise ValueError(f'{path} is a trained model, wanted {kind}')
+  part, sizes, max_text = parts[kind]
+  return Record(
+      kind=kind, sizes=sizes, max_text=max_text, dtype='float32',
+      source=whole.source, sha256={'checkpoint': whole.sha256}, part=part,
+  )
+
+
+def _corrected(path, record):
+  """Returns the record of what `learn` wrote in earlier releases as it is.
+
+  It was stamped with the sums and the type of the files that its start was
+  converted from. It stands in the folder of a run, a conversion does not.
+  """
+  if not (storage.path(path).parent / 'settings.json').exists():
+    return record
+  sums = json.dumps(checkpoint.sums(path), sort_keys=True)
+  return dataclasses.replace(record, dtype='float32', sha256={
+      'checkpoint': hashlib.sha256(sums.encode()).hexdigest()
+  })
+
+
+def restore(path: str, record: Record, mesh=None):
   """Reads the model of a checkpoint onto a mesh.
 
   Args:
@@ -100,7 +144,6 @@ def restore(path: str, record: Record, mesh=None, part: str = ''):
     record: its own; or, for a checkpoint of a training run, which does not
       say its sizes, that of the model it began from.
     mesh: from `sharding.make_mesh`; None: one device.
-    part: see `checkpoint.restore`.
 
   Returns:
     The module, never whole on one device of a mesh that splits it.
@@ -109,9 +152,6 @@ def restore(path: str, record: Record, mesh=None, part: str = ''):
     ValueError: the arrays do not fit the sizes, or are damaged.
   """
   abstract = record.abstract()
-  if mesh is None:
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    placed = jax.tree.map(lambda _: one, abstract)
-  else:
-    placed = sharding.shardings(abstract, mesh)
-  return checkpoint.restore(path, abstract, placed, part)
+  return checkpoint.restore(
+      path, abstract, trained.places(abstract, mesh), record.part
+  )

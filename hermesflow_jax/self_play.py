@@ -29,8 +29,8 @@ from hermesflow_jax import processes
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
 from hermesflow_jax import shards
-from hermesflow_jax import sharding
 from hermesflow_jax import storage
+from hermesflow_jax import trained
 from hermesflow_jax.evaluation import gap
 
 
@@ -145,12 +145,14 @@ def play(
     config: Play,
     workdir: str,
     console: console_lib.Console,
+    source: str = '',
 ) -> list[dict]:
   """Runs or resumes the rounds; returns one summary per round, base first.
 
   Writes `round_<r>/` with the pairs (`pairs.jsonl`, `codes.npz`), what was
   curated and dropped (`curation.json`), training metrics, what `evaluated`
-  writes, and `checkpoints/<r>`.
+  writes, and `checkpoints/<r>`, a trained model (trained.py) whose record names
+  `source`, the model that the rounds started from.
   """
 
   def playing(model, number):
@@ -180,7 +182,7 @@ def play(
     reference = base.model if config.reference == 'base' else model
     model, learned = _trained(
         model, reference, base, inputs, pairs, config, root, number,
-        console,
+        console, source,
     )
     steps += learned['steps']
     summary = evaluated(
@@ -481,7 +483,8 @@ def _sampling(player, inputs, config, folder):
 
 
 def _trained(
-    model, reference, base, inputs, pairs, config, root, number, console
+    model, reference, base, inputs, pairs, config, root, number, console,
+    source,
 ):
   """Trains a round once; later calls read its checkpoint and its meta.
 
@@ -490,22 +493,22 @@ def _trained(
   """
   path = root / 'checkpoints' / str(number)
   folder = root / f'round_{number}'
-  placed = sharding.shardings(model, base.mesh)
+  player = dataclasses.replace(base, model=model)
   if processes.agreed(lambda: checkpoint.is_there(path)):
     try:
-      found = checkpoint.restore(str(path), model, placed)
+      found, learned = trained.restore(str(path), player)
     except checkpoint.Damaged as error:
       console.say(f'{error}: {folder.name} is learned again')
     else:
       console.say(f'{folder.name}: checkpoint is there')
       _forget_steps(folder)
-      return found, checkpoint.meta(str(path))
+      return found, learned
   began = time.perf_counter()
   rows = learning.records_of(inputs, pairs, config.rules.both)
   steps = learning.steps_of(config, len(rows)) if rows else 0
   if rows:
     model = learning.learn(
-        dataclasses.replace(base, model=model), reference, rows, config,
+        player, reference, rows, config,
         steps, folder / 'training', number, console,
         _sampling(base, inputs, config, folder / 'samples'),
     )
@@ -517,7 +520,8 @@ def _trained(
   }
   # Only one that is damaged can be there.
   processes.first_does(lambda: checkpoint.remove(path))
-  checkpoint.save(str(path), model, meta)
+  player = dataclasses.replace(base, model=model)
+  trained.save(str(path), player, source, meta)
   _forget_steps(folder)
   return model, meta
 

@@ -16,9 +16,11 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import curation
 from hermesflow_jax import learning
 from hermesflow_jax import lora
+from hermesflow_jax import run_folder
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import train
+from hermesflow_jax import trained
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import start
@@ -83,7 +85,7 @@ def test_the_dataset_teaches_what_its_lines_teach(base, pairs, learned, tmp_path
   wanted = learning.learn(
       player, player.model, rows, config, 3, tmp_path, 1,
       console_lib.silent())
-  found = bundle.load(folder / 'model')
+  found = trained.load(str(folder / 'model'))
   jax.tree.map(np.testing.assert_array_equal, found.model, wanted)
   assert not np.array_equal(
       found.model.head.kernel[...], parts.model.head.kernel[...])
@@ -220,7 +222,7 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   config = configured(base, pairs, **adapted)
   folder = tmp_path / 'run'
   learn.run(config, str(folder), console_lib.silent())
-  found = bundle.load(folder / 'model').model
+  found = trained.load(str(folder / 'model')).model
   mesh = config.mesh.make(8)
   saved = str(folder / 'training' / 'adapters')
   adapters, kind = lora.read(saved, bundle.load(base).model, mesh)
@@ -271,8 +273,11 @@ def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
   config = configured('gs://bucket/base', 'gs://bucket/pairs', **adapted)
   found = learn.run(config, 'gs://bucket/run', console_lib.silent())
   assert {**found, 'seconds': 0} == {**wanted, 'seconds': 0}
-  for file in (tmp_path / 'run' / 'model').iterdir():
-    assert bucket.blobs[f'run/model/{file.name}'].data == file.read_bytes()
+  assert str(run_folder.model_of('gs://bucket/run')) == 'gs://bucket/run/model'
+  assert trained.read('gs://bucket/run/model').sha256 == (
+      trained.read(str(tmp_path / 'run' / 'model')).sha256)
+  assert checkpoint.sums('gs://bucket/run/model') == (
+      checkpoint.sums(str(tmp_path / 'run' / 'model')))
   assert not bucket.names('run/training/steps/')
   named = dataclasses.replace(
       config, adapters='gs://bucket/run/training/adapters')
@@ -281,7 +286,7 @@ def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
   whole = start.load(named, there, mesh).model
   for a, b in zip(
       jax.tree.leaves(whole),
-      jax.tree.leaves(bundle.load('gs://bucket/run/model').model)):
+      jax.tree.leaves(trained.load('gs://bucket/run/model').model)):
     np.testing.assert_allclose(a, b, atol=1e-6)
   again = learn.run(config, 'gs://bucket/run', console_lib.silent())
   assert again == found

@@ -418,6 +418,23 @@ def test_overrides_reach_the_settings():
   assert config.play.captions[1].top_k == 5
 
 
+@pytest.mark.parametrize('job', ['pair_dpo', 'generate'])
+def test_sizes_with_several_numbers_are_given_by_flags(job):
+  values, _ = main.options([
+      'main.py', f'--config={ROOT}/configs/{job}.py:show_o_512', *(
+          f'--config.sizes.tokenizer.{name}=(1,2)' for name in (
+              'encoder_ch_mult', 'decoder_ch_mult', 'encoder_num_res_blocks',
+              'decoder_num_res_blocks',
+          )
+      ), '--config.sizes.grid=(4,8)',
+  ])
+  assert values.pop('job') == job
+  config = settings.build(main.job_of(job).Settings, values)
+  found = config.sizes.tokenizer
+  assert found.encoder_ch_mult == found.decoder_num_res_blocks == (1, 2)
+  assert config.sizes.grid == (4, 8)
+
+
 def test_a_device_for_each_core_up_to_eight():
   counts = {cores: main.cpu_devices(cores) for cores in (1, 2, 3, 4, 7, 64)}
   assert counts == {1: 1, 2: 2, 3: 2, 4: 4, 7: 4, 64: 8}

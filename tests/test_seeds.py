@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from hermesflow_jax import bundle
-from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import pretraining
-from hermesflow_jax import sharding
+from hermesflow_jax import trained
 from hermesflow_jax.evaluation import changes
 from hermesflow_jax.jobs import seeds
 import tiny_world
@@ -46,13 +45,10 @@ def test_each_seed_is_a_run_of_the_main_job(config, finished):
 def test_the_control_is_another_model_on_the_same_scenes(config, finished):
   root, _ = finished
   base = bundle.load(config.self_play.init_from).model
-  placed = sharding.shardings(base, sharding.make_mesh())
   names = set(changes.read(root / 'seed_3' / 'round_0'))
   for seed in config.seeds:
     assert set(changes.read(root / f'control_{seed}')) == names
-    found = checkpoint.restore(
-        str(root / f'control_{seed}' / 'checkpoint'), base, placed
-    )
+    found = trained.load(str(root / f'control_{seed}' / 'checkpoint')).model
     assert not np.array_equal(found.head.kernel[...], base.head.kernel[...])
 
 

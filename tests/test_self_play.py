@@ -18,6 +18,7 @@ from hermesflow_jax import curation
 from hermesflow_jax import events
 from hermesflow_jax import learning
 from hermesflow_jax import sharding
+from hermesflow_jax import trained
 from hermesflow_jax.data import shapes
 from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
@@ -64,11 +65,7 @@ def timeless(value):
 
 def model_of(config, run, number):
   """The model after a round, as numpy arrays by name."""
-  like = bundle.load(config.init_from).model
-  placed = sharding.shardings(like, sharding.make_mesh())
-  found = checkpoint.restore(
-      str(run / 'checkpoints' / str(number)), like, placed
-  )
+  found = trained.load(str(run / 'checkpoints' / str(number))).model
   leaves, _ = jax.tree_util.tree_flatten_with_path(found)
   return {sharding.path_name(p): np.asarray(a) for p, a in leaves}
 
@@ -476,6 +473,25 @@ def test_a_damaged_checkpoint_is_named_and_made_again(config, whole, tmp_path):
   gc.collect()
   told, = (line for line in said if 'is learned again' in line)
   assert 'checkpoints/2' in told and 'round_2' in told
+  last = pathlib.Path('checkpoints', '2')
+  assert checkpoint.sums(str(run / last)) == checkpoint.sums(str(whole / last))
+
+
+def test_a_run_of_an_earlier_release_goes_on(config, whole, tmp_path):
+  """Its rounds hold the transformer alone, under names without a prefix."""
+  run = pathlib.Path(shutil.copytree(whole, tmp_path / 'run'))
+  (run / 'results.json').unlink()
+  shutil.rmtree(run / 'round_2')
+  checkpoint.remove(run / 'checkpoints' / '2')
+  first = run / 'checkpoints' / '1'
+  model, meta = trained.load(str(first)).model, checkpoint.meta(str(first))
+  checkpoint.remove(first)
+  del meta[trained.KEY]
+  checkpoint.save(str(first), model, meta)
+  said = []
+  console = dataclasses.replace(console_lib.silent(), say=said.append)
+  pair_dpo.run(config, str(run), console)
+  assert 'round_1: checkpoint is there' in said
   last = pathlib.Path('checkpoints', '2')
   assert checkpoint.sums(str(run / last)) == checkpoint.sums(str(whole / last))
 

@@ -340,3 +340,32 @@ def test_what_cannot_be_read_ends_in_one_line(tmp_path, policy, capsys):
   code = verify.main(
       ['showo', str(policy), str(tmp_path / 'z.npz')], console.silent())
   assert code == 2 and 'no readable arrays' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('shape, code', [
+    ('tt', 0), ('1tt', 0), ('11tt', 0), ('btt', 0), ('b1tt', 0),
+    ('t', 1), ('bbtt', 1), ('2tt', 1),
+])
+def test_rows_may_share_the_mask_of_embeddings(
+    run, goldens, tmp_path, golden_policy, shape, code
+):
+  """PyTorch broadcasts an additive mask [T, T] or [1, 1, T, T] over rows."""
+  folder = goldens / 'showo_small'
+  assert convert.main(
+      ['showo', str(folder), str(tmp_path / 'ours')], console.silent()) == 0
+  rows, size = 3, 5
+  width = golden_policy.config.decoder.width
+  x = np.random.default_rng(0).normal(size=(rows, size, width))
+  x, mask = x.astype(np.float32), np.tril(np.ones((size, size), bool))
+  logits = np.stack([
+      verify.verify_showo.embedded_logits(golden_policy, row, mask)
+      for row in x])
+  sizes = {'b': rows, 't': size, '1': 1, '2': 2}
+  added = np.where(mask, 0, np.finfo(np.float32).min).astype(np.float32)
+  found, lines = run('showo', tmp_path / 'ours', {
+      'embeds_in': x, 'embeds_logits': logits,
+      'embeds_mask': np.broadcast_to(
+          added if len(shape) > 1 else added[0], [sizes[s] for s in shape])})
+  assert found == code, lines
+  if code:
+    assert 'embeds_mask must be [T, T]' in lines[0]

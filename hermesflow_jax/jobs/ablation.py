@@ -15,14 +15,13 @@ import time
 import numpy as np
 
 from hermesflow_jax import arms as arms_lib
-from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import inference
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
-from hermesflow_jax import sharding
 from hermesflow_jax import storage
+from hermesflow_jax import trained
 from hermesflow_jax.data import shapes
 from hermesflow_jax.evaluation import floors
 from hermesflow_jax.evaluation import scenes
@@ -159,7 +158,7 @@ def run(
   """
   began = time.perf_counter()
   root = storage.path(workdir)
-  path = start.located(config.self_play)
+  path = start.located(config.self_play, console)
   play = config.self_play.play
   mesh = start.mesh(
       config.self_play, path, console, play.batch, play.optim.accumulate
@@ -394,10 +393,9 @@ def floors_of(config: Settings, bench: Bench, played: dict) -> dict[str, dict]:
   seed = config.seeds[0]
   arm = max(config.arms, key=lambda arm: len(played[seed, arm.name]))
   last = len(played[seed, arm.name]) - 1
-  placed = sharding.shardings(bench.base.model, bench.base.mesh)
-  learned = checkpoint.restore(
+  learned, _ = trained.restore(
       str(bench.root / f'seed_{seed}' / arm.name / 'checkpoints' / str(last)),
-      bench.base.model, placed,
+      bench.base,
   )
   blank = blank_codes(bench.base)
   return {

@@ -132,7 +132,7 @@ def run(
   Raises:
     ValueError: a setting, a file or the workdir cannot be used.
   """
-  path = start.located(config)
+  path = start.located(config, console)
   data = None
   if config.files:
     records = files.read(config.files)

@@ -79,7 +79,7 @@ def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> list[dict]:
   """Draws; returns the lines of `images.jsonl`, one an image."""
-  path = start.located(config)
+  path = start.located(config, console)
   prompts = common.kept(read(config), config.on_error, 'prompt', console)
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)

@@ -9,18 +9,17 @@ import time
 
 import jax
 
-from hermesflow_jax import bundle
 from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import faults
 from hermesflow_jax import inference
 from hermesflow_jax import learning
-from hermesflow_jax import pretrained
 from hermesflow_jax import processes
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import storage
+from hermesflow_jax import trained
 from hermesflow_jax.data import official
 from hermesflow_jax.data import pairs_tfds
 from hermesflow_jax.jobs import common
@@ -67,9 +66,9 @@ def run(
 ) -> dict:
   """Learns one round; writes `model/`, returns what `results.json` holds."""
   began = time.perf_counter()
-  path = start.located(config)
+  path = start.located(config, console)
   frozen = frozen_of(config)
-  frozen_path = frozen and start.located(frozen)
+  frozen_path = frozen and start.located(frozen, console)
   pairs = storage.path(config.pairs)
   from_file = official.is_file(pairs)
   if from_file:
@@ -120,7 +119,12 @@ def run(
       player, reference, rows, config, steps, root / 'training', config.round,
       console,
   )
-  export(str(root / 'model'), config, path, parts, model)
+  # One that was killed before it wrote its results may have left it.
+  processes.first_does(lambda: checkpoint.remove(root / 'model'))
+  trained.save(
+      str(root / 'model'), dataclasses.replace(player, model=model), str(path),
+      {'inputs': len(rows), 'steps': steps},
+  )
   results = {
       'inputs': len(rows), 'steps': steps,
       'seconds': time.perf_counter() - began,
@@ -238,32 +242,3 @@ def records(source: Sequence[dict], image_tokens: int, both: bool) -> list:
   if not rows:
     raise ValueError('no input has a pair to learn from')
   return sorted(rows, key=lambda row: row['id'])
-
-
-def export(
-    folder: str, config: Settings, path: pathlib.PurePath, parts: bundle.Bundle,
-    model,
-) -> None:
-  """Writes a model in the form of the one that it began from.
-
-  Args:
-    folder: where.
-    config: of the run.
-    path: of the model that it began from.
-    parts: what was read there.
-    model: to write.
-  """
-  if checkpoint.is_one(str(path)):
-    record = pretrained.read(str(path), 'showo')
-    # One that was killed before it wrote its results may have left it.
-    processes.first_does(lambda: checkpoint.remove(folder))
-    checkpoint.save(folder, model, record.meta())
-    return
-
-  model = processes.fetched(model)
-
-  def write():
-    bundle.save_model(folder, model, parts.text, parts.lengths, parts.grid)
-    bundle.save_tokenizer(folder, parts.tokenizer)
-
-  processes.first_does(write)

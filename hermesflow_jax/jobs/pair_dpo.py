@@ -110,7 +110,7 @@ def run(
   """
   began = time.perf_counter()
   root = storage.path(workdir)
-  path = start.located(config)
+  path = start.located(config, console)
   data = []
   if config.files:
     # Their faults are told before any weight is read.
@@ -158,7 +158,9 @@ def run(
       config.play.caption_prompt,
   )
   world = world_of(config, base, str(root / 'data'), console)
-  rounds = self_play.play(base, world, config.play, workdir, console)
+  rounds = self_play.play(
+      base, world, config.play, workdir, console, str(path)
+  )
   processes.meet()
   for row in rounds[1:]:
     row['change'] = changes.paired(

@@ -9,6 +9,7 @@ from flax import nnx
 import jax
 
 from hermesflow_jax import bundle
+from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import events
 from hermesflow_jax import inference
@@ -19,12 +20,15 @@ from hermesflow_jax import optim as optim_lib
 from hermesflow_jax import pretraining
 from hermesflow_jax import prompting
 from hermesflow_jax import resumable
+from hermesflow_jax import run_folder
 from hermesflow_jax import sampling
 from hermesflow_jax import settings
+from hermesflow_jax import sharding
 from hermesflow_jax import storage
 from hermesflow_jax import text as text_lib
 from hermesflow_jax import text_similarity
 from hermesflow_jax import train
+from hermesflow_jax import trained
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.data import questions
 from hermesflow_jax.data import shapes
@@ -45,9 +49,10 @@ class Settings:
     mesh: devices.
     world: the embedded world.
     scenes: captioned scenes to train on.
-    tokenizer: a bundle with an image tokenizer, or a converted MAGVIT-v2.
-    init_from: a bundle or a converted Show-o, whose model is trained on; ''
-      for a new one.
+    tokenizer: a model or a run that has an image tokenizer, or a converted
+      MAGVIT-v2; see `start.Start`.
+    init_from: a trained model, the run of one, a bundle or a converted Show-o,
+      whose transformer is trained on; '' for a new one.
     decoder: sizes of the transformer.
     lengths: sizes of rows.
     mixture: of the three flows.
@@ -59,7 +64,8 @@ class Settings:
     save_every: steps between two checkpoints.
     sampler: for the measurement at the end.
     evaluated: held-out scenes of that measurement.
-    export: the bundle to write into.
+    export: the bundle to write into, beside the trained model `model/` of the
+      run.
   """
 
   seed: int
@@ -96,6 +102,14 @@ def world_text() -> text_lib.Text:
   return text_lib.word_level([*questions.WORDS, *words])
 
 
+def _taken(setting, name, console):
+  """Returns the folder of the model that a setting names."""
+  path = str(run_folder.model_of(name))
+  if path != str(storage.path(name)):
+    console.say(f'{setting} {name}: taking {path}')
+  return path
+
+
 def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> dict:
@@ -105,8 +119,14 @@ def run(
       config.batches.divisor, parts=common.model_parts(config.decoder),
       say=console.say,
   )
-  tokenizer = initial.load_tokenizer(config.tokenizer, mesh)
-  common.claim(workdir, config, console)
+  tokenizer_path = _taken('tokenizer', config.tokenizer, console)
+  tokenizer = initial.load_tokenizer(tokenizer_path, mesh)
+  base = {}
+  if config.init_from:
+    first_path = _taken('init_from', config.init_from, console)
+    initial.config_of(first_path)
+    base = {'base': initial.sums(first_path, tokenizer_path)}
+  common.claim(workdir, config, console, **base)
   common.check_writable(config.export)
   grid = (shapes.SIZE // tokenizer.reduction,) * 2
   text = world_text()
@@ -116,7 +136,7 @@ def run(
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
   optim = config.optim
   if config.init_from:
-    first = initial.load_model(config.init_from, sizes, mesh)
+    first = initial.load_model(first_path, sizes, mesh)
 
   def make_model(key):
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))
@@ -166,10 +186,20 @@ def run(
       console=console,
   )
   bundle.save_model(config.export, state.model, text, config.lengths, grid)
-  if config.export != config.tokenizer:
+  if config.export != tokenizer_path:
     bundle.save_tokenizer(config.export, tokenizer)
-  inputs = shapes_records.inputs(records('preference', config.evaluated))
   player = unified(state.model)
+  written = storage.path(workdir) / 'model'
+  # A run that was killed before it wrote its results may have left it.
+  checkpoint.remove(written)
+  trained.save(
+      str(written),
+      dataclasses.replace(player, tokenizer=jax.device_put(
+          tokenizer, sharding.replicated(mesh)
+      )),
+      config.init_from, {'steps': int(state.step)},
+  )
+  inputs = shapes_records.inputs(records('preference', config.evaluated))
   measured = gap.evaluate(
       player, inputs, config.sampler, judge.of_codes(player.decode),
       text_similarity.ngram_cosines, config.seed,

@@ -26,9 +26,9 @@ from hermesflow_jax import pretraining
 from hermesflow_jax import resumable
 from hermesflow_jax import self_play
 from hermesflow_jax import settings
-from hermesflow_jax import sharding
 from hermesflow_jax import storage
 from hermesflow_jax import train
+from hermesflow_jax import trained
 from hermesflow_jax.data import shapes_records
 from hermesflow_jax.evaluation import changes
 from hermesflow_jax.evaluation import gap
@@ -81,7 +81,7 @@ def run(
 ) -> dict:
   """Plays each seed and its control; writes and returns `results.json`."""
   root = storage.path(workdir)
-  path = start.located(config.self_play)
+  path = start.located(config.self_play, console)
   mesh = start.mesh(
       config.self_play, path, console, config.control.batches.divisor
   )
@@ -149,15 +149,21 @@ def continued(
   folder = root / f'control_{seed}'
   play = config.play
   optim = dataclasses.replace(play.optim, steps=max(1, steps))
-  placed = sharding.shardings(base.model, base.mesh)
   saved = folder / 'checkpoint'
   if checkpoint.is_there(saved):
-    model = checkpoint.restore(str(saved), base.model, placed)
+    model, notes = trained.restore(str(saved), base)
+    if notes.get('steps', steps) != steps:
+      raise ValueError(
+          f'the control in {folder} must have as many steps as the rounds, '
+          f'{steps}, got {notes["steps"]}; give another --workdir for other '
+          'rounds'
+      )
   else:
     began = time.perf_counter()
     model = _pretrained_on(base, config, control, optim, root, seed, console)
-    checkpoint.save(
-        str(saved), model, {'seconds': time.perf_counter() - began}
+    trained.save(
+        str(saved), dataclasses.replace(base, model=model), config.init_from,
+        {'seconds': time.perf_counter() - began, 'steps': steps},
     )
   world = pair_dpo.world_of(
       config, base, str(root / f'seed_{seed}' / 'data'), console

@@ -1,4 +1,4 @@
-"""What a job works with: a model that is shipped, bundled or converted."""
+"""The model of a job: shipped, trained, bundled or converted."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ from hermesflow_jax import console as console_lib
 from hermesflow_jax import inference
 from hermesflow_jax import initial
 from hermesflow_jax import lora
-from hermesflow_jax import pretrained
+from hermesflow_jax import run_folder
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax import storage
@@ -30,13 +30,20 @@ class Start:
 
   Attributes:
     mesh: devices.
-    init_from: a bundle's folder, or 'assets:<name>' for one that is shipped,
-      or a Show-o of `conversions.convert`.
-    tokenizer: a MAGVIT-v2 of `conversions.convert`, or a bundle, and
-    text: a folder with the text tokenizer: both only beside a converted
-      `init_from`, else ''.
+    init_from: the folder of a model: a trained one (a round of `pair_dpo`,
+      `model/` of `learn` or `pretrain`), a bundle, or a Show-o of
+      `conversions.convert`; the folder of a run of these jobs, which means its
+      newest model (e.g. runs/pair_dpo: the newest finished round); or
+      'assets:<name>' for a bundle that is shipped.
+    tokenizer: the image tokenizer: a MAGVIT-v2 of `conversions.convert`, or
+      any folder of a model or run that has one.
+    text: a folder with the text tokenizer. `tokenizer` and `text` are read for
+      a converted Show-o, which has neither. A trained model and a bundle have
+      both, and theirs are used: then `tokenizer` and `text` may be '' or
+      missing, and where they are there, they must be the same.
     missing: the line that says how to get these; '' if they are shipped.
-    sizes: what they must hold; None takes what a bundle holds.
+    sizes: what they must hold; None takes what a trained model or a bundle
+      holds.
     chunk: rows that a device samples at once, at most.
     adapters: a folder of `lora.save`, whose adapters are added to the model;
       '' for none.
@@ -66,20 +73,34 @@ def abstract(sizes: initial.Sizes):
   ))
 
 
-def located(config: Start) -> pathlib.PurePath:
-  """Returns the folder that the run starts from.
+def located(
+    config: Start, console: console_lib.Console | None = None
+) -> pathlib.PurePath:
+  """Returns the folder of the model that the run starts from.
+
+  All is checked that can be before any weight is read.
+
+  Args:
+    config: names it.
+    console: hears which folder of a run is taken, and whether the checkpoint
+      was trained on images of another size.
 
   Raises:
     ValueError: it, or what belongs to it, is missing (with the command that
-      makes it).
+      makes it), or no job can start from it.
   """
-  path = storage.path(config.init_from)
-  if config.init_from.startswith('assets:'):
-    path = ASSETS / config.init_from.removeprefix('assets:')
-  paths = [str(path)]
-  if checkpoint.is_one(str(path)):
-    paths += [config.tokenizer, config.text]
-  initial.check_there(paths, config.missing)
+  console = console or console_lib.silent()
+  name = config.init_from
+  if name.startswith('assets:'):
+    name = ASSETS / name.removeprefix('assets:')
+  initial.check_there([str(name)], config.missing)
+  path = run_folder.model_of(name)
+  if path != storage.path(name):
+    console.say(f'init_from {name}: taking {path}')
+  initial.check_there([str(path)], config.missing)
+  if not initial.is_whole(str(path)):
+    initial.check_there([config.tokenizer, config.text], config.missing)
+  _check_sizes(config, str(path), console)
   if config.adapters and not checkpoint.is_one(config.adapters):
     raise ValueError(f'adapters: no checkpoint at {config.adapters}')
   return path
@@ -101,15 +122,23 @@ def mesh(
   Raises:
     ValueError: see `common.Mesh.make`; or the sizes cannot be read.
   """
-  if config.sizes:
-    decoder = config.sizes.decoder
-  elif checkpoint.is_one(str(path)):
-    decoder = pretrained.read(str(path), 'showo').sizes.decoder
-  else:
-    decoder = bundle.read_sizes(str(path))[0].decoder
+  sizes = config.sizes or initial.config_of(str(path))
   return config.mesh.make(
-      batch, accumulate, common.model_parts(decoder), console.say
+      batch, accumulate, common.model_parts(sizes.decoder), console.say
   )
+
+
+def _check_sizes(config, path, console):
+  """Raises ValueError for a transformer that no job can start from."""
+  model = initial.config_of(path)
+  if not config.sizes:
+    return
+  image_tokens = config.sizes.grid[0] * config.sizes.grid[1]
+  if model.image_tokens != image_tokens:
+    console.say(
+        f'{path} was trained with {model.image_tokens} tokens an image; this '
+        f'run has {image_tokens}'
+    )
 
 
 def load(config: Start, path: pathlib.PurePath, mesh) -> bundle.Bundle:

@@ -79,7 +79,7 @@ def run(
     config: Settings, workdir: str, console: console_lib.Console
 ) -> list[dict]:
   """Looks and says; returns the lines of `answers.jsonl`, one an image."""
-  path = start.located(config)
+  path = start.located(config, console)
   names = files_of(config.images)
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)
