@@ -13,7 +13,7 @@ RULES are the ways to turn logits into scores. `constrained`, the default, is
 the log-probability of a reply that must be one of the choices, each token
 drawn from the model's distribution over the tokens that are possible there:
 its value depends on no length. (Measured on a small Show-o with a byte-level
-BPE at five stages of its training, 1,024 questions each: `pytest -m slow -s
+BPE at three stages of its training, 768 questions each: `pytest -m slow -s
 tests/test_answers_trained.py`. docs/answers.md has the table.)
 """
 
@@ -177,7 +177,7 @@ RULES: dict[str, Callable[[TokenLogits, Choices], jax.Array]] = {
     'constrained': constrained,
     'sum': total,
     'mean': mean,
-    # Less the same score after a prompt without a question, see
-    # `inference.Unified.answer` (arXiv 2104.08315, domain conditional PMI).
+    # Less the same score about an image whose codes are all masked, see
+    # `inference.Unified.answer` (domain conditional PMI, arXiv 2104.08315).
     'prior': total,
 }

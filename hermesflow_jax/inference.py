@@ -409,11 +409,19 @@ class Unified:
     groups = self._groups([len(each) for each in questions], codes, flat)
     choices = [q['choices'] for _, q in flat]
 
-    def ask(function, texts, more=()):
-      """Asks `texts`, one for each question; `more` are arrays beside them."""
+    def ask(function, texts, more=(), blank=False):
+      """Asks `texts`, one for each question.
+
+      `more` are arrays beside them; of a blank image all codes are masked.
+      """
       prompts = self.text.encode([text_lib.user(each) for each in texts])
       images, prompts, lengths = self._parts(codes[index], prompts)
       images = jax.tree.map(lambda a: a[groups[:, 0]], images)
+      if blank:
+        images = dataclasses.replace(images, tokens=np.where(
+            images.tokens >= self.vocab.image_offset, self.vocab.mask,
+            images.tokens,
+        ))
       rows = jax.tree.map(lambda a: a[groups], (prompts, lengths, *more))
       results = self._mapped(
           'answering questions', function, (images, *rows), groups.shape[1]
@@ -458,7 +466,7 @@ class Unified:
     score = functools.partial(self._scored, choices_lib.RULES[rule])
     scores = ask(score, texts, (rows,))
     if rule == 'prior':
-      scores = scores - ask(score, [''] * len(texts), (rows,))
+      scores = scores - ask(score, texts, (rows,), blank=True)
     # A question with fewer choices than others has rows without tokens.
     real = rows.valid.any(-1)
     return np.where(real, scores, -np.inf).argmax(-1)
