@@ -148,7 +148,7 @@ def small(config, pixels):
       'ch': 32, 'encoder_ch_mult': [1] * 5, 'decoder_ch_mult': [1] * 5,
       'encoder_num_res_blocks': [1] * 5, 'decoder_num_res_blocks': [1] * 5,
   })
-  config.sizes.lengths.reply = 32
+  config.sizes.lengths.reply = 16
   for source in config.files.values():
     source.annotations = f'small/{source.annotations}'
     source.images = f'small/{source.images}'
@@ -158,10 +158,10 @@ def small(config, pixels):
   play.curation_sampler.steps = play.evaluation_sampler.steps = 4
   # Random answers are seldom right three times in five.
   play.rules.least_win = 0.0
-  # Steps as large as bring a visible change of random weights.
-  play.optim.update({'lr': 1e-3, 'steps': 6})
-  play.batch = 8
-  play.log_every, play.save_every, play.sample_every = 1, 3, 3
+  # Large enough to change the replies of random weights in a few steps.
+  play.optim.update({'lr': 1e-3, 'steps': 3})
+  play.batch = 4
+  play.log_every, play.save_every, play.sample_every = 1, 0, 3
   return config
 
 
