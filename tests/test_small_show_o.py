@@ -20,6 +20,7 @@ from PIL import Image
 from PIL import ImageOps
 import pytest
 
+from configs import pair_dpo as config_lib
 from conversions import convert
 from conversions import source
 from conversions import tensors
@@ -117,9 +118,9 @@ def arrays(path: pathlib.Path, base: pathlib.Path) -> dict[str, np.ndarray]:
   """Returns the arrays of a checkpoint with the sizes of `base`, by name."""
   record = pretrained.read(str(base), 'showo')
   model = pretrained.restore(str(path), record)
-  leaves, _ = jax.tree_util.tree_flatten_with_path(model)
+  named, _ = jax.tree_util.tree_flatten_with_path(model)
   return {
-      jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in leaves
+      jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in named
   }
 
 
@@ -192,6 +193,50 @@ def test_the_case_is_the_same_for_the_same_seed(case, tmp_path):
     assert first.keys() == second.keys()
     for key, tensor in first.items():
       np.testing.assert_array_equal(tensor.read(), second[key].read())
+
+
+def test_pytorch_reads_the_case(case):
+  torch = pytest.importorskip('torch')
+  folder = case.folder / 'small' / 'showo'
+  state = torch.load(folder / 'pytorch_model.bin', weights_only=True)
+  tensor = state['showo.model.embed_tokens.weight']
+  assert tensor.dtype == torch.bfloat16
+  assert tuple(tensor.shape) == (58_498, 32)
+  bits = tensor.view(torch.int16).numpy()
+  found = source.find(str(folder)).tensors['showo.model.embed_tokens.weight']
+  np.testing.assert_array_equal(bits, found.read().view(np.int16))
+
+
+def leaves(settings: dict, name: str = '') -> dict:
+  """Returns the values of nested settings by dotted name."""
+  flat = {}
+  for key, value in settings.items():
+    if isinstance(value, dict):
+      flat |= leaves(value, f'{name}{key}.')
+    else:
+      flat[f'{name}{key}'] = value
+  return flat
+
+
+@pytest.mark.parametrize('pixels', [256, 512])
+def test_small_settings_are_show_os_but_for_sizes_and_counts(pixels):
+  small, show_o = (
+      leaves(config_lib.get_config(f'{name}_{pixels}').to_dict())
+      for name in ('small', 'show_o')
+  )
+  assert small.keys() == show_o.keys()
+  differences = {name for name in small if small[name] != show_o[name]}
+  sizes = {name for name in differences if name.startswith('sizes.')}
+  assert not any('vocab' in name or 'dtype' in name for name in sizes)
+  assert differences - sizes == {
+      'init_from', 'tokenizer', 'text', 'missing', 'inputs', 'held_out',
+      'gallery', 'files.inputs.annotations', 'files.inputs.images',
+      'files.held_out.annotations', 'files.held_out.images',
+      'play.rounds', 'play.images', 'play.curation_sampler.steps',
+      'play.evaluation_sampler.steps', 'play.rules.least_win',
+      'play.optim.lr', 'play.optim.steps', 'play.batch', 'play.log_every',
+      'play.save_every', 'play.sample_every',
+  }
 
 
 def test_the_converted_model_has_real_vocabulary_sizes(converted):
