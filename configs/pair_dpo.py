@@ -12,7 +12,9 @@ settings, on Show-o's weights:
 These read image-caption inputs with questions from data/inputs.jsonl, and
 data/held_out.jsonl for evaluation; `hermesflow_jax.data.files` says how.
 `decoder_7b` has a decoder of 6.9 billion parameters, to see what it would want
-of a TPU slice (--compile_for).
+of a TPU slice (--compile_for). `small_256` and `small_512` are the paper's
+settings on a small random Show-o, to see every step without any weights
+(docs/walk.md).
 """
 
 import ml_collections
@@ -107,9 +109,11 @@ def get_config(variant='shapes'):
     return show_o(config, int(variant.removeprefix('show_o_')))
   if variant == 'decoder_7b':
     return decoder_7b(config)
+  if variant in ('small_256', 'small_512'):
+    return small(config, int(variant.removeprefix('small_')))
   raise ValueError(
-      f'variant {variant!r}, wanted shapes, show_o_256, show_o_512 or '
-      'decoder_7b'
+      f'variant {variant!r}, wanted shapes, show_o_256, show_o_512, '
+      'decoder_7b, small_256 or small_512'
   )
 
 
@@ -122,6 +126,49 @@ def decoder_7b(config):
   config.init_from = 'checkpoints/decoder_7b'
   config.missing = 'There are no weights of this size.'
   config.sizes.decoder.update({'width': 4096, 'layers': 32, 'mlp': 16384})
+  return config
+
+
+def small(config, pixels):
+  """Changes the settings to a small random Show-o, for a walk of minutes.
+
+  Vocabulary, row lengths, file formats and precision are Show-o's; width,
+  depth, steps and the number of inputs are small.
+  """
+  config = show_o(config, pixels)
+  name = f'show_o_{pixels}'
+  codes = config.sizes.grid[0] * config.sizes.grid[1]
+  config.init_from = f'small/checkpoints/{name}'
+  config.tokenizer = 'small/checkpoints/magvitv2'
+  config.text = 'small/phi-1_5'
+  config.missing = (
+      'Make the small case first: '
+      f'python tests/small_show_o.py small --codes {codes} && '
+      'python -m conversions.convert showo small/showo '
+      f'small/checkpoints/{name} && python -m conversions.convert magvitv2 '
+      'small/magvitv2 small/checkpoints/magvitv2 (docs/walk.md)'
+  )
+  config.sizes.decoder.update({
+      'width': 32, 'layers': 2, 'heads': 2, 'mlp': 128, 'remat': 'none',
+  })
+  config.sizes.tokenizer.update({
+      'ch': 32, 'encoder_ch_mult': [1] * 5, 'decoder_ch_mult': [1] * 5,
+      'encoder_num_res_blocks': [1] * 5, 'decoder_num_res_blocks': [1] * 5,
+  })
+  config.sizes.lengths.reply = 16
+  for source in config.files.values():
+    source.annotations = f'small/{source.annotations}'
+    source.images = f'small/{source.images}'
+  config.inputs, config.held_out, config.gallery = 10, 6, 6
+  play = config.play
+  play.rounds, play.images = 2, 3
+  play.curation_sampler.steps = play.evaluation_sampler.steps = 4
+  # Random answers are seldom right three times in five.
+  play.rules.least_win = 0.0
+  # Large enough to change the replies of random weights in a few steps.
+  play.optim.update({'lr': 1e-3, 'steps': 3})
+  play.batch = 4
+  play.log_every, play.save_every, play.sample_every = 1, 0, 3
   return config
 
 

@@ -72,7 +72,7 @@ def test_no_variant_means_the_embedded_world():
 
 
 def test_an_unknown_variant_is_refused_with_those_there_are():
-  with pytest.raises(ValueError, match='show_o.*shapes, show_o_256, show_o_512 or d'):
+  with pytest.raises(ValueError, match='show_o.*shapes, show_o_256, show_o_512, d'):
     pair_dpo_config.get_config('show_o')
 
 

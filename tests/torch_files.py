@@ -69,7 +69,8 @@ def archive(path, pickled: bytes, members: dict[str, bytes], **options):
 
 def save(path, arrays: dict[str, np.ndarray]):
   """Writes arrays as PyTorch would, one storage each."""
-  entries, members = {}, {'byteorder': b'little'}
+  # PyTorch reads no archive without its version.
+  entries, members = {}, {'byteorder': b'little', 'version': b'3\n'}
   for i, (name, array) in enumerate(arrays.items()):
     entries[name] = tensor(
         str(i), array.size, array.shape, tensors.contiguous(array.shape),
