@@ -186,10 +186,10 @@ def _model_of_checkpoint(path, record, config, mesh):
   )
 
 
-def _agree_model(path, found, wanted):
+def _agree_model(path, config, wanted):
   _agree(path, (
-      ('vocab', found.vocab, wanted.vocab),
-      ('decoder', plain(found.decoder), plain(wanted.decoder)),
+      ('vocab', config.vocab, wanted.vocab),
+      ('decoder', plain(config.decoder), plain(wanted.decoder)),
   ))
 
 

@@ -108,13 +108,13 @@ def located(
 
 def _check_sizes(config, path, console):
   """Raises ValueError for a transformer that no job can start from."""
-  found = initial.config_of(path)
+  model = initial.config_of(path)
   if not config.sizes:
     return
   image_tokens = config.sizes.grid[0] * config.sizes.grid[1]
-  if found.image_tokens != image_tokens:
+  if model.image_tokens != image_tokens:
     console.say(
-        f'{path} was trained with {found.image_tokens} tokens an image; this '
+        f'{path} was trained with {model.image_tokens} tokens an image; this '
         f'run has {image_tokens}'
     )
 
