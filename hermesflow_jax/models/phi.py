@@ -17,6 +17,7 @@ from hermesflow_jax import masks
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax.models import attention
+from hermesflow_jax.models import layers
 
 
 # What of a block is kept for the backward pass: all; nothing; the results of
@@ -165,7 +166,7 @@ class Block(nnx.Module):
       raise ValueError(f'width {width} is not a multiple of heads {heads}')
 
     def linear(inputs, outputs):
-      return nnx.Linear(inputs, outputs, dtype=config.dtype, rngs=rngs)
+      return layers.Linear(inputs, outputs, dtype=config.dtype, rngs=rngs)
 
     def norm(size):
       return nnx.LayerNorm(
