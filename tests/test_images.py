@@ -88,7 +88,7 @@ def cases():
     yield (width, height), side, tuple(wanted[:2]), tuple(wanted[2:])
 
 
-@pytest.mark.parametrize('shape, side, resized, begin', cases())
+@pytest.mark.parametrize('shape, side, resized, begin', list(cases()))
 def test_shapes_and_crops_are_those_of_torchvision(
     shape, side, resized, begin):
   calls = []

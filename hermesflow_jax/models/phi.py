@@ -294,7 +294,7 @@ class Phi(nnx.Module):
       past: full caches of tokens before those, which are only read.
 
     Returns:
-      (hidden [..., T, D], the cache after T more tokens or None).
+      (hidden float32[..., T, D], the cache after T more tokens or None).
     """
 
     def block(x, layer_kv):
@@ -314,4 +314,4 @@ class Phi(nnx.Module):
     )
     if cache is not None:
       cache = Cache(*kv, cache.index + x.shape[-2])
-    return self.final_layernorm(x).astype(self.config.dtype), cache
+    return self.final_layernorm(x), cache

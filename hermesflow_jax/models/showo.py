@@ -82,7 +82,8 @@ class ShowO(nnx.Module):
       past: Sequence[Cache] = (),
   ):
     """Returns the hidden states of embeddings [..., T, D]; see `__call__`."""
-    return self.decoder(x, sees, positions, cache, past)
+    hidden, cache = self.decoder(x, sees, positions, cache, past)
+    return hidden.astype(self.config.decoder.dtype), cache
 
   def embed_clip(self, tokens, features, start: int) -> jax.Array:
     """Returns the embeddings of rows with an image's CLIP features in them.
