@@ -134,7 +134,7 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
 
 
 def _scored(head, states, labels):
-  return pair_dpo.token_logps(head(states).astype(jnp.float32), labels)
+  return pair_dpo.token_logps(head(states), labels)
 
 
 # The turns of its loops are known when it runs, so the gradient of one is

@@ -40,8 +40,10 @@ def cast(model: showo.ShowO) -> showo.ShowO:
   dtype = model.config.decoder.dtype
 
   def one(path, leaf):
-    # A LayerNorm computes in float32 whatever the rest does.
-    if 'layernorm' in sharding.path_name(path):
+    # A LayerNorm computes in float32 whatever the rest does, and so is the bias
+    # of the head added.
+    name = sharding.path_name(path)
+    if 'layernorm' in name or name == 'head/bias':
       return leaf
     return leaf.astype(dtype)
 

@@ -10,6 +10,7 @@ import pytest
 
 from hermesflow_jax import storage
 from hermesflow_jax.data import files
+from hermesflow_jax.data import images
 from hermesflow_jax.data import questions
 from hermesflow_jax.data import shapes
 
@@ -270,6 +271,16 @@ def test_another_image_or_tokenizer_is_encoded_anew(tmp_path):
   Image.fromarray(white).save(tmp_path / 'scene-0.png')
   found = files.load(source, shapes.SIZE, encoder, cache, 'a')
   assert found[0]['codes'][0] == white.sum()
+
+
+def test_codes_of_pixels_that_were_prepared_otherwise_are_not_reused(
+    tmp_path, monkeypatch):
+  source = written(tmp_path, [line(0)])
+  encoder, cache = Encoder(), tmp_path / 'cache'
+  files.load(source, shapes.SIZE, encoder, cache, 'a')
+  monkeypatch.setattr(images, 'VERSION', images.VERSION + 1)
+  files.load(source, shapes.SIZE, encoder, cache, 'a')
+  assert encoder.calls == 2
 
 
 def skipping(root, rows):

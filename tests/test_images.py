@@ -37,6 +37,105 @@ def test_the_centre_of_the_longer_side_is_kept(size):
   )
 
 
+# Shapes of COCO, JourneyDB and others: width, height, the side that is wanted;
+# then width and height of torchvision's Resize(side), left and top of its
+# CenterCrop(side). The long side is int(side * long / short), the crop begins
+# at int(round((width - side) / 2.0)).
+TORCHVISION = """
+ 640  480 256 | 341 256  42   0
+ 480  640 256 | 256 341   0  42
+ 640  427 256 | 383 256  64   0
+ 427  640 256 | 256 383   0  64
+ 500  375 256 | 341 256  42   0
+ 375  500 256 | 256 341   0  42
+ 640  426 256 | 384 256  64   0
+ 612  612 256 | 256 256   0   0
+1456  816 256 | 456 256 100   0
+ 816 1456 256 | 256 456   0 100
+ 928 1232 256 | 256 339   0  42
+1232  928 256 | 339 256  42   0
+1024 1024 256 | 256 256   0   0
+1344  896 256 | 384 256  64   0
+ 333  500 256 | 256 384   0  64
+ 640  361 256 | 453 256  98   0
+ 200  150 256 | 341 256  42   0
+ 257  256 256 | 257 256   0   0
+ 640  480 512 | 682 512  85   0
+ 480  640 512 | 512 682   0  85
+ 640  427 512 | 767 512 128   0
+ 427  640 512 | 512 767   0 128
+ 500  375 512 | 682 512  85   0
+ 375  500 512 | 512 682   0  85
+ 640  426 512 | 769 512 128   0
+ 612  612 512 | 512 512   0   0
+1456  816 512 | 913 512 200   0
+ 816 1456 512 | 512 913   0 200
+ 928 1232 512 | 512 679   0  84
+1232  928 512 | 679 512  84   0
+1024 1024 512 | 512 512   0   0
+1344  896 512 | 768 512 128   0
+ 333  500 512 | 512 768   0 128
+ 640  361 512 | 907 512 198   0
+ 200  150 512 | 682 512  85   0
+ 257  256 512 | 514 512   1   0
+"""
+
+
+def cases():
+  """(width, height), side, resized (width, height), (left, top)."""
+  for line in TORCHVISION.split('\n')[1:-1]:
+    width, height, side, *wanted = map(int, line.replace('|', '').split())
+    yield (width, height), side, tuple(wanted[:2]), tuple(wanted[2:])
+
+
+@pytest.mark.parametrize('shape, side, resized, begin', list(cases()))
+def test_shapes_and_crops_are_those_of_torchvision(
+    shape, side, resized, begin):
+  calls = []
+
+  class Recorder:
+    """Notes what is done to an image, without pixels."""
+
+    def __init__(self, size):
+      self.size = size
+
+    def resize(self, size, resample):
+      calls.append((tuple(size), resample))
+      return Recorder(size)
+
+    def crop(self, box):
+      calls.append(box)
+
+  images.square(Recorder(shape), side)
+  left, top = begin
+  assert calls == [
+      (resized, Image.Resampling.BICUBIC),
+      (left, top, left + side, top + side),
+  ]
+  assert images.resized_shape(shape, side) == resized
+
+
+@pytest.mark.parametrize('shape, side, resized, begin', [
+    case for case in cases()
+    # The nearest long side is a pixel longer in the first and the third; the
+    # crop of the second begins at 127.5 pixels.
+    if case[:2] in (((640, 480), 512), ((640, 427), 512), ((928, 1232), 256))
+])
+def test_pixels_are_those_of_pillow(shape, side, resized, begin, tmp_path):
+  image, (left, top) = picture(*shape), begin
+  wanted = np.asarray(image.resize(resized, Image.Resampling.BICUBIC))
+  wanted = wanted[top:top + side, left:left + side]
+  path = saved(image, tmp_path / 'a.png')
+  np.testing.assert_array_equal(images.load(path, side), wanted)
+  # A mask of the left half is cut at the same place.
+  mask = Image.new('L', shape, 0)
+  mask.paste(255, (0, 0, shape[0] // 2, shape[1]))
+  bright = np.asarray(mask.resize(resized, Image.Resampling.BICUBIC)) > 127
+  np.testing.assert_array_equal(
+      images.load_mask(saved(mask, tmp_path / 'm.png'), path, side),
+      bright[top:top + side, left:left + side])
+
+
 def test_shrinking_is_antialiased(tmp_path):
   # Stripes of one pixel become grey, not stripes.
   stripes = np.zeros((64, 64, 3), np.uint8)

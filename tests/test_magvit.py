@@ -157,6 +157,24 @@ def test_compute_is_in_the_asked_dtype_and_norms_stay_float32():
       lambda m, x: m.encode(x), half, jnp.zeros([8, 8, 3])).dtype == jnp.float32
 
 
+@pytest.mark.parametrize('name', ['encode', 'decode', 'decode_latents'])
+def test_every_product_has_the_highest_precision(tiny, name):
+  """On TPUs the default is bfloat16, which flips bits near 0."""
+  shape = {'encode': (8, 8, 3), 'decode': (1, 1), 'decode_latents': (1, 1, 4)}
+  dtype = jnp.int32 if name == 'decode' else jnp.float32
+  with jax.default_matmul_precision('default'):
+    text = jax.jit(lambda model, x: getattr(model, name)(x)).lower(
+        tiny, jnp.zeros(shape[name], dtype)).as_text()
+  products = [
+      line for line in text.splitlines()
+      if 'stablehlo.convolution' in line or 'stablehlo.dot_general' in line]
+  # Of each kind: attention has two products beside those of layers.
+  assert sum('dot_general' in line for line in products) >= 7
+  assert sum('convolution' in line for line in products) >= 7
+  for line in products:
+    assert line.count('HIGHEST') == 2, line
+
+
 def test_folding_pixels_is_undone_by_unfolding():
   x = jnp.arange(2 * 8 * 12 * 3).reshape(2, 8, 12, 3)
   folded = magvit.space_to_depth(x, 4)

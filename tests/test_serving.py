@@ -80,9 +80,27 @@ def test_weights_are_kept_in_the_precision_they_are_used_in(model):
   model = in_bfloat16(model)
   found = serving.ready(model, tiny.mesh(1, 1), fused=False)
   for path, leaf in jax.tree_util.tree_leaves_with_path(found):
-    norm = 'layernorm' in sharding.path_name(path)
-    assert leaf.dtype == (jnp.float32 if norm else jnp.bfloat16)
-  np.testing.assert_array_equal(read(found, TOKENS), read(model, TOKENS))
+    name = sharding.path_name(path)
+    wide = 'layernorm' in name or name == 'head/bias'
+    assert leaf.dtype == (jnp.float32 if wide else jnp.bfloat16)
+  hidden = read(model, TOKENS)
+  np.testing.assert_array_equal(read(found, TOKENS), hidden)
+  for head in (
+      showo.ShowO.logits, lambda model, x: model.code_head()(x),
+      lambda model, x: model.text_head()(x)):
+    np.testing.assert_array_equal(head(found, hidden), head(model, hidden))
+
+
+def test_a_lookup_keeps_the_table_as_small_as_it_is(model):
+  """Sampling reads some rows of a bfloat16 table, and widens none of it."""
+  found = serving.ready(in_bfloat16(model), tiny.mesh(1, 1), fused=False)
+  table = found.embed.embedding[...]
+  assert table.dtype == jnp.bfloat16
+  text = str(jax.make_jaxpr(lambda m: m.embed(TOKENS))(found))
+  assert 'f32' not in text
+  # The same of float32: rows are cast, the table is not.
+  text = str(jax.make_jaxpr(lambda m: m.embed(TOKENS))(in_bfloat16(model)))
+  assert f'bf16[{",".join(map(str, table.shape))}]' not in text
 
 
 def test_weights_are_whole_along_data_and_split_along_model(model):

@@ -370,7 +370,7 @@ def _encoded(records: Sequence[dict], size, unified, on_error):
 
 def _fingerprint(records, size, identity, stamp) -> str:
   """Changes with what the codes depend on: images, their order, tokenizer."""
-  said = [identity, str(size)]
+  said = [identity, str(size), f'images {images.VERSION}']
   for record in records:
     said.append(f'{record["path"]} {stamp(record["path"])}')
   return hashlib.sha256('\n'.join(said).encode()).hexdigest()[:32]

@@ -15,6 +15,9 @@ from PIL import ImageOps
 from hermesflow_jax import storage
 
 FORMATS = ('PNG', 'JPEG', 'WEBP')
+# Changes with what `load` makes of a file, so that no codes of older pixels are
+# taken for those of newer ones.
+VERSION = 2
 # Pixels of the largest image that is decoded.
 MOST_PIXELS = 64_000_000
 
@@ -104,12 +107,30 @@ def _rgb(image: Image.Image) -> Image.Image:
   return image.convert('RGB')
 
 
+def resized_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
+  """Returns (width, height) after the short side is resized to `size`.
+
+  As torchvision's `Resize(size)`: the long side is rounded down.
+
+  Args:
+    shape: (width, height) in pixels.
+    size: of the short side, in pixels.
+  """
+  width, height = shape
+  short, long = sorted(shape)
+  other = int(size * long / short)
+  return (size, other) if width <= height else (other, size)
+
+
 def square(image: Image.Image, size: int) -> Image.Image:
-  """Returns an image with its short side resized to `size`, its centre cut."""
-  short = min(image.size)
-  width, height = (
-      max(size, round(side * size / short)) for side in image.size
+  """Returns an image with its short side resized to `size`, its centre cut.
+
+  Pixel by pixel torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)`
+  of a PIL image: Show-o's codes were learned from these.
+  """
+  image = image.resize(
+      resized_shape(image.size, size), Image.Resampling.BICUBIC
   )
-  image = image.resize((width, height), Image.Resampling.BICUBIC)
-  left, top = (width - size) // 2, (height - size) // 2
+  # Python rounds halves to even, as torchvision does.
+  left, top = (round((side - size) / 2) for side in image.size)
   return image.crop((left, top, left + size, top + size))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from hermesflow_jax import settings
+from hermesflow_jax.models import layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,8 +158,8 @@ class Projector(nnx.Module):
   """From CLIP's features to the decoder's embeddings: linear, GELU, linear."""
 
   def __init__(self, inputs: int, width: int, dtype, *, rngs: nnx.Rngs):
-    self.first = nnx.Linear(inputs, width, dtype=dtype, rngs=rngs)
-    self.second = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+    self.first = layers.Linear(inputs, width, dtype=dtype, rngs=rngs)
+    self.second = layers.Linear(width, width, dtype=dtype, rngs=rngs)
 
   def __call__(self, features: jax.Array) -> jax.Array:
     """float[..., S, inputs] -> [..., S, width]."""

@@ -17,6 +17,7 @@ from hermesflow_jax import masks
 from hermesflow_jax import settings
 from hermesflow_jax import sharding
 from hermesflow_jax.models import attention
+from hermesflow_jax.models import layers
 
 
 # What of a block is kept for the backward pass: all; nothing; the results of
@@ -165,7 +166,7 @@ class Block(nnx.Module):
       raise ValueError(f'width {width} is not a multiple of heads {heads}')
 
     def linear(inputs, outputs):
-      return nnx.Linear(inputs, outputs, dtype=config.dtype, rngs=rngs)
+      return layers.Linear(inputs, outputs, dtype=config.dtype, rngs=rngs)
 
     def norm(size):
       return nnx.LayerNorm(
@@ -293,7 +294,7 @@ class Phi(nnx.Module):
       past: full caches of tokens before those, which are only read.
 
     Returns:
-      (hidden [..., T, D], the cache after T more tokens or None).
+      (hidden float32[..., T, D], the cache after T more tokens or None).
     """
 
     def block(x, layer_kv):
@@ -313,4 +314,4 @@ class Phi(nnx.Module):
     )
     if cache is not None:
       cache = Cache(*kv, cache.index + x.shape[-2])
-    return self.final_layernorm(x).astype(self.config.dtype), cache
+    return self.final_layernorm(x), cache

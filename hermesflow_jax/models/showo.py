@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from hermesflow_jax import settings
 from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.models import clip
+from hermesflow_jax.models import layers
 from hermesflow_jax.models import phi
 
 Cache = phi.Cache
@@ -47,9 +48,9 @@ class ShowO(nnx.Module):
     self.config = config
     size, width = config.vocab.size, config.decoder.width
     dtype = config.decoder.dtype
-    self.embed = nnx.Embed(size, width, dtype=dtype, rngs=rngs)
+    self.embed = layers.Embed(size, width, dtype=dtype, rngs=rngs)
     self.decoder = phi.Phi(config.decoder, rngs=rngs)
-    self.head = nnx.Linear(width, size, dtype=dtype, rngs=rngs)
+    self.head = layers.Head(width, size, dtype=dtype, rngs=rngs)
     if config.clip_width:
       self.projector = clip.Projector(
           config.clip_width, width, dtype, rngs=rngs
@@ -81,7 +82,8 @@ class ShowO(nnx.Module):
       past: Sequence[Cache] = (),
   ):
     """Returns the hidden states of embeddings [..., T, D]; see `__call__`."""
-    return self.decoder(x, sees, positions, cache, past)
+    hidden, cache = self.decoder(x, sees, positions, cache, past)
+    return hidden.astype(self.config.decoder.dtype), cache
 
   def embed_clip(self, tokens, features, start: int) -> jax.Array:
     """Returns the embeddings of rows with an image's CLIP features in them.
@@ -100,7 +102,7 @@ class ShowO(nnx.Module):
 
   def logits(self, hidden: jax.Array) -> jax.Array:
     """Returns float32[..., V] over the whole vocabulary."""
-    return self.head(hidden).astype(jnp.float32)
+    return self.head(hidden)
 
   def code_head(self) -> Callable[[jax.Array], jax.Array]:
     """Returns the head of the image codes alone.
@@ -120,10 +122,10 @@ class ShowO(nnx.Module):
   def _part_of_head(self, ids: slice):
     dtype = self.config.decoder.dtype
     kernel = self.head.kernel[:, ids].astype(dtype)
-    bias = self.head.bias[ids].astype(dtype)
+    bias = self.head.bias[ids]
 
     def logits(hidden):
-      return (hidden.astype(dtype) @ kernel + bias).astype(jnp.float32)
+      return layers.logits(hidden.astype(dtype), kernel, bias)
 
     return logits
 

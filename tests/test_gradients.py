@@ -1,0 +1,176 @@
+"""Gradients in bfloat16 are those of float32, on rows of Show-o's sizes.
+
+Width and depth are small; the vocabulary, the codes of an image and the pairs
+of a batch are not, because errors of sums grow with their number of terms.
+"""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hermesflow_jax import alignment
+from hermesflow_jax import likelihood
+from hermesflow_jax import lora
+from hermesflow_jax import masking
+from hermesflow_jax import packing
+from hermesflow_jax import sharding
+from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+
+VOCAB = vocab_lib.Vocab(50295, 8192, 50256)
+FIT = packing.Fit(caption=24, reply=16)
+# Of the codes, the head scores one in so many: it would take most of the time.
+SCORED = 16
+
+# Relative errors, ||bfloat16 - float32|| / ||float32||. A sum of rounded terms
+# is about as exact as its terms (0.2%), and a term went through some ten
+# roundings on its way back: about 1%.
+TOLERANCES = {
+    'embed/embedding': 0.02, 'head/kernel': 0.02, 'head/bias': 0.02,
+    'decoder/final_layernorm/scale': 0.02,
+    'decoder/final_layernorm/bias': 0.02,
+}
+# Layers lie deeper, and what is shared by all keys of a softmax has nearly no
+# gradient: terms cancel, their errors do not.
+OF_LAYERS = 0.03
+
+
+def model_of(dtype, codes):
+  decoder = phi.PhiConfig(width=32, layers=2, heads=1, mlp=64, dtype=dtype)
+  config = showo.ShowOConfig(VOCAB, decoder, codes)
+  return showo.ShowO(config, rngs=nnx.Rngs(0))
+
+
+def models(codes):
+  """The same parameters, computed in float32 and in bfloat16."""
+  model = jax.jit(functools.partial(model_of, 'float32', codes))()
+  half = nnx.eval_shape(functools.partial(model_of, 'bfloat16', codes))
+  return model, nnx.merge(nnx.split(half)[0], nnx.split(model)[1])
+
+
+def batch_of(pairs, codes):
+  rng = np.random.default_rng(0)
+
+  def text(size):
+    return rng.integers(0, VOCAB.text_size, size).tolist()
+
+  rows = [
+      {
+          'packed': packing.record(
+              VOCAB, text(20), rng.integers(0, 8192, (2, codes)),
+              rng.integers(0, 8192, codes), text(16), [text(12), text(15)],
+              128, FIT,
+          ),
+          'gen_valid': np.array(True), 'und_valid': np.array(True),
+          # The same for both, so that their margins are the same, too.
+          'reference_t2i': np.zeros(2, np.float32),
+          'reference_mmu': np.zeros(2, np.float32),
+      }
+      for _ in range(pairs)
+  ]
+  return alignment.prepare(
+      pipeline.stack(rows), jax.random.key(1), masks=1,
+      schedule=masking.cosine, image_tokens=codes,
+  )
+
+
+def loss(model, batch):
+  objective = alignment.Objective(beta=0.2)
+  return alignment.loss(
+      model, None, batch, objective=objective, reply=FIT.reply
+  )[0]
+
+
+def errors(found, wanted):
+  """{path: relative error} of pytrees."""
+  wanted = jax.tree.leaves(wanted)
+  return {
+      sharding.path_name(path): error(leaf, wanted[n])
+      for n, (path, leaf) in enumerate(
+          jax.tree_util.tree_leaves_with_path(found))
+  }
+
+
+def error(found, wanted):
+  found, wanted = np.float64(found), np.float64(wanted)
+  return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+
+
+def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
+  """Of 16 pairs of 1,024 codes; some 20,000 tokens are the mask token."""
+  pairs, codes = 16, 1024
+  whole = likelihood.of_labels
+
+  def some(model, states, labels, rows):
+    drawn = 2 * (codes + 2)
+    kept = np.r_[:drawn:SCORED, drawn:labels.shape[1]]
+    logps = whole(model, states[:, kept], labels[:, kept], rows)
+    return jnp.zeros(labels.shape).at[:, kept].set(logps)
+
+  monkeypatch.setattr(likelihood, 'of_labels', some)
+  batch = batch_of(pairs, codes)
+  assert batch['hidden'].sum() * 2 > 15_000
+  gradient = jax.jit(jax.grad(loss))
+  wanted, found = (gradient(model, batch) for model in models(codes))
+  # What is added up over parts of a batch is added up in float32.
+  assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.float32}
+  relative = errors(found, wanted)
+  too_large = {
+      name: value for name, value in relative.items()
+      if value > TOLERANCES.get(name, OF_LAYERS)
+  }
+  assert not too_large, relative
+  table, expected = (g.embed.embedding[...] for g in (found, wanted))
+  assert error(table[VOCAB.mask], expected[VOCAB.mask]) <= 0.02
+
+
+def test_bfloat16_gradients_of_adapters_are_those_of_float32():
+  codes = 64
+  config = lora.Lora(4, 8.0, lora.TARGETS)
+  batch = batch_of(4, codes)
+
+  def of_adapters(adapters, model):
+    return loss(lora.adapted(model, adapters, config), batch)
+
+  gradient = jax.jit(jax.grad(of_adapters))
+  model, half = models(codes)
+  adapters = jax.tree.map(
+      lambda a: a + 0.05, lora.init(model, config, jax.random.key(1)))
+  relative = errors(gradient(adapters, half), gradient(adapters, model))
+  assert max(relative.values()) <= OF_LAYERS, relative
+
+
+@pytest.mark.parametrize('rows', [16, 4096])
+def test_the_backward_pass_multiplies_in_bfloat16(rows):
+  """A product of float32 takes several times as long on accelerators."""
+  _, half = models(64)
+  batch = batch_of(2, 64)
+
+  def score(model):
+    logps, _ = packing.pair_logps(
+        model, batch['packed'], batch['hidden'], rows)
+    return logps.t2i.sum() + logps.mmu.sum()
+
+  with_weights = [
+      [v.aval.dtype for v in equation.invars]
+      for equation in products(jax.make_jaxpr(jax.grad(score))(half).jaxpr)
+      # Attention has no product with weights; it keeps float32 scores.
+      if not equation.params['dimension_numbers'][1][0]
+  ]
+  assert len(with_weights) > 3 * 6
+  assert all(dtype == jnp.bfloat16 for pair in with_weights for dtype in pair)
+
+
+def products(jaxpr):
+  """Yields every dot_general of a function, those of inner functions, too."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == 'dot_general':
+      yield equation
+    for inner in jax.core.jaxprs_in_params(equation.params):
+      yield from products(inner)
