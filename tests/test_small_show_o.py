@@ -10,6 +10,7 @@ import functools
 import io
 import json
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -27,6 +28,7 @@ from conversions import tensors
 from hermesflow_jax import console
 from hermesflow_jax import initial
 from hermesflow_jax import pretrained
+from hermesflow_jax import settings as settings_lib
 from hermesflow_jax import text as text_lib
 import main
 import small_records
@@ -203,6 +205,27 @@ def test_pytorch_reads_the_case(case):
   bits = tensor.view(torch.int16).numpy()
   found = source.find(str(folder)).tensors['showo.model.embed_tokens.weight']
   np.testing.assert_array_equal(bits, found.read().view(np.int16))
+
+
+def test_commands_of_the_page_can_be_read():
+  commands = [
+      shlex.split(line)
+      for line in (ROOT / 'docs' / 'walk.md').read_text().splitlines()
+      if line.startswith('python ')
+  ]
+  jobs = []
+  for _, *arguments in commands:
+    if arguments[:2] == ['-m', 'conversions.convert']:
+      convert.command_line().parse_args(arguments[2:])
+    elif arguments[0] == 'main.py':
+      arguments[1] = arguments[1].replace('=configs', f'={ROOT}/configs')
+      values, _ = main.options(arguments)
+      job = main.job_of(values.pop('job'))
+      settings_lib.build(job.Settings, values)
+      jobs.append(job)
+    else:
+      assert arguments[0] == 'tests/small_show_o.py'
+  assert len(set(jobs)) == 5
 
 
 def leaves(settings: dict, name: str = '') -> dict:
