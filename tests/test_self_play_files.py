@@ -232,7 +232,8 @@ def test_records_that_are_inputs_too_are_told(config, tmp_path):
       questions=[inputs[2]['questions'], inputs[3]['questions']],
   )
   results, output = run_and_hear(config, tmp_path / 'run')
-  warning, = (line for line in output if line.startswith('warning: of 4 held-out'))
+  beginning = 'warning: of 4 held-out'
+  warning, = (line for line in output if line.startswith(beginning))
   _, held_out = lines_of(config.files.held_out)
   known = {row['caption'] for row in inputs}
   same = sum(row['caption'] in known for row in held_out)
