@@ -46,8 +46,8 @@ class Settings(start.Start, learning.Learning):
   """
 
   pairs: str
-  round: int
-  reference: str
+  round: int = dataclasses.field(default=1, kw_only=True)
+  reference: str = dataclasses.field(default='', kw_only=True)
   both: bool
   images: str = ''
   on_error: str = 'raise'

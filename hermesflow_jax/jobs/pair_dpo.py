@@ -72,10 +72,10 @@ class Settings(start.Start):
   fresh_inputs: bool
   held_out: int
   held_out_split: str
-  unseen: int
   play: self_play.Play
   gallery: int = settings.free()
   official: bool = settings.free(default=False)
+  unseen: int = settings.free(default=0)
 
   def __post_init__(self):
     super().__post_init__()
