@@ -28,17 +28,16 @@ FIT = packing.Fit(caption=24, reply=16)
 # Of the codes, the head scores one in so many: it would take most of the time.
 SCORED = 16
 
-# Relative errors, ||bfloat16 - float32|| / ||float32||. A sum of rounded terms
-# is about as exact as its terms (0.2%), and a term went through some ten
-# roundings on its way back: about 1%.
-TOLERANCES = {
-    'embed/embedding': 0.02, 'head/kernel': 0.02, 'head/bias': 0.02,
-    'decoder/final_layernorm/scale': 0.02,
-    'decoder/final_layernorm/bias': 0.02,
-}
-# Layers lie deeper, and what is shared by all keys of a softmax has nearly no
-# gradient: terms cancel, their errors do not.
-OF_LAYERS = 0.03
+# Of each leaf, ||bfloat16 - float32|| / ||float32||. On its way back a term of
+# a gradient is rounded some ten times, by 0.2% or less, and a sum of many terms
+# is as exact as they are, if it is not rounded itself. Measured: embedding and
+# mask token 0.5%, head 0.6%, kernels of layers up to 0.8%, biases and norms up
+# to 0.6%. Those of queries and keys reach 1.2%: what all keys of a softmax
+# share has nearly no gradient, so terms cancel and their errors do not. With
+# sums in bfloat16 the embedding was off by 66%, biases by 3 to 6%.
+TOLERANCE = 0.02
+# Few tokens, so fewer errors cancel; a and b are rounded, too.
+OF_ADAPTERS = 0.03
 
 
 def model_of(dtype, codes):
@@ -119,31 +118,33 @@ def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
   gradient = jax.jit(jax.grad(loss))
   wanted, found = (gradient(model, batch) for model in models(codes))
   # What is added up over parts of a batch is added up in float32.
-  assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.float32}
+  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(found))
   relative = errors(found, wanted)
-  too_large = {
-      name: value for name, value in relative.items()
-      if value > TOLERANCES.get(name, OF_LAYERS)
-  }
-  assert not too_large, relative
+  assert max(relative.values()) <= TOLERANCE, relative
   table, expected = (g.embed.embedding[...] for g in (found, wanted))
-  assert error(table[VOCAB.mask], expected[VOCAB.mask]) <= 0.02
+  assert error(table[VOCAB.mask], expected[VOCAB.mask]) <= TOLERANCE
 
 
 def test_bfloat16_gradients_of_adapters_are_those_of_float32():
   codes = 64
   config = lora.Lora(4, 8.0, lora.TARGETS)
-  batch = batch_of(4, codes)
 
-  def of_adapters(adapters, model):
+  def of_adapters(adapters, model, batch):
     return loss(lora.adapted(model, adapters, config), batch)
 
   gradient = jax.jit(jax.grad(of_adapters))
   model, half = models(codes)
-  adapters = jax.tree.map(
-      lambda a: a + 0.05, lora.init(model, config, jax.random.key(1)))
-  relative = errors(gradient(adapters, half), gradient(adapters, model))
-  assert max(relative.values()) <= OF_LAYERS, relative
+  # Of random matrices b, where the first ones are zero.
+  leaves, tree = jax.tree.flatten(lora.init(model, config, jax.random.key(1)))
+  keys = jax.random.split(jax.random.key(2), len(leaves))
+  adapters = jax.tree.unflatten(tree, [
+      0.2 * jax.random.normal(key, leaf.shape)
+      for key, leaf in zip(keys, leaves)
+  ])
+  batch = batch_of(4, codes)
+  wanted, found = (gradient(adapters, m, batch) for m in (model, half))
+  relative = errors(found, wanted)
+  assert max(relative.values()) <= OF_ADAPTERS, relative
 
 
 @pytest.mark.parametrize('rows', [16, 4096])
@@ -172,5 +173,9 @@ def products(jaxpr):
   for equation in jaxpr.eqns:
     if equation.primitive.name == 'dot_general':
       yield equation
-    for inner in jax.core.jaxprs_in_params(equation.params):
-      yield from products(inner)
+    inner = jax.tree.leaves(
+        list(equation.params.values()),
+        is_leaf=lambda value: hasattr(value, 'eqns'))
+    for value in inner:
+      if hasattr(value, 'eqns'):
+        yield from products(getattr(value, 'jaxpr', value))

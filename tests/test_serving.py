@@ -96,11 +96,15 @@ def test_a_lookup_keeps_the_table_as_small_as_it_is(model):
   found = serving.ready(in_bfloat16(model), tiny.mesh(1, 1), fused=False)
   table = found.embed.embedding[...]
   assert table.dtype == jnp.bfloat16
-  text = str(jax.make_jaxpr(lambda m: m.embed(TOKENS))(found))
-  assert 'f32' not in text
-  # The same of float32: rows are cast, the table is not.
-  text = str(jax.make_jaxpr(lambda m: m.embed(TOKENS))(in_bfloat16(model)))
-  assert f'bf16[{",".join(map(str, table.shape))}]' not in text
+
+  def steps(embed):
+    return str(jax.make_jaxpr(lambda embed: embed(TOKENS))(embed))
+
+  assert 'f32' not in steps(found.embed)
+  # Of a float32 table rows are cast, not the table.
+  shape = ','.join(map(str, table.shape))
+  text = steps(in_bfloat16(model).embed)
+  assert f'f32[{shape}]' in text and f'bf16[{shape}]' not in text
 
 
 def test_weights_are_whole_along_data_and_split_along_model(model):
