@@ -23,8 +23,9 @@ import ml_collections
 from configs import pair_dpo
 
 _LEARNING = (
-    'objective', 'compat', 'caption_prompt', 'mask_schedule', 'optim', 'lora', 'epochs', 'batch',
-    'label_rows', 'log_every', 'save_every', 'profile_steps', 'seed',
+    'objective', 'compat', 'caption_prompt', 'mask_schedule', 'optim', 'lora',
+    'epochs', 'batch', 'label_rows', 'log_every', 'save_every', 'profile_steps',
+    'seed',
 )
 
 

@@ -220,8 +220,7 @@ class Schedule:
 
 
 def claim(
-    workdir: str, config, console: console_lib.Console,
-    **identity
+    workdir: str, config, console: console_lib.Console, **identity
 ) -> None:
   """Marks a folder as this run's, or checks that it is.
 

@@ -9,7 +9,6 @@ import dataclasses
 
 from flax import nnx
 import jax
-import jax.numpy as jnp
 
 from hermesflow_jax import settings
 from hermesflow_jax import vocab as vocab_lib
