@@ -13,8 +13,10 @@ output is the same for any number of processes and devices. The second round
 of self-play, from the model that `configs/learn.py` left of the first:
 
   python main.py --config=configs/curate.py --workdir=runs/curate_2 \\
-    --config.round=2 --config.before=runs/curate \\
-    --config.init_from=runs/learn/model
+    --config.round=2 --config.init_from=runs/learn
+
+Where rounds have the same inputs (`fresh_inputs` False, as with Show-o's
+settings), `--config.before=runs/curate` names the pairs of the round before.
 
 With Show-o's weights and data/inputs.jsonl:
 

@@ -195,8 +195,10 @@ def fitted(
 
 def _replies(text, record, compat):
   """The ids of the winning and the losing caption as they follow a prompt."""
+  # Captions of earlier releases begin with the space that comes before them.
+  captions = [record[f'caption_{side}'] for side in ('win', 'lose')]
   return text.encode_replies(
-      [record['caption_win'], record['caption_lose']],
+      [caption.removeprefix(' ') for caption in captions],
       space=_DETAILED_SPACE if compat.other_prompt else ' ',
   )
 

@@ -68,7 +68,7 @@ class Answering:
       )
     try:
       self.asked({'question': 'q', 'choices': ['a', 'b']})
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
       raise ValueError(
           'free_prompt must have no fields but {question} and {choices}, got '
           f'{self.free_prompt!r}'

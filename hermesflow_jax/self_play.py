@@ -266,8 +266,8 @@ def evaluated(
 
   if summary:
     console.say(
-        f'{folder.name}: there are more inputs, so captions that no input has '
-        'are evaluated again'
+        f'{folder.name}: the captions that no input has are others than '
+        'before, and are evaluated again'
     )
     seconds = summary['seconds']['evaluation']
   else:

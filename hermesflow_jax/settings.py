@@ -1,6 +1,6 @@
 """Nested plain mappings to frozen dataclasses, with every fault named at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 import dataclasses
 import difflib
 import json
@@ -64,18 +64,6 @@ def free(**options) -> dataclasses.Field:
   return dataclasses.field(metadata={'identity': False}, **options)
 
 
-def growing(**options) -> dataclasses.Field:
-  """Declares a number that may become greater when a run goes on.
-
-  What the run made with a smaller value is a part of what it makes then, as
-  with the number of rounds.
-
-  Args:
-    **options: of `dataclasses.field`, e.g. a default.
-  """
-  return dataclasses.field(metadata={'identity': 'growing'}, **options)
-
-
 def plain(thing) -> dict:
   """Returns a dataclass instance as JSON types."""
   return json.loads(json.dumps(dataclasses.asdict(thing), default=str))
@@ -91,7 +79,7 @@ def identity(kind: type, values: Mapping) -> dict:
       that are no fields are kept.
 
   Returns:
-    `values` without what `free` and `growing` declare, at any depth.
+    `values` without what `free` declares, at any depth.
   """
   fields = {f.name: f for f in dataclasses.fields(kind)}
   hints = typing.get_type_hints(kind)
@@ -122,30 +110,6 @@ def _identity(hint, value):
   if origin is tuple and isinstance(value, (list, tuple)):
     return [_identity(args[0], each) for each in value]
   return value
-
-
-def shrunk(
-    kind: type, before: Mapping, after: Mapping, name: str = 'config'
-) -> Iterator[str]:
-  """Yields a line for each growing setting that became smaller.
-
-  Args:
-    kind: a dataclass.
-    before, after: its fields as JSON types.
-    name: how the mapping is called in messages.
-  """
-  hints = typing.get_type_hints(kind)
-  for field in dataclasses.fields(kind):
-    old, new = before.get(field.name), after.get(field.name)
-    where = f'{name}.{field.name}'
-    if field.metadata.get('identity') == 'growing':
-      if old is not None and new is not None and new < old:
-        yield f'{where} {old} -> {new}'
-    elif isinstance(old, Mapping) and isinstance(new, Mapping):
-      args = typing.get_args(hints[field.name])
-      inner = next((a for a in args if a is not type(None)), hints[field.name])
-      if dataclasses.is_dataclass(inner):
-        yield from shrunk(inner, old, new, where)
 
 
 def _build(kind, values, name, faults):

@@ -179,7 +179,7 @@ class Part:
 class Run:
   name: str
   where: str = settings.free()
-  rounds: int = settings.growing()
+  rounds: int = settings.free()
   part: Part | None = None
   parts: tuple[Part, ...] = ()
   added: float = 0.5
@@ -203,17 +203,3 @@ def test_a_record_of_an_earlier_release_has_defaults_and_keeps_the_rest():
       'name': 'a', 'part': None, 'parts': [], 'added': 0.5,
       'sums': {'w': 'ab'},
   }
-
-
-def test_a_growing_setting_may_not_shrink():
-  def lines(before, after):
-    return list(settings.shrunk(
-        Holder, {'run': before}, {'run': after}))
-
-  @dataclasses.dataclass(frozen=True)
-  class Holder:
-    run: Run
-
-  assert not lines({'rounds': 3}, {'rounds': 5})
-  assert not lines({'rounds': 3}, {'rounds': 3})
-  assert lines({'rounds': 3}, {'rounds': 2}) == ['config.run.rounds 3 -> 2']

@@ -227,7 +227,14 @@ def _question(row):
   text_of(row, 'question')
   if row.get('answer') not in choices:
     raise ValueError(f'answer {row.get("answer")!r} is none of {choices}')
-  return row | {'element_type': str(row.get('element_type', 'other'))}
+  # A space at the end of a choice makes other tokens of it.
+  plain = [choice.strip() for choice in choices]
+  if len(set(plain)) < len(set(choices)) or not all(plain):
+    raise ValueError(f'choices is {choices!r}, wanted different texts')
+  return row | {
+      'choices': plain, 'answer': row['answer'].strip(),
+      'element_type': str(row.get('element_type', 'other')),
+  }
 
 
 def _tifa(path: str) -> tuple[dict[str, list], list[str]]:

@@ -225,7 +225,7 @@ def claim(
   """Marks a folder as this run's, or checks that it is.
 
   `settings.json` holds the settings of the newest start. What `settings.free`
-  and `settings.growing` declare may change from start to start.
+  declares may change from start to start.
 
   Args:
     workdir: the folder; made if it is not there.
@@ -258,12 +258,9 @@ def _claimed(workdir, config, identity) -> list[str] | None:
     if not isinstance(found, dict):
       raise ValueError('it holds files of something else')
     kind = type(config)
-    different = sorted([
-        *_differences(
-            settings.identity(kind, found), settings.identity(kind, record)
-        ),
-        *settings.shrunk(kind, found, record),
-    ])
+    different = sorted(_differences(
+        settings.identity(kind, found), settings.identity(kind, record)
+    ))
     if different:
       raise ValueError(
           'it belongs to a run of other settings: ' + ', '.join(different)

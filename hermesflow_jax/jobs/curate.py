@@ -148,7 +148,7 @@ def run(
   sums = start.sums(config, path)
   common.claim(
       workdir, dataclasses.replace(config, share=0, shares=1), console,
-      base=sums, data=data, **identity,
+      base=sums, data=data, **identity, **start.answers(parts.text),
   )
   root = storage.path(workdir)
   done = root / 'manifest.json'

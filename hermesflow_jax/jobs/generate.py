@@ -89,6 +89,8 @@ def run(
       for name, file in (('image', config.image), ('mask', config.mask),
                          ('file', config.file)) if file
   }
+  if config.image:
+    inputs['pixels'] = images.VERSION
   unified = start.unified(config, parts, mesh, console)
   first = given(config, unified)
   common.claim(workdir, config, console, base=sums, inputs=inputs)

@@ -129,13 +129,16 @@ def run(
   )
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
-  common.claim(workdir, config, console, base=sums, data=data)
   played = processes.agreed(lambda: rounds_played(root))
   if config.play.rounds < played:
     raise ValueError(
         f'play.rounds must be at least {played}, the rounds played in {root}, '
         f'got {config.play.rounds}; give another --workdir for fewer'
     )
+  common.claim(
+      workdir, config, console, base=sums, data=data,
+      **start.answers(parts.text),
+  )
   done = root / 'results.json'
   results = processes.agreed(
       lambda: json.loads(done.read_text()) if done.exists() else None
@@ -167,7 +170,7 @@ def run(
         [changes.read(root / 'round_0')],
         [changes.read(root / f'round_{row["round"]}')],
     )
-    if row['unseen']:
+    if row.get('unseen'):
       row['unseen']['change'] = changes.paired(
           [changes.read(root / 'round_0', 'scenes_unseen')],
           [changes.read(root / f'round_{row["round"]}', 'scenes_unseen')],

@@ -86,7 +86,8 @@ def run(
       config.self_play, path, console, config.control.batches.divisor
   )
   parts = start.load(config.self_play, path, mesh)
-  common.claim(workdir, config, console)
+  # A control has as many steps as the rounds beside it.
+  common.claim(workdir, config, console, rounds=config.self_play.play.rounds)
   rows = []
   for seed in config.seeds:
     one = dataclasses.replace(

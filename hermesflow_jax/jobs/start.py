@@ -168,6 +168,22 @@ def sums(config: Start, path: pathlib.PurePath) -> dict:
   return found
 
 
+def answers(text: text_lib.Text) -> dict[str, str]:
+  """Returns how choices are encoded, where it is not as in earlier releases.
+
+  It is a part of what a run is: those of earlier releases encoded a choice
+  without the space before it, which makes other tokens in a byte-level BPE.
+  What they answered, and the pairs that they chose by answers, is wrong.
+
+  Args:
+    text: the text tokenizer.
+  """
+  word = 'red'
+  if text.encode_replies([word]) == text.encode([word]):
+    return {}
+  return {'answers': 'choices are encoded as they follow the prompt'}
+
+
 def unified(
     config: Start, parts: bundle.Bundle, mesh, console: console_lib.Console,
     answering: inference.Answering = inference.Answering(),

@@ -98,6 +98,7 @@ def run(
   common.claim(
       workdir, config, console, base=sums,
       images={name: events.sha256(name) for name in good},
+      pixels=images.VERSION, **start.answers(parts.text),
   )
   root = storage.path(workdir)
   done = root / 'answers.jsonl'
