@@ -16,7 +16,7 @@ from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import learning
 from hermesflow_jax import settings
-from hermesflow_jax import sharding
+from hermesflow_jax import trained
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import pair_dpo
@@ -78,13 +78,9 @@ def assert_same_weights(model, other):
   jax.tree.map(np.testing.assert_array_equal, model, other)
 
 
-def model_of(base, run, number):
+def model_of(run, number):
   """The model after a round of the main job."""
-  like = bundle.load(base).model
-  placed = sharding.shardings(like, sharding.make_mesh())
-  return checkpoint.restore(
-      str(run / 'checkpoints' / str(number)), like, placed
-  )
+  return trained.load(str(run / 'checkpoints' / str(number))).model
 
 
 @pytest.mark.parametrize('fresh, reference', [
@@ -108,7 +104,7 @@ def test_rounds_apart_are_the_rounds_of_the_main_job(
         lesson(config, number, start, pairs, frozen), str(folder), QUIET
     )
     assert_same_weights(
-        bundle.load(folder / 'model').model, model_of(base, whole, number)
+        trained.load(str(folder / 'model')).model, model_of(whole, number)
     )
     start, before = folder / 'model', pairs
   ids = [
