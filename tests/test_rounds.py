@@ -12,7 +12,6 @@ import pytest
 from configs import curate as curate_config
 from configs import learn as learn_config
 from hermesflow_jax import bundle
-from hermesflow_jax import checkpoint
 from hermesflow_jax import console as console_lib
 from hermesflow_jax import learning
 from hermesflow_jax import settings
