@@ -18,6 +18,7 @@ from hermesflow_jax import storage
 from hermesflow_jax import trained
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 
 # kind: (its sizes, its module)
@@ -109,8 +110,13 @@ def read(path: str, kind: str) -> Record:
 def _part(path, kind):
   """Returns the record of a trained model's transformer or tokenizer."""
   whole = trained.read(path)
+  # As of a converted one: how it was computed is the reader's to say.
+  decoder = phi.PhiConfig(
+      **_said(dataclasses.asdict(whole.config.decoder))
+  )
+  config = dataclasses.replace(whole.config, decoder=decoder)
   parts = {
-      'showo': ('model/', whole.config, whole.sizes.lengths.max_text),
+      'showo': ('model/', config, whole.sizes.lengths.max_text),
       'magvitv2': ('tokenizer/', whole.sizes.tokenizer, 0),
   }
   if kind not in parts:
