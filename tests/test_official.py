@@ -302,3 +302,27 @@ def test_scores_are_finite(tmp_path):
   path = written(tmp_path, [record(0, vqa_score_win=math.inf)], json.dumps)
   with pytest.raises(ValueError, match='Infinity is not JSON'):
     official.read(path, '', 'raise')
+
+
+def test_absolute_paths_may_lie_where_the_job_starts(tmp_path, monkeypatch):
+  """As in the files that this program writes: real images are data."""
+  data, run = tmp_path / 'data', tmp_path / 'run'
+  data.mkdir()
+  run.mkdir()
+  for name in ('real', 'w', 'l'):
+    Image.new('RGB', (8, 8)).save(data / f'{name}.png')
+  row = {
+      'id': 'a', 'img_path': str(data / 'real.png'), 'prompt': 'p',
+      'caption': 'a ring', 'caption_win': 'a ring', 'caption_lose': 'a cross',
+      'bert_score_win': 0.9, 'bert_score_lose': 0.1,
+      'image_win': str(data / 'w.png'), 'image_lose': str(data / 'l.png'),
+      'vqa_score_win': 1.0, 'vqa_score_lose': 0.0,
+  }
+  path = run / official.NAME
+  path.write_text(json.dumps([row]))
+  monkeypatch.chdir(run)
+  with pytest.raises(ValueError, match='leaves'):
+    official.read(path, '', 'raise')
+  monkeypatch.chdir(tmp_path)
+  record, = official.read(path, '', 'raise')
+  assert record['path'] == data / 'real.png'

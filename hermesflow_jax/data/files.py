@@ -112,12 +112,17 @@ class Folder:
 
   Args:
     folder: its path.
+    also: another folder of this machine, in which absolute names may lie, too;
+      '' for none.
   """
 
-  def __init__(self, folder: str):
+  def __init__(self, folder: str, also: str = ''):
     self.root, self._listed = storage.path(folder), None
+    self._also = ()
     if storage.is_local(self.root):
       self.root = self.root.resolve()
+      if also:
+        self._also = (pathlib.Path(also).resolve(),)
     else:
       self._listed = storage.below(self.root)
 
@@ -134,7 +139,10 @@ class Folder:
     try:
       if self._listed is None:
         path = (self.root / name).resolve()
-        path = path if path.is_relative_to(self.root) else None
+        inside = any(
+            path.is_relative_to(root) for root in (self.root, *self._also)
+        )
+        path = path if inside else None
         there = path and path.is_file()
       else:
         path = storage.within(self.root, name.removeprefix(f'{self.root}/'))

@@ -160,7 +160,7 @@ def read(
   Args:
     path: of the file, a `storage.path`.
     images: the folder that images lie below, and relative paths start from; ''
-      for the file's own.
+      for the file's own, or for absolute paths also that of the process.
     on_error: 'raise', or 'skip' to leave records with faults out and say so.
     say: hears what is left out.
 
@@ -172,7 +172,7 @@ def read(
   Raises:
     ValueError: one line with the first faults and their number.
   """
-  folder = files.Folder(images or str(path.parent))
+  folder = _folder(path, images)
   faults, records = [], {}
   for place, row in files.values(str(path)):
     try:
@@ -186,6 +186,17 @@ def read(
     faults.append('there is no record')
   faults_lib.settle(faults, len(records), on_error, say, str(path))
   return [records[name] for name in sorted(records)]
+
+
+def _folder(path, images):
+  """Where images are looked for: in `images`, or beside the file.
+
+  The files that `write` makes name images by absolute paths, the real ones in
+  the data of the run: these may lie below the folder that the job started in.
+  """
+  if images:
+    return files.Folder(images)
+  return files.Folder(str(path.parent), also='.')
 
 
 def _record(row, folder):
@@ -255,7 +266,7 @@ def load(
     ValueError: see `read`; or an image cannot be read.
   """
   records = read(path, images, on_error, say)
-  folder = files.Folder(images or str(path.parent))
+  folder = _folder(path, images)
   size = unified.grid[0] * unified.tokenizer.reduction
   names = ('path', 'path_win', 'path_lose')
   wanted = [{'id': r['id'], 'path': r[name]} for r in records for name in names]

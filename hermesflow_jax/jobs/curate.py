@@ -142,7 +142,9 @@ def run(
     data = files.sums(config.files)
   before, identity = {}, {}
   if config.before:
-    before, identity['pairs_before'] = read_before(config.before)
+    before, identity['pairs_before'] = read_before(
+        config.before, config.round - 1
+    )
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
@@ -202,14 +204,15 @@ def run(
     return finish(config, inputs, before, store, root, console, unified)
 
 
-def read_before(folder: str) -> tuple[dict, str]:
+def read_before(folder: str, number: int) -> tuple[dict, str]:
   """Returns the pairs of a round before, by id, and the SHA-256 of their file.
 
   Args:
     folder: of a curation, or of a round of a `pair_dpo` run.
+    number: of the round before.
 
   Raises:
-    ValueError: there are no pairs, or they are damaged.
+    ValueError: there are no pairs, or they are damaged, or of another round.
   """
   root = storage.path(folder)
   try:
@@ -222,9 +225,14 @@ def read_before(folder: str) -> tuple[dict, str]:
     ) from error
   manifest = root / 'manifest.json'
   if manifest.exists():
-    expected = json.loads(manifest.read_text())['sha256']['pairs.jsonl']
-    if content != expected:
+    facts = json.loads(manifest.read_text())
+    if content != facts['sha256']['pairs.jsonl']:
       raise ValueError(f'{root / "pairs.jsonl"} is damaged')
+    if facts.get('round', 1) != number:
+      raise ValueError(
+          f'before must hold the pairs of round {number}, got {folder} of '
+          f'round {facts.get("round", 1)}'
+      )
   return pairs, content
 
 

@@ -40,7 +40,7 @@ class Settings(start.Start, learning.Learning):
       'base'; '' for the model that the round starts from.
     both: only inputs with both pairs are learned from.
     images: the folder that the images of such a file lie below; '' for the
-      file's own.
+      file's own, or for absolute paths the folder that the job starts in.
     on_error: records of such a file with faults: 'raise', or 'skip' to leave
       them out and say so.
   """

@@ -69,8 +69,13 @@ class Settings(start.Start):
       raise ValueError('a question is empty')
     if len(set(self.questions)) < len(self.questions):
       raise ValueError('a question comes twice')
-    if self.choices and len(set(self.choices)) < 2:
-      raise ValueError(f'choices is {self.choices}, wanted different texts')
+    plain = [choice.strip() for choice in self.choices]
+    if plain and (
+        len(plain) < 2 or len(set(plain)) < len(plain) or not all(plain)
+    ):
+      raise ValueError(
+          f'choices is {self.choices}, wanted different texts, at least two'
+      )
     text_lib.check_prompt('caption_prompt', self.caption_prompt)
     inference.Answering(rule=self.choice_rule)
 
@@ -190,7 +195,8 @@ def said(
       row['caption'] = caption
   if config.choices:
     asked = [
-        {'question': question, 'choices': list(config.choices)}
+        {'question': question,
+         'choices': [choice.strip() for choice in config.choices]}
         for question in config.questions
     ]
     answers = unified.answer(codes, [asked] * len(names))
