@@ -16,9 +16,9 @@ def cpu_devices(cores: int) -> int:
 # million parameters that is twice as fast as threads inside one operation
 # (0.44 s against 0.87 s a pretraining step on two cores).
 os.environ.setdefault(
-    'XLA_FLAGS',
-    '--xla_force_host_platform_device_count='
-    f'{cpu_devices(len(os.sched_getaffinity(0)))}',
+  'XLA_FLAGS',
+  '--xla_force_host_platform_device_count='
+  f'{cpu_devices(len(os.sched_getaffinity(0)))}',
 )
 os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
 os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
@@ -50,29 +50,36 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
   """
   found = flags.FlagValues()
   config_flags.DEFINE_config_file(
-      'config', None, 'What to run, e.g. configs/pair_dpo.py[:variant].',
-      flag_values=found, sys_argv=argv,
+    'config',
+    None,
+    'What to run, e.g. configs/pair_dpo.py[:variant].',
+    flag_values=found,
+    sys_argv=argv,
   )
   flags.DEFINE_string(
-      'workdir', None, 'Where the run writes, a folder or gs://bucket/folder; '
-      'default runs/<job>.', flag_values=found,
+    'workdir',
+    None,
+    'Where the run writes, a folder or gs://bucket/folder; default runs/<job>.',
+    flag_values=found,
   )
   flags.DEFINE_string(
-      'compile_for', None, 'Compile for this TPU slice, e.g. v5e:16x16, and '
-      "run nothing; wants `pip install -e '.[tpu]'` and no TPU.",
-      flag_values=found,
+    'compile_for',
+    None,
+    'Compile for this TPU slice, e.g. v5e:16x16, and '
+    "run nothing; wants `pip install -e '.[tpu]'` and no TPU.",
+    flag_values=found,
   )
   flags.DEFINE_string(
-      'coordinator', None, 'host:port of the first of several processes, or '
-      "'auto' where a TPU slice or a cluster says who is there.",
-      flag_values=found,
+    'coordinator',
+    None,
+    'host:port of the first of several processes, or '
+    "'auto' where a TPU slice or a cluster says who is there.",
+    flag_values=found,
   )
   flags.DEFINE_integer(
-      'process', 0, 'Which of the processes this is.', flag_values=found
+    'process', 0, 'Which of the processes this is.', flag_values=found
   )
-  flags.DEFINE_integer(
-      'processes', 1, 'How many there are.', flag_values=found
-  )
+  flags.DEFINE_integer('processes', 1, 'How many there are.', flag_values=found)
   flags.DEFINE_bool('help', False, 'Shows this.', flag_values=found)
   # Config files are python: anything can go wrong in them.
   try:
@@ -92,8 +99,8 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
     raise ValueError(f'unexpected arguments: {" ".join(surplus)}')
   if not 0 <= found.process < found.processes:
     raise ValueError(
-        f'process is {found.process}, wanted less than processes '
-        f'{found.processes}'
+      f'process is {found.process}, wanted less than processes '
+      f'{found.processes}'
     )
   if found.processes > 1 and not found.coordinator:
     raise ValueError('several processes want --coordinator=host:port')
@@ -113,7 +120,7 @@ def address(coordinator: str) -> tuple[str, int]:
   host, _, port = coordinator.rpartition(':')
   if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
     raise ValueError(
-        f"coordinator is {coordinator!r}, wanted host:port, or 'auto'"
+      f"coordinator is {coordinator!r}, wanted host:port, or 'auto'"
     )
   return host.strip('[]'), int(port)
 
@@ -162,8 +169,8 @@ def job_of(name: str):
     from hermesflow_jax.jobs import understand as job
   else:
     raise ValueError(
-        f'config.job is {name!r}, wanted tokenizer, pretrain, pair_dpo, seeds, '
-        'ablation, generate, understand, curate, learn or benchmark'
+      f'config.job is {name!r}, wanted tokenizer, pretrain, pair_dpo, seeds, '
+      'ablation, generate, understand, curate, learn or benchmark'
     )
   return job
 
@@ -183,7 +190,7 @@ def main(argv: list[str]) -> int:
     name = values.pop('job', None)
     if given.compile_for:
       compile_for(
-          name, values, given.workdir or 'runs/compile_for', given.compile_for
+        name, values, given.workdir or 'runs/compile_for', given.compile_for
       )
       return 0
     job = job_of(name)
@@ -193,14 +200,15 @@ def main(argv: list[str]) -> int:
     config = settings.build(job.Settings, values)
     if given.coordinator and name not in ('pair_dpo', 'learn'):
       raise ValueError(
-          f'the job {name} runs in one process (curate: several, with '
-          '--config.shares)'
+        f'the job {name} runs in one process (curate: several, with '
+        '--config.shares)'
       )
     console = join(given.coordinator, given.process, given.processes)
     folder = os.path.join('runs', name, values.get('variant', ''))
     job.run(
-        config, given.workdir or folder,
-        dataclasses.replace(console, command=command),
+      config,
+      given.workdir or folder,
+      dataclasses.replace(console, command=command),
     )
   except ValueError as error:
     return complain(error, 2)
@@ -214,7 +222,7 @@ def main(argv: list[str]) -> int:
 
 
 def join(
-    coordinator: str | None, process: int, processes: int
+  coordinator: str | None, process: int, processes: int
 ) -> console_lib.Console:
   """Joins the other processes; returns the console, silent but in the first.
 
@@ -241,8 +249,10 @@ def join(
       processes_lib.answers(*address(coordinator), seconds=_PATIENCE)
   # The death of one is known to the others within the heartbeat's seconds.
   jax.distributed.initialize(
-      *who, initialization_timeout=_PATIENCE, heartbeat_timeout_seconds=20,
-      shutdown_timeout_seconds=10,
+    *who,
+    initialization_timeout=_PATIENCE,
+    heartbeat_timeout_seconds=20,
+    shutdown_timeout_seconds=10,
   )
   if processes_lib.alone():
     # JAX has taken the signals for itself, to tell others, of whom none is.

@@ -14,41 +14,42 @@ def jax(extra=''):
 
 
 setuptools.setup(
-    name='hermesflow_jax',
-    version='0.1.0',
-    description='HermesFlow in JAX: Pair-DPO on a unified multimodal model',
-    license='Apache-2.0',
-    python_requires='>=3.11',
-    packages=setuptools.find_packages(
-        include=['hermesflow_jax*', 'configs', 'conversions']
-    ),
-    package_data={'hermesflow_jax': ['assets/**/*']},
-    install_requires=[
-        *jax(),
-        f'flax==0.12.8; {OLD}',
-        f'flax>=0.12.12,<0.13; {NEW}',
-        'absl-py>=2.1',
-        'array-record>=0.8',
-        'grain>=0.2.18,<0.3',
-        'huggingface-hub>=1',
-        # tensorflow-datasets imports it without asking for it.
-        'importlib-resources>=6',
-        'ml-collections>=1.1,<2',
-        'numpy>=2.1',
-        'optax>=0.2.8,<0.3',
-        # Its v1 interface may change.
-        'orbax-checkpoint>=0.12.8,<0.13',
-        'pillow>=11',
-        'safetensors>=0.5',
-        'scipy>=1.14',
-        'tensorboard>=2.19,<3',
-        'tensorflow-datasets>=4.9.10,<5',
-        'tokenizers>=0.21',
-        'tqdm>=4.66',
-        'transformers>=5,<6',
-    ],
-    extras_require={
-        'gcs': GCS, 'test': [*GCS, 'pytest>=8.4'],
-        **{name: jax(f'[{name}]') for name in ('tpu', 'cuda12', 'cuda13')},
-    },
+  name='hermesflow_jax',
+  version='0.1.0',
+  description='HermesFlow in JAX: Pair-DPO on a unified multimodal model',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  packages=setuptools.find_packages(
+    include=['hermesflow_jax*', 'configs', 'conversions']
+  ),
+  package_data={'hermesflow_jax': ['assets/**/*']},
+  install_requires=[
+    *jax(),
+    f'flax==0.12.8; {OLD}',
+    f'flax>=0.12.12,<0.13; {NEW}',
+    'absl-py>=2.1',
+    'array-record>=0.8',
+    'grain>=0.2.18,<0.3',
+    'huggingface-hub>=1',
+    # tensorflow-datasets imports it without asking for it.
+    'importlib-resources>=6',
+    'ml-collections>=1.1,<2',
+    'numpy>=2.1',
+    'optax>=0.2.8,<0.3',
+    # Its v1 interface may change.
+    'orbax-checkpoint>=0.12.8,<0.13',
+    'pillow>=11',
+    'safetensors>=0.5',
+    'scipy>=1.14',
+    'tensorboard>=2.19,<3',
+    'tensorflow-datasets>=4.9.10,<5',
+    'tokenizers>=0.21',
+    'tqdm>=4.66',
+    'transformers>=5,<6',
+  ],
+  extras_require={
+    'gcs': GCS,
+    'test': [*GCS, 'pytest>=8.4'],
+    **{name: jax(f'[{name}]') for name in ('tpu', 'cuda12', 'cuda13')},
+  },
 )

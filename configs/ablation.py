@@ -26,14 +26,24 @@ from configs import pair_dpo
 STEPS, LR = 80, 5e-5
 # Tables of one setting each.
 SWEEPS = (
-    'rounds', 'candidates', 'beta', 'learning_rate', 'masks', 'least_winner',
-    'least_margin', 'pairs_wanted', 'reference', 'scorer_of_images',
+  'rounds',
+  'candidates',
+  'beta',
+  'learning_rate',
+  'masks',
+  'least_winner',
+  'least_margin',
+  'pairs_wanted',
+  'reference',
+  'scorer_of_images',
 )
 VARIANTS = ('table5', 'methods', 'settings', 'recipe', *SWEEPS)
 # What a search tries. The likelihoods of SFT want larger steps, adapters of a
 # product of two small matrices larger ones still.
 RATES, SFT_RATES, LORA_RATES = (
-    (2.5e-5, 5e-5, 1e-4), (1e-4, 2e-4, 4e-4), (2e-4, 5e-4, 1e-3)
+  (2.5e-5, 5e-5, 1e-4),
+  (1e-4, 2e-4, 4e-4),
+  (2e-4, 5e-4, 1e-3),
 )
 
 
@@ -46,10 +56,14 @@ def get_config(variant='table5'):
   # Its tables have the held-out scenes by whether their caption is new.
   play.unseen = 0
   config = {
-      'job': 'ablation', 'variant': variant, 'self_play': play,
-      'command': f'python main.py --config=configs/ablation.py:{variant}',
-      'seeds': (0, 1, 2), 'against': 'pair_dpo', 'sweeps': (),
-      'search_scenes': 1_000,
+    'job': 'ablation',
+    'variant': variant,
+    'self_play': play,
+    'command': f'python main.py --config=configs/ablation.py:{variant}',
+    'seeds': (0, 1, 2),
+    'against': 'pair_dpo',
+    'sweeps': (),
+    'search_scenes': 1_000,
   }
   if variant == 'table5':
     config['arms'] = table5()
@@ -73,13 +87,14 @@ def get_config(variant='table5'):
   return ml_collections.ConfigDict(config)
 
 
-def arm(
-    name, label, scorer='self', rounds=1, rates=RATES, **changes
-):
+def arm(name, label, scorer='self', rounds=1, rates=RATES, **changes):
   """Returns an arm."""
   return {
-      'name': name, 'label': label, 'scorer': scorer, 'rates': rates,
-      'changes': {'rounds': rounds} | changes,
+    'name': name,
+    'label': label,
+    'scorer': scorer,
+    'rates': rates,
+    'changes': {'rounds': rounds} | changes,
   }
 
 
@@ -91,10 +106,10 @@ def method(name, label, loss, rates=RATES, **objective):
 def table5():
   """Returns the arms of the paper's table 5, and SFT."""
   return (
-      method('dpo_understanding', 'DPO, understanding', 'dpo_understanding'),
-      method('dpo_generation', 'DPO, generation', 'dpo_generation'),
-      sft(),
-      arm('pair_dpo', 'Pair-DPO', rounds=3),
+    method('dpo_understanding', 'DPO, understanding', 'dpo_understanding'),
+    method('dpo_generation', 'DPO, generation', 'dpo_generation'),
+    sft(),
+    arm('pair_dpo', 'Pair-DPO', rounds=3),
   )
 
 
@@ -105,8 +120,13 @@ WITHOUT_SFT = {'und_sft_weight': 0.0, 'gen_sft_weight': 0.0}
 def sft():
   """Returns the arm of SFT, with the weights of Pair-DPO's own SFT terms."""
   return method(
-      'sft', 'SFT on winners', 'sft', SFT_RATES, und_weight=0.5,
-      gen_weight=2.0, **WITHOUT_SFT,
+    'sft',
+    'SFT on winners',
+    'sft',
+    SFT_RATES,
+    und_weight=0.5,
+    gen_weight=2.0,
+    **WITHOUT_SFT,
   )
 
 
@@ -117,27 +137,28 @@ def methods():
   the hinge have that goal.
   """
   return (
-      arm('pair_dpo', 'Pair-DPO'),
-      method('alone', 'Pair-DPO, no SFT terms', 'pair_dpo', **WITHOUT_SFT),
-      method('dpo_generation', 'DPO, generation', 'dpo_generation'),
-      method(
-          'generation_alone', 'DPO, generation, no SFT terms',
-          'dpo_generation', **WITHOUT_SFT,
-      ),
-      sft(),
-      method('ipo', 'IPO, beta 0.5', 'ipo', beta=0.5),
-      method('hinge', 'hinge, beta 1', 'hinge', beta=1.0),
-      method('smoothed', 'smoothed, 0.1', 'smoothed', smoothing=0.1),
-      method('robust', 'robust, 0.1', 'robust', smoothing=0.1),
-      # A mean over some 12 hidden codes and some 6 words, in place of the sum:
-      # as strong as a beta of 1.6 for images and of 3.5 for captions.
-      method('per_token', 'per token, beta 20', 'per_token', beta=20.0),
-      method('product', 'product (eq. 6)', 'product'),
-      method(
-          'product_alone', 'product (eq. 6), no SFT terms', 'product',
-          **WITHOUT_SFT,
-      ),
-      arm('lora', 'LoRA, rank 8', rates=LORA_RATES, lora={'rank': 8}),
+    arm('pair_dpo', 'Pair-DPO'),
+    method('alone', 'Pair-DPO, no SFT terms', 'pair_dpo', **WITHOUT_SFT),
+    method('dpo_generation', 'DPO, generation', 'dpo_generation'),
+    method(
+      'generation_alone',
+      'DPO, generation, no SFT terms',
+      'dpo_generation',
+      **WITHOUT_SFT,
+    ),
+    sft(),
+    method('ipo', 'IPO, beta 0.5', 'ipo', beta=0.5),
+    method('hinge', 'hinge, beta 1', 'hinge', beta=1.0),
+    method('smoothed', 'smoothed, 0.1', 'smoothed', smoothing=0.1),
+    method('robust', 'robust, 0.1', 'robust', smoothing=0.1),
+    # A mean over some 12 hidden codes and some 6 words, in place of the sum:
+    # as strong as a beta of 1.6 for images and of 3.5 for captions.
+    method('per_token', 'per token, beta 20', 'per_token', beta=20.0),
+    method('product', 'product (eq. 6)', 'product'),
+    method(
+      'product_alone', 'product (eq. 6), no SFT terms', 'product', **WITHOUT_SFT
+    ),
+    arm('lora', 'LoRA, rank 8', rates=LORA_RATES, lora={'rank': 8}),
   )
 
 
@@ -148,11 +169,16 @@ def recipe():
   tried once, on others.
   """
   return (
-      arm('pair_dpo', 'default', rounds=3, rates=(), images=4),
-      arm(
-          'together', 'together', rounds=3, rates=(), images=8,
-          optim={'lr': LR}, objective={'beta': 5.0},
-      ),
+    arm('pair_dpo', 'default', rounds=3, rates=(), images=4),
+    arm(
+      'together',
+      'together',
+      rounds=3,
+      rates=(),
+      images=8,
+      optim={'lr': LR},
+      objective={'beta': 5.0},
+    ),
   )
 
 
@@ -171,11 +197,11 @@ def settings(names):
     label = 'Pair-DPO' if name == 'pair_dpo' else f'{title} {at}'
     changes = {'images': 4} | changes
     made = arms.setdefault(
-        name, arm(name, label, scorer, number, (), **changes)
+      name, arm(name, label, scorer, number, (), **changes)
     )
     made['changes']['rounds'] = max(made['changes']['rounds'], number)
     sweeps.setdefault(title, []).append(
-        {'at': str(at), 'arm': name, 'round': number}
+      {'at': str(at), 'arm': name, 'round': number}
     )
 
   def sweep(title, default, values, make):
@@ -192,16 +218,32 @@ def settings(names):
   # As many steps as two rounds, from the first candidates alone.
   add('rounds', '1, twice the steps', 'twice', optim={'steps': 2 * STEPS})
   sweep('candidates', 4, (2, 4, 8, 16), lambda n: {'images': n})
-  sweep('beta', 2, (0.2, 0.5, 2, 5),
-        lambda beta: {'objective': {'beta': float(beta)}})
-  sweep('learning rate', LR, (1.25e-5, 2.5e-5, LR, 1e-4, 2e-4),
-        lambda lr: {'optim': {'lr': lr}})
+  sweep(
+    'beta',
+    2,
+    (0.2, 0.5, 2, 5),
+    lambda beta: {'objective': {'beta': float(beta)}},
+  )
+  sweep(
+    'learning rate',
+    LR,
+    (1.25e-5, 2.5e-5, LR, 1e-4, 2e-4),
+    lambda lr: {'optim': {'lr': lr}},
+  )
   sweep('masks', 4, (1, 2, 4, 8), lambda n: {'objective': {'masks': n}})
   # A scene has two to five questions: above 0.8 there is 1 alone.
-  sweep('least winner', 0.6, (0.0, 0.6, 0.7, 0.9),
-        lambda least: {'rules': {'least_win': least}})
-  sweep('least margin', 0.0, (0.0, 0.3, 0.5),
-        lambda least: {'rules': {'least_margin': least}})
+  sweep(
+    'least winner',
+    0.6,
+    (0.0, 0.6, 0.7, 0.9),
+    lambda least: {'rules': {'least_win': least}},
+  )
+  sweep(
+    'least margin',
+    0.0,
+    (0.0, 0.3, 0.5),
+    lambda least: {'rules': {'least_margin': least}},
+  )
   add('pairs wanted', 'both')
   add('pairs wanted', 'either', 'either', rules={'both': False})
   # The second round has a start of its own to refer to.
@@ -210,6 +252,6 @@ def settings(names):
   add('scorer of images', 'itself')
   add('scorer of images', 'judge (upper bound)', 'judge', scorer='judge')
   return tuple(arms.values()), tuple(
-      {'title': title, 'points': tuple(points)}
-      for title, points in sweeps.items()
+    {'title': title, 'points': tuple(points)}
+    for title, points in sweeps.items()
   )

@@ -32,7 +32,8 @@ def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.curate`."""
   config = pair_dpo.get_config(variant)
   values, play = config.to_dict(), config.play
-  return ml_collections.ConfigDict({
+  return ml_collections.ConfigDict(
+    {
       'job': 'curate',
       **pair_dpo.start_of(config),
       'world': values['world'],
@@ -54,4 +55,5 @@ def get_config(variant='shapes'):
       'share': 0,
       'shares': 1,
       'official': config.official,
-  })
+    }
+  )

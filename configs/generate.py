@@ -20,12 +20,14 @@ from configs import pair_dpo
 def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.generate`."""
   play = pair_dpo.get_config(variant)
-  config = ml_collections.ConfigDict({
+  config = ml_collections.ConfigDict(
+    {
       'job': 'generate',
       **pair_dpo.start_of(play),
       'prompts': (
-          'a large red ring', 'two blue squares',
-          'a yellow triangle and a black cross',
+        'a large red ring',
+        'two blue squares',
+        'a yellow triangle and a black cross',
       ),
       'file': '',
       'each': 4,
@@ -35,9 +37,11 @@ def get_config(variant='shapes'):
       'mask': '',
       'extend': (),
       'on_error': 'raise',
-  })
+    }
+  )
   if variant != 'shapes':
     config.prompts = (
-        'a red bench under a tree', 'a corgi that wears a blue hat',
+      'a red bench under a tree',
+      'a corgi that wears a blue hat',
     )
   return config

@@ -23,9 +23,19 @@ import ml_collections
 from configs import pair_dpo
 
 _LEARNING = (
-    'objective', 'compat', 'caption_prompt', 'mask_schedule', 'optim', 'lora',
-    'epochs', 'batch', 'label_rows', 'log_every', 'save_every', 'profile_steps',
-    'seed',
+  'objective',
+  'compat',
+  'caption_prompt',
+  'mask_schedule',
+  'optim',
+  'lora',
+  'epochs',
+  'batch',
+  'label_rows',
+  'log_every',
+  'save_every',
+  'profile_steps',
+  'seed',
 )
 
 
@@ -34,9 +44,9 @@ def get_config(variant='shapes'):
   config = pair_dpo.get_config(variant)
   play = config.play.to_dict()
   return ml_collections.ConfigDict(
-      {'job': 'learn', 'pairs': 'runs/curate', 'round': 1, 'reference': ''}
-      | {'sample_every': 0, 'images': '', 'on_error': 'raise'}
-      | {'both': play['rules']['both']}
-      | pair_dpo.start_of(config)
-      | {name: play[name] for name in _LEARNING}
+    {'job': 'learn', 'pairs': 'runs/curate', 'round': 1, 'reference': ''}
+    | {'sample_every': 0, 'images': '', 'on_error': 'raise'}
+    | {'both': play['rules']['both']}
+    | pair_dpo.start_of(config)
+    | {name: play[name] for name in _LEARNING}
   )

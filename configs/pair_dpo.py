@@ -21,23 +21,28 @@ import ml_collections
 
 # Temperature and top-k of the ten captions of an image: the official script.
 LADDER = [{'temperature': 1.0, 'top_k': 1}] + [
-    {'temperature': temperature, 'top_k': top_k}
-    for top_k in (2, 3, 4)
-    for temperature in (0.1, 0.7, 2.0)
+  {'temperature': temperature, 'top_k': top_k}
+  for top_k in (2, 3, 4)
+  for temperature in (0.1, 0.7, 2.0)
 ]
 
 
 def sampler(steps, guidance, temperature=1.0):
   """Returns a MaskGIT sampler."""
   return {
-      'steps': steps, 'guidance': guidance, 'temperature': temperature,
-      'schedule': 'cosine', 'compounding': False, 'code_temperature': 1.0,
+    'steps': steps,
+    'guidance': guidance,
+    'temperature': temperature,
+    'schedule': 'cosine',
+    'compounding': False,
+    'code_temperature': 1.0,
   }
 
 
 def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.pair_dpo`."""
-  config = ml_collections.ConfigDict({
+  config = ml_collections.ConfigDict(
+    {
       'job': 'pair_dpo',
       'mesh': {'data': -1, 'model': -1},
       'init_from': 'assets:shapes',
@@ -57,52 +62,69 @@ def get_config(variant='shapes'):
       'gallery': 12,
       'official': False,
       'play': {
-          'rounds': 3,
-          'images': 4,
-          'captions': LADDER,
-          'free_answers': False,
-          # The embedded model knows no other words of a prompt.
-          'free_prompt': '{question}',
-          'choice_rule': 'constrained',
-          'caption_prompt': 'Give a caption for this image.',
-          'shard': 300,
-          'curation_sampler': sampler(16, 0.5),
-          'evaluation_sampler': sampler(16, 0.5),
-          'rules': {'least_win': 0.6, 'least_margin': 0.0, 'both': True},
-          'objective': {
-              # An image has 16 codes where the paper's has 1,024, so equal
-              # shifts of a code make margins 64 times smaller: beta is ten
-              # times the paper's 0.2.
-              'method': 'pair_dpo', 'smoothing': 0.0,
-              'beta': 2.0, 'und_weight': 1.0, 'gen_weight': 1.0,
-              'und_sft_weight': 0.5, 'gen_sft_weight': 2.0,
-              'masks': 4, 'drop_condition': 0.0, 'fixed_masks': False,
-          },
-          'compat': {
-              'score_images_as_text': False, 'batch_sum': False,
-              'separate_drops': False, 'other_prompt': False,
-          },
-          'mask_schedule': 'cosine',
-          'optim': {
-              'lr': 1e-4, 'steps': 100, 'warmup': 0.05, 'final': 0.0,
-              'b1': 0.9, 'b2': 0.999, 'eps': 1e-8, 'weight_decay': 0.01,
-              'clip': 1.0, 'accumulate': 1,
-          },
-          'lora': {
-              'rank': 0, 'alpha': 16.0,
-              'targets': ('q_proj', 'k_proj', 'v_proj', 'dense'),
-          },
-          'epochs': 4.0,
-          'batch': 16,
-          'label_rows': 512,
-          'log_every': 10,
-          'save_every': 50,
-          'sample_every': 0,
-          'profile_steps': (0, 0),
-          'reference': 'round',
-          'seed': 0,
+        'rounds': 3,
+        'images': 4,
+        'captions': LADDER,
+        'free_answers': False,
+        # The embedded model knows no other words of a prompt.
+        'free_prompt': '{question}',
+        'choice_rule': 'constrained',
+        'caption_prompt': 'Give a caption for this image.',
+        'shard': 300,
+        'curation_sampler': sampler(16, 0.5),
+        'evaluation_sampler': sampler(16, 0.5),
+        'rules': {'least_win': 0.6, 'least_margin': 0.0, 'both': True},
+        'objective': {
+          # An image has 16 codes where the paper's has 1,024, so equal
+          # shifts of a code make margins 64 times smaller: beta is ten
+          # times the paper's 0.2.
+          'method': 'pair_dpo',
+          'smoothing': 0.0,
+          'beta': 2.0,
+          'und_weight': 1.0,
+          'gen_weight': 1.0,
+          'und_sft_weight': 0.5,
+          'gen_sft_weight': 2.0,
+          'masks': 4,
+          'drop_condition': 0.0,
+          'fixed_masks': False,
+        },
+        'compat': {
+          'score_images_as_text': False,
+          'batch_sum': False,
+          'separate_drops': False,
+          'other_prompt': False,
+        },
+        'mask_schedule': 'cosine',
+        'optim': {
+          'lr': 1e-4,
+          'steps': 100,
+          'warmup': 0.05,
+          'final': 0.0,
+          'b1': 0.9,
+          'b2': 0.999,
+          'eps': 1e-8,
+          'weight_decay': 0.01,
+          'clip': 1.0,
+          'accumulate': 1,
+        },
+        'lora': {
+          'rank': 0,
+          'alpha': 16.0,
+          'targets': ('q_proj', 'k_proj', 'v_proj', 'dense'),
+        },
+        'epochs': 4.0,
+        'batch': 16,
+        'label_rows': 512,
+        'log_every': 10,
+        'save_every': 50,
+        'sample_every': 0,
+        'profile_steps': (0, 0),
+        'reference': 'round',
+        'seed': 0,
       },
-  })
+    }
+  )
   if variant == 'shapes':
     return config
   if variant in ('show_o_256', 'show_o_512'):
@@ -112,8 +134,8 @@ def get_config(variant='shapes'):
   if variant in ('small_256', 'small_512'):
     return small(config, int(variant.removeprefix('small_')))
   raise ValueError(
-      f'variant {variant!r}, wanted shapes, show_o_256, show_o_512, '
-      'decoder_7b, small_256 or small_512'
+    f'variant {variant!r}, wanted shapes, show_o_256, show_o_512, '
+    'decoder_7b, small_256 or small_512'
   )
 
 
@@ -142,19 +164,24 @@ def small(config, pixels):
   config.tokenizer = 'small/checkpoints/magvitv2'
   config.text = 'small/phi-1_5'
   config.missing = (
-      'Make the small case first: '
-      f'python tests/small_show_o.py small --codes {codes} && '
-      'python -m conversions.convert showo small/showo '
-      f'small/checkpoints/{name} && python -m conversions.convert magvitv2 '
-      'small/magvitv2 small/checkpoints/magvitv2 (docs/walk.md)'
+    'Make the small case first: '
+    f'python tests/small_show_o.py small --codes {codes} && '
+    'python -m conversions.convert showo small/showo '
+    f'small/checkpoints/{name} && python -m conversions.convert magvitv2 '
+    'small/magvitv2 small/checkpoints/magvitv2 (docs/walk.md)'
   )
-  config.sizes.decoder.update({
-      'width': 32, 'layers': 2, 'heads': 2, 'mlp': 128, 'remat': 'none',
-  })
-  config.sizes.tokenizer.update({
-      'ch': 32, 'encoder_ch_mult': [1] * 5, 'decoder_ch_mult': [1] * 5,
-      'encoder_num_res_blocks': [1] * 5, 'decoder_num_res_blocks': [1] * 5,
-  })
+  config.sizes.decoder.update(
+    {'width': 32, 'layers': 2, 'heads': 2, 'mlp': 128, 'remat': 'none'}
+  )
+  config.sizes.tokenizer.update(
+    {
+      'ch': 32,
+      'encoder_ch_mult': [1] * 5,
+      'decoder_ch_mult': [1] * 5,
+      'encoder_num_res_blocks': [1] * 5,
+      'decoder_num_res_blocks': [1] * 5,
+    }
+  )
   config.sizes.lengths.reply = 16
   for source in config.files.values():
     source.annotations = f'small/{source.annotations}'
@@ -175,8 +202,14 @@ def small(config, pixels):
 def start_of(config):
   """Returns what every job with a model has in common, as a dict."""
   names = (
-      'mesh', 'init_from', 'tokenizer', 'text', 'missing', 'sizes', 'chunk',
-      'adapters',
+    'mesh',
+    'init_from',
+    'tokenizer',
+    'text',
+    'missing',
+    'sizes',
+    'chunk',
+    'adapters',
   )
   values = config.to_dict()
   return {name: values[name] for name in names}
@@ -191,41 +224,51 @@ def show_o(config, pixels):
   config.tokenizer = 'checkpoints/magvitv2'
   config.text = 'checkpoints/phi-1_5'
   config.missing = (
-      'Convert Show-o first: python -m conversions.convert showo '
-      f'showlab/show-o{"-512x512" if pixels == 512 else ""} '
-      f'checkpoints/{name} && python -m conversions.convert magvitv2 '
-      'showlab/magvitv2 checkpoints/magvitv2, and put the tokenizer files of '
-      'microsoft/phi-1_5 into checkpoints/phi-1_5 (docs/conversion.md)'
+    'Convert Show-o first: python -m conversions.convert showo '
+    f'showlab/show-o{"-512x512" if pixels == 512 else ""} '
+    f'checkpoints/{name} && python -m conversions.convert magvitv2 '
+    'showlab/magvitv2 checkpoints/magvitv2, and put the tokenizer files of '
+    'microsoft/phi-1_5 into checkpoints/phi-1_5 (docs/conversion.md)'
   )
   config.sizes = {
-      'vocab': {'text_size': 50295, 'codebook_size': 8192, 'eos': 50256},
-      'decoder': {
-          'width': 2048, 'layers': 24, 'heads': 32, 'mlp': 8192,
-          'remat': 'full', 'dtype': 'bfloat16', 'attention': 'auto',
-      },
-      'tokenizer': {
-          'ch': 128,
-          # Tuples: a flag can replace these, but no lists.
-          'encoder_ch_mult': (1, 2, 2, 4, 4),
-          'decoder_ch_mult': (1, 1, 2, 2, 4),
-          'encoder_num_res_blocks': (4, 3, 4, 3, 4),
-          'decoder_num_res_blocks': (4, 4, 3, 4, 3),
-          'z_channels': 13,
-      },
-      'lengths': {
-          'max_text': 128, 'mmu': side * side + 131,
-          'prompt': side * side + 67, 'lm': 128, 'reply': 100,
-      },
-      'grid': (side, side),
+    'vocab': {'text_size': 50295, 'codebook_size': 8192, 'eos': 50256},
+    'decoder': {
+      'width': 2048,
+      'layers': 24,
+      'heads': 32,
+      'mlp': 8192,
+      'remat': 'full',
+      'dtype': 'bfloat16',
+      'attention': 'auto',
+    },
+    'tokenizer': {
+      'ch': 128,
+      # Tuples: a flag can replace these, but no lists.
+      'encoder_ch_mult': (1, 2, 2, 4, 4),
+      'decoder_ch_mult': (1, 1, 2, 2, 4),
+      'encoder_num_res_blocks': (4, 3, 4, 3, 4),
+      'decoder_num_res_blocks': (4, 4, 3, 4, 3),
+      'z_channels': 13,
+    },
+    'lengths': {
+      'max_text': 128,
+      'mmu': side * side + 131,
+      'prompt': side * side + 67,
+      'lm': 128,
+      'reply': 100,
+    },
+    'grid': (side, side),
   }
   # The attention of one image of 512 px keeps 0.6 GiB of scores at a time.
   config.chunk = 32 if pixels == 256 else 8
   config.files = {
-      split: {
-          'annotations': f'data/{split}.jsonl', 'images': 'data/images',
-          'questions': '', 'on_error': 'raise',
-      }
-      for split in ('inputs', 'held_out')
+    split: {
+      'annotations': f'data/{split}.jsonl',
+      'images': 'data/images',
+      'questions': '',
+      'on_error': 'raise',
+    }
+    for split in ('inputs', 'held_out')
   }
   config.inputs = 5_000
   config.fresh_inputs = False
@@ -239,10 +282,15 @@ def show_o(config, pixels):
   play.curation_sampler = sampler(steps, guidance)
   play.evaluation_sampler = sampler(steps, guidance)
   play.rules.both = False
-  play.objective.update({
-      'beta': 0.2, 'und_sft_weight': 0.0, 'gen_sft_weight': 0.0, 'masks': 1,
+  play.objective.update(
+    {
+      'beta': 0.2,
+      'und_sft_weight': 0.0,
+      'gen_sft_weight': 0.0,
+      'masks': 1,
       'drop_condition': 0.1,
-  })
+    }
+  )
   play.epochs = 0.0
   play.optim.lr = 2e-5
   play.optim.steps = 3_000

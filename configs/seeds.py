@@ -17,16 +17,20 @@ def get_config():
   """Returns the settings of `hermesflow_jax.jobs.seeds`."""
   play = pair_dpo.get_config()
   del play.job
-  return ml_collections.ConfigDict({
+  return ml_collections.ConfigDict(
+    {
       'job': 'seeds',
       'self_play': play,
       'seeds': (0, 1, 2),
       'control': {
-          'scenes': 12_000,
-          # As many rows of each kind as the pairs of a step have.
-          'batches': {
-              't2i': 2 * play.play.batch, 'mmu': 2 * play.play.batch, 'lm': 8,
-          },
-          'mixture': pretrain.get_config().mixture,
+        'scenes': 12_000,
+        # As many rows of each kind as the pairs of a step have.
+        'batches': {
+          't2i': 2 * play.play.batch,
+          'mmu': 2 * play.play.batch,
+          'lm': 8,
+        },
+        'mixture': pretrain.get_config().mixture,
       },
-  })
+    }
+  )

@@ -17,7 +17,8 @@ from configs import pair_dpo
 
 def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.understand`."""
-  return ml_collections.ConfigDict({
+  return ml_collections.ConfigDict(
+    {
       'job': 'understand',
       **pair_dpo.start_of(pair_dpo.get_config(variant)),
       'images': ('runs/generate/images',),
@@ -29,4 +30,5 @@ def get_config(variant='shapes'):
       'decoding': {'temperature': 1.0, 'top_k': 1},
       'seed': 0,
       'on_error': 'raise',
-  })
+    }
+  )

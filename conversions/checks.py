@@ -44,8 +44,10 @@ class Line:
 
 
 def run(
-    found: Mapping[str, np.ndarray], checks: Mapping[str, Check],
-    inputs: frozenset[str], scale: float,
+  found: Mapping[str, np.ndarray],
+  checks: Mapping[str, Check],
+  inputs: frozenset[str],
+  scale: float,
 ) -> list[Line]:
   """Compares every key of a file.
 
@@ -59,8 +61,9 @@ def run(
     One line a key, without those of inputs.
   """
   return [
-      _line(key, found, checks, scale)
-      for key in found if key not in inputs or key in checks
+    _line(key, found, checks, scale)
+    for key in found
+    if key not in inputs or key in checks
   ]
 
 
@@ -83,24 +86,21 @@ def _line(key, found, checks, scale):
 
 
 def compare(
-    key: str, computed: np.ndarray, wanted: np.ndarray, tolerance: float
+  key: str, computed: np.ndarray, wanted: np.ndarray, tolerance: float
 ) -> Line:
   """Compares one array with the one that is wanted."""
   if computed.shape != wanted.shape:
-    return Line(
-        key, False, f'shape {computed.shape}, wanted {wanted.shape}'
-    )
+    return Line(key, False, f'shape {computed.shape}, wanted {wanted.shape}')
   if tolerance == 0:
     wrong = int((computed != wanted).sum())
     return Line(
-        key, wrong == 0, f'{wrong} of {wanted.size} differ (must be equal)'
+      key, wrong == 0, f'{wrong} of {wanted.size} differ (must be equal)'
     )
-  difference = np.abs(
-      computed.astype(np.float64) - wanted.astype(np.float64)
-  )
+  difference = np.abs(computed.astype(np.float64) - wanted.astype(np.float64))
   largest = float(difference.max(initial=0.0))
   # A comparison with NaN is False, and so fails.
   return Line(
-      key, largest <= tolerance,
-      f'largest error {largest:.2e}, tolerance {tolerance:.0e}',
+    key,
+    largest <= tolerance,
+    f'largest error {largest:.2e}, tolerance {tolerance:.0e}',
   )

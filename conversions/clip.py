@@ -40,19 +40,23 @@ vision_model.post_layernorm.bias                        | post_layernorm.bias   
 
 # A whole CLIP has these beside its vision tower.
 LEFT_UNREAD = re.compile(
-    r'text_model\..*|(visual|text)_projection\.weight|logit_scale'
-    r'|vision_model\.embeddings\.position_ids')
+  r'text_model\..*|(visual|text)_projection\.weight|logit_scale'
+  r'|vision_model\.embeddings\.position_ids'
+)
 
 
 def vision(state_dict: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the tensors of a checkpoint without what is not the tower's."""
   return {
-      name: tensor for name, tensor in state_dict.items()
-      if not LEFT_UNREAD.fullmatch(name)}
+    name: tensor
+    for name, tensor in state_dict.items()
+    if not LEFT_UNREAD.fullmatch(name)
+  }
 
 
 def read_sizes(
-    found: Mapping[str, Any], config: Mapping[str, Any]) -> clip.ClipConfig:
+  found: Mapping[str, Any], config: Mapping[str, Any]
+) -> clip.ClipConfig:
   """Sizes of a checkpoint.
 
   Args:
@@ -67,19 +71,30 @@ def read_sizes(
   name = 'vision_model.embeddings.patch_embedding.weight'
   width, _, patch, _ = sizes_lib.shape(found, name, 4)
   positions, _ = sizes_lib.shape(
-      found, 'vision_model.embeddings.position_embedding.weight', 2)
+    found, 'vision_model.embeddings.position_embedding.weight', 2
+  )
   layers = 'vision_model.encoder.layers.*.'
   mlp, _ = sizes_lib.shape(
-      found, layers.replace('*', '0') + 'mlp.fc1.weight', 2)
+    found, layers.replace('*', '0') + 'mlp.fc1.weight', 2
+  )
   side = round((positions - 1) ** 0.5)
   sizes = dict(
-      width=width, layers=sizes_lib.count(found, layers), mlp=mlp, patch=patch,
-      image=side * patch, heads=reader.number('num_attention_heads'),
-      norm_eps=reader.number('layer_norm_eps', 1e-5, float))
+    width=width,
+    layers=sizes_lib.count(found, layers),
+    mlp=mlp,
+    patch=patch,
+    image=side * patch,
+    heads=reader.number('num_attention_heads'),
+    norm_eps=reader.number('layer_norm_eps', 1e-5, float),
+  )
   reader.agree(
-      hidden_size=width, num_hidden_layers=sizes['layers'],
-      intermediate_size=mlp, patch_size=patch, image_size=sizes['image'],
-      hidden_act='quick_gelu')
+    hidden_size=width,
+    num_hidden_layers=sizes['layers'],
+    intermediate_size=mlp,
+    patch_size=patch,
+    image_size=sizes['image'],
+    hidden_act='quick_gelu',
+  )
   reader.check()
   return clip.ClipConfig(**sizes)
 
@@ -87,17 +102,23 @@ def read_sizes(
 def official(config: clip.ClipConfig, dtype: str) -> dict[str, Any]:
   """The `config.json` of a transformers CLIPVisionModel."""
   return {
-      'architectures': ['CLIPVisionModel'], 'model_type': 'clip_vision_model',
-      'hidden_act': 'quick_gelu', 'hidden_size': config.width,
-      'image_size': config.image, 'intermediate_size': config.mlp,
-      'layer_norm_eps': config.norm_eps,
-      'num_attention_heads': config.heads, 'num_channels': 3,
-      'num_hidden_layers': config.layers, 'patch_size': config.patch,
-      'torch_dtype': dtype}
+    'architectures': ['CLIPVisionModel'],
+    'model_type': 'clip_vision_model',
+    'hidden_act': 'quick_gelu',
+    'hidden_size': config.width,
+    'image_size': config.image,
+    'intermediate_size': config.mlp,
+    'layer_norm_eps': config.norm_eps,
+    'num_attention_heads': config.heads,
+    'num_channels': 3,
+    'num_hidden_layers': config.layers,
+    'patch_size': config.patch,
+    'torch_dtype': dtype,
+  }
 
 
 def to_jax(
-    state_dict: Mapping[str, Any], config: clip.ClipConfig, progress=iter
+  state_dict: Mapping[str, Any], config: clip.ClipConfig, progress=iter
 ) -> clip.Clip:
   """The tower of a PyTorch state dict; ValueError lists all faults."""
   abstract = nnx.eval_shape(lambda: clip.Clip(config, rngs=nnx.Rngs(0)))

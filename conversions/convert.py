@@ -46,9 +46,9 @@ KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
 DTYPES = {str(dtype): dtype for dtype in tensors.FLOATS}
 # The file that the official loader of each kind looks for.
 WEIGHTS = {
-    'showo': 'pytorch_model.safetensors',
-    'magvitv2': 'pytorch_model.safetensors',
-    'clip_vision': 'model.safetensors',
+  'showo': 'pytorch_model.safetensors',
+  'magvitv2': 'pytorch_model.safetensors',
+  'clip_vision': 'model.safetensors',
 }
 # 'pt' is what transformers looks for.
 METADATA = {'format': 'pt', 'written_by': 'hermesflow_jax'}
@@ -65,26 +65,36 @@ def model_of(kind: str, found: source.Source, seed: int, progress=iter):
     return phi.to_jax(weights, config, seed, progress)
   if kind == 'showo':
     sizes, max_text = table.sized(
-        lambda: showo.read_sizes(weights, config), weights,
-        showo.TABLE + showo.PROJECTOR, showo.rows_of_names(weights),
+      lambda: showo.read_sizes(weights, config),
+      weights,
+      showo.TABLE + showo.PROJECTOR,
+      showo.rows_of_names(weights),
     )
     return showo.to_jax(weights, sizes, progress), max_text
   if kind == 'magvitv2':
     sizes = table.sized(
-        lambda: magvit.read_sizes(weights, config), weights, magvit.TABLE,
-        magvit.TABLE, magvit.CONSTANTS,
+      lambda: magvit.read_sizes(weights, config),
+      weights,
+      magvit.TABLE,
+      magvit.TABLE,
+      magvit.CONSTANTS,
     )
     return magvit.to_jax(weights, sizes, progress), 0
   tower = clip.vision(weights)
   sizes = table.sized(
-      lambda: clip.read_sizes(tower, config), tower, clip.TABLE, clip.TABLE
+    lambda: clip.read_sizes(tower, config), tower, clip.TABLE, clip.TABLE
   )
   return clip.to_jax(tower, sizes, progress), 0
 
 
 def forward(
-    kind: str, src: str, dst: str, *, overwrite: bool, seed: int,
-    console: console_lib.Console,
+  kind: str,
+  src: str,
+  dst: str,
+  *,
+  overwrite: bool,
+  seed: int,
+  console: console_lib.Console,
 ) -> pretrained.Record:
   """Converts PyTorch weights to a checkpoint.
 
@@ -104,18 +114,19 @@ def forward(
   """
   with destination.new_folder(dst, overwrite, _is_converted) as folder:
     found = source.find(src, console.say)
-    console.say(
-        f'{len(found.tensors)} tensors in {len(found.files)} file(s)'
-    )
+    console.say(f'{len(found.tensors)} tensors in {len(found.files)} file(s)')
     model, max_text = model_of(kind, found, seed, console.progress('reading'))
     sums = found.sums()
     if kind == 'phi' and seed:
       # Of the same files, another seed makes another model.
       sums['seed of new rows'] = str(seed)
     record = pretrained.Record(
-        kind='showo' if kind == 'phi' else kind, sizes=model.config,
-        max_text=max_text, dtype=str(table.common_dtype(found.tensors)),
-        source=found.name, sha256=sums,
+      kind='showo' if kind == 'phi' else kind,
+      sizes=model.config,
+      max_text=max_text,
+      dtype=str(table.common_dtype(found.tensors)),
+      source=found.name,
+      sha256=sums,
     )
     console.say('writing')
     checkpoint.save(str(folder), model, record.meta())
@@ -134,9 +145,7 @@ def entries_of(kind: str, model) -> dict[str, table.Entry]:
   if kind == 'showo':
     return table.entries(model, showo.rows_of(model.config))
   if kind == 'magvitv2':
-    return table.entries(
-        model, magvit.TABLE, magvit.constants(model.config)
-    )
+    return table.entries(model, magvit.TABLE, magvit.constants(model.config))
   return table.entries(model, clip.TABLE)
 
 
@@ -192,14 +201,24 @@ def _bundled(kind, path):
     raise ValueError(f'bundle {path} holds no {kind}')
   _, sums = bundle.read_sizes(path)
   return model, pretrained.Record(
-      kind=kind, sizes=model.config, dtype='float32', source=path,
-      max_text=parts.lengths.max_text if kind == 'showo' else 0, sha256=sums,
+    kind=kind,
+    sizes=model.config,
+    dtype='float32',
+    source=path,
+    max_text=parts.lengths.max_text if kind == 'showo' else 0,
+    sha256=sums,
   )
 
 
 def reverse(
-    kind: str, src: str, dst: str, *, overwrite: bool, sizes: str | None,
-    dtype: str | None, console: console_lib.Console,
+  kind: str,
+  src: str,
+  dst: str,
+  *,
+  overwrite: bool,
+  sizes: str | None,
+  dtype: str | None,
+  console: console_lib.Console,
 ) -> None:
   """Writes a model of ours in the official form: weights and `config.json`.
 
@@ -230,8 +249,11 @@ def reverse(
       return array.astype(wanted[name][1], order='C', copy=False)
 
     safetensors_file.write(
-        folder / WEIGHTS[kind], wanted, make, METADATA,
-        console.progress('writing'),
+      folder / WEIGHTS[kind],
+      wanted,
+      make,
+      METADATA,
+      console.progress('writing'),
     )
     text = json.dumps(config, indent=2, sort_keys=True) + '\n'
     (folder / 'config.json').write_text(text)
@@ -255,29 +277,33 @@ def _is_reversed(folder: pathlib.Path) -> bool:
 def command_line() -> argparse.ArgumentParser:
   """Returns the parser of the command's arguments."""
   parser = argparse.ArgumentParser(
-      'python -m conversions.convert', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
+    'python -m conversions.convert',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('kind', metavar='KIND', choices=KINDS)
   parser.add_argument('src', metavar='SRC')
   parser.add_argument('dst', metavar='DST')
   parser.add_argument('--reverse', action='store_true')
   parser.add_argument(
-      '--overwrite', action='store_true',
-      help='replace DST, if such a command made it',
+    '--overwrite',
+    action='store_true',
+    help='replace DST, if such a command made it',
   )
   parser.add_argument(
-      '--sizes', metavar='FOLDER',
-      help='with --reverse, of a SRC that does not say its sizes (an earlier '
-           'release wrote it): the model that its run started from',
+    '--sizes',
+    metavar='FOLDER',
+    help='with --reverse, of a SRC that does not say its sizes (an earlier '
+    'release wrote it): the model that its run started from',
   )
   parser.add_argument(
-      '--dtype', choices=DTYPES,
-      help='with --reverse; default: float32 of what was trained, and of what '
-           'was converted the type it came in',
+    '--dtype',
+    choices=DTYPES,
+    help='with --reverse; default: float32 of what was trained, and of what '
+    'was converted the type it came in',
   )
   parser.add_argument(
-      '--seed', type=int, default=0, help='of the new rows of a plain Phi'
+    '--seed', type=int, default=0, help='of the new rows of a plain Phi'
   )
   return parser
 
@@ -289,15 +315,24 @@ def main(argv: list[str], console: console_lib.Console) -> int:
   try:
     if args.reverse:
       reverse(
-          args.kind, args.src, args.dst, overwrite=args.overwrite,
-          sizes=args.sizes, dtype=args.dtype, console=console,
+        args.kind,
+        args.src,
+        args.dst,
+        overwrite=args.overwrite,
+        sizes=args.sizes,
+        dtype=args.dtype,
+        console=console,
       )
     elif args.sizes or args.dtype:
       raise ValueError('--sizes and --dtype go with --reverse')
     else:
       record = forward(
-          args.kind, args.src, args.dst, overwrite=args.overwrite,
-          seed=args.seed, console=console,
+        args.kind,
+        args.src,
+        args.dst,
+        overwrite=args.overwrite,
+        seed=args.seed,
+        console=console,
       )
       console.say(f'{record.source} ({record.dtype})')
   except (ValueError, OSError) as error:

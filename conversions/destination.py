@@ -9,7 +9,7 @@ import tempfile
 
 @contextlib.contextmanager
 def new_folder(
-    path: pathlib.Path, overwrite: bool, ours: Callable[[pathlib.Path], bool]
+  path: pathlib.Path, overwrite: bool, ours: Callable[[pathlib.Path], bool]
 ) -> Iterator[pathlib.Path]:
   """Gives the name of a folder to make; renames it when all went well.
 
@@ -29,7 +29,7 @@ def new_folder(
   """
   if '://' in str(path):
     raise ValueError(
-        f'{path} is no folder of this machine: copy it there later'
+      f'{path} is no folder of this machine: copy it there later'
     )
   path = pathlib.Path(path).absolute()
   if path.exists() or path.is_symlink():
@@ -39,9 +39,9 @@ def new_folder(
       raise ValueError(f'{path} is not of this command: remove it yourself')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    room = pathlib.Path(tempfile.mkdtemp(
-        prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent
-    ))
+    room = pathlib.Path(
+      tempfile.mkdtemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
+    )
   except OSError as error:
     raise ValueError(f'{path} cannot be made: {error.strerror}') from error
   try:

@@ -100,14 +100,19 @@ CONSTANTS = ('quantize.embedding', 'quantize.power_vals')
 def constants(config: magvit.MagvitConfig) -> dict[str, np.ndarray]:
   """The arrays of CONSTANTS, which follow from Z."""
   codes = np.arange(config.codebook_size, dtype=np.int32)
-  return dict(zip(CONSTANTS, (
-      np.asarray(lfq.unpack(codes, config.z_channels)),
-      2 ** np.arange(config.z_channels)[::-1],
-  )))
+  return dict(
+    zip(
+      CONSTANTS,
+      (
+        np.asarray(lfq.unpack(codes, config.z_channels)),
+        2 ** np.arange(config.z_channels)[::-1],
+      ),
+    )
+  )
 
 
 def read_sizes(
-    found: Mapping[str, Any], config: Mapping[str, Any]
+  found: Mapping[str, Any], config: Mapping[str, Any]
 ) -> magvit.MagvitConfig:
   """Sizes of a checkpoint.
 
@@ -127,30 +132,43 @@ def read_sizes(
     raise ValueError(f'quantize.embedding has {codes} rows, wanted 2^{z}')
 
   def widths(levels):
-    names = (f'{levels}.{i}.block.0.conv1.weight'
-             for i in range(sizes_lib.count(found, f'{levels}.*.block.')))
-    return tuple(
-        max(1, sizes_lib.shape(found, n, 4)[0] // ch) for n in names)
+    names = (
+      f'{levels}.{i}.block.0.conv1.weight'
+      for i in range(sizes_lib.count(found, f'{levels}.*.block.'))
+    )
+    return tuple(max(1, sizes_lib.shape(found, n, 4)[0] // ch) for n in names)
 
   def blocks(levels, number):
-    return tuple(sizes_lib.count(found, f'{levels}.{i}.block.*.')
-                 for i in range(number))
+    return tuple(
+      sizes_lib.count(found, f'{levels}.{i}.block.*.') for i in range(number)
+    )
 
   sizes = dict(
-      ch=ch, encoder_ch_mult=widths('encoder.down'),
-      decoder_ch_mult=widths('decoder.up'), z_channels=z)
+    ch=ch,
+    encoder_ch_mult=widths('encoder.down'),
+    decoder_ch_mult=widths('decoder.up'),
+    z_channels=z,
+  )
   levels = len(sizes['encoder_ch_mult'])
   sizes |= dict(
-      encoder_num_res_blocks=blocks('encoder.down', levels),
-      decoder_num_res_blocks=blocks('decoder.up', levels))
-  reader.agree(**{
+    encoder_num_res_blocks=blocks('encoder.down', levels),
+    decoder_num_res_blocks=blocks('decoder.up', levels),
+  )
+  reader.agree(
+    **{
       name: list(value) if isinstance(value, tuple) else value
-      for name, value in sizes.items()}, codebook_size=2 ** min(z, 64))
+      for name, value in sizes.items()
+    },
+    codebook_size=2 ** min(z, 64),
+  )
   groups = reader.number('num_groups', 32)
   reader.check()
   return magvit.MagvitConfig(
-      **sizes, kernel=kernel, num_groups=groups,
-      mid_attention='encoder.mid.attn_1.q.weight' in found)
+    **sizes,
+    kernel=kernel,
+    num_groups=groups,
+    mid_attention='encoder.mid.attn_1.q.weight' in found,
+  )
 
 
 def official(config: magvit.MagvitConfig) -> dict[str, Any]:
@@ -161,23 +179,24 @@ def official(config: magvit.MagvitConfig) -> dict[str, Any]:
   """
   if config.patch != 1 or not config.num_groups or not config.mid_attention:
     raise ValueError(
-        'the official MAGVIT-v2 folds no pixels and has norms and attention: '
-        f'found {config}')
+      'the official MAGVIT-v2 folds no pixels and has norms and attention: '
+      f'found {config}'
+    )
   record = {'_class_name': 'MAGViTv2', '_diffusers_version': '0.30.1'}
   if config != magvit.SHOW_O:
     record |= {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(config).items()}
+      name: list(value) if isinstance(value, tuple) else value
+      for name, value in dataclasses.asdict(config).items()
+    }
   return record
 
 
 def to_jax(
-    state_dict: Mapping[str, Any], config: magvit.MagvitConfig, progress=iter
+  state_dict: Mapping[str, Any], config: magvit.MagvitConfig, progress=iter
 ) -> magvit.Magvit:
   """The tokenizer of a PyTorch state dict; ValueError lists all faults."""
   abstract = nnx.eval_shape(lambda: magvit.Magvit(config, nnx.Rngs(0)))
-  return table.to_jax(
-      state_dict, TABLE, abstract, constants(config), progress)
+  return table.to_jax(state_dict, TABLE, abstract, constants(config), progress)
 
 
 def to_torch(model: magvit.Magvit) -> dict[str, np.ndarray]:

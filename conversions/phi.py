@@ -20,7 +20,10 @@ from hermesflow_jax.models import showo
 PREFIX = 'showo.'
 GROWN = ('model.embed_tokens.weight', 'lm_head.weight', 'lm_head.bias')
 VOCABULARY = {
-    'llm_vocab_size': 50295, 'codebook_size': 8192, 'num_vq_tokens': 256}
+  'llm_vocab_size': 50295,
+  'codebook_size': 8192,
+  'num_vq_tokens': 256,
+}
 # A config that asks for more rows than this means harm.
 MOST_NEW = 1_000_000
 # What a plain Phi has not.
@@ -30,7 +33,7 @@ FOREIGN = ('vocab_size', 'qk_layernorm', 'hidden_act')
 
 
 def as_show_o(
-    found: Mapping[str, Any], config: Mapping[str, Any], seed: int
+  found: Mapping[str, Any], config: Mapping[str, Any], seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
   """Returns the state dict and the config of an initial Show-o.
 
@@ -53,20 +56,27 @@ def as_show_o(
   record |= nested if isinstance(nested, Mapping) else {}
   vocab = showo_conversion.read_vocab(sizes_lib.Config(record), record)
   reader.agree(
-      model_type='phi', vocab_size=rows, hidden_act='gelu_new',
-      tie_word_embeddings=False)
+    model_type='phi',
+    vocab_size=rows,
+    hidden_act='gelu_new',
+    tie_word_embeddings=False,
+  )
   if heads < 1 or width % heads:
     reader.faults.append(f'{heads} heads for width {width}')
   if not rows <= vocab.size <= rows + MOST_NEW:
     reader.faults.append(
-        f'{rows} rows do not grow to a vocabulary of {vocab.size}')
+      f'{rows} rows do not grow to a vocabulary of {vocab.size}'
+    )
   reader.check()
   made = dict(found)
   for number, name in enumerate(GROWN):
     if name in found:
       made[name] = _grown(
-          found[name], vocab.size,
-          0.0 if name.endswith('bias') else deviation, (seed, number))
+        found[name],
+        vocab.size,
+        0.0 if name.endswith('bias') else deviation,
+        (seed, number),
+      )
   norm = np.dtype(found[GROWN[0]].dtype)
   for i in range(sizes_lib.count(found, 'model.layers.*.')):
     for which in ('q_layernorm', 'k_layernorm'):
@@ -96,14 +106,14 @@ class _Grown:
 
 
 def to_jax(
-    found: Mapping[str, Any], config: Mapping[str, Any], seed: int,
-    progress=iter,
+  found: Mapping[str, Any], config: Mapping[str, Any], seed: int, progress=iter
 ) -> tuple[showo.ShowO, int]:
   """Returns the initial Show-o of a plain Phi, and its text tokens of a row.
 
   Raises:
     ValueError: lists all faults, by the names of the plain Phi.
   """
+
   def read():
     state_dict, record = as_show_o(found, config, seed)
     return state_dict, *showo_conversion.read_sizes(state_dict, record)

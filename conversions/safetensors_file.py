@@ -19,13 +19,19 @@ from conversions import tensors
 from hermesflow_jax import strict_json
 
 DTYPES = {
-    'F64': np.dtype(np.float64), 'F32': np.dtype(np.float32),
-    'F16': np.dtype(np.float16), 'BF16': tensors.BFLOAT16,
-    'I64': np.dtype(np.int64), 'I32': np.dtype(np.int32),
-    'I16': np.dtype(np.int16), 'I8': np.dtype(np.int8),
-    'U64': np.dtype(np.uint64), 'U32': np.dtype(np.uint32),
-    'U16': np.dtype(np.uint16), 'U8': np.dtype(np.uint8),
-    'BOOL': np.dtype(np.bool_),
+  'F64': np.dtype(np.float64),
+  'F32': np.dtype(np.float32),
+  'F16': np.dtype(np.float16),
+  'BF16': tensors.BFLOAT16,
+  'I64': np.dtype(np.int64),
+  'I32': np.dtype(np.int32),
+  'I16': np.dtype(np.int16),
+  'I8': np.dtype(np.int8),
+  'U64': np.dtype(np.uint64),
+  'U32': np.dtype(np.uint32),
+  'U16': np.dtype(np.uint16),
+  'U8': np.dtype(np.uint8),
+  'BOOL': np.dtype(np.bool_),
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -43,12 +49,16 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
     try:
       dtype, shape, span = _entry(entry)
       found[name] = tensors.Tensor(
-          path, dtype, begin + span[0], math.prod(shape), shape,
-          tensors.contiguous(shape),
+        path,
+        dtype,
+        begin + span[0],
+        math.prod(shape),
+        shape,
+        tensors.contiguous(shape),
       )
       if (span[1] - span[0]) != found[name].size * dtype.itemsize:
         raise ValueError(
-            f'{span[1] - span[0]!r:.40} bytes for {dtype}{list(shape)!r:.99}'
+          f'{span[1] - span[0]!r:.40} bytes for {dtype}{list(shape)!r:.99}'
         )
     except ValueError as error:
       raise ValueError(f'{path}: {name[:200]!r}: {error}') from error
@@ -57,7 +67,7 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
   for start, stop, name in sorted(spans):
     if start != end:
       raise ValueError(
-          f'{path}: {name[:200]!r} begins at byte {start!r:.40}, wanted {end}'
+        f'{path}: {name[:200]!r} begins at byte {start!r:.40}, wanted {end}'
       )
     end = stop
   if end != room:
@@ -82,7 +92,7 @@ def _header(path):
     length = int.from_bytes(file.read(8), 'little')
     if size < 8 or length > size - 8:
       raise ValueError(
-          f'{path}: a header of {length} bytes does not fit {size} bytes'
+        f'{path}: a header of {length} bytes does not fit {size} bytes'
       )
     if length > strict_json.MOST_BYTES:
       raise ValueError(f'{path}: a header of {length} bytes is too long')
@@ -93,14 +103,16 @@ def _header(path):
 def _entry(entry):
   """(dtype, shape, (start, stop)) of what a header says of one tensor."""
   if not isinstance(entry, dict) or set(entry) != {
-      'dtype', 'shape', 'data_offsets'
+    'dtype',
+    'shape',
+    'data_offsets',
   }:
     raise ValueError('wanted dtype, shape and data_offsets')
   if entry['dtype'] not in DTYPES:
     raise ValueError(f'dtype {entry["dtype"]!r:.40}')
   for key in ('shape', 'data_offsets'):
     if not isinstance(entry[key], list) or any(
-        type(n) is not int or n < 0 for n in entry[key]
+      type(n) is not int or n < 0 for n in entry[key]
     ):
       raise ValueError(f'{key} is {entry[key]!r:.80}')
   if len(entry['shape']) > tensors.MOST_AXES:
@@ -108,17 +120,18 @@ def _entry(entry):
   if len(entry['data_offsets']) != 2:
     raise ValueError('data_offsets wants to be [start, stop]')
   return (
-      DTYPES[entry['dtype']], tuple(entry['shape']),
-      tuple(entry['data_offsets']),
+    DTYPES[entry['dtype']],
+    tuple(entry['shape']),
+    tuple(entry['data_offsets']),
   )
 
 
 def write(
-    path: pathlib.Path,
-    wanted: Mapping[str, tuple[tuple[int, ...], np.dtype]],
-    make: Callable[[str], np.ndarray],
-    said: Mapping[str, str],
-    progress: Callable[[Iterable], Iterable] = iter,
+  path: pathlib.Path,
+  wanted: Mapping[str, tuple[tuple[int, ...], np.dtype]],
+  make: Callable[[str], np.ndarray],
+  said: Mapping[str, str],
+  progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
   """Writes a file, one tensor in memory at a time.
 
@@ -133,8 +146,9 @@ def write(
   for name, (shape, dtype) in wanted.items():
     stop = end + math.prod(shape) * dtype.itemsize
     header[name] = {
-        'dtype': NAMES[dtype], 'shape': list(shape),
-        'data_offsets': [end, stop],
+      'dtype': NAMES[dtype],
+      'shape': list(shape),
+      'data_offsets': [end, stop],
     }
     end = stop
   text = json.dumps(header, separators=(',', ':')).encode()

@@ -64,7 +64,7 @@ def rows_of_names(names: Container[str]) -> tuple[table.Row, ...]:
 
 
 def read_sizes(
-    found: Mapping[str, Any], config: Mapping[str, Any]
+  found: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[showo.ShowOConfig, int]:
   """Sizes of a checkpoint, and the text tokens of its t2i rows.
 
@@ -80,16 +80,19 @@ def read_sizes(
   model, layers = 'showo.model.', 'showo.model.layers.*.'
   first = layers.replace('*', '0')
   rows, width = sizes_lib.shape(found, model + 'embed_tokens.weight', 2)
-  head, = sizes_lib.shape(found, first + 'self_attn.q_layernorm.weight', 1)
+  (head,) = sizes_lib.shape(found, first + 'self_attn.q_layernorm.weight', 1)
   mlp, _ = sizes_lib.shape(found, first + 'mlp.fc1.weight', 2)
   if width % head:
     raise ValueError(f'width {width} is no multiple of a head of {head}')
   decoder = phi.PhiConfig(
-      width=width, layers=sizes_lib.count(found, layers), heads=width // head,
-      mlp=mlp,
-      rotary_fraction=reader.number('partial_rotary_factor', 0.5, float),
-      rope_theta=reader.number('rope_theta', 10_000.0, float),
-      norm_eps=reader.number('layer_norm_eps', 1e-5, float))
+    width=width,
+    layers=sizes_lib.count(found, layers),
+    heads=width // head,
+    mlp=mlp,
+    rotary_fraction=reader.number('partial_rotary_factor', 0.5, float),
+    rope_theta=reader.number('rope_theta', 10_000.0, float),
+    norm_eps=reader.number('layer_norm_eps', 1e-5, float),
+  )
   clip_width = 0
   if 'mm_projector.0.weight' in found:
     _, clip_width = sizes_lib.shape(found, 'mm_projector.0.weight', 2)
@@ -99,18 +102,24 @@ def read_sizes(
   if max_text < 2:
     reader.faults.append(f'max_text_len is {max_text}, wanted at least 2')
   reader.agree(
-      hidden_size=width, num_hidden_layers=decoder.layers,
-      num_attention_heads=decoder.heads, intermediate_size=mlp,
-      qk_layernorm=True, hidden_act='gelu_new', w_clip_vit=bool(clip_width))
+    hidden_size=width,
+    num_hidden_layers=decoder.layers,
+    num_attention_heads=decoder.heads,
+    intermediate_size=mlp,
+    qk_layernorm=True,
+    hidden_act='gelu_new',
+    w_clip_vit=bool(clip_width),
+  )
   if rows != vocab.size and not reader.faults:
     reader.faults.append(
-        f'the vocabulary has {vocab.size} tokens, the embedding {rows}')
+      f'the vocabulary has {vocab.size} tokens, the embedding {rows}'
+    )
   reader.check()
   return showo.ShowOConfig(vocab, decoder, image_tokens, clip_width), max_text
 
 
 def read_vocab(
-    reader: sizes_lib.Config, config: Mapping[str, Any]
+  reader: sizes_lib.Config, config: Mapping[str, Any]
 ) -> vocab_lib.Vocab:
   """The vocabulary that a `config.json` describes; faults go to the reader."""
   text, codes = reader.number('llm_vocab_size'), reader.number('codebook_size')
@@ -123,8 +132,10 @@ def read_vocab(
     return vocab_lib.Vocab(1, 1, 0)
   vocab = vocab_lib.Vocab(text, codes, eos)
   reader.agree(
-      vocab_size=vocab.size, mask_token_id=vocab.mask,
-      image_token_offset=vocab.image_offset)
+    vocab_size=vocab.size,
+    mask_token_id=vocab.mask,
+    image_token_offset=vocab.image_offset,
+  )
   for name, number in special.items():
     wanted = getattr(vocab, str(name).strip('<|>'), None)
     if number != wanted:
@@ -136,30 +147,36 @@ def official(config: showo.ShowOConfig, max_text: int) -> dict[str, Any]:
   """The official `config.json`, with what it leaves unsaid where it differs."""
   vocab, decoder, plain = config.vocab, config.decoder, phi.PhiConfig()
   record = {
-      '_class_name': 'Showo', '_diffusers_version': '0.30.1',
-      'codebook_size': vocab.codebook_size, 'llm_model_path': LANGUAGE_MODEL,
-      'llm_vocab_size': vocab.text_size, 'mask_token_id': vocab.mask,
-      'num_vq_tokens': config.image_tokens, 'vocab_size': vocab.size,
-      'w_clip_vit': bool(config.clip_width)}
+    '_class_name': 'Showo',
+    '_diffusers_version': '0.30.1',
+    'codebook_size': vocab.codebook_size,
+    'llm_model_path': LANGUAGE_MODEL,
+    'llm_vocab_size': vocab.text_size,
+    'mask_token_id': vocab.mask,
+    'num_vq_tokens': config.image_tokens,
+    'vocab_size': vocab.size,
+    'w_clip_vit': bool(config.clip_width),
+  }
   if vocab.eos != EOS:
     record['special_token_ids'] = {'<|sot|>': vocab.sot, '<|eot|>': vocab.eot}
   if max_text != MAX_TEXT:
     record['max_text_len'] = max_text
-  for name, field in (('partial_rotary_factor', 'rotary_fraction'),
-                      ('rope_theta', 'rope_theta'),
-                      ('layer_norm_eps', 'norm_eps')):
+  for name, field in (
+    ('partial_rotary_factor', 'rotary_fraction'),
+    ('rope_theta', 'rope_theta'),
+    ('layer_norm_eps', 'norm_eps'),
+  ):
     if getattr(decoder, field) != getattr(plain, field):
       record[name] = getattr(decoder, field)
   return record
 
 
 def to_jax(
-    state_dict: Mapping[str, Any], config: showo.ShowOConfig, progress=iter
+  state_dict: Mapping[str, Any], config: showo.ShowOConfig, progress=iter
 ) -> showo.ShowO:
   """The model of a PyTorch state dict; ValueError lists all faults."""
   abstract = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
-  return table.to_jax(
-      state_dict, rows_of(config), abstract, progress=progress)
+  return table.to_jax(state_dict, rows_of(config), abstract, progress=progress)
 
 
 def to_torch(model: showo.ShowO) -> dict[str, np.ndarray]:

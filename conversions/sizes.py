@@ -52,8 +52,9 @@ class Config:
       value = float(value)
     if type(value) is not kind or not 0 <= value < float('inf'):
       self.faults.append(
-          f'{name} is missing' if value is None
-          else f'{name} is {value!r:.80}, wanted a number'
+        f'{name} is missing'
+        if value is None
+        else f'{name} is {value!r:.80}, wanted a number'
       )
       return default or 1
     return value

@@ -13,21 +13,21 @@ from conversions import torch_file
 from hermesflow_jax import strict_json
 
 READERS = {
-    '.safetensors': safetensors_file.read,
-    '.bin': torch_file.read,
-    '.pt': torch_file.read,
-    '.pth': torch_file.read,
+  '.safetensors': safetensors_file.read,
+  '.bin': torch_file.read,
+  '.pt': torch_file.read,
+  '.pth': torch_file.read,
 }
 # The first that is there is read; what is not listed must be named.
 IN_FOLDERS = (
-    'model.safetensors.index.json',
-    'model.safetensors',
-    'diffusion_pytorch_model.safetensors.index.json',
-    'diffusion_pytorch_model.safetensors',
-    'pytorch_model.safetensors',
-    'pytorch_model.bin.index.json',
-    'pytorch_model.bin',
-    'diffusion_pytorch_model.bin',
+  'model.safetensors.index.json',
+  'model.safetensors',
+  'diffusion_pytorch_model.safetensors.index.json',
+  'diffusion_pytorch_model.safetensors',
+  'pytorch_model.safetensors',
+  'pytorch_model.bin.index.json',
+  'pytorch_model.bin',
+  'diffusion_pytorch_model.bin',
 )
 HUB_NAME = r'[A-Za-z0-9][\w.-]{0,95}'
 HUB_ID = rf'({HUB_NAME}/{HUB_NAME})(?:@([\w.-]{{1,64}}))?'
@@ -75,7 +75,7 @@ def find(name: str, say=lambda line: None) -> Source:
     return _open(path, name)
   except OSError as error:
     raise ValueError(
-        f'{error.filename} cannot be read: {error.strerror}'
+      f'{error.filename} cannot be read: {error.strerror}'
     ) from error
 
 
@@ -85,7 +85,7 @@ def _open(path, name):
     there = [path / file for file in IN_FOLDERS if (path / file).is_file()]
     if not there:
       raise ValueError(
-          f'no checkpoint in {path}, wanted one of ' + ', '.join(IN_FOLDERS)
+        f'no checkpoint in {path}, wanted one of ' + ', '.join(IN_FOLDERS)
       )
     path = there[0]
   if path.name.endswith('.index.json'):
@@ -94,14 +94,14 @@ def _open(path, name):
     found, files = _reader(path)(path), (path,)
   config = folder / 'config.json'
   return Source(
-      name, found, strict_json.load(config) if config.is_file() else {}, files
+    name, found, strict_json.load(config) if config.is_file() else {}, files
   )
 
 
 def _reader(path):
   if path.suffix not in READERS:
     raise ValueError(
-        f'{path} is none of ' + ', '.join(READERS) + ', *.index.json'
+      f'{path} is none of ' + ', '.join(READERS) + ', *.index.json'
     )
   return READERS[path.suffix]
 
@@ -109,8 +109,10 @@ def _reader(path):
 def _sharded(index):
   """(tensors, files) of an index; ValueError lists all that does not fit."""
   places = strict_json.load(index).get('weight_map')
-  if not isinstance(places, dict) or not places or not all(
-      isinstance(shard, str) for shard in places.values()
+  if (
+    not isinstance(places, dict)
+    or not places
+    or not all(isinstance(shard, str) for shard in places.values())
   ):
     raise ValueError(f'{index} has no weight_map')
   shards = sorted(set(places.values()))
@@ -130,8 +132,9 @@ def _sharded(index):
         faults.append(f'{name!r:.200} is in {shard}, wanted {wanted}')
       found[name] = tensor
   faults += [
-      f'{name!r:.200} is not in {shard}'
-      for name, shard in places.items() if name not in found
+    f'{name!r:.200} is not in {shard}'
+    for name, shard in places.items()
+    if name not in found
   ]
   if faults:
     raise ValueError(f'{index}: ' + '; '.join(faults))
@@ -148,14 +151,20 @@ def _download(name, say):
     revision = huggingface_hub.HfApi().model_info(repo, revision=revision).sha
     say(f'{repo} at revision {revision}')
     folder = huggingface_hub.snapshot_download(
-        repo, revision=revision, allow_patterns=['config.json', *[
-            f'{file.split(".")[0]}{end}' for file in IN_FOLDERS
-            for end in ('*.safetensors', '*.bin', '*.index.json')
-        ]],
+      repo,
+      revision=revision,
+      allow_patterns=[
+        'config.json',
+        *[
+          f'{file.split(".")[0]}{end}'
+          for file in IN_FOLDERS
+          for end in ('*.safetensors', '*.bin', '*.index.json')
+        ],
+      ],
     )
   except Exception as error:
     raise ValueError(
-        f'no file or folder at {name}, and the hub does not give it: '
-        + ' '.join(str(error).split())[:300]
+      f'no file or folder at {name}, and the hub does not give it: '
+      + ' '.join(str(error).split())[:300]
     ) from error
   return pathlib.Path(folder), f'{repo}@{revision}'

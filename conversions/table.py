@@ -32,24 +32,26 @@ from conversions import tensors
 
 # name: (torch array -> jax array, and back)
 MOVES = {
-    'copy': (
-        lambda a: a,
-        lambda a: a),
-    'transpose': (  # [out, in] -> [in, out]
-        lambda a: a.T,
-        lambda a: a.T),
-    'conv': (  # [out, in, height, width] -> [height, width, in, out]
-        lambda a: a.transpose(2, 3, 1, 0),
-        lambda a: a.transpose(3, 2, 0, 1)),
-    'pointwise': (  # [out, in, 1, 1] -> [in, out]
-        lambda a: a.reshape(a.shape[:2]).T,
-        lambda a: a.T[:, :, None, None]),
+  'copy': (lambda a: a, lambda a: a),
+  'transpose': (  # [out, in] -> [in, out]
+    lambda a: a.T,
+    lambda a: a.T,
+  ),
+  'conv': (  # [out, in, height, width] -> [height, width, in, out]
+    lambda a: a.transpose(2, 3, 1, 0),
+    lambda a: a.transpose(3, 2, 0, 1),
+  ),
+  'pointwise': (  # [out, in, 1, 1] -> [in, out]
+    lambda a: a.reshape(a.shape[:2]).T,
+    lambda a: a.T[:, :, None, None],
+  ),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
   """One line of a table: `torch` and `jax` names, and a move of MOVES."""
+
   torch: str
   jax: str
   move: str
@@ -58,8 +60,9 @@ class Row:
     stars = self.torch.count('*'), self.jax.count('*')
     if stars not in ((0, 0), (1, 0)) and stars[0] != stars[1]:
       raise ValueError(
-          f'{self}: the jax path wants as many * as the torch name, or none '
-          'for one stacked axis')
+        f'{self}: the jax path wants as many * as the torch name, or none '
+        'for one stacked axis'
+      )
     if self.move not in MOVES:
       raise ValueError(f'{self}: move wants to be one of {sorted(MOVES)}')
 
@@ -72,16 +75,17 @@ class Row:
 def parse(text: str) -> tuple[Row, ...]:
   """Rows of aligned lines `torch name | jax path | move`."""
   return tuple(
-      Row(*(part.strip() for part in line.split('|')))
-      for line in text.strip().splitlines())
+    Row(*(part.strip() for part in line.split('|')))
+    for line in text.strip().splitlines()
+  )
 
 
 def to_jax(
-    state_dict: Mapping[str, Any],
-    table: Sequence[Row],
-    abstract_model: nnx.Module,
-    constants: Mapping[str, np.ndarray] | None = None,
-    progress: Callable[[Iterable], Iterable] = iter,
+  state_dict: Mapping[str, Any],
+  table: Sequence[Row],
+  abstract_model: nnx.Module,
+  constants: Mapping[str, np.ndarray] | None = None,
+  progress: Callable[[Iterable], Iterable] = iter,
 ) -> nnx.Module:
   """Builds a model from a PyTorch state dict.
 
@@ -131,18 +135,17 @@ def to_jax(
       elif not faults:
         array[i if row.stacked else ...] = MOVES[row.move][0](part)
     if not faults:
-      leaves.append(
-          jax.device_put(array, getattr(target, 'sharding', None)))
+      leaves.append(jax.device_put(array, getattr(target, 'sharding', None)))
   faults += [f'surplus {k} {tuple(unread[k].shape)}' for k in sorted(unread)]
   _raise(faults, 'PyTorch to JAX')
-  return nnx.merge(
-      graph, jax.tree.unflatten(jax.tree.structure(state), leaves))
+  return nnx.merge(graph, jax.tree.unflatten(jax.tree.structure(state), leaves))
 
 
 def common_dtype(state_dict: Mapping[str, Any]) -> np.dtype:
   """Returns the type most floating tensors have; float32 if there are none."""
   found = collections.Counter(
-      a.dtype for a in state_dict.values() if a.dtype in tensors.FLOATS)
+    a.dtype for a in state_dict.values() if a.dtype in tensors.FLOATS
+  )
   return found.most_common(1)[0][0] if found else tensors.FLOATS[0]
 
 
@@ -162,9 +165,9 @@ class Entry:
 
 
 def entries(
-    model: nnx.Module,
-    table: Sequence[Row],
-    constants: Mapping[str, np.ndarray] | None = None,
+  model: nnx.Module,
+  table: Sequence[Row],
+  constants: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Entry]:
   """Lists the PyTorch state dict of a model: the inverse of `to_jax`.
 
@@ -181,8 +184,9 @@ def entries(
   """
   faults = []
   result = {
-      name: Entry(array.shape, array.dtype, functools.partial(np.array, array))
-      for name, array in (constants or {}).items()}
+    name: Entry(array.shape, array.dtype, functools.partial(np.array, array))
+    for name, array in (constants or {}).items()
+  }
   for path, leaf in _leaves(nnx.state(model)).items():
     row = _match(path, table)
     if row is None:
@@ -204,14 +208,15 @@ def _moved_back(row, leaf, index):
 
 
 def to_torch(
-    model: nnx.Module,
-    table: Sequence[Row],
-    constants: Mapping[str, np.ndarray] | None = None,
+  model: nnx.Module,
+  table: Sequence[Row],
+  constants: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
   """Returns `entries`, all of them made: torch name -> contiguous array."""
   return {
-      name: np.asarray(entry.make(), order='C')
-      for name, entry in entries(model, table, constants).items()}
+    name: np.asarray(entry.make(), order='C')
+    for name, entry in entries(model, table, constants).items()
+  }
 
 
 def unused_rows(model: nnx.Module, table: Sequence[Row]) -> list[Row]:
@@ -238,11 +243,11 @@ def _not_finite(name, array) -> str | None:
 
 
 def sized(
-    read: Callable[[], Any],
-    state_dict: Mapping[str, Any],
-    table: Sequence[Row],
-    needed: Sequence[Row],
-    constants: Iterable[str] = (),
+  read: Callable[[], Any],
+  state_dict: Mapping[str, Any],
+  table: Sequence[Row],
+  needed: Sequence[Row],
+  constants: Iterable[str] = (),
 ) -> Any:
   """Reads the sizes that the rest of a conversion rests on.
 
@@ -301,16 +306,18 @@ def _room(shape, dtype) -> np.ndarray:
   size = math.prod(shape) * np.dtype(dtype).itemsize
   room = np.empty(size + 64, np.uint8)
   start = -room.ctypes.data % 64
-  return room[start:start + size].view(dtype).reshape(shape)
+  return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _leaves(state: nnx.State) -> dict[str, Any]:
   """jax path -> leaf, in the order of jax.tree.leaves."""
   flat, _ = jax.tree_util.tree_flatten_with_path(state)
   return {
-      jax.tree_util.keystr(path, simple=True, separator='.')
-      .removesuffix('.value'): leaf
-      for path, leaf in flat}
+    jax.tree_util.keystr(path, simple=True, separator='.').removesuffix(
+      '.value'
+    ): leaf
+    for path, leaf in flat
+  }
 
 
 def _numbers(name: str, pattern: str) -> tuple[str, ...] | None:
@@ -322,11 +329,12 @@ def _numbers(name: str, pattern: str) -> tuple[str, ...] | None:
 def _match(path: str, table: Sequence[Row]) -> Row | None:
   """The first row for a jax path."""
   return next(
-      (row for row in table if _numbers(path, row.jax) is not None), None)
+    (row for row in table if _numbers(path, row.jax) is not None), None
+  )
 
 
 def _torch_shapes(
-    row: Row, path: str, shape: tuple[int, ...]
+  row: Row, path: str, shape: tuple[int, ...]
 ) -> dict[str, tuple[int, ...]]:
   """torch name -> shape of the tensors one jax array of a shape stands for."""
   if row.stacked:

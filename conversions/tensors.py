@@ -44,18 +44,18 @@ class Tensor:
       raise ValueError('sizes, strides and offsets want to be whole numbers')
     if not len(self.shape) == len(self.strides) <= MOST_AXES:
       raise ValueError(
-          f'{len(self.shape)} sizes and {len(self.strides)} strides'
+        f'{len(self.shape)} sizes and {len(self.strides)} strides'
       )
     # Python's numbers do not overflow, so no lie about sizes passes.
     size = math.prod(self.shape)
     last = self.offset + sum(
-        (n - 1) * step for n, step in zip(self.shape, self.strides)
+      (n - 1) * step for n, step in zip(self.shape, self.strides)
     )
     if size > self.count or size and last >= self.count:
       raise ValueError(
-          f'shape {self.shape!r:.99} with strides {self.strides!r:.99} at '
-          f'{self.offset!r:.40} does not fit its storage of {self.count!r:.40} '
-          'elements'
+        f'shape {self.shape!r:.99} with strides {self.strides!r:.99} at '
+        f'{self.offset!r:.40} does not fit its storage of {self.count!r:.40} '
+        'elements'
       )
 
   @property
@@ -74,11 +74,12 @@ class Tensor:
     # Mapped for as long as it takes to copy: pages that stay mapped would
     # count as memory of the process.
     storage = np.memmap(
-        self.path, self.dtype, 'r', offset=self.start, shape=(self.count,)
+      self.path, self.dtype, 'r', offset=self.start, shape=(self.count,)
     )
     view = np.lib.stride_tricks.as_strided(
-        storage[self.offset:], self.shape,
-        [step * self.dtype.itemsize for step in self.strides],
+      storage[self.offset :],
+      self.shape,
+      [step * self.dtype.itemsize for step in self.strides],
     )
     return np.array(view, order='C')
 
@@ -90,4 +91,4 @@ class Tensor:
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
   """Returns the strides, in elements, of a C-contiguous tensor."""
-  return tuple(math.prod(shape[i + 1:]) for i in range(len(shape)))
+  return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))

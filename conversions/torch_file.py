@@ -23,19 +23,26 @@ MOST_PICKLE_BYTES = 64_000_000
 MOST_MEMOS = 1_000_000
 
 STORAGES = {
-    'FloatStorage': np.dtype(np.float32), 'HalfStorage': np.dtype(np.float16),
-    'BFloat16Storage': tensors.BFLOAT16, 'DoubleStorage': np.dtype(np.float64),
-    'LongStorage': np.dtype(np.int64), 'IntStorage': np.dtype(np.int32),
-    'ShortStorage': np.dtype(np.int16), 'CharStorage': np.dtype(np.int8),
-    'ByteStorage': np.dtype(np.uint8), 'BoolStorage': np.dtype(np.bool_),
+  'FloatStorage': np.dtype(np.float32),
+  'HalfStorage': np.dtype(np.float16),
+  'BFloat16Storage': tensors.BFLOAT16,
+  'DoubleStorage': np.dtype(np.float64),
+  'LongStorage': np.dtype(np.int64),
+  'IntStorage': np.dtype(np.int32),
+  'ShortStorage': np.dtype(np.int16),
+  'CharStorage': np.dtype(np.int8),
+  'ByteStorage': np.dtype(np.uint8),
+  'BoolStorage': np.dtype(np.bool_),
 }
 # What `torch.save` writes of a state dict; nothing else is read.
-OPCODES = frozenset("""
+OPCODES = frozenset(
+  """
     PROTO STOP GLOBAL REDUCE BUILD BINPERSID MARK NONE NEWTRUE NEWFALSE
     BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE
     EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS
     EMPTY_DICT SETITEM SETITEMS BINPUT LONG_BINPUT BINGET LONG_BINGET
-""".split())
+""".split()
+)
 
 
 # A pickle may set attributes of what it was given (BUILD), so it is given
@@ -77,8 +84,8 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
   """
   if not zipfile.is_zipfile(path):
     raise ValueError(
-        f'{path} is no zip archive: damaged, or of a PyTorch before 1.6; save '
-        'it again there, best as safetensors'
+      f'{path} is no zip archive: damaged, or of a PyTorch before 1.6; save '
+      'it again there, best as safetensors'
     )
   try:
     with zipfile.ZipFile(path) as archive, open(path, 'rb') as file:
@@ -96,7 +103,7 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
   # A pickle made by hand can fail in any way; none of them does harm.
   except Exception as error:
     raise ValueError(
-        f'{path} is damaged: {type(error).__name__} {str(error)[:200]!r}'
+      f'{path} is damaged: {type(error).__name__} {str(error)[:200]!r}'
     ) from error
   return found
 
@@ -122,8 +129,10 @@ def _members(archive, file, size):
     if len(local) < 30 or local[:4] != b'PK\x03\x04':
       raise ValueError(f'member {info.filename[:200]!r} is not where it says')
     # Lengths of the name and of the padding after it, which stand only here.
-    start = info.header_offset + 30 + sum(
-        int.from_bytes(local[i:i + 2], 'little') for i in (26, 28)
+    start = (
+      info.header_offset
+      + 30
+      + sum(int.from_bytes(local[i : i + 2], 'little') for i in (26, 28))
     )
     if start + info.file_size > size:
       raise ValueError(f'member {info.filename[:200]!r} leaves the file')
@@ -153,7 +162,7 @@ def _unpickled(data, members, path):
   for name, number in dict.items(found):
     if not isinstance(name, str) or not isinstance(number, _Number):
       raise ValueError(
-          f'{name!r:.200} is a {type(number).__name__}, wanted a tensor'
+        f'{name!r:.200} is a {type(number).__name__}, wanted a tensor'
       )
     named[name] = unpickler.made[number]
   return named
@@ -191,17 +200,17 @@ class _Unpickler(pickle.Unpickler):
     start, size = _member(self._members, f'data/{key}')
     if type(count) is not int or count * storage.dtype.itemsize != size:
       raise ValueError(
-          f'storage {key!r:.40} has {size} bytes, wanted {count!r:.40} '
-          f'elements of {storage.dtype}'
+        f'storage {key!r:.40} has {size} bytes, wanted {count!r:.40} '
+        f'elements of {storage.dtype}'
       )
     return _Storage(storage.dtype, start, count)
 
   def _tensor(self, storage, offset, shape, strides, *_):
     if not isinstance(storage, _Storage):
       raise ValueError('a tensor without storage')
-    self.made.append(tensors.Tensor(
-        self._path, *storage, tuple(shape), tuple(strides), offset
-    ))
+    self.made.append(
+      tensors.Tensor(self._path, *storage, tuple(shape), tuple(strides), offset)
+    )
     return _Number(len(self.made) - 1)
 
   def _parameter(self, tensor, *_):

@@ -46,7 +46,11 @@ def load_arrays(path: str) -> dict[str, np.ndarray]:
     with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
       return {key: file[key] for key in file.files}
   except (
-      OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    zipfile.BadZipFile,
   ) as error:
     reason = str(error).strip().split('\n')[0]
     raise ValueError(f'no readable arrays at {path}: {reason}') from error
@@ -69,8 +73,11 @@ def load_model(kind: str, path: str):
 
 
 def verify(
-    kind: str, path: str, found: dict[str, np.ndarray],
-    reference: str | None, scale: float,
+  kind: str,
+  path: str,
+  found: dict[str, np.ndarray],
+  reference: str | None,
+  scale: float,
 ) -> list[checks.Line]:
   """Compares a checkpoint with a file of activations.
 
@@ -104,20 +111,24 @@ def verify(
 def command_line() -> argparse.ArgumentParser:
   """Returns the parser of the command's arguments."""
   parser = argparse.ArgumentParser(
-      'python -m conversions.verify', description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
+    'python -m conversions.verify',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('kind', metavar='KIND', choices=KINDS)
   parser.add_argument('checkpoint', metavar='CHECKPOINT')
   parser.add_argument('io', metavar='IO.npz')
   parser.add_argument(
-      '--reference', metavar='DIR',
-      help='the frozen reference of the losses: a checkpoint of ours, or a '
-           'folder or a file of PyTorch',
+    '--reference',
+    metavar='DIR',
+    help='the frozen reference of the losses: a checkpoint of ours, or a '
+    'folder or a file of PyTorch',
   )
   parser.add_argument(
-      '--scale', type=float, default=1.0,
-      help='multiplies every tolerance; 10 for models of full size',
+    '--scale',
+    type=float,
+    default=1.0,
+    help='multiplies every tolerance; 10 for models of full size',
   )
   return parser
 
@@ -131,7 +142,7 @@ def main(argv: list[str], console: console_lib.Console) -> int:
       raise ValueError(f'--scale is {args.scale}, wanted more than 0')
     found = load_arrays(args.io)
     lines = verify(
-        args.kind, args.checkpoint, found, args.reference, args.scale
+      args.kind, args.checkpoint, found, args.reference, args.scale
     )
   except (ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)

@@ -21,7 +21,7 @@ def lists(padded: np.ndarray) -> list[list[int]]:
 
 
 def of_tokens(
-    vocab: vocab_lib.Vocab, tokens: np.ndarray, task: str
+  vocab: vocab_lib.Vocab, tokens: np.ndarray, task: str
 ) -> prompting.Rows:
   """Returns the rows whose ids are given, nothing scored.
 
@@ -36,13 +36,15 @@ def of_tokens(
   inside = np.cumsum(start, -1) - np.cumsum(end, -1) == 1
   joins = inside & ~start | end
   return prompting.Rows(
-      tokens=tokens, labels=np.full_like(tokens, prompting.UNSCORED),
-      ar=1 - joins.astype(np.int32), valid=tokens != vocab.pad,
+    tokens=tokens,
+    labels=np.full_like(tokens, prompting.UNSCORED),
+    ar=1 - joins.astype(np.int32),
+    valid=tokens != vocab.pad,
   )
 
 
 def make(
-    found: Mapping[str, np.ndarray], vocab: vocab_lib.Vocab, max_text: int
+  found: Mapping[str, np.ndarray], vocab: vocab_lib.Vocab, max_text: int
 ) -> dict[str, checks.Check]:
   """Returns the checks of rows.
 
@@ -54,26 +56,29 @@ def make(
 
   def t2i(side):
     rows = prompting.t2i_rows(
-        vocab, lists(found['t2i_text_ids']), found[f't2i_{side}_tokens'],
-        max_text,
+      vocab, lists(found['t2i_text_ids']), found[f't2i_{side}_tokens'], max_text
     )
     tokens, labels = masking.apply(
-        vocab, rows.tokens, rows.labels, found['t2i_mask'], max_text + 2
+      vocab, rows.tokens, rows.labels, found['t2i_mask'], max_text + 2
     )
     return prompting.Rows(
-        np.asarray(tokens), np.asarray(labels), rows.ar, rows.valid
+      np.asarray(tokens), np.asarray(labels), rows.ar, rows.valid
     )
 
   def mmu(side):
     answers = [[vocab.sot, *text] for text in lists(found[f'mmu_{side}_text'])]
     return prompting.mmu_rows(
-        vocab, found['mmu_image_tokens'], [[]] * len(answers), answers,
-        found[f'mmu_{side}_ids'].shape[-1], sot=False,
+      vocab,
+      found['mmu_image_tokens'],
+      [[]] * len(answers),
+      answers,
+      found[f'mmu_{side}_ids'].shape[-1],
+      sot=False,
     )
 
   def lm():
     return prompting.lm_rows(
-        vocab, lists(found['mmu_win_text']), found['lm_ids'].shape[-1]
+      vocab, lists(found['mmu_win_text']), found['lm_ids'].shape[-1]
     )
 
   def visible(task):
@@ -87,11 +92,13 @@ def make(
     kept = found['inpaint_keep'] if inpaints else np.zeros(shape, bool)
     texts = lists(found['t2i_text_ids'])
     rows = prompting.t2i_rows(
-        vocab, [[]] * len(texts) if case == 'uncond' else texts,
-        found['t2i_win_tokens'], max_text,
+      vocab,
+      [[]] * len(texts) if case == 'uncond' else texts,
+      found['t2i_win_tokens'],
+      max_text,
     )
     tokens, _ = masking.apply(
-        vocab, rows.tokens, rows.labels, ~kept, max_text + 2
+      vocab, rows.tokens, rows.labels, ~kept, max_text + 2
     )
     return tokens
 
@@ -103,8 +110,9 @@ def make(
   for side in SIDES:
     needs = ('t2i_text_ids', f't2i_{side}_tokens', 't2i_mask')
     add(f't2i_{side}_ids', needs, lambda s=side: t2i(s).tokens)
-    add(f't2i_{side}_labels', needs,
-        lambda s=side: prompting.text_labels(t2i(s)))
+    add(
+      f't2i_{side}_labels', needs, lambda s=side: prompting.text_labels(t2i(s))
+    )
     needs = ('mmu_image_tokens', f'mmu_{side}_text', f'mmu_{side}_ids')
     add(f'mmu_{side}_ids', needs, lambda s=side: mmu(s).tokens)
     add(f'mmu_{side}_labels', needs, lambda s=side: mmu(s).labels)
@@ -114,7 +122,7 @@ def make(
   add('lm_labels', ('mmu_win_text', 'lm_ids'), lambda: lm().labels)
   for case in (*CASES, 'uncond'):
     needs = ('t2i_text_ids', 't2i_win_tokens') + (
-        ('inpaint_keep',) if case in ('inpaint', 'uncond') else ()
+      ('inpaint_keep',) if case in ('inpaint', 'uncond') else ()
     )
     add(f't2i_gen_{case}_ids', needs, lambda c=case: start(c))
   return made

@@ -19,8 +19,17 @@ def greedy(model, image, row, length, max_new):
   """Returns int32[max_new], the likeliest tokens after one prompt."""
   every = jnp.ones(model.config.vocab.size, bool)
   return sampling.sample_text(
-      model, jax.random.key(0), image, row, length, max_new=max_new,
-      temperature=1.0, top_k=1, most=1, stop=-1, allowed=every,
+    model,
+    jax.random.key(0),
+    image,
+    row,
+    length,
+    max_new=max_new,
+    temperature=1.0,
+    top_k=1,
+    most=1,
+    stop=-1,
+    allowed=every,
   )
 
 
@@ -33,11 +42,17 @@ def likeliest_image(model, text, codes, known, config, counts):
     text: Rows [branches, P].
   """
   branches = [
-      jax.tree.map(lambda a, n=n: a[n], text) for n in range(len(text.tokens))
+    jax.tree.map(lambda a, n=n: a[n], text) for n in range(len(text.tokens))
   ]
   return sampling.sample_image(
-      model, jax.random.key(0), branches, codes, known, config, counts,
-      lambda key, logits: logits.argmax(-1),
+    model,
+    jax.random.key(0),
+    branches,
+    codes,
+    known,
+    config,
+    counts,
+    lambda key, logits: logits.argmax(-1),
   )
 
 
@@ -47,19 +62,18 @@ def captions(model, found: Mapping[str, np.ndarray]) -> np.ndarray:
   question = found['mmu_gen_question'].reshape(-1).tolist()
   codes = found['mmu_image_tokens']
   parts = prompting.mmu_parts(
-      vocab, codes, [question] * len(codes),
-      4 + codes.shape[-1] + len(question),
+    vocab, codes, [question] * len(codes), 4 + codes.shape[-1] + len(question)
   )
-  return np.stack([
-      greedy(
-          model, *jax.tree.map(lambda a, b=b: a[b], parts), wanted.shape[-1]
-      )
+  return np.stack(
+    [
+      greedy(model, *jax.tree.map(lambda a, b=b: a[b], parts), wanted.shape[-1])
       for b in range(len(codes))
-  ])
+    ]
+  )
 
 
 def images(
-    model, found: Mapping[str, np.ndarray], case: str, max_text: int
+  model, found: Mapping[str, np.ndarray], case: str, max_text: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns what the sampler makes of the start rows of a case.
 
@@ -80,19 +94,23 @@ def images(
     branches.append(found['t2i_gen_uncond_ids'])
   texts = np.stack([rows[:, : max_text + 1] for rows in branches], axis=1)
   texts = verify_rows.of_tokens(vocab, texts, 't2i')
-  image = start[:, max_text + 2:-1]
+  image = start[:, max_text + 2 : -1]
   known = image != vocab.mask
   codes = np.where(known, image - vocab.image_offset, 0).astype(np.int32)
   config = sampling.MaskGIT(steps, guidance, temperature=0.0)
   counts = masking.schedule_counts(
-      steps, image.shape[-1], masking.parse(config.schedule)
+    steps, image.shape[-1], masking.parse(config.schedule)
   )
   made = [
-      likeliest_image(
-          model, jax.tree.map(lambda a, b=b: a[b], texts), codes[b], known[b],
-          config, counts,
-      )
-      for b in range(len(start))
+    likeliest_image(
+      model,
+      jax.tree.map(lambda a, b=b: a[b], texts),
+      codes[b],
+      known[b],
+      config,
+      counts,
+    )
+    for b in range(len(start))
   ]
   final = np.stack([codes for codes, _ in made])
   trace = np.stack([trace for _, trace in made], axis=1)
@@ -100,22 +118,25 @@ def images(
 
 
 def make(
-    model, found: Mapping[str, np.ndarray], max_text: int
+  model, found: Mapping[str, np.ndarray], max_text: int
 ) -> dict[str, checks.Check]:
   """Returns the checks of what is sampled, all of it exact."""
   sampled = functools.cache(lambda case: images(model, found, case, max_text))
-  made = {'mmu_gen_tokens': checks.Check(
-      ('mmu_image_tokens', 'mmu_gen_question'), 0,
+  made = {
+    'mmu_gen_tokens': checks.Check(
+      ('mmu_image_tokens', 'mmu_gen_question'),
+      0,
       lambda: captions(model, found),
-  )}
+    )
+  }
   for case in verify_rows.CASES:
     needs = (f't2i_gen_{case}_ids', 't2i_gen_steps')
     if case != 'nocfg':
       needs += ('t2i_gen_guidance', 't2i_gen_uncond_ids')
     made[f't2i_gen_{case}_final'] = checks.Check(
-        needs, 0, lambda c=case: sampled(c)[0]
+      needs, 0, lambda c=case: sampled(c)[0]
     )
     made[f't2i_gen_{case}_trace'] = checks.Check(
-        needs, 0, lambda c=case: sampled(c)[1]
+      needs, 0, lambda c=case: sampled(c)[1]
     )
   return made

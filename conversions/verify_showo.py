@@ -22,12 +22,14 @@ LOGPS = 5e-4
 LOSS = 1e-5
 GRADIENT = 1e-5
 TASKS = ('t2i', 'mmu')
-INPUTS = frozenset("""
+INPUTS = frozenset(
+  """
     t2i_text_ids t2i_text_lengths t2i_mask t2i_win_tokens t2i_lose_tokens
     mmu_image_tokens mmu_win_text mmu_lose_text beta mmu_gen_question
     t2i_gen_guidance t2i_gen_steps inpaint_keep clip_features embeds_in
     embeds_mask
-""".split())
+""".split()
+)
 
 
 @jax.jit
@@ -67,7 +69,7 @@ class Activations:
   def inputs(self, task, side):
     """(tokens, mask, labels where scored) of the rows of a file."""
     rows = verify_rows.of_tokens(
-        self._vocab, self.found[f'{task}_{side}_ids'], task
+      self._vocab, self.found[f'{task}_{side}_ids'], task
     )
     mask = masks.visible(rows.ar, rows.valid)
     labels = np.array(self.found.get(f'{task}_{side}_labels', rows.labels))
@@ -79,17 +81,19 @@ class Activations:
   def logits(self, task, side):
     """float32[B, T, V]."""
     tokens, mask, _ = self.inputs(task, side)
-    return np.stack([
-        row_logits(self.models['policy'], t, m) for t, m in zip(tokens, mask)
-    ])
+    return np.stack(
+      [row_logits(self.models['policy'], t, m) for t, m in zip(tokens, mask)]
+    )
 
   @functools.cache
   def logps(self, name, task, side):
     """float32[B]."""
-    return np.stack([
+    return np.stack(
+      [
         row_logps(self.models[name], *row)
         for row in zip(*self.inputs(task, side))
-    ])
+      ]
+    )
 
   def pair(self, name, task):
     """float32[B, 2], of winners and losers."""
@@ -98,7 +102,7 @@ class Activations:
   def losses(self, task):
     """float32[B], -log sigmoid(beta margin)."""
     margins = pair_dpo.margins(
-        self.pair('policy', task), self.pair('reference', task)
+      self.pair('policy', task), self.pair('reference', task)
     )
     return -jax.nn.log_sigmoid(float(self.found['beta']) * margins)
 
@@ -110,26 +114,32 @@ class Activations:
   def gradients(self):
     """Entries of the gradient of `loss` by torch name."""
     frozen = pair_dpo.PairLogps(
-        *(jnp.asarray(self.pair('reference', t)) for t in TASKS)
+      *(jnp.asarray(self.pair('reference', t)) for t in TASKS)
     )
     rows = {
-        task: [self.inputs(task, side) for side in verify_rows.SIDES]
-        for task in TASKS
+      task: [self.inputs(task, side) for side in verify_rows.SIDES]
+      for task in TASKS
     }
 
     def logps(policy, task):
-      return jnp.stack([
+      return jnp.stack(
+        [
           jnp.stack([row_logps(policy, *row) for row in zip(*side)])
           for side in rows[task]
-      ], axis=1)
+        ],
+        axis=1,
+      )
 
     @jax.jit
     @jax.grad
     def gradient(policy):
       found = pair_dpo.PairLogps(*(logps(policy, t) for t in TASKS))
       value, _ = pair_dpo.loss(
-          found, frozen, beta=float(self.found['beta']), und_weight=1.0,
-          gen_weight=1.0,
+        found,
+        frozen,
+        beta=float(self.found['beta']),
+        und_weight=1.0,
+        gen_weight=1.0,
       )
       return value
 
@@ -145,8 +155,8 @@ class Activations:
   def gradient_norm(self):
     """float64[], over all parameters."""
     squares = (
-        np.sum(np.square(np.float64(entry.make())))
-        for entry in self.gradients.values()
+      np.sum(np.square(np.float64(entry.make())))
+      for entry in self.gradients.values()
     )
     return np.sqrt(sum(squares))
 
@@ -168,9 +178,9 @@ class Activations:
     mask = mask if mask.dtype == bool else mask > -1
     rows, size, _ = x.shape
     mask = _mask_of_rows(mask, rows, size)
-    return np.stack([
-        embedded_logits(self.models['policy'], *row) for row in zip(x, mask)
-    ])
+    return np.stack(
+      [embedded_logits(self.models['policy'], *row) for row in zip(x, mask)]
+    )
 
 
 def _mask_of_rows(mask, rows, size):
@@ -182,14 +192,14 @@ def _mask_of_rows(mask, rows, size):
     shape = (1, *shape)
   if len(shape) != 3 or shape[0] not in (1, rows) or shape[1:] != (size, size):
     raise ValueError(
-        f'embeds_mask must be [T, T], [B or 1, T, T] or [B or 1, 1, T, T] with '
-        f'B = {rows} and T = {size}, got {list(mask.shape)}'
+      f'embeds_mask must be [T, T], [B or 1, T, T] or [B or 1, 1, T, T] with '
+      f'B = {rows} and T = {size}, got {list(mask.shape)}'
     )
   return np.broadcast_to(mask.reshape(shape), (rows, size, size))
 
 
 def make(
-    policy, reference, found: Mapping[str, np.ndarray], max_text: int
+  policy, reference, found: Mapping[str, np.ndarray], max_text: int
 ) -> dict[str, checks.Check]:
   """Returns the checks of a Show-o.
 
@@ -203,8 +213,10 @@ def make(
   made = verify_rows.make(found, policy.config.vocab, max_text)
   made |= verify_sampling.make(policy, found, max_text)
   scored = tuple(
-      f'{task}_{side}_{what}' for task in TASKS for side in verify_rows.SIDES
-      for what in ('ids', 'labels')
+    f'{task}_{side}_{what}'
+    for task in TASKS
+    for side in verify_rows.SIDES
+    for what in ('ids', 'labels')
   )
   frozen = () if reference is not None else ('--reference',)
   needs = ('beta', *scored, *frozen)
@@ -212,28 +224,27 @@ def make(
     for side in verify_rows.SIDES:
       rows = (f'{task}_{side}_ids',)
       made[f'{task}_{side}_logits'] = checks.Check(
-          rows, LOGITS, lambda t=task, s=side: of.logits(t, s)
+        rows, LOGITS, lambda t=task, s=side: of.logits(t, s)
       )
       rows += (f'{task}_{side}_labels',)
       for name, more in (('policy', ()), ('reference', frozen)):
         made[f'logp_{name}_{task}_{side}'] = checks.Check(
-            rows + more, LOGPS,
-            lambda n=name, t=task, s=side: of.logps(n, t, s),
+          rows + more, LOGPS, lambda n=name, t=task, s=side: of.logps(n, t, s)
         )
     made[f'dpo_loss_{task}'] = checks.Check(
-        needs, LOSS, lambda t=task: of.losses(t)
+      needs, LOSS, lambda t=task: of.losses(t)
     )
   made['dpo_loss'] = checks.Check(needs, LOSS, of.loss)
   made['grad_global_norm'] = checks.Check(needs, 1e-4, of.gradient_norm)
   for key in found:
     if key.startswith('grad/'):
       made[key] = checks.Check(
-          needs, GRADIENT, lambda k=key: of.gradient(k.removeprefix('grad/'))
+        needs, GRADIENT, lambda k=key: of.gradient(k.removeprefix('grad/'))
       )
   made['clip_projected'] = checks.Check(
-      ('clip_features',), LOGITS, of.projected
+    ('clip_features',), LOGITS, of.projected
   )
   made['embeds_logits'] = checks.Check(
-      ('embeds_in', 'embeds_mask'), LOGITS, of.from_embeddings
+    ('embeds_in', 'embeds_mask'), LOGITS, of.from_embeddings
   )
   return made

@@ -30,7 +30,7 @@ def inputs(found: Mapping[str, np.ndarray]) -> frozenset[str]:
 
 
 def magvit(
-    model, found: Mapping[str, np.ndarray], scale: float = 1.0
+  model, found: Mapping[str, np.ndarray], scale: float = 1.0
 ) -> dict[str, checks.Check]:
   """Returns the checks of a MAGVIT-v2.
 
@@ -43,7 +43,8 @@ def magvit(
   made = {}
   for key in found:
     match = re.fullmatch(
-        r'(?:z|indices|recon|entropy_loss|quantizer_loss)_(\d+)', key)
+      r'(?:z|indices|recon|entropy_loss|quantizer_loss)_(\d+)', key
+    )
     if match:
       made |= _magvit_case(model, found, match[1], PIXELS * scale)
   return made
@@ -67,21 +68,31 @@ def _magvit_case(model, found, case, margin):
     batch, _, height, width = found[f'pixels_{case}'].shape
     codes = found.get(f'indices_{case}')
     codes = np.asarray(indices() if codes is None else codes)
-    return first(_decode(model, codes.reshape(
-        batch, height // model.reduction, width // model.reduction)))
+    return first(
+      _decode(
+        model,
+        codes.reshape(
+          batch, height // model.reduction, width // model.reduction
+        ),
+      )
+    )
 
   needs = (f'pixels_{case}',)
   rows = (
-      ('z', PIXELS, lambda: first(z())),
-      ('indices', 0, indices),
-      ('recon', PIXELS, recon),
-      ('entropy_loss', LOSS, lambda: 0.1 * lfq.entropy_loss(z())),
-      ('quantizer_loss', LOSS,
-       lambda: 0.1 * (1 + 0.25) * lfq.commitment_loss(z())),
+    ('z', PIXELS, lambda: first(z())),
+    ('indices', 0, indices),
+    ('recon', PIXELS, recon),
+    ('entropy_loss', LOSS, lambda: 0.1 * lfq.entropy_loss(z())),
+    (
+      'quantizer_loss',
+      LOSS,
+      lambda: 0.1 * (1 + 0.25) * lfq.commitment_loss(z()),
+    ),
   )
   return {
-      f'{name}_{case}': checks.Check(needs, tolerance, compute)
-      for name, tolerance, compute in rows}
+    f'{name}_{case}': checks.Check(needs, tolerance, compute)
+    for name, tolerance, compute in rows
+  }
 
 
 def clip(model, found: Mapping[str, np.ndarray]) -> dict[str, checks.Check]:
@@ -92,5 +103,6 @@ def clip(model, found: Mapping[str, np.ndarray]) -> dict[str, checks.Check]:
     found: the file of activations; pixels [B, 3, H, W], normalised.
   """
   compute = lambda: jax.jit(lambda m, x: m(x))(
-      model, np.moveaxis(found['clip_pixels'], 1, -1))
+    model, np.moveaxis(found['clip_pixels'], 1, -1)
+  )
   return {'clip_features': checks.Check(('clip_pixels',), PIXELS, compute)}

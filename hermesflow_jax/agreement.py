@@ -24,7 +24,7 @@ _ARRAYS = 'npz'
 
 
 def scores(
-    judge: gap.Judge, codes: np.ndarray, questions: Sequence[Sequence[dict]]
+  judge: gap.Judge, codes: np.ndarray, questions: Sequence[Sequence[dict]]
 ) -> np.ndarray:
   """Returns float[N, K], the judge's shares of right answers about images.
 
@@ -58,12 +58,12 @@ def _calls(counts: Sequence[int]) -> Iterator[slice]:
 
 
 def judged(
-    judge: gap.Judge,
-    inputs: gap.Inputs,
-    codes: np.ndarray,
-    pairs: dict[str, tuple[curation.Pair, curation.Pair]],
-    store: shards.Shards,
-    size: int,
+  judge: gap.Judge,
+  inputs: gap.Inputs,
+  codes: np.ndarray,
+  pairs: dict[str, tuple[curation.Pair, curation.Pair]],
+  store: shards.Shards,
+  size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the judge's scores of a round; judges the shards that are missing.
 
@@ -83,29 +83,30 @@ def judged(
     each kept image pair, NaN where none is kept.
   """
   parts = [
-      _Part(inputs.part(span), codes[span], pairs)
-      for span in shards.spans(len(inputs), size)
+    _Part(inputs.part(span), codes[span], pairs)
+    for span in shards.spans(len(inputs), size)
   ]
 
   def missing():
     return [
-        number for number, part in enumerate(parts)
-        if (store.facts(number) or {}).get('content') != part.content
+      number
+      for number, part in enumerate(parts)
+      if (store.facts(number) or {}).get('content') != part.content
     ]
 
   for number in processes.agreed(missing):
     part = parts[number]
     store.write(
-        number, {_ARRAYS: part.judged_by(judge)}, {'content': part.content}
+      number, {_ARRAYS: part.judged_by(judge)}, {'content': part.content}
     )
   processes.meet()
   arrays = [
-      np.load(io.BytesIO(store.read(number, _ARRAYS)))
-      for number in range(store.count)
+    np.load(io.BytesIO(store.read(number, _ARRAYS)))
+    for number in range(store.count)
   ]
   return tuple(
-      np.concatenate([part[name] for part in arrays])
-      for name in ('candidates', 'sides')
+    np.concatenate([part[name] for part in arrays])
+    for name in ('candidates', 'sides')
   )
 
 
@@ -116,9 +117,10 @@ class _Part:
     self._inputs, self._codes = inputs, codes
     images = [pairs[name][1] for name in inputs.ids]
     self._kept = [n for n, pair in enumerate(images) if not pair.dropped]
-    self._sides = np.array([
-        [images[n].win.value, images[n].lose.value] for n in self._kept
-    ], np.int32).reshape(len(self._kept), 2, codes.shape[-1])
+    self._sides = np.array(
+      [[images[n].win.value, images[n].lose.value] for n in self._kept],
+      np.int32,
+    ).reshape(len(self._kept), 2, codes.shape[-1])
 
   @property
   def content(self) -> str:
@@ -135,18 +137,16 @@ class _Part:
     sides = np.full((len(questions), 2), np.nan)
     if self._kept:
       sides[self._kept] = scores(
-          judge, self._sides, [questions[n] for n in self._kept]
+        judge, self._sides, [questions[n] for n in self._kept]
       )
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, candidates=scores(judge, self._codes, questions), sides=sides
+      buffer, candidates=scores(judge, self._codes, questions), sides=sides
     )
     return buffer.getvalue()
 
 
-def measure(
-    own: np.ndarray, candidates: np.ndarray, sides: np.ndarray
-) -> dict:
+def measure(own: np.ndarray, candidates: np.ndarray, sides: np.ndarray) -> dict:
   """Compares the model's own scores of images with the judge's.
 
   Args:
@@ -163,18 +163,18 @@ def measure(
   true = candidates - candidates.mean(1, keepdims=True)
   norm = np.sqrt((mine**2).sum() * (true**2).sum())
   out = {
-      'self_score': float(own.mean()),
-      'judge_score': float(candidates.mean()),
-      'best_by_judge': float(candidates.max(1).mean()),
-      'correlation': float((mine * true).sum() / norm) if norm else None,
+    'self_score': float(own.mean()),
+    'judge_score': float(candidates.mean()),
+    'best_by_judge': float(candidates.max(1).mean()),
+    'correlation': float((mine * true).sum() / norm) if norm else None,
   }
   kept = ~np.isnan(sides[:, 0])
   if kept.any():
     win, lose = sides[kept].T
     out |= {
-        'winners_by_judge': float(win.mean()),
-        'losers_by_judge': float(lose.mean()),
-        'judge_agrees': float((win > lose).mean()),
-        'judge_disagrees': float((win < lose).mean()),
+      'winners_by_judge': float(win.mean()),
+      'losers_by_judge': float(lose.mean()),
+      'judge_agrees': float((win > lose).mean()),
+      'judge_disagrees': float((win < lose).mean()),
     }
   return out

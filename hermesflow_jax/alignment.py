@@ -58,26 +58,33 @@ class Objective:
 
   def __post_init__(self):
     settings.require(
-        self,
-        {'und_weight': 0, 'gen_weight': 0, 'und_sft_weight': 0,
-         'gen_sft_weight': 0, 'masks': 1, 'drop_condition': 0,
-         'smoothing': 0},
-        above=('beta',), most={'drop_condition': 1, 'smoothing': 0.49},
+      self,
+      {
+        'und_weight': 0,
+        'gen_weight': 0,
+        'und_sft_weight': 0,
+        'gen_sft_weight': 0,
+        'masks': 1,
+        'drop_condition': 0,
+        'smoothing': 0,
+      },
+      above=('beta',),
+      most={'drop_condition': 1, 'smoothing': 0.49},
     )
     if self.method not in methods.METHODS:
       raise ValueError(
-          f'method is {self.method!r}, wanted one of '
-          + ', '.join(methods.METHODS)
+        f'method is {self.method!r}, wanted one of '
+        + ', '.join(methods.METHODS)
       )
     if bool(self.smoothing) != (self.method in ('smoothed', 'robust')):
       raise ValueError(
-          f'smoothing is {self.smoothing} with method {self.method}: smoothed '
-          'and robust want more than 0, all others 0'
+        f'smoothing is {self.smoothing} with method {self.method}: smoothed '
+        'and robust want more than 0, all others 0'
       )
     if self.method == 'sft' and self.und_sft_weight + self.gen_sft_weight:
       raise ValueError(
-          'method sft wants und_sft_weight and gen_sft_weight 0: its own '
-          'losses are the same, with und_weight and gen_weight'
+        'method sft wants und_sft_weight and gen_sft_weight 0: its own '
+        'losses are the same, with und_weight and gen_weight'
       )
     weights = self.und_weight, self.gen_weight
     if self.method == 'product' and weights != (1, 1):
@@ -111,19 +118,19 @@ class Compat:
 # The official training row, up to the caption. The caption was decoded with the
 # space before it, and another stands in the row.
 DETAILED_PROMPT = (
-    f'USER: Give a detailed caption for this image. {text_lib.ASSISTANT}'
+  f'USER: Give a detailed caption for this image. {text_lib.ASSISTANT}'
 )
 _DETAILED_SPACE = '  '
 
 
 def transform(
-    vocab: vocab_lib.Vocab,
-    text: text_lib.Text,
-    lengths: prompting.Lengths,
-    drop_condition: float,
-    compat: Compat = Compat(),
-    fit: packing.Fit | None = None,
-    caption_prompt: str = text_lib.CAPTION_PROMPT,
+  vocab: vocab_lib.Vocab,
+  text: text_lib.Text,
+  lengths: prompting.Lengths,
+  drop_condition: float,
+  compat: Compat = Compat(),
+  fit: packing.Fit | None = None,
+  caption_prompt: str = text_lib.CAPTION_PROMPT,
 ) -> Callable[[dict, np.random.Generator], dict]:
   """Returns the function from a homologous record to its arrays.
 
@@ -155,23 +162,32 @@ def transform(
     conditions = [[] if dropped else caption for dropped in drop]
     images = np.stack([record['codes_win'], record['codes_lose']])
     out = {
-        'gen_valid': np.array(not record['image_dropped']),
-        'und_valid': np.array(not record['caption_dropped']),
+      'gen_valid': np.array(not record['image_dropped']),
+      'und_valid': np.array(not record['caption_dropped']),
     }
     if compat.plain:
       real = np.stack([record['codes']] * 2)
       return out | {
-          't2i': prompting.t2i_rows(
-              vocab, conditions, images, lengths.max_text
-          ),
-          'mmu': prompting.mmu_rows(
-              vocab, real, [prompt] * 2, [win, lose], lengths.mmu,
-              sot=not compat.other_prompt,
-          ),
+        't2i': prompting.t2i_rows(vocab, conditions, images, lengths.max_text),
+        'mmu': prompting.mmu_rows(
+          vocab,
+          real,
+          [prompt] * 2,
+          [win, lose],
+          lengths.mmu,
+          sot=not compat.other_prompt,
+        ),
       }
     out['packed'] = packing.record(
-        vocab, conditions[0], images, np.asarray(record['codes']), prompt,
-        [win, lose], lengths.max_text, fit, sot=not compat.other_prompt,
+      vocab,
+      conditions[0],
+      images,
+      np.asarray(record['codes']),
+      prompt,
+      [win, lose],
+      lengths.max_text,
+      fit,
+      sot=not compat.other_prompt,
     )
     if 'reference_mmu' in record:
       out['reference_mmu'] = record['reference_mmu']
@@ -184,8 +200,11 @@ def transform(
 
 
 def fitted(
-    vocab: vocab_lib.Vocab, text: text_lib.Text, lengths: prompting.Lengths,
-    records: Sequence[dict], compat: Compat = Compat(),
+  vocab: vocab_lib.Vocab,
+  text: text_lib.Text,
+  lengths: prompting.Lengths,
+  records: Sequence[dict],
+  compat: Compat = Compat(),
 ) -> packing.Fit:
   """Returns how long the texts of these records are at most."""
   captions = text.encode([r['caption'] for r in records])
@@ -198,15 +217,23 @@ def _replies(text, record, compat):
   # Captions of earlier releases begin with the space that comes before them.
   captions = [record[f'caption_{side}'] for side in ('win', 'lose')]
   return text.encode_replies(
-      [caption.removeprefix(' ') for caption in captions],
-      space=_DETAILED_SPACE if compat.other_prompt else ' ',
+    [caption.removeprefix(' ') for caption in captions],
+    space=_DETAILED_SPACE if compat.other_prompt else ' ',
   )
 
 
 def score_reference(
-    reference, records: Sequence[dict], make: Callable, *,
-    objective: Objective, schedule: masking.Schedule, image_tokens: int,
-    seed: int, chunk: int, rows: int, mesh,
+  reference,
+  records: Sequence[dict],
+  make: Callable,
+  *,
+  objective: Objective,
+  schedule: masking.Schedule,
+  image_tokens: int,
+  seed: int,
+  chunk: int,
+  rows: int,
+  mesh,
 ) -> list[dict]:
   """Scores records once, before training, where that is exact.
 
@@ -231,16 +258,17 @@ def score_reference(
   def scored(dropped, hidden, replies):
     packed = pipeline.stack([make(r, dropped)['packed'] for r in records])
     return pipeline.mapped(
-        lambda batch: _score(
-            reference, *batch, rows=rows, replies=replies, mesh=mesh
-        ), (packed, hidden), chunk, mesh,
+      lambda batch: _score(
+        reference, *batch, rows=rows, replies=replies, mesh=mesh
+      ),
+      (packed, hidden),
+      chunk,
+      mesh,
     )
 
   if not objective.fixed_masks:
     found = scored(False, None, True)
-    return [
-        r | {'reference_mmu': m} for r, m in zip(records, found.mmu)
-    ]
+    return [r | {'reference_mmu': m} for r, m in zip(records, found.mmu)]
 
   @jax.jit
   def draw(names):
@@ -248,6 +276,7 @@ def score_reference(
       key = jax.random.fold_in(jax.random.key(seed), name)
       keys = jax.random.split(key, objective.masks)
       return jax.vmap(lambda k: masking.draw(k, image_tokens, schedule))(keys)
+
     return jax.vmap(one)(names)
 
   names = [zlib.crc32(r['id'].encode()) for r in records]
@@ -255,9 +284,8 @@ def score_reference(
   found = scored(False, hidden, True)
   empty = scored(True, hidden, False) if objective.drop_condition else found
   return [
-      r | {'reference_mmu': m, 'hidden': h, 'reference_t2i': np.stack([a, b])}
-      for r, m, h, a, b in zip(
-          records, found.mmu, hidden, found.t2i, empty.t2i)
+    r | {'reference_mmu': m, 'hidden': h, 'reference_t2i': np.stack([a, b])}
+    for r, m, h, a, b in zip(records, found.mmu, hidden, found.t2i, empty.t2i)
   ]
 
 
@@ -268,7 +296,7 @@ def _score(reference, batch, hidden, *, rows, replies, mesh):
 
 
 def pair_logps(
-    model, batch, hidden: jax.Array, reply: int, images_as_text: bool = False
+  model, batch, hidden: jax.Array, reply: int, images_as_text: bool = False
 ):
   """Scores both pairs of each record under one model.
 
@@ -285,16 +313,15 @@ def pair_logps(
     the mean over the masks).
   """
   rows = jax.tree.map(
-      lambda a: jnp.broadcast_to(
-          a[:, None], (a.shape[0], hidden.shape[1], *a.shape[1:])
-      ),
-      batch['t2i'],
+    lambda a: jnp.broadcast_to(
+      a[:, None], (a.shape[0], hidden.shape[1], *a.shape[1:])
+    ),
+    batch['t2i'],
   )
   t2i, codes = likelihood.of_images(model, rows, hidden[:, :, None])
   mmu, words = likelihood.of_text(model, batch['mmu'], reply)
   counts = pair_dpo.PairLogps(
-      t2i=pair_dpo.label_counts(codes).mean(1),
-      mmu=pair_dpo.label_counts(words),
+    t2i=pair_dpo.label_counts(codes).mean(1), mmu=pair_dpo.label_counts(words)
   )
   logps = pair_dpo.PairLogps(t2i=t2i.sum(-1).mean(1), mmu=mmu.sum(-1))
   if images_as_text:
@@ -304,7 +331,7 @@ def pair_logps(
 
 
 def prepare(
-    batch, key, *, masks: int, schedule: masking.Schedule, image_tokens: int
+  batch, key, *, masks: int, schedule: masking.Schedule, image_tokens: int
 ):
   """Draws what a step wants at random, and says what each record counts.
 
@@ -329,15 +356,22 @@ def prepare(
     draw = lambda k: masking.draw(k, image_tokens, schedule)
     batch['hidden'] = jax.vmap(jax.vmap(draw))(keys)
   return batch | {
-      'gen_share': pair_dpo.shares(batch['gen_valid']),
-      'und_share': pair_dpo.shares(batch['und_valid']),
-      'both_share': pair_dpo.shares(batch['und_valid'] & batch['gen_valid']),
+    'gen_share': pair_dpo.shares(batch['gen_valid']),
+    'und_share': pair_dpo.shares(batch['und_valid']),
+    'both_share': pair_dpo.shares(batch['und_valid'] & batch['gen_valid']),
   }
 
 
 def loss(
-    model, reference, batch, key=None, *, objective: Objective, reply: int,
-    compat: Compat = Compat(), rows: int = 512,
+  model,
+  reference,
+  batch,
+  key=None,
+  *,
+  objective: Objective,
+  reply: int,
+  compat: Compat = Compat(),
+  rows: int = 512,
 ):
   """Returns (loss of the method, metrics) of prepared homologous records.
 
@@ -363,22 +397,22 @@ def loss(
   gen_nll = pair_dpo.winner_nll(policy.t2i, counts.t2i, valid['gen_valid'])
   und_nll = pair_dpo.winner_nll(policy.mmu, counts.mmu, valid['und_valid'])
   if compat.batch_sum:
-    kept = dict(
-        und_valid=batch['und_valid'], gen_valid=batch['gen_valid']
-    )
+    kept = dict(und_valid=batch['und_valid'], gen_valid=batch['gen_valid'])
     policy = pair_dpo.sum_over_batch(policy, **kept)
     frozen = pair_dpo.sum_over_batch(frozen, **kept)
     valid = dict(und_valid=None, gen_valid=None)
   frozen = jax.lax.stop_gradient(frozen)
   both = None if compat.batch_sum else batch['both_share']
   losses = methods.METHODS[objective.method](
-      methods.Scores(
-          policy, frozen, counts, valid['und_valid'], valid['gen_valid'], both
-      ),
-      methods.Strength(objective.beta, objective.smoothing),
+    methods.Scores(
+      policy, frozen, counts, valid['und_valid'], valid['gen_valid'], both
+    ),
+    methods.Strength(objective.beta, objective.smoothing),
   )
   weights = {
-      'gen': objective.gen_weight, 'und': objective.und_weight, 'both': 1.0,
+    'gen': objective.gen_weight,
+    'und': objective.und_weight,
+    'both': 1.0,
   }
   # In this order: sums of floats have one.
   total = sum(w * losses[name] for name, w in weights.items() if name in losses)
@@ -386,14 +420,15 @@ def loss(
   metrics['pairs/loss'] = total
   metrics |= pair_dpo.watched(policy, frozen, **valid)
   metrics |= {
-      # Steps count by these in the means of an interval.
-      'gen/pairs': batch['gen_valid'].sum().astype(jnp.float32),
-      'und/pairs': batch['und_valid'].sum().astype(jnp.float32),
-      'both/pairs': (batch['und_valid'] & batch['gen_valid']).sum().astype(
-          jnp.float32
-      ),
-      'gen/winner_nll': gen_nll, 'und/winner_nll': und_nll,
-      'gen/mask_ratio': (batch['gen_share'] * hidden.mean((1, 2))).sum(),
+    # Steps count by these in the means of an interval.
+    'gen/pairs': batch['gen_valid'].sum().astype(jnp.float32),
+    'und/pairs': batch['und_valid'].sum().astype(jnp.float32),
+    'both/pairs': (batch['und_valid'] & batch['gen_valid'])
+    .sum()
+    .astype(jnp.float32),
+    'gen/winner_nll': gen_nll,
+    'und/winner_nll': und_nll,
+    'gen/mask_ratio': (batch['gen_share'] * hidden.mean((1, 2))).sum(),
   }
   if losses.keys() & {'gen', 'both'}:
     total += objective.gen_sft_weight * gen_nll
@@ -408,9 +443,9 @@ def _frozen(reference, batch, rows):
   if t2i is None or mmu is None:
     hidden = batch['hidden'] if t2i is None else None
     found, _ = packing.pair_logps(
-        reference, batch['packed'], hidden, rows, replies=mmu is None
+      reference, batch['packed'], hidden, rows, replies=mmu is None
     )
     t2i, mmu = (
-        a if b is None else b for a, b in ((found.t2i, t2i), (found.mmu, mmu))
+      a if b is None else b for a, b in ((found.t2i, t2i), (found.mmu, mmu))
     )
   return pair_dpo.PairLogps(t2i=t2i, mmu=mmu)

@@ -28,8 +28,15 @@ _EVALUATION = ('scenes.jsonl', 'scenes.npz', 'evaluation.json')
 _CURATION = ('codes.npz', 'pairs.jsonl', 'curation.json')
 # What the base model's candidates and scores depend on.
 _COMMON = (
-    'captions', 'caption_prompt', 'free_answers', 'free_prompt', 'choice_rule',
-    'curation_sampler', 'evaluation_sampler', 'shard', 'seed',
+  'captions',
+  'caption_prompt',
+  'free_answers',
+  'free_prompt',
+  'choice_rule',
+  'curation_sampler',
+  'evaluation_sampler',
+  'shard',
+  'seed',
 )
 
 
@@ -55,7 +62,7 @@ class Arm:
   def __post_init__(self):
     if not self.name.isidentifier():
       raise ValueError(
-          f'name is {self.name!r}, wanted letters, digits and underscores'
+        f'name is {self.name!r}, wanted letters, digits and underscores'
       )
     if any(rate <= 0 for rate in self.rates):
       raise ValueError(f'rates is {self.rates}, wanted numbers above 0')
@@ -63,7 +70,7 @@ class Arm:
       raise ValueError(f"scorer is {self.scorer!r}, wanted 'self' or 'judge'")
 
   def play(
-      self, common: self_play.Play, seed: int, lr: float | None = None
+    self, common: self_play.Play, seed: int, lr: float | None = None
   ) -> self_play.Play:
     """Returns what the arm plays.
 
@@ -87,12 +94,10 @@ class Arm:
         raise ValueError(f'changes.{name}: all arms have the same')
     if mine.images > common.images:
       raise ValueError(
-          f'changes.images is {mine.images}, wanted at most {common.images}, '
-          'the candidates that there are'
+        f'changes.images is {mine.images}, wanted at most {common.images}, '
+        'the candidates that there are'
       )
-    optim = mine.optim if lr is None else dataclasses.replace(
-        mine.optim, lr=lr
-    )
+    optim = mine.optim if lr is None else dataclasses.replace(mine.optim, lr=lr)
     return dataclasses.replace(mine, seed=seed, optim=optim)
 
 
@@ -108,15 +113,17 @@ class Pool:
   """
 
   def __init__(
-      self, base: inference.Unified, world: self_play.World,
-      config: self_play.Play, folder: pathlib.PurePath,
-      console: console_lib.Console,
+    self,
+    base: inference.Unified,
+    world: self_play.World,
+    config: self_play.Play,
+    folder: pathlib.PurePath,
+    console: console_lib.Console,
   ):
     self._base, self._world, self._config = base, world, config
     self._folder, self._found = folder, None
     self_play.evaluated(
-        self._player(), world, config, folder / 'round_0', console,
-        learned=False,
+      self._player(), world, config, folder / 'round_0', console, learned=False
     )
 
   def _player(self):
@@ -132,21 +139,30 @@ class Pool:
     """
     if self._found is None:
       self._found = self_play.gathered(
-          self._player(), self._world, self._world.inputs[0], self._config,
-          self._folder / 'round_1', 1,
+        self._player(),
+        self._world,
+        self._world.inputs[0],
+        self._config,
+        self._folder / 'round_1',
+        1,
       )
     scores, codes = self._found.image_scores, self._found.codes[:, :images]
     if scorer == JUDGE:
       questions = self._world.inputs[0].questions
       scores = agreement.scores(self._world.judge, codes, questions)
     return dataclasses.replace(
-        self._found, codes=codes, image_scores=scores[:, :images],
-        answers=[each[:images] for each in self._found.answers],
+      self._found,
+      codes=codes,
+      image_scores=scores[:, :images],
+      answers=[each[:images] for each in self._found.answers],
     )
 
   def give(
-      self, arm: Arm, play: self_play.Play, folder: pathlib.PurePath,
-      scored: pathlib.PurePath,
+    self,
+    arm: Arm,
+    play: self_play.Play,
+    folder: pathlib.PurePath,
+    scored: pathlib.PurePath,
   ) -> None:
     """Lets an arm begin with what the base model has.
 
@@ -160,16 +176,23 @@ class Pool:
     if (folder / 'round_1' / _CURATION[-1]).exists():
       return
     # Arms that make the same pairs share them.
-    rules = '_'.join(f'{value:g}' for value in (
-        play.images, play.rules.least_win, play.rules.least_margin
-    ))
+    rules = '_'.join(
+      f'{value:g}'
+      for value in (play.images, play.rules.least_win, play.rules.least_margin)
+    )
     shared = self._folder / 'pairs' / f'{arm.scorer}_{rules}'
     if not (shared / _CURATION[-1]).exists():
       began = time.perf_counter()
       self_play.paired(
-          self.found(play.images, arm.scorer), self._world,
-          self._world.inputs[0], play, {}, shared, began,
-          self.found(play.images, SELF).image_scores, learned=False,
+        self.found(play.images, arm.scorer),
+        self._world,
+        self._world.inputs[0],
+        play,
+        {},
+        shared,
+        began,
+        self.found(play.images, SELF).image_scores,
+        learned=False,
       )
     copy(shared, folder / 'round_1', _CURATION)
 
@@ -182,7 +205,7 @@ def copy(source: pathlib.PurePath, target: pathlib.PurePath, names) -> None:
 
 
 def lend(
-    source: pathlib.PurePath, target: pathlib.PurePath, base: inference.Unified
+  source: pathlib.PurePath, target: pathlib.PurePath, base: inference.Unified
 ) -> None:
   """Gives an arm what it has learned in its first round already, elsewhere.
 
@@ -202,15 +225,18 @@ def lend(
       return
     notes.pop(trained.KEY, None)
     checkpoint.remove(here)
-    trained.save(
-        str(here), dataclasses.replace(base, model=learned), '', notes
-    )
+    trained.save(str(here), dataclasses.replace(base, model=learned), '', notes)
 
 
 def run(
-    base: inference.Unified, world: self_play.World, pool: Pool, arm: Arm,
-    play: self_play.Play, folder: pathlib.PurePath, scored: pathlib.PurePath,
-    console: console_lib.Console,
+  base: inference.Unified,
+  world: self_play.World,
+  pool: Pool,
+  arm: Arm,
+  play: self_play.Play,
+  folder: pathlib.PurePath,
+  scored: pathlib.PurePath,
+  console: console_lib.Console,
 ) -> list[dict]:
   """Plays an arm, or goes on; returns one summary a round, the base's first.
 
@@ -235,6 +261,5 @@ def best(tried: Mapping[float, Mapping]) -> float:
     tried: summaries of evaluations by rate.
   """
   return max(
-      tried,
-      key=lambda lr: tried[lr]['understanding'] + tried[lr]['generation'],
+    tried, key=lambda lr: tried[lr]['understanding'] + tried[lr]['generation']
   )

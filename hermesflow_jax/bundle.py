@@ -1,9 +1,9 @@
 """A unified model as one folder: weights, tokenizers, sizes and their sums.
 
-  config.json             sizes of both models and of rows, SHA-256 of the files
-  model.safetensors       the transformer, by parameter path
-  tokenizer.safetensors   the image tokenizer
-  text.json               the text tokenizer
+config.json             sizes of both models and of rows, SHA-256 of the files
+model.safetensors       the transformer, by parameter path
+tokenizer.safetensors   the image tokenizer
+text.json               the text tokenizer
 """
 
 import dataclasses
@@ -93,16 +93,17 @@ def save_tokenizer(path: str, tokenizer: magvit.Magvit) -> None:
   record = _record(folder)
   record['tokenizer'] = _sizes(tokenizer.config)
   record['sha256'] = record.get('sha256', {}) | {
-      'tokenizer.safetensors': _write(
-          folder, 'tokenizer.safetensors', tokenizer
-      )
+    'tokenizer.safetensors': _write(folder, 'tokenizer.safetensors', tokenizer)
   }
   _put_record(folder, record)
 
 
 def save_model(
-    path: str, model: showo.ShowO, text: text_lib.Text,
-    lengths: prompting.Lengths, grid: tuple[int, int],
+  path: str,
+  model: showo.ShowO,
+  text: text_lib.Text,
+  lengths: prompting.Lengths,
+  grid: tuple[int, int],
 ) -> None:
   """Writes the transformer and the text tokenizer into a bundle."""
   folder = storage.path(path)
@@ -112,14 +113,14 @@ def save_model(
   sum_of_text = hashlib.sha256((folder / 'text.json').read_bytes())
   record = _record(folder)
   record |= {
-      'vocab': dataclasses.asdict(model.config.vocab),
-      'decoder': _sizes(model.config.decoder),
-      'lengths': dataclasses.asdict(lengths),
-      'grid': list(grid),
+    'vocab': dataclasses.asdict(model.config.vocab),
+    'decoder': _sizes(model.config.decoder),
+    'lengths': dataclasses.asdict(lengths),
+    'grid': list(grid),
   }
   record['sha256'] = record.get('sha256', {}) | {
-      'model.safetensors': _write(folder, 'model.safetensors', model),
-      'text.json': sum_of_text.hexdigest(),
+    'model.safetensors': _write(folder, 'model.safetensors', model),
+    'text.json': sum_of_text.hexdigest(),
   }
   _put_record(folder, record)
 
@@ -178,24 +179,22 @@ def _read(path, folder, sizes, sums):
       raise ValueError(f'bundle {path}: {name} is missing') from error
     if found != wanted:
       raise ValueError(
-          f'bundle {path}: {name} has SHA-256 {found}, wanted {wanted}'
+        f'bundle {path}: {name} has SHA-256 {found}, wanted {wanted}'
       )
 
   def filled(name, make):
     return _fill(path / name, safetensors.numpy.load_file(folder / name), make)
 
   tokenizer = filled(
-      'tokenizer.safetensors',
-      lambda: magvit.Magvit(sizes.tokenizer, nnx.Rngs(0)),
+    'tokenizer.safetensors', lambda: magvit.Magvit(sizes.tokenizer, nnx.Rngs(0))
   )
   if sizes.vocab is None:
     return Bundle(None, tokenizer, None, None, None)
   config = showo.ShowOConfig(
-      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
+    sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
   )
   model = filled(
-      'model.safetensors',
-      lambda: showo.ShowO(config, rngs=nnx.Rngs(0)),
+    'model.safetensors', lambda: showo.ShowO(config, rngs=nnx.Rngs(0))
   )
   text = text_lib.load(str(folder / 'text.json'))
   return Bundle(model, tokenizer, text, sizes.lengths, sizes.grid)
@@ -213,8 +212,8 @@ def _fill(path, arrays, make):
       faults.append(f'{name} is missing')
     elif (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
       faults.append(
-          f'{name} is {found.dtype}{list(found.shape)}, '
-          f'wanted {leaf.dtype}{list(leaf.shape)}'
+        f'{name} is {found.dtype}{list(found.shape)}, '
+        f'wanted {leaf.dtype}{list(leaf.shape)}'
       )
   if faults:
     raise ValueError(f'{path} does not fit: ' + '; '.join(faults))

@@ -40,8 +40,10 @@ def grown(canvas: np.ndarray, direction: str, grid) -> np.ndarray:
   """
   rows, columns = (max(1, side // 2) for side in grid)
   room = {
-      'left': ((0, 0), (columns, 0)), 'right': ((0, 0), (0, columns)),
-      'up': ((rows, 0), (0, 0)), 'down': ((0, rows), (0, 0)),
+    'left': ((0, 0), (columns, 0)),
+    'right': ((0, 0), (0, columns)),
+    'up': ((rows, 0), (0, 0)),
+    'down': ((0, rows), (0, 0)),
   }[direction]
   return np.pad(canvas, ((0, 0), *room), constant_values=UNKNOWN)
 
@@ -69,8 +71,9 @@ def windows(canvas: np.ndarray, grid) -> list[tuple[int, int]]:
 
 
 def fill(
-    canvas: np.ndarray, grid,
-    draw: Callable[[int, np.ndarray, np.ndarray], np.ndarray],
+  canvas: np.ndarray,
+  grid,
+  draw: Callable[[int, np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
   """Returns the canvas without unknown codes.
 

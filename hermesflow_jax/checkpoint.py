@@ -23,13 +23,21 @@ CHUNK, GROUP = 2**26, 2**29
 # The last file of a checkpoint that orbax writes.
 _MARK = 'commit_success.txt'
 _OF_THE_MACHINE = (
-    errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM,
-    errno.ESTALE, errno.ETIMEDOUT,
+  errno.EIO,
+  errno.EMFILE,
+  errno.ENFILE,
+  errno.EACCES,
+  errno.ENOMEM,
+  errno.ESTALE,
+  errno.ETIMEDOUT,
 )
 # How tensorstore says that a bucket did not answer.
 _UNREACHED = (
-    'UNAVAILABLE', 'PERMISSION_DENIED', 'UNAUTHENTICATED', 'DEADLINE_EXCEEDED',
-    'ABORTED',
+  'UNAVAILABLE',
+  'PERMISSION_DENIED',
+  'UNAUTHENTICATED',
+  'DEADLINE_EXCEEDED',
+  'ABORTED',
 )
 
 
@@ -57,10 +65,12 @@ def _sums(leaf, start=0) -> jax.Array:
   # Odd weights are invertible modulo 2^32, so no single flip can vanish.
   first = place * jnp.uint32(2_654_435_761) | jnp.uint32(1)
   second = (place ^ (place >> 7)) * jnp.uint32(40_503) | jnp.uint32(1)
-  return jnp.stack([
+  return jnp.stack(
+    [
       jnp.sum(bits * first, dtype=jnp.uint32),
       jnp.sum(bits * second, dtype=jnp.uint32),
-  ])
+    ]
+  )
 
 
 @jax.jit
@@ -77,7 +87,7 @@ def _sums_of_large(leaf) -> np.ndarray:
   total, row = np.zeros(2, np.uint32), leaf.size // len(leaf)
   for i in range(0, len(leaf), step):
     start = np.uint32(i * row % 2**32)
-    total += np.asarray(_sums_of_part(leaf[i:i + step], start))
+    total += np.asarray(_sums_of_part(leaf[i : i + step], start))
   return total
 
 
@@ -135,14 +145,14 @@ def save_async(path: str, tree, meta: dict):
     processes.first_does(lambda: remove(path))
   storage.make(path.parent)
   record = json.dumps(
-      {'fingerprint': fingerprint(tree), 'user': meta}, allow_nan=False
+    {'fingerprint': fingerprint(tree), 'user': meta}, allow_nan=False
   )
   flat = _flat(tree)
   with _lean(flat):
-    return ocp.save_checkpointables_async(str(path), {
-        'arrays': flat,
-        'meta': {'record': record, 'sum': _sum_of(record)},
-    })
+    return ocp.save_checkpointables_async(
+      str(path),
+      {'arrays': flat, 'meta': {'record': record, 'sum': _sum_of(record)}},
+    )
 
 
 def _lean(flat) -> ocp.Context:
@@ -215,8 +225,8 @@ def shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
   except Exception as error:
     raise _fault(path, error) from error
   return {
-      name: jax.ShapeDtypeStruct(tuple(array.shape), array.dtype)
-      for name, array in found.items()
+    name: jax.ShapeDtypeStruct(tuple(array.shape), array.dtype)
+    for name, array in found.items()
   }
 
 
@@ -254,16 +264,14 @@ def restore(path: str, abstract, shardings, part: str = ''):
     a, b = found[name], wanted[name]
     if a.shape != tuple(b.shape) or a.dtype != b.dtype:
       faults.append(
-          f'{name}: {a.dtype}{list(a.shape)}, wanted {b.dtype}{list(b.shape)}'
+        f'{name}: {a.dtype}{list(a.shape)}, wanted {b.dtype}{list(b.shape)}'
       )
   if faults:
-    raise ValueError(
-        f'checkpoint {path} does not fit: ' + '; '.join(faults)
-    )
+    raise ValueError(f'checkpoint {path} does not fit: ' + '; '.join(faults))
   placed = jax.tree.map(
-      lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
-      wanted,
-      {part + n: leaf for n, leaf in _flat(shardings).items()},
+    lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+    wanted,
+    {part + n: leaf for n, leaf in _flat(shardings).items()},
   )
   arrays, cause = {}, None
   try:
@@ -279,7 +287,7 @@ def restore(path: str, abstract, shardings, part: str = ''):
     raise Damaged(f'checkpoint {path} is damaged in ' + ', '.join(bad))
   names = list(wanted)
   return jax.tree.unflatten(
-      jax.tree.structure(abstract), [arrays[n] for n in names]
+    jax.tree.structure(abstract), [arrays[n] for n in names]
   )
 
 
@@ -310,8 +318,8 @@ def check_read(path: str, fault: ValueError | OSError | None) -> None:
     return
   mine = isinstance(fault, OSError)
   if not processes.all_say(not mine):
-    raise fault if mine else OSError(
-        f'{path} could not be read by another process'
+    raise (
+      fault if mine else OSError(f'{path} could not be read by another process')
     )
   raise fault or Damaged(f'checkpoint {path} is damaged')
 

@@ -48,7 +48,7 @@ class Choices:
 
 
 def encode(
-    text: text_lib.Text, choices: Sequence[Sequence[str]], whole: bool
+  text: text_lib.Text, choices: Sequence[Sequence[str]], whole: bool
 ) -> Choices:
   """Returns the choices of N questions as they follow a prompt.
 
@@ -71,14 +71,14 @@ def encode(
   valid = np.zeros((len(rows), most, size), bool)
   for n, each in enumerate(rows):
     for c, row in enumerate(each):
-      tokens[n, c, :len(row)] = row
-      valid[n, c, :len(row)] = True
+      tokens[n, c, : len(row)] = row
+      valid[n, c, : len(row)] = True
   siblings = siblings_of(tokens, valid)
   if not whole:
     parts = (siblings.sum(-1) > 1).any((0, 1))
     size = int(parts.nonzero()[0].max(initial=0)) + 1
     tokens, valid, siblings = (
-        a[:, :, :size] for a in (tokens, valid, siblings)
+      a[:, :, :size] for a in (tokens, valid, siblings)
     )
   return Choices(tokens, valid, siblings)
 
@@ -93,7 +93,7 @@ def siblings_of(tokens: np.ndarray, valid: np.ndarray) -> np.ndarray:
   count, many, size = tokens.shape
   siblings = np.zeros((count, many, size, many), bool)
   alike = np.broadcast_to(
-      valid[:, :, None, 0] & valid[:, None, :, 0], (count, many, many)
+    valid[:, :, None, 0] & valid[:, None, :, 0], (count, many, many)
   )
   # before[d, e]: choice e comes before choice d.
   before = np.tri(many, k=-1, dtype=bool)
@@ -103,9 +103,9 @@ def siblings_of(tokens: np.ndarray, valid: np.ndarray) -> np.ndarray:
     same = tokens[:, :, None, a] == tokens[:, None, :, a]
     # Of choices with one token at a, the first stands for all: d does not if
     # there is an e before it with that token.
-    earlier = np.einsum(
-        'nce,ned,de->ncd', alike, same, before, dtype=np.int32
-    ) > 0
+    earlier = (
+      np.einsum('nce,ned,de->ncd', alike, same, before, dtype=np.int32) > 0
+    )
     siblings[:, :, a] = alike & ~earlier
     alike = alike & same
   return siblings
@@ -136,9 +136,7 @@ def token_logits(logits: jax.Array, own, possible) -> TokenLogits:
     own: int32[], the token of the choice itself.
     possible: int32[C], the tokens of all choices.
   """
-  return TokenLogits(
-      logits[own], logits[possible], jax.nn.logsumexp(logits)
-  )
+  return TokenLogits(logits[own], logits[possible], jax.nn.logsumexp(logits))
 
 
 def constrained(logits: TokenLogits, choices: Choices) -> jax.Array:
@@ -174,10 +172,10 @@ def _added(logps, choices):
 
 
 RULES: dict[str, Callable[[TokenLogits, Choices], jax.Array]] = {
-    'constrained': constrained,
-    'sum': total,
-    'mean': mean,
-    # Less the same score about an image whose codes are all masked, see
-    # `inference.Unified.answer` (domain conditional PMI, arXiv 2104.08315).
-    'prior': total,
+  'constrained': constrained,
+  'sum': total,
+  'mean': mean,
+  # Less the same score about an image whose codes are all masked, see
+  # `inference.Unified.answer` (domain conditional PMI, arXiv 2104.08315).
+  'prior': total,
 }

@@ -15,12 +15,12 @@ from hermesflow_jax import vocab as vocab_lib
 
 
 def make(
-    vocab: vocab_lib.Vocab,
-    system: Sequence[int],
-    features: int,
-    prompts: prompting.Texts,
-    answers: prompting.Texts,
-    length: int,
+  vocab: vocab_lib.Vocab,
+  system: Sequence[int],
+  features: int,
+  prompts: prompting.Texts,
+  answers: prompting.Texts,
+  length: int,
 ) -> tuple[prompting.Rows, np.ndarray]:
   """Returns rows, and where the features go.
 
@@ -46,8 +46,7 @@ def make(
   head += [vocab.pad] * features + [vocab.eoi]
   tails = [[*answer, vocab.eos] if answer else [] for answer in answers]
   rows = [
-      [*head, *prompt, *tail]
-      for prompt, tail in zip(prompts, tails, strict=True)
+    [*head, *prompt, *tail] for prompt, tail in zip(prompts, tails, strict=True)
   ]
   longest = max(map(len, rows), default=0)
   if longest > length:
@@ -59,8 +58,8 @@ def make(
   valid = index < sizes[:, None]
   answered = valid & (index >= scored[:, None])
   return prompting.Rows(
-      tokens=tokens,
-      labels=np.where(answered, tokens, prompting.UNSCORED),
-      ar=np.ones_like(tokens),
-      valid=valid,
+    tokens=tokens,
+    labels=np.where(answered, tokens, prompting.UNSCORED),
+    ar=np.ones_like(tokens),
+    valid=valid,
   ), (index >= begin) & (index < begin + features)

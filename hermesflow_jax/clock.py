@@ -70,7 +70,7 @@ class Clock:
     worked = self.seconds - self.compiled - self.waited
     share = self.waited / max(worked + self.waited, 1e-9)
     return (
-        f'the device worked for {worked:.1f} s and waited for '
-        f'{self.waited:.1f} s ({share:.1%}), beside {self.compiled:.1f} s of '
-        'compiling'
+      f'the device worked for {worked:.1f} s and waited for '
+      f'{self.waited:.1f} s ({share:.1%}), beside {self.compiled:.1f} s of '
+      'compiling'
     )

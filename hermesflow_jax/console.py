@@ -31,15 +31,16 @@ class Console:
 
 
 def named(
-    progress: Callable[[str], Callable], prefix: str
+  progress: Callable[[str], Callable], prefix: str
 ) -> Callable[[str], Callable]:
   """Returns `Console.progress` with '<prefix>: ' before each label."""
   return lambda label: progress(f'{prefix}: {label}')
 
 
 def counted(
-    progress: Callable[[Iterable], Iterable], parts: Sequence,
-    sizes: Sequence[int],
+  progress: Callable[[Iterable], Iterable],
+  parts: Sequence,
+  sizes: Sequence[int],
 ) -> Iterator:
   """Yields parts of a work; what is counted is the items in them.
 
@@ -78,9 +79,14 @@ def terminal(clock: Callable[[], float] = time.monotonic) -> Console:
       if not sys.stderr.isatty():
         return lines.wrap(label, items)
       return tqdm.tqdm(
-          items, desc=label, delay=1.0, leave=False, dynamic_ncols=True,
-          smoothing=0.05,
+        items,
+        desc=label,
+        delay=1.0,
+        leave=False,
+        dynamic_ncols=True,
+        smoothing=0.05,
       )
+
     return wrap
 
   def say(line):
@@ -108,9 +114,7 @@ class Lines:
     clock: returns seconds.
   """
 
-  def __init__(
-      self, write: Callable[[str], None], clock: Callable[[], float]
-  ):
+  def __init__(self, write: Callable[[str], None], clock: Callable[[], float]):
     self._write, self._clock = write, clock
     self._works, self._last = [], -math.inf
 

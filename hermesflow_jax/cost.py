@@ -105,10 +105,10 @@ def _product(equation):
 def _attention(equation, products):
   """cuDNN's, of q [B, T, N, H] and k [B, S, N, H]: products of T x S x H."""
   (rows, queries, heads, size), (_, keys, *_) = (
-      v.aval.shape for v in equation.invars[:2]
+    v.aval.shape for v in equation.invars[:2]
   )
   return Cost(
-      products * 2.0 * rows * heads * queries * keys * size, _moved(equation)
+    products * 2.0 * rows * heads * queries * keys * size, _moved(equation)
   )
 
 

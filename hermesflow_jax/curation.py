@@ -35,8 +35,9 @@ class Rules:
 
   def __post_init__(self):
     settings.require(
-        self, {'least_win': 0, 'least_margin': 0},
-        most={'least_win': 1, 'least_margin': 1},
+      self,
+      {'least_win': 0, 'least_margin': 0},
+      most={'least_win': 1, 'least_margin': 1},
     )
 
 
@@ -82,9 +83,9 @@ class Pair:
 
 # Temperature and top-k of the captions, as in the official script.
 LADDER = (inference.Decoding(1.0, 1),) + tuple(
-    inference.Decoding(temperature, top_k)
-    for top_k in (2, 3, 4)
-    for temperature in (0.1, 0.7, 2.0)
+  inference.Decoding(temperature, top_k)
+  for top_k in (2, 3, 4)
+  for temperature in (0.1, 0.7, 2.0)
 )
 
 
@@ -108,7 +109,7 @@ class Recipe:
 
 
 def candidates(
-    unified: inference.Unified, inputs: gap.Inputs, recipe: Recipe
+  unified: inference.Unified, inputs: gap.Inputs, recipe: Recipe
 ) -> Candidates:
   """Lets the model caption, draw and judge each input.
 
@@ -127,10 +128,10 @@ def made(unified: inference.Unified, inputs: gap.Inputs, recipe: Recipe):
     (N lists of M captions, codes int32[N, K, I], N * K lists of answers).
   """
   captions = unified.describe(
-      inputs.ids, inputs.codes, recipe.ladder, recipe.seed
+    inputs.ids, inputs.codes, recipe.ladder, recipe.seed
   )
   codes = unified.draw(
-      inputs.ids, inputs.captions, recipe.images, recipe.sampler, recipe.seed
+    inputs.ids, inputs.captions, recipe.images, recipe.sampler, recipe.seed
   )
   asked = [q for q in inputs.questions for _ in range(recipe.images)]
   answers = unified.answer(codes.reshape(-1, codes.shape[-1]), asked)
@@ -138,7 +139,7 @@ def made(unified: inference.Unified, inputs: gap.Inputs, recipe: Recipe):
 
 
 def scored(
-    inputs: gap.Inputs, recipe: Recipe, captions, codes, answers
+  inputs: gap.Inputs, recipe: Recipe, captions, codes, answers
 ) -> Candidates:
   """Does the host's part of the work, with what `made` returned."""
   many = recipe.images
@@ -148,13 +149,11 @@ def scored(
   similarity = np.asarray(recipe.similarity(flat, truth))
   right = [np.mean(gap.right(a, q)) for a, q in zip(answers, asked)]
   return Candidates(
-      captions=captions,
-      caption_scores=similarity.reshape(len(inputs), -1),
-      codes=codes,
-      image_scores=np.array(right).reshape(len(inputs), many),
-      answers=[
-          answers[i * many:(i + 1) * many] for i in range(len(inputs))
-      ],
+    captions=captions,
+    caption_scores=similarity.reshape(len(inputs), -1),
+    codes=codes,
+    image_scores=np.array(right).reshape(len(inputs), many),
+    answers=[answers[i * many : (i + 1) * many] for i in range(len(inputs))],
   )
 
 
@@ -194,10 +193,10 @@ def judge_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
 
 
 def pairs(
-    found: Candidates,
-    ids: Sequence[str],
-    rules: Rules,
-    previous: dict[str, tuple[Pair, Pair]],
+  found: Candidates,
+  ids: Sequence[str],
+  rules: Rules,
+  previous: dict[str, tuple[Pair, Pair]],
 ) -> dict[str, tuple[Pair, Pair]]:
   """Returns (caption pair, image pair) of each input, by id.
 
@@ -213,8 +212,8 @@ def pairs(
     caption = choose(found.captions[n], found.caption_scores[n], before[0])
     image = choose(found.codes[n], found.image_scores[n], before[1])
     out[name] = (
-        judge_pair(caption, -1.0, 0.0),
-        judge_pair(image, rules.least_win, rules.least_margin),
+      judge_pair(caption, -1.0, 0.0),
+      judge_pair(image, rules.least_win, rules.least_margin),
     )
   return out
 
@@ -223,18 +222,18 @@ def record(name: str, caption: str, made: tuple[Pair, Pair]) -> dict:
   """Returns one pair as a JSON object; the codes are rows of `codes.npz`."""
   und, gen = made
   return {
-      'id': name,
-      'caption': caption,
-      'caption_win': und.win.value,
-      'caption_lose': und.lose.value,
-      'caption_score_win': und.win.score,
-      'caption_score_lose': und.lose.score,
-      'caption_dropped': und.dropped,
-      'codes_win': np.asarray(gen.win.value).tolist(),
-      'codes_lose': np.asarray(gen.lose.value).tolist(),
-      'vqa_score_win': gen.win.score,
-      'vqa_score_lose': gen.lose.score,
-      'image_dropped': gen.dropped,
+    'id': name,
+    'caption': caption,
+    'caption_win': und.win.value,
+    'caption_lose': und.lose.value,
+    'caption_score_win': und.win.score,
+    'caption_score_lose': und.lose.score,
+    'caption_dropped': und.dropped,
+    'codes_win': np.asarray(gen.win.value).tolist(),
+    'codes_lose': np.asarray(gen.lose.value).tolist(),
+    'vqa_score_win': gen.win.score,
+    'vqa_score_lose': gen.lose.score,
+    'image_dropped': gen.dropped,
   }
 
 
@@ -245,14 +244,14 @@ def from_record(row: dict) -> tuple[Pair, Pair]:
     return np.array(row[name], np.int32)
 
   und = Pair(
-      Side(row['caption_win'], row['caption_score_win']),
-      Side(row['caption_lose'], row['caption_score_lose']),
-      row['caption_dropped'],
+    Side(row['caption_win'], row['caption_score_win']),
+    Side(row['caption_lose'], row['caption_score_lose']),
+    row['caption_dropped'],
   )
   gen = Pair(
-      Side(codes('codes_win'), row['vqa_score_win']),
-      Side(codes('codes_lose'), row['vqa_score_lose']),
-      row['image_dropped'],
+    Side(codes('codes_win'), row['vqa_score_win']),
+    Side(codes('codes_lose'), row['vqa_score_lose']),
+    row['image_dropped'],
   )
   return und, gen
 

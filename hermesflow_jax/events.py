@@ -51,7 +51,7 @@ class Log:
     for name, value in metrics.items():
       self._events.add_scalar(name, value, step=step)
     row = {'step': step, 'time': time.time()} | {
-        k: float(v) if math.isfinite(v) else None for k, v in metrics.items()
+      k: float(v) if math.isfinite(v) else None for k, v in metrics.items()
     }
     self._lines.write(json.dumps(row, allow_nan=False) + '\n')
     if isinstance(self._lines, _Whole):
@@ -130,7 +130,7 @@ def write_atomically(path: str, data: str | bytes) -> None:
   """Writes a file that appears whole or not at all: by the first process."""
   if processes.is_first():
     storage.write(
-        storage.path(path), data.encode() if isinstance(data, str) else data
+      storage.path(path), data.encode() if isinstance(data, str) else data
     )
 
 

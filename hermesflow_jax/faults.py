@@ -14,8 +14,11 @@ def check_policy(on_error: str) -> None:
 
 
 def settle(
-    faults: Sequence[str], left: int, on_error: str,
-    say: Callable[[str], None], of: str = '',
+  faults: Sequence[str],
+  left: int,
+  on_error: str,
+  say: Callable[[str], None],
+  of: str = '',
 ) -> None:
   """Stops, or says what is left out: how many, and each of them.
 

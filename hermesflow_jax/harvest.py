@@ -26,15 +26,15 @@ _LINES, _ARRAYS = 'jsonl', 'npz'
 
 
 def gather(
-    unified: inference.Unified,
-    inputs: gap.Inputs,
-    recipe: curation.Recipe,
-    store: shards.Shards,
-    size: int,
-    *,
-    share: int = 0,
-    shares: int = 1,
-    progress: Callable[[Iterable], Iterable] = iter,
+  unified: inference.Unified,
+  inputs: gap.Inputs,
+  recipe: curation.Recipe,
+  store: shards.Shards,
+  size: int,
+  *,
+  share: int = 0,
+  shares: int = 1,
+  progress: Callable[[Iterable], Iterable] = iter,
 ) -> clock_lib.Clock:
   """Makes the shards of a share that are not there.
 
@@ -56,7 +56,8 @@ def gather(
   processes.first_does(lambda: check(store, inputs, size))
   spans = list(shards.spans(len(inputs), size))
   with (
-      clock_lib.Clock() as clock, concurrent.futures.ThreadPoolExecutor(1) as host
+    clock_lib.Clock() as clock,
+    concurrent.futures.ThreadPoolExecutor(1) as host,
   ):
     maker = dataclasses.replace(unified, clock=clock)
     waiting = []
@@ -79,10 +80,14 @@ def gather(
 def _write(store, number, part, recipe, found):
   candidates = curation.scored(part, recipe, *found)
   store.write(
-      number,
-      {_LINES: lines(part, candidates).encode(), _ARRAYS: arrays(candidates)},
-      {'inputs': len(part), 'first': part.ids[0], 'last': part.ids[-1],
-       'content': content(part)},
+    number,
+    {_LINES: lines(part, candidates).encode(), _ARRAYS: arrays(candidates)},
+    {
+      'inputs': len(part),
+      'first': part.ids[0],
+      'last': part.ids[-1],
+      'content': content(part),
+    },
   )
 
 
@@ -99,37 +104,42 @@ def check(store: shards.Shards, inputs: gap.Inputs, size: int) -> None:
     record = store.facts(number)
     if record and record.get('content') != content(inputs.part(span)):
       raise ValueError(
-          f'the shards in {store.folder} were made from other inputs: files '
-          'have changed since; give another --workdir'
+        f'the shards in {store.folder} were made from other inputs: files '
+        'have changed since; give another --workdir'
       )
 
 
 def lines(inputs: gap.Inputs, found: curation.Candidates) -> str:
   """Returns candidates as JSON lines for people, one an input."""
-  return curation.dump([
+  return curation.dump(
+    [
       {
-          'id': inputs.ids[n], 'caption': inputs.captions[n],
-          'captions': found.captions[n],
-          'caption_scores': found.caption_scores[n].tolist(),
-          'image_scores': found.image_scores[n].tolist(),
-          'answers': found.answers[n],
+        'id': inputs.ids[n],
+        'caption': inputs.captions[n],
+        'captions': found.captions[n],
+        'caption_scores': found.caption_scores[n].tolist(),
+        'image_scores': found.image_scores[n].tolist(),
+        'answers': found.answers[n],
       }
       for n in range(len(inputs))
-  ])
+    ]
+  )
 
 
 def arrays(found: curation.Candidates) -> bytes:
   """Returns the arrays of candidates as the bytes of an npz file."""
   buffer = io.BytesIO()
   np.savez_compressed(
-      buffer, codes=found.codes, caption_scores=found.caption_scores,
-      image_scores=found.image_scores,
+    buffer,
+    codes=found.codes,
+    caption_scores=found.caption_scores,
+    image_scores=found.image_scores,
   )
   return buffer.getvalue()
 
 
 def collect(
-    store: shards.Shards, inputs: gap.Inputs, size: int
+  store: shards.Shards, inputs: gap.Inputs, size: int
 ) -> curation.Candidates:
   """Returns the candidates of all shards, in order.
 
@@ -143,8 +153,8 @@ def collect(
   missing = store.missing()
   if missing:
     raise ValueError(
-        f'{len(missing)} of {store.count} shards are not there, the first is '
-        f'{missing[0]}'
+      f'{len(missing)} of {store.count} shards are not there, the first is '
+      f'{missing[0]}'
     )
   rows, parts = [], []
   for number in range(store.count):
@@ -156,9 +166,9 @@ def collect(
     return np.concatenate([part[name] for part in parts])
 
   return curation.Candidates(
-      captions=[row['captions'] for row in rows],
-      caption_scores=joined('caption_scores'),
-      codes=joined('codes'),
-      image_scores=joined('image_scores'),
-      answers=[row['answers'] for row in rows],
+    captions=[row['captions'] for row in rows],
+    caption_scores=joined('caption_scores'),
+    codes=joined('codes'),
+    image_scores=joined('image_scores'),
+    answers=[row['answers'] for row in rows],
   )

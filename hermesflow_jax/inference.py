@@ -63,15 +63,15 @@ class Answering:
   def __post_init__(self):
     if self.rule not in choices_lib.RULES:
       raise ValueError(
-          f'choice_rule must be one of {", ".join(choices_lib.RULES)}, got '
-          f'{self.rule!r}'
+        f'choice_rule must be one of {", ".join(choices_lib.RULES)}, got '
+        f'{self.rule!r}'
       )
     try:
       self.asked({'question': 'q', 'choices': ['a', 'b']})
     except (KeyError, IndexError, ValueError, AttributeError) as error:
       raise ValueError(
-          'free_prompt must have no fields but {question} and {choices}, got '
-          f'{self.free_prompt!r}'
+        'free_prompt must have no fields but {question} and {choices}, got '
+        f'{self.free_prompt!r}'
       ) from error
 
   def asked(self, question: dict) -> str:
@@ -79,7 +79,7 @@ class Answering:
     if not self.free:
       return question['question']
     return self.free_prompt.format(
-        question=question['question'], choices=list(question['choices'])
+      question=question['question'], choices=list(question['choices'])
     )
 
 
@@ -144,8 +144,13 @@ def draw_images(model, keys, rows, given, empty, counts, config, skipped):
   def one(key, row, given, empty):
     text = [row, empty] if config.guidance else [row]
     codes, _ = sampling.sample_image(
-        model, jax.random.wrap_key_data(key), text, *given, config, counts,
-        skipped=skipped,
+      model,
+      jax.random.wrap_key_data(key),
+      text,
+      *given,
+      config,
+      counts,
+      skipped=skipped,
     )
     return codes
 
@@ -163,15 +168,22 @@ def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
 
   def one(key, image, prompt, length, rung):
     return sampling.sample_text(
-        model, jax.random.wrap_key_data(key), image, prompt, length,
-        max_new=max_new, temperature=rung[0], top_k=rung[1], most=most,
-        stop=model.config.vocab.eos,
+      model,
+      jax.random.wrap_key_data(key),
+      image,
+      prompt,
+      length,
+      max_new=max_new,
+      temperature=rung[0],
+      top_k=rung[1],
+      most=most,
+      stop=model.config.vocab.eos,
     )
 
   every = jax.vmap(one, (0, None, None, None, 0))
   every = jax.vmap(every, (0, None, 0, 0, None))
   return jax.vmap(every, (0, 0, 0, 0, None))(
-      keys, images, prompts, lengths, rungs
+    keys, images, prompts, lengths, rungs
   )
 
 
@@ -252,7 +264,7 @@ class Unified:
     count = len(jax.tree.leaves(arrays)[0])
     chunk = min(chunk, 1 << max(0, -(-count // data) - 1).bit_length()) * data
     return pipeline.mapped(
-        function, arrays, chunk, self.mesh, self.progress(label), self.clock
+      function, arrays, chunk, self.mesh, self.progress(label), self.clock
     )
 
   def encode(self, images: np.ndarray) -> np.ndarray:
@@ -267,8 +279,15 @@ class Unified:
     return self._mapped('decoding images', decode, codes)
 
   def draw(
-      self, names: Sequence[str], captions: Sequence[str], candidates: int,
-      sampler: sampling.MaskGIT, seed: int, *, codes=None, known=None,
+    self,
+    names: Sequence[str],
+    captions: Sequence[str],
+    candidates: int,
+    sampler: sampling.MaskGIT,
+    seed: int,
+    *,
+    codes=None,
+    known=None,
   ) -> np.ndarray:
     """Samples images for captions.
 
@@ -293,8 +312,9 @@ class Unified:
     rows, empty = jax.tree.map(lambda a: a[:, skipped:], (rows, empty))
     empty = jax.tree.map(lambda a: jnp.asarray(a[0]), empty)
     counts = masking.schedule_counts(
-        sampler.steps, self.grid[0] * self.grid[1],
-        masking.parse(sampler.schedule),
+      sampler.steps,
+      self.grid[0] * self.grid[1],
+      masking.parse(sampler.schedule),
     )
     # Images and replies of one name draw from different keys.
     keys = identity_keys(seed, [f'image/{n}' for n in names], candidates)
@@ -305,17 +325,17 @@ class Unified:
     def draw(batch):
       with sharding.known(self.mesh):
         return draw_images(
-            self._served, *batch, empty, counts, config=sampler,
-            skipped=skipped,
+          self._served, *batch, empty, counts, config=sampler, skipped=skipped
         )
 
-    return self._mapped(
-        'drawing images', draw, (keys, rows, given), candidates
-    )
+    return self._mapped('drawing images', draw, (keys, rows, given), candidates)
 
   def describe(
-      self, names: Sequence[str], codes: np.ndarray,
-      ladder: Sequence[Decoding], seed: int,
+    self,
+    names: Sequence[str],
+    codes: np.ndarray,
+    ladder: Sequence[Decoding],
+    seed: int,
   ) -> list[list[str]]:
     """Samples one caption per rung of the ladder about each image.
 
@@ -328,14 +348,16 @@ class Unified:
     Returns:
       N lists of M texts.
     """
-    replies = self.reply(
-        names, codes, [self.caption_prompt], ladder, seed
-    )
-    return [each for each, in replies]
+    replies = self.reply(names, codes, [self.caption_prompt], ladder, seed)
+    return [each for (each,) in replies]
 
   def reply(
-      self, names: Sequence[str], codes: np.ndarray, asked: Sequence[str],
-      ladder: Sequence[Decoding], seed: int,
+    self,
+    names: Sequence[str],
+    codes: np.ndarray,
+    asked: Sequence[str],
+    ladder: Sequence[Decoding],
+    seed: int,
   ) -> list[list[list[str]]]:
     """Samples one reply per rung of the ladder to each prompt, of each image.
 
@@ -352,44 +374,47 @@ class Unified:
     prompts = self.text.encode([text_lib.user(prompt) for prompt in asked])
     count, each = len(names), len(asked)
     images, prompts, lengths = self._parts(
-        np.repeat(codes, each, axis=0), prompts * count
+      np.repeat(codes, each, axis=0), prompts * count
     )
     images, prompts, lengths = jax.tree.map(
-        lambda a: a.reshape(count, each, *a.shape[1:]),
-        (images, prompts, lengths),
+      lambda a: a.reshape(count, each, *a.shape[1:]), (images, prompts, lengths)
     )
     images = jax.tree.map(lambda a: a[:, 0], images)
     spoken = [
-        f'reply/{name}' + (
-            '' if prompt == text_lib.CAPTION_PROMPT else f'?{prompt}'
-        )
-        for name in names for prompt in asked
+      f'reply/{name}'
+      + ('' if prompt == text_lib.CAPTION_PROMPT else f'?{prompt}')
+      for name in names
+      for prompt in asked
     ]
     keys = identity_keys(seed, spoken, len(ladder))
     keys = keys.reshape(count, each, *keys.shape[1:])
     tokens = self._mapped(
-        'writing', functools.partial(self._write, ladder),
-        (keys, images, prompts, lengths), each * len(ladder),
+      'writing',
+      functools.partial(self._write, ladder),
+      (keys, images, prompts, lengths),
+      each * len(ladder),
     )
     return [
-        [[self.text.decode_reply(reply) for reply in rungs]
-         for rungs in prompts]
-        for prompts in tokens
+      [[self.text.decode_reply(reply) for reply in rungs] for rungs in prompts]
+      for prompts in tokens
     ]
 
   def _write(self, ladder: Sequence[Decoding], batch):
     """`write_replies`, of a ladder."""
     rungs = (
-        np.array([d.temperature for d in ladder], np.float32),
-        np.array([d.top_k for d in ladder], np.int32),
+      np.array([d.temperature for d in ladder], np.float32),
+      np.array([d.top_k for d in ladder], np.int32),
     )
     return write_replies(
-        self._served, *batch, rungs, max_new=self.lengths.reply,
-        most=max(d.top_k for d in ladder),
+      self._served,
+      *batch,
+      rungs,
+      max_new=self.lengths.reply,
+      most=max(d.top_k for d in ladder),
     )
 
   def answer(
-      self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
+    self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
   ) -> list[list[str]]:
     """Answers multiple-choice questions; see `answering`.
 
@@ -418,13 +443,17 @@ class Unified:
       images, prompts, lengths = self._parts(codes[index], prompts)
       images = jax.tree.map(lambda a: a[groups[:, 0]], images)
       if blank:
-        images = dataclasses.replace(images, tokens=np.where(
-            images.tokens >= self.vocab.image_offset, self.vocab.mask,
+        images = dataclasses.replace(
+          images,
+          tokens=np.where(
+            images.tokens >= self.vocab.image_offset,
+            self.vocab.mask,
             images.tokens,
-        ))
+          ),
+        )
       rows = jax.tree.map(lambda a: a[groups], (prompts, lengths, *more))
       results = self._mapped(
-          'answering questions', function, (images, *rows), groups.shape[1]
+        'answering questions', function, (images, *rows), groups.shape[1]
       )
       out = np.zeros((len(flat), *results.shape[2:]), results.dtype)
       out[groups] = results
@@ -449,20 +478,16 @@ class Unified:
   def _groups(self, counts, codes, flat):
     """Which questions share one reading of their image, see `together`."""
     prompts = self.text.encode(
-        [text_lib.user(self.answering.asked(q)) for _, q in flat]
+      [text_lib.user(self.answering.asked(q)) for _, q in flat]
     )
     longest = max(map(len, prompts)) + 1
     image = codes.shape[-1] + 3
-    return together(
-        counts, image, bucket(longest, self.lengths.prompt - image)
-    )
+    return together(counts, image, bucket(longest, self.lengths.prompt - image))
 
   def _likeliest(self, ask, texts, choices):
     """The number of the likeliest choice of each question, int[N]."""
     rule = self.answering.rule
-    rows = choices_lib.encode(
-        self.text, choices, whole=rule != 'constrained'
-    )
+    rows = choices_lib.encode(self.text, choices, whole=rule != 'constrained')
     score = functools.partial(self._scored, choices_lib.RULES[rule])
     scores = ask(score, texts, (rows,))
     if rule == 'prior':
@@ -480,11 +505,11 @@ class Unified:
     # <|mmu|>, <|soi|>, <|eoi|> and <|sot|> are there, too.
     space = self.lengths.prompt - self.grid[0] * self.grid[1] - 4
     asked = self.answering.asked(question)
-    tokens, = self.text.encode([text_lib.user(asked)])
+    (tokens,) = self.text.encode([text_lib.user(asked)])
     if len(tokens) > space:
       raise ValueError(
-          f'question must have at most {space} tokens, got {len(tokens)}: '
-          f'{asked!r}'
+        f'question must have at most {space} tokens, got {len(tokens)}: '
+        f'{asked!r}'
       )
 
   def read_to(self, prompt: str) -> str | None:
@@ -494,10 +519,10 @@ class Unified:
     """
     # Two places are for the beginning and the end.
     room = self.lengths.max_text - 2
-    tokens, = self.text.encode([prompt])
+    (tokens,) = self.text.encode([prompt])
     if len(tokens) <= room:
       return None
-    return self.text.decode(tokens[max(0, room - 6):room])
+    return self.text.decode(tokens[max(0, room - 6) : room])
 
   def _parts(self, codes, prompts):
     """`prompting.mmu_parts`, no longer than the prompts want it."""
@@ -505,5 +530,5 @@ class Unified:
     image, longest = codes.shape[-1] + 3, max(map(len, prompts), default=0) + 1
     room = self.lengths.prompt - image
     return prompting.mmu_parts(
-        self.vocab, codes, prompts, image + bucket(longest, room)
+      self.vocab, codes, prompts, image + bucket(longest, room)
     )

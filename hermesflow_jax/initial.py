@@ -48,7 +48,7 @@ class Sizes:
 
 
 def load(
-    path: str, tokenizer: str, text: str, sizes: Sizes | None, mesh
+  path: str, tokenizer: str, text: str, sizes: Sizes | None, mesh
 ) -> bundle.Bundle:
   """Reads a model with all that belongs to it.
 
@@ -89,15 +89,14 @@ def _converted(path, tokenizer, text, sizes, mesh):
   if sizes is None:
     raise ValueError(f'{path} is a checkpoint: sizes want to be said')
   config = showo.ShowOConfig(
-      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
+    sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
   )
   model = _model_of_checkpoint(path, record, config, mesh)
   words = text_lib.load(text)
   wanted = (sizes.vocab.text_size, sizes.vocab.eos)
   if (words.size, words.eos) != wanted:
     raise ValueError(
-        f'{text}: text ids and end are {(words.size, words.eos)}, wanted '
-        f'{wanted}'
+      f'{text}: text ids and end are {(words.size, words.eos)}, wanted {wanted}'
     )
   images = load_tokenizer(tokenizer, mesh)
   _agree(tokenizer, (('tokenizer', images.config, sizes.tokenizer),))
@@ -106,17 +105,22 @@ def _converted(path, tokenizer, text, sizes, mesh):
 
 def _sized(path, parts, sizes):
   """Returns parts as `sizes` wants them to be computed."""
-  _agree(path, (
+  _agree(
+    path,
+    (
       ('vocab', parts.model.config.vocab, sizes.vocab),
       ('decoder', plain(parts.model.config.decoder), plain(sizes.decoder)),
       ('tokenizer', parts.tokenizer.config, sizes.tokenizer),
-  ))
+    ),
+  )
   config = showo.ShowOConfig(
-      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
+    sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
   )
   return dataclasses.replace(
-      parts, model=_computed(parts.model, config), lengths=sizes.lengths,
-      grid=sizes.grid,
+    parts,
+    model=_computed(parts.model, config),
+    lengths=sizes.lengths,
+    grid=sizes.grid,
   )
 
 
@@ -125,21 +129,20 @@ def _check_given(path, parts, tokenizer, text, mesh):
   if tokenizer and processes.agreed(storage.path(tokenizer).exists):
     given = load_tokenizer(tokenizer, mesh)
     if given.config != parts.tokenizer.config or (
-        checkpoint.fingerprint(given)
-        != checkpoint.fingerprint(parts.tokenizer)
+      checkpoint.fingerprint(given) != checkpoint.fingerprint(parts.tokenizer)
     ):
       raise ValueError(
-          f'tokenizer must be the image tokenizer of {path}, got {tokenizer}, '
-          'which has other weights; --config.tokenizer= takes the own one of '
-          'the model'
+        f'tokenizer must be the image tokenizer of {path}, got {tokenizer}, '
+        'which has other weights; --config.tokenizer= takes the own one of '
+        'the model'
       )
   if text and processes.agreed(storage.path(text).exists):
     words = text_lib.load(text)
     same = (words.size, words.eos) == (parts.text.size, parts.text.eos)
     if not same or _words(words) != _words(parts.text):
       raise ValueError(
-          f'text must be the text tokenizer of {path}, got {text}, which has '
-          'other tokens; --config.text= takes the own one of the model'
+        f'text must be the text tokenizer of {path}, got {text}, which has '
+        'other tokens; --config.text= takes the own one of the model'
       )
 
 
@@ -152,7 +155,7 @@ def _computed(model, config):
   """Returns the same arrays in a model that computes as the config says."""
   abstract = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
   return jax.tree.unflatten(
-      jax.tree.structure(abstract), jax.tree.leaves(model)
+    jax.tree.structure(abstract), jax.tree.leaves(model)
   )
 
 
@@ -182,15 +185,18 @@ def _model_of_checkpoint(path, record, config, mesh):
   _check_codes(path, record.sizes)
   _agree_model(path, record.sizes, config)
   return pretrained.restore(
-      path, dataclasses.replace(record, sizes=config), mesh
+    path, dataclasses.replace(record, sizes=config), mesh
   )
 
 
 def _agree_model(path, config, wanted):
-  _agree(path, (
+  _agree(
+    path,
+    (
       ('vocab', config.vocab, wanted.vocab),
       ('decoder', plain(config.decoder), plain(wanted.decoder)),
-  ))
+    ),
+  )
 
 
 def config_of(path: str) -> showo.ShowOConfig:
@@ -221,9 +227,9 @@ def _check_codes(path, config):
   """
   if config.clip_width:
     raise ValueError(
-        f'init_from must be a Show-o that reads image codes, got {path}, '
-        f'which reads CLIP features (clip_width {config.clip_width}): no job '
-        'feeds these; take a checkpoint without w_clip_vit'
+      f'init_from must be a Show-o that reads image codes, got {path}, '
+      f'which reads CLIP features (clip_width {config.clip_width}): no job '
+      'feeds these; take a checkpoint without w_clip_vit'
     )
 
 
@@ -282,11 +288,13 @@ def check_there(paths: list[str], missing: str) -> None:
 
 def plain(decoder: phi.PhiConfig) -> phi.PhiConfig:
   """Returns the sizes without what says only how they are computed."""
-  return phi.PhiConfig(**{
+  return phi.PhiConfig(
+    **{
       field.name: getattr(decoder, field.name)
       for field in dataclasses.fields(decoder)
       if field.name not in trained.NUMERICS
-  })
+    }
+  )
 
 
 def _agree(path, rows):

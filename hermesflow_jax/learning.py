@@ -58,7 +58,7 @@ class Learning:
   objective: alignment.Objective
   compat: alignment.Compat
   caption_prompt: str = dataclasses.field(
-      default=text_lib.CAPTION_PROMPT, kw_only=True
+    default=text_lib.CAPTION_PROMPT, kw_only=True
   )
   mask_schedule: str
   optim: optim_lib.Optim
@@ -73,29 +73,37 @@ class Learning:
   seed: int
 
   def __post_init__(self):
-    settings.require(self, {
-        'batch': 1, 'label_rows': 1, 'log_every': 1, 'seed': 0, 'epochs': 0,
-        'save_every': 0, 'sample_every': 0,
-    })
+    settings.require(
+      self,
+      {
+        'batch': 1,
+        'label_rows': 1,
+        'log_every': 1,
+        'seed': 0,
+        'epochs': 0,
+        'save_every': 0,
+        'sample_every': 0,
+      },
+    )
     text_lib.check_prompt('caption_prompt', self.caption_prompt)
     masking.parse(self.mask_schedule)
     first, after = self.profile_steps
     if not 0 <= first <= after:
       raise ValueError(
-          f'profile_steps is {self.profile_steps}, wanted 0 <= first <= after'
+        f'profile_steps is {self.profile_steps}, wanted 0 <= first <= after'
       )
     sums = self.compat.batch_sum or self.compat.score_images_as_text
     if sums and self.objective.method in ('sft', 'per_token'):
       raise ValueError(
-          'compat.batch_sum and compat.score_images_as_text go with no method '
-          f'that counts tokens, as {self.objective.method}'
+        'compat.batch_sum and compat.score_images_as_text go with no method '
+        f'that counts tokens, as {self.objective.method}'
       )
     if self.compat.batch_sum and self.optim.accumulate > 1:
       raise ValueError('compat.batch_sum wants accumulate 1: it is no sum')
     if self.compat.plain and self.objective.fixed_masks:
       raise ValueError(
-          'fixed_masks go neither with compat.score_images_as_text nor with '
-          'compat.separate_drops'
+        'fixed_masks go neither with compat.score_images_as_text nor with '
+        'compat.separate_drops'
       )
 
 
@@ -114,14 +122,19 @@ def records_of(inputs: gap.Inputs, pairs: dict, both: bool) -> list[dict]:
     if enough((und.dropped, gen.dropped)):
       continue
     caption, codes = by_id[name]
-    rows.append({
-        'id': name, 'caption': caption, 'codes': codes,
-        'caption_win': und.win.value, 'caption_lose': und.lose.value,
+    rows.append(
+      {
+        'id': name,
+        'caption': caption,
+        'codes': codes,
+        'caption_win': und.win.value,
+        'caption_lose': und.lose.value,
         'caption_dropped': und.dropped,
         'codes_win': np.asarray(gen.win.value, np.int32),
         'codes_lose': np.asarray(gen.lose.value, np.int32),
         'image_dropped': gen.dropped,
-    })
+      }
+    )
   return rows
 
 
@@ -134,9 +147,15 @@ def steps_of(config: Learning, records: int) -> int:
 
 
 def learn(
-    player: inference.Unified, reference, rows: Sequence[dict],
-    config: Learning, steps: int, folder: pathlib.PurePath, number: int,
-    console: console_lib.Console, sample: Callable | None = None,
+  player: inference.Unified,
+  reference,
+  rows: Sequence[dict],
+  config: Learning,
+  steps: int,
+  folder: pathlib.PurePath,
+  number: int,
+  console: console_lib.Console,
+  sample: Callable | None = None,
 ):
   """Returns the model after one round of Pair-DPO; goes on where it stopped.
 
@@ -156,28 +175,39 @@ def learn(
   optim = dataclasses.replace(config.optim, steps=steps)
   objective, compat = config.objective, config.compat
   masks = dict(
-      schedule=masking.parse(config.mask_schedule),
-      image_tokens=model.config.image_tokens,
+    schedule=masking.parse(config.mask_schedule),
+    image_tokens=model.config.image_tokens,
   )
   # Of the pairs, not of their scores: these may be rounded otherwise elsewhere.
   identity = _identity(config, steps, rows)
   fit = alignment.fitted(
-      player.vocab, player.text, player.lengths, rows, compat
+    player.vocab, player.text, player.lengths, rows, compat
   )
 
   def arrays(drop_condition):
     return alignment.transform(
-        player.vocab, player.text, player.lengths, drop_condition, compat, fit,
-        player.caption_prompt,
+      player.vocab,
+      player.text,
+      player.lengths,
+      drop_condition,
+      compat,
+      fit,
+      player.caption_prompt,
     )
 
   certain = np.random.default_rng(0)  # Where nothing is left to chance.
   if not compat.plain:
     make = {dropped: arrays(float(dropped)) for dropped in (False, True)}
     rows = alignment.score_reference(
-        reference, rows, lambda row, dropped: make[dropped](row, certain),
-        objective=objective, seed=config.seed + number, chunk=config.batch,
-        rows=config.label_rows, mesh=mesh, **masks,
+      reference,
+      rows,
+      lambda row, dropped: make[dropped](row, certain),
+      objective=objective,
+      seed=config.seed + number,
+      chunk=config.batch,
+      rows=config.label_rows,
+      mesh=mesh,
+      **masks,
     )
     if objective.fixed_masks:
       reference = None
@@ -185,7 +215,7 @@ def learn(
 
   def batches(start):
     return pipeline.batches(
-        rows, arrays(objective.drop_condition), start=start, mesh=mesh, **order
+      rows, arrays(objective.drop_condition), start=start, mesh=mesh, **order
     )
 
   def names(step):
@@ -193,8 +223,11 @@ def learn(
     return [rows[n]['id'] for n in picked]
 
   loss = train.bound(
-      alignment.loss, objective=objective, reply=player.lengths.reply,
-      compat=compat, rows=config.label_rows,
+    alignment.loss,
+    objective=objective,
+    reply=player.lengths.reply,
+    compat=compat,
+    rows=config.label_rows,
   )
   learner = learners.Whole(model)
   if config.lora.rank:
@@ -203,26 +236,40 @@ def learn(
   key = jax.random.fold_in(jax.random.key(config.seed), number)
   step = train.make_step(learner.loss(loss), optim, key, mesh, prepare)
   state = resumable.run(
-      lambda: train.start_state(learner.start(), optim, mesh), step,
-      learner.constants(reference), batches,
-      loop.Pace(
-          steps, config.log_every, config.save_every,
-          config.sample_every, profile=config.profile_steps,
-      ),
-      mesh=mesh, folder=str(folder), identity=identity,
-      known=functools.partial(settings.identity, Learning),
-      label=f'round {number}: learning', console=console, names=names,
-      sample=sample and (lambda state: sample(
-          dataclasses.replace(state, model=learner.whole(state.model))
-      )),
-      rates=speed.of_pairs(
-          model.config,
-          [arrays(0.0)(r, certain) for r in rows[::1 + len(rows) // _SAMPLED]],
-          batch=config.batch, masks=objective.masks,
-          hidden=masking.mean(masks['schedule']) * model.config.image_tokens,
-          images_again=not objective.fixed_masks, captions_again=compat.plain,
-          passes=learner.passes,
-      ),
+    lambda: train.start_state(learner.start(), optim, mesh),
+    step,
+    learner.constants(reference),
+    batches,
+    loop.Pace(
+      steps,
+      config.log_every,
+      config.save_every,
+      config.sample_every,
+      profile=config.profile_steps,
+    ),
+    mesh=mesh,
+    folder=str(folder),
+    identity=identity,
+    known=functools.partial(settings.identity, Learning),
+    label=f'round {number}: learning',
+    console=console,
+    names=names,
+    sample=sample
+    and (
+      lambda state: sample(
+        dataclasses.replace(state, model=learner.whole(state.model))
+      )
+    ),
+    rates=speed.of_pairs(
+      model.config,
+      [arrays(0.0)(r, certain) for r in rows[:: 1 + len(rows) // _SAMPLED]],
+      batch=config.batch,
+      masks=objective.masks,
+      hidden=masking.mean(masks['schedule']) * model.config.image_tokens,
+      images_again=not objective.fixed_masks,
+      captions_again=compat.plain,
+      passes=learner.passes,
+    ),
   )
   learner.save(state.model, folder)
   return learner.whole(state.model)
@@ -233,5 +280,6 @@ def _identity(config, steps, rows):
   said = settings.plain(config)
   names = [field.name for field in dataclasses.fields(Learning)]
   return settings.identity(Learning, {name: said[name] for name in names}) | {
-      'steps': steps, 'records': pipeline.content(rows),
+    'steps': steps,
+    'records': pipeline.content(rows),
   }

@@ -38,7 +38,7 @@ def of_images(model, rows: prompting.Rows, hidden_codes: jax.Array):
   vocab = model.config.vocab
   begin = rows.tokens.shape[-1] - hidden_codes.shape[-1] - 2
   tokens, labels = masking.apply(
-      vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
+    vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
   )
   hidden = _hidden(model, tokens, rows)[..., begin:, :]
   labels = labels[..., begin:]
@@ -55,7 +55,7 @@ def of_images_as_text(model, rows: prompting.Rows, hidden_codes: jax.Array):
   """
   begin = rows.tokens.shape[-1] - hidden_codes.shape[-1] - 2
   tokens, labels = masking.apply(
-      model.config.vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
+    model.config.vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
   )
   before = jnp.cumsum(rows.labels != prompting.UNSCORED, axis=-1) == 0
   labels = jnp.where(before & rows.valid, rows.tokens, labels)
@@ -118,18 +118,20 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
     places = jnp.argsort(order)
     states = _permuted(states.reshape(labels.size, -1), order, places)
     found = _in_chunks(
-        each, head, jnp.pad(states, (room, (0, 0))),
-        jnp.pad(
-            jnp.take(labels, order), room, constant_values=pair_dpo.UNSCORED
-        ),
+      each,
+      head,
+      jnp.pad(states, (room, (0, 0))),
+      jnp.pad(jnp.take(labels, order), room, constant_values=pair_dpo.UNSCORED),
     )
     return found[places].reshape(shape)
 
   # Each device adds up the gradient of the head over its own chunks. Left
   # alone, the compiler adds it up over all devices after every chunk.
   return sharding.by_rows(
-      chunked if chunks > 1 else jax.checkpoint(_scored), model.head, states,
-      labels,
+    chunked if chunks > 1 else jax.checkpoint(_scored),
+    model.head,
+    states,
+    labels,
   )
 
 
@@ -159,7 +161,7 @@ def _in_chunks(each, head, states, labels):
     return _put(found, chunk, n, each)
 
   return jax.lax.fori_loop(
-      0, _turns(each, labels), score, jnp.zeros(labels.shape, jnp.float32)
+    0, _turns(each, labels), score, jnp.zeros(labels.shape, jnp.float32)
   )
 
 
@@ -174,8 +176,9 @@ def _in_chunks_backward(each, kept, gradient):
     of_head, of_states = sums
     mine = _chunk(labels, n, each)
     _, back = jax.vjp(
-        lambda head, states: _scored(head, states, mine), head,
-        _chunk(states, n, each),
+      lambda head, states: _scored(head, states, mine),
+      head,
+      _chunk(states, n, each),
     )
     more, here = back(_chunk(gradient, n, each))
     return jax.tree.map(jnp.add, of_head, more), _put(of_states, here, n, each)

@@ -38,10 +38,16 @@ class Pace:
   profile: tuple[int, int] = (0, 0)
 
   def __post_init__(self):
-    settings.require(self, {
-        'steps': 1, 'log_every': 1, 'save_every': 0, 'sample_every': 0,
+    settings.require(
+      self,
+      {
+        'steps': 1,
+        'log_every': 1,
+        'save_every': 0,
+        'sample_every': 0,
         'max_skipped': 0,
-    })
+      },
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +82,14 @@ class NonFinite(FloatingPointError):
 
 
 def run(
-    state, step, constants, batches: Iterator, pace: Pace,
-    hooks: Hooks, rows: Sequence[dict[str, float]] = (), skipped: int = 0,
+  state,
+  step,
+  constants,
+  batches: Iterator,
+  pace: Pace,
+  hooks: Hooks,
+  rows: Sequence[dict[str, float]] = (),
+  skipped: int = 0,
 ):
   """Runs from `state.step` to the last step; returns the last state.
 
@@ -122,8 +134,8 @@ def run(
   start = int(state.step)
   taken = step.begin(state, constants)
   with (
-      stopwatch.Stopwatch() as watch,
-      _Profile(*pace.profile, hooks.trace) as profile,
+    stopwatch.Stopwatch() as watch,
+    _Profile(*pace.profile, hooks.trace) as profile,
   ):
     for number in hooks.progress(range(start, pace.steps)):
       profile.begin(number)
@@ -140,7 +152,7 @@ def run(
         means = _means(rows)
         shares, steps = watch.lap(), min(number - start + 1, len(rows))
         seconds = watch.seconds * sum(
-            shares.get(name, 0.0) for name in ('data', 'step', 'rest')
+          shares.get(name, 0.0) for name in ('data', 'step', 'rest')
         )
         means |= {f'time/{name}': share for name, share in shares.items()}
         means['speed/seconds_per_step'] = seconds / steps
@@ -148,8 +160,11 @@ def run(
         if skipped > pace.max_skipped:
           raise NonFinite(_told(rows, done, skipped, hooks))
         rows.clear()
-      if hooks.sample and pace.sample_every and (
-          done % pace.sample_every == 0 or last):
+      if (
+        hooks.sample
+        and pace.sample_every
+        and (done % pace.sample_every == 0 or last)
+      ):
         fetch()  # What it would wait for is no part of it.
         with watch.part('evaluation'):
           sample()
@@ -218,11 +233,11 @@ def _told(rows, done, skipped, hooks):
   first = done - len(rows)
   steps = [first + n for n, row in enumerate(rows) if row['train/skipped']]
   said = (
-      f'{len(steps)} of the last {len(rows)} steps before step {done} were not '
-      f'finite, {skipped} in all'
+    f'{len(steps)} of the last {len(rows)} steps before step {done} were not '
+    f'finite, {skipped} in all'
   )
   if hooks.names:
     said += ': ' + '; '.join(
-        f'step {n} of {", ".join(hooks.names(n))}' for n in steps[:3]
+      f'step {n} of {", ".join(hooks.names(n))}' for n in steps[:3]
     )
   return said

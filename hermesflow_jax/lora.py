@@ -42,7 +42,7 @@ class Lora:
     surplus = [name for name in self.targets if name not in TARGETS]
     if surplus or not self.targets:
       raise ValueError(
-          f'targets is {self.targets}, wanted some of {", ".join(TARGETS)}'
+        f'targets is {self.targets}, wanted some of {", ".join(TARGETS)}'
       )
 
   @property
@@ -74,12 +74,13 @@ def init(model, config: Lora, key: jax.Array) -> Adapters:
   """
   out = {}
   for target, each in zip(
-      config.targets, jax.random.split(key, len(config.targets))
+    config.targets, jax.random.split(key, len(config.targets))
   ):
     layers, inputs, outputs = getattr(model.decoder.layers, target).kernel.shape
     a = jax.random.normal(each, (layers, inputs, config.rank))
     out[target] = {
-        'a': a * inputs**-0.5, 'b': jnp.zeros((layers, config.rank, outputs)),
+      'a': a * inputs**-0.5,
+      'b': jnp.zeros((layers, config.rank, outputs)),
     }
   return out
 
@@ -116,10 +117,14 @@ def save(path: str, adapters: Adapters, config: Lora, model) -> None:
     config: which they are.
     model: the frozen ShowO that they were trained beside.
   """
-  checkpoint.save(path, adapters, {
+  checkpoint.save(
+    path,
+    adapters,
+    {
       'lora': dataclasses.asdict(config),
       'model': checkpoint.fingerprint(model.decoder),
-  })
+    },
+  )
 
 
 def read(path: str, model, mesh) -> tuple[Adapters, Lora]:
@@ -138,18 +143,16 @@ def read(path: str, model, mesh) -> tuple[Adapters, Lora]:
     raise ValueError(f'checkpoint {path} holds no adapters')
   if found['model'] != checkpoint.fingerprint(model.decoder):
     raise ValueError(
-        f'the adapters of {path} were trained beside another model (those of '
-        'a later round want the model of the round before)'
+      f'the adapters of {path} were trained beside another model (those of '
+      'a later round want the model of the round before)'
     )
   config = settings.build(Lora, found['lora'], 'lora')
   abstract = jax.eval_shape(lambda: init(model, config, jax.random.key(0)))
   return checkpoint.restore(
-      path, abstract, sharding.shardings(abstract, mesh)
+    path, abstract, sharding.shardings(abstract, mesh)
   ), config
 
 
 def _copy(model):
   """The same arrays in modules of their own."""
-  return jax.tree.unflatten(
-      jax.tree.structure(model), jax.tree.leaves(model)
-  )
+  return jax.tree.unflatten(jax.tree.structure(model), jax.tree.leaves(model))

@@ -72,7 +72,7 @@ def parse(name: str) -> Schedule:
     exponent = 0.0
   if not name.startswith('pow') or not 0 < exponent < math.inf:
     raise ValueError(
-        f'schedule {name!r}, wanted one of {sorted(SCHEDULES)} or pow<number>'
+      f'schedule {name!r}, wanted one of {sorted(SCHEDULES)} or pow<number>'
     )
   return functools.partial(power, exponent=exponent)
 
@@ -121,11 +121,11 @@ def draw(key: jax.Array, n: int, schedule: Schedule) -> jax.Array:
 
 
 def apply(
-    vocab: vocab_lib.Vocab,
-    tokens: jax.Array,
-    labels: jax.Array,
-    mask: jax.Array,
-    image_start: int,
+  vocab: vocab_lib.Vocab,
+  tokens: jax.Array,
+  labels: jax.Array,
+  mask: jax.Array,
+  image_start: int,
 ) -> tuple[jax.Array, jax.Array]:
   """Hides the masked codes of t2i rows and scores only those.
 

@@ -37,7 +37,7 @@ def visible(ar: jax.Array, valid: jax.Array) -> jax.Array:
 
 
 def with_features(
-    ar: jax.Array, valid: jax.Array, features: jax.Array
+  ar: jax.Array, valid: jax.Array, features: jax.Array
 ) -> jax.Array:
   """Returns who sees whom in rows with CLIP features: the one exception.
 
@@ -106,14 +106,12 @@ def intervals(ar: jax.Array, valid: jax.Array) -> Interval:
   size = ar.shape[-1]
   index = jnp.arange(size, dtype=jnp.int32)
   opened = jax.lax.cummin(
-      jnp.where(ar == 1, index, size), axis=ar.ndim - 1, reverse=True
+    jnp.where(ar == 1, index, size), axis=ar.ndim - 1, reverse=True
   )
   last = jnp.full_like(opened[..., :1], size)
   block_end = jnp.concatenate([opened[..., 1:], last], axis=-1)
   first_valid = jnp.argmax(valid, axis=-1, keepdims=True).astype(jnp.int32)
-  valid_end = jnp.max(
-      jnp.where(valid, index + 1, 0), axis=-1, keepdims=True
-  )
+  valid_end = jnp.max(jnp.where(valid, index + 1, 0), axis=-1, keepdims=True)
   k_start = jnp.where(valid, first_valid, 0)
   k_end = jnp.where(valid, jnp.minimum(block_end, valid_end), block_end)
   return Interval(k_start, k_end)
@@ -139,8 +137,9 @@ class Segment:
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=['own', 'before'],
-    meta_fields=['segments'],
+  jax.tree_util.register_dataclass,
+  data_fields=['own', 'before'],
+  meta_fields=['segments'],
 )
 @dataclasses.dataclass(frozen=True)
 class Packed:

@@ -78,8 +78,8 @@ def sft(scores: Scores, strength: Strength) -> Losses:
   del strength
   policy, counts = scores.policy, scores.counts
   return {
-      'und': pairs.winner_nll(policy.mmu, counts.mmu, scores.und_share),
-      'gen': pairs.winner_nll(policy.t2i, counts.t2i, scores.gen_share),
+    'und': pairs.winner_nll(policy.mmu, counts.mmu, scores.und_share),
+    'gen': pairs.winner_nll(policy.t2i, counts.t2i, scores.gen_share),
   }
 
 
@@ -130,11 +130,11 @@ def per_token(scores: Scores, strength: Strength) -> Losses:
 
   def mean(logps):
     return jax.tree.map(
-        lambda a, n: a / jnp.maximum(n, 1), logps, scores.counts
+      lambda a, n: a / jnp.maximum(n, 1), logps, scores.counts
     )
 
   means = dataclasses.replace(
-      scores, policy=mean(scores.policy), reference=mean(scores.reference)
+    scores, policy=mean(scores.policy), reference=mean(scores.reference)
   )
   return pair_dpo(means, strength)
 
@@ -152,18 +152,27 @@ def product(scores: Scores, strength: Strength) -> Losses:
 
 
 METHODS: dict[str, Callable[[Scores, Strength], Losses]] = {
-    each.__name__: each for each in (
-        pair_dpo, dpo_understanding, dpo_generation, sft, ipo, hinge, smoothed,
-        robust, per_token, product,
-    )
+  each.__name__: each
+  for each in (
+    pair_dpo,
+    dpo_understanding,
+    dpo_generation,
+    sft,
+    ipo,
+    hinge,
+    smoothed,
+    robust,
+    per_token,
+    product,
+  )
 }
 
 
 def _margins(scores):
   """(delta of captions, delta of images), float32[B]."""
   return (
-      pairs.margins(scores.policy.mmu, scores.reference.mmu),
-      pairs.margins(scores.policy.t2i, scores.reference.t2i),
+    pairs.margins(scores.policy.mmu, scores.reference.mmu),
+    pairs.margins(scores.policy.t2i, scores.reference.t2i),
   )
 
 
@@ -171,6 +180,6 @@ def _both(scores, one):
   """The means of a function of the margin, of both kinds."""
   und, gen = _margins(scores)
   return {
-      'und': pairs.mean(one(und), scores.und_share),
-      'gen': pairs.mean(one(gen), scores.gen_share),
+    'und': pairs.mean(one(und), scores.und_share),
+    'gen': pairs.mean(one(gen), scores.gen_share),
   }

@@ -41,27 +41,40 @@ class Optim:
 
   def __post_init__(self):
     settings.require(
-        self,
-        {'steps': 1, 'warmup': 0, 'final': 0, 'b1': 0, 'b2': 0,
-         'weight_decay': 0, 'accumulate': 1},
-        above=('lr', 'eps', 'clip'),
-        most={'warmup': 1, 'final': 1}, below={'b1': 1, 'b2': 1},
+      self,
+      {
+        'steps': 1,
+        'warmup': 0,
+        'final': 0,
+        'b1': 0,
+        'b2': 0,
+        'weight_decay': 0,
+        'accumulate': 1,
+      },
+      above=('lr', 'eps', 'clip'),
+      most={'warmup': 1, 'final': 1},
+      below={'b1': 1, 'b2': 1},
     )
 
   def make(self) -> optax.GradientTransformation:
     """Returns the optimizer, whose updates want to be scaled by -rate."""
     return optax.chain(
-        optax.clip_by_global_norm(self.clip),
-        optax.scale_by_adam(self.b1, self.b2, self.eps),
-        optax.add_decayed_weights(self.weight_decay, decayed),
+      optax.clip_by_global_norm(self.clip),
+      optax.scale_by_adam(self.b1, self.b2, self.eps),
+      optax.add_decayed_weights(self.weight_decay, decayed),
     )
 
   def pace(self) -> np.ndarray:
     """Returns float32[4]: peak and last rate, steps, steps of warm-up."""
-    return np.array((
-        self.lr, self.final * self.lr, self.steps,
+    return np.array(
+      (
+        self.lr,
+        self.final * self.lr,
+        self.steps,
         math.ceil(self.warmup * self.steps),
-    ), np.float32)
+      ),
+      np.float32,
+    )
 
 
 def rate(step, pace):
@@ -77,9 +90,7 @@ def rate(step, pace):
   peak, last, steps, warmup = pace
   fallen = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
   cosine = last + (peak - last) * 0.5 * (1 + jnp.cos(jnp.pi * fallen))
-  return jnp.where(
-      step < warmup, peak * step / jnp.maximum(warmup, 1), cosine
-  )
+  return jnp.where(step < warmup, peak * step / jnp.maximum(warmup, 1), cosine)
 
 
 def decayed(tree):

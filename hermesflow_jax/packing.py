@@ -59,8 +59,10 @@ class Fit:
 
 
 def fit(
-    vocab: vocab_lib.Vocab, captions: prompting.Texts,
-    replies: prompting.Texts, lengths: prompting.Lengths,
+  vocab: vocab_lib.Vocab,
+  captions: prompting.Texts,
+  replies: prompting.Texts,
+  lengths: prompting.Lengths,
 ) -> Fit:
   """Returns what these texts want, at most what `lengths` allow."""
   rows = prompting.t2i_prefix(vocab, [[], *captions], lengths.max_text)
@@ -70,8 +72,16 @@ def fit(
 
 
 def record(
-    vocab: vocab_lib.Vocab, caption, drawn: np.ndarray, real: np.ndarray,
-    prompt, replies, max_text: int, fit: Fit, *, sot: bool = True,
+  vocab: vocab_lib.Vocab,
+  caption,
+  drawn: np.ndarray,
+  real: np.ndarray,
+  prompt,
+  replies,
+  max_text: int,
+  fit: Fit,
+  *,
+  sot: bool = True,
 ) -> Record:
   """Returns the arrays of one record.
 
@@ -92,11 +102,12 @@ def record(
   image, _ = prompting.mmu_prefix(vocab, real[None], [prompt], size, sot=sot)
   texts = prompting.replies(vocab, replies, fit.reply)
   return Record(
-      caption=jax.tree.map(lambda a: a[0, skipped:], rows),
-      skipped=np.array(skipped, np.int32),
-      codes=drawn.astype(np.int32),
-      image=jax.tree.map(lambda a: a[0], image),
-      replies=texts, replied=texts != vocab.pad,
+    caption=jax.tree.map(lambda a: a[0, skipped:], rows),
+    skipped=np.array(skipped, np.int32),
+    codes=drawn.astype(np.int32),
+    image=jax.tree.map(lambda a: a[0], image),
+    replies=texts,
+    replied=texts != vocab.pad,
   )
 
 
@@ -112,8 +123,10 @@ def labels_of(codes: int, masks: int, fit: Fit) -> int:
 
 
 def pack(
-    vocab: vocab_lib.Vocab, batch: Record, hidden: jax.Array | None,
-    replies: bool = True,
+  vocab: vocab_lib.Vocab,
+  batch: Record,
+  hidden: jax.Array | None,
+  replies: bool = True,
 ):
   """Returns the packed rows of a batch.
 
@@ -138,15 +151,21 @@ def pack(
     copies, size = 2 * hidden.shape[1], codes.shape[-1]
     tokens += [batch.caption.tokens, codes.reshape(len(codes), -1)]
     positions += [
-        batch.skipped[:, None] + jnp.arange(batch.caption.tokens.shape[-1]),
-        begins + jnp.tile(jnp.arange(size), copies),
+      batch.skipped[:, None] + jnp.arange(batch.caption.tokens.shape[-1]),
+      begins + jnp.tile(jnp.arange(size), copies),
     ]
     first = jnp.argmax(batch.caption.valid, axis=-1)[:, None, None]
     segments += [
-        (masks.Segment(batch.caption.tokens.shape[-1]), _own(batch.caption),
-         None),
-        (masks.Segment(size, copies, after=0, image=size), None,
-         masks.Interval(start=first)),
+      (
+        masks.Segment(batch.caption.tokens.shape[-1]),
+        _own(batch.caption),
+        None,
+      ),
+      (
+        masks.Segment(size, copies, after=0, image=size),
+        None,
+        masks.Interval(start=first),
+      ),
     ]
   if replies:
     length = batch.image.tokens.shape[-1]
@@ -155,24 +174,31 @@ def pack(
     # The last token of a reply predicts nothing.
     reads = batch.replies.shape[-1] - 1
     tokens += [
-        batch.image.tokens,
-        batch.replies[..., :-1].reshape(len(batch.replies), -1),
+      batch.image.tokens,
+      batch.replies[..., :-1].reshape(len(batch.replies), -1),
     ]
     positions += [
-        jnp.broadcast_to(places, (len(batch.replies), places.size))
-        for places in (
-            jnp.arange(length), jnp.tile(length + jnp.arange(reads), 2))
+      jnp.broadcast_to(places, (len(batch.replies), places.size))
+      for places in (
+        jnp.arange(length),
+        jnp.tile(length + jnp.arange(reads), 2),
+      )
     ]
     place = len(segments)
     segments += [
-        (masks.Segment(length, image=image), _own(batch.image), None),
-        (masks.Segment(reads, 2, after=place),
-         masks.Interval(end=1 + jnp.arange(reads)), None),
+      (masks.Segment(length, image=image), _own(batch.image), None),
+      (
+        masks.Segment(reads, 2, after=place),
+        masks.Interval(end=1 + jnp.arange(reads)),
+        None,
+      ),
     ]
   sees = masks.Packed(*map(tuple, zip(*segments)))
   return (
-      jnp.concatenate(tokens, axis=-1), jnp.concatenate(positions, axis=-1),
-      sees, labels,
+    jnp.concatenate(tokens, axis=-1),
+    jnp.concatenate(positions, axis=-1),
+    sees,
+    labels,
   )
 
 
@@ -190,8 +216,11 @@ def _own(rows):
 
 
 def pair_logps(
-    model, batch: Record, hidden: jax.Array | None, rows: int,
-    replies: bool = True,
+  model,
+  batch: Record,
+  hidden: jax.Array | None,
+  rows: int,
+  replies: bool = True,
 ):
   """Scores both pairs of each record in one forward pass.
 
@@ -207,7 +236,7 @@ def pair_logps(
     the mean over the masks). What is not in the row is None.
   """
   tokens, positions, sees, code_labels = pack(
-      model.config.vocab, batch, hidden, replies
+    model.config.vocab, batch, hidden, replies
   )
   states, _ = model(tokens, sees, positions)
   parts = [s.size * s.count for s in sees.segments]
@@ -223,13 +252,10 @@ def pair_logps(
     later = parts[-1].reshape(count, 2, -1, width)
     both = jnp.concatenate([before, later], axis=2)
     asked.append(both.reshape(count, -1, width))
-    labels.append(
-        jnp.where(batch.replied, batch.replies, prompting.UNSCORED)
-    )
+    labels.append(jnp.where(batch.replied, batch.replies, prompting.UNSCORED))
   flat = [each.reshape(len(each), -1) for each in labels]
   found = likelihood.of_labels(
-      model, jnp.concatenate(asked, axis=1), jnp.concatenate(flat, axis=1),
-      rows,
+    model, jnp.concatenate(asked, axis=1), jnp.concatenate(flat, axis=1), rows
   )
   found = jnp.split(found, np.cumsum([f.shape[1] for f in flat])[:-1], axis=1)
   found = [f.reshape(each.shape).sum(-1) for f, each in zip(found, labels)]
@@ -237,8 +263,8 @@ def pair_logps(
 
   def pairs(values):
     return pair_dpo.PairLogps(
-        t2i=None if hidden is None else values[0].mean(2),
-        mmu=values[-1] if replies else None,
+      t2i=None if hidden is None else values[0].mean(2),
+      mmu=values[-1] if replies else None,
     )
 
   return pairs(found), pairs(counts)

@@ -88,14 +88,14 @@ def preference(scaled: jax.Array) -> jax.Array:
 
 
 def loss(
-    policy: PairLogps,
-    reference: PairLogps,
-    *,
-    beta: float,
-    und_weight: float,
-    gen_weight: float,
-    und_valid: jax.Array | None = None,
-    gen_valid: jax.Array | None = None,
+  policy: PairLogps,
+  reference: PairLogps,
+  *,
+  beta: float,
+  und_weight: float,
+  gen_weight: float,
+  und_valid: jax.Array | None = None,
+  gen_valid: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the Pair-DPO loss and its metrics.
 
@@ -116,11 +116,11 @@ def loss(
   """
   reference = jax.lax.stop_gradient(reference)
   gen, und = (
-      mean(preference(beta * margins(p, r)), valid)
-      for p, r, valid in (
-          (policy.t2i, reference.t2i, gen_valid),
-          (policy.mmu, reference.mmu, und_valid),
-      )
+    mean(preference(beta * margins(p, r)), valid)
+    for p, r, valid in (
+      (policy.t2i, reference.t2i, gen_valid),
+      (policy.mmu, reference.mmu, und_valid),
+    )
   )
   total = gen_weight * gen + und_weight * und
   metrics = {'pairs/loss': total, 'gen/loss': gen, 'und/loss': und}
@@ -137,7 +137,7 @@ def shares(valid: jax.Array) -> jax.Array:
 
 
 def winner_nll(
-    logps: jax.Array, counts: jax.Array, valid: jax.Array | None = None
+  logps: jax.Array, counts: jax.Array, valid: jax.Array | None = None
 ) -> jax.Array:
   """Returns the winners' negative log-likelihood per token, a term to add.
 
@@ -156,9 +156,9 @@ def winner_nll(
 
 
 def sum_over_batch(
-    logps: PairLogps,
-    und_valid: jax.Array | None = None,
-    gen_valid: jax.Array | None = None,
+  logps: PairLogps,
+  und_valid: jax.Array | None = None,
+  gen_valid: jax.Array | None = None,
 ) -> PairLogps:
   """The official release's batch sum: one pair [1, 2] out of B.
 
@@ -175,14 +175,12 @@ def sum_over_batch(
     PairLogps of one pair.
   """
   return PairLogps(
-      t2i=_kept(logps.t2i, gen_valid).sum(0, keepdims=True),
-      mmu=_kept(logps.mmu, und_valid).sum(0, keepdims=True),
+    t2i=_kept(logps.t2i, gen_valid).sum(0, keepdims=True),
+    mmu=_kept(logps.mmu, und_valid).sum(0, keepdims=True),
   )
 
 
-def score_images_as_text(
-    logps: PairLogps, t2i_as_text: jax.Array
-) -> PairLogps:
+def score_images_as_text(logps: PairLogps, t2i_as_text: jax.Array) -> PairLogps:
   """The official release's understanding margin, with t2i rows in it.
 
   A defect kept for comparison (config.compat): a slice `[-0:]` takes all rows
@@ -202,8 +200,10 @@ def score_images_as_text(
 
 
 def watched(
-    policy: PairLogps, reference: PairLogps,
-    und_valid: jax.Array | None = None, gen_valid: jax.Array | None = None,
+  policy: PairLogps,
+  reference: PairLogps,
+  und_valid: jax.Array | None = None,
+  gen_valid: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
   """Returns metrics of both kinds of pairs, which no method needs.
 
@@ -215,15 +215,15 @@ def watched(
   """
   out = {}
   for name, p, r, valid in (
-      ('gen', policy.t2i, reference.t2i, gen_valid),
-      ('und', policy.mmu, reference.mmu, und_valid),
+    ('gen', policy.t2i, reference.t2i, gen_valid),
+    ('und', policy.mmu, reference.mmu, und_valid),
   ):
     ratios, delta = p - r, margins(p, r)
     out |= {
-        f'{name}/margin': mean(delta, valid),
-        f'{name}/accuracy': mean((delta > 0).astype(jnp.float32), valid),
-        f'{name}/win_log_ratio': mean(ratios[..., WIN], valid),
-        f'{name}/lose_log_ratio': mean(ratios[..., LOSE], valid),
+      f'{name}/margin': mean(delta, valid),
+      f'{name}/accuracy': mean((delta > 0).astype(jnp.float32), valid),
+      f'{name}/win_log_ratio': mean(ratios[..., WIN], valid),
+      f'{name}/lose_log_ratio': mean(ratios[..., LOSE], valid),
     }
   return out
 

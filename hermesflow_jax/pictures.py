@@ -46,8 +46,9 @@ def facts_of(path: pathlib.PurePath) -> dict:
 
 
 def sheet(
-    path: pathlib.PurePath, rows: Sequence[Sequence[np.ndarray]],
-    labels: Sequence[str],
+  path: pathlib.PurePath,
+  rows: Sequence[Sequence[np.ndarray]],
+  labels: Sequence[str],
 ) -> None:
   """Writes a contact sheet as PNG: a row a label, its images side by side.
 
@@ -61,13 +62,14 @@ def sheet(
   rows = [[_scaled(image, scale) for image in row] for row in rows]
   font = ImageFont.load_default(14)
   line = 22
-  wide = max(
-      sum(image.width + _MARGIN for image in row) for row in rows
-  ) + _MARGIN
+  wide = (
+    max(sum(image.width + _MARGIN for image in row) for row in rows) + _MARGIN
+  )
   labels = [_shortened(label, font, wide - 2 * _MARGIN) for label in labels]
-  high = sum(
-      line + max(image.height for image in row) + _MARGIN for row in rows
-  ) + _MARGIN
+  high = (
+    sum(line + max(image.height for image in row) + _MARGIN for row in rows)
+    + _MARGIN
+  )
   page = Image.new('RGB', (wide, high), (252, 252, 250))
   pen = ImageDraw.Draw(page)
   top = _MARGIN

@@ -23,9 +23,9 @@ from hermesflow_jax.models import showo
 
 # kind: (its sizes, its module)
 KINDS = {
-    'showo': (showo.ShowOConfig, showo.ShowO),
-    'magvitv2': (magvit.MagvitConfig, magvit.Magvit),
-    'clip_vision': (clip.ClipConfig, clip.Clip),
+  'showo': (showo.ShowOConfig, showo.ShowO),
+  'magvitv2': (magvit.MagvitConfig, magvit.Magvit),
+  'clip_vision': (clip.ClipConfig, clip.Clip),
 }
 
 
@@ -67,8 +67,9 @@ class Record:
 
 def _said(sizes):
   return {
-      name: _said(value) if isinstance(value, dict) else value
-      for name, value in sizes.items() if name not in trained.NUMERICS
+    name: _said(value) if isinstance(value, dict) else value
+    for name, value in sizes.items()
+    if name not in trained.NUMERICS
   }
 
 
@@ -89,10 +90,10 @@ def read(path: str, kind: str) -> Record:
   record = meta.get('converted') if isinstance(meta, dict) else None
   if not isinstance(record, dict) or record.get('kind') not in KINDS:
     raise ValueError(
-        f'checkpoint {path} does not say its sizes: it is of a run of an '
-        'earlier release, which wrote the transformer alone. Give '
-        '`python -m conversions.convert showo` this folder with --reverse and '
-        '--sizes (the model that the run started from), and convert the result'
+      f'checkpoint {path} does not say its sizes: it is of a run of an '
+      'earlier release, which wrote the transformer alone. Give '
+      '`python -m conversions.convert showo` this folder with --reverse and '
+      '--sizes (the model that the run started from), and convert the result'
     )
   if record['kind'] != kind:
     raise ValueError(f'{path} is of kind {record["kind"]}, wanted {kind}')
@@ -102,7 +103,7 @@ def read(path: str, kind: str) -> Record:
   # Another release may say other things.
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-        f'checkpoint {path} does not say its sizes as wanted here: {error}'
+      f'checkpoint {path} does not say its sizes as wanted here: {error}'
     ) from error
   return _corrected(path, record)
 
@@ -111,20 +112,23 @@ def _part(path, kind):
   """Returns the record of a trained model's transformer or tokenizer."""
   whole = trained.read(path)
   # As of a converted one: how it was computed is the reader's to say.
-  decoder = phi.PhiConfig(
-      **_said(dataclasses.asdict(whole.config.decoder))
-  )
+  decoder = phi.PhiConfig(**_said(dataclasses.asdict(whole.config.decoder)))
   config = dataclasses.replace(whole.config, decoder=decoder)
   parts = {
-      'showo': ('model/', config, whole.sizes.lengths.max_text),
-      'magvitv2': ('tokenizer/', whole.sizes.tokenizer, 0),
+    'showo': ('model/', config, whole.sizes.lengths.max_text),
+    'magvitv2': ('tokenizer/', whole.sizes.tokenizer, 0),
   }
   if kind not in parts:
     raise ValueError(f'{path} is a trained model, wanted {kind}')
   part, sizes, max_text = parts[kind]
   return Record(
-      kind=kind, sizes=sizes, max_text=max_text, dtype='float32',
-      source=whole.source, sha256={'checkpoint': whole.sha256}, part=part,
+    kind=kind,
+    sizes=sizes,
+    max_text=max_text,
+    dtype='float32',
+    source=whole.source,
+    sha256={'checkpoint': whole.sha256},
+    part=part,
   )
 
 
@@ -137,9 +141,11 @@ def _corrected(path, record):
   if not (storage.path(path).parent / 'settings.json').exists():
     return record
   sums = json.dumps(checkpoint.sums(path), sort_keys=True)
-  return dataclasses.replace(record, dtype='float32', sha256={
-      'checkpoint': hashlib.sha256(sums.encode()).hexdigest()
-  })
+  return dataclasses.replace(
+    record,
+    dtype='float32',
+    sha256={'checkpoint': hashlib.sha256(sums.encode()).hexdigest()},
+  )
 
 
 def restore(path: str, record: Record, mesh=None):
@@ -159,5 +165,5 @@ def restore(path: str, record: Record, mesh=None):
   """
   abstract = record.abstract()
   return checkpoint.restore(
-      path, abstract, trained.places(abstract, mesh), record.part
+    path, abstract, trained.places(abstract, mesh), record.part
   )

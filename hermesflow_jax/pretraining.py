@@ -39,8 +39,9 @@ class Mixture:
   def __post_init__(self):
     shares = ('drop_condition', 'caption_share')
     settings.require(
-        self, dict.fromkeys((*shares, 't2i', 'mmu', 'lm'), 0),
-        most=dict.fromkeys(shares, 1),
+      self,
+      dict.fromkeys((*shares, 't2i', 'mmu', 'lm'), 0),
+      most=dict.fromkeys(shares, 1),
     )
 
 
@@ -62,10 +63,10 @@ class Batches:
 
 
 def transforms(
-    vocab: vocab_lib.Vocab,
-    text: text_lib.Text,
-    lengths: prompting.Lengths,
-    mixture: Mixture,
+  vocab: vocab_lib.Vocab,
+  text: text_lib.Text,
+  lengths: prompting.Lengths,
+  mixture: Mixture,
 ) -> dict[str, Callable[[dict, np.random.Generator], prompting.Rows]]:
   """Returns the function from a record to its row, by flow.
 
@@ -88,11 +89,11 @@ def transforms(
       question, answer = record['qa'][rng.integers(len(record['qa']))]
     else:
       question, answer = text_lib.CAPTION_PROMPT, record['caption']
-    prompt, = text.encode([text_lib.user(question)])
-    answer, = text.encode_replies([answer])
+    (prompt,) = text.encode([text_lib.user(question)])
+    (answer,) = text.encode_replies([answer])
     codes = record['codes'][None]
     return only(
-        prompting.mmu_rows(vocab, codes, [prompt], [answer], lengths.mmu)
+      prompting.mmu_rows(vocab, codes, [prompt], [answer], lengths.mmu)
     )
 
   def lm(record, rng):
@@ -104,8 +105,13 @@ def transforms(
 
 
 def batches(
-    records: Sequence[dict], transforms: dict[str, Callable], sizes: Batches,
-    *, seed: int, start: int, mesh,
+  records: Sequence[dict],
+  transforms: dict[str, Callable],
+  sizes: Batches,
+  *,
+  seed: int,
+  start: int,
+  mesh,
 ) -> Iterator[dict]:
   """Yields device batches of the three flows, each in an order of its own.
 
@@ -118,19 +124,30 @@ def batches(
     mesh: from `sharding.make_mesh`.
   """
   streams = {
-      flow: pipeline.batches(
-          records, transforms[flow], seed=3 * seed + n, batch=size,
-          start=start, mesh=mesh,
-      )
-      for n, (flow, size) in enumerate(dataclasses.asdict(sizes).items())
+    flow: pipeline.batches(
+      records,
+      transforms[flow],
+      seed=3 * seed + n,
+      batch=size,
+      start=start,
+      mesh=mesh,
+    )
+    for n, (flow, size) in enumerate(dataclasses.asdict(sizes).items())
   }
   while True:
     yield {flow: next(stream) for flow, stream in streams.items()}
 
 
 def loss(
-    model, constants, batch, key, *, mixture: Mixture,
-    schedule: masking.Schedule, image_tokens: int, reply: int,
+  model,
+  constants,
+  batch,
+  key,
+  *,
+  mixture: Mixture,
+  schedule: masking.Schedule,
+  image_tokens: int,
+  reply: int,
 ):
   """Returns the weighted sum of the three losses, each a mean over tokens.
 
@@ -148,9 +165,7 @@ def loss(
   keys = jax.random.split(key, batch['t2i'].tokens.shape[0])
   hidden = jax.vmap(lambda k: masking.draw(k, image_tokens, schedule))(keys)
   t2i = likelihood.mean_nll(*likelihood.of_images(model, batch['t2i'], hidden))
-  mmu = likelihood.mean_nll(
-      *likelihood.of_text(model, batch['mmu'], reply)
-  )
+  mmu = likelihood.mean_nll(*likelihood.of_text(model, batch['mmu'], reply))
   length = batch['lm'].tokens.shape[-1]
   lm = likelihood.mean_nll(*likelihood.of_text(model, batch['lm'], length))
   total = mixture.t2i * t2i + mixture.mmu * mmu + mixture.lm * lm

@@ -42,8 +42,8 @@ def answers(host: str, port: int, seconds: float) -> None:
     except OSError as error:
       if time.monotonic() > end:
         raise OSError(
-            f'the first process does not answer at {host}:{port}: '
-            f'{error.strerror or error}'
+          f'the first process does not answer at {host}:{port}: '
+          f'{error.strerror or error}'
         ) from error
     time.sleep(0.2)
 
@@ -80,9 +80,9 @@ def _told(text: str) -> str:
   data = np.frombuffer(text.encode(), np.uint8)
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
   padded = np.zeros(size, np.uint8)
-  padded[:len(data)] = data[:size]
+  padded[: len(data)] = data[:size]
   return bytes(
-      np.asarray(multihost_utils.broadcast_one_to_all(padded))
+    np.asarray(multihost_utils.broadcast_one_to_all(padded))
   ).decode()
 
 

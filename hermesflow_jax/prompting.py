@@ -84,18 +84,18 @@ def t2i_prefix(vocab: vocab_lib.Vocab, texts: Texts, max_text: int) -> Rows:
   rows = [[vocab.t2i, *text, vocab.eos] for text in texts]
   rows = [_cut(vocab, row, size) for row in rows]
   tokens = np.array(
-      [[vocab.pad] * (size - len(row)) + row for row in rows], np.int32
+    [[vocab.pad] * (size - len(row)) + row for row in rows], np.int32
   ).reshape(-1, size)
   return Rows(
-      tokens=tokens,
-      labels=np.full_like(tokens, UNSCORED),
-      ar=np.ones_like(tokens),
-      valid=tokens != vocab.pad,
+    tokens=tokens,
+    labels=np.full_like(tokens, UNSCORED),
+    ar=np.ones_like(tokens),
+    valid=tokens != vocab.pad,
   )
 
 
 def t2i_rows(
-    vocab: vocab_lib.Vocab, texts: Texts, codes: np.ndarray, max_text: int
+  vocab: vocab_lib.Vocab, texts: Texts, codes: np.ndarray, max_text: int
 ) -> Rows:
   """Returns rows that teach an image from a text, before any masking.
 
@@ -115,10 +115,10 @@ def t2i_rows(
   ar = np.zeros_like(image)
   ar[:, 0] = 1
   return Rows(
-      tokens=np.concatenate([prefix.tokens, image], axis=1),
-      labels=np.concatenate([prefix.labels, image], axis=1),
-      ar=np.concatenate([prefix.ar, ar], axis=1),
-      valid=np.concatenate([prefix.valid, image != vocab.pad], axis=1),
+    tokens=np.concatenate([prefix.tokens, image], axis=1),
+    labels=np.concatenate([prefix.labels, image], axis=1),
+    ar=np.concatenate([prefix.ar, ar], axis=1),
+    valid=np.concatenate([prefix.valid, image != vocab.pad], axis=1),
   )
 
 
@@ -138,12 +138,12 @@ def text_labels(rows: Rows) -> np.ndarray:
 
 
 def mmu_prefix(
-    vocab: vocab_lib.Vocab,
-    codes: np.ndarray,
-    prompts: Texts,
-    length: int,
-    *,
-    sot: bool = True,
+  vocab: vocab_lib.Vocab,
+  codes: np.ndarray,
+  prompts: Texts,
+  length: int,
+  *,
+  sot: bool = True,
 ) -> tuple[Rows, np.ndarray]:
   """Returns rows whose text is to be continued.
 
@@ -167,12 +167,12 @@ def mmu_prefix(
 
 
 def mmu_parts(
-    vocab: vocab_lib.Vocab,
-    codes: np.ndarray,
-    prompts: Texts,
-    length: int,
-    *,
-    sot: bool = True,
+  vocab: vocab_lib.Vocab,
+  codes: np.ndarray,
+  prompts: Texts,
+  length: int,
+  *,
+  sot: bool = True,
 ) -> tuple[Rows, Rows, np.ndarray]:
   """Returns the rows of `mmu_prefix` in two parts: the image, the prompt.
 
@@ -196,13 +196,13 @@ def mmu_parts(
 
 
 def mmu_rows(
-    vocab: vocab_lib.Vocab,
-    codes: np.ndarray,
-    prompts: Texts,
-    answers: Texts,
-    length: int,
-    *,
-    sot: bool = True,
+  vocab: vocab_lib.Vocab,
+  codes: np.ndarray,
+  prompts: Texts,
+  answers: Texts,
+  length: int,
+  *,
+  sot: bool = True,
 ) -> Rows:
   """Returns rows that teach an answer about an image.
 
@@ -252,10 +252,10 @@ def lm_rows(vocab: vocab_lib.Vocab, texts: Texts, length: int) -> Rows:
   tokens = _right_padded(vocab, rows, length)
   valid = tokens != vocab.pad
   return Rows(
-      tokens=tokens,
-      labels=np.where(valid, tokens, UNSCORED),
-      ar=np.ones_like(tokens),
-      valid=valid,
+    tokens=tokens,
+    labels=np.where(valid, tokens, UNSCORED),
+    ar=np.ones_like(tokens),
+    valid=valid,
   )
 
 
@@ -270,12 +270,12 @@ def _mmu(vocab, codes, heads, tails, length):
     wanted = len(head) + bool(tail)
     if wanted > room:
       raise ValueError(
-          f'row {i}: the prompt wants {wanted} text tokens, length {length} '
-          f'leaves {room}'
+        f'row {i}: the prompt wants {wanted} text tokens, length {length} '
+        f'leaves {room}'
       )
   texts = [
-      head + (_cut(vocab, tail, room - len(head)) if tail else [])
-      for head, tail in zip(heads, tails)
+    head + (_cut(vocab, tail, room - len(head)) if tail else [])
+    for head, tail in zip(heads, tails)
   ]
   text = _right_padded(vocab, texts, room)
   lengths = np.array([start + len(t) for t in texts], np.int32)
@@ -287,10 +287,10 @@ def _mmu(vocab, codes, heads, tails, length):
   scored = valid & (index >= head_end[:, None])
   ar = np.broadcast_to((index == 0) | (index >= start), tokens.shape)
   rows = Rows(
-      tokens=tokens,
-      labels=np.where(scored, tokens, UNSCORED),
-      ar=ar.astype(np.int32),
-      valid=valid,
+    tokens=tokens,
+    labels=np.where(scored, tokens, UNSCORED),
+    ar=ar.astype(np.int32),
+    valid=valid,
   )
   return rows, lengths
 
@@ -302,12 +302,12 @@ def _image(vocab, codes, rows):
     raise ValueError(f'codes have shape {codes.shape}, wanted ({rows}, I)')
   if codes.size and not 0 <= codes.min() <= codes.max() < vocab.codebook_size:
     raise ValueError(
-        f'codes lie in [{codes.min()}, {codes.max()}], wanted '
-        f'[0, {vocab.codebook_size})'
+      f'codes lie in [{codes.min()}, {codes.max()}], wanted '
+      f'[0, {vocab.codebook_size})'
     )
   codes = codes.astype(np.int32) + vocab.image_offset
   return np.pad(
-      codes, ((0, 0), (1, 1)), constant_values=((0, 0), (vocab.soi, vocab.eoi))
+    codes, ((0, 0), (1, 1)), constant_values=((0, 0), (vocab.soi, vocab.eoi))
   )
 
 

@@ -115,37 +115,40 @@ def page(run: RunReport) -> str:
   if run.rounds:
     body += _scores(run)
   body += [
-      pages.section(
-          'Training', 'Means over the logged steps; dotted lines are where a '
-          'round starts.', training_lib.curves(run.training),
-      ),
-      pages.section(
-          'Held-out captions, before and after',
-          'One image per caption and model, none picked among several. Under '
-          'each: questions that the judge answered right.',
-          examples.gallery(run.gallery),
-      ),
-      pages.section(
-          'Homologous pairs',
-          'From one input the model wrote captions of the image and drew '
-          'images of the caption; the best and the worst of each make the '
-          'pair. Captions are scored by similarity to the true caption, '
-          'images by the model’s own answers.',
-          examples.pairs(run.pairs),
-      ),
-      pages.section(
-          'What was dropped, and why',
-          'Inputs whose pair cannot teach are dropped for the round, captions '
-          'and images apart.', training_lib.drops(run.rounds),
-      ),
-      pages.section(
-          'The model’s scores and the judge',
-          'For people only; never used for training. The correlation is '
-          'between the model’s own score of an image and the judge’s, among '
-          'images of one caption; the shares are of the chosen winners and '
-          'losers, by the judge.', training_lib.agreement(run.rounds),
-      ),
-      _settings(run),
+    pages.section(
+      'Training',
+      'Means over the logged steps; dotted lines are where a round starts.',
+      training_lib.curves(run.training),
+    ),
+    pages.section(
+      'Held-out captions, before and after',
+      'One image per caption and model, none picked among several. Under '
+      'each: questions that the judge answered right.',
+      examples.gallery(run.gallery),
+    ),
+    pages.section(
+      'Homologous pairs',
+      'From one input the model wrote captions of the image and drew '
+      'images of the caption; the best and the worst of each make the '
+      'pair. Captions are scored by similarity to the true caption, '
+      'images by the model’s own answers.',
+      examples.pairs(run.pairs),
+    ),
+    pages.section(
+      'What was dropped, and why',
+      'Inputs whose pair cannot teach are dropped for the round, captions '
+      'and images apart.',
+      training_lib.drops(run.rounds),
+    ),
+    pages.section(
+      'The model’s scores and the judge',
+      'For people only; never used for training. The correlation is '
+      'between the model’s own score of an image and the judge’s, among '
+      'images of one caption; the shares are of the chosen winners and '
+      'losers, by the judge.',
+      training_lib.agreement(run.rounds),
+    ),
+    _settings(run),
   ]
   return pages.page(run.title, *body)
 
@@ -153,8 +156,8 @@ def page(run: RunReport) -> str:
 def _head(run):
   """Title, the result in words and in numbers, the command."""
   parts = [
-      markup.element('h1', run.title),
-      markup.element('p', scores.lead(run.rounds), class_='lead'),
+    markup.element('h1', run.title),
+    markup.element('p', scores.lead(run.rounds), class_='lead'),
   ]
   if why := scores.explanation(run.rounds):
     parts.append(markup.element('p', why))
@@ -181,26 +184,31 @@ def _scores(run):
   """Sections about the scores of the rounds."""
   unseen = scores.unseen(run.rounds)
   out = [
-      pages.section(
-          'Round by round', '', scores.table(run.rounds, run.control),
-          *_on_unseen(unseen, scores.table(unseen, ())),
-          scores.plots(run.rounds, run.control),
-      ),
-      pages.section('By element type', '', scores.by_type(run.rounds)),
-      pages.section(
-          'Six tasks in the manner of GenEval',
-          'Share of generated images with every question right, by the judge.',
-          scores.geneval(run.rounds),
-      ),
+    pages.section(
+      'Round by round',
+      '',
+      scores.table(run.rounds, run.control),
+      *_on_unseen(unseen, scores.table(unseen, ())),
+      scores.plots(run.rounds, run.control),
+    ),
+    pages.section('By element type', '', scores.by_type(run.rounds)),
+    pages.section(
+      'Six tasks in the manner of GenEval',
+      'Share of generated images with every question right, by the judge.',
+      scores.geneval(run.rounds),
+    ),
   ]
   if tags := scores.by_tag(run.rounds):
-    out.append(pages.section(
+    out.append(
+      pages.section(
         'By kind of caption',
         'Captions of simple kinds are few, so inputs have nearly all of them: '
         'captions that no input has are of other kinds than the held-out ones. '
         'So the two sets are to be compared kind by kind, not by their means.',
-        tags, *(_on_unseen(unseen, scores.by_tag(unseen)) if unseen else []),
-    ))
+        tags,
+        *(_on_unseen(unseen, scores.by_tag(unseen)) if unseen else []),
+      )
+    )
   return out
 
 
@@ -218,25 +226,33 @@ def flat(settings: Mapping, prefix: str = '') -> list[tuple[str, str]]:
 def _settings(run):
   """What is needed to run it again, folded away."""
   cost = [
-      (name, value) for name, value in (
-          ('seconds in all', markup.decimal(run.seconds, 0)),
-          ('peak memory, GB',
-           markup.decimal(markup.number(run.peak_memory) / 1e9, 2)),
-      ) if value != markup.NOTHING
+    (name, value)
+    for name, value in (
+      ('seconds in all', markup.decimal(run.seconds, 0)),
+      (
+        'peak memory, GB',
+        markup.decimal(markup.number(run.peak_memory) / 1e9, 2),
+      ),
+    )
+    if value != markup.NOTHING
   ]
   folded = []
   for title, rows, more in (
-      ('Settings', flat(run.settings), ''),
-      ('Seeds', flat(run.seeds), ''),
-      ('Versions', flat(run.versions), ''),
-      ('Time and memory', cost, training_lib.seconds(run.rounds)),
+    ('Settings', flat(run.settings), ''),
+    ('Seeds', flat(run.seeds), ''),
+    ('Versions', flat(run.versions), ''),
+    ('Time and memory', cost, training_lib.seconds(run.rounds)),
   ):
     if rows or more:
       content = [markup.table(['Name', 'Value'], rows, 2)] if rows else []
-      folded.append(markup.element(
-          'details', markup.element('summary', title), markup.join(content),
+      folded.append(
+        markup.element(
+          'details',
+          markup.element('summary', title),
+          markup.join(content),
           more,
-      ))
+        )
+      )
   if not folded:
     return markup.Markup('')
   return pages.section('Settings and seeds', '', *folded)

@@ -17,13 +17,21 @@ from hermesflow_jax import storage
 
 
 def run(
-    make_state: Callable, step, constants,
-    batches: Callable[[int], Iterator], pace: loop.Pace, *, mesh,
-    folder: str, identity: dict, label: str, console: console_lib.Console,
-    names: Callable[[int], Sequence[str]] | None = None,
-    sample: Callable | None = None,
-    rates: Callable[[int, float], dict] = lambda steps, seconds: {},
-    known: Callable[[dict], dict] = dict,
+  make_state: Callable,
+  step,
+  constants,
+  batches: Callable[[int], Iterator],
+  pace: loop.Pace,
+  *,
+  mesh,
+  folder: str,
+  identity: dict,
+  label: str,
+  console: console_lib.Console,
+  names: Callable[[int], Sequence[str]] | None = None,
+  sample: Callable | None = None,
+  rates: Callable[[int, float], dict] = lambda steps, seconds: {},
+  known: Callable[[dict], dict] = dict,
 ):
   """Trains from the newest checkpoint that is whole, or from the start.
 
@@ -51,16 +59,14 @@ def run(
     loop.NonFinite, interrupts.Stopped: see `loop.run`.
   """
   root = storage.path(folder)
-  series = series_lib.Series(
-      root / 'steps', identity, console.say, known=known
-  )
+  series = series_lib.Series(root / 'steps', identity, console.say, known=known)
   abstract = jax.eval_shape(make_state)
   found = series.newest(abstract, sharding.shardings(abstract, mesh))
   if found:
     state, notes = found
     rows = [
-        {name: float(value) for name, value in row.items()}
-        for row in notes['rows']
+      {name: float(value) for name, value in row.items()}
+      for row in notes['rows']
     ]
     skipped = notes.get('skipped', 0)  # Older ones did not say.
     console.say(f'{label}: resumes at step {int(state.step)}')
@@ -68,9 +74,9 @@ def run(
     state, rows, skipped = make_state(), [], 0
   start = int(state.step)
   with (
-      events.Log(folder, start) as log,
-      interrupts.Wish() as wish,
-      _written(series),
+    events.Log(folder, start) as log,
+    interrupts.Wish() as wish,
+    _written(series),
   ):
 
     def save(state, rows, skipped):
@@ -79,12 +85,18 @@ def run(
       series.save(state, {'rows': told(rows), 'skipped': skipped})
 
     hooks = loop.Hooks(
-        log=log, progress=console.progress(label), stop=wish, save=save,
-        names=names, sample=sample, rates=rates, trace=str(root / 'profile'),
+      log=log,
+      progress=console.progress(label),
+      stop=wish,
+      save=save,
+      names=names,
+      sample=sample,
+      rates=rates,
+      trace=str(root / 'profile'),
     )
     try:
       state = loop.run(
-          state, step, constants, batches(start), pace, hooks, rows, skipped
+        state, step, constants, batches(start), pace, hooks, rows, skipped
       )
     except loop.NonFinite as error:
       last = series.written()
@@ -101,8 +113,8 @@ def run(
 def told(rows: Sequence[dict[str, float]]) -> list[dict]:
   """Returns metrics as JSON types; `float` takes each value back."""
   return [
-      {name: v if math.isfinite(v) else repr(v) for name, v in row.items()}
-      for row in rows
+    {name: v if math.isfinite(v) else repr(v) for name, v in row.items()}
+    for row in rows
   ]
 
 

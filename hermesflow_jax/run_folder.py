@@ -1,9 +1,9 @@
 """The model that the folder of a run holds.
 
-  pair_dpo    checkpoints/<round>, of which the newest is taken
-  learn       model/
-  pretrain    model/, in earlier releases the bundle that it exported
-  tokenizer   the bundle that it exported
+pair_dpo    checkpoints/<round>, of which the newest is taken
+learn       model/
+pretrain    model/, in earlier releases the bundle that it exported
+tokenizer   the bundle that it exported
 """
 
 import json
@@ -39,14 +39,14 @@ def _model_of(name):
     return path
   if 'play' in settings:
     raise ValueError(
-        f'the run in {path} has no finished round yet; its same command goes on'
+      f'the run in {path} has no finished round yet; its same command goes on'
     )
   if 'pairs' not in settings and 'export' not in settings:
     raise ValueError(f'the run in {path} trains no model')
   if not (path / 'results.json').exists():
     raise ValueError(
-        f'the run in {path} is not finished, and has no model yet; its same '
-        'command goes on'
+      f'the run in {path} is not finished, and has no model yet; its same '
+      'command goes on'
     )
   if 'pairs' in settings or storage.names(path / 'model'):
     return path / 'model'

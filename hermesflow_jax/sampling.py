@@ -51,15 +51,15 @@ class MaskGIT:
 
   def __post_init__(self):
     wanted = (
-        ('steps', 'at least 1', self.steps >= 1),
-        ('guidance', 'at least 0', self.guidance >= 0),
-        ('temperature', 'at least 0', self.temperature >= 0),
-        ('code_temperature', 'more than 0', self.code_temperature > 0),
+      ('steps', 'at least 1', self.steps >= 1),
+      ('guidance', 'at least 0', self.guidance >= 0),
+      ('temperature', 'at least 0', self.temperature >= 0),
+      ('code_temperature', 'more than 0', self.code_temperature > 0),
     )
     faults = [
-        f'{name} is {getattr(self, name)}, wanted a number {bound}'
-        for name, bound, fine in wanted
-        if not (fine and math.isfinite(getattr(self, name)))
+      f'{name} is {getattr(self, name)}, wanted a number {bound}'
+      for name, bound, fine in wanted
+      if not (fine and math.isfinite(getattr(self, name)))
     ]
     if faults:
       raise ValueError('; '.join(faults))
@@ -88,8 +88,11 @@ def prefill(model, rows, past=(), start: int = 0):
   size, before = rows.tokens.shape[-1], sum(cache.size for cache in past)
   sees = [None] * len(past) + [masks.intervals(rows.ar, rows.valid)]
   return model(
-      rows.tokens, sees, start + before + jnp.arange(size),
-      model.empty_cache((), size), past,
+    rows.tokens,
+    sees,
+    start + before + jnp.arange(size),
+    model.empty_cache((), size),
+    past,
   )
 
 
@@ -136,15 +139,15 @@ def _first_beyond(upto, point, weights):
 
 
 def sample_image(
-    model,
-    key,
-    text,
-    codes,
-    known,
-    config: MaskGIT,
-    num_masked,
-    choose=inverse_cdf,
-    skipped: int = 0,
+  model,
+  key,
+  text,
+  codes,
+  known,
+  config: MaskGIT,
+  num_masked,
+  choose=inverse_cdf,
+  skipped: int = 0,
 ):
   """Samples the codes of one image by masked prediction.
 
@@ -183,13 +186,13 @@ def sample_image(
   def predict(state):
     row = jnp.where(state < 0, vocab.mask, state + vocab.image_offset)
     row = jnp.concatenate(
-        [jnp.array([vocab.soi]), row, jnp.array([vocab.eoi])]
+      [jnp.array([vocab.soi]), row, jnp.array([vocab.eoi])]
     ).astype(jnp.int32)
 
     def branch(prefix, begin):
       sees = [masks.Interval(start=begin[None]), None]
       hidden, _ = model.decoder(
-          model.embed(row), sees, positions, past=[prefix]
+        model.embed(row), sees, positions, past=[prefix]
       )
       return hidden[1:-1]
 
@@ -217,9 +220,7 @@ def sample_image(
     logps = jax.nn.log_softmax(logits, axis=-1)
     confidence = jnp.take_along_axis(logps, drawn[:, None], axis=-1)[:, 0]
     noise = jax.random.gumbel(noise_key, (size,))
-    confidence = jnp.where(
-        masked, confidence + temperature * noise, jnp.inf
-    )
+    confidence = jnp.where(masked, confidence + temperature * noise, jnp.inf)
     count = jnp.minimum(keep_masked, masked.sum() - 1)
     count = jnp.maximum(count, 1)
     # By rank: the compiler may compute a confidence twice, rounded otherwise,
@@ -229,15 +230,15 @@ def sample_image(
 
   start = jnp.where(known, codes, -1).astype(jnp.int32)
   inputs = (
-      jax.random.split(key, config.steps),
-      jnp.asarray(num_masked, jnp.int32),
-      jnp.asarray(config.temperatures()),
+    jax.random.split(key, config.steps),
+    jnp.asarray(num_masked, jnp.int32),
+    jnp.asarray(config.temperatures()),
   )
   # Apart from the others, which start from what was drawn.
   state, once = step(start, jax.tree.map(lambda a: a[0], inputs))
   _, later = jax.lax.scan(step, state, jax.tree.map(lambda a: a[1:], inputs))
   trace, drawn = jax.tree.map(
-      lambda a, b: jnp.concatenate([a[None], b]), once, later
+    lambda a, b: jnp.concatenate([a[None], b]), once, later
   )
   return drawn[-1], trace
 
@@ -262,8 +263,19 @@ def pick_token(key, logits, temperature, top_k, most: int):
 
 
 def sample_text(
-    model, key, image, prompt, length, *, max_new: int, temperature, top_k,
-    most: int, stop: int, allowed=None, stretch: int = STRETCH,
+  model,
+  key,
+  image,
+  prompt,
+  length,
+  *,
+  max_new: int,
+  temperature,
+  top_k,
+  most: int,
+  stop: int,
+  allowed=None,
+  stretch: int = STRETCH,
 ):
   """Replies to one prompt about an image, token by token.
 
@@ -312,7 +324,7 @@ def sample_text(
       done = done | (token == stop)
       sees = [*seen, *written, masks.Interval(end=(i + 1)[None])]
       hidden, cache = model(
-          token[None], sees, (begin + start + i)[None], cache, earlier
+        token[None], sees, (begin + start + i)[None], cache, earlier
       )
       return (hidden[0], cache, done), token
 
@@ -322,9 +334,9 @@ def sample_text(
       written = [masks.Interval(end=start[None])]
     cache = model.empty_cache((), stretch)
     (hidden, cache, done), new = jax.lax.scan(
-        step, (hidden, cache, done),
-        (jnp.arange(stretch),
-         jax.lax.dynamic_slice_in_dim(keys, start, stretch)),
+      step,
+      (hidden, cache, done),
+      (jnp.arange(stretch), jax.lax.dynamic_slice_in_dim(keys, start, stretch)),
     )
     if room > stretch:
       before = before.put(cache, start)
@@ -361,7 +373,7 @@ def score_choices(model, image, prompt, length, choices, rule):
   last, past, seen = _read(model, image, prompt, length)
   pick = choices_lib.token_logits
   logits = jax.vmap(pick, (None, 0, None))(
-      model.logits(last), tokens[:, 0], tokens[:, 0]
+    model.logits(last), tokens[:, 0], tokens[:, 0]
   )
   logits = jax.tree.map(lambda a: a[:, None], logits)
   if size > 1:
@@ -375,7 +387,7 @@ def score_choices(model, image, prompt, length, choices, rule):
 
     later = jax.vmap(rest)(tokens)
     logits = jax.tree.map(
-        lambda a, b: jnp.concatenate([a, b], axis=1), logits, later
+      lambda a, b: jnp.concatenate([a, b], axis=1), logits, later
     )
   return rule(logits, choices)
 

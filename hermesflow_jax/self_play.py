@@ -39,12 +39,12 @@ _SAMPLES = 4
 # The judge of files is the model that the rounds start from.
 BASE_MODEL = 'base model'
 _SAME_CANDIDATES = (
-    'The judge is the model that drew and scored these images, so how far the '
-    'two agree is not measured.'
+  'The judge is the model that drew and scored these images, so how far the '
+  'two agree is not measured.'
 )
 _SAME_IMAGES = (
-    'The base model judges its own images: generation is its own score of '
-    'them, so own_score is left out.'
+  'The base model judges its own images: generation is its own score of '
+  'them, so own_score is left out.'
 )
 
 
@@ -80,21 +80,21 @@ class Play(learning.Learning):
     super().__post_init__()
     if self.reference not in ('round', 'base'):
       raise ValueError(
-          f"reference is {self.reference!r}, wanted 'round' or 'base'"
+        f"reference is {self.reference!r}, wanted 'round' or 'base'"
       )
     settings.require(self, {'rounds': 1, 'images': 2, 'shard': 1})
     # It refuses what it cannot be made of.
     self.answering  # pylint: disable=pointless-statement
     if len(self.captions) < 2:
       raise ValueError(
-          f'captions has {len(self.captions)} samplers, wanted at least 2'
+        f'captions has {len(self.captions)} samplers, wanted at least 2'
       )
 
   @property
   def answering(self) -> inference.Answering:
     """How questions with choices are answered."""
     return inference.Answering(
-        self.free_answers, self.free_prompt, self.choice_rule
+      self.free_answers, self.free_prompt, self.choice_rule
     )
 
 
@@ -140,12 +140,12 @@ class World:
 
 
 def play(
-    base: inference.Unified,
-    world: World,
-    config: Play,
-    workdir: str,
-    console: console_lib.Console,
-    source: str = '',
+  base: inference.Unified,
+  world: World,
+  config: Play,
+  workdir: str,
+  console: console_lib.Console,
+  source: str = '',
 ) -> list[dict]:
   """Runs or resumes the rounds; returns one summary per round, base first.
 
@@ -158,42 +158,63 @@ def play(
   def playing(model, number):
     # Not kept while a round learns: what samplers want of a model is as large.
     return dataclasses.replace(
-        base, model=model,
-        progress=console_lib.named(base.progress, f'round {number}'),
+      base,
+      model=model,
+      progress=console_lib.named(base.progress, f'round {number}'),
     )
 
   root = storage.path(workdir)
-  summaries = [evaluated(
-      playing(base.model, 0), world, config, root / 'round_0', console,
+  summaries = [
+    evaluated(
+      playing(base.model, 0),
+      world,
+      config,
+      root / 'round_0',
+      console,
       learned=False,
-  )]
+    )
+  ]
   say_round(console, 0, summaries[0])
   model, steps = base.model, 0
   for number in range(1, config.rounds + 1):
     folder = root / f'round_{number}'
     inputs = world.inputs[number - 1]
     pairs, made = _curated(
-        playing(model, number), world, inputs, config, root, number, console,
-        learned=steps > 0,
+      playing(model, number),
+      world,
+      inputs,
+      config,
+      root,
+      number,
+      console,
+      learned=steps > 0,
     )
     if world.publish:
       decode = playing(model, number).decode
       world.publish(folder, inputs, pairs, decode)
     reference = base.model if config.reference == 'base' else model
     model, learned = _trained(
-        model, reference, base, inputs, pairs, config, root, number,
-        console, source,
+      model,
+      reference,
+      base,
+      inputs,
+      pairs,
+      config,
+      root,
+      number,
+      console,
+      source,
     )
     steps += learned['steps']
     summary = evaluated(
-        playing(model, number), world, config, folder, console,
-        learned=steps > 0,
+      playing(model, number), world, config, folder, console, learned=steps > 0
     )
     summary['round'] = number
     summary['curation'] = made
     summary['learned'] = {k: learned[k] for k in ('inputs', 'steps')}
     summary['seconds'] |= {
-        'curation': made['seconds'], 'training': learned['seconds'],
+      'curation': made['seconds'],
+      'training': learned['seconds'],
     }
     summaries.append(summary)
     say_round(console, number, summary)
@@ -211,8 +232,8 @@ def say_round(console, number, summary):
 
 def _scores_in_words(summary):
   return ', '.join(
-      f'{name} {summary[name]:.3f} +- {summary[name + "_se"]:.3f}'
-      for name in ('understanding', 'generation', 'gap')
+    f'{name} {summary[name]:.3f} +- {summary[name + "_se"]:.3f}'
+    for name in ('understanding', 'generation', 'gap')
   )
 
 
@@ -227,9 +248,12 @@ def _json(value) -> str:
 
 
 def evaluated(
-    player: inference.Unified, world: World, config: Play,
-    folder: pathlib.PurePath, console: console_lib.Console,
-    learned: bool = True,
+  player: inference.Unified,
+  world: World,
+  config: Play,
+  folder: pathlib.PurePath,
+  console: console_lib.Console,
+  learned: bool = True,
 ) -> dict:
   """Evaluates a model once; later calls read the file.
 
@@ -248,7 +272,7 @@ def evaluated(
   """
   done = folder / 'evaluation.json'
   summary = processes.agreed(
-      lambda: json.loads(done.read_text()) if done.exists() else None
+    lambda: json.loads(done.read_text()) if done.exists() else None
   )
   content = _content(world.unseen)
   known = summary and (summary.get('unseen') or {}).get('content')
@@ -260,14 +284,18 @@ def evaluated(
 
   def measure(inputs):
     return gap.evaluate(
-        player, inputs, config.evaluation_sampler, judge, world.similarity,
-        config.seed,
+      player,
+      inputs,
+      config.evaluation_sampler,
+      judge,
+      world.similarity,
+      config.seed,
     )
 
   if summary:
     console.say(
-        f'{folder.name}: the captions that no input has are others than '
-        'before, and are evaluated again'
+      f'{folder.name}: the captions that no input has are others than '
+      'before, and are evaluated again'
     )
     seconds = summary['seconds']['evaluation']
   else:
@@ -293,9 +321,9 @@ def _seen(world):
   """How many of the held-out captions are captions of inputs, too."""
   known = world.input_captions
   return {
-      'captions_also_of_inputs': sum(
-          caption in known for caption in world.held_out.captions
-      ),
+    'captions_also_of_inputs': sum(
+      caption in known for caption in world.held_out.captions
+    )
   }
 
 
@@ -319,17 +347,23 @@ def _of_held_out(folder, world):
 def _write_scenes(folder, name, result, inputs):
   """Writes what a model and its judge answered, and what it drew."""
   columns = {
-      'id': inputs.ids, 'understanding': result.understanding,
-      'generation': result.generation, 'own_score': result.own_score,
-      'similarity': result.similarity, 'caption': result.captions,
-      'answers': result.answers, 'judged': result.judged, 'own': result.own,
+    'id': inputs.ids,
+    'understanding': result.understanding,
+    'generation': result.generation,
+    'own_score': result.own_score,
+    'similarity': result.similarity,
+    'caption': result.captions,
+    'answers': result.answers,
+    'judged': result.judged,
+    'own': result.own,
   }
   columns = {
-      key: values.tolist() if isinstance(values, np.ndarray) else values
-      for key, values in columns.items() if values is not None
+    key: values.tolist() if isinstance(values, np.ndarray) else values
+    for key, values in columns.items()
+    if values is not None
   }
   rows = [
-      dict(zip(columns, row)) for row in zip(*columns.values(), strict=True)
+    dict(zip(columns, row)) for row in zip(*columns.values(), strict=True)
   ]
   events.write_atomically(folder / f'{name}.jsonl', curation.dump(rows))
   events.write_atomically(folder / f'{name}.npz', _npz(codes=result.codes))
@@ -346,8 +380,13 @@ def _read_scenes(folder, name, inputs) -> gap.Result:
     return [row[key] for row in rows] if key in rows[0] else None
 
   return gap.scored(
-      inputs, np.array(column('similarity')), codes, column('caption'),
-      column('answers'), column('judged'), column('own'),
+    inputs,
+    np.array(column('similarity')),
+    codes,
+    column('caption'),
+    column('answers'),
+    column('judged'),
+    column('own'),
   )
 
 
@@ -362,13 +401,17 @@ def _curated(player, world, inputs, config, root, number, console, learned):
   found = gathered(player, world, inputs, config, folder, number)
   before = read_pairs(root / f'round_{number - 1}') if number > 1 else {}
   return paired(
-      found, world, inputs, config, before, folder, began, learned=learned
+    found, world, inputs, config, before, folder, began, learned=learned
   )
 
 
 def gathered(
-    player: inference.Unified, world: World, inputs: gap.Inputs, config: Play,
-    folder: pathlib.PurePath, number: int,
+  player: inference.Unified,
+  world: World,
+  inputs: gap.Inputs,
+  config: Play,
+  folder: pathlib.PurePath,
+  number: int,
 ) -> curation.Candidates:
   """Returns the candidates of a round; makes those that are not there.
 
@@ -381,13 +424,20 @@ def gathered(
     number: of the round.
   """
   recipe = curation.Recipe(
-      config.curation_sampler, config.images, config.captions,
-      world.similarity, config.seed + number,
+    config.curation_sampler,
+    config.images,
+    config.captions,
+    world.similarity,
+    config.seed + number,
   )
   store = _store(folder / 'candidates', inputs, config)
   harvest.gather(
-      player, inputs, recipe, store, config.shard,
-      progress=player.progress('curating'),
+    player,
+    inputs,
+    recipe,
+    store,
+    config.shard,
+    progress=player.progress('curating'),
   )
   return harvest.collect(store, inputs, config.shard)
 
@@ -395,14 +445,20 @@ def gathered(
 def _store(folder, inputs, config) -> shards.Shards:
   """The shards of a round's inputs."""
   return shards.Shards(
-      folder, len(list(shards.spans(len(inputs), config.shard)))
+    folder, len(list(shards.spans(len(inputs), config.shard)))
   )
 
 
 def paired(
-    found: curation.Candidates, world: World, inputs: gap.Inputs, config: Play,
-    before: dict, folder: pathlib.PurePath, began: float,
-    own: np.ndarray | None = None, learned: bool = True,
+  found: curation.Candidates,
+  world: World,
+  inputs: gap.Inputs,
+  config: Play,
+  before: dict,
+  folder: pathlib.PurePath,
+  began: float,
+  own: np.ndarray | None = None,
+  learned: bool = True,
 ) -> tuple[dict, dict]:
   """Makes the pairs of a round and writes them; `curation.json` comes last.
 
@@ -425,24 +481,33 @@ def paired(
   """
   pairs = curation.pairs(found, inputs.ids, config.rules, before)
   rows = [
-      curation.record(name, caption, pairs[name])
-      for name, caption in zip(inputs.ids, inputs.captions)
+    curation.record(name, caption, pairs[name])
+    for name, caption in zip(inputs.ids, inputs.captions)
   ]
-  events.write_atomically(folder / 'codes.npz', _npz(
-      real=inputs.codes, candidates=found.codes,
-      image_scores=found.image_scores, caption_scores=found.caption_scores,
-  ))
+  events.write_atomically(
+    folder / 'codes.npz',
+    _npz(
+      real=inputs.codes,
+      candidates=found.codes,
+      image_scores=found.image_scores,
+      caption_scores=found.caption_scores,
+    ),
+  )
   events.write_atomically(folder / 'pairs.jsonl', curation.dump(rows))
   made = {'drops': curation.drops(pairs)}
   if world.judges_itself(learned):
     made['note'] = _SAME_CANDIDATES
   else:
     judged = agreement.judged(
-        world.judge, inputs, found.codes, pairs,
-        _store(folder / 'judged', inputs, config), config.shard,
+      world.judge,
+      inputs,
+      found.codes,
+      pairs,
+      _store(folder / 'judged', inputs, config),
+      config.shard,
     )
     made |= agreement.measure(
-        found.image_scores if own is None else own, *judged
+      found.image_scores if own is None else own, *judged
     )
   made['seconds'] = time.perf_counter() - began
   events.write_atomically(folder / 'curation.json', _json(made))
@@ -464,27 +529,32 @@ def _sampling(player, inputs, config, folder):
   def sample(state):
     now = dataclasses.replace(quiet, model=state.model)
     codes = now.draw(
-        first.ids, first.captions, 1, config.evaluation_sampler, config.seed
+      first.ids, first.captions, 1, config.evaluation_sampler, config.seed
     )[:, 0]
     written = now.describe(
-        first.ids, first.codes, [inference.GREEDY], config.seed
+      first.ids, first.codes, [inference.GREEDY], config.seed
     )
     name = f'{int(state.step):06d}'
     pictures.sheet(
-        folder / f'{name}.png', list(zip(now.decode(first.codes), now.decode(codes))),
-        first.captions,
+      folder / f'{name}.png',
+      list(zip(now.decode(first.codes), now.decode(codes))),
+      first.captions,
     )
-    events.write_atomically(folder / f'{name}.jsonl', curation.dump([
-        {'id': each, 'caption': true, 'written': caption}
-        for each, true, (caption,) in zip(first.ids, first.captions, written)
-    ]))
+    events.write_atomically(
+      folder / f'{name}.jsonl',
+      curation.dump(
+        [
+          {'id': each, 'caption': true, 'written': caption}
+          for each, true, (caption,) in zip(first.ids, first.captions, written)
+        ]
+      ),
+    )
 
   return sample
 
 
 def _trained(
-    model, reference, base, inputs, pairs, config, root, number, console,
-    source,
+  model, reference, base, inputs, pairs, config, root, number, console, source
 ):
   """Trains a round once; later calls read its checkpoint and its meta.
 
@@ -508,15 +578,23 @@ def _trained(
   steps = learning.steps_of(config, len(rows)) if rows else 0
   if rows:
     model = learning.learn(
-        player, reference, rows, config,
-        steps, folder / 'training', number, console,
-        _sampling(base, inputs, config, folder / 'samples'),
+      player,
+      reference,
+      rows,
+      config,
+      steps,
+      folder / 'training',
+      number,
+      console,
+      _sampling(base, inputs, config, folder / 'samples'),
     )
   else:
     console.say(f'{folder.name}: no pair was kept, nothing is learned')
   meta = {
-      'round': number, 'inputs': len(rows), 'steps': steps,
-      'seconds': time.perf_counter() - began,
+    'round': number,
+    'inputs': len(rows),
+    'steps': steps,
+    'seconds': time.perf_counter() - began,
   }
   # Only one that is damaged can be there.
   processes.first_does(lambda: checkpoint.remove(path))

@@ -116,19 +116,20 @@ class Series:
   def _check(self, path, run):
     run = self.known(run)
     different = sorted(
-        key for key in run.keys() | self.identity.keys()
-        if run.get(key) != json.loads(json.dumps(self.identity.get(key)))
+      key
+      for key in run.keys() | self.identity.keys()
+      if run.get(key) != json.loads(json.dumps(self.identity.get(key)))
     )
     if different:
       raise ValueError(
-          f'checkpoint {path} is of another run: other '
-          + ', '.join(different)
+        f'checkpoint {path} is of another run: other ' + ', '.join(different)
       )
 
   def _numbers(self):
     names = [
-        name for name in storage.names(self.root)
-        if re.fullmatch('[0-9]+', name) and (self.root / name).is_dir()
+      name
+      for name in storage.names(self.root)
+      if re.fullmatch('[0-9]+', name) and (self.root / name).is_dir()
     ]
     return sorted(map(int, names))
 
@@ -137,7 +138,7 @@ class Series:
     numbers = self._numbers()
     older = [number for number in numbers if number <= newest]
     for number in numbers:
-      if number not in older[-self.keep:]:
+      if number not in older[-self.keep :]:
         checkpoint.remove(self.root / str(number))
 
   def _clean(self):

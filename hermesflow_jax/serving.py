@@ -14,7 +14,7 @@ from hermesflow_jax.models import showo
 
 
 def ready(
-    model: showo.ShowO, mesh: jax.sharding.Mesh, fused: bool | None = None
+  model: showo.ShowO, mesh: jax.sharding.Mesh, fused: bool | None = None
 ) -> showo.ShowO:
   """Returns a model for sampling; what needs no change is not copied.
 

@@ -96,8 +96,11 @@ def identity(kind: type, values: Mapping) -> dict:
 
 
 def _as_dict(value):
-  return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else (
-      str(value))
+  return (
+    dataclasses.asdict(value)
+    if dataclasses.is_dataclass(value)
+    else (str(value))
+  )
 
 
 def _identity(hint, value):
@@ -125,8 +128,8 @@ def _build(kind, values, name, faults):
     if key in values:
       kept[key] = _value(hints[key], values[key], f'{name}.{key}', faults)
     elif (
-        field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+      field.default is dataclasses.MISSING
+      and field.default_factory is dataclasses.MISSING
     ):
       faults.append(f'{name}.{key} is missing')
   if len(faults) > before:
@@ -155,8 +158,7 @@ def _value(hint, value, name, faults):
       faults.append(f'{name} is {value!r}, wanted a list')
       return None
     return tuple(
-        _value(args[0], v, f'{name}[{i}]', faults)
-        for i, v in enumerate(value)
+      _value(args[0], v, f'{name}[{i}]', faults) for i, v in enumerate(value)
     )
   if hint is dict:
     if not isinstance(value, Mapping):
@@ -173,8 +175,11 @@ def _value(hint, value, name, faults):
 
 
 def require(
-    thing, least: Mapping[str, float], above=(),
-    most=types.MappingProxyType({}), below=types.MappingProxyType({}),
+  thing,
+  least: Mapping[str, float],
+  above=(),
+  most=types.MappingProxyType({}),
+  below=types.MappingProxyType({}),
 ) -> None:
   """Checks bounds of an instance's fields, for use in `__post_init__`.
 
@@ -189,24 +194,24 @@ def require(
     ValueError: lists every field out of bounds.
   """
   faults = [
-      f'{name} is {getattr(thing, name)}, wanted at least {bound}'
-      for name, bound in least.items()
-      if not getattr(thing, name) >= bound
+    f'{name} is {getattr(thing, name)}, wanted at least {bound}'
+    for name, bound in least.items()
+    if not getattr(thing, name) >= bound
   ]
   faults += [
-      f'{name} is {getattr(thing, name)}, wanted more than 0'
-      for name in above
-      if not getattr(thing, name) > 0
+    f'{name} is {getattr(thing, name)}, wanted more than 0'
+    for name in above
+    if not getattr(thing, name) > 0
   ]
   faults += [
-      f'{name} is {getattr(thing, name)}, wanted at most {bound}'
-      for name, bound in most.items()
-      if not getattr(thing, name) <= bound
+    f'{name} is {getattr(thing, name)}, wanted at most {bound}'
+    for name, bound in most.items()
+    if not getattr(thing, name) <= bound
   ]
   faults += [
-      f'{name} is {getattr(thing, name)}, wanted less than {bound}'
-      for name, bound in below.items()
-      if not getattr(thing, name) < bound
+    f'{name} is {getattr(thing, name)}, wanted less than {bound}'
+    for name, bound in below.items()
+    if not getattr(thing, name) < bound
   ]
   if faults:
     raise ValueError('; '.join(faults))

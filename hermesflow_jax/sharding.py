@@ -21,17 +21,17 @@ P = jax.sharding.PartitionSpec
 # embedding and the head are split over the width, not over the vocabulary:
 # 58,498 = 2 * 11 * 2,659 has no divisor that a mesh has.
 RULES = (
-    (r'embed/embedding', P(None, ('data', 'model'))),
-    (r'head/kernel', P(('data', 'model'), None)),
-    (r'layers/(q_proj|k_proj|v_proj|fc1)/kernel', P(None, 'data', 'model')),
-    (r'layers/(dense|fc2)/kernel', P(None, 'model', 'data')),
-    (r'layers/(q_proj|k_proj|v_proj|fc1)/bias', P(None, 'model')),
-    (r'', P()),
+  (r'embed/embedding', P(None, ('data', 'model'))),
+  (r'head/kernel', P(('data', 'model'), None)),
+  (r'layers/(q_proj|k_proj|v_proj|fc1)/kernel', P(None, 'data', 'model')),
+  (r'layers/(dense|fc2)/kernel', P(None, 'model', 'data')),
+  (r'layers/(q_proj|k_proj|v_proj|fc1)/bias', P(None, 'model')),
+  (r'', P()),
 )
 
 
 def make_mesh(
-    data: int = -1, model: int = 1, idle: bool = False
+  data: int = -1, model: int = 1, idle: bool = False
 ) -> jax.sharding.Mesh:
   """Returns a mesh ('data', 'model') over the devices.
 
@@ -50,7 +50,7 @@ def make_mesh(
   used = data * model
   if data < 1 or model < 1 or used > count or (used < count and not idle):
     raise ValueError(
-        f'mesh data={data} model={model} does not fit {count} device(s)'
+      f'mesh data={data} model={model} does not fit {count} device(s)'
     )
   return mesh_of(jax.devices()[:used], data, model)
 
@@ -58,8 +58,9 @@ def make_mesh(
 def mesh_of(devices: Sequence, data: int, model: int) -> jax.sharding.Mesh:
   """Returns the mesh ('data', 'model') of these devices; see `arranged`."""
   return jax.sharding.Mesh(
-      arranged(devices, data, model), ('data', 'model'),
-      axis_types=(jax.sharding.AxisType.Auto,) * 2,
+    arranged(devices, data, model),
+    ('data', 'model'),
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
   )
 
 
@@ -77,7 +78,7 @@ def arranged(devices: Sequence, data: int, model: int) -> np.ndarray:
   """
   try:
     grid = mesh_utils.create_device_mesh(
-        (data, model), devices, allow_split_physical_axes=True
+      (data, model), devices, allow_split_physical_axes=True
     )
   except (NotImplementedError, ValueError, AssertionError):
     grid = None  # E.g. some devices of a torus.
@@ -100,8 +101,8 @@ def _in_a_row(grid) -> bool:
     for device in row:
       rows[device.process_index].add(number)
   return all(
-      max(mine) - min(mine) + 1 == len(mine) and min(mine) % len(mine) == 0
-      for mine in rows.values()
+    max(mine) - min(mine) + 1 == len(mine) and min(mine) % len(mine) == 0
+    for mine in rows.values()
   )
 
 
@@ -120,23 +121,26 @@ def best_split(devices: int, rows: int, parts: int) -> tuple[int, int]:
   if not rows:
     return devices, 1
   pairs = (
-      (data, model)
-      for model in range(1, min(devices, parts) + 1) if parts % model == 0
-      for data in range(1, min(devices // model, rows) + 1)
-      if rows % data == 0
+    (data, model)
+    for model in range(1, min(devices, parts) + 1)
+    if parts % model == 0
+    for data in range(1, min(devices // model, rows) + 1)
+    if rows % data == 0
   )
   return max(pairs, key=lambda pair: (pair[0] * pair[1], pair[0]))
 
 
 def path_name(path) -> str:
   """Returns 'decoder/layers/fc1/kernel' for a pytree path of a module."""
-  names = [str(getattr(k, 'name', getattr(k, 'key', getattr(k, 'idx', k))))
-           for k in path]
+  names = [
+    str(getattr(k, 'name', getattr(k, 'key', getattr(k, 'idx', k))))
+    for k in path
+  ]
   return '/'.join(n for n in names if n != 'value')
 
 
 def spec_of(
-    name: str, shape: tuple[int, ...], mesh, over=('data', 'model')
+  name: str, shape: tuple[int, ...], mesh, over=('data', 'model')
 ) -> P:
   """Returns the spec of the first matching rule, without axes that do not fit.
 
@@ -216,8 +220,11 @@ def by_rows(function, whole, *rows):
   if parts == 1 or size % parts:
     return function(whole, *rows)
   return jax.shard_map(
-      function, in_specs=(P(), *[P('data')] * len(rows)), out_specs=P('data'),
-      axis_names={'data'}, check_vma=False,
+    function,
+    in_specs=(P(), *[P('data')] * len(rows)),
+    out_specs=P('data'),
+    axis_names={'data'},
+    check_vma=False,
   )(whole, *rows)
 
 
@@ -232,13 +239,13 @@ def share(mesh, size: int) -> tuple[int, int]:
   """
   split = jax.sharding.NamedSharding(mesh, P('data'))
   parts = {
-      index[0].indices(size)[:2]
-      for index in split.addressable_devices_indices_map((size,)).values()
+    index[0].indices(size)[:2]
+    for index in split.addressable_devices_indices_map((size,)).values()
   }
   first, after = min(a for a, _ in parts), max(b for _, b in parts)
   if sum(b - a for a, b in parts) != after - first or first % (after - first):
     raise ValueError(
-        f'the devices of process {jax.process_index()} have no rows in a row'
+      f'the devices of process {jax.process_index()} have no rows in a row'
     )
   return first, after
 
@@ -264,7 +271,7 @@ def put_batch(batch, mesh, first: int = 0, size: int = 0):
 
     def part(index):
       start, stop, _ = index[0].indices(count)
-      return rows[start - first:stop - first]
+      return rows[start - first : stop - first]
 
     shape = (count, *rows.shape[1:])
     return jax.make_array_from_callback(shape, sharding, part)

@@ -36,7 +36,7 @@ class Shards:
     return self.folder / f'{number:06d}.{suffix}'
 
   def write(
-      self, number: int, files: Mapping[str, bytes], facts: Mapping
+    self, number: int, files: Mapping[str, bytes], facts: Mapping
   ) -> None:
     """Writes a shard.
 
@@ -47,12 +47,14 @@ class Shards:
     """
     for suffix, data in files.items():
       events.write_atomically(self.path(number, suffix), data)
-    record = dict(facts) | {'sha256': {
+    record = dict(facts) | {
+      'sha256': {
         suffix: hashlib.sha256(data).hexdigest()
         for suffix, data in files.items()
-    }}
+      }
+    }
     events.write_atomically(
-        self.record_of(number), json.dumps(record, sort_keys=True) + '\n'
+      self.record_of(number), json.dumps(record, sort_keys=True) + '\n'
     )
 
   def facts(self, number: int) -> dict | None:

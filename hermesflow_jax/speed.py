@@ -12,15 +12,15 @@ from hermesflow_jax import prompting
 # bfloat16 products a second of one device, without sparsity, by the beginning
 # of its kind; of the makers' data sheets.
 PEAKS = {
-    'TPU v5 lite': 197e12,
-    'TPU v5e': 197e12,
-    'TPU v5p': 459e12,
-    'TPU v5': 459e12,
-    'TPU v6 lite': 918e12,
-    'TPU v6e': 918e12,
-    'NVIDIA A100': 312e12,
-    'NVIDIA H100': 989e12,
-    'NVIDIA H200': 989e12,
+  'TPU v5 lite': 197e12,
+  'TPU v5e': 197e12,
+  'TPU v5p': 459e12,
+  'TPU v5': 459e12,
+  'TPU v6 lite': 918e12,
+  'TPU v6e': 918e12,
+  'NVIDIA A100': 312e12,
+  'NVIDIA H100': 989e12,
+  'NVIDIA H200': 989e12,
 }
 
 
@@ -51,9 +51,9 @@ class Speed:
     """Returns the metrics of an interval."""
     rate = steps / seconds
     found = {
-        'speed/pairs_per_second': self.pairs * rate,
-        'speed/tokens_per_second': self.tokens * rate,
-        'speed/flops_per_second': self.flops * rate,
+      'speed/pairs_per_second': self.pairs * rate,
+      'speed/tokens_per_second': self.tokens * rate,
+      'speed/flops_per_second': self.flops * rate,
     }
     peak = peak_of(jax.devices()[0].device_kind)
     if peak:
@@ -95,8 +95,9 @@ def of_images(config, record: dict, masks: int, hidden: float) -> Pass:
   packed = record['packed']
   caption, block = packed.caption.valid.sum(), packed.codes.shape[-1] + 2
   return (
-      _tokens(config, caption, (caption + 1) / 2)
-      + _tokens(config, block, caption + block) * (2 * masks) + labels
+    _tokens(config, caption, (caption + 1) / 2)
+    + _tokens(config, block, caption + block) * (2 * masks)
+    + labels
   )
 
 
@@ -111,11 +112,9 @@ def of_captions(config, record: dict) -> Pass:
   packed = record['packed']
   image, words = packed.image.valid.sum(), packed.replied.sum(-1)
   # A reply's last token predicts nothing.
-  replies = (
-      _tokens(config, count - 1, image + count / 2) for count in words
-  )
+  replies = (_tokens(config, count - 1, image + count / 2) for count in words)
   return sum(
-      replies, _tokens(config, image, image) + _head(config, words.sum())
+    replies, _tokens(config, image, image) + _head(config, words.sum())
   )
 
 
@@ -136,8 +135,15 @@ def _head(config, labels):
 
 
 def of_pairs(
-    config, records: Sequence[dict], *, batch: int, masks: int, hidden: float,
-    images_again: bool, captions_again: bool, passes: int = 3,
+  config,
+  records: Sequence[dict],
+  *,
+  batch: int,
+  masks: int,
+  hidden: float,
+  images_again: bool,
+  captions_again: bool,
+  passes: int = 3,
 ) -> Speed:
   """Returns what a step of Pair-DPO does, on average.
 
@@ -155,9 +161,10 @@ def of_pairs(
   captions = sum((of_captions(config, r) for r in records), Pass())
   policy = images + captions
   flops = (
-      passes * policy.flops + images_again * images.flops
-      + captions_again * captions.flops
+    passes * policy.flops
+    + images_again * images.flops
+    + captions_again * captions.flops
   )
   return Speed(
-      batch, float(batch * policy.tokens / count), float(batch * flops / count)
+    batch, float(batch * policy.tokens / count), float(batch * flops / count)
   )

@@ -57,7 +57,7 @@ def path(name: str | os.PathLike):
     return pathlib.Path(name)
   if f'{scheme}{mark}' != _BUCKETS or not place.strip('/'):
     raise ValueError(
-        f'{name} is no path, wanted a folder or gs://bucket/folder'
+      f'{name} is no path, wanted a folder or gs://bucket/folder'
     )
   _bucket()
   from etils import epath
@@ -79,8 +79,11 @@ def failures() -> tuple[type[Exception], ...]:
   import google.auth.exceptions
 
   return (
-      OSError, gcsfs.retry.HttpError, gcsfs.retry.ChecksumError,
-      aiohttp.ClientError, google.auth.exceptions.GoogleAuthError,
+    OSError,
+    gcsfs.retry.HttpError,
+    gcsfs.retry.ChecksumError,
+    aiohttp.ClientError,
+    google.auth.exceptions.GoogleAuthError,
   )
 
 
@@ -168,8 +171,9 @@ def below(folder) -> dict[str, str]:
     return {str(each.relative_to(folder)): stamp(each) for each in files}
   found = _bucket().find(str(folder), detail=True)
   return {
-      posixpath.relpath(name, _key(folder)): _stamp(facts)
-      for name, facts in found.items() if not name.endswith('/')
+    posixpath.relpath(name, _key(folder)): _stamp(facts)
+    for name, facts in found.items()
+    if not name.endswith('/')
   }
 
 
@@ -204,8 +208,7 @@ def matching(pattern: str) -> list[str]:
   """Returns the files of a bucket that a pattern with * and ** means."""
   found = _bucket().glob(pattern, detail=True)
   return sorted(
-      _BUCKETS + name for name, facts in found.items()
-      if facts['type'] == 'file'
+    _BUCKETS + name for name, facts in found.items() if facts['type'] == 'file'
   )
 
 

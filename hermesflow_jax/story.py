@@ -37,32 +37,34 @@ def gallery(root: pathlib.PurePath, last: int, world, player, count: int):
   count = min(count, len(inputs))
   scenes = [_lines(root / f'round_{r}' / 'scenes.jsonl') for r in (0, last)]
   images = [
-      player.decode(_codes(root / f'round_{r}' / 'scenes.npz')[:count])
-      for r in (0, last)
+    player.decode(_codes(root / f'round_{r}' / 'scenes.npz')[:count])
+    for r in (0, last)
   ]
   real = player.decode(inputs.codes[:count])
   return [
-      report.Sample(
-          caption=inputs.captions[n], real=real[n],
-          before=images[0][n],
-          before_right=_share(scenes[0][n], inputs.questions[n]),
-          after=images[1][n],
-          after_right=_share(scenes[1][n], inputs.questions[n]),
-      )
-      for n in range(count)
+    report.Sample(
+      caption=inputs.captions[n],
+      real=real[n],
+      before=images[0][n],
+      before_right=_share(scenes[0][n], inputs.questions[n]),
+      after=images[1][n],
+      after_right=_share(scenes[1][n], inputs.questions[n]),
+    )
+    for n in range(count)
   ]
 
 
 def pair_samples(
-    root: pathlib.PurePath, number: int, world, player, count: int
+  root: pathlib.PurePath, number: int, world, player, count: int
 ):
   """Returns the first homologous pairs of a round that have both halves."""
   inputs = world.inputs[number - 1]
   pairs = self_play.read_pairs(root / f'round_{number}')
   where = {name: n for n, name in enumerate(inputs.ids)}
   whole = [
-      (name, und, gen) for name, (und, gen) in pairs.items()
-      if not und.dropped and not gen.dropped
+    (name, und, gen)
+    for name, (und, gen) in pairs.items()
+    if not und.dropped and not gen.dropped
   ][:count]
   if not whole:
     return []
@@ -73,8 +75,8 @@ def pair_samples(
     codes = np.stack([pick(gen).value for _, _, gen in whole])
     answers = player.answer(codes, asked)
     rows = [
-        [(q['question'], a, q['answer']) for q, a in zip(qs, each)]
-        for qs, each in zip(asked, answers)
+      [(q['question'], a, q['answer']) for q, a in zip(qs, each)]
+      for qs, each in zip(asked, answers)
     ]
     return player.decode(codes), rows
 
@@ -82,16 +84,23 @@ def pair_samples(
   lose, lose_answers = side(lambda pair: pair.lose)
   real = player.decode(inputs.codes[index])
   return [
-      report.PairSample(
-          id=name, real=real[i], caption=inputs.captions[index[i]],
-          caption_win=und.win.value, caption_score_win=und.win.score,
-          caption_lose=und.lose.value, caption_score_lose=und.lose.score,
-          image_win=win[i], vqa_score_win=gen.win.score,
-          answers_win=win_answers[i],
-          image_lose=lose[i], vqa_score_lose=gen.lose.score,
-          answers_lose=lose_answers[i], round=number,
-      )
-      for i, (name, und, gen) in enumerate(whole)
+    report.PairSample(
+      id=name,
+      real=real[i],
+      caption=inputs.captions[index[i]],
+      caption_win=und.win.value,
+      caption_score_win=und.win.score,
+      caption_lose=und.lose.value,
+      caption_score_lose=und.lose.score,
+      image_win=win[i],
+      vqa_score_win=gen.win.score,
+      answers_win=win_answers[i],
+      image_lose=lose[i],
+      vqa_score_lose=gen.lose.score,
+      answers_lose=lose_answers[i],
+      round=number,
+    )
+    for i, (name, und, gen) in enumerate(whole)
   ]
 
 
@@ -101,18 +110,18 @@ def judged(rounds: list[dict]) -> str:
   if name == 'pixels':
     return ''
   notes = [
-      f'Round {row["round"]}: {row["note"]}' for row in rounds
-      if row.get('note')
+    f'Round {row["round"]}: {row["note"]}' for row in rounds if row.get('note')
   ]
-  return ' '.join([
+  return ' '.join(
+    [
       f'Generated images were judged by the {name}, not from their pixels.',
       *notes,
-  ])
+    ]
+  )
 
 
 def tell(
-    root: pathlib.PurePath, results: dict, world, player, count: int,
-    command: str,
+  root: pathlib.PurePath, results: dict, world, player, count: int, command: str
 ) -> None:
   """Writes `report.html` of a finished run.
 
@@ -128,10 +137,12 @@ def tell(
   last = rounds[-1]['round']
   play = results['config']['play']
   training = [
-      _lines(root / f'round_{row["round"]}' / 'training' / 'metrics.jsonl')
-      for row in rounds[1:]
+    _lines(root / f'round_{row["round"]}' / 'training' / 'metrics.jsonl')
+    for row in rounds[1:]
   ]
-  report.write(str(root / 'report.html'), report.RunReport(
+  report.write(
+    str(root / 'report.html'),
+    report.RunReport(
       title='HermesFlow self-play',
       command=command,
       rounds=rounds,
@@ -144,4 +155,5 @@ def tell(
       versions=results['versions'],
       seconds=results['seconds'],
       peak_memory=results['peak_memory_gib'] * 2**30,
-  ))
+    ),
+  )

@@ -12,8 +12,11 @@ def _once(pairs):
   found = dict(pairs)
   if len(found) < len(pairs):
     keys = [k for k, _ in pairs]
-    twice = sorted({k for k in keys if keys.count(k) > 1}) if (
-        len(keys) < 10_000) else ['...']
+    twice = (
+      sorted({k for k in keys if keys.count(k) > 1})
+      if (len(keys) < 10_000)
+      else ['...']
+    )
     raise ValueError('key twice: ' + ', '.join(map(repr, twice)))
   return found
 
@@ -33,14 +36,14 @@ def parse(text: str | bytes):
   """
   try:
     return json.loads(
-        text, object_pairs_hook=_once, parse_constant=_no_constant
+      text, object_pairs_hook=_once, parse_constant=_no_constant
     )
   except RecursionError as error:
     raise ValueError('it is nested too deep') from error
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_once, parse_constant=_no_constant
+  object_pairs_hook=_once, parse_constant=_no_constant
 )
 _PLAIN = json.JSONDecoder()
 _BETWEEN = re.compile(r'[\s,]*')
@@ -116,7 +119,7 @@ def _spread(text):
   number, line, seen = 0, 1, 0
   while at < len(text):
     if listed and text[at] == ']':
-      rest = text[at + 1:].strip()
+      rest = text[at + 1 :].strip()
       if rest:
         yield 'the end', ValueError(f'{rest[:40]!r} stands behind the list')
       return

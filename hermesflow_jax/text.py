@@ -49,7 +49,7 @@ class Text:
     return self._tokenizer(list(texts), add_special_tokens=False)['input_ids']
 
   def encode_replies(
-      self, replies: Sequence[str], space: str = ' '
+    self, replies: Sequence[str], space: str = ' '
   ) -> list[list[int]]:
     """Returns the ids of each text as it follows a prompt of `user`.
 
@@ -64,17 +64,22 @@ class Text:
       ValueError: the tokenizer joins the end of the prompt with a reply.
     """
     # A reply without words is its end alone: no space comes before that.
-    before, *rows = self.encode([ASSISTANT, *(
-        f'{ASSISTANT}{space}{reply}' if reply else ASSISTANT
-        for reply in replies
-    )])
+    before, *rows = self.encode(
+      [
+        ASSISTANT,
+        *(
+          f'{ASSISTANT}{space}{reply}' if reply else ASSISTANT
+          for reply in replies
+        ),
+      ]
+    )
     for reply, row in zip(replies, rows):
-      if row[:len(before)] != before:
+      if row[: len(before)] != before:
         raise ValueError(
-            f'the tokenizer joins {ASSISTANT!r} with the reply {reply!r}: it '
-            'must keep the two apart'
+          f'the tokenizer joins {ASSISTANT!r} with the reply {reply!r}: it '
+          'must keep the two apart'
         )
-    return [row[len(before):] for row in rows]
+    return [row[len(before) :] for row in rows]
 
   def decode_reply(self, ids: Iterable[int]) -> str:
     """Returns the text of a reply, without the space before it.
@@ -108,13 +113,15 @@ def word_level(words: Iterable[str]) -> Text:
   for word in sorted({word.lower() for word in words} - set(vocabulary)):
     vocabulary[word] = len(vocabulary)
   core = tokenizers.Tokenizer(
-      tokenizers.models.WordLevel(vocabulary, unk_token='<|unk|>')
+    tokenizers.models.WordLevel(vocabulary, unk_token='<|unk|>')
   )
   core.normalizer = tokenizers.normalizers.Lowercase()
-  core.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
+  core.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+    [
       tokenizers.pre_tokenizers.WhitespaceSplit(),
       tokenizers.pre_tokenizers.Punctuation(),
-  ])
+    ]
+  )
   return Text(_fast(tokenizer_object=core))
 
 
@@ -141,9 +148,11 @@ def load(path: str) -> Text:
 def _read(path):
   if os.path.isfile(path):
     return Text(_fast(tokenizer_file=path))
-  return Text(transformers.AutoTokenizer.from_pretrained(
+  return Text(
+    transformers.AutoTokenizer.from_pretrained(
       path, local_files_only=True, trust_remote_code=False
-  ))
+    )
+  )
 
 
 def _fetched(where):
@@ -158,5 +167,5 @@ def _fetched(where):
 
 def _fast(**source) -> transformers.PreTrainedTokenizerFast:
   return transformers.PreTrainedTokenizerFast(
-      eos_token=EOS, bos_token=EOS, **source
+    eos_token=EOS, bos_token=EOS, **source
   )

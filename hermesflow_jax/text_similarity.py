@@ -41,7 +41,8 @@ class Matcher(Protocol):
 # Letters of a word that are compared.
 LETTERS = 3
 _NUMBERS = {
-  word: str(number) for number, word in enumerate(
+  word: str(number)
+  for number, word in enumerate(
     'zero one two three four five six seven eight nine ten eleven twelve '
     'thirteen fourteen fifteen sixteen seventeen eighteen nineteen '
     'twenty'.split()
@@ -76,7 +77,7 @@ def _letters(text: str) -> collections.Counter:
   for word in _words(text):
     word = f' {_NUMBERS.get(word, word)} '
     for size in range(2, LETTERS + 1):
-      counts.update(word[i:i + size] for i in range(len(word) - size + 1))
+      counts.update(word[i : i + size] for i in range(len(word) - size + 1))
   return counts
 
 

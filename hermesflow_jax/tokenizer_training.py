@@ -29,6 +29,7 @@ class Weights:
     foreground: of a foreground pixel against 1 for a background pixel; 1
       weighs all alike.
   """
+
   entropy: float
   commitment: float
   foreground: float
@@ -38,13 +39,13 @@ class Weights:
 
 
 def loss(
-    model: magvit.Magvit,
-    pixels: jax.Array,
-    key: jax.Array,
-    quantize_mix: jax.Array | float,
-    *,
-    weights: Weights,
-    error: Callable[[jax.Array], jax.Array] = jnp.square,
+  model: magvit.Magvit,
+  pixels: jax.Array,
+  key: jax.Array,
+  quantize_mix: jax.Array | float,
+  *,
+  weights: Weights,
+  error: Callable[[jax.Array], jax.Array] = jnp.square,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Loss of a batch of images.
 
@@ -71,15 +72,15 @@ def loss(
   entropy = lfq.entropy_loss(z)
   commitment = lfq.commitment_loss(z)
   total = (
-      reconstruction + weights.entropy * entropy
-      + weights.commitment * commitment)
+    reconstruction + weights.entropy * entropy + weights.commitment * commitment
+  )
   used = jnp.zeros([model.config.codebook_size]).at[model.codes(z)].set(1.0)
   return total, {
-      'loss/total': total,
-      'loss/reconstruction': reconstruction,
-      'loss/entropy': entropy,
-      'loss/commitment': commitment,
-      'codes/distinct': jnp.sum(used),
+    'loss/total': total,
+    'loss/reconstruction': reconstruction,
+    'loss/entropy': entropy,
+    'loss/commitment': commitment,
+    'codes/distinct': jnp.sum(used),
   }
 
 
@@ -95,9 +96,10 @@ def pixel_weights(pixels: jax.Array, foreground: float) -> jax.Array:
   Returns:
     float32[B, H, W] of mean 1 over the batch.
   """
-  border = jnp.concatenate([
-      pixels[:, 0], pixels[:, -1], pixels[:, 1:-1, 0], pixels[:, 1:-1, -1],
-  ], axis=1)
+  border = jnp.concatenate(
+    [pixels[:, 0], pixels[:, -1], pixels[:, 1:-1, 0], pixels[:, 1:-1, -1]],
+    axis=1,
+  )
   background = jnp.median(border, axis=1)[:, None, None]
   differs = jnp.any(jnp.abs(pixels - background) > _DIFFERENCE, axis=-1)
   weights = jnp.where(differs, jnp.float32(foreground), 1.0)

@@ -49,7 +49,7 @@ class State:
 
 
 def init_state(
-    make_model: Callable[[jax.Array], Any], optim: optim_lib.Optim, key, mesh
+  make_model: Callable[[jax.Array], Any], optim: optim_lib.Optim, key, mesh
 ):
   """Builds the state where it will live, never whole on one device.
 
@@ -130,8 +130,9 @@ class Step:
     """Returns a run from this state, whose arrays it takes away."""
     program, (leaves, frozen, dials) = self.parts(state, constants)
     return Run(
-        lambda leaves, batch: program(leaves, frozen, dials, batch),
-        leaves, jax.tree.structure(state),
+      lambda leaves, batch: program(leaves, frozen, dials, batch),
+      leaves,
+      jax.tree.structure(state),
     )
 
   def parts(self, state: State, constants) -> tuple[Callable, tuple]:
@@ -155,8 +156,11 @@ class Step:
 
 
 def make_step(
-    loss: Callable, optim: optim_lib.Optim, key: jax.Array, mesh,
-    prepare: Callable | None = None,
+  loss: Callable,
+  optim: optim_lib.Optim,
+  key: jax.Array,
+  mesh,
+  prepare: Callable | None = None,
 ) -> Step:
   """Returns one step of gradient descent.
 
@@ -182,16 +186,15 @@ def make_step(
   """
   if optim.accumulate > 1 and prepare is None:
     raise ValueError(
-        f'accumulate is {optim.accumulate}, but this loss is no sum over '
-        'records: wanted 1'
+      f'accumulate is {optim.accumulate}, but this loss is no sum over '
+      'records: wanted 1'
     )
   # What the dials say is no part of the program.
   alike = dataclasses.replace(optim, lr=1.0, steps=1, warmup=0.0, final=0.0)
   implementation = str(jax.random.key_impl(key))
   return Step(
-      functools.partial(
-          _program, loss, alike, implementation, mesh, prepare
-      ), dials(optim, key),
+    functools.partial(_program, loss, alike, implementation, mesh, prepare),
+    dials(optim, key),
   )
 
 
@@ -219,15 +222,15 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
         (value, metrics), grads = found(batch)
       else:
         (value, metrics), grads = summed(
-            found, batch, optim.accumulate, mesh.shape['data']
+          found, batch, optim.accumulate, mesh.shape['data']
         )
     norm = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
     lr = optim_lib.rate(state.step, dials.pace)
     updates = jax.tree.map(lambda update: -lr * update, updates)
     fine = functools.reduce(
-        jnp.logical_and,
-        map(jnp.isfinite, (value, norm, optax.tree.norm(updates))),
+      jnp.logical_and,
+      map(jnp.isfinite, (value, norm, optax.tree.norm(updates))),
     )
     model = optax.apply_updates(state.model, updates)
 
@@ -235,20 +238,20 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
       return jnp.where(fine, new, old)
 
     after = State(
-        state.step + 1,
-        jax.tree.map(choose, model, state.model),
-        jax.tree.map(choose, opt_state, state.opt_state),
+      state.step + 1,
+      jax.tree.map(choose, model, state.model),
+      jax.tree.map(choose, opt_state, state.opt_state),
     )
     # Left alone, the compiler may place the new state elsewhere, and the next
     # call compiles again.
     after = jax.lax.with_sharding_constraint(
-        after, sharding.shardings(after, mesh)
+      after, sharding.shardings(after, mesh)
     )
     metrics = metrics | {
-        'train/loss': value,
-        'train/grad_norm': norm,
-        'train/lr': lr,
-        'train/skipped': 1.0 - fine,
+      'train/loss': value,
+      'train/grad_norm': norm,
+      'train/lr': lr,
+      'train/skipped': 1.0 - fine,
     }
     return jax.tree.leaves(after), metrics
 
@@ -270,7 +273,7 @@ def summed(function: Callable, batch, parts: int, data: int):
   size = len(jax.tree.leaves(batch)[0])
   if size % (parts * data):
     raise ValueError(
-        f'batch {size} does not split into {parts} parts over data={data}'
+      f'batch {size} does not split into {parts} parts over data={data}'
     )
 
   def split(a):
@@ -281,7 +284,7 @@ def summed(function: Callable, batch, parts: int, data: int):
 
   batch = jax.tree.map(split, batch)
   zeros = jax.tree.map(
-      lambda a: jnp.zeros(a.shape, a.dtype),
-      jax.eval_shape(function, jax.tree.map(lambda a: a[0], batch)),
+    lambda a: jnp.zeros(a.shape, a.dtype),
+    jax.eval_shape(function, jax.tree.map(lambda a: a[0], batch)),
   )
   return jax.lax.scan(add, zeros, batch)[0]

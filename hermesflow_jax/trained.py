@@ -59,7 +59,7 @@ class Record:
     """The sizes of the transformer."""
     height, width = self.sizes.grid
     return showo.ShowOConfig(
-        self.sizes.vocab, self.sizes.decoder, height * width
+      self.sizes.vocab, self.sizes.decoder, height * width
     )
 
 
@@ -80,13 +80,19 @@ def save(path: str, parts, source: str, notes: Mapping) -> None:
   """
   config = parts.model.config
   record = {
-      'kind': KIND, 'dtype': 'float32', 'source': source,
-      'sizes': dataclasses.asdict(bundle.Sizes(
-          tokenizer=parts.tokenizer.config, vocab=config.vocab,
-          decoder=config.decoder, lengths=parts.lengths,
-          grid=tuple(parts.grid),
-      )),
-      'text': text_json(parts.text),
+    'kind': KIND,
+    'dtype': 'float32',
+    'source': source,
+    'sizes': dataclasses.asdict(
+      bundle.Sizes(
+        tokenizer=parts.tokenizer.config,
+        vocab=config.vocab,
+        decoder=config.decoder,
+        lengths=parts.lengths,
+        grid=tuple(parts.grid),
+      )
+    ),
+    'text': text_json(parts.text),
   }
   tree = {'model': parts.model, 'tokenizer': parts.tokenizer}
   checkpoint.save(str(path), tree, {KEY: record, **notes})
@@ -138,33 +144,38 @@ def read(path: str) -> Record:
   try:
     if (record['kind'], record['dtype']) != (KIND, 'float32'):
       raise ValueError(
-          f'kind and dtype must be {KIND} and float32, got {record["kind"]} '
-          f'and {record["dtype"]}'
+        f'kind and dtype must be {KIND} and float32, got {record["kind"]} '
+        f'and {record["dtype"]}'
       )
     sizes = settings.build(bundle.Sizes, record['sizes'], 'sizes')
     if sizes.vocab is None:
       raise ValueError('sizes must have a vocab')
     return Record(
-        sizes, record['text'], record['source'],
-        _identity(checkpoint.sums(path), record), notes,
+      sizes,
+      record['text'],
+      record['source'],
+      _identity(checkpoint.sums(path), record),
+      notes,
     )
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-        f'the record of {path} has another form: {error}'
+      f'the record of {path} has another form: {error}'
     ) from error
 
 
 def _identity(sums, record) -> str:
   decoder = {
-      name: value for name, value in record['sizes']['decoder'].items()
-      if name not in NUMERICS
+    name: value
+    for name, value in record['sizes']['decoder'].items()
+    if name not in NUMERICS
   }
   content = {
-      'arrays': sums, 'sizes': record['sizes'] | {'decoder': decoder},
-      'text': record['text'],
+    'arrays': sums,
+    'sizes': record['sizes'] | {'decoder': decoder},
+    'text': record['text'],
   }
   return hashlib.sha256(
-      json.dumps(content, sort_keys=True).encode()
+    json.dumps(content, sort_keys=True).encode()
   ).hexdigest()
 
 
@@ -182,16 +193,19 @@ def load(path: str, mesh=None) -> bundle.Bundle:
 
   def make():
     return {
-        'model': showo.ShowO(record.config, rngs=nnx.Rngs(0)),
-        'tokenizer': magvit.Magvit(record.sizes.tokenizer, nnx.Rngs(0)),
+      'model': showo.ShowO(record.config, rngs=nnx.Rngs(0)),
+      'tokenizer': magvit.Magvit(record.sizes.tokenizer, nnx.Rngs(0)),
     }
 
   abstract = nnx.eval_shape(make)
   arrays = checkpoint.restore(path, abstract, places(abstract, mesh))
   text = text_of(record.text)
   return bundle.Bundle(
-      arrays['model'], arrays['tokenizer'], text, record.sizes.lengths,
-      record.sizes.grid,
+    arrays['model'],
+    arrays['tokenizer'],
+    text,
+    record.sizes.lengths,
+    record.sizes.grid,
   )
 
 

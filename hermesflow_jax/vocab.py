@@ -22,7 +22,7 @@ class Vocab:
   def __post_init__(self):
     if not 0 <= self.eos < self.text_size:
       raise ValueError(
-          f'eos {self.eos} is not a text token, wanted [0, {self.text_size})'
+        f'eos {self.eos} is not a text token, wanted [0, {self.text_size})'
       )
 
   @property

@@ -15,8 +15,8 @@ import pytest
 import safetensors.numpy
 
 _FLAGS = [
-    '--xla_force_host_platform_device_count=8',
-    '--xla_backend_optimization_level=0',
+  '--xla_force_host_platform_device_count=8',
+  '--xla_backend_optimization_level=0',
 ]
 if jax.__version_info__ < (0, 11):
   # Later versions abort on a flag they do not know.
@@ -86,21 +86,21 @@ def bucket(store):
 def _golden_model(folder, name):
   sizes = json.loads((folder / 'config.json').read_text())
   config = showo.ShowOConfig(
-      vocab_lib.Vocab(
-          sizes['llm_vocab_size'],
-          sizes['codebook_size'],
-          sizes['special_token_ids']['<|eot|>'],
-      ),
-      phi.PhiConfig(
-          width=sizes['hidden_size'],
-          layers=sizes['num_hidden_layers'],
-          heads=sizes['num_attention_heads'],
-          mlp=sizes['intermediate_size'],
-          rotary_fraction=sizes['partial_rotary_factor'],
-          rope_theta=sizes['rope_theta'],
-          norm_eps=sizes['layer_norm_eps'],
-      ),
-      sizes['num_vq_tokens'],
+    vocab_lib.Vocab(
+      sizes['llm_vocab_size'],
+      sizes['codebook_size'],
+      sizes['special_token_ids']['<|eot|>'],
+    ),
+    phi.PhiConfig(
+      width=sizes['hidden_size'],
+      layers=sizes['num_hidden_layers'],
+      heads=sizes['num_attention_heads'],
+      mlp=sizes['intermediate_size'],
+      rotary_fraction=sizes['partial_rotary_factor'],
+      rope_theta=sizes['rope_theta'],
+      norm_eps=sizes['layer_norm_eps'],
+    ),
+    sizes['num_vq_tokens'],
   )
   weights = safetensors.numpy.load_file(folder / name)
   return jax.device_put(conversion.to_jax(weights, config))

@@ -57,10 +57,11 @@ class Server:
   def environment(self) -> dict[str, str]:
     """What sends the clients of a process here."""
     return {
-        'STORAGE_EMULATOR_HOST': self.url,
-        'TENSORSTORE_GCS_HTTP_URL': self.url,
-        'GOOGLE_CLOUD_PROJECT': 'project',
-        'NO_PROXY': '127.0.0.1', 'no_proxy': '127.0.0.1',
+      'STORAGE_EMULATOR_HOST': self.url,
+      'TENSORSTORE_GCS_HTTP_URL': self.url,
+      'GOOGLE_CLOUD_PROJECT': 'project',
+      'NO_PROXY': '127.0.0.1',
+      'no_proxy': '127.0.0.1',
     }
 
   def __enter__(self):
@@ -115,13 +116,18 @@ class _Quiet(http.server.ThreadingHTTPServer):
 def _described(name, blob):
   """The metadata of an object."""
   return {
-      'kind': 'storage#object', 'bucket': BUCKET, 'name': name,
-      'generation': str(blob.generation), 'metageneration': '1',
-      'size': str(len(blob.data)), 'contentType': 'application/octet-stream',
-      'md5Hash': base64.b64encode(hashlib.md5(blob.data).digest()).decode(),
-      'etag': str(blob.generation), 'storageClass': 'STANDARD',
-      'timeCreated': '2026-01-01T00:00:00.000Z',
-      'updated': '2026-01-01T00:00:00.000Z',
+    'kind': 'storage#object',
+    'bucket': BUCKET,
+    'name': name,
+    'generation': str(blob.generation),
+    'metageneration': '1',
+    'size': str(len(blob.data)),
+    'contentType': 'application/octet-stream',
+    'md5Hash': base64.b64encode(hashlib.md5(blob.data).digest()).decode(),
+    'etag': str(blob.generation),
+    'storageClass': 'STANDARD',
+    'timeCreated': '2026-01-01T00:00:00.000Z',
+    'updated': '2026-01-01T00:00:00.000Z',
   }
 
 
@@ -158,8 +164,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
     self.about = self.asked.get('name', '')
     found = re.fullmatch(
-        r'(/upload|/download)?/storage/v1/b/([^/]+)(?:/o(?:/(.+))?)?',
-        address.path,
+      r'(/upload|/download)?/storage/v1/b/([^/]+)(?:/o(?:/(.+))?)?',
+      address.path,
     )
     try:
       if not found or found[2] != BUCKET:
@@ -182,8 +188,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     except _Refused as refused:
       status = refused.args[0]
       # A read of what the client has already.
-      body = {} if status == 304 else {
-          'error': {'code': status, 'message': f'refused with {status}'}}
+      body = (
+        {}
+        if status == 304
+        else {'error': {'code': status, 'message': f'refused with {status}'}}
+      )
       self._send_json(body, status)
 
   def _send(self, data, status=200, **headers):
@@ -198,8 +207,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def _send_json(self, value, status=200, **headers):
     self._send(
-        json.dumps(value).encode(), status, **headers,
-        Content_Type='application/json; charset=UTF-8',
+      json.dumps(value).encode(),
+      status,
+      **headers,
+      Content_Type='application/json; charset=UTF-8',
     )
 
   def _current(self, missing=404):
@@ -231,12 +242,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       last = size - 1 if last is None else min(last, size - 1)
       if first >= size:
         raise _Refused(416)
-      data, status = data[first:last + 1], 206
+      data, status = data[first : last + 1], 206
       extra['Content_Range'] = f'bytes {first}-{last}/{size}'
     self._send(
-        data, status, Content_Type='application/octet-stream',
-        x_goog_generation=str(blob.generation), x_goog_metageneration='1',
-        x_goog_stored_content_length=str(len(blob.data)), **extra,
+      data,
+      status,
+      Content_Type='application/octet-stream',
+      x_goog_generation=str(blob.generation),
+      x_goog_metageneration='1',
+      x_goog_stored_content_length=str(len(blob.data)),
+      **extra,
     )
 
   def _delete(self):
@@ -254,7 +269,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     for name in self.server_store.names(prefix):
       if name < start or (end is not None and name >= end):
         continue
-      head, mark, _ = name[len(prefix):].partition(delimiter or '\0')
+      head, mark, _ = name[len(prefix) :].partition(delimiter or '\0')
       found[prefix + head + mark if mark else name] = bool(mark)
     keys = sorted(found)
     begin = int(self.asked.get('pageToken', 0))
@@ -262,12 +277,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     page = keys[begin:stop]
     blobs = self.server_store.blobs
     out = {
-        'kind': 'storage#objects',
-        'prefixes': [key for key in page if found[key]],
-        'items': [
-            _described(key, blobs[key]) for key in page
-            if not found[key] and key in blobs
-        ],
+      'kind': 'storage#objects',
+      'prefixes': [key for key in page if found[key]],
+      'items': [
+        _described(key, blobs[key])
+        for key in page
+        if not found[key] and key in blobs
+      ],
     }
     if stop < len(keys):
       out['nextPageToken'] = str(stop)
@@ -285,8 +301,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       # The parser would touch the line ends of the data.
       mark = parts.parsebytes(head).get_boundary()
       first, second = self.body.split(f'--{mark}'.encode())[1:3]
-      second = self.body[len(first) + 2 * len(mark) + 4:]
-      second = second[:second.rindex(f'\n--{mark}--'.encode())]
+      second = self.body[len(first) + 2 * len(mark) + 4 :]
+      second = second[: second.rindex(f'\n--{mark}--'.encode())]
       said = re.split(b'\r?\n\r?\n', first, maxsplit=1)[1]
       data = re.split(b'\r?\n\r?\n', second, maxsplit=1)[1]
       self.about = json.loads(said)['name']
@@ -296,9 +312,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       number = str(next(store.count))
       store.uploads[number] = (self.about, b'', self.asked)
       query = urllib.parse.urlencode(
-          {'uploadType': 'resumable', 'upload_id': number, 'name': self.about})
-      self._send_json({}, Location=(
-          f'{store.url}/upload/storage/v1/b/{BUCKET}/o?{query}'))
+        {'uploadType': 'resumable', 'upload_id': number, 'name': self.about}
+      )
+      self._send_json(
+        {}, Location=(f'{store.url}/upload/storage/v1/b/{BUCKET}/o?{query}')
+      )
     else:
       raise _Refused(400)
 

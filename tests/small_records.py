@@ -130,7 +130,11 @@ def _question(record, kind, question, answer, *others):
   # Strings seed `random` alike in every process.
   random.Random(record.name + question).shuffle(choices)
   return {
-      'id': record.name, 'caption': record.caption, 'element': answer,
-      'question': question, 'choices': choices, 'answer': answer,
-      'element_type': kind,
+    'id': record.name,
+    'caption': record.caption,
+    'element': answer,
+    'question': question,
+    'choices': choices,
+    'answer': answer,
+    'element_type': kind,
   }

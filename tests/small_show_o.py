@@ -44,9 +44,12 @@ VOCAB = vocab_lib.Vocab(50_295, 8_192, 50_256)
 DECODER = phi.PhiConfig(width=32, layers=2, heads=2, mlp=128)
 # 32 channels are the fewest that the official 32 groups of norms allow.
 MAGVIT = magvit.MagvitConfig(
-    ch=32, encoder_ch_mult=(1,) * 5, decoder_ch_mult=(1,) * 5,
-    encoder_num_res_blocks=(1,) * 5, decoder_num_res_blocks=(1,) * 5,
-    z_channels=13,
+  ch=32,
+  encoder_ch_mult=(1,) * 5,
+  decoder_ch_mult=(1,) * 5,
+  encoder_num_res_blocks=(1,) * 5,
+  decoder_num_res_blocks=(1,) * 5,
+  z_channels=13,
 )
 DTYPES = {str(dtype): dtype for dtype in tensors.FLOATS}
 # As a camera writes it: rotate by 90 degrees to view the image upright.
@@ -54,8 +57,7 @@ ORIENTATION, ROTATED = 0x0112, 6
 
 
 def write(
-    folder: pathlib.Path, codes: int = 256, dtype: str = 'bfloat16',
-    seed: int = 0,
+  folder: pathlib.Path, codes: int = 256, dtype: str = 'bfloat16', seed: int = 0
 ) -> pathlib.Path:
   """Writes the whole case; existing files of the same names are replaced.
 
@@ -70,15 +72,17 @@ def write(
   """
   show_o = showo_conversion.to_torch(show_o_model(codes, seed))
   checkpoint(
-      folder / 'showo',
-      {name: array.astype(DTYPES[dtype]) for name, array in show_o.items()},
-      showo_conversion.official(
-          showo.ShowOConfig(VOCAB, DECODER, codes), showo_conversion.MAX_TEXT
-      ) | {'load_from_showo': True},
+    folder / 'showo',
+    {name: array.astype(DTYPES[dtype]) for name, array in show_o.items()},
+    showo_conversion.official(
+      showo.ShowOConfig(VOCAB, DECODER, codes), showo_conversion.MAX_TEXT
+    )
+    | {'load_from_showo': True},
   )
   checkpoint(
-      folder / 'magvitv2', magvit_conversion.to_torch(magvit_model(seed)),
-      magvit_conversion.official(MAGVIT),
+    folder / 'magvitv2',
+    magvit_conversion.to_torch(magvit_model(seed)),
+    magvit_conversion.official(MAGVIT),
   )
   shutil.copytree(TOKENIZER, folder / 'phi-1_5', dirs_exist_ok=True)
   data(folder / 'data', seed)
@@ -122,8 +126,9 @@ def word_tokens() -> np.ndarray:
   """Returns int[N]: tokens of the words in captions, and the end of text."""
   text = text_lib.load(str(TOKENIZER))
   captions = [
-      f' {record.caption}' for records in small_records.splits().values()
-      for record in records
+    f' {record.caption}'
+    for records in small_records.splits().values()
+    for record in records
   ]
   return np.unique([VOCAB.eos, *sum(text.encode(captions), [])])
 
@@ -138,11 +143,13 @@ def with_noise(model, seed: int):
   """Returns the model with noise on all parameters, so that none is 0 or 1."""
   leaves, structure = jax.tree.flatten(model)
   rng = np.random.default_rng(seed)
-  return jax.tree.unflatten(structure, [
-      np.asarray(leaf)
-      + 0.02 * rng.standard_normal(leaf.shape, np.float32)
+  return jax.tree.unflatten(
+    structure,
+    [
+      np.asarray(leaf) + 0.02 * rng.standard_normal(leaf.shape, np.float32)
       for leaf in leaves
-  ])
+    ],
+  )
 
 
 def data(folder: pathlib.Path, seed: int) -> None:
@@ -153,20 +160,28 @@ def data(folder: pathlib.Path, seed: int) -> None:
     lines = []
     for record in records:
       picture(images / record.file, record, seed)
-      lines.append(json.dumps({
-          'id': record.name, 'img_path': record.file,
-          'caption': record.caption, 'questions': record.questions,
-      }, ensure_ascii=False) + '\n')
+      lines.append(
+        json.dumps(
+          {
+            'id': record.name,
+            'img_path': record.file,
+            'caption': record.caption,
+            'questions': record.questions,
+          },
+          ensure_ascii=False,
+        )
+        + '\n'
+      )
     (folder / f'{split}.jsonl').write_text(''.join(lines), encoding='utf-8')
 
 
 def picture(
-    path: pathlib.Path, record: small_records.Record, seed: int
+  path: pathlib.Path, record: small_records.Record, seed: int
 ) -> None:
   """Writes a picture of a record in its file format and colour mode."""
   name = int(hashlib.sha256(record.name.encode()).hexdigest()[:8], 16)
   image = Image.fromarray(
-      pixels(*record.size, np.random.default_rng([seed, name]))
+    pixels(*record.size, np.random.default_rng([seed, name]))
   )
   options = {}
   if record.mode == 'rotated':
@@ -189,9 +204,10 @@ def pixels(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
   x, y = np.linspace(0, 1, width), np.linspace(0, 1, height)[:, None]
   corners = rng.uniform(0, 255, (4, 3))
   out = sum(
-      weight[..., None] * corner for weight, corner in zip(
-          (x * y, x * (1 - y), (1 - x) * y, (1 - x) * (1 - y)), corners
-      )
+    weight[..., None] * corner
+    for weight, corner in zip(
+      (x * y, x * (1 - y), (1 - x) * y, (1 - x) * (1 - y)), corners
+    )
   )
   for _ in range(6):
     left, top, sharpness = rng.uniform((0, 0, 8), (1, 1, 60))
@@ -205,19 +221,17 @@ def pixels(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
 def main() -> None:
   """Reads the command line and writes the case."""
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('folder', metavar='FOLDER', type=pathlib.Path)
   parser.add_argument('--codes', type=int, choices=(256, 1_024), default=256)
   parser.add_argument('--dtype', choices=DTYPES, default='bfloat16')
   parser.add_argument('--seed', type=int, default=0)
   arguments = parser.parse_args()
-  write(
-      arguments.folder, arguments.codes, arguments.dtype, arguments.seed
-  )
+  write(arguments.folder, arguments.codes, arguments.dtype, arguments.seed)
   print(
-      f'wrote {arguments.folder}: random weights of {arguments.codes} image '
-      f'codes in {arguments.dtype}, a text tokenizer and 16 records'
+    f'wrote {arguments.folder}: random weights of {arguments.codes} image '
+    f'codes in {arguments.dtype}, a text tokenizer and 16 records'
   )
 
 

@@ -11,15 +11,18 @@ from hermesflow_jax import shards
 from hermesflow_jax.evaluation import gap
 
 INPUTS = gap.Inputs(
-    ids=['a', 'b'], captions=['', ''], tags=['', ''],
-    questions=[[{'answer': 'yes'}]] * 2, codes=np.zeros((2, 1), np.int32),
+  ids=['a', 'b'],
+  captions=['', ''],
+  tags=['', ''],
+  questions=[[{'answer': 'yes'}]] * 2,
+  codes=np.zeros((2, 1), np.int32),
 )
 
 
 def judge(codes, questions):
   """Image n is right where its only code is 1."""
   del questions
-  return [['yes' if code == 1 else 'no'] for code, in codes]
+  return [['yes' if code == 1 else 'no'] for (code,) in codes]
 
 
 # Images of two inputs: right and wrong, wrong and right.
@@ -28,8 +31,9 @@ CODES = np.array([[[1], [0]], [[0], [1]]])
 
 def pair(win, lose, dropped=''):
   gen = curation.Pair(
-      curation.Side(np.array([win]), 1.0),
-      curation.Side(np.array([lose]), 0.0), dropped,
+    curation.Side(np.array([win]), 1.0),
+    curation.Side(np.array([lose]), 0.0),
+    dropped,
   )
   return gen, gen
 
@@ -39,14 +43,19 @@ def judged_scores(pairs, tmp_path, inputs=INPUTS, size=1, judge=judge):
   return agreement.judged(judge, inputs, CODES, pairs, store, size)
 
 
-@pytest.mark.parametrize('scores, correlation', [
-    ([[1, 0], [0, 1]], 1.0), ([[0, 1], [1, 0]], -1.0),
-    ([[1, 0], [1, 0]], 0.0), ([[1, 1], [0, 0]], None),
-])
+@pytest.mark.parametrize(
+  'scores, correlation',
+  [
+    ([[1, 0], [0, 1]], 1.0),
+    ([[0, 1], [1, 0]], -1.0),
+    ([[1, 0], [1, 0]], 0.0),
+    ([[1, 1], [0, 0]], None),
+  ],
+)
 def test_the_correlation_is_within_inputs(tmp_path, scores, correlation):
   pairs = {'a': pair(1, 0), 'b': pair(1, 0)}
   out = agreement.measure(
-      np.array(scores, float), *judged_scores(pairs, tmp_path)
+    np.array(scores, float), *judged_scores(pairs, tmp_path)
   )
   assert out['correlation'] == pytest.approx(correlation)
 
@@ -74,7 +83,7 @@ def test_pairs_find_their_questions_by_id(tmp_path):
 def test_without_a_pair_nothing_is_said_of_winners(tmp_path):
   pairs = {name: pair(1, 0, 'no difference') for name in 'ab'}
   assert 'winners_by_judge' not in agreement.measure(
-      OWN, *judged_scores(pairs, tmp_path)
+    OWN, *judged_scores(pairs, tmp_path)
   )
 
 
@@ -98,9 +107,7 @@ def test_a_call_of_the_judge_is_about_few_questions(monkeypatch):
 
   counts = [2, 3, 1, 7, 1, 1]
   questions = [[{'answer': 'yes'}] * count for count in counts]
-  scores = agreement.scores(
-      counting, np.zeros((6, 2, 1), np.int32), questions
-  )
+  scores = agreement.scores(counting, np.zeros((6, 2, 1), np.int32), questions)
   # An input of more questions than a call may have gets a call of its own.
   assert calls == [2 * (2 + 3 + 1), 2 * 7, 2 * (1 + 1)]
   assert scores.shape == (6, 2) and (scores == 1).all()

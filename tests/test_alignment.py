@@ -28,28 +28,36 @@ from hermesflow_jax.models import showo
 
 MAX_TEXT = 12
 OBJECTIVE = alignment.Objective(
-    beta=0.2, und_weight=1.0, gen_weight=1.0, und_sft_weight=0.2, gen_sft_weight=0.3, masks=2
+  beta=0.2,
+  und_weight=1.0,
+  gen_weight=1.0,
+  und_sft_weight=0.2,
+  gen_sft_weight=0.3,
+  masks=2,
 )
 
 
 def record(n=0, caption_dropped='', image_dropped=''):
   rng = np.random.default_rng(n)
   return {
-      'codes': rng.integers(0, 16, tiny.IMAGE_TOKENS),
-      'caption': 'two blue square',
-      'caption_win': 'one red circle',
-      'caption_lose': 'green star',
-      'codes_win': rng.integers(0, 16, tiny.IMAGE_TOKENS),
-      'codes_lose': rng.integers(0, 16, tiny.IMAGE_TOKENS),
-      'caption_dropped': caption_dropped,
-      'image_dropped': image_dropped,
+    'codes': rng.integers(0, 16, tiny.IMAGE_TOKENS),
+    'caption': 'two blue square',
+    'caption_win': 'one red circle',
+    'caption_lose': 'green star',
+    'codes_win': rng.integers(0, 16, tiny.IMAGE_TOKENS),
+    'codes_lose': rng.integers(0, 16, tiny.IMAGE_TOKENS),
+    'caption_dropped': caption_dropped,
+    'image_dropped': image_dropped,
   }
 
 
 def rows_of(record, drop_condition=0.0, seed=0, **compat):
   make = alignment.transform(
-      tiny.vocab(), tiny.text(), tiny.LENGTHS, drop_condition,
-      alignment.Compat(**compat),
+    tiny.vocab(),
+    tiny.text(),
+    tiny.LENGTHS,
+    drop_condition,
+    alignment.Compat(**compat),
   )
   return make(record, np.random.default_rng(seed))
 
@@ -79,15 +87,15 @@ def test_sides_differ_only_where_they_must():
   np.testing.assert_array_equal(win, lose)
   for side, name in enumerate(('win', 'lose')):
     np.testing.assert_array_equal(
-        rows['t2i'].tokens[side, -tiny.IMAGE_TOKENS - 1 : -1],
-        given[f'codes_{name}'] + vocab.image_offset,
+      rows['t2i'].tokens[side, -tiny.IMAGE_TOKENS - 1 : -1],
+      given[f'codes_{name}'] + vocab.image_offset,
     )
     labels = rows['mmu'].labels[side]
-    caption, = tiny.text().encode([given[f'caption_{name}']])
+    (caption,) = tiny.text().encode([given[f'caption_{name}']])
     assert labels[labels != -100].tolist() == [*caption, vocab.eos]
     np.testing.assert_array_equal(
-        rows['mmu'].tokens[side, 2 : 2 + tiny.IMAGE_TOKENS],
-        given['codes'] + vocab.image_offset,
+      rows['mmu'].tokens[side, 2 : 2 + tiny.IMAGE_TOKENS],
+      given['codes'] + vocab.image_offset,
     )
 
 
@@ -104,15 +112,15 @@ def test_a_condition_is_dropped_as_often_as_said():
 
 def test_compat_draws_the_conditions_apart():
   found = [
-      texts_of(rows_of(record(), 0.5, seed, separate_drops=True))
-      for seed in range(20)
+    texts_of(rows_of(record(), 0.5, seed, separate_drops=True))
+    for seed in range(20)
   ]
   assert 4 < sum((win != lose).any() for win, lose in found) < 16
 
 
-@pytest.mark.parametrize('caption, image', [
-    ('', ''), ('no difference', ''), ('', 'winner too weak'),
-])
+@pytest.mark.parametrize(
+  'caption, image', [('', ''), ('no difference', ''), ('', 'winner too weak')]
+)
 def test_a_dropped_side_is_not_valid(caption, image):
   rows = rows_of(record(0, caption, image))
   assert rows['und_valid'] == (not caption)
@@ -134,15 +142,21 @@ def official(golden, golden_policy):
 
   def t2i(side):
     return prompting.t2i_rows(
-        vocab, lists(golden['t2i_text_ids']), golden[f't2i_{side}_tokens'],
-        MAX_TEXT,
+      vocab,
+      lists(golden['t2i_text_ids']),
+      golden[f't2i_{side}_tokens'],
+      MAX_TEXT,
     )
 
   def mmu(side):
     captions = lists(golden[f'mmu_{side}_text'])
     return prompting.mmu_rows(
-        vocab, golden['mmu_image_tokens'], [[]] * 3,
-        [[vocab.sot, *caption] for caption in captions], 31, sot=False,
+      vocab,
+      golden['mmu_image_tokens'],
+      [[]] * 3,
+      [[vocab.sot, *caption] for caption in captions],
+      31,
+      sot=False,
     )
 
   return {'t2i': pair(t2i), 'mmu': pair(mmu)}, golden['t2i_mask'][:, None]
@@ -154,22 +168,20 @@ def pair_logps(model, batch, hidden, reply=14):
 
 
 @pytest.mark.parametrize('name', ['policy', 'reference'])
-def test_log_likelihoods_are_the_official_ones(
-    request, golden, official, name
-):
+def test_log_likelihoods_are_the_official_ones(request, golden, official, name):
   found, _ = pair_logps(request.getfixturevalue(f'golden_{name}'), *official)
   for task in ('t2i', 'mmu'):
     for side, place in ('win', pair_dpo.WIN), ('lose', pair_dpo.LOSE):
       # Up to seventeen log-probabilities, each within the logits' tolerance.
       np.testing.assert_allclose(
-          getattr(found, task)[:, place], golden[f'logp_{name}_{task}_{side}'],
-          atol=5e-4, err_msg=f'{task} {side}',
+        getattr(found, task)[:, place],
+        golden[f'logp_{name}_{task}_{side}'],
+        atol=5e-4,
+        err_msg=f'{task} {side}',
       )
 
 
-def test_counts_are_of_what_is_scored(
-    golden, golden_policy, official
-):
+def test_counts_are_of_what_is_scored(golden, golden_policy, official):
   _, counts = pair_logps(golden_policy, *official)
   # <|soi|> and <|eoi|> are scored as well.
   wanted = golden['t2i_mask'].sum(-1) + 2
@@ -182,20 +194,18 @@ def test_counts_are_of_what_is_scored(
 def test_equal_images_have_equal_log_likelihoods(golden_policy, official):
   batch, hidden = official
   twins = jax.tree.map(
-      lambda a: np.stack([a[:, 0], a[:, 0]], axis=1), batch['t2i']
+    lambda a: np.stack([a[:, 0], a[:, 0]], axis=1), batch['t2i']
   )
   found, _ = pair_logps(golden_policy, batch | {'t2i': twins}, hidden)
   # Only the mask could tell the sides apart; they share it.
   np.testing.assert_allclose(found.t2i[:, 0], found.t2i[:, 1], rtol=1e-6)
 
 
-def test_log_likelihoods_of_several_masks_are_averaged(
-    golden_policy, official
-):
+def test_log_likelihoods_of_several_masks_are_averaged(golden_policy, official):
   batch, hidden = official
   other = ~hidden
   both, counts = pair_logps(
-      golden_policy, batch, np.concatenate([hidden, other], axis=1)
+    golden_policy, batch, np.concatenate([hidden, other], axis=1)
   )
   one, one_counts = pair_logps(golden_policy, batch, hidden)
   two, two_counts = pair_logps(golden_policy, batch, other)
@@ -216,45 +226,46 @@ def test_gradients_of_several_masks_are_averaged(golden_policy, official):
   one, two = slope(golden_policy, hidden), slope(golden_policy, ~hidden)
   for found, a, b in zip(*map(jax.tree.leaves, (both, one, two)), strict=True):
     np.testing.assert_allclose(
-        found, (a + b) / 2, atol=1e-5 * max(1, np.abs(a).max()), rtol=1e-3)
+      found, (a + b) / 2, atol=1e-5 * max(1, np.abs(a).max()), rtol=1e-3
+    )
   head = [each.head.kernel[...] for each in (one, two)]
   assert np.abs(head[0] - head[1]).max() > 0.1
 
 
-def test_images_as_text_are_scored_by_the_token_before(
-    golden_policy, official
-):
+def test_images_as_text_are_scored_by_the_token_before(golden_policy, official):
   batch, hidden = official
   rows = jax.tree.map(lambda a: a[:, 0], batch['t2i'])
 
   @jax.jit
   def whole(model, rows, hidden):
     tokens, labels = masking.apply(
-        model.config.vocab, rows.tokens, rows.labels, hidden, MAX_TEXT + 2
+      model.config.vocab, rows.tokens, rows.labels, hidden, MAX_TEXT + 2
     )
     mask = masks.visible(rows.ar, rows.valid)
     states, _ = model(tokens, mask, jnp.arange(tokens.shape[-1]))
     return model.logits(states), tokens, labels
 
   found = jax.jit(likelihood.of_images_as_text)(
-      golden_policy, rows, hidden[:, 0]
+    golden_policy, rows, hidden[:, 0]
   )
   logits, tokens, labels = whole(golden_policy, rows, hidden[:, 0])
   masked = prompting.Rows(
-      np.asarray(tokens), np.asarray(labels), rows.ar, rows.valid
+    np.asarray(tokens), np.asarray(labels), rows.ar, rows.valid
   )
   wanted = pair_dpo.sequence_logps(
-      logits, pair_dpo.next_labels(prompting.text_labels(masked))
+    logits, pair_dpo.next_labels(prompting.text_labels(masked))
   )
   np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 PREPARE = functools.partial(
-    alignment.prepare, masks=OBJECTIVE.masks, schedule=masking.cosine,
-    image_tokens=tiny.IMAGE_TOKENS,
+  alignment.prepare,
+  masks=OBJECTIVE.masks,
+  schedule=masking.cosine,
+  image_tokens=tiny.IMAGE_TOKENS,
 )
 LOSS = functools.partial(
-    alignment.loss, objective=OBJECTIVE, reply=tiny.LENGTHS.reply
+  alignment.loss, objective=OBJECTIVE, reply=tiny.LENGTHS.reply
 )
 
 
@@ -281,16 +292,15 @@ KEY = jax.random.key(4)
 
 def test_at_the_reference_each_kind_of_pair_costs_log_two(models):
   batch = batch_of(record(0), record(1, 'no difference'), record(2))
-  (value, metrics), _ = loss_and_gradient()(
-      models[0], models[0], batch, KEY
-  )
+  (value, metrics), _ = loss_and_gradient()(models[0], models[0], batch, KEY)
   np.testing.assert_allclose(metrics['gen/loss'], np.log(2), rtol=1e-6)
   np.testing.assert_allclose(metrics['und/loss'], np.log(2), rtol=1e-6)
   np.testing.assert_allclose(
-      value,
-      2 * np.log(2)
-      + 0.3 * metrics['gen/winner_nll'] + 0.2 * metrics['und/winner_nll'],
-      rtol=1e-6,
+    value,
+    2 * np.log(2)
+    + 0.3 * metrics['gen/winner_nll']
+    + 0.2 * metrics['und/winner_nll'],
+    rtol=1e-6,
   )
 
 
@@ -314,10 +324,10 @@ def test_a_record_without_pairs_has_no_influence(models):
 
 def test_a_pair_of_one_kind_counts_for_that_kind_alone(models):
   batch = batch_of(
-      record(0), record(1, image_dropped='same content'), record(2)
+    record(0), record(1, image_dropped='same content'), record(2)
   )
   other = batch_of(
-      record(0), record(7, image_dropped='same content'), record(2)
+    record(0), record(7, image_dropped='same content'), record(2)
   )
   (_, a), _ = loss_and_gradient()(*models, batch, KEY)
   (_, b), _ = loss_and_gradient()(*models, other, KEY)
@@ -328,20 +338,28 @@ def test_a_pair_of_one_kind_counts_for_that_kind_alone(models):
 def test_the_product_is_a_mean_over_records_with_both_pairs(models):
   objective = alignment.Objective(method='product')
   batch = batch_of(
-      record(0), record(1, 'no difference'), record(2, '', 'no difference'))
+    record(0), record(1, 'no difference'), record(2, '', 'no difference')
+  )
   value, _ = alignment.loss(
-      models[1], models[1], PREPARE(batch, KEY), objective=objective,
-      reply=tiny.LENGTHS.reply)
+    models[1],
+    models[1],
+    PREPARE(batch, KEY),
+    objective=objective,
+    reply=tiny.LENGTHS.reply,
+  )
   np.testing.assert_allclose(value, np.log(2), rtol=1e-5)
 
 
-@pytest.mark.parametrize('changes, said', [
+@pytest.mark.parametrize(
+  'changes, said',
+  [
     ({'method': 'dpo'}, 'method is .dpo., wanted one of pair_dpo'),
     ({'smoothing': 0.1}, 'smoothing is 0.1 with method pair_dpo'),
     ({'method': 'robust'}, 'smoothing is 0.0 with method robust'),
     ({'method': 'sft', 'gen_sft_weight': 1.0}, 'method sft wants'),
     ({'method': 'product', 'und_weight': 2.0}, 'method product wants'),
-])
+  ],
+)
 def test_settings_that_a_method_would_pass_over_are_refused(changes, said):
   with pytest.raises(ValueError, match=said):
     alignment.Objective(**changes)
@@ -350,26 +368,33 @@ def test_settings_that_a_method_would_pass_over_are_refused(changes, said):
 def test_without_any_pair_there_is_nothing_to_learn(models):
   dropped = record(0, 'no difference', 'no difference')
   (value, _), grads = loss_and_gradient()(
-      *models, batch_of(dropped, dropped, dropped), KEY
+    *models, batch_of(dropped, dropped, dropped), KEY
   )
   assert value == 0
   assert not any(g.any() for g in jax.tree.leaves(grads))
 
 
 RECORDS = (
-    record(0), record(1, 'no difference'), record(2), record(3),
-    record(4, '', 'winner too weak'), record(5), record(6), record(7),
+  record(0),
+  record(1, 'no difference'),
+  record(2),
+  record(3),
+  record(4, '', 'winner too weak'),
+  record(5),
+  record(6),
+  record(7),
 )
 NAMED = tuple(
-    each | {'id': f'r{n}', 'caption_lose': 'green star' + ' one' * (n % 3)}
-    for n, each in enumerate(RECORDS)
+  each | {'id': f'r{n}', 'caption_lose': 'green star' + ' one' * (n % 3)}
+  for n, each in enumerate(RECORDS)
 )
 
 
 def close(found, wanted, atol=2e-5):
   jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=1e-4),
-      found, wanted,
+    lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=1e-4),
+    found,
+    wanted,
   )
 
 
@@ -386,10 +411,10 @@ def stepped(shape=(1, 1), accumulate=1, remat='none'):
   mesh = tiny.mesh(*shape)
   # With Adam's own epsilon a gradient that is only rounding is a whole step.
   optim = optim_lib.Optim(
-      lr=1e-2, steps=10, warmup=0.0, eps=1e-2, accumulate=accumulate
+    lr=1e-2, steps=10, warmup=0.0, eps=1e-2, accumulate=accumulate
   )
   policy, reference = (
-      tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
+    tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
   )
   state = train.start_state(policy, optim, mesh)
   reference = jax.device_put(reference, sharding.shardings(reference, mesh))
@@ -400,11 +425,20 @@ def stepped(shape=(1, 1), accumulate=1, remat='none'):
   return jax.tree.leaves(state.model), metrics
 
 
-@pytest.mark.parametrize('changes', [
-    {'shape': (8, 1)}, {'shape': (4, 2)}, {'shape': (2, 4)},
-    {'shape': (1, 8)}, {'accumulate': 2}, {'accumulate': 8},
-    {'accumulate': 2, 'shape': (4, 2)}, {'remat': 'full'}, {'remat': 'dots'},
-])
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'shape': (8, 1)},
+    {'shape': (4, 2)},
+    {'shape': (2, 4)},
+    {'shape': (1, 8)},
+    {'accumulate': 2},
+    {'accumulate': 8},
+    {'accumulate': 2, 'shape': (4, 2)},
+    {'remat': 'full'},
+    {'remat': 'dots'},
+  ],
+)
 def test_meshes_parts_and_remat_are_one_step(changes):
   found, metrics = stepped(**changes)
   wanted, wanted_metrics = stepped()
@@ -417,15 +451,18 @@ def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
   vocab = dataclasses.replace(tiny.vocab(), codebook_size=8192)
   sizes = dataclasses.replace(tiny.sizes(remat='full'), vocab=vocab)
   make = alignment.transform(vocab, tiny.text(), tiny.LENGTHS, 0.0)
-  batch = pipeline.stack([
-      make(each, np.random.default_rng(0)) for each in RECORDS])
+  batch = pipeline.stack(
+    [make(each, np.random.default_rng(0)) for each in RECORDS]
+  )
   hidden = jnp.ones((len(RECORDS), OBJECTIVE.masks, tiny.IMAGE_TOKENS), bool)
   tokens, *_ = packing.pack(vocab, batch['packed'], hidden)
   model = jax.eval_shape(
-      lambda key: showo.ShowO(sizes, rngs=nnx.Rngs(key)), KEY)
+    lambda key: showo.ShowO(sizes, rngs=nnx.Rngs(key)), KEY
+  )
   mesh, optim = tiny.mesh(1, 1), optim_lib.Optim(lr=1e-2, steps=10)
   state = jax.eval_shape(
-      functools.partial(train.start_state, optim=optim, mesh=mesh), model)
+    functools.partial(train.start_state, optim=optim, mesh=mesh), model
+  )
 
   def temporary(rows):
     loss = functools.partial(LOSS, rows=rows)
@@ -460,21 +497,25 @@ def test_parts_of_a_batch_want_a_loss_that_adds_up():
 
 
 def make_of(drop):
-  fit = alignment.fitted(
-      tiny.vocab(), tiny.text(), tiny.LENGTHS, NAMED
-  )
+  fit = alignment.fitted(tiny.vocab(), tiny.text(), tiny.LENGTHS, NAMED)
   return alignment.transform(
-      tiny.vocab(), tiny.text(), tiny.LENGTHS, drop, fit=fit
+    tiny.vocab(), tiny.text(), tiny.LENGTHS, drop, fit=fit
   )
 
 
 def referenced(model, fixed, shape=(1, 1)):
   rng = np.random.default_rng(0)
   return alignment.score_reference(
-      model, NAMED, lambda r, dropped: make_of(float(dropped))(r, rng),
-      objective=dataclasses.replace(OBJECTIVE, fixed_masks=fixed),
-      schedule=masking.cosine, image_tokens=tiny.IMAGE_TOKENS, seed=3,
-      chunk=8, rows=9, mesh=tiny.mesh(*shape),
+    model,
+    NAMED,
+    lambda r, dropped: make_of(float(dropped))(r, rng),
+    objective=dataclasses.replace(OBJECTIVE, fixed_masks=fixed),
+    schedule=masking.cosine,
+    image_tokens=tiny.IMAGE_TOKENS,
+    seed=3,
+    chunk=8,
+    rows=9,
+    mesh=tiny.mesh(*shape),
   )
 
 
@@ -514,20 +555,24 @@ def phi_rows(**compat):
   """The text of the question and of both replies of a row, as Phi's tokens."""
   text = text_lib.load(str(pathlib.Path(__file__).parent / 'phi_tokenizer'))
   vocab = vocab_lib.Vocab(text.size, 8192, text.eos)
-  lengths = prompting.Lengths(
-      max_text=16, mmu=64, prompt=48, lm=16, reply=16)
+  lengths = prompting.Lengths(max_text=16, mmu=64, prompt=48, lm=16, reply=16)
   row = record() | {
-      'caption': 'a dog', 'caption_win': 'A dog in a park.',
-      'caption_lose': 'cats',
+    'caption': 'a dog',
+    'caption_win': 'A dog in a park.',
+    'caption_lose': 'cats',
   }
   compat = alignment.Compat(**compat)
   make = alignment.transform(
-      vocab, text, lengths, 0.0, compat,
-      alignment.fitted(vocab, text, lengths, [row], compat),
-      caption_prompt='What is this?',
+    vocab,
+    text,
+    lengths,
+    0.0,
+    compat,
+    alignment.fitted(vocab, text, lengths, [row], compat),
+    caption_prompt='What is this?',
   )
   packed = make(row, np.random.default_rng(0))['packed']
-  image = packed.image.tokens[3 + tiny.IMAGE_TOKENS:].tolist()
+  image = packed.image.tokens[3 + tiny.IMAGE_TOKENS :].tolist()
   replies = [r[v].tolist() for r, v in zip(packed.replies, packed.replied)]
   return text, image, replies
 
@@ -537,7 +582,7 @@ def test_replies_are_learned_as_the_model_writes_them():
   expected = 'USER: \nWhat is this? ASSISTANT:'
   assert question == [text.eos, *text.encode([expected])[0]]
   for reply, tokens in zip(['A dog in a park.', 'cats'], replies):
-    row, = text.encode([f'{expected} {reply}'])
+    (row,) = text.encode([f'{expected} {reply}'])
     assert question[1:] + tokens == [*row, text.eos]
 
 
@@ -545,5 +590,5 @@ def test_the_official_training_row_has_two_spaces_before_the_caption():
   text, question, replies = phi_rows(other_prompt=True)
   expected = 'USER: Give a detailed caption for this image. ASSISTANT:'
   for reply, tokens in zip(['A dog in a park.', 'cats'], replies):
-    row, = text.encode([f'{expected}  {reply}'])
+    (row,) = text.encode([f'{expected}  {reply}'])
     assert question + tokens == [*row, text.eos]

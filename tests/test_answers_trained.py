@@ -27,10 +27,18 @@ import tiny
 QUESTION = 'what does the picture show?'
 # Some begin alike, some are the beginning of another, some are long.
 REPLIES = (
-    'red', 'red and white', 'dark blue', 'dark blue stripes on a wall',
-    'a green bench', 'a green bench under an old tree', '2', '2 dogs',
-    'nothing', 'on the left of the tree', 'on the right of the tree',
-    'nobody-knows',
+  'red',
+  'red and white',
+  'dark blue',
+  'dark blue stripes on a wall',
+  'a green bench',
+  'a green bench under an old tree',
+  '2',
+  '2 dogs',
+  'nothing',
+  'on the left of the tree',
+  'on the right of the tree',
+  'nobody-knows',
 )
 CODES = 16
 LENGTHS = prompting.Lengths(max_text=16, mmu=48, prompt=48, lm=16, reply=9)
@@ -62,7 +70,7 @@ def model_of(text, dtype='float32'):
   decoder = phi.PhiConfig(width=32, layers=2, heads=2, mlp=64, dtype=dtype)
   config = showo.ShowOConfig(vocab, decoder, CODES)
   return jax.jit(lambda key: showo.ShowO(config, rngs=nnx.Rngs(key)))(
-      jax.random.key(0)
+    jax.random.key(0)
   )
 
 
@@ -71,7 +79,7 @@ def trained(text, noise=0.0, stages=(STEPS,)):
   model = model_of(text)
   vocab = model.config.vocab
   optimizer = optax.adam(optax.cosine_decay_schedule(6e-3, max(stages)))
-  prompt, = text.encode([text_lib.user(QUESTION)])
+  (prompt,) = text.encode([text_lib.user(QUESTION)])
   replies = text.encode_replies(REPLIES)
   rng = np.random.default_rng(0)
 
@@ -79,7 +87,7 @@ def trained(text, noise=0.0, stages=(STEPS,)):
   def step(model, state, rows):
     def loss(model):
       return likelihood.mean_nll(
-          *likelihood.of_text(model, rows, LENGTHS.reply)
+        *likelihood.of_text(model, rows, LENGTHS.reply)
       )
 
     updates, state = optimizer.update(jax.grad(loss)(model), state, model)
@@ -89,8 +97,7 @@ def trained(text, noise=0.0, stages=(STEPS,)):
   for number in range(1, max(stages) + 1):
     codes, kinds = images(rng, BATCH, noise)
     rows = prompting.mmu_rows(
-        vocab, codes, [prompt] * BATCH, [replies[k] for k in kinds],
-        LENGTHS.mmu,
+      vocab, codes, [prompt] * BATCH, [replies[k] for k in kinds], LENGTHS.mmu
     )
     model, state = step(model, state, rows)
     if number in stages:
@@ -100,9 +107,15 @@ def trained(text, noise=0.0, stages=(STEPS,)):
 def unified_of(model, text, **changes):
   """The model at work; it needs no image tokenizer to answer."""
   return inference.Unified(
-      model=model, tokenizer=None, text=text, lengths=LENGTHS, grid=(4, 4),
-      mesh=tiny.mesh(1, 1), chunk=64, progress=lambda label: lambda x: x,
-      **changes,
+    model=model,
+    tokenizer=None,
+    text=text,
+    lengths=LENGTHS,
+    grid=(4, 4),
+    mesh=tiny.mesh(1, 1),
+    chunk=64,
+    progress=lambda label: lambda x: x,
+    **changes,
   )
 
 
@@ -111,19 +124,27 @@ def questions_of(rng, kinds, count=4):
   rows = []
   for kind in kinds:
     others = rng.permutation(np.delete(np.arange(len(REPLIES)), kind))
-    order = rng.permutation([kind, *others[:count - 1]])
-    rows.append([{
-        'question': QUESTION, 'choices': [REPLIES[n] for n in order],
-        'answer': REPLIES[kind],
-    }])
+    order = rng.permutation([kind, *others[: count - 1]])
+    rows.append(
+      [
+        {
+          'question': QUESTION,
+          'choices': [REPLIES[n] for n in order],
+          'answer': REPLIES[kind],
+        }
+      ]
+    )
   return rows
 
 
 def free_replies(unified, codes):
   """What the model writes about each image, greedily."""
   replies = unified.reply(
-      [str(n) for n in range(len(codes))], codes, [QUESTION],
-      [inference.GREEDY], 0,
+    [str(n) for n in range(len(codes))],
+    codes,
+    [QUESTION],
+    [inference.GREEDY],
+    0,
   )
   return [reply for ((reply,),) in replies]
 
@@ -131,24 +152,30 @@ def free_replies(unified, codes):
 @pytest.fixture(scope='module')
 def model(text):
   """A model all of whose free replies are right."""
-  model, = trained(text)
+  (model,) = trained(text)
   return model
 
 
-@pytest.mark.parametrize('dtype, rule, count', [
-    ('float32', 'constrained', 2), ('float32', 'constrained', len(REPLIES)),
-    ('bfloat16', 'constrained', 6), ('float32', 'sum', 6),
+@pytest.mark.parametrize(
+  'dtype, rule, count',
+  [
+    ('float32', 'constrained', 2),
+    ('float32', 'constrained', len(REPLIES)),
+    ('bfloat16', 'constrained', 6),
+    ('float32', 'sum', 6),
     ('float32', 'mean', 6),
-])
+  ],
+)
 def test_a_model_that_replies_right_chooses_right(
-    model, text, dtype, rule, count
+  model, text, dtype, rule, count
 ):
   decoder = dataclasses.replace(model.config.decoder, dtype=dtype)
   config = dataclasses.replace(model.config, decoder=decoder)
   model = jax.tree.unflatten(
-      jax.tree.structure(nnx.eval_shape(
-          lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))),
-      jax.tree.leaves(model),
+    jax.tree.structure(
+      nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
+    ),
+    jax.tree.leaves(model),
   )
   rng = np.random.default_rng(1)
   codes, kinds = images(rng, 64)
@@ -157,9 +184,9 @@ def test_a_model_that_replies_right_chooses_right(
   assert free_replies(unified, codes) == expected
   answering = inference.Answering(rule=rule)
   answers = dataclasses.replace(unified, answering=answering).answer(
-      codes, questions_of(rng, kinds, count)
+    codes, questions_of(rng, kinds, count)
   )
-  assert [each for each, in answers] == expected
+  assert [each for (each,) in answers] == expected
 
 
 def test_free_answers_of_a_model_that_replies_right_are_right(model, text):
@@ -167,9 +194,9 @@ def test_free_answers_of_a_model_that_replies_right_are_right(model, text):
   codes, kinds = images(rng, 64)
   freely = inference.Answering(free=True, free_prompt='{question}')
   answers = unified_of(model, text, answering=freely).answer(
-      codes, questions_of(rng, kinds)
+    codes, questions_of(rng, kinds)
   )
-  assert [each for each, in answers] == [REPLIES[kind] for kind in kinds]
+  assert [each for (each,) in answers] == [REPLIES[kind] for kind in kinds]
 
 
 def test_an_answer_does_not_depend_on_what_is_beside_it(model, text):
@@ -180,19 +207,23 @@ def test_an_answer_does_not_depend_on_what_is_beside_it(model, text):
   unified = unified_of(model, text)
   together = unified.answer(codes, questions)
   for n in range(len(codes)):
-    assert unified.answer(codes[n:n + 1], questions[n:n + 1]) == [together[n]]
+    assert unified.answer(codes[n : n + 1], questions[n : n + 1]) == [
+      together[n]
+    ]
 
 
 @pytest.mark.parametrize('rule', ['constrained'])
 def test_a_random_model_is_at_chance(text, rule):
   """A short choice and a long one are chosen equally often, over models."""
-  questions = [{
-      'question': QUESTION, 'choices': list(pair), 'answer': pair[0],
-  } for pair in [
+  questions = [
+    {'question': QUESTION, 'choices': list(pair), 'answer': pair[0]}
+    for pair in [
       ('red', 'an unusually long description of it'),
-      ('2', 'on the left of the tree'), ('no', 'dark blue stripes'),
+      ('2', 'on the left of the tree'),
+      ('no', 'dark blue stripes'),
       ('green', 'something that nobody saw'),
-  ]]
+    ]
+  ]
   codes, _ = images(np.random.default_rng(3), 1)
   short, models = 0, 40
   unified = unified_of(model_of(text), text)
@@ -210,8 +241,8 @@ def test_a_random_model_is_at_chance(text, rule):
     rng = np.random.default_rng(seed)
     order = np.stack([rng.permutation(size), rng.permutation(size)])
     model = other(nnx.clone(unified.model), order)
-    answers, = dataclasses.replace(
-        unified, model=model, answering=answering
+    (answers,) = dataclasses.replace(
+      unified, model=model, answering=answering
     ).answer(codes, [questions])
     short += sum(a == q['answer'] for a, q in zip(answers, questions))
   count = models * len(questions)
@@ -236,12 +267,13 @@ def test_which_rule_agrees_with_free_replies(text):
     cells, shares = [], {}
     for rule in choices_lib.RULES:
       answers = dataclasses.replace(
-          unified, answering=inference.Answering(rule=rule)
+        unified, answering=inference.Answering(rule=rule)
       ).answer(codes, questions)
       agree = [a == r for (a,), r in zip(answers, replies)]
       shares[rule] = np.mean(np.array(agree)[same]) if any(same) else 0
-      exact = np.mean([
-          a == q['answer'] for (a,), (q,) in zip(answers, questions)])
+      exact = np.mean(
+        [a == q['answer'] for (a,), (q,) in zip(answers, questions)]
+      )
       cells.append(f'{shares[rule]:.3f} ({exact:.3f})')
     print(f'{number:>5}  {right:10.3f}  {sum(same):>10}  ' + '  '.join(cells))
     if sum(same) > 200:

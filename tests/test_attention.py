@@ -28,8 +28,8 @@ def attended(sees):
   rng = np.random.default_rng(1)
   q = jnp.asarray(rng.normal(size=(5, 7, 2, 4)), jnp.float32)
   parts = [
-      tuple(jnp.asarray(rng.normal(size=(2, 5, size, 2, 4)), jnp.float32))
-      for size in (3, 6, 7)
+    tuple(jnp.asarray(rng.normal(size=(2, 5, size, 2, 4)), jnp.float32))
+    for size in (3, 6, 7)
   ]
   return attention.attend(q, parts, sees)
 
@@ -37,17 +37,17 @@ def attended(sees):
 def test_attention_over_intervals_is_attention_under_their_masks():
   ar, valid = random_rows(5, 7)
   sees = [
-      None,
-      masks.Interval(start=jnp.array([[0], [1], [2], [3], [5]])),
-      masks.intervals(ar, valid),
+    None,
+    masks.Interval(start=jnp.array([[0], [1], [2], [3], [5]])),
+    masks.intervals(ar, valid),
   ]
   dense = [
-      np.ones((5, 7, 3), bool),
-      np.broadcast_to(sees[1].keys(6), (5, 7, 6)),
-      masks.visible(ar, valid),
+    np.ones((5, 7, 3), bool),
+    np.broadcast_to(sees[1].keys(6), (5, 7, 6)),
+    masks.visible(ar, valid),
   ]
   np.testing.assert_allclose(
-      attended(sees), attended(np.concatenate(dense, axis=-1)), atol=1e-6
+    attended(sees), attended(np.concatenate(dense, axis=-1)), atol=1e-6
   )
 
 
@@ -67,7 +67,7 @@ def test_a_query_that_sees_nothing_gets_the_mean():
   wanted = np.broadcast_to(v.mean(0), v.shape)
   for sees in ([nothing], np.zeros((6, 6), bool)):
     np.testing.assert_allclose(
-        attention.attend(q, [(k, v)], sees), wanted, atol=1e-6
+      attention.attend(q, [(k, v)], sees), wanted, atol=1e-6
     )
 
 
@@ -80,8 +80,8 @@ def test_every_part_wants_to_be_told_of():
 # The kernels as they run without their hardware: splash attention interpreted,
 # cuDNN's call with XLA behind it.
 KERNELS = {
-    'splash': functools.partial(attention.splash, interpret=True),
-    'cudnn': functools.partial(attention.cudnn, implementation='xla'),
+  'splash': functools.partial(attention.splash, interpret=True),
+  'cudnn': functools.partial(attention.cudnn, implementation='xla'),
 }
 
 
@@ -117,11 +117,11 @@ def test_kernels_say_what_xla_says(backend, size):
     return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum(), out
 
   found, wanted = (
-      jax.grad(value, (0, 1), has_aux=True)(q, parts, each)
-      for each in (backend, 'xla')
+    jax.grad(value, (0, 1), has_aux=True)(q, parts, each)
+    for each in (backend, 'xla')
   )
   jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, wanted
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, wanted
   )
 
 
@@ -132,13 +132,13 @@ def test_kernels_may_be_mapped_over(backend):
 
   def one(q, text, own, start):
     return attention.attend(
-        q, [text, own], [masks.Interval(start=start), None], backend
+      q, [text, own], [masks.Interval(start=start), None], backend
     )
 
   every = jax.vmap(jax.vmap(one, (0, None, 0, None)))
   first = jax.tree.map(lambda a: a[:, 0], text)
   np.testing.assert_allclose(
-      every(q, first, own, seen.start[:, 0]), wanted, atol=1e-5
+    every(q, first, own, seen.start[:, 0]), wanted, atol=1e-5
   )
 
 
@@ -153,9 +153,7 @@ def test_splash_attention_is_the_same_on_any_mesh(data, model, monkeypatch):
   @jax.jit
   def found(q, parts, sees):
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      return jax.vmap(
-          lambda *a: attention.attend(*a, 'splash')
-      )(q, parts, sees)
+      return jax.vmap(lambda *a: attention.attend(*a, 'splash'))(q, parts, sees)
 
   placed = jax.device_put((q, parts, sees), spec)
   out = found(*placed)
@@ -166,18 +164,23 @@ def test_splash_attention_is_the_same_on_any_mesh(data, model, monkeypatch):
   assert 'all-gather' not in found.lower(*placed).compile().as_text()
 
 
-@pytest.mark.parametrize('seen', [
+@pytest.mark.parametrize(
+  'seen',
+  [
     masks.Interval(start=jnp.zeros((3, 7), jnp.int32)),
-    masks.Interval(start=jnp.zeros((3, 1), jnp.int32),
-                   end=jnp.ones((3, 1), jnp.int32)),
+    masks.Interval(
+      start=jnp.zeros((3, 1), jnp.int32), end=jnp.ones((3, 1), jnp.int32)
+    ),
     np.ones((3, 7, 4), bool),
-])
+  ],
+)
 def test_queries_of_text_are_left_to_xla(seen):
   q = jnp.zeros((3, 7, 2, 8))
   assert not attention.image_block(q, [seen, None])
   assert not attention.image_block(q[:, :1], [None])
   assert not attention.image_block(
-      q, [masks.Interval(start=jnp.zeros((3, 1), jnp.int32))])
+    q, [masks.Interval(start=jnp.zeros((3, 1), jnp.int32))]
+  )
   assert attention.image_block(q, [None])
   start = masks.Interval(start=jnp.zeros((3, 1), jnp.int32))
   assert attention.image_block(q, [start, None])
@@ -210,7 +213,8 @@ def test_packed_rows_score_the_same(backend, monkeypatch):
   used = []
   kernel = getattr(attention, backend)
   monkeypatch.setattr(
-      attention, backend, lambda *a: used.append(a) or kernel(*a))
+    attention, backend, lambda *a: used.append(a) or kernel(*a)
+  )
   found = jax.value_and_grad(value)(with_backend(model, backend))
   # The codes' blocks, and the real image.
   assert len(used) >= 2
@@ -225,45 +229,54 @@ def test_images_are_drawn_the_same(backend):
   rows = prompting.t2i_prefix(tiny.vocab(), [*captions, []], 6)
   config = sampling.MaskGIT(steps=4, guidance=1.5)
   counts = masking.schedule_counts(
-      4, tiny.IMAGE_TOKENS, masking.parse('cosine'))
+    4, tiny.IMAGE_TOKENS, masking.parse('cosine')
+  )
   empty = jax.tree.map(lambda a: a[2], rows)
   keys = jax.random.split(jax.random.key(1), (2, 3))
 
   def draw(model):
     def one(key, row):
       return sampling.sample_image(
-          model, key, [row, empty], jnp.zeros(tiny.IMAGE_TOKENS, jnp.int32),
-          jnp.zeros(tiny.IMAGE_TOKENS, bool), config, counts)[0]
+        model,
+        key,
+        [row, empty],
+        jnp.zeros(tiny.IMAGE_TOKENS, jnp.int32),
+        jnp.zeros(tiny.IMAGE_TOKENS, bool),
+        config,
+        counts,
+      )[0]
+
     texts = jax.tree.map(lambda a: a[:2], rows)
     return jax.jit(jax.vmap(jax.vmap(one, (0, None))))(keys, texts)
 
-  np.testing.assert_array_equal(
-      draw(with_backend(model, backend)), draw(model)
-  )
+  np.testing.assert_array_equal(draw(with_backend(model, backend)), draw(model))
 
 
 @pytest.fixture
 def a_gpu(monkeypatch):
   """cuDNN's calls can be traced as if there were a GPU; not run."""
   for name in (
-      'check_cudnn_version', 'check_compute_capability',
-      'is_cuda_compute_capability_equal',
+    'check_cudnn_version',
+    'check_compute_capability',
+    'is_cuda_compute_capability_equal',
   ):
     answer = 91500 if name == 'check_cudnn_version' else name[:5] == 'check'
     monkeypatch.setattr(
-        fused_attention_stablehlo, name, lambda *a, v=answer, **k: v)
+      fused_attention_stablehlo, name, lambda *a, v=answer, **k: v
+    )
 
 
 def test_cudnn_is_called_as_it_wants_to_be(a_gpu):
   """Mapped over, and with a gradient; and its arithmetic is counted."""
   q, parts, sees = jax.tree.map(
-      lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a,
-      image_rows())
+    lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a,
+    image_rows(),
+  )
   (text, own), (seen, _) = parts, sees
 
   def one(q, text, own, start):
     return attention.attend(
-        q, [text, own], [masks.Interval(start=start), None], 'cudnn'
+      q, [text, own], [masks.Interval(start=start), None], 'cudnn'
     )
 
   every = jax.vmap(jax.vmap(one, (0, None, 0, None)))
@@ -283,17 +296,29 @@ def test_cudnn_is_called_as_it_wants_to_be(a_gpu):
   assert cost.of(jax.grad(value), q).flops == (2 + 5) * product
 
 
-@pytest.mark.parametrize('name, platform, wanted', [
-    ('auto', 'cpu', 'xla'), ('auto', 'gpu', 'xla'), ('auto', 'tpu', 'splash'),
-    ('cudnn', 'gpu', 'cudnn'), ('xla', 'tpu', 'xla'),
-])
+@pytest.mark.parametrize(
+  'name, platform, wanted',
+  [
+    ('auto', 'cpu', 'xla'),
+    ('auto', 'gpu', 'xla'),
+    ('auto', 'tpu', 'splash'),
+    ('cudnn', 'gpu', 'cudnn'),
+    ('xla', 'tpu', 'xla'),
+  ],
+)
 def test_auto_takes_what_the_platform_has(name, platform, wanted):
   assert attention.backend_of(name, platform) == wanted
 
 
-@pytest.mark.parametrize('size, wanted', [
-    (1, (128, 128)), (1024, (1024, 1024)), (1026, (1152, 384)),
-    (1155, (1280, 640)), (1300, (1536, 768)),
-])
+@pytest.mark.parametrize(
+  'size, wanted',
+  [
+    (1, (128, 128)),
+    (1024, (1024, 1024)),
+    (1026, (1152, 384)),
+    (1155, (1280, 640)),
+    (1300, (1536, 768)),
+  ],
+)
 def test_blocks_fill_what_is_padded(size, wanted):
   assert attention._blocks(size) == wanted

@@ -23,15 +23,23 @@ from hermesflow_jax.models import attention
 
 A, B = jnp.ones((3, 5)), jnp.ones((5, 7))
 SIZES = {
-    'vocab': {'text_size': 60, 'codebook_size': 64, 'eos': 50},
-    'decoder': {
-        'width': 64, 'layers': 2, 'heads': 4, 'mlp': 256, 'remat': 'none',
-    },
-    'tokenizer': {
-        'ch': 8, 'encoder_ch_mult': (1, 2), 'decoder_ch_mult': (1, 2),
-        'encoder_num_res_blocks': (1, 1), 'decoder_num_res_blocks': (1, 1),
-        'z_channels': 4, 'num_groups': 4,
-    },
+  'vocab': {'text_size': 60, 'codebook_size': 64, 'eos': 50},
+  'decoder': {
+    'width': 64,
+    'layers': 2,
+    'heads': 4,
+    'mlp': 256,
+    'remat': 'none',
+  },
+  'tokenizer': {
+    'ch': 8,
+    'encoder_ch_mult': (1, 2),
+    'decoder_ch_mult': (1, 2),
+    'encoder_num_res_blocks': (1, 1),
+    'decoder_num_res_blocks': (1, 1),
+    'z_channels': 4,
+    'num_groups': 4,
+  },
 }
 IMAGES = images.Images(2, 8, 5, 2.0, 12, 2)
 WRITTEN = replies.Replies(2, 5, True, 8, 6, 12, 2)
@@ -110,8 +118,7 @@ def test_what_a_kernel_computes_is_counted_for_all_its_blocks():
 def test_a_convolution_counts_as_the_compiler_says():
   def convolved(x, kernel):
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), 'VALID',
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      x, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
     )
 
   arguments = jnp.ones((2, 9, 9, 3)), jnp.ones((3, 3, 3, 8))
@@ -122,6 +129,7 @@ def test_a_convolution_counts_as_the_compiler_says():
 
 def test_the_decoder_counts_as_the_compiler_says(model):
   """Without a loop: as many layers unrolled; other operations are few."""
+
   def hidden(model, tokens):
     sees = jnp.ones((40, 40), bool)
     return model(tokens, sees, jnp.arange(40))[0]
@@ -137,7 +145,7 @@ def test_the_decoder_counts_as_the_compiler_says(model):
 
 
 @pytest.mark.parametrize(
-    'workload', [IMAGES, WRITTEN, ASKED, CHOSEN, ENCODED, DECODED]
+  'workload', [IMAGES, WRITTEN, ASKED, CHOSEN, ENCODED, DECODED]
 )
 def test_little_is_computed_in_vain(models, workload):
   """Pads, unread last tokens and the room of caches: at most an eighth."""
@@ -160,7 +168,8 @@ def test_the_naive_step_is_the_same_step(models):
   ours, (naive,) = LEARNED.ours(models, rng()), LEARNED.naive(models, rng())
   before = [np.array(leaf) for leaf in ours.arguments[0]]
   (after, found), (wanted_after, wanted) = (
-      each.call(*each.arguments) for each in (ours, naive))
+    each.call(*each.arguments) for each in (ours, naive)
+  )
   for name in ('train/loss', 'train/grad_norm'):
     assert float(found[name]) == pytest.approx(float(wanted[name]), rel=1e-4)
   assert found['train/grad_norm'] > 0
@@ -181,12 +190,12 @@ def test_the_naive_way_of_images_computes_all_that_is_there(models):
   assert found == pytest.approx(2 * IMAGES.count * IMAGES.steps * once)
   drawn = np.asarray(work.call(*work.arguments))
   start = IMAGES.text + 2
-  hidden = (drawn[:, start:start + 64] == model.config.vocab.mask).mean()
+  hidden = (drawn[:, start : start + 64] == model.config.vocab.mask).mean()
   assert 0 < hidden < 1
 
 
 @pytest.mark.parametrize(
-    'workload, most', [(IMAGES, 5), (WRITTEN, 12), (ASKED, 3), (CHOSEN, 3)]
+  'workload, most', [(IMAGES, 5), (WRITTEN, 12), (ASKED, 3), (CHOSEN, 3)]
 )
 def test_what_is_read_are_the_weights_for_each_pass(models, workload, most):
   """No more than the products of the program read."""
@@ -207,8 +216,7 @@ def test_the_naive_way_of_text_reads_every_row_again(models, workload):
     _, tokens, _ = work.arguments
     length = len(tokens)
     wanted = cost.tokens(model.config.decoder, length, length)
-    wanted += cost.head(
-        model.config.decoder, length, model.config.vocab.size)
+    wanted += cost.head(model.config.decoder, length, model.config.vocab.size)
     assert cost.of(work.call, *work.arguments).flops == wanted
   shortest = 64 + 3 + 1 + workload.prompt
   most = shortest + workload.tokens - (workload is not CHOSEN)
@@ -216,53 +224,116 @@ def test_the_naive_way_of_text_reads_every_row_again(models, workload):
 
 
 def test_the_job_writes_a_row_for_each_workload_and_precision(
-    tmp_path, monkeypatch
+  tmp_path, monkeypatch
 ):
   monkeypatch.setattr(benchmark, 'SIDE', 64)
   small = [
-      {'name': 'draw', 'images': {
-          'count': 1, 'grid': 4, 'steps': 2, 'guidance': 1.0, 'text': 8,
-          'naive_steps': 1}},
-      {'name': 'read', 'pixels': {'count': 2, 'size': 8, 'decode': False}},
-      {'name': 'write', 'replies': {
-          'images': 1, 'each': 2, 'shared': True, 'grid': 4, 'prompt': 4,
-          'tokens': 3, 'naive_calls': 1}},
-      {'name': 'choose', 'choices': {
-          'images': 1, 'each': 2, 'choices': 2, 'grid': 4, 'prompt': 4,
-          'tokens': 2}},
-      {'name': 'learn', 'steps': {
-          'pairs': 1, 'grid': 4, 'text': 8, 'prompt': 4, 'reply': 3,
-          'label_rows': 8}},
+    {
+      'name': 'draw',
+      'images': {
+        'count': 1,
+        'grid': 4,
+        'steps': 2,
+        'guidance': 1.0,
+        'text': 8,
+        'naive_steps': 1,
+      },
+    },
+    {'name': 'read', 'pixels': {'count': 2, 'size': 8, 'decode': False}},
+    {
+      'name': 'write',
+      'replies': {
+        'images': 1,
+        'each': 2,
+        'shared': True,
+        'grid': 4,
+        'prompt': 4,
+        'tokens': 3,
+        'naive_calls': 1,
+      },
+    },
+    {
+      'name': 'choose',
+      'choices': {
+        'images': 1,
+        'each': 2,
+        'choices': 2,
+        'grid': 4,
+        'prompt': 4,
+        'tokens': 2,
+      },
+    },
+    {
+      'name': 'learn',
+      'steps': {
+        'pairs': 1,
+        'grid': 4,
+        'text': 8,
+        'prompt': 4,
+        'reply': 3,
+        'label_rows': 8,
+      },
+    },
   ]
   said = []
   console = console_lib.Console(said.append, lambda label: lambda x: x)
   config = configured(workloads=small, precisions=('float32', 'bfloat16'))
   rows = benchmark.run(config, str(tmp_path), console)
   assert [(r['workload'], r['precision']) for r in rows] == [
-      ('draw', 'float32'), ('read', 'float32'), ('write', 'float32'),
-      ('choose', 'float32'), ('learn', 'float32'), ('draw', 'bfloat16'),
-      ('write', 'bfloat16'), ('choose', 'bfloat16'), ('learn', 'bfloat16')]
+    ('draw', 'float32'),
+    ('read', 'float32'),
+    ('write', 'float32'),
+    ('choose', 'float32'),
+    ('learn', 'float32'),
+    ('draw', 'bfloat16'),
+    ('write', 'bfloat16'),
+    ('choose', 'bfloat16'),
+    ('learn', 'bfloat16'),
+  ]
   assert json.loads((tmp_path / 'results.json').read_text())['rows'] == rows
   for row in rows:
     assert 0 < row['seconds'] and 0 < row['naive_seconds']
     assert row['useful_flops'] <= row['executed_flops']
     has = torch_phi.is_there() and row['workload'] in (
-        'write', 'choose', 'learn')
+      'write',
+      'choose',
+      'learn',
+    )
     assert ('torch_seconds' in row) == has
   lines = (tmp_path / 'table.md').read_text().splitlines()
   assert len(lines) == 11 and len({line.count('|') for line in lines}) == 1
 
 
-@pytest.mark.parametrize('changes, said', [
+@pytest.mark.parametrize(
+  'changes, said',
+  [
     ({'precisions': ('float8',)}, "precisions has 'float8'"),
-    ({'workloads': [{'name': 'x'}]},
-     'x: wanted one of images, replies, choices, steps and pixels'),
-    ({'workloads': [{'name': 'x', 'images': {
-        'count': 1, 'grid': 4, 'steps': 2, 'guidance': 1.0, 'text': 8,
-        'naive_steps': 3}}]}, 'naive_steps is 3'),
+    (
+      {'workloads': [{'name': 'x'}]},
+      'x: wanted one of images, replies, choices, steps and pixels',
+    ),
+    (
+      {
+        'workloads': [
+          {
+            'name': 'x',
+            'images': {
+              'count': 1,
+              'grid': 4,
+              'steps': 2,
+              'guidance': 1.0,
+              'text': 8,
+              'naive_steps': 3,
+            },
+          }
+        ]
+      },
+      'naive_steps is 3',
+    ),
     ({'tokenizer': None}, 'pixels in workloads, but no tokenizer'),
     ({'repeats': 0}, 'repeats is 0'),
-])
+  ],
+)
 def test_what_cannot_be_timed_is_refused(changes, said):
   with pytest.raises(ValueError, match=said):
     configured(**changes)

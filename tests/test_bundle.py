@@ -58,9 +58,7 @@ def test_a_tokenizer_can_come_alone(tmp_path):
 
 
 def test_the_order_of_saving_makes_no_difference(saved, model, tmp_path):
-  bundle.save_model(
-      str(tmp_path), model, tiny.text(), tiny.LENGTHS, tiny.GRID
-  )
+  bundle.save_model(str(tmp_path), model, tiny.text(), tiny.LENGTHS, tiny.GRID)
   bundle.save_tokenizer(str(tmp_path), tiny.tokenizer())
   for file in saved.iterdir():
     assert (tmp_path / file.name).read_bytes() == file.read_bytes()
@@ -123,8 +121,8 @@ def test_arrays_that_do_not_fit_are_all_named(copy):
   assert 'head/bias is missing' in message
   assert 'extra is surplus' in message
   assert (
-      f'embed/embedding is float32[{size - 1}, 16], '
-      f'wanted float32[{size}, 16]' in message
+    f'embed/embedding is float32[{size - 1}, 16], '
+    f'wanted float32[{size}, 16]' in message
   )
   assert 'bias is float16[16], wanted float32[16]' in message
   assert '\n' not in message
@@ -143,12 +141,14 @@ def test_a_bundle_of_a_bucket_is_that_of_a_folder(saved, model, bucket):
   bundle.save_tokenizer(where, tiny.tokenizer())
   bundle.save_model(where, model, tiny.text(), tiny.LENGTHS, tiny.GRID)
   assert {name: blob.data for name, blob in bucket.blobs.items()} == {
-      f'base/{file.name}': file.read_bytes() for file in saved.iterdir()}
+    f'base/{file.name}': file.read_bytes() for file in saved.iterdir()
+  }
   found, wanted = bundle.load(where), bundle.load(str(saved))
   assert_same(found.model, wanted.model)
   assert_same(found.tokenizer, wanted.tokenizer)
   assert found.text.encode(['a red circle']) == wanted.text.encode(
-      ['a red circle'])
+    ['a red circle']
+  )
 
 
 @pytest.mark.parametrize('name', FILES)

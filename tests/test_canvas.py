@@ -7,8 +7,11 @@ from hermesflow_jax import canvas as canvas_lib
 
 GRID = (4, 4)
 SIDES = [
-    ('right',), ('down',), ('left', 'up'), ('right', 'down'),
-    ('up', 'left', 'down', 'right', 'right'),
+  ('right',),
+  ('down',),
+  ('left', 'up'),
+  ('right', 'down'),
+  ('up', 'left', 'down', 'right', 'right'),
 ]
 
 
@@ -25,10 +28,15 @@ def test_a_mask_hides_each_code_that_it_touches():
   np.testing.assert_array_equal(canvas_lib.hidden(mask, (4, 4)), wanted)
 
 
-@pytest.mark.parametrize('side, where', [
-    ('left', np.s_[:, :, 2:]), ('right', np.s_[:, :, :4]),
-    ('up', np.s_[:, 2:]), ('down', np.s_[:, :4]),
-])
+@pytest.mark.parametrize(
+  'side, where',
+  [
+    ('left', np.s_[:, :, 2:]),
+    ('right', np.s_[:, :, :4]),
+    ('up', np.s_[:, 2:]),
+    ('down', np.s_[:, :4]),
+  ],
+)
 def test_a_canvas_grows_by_half_a_grid_on_its_side(side, where):
   found = canvas_lib.grown(first(), side, GRID)
   np.testing.assert_array_equal(found[where], first())

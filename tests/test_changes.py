@@ -9,8 +9,8 @@ from hermesflow_jax.evaluation import changes
 
 def scores(**of_scenes):
   return {
-      name: {'understanding': u, 'generation': g, 'gap': u - g}
-      for name, (u, g) in of_scenes.items()
+    name: {'understanding': u, 'generation': g, 'gap': u - g}
+    for name, (u, g) in of_scenes.items()
   }
 
 
@@ -28,7 +28,8 @@ def test_a_change_is_the_mean_over_scenes_of_their_differences():
 def test_runs_are_averaged_before_the_scenes_are():
   before = [scores(a=(1.0, 0.5), b=(0.5, 0.0))] * 2
   after = [
-      scores(a=(1.0, 1.0), b=(0.5, 0.0)), scores(a=(1.0, 0.5), b=(0.5, 0.5))
+    scores(a=(1.0, 1.0), b=(0.5, 0.0)),
+    scores(a=(1.0, 0.5), b=(0.5, 0.5)),
   ]
   found = changes.paired(before, after)
   assert found['generation'] == 0.25

@@ -13,7 +13,7 @@ from hermesflow_jax import sharding
 
 # When one read of a damaged checkpoint fails, orbax forgets the others.
 pytestmark = pytest.mark.filterwarnings(
-    'ignore::pytest.PytestUnraisableExceptionWarning'
+  'ignore::pytest.PytestUnraisableExceptionWarning'
 )
 
 META = {'seed': 3, 'settings': 'as they were'}
@@ -22,10 +22,10 @@ META = {'seed': 3, 'settings': 'as they were'}
 def tree_on(mesh, key=0):
   """A model with a step and halves, placed by the rules."""
   tree = {
-      'model': tiny.show_o(jax.random.key(key)),
-      'step': jnp.int32(7),
-      'half': jnp.arange(5, dtype=jnp.bfloat16),
-      'flags': jnp.array([True, False]),
+    'model': tiny.show_o(jax.random.key(key)),
+    'step': jnp.int32(7),
+    'half': jnp.arange(5, dtype=jnp.bfloat16),
+    'flags': jnp.array([True, False]),
   }
   return jax.device_put(tree, sharding.shardings(tree, mesh))
 
@@ -66,16 +66,14 @@ def test_a_checkpoint_comes_back_on_any_mesh(saved, tree, shape):
   found = checkpoint.restore(str(saved), tree, wanted)
   assert_same(found, tree)
   same = jax.tree.map(
-      lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), found, wanted
+    lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), found, wanted
   )
   assert all(jax.tree.leaves(same))
 
 
 def test_shapes_alone_say_what_is_wanted(saved, tree):
   abstract = jax.eval_shape(lambda: tree)
-  assert_same(
-      checkpoint.restore(str(saved), abstract, placed(tree)), tree
-  )
+  assert_same(checkpoint.restore(str(saved), abstract, placed(tree)), tree)
 
 
 def test_meta_comes_back(saved):
@@ -100,8 +98,9 @@ def test_one_flipped_bit_changes_the_fingerprint():
 
 def test_a_large_array_has_the_sums_of_the_whole(monkeypatch):
   tree = {
-      'a': jnp.arange(7 * 5 * 3, dtype=jnp.float32).reshape(7, 5, 3),
-      'b': jnp.arange(41, dtype=jnp.bfloat16), 'c': jnp.float32(3),
+    'a': jnp.arange(7 * 5 * 3, dtype=jnp.float32).reshape(7, 5, 3),
+    'b': jnp.arange(41, dtype=jnp.bfloat16),
+    'c': jnp.float32(3),
   }
   whole = checkpoint.fingerprint(tree)
   for size in (1, 50, 100, 200):
@@ -111,14 +110,14 @@ def test_a_large_array_has_the_sums_of_the_whole(monkeypatch):
 
 def test_a_part_comes_back_alone(saved, tree):
   found = checkpoint.restore(
-      str(saved), tree['model'], placed(tree['model']), part='model/'
+    str(saved), tree['model'], placed(tree['model']), part='model/'
   )
   assert_same(found, tree['model'])
   wanted = checkpoint.shapes(str(saved))
   assert wanted['half'].dtype == jnp.bfloat16 and wanted['step'].shape == ()
   with pytest.raises(ValueError, match='modal/embed/embedding: not in the ch'):
     checkpoint.restore(
-        str(saved), tree['model'], placed(tree['model']), part='modal/'
+      str(saved), tree['model'], placed(tree['model']), part='modal/'
     )
 
 
@@ -137,9 +136,9 @@ def test_an_existing_path_is_refused(saved, tree):
 
 def test_every_fault_of_the_fit_is_named(saved, tree):
   wanted = dict(tree) | {
-      'half': jnp.zeros(5, jnp.float32),
-      'flags': jnp.zeros(3, bool),
-      'more': jnp.zeros(2),
+    'half': jnp.zeros(5, jnp.float32),
+    'flags': jnp.zeros(3, bool),
+    'more': jnp.zeros(2),
   }
   del wanted['step']
   with pytest.raises(ValueError) as caught:
@@ -155,8 +154,8 @@ def test_every_fault_of_the_fit_is_named(saved, tree):
 def test_no_checkpoint_is_a_clear_message(tmp_path, tree):
   missing = str(tmp_path / '3')
   for read in (
-      lambda: checkpoint.meta(missing),
-      lambda: checkpoint.restore(missing, tree, placed(tree)),
+    lambda: checkpoint.meta(missing),
+    lambda: checkpoint.restore(missing, tree, placed(tree)),
   ):
     with pytest.raises(ValueError, match='no readable checkpoint'):
       read()
@@ -179,7 +178,7 @@ def outcome(path, tree):
 
 
 def test_flipped_bytes_are_never_read_as_if_nothing_had_happened(
-    saved, tree, tmp_path
+  saved, tree, tmp_path
 ):
   copy = tmp_path / '7'
   shutil.copytree(saved, copy)
@@ -213,15 +212,16 @@ def test_files_cut_short_or_missing_are_found(saved, tree, tmp_path, damage):
 
 
 @pytest.mark.parametrize(
-    'name', ['load_checkpointables', 'checkpointables_metadata']
+  'name', ['load_checkpointables', 'checkpointables_metadata']
 )
 @pytest.mark.parametrize(
-    'error', [OSError(24, 'Too many open files'), MemoryError()]
+  'error', [OSError(24, 'Too many open files'), MemoryError()]
 )
 def test_what_the_machine_lacks_is_no_damage(
-    saved, tree, monkeypatch, name, error
+  saved, tree, monkeypatch, name, error
 ):
   """Also while the record is read."""
+
   def fails(*_):
     raise RuntimeError('outer') from error
 
@@ -230,17 +230,23 @@ def test_what_the_machine_lacks_is_no_damage(
     checkpoint.restore(str(saved), tree, placed(tree))
 
 
-@pytest.mark.parametrize('answers, wanted', [
-    ([False, True], checkpoint.Damaged), ([False, False], OSError),
-    ([True, False, True], checkpoint.Damaged), ([True, False, False], OSError),
-])
+@pytest.mark.parametrize(
+  'answers, wanted',
+  [
+    ([False, True], checkpoint.Damaged),
+    ([False, False], OSError),
+    ([True, False, True], checkpoint.Damaged),
+    ([True, False, False], OSError),
+  ],
+)
 def test_all_processes_call_a_fault_the_same(
-    saved, tree, monkeypatch, answers, wanted
+  saved, tree, monkeypatch, answers, wanted
 ):
   """What another met: damage, or what its machine lacks."""
   answers = iter(answers)
   monkeypatch.setattr(
-      checkpoint.processes, 'all_say', lambda yes: yes and next(answers))
+    checkpoint.processes, 'all_say', lambda yes: yes and next(answers)
+  )
   with pytest.raises(wanted) as told:
     checkpoint.restore(str(saved), tree, placed(tree))
   assert isinstance(told.value, wanted)
@@ -312,7 +318,7 @@ def test_damage_in_a_bucket_is_found(in_bucket, bucket, tree):
 @pytest.mark.parametrize('status', [401, 403])
 @pytest.mark.parametrize('part', ['', '/d/'])
 def test_a_bucket_that_does_not_answer_is_not_damage(
-    in_bucket, bucket, tree, status, part
+  in_bucket, bucket, tree, status, part
 ):
   bucket.fails = lambda method, name: status if part in name else 0
   with pytest.raises(OSError, match='gs://bucket/run/7 could not be read'):

@@ -28,16 +28,17 @@ def logits_of(rows, whole):
 
   many, size = rows.tokens.shape
   picked = [
-      [choices_lib.token_logits(
-          jnp.asarray(at(rows.tokens[c], a)), rows.tokens[c, a],
-          rows.tokens[:, a],
-      ) for a in range(size)]
-      for c in range(many)
+    [
+      choices_lib.token_logits(
+        jnp.asarray(at(rows.tokens[c], a)), rows.tokens[c, a], rows.tokens[:, a]
+      )
+      for a in range(size)
+    ]
+    for c in range(many)
   ]
   return jax.tree.map(
-      lambda *leaves: jnp.stack(leaves).reshape(
-          many, size, *leaves[0].shape),
-      *itertools.chain(*picked),
+    lambda *leaves: jnp.stack(leaves).reshape(many, size, *leaves[0].shape),
+    *itertools.chain(*picked),
   )
 
 
@@ -59,10 +60,10 @@ def encoded(text, choices, whole=True):
 
 def test_choices_have_the_tokens_that_follow_a_prompt(text):
   prompt = text_lib.user('what color is the bench?')
-  before, = text.encode([prompt])
+  (before,) = text.encode([prompt])
   for choice in (*CHOICES, "it's 3", '"quoted"', 'Größe', 'a-b', '12'):
-    row, = text.encode([f'{prompt} {choice}'])
-    tokens, = text.encode_replies([choice])
+    (row,) = text.encode([f'{prompt} {choice}'])
+    (tokens,) = text.encode_replies([choice])
     assert before + tokens == row
     assert text.decode_reply([*tokens, text.eos]) == choice
   assert text.encode_replies(['red']) == [[2266]]
@@ -97,7 +98,7 @@ def test_a_choice_without_a_rival_costs_nothing_for_its_length(text):
 
 def test_tokens_that_decide_nothing_are_left_out(text):
   short = choices_lib.encode(
-      text, [['yes', 'no'], ['green', 'an unusually long word']], whole=False
+    text, [['yes', 'no'], ['green', 'an unusually long word']], whole=False
   )
   assert short.tokens.shape == (2, 2, 1)
   both = choices_lib.encode(text, [['yes', 'no'], CHOICES], whole=False)
@@ -122,7 +123,7 @@ def test_choices_that_begin_alike_are_told_apart_by_their_ends(text):
 def test_choices_with_the_same_tokens_have_the_same_score(text):
   rows = encoded(text, ['red', 'green', 'red'])
   scores = choices_lib.constrained(
-      logits_of(rows, random_table(rows, 4, 60_000)), rows
+    logits_of(rows, random_table(rows, 4, 60_000)), rows
   )
   assert scores[0] == scores[2]
   np.testing.assert_allclose(np.exp(scores[:2]).sum(), 1.0, rtol=1e-4)
@@ -130,20 +131,24 @@ def test_choices_with_the_same_tokens_have_the_same_score(text):
 
 # One to eight tokens and their end; no two begin with the same.
 LENGTHS = [
-    'green', 'dark red', 'a large bench', 'on the left of',
-    'two people and a dog', 'something that nobody ever saw before',
+  'green',
+  'dark red',
+  'a large bench',
+  'on the left of',
+  'two people and a dog',
+  'something that nobody ever saw before',
 ]
 
 
-@pytest.mark.parametrize('rule, fair', [
-    ('constrained', True), ('mean', True), ('sum', False),
-])
+@pytest.mark.parametrize(
+  'rule, fair', [('constrained', True), ('mean', True), ('sum', False)]
+)
 @pytest.mark.parametrize('count', [2, 3, 6])
 def test_a_random_model_is_at_chance_whatever_the_lengths(
-    text, rule, fair, count
+  text, rule, fair, count
 ):
   """Each choice is chosen as often as any; by `sum` the shortest wins."""
-  rows = encoded(text, LENGTHS[::6 // count])
+  rows = encoded(text, LENGTHS[:: 6 // count])
   draws, chosen = 400, np.zeros(count)
   size = rows.tokens.shape[1]
   score = jax.jit(choices_lib.RULES[rule])

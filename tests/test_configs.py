@@ -56,9 +56,9 @@ def test_each_variant_of_self_play_builds(variant):
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
-@pytest.mark.parametrize('job, config', [
-    (generate, generate_config), (understand, understand_config),
-])
+@pytest.mark.parametrize(
+  'job, config', [(generate, generate_config), (understand, understand_config)]
+)
 def test_every_job_starts_from_the_same_model(variant, job, config):
   name = job.__name__.split('.')[-1]
   found = built(job.Settings, config.get_config(variant), name)
@@ -72,7 +72,9 @@ def test_no_variant_means_the_embedded_world():
 
 
 def test_an_unknown_variant_is_refused_with_those_there_are():
-  with pytest.raises(ValueError, match='show_o.*shapes, show_o_256, show_o_512, d'):
+  with pytest.raises(
+    ValueError, match='show_o.*shapes, show_o_256, show_o_512, d'
+  ):
     pair_dpo_config.get_config('show_o')
 
 
@@ -125,9 +127,9 @@ def test_show_o_scores_whole_rows(variant):
     assert (found.shape, found.dtype) == ((2, length, vocab.size), jnp.float32)
 
 
-@pytest.mark.parametrize('variant, pixels', [
-    ('show_o_256', 256), ('show_o_512', 512),
-])
+@pytest.mark.parametrize(
+  'variant, pixels', [('show_o_256', 256), ('show_o_512', 512)]
+)
 def test_show_o_draws_images_of_its_resolution(variant, pixels):
   config = self_play(variant)
   _, images = abstract(variant)
@@ -141,7 +143,7 @@ def test_show_o_draws_images_of_its_resolution(variant, pixels):
 @pytest.mark.parametrize('variant', SHOW_O)
 def test_show_o_names_the_command_that_makes_what_is_missing(variant, tmp_path):
   config = dataclasses.replace(
-      self_play(variant), init_from=str(tmp_path / variant)
+    self_play(variant), init_from=str(tmp_path / variant)
   )
   with pytest.raises(ValueError) as error:
     start.located(config)

@@ -19,10 +19,10 @@ def test_what_is_counted_are_the_items_of_parts(sizes):
     told.append('end')
 
   done = []
-  for part in console.counted(progress, list('abc')[:len(sizes)], sizes):
+  for part in console.counted(progress, list('abc')[: len(sizes)], sizes):
     done.append((part, len(told)))
   # A part is done when its items are.
-  assert [part for part, _ in done] == list('abc')[:len(sizes)]
+  assert [part for part, _ in done] == list('abc')[: len(sizes)]
   assert told == [sum(sizes), *range(sum(sizes)), 'end']
 
 
@@ -86,12 +86,13 @@ def test_work_within_work_is_in_its_line(lines):
   """Shards of 300 inputs, counted; images of each are drawn in 50 s."""
   written, clock, progress = lines
   parts = console.counted(
-      lambda items: progress.wrap('round 1: curating', items), 'abc', [300] * 3)
+    lambda items: progress.wrap('round 1: curating', items), 'abc', [300] * 3
+  )
   for _ in parts:
     works(clock, progress.wrap('round 1: drawing images', range(50)), 1.0)
   assert written == [
-      'round 1: curating 300/900, 2 min left; drawing images 10/50, 1 min left',
-      'round 1: curating 600/900, 1 min left; drawing images 20/50, 1 min left',
+    'round 1: curating 300/900, 2 min left; drawing images 10/50, 1 min left',
+    'round 1: curating 600/900, 1 min left; drawing images 20/50, 1 min left',
   ]
 
 
@@ -119,6 +120,7 @@ def test_lines_go_to_standard_error_and_bars_need_a_terminal(capsys):
 def test_a_name_stands_before_every_label(lines):
   written, clock, progress = lines
   labelled = console.named(
-      lambda label: functools.partial(progress.wrap, label), 'round 2')
+    lambda label: functools.partial(progress.wrap, label), 'round 2'
+  )
   works(clock, labelled('writing')(range(2)), 60.0)
   assert written == ['round 2: writing 1/2, 1 min left']

@@ -79,7 +79,9 @@ def test_each_input_is_there_once(whole):
   for counts in manifest['drops'].values():
     assert sum(counts.values()) == 10
   assert {name.partition('/')[0] for name in manifest['sha256']} == {
-      'pairs.jsonl', 'tfds'}
+    'pairs.jsonl',
+    'tfds',
+  }
   assert any('array_record' in name for name in manifest['sha256'])
   for name, wanted in manifest['sha256'].items():
     assert events.sha256(whole / name) == wanted
@@ -136,7 +138,7 @@ def stopped_at_third(monkeypatch):
 
 
 def test_an_interrupted_run_makes_only_what_is_missing(
-    base, whole, tmp_path, monkeypatch
+  base, whole, tmp_path, monkeypatch
 ):
   calls = stopped_at_third(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
@@ -150,7 +152,7 @@ def test_an_interrupted_run_makes_only_what_is_missing(
 
 
 def test_shards_of_other_inputs_are_refused_before_any_work(
-    base, tmp_path, monkeypatch
+  base, tmp_path, monkeypatch
 ):
   calls = stopped_at_third(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
@@ -167,7 +169,7 @@ def test_shards_of_other_inputs_are_refused_before_any_work(
 
 
 def test_shares_that_end_at_once_write_the_pairs_once(
-    base, whole, tmp_path, monkeypatch
+  base, whole, tmp_path, monkeypatch
 ):
   folder = tmp_path / 'run'
   shutil.copytree(whole, folder)
@@ -184,8 +186,8 @@ def test_shares_that_end_at_once_write_the_pairs_once(
   monkeypatch.setattr(curate, 'finish', slow)
   with concurrent.futures.ThreadPoolExecutor(2) as both:
     ended = [
-        both.submit(run, base, folder, share=share, shares=2)
-        for share in range(2)
+      both.submit(run, base, folder, share=share, shares=2)
+      for share in range(2)
     ]
   first, second = (each.result()[0] for each in ended)
   assert first == second and len(calls) == 1
@@ -213,12 +215,15 @@ def changed_line(source, number, **changes):
 
 
 def test_what_does_not_fit_into_a_row_is_heard_of_before_any_work(
-    base, tmp_path, monkeypatch
+  base, tmp_path, monkeypatch
 ):
   source = tiny_world.files(tmp_path, 'preference', 4)
   question = 'what is ' + 'the ring with ' * 9 + '?'
-  changed_line(source, 1, questions=[
-      {'question': question, 'choices': ['a', 'b'], 'answer': 'a'}])
+  changed_line(
+    source,
+    1,
+    questions=[{'question': question, 'choices': ['a', 'b'], 'answer': 'a'}],
+  )
   changed_line(source, 2, caption='a red ring and ' * 9)
   files = dataclasses.asdict(source)
   calls = stopped_at_third(monkeypatch)
@@ -226,18 +231,22 @@ def test_what_does_not_fit_into_a_row_is_heard_of_before_any_work(
     run(base, tmp_path / 'a', files=files, inputs=4)
   assert not calls
   manifest, said = run(
-      base, tmp_path / 'b', files=files | {'on_error': 'skip'}, inputs=4,
-      shard=8)
+    base, tmp_path / 'b', files=files | {'on_error': 'skip'}, inputs=4, shard=8
+  )
   assert manifest['inputs'] == 3
   assert calls == [['preference-0', 'preference-2', 'preference-3']]
   assert said[0].endswith('1 of 4 left out:') and 'line 2: ' in said[1]
   assert '1 captions are too long' in said[2] and 'preference-2' in said[2]
 
 
-@pytest.mark.parametrize('changes, said', [
+@pytest.mark.parametrize(
+  'changes, said',
+  [
     ({'share': 2, 'shares': 2}, 'share is 2, wanted less than shares 2'),
-    ({'shard': 0}, 'shard is 0'), ({'images': 1}, 'images is 1'),
-])
+    ({'shard': 0}, 'shard is 0'),
+    ({'images': 1}, 'images is 1'),
+  ],
+)
 def test_what_makes_no_sense_is_refused(base, changes, said):
   with pytest.raises(ValueError, match=said):
     configured(base, **changes)
@@ -247,14 +256,20 @@ def test_what_makes_no_sense_is_refused(base, changes, said):
 def test_kills_at_random_times_lose_nothing(tmp_path):
   """By the command line: kill -9, again and again, and the same bytes."""
   command = [
-      sys.executable, str(ROOT / 'main.py'), '--config=configs/curate.py',
-      '--config.inputs=60', '--config.shard=10', '--config.images=2',
+    sys.executable,
+    str(ROOT / 'main.py'),
+    '--config=configs/curate.py',
+    '--config.inputs=60',
+    '--config.shard=10',
+    '--config.images=2',
   ]
 
   def start(folder):
     return subprocess.Popen(
-        [*command, f'--workdir={folder}'], cwd=ROOT,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+      [*command, f'--workdir={folder}'],
+      cwd=ROOT,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
     )
 
   began = time.monotonic()

@@ -18,7 +18,7 @@ def pair(win, lose, values=('a', 'b')):
 
 def judged(win, lose, least_win=0.6, least_margin=0.0, values=('a', 'b')):
   return curation.judge_pair(
-      pair(win, lose, values), least_win, least_margin
+    pair(win, lose, values), least_win, least_margin
   ).dropped
 
 
@@ -32,11 +32,14 @@ def test_of_equal_scores_the_first_counts():
   assert (found.win.value, found.lose.value) == ('b', 'a')
 
 
-@pytest.mark.parametrize('best, loser', [
+@pytest.mark.parametrize(
+  'best, loser',
+  [
     (0.9, Side('a', 0.7)),  # The beaten winner becomes the loser.
     (0.7, Side('b', 0.2)),  # Not beaten: the old loser stays.
     (0.5, Side('b', 0.2)),
-])
+  ],
+)
 def test_over_rounds_a_beaten_winner_becomes_the_loser(best, loser):
   found = curation.choose(['c', 'd'], np.array([0.1, best]), pair(0.7, 0.2))
   assert found == Pair(Side('d', best), loser)
@@ -49,7 +52,9 @@ def test_what_was_dropped_before_still_counts_in_the_next_round():
   assert (found.lose, found.dropped) == (Side('a', 0.5), '')
 
 
-@pytest.mark.parametrize('win, lose, options, reason', [
+@pytest.mark.parametrize(
+  'win, lose, options, reason',
+  [
     (0.9, 0.2, {}, ''),
     (0.6, 0.2, {}, 'winner too weak'),
     (0.61, 0.2, {}, ''),
@@ -59,7 +64,8 @@ def test_what_was_dropped_before_still_counts_in_the_next_round():
     (0.76, 0.5, {'least_margin': 0.25}, ''),
     (0.9, 0.2, {'values': ('a', 'a')}, 'same content'),
     (0.5, 0.5, {'values': ('a', 'a')}, 'winner too weak'),
-])
+  ],
+)
 def test_a_pair_that_cannot_teach_is_dropped(win, lose, options, reason):
   assert judged(win, lose, **options) == reason
 
@@ -72,11 +78,11 @@ def test_equal_codes_are_the_same_content():
 def candidates():
   """Two inputs; the captions of the second are all alike."""
   return curation.Candidates(
-      captions=[['a', 'b'], ['c', 'c']],
-      caption_scores=np.array([[0.1, 0.3], [0.5, 0.5]]),
-      codes=np.arange(12).reshape(2, 3, 2),
-      image_scores=np.array([[0.0, 1.0, 0.5], [0.5, 0.25, 0.0]]),
-      answers=[[['yes']] * 3] * 2,
+    captions=[['a', 'b'], ['c', 'c']],
+    caption_scores=np.array([[0.1, 0.3], [0.5, 0.5]]),
+    codes=np.arange(12).reshape(2, 3, 2),
+    image_scores=np.array([[0.0, 1.0, 0.5], [0.5, 0.25, 0.0]]),
+    answers=[[['yes']] * 3] * 2,
   )
 
 
@@ -84,7 +90,11 @@ def test_each_input_gives_both_pairs_under_its_id():
   found = curation.pairs(candidates(), ['x', 'y'], curation.Rules(), {})
   assert list(found) == ['x', 'y']
   und, gen = found['x']
-  assert (und.win, und.lose, und.dropped) == (Side('b', 0.3), Side('a', 0.1), '')
+  assert (und.win, und.lose, und.dropped) == (
+    Side('b', 0.3),
+    Side('a', 0.1),
+    '',
+  )
   assert (gen.win.value.tolist(), gen.lose.value.tolist()) == ([2, 3], [0, 1])
   assert gen.dropped == ''
   und, gen = found['y']
@@ -93,7 +103,7 @@ def test_each_input_gives_both_pairs_under_its_id():
 
 def test_the_least_score_of_a_winner_is_for_images_only():
   found = curation.pairs(
-      candidates(), ['x', 'y'], curation.Rules(least_win=1.0), {}
+    candidates(), ['x', 'y'], curation.Rules(least_win=1.0), {}
   )
   assert [p.dropped for p in found['x']] == ['', 'winner too weak']
 
@@ -103,12 +113,12 @@ def test_rounds_are_joined_by_id_not_by_place():
   first = curation.pairs(candidates(), ['x', 'y'], rules, {})
   turned = {name: first[name] for name in ('y', 'x')}
   again = [
-      curation.pairs(candidates(), ['x', 'y'], rules, before)
-      for before in (first, turned)
+    curation.pairs(candidates(), ['x', 'y'], rules, before)
+    for before in (first, turned)
   ]
   dumps = [
-      curation.dump(curation.record(n, '', p) for n, p in each.items())
-      for each in again
+    curation.dump(curation.record(n, '', p) for n, p in each.items())
+    for each in again
   ]
   assert dumps[0] == dumps[1]
   # Not beaten, so the losers of the round before stay.
@@ -125,8 +135,8 @@ def test_an_input_that_is_new_has_no_past():
 def test_drops_are_counted_by_reason():
   found = curation.pairs(candidates(), ['x', 'y'], curation.Rules(), {})
   assert curation.drops(found) == {
-      'caption': {'kept': 1, 'no difference': 1},
-      'image': {'kept': 1, 'winner too weak': 1},
+    'caption': {'kept': 1, 'no difference': 1},
+    'image': {'kept': 1, 'winner too weak': 1},
   }
 
 
@@ -138,9 +148,7 @@ def test_a_record_comes_back():
     found_und, found_gen = curation.from_record(row)
     assert found_und == und
     assert found_gen.dropped == gen.dropped
-    for found, wanted in (
-        (found_gen.win, gen.win), (found_gen.lose, gen.lose)
-    ):
+    for found, wanted in ((found_gen.win, gen.win), (found_gen.lose, gen.lose)):
       assert found.score == wanted.score
       np.testing.assert_array_equal(found.value, wanted.value)
       assert found.value.dtype == np.int32
@@ -165,19 +173,22 @@ class Model:
 
   def answer(self, codes, questions):
     return [
-        ['red' if c[0] else 'blue' for _ in asked]
-        for c, asked in zip(codes, questions, strict=True)
+      ['red' if c[0] else 'blue' for _ in asked]
+      for c, asked in zip(codes, questions, strict=True)
     ]
 
 
 def test_images_are_scored_by_the_models_own_answers():
   asked = [
-      [{'answer': 'red'}, {'answer': 'blue'}, {'answer': 'red'}],
-      [{'answer': 'red'}],
+    [{'answer': 'red'}, {'answer': 'blue'}, {'answer': 'red'}],
+    [{'answer': 'red'}],
   ]
   inputs = gap.Inputs(
-      ids=['x', 'y'], captions=['x 1', 'y 2'], tags=['', ''], questions=asked,
-      codes=np.zeros((2, 4), int),
+    ids=['x', 'y'],
+    captions=['x 1', 'y 2'],
+    tags=['', ''],
+    questions=asked,
+    codes=np.zeros((2, 4), int),
   )
 
   def same(found, true):
@@ -186,7 +197,7 @@ def test_images_are_scored_by_the_models_own_answers():
   recipe = curation.Recipe(sampling.MaskGIT(1, 0.0), 3, [1, 2], same, 0)
   found = curation.candidates(Model(), inputs, recipe)
   np.testing.assert_allclose(
-      found.image_scores, [[1 / 3, 2 / 3, 1 / 3], [0, 1, 0]]
+    found.image_scores, [[1 / 3, 2 / 3, 1 / 3], [0, 1, 0]]
   )
   np.testing.assert_array_equal(found.caption_scores, [[1, 0], [0, 1]])
   assert found.captions == [['x 1', 'x 2'], ['y 1', 'y 2']]

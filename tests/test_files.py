@@ -20,8 +20,10 @@ def line(number, **changes):
   scene = shapes.sample_scene('eval', 0, number)
   name = f'scene-{number}'
   return {
-      'id': name, 'img_path': f'{name}.png', 'caption': scene.caption,
-      'questions': questions.from_caption(name, scene.caption),
+    'id': name,
+    'img_path': f'{name}.png',
+    'caption': scene.caption,
+    'questions': questions.from_caption(name, scene.caption),
   } | changes
 
 
@@ -31,9 +33,11 @@ def written(root, rows):
     picture = shapes.render(shapes.sample_scene('eval', 0, number))
     Image.fromarray(picture).save(root / f'scene-{number}.png')
   path = root / 'a.jsonl'
-  path.write_text(''.join(
+  path.write_text(
+    ''.join(
       (row if isinstance(row, str) else json.dumps(row)) + '\n' for row in rows
-  ))
+    )
+  )
   return files.Source(annotations=str(path), images=str(root))
 
 
@@ -61,37 +65,38 @@ def test_questions_may_come_in_a_file_of_their_own(tmp_path):
   tifa.write_text(json.dumps([q for r in rows[::-1] for q in r['questions']]))
   bare = [{k: r[k] for k in ('id', 'img_path', 'caption')} for r in rows]
   source = written(tmp_path, bare)
-  found = files.read(files.Source(
-      source.annotations, source.images, questions=str(tifa)
-  ))
+  found = files.read(
+    files.Source(source.annotations, source.images, questions=str(tifa))
+  )
   assert [r['questions'] for r in found] == [r['questions'] for r in rows]
 
 
 FAULTS = {
-    'no JSON': ('{', 'line 2: Expecting'),
-    'a list': ('[]', 'line 2: it is no JSON object'),
-    'NaN': ('{"id": NaN}', 'line 2: NaN is not JSON'),
-    'nesting without end': ('[' * 100_000, 'line 2: it is nested too deep'),
-    'a key twice': ('{"id": "a", "id": "b"}', "key twice: 'id'"),
-    'no caption': (line(1, caption=' '), "caption is ' ', wanted text"),
-    'an id of odd characters': (line(1, id='a/b'), "id 'a/b' is not of"),
-    'an id twice': (line(0), "id 'scene-0' comes twice"),
-    'a path out of the folder': (line(1, img_path='../b.png'), 'leaves'),
-    'a name no disk has': (
-        line(1, img_path='b' * 5000), 'line 2: img_path: File name too long'
+  'no JSON': ('{', 'line 2: Expecting'),
+  'a list': ('[]', 'line 2: it is no JSON object'),
+  'NaN': ('{"id": NaN}', 'line 2: NaN is not JSON'),
+  'nesting without end': ('[' * 100_000, 'line 2: it is nested too deep'),
+  'a key twice': ('{"id": "a", "id": "b"}', "key twice: 'id'"),
+  'no caption': (line(1, caption=' '), "caption is ' ', wanted text"),
+  'an id of odd characters': (line(1, id='a/b'), "id 'a/b' is not of"),
+  'an id twice': (line(0), "id 'scene-0' comes twice"),
+  'a path out of the folder': (line(1, img_path='../b.png'), 'leaves'),
+  'a name no disk has': (
+    line(1, img_path='b' * 5000),
+    'line 2: img_path: File name too long',
+  ),
+  'no such image': (line(1, img_path='b.png'), 'there is no image'),
+  'no question': (line(1, questions=[]), "'scene-1' has no questions"),
+  'one choice': (
+    line(1, questions=[{'question': 'a ?', 'choices': ['x'], 'answer': 'x'}]),
+    'wanted different texts',
+  ),
+  'an answer that cannot be given': (
+    line(
+      1, questions=[{'question': 'a ?', 'choices': ['x', 'y'], 'answer': 'z'}]
     ),
-    'no such image': (line(1, img_path='b.png'), 'there is no image'),
-    'no question': (line(1, questions=[]), "'scene-1' has no questions"),
-    'one choice': (
-        line(1, questions=[{'question': 'a ?', 'choices': ['x'],
-                            'answer': 'x'}]),
-        'wanted different texts',
-    ),
-    'an answer that cannot be given': (
-        line(1, questions=[{'question': 'a ?', 'choices': ['x', 'y'],
-                            'answer': 'z'}]),
-        "answer 'z' is none of",
-    ),
+    "answer 'z' is none of",
+  ),
 }
 
 
@@ -111,14 +116,17 @@ def test_blank_lines_count_as_lines(tmp_path):
     files.read(source)
 
 
-@pytest.mark.parametrize('content, said', [
+@pytest.mark.parametrize(
+  'content, said',
+  [
     (b'{}', 'tifa.json, line 1: a question: id is None, wanted text'),
     (b'[1]', 'tifa.json, record 1 .line 1.: a question: it is no JSON object'),
     (b'[{"question": "a ?"}]', 'a question: id is None'),
     (b'[{"id": []}]', 'a question: id is .., wanted text'),
     (b'[', 'tifa.json, the end: a question: the list has no end'),
     (b'\xff', 'tifa.json cannot be read'),
-])
+  ],
+)
 def test_a_file_of_questions_that_is_none_is_named(content, said, tmp_path):
   source = written(tmp_path, [line(0)])
   tifa = tmp_path / 'tifa.json'
@@ -132,13 +140,13 @@ def official(root, rows, form):
   source = written(root, [])
   initial, vqa = root / 'initial_data.json', root / 'vqa_data.json'
   asked = [
-      {k: v for k, v in question.items() if k != 'element_type'}
-      | {k: row[k] for k in ('id', 'img_path', 'prompt')}
-      for row in rows for question in row['questions']
+    {k: v for k, v in question.items() if k != 'element_type'}
+    | {k: row[k] for k in ('id', 'img_path', 'prompt')}
+    for row in rows
+    for question in row['questions']
   ]
   rows = [
-      {k: row[k] for k in ('id', 'img_path', 'prompt', 'caption')}
-      for row in rows
+    {k: row[k] for k in ('id', 'img_path', 'prompt', 'caption')} for row in rows
   ]
   for path, values in ((initial, rows), (vqa, asked)):
     path.write_text(FORMS[form](values))
@@ -146,11 +154,12 @@ def official(root, rows, form):
 
 
 FORMS = {
-    'a list': functools.partial(json.dumps, indent=4),
-    'lines': lambda rows: ''.join(json.dumps(row) + '\n' for row in rows),
-    # As the official scripts append to a file.
-    'objects with commas': lambda rows: ''.join(
-        json.dumps(row, indent=4) + ',\n' for row in rows),
+  'a list': functools.partial(json.dumps, indent=4),
+  'lines': lambda rows: ''.join(json.dumps(row) + '\n' for row in rows),
+  # As the official scripts append to a file.
+  'objects with commas': lambda rows: ''.join(
+    json.dumps(row, indent=4) + ',\n' for row in rows
+  ),
 }
 
 
@@ -165,7 +174,8 @@ def test_official_files_hold_the_same_records(form, tmp_path):
   for record, row in zip(found, [rows[n] for n in (2, 3, 0, 1)]):
     assert record['caption'] == row['caption']
     assert [q['answer'] for q in record['questions']] == [
-        q['answer'] for q in row['questions']]
+      q['answer'] for q in row['questions']
+    ]
     assert {q['element_type'] for q in record['questions']} == {'other'}
 
 
@@ -176,21 +186,19 @@ def test_what_is_no_text_and_no_whole_number_is_no_id(name, tmp_path):
 
 
 @pytest.mark.parametrize('form', ['a list', 'objects with commas'])
-def test_faults_of_official_files_are_skipped_record_by_record(
-    form, tmp_path
-):
+def test_faults_of_official_files_are_skipped_record_by_record(form, tmp_path):
   rows = [line(n, id=n, prompt='p') for n in range(3)]
   source = official(tmp_path, rows, form)
   for name, old, new in (
-      ('initial_data.json', '"id": 1', '"id": x'),
-      ('vqa_data.json', '"id": 2', '"name": 2')):
+    ('initial_data.json', '"id": 1', '"id": x'),
+    ('vqa_data.json', '"id": 2', '"name": 2'),
+  ):
     path, text = tmp_path / name, (tmp_path / name).read_text()
     path.write_text(text.replace(old, new))
   with pytest.raises(ValueError, match='question: id is None.*record 2 .line'):
     files.read(source)
   said = []
-  found = files.read(
-      dataclasses.replace(source, on_error='skip'), said.append)
+  found = files.read(dataclasses.replace(source, on_error='skip'), said.append)
   assert [r['id'] for r in found] == ['0']
   assert any('record 2 (line' in text for text in said)
   assert any("id '2' has no questions" in text for text in said)
@@ -251,13 +259,13 @@ def test_codes_are_of_the_images_and_made_once(tmp_path, monkeypatch):
   first = files.load(source, shapes.SIZE, encoder, cache, 'a')
   assert encoder.calls == 3
   wanted = [
-      shapes.render(shapes.sample_scene('eval', 0, n)).sum() for n in range(5)
+    shapes.render(shapes.sample_scene('eval', 0, n)).sum() for n in range(5)
   ]
   np.testing.assert_array_equal([r['codes'][0] for r in first], wanted)
   again = files.load(source, shapes.SIZE, encoder, cache, 'a')
   assert encoder.calls == 3
   np.testing.assert_array_equal(
-      [r['codes'] for r in again], [r['codes'] for r in first]
+    [r['codes'] for r in again], [r['codes'] for r in first]
   )
 
 
@@ -274,7 +282,8 @@ def test_another_image_or_tokenizer_is_encoded_anew(tmp_path):
 
 
 def test_codes_of_pixels_that_were_prepared_otherwise_are_not_reused(
-    tmp_path, monkeypatch):
+  tmp_path, monkeypatch
+):
   source = written(tmp_path, [line(0)])
   encoder, cache = Encoder(), tmp_path / 'cache'
   files.load(source, shapes.SIZE, encoder, cache, 'a')
@@ -301,7 +310,7 @@ def test_faults_are_skipped_where_asked_and_said(tmp_path):
 
 
 def test_images_that_cannot_be_read_are_skipped_where_asked(
-    tmp_path, monkeypatch
+  tmp_path, monkeypatch
 ):
   monkeypatch.setattr(files, 'CHUNK', 1)
   source = skipping(tmp_path, [line(n) for n in range(3)])
@@ -312,8 +321,9 @@ def test_images_that_cannot_be_read_are_skipped_where_asked(
     found = files.load(source, shapes.SIZE, encoder, cache, 'a', said.append)
     assert [r['id'] for r in found] == ['scene-0', 'scene-2']
     for row, n in zip(found, (0, 2)):
-      assert row['codes'] == shapes.render(
-          shapes.sample_scene('eval', 0, n)).sum()
+      assert (
+        row['codes'] == shapes.render(shapes.sample_scene('eval', 0, n)).sum()
+      )
     assert said[0].endswith(': 1 of 3 left out:') and len(said) == 2
     assert said[1].startswith("  id 'scene-1': ")
   next(cache.iterdir()).write_bytes(b'PK torn')
@@ -348,7 +358,8 @@ def test_no_more_is_encoded_than_wanted(tmp_path):
   source = written(tmp_path, [line(n) for n in range(4)])
   (tmp_path / 'scene-3.png').write_bytes(b'no picture')
   found = files.load(
-      source, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a', most=2)
+    source, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a', most=2
+  )
   assert [r['id'] for r in found] == ['scene-0', 'scene-1']
 
 
@@ -357,7 +368,8 @@ def carried(bucket, root, source):
   bucket.put_folder('data', root)
   name = source.annotations.rpartition('/')[2]
   return dataclasses.replace(
-      source, annotations=f'gs://bucket/data/{name}', images='gs://bucket/data')
+    source, annotations=f'gs://bucket/data/{name}', images='gs://bucket/data'
+  )
 
 
 def test_a_bucket_has_the_records_of_a_folder(bucket, tmp_path):
@@ -378,13 +390,16 @@ def test_a_bucket_has_the_records_of_a_folder(bucket, tmp_path):
   assert list(files.sums(source).values()) == list(files.sums(local).values())
 
 
-@pytest.mark.parametrize('path, said', [
+@pytest.mark.parametrize(
+  'path, said',
+  [
     ('none.png', 'there is no image gs://bucket/data/none.png'),
     ('../scene-0.png', "'../scene-0.png' leaves gs://bucket/data"),
     ('/scene-0.png', "'/scene-0.png' leaves gs://bucket/data"),
-])
+  ],
+)
 def test_paths_that_leave_a_bucket_s_folder_are_refused(
-    bucket, tmp_path, path, said
+  bucket, tmp_path, path, said
 ):
   local = written(tmp_path, [line(0), line(1, img_path=path)])
   bucket.put('scene-0.png', b'')
@@ -396,5 +411,6 @@ def test_an_image_of_a_bucket_that_is_none_is_named(bucket, tmp_path):
   source = carried(bucket, tmp_path, written(tmp_path, [line(0)]))
   bucket.put('data/scene-0.png', b'no picture')
   with pytest.raises(
-      ValueError, match='image gs://bucket/data/scene-0.png cannot be read'):
+    ValueError, match='image gs://bucket/data/scene-0.png cannot be read'
+  ):
     files.load(source, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a')

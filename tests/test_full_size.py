@@ -33,8 +33,7 @@ from hermesflow_jax.models import showo
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parent.parent
-SHOW_O = showo.ShowOConfig(
-    vocab_lib.Vocab(50295, 8192, 50256), phi.PhiConfig())
+SHOW_O = showo.ShowOConfig(vocab_lib.Vocab(50295, 8192, 50256), phi.PhiConfig())
 MOST_BYTES, MOST_SECONDS = 8e9, 180
 
 
@@ -54,10 +53,11 @@ def write_random(folder, entries, record):
     fan_in = np.prod(shape[1:]) if len(shape) > 1 else 400
     if 'embed' in name:
       fan_in = 1
-    return array * np.float32(fan_in ** -0.5)
+    return array * np.float32(fan_in**-0.5)
 
   safetensors_file.write(
-      folder / 'model.safetensors', wanted, make, {'format': 'pt'})
+    folder / 'model.safetensors', wanted, make, {'format': 'pt'}
+  )
   (folder / 'config.json').write_text(json.dumps(record))
 
 
@@ -75,10 +75,13 @@ def run(*arguments):
   began = time.perf_counter()
   environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   wrapped = subprocess.run(
-      [sys.executable, '-c', WRAPPER, sys.executable, '-m',
-       *map(str, arguments)],
-      cwd=ROOT, text=True, capture_output=True, check=True,
-      env=environment | {'JAX_PLATFORMS': 'cpu'})
+    [sys.executable, '-c', WRAPPER, sys.executable, '-m', *map(str, arguments)],
+    cwd=ROOT,
+    text=True,
+    capture_output=True,
+    check=True,
+    env=environment | {'JAX_PLATFORMS': 'cpu'},
+  )
   code, output, peak = json.loads(wrapped.stdout)
   assert code == 0, output
   return output, time.perf_counter() - began, peak
@@ -97,15 +100,18 @@ def folders(tmp_path_factory):
   root = tmp_path_factory.mktemp('full')
   model = nnx.eval_shape(lambda: showo.ShowO(SHOW_O, rngs=nnx.Rngs(0)))
   write_random(
-      root / 'src', table.entries(model, showo_conversion.TABLE),
-      showo_conversion.official(SHOW_O, 128))
+    root / 'src',
+    table.entries(model, showo_conversion.TABLE),
+    showo_conversion.official(SHOW_O, 128),
+  )
   yield root
   shutil.rmtree(root)
 
 
 def test_a_show_o_converts_within_memory_and_time(folders):
   _, seconds, peak = run(
-      'conversions.convert', 'showo', folders / 'src', folders / 'ours')
+    'conversions.convert', 'showo', folders / 'src', folders / 'ours'
+  )
   print(f'\nShow-o: {seconds:.0f} s, {peak / 1e9:.2f} GB')
   assert peak <= MOST_BYTES and seconds <= MOST_SECONDS
 
@@ -117,26 +123,41 @@ def phi_logits(folder, tokens, mask):
   library = pytest.importorskip('safetensors.torch')
   decoder = SHOW_O.decoder
   with torch.device('meta'):
-    model = transformers.PhiForCausalLM(transformers.PhiConfig(
-        vocab_size=SHOW_O.vocab.size, hidden_size=decoder.width,
-        intermediate_size=decoder.mlp, num_hidden_layers=decoder.layers,
-        num_attention_heads=decoder.heads, qk_layernorm=True,
-        hidden_act='gelu_new', partial_rotary_factor=0.5, resid_pdrop=0.0,
-        attn_implementation='eager', pad_token_id=None, bos_token_id=None,
-        eos_token_id=None))
+    model = transformers.PhiForCausalLM(
+      transformers.PhiConfig(
+        vocab_size=SHOW_O.vocab.size,
+        hidden_size=decoder.width,
+        intermediate_size=decoder.mlp,
+        num_hidden_layers=decoder.layers,
+        num_attention_heads=decoder.heads,
+        qk_layernorm=True,
+        hidden_act='gelu_new',
+        partial_rotary_factor=0.5,
+        resid_pdrop=0.0,
+        attn_implementation='eager',
+        pad_token_id=None,
+        bos_token_id=None,
+        eos_token_id=None,
+      )
+    )
   rotary = type(model.model.rotary_emb)(model.config)
-  model.load_state_dict({
-      k.removeprefix('showo.'): v for k, v in
-      library.load_file(folder / 'model.safetensors').items()},
-      strict=True, assign=True)
+  model.load_state_dict(
+    {
+      k.removeprefix('showo.'): v
+      for k, v in library.load_file(folder / 'model.safetensors').items()
+    },
+    strict=True,
+    assign=True,
+  )
   model.model.rotary_emb = rotary
   added = np.where(mask[:, None], 0.0, np.finfo(np.float32).min)
   positions = np.broadcast_to(np.arange(tokens.shape[-1]), tokens.shape)
   with torch.no_grad():
     return model.eval()(
-        input_ids=torch.from_numpy(tokens.astype(np.int64)),
-        attention_mask=torch.from_numpy(added.astype(np.float32)),
-        position_ids=torch.from_numpy(positions.copy()), use_cache=False,
+      input_ids=torch.from_numpy(tokens.astype(np.int64)),
+      attention_mask=torch.from_numpy(added.astype(np.float32)),
+      position_ids=torch.from_numpy(positions.copy()),
+      use_cache=False,
     ).logits.numpy()
 
 
@@ -152,12 +173,16 @@ def test_a_row_of_387_tokens_agrees_with_transformers(folders):
   wanted = phi_logits(folders / 'src', rows.tokens, mask)
   gc.collect()
   io = folders / 'io.npz'
-  np.savez(io, t2i_win_ids=rows.tokens, t2i_win_logits=wanted,
-           t2i_attention=mask)
+  np.savez(
+    io, t2i_win_ids=rows.tokens, t2i_win_logits=wanted, t2i_attention=mask
+  )
   output, seconds, peak = run(
-      'conversions.verify', 'showo', folders / 'ours', io, '--scale', '10')
-  print(f'\n{output}{seconds:.0f} s, {peak / 1e9:.2f} GB; logits reach '
-        f'{np.abs(wanted).max():.1f}')
+    'conversions.verify', 'showo', folders / 'ours', io, '--scale', '10'
+  )
+  print(
+    f'\n{output}{seconds:.0f} s, {peak / 1e9:.2f} GB; logits reach '
+    f'{np.abs(wanted).max():.1f}'
+  )
   assert 'ok     t2i_win_logits' in output and 'tolerance 1e-03' in output
 
 
@@ -168,12 +193,14 @@ def test_an_image_of_512_pixels_agrees_with_a_statement_in_torch(folder):
 
   model = nnx.eval_shape(lambda: magvit.Magvit(magvit.SHOW_O, nnx.Rngs(0)))
   entries = table.entries(
-      model, magvit_conversion.TABLE,
-      magvit_conversion.constants(magvit.SHOW_O))
+    model, magvit_conversion.TABLE, magvit_conversion.constants(magvit.SHOW_O)
+  )
   write_random(
-      folder / 'src', entries, magvit_conversion.official(magvit.SHOW_O))
+    folder / 'src', entries, magvit_conversion.official(magvit.SHOW_O)
+  )
   _, seconds, peak = run(
-      'conversions.convert', 'magvitv2', folder / 'src', folder / 'ours')
+    'conversions.convert', 'magvitv2', folder / 'src', folder / 'ours'
+  )
   print(f'\nMAGVIT-v2: {seconds:.0f} s, {peak / 1e9:.2f} GB')
   rng = np.random.default_rng(0)
   pixels = rng.uniform(-1, 1, (1, 3, 512, 512)).astype(np.float32)
@@ -184,10 +211,21 @@ def test_an_image_of_512_pixels_agrees_with_a_statement_in_torch(folder):
     codes = ((z > 0) * powers[:, None, None]).sum(1)
     recon = torch_magvit.decode(weights, torch.from_numpy(codes)).numpy()
   np.savez(
-      folder / 'io.npz', pixels_0=pixels, z_0=z, recon_0=recon,
-      indices_0=codes.reshape(1, -1))
+    folder / 'io.npz',
+    pixels_0=pixels,
+    z_0=z,
+    recon_0=recon,
+    indices_0=codes.reshape(1, -1),
+  )
   output, seconds, peak = run(
-      'conversions.verify', 'magvitv2', folder / 'ours',
-      folder / 'io.npz', '--scale', '10')
-  print(f'{output}{seconds:.0f} s, {peak / 1e9:.2f} GB; pixels reach '
-        f'{np.abs(recon).max():.1f}')
+    'conversions.verify',
+    'magvitv2',
+    folder / 'ours',
+    folder / 'io.npz',
+    '--scale',
+    '10',
+  )
+  print(
+    f'{output}{seconds:.0f} s, {peak / 1e9:.2f} GB; pixels reach '
+    f'{np.abs(recon).max():.1f}'
+  )

@@ -26,10 +26,13 @@ def run(base, tmp_path):
   def call(workdir='out', **changes):
     config = config_lib.get_config()
     del config.job
-    config.update({
-        'init_from': str(base), 'prompts': ('a red ring', 'two circles'),
+    config.update(
+      {
+        'init_from': str(base),
+        'prompts': ('a red ring', 'two circles'),
         'each': 2,
-    })
+      }
+    )
     config.sampler.update({'steps': 2})
     config.update(changes)
     built = settings.build(generate.Settings, config.to_dict())
@@ -57,8 +60,11 @@ def start_image(tmp_path):
 def test_images_say_how_they_were_made(run, tmp_path):
   rows, _ = run()
   assert [(r['prompt'], r['number']) for r in rows] == [
-      ('a red ring', 0), ('a red ring', 1), ('two circles', 0),
-      ('two circles', 1)]
+    ('a red ring', 0),
+    ('a red ring', 1),
+    ('two circles', 0),
+    ('two circles', 1),
+  ]
   lines = (tmp_path / 'out' / 'images.jsonl').read_text().splitlines()
   assert [json.loads(line) for line in lines] == rows
   for row in rows:
@@ -132,7 +138,9 @@ def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
   np.testing.assert_array_equal(three[:, 32:, 32:], one)
 
 
-@pytest.mark.parametrize('changes, said', [
+@pytest.mark.parametrize(
+  'changes, said',
+  [
     ({'prompts': ()}, 'nothing to draw'),
     ({'prompts': ('', 'a ring')}, "prompt '': it is empty"),
     ({'prompts': ('a ring', ' a  ring ')}, "'a ring': it comes twice"),
@@ -144,7 +152,8 @@ def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
     ({'image': 'a.png', 'extend': ('over',)}, "extend has 'over'"),
     ({'image': '/none.png', 'extend': ('up',)}, '/none.png cannot be read'),
     ({'on_error': 'ignore'}, "on_error is 'ignore'"),
-])
+  ],
+)
 def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):
   with pytest.raises(ValueError, match=said):
     run(**changes)
@@ -191,7 +200,8 @@ def test_images_may_be_drawn_into_a_bucket(run, start_image, tmp_path, bucket):
   assert found == wanted
   bucket.get_folder('out', tmp_path / 'copy')
   np.testing.assert_array_equal(
-      pixels(tmp_path / 'copy', found), pixels(tmp_path / 'out', wanted))
+    pixels(tmp_path / 'copy', found), pixels(tmp_path / 'out', wanted)
+  )
   assert 'out/contact_sheet.png' in bucket.blobs
   assert run('gs://bucket/out', **settings_)[0] == found
   rows, _ = run('gs://bucket/more', file='gs://bucket/prompts.txt')

@@ -36,20 +36,20 @@ def arrays(folder):
 def config(folder):
   sizes = json.loads((folder / 'config.json').read_text())
   return showo.ShowOConfig(
-      vocab_lib.Vocab(
-          sizes['llm_vocab_size'],
-          sizes['codebook_size'],
-          sizes['special_token_ids']['<|eot|>'],
-      ),
-      phi.PhiConfig(
-          width=sizes['hidden_size'],
-          layers=sizes['num_hidden_layers'],
-          heads=sizes['num_attention_heads'],
-          mlp=sizes['intermediate_size'],
-          rotary_fraction=sizes['partial_rotary_factor'],
-          rope_theta=sizes['rope_theta'],
-          norm_eps=sizes['layer_norm_eps'],
-      ),
+    vocab_lib.Vocab(
+      sizes['llm_vocab_size'],
+      sizes['codebook_size'],
+      sizes['special_token_ids']['<|eot|>'],
+    ),
+    phi.PhiConfig(
+      width=sizes['hidden_size'],
+      layers=sizes['num_hidden_layers'],
+      heads=sizes['num_attention_heads'],
+      mlp=sizes['intermediate_size'],
+      rotary_fraction=sizes['partial_rotary_factor'],
+      rope_theta=sizes['rope_theta'],
+      norm_eps=sizes['layer_norm_eps'],
+    ),
   )
 
 
@@ -110,11 +110,11 @@ def loss_and_gradient(policy, reference, arrays):
   @jax.value_and_grad
   def loss(policy):
     value, _ = pair_dpo.loss(
-        logps_of(policy, arrays),
-        frozen,
-        beta=float(arrays['beta']),
-        und_weight=1.0,
-        gen_weight=1.0,
+      logps_of(policy, arrays),
+      frozen,
+      beta=float(arrays['beta']),
+      und_weight=1.0,
+      gen_weight=1.0,
     )
     return value
 
@@ -142,9 +142,9 @@ def test_masks_of_the_pairs_are_the_official_ones(arrays, task):
 def test_logits_equal_the_official_ones(policy, arrays, task):
   tokens, _, mask = inputs(arrays, task)
   np.testing.assert_allclose(
-      logits_of(policy, tokens, mask)[:, 0],
-      arrays[f'{task}_win_logits'],
-      **LOGITS,
+    logits_of(policy, tokens, mask)[:, 0],
+    arrays[f'{task}_win_logits'],
+    **LOGITS,
   )
 
 
@@ -155,10 +155,10 @@ def test_log_likelihoods_equal_the_official_ones(request, arrays, name):
     for side, s in ('win', pair_dpo.WIN), ('lose', pair_dpo.LOSE):
       # Up to seventeen log-probabilities, each within the logits' tolerance.
       np.testing.assert_allclose(
-          getattr(found, task)[:, s],
-          arrays[f'logp_{name}_{task}_{side}'],
-          atol=5e-4,
-          err_msg=f'{task} {side}',
+        getattr(found, task)[:, s],
+        arrays[f'logp_{name}_{task}_{side}'],
+        atol=5e-4,
+        err_msg=f'{task} {side}',
       )
 
 
@@ -178,8 +178,7 @@ def test_gradients_equal_the_official_ones(loss_and_gradient, arrays):
   for name in names:
     # Gradients reach 1; sums of float32 agree to five digits of that.
     np.testing.assert_allclose(
-        found[name.removeprefix('grad/')], arrays[name], atol=1e-5,
-        err_msg=name,
+      found[name.removeprefix('grad/')], arrays[name], atol=1e-5, err_msg=name
     )
 
 

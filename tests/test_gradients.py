@@ -60,29 +60,38 @@ def batch_of(pairs, codes):
     return rng.integers(0, VOCAB.text_size, size).tolist()
 
   rows = [
-      {
-          'packed': packing.record(
-              VOCAB, text(20), rng.integers(0, 8192, (2, codes)),
-              rng.integers(0, 8192, codes), text(16), [text(12), text(15)],
-              128, FIT,
-          ),
-          'gen_valid': np.array(True), 'und_valid': np.array(True),
-          # The same for both, so that their margins are the same, too.
-          'reference_t2i': np.zeros(2, np.float32),
-          'reference_mmu': np.zeros(2, np.float32),
-      }
-      for _ in range(pairs)
+    {
+      'packed': packing.record(
+        VOCAB,
+        text(20),
+        rng.integers(0, 8192, (2, codes)),
+        rng.integers(0, 8192, codes),
+        text(16),
+        [text(12), text(15)],
+        128,
+        FIT,
+      ),
+      'gen_valid': np.array(True),
+      'und_valid': np.array(True),
+      # The same for both, so that their margins are the same, too.
+      'reference_t2i': np.zeros(2, np.float32),
+      'reference_mmu': np.zeros(2, np.float32),
+    }
+    for _ in range(pairs)
   ]
   return alignment.prepare(
-      pipeline.stack(rows), jax.random.key(1), masks=1,
-      schedule=masking.cosine, image_tokens=codes,
+    pipeline.stack(rows),
+    jax.random.key(1),
+    masks=1,
+    schedule=masking.cosine,
+    image_tokens=codes,
   )
 
 
 def loss(model, batch):
   objective = alignment.Objective(beta=0.2)
   return alignment.loss(
-      model, None, batch, objective=objective, reply=FIT.reply
+    model, None, batch, objective=objective, reply=FIT.reply
   )[0]
 
 
@@ -90,9 +99,8 @@ def errors(found, wanted):
   """{path: relative error} of pytrees."""
   wanted = jax.tree.leaves(wanted)
   return {
-      sharding.path_name(path): error(leaf, wanted[n])
-      for n, (path, leaf) in enumerate(
-          jax.tree_util.tree_leaves_with_path(found))
+    sharding.path_name(path): error(leaf, wanted[n])
+    for n, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(found))
   }
 
 
@@ -112,8 +120,8 @@ def bounds(relative, tolerance):
   newer = jax.__version_info__ >= (0, 11) and jax.default_backend() == 'cpu'
   wide = 10.0 if newer else 1.0
   return {
-      path: tolerance * (1.0 if path == 'embed/embedding' else wide)
-      for path in relative
+    path: tolerance * (1.0 if path == 'embed/embedding' else wide)
+    for path in relative
   }
 
 
@@ -124,7 +132,7 @@ def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
 
   def some(model, states, labels, rows):
     drawn = 2 * (codes + 2)
-    kept = np.r_[:drawn:SCORED, drawn:labels.shape[1]]
+    kept = np.r_[:drawn:SCORED, drawn : labels.shape[1]]
     logps = whole(model, states[:, kept], labels[:, kept], rows)
     return jnp.zeros(labels.shape).at[:, kept].set(logps)
 
@@ -154,10 +162,13 @@ def test_bfloat16_gradients_of_adapters_are_those_of_float32():
   # Of random matrices b, where the first ones are zero.
   leaves, tree = jax.tree.flatten(lora.init(model, config, jax.random.key(1)))
   keys = jax.random.split(jax.random.key(2), len(leaves))
-  adapters = jax.tree.unflatten(tree, [
+  adapters = jax.tree.unflatten(
+    tree,
+    [
       0.2 * jax.random.normal(key, leaf.shape)
       for key, leaf in zip(keys, leaves)
-  ])
+    ],
+  )
   batch = batch_of(4, codes)
   wanted, found = (gradient(adapters, m, batch) for m in (model, half))
   relative = errors(found, wanted)
@@ -172,15 +183,14 @@ def test_the_backward_pass_multiplies_in_bfloat16(rows):
   batch = batch_of(2, 64)
 
   def score(model):
-    logps, _ = packing.pair_logps(
-        model, batch['packed'], batch['hidden'], rows)
+    logps, _ = packing.pair_logps(model, batch['packed'], batch['hidden'], rows)
     return logps.t2i.sum() + logps.mmu.sum()
 
   with_weights = [
-      [v.aval.dtype for v in equation.invars]
-      for equation in products(jax.make_jaxpr(jax.grad(score))(half).jaxpr)
-      # Attention has no product with weights; it keeps float32 scores.
-      if not equation.params['dimension_numbers'][1][0]
+    [v.aval.dtype for v in equation.invars]
+    for equation in products(jax.make_jaxpr(jax.grad(score))(half).jaxpr)
+    # Attention has no product with weights; it keeps float32 scores.
+    if not equation.params['dimension_numbers'][1][0]
   ]
   assert len(with_weights) > 3 * 6
   assert all(dtype == jnp.bfloat16 for pair in with_weights for dtype in pair)
@@ -192,8 +202,9 @@ def products(jaxpr):
     if equation.primitive.name == 'dot_general':
       yield equation
     inner = jax.tree.leaves(
-        list(equation.params.values()),
-        is_leaf=lambda value: hasattr(value, 'eqns'))
+      list(equation.params.values()),
+      is_leaf=lambda value: hasattr(value, 'eqns'),
+    )
     for value in inner:
       if hasattr(value, 'eqns'):
         yield from products(getattr(value, 'jaxpr', value))

@@ -12,7 +12,7 @@ from hermesflow_jax.data import images
 def picture(width, height):
   rng = np.random.default_rng(0)
   return Image.fromarray(
-      rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
   )
 
 
@@ -32,8 +32,8 @@ def test_the_centre_of_the_longer_side_is_kept(size):
   image = picture(*size)
   left, top = (size[0] - 32) // 2, (size[1] - 32) // 2
   np.testing.assert_array_equal(
-      np.asarray(images.square(image, 32)),
-      np.asarray(image)[top:top + 32, left:left + 32],
+    np.asarray(images.square(image, 32)),
+    np.asarray(image)[top : top + 32, left : left + 32],
   )
 
 
@@ -89,8 +89,7 @@ def cases():
 
 
 @pytest.mark.parametrize('shape, side, resized, begin', list(cases()))
-def test_shapes_and_crops_are_those_of_torchvision(
-    shape, side, resized, begin):
+def test_shapes_and_crops_are_those_of_torchvision(shape, side, resized, begin):
   calls = []
 
   class Recorder:
@@ -109,22 +108,26 @@ def test_shapes_and_crops_are_those_of_torchvision(
   images.square(Recorder(shape), side)
   left, top = begin
   assert calls == [
-      (resized, Image.Resampling.BICUBIC),
-      (left, top, left + side, top + side),
+    (resized, Image.Resampling.BICUBIC),
+    (left, top, left + side, top + side),
   ]
   assert images.resized_shape(shape, side) == resized
 
 
-@pytest.mark.parametrize('shape, side, resized, begin', [
-    case for case in cases()
+@pytest.mark.parametrize(
+  'shape, side, resized, begin',
+  [
+    case
+    for case in cases()
     # The nearest long side is a pixel longer in the first and the third; the
     # crop of the second begins at 127.5 pixels.
     if case[:2] in (((640, 480), 512), ((640, 427), 512), ((928, 1232), 256))
-])
+  ],
+)
 def test_pixels_are_those_of_pillow(shape, side, resized, begin, tmp_path):
   image, (left, top) = picture(*shape), begin
   wanted = np.asarray(image.resize(resized, Image.Resampling.BICUBIC))
-  wanted = wanted[top:top + side, left:left + side]
+  wanted = wanted[top : top + side, left : left + side]
   path = saved(image, tmp_path / 'a.png')
   np.testing.assert_array_equal(images.load(path, side), wanted)
   # A mask of the left half is cut at the same place.
@@ -132,8 +135,9 @@ def test_pixels_are_those_of_pillow(shape, side, resized, begin, tmp_path):
   mask.paste(255, (0, 0, shape[0] // 2, shape[1]))
   bright = np.asarray(mask.resize(resized, Image.Resampling.BICUBIC)) > 127
   np.testing.assert_array_equal(
-      images.load_mask(saved(mask, tmp_path / 'm.png'), path, side),
-      bright[top:top + side, left:left + side])
+    images.load_mask(saved(mask, tmp_path / 'm.png'), path, side),
+    bright[top : top + side, left : left + side],
+  )
 
 
 def test_shrinking_is_antialiased(tmp_path):
@@ -147,9 +151,7 @@ def test_shrinking_is_antialiased(tmp_path):
 @pytest.mark.parametrize('mode', ['L', 'RGBA', 'P', 'CMYK'])
 def test_every_mode_becomes_rgb(mode, tmp_path):
   name = 'a.jpg' if mode == 'CMYK' else 'a.png'
-  found = images.load(
-      saved(picture(20, 20).convert(mode), tmp_path / name), 16
-  )
+  found = images.load(saved(picture(20, 20).convert(mode), tmp_path / name), 16)
   assert (found.shape, found.dtype) == ((16, 16, 3), np.uint8)
 
 
@@ -160,8 +162,10 @@ def broken_files():
   gif = io.BytesIO()
   picture(8, 8).save(gif, 'GIF')
   return {
-      'empty': b'', 'text': b'no image', 'truncated': whole[:len(whole) // 2],
-      'of another format': gif.getvalue(),
+    'empty': b'',
+    'text': b'no image',
+    'truncated': whole[: len(whole) // 2],
+    'of another format': gif.getvalue(),
   }
 
 
@@ -239,5 +243,6 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
   of = saved(picture(48, 32), tmp_path / 'a.png')
   mask = saved(picture(32, 48), tmp_path / 'm.png')
   with pytest.raises(
-      ValueError, match='m.png has 32 x 48 pixels, image .*a.png 48 x 32'):
+    ValueError, match='m.png has 32 x 48 pixels, image .*a.png 48 x 32'
+  ):
     images.load_mask(mask, of, 32)

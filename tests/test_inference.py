@@ -19,16 +19,19 @@ CAPTIONS = ['red circle', 'two blue square', 'one green star'] * 4
 CAPTIONS = CAPTIONS[: len(NAMES)]
 SAMPLER = sampling.MaskGIT(3, 0.5, temperature=2.0, code_temperature=3.0)
 LADDER = (
-    inference.Decoding(1.0, 1), inference.Decoding(0.7, 3),
-    inference.Decoding(2.0, 50),
+  inference.Decoding(1.0, 1),
+  inference.Decoding(0.7, 3),
+  inference.Decoding(2.0, 50),
 )
 QUESTIONS = [
-    [
-        {'question': 'what color is the shape ?',
-         'choices': ['red', 'blue', 'blue circle', 'green']},
-        {'question': 'is the shape red ?', 'choices': ['yes', 'no']},
-    ][: n % 3]
-    for n in range(len(NAMES))
+  [
+    {
+      'question': 'what color is the shape ?',
+      'choices': ['red', 'blue', 'blue circle', 'green'],
+    },
+    {'question': 'is the shape red ?', 'choices': ['yes', 'no']},
+  ][: n % 3]
+  for n in range(len(NAMES))
 ]
 
 
@@ -42,10 +45,14 @@ def unified_on(model, shape=(8, 1), chunk=8):
   mesh = tiny.mesh(*shape)
   tokenizer = tiny.tokenizer()
   return inference.Unified(
-      model=jax.device_put(model, sharding.shardings(model, mesh)),
-      tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh)),
-      text=tiny.text(), lengths=tiny.LENGTHS, grid=tiny.GRID, mesh=mesh,
-      chunk=chunk, progress=lambda label: lambda chunks: chunks,
+    model=jax.device_put(model, sharding.shardings(model, mesh)),
+    tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh)),
+    text=tiny.text(),
+    lengths=tiny.LENGTHS,
+    grid=tiny.GRID,
+    mesh=mesh,
+    chunk=chunk,
+    progress=lambda label: lambda chunks: chunks,
   )
 
 
@@ -81,8 +88,7 @@ def test_candidates_differ(drawn):
 def test_images_do_not_depend_on_the_order_of_names(unified, drawn):
   order = np.random.default_rng(0).permutation(len(NAMES))
   found = unified.draw(
-      [NAMES[i] for i in order], [CAPTIONS[i] for i in order], 2, SAMPLER,
-      seed=3,
+    [NAMES[i] for i in order], [CAPTIONS[i] for i in order], 2, SAMPLER, seed=3
   )
   np.testing.assert_array_equal(found, drawn[order])
 
@@ -99,22 +105,24 @@ def test_another_seed_draws_other_images(unified, drawn):
 
 @pytest.mark.parametrize('shape, chunk', [((1, 1), 5), ((4, 2), 16)])
 def test_meshes_and_chunks_change_no_token(
-    unified, model, drawn, said, answered, shape, chunk
+  unified, model, drawn, said, answered, shape, chunk
 ):
   other = unified_on(model, shape, chunk)
   np.testing.assert_array_equal(
-      other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3), drawn
+    other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3), drawn
   )
   assert other.describe(NAMES, drawn[:, 0], LADDER, seed=3) == said
   assert other.answer(drawn[:, 0], QUESTIONS) == answered
-  freely = dict(answering=inference.Answering(free=True, free_prompt='{question}'))
+  freely = dict(
+    answering=inference.Answering(free=True, free_prompt='{question}')
+  )
   assert dataclasses.replace(other, **freely).answer(
-      drawn[:, 0], QUESTIONS
+    drawn[:, 0], QUESTIONS
   ) == dataclasses.replace(unified, **freely).answer(drawn[:, 0], QUESTIONS)
   given = dict(codes=drawn, known=np.arange(tiny.IMAGE_TOKENS) < drawn * 0 + 2)
   repainted = other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=4, **given)
   np.testing.assert_array_equal(
-      repainted, unified.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=4, **given)
+    repainted, unified.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=4, **given)
   )
   assert (repainted != drawn).any()
   pixels = other.decode(drawn[:, 0])
@@ -123,22 +131,20 @@ def test_meshes_and_chunks_change_no_token(
 
 
 def test_fused_products_change_no_token(
-    unified, monkeypatch, drawn, said, answered
+  unified, monkeypatch, drawn, said, answered
 ):
   ready = functools.partial(serving.ready, fused=True)
   monkeypatch.setattr(serving, 'ready', ready)
   other = dataclasses.replace(unified)
   np.testing.assert_array_equal(
-      other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3), drawn
+    other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3), drawn
   )
   assert other.describe(NAMES, drawn[:, 0], LADDER, seed=3) == said
   assert other.answer(drawn[:, 0], QUESTIONS) == answered
 
 
 def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, said):
-  found = unified.describe(
-      NAMES[::-1], drawn[::-1, 0], LADDER[:2], seed=3
-  )
+  found = unified.describe(NAMES[::-1], drawn[::-1, 0], LADDER[:2], seed=3)
   assert found == [replies[:2] for replies in said[::-1]]
 
 
@@ -149,7 +155,7 @@ def test_replies_do_not_depend_on_what_else_is_asked(unified, drawn, said):
   assert [each[1] for each in found] == said[:2]
   for n, prompt in enumerate(asked):
     alone = unified.reply(names, images, [prompt], LADDER, seed=3)
-    assert [each for each, in alone] == [each[n] for each in found]
+    assert [each for (each,) in alone] == [each[n] for each in found]
 
 
 def test_replies_are_words_of_the_world(said):
@@ -169,7 +175,7 @@ def test_no_questions_have_no_answers(unified, drawn):
 
 
 def test_an_answer_does_not_depend_on_the_other_questions(
-    unified, drawn, answered
+  unified, drawn, answered
 ):
   found = unified.answer(drawn[2:3, 0], QUESTIONS[2:3])
   assert found == answered[2:3]
@@ -198,8 +204,9 @@ def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
     return [int(np.argmax([len(c) for c in each])) for each in choices]
 
   free = dataclasses.replace(
-      unified, matcher=matcher,
-      answering=inference.Answering(free=True, free_prompt='{question}'),
+    unified,
+    matcher=matcher,
+    answering=inference.Answering(free=True, free_prompt='{question}'),
   )
   found = free.answer(drawn[:, 0], QUESTIONS)
   wanted = [[max(q['choices'], key=len) for q in asked] for asked in QUESTIONS]
@@ -207,16 +214,18 @@ def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
   greedy = [inference.Decoding(1.0, 1)]
   for n, asked in enumerate(QUESTIONS):
     for question in asked:
-      ((said,),), = unified.reply(
-          ['x'], drawn[n:n + 1, 0], [question['question']], greedy, seed=9)
+      (((said,),),) = unified.reply(
+        ['x'], drawn[n : n + 1, 0], [question['question']], greedy, seed=9
+      )
       assert heard.pop(0) == (said, question['choices'])
   assert not heard
 
 
 def test_a_free_answer_like_no_choice_is_none(unified, drawn):
   free = dataclasses.replace(
-      unified, matcher=lambda replies, choices: [None] * len(replies),
-      answering=inference.Answering(free=True, free_prompt='{question}'),
+    unified,
+    matcher=lambda replies, choices: [None] * len(replies),
+    answering=inference.Answering(free=True, free_prompt='{question}'),
   )
   found = free.answer(drawn[:, 0], QUESTIONS)
   assert found == [[''] * len(asked) for asked in QUESTIONS]
@@ -235,10 +244,11 @@ def test_pads_change_nothing(unified, drawn, said, answered, monkeypatch, most):
 def test_prompts_of_all_lengths_compile_few_sizes(unified, drawn):
   lengths = unified.lengths
   wide = dataclasses.replace(
-      unified, lengths=dataclasses.replace(lengths, prompt=100))
+    unified, lengths=dataclasses.replace(lengths, prompt=100)
+  )
   sizes = {
-      wide._parts(drawn[:1, 0], [[3] * size])[1].tokens.shape[1]
-      for size in range(100 - 3 - tiny.IMAGE_TOKENS)
+    wide._parts(drawn[:1, 0], [[3] * size])[1].tokens.shape[1]
+    for size in range(100 - 3 - tiny.IMAGE_TOKENS)
   }
   assert len(sizes) == -(-(100 - 3 - tiny.IMAGE_TOKENS) // inference.BUCKET)
 
@@ -278,7 +288,7 @@ def test_keys_are_of_the_name_the_candidate_and_the_seed():
   flat = keys.reshape(12, -1)
   assert len(np.unique(flat, axis=0)) == 12
   np.testing.assert_array_equal(
-      inference.identity_keys(0, ['c'], 2)[0], keys[2, :2]
+    inference.identity_keys(0, ['c'], 2)[0], keys[2, :2]
   )
   other = inference.identity_keys(1, ['a'], 1)
   assert not np.array_equal(other[0], keys[0, :1])
@@ -290,11 +300,16 @@ def test_without_guidance_the_empty_caption_is_not_asked(unified):
   assert found.shape == (2, 1, tiny.IMAGE_TOKENS)
 
 
-@pytest.mark.parametrize('fault', [
-    {'temperature': 0.0}, {'temperature': -1.0}, {'top_k': 0},
+@pytest.mark.parametrize(
+  'fault',
+  [
+    {'temperature': 0.0},
+    {'temperature': -1.0},
+    {'top_k': 0},
     {'temperature': float('nan')},
-])
+  ],
+)
 def test_an_impossible_rung_is_refused(fault):
-  (name, value), = fault.items()
+  ((name, value),) = fault.items()
   with pytest.raises(ValueError, match=f'{name} is {value}'):
     inference.Decoding(**{'temperature': 1.0, 'top_k': 1} | fault)

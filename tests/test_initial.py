@@ -28,9 +28,14 @@ import torch_weights
 GRID = (4, 4)
 # 64 px to 4 x 4 codes of 5 bits, as in the embedded world.
 TOKENIZER = magvit.MagvitConfig(
-    ch=1, encoder_ch_mult=(1,) * 5, decoder_ch_mult=(1,) * 5,
-    encoder_num_res_blocks=(1,) * 5, decoder_num_res_blocks=(1,) * 5,
-    z_channels=5, num_groups=1)
+  ch=1,
+  encoder_ch_mult=(1,) * 5,
+  decoder_ch_mult=(1,) * 5,
+  encoder_num_res_blocks=(1,) * 5,
+  decoder_num_res_blocks=(1,) * 5,
+  z_channels=5,
+  num_groups=1,
+)
 
 
 @pytest.fixture(scope='module')
@@ -41,15 +46,22 @@ def world(tmp_path_factory):
   model = bundle.load(str(tiny_world.bundle(root / 'base'))).model
   images = torch_weights.noisy(magvit.Magvit(TOKENIZER, nnx.Rngs(3)), 3)
   torch_weights.write(
-      root / 'model_src', showo_conversion.to_torch(model),
-      showo_conversion.official(model.config, 14))
+    root / 'model_src',
+    showo_conversion.to_torch(model),
+    showo_conversion.official(model.config, 14),
+  )
   torch_weights.write(
-      root / 'images_src', magvit_conversion.to_torch(images),
-      magvit_conversion.official(TOKENIZER))
+    root / 'images_src',
+    magvit_conversion.to_torch(images),
+    magvit_conversion.official(TOKENIZER),
+  )
   for kind, name in (('showo', 'model'), ('magvitv2', 'images')):
-    assert convert.main(
-        [kind, str(root / f'{name}_src'), str(root / name)],
-        console.silent()) == 0
+    assert (
+      convert.main(
+        [kind, str(root / f'{name}_src'), str(root / name)], console.silent()
+      )
+      == 0
+    )
   (root / 'text').mkdir()
   pretrain.world_text().save(str(root / 'text' / 'tokenizer.json'))
   return root
@@ -59,14 +71,21 @@ def sizes_of(world):
   """What fits the checkpoints."""
   parts = bundle.load(str(world / 'base'))
   return initial.Sizes(
-      parts.model.config.vocab, parts.model.config.decoder, TOKENIZER,
-      parts.lengths, GRID)
+    parts.model.config.vocab,
+    parts.model.config.decoder,
+    TOKENIZER,
+    parts.lengths,
+    GRID,
+  )
 
 
 def load(world, mesh=None, **changes):
   sizes = changes.pop('sizes', sizes_of(world))
-  names = {'path': 'model', 'tokenizer': 'images',
-           'text': 'text/tokenizer.json'} | changes
+  names = {
+    'path': 'model',
+    'tokenizer': 'images',
+    'text': 'text/tokenizer.json',
+  } | changes
   paths = {k: str(world / v) for k, v in names.items()}
   return initial.load(**paths, sizes=sizes, mesh=mesh or tiny.mesh(1, 1))
 
@@ -92,8 +111,10 @@ def test_how_a_model_is_computed_is_the_jobs_to_say(world):
   found = load(world, sizes=dataclasses.replace(sizes, decoder=decoder))
   assert found.model.config.decoder == decoder
   again = initial.load_model(
-      str(world / 'base'),
-      dataclasses.replace(found.model.config, decoder=decoder), tiny.mesh(1, 1))
+    str(world / 'base'),
+    dataclasses.replace(found.model.config, decoder=decoder),
+    tiny.mesh(1, 1),
+  )
   assert again.config.decoder == decoder
 
 
@@ -102,23 +123,28 @@ def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
   decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
   path, mesh = str(world / 'base'), tiny.mesh(1, 1)
   sizes = dataclasses.replace(
-      sizes, tokenizer=bundle.load(path).tokenizer.config)
+    sizes, tokenizer=bundle.load(path).tokenizer.config
+  )
   found, before = (
-      initial.load(path, '', '', each, mesh).model for each in (
-          dataclasses.replace(sizes, decoder=decoder), None
-      )
+    initial.load(path, '', '', each, mesh).model
+    for each in (dataclasses.replace(sizes, decoder=decoder), None)
   )
   assert found.config.decoder == decoder != before.config.decoder
   jax.tree.map(
-      np.testing.assert_array_equal, jax.tree.leaves(found),
-      jax.tree.leaves(before))
+    np.testing.assert_array_equal,
+    jax.tree.leaves(found),
+    jax.tree.leaves(before),
+  )
 
 
-@pytest.mark.parametrize('field, value, said', [
+@pytest.mark.parametrize(
+  'field, value, said',
+  [
     ('decoder', {'mlp': 8}, 'decoder is'),
     ('vocab', {'codebook_size': 16}, 'vocab is'),
     ('tokenizer', {'ch': 2}, 'tokenizer is'),
-])
+  ],
+)
 def test_other_sizes_are_refused(world, field, value, said):
   sizes = sizes_of(world)
   changed = dataclasses.replace(getattr(sizes, field), **value)
@@ -126,13 +152,16 @@ def test_other_sizes_are_refused(world, field, value, said):
     load(world, sizes=dataclasses.replace(sizes, **{field: changed}))
 
 
-@pytest.mark.parametrize('changes, said', [
+@pytest.mark.parametrize(
+  'changes, said',
+  [
     ({'sizes': None}, 'sizes want to be said'),
     ({'path': 'images'}, 'of kind magvitv2, wanted showo'),
     ({'tokenizer': 'model'}, 'of kind showo, wanted magvitv2'),
     ({'tokenizer': 'nowhere'}, 'no readable bundle at'),
     ({'text': 'nowhere'}, 'no tokenizer at'),
-])
+  ],
+)
 def test_parts_that_do_not_fit_are_refused(world, changes, said):
   with pytest.raises(ValueError, match=said):
     load(world, **changes)
@@ -147,18 +176,28 @@ def test_another_text_tokenizer_is_refused(world):
 def test_sums_are_of_the_files_that_were_converted(world):
   found = initial.sums(str(world / 'model'), str(world / 'images'))
   assert sorted(found) == [
-      'model/model.safetensors', 'tokenizer/model.safetensors']
-  assert initial.sums(str(world / 'base'), '') == (
-      bundle.read_sizes(str(world / 'base'))[1])
+    'model/model.safetensors',
+    'tokenizer/model.safetensors',
+  ]
+  assert (
+    initial.sums(str(world / 'base'), '')
+    == (bundle.read_sizes(str(world / 'base'))[1])
+  )
 
 
 def settings_of(world, **changes):
   """Settings of a tiny self-play that starts from the checkpoints."""
   return dataclasses.replace(
-      tiny_world.self_play(world / 'base'), **{
-          'init_from': str(world / 'model'), 'tokenizer': str(world / 'images'),
-          'text': str(world / 'text' / 'tokenizer.json'),
-          'sizes': sizes_of(world), 'missing': 'how to get it'} | changes)
+    tiny_world.self_play(world / 'base'),
+    **{
+      'init_from': str(world / 'model'),
+      'tokenizer': str(world / 'images'),
+      'text': str(world / 'text' / 'tokenizer.json'),
+      'sizes': sizes_of(world),
+      'missing': 'how to get it',
+    }
+    | changes,
+  )
 
 
 @pytest.mark.parametrize('name', ['init_from', 'tokenizer', 'text'])
@@ -171,24 +210,38 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(world, name):
 def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
   config = settings_of(world)
   config = dataclasses.replace(
-      config, play=dataclasses.replace(config.play, rounds=1))
+    config, play=dataclasses.replace(config.play, rounds=1)
+  )
   found = pair_dpo.run(config, str(tmp_path / 'run'), console.silent())
   assert [row['round'] for row in found['rounds']] == [0, 1]
   claimed = json.loads((tmp_path / 'run' / 'settings.json').read_text())
   assert sorted(claimed['base']) == [
-      'model/model.safetensors', 'tokenizer/model.safetensors']
-  assert convert.main([
-      'showo', str(tmp_path / 'run' / 'checkpoints' / '1'),
-      str(tmp_path / 'back'), '--reverse', '--sizes', str(world / 'model'),
-  ], console.silent()) == 0
+    'model/model.safetensors',
+    'tokenizer/model.safetensors',
+  ]
+  assert (
+    convert.main(
+      [
+        'showo',
+        str(tmp_path / 'run' / 'checkpoints' / '1'),
+        str(tmp_path / 'back'),
+        '--reverse',
+        '--sizes',
+        str(world / 'model'),
+      ],
+      console.silent(),
+    )
+    == 0
+  )
   back, first = (
-      source.find(str(path))
-      for path in (tmp_path / 'back', world / 'model_src'))
+    source.find(str(path)) for path in (tmp_path / 'back', world / 'model_src')
+  )
   assert back.config == first.config
   assert back.tensors.keys() == first.tensors.keys()
   assert any(
-      (back.tensors[name].read() != first.tensors[name].read()).any()
-      for name in first.tensors)
+    (back.tensors[name].read() != first.tensors[name].read()).any()
+    for name in first.tensors
+  )
 
 
 @pytest.mark.parametrize('variant', ['show_o_256', 'show_o_512'])
@@ -200,8 +253,7 @@ def test_the_line_about_missing_weights_makes_what_is_wanted(variant):
     kind, src, dst = command.replace(',', '').split()[:3]
     assert kind in convert.KINDS and src.startswith('showlab/')
     made[kind] = dst
-  assert made == {
-      'showo': config.init_from, 'magvitv2': config.tokenizer}
+  assert made == {'showo': config.init_from, 'magvitv2': config.tokenizer}
   assert config.text in config.missing
 
 
@@ -210,13 +262,20 @@ def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
     bucket.put_folder(name, world / name)
   wanted = load(world)
   found = initial.load(
-      'gs://bucket/model', 'gs://bucket/images',
-      'gs://bucket/text/tokenizer.json', sizes_of(world), tiny.mesh(4, 2))
+    'gs://bucket/model',
+    'gs://bucket/images',
+    'gs://bucket/text/tokenizer.json',
+    sizes_of(world),
+    tiny.mesh(4, 2),
+  )
   for a, b in zip(
-      jax.tree.leaves((found.model, found.tokenizer)),
-      jax.tree.leaves((wanted.model, wanted.tokenizer)), strict=True):
+    jax.tree.leaves((found.model, found.tokenizer)),
+    jax.tree.leaves((wanted.model, wanted.tokenizer)),
+    strict=True,
+  ):
     np.testing.assert_array_equal(a, b)
   assert initial.sums('gs://bucket/model', 'gs://bucket/images') == (
-      initial.sums(str(world / 'model'), str(world / 'images')))
+    initial.sums(str(world / 'model'), str(world / 'images'))
+  )
   with pytest.raises(ValueError, match='no checkpoint at gs://bucket/none'):
     initial.check_there(['gs://bucket/model', 'gs://bucket/none'], '')

@@ -12,35 +12,76 @@ LIBRARY = 'hermesflow_jax'
 # A module imports from earlier rows, and from its own package. The name of a
 # package stands for its modules that have no place of their own.
 ROWS = (
-    ('storage',),
-    ('settings', 'console', 'processes', 'vocab', 'sharding', 'masks',
-     'pair_dpo', 'text', 'text_similarity', 'strict_json', 'canvas', 'clock',
-     'faults', 'stopwatch', 'interrupts'),
-    ('events', 'optim'),
-    ('choices', 'masking', 'prompting', 'models', 'data', 'train', 'checkpoint',
-     'pictures', 'shards', 'loop'),
-    ('series', 'cost', 'lora', 'run_folder'),
-    ('resumable',),
-    ('likelihood', 'methods', 'sampling', 'tokenizer_training', 'bundle', 'clip_rows',
-     'serving'),
-    ('packing', 'learners', 'trained'),
-    ('pretrained',),
-    ('alignment', 'pretraining', 'inference', 'initial', 'speed'),
-    ('evaluation',),
-    ('curation', 'data.shapes_records', 'benchmark', 'pods'),
-    ('agreement', 'harvest', 'reporting', 'learning', 'data.official'),
-    ('self_play',),
-    ('arms',),
-    ('report',),
-    ('story',),
-    ('jobs',),
+  ('storage',),
+  (
+    'settings',
+    'console',
+    'processes',
+    'vocab',
+    'sharding',
+    'masks',
+    'pair_dpo',
+    'text',
+    'text_similarity',
+    'strict_json',
+    'canvas',
+    'clock',
+    'faults',
+    'stopwatch',
+    'interrupts',
+  ),
+  ('events', 'optim'),
+  (
+    'choices',
+    'masking',
+    'prompting',
+    'models',
+    'data',
+    'train',
+    'checkpoint',
+    'pictures',
+    'shards',
+    'loop',
+  ),
+  ('series', 'cost', 'lora', 'run_folder'),
+  ('resumable',),
+  (
+    'likelihood',
+    'methods',
+    'sampling',
+    'tokenizer_training',
+    'bundle',
+    'clip_rows',
+    'serving',
+  ),
+  ('packing', 'learners', 'trained'),
+  ('pretrained',),
+  ('alignment', 'pretraining', 'inference', 'initial', 'speed'),
+  ('evaluation',),
+  ('curation', 'data.shapes_records', 'benchmark', 'pods'),
+  ('agreement', 'harvest', 'reporting', 'learning', 'data.official'),
+  ('self_play',),
+  ('arms',),
+  ('report',),
+  ('story',),
+  ('jobs',),
 )
 FORBIDDEN = ('configs', 'conversions', 'ml_collections', 'absl', 'torch')
 # Models arrive here as arguments.
 WITHOUT_MODELS = (
-    'sampling', 'pair_dpo', 'likelihood', 'alignment', 'pretraining', 'train',
-    'inference', 'evaluation.gap', 'curation', 'self_play', 'packing', 'loop',
-    'learning',
+  'sampling',
+  'pair_dpo',
+  'likelihood',
+  'alignment',
+  'pretraining',
+  'train',
+  'inference',
+  'evaluation.gap',
+  'curation',
+  'self_play',
+  'packing',
+  'loop',
+  'learning',
 )
 
 
@@ -49,11 +90,11 @@ def sources():
   """{name inside the library: syntax tree}; packages' own files left out."""
   folder = ROOT / LIBRARY
   return {
-      '.'.join(path.relative_to(folder).with_suffix('').parts): ast.parse(
-          path.read_text()
-      )
-      for path in sorted(folder.rglob('*.py'))
-      if path.name != '__init__.py'
+    '.'.join(path.relative_to(folder).with_suffix('').parts): ast.parse(
+      path.read_text()
+    )
+    for path in sorted(folder.rglob('*.py'))
+    if path.name != '__init__.py'
   }
 
 
@@ -73,8 +114,9 @@ def imports(name):
 def inside(name):
   """The modules of the library that a module imports."""
   return {
-      full.removeprefix(f'{LIBRARY}.')
-      for full in imports(name) if full.startswith(f'{LIBRARY}.')
+    full.removeprefix(f'{LIBRARY}.')
+    for full in imports(name)
+    if full.startswith(f'{LIBRARY}.')
   }
 
 
@@ -95,11 +137,10 @@ def test_every_module_has_a_place_and_every_place_a_module():
 
 def test_imports_run_one_way():
   wrong = [
-      f'{name} imports {other}'
-      for name in sources()
-      for other in inside(name)
-      if place(other) >= place(name)
-      and other.split('.')[0] != name.split('.')[0]
+    f'{name} imports {other}'
+    for name in sources()
+    for other in inside(name)
+    if place(other) >= place(name) and other.split('.')[0] != name.split('.')[0]
   ]
   assert wrong == []
 
@@ -124,17 +165,19 @@ def test_no_module_imports_itself_through_others():
 @pytest.mark.parametrize('forbidden', FORBIDDEN)
 def test_the_library_stands_alone(forbidden):
   wrong = [
-      name for name in sources()
-      if any(full.split('.')[0] == forbidden for full in imports(name))
-      and name != 'benchmark.torch_phi'
+    name
+    for name in sources()
+    if any(full.split('.')[0] == forbidden for full in imports(name))
+    and name != 'benchmark.torch_phi'
   ]
   assert wrong == []
 
 
 def test_models_arrive_as_arguments():
   wrong = [
-      name for name in WITHOUT_MODELS
-      if any(other.startswith('models') for other in inside(name))
+    name
+    for name in WITHOUT_MODELS
+    if any(other.startswith('models') for other in inside(name))
   ]
   assert wrong == []
 
@@ -142,8 +185,10 @@ def test_models_arrive_as_arguments():
 def test_modules_are_imported_not_names():
   modules = set(sources()) | {name.split('.')[0] for name in sources()}
   wrong = [
-      f'{name} imports {other}'
-      for name in sources() for other in inside(name) if other not in modules
+    f'{name} imports {other}'
+    for name in sources()
+    for other in inside(name)
+    if other not in modules
   ]
   assert wrong == []
 
@@ -155,10 +200,12 @@ def test_there_is_no_drawer():
 
 def test_the_library_prints_nothing():
   wrong = [
-      f'{name}:{node.lineno}'
-      for name, tree in sources().items() for node in ast.walk(tree)
-      if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-      and node.func.id == 'print'
+    f'{name}:{node.lineno}'
+    for name, tree in sources().items()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.Call)
+    and isinstance(node.func, ast.Name)
+    and node.func.id == 'print'
   ]
   assert wrong == []
 

@@ -38,25 +38,39 @@ def pairs(base, tmp_path_factory):
   folder = tmp_path_factory.mktemp('pairs') / 'run'
   config = curate_config.get_config()
   del config.job
-  config.update({
-      'init_from': str(base), 'inputs': 9, 'shard': 5, 'images': 3,
+  config.update(
+    {
+      'init_from': str(base),
+      'inputs': 9,
+      'shard': 5,
+      'images': 3,
       'captions': config.captions[-2:],
-  })
+    }
+  )
   config.sampler.steps = 2
   config.rules.least_win = 0.0
   curate.run(
-      settings.build(curate.Settings, config.to_dict()), str(folder),
-      console_lib.silent())
+    settings.build(curate.Settings, config.to_dict()),
+    str(folder),
+    console_lib.silent(),
+  )
   return folder
 
 
 def configured(base, pairs, **changes):
   config = config_lib.get_config()
   del config.job
-  config.update({
-      'init_from': str(base), 'pairs': str(pairs), 'both': False, 'batch': 8,
-      'epochs': 0.0, 'log_every': 1, 'save_every': 1,
-  })
+  config.update(
+    {
+      'init_from': str(base),
+      'pairs': str(pairs),
+      'both': False,
+      'batch': 8,
+      'epochs': 0.0,
+      'log_every': 1,
+      'save_every': 1,
+    }
+  )
   config.optim.update({'steps': 3, 'lr': 1e-2})
   config.update(changes)
   return settings.build(learn.Settings, config.to_dict())
@@ -65,12 +79,13 @@ def configured(base, pairs, **changes):
 @pytest.fixture(scope='module')
 def learned(base, pairs, tmp_path_factory):
   folder = tmp_path_factory.mktemp('learned') / 'run'
-  result = learn.run(
-      configured(base, pairs), str(folder), console_lib.silent())
+  result = learn.run(configured(base, pairs), str(folder), console_lib.silent())
   return folder, result
 
 
-def test_the_dataset_teaches_what_its_lines_teach(base, pairs, learned, tmp_path):
+def test_the_dataset_teaches_what_its_lines_teach(
+  base, pairs, learned, tmp_path
+):
   folder, result = learned
   lines = (pairs / 'pairs.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
@@ -83,47 +98,57 @@ def test_the_dataset_teaches_what_its_lines_teach(base, pairs, learned, tmp_path
   parts, mesh = bundle.load(base), config.mesh.make()
   player = start.unified(config, parts, mesh, console_lib.silent())
   wanted = learning.learn(
-      player, player.model, rows, config, 3, tmp_path, 1,
-      console_lib.silent())
+    player, player.model, rows, config, 3, tmp_path, 1, console_lib.silent()
+  )
   found = trained.load(str(folder / 'model'))
   jax.tree.map(np.testing.assert_array_equal, found.model, wanted)
   assert not np.array_equal(
-      found.model.head.kernel[...], parts.model.head.kernel[...])
+    found.model.head.kernel[...], parts.model.head.kernel[...]
+  )
   assert found.grid == parts.grid and found.lengths == parts.lengths
 
 
 def test_what_it_leaves_is_a_base_for_other_jobs(learned, pairs, tmp_path):
   folder, _ = learned
   result = learn.run(
-      configured(folder / 'model', pairs), str(tmp_path / 'run'),
-      console_lib.silent())
+    configured(folder / 'model', pairs),
+    str(tmp_path / 'run'),
+    console_lib.silent(),
+  )
   assert result['steps'] == 3
 
 
 def test_another_seed_rate_and_length_want_no_new_program(
-    base, pairs, tmp_path, caplog):
+  base, pairs, tmp_path, caplog
+):
   """As rounds and arms of a comparison do."""
   changed = configured(base, pairs, seed=7)
   optim = dataclasses.replace(changed.optim, lr=3e-3, steps=4, warmup=0.5)
   train._program.cache_clear()
   with jax.log_compiles():
     for each in (
-        configured(base, pairs), dataclasses.replace(changed, optim=optim)):
+      configured(base, pairs),
+      dataclasses.replace(changed, optim=optim),
+    ):
       learn.run(each, str(tmp_path / str(each.seed)), console_lib.silent())
   compiled = [
-      line for line in caplog.messages
-      if 'Finished XLA compilation of jit(step)' in line
+    line
+    for line in caplog.messages
+    if 'Finished XLA compilation of jit(step)' in line
   ]
   assert len(compiled) == 1
 
 
 def test_a_finished_run_is_not_run_again(base, pairs, learned):
   folder, result = learned
-  assert learn.run(
-      configured(base, pairs), str(folder), console_lib.silent()) == result
+  assert (
+    learn.run(configured(base, pairs), str(folder), console_lib.silent())
+    == result
+  )
   with pytest.raises(ValueError, match='other settings: config.batch'):
     learn.run(
-        configured(base, pairs, batch=16), str(folder), console_lib.silent())
+      configured(base, pairs, batch=16), str(folder), console_lib.silent()
+    )
 
 
 def test_its_metrics_say_how_fast_it_was(learned):
@@ -132,7 +157,8 @@ def test_its_metrics_say_how_fast_it_was(learned):
   assert [row['step'] for row in rows] == [1, 2, 3]
   for row in rows:
     assert row['speed/pairs_per_second'] * row['speed/seconds_per_step'] == (
-        pytest.approx(8))
+      pytest.approx(8)
+    )
     tokens = row['speed/tokens_per_second'] / row['speed/pairs_per_second']
     # Two images of 16 codes in four masks each, and one more, beside texts;
     # less where an input has one pair alone.
@@ -140,20 +166,27 @@ def test_its_metrics_say_how_fast_it_was(learned):
     assert row['speed/flops_per_second'] > 0
 
 
-@pytest.mark.parametrize('damage, said', [
+@pytest.mark.parametrize(
+  'damage, said',
+  [
     (lambda f: next(f.rglob('pairs-train*')).write_bytes(b'x'), 'is damaged'),
     (lambda f: (f / 'manifest.json').unlink(), 'no finished curation'),
-    (lambda f: (f / 'manifest.json').write_text('{"sha256": {"a": "b"}}'),
-     'has no dataset'),
+    (
+      lambda f: (f / 'manifest.json').write_text('{"sha256": {"a": "b"}}'),
+      'has no dataset',
+    ),
     (lambda f: (f / 'manifest.json').write_text('[]'), 'no finished curation'),
-])
+  ],
+)
 def test_what_is_no_curation_is_refused(base, pairs, tmp_path, damage, said):
   shutil.copytree(pairs, tmp_path / 'pairs')
   damage(tmp_path / 'pairs')
   with pytest.raises(ValueError, match=said):
     learn.run(
-        configured(base, tmp_path / 'pairs'), str(tmp_path / 'run'),
-        console_lib.silent())
+      configured(base, tmp_path / 'pairs'),
+      str(tmp_path / 'run'),
+      console_lib.silent(),
+    )
   assert not (tmp_path / 'run').exists()
 
 
@@ -167,21 +200,27 @@ def test_checkpoints_of_an_earlier_release_are_of_the_same_round(base, pairs):
   rows = [{'id': 'a'}]
   new = learning._identity(config, 3, rows)
   old = {'steps': 3, 'records': new['records']} | {
-      name: json.loads(json.dumps(said[name])) for name in kept}
+    name: json.loads(json.dumps(said[name])) for name in kept
+  }
   assert 'label_rows' in old and 'label_rows' not in new
   assert settings.identity(learning.Learning, old) == new
   changed = dataclasses.replace(config, label_rows=7, log_every=3)
   assert learning._identity(changed, 3, rows) == new
-  assert learning._identity(
-      dataclasses.replace(config, batch=4), 3, rows) != new
+  assert (
+    learning._identity(dataclasses.replace(config, batch=4), 3, rows) != new
+  )
 
 
 def test_records_must_fit_and_teach():
   side = curation.Side(np.zeros(4, np.int32), 1.0)
   row = curation.record(
-      'a', 'b', (
-          curation.Pair(curation.Side('c', 1.0), curation.Side('d', 0.0)),
-          curation.Pair(side, side, 'same content'))) | {'codes': [0] * 4}
+    'a',
+    'b',
+    (
+      curation.Pair(curation.Side('c', 1.0), curation.Side('d', 0.0)),
+      curation.Pair(side, side, 'same content'),
+    ),
+  ) | {'codes': [0] * 4}
   assert [r['id'] for r in learn.records([row], 4, both=False)] == ['a']
   with pytest.raises(ValueError, match='no input has a pair'):
     learn.records([row], 4, both=True)
@@ -194,24 +233,27 @@ def test_no_pairs_are_refused(base):
     configured(base, '')
 
 
-@pytest.mark.parametrize('name', [
-    'dpo_understanding', 'dpo_generation', 'sft', 'ipo', 'per_token',
-])
+@pytest.mark.parametrize(
+  'name', ['dpo_understanding', 'dpo_generation', 'sft', 'ipo', 'per_token']
+)
 def test_every_method_learns_from_the_same_pairs(base, pairs, tmp_path, name):
   config = configured(base, pairs)
   objective = dataclasses.replace(
-      config.objective, method=name, und_sft_weight=0.0, gen_sft_weight=0.0)
+    config.objective, method=name, und_sft_weight=0.0, gen_sft_weight=0.0
+  )
   learn.run(
-      dataclasses.replace(config, objective=objective), str(tmp_path / 'run'),
-      console_lib.silent())
+    dataclasses.replace(config, objective=objective),
+    str(tmp_path / 'run'),
+    console_lib.silent(),
+  )
   path = tmp_path / 'run' / 'training' / 'metrics.jsonl'
   lines = path.read_text().splitlines()
   rows = [json.loads(line) for line in lines]
   watched = {'und/margin', 'gen/margin', 'und/accuracy', 'pairs/loss'}
   assert all(watched <= row.keys() for row in rows)
   moved = {
-      kind: abs(rows[-1][f'{kind}/win_log_ratio']) > 1e-6
-      for kind in ('und', 'gen')
+    kind: abs(rows[-1][f'{kind}/win_log_ratio']) > 1e-6
+    for kind in ('und', 'gen')
   }
   assert moved == {'und': True, 'gen': True}  # One model does both.
 
@@ -230,10 +272,13 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
     lora.read(saved, found, mesh)
   assert kind == config.lora
   assert {n: set(a) for n, a in adapters.items()} == {
-      'q_proj': {'a', 'b'}, 'fc2': {'a', 'b'}}
+    'q_proj': {'a', 'b'},
+    'fc2': {'a', 'b'},
+  }
   assert np.any(adapters['q_proj']['b'])
   named = dataclasses.replace(
-      config, adapters=str(folder / 'training' / 'adapters'))
+    config, adapters=str(folder / 'training' / 'adapters')
+  )
   whole = start.load(named, base, mesh)
   sums = start.sums(named, base)
   assert set(sums) > set(start.sums(config, base))
@@ -241,14 +286,18 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   before = bundle.load(base).model
   names, changed = [], []
   for (path, a), b, c in zip(
-      jax.tree_util.tree_flatten_with_path(found)[0],
-      jax.tree.leaves(whole.model), jax.tree.leaves(before), strict=True
+    jax.tree_util.tree_flatten_with_path(found)[0],
+    jax.tree.leaves(whole.model),
+    jax.tree.leaves(before),
+    strict=True,
   ):
     np.testing.assert_allclose(a, b, atol=1e-6)
     names.append(sharding.path_name(path))
     changed.append(bool(np.any(np.asarray(a) != np.asarray(c))))
   assert {n for n, c in zip(names, changed) if c} == {
-      'decoder/layers/q_proj/kernel', 'decoder/layers/fc2/kernel'}
+    'decoder/layers/q_proj/kernel',
+    'decoder/layers/fc2/kernel',
+  }
 
 
 def test_what_holds_no_adapters_is_refused(base, pairs, tmp_path):
@@ -266,8 +315,10 @@ def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
   """Also what adapters add to a model."""
   adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
   wanted = learn.run(
-      configured(base, pairs, **adapted), str(tmp_path / 'run'),
-      console_lib.silent())
+    configured(base, pairs, **adapted),
+    str(tmp_path / 'run'),
+    console_lib.silent(),
+  )
   bucket.put_folder('base', base)
   bucket.put_folder('pairs', pairs)
   config = configured('gs://bucket/base', 'gs://bucket/pairs', **adapted)
@@ -275,18 +326,22 @@ def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
   assert {**found, 'seconds': 0} == {**wanted, 'seconds': 0}
   assert str(run_folder.model_of('gs://bucket/run')) == 'gs://bucket/run/model'
   assert trained.read('gs://bucket/run/model').sha256 == (
-      trained.read(str(tmp_path / 'run' / 'model')).sha256)
+    trained.read(str(tmp_path / 'run' / 'model')).sha256
+  )
   assert checkpoint.sums('gs://bucket/run/model') == (
-      checkpoint.sums(str(tmp_path / 'run' / 'model')))
+    checkpoint.sums(str(tmp_path / 'run' / 'model'))
+  )
   assert not bucket.names('run/training/steps/')
   named = dataclasses.replace(
-      config, adapters='gs://bucket/run/training/adapters')
+    config, adapters='gs://bucket/run/training/adapters'
+  )
   there = start.located(named)
   mesh = config.mesh.make()
   whole = start.load(named, there, mesh).model
   for a, b in zip(
-      jax.tree.leaves(whole),
-      jax.tree.leaves(trained.load('gs://bucket/run/model').model)):
+    jax.tree.leaves(whole),
+    jax.tree.leaves(trained.load('gs://bucket/run/model').model),
+  ):
     np.testing.assert_allclose(a, b, atol=1e-6)
   again = learn.run(config, 'gs://bucket/run', console_lib.silent())
   assert again == found
@@ -294,12 +349,12 @@ def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
 
 def test_pairs_of_a_bucket_that_are_damaged_are_named(base, pairs, bucket):
   bucket.put_folder('pairs', pairs)
-  name, = (n for n in bucket.names('pairs/tfds/') if 'array_record' in n)
+  (name,) = (n for n in bucket.names('pairs/tfds/') if 'array_record' in n)
   bucket.put(name, bucket.blobs[name].data[:-1] + b'x')
   config = configured(base, 'gs://bucket/pairs')
   with pytest.raises(ValueError, match=f'gs://bucket/{name} is damaged'):
     learn.run(config, 'gs://bucket/run', console_lib.silent())
   with pytest.raises(ValueError, match='no finished curation in gs://bucket/x'):
     learn.run(
-        configured(base, 'gs://bucket/x'), 'gs://bucket/run',
-        console_lib.silent())
+      configured(base, 'gs://bucket/x'), 'gs://bucket/run', console_lib.silent()
+    )

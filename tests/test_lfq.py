@@ -13,7 +13,7 @@ def test_channel_zero_is_the_most_significant_bit():
 
 
 def test_unpack_is_the_inverse_of_pack():
-  codes = jnp.arange(2 ** 5).reshape(4, 8)
+  codes = jnp.arange(2**5).reshape(4, 8)
   bits = lfq.unpack(codes, 5)
   np.testing.assert_array_equal(lfq.pack(bits), codes)
   np.testing.assert_array_equal(bits[0, 5], [-1, -1, 1, -1, 1])
@@ -29,7 +29,8 @@ def test_quantize_rounds_with_the_gradient_of_the_identity():
 def test_expected_bits_are_the_mean_of_the_soft_bits():
   z = jnp.linspace(-2, 2, 9)
   np.testing.assert_allclose(
-      lfq.expected_bits(z), 2 * jax.nn.sigmoid(4 * z) - 1, atol=1e-6)
+    lfq.expected_bits(z), 2 * jax.nn.sigmoid(4 * z) - 1, atol=1e-6
+  )
 
 
 def test_entropy_loss_by_hand():
@@ -46,7 +47,8 @@ def test_entropy_loss_is_lowest_for_decided_and_balanced_bits():
 
 def test_entropy_loss_and_its_gradient_stay_finite_when_saturated():
   value, gradient = jax.value_and_grad(lfq.entropy_loss)(
-      jnp.full([4, 2], 100.0))
+    jnp.full([4, 2], 100.0)
+  )
   # The mean is kept one float32 step away from 1.
   np.testing.assert_allclose(value, 0, atol=1e-5)
   assert jnp.all(jnp.isfinite(gradient))

@@ -49,19 +49,29 @@ def test_chunks_score_as_whole_logits_do(model, rows, labelled):
     def value(model, states):
       found = score(model, states, labels)
       return (weights * found).sum(), found
+
     return jax.grad(value, (0, 1), has_aux=True)(model, states)
 
   found = both(functools.partial(likelihood.of_labels, rows=rows))
   jax.tree.map(
-      functools.partial(np.testing.assert_allclose, atol=2e-5), found,
-      both(of_whole_logits))
+    functools.partial(np.testing.assert_allclose, atol=2e-5),
+    found,
+    both(of_whole_logits),
+  )
 
 
-@pytest.mark.parametrize('rows, labelled, turns', [
+@pytest.mark.parametrize(
+  'rows, labelled, turns',
+  [
     # Of 4 rows of two records: what counts is how many labels these have.
-    (4, (16, 16), 4), (4, (3, 7), 2), (4, (8, 0), 1), (4, (0, 0), 0),
-    (5, (1, 0), 1), (16, (1, 0), 1),
-])
+    (4, (16, 16), 4),
+    (4, (3, 7), 2),
+    (4, (8, 0), 1),
+    (4, (0, 0), 0),
+    (5, (1, 0), 1),
+    (16, (1, 0), 1),
+  ],
+)
 def test_the_head_runs_where_something_is_scored(rows, labelled, turns):
   calls = []
   kernel = np.zeros((WIDTH, 8), np.float32)
@@ -72,8 +82,9 @@ def test_the_head_runs_where_something_is_scored(rows, labelled, turns):
 
   states, labels = asked(16, labelled)
   model = types.SimpleNamespace(head=jax.tree_util.Partial(head))
-  jax.block_until_ready(likelihood.of_labels(
-      model, states, np.minimum(labels, 7), rows))
+  jax.block_until_ready(
+    likelihood.of_labels(model, states, np.minimum(labels, 7), rows)
+  )
   jax.effects_barrier()
   assert len(calls) == turns
 
@@ -89,6 +100,7 @@ def test_devices_leave_out_chunks_each_for_itself(model, shape):
     def value(model, states, labels):
       found = score(model, states, labels)
       return (weights * found).sum(), found
+
     return jax.jit(jax.grad(value, (0, 1), has_aux=True))
 
   def ours(model, states, labels):
@@ -97,11 +109,15 @@ def test_devices_leave_out_chunks_each_for_itself(model, shape):
 
   rows = jax.NamedSharding(mesh, P('data'))
   found = both(ours)(
-      jax.device_put(model, sharding.shardings(model, mesh)),
-      jax.device_put(states, rows), jax.device_put(jnp.asarray(labels), rows))
+    jax.device_put(model, sharding.shardings(model, mesh)),
+    jax.device_put(states, rows),
+    jax.device_put(jnp.asarray(labels), rows),
+  )
   jax.tree.map(
-      functools.partial(np.testing.assert_allclose, atol=2e-5), found,
-      both(of_whole_logits)(model, states, labels))
+    functools.partial(np.testing.assert_allclose, atol=2e-5),
+    found,
+    both(of_whole_logits)(model, states, labels),
+  )
 
 
 class Headed(nnx.Module):

@@ -29,10 +29,14 @@ def run(steps, broken=(), hooks=(), start=None, rows=(), skipped=0, **pace):
   mesh, log = tiny.mesh(8, 1), Logged()
   first = start or tiny_line.state(mesh)
   state = loop.run(
-      first, tiny_line.step(mesh), jnp.float32(1.0),
-      tiny_line.batches(mesh, broken, int(first.step)),
-      loop.Pace(steps, **{'log_every': 1} | pace),
-      loop.Hooks(log=log, **dict(hooks)), rows, skipped,
+    first,
+    tiny_line.step(mesh),
+    jnp.float32(1.0),
+    tiny_line.batches(mesh, broken, int(first.step)),
+    loop.Pace(steps, **{'log_every': 1} | pace),
+    loop.Hooks(log=log, **dict(hooks)),
+    rows,
+    skipped,
   )
   return state, log
 
@@ -58,9 +62,9 @@ def test_skipped_steps_are_counted_and_kept_out_of_the_means():
 def test_too_many_skipped_steps_stop_the_run_and_name_their_records():
   names = {'names': lambda step: [f'a{step}', f'b{step}']}
   with pytest.raises(
-      loop.NonFinite,
-      match='3 of the last 4 .* step 8 .*3 in all: '
-            'step 4 of a4, b4; step 5 of a5, b5;',
+    loop.NonFinite,
+    match='3 of the last 4 .* step 8 .*3 in all: '
+    'step 4 of a4, b4; step 5 of a5, b5;',
   ):
     run(12, broken={4, 5, 7}, hooks=names, log_every=4, max_skipped=2)
   run(12, broken={4, 5, 7}, hooks=names, log_every=4, max_skipped=3)
@@ -81,14 +85,24 @@ def test_steps_are_skipped_only_so_often_in_a_run():
   places = jax.tree.map(lambda a: a.sharding, tiny_line.state(tiny.mesh(8, 1)))
   state = jax.device_put(state, places)
   with pytest.raises(loop.NonFinite, match='of the last 2 .*, 3 in all'):
-    run(6, broken={3}, start=state, rows=rows, skipped=skipped, log_every=2,
-        max_skipped=2)
+    run(
+      6,
+      broken={3},
+      start=state,
+      rows=rows,
+      skipped=skipped,
+      log_every=2,
+      max_skipped=2,
+    )
 
 
-@pytest.mark.parametrize('config, values', [
+@pytest.mark.parametrize(
+  'config, values',
+  [
     (pair_dpo, lambda c: (c.play.optim.steps, c.play.log_every)),
     (learn, lambda c: (c.optim.steps, c.log_every)),
-])
+  ],
+)
 def test_the_shipped_settings_do_not_bear_a_run_of_nothing_else(config, values):
   steps, log_every = values(config.get_config())
   with pytest.raises(loop.NonFinite):
@@ -97,12 +111,24 @@ def test_the_shipped_settings_do_not_bear_a_run_of_nothing_else(config, values):
 
 def test_a_mean_is_over_pairs_where_steps_have_few_or_none():
   rows = [
-      {'train/skipped': 0.0, 'train/loss': 1.0, 'und/pairs': 3.0,
-       'und/accuracy': 1.0},
-      {'train/skipped': 0.0, 'train/loss': 2.0, 'und/pairs': 1.0,
-       'und/accuracy': 0.0},
-      {'train/skipped': 0.0, 'train/loss': 6.0, 'und/pairs': 0.0,
-       'und/accuracy': 0.0},
+    {
+      'train/skipped': 0.0,
+      'train/loss': 1.0,
+      'und/pairs': 3.0,
+      'und/accuracy': 1.0,
+    },
+    {
+      'train/skipped': 0.0,
+      'train/loss': 2.0,
+      'und/pairs': 1.0,
+      'und/accuracy': 0.0,
+    },
+    {
+      'train/skipped': 0.0,
+      'train/loss': 6.0,
+      'und/pairs': 0.0,
+      'und/accuracy': 0.0,
+    },
   ]
   means = loop._means(rows)
   assert means['und/accuracy'] == 0.75
@@ -113,15 +139,21 @@ def test_a_mean_is_over_pairs_where_steps_have_few_or_none():
 
 def test_the_state_is_saved_on_the_way_but_not_at_the_end():
   saved = []
-  run(6, hooks={'save': lambda state, *_: saved.append(int(state.step))},
-      save_every=2)
+  run(
+    6,
+    hooks={'save': lambda state, *_: saved.append(int(state.step))},
+    save_every=2,
+  )
   assert saved == [2, 4]
 
 
 def test_samples_are_looked_at_on_the_way_and_at_the_end():
   seen = []
-  run(5, hooks={'sample': lambda state: seen.append(int(state.step))},
-      sample_every=2)
+  run(
+    5,
+    hooks={'sample': lambda state: seen.append(int(state.step))},
+    sample_every=2,
+  )
   assert seen == [2, 4, 5]
 
 
@@ -160,19 +192,24 @@ def test_the_last_step_is_no_place_to_stop():
 def test_the_time_of_an_interval_is_shared_out():
   # Another test may have compiled the step.
   train._program.cache_clear()
-  _, log = run(6, log_every=3, hooks={
-      'rates': lambda steps, seconds: {'train/speed': steps / seconds}})
+  _, log = run(
+    6,
+    log_every=3,
+    hooks={'rates': lambda steps, seconds: {'train/speed': steps / seconds}},
+  )
   for metrics in log.values():
     shares = {k: v for k, v in metrics.items() if k.startswith('time/')}
     assert {name.removeprefix('time/') for name in shares} <= PARTS
     assert sum(shares.values()) == pytest.approx(1.0)
     assert metrics['train/speed'] * metrics['speed/seconds_per_step'] == (
-        pytest.approx(1.0))
+      pytest.approx(1.0)
+    )
   assert log[3]['time/compile'] > 0.1 > log[6]['time/compile']
 
 
 def test_speed_is_of_learning_alone():
   """Not of looking at samples, saving or compiling."""
+
   def sample(_):
     time.sleep(1.0)
 
@@ -192,20 +229,28 @@ def test_steps_are_waited_for_before_samples_are_looked_at(monkeypatch):
     return fetched(pending)
 
   monkeypatch.setattr(loop.processes, 'fetched', counted)
-  run(7, log_every=5, sample_every=2,
-      hooks={'sample': lambda _: seen.append(len(waited))})
+  run(
+    7,
+    log_every=5,
+    sample_every=2,
+    hooks={'sample': lambda _: seen.append(len(waited))},
+  )
   assert seen == [2, 4, 6, 7]
 
 
 def test_one_that_is_stopped_while_it_samples_has_saved():
   """Several processes hear of it there."""
+
   def sample(_):
     raise interrupts.Stopped('stopped')
 
   saved = []
   with pytest.raises(interrupts.Stopped):
-    run(9, sample_every=4, hooks={
-        'sample': sample, 'save': lambda s, *_: saved.append(int(s.step))})
+    run(
+      9,
+      sample_every=4,
+      hooks={'sample': sample, 'save': lambda s, *_: saved.append(int(s.step))},
+    )
   assert saved == [4]
 
 
@@ -228,4 +273,5 @@ def test_a_profile_is_written_also_of_a_run_that_ends_within_it(tmp_path):
 def test_a_profile_comes_into_a_bucket(bucket):
   run(5, hooks={'trace': 'gs://bucket/run/profile'}, profile=(2, 4))
   assert any(
-      name.endswith('.xplane.pb') for name in bucket.names('run/profile/'))
+    name.endswith('.xplane.pb') for name in bucket.names('run/profile/')
+  )

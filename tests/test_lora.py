@@ -39,13 +39,15 @@ def states(model):
 def test_new_adapters_change_nothing(model):
   fresh = lora.init(model, CONFIG, jax.random.key(1))
   np.testing.assert_array_equal(
-      states(lora.adapted(model, fresh, CONFIG)), states(model))
+    states(lora.adapted(model, fresh, CONFIG)), states(model)
+  )
   assert all(np.any(each['a']) for each in fresh.values())
 
 
 def test_a_layer_adds_its_adapter(model, adapters):
-  layer = jax.tree.map(lambda a: a[1], lora.adapted(
-      model, adapters, CONFIG).decoder.layers.fc1)
+  layer = jax.tree.map(
+    lambda a: a[1], lora.adapted(model, adapters, CONFIG).decoder.layers.fc1
+  )
   x = jnp.linspace(-1, 1, 16)[None]
   a, b = (adapters['fc1'][name][1] for name in 'ab')
   wanted = layer.linear(x) + 2.0 * x @ a @ b
@@ -67,12 +69,14 @@ def test_the_gradient_of_a_layer_is_the_one_computed_by_hand(model, adapters):
 def test_merged_weights_are_the_same_model(model, adapters):
   found = states(lora.merged(model, adapters, CONFIG))
   np.testing.assert_allclose(
-      found, states(lora.adapted(model, adapters, CONFIG)), atol=1e-5)
+    found, states(lora.adapted(model, adapters, CONFIG)), atol=1e-5
+  )
   assert np.abs(found - states(model)).max() > 0.1
 
 
 def test_only_adapters_have_a_gradient_and_the_model_is_left_alone(
-    model, adapters):
+  model, adapters
+):
   def value(model, adapters):
     return (states(lora.adapted(model, adapters, CONFIG)) ** 2).sum()
 
@@ -87,20 +91,26 @@ def test_only_adapters_have_a_gradient_and_the_model_is_left_alone(
 
 def test_the_gradient_is_that_of_the_merged_kernel(model, adapters):
   """d/da = scale d/dW b', d/db = scale a' d/dW."""
+
   def value(model):
     return (states(model) ** 2).sum()
 
-  found = jax.grad(
-      lambda a: value(lora.adapted(model, a, CONFIG)))(adapters)
+  found = jax.grad(lambda a: value(lora.adapted(model, a, CONFIG)))(adapters)
   whole = lora.merged(model, adapters, CONFIG)
   slope = jax.grad(value)(whole).decoder.layers.dense.kernel[...]
   a, b = adapters['dense']['a'], adapters['dense']['b']
   np.testing.assert_allclose(
-      found['dense']['a'], 2.0 * slope @ jnp.swapaxes(b, 1, 2), rtol=1e-3,
-      atol=1e-3)
+    found['dense']['a'],
+    2.0 * slope @ jnp.swapaxes(b, 1, 2),
+    rtol=1e-3,
+    atol=1e-3,
+  )
   np.testing.assert_allclose(
-      found['dense']['b'], 2.0 * jnp.swapaxes(a, 1, 2) @ slope, rtol=1e-3,
-      atol=1e-3)
+    found['dense']['b'],
+    2.0 * jnp.swapaxes(a, 1, 2) @ slope,
+    rtol=1e-3,
+    atol=1e-3,
+  )
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (4, 2)])
@@ -117,22 +127,30 @@ def test_a_step_keeps_state_for_adapters_alone(model, shape):
   state = train.start_state(fresh, optim, mesh)
   moments = [leaf.shape for leaf in jax.tree.leaves(state.opt_state)]
   assert sum(map(np.prod, moments)) < 0.5 * sum(
-      leaf.size for leaf in jax.tree.leaves(model))
+    leaf.size for leaf in jax.tree.leaves(model)
+  )
   step = train.make_step(
-      loss, optim, test_alignment.KEY, mesh, test_alignment.PREPARE)
+    loss, optim, test_alignment.KEY, mesh, test_alignment.PREPARE
+  )
   batch = test_alignment.batch_of(*test_alignment.RECORDS)
   state, first = step(state, model, batch)
   np.testing.assert_allclose(
-      [first['und/loss'], first['gen/loss']], np.log(2), rtol=1e-5)
+    [first['und/loss'], first['gen/loss']], np.log(2), rtol=1e-5
+  )
   for _ in range(3):
     state, last = step(state, model, batch)
   assert last['train/loss'] < first['train/loss']
 
 
-@pytest.mark.parametrize('changes, said', [
-    ({'rank': -1}, 'rank is -1'), ({'alpha': 0.0}, 'alpha is 0.0'),
-    ({'targets': ()}, 'targets is'), ({'targets': ('head',)}, 'targets is'),
-])
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    ({'rank': -1}, 'rank is -1'),
+    ({'alpha': 0.0}, 'alpha is 0.0'),
+    ({'targets': ()}, 'targets is'),
+    ({'targets': ('head',)}, 'targets is'),
+  ],
+)
 def test_what_makes_no_sense_is_refused(changes, said):
   with pytest.raises(ValueError, match=said):
     lora.Lora(**{'rank': 1, 'alpha': 1.0, 'targets': ('dense',)} | changes)

@@ -77,11 +77,13 @@ def one_line(found, *said):
 def everything(folder):
   """{path: bytes} of all files below a folder."""
   return {
-      path: path.read_bytes() for path in folder.rglob('*') if path.is_file()
+    path: path.read_bytes() for path in folder.rglob('*') if path.is_file()
   }
 
 
-@pytest.mark.parametrize('arguments, said', [
+@pytest.mark.parametrize(
+  'arguments, said',
+  [
     ([], '--config is missing'),
     (['--config'], 'Missing value for flag --config'),
     (['--config='], 'empty string'),
@@ -98,19 +100,28 @@ def everything(folder):
     (['--config.play.rounds=1', CONFIG], 'before'),
     ([CONFIG, '--processes=2'], 'several processes want --coordinator'),
     ([CONFIG, '--processes=2', '--process=2'], 'process is 2, wanted less'),
-    *(([CONFIG, f'--coordinator={name}'], f"coordinator is '{name}', wanted "
-       "host:port, or 'auto'")
-      for name in ('host', 'host:', ':1', 'host:x', 'host:70000')),
-    ([CONFIG, '--workdir=s3://a/b'], 's3://a/b is no path, wanted a folder or '
-     'gs://bucket/folder'),
+    *(
+      (
+        [CONFIG, f'--coordinator={name}'],
+        f"coordinator is '{name}', wanted host:port, or 'auto'",
+      )
+      for name in ('host', 'host:', ':1', 'host:x', 'host:70000')
+    ),
+    (
+      [CONFIG, '--workdir=s3://a/b'],
+      's3://a/b is no path, wanted a folder or gs://bucket/folder',
+    ),
     ([CONFIG, '--workdir=gs://'], 'gs:// is no path, wanted a folder or'),
     ([CONFIG, '--config.job=x'], 'wanted tokenizer, pretrain, pair_dpo, seeds'),
-])
+  ],
+)
 def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
   one_line(start(*arguments), said)
 
 
-@pytest.mark.parametrize('override, said', [
+@pytest.mark.parametrize(
+  'override, said',
+  [
     ('play.optim.lr=nan', 'config.play.optim.lr is nan, wanted a finite'),
     ('play.optim.lr=-1', 'lr is -1.0, wanted more than 0'),
     ('play.optim.steps=0', 'steps is 0, wanted at least 1'),
@@ -134,11 +145,15 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('unseen=1', 'unseen must be 0 or at least 2, got 1'),
     ('held_out_split=train', "held_out_split is 'train'"),
     ('world.jitter=9', 'jitter is 9, wanted at most'),
-    ('mesh.model=3', 'the number of devices, 8, got data=-1 model=3: give '
-     'data=8 model=1, data=4 model=2 or -1 for both'),
+    (
+      'mesh.model=3',
+      'the number of devices, 8, got data=-1 model=3: give '
+      'data=8 model=1, data=4 model=2 or -1 for both',
+    ),
     ('mesh.data=16', 'the number of devices, 8, got data=16 model=-1: give'),
     ('mesh.model=0', 'got data=-1 model=0: give'),
-])
+  ],
+)
 def test_a_value_that_cannot_be(start, idle, base, tmp_path, override, said):
   found = start(CONFIG, f'--config.init_from={base}', f'--config.{override}')
   one_line(found, said)
@@ -148,16 +163,18 @@ def test_a_value_that_cannot_be(start, idle, base, tmp_path, override, said):
 @pytest.mark.parametrize('variant', ['show_o_256', 'show_o_512'])
 def test_weights_that_are_missing(start, idle, tmp_path, variant):
   one_line(
-      start(f'{CONFIG}:{variant}'), f'no checkpoint at checkpoints/{variant}',
-      'python -m conversions.convert showo',
+    start(f'{CONFIG}:{variant}'),
+    f'no checkpoint at checkpoints/{variant}',
+    'python -m conversions.convert showo',
   )
   assert not any(tmp_path.iterdir())
 
 
 def test_an_asset_that_is_missing(start, idle):
   one_line(
-      start(CONFIG, '--config.init_from=assets:nothing'), 'no checkpoint at',
-      'assets/nothing',
+    start(CONFIG, '--config.init_from=assets:nothing'),
+    'no checkpoint at',
+    'assets/nothing',
   )
 
 
@@ -167,8 +184,9 @@ def test_an_asset_of_something_else(start, idle, tmp_path, text):
   folder.mkdir()
   (folder / 'config.json').write_text(text)
   one_line(
-      start(CONFIG, f'--config.init_from={folder}'), 'no readable bundle at',
-      folder,
+    start(CONFIG, f'--config.init_from={folder}'),
+    'no readable bundle at',
+    folder,
   )
 
 
@@ -178,44 +196,47 @@ def test_an_asset_that_is_damaged(start, idle, copy, tmp_path):
   data[-1] ^= 1
   weights.write_bytes(data)
   one_line(
-      start(CONFIG, f'--config.init_from={copy}'), 'model.safetensors has SHA',
+    start(CONFIG, f'--config.init_from={copy}'), 'model.safetensors has SHA'
   )
   assert not (tmp_path / 'runs').exists()
 
 
 def test_data_that_is_missing(start, idle, base):
   one_line(
-      start(CONFIG + ':show_o_256', f'--config.init_from={base}'),
-      'data/inputs.jsonl cannot be read',
+    start(CONFIG + ':show_o_256', f'--config.init_from={base}'),
+    'data/inputs.jsonl cannot be read',
   )
 
 
 def test_an_asset_of_other_sizes(start, idle, base, tmp_path):
   (tmp_path / 'a.png').touch()
   row = {
-      'id': 'a', 'img_path': 'a.png', 'caption': 'a ring',
-      'questions': [
-          {'question': 'a ring ?', 'choices': ['yes', 'no'], 'answer': 'yes'}
-      ],
+    'id': 'a',
+    'img_path': 'a.png',
+    'caption': 'a ring',
+    'questions': [
+      {'question': 'a ring ?', 'choices': ['yes', 'no'], 'answer': 'yes'}
+    ],
   }
   flags = [f'--config.init_from={base}']
   for split in ('inputs', 'held_out'):
     path = tmp_path / f'{split}.jsonl'
     path.write_text(json.dumps(row | {'id': split}))
     flags += [
-        f'--config.files.{split}.annotations={path}',
-        f'--config.files.{split}.images={tmp_path}',
+      f'--config.files.{split}.annotations={path}',
+      f'--config.files.{split}.images={tmp_path}',
     ]
   one_line(
-      start(CONFIG + ':show_o_256', *flags),
-      'vocab is Vocab(', 'wanted Vocab(text_size=50295',
+    start(CONFIG + ':show_o_256', *flags),
+    'vocab is Vocab(',
+    'wanted Vocab(text_size=50295',
   )
 
 
 def test_an_asset_without_a_model(start, idle, copy):
   record = json.loads((copy / 'config.json').read_text())
   record['sha256'] = {
-      k: v for k, v in record['sha256'].items() if 'tokenizer' in k
+    k: v for k, v in record['sha256'].items() if 'tokenizer' in k
   }
   for name in ('vocab', 'decoder', 'lengths', 'grid'):
     del record[name]
@@ -226,11 +247,12 @@ def test_an_asset_without_a_model(start, idle, copy):
 def test_a_workdir_that_cannot_be_written(start, idle, base, tmp_path):
   (tmp_path / 'file').write_text('kept')
   one_line(
-      start(
-          CONFIG, f'--config.init_from={base}',
-          f'--workdir={tmp_path}/file/run',
-      ),
-      'file/run', 'Not a directory', 'give another --workdir',
+    start(
+      CONFIG, f'--config.init_from={base}', f'--workdir={tmp_path}/file/run'
+    ),
+    'file/run',
+    'Not a directory',
+    'give another --workdir',
   )
   assert (tmp_path / 'file').read_text() == 'kept'
 
@@ -241,41 +263,51 @@ def test_a_workdir_of_something_else(start, idle, base, tmp_path, name):
   folder.mkdir()
   (folder / name).write_text('[1]')
   one_line(
-      start(CONFIG, f'--config.init_from={base}', f'--workdir={folder}'),
-      'mine', 'it holds files of something else',
+    start(CONFIG, f'--config.init_from={base}', f'--workdir={folder}'),
+    'mine',
+    'it holds files of something else',
   )
   assert {p.name: d for p, d in everything(folder).items()} == {name: b'[1]'}
 
 
 def test_a_comparison_has_a_folder_of_its_own_and_says_what_started_it(
-    start, monkeypatch
+  start, monkeypatch
 ):
   """Two variants in one folder would be taken for one run that changed."""
   seen = []
   monkeypatch.setattr(
-      ablation, 'run', lambda config, workdir, _: seen.append(
-          (config.command, workdir)))
+    ablation,
+    'run',
+    lambda config, workdir, _: seen.append((config.command, workdir)),
+  )
   config = f'--config={ROOT}/configs/ablation.py'
   for arguments in ([config], [f'{config}:beta', '--config.seeds=(5,)']):
     assert start(*arguments) == (0, '')
   assert seen == [
-      (f'python main.py {config}', 'runs/ablation/table5'),
-      (f"python main.py {config}:beta '--config.seeds=(5,)'",
-       'runs/ablation/beta'),
+    (f'python main.py {config}', 'runs/ablation/table5'),
+    (
+      f"python main.py {config}:beta '--config.seeds=(5,)'",
+      'runs/ablation/beta',
+    ),
   ]
 
 
-@pytest.mark.parametrize('config', [
-    'configs/pair_dpo.py', 'configs/pair_dpo.py:show_o_512',
-    'configs/seeds.py', 'configs/curate.py',
-])
+@pytest.mark.parametrize(
+  'config',
+  [
+    'configs/pair_dpo.py',
+    'configs/pair_dpo.py:show_o_512',
+    'configs/seeds.py',
+    'configs/curate.py',
+  ],
+)
 def test_a_job_knows_the_command_that_started_it(start, monkeypatch, config):
   """report.html of `:show_o_512` named the embedded variant."""
   seen = []
   job = main.job_of(pathlib.Path(config.split(':')[0]).stem)
   monkeypatch.setattr(
-      job, 'run', lambda config, workdir, console: seen.append(
-          console.command))
+    job, 'run', lambda config, workdir, console: seen.append(console.command)
+  )
   flags = [f'--config={ROOT}/{config}', '--workdir=a b']
   assert start(*flags) == (0, '')
   assert seen == [f"python main.py {flags[0]} '--workdir=a b'"]
@@ -297,8 +329,10 @@ def test_a_workdir_of_other_settings(start, stopped, base, tmp_path):
   before = everything(tmp_path / 'run')
   assert before
   one_line(
-      start(*flags, '--config.play.images=5', '--config.inputs=7'),
-      'config.play.images 4 -> 5', 'config.inputs ', ' -> 7',
+    start(*flags, '--config.play.images=5', '--config.inputs=7'),
+    'config.play.images 4 -> 5',
+    'config.inputs ',
+    ' -> 7',
   )
   assert everything(tmp_path / 'run') == before
   # A run may go on to more rounds.
@@ -306,14 +340,22 @@ def test_a_workdir_of_other_settings(start, stopped, base, tmp_path):
 
 
 FREE = (
-    'play.log_every=7', 'play.save_every=9', 'play.sample_every=3',
-    'play.profile_steps=(1,2)', 'play.label_rows=64', 'gallery=3', 'chunk=16',
-    'mesh.model=2', 'play.optim.accumulate=2', 'official=True', 'missing=x',
+  'play.log_every=7',
+  'play.save_every=9',
+  'play.sample_every=3',
+  'play.profile_steps=(1,2)',
+  'play.label_rows=64',
+  'gallery=3',
+  'chunk=16',
+  'mesh.model=2',
+  'play.optim.accumulate=2',
+  'official=True',
+  'missing=x',
 )
 
 
 def test_what_does_not_change_results_may_change_when_a_run_goes_on(
-    start, stopped, base, tmp_path, capfd
+  start, stopped, base, tmp_path, capfd
 ):
   flags = [CONFIG, f'--config.init_from={base}', '--workdir=run']
   assert start(*flags)[0] == 130
@@ -328,7 +370,8 @@ def test_what_does_not_change_results_may_change_when_a_run_goes_on(
   assert (record['play']['log_every'], record['chunk']) == (7, 16)
   assert record['mesh'] == {'data': -1, 'model': 2}
   one_line(
-      start(*changed, '--config.play.batch=8'), 'config.play.batch 16 -> 8')
+    start(*changed, '--config.play.batch=8'), 'config.play.batch 16 -> 8'
+  )
   assert start(*flags)[0] == 130
 
 
@@ -367,13 +410,14 @@ def test_ctrl_c_says_what_to_do(start, stopped, base):
   assert (code, said) == (130, 'stopped; the same command resumes\n')
 
 
-@pytest.mark.parametrize('error', [
+@pytest.mark.parametrize(
+  'error',
+  [
     OSError(28, 'No space left on device', 'x/y'),
     loop.NonFinite('11 of the last 20 steps\nwere not finite'),
-])
-def test_a_run_that_cannot_go_on_says_so_in_one_line(
-    start, monkeypatch, error
-):
+  ],
+)
+def test_a_run_that_cannot_go_on_says_so_in_one_line(start, monkeypatch, error):
 
   def run(*args):
     raise error
@@ -386,7 +430,7 @@ def test_a_run_that_cannot_go_on_says_so_in_one_line(
 
 @pytest.mark.parametrize('job', ['tokenizer', 'pretrain'])
 def test_the_other_jobs_check_before_they_work_too(
-    start, idle, base, tmp_path, job
+  start, idle, base, tmp_path, job
 ):
   flags = [f'--config={ROOT}/configs/{job}.py']
   if job == 'pretrain':
@@ -407,10 +451,15 @@ def test_help_shows_the_flags(start, capfd):
 
 
 def test_overrides_reach_the_settings():
-  values, given = main.options([
-      'main.py', CONFIG, '--config.play.rounds=7', '--workdir=x',
+  values, given = main.options(
+    [
+      'main.py',
+      CONFIG,
+      '--config.play.rounds=7',
+      '--workdir=x',
       '--config.play.captions[1].top_k=5',
-  ])
+    ]
+  )
   assert given.compile_for is None and given.coordinator is None
   assert values.pop('job') == 'pair_dpo'
   config = settings.build(pair_dpo.Settings, values)
@@ -420,14 +469,22 @@ def test_overrides_reach_the_settings():
 
 @pytest.mark.parametrize('job', ['pair_dpo', 'generate'])
 def test_sizes_with_several_numbers_are_given_by_flags(job):
-  values, _ = main.options([
-      'main.py', f'--config={ROOT}/configs/{job}.py:show_o_512', *(
-          f'--config.sizes.tokenizer.{name}=(1,2)' for name in (
-              'encoder_ch_mult', 'decoder_ch_mult', 'encoder_num_res_blocks',
-              'decoder_num_res_blocks',
-          )
-      ), '--config.sizes.grid=(4,8)',
-  ])
+  values, _ = main.options(
+    [
+      'main.py',
+      f'--config={ROOT}/configs/{job}.py:show_o_512',
+      *(
+        f'--config.sizes.tokenizer.{name}=(1,2)'
+        for name in (
+          'encoder_ch_mult',
+          'decoder_ch_mult',
+          'encoder_num_res_blocks',
+          'decoder_num_res_blocks',
+        )
+      ),
+      '--config.sizes.grid=(4,8)',
+    ]
+  )
   assert values.pop('job') == job
   config = settings.build(main.job_of(job).Settings, values)
   found = config.sizes.tokenizer
@@ -442,10 +499,13 @@ def test_a_device_for_each_core_up_to_eight():
 
 def process(*arguments, cwd):
   return subprocess.Popen(
-      [sys.executable, str(ROOT / 'main.py'), *map(str, arguments)], cwd=cwd,
-      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-      env={k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
-      | {'JAX_PLATFORMS': 'cpu'},
+    [sys.executable, str(ROOT / 'main.py'), *map(str, arguments)],
+    cwd=cwd,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
+    | {'JAX_PLATFORMS': 'cpu'},
   )
 
 
@@ -498,10 +558,13 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM'])
 def test_a_signal_within_a_garbage_collection_is_not_lost(
-    number, interruptible
+  number, interruptible
 ):
   run = subprocess.run(
-      [sys.executable, '-c', LOST.format(number=number)], cwd=ROOT,
-      capture_output=True, text=True, timeout=50,
+    [sys.executable, '-c', LOST.format(number=number)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=50,
   )
   assert (run.returncode, run.stderr) == (130, '')

@@ -24,9 +24,7 @@ def test_ratios_are_the_official_ones(schedules, name, library):
   wanted = schedules[name]
   t = library.asarray(wanted['t'], dtype=library.float32)
   # Float32 rounds 1 - t at 6e-8; sigmoid divides differences by 0.9.
-  np.testing.assert_allclose(
-      masking.parse(name)(t), wanted['ratio'], atol=3e-7
-  )
+  np.testing.assert_allclose(masking.parse(name)(t), wanted['ratio'], atol=3e-7)
 
 
 def test_counts_are_the_official_ones(schedules):
@@ -76,9 +74,7 @@ def test_a_pair_shares_its_mask():
   hidden, labels = masking.apply(vocab, tokens, tokens, mask, 3)
   wanted = np.zeros(tokens.shape, bool)
   wanted[..., 3:7] = mask
-  np.testing.assert_array_equal(
-      hidden, np.where(wanted, vocab.mask, tokens)
-  )
+  np.testing.assert_array_equal(hidden, np.where(wanted, vocab.mask, tokens))
   np.testing.assert_array_equal(labels[..., 3:7] != -100, wanted[..., 3:7])
   np.testing.assert_array_equal(labels[..., :3], tokens[..., :3])
   np.testing.assert_array_equal(labels[..., 7:], tokens[..., 7:])

@@ -44,15 +44,15 @@ def test_intervals_say_the_same_as_the_official_masks(arrays, task):
 def test_text_is_causal_and_an_image_sees_itself():
   ar = np.array([1, 1, 1, 0, 0, 1])
   wanted = [
-      [1, 0, 0, 0, 0, 0],
-      [1, 1, 0, 0, 0, 0],
-      [1, 1, 1, 1, 1, 0],
-      [1, 1, 1, 1, 1, 0],
-      [1, 1, 1, 1, 1, 0],
-      [1, 1, 1, 1, 1, 1],
+    [1, 0, 0, 0, 0, 0],
+    [1, 1, 0, 0, 0, 0],
+    [1, 1, 1, 1, 1, 0],
+    [1, 1, 1, 1, 1, 0],
+    [1, 1, 1, 1, 1, 0],
+    [1, 1, 1, 1, 1, 1],
   ]
   np.testing.assert_array_equal(
-      masks.visible(ar, np.ones(6, bool)), np.array(wanted, bool)
+    masks.visible(ar, np.ones(6, bool)), np.array(wanted, bool)
   )
 
 
@@ -69,7 +69,7 @@ def random_rows(count=64, size=23):
 def test_intervals_say_the_same_as_the_mask_on_any_row():
   ar, valid = random_rows()
   np.testing.assert_array_equal(
-      from_intervals(ar, valid), masks.visible(ar, valid)
+    from_intervals(ar, valid), masks.visible(ar, valid)
   )
 
 
@@ -83,5 +83,5 @@ def test_no_token_sees_a_pad_and_every_query_sees_itself():
 def test_one_row_and_a_batch_agree():
   ar, valid = random_rows()
   np.testing.assert_array_equal(
-      jax.vmap(masks.visible)(ar, valid), masks.visible(ar, valid)
+    jax.vmap(masks.visible)(ar, valid), masks.visible(ar, valid)
   )

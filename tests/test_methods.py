@@ -13,11 +13,12 @@ from hermesflow_jax import pair_dpo
 BETA, NOISE = 0.5, 0.1
 # Margins in nats: of captions 2, of images -4, of tokens counted below.
 POLICY = pair_dpo.PairLogps(
-    t2i=jnp.array([[-9.0, -6.0]]), mmu=jnp.array([[-3.0, -8.0]]))
+  t2i=jnp.array([[-9.0, -6.0]]), mmu=jnp.array([[-3.0, -8.0]])
+)
 REFERENCE = pair_dpo.PairLogps(
-    t2i=jnp.array([[-7.0, -8.0]]), mmu=jnp.array([[-4.0, -7.0]]))
-COUNTS = pair_dpo.PairLogps(
-    t2i=jnp.array([[4, 4]]), mmu=jnp.array([[5, 2]]))
+  t2i=jnp.array([[-7.0, -8.0]]), mmu=jnp.array([[-4.0, -7.0]])
+)
+COUNTS = pair_dpo.PairLogps(t2i=jnp.array([[4, 4]]), mmu=jnp.array([[5, 2]]))
 UND, GEN = 2.0, -4.0
 
 
@@ -36,8 +37,8 @@ def dpo(x):
 def anyway(slope, value, loss):
   """(losses of captions and images, slope of each along its margin)."""
   return {
-      'und': (loss(value(UND)), slope(value(UND))),
-      'gen': (loss(value(GEN)), slope(value(GEN))),
+    'und': (loss(value(UND)), slope(value(UND))),
+    'gen': (loss(value(GEN)), slope(value(GEN))),
   }
 
 
@@ -51,29 +52,34 @@ def plain(margin):
 
 # What each loses, and how that moves with the margin.
 CASES = {
-    'pair_dpo': anyway(lambda x: -BETA * sigmoid(-x), scaled, dpo),
-    'ipo': anyway(
-        lambda d: 2 * (d - 1.0), plain, lambda d: (d - 1.0) ** 2),
-    'hinge': {'und': (0.0, 0.0), 'gen': (3.0, -BETA)},
-    'smoothed': anyway(
-        lambda x: BETA * (-0.9 * sigmoid(-x) + 0.1 * sigmoid(x)), scaled,
-        lambda x: 0.9 * dpo(x) + 0.1 * dpo(-x)),
-    'robust': anyway(
-        lambda x: BETA * (-0.9 * sigmoid(-x) - 0.1 * sigmoid(x)) / 0.8, scaled,
-        lambda x: (0.9 * dpo(x) - 0.1 * dpo(-x)) / 0.8),
+  'pair_dpo': anyway(lambda x: -BETA * sigmoid(-x), scaled, dpo),
+  'ipo': anyway(lambda d: 2 * (d - 1.0), plain, lambda d: (d - 1.0) ** 2),
+  'hinge': {'und': (0.0, 0.0), 'gen': (3.0, -BETA)},
+  'smoothed': anyway(
+    lambda x: BETA * (-0.9 * sigmoid(-x) + 0.1 * sigmoid(x)),
+    scaled,
+    lambda x: 0.9 * dpo(x) + 0.1 * dpo(-x),
+  ),
+  'robust': anyway(
+    lambda x: BETA * (-0.9 * sigmoid(-x) - 0.1 * sigmoid(x)) / 0.8,
+    scaled,
+    lambda x: (0.9 * dpo(x) - 0.1 * dpo(-x)) / 0.8,
+  ),
 }
 
 
 @pytest.mark.parametrize('name', CASES)
 def test_losses_and_their_gradients_are_those_computed_by_hand(name):
   def losses(policy):
-    return methods.METHODS[name](
-        scores(policy), methods.Strength(BETA, NOISE))
+    return methods.METHODS[name](scores(policy), methods.Strength(BETA, NOISE))
 
-  found, slopes = losses(POLICY), {
+  found, slopes = (
+    losses(POLICY),
+    {
       kind: jax.grad(lambda p, kind=kind: losses(p)[kind])(POLICY)
       for kind in ('und', 'gen')
-  }
+    },
+  )
   if name == 'hinge':
     # At a margin of 2 nats the hinge is at its edge.
     del slopes['und']
@@ -82,8 +88,9 @@ def test_losses_and_their_gradients_are_those_computed_by_hand(name):
     np.testing.assert_allclose(found[kind], value, rtol=1e-5, atol=1e-7)
     if kind in slopes:
       along, across = (
-          (slopes[kind].mmu, slopes[kind].t2i) if kind == 'und'
-          else (slopes[kind].t2i, slopes[kind].mmu)
+        (slopes[kind].mmu, slopes[kind].t2i)
+        if kind == 'und'
+        else (slopes[kind].t2i, slopes[kind].mmu)
       )
       np.testing.assert_allclose(along, [[slope, -slope]], rtol=1e-5)
       np.testing.assert_array_equal(across, [[0.0, 0.0]])
@@ -91,6 +98,7 @@ def test_losses_and_their_gradients_are_those_computed_by_hand(name):
 
 def test_the_hinge_is_flat_beyond_its_edge():
   """A margin of captions of 3 nats, where the edge is at 2."""
+
   def und(mmu):
     policy = pair_dpo.PairLogps(t2i=POLICY.t2i, mmu=mmu)
     return methods.hinge(scores(policy), methods.Strength(BETA))['und']
@@ -102,8 +110,9 @@ def test_the_hinge_is_flat_beyond_its_edge():
 
 def slopes(method, kind):
   """The gradient of a method's losses of a kind at POLICY."""
-  return jax.grad(
-      lambda p: method(scores(p), methods.Strength(BETA))[kind])(POLICY)
+  return jax.grad(lambda p: method(scores(p), methods.Strength(BETA))[kind])(
+    POLICY
+  )
 
 
 def test_the_methods_of_one_kind_leave_out_the_other():
@@ -149,12 +158,14 @@ def test_the_product_couples_both_kinds():
   x = BETA * UND * BETA * GEN
   np.testing.assert_allclose(found['both'], dpo(x), rtol=1e-6)
   slope = jax.grad(lambda p: methods.product(scores(p), strength)['both'])(
-      POLICY)
+    POLICY
+  )
   up = -BETA * BETA * sigmoid(-x)
   np.testing.assert_allclose(slope.mmu, [[up * GEN, -up * GEN]], rtol=1e-5)
   np.testing.assert_allclose(slope.t2i, [[up * UND, -up * UND]], rtol=1e-5)
   still = jax.grad(lambda p: methods.product(scores(p), strength)['both'])(
-      REFERENCE)
+    REFERENCE
+  )
   # It never starts: at the reference there is no gradient.
   assert not any(np.any(leaf) for leaf in jax.tree.leaves(still))
 
@@ -170,40 +181,52 @@ def test_no_smoothing_is_plain_dpo():
 def test_pair_dpo_is_the_loss_that_equals_the_official_one():
   found = methods.pair_dpo(scores(), methods.Strength(BETA))
   total, _ = pair_dpo.loss(
-      POLICY, REFERENCE, beta=BETA, und_weight=1.0, gen_weight=1.0)
+    POLICY, REFERENCE, beta=BETA, und_weight=1.0, gen_weight=1.0
+  )
   np.testing.assert_allclose(found['und'] + found['gen'], total, rtol=1e-6)
 
 
 @pytest.mark.parametrize('name', methods.METHODS)
 def test_records_without_a_pair_count_for_nothing(name):
   """And shares add up: the whole batch is the sum of its parts."""
+
   def twice(a):
     return jnp.concatenate([a, 3 * a, jnp.full_like(a, 7)])
 
   def some(rows, **shares):
     return methods.Scores(
-        *(jax.tree.map(lambda a: twice(a)[rows], each)
-          for each in (POLICY, REFERENCE, COUNTS)), **shares)
+      *(
+        jax.tree.map(lambda a: twice(a)[rows], each)
+        for each in (POLICY, REFERENCE, COUNTS)
+      ),
+      **shares,
+    )
 
-  share = {f'{kind}_share': jnp.array([0.5, 0.5, 0.0])
-           for kind in ('und', 'gen', 'both')}
+  share = {
+    f'{kind}_share': jnp.array([0.5, 0.5, 0.0])
+    for kind in ('und', 'gen', 'both')
+  }
   strength = methods.Strength(BETA, NOISE)
   whole = methods.METHODS[name](some(slice(0, 2)), strength)
   parts = [
-      methods.METHODS[name](
-          some(rows, **{n: each[rows] for n, each in share.items()}), strength)
-      for rows in (slice(0, 1), slice(1, 3))
+    methods.METHODS[name](
+      some(rows, **{n: each[rows] for n, each in share.items()}), strength
+    )
+    for rows in (slice(0, 1), slice(1, 3))
   ]
   for kind, value in whole.items():
     np.testing.assert_allclose(
-        sum(part[kind] for part in parts), value, rtol=1e-6)
+      sum(part[kind] for part in parts), value, rtol=1e-6
+    )
 
 
 def test_every_function_of_the_module_is_a_method():
   """One that is written and not listed cannot be chosen."""
   public = {
-      name for name, each in vars(methods).items()
-      if callable(each) and not name.startswith('_')
-      and getattr(each, '__module__', '') == methods.__name__
+    name
+    for name, each in vars(methods).items()
+    if callable(each)
+    and not name.startswith('_')
+    and getattr(each, '__module__', '') == methods.__name__
   } - {'Scores', 'Strength'}
   assert public == set(methods.METHODS)

@@ -24,9 +24,18 @@ import tiny_world
 
 # The keys of HermesFlow's README, in their order.
 KEYS = [
-    'id', 'img_path', 'prompt', 'caption', 'caption_win', 'caption_lose',
-    'bert_score_win', 'bert_score_lose', 'image_win', 'image_lose',
-    'vqa_score_win', 'vqa_score_lose',
+  'id',
+  'img_path',
+  'prompt',
+  'caption',
+  'caption_win',
+  'caption_lose',
+  'bert_score_win',
+  'bert_score_lose',
+  'image_win',
+  'image_lose',
+  'vqa_score_win',
+  'vqa_score_lose',
 ]
 
 
@@ -39,17 +48,25 @@ def curated(base, folder, said=None, **changes):
   """Runs the job `curate`; returns its folder."""
   config = curate_config.get_config()
   del config.job
-  config.update({
-      'init_from': str(base), 'inputs': 12, 'shard': 5, 'images': 4,
-      'captions': config.captions[-2:], 'official': True,
-  })
+  config.update(
+    {
+      'init_from': str(base),
+      'inputs': 12,
+      'shard': 5,
+      'images': 4,
+      'captions': config.captions[-2:],
+      'official': True,
+    }
+  )
   config.sampler.steps = 2
   config.rules.least_win = 0.0
   config.update(changes)
   say = (lambda line: None) if said is None else said.append
   curate.run(
-      settings.build(curate.Settings, config.to_dict()), str(folder),
-      console_lib.Console(say, lambda label: lambda items: items))
+    settings.build(curate.Settings, config.to_dict()),
+    str(folder),
+    console_lib.Console(say, lambda label: lambda items: items),
+  )
   return folder
 
 
@@ -69,8 +86,12 @@ def data(tmp_path_factory):
 @pytest.fixture(scope='module')
 def run(base, data, tmp_path_factory):
   """The folder of a curation of files, with official records."""
-  files = {'annotations': data.annotations, 'images': data.images,
-           'questions': '', 'on_error': 'raise'}
+  files = {
+    'annotations': data.annotations,
+    'images': data.images,
+    'questions': '',
+    'on_error': 'raise',
+  }
   return curated(base, tmp_path_factory.mktemp('run') / 'a', files=files)
 
 
@@ -89,10 +110,17 @@ def player(base):
 def configured(base, pairs, **changes):
   config = learn_config.get_config()
   del config.job
-  config.update({
-      'init_from': str(base), 'pairs': str(pairs), 'both': False, 'batch': 8,
-      'epochs': 0.0, 'log_every': 1, 'save_every': 0,
-  })
+  config.update(
+    {
+      'init_from': str(base),
+      'pairs': str(pairs),
+      'both': False,
+      'batch': 8,
+      'epochs': 0.0,
+      'log_every': 1,
+      'save_every': 0,
+    }
+  )
   config.optim.update({'steps': 2, 'lr': 1e-2})
   config.update(changes)
   return settings.build(learn.Settings, config.to_dict())
@@ -101,8 +129,11 @@ def configured(base, pairs, **changes):
 def test_records_are_those_of_the_official_script(run, data):
   found = json.loads((run / 'pair_dpo_data.json').read_text())
   rows = lines(run)
-  kept = [r for r in rows.values()
-          if not r['caption_dropped'] and not r['image_dropped']]
+  kept = [
+    r
+    for r in rows.values()
+    if not r['caption_dropped'] and not r['image_dropped']
+  ]
   assert 0 < len(kept) < len(rows)
   assert [r['id'] for r in found] == [int(r['id']) for r in kept]
   for row, mine in zip(found, kept):
@@ -120,34 +151,40 @@ def test_images_are_the_decoded_codes(run, player):
   for row in json.loads((run / 'pair_dpo_data.json').read_text()):
     for side in ('win', 'lose'):
       wanted = player.decode(
-          np.array([rows[str(row['id'])][f'codes_{side}']], np.int32))
+        np.array([rows[str(row['id'])][f'codes_{side}']], np.int32)
+      )
       with Image.open(row[f'image_{side}']) as image:
         np.testing.assert_array_equal(np.asarray(image), wanted[0])
 
 
 def test_there_and_back_loses_only_what_the_tokenizer_loses(
-    run, data, base, player, tmp_path
+  run, data, base, player, tmp_path
 ):
   path = storage.path(run / 'pair_dpo_data.json')
   root = str(run.parents[1])
   found = official.load(
-      path, root, player, tmp_path, 'a', 'raise', lambda line: None)
+    path, root, player, tmp_path, 'a', 'raise', lambda line: None
+  )
   rows = lines(run)
   assert [r['id'] for r in found] == [
-      str(r['id']) for r in json.loads(path.read_text())]
+    str(r['id']) for r in json.loads(path.read_text())
+  ]
   for row in found:
     mine = rows[row['id']]
     for name in ('caption', 'caption_win', 'caption_lose'):
       assert row[name] == mine[name]
-    codes = player.encode(player.decode(np.array(
-        [mine['codes_win'], mine['codes_lose']], np.int32)))
+    codes = player.encode(
+      player.decode(np.array([mine['codes_win'], mine['codes_lose']], np.int32))
+    )
     np.testing.assert_array_equal(row['codes_win'], codes[0])
     np.testing.assert_array_equal(row['codes_lose'], codes[1])
     # The real image is the file of the data, not one that was decoded.
     np.testing.assert_array_equal(row['codes'], mine['codes'])
   result = learn.run(
-      configured(base, path, images=root), str(tmp_path / 'run'),
-      console_lib.silent())
+    configured(base, path, images=root),
+    str(tmp_path / 'run'),
+    console_lib.silent(),
+  )
   assert result['steps'] == 2 and 0 < result['inputs'] <= len(found)
   assert (tmp_path / 'run' / 'model').exists()
 
@@ -157,24 +194,34 @@ def test_a_world_without_files_has_its_real_images_beside(base, tmp_path):
   folder = curated(base, tmp_path / 'run', said)
   rows = json.loads((folder / 'pair_dpo_data.json').read_text())
   assert rows and any(
-      f'{len(rows)} of 12 inputs have both pairs' in line for line in said)
+    f'{len(rows)} of 12 inputs have both pairs' in line for line in said
+  )
   for row in rows:
     assert row['img_path'] == str(
-        folder / 'initial_images' / f'{row["id"]}.png')
+      folder / 'initial_images' / f'{row["id"]}.png'
+    )
     assert row['prompt'] == row['caption']
-  assert len(official.read(
-      storage.path(folder / 'pair_dpo_data.json'), '', 'raise')) == len(rows)
+  assert len(
+    official.read(storage.path(folder / 'pair_dpo_data.json'), '', 'raise')
+  ) == len(rows)
 
 
 def test_a_stop_costs_a_shard_at_most(run, data, player, tmp_path, monkeypatch):
   """What is there is not decoded again, and the JSON comes last."""
   monkeypatch.setattr(official, 'SHARD', 1)
   rows, decoded = lines(run), []
-  ids = [n for n, r in rows.items()
-         if not r['caption_dropped'] and not r['image_dropped']]
+  ids = [
+    n
+    for n, r in rows.items()
+    if not r['caption_dropped'] and not r['image_dropped']
+  ]
   inputs = gap.Inputs(
-      ids, [rows[n]['caption'] for n in ids], [''] * len(ids),
-      [[]] * len(ids), np.array([rows[n]['codes'] for n in ids]))
+    ids,
+    [rows[n]['caption'] for n in ids],
+    [''] * len(ids),
+    [[]] * len(ids),
+    np.array([rows[n]['codes'] for n in ids]),
+  )
   pairs = {n: curation.from_record(rows[n]) for n in ids}
 
   def write(fails_at):
@@ -183,8 +230,8 @@ def test_a_stop_costs_a_shard_at_most(run, data, player, tmp_path, monkeypatch):
         raise KeyboardInterrupt
       decoded.append(len(codes))
       return player.decode(codes)
-    official.write(
-        tmp_path, inputs, pairs, decode, None, lambda line: None)
+
+    official.write(tmp_path, inputs, pairs, decode, None, lambda line: None)
 
   with pytest.raises(KeyboardInterrupt):
     write(1)
@@ -199,11 +246,18 @@ def test_a_stop_costs_a_shard_at_most(run, data, player, tmp_path, monkeypatch):
 def record(number, **changes):
   """A record as HermesFlow writes it."""
   return {
-      'id': number, 'img_path': 'real.png', 'prompt': 'p',
-      'caption': f'{number} red rings', 'caption_win': ' a red ring',
-      'caption_lose': ' a cross', 'bert_score_win': 0.9,
-      'bert_score_lose': 0.1, 'image_win': 'w.png', 'image_lose': 'l.png',
-      'vqa_score_win': 1, 'vqa_score_lose': 0.5,
+    'id': number,
+    'img_path': 'real.png',
+    'prompt': 'p',
+    'caption': f'{number} red rings',
+    'caption_win': ' a red ring',
+    'caption_lose': ' a cross',
+    'bert_score_win': 0.9,
+    'bert_score_lose': 0.1,
+    'image_win': 'w.png',
+    'image_lose': 'l.png',
+    'vqa_score_win': 1,
+    'vqa_score_lose': 0.5,
   } | changes
 
 
@@ -226,11 +280,14 @@ def appended(rows):
 def test_the_file_of_the_official_script_teaches(form, base, tmp_path):
   path = written(tmp_path, [record(n) for n in range(4)], form)
   result = learn.run(
-      configured(base, path), str(tmp_path / 'run'), console_lib.silent())
+    configured(base, path), str(tmp_path / 'run'), console_lib.silent()
+  )
   assert result['inputs'] == 4
 
 
-@pytest.mark.parametrize('changes, caption, image', [
+@pytest.mark.parametrize(
+  'changes, caption, image',
+  [
     ({}, '', ''),
     ({'image_lose': None}, '', 'no image'),
     ({'vqa_score_win': None}, '', 'no score'),
@@ -241,13 +298,15 @@ def test_the_file_of_the_official_script_teaches(form, base, tmp_path):
     ({'bert_score_win': 0.05}, 'no difference', ''),
     ({'caption_lose': 'a red ring'}, 'same content', ''),
     ({'image_lose': 'w.png'}, '', 'same content'),
-])
+  ],
+)
 def test_a_pair_that_cannot_teach_is_dropped(
-    changes, caption, image, player, tmp_path
+  changes, caption, image, player, tmp_path
 ):
   path = written(tmp_path, [record(0, **changes)], json.dumps)
-  row, = official.load(
-      path, '', player, tmp_path / 'data', 'a', 'raise', lambda line: None)
+  (row,) = official.load(
+    path, '', player, tmp_path / 'data', 'a', 'raise', lambda line: None
+  )
   assert (row['caption_dropped'], row['image_dropped']) == (caption, image)
   if not caption:
     assert row['caption_win'] == 'a red ring'
@@ -257,20 +316,25 @@ def test_keys_that_are_missing_are_null(player, tmp_path):
   row = record(0)
   for name in ('image_win', 'vqa_score_lose', 'prompt'):
     del row[name]
-  found, = official.read(written(tmp_path, [row], json.dumps), '', 'raise')
+  (found,) = official.read(written(tmp_path, [row], json.dumps), '', 'raise')
   assert found['image_dropped'] == 'no image'
 
 
-@pytest.mark.parametrize('changes, said', [
-    ({'id': None}, 'id is None'), ({'id': 'a/b'}, "id 'a/b' is not of"),
-    ({'id': 0}, "id '0' comes twice"), ({'caption': ''}, "caption is ''"),
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    ({'id': None}, 'id is None'),
+    ({'id': 'a/b'}, "id 'a/b' is not of"),
+    ({'id': 0}, "id '0' comes twice"),
+    ({'caption': ''}, "caption is ''"),
     ({'caption_win': 3}, 'caption_win is 3, wanted text'),
     ({'image_win': 'x.png'}, 'there is no image'),
     ({'image_win': '../w.png'}, "image_win '../w.png' leaves"),
     ({'img_path': '/etc/passwd'}, "img_path '/etc/passwd' leaves"),
     ({'vqa_score_win': '1'}, 'vqa_score_win must be a finite number or null'),
     ({'bert_score_win': True}, 'bert_score_win must be a finite number'),
-])
+  ],
+)
 def test_a_fault_is_named_with_its_record(changes, said, tmp_path):
   rows = [record(0), record(1, **changes), record(2)]
   path = written(tmp_path, rows, appended)
@@ -284,17 +348,20 @@ def test_a_fault_is_named_with_its_record(changes, said, tmp_path):
 
 
 def test_images_that_cannot_be_read_are_faults_of_their_record(
-    player, tmp_path
+  player, tmp_path
 ):
   path = written(
-      tmp_path, [record(0), record(1, image_win='bad.png')], json.dumps)
+    tmp_path, [record(0), record(1, image_win='bad.png')], json.dumps
+  )
   (tmp_path / 'bad.png').write_bytes(b'no picture')
   with pytest.raises(ValueError, match="id '1': image .*bad.png"):
     official.load(
-        path, '', player, tmp_path / 'a', 'a', 'raise', lambda line: None)
+      path, '', player, tmp_path / 'a', 'a', 'raise', lambda line: None
+    )
   said = []
-  row, = official.load(
-      path, '', player, tmp_path / 'a', 'a', 'skip', said.append)
+  (row,) = official.load(
+    path, '', player, tmp_path / 'a', 'a', 'skip', said.append
+  )
   assert row['id'] == '0' and said[0].endswith('1 of 2 left out:')
 
 
@@ -312,11 +379,18 @@ def test_absolute_paths_may_lie_where_the_job_starts(tmp_path, monkeypatch):
   for name in ('real', 'w', 'l'):
     Image.new('RGB', (8, 8)).save(data / f'{name}.png')
   row = {
-      'id': 'a', 'img_path': str(data / 'real.png'), 'prompt': 'p',
-      'caption': 'a ring', 'caption_win': 'a ring', 'caption_lose': 'a cross',
-      'bert_score_win': 0.9, 'bert_score_lose': 0.1,
-      'image_win': str(data / 'w.png'), 'image_lose': str(data / 'l.png'),
-      'vqa_score_win': 1.0, 'vqa_score_lose': 0.0,
+    'id': 'a',
+    'img_path': str(data / 'real.png'),
+    'prompt': 'p',
+    'caption': 'a ring',
+    'caption_win': 'a ring',
+    'caption_lose': 'a cross',
+    'bert_score_win': 0.9,
+    'bert_score_lose': 0.1,
+    'image_win': str(data / 'w.png'),
+    'image_lose': str(data / 'l.png'),
+    'vqa_score_win': 1.0,
+    'vqa_score_lose': 0.0,
   }
   path = run / official.NAME
   path.write_text(json.dumps([row]))
@@ -324,5 +398,5 @@ def test_absolute_paths_may_lie_where_the_job_starts(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match='leaves'):
     official.read(path, '', 'raise')
   monkeypatch.chdir(tmp_path)
-  record, = official.read(path, '', 'raise')
+  (record,) = official.read(path, '', 'raise')
   assert record['path'] == data / 'real.png'

@@ -12,21 +12,34 @@ from hermesflow_jax import sharding
 import tiny
 
 
-@pytest.mark.parametrize('settings', [
-    dict(steps=100, warmup=0.2, final=0.1), dict(steps=10, warmup=0.0),
-    dict(steps=7, warmup=0.05), dict(steps=3, warmup=1.0), dict(steps=1),
-])
+@pytest.mark.parametrize(
+  'settings',
+  [
+    dict(steps=100, warmup=0.2, final=0.1),
+    dict(steps=10, warmup=0.0),
+    dict(steps=7, warmup=0.05),
+    dict(steps=3, warmup=1.0),
+    dict(steps=1),
+  ],
+)
 def test_the_rate_is_that_of_optax(settings):
   settings = optim.Optim(lr=2.0, **settings)
   warmup = math.ceil(settings.warmup * settings.steps)
   theirs = optax.warmup_cosine_decay_schedule(
-      0.0 if warmup else settings.lr, settings.lr, warmup,
-      max(settings.steps, warmup + 1), settings.final * settings.lr)
+    0.0 if warmup else settings.lr,
+    settings.lr,
+    warmup,
+    max(settings.steps, warmup + 1),
+    settings.final * settings.lr,
+  )
   pace = settings.pace()
   steps = np.arange(settings.steps + 5)
   np.testing.assert_allclose(
-      [optim.rate(n, pace) for n in steps], [theirs(n) for n in steps],
-      rtol=1e-5, atol=1e-6)
+    [optim.rate(n, pace) for n in steps],
+    [theirs(n) for n in steps],
+    rtol=1e-5,
+    atol=1e-6,
+  )
 
 
 @pytest.mark.parametrize('make', [tiny.show_o, lambda key: tiny.tokenizer()])

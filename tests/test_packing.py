@@ -15,9 +15,9 @@ import tiny
 PROMPT = 'user : give a caption for this image . assistant'
 FIT = packing.Fit(tiny.LENGTHS.max_text, tiny.LENGTHS.reply)
 RECORDS = (
-    ('two blue square', 'one red circle', 'green star'),
-    ('', 'star', 'two red circle one'),
-    ('green', 'green star one', 'red'),
+  ('two blue square', 'one red circle', 'green star'),
+  ('', 'star', 'two red circle one'),
+  ('green', 'green star one', 'red'),
 )
 
 
@@ -28,20 +28,35 @@ def batches():
   lengths, rng = tiny.LENGTHS, np.random.default_rng(0)
   for caption, win, lose in RECORDS:
     caption, win, lose, prompt = tiny.text().encode(
-        [caption, win, lose, PROMPT]
+      [caption, win, lose, PROMPT]
     )
     drawn, real = np.split(rng.integers(0, 16, (3, tiny.IMAGE_TOKENS)), [2])
-    plain.append({
+    plain.append(
+      {
         't2i': alignment.prompting.t2i_rows(
-            tiny.vocab(), [caption] * 2, drawn, lengths.max_text),
+          tiny.vocab(), [caption] * 2, drawn, lengths.max_text
+        ),
         'mmu': alignment.prompting.mmu_rows(
-            tiny.vocab(), np.repeat(real, 2, 0), [prompt] * 2, [win, lose],
-            lengths.mmu),
-    })
-    packed.append(packing.record(
-        tiny.vocab(), caption, drawn, real[0], prompt, [win, lose],
-        lengths.max_text, FIT,
-    ))
+          tiny.vocab(),
+          np.repeat(real, 2, 0),
+          [prompt] * 2,
+          [win, lose],
+          lengths.mmu,
+        ),
+      }
+    )
+    packed.append(
+      packing.record(
+        tiny.vocab(),
+        caption,
+        drawn,
+        real[0],
+        prompt,
+        [win, lose],
+        lengths.max_text,
+        FIT,
+      )
+    )
   return pipeline.stack(plain), pipeline.stack(packed)
 
 
@@ -70,7 +85,7 @@ def plain_logps(model, batch, hidden, reply=tiny.LENGTHS.reply):
 
 def close(found, wanted, atol):
   jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, atol=atol), found, wanted
+    lambda a, b: np.testing.assert_allclose(a, b, atol=atol), found, wanted
   )
 
 
@@ -87,7 +102,8 @@ def test_gradients_are_those_of_four_rows(model, hidden):
 
   def value(logps):
     return (logps.t2i * jnp.array([1.0, -0.5])).sum() + (
-        logps.mmu * jnp.array([0.7, -1.0])).sum()
+      logps.mmu * jnp.array([0.7, -1.0])
+    ).sum()
 
   found = jax.grad(lambda m: value(packed_logps(m, packed, hidden)[0]))(model)
   wanted = jax.grad(lambda m: value(plain_logps(m, plain, hidden)[0]))(model)
@@ -100,8 +116,12 @@ def test_what_win_and_lose_share_is_there_once(hidden):
   masks = hidden.shape[1]
   prompt = len(tiny.text().encode([PROMPT])[0])
   wanted = (
-      FIT.caption + 2 * masks * (tiny.IMAGE_TOKENS + 2)
-      + tiny.IMAGE_TOKENS + 4 + prompt + 2 * (FIT.reply - 1)
+    FIT.caption
+    + 2 * masks * (tiny.IMAGE_TOKENS + 2)
+    + tiny.IMAGE_TOKENS
+    + 4
+    + prompt
+    + 2 * (FIT.reply - 1)
   )
   assert tokens.shape == (len(RECORDS), wanted)
   assert positions.shape == tokens.shape
@@ -130,8 +150,9 @@ def test_chunks_of_labels_change_nothing(model, rows):
   _, packed = batches()
   hidden = np.ones((len(RECORDS), 1, tiny.IMAGE_TOKENS), bool)
   close(
-      packed_logps(model, packed, hidden, rows),
-      packed_logps(model, packed, hidden, 7), 1e-5,
+    packed_logps(model, packed, hidden, rows),
+    packed_logps(model, packed, hidden, 7),
+    1e-5,
   )
 
 
@@ -140,9 +161,20 @@ def test_replies_without_words_are_scored(model):
   empty = [[], []]
   fit = packing.fit(tiny.vocab(), [[]], empty, tiny.LENGTHS)
   codes = np.zeros((2, tiny.IMAGE_TOKENS), int)
-  batch = pipeline.stack([packing.record(
-      tiny.vocab(), [], codes, codes[0], [3], empty, tiny.LENGTHS.max_text, fit
-  )])
+  batch = pipeline.stack(
+    [
+      packing.record(
+        tiny.vocab(),
+        [],
+        codes,
+        codes[0],
+        [3],
+        empty,
+        tiny.LENGTHS.max_text,
+        fit,
+      )
+    ]
+  )
   found, counts = packed_logps(model, batch, None)
   assert np.isfinite(found.mmu).all()
   np.testing.assert_array_equal(counts.mmu, [[1, 1]])

@@ -40,10 +40,10 @@ def test_losses_equal_the_official_ones(arrays, both):
   close = {'atol': 1e-5}
   np.testing.assert_allclose(value, arrays['dpo_loss'], **close)
   np.testing.assert_allclose(
-      metrics['gen/loss'], arrays['dpo_loss_t2i'].mean(), **close
+    metrics['gen/loss'], arrays['dpo_loss_t2i'].mean(), **close
   )
   np.testing.assert_allclose(
-      metrics['und/loss'], arrays['dpo_loss_mmu'].mean(), **close
+    metrics['und/loss'], arrays['dpo_loss_mmu'].mean(), **close
   )
 
 
@@ -97,7 +97,7 @@ def test_a_batch_without_pairs_of_a_kind_has_no_loss_of_it(both):
 
 def test_metrics_describe_the_margins():
   policy = pair_dpo.PairLogps(
-      jnp.array([[3.0, 1.0], [0.0, 2.0]]), jnp.array([[1.0, 0.0], [2.0, 0.0]])
+    jnp.array([[3.0, 1.0], [0.0, 2.0]]), jnp.array([[1.0, 0.0], [2.0, 0.0]])
   )
   reference = jax.tree.map(jnp.zeros_like, policy)
   _, metrics = loss(policy, reference)
@@ -130,9 +130,9 @@ def test_unscored_tokens_count_for_nothing():
   logps = np.asarray(jax.jit(pair_dpo.token_logps)(logits, labels))
   assert not logps[:, 0].any()
   np.testing.assert_allclose(
-      jax.jit(pair_dpo.sequence_logps)(logits, labels),
-      logps[:, 1:].sum(-1),
-      rtol=1e-6,
+    jax.jit(pair_dpo.sequence_logps)(logits, labels),
+    logps[:, 1:].sum(-1),
+    rtol=1e-6,
   )
   np.testing.assert_array_equal(pair_dpo.label_counts(labels), 4)
 
@@ -143,7 +143,7 @@ def test_half_precision_logits_are_scored_in_float32():
   found = score(logits, np.arange(4))
   assert found.dtype == jnp.float32
   np.testing.assert_array_equal(
-      found, score(logits.astype(np.float32), np.arange(4))
+    found, score(logits.astype(np.float32), np.arange(4))
   )
 
 
@@ -157,7 +157,7 @@ def test_compat_batch_sum_is_one_sigmoid_of_all_margins(both):
   delta = pair_dpo.margins(policy.t2i, reference.t2i).sum()
   _, metrics = loss(*map(pair_dpo.sum_over_batch, both))
   np.testing.assert_allclose(
-      metrics['gen/loss'], np.log1p(np.exp(-0.2 * delta)), rtol=1e-4
+    metrics['gen/loss'], np.log1p(np.exp(-0.2 * delta)), rtol=1e-4
   )
 
 
@@ -165,7 +165,7 @@ def test_compat_batch_sum_leaves_out_invalid_pairs(both):
   valid = jnp.array([True, False, True])
   found = pair_dpo.sum_over_batch(both[0], und_valid=valid)
   np.testing.assert_allclose(
-      found.mmu[0], both[0].mmu[0] + both[0].mmu[2], rtol=1e-6
+    found.mmu[0], both[0].mmu[0] + both[0].mmu[2], rtol=1e-6
   )
   assert found.t2i.shape == found.mmu.shape == (1, 2)
 
@@ -174,10 +174,8 @@ def test_compat_understanding_margin_also_moves_with_images(both):
   policy, reference = jax.tree.map(lambda a: a[:3], both)
   as_text = jnp.array([[1.0, 0.5]] * 3)
   _, plain = loss(policy, reference)
-  _, metrics = loss(
-      pair_dpo.score_images_as_text(policy, as_text), reference
-  )
+  _, metrics = loss(pair_dpo.score_images_as_text(policy, as_text), reference)
   np.testing.assert_allclose(
-      metrics['und/margin'], plain['und/margin'] + 0.5, atol=1e-5
+    metrics['und/margin'], plain['und/margin'] + 0.5, atol=1e-5
   )
   assert metrics['gen/margin'] == plain['gen/margin']

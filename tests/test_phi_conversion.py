@@ -15,21 +15,30 @@ import torch_weights
 OLD, CODES, TEXT = 30, 16, 20
 SIZE = TEXT + 10 + CODES + 1
 RECORD = {
-    'model_type': 'phi', 'vocab_size': OLD, 'hidden_size': 32,
-    'num_hidden_layers': 3, 'num_attention_heads': 4, 'intermediate_size': 24,
-    'qk_layernorm': False, 'partial_rotary_factor': 0.5,
-    'hidden_act': 'gelu_new', 'initializer_range': 0.05,
-    'llm_vocab_size': TEXT, 'codebook_size': CODES, 'num_vq_tokens': 4,
-    'special_token_ids': {'<|eot|>': 19},
+  'model_type': 'phi',
+  'vocab_size': OLD,
+  'hidden_size': 32,
+  'num_hidden_layers': 3,
+  'num_attention_heads': 4,
+  'intermediate_size': 24,
+  'qk_layernorm': False,
+  'partial_rotary_factor': 0.5,
+  'hidden_act': 'gelu_new',
+  'initializer_range': 0.05,
+  'llm_vocab_size': TEXT,
+  'codebook_size': CODES,
+  'num_vq_tokens': 4,
+  'special_token_ids': {'<|eot|>': 19},
 }
 
 
 def plain_state():
   """The state dict of a plain Phi of OLD rows, none of it trivial."""
   state = {
-      name.removeprefix('showo.'): array
-      for name, array in torch_weights.arrays('showo').items()
-      if 'k_layernorm' not in name and 'q_layernorm' not in name}
+    name.removeprefix('showo.'): array
+    for name, array in torch_weights.arrays('showo').items()
+    if 'k_layernorm' not in name and 'q_layernorm' not in name
+  }
   rng = np.random.default_rng(1)
   for name in ('model.embed_tokens.weight', 'lm_head.weight', 'lm_head.bias'):
     shape = (OLD, *state[name].shape[1:])
@@ -43,18 +52,18 @@ def initial(tmp_path_factory):
   root, state = tmp_path_factory.mktemp('phi'), plain_state()
   src = torch_weights.write(root / 'src', state, RECORD)
   for arguments in (
-      ['phi', src, root / 'ours'],
-      ['showo', root / 'ours', root / 'back', '--reverse'],
+    ['phi', src, root / 'ours'],
+    ['showo', root / 'ours', root / 'back', '--reverse'],
   ):
-    assert convert.main(
-        [str(a) for a in arguments], console.silent()) == 0
+    assert convert.main([str(a) for a in arguments], console.silent()) == 0
   return state, root
 
 
 def read(folder):
   return {
-      name: tensor.read()
-      for name, tensor in source.find(str(folder)).tensors.items()}
+    name: tensor.read()
+    for name, tensor in source.find(str(folder)).tensors.items()
+  }
 
 
 def test_old_rows_stay_and_new_ones_are_small(initial):
@@ -74,8 +83,9 @@ def test_old_rows_stay_and_new_ones_are_small(initial):
 
 def test_norms_of_queries_and_keys_begin_as_the_identity(initial):
   grown = read(initial[1] / 'back')
-  norms = {k: v for k, v in grown.items() if 'k_layernorm' in k
-           or 'q_layernorm' in k}
+  norms = {
+    k: v for k, v in grown.items() if 'k_layernorm' in k or 'q_layernorm' in k
+  }
   assert len(norms) == 3 * 4
   for name, array in norms.items():
     np.testing.assert_array_equal(array, float(name.endswith('weight')))
@@ -89,22 +99,32 @@ def test_the_rest_is_the_same(initial):
       np.testing.assert_array_equal(grown[f'showo.{name}'], array)
 
 
-@pytest.mark.parametrize('changes, said', [
+@pytest.mark.parametrize(
+  'changes, said',
+  [
     ({'num_attention_heads': None}, 'num_attention_heads is missing'),
     ({'num_attention_heads': 5}, '5 heads for width 32'),
     ({'vocab_size': 31}, 'vocab_size is 31, wanted 30'),
     ({'model_type': 'llama'}, "model_type is 'llama'"),
     ({'codebook_size': -1}, 'codebook_size is -1'),
     ({'codebook_size': 10**12}, '30 rows do not grow to a vocabulary of'),
-    ({'codebook_size': 2, 'llm_vocab_size': 15,
-      'special_token_ids': {'<|eot|>': 9}}, 'do not grow to'),
+    (
+      {
+        'codebook_size': 2,
+        'llm_vocab_size': 15,
+        'special_token_ids': {'<|eot|>': 9},
+      },
+      'do not grow to',
+    ),
     ({'initializer_range': float('inf')}, 'not JSON'),
-])
+  ],
+)
 def test_another_language_model_is_refused(tmp_path, capsys, changes, said):
   record = {k: v for k, v in (RECORD | changes).items() if v is not None}
   src = torch_weights.write(tmp_path / 'src', plain_state(), record)
-  assert convert.main(
-      ['phi', str(src), str(tmp_path / 'x')], console.silent()) == 2
+  assert (
+    convert.main(['phi', str(src), str(tmp_path / 'x')], console.silent()) == 2
+  )
   assert said in capsys.readouterr().err
 
 
@@ -112,8 +132,9 @@ def test_faults_have_the_names_of_the_plain_phi(tmp_path, capsys):
   state = plain_state()
   del state['model.layers.1.mlp.fc1.bias']
   src = torch_weights.write(tmp_path / 'src', state, RECORD)
-  assert convert.main(
-      ['phi', str(src), str(tmp_path / 'x')], console.silent()) == 2
+  assert (
+    convert.main(['phi', str(src), str(tmp_path / 'x')], console.silent()) == 2
+  )
   said = capsys.readouterr().err
   assert 'missing model.layers.1.mlp.fc1.bias' in said and 'showo' not in said
 
@@ -122,15 +143,34 @@ def test_pytorch_makes_the_same_of_it(initial):
   torch = pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
   state, root = initial
-  sizes = {k: v for k, v in RECORD.items() if k in (
-      'vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads',
-      'intermediate_size', 'partial_rotary_factor', 'hidden_act')}
-  theirs = transformers.PhiForCausalLM(transformers.PhiConfig(
-      **sizes, qk_layernorm=True, attn_implementation='eager',
-      resid_pdrop=0.0, pad_token_id=None, bos_token_id=None, eos_token_id=None,
-  )).eval()
+  sizes = {
+    k: v
+    for k, v in RECORD.items()
+    if k
+    in (
+      'vocab_size',
+      'hidden_size',
+      'num_hidden_layers',
+      'num_attention_heads',
+      'intermediate_size',
+      'partial_rotary_factor',
+      'hidden_act',
+    )
+  }
+  theirs = transformers.PhiForCausalLM(
+    transformers.PhiConfig(
+      **sizes,
+      qk_layernorm=True,
+      attn_implementation='eager',
+      resid_pdrop=0.0,
+      pad_token_id=None,
+      bos_token_id=None,
+      eos_token_id=None,
+    )
+  ).eval()
   missing, surplus = theirs.load_state_dict(
-      {k: torch.from_numpy(v.copy()) for k, v in state.items()}, strict=False)
+    {k: torch.from_numpy(v.copy()) for k, v in state.items()}, strict=False
+  )
   assert not surplus and len(missing) == 3 * 4
   tokens = np.arange(2 * 9).reshape(2, 9)
   with torch.no_grad():
@@ -142,9 +182,13 @@ def test_pytorch_makes_the_same_of_it(initial):
   np.testing.assert_allclose(found, wanted, atol=1e-4)
   # And what is written back loads into a module that has grown, by its names.
   theirs.resize_token_embeddings(SIZE)
-  theirs.load_state_dict({
+  theirs.load_state_dict(
+    {
       k.removeprefix('showo.'): torch.from_numpy(v)
-      for k, v in read(root / 'back').items()}, strict=True)
+      for k, v in read(root / 'back').items()
+    },
+    strict=True,
+  )
 
 
 def test_the_record_says_a_show_o(initial):

@@ -19,8 +19,13 @@ def transform(record, rng):
 
 def rows(start=0, process=0, processes=1, count=6, batch=4, seed=3):
   found = pipeline.host_batches(
-      RECORDS, transform, seed=seed, batch=batch, start=start,
-      process=process, processes=processes,
+    RECORDS,
+    transform,
+    seed=seed,
+    batch=batch,
+    start=start,
+    process=process,
+    processes=processes,
   )
   return list(itertools.islice(found, count))
 
@@ -34,8 +39,7 @@ def assert_same(found, wanted):
 def test_processes_share_out_the_batches_of_one(processes):
   shares = [rows(process=p, processes=processes) for p in range(processes)]
   whole = [
-      jax.tree.map(lambda *a: np.concatenate(a), *each)
-      for each in zip(*shares)
+    jax.tree.map(lambda *a: np.concatenate(a), *each) for each in zip(*shares)
   ]
   assert_same(whole, rows())
 
@@ -71,14 +75,17 @@ def test_a_batch_that_does_not_split_is_refused():
 
 def test_no_records_are_refused():
   with pytest.raises(ValueError, match='no records'):
-    next(pipeline.host_batches(
-        [], transform, seed=0, batch=1, start=0, process=0, processes=1))
+    next(
+      pipeline.host_batches(
+        [], transform, seed=0, batch=1, start=0, process=0, processes=1
+      )
+    )
 
 
 def test_device_batches_are_the_host_batches():
   mesh = tiny.mesh(4, 2)
   found = pipeline.batches(
-      RECORDS, transform, seed=3, batch=4, start=2, mesh=mesh
+    RECORDS, transform, seed=3, batch=4, start=2, mesh=mesh
   )
   batch = next(found)
   assert_same([batch], rows(start=2, count=1))
@@ -104,7 +111,7 @@ def test_mapping_in_chunks_equals_mapping_at_once(count, shape):
 
   found = pipeline.mapped(jax.jit(function), arrays, 8, tiny.mesh(*shape))
   jax.tree.map(
-      np.testing.assert_array_equal, found, jax.device_get(function(arrays))
+    np.testing.assert_array_equal, found, jax.device_get(function(arrays))
   )
 
 

@@ -37,10 +37,21 @@ def test_a_slice_has_the_chips_of_its_shape():
   assert chips.parse('v5e:16x16').chip.memory == 16e9
 
 
-@pytest.mark.parametrize('text', [
-    '', 'v4:2x2x2', 'v5e', 'v5e:', 'v5e:4', 'v5e:4x4x4', 'v5p:4x4', 'v6e:0x4',
-    'v6e:4xx4', 'v6e:4x4 ',
-])
+@pytest.mark.parametrize(
+  'text',
+  [
+    '',
+    'v4:2x2x2',
+    'v5e',
+    'v5e:',
+    'v5e:4',
+    'v5e:4x4x4',
+    'v5p:4x4',
+    'v6e:0x4',
+    'v6e:4xx4',
+    'v6e:4x4 ',
+  ],
+)
 def test_what_is_no_slice_is_refused(text):
   with pytest.raises(ValueError, match='topology'):
     chips.parse(text)
@@ -48,7 +59,7 @@ def test_what_is_no_slice_is_refused(text):
 
 # A loop of five turns that takes a slice of a stack and adds up over 8 chips;
 # beside it a product whose operand lies in memory near the processor.
-TEXT = '''
+TEXT = """
 HloModule jit_f, is_scheduled=true
 
 %add (x: f32[], y: f32[]) -> f32[] {
@@ -90,14 +101,15 @@ ENTRY %main (near: f32[8,8], far: f32[8,8]) -> f32[8,8] {
   %end = f32[32,8]{1,0} all-gather-done(%begin)
   ROOT %product = f32[8,8]{1,0} dot(%near, %far), lhs_contracting_dims={1}, rhs_contracting_dims={0}
 }
-'''
+"""
 
 
 def test_collectives_count_by_the_turns_of_their_loop():
   found = hlo.traffic(TEXT, 8)
   matrix = 16 * 32 * 4
   assert found.network == {
-      'all-reduce': 5 * 2 * matrix * 7 / 8, 'all-gather': 3 * 8 * 8 * 4,
+    'all-reduce': 5 * 2 * matrix * 7 / 8,
+    'all-gather': 3 * 8 * 8 * 4,
   }
   assert found.count == {'all-reduce': 5, 'all-gather': 1}
 
@@ -105,25 +117,34 @@ def test_collectives_count_by_the_turns_of_their_loop():
 def test_what_goes_on_behind_a_loop_counts_once():
   """It stands in the loop too, with the number of where it begins."""
   text = TEXT.replace(
-      '  %all = f32[16,32]{1,0} all-reduce(%one), channel_id=1',
-      '  %behind = f32[32,8]{1,0} all-gather(%one), channel_id=2, '
-      'replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}\n'
-      '  %all = f32[16,32]{1,0} all-reduce(%one), channel_id=1')
+    '  %all = f32[16,32]{1,0} all-reduce(%one), channel_id=1',
+    '  %behind = f32[32,8]{1,0} all-gather(%one), channel_id=2, '
+    'replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}\n'
+    '  %all = f32[16,32]{1,0} all-reduce(%one), channel_id=1',
+  )
   assert hlo.traffic(text, 8) == hlo.traffic(TEXT, 8)
 
 
-@pytest.mark.parametrize('groups, chips', [
-    ('{}', 8), ('[4,2]<=[8]', 2), ('[2,4]<=[4,2]T(1,0)', 4),
+@pytest.mark.parametrize(
+  'groups, chips',
+  [
+    ('{}', 8),
+    ('[4,2]<=[8]', 2),
+    ('[2,4]<=[4,2]T(1,0)', 4),
     ('{{0,1,2,3},{4,5,6,7}}', 4),
-    ("mesh['a'=4,'b'=2] {'b'}", 2), ("mesh['a'=4,'b'=2] {'a','b'}", 8),
+    ("mesh['a'=4,'b'=2] {'b'}", 2),
+    ("mesh['a'=4,'b'=2] {'a','b'}", 8),
     ("mesh['a'=4,'b'=2] {'a':(2)2}", 2),
     ("mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}", 4),
-])
+  ],
+)
 def test_a_collective_joins_the_chips_of_its_group(groups, chips):
   text = TEXT.replace('[1,8]<=[8]', groups).replace(
-      'condition=%condition', 'condition=%other')
-  text = text.replace('body=%body', 'body=%body, backend_config='
-                      '{"known_trip_count":{"n":"3"}}')
+    'condition=%condition', 'condition=%other'
+  )
+  text = text.replace(
+    'body=%body', 'body=%body, backend_config={"known_trip_count":{"n":"3"}}'
+  )
   found = hlo.traffic(text, 8)
   part = (chips - 1) / chips
   assert found.network['all-reduce'] == 3 * 2 * 16 * 32 * 4 * part
@@ -144,10 +165,13 @@ def test_a_compiled_program_is_read(shape):
     return jax.lax.scan(lambda c, w: (c, w @ x), 0, stack)[1]
 
   stack = jax.ShapeDtypeStruct(
-      (5, 16, 64), jnp.float32,
-      sharding=jax.NamedSharding(mesh, P(None, None, 'data')))
+    (5, 16, 64),
+    jnp.float32,
+    sharding=jax.NamedSharding(mesh, P(None, None, 'data')),
+  )
   x = jax.ShapeDtypeStruct(
-      (64, 32), jnp.float32, sharding=jax.NamedSharding(mesh, P('data')))
+    (64, 32), jnp.float32, sharding=jax.NamedSharding(mesh, P('data'))
+  )
   text = summed.lower(stack, x).compile().as_text()
   found = hlo.traffic(text, 8)
   wanted = 5 * 2 * 16 * 32 * 4 * (shape[0] - 1) / shape[0]
@@ -155,18 +179,25 @@ def test_a_compiled_program_is_read(shape):
 
 
 SMALL = {
-    'sizes.decoder.width': 256, 'sizes.decoder.layers': 2,
-    'sizes.decoder.heads': 4, 'sizes.decoder.mlp': 512,
-    'sizes.lengths.max_text': 16, 'sizes.lengths.mmu': 96,
-    'sizes.lengths.prompt': 64, 'sizes.lengths.reply': 24,
-    'sizes.grid': '(4,4)', 'sizes.vocab.text_size': 500,
-    'sizes.vocab.codebook_size': 64, 'sizes.vocab.eos': 450,
-    'play.batch': 16, 'chunk': 4,
+  'sizes.decoder.width': 256,
+  'sizes.decoder.layers': 2,
+  'sizes.decoder.heads': 4,
+  'sizes.decoder.mlp': 512,
+  'sizes.lengths.max_text': 16,
+  'sizes.lengths.mmu': 96,
+  'sizes.lengths.prompt': 64,
+  'sizes.lengths.reply': 24,
+  'sizes.grid': '(4,4)',
+  'sizes.vocab.text_size': 500,
+  'sizes.vocab.codebook_size': 64,
+  'sizes.vocab.eos': 450,
+  'play.batch': 16,
+  'chunk': 4,
 }
 
 
 has_compiler = pytest.mark.skipif(
-    importlib.util.find_spec('libtpu') is None, reason='no libtpu'
+  importlib.util.find_spec('libtpu') is None, reason='no libtpu'
 )
 
 
@@ -175,16 +206,24 @@ def compiled(workdir, variant, topology, **changes):
   # The compiler ends a process whose flags are only for CPUs.
   env = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   done = subprocess.run(
-      [sys.executable, 'main.py', f'--config=configs/pair_dpo.py:{variant}',
-       f'--compile_for={topology}', f'--workdir={workdir}',
-       *(f'--config.{name}={value}' for name, value in changes.items())],
-      cwd=pathlib.Path(__file__).parent.parent, env=env, text=True,
-      capture_output=True, check=False,
+    [
+      sys.executable,
+      'main.py',
+      f'--config=configs/pair_dpo.py:{variant}',
+      f'--compile_for={topology}',
+      f'--workdir={workdir}',
+      *(f'--config.{name}={value}' for name, value in changes.items()),
+    ],
+    cwd=pathlib.Path(__file__).parent.parent,
+    env=env,
+    text=True,
+    capture_output=True,
+    check=False,
   )
   assert done.returncode == 0, done.stderr
   *lines, told = done.stdout.splitlines()
   assert len(lines) == 4
-  file, = workdir.glob('*/*.json')
+  (file,) = workdir.glob('*/*.json')
   assert told == f'table: {file.parent / "table.md"}'
   table = (file.parent / 'table.md').read_text().splitlines()
   assert len(table) == 2 + 3 and topology in table[-1]
@@ -192,11 +231,19 @@ def compiled(workdir, variant, topology, **changes):
 
 
 @has_compiler
-@pytest.mark.parametrize('topology, data, model', [
-    ('v5e:2x4', 8, 1), ('v5e:4x4', 16, 1), ('v5e:4x4', 4, 4),
-    ('v5e:8x16', 32, 4), ('v5e:16x16', 32, 8), ('v5e:16x16', 256, 1),
-    ('v6e:8x8', 32, 2), ('v5p:4x4x4', 32, 2),
-])
+@pytest.mark.parametrize(
+  'topology, data, model',
+  [
+    ('v5e:2x4', 8, 1),
+    ('v5e:4x4', 16, 1),
+    ('v5e:4x4', 4, 4),
+    ('v5e:8x16', 32, 4),
+    ('v5e:16x16', 32, 8),
+    ('v5e:16x16', 256, 1),
+    ('v6e:8x8', 32, 2),
+    ('v5p:4x4x4', 32, 2),
+  ],
+)
 def test_hosts_of_a_slice_have_rows_in_a_row(topology, data, model):
   """Otherwise `sharding.share` ends the run on a pod, and nowhere else."""
   mesh = verdicts.mesh_of(chips.parse(topology), data, model)
@@ -218,7 +265,8 @@ def test_a_small_run_compiles_for_a_slice(tmp_path):
   assert [p['fits'] for p in found['programs']] == [True] * 3
   step = found['programs'][0]
   assert step['parts']['parameters'] * 2 == pytest.approx(
-      step['parts']['optimizer'], rel=0.01)
+    step['parts']['optimizer'], rel=0.01
+  )
   assert step['flops'] > 0 and step['bound'] in step['seconds']
 
 
@@ -240,7 +288,8 @@ def test_adapters_want_no_second_model(reference, copies):
   whole = step_of(reference=reference)
   made = step_of(reference=reference, lora={'rank': 4})
   assert len(jax.tree.leaves(made.arguments[1])) == copies * len(
-      jax.tree.leaves(whole.parts['parameters']))
+    jax.tree.leaves(whole.parts['parameters'])
+  )
   assert ('reference' in made.parts) == (copies == 2)
   size = {name: verdicts.per_chip(tree) for name, tree in made.parts.items()}
   before = verdicts.per_chip(whole.parts['parameters'])
@@ -252,8 +301,8 @@ def test_adapters_want_no_second_model(reference, copies):
 @has_compiler
 def test_a_step_of_adapters_wants_less_of_a_slice(tmp_path):
   whole, made = (
-      compiled(tmp_path / name, 'show_o_256', 'v5e:4x4', **SMALL, **changes)
-      for name, changes in (('whole', {}), ('lora', {'play.lora.rank': 4}))
+    compiled(tmp_path / name, 'show_o_256', 'v5e:4x4', **SMALL, **changes)
+    for name, changes in (('whole', {}), ('lora', {'play.lora.rank': 4}))
   )
   (whole, *_), (made, *_) = whole['programs'], made['programs']
   # 10.6 and 12.6 MB; of this small model much is neither weights nor moments.
@@ -261,13 +310,18 @@ def test_a_step_of_adapters_wants_less_of_a_slice(tmp_path):
   assert made['flops'] < whole['flops']
 
 
-@pytest.mark.parametrize('topology, changes, mesh', [
-    ('v5e:16x16', {}, (32, 8)), ('v6e:8x8', {}, (32, 2)),
-    ('v5e:2x4', {}, (8, 1)), ('v5p:4x4x4', {'batch': 64}, (64, 1)),
+@pytest.mark.parametrize(
+  'topology, changes, mesh',
+  [
+    ('v5e:16x16', {}, (32, 8)),
+    ('v6e:8x8', {}, (32, 2)),
+    ('v5e:2x4', {}, (8, 1)),
+    ('v5p:4x4x4', {'batch': 64}, (64, 1)),
     ('v5e:16x16', {'batch': 256}, (256, 1)),
-])
+  ],
+)
 def test_shipped_settings_choose_a_mesh_of_all_chips(
-    topology, changes, mesh, tmp_path, monkeypatch
+  topology, changes, mesh, tmp_path, monkeypatch
 ):
   """No compiler is asked: the mesh is known before."""
   config = config_lib.get_config('show_o_512')
@@ -285,7 +339,8 @@ def test_shipped_settings_choose_a_mesh_of_all_chips(
     compile_for.run(built, str(tmp_path), topology, console_lib.silent())
   assert seen == [(topology, mesh)]
   explicit = dataclasses.replace(
-      built, mesh=dataclasses.replace(built.mesh, data=-1, model=1))
+    built, mesh=dataclasses.replace(built.mesh, data=-1, model=1)
+  )
   chips_ = chips.parse(topology).count
   if chips_ > built.play.batch:
     with pytest.raises(ValueError, match=f'must split over data={chips_}'):
@@ -294,12 +349,18 @@ def test_shipped_settings_choose_a_mesh_of_all_chips(
 
 @has_compiler
 @pytest.mark.slow
-@pytest.mark.parametrize('variant, topology, data, model', [
-    ('show_o_256', 'v5e:4x4', 16, 1), ('show_o_512', 'v5e:16x16', 32, 8),
-    ('show_o_512', 'v6e:8x8', 32, 2), ('decoder_7b', 'v5p:4x4x4', 32, 2),
-])
+@pytest.mark.parametrize(
+  'variant, topology, data, model',
+  [
+    ('show_o_256', 'v5e:4x4', 16, 1),
+    ('show_o_512', 'v5e:16x16', 32, 8),
+    ('show_o_512', 'v6e:8x8', 32, 2),
+    ('decoder_7b', 'v5p:4x4x4', 32, 2),
+  ],
+)
 def test_shipped_settings_fit_their_slices(
-    variant, topology, data, model, tmp_path):
+  variant, topology, data, model, tmp_path
+):
   found = compiled(tmp_path, variant, topology)
   assert found['mesh'] == {'data': data, 'model': model}
   assert [p['fits'] for p in found['programs']] == [True] * 3
@@ -313,21 +374,31 @@ def test_the_table_says_what_a_run_wants_of_a_slice():
   wanted = compile_for.wanted(built)
   assert wanted == {'pairs': 288_000, 'images': 240_000, 'captions': 150_000}
   program = verdicts.Verdict(
-      'images, 50 steps', ('images', 1000), True, {}, peak=2**30,
-      flops=1e12, network={'all-gather': 2.0**30},
-      seconds={'compute': 20.0, 'memory': 0.1, 'network': 3.0},
+    'images, 50 steps',
+    ('images', 1000),
+    True,
+    {},
+    peak=2**30,
+    flops=1e12,
+    network={'all-gather': 2.0**30},
+    seconds={'compute': 20.0, 'memory': 0.1, 'network': 3.0},
   )
-  row, = verdicts.table([{
-      'topology': 'v5e:16x16', 'mesh': {'data': 32, 'model': 8},
-      'wanted': wanted,
-      'programs': [dataclasses.asdict(program) | {'bound': program.bound}],
-  }]).splitlines()[2:]
+  (row,) = verdicts.table(
+    [
+      {
+        'topology': 'v5e:16x16',
+        'mesh': {'data': 32, 'model': 8},
+        'wanted': wanted,
+        'programs': [dataclasses.asdict(program) | {'bound': program.bound}],
+      }
+    ]
+  ).splitlines()[2:]
   assert row.endswith('| compute | 50 images/s | 80 min |')
 
 
-@pytest.mark.parametrize('seconds, said', [
-    (17, '0.3 min'), (1320, '22 min'), (41_760, '11.6 h'),
-])
+@pytest.mark.parametrize(
+  'seconds, said', [(17, '0.3 min'), (1320, '22 min'), (41_760, '11.6 h')]
+)
 def test_long_times_are_told_in_minutes_and_hours(seconds, said):
   assert verdicts.duration(seconds) == said
 
@@ -352,19 +423,22 @@ def test_the_gradient_of_the_head_is_added_up_once():
   rows = jax.NamedSharding(mesh, P('data'))
   states = jax.ShapeDtypeStruct((8, 32, width), jnp.float32, sharding=rows)
   labels = jax.ShapeDtypeStruct((8, 32), jnp.int32, sharding=rows)
-  head = nnx.eval_shape(
-      lambda: nnx.Linear(width, words, rngs=nnx.Rngs(0)))
+  head = nnx.eval_shape(lambda: nnx.Linear(width, words, rngs=nnx.Rngs(0)))
   head = jax.tree.map(
-      lambda a: jax.ShapeDtypeStruct(
-          a.shape, a.dtype, sharding=sharding.replicated(mesh)), head)
+    lambda a: jax.ShapeDtypeStruct(
+      a.shape, a.dtype, sharding=sharding.replicated(mesh)
+    ),
+    head,
+  )
 
   def total(head, states, labels):
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
       model = types.SimpleNamespace(head=head)
       return likelihood.of_labels(model, states, labels, rows=4).sum()
 
-  text = jax.jit(jax.grad(total)).lower(
-      head, states, labels).compile().as_text()
+  text = (
+    jax.jit(jax.grad(total)).lower(head, states, labels).compile().as_text()
+  )
   found = hlo.traffic(text, 8)
   once = 2 * 4 * (width + 1) * words * 7 / 8
   assert found.network['all-reduce'] == pytest.approx(once, rel=0.01)

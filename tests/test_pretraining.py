@@ -17,9 +17,9 @@ from hermesflow_jax import text as text_lib
 from hermesflow_jax.data import pipeline
 
 RECORD = {
-    'codes': np.array([3, 0, 15, 7]),
-    'caption': 'two blue square',
-    'qa': [('what color is the shape ?', 'red'), ('one star ?', 'no')],
+  'codes': np.array([3, 0, 15, 7]),
+  'caption': 'two blue square',
+  'qa': [('what color is the shape ?', 'red'), ('one star ?', 'no')],
 }
 MIXTURE = pretraining.Mixture(t2i=0.5, mmu=2.0, lm=0.25)
 
@@ -41,9 +41,9 @@ def scored(rows):
 def test_rows_have_the_lengths_of_the_run():
   rows, lengths = rows_of(RECORD), tiny.LENGTHS
   wanted = {
-      't2i': lengths.max_text + 1 + tiny.IMAGE_TOKENS + 2,
-      'mmu': lengths.mmu,
-      'lm': lengths.lm,
+    't2i': lengths.max_text + 1 + tiny.IMAGE_TOKENS + 2,
+    'mmu': lengths.mmu,
+    'lm': lengths.lm,
   }
   assert rows.keys() == wanted.keys()
   for name, size in wanted.items():
@@ -98,8 +98,11 @@ def batch():
 @functools.cache
 def loss_and_gradient():
   loss = functools.partial(
-      pretraining.loss, mixture=MIXTURE, schedule=masking.cosine,
-      image_tokens=tiny.IMAGE_TOKENS, reply=tiny.LENGTHS.reply,
+    pretraining.loss,
+    mixture=MIXTURE,
+    schedule=masking.cosine,
+    image_tokens=tiny.IMAGE_TOKENS,
+    reply=tiny.LENGTHS.reply,
   )
   return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
@@ -118,8 +121,9 @@ def result(model, batch):
 def test_the_loss_is_the_weighted_sum_of_the_flows(result):
   (value, metrics), _ = result
   wanted = (
-      MIXTURE.t2i * metrics['loss/t2i'] + MIXTURE.mmu * metrics['loss/mmu']
-      + MIXTURE.lm * metrics['loss/lm']
+    MIXTURE.t2i * metrics['loss/t2i']
+    + MIXTURE.mmu * metrics['loss/mmu']
+    + MIXTURE.lm * metrics['loss/lm']
   )
   np.testing.assert_allclose(value, wanted, rtol=1e-6)
 
@@ -144,7 +148,7 @@ def test_text_flows_are_means_over_all_scored_tokens(model, batch, result):
 
   for name in ('mmu', 'lm'):
     np.testing.assert_allclose(
-        metrics[f'loss/{name}'], nll(model, batch[name]), rtol=1e-5
+      metrics[f'loss/{name}'], nll(model, batch[name]), rtol=1e-5
     )
 
 

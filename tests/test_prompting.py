@@ -30,8 +30,7 @@ def lists(padded):
 
 def t2i(arrays, side):
   return prompting.t2i_rows(
-      VOCAB, lists(arrays['t2i_text_ids']), arrays[f't2i_{side}_tokens'],
-      MAX_TEXT,
+    VOCAB, lists(arrays['t2i_text_ids']), arrays[f't2i_{side}_tokens'], MAX_TEXT
   )
 
 
@@ -39,7 +38,7 @@ def mmu(arrays, side):
   """The official captions: <|sot|> text <|eot|>, all of it scored."""
   answers = [[VOCAB.sot, *t] for t in lists(arrays[f'mmu_{side}_text'])]
   return prompting.mmu_rows(
-      VOCAB, arrays['mmu_image_tokens'], [[]] * 3, answers, 31, sot=False
+    VOCAB, arrays['mmu_image_tokens'], [[]] * 3, answers, 31, sot=False
   )
 
 
@@ -47,7 +46,7 @@ def mmu(arrays, side):
 def test_t2i_rows_masked_are_the_official_ones(arrays, side):
   rows = t2i(arrays, side)
   tokens, labels = masking.apply(
-      VOCAB, rows.tokens, rows.labels, arrays['t2i_mask'], MAX_TEXT + 2
+    VOCAB, rows.tokens, rows.labels, arrays['t2i_mask'], MAX_TEXT + 2
   )
   np.testing.assert_array_equal(tokens, arrays[f't2i_{side}_ids'])
   # The official labels name the text too, and the loss leaves it out.
@@ -59,11 +58,11 @@ def test_t2i_rows_masked_are_the_official_ones(arrays, side):
 def test_text_labels_are_the_official_labels(arrays):
   rows = t2i(arrays, 'win')
   tokens, labels = masking.apply(
-      VOCAB, rows.tokens, rows.labels, arrays['t2i_mask'], MAX_TEXT + 2
+    VOCAB, rows.tokens, rows.labels, arrays['t2i_mask'], MAX_TEXT + 2
   )
   masked = prompting.Rows(tokens, np.asarray(labels), rows.ar, rows.valid)
   np.testing.assert_array_equal(
-      prompting.text_labels(masked), arrays['t2i_win_labels']
+    prompting.text_labels(masked), arrays['t2i_win_labels']
   )
 
 
@@ -83,7 +82,7 @@ def test_lm_rows_are_the_official_ones(arrays):
 def test_attention_of_the_rows_is_the_official_one(arrays):
   for name, rows in ('t2i', t2i(arrays, 'win')), ('mmu', mmu(arrays, 'win')):
     np.testing.assert_array_equal(
-        masks.visible(rows.ar, rows.valid), arrays[f'{name}_attention']
+      masks.visible(rows.ar, rows.valid), arrays[f'{name}_attention']
     )
 
 
@@ -92,7 +91,7 @@ def test_image_prefixes_are_the_official_ones(arrays):
   for name, given in ('cfg', texts), ('uncond', [[]] * 4):
     prefix = prompting.t2i_prefix(VOCAB, given, MAX_TEXT)
     np.testing.assert_array_equal(
-        prefix.tokens, arrays[f't2i_gen_{name}_ids'][:, : MAX_TEXT + 1]
+      prefix.tokens, arrays[f't2i_gen_{name}_ids'][:, : MAX_TEXT + 1]
     )
 
 
@@ -107,11 +106,11 @@ def test_only_the_answer_and_its_end_are_scored():
   rows = prompting.mmu_rows(VOCAB, codes, [[7, 8]], [[9]], 12, sot=True)
   v = VOCAB
   np.testing.assert_array_equal(
-      rows.tokens[0],
-      [v.mmu, v.soi, 61, 62, v.eoi, v.sot, 7, 8, 9, v.eot, v.pad, v.pad],
+    rows.tokens[0],
+    [v.mmu, v.soi, 61, 62, v.eoi, v.sot, 7, 8, 9, v.eot, v.pad, v.pad],
   )
   np.testing.assert_array_equal(
-      rows.labels[0], [-100] * 8 + [9, v.eot] + [-100] * 2
+    rows.labels[0], [-100] * 8 + [9, v.eot] + [-100] * 2
   )
 
 
@@ -124,7 +123,7 @@ def test_a_question_is_the_row_of_its_answer_without_the_answer():
   np.testing.assert_array_equal(lengths, prefix.valid.sum(-1))
   for b, length in enumerate(lengths):
     np.testing.assert_array_equal(
-        prefix.tokens[b, :length], rows.tokens[b, :length]
+      prefix.tokens[b, :length], rows.tokens[b, :length]
     )
     assert not prefix.valid[b, length:].any()
   assert (prefix.labels == prompting.UNSCORED).all()
@@ -132,7 +131,7 @@ def test_a_question_is_the_row_of_its_answer_without_the_answer():
 
 def test_an_answer_too_long_is_cut_and_ends_all_the_same():
   rows = prompting.mmu_rows(
-      VOCAB, np.array([[1, 2]]), [[7]], [[9, 9, 9, 9]], 10
+    VOCAB, np.array([[1, 2]]), [[7]], [[9, 9, 9, 9]], 10
   )
   np.testing.assert_array_equal(rows.tokens[0, 7:], [9, 9, VOCAB.eot])
 

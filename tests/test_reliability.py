@@ -25,13 +25,24 @@ import tiny_world
 ROOT = pathlib.Path(__file__).parent.parent
 STEPS = 24
 SMALL = {
-    'inputs': 6, 'fresh_inputs': False, 'held_out': 4, 'unseen': 3,
-    'gallery': 2, 'play.rounds': 1,
-    'play.images': 2, 'play.batch': 8,
-    'play.epochs': 0.0, 'play.optim.steps': STEPS, 'play.log_every': 5,
-    'play.save_every': 2, 'play.optim.lr': 0.01, 'play.rules.least_win': 0.0,
-    'play.rules.both': False, 'play.curation_sampler.steps': 2,
-    'play.evaluation_sampler.steps': 2, 'play.objective.masks': 1,
+  'inputs': 6,
+  'fresh_inputs': False,
+  'held_out': 4,
+  'unseen': 3,
+  'gallery': 2,
+  'play.rounds': 1,
+  'play.images': 2,
+  'play.batch': 8,
+  'play.epochs': 0.0,
+  'play.optim.steps': STEPS,
+  'play.log_every': 5,
+  'play.save_every': 2,
+  'play.optim.lr': 0.01,
+  'play.rules.least_win': 0.0,
+  'play.rules.both': False,
+  'play.curation_sampler.steps': 2,
+  'play.evaluation_sampler.steps': 2,
+  'play.objective.masks': 1,
 }
 
 
@@ -51,23 +62,38 @@ class Place:
     """Starts a run, or one of its processes."""
     flags = [f'--config.{k}={v}' for k, v in (SMALL | changes).items()]
     if port:
-      flags += [f'--coordinator=localhost:{port}', f'--process={number}',
-                f'--processes={processes}']
-    flags_of_xla = ' '.join((
+      flags += [
+        f'--coordinator=localhost:{port}',
+        f'--process={number}',
+        f'--processes={processes}',
+      ]
+    flags_of_xla = ' '.join(
+      (
         f'--xla_force_host_platform_device_count={devices // processes}',
         '--xla_backend_optimization_level=0',
-    ))
+      )
+    )
     env = os.environ | {
-        'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags_of_xla,
-        'JAX_COMPILATION_CACHE_DIR': str(self.cache),
-        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-        'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': flags_of_xla,
+      'JAX_COMPILATION_CACHE_DIR': str(self.cache),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+      'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
     }
     return subprocess.Popen(
-        [sys.executable, str(ROOT / 'main.py'), '--config=configs/pair_dpo.py',
-         f'--config.init_from={self.base}', f'--workdir={folder}', *flags],
-        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+      [
+        sys.executable,
+        str(ROOT / 'main.py'),
+        '--config=configs/pair_dpo.py',
+        f'--config.init_from={self.base}',
+        f'--workdir={folder}',
+        *flags,
+      ],
+      cwd=ROOT,
+      env=env,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
     )
 
   def start_all(self, folder, count=2, together=False, **changes):
@@ -77,16 +103,14 @@ class Place:
     with socket.socket() as free:
       free.bind(('localhost', 0))
       port = free.getsockname()[1]
-    return [
-        self.start(folder, count, n, port, **changes) for n in range(count)
-    ]
+    return [self.start(folder, count, n, port, **changes) for n in range(count)]
 
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
   return Place(
-      tiny_world.bundle(tmp_path_factory.mktemp('base')),
-      tmp_path_factory.mktemp('cache'),
+    tiny_world.bundle(tmp_path_factory.mktemp('base')),
+    tmp_path_factory.mktemp('cache'),
   )
 
 
@@ -117,14 +141,18 @@ def outcome(folder):
     found |= {name: array.tolist() for name, array in arrays.items()}
   for number in (0, 1):
     summary = json.loads(
-        (folder / f'round_{number}' / 'evaluation.json').read_text())
+      (folder / f'round_{number}' / 'evaluation.json').read_text()
+    )
     del summary['seconds']
     found[number] = summary
   lines = (folder / 'round_1' / 'training' / 'metrics.jsonl').read_text()
   found['metrics'] = [
-      {k: v for k, v in json.loads(line).items()
-       if k != 'time' and not k.startswith(('time/', 'speed/', 'device/'))}
-      for line in lines.splitlines()
+    {
+      k: v
+      for k, v in json.loads(line).items()
+      if k != 'time' and not k.startswith(('time/', 'speed/', 'device/'))
+    }
+    for line in lines.splitlines()
   ]
   assert [row['step'] for row in found['metrics']] == [5, 10, 15, 20, 24]
   return found
@@ -155,7 +183,7 @@ def test_two_processes_make_what_one_makes(whole, whole_of_two):
 
 @pytest.mark.slow
 def test_adapters_learn_in_two_processes_what_they_learn_in_one(
-    place, tmp_path
+  place, tmp_path
 ):
   lora = {'play.lora.rank': 2}
   ended(place.start(tmp_path / 'one', **lora))
@@ -164,7 +192,9 @@ def test_adapters_learn_in_two_processes_what_they_learn_in_one(
   one, two = (outcome(tmp_path / name)['metrics'] for name in ('one', 'two'))
   assert_near(two, one)
   adapters = pathlib.Path('round_1', 'training', 'adapters')
-  saved = [checkpoint.sums(str(tmp_path / n / adapters)) for n in ('one', 'two')]
+  saved = [
+    checkpoint.sums(str(tmp_path / n / adapters)) for n in ('one', 'two')
+  ]
   assert saved[0] and saved[0].keys() == saved[1].keys()
 
 
@@ -190,7 +220,7 @@ def saved_beyond(folder, step, running):
 @pytest.mark.slow
 @pytest.mark.parametrize('processes', [1, 2])
 def test_a_run_that_is_told_to_stop_in_training_goes_on_as_if_not(
-    place, whole, whole_of_two, tmp_path, processes
+  place, whole, whole_of_two, tmp_path, processes
 ):
   folder = tmp_path / 'run'
   running = place.start_all(folder, processes)
@@ -214,10 +244,10 @@ def appears(path, running):
 
 
 def test_one_process_that_could_have_others_stops_when_it_is_told(
-    place, tmp_path
+  place, tmp_path
 ):
   """JAX takes the signal for itself, to tell them."""
-  run, = place.start_all(tmp_path / 'run', 1, together=True)
+  (run,) = place.start_all(tmp_path / 'run', 1, together=True)
   appears(tmp_path / 'run' / 'settings.json', [run])
   run.send_signal(signal.SIGTERM)
   assert 'the same command resumes' in ended(run, 130)
@@ -226,10 +256,10 @@ def test_one_process_that_could_have_others_stops_when_it_is_told(
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    'reached', ['settings.json', 'round_0/evaluation.json']
+  'reached', ['settings.json', 'round_0/evaluation.json']
 )
 def test_two_processes_that_are_told_outside_training_stop_together(
-    place, whole_of_two, tmp_path, number, reached
+  place, whole_of_two, tmp_path, number, reached
 ):
   folder = tmp_path / 'run'
   running = place.start_all(folder)
@@ -246,7 +276,7 @@ def test_two_processes_that_are_told_outside_training_stop_together(
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize('processes, wanted', [(1, 20), (2, 6)])
 def test_runs_ended_at_random_times_lose_nothing(
-    place, whole, whole_of_two, tmp_path, number, processes, wanted
+  place, whole, whole_of_two, tmp_path, number, processes, wanted
 ):
   """Of two processes the second is told, and both are killed."""
   folder, draw, ends = tmp_path / 'run', random.Random(0), 0
@@ -286,7 +316,7 @@ def test_runs_ended_at_random_times_lose_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize('victim', [0, 1])
 def test_the_death_of_a_process_ends_the_others_and_a_restart_goes_on(
-    place, whole_of_two, tmp_path, victim
+  place, whole_of_two, tmp_path, victim
 ):
   folder = tmp_path / 'run'
   running = place.start_all(folder)
@@ -304,7 +334,7 @@ def test_the_death_of_a_process_ends_the_others_and_a_restart_goes_on(
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_more_processes_and_with_fewer(
-    place, whole, tmp_path
+  place, whole, tmp_path
 ):
   """The same records in each batch, and the same loss but for rounding."""
   folder, met = tmp_path / 'run', -1
@@ -325,8 +355,9 @@ def test_no_process_outlives_the_run(place, tmp_path):
   saved_beyond(tmp_path / 'run', -1, [process])
   mine = pathlib.Path(f'/proc/{process.pid}/task')
   children = [
-      int(child) for task in mine.iterdir()
-      for child in (task / 'children').read_text().split()
+    int(child)
+    for task in mine.iterdir()
+    for child in (task / 'children').read_text().split()
   ]
   process.kill()
   process.communicate()
@@ -348,8 +379,10 @@ def saved_in_bucket(bucket, step, running):
   deadline = time.monotonic() + 300
   while True:
     numbers = [
-        int(name[len(place):-len(mark)]) for name in bucket.names(place)
-        if name.endswith(mark)]
+      int(name[len(place) : -len(mark)])
+      for name in bucket.names(place)
+      if name.endswith(mark)
+    ]
     if max(numbers, default=-1) > step:
       return
     assert time.monotonic() < deadline
@@ -358,7 +391,7 @@ def saved_in_bucket(bucket, step, running):
 
 
 def test_a_run_in_a_bucket_leaves_what_one_in_a_folder_leaves(
-    place, whole, bucket, tmp_path
+  place, whole, bucket, tmp_path
 ):
   """Killed in its training; what it starts from is there, too."""
   bucket.put_folder('base', place.base)
@@ -376,7 +409,7 @@ def test_a_run_in_a_bucket_leaves_what_one_in_a_folder_leaves(
 
 @pytest.mark.slow
 def test_a_run_in_a_bucket_that_is_told_to_stop_goes_on_as_if_not(
-    place, whole, bucket, tmp_path
+  place, whole, bucket, tmp_path
 ):
   run = place.start('gs://bucket/run')
   saved_in_bucket(bucket, -1, run)
@@ -389,7 +422,7 @@ def test_a_run_in_a_bucket_that_is_told_to_stop_goes_on_as_if_not(
 
 @pytest.mark.slow
 def test_two_processes_make_in_a_bucket_what_they_make_in_a_folder(
-    place, whole_of_two, bucket, tmp_path
+  place, whole_of_two, bucket, tmp_path
 ):
   running = place.start_all('gs://bucket/run')
   saved_in_bucket(bucket, -1, running[0])
@@ -404,7 +437,7 @@ def test_two_processes_make_in_a_bucket_what_they_make_in_a_folder(
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 def test_runs_in_a_bucket_ended_at_random_times_lose_nothing(
-    place, whole, bucket, tmp_path, number
+  place, whole, bucket, tmp_path, number
 ):
   draw, ends = random.Random(0), 0
   whole, seconds = whole

@@ -50,25 +50,34 @@ class Reader(html.parser.HTMLParser):
 
 def row(number, understanding, generation):
   return {
-      'round': number, 'scenes': 1234,
-      'understanding': understanding, 'understanding_se': 0.004,
-      'generation': generation, 'generation_se': 0.005,
-      'gap': understanding - generation, 'gap_se': 0.006,
-      'caption_similarity': 0.777, 'caption_similarity_se': 0.003,
-      'by_type': {'color': {
-          'questions': 55, 'understanding': 0.913, 'generation': 0.641 + number,
-      }},
-      'geneval': {'colors': 0.123, 'position': 0.456},
-      'seconds': {'curation': 12.5},
+    'round': number,
+    'scenes': 1234,
+    'understanding': understanding,
+    'understanding_se': 0.004,
+    'generation': generation,
+    'generation_se': 0.005,
+    'gap': understanding - generation,
+    'gap_se': 0.006,
+    'caption_similarity': 0.777,
+    'caption_similarity_se': 0.003,
+    'by_type': {
+      'color': {
+        'questions': 55,
+        'understanding': 0.913,
+        'generation': 0.641 + number,
+      }
+    },
+    'geneval': {'colors': 0.123, 'position': 0.456},
+    'seconds': {'curation': 12.5},
   }
 
 
 def steps(first, count):
   names = ('loss', 'margin', 'accuracy', 'win_log_ratio', 'lose_log_ratio')
   return [
-      {'step': first + n, 'pairs/loss': 0.6}
-      | {f'{m}/{k}': 0.1 * n for m in ('und', 'gen') for k in names}
-      for n in range(count)
+    {'step': first + n, 'pairs/loss': 0.6}
+    | {f'{m}/{k}': 0.1 * n for m in ('und', 'gen') for k in names}
+    for n in range(count)
   ]
 
 
@@ -77,26 +86,51 @@ def run():
   pixels = np.zeros((8, 8, 3), np.uint8)
   rounds = [row(0, 0.9, 0.7), row(1, 0.91, 0.8)]
   rounds[1]['curation'] = {
-      'drops': {'caption': {'kept': 30, 'no difference': 10},
-                'image': {'kept': 17, 'winner too weak': 23}},
-      'correlation': 0.4321, 'winners_by_judge': 0.876,
-      'losers_by_judge': 0.543, 'seconds': 12.5,
+    'drops': {
+      'caption': {'kept': 30, 'no difference': 10},
+      'image': {'kept': 17, 'winner too weak': 23},
+    },
+    'correlation': 0.4321,
+    'winners_by_judge': 0.876,
+    'losers_by_judge': 0.543,
+    'seconds': 12.5,
   }
-  answers = [('what color is the ring ?', 'red', 'red'),
-             ('what shape is it ?', 'cross', 'ring')]
+  answers = [
+    ('what color is the ring ?', 'red', 'red'),
+    ('what shape is it ?', 'cross', 'ring'),
+  ]
   return report.RunReport(
-      'A title', 'python main.py', rounds, note='Stopped early.',
-      control=[dict(row(1, 0.9, 0.71), name='continued pretraining')],
-      training=[steps(1, 7)],
-      gallery=[report.Sample('a red ring', pixels, pixels, '1/4', pixels,
-                             '3/4')],
-      pairs=[report.PairSample(
-          'scene-7', pixels, 'a red ring', 'a red ring', 1.0, 'a cross', 0.25,
-          pixels, 1.0, answers, pixels, 0.5, answers,
-          image_dropped='difference too small', round=1,
-      )],
-      settings={'objective': {'beta': 0.1}}, seeds={'run': 17},
-      versions={'jax': '0.10.2'}, seconds=321.0, peak_memory=2.5e9,
+    'A title',
+    'python main.py',
+    rounds,
+    note='Stopped early.',
+    control=[dict(row(1, 0.9, 0.71), name='continued pretraining')],
+    training=[steps(1, 7)],
+    gallery=[report.Sample('a red ring', pixels, pixels, '1/4', pixels, '3/4')],
+    pairs=[
+      report.PairSample(
+        'scene-7',
+        pixels,
+        'a red ring',
+        'a red ring',
+        1.0,
+        'a cross',
+        0.25,
+        pixels,
+        1.0,
+        answers,
+        pixels,
+        0.5,
+        answers,
+        image_dropped='difference too small',
+        round=1,
+      )
+    ],
+    settings={'objective': {'beta': 0.1}},
+    seeds={'run': 17},
+    versions={'jax': '0.10.2'},
+    seconds=321.0,
+    peak_memory=2.5e9,
   )
 
 
@@ -126,38 +160,83 @@ def test_page_needs_nothing_else(run):
     assert image['src'].startswith('data:image/png;base64,') and image['alt']
 
 
-@pytest.mark.parametrize('shown', [
+@pytest.mark.parametrize(
+  'shown',
+  [
     'shrank from 0.200 to 0.110 in 1 round',
-    '0.900 ± 0.004', '0.800 ± 0.005', '0.110 ± 0.006', '0.777 ± 0.003',
-    '1 234', 'continued pretraining', 'color (55 questions)', '0.913', '0.641',
-    '0.123', '0.456', 'scene-7, round 1', '1/4', '3/4', '0.25',
-    'not trained on: difference too small', '(wanted ring)', '75%', '42%',
-    '0.432', '0.876', '0.543', '+0.333', 'never used for training',
-    'objective.beta', '0.1', '17', '0.10.2', '321', '2.50', '12.5',
-    'Stopped early.', 'python main.py',
-])
+    '0.900 ± 0.004',
+    '0.800 ± 0.005',
+    '0.110 ± 0.006',
+    '0.777 ± 0.003',
+    '1 234',
+    'continued pretraining',
+    'color (55 questions)',
+    '0.913',
+    '0.641',
+    '0.123',
+    '0.456',
+    'scene-7, round 1',
+    '1/4',
+    '3/4',
+    '0.25',
+    'not trained on: difference too small',
+    '(wanted ring)',
+    '75%',
+    '42%',
+    '0.432',
+    '0.876',
+    '0.543',
+    '+0.333',
+    'never used for training',
+    'objective.beta',
+    '0.1',
+    '17',
+    '0.10.2',
+    '321',
+    '2.50',
+    '12.5',
+    'Stopped early.',
+    'python main.py',
+  ],
+)
 def test_numbers_are_those_measured(run, shown):
   assert shown in Reader(report.page(run)).text.replace('\u202f', ' ')
 
 
 def test_text_is_escaped(run):
   pair = dataclasses.replace(
-      run.pairs[0], id=NASTY, caption=NASTY, caption_win=NASTY,
-      answers_win=[(NASTY, NASTY, 'x')], caption_dropped=NASTY,
+    run.pairs[0],
+    id=NASTY,
+    caption=NASTY,
+    caption_win=NASTY,
+    answers_win=[(NASTY, NASTY, 'x')],
+    caption_dropped=NASTY,
   )
   sample = dataclasses.replace(run.gallery[0], caption=NASTY, after_right=NASTY)
-  rounds = [dict(r, by_type={NASTY: {'generation': 1.0}}, geneval={NASTY: 1})
-            for r in run.rounds]
-  page = report.page(dataclasses.replace(
-      run, title=NASTY, command=NASTY, note=NASTY, pairs=[pair],
-      gallery=[sample], settings={NASTY: NASTY}, rounds=rounds,
+  rounds = [
+    dict(r, by_type={NASTY: {'generation': 1.0}}, geneval={NASTY: 1})
+    for r in run.rounds
+  ]
+  page = report.page(
+    dataclasses.replace(
+      run,
+      title=NASTY,
+      command=NASTY,
+      note=NASTY,
+      pairs=[pair],
+      gallery=[sample],
+      settings={NASTY: NASTY},
+      rounds=rounds,
       control=[dict(rounds[0], name=NASTY)],
-  ))
+    )
+  )
   assert not Reader(page).all('script')
   assert NASTY in Reader(page).text
 
 
-@pytest.mark.parametrize('missing', [
+@pytest.mark.parametrize(
+  'missing',
+  [
     {'rounds': []},
     {'rounds': [{'round': 0}]},
     {'rounds': [{'round': 0}, {'round': 1, 'curation': {}}]},
@@ -168,7 +247,8 @@ def test_text_is_escaped(run):
     {'pairs': []},
     {'control': [{'name': 'a', 'round': 1}]},
     {'settings': {}, 'seeds': {}, 'versions': {}, 'seconds': None},
-])
+  ],
+)
 def test_missing_parts_leave_a_page(run, missing):
   Reader(report.page(dataclasses.replace(run, **missing)))
 
@@ -181,25 +261,32 @@ def test_only_the_needed_fields_leave_a_page():
 @pytest.mark.parametrize('hole', [math.nan, math.inf, None, 'text'])
 def test_values_that_are_no_numbers_are_left_out(run, hole):
   rounds = [
-      {k: hole if isinstance(v, float) else v for k, v in r.items()}
-      for r in run.rounds
+    {k: hole if isinstance(v, float) else v for k, v in r.items()}
+    for r in run.rounds
   ]
-  rows = [[{k: v if k == 'step' else hole for k, v in r.items()}
-           for r in run.training[0]]]
+  rows = [
+    [
+      {k: v if k == 'step' else hole for k, v in r.items()}
+      for r in run.training[0]
+    ]
+  ]
   page = report.page(dataclasses.replace(run, rounds=rounds, training=rows))
   assert not re.search(r'\bnan\b|\binf\b', Reader(page).text.lower())
   for shape in Reader(page).all('polyline'):
     assert re.fullmatch(r'[-0-9., ]+', shape['points'])
 
 
-@pytest.mark.parametrize('last, said', [
+@pytest.mark.parametrize(
+  'last, said',
+  [
     ((0.9, 0.8), 'shrank from 0.200 to 0.100'),
     ((0.9, 0.6), 'grew from 0.200 to 0.300'),
     ((0.9, 0.705), 'did not change beyond two standard errors'),
     ((0.8, 0.7), 'although generation is not measurably better'),
     ((0.8, 0.7), 'Some understanding was lost'),
     ((0.9, 0.95), 'Generation now scores no lower than understanding'),
-])
+  ],
+)
 def test_headline_is_honest(last, said):
   rows = [row(0, 0.9, 0.7), row(1, *last)]
   assert said in f'{scores.lead(rows)} {scores.explanation(rows)}'
@@ -208,18 +295,29 @@ def test_headline_is_honest(last, said):
 def with_unseen(number, understanding, generation, change=None):
   """A row with scores on captions that no input has."""
   out = row(number, 0.9, 0.7 + 0.1 * number) | {
-      'captions_also_of_inputs': 1017,
+    'captions_also_of_inputs': 1017,
+    'by_tag': {
+      'single_object': {
+        'scenes': 617,
+        'share': 0.5,
+        'understanding': 0.987,
+        'generation': 0.912 + number / 100,
+        'gap': 0.075,
+      }
+    },
+    'unseen': row(number, understanding, generation)
+    | {
+      'scenes': 321,
       'by_tag': {
-          'single_object': {'scenes': 617, 'share': 0.5, 'understanding': 0.987,
-                            'generation': 0.912 + number / 100, 'gap': 0.075},
-      },
-      'unseen': row(number, understanding, generation) | {
+        'color_attr': {
           'scenes': 321,
-          'by_tag': {'color_attr': {
-              'scenes': 321, 'share': 1.0, 'understanding': 0.765,
-              'generation': 0.432, 'gap': 0.333,
-          }},
+          'share': 1.0,
+          'understanding': 0.765,
+          'generation': 0.432,
+          'gap': 0.333,
+        }
       },
+    },
   }
   if change:
     out['unseen']['change'] = change
@@ -227,26 +325,36 @@ def with_unseen(number, understanding, generation, change=None):
 
 
 def test_both_sets_of_captions_are_in_the_headline(run):
-  change = {'gap': -0.05, 'gap_se': 0.01, 'generation': 0.06,
-            'generation_se': 0.01, 'understanding': 0.01,
-            'understanding_se': 0.01}
-  rounds = [
-      with_unseen(0, 0.852, 0.531), with_unseen(1, 0.862, 0.591, change)
-  ]
+  change = {
+    'gap': -0.05,
+    'gap_se': 0.01,
+    'generation': 0.06,
+    'generation_se': 0.01,
+    'understanding': 0.01,
+    'understanding_se': 0.01,
+  }
+  rounds = [with_unseen(0, 0.852, 0.531), with_unseen(1, 0.862, 0.591, change)]
   page = report.page(dataclasses.replace(run, rounds=rounds))
   read = Reader(page)
   text = read.text.replace('\u202f', ' ')
   for shown in (
-      'On 321 scenes whose captions no input has the gap shrank from 0.321 to '
-      '0.271. Generation rose by 0.060 ± 0.010, understanding is unchanged',
-      'Of the captions of 1 234 held-out scenes 1 017 are captions of inputs, '
-      'too (0 is best).', '0.531 ± 0.005',
-      # By kind: the shares differ, and so do the means.
-      'single object', '617', '50%', '0.922', 'color attr', '100%', '0.432',
-      'kind by kind',
+    'On 321 scenes whose captions no input has the gap shrank from 0.321 to '
+    '0.271. Generation rose by 0.060 ± 0.010, understanding is unchanged',
+    'Of the captions of 1 234 held-out scenes 1 017 are captions of inputs, '
+    'too (0 is best).',
+    '0.531 ± 0.005',
+    # By kind: the shares differ, and so do the means.
+    'single object',
+    '617',
+    '50%',
+    '0.922',
+    'color attr',
+    '100%',
+    '0.432',
+    'kind by kind',
   ):
     assert shown in text, shown
-  head = text[:text.index('Round by round')]
+  head = text[: text.index('Round by round')]
   assert '0.321 → 0.271' in head and '0.200 → 0.100' in head
 
 
@@ -272,33 +380,42 @@ def test_paired_change_counts_before_an_unpaired_one():
 
 def test_a_line_has_a_point_for_each_value():
   points = [(n, n * n, 0.5) for n in range(9)]
-  read = Reader(figures.lines(
-      [figures.Series('a', points, markers=True)], description='squares',
+  read = Reader(
+    figures.lines(
+      [figures.Series('a', points, markers=True)],
+      description='squares',
       x_label='n',
-  ))
+    )
+  )
   assert len(read.all('polyline')[0]['points'].split()) == 9
   assert len(read.all('circle')) == 9
-  whiskers = [
-      line for line in read.all('line') if line['class'] == 'whisker'
-  ]
+  whiskers = [line for line in read.all('line') if line['class'] == 'whisker']
   assert len(whiskers) == 9
 
 
 def test_a_line_breaks_where_a_value_is_missing():
-  points = [(0, 1, None), (1, 2, None), (2, math.nan, None), (3, 1, None),
-            (4, 1, None), (5, 1, None)]
-  read = Reader(figures.lines(
-      [figures.Series('a', points)], description='', x_label='n'
-  ))
+  points = [
+    (0, 1, None),
+    (1, 2, None),
+    (2, math.nan, None),
+    (3, 1, None),
+    (4, 1, None),
+    (5, 1, None),
+  ]
+  read = Reader(
+    figures.lines([figures.Series('a', points)], description='', x_label='n')
+  )
   counts = [len(p['points'].split()) for p in read.all('polyline')]
   assert counts == [2, 3]
 
 
 def test_points_stay_inside_the_drawing():
   points = [(n, v, 3.0) for n, v in enumerate((-1e4, 0.0, 7.0, 2e4))]
-  read = Reader(figures.lines(
+  read = Reader(
+    figures.lines(
       [figures.Series('a', points, markers=True)], description='', x_label='n'
-  ))
+    )
+  )
   for spot in read.all('circle'):
     assert 0 <= float(spot['cx']) <= figures.WIDTH
     assert 0 <= float(spot['cy']) <= figures.HEIGHT
@@ -311,18 +428,22 @@ def test_long_lines_are_thinned_to_means():
 
 
 def test_bars_are_as_long_as_their_shares():
-  read = Reader(figures.bars(
+  read = Reader(
+    figures.bars(
       [('a', [0.25, 1.0]), ('b', [0.5, math.nan])],
-      [('before', 'und pale'), ('after', 'und')], description='',
-  ))
+      [('before', 'und pale'), ('after', 'und')],
+      description='',
+    )
+  )
   rails = [float(r['width']) for r in read.all('rect') if r['class'] == 'rail']
   drawn = [float(r['width']) for r in read.all('rect') if r['class'] != 'rail']
   assert [d / rails[0] for d in drawn] == pytest.approx([0.25, 1, 0.5, 0])
 
 
-@pytest.mark.parametrize('low, high', [
-    (0.0, 1.0), (-3e-5, 4e-5), (0.712, 0.913), (5.0, 5.0), (-1e6, 3.0),
-])
+@pytest.mark.parametrize(
+  'low, high',
+  [(0.0, 1.0), (-3e-5, 4e-5), (0.712, 0.913), (5.0, 5.0), (-1e6, 3.0)],
+)
 def test_ticks_are_few_and_enclose_the_range(low, high):
   found = figures.ticks(low, high)
   assert found[0] <= low and found[-1] >= high
@@ -348,14 +469,20 @@ def test_pixels_of_another_kind_are_refused():
 
 
 def test_intervals_are_two_errors_each_way_beside_zero():
-  drawn = Reader(figures.intervals(
-      [('one', 0.1, 0.05, True), ('two', -0.2, float('nan'), False),
-       ('three', None, 0.1, False)],
-      description='d', x_label='change',
-  ))
+  drawn = Reader(
+    figures.intervals(
+      [
+        ('one', 0.1, 0.05, True),
+        ('two', -0.2, float('nan'), False),
+        ('three', None, 0.1, False),
+      ],
+      description='d',
+      x_label='change',
+    )
+  )
   circles, lines = drawn.all('circle'), drawn.all('line')
-  zero, = (float(a['x1']) for a in lines if a['class'] == 'axis')
-  bar, = (a for a in lines if a['class'] == 'whisker')
+  (zero,) = (float(a['x1']) for a in lines if a['class'] == 'axis')
+  (bar,) = (a for a in lines if a['class'] == 'whisker')
   one, two = (float(a['cx']) for a in circles)
   # 0.1 with an error of 0.05 reaches 0 and 0.2.
   assert float(bar['x1']) == pytest.approx(zero, abs=0.2)
@@ -368,20 +495,19 @@ def test_intervals_are_two_errors_each_way_beside_zero():
 def test_long_names_of_intervals_have_room():
   name = 'DPO, generation, no SFT terms'
   drawn = figures.intervals(
-      [(name, 0.1, 0.1, True), ('b', -0.1, 0.1, True)], description='d',
-      x_label='x',
+    [(name, 0.1, 0.1, True), ('b', -0.1, 0.1, True)],
+    description='d',
+    x_label='x',
   )
   end = float(re.search(f'<text x="([0-9.]+)"[^>]*>{name}<', drawn).group(1))
   assert end > 7 * len(name)
   # Nothing is drawn over it.
-  assert all(
-      float(x) > end for x in re.findall(r'<line x1="([0-9.]+)"', drawn)
-  )
+  assert all(float(x) > end for x in re.findall(r'<line x1="([0-9.]+)"', drawn))
 
 
 def test_intervals_of_nothing_say_so():
   found = figures.intervals(
-      [('a', None, None, False)], description='d', x_label='x'
+    [('a', None, None, False)], description='d', x_label='x'
   )
   assert 'Nothing was measured' in found
 
@@ -389,7 +515,7 @@ def test_intervals_of_nothing_say_so():
 def test_ticks_of_a_line_may_have_names():
   series = [figures.Series('a', [(0, 1.0, None), (1, 2.0, None)])]
   drawn = figures.lines(
-      series, description='d', x_label='', whole_x=True, x_names=['few', 'many']
+    series, description='d', x_label='', whole_x=True, x_names=['few', 'many']
   )
   words = Reader(drawn).text
   assert 'few' in words and 'many' in words
@@ -399,10 +525,10 @@ def test_long_names_of_ticks_stay_inside_the_drawing():
   series = [figures.Series('a', [(0, 1.0, None), (1, 2.0, None)])]
   names = ['l' * 30, 'r' * 30]
   drawn = figures.lines(
-      series, description='d', x_label='', whole_x=True, x_names=names
+    series, description='d', x_label='', whole_x=True, x_names=names
   )
   left, right = (
-      float(re.search(f'<text x="([0-9.]+)"[^>]*>{name}<', drawn).group(1))
-      for name in names
+    float(re.search(f'<text x="([0-9.]+)"[^>]*>{name}<', drawn).group(1))
+    for name in names
   )
   assert 30 * 3.5 < left < figures.WIDTH / 2 < right < figures.WIDTH - 30 * 3.5

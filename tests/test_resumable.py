@@ -31,19 +31,30 @@ def run(folder, steps=9, broken=(), until=None, said=None, **pace):
 
   silent = console_lib.silent()
   return resumable.run(
-      lambda: tiny_line.state(mesh), tiny_line.step(mesh), jnp.float32(1.0),
-      batches, loop.Pace(steps, **{'log_every': 4, 'save_every': 3} | pace),
-      mesh=mesh, folder=str(folder), identity={'a': 1}, label='toy',
-      console=console_lib.Console(
-          said.append if said is not None else silent.say, silent.progress),
+    lambda: tiny_line.state(mesh),
+    tiny_line.step(mesh),
+    jnp.float32(1.0),
+    batches,
+    loop.Pace(steps, **{'log_every': 4, 'save_every': 3} | pace),
+    mesh=mesh,
+    folder=str(folder),
+    identity={'a': 1},
+    label='toy',
+    console=console_lib.Console(
+      said.append if said is not None else silent.say, silent.progress
+    ),
   )
 
 
 def metrics(folder):
   lines = (folder / 'metrics.jsonl').read_text().splitlines()
   return [
-      {k: v for k, v in json.loads(line).items()
-       if not k.startswith(('time', 'speed'))} for line in lines
+    {
+      k: v
+      for k, v in json.loads(line).items()
+      if not k.startswith(('time', 'speed'))
+    }
+    for line in lines
   ]
 
 
@@ -69,7 +80,8 @@ def test_one_that_has_saved_its_last_step_keeps_it(tmp_path, monkeypatch):
     run(tmp_path / 'run', until=8)
   monkeypatch.setattr(interrupts.Wish, '__call__', lambda self: True)
   monkeypatch.setattr(
-      resumable.series_lib.checkpoint, 'save_async', pytest.fail)
+    resumable.series_lib.checkpoint, 'save_async', pytest.fail
+  )
   with pytest.raises(interrupts.Stopped, match='after step 9$'):
     run(tmp_path / 'run')
   monkeypatch.undo()
@@ -91,19 +103,23 @@ def test_signals_are_the_process_s_own_again(tmp_path):
   before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
   run(tmp_path / 'run')
   assert before == (
-      signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+    signal.getsignal(signal.SIGTERM),
+    signal.getsignal(signal.SIGINT),
+  )
 
 
 def test_steps_that_are_not_finite_are_told_also_on_a_full_disk(
-    tmp_path, monkeypatch):
+  tmp_path, monkeypatch
+):
   class Full:
     def result(self):
       raise OSError(28, 'No space left on device')
 
   monkeypatch.setattr(
-      resumable.series_lib.checkpoint, 'save_async', lambda *_: Full())
+    resumable.series_lib.checkpoint, 'save_async', lambda *_: Full()
+  )
   with pytest.raises(
-      loop.NonFinite, match='4 of the last 4 .*last checkpoint: unknown, .*No s'
+    loop.NonFinite, match='4 of the last 4 .*last checkpoint: unknown, .*No s'
   ):
     run(tmp_path / 'run', broken=range(9), max_skipped=2)
 
@@ -131,7 +147,7 @@ def test_a_run_that_is_not_finite_says_where_its_last_checkpoint_is(tmp_path):
 
 @pytest.mark.parametrize('until', [2, 7])
 def test_a_run_in_a_bucket_that_is_stopped_is_the_whole_run(
-    bucket, tmp_path, until
+  bucket, tmp_path, until
 ):
   wanted, said = run(tmp_path / 'whole'), []
   with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
@@ -145,7 +161,7 @@ def test_a_run_in_a_bucket_that_is_stopped_is_the_whole_run(
 
 @pytest.mark.parametrize('last', [3, 6])
 def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
-    bucket, tmp_path, monkeypatch, last
+  bucket, tmp_path, monkeypatch, last
 ):
   """What was measured before its last checkpoint is there, what after is not.
 

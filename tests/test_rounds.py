@@ -34,7 +34,7 @@ def main_job(base, fresh, reference='round', **changes):
   """Settings of two rounds; with two candidates winners stay or are beaten."""
   config = tiny_world.self_play(base)
   play = dataclasses.replace(
-      config.play, reference=reference, seed=5, images=2, shard=4, **changes
+    config.play, reference=reference, seed=5, images=2, shard=4, **changes
   )
   return dataclasses.replace(config, fresh_inputs=fresh, play=play)
 
@@ -44,13 +44,22 @@ def curation(config, number, start, before, **changes):
   values = curate_config.get_config()
   del values.job
   play = dataclasses.asdict(config.play)
-  values.update({
-      'init_from': str(start), 'inputs': config.inputs,
-      'fresh_inputs': config.fresh_inputs, 'round': number,
-      'before': str(before), 'images': play['images'],
-      'captions': play['captions'], 'sampler': play['curation_sampler'],
-      'rules': play['rules'], 'seed': play['seed'], 'shard': play['shard'],
-  } | changes)
+  values.update(
+    {
+      'init_from': str(start),
+      'inputs': config.inputs,
+      'fresh_inputs': config.fresh_inputs,
+      'round': number,
+      'before': str(before),
+      'images': play['images'],
+      'captions': play['captions'],
+      'sampler': play['curation_sampler'],
+      'rules': play['rules'],
+      'seed': play['seed'],
+      'shard': play['shard'],
+    }
+    | changes
+  )
   return settings.build(curate.Settings, values.to_dict())
 
 
@@ -60,10 +69,17 @@ def lesson(config, number, start, pairs, reference='', **changes):
   del values.job
   play = dataclasses.asdict(config.play)
   names = [field.name for field in dataclasses.fields(learning.Learning)]
-  values.update({
-      'init_from': str(start), 'pairs': str(pairs), 'round': number,
-      'reference': str(reference), 'both': play['rules']['both'],
-  } | {name: play[name] for name in names} | changes)
+  values.update(
+    {
+      'init_from': str(start),
+      'pairs': str(pairs),
+      'round': number,
+      'reference': str(reference),
+      'both': play['rules']['both'],
+    }
+    | {name: play[name] for name in names}
+    | changes
+  )
   return settings.build(learn.Settings, values.to_dict())
 
 
@@ -82,11 +98,11 @@ def model_of(run, number):
   return trained.load(str(run / 'checkpoints' / str(number))).model
 
 
-@pytest.mark.parametrize('fresh, reference', [
-    (True, 'round'), (False, 'round'), (False, 'base'),
-])
+@pytest.mark.parametrize(
+  'fresh, reference', [(True, 'round'), (False, 'round'), (False, 'base')]
+)
 def test_rounds_apart_are_the_rounds_of_the_main_job(
-    base, tmp_path, fresh, reference
+  base, tmp_path, fresh, reference
 ):
   config = main_job(base, fresh, reference)
   whole = tmp_path / 'whole'
@@ -99,16 +115,14 @@ def test_rounds_apart_are_the_rounds_of_the_main_job(
     assert lines(pairs / 'pairs.jsonl') == expected
     folder = tmp_path / f'learned_{number}'
     frozen = base if number > 1 and reference == 'base' else ''
-    learn.run(
-        lesson(config, number, start, pairs, frozen), str(folder), QUIET
-    )
+    learn.run(lesson(config, number, start, pairs, frozen), str(folder), QUIET)
     assert_same_weights(
-        trained.load(str(folder / 'model')).model, model_of(whole, number)
+      trained.load(str(folder / 'model')).model, model_of(whole, number)
     )
     start, before = folder / 'model', pairs
   ids = [
-      {row['id'] for row in lines(tmp_path / f'pairs_{n}' / 'pairs.jsonl')}
-      for n in (1, 2)
+    {row['id'] for row in lines(tmp_path / f'pairs_{n}' / 'pairs.jsonl')}
+    for n in (1, 2)
   ]
   assert ids[0].isdisjoint(ids[1]) if fresh else ids[0] == ids[1]
 
@@ -127,18 +141,19 @@ def test_a_round_of_a_run_is_as_good_as_a_curation(base, first, tmp_path):
   config, run, pairs = first
   outcomes = []
   for name, before in (('run', run / 'round_1'), ('pairs', pairs)):
-    curate.run(
-        curation(config, 2, base, before), str(tmp_path / name), QUIET
-    )
+    curate.run(curation(config, 2, base, before), str(tmp_path / name), QUIET)
     outcomes.append((tmp_path / name / 'pairs.jsonl').read_bytes())
   assert outcomes[0] == outcomes[1]
   # The pairs of the round before are heard: losers come from there.
   curate.run(
-      curation(config, 2, base, '', fresh_inputs=True), str(tmp_path / 'none'),
-      QUIET,
+    curation(config, 2, base, '', fresh_inputs=True),
+    str(tmp_path / 'none'),
+    QUIET,
   )
-  rows, old = lines(tmp_path / 'run' / 'pairs.jsonl'), lines(
-      pairs / 'pairs.jsonl')
+  rows, old = (
+    lines(tmp_path / 'run' / 'pairs.jsonl'),
+    lines(pairs / 'pairs.jsonl'),
+  )
   for row, previous in zip(rows, old, strict=True):
     assert row['codes_lose'] in (previous['codes_win'], previous['codes_lose'])
 
@@ -153,27 +168,35 @@ def test_what_was_curated_from_is_part_of_the_run(base, first, tmp_path):
   (other / 'pairs.jsonl').write_text('\n'.join(text[:-1]) + '\n')
   with pytest.raises(ValueError, match='config.pairs_before'):
     curate.run(
-        dataclasses.replace(later, before=str(other)), str(tmp_path / 'run'),
-        QUIET,
+      dataclasses.replace(later, before=str(other)),
+      str(tmp_path / 'run'),
+      QUIET,
     )
 
 
-@pytest.mark.parametrize('prepare, message', [
+@pytest.mark.parametrize(
+  'prepare, message',
+  [
     (lambda folder: None, 'before must be the folder of a curation, or of a'),
-    (lambda folder: (folder / 'pairs.jsonl').write_text('{"id": "a"}\n'),
-     'before must be the folder of a curation, or of a'),
-    (lambda folder: (folder / 'pairs.jsonl').write_text(''),
-     'before must hold pairs of the same inputs'),
-])
+    (
+      lambda folder: (folder / 'pairs.jsonl').write_text('{"id": "a"}\n'),
+      'before must be the folder of a curation, or of a',
+    ),
+    (
+      lambda folder: (folder / 'pairs.jsonl').write_text(''),
+      'before must hold pairs of the same inputs',
+    ),
+  ],
+)
 def test_what_is_no_round_before_is_refused(
-    base, first, tmp_path, prepare, message
+  base, first, tmp_path, prepare, message
 ):
   folder = tmp_path / 'before'
   folder.mkdir()
   prepare(folder)
   with pytest.raises(ValueError, match=message):
     curate.run(
-        curation(first[0], 2, base, folder), str(tmp_path / 'run'), QUIET
+      curation(first[0], 2, base, folder), str(tmp_path / 'run'), QUIET
     )
 
 
@@ -188,13 +211,16 @@ def test_pairs_before_that_are_damaged_are_named(base, first, tmp_path):
     curate.run(curation(config, 2, base, folder), str(tmp_path / 'run'), QUIET)
 
 
-@pytest.mark.parametrize('fresh, number, before, message', [
+@pytest.mark.parametrize(
+  'fresh, number, before, message',
+  [
     (True, 0, '', 'round is 0'),
     (True, 1, 'x', "before must be '' in round 1, got 'x'"),
     (False, 2, '', 'before must be a folder in round 2'),
-])
+  ],
+)
 def test_rounds_that_make_no_sense_are_refused(
-    base, fresh, number, before, message
+  base, fresh, number, before, message
 ):
   with pytest.raises(ValueError, match=message):
     curation(main_job(base, fresh), number, base, before)
@@ -212,14 +238,19 @@ def test_a_reference_of_another_size_is_refused(base, first, tmp_path):
   model = bundle.load(other)
   # One block more than the model that learns.
   deeper = dataclasses.replace(
-      model.model.config, decoder=dataclasses.replace(
-          model.model.config.decoder, layers=2))
+    model.model.config,
+    decoder=dataclasses.replace(model.model.config.decoder, layers=2),
+  )
   bundle.save_model(
-      str(other), showo.ShowO(deeper, rngs=nnx.Rngs(0)), model.text,
-      model.lengths, model.grid)
+    str(other),
+    showo.ShowO(deeper, rngs=nnx.Rngs(0)),
+    model.text,
+    model.lengths,
+    model.grid,
+  )
   with pytest.raises(ValueError, match='reference must be a model of the'):
     learn.run(
-        lesson(config, 1, base, pairs, other), str(tmp_path / 'run'), QUIET
+      lesson(config, 1, base, pairs, other), str(tmp_path / 'run'), QUIET
     )
 
 

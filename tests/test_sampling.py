@@ -31,10 +31,10 @@ def draw(model, keys, text, codes, known, config, choose):
 
   def one(key, text, codes, known):
     branches = [
-        jax.tree.map(lambda a: a[n], text) for n in range(len(text.tokens))
+      jax.tree.map(lambda a: a[n], text) for n in range(len(text.tokens))
     ]
     return sampling.sample_image(
-        model, key, branches, codes, known, config, COUNTS, choose
+      model, key, branches, codes, known, config, COUNTS, choose
     )
 
   return jax.vmap(one)(keys, text, codes, known)
@@ -66,22 +66,26 @@ def given(golden, kept):
 
 @pytest.mark.parametrize('case', ['cfg', 'nocfg', 'inpaint'])
 def test_images_are_revealed_as_in_the_official_code(
-    golden, golden_policy, case
+  golden, golden_policy, case
 ):
   vocab = golden_policy.config.vocab
   kept = golden['inpaint_keep'] if case == 'inpaint' else False
   guidance = 0.0 if case == 'nocfg' else float(golden['t2i_gen_guidance'])
   text = conditions(golden, vocab, guided=case != 'nocfg')
   np.testing.assert_array_equal(
-      text.tokens[:, 0], golden[f't2i_gen_{case}_ids'][:, : MAX_TEXT + 1]
+    text.tokens[:, 0], golden[f't2i_gen_{case}_ids'][:, : MAX_TEXT + 1]
   )
   codes, trace = draw(
-      golden_policy, keys(4), text, *given(golden, kept),
-      sampling.MaskGIT(STEPS, guidance, temperature=0.0), likeliest,
+    golden_policy,
+    keys(4),
+    text,
+    *given(golden, kept),
+    sampling.MaskGIT(STEPS, guidance, temperature=0.0),
+    likeliest,
   )
   seen = np.where(trace < 0, vocab.mask, trace + vocab.image_offset)
   np.testing.assert_array_equal(
-      seen.swapaxes(0, 1), golden[f't2i_gen_{case}_trace']
+    seen.swapaxes(0, 1), golden[f't2i_gen_{case}_trace']
   )
   np.testing.assert_array_equal(codes, golden[f't2i_gen_{case}_final'])
 
@@ -94,8 +98,8 @@ def plain_sample_image(model, key, text, codes, known, config):
     tokens = jnp.concatenate([text.tokens, image])
     image_ar = jnp.zeros(CODES + 2, jnp.int32).at[0].set(1)
     mask = masks.visible(
-        jnp.concatenate([text.ar, image_ar]),
-        jnp.concatenate([text.valid, jnp.ones(CODES + 2, bool)]),
+      jnp.concatenate([text.ar, image_ar]),
+      jnp.concatenate([text.valid, jnp.ones(CODES + 2, bool)]),
     )
     hidden, _ = model(tokens, mask, jnp.arange(tokens.size))
     logits = model.logits(hidden)[-CODES - 1 : -1]
@@ -118,7 +122,7 @@ def plain_sample_image(model, key, text, codes, known, config):
   for step, step_key in enumerate(jax.random.split(key, STEPS)):
     trace.append(state)
     drawn, confidence = jax.device_get(
-        look(state, step_key, config.temperatures()[step])
+      look(state, step_key, config.temperatures()[step])
     )
     masked = np.flatnonzero(state < 0)
     count = max(1, min(COUNTS[step], len(masked) - 1))
@@ -133,13 +137,16 @@ def test_a_cached_prefix_changes_nothing(golden, golden_policy):
   codes, known = given(golden, golden['inpaint_keep'])
   config = sampling.MaskGIT(STEPS, 1.5, temperature=1.0, code_temperature=0.8)
   found, trace = draw(
-      golden_policy, keys(4), text, codes, known, config,
-      jax.random.categorical,
+    golden_policy, keys(4), text, codes, known, config, jax.random.categorical
   )
   row = 1
   wanted, wanted_trace = plain_sample_image(
-      golden_policy, keys(4)[row], jax.tree.map(lambda a: a[row], text),
-      codes[row], known[row], config,
+    golden_policy,
+    keys(4)[row],
+    jax.tree.map(lambda a: a[row], text),
+    codes[row],
+    known[row],
+    config,
   )
   np.testing.assert_array_equal(trace[row], wanted_trace)
   np.testing.assert_array_equal(found[row], wanted)
@@ -151,9 +158,12 @@ def noisy(golden, golden_policy):
   text = conditions(golden, golden_policy.config.vocab, guided=False)
   codes, known = given(golden, golden['inpaint_keep'])
   config = sampling.MaskGIT(STEPS, 0.0, temperature=2.0)
-  return codes, known, *draw(
-      golden_policy, keys(4), text, codes, known, config,
-      jax.random.categorical,
+  return (
+    codes,
+    known,
+    *draw(
+      golden_policy, keys(4), text, codes, known, config, jax.random.categorical
+    ),
   )
 
 
@@ -191,8 +201,7 @@ def test_an_image_that_is_all_known_comes_back(golden, golden_policy):
   codes, known = given(golden, True)
   config = sampling.MaskGIT(STEPS, 0.0, temperature=2.0)
   found, _ = draw(
-      golden_policy, keys(4), text, codes, known, config,
-      jax.random.categorical,
+    golden_policy, keys(4), text, codes, known, config, jax.random.categorical
   )
   np.testing.assert_array_equal(found, codes)
 
@@ -202,10 +211,10 @@ def test_guidance_between_equal_branches_is_none(golden, golden_policy):
   twice = jax.tree.map(lambda a: np.concatenate([a, a], axis=1), text)
   codes, known = given(golden, False)
   guided = sampling.MaskGIT(
-      STEPS, float(golden['t2i_gen_guidance']), temperature=0.0
+    STEPS, float(golden['t2i_gen_guidance']), temperature=0.0
   )
   found, _ = draw(
-      golden_policy, keys(4), twice, codes, known, guided, likeliest
+    golden_policy, keys(4), twice, codes, known, guided, likeliest
   )
   np.testing.assert_array_equal(found, golden['t2i_gen_nocfg_final'])
 
@@ -214,12 +223,12 @@ def test_confidence_temperatures_by_hand():
   plain = sampling.MaskGIT(4, 0.0, temperature=2.0)
   np.testing.assert_allclose(plain.temperatures(), [1.5, 1.0, 0.5, 0.0])
   official = sampling.MaskGIT(4, 0.0, temperature=2.0, compounding=True)
-  np.testing.assert_allclose(
-      official.temperatures(), [1.5, 0.75, 0.1875, 0.0]
-  )
+  np.testing.assert_allclose(official.temperatures(), [1.5, 0.75, 0.1875, 0.0])
 
 
-@pytest.mark.parametrize('fault', [
+@pytest.mark.parametrize(
+  'fault',
+  [
     {'steps': 0},
     {'steps': -3},
     {'guidance': float('nan')},
@@ -231,10 +240,11 @@ def test_confidence_temperatures_by_hand():
     {'code_temperature': 0.0},
     {'code_temperature': float('nan')},
     {'code_temperature': float('inf')},
-])
+  ],
+)
 def test_an_impossible_sampler_is_refused(fault):
   settings = {'steps': 4, 'guidance': 1.0} | fault
-  (name, value), = fault.items()
+  ((name, value),) = fault.items()
   with pytest.raises(ValueError, match=f'{name} is {value}'):
     sampling.MaskGIT(**settings)
 
@@ -254,22 +264,33 @@ def prompt(golden, golden_policy):
   """(image Rows [3, E], prompt Rows [3, P], lengths [3]), the official one."""
   question = golden['mmu_gen_question'][0].tolist()
   return prompting.mmu_parts(
-      golden_policy.config.vocab, golden['mmu_image_tokens'], [question] * 3,
-      3 + CODES + 1 + len(question) + 2,
+    golden_policy.config.vocab,
+    golden['mmu_image_tokens'],
+    [question] * 3,
+    3 + CODES + 1 + len(question) + 2,
   )
 
 
 @functools.partial(jax.jit, static_argnames=('most', 'stretch'))
 def reply(
-    model, keys, prompt, temperature, top_k, stop, allowed, most=1_000,
-    stretch=16,
+  model, keys, prompt, temperature, top_k, stop, allowed, most=1_000, stretch=16
 ):
   """`sample_text` over a batch, 12 tokens."""
 
   def one(key, image, row, length):
     return sampling.sample_text(
-        model, key, image, row, length, max_new=12, temperature=temperature,
-        top_k=top_k, most=most, stop=stop, allowed=allowed, stretch=stretch,
+      model,
+      key,
+      image,
+      row,
+      length,
+      max_new=12,
+      temperature=temperature,
+      top_k=top_k,
+      most=most,
+      stop=stop,
+      allowed=allowed,
+      stretch=stretch,
     )
 
   return jax.vmap(one)(keys, *prompt)
@@ -361,7 +382,7 @@ class Counted:
 
 @pytest.mark.parametrize('stretch, wanted', [(1, 5), (2, 6), (4, 8), (12, 12)])
 def test_a_reply_that_has_ended_is_not_computed_on(
-    golden_policy, prompt, stretch, wanted
+  golden_policy, prompt, stretch, wanted
 ):
   """The fifth greedy token is the stop here."""
   row = jax.tree.map(lambda a: a[0], prompt)
@@ -369,10 +390,19 @@ def test_a_reply_that_has_ended_is_not_computed_on(
   stop = int(free[4])
   assert stop not in free[:4]
   counted = Counted(golden_policy)
-  jax.block_until_ready(sampling.sample_text(
-      counted, keys(1)[0], *row, max_new=12, temperature=1.0, top_k=1, most=1,
-      stop=stop, stretch=stretch,
-  ))
+  jax.block_until_ready(
+    sampling.sample_text(
+      counted,
+      keys(1)[0],
+      *row,
+      max_new=12,
+      temperature=1.0,
+      top_k=1,
+      most=1,
+      stop=stop,
+      stretch=stretch,
+    )
+  )
   jax.effects_barrier()
   # Two calls read the image and the prompt.
   assert counted.calls == 2 + wanted
@@ -388,7 +418,7 @@ def test_tokens_are_drawn_in_proportion(most):
   wanted /= wanted.sum()
   # Four standard deviations of a share in 20,000 draws.
   np.testing.assert_allclose(
-      np.bincount(found, minlength=5) / count, wanted, atol=4 * 0.5 / 141
+    np.bincount(found, minlength=5) / count, wanted, atol=4 * 0.5 / 141
   )
 
 
@@ -397,7 +427,8 @@ def test_top_one_is_greedy(temperature):
   logits = jax.random.normal(jax.random.key(0), (50,))
   pick = functools.partial(sampling.pick_token, most=4)
   found = jax.vmap(pick, (0, None, None, None))(
-      keys(100), logits, temperature, 1)
+    keys(100), logits, temperature, 1
+  )
   assert set(found.tolist()) == {int(logits.argmax())}
 
 
@@ -412,7 +443,7 @@ def choices_of(tokens, valid=None):
 def scored(rule, model, row, choices):
   """float32[C]."""
   return jax.jit(sampling.score_choices, static_argnames='rule')(
-      model, *row, choices, rule=rule
+    model, *row, choices, rule=rule
   )
 
 
@@ -421,8 +452,10 @@ def test_answers_score_as_in_whole_rows(golden_policy, prompt):
   sizes = np.array([1, 2, 3, 0])
   row = jax.tree.map(lambda a: a[1], prompt)
   found = scored(
-      choices_lib.total, golden_policy, row,
-      choices_of(answers, np.arange(3) < sizes[:, None]),
+    choices_lib.total,
+    golden_policy,
+    row,
+    choices_of(answers, np.arange(3) < sizes[:, None]),
   )
   for n, size in enumerate(sizes[:3]):
     tokens, begin = row_of(prompt, 1)
@@ -436,10 +469,15 @@ def test_answers_score_as_in_whole_rows(golden_policy, prompt):
 @pytest.mark.parametrize('rule', choices_lib.RULES.values())
 def test_an_answer_without_tokens_never_wins(golden_policy, prompt, rule):
   row = jax.tree.map(lambda a: a[1], prompt)
-  found = scored(rule, golden_policy, row, choices_of(
+  found = scored(
+    rule,
+    golden_policy,
+    row,
+    choices_of(
       np.zeros((4, 3), np.int32),
       np.array([[True] * 3, [False] * 3, [True] * 3, [False] * 3]),
-  ))
+    ),
+  )
   assert (found[1::2] == sampling.NEG).all() and found[0] > sampling.NEG
 
 
@@ -468,16 +506,29 @@ def test_what_is_shared_is_computed_once(golden_policy, prompt, count):
   def replies(model, keys):
     def one(key):
       return sampling.sample_text(
-          model, key, image, row, length, max_new=1, temperature=1.0, top_k=1,
-          most=1, stop=-1)
+        model,
+        key,
+        image,
+        row,
+        length,
+        max_new=1,
+        temperature=1.0,
+        top_k=1,
+        most=1,
+        stop=-1,
+      )
+
     return jax.vmap(one)(keys)
 
   def answers(model, rows, answers):
     def one(row, answers):
       choices = choices_lib.Choices(
-          answers, answers >= 0, jnp.ones((2, 1, 2), bool))
+        answers, answers >= 0, jnp.ones((2, 1, 2), bool)
+      )
       return sampling.score_choices(
-          model, image, row, length, choices, choices_lib.constrained)
+        model, image, row, length, choices, choices_lib.constrained
+      )
+
     return jax.vmap(one)(rows, answers)
 
   def read(model, rows):
@@ -489,8 +540,7 @@ def test_what_is_shared_is_computed_once(golden_policy, prompt, count):
   # A reply of one token: `count` tokens beside the prefix, and the head.
   assert found < once + 1.5 * of_prompt + 0.1 * count * once
   rows = jax.tree.map(lambda a: jnp.stack([a] * count), row)
-  found = flops(
-      answers, policy, rows, jnp.zeros((count, 2, 1), jnp.int32))
+  found = flops(answers, policy, rows, jnp.zeros((count, 2, 1), jnp.int32))
   assert found < once + 1.5 * count * of_prompt
 
 
@@ -514,7 +564,8 @@ def test_images_share_what_is_the_same_for_all(golden, golden_policy):
 
   def one(model, key, text, codes, known):
     return sampling.sample_image(
-        model, key, text, codes, known, config, COUNTS)[0]
+      model, key, text, codes, known, config, COUNTS
+    )[0]
 
   def of_each(a):
     return jnp.stack([a] * 5)
@@ -524,8 +575,7 @@ def test_images_share_what_is_the_same_for_all(golden, golden_policy):
   arguments = golden_policy, keys(5), text, *nothing
   copied = jax.tree.map(of_each, (text, *nothing))
   np.testing.assert_array_equal(
-      jax.jit(shared)(*arguments),
-      jax.jit(apart)(*arguments[:2], *copied),
+    jax.jit(shared)(*arguments), jax.jit(apart)(*arguments[:2], *copied)
   )
   found = cost.of(shared, *arguments).flops
   whole = cost.of(apart, *arguments[:2], *copied).flops

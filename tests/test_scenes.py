@@ -13,18 +13,23 @@ from hermesflow_jax.evaluation import scenes
 
 
 def question(kind, answer):
-  return {'question': f'{kind} {answer} ?', 'choices': ['a', 'b'],
-          'answer': answer, 'element_type': kind}
+  return {
+    'question': f'{kind} {answer} ?',
+    'choices': ['a', 'b'],
+    'answer': answer,
+    'element_type': kind,
+  }
 
 
 INPUTS = gap.Inputs(
-    ids=['one', 'two'], captions=['a ring', 'a star'], tags=['counting', ''],
-    questions=[
-        [question('color', 'a'), question('color', 'b'),
-         question('count', 'a')],
-        [question('count', 'b')],
-    ],
-    codes=np.arange(8).reshape(2, 4),
+  ids=['one', 'two'],
+  captions=['a ring', 'a star'],
+  tags=['counting', ''],
+  questions=[
+    [question('color', 'a'), question('color', 'b'), question('count', 'a')],
+    [question('count', 'b')],
+  ],
+  codes=np.arange(8).reshape(2, 4),
 )
 
 
@@ -32,10 +37,18 @@ def write(folder, ids=('one', 'two')):
   answers = [['a', 'a', 'a'], ['b']]
   judged = [['a', 'b', 'b'], ['b']]
   rows = [
-      {'id': name, 'answers': said, 'judged': by, 'similarity': 0.5,
-       'understanding': u, 'generation': g, 'own_score': 1.0}
-      for name, said, by, u, g in zip(
-          ids, answers, judged, (2 / 3, 1.0), (2 / 3, 1.0))
+    {
+      'id': name,
+      'answers': said,
+      'judged': by,
+      'similarity': 0.5,
+      'understanding': u,
+      'generation': g,
+      'own_score': 1.0,
+    }
+    for name, said, by, u, g in zip(
+      ids, answers, judged, (2 / 3, 1.0), (2 / 3, 1.0)
+    )
   ]
   (folder / 'scenes.jsonl').write_text(curation.dump(rows))
 
@@ -65,8 +78,8 @@ def test_a_model_overrates_what_the_judge_likes_less(tmp_path):
 def test_a_model_that_is_its_own_judge_has_no_other_score(tmp_path):
   write(tmp_path)
   rows = [
-      {k: v for k, v in json.loads(line).items() if k != 'own_score'}
-      for line in (tmp_path / 'scenes.jsonl').read_text().splitlines()
+    {k: v for k, v in json.loads(line).items() if k != 'own_score'}
+    for line in (tmp_path / 'scenes.jsonl').read_text().splitlines()
   ]
   (tmp_path / 'scenes.jsonl').write_text(curation.dump(rows))
   found = scenes.read(tmp_path, INPUTS)
@@ -94,14 +107,28 @@ def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):
   """Two scenes of one task, one of another: right, wrong and right."""
   asked = [[question('color', 'a')]] * 3
   inputs = gap.Inputs(
-      ids=['x', 'y', 'z'], captions=[''] * 3, questions=asked,
-      tags=['counting', 'counting', 'position'], codes=np.zeros((3, 4)),
+    ids=['x', 'y', 'z'],
+    captions=[''] * 3,
+    questions=asked,
+    tags=['counting', 'counting', 'position'],
+    codes=np.zeros((3, 4)),
   )
-  (tmp_path / 'scenes.jsonl').write_text(curation.dump([
-      {'id': name, 'answers': ['a'], 'judged': [by], 'similarity': 0.5,
-       'understanding': 1.0, 'generation': g, 'own_score': 1.0}
-      for name, by, g in (('x', 'a', 1.0), ('y', 'b', 0.0), ('z', 'a', 1.0))
-  ]))
+  (tmp_path / 'scenes.jsonl').write_text(
+    curation.dump(
+      [
+        {
+          'id': name,
+          'answers': ['a'],
+          'judged': [by],
+          'similarity': 0.5,
+          'understanding': 1.0,
+          'generation': g,
+          'own_score': 1.0,
+        }
+        for name, by, g in (('x', 'a', 1.0), ('y', 'b', 0.0), ('z', 'a', 1.0))
+      ]
+    )
+  )
   found = scenes.read(tmp_path, inputs)
   mean = np.mean(list(found[scenes.SIX].values()))
   assert mean == pytest.approx((1 / 2 + 1) / 2)
@@ -139,7 +166,9 @@ def test_a_difference_of_one_run_has_the_error_of_its_scenes():
   assert (found.value, found.error) == (0.5, pytest.approx(0.5))
 
 
-@pytest.mark.parametrize('value, error, runs, freedom, stands', [
+@pytest.mark.parametrize(
+  'value, error, runs, freedom, stands',
+  [
     (0.3, 0.1, (0.3, 0.3), 999, True),
     (-0.3, 0.1, (-0.2, -0.4), 999, True),
     (0.3, 0.16, (0.3, 0.3), 999, False),
@@ -151,9 +180,10 @@ def test_a_difference_of_one_run_has_the_error_of_its_scenes():
     (0.5, 0.1, (0.5, 0.4, 0.6), 2, True),
     # One may have had luck.
     (0.3, 0.1, (0.3,), 999, False),
-])
+  ],
+)
 def test_a_difference_stands_where_chance_does_not_explain_it(
-    value, error, runs, freedom, stands
+  value, error, runs, freedom, stands
 ):
   found = scenes.Difference(value, error, runs, freedom)
   assert found.stands == stands
@@ -197,9 +227,7 @@ def test_runs_of_different_scenes_are_refused():
 
 
 def test_means_of_different_scenes_are_averaged_with_their_errors():
-  found = scenes.average(
-      [scenes.Mean(0.2, 0.3, 7), scenes.Mean(0.4, 0.4, 8)]
-  )
+  found = scenes.average([scenes.Mean(0.2, 0.3, 7), scenes.Mean(0.4, 0.4, 8)])
   assert found.value == pytest.approx(0.3)
   assert found.error == pytest.approx(0.25)
   assert found.scenes == 15
@@ -210,9 +238,8 @@ class Knows:
 
   def answer(self, codes, questions):
     return [
-        [q['answer'] if np.array_equal(own, given) else 'neither'
-         for q in asked]
-        for own, given, asked in zip(INPUTS.codes, codes, questions)
+      [q['answer'] if np.array_equal(own, given) else 'neither' for q in asked]
+      for own, given, asked in zip(INPUTS.codes, codes, questions)
     ]
 
 
@@ -227,8 +254,10 @@ class Paints:
   """Draws what it asks for, and likes it."""
 
   def answer(self, codes, questions):
-    return [['b' if code.any() else 'a' for _ in asked]
-            for code, asked in zip(codes, questions)]
+    return [
+      ['b' if code.any() else 'a' for _ in asked]
+      for code, asked in zip(codes, questions)
+    ]
 
   def describe(self, ids, codes, decodings, seed):
     return [['']] * len(ids)
@@ -242,7 +271,8 @@ def test_a_model_judges_its_own_images_beside_the_judge():
     return [['b'] * len(asked) for asked in questions]
 
   found = gap.evaluate(
-      Paints(), INPUTS, None, says_b, lambda a, b: np.ones(len(a)), 0)
+    Paints(), INPUTS, None, says_b, lambda a, b: np.ones(len(a)), 0
+  )
   assert found.own == [['a', 'a', 'a'], ['a']]
   np.testing.assert_allclose(found.own_score, [2 / 3, 0.0])
   np.testing.assert_allclose(found.generation, [1 / 3, 1.0])
@@ -260,7 +290,7 @@ def test_without_another_judge_a_model_answers_once():
 
   paints.answer = counted
   found = gap.evaluate(
-      paints, INPUTS, None, None, lambda a, b: np.ones(len(a)), 0
+    paints, INPUTS, None, None, lambda a, b: np.ones(len(a)), 0
   )
   # About the real images, and once about its own.
   assert len(asked) == 2
@@ -273,13 +303,20 @@ def test_without_another_judge_a_model_answers_once():
 def test_scores_by_tag_are_of_its_scenes():
   inputs = dataclasses.replace(INPUTS, tags=['counting', 'colors'])
   found = gap.evaluate(
-      Paints(), inputs, None, lambda codes, questions: [
-          [q['answer'] for q in asked] for asked in questions],
-      lambda a, b: np.ones(len(a)), 0,
+    Paints(),
+    inputs,
+    None,
+    lambda codes, questions: [
+      [q['answer'] for q in asked] for asked in questions
+    ],
+    lambda a, b: np.ones(len(a)),
+    0,
   )
   by_tag = gap.summary(found, inputs)['by_tag']
   assert {t: (r['scenes'], r['share']) for t, r in by_tag.items()} == {
-      'colors': (1, 0.5), 'counting': (1, 0.5)}
+    'colors': (1, 0.5),
+    'counting': (1, 0.5),
+  }
   for tag, n in (('counting', 0), ('colors', 1)):
     assert by_tag[tag]['understanding'] == found.understanding[n]
     assert by_tag[tag]['generation'] == 1

@@ -19,11 +19,13 @@ import tiny_world
 def config(tmp_path_factory):
   base = tiny_world.bundle(tmp_path_factory.mktemp('base'))
   return seeds.Settings(
-      self_play=tiny_world.self_play(base), seeds=(3, 4),
-      control=seeds.Control(
-          scenes=12, batches=pretraining.Batches(8, 8, 8),
-          mixture=pretraining.Mixture(),
-      ),
+    self_play=tiny_world.self_play(base),
+    seeds=(3, 4),
+    control=seeds.Control(
+      scenes=12,
+      batches=pretraining.Batches(8, 8, 8),
+      mixture=pretraining.Mixture(),
+    ),
   )
 
 
@@ -63,7 +65,7 @@ def test_changes_are_between_the_runs_of_the_same_seed(finished):
   root, results = finished
   read = lambda name: [changes.read(root / name.format(s)) for s in (3, 4)]
   assert results['changes']['round 2 since control'] == changes.paired(
-      read('control_{}'), read('seed_{}/round_2')
+    read('control_{}'), read('seed_{}/round_2')
   )
 
 
@@ -80,17 +82,17 @@ def test_the_table_has_a_row_for_each_model_and_each_change(finished):
 def test_means_over_seeds_have_errors_over_seeds(finished):
   _, results = finished
   for means, pick in (
-      (results['means'], lambda row: row),
-      (results['unseen']['means'], lambda row: row['unseen']),
+    (results['means'], lambda row: row),
+    (results['unseen']['means'], lambda row: row['unseen']),
   ):
     for name, number in (('round 0', 0), ('round 2', 2)):
       values = [
-          pick(row['rounds'][number])['generation'] for row in results['seeds']
+        pick(row['rounds'][number])['generation'] for row in results['seeds']
       ]
       assert means[name]['generation'] == pytest.approx(sum(values) / 2)
       # Of two values: half their distance.
       assert means[name]['generation_se'] == pytest.approx(
-          abs(values[0] - values[1]) / 2
+        abs(values[0] - values[1]) / 2
       )
 
 
@@ -99,20 +101,17 @@ def test_changes_on_unseen_captions_are_of_their_scenes(finished):
 
   def read(name):
     return [
-        changes.read(root / name.format(seed), 'scenes_unseen')
-        for seed in (3, 4)
+      changes.read(root / name.format(seed), 'scenes_unseen') for seed in (3, 4)
     ]
 
   assert results['unseen']['changes']['round 1 since base'] == changes.paired(
-      read('seed_{}/round_0'), read('seed_{}/round_1')
+    read('seed_{}/round_0'), read('seed_{}/round_1')
   )
 
 
 def test_one_seed_has_no_error_over_seeds():
   scores = {'understanding': 0.5, 'generation': 0.25, 'gap': 0.25}
-  row = {
-      'seed': 0, 'rounds': [scores | {'round': 0}], 'control': scores,
-  }
+  row = {'seed': 0, 'rounds': [scores | {'round': 0}], 'control': scores}
   mean = seeds.means([row])['control']
   assert mean['gap'] == 0.25 and mean['gap_se'] is None
   assert seeds._cells(mean) == ['0.500', '0.250', '0.250']

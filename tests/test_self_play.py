@@ -55,8 +55,9 @@ def timeless(value):
   """JSON without what is measured by a clock."""
   if isinstance(value, dict):
     return {
-        k: timeless(v) for k, v in value.items()
-        if k not in MEASURED and not k.startswith(OF_A_CLOCK)
+      k: timeless(v)
+      for k, v in value.items()
+      if k not in MEASURED and not k.startswith(OF_A_CLOCK)
     }
   if isinstance(value, list):
     return [timeless(v) for v in value]
@@ -72,10 +73,14 @@ def model_of(config, run, number):
 
 def assert_same_run(config, found, wanted):
   names = [
-      f'{r}/scenes{kind}.{suffix}' for r in ROUNDS
-      for kind in ('', '_unseen') for suffix in ('jsonl', 'npz')
+    f'{r}/scenes{kind}.{suffix}'
+    for r in ROUNDS
+    for kind in ('', '_unseen')
+    for suffix in ('jsonl', 'npz')
   ]
-  names += [f'{r}/{n}' for r in ROUNDS[1:] for n in ('pairs.jsonl', 'codes.npz')]
+  names += [
+    f'{r}/{n}' for r in ROUNDS[1:] for n in ('pairs.jsonl', 'codes.npz')
+  ]
   for name in names:
     assert (found / name).read_bytes() == (wanted / name).read_bytes(), name
   names = [f'{r}/evaluation.json' for r in ROUNDS]
@@ -85,8 +90,8 @@ def assert_same_run(config, found, wanted):
     assert timeless(a) == timeless(b), name
   for r in ROUNDS[1:]:
     a, b = (
-        timeless(lines(run / r / 'training' / 'metrics.jsonl'))
-        for run in (found, wanted)
+      timeless(lines(run / r / 'training' / 'metrics.jsonl'))
+      for run in (found, wanted)
     )
     assert a == b
   for number in (1, 2):
@@ -124,8 +129,10 @@ def test_a_run_leaves_what_it_promises(config, whole):
 
 def test_a_round_changes_the_model(config, whole):
   before = {
-      sharding.path_name(p): a for p, a in
-      jax.tree_util.tree_flatten_with_path(bundle.load(config.init_from).model)[0]
+    sharding.path_name(p): a
+    for p, a in jax.tree_util.tree_flatten_with_path(
+      bundle.load(config.init_from).model
+    )[0]
   }
   for number in (1, 2):
     after = model_of(config, whole, number)
@@ -152,7 +159,7 @@ def test_a_finished_run_says_so_and_changes_nothing(config, whole):
   before, said = state(), []
   silent = console_lib.silent()
   found = pair_dpo.run(
-      config, str(whole), console_lib.Console(said.append, silent.progress)
+    config, str(whole), console_lib.Console(said.append, silent.progress)
   )
   assert state() == before
   assert found == json.loads((whole / 'results.json').read_text())
@@ -161,12 +168,12 @@ def test_a_finished_run_says_so_and_changes_nothing(config, whole):
 
 
 def test_a_finished_run_that_plays_more_rounds_is_one_of_so_many(
-    config, whole, tmp_path
+  config, whole, tmp_path
 ):
   """The inputs of a new round may have captions that were unseen before."""
   run = tmp_path / 'run'
   first = dataclasses.replace(
-      config, play=dataclasses.replace(config.play, rounds=1)
+    config, play=dataclasses.replace(config.play, rounds=1)
   )
   before = pair_dpo.run(first, str(run), console_lib.silent())
   assert len(before['rounds']) == 2
@@ -179,13 +186,15 @@ def test_a_finished_run_that_plays_more_rounds_is_one_of_so_many(
   assert_same_run(config, run, whole)
   results = json.loads((run / 'results.json').read_text())
   assert len(results['rounds']) == 3
-  with pytest.raises(ValueError, match=(
-      'play.rounds must be at least 2, the rounds played in .*, got 1')):
+  with pytest.raises(
+    ValueError,
+    match=('play.rounds must be at least 2, the rounds played in .*, got 1'),
+  ):
     pair_dpo.run(first, str(run), console_lib.silent())
 
 
 def test_captions_that_a_new_round_brings_are_unseen_no_more(
-    config, tmp_path, monkeypatch
+  config, tmp_path, monkeypatch
 ):
   """What was measured on them is measured on others, in all rounds."""
   world_of = pair_dpo.world_of
@@ -199,7 +208,7 @@ def test_captions_that_a_new_round_brings_are_unseen_no_more(
   monkeypatch.setattr(pair_dpo, 'world_of', with_a_known_caption)
   run, at_once = tmp_path / 'run', tmp_path / 'at_once'
   first = dataclasses.replace(
-      config, play=dataclasses.replace(config.play, rounds=1)
+    config, play=dataclasses.replace(config.play, rounds=1)
   )
   pair_dpo.run(first, str(run), console_lib.silent())
   scenes = (run / 'round_0' / 'scenes.jsonl').stat().st_mtime_ns
@@ -213,7 +222,7 @@ def test_captions_that_a_new_round_brings_are_unseen_no_more(
 def test_unseen_captions_are_those_of_no_input(config, whole, tmp_path):
   parts = bundle.load(config.init_from)
   base = start.unified(
-      config, parts, sharding.make_mesh(), console_lib.silent()
+    config, parts, sharding.make_mesh(), console_lib.silent()
   )
   more = dataclasses.replace(config, inputs=60, unseen=40)
   world = pair_dpo.world_of(more, base, str(tmp_path), console_lib.silent())
@@ -225,19 +234,21 @@ def test_unseen_captions_are_those_of_no_input(config, whole, tmp_path):
   # The others of the stream are captions of inputs.
   last = int(world.unseen.ids[-1].rpartition('-')[2])
   passed = {
-      shapes.scene_id('eval', 0, n): shapes.sample_scene('eval', 0, n).caption
-      for n in range(config.held_out, last + 1)
+    shapes.scene_id('eval', 0, n): shapes.sample_scene('eval', 0, n).caption
+    for n in range(config.held_out, last + 1)
   }
   skipped = [c for n, c in passed.items() if n not in set(world.unseen.ids)]
   assert skipped and set(skipped) <= known
   # Codes and questions are those that the same scenes have as held-out ones.
   held = pair_dpo.world_of(
-      dataclasses.replace(config, held_out=last + 1, unseen=0), base,
-      str(tmp_path), console_lib.silent(),
+    dataclasses.replace(config, held_out=last + 1, unseen=0),
+    base,
+    str(tmp_path),
+    console_lib.silent(),
   )
   assert held.unseen is None
   same = held.held_out.select(
-      [held.held_out.ids.index(name) for name in world.unseen.ids]
+    [held.held_out.ids.index(name) for name in world.unseen.ids]
   )
   np.testing.assert_array_equal(same.codes, world.unseen.codes)
   assert same.questions == world.unseen.questions
@@ -247,26 +258,32 @@ def test_unseen_captions_are_those_of_no_input(config, whole, tmp_path):
 def test_both_sets_of_captions_are_told(config, whole):
   results = json.loads((whole / 'results.json').read_text())
   world_captions = {
-      row['caption'] for n in (1, 2)
-      for row in lines(whole / f'round_{n}' / 'pairs.jsonl')
+    row['caption']
+    for n in (1, 2)
+    for row in lines(whole / f'round_{n}' / 'pairs.jsonl')
   }
   for row in results['rounds']:
     unseen = row['unseen']
     assert unseen['scenes'] == config.unseen
     assert unseen['gap'] == pytest.approx(
-        unseen['understanding'] - unseen['generation'])
+      unseen['understanding'] - unseen['generation']
+    )
     assert sum(t['share'] for t in unseen['by_tag'].values()) == (
-        pytest.approx(1))
+      pytest.approx(1)
+    )
     assert row['captions_also_of_inputs'] == sum(
-        shapes.sample_scene('eval', 0, n).caption in world_captions
-        for n in range(config.held_out))
+      shapes.sample_scene('eval', 0, n).caption in world_captions
+      for n in range(config.held_out)
+    )
     folder = whole / f'round_{row["round"]}'
     scores = changes.read(folder, 'scenes_unseen')
     assert np.mean([s['generation'] for s in scores.values()]) == (
-        pytest.approx(unseen['generation']))
+      pytest.approx(unseen['generation'])
+    )
     if row['round']:
       assert unseen['change'] == changes.paired(
-          [changes.read(whole / 'round_0', 'scenes_unseen')], [scores])
+        [changes.read(whole / 'round_0', 'scenes_unseen')], [scores]
+      )
   text = pair_dpo.table(results['rounds'])
   assert 'on 3 scenes whose captions no input has:' in text
   assert text.count(f'{results["rounds"][2]["unseen"]["gap"]:.3f}')
@@ -311,15 +328,23 @@ def test_a_run_stopped_in_any_phase_ends_the_same(config, whole, tmp_path):
 
 
 def test_a_run_stopped_in_any_write_ends_the_same(
-    config, whole, tmp_path, monkeypatch
+  config, whole, tmp_path, monkeypatch
 ):
   run, met = tmp_path / 'run', set()
   skipped = {str(run / 'checkpoints' / '2')} | {
-      str(run / 'round_2' / name) for name in (
-          'scenes.jsonl', 'scenes.npz', 'scenes_unseen.jsonl',
-          'scenes_unseen.npz', 'evaluation.json', 'codes.npz', 'pairs.jsonl',
-          'judged/000000.npz', 'judged/000000.record.json', 'curation.json',
-      )
+    str(run / 'round_2' / name)
+    for name in (
+      'scenes.jsonl',
+      'scenes.npz',
+      'scenes_unseen.jsonl',
+      'scenes_unseen.npz',
+      'evaluation.json',
+      'codes.npz',
+      'pairs.jsonl',
+      'judged/000000.npz',
+      'judged/000000.record.json',
+      'curation.json',
+    )
   }
   write, save = events.write_atomically, checkpoint.save
 
@@ -360,9 +385,14 @@ def test_a_run_stopped_in_any_write_ends_the_same(
 def records(count):
   """Returns records in the order of a source, which is none."""
   return [
-      {'id': f'{n:06d}', 'caption': '', 'tag': '', 'questions': [],
-       'codes': np.zeros(2, np.int32)}
-      for n in np.random.default_rng(count).permutation(count)
+    {
+      'id': f'{n:06d}',
+      'caption': '',
+      'tag': '',
+      'questions': [],
+      'codes': np.zeros(2, np.int32),
+    }
+    for n in np.random.default_rng(count).permutation(count)
   ]
 
 
@@ -383,11 +413,13 @@ def test_rounds_that_are_not_fresh_meet_the_same_inputs():
 def test_what_is_measured_on_is_never_learned_from(config, split, tmp_path):
   parts = bundle.load(config.init_from)
   base = start.unified(
-      config, parts, sharding.make_mesh(), console_lib.silent()
+    config, parts, sharding.make_mesh(), console_lib.silent()
   )
   world = pair_dpo.world_of(
-      dataclasses.replace(config, held_out_split=split), base, str(tmp_path),
-      console_lib.silent(),
+    dataclasses.replace(config, held_out_split=split),
+    base,
+    str(tmp_path),
+    console_lib.silent(),
   )
   assert all(name.startswith(split) for name in world.held_out.ids)
   for inputs in world.inputs:
@@ -396,12 +428,12 @@ def test_what_is_measured_on_is_never_learned_from(config, split, tmp_path):
 
 def test_training_never_sees_the_judge(config, whole, tmp_path, monkeypatch):
   monkeypatch.setattr(
-      judge, 'answers', lambda image, questions: ['?'] * len(questions)
+    judge, 'answers', lambda image, questions: ['?'] * len(questions)
   )
   play = dataclasses.replace(config.play, rounds=1)
   run = tmp_path / 'run'
   results = pair_dpo.run(
-      dataclasses.replace(config, play=play), str(run), console_lib.silent()
+    dataclasses.replace(config, play=play), str(run), console_lib.silent()
   )
   assert results['rounds'][1]['generation'] == 0
   name = 'round_1/pairs.jsonl'
@@ -411,11 +443,11 @@ def test_training_never_sees_the_judge(config, whole, tmp_path, monkeypatch):
     np.testing.assert_array_equal(found[name], wanted[name])
 
 
-@pytest.mark.parametrize('reference, same', [
-    ('round', [True, True]), ('base', [True, False]),
-])
+@pytest.mark.parametrize(
+  'reference, same', [('round', [True, True]), ('base', [True, False])]
+)
 def test_the_reference_is_the_rounds_start_or_the_base(
-    config, tmp_path, monkeypatch, reference, same
+  config, tmp_path, monkeypatch, reference, same
 ):
   seen = []
 
@@ -426,8 +458,9 @@ def test_the_reference_is_the_rounds_start_or_the_base(
   monkeypatch.setattr(learning, 'learn', learn)
   play = dataclasses.replace(config.play, reference=reference)
   pair_dpo.run(
-      dataclasses.replace(config, play=play), str(tmp_path / 'run'),
-      console_lib.silent(),
+    dataclasses.replace(config, play=play),
+    str(tmp_path / 'run'),
+    console_lib.silent(),
   )
   assert [start is frozen for start, frozen in seen] == same
   # In both rounds it is what the first began with, or what each did.
@@ -436,28 +469,27 @@ def test_the_reference_is_the_rounds_start_or_the_base(
 
 def test_a_round_without_pairs_teaches_nothing(config, tmp_path, monkeypatch):
   monkeypatch.setattr(
-      curation, 'judge_pair',
-      lambda pair, *bounds: dataclasses.replace(pair, dropped='by a test'),
+    curation,
+    'judge_pair',
+    lambda pair, *bounds: dataclasses.replace(pair, dropped='by a test'),
   )
   play = dataclasses.replace(config.play, rounds=1)
   run = tmp_path / 'run'
   results = pair_dpo.run(
-      dataclasses.replace(config, play=play), str(run), console_lib.silent()
+    dataclasses.replace(config, play=play), str(run), console_lib.silent()
   )
   first, last = results['rounds']
   assert first['understanding'] == last['understanding']
   assert first['generation'] == last['generation']
   assert last['curation']['drops'] == {
-      'caption': {'by a test': config.inputs},
-      'image': {'by a test': config.inputs},
+    'caption': {'by a test': config.inputs},
+    'image': {'by a test': config.inputs},
   }
   assert '</html>' in (run / 'report.html').read_text()
 
 
 # Orbax leaves unfinished reads behind when one of them fails.
-@pytest.mark.filterwarnings(
-    'ignore::pytest.PytestUnraisableExceptionWarning'
-)
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_a_damaged_checkpoint_is_named_and_made_again(config, whole, tmp_path):
   run = pathlib.Path(shutil.copytree(whole, tmp_path / 'run'))
   (run / 'results.json').unlink()
@@ -471,7 +503,7 @@ def test_a_damaged_checkpoint_is_named_and_made_again(config, whole, tmp_path):
   console = dataclasses.replace(console_lib.silent(), say=said.append)
   pair_dpo.run(config, str(run), console)
   gc.collect()
-  told, = (line for line in said if 'is learned again' in line)
+  (told,) = (line for line in said if 'is learned again' in line)
   assert 'checkpoints/2' in told and 'round_2' in told
   last = pathlib.Path('checkpoints', '2')
   assert checkpoint.sums(str(run / last)) == checkpoint.sums(str(whole / last))
@@ -497,22 +529,26 @@ def test_a_run_of_an_earlier_release_goes_on(config, whole, tmp_path):
 
 
 def pair(score_win, score_lose, values, dropped=''):
-  win, lose = (curation.Side(np.array(v), s) for v, s in zip(
-      values, (score_win, score_lose)))
+  win, lose = (
+    curation.Side(np.array(v), s)
+    for v, s in zip(values, (score_win, score_lose))
+  )
   return curation.Pair(win, lose, dropped)
 
 
 @pytest.mark.parametrize('both, names', [(False, ['c', 'a']), (True, ['a'])])
 def test_records_are_joined_by_id(both, names):
   inputs = gap.Inputs(
-      ids=['a', 'b', 'c'], captions=['A', 'B', 'C'], tags=[''] * 3,
-      questions=[[]] * 3, codes=np.arange(6).reshape(3, 2),
+    ids=['a', 'b', 'c'],
+    captions=['A', 'B', 'C'],
+    tags=[''] * 3,
+    questions=[[]] * 3,
+    codes=np.arange(6).reshape(3, 2),
   )
   good = pair(1, 0, ([1], [2]))
   bad = dataclasses.replace(good, dropped='no difference')
   rows = learning.records_of(
-      inputs, {'c': (good, bad), 'b': (bad, bad), 'a': (good, good)},
-      both,
+    inputs, {'c': (good, bad), 'b': (bad, bad), 'a': (good, good)}, both
   )
   found = [(row['id'], row['caption'], row['codes'].tolist()) for row in rows]
   wanted = {'c': ('c', 'C', [4, 5]), 'a': ('a', 'A', [0, 1])}
@@ -521,12 +557,15 @@ def test_records_are_joined_by_id(both, names):
   assert [r['image_dropped'] for r in rows] == [dropped[n] for n in names]
 
 
-@pytest.mark.parametrize('epochs, records, steps', [
-    (0.0, 80, 50), (2.0, 80, 20), (2.0, 81, 21), (0.1, 8, 1), (9.0, 800, 50),
-])
+@pytest.mark.parametrize(
+  'epochs, records, steps',
+  [(0.0, 80, 50), (2.0, 80, 20), (2.0, 81, 21), (0.1, 8, 1), (9.0, 800, 50)],
+)
 def test_a_round_ends_after_its_epochs(config, epochs, records, steps):
   play = dataclasses.replace(
-      config.play, epochs=epochs, batch=8,
-      optim=dataclasses.replace(config.play.optim, steps=50),
+    config.play,
+    epochs=epochs,
+    batch=8,
+    optim=dataclasses.replace(config.play.optim, steps=50),
   )
   assert learning.steps_of(play, records) == steps

@@ -27,8 +27,8 @@ def config(tmp_path):
   base = tiny_world.bundle(tmp_path / 'base')
   config = tiny_world.self_play(base)
   data = pair_dpo.Files(
-      inputs=tiny_world.files(tmp_path, 'preference', 6),
-      held_out=tiny_world.files(tmp_path, 'eval', 4),
+    inputs=tiny_world.files(tmp_path, 'preference', 6),
+    held_out=tiny_world.files(tmp_path, 'eval', 4),
   )
   play = dataclasses.replace(config.play, rounds=1)
   return dataclasses.replace(config, files=data, play=play)
@@ -54,13 +54,16 @@ def test_each_round_leaves_official_records_where_asked(config, tmp_path):
   (root / 'results.json').unlink()
   command = 'python main.py --config=configs/pair_dpo.py:show_o_512'
   pair_dpo.run(
-      dataclasses.replace(config, official=True), str(root),
-      dataclasses.replace(silent, command=command))
+    dataclasses.replace(config, official=True),
+    str(root),
+    dataclasses.replace(silent, command=command),
+  )
   rows = json.loads((root / 'round_1' / official.NAME).read_text())
   lines = (root / 'round_1' / 'pairs.jsonl').read_text().splitlines()
   kept = [
-      row['id'] for row in map(json.loads, lines)
-      if not row['caption_dropped'] and not row['image_dropped']
+    row['id']
+    for row in map(json.loads, lines)
+    if not row['caption_dropped'] and not row['image_dropped']
   ]
   assert [row['id'] for row in rows] == kept
   for row in rows:
@@ -102,11 +105,12 @@ def test_no_number_compares_a_model_with_itself(config, tmp_path):
 
 
 def test_a_model_that_learned_nothing_is_still_the_judge(
-    config, tmp_path, monkeypatch
+  config, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(
-      curation, 'judge_pair',
-      lambda pair, *bounds: dataclasses.replace(pair, dropped='by a test'),
+    curation,
+    'judge_pair',
+    lambda pair, *bounds: dataclasses.replace(pair, dropped='by a test'),
   )
   results, _ = run_and_hear(two_rounds(config), tmp_path / 'run')
   for row in results['rounds']:
@@ -116,12 +120,12 @@ def test_a_model_that_learned_nothing_is_still_the_judge(
 
 
 def test_pairs_are_safe_before_the_judge_is_asked(
-    config, tmp_path, monkeypatch
+  config, tmp_path, monkeypatch
 ):
   """A stop among its answers loses no pair, and one shard of answers."""
   config = two_rounds(config)
   config = dataclasses.replace(
-      config, play=dataclasses.replace(config.play, shard=2)
+    config, play=dataclasses.replace(config.play, shard=2)
   )
   whole, _ = run_and_hear(config, tmp_path / 'whole')
   folder, scores, calls = tmp_path / 'run' / 'round_2', agreement.scores, []
@@ -160,13 +164,13 @@ def held():
 
 
 def test_nothing_that_samplers_read_is_alive_while_a_round_learns(
-    config, tmp_path, monkeypatch
+  config, tmp_path, monkeypatch
 ):
   """Models served in bfloat16 are copies: of players, and of the judge."""
   sizes, _ = bundle.read_sizes(config.init_from)
   decoder = dataclasses.replace(sizes.decoder, dtype='bfloat16')
   config = dataclasses.replace(
-      two_rounds(config), sizes=dataclasses.replace(sizes, decoder=decoder)
+    two_rounds(config), sizes=dataclasses.replace(sizes, decoder=decoder)
   )
   served, learning_now = [], []
   ready, learn = inference.serving.ready, learning.learn
@@ -217,8 +221,12 @@ def test_records_that_are_not_used_are_counted(config, tmp_path):
 
 def test_held_out_records_that_are_all_inputs_are_refused(config, tmp_path):
   data = dataclasses.replace(config.files, held_out=config.files.inputs)
-  with pytest.raises(ValueError, match=(
-      'files.held_out must hold records that are no inputs, got 4 that all')):
+  with pytest.raises(
+    ValueError,
+    match=(
+      'files.held_out must hold records that are no inputs, got 4 that all'
+    ),
+  ):
     run_and_hear(dataclasses.replace(config, files=data), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
@@ -227,13 +235,15 @@ def test_records_that_are_inputs_too_are_told(config, tmp_path):
   _, inputs = lines_of(config.files.inputs)
   captions = [inputs[2]['caption'], inputs[3]['caption']]
   changed(
-      config.files.held_out, id=[inputs[5]['id']], caption=captions,
-      img_path=[inputs[0]['img_path']],
-      questions=[inputs[2]['questions'], inputs[3]['questions']],
+    config.files.held_out,
+    id=[inputs[5]['id']],
+    caption=captions,
+    img_path=[inputs[0]['img_path']],
+    questions=[inputs[2]['questions'], inputs[3]['questions']],
   )
   results, output = run_and_hear(config, tmp_path / 'run')
   beginning = 'warning: of 4 held-out'
-  warning, = (line for line in output if line.startswith(beginning))
+  (warning,) = (line for line in output if line.startswith(beginning))
   _, held_out = lines_of(config.files.held_out)
   known = {row['caption'] for row in inputs}
   same = sum(row['caption'] in known for row in held_out)
@@ -247,9 +257,11 @@ def test_records_that_are_inputs_too_are_told(config, tmp_path):
   new = [row['id'] for row in held_out if row['caption'] not in known]
   folder = tmp_path / 'run' / 'round_1'
   rows = {
-      kind: [json.loads(line) for line in (
-          folder / f'scenes{kind}.jsonl').read_text().splitlines()]
-      for kind in ('', '_unseen')
+    kind: [
+      json.loads(line)
+      for line in (folder / f'scenes{kind}.jsonl').read_text().splitlines()
+    ]
+    for kind in ('', '_unseen')
   }
   assert [row['id'] for row in rows['_unseen']] == sorted(new)
   by_id = {row['id']: row for row in rows['']}
@@ -259,8 +271,8 @@ def test_records_that_are_inputs_too_are_told(config, tmp_path):
 
 def test_captions_that_are_all_new_are_one_set(config, tmp_path):
   changed(
-      config.files.held_out,
-      caption=[f'a red ring and a blue cross {n}' for n in range(4)],
+    config.files.held_out,
+    caption=[f'a red ring and a blue cross {n}' for n in range(4)],
   )
   results, output = run_and_hear(config, tmp_path / 'run')
   assert not any('held-out records' in line for line in output)
@@ -272,8 +284,9 @@ def test_captions_that_are_all_new_are_one_set(config, tmp_path):
 def test_too_few_records_are_refused(config, tmp_path):
   with pytest.raises(ValueError, match='has 6 records, wanted 7'):
     pair_dpo.run(
-        dataclasses.replace(config, inputs=7), str(tmp_path / 'run'),
-        console_lib.silent(),
+      dataclasses.replace(config, inputs=7),
+      str(tmp_path / 'run'),
+      console_lib.silent(),
     )
 
 
@@ -286,7 +299,7 @@ def test_a_run_of_other_data_is_not_resumed(config, tmp_path):
 
 
 def test_faults_of_the_data_are_told_before_weights_are_read(
-    config, tmp_path, monkeypatch
+  config, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(start, 'load', None)
   (tmp_path / 'eval.jsonl').write_text('{')

@@ -20,7 +20,7 @@ import tiny_line
 
 # When one read of a damaged checkpoint fails, orbax forgets the others.
 pytestmark = pytest.mark.filterwarnings(
-    'ignore::pytest.PytestUnraisableExceptionWarning'
+  'ignore::pytest.PytestUnraisableExceptionWarning'
 )
 
 RUN = {'settings': {'lr': 0.1, 'names': ['a', 'b']}}
@@ -41,8 +41,10 @@ def state(number):
   kernel = first.model.kernel[...] + number
   first.model.kernel[...] = kernel
   return train.State(
-      jax.device_put(np.int32(number), first.step.sharding), first.model,
-      first.opt_state)
+    jax.device_put(np.int32(number), first.step.sharding),
+    first.model,
+    first.opt_state,
+  )
 
 
 def newest(series, wanted=None):
@@ -98,9 +100,7 @@ def without_record(folder):
 
 
 @pytest.mark.parametrize('damage', [flip, truncate, empty, without_record])
-def test_a_damaged_one_is_named_passed_over_and_replaced(
-    series, said, damage
-):
+def test_a_damaged_one_is_named_passed_over_and_replaced(series, said, damage):
   saved(series, 2, 4)
   damage(series.root / '4')
   found, notes = newest(series)
@@ -120,10 +120,14 @@ def test_where_all_are_damaged_the_run_starts_again(series, said):
   assert kept(series) == ['1'] and int(newest(series)[0].step) == 1
 
 
-@pytest.mark.parametrize('error', [
-    OSError(errno.EIO, 'no answer'), MemoryError('too large'),
+@pytest.mark.parametrize(
+  'error',
+  [
+    OSError(errno.EIO, 'no answer'),
+    MemoryError('too large'),
     RuntimeError('RESOURCE_EXHAUSTED: out of memory'),
-])
+  ],
+)
 def test_what_the_machine_lacks_is_no_damage(series, said, monkeypatch, error):
   saved(series, 2, 4)
 
@@ -162,15 +166,18 @@ def test_that_of_another_run_is_refused_and_says_why(series, tmp_path):
 def test_one_that_does_not_fit_is_refused(series):
   saved(series, 2)
   wider = train.init_state(
-      lambda key: nnx.Linear(4, 1, rngs=nnx.Rngs(key)), tiny_line.optim(),
-      tiny_line.KEY, tiny.mesh(4, 2))
+    lambda key: nnx.Linear(4, 1, rngs=nnx.Rngs(key)),
+    tiny_line.optim(),
+    tiny_line.KEY,
+    tiny.mesh(4, 2),
+  )
   with pytest.raises(ValueError, match='model/kernel: float32.3, 1., wanted'):
     newest(series, wider)
 
 
 @pytest.mark.parametrize('when', ['at once', 'later'])
 def test_a_save_that_fails_is_heard_of_and_those_before_stay(
-    series, monkeypatch, when
+  series, monkeypatch, when
 ):
   saved(series, 2)
 
@@ -217,7 +224,8 @@ def test_records_are_json(series):
 @pytest.fixture
 def in_bucket(bucket, said):
   return series_lib.Series(
-      storage.path('gs://bucket/run/steps'), RUN, said.append)
+    storage.path('gs://bucket/run/steps'), RUN, said.append
+  )
 
 
 def numbers(bucket):
@@ -235,12 +243,13 @@ def test_a_series_in_a_bucket_keeps_the_newest(in_bucket, bucket, said):
 
 
 def test_what_a_killed_process_left_in_a_bucket_is_removed(
-    in_bucket, bucket, said
+  in_bucket, bucket, said
 ):
   saved(in_bucket, 5, 20)
   bucket.blobs = {
-      name: blob for name, blob in bucket.blobs.items()
-      if name != 'run/steps/20/commit_success.txt'
+    name: blob
+    for name, blob in bucket.blobs.items()
+    if name != 'run/steps/20/commit_success.txt'
   }
   found, _ = newest(in_bucket)
   jax.tree.map(np.testing.assert_array_equal, found, state(5))
@@ -250,7 +259,7 @@ def test_what_a_killed_process_left_in_a_bucket_is_removed(
 
 
 def test_a_bucket_that_refuses_has_no_checkpoints_that_are_lost(
-    in_bucket, bucket
+  in_bucket, bucket
 ):
   saved(in_bucket, 5, 20)
   bucket.fails = lambda method, name: 403 if method == 'GET' else 0
@@ -261,7 +270,7 @@ def test_a_bucket_that_refuses_has_no_checkpoints_that_are_lost(
 
 
 def test_a_checkpoint_that_a_bucket_refuses_stops_the_run_in_one_line(
-    in_bucket, bucket
+  in_bucket, bucket
 ):
   saved(in_bucket, 5)
   bucket.fails = lambda method, name: 403 if method == 'POST' else 0

@@ -23,7 +23,7 @@ def model():
   leaves, tree = jax.tree.flatten(state)
   keys = jax.random.split(jax.random.key(2), len(leaves))
   leaves = [
-      a + 0.1 * jax.random.normal(key, a.shape) for a, key in zip(leaves, keys)
+    a + 0.1 * jax.random.normal(key, a.shape) for a, key in zip(leaves, keys)
   ]
   return nnx.merge(graph, jax.tree.unflatten(tree, leaves))
 
@@ -49,7 +49,7 @@ def in_bfloat16(model):
 def test_fused_products_are_the_same_but_for_rounding(model):
   found = serving.ready(model, tiny.mesh(1, 1), fused=True)
   np.testing.assert_allclose(
-      read(found, TOKENS), read(model, TOKENS), atol=1e-5
+    read(found, TOKENS), read(model, TOKENS), atol=1e-5
   )
 
 
@@ -86,8 +86,10 @@ def test_weights_are_kept_in_the_precision_they_are_used_in(model):
   hidden = read(model, TOKENS)
   np.testing.assert_array_equal(read(found, TOKENS), hidden)
   for head in (
-      showo.ShowO.logits, lambda model, x: model.code_head()(x),
-      lambda model, x: model.text_head()(x)):
+    showo.ShowO.logits,
+    lambda model, x: model.code_head()(x),
+    lambda model, x: model.text_head()(x),
+  ):
     np.testing.assert_array_equal(head(found, hidden), head(model, hidden))
 
 
@@ -112,12 +114,13 @@ def test_weights_are_whole_along_data_and_split_along_model(model):
   placed = jax.device_put(model, sharding.shardings(model, mesh))
   found = serving.ready(placed, mesh)
   used = {
-      axis
-      for leaf in jax.tree.leaves(found)
-      for part in leaf.sharding.spec if part
-      for axis in ((part,) if isinstance(part, str) else part)
+    axis
+    for leaf in jax.tree.leaves(found)
+    for part in leaf.sharding.spec
+    if part
+    for axis in ((part,) if isinstance(part, str) else part)
   }
   assert used == {'model'}
   np.testing.assert_allclose(
-      read(found, TOKENS), read(model, TOKENS), atol=1e-5
+    read(found, TOKENS), read(model, TOKENS), atol=1e-5
   )

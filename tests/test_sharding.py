@@ -40,8 +40,9 @@ def official():
 
 def rule_of(name):
   return next(
-      i for i, (pattern, _) in enumerate(sharding.RULES)
-      if re.search(pattern, name)
+    i
+    for i, (pattern, _) in enumerate(sharding.RULES)
+    if re.search(pattern, name)
   )
 
 
@@ -74,7 +75,7 @@ def test_show_o_is_split_evenly_over_every_mesh(official, shape):
   share = total = 0
   for name, leaf in names_of(official).items():
     spec = jax.sharding.NamedSharding(
-        mesh, sharding.spec_of(name, leaf.shape, mesh)
+      mesh, sharding.spec_of(name, leaf.shape, mesh)
     )
     share += np.prod(spec.shard_shape(leaf.shape))
     total += leaf.size
@@ -90,9 +91,7 @@ def test_axes_that_do_not_divide_are_dropped():
   assert spec(3, 6, 8) == P(None, None, 'model')
   assert spec(3, 8, 7) == P(None, 'data')
   assert spec(3, 6, 7) == P()
-  assert sharding.spec_of('head/kernel', (8, 5), mesh) == P(
-      ('data', 'model')
-  )
+  assert sharding.spec_of('head/kernel', (8, 5), mesh) == P(('data', 'model'))
   assert sharding.spec_of('head/kernel', (4, 5), mesh) == P()
 
 
@@ -102,17 +101,18 @@ def test_scalars_and_strangers_are_whole_everywhere():
   assert sharding.spec_of('encoder/conv_in/kernel', (3, 3, 8, 8), mesh) == P()
 
 
-@pytest.mark.parametrize('wanted, shape', [
-    ((-1, 1), (8, 1)), ((-1, 2), (4, 2)), ((2, 4), (2, 4)), ((1, 8), (1, 8)),
-])
+@pytest.mark.parametrize(
+  'wanted, shape',
+  [((-1, 1), (8, 1)), ((-1, 2), (4, 2)), ((2, 4), (2, 4)), ((1, 8), (1, 8))],
+)
 def test_a_mesh_takes_what_is_left(wanted, shape):
   mesh = sharding.make_mesh(*wanted)
   assert dict(mesh.shape) == dict(zip(('data', 'model'), shape))
 
 
-@pytest.mark.parametrize('wanted', [
-    (3, 1), (-1, 3), (8, 2), (-1, 0), (0, 8), (-2, 4), (8, -1), (4, 1),
-])
+@pytest.mark.parametrize(
+  'wanted', [(3, 1), (-1, 3), (8, 2), (-1, 0), (0, 8), (-2, 4), (8, -1), (4, 1)]
+)
 def test_a_mesh_that_does_not_fit_is_refused(wanted):
   message = f'data={wanted[0]} model={wanted[1]} does not fit 8 device'
   with pytest.raises(ValueError, match=message):
@@ -135,24 +135,36 @@ def test_a_chosen_mesh_uses_most_devices_and_then_most_data(rows, parts):
         assert not fits or (data * model, data) >= (other * many, other)
 
 
-@pytest.mark.parametrize('count, rows, parts, wanted', [
+@pytest.mark.parametrize(
+  'count, rows, parts, wanted',
+  [
     # What the embedded job had before, on any machine that main.py makes.
-    (1, 16, 2, (1, 1)), (2, 16, 2, (2, 1)), (4, 16, 2, (4, 1)),
+    (1, 16, 2, (1, 1)),
+    (2, 16, 2, (2, 1)),
+    (4, 16, 2, (4, 1)),
     (8, 16, 2, (8, 1)),
     # The paper's batch and Show-o's 32 heads on slices and nodes.
-    (256, 32, 32, (32, 8)), (64, 32, 32, (32, 2)), (16, 32, 32, (16, 1)),
-    (256, 4, 32, (4, 32)), (16, 4, 32, (4, 4)), (12, 24, 32, (12, 1)),
+    (256, 32, 32, (32, 8)),
+    (64, 32, 32, (32, 2)),
+    (16, 32, 32, (16, 1)),
+    (256, 4, 32, (4, 32)),
+    (16, 4, 32, (4, 4)),
+    (12, 24, 32, (12, 1)),
     # 256 devices in the batch of accumulated parts.
     (256, 8, 32, (8, 32)),
     # No mesh of all devices: most of them.
-    (3, 16, 2, (2, 1)), (5, 16, 2, (4, 1)), (6, 16, 32, (4, 1)),
-    (7, 4, 32, (4, 1)), (8, 6, 2, (6, 1)), (8, 6, 4, (2, 4)),
+    (3, 16, 2, (2, 1)),
+    (5, 16, 2, (4, 1)),
+    (6, 16, 32, (4, 1)),
+    (7, 4, 32, (4, 1)),
+    (8, 6, 2, (6, 1)),
+    (8, 6, 4, (2, 4)),
     # A model that nothing splits, and a job without a batch.
-    (256, 16, 1, (16, 1)), (7, 0, 2, (7, 1)),
-])
-def test_a_mesh_is_chosen_for_any_count_of_devices(
-    count, rows, parts, wanted
-):
+    (256, 16, 1, (16, 1)),
+    (7, 0, 2, (7, 1)),
+  ],
+)
+def test_a_mesh_is_chosen_for_any_count_of_devices(count, rows, parts, wanted):
   assert sharding.best_split(count, rows, parts) == wanted
 
 
@@ -179,8 +191,9 @@ def test_values_by_hand_keep_their_meaning():
 def test_values_that_do_not_fit_are_refused_with_those_that_do():
   line = chosen(8, 12, data=-1, model=1)
   assert line == (
-      'batch must split over data=8, got 12: give a batch that is a multiple '
-      'of 8, or a mesh of data=4 model=2 or -1 for both')
+    'batch must split over data=8, got 12: give a batch that is a multiple '
+    'of 8, or a mesh of data=4 model=2 or -1 for both'
+  )
   line = chosen(8, 16, data=3, model=1)
   assert 'got data=3 model=1: give data=8 model=1, data=4 model=2 or' in line
   for values in ((0, -1), (-1, 0), (-2, -1), (16, -1), (4, 1), (-1, 3)):
@@ -193,8 +206,9 @@ def test_several_processes_leave_no_device_idle():
   assert chosen(24, 32, parts=32) == (16, 1)
   line = chosen(24, 32, parts=32, idle=False)
   assert line == (
-      'batch must split over all 24 devices with model=1, 2, 4, 8 or 16, got '
-      '32: give a batch of 24 or 48')
+    'batch must split over all 24 devices with model=1, 2, 4, 8 or 16, got '
+    '32: give a batch of 24 or 48'
+  )
   for batch in (24, 48):
     data, model = chosen(24, batch, parts=32, idle=False)
     assert data * model == 24
@@ -205,11 +219,10 @@ def test_devices_that_stay_idle_are_said():
   said = []
   mesh = common.Mesh().make(6, parts=1, say=said.append)
   assert said == [
-      'mesh: 8 devices as data=6, model=1 (batch 6); 2 of the devices stay '
-      'idle']
+    'mesh: 8 devices as data=6, model=1 (batch 6); 2 of the devices stay idle'
+  ]
   assert dict(mesh.shape) == {'data': 6, 'model': 1}
-  total = jax.jit(lambda a: a.sum())(
-      sharding.put_batch(np.arange(12.0), mesh))
+  total = jax.jit(lambda a: a.sum())(sharding.put_batch(np.arange(12.0), mesh))
   assert total == 66
   common.Mesh(data=-1, model=1).make(8, say=said.append)
   assert len(said) == 1
@@ -239,10 +252,13 @@ def test_devices_are_in_the_order_of_their_processes():
   # Rows of four chips of two hosts: each host has the same two rows.
   found = sharding.arranged(devices, 4, 4)
   assert processes_of(found) == [
-      [0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+    [0, 0, 1, 1],
+    [0, 0, 1, 1],
+    [2, 2, 3, 3],
+    [2, 2, 3, 3],
+  ]
   # Rows of two hosts, in turn: sorted, each host has two that follow.
-  found = sharding.arranged(
-      [Device(n, n // 2 % 2) for n in range(8)], 4, 2)
+  found = sharding.arranged([Device(n, n // 2 % 2) for n in range(8)], 4, 2)
   assert processes_of(found) == [[0, 0], [0, 0], [1, 1], [1, 1]]
 
 
@@ -254,10 +270,13 @@ def test_devices_of_one_process_keep_their_order():
 
 def test_heads_say_how_far_a_model_splits():
   """58,498 words and odd widths do not count: no rule splits them."""
-  assert common.model_parts(phi.PhiConfig(
-      width=2048, layers=24, heads=32, mlp=8192)) == 32
-  assert common.model_parts(phi.PhiConfig(
-      width=96, layers=1, heads=6, mlp=128)) == 2
+  assert (
+    common.model_parts(phi.PhiConfig(width=2048, layers=24, heads=32, mlp=8192))
+    == 32
+  )
+  assert (
+    common.model_parts(phi.PhiConfig(width=96, layers=1, heads=6, mlp=128)) == 2
+  )
   assert common.model_parts(None) == 1
 
 

@@ -59,9 +59,13 @@ def test_a_stop_at_any_write_leaves_no_half_shard(store, monkeypatch):
     assert store.facts(1) is None
 
 
-@pytest.mark.parametrize('count, size, wanted', [
-    (5, 2, [(0, 2), (2, 4), (4, 5)]), (4, 2, [(0, 2), (2, 4)]),
+@pytest.mark.parametrize(
+  'count, size, wanted',
+  [
+    (5, 2, [(0, 2), (2, 4), (4, 5)]),
+    (4, 2, [(0, 2), (2, 4)]),
     (1, 9, [(0, 1)]),
-])
+  ],
+)
 def test_spans_hold_each_input_once(count, size, wanted):
   assert [(s.start, s.stop) for s in shards.spans(count, size)] == wanted

@@ -22,9 +22,14 @@ from hermesflow_jax.models import showo
 VOCAB = vocab_lib.Vocab(50295, 8192, 50256)
 # As the release writes it.
 OFFICIAL = {
-    '_class_name': 'Showo', 'vocab_size': 58498, 'llm_vocab_size': 50295,
-    'llm_model_path': 'microsoft/phi-1_5', 'codebook_size': 8192,
-    'num_vq_tokens': 256, 'w_clip_vit': False, 'load_from_showo': True,
+  '_class_name': 'Showo',
+  'vocab_size': 58498,
+  'llm_vocab_size': 50295,
+  'llm_model_path': 'microsoft/phi-1_5',
+  'codebook_size': 8192,
+  'num_vq_tokens': 256,
+  'w_clip_vit': False,
+  'load_from_showo': True,
 }
 
 
@@ -39,9 +44,11 @@ def show_o_shapes(clip_width=0):
 def test_a_released_show_o_is_what_its_config_wants(pixels):
   tokens = (pixels // 16) ** 2
   found, max_text = showo_conversion.read_sizes(
-      show_o_shapes(), OFFICIAL | {'num_vq_tokens': tokens})
+    show_o_shapes(), OFFICIAL | {'num_vq_tokens': tokens}
+  )
   wanted = settings.build(
-      initial.Sizes, config_lib.get_config(f'show_o_{pixels}').sizes.to_dict())
+    initial.Sizes, config_lib.get_config(f'show_o_{pixels}').sizes.to_dict()
+  )
   assert found.vocab == wanted.vocab
   assert found.decoder == initial.plain(wanted.decoder)
   assert found.image_tokens == wanted.grid[0] * wanted.grid[1]
@@ -59,11 +66,12 @@ def test_the_clip_variant_says_so_by_its_tensors():
 def test_a_released_tokenizer_needs_no_config():
   model = nnx.eval_shape(lambda: magvit.Magvit(magvit.SHOW_O, nnx.Rngs(0)))
   found = table.entries(
-      model, magvit_conversion.TABLE,
-      magvit_conversion.constants(magvit.SHOW_O))
+    model, magvit_conversion.TABLE, magvit_conversion.constants(magvit.SHOW_O)
+  )
   assert magvit_conversion.read_sizes(found, {}) == magvit.SHOW_O
   wanted = settings.build(
-      initial.Sizes, config_lib.get_config('show_o_512').sizes.to_dict())
+    initial.Sizes, config_lib.get_config('show_o_512').sizes.to_dict()
+  )
   assert magvit.SHOW_O == wanted.tokenizer
 
 
@@ -72,9 +80,15 @@ def test_a_released_tower_is_the_default_one(whole):
   model = nnx.eval_shape(lambda: clip.Clip(clip.ClipConfig(), rngs=nnx.Rngs(0)))
   found = table.entries(model, clip_conversion.TABLE)
   record = {
-      'hidden_size': 1024, 'image_size': 336, 'intermediate_size': 4096,
-      'num_attention_heads': 16, 'num_hidden_layers': 24, 'patch_size': 14,
-      'hidden_act': 'quick_gelu', 'layer_norm_eps': 1e-05}
+    'hidden_size': 1024,
+    'image_size': 336,
+    'intermediate_size': 4096,
+    'num_attention_heads': 16,
+    'num_hidden_layers': 24,
+    'patch_size': 14,
+    'hidden_act': 'quick_gelu',
+    'layer_norm_eps': 1e-05,
+  }
   if whole:
     record = {'model_type': 'clip', 'vision_config': record}
   assert clip_conversion.read_sizes(found, record) == clip.ClipConfig()
@@ -84,14 +98,17 @@ def test_a_released_tower_is_the_default_one(whole):
 
 def test_what_goes_back_reads_as_what_it_was():
   sizes = dataclasses.replace(
-      showo.ShowOConfig(VOCAB, phi.PhiConfig(rope_theta=5e4, norm_eps=1e-6)),
-      image_tokens=1024)
+    showo.ShowOConfig(VOCAB, phi.PhiConfig(rope_theta=5e4, norm_eps=1e-6)),
+    image_tokens=1024,
+  )
   record = showo_conversion.official(sizes, 77)
   assert showo_conversion.read_sizes(show_o_shapes(), record) == (sizes, 77)
   plain = showo_conversion.official(
-      showo.ShowOConfig(VOCAB, phi.PhiConfig()), 128)
+    showo.ShowOConfig(VOCAB, phi.PhiConfig()), 128
+  )
   assert set(plain) - {'_diffusers_version', 'mask_token_id'} == (
-      set(OFFICIAL) - {'load_from_showo'})
+    set(OFFICIAL) - {'load_from_showo'}
+  )
 
 
 def test_numbers_of_a_config_are_numbers():

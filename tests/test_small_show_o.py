@@ -41,9 +41,9 @@ QUESTIONS = ('what is in the image?', 'where is it?')
 # Fewer steps than a user's walk: the test is about files, not about learning.
 STEPS = 2
 QUICK = (
-    f'--config.play.optim.steps={STEPS}',
-    '--config.play.curation_sampler.steps=2',
-    '--config.play.evaluation_sampler.steps=2',
+  f'--config.play.optim.steps={STEPS}',
+  '--config.play.curation_sampler.steps=2',
+  '--config.play.evaluation_sampler.steps=2',
 )
 # A latent this near to 0 may fall on either side: sums have another order.
 LATENT_ERROR = 1e-3
@@ -79,8 +79,11 @@ class Walk:
   def command(self, *arguments: str) -> None:
     """Runs a command in a process of its own."""
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=self.folder, capture_output=True,
-        text=True, check=False,
+      [sys.executable, *arguments],
+      cwd=self.folder,
+      capture_output=True,
+      text=True,
+      check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -99,9 +102,7 @@ class Walk:
   @property
   def base(self) -> pathlib.Path:
     """The converted Show-o."""
-    return (
-        self.folder / 'small' / 'checkpoints' / f'show_o_{self.pixels}'
-    )
+    return self.folder / 'small' / 'checkpoints' / f'show_o_{self.pixels}'
 
   @functools.cached_property
   def text(self) -> text_lib.Text:
@@ -119,14 +120,12 @@ def arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   record = pretrained.read(str(path), 'showo')
   model = pretrained.restore(str(path), record)
   named, _ = jax.tree_util.tree_flatten_with_path(model)
-  return {
-      jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in named
-  }
+  return {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in named}
 
 
-@pytest.fixture(scope='module', params=[
-    256, pytest.param(512, marks=pytest.mark.slow),
-])
+@pytest.fixture(
+  scope='module', params=[256, pytest.param(512, marks=pytest.mark.slow)]
+)
 def case(request, tmp_path_factory) -> Walk:
   """The case as the documented command writes it."""
   walk = Walk(tmp_path_factory.mktemp('walk'), request.param)
@@ -153,8 +152,10 @@ def played(converted) -> Walk:
 def generated(played) -> pathlib.Path:
   """The trained model drew, in a process of its own."""
   played.command(
-      str(ROOT / 'main.py'), played.config('generate'),
-      '--config.init_from=runs/pair_dpo', '--config.each=2',
+    str(ROOT / 'main.py'),
+    played.config('generate'),
+    '--config.init_from=runs/pair_dpo',
+    '--config.each=2',
   )
   return played.folder / 'runs' / 'generate'
 
@@ -163,7 +164,7 @@ def generated(played) -> pathlib.Path:
 def curated(played) -> pathlib.Path:
   """The trained model made pairs."""
   return played.job(
-      'curate', '--config.init_from=runs/pair_dpo', '--config.sampler.steps=2',
+    'curate', '--config.init_from=runs/pair_dpo', '--config.sampler.steps=2'
   )
 
 
@@ -171,8 +172,10 @@ def curated(played) -> pathlib.Path:
 def learned(played, curated) -> pathlib.Path:
   """The trained model learned from pairs of its own."""
   return played.job(
-      'learn', '--config.init_from=runs/pair_dpo',
-      f'--config.pairs={curated}', f'--config.optim.steps={STEPS}',
+    'learn',
+    '--config.init_from=runs/pair_dpo',
+    f'--config.pairs={curated}',
+    f'--config.optim.steps={STEPS}',
   )
 
 
@@ -187,8 +190,8 @@ def test_the_case_is_the_same_for_the_same_seed(case, tmp_path):
   again = small_show_o.write(tmp_path, case.codes)
   for name in ('showo', 'magvitv2'):
     first, second = (
-        source.find(str(folder / name)).tensors
-        for folder in (case.folder / 'small', again)
+      source.find(str(folder / name)).tensors
+      for folder in (case.folder / 'small', again)
     )
     assert first.keys() == second.keys()
     for key, tensor in first.items():
@@ -209,9 +212,9 @@ def test_pytorch_reads_the_case(case):
 
 def test_commands_of_the_page_can_be_read():
   commands = [
-      shlex.split(line)
-      for line in (ROOT / 'docs' / 'walk.md').read_text().splitlines()
-      if line.startswith('python ')
+    shlex.split(line)
+    for line in (ROOT / 'docs' / 'walk.md').read_text().splitlines()
+    if line.startswith('python ')
   ]
   jobs = []
   for _, *arguments in commands:
@@ -242,21 +245,36 @@ def leaves(settings: dict, name: str = '') -> dict:
 @pytest.mark.parametrize('pixels', [256, 512])
 def test_small_settings_are_show_os_but_for_sizes_and_counts(pixels):
   small, show_o = (
-      leaves(config_lib.get_config(f'{name}_{pixels}').to_dict())
-      for name in ('small', 'show_o')
+    leaves(config_lib.get_config(f'{name}_{pixels}').to_dict())
+    for name in ('small', 'show_o')
   )
   assert small.keys() == show_o.keys()
   differences = {name for name in small if small[name] != show_o[name]}
   sizes = {name for name in differences if name.startswith('sizes.')}
   assert not any('vocab' in name or 'dtype' in name for name in sizes)
   assert differences - sizes == {
-      'init_from', 'tokenizer', 'text', 'missing', 'inputs', 'held_out',
-      'gallery', 'files.inputs.annotations', 'files.inputs.images',
-      'files.held_out.annotations', 'files.held_out.images',
-      'play.rounds', 'play.images', 'play.curation_sampler.steps',
-      'play.evaluation_sampler.steps', 'play.rules.least_win',
-      'play.optim.lr', 'play.optim.steps', 'play.batch', 'play.log_every',
-      'play.save_every', 'play.sample_every',
+    'init_from',
+    'tokenizer',
+    'text',
+    'missing',
+    'inputs',
+    'held_out',
+    'gallery',
+    'files.inputs.annotations',
+    'files.inputs.images',
+    'files.held_out.annotations',
+    'files.held_out.images',
+    'play.rounds',
+    'play.images',
+    'play.curation_sampler.steps',
+    'play.evaluation_sampler.steps',
+    'play.rules.least_win',
+    'play.optim.lr',
+    'play.optim.steps',
+    'play.batch',
+    'play.log_every',
+    'play.save_every',
+    'play.sample_every',
   }
 
 
@@ -266,7 +284,9 @@ def test_the_converted_model_has_real_vocabulary_sizes(converted):
   assert (vocab.text_size, vocab.codebook_size) == (50_295, 8_192)
   assert (vocab.size, vocab.mask) == (58_498, 58_497)
   assert (record.sizes.image_tokens, record.dtype) == (
-      converted.codes, 'bfloat16')
+    converted.codes,
+    'bfloat16',
+  )
   assert converted.text.size == vocab.text_size
 
 
@@ -298,22 +318,30 @@ def test_images_have_the_sizes_of_coco_and_journeydb(case):
 
 def test_codes_of_images_are_those_of_torchvisions_pixels(played):
   records = sorted(RECORDS['inputs'], key=lambda record: record.name)
-  pixels = np.stack([
+  pixels = np.stack(
+    [
       square(
-          upright(played.folder / 'small/data/images' / record.file),
-          played.pixels,
-      ) for record in records
-  ])
-  tokenizer = initial.load_tokenizer(
-      str(played.folder / 'small' / 'checkpoints' / 'magvitv2'), None
+        upright(played.folder / 'small/data/images' / record.file),
+        played.pixels,
+      )
+      for record in records
+    ]
   )
-  latents = np.concatenate([
-      np.asarray(jax.jit(lambda model, x: model.encode(x))(
-          tokenizer, pixels[n:n + 1] / np.float32(127.5) - 1
-      )) for n in range(len(pixels))
-  ]).reshape(len(records), played.codes, -1)
+  tokenizer = initial.load_tokenizer(
+    str(played.folder / 'small' / 'checkpoints' / 'magvitv2'), None
+  )
+  latents = np.concatenate(
+    [
+      np.asarray(
+        jax.jit(lambda model, x: model.encode(x))(
+          tokenizer, pixels[n : n + 1] / np.float32(127.5) - 1
+        )
+      )
+      for n in range(len(pixels))
+    ]
+  ).reshape(len(records), played.codes, -1)
   with np.load(
-      played.folder / 'runs' / 'pair_dpo' / 'round_1' / 'codes.npz'
+    played.folder / 'runs' / 'pair_dpo' / 'round_1' / 'codes.npz'
   ) as file:
     codes = file['real']
   bits = codes[..., None] >> np.arange(13)[::-1] & 1
@@ -329,14 +357,14 @@ def test_pairs_hold_codes_and_captions_of_the_vocabulary(played, number):
   folder = played.folder / 'runs' / 'pair_dpo' / f'round_{number}'
   pairs = lines(folder / 'pairs.jsonl')
   assert [pair['id'] for pair in pairs] == sorted(
-      record.name for record in RECORDS['inputs']
+    record.name for record in RECORDS['inputs']
   )
   for pair in pairs:
     for name in ('codes_win', 'codes_lose'):
       assert len(pair[name]) == played.codes
       assert 0 <= min(pair[name]) <= max(pair[name]) < 8_192
     for name in ('caption_win', 'caption_lose'):
-      tokens, = played.text.encode([pair[name]])
+      (tokens,) = played.text.encode([pair[name]])
       assert played.text.decode(tokens) == pair[name]
       assert tokens and max(tokens) < 50_295
   for kind in ('caption', 'image'):
@@ -345,8 +373,8 @@ def test_pairs_hold_codes_and_captions_of_the_vocabulary(played, number):
 
 def test_answers_about_candidates_are_among_the_choices(played):
   choices = {
-      record.name: [question['choices'] for question in record.questions]
-      for record in RECORDS['inputs']
+    record.name: [question['choices'] for question in record.questions]
+    for record in RECORDS['inputs']
   }
   path = played.folder / 'runs/pair_dpo/round_1/candidates/000000.jsonl'
   for row in lines(path):
@@ -404,13 +432,18 @@ def test_the_trained_model_draws_png_files(generated, played):
 def test_the_trained_model_answers_questions(played, form):
   choices = [f'--config.choices={CHOICES!r}'] if form == 'choices' else []
   played.job(
-      'understand', '--config.init_from=runs/pair_dpo',
-      "--config.images=('small/data/images/b*.jpg',)",
-      f'--config.questions={QUESTIONS!r}', f'--workdir=runs/{form}', *choices,
+    'understand',
+    '--config.init_from=runs/pair_dpo',
+    "--config.images=('small/data/images/b*.jpg',)",
+    f'--config.questions={QUESTIONS!r}',
+    f'--workdir=runs/{form}',
+    *choices,
   )
   rows = lines(played.folder / 'runs' / form / 'answers.jsonl')
   assert [pathlib.Path(row['image']).name for row in rows] == [
-      'bench.jpg', 'bridge.jpg']
+    'bench.jpg',
+    'bridge.jpg',
+  ]
   for row in rows:
     assert row['caption']
     assert tuple(row['answers']) == QUESTIONS
@@ -425,27 +458,26 @@ def test_curation_writes_pairs_of_each_input(curated, played):
   pairs = lines(curated / 'pairs.jsonl')
   assert len(pairs) == len(RECORDS['inputs'])
   with np.load(
-      played.folder / 'runs' / 'pair_dpo' / 'round_1' / 'codes.npz'
+    played.folder / 'runs' / 'pair_dpo' / 'round_1' / 'codes.npz'
   ) as file:
     np.testing.assert_array_equal(
-        [pair['codes'] for pair in pairs], file['real']
+      [pair['codes'] for pair in pairs], file['real']
     )
 
 
 def test_a_learned_model_is_another_and_starts_a_job(learned, played):
   results = json.loads((learned / 'results.json').read_text())
   assert results['steps'] == STEPS and results['inputs'] > 0
-  trained = arrays(
-      played.folder / 'runs' / 'pair_dpo' / 'checkpoints' / '2'
-  )
+  trained = arrays(played.folder / 'runs' / 'pair_dpo' / 'checkpoints' / '2')
   for name, array in arrays(learned / 'model').items():
     assert (array != trained[name]).any(), name
   played.job(
-      'understand', '--config.init_from=runs/learn',
-      "--config.images=('small/data/images/corgi.jpg',)",
-      '--workdir=runs/of_learned',
+    'understand',
+    '--config.init_from=runs/learn',
+    "--config.images=('small/data/images/corgi.jpg',)",
+    '--workdir=runs/of_learned',
   )
-  row, = lines(played.folder / 'runs' / 'of_learned' / 'answers.jsonl')
+  (row,) = lines(played.folder / 'runs' / 'of_learned' / 'answers.jsonl')
   assert row['caption']
 
 
@@ -463,12 +495,8 @@ def test_the_reversed_model_has_the_official_names_and_shapes(returned, case):
 
 def test_the_reversed_model_converts_to_the_trained_one(returned, played):
   played.convert('showo', str(returned), 'small/checkpoints/again')
-  trained = arrays(
-      played.folder / 'runs' / 'pair_dpo' / 'checkpoints' / '2'
-  )
-  again = arrays(
-      played.folder / 'small' / 'checkpoints' / 'again'
-  )
+  trained = arrays(played.folder / 'runs' / 'pair_dpo' / 'checkpoints' / '2')
+  again = arrays(played.folder / 'small' / 'checkpoints' / 'again')
   assert trained.keys() == again.keys()
   for name, array in trained.items():
     assert array.tobytes() == again[name].tobytes(), name
@@ -477,7 +505,7 @@ def test_the_reversed_model_converts_to_the_trained_one(returned, played):
 def test_the_missing_case_is_named_with_its_command(tmp_path, capfd):
   with contextlib.chdir(tmp_path):
     code = main.main(
-        ['main.py', f'--config={ROOT}/configs/pair_dpo.py:small_512']
+      ['main.py', f'--config={ROOT}/configs/pair_dpo.py:small_512']
     )
   error = capfd.readouterr().err
   assert code == 2 and error.count('\n') == 1

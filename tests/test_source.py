@@ -19,6 +19,7 @@ import torch_files
 ROOT = pathlib.Path(__file__).parent.parent
 ARRAYS = torch_files.ARRAYS
 
+
 def write(path, arrays=ARRAYS):
   wanted = {k: (v.shape, v.dtype) for k, v in arrays.items()}
   safetensors_file.write(path, wanted, arrays.get, {'format': 'pt'})
@@ -35,7 +36,8 @@ def test_what_is_written_is_what_the_library_reads(tmp_path):
   path = write(tmp_path / 'x.safetensors', arrays)
   found = safetensors.numpy.load_file(path)
   assert {k: v.tobytes() for k, v in found.items()} == {
-      k: v.tobytes() for k, v in arrays.items()}
+    k: v.tobytes() for k, v in arrays.items()
+  }
 
 
 def test_what_the_library_writes_is_read(tmp_path):
@@ -52,7 +54,8 @@ def test_what_is_written_is_what_torch_reads(tmp_path):
   assert found['a.bias'].dtype == torch.bfloat16
   for name, array in ARRAYS.items():
     np.testing.assert_array_equal(
-        found[name].double().numpy(), array.astype(np.float64))
+      found[name].double().numpy(), array.astype(np.float64)
+    )
 
 
 def shards(folder, kind='safetensors'):
@@ -64,7 +67,8 @@ def shards(folder, kind='safetensors'):
     file = f'{stem}-{i + 1}-of-2.{kind}'
     arrays = {n: ARRAYS[n] for n in part}
     (write if kind == 'safetensors' else torch_files.save)(
-        folder / file, arrays)
+      folder / file, arrays
+    )
     places |= dict.fromkeys(part, file)
   index = folder / f'{stem}.{kind}.index.json'
   index.write_text(json.dumps({'metadata': {}, 'weight_map': places}))
@@ -86,14 +90,22 @@ def change(index, **places):
   record = json.loads(index.read_text())
   record['weight_map'] |= places
   record['weight_map'] = {
-      k: v for k, v in record['weight_map'].items() if v is not None}
+    k: v for k, v in record['weight_map'].items() if v is not None
+  }
   index.write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize('place', [
-    '../secret.safetensors', '/etc/passwd', 'a/b.safetensors', '..',
-    'x\\y.safetensors', '',
-])
+@pytest.mark.parametrize(
+  'place',
+  [
+    '../secret.safetensors',
+    '/etc/passwd',
+    'a/b.safetensors',
+    '..',
+    'x\\y.safetensors',
+    '',
+  ],
+)
 def test_an_index_that_leaves_the_folder_is_refused(tmp_path, place):
   write(tmp_path / 'secret.safetensors', {'b': ARRAYS['b']})
   folder = tmp_path / 'inside'
@@ -124,11 +136,12 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, kind):
 
 
 def entry(**changes):
-  return {
-      'dtype': 'F32', 'shape': [2], 'data_offsets': [0, 8]} | changes
+  return {'dtype': 'F32', 'shape': [2], 'data_offsets': [0, 8]} | changes
 
 
-@pytest.mark.parametrize('header, said', [
+@pytest.mark.parametrize(
+  'header, said',
+  [
     ({'a': entry(shape=[3])}, '8 bytes for float32'),
     ({'a': entry(shape=[2**40, 2**40])}, '8 bytes for float32'),
     ({'a': entry(shape=[10**999] * 8)}, '8 bytes for float32'),
@@ -147,7 +160,8 @@ def entry(**changes):
     ('{"a": NaN}', 'NaN is not JSON'),
     ('[' * 100_000, 'header of'),
     ('[]', 'no JSON object'),
-])
+  ],
+)
 def test_a_header_that_lies_is_refused(tmp_path, header, said):
   text = header if isinstance(header, str) else json.dumps(header)
   path = tmp_path / 'x.safetensors'
@@ -190,17 +204,21 @@ def test_no_read_holds_more_than_it_gives(tmp_path):
   path = write(tmp_path / 'x.safetensors', arrays)
   del arrays
   program = (
-      'import resource, sys\n'
-      'from conversions import source\n'
-      'found = source.find(sys.argv[1]).tensors\n'
-      'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
-      'before = peak()\n'
-      'for tensor in found.values(): tensor.read()\n'
-      'print((peak() - before) // 1024)\n'
+    'import resource, sys\n'
+    'from conversions import source\n'
+    'found = source.find(sys.argv[1]).tensors\n'
+    'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+    'before = peak()\n'
+    'for tensor in found.values(): tensor.read()\n'
+    'print((peak() - before) // 1024)\n'
   )
   run = subprocess.run(
-      [sys.executable, '-c', program, path], cwd=ROOT, capture_output=True,
-      text=True, check=True)
+    [sys.executable, '-c', program, path],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
   assert int(run.stdout) < 60
 
 

@@ -21,20 +21,26 @@ def record(fit=None, compat=alignment.Compat(), **changes):
   rng = np.random.default_rng(0)
   codes = rng.integers(0, 16, (3, tiny.IMAGE_TOKENS))
   values = {
-      'id': 'a', 'caption': 'two green star', 'codes': codes[0],
-      'caption_win': 'a red circle', 'caption_lose': 'blue square',
-      'codes_win': codes[1], 'codes_lose': codes[2],
-      'caption_dropped': '', 'image_dropped': '',
+    'id': 'a',
+    'caption': 'two green star',
+    'codes': codes[0],
+    'caption_win': 'a red circle',
+    'caption_lose': 'blue square',
+    'codes_win': codes[1],
+    'codes_lose': codes[2],
+    'caption_dropped': '',
+    'image_dropped': '',
   } | changes
   make = alignment.transform(
-      tiny.vocab(), tiny.text(), tiny.LENGTHS, 0.0, compat, fit)
+    tiny.vocab(), tiny.text(), tiny.LENGTHS, 0.0, compat, fit
+  )
   return make(values, rng)
 
 
 def passes(made, hidden=tiny.IMAGE_TOKENS):
   return (
-      speed.of_images(CONFIG, made, MASKS, hidden),
-      speed.of_captions(CONFIG, made),
+    speed.of_images(CONFIG, made, MASKS, hidden),
+    speed.of_captions(CONFIG, made),
   )
 
 
@@ -46,7 +52,8 @@ def test_what_is_of_use_is_what_is_executed_where_nothing_is_padded():
   hidden = jnp.ones((1, MASKS, tiny.IMAGE_TOKENS), bool)
   model = jax.eval_shape(tiny.show_o, jax.random.key(0))
   executed = cost.of(
-      lambda m: packing.pair_logps(m, batch, hidden, 512)[0], model).flops
+    lambda m: packing.pair_logps(m, batch, hidden, 512)[0], model
+  ).flops
   images, captions = passes(made)
   useful = images.flops + captions.flops
   assert useful == pytest.approx(executed, rel=0.05) and useful < executed
@@ -85,15 +92,25 @@ def test_rows_of_their_own_do_more_for_the_same_labels():
   assert packed[1].tokens == image + prompt + words - 2
 
 
-@pytest.mark.parametrize('changes, images, captions', [
-    ({}, 4, 3), ({'captions_again': True}, 4, 4),
-    ({'images_again': False}, 3, 3), ({'passes': 2}, 3, 2),
-])
+@pytest.mark.parametrize(
+  'changes, images, captions',
+  [
+    ({}, 4, 3),
+    ({'captions_again': True}, 4, 4),
+    ({'images_again': False}, 3, 3),
+    ({'passes': 2}, 3, 2),
+  ],
+)
 def test_a_step_is_passes_of_a_batch(changes, images, captions):
   made = [record(), record(caption_dropped='x')]
   found = speed.of_pairs(
-      CONFIG, made, batch=8, hidden=2.0, masks=MASKS,
-      **{'images_again': True, 'captions_again': False} | changes)
+    CONFIG,
+    made,
+    batch=8,
+    hidden=2.0,
+    masks=MASKS,
+    **{'images_again': True, 'captions_again': False} | changes,
+  )
   wanted = [0.0, 0.0]
   for one in made:
     drawn, written = passes(one, 2.0)

@@ -26,8 +26,7 @@ def test_shares_add_up_and_compiling_is_a_part_of_its_own():
   now.time += 1
   with watch.part('data'):
     now.time += 2
-  assert watch.lap() == {
-      'data': 0.3, 'step': 0.2, 'compile': 0.4, 'rest': 0.1}
+  assert watch.lap() == {'data': 0.3, 'step': 0.2, 'compile': 0.4, 'rest': 0.1}
   assert watch.seconds == 10
   now.time += 5
   assert watch.lap() == {'compile': 0.0, 'rest': 1.0}
@@ -56,4 +55,5 @@ def test_what_is_traced_within_another_counts_once():
     watch.listen('/jax/core/compile/backend_compile_duration', 4.0)
     now.time += 2
   assert watch.lap() == pytest.approx(
-      {'step': 0.2, 'compile': 0.8, 'rest': 0.0})
+    {'step': 0.2, 'compile': 0.8, 'rest': 0.0}
+  )

@@ -54,13 +54,16 @@ def test_without_gcsfs_one_line_says_so(no_gcsfs):
 
 def test_a_file_of_this_machine_wants_nothing_for_buckets(tmp_path):
   code = (
-      'import sys; from hermesflow_jax import storage\n'
-      'storage.write(storage.path(sys.argv[1]), b"x")\n'
-      'print({"gcsfs", "fsspec", "etils", "tensorflow"} & set(sys.modules))'
+    'import sys; from hermesflow_jax import storage\n'
+    'storage.write(storage.path(sys.argv[1]), b"x")\n'
+    'print({"gcsfs", "fsspec", "etils", "tensorflow"} & set(sys.modules))'
   )
   said = subprocess.run(
-      [sys.executable, '-c', code, str(tmp_path / 'a' / 'b')], cwd=ROOT,
-      check=True, capture_output=True, text=True,
+    [sys.executable, '-c', code, str(tmp_path / 'a' / 'b')],
+    cwd=ROOT,
+    check=True,
+    capture_output=True,
+    text=True,
   ).stdout
   assert said == 'set()\n' and (tmp_path / 'a' / 'b').read_bytes() == b'x'
 
@@ -165,11 +168,19 @@ def test_a_copy_stays_in_its_folder(bucket, name):
       pass
 
 
-@pytest.mark.parametrize('name, found', [
-    ('a.png', 'gs://bucket/run/a.png'), ('x/../a', 'gs://bucket/run/a'),
-    ('../run/a', 'gs://bucket/run/a'), ('../a', None), ('/a', None),
-    ('../runs/a', None), ('../../other/run/a', None), ('.', None),
-])
+@pytest.mark.parametrize(
+  'name, found',
+  [
+    ('a.png', 'gs://bucket/run/a.png'),
+    ('x/../a', 'gs://bucket/run/a'),
+    ('../run/a', 'gs://bucket/run/a'),
+    ('../a', None),
+    ('/a', None),
+    ('../runs/a', None),
+    ('../../other/run/a', None),
+    ('.', None),
+  ],
+)
 def test_a_name_that_leaves_its_folder_is_none(bucket, name, found):
   path = storage.within(storage.path('gs://bucket/run'), name)
   assert (path and str(path)) == found
@@ -180,7 +191,9 @@ def test_patterns_mean_files(bucket):
     bucket.put(name, b'')
   assert storage.matching('gs://bucket/in/*.png') == ['gs://bucket/in/a.png']
   assert storage.matching('gs://bucket/in/**/*.png') == [
-      'gs://bucket/in/a.png', 'gs://bucket/in/deep/c.png']
+    'gs://bucket/in/a.png',
+    'gs://bucket/in/deep/c.png',
+  ]
 
 
 def test_of_several_who_create_one_does(bucket):
@@ -202,9 +215,12 @@ def test_a_bucket_that_refuses_is_not_an_empty_one(bucket, status):
   bucket.fails = lambda method, name: status
   run = storage.path('gs://bucket/run')
   for call in (
-      lambda: storage.names(run), lambda: storage.below(run),
-      (run / 'a').read_bytes, (run / 'a').exists,
-      lambda: storage.check_writable(run), lambda: storage.create(run, b''),
+    lambda: storage.names(run),
+    lambda: storage.below(run),
+    (run / 'a').read_bytes,
+    (run / 'a').exists,
+    lambda: storage.check_writable(run),
+    lambda: storage.create(run, b''),
   ):
     with pytest.raises(storage.failures()):
       call()
@@ -229,7 +245,7 @@ def test_what_is_measured_is_in_the_bucket_when_it_is_flushed(bucket):
     assert rows(bucket.text('run/metrics.jsonl')) == [1]
     assert len(bucket.names('run/events/')) == 1
   assert rows(bucket.text('run/metrics.jsonl')) == [1, 2]
-  file, = bucket.names('run/events/')
+  (file,) = bucket.names('run/events/')
   assert b'loss' in bucket.blobs[file].data
 
 

@@ -6,8 +6,11 @@ import pytest
 
 from hermesflow_jax import strict_json
 
-ROWS = [{'id': 0, 'text': 'a, {b}\n[c]'}, {'id': 1, 'deep': [{'x': None}]},
-        {'id': 2}]
+ROWS = [
+  {'id': 0, 'text': 'a, {b}\n[c]'},
+  {'id': 1, 'deep': [{'x': None}]},
+  {'id': 2},
+]
 
 
 def appended(rows):
@@ -16,16 +19,16 @@ def appended(rows):
 
 
 FORMS = {
-    'lines': ''.join(json.dumps(r) + '\n' for r in ROWS),
-    'lines with commas': ''.join(json.dumps(r) + ',\n' for r in ROWS),
-    'lines of Windows': ''.join(json.dumps(r) + '\r\n' for r in ROWS),
-    'lines with blanks': '\n\n'.join(json.dumps(r) for r in ROWS) + '\n\n',
-    'a list in a line': json.dumps(ROWS),
-    'a list over lines': json.dumps(ROWS, indent=1),
-    # The form that HermesFlow's README shows.
-    'a list with a comma behind': '[\n' + appended(ROWS) + ']\n',
-    'objects with commas': appended(ROWS),
-    'objects without commas': appended(ROWS).replace('},\n{', '}\n{'),
+  'lines': ''.join(json.dumps(r) + '\n' for r in ROWS),
+  'lines with commas': ''.join(json.dumps(r) + ',\n' for r in ROWS),
+  'lines of Windows': ''.join(json.dumps(r) + '\r\n' for r in ROWS),
+  'lines with blanks': '\n\n'.join(json.dumps(r) for r in ROWS) + '\n\n',
+  'a list in a line': json.dumps(ROWS),
+  'a list over lines': json.dumps(ROWS, indent=1),
+  # The form that HermesFlow's README shows.
+  'a list with a comma behind': '[\n' + appended(ROWS) + ']\n',
+  'objects with commas': appended(ROWS),
+  'objects without commas': appended(ROWS).replace('},\n{', '}\n{'),
 }
 
 
@@ -41,19 +44,34 @@ def test_a_form_changes_nothing(form, mark):
 
 def test_a_record_has_a_place():
   assert [p for p, _ in read(FORMS['lines with blanks'])] == [
-      'line 1', 'line 3', 'line 5']
+    'line 1',
+    'line 3',
+    'line 5',
+  ]
   assert [p for p, _ in read(FORMS['objects with commas'])] == [
-      'record 1 (line 1)', 'record 2 (line 5)', 'record 3 (line 13)']
+    'record 1 (line 1)',
+    'record 2 (line 5)',
+    'record 3 (line 13)',
+  ]
 
 
-@pytest.mark.parametrize('broken, said', [
-    ('"id": 1,', 'Expecting'), ('"id": NaN,', 'NaN is not JSON'),
+@pytest.mark.parametrize(
+  'broken, said',
+  [
+    ('"id": 1,', 'Expecting'),
+    ('"id": NaN,', 'NaN is not JSON'),
     ('"deep": 1,', "key twice: 'deep'"),
-])
-@pytest.mark.parametrize('form', [
-    'lines', 'a list over lines', 'objects with commas',
+  ],
+)
+@pytest.mark.parametrize(
+  'form',
+  [
+    'lines',
+    'a list over lines',
+    'objects with commas',
     'a list with a comma behind',
-])
+  ],
+)
 def test_a_fault_leaves_the_other_records(form, broken, said):
   wrong = '"id": 1 x,' if said == 'Expecting' else broken
   first, fault, last = read(FORMS[form].replace('"id": 1,', wrong))
@@ -76,5 +94,5 @@ def test_nothing_holds_no_record(text):
 
 
 def test_nesting_without_end_is_a_fault():
-  (_, fault), = read('[' * 100_000)
+  ((_, fault),) = read('[' * 100_000)
   assert 'nested too deep' in str(fault)

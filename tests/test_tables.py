@@ -25,18 +25,26 @@ WITH_CLIP = dataclasses.replace(PLAIN, clip_width=1024)
 
 # name: (table, full-size model, millions of parameters)
 FULL = {
-    'showo': (
-        showo_conversion.rows_of(PLAIN),
-        lambda: showo.ShowO(PLAIN, rngs=nnx.Rngs(0)), 1_448.2),
-    'with_clip': (
-        showo_conversion.rows_of(WITH_CLIP),
-        lambda: showo.ShowO(WITH_CLIP, rngs=nnx.Rngs(0)), 1_454.5),
-    'magvitv2': (
-        magvit_conversion.TABLE,
-        lambda: magvit.Magvit(magvit.SHOW_O, nnx.Rngs(0)), 95.4),
-    'clip_vision': (
-        clip_conversion.TABLE,
-        lambda: clip.Clip(clip.ClipConfig(), rngs=nnx.Rngs(0)), 303.5),
+  'showo': (
+    showo_conversion.rows_of(PLAIN),
+    lambda: showo.ShowO(PLAIN, rngs=nnx.Rngs(0)),
+    1_448.2,
+  ),
+  'with_clip': (
+    showo_conversion.rows_of(WITH_CLIP),
+    lambda: showo.ShowO(WITH_CLIP, rngs=nnx.Rngs(0)),
+    1_454.5,
+  ),
+  'magvitv2': (
+    magvit_conversion.TABLE,
+    lambda: magvit.Magvit(magvit.SHOW_O, nnx.Rngs(0)),
+    95.4,
+  ),
+  'clip_vision': (
+    clip_conversion.TABLE,
+    lambda: clip.Clip(clip.ClipConfig(), rngs=nnx.Rngs(0)),
+    303.5,
+  ),
 }
 
 
@@ -58,7 +66,8 @@ def test_each_parameter_is_one_or_more_tensors_of_its_size(full):
   size = lambda shapes: sum(int(np.prod(s.shape)) for s in shapes)
   assert size(found.values()) == size(jax.tree.leaves(nnx.state(model)))
   assert round(size(found.values()) / 1e6, 1) == pytest.approx(
-      millions, abs=0.1)
+    millions, abs=0.1
+  )
 
 
 def test_no_tensor_has_two_rows(full):
@@ -77,11 +86,14 @@ def test_each_move_is_undone_by_its_inverse(move):
   np.testing.assert_array_equal(back(there(array)), array)
 
 
-@pytest.mark.parametrize('line, said', [
+@pytest.mark.parametrize(
+  'line, said',
+  [
     ('a.* | b.*.* | copy', 'as many'),
     ('a.*.* | b | copy', 'as many'),
     ('a | b | turn', 'move wants'),
-])
+  ],
+)
 def test_a_row_that_means_nothing_is_refused(line, said):
   with pytest.raises(ValueError, match=said):
     table.parse(line)

@@ -16,7 +16,7 @@ def text():
 
 def test_known_words_come_back(text):
   caption = 'a red circle . two blue ?'
-  ids, = text.encode([caption])
+  (ids,) = text.encode([caption])
   assert len(ids) == 7
   assert text.decode(ids) == caption
 
@@ -40,12 +40,12 @@ def test_case_and_missing_spaces_make_no_difference(text):
 
 
 def test_unknown_words_are_one_unknown_word(text):
-  ids, = text.encode(['a purple circle'])
+  (ids,) = text.encode(['a purple circle'])
   assert text.decode(ids) == 'a <|unk|> circle'
 
 
 def test_decoding_stops_at_the_end(text):
-  ids, = text.encode(['red circle'])
+  (ids,) = text.encode(['red circle'])
   assert text.decode([*ids, text.eos, *ids]) == 'red circle'
   assert text.decode([text.eos, *ids]) == ''
 
@@ -64,7 +64,7 @@ def test_a_saved_tokenizer_is_the_same(text, tmp_path):
   assert found.encode(caption) == text.encode(caption)
   assert (found.size, found.eos) == (text.size, text.eos)
   assert found.decode(text.encode(caption)[0]) == text.decode(
-      text.encode(caption)[0]
+    text.encode(caption)[0]
   )
 
 
@@ -104,23 +104,25 @@ def phi():
   return text_lib.load(str(pathlib.Path(__file__).parent / 'phi_tokenizer'))
 
 
-@pytest.mark.parametrize('make', [phi, lambda: text_lib.word_level([
-    *WORDS, 'assistant', 'user', *'"-!'])])
-@pytest.mark.parametrize('reply', [
-    'red', 'a red circle', 'two.', '"a red circle"', '!', '12 - 3',
-])
+@pytest.mark.parametrize(
+  'make',
+  [phi, lambda: text_lib.word_level([*WORDS, 'assistant', 'user', *'"-!'])],
+)
+@pytest.mark.parametrize(
+  'reply', ['red', 'a red circle', 'two.', '"a red circle"', '!', '12 - 3']
+)
 def test_a_reply_is_encoded_as_it_follows_its_prompt(make, reply):
   text = make()
   prompt = text_lib.user('a red circle?')
   before, row = text.encode([prompt, f'{prompt} {reply}'])
-  tokens, = text.encode_replies([reply])
+  (tokens,) = text.encode_replies([reply])
   assert before + tokens == row
 
 
 @pytest.mark.parametrize('reply', ['red', 'a "red" circle, 12 - 3', 'Größe 😀'])
 def test_a_reply_comes_back_without_the_space_before_it(reply):
   text = phi()
-  tokens, = text.encode_replies([reply])
+  (tokens,) = text.encode_replies([reply])
   assert text.decode([*tokens, text.eos]) == f' {reply}'
   assert text.decode_reply([*tokens, text.eos, 3]) == reply
 
@@ -132,5 +134,7 @@ def test_a_reply_without_words_has_no_tokens():
 
 
 def test_a_prompt_without_words_is_refused():
-  with pytest.raises(ValueError, match="caption_prompt must have words, got ' '"):
+  with pytest.raises(
+    ValueError, match="caption_prompt must have words, got ' '"
+  ):
     text_lib.check_prompt('caption_prompt', ' ')

@@ -65,7 +65,9 @@ def test_rows_must_match():
     text_similarity.ngram_cosines(['a', 'b'], ['a'])
 
 
-@pytest.mark.parametrize('reply, choices, number', [
+@pytest.mark.parametrize(
+  'reply, choices, number',
+  [
     ('two', ['1', '2', '3'], 1),
     ('There are 3 of them.', ['two', 'three'], 1),
     ('dogs', ['cat', 'dog'], 1),
@@ -77,14 +79,16 @@ def test_rows_must_match():
     ('b a', ['a b', 'b a'], 1),
     ('?', ['yes', 'no'], None),
     ('', ['yes', 'no'], None),
-])
+  ],
+)
 def test_a_reply_is_the_choice_that_its_letters_are_nearest_to(
-    reply, choices, number
+  reply, choices, number
 ):
   assert text_similarity.nearest_choices([reply], [choices]) == [number]
 
 
 def test_each_reply_has_choices_of_its_own():
   numbers = text_similarity.nearest_choices(
-      ['no', 'red'], [['yes', 'no'], ['red', 'blue', 'green']])
+    ['no', 'red'], [['yes', 'no'], ['red', 'blue', 'green']]
+  )
   assert numbers == [1, 0]

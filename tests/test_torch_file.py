@@ -23,10 +23,13 @@ def test_what_torch_writes_is_read(tmp_path):
   module = torch.nn.Linear(3, 2)
   state = module.state_dict()
   state |= {
-      'half': whole.to(torch.bfloat16), 'turned': whole.T,
-      'part': whole[1:3, 2:], 'ids': torch.arange(5),
-      'parameter': torch.nn.Parameter(torch.ones(2, 2)),
-      'scalar': torch.tensor(2.5), 'empty': torch.zeros(0, 3),
+    'half': whole.to(torch.bfloat16),
+    'turned': whole.T,
+    'part': whole[1:3, 2:],
+    'ids': torch.arange(5),
+    'parameter': torch.nn.Parameter(torch.ones(2, 2)),
+    'scalar': torch.tensor(2.5),
+    'empty': torch.zeros(0, 3),
   }
   torch.save(state, tmp_path / 'x.bin')
   found = source.find(str(tmp_path / 'x.bin')).tensors
@@ -41,14 +44,15 @@ def test_what_torch_writes_is_read(tmp_path):
 
 
 HARMFUL = {
-    'system': b'\x80\x02cos\nsystem\n' + torch_files.text('touch harm')
-              + b'\x85R.',
-    'eval': b'\x80\x02cbuiltins\neval\n' + torch_files.text('1/0') + b'\x85R.',
-    'load': b'\x80\x02ctorch\nload\n' + torch_files.text('x') + b'\x85R.',
-    'getattr': b'\x80\x02cbuiltins\ngetattr\n.',
-    'instance': b'\x80\x02(cos\nsystem\no.',
-    'object': b'\x80\x04\x8c\x02os\x8c\x06system\x93.',
-    'extension': b'\x80\x02\x82\x01.',
+  'system': b'\x80\x02cos\nsystem\n'
+  + torch_files.text('touch harm')
+  + b'\x85R.',
+  'eval': b'\x80\x02cbuiltins\neval\n' + torch_files.text('1/0') + b'\x85R.',
+  'load': b'\x80\x02ctorch\nload\n' + torch_files.text('x') + b'\x85R.',
+  'getattr': b'\x80\x02cbuiltins\ngetattr\n.',
+  'instance': b'\x80\x02(cos\nsystem\no.',
+  'object': b'\x80\x04\x8c\x02os\x8c\x06system\x93.',
+  'extension': b'\x80\x02\x82\x01.',
 }
 
 
@@ -61,11 +65,14 @@ def test_code_in_a_pickle_is_not_run(tmp_path, monkeypatch, name):
 
 
 def view(count=4, shape=(2, 2), strides=(2, 1), offset=0, **options):
-  return torch_files.state_dict({
-      'w': torch_files.tensor('0', count, shape, strides, offset, **options)})
+  return torch_files.state_dict(
+    {'w': torch_files.tensor('0', count, shape, strides, offset, **options)}
+  )
 
 
-@pytest.mark.parametrize('pickled, said', [
+@pytest.mark.parametrize(
+  'pickled, said',
+  [
     (view(shape=(10**6, 10**6), strides=(0, 0)), 'does not fit its storage'),
     (view(shape=(2**62, 4), strides=(0, 1)), 'does not fit its storage'),
     (view(strides=(3, 1)), 'does not fit its storage'),
@@ -79,44 +86,56 @@ def view(count=4, shape=(2, 2), strides=(2, 1), offset=0, **options):
     (view(count=2**60), 'has 16 bytes'),
     (view(storage='LongStorage'), 'wanted 4 elements of int64'),
     (view(storage='QInt8Storage'), 'calls'),
-    (view().replace(torch_files.text('0'), torch_files.text('../1')),
-     'missing'),
+    (
+      view().replace(torch_files.text('0'), torch_files.text('../1')),
+      'missing',
+    ),
     (torch_files.state_dict({'w': torch_files.text('no tensor')}), 'is a str'),
     (b'\x80\x02]\x94.', 'MEMOIZE'),
     (b'\x80\x02].', 'holds a list'),
     (b'\x80\x02}r\xff\xff\xff\xff.', 'wants memo 4294967295'),
     (b'\x80\x02}', 'pickle'),
     (b'', 'pickle'),
-])
+  ],
+)
 def test_a_pickle_that_lies_is_refused(tmp_path, pickled, said):
-  path = torch_files.archive(
-      tmp_path / 'x.bin', pickled, {'data/0': bytes(16)})
+  path = torch_files.archive(tmp_path / 'x.bin', pickled, {'data/0': bytes(16)})
   torch_files.refused(path, said)
 
 
 def test_a_tensor_cannot_be_altered_after_its_checks(tmp_path):
   code = torch_files.tensor('0', 4, (2, 2), (2, 1))
-  altered = code + b'}' + torch_files.text('start') + (
-      torch_files.numbers(0)[1:-1] + b'sb')
+  altered = (
+    code
+    + b'}'
+    + torch_files.text('start')
+    + (torch_files.numbers(0)[1:-1] + b'sb')
+  )
   path = torch_files.archive(
-      tmp_path / 'x.bin', torch_files.state_dict({'w': altered}),
-      {'data/0': bytes(16)})
+    tmp_path / 'x.bin',
+    torch_files.state_dict({'w': altered}),
+    {'data/0': bytes(16)},
+  )
   torch_files.refused(path, '__dict__')
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path):
   each = torch_files.text('w') + torch_files.tensor('0', 4, (4,), (1,)) + b's'
   path = torch_files.archive(
-      tmp_path / 'x.bin',
-      b'\x80\x02ccollections\nOrderedDict\n)R' + each + each + b'.',
-      {'data/0': bytes(16)})
+    tmp_path / 'x.bin',
+    b'\x80\x02ccollections\nOrderedDict\n)R' + each + each + b'.',
+    {'data/0': bytes(16)},
+  )
   torch_files.refused(path, "'w' is there twice")
 
 
 def test_a_deflated_archive_is_refused_unopened(tmp_path):
   path = torch_files.archive(
-      tmp_path / 'x.bin', view(count=10**8, shape=(10**8,), strides=(1,)),
-      {'data/0': bytes(4 * 10**8)}, compression=zipfile.ZIP_DEFLATED)
+    tmp_path / 'x.bin',
+    view(count=10**8, shape=(10**8,), strides=(1,)),
+    {'data/0': bytes(4 * 10**8)},
+    compression=zipfile.ZIP_DEFLATED,
+  )
   assert path.stat().st_size < 10**6
   torch_files.refused(path, 'is compressed')
 
@@ -132,7 +151,8 @@ def test_a_member_in_two_places_is_refused(tmp_path):
 
 def test_bytes_in_the_other_order_are_refused(tmp_path):
   path = torch_files.archive(
-      tmp_path / 'x.bin', view(), {'data/0': bytes(16), 'byteorder': b'big'})
+    tmp_path / 'x.bin', view(), {'data/0': bytes(16), 'byteorder': b'big'}
+  )
   torch_files.refused(path, 'not little-endian')
 
 

@@ -12,13 +12,18 @@ import torch_magvit
 def test_it_reproduces_the_goldens(goldens, case):
   folder = goldens / 'magvit_small'
   weights = {
-      name: torch.from_numpy(array) for name, array in
-      safetensors.numpy.load_file(folder / 'model.safetensors').items()}
+    name: torch.from_numpy(array)
+    for name, array in safetensors.numpy.load_file(
+      folder / 'model.safetensors'
+    ).items()
+  }
   with np.load(folder / 'io.npz') as found:
     pixels, z = found[f'pixels_{case}'], found[f'z_{case}']
     codes, recon = found[f'indices_{case}'], found[f'recon_{case}']
   np.testing.assert_allclose(
-      torch_magvit.encode(weights, torch.from_numpy(pixels)), z, atol=1e-5)
+    torch_magvit.encode(weights, torch.from_numpy(pixels)), z, atol=1e-5
+  )
   codes = torch.from_numpy(codes).reshape(z.shape[0], *z.shape[2:])
   np.testing.assert_allclose(
-      torch_magvit.decode(weights, codes), recon, atol=1e-5)
+    torch_magvit.decode(weights, codes), recon, atol=1e-5
+  )

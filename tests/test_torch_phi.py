@@ -21,20 +21,20 @@ def theirs():
   """A small random Phi with qk LayerNorm, no weight of it trivial."""
   transformers = pytest.importorskip('transformers')
   config = transformers.PhiConfig(
-      vocab_size=VOCAB.size,
-      hidden_size=DECODER.width,
-      intermediate_size=DECODER.mlp,
-      num_hidden_layers=DECODER.layers,
-      num_attention_heads=DECODER.heads,
-      hidden_act='gelu_new',
-      qk_layernorm=True,
-      resid_pdrop=0.0,
-      embd_pdrop=0.0,
-      attention_dropout=0.0,
-      attn_implementation='eager',
-      pad_token_id=None,
-      bos_token_id=None,
-      eos_token_id=None,
+    vocab_size=VOCAB.size,
+    hidden_size=DECODER.width,
+    intermediate_size=DECODER.mlp,
+    num_hidden_layers=DECODER.layers,
+    num_attention_heads=DECODER.heads,
+    hidden_act='gelu_new',
+    qk_layernorm=True,
+    resid_pdrop=0.0,
+    embd_pdrop=0.0,
+    attention_dropout=0.0,
+    attn_implementation='eager',
+    pad_token_id=None,
+    bos_token_id=None,
+    eos_token_id=None,
   )
   torch.manual_seed(0)
   model = transformers.PhiForCausalLM(config).eval()
@@ -60,10 +60,10 @@ def test_logits_agree_under_any_mask(theirs, ours, ar):
   positions = np.broadcast_to(np.arange(9), tokens.shape)
   with torch.no_grad():
     wanted = theirs(
-        input_ids=torch.from_numpy(tokens),
-        attention_mask=torch.from_numpy(additive.astype(np.float32)),
-        position_ids=torch.from_numpy(positions.copy()),
-        use_cache=False,
+      input_ids=torch.from_numpy(tokens),
+      attention_mask=torch.from_numpy(additive.astype(np.float32)),
+      position_ids=torch.from_numpy(positions.copy()),
+      use_cache=False,
     ).logits.numpy()
 
   @jax.jit

@@ -21,7 +21,6 @@ from tiny_line import squares
 import tiny_line
 
 
-
 def assert_same(found, wanted):
   jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
@@ -31,8 +30,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
   step = train.make_step(squares, settings, KEY, mesh)
   batches = tiny_line.batches(mesh, broken={1})
   state, _ = step(
-      train.init_state(line, settings, KEY, mesh), jnp.float32(1.0),
-      next(batches),
+    train.init_state(line, settings, KEY, mesh), jnp.float32(1.0), next(batches)
   )
   before = jax.device_get(state)
   state, metrics = step(state, jnp.float32(1.0), next(batches))
@@ -51,7 +49,8 @@ def test_runs_that_differ_in_key_and_pace_share_a_program():
 
   def make(key=KEY, power=2, **changes):
     return train.make_step(
-        train.bound(off_by, power=power), optim(**changes), key, mesh)
+      train.bound(off_by, power=power), optim(**changes), key, mesh
+    )
 
   def after(step):
     """The kernel, and the draw of the second step."""
@@ -81,7 +80,7 @@ def test_runs_that_differ_in_key_and_pace_share_a_program():
 def off_by(model, constants, batch, key, *, power):
   del constants
   return jnp.mean((model(batch['x']) - batch['y']) ** power), {
-      'draw': jax.random.uniform(key)
+    'draw': jax.random.uniform(key)
   }
 
 
@@ -103,17 +102,23 @@ def test_a_run_leaves_the_model_it_starts_from_alone():
 def show_o_step(mesh):
   """A step of pretraining."""
   loss = functools.partial(
-      pretraining.loss, mixture=pretraining.Mixture(),
-      schedule=masking.cosine, image_tokens=tiny.IMAGE_TOKENS,
-      reply=tiny.LENGTHS.reply,
+    pretraining.loss,
+    mixture=pretraining.Mixture(),
+    schedule=masking.cosine,
+    image_tokens=tiny.IMAGE_TOKENS,
+    reply=tiny.LENGTHS.reply,
   )
   return train.make_step(loss, optim(), KEY, mesh)
 
 
 def show_o_batches(mesh, start=0):
   return pipeline.batches(
-      tiny.records(12), tiny.flows(pretraining.Mixture()), seed=0, batch=8,
-      start=start, mesh=mesh,
+    tiny.records(12),
+    tiny.flows(pretraining.Mixture()),
+    seed=0,
+    batch=8,
+    start=start,
+    mesh=mesh,
   )
 
 
@@ -152,7 +157,7 @@ def test_every_mesh_trains_alike(alone, shape):
     for name in b:
       # Sums over devices are taken in another order.
       np.testing.assert_allclose(
-          a[name], b[name], atol=1e-6, rtol=1e-6, err_msg=name
+        a[name], b[name], atol=1e-6, rtol=1e-6, err_msg=name
       )
 
 
@@ -163,7 +168,7 @@ def test_states_are_born_and_stay_where_the_rules_say():
   later, _ = show_o_steps(start(mesh), 1, mesh)
   for each in state, later:
     same = jax.tree.map(
-        lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), each, wanted
+      lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), each, wanted
     )
     assert all(jax.tree.leaves(same))
 
@@ -174,7 +179,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path):
   half, _ = show_o_steps(start(mesh), 2, mesh)
   checkpoint.save(str(tmp_path / '2'), half, {})
   found = checkpoint.restore(
-      str(tmp_path / '2'), half, sharding.shardings(half, mesh)
+    str(tmp_path / '2'), half, sharding.shardings(half, mesh)
   )
   found, metrics = show_o_steps(found, 2, mesh)
   assert_same(found, wanted)
@@ -188,7 +193,7 @@ def test_a_run_goes_on_on_another_mesh_with_the_same_losses(shape, tmp_path):
   half, _ = show_o_steps(start(mesh), 2, mesh)
   checkpoint.save(str(tmp_path / '2'), half, {})
   found = checkpoint.restore(
-      str(tmp_path / '2'), half, sharding.shardings(half, other)
+    str(tmp_path / '2'), half, sharding.shardings(half, other)
   )
   _, metrics = show_o_steps(found, 2, other)
   for a, b in zip(metrics, wanted[2:], strict=True):
@@ -206,7 +211,10 @@ def test_a_run_is_its_steps():
   """Which are kept as leaves."""
   mesh = tiny.mesh(4, 2)
   wanted, rows = show_o_steps(start(mesh), 3, mesh)
-  run, batches = show_o_step(mesh).begin(start(mesh), None), show_o_batches(mesh)
+  run, batches = (
+    show_o_step(mesh).begin(start(mesh), None),
+    show_o_batches(mesh),
+  )
   assert_same(jax.device_get([run(next(batches)) for _ in range(3)]), rows)
   assert int(run.state.step) == 3
   assert_same(run.state.model, wanted.model)

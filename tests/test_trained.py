@@ -55,9 +55,14 @@ import tiny_world
 import torch_weights
 
 MAGVIT = magvit.MagvitConfig(
-    ch=1, encoder_ch_mult=(1,) * 5, decoder_ch_mult=(1,) * 5,
-    encoder_num_res_blocks=(1,) * 5, decoder_num_res_blocks=(1,) * 5,
-    z_channels=5, num_groups=1)
+  ch=1,
+  encoder_ch_mult=(1,) * 5,
+  decoder_ch_mult=(1,) * 5,
+  encoder_num_res_blocks=(1,) * 5,
+  decoder_num_res_blocks=(1,) * 5,
+  z_channels=5,
+  num_groups=1,
+)
 LENGTHS = prompting.Lengths(max_text=40, mmu=120, prompt=100, lm=40, reply=24)
 DECODER = phi.PhiConfig(width=16, layers=2, heads=2, mlp=16, dtype='bfloat16')
 
@@ -66,13 +71,23 @@ def write_bpe(folder):
   """Writes a byte-level BPE of the world's words, in the form of Phi-1.5's."""
   core = tokenizers.Tokenizer(tokenizers.models.BPE())
   core.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
-      add_prefix_space=False)
+    add_prefix_space=False
+  )
   core.decoder = tokenizers.decoders.ByteLevel()
-  lines = [' '.join(questions.WORDS), text_lib.CAPTION_PROMPT,
-           text_lib.user('what color is it ?')]
-  core.train_from_iterator(lines * 4, tokenizers.trainers.BpeTrainer(
-      vocab_size=400, special_tokens=[text_lib.EOS], show_progress=False,
-      initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet()))
+  lines = [
+    ' '.join(questions.WORDS),
+    text_lib.CAPTION_PROMPT,
+    text_lib.user('what color is it ?'),
+  ]
+  core.train_from_iterator(
+    lines * 4,
+    tokenizers.trainers.BpeTrainer(
+      vocab_size=400,
+      special_tokens=[text_lib.EOS],
+      show_progress=False,
+      initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+    ),
+  )
   folder.mkdir()
   core.save(str(folder / 'tokenizer.json'))
   return text_lib.load(str(folder / 'tokenizer.json'))
@@ -82,23 +97,41 @@ def write_base(root):
   """Writes `model`, `images` and `text`; returns the sizes."""
   text = write_bpe(root / 'text')
   sizes = initial.Sizes(
-      vocab_lib.Vocab(text.size, MAGVIT.codebook_size, text.eos), DECODER,
-      MAGVIT, LENGTHS, (4, 4))
-  model = torch_weights.noisy(showo.ShowO(
-      showo.ShowOConfig(sizes.vocab, DECODER, 16), rngs=nnx.Rngs(0)), 0)
+    vocab_lib.Vocab(text.size, MAGVIT.codebook_size, text.eos),
+    DECODER,
+    MAGVIT,
+    LENGTHS,
+    (4, 4),
+  )
+  model = torch_weights.noisy(
+    showo.ShowO(showo.ShowOConfig(sizes.vocab, DECODER, 16), rngs=nnx.Rngs(0)),
+    0,
+  )
   images = torch_weights.noisy(magvit.Magvit(MAGVIT, nnx.Rngs(1)), 1)
   for kind, name, state, record in (
-      ('showo', 'model', showo_conversion.to_torch(model),
-       showo_conversion.official(model.config, LENGTHS.max_text)),
-      ('magvitv2', 'images', magvit_conversion.to_torch(images),
-       magvit_conversion.official(MAGVIT)),
+    (
+      'showo',
+      'model',
+      showo_conversion.to_torch(model),
+      showo_conversion.official(model.config, LENGTHS.max_text),
+    ),
+    (
+      'magvitv2',
+      'images',
+      magvit_conversion.to_torch(images),
+      magvit_conversion.official(MAGVIT),
+    ),
   ):
     if kind == 'showo':
       state = {k: v.astype(tensors.BFLOAT16) for k, v in state.items()}
     torch_weights.write(root / f'{name}_src', state, record)
-    assert convert.main(
+    assert (
+      convert.main(
         [kind, str(root / f'{name}_src'), str(root / name)],
-        console_lib.silent()) == 0
+        console_lib.silent(),
+      )
+      == 0
+    )
   return sizes
 
 
@@ -108,11 +141,16 @@ def root(tmp_path_factory):
   root = tmp_path_factory.mktemp('world')
   sizes = write_base(root)
   config = dataclasses.replace(
-      tiny_world.self_play(root), init_from=str(root / 'model'),
-      tokenizer=str(root / 'images'), text=str(root / 'text'), sizes=sizes)
+    tiny_world.self_play(root),
+    init_from=str(root / 'model'),
+    tokenizer=str(root / 'images'),
+    text=str(root / 'text'),
+    sizes=sizes,
+  )
   # How `text` is often given: a file.
   config = dataclasses.replace(
-      config, text=str(root / 'text' / 'tokenizer.json'))
+    config, text=str(root / 'text' / 'tokenizer.json')
+  )
   pair_dpo.run(config, str(root / 'run'), console_lib.silent())
   return root
 
@@ -131,30 +169,54 @@ def configured(job, config, init_from, **changes):
   return settings.build(job.Settings, values.to_dict())
 
 
-SAMPLER = {'steps': 2, 'guidance': 1.0, 'temperature': 1.0,
-           'schedule': 'cosine'}
+SAMPLER = {
+  'steps': 2,
+  'guidance': 1.0,
+  'temperature': 1.0,
+  'schedule': 'cosine',
+}
 
 
 def drawing(init_from, **changes):
-  return configured(generate, generate_config, init_from, **{
-      'prompts': ('a red ring',), 'each': 1, 'sampler': SAMPLER} | changes)
+  return configured(
+    generate,
+    generate_config,
+    init_from,
+    **{'prompts': ('a red ring',), 'each': 1, 'sampler': SAMPLER} | changes,
+  )
 
 
 def curating(init_from):
   config = curate_config.get_config()
   config = configured(
-      curate, curate_config, init_from, inputs=6, shard=6, images=3,
-      captions=config.to_dict()['captions'][-2:], sampler=SAMPLER)
+    curate,
+    curate_config,
+    init_from,
+    inputs=6,
+    shard=6,
+    images=3,
+    captions=config.to_dict()['captions'][-2:],
+    sampler=SAMPLER,
+  )
   return dataclasses.replace(
-      config, rules=dataclasses.replace(config.rules, least_win=0.0))
+    config, rules=dataclasses.replace(config.rules, least_win=0.0)
+  )
 
 
 def learning(init_from, pairs, lr=1e-2):
   config = configured(
-      learn, learn_config, init_from, pairs=str(pairs), both=False, batch=8,
-      epochs=0.0, log_every=1)
+    learn,
+    learn_config,
+    init_from,
+    pairs=str(pairs),
+    both=False,
+    batch=8,
+    epochs=0.0,
+    log_every=1,
+  )
   return dataclasses.replace(
-      config, optim=dataclasses.replace(config.optim, lr=lr, steps=2))
+    config, optim=dataclasses.replace(config.optim, lr=lr, steps=2)
+  )
 
 
 def picture(folder):
@@ -168,16 +230,24 @@ def test_a_round_is_the_start_of_every_job(root, tmp_path):
   """By the run's folder alone: no tokenizer, no text, no sizes are named."""
   run, newest = root / 'run', str(root / 'run' / 'checkpoints' / '2')
   play = dataclasses.replace(
-      tiny_world.self_play(run),
-      play=dataclasses.replace(tiny_world.self_play(run).play, rounds=1))
+    tiny_world.self_play(run),
+    play=dataclasses.replace(tiny_world.self_play(run).play, rounds=1),
+  )
   jobs = {
-      'generate': (generate, drawing(run)),
-      'understand': (understand, configured(
-          understand, understand_config, run, questions=('what ?',),
-          images=(picture(tmp_path / 'images'),))),
-      'curate': (curate, curating(run)),
-      'learn': (learn, learning(run, tmp_path / 'curate')),
-      'pair_dpo': (pair_dpo, play),
+    'generate': (generate, drawing(run)),
+    'understand': (
+      understand,
+      configured(
+        understand,
+        understand_config,
+        run,
+        questions=('what ?',),
+        images=(picture(tmp_path / 'images'),),
+      ),
+    ),
+    'curate': (curate, curating(run)),
+    'learn': (learn, learning(run, tmp_path / 'curate')),
+    'pair_dpo': (pair_dpo, play),
   }
   for name, (job, config) in jobs.items():
     console, lines = heard()
@@ -202,21 +272,26 @@ def test_a_round_holds_all_parts_as_they_were(root):
   jax.tree.map(np.testing.assert_array_equal, parts.tokenizer, images)
   assert (parts.lengths, parts.grid) == (LENGTHS, (4, 4))
   assert parts.model.config.decoder == DECODER
-  assert {a.dtype for a in jax.tree.leaves(parts.model)} == {jnp.dtype('float32')}
+  assert {a.dtype for a in jax.tree.leaves(parts.model)} == {
+    jnp.dtype('float32')
+  }
 
 
-@pytest.mark.parametrize('where', [
-    'run', 'run/checkpoints/1', 'run/checkpoints/2',
-])
+@pytest.mark.parametrize(
+  'where', ['run', 'run/checkpoints/1', 'run/checkpoints/2']
+)
 def test_a_round_goes_back_in_float32_without_sizes(root, tmp_path, where):
   """Though the files it began from were bfloat16."""
   model = {'run': 'run/checkpoints/2'}.get(where, where)
   parts = trained.load(str(root / model))
   for kind, module in (('showo', parts.model), ('magvitv2', parts.tokenizer)):
     back = tmp_path / kind
-    assert convert.main(
-        [kind, str(root / where), str(back), '--reverse'],
-        console_lib.silent()) == 0
+    assert (
+      convert.main(
+        [kind, str(root / where), str(back), '--reverse'], console_lib.silent()
+      )
+      == 0
+    )
     # The name that the official loaders read.
     assert (back / 'pytorch_model.safetensors').is_file()
     wanted = convert.entries_of(kind, module)
@@ -226,21 +301,28 @@ def test_a_round_goes_back_in_float32_without_sizes(root, tmp_path, where):
       np.testing.assert_array_equal(found[name].read(), entry.make())
       assert found[name].dtype == entry.dtype
   first, again = (
-      json.loads((folder / 'config.json').read_text())
-      for folder in (root / 'model_src', tmp_path / 'showo'))
+    json.loads((folder / 'config.json').read_text())
+    for folder in (root / 'model_src', tmp_path / 'showo')
+  )
   assert again == first
   moved = source.find(str(tmp_path / 'showo')).tensors
   base = source.find(str(root / 'model_src')).tensors
-  assert np.mean([
-      np.mean(moved[n].read() != base[n].read().astype(np.float32))
-      for n in base]) > 0.9
+  assert (
+    np.mean(
+      [
+        np.mean(moved[n].read() != base[n].read().astype(np.float32))
+        for n in base
+      ]
+    )
+    > 0.9
+  )
 
 
 def test_what_went_back_converts_again(root, tmp_path):
   run = str(root / 'run')
   for command in (
-      ['showo', run, str(tmp_path / 'back'), '--reverse'],
-      ['showo', str(tmp_path / 'back'), str(tmp_path / 'again')],
+    ['showo', run, str(tmp_path / 'back'), '--reverse'],
+    ['showo', str(tmp_path / 'back'), str(tmp_path / 'again')],
   ):
     assert convert.main(command, console_lib.silent()) == 0
   record = pretrained.read(str(tmp_path / 'again'), 'showo')
@@ -254,8 +336,10 @@ def test_what_went_back_converts_again(root, tmp_path):
   assert model.config == again.config
   assert model.config.decoder.dtype == 'float32'
   jax.tree.map(
-      np.testing.assert_array_equal, jax.tree.leaves(again),
-      jax.tree.leaves(model))
+    np.testing.assert_array_equal,
+    jax.tree.leaves(again),
+    jax.tree.leaves(model),
+  )
 
 
 def test_clip_is_no_part_of_a_trained_model(root, tmp_path, capsys):
@@ -268,17 +352,33 @@ def with_sizes(root, **changes):
   """Settings of a variant whose config names parts, from the trained model."""
   config = drawing(root / 'run', sizes=None)
   sizes = initial.Sizes(
-      trained.read(str(root / 'run' / 'checkpoints' / '2')).sizes.vocab,
-      DECODER, MAGVIT, LENGTHS, (4, 4))
-  return dataclasses.replace(config, **{
-      'sizes': sizes, 'tokenizer': 'checkpoints/magvitv2',
-      'text': 'checkpoints/phi-1_5', 'missing': 'Convert it.'} | changes)
+    trained.read(str(root / 'run' / 'checkpoints' / '2')).sizes.vocab,
+    DECODER,
+    MAGVIT,
+    LENGTHS,
+    (4, 4),
+  )
+  return dataclasses.replace(
+    config,
+    **{
+      'sizes': sizes,
+      'tokenizer': 'checkpoints/magvitv2',
+      'text': 'checkpoints/phi-1_5',
+      'missing': 'Convert it.',
+    }
+    | changes,
+  )
 
 
-@pytest.mark.parametrize('names', [
-    ('nowhere', 'nowhere'), ('', ''), ('images', 'text/tokenizer.json'),
+@pytest.mark.parametrize(
+  'names',
+  [
+    ('nowhere', 'nowhere'),
+    ('', ''),
+    ('images', 'text/tokenizer.json'),
     ('run', 'text/tokenizer.json'),
-])
+  ],
+)
 def test_a_trained_model_has_its_own_tokenizers(root, names):
   """Those that settings name may be missing, and are the same where not."""
   tokenizer, text = (str(root / n) if n else '' for n in names)
@@ -289,7 +389,7 @@ def test_a_trained_model_has_its_own_tokenizers(root, names):
 
 @pytest.mark.parametrize('setting', ['tokenizer', 'text'])
 def test_other_tokenizers_beside_a_trained_model_are_refused(
-    root, tmp_path, setting
+  root, tmp_path, setting
 ):
   other = str(tmp_path / 'other')
   if setting == 'tokenizer':
@@ -310,7 +410,8 @@ def test_other_tokenizers_beside_a_trained_model_are_refused(
 def test_sizes_that_are_not_those_of_a_trained_model_are_refused(root):
   config = with_sizes(root)
   sizes = dataclasses.replace(
-      config.sizes, decoder=dataclasses.replace(DECODER, mlp=32))
+    config.sizes, decoder=dataclasses.replace(DECODER, mlp=32)
+  )
   config = dataclasses.replace(config, sizes=sizes)
   with pytest.raises(ValueError, match='decoder is .* wanted'):
     start.load(config, start.located(config), tiny.mesh(1, 1))
@@ -321,12 +422,17 @@ def test_the_images_of_a_job_may_have_another_size(root, name):
   """As in the official training, which begins at 512 px from 256."""
   sizes = dataclasses.replace(with_sizes(root).sizes, grid=(4, 8))
   config = with_sizes(
-      root, init_from=str(root / name), sizes=sizes,
-      tokenizer=str(root / 'images'), text=str(root / 'text/tokenizer.json'))
+    root,
+    init_from=str(root / name),
+    sizes=sizes,
+    tokenizer=str(root / 'images'),
+    text=str(root / 'text/tokenizer.json'),
+  )
   console, lines = heard()
   path = start.located(config, console)
   assert lines[-1] == (
-      f'{path} was trained with 16 tokens an image; this run has 32')
+    f'{path} was trained with 16 tokens an image; this run has 32'
+  )
   parts = start.load(config, path, tiny.mesh(1, 1))
   assert parts.model.config.image_tokens == 32 and parts.grid == (4, 8)
 
@@ -344,8 +450,8 @@ def small(tmp_path_factory):
   base = tiny_world.bundle(root / 'base')
   curate.run(curating(base), str(root / 'pairs'), console_lib.silent())
   learn.run(
-      learning(base, root / 'pairs'), str(root / 'learn'),
-      console_lib.silent())
+    learning(base, root / 'pairs'), str(root / 'learn'), console_lib.silent()
+  )
   return base, root / 'pairs', root / 'learn'
 
 
@@ -358,7 +464,9 @@ def test_nothing_of_an_earlier_model_is_taken_for_a_new_one(small, tmp_path):
   before = (tmp_path / 'images' / 'images.jsonl').read_bytes()
   shutil.rmtree(run)
   learn.run(learning(base, pairs, lr=3e-2), str(run), console_lib.silent())
-  with pytest.raises(ValueError, match='other settings: config.base.checkpoint'):
+  with pytest.raises(
+    ValueError, match='other settings: config.base.checkpoint'
+  ):
     generate.run(drawing(run), str(tmp_path / 'images'), console_lib.silent())
   assert (tmp_path / 'images' / 'images.jsonl').read_bytes() == before
 
@@ -370,7 +478,8 @@ def test_the_identity_is_of_what_was_written(small, tmp_path):
   def identity(name, **changes):
     path = str(tmp_path / name)
     trained.save(
-        path, dataclasses.replace(parts, **changes), 'elsewhere', {'a': 1})
+      path, dataclasses.replace(parts, **changes), 'elsewhere', {'a': 1}
+    )
     assert trained.read(path).notes == {'a': 1}
     return trained.read(path).sha256
 
@@ -381,9 +490,10 @@ def test_the_identity_is_of_what_was_written(small, tmp_path):
   tokenizer.encoder.conv_in.kernel[...] *= 1.001
   text = text_lib.word_level(['other'])
   different = {
-      identity('model', model=model), identity('tokenizer', tokenizer=tokenizer),
-      identity('text', text=text),
-      identity('lengths', lengths=dataclasses.replace(parts.lengths, reply=9)),
+    identity('model', model=model),
+    identity('tokenizer', tokenizer=tokenizer),
+    identity('text', text=text),
+    identity('lengths', lengths=dataclasses.replace(parts.lengths, reply=9)),
   }
   assert len(different) == 4 and wanted not in different
 
@@ -396,9 +506,7 @@ def test_a_trained_model_that_is_there_is_not_written_over(small, tmp_path):
 
 
 # Orbax leaves unfinished reads behind when one of them fails.
-@pytest.mark.filterwarnings(
-    'ignore::pytest.PytestUnraisableExceptionWarning'
-)
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_damage_of_either_part_is_damage_of_the_model(small, tmp_path):
   shutil.copytree(small[2] / 'model', tmp_path / 'copy')
   path = str(tmp_path / 'copy')
@@ -407,14 +515,15 @@ def test_damage_of_either_part_is_damage_of_the_model(small, tmp_path):
   tokenizer.encoder.conv_in.kernel[...] *= 1.001
   sums = checkpoint.sums(path)
   player = dataclasses.replace(
-      start.unified(
-          drawing(path), parts, tiny.mesh(1, 1), console_lib.silent()))
+    start.unified(drawing(path), parts, tiny.mesh(1, 1), console_lib.silent())
+  )
   checkpoint.remove(path)
   # The bits of one part, the sums of another.
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(checkpoint, 'fingerprint', lambda tree: sums)
     checkpoint.save(
-        path, {'model': parts.model, 'tokenizer': tokenizer}, record)
+      path, {'model': parts.model, 'tokenizer': tokenizer}, record
+    )
   with pytest.raises(checkpoint.Damaged, match='tokenizer/encoder/conv_in'):
     trained.load(path)
   with pytest.raises(checkpoint.Damaged, match='tokenizer/encoder/conv_in'):
@@ -425,21 +534,34 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
   model = bundle.load(str(small[0])).model
   run = tmp_path / 'run'
   checkpoint.save(
-      str(run / 'checkpoints' / '1'), jax.device_put(model),
-      {'round': 1, 'seconds': 1.0})
+    str(run / 'checkpoints' / '1'),
+    jax.device_put(model),
+    {'round': 1, 'seconds': 1.0},
+  )
   (run / 'settings.json').write_text('{"play": {}}')
   with pytest.raises(ValueError, match='does not say its sizes.*--sizes'):
     start.located(drawing(run))
-  assert convert.main(
-      ['showo', str(run), str(tmp_path / 'back'), '--reverse', '--sizes',
-       str(small[2])], console_lib.silent()) == 0
+  assert (
+    convert.main(
+      [
+        'showo',
+        str(run),
+        str(tmp_path / 'back'),
+        '--reverse',
+        '--sizes',
+        str(small[2]),
+      ],
+      console_lib.silent(),
+    )
+    == 0
+  )
   found = source.find(str(tmp_path / 'back')).tensors
   for name, entry in convert.entries_of('showo', model).items():
     np.testing.assert_array_equal(found[name].read(), entry.make())
 
 
 def test_what_learn_wrote_in_an_earlier_release_has_its_own_identity(
-    root, tmp_path
+  root, tmp_path
 ):
   """It was stamped with the sums and the type of the files of its start."""
   record = pretrained.read(str(root / 'model'), 'showo')
@@ -464,26 +586,36 @@ def clip_variant(tmp_path_factory):
   """A converted checkpoint of the CLIP variant."""
   root = tmp_path_factory.mktemp('clip')
   src = torch_weights.write(
-      root / 'src', torch_weights.arrays('with_clip'),
-      torch_weights.config('with_clip'))
-  assert convert.main(
-      ['showo', str(src), str(root / 'ours')], console_lib.silent()) == 0
+    root / 'src',
+    torch_weights.arrays('with_clip'),
+    torch_weights.config('with_clip'),
+  )
+  assert (
+    convert.main(['showo', str(src), str(root / 'ours')], console_lib.silent())
+    == 0
+  )
   return root / 'ours'
 
 
-@pytest.mark.parametrize('job, config', [
+@pytest.mark.parametrize(
+  'job, config',
+  [
     (generate, lambda path: drawing(path)),
     (understand, lambda path: configured(understand, understand_config, path)),
     (curate, lambda path: curating(path)),
     (learn, lambda path: learning(path, 'pairs')),
     (pair_dpo, lambda path: tiny_world.self_play(path)),
-], ids=['generate', 'understand', 'curate', 'learn', 'pair_dpo'])
+  ],
+  ids=['generate', 'understand', 'curate', 'learn', 'pair_dpo'],
+)
 def test_no_job_takes_the_clip_variant(
-    clip_variant, small, tmp_path, job, config
+  clip_variant, small, tmp_path, job, config
 ):
   config = dataclasses.replace(
-      config(clip_variant), tokenizer=str(small[0]),
-      text=str(small[0] / 'text.json'))
+    config(clip_variant),
+    tokenizer=str(small[0]),
+    text=str(small[0] / 'text.json'),
+  )
   with pytest.raises(ValueError, match='reads CLIP features .clip_width 12'):
     job.run(config, str(tmp_path / 'run'), console_lib.silent())
   assert not (tmp_path / 'run').exists()
@@ -492,21 +624,31 @@ def test_no_job_takes_the_clip_variant(
 def test_conversions_take_the_clip_variant(clip_variant, tmp_path):
   model, _ = verify.load_model('showo', str(clip_variant))
   assert model.config.clip_width == 12
-  assert convert.main(
+  assert (
+    convert.main(
       ['showo', str(clip_variant), str(tmp_path / 'back'), '--reverse'],
-      console_lib.silent()) == 0
+      console_lib.silent(),
+    )
+    == 0
+  )
 
 
 def pretraining_of(base, tmp_path, **changes):
   config = pretrain_config.get_config()
   del config.job
-  config.update({
-      'tokenizer': str(base), 'scenes': 12, 'evaluated': 2,
-      'export': str(tmp_path / 'export'), 'log_every': 1, 'save_every': 0,
+  config.update(
+    {
+      'tokenizer': str(base),
+      'scenes': 12,
+      'evaluated': 2,
+      'export': str(tmp_path / 'export'),
+      'log_every': 1,
+      'save_every': 0,
       'sampler': SAMPLER,
-  } | changes)
-  config.decoder.update({
-      'width': 16, 'layers': 1, 'mlp': 16, 'unroll': 1})
+    }
+    | changes
+  )
+  config.decoder.update({'width': 16, 'layers': 1, 'mlp': 16, 'unroll': 1})
   config.optim.update({'steps': 2})
   config.batches.update({'t2i': 8, 'mmu': 8, 'lm': 8})
   return settings.build(pretrain.Settings, config.to_dict())
@@ -515,22 +657,25 @@ def pretraining_of(base, tmp_path, **changes):
 def test_pretraining_writes_and_takes_the_same_form(small, tmp_path):
   base, _, learned = small
   run = tmp_path / 'run'
-  pretrain.run(
-      pretraining_of(base, tmp_path), str(run), console_lib.silent())
+  pretrain.run(pretraining_of(base, tmp_path), str(run), console_lib.silent())
   written = trained.load(str(run / 'model'))
   exported = bundle.load(str(tmp_path / 'export'))
-  for a, b in ((written.model, exported.model),
-               (written.tokenizer, exported.tokenizer)):
+  for a, b in (
+    (written.model, exported.model),
+    (written.tokenizer, exported.tokenizer),
+  ):
     jax.tree.map(np.testing.assert_array_equal, a, b)
   console, lines = heard()
   assert start.located(drawing(run), console) == run / 'model'
   # On from a run, with the image tokenizer of a run.
   console, lines = heard()
   pretrain.run(
-      pretraining_of(
-          learned, tmp_path, init_from=str(learned),
-          export=str(tmp_path / 'again')),
-      str(tmp_path / 'on'), console)
+    pretraining_of(
+      learned, tmp_path, init_from=str(learned), export=str(tmp_path / 'again')
+    ),
+    str(tmp_path / 'on'),
+    console,
+  )
   taken = f'{learned}: taking {learned / "model"}'
   lines = [line for line in lines if 'taking' in line]
   assert lines == [f'tokenizer {taken}', f'init_from {taken}']
@@ -538,7 +683,7 @@ def test_pretraining_writes_and_takes_the_same_form(small, tmp_path):
 
 
 def test_pretraining_does_not_go_on_from_the_clip_variant(
-    clip_variant, small, tmp_path
+  clip_variant, small, tmp_path
 ):
   config = pretraining_of(small[0], tmp_path, init_from=str(clip_variant))
   with pytest.raises(ValueError, match='reads CLIP features'):

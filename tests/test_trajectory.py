@@ -24,8 +24,13 @@ import tiny
 PATH = pathlib.Path(__file__).parent / 'trajectory.json'
 STEPS = 12
 WATCHED = (
-    'train/loss', 'train/grad_norm', 'und/accuracy', 'gen/accuracy',
-    'und/margin', 'gen/margin', 'gen/mask_ratio',
+  'train/loss',
+  'train/grad_norm',
+  'und/accuracy',
+  'gen/accuracy',
+  'und/margin',
+  'gen/margin',
+  'gen/mask_ratio',
 )
 
 
@@ -34,25 +39,25 @@ def trajectory(shape=(1, 1), accumulate=1, remat='none'):
   mesh = tiny.mesh(*shape)
   optim = optim_lib.Optim(lr=3e-3, steps=STEPS, eps=1e-3, accumulate=accumulate)
   policy, reference = (
-      tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
+    tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
   )
   state = train.start_state(policy, optim, mesh)
   reference = jax.device_put(reference, sharding.shardings(reference, mesh))
   step = train.make_step(
-      test_alignment.LOSS, optim, test_alignment.KEY, mesh,
-      test_alignment.PREPARE,
+    test_alignment.LOSS, optim, test_alignment.KEY, mesh, test_alignment.PREPARE
   )
   records = [
-      test_alignment.record(n, '' if n % 5 else 'no difference')
-      for n in range(20)
+    test_alignment.record(n, '' if n % 5 else 'no difference')
+    for n in range(20)
   ]
   make = alignment.transform(
-      tiny.vocab(), tiny.text(), tiny.LENGTHS, drop_condition=0.3,
-      fit=alignment.fitted(tiny.vocab(), tiny.text(), tiny.LENGTHS, records),
+    tiny.vocab(),
+    tiny.text(),
+    tiny.LENGTHS,
+    drop_condition=0.3,
+    fit=alignment.fitted(tiny.vocab(), tiny.text(), tiny.LENGTHS, records),
   )
-  batches = pipeline.batches(
-      records, make, start=0, mesh=mesh, seed=5, batch=8
-  )
+  batches = pipeline.batches(records, make, start=0, mesh=mesh, seed=5, batch=8)
   rows = []
   for _ in range(STEPS):
     state, metrics = step(state, reference, next(batches))
@@ -65,17 +70,24 @@ def pinned():
   return json.loads(PATH.read_text())
 
 
-@pytest.mark.parametrize('changes', [
-    {}, {'shape': (4, 2)}, {'shape': (1, 8)}, {'accumulate': 4},
-    {'remat': 'full'}, {'accumulate': 2, 'shape': (4, 1), 'remat': 'dots'},
-])
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {},
+    {'shape': (4, 2)},
+    {'shape': (1, 8)},
+    {'accumulate': 4},
+    {'remat': 'full'},
+    {'accumulate': 2, 'shape': (4, 1), 'remat': 'dots'},
+  ],
+)
 def test_a_small_run_is_what_it_was(changes):
   """However it is computed, and with every version of JAX."""
   found = trajectory(**changes)
   assert found.keys() == pinned().keys()
   for name, values in found.items():
     np.testing.assert_allclose(
-        values, pinned()[name], rtol=1e-4, atol=1e-5, err_msg=name
+      values, pinned()[name], rtol=1e-4, atol=1e-5, err_msg=name
     )
 
 

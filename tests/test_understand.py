@@ -28,10 +28,13 @@ def run(base, tmp_path):
   def call(workdir='out', init_from=base, **changes):
     config = config_lib.get_config()
     del config.job
-    config.update({
-        'init_from': str(init_from), 'images': (str(tmp_path / 'in'),),
+    config.update(
+      {
+        'init_from': str(init_from),
+        'images': (str(tmp_path / 'in'),),
         'questions': QUESTIONS,
-    })
+      }
+    )
     config.update(changes)
     built = settings.build(understand.Settings, config.to_dict())
     said = []
@@ -58,8 +61,9 @@ def folder(tmp_path):
 def test_each_image_gets_a_line(run, folder, tmp_path):
   rows, said = run()
   assert [r['image'] for r in rows] == [
-      str(folder / name) for name in
-      ('0.png', '1.png', '2.png', '3.png', 'deep/4.png')]
+    str(folder / name)
+    for name in ('0.png', '1.png', '2.png', '3.png', 'deep/4.png')
+  ]
   for row in rows:
     assert isinstance(row['caption'], str)
     assert tuple(row['answers']) == QUESTIONS
@@ -92,8 +96,8 @@ def test_the_shipped_model_sees_what_is_there(run, tmp_path):
     Image.fromarray(shapes.render(scene)).save(tmp_path / f'in/{n:02d}.png')
     wanted.append(scene.objects[0].shape)
   rows, _ = run(
-      init_from='assets:shapes', questions=QUESTIONS[1:],
-      choices=shapes.SHAPES)
+    init_from='assets:shapes', questions=QUESTIONS[1:], choices=shapes.SHAPES
+  )
   found = [row['answers'][QUESTIONS[1]] for row in rows]
   assert np.mean([a == b for a, b in zip(found, wanted)]) >= 0.9
 
@@ -117,7 +121,7 @@ def test_a_stopped_run_goes_on_where_it_was(run, folder, tmp_path, monkeypatch):
 
 
 def test_answers_about_other_images_of_the_same_names_are_not_taken(
-    run, folder
+  run, folder
 ):
   run()
   Image.new('RGB', (64, 64), 'red').save(folder / '3.png')
@@ -127,10 +131,11 @@ def test_answers_about_other_images_of_the_same_names_are_not_taken(
 
 def test_globs_folders_and_files_mean_each_image_once(run, folder):
   found = understand.files_of(
-      [str(folder / '1.png'), str(folder), str(folder / '*.png')])
+    [str(folder / '1.png'), str(folder), str(folder / '*.png')]
+  )
   assert found == [
-      str(folder / n) for n in
-      ('1.png', '0.png', '2.png', '3.png', 'deep/4.png')]
+    str(folder / n) for n in ('1.png', '0.png', '2.png', '3.png', 'deep/4.png')
+  ]
 
 
 @pytest.mark.parametrize('on_error', ['raise', 'skip'])
@@ -146,19 +151,24 @@ def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
   assert said[1].startswith("  image '") and '2.png' in said[1]
 
 
-@pytest.mark.parametrize('changes, said', [
+@pytest.mark.parametrize(
+  'changes, said',
+  [
     ({'images': ()}, 'nothing to look at'),
     ({'images': ('/none/*.png',)}, 'there is no image at /none'),
     ({'questions': (), 'caption': False}, 'nothing to say'),
     ({'questions': (' ',)}, 'a question is empty'),
     ({'questions': ('a ?', 'a ?')}, 'a question comes twice'),
-    ({'questions': ('what is ' + 'the ring with ' * 9 + '?',)},
-     'question must have at most 14 tokens, got 34'),
+    (
+      {'questions': ('what is ' + 'the ring with ' * 9 + '?',)},
+      'question must have at most 14 tokens, got 34',
+    ),
     ({'choices': ('one',)}, 'wanted different texts'),
     ({'on_error': 'ignore'}, "on_error is 'ignore'"),
-])
+  ],
+)
 def test_what_cannot_be_answered_is_refused(
-    run, folder, tmp_path, changes, said
+  run, folder, tmp_path, changes, said
 ):
   with pytest.raises(ValueError, match=said):
     run(**changes)
@@ -171,16 +181,23 @@ def test_images_and_answers_may_be_in_a_bucket(run, folder, bucket):
   found, _ = run('gs://bucket/out', images=('gs://bucket/in',))
   assert [r['answers'] for r in found] == [r['answers'] for r in wanted]
   assert [r['image'] for r in found] == [
-      r['image'].replace(str(folder), 'gs://bucket/in') for r in wanted]
-  assert [json.loads(line) for line in
-          bucket.text('out/answers.jsonl').splitlines()] == found
+    r['image'].replace(str(folder), 'gs://bucket/in') for r in wanted
+  ]
+  assert [
+    json.loads(line) for line in bucket.text('out/answers.jsonl').splitlines()
+  ] == found
   assert run('gs://bucket/out', images=('gs://bucket/in',))[0] == found
 
 
-@pytest.mark.parametrize('name, found', [
-    ('gs://bucket/in/*.png', 4), ('gs://bucket/in/**/*.png', 5),
-    ('gs://bucket/in/deep/4.png', 1), ('gs://bucket/in/deep', 1),
-])
+@pytest.mark.parametrize(
+  'name, found',
+  [
+    ('gs://bucket/in/*.png', 4),
+    ('gs://bucket/in/**/*.png', 5),
+    ('gs://bucket/in/deep/4.png', 1),
+    ('gs://bucket/in/deep', 1),
+  ],
+)
 def test_names_of_a_bucket_mean_images(folder, bucket, name, found):
   bucket.put_folder('in', folder)
   assert len(understand.files_of([name])) == found

@@ -21,7 +21,7 @@ def test_ids_equal_the_official_small_model(goldens):
   sizes = json.loads((goldens / 'showo_small' / 'config.json').read_text())
   special = sizes['special_token_ids']
   vocab = vocab_lib.Vocab(
-      sizes['llm_vocab_size'], sizes['codebook_size'], special['<|eot|>']
+    sizes['llm_vocab_size'], sizes['codebook_size'], special['<|eot|>']
   )
   for name, token in special.items():
     assert getattr(vocab, name.strip('<|>')) == token

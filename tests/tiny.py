@@ -15,8 +15,8 @@ from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 
 WORDS = (
-    'user : give a caption for this image . assistant red blue green circle '
-    'square star one two what color is the shape ? yes no'
+  'user : give a caption for this image . assistant red blue green circle '
+  'square star one two what color is the shape ? yes no'
 ).split()
 GRID = (2, 2)
 IMAGE_TOKENS = 4
@@ -51,9 +51,13 @@ def show_o(key: jax.Array, remat: str = 'none') -> showo.ShowO:
 def tokenizer() -> magvit.Magvit:
   """Returns a random image tokenizer of 4 bits: 8 x 8 pixels to 2 x 2 codes."""
   config = magvit.MagvitConfig(
-      ch=4, encoder_ch_mult=(1, 1, 1), decoder_ch_mult=(1, 1, 1),
-      encoder_num_res_blocks=(1, 1, 1), decoder_num_res_blocks=(1, 1, 1),
-      z_channels=4, num_groups=2,
+    ch=4,
+    encoder_ch_mult=(1, 1, 1),
+    decoder_ch_mult=(1, 1, 1),
+    encoder_num_res_blocks=(1, 1, 1),
+    decoder_num_res_blocks=(1, 1, 1),
+    z_channels=4,
+    num_groups=2,
   )
   return magvit.Magvit(config, nnx.Rngs(0))
 
@@ -61,9 +65,10 @@ def tokenizer() -> magvit.Magvit:
 def mesh(data: int, model: int) -> jax.sharding.Mesh:
   """Returns a mesh over the first `data * model` devices."""
   return jax.make_mesh(
-      (data, model), ('data', 'model'),
-      axis_types=(jax.sharding.AxisType.Auto,) * 2,
-      devices=jax.devices()[: data * model],
+    (data, model),
+    ('data', 'model'),
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
+    devices=jax.devices()[: data * model],
   )
 
 
@@ -72,13 +77,13 @@ def records(count: int) -> list[dict]:
   rng = np.random.default_rng(0)
   names = ['red circle', 'blue square', 'two green star', 'one red square']
   return [
-      {
-          'id': str(i),
-          'codes': rng.integers(0, 16, IMAGE_TOKENS),
-          'caption': names[i % 4],
-          'qa': [('what color is the shape ?', 'red')][: i % 3],
-      }
-      for i in range(count)
+    {
+      'id': str(i),
+      'codes': rng.integers(0, 16, IMAGE_TOKENS),
+      'caption': names[i % 4],
+      'qa': [('what color is the shape ?', 'red')][: i % 3],
+    }
+    for i in range(count)
   ]
 
 

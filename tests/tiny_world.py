@@ -28,20 +28,25 @@ GRID = (4, 4)
 def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
   """Writes a random model of the world into `path`; returns `path`."""
   tokenizer = magvit.Magvit(
-      magvit.MagvitConfig(
-          ch=4, encoder_ch_mult=(1,), decoder_ch_mult=(1,),
-          encoder_num_res_blocks=(1,), decoder_num_res_blocks=(1,),
-          z_channels=5, patch=16, mid_attention=False, num_groups=0, kernel=1,
-      ),
-      nnx.Rngs(seed),
+    magvit.MagvitConfig(
+      ch=4,
+      encoder_ch_mult=(1,),
+      decoder_ch_mult=(1,),
+      encoder_num_res_blocks=(1,),
+      decoder_num_res_blocks=(1,),
+      z_channels=5,
+      patch=16,
+      mid_attention=False,
+      num_groups=0,
+      kernel=1,
+    ),
+    nnx.Rngs(seed),
   )
   text = pretrain.world_text()
   vocab = vocab_lib.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
   decoder = phi.PhiConfig(width=16, layers=1, heads=2, mlp=16, remat='none')
   sizes = showo.ShowOConfig(vocab, decoder, GRID[0] * GRID[1])
-  lengths = prompting.Lengths(
-      **pretrain_config.get_config().lengths.to_dict()
-  )
+  lengths = prompting.Lengths(**pretrain_config.get_config().lengths.to_dict())
 
   @jax.jit
   def make(key):
@@ -60,16 +65,26 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
   """Returns settings of two rounds of two steps from the model at `base`."""
   config = config_lib.get_config()
   del config.job
-  config.update({
-      'init_from': str(base), 'inputs': 6, 'held_out': 4, 'unseen': 3,
+  config.update(
+    {
+      'init_from': str(base),
+      'inputs': 6,
+      'held_out': 4,
+      'unseen': 3,
       'gallery': 2,
-  })
-  config.play.update({
-      'rounds': 2, 'images': 3, 'captions': config_lib.LADDER[-2:],
+    }
+  )
+  config.play.update(
+    {
+      'rounds': 2,
+      'images': 3,
+      'captions': config_lib.LADDER[-2:],
       'curation_sampler': config_lib.sampler(2, 1.0),
       'evaluation_sampler': config_lib.sampler(2, 1.0),
-      'batch': 8, 'log_every': 1,
-  })
+      'batch': 8,
+      'log_every': 1,
+    }
+  )
   # Few pairs of a random model are whole.
   config.play.rules.update({'least_win': 0.0, 'both': False})
   config.play.optim.update({'lr': 1e-2, 'steps': 2})
@@ -85,10 +100,14 @@ def files(root: pathlib.Path, split: str, count: int) -> files_lib.Source:
     # Larger than the model's images, and not square.
     picture = Image.fromarray(shapes.render(scene)).resize((160, 128))
     picture.save(root / f'{name}.png')
-    rows.append({
-        'id': name, 'img_path': f'{name}.png', 'caption': scene.caption,
+    rows.append(
+      {
+        'id': name,
+        'img_path': f'{name}.png',
+        'caption': scene.caption,
         'questions': questions.from_caption(name, scene.caption),
-    })
+      }
+    )
   path = root / f'{split}.jsonl'
   path.write_text(curation.dump(rows))
   return files_lib.Source(annotations=str(path), images=str(root))

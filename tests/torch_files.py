@@ -10,16 +10,18 @@ from conversions import source
 from conversions import tensors
 
 STORAGES = {
-    np.dtype(np.float32): 'FloatStorage', tensors.BFLOAT16: 'BFloat16Storage',
-    np.dtype(np.float16): 'HalfStorage', np.dtype(np.int64): 'LongStorage',
+  np.dtype(np.float32): 'FloatStorage',
+  tensors.BFLOAT16: 'BFloat16Storage',
+  np.dtype(np.float16): 'HalfStorage',
+  np.dtype(np.int64): 'LongStorage',
 }
 # One array of each kind that is read.
 RNG = np.random.default_rng(0)
 ARRAYS = {
-    'a.weight': RNG.normal(size=(3, 4)).astype(np.float32),
-    'a.bias': RNG.normal(size=4).astype(tensors.BFLOAT16),
-    'b': RNG.integers(0, 9, (2, 1, 5)),
-    'c': np.zeros((), np.float16),
+  'a.weight': RNG.normal(size=(3, 4)).astype(np.float32),
+  'a.bias': RNG.normal(size=4).astype(tensors.BFLOAT16),
+  'b': RNG.integers(0, 9, (2, 1, 5)),
+  'c': np.zeros((), np.float16),
 }
 
 
@@ -32,23 +34,33 @@ def text(value: str) -> bytes:
 def numbers(*values: int) -> bytes:
   """Returns the opcodes of a tuple of integers."""
   each = b''.join(
-      b'\x8a' + bytes([9]) + v.to_bytes(9, 'little', signed=True)
-      for v in values
+    b'\x8a' + bytes([9]) + v.to_bytes(9, 'little', signed=True) for v in values
   )
   return b'(' + each + b't'
 
 
 def tensor(
-    key: str, count: int, shape, strides, offset: int = 0,
-    storage: str = 'FloatStorage',
+  key: str,
+  count: int,
+  shape,
+  strides,
+  offset: int = 0,
+  storage: str = 'FloatStorage',
 ) -> bytes:
   """Returns the opcodes of one tensor."""
   one = lambda value: numbers(value)[1:-1]
   return (
-      b'ctorch._utils\n_rebuild_tensor_v2\n((' + text('storage')
-      + f'ctorch\n{storage}\n'.encode() + text(key) + text('cpu') + one(count)
-      + b'tQ' + one(offset) + numbers(*shape) + numbers(*strides)
-      + b'\x89ccollections\nOrderedDict\n)RtR'
+    b'ctorch._utils\n_rebuild_tensor_v2\n(('
+    + text('storage')
+    + f'ctorch\n{storage}\n'.encode()
+    + text(key)
+    + text('cpu')
+    + one(count)
+    + b'tQ'
+    + one(offset)
+    + numbers(*shape)
+    + numbers(*strides)
+    + b'\x89ccollections\nOrderedDict\n)RtR'
   )
 
 
@@ -73,8 +85,11 @@ def save(path, arrays: dict[str, np.ndarray]):
   entries, members = {}, {'byteorder': b'little', 'version': b'3\n'}
   for i, (name, array) in enumerate(arrays.items()):
     entries[name] = tensor(
-        str(i), array.size, array.shape, tensors.contiguous(array.shape),
-        storage=STORAGES[array.dtype],
+      str(i),
+      array.size,
+      array.shape,
+      tensors.contiguous(array.shape),
+      storage=STORAGES[array.dtype],
     )
     members[f'data/{i}'] = array.tobytes()
   return archive(path, state_dict(entries), members)
@@ -86,7 +101,9 @@ def assert_same(found, wanted):
   for name, tensor in found.items():
     array = tensor.read()
     assert (array.dtype, array.shape) == (
-        wanted[name].dtype, wanted[name].shape)
+      wanted[name].dtype,
+      wanted[name].shape,
+    )
     assert array.tobytes() == wanted[name].tobytes()
 
 

@@ -49,13 +49,11 @@ def _count(w, prefix):
 
 def _conv(w, name, x):
   weight = w[f'{name}.weight']
-  return F.conv2d(
-      x, weight, w[f'{name}.bias'], padding=weight.shape[-1] // 2)
+  return F.conv2d(x, weight, w[f'{name}.bias'], padding=weight.shape[-1] // 2)
 
 
 def _norm(w, name, x):
-  return F.group_norm(
-      x, GROUPS, w[f'{name}.weight'], w[f'{name}.bias'], 1e-6)
+  return F.group_norm(x, GROUPS, w[f'{name}.weight'], w[f'{name}.bias'], 1e-6)
 
 
 def _block(w, name, x):
@@ -70,9 +68,10 @@ def _middle(w, name, x):
   x = _block(w, f'{name}.block_1', x)
   y = _norm(w, f'{name}.attn_1.norm', x)
   q, k, v = (
-      _conv(w, f'{name}.attn_1.{n}', y).flatten(2) for n in ('q', 'k', 'v'))
-  weights = torch.softmax(
-      q.transpose(1, 2) @ k * q.shape[1] ** -0.5, dim=-1)
+    _conv(w, f'{name}.attn_1.{n}', y).flatten(2) for n in ('q', 'k', 'v')
+  )
+  weights = torch.softmax(q.transpose(1, 2) @ k * q.shape[1] ** -0.5, dim=-1)
   y = (v @ weights.transpose(1, 2)).reshape(x.shape)
   return _block(
-      w, f'{name}.block_2', x + _conv(w, f'{name}.attn_1.proj_out', y))
+    w, f'{name}.block_2', x + _conv(w, f'{name}.attn_1.proj_out', y)
+  )

@@ -21,32 +21,41 @@ from hermesflow_jax.models import showo
 DECODER = phi.PhiConfig(width=32, layers=3, heads=4, mlp=24)
 SHOW_O = showo.ShowOConfig(vocab_lib.Vocab(20, 8, 19), DECODER, 4)
 WITH_CLIP = showo.ShowOConfig(
-    vocab_lib.Vocab(20, 8, 19), DECODER, 4, clip_width=12)
-CLIP = clip.ClipConfig(
-    width=12, layers=3, heads=2, mlp=20, patch=4, image=12)
+  vocab_lib.Vocab(20, 8, 19), DECODER, 4, clip_width=12
+)
+CLIP = clip.ClipConfig(width=12, layers=3, heads=2, mlp=20, patch=4, image=12)
 MAGVIT = magvit.MagvitConfig(
-    ch=8, encoder_ch_mult=(1, 2), decoder_ch_mult=(1, 2),
-    encoder_num_res_blocks=(1, 2), decoder_num_res_blocks=(2, 1),
-    z_channels=3, num_groups=4)
+  ch=8,
+  encoder_ch_mult=(1, 2),
+  decoder_ch_mult=(1, 2),
+  encoder_num_res_blocks=(1, 2),
+  decoder_num_res_blocks=(2, 1),
+  z_channels=3,
+  num_groups=4,
+)
 
 
 def noisy(model, seed: int):
   """Returns a model none of whose parameters is trivial."""
   leaves, structure = jax.tree.flatten(model)
   rng = np.random.default_rng(seed)
-  return jax.tree.unflatten(structure, [
+  return jax.tree.unflatten(
+    structure,
+    [
       np.asarray(a) + 0.1 * rng.normal(size=a.shape).astype(np.float32)
-      for a in leaves])
+      for a in leaves
+    ],
+  )
 
 
 def model(name: str, seed: int = 0):
   """Returns a random model: showo, with_clip, magvitv2 or clip_vision."""
   rngs = nnx.Rngs(seed)
   made = {
-      'showo': lambda: showo.ShowO(SHOW_O, rngs=rngs),
-      'with_clip': lambda: showo.ShowO(WITH_CLIP, rngs=rngs),
-      'magvitv2': lambda: magvit.Magvit(MAGVIT, rngs),
-      'clip_vision': lambda: clip.Clip(CLIP, rngs=rngs),
+    'showo': lambda: showo.ShowO(SHOW_O, rngs=rngs),
+    'with_clip': lambda: showo.ShowO(WITH_CLIP, rngs=rngs),
+    'magvitv2': lambda: magvit.Magvit(MAGVIT, rngs),
+    'clip_vision': lambda: clip.Clip(CLIP, rngs=rngs),
   }[name]()
   return noisy(made, seed)
 
@@ -55,12 +64,15 @@ def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
   """Returns the state dict of `model(name)`, floats in `dtype`."""
   found = model(name)
   state = {
-      'showo': showo_conversion, 'with_clip': showo_conversion,
-      'magvitv2': magvit_conversion, 'clip_vision': clip_conversion,
+    'showo': showo_conversion,
+    'with_clip': showo_conversion,
+    'magvitv2': magvit_conversion,
+    'clip_vision': clip_conversion,
   }[name].to_torch(found)
   return {
-      k: v.astype(dtype) if v.dtype in tensors.FLOATS else v
-      for k, v in state.items()}
+    k: v.astype(dtype) if v.dtype in tensors.FLOATS else v
+    for k, v in state.items()
+  }
 
 
 def config(name: str) -> dict:

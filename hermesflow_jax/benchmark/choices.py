@@ -36,9 +36,12 @@ class Choices:
   tokens: int
 
   def __post_init__(self):
-    settings.require(self, dict.fromkeys(
+    settings.require(
+      self,
+      dict.fromkeys(
         ('images', 'each', 'choices', 'grid', 'prompt', 'tokens'), 1
-    ))
+      ),
+    )
 
   def ours(self, models: work.Models, rng: np.random.Generator) -> work.Work:
     """Returns all questions in one pass."""
@@ -48,28 +51,28 @@ class Choices:
     answers = rng.integers(0, model.config.vocab.text_size - 10, shape)
     valid = np.ones(shape, bool)
     siblings = choices_lib.siblings_of(
-        answers.reshape(-1, *shape[2:]), valid.reshape(-1, *shape[2:])
+      answers.reshape(-1, *shape[2:]), valid.reshape(-1, *shape[2:])
     ).reshape(*shape, self.choices)
     choices = choices_lib.Choices(answers.astype(np.int32), valid, siblings)
     score = functools.partial(
-        sampling.score_choices, rule=choices_lib.constrained
+      sampling.score_choices, rule=choices_lib.constrained
     )
     one = jax.vmap(score, (None, None, 0, 0, 0))
     return work.Work(
-        jax.jit(jax.vmap(one, (None, 0, 0, 0, 0))),
-        (model, image, prompt, lengths, choices),
+      jax.jit(jax.vmap(one, (None, 0, 0, 0, 0))),
+      (model, image, prompt, lengths, choices),
     )
 
   def naive(
-      self, models: work.Models, rng: np.random.Generator
+    self, models: work.Models, rng: np.random.Generator
   ) -> list[work.Work]:
     """Returns a row for one choice, of all of them."""
     return replies.read_again(
-        models.showo, self.naive_rows(models.showo, rng), self.calls()
+      models.showo, self.naive_rows(models.showo, rng), self.calls()
     )
 
   def naive_rows(
-      self, model: showo.ShowO, rng: np.random.Generator
+    self, model: showo.ShowO, rng: np.random.Generator
   ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns (tokens int64[T], sees bool[T, T]) of a naive call."""
     image, prompt, _ = self._parts(model, rng)
@@ -96,5 +99,5 @@ class Choices:
 
   def _parts(self, model, rng):
     return replies.parts(
-        model, rng, self.images, self.each, self.grid, self.prompt
+      model, rng, self.images, self.each, self.grid, self.prompt
     )

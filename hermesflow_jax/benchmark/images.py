@@ -36,9 +36,12 @@ class Images:
   naive_steps: int
 
   def __post_init__(self):
-    settings.require(self, dict.fromkeys(
-        ('count', 'grid', 'steps', 'text', 'naive_steps'), 1
-    ), above=('guidance',), most={'naive_steps': self.steps})
+    settings.require(
+      self,
+      dict.fromkeys(('count', 'grid', 'steps', 'text', 'naive_steps'), 1),
+      above=('guidance',),
+      most={'naive_steps': self.steps},
+    )
 
   def ours(self, models: work.Models, rng: np.random.Generator) -> work.Work:
     """Returns the sampler of images at work."""
@@ -55,17 +58,22 @@ class Images:
 
     def one(model, key, row, empty):
       codes, _ = sampling.sample_image(
-          model, key, [row, empty], jnp.zeros(size, jnp.int32),
-          jnp.zeros(size, bool), sampler, counts,
+        model,
+        key,
+        [row, empty],
+        jnp.zeros(size, jnp.int32),
+        jnp.zeros(size, bool),
+        sampler,
+        counts,
       )
       return codes
 
     return work.Work(
-        jax.jit(jax.vmap(one, (None, 0, 0, None))), (model, keys, rows, empty)
+      jax.jit(jax.vmap(one, (None, 0, 0, None))), (model, keys, rows, empty)
     )
 
   def naive(
-      self, models: work.Models, rng: np.random.Generator
+    self, models: work.Models, rng: np.random.Generator
   ) -> list[work.Work]:
     """Returns the naive way to the same images, some of its steps."""
     model = models.showo
@@ -74,12 +82,10 @@ class Images:
     words = work.texts_of(rng, model.config, self.count, self.text - 2)
     zeros = np.zeros((self.count, size), np.int32)
     rows = prompting.t2i_rows(vocab, words, zeros, self.text)
-    empty = prompting.t2i_rows(
-        vocab, [[]] * self.count, zeros, self.text
-    )
+    empty = prompting.t2i_rows(vocab, [[]] * self.count, zeros, self.text)
     tokens = np.concatenate([rows.tokens, empty.tokens])
     start = self.text + 2
-    tokens[:, start:start + size] = vocab.mask
+    tokens[:, start : start + size] = vocab.mask
     ar = np.concatenate([rows.ar, empty.ar])
     valid = np.concatenate([rows.valid, empty.valid])
     counts = masking.schedule_counts(self.steps, size, masking.cosine)
@@ -96,31 +102,32 @@ class Images:
         cond, uncond = jnp.split(logits, 2)
         logits = (1 + guidance) * cond - guidance * uncond
         first, last = vocab.image_offset, vocab.mask
-        logits = logits[:, start:start + size, first:last]
+        logits = logits[:, start : start + size, first:last]
         draw, noise = jax.random.split(key)
         drawn = jax.random.categorical(draw, logits) + first
-        now = tokens[:self.count, start:start + size]
+        now = tokens[: self.count, start : start + size]
         drawn = jnp.where(now == vocab.mask, drawn, now)
         logps = jax.nn.log_softmax(logits)
-        sure = jnp.take_along_axis(
-            logps, (drawn - first)[..., None], axis=-1
-        )[..., 0] + jax.random.gumbel(noise, drawn.shape)
+        sure = jnp.take_along_axis(logps, (drawn - first)[..., None], axis=-1)[
+          ..., 0
+        ] + jax.random.gumbel(noise, drawn.shape)
         sure = jnp.where(now == vocab.mask, sure, jnp.inf)
         cut = jnp.sort(sure, axis=-1)[:, count][:, None]
         after = jnp.where(sure < cut, vocab.mask, drawn).astype(jnp.int32)
-        return tokens.at[:, start:start + size].set(
-            jnp.concatenate([after, after])
+        return tokens.at[:, start : start + size].set(
+          jnp.concatenate([after, after])
         ), None
 
       keys = jax.random.split(key, self.naive_steps)
-      return jax.lax.scan(
-          step, tokens, (keys, counts[:self.naive_steps])
-      )[0]
+      return jax.lax.scan(step, tokens, (keys, counts[: self.naive_steps]))[0]
 
-    return [work.Work(
-        jax.jit(run), (model, jax.random.key(0), tokens, ar, valid),
+    return [
+      work.Work(
+        jax.jit(run),
+        (model, jax.random.key(0), tokens, ar, valid),
         self.steps / self.naive_steps,
-    )]
+      )
+    ]
 
   def useful(self, models: work.Models) -> cost.Cost:
     """Returns what images need; each step reads the weights."""

@@ -52,7 +52,7 @@ class Pixels:
     return self._work(models, self._inputs(models, rng), 1.0)
 
   def naive(
-      self, models: work.Models, rng: np.random.Generator
+    self, models: work.Models, rng: np.random.Generator
   ) -> list[work.Work]:
     """Returns one image, of all of them."""
     return [self._work(models, self._inputs(models, rng)[:1], self.count)]

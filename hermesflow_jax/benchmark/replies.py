@@ -39,23 +39,33 @@ class Replies:
   naive_calls: int
 
   def __post_init__(self):
-    settings.require(self, dict.fromkeys(
+    settings.require(
+      self,
+      dict.fromkeys(
         ('images', 'each', 'grid', 'prompt', 'tokens', 'naive_calls'), 1
-    ))
+      ),
+    )
 
   def ours(self, models: work.Models, rng: np.random.Generator) -> work.Work:
     """Returns the sampler of replies at work; none of them ends early."""
     model = models.showo
     image, prompt, lengths = self.parts(model, rng)
-    keys = jax.random.split(
-        jax.random.key(0), (self.images, self.each)
-    )
+    keys = jax.random.split(jax.random.key(0), (self.images, self.each))
     stretch = 16
 
     def one(model, key, image, prompt, length):
       return sampling.sample_text(
-          model, key, image, prompt, length, max_new=self.tokens,
-          temperature=1.0, top_k=4, most=4, stop=-1, stretch=stretch,
+        model,
+        key,
+        image,
+        prompt,
+        length,
+        max_new=self.tokens,
+        temperature=1.0,
+        top_k=4,
+        most=4,
+        stop=-1,
+        stretch=stretch,
       )
 
     if self.shared:
@@ -64,13 +74,13 @@ class Replies:
     else:
       inner = jax.vmap(one, (None, 0, None, 0, 0))
     return work.Work(
-        jax.jit(jax.vmap(inner, (None, 0, 0, 0, 0))),
-        (model, keys, image, prompt, lengths),
-        trips=-(-self.tokens // min(stretch, self.tokens)),
+      jax.jit(jax.vmap(inner, (None, 0, 0, 0, 0))),
+      (model, keys, image, prompt, lengths),
+      trips=-(-self.tokens // min(stretch, self.tokens)),
     )
 
   def naive(
-      self, models: work.Models, rng: np.random.Generator
+    self, models: work.Models, rng: np.random.Generator
   ) -> list[work.Work]:
     """Returns some calls of the naive way, each of a length of its own."""
     scale = self.calls() / self.naive_calls
@@ -93,7 +103,7 @@ class Replies:
     return cost.Cost(self.images * one, tokens * read)
 
   def naive_rows(
-      self, model: showo.ShowO, rng: np.random.Generator
+    self, model: showo.ShowO, rng: np.random.Generator
   ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns (tokens int64[T], sees bool[T, T]) of some naive calls.
 
@@ -116,8 +126,12 @@ class Replies:
 
 
 def parts(
-    model: showo.ShowO, rng: np.random.Generator, images: int, prompts: int,
-    grid: int, words: int,
+  model: showo.ShowO,
+  rng: np.random.Generator,
+  images: int,
+  prompts: int,
+  grid: int,
+  words: int,
 ):
   """Returns random prompts about random images.
 
@@ -135,9 +149,10 @@ def parts(
   config = model.config
   codes = work.codes_of(rng, config, images, grid**2)
   image, prompt, lengths = prompting.mmu_parts(
-      config.vocab, np.repeat(codes, prompts, 0),
-      work.texts_of(rng, config, images * prompts, words),
-      grid**2 + 4 + words,
+    config.vocab,
+    np.repeat(codes, prompts, 0),
+    work.texts_of(rng, config, images * prompts, words),
+    grid**2 + 4 + words,
   )
 
   def grouped(a):
@@ -177,6 +192,6 @@ def read_again(model: showo.ShowO, rows, scale: float) -> list[work.Work]:
     return model.logits(hidden)[-1].argmax()
 
   return [
-      work.Work(run, (model, tokens.astype(np.int32), sees), scale)
-      for tokens, sees in rows
+    work.Work(run, (model, tokens.astype(np.int32), sees), scale)
+    for tokens, sees in rows
   ]

@@ -47,9 +47,12 @@ class Steps:
   label_rows: int
 
   def __post_init__(self):
-    settings.require(self, dict.fromkeys(
+    settings.require(
+      self,
+      dict.fromkeys(
         ('pairs', 'grid', 'text', 'prompt', 'reply', 'label_rows'), 1
-    ))
+      ),
+    )
 
   def ours(self, models: work.Models, rng: np.random.Generator) -> work.Work:
     """Returns the step as it is done here.
@@ -60,13 +63,13 @@ class Steps:
     return self._work(models.learner, loss, prepare, self._packed(models, rng))
 
   def naive(
-      self, models: work.Models, rng: np.random.Generator
+    self, models: work.Models, rng: np.random.Generator
   ) -> list[work.Work]:
     """Returns a row for each side of each pair through both models."""
     model = models.learner
     rows = self.naive_rows(model, rng)
     batch = {
-        name: jax.tree.map(jnp.asarray, each) for name, each in rows.items()
+      name: jax.tree.map(jnp.asarray, each) for name, each in rows.items()
     }
 
     def score(model, rows, labels):
@@ -76,18 +79,20 @@ class Steps:
 
     def scores(model, batch):
       return pair_dpo.PairLogps(
-          t2i=score(model, batch['t2i'], batch['t2i'].labels),
-          mmu=score(
-              model, batch['mmu'], pair_dpo.next_labels(batch['mmu'].labels)
-          ),
+        t2i=score(model, batch['t2i'], batch['t2i'].labels),
+        mmu=score(
+          model, batch['mmu'], pair_dpo.next_labels(batch['mmu'].labels)
+        ),
       )
 
     def loss(model, reference, batch, key):
       del key
       return pair_dpo.loss(
-          scores(model, batch), scores(reference, batch),
-          beta=_OBJECTIVE.beta, und_weight=_OBJECTIVE.und_weight,
-          gen_weight=_OBJECTIVE.gen_weight,
+        scores(model, batch),
+        scores(reference, batch),
+        beta=_OBJECTIVE.beta,
+        und_weight=_OBJECTIVE.und_weight,
+        gen_weight=_OBJECTIVE.gen_weight,
       )
 
     return [self._work(model, loss, None, batch)]
@@ -97,22 +102,22 @@ class Steps:
     vocab = model.config.vocab
     texts, drawn, real, prompts, replies, hidden = self._data(model, rng)
     t2i = [
-        prompting.t2i_rows(vocab, [text] * 2, codes, self.text)
-        for text, codes in zip(texts, drawn)
+      prompting.t2i_rows(vocab, [text] * 2, codes, self.text)
+      for text, codes in zip(texts, drawn)
     ]
     t2i = jax.tree.map(lambda *a: np.stack(a), *t2i)
     tokens, labels = masking.apply(
-        vocab, t2i.tokens, t2i.labels, hidden[:, None], self.text + 2
+      vocab, t2i.tokens, t2i.labels, hidden[:, None], self.text + 2
     )
     t2i = dataclasses.replace(
-        t2i, tokens=np.asarray(tokens), labels=np.asarray(labels)
+      t2i, tokens=np.asarray(tokens), labels=np.asarray(labels)
     )
     length = self.grid**2 + 4 + self.prompt + self.reply
     mmu = [
-        prompting.mmu_rows(
-            vocab, np.stack([codes] * 2), [prompt] * 2, each, length
-        )
-        for codes, prompt, each in zip(real, prompts, replies)
+      prompting.mmu_rows(
+        vocab, np.stack([codes] * 2), [prompt] * 2, each, length
+      )
+      for codes, prompt, each in zip(real, prompts, replies)
     ]
     return {'t2i': t2i, 'mmu': jax.tree.map(lambda *a: np.stack(a), *mmu)}
 
@@ -124,10 +129,13 @@ class Steps:
     """
     records, hidden = self._records(models, np.random.default_rng(0))
     found = speed.of_pairs(
-        models.learner.config,
-        [{'packed': r, 'gen_valid': True, 'und_valid': True} for r in records],
-        batch=self.pairs, masks=1, hidden=hidden.sum(-1).mean(),
-        images_again=True, captions_again=False,
+      models.learner.config,
+      [{'packed': r, 'gen_valid': True, 'und_valid': True} for r in records],
+      batch=self.pairs,
+      masks=1,
+      hidden=hidden.sum(-1).mean(),
+      images_again=True,
+      captions_again=False,
     )
     size = cost.size(models.learner)
     read = cost.weights(models.learner, models.learner.config.vocab.size)
@@ -135,18 +143,22 @@ class Steps:
 
   def _functions(self, model):
     loss = functools.partial(
-        alignment.loss, objective=_OBJECTIVE, reply=self.reply,
-        rows=self.label_rows,
+      alignment.loss,
+      objective=_OBJECTIVE,
+      reply=self.reply,
+      rows=self.label_rows,
     )
     prepare = functools.partial(
-        alignment.prepare, masks=1, schedule=masking.cosine,
-        image_tokens=model.config.image_tokens,
+      alignment.prepare,
+      masks=1,
+      schedule=masking.cosine,
+      image_tokens=model.config.image_tokens,
     )
     return loss, prepare
 
   def _work(self, model, loss, prepare, batch):
     mesh = jax.sharding.Mesh(
-        np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
+      np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
     )
     # It moves the weights from its first step on, and those whose gradient is
     # nothing but rounding next to not at all: equal steps stay equal.
@@ -156,11 +168,13 @@ class Steps:
     state = train.start_state(model, optim, mesh)
     program, arguments = step.parts(state, model)
     labels = packing.labels_of(
-        self.grid**2, 1, packing.Fit(self.text + 1, self.reply)
+      self.grid**2, 1, packing.Fit(self.text + 1, self.reply)
     )
     return work.Work(
-        program, (*arguments, batch), carries=True,
-        trips=likelihood.chunks_of(labels, self.label_rows),
+      program,
+      (*arguments, batch),
+      carries=True,
+      trips=likelihood.chunks_of(labels, self.label_rows),
     )
 
   def _data(self, model, rng):
@@ -170,8 +184,7 @@ class Steps:
     real = work.codes_of(rng, config, self.pairs, self.grid**2)
     prompts = work.texts_of(rng, config, self.pairs, self.prompt)
     replies = [
-        work.texts_of(rng, config, 2, self.reply - 1)
-        for _ in range(self.pairs)
+      work.texts_of(rng, config, 2, self.reply - 1) for _ in range(self.pairs)
     ]
     hidden = rng.random((self.pairs, self.grid**2)) < 0.6
     return texts, drawn, real, prompts, replies, hidden
@@ -182,11 +195,10 @@ class Steps:
     *data, hidden = self._data(model, rng)
     fit = packing.Fit(self.text + 1, self.reply)
     return [
-        packing.record(
-            model.config.vocab, text, drawn, real, prompt, replies, self.text,
-            fit,
-        )
-        for text, drawn, real, prompt, replies in zip(*data)
+      packing.record(
+        model.config.vocab, text, drawn, real, prompt, replies, self.text, fit
+      )
+      for text, drawn, real, prompt, replies in zip(*data)
     ], hidden
 
   def _packed(self, models, rng):
@@ -197,6 +209,9 @@ class Steps:
     mmu = packing.pair_logps(model, packed, None, self.label_rows)[0].mmu
     valid = np.ones(self.pairs, bool)
     return {
-        'packed': packed, 'hidden': hidden[:, None], 'reference_mmu': mmu,
-        'gen_valid': valid, 'und_valid': valid,
+      'packed': packed,
+      'hidden': hidden[:, None],
+      'reference_mmu': mmu,
+      'gen_valid': valid,
+      'und_valid': valid,
     }

@@ -28,11 +28,17 @@ def model_of(config: showo.ShowOConfig, dtype: str):
 
   decoder = config.decoder
   sizes = transformers.PhiConfig(
-      vocab_size=config.vocab.size, hidden_size=decoder.width,
-      intermediate_size=decoder.mlp, num_hidden_layers=decoder.layers,
-      num_attention_heads=decoder.heads, hidden_act='gelu_new',
-      qk_layernorm=True, attn_implementation='sdpa', pad_token_id=None,
-      bos_token_id=None, eos_token_id=None,
+    vocab_size=config.vocab.size,
+    hidden_size=decoder.width,
+    intermediate_size=decoder.mlp,
+    num_hidden_layers=decoder.layers,
+    num_attention_heads=decoder.heads,
+    hidden_act='gelu_new',
+    qk_layernorm=True,
+    attn_implementation='sdpa',
+    pad_token_id=None,
+    bos_token_id=None,
+    eos_token_id=None,
   )
   torch.manual_seed(0)
   model = transformers.PhiForCausalLM(sizes).eval()
@@ -65,7 +71,7 @@ def seconds(model, rows, repeats: int) -> list[float]:
       for _ in range(repeats + 1):
         began = time.perf_counter()
         logits = model(
-            input_ids=ids, attention_mask=mask, use_cache=False
+          input_ids=ids, attention_mask=mask, use_cache=False
         ).logits
         logits[0, -1].argmax().item()
         times.append(time.perf_counter() - began)
@@ -96,8 +102,7 @@ def step_seconds(model, rows: dict, repeats: int) -> float:
 
   def score(model, tokens, sees, labels):
     logits = model(
-        input_ids=tokens[None], attention_mask=sees[None, None],
-        use_cache=False,
+      input_ids=tokens[None], attention_mask=sees[None, None], use_cache=False
     ).logits[0]
     logps = logits.float().log_softmax(-1)
     chosen = logps.gather(-1, labels.clamp(min=0)[:, None])[:, 0]
@@ -112,13 +117,16 @@ def step_seconds(model, rows: dict, repeats: int) -> float:
       for n in range(2):
         sees = np.asarray(masks.visible(each.ar[b, n], each.valid[b, n]))
         labels = np.full(each.labels.shape[-1], -100)
-        labels[:len(labels) - shift] = each.labels[b, n, shift:]
-        sides.append((
+        labels[: len(labels) - shift] = each.labels[b, n, shift:]
+        sides.append(
+          (
             torch.from_numpy(each.tokens[b, n].astype(np.int64)).to(
-                first.device),
+              first.device
+            ),
             torch.where(torch.from_numpy(sees.copy()), 0.0, lowest).to(first),
             torch.from_numpy(labels).to(first.device),
-        ))
+          )
+        )
       pairs.append(sides)
 
   def step():

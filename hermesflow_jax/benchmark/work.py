@@ -70,7 +70,7 @@ def codes_of(rng: np.random.Generator, config: showo.ShowOConfig, *shape):
 
 
 def texts_of(
-    rng: np.random.Generator, config: showo.ShowOConfig, count: int, size: int
+  rng: np.random.Generator, config: showo.ShowOConfig, count: int, size: int
 ) -> list[list[int]]:
   """Returns `count` random texts of `size` tokens."""
   return rng.integers(0, config.vocab.text_size - 10, (count, size)).tolist()

@@ -53,8 +53,9 @@ class Source:
 
 
 def read(
-    source: Source, say: Callable[[str], None] = lambda line: None,
-    check: Callable[[dict], None] = lambda record: None,
+  source: Source,
+  say: Callable[[str], None] = lambda line: None,
+  check: Callable[[dict], None] = lambda record: None,
 ) -> list[dict]:
   """Returns records with id, path, caption and questions, by id.
 
@@ -89,7 +90,7 @@ def read(
   if not records and not faults:
     faults.append('there is no record')
   faults_lib.settle(
-      faults, len(records), source.on_error, say, source.annotations
+    faults, len(records), source.on_error, say, source.annotations
   )
   return [records[name] for name in sorted(records)]
 
@@ -140,7 +141,7 @@ class Folder:
       if self._listed is None:
         path = (self.root / name).resolve()
         inside = any(
-            path.is_relative_to(root) for root in (self.root, *self._also)
+          path.is_relative_to(root) for root in (self.root, *self._also)
         )
         path = path if inside else None
         there = path and path.is_file()
@@ -181,8 +182,8 @@ def _check_unicode(key, value):
     value.encode()
   except UnicodeEncodeError as error:
     raise ValueError(
-        f'{key} must be Unicode text, got {value!r} with half a character at '
-        f'{error.start}'
+      f'{key} must be Unicode text, got {value!r} with half a character at '
+      f'{error.start}'
     ) from error
 
 
@@ -216,9 +217,12 @@ def _record(row, folder, asked):
   if not isinstance(questions, list) or not questions:
     raise ValueError(f'id {name!r} has no questions')
   return {
-      'id': name, 'path': path, 'caption': caption,
-      'questions': [_question(q) for q in questions],
-      'official_id': row['id'], 'prompt': prompt,
+    'id': name,
+    'path': path,
+    'caption': caption,
+    'questions': [_question(q) for q in questions],
+    'official_id': row['id'],
+    'prompt': prompt,
   }
 
 
@@ -240,8 +244,9 @@ def _question(row):
   if len(set(plain)) < len(set(choices)) or not all(plain):
     raise ValueError(f'choices is {choices!r}, wanted different texts')
   return row | {
-      'choices': plain, 'answer': row['answer'].strip(),
-      'element_type': str(row.get('element_type', 'other')),
+    'choices': plain,
+    'answer': row['answer'].strip(),
+    'element_type': str(row.get('element_type', 'other')),
   }
 
 
@@ -259,15 +264,21 @@ def _tifa(path: str) -> tuple[dict[str, list], list[str]]:
 def sums(source: Source) -> dict[str, str]:
   """Returns the SHA-256 of each file of text, by its path."""
   return {
-      path: hashlib.sha256(storage.path(path).read_bytes()).hexdigest()
-      for path in (source.annotations, source.questions) if path
+    path: hashlib.sha256(storage.path(path).read_bytes()).hexdigest()
+    for path in (source.annotations, source.questions)
+    if path
   }
 
 
 def load(
-    source: Source, size: int, unified, cache: pathlib.PurePath, identity: str,
-    say: Callable[[str], None] = lambda line: None, most: int | None = None,
-    check: Callable[[dict], None] = lambda record: None,
+  source: Source,
+  size: int,
+  unified,
+  cache: pathlib.PurePath,
+  identity: str,
+  say: Callable[[str], None] = lambda line: None,
+  most: int | None = None,
+  check: Callable[[dict], None] = lambda record: None,
 ) -> list[dict]:
   """Reads and encodes records; codes are kept in `cache` for a restart.
 
@@ -289,24 +300,38 @@ def load(
   """
   records = read(source, say, check)[:most]
   codes, faults = encode(
-      records, size, unified, cache, identity, source.on_error,
-      Folder(source.images),
+    records,
+    size,
+    unified,
+    cache,
+    identity,
+    source.on_error,
+    Folder(source.images),
   )
   faults_lib.settle(
-      list(faults.values()), len(codes), source.on_error, say,
-      source.annotations,
+    list(faults.values()), len(codes), source.on_error, say, source.annotations
   )
   records = [r for n, r in enumerate(records) if n not in faults]
   return [
-      {'id': r['id'], 'caption': r['caption'], 'tag': '',
-       'questions': r['questions'], 'codes': c}
-      for r, c in zip(records, codes, strict=True)
+    {
+      'id': r['id'],
+      'caption': r['caption'],
+      'tag': '',
+      'questions': r['questions'],
+      'codes': c,
+    }
+    for r, c in zip(records, codes, strict=True)
   ]
 
 
 def encode(
-    records: Sequence[dict], size: int, unified, cache: pathlib.PurePath,
-    identity: str, on_error: str, folder: Folder,
+  records: Sequence[dict],
+  size: int,
+  unified,
+  cache: pathlib.PurePath,
+  identity: str,
+  on_error: str,
+  folder: Folder,
 ) -> tuple[np.ndarray, dict[int, str]]:
   """Encodes images of files; codes are kept in `cache` for a restart.
 
@@ -329,15 +354,13 @@ def encode(
     codes, left_out = None, []
   # What could not be read then may be there now.
   faults = processes.agreed(
-      lambda: _faults([records[n] for n in left_out], size)
+    lambda: _faults([records[n] for n in left_out], size)
   )
   if codes is None or len(faults) < len(left_out):
     codes, by_number = _encoded(records, size, unified, on_error)
     storage.make(cache)
     buffer = io.BytesIO()
-    np.savez(
-        buffer, codes=codes, left_out=np.array(list(by_number), np.int64)
-    )
+    np.savez(buffer, codes=codes, left_out=np.array(list(by_number), np.int64))
     events.write_atomically(path, buffer.getvalue())
     return codes, by_number
   return codes, dict(zip(left_out, faults))
@@ -370,7 +393,7 @@ def _encoded(records: Sequence[dict], size, unified, on_error):
   parts, faults = [], {}
   for start in range(0, len(records), CHUNK):
     pixels = []
-    for number, record in enumerate(records[start:start + CHUNK], start):
+    for number, record in enumerate(records[start : start + CHUNK], start):
       image, fault = _pixels(record, size)
       if not fault:
         pixels.append(image)

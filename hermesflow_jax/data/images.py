@@ -41,7 +41,7 @@ def load(path: pathlib.PurePath, size: int) -> np.ndarray:
 
 
 def load_mask(
-    path: pathlib.PurePath, of: pathlib.PurePath, size: int
+  path: pathlib.PurePath, of: pathlib.PurePath, size: int
 ) -> np.ndarray:
   """Reads the mask of an image.
 
@@ -62,8 +62,8 @@ def load_mask(
     mask = _rgb(image).convert('L')
   if mask.size != wanted:
     raise ValueError(
-        f'mask {path} has {mask.width} x {mask.height} pixels, image {of} '
-        f'{wanted[0]} x {wanted[1]}'
+      f'mask {path} has {mask.width} x {mask.height} pixels, image {of} '
+      f'{wanted[0]} x {wanted[1]}'
     )
   return np.asarray(square(mask, size)) > 127
 
@@ -75,20 +75,23 @@ def _opened(path):
     with warnings.catch_warnings():
       warnings.simplefilter('error', Image.DecompressionBombWarning)
       with (
-          storage.bytes_of(path) as file,
-          Image.open(file, formats=FORMATS) as image,
+        storage.bytes_of(path) as file,
+        Image.open(file, formats=FORMATS) as image,
       ):
         if image.width * image.height > MOST_PIXELS:
           raise ValueError(
-              f'it has {image.width} x {image.height} pixels, wanted at most '
-              f'{MOST_PIXELS} in all'
+            f'it has {image.width} x {image.height} pixels, wanted at most '
+            f'{MOST_PIXELS} in all'
           )
         if getattr(image, 'n_frames', 1) > 1:
           raise ValueError(f'it has {image.n_frames} frames, wanted one')
         yield image
   except (
-      OSError, ValueError, SyntaxError, Image.DecompressionBombError,
-      Image.DecompressionBombWarning,
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
   ) as error:
     raise ValueError(f'image {path} cannot be read: {error}') from error
 
@@ -129,7 +132,7 @@ def square(image: Image.Image, size: int) -> Image.Image:
   of a PIL image: Show-o's codes were learned from these.
   """
   image = image.resize(
-      resized_shape(image.size, size), Image.Resampling.BICUBIC
+    resized_shape(image.size, size), Image.Resampling.BICUBIC
   )
   # Python rounds halves to even, as torchvision does.
   left, top = (round((side - size) / 2) for side in image.size)

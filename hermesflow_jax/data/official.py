@@ -26,9 +26,18 @@ from hermesflow_jax.evaluation import gap
 
 NAME = 'pair_dpo_data.json'
 KEYS = (
-    'id', 'img_path', 'prompt', 'caption', 'caption_win', 'caption_lose',
-    'bert_score_win', 'bert_score_lose', 'image_win', 'image_lose',
-    'vqa_score_win', 'vqa_score_lose',
+  'id',
+  'img_path',
+  'prompt',
+  'caption',
+  'caption_win',
+  'caption_lose',
+  'bert_score_win',
+  'bert_score_lose',
+  'image_win',
+  'image_lose',
+  'vqa_score_win',
+  'vqa_score_lose',
 )
 # Pairs whose images are decoded at once.
 SHARD = 64
@@ -43,19 +52,22 @@ def about(records: Sequence[dict]) -> dict[str, dict]:
     records: of `files.read`.
   """
   return {
-      r['id']: {
-          'id': r['official_id'], 'img_path': str(r['path']),
-          'prompt': r['prompt'],
-      }
-      for r in records
+    r['id']: {
+      'id': r['official_id'],
+      'img_path': str(r['path']),
+      'prompt': r['prompt'],
+    }
+    for r in records
   }
 
 
 def write(
-    folder: pathlib.PurePath, inputs: gap.Inputs,
-    pairs: Mapping[str, tuple[curation.Pair, curation.Pair]],
-    decode: Callable[[np.ndarray], np.ndarray],
-    known: Mapping[str, dict] | None, say: Callable[[str], None],
+  folder: pathlib.PurePath,
+  inputs: gap.Inputs,
+  pairs: Mapping[str, tuple[curation.Pair, curation.Pair]],
+  decode: Callable[[np.ndarray], np.ndarray],
+  known: Mapping[str, dict] | None,
+  say: Callable[[str], None],
 ) -> None:
   """Writes `pair_dpo_data.json` and PNG files of the images, once.
 
@@ -76,37 +88,41 @@ def write(
   if processes.agreed(done.exists):
     return
   kept = [
-      n for n, name in enumerate(inputs.ids)
-      if not any(pair.dropped for pair in pairs[name])
+    n
+    for n, name in enumerate(inputs.ids)
+    if not any(pair.dropped for pair in pairs[name])
   ]
   for span in shards.spans(len(kept), SHARD):
     _draw(folder, inputs, kept[span], pairs, decode, real=known is None)
   rows = [
-      _row(folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]],
-           known)
-      for n in kept
+    _row(folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], known)
+    for n in kept
   ]
   text = json.dumps(rows, ensure_ascii=False, allow_nan=False, indent=4)
   events.write_atomically(done, text + '\n')
   say(
-      f'{len(rows)} of {len(inputs)} inputs have both pairs: see {done}, in '
-      'the form of the official code'
+    f'{len(rows)} of {len(inputs)} inputs have both pairs: see {done}, in '
+    'the form of the official code'
   )
 
 
 def _row(folder, name, caption, pair, known):
   und, gen = pair
   facts = {
-      'id': name, 'prompt': caption,
-      'img_path': _said(folder / _REAL / f'{name}.png'),
+    'id': name,
+    'prompt': caption,
+    'img_path': _said(folder / _REAL / f'{name}.png'),
   }
   row = (facts if known is None else known[name]) | {
-      'caption': caption,
-      'caption_win': und.win.value, 'caption_lose': und.lose.value,
-      'bert_score_win': und.win.score, 'bert_score_lose': und.lose.score,
-      'image_win': _said(folder / _DRAWN / f'{name}_win.png'),
-      'image_lose': _said(folder / _DRAWN / f'{name}_lose.png'),
-      'vqa_score_win': gen.win.score, 'vqa_score_lose': gen.lose.score,
+    'caption': caption,
+    'caption_win': und.win.value,
+    'caption_lose': und.lose.value,
+    'bert_score_win': und.win.score,
+    'bert_score_lose': und.lose.score,
+    'image_win': _said(folder / _DRAWN / f'{name}_win.png'),
+    'image_lose': _said(folder / _DRAWN / f'{name}_lose.png'),
+    'vqa_score_win': gen.win.score,
+    'vqa_score_lose': gen.lose.score,
   }
   return {key: row[key] for key in KEYS}
 
@@ -128,18 +144,18 @@ def _draw(folder, inputs, numbers, pairs, decode, real):
       codes[folder / _REAL / f'{name}.png'] = n, inputs.codes[n]
   paths = list(codes)
   missing = processes.agreed(
-      lambda: [i for i, path in enumerate(paths) if not path.exists()]
+    lambda: [i for i, path in enumerate(paths) if not path.exists()]
   )
   if not missing:
     return
   paths = [paths[i] for i in missing]
   images = decode(
-      np.stack([np.asarray(codes[path][1], np.int32) for path in paths])
+    np.stack([np.asarray(codes[path][1], np.int32) for path in paths])
   )
   for path, image in zip(paths, images, strict=True):
     n = codes[path][0]
     pictures.save(
-        path, image, {'id': inputs.ids[n], 'prompt': inputs.captions[n]}
+      path, image, {'id': inputs.ids[n], 'prompt': inputs.captions[n]}
     )
 
 
@@ -149,8 +165,10 @@ def is_file(path: pathlib.PurePath) -> bool:
 
 
 def read(
-    path: pathlib.PurePath, images: str, on_error: str,
-    say: Callable[[str], None] = lambda line: None,
+  path: pathlib.PurePath,
+  images: str,
+  on_error: str,
+  say: Callable[[str], None] = lambda line: None,
 ) -> list[dict]:
   """Returns the records of a file, without their images.
 
@@ -203,11 +221,13 @@ def _record(row, folder):
   record = {'id': files.id_of(row), 'caption': files.text_of(row, 'caption')}
   record['path'] = folder.find(files.text_of(row, 'img_path'))
   captions, images, words, sums = (
-      [_optional(row, f'{name}_{side}', kind) for side in ('win', 'lose')]
-      for name, kind in (
-          ('caption', str), ('image', str), ('bert_score', float),
-          ('vqa_score', float),
-      )
+    [_optional(row, f'{name}_{side}', kind) for side in ('win', 'lose')]
+    for name, kind in (
+      ('caption', str),
+      ('image', str),
+      ('bert_score', float),
+      ('vqa_score', float),
+    )
   )
   record['caption_dropped'] = _lacks('caption', captions, words)
   record['image_dropped'] = _lacks('image', images, sums)
@@ -215,12 +235,12 @@ def _record(row, folder):
     # What is dropped is never learned from, and stays encodable.
     dropped = record['caption_dropped']
     record[f'caption_{side}'] = (
-        record['caption'] if dropped else captions[n].strip()
+      record['caption'] if dropped else captions[n].strip()
     )
     record[f'caption_score_{side}'] = 0.0 if dropped else words[n]
     dropped = record['image_dropped']
-    record[f'path_{side}'] = record['path'] if dropped else folder.find(
-        images[n], f'image_{side}'
+    record[f'path_{side}'] = (
+      record['path'] if dropped else folder.find(images[n], f'image_{side}')
     )
     record[f'vqa_score_{side}'] = 0.0 if dropped else sums[n]
   return record
@@ -243,8 +263,13 @@ def _lacks(name, values, scores) -> str:
 
 
 def load(
-    path: pathlib.PurePath, images: str, unified, cache: pathlib.PurePath,
-    identity: str, on_error: str, say: Callable[[str], None],
+  path: pathlib.PurePath,
+  images: str,
+  unified,
+  cache: pathlib.PurePath,
+  identity: str,
+  on_error: str,
+  say: Callable[[str], None],
 ) -> list[dict]:
   """Reads and encodes the pairs of a file.
 
@@ -271,35 +296,36 @@ def load(
   names = ('path', 'path_win', 'path_lose')
   wanted = [{'id': r['id'], 'path': r[name]} for r in records for name in names]
   codes, faults = files.encode(
-      wanted, size, unified, cache, identity, on_error, folder
+    wanted, size, unified, cache, identity, on_error, folder
   )
   broken = {number // len(names) for number in faults}
   faults_lib.settle(
-      list(faults.values()), len(records) - len(broken), on_error, say,
-      str(path),
+    list(faults.values()), len(records) - len(broken), on_error, say, str(path)
   )
-  encoded = dict(zip(
-      (n for n in range(len(wanted)) if n not in faults), codes, strict=True
-  ))
+  encoded = dict(
+    zip((n for n in range(len(wanted)) if n not in faults), codes, strict=True)
+  )
   return [
-      _joined(record, *(encoded[number * len(names) + k] for k in range(3)))
-      for number, record in enumerate(records) if number not in broken
+    _joined(record, *(encoded[number * len(names) + k] for k in range(3)))
+    for number, record in enumerate(records)
+    if number not in broken
   ]
 
 
 def _joined(record, codes, win, lose):
   row = {
-      name: value for name, value in record.items()
-      if not name.startswith('path')
+    name: value for name, value in record.items() if not name.startswith('path')
   } | {'codes': codes, 'codes_win': win, 'codes_lose': lose}
   for kind, values, scores in (
-      ('caption', 'caption', 'caption_score'),
-      ('image', 'codes', 'vqa_score'),
+    ('caption', 'caption', 'caption_score'),
+    ('image', 'codes', 'vqa_score'),
   ):
-    pair = curation.Pair(*(
+    pair = curation.Pair(
+      *(
         curation.Side(row[f'{values}_{side}'], row[f'{scores}_{side}'])
         for side in ('win', 'lose')
-    ))
+      )
+    )
     judged = curation.judge_pair(pair, -math.inf, 0.0)
     row[f'{kind}_dropped'] = row[f'{kind}_dropped'] or judged.dropped
   return row

@@ -12,13 +12,19 @@ import tensorflow_datasets as tfds
 from hermesflow_jax import processes
 
 _TEXTS = (
-    'id', 'caption', 'caption_win', 'caption_lose', 'caption_dropped',
-    'image_dropped',
+  'id',
+  'caption',
+  'caption_win',
+  'caption_lose',
+  'caption_dropped',
+  'image_dropped',
 )
 _CODES = ('codes', 'codes_win', 'codes_lose')
 _SCORES = (
-    'caption_score_win', 'caption_score_lose', 'vqa_score_win',
-    'vqa_score_lose',
+  'caption_score_win',
+  'caption_score_lose',
+  'vqa_score_win',
+  'vqa_score_lose',
 )
 
 
@@ -41,13 +47,13 @@ class Pairs(tfds.core.GeneratorBasedBuilder):
     codes = tfds.features.Tensor(shape=(size,), dtype=np.int32)
     score = tfds.features.Scalar(dtype=np.float32)
     return tfds.core.DatasetInfo(
-        builder=self,
-        description='Homologous preference pairs (arXiv 2502.12148).',
-        features=tfds.features.FeaturesDict(
-            dict.fromkeys(_TEXTS, tfds.features.Text())
-            | dict.fromkeys(_CODES, codes)
-            | dict.fromkeys(_SCORES, score)
-        ),
+      builder=self,
+      description='Homologous preference pairs (arXiv 2502.12148).',
+      features=tfds.features.FeaturesDict(
+        dict.fromkeys(_TEXTS, tfds.features.Text())
+        | dict.fromkeys(_CODES, codes)
+        | dict.fromkeys(_SCORES, score)
+      ),
     )
 
   def _split_generators(self, dl_manager):
@@ -76,7 +82,7 @@ def write(data_dir: str, records: Sequence[dict], image_tokens: int):
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()
   config = PairsConfig(
-      name='homologous', records=records, image_tokens=image_tokens
+    name='homologous', records=records, image_tokens=image_tokens
   )
 
   def builder():
@@ -97,7 +103,7 @@ def source(data_dir: str):
   """
   try:
     builder = tfds.builder_from_directory(
-        f'{data_dir}/pairs/homologous/{Pairs.VERSION}'
+      f'{data_dir}/pairs/homologous/{Pairs.VERSION}'
     )
   except Exception as error:
     raise ValueError(f'no pairs at {data_dir}: {error}') from error

@@ -26,15 +26,15 @@ Transform = Callable[[dict, np.random.Generator], dict]
 
 
 def batches(
-    source: Sequence,
-    transform: Transform,
-    *,
-    seed: int,
-    batch: int,
-    start: int,
-    mesh,
-    threads: int = 1,
-    prefetch: int = 4,
+  source: Sequence,
+  transform: Transform,
+  *,
+  seed: int,
+  batch: int,
+  start: int,
+  mesh,
+  threads: int = 1,
+  prefetch: int = 4,
 ) -> Iterator[dict]:
   """Yields global device batches of a shuffled, endless source.
 
@@ -54,25 +54,31 @@ def batches(
   """
   first, after = sharding.share(mesh, batch)
   rows = host_batches(
-      source, transform, seed=seed, batch=batch, start=start,
-      process=first // (after - first), processes=batch // (after - first),
-      threads=threads, prefetch=prefetch,
+    source,
+    transform,
+    seed=seed,
+    batch=batch,
+    start=start,
+    process=first // (after - first),
+    processes=batch // (after - first),
+    threads=threads,
+    prefetch=prefetch,
   )
   for row in rows:
     yield sharding.put_batch(row, mesh, first, batch)
 
 
 def host_batches(
-    source: Sequence,
-    transform: Transform,
-    *,
-    seed: int,
-    batch: int,
-    start: int,
-    process: int,
-    processes: int,
-    threads: int = 1,
-    prefetch: int = 4,
+  source: Sequence,
+  transform: Transform,
+  *,
+  seed: int,
+  batch: int,
+  start: int,
+  process: int,
+  processes: int,
+  threads: int = 1,
+  prefetch: int = 4,
 ) -> Iterator[dict]:
   """Yields one process's share of the batches, in numpy; see `batches`.
 
@@ -89,11 +95,9 @@ def host_batches(
   data = data.random_map(transform)
   data = data.batch(batch // processes, batch_fn=stack)[process::processes]
   rows = iter(
-      data.to_iter_dataset(
-          grain.ReadOptions(
-              num_threads=threads, prefetch_buffer_size=prefetch
-          )
-      )
+    data.to_iter_dataset(
+      grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+    )
   )
   rows.set_state({'next_index': start})
   yield from rows
@@ -140,7 +144,7 @@ def chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def mapped(
-    function: Callable, arrays, size: int, mesh, progress=iter, clock=None
+  function: Callable, arrays, size: int, mesh, progress=iter, clock=None
 ):
   """Applies a compiled function to rows in chunks over the mesh.
 
@@ -164,7 +168,7 @@ def mapped(
     raise ValueError('there are no rows to map')
   if size % mesh.shape['data']:
     raise ValueError(
-        f'chunk {size} does not split over data={mesh.shape["data"]}'
+      f'chunk {size} does not split over data={mesh.shape["data"]}'
     )
   parts, waiting = [], None
 

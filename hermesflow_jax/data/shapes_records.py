@@ -14,7 +14,7 @@ def plain(value) -> str:
 
 
 def load(
-    data_dir: str, split: str, seed: int, count: int, jitter: int, unified
+  data_dir: str, split: str, seed: int, count: int, jitter: int, unified
 ) -> list[dict]:
   """Generates (once) and encodes scenes of a split.
 
@@ -30,7 +30,7 @@ def load(
     Records with id, caption, tag, questions, qa and codes int32[I].
   """
   source = shapes_tfds.source(
-      data_dir, shapes_tfds.config_of(split, seed, count, jitter)
+    data_dir, shapes_tfds.config_of(split, seed, count, jitter)
   )
   rows, images = [], []
   for record in source:
@@ -50,9 +50,9 @@ def inputs(records: list[dict]) -> gap.Inputs:
   """
   records = sorted(records, key=lambda record: record['id'])
   return gap.Inputs(
-      ids=[r['id'] for r in records],
-      captions=[r['caption'] for r in records],
-      tags=[r['tag'] for r in records],
-      questions=[r['questions'] for r in records],
-      codes=np.stack([r['codes'] for r in records]),
+    ids=[r['id'] for r in records],
+    captions=[r['caption'] for r in records],
+    tags=[r['tag'] for r in records],
+    questions=[r['questions'] for r in records],
+    codes=np.stack([r['codes'] for r in records]),
   )

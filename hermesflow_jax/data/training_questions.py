@@ -84,6 +84,4 @@ def _in_turns(kinds: Iterable[list], rng: np.random.Generator) -> list:
   """Returns the members of all kinds at random: one of each, one of each..."""
   rows = [[kind[i] for i in rng.permutation(len(kind))] for kind in kinds]
   rng.shuffle(rows)
-  return [
-    one for turn in itertools.zip_longest(*rows) for one in turn if one
-  ]
+  return [one for turn in itertools.zip_longest(*rows) for one in turn if one]

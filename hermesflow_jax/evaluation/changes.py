@@ -14,7 +14,7 @@ SCORES = ('understanding', 'generation', 'gap')
 
 
 def read(
-    folder: pathlib.PurePath, name: str = 'scenes'
+  folder: pathlib.PurePath, name: str = 'scenes'
 ) -> dict[str, dict[str, float]]:
   """Returns the scores of each scene of an evaluation, by the scene's id.
 
@@ -25,18 +25,18 @@ def read(
   with storage.text(folder / f'{name}.jsonl') as file:
     rows = [json.loads(line) for line in file]
   return {
-      row['id']: {
-          'understanding': row['understanding'],
-          'generation': row['generation'],
-          'gap': row['understanding'] - row['generation'],
-      }
-      for row in rows
+    row['id']: {
+      'understanding': row['understanding'],
+      'generation': row['generation'],
+      'gap': row['understanding'] - row['generation'],
+    }
+    for row in rows
   }
 
 
 def paired(
-    before: Sequence[dict[str, dict[str, float]]],
-    after: Sequence[dict[str, dict[str, float]]],
+  before: Sequence[dict[str, dict[str, float]]],
+  after: Sequence[dict[str, dict[str, float]]],
 ) -> dict[str, float | bool]:
   """Returns by how much each of SCORES changed, and the standard errors.
 
@@ -56,8 +56,8 @@ def paired(
   out = {}
   for score in SCORES:
     of_scenes = [
-        [{name: row[score] for name, row in run.items()} for run in runs]
-        for runs in (before, after)
+      [{name: row[score] for name, row in run.items()} for run in runs]
+      for runs in (before, after)
     ]
     found = scenes.difference(*of_scenes)
     out[score], out[f'{score}_se'] = found.value, found.error

@@ -25,15 +25,17 @@ def others(tags: Sequence[str]) -> np.ndarray:
   tags = np.asarray(tags)
   out = np.roll(np.arange(len(tags)), -1)
   for tag in set(tags):
-    mine, = np.nonzero(tags == tag)
+    (mine,) = np.nonzero(tags == tag)
     if len(mine) > 1:
       out[mine] = np.roll(mine, -1)
   return out
 
 
 def measure(
-    unified: inference.Unified, inputs: gap.Inputs, judge: gap.Judge,
-    blank: np.ndarray,
+  unified: inference.Unified,
+  inputs: gap.Inputs,
+  judge: gap.Judge,
+  blank: np.ndarray,
 ) -> dict[str, dict[str, float]]:
   """Returns mean shares of right answers by the image that is asked about.
 
@@ -48,20 +50,22 @@ def measure(
     answers) and `judge`, and their standard errors over scenes.
   """
   images = {
-      'real': inputs.codes,
-      'another': inputs.codes[others(inputs.tags)],
-      'blank': np.broadcast_to(blank, inputs.codes.shape),
+    'real': inputs.codes,
+    'another': inputs.codes[others(inputs.tags)],
+    'blank': np.broadcast_to(blank, inputs.codes.shape),
   }
   out = {}
   for name, codes in images.items():
     out[name] = {}
     for who, answer in (('understanding', unified.answer), ('judge', judge)):
-      right = np.array([
+      right = np.array(
+        [
           np.mean(gap.right(answers, asked))
           for answers, asked in zip(
-              answer(codes, inputs.questions), inputs.questions
+            answer(codes, inputs.questions), inputs.questions
           )
-      ])
+        ]
+      )
       out[name][who] = float(right.mean())
       out[name][f'{who}_se'] = gap.standard_error(right)
   return out

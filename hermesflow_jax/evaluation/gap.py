@@ -37,9 +37,9 @@ class Inputs:
 
   def part(self, span: slice) -> 'Inputs':
     """Returns some of the inputs."""
-    return Inputs(*(
-        getattr(self, field.name)[span] for field in dataclasses.fields(self)
-    ))
+    return Inputs(
+      *(getattr(self, field.name)[span] for field in dataclasses.fields(self))
+    )
 
   def select(self, places: Sequence[int]) -> 'Inputs':
     """Returns the inputs at these places, in this order."""
@@ -90,10 +90,12 @@ def _select(record, places: Sequence[int]):
       return values if values is None else values[list(places)]
     return [values[place] for place in places]
 
-  return type(record)(*(
+  return type(record)(
+    *(
       column(getattr(record, field.name))
       for field in dataclasses.fields(record)
-  ))
+    )
+  )
 
 
 # (codes int32[N, I] of images, N lists of questions) -> N lists of answers.
@@ -106,12 +108,12 @@ def right(answers: Sequence[str], questions: Sequence[dict]) -> list[bool]:
 
 
 def evaluate(
-    unified: inference.Unified,
-    inputs: Inputs,
-    sampler: sampling.MaskGIT,
-    judge: Judge | None,
-    similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray],
-    seed: int,
+  unified: inference.Unified,
+  inputs: Inputs,
+  sampler: sampling.MaskGIT,
+  judge: Judge | None,
+  similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray],
+  seed: int,
 ) -> Result:
   """Measures a model on held-out inputs.
 
@@ -126,9 +128,9 @@ def evaluate(
   """
   answers = unified.answer(inputs.codes, inputs.questions)
   greedy = [inference.Decoding(temperature=1.0, top_k=1)]
-  captions = [c[0] for c in unified.describe(
-      inputs.ids, inputs.codes, greedy, seed
-  )]
+  captions = [
+    c[0] for c in unified.describe(inputs.ids, inputs.codes, greedy, seed)
+  ]
   codes = unified.draw(inputs.ids, inputs.captions, 1, sampler, seed)[:, 0]
   if judge:
     judged = judge(codes, inputs.questions)
@@ -136,15 +138,24 @@ def evaluate(
   else:
     judged, own = unified.answer(codes, inputs.questions), None
   return scored(
-      inputs, np.asarray(similarity(captions, inputs.captions)), codes,
-      captions, answers, judged, own,
+    inputs,
+    np.asarray(similarity(captions, inputs.captions)),
+    codes,
+    captions,
+    answers,
+    judged,
+    own,
   )
 
 
 def scored(
-    inputs: Inputs, similarity: np.ndarray, codes: np.ndarray,
-    captions: list[str], answers: list[list[str]], judged: list[list[str]],
-    own: list[list[str]] | None,
+  inputs: Inputs,
+  similarity: np.ndarray,
+  codes: np.ndarray,
+  captions: list[str],
+  answers: list[list[str]],
+  judged: list[list[str]],
+  own: list[list[str]] | None,
 ) -> Result:
   """Returns the scores of answers that a model and a judge gave.
 
@@ -161,10 +172,17 @@ def scored(
 
   und, gen = marks(answers), marks(judged)
   return Result(
-      understanding=shares(und), generation=shares(gen),
-      own_score=None if own is None else shares(marks(own)),
-      similarity=similarity, und_right=und, gen_right=gen, codes=codes,
-      captions=captions, answers=answers, judged=judged, own=own,
+    understanding=shares(und),
+    generation=shares(gen),
+    own_score=None if own is None else shares(marks(own)),
+    similarity=similarity,
+    und_right=und,
+    gen_right=gen,
+    codes=codes,
+    captions=captions,
+    answers=answers,
+    judged=judged,
+    own=own,
   )
 
 
@@ -184,11 +202,11 @@ def summary(result: Result, inputs: Inputs) -> dict:
   out where the model is its own judge.
   """
   values = {
-      'understanding': result.understanding,
-      'generation': result.generation,
-      'gap': result.understanding - result.generation,
-      'own_score': result.own_score,
-      'caption_similarity': result.similarity,
+    'understanding': result.understanding,
+    'generation': result.generation,
+    'gap': result.understanding - result.generation,
+    'own_score': result.own_score,
+    'caption_similarity': result.similarity,
   }
   out = {'scenes': len(inputs)}
   for name, scores in values.items():
@@ -197,17 +215,17 @@ def summary(result: Result, inputs: Inputs) -> dict:
       out[f'{name}_se'] = standard_error(scores)
   by_type = {}
   for asked, und, gen in zip(
-      inputs.questions, result.und_right, result.gen_right
+    inputs.questions, result.und_right, result.gen_right
   ):
     for question, u, g in zip(asked, und, gen):
       by_type.setdefault(question['element_type'], []).append((u, g))
   out['by_type'] = {
-      kind: {
-          'questions': len(rows),
-          'understanding': float(np.mean([u for u, _ in rows])),
-          'generation': float(np.mean([g for _, g in rows])),
-      }
-      for kind, rows in sorted(by_type.items())
+    kind: {
+      'questions': len(rows),
+      'understanding': float(np.mean([u for u, _ in rows])),
+      'generation': float(np.mean([g for _, g in rows])),
+    }
+    for kind, rows in sorted(by_type.items())
   }
   whole = {}
   for tag, gen in zip(inputs.tags, result.gen_right):
@@ -216,14 +234,14 @@ def summary(result: Result, inputs: Inputs) -> dict:
   out['geneval'] = {t: float(np.mean(v)) for t, v in sorted(whole.items())}
   tags = np.array(inputs.tags)
   out['by_tag'] = {
-      tag: {
-          'scenes': int((tags == tag).sum()),
-          'share': float((tags == tag).mean()),
-          **{
-              name: float(values[name][tags == tag].mean())
-              for name in ('understanding', 'generation', 'gap')
-          },
-      }
-      for tag in sorted(whole)
+    tag: {
+      'scenes': int((tags == tag).sum()),
+      'share': float((tags == tag).mean()),
+      **{
+        name: float(values[name][tags == tag].mean())
+        for name in ('understanding', 'generation', 'gap')
+      },
+    }
+    for tag in sorted(whole)
   }
   return out

@@ -17,8 +17,12 @@ from hermesflow_jax import storage
 from hermesflow_jax.evaluation import gap
 
 HEADLINE = (
-    'understanding', 'generation', 'gap', 'caption_similarity', 'own_score',
-    'overrated',
+  'understanding',
+  'generation',
+  'gap',
+  'caption_similarity',
+  'own_score',
+  'overrated',
 )
 # The mean of the tasks; each counts the same, however many scenes it has.
 SIX = 'six tasks'
@@ -75,7 +79,7 @@ class Difference:
 
 
 def read(
-    folder: pathlib.PurePath, inputs: gap.Inputs, seen: Container[str] = (),
+  folder: pathlib.PurePath, inputs: gap.Inputs, seen: Container[str] = ()
 ) -> dict[str, dict]:
   """Returns the scores of an evaluation: name -> {id: value}.
 
@@ -102,17 +106,17 @@ def read(
     raise ValueError(f'{folder} has an evaluation of other scenes')
   out, tags = {}, collections.Counter(tag for tag in inputs.tags if tag)
   for row, caption, asked, tag in zip(
-      rows, inputs.captions, inputs.questions, inputs.tags
+    rows, inputs.captions, inputs.questions, inputs.tags
   ):
     und = gap.right(row['answers'], asked)
     gen = gap.right(row['judged'], asked)
     known = SEEN if caption in seen else UNSEEN
     found = {
-        'understanding': row['understanding'],
-        'generation': row['generation'],
-        'gap': row['understanding'] - row['generation'],
-        'caption_similarity': row['similarity'],
-        known: row['generation'],
+      'understanding': row['understanding'],
+      'generation': row['generation'],
+      'gap': row['understanding'] - row['generation'],
+      'caption_similarity': row['similarity'],
+      known: row['generation'],
     }
     # A model that is its own judge has no other score of its own.
     if 'own_score' in row:
@@ -158,8 +162,10 @@ def difference(before: Sequence[Values], after: Sequence[Values]) -> Difference:
   error = float(np.sqrt(sum(squares)))
   parts = sum(s**2 / f for s, f in zip(squares, free) if s and f)
   return Difference(
-      float(runs.mean()), error, tuple(map(float, runs)),
-      error**4 / parts if parts else 0.0,
+    float(runs.mean()),
+    error,
+    tuple(map(float, runs)),
+    error**4 / parts if parts else 0.0,
   )
 
 
@@ -167,9 +173,9 @@ def average(means: Sequence[Mean]) -> Mean:
   """Returns the mean of means of different scenes."""
   errors = np.array([each.error for each in means])
   return Mean(
-      float(np.mean([each.value for each in means])),
-      float(np.sqrt((errors**2).sum()) / len(means)),
-      sum(each.scenes for each in means),
+    float(np.mean([each.value for each in means])),
+    float(np.sqrt((errors**2).sum()) / len(means)),
+    sum(each.scenes for each in means),
   )
 
 

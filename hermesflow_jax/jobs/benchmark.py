@@ -54,14 +54,11 @@ class Named:
   def __post_init__(self):
     if len(self._kinds()) != 1:
       raise ValueError(
-          f'{self.name}: wanted one of images, replies, choices, steps and '
-          'pixels'
+        f'{self.name}: wanted one of images, replies, choices, steps and pixels'
       )
 
   def _kinds(self):
-    kinds = (
-        self.images, self.replies, self.choices, self.steps, self.pixels
-    )
+    kinds = (self.images, self.replies, self.choices, self.steps, self.pixels)
     return [kind for kind in kinds if kind]
 
   @property
@@ -99,7 +96,7 @@ class Settings:
     for name in self.precisions:
       if name not in PRECISIONS:
         raise ValueError(
-            f'precisions has {name!r}, wanted {" or ".join(PRECISIONS)}'
+          f'precisions has {name!r}, wanted {" or ".join(PRECISIONS)}'
         )
     if self.tokenizer is None and any(w.pixels for w in self.workloads):
       raise ValueError('there are pixels in workloads, but no tokenizer')
@@ -123,7 +120,7 @@ class Ceiling:
 
 
 def run(
-    config: Settings, workdir: str, console: console_lib.Console
+  config: Settings, workdir: str, console: console_lib.Console
 ) -> list[dict]:
   """Times all workloads; prints and returns a row for each."""
   common.check_writable(workdir)
@@ -131,15 +128,15 @@ def run(
   for precision in config.precisions:
     ceiling = measured_ceiling(PRECISIONS[precision], config.repeats)
     console.say(
-        f'{precision}: matrix products {ceiling.flops / 1e9:.0f} GFLOP/s, '
-        f'copies {ceiling.bytes / 1e9:.1f} GB/s'
+      f'{precision}: matrix products {ceiling.flops / 1e9:.0f} GFLOP/s, '
+      f'copies {ceiling.bytes / 1e9:.1f} GB/s'
     )
     models = models_of(config, PRECISIONS[precision])
     theirs = None
     if config.torch and torch_phi.is_there():
       theirs = torch_phi.model_of(models.showo.config, precision)
     timed_here = [
-        w for w in config.workloads if not w.pixels or precision == 'float32'
+      w for w in config.workloads if not w.pixels or precision == 'float32'
     ]
     for named in console.progress(precision)(timed_here):
       row = {'workload': named.name, 'precision': precision}
@@ -148,14 +145,16 @@ def run(
       console.say(line(row))
     del models, theirs
   machine = {
-      'device': jax.devices()[0].device_kind, 'devices': jax.device_count(),
-      'processor': platform.machine(), 'python': platform.python_version(),
-      'jax': jax.__version__,
+    'device': jax.devices()[0].device_kind,
+    'devices': jax.device_count(),
+    'processor': platform.machine(),
+    'python': platform.python_version(),
+    'jax': jax.__version__,
   }
   root = storage.path(workdir)
   events.write_atomically(
-      root / 'results.json',
-      json.dumps({'rows': rows, 'machine': machine}, indent=1) + '\n',
+    root / 'results.json',
+    json.dumps({'rows': rows, 'machine': machine}, indent=1) + '\n',
   )
   events.write_atomically(root / 'table.md', table(rows) + '\n')
   console.say(table(rows))
@@ -172,14 +171,14 @@ def models_of(config: Settings, dtype) -> work_lib.Models:
   def make(key):
     model = showo.ShowO(sizes, rngs=nnx.Rngs(key))
     tokenizer = config.tokenizer and magvit.Magvit(
-        config.tokenizer, nnx.Rngs(key)
+      config.tokenizer, nnx.Rngs(key)
     )
     return model, tokenizer
 
   model, tokenizer = make(jax.random.key(config.seed))
   # One device: on several, each would do all of the work.
   one = jax.sharding.Mesh(
-      np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
+    np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
   )
   return work_lib.Models(serving.ready(model, one), model, tokenizer)
 
@@ -234,8 +233,11 @@ def times_of(call, arguments, repeats: int, carries: bool = False) -> Times:
 
 
 def timed(
-    models: work_lib.Models, theirs, named: Named, ceiling: Ceiling,
-    config: Settings,
+  models: work_lib.Models,
+  theirs,
+  named: Named,
+  ceiling: Ceiling,
+  config: Settings,
 ) -> dict:
   """Returns the row of one workload without its name."""
   asked = named.workload
@@ -245,7 +247,7 @@ def timed(
 
   def seconds(work):
     return times_of(
-        work.call, work.arguments, config.repeats, work.carries
+      work.call, work.arguments, config.repeats, work.carries
     ).seconds
 
   ours = asked.ours(models, rng())
@@ -262,26 +264,28 @@ def timed(
   del ours, compiled, call
   naive = asked.naive(models, rng())
   row |= {
-      'seconds': took.seconds, 'dispatch_seconds': took.dispatch,
-      'host_seconds': took.host,
-      'executed_flops': executed.flops, 'useful_flops': useful.flops,
-      'bytes': executed.bytes,
-      'useful_bytes': useful.bytes,
-      'of_ceiling': ceiling.seconds(useful) / took.seconds,
-      'memory_bytes': memory.temp_size_in_bytes
-                      + memory.argument_size_in_bytes
-                      + memory.output_size_in_bytes
-                      - memory.alias_size_in_bytes,
+    'seconds': took.seconds,
+    'dispatch_seconds': took.dispatch,
+    'host_seconds': took.host,
+    'executed_flops': executed.flops,
+    'useful_flops': useful.flops,
+    'bytes': executed.bytes,
+    'useful_bytes': useful.bytes,
+    'of_ceiling': ceiling.seconds(useful) / took.seconds,
+    'memory_bytes': memory.temp_size_in_bytes
+    + memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes,
   }
   row['naive_seconds'] = work_lib.total(naive, seconds)
   row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
   if theirs is not None and named.steps:
     row['torch_seconds'] = torch_phi.step_seconds(
-        theirs, asked.naive_rows(models.showo, rng()), config.repeats
+      theirs, asked.naive_rows(models.showo, rng()), config.repeats
     )
   elif theirs is not None and (named.replies or named.choices):
     each = torch_phi.seconds(
-        theirs, asked.naive_rows(models.showo, rng()), config.repeats
+      theirs, asked.naive_rows(models.showo, rng()), config.repeats
     )
     row['torch_seconds'] = float(np.mean(each) * asked.calls())
   return row
@@ -290,13 +294,13 @@ def timed(
 def line(row: dict) -> str:
   """Returns a row as a sentence."""
   text = (
-      f'{row["workload"]}, {row["precision"]}: {row["seconds"]:.2f} s, '
-      f'{row["naive_seconds"] / row["seconds"]:.2f} times as fast as naive'
+    f'{row["workload"]}, {row["precision"]}: {row["seconds"]:.2f} s, '
+    f'{row["naive_seconds"] / row["seconds"]:.2f} times as fast as naive'
   )
   if 'torch_seconds' in row:
     text += (
-        f', {row["torch_seconds"] / row["seconds"]:.1f} times as fast as '
-        'naive in PyTorch'
+      f', {row["torch_seconds"] / row["seconds"]:.1f} times as fast as '
+      'naive in PyTorch'
     )
   return text
 
@@ -304,23 +308,25 @@ def line(row: dict) -> str:
 def table(rows: Sequence[dict]) -> str:
   """Returns all rows as a Markdown table."""
   lines = [
-      '| workload | precision | seconds | ms to dispatch (own) | GFLOP useful | '
-      'executed | GB moved | of the ceiling | memory GiB | naive JAX | '
-      'naive PyTorch |',
-      '|' + '---|' * 11,
+    '| workload | precision | seconds | ms to dispatch (own) | GFLOP useful | '
+    'executed | GB moved | of the ceiling | memory GiB | naive JAX | '
+    'naive PyTorch |',
+    '|' + '---|' * 11,
   ]
   for row in rows:
     torch = row.get('torch_seconds')
     cells = (
-        row['workload'], row['precision'], f'{row["seconds"]:.2f}',
-        f'{row["dispatch_seconds"] * 1e3:.1f} '
-        f'({row["host_seconds"] * 1e3:.1f})',
-        f'{row["useful_flops"] / 1e9:.0f}',
-        f'{row["executed_flops"] / 1e9:.0f}', f'{row["bytes"] / 1e9:.0f}',
-        f'{row["of_ceiling"]:.0%}',
-        f'{row["memory_bytes"] / 2**30:.2f}',
-        f'{row["naive_seconds"] / row["seconds"]:.2f} x',
-        f'{torch / row["seconds"]:.1f} x' if torch else '',
+      row['workload'],
+      row['precision'],
+      f'{row["seconds"]:.2f}',
+      f'{row["dispatch_seconds"] * 1e3:.1f} ({row["host_seconds"] * 1e3:.1f})',
+      f'{row["useful_flops"] / 1e9:.0f}',
+      f'{row["executed_flops"] / 1e9:.0f}',
+      f'{row["bytes"] / 1e9:.0f}',
+      f'{row["of_ceiling"]:.0%}',
+      f'{row["memory_bytes"] / 2**30:.2f}',
+      f'{row["naive_seconds"] / row["seconds"]:.2f} x',
+      f'{torch / row["seconds"]:.1f} x' if torch else '',
     )
     lines.append('| ' + ' | '.join(cells) + ' |')
   return '\n'.join(lines)

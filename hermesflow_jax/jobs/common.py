@@ -49,8 +49,11 @@ class Mesh:
   model: int = -1
 
   def make(
-      self, batch: int = 0, accumulate: int = 1, parts: int = 1,
-      say: Callable[[str], None] = lambda line: None,
+    self,
+    batch: int = 0,
+    accumulate: int = 1,
+    parts: int = 1,
+    say: Callable[[str], None] = lambda line: None,
   ) -> jax.sharding.Mesh:
     """Returns the mesh over the devices of this run.
 
@@ -65,14 +68,14 @@ class Mesh:
     """
     count = jax.device_count()
     data, model = self.sizes(
-        count, batch, accumulate, parts, idle=processes.alone()
+      count, batch, accumulate, parts, idle=processes.alone()
     )
     if batch and self.data == self.model == -1:
       say(mesh_line(count, data, model, batch, accumulate))
     return sharding.make_mesh(data, model, idle=True)
 
   def sizes(
-      self, devices: int, batch: int, accumulate: int, parts: int, idle: bool
+    self, devices: int, batch: int, accumulate: int, parts: int, idle: bool
   ) -> tuple[int, int]:
     """Returns (data, model) for a number of devices; see the class.
 
@@ -86,17 +89,17 @@ class Mesh:
     """
     if batch % accumulate:
       raise ValueError(
-          f'batch must be a multiple of accumulate={accumulate}, got {batch}'
+        f'batch must be a multiple of accumulate={accumulate}, got {batch}'
       )
     rows = batch // accumulate
     if self.data == self.model == -1:
       data, model = sharding.best_split(devices, rows, parts)
       if data * model < devices and not idle:
         raise ValueError(
-            f'batch must split over all {devices} devices with model='
-            f'{_listed(_divisors(parts, devices))}, got '
-            f'{_rows(batch, accumulate)}: give a batch of '
-            f'{_listed(_batches(devices, rows, parts, accumulate))}'
+          f'batch must split over all {devices} devices with model='
+          f'{_listed(_divisors(parts, devices))}, got '
+          f'{_rows(batch, accumulate)}: give a batch of '
+          f'{_listed(_batches(devices, rows, parts, accumulate))}'
         )
       return data, model
     data, model = self.data, self.model
@@ -105,26 +108,27 @@ class Mesh:
     elif data == -1 and model > 0 and devices % model == 0:
       data = devices // model
     fitting = [
-        f'data={devices // n} model={n}' for n in _divisors(parts, devices)
-        if devices % n == 0 and not rows % (devices // n)
+      f'data={devices // n} model={n}'
+      for n in _divisors(parts, devices)
+      if devices % n == 0 and not rows % (devices // n)
     ]
     give = _listed([*fitting[:4], '-1 for both'])
     if data < 1 or model < 1 or data * model != devices:
       raise ValueError(
-          f'mesh.data * mesh.model must be the number of devices, {devices}, '
-          f'got data={self.data} model={self.model}: give {give}'
+        f'mesh.data * mesh.model must be the number of devices, {devices}, '
+        f'got data={self.data} model={self.model}: give {give}'
       )
     if rows % data:
       raise ValueError(
-          f'batch must split over data={data}, got '
-          f'{_rows(batch, accumulate)}: give a batch that is a multiple of '
-          f'{data * accumulate}, or a mesh of {give}'
+        f'batch must split over data={data}, got '
+        f'{_rows(batch, accumulate)}: give a batch that is a multiple of '
+        f'{data * accumulate}, or a mesh of {give}'
       )
     return data, model
 
 
 def mesh_line(
-    devices: int, data: int, model: int, batch: int, accumulate: int
+  devices: int, data: int, model: int, batch: int, accumulate: int
 ) -> str:
   """Returns the line about a mesh that a job chose.
 
@@ -134,8 +138,8 @@ def mesh_line(
   left = devices - data * model
   rest = f'; {left} of the devices stay idle' if left else ''
   return (
-      f'mesh: {devices} {noun} as data={data}, model={model} '
-      f'(batch {_rows(batch, accumulate)}){rest}'
+    f'mesh: {devices} {noun} as data={data}, model={model} '
+    f'(batch {_rows(batch, accumulate)}){rest}'
   )
 
 
@@ -193,7 +197,7 @@ class World:
 
   def __post_init__(self):
     settings.require(
-        self, {'seed': 0, 'jitter': 0}, most={'jitter': shapes.MAX_JITTER}
+      self, {'seed': 0, 'jitter': 0}, most={'jitter': shapes.MAX_JITTER}
     )
 
 
@@ -220,7 +224,7 @@ class Schedule:
 
 
 def claim(
-    workdir: str, config, console: console_lib.Console, **identity
+  workdir: str, config, console: console_lib.Console, **identity
 ) -> None:
   """Marks a folder as this run's, or checks that it is.
 
@@ -258,12 +262,14 @@ def _claimed(workdir, config, identity) -> list[str] | None:
     if not isinstance(found, dict):
       raise ValueError('it holds files of something else')
     kind = type(config)
-    different = sorted(_differences(
+    different = sorted(
+      _differences(
         settings.identity(kind, found), settings.identity(kind, record)
-    ))
+      )
+    )
     if different:
       raise ValueError(
-          'it belongs to a run of other settings: ' + ', '.join(different)
+        'it belongs to a run of other settings: ' + ', '.join(different)
       )
     if found != record:
       # Of processes that start at once one may have moved the file away.
@@ -271,7 +277,7 @@ def _claimed(workdir, config, identity) -> list[str] | None:
         events.write_atomically(path, json.dumps(record, indent=1) + '\n')
   except (*storage.failures(), ValueError) as error:
     raise ValueError(
-        f'workdir {root} cannot be used: {error}; give another --workdir'
+      f'workdir {root} cannot be used: {error}; give another --workdir'
     ) from error
   # An earlier release may have had other settings.
   return sorted(_differences(found, record, keys=set.intersection))
@@ -289,8 +295,10 @@ def _first_writes(path, text) -> bool:
 
 
 def kept(
-    found: Sequence[tuple[str, str]], on_error: str, what: str,
-    console: console_lib.Console,
+  found: Sequence[tuple[str, str]],
+  on_error: str,
+  what: str,
+  console: console_lib.Console,
 ) -> list[str]:
   """Returns the inputs of a batch that have no fault.
 

@@ -41,21 +41,26 @@ P = jax.sharding.PartitionSpec
 
 
 def run(
-    config: pair_dpo.Settings, workdir: str, topology: str,
-    console: console_lib.Console,
+  config: pair_dpo.Settings,
+  workdir: str,
+  topology: str,
+  console: console_lib.Console,
 ) -> list[verdicts.Verdict]:
   """Compiles the step and both samplers; prints and returns the verdicts."""
   where = chips.parse(topology)
   if config.sizes is None:
     raise ValueError(
-        '--compile_for wants a config that says its sizes, e.g. '
-        'configs/pair_dpo.py:show_o_512'
+      '--compile_for wants a config that says its sizes, e.g. '
+      'configs/pair_dpo.py:show_o_512'
     )
   batch, parts = config.play.batch, config.play.optim.accumulate
   # Every host of the slice takes part with all of its chips.
   data, model = config.mesh.sizes(
-      where.count, batch, parts, common.model_parts(config.sizes.decoder),
-      idle=False,
+    where.count,
+    batch,
+    parts,
+    common.model_parts(config.sizes.decoder),
+    idle=False,
   )
   mesh = verdicts.mesh_of(where, data, model)
   common.check_writable(workdir)
@@ -72,20 +77,25 @@ def run(
   folder = storage.path(workdir) / _digest(config)
   name = f'{where.name.replace(":", "_")}_{shape["data"]}x{shape["model"]}.json'
   events.write_atomically(
-      folder / name,
-      json.dumps({
-          'topology': where.name, 'mesh': shape, 'jax': jax.__version__,
-          'attention': config.sizes.decoder.attention,
-          'wanted': wanted(config),
-          'programs': [dataclasses.asdict(v) | {'bound': v.bound}
-                       for v in found],
-          'config': json.loads(
-              json.dumps(dataclasses.asdict(config), default=str)
-          ),
-      }, indent=1) + '\n',
+    folder / name,
+    json.dumps(
+      {
+        'topology': where.name,
+        'mesh': shape,
+        'jax': jax.__version__,
+        'attention': config.sizes.decoder.attention,
+        'wanted': wanted(config),
+        'programs': [dataclasses.asdict(v) | {'bound': v.bound} for v in found],
+        'config': json.loads(
+          json.dumps(dataclasses.asdict(config), default=str)
+        ),
+      },
+      indent=1,
+    )
+    + '\n',
   )
   rows = [
-      json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))
+    json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))
   ]
   events.write_atomically(folder / 'table.md', verdicts.table(rows) + '\n')
   console.say(f'table: {folder / "table.md"}')
@@ -96,9 +106,9 @@ def wanted(config: pair_dpo.Settings) -> dict[str, int]:
   """Returns how many pairs a run learns from and samples it makes, at most."""
   play = config.play
   return {
-      'pairs': play.rounds * play.optim.steps * play.batch,
-      'images': play.rounds * config.inputs * play.images,
-      'captions': play.rounds * config.inputs * len(play.captions),
+    'pairs': play.rounds * play.optim.steps * play.batch,
+    'images': play.rounds * config.inputs * play.images,
+    'captions': play.rounds * config.inputs * len(play.captions),
   }
 
 
@@ -121,8 +131,7 @@ def on_tpu(config: pair_dpo.Settings) -> pair_dpo.Settings:
 def shaped(tree, specs):
   """Returns arrays or shapes as shapes with these shardings."""
   return jax.tree.map(
-      lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
-      tree, specs,
+    lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, specs
   )
 
 
@@ -140,24 +149,33 @@ def train_step(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   image_tokens = model.config.image_tokens
   objective = play.objective
   loss = train.bound(
-      alignment.loss, objective=objective, reply=sizes.lengths.reply,
-      compat=play.compat, rows=play.label_rows,
+    alignment.loss,
+    objective=objective,
+    reply=sizes.lengths.reply,
+    compat=play.compat,
+    rows=play.label_rows,
   )
   learner, learned = learners.Whole(model), model
   if play.lora.rank:
     learner = learners.Adapters(model, play.lora, play.seed)
     learned = jax.eval_shape(learner.start)
   step = train.make_step(
-      learner.loss(loss), play.optim, jax.random.key(0), mesh,
-      train.bound(
-          alignment.prepare, masks=objective.masks, image_tokens=image_tokens,
-          schedule=masking.parse(play.mask_schedule),
-      ),
+    learner.loss(loss),
+    play.optim,
+    jax.random.key(0),
+    mesh,
+    train.bound(
+      alignment.prepare,
+      masks=objective.masks,
+      image_tokens=image_tokens,
+      schedule=masking.parse(play.mask_schedule),
+    ),
   )
   state = jax.eval_shape(
-      lambda learned: train.State(
-          jnp.zeros((), jnp.int32), learned, play.optim.make().init(learned)
-      ), learned,
+    lambda learned: train.State(
+      jnp.zeros((), jnp.int32), learned, play.optim.make().init(learned)
+    ),
+    learned,
   )
   state = shaped(state, sharding.shardings(state, mesh))
   reference = model
@@ -177,8 +195,13 @@ def train_step(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   # All chunks of labels, those that turn out to have none too.
   labels = packing.labels_of(image_tokens, objective.masks, _fit(sizes))
   return verdicts.Program(
-      'train step', program, (*arguments, by_rows(batch, mesh)), parts, 1,
-      likelihood.chunks_of(labels, play.label_rows), ('pairs', play.batch),
+    'train step',
+    program,
+    (*arguments, by_rows(batch, mesh)),
+    parts,
+    1,
+    likelihood.chunks_of(labels, play.label_rows),
+    ('pairs', play.batch),
   )
 
 
@@ -192,12 +215,20 @@ def batch_of(config: pair_dpo.Settings, image_tokens: int):
   vocab, lengths = sizes.vocab, sizes.lengths
   codes = np.zeros((2, image_tokens), np.int32)
   record = packing.record(
-      vocab, [1] * lengths.max_text, codes, codes[0], [1] * 16,
-      [[1] * lengths.reply] * 2, lengths.max_text, _fit(sizes),
+    vocab,
+    [1] * lengths.max_text,
+    codes,
+    codes[0],
+    [1] * 16,
+    [[1] * lengths.reply] * 2,
+    lengths.max_text,
+    _fit(sizes),
   )
   row = {
-      'packed': record, 'gen_valid': np.array(True),
-      'und_valid': np.array(True), 'reference_mmu': np.zeros(2, np.float32),
+    'packed': record,
+    'gen_valid': np.array(True),
+    'und_valid': np.array(True),
+    'reference_mmu': np.zeros(2, np.float32),
   }
   if objective.fixed_masks:
     row['hidden'] = np.zeros((objective.masks, image_tokens), bool)
@@ -217,24 +248,35 @@ def image_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   each = config.play.images
   captions = max(1, config.chunk // each) * mesh.shape['data']
   text = prompting.t2i_prefix(
-      sizes.vocab, [[1] * sizes.lengths.max_text, []], sizes.lengths.max_text
+    sizes.vocab, [[1] * sizes.lengths.max_text, []], sizes.lengths.max_text
   )
   words, empty = (jax.tree.map(lambda a, n=n: a[n], text) for n in (0, 1))
   rows = jax.tree.map(lambda a: np.stack([a] * captions), words)
   keys = jax.ShapeDtypeStruct((captions, each, 2), jnp.uint32)
   counts = masking.schedule_counts(
-      sampler.steps, sizes.grid[0] * sizes.grid[1],
-      masking.parse(sampler.schedule),
+    sampler.steps,
+    sizes.grid[0] * sizes.grid[1],
+    masking.parse(sampler.schedule),
   )
   model = served(config, mesh)
-  draw = jax.jit(functools.partial(
-      inference.draw_images, given=None, empty=empty, counts=counts,
-      config=sampler, skipped=0,
-  ))
+  draw = jax.jit(
+    functools.partial(
+      inference.draw_images,
+      given=None,
+      empty=empty,
+      counts=counts,
+      config=sampler,
+      skipped=0,
+    )
+  )
   return verdicts.Program(
-      f'images, {sampler.steps} steps', draw,
-      (model, *by_rows((keys, rows), mesh)), {'parameters': model},
-      sampler.steps, 1, ('images', captions * each),
+    f'images, {sampler.steps} steps',
+    draw,
+    (model, *by_rows((keys, rows), mesh)),
+    {'parameters': model},
+    sampler.steps,
+    1,
+    ('images', captions * each),
   )
 
 
@@ -244,22 +286,30 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   images = max(1, config.chunk // len(ladder)) * mesh.shape['data']
   codes = np.zeros((images, sizes.grid[0] * sizes.grid[1]), np.int32)
   image, prompt, length = prompting.mmu_parts(
-      sizes.vocab, codes, [[1] * 16] * images, codes.shape[1] + 20
+    sizes.vocab, codes, [[1] * 16] * images, codes.shape[1] + 20
   )
   # One prompt about each image.
   prompt, length = jax.tree.map(lambda a: a[:, None], (prompt, length))
   keys = jax.ShapeDtypeStruct((images, 1, len(ladder), 2), jnp.uint32)
   rungs = (
-      np.array([d.temperature for d in ladder], np.float32),
-      np.array([d.top_k for d in ladder], np.int32),
+    np.array([d.temperature for d in ladder], np.float32),
+    np.array([d.top_k for d in ladder], np.int32),
   )
   reply, model = sizes.lengths.reply, served(config, mesh)
-  write = jax.jit(functools.partial(
-      inference.write_replies, rungs=rungs, max_new=reply,
+  write = jax.jit(
+    functools.partial(
+      inference.write_replies,
+      rungs=rungs,
+      max_new=reply,
       most=max(d.top_k for d in ladder),
-  ))
+    )
+  )
   return verdicts.Program(
-      f'captions, {reply} tokens', write,
-      (model, *by_rows((keys, image, prompt, length), mesh)), {'parameters': model},
-      reply, -(-reply // sampling.STRETCH), ('captions', images * len(ladder)),
+    f'captions, {reply} tokens',
+    write,
+    (model, *by_rows((keys, image, prompt, length), mesh)),
+    {'parameters': model},
+    reply,
+    -(-reply // sampling.STRETCH),
+    ('captions', images * len(ladder)),
   )

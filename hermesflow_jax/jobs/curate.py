@@ -72,7 +72,7 @@ class Settings(start.Start):
   free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
   choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
   caption_prompt: str = dataclasses.field(
-      default=text_lib.CAPTION_PROMPT, kw_only=True
+    default=text_lib.CAPTION_PROMPT, kw_only=True
   )
   sampler: sampling.MaskGIT
   rules: curation.Rules
@@ -84,27 +84,35 @@ class Settings(start.Start):
 
   def __post_init__(self):
     super().__post_init__()
-    settings.require(self, {
-        'inputs': 1, 'images': 2, 'seed': 0, 'shard': 1, 'share': 0,
-        'shares': 1, 'round': 1,
-    })
+    settings.require(
+      self,
+      {
+        'inputs': 1,
+        'images': 2,
+        'seed': 0,
+        'shard': 1,
+        'share': 0,
+        'shares': 1,
+        'round': 1,
+      },
+    )
     if self.before and self.round == 1:
       raise ValueError(
-          f"before must be '' in round 1, got {self.before!r}; give the number "
-          'of a later round'
+        f"before must be '' in round 1, got {self.before!r}; give the number "
+        'of a later round'
       )
     if not self.before and self.round > 1 and not self.fresh_inputs:
       raise ValueError(
-          f"before must be a folder in round {self.round}, got ''; give the "
-          'curation of the round before'
+        f"before must be a folder in round {self.round}, got ''; give the "
+        'curation of the round before'
       )
     if self.share >= self.shares:
       raise ValueError(
-          f'share is {self.share}, wanted less than shares {self.shares}'
+        f'share is {self.share}, wanted less than shares {self.shares}'
       )
     if len(self.captions) < 2:
       raise ValueError(
-          f'captions has {len(self.captions)} samplers, wanted at least 2'
+        f'captions has {len(self.captions)} samplers, wanted at least 2'
       )
     text_lib.check_prompt('caption_prompt', self.caption_prompt)
     # It refuses what it cannot be made of.
@@ -114,9 +122,8 @@ class Settings(start.Start):
   def answering(self) -> inference.Answering:
     """How questions with choices are answered."""
     return inference.Answering(
-        self.free_answers, self.free_prompt, self.choice_rule
+      self.free_answers, self.free_prompt, self.choice_rule
     )
-
 
   @property
   def inputs_so_far(self) -> int:
@@ -125,7 +132,7 @@ class Settings(start.Start):
 
 
 def run(
-    config: Settings, workdir: str, console: console_lib.Console
+  config: Settings, workdir: str, console: console_lib.Console
 ) -> dict | None:
   """Curates; returns what `manifest.json` holds, None if others go on.
 
@@ -137,35 +144,46 @@ def run(
   if config.files:
     records = files.read(config.files)
     inputs_lib.say_surplus(
-        config.files, len(records), config.inputs_so_far, console
+      config.files, len(records), config.inputs_so_far, console
     )
     data = files.sums(config.files)
   before, identity = {}, {}
   if config.before:
     before, identity['pairs_before'] = read_before(
-        config.before, config.round - 1
+      config.before, config.round - 1
     )
   mesh = config.mesh.make()
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
   common.claim(
-      workdir, dataclasses.replace(config, share=0, shares=1), console,
-      base=sums, data=data, **identity, **start.answers(parts.text),
+    workdir,
+    dataclasses.replace(config, share=0, shares=1),
+    console,
+    base=sums,
+    data=data,
+    **identity,
+    **start.answers(parts.text),
   )
   root = storage.path(workdir)
   done = root / 'manifest.json'
   if done.exists():
     console.say(
-        f'this run is finished: see {root}; to start afresh, remove it or '
-        'give another --workdir'
+      f'this run is finished: see {root}; to start afresh, remove it or '
+      'give another --workdir'
     )
     return json.loads(done.read_text())
   unified = start.unified(
-      config, parts, mesh, console, config.answering, config.caption_prompt
+    config, parts, mesh, console, config.answering, config.caption_prompt
   )
   rows = inputs_lib.read(
-      unified, config.files, config.world, 'preference', config.world.seed,
-      config.inputs_so_far, str(root / 'data' / str(config.share)), console,
+    unified,
+    config.files,
+    config.world,
+    'preference',
+    config.world.seed,
+    config.inputs_so_far,
+    str(root / 'data' / str(config.share)),
+    console,
   )
   # Those of earlier rounds come first, and are none of this round's.
   first = config.inputs_so_far - config.inputs
@@ -173,12 +191,15 @@ def run(
   same = config.before and not config.fresh_inputs
   if same and before.keys().isdisjoint(inputs.ids):
     raise ValueError(
-        f'before must hold pairs of the same inputs, got {config.before}, '
-        'which has none of their ids; give the curation of the round before'
+      f'before must hold pairs of the same inputs, got {config.before}, '
+      'which has none of their ids; give the curation of the round before'
     )
   recipe = curation.Recipe(
-      config.sampler, config.images, config.captions,
-      text_similarity.ngram_cosines, config.seed + config.round,
+    config.sampler,
+    config.images,
+    config.captions,
+    text_similarity.ngram_cosines,
+    config.seed + config.round,
   )
   spans = list(shards.spans(len(inputs), config.shard))
   store = shards.Shards(root / 'shards', len(spans))
@@ -186,16 +207,22 @@ def run(
   if there:
     console.say(f'{there} of {store.count} shards are there')
   clock = harvest.gather(
-      unified, inputs, recipe, store, config.shard, share=config.share,
-      shares=config.shares, progress=console.progress('curating'),
+    unified,
+    inputs,
+    recipe,
+    store,
+    config.shard,
+    share=config.share,
+    shares=config.shares,
+    progress=console.progress('curating'),
   )
   if clock.seconds:
     console.say(str(clock))
   missing = store.missing()
   if missing:
     console.say(
-        f'this share is done; {len(missing)} of {store.count} shards are '
-        "others' work"
+      f'this share is done; {len(missing)} of {store.count} shards are '
+      "others' work"
     )
     return None
   with _alone(root):
@@ -220,8 +247,8 @@ def read_before(folder: str, number: int) -> tuple[dict, str]:
     pairs = self_play.read_pairs(root)
   except (*storage.failures(), ValueError, KeyError, TypeError) as error:
     raise ValueError(
-        'before must be the folder of a curation, or of a round such as '
-        f'runs/pair_dpo/round_1, got {folder}: {error}'
+      'before must be the folder of a curation, or of a round such as '
+      f'runs/pair_dpo/round_1, got {folder}: {error}'
     ) from error
   manifest = root / 'manifest.json'
   if manifest.exists():
@@ -230,8 +257,8 @@ def read_before(folder: str, number: int) -> tuple[dict, str]:
       raise ValueError(f'{root / "pairs.jsonl"} is damaged')
     if facts.get('round', 1) != number:
       raise ValueError(
-          f'before must hold the pairs of round {number}, got {folder} of '
-          f'round {facts.get("round", 1)}'
+        f'before must hold the pairs of round {number}, got {folder} of '
+        f'round {facts.get("round", 1)}'
       )
   return pairs, content
 
@@ -251,16 +278,20 @@ def _alone(root: pathlib.PurePath) -> Iterator[None]:
 
 
 def finish(
-    config: Settings, inputs: gap.Inputs, before: dict, store: shards.Shards,
-    root: pathlib.PurePath, console: console_lib.Console,
-    unified: inference.Unified,
+  config: Settings,
+  inputs: gap.Inputs,
+  before: dict,
+  store: shards.Shards,
+  root: pathlib.PurePath,
+  console: console_lib.Console,
+  unified: inference.Unified,
 ) -> dict:
   """Makes the pairs of all shards and writes them; returns the manifest."""
   ids, found = inputs.ids, harvest.collect(store, inputs, config.shard)
   pairs = curation.pairs(found, ids, config.rules, before)
   rows = [
-      curation.record(name, caption, pairs[name]) | {'codes': codes.tolist()}
-      for name, caption, codes in zip(ids, inputs.captions, inputs.codes)
+    curation.record(name, caption, pairs[name]) | {'codes': codes.tolist()}
+    for name, caption, codes in zip(ids, inputs.captions, inputs.codes)
   ]
   text = curation.dump(rows)
   events.write_atomically(root / 'pairs.jsonl', text)
@@ -270,19 +301,20 @@ def finish(
     known = config.files and official.about(files.read(config.files))
     official.write(root, inputs, pairs, unified.decode, known, console.say)
   drops = curation.drops(pairs)
-  written = ['pairs.jsonl', *(
-      f'tfds/{name}' for name in sorted(storage.below(root / 'tfds'))
-  )]
+  written = [
+    'pairs.jsonl',
+    *(f'tfds/{name}' for name in sorted(storage.below(root / 'tfds'))),
+  ]
   manifest = {
-      'round': config.round, 'inputs': len(ids), 'shards': store.count,
-      'drops': drops,
-      'sha256': {
-          name: events.sha256(root / name) for name in written
-      },
-      'jax': jax.__version__,
+    'round': config.round,
+    'inputs': len(ids),
+    'shards': store.count,
+    'drops': drops,
+    'sha256': {name: events.sha256(root / name) for name in written},
+    'jax': jax.__version__,
   }
   events.write_atomically(
-      root / 'manifest.json', json.dumps(manifest, indent=1) + '\n'
+    root / 'manifest.json', json.dumps(manifest, indent=1) + '\n'
   )
   for kind, counts in drops.items():
     told = ', '.join(f'{n} {why}' for why, n in sorted(counts.items()))

@@ -65,18 +65,18 @@ class Settings(start.Start):
     for side in self.extend:
       if side not in canvas_lib.DIRECTIONS:
         raise ValueError(
-            f'extend has {side!r}, wanted {", ".join(canvas_lib.DIRECTIONS)}'
+          f'extend has {side!r}, wanted {", ".join(canvas_lib.DIRECTIONS)}'
         )
     if bool(self.image) != (bool(self.mask) or bool(self.extend)):
       raise ValueError(
-          'an image wants a mask, or sides to extend it to, and these an image'
+        'an image wants a mask, or sides to extend it to, and these an image'
       )
     if self.mask and self.extend:
       raise ValueError('mask and extend do not go together')
 
 
 def run(
-    config: Settings, workdir: str, console: console_lib.Console
+  config: Settings, workdir: str, console: console_lib.Console
 ) -> list[dict]:
   """Draws; returns the lines of `images.jsonl`, one an image."""
   path = start.located(config, console)
@@ -85,9 +85,13 @@ def run(
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
   inputs = {
-      name: events.sha256(file)
-      for name, file in (('image', config.image), ('mask', config.mask),
-                         ('file', config.file)) if file
+    name: events.sha256(file)
+    for name, file in (
+      ('image', config.image),
+      ('mask', config.mask),
+      ('file', config.file),
+    )
+    if file
   }
   if config.image:
     inputs['pixels'] = images.VERSION
@@ -98,8 +102,7 @@ def run(
   done = root / 'images.jsonl'
   if done.exists():
     console.say(
-        f'these images are there: see {root}; for others, give another '
-        '--workdir'
+      f'these images are there: see {root}; for others, give another --workdir'
     )
     with storage.text(done) as file:
       return [json.loads(line) for line in file.read().splitlines()]
@@ -109,16 +112,16 @@ def run(
   rows = drawn(config, unified, prompts, first, cut, root, console)
   shown = prompts[:_SHEET]
   pictures.sheet(
-      root / 'contact_sheet.png',
-      [[_image(root / r['file']) for r in rows if r['prompt'] == prompt]
-       for prompt in shown],
-      shown,
+    root / 'contact_sheet.png',
+    [
+      [_image(root / r['file']) for r in rows if r['prompt'] == prompt]
+      for prompt in shown
+    ],
+    shown,
   )
   lines = ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
   events.write_atomically(done, lines)
-  console.say(
-      f'{len(rows)} images in {root}; see {root / "contact_sheet.png"}'
-  )
+  console.say(f'{len(rows)} images in {root}; see {root / "contact_sheet.png"}')
   return rows
 
 
@@ -156,7 +159,7 @@ def read(config: Settings) -> list[tuple[str, str]]:
 
 
 def given(
-    config: Settings, unified: inference.Unified
+  config: Settings, unified: inference.Unified
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns (codes int32[h, w], known bool[h, w]) of the image to start from.
 
@@ -172,7 +175,7 @@ def given(
   known = np.ones(grid, bool)
   if config.mask:
     mask = images.load_mask(
-        storage.path(config.mask), storage.path(config.image), size
+      storage.path(config.mask), storage.path(config.image), size
     )
     known = ~canvas_lib.hidden(mask, grid)
     if known.all():
@@ -181,23 +184,31 @@ def given(
 
 
 def drawn(
-    config: Settings, unified: inference.Unified, prompts: Sequence[str],
-    first: tuple[np.ndarray, np.ndarray], cut: dict[str, str],
-    root: pathlib.PurePath, console: console_lib.Console,
+  config: Settings,
+  unified: inference.Unified,
+  prompts: Sequence[str],
+  first: tuple[np.ndarray, np.ndarray],
+  cut: dict[str, str],
+  root: pathlib.PurePath,
+  console: console_lib.Console,
 ) -> list[dict]:
   """Draws and writes what is not there; returns a line an image."""
   rows, size = [], max(1, unified.chunk // config.each)
-  groups = [prompts[i:i + size] for i in range(0, len(prompts), size)]
+  groups = [prompts[i : i + size] for i in range(0, len(prompts), size)]
   number = {prompt: n for n, prompt in enumerate(prompts)}
   sizes = [len(group) * config.each for group in groups]
   drawing = console_lib.counted(console.progress('drawing'), groups, sizes)
   for group in drawing:
     lines = [
-        {
-            'file': f'images/{number[prompt]:04d}-{_slug(prompt)}-{m}.png',
-            'prompt': prompt, 'number': m, 'seed': config.seed,
-        } | ({'read_to': cut[prompt]} if prompt in cut else {})
-        for prompt in group for m in range(config.each)
+      {
+        'file': f'images/{number[prompt]:04d}-{_slug(prompt)}-{m}.png',
+        'prompt': prompt,
+        'number': m,
+        'seed': config.seed,
+      }
+      | ({'read_to': cut[prompt]} if prompt in cut else {})
+      for prompt in group
+      for m in range(config.each)
     ]
     rows += lines
     if all((root / line['file']).exists() for line in lines):
@@ -205,16 +216,19 @@ def drawn(
     for line, image in zip(lines, pixels(config, unified, group, first)):
       facts = line | {'sampler': dataclasses.asdict(config.sampler)}
       facts |= {
-          name: value for name in ('image', 'mask', 'extend')
-          if (value := getattr(config, name))
+        name: value
+        for name in ('image', 'mask', 'extend')
+        if (value := getattr(config, name))
       }
       pictures.save(root / line['file'], image, facts)
   return rows
 
 
 def pixels(
-    config: Settings, unified: inference.Unified, prompts: Sequence[str],
-    first: tuple[np.ndarray, np.ndarray],
+  config: Settings,
+  unified: inference.Unified,
+  prompts: Sequence[str],
+  first: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
   """Returns uint8[N * M, H, W, 3], the images of some prompts."""
   grid, each = unified.grid, config.each
@@ -228,17 +242,20 @@ def pixels(
       names = [f'{prompt}/{stage}.{window}' for prompt in prompts]
     shape = len(prompts), each, -1
     found = unified.draw(
-        names, prompts, each, config.sampler, config.seed,
-        codes=codes.reshape(shape), known=known.reshape(shape),
+      names,
+      prompts,
+      each,
+      config.sampler,
+      config.seed,
+      codes=codes.reshape(shape),
+      known=known.reshape(shape),
     )
     return found.reshape(codes.shape)
 
   for stage, side in enumerate(config.extend or (None,)):
     if side:
       canvas = canvas_lib.grown(canvas, side, grid)
-    canvas = canvas_lib.fill(
-        canvas, grid, functools.partial(draw, stage=stage)
-    )
+    canvas = canvas_lib.fill(canvas, grid, functools.partial(draw, stage=stage))
   return unified.decode(canvas)
 
 

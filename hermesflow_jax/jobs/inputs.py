@@ -18,9 +18,14 @@ from hermesflow_jax.jobs import common
 
 
 def read(
-    unified: inference.Unified, files: files_lib.Source | None,
-    world: common.World, split: str, seed: int, count: int, data_dir: str,
-    console: console_lib.Console,
+  unified: inference.Unified,
+  files: files_lib.Source | None,
+  world: common.World,
+  split: str,
+  seed: int,
+  count: int,
+  data_dir: str,
+  console: console_lib.Console,
 ) -> list[dict]:
   """Generates or reads (once) and encodes inputs.
 
@@ -38,7 +43,7 @@ def read(
   """
   if not files:
     return shapes_records.load(
-        data_dir, split, seed, count, world.jitter, unified
+      data_dir, split, seed, count, world.jitter, unified
     )
   size = unified.grid[0] * unified.tokenizer.reduction
   identity = json.dumps(checkpoint.fingerprint(unified.tokenizer))
@@ -48,25 +53,33 @@ def read(
       unified.check_question(question)
 
   rows = files_lib.load(
-      files, size, unified, storage.path(data_dir), identity, console.say,
-      count, check,
+    files,
+    size,
+    unified,
+    storage.path(data_dir),
+    identity,
+    console.say,
+    count,
+    check,
   )
   if len(rows) < count and files.on_error == 'raise':
     raise ValueError(
-        f'{files.annotations} has {len(rows)} records, wanted {count}'
+      f'{files.annotations} has {len(rows)} records, wanted {count}'
     )
   cut = [r['id'] for r in rows if unified.read_to(r['caption']) is not None]
   if cut:
     console.say(
-        f'warning: {len(cut)} captions are too long, and images are drawn of '
-        f'their beginning: {", ".join(cut)}'
+      f'warning: {len(cut)} captions are too long, and images are drawn of '
+      f'their beginning: {", ".join(cut)}'
     )
   return rows
 
 
 def say_surplus(
-    files: files_lib.Source, records: int, count: int,
-    console: console_lib.Console,
+  files: files_lib.Source,
+  records: int,
+  count: int,
+  console: console_lib.Console,
 ) -> None:
   """Says how many records of files are not used, if there are any.
 
@@ -78,14 +91,13 @@ def say_surplus(
   """
   if records > count:
     console.say(
-        f'{files.annotations} has {records} records: the first {count} by id '
-        f'are used, {records - count} are not'
+      f'{files.annotations} has {records} records: the first {count} by id '
+      f'are used, {records - count} are not'
     )
 
 
 def check_held_out(
-    inputs: Sequence[dict], held_out: Sequence[dict],
-    console: console_lib.Console,
+  inputs: Sequence[dict], held_out: Sequence[dict], console: console_lib.Console
 ) -> None:
   """Says how many held-out records of files are among the inputs.
 
@@ -104,26 +116,29 @@ def check_held_out(
   known = set(values(inputs, 'id', 'caption'))
   if all(value in known for value in values(held_out, 'id', 'caption')):
     raise ValueError(
-        'files.held_out must hold records that are no inputs, got '
-        f'{len(held_out)} that all have the id and the caption of an input; '
-        'give other records for the evaluation'
+      'files.held_out must hold records that are no inputs, got '
+      f'{len(held_out)} that all have the id and the caption of an input; '
+      'give other records for the evaluation'
     )
   counts = {}
   for field, label in (
-      ('id', 'id'), ('path', 'image file'), ('caption', 'caption')
+    ('id', 'id'),
+    ('path', 'image file'),
+    ('caption', 'caption'),
   ):
     known = set(values(inputs, field))
     counts[label] = sum(value in known for value in values(held_out, field))
   if any(counts.values()):
     console.say(
-        f'warning: of {len(held_out)} held-out records '
-        + ', '.join(f'{n} have the {label} of an input'
-                    for label, n in counts.items() if n)
+      f'warning: of {len(held_out)} held-out records '
+      + ', '.join(
+        f'{n} have the {label} of an input' for label, n in counts.items() if n
+      )
     )
 
 
 def with_new_captions(
-    held_out: gap.Inputs, known: Container[str]
+  held_out: gap.Inputs, known: Container[str]
 ) -> gap.Inputs | None:
   """Returns the held-out inputs whose captions are new.
 
@@ -135,7 +150,7 @@ def with_new_captions(
     At least two inputs; None where all captions are new, or fewer than two.
   """
   places = [
-      n for n, caption in enumerate(held_out.captions) if caption not in known
+    n for n, caption in enumerate(held_out.captions) if caption not in known
   ]
   if len(places) < 2 or len(places) == len(held_out):
     return None
@@ -143,8 +158,13 @@ def with_new_captions(
 
 
 def unseen(
-    unified: inference.Unified, world: common.World, split: str, seed: int,
-    first: int, count: int, known: Container[str],
+  unified: inference.Unified,
+  world: common.World,
+  split: str,
+  seed: int,
+  first: int,
+  count: int,
+  known: Container[str],
 ) -> gap.Inputs | None:
   """Returns scenes of the embedded world with captions that no input has.
 
@@ -171,19 +191,19 @@ def unseen(
       scenes[shapes.scene_id(split, seed, index)] = scene
   if len(scenes) < count:
     raise ValueError(
-        f'unseen must be at most {len(scenes)}, got {count}: the inputs have '
-        'nearly all captions; ask for fewer'
+      f'unseen must be at most {len(scenes)}, got {count}: the inputs have '
+      'nearly all captions; ask for fewer'
     )
   if not scenes:
     return None
   images = np.stack([shapes.render(scene) for scene in scenes.values()])
   return gap.Inputs(
-      ids=list(scenes),
-      captions=[scene.caption for scene in scenes.values()],
-      tags=[scene.tag for scene in scenes.values()],
-      questions=[
-          questions_lib.from_caption(name, scene.caption)
-          for name, scene in scenes.items()
-      ],
-      codes=unified.encode(images),
+    ids=list(scenes),
+    captions=[scene.caption for scene in scenes.values()],
+    tags=[scene.tag for scene in scenes.values()],
+    questions=[
+      questions_lib.from_caption(name, scene.caption)
+      for name, scene in scenes.items()
+    ],
+    codes=unified.encode(images),
   )

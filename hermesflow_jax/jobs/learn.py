@@ -61,9 +61,7 @@ class Settings(start.Start, learning.Learning):
     settings.require(self, {'round': 1})
 
 
-def run(
-    config: Settings, workdir: str, console: console_lib.Console
-) -> dict:
+def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   """Learns one round; writes `model/`, returns what `results.json` holds."""
   began = time.perf_counter()
   path = start.located(config, console)
@@ -82,7 +80,7 @@ def run(
     if not from_file:
       check(pairs, folder, sums)
     mesh = start.mesh(
-        config, path, console, config.batch, config.optim.accumulate
+      config, path, console, config.batch, config.optim.accumulate
     )
     parts = start.load(config, path, mesh)
     base = start.sums(config, path)
@@ -94,18 +92,22 @@ def run(
     done = root / 'results.json'
     if processes.agreed(done.exists):
       console.say(
-          f'this run is finished: see {root / "model"}; to start afresh, '
-          f'remove {root} or give another --workdir'
+        f'this run is finished: see {root / "model"}; to start afresh, '
+        f'remove {root} or give another --workdir'
       )
       return json.loads(done.read_text())
     player = start.unified(
-        config, parts, mesh, console, caption_prompt=config.caption_prompt
+      config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
     if from_file:
       source = official.load(
-          pairs, config.images, player, root / 'data',
-          json.dumps(checkpoint.fingerprint(parts.tokenizer)),
-          config.on_error, console.say,
+        pairs,
+        config.images,
+        player,
+        root / 'data',
+        json.dumps(checkpoint.fingerprint(parts.tokenizer)),
+        config.on_error,
+        console.say,
       )
     else:
       source = pairs_tfds.source(str(folder / 'tfds'))
@@ -116,18 +118,27 @@ def run(
   if frozen:
     reference = load_frozen(frozen, frozen_path, player)
   model = learning.learn(
-      player, reference, rows, config, steps, root / 'training', config.round,
-      console,
+    player,
+    reference,
+    rows,
+    config,
+    steps,
+    root / 'training',
+    config.round,
+    console,
   )
   # One that was killed before it wrote its results may have left it.
   processes.first_does(lambda: checkpoint.remove(root / 'model'))
   trained.save(
-      str(root / 'model'), dataclasses.replace(player, model=model), str(path),
-      {'inputs': len(rows), 'steps': steps},
+    str(root / 'model'),
+    dataclasses.replace(player, model=model),
+    str(path),
+    {'inputs': len(rows), 'steps': steps},
   )
   results = {
-      'inputs': len(rows), 'steps': steps,
-      'seconds': time.perf_counter() - began,
+    'inputs': len(rows),
+    'steps': steps,
+    'seconds': time.perf_counter() - began,
   }
   events.write_atomically(done, json.dumps(results, indent=1) + '\n')
   processes.first_does(lambda: storage.remove(root / 'training' / 'steps'))
@@ -143,7 +154,7 @@ def frozen_of(config: Settings) -> Settings | None:
 
 
 def load_frozen(
-    config: Settings, path: pathlib.PurePath, player: inference.Unified
+  config: Settings, path: pathlib.PurePath, player: inference.Unified
 ):
   """Returns the frozen model, placed as that of the player.
 
@@ -159,8 +170,8 @@ def load_frozen(
   placed = sharding.shardings(player.model, player.mesh)
   if _shapes(model) != _shapes(player.model):
     raise ValueError(
-        'reference must be a model of the sizes of init_from, got '
-        f'{config.init_from}; give the model that the rounds began with'
+      'reference must be a model of the sizes of init_from, got '
+      f'{config.init_from}; give the model that the rounds began with'
     )
   return jax.device_put(model, placed)
 
@@ -184,7 +195,7 @@ def read_manifest(folder: pathlib.PurePath, number: int) -> dict[str, str]:
   try:
     manifest = json.loads((folder / 'manifest.json').read_text())
     sums = {
-        n: s for n, s in manifest['sha256'].items() if n.startswith('tfds/')
+      n: s for n, s in manifest['sha256'].items() if n.startswith('tfds/')
     }
     # Older curations did not say: they were all for the first.
     made_for = manifest.get('round', 1)
@@ -194,13 +205,13 @@ def read_manifest(folder: pathlib.PurePath, number: int) -> dict[str, str]:
     raise ValueError(f'the curation in {folder} has no dataset')
   if made_for != number:
     raise ValueError(
-        f'round must be {made_for}, that of the pairs in {folder}, got {number}'
+      f'round must be {made_for}, that of the pairs in {folder}, got {number}'
     )
   return sums
 
 
 def check(
-    folder: pathlib.PurePath, copy: pathlib.Path, sums: dict[str, str]
+  folder: pathlib.PurePath, copy: pathlib.Path, sums: dict[str, str]
 ) -> None:
   """Raises ValueError if files are not those that were written.
 
@@ -229,13 +240,13 @@ def records(source: Sequence[dict], image_tokens: int, both: bool) -> list:
   rows = []
   for record in source:
     row = {
-        name: value.decode() if isinstance(value, bytes) else value
-        for name, value in record.items()
+      name: value.decode() if isinstance(value, bytes) else value
+      for name, value in record.items()
     }
     if len(row['codes']) != image_tokens:
       raise ValueError(
-          f'images of these pairs have {len(row["codes"])} codes, those of the '
-          f'model {image_tokens}'
+        f'images of these pairs have {len(row["codes"])} codes, those of the '
+        f'model {image_tokens}'
       )
     if not enough((row['caption_dropped'], row['image_dropped'])):
       rows.append(row)

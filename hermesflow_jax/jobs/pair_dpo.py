@@ -80,16 +80,15 @@ class Settings(start.Start):
   def __post_init__(self):
     super().__post_init__()
     settings.require(
-        self, {'inputs': 1, 'held_out': 2, 'unseen': 0, 'gallery': 1}
+      self, {'inputs': 1, 'held_out': 2, 'unseen': 0, 'gallery': 1}
     )
     if self.unseen == 1:
       raise ValueError('unseen must be 0 or at least 2, got 1')
     if self.held_out_split not in ('eval', 'final', 'preference'):
       raise ValueError(
-          f'held_out_split is {self.held_out_split!r}, wanted '
-          "'eval', 'final' or 'preference'"
+        f'held_out_split is {self.held_out_split!r}, wanted '
+        "'eval', 'final' or 'preference'"
       )
-
 
   @property
   def inputs_of_all_rounds(self) -> int:
@@ -97,9 +96,7 @@ class Settings(start.Start):
     return self.inputs * (self.play.rounds if self.fresh_inputs else 1)
 
 
-def run(
-    config: Settings, workdir: str, console: console_lib.Console
-) -> dict:
+def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   """Plays all rounds; writes and returns what `results.json` holds.
 
   A finished run goes on where `play.rounds` is larger than before.
@@ -116,8 +113,8 @@ def run(
     # Their faults are told before any weight is read.
     used = []
     for source, count in (
-        (config.files.inputs, config.inputs_of_all_rounds),
-        (config.files.held_out, config.held_out),
+      (config.files.inputs, config.inputs_of_all_rounds),
+      (config.files.held_out, config.held_out),
     ):
       records = files.read(source)
       inputs_lib.say_surplus(source, len(records), count, console)
@@ -125,68 +122,68 @@ def run(
       data.append(files.sums(source))
     inputs_lib.check_held_out(*used, console)
   mesh = start.mesh(
-      config, path, console, config.play.batch, config.play.optim.accumulate
+    config, path, console, config.play.batch, config.play.optim.accumulate
   )
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
   played = processes.agreed(lambda: rounds_played(root))
   if config.play.rounds < played:
     raise ValueError(
-        f'play.rounds must be at least {played}, the rounds played in {root}, '
-        f'got {config.play.rounds}; give another --workdir for fewer'
+      f'play.rounds must be at least {played}, the rounds played in {root}, '
+      f'got {config.play.rounds}; give another --workdir for fewer'
     )
   common.claim(
-      workdir, config, console, base=sums, data=data,
-      **start.answers(parts.text),
+    workdir, config, console, base=sums, data=data, **start.answers(parts.text)
   )
   done = root / 'results.json'
   results = processes.agreed(
-      lambda: json.loads(done.read_text()) if done.exists() else None
+    lambda: json.loads(done.read_text()) if done.exists() else None
   )
   if results and len(results['rounds']) > config.play.rounds:
     console.say(
-        f'this run is finished: see {root / "report.html"}; to play more '
-        'rounds, give a larger --config.play.rounds; to start afresh, remove '
-        f'{root} or give another --workdir'
+      f'this run is finished: see {root / "report.html"}; to play more '
+      'rounds, give a larger --config.play.rounds; to start afresh, remove '
+      f'{root} or give another --workdir'
     )
     console.say(table(results['rounds']))
     return results
   if results:
     console.say(
-        f'{len(results["rounds"]) - 1} rounds are finished: goes on to '
-        f'{config.play.rounds}'
+      f'{len(results["rounds"]) - 1} rounds are finished: goes on to '
+      f'{config.play.rounds}'
     )
   base = start.unified(
-      config, parts, mesh, console, config.play.answering,
-      config.play.caption_prompt,
+    config,
+    parts,
+    mesh,
+    console,
+    config.play.answering,
+    config.play.caption_prompt,
   )
   world = world_of(config, base, str(root / 'data'), console)
-  rounds = self_play.play(
-      base, world, config.play, workdir, console, str(path)
-  )
+  rounds = self_play.play(base, world, config.play, workdir, console, str(path))
   processes.meet()
   for row in rounds[1:]:
     row['change'] = changes.paired(
-        [changes.read(root / 'round_0')],
-        [changes.read(root / f'round_{row["round"]}')],
+      [changes.read(root / 'round_0')],
+      [changes.read(root / f'round_{row["round"]}')],
     )
     if row.get('unseen'):
       row['unseen']['change'] = changes.paired(
-          [changes.read(root / 'round_0', 'scenes_unseen')],
-          [changes.read(root / f'round_{row["round"]}', 'scenes_unseen')],
+        [changes.read(root / 'round_0', 'scenes_unseen')],
+        [changes.read(root / f'round_{row["round"]}', 'scenes_unseen')],
       )
   results = {
-      'rounds': rounds,
-      'config': json.loads(
-          json.dumps(dataclasses.asdict(config), default=str)
-      ),
-      'seconds': elapsed(rounds, time.perf_counter() - began),
-      'peak_memory_gib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                         / 2**20,
-      'versions': {
-          'python': sys.version.split()[0], 'jax': jax.__version__,
-          'device': jax.devices()[0].device_kind,
-      },
+    'rounds': rounds,
+    'config': json.loads(json.dumps(dataclasses.asdict(config), default=str)),
+    'seconds': elapsed(rounds, time.perf_counter() - began),
+    'peak_memory_gib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    / 2**20,
+    'versions': {
+      'python': sys.version.split()[0],
+      'jax': jax.__version__,
+      'device': jax.devices()[0].device_kind,
+    },
   }
   story.tell(root, results, world, base, config.gallery, console.command)
   events.write_atomically(done, json.dumps(results, indent=1) + '\n')
@@ -203,8 +200,10 @@ def rounds_played(root: pathlib.PurePath) -> int:
 
 
 def world_of(
-    config: Settings, base: inference.Unified, data_dir: str,
-    console: console_lib.Console,
+  config: Settings,
+  base: inference.Unified,
+  data_dir: str,
+  console: console_lib.Console,
 ) -> self_play.World:
   """Generates or reads (once) and encodes what the rounds play with.
 
@@ -214,18 +213,20 @@ def world_of(
 
   def read(source, split, seed, count):
     return inputs_lib.read(
-        base, source, config.world, split, seed, count, data_dir, console
+      base, source, config.world, split, seed, count, data_dir, console
     )
 
   seed, own = config.world.seed, config.files
   inputs = preferences(
-      functools.partial(read, own and own.inputs, 'preference', seed),
-      config.inputs, config.play.rounds, config.fresh_inputs,
+    functools.partial(read, own and own.inputs, 'preference', seed),
+    config.inputs,
+    config.play.rounds,
+    config.fresh_inputs,
   )
   other = seed + (config.held_out_split == 'preference')
-  held_out = shapes_records.inputs(read(
-      own and own.held_out, config.held_out_split, other, config.held_out
-  ))
+  held_out = shapes_records.inputs(
+    read(own and own.held_out, config.held_out_split, other, config.held_out)
+  )
   known = {caption for part in inputs for caption in part.captions}
   if own:
     judged_by, judge = self_play.BASE_MODEL, functools.partial(_answers, base)
@@ -233,16 +234,28 @@ def world_of(
   else:
     judged_by, judge = 'pixels', pixels.of_codes(base.decode)
     unseen = inputs_lib.unseen(
-        base, config.world, config.held_out_split, other, config.held_out,
-        config.unseen, known,
+      base,
+      config.world,
+      config.held_out_split,
+      other,
+      config.held_out,
+      config.unseen,
+      known,
     )
   return self_play.World(
-      inputs=inputs, held_out=held_out, judge=judge, judged_by=judged_by,
-      similarity=text_similarity.ngram_cosines, unseen=unseen,
-      publish=config.official and functools.partial(
-          official.write, say=console.say,
-          known=own and official.about(files.read(own.inputs)),
-      ) or None,
+    inputs=inputs,
+    held_out=held_out,
+    judge=judge,
+    judged_by=judged_by,
+    similarity=text_similarity.ngram_cosines,
+    unseen=unseen,
+    publish=config.official
+    and functools.partial(
+      official.write,
+      say=console.say,
+      known=own and official.about(files.read(own.inputs)),
+    )
+    or None,
   )
 
 
@@ -252,7 +265,7 @@ def _answers(base, codes, questions):
 
 
 def preferences(
-    records: Callable[[int], list[dict]], count: int, rounds: int, fresh: bool
+  records: Callable[[int], list[dict]], count: int, rounds: int, fresh: bool
 ) -> list[gap.Inputs]:
   """Returns the inputs of each round.
 
@@ -281,12 +294,13 @@ def table(rounds: list[dict]) -> str:
   """Returns the headline table as text; unseen captions below the others."""
   lines = ['round  understanding   generation      gap', *_lines(rounds)]
   unseen = [
-      row['unseen'] | {'round': row['round']}
-      for row in rounds if row.get('unseen')
+    row['unseen'] | {'round': row['round']}
+    for row in rounds
+    if row.get('unseen')
   ]
   if unseen:
     lines.append(
-        f'on {unseen[0]["scenes"]} scenes whose captions no input has:'
+      f'on {unseen[0]["scenes"]} scenes whose captions no input has:'
     )
     lines += _lines(unseen)
   return '\n'.join(lines)
@@ -295,9 +309,10 @@ def table(rounds: list[dict]) -> str:
 def _lines(rows):
   """One line of scores for each round."""
   return [
-      f'{row["round"]:>5}  ' + '  '.join(
-          f'{row[name]:.3f} +- {row[name + "_se"]:.3f}'
-          for name in ('understanding', 'generation', 'gap')
-      )
-      for row in rows
+    f'{row["round"]:>5}  '
+    + '  '.join(
+      f'{row[name]:.3f} +- {row[name + "_se"]:.3f}'
+      for name in ('understanding', 'generation', 'gap')
+    )
+    for row in rows
   ]

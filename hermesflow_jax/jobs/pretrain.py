@@ -88,10 +88,17 @@ class Settings:
   export: str
 
   def __post_init__(self):
-    settings.require(self, {
-        'seed': 0, 'scenes': 1, 'evaluated': 2, 'stop': 0, 'log_every': 1,
+    settings.require(
+      self,
+      {
+        'seed': 0,
+        'scenes': 1,
+        'evaluated': 2,
+        'stop': 0,
+        'log_every': 1,
         'save_every': 0,
-    })
+      },
+    )
     masking.parse(self.mask_schedule)
 
 
@@ -110,14 +117,13 @@ def _taken(setting, name, console):
   return path
 
 
-def run(
-    config: Settings, workdir: str, console: console_lib.Console
-) -> dict:
+def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
   mesh = config.mesh.make(
-      config.batches.divisor, parts=common.model_parts(config.decoder),
-      say=console.say,
+    config.batches.divisor,
+    parts=common.model_parts(config.decoder),
+    say=console.say,
   )
   tokenizer_path = _taken('tokenizer', config.tokenizer, console)
   tokenizer = initial.load_tokenizer(tokenizer_path, mesh)
@@ -130,9 +136,7 @@ def run(
   common.check_writable(config.export)
   grid = (shapes.SIZE // tokenizer.reduction,) * 2
   text = world_text()
-  vocab = vocab_lib.Vocab(
-      text.size, tokenizer.config.codebook_size, text.eos
-  )
+  vocab = vocab_lib.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
   optim = config.optim
   if config.init_from:
@@ -143,27 +147,35 @@ def run(
 
   def unified(model):
     return inference.Unified(
-        model=model, tokenizer=tokenizer, text=text,
-        lengths=config.lengths, grid=grid, mesh=mesh,
-        chunk=128 * mesh.shape['data'], progress=console.progress,
+      model=model,
+      tokenizer=tokenizer,
+      text=text,
+      lengths=config.lengths,
+      grid=grid,
+      mesh=mesh,
+      chunk=128 * mesh.shape['data'],
+      progress=console.progress,
     )
 
   def records(split, count):
     return shapes_records.load(
-        str(storage.path(workdir) / 'data'), split, config.world.seed, count,
-        config.world.jitter, unified(None),
+      str(storage.path(workdir) / 'data'),
+      split,
+      config.world.seed,
+      count,
+      config.world.jitter,
+      unified(None),
     )
 
   console.say('preparing the world')
   rows = records('train', config.scenes)
   transforms = pretraining.transforms(
-      vocab, text, config.lengths, config.mixture
+    vocab, text, config.lengths, config.mixture
   )
 
   def batches(start):
     return pretraining.batches(
-        rows, transforms, config.batches, seed=config.seed, start=start,
-        mesh=mesh,
+      rows, transforms, config.batches, seed=config.seed, start=start, mesh=mesh
     )
 
   def make_state():
@@ -172,18 +184,25 @@ def run(
     return train.init_state(make_model, optim, key, mesh)
 
   loss = functools.partial(
-      pretraining.loss, mixture=config.mixture,
-      schedule=masking.parse(config.mask_schedule),
-      image_tokens=sizes.image_tokens, reply=config.lengths.reply,
+    pretraining.loss,
+    mixture=config.mixture,
+    schedule=masking.parse(config.mask_schedule),
+    image_tokens=sizes.image_tokens,
+    reply=config.lengths.reply,
   )
   key = jax.random.key(config.seed)
   state = resumable.run(
-      make_state, train.make_step(loss, optim, key, mesh), None, batches,
-      loop.Pace(config.stop or optim.steps, config.log_every, config.save_every),
-      mesh=mesh, folder=workdir,
-      identity=settings.identity(Settings, settings.plain(config)),
-      known=functools.partial(settings.identity, Settings), label='pretraining',
-      console=console,
+    make_state,
+    train.make_step(loss, optim, key, mesh),
+    None,
+    batches,
+    loop.Pace(config.stop or optim.steps, config.log_every, config.save_every),
+    mesh=mesh,
+    folder=workdir,
+    identity=settings.identity(Settings, settings.plain(config)),
+    known=functools.partial(settings.identity, Settings),
+    label='pretraining',
+    console=console,
   )
   bundle.save_model(config.export, state.model, text, config.lengths, grid)
   if config.export != tokenizer_path:
@@ -193,27 +212,32 @@ def run(
   # A run that was killed before it wrote its results may have left it.
   checkpoint.remove(written)
   trained.save(
-      str(written),
-      dataclasses.replace(player, tokenizer=jax.device_put(
-          tokenizer, sharding.replicated(mesh)
-      )),
-      config.init_from, {'steps': int(state.step)},
+    str(written),
+    dataclasses.replace(
+      player, tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh))
+    ),
+    config.init_from,
+    {'steps': int(state.step)},
   )
   inputs = shapes_records.inputs(records('preference', config.evaluated))
   measured = gap.evaluate(
-      player, inputs, config.sampler, judge.of_codes(player.decode),
-      text_similarity.ngram_cosines, config.seed,
+    player,
+    inputs,
+    config.sampler,
+    judge.of_codes(player.decode),
+    text_similarity.ngram_cosines,
+    config.seed,
   )
   results = gap.summary(measured, inputs)
   results['parameters'] = sum(a.size for a in jax.tree.leaves(state.model))
   results['seconds'] = time.perf_counter() - began
   events.write_atomically(
-      str(storage.path(workdir) / 'results.json'),
-      json.dumps(results, indent=2) + '\n',
+    str(storage.path(workdir) / 'results.json'),
+    json.dumps(results, indent=2) + '\n',
   )
   console.say(
-      f'understanding {results["understanding"]:.3f}, '
-      f'generation {results["generation"]:.3f}, '
-      f'gap {results["gap"]:.3f} on {len(inputs)} scenes'
+    f'understanding {results["understanding"]:.3f}, '
+    f'generation {results["generation"]:.3f}, '
+    f'gap {results["gap"]:.3f} on {len(inputs)} scenes'
   )
   return results

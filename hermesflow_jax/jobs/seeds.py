@@ -76,14 +76,12 @@ class Settings:
       raise ValueError(f'seeds is {self.seeds}, wanted no negative number')
 
 
-def run(
-    config: Settings, workdir: str, console: console_lib.Console
-) -> dict:
+def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   """Plays each seed and its control; writes and returns `results.json`."""
   root = storage.path(workdir)
   path = start.located(config.self_play, console)
   mesh = start.mesh(
-      config.self_play, path, console, config.control.batches.divisor
+    config.self_play, path, console, config.control.batches.divisor
   )
   parts = start.load(config.self_play, path, mesh)
   # A control has as many steps as the rounds beside it.
@@ -91,37 +89,44 @@ def run(
   rows = []
   for seed in config.seeds:
     one = dataclasses.replace(
-        config.self_play,
-        play=dataclasses.replace(config.self_play.play, seed=seed),
+      config.self_play,
+      play=dataclasses.replace(config.self_play.play, seed=seed),
     )
     console.say(f'seed {seed}')
     played = pair_dpo.run(one, str(root / f'seed_{seed}'), console)
     base = start.unified(
-        config.self_play, parts, mesh, console,
-        config.self_play.play.answering, config.self_play.play.caption_prompt,
+      config.self_play,
+      parts,
+      mesh,
+      console,
+      config.self_play.play.answering,
+      config.self_play.play.caption_prompt,
     )
     steps = sum(row['learned']['steps'] for row in played['rounds'][1:])
-    rows.append({
-        'seed': seed, 'rounds': played['rounds'],
+    rows.append(
+      {
+        'seed': seed,
+        'rounds': played['rounds'],
         'seconds': played['seconds'],
         'control': continued(
-            base, one, config.control, steps, root, seed, console
+          base, one, config.control, steps, root, seed, console
         ),
-    })
+      }
+    )
   results = {
-      'seeds': rows, 'means': means(rows), 'changes': compared(root, config),
-      'config': json.loads(
-          json.dumps(dataclasses.asdict(config), default=str)
-      ),
+    'seeds': rows,
+    'means': means(rows),
+    'changes': compared(root, config),
+    'config': json.loads(json.dumps(dataclasses.asdict(config), default=str)),
   }
   unseen = of_unseen(rows)
   if unseen:
     results['unseen'] = {
-        'means': means(unseen),
-        'changes': compared(root, config, 'scenes_unseen'),
+      'means': means(unseen),
+      'changes': compared(root, config, 'scenes_unseen'),
     }
   events.write_atomically(
-      root / 'results.json', json.dumps(results, indent=1) + '\n'
+    root / 'results.json', json.dumps(results, indent=1) + '\n'
   )
   text = table(results)
   events.write_atomically(root / 'table.md', text + '\n')
@@ -130,8 +135,13 @@ def run(
 
 
 def continued(
-    base: inference.Unified, config: pair_dpo.Settings, control: Control,
-    steps: int, root: pathlib.PurePath, seed: int, console: console_lib.Console,
+  base: inference.Unified,
+  config: pair_dpo.Settings,
+  control: Control,
+  steps: int,
+  root: pathlib.PurePath,
+  seed: int,
+  console: console_lib.Console,
 ) -> dict:
   """Pretrains the base model on and measures it; later calls read the files.
 
@@ -155,56 +165,72 @@ def continued(
     model, notes = trained.restore(str(saved), base)
     if notes.get('steps', steps) != steps:
       raise ValueError(
-          f'the control in {folder} must have as many steps as the rounds, '
-          f'{steps}, got {notes["steps"]}; give another --workdir for other '
-          'rounds'
+        f'the control in {folder} must have as many steps as the rounds, '
+        f'{steps}, got {notes["steps"]}; give another --workdir for other '
+        'rounds'
       )
   else:
     began = time.perf_counter()
     model = _pretrained_on(base, config, control, optim, root, seed, console)
     trained.save(
-        str(saved), dataclasses.replace(base, model=model), config.init_from,
-        {'seconds': time.perf_counter() - began, 'steps': steps},
+      str(saved),
+      dataclasses.replace(base, model=model),
+      config.init_from,
+      {'seconds': time.perf_counter() - began, 'steps': steps},
     )
   world = pair_dpo.world_of(
-      config, base, str(root / f'seed_{seed}' / 'data'), console
+    config, base, str(root / f'seed_{seed}' / 'data'), console
   )
   return self_play.evaluated(
-      dataclasses.replace(base, model=model), world, play, folder, console
+    dataclasses.replace(base, model=model), world, play, folder, console
   )
 
 
 def _pretrained_on(base, config, control, optim, root, seed, console):
   """Returns the base model after more steps of pretraining."""
   records = shapes_records.load(
-      str(root / 'data'), 'train', config.world.seed, control.scenes,
-      config.world.jitter, base,
+    str(root / 'data'),
+    'train',
+    config.world.seed,
+    control.scenes,
+    config.world.jitter,
+    base,
   )
   transforms = pretraining.transforms(
-      base.vocab, base.text, base.lengths, control.mixture
+    base.vocab, base.text, base.lengths, control.mixture
   )
 
   def batches(start):
     return pretraining.batches(
-        records, transforms, control.batches, seed=seed, start=start,
-        mesh=base.mesh,
+      records,
+      transforms,
+      control.batches,
+      seed=seed,
+      start=start,
+      mesh=base.mesh,
     )
 
   loss = train.bound(
-      pretraining.loss, mixture=control.mixture,
-      schedule=masking.parse(config.play.mask_schedule),
-      image_tokens=base.model.config.image_tokens, reply=base.lengths.reply,
+    pretraining.loss,
+    mixture=control.mixture,
+    schedule=masking.parse(config.play.mask_schedule),
+    image_tokens=base.model.config.image_tokens,
+    reply=base.lengths.reply,
   )
   step = train.make_step(loss, optim, jax.random.key(seed), base.mesh)
   kind = type(config)
   state = resumable.run(
-      lambda: train.start_state(base.model, optim, base.mesh), step, None,
-      batches,
-      loop.Pace(optim.steps, config.play.log_every, config.play.save_every),
-      mesh=base.mesh, folder=str(root / f'control_{seed}' / 'training'),
-      identity=settings.identity(kind, settings.plain(config)) | {'seed': seed},
-      known=functools.partial(settings.identity, kind),
-      label=f'control {seed}: pretraining', console=console,
+    lambda: train.start_state(base.model, optim, base.mesh),
+    step,
+    None,
+    batches,
+    loop.Pace(optim.steps, config.play.log_every, config.play.save_every),
+    mesh=base.mesh,
+    folder=str(root / f'control_{seed}' / 'training'),
+    identity=settings.identity(kind, settings.plain(config)) | {'seed': seed},
+    known=functools.partial(settings.identity, kind),
+    label=f'control {seed}: pretraining',
+    console=console,
   )
   return state.model
 
@@ -221,14 +247,15 @@ def of_unseen(rows: Sequence[dict]) -> list[dict]:
   if not rows[0]['control'].get('unseen'):
     return []
   return [
-      row | {
-          'rounds': [
-              summary['unseen'] | {'round': summary['round']}
-              for summary in row['rounds']
-          ],
-          'control': row['control']['unseen'],
-      }
-      for row in rows
+    row
+    | {
+      'rounds': [
+        summary['unseen'] | {'round': summary['round']}
+        for summary in row['rounds']
+      ],
+      'control': row['control']['unseen'],
+    }
+    for row in rows
   ]
 
 
@@ -260,7 +287,7 @@ def means(rows: Sequence[dict]) -> dict[str, dict]:
 
 
 def compared(
-    root: pathlib.PurePath, config: Settings, scenes: str = 'scenes'
+  root: pathlib.PurePath, config: Settings, scenes: str = 'scenes'
 ) -> dict:
   """Returns paired changes since the base and since the control.
 
@@ -272,7 +299,7 @@ def compared(
 
   def of(name):
     return [
-        changes.read(root / name.format(seed), scenes) for seed in config.seeds
+      changes.read(root / name.format(seed), scenes) for seed in config.seeds
     ]
 
   base, control = of('seed_{}/round_0'), of('control_{}')
@@ -294,8 +321,10 @@ def table(results: dict) -> str:
   if unseen := results.get('unseen'):
     rows = of_unseen(results['seeds'])
     lines += [
-        '', f'On {rows[0]["control"]["scenes"]} scenes whose captions no input '
-        'has:', '', *_tables(rows, unseen['means'], unseen['changes']),
+      '',
+      f'On {rows[0]["control"]["scenes"]} scenes whose captions no input has:',
+      '',
+      *_tables(rows, unseen['means'], unseen['changes']),
     ]
   return '\n'.join(lines)
 
@@ -307,8 +336,8 @@ def _tables(rows, means_of_models, changes_of_models):
     for name, scores in _models(row).items():
       lines.append(_row(row['seed'], name, *_cells(scores)))
   for title, table_rows, sign in (
-      ('mean over seeds', means_of_models, ''),
-      ('mean change', changes_of_models, '+'),
+    ('mean over seeds', means_of_models, ''),
+    ('mean change', changes_of_models, '+'),
   ):
     lines += ['', _row(title, *changes.SCORES), _row(*['---'] * 4)]
     for name, scores in table_rows.items():
@@ -325,8 +354,8 @@ def _cells(scores: dict, sign: str = '') -> Sequence[str]:
   for name in changes.SCORES:
     error = scores[f'{name}_se']
     cells.append(
-        f'{scores[name]:{sign}.3f}'
-        + (f' ± {error:.3f}' if error is not None else '')
-        + ' *' * scores.get(f'{name}_stands', False)
+      f'{scores[name]:{sign}.3f}'
+      + (f' ± {error:.3f}' if error is not None else '')
+      + ' *' * scores.get(f'{name}_stands', False)
     )
   return cells

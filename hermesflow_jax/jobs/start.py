@@ -65,16 +65,18 @@ class Start:
 def abstract(sizes: initial.Sizes):
   """Returns the model and the tokenizer as shapes, without any memory."""
   config = showo.ShowOConfig(
-      sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
+    sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
   )
-  return nnx.eval_shape(lambda: (
+  return nnx.eval_shape(
+    lambda: (
       showo.ShowO(config, rngs=nnx.Rngs(0)),
       magvit.Magvit(sizes.tokenizer, nnx.Rngs(0)),
-  ))
+    )
+  )
 
 
 def located(
-    config: Start, console: console_lib.Console | None = None
+  config: Start, console: console_lib.Console | None = None
 ) -> pathlib.PurePath:
   """Returns the folder of the model that the run starts from.
 
@@ -107,8 +109,11 @@ def located(
 
 
 def mesh(
-    config: Start, path: pathlib.PurePath, console: console_lib.Console,
-    batch: int, accumulate: int = 1,
+  config: Start,
+  path: pathlib.PurePath,
+  console: console_lib.Console,
+  batch: int,
+  accumulate: int = 1,
 ) -> jax.sharding.Mesh:
   """Returns the mesh of a job that learns; see `common.Mesh`.
 
@@ -124,7 +129,7 @@ def mesh(
   """
   sizes = config.sizes or initial.config_of(str(path))
   return config.mesh.make(
-      batch, accumulate, common.model_parts(sizes.decoder), console.say
+    batch, accumulate, common.model_parts(sizes.decoder), console.say
   )
 
 
@@ -136,24 +141,22 @@ def _check_sizes(config, path, console):
   image_tokens = config.sizes.grid[0] * config.sizes.grid[1]
   if model.image_tokens != image_tokens:
     console.say(
-        f'{path} was trained with {model.image_tokens} tokens an image; this '
-        f'run has {image_tokens}'
+      f'{path} was trained with {model.image_tokens} tokens an image; this '
+      f'run has {image_tokens}'
     )
 
 
 def load(config: Start, path: pathlib.PurePath, mesh) -> bundle.Bundle:
   """Reads what the run starts from; see `initial.load` and `lora.read`."""
   parts = initial.load(
-      str(path), config.tokenizer, config.text, config.sizes, mesh
+    str(path), config.tokenizer, config.text, config.sizes, mesh
   )
   if not config.adapters:
     return parts
   adapters, kind = lora.read(config.adapters, parts.model, mesh)
-  model = jax.device_put(
-      parts.model, sharding.shardings(parts.model, mesh)
-  )
+  model = jax.device_put(parts.model, sharding.shardings(parts.model, mesh))
   return dataclasses.replace(
-      parts, model=lora.merge(model, adapters, config=kind)
+    parts, model=lora.merge(model, adapters, config=kind)
   )
 
 
@@ -162,8 +165,8 @@ def sums(config: Start, path: pathlib.PurePath) -> dict:
   found = dict(initial.sums(str(path), config.tokenizer))
   if config.adapters:
     found |= {
-        f'adapters/{name}': each
-        for name, each in checkpoint.sums(config.adapters).items()
+      f'adapters/{name}': each
+      for name, each in checkpoint.sums(config.adapters).items()
     }
   return found
 
@@ -185,9 +188,12 @@ def answers(text: text_lib.Text) -> dict[str, str]:
 
 
 def unified(
-    config: Start, parts: bundle.Bundle, mesh, console: console_lib.Console,
-    answering: inference.Answering = inference.Answering(),
-    caption_prompt: str = text_lib.CAPTION_PROMPT,
+  config: Start,
+  parts: bundle.Bundle,
+  mesh,
+  console: console_lib.Console,
+  answering: inference.Answering = inference.Answering(),
+  caption_prompt: str = text_lib.CAPTION_PROMPT,
 ) -> inference.Unified:
   """Returns the model of a bundle at work on a mesh.
 
@@ -200,9 +206,14 @@ def unified(
   """
   placed = sharding.shardings(parts.model, mesh)
   return inference.Unified(
-      model=jax.device_put(parts.model, placed),
-      tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),
-      text=parts.text, lengths=parts.lengths, grid=parts.grid, mesh=mesh,
-      chunk=config.chunk * mesh.shape['data'], progress=console.progress,
-      answering=answering, caption_prompt=caption_prompt,
+    model=jax.device_put(parts.model, placed),
+    tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),
+    text=parts.text,
+    lengths=parts.lengths,
+    grid=parts.grid,
+    mesh=mesh,
+    chunk=config.chunk * mesh.shape['data'],
+    progress=console.progress,
+    answering=answering,
+    caption_prompt=caption_prompt,
   )

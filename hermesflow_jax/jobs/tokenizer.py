@@ -58,24 +58,28 @@ class Settings:
   export: str
 
   def __post_init__(self):
-    settings.require(self, {
-        'seed': 0, 'scenes': 1, 'quantizer_warmup': 0, 'evaluated': 1,
-    })
+    settings.require(
+      self, {'seed': 0, 'scenes': 1, 'quantizer_warmup': 0, 'evaluated': 1}
+    )
 
 
-def run(
-    config: Settings, workdir: str, console: console_lib.Console
-) -> dict:
+def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
   mesh = config.mesh.make(config.schedule.batch, say=console.say)
   common.claim(workdir, config, console)
   common.check_writable(config.export)
   data_dir = str(storage.path(workdir) / 'data')
-  source = shapes_tfds.source(data_dir, shapes_tfds.config_of(
-      'train', config.world.seed, config.scenes, config.world.jitter,
+  source = shapes_tfds.source(
+    data_dir,
+    shapes_tfds.config_of(
+      'train',
+      config.world.seed,
+      config.scenes,
+      config.world.jitter,
       crowded=True,
-  ))
+    ),
+  )
   optim, schedule = config.optim, config.schedule
 
   def make_model(key):
@@ -83,8 +87,12 @@ def run(
 
   def batches(start):
     images = pipeline.batches(
-        source, lambda record, rng: record['image'],
-        seed=config.seed, batch=schedule.batch, start=start, mesh=mesh,
+      source,
+      lambda record, rng: record['image'],
+      seed=config.seed,
+      batch=schedule.batch,
+      start=start,
+      mesh=mesh,
     )
     for step, image in enumerate(images, start):
       mix = min(1.0, (step + 1) / max(1, config.quantizer_warmup))
@@ -94,29 +102,34 @@ def run(
     del constants
     pixels = batch['image'].astype(jnp.float32) / 127.5 - 1.0
     return tokenizer_training.loss(
-        model, pixels, key, batch['mix'], weights=config.weights
+      model, pixels, key, batch['mix'], weights=config.weights
     )
 
   key = jax.random.key(config.seed)
   state = resumable.run(
-      lambda: train.init_state(make_model, optim, key, mesh),
-      train.make_step(loss, optim, key, mesh), None, batches,
-      schedule.pace(optim.steps), mesh=mesh, folder=workdir,
-      identity=settings.identity(Settings, settings.plain(config)),
-      known=functools.partial(settings.identity, Settings), label='tokenizer',
-      console=console,
+    lambda: train.init_state(make_model, optim, key, mesh),
+    train.make_step(loss, optim, key, mesh),
+    None,
+    batches,
+    schedule.pace(optim.steps),
+    mesh=mesh,
+    folder=workdir,
+    identity=settings.identity(Settings, settings.plain(config)),
+    known=functools.partial(settings.identity, Settings),
+    label='tokenizer',
+    console=console,
   )
   results = measure(state.model, config, mesh, console)
   results['seconds'] = time.perf_counter() - began
   bundle.save_tokenizer(config.export, state.model)
   events.write_atomically(
-      str(storage.path(workdir) / 'results.json'),
-      json.dumps(results, indent=2) + '\n',
+    str(storage.path(workdir) / 'results.json'),
+    json.dumps(results, indent=2) + '\n',
   )
   for name, values in results['sets'].items():
     console.say(
-        f'{name}: same objects in {values["same"]:.3f} of '
-        f'{values["scenes"]} reconstructions, {values["codes"]} codes used'
+      f'{name}: same objects in {values["same"]:.3f} of '
+      f'{values["scenes"]} reconstructions, {values["codes"]} codes used'
     )
   return results
 
@@ -125,9 +138,14 @@ def looks(image: np.ndarray) -> list[tuple]:
   """Returns what the judge sees: sorted (row, column, shape, color, size)."""
   cell = shapes.CELL
   return sorted(
-      (int(f.y // cell), int(f.x // cell), str(f.shape), str(f.color),
-       str(f.size))
-      for f in judge.read_image(image)
+    (
+      int(f.y // cell),
+      int(f.x // cell),
+      str(f.shape),
+      str(f.color),
+      str(f.size),
+    )
+    for f in judge.read_image(image)
   )
 
 
@@ -148,23 +166,27 @@ def measure(model, config: Settings, mesh, console) -> dict:
   size = 64 * mesh.shape['data']
   sets = {}
   for split in ('preference', 'eval', 'final'):
-    images = np.stack([
-        shapes.render(shapes.sample_scene(
+    images = np.stack(
+      [
+        shapes.render(
+          shapes.sample_scene(
             split, config.world.seed + 1, i, config.world.jitter
-        ))
+          )
+        )
         for i in range(config.evaluated)
-    ])
+      ]
+    )
     codes, found = pipeline.mapped(
-        reconstruct, images, size, mesh, console.progress(f'judging {split}')
+      reconstruct, images, size, mesh, console.progress(f'judging {split}')
     )
     same = [looks(a) == looks(b) for a, b in zip(images, found)]
     sets[split] = {
-        'scenes': len(images),
-        'same': float(np.mean(same)),
-        'codes': int(len(np.unique(codes))),
-        'mean_squared_error': float(
-            np.mean((images / 127.5 - found / 127.5) ** 2)
-        ),
+      'scenes': len(images),
+      'same': float(np.mean(same)),
+      'codes': int(len(np.unique(codes))),
+      'mean_squared_error': float(
+        np.mean((images / 127.5 - found / 127.5) ** 2)
+      ),
     }
   parameters = sum(a.size for a in jax.tree.leaves(model))
   return {'parameters': parameters, 'sets': sets}

@@ -51,7 +51,7 @@ class Settings(start.Start):
   choices: tuple[str, ...]
   choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
   caption_prompt: str = dataclasses.field(
-      default=text_lib.CAPTION_PROMPT, kw_only=True
+    default=text_lib.CAPTION_PROMPT, kw_only=True
   )
   decoding: inference.Decoding
   seed: int
@@ -71,17 +71,17 @@ class Settings(start.Start):
       raise ValueError('a question comes twice')
     plain = [choice.strip() for choice in self.choices]
     if plain and (
-        len(plain) < 2 or len(set(plain)) < len(plain) or not all(plain)
+      len(plain) < 2 or len(set(plain)) < len(plain) or not all(plain)
     ):
       raise ValueError(
-          f'choices is {self.choices}, wanted different texts, at least two'
+        f'choices is {self.choices}, wanted different texts, at least two'
       )
     text_lib.check_prompt('caption_prompt', self.caption_prompt)
     inference.Answering(rule=self.choice_rule)
 
 
 def run(
-    config: Settings, workdir: str, console: console_lib.Console
+  config: Settings, workdir: str, console: console_lib.Console
 ) -> list[dict]:
   """Looks and says; returns the lines of `answers.jsonl`, one an image."""
   path = start.located(config, console)
@@ -90,38 +90,49 @@ def run(
   parts = start.load(config, path, mesh)
   sums = start.sums(config, path)
   unified = start.unified(
-      config, parts, mesh, console,
-      inference.Answering(rule=config.choice_rule), config.caption_prompt,
+    config,
+    parts,
+    mesh,
+    console,
+    inference.Answering(rule=config.choice_rule),
+    config.caption_prompt,
   )
   for question in config.questions:
     unified.check_question({'question': question})
   size = unified.grid[0] * unified.tokenizer.reduction
   good = common.kept(
-      [(name, fault(name, size)) for name in console.progress('reading')(names)],
-      config.on_error, 'image', console,
+    [(name, fault(name, size)) for name in console.progress('reading')(names)],
+    config.on_error,
+    'image',
+    console,
   )
   common.claim(
-      workdir, config, console, base=sums,
-      images={name: events.sha256(name) for name in good},
-      pixels=images.VERSION, **start.answers(parts.text),
+    workdir,
+    config,
+    console,
+    base=sums,
+    images={name: events.sha256(name) for name in good},
+    pixels=images.VERSION,
+    **start.answers(parts.text),
   )
   root = storage.path(workdir)
   done = root / 'answers.jsonl'
   if done.exists():
     console.say(f'these answers are there: see {done}')
   else:
-    groups = [good[i:i + GROUP] for i in range(0, len(good), GROUP)]
+    groups = [good[i : i + GROUP] for i in range(0, len(good), GROUP)]
     written = []
     looking = console_lib.counted(
-        console.progress('looking'), groups, list(map(len, groups))
+      console.progress('looking'), groups, list(map(len, groups))
     )
     for number, group in enumerate(looking):
       part = root / 'parts' / f'{number:06d}.jsonl'
       if not part.exists():
         rows = said(config, unified, group, size)
-        events.write_atomically(part, ''.join(
-            json.dumps(row, ensure_ascii=False) + '\n' for row in rows
-        ))
+        events.write_atomically(
+          part,
+          ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows),
+        )
       written.append(part.read_bytes().decode())
     events.write_atomically(done, ''.join(written))
   text = done.read_bytes().decode()
@@ -145,8 +156,9 @@ def files_of(wanted: Sequence[str]) -> list[str]:
       below = _in_bucket(name)
     elif os.path.isdir(name):
       below = sorted(
-          str(path) for path in pathlib.Path(name).rglob('*')
-          if path.suffix.lower() in SUFFIXES and path.is_file()
+        str(path)
+        for path in pathlib.Path(name).rglob('*')
+        if path.suffix.lower() in SUFFIXES and path.is_file()
       )
     elif os.path.exists(name):
       below = [name]
@@ -166,8 +178,9 @@ def _in_bucket(name: str) -> list[str]:
   if not path.is_dir():
     return [name] if path.exists() else []
   return [
-      str(path / file) for file in sorted(storage.below(path))
-      if pathlib.PurePath(file).suffix.lower() in SUFFIXES
+    str(path / file)
+    for file in sorted(storage.below(path))
+    if pathlib.PurePath(file).suffix.lower() in SUFFIXES
   ]
 
 
@@ -181,8 +194,7 @@ def fault(name: str, size: int) -> str:
 
 
 def said(
-    config: Settings, unified: inference.Unified, names: Sequence[str],
-    size: int,
+  config: Settings, unified: inference.Unified, names: Sequence[str], size: int
 ) -> list[dict]:
   """Returns what the model says about some images, one record each."""
   pixels = np.stack([images.load(storage.path(n), size) for n in names])
@@ -195,16 +207,16 @@ def said(
       row['caption'] = caption
   if config.choices:
     asked = [
-        {'question': question,
-         'choices': [choice.strip() for choice in config.choices]}
-        for question in config.questions
+      {
+        'question': question,
+        'choices': [choice.strip() for choice in config.choices],
+      }
+      for question in config.questions
     ]
     answers = unified.answer(codes, [asked] * len(names))
   elif config.questions:
-    replies = unified.reply(
-        names, codes, config.questions, ladder, config.seed
-    )
-    answers = [[reply for reply, in each] for each in replies]
+    replies = unified.reply(names, codes, config.questions, ladder, config.seed)
+    answers = [[reply for (reply,) in each] for each in replies]
   if config.questions:
     for row, each in zip(rows, answers):
       row['answers'] = dict(zip(config.questions, each))

@@ -59,8 +59,12 @@ def attend(q: jax.Array, parts, sees, backend: str = 'xla'):
     return _of_image(q, parts, sees, backend, mapped=True)
   scores = []
   for (k, _), seen in zip(parts, sees, strict=True):
-    s = jnp.einsum('...tnh,...snh->...nts', q, k,
-                   preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    s = (
+      jnp.einsum(
+        '...tnh,...snh->...nts', q, k, preferred_element_type=jnp.float32
+      )
+      * q.shape[-1] ** -0.5
+    )
     if isinstance(seen, masks.Interval):
       seen = seen.keys(k.shape[-3])
     if seen is not None:
@@ -68,21 +72,28 @@ def attend(q: jax.Array, parts, sees, backend: str = 'xla'):
     scores.append(s)
   # The softmax without putting scores together, and divided by at the end.
   top = functools.reduce(
-      jnp.maximum, [s.max(-1, keepdims=True) for s in scores]
+    jnp.maximum, [s.max(-1, keepdims=True) for s in scores]
   )
   weights = [jnp.exp(s - jax.lax.stop_gradient(top)) for s in scores]
   total = sum(w.sum(-1) for w in weights)
   out = sum(
-      jnp.einsum('...nts,...snh->...tnh', w.astype(v.dtype), v,
-                 preferred_element_type=jnp.float32)
-      for w, (_, v) in zip(weights, parts)
+    jnp.einsum(
+      '...nts,...snh->...tnh',
+      w.astype(v.dtype),
+      v,
+      preferred_element_type=jnp.float32,
+    )
+    for w, (_, v) in zip(weights, parts)
   )
   return (out / jnp.swapaxes(total, -1, -2)[..., None]).astype(q.dtype)
 
 
 def attend_packed(
-    q: jax.Array, k: jax.Array, v: jax.Array, row: masks.Packed,
-    backend: str = 'xla',
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  row: masks.Packed,
+  backend: str = 'xla',
 ):
   """`attend` of each segment of a packed row; q, k and v are [..., T, N, H]."""
   ends = np.cumsum([s.count * s.size for s in row.segments])
@@ -90,8 +101,8 @@ def attend_packed(
   def copies(a):
     """[..., C, T, N, H] of each segment."""
     return [
-        p.reshape(*p.shape[:-3], s.count, s.size, *p.shape[-2:])
-        for p, s in zip(jnp.split(a, ends[:-1], axis=-3), row.segments)
+      p.reshape(*p.shape[:-3], s.count, s.size, *p.shape[-2:])
+      for p, s in zip(jnp.split(a, ends[:-1], axis=-3), row.segments)
     ]
 
   q, k, v = copies(q), copies(k), copies(v)
@@ -104,16 +115,19 @@ def attend_packed(
     first = segment.image if backend != 'xla' else 0
     found = []
     if first:
-      found.append(_of_image(
+      found.append(
+        _of_image(
           q[n][..., :first, :, :],
           [*before, (k[n][..., :first, :, :], v[n][..., :first, :, :])],
-          [*known, None], backend,
-      ))
+          [*known, None],
+          backend,
+        )
+      )
     if first < segment.size:
       own = row.own[n] and row.own[n].after(first)
-      found.append(attend(
-          q[n][..., first:, :, :], [*before, (k[n], v[n])], [*known, own]
-      ))
+      found.append(
+        attend(q[n][..., first:, :, :], [*before, (k[n], v[n])], [*known, own])
+      )
     found = jnp.concatenate(found, axis=-3)
     out.append(found.reshape(*found.shape[:-4], -1, *found.shape[-2:]))
   return jnp.concatenate(out, axis=-3)
@@ -125,6 +139,7 @@ def image_block(q, sees: Sequence) -> bool:
   They are several, and all see the same keys: all of every part, but for some
   first ones of one.
   """
+
   def same(seen):
     if seen is None:
       return True
@@ -155,19 +170,24 @@ def _joined(q, parts, starts):
   """
   order = sorted(range(len(parts)), key=lambda n: starts[n] is not None)
   rows = np.broadcast_shapes(
-      q.shape[:-3], *(k.shape[:-3] for k, _ in parts),
-      *(s.shape for s in starts if s is not None),
+    q.shape[:-3],
+    *(k.shape[:-3] for k, _ in parts),
+    *(s.shape for s in starts if s is not None),
   )
 
   def flat(a, kept):
-    a = jnp.broadcast_to(a, (*rows, *a.shape[a.ndim - kept:]))
-    return a.reshape(math.prod(rows), *a.shape[len(rows):])
+    a = jnp.broadcast_to(a, (*rows, *a.shape[a.ndim - kept :]))
+    return a.reshape(math.prod(rows), *a.shape[len(rows) :])
 
   keys, values = (
-      jnp.concatenate([
-          flat(parts[n][which], 3)[:, ::-1 if starts[n] is not None else 1]
-          for n in order
-      ], axis=1) for which in (0, 1)
+    jnp.concatenate(
+      [
+        flat(parts[n][which], 3)[:, :: -1 if starts[n] is not None else 1]
+        for n in order
+      ],
+      axis=1,
+    )
+    for which in (0, 1)
   )
   seen = jnp.array(keys.shape[1], jnp.int32)
   if starts[order[-1]] is not None:
@@ -181,7 +201,7 @@ def _lengthened(a, size: int):
 
 
 def cudnn(
-    q, parts, starts, mapped: bool = False, implementation: str = 'cudnn'
+  q, parts, starts, mapped: bool = False, implementation: str = 'cudnn'
 ):
   """`attend` of an image's queries by cuDNN, without masks or scores.
 
@@ -229,8 +249,8 @@ def _unmapped(function):
   @wrapped.def_vmap
   def _(size, mapped, *args):
     args = [
-        a if is_mapped else jnp.broadcast_to(a, (size, *a.shape))
-        for a, is_mapped in zip(args, mapped)
+      a if is_mapped else jnp.broadcast_to(a, (size, *a.shape))
+      for a, is_mapped in zip(args, mapped)
     ]
     out = wrapped(*(a.reshape(-1, *a.shape[2:]) for a in args))
     return out.reshape(size, -1, *out.shape[1:]), True
@@ -249,8 +269,10 @@ def _split(kernel, q, k, v, seen):
 
   spec = P(axis('data', q.shape[0]), None, axis('model', q.shape[2]), None)
   return jax.shard_map(
-      kernel, in_specs=(spec, spec, spec, P(spec[0])), out_specs=spec,
-      check_vma=False,
+    kernel,
+    in_specs=(spec, spec, spec, P(spec[0])),
+    out_specs=spec,
+    check_vma=False,
   )(q, k, v, seen)
 
 
@@ -260,7 +282,7 @@ def _cudnn(q, k, v, seen, implementation):
   q = _lengthened(q, -(-size // 8) * 8)
   k, v = (_lengthened(a, -(-a.shape[1] // 8) * 8) for a in (k, v))
   return jax.nn.dot_product_attention(
-      q, k, v, key_value_seq_lengths=seen, implementation=implementation
+    q, k, v, key_value_seq_lengths=seen, implementation=implementation
   )[:, :size]
 
 
@@ -275,20 +297,22 @@ def _splash(q, k, v, seen, interpret):
   k, v = _lengthened(k, keys), _lengthened(v, keys)
   q, k, v = (jnp.swapaxes(a, 1, 2) for a in (q, k, v))
   kernel = lib.make_splash_mha_single_device(
-      lib.MultiHeadMask(
-          [lib.FullMask((rows, keys))] * q.shape[1]
-      ),
-      block_sizes=lib.BlockSizes(
-          block_q=block_q, block_kv=block_k, block_kv_compute=block_k,
-          block_q_dkv=block_q, block_kv_dkv=block_k,
-          block_kv_dkv_compute=block_k, use_fused_bwd_kernel=True,
-      ),
-      interpret=interpret,
+    lib.MultiHeadMask([lib.FullMask((rows, keys))] * q.shape[1]),
+    block_sizes=lib.BlockSizes(
+      block_q=block_q,
+      block_kv=block_k,
+      block_kv_compute=block_k,
+      block_q_dkv=block_q,
+      block_kv_dkv=block_k,
+      block_kv_dkv_compute=block_k,
+      use_fused_bwd_kernel=True,
+    ),
+    interpret=interpret,
   )
   # Queries see keys of their own kind.
   kinds = lib.SegmentIds(
-      q=jnp.ones((q.shape[0], rows), jnp.int32),
-      kv=(jnp.arange(keys) < seen[:, None]).astype(jnp.int32),
+    q=jnp.ones((q.shape[0], rows), jnp.int32),
+    kv=(jnp.arange(keys) < seen[:, None]).astype(jnp.int32),
   )
   out = jax.vmap(kernel)(q, k, v, kinds)
   return jnp.swapaxes(out, 1, 2)[:, :size]

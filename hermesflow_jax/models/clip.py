@@ -43,13 +43,13 @@ class ClipConfig:
   def __post_init__(self):
     counts = ('width', 'heads', 'mlp', 'patch', 'image')
     settings.require(
-        self, dict.fromkeys(counts, 1) | {'layers': 2}, above=('norm_eps',)
+      self, dict.fromkeys(counts, 1) | {'layers': 2}, above=('norm_eps',)
     )
     for name, part in (('width', 'heads'), ('image', 'patch')):
       if getattr(self, name) % getattr(self, part):
         raise ValueError(
-            f'{name} {getattr(self, name)} wants to be a multiple of {part} '
-            f'{getattr(self, part)}'
+          f'{name} {getattr(self, name)} wants to be a multiple of {part} '
+          f'{getattr(self, part)}'
         )
 
   @property
@@ -65,14 +65,20 @@ class Clip(nnx.Module):
     self.config = config
     width, side = config.width, config.patch
     self.class_embedding = nnx.Param(
-        jax.random.normal(rngs.params(), (width,)) * width ** -0.5
+      jax.random.normal(rngs.params(), (width,)) * width**-0.5
     )
     self.patch_embedding = nnx.Conv(
-        3, width, (side, side), strides=side, padding='VALID', use_bias=False,
-        dtype=config.dtype, rngs=rngs,
+      3,
+      width,
+      (side, side),
+      strides=side,
+      padding='VALID',
+      use_bias=False,
+      dtype=config.dtype,
+      rngs=rngs,
     )
     self.position_embedding = nnx.Embed(
-        config.patches + 1, width, dtype=config.dtype, rngs=rngs
+      config.patches + 1, width, dtype=config.dtype, rngs=rngs
     )
     self.pre_layernorm = _norm(config, rngs)
 
@@ -101,13 +107,13 @@ class Clip(nnx.Module):
     c = self.config
     if pixels.shape[-3:] != (c.image, c.image, 3):
       raise ValueError(
-          f'pixels: found shape {pixels.shape}, wanted '
-          f'[..., {c.image}, {c.image}, 3]'
+        f'pixels: found shape {pixels.shape}, wanted '
+        f'[..., {c.image}, {c.image}, 3]'
       )
     x = self.patch_embedding(pixels)
     x = x.reshape(*x.shape[:-3], c.patches, c.width)
     first = jnp.broadcast_to(
-        self.class_embedding[...].astype(x.dtype), (*x.shape[:-2], 1, c.width)
+      self.class_embedding[...].astype(x.dtype), (*x.shape[:-2], 1, c.width)
     )
     x = jnp.concatenate([first, x], axis=-2)
     x = x + self.position_embedding(jnp.arange(c.patches + 1))
@@ -146,8 +152,9 @@ class Block(nnx.Module):
     y = self.layer_norm1(x).astype(c.dtype)
     q, k, v = (heads(f(y)) for f in (self.q_proj, self.k_proj, self.v_proj))
     y = jax.nn.dot_product_attention(
-        q.reshape(-1, *q.shape[-3:]), k.reshape(-1, *k.shape[-3:]),
-        v.reshape(-1, *v.shape[-3:]),
+      q.reshape(-1, *q.shape[-3:]),
+      k.reshape(-1, *k.shape[-3:]),
+      v.reshape(-1, *v.shape[-3:]),
     )
     x = x + self.out_proj(y.reshape(x.shape))
     y = self.fc1(self.layer_norm2(x).astype(c.dtype))
@@ -176,5 +183,5 @@ def normalised(images: jax.Array) -> jax.Array:
 
 def _norm(config, rngs):
   return nnx.LayerNorm(
-      config.width, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
+    config.width, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
   )

@@ -80,6 +80,8 @@ _wide_product.defvjp(_wide_product_forward, _wide_product_backward)
 def _product(x, kernel, dtype=None):
   """[..., D] and [D, F] -> [..., F], factors in the dtype of x."""
   return jax.lax.dot_general(
-      x, kernel.astype(x.dtype), (((x.ndim - 1,), (0,)), ((), ())),
-      preferred_element_type=dtype,
+    x,
+    kernel.astype(x.dtype),
+    (((x.ndim - 1,), (0,)), ((), ())),
+    preferred_element_type=dtype,
   )

@@ -37,6 +37,7 @@ class MagvitConfig:
     kernel: side of the square convolutions that keep the resolution, 3 in the
       official model. With 1 and one level a code sees only its own patch.
   """
+
   ch: int
   encoder_ch_mult: tuple[int, ...]
   decoder_ch_mult: tuple[int, ...]
@@ -49,20 +50,24 @@ class MagvitConfig:
   kernel: int = 3
 
   def __post_init__(self):
-    settings.require(self, {
-        'ch': 1, 'z_channels': 1, 'patch': 1, 'num_groups': 0, 'kernel': 1,
-    })
+    settings.require(
+      self, {'ch': 1, 'z_channels': 1, 'patch': 1, 'num_groups': 0, 'kernel': 1}
+    )
     levels = len(self.encoder_ch_mult)
-    for name in ('decoder_ch_mult', 'encoder_num_res_blocks',
-                 'decoder_num_res_blocks'):
+    for name in (
+      'decoder_ch_mult',
+      'encoder_num_res_blocks',
+      'decoder_num_res_blocks',
+    ):
       if len(getattr(self, name)) != levels:
         raise ValueError(
-            f'{name} has {len(getattr(self, name))} levels, encoder_ch_mult '
-            f'{levels}')
+          f'{name} has {len(getattr(self, name))} levels, encoder_ch_mult '
+          f'{levels}'
+        )
     if self.num_groups and self.ch % self.num_groups:
       raise ValueError(
-          f'ch {self.ch} wants to be a multiple of num_groups '
-          f'{self.num_groups}')
+        f'ch {self.ch} wants to be a multiple of num_groups {self.num_groups}'
+      )
 
   @property
   def reduction(self) -> int:
@@ -72,16 +77,17 @@ class MagvitConfig:
   @property
   def codebook_size(self) -> int:
     """Number of codes."""
-    return 2 ** self.z_channels
+    return 2**self.z_channels
 
 
 SHOW_O = MagvitConfig(
-    ch=128,
-    encoder_ch_mult=(1, 2, 2, 4, 4),
-    decoder_ch_mult=(1, 1, 2, 2, 4),
-    encoder_num_res_blocks=(4, 3, 4, 3, 4),
-    decoder_num_res_blocks=(4, 4, 3, 4, 3),
-    z_channels=13)
+  ch=128,
+  encoder_ch_mult=(1, 2, 2, 4, 4),
+  decoder_ch_mult=(1, 1, 2, 2, 4),
+  encoder_num_res_blocks=(4, 3, 4, 3, 4),
+  decoder_num_res_blocks=(4, 4, 3, 4, 3),
+  z_channels=13,
+)
 
 
 class Magvit(nnx.Module):
@@ -92,10 +98,7 @@ class Magvit(nnx.Module):
   """
 
   def __init__(
-      self,
-      config: MagvitConfig,
-      rngs: nnx.Rngs,
-      dtype: jnp.dtype = jnp.float32,
+    self, config: MagvitConfig, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32
   ):
     self.config = config
     self.encoder = Encoder(config, dtype, rngs)
@@ -119,11 +122,17 @@ class Magvit(nnx.Module):
       ValueError: for other shapes.
     """
     *_, height, width, channels = pixels.shape
-    if (channels != 3 or not height or not width
-        or height % self.reduction or width % self.reduction):
+    if (
+      channels != 3
+      or not height
+      or not width
+      or height % self.reduction
+      or width % self.reduction
+    ):
       raise ValueError(
-          f'pixels: found shape {pixels.shape}, wanted [..., H, W, 3] with H '
-          f'and W multiples of {self.reduction}')
+        f'pixels: found shape {pixels.shape}, wanted [..., H, W, 3] with H '
+        f'and W multiples of {self.reduction}'
+      )
     return _flat_batch(self.encoder, pixels)
 
   def codes(self, z: jax.Array) -> jax.Array:
@@ -152,21 +161,31 @@ class Encoder(nnx.Module):
   def __init__(self, config: MagvitConfig, dtype, rngs: nnx.Rngs):
     widths = [config.ch * m for m in config.encoder_ch_mult]
     self.patch = config.patch
-    self.conv_in = _conv(3 * config.patch ** 2, config.ch, config, dtype, rngs)
+    self.conv_in = _conv(3 * config.patch**2, config.ch, config, dtype, rngs)
     levels, before = [], config.ch
     for i, (width, blocks) in enumerate(
-        zip(widths, config.encoder_num_res_blocks)):
+      zip(widths, config.encoder_num_res_blocks)
+    ):
       last = i == len(widths) - 1
-      levels.append(Level(
-          before, width, blocks, None if last else 'downsample', config, dtype,
-          rngs))
+      levels.append(
+        Level(
+          before,
+          width,
+          blocks,
+          None if last else 'downsample',
+          config,
+          dtype,
+          rngs,
+        )
+      )
       before = width
     self.down = nnx.List(levels)
     self.mid = Middle(before, config, dtype, rngs)
     self.norm_out = _norm(before, config, rngs)
     self.conv_out = _conv(before, config.z_channels, config, dtype, rngs)
     self.quant_conv = nnx.Linear(
-        config.z_channels, config.z_channels, dtype=dtype, rngs=rngs)
+      config.z_channels, config.z_channels, dtype=dtype, rngs=rngs
+    )
 
   def __call__(self, pixels: jax.Array) -> jax.Array:
     """float[B, H, W, 3] -> float[B, h, w, Z]."""
@@ -184,19 +203,28 @@ class Decoder(nnx.Module):
     widths = [config.ch * m for m in config.decoder_ch_mult]
     self.patch = config.patch
     self.post_quant_conv = nnx.Linear(
-        config.z_channels, config.z_channels, dtype=dtype, rngs=rngs)
+      config.z_channels, config.z_channels, dtype=dtype, rngs=rngs
+    )
     before = widths[-1]
     self.conv_in = _conv(config.z_channels, before, config, dtype, rngs)
     self.mid = Middle(before, config, dtype, rngs)
     levels = []
     for i in reversed(range(len(widths))):
-      levels.append(Level(
-          before, widths[i], config.decoder_num_res_blocks[i],
-          'upsample' if i else None, config, dtype, rngs))
+      levels.append(
+        Level(
+          before,
+          widths[i],
+          config.decoder_num_res_blocks[i],
+          'upsample' if i else None,
+          config,
+          dtype,
+          rngs,
+        )
+      )
       before = widths[i]
     self.up = nnx.List(levels[::-1])
     self.norm_out = _norm(before, config, rngs)
-    self.conv_out = _conv(before, 3 * config.patch ** 2, config, dtype, rngs)
+    self.conv_out = _conv(before, 3 * config.patch**2, config, dtype, rngs)
 
   def __call__(self, bits: jax.Array) -> jax.Array:
     """float[B, h, w, Z] -> float[B, H, W, 3]."""
@@ -211,11 +239,21 @@ class Level(nnx.Module):
   """Residual blocks of one resolution, then a change to the next one."""
 
   def __init__(
-      self, before, width, blocks, resample, config: MagvitConfig, dtype,
-      rngs: nnx.Rngs):
-    self.block = nnx.List([
+    self,
+    before,
+    width,
+    blocks,
+    resample,
+    config: MagvitConfig,
+    dtype,
+    rngs: nnx.Rngs,
+  ):
+    self.block = nnx.List(
+      [
         ResidualBlock(before if i == 0 else width, width, config, dtype, rngs)
-        for i in range(blocks)])
+        for i in range(blocks)
+      ]
+    )
     if resample == 'downsample':
       self.downsample = Downsample(width, dtype, rngs)
     if resample == 'upsample':
@@ -253,7 +291,8 @@ class ResidualBlock(nnx.Module):
   """Norm, swish, convolution, twice, beside a shortcut."""
 
   def __init__(
-      self, before, width, config: MagvitConfig, dtype, rngs: nnx.Rngs):
+    self, before, width, config: MagvitConfig, dtype, rngs: nnx.Rngs
+  ):
     self.norm1 = _norm(before, config, rngs)
     self.conv1 = _conv(before, width, config, dtype, rngs)
     self.norm2 = _norm(width, config, rngs)
@@ -272,8 +311,7 @@ class Attention(nnx.Module):
   """One head of attention over all positions of an image."""
 
   def __init__(self, width, config: MagvitConfig, dtype, rngs: nnx.Rngs):
-    linear = functools.partial(
-        nnx.Linear, width, width, dtype=dtype, rngs=rngs)
+    linear = functools.partial(nnx.Linear, width, width, dtype=dtype, rngs=rngs)
     self.norm = _norm(width, config, rngs)
     self.q, self.k, self.v = linear(), linear(), linear()
     self.proj_out = linear()
@@ -282,8 +320,11 @@ class Attention(nnx.Module):
     """float[B, h, w, D] -> float[B, h, w, D]."""
     y = self.norm(x).reshape(*x.shape[:-3], -1, x.shape[-1])
     scores = jnp.einsum(
-        '...td,...sd->...ts', self.q(y), self.k(y),
-        preferred_element_type=jnp.float32)
+      '...td,...sd->...ts',
+      self.q(y),
+      self.k(y),
+      preferred_element_type=jnp.float32,
+    )
     weights = jax.nn.softmax(scores * x.shape[-1] ** -0.5, axis=-1)
     v = self.v(y)
     y = jnp.einsum('...ts,...sd->...td', weights.astype(v.dtype), v)
@@ -296,8 +337,14 @@ class Downsample(nnx.Module):
   def __init__(self, width, dtype, rngs: nnx.Rngs):
     # One zero row and column at the bottom and the right, none before.
     self.conv = nnx.Conv(
-        width, width, (3, 3), strides=2, padding=((0, 1), (0, 1)), dtype=dtype,
-        rngs=rngs)
+      width,
+      width,
+      (3, 3),
+      strides=2,
+      padding=((0, 1), (0, 1)),
+      dtype=dtype,
+      rngs=rngs,
+    )
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[B, H, W, D] -> float[B, H / 2, W / 2, D]."""
@@ -318,19 +365,19 @@ class Upsample(nnx.Module):
 def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
   """[..., H, W, C] -> [..., H / patch, W / patch, patch patch C]."""
   *batch, height, width, channels = x.shape
-  x = x.reshape(
-      *batch, height // patch, patch, width // patch, patch, channels)
+  x = x.reshape(*batch, height // patch, patch, width // patch, patch, channels)
   x = jnp.swapaxes(x, -4, -3)
   return x.reshape(
-      *batch, height // patch, width // patch, patch * patch * channels)
+    *batch, height // patch, width // patch, patch * patch * channels
+  )
 
 
 def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
   """The inverse of `space_to_depth`."""
   *batch, height, width, depth = x.shape
-  x = x.reshape(*batch, height, width, patch, patch, depth // patch ** 2)
+  x = x.reshape(*batch, height, width, patch, patch, depth // patch**2)
   x = jnp.swapaxes(x, -4, -3)
-  return x.reshape(*batch, height * patch, width * patch, depth // patch ** 2)
+  return x.reshape(*batch, height * patch, width * patch, depth // patch**2)
 
 
 def _flat_batch(module, x: jax.Array) -> jax.Array:
@@ -347,10 +394,12 @@ def _flat_batch(module, x: jax.Array) -> jax.Array:
 
 
 def _conv(
-    before, width, config: MagvitConfig, dtype, rngs: nnx.Rngs) -> nnx.Conv:
+  before, width, config: MagvitConfig, dtype, rngs: nnx.Rngs
+) -> nnx.Conv:
   """A convolution that keeps the resolution."""
   return nnx.Conv(
-      before, width, (config.kernel, config.kernel), dtype=dtype, rngs=rngs)
+    before, width, (config.kernel, config.kernel), dtype=dtype, rngs=rngs
+  )
 
 
 def _norm(width, config: MagvitConfig, rngs: nnx.Rngs):
@@ -358,8 +407,13 @@ def _norm(width, config: MagvitConfig, rngs: nnx.Rngs):
   if not config.num_groups:
     return Identity()
   return nnx.GroupNorm(
-      width, num_groups=config.num_groups, epsilon=1e-6, dtype=jnp.float32,
-      use_fast_variance=False, rngs=rngs)
+    width,
+    num_groups=config.num_groups,
+    epsilon=1e-6,
+    dtype=jnp.float32,
+    use_fast_variance=False,
+    rngs=rngs,
+  )
 
 
 class Identity(nnx.Module):

@@ -23,9 +23,9 @@ from hermesflow_jax.models import layers
 # What of a block is kept for the backward pass: all; nothing; the results of
 # products with weights.
 REMAT = {
-    'none': None,
-    'full': jax.checkpoint_policies.nothing_saveable,
-    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'none': None,
+  'full': jax.checkpoint_policies.nothing_saveable,
+  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
 
@@ -67,24 +67,26 @@ class PhiConfig:
       object.__setattr__(self, 'dtype', jnp.dtype(self.dtype).name)
     if self.dtype not in ('float32', 'bfloat16'):
       raise ValueError(
-          f"dtype is {self.dtype!r}, wanted 'float32' or 'bfloat16'"
+        f"dtype is {self.dtype!r}, wanted 'float32' or 'bfloat16'"
       )
     for name, known in (('remat', REMAT), ('attention', attention.BACKENDS)):
       if getattr(self, name) not in known:
         raise ValueError(
-            f'{name} is {getattr(self, name)!r}, wanted '
-            f'{", ".join(map(repr, known))}'
+          f'{name} is {getattr(self, name)!r}, wanted '
+          f'{", ".join(map(repr, known))}'
         )
     if self.attention == 'cudnn' and self.dtype != 'bfloat16':
       raise ValueError("attention 'cudnn' wants dtype 'bfloat16'")
     counts = ('width', 'layers', 'heads', 'mlp', 'unroll')
     settings.require(
-        self, dict.fromkeys(counts, 1) | {'rotary_fraction': 0},
-        above=('rope_theta', 'norm_eps'), most={'rotary_fraction': 1},
+      self,
+      dict.fromkeys(counts, 1) | {'rotary_fraction': 0},
+      above=('rope_theta', 'norm_eps'),
+      most={'rotary_fraction': 1},
     )
     if self.width % self.heads:
       raise ValueError(
-          f'width {self.width} wants to be a multiple of heads {self.heads}'
+        f'width {self.width} wants to be a multiple of heads {self.heads}'
       )
 
   @property
@@ -125,7 +127,7 @@ class Cache:
       return jax.lax.dynamic_update_slice_in_dim(a, b, start, axis=-3)
 
     return dataclasses.replace(
-        self, k=write(self.k, other.k), v=write(self.v, other.v)
+      self, k=write(self.k, other.k), v=write(self.v, other.v)
     )
 
   @classmethod
@@ -170,7 +172,7 @@ class Block(nnx.Module):
 
     def norm(size):
       return nnx.LayerNorm(
-          size, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
+        size, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
       )
 
     self.input_layernorm = norm(width)
@@ -208,8 +210,8 @@ class Block(nnx.Module):
     if kv is not None:
       write = jax.lax.dynamic_update_slice_in_dim
       k, v = kv = (
-          write(kv[0], k.astype(kv[0].dtype), index, axis=-3),
-          write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
+        write(kv[0], k.astype(kv[0].dtype), index, axis=-3),
+        write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
       )
     backend = attention.backend_of(c.attention, jax.default_backend())
     if isinstance(sees, masks.Packed):
@@ -260,7 +262,9 @@ class FusedBlock(Block):
   def _leave(self, attended, hidden):
     dtype = self.config.dtype
     both = jnp.concatenate([attended, hidden], axis=-1)
-    return both @ self.leave_kernel.astype(dtype) + self.leave_bias.astype(dtype)
+    return both @ self.leave_kernel.astype(dtype) + self.leave_bias.astype(
+      dtype
+    )
 
 
 class Phi(nnx.Module):
@@ -275,12 +279,16 @@ class Phi(nnx.Module):
 
     self.layers = make(jax.random.split(rngs.params(), config.layers))
     self.final_layernorm = nnx.LayerNorm(
-        config.width, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
+      config.width, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
     )
 
   def __call__(
-      self, x, sees, positions, cache: Cache | None = None,
-      past: Sequence[Cache] = (),
+    self,
+    x,
+    sees,
+    positions,
+    cache: Cache | None = None,
+    past: Sequence[Cache] = (),
   ):
     """Runs the decoder.
 
@@ -308,9 +316,10 @@ class Phi(nnx.Module):
     # them: on two CPU cores it takes a fifth more.
     single = cache is not None and x.shape[-2] == 1
     x, kv = jax.lax.scan(
-        block, x.astype(self.config.dtype),
-        (self.layers, kv, [(c.k, c.v) for c in past]),
-        unroll=self.config.layers if single else self.config.unroll,
+      block,
+      x.astype(self.config.dtype),
+      (self.layers, kv, [(c.k, c.v) for c in past]),
+      unroll=self.config.layers if single else self.config.unroll,
     )
     if cache is not None:
       cache = Cache(*kv, cache.index + x.shape[-2])

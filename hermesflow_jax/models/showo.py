@@ -52,12 +52,16 @@ class ShowO(nnx.Module):
     self.head = layers.Head(width, size, dtype=dtype, rngs=rngs)
     if config.clip_width:
       self.projector = clip.Projector(
-          config.clip_width, width, dtype, rngs=rngs
+        config.clip_width, width, dtype, rngs=rngs
       )
 
   def __call__(
-      self, tokens, sees, positions, cache: Cache | None = None,
-      past: Sequence[Cache] = (),
+    self,
+    tokens,
+    sees,
+    positions,
+    cache: Cache | None = None,
+    past: Sequence[Cache] = (),
   ):
     """Returns the hidden states of tokens.
 
@@ -77,8 +81,12 @@ class ShowO(nnx.Module):
     return self.from_embeddings(x, sees, positions, cache, past)
 
   def from_embeddings(
-      self, x, sees, positions, cache: Cache | None = None,
-      past: Sequence[Cache] = (),
+    self,
+    x,
+    sees,
+    positions,
+    cache: Cache | None = None,
+    past: Sequence[Cache] = (),
   ):
     """Returns the hidden states of embeddings [..., T, D]; see `__call__`."""
     hidden, cache = self.decoder(x, sees, positions, cache, past)
@@ -111,7 +119,7 @@ class ShowO(nnx.Module):
     """
     v = self.config.vocab
     return self._part_of_head(
-        slice(v.image_offset, v.image_offset + v.codebook_size)
+      slice(v.image_offset, v.image_offset + v.codebook_size)
     )
 
   def text_head(self) -> Callable[[jax.Array], jax.Array]:

@@ -29,11 +29,12 @@ class Chip:
 
 
 CHIPS = {
-    chip.name: chip for chip in (
-        Chip('v5e', 'v5litepod', 197e12, 16e9, 819e9, 200e9, 2),
-        Chip('v6e', 'v6e', 918e12, 32e9, 1638e9, 400e9, 2),
-        Chip('v5p', 'v5p', 459e12, 95e9, 2765e9, 600e9, 3),
-    )
+  chip.name: chip
+  for chip in (
+    Chip('v5e', 'v5litepod', 197e12, 16e9, 819e9, 200e9, 2),
+    Chip('v6e', 'v6e', 918e12, 32e9, 1638e9, 400e9, 2),
+    Chip('v5p', 'v5p', 459e12, 95e9, 2765e9, 600e9, 3),
+  )
 }
 
 
@@ -69,15 +70,15 @@ def parse(text: str) -> Slice:
   name, _, sides = text.partition(':')
   if name not in CHIPS:
     raise ValueError(
-        f'topology {text!r}: wanted {", ".join(CHIPS)} and a shape, e.g. '
-        'v5e:16x16'
+      f'topology {text!r}: wanted {", ".join(CHIPS)} and a shape, e.g. '
+      'v5e:16x16'
     )
   axes = CHIPS[name].axes
   if not re.fullmatch(r'[1-9]\d*(x[1-9]\d*)*', sides) or (
-      sides.count('x') + 1 != axes
+    sides.count('x') + 1 != axes
   ):
     raise ValueError(
-        f'topology {text!r}: a slice of {name} has {axes} sides, e.g. '
-        f'{name}:{"x".join(["4"] * axes)}'
+      f'topology {text!r}: a slice of {name} has {axes} sides, e.g. '
+      f'{name}:{"x".join(["4"] * axes)}'
     )
   return Slice(CHIPS[name], tuple(map(int, sides.split('x'))))

@@ -11,15 +11,31 @@ import math
 import re
 
 _BYTES = {
-    'pred': 1, 's4': 0.5, 'u4': 0.5, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2,
-    'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8,
-    'f64': 8, 'c64': 8,
+  'pred': 1,
+  's4': 0.5,
+  'u4': 0.5,
+  's8': 1,
+  'u8': 1,
+  's16': 2,
+  'u16': 2,
+  'bf16': 2,
+  'f16': 2,
+  's32': 4,
+  'u32': 4,
+  'f32': 4,
+  's64': 8,
+  'u64': 8,
+  'f64': 8,
+  'c64': 8,
 }
 _ARRAY = re.compile(r'\b(' + '|'.join(_BYTES) + r')\[([\d,]*)\]')
 _NAME = re.compile(r'%([\w.\-]+)')
 _COLLECTIVES = (
-    'all-gather', 'all-reduce', 'reduce-scatter', 'all-to-all',
-    'collective-permute',
+  'all-gather',
+  'all-reduce',
+  'reduce-scatter',
+  'all-to-all',
+  'collective-permute',
 )
 
 
@@ -123,19 +139,17 @@ def _instruction(line: str) -> Instruction | None:
   head = re.match(r'\s*(?:ROOT )?%?([\w.\-]+) = ', line)
   if not head:
     return None
-  rest = line[head.end():]
+  rest = line[head.end() :]
   kind, rest = _balanced(rest) if rest[0] == '(' else rest.split(' ', 1)
   called = re.match(r'\s*([\w\-]+)(?=\()', rest)
   if not called:
     return None
-  inside, rest = _balanced(rest[called.end():])
+  inside, rest = _balanced(rest[called.end() :])
   arrays = tuple(
-      _BYTES[name] * math.prod(int(n) for n in sides.split(',') if n)
-      for name, sides in _ARRAY.findall(kind)
+    _BYTES[name] * math.prod(int(n) for n in sides.split(',') if n)
+    for name, sides in _ARRAY.findall(kind)
   )
-  return Instruction(
-      head[1], arrays, called[1], inside.strip('()'), rest
-  )
+  return Instruction(head[1], arrays, called[1], inside.strip('()'), rest)
 
 
 def _balanced(text: str) -> tuple[str, str]:
@@ -144,18 +158,18 @@ def _balanced(text: str) -> tuple[str, str]:
   for place, letter in enumerate(text):
     depth += (letter == '(') - (letter == ')')
     if not depth:
-      return text[:place + 1], text[place + 1:]
+      return text[: place + 1], text[place + 1 :]
   return text, ''
 
 
 class _Program:
-
   def __init__(self, text, devices, trips):
     self.devices, self.trips = devices, trips
     self.computations, self.entry = parse_computations(text)
     self.sizes = {
-        (name, line.name): sum(line.arrays)
-        for name, lines in self.computations.items() for line in lines
+      (name, line.name): sum(line.arrays)
+      for name, lines in self.computations.items()
+      for line in lines
     }
 
   @functools.cache
@@ -170,12 +184,19 @@ class _Program:
       kind = line.op.removesuffix('-start')
       if kind in _COLLECTIVES:
         channel = re.search(r'channel_id=(\d+)', line.rest)
-        found.append(Collective(
-            kind, channel[1] if channel else '',
-            _sent(kind, self._operands(name, line),
-                  _group(line.rest) or self.devices),
-            1, fused,
-        ))
+        found.append(
+          Collective(
+            kind,
+            channel[1] if channel else '',
+            _sent(
+              kind,
+              self._operands(name, line),
+              _group(line.rest) or self.devices,
+            ),
+            1,
+            fused,
+          )
+        )
       times = self._turns(line) if line.op == 'while' else 1
       windowed = line.op == 'while' and 'windowed_dot_general' in line.rest
       for other in _called(line):
@@ -195,8 +216,9 @@ class _Program:
     lines = {each.name: each for each in self.computations[condition]}
     last = self.computations[condition][-1]
     bounds = [
-        int(lines[name].inside) for name in last.operands
-        if name in lines and lines[name].op == 'constant'
+      int(lines[name].inside)
+      for name in last.operands
+      if name in lines and lines[name].op == 'constant'
     ]
     counts = last.op == 'compare' and 'direction=LT' in last.rest
     return bounds[0] if counts and bounds else self.trips
@@ -208,8 +230,9 @@ class _Program:
 def _called(line):
   """The computations that an instruction runs."""
   found = re.findall(
-      r'(?:calls|body|to_apply|branch_computations|true_computation|'
-      r'false_computation)=\{?((?:%?[\w.\-]+(?:, )?)+)\}?', line.rest
+    r'(?:calls|body|to_apply|branch_computations|true_computation|'
+    r'false_computation)=\{?((?:%?[\w.\-]+(?:, )?)+)\}?',
+    line.rest,
   )
   # The sum of a reduction is no computation of its own.
   if line.op not in ('while', 'fusion', 'call', 'conditional', 'async-start'):

@@ -95,16 +95,15 @@ def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   os.environ.setdefault(
-      'TPU_ACCELERATOR_TYPE', f'{where.chip.accelerator}-{where.count}'
+    'TPU_ACCELERATOR_TYPE', f'{where.chip.accelerator}-{where.count}'
   )
   if data * model != where.count:
     raise ValueError(
-        f'mesh data={data} model={model} does not fit {where.count} chips'
+      f'mesh data={data} model={model} does not fit {where.count} chips'
     )
   try:
     found = topologies.get_topology_desc(
-        platform='tpu', topology_name=where.name,
-        **_hosts(where),
+      platform='tpu', topology_name=where.name, **_hosts(where)
     )
     return sharding.mesh_of(found.devices, data, model)
   except Exception as error:
@@ -112,7 +111,7 @@ def mesh_of(where: chips.Slice, data: int, model: int) -> jax.sharding.Mesh:
     if importlib.util.find_spec('libtpu') is None:
       hint = " (this wants `pip install -e '.[tpu]'`)"
     raise ValueError(
-        f'{where.name}: {str(error).splitlines()[0]}{hint}'
+      f'{where.name}: {str(error).splitlines()[0]}{hint}'
     ) from error
 
 
@@ -135,15 +134,18 @@ def judged(program: Program, where: chips.Slice, mesh) -> Verdict:
     if 'Ran out of memory' not in str(error) and 'Hbm' not in str(error):
       raise
     return Verdict(
-        program.name, program.per, False, parts,
-        compiling=time.perf_counter() - began,
-        fault=str(error).splitlines()[0][:300],
+      program.name,
+      program.per,
+      False,
+      parts,
+      compiling=time.perf_counter() - began,
+      fault=str(error).splitlines()[0][:300],
     )
   took = time.perf_counter() - began
   sizes = compiled.memory_analysis()
   try:
     network = hlo.traffic(
-        compiled.as_text(), where.count, program.trips
+      compiled.as_text(), where.count, program.trips
     ).network
   except jax.errors.JaxRuntimeError:
     # This jax cannot read what a newer libtpu wrote.
@@ -153,51 +155,62 @@ def judged(program: Program, where: chips.Slice, mesh) -> Verdict:
   flops = work.flops / where.count
   memory = sum(parts.values()) * program.reads
   chip = where.chip
-  seconds = {
-      'compute': flops / chip.flops, 'memory': memory / chip.bandwidth,
-  }
+  seconds = {'compute': flops / chip.flops, 'memory': memory / chip.bandwidth}
   if network is not None:
     seconds['network'] = sum(network.values()) / chip.network
   return Verdict(
-      program.name, program.per, True, parts,
-      temporary=sizes.temp_size_in_bytes,
-      peak=sizes.temp_size_in_bytes + sizes.argument_size_in_bytes
-           + sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
-      flops=flops, memory=memory, network=network, seconds=seconds,
-      compiling=took,
+    program.name,
+    program.per,
+    True,
+    parts,
+    temporary=sizes.temp_size_in_bytes,
+    peak=sizes.temp_size_in_bytes
+    + sizes.argument_size_in_bytes
+    + sizes.output_size_in_bytes
+    - sizes.alias_size_in_bytes,
+    flops=flops,
+    memory=memory,
+    network=network,
+    seconds=seconds,
+    compiling=took,
   )
 
 
 def per_chip(tree) -> float:
   """Returns the bytes of arrays on the chip that has most of them."""
-  return float(sum(
+  return float(
+    sum(
       np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
       for a in jax.tree.leaves(tree)
-  ))
+    )
+  )
 
 
 def line(verdict: Verdict, where: chips.Slice) -> str:
   """Returns a verdict as a sentence."""
   parts = ', '.join(
-      f'{name} {size / GIB:.2f}' for name, size in verdict.parts.items()
+    f'{name} {size / GIB:.2f}' for name, size in verdict.parts.items()
   )
   if not verdict.fits:
     return f'{verdict.name}: does not fit ({parts} GiB): {verdict.fault}'
   if verdict.network is None:
     sent = 'not readable with this jax'
   else:
-    sent = ', '.join(
+    sent = (
+      ', '.join(
         f'{kind} {size / GIB:.2f}' for kind, size in verdict.network.items()
-    ) or 'none'
+      )
+      or 'none'
+    )
   times = ', '.join(
-      f'{kind} {seconds * 1e3:.1f}' for kind, seconds in verdict.seconds.items()
+    f'{kind} {seconds * 1e3:.1f}' for kind, seconds in verdict.seconds.items()
   )
   return (
-      f'{verdict.name}: {verdict.peak / GIB:.2f} of '
-      f'{where.chip.memory / GIB:.1f} GiB a chip ({parts}, temporaries '
-      f'{verdict.temporary / GIB:.2f}); {verdict.flops / 1e12:.2f} TFLOP, '
-      f'sent GiB: {sent}; at least ms: {times}; '
-      f'{verdict.bound}-bound; compiled in {verdict.compiling:.0f} s'
+    f'{verdict.name}: {verdict.peak / GIB:.2f} of '
+    f'{where.chip.memory / GIB:.1f} GiB a chip ({parts}, temporaries '
+    f'{verdict.temporary / GIB:.2f}); {verdict.flops / 1e12:.2f} TFLOP, '
+    f'sent GiB: {sent}; at least ms: {times}; '
+    f'{verdict.bound}-bound; compiled in {verdict.compiling:.0f} s'
   )
 
 
@@ -209,10 +222,10 @@ def table(found: list[dict]) -> str:
       run makes of what a program makes, by name.
   """
   lines = [
-      '| slice | mesh | program | GiB a chip | of | TFLOP a chip | GiB sent | '
-      'least ms: compute | memory | network | bound by | '
-      'at most, of the slice | a run, at least |',
-      '|' + '---|' * 13,
+    '| slice | mesh | program | GiB a chip | of | TFLOP a chip | GiB sent | '
+    'least ms: compute | memory | network | bound by | '
+    'at most, of the slice | a run, at least |',
+    '|' + '---|' * 13,
   ]
   for each in found:
     memory = chips.parse(each['topology']).chip.memory / GIB
@@ -220,22 +233,45 @@ def table(found: list[dict]) -> str:
     for p in each['programs']:
       head = [each['topology'], mesh, p['name']]
       if not p['fits']:
-        lines.append('| ' + ' | '.join([
-            *head, f'more than {memory:.1f}', f'{memory:.1f}', *[''] * 5,
-            'does not fit', '', '']) + ' |')
+        lines.append(
+          '| '
+          + ' | '.join(
+            [
+              *head,
+              f'more than {memory:.1f}',
+              f'{memory:.1f}',
+              *[''] * 5,
+              'does not fit',
+              '',
+              '',
+            ]
+          )
+          + ' |'
+        )
         continue
       sent = p['network']
       least = max(p['seconds'].values())
       what, many = p['per']
-      lines.append('| ' + ' | '.join([
-          *head, f'{p["peak"] / GIB:.1f}', f'{memory:.1f}',
-          f'{p["flops"] / 1e12:.1f}',
-          '' if sent is None else f'{sum(sent.values()) / GIB:.2f}',
-          *(f'{p["seconds"][kind] * 1e3:.1f}' if kind in p['seconds'] else ''
-            for kind in ('compute', 'memory', 'network')),
-          p['bound'], f'{many / least:.0f} {what}/s',
-          duration(each['wanted'][what] / many * least),
-      ]) + ' |')
+      lines.append(
+        '| '
+        + ' | '.join(
+          [
+            *head,
+            f'{p["peak"] / GIB:.1f}',
+            f'{memory:.1f}',
+            f'{p["flops"] / 1e12:.1f}',
+            '' if sent is None else f'{sum(sent.values()) / GIB:.2f}',
+            *(
+              f'{p["seconds"][kind] * 1e3:.1f}' if kind in p['seconds'] else ''
+              for kind in ('compute', 'memory', 'network')
+            ),
+            p['bound'],
+            f'{many / least:.0f} {what}/s',
+            duration(each['wanted'][what] / many * least),
+          ]
+        )
+        + ' |'
+      )
   return '\n'.join(lines)
 
 

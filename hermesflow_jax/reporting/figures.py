@@ -64,7 +64,7 @@ def thin(points: Sequence[tuple], most: int = MOST_POINTS) -> list[tuple]:
   size = math.ceil(len(points) / most)
   out = []
   for start in range(0, len(points), size):
-    part = points[start:start + size]
+    part = points[start : start + size]
     fine = [y for _, y, _ in part if math.isfinite(y)]
     mean = sum(fine) / len(fine) if fine else math.nan
     out.append((sum(x for x, *_ in part) / len(part), mean, None))
@@ -73,11 +73,16 @@ def thin(points: Sequence[tuple], most: int = MOST_POINTS) -> list[tuple]:
 
 def legend(entries: Sequence[tuple[str, str]]) -> markup.Markup:
   """Returns a row of (name, CSS classes) swatches."""
-  return markup.element('div', markup.join(
+  return markup.element(
+    'div',
+    markup.join(
       markup.element(
-          'span', markup.element('i', class_=f'swatch {style}'), name
-      ) for name, style in entries
-  ), class_='legend')
+        'span', markup.element('i', class_=f'swatch {style}'), name
+      )
+      for name, style in entries
+    ),
+    class_='legend',
+  )
 
 
 def _runs(points):
@@ -94,16 +99,16 @@ def _runs(points):
 
 
 def lines(
-    series: Sequence[Series],
-    *,
-    description: str,
-    x_label: str,
-    limits: tuple[float, float] | None = None,
-    zero: bool = False,
-    whole_x: bool = False,
-    x_names: Sequence[str] = (),
-    borders: Sequence[tuple[float, str]] = (),
-    shaded: tuple[int, int] | None = None,
+  series: Sequence[Series],
+  *,
+  description: str,
+  x_label: str,
+  limits: tuple[float, float] | None = None,
+  zero: bool = False,
+  whole_x: bool = False,
+  x_names: Sequence[str] = (),
+  borders: Sequence[tuple[float, str]] = (),
+  shaded: tuple[int, int] | None = None,
 ) -> markup.Markup:
   """Returns a line chart with its legend.
 
@@ -120,10 +125,16 @@ def lines(
     shaded: indices of two series with the same x, shaded between.
   """
   series = [
-      dataclasses.replace(s, points=thin([
+    dataclasses.replace(
+      s,
+      points=thin(
+        [
           (markup.number(x), markup.number(y), markup.number(e))
           for x, y, e in s.points
-      ])) for s in series
+        ]
+      ),
+    )
+    for s in series
   ]
   seen = [p for s in series for run in _runs(s.points) for p in run]
   if not seen:
@@ -146,8 +157,11 @@ def lines(
     parts += _between(frame, *(series[n].points for n in shaded))
   parts += [_line(frame, one) for one in series]
   drawing = markup.element(
-      'svg', markup.join(parts), viewBox=f'0 0 {WIDTH} {HEIGHT}', role='img',
-      aria_label=description,
+    'svg',
+    markup.join(parts),
+    viewBox=f'0 0 {WIDTH} {HEIGHT}',
+    role='img',
+    aria_label=description,
   )
   names = [(s.name, s.style + ' dashed' * s.dashed) for s in series]
   return markup.join([legend(names) if len(names) > 1 else '', drawing])
@@ -185,26 +199,39 @@ def _axes(frame, x_ticks, y_ticks, x_label, zero, x_names):
   for tick in y_ticks:
     at = frame.down(tick)
     parts += [
-        markup.element(
-            'line', x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at,
-            class_='axis' if zero and abs(tick) < 1e-12 else 'grid',
-        ),
-        markup.element(
-            'text', _label(tick, y_ticks[1] - y_ticks[0]), x=LEFT - 8,
-            y=at + 4, text_anchor='end',
-        ),
+      markup.element(
+        'line',
+        x1=LEFT,
+        x2=WIDTH - RIGHT,
+        y1=at,
+        y2=at,
+        class_='axis' if zero and abs(tick) < 1e-12 else 'grid',
+      ),
+      markup.element(
+        'text',
+        _label(tick, y_ticks[1] - y_ticks[0]),
+        x=LEFT - 8,
+        y=at + 4,
+        text_anchor='end',
+      ),
     ]
   step = min((b - a for a, b in zip(x_ticks, x_ticks[1:])), default=1)
   names = x_names or [_label(tick, step) for tick in x_ticks]
   parts += [
-      markup.element(
-          'text', name, x=_inside(frame.across(tick), name),
-          y=HEIGHT - BOTTOM + 17, text_anchor='middle',
-      ) for tick, name in zip(x_ticks, names, strict=True)
+    markup.element(
+      'text',
+      name,
+      x=_inside(frame.across(tick), name),
+      y=HEIGHT - BOTTOM + 17,
+      text_anchor='middle',
+    )
+    for tick, name in zip(x_ticks, names, strict=True)
   ]
-  parts.append(markup.element(
-      'text', x_label, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor='end',
-  ))
+  parts.append(
+    markup.element(
+      'text', x_label, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor='end'
+    )
+  )
   return parts
 
 
@@ -214,9 +241,11 @@ def _borders(frame, borders):
   ends = [x for x, _ in borders[1:]] + [frame.x_high]
   for (x, name), end in zip(borders, ends):
     at = frame.across(x)
-    parts.append(markup.element(
+    parts.append(
+      markup.element(
         'line', x1=at, x2=at, y1=TOP, y2=HEIGHT - BOTTOM, class_='border'
-    ))
+      )
+    )
     if frame.across(end) - at > 9 * len(name):
       parts.append(markup.element('text', name, x=at + 4, y=TOP + 11))
   return parts
@@ -230,9 +259,9 @@ def _between(frame, one, other):
   for run in _runs(both):
     edge = [(x, a) for x, _, a, _ in run]
     edge += [(x, b) for x, _, _, b in reversed(run)]
-    parts.append(markup.element(
-        'polygon', points=_path(frame, edge), class_='between'
-    ))
+    parts.append(
+      markup.element('polygon', points=_path(frame, edge), class_='between')
+    )
   return parts
 
 
@@ -245,31 +274,45 @@ def _line(frame, one):
   parts = []
   for run in _runs(one.points):
     if one.joined:
-      parts.append(markup.element(
-          'polyline', points=_path(frame, [(x, y) for x, y, _ in run]),
+      parts.append(
+        markup.element(
+          'polyline',
+          points=_path(frame, [(x, y) for x, y, _ in run]),
           class_='dashed' if one.dashed else None,
-      ))
+        )
+      )
     for x, y, error in run:
       at = frame.across(x)
       if math.isfinite(markup.number(error)):
-        parts.append(markup.element(
-            'line', x1=at, x2=at, y1=frame.down(y - error),
-            y2=frame.down(y + error), class_='whisker',
-        ))
+        parts.append(
+          markup.element(
+            'line',
+            x1=at,
+            x2=at,
+            y1=frame.down(y - error),
+            y2=frame.down(y + error),
+            class_='whisker',
+          )
+        )
       if one.markers or len(run) == 1:
         said = f'{one.name}, {x:g}: {markup.decimal(y)}'
-        parts.append(markup.element(
-            'circle', markup.element('title', said), cx=at, cy=frame.down(y),
+        parts.append(
+          markup.element(
+            'circle',
+            markup.element('title', said),
+            cx=at,
+            cy=frame.down(y),
             r=3.5 if one.markers else 2,
-        ))
+          )
+        )
   return markup.element('g', markup.join(parts), class_=f'series {one.style}')
 
 
 def bars(
-    groups: Sequence[tuple[str, Sequence[float]]],
-    names: Sequence[tuple[str, str]],
-    *,
-    description: str,
+  groups: Sequence[tuple[str, Sequence[float]]],
+  names: Sequence[tuple[str, str]],
+  *,
+  description: str,
 ) -> markup.Markup:
   """Returns grouped horizontal bars of shares in [0, 1], with a legend.
 
@@ -291,31 +334,42 @@ def bars(
       y = top + 20 + k * (thick + 2)
       share = min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0
       parts += [
-          markup.element(
-              'rect', x=0, y=y, width=room, height=thick, class_='rail'
-          ),
-          markup.element(
-              'rect', x=0, y=y, width=f'{share * room:.1f}', height=thick,
-              class_=f'bar {style}',
-          ),
-          markup.element(
-              'text', markup.decimal(value), x=WIDTH, y=y + 11,
-              text_anchor='end',
-          ),
+        markup.element(
+          'rect', x=0, y=y, width=room, height=thick, class_='rail'
+        ),
+        markup.element(
+          'rect',
+          x=0,
+          y=y,
+          width=f'{share * room:.1f}',
+          height=thick,
+          class_=f'bar {style}',
+        ),
+        markup.element(
+          'text', markup.decimal(value), x=WIDTH, y=y + 11, text_anchor='end'
+        ),
       ]
   height = len(groups) * pitch - 8
-  return markup.join([legend(names), markup.element(
-      'svg', markup.join(parts), viewBox=f'0 0 {WIDTH} {height}', role='img',
-      aria_label=description,
-  )])
+  return markup.join(
+    [
+      legend(names),
+      markup.element(
+        'svg',
+        markup.join(parts),
+        viewBox=f'0 0 {WIDTH} {height}',
+        role='img',
+        aria_label=description,
+      ),
+    ]
+  )
 
 
 def intervals(
-    rows: Sequence[tuple[str, float, float, bool]],
-    *,
-    description: str,
-    x_label: str,
-    style: str = 'plain',
+  rows: Sequence[tuple[str, float, float, bool]],
+  *,
+  description: str,
+  x_label: str,
+  style: str = 'plain',
 ) -> markup.Markup:
   """Returns values with two standard errors each way, beside a line at 0.
 
@@ -328,8 +382,9 @@ def intervals(
   """
   rows = [(n, markup.number(v), markup.number(e), f) for n, v, e, f in rows]
   fine = [
-      (v, 2 * e if math.isfinite(e) else 0.0)
-      for _, v, e, _ in rows if math.isfinite(v)
+    (v, 2 * e if math.isfinite(e) else 0.0)
+    for _, v, e, _ in rows
+    if math.isfinite(v)
   ]
   if not fine:
     return _EMPTY
@@ -338,8 +393,9 @@ def intervals(
   # The last number is written about its mark.
   right, pitch, top = WIDTH - 28, 24, 8
   marks = ticks(
-      min([0.0] + [v - e for v, e in fine]),
-      max([0.0] + [v + e for v, e in fine]), 4,
+    min([0.0] + [v - e for v, e in fine]),
+    max([0.0] + [v + e for v, e in fine]),
+    4,
   )
   bottom = top + pitch * len(rows)
 
@@ -350,40 +406,64 @@ def intervals(
   parts = []
   for mark in marks:
     parts += [
-        markup.element(
-            'line', x1=across(mark), x2=across(mark), y1=top, y2=bottom,
-            class_='axis' if abs(mark) < 1e-12 else 'grid',
-        ),
-        markup.element(
-            'text', _label(mark, marks[1] - marks[0]), x=across(mark),
-            y=bottom + 17, text_anchor='middle',
-        ),
+      markup.element(
+        'line',
+        x1=across(mark),
+        x2=across(mark),
+        y1=top,
+        y2=bottom,
+        class_='axis' if abs(mark) < 1e-12 else 'grid',
+      ),
+      markup.element(
+        'text',
+        _label(mark, marks[1] - marks[0]),
+        x=across(mark),
+        y=bottom + 17,
+        text_anchor='middle',
+      ),
     ]
   drawn = []
   for n, (name, value, error, full) in enumerate(rows):
     y = top + pitch * (n + 0.5)
-    parts.append(markup.element(
+    parts.append(
+      markup.element(
         'text', name, x=left - 10, y=y + 4, text_anchor='end', class_='name'
-    ))
+      )
+    )
     if not math.isfinite(value):
       continue
     if math.isfinite(error):
-      drawn.append(markup.element(
-          'line', x1=across(value - 2 * error), x2=across(value + 2 * error),
-          y1=y, y2=y, class_='whisker',
-      ))
+      drawn.append(
+        markup.element(
+          'line',
+          x1=across(value - 2 * error),
+          x2=across(value + 2 * error),
+          y1=y,
+          y2=y,
+          class_='whisker',
+        )
+      )
     said = f'{name}: {markup.decimal(value, signed=True)}'
-    drawn.append(markup.element(
-        'circle', markup.element('title', said), cx=across(value), cy=y, r=3.5,
+    drawn.append(
+      markup.element(
+        'circle',
+        markup.element('title', said),
+        cx=across(value),
+        cy=y,
+        r=3.5,
         class_=None if full else 'ring',
-    ))
-  parts.append(markup.element(
-      'g', markup.join(drawn), class_=f'series {style}'
-  ))
-  parts.append(markup.element(
-      'text', x_label, x=right, y=bottom + 36, text_anchor='end'
-  ))
+      )
+    )
+  parts.append(
+    markup.element('g', markup.join(drawn), class_=f'series {style}')
+  )
+  parts.append(
+    markup.element('text', x_label, x=right, y=bottom + 36, text_anchor='end')
+  )
   return markup.element(
-      'svg', markup.join(parts), viewBox=f'0 0 {WIDTH} {bottom + 42}',
-      role='img', aria_label=description,
+    'svg',
+    markup.join(parts),
+    viewBox=f'0 0 {WIDTH} {bottom + 42}',
+    role='img',
+    aria_label=description,
   )

@@ -31,8 +31,9 @@ def element(name: str, /, *children, **attributes) -> Markup:
       attribute that is None is left out.
   """
   pairs = ''.join(
-      f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
-      for key, value in attributes.items() if value is not None
+    f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+    for key, value in attributes.items()
+    if value is not None
   )
   if name in VOID:
     if children:
@@ -43,9 +44,11 @@ def element(name: str, /, *children, **attributes) -> Markup:
 
 def join(children: Iterable) -> Markup:
   """Returns children one after the other, text escaped."""
-  return Markup(''.join(
+  return Markup(
+    ''.join(
       c if isinstance(c, Markup) else html.escape(str(c)) for c in children
-  ))
+    )
+  )
 
 
 def number(value) -> float:
@@ -80,14 +83,10 @@ def measured(value, error, signed: bool = False) -> Markup:
   text = decimal(value, signed=signed)
   if text == NOTHING or not math.isfinite(number(error)):
     return join([text])
-  return join([
-      text, element('span', f' ± {decimal(error)}', class_='error')
-  ])
+  return join([text, element('span', f' ± {decimal(error)}', class_='error')])
 
 
-def table(
-    header: Sequence, rows: Sequence[Sequence], first: int = 1
-) -> Markup:
+def table(header: Sequence, rows: Sequence[Sequence], first: int = 1) -> Markup:
   """Returns a table that scrolls on narrow screens.
 
   Args:
@@ -95,10 +94,11 @@ def table(
     rows: cells; all as long as the header.
     first: how many leading columns are text; the others are numbers.
   """
+
   def cells(row, name):
     return join(
-        element(name, cell, class_=None if n < first else 'number')
-        for n, cell in enumerate(row)
+      element(name, cell, class_=None if n < first else 'number')
+      for n, cell in enumerate(row)
     )
 
   head = element('thead', element('tr', cells(header, 'th')))
@@ -121,12 +121,15 @@ def picture(pixels: np.ndarray | None, text: str) -> Markup:
   pixels = np.asarray(pixels)
   if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
     raise ValueError(
-        f'picture of {pixels.dtype}{list(pixels.shape)}, wanted uint8[H, W, 3]'
+      f'picture of {pixels.dtype}{list(pixels.shape)}, wanted uint8[H, W, 3]'
     )
   file = io.BytesIO()
   Image.fromarray(pixels).save(file, 'PNG', optimize=True)
   data = base64.b64encode(file.getvalue()).decode()
   return element(
-      'img', src=f'data:image/png;base64,{data}', alt=text,
-      width=pixels.shape[1], height=pixels.shape[0],
+    'img',
+    src=f'data:image/png;base64,{data}',
+    alt=text,
+    width=pixels.shape[1],
+    height=pixels.shape[0],
   )

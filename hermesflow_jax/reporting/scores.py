@@ -11,8 +11,12 @@ from hermesflow_jax.reporting import markup
 
 SCORES = ('understanding', 'generation', 'gap')
 TAGS = (
-    'single_object', 'two_object', 'counting', 'colors', 'position',
-    'color_attr',
+  'single_object',
+  'two_object',
+  'counting',
+  'colors',
+  'position',
+  'color_attr',
 )
 
 
@@ -30,12 +34,12 @@ def change(base: dict, last: dict, name: str) -> tuple[float, float]:
   paired = last.get('change') or {}
   if name in paired:
     return (
-        markup.number(paired[name]), markup.number(paired.get(f'{name}_se'))
+      markup.number(paired[name]),
+      markup.number(paired.get(f'{name}_se')),
     )
   value = markup.number(last.get(name)) - markup.number(base.get(name))
   error = math.hypot(
-      markup.number(last.get(f'{name}_se')),
-      markup.number(base.get(f'{name}_se')),
+    markup.number(last.get(f'{name}_se')), markup.number(base.get(f'{name}_se'))
   )
   return value, error
 
@@ -56,8 +60,9 @@ def _rounds(count):
 def unseen(rows: Sequence[dict]) -> list[dict]:
   """Returns rows of the scores on captions that no input has; [] for none."""
   return [
-      {**row['unseen'], 'round': row.get('round')}
-      for row in rows if isinstance(row.get('unseen'), dict)
+    {**row['unseen'], 'round': row.get('round')}
+    for row in rows
+    if isinstance(row.get('unseen'), dict)
   ]
 
 
@@ -67,18 +72,18 @@ def known_captions(rows: Sequence[dict]) -> str:
   if known is None:
     return ''
   return (
-      f'Of the captions of {markup.whole(rows[0].get("scenes"))} held-out '
-      f'scenes {markup.whole(known)} are captions of inputs, too (0 is best).'
+    f'Of the captions of {markup.whole(rows[0].get("scenes"))} held-out '
+    f'scenes {markup.whole(known)} are captions of inputs, too (0 is best).'
   )
 
 
 def _how(rows):
   """How the gap moved from the first row to the last."""
   return {
-      'fell': 'shrank',
-      'rose': 'grew',
-      'same': 'did not change beyond two standard errors: it went',
-      'unknown': 'went',
+    'fell': 'shrank',
+    'rose': 'grew',
+    'same': 'did not change beyond two standard errors: it went',
+    'unknown': 'went',
   }[verdict(*change(rows[0], rows[-1], 'gap'))]
 
 
@@ -92,14 +97,13 @@ def lead_unseen(rows: Sequence[dict]) -> str:
     return ''
   base, last = rows[0], rows[-1]
   where = (
-      f'On {markup.whole(base.get("scenes"))} scenes whose captions no input '
-      'has'
+    f'On {markup.whole(base.get("scenes"))} scenes whose captions no input has'
   )
   if len(rows) == 1:
     return f'{where} the gap is {markup.decimal(base.get("gap"))}.'
   return (
-      f'{where} the gap {_how(rows)} from {markup.decimal(base.get("gap"))} to '
-      f'{markup.decimal(last.get("gap"))}. {_moves(base, last)}'
+    f'{where} the gap {_how(rows)} from {markup.decimal(base.get("gap"))} to '
+    f'{markup.decimal(last.get("gap"))}. {_moves(base, last)}'
   )
 
 
@@ -110,14 +114,14 @@ def lead(rows: Sequence[dict]) -> str:
   base, last = rows[0], rows[-1]
   if len(rows) == 1:
     return (
-        'The base model has a gap of '
-        f'{markup.decimal(base.get("gap"))} between understanding and '
-        'generation; no round of self-play has finished.'
+      'The base model has a gap of '
+      f'{markup.decimal(base.get("gap"))} between understanding and '
+      'generation; no round of self-play has finished.'
     )
   return (
-      f'The gap between understanding and generation {_how(rows)} from '
-      f'{markup.decimal(base.get("gap"))} to '
-      f'{markup.decimal(last.get("gap"))} in {_rounds(len(rows) - 1)}.'
+    f'The gap between understanding and generation {_how(rows)} from '
+    f'{markup.decimal(base.get("gap"))} to '
+    f'{markup.decimal(last.get("gap"))} in {_rounds(len(rows) - 1)}.'
   )
 
 
@@ -130,22 +134,22 @@ def explanation(rows: Sequence[dict]) -> str:
   out = [_moves(base, last)]
   before, after = markup.number(base.get('gap')), markup.number(last.get('gap'))
   if min(before, after) > 0 and math.isfinite(before + after):
-    out.append(
-        f'The last gap is {after / before:.0%} of the base model’s.'
-    )
+    out.append(f'The last gap is {after / before:.0%} of the base model’s.')
   elif before > 0 and after <= 0:
     out.append('Generation now scores no lower than understanding.')
   if moved['gap'] == 'fell' and moved['generation'] != 'rose':
     out.append(
-        'The gap is smaller although generation is not measurably better.'
+      'The gap is smaller although generation is not measurably better.'
     )
   if moved['understanding'] == 'fell':
     out.append('Some understanding was lost.')
   out.append(
-      'Errors are standard errors over scenes, ' + (
-          'paired scene by scene.' if last.get('change') else
-          'combined as if the two evaluations were independent.'
-      )
+    'Errors are standard errors over scenes, '
+    + (
+      'paired scene by scene.'
+      if last.get('change')
+      else 'combined as if the two evaluations were independent.'
+    )
   )
   return ' '.join(out)
 
@@ -156,14 +160,16 @@ def _moves(base, last):
   for name in ('generation', 'understanding'):
     value, error = change(base, last, name)
     by = f'{markup.decimal(abs(value))} ± {markup.decimal(error)}'
-    clauses.append({
+    clauses.append(
+      {
         'rose': f'{name} rose by {by}',
         'fell': f'{name} fell by {by}',
         'same': f'{name} is unchanged within two standard errors '
-                f'({markup.decimal(value, signed=True)} ± '
-                f'{markup.decimal(error)})',
+        f'({markup.decimal(value, signed=True)} ± '
+        f'{markup.decimal(error)})',
         'unknown': f'the change of {name} is unknown',
-    }[verdict(value, error)])
+      }[verdict(value, error)]
+    )
   text = f'{clauses[0]}, {clauses[1]}.'
   return text[0].upper() + text[1:]
 
@@ -178,17 +184,21 @@ def tiles(rows: Sequence[dict]) -> markup.Markup:
     value = markup.decimal(base.get(name))
     under = 'base model'
     if len(rows) > 1:
-      under = markup.join([
-          'change ', markup.measured(*change(base, last, name), signed=True)
-      ])
-      value = markup.join([
-          markup.element('i', value + ' → '), markup.decimal(last.get(name))
-      ])
-    out.append(markup.element(
-        'div', markup.element('span', name.capitalize(), class_='what'),
-        markup.element('b', value), markup.element('span', under),
+      under = markup.join(
+        ['change ', markup.measured(*change(base, last, name), signed=True)]
+      )
+      value = markup.join(
+        [markup.element('i', value + ' → '), markup.decimal(last.get(name))]
+      )
+    out.append(
+      markup.element(
+        'div',
+        markup.element('span', name.capitalize(), class_='what'),
+        markup.element('b', value),
+        markup.element('span', under),
         class_='tile',
-    ))
+      )
+    )
   return markup.element('div', markup.join(out), class_='tiles')
 
 
@@ -197,15 +207,23 @@ def table(rows: Sequence[dict], control: Sequence[dict]) -> markup.Markup:
   cells = []
   for row in (*rows, *control):
     name = row.get('name') or (
-        'base' if row.get('round') == 0 else f'round {row.get("round")}'
+      'base' if row.get('round') == 0 else f'round {row.get("round")}'
     )
-    cells.append([name] + [
+    cells.append(
+      [name]
+      + [
         markup.measured(row.get(k), row.get(f'{k}_se'))
         for k in (*SCORES, 'caption_similarity')
-    ] + [markup.whole(row.get('scenes'))])
+      ]
+      + [markup.whole(row.get('scenes'))]
+    )
   header = [
-      'Round', 'Understanding', 'Generation', 'Gap', 'Caption similarity',
-      'Scenes',
+    'Round',
+    'Understanding',
+    'Generation',
+    'Gap',
+    'Caption similarity',
+    'Scenes',
   ]
   return markup.table(header, cells)
 
@@ -225,14 +243,18 @@ def by_tag(rows: Sequence[dict]) -> markup.Markup:
   for tag in tags:
     sides = base[tag], last.get(tag, {})
     share = markup.number(base[tag].get('share'))
-    cells.append([
-        words(tag), markup.whole(base[tag].get('scenes')),
+    cells.append(
+      [
+        words(tag),
+        markup.whole(base[tag].get('scenes')),
         f'{share:.0%}' if math.isfinite(share) else markup.NOTHING,
         *(markup.decimal(side.get(name)) for name in SCORES for side in sides),
-    ])
+      ]
+    )
   header = ['Kind', 'Scenes', 'Share'] + [
-      f'{name.capitalize()}, {side}' for name in SCORES
-      for side in ('base', _last(rows))
+    f'{name.capitalize()}, {side}'
+    for name in SCORES
+    for side in ('base', _last(rows))
   ]
   return markup.table(header, cells)
 
@@ -244,39 +266,54 @@ def _points(rows, name):
 def plots(rows: Sequence[dict], control: Sequence[dict]) -> markup.Markup:
   """Returns the scores and the gap over rounds."""
   both = figures.lines(
-      [
-          figures.Series('understanding', _points(rows, 'understanding'),
-                         'und', markers=True),
-          figures.Series('generation', _points(rows, 'generation'), 'gen',
-                         markers=True),
-      ],
-      description='Understanding and generation over rounds',
-      x_label='round', whole_x=True, shaded=(0, 1),
+    [
+      figures.Series(
+        'understanding', _points(rows, 'understanding'), 'und', markers=True
+      ),
+      figures.Series(
+        'generation', _points(rows, 'generation'), 'gen', markers=True
+      ),
+    ],
+    description='Understanding and generation over rounds',
+    x_label='round',
+    whole_x=True,
+    shaded=(0, 1),
   )
   series = [
-      figures.Series('self-play', _points(rows, 'gap'), 'gap', markers=True)
+    figures.Series('self-play', _points(rows, 'gap'), 'gap', markers=True)
   ]
   for name in dict.fromkeys(r.get('name', 'control') for r in control):
     mine = [r for r in control if r.get('name', 'control') == name]
     if rows and mine[0].get('round') != rows[0].get('round'):
       mine = [rows[0], *mine]
-    series.append(figures.Series(
+    series.append(
+      figures.Series(
         name, _points(mine, 'gap'), 'plain', dashed=True, markers=True
-    ))
+      )
+    )
   gaps = figures.lines(
-      series, description='The gap over rounds', x_label='round', zero=True,
-      whole_x=True,
+    series,
+    description='The gap over rounds',
+    x_label='round',
+    zero=True,
+    whole_x=True,
   )
   return pair(
-      figure('Understanding and generation', both,
-             'Share of questions answered right about real images '
-             '(understanding, by the model) and about generated ones '
-             '(generation, by the judge). The shaded band is the gap; bars '
-             'are one standard error each way.'),
-      figure('Gap', gaps,
-             'Understanding minus generation, smaller is better, with '
-             'standard errors paired over scenes.'
-             + (' Dashed: the controls.' if control else '')),
+    figure(
+      'Understanding and generation',
+      both,
+      'Share of questions answered right about real images '
+      '(understanding, by the model) and about generated ones '
+      '(generation, by the judge). The shaded band is the gap; bars '
+      'are one standard error each way.',
+    ),
+    figure(
+      'Gap',
+      gaps,
+      'Understanding minus generation, smaller is better, with '
+      'standard errors paired over scenes.'
+      + (' Dashed: the controls.' if control else ''),
+    ),
   )
 
 
@@ -286,12 +323,12 @@ def pair(*figures_: markup.Markup) -> markup.Markup:
 
 
 def figure(
-    title: str, drawing: markup.Markup, caption: str, kind: str | None = None
+  title: str, drawing: markup.Markup, caption: str, kind: str | None = None
 ) -> markup.Markup:
   """Returns a chart with its title, and its caption if there is one."""
   said = [markup.element('figcaption', caption)] if caption else []
   return markup.element(
-      'figure', markup.element('h3', title), drawing, *said, class_=kind,
+    'figure', markup.element('h3', title), drawing, *said, class_=kind
   )
 
 
@@ -301,22 +338,27 @@ def by_type(rows: Sequence[dict]) -> markup.Markup:
   kinds = list(dict.fromkeys([*base, *last]))
   out = []
   for name, style, said in (
-      ('understanding', 'und', 'about real images, answered by the model.'),
-      ('generation', 'gen', 'about generated images, answered by the judge.'),
+    ('understanding', 'und', 'about real images, answered by the model.'),
+    ('generation', 'gen', 'about generated images, answered by the judge.'),
   ):
     groups = []
     for kind in kinds:
       questions = (last.get(kind) or base.get(kind)).get('questions')
-      groups.append((
+      groups.append(
+        (
           f'{words(kind)} ({markup.whole(questions)} questions)',
           [side.get(kind, {}).get(name) for side in (base, last)],
-      ))
+        )
+      )
     names = [('base model', f'{style} pale'), (_last(rows), style)]
-    out.append(figure(
+    out.append(
+      figure(
         name.capitalize(),
         figures.bars(groups, names, description=f'{name} by element type'),
-        f'Share of right answers by element type, {said}', 'bars',
-    ))
+        f'Share of right answers by element type, {said}',
+        'bars',
+      )
+    )
   return pair(*out)
 
 
@@ -334,10 +376,10 @@ def geneval(rows: Sequence[dict]) -> markup.Markup:
 
   def line(name, before, after):
     return [
-        name, markup.decimal(before), markup.decimal(after),
-        markup.decimal(
-            markup.number(after) - markup.number(before), signed=True
-        ),
+      name,
+      markup.decimal(before),
+      markup.decimal(after),
+      markup.decimal(markup.number(after) - markup.number(before), signed=True),
     ]
 
   def mean(side):
@@ -346,5 +388,6 @@ def geneval(rows: Sequence[dict]) -> markup.Markup:
 
   cells = [line(words(t), base.get(t), last.get(t)) for t in tags]
   cells.append(line('mean', mean(base), mean(last)))
-  return markup.table(['Task', 'Base model', _last(rows).capitalize(),
-                       'Change'], cells)
+  return markup.table(
+    ['Task', 'Base model', _last(rows).capitalize(), 'Change'], cells
+  )

@@ -1,6 +1,6 @@
 """The style sheet of the report."""
 
-CSS = '''
+CSS = """
 :root {
   color-scheme: light dark;
   --page: #fbfbfa; --panel: #ffffff; --ink: #1c1e21; --soft: #5d636b;
@@ -170,4 +170,4 @@ pre {
   td:first-child { white-space: normal; min-width: 4.4em; }
 }
 @media print { figure, .card, .tile { break-inside: avoid; } }
-'''
+"""

@@ -44,12 +44,13 @@ def curves(training: Sequence[Sequence[dict]]) -> markup.Markup:
 
   def chart(title, wanted, caption, **options):
     series = [
-        figures.Series(
-            name, [(r['step'], r.get(key), None) for r in rows], style, dashed
-        ) for key, name, style, dashed in wanted
+      figures.Series(
+        name, [(r['step'], r.get(key), None) for r in rows], style, dashed
+      )
+      for key, name, style, dashed in wanted
     ]
     drawing = figures.lines(
-        series, description=title, x_label='step', borders=borders, **options
+      series, description=title, x_label='step', borders=borders, **options
     )
     return scores.figure(title, drawing, caption)
 
@@ -58,28 +59,38 @@ def curves(training: Sequence[Sequence[dict]]) -> markup.Markup:
 
   def sides(modality):
     return [
-        (f'{modality}/win_log_ratio', 'winner', modality, False),
-        (f'{modality}/lose_log_ratio', 'loser', 'plain', True),
+      (f'{modality}/win_log_ratio', 'winner', modality, False),
+      (f'{modality}/lose_log_ratio', 'loser', 'plain', True),
     ]
 
   note = (
-      'Log-probability under the trained model minus that under the '
-      'reference, in nats. Both below zero means that the winner lost '
-      'likelihood too.'
+    'Log-probability under the trained model minus that under the '
+    'reference, in nats. Both below zero means that the winner lost '
+    'likelihood too.'
   )
   return scores.pair(
-      chart('Pair-DPO loss',
-            [('pairs/loss', 'total', 'plain', False), *each('loss')],
-            'Weighted total, and each modality before its weight. '
-            'log 2 = 0.693 means that nothing was learned yet.'),
-      chart('Reward accuracy', each('accuracy'),
-            'Share of pairs of the batch whose winner gained more '
-            'log-probability than its loser.', limits=(0.0, 1.0)),
-      chart('Reward margin', each('margin'),
-            'Log-ratio of the winner minus that of the loser, in nats, not '
-            'scaled by beta.', zero=True),
-      chart('Log-ratios of captions', sides('und'), note, zero=True),
-      chart('Log-ratios of images', sides('gen'), note, zero=True),
+    chart(
+      'Pair-DPO loss',
+      [('pairs/loss', 'total', 'plain', False), *each('loss')],
+      'Weighted total, and each modality before its weight. '
+      'log 2 = 0.693 means that nothing was learned yet.',
+    ),
+    chart(
+      'Reward accuracy',
+      each('accuracy'),
+      'Share of pairs of the batch whose winner gained more '
+      'log-probability than its loser.',
+      limits=(0.0, 1.0),
+    ),
+    chart(
+      'Reward margin',
+      each('margin'),
+      'Log-ratio of the winner minus that of the loser, in nats, not '
+      'scaled by beta.',
+      zero=True,
+    ),
+    chart('Log-ratios of captions', sides('und'), note, zero=True),
+    chart('Log-ratios of images', sides('gen'), note, zero=True),
   )
 
 
@@ -91,18 +102,24 @@ def drops(rows: Sequence[dict]) -> markup.Markup:
     counts += [(row.get('round'), *item) for item in dropped.items()]
   if not counts:
     return markup.element('p', 'No pairs were made.', class_='empty')
-  reasons = list(dict.fromkeys(
+  reasons = list(
+    dict.fromkeys(
       reason for *_, found in counts for reason in found if reason != 'kept'
-  ))
+    )
+  )
   cells = []
   for number, kind, found in counts:
     total = sum(found.values())
     share = found.get('kept', 0) / total if total else math.nan
     cells.append(
-        [f'round {number}', f'{kind}s', markup.whole(total),
-         markup.whole(found.get('kept', 0)),
-         f'{share:.0%}' if total else markup.NOTHING]
-        + [markup.whole(found.get(r, 0)) for r in reasons]
+      [
+        f'round {number}',
+        f'{kind}s',
+        markup.whole(total),
+        markup.whole(found.get('kept', 0)),
+        f'{share:.0%}' if total else markup.NOTHING,
+      ]
+      + [markup.whole(found.get(r, 0)) for r in reasons]
     )
   header = ['Round', 'Pairs of', 'Inputs', 'Kept', 'Share kept']
   return markup.table(header + [r.capitalize() for r in reasons], cells, 2)
@@ -114,27 +131,31 @@ def agreement(rows: Sequence[dict]) -> markup.Markup:
   for row in rows:
     found = row.get('curation') or {}
     if note := found.get('note'):
-      notes.append(
-          markup.element('p', f'Round {row.get("round")}: {note}')
-      )
+      notes.append(markup.element('p', f'Round {row.get("round")}: {note}'))
     win, lose = found.get('winners_by_judge'), found.get('losers_by_judge')
     if win is None and lose is None and found.get('correlation') is None:
       continue
-    cells.append([
+    cells.append(
+      [
         f'round {row.get("round")}',
         markup.decimal(found.get('correlation')),
-        markup.decimal(win), markup.decimal(lose),
-        markup.decimal(
-            markup.number(win) - markup.number(lose), signed=True
-        ),
-    ])
+        markup.decimal(win),
+        markup.decimal(lose),
+        markup.decimal(markup.number(win) - markup.number(lose), signed=True),
+      ]
+    )
   if not cells:
-    return markup.join(notes) if notes else markup.element(
-        'p', 'Nothing was measured.', class_='empty'
+    return (
+      markup.join(notes)
+      if notes
+      else markup.element('p', 'Nothing was measured.', class_='empty')
     )
   header = [
-      'Round', 'Correlation within a caption', 'Winners by the judge',
-      'Losers by the judge', 'Difference',
+    'Round',
+    'Correlation within a caption',
+    'Winners by the judge',
+    'Losers by the judge',
+    'Difference',
   ]
   return markup.join([*notes, markup.table(header, cells)])
 
@@ -146,10 +167,10 @@ def seconds(rows: Sequence[dict]) -> markup.Markup:
   if not phases:
     return markup.Markup('')
   cells = [
-      [f'round {r.get("round")}']
-      + [markup.decimal(r['seconds'].get(p), 1) for p in phases]
-      for r in rows
+    [f'round {r.get("round")}']
+    + [markup.decimal(r['seconds'].get(p), 1) for p in phases]
+    for r in rows
   ]
   return markup.table(
-      ['Seconds'] + [scores.words(p).capitalize() for p in phases], cells
+    ['Seconds'] + [scores.words(p).capitalize() for p in phases], cells
   )
