@@ -1,6 +1,7 @@
 """Starts one job: `python main.py --config=configs/pair_dpo.py`."""
 
 import dataclasses
+import importlib
 import os
 import shlex
 import signal
@@ -32,6 +33,19 @@ from hermesflow_jax import settings
 from hermesflow_jax import storage
 
 USAGE = 'python main.py --config=configs/<job>.py[:<variant>]'
+# The module of each job, by the name that configs give it.
+JOBS = {
+  'tokenizer': 'jobs.tokenizer',
+  'pretrain': 'jobs.pretrain',
+  'pair_dpo': 'jobs.pair_dpo',
+  'seeds': 'jobs.seeds',
+  'ablation': 'jobs.ablation',
+  'generate': 'jobs.generate',
+  'understand': 'jobs.understand',
+  'curate': 'jobs.curate',
+  'learn': 'jobs.learn',
+  'benchmark': 'jobs.benchmark',
+}
 # Seconds in which all processes must have come.
 _PATIENCE = 120
 
@@ -146,33 +160,13 @@ def reason(error: Exception) -> str:
 
 
 def job_of(name: str):
-  """Returns the module of a job, imported only when it is asked for."""
-  if name == 'tokenizer':
-    from hermesflow_jax.jobs import tokenizer as job
-  elif name == 'pretrain':
-    from hermesflow_jax.jobs import pretrain as job
-  elif name == 'pair_dpo':
-    from hermesflow_jax.jobs import pair_dpo as job
-  elif name == 'seeds':
-    from hermesflow_jax.jobs import seeds as job
-  elif name == 'ablation':
-    from hermesflow_jax.jobs import ablation as job
-  elif name == 'generate':
-    from hermesflow_jax.jobs import generate as job
-  elif name == 'curate':
-    from hermesflow_jax.jobs import curate as job
-  elif name == 'learn':
-    from hermesflow_jax.jobs import learn as job
-  elif name == 'benchmark':
-    from hermesflow_jax.jobs import benchmark as job
-  elif name == 'understand':
-    from hermesflow_jax.jobs import understand as job
-  else:
+  """Returns the module of a job, imported only when it is needed."""
+  if name not in JOBS:
+    *most, last = JOBS
     raise ValueError(
-      f'config.job is {name!r}, wanted tokenizer, pretrain, pair_dpo, seeds, '
-      'ablation, generate, understand, curate, learn or benchmark'
+      f'config.job must be {", ".join(most)} or {last}, got {name!r}'
     )
-  return job
+  return importlib.import_module(f'hermesflow_jax.{JOBS[name]}')
 
 
 def main(argv: list[str]) -> int:
@@ -189,7 +183,7 @@ def main(argv: list[str]) -> int:
     values, given = options(argv)
     name = values.pop('job', None)
     if given.compile_for:
-      compile_for(
+      compile_for_slice(
         name, values, given.workdir or 'runs/compile_for', given.compile_for
       )
       return 0
@@ -222,14 +216,14 @@ def main(argv: list[str]) -> int:
 
 
 def join(
-  coordinator: str | None, process: int, processes: int
+  coordinator: str | None, process: int, count: int
 ) -> console_lib.Console:
   """Joins the other processes; returns the console, silent but in the first.
 
   Args:
     coordinator: 'host:port' of the first, 'auto', or None for one process.
     process: which this is.
-    processes: how many there are.
+    count: how many there are.
 
   Raises:
     OSError: the first does not answer.
@@ -243,7 +237,7 @@ def join(
 
   who = ()
   if coordinator != 'auto':
-    who = coordinator, processes, process
+    who = coordinator, count, process
     if process:
       # JAX would end the process with a core dump.
       processes_lib.answers(*address(coordinator), seconds=_PATIENCE)
@@ -264,16 +258,18 @@ def join(
   return console_lib.silent()
 
 
-def compile_for(name: str, values: dict, workdir: str, topology: str) -> None:
+def compile_for_slice(
+  name: str, values: dict, workdir: str, topology: str
+) -> None:
   """Compiles the programs of a run for a TPU slice, on this machine's CPU."""
   # JAX reads it when it is imported, which no module above does.
   os.environ['JAX_PLATFORMS'] = 'cpu'
-  from hermesflow_jax.jobs import compile_for as compiler
+  from hermesflow_jax.jobs import compile_for
 
   if name != 'pair_dpo':
     raise ValueError(f'--compile_for wants the job pair_dpo, not {name!r}')
   config = settings.build(job_of(name).Settings, values)
-  compiler.run(config, workdir, topology, console_lib.terminal())
+  compile_for.run(config, workdir, topology, console_lib.terminal())
 
 
 def complain(error: Exception, code: int) -> int:

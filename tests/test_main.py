@@ -112,7 +112,7 @@ def everything(folder):
       's3://a/b is no path, wanted a folder or gs://bucket/folder',
     ),
     ([CONFIG, '--workdir=gs://'], 'gs:// is no path, wanted a folder or'),
-    ([CONFIG, '--config.job=x'], 'wanted tokenizer, pretrain, pair_dpo, seeds'),
+    ([CONFIG, '--config.job=x'], 'must be tokenizer, pretrain, pair_dpo, seeds'),
   ],
 )
 def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):

@@ -280,7 +280,7 @@ def step_of(**play):
       config.update_from_flattened_dict({name: value})
     config.play.update(play)
   built = settings.build(pair_dpo.Settings, config.to_dict())
-  return compile_for.train_step(compile_for.on_tpu(built), tiny.mesh(4, 2))
+  return compile_for.step_program(compile_for.on_tpu(built), tiny.mesh(4, 2))
 
 
 @pytest.mark.parametrize('reference, copies', [('round', 1), ('base', 2)])

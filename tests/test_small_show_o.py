@@ -231,10 +231,10 @@ def test_commands_of_the_page_can_be_read():
   assert len(set(jobs)) == 5
 
 
-def leaves(settings: dict, name: str = '') -> dict:
+def leaves(values: dict, name: str = '') -> dict:
   """Returns the values of nested settings by dotted name."""
   flat = {}
-  for key, value in settings.items():
+  for key, value in values.items():
     if isinstance(value, dict):
       flat |= leaves(value, f'{name}{key}.')
     else:

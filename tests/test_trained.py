@@ -177,7 +177,7 @@ SAMPLER = {
 }
 
 
-def drawing(init_from, **changes):
+def generate_config(init_from, **changes):
   return configured(
     generate,
     generate_config,
@@ -234,7 +234,7 @@ def test_a_round_is_the_start_of_every_job(root, tmp_path):
     play=dataclasses.replace(tiny_world.self_play(run).play, rounds=1),
   )
   jobs = {
-    'generate': (generate, drawing(run)),
+    'generate': (generate, generate_config(run)),
     'understand': (
       understand,
       configured(
@@ -350,7 +350,7 @@ def test_clip_is_no_part_of_a_trained_model(root, tmp_path, capsys):
 
 def with_sizes(root, **changes):
   """Settings of a variant whose config names parts, from the trained model."""
-  config = drawing(root / 'run', sizes=None)
+  config = generate_config(root / 'run', sizes=None)
   sizes = initial.Sizes(
     trained.read(str(root / 'run' / 'checkpoints' / '2')).sizes.vocab,
     DECODER,
@@ -460,14 +460,18 @@ def test_nothing_of_an_earlier_model_is_taken_for_a_new_one(small, tmp_path):
   base, pairs, first = small
   run = tmp_path / 'learn'
   shutil.copytree(first, run)
-  generate.run(drawing(run), str(tmp_path / 'images'), console_lib.silent())
+  generate.run(
+    generate_config(run), str(tmp_path / 'images'), console_lib.silent()
+  )
   before = (tmp_path / 'images' / 'images.jsonl').read_bytes()
   shutil.rmtree(run)
   learn.run(learning(base, pairs, lr=3e-2), str(run), console_lib.silent())
   with pytest.raises(
     ValueError, match='other settings: config.base.checkpoint'
   ):
-    generate.run(drawing(run), str(tmp_path / 'images'), console_lib.silent())
+    generate.run(
+      generate_config(run), str(tmp_path / 'images'), console_lib.silent()
+    )
   assert (tmp_path / 'images' / 'images.jsonl').read_bytes() == before
 
 
@@ -515,7 +519,9 @@ def test_damage_of_either_part_is_damage_of_the_model(small, tmp_path):
   tokenizer.encoder.conv_in.kernel[...] *= 1.001
   sums = checkpoint.sums(path)
   player = dataclasses.replace(
-    start.unified(drawing(path), parts, tiny.mesh(1, 1), console_lib.silent())
+    start.unified(
+      generate_config(path), parts, tiny.mesh(1, 1), console_lib.silent()
+    )
   )
   checkpoint.remove(path)
   # The bits of one part, the sums of another.
@@ -540,7 +546,7 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
   )
   (run / 'settings.json').write_text('{"play": {}}')
   with pytest.raises(ValueError, match='does not say its sizes.*--sizes'):
-    start.located(drawing(run))
+    start.located(generate_config(run))
   assert (
     convert.main(
       [
@@ -600,7 +606,7 @@ def clip_variant(tmp_path_factory):
 @pytest.mark.parametrize(
   'job, config',
   [
-    (generate, lambda path: drawing(path)),
+    (generate, lambda path: generate_config(path)),
     (understand, lambda path: configured(understand, understand_config, path)),
     (curate, lambda path: curating(path)),
     (learn, lambda path: learning(path, 'pairs')),
@@ -666,7 +672,7 @@ def test_pretraining_writes_and_takes_the_same_form(small, tmp_path):
   ):
     jax.tree.map(np.testing.assert_array_equal, a, b)
   console, lines = heard()
-  assert start.located(drawing(run), console) == run / 'model'
+  assert start.located(generate_config(run), console) == run / 'model'
   # On from a run, with the image tokenizer of a run.
   console, lines = heard()
   pretrain.run(

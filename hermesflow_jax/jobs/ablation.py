@@ -96,12 +96,13 @@ class Settings:
     }
     if missing := sorted(used - set(names)):
       raise ValueError(f'no such arms: {", ".join(missing)}')
-    rounds = self.rounds
+    rounds_of_arm = self.rounds
     for sweep in self.sweeps:
       for point in sweep.points:
-        if not 1 <= point.round <= rounds[point.arm]:
+        if not 1 <= point.round <= rounds_of_arm[point.arm]:
           raise ValueError(
-            f'sweep {sweep.title}: arm {point.arm} has {rounds[point.arm]} '
+            f'sweep {sweep.title}: arm {point.arm} has '
+            f'{rounds_of_arm[point.arm]} '
             f'rounds, so none of number {point.round}'
           )
 
@@ -230,7 +231,7 @@ def told(config: Settings, bench: Bench, search: dict, played: dict) -> dict:
       arm.label for arm in config.arms if arm.name == config.against
     ),
     'models': models(config, bench, search, played),
-    'rounds_of': [name for name, rounds in config.rounds.items() if rounds > 1]
+    'rounds_of': [name for name, count in config.rounds.items() if count > 1]
     or [config.against],
     'sweeps': {
       sweep.title: swept(config, bench, sweep) for sweep in config.sweeps

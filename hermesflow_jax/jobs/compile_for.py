@@ -69,7 +69,7 @@ def run(
   line = common.mesh_line(where.count, data, model, batch, parts)
   console.say(f'{where.name}, {line}')
   found = []
-  for make in (train_step, image_sampler, text_sampler):
+  for make in (step_program, image_sampler, text_sampler):
     verdict = verdicts.judged(make(config, mesh), where, mesh)
     console.say(verdicts.line(verdict, where))
     found.append(verdict)
@@ -141,7 +141,7 @@ def by_rows(tree, mesh):
   return shaped(tree, jax.tree.map(lambda _: one, tree))
 
 
-def train_step(config: pair_dpo.Settings, mesh) -> verdicts.Program:
+def step_program(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   """Returns the step of Pair-DPO, of all parameters or of adapters."""
   play, sizes = config.play, config.sizes
   model, _ = start.abstract(sizes)

@@ -161,9 +161,11 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
     config.play.caption_prompt,
   )
   world = world_of(config, base, str(root / 'data'), console)
-  rounds = self_play.play(base, world, config.play, workdir, console, str(path))
+  summaries = self_play.play(
+    base, world, config.play, workdir, console, str(path)
+  )
   processes.meet()
-  for row in rounds[1:]:
+  for row in summaries[1:]:
     row['change'] = changes.paired(
       [changes.read(root / 'round_0')],
       [changes.read(root / f'round_{row["round"]}')],
@@ -174,9 +176,9 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
         [changes.read(root / f'round_{row["round"]}', 'scenes_unseen')],
       )
   results = {
-    'rounds': rounds,
+    'rounds': summaries,
     'config': json.loads(json.dumps(dataclasses.asdict(config), default=str)),
-    'seconds': elapsed(rounds, time.perf_counter() - began),
+    'seconds': elapsed(summaries, time.perf_counter() - began),
     'peak_memory_gib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     / 2**20,
     'versions': {
@@ -188,7 +190,7 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   story.tell(root, results, world, base, config.gallery, console.command)
   events.write_atomically(done, json.dumps(results, indent=1) + '\n')
   processes.meet()
-  console.say(table(rounds))
+  console.say(table(summaries))
   console.say(f'report: {root / "report.html"}')
   return results
 
@@ -281,21 +283,21 @@ def preferences(
   return [inputs.part(slice(s, s + count)) for s in starts]
 
 
-def elapsed(rounds: list[dict], seconds: float) -> float:
+def elapsed(summaries: list[dict], seconds: float) -> float:
   """Returns the seconds of a run: of this start, or of all phases if more.
 
   A resumed run skips phases, but each phase keeps how long it took.
   """
-  phases = sum(sum(row['seconds'].values()) for row in rounds)
+  phases = sum(sum(row['seconds'].values()) for row in summaries)
   return max(seconds, phases)
 
 
-def table(rounds: list[dict]) -> str:
+def table(summaries: list[dict]) -> str:
   """Returns the headline table as text; unseen captions below the others."""
-  lines = ['round  understanding   generation      gap', *_lines(rounds)]
+  lines = ['round  understanding   generation      gap', *_lines(summaries)]
   unseen = [
     row['unseen'] | {'round': row['round']}
-    for row in rounds
+    for row in summaries
     if row.get('unseen')
   ]
   if unseen:
