@@ -177,7 +177,7 @@ SAMPLER = {
 }
 
 
-def generate_config(init_from, **changes):
+def job_config(init_from, **changes):
   return configured(
     generate,
     generate_config,
@@ -234,7 +234,7 @@ def test_a_round_is_the_start_of_every_job(root, tmp_path):
     play=dataclasses.replace(tiny_world.self_play(run).play, rounds=1),
   )
   jobs = {
-    'generate': (generate, generate_config(run)),
+    'generate': (generate, job_config(run)),
     'understand': (
       understand,
       configured(
@@ -350,7 +350,7 @@ def test_clip_is_no_part_of_a_trained_model(root, tmp_path, capsys):
 
 def with_sizes(root, **changes):
   """Settings of a variant whose config names parts, from the trained model."""
-  config = generate_config(root / 'run', sizes=None)
+  config = job_config(root / 'run', sizes=None)
   sizes = initial.Sizes(
     trained.read(str(root / 'run' / 'checkpoints' / '2')).sizes.vocab,
     DECODER,
@@ -461,7 +461,7 @@ def test_nothing_of_an_earlier_model_is_taken_for_a_new_one(small, tmp_path):
   run = tmp_path / 'learn'
   shutil.copytree(first, run)
   generate.run(
-    generate_config(run), str(tmp_path / 'images'), console_lib.silent()
+    job_config(run), str(tmp_path / 'images'), console_lib.silent()
   )
   before = (tmp_path / 'images' / 'images.jsonl').read_bytes()
   shutil.rmtree(run)
@@ -470,7 +470,7 @@ def test_nothing_of_an_earlier_model_is_taken_for_a_new_one(small, tmp_path):
     ValueError, match='other settings: config.base.checkpoint'
   ):
     generate.run(
-      generate_config(run), str(tmp_path / 'images'), console_lib.silent()
+      job_config(run), str(tmp_path / 'images'), console_lib.silent()
     )
   assert (tmp_path / 'images' / 'images.jsonl').read_bytes() == before
 
@@ -520,7 +520,7 @@ def test_damage_of_either_part_is_damage_of_the_model(small, tmp_path):
   sums = checkpoint.sums(path)
   player = dataclasses.replace(
     start.unified(
-      generate_config(path), parts, tiny.mesh(1, 1), console_lib.silent()
+      job_config(path), parts, tiny.mesh(1, 1), console_lib.silent()
     )
   )
   checkpoint.remove(path)
@@ -546,7 +546,7 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
   )
   (run / 'settings.json').write_text('{"play": {}}')
   with pytest.raises(ValueError, match='does not say its sizes.*--sizes'):
-    start.located(generate_config(run))
+    start.located(job_config(run))
   assert (
     convert.main(
       [
@@ -606,7 +606,7 @@ def clip_variant(tmp_path_factory):
 @pytest.mark.parametrize(
   'job, config',
   [
-    (generate, lambda path: generate_config(path)),
+    (generate, lambda path: job_config(path)),
     (understand, lambda path: configured(understand, understand_config, path)),
     (curate, lambda path: curating(path)),
     (learn, lambda path: learning(path, 'pairs')),
@@ -672,7 +672,7 @@ def test_pretraining_writes_and_takes_the_same_form(small, tmp_path):
   ):
     jax.tree.map(np.testing.assert_array_equal, a, b)
   console, lines = heard()
-  assert start.located(generate_config(run), console) == run / 'model'
+  assert start.located(job_config(run), console) == run / 'model'
   # On from a run, with the image tokenizer of a run.
   console, lines = heard()
   pretrain.run(
