@@ -28,9 +28,9 @@ from absl import flags
 from absl import logging
 from ml_collections import config_flags
 
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import settings
-from hermesflow_jax import storage
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
 
 USAGE = 'python main.py --config=configs/<job>.py[:<variant>]'
 # The module of each job, by the name that configs give it.
@@ -38,8 +38,8 @@ JOBS = {
   'tokenizer': 'jobs.tokenizer',
   'pretrain': 'jobs.pretrain',
   'pair_dpo': 'jobs.pair_dpo',
-  'seeds': 'jobs.seeds',
-  'ablation': 'jobs.ablation',
+  'seeds': 'experiments.seeds',
+  'ablation': 'experiments.ablation',
   'generate': 'jobs.generate',
   'understand': 'jobs.understand',
   'curate': 'jobs.curate',
@@ -215,9 +215,7 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def join(
-  coordinator: str | None, process: int, count: int
-) -> console_lib.Console:
+def join(coordinator: str | None, process: int, count: int) -> terminal.Console:
   """Joins the other processes; returns the console, silent but in the first.
 
   Args:
@@ -229,18 +227,18 @@ def join(
     OSError: the first does not answer.
   """
   if not coordinator:
-    return console_lib.terminal()
+    return terminal.terminal()
   import jax
 
-  from hermesflow_jax import interrupts
-  from hermesflow_jax import processes as processes_lib
+  from hermesflow_jax.runtime import interrupts
+  from hermesflow_jax.runtime import processes
 
   who = ()
   if coordinator != 'auto':
     who = coordinator, count, process
     if process:
       # JAX would end the process with a core dump.
-      processes_lib.answers(*address(coordinator), seconds=_PATIENCE)
+      processes.answers(*address(coordinator), seconds=_PATIENCE)
   # The death of one is known to the others within the heartbeat's seconds.
   jax.distributed.initialize(
     *who,
@@ -248,14 +246,14 @@ def join(
     heartbeat_timeout_seconds=20,
     shutdown_timeout_seconds=10,
   )
-  if processes_lib.alone():
+  if processes.alone():
     # JAX has taken the signals for itself, to tell others, of whom none is.
     stop_surely()
   else:
     interrupts.relay()
-  if processes_lib.is_first():
-    return console_lib.terminal()
-  return console_lib.silent()
+  if processes.is_first():
+    return terminal.terminal()
+  return terminal.silent()
 
 
 def compile_for_slice(
@@ -269,7 +267,7 @@ def compile_for_slice(
   if name != 'pair_dpo':
     raise ValueError(f'--compile_for wants the job pair_dpo, not {name!r}')
   config = settings.build(job_of(name).Settings, values)
-  compile_for.run(config, workdir, topology, console_lib.terminal())
+  compile_for.run(config, workdir, topology, terminal.terminal())
 
 
 def complain(error: Exception, code: int) -> int:

@@ -20,7 +20,7 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(
-    include=['hermesflow_jax*', 'configs', 'conversions']
+    include=['hermesflow_jax*', 'configs', 'conversions*']
   ),
   package_data={'hermesflow_jax': ['assets/**/*']},
   install_requires=[

@@ -20,7 +20,7 @@ own, `runs/ablation/<variant>`.
 
 import ml_collections
 
-from configs import pair_dpo
+import configs.pair_dpo
 
 # Of the arms of a sweep, which differ in one thing.
 STEPS, LR = 80, 5e-5
@@ -48,10 +48,10 @@ RATES, SFT_RATES, LORA_RATES = (
 
 
 def get_config(variant='table5'):
-  """Returns the settings of `hermesflow_jax.jobs.ablation`."""
+  """Returns the settings of `hermesflow_jax.experiments.ablation`."""
   if variant not in VARIANTS:
     raise ValueError(f'variant {variant!r}, wanted {", ".join(VARIANTS)}')
-  play = pair_dpo.get_config()
+  play = configs.pair_dpo.get_config()
   del play.job
   # Its tables have the held-out scenes by whether their caption is new.
   play.unseen = 0

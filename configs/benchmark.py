@@ -21,14 +21,14 @@ has next to nothing to do:
 
 import ml_collections
 
-from configs import pair_dpo
+import configs.pair_dpo
 
 
 def get_config(variant='cpu'):
   """Returns the settings of `hermesflow_jax.jobs.benchmark`."""
   if variant not in ('cpu', 'h200', 'step', 'host'):
     raise ValueError(f'variant {variant!r}, wanted cpu, h200, step or host')
-  sizes = pair_dpo.get_config('show_o_512').sizes.to_dict()
+  sizes = configs.pair_dpo.get_config('show_o_512').sizes.to_dict()
   decoder = sizes['decoder'] | {'remat': 'none'}
   del decoder['dtype']
   shared = {

@@ -25,17 +25,17 @@ With Show-o's weights and data/inputs.jsonl:
 
 import ml_collections
 
-from configs import pair_dpo
+import configs.pair_dpo
 
 
 def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.curate`."""
-  config = pair_dpo.get_config(variant)
+  config = configs.pair_dpo.get_config(variant)
   values, play = config.to_dict(), config.play
   return ml_collections.ConfigDict(
     {
       'job': 'curate',
-      **pair_dpo.start_of(config),
+      **configs.pair_dpo.start_of(config),
       'world': values['world'],
       'files': values['files'] and values['files']['inputs'],
       'inputs': 200 if variant == 'shapes' else config.inputs,

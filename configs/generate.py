@@ -14,16 +14,16 @@ weights:
 
 import ml_collections
 
-from configs import pair_dpo
+import configs.pair_dpo
 
 
 def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.generate`."""
-  play = pair_dpo.get_config(variant)
+  play = configs.pair_dpo.get_config(variant)
   config = ml_collections.ConfigDict(
     {
       'job': 'generate',
-      **pair_dpo.start_of(play),
+      **configs.pair_dpo.start_of(play),
       'prompts': (
         'a large red ring',
         'two blue squares',

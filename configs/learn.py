@@ -20,7 +20,7 @@ another, e.g. assets:shapes, the base. With Show-o:
 
 import ml_collections
 
-from configs import pair_dpo
+import configs.pair_dpo
 
 _LEARNING = (
   'objective',
@@ -41,12 +41,12 @@ _LEARNING = (
 
 def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.learn`."""
-  config = pair_dpo.get_config(variant)
+  config = configs.pair_dpo.get_config(variant)
   play = config.play.to_dict()
   return ml_collections.ConfigDict(
     {'job': 'learn', 'pairs': 'runs/curate', 'round': 1, 'reference': ''}
     | {'sample_every': 0, 'images': '', 'on_error': 'raise'}
     | {'both': play['rules']['both']}
-    | pair_dpo.start_of(config)
+    | configs.pair_dpo.start_of(config)
     | {name: play[name] for name in _LEARNING}
   )

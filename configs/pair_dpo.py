@@ -10,7 +10,7 @@ settings, on Show-o's weights:
   python main.py --config=configs/pair_dpo.py:show_o_512
 
 These read image-caption inputs with questions from data/inputs.jsonl, and
-data/held_out.jsonl for evaluation; `hermesflow_jax.data.files` says how.
+data/held_out.jsonl for evaluation; `hermesflow_jax.data.record_files` says how.
 `decoder_7b` has a decoder of 6.9 billion parameters, to see what it would want
 of a TPU slice (--compile_for). `small_256` and `small_512` are the paper's
 settings on a small random Show-o, to see every step without any weights

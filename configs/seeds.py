@@ -9,13 +9,13 @@ steps as a control. Writes runs/seeds/table.md.
 
 import ml_collections
 
-from configs import pair_dpo
-from configs import pretrain
+import configs.pair_dpo
+import configs.pretrain
 
 
 def get_config():
-  """Returns the settings of `hermesflow_jax.jobs.seeds`."""
-  play = pair_dpo.get_config()
+  """Returns the settings of `hermesflow_jax.experiments.seeds`."""
+  play = configs.pair_dpo.get_config()
   del play.job
   return ml_collections.ConfigDict(
     {
@@ -30,7 +30,7 @@ def get_config():
           'mmu': 2 * play.play.batch,
           'lm': 8,
         },
-        'mixture': pretrain.get_config().mixture,
+        'mixture': configs.pretrain.get_config().mixture,
       },
     }
   )

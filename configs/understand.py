@@ -12,7 +12,7 @@ the likeliest choice is the answer. With Show-o's weights:
 
 import ml_collections
 
-from configs import pair_dpo
+import configs.pair_dpo
 
 
 def get_config(variant='shapes'):
@@ -20,7 +20,7 @@ def get_config(variant='shapes'):
   return ml_collections.ConfigDict(
     {
       'job': 'understand',
-      **pair_dpo.start_of(pair_dpo.get_config(variant)),
+      **configs.pair_dpo.start_of(configs.pair_dpo.get_config(variant)),
       'images': ('runs/generate/images',),
       'caption': True,
       'questions': (),

@@ -25,22 +25,23 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 from absl import logging
 import numpy as np
 
-from conversions import clip
-from conversions import destination
-from conversions import magvit
-from conversions import phi
-from conversions import safetensors_file
-from conversions import showo
-from conversions import source
-from conversions import table
-from conversions import tensors
-from hermesflow_jax import bundle
-from hermesflow_jax import checkpoint
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import pretrained
-from hermesflow_jax import run_folder
-from hermesflow_jax import storage
-from hermesflow_jax import trained
+from conversions import model_sizes
+from conversions import weight_table
+from conversions.files import destination
+from conversions.files import safetensors_file
+from conversions.files import source
+from conversions.files import tensors
+from conversions.tables import clip_table
+from conversions.tables import magvit_table
+from conversions.tables import phi_table
+from conversions.tables import showo_table
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import converted_model
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
 
 KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
 DTYPES = {str(dtype): dtype for dtype in tensors.FLOATS}
@@ -62,29 +63,32 @@ def model_of(kind: str, found: source.Source, seed: int, progress=iter):
   """
   weights, config = found.tensors, found.config
   if kind == 'phi':
-    return phi.to_jax(weights, config, seed, progress)
+    return phi_table.to_jax(weights, config, seed, progress)
   if kind == 'showo':
-    sizes, max_text = table.sized(
-      lambda: showo.read_sizes(weights, config),
+    sizes, max_text = model_sizes.sized(
+      lambda: showo_table.read_sizes(weights, config),
       weights,
-      showo.TABLE + showo.PROJECTOR,
-      showo.rows_of_names(weights),
+      showo_table.TABLE + showo_table.PROJECTOR,
+      showo_table.rows_of_names(weights),
     )
-    return showo.to_jax(weights, sizes, progress), max_text
+    return showo_table.to_jax(weights, sizes, progress), max_text
   if kind == 'magvitv2':
-    sizes = table.sized(
-      lambda: magvit.read_sizes(weights, config),
+    sizes = model_sizes.sized(
+      lambda: magvit_table.read_sizes(weights, config),
       weights,
-      magvit.TABLE,
-      magvit.TABLE,
-      magvit.CONSTANTS,
+      magvit_table.TABLE,
+      magvit_table.TABLE,
+      magvit_table.CONSTANTS,
     )
-    return magvit.to_jax(weights, sizes, progress), 0
-  tower = clip.vision(weights)
-  sizes = table.sized(
-    lambda: clip.read_sizes(tower, config), tower, clip.TABLE, clip.TABLE
+    return magvit_table.to_jax(weights, sizes, progress), 0
+  tower = clip_table.vision(weights)
+  sizes = model_sizes.sized(
+    lambda: clip_table.read_sizes(tower, config),
+    tower,
+    clip_table.TABLE,
+    clip_table.TABLE,
   )
-  return clip.to_jax(tower, sizes, progress), 0
+  return clip_table.to_jax(tower, sizes, progress), 0
 
 
 def forward(
@@ -94,8 +98,8 @@ def forward(
   *,
   overwrite: bool,
   seed: int,
-  console: console_lib.Console,
-) -> pretrained.Record:
+  console: terminal.Console,
+) -> converted_model.Record:
   """Converts PyTorch weights to a checkpoint.
 
   Args:
@@ -120,11 +124,11 @@ def forward(
     if kind == 'phi' and seed:
       # Of the same files, another seed makes another model.
       sums['seed of new rows'] = str(seed)
-    record = pretrained.Record(
+    record = converted_model.Record(
       kind='showo' if kind == 'phi' else kind,
       sizes=model.config,
       max_text=max_text,
-      dtype=str(table.common_dtype(found.tensors)),
+      dtype=str(weight_table.common_dtype(found.tensors)),
       source=found.name,
       sha256=sums,
     )
@@ -140,22 +144,24 @@ def _is_converted(folder: pathlib.Path) -> bool:
     return False
 
 
-def entries_of(kind: str, model) -> dict[str, table.Entry]:
+def entries_of(kind: str, model) -> dict[str, weight_table.Entry]:
   """Returns the tensors of the official layout, sorted by name."""
   if kind == 'showo':
-    return table.entries(model, showo.rows_of(model.config))
+    return weight_table.entries(model, showo_table.rows_of(model.config))
   if kind == 'magvitv2':
-    return table.entries(model, magvit.TABLE, magvit.constants(model.config))
-  return table.entries(model, clip.TABLE)
+    return weight_table.entries(
+      model, magvit_table.TABLE, magvit_table.constants(model.config)
+    )
+  return weight_table.entries(model, clip_table.TABLE)
 
 
-def official_config(record: pretrained.Record, dtype: str) -> dict:
+def official_config(record: converted_model.Record, dtype: str) -> dict:
   """Returns the official `config.json` of a model."""
   if record.kind == 'showo':
-    return showo.official(record.sizes, record.max_text)
+    return showo_table.official(record.sizes, record.max_text)
   if record.kind == 'magvitv2':
-    return magvit.official(record.sizes)
-  return clip.official(record.sizes, dtype)
+    return magvit_table.official(record.sizes)
+  return clip_table.official(record.sizes, dtype)
 
 
 def ours(kind: str, src: str, sizes: str | None):
@@ -179,28 +185,28 @@ def ours(kind: str, src: str, sizes: str | None):
   src = str(run_folder.model_of(src))
   if not checkpoint.is_one(src):
     return _bundled(kind, src)
-  if sizes is None or trained.is_one(src):
-    record = pretrained.read(src, kind)
-    return pretrained.restore(src, record), record
+  if sizes is None or trained_model.is_one(src):
+    record = converted_model.read(src, kind)
+    return converted_model.restore(src, record), record
   sizes = str(run_folder.model_of(sizes))
   if checkpoint.is_one(sizes):
-    record = pretrained.read(sizes, kind)
+    record = converted_model.read(sizes, kind)
   else:
     _, record = _bundled(kind, sizes)
   names = checkpoint.shapes(src)
   part = 'model/' if any(name.startswith('model/') for name in names) else ''
   record = dataclasses.replace(record, part=part, dtype='float32')
-  return pretrained.restore(src, record), record
+  return converted_model.restore(src, record), record
 
 
 def _bundled(kind, path):
   """The part of a bundle that is of a kind, and its record."""
-  parts = bundle.load(path)
+  parts = model_bundle.load(path)
   model = {'showo': parts.model, 'magvitv2': parts.tokenizer}.get(kind)
   if model is None:
     raise ValueError(f'bundle {path} holds no {kind}')
-  _, sums = bundle.read_sizes(path)
-  return model, pretrained.Record(
+  _, sums = model_bundle.read_sizes(path)
+  return model, converted_model.Record(
     kind=kind,
     sizes=model.config,
     dtype='float32',
@@ -218,7 +224,7 @@ def reverse(
   overwrite: bool,
   sizes: str | None,
   dtype: str | None,
-  console: console_lib.Console,
+  console: terminal.Console,
 ) -> None:
   """Writes a model of ours in the official form: weights and `config.json`.
 
@@ -308,7 +314,7 @@ def command_line() -> argparse.ArgumentParser:
   return parser
 
 
-def main(argv: list[str], console: console_lib.Console) -> int:
+def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns 0, or 2 after a message about what is wrong."""
   args = command_line().parse_args(argv)
   logging.set_verbosity(logging.ERROR)
@@ -343,4 +349,4 @@ def main(argv: list[str], console: console_lib.Console) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv[1:], console_lib.terminal()))
+  sys.exit(main(sys.argv[1:], terminal.terminal()))

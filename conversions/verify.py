@@ -22,15 +22,15 @@ from absl import logging
 import jax
 import numpy as np
 
-from conversions import checks
 from conversions import convert
-from conversions import source
-from conversions import verify_showo
-from conversions import verify_vision
-from hermesflow_jax import checkpoint
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import pretrained
-from hermesflow_jax import run_folder
+from conversions.files import source
+from conversions.verification import checks
+from conversions.verification import showo_checks
+from conversions.verification import vision_checks
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import converted_model
+from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.runtime import terminal
 
 KINDS = ('showo', 'magvitv2', 'clip_vision')
 
@@ -67,8 +67,8 @@ def load_model(kind: str, path: str):
   """
   folder = str(run_folder.model_of(path))
   if checkpoint.is_one(folder):
-    record = pretrained.read(folder, kind)
-    return pretrained.restore(folder, record), record.max_text
+    record = converted_model.read(folder, kind)
+    return converted_model.restore(folder, record), record.max_text
   return convert.model_of(kind, source.find(path), seed=0)
 
 
@@ -98,14 +98,14 @@ def verify(
   # Parity is a matter of float32: some devices would round to 19 bits.
   with jax.default_matmul_precision('highest'):
     if kind == 'magvitv2':
-      made = verify_vision.magvit(model, found, scale)
-      return checks.run(found, made, verify_vision.inputs(found), scale)
+      made = vision_checks.magvit(model, found, scale)
+      return checks.run(found, made, vision_checks.inputs(found), scale)
     if kind == 'clip_vision':
-      made = verify_vision.clip(model, found)
-      return checks.run(found, made, verify_vision.inputs(found), scale)
+      made = vision_checks.clip(model, found)
+      return checks.run(found, made, vision_checks.inputs(found), scale)
     frozen, _ = load_model(kind, reference) if reference else (None, 0)
-    made = verify_showo.make(model, frozen, found, max_text)
-    return checks.run(found, made, verify_showo.INPUTS, scale)
+    made = showo_checks.make(model, frozen, found, max_text)
+    return checks.run(found, made, showo_checks.INPUTS, scale)
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -133,7 +133,7 @@ def command_line() -> argparse.ArgumentParser:
   return parser
 
 
-def main(argv: list[str], console: console_lib.Console) -> int:
+def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns the exit code."""
   args = command_line().parse_args(argv)
   logging.set_verbosity(logging.ERROR)
@@ -158,4 +158,4 @@ def main(argv: list[str], console: console_lib.Console) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv[1:], console_lib.terminal()))
+  sys.exit(main(sys.argv[1:], terminal.terminal()))

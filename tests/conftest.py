@@ -25,11 +25,12 @@ os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
 # libtpu, where it is there, is held by the first process that looks for a TPU.
 jax.config.update('jax_platforms', os.environ.get('JAX_PLATFORMS', 'cpu'))
 
-from conversions import showo as conversion
-from hermesflow_jax import vocab as vocab_lib
+import fake_gcs
+
+from conversions.tables import showo_table
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
-import fake_gcs
+from hermesflow_jax.sequences import vocabulary
 
 jax.config.update('jax_default_matmul_precision', 'highest')
 if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
@@ -86,7 +87,7 @@ def bucket(store):
 def _golden_model(folder, name):
   sizes = json.loads((folder / 'config.json').read_text())
   config = showo.ShowOConfig(
-    vocab_lib.Vocab(
+    vocabulary.Vocab(
       sizes['llm_vocab_size'],
       sizes['codebook_size'],
       sizes['special_token_ids']['<|eot|>'],
@@ -103,7 +104,7 @@ def _golden_model(folder, name):
     sizes['num_vq_tokens'],
   )
   weights = safetensors.numpy.load_file(folder / name)
-  return jax.device_put(conversion.to_jax(weights, config))
+  return jax.device_put(showo_table.to_jax(weights, config))
 
 
 @pytest.fixture(scope='session')

@@ -112,6 +112,7 @@ class Record:
 def splits() -> dict[str, list[Record]]:
   """Returns the records of `inputs` and of `held_out`."""
   records = {'inputs': [], 'held_out': []}
+  record = None
   for line in _TEXT.strip().splitlines():
     fields = [field.strip() for field in line.lstrip('?').split('|')]
     if line.startswith('?'):

@@ -27,23 +27,24 @@ from flax import nnx
 import jax
 import numpy as np
 from PIL import Image
-
-from conversions import magvit as magvit_conversion
-from conversions import showo as showo_conversion
-from conversions import tensors
-from hermesflow_jax import text as text_lib
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import phi
-from hermesflow_jax.models import showo
 import small_records
 import torch_files
 
+from conversions.files import tensors
+from conversions.tables import magvit_table
+from conversions.tables import showo_table
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.sequences import vocabulary
+
 TOKENIZER = pathlib.Path(__file__).parent / 'phi_tokenizer'
-VOCAB = vocab_lib.Vocab(50_295, 8_192, 50_256)
+VOCAB = vocabulary.Vocab(50_295, 8_192, 50_256)
 DECODER = phi.PhiConfig(width=32, layers=2, heads=2, mlp=128)
 # 32 channels are the fewest that the official 32 groups of norms allow.
-MAGVIT = magvit.MagvitConfig(
+MAGVIT = magvit_config.MagvitConfig(
   ch=32,
   encoder_ch_mult=(1,) * 5,
   decoder_ch_mult=(1,) * 5,
@@ -70,19 +71,19 @@ def write(
   Returns:
     `folder`.
   """
-  show_o = showo_conversion.to_torch(show_o_model(codes, seed))
+  show_o = showo_table.to_torch(show_o_model(codes, seed))
   checkpoint(
     folder / 'showo',
     {name: array.astype(DTYPES[dtype]) for name, array in show_o.items()},
-    showo_conversion.official(
-      showo.ShowOConfig(VOCAB, DECODER, codes), showo_conversion.MAX_TEXT
+    showo_table.official(
+      showo.ShowOConfig(VOCAB, DECODER, codes), showo_table.MAX_TEXT
     )
     | {'load_from_showo': True},
   )
   checkpoint(
     folder / 'magvitv2',
-    magvit_conversion.to_torch(magvit_model(seed)),
-    magvit_conversion.official(MAGVIT),
+    magvit_table.to_torch(magvit_model(seed)),
+    magvit_table.official(MAGVIT),
   )
   shutil.copytree(TOKENIZER, folder / 'phi-1_5', dirs_exist_ok=True)
   data(folder / 'data', seed)
@@ -124,7 +125,7 @@ def show_o_model(codes: int, seed: int) -> showo.ShowO:
 
 def word_tokens() -> np.ndarray:
   """Returns int[N]: tokens of the words in captions, and the end of text."""
-  text = text_lib.load(str(TOKENIZER))
+  text = text_tokenizer.load(str(TOKENIZER))
   captions = [
     f' {record.caption}'
     for records in small_records.splits().values()

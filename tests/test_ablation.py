@@ -8,36 +8,39 @@ import shutil
 
 import numpy as np
 import pytest
-
-from configs import ablation as config_lib
-from hermesflow_jax import agreement
-from hermesflow_jax import arms as arms_lib
-from hermesflow_jax import checkpoint
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import self_play
-from hermesflow_jax import settings
-from hermesflow_jax import sharding
-from hermesflow_jax.evaluation import scenes
-from hermesflow_jax.jobs import ablation
-from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs import start
-from hermesflow_jax.reporting import comparison
 import tiny_world
+
+import configs.ablation
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.curation import pair_files
+from hermesflow_jax.evaluation import judge_agreement
+from hermesflow_jax.evaluation import scene_statistics
+from hermesflow_jax.experiments import ablation
+from hermesflow_jax.experiments import ablation_results
+from hermesflow_jax.experiments import ablation_settings
+from hermesflow_jax.experiments import comparison_arms
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.reports import comparison_tables
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.self_play import rounds
 
 SEEDS = (3, 4)
 LABELS = {'images': 'DPO, images', 'pair_dpo': 'Pair-DPO'}
 
 
 def arm(name, rates=(), **changes):
-  made = config_lib.arm(name, LABELS.get(name, name), **changes)
+  made = configs.ablation.arm(name, LABELS.get(name, name), **changes)
   made |= {'rates': rates}
-  return settings.build(arms_lib.Arm, made)
+  return settings.build(comparison_arms.Arm, made)
 
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
   base = tiny_world.bundle(tmp_path_factory.mktemp('base'))
-  return ablation.Settings(
+  return ablation_settings.Settings(
     command='python main.py --config=x --config.seeds=(3,4)',
     variant='table5',
     self_play=tiny_world.self_play(base),
@@ -53,9 +56,12 @@ def config(tmp_path_factory):
     ),
     against='pair_dpo',
     sweeps=(
-      ablation.Sweep(
+      ablation_settings.Sweep(
         'candidates',
-        (ablation.Point('2', 'images'), ablation.Point('3', 'pair_dpo')),
+        (
+          ablation_settings.Point('2', 'images'),
+          ablation_settings.Point('3', 'pair_dpo'),
+        ),
       ),
     ),
     search_scenes=5,
@@ -65,19 +71,19 @@ def config(tmp_path_factory):
 @pytest.fixture(scope='module')
 def finished(config, tmp_path_factory):
   root = tmp_path_factory.mktemp('ablation') / 'run'
-  return root, ablation.run(config, str(root), console_lib.silent())
+  return root, ablation.run(config, str(root), terminal.silent())
 
 
 @pytest.fixture(scope='module')
 def bench(config, tmp_path_factory):
   """(the base model, the world)."""
   mesh = sharding.make_mesh()
-  path = start.located(config.self_play)
-  parts = start.load(config.self_play, path, mesh)
-  base = start.unified(config.self_play, parts, mesh, console_lib.silent())
+  path = job_model.located(config.self_play)
+  parts = job_model.load(config.self_play, path, mesh)
+  base = job_model.unified(config.self_play, parts, mesh, terminal.silent())
   data = tmp_path_factory.mktemp('data')
   return base, pair_dpo.world_of(
-    config.self_play, base, str(data), console_lib.silent()
+    config.self_play, base, str(data), terminal.silent()
   )
 
 
@@ -86,7 +92,7 @@ def test_an_arm_is_the_self_play_that_it_says(
 ):
   root, _ = finished
   play = config.arms[1].play(config.self_play.play, 4)
-  self_play.play(*bench, play, str(tmp_path), console_lib.silent())
+  rounds.play(*bench, play, str(tmp_path), terminal.silent())
   for name in (
     'round_0/scenes.jsonl',
     'round_1/pairs.jsonl',
@@ -100,8 +106,8 @@ def test_arms_share_candidates_and_the_first_of_fewer(config, bench, finished):
   root, _ = finished
   base, world = bench
   play = dataclasses.replace(config.self_play.play, seed=3)
-  pool = arms_lib.Pool(
-    base, world, play, root / 'seed_3' / 'base', console_lib.silent()
+  pool = comparison_arms.Pool(
+    base, world, play, root / 'seed_3' / 'base', terminal.silent()
   )
   three, two = pool.found(3, 'self'), pool.found(2, 'self')
   np.testing.assert_array_equal(three.codes[:, :2], two.codes)
@@ -120,9 +126,9 @@ def test_arms_share_candidates_and_the_first_of_fewer(config, bench, finished):
   np.testing.assert_array_equal(judged.codes, three.codes)
   np.testing.assert_array_equal(
     judged.image_scores,
-    agreement.scores(world.judge, three.codes, world.inputs[0].questions),
+    judge_agreement.scores(world.judge, three.codes, world.inputs[0].questions),
   )
-  pairs = self_play.read_pairs(root / 'seed_3' / 'images' / 'round_1')
+  pairs = pair_files.read_pairs(root / 'seed_3' / 'images' / 'round_1')
   for n, name in enumerate(world.inputs[0].ids):
     best = two.codes[n, np.argmax(two.image_scores[n])]
     np.testing.assert_array_equal(pairs[name][1].win.value, best)
@@ -134,8 +140,8 @@ def test_what_a_judge_chose_is_told_by_the_models_own_scores(
   root, _ = finished
   scored = root / 'seed_3' / 'base' / 'round_0'
   play = dataclasses.replace(config.self_play.play, seed=3)
-  pool = arms_lib.Pool(
-    *bench, play, root / 'seed_3' / 'base', console_lib.silent()
+  pool = comparison_arms.Pool(
+    *bench, play, root / 'seed_3' / 'base', terminal.silent()
   )
   one = arm('judge', scorer='judge')
   pool.give(one, one.play(config.self_play.play, 3), tmp_path, scored)
@@ -169,7 +175,7 @@ def test_what_the_search_left_damaged_is_not_taken(bench, finished, tmp_path):
   shutil.copytree(root / 'search' / 'images' / f'{rate:g}', tried)
   for data in (tried / 'checkpoints' / '1').rglob('d/*'):
     data.write_bytes(b'')
-  arms_lib.lend(tried, tmp_path / 'arm', bench[0])
+  comparison_arms.lend(tried, tmp_path / 'arm', bench[0])
   assert not checkpoint.is_there(tmp_path / 'arm' / 'checkpoints' / '1')
 
 
@@ -198,7 +204,7 @@ def test_the_best_rate_counts_both_abilities():
   def one(understanding, generation):
     return {'understanding': understanding, 'generation': generation}
 
-  assert arms_lib.best({1.0: one(0.9, 0.5), 2.0: one(0.7, 0.8)}) == 2.0
+  assert comparison_arms.best({1.0: one(0.9, 0.5), 2.0: one(0.7, 0.8)}) == 2.0
 
 
 def test_results_are_of_the_files(config, bench, finished):
@@ -210,21 +216,23 @@ def test_results_are_of_the_files(config, bench, finished):
 
   def read(*names):
     return [
-      scenes.read(root.joinpath(f'seed_{s}', *names), held_out, learned)
+      scene_statistics.read(
+        root.joinpath(f'seed_{s}', *names), held_out, learned
+      )
       for s in SEEDS
     ]
 
   base, last = read('base', 'round_0'), read('images', 'round_1')
   row = results['models'][1]
   for name in ('understanding', 'gap'):
-    assert row['base'][name] == ablation.changes(base, last)[name]
+    assert row['base'][name] == ablation_results.changes(base, last)[name]
     assert row['scores'][name]['value'] == pytest.approx(
       np.mean([list(run[name].values()) for run in last])
     )
   assert 'against' in row and 'against' not in results['models'][2]
   # A sweep says how its rows differ from what is usual.
   unusual, usual = results['sweeps']['candidates']
-  assert unusual['against'] == ablation.changes(
+  assert unusual['against'] == ablation_results.changes(
     read('pair_dpo', 'round_1'), last
   )
   assert 'against' not in usual
@@ -244,7 +252,7 @@ def test_arms_are_compared_after_as_many_rounds(config, monkeypatch):
   )
   scored = {'base': 0.1, 'a': 0.2, 'pair_dpo': 0.3, 'b': 0.4}
   monkeypatch.setattr(
-    ablation,
+    ablation_results,
     'read',
     lambda _, bench, name, number: [
       {'gap': {'x': scored[name] * (number + 1), 'y': 0.0}} for _ in SEEDS
@@ -255,7 +263,7 @@ def test_arms_are_compared_after_as_many_rounds(config, monkeypatch):
     'seconds': {'training': 1.0},
     'curation': {},
   }
-  found = ablation.models(
+  found = ablation_results.models(
     config, None, {}, {(s, a.name): [row] * 4 for s in SEEDS for a in arms}
   )
   said = {
@@ -279,7 +287,7 @@ def test_results_of_an_earlier_version_are_shown(finished):
     for found in model['scores'].values():
       found.pop('scenes')
   assert re.search(
-    r'(of inputs|other captions) \|', comparison.markdown(results)
+    r'(of inputs|other captions) \|', comparison_tables.markdown(results)
   )
 
 
@@ -323,7 +331,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(
   shutil.copytree(root, copy)
   shutil.rmtree(copy / 'seed_4' / 'pair_dpo')
   (copy / 'results.json').unlink()
-  again = ablation.run(config, str(copy), console_lib.silent())
+  again = ablation.run(config, str(copy), terminal.silent())
   for one, other in zip(again['models'], results['models'], strict=True):
     assert one['scores'] == other['scores']
     assert one.get('base') == other.get('base')
@@ -342,7 +350,7 @@ def test_there_is_a_report_after_each_seed(config, finished, tmp_path):
     if text.startswith('report of seeds'):
       seen.append((copy / 'table.md').read_text())
 
-  console = dataclasses.replace(console_lib.silent(), say=say)
+  console = dataclasses.replace(terminal.silent(), say=say)
   ablation.run(config, str(copy), console)
   first, last = seen
   assert 'Means over seeds 3 and' in first
@@ -358,7 +366,7 @@ def test_a_comparison_that_is_finished_stays_what_it_is(config, finished):
   root, _ = finished
   before = (root / 'results.json').read_bytes()
   (root / 'table.md').unlink()
-  again = ablation.run(config, str(root), console_lib.silent())
+  again = ablation.run(config, str(root), terminal.silent())
   assert again == json.loads(before)
   assert (root / 'results.json').read_bytes() == before
   assert '## Scores' in (root / 'table.md').read_text()
@@ -366,18 +374,18 @@ def test_a_comparison_that_is_finished_stays_what_it_is(config, finished):
 
 def test_a_cell_of_one_scene_can_be_written():
   before, after = [{'x': {'a': 0.0}}] * 2, [{'x': {'a': v}} for v in (0.1, 0.3)]
-  found = ablation.changes(before, after)['x']
+  found = ablation_results.changes(before, after)['x']
   assert json.loads(json.dumps(found, allow_nan=False))['error'] is None
-  assert not found['stands'] and '–' in comparison._change(found)
+  assert not found['stands'] and '–' in comparison_tables._change(found)
 
 
 def test_a_star_marks_what_stands():
-  assert comparison._change({'value': 0.5, 'error': 0.1, 'stands': True}) == (
-    '+0.500 ± 0.100 *'
-  )
-  assert comparison._change({'value': -0.1, 'error': 0.1, 'stands': False}) == (
-    '−0.100 ± 0.100'
-  )
+  assert comparison_tables._change(
+    {'value': 0.5, 'error': 0.1, 'stands': True}
+  ) == ('+0.500 ± 0.100 *')
+  assert comparison_tables._change(
+    {'value': -0.1, 'error': 0.1, 'stands': False}
+  ) == ('−0.100 ± 0.100')
 
 
 @pytest.mark.parametrize(
@@ -395,7 +403,13 @@ def test_a_star_marks_what_stands():
     ({'arms': (arm('a'),)}, 'no such arms: images, pair_dpo'),
     ({'against': 'x'}, 'no such arms: x'),
     (
-      {'sweeps': (ablation.Sweep('a', (ablation.Point('x', 'images', 2),)),)},
+      {
+        'sweeps': (
+          ablation_settings.Sweep(
+            'a', (ablation_settings.Point('x', 'images', 2),)
+          ),
+        )
+      },
       'sweep a: arm images has 1 rounds, so none of number 2',
     ),
     ({'seeds': (1, 1)}, 'seeds is'),
@@ -417,11 +431,11 @@ def test_an_arm_that_makes_no_sense_is_refused(bad):
     dataclasses.replace(arm('a'), **bad)
 
 
-@pytest.mark.parametrize('variant', config_lib.VARIANTS)
+@pytest.mark.parametrize('variant', configs.ablation.VARIANTS)
 def test_each_variant_builds(variant):
-  values = config_lib.get_config(variant).to_dict()
+  values = configs.ablation.get_config(variant).to_dict()
   assert values.pop('job') == 'ablation'
-  built = settings.build(ablation.Settings, values)
+  built = settings.build(ablation_settings.Settings, values)
   assert built.seeds == (0, 1, 2)
   rounds = max(a.play(built.self_play.play, 0).rounds for a in built.arms)
   assert (
@@ -442,7 +456,7 @@ def test_each_variant_builds(variant):
 def test_no_two_thresholds_make_the_same_pairs():
   """A score is a share of right answers to two to five questions."""
   scores = {k / n for n in range(2, 6) for k in range(n + 1)}
-  arms = config_lib.get_config('settings').to_dict()['arms']
+  arms = configs.ablation.get_config('settings').to_dict()['arms']
   rules = {'least_win': 0.6, 'least_margin': 0.0}
   made = set()
   for name, value in [
@@ -463,11 +477,11 @@ def test_no_two_thresholds_make_the_same_pairs():
 
 
 def test_one_setting_alone_is_its_part_of_all():
-  together = config_lib.get_config('settings').to_dict()
+  together = configs.ablation.get_config('settings').to_dict()
   names = {arm['name'] for arm in together['arms']}
   found, titles = set(), []
-  for variant in config_lib.SWEEPS:
-    alone = config_lib.get_config(variant).to_dict()
+  for variant in configs.ablation.SWEEPS:
+    alone = configs.ablation.get_config(variant).to_dict()
     titles += [sweep['title'] for sweep in alone['sweeps']]
     assert list(alone['sweeps']) == [
       s for s in together['sweeps'] if s['title'] == titles[-1]
@@ -487,4 +501,4 @@ def test_a_variant_that_is_not_there_is_refused():
   with pytest.raises(
     ValueError, match='wanted table5, methods, settings, recipe'
   ):
-    config_lib.get_config('x')
+    configs.ablation.get_config('x')

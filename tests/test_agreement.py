@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hermesflow_jax import agreement
-from hermesflow_jax import curation
-from hermesflow_jax import shards
-from hermesflow_jax.evaluation import gap
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.curation import shards
+from hermesflow_jax.data import input_set
+from hermesflow_jax.evaluation import judge_agreement
 
-INPUTS = gap.Inputs(
+INPUTS = input_set.Inputs(
   ids=['a', 'b'],
   captions=['', ''],
   tags=['', ''],
@@ -30,9 +30,9 @@ CODES = np.array([[[1], [0]], [[0], [1]]])
 
 
 def pair(win, lose, dropped=''):
-  gen = curation.Pair(
-    curation.Side(np.array([win]), 1.0),
-    curation.Side(np.array([lose]), 0.0),
+  gen = pair_selection.Pair(
+    pair_selection.Side(np.array([win]), 1.0),
+    pair_selection.Side(np.array([lose]), 0.0),
     dropped,
   )
   return gen, gen
@@ -40,7 +40,7 @@ def pair(win, lose, dropped=''):
 
 def judged_scores(pairs, tmp_path, inputs=INPUTS, size=1, judge=judge):
   store = shards.Shards(tmp_path / 'judged', -(-len(inputs) // size))
-  return agreement.judged(judge, inputs, CODES, pairs, store, size)
+  return judge_agreement.judged(judge, inputs, CODES, pairs, store, size)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def judged_scores(pairs, tmp_path, inputs=INPUTS, size=1, judge=judge):
 )
 def test_the_correlation_is_within_inputs(tmp_path, scores, correlation):
   pairs = {'a': pair(1, 0), 'b': pair(1, 0)}
-  out = agreement.measure(
+  out = judge_agreement.measure(
     np.array(scores, float), *judged_scores(pairs, tmp_path)
   )
   assert out['correlation'] == pytest.approx(correlation)
@@ -65,7 +65,7 @@ OWN = np.array([[1, 0], [0, 1]])
 
 def test_winners_and_losers_are_judged_where_a_pair_is_kept(tmp_path):
   pairs = {'b': pair(0, 1, 'no difference'), 'a': pair(1, 0)}
-  out = agreement.measure(OWN, *judged_scores(pairs, tmp_path))
+  out = judge_agreement.measure(OWN, *judged_scores(pairs, tmp_path))
   assert (out['winners_by_judge'], out['losers_by_judge']) == (1.0, 0.0)
   assert (out['judge_agrees'], out['judge_disagrees']) == (1.0, 0.0)
   assert (out['judge_score'], out['best_by_judge']) == (0.5, 1.0)
@@ -76,13 +76,13 @@ def test_pairs_find_their_questions_by_id(tmp_path):
   asked = [[{'answer': 'yes'}], [{'answer': 'no'}]]
   inputs = dataclasses.replace(INPUTS, questions=asked)
   pairs = {'b': pair(0, 1), 'a': pair(1, 0)}
-  out = agreement.measure(OWN, *judged_scores(pairs, tmp_path, inputs))
+  out = judge_agreement.measure(OWN, *judged_scores(pairs, tmp_path, inputs))
   assert (out['judge_agrees'], out['judge_disagrees']) == (1.0, 0.0)
 
 
 def test_without_a_pair_nothing_is_said_of_winners(tmp_path):
   pairs = {name: pair(1, 0, 'no difference') for name in 'ab'}
-  assert 'winners_by_judge' not in agreement.measure(
+  assert 'winners_by_judge' not in judge_agreement.measure(
     OWN, *judged_scores(pairs, tmp_path)
   )
 
@@ -90,14 +90,14 @@ def test_without_a_pair_nothing_is_said_of_winners(tmp_path):
 def test_the_size_of_shards_and_calls_changes_no_score(tmp_path, monkeypatch):
   pairs = {'b': pair(0, 1), 'a': pair(1, 0)}
   whole = judged_scores(pairs, tmp_path / 'a', size=2)
-  monkeypatch.setattr(agreement, '_QUESTIONS', 1)
+  monkeypatch.setattr(judge_agreement, '_QUESTIONS', 1)
   apart = judged_scores(pairs, tmp_path / 'b', size=1)
   for scores, expected in zip(apart, whole, strict=True):
     np.testing.assert_array_equal(scores, expected)
 
 
 def test_a_call_of_the_judge_is_about_few_questions(monkeypatch):
-  monkeypatch.setattr(agreement, '_QUESTIONS', 12)
+  monkeypatch.setattr(judge_agreement, '_QUESTIONS', 12)
   calls = []
 
   def counting(codes, questions):
@@ -107,7 +107,9 @@ def test_a_call_of_the_judge_is_about_few_questions(monkeypatch):
 
   counts = [2, 3, 1, 7, 1, 1]
   questions = [[{'answer': 'yes'}] * count for count in counts]
-  scores = agreement.scores(counting, np.zeros((6, 2, 1), np.int32), questions)
+  scores = judge_agreement.scores(
+    counting, np.zeros((6, 2, 1), np.int32), questions
+  )
   # An input of more questions than a call may have gets a call of its own.
   assert calls == [2 * (2 + 3 + 1), 2 * 7, 2 * (1 + 1)]
   assert scores.shape == (6, 2) and (scores == 1).all()

@@ -9,25 +9,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import tiny
-from hermesflow_jax import alignment
-from hermesflow_jax import likelihood
-from hermesflow_jax import masking
-from hermesflow_jax import masks
-from hermesflow_jax import optim as optim_lib
-from hermesflow_jax import packing
-from hermesflow_jax import pair_dpo
-from hermesflow_jax import prompting
-from hermesflow_jax import sharding
-from hermesflow_jax import text as text_lib
-from hermesflow_jax import train
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.data import pipeline
+
 from hermesflow_jax.models import showo
+from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.pair_dpo import official_defects
+from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import record_rows
+from hermesflow_jax.pair_dpo import reference_scores
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import text_to_image
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.training import adamw
+from hermesflow_jax.training import log_likelihood
+from hermesflow_jax.training import train_step
 
 MAX_TEXT = 12
-OBJECTIVE = alignment.Objective(
+OBJECTIVE = objective_config.Objective(
   beta=0.2,
   und_weight=1.0,
   gen_weight=1.0,
@@ -52,12 +58,12 @@ def record(n=0, caption_dropped='', image_dropped=''):
 
 
 def rows_of(record, drop_condition=0.0, seed=0, **compat):
-  make = alignment.transform(
+  make = record_rows.transform(
     tiny.vocab(),
     tiny.text(),
     tiny.LENGTHS,
     drop_condition,
-    alignment.Compat(**compat),
+    official_defects.Compat(**compat),
   )
   return make(record, np.random.default_rng(seed))
 
@@ -141,7 +147,7 @@ def official(golden, golden_policy):
     return jax.tree.map(lambda *a: np.stack(a, axis=1), *sides)
 
   def t2i(side):
-    return prompting.t2i_rows(
+    return text_to_image.t2i_rows(
       vocab,
       lists(golden['t2i_text_ids']),
       golden[f't2i_{side}_tokens'],
@@ -150,7 +156,7 @@ def official(golden, golden_policy):
 
   def mmu(side):
     captions = lists(golden[f'mmu_{side}_text'])
-    return prompting.mmu_rows(
+    return image_to_text.mmu_rows(
       vocab,
       golden['mmu_image_tokens'],
       [[]] * 3,
@@ -164,14 +170,14 @@ def official(golden, golden_policy):
 
 @functools.partial(jax.jit, static_argnames='reply')
 def pair_logps(model, batch, hidden, reply=14):
-  return alignment.pair_logps(model, batch, hidden, reply)
+  return official_defects.pair_logps(model, batch, hidden, reply)
 
 
 @pytest.mark.parametrize('name', ['policy', 'reference'])
 def test_log_likelihoods_are_the_official_ones(request, golden, official, name):
   found, _ = pair_logps(request.getfixturevalue(f'golden_{name}'), *official)
   for task in ('t2i', 'mmu'):
-    for side, place in ('win', pair_dpo.WIN), ('lose', pair_dpo.LOSE):
+    for side, place in ('win', preferences.WIN), ('lose', preferences.LOSE):
       # Up to seventeen log-probabilities, each within the logits' tolerance.
       np.testing.assert_allclose(
         getattr(found, task)[:, place],
@@ -220,7 +226,9 @@ def test_gradients_of_several_masks_are_averaged(golden_policy, official):
   @jax.jit
   @jax.grad
   def slope(model, hidden):
-    return alignment.pair_logps(model, batch, hidden, 14)[0].t2i[:, 0].sum()
+    return (
+      official_defects.pair_logps(model, batch, hidden, 14)[0].t2i[:, 0].sum()
+    )
 
   both = slope(golden_policy, np.concatenate([hidden, ~hidden], axis=1))
   one, two = slope(golden_policy, hidden), slope(golden_policy, ~hidden)
@@ -238,34 +246,34 @@ def test_images_as_text_are_scored_by_the_token_before(golden_policy, official):
 
   @jax.jit
   def whole(model, rows, hidden):
-    tokens, labels = masking.apply(
+    tokens, labels = mask_schedules.apply(
       model.config.vocab, rows.tokens, rows.labels, hidden, MAX_TEXT + 2
     )
-    mask = masks.visible(rows.ar, rows.valid)
+    mask = attention_mask.visible(rows.ar, rows.valid)
     states, _ = model(tokens, mask, jnp.arange(tokens.shape[-1]))
     return model.logits(states), tokens, labels
 
-  found = jax.jit(likelihood.of_images_as_text)(
+  found = jax.jit(official_defects.of_images_as_text)(
     golden_policy, rows, hidden[:, 0]
   )
   logits, tokens, labels = whole(golden_policy, rows, hidden[:, 0])
-  masked = prompting.Rows(
+  masked = token_rows.Rows(
     np.asarray(tokens), np.asarray(labels), rows.ar, rows.valid
   )
-  wanted = pair_dpo.sequence_logps(
-    logits, pair_dpo.next_labels(prompting.text_labels(masked))
+  wanted = log_likelihood.sequence_logps(
+    logits, log_likelihood.next_labels(text_to_image.text_labels(masked))
   )
   np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 PREPARE = functools.partial(
-  alignment.prepare,
+  pair_loss.prepare,
   masks=OBJECTIVE.masks,
-  schedule=masking.cosine,
+  schedule=mask_schedules.cosine,
   image_tokens=tiny.IMAGE_TOKENS,
 )
 LOSS = functools.partial(
-  alignment.loss, objective=OBJECTIVE, reply=tiny.LENGTHS.reply
+  pair_loss.loss, objective=OBJECTIVE, reply=tiny.LENGTHS.reply
 )
 
 
@@ -284,7 +292,7 @@ def models():
 
 
 def batch_of(*records, **compat):
-  return pipeline.stack([rows_of(each, **compat) for each in records])
+  return batching.stack([rows_of(each, **compat) for each in records])
 
 
 KEY = jax.random.key(4)
@@ -336,11 +344,11 @@ def test_a_pair_of_one_kind_counts_for_that_kind_alone(models):
 
 
 def test_the_product_is_a_mean_over_records_with_both_pairs(models):
-  objective = alignment.Objective(method='product')
+  objective = objective_config.Objective(method='product')
   batch = batch_of(
     record(0), record(1, 'no difference'), record(2, '', 'no difference')
   )
-  value, _ = alignment.loss(
+  value, _ = pair_loss.loss(
     models[1],
     models[1],
     PREPARE(batch, KEY),
@@ -362,7 +370,7 @@ def test_the_product_is_a_mean_over_records_with_both_pairs(models):
 )
 def test_settings_that_a_method_would_pass_over_are_refused(changes, said):
   with pytest.raises(ValueError, match=said):
-    alignment.Objective(**changes)
+    objective_config.Objective(**changes)
 
 
 def test_without_any_pair_there_is_nothing_to_learn(models):
@@ -410,15 +418,15 @@ def stepped(shape=(1, 1), accumulate=1, remat='none'):
   """(state, metrics) after a step from the same state on the same batch."""
   mesh = tiny.mesh(*shape)
   # With Adam's own epsilon a gradient that is only rounding is a whole step.
-  optim = optim_lib.Optim(
+  optim = adamw.Optim(
     lr=1e-2, steps=10, warmup=0.0, eps=1e-2, accumulate=accumulate
   )
   policy, reference = (
     tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
   )
-  state = train.start_state(policy, optim, mesh)
+  state = train_step.start_state(policy, optim, mesh)
   reference = jax.device_put(reference, sharding.shardings(reference, mesh))
-  step = train.make_step(LOSS, optim, KEY, mesh, PREPARE)
+  step = train_step.make_step(LOSS, optim, KEY, mesh, PREPARE)
   batch = sharding.put_batch(batch_of(*RECORDS), mesh)
   state, metrics = jax.device_get(step(state, reference, batch))
   # What a model is called by how it is computed is of no interest.
@@ -450,8 +458,8 @@ def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
   """By what the compiler sets aside for the whole of it."""
   vocab = dataclasses.replace(tiny.vocab(), codebook_size=8192)
   sizes = dataclasses.replace(tiny.sizes(remat='full'), vocab=vocab)
-  make = alignment.transform(vocab, tiny.text(), tiny.LENGTHS, 0.0)
-  batch = pipeline.stack(
+  make = record_rows.transform(vocab, tiny.text(), tiny.LENGTHS, 0.0)
+  batch = batching.stack(
     [make(each, np.random.default_rng(0)) for each in RECORDS]
   )
   hidden = jnp.ones((len(RECORDS), OBJECTIVE.masks, tiny.IMAGE_TOKENS), bool)
@@ -459,14 +467,14 @@ def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
   model = jax.eval_shape(
     lambda key: showo.ShowO(sizes, rngs=nnx.Rngs(key)), KEY
   )
-  mesh, optim = tiny.mesh(1, 1), optim_lib.Optim(lr=1e-2, steps=10)
+  mesh, optim = tiny.mesh(1, 1), adamw.Optim(lr=1e-2, steps=10)
   state = jax.eval_shape(
-    functools.partial(train.start_state, optim=optim, mesh=mesh), model
+    functools.partial(train_step.start_state, optim=optim, mesh=mesh), model
   )
 
   def temporary(rows):
     loss = functools.partial(LOSS, rows=rows)
-    step = train.make_step(loss, optim, KEY, mesh, PREPARE)
+    step = train_step.make_step(loss, optim, KEY, mesh, PREPARE)
     program, arguments = step.parts(state, model)
     compiled = program.lower(*arguments, batch).compile()
     return compiled.memory_analysis().temp_size_in_bytes
@@ -480,37 +488,37 @@ def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
 
 
 def test_parts_of_a_batch_want_a_loss_that_adds_up():
-  optim = optim_lib.Optim(lr=1e-2, steps=10, accumulate=2)
+  optim = adamw.Optim(lr=1e-2, steps=10, accumulate=2)
   with pytest.raises(ValueError, match='accumulate is 2'):
-    train.make_step(LOSS, optim, KEY, tiny.mesh(1, 1))
-  step = train.make_step(LOSS, optim, KEY, tiny.mesh(1, 1), PREPARE)
+    train_step.make_step(LOSS, optim, KEY, tiny.mesh(1, 1))
+  step = train_step.make_step(LOSS, optim, KEY, tiny.mesh(1, 1), PREPARE)
   policy = tiny.show_o(jax.random.key(0))
-  state = train.start_state(policy, optim, tiny.mesh(1, 1))
+  state = train_step.start_state(policy, optim, tiny.mesh(1, 1))
   with pytest.raises(ValueError, match='batch 3 does not split into 2'):
     step(state, policy, batch_of(*RECORDS[:3]))
   # Each part has rows for every device.
   mesh = tiny.mesh(8, 1)
-  step = train.make_step(LOSS, optim, KEY, mesh, PREPARE)
+  step = train_step.make_step(LOSS, optim, KEY, mesh, PREPARE)
   batch = sharding.put_batch(batch_of(*RECORDS), mesh)
   with pytest.raises(ValueError, match='8 does not split into 2 parts over da'):
-    step(train.start_state(policy, optim, mesh), policy, batch)
+    step(train_step.start_state(policy, optim, mesh), policy, batch)
 
 
 def make_of(drop):
-  fit = alignment.fitted(tiny.vocab(), tiny.text(), tiny.LENGTHS, NAMED)
-  return alignment.transform(
+  fit = record_rows.fitted(tiny.vocab(), tiny.text(), tiny.LENGTHS, NAMED)
+  return record_rows.transform(
     tiny.vocab(), tiny.text(), tiny.LENGTHS, drop, fit=fit
   )
 
 
 def referenced(model, fixed, shape=(1, 1)):
   rng = np.random.default_rng(0)
-  return alignment.score_reference(
+  return reference_scores.score_reference(
     model,
     NAMED,
     lambda r, dropped: make_of(float(dropped))(r, rng),
     objective=dataclasses.replace(OBJECTIVE, fixed_masks=fixed),
-    schedule=masking.cosine,
+    schedule=mask_schedules.cosine,
     image_tokens=tiny.IMAGE_TOKENS,
     seed=3,
     chunk=8,
@@ -525,7 +533,7 @@ def test_what_is_scored_before_costs_the_same(models, fixed, drop):
   policy, reference = models
   rows = referenced(reference, fixed)
   make, rng = make_of(drop), np.random.default_rng(0)
-  batch = PREPARE(pipeline.stack([make(r, rng) for r in rows]), KEY)
+  batch = PREPARE(batching.stack([make(r, rng) for r in rows]), KEY)
   inline = {k: v for k, v in batch.items() if not k.startswith('reference')}
   assert ('reference_t2i' in batch) == fixed
   found = LOSS(policy, None if fixed else reference, batch)
@@ -553,22 +561,24 @@ def test_rows_are_no_longer_than_the_texts_want():
 
 def phi_rows(**compat):
   """The text of the question and of both replies of a row, as Phi's tokens."""
-  text = text_lib.load(str(pathlib.Path(__file__).parent / 'phi_tokenizer'))
-  vocab = vocab_lib.Vocab(text.size, 8192, text.eos)
-  lengths = prompting.Lengths(max_text=16, mmu=64, prompt=48, lm=16, reply=16)
+  text = text_tokenizer.load(
+    str(pathlib.Path(__file__).parent / 'phi_tokenizer')
+  )
+  vocab = vocabulary.Vocab(text.size, 8192, text.eos)
+  lengths = token_rows.Lengths(max_text=16, mmu=64, prompt=48, lm=16, reply=16)
   row = record() | {
     'caption': 'a dog',
     'caption_win': 'A dog in a park.',
     'caption_lose': 'cats',
   }
-  compat = alignment.Compat(**compat)
-  make = alignment.transform(
+  compat = official_defects.Compat(**compat)
+  make = record_rows.transform(
     vocab,
     text,
     lengths,
     0.0,
     compat,
-    alignment.fitted(vocab, text, lengths, [row], compat),
+    record_rows.fitted(vocab, text, lengths, [row], compat),
     caption_prompt='What is this?',
   )
   packed = make(row, np.random.default_rng(0))['packed']

@@ -13,16 +13,19 @@ import jax
 import numpy as np
 import optax
 import pytest
+import tiny
 
-from hermesflow_jax import choices as choices_lib
-from hermesflow_jax import inference
-from hermesflow_jax import likelihood
-from hermesflow_jax import prompting
-from hermesflow_jax import text as text_lib
-from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
-import tiny
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import choice_rules
+from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.training import log_likelihood
 
 QUESTION = 'what does the picture show?'
 # Some begin alike, some are the beginning of another, some are long.
@@ -41,14 +44,16 @@ REPLIES = (
   'nobody-knows',
 )
 CODES = 16
-LENGTHS = prompting.Lengths(max_text=16, mmu=48, prompt=48, lm=16, reply=9)
+LENGTHS = token_rows.Lengths(max_text=16, mmu=48, prompt=48, lm=16, reply=9)
 BATCH, STEPS = 16, 150
 
 
 @pytest.fixture(scope='module')
 def text():
   """The tokenizer, in Phi-1.5's form."""
-  return text_lib.load(str(pathlib.Path(__file__).parent / 'phi_tokenizer'))
+  return text_tokenizer.load(
+    str(pathlib.Path(__file__).parent / 'phi_tokenizer')
+  )
 
 
 def images(rng, count, noise=0.0):
@@ -66,7 +71,7 @@ def images(rng, count, noise=0.0):
 
 def model_of(text, dtype='float32'):
   """A random Show-o of width 32 with the whole vocabulary."""
-  vocab = vocab_lib.Vocab(text.size, 8192, text.eos)
+  vocab = vocabulary.Vocab(text.size, 8192, text.eos)
   decoder = phi.PhiConfig(width=32, layers=2, heads=2, mlp=64, dtype=dtype)
   config = showo.ShowOConfig(vocab, decoder, CODES)
   return jax.jit(lambda key: showo.ShowO(config, rngs=nnx.Rngs(key)))(
@@ -79,15 +84,15 @@ def trained(text, noise=0.0, stages=(STEPS,)):
   model = model_of(text)
   vocab = model.config.vocab
   optimizer = optax.adam(optax.cosine_decay_schedule(6e-3, max(stages)))
-  (prompt,) = text.encode([text_lib.user(QUESTION)])
+  (prompt,) = text.encode([text_tokenizer.user(QUESTION)])
   replies = text.encode_replies(REPLIES)
   rng = np.random.default_rng(0)
 
   @functools.partial(jax.jit, donate_argnums=(0, 1))
   def step(model, state, rows):
     def loss(model):
-      return likelihood.mean_nll(
-        *likelihood.of_text(model, rows, LENGTHS.reply)
+      return log_likelihood.mean_nll(
+        *log_likelihood.of_text(model, rows, LENGTHS.reply)
       )
 
     updates, state = optimizer.update(jax.grad(loss)(model), state, model)
@@ -96,7 +101,7 @@ def trained(text, noise=0.0, stages=(STEPS,)):
   state = optimizer.init(model)
   for number in range(1, max(stages) + 1):
     codes, kinds = images(rng, BATCH, noise)
-    rows = prompting.mmu_rows(
+    rows = image_to_text.mmu_rows(
       vocab, codes, [prompt] * BATCH, [replies[k] for k in kinds], LENGTHS.mmu
     )
     model, state = step(model, state, rows)
@@ -106,7 +111,7 @@ def trained(text, noise=0.0, stages=(STEPS,)):
 
 def unified_of(model, text, **changes):
   """The model at work; it needs no image tokenizer to answer."""
-  return inference.Unified(
+  return unified_model.Unified(
     model=model,
     tokenizer=None,
     text=text,
@@ -140,11 +145,7 @@ def questions_of(rng, kinds, count=4):
 def free_replies(unified, codes):
   """What the model writes about each image, greedily."""
   replies = unified.reply(
-    [str(n) for n in range(len(codes))],
-    codes,
-    [QUESTION],
-    [inference.GREEDY],
-    0,
+    [str(n) for n in range(len(codes))], codes, [QUESTION], [batched.GREEDY], 0
   )
   return [reply for ((reply,),) in replies]
 
@@ -182,7 +183,7 @@ def test_a_model_that_replies_right_chooses_right(
   unified = unified_of(model, text)
   expected = [REPLIES[kind] for kind in kinds]
   assert free_replies(unified, codes) == expected
-  answering = inference.Answering(rule=rule)
+  answering = question_answering.Answering(rule=rule)
   answers = dataclasses.replace(unified, answering=answering).answer(
     codes, questions_of(rng, kinds, count)
   )
@@ -192,7 +193,7 @@ def test_a_model_that_replies_right_chooses_right(
 def test_free_answers_of_a_model_that_replies_right_are_right(model, text):
   rng = np.random.default_rng(1)
   codes, kinds = images(rng, 64)
-  freely = inference.Answering(free=True, free_prompt='{question}')
+  freely = question_answering.Answering(free=True, free_prompt='{question}')
   answers = unified_of(model, text, answering=freely).answer(
     codes, questions_of(rng, kinds)
   )
@@ -236,7 +237,7 @@ def test_a_random_model_is_at_chance(text, rule):
     return model
 
   size = unified.model.config.vocab.size
-  answering = inference.Answering(rule=rule)
+  answering = question_answering.Answering(rule=rule)
   for seed in range(models):
     rng = np.random.default_rng(seed)
     order = np.stack([rng.permutation(size), rng.permutation(size)])
@@ -257,7 +258,7 @@ def test_which_rule_agrees_with_free_replies(text):
   rng = np.random.default_rng(4)
   codes, kinds = images(rng, 768, noise=0.75)
   questions = questions_of(rng, kinds)
-  print('\nsteps  free right  comparable  ' + '  '.join(choices_lib.RULES))
+  print('\nsteps  free right  comparable  ' + '  '.join(choice_rules.RULES))
   for number, model in zip(stages, trained(text, 0.75, stages)):
     unified = unified_of(model, text)
     replies = free_replies(unified, codes)
@@ -265,9 +266,9 @@ def test_which_rule_agrees_with_free_replies(text):
     # Where the free reply is one of the choices, a rule should choose it.
     same = [r in q['choices'] for r, (q,) in zip(replies, questions)]
     cells, shares = [], {}
-    for rule in choices_lib.RULES:
+    for rule in choice_rules.RULES:
       answers = dataclasses.replace(
-        unified, answering=inference.Answering(rule=rule)
+        unified, answering=question_answering.Answering(rule=rule)
       ).answer(codes, questions)
       agree = [a == r for (a,), r in zip(answers, replies)]
       shares[rule] = np.mean(np.array(agree)[same]) if any(same) else 0

@@ -9,18 +9,19 @@ from jax._src.cudnn import fused_attention_stablehlo
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from hermesflow_jax import cost
-from hermesflow_jax import masking
-from hermesflow_jax import masks
-from hermesflow_jax import packing
-from hermesflow_jax import prompting
-from hermesflow_jax import sampling
-from hermesflow_jax import sharding
-from hermesflow_jax.models import attention
 from test_masks import random_rows
 import test_packing
 import tiny
+
+from hermesflow_jax.models import attention
+from hermesflow_jax.models import attention_kernels
+from hermesflow_jax.models import flop_count
+from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import text_to_image
 
 
 def attended(sees):
@@ -38,13 +39,13 @@ def test_attention_over_intervals_is_attention_under_their_masks():
   ar, valid = random_rows(5, 7)
   sees = [
     None,
-    masks.Interval(start=jnp.array([[0], [1], [2], [3], [5]])),
-    masks.intervals(ar, valid),
+    attention_mask.Interval(start=jnp.array([[0], [1], [2], [3], [5]])),
+    attention_mask.intervals(ar, valid),
   ]
   dense = [
     np.ones((5, 7, 3), bool),
     np.broadcast_to(sees[1].keys(6), (5, 7, 6)),
-    masks.visible(ar, valid),
+    attention_mask.visible(ar, valid),
   ]
   np.testing.assert_allclose(
     attended(sees), attended(np.concatenate(dense, axis=-1)), atol=1e-6
@@ -63,7 +64,7 @@ def test_attention_is_a_softmax_over_all_parts_together():
 def test_a_query_that_sees_nothing_gets_the_mean():
   rng = np.random.default_rng(3)
   q, k, v = rng.normal(size=(3, 6, 2, 4)).astype(np.float32)
-  nothing = masks.Interval(end=jnp.zeros(6, jnp.int32))
+  nothing = attention_mask.Interval(end=jnp.zeros(6, jnp.int32))
   wanted = np.broadcast_to(v.mean(0), v.shape)
   for sees in ([nothing], np.zeros((6, 6), bool)):
     np.testing.assert_allclose(
@@ -80,14 +81,14 @@ def test_every_part_wants_to_be_told_of():
 # The kernels as they run without their hardware: splash attention interpreted,
 # cuDNN's call with XLA behind it.
 KERNELS = {
-  'splash': functools.partial(attention.splash, interpret=True),
-  'cudnn': functools.partial(attention.cudnn, implementation='xla'),
+  'splash': functools.partial(attention_kernels.splash, interpret=True),
+  'cudnn': functools.partial(attention_kernels.cudnn, implementation='xla'),
 }
 
 
 @pytest.fixture(params=list(KERNELS))
 def backend(request, monkeypatch):
-  monkeypatch.setattr(attention, request.param, KERNELS[request.param])
+  monkeypatch.setattr(attention_kernels, request.param, KERNELS[request.param])
   return request.param
 
 
@@ -101,7 +102,7 @@ def image_rows(rows=(2, 3), size=70, before=9, heads=2, width=64):
   q, own = draw(*rows, size), (draw(*rows, size), draw(*rows, size))
   text = draw(rows[0], 1, before), draw(rows[0], 1, before)
   start = jnp.asarray(rng.integers(0, before, (rows[0], 1, 1)))
-  return q, [text, own], [masks.Interval(start=start), None]
+  return q, [text, own], [attention_mask.Interval(start=start), None]
 
 
 @pytest.mark.parametrize('size', [70, 128, 300])
@@ -113,7 +114,7 @@ def test_kernels_say_what_xla_says(backend, size):
     if backend == 'xla':
       out = attention.attend(q, parts, sees)
     else:
-      out = getattr(attention, backend)(q, parts, starts)
+      out = getattr(attention_kernels, backend)(q, parts, starts)
     return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum(), out
 
   found, wanted = (
@@ -132,7 +133,7 @@ def test_kernels_may_be_mapped_over(backend):
 
   def one(q, text, own, start):
     return attention.attend(
-      q, [text, own], [masks.Interval(start=start), None], backend
+      q, [text, own], [attention_mask.Interval(start=start), None], backend
     )
 
   every = jax.vmap(jax.vmap(one, (0, None, 0, None)))
@@ -144,7 +145,7 @@ def test_kernels_may_be_mapped_over(backend):
 
 @pytest.mark.parametrize('data, model', [(8, 1), (4, 2), (1, 8)])
 def test_splash_attention_is_the_same_on_any_mesh(data, model, monkeypatch):
-  monkeypatch.setattr(attention, 'splash', KERNELS['splash'])
+  monkeypatch.setattr(attention_kernels, 'splash', KERNELS['splash'])
   q, parts, sees = image_rows(rows=(8, 1), heads=8, width=8)
   wanted = attention.attend(q, parts, sees)
   mesh = sharding.make_mesh(data, model)
@@ -167,8 +168,8 @@ def test_splash_attention_is_the_same_on_any_mesh(data, model, monkeypatch):
 @pytest.mark.parametrize(
   'seen',
   [
-    masks.Interval(start=jnp.zeros((3, 7), jnp.int32)),
-    masks.Interval(
+    attention_mask.Interval(start=jnp.zeros((3, 7), jnp.int32)),
+    attention_mask.Interval(
       start=jnp.zeros((3, 1), jnp.int32), end=jnp.ones((3, 1), jnp.int32)
     ),
     np.ones((3, 7, 4), bool),
@@ -179,10 +180,10 @@ def test_queries_of_text_are_left_to_xla(seen):
   assert not attention.image_block(q, [seen, None])
   assert not attention.image_block(q[:, :1], [None])
   assert not attention.image_block(
-    q, [masks.Interval(start=jnp.zeros((3, 1), jnp.int32))]
+    q, [attention_mask.Interval(start=jnp.zeros((3, 1), jnp.int32))]
   )
   assert attention.image_block(q, [None])
-  start = masks.Interval(start=jnp.zeros((3, 1), jnp.int32))
+  start = attention_mask.Interval(start=jnp.zeros((3, 1), jnp.int32))
   assert attention.image_block(q, [start, None])
   assert not attention.image_block(q, [start, start, None])
 
@@ -211,9 +212,9 @@ def test_packed_rows_score_the_same(backend, monkeypatch):
 
   wanted = jax.value_and_grad(value)(model)
   used = []
-  kernel = getattr(attention, backend)
+  kernel = getattr(attention_kernels, backend)
   monkeypatch.setattr(
-    attention, backend, lambda *a: used.append(a) or kernel(*a)
+    attention_kernels, backend, lambda *a: used.append(a) or kernel(*a)
   )
   found = jax.value_and_grad(value)(with_backend(model, backend))
   # The codes' blocks, and the real image.
@@ -226,17 +227,17 @@ def test_packed_rows_score_the_same(backend, monkeypatch):
 def test_images_are_drawn_the_same(backend):
   model = tiny.show_o(jax.random.key(3))
   captions = tiny.text().encode(['two blue square', 'star'])
-  rows = prompting.t2i_prefix(tiny.vocab(), [*captions, []], 6)
-  config = sampling.MaskGIT(steps=4, guidance=1.5)
-  counts = masking.schedule_counts(
-    4, tiny.IMAGE_TOKENS, masking.parse('cosine')
+  rows = text_to_image.t2i_prefix(tiny.vocab(), [*captions, []], 6)
+  config = maskgit.MaskGIT(steps=4, guidance=1.5)
+  counts = mask_schedules.schedule_counts(
+    4, tiny.IMAGE_TOKENS, mask_schedules.parse('cosine')
   )
   empty = jax.tree.map(lambda a: a[2], rows)
   keys = jax.random.split(jax.random.key(1), (2, 3))
 
   def draw(model):
     def one(key, row):
-      return sampling.sample_image(
+      return maskgit.sample_image(
         model,
         key,
         [row, empty],
@@ -276,7 +277,7 @@ def test_cudnn_is_called_as_it_wants_to_be(a_gpu):
 
   def one(q, text, own, start):
     return attention.attend(
-      q, [text, own], [masks.Interval(start=start), None], 'cudnn'
+      q, [text, own], [attention_mask.Interval(start=start), None], 'cudnn'
     )
 
   every = jax.vmap(jax.vmap(one, (0, None, 0, None)))
@@ -285,15 +286,15 @@ def test_cudnn_is_called_as_it_wants_to_be(a_gpu):
   assert (out.shape, out.dtype) == (q.shape, q.dtype)
 
   def value(q):
-    out = attention.cudnn(q, parts, [seen.start[..., 0], None])
+    out = attention_kernels.cudnn(q, parts, [seen.start[..., 0], None])
     return out.astype(jnp.float32).sum()
 
   assert jax.eval_shape(jax.grad(value), q).shape == q.shape
   # 70 queries and 79 keys are made 72 and 80.
   product = 2 * 6 * 2 * 72 * 80 * 64
-  assert cost.of(value, q).flops == 2 * product
+  assert flop_count.of(value, q).flops == 2 * product
   # The pass back may compute the one before again.
-  assert cost.of(jax.grad(value), q).flops == (2 + 5) * product
+  assert flop_count.of(jax.grad(value), q).flops == (2 + 5) * product
 
 
 @pytest.mark.parametrize(
@@ -321,4 +322,4 @@ def test_auto_takes_what_the_platform_has(name, platform, wanted):
   ],
 )
 def test_blocks_fill_what_is_padded(size, wanted):
-  assert attention._blocks(size) == wanted
+  assert attention_kernels._blocks(size) == wanted

@@ -7,19 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import benchmark as config_lib
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import cost
-from hermesflow_jax import settings
-from hermesflow_jax import sharding
-from hermesflow_jax.benchmark import choices
-from hermesflow_jax.benchmark import images
-from hermesflow_jax.benchmark import pixels
-from hermesflow_jax.benchmark import replies
-from hermesflow_jax.benchmark import steps
-from hermesflow_jax.benchmark import torch_phi
+import configs.benchmark
 from hermesflow_jax.jobs import benchmark
-from hermesflow_jax.models import attention
+from hermesflow_jax.models import attention_kernels
+from hermesflow_jax.models import flop_count
+from hermesflow_jax.performance.benchmark import choices_workload
+from hermesflow_jax.performance.benchmark import images_workload
+from hermesflow_jax.performance.benchmark import measurement
+from hermesflow_jax.performance.benchmark import pixels_workload
+from hermesflow_jax.performance.benchmark import replies_workload
+from hermesflow_jax.performance.benchmark import steps_workload
+from hermesflow_jax.performance.benchmark import torch_phi
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
 
 A, B = jnp.ones((3, 5)), jnp.ones((5, 7))
 SIZES = {
@@ -41,17 +42,17 @@ SIZES = {
     'num_groups': 4,
   },
 }
-IMAGES = images.Images(2, 8, 5, 2.0, 12, 2)
-WRITTEN = replies.Replies(2, 5, True, 8, 6, 12, 2)
-ASKED = replies.Replies(3, 4, False, 8, 6, 3, 2)
-CHOSEN = choices.Choices(2, 3, 4, 8, 6, 3)
-LEARNED = steps.Steps(2, 8, 12, 6, 9, 16)
-ENCODED = pixels.Pixels(2, 16, False)
-DECODED = pixels.Pixels(2, 16, True)
+IMAGES = images_workload.Images(2, 8, 5, 2.0, 12, 2)
+WRITTEN = replies_workload.Replies(2, 5, True, 8, 6, 12, 2)
+ASKED = replies_workload.Replies(3, 4, False, 8, 6, 3, 2)
+CHOSEN = choices_workload.Choices(2, 3, 4, 8, 6, 3)
+LEARNED = steps_workload.Steps(2, 8, 12, 6, 9, 16)
+ENCODED = pixels_workload.Pixels(2, 16, False)
+DECODED = pixels_workload.Pixels(2, 16, True)
 
 
 def configured(**changes):
-  config = config_lib.get_config()
+  config = configs.benchmark.get_config()
   del config.job
   config.update(SIZES | {'repeats': 1})
   return settings.build(benchmark.Settings, config.to_dict() | changes)
@@ -72,13 +73,13 @@ def rng():
 
 
 def test_a_product_counts_its_multiplications_and_additions():
-  found = cost.of(lambda a, b: a @ b, A, B)
-  assert found == cost.Cost(2 * 3 * 5 * 7, 4 * (15 + 35 + 21))
+  found = flop_count.of(lambda a, b: a @ b, A, B)
+  assert found == flop_count.Cost(2 * 3 * 5 * 7, 4 * (15 + 35 + 21))
 
 
 def test_batched_products_and_inner_functions_count():
   inner = jax.jit(jax.checkpoint(lambda a: jnp.einsum('bij,bjk->bik', a, a)))
-  found = cost.of(inner, jnp.ones((4, 3, 3)))
+  found = flop_count.of(inner, jnp.ones((4, 3, 3)))
   assert found.flops == 2 * 4 * 27
 
 
@@ -90,8 +91,8 @@ def test_loops_count_by_their_length():
     return jax.lax.while_loop(lambda c: c[0, 0] < 3, lambda c: c @ c, a)
 
   square = jnp.ones((4, 4))
-  assert cost.of(looped, square).flops == 6 * 128
-  assert cost.of(turned, square, trips=5).flops == 5 * 128
+  assert flop_count.of(looped, square).flops == 6 * 128
+  assert flop_count.of(turned, square, trips=5).flops == 5 * 128
 
 
 def test_what_each_part_of_a_mesh_computes_is_counted_for_all():
@@ -102,16 +103,20 @@ def test_what_each_part_of_a_mesh_computes_is_counted_for_all():
     with sharding.known(mesh):
       return sharding.by_rows(lambda b, a: a @ b, b, a)
 
-  assert cost.of(split, a, b).flops == 2 * 8 * 4 * 3
+  assert flop_count.of(split, a, b).flops == 2 * 8 * 4 * 3
 
 
 def test_what_a_kernel_computes_is_counted_for_all_its_blocks():
   """Forward, of one block: two products of 128 x 128 keys, for each head."""
   q = jnp.ones((3, 128, 2, 64))
-  found = cost.of(lambda q: attention.splash(q, [(q, q)], [None]), q)
+  found = flop_count.of(
+    lambda q: attention_kernels.splash(q, [(q, q)], [None]), q
+  )
   assert found.flops == 3 * 2 * 2 * (2 * 128 * 128 * 64)
   q = jnp.ones((3, 1100, 2, 64))
-  found = cost.of(lambda q: attention.splash(q, [(q, q)], [None]), q)
+  found = flop_count.of(
+    lambda q: attention_kernels.splash(q, [(q, q)], [None]), q
+  )
   assert found.flops == 3 * 2 * 2 * (2 * 1152 * 1152 * 64)
 
 
@@ -124,7 +129,7 @@ def test_a_convolution_counts_as_the_compiler_says():
   arguments = jnp.ones((2, 9, 9, 3)), jnp.ones((3, 3, 3, 8))
   compiled = jax.jit(convolved).lower(*arguments).compile()
   wanted = compiled.cost_analysis()['flops']
-  np.testing.assert_allclose(cost.of(convolved, *arguments).flops, wanted)
+  np.testing.assert_allclose(flop_count.of(convolved, *arguments).flops, wanted)
 
 
 def test_the_decoder_counts_as_the_compiler_says(model):
@@ -136,8 +141,8 @@ def test_the_decoder_counts_as_the_compiler_says(model):
 
   config = model.config.decoder
   tokens = jnp.zeros(40, jnp.int32)
-  found = cost.of(hidden, model, tokens).flops
-  assert found == cost.tokens(config, 40, 40)
+  found = flop_count.of(hidden, model, tokens).flops
+  assert found == flop_count.tokens(config, 40, 40)
   compiled = jax.jit(hidden).lower(model, tokens).compile()
   of_compiler = compiled.cost_analysis()['flops']
   # The body of the scan over layers counts once.
@@ -150,7 +155,7 @@ def test_the_decoder_counts_as_the_compiler_says(model):
 def test_little_is_computed_in_vain(models, workload):
   """Pads, unread last tokens and the room of caches: at most an eighth."""
   work = workload.ours(models, rng())
-  executed = cost.of(work.call, *work.arguments, trips=work.trips).flops
+  executed = flop_count.of(work.call, *work.arguments, trips=work.trips).flops
   useful = workload.useful(models).flops
   assert 1.0 <= executed / useful < 1.125
   jax.block_until_ready(work.call(*work.arguments))
@@ -159,7 +164,7 @@ def test_little_is_computed_in_vain(models, workload):
 def test_little_of_a_step_is_computed_twice(models):
   """The head alone, for its gradient, and the scores of the reference."""
   work = LEARNED.ours(models, rng())
-  executed = cost.of(work.call, *work.arguments, trips=work.trips).flops
+  executed = flop_count.of(work.call, *work.arguments, trips=work.trips).flops
   useful = LEARNED.useful(models).flops
   assert 1.0 <= executed / useful < 1.25
 
@@ -183,10 +188,10 @@ def test_the_naive_step_is_the_same_step(models):
 
 def test_the_naive_way_of_images_computes_all_that_is_there(models):
   model, (work,) = models.showo, IMAGES.naive(models, rng())
-  found = cost.of(work.call, *work.arguments).flops * work.scale
+  found = flop_count.of(work.call, *work.arguments).flops * work.scale
   length = IMAGES.text + 1 + IMAGES.grid**2 + 2
-  once = cost.tokens(model.config.decoder, length, length)
-  once += cost.head(model.config.decoder, length, model.config.vocab.size)
+  once = flop_count.tokens(model.config.decoder, length, length)
+  once += flop_count.head(model.config.decoder, length, model.config.vocab.size)
   assert found == pytest.approx(2 * IMAGES.count * IMAGES.steps * once)
   drawn = np.asarray(work.call(*work.arguments))
   start = IMAGES.text + 2
@@ -203,7 +208,7 @@ def test_what_is_read_are_the_weights_for_each_pass(models, workload, most):
   once = sum(leaf.nbytes for leaf in jax.tree.leaves(model.decoder.layers))
   work = workload.ours(models, rng())
   least = workload.useful(models).bytes
-  executed = cost.of(work.call, *work.arguments, trips=work.trips).bytes
+  executed = flop_count.of(work.call, *work.arguments, trips=work.trips).bytes
   assert most * once < least < executed
 
 
@@ -215,9 +220,11 @@ def test_the_naive_way_of_text_reads_every_row_again(models, workload):
   for work in works:
     _, tokens, _ = work.arguments
     length = len(tokens)
-    wanted = cost.tokens(model.config.decoder, length, length)
-    wanted += cost.head(model.config.decoder, length, model.config.vocab.size)
-    assert cost.of(work.call, *work.arguments).flops == wanted
+    wanted = flop_count.tokens(model.config.decoder, length, length)
+    wanted += flop_count.head(
+      model.config.decoder, length, model.config.vocab.size
+    )
+    assert flop_count.of(work.call, *work.arguments).flops == wanted
   shortest = 64 + 3 + 1 + workload.prompt
   most = shortest + workload.tokens - (workload is not CHOSEN)
   assert shortest <= length <= most
@@ -226,7 +233,7 @@ def test_the_naive_way_of_text_reads_every_row_again(models, workload):
 def test_the_job_writes_a_row_for_each_workload_and_precision(
   tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(benchmark, 'SIDE', 64)
+  monkeypatch.setattr(measurement, 'SIDE', 64)
   small = [
     {
       'name': 'draw',
@@ -276,7 +283,7 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
     },
   ]
   said = []
-  console = console_lib.Console(said.append, lambda label: lambda x: x)
+  console = terminal.Console(said.append, lambda label: lambda x: x)
   config = configured(workloads=small, precisions=('float32', 'bfloat16'))
   rows = benchmark.run(config, str(tmp_path), console)
   assert [(r['workload'], r['precision']) for r in rows] == [

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-
 import tiny
-from hermesflow_jax import bundle
+
+from hermesflow_jax.checkpoints import model_bundle
 
 FILES = ('model.safetensors', 'tokenizer.safetensors', 'text.json')
 
@@ -23,8 +23,10 @@ def model():
 @pytest.fixture(scope='module')
 def saved(model, tmp_path_factory):
   path = tmp_path_factory.mktemp('bundles') / 'whole'
-  bundle.save_tokenizer(str(path), tiny.tokenizer())
-  bundle.save_model(str(path), model, tiny.text(), tiny.LENGTHS, tiny.GRID)
+  model_bundle.save_tokenizer(str(path), tiny.tokenizer())
+  model_bundle.save_model(
+    str(path), model, tiny.text(), tiny.LENGTHS, tiny.GRID
+  )
   return path
 
 
@@ -41,7 +43,7 @@ def assert_same(found, wanted):
 
 
 def test_a_bundle_comes_back(saved, model):
-  found = bundle.load(str(saved))
+  found = model_bundle.load(str(saved))
   assert_same(found.model, model)
   assert_same(found.tokenizer, tiny.tokenizer())
   assert found.model.config == model.config
@@ -51,15 +53,17 @@ def test_a_bundle_comes_back(saved, model):
 
 
 def test_a_tokenizer_can_come_alone(tmp_path):
-  bundle.save_tokenizer(str(tmp_path), tiny.tokenizer())
-  found = bundle.load(str(tmp_path))
+  model_bundle.save_tokenizer(str(tmp_path), tiny.tokenizer())
+  found = model_bundle.load(str(tmp_path))
   assert_same(found.tokenizer, tiny.tokenizer())
   assert found.model is None and found.text is None
 
 
 def test_the_order_of_saving_makes_no_difference(saved, model, tmp_path):
-  bundle.save_model(str(tmp_path), model, tiny.text(), tiny.LENGTHS, tiny.GRID)
-  bundle.save_tokenizer(str(tmp_path), tiny.tokenizer())
+  model_bundle.save_model(
+    str(tmp_path), model, tiny.text(), tiny.LENGTHS, tiny.GRID
+  )
+  model_bundle.save_tokenizer(str(tmp_path), tiny.tokenizer())
   for file in saved.iterdir():
     assert (tmp_path / file.name).read_bytes() == file.read_bytes()
 
@@ -76,14 +80,14 @@ def test_a_flipped_bit_is_found_in_the_file(copy, name):
   data[len(data) // 2] ^= 1
   (copy / name).write_bytes(data)
   with pytest.raises(ValueError, match=f'{name} has SHA-256'):
-    bundle.load(str(copy))
+    model_bundle.load(str(copy))
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_a_missing_file_is_named(copy, name):
   (copy / name).unlink()
   with pytest.raises(ValueError, match=f'{name} is missing'):
-    bundle.load(str(copy))
+    model_bundle.load(str(copy))
 
 
 @pytest.mark.parametrize('text', [None, '', '{', '[]', '{}', '{"sha256": {}}'])
@@ -92,7 +96,7 @@ def test_a_config_that_is_none_is_refused(copy, text):
   if text is not None:
     (copy / 'config.json').write_text(text)
   with pytest.raises(ValueError, match='no readable bundle'):
-    bundle.load(str(copy))
+    model_bundle.load(str(copy))
 
 
 def change(folder, edit):
@@ -115,7 +119,7 @@ def test_arrays_that_do_not_fit_are_all_named(copy):
 
   change(copy, edit)
   with pytest.raises(ValueError) as caught:
-    bundle.load(str(copy))
+    model_bundle.load(str(copy))
   message = str(caught.value)
   size = tiny.vocab().size
   assert 'head/bias is missing' in message
@@ -133,17 +137,17 @@ def test_weights_of_other_sizes_are_refused(copy):
   record['decoder']['mlp'] = 64
   (copy / 'config.json').write_text(json.dumps(record))
   with pytest.raises(ValueError, match='fc1/kernel is .* wanted'):
-    bundle.load(str(copy))
+    model_bundle.load(str(copy))
 
 
 def test_a_bundle_of_a_bucket_is_that_of_a_folder(saved, model, bucket):
   where = 'gs://bucket/base'
-  bundle.save_tokenizer(where, tiny.tokenizer())
-  bundle.save_model(where, model, tiny.text(), tiny.LENGTHS, tiny.GRID)
+  model_bundle.save_tokenizer(where, tiny.tokenizer())
+  model_bundle.save_model(where, model, tiny.text(), tiny.LENGTHS, tiny.GRID)
   assert {name: blob.data for name, blob in bucket.blobs.items()} == {
     f'base/{file.name}': file.read_bytes() for file in saved.iterdir()
   }
-  found, wanted = bundle.load(where), bundle.load(str(saved))
+  found, wanted = model_bundle.load(where), model_bundle.load(str(saved))
   assert_same(found.model, wanted.model)
   assert_same(found.tokenizer, wanted.tokenizer)
   assert found.text.encode(['a red circle']) == wanted.text.encode(
@@ -158,7 +162,7 @@ def test_faults_of_a_bundle_in_a_bucket_are_named(saved, bucket, name):
   data[len(data) // 2] ^= 1
   bucket.put(f'base/{name}', bytes(data))
   with pytest.raises(ValueError, match=f'gs://bucket/base: {name} has SHA-256'):
-    bundle.load('gs://bucket/base')
+    model_bundle.load('gs://bucket/base')
   del bucket.blobs[f'base/{name}']
   with pytest.raises(ValueError, match=f'gs://bucket/base: {name} is missing'):
-    bundle.load('gs://bucket/base')
+    model_bundle.load('gs://bucket/base')

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hermesflow_jax import canvas as canvas_lib
+from hermesflow_jax.sampling import inpainting
 
 GRID = (4, 4)
 SIDES = [
@@ -25,7 +25,7 @@ def test_a_mask_hides_each_code_that_it_touches():
   mask[0, 5] = mask[15, 23] = True
   wanted = np.zeros((4, 4), bool)
   wanted[0, 0] = wanted[3, 3] = True
-  np.testing.assert_array_equal(canvas_lib.hidden(mask, (4, 4)), wanted)
+  np.testing.assert_array_equal(inpainting.hidden(mask, (4, 4)), wanted)
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_a_mask_hides_each_code_that_it_touches():
   ],
 )
 def test_a_canvas_grows_by_half_a_grid_on_its_side(side, where):
-  found = canvas_lib.grown(first(), side, GRID)
+  found = inpainting.grown(first(), side, GRID)
   np.testing.assert_array_equal(found[where], first())
-  assert (found == canvas_lib.UNKNOWN).sum() == 2 * 8
+  assert (found == inpainting.UNKNOWN).sum() == 2 * 8
 
 
 @pytest.mark.parametrize('sides', SIDES)
@@ -55,28 +55,28 @@ def test_every_unknown_code_is_drawn_once_and_the_others_stay(sides):
 
   for side in sides:
     before, drawn[:] = canvas, []
-    grown = canvas_lib.grown(canvas, side, GRID)
-    canvas = canvas_lib.fill(grown, GRID, draw)
+    grown = inpainting.grown(canvas, side, GRID)
+    canvas = inpainting.fill(grown, GRID, draw)
     assert (canvas >= 0).all()
     assert sum(drawn) == grown[0].size - before[0].size
-    kept = grown != canvas_lib.UNKNOWN
+    kept = grown != inpainting.UNKNOWN
     np.testing.assert_array_equal(canvas[kept], before.ravel())
 
 
 def test_a_whole_grid_is_one_window():
-  canvas = np.full((3, *GRID), canvas_lib.UNKNOWN)
-  assert canvas_lib.windows(canvas, GRID) == [(0, 0)]
+  canvas = np.full((3, *GRID), inpainting.UNKNOWN)
+  assert inpainting.windows(canvas, GRID) == [(0, 0)]
 
 
 def test_windows_reach_the_border_of_a_canvas_of_any_size():
-  canvas = np.full((1, 5, 11), canvas_lib.UNKNOWN)
+  canvas = np.full((1, 5, 11), inpainting.UNKNOWN)
   unknown = np.ones((5, 11), bool)
-  for top, left in canvas_lib.windows(canvas, GRID):
+  for top, left in inpainting.windows(canvas, GRID):
     unknown[top : top + 4, left : left + 4] = False
   assert not unknown.any()
 
 
 def test_what_fills_a_canvas_is_not_the_canvas_that_was_given():
-  canvas = np.full((1, *GRID), canvas_lib.UNKNOWN)
-  canvas_lib.fill(canvas, GRID, lambda n, codes, known: codes + 7)
-  assert (canvas == canvas_lib.UNKNOWN).all()
+  canvas = np.full((1, *GRID), inpainting.UNKNOWN)
+  inpainting.fill(canvas, GRID, lambda n, codes, known: codes + 7)
+  assert (canvas == inpainting.UNKNOWN).all()

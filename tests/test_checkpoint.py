@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import tiny
-from hermesflow_jax import checkpoint
-from hermesflow_jax import sharding
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import fingerprints
+from hermesflow_jax.checkpoints import read_errors
+from hermesflow_jax.runtime import sharding
 
 # When one read of a damaged checkpoint fails, orbax forgets the others.
 pytestmark = pytest.mark.filterwarnings(
@@ -82,16 +84,18 @@ def test_meta_comes_back(saved):
 
 def test_fingerprints_do_not_depend_on_the_mesh(tree):
   alone = jax.device_put(tree, placed(tree, tiny.mesh(1, 1)))
-  assert checkpoint.fingerprint(alone) == checkpoint.fingerprint(tree)
+  assert fingerprints.fingerprint(alone) == fingerprints.fingerprint(tree)
 
 
 def test_one_flipped_bit_changes_the_fingerprint():
   values = np.random.default_rng(0).normal(size=1_000).astype(np.float32)
-  whole = checkpoint.fingerprint({'a': jnp.asarray(values)})
+  whole = fingerprints.fingerprint({'a': jnp.asarray(values)})
   for place, bit in ((0, 0), (1, 31), (500, 17), (999, 30)):
     bits = values.view(np.uint32).copy()
     bits[place] ^= np.uint32(1) << np.uint32(bit)
-    flipped = checkpoint.fingerprint({'a': jnp.asarray(bits.view(np.float32))})
+    flipped = fingerprints.fingerprint(
+      {'a': jnp.asarray(bits.view(np.float32))}
+    )
     assert flipped['a'][0] != whole['a'][0]
     assert flipped['a'][1] != whole['a'][1]
 
@@ -102,10 +106,10 @@ def test_a_large_array_has_the_sums_of_the_whole(monkeypatch):
     'b': jnp.arange(41, dtype=jnp.bfloat16),
     'c': jnp.float32(3),
   }
-  whole = checkpoint.fingerprint(tree)
+  whole = fingerprints.fingerprint(tree)
   for size in (1, 50, 100, 200):
-    monkeypatch.setattr(checkpoint, 'CHUNK', size)
-    assert checkpoint.fingerprint(tree) == whole
+    monkeypatch.setattr(fingerprints, 'CHUNK', size)
+    assert fingerprints.fingerprint(tree) == whole
 
 
 def test_a_part_comes_back_alone(saved, tree):
@@ -123,7 +127,7 @@ def test_a_part_comes_back_alone(saved, tree):
 
 def test_two_swapped_values_change_the_fingerprint():
   def of(*values):
-    return checkpoint.fingerprint({'a': jnp.array(values)})
+    return fingerprints.fingerprint({'a': jnp.array(values)})
 
   assert of(1.0, 2.0, 3.0) != of(2.0, 1.0, 3.0)
 
@@ -233,9 +237,9 @@ def test_what_the_machine_lacks_is_no_damage(
 @pytest.mark.parametrize(
   'answers, wanted',
   [
-    ([False, True], checkpoint.Damaged),
+    ([False, True], read_errors.Damaged),
     ([False, False], OSError),
-    ([True, False, True], checkpoint.Damaged),
+    ([True, False, True], read_errors.Damaged),
     ([True, False, False], OSError),
   ],
 )
@@ -288,7 +292,9 @@ def test_one_whose_end_was_not_written_is_not_there(in_bucket, bucket, tree):
   bucket.put('run/7/stray', b'of another time')
   del bucket.blobs['run/7/commit_success.txt']
   assert not checkpoint.is_there(in_bucket)
-  with pytest.raises(checkpoint.Damaged, match='no readable checkpoint at gs:'):
+  with pytest.raises(
+    read_errors.Damaged, match='no readable checkpoint at gs:'
+  ):
     checkpoint.meta(in_bucket)
   checkpoint.save(in_bucket, tree, META)
   assert_same(checkpoint.restore(in_bucket, tree, placed(tree)), tree)
@@ -311,7 +317,7 @@ def test_damage_in_a_bucket_is_found(in_bucket, bucket, tree):
       for n in range(0, len(data), 50):
         data[n] ^= 1
       bucket.put(name, bytes(data))
-  with pytest.raises(checkpoint.Damaged, match='gs://bucket/run/7'):
+  with pytest.raises(read_errors.Damaged, match='gs://bucket/run/7'):
     checkpoint.restore(in_bucket, tree, placed(tree))
 
 

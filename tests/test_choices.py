@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hermesflow_jax import choices as choices_lib
-from hermesflow_jax import text as text_lib
+from hermesflow_jax.sampling import choice_rules
+from hermesflow_jax.sequences import text_tokenizer
 
 CHOICES = ['red', 'red and blue', 'dark red', 'green']
 
@@ -17,7 +17,9 @@ CHOICES = ['red', 'red and blue', 'dark red', 'green']
 @pytest.fixture(scope='module')
 def text():
   """A byte-level BPE in Phi-1.5's form."""
-  return text_lib.load(str(pathlib.Path(__file__).parent / 'phi_tokenizer'))
+  return text_tokenizer.load(
+    str(pathlib.Path(__file__).parent / 'phi_tokenizer')
+  )
 
 
 def logits_of(rows, whole):
@@ -29,7 +31,7 @@ def logits_of(rows, whole):
   many, size = rows.tokens.shape
   picked = [
     [
-      choices_lib.token_logits(
+      choice_rules.token_logits(
         jnp.asarray(at(rows.tokens[c], a)), rows.tokens[c, a], rows.tokens[:, a]
       )
       for a in range(size)
@@ -54,12 +56,12 @@ def random_table(rows, seed, vocabulary):
 
 def encoded(text, choices, whole=True):
   """The `Choices` of one question."""
-  rows = choices_lib.encode(text, [choices], whole)
+  rows = choice_rules.encode(text, [choices], whole)
   return jax.tree.map(lambda a: a[0], rows)
 
 
 def test_choices_have_the_tokens_that_follow_a_prompt(text):
-  prompt = text_lib.user('what color is the bench?')
+  prompt = text_tokenizer.user('what color is the bench?')
   (before,) = text.encode([prompt])
   for choice in (*CHOICES, "it's 3", '"quoted"', 'Größe', 'a-b', '12'):
     (row,) = text.encode([f'{prompt} {choice}'])
@@ -73,7 +75,7 @@ def test_choices_have_the_tokens_that_follow_a_prompt(text):
 def test_constrained_scores_are_those_of_a_tree_of_tokens(text):
   rows = encoded(text, CHOICES)
   table = random_table(rows, 0, 60_000)
-  scores = choices_lib.constrained(logits_of(rows, table), rows)
+  scores = choice_rules.constrained(logits_of(rows, table), rows)
   # A reply is drawn token by token among those that a choice has there.
   real = [tuple(r[v]) for r, v in zip(rows.tokens, rows.valid)]
   for row, score in zip(real, scores):
@@ -90,24 +92,24 @@ def test_a_choice_without_a_rival_costs_nothing_for_its_length(text):
   """What no other choice shares after the first token adds exactly 0."""
   rows = encoded(text, ['green', 'an unusually long description of a bench'])
   table = random_table(rows, 1, 60_000)
-  scores = choices_lib.constrained(logits_of(rows, table), rows)
+  scores = choice_rules.constrained(logits_of(rows, table), rows)
   first = rows.tokens[:, 0]
   expected = jax.nn.log_softmax(jnp.asarray(table[()])[first])
   np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_tokens_that_decide_nothing_are_left_out(text):
-  short = choices_lib.encode(
+  short = choice_rules.encode(
     text, [['yes', 'no'], ['green', 'an unusually long word']], whole=False
   )
   assert short.tokens.shape == (2, 2, 1)
-  both = choices_lib.encode(text, [['yes', 'no'], CHOICES], whole=False)
+  both = choice_rules.encode(text, [['yes', 'no'], CHOICES], whole=False)
   assert both.tokens.shape == (2, 4, 2)
   rows = jax.tree.map(lambda a: a[1], both)
   table = random_table(encoded(text, CHOICES), 2, 60_000)
-  scores = choices_lib.constrained(logits_of(rows, table), rows)
+  scores = choice_rules.constrained(logits_of(rows, table), rows)
   whole = encoded(text, CHOICES)
-  expected = choices_lib.constrained(logits_of(whole, table), whole)
+  expected = choice_rules.constrained(logits_of(whole, table), whole)
   np.testing.assert_array_equal(scores, expected)
 
 
@@ -116,13 +118,13 @@ def test_choices_that_begin_alike_are_told_apart_by_their_ends(text):
   for likelier in (0, 1):
     table = random_table(rows, 3, 60_000)
     table[tuple(rows.tokens[0, :1])][rows.tokens[likelier, 1]] += 20.0
-    scores = choices_lib.constrained(logits_of(rows, table), rows)
+    scores = choice_rules.constrained(logits_of(rows, table), rows)
     assert scores.argmax() == likelier
 
 
 def test_choices_with_the_same_tokens_have_the_same_score(text):
   rows = encoded(text, ['red', 'green', 'red'])
-  scores = choices_lib.constrained(
+  scores = choice_rules.constrained(
     logits_of(rows, random_table(rows, 4, 60_000)), rows
   )
   assert scores[0] == scores[2]
@@ -151,7 +153,7 @@ def test_a_random_model_is_at_chance_whatever_the_lengths(
   rows = encoded(text, LENGTHS[:: 6 // count])
   draws, chosen = 400, np.zeros(count)
   size = rows.tokens.shape[1]
-  score = jax.jit(choices_lib.RULES[rule])
+  score = jax.jit(choice_rules.RULES[rule])
   for seed in range(draws):
     rng = np.random.default_rng(seed)
     # Independent logits at each place; over 58,498 ids their sum is no chance.
@@ -159,7 +161,7 @@ def test_a_random_model_is_at_chance_whatever_the_lengths(
     possible = np.broadcast_to(own.T, (count, size, count)).copy()
     possible[:, 0] = own[:, 0]
     whole = np.full((count, size), np.log(58_498) + 0.5)
-    logits = choices_lib.TokenLogits(own, possible, whole)
+    logits = choice_rules.TokenLogits(own, possible, whole)
     chosen[int(score(logits, rows).argmax())] += 1
   share = chosen / draws
   # Four standard errors of a share.

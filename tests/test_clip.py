@@ -4,15 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from conversions import clip as conversion
-from hermesflow_jax import clip_rows
-from hermesflow_jax import masks
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.models import clip
 import torch_weights
 
-VOCAB = vocab_lib.Vocab(20, 8, 19)
+from conversions.tables import clip_table
+from hermesflow_jax.models import clip
+from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import clip_rows
+from hermesflow_jax.sequences import vocabulary
+
+VOCAB = vocabulary.Vocab(20, 8, 19)
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +51,7 @@ def official_names(model):
 
 def test_features_are_those_of_the_penultimate_layer(theirs):
   torch = pytest.importorskip('torch')
-  ours = conversion.to_jax(official_names(theirs), torch_weights.CLIP)
+  ours = clip_table.to_jax(official_names(theirs), torch_weights.CLIP)
   pixels = np.random.default_rng(0).normal(size=(2, 12, 12, 3))
   pixels = pixels.astype(np.float32)
   with torch.no_grad():
@@ -121,12 +121,12 @@ def test_sizes_of_a_whole_clip_are_those_of_its_tower():
     'logit_scale': np.zeros((), np.float32),
     'vision_model.embeddings.position_ids': np.arange(10)[None],
   }
-  sizes = conversion.read_sizes(whole, record)
+  sizes = clip_table.read_sizes(whole, record)
   assert sizes == torch_weights.CLIP
-  back = conversion.to_torch(conversion.to_jax(whole, sizes))
+  back = clip_table.to_torch(clip_table.to_jax(whole, sizes))
   assert back.keys() == state.keys()
   with pytest.raises(ValueError, match='surplus text_modelx'):
-    conversion.to_jax(state | {'text_modelx': np.zeros(3, np.float32)}, sizes)
+    clip_table.to_jax(state | {'text_modelx': np.zeros(3, np.float32)}, sizes)
 
 
 def test_images_of_another_size_are_refused():
@@ -187,7 +187,7 @@ def test_a_row_that_is_too_long_is_refused():
 
 def test_every_row_sees_the_features_and_all_else_is_causal():
   found, where = rows()
-  seen = np.asarray(masks.with_features(found.ar, found.valid, where))
+  seen = np.asarray(attention_mask.with_features(found.ar, found.valid, where))
   causal = np.tril(np.ones((14, 14), bool))
   for b, size in enumerate((13, 13)):
     inside = seen[b, :size, :size]
@@ -272,14 +272,14 @@ def test_an_image_reads_as_it_does_in_pytorch(theirs):
     wanted = phi(
       inputs_embeds=x, attention_mask=added, use_cache=False
     ).logits.numpy()
-  tower = conversion.to_jax(official_names(theirs), torch_weights.CLIP)
+  tower = clip_table.to_jax(official_names(theirs), torch_weights.CLIP)
   model = torch_weights.model('with_clip')
   made, where = clip_rows.make(VOCAB, system, features, [text], [()], size)
 
   @jax.jit
   def logits(tower, model, pixels):
     x = model.embed_clip(made.tokens, tower(pixels), begin)
-    mask = masks.with_features(made.ar, made.valid, where)
+    mask = attention_mask.with_features(made.ar, made.valid, where)
     hidden, _ = model.from_embeddings(x, mask, jnp.arange(size))
     return model.logits(hidden)
 

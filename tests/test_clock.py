@@ -5,10 +5,10 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from hermesflow_jax import clock as clock_lib
-from hermesflow_jax.data import pipeline
 import tiny
+
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import timing
 
 PAUSE = 0.05
 
@@ -17,9 +17,9 @@ def test_pauses_of_the_host_are_the_device_s_waiting():
   double = jax.jit(lambda a: 2 * a)
   rows = np.arange(8.0)
   double(rows[:4])  # Compiled for the mesh below, though, it is not.
-  with clock_lib.Clock() as clock:
+  with timing.Clock() as clock:
     for _ in range(3):
-      found = pipeline.mapped(double, rows, 4, tiny.mesh(1, 1), clock=clock)
+      found = batching.mapped(double, rows, 4, tiny.mesh(1, 1), clock=clock)
       time.sleep(PAUSE)
   np.testing.assert_array_equal(found, 2 * rows)
   assert clock.waited >= 2 * PAUSE
@@ -35,7 +35,7 @@ def test_a_device_that_is_busy_does_not_wait():
     def is_ready(self):
       return False
 
-  with clock_lib.Clock() as clock:
+  with timing.Clock() as clock:
     before = clock.call(lambda batch: Running(), None)
     for _ in range(3):
       time.sleep(PAUSE)
@@ -45,7 +45,7 @@ def test_a_device_that_is_busy_does_not_wait():
 
 
 def test_a_clock_that_is_read_hears_no_more():
-  with clock_lib.Clock() as clock:
+  with timing.Clock() as clock:
     pass
   jax.jit(lambda a: a + 1)(jnp.ones(3))
   clock.call(lambda batch: batch, jnp.ones(2))

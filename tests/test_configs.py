@@ -9,21 +9,21 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import generate as generate_config
-from configs import pair_dpo as pair_dpo_config
-from configs import pretrain as pretrain_config
-from configs import tokenizer as tokenizer_config
-from configs import understand as understand_config
-from hermesflow_jax import curation
-from hermesflow_jax import settings
-from hermesflow_jax.data import shapes
+import configs.generate
+import configs.pair_dpo
+import configs.pretrain
+import configs.tokenizer
+import configs.understand
+from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
-from hermesflow_jax.jobs import start
 from hermesflow_jax.jobs import tokenizer
 from hermesflow_jax.jobs import understand
-from hermesflow_jax.models import magvit
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.models import magvit_config
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.shapes import shape_world
 
 VARIANTS = ('shapes', 'show_o_256', 'show_o_512')
 SHOW_O = VARIANTS[1:]
@@ -37,13 +37,13 @@ def built(kind, config, job):
 
 @functools.cache
 def self_play(variant):
-  config = pair_dpo_config.get_config(variant)
+  config = configs.pair_dpo.get_config(variant)
   return built(pair_dpo.Settings, config, 'pair_dpo')
 
 
 @functools.cache
 def abstract(variant):
-  return start.abstract(self_play(variant).sizes)
+  return job_model.abstract(self_play(variant).sizes)
 
 
 def size(tree):
@@ -57,44 +57,45 @@ def test_each_variant_of_self_play_builds(variant):
 
 @pytest.mark.parametrize('variant', VARIANTS)
 @pytest.mark.parametrize(
-  'job, config', [(generate, generate_config), (understand, understand_config)]
+  'job, config',
+  [(generate, configs.generate), (understand, configs.understand)],
 )
 def test_every_job_starts_from_the_same_model(variant, job, config):
   name = job.__name__.split('.')[-1]
   found = built(job.Settings, config.get_config(variant), name)
-  for field in dataclasses.fields(start.Start):
+  for field in dataclasses.fields(job_model.Start):
     wanted = getattr(self_play(variant), field.name)
     assert getattr(found, field.name) == wanted
 
 
 def test_no_variant_means_the_embedded_world():
-  assert pair_dpo_config.get_config() == pair_dpo_config.get_config('shapes')
+  assert configs.pair_dpo.get_config() == configs.pair_dpo.get_config('shapes')
 
 
 def test_an_unknown_variant_is_refused_with_those_there_are():
   with pytest.raises(
     ValueError, match='show_o.*shapes, show_o_256, show_o_512, d'
   ):
-    pair_dpo_config.get_config('show_o')
+    configs.pair_dpo.get_config('show_o')
 
 
 def test_the_base_model_trains_on_the_tokenizer_that_was_made_for_it():
-  made = built(tokenizer.Settings, tokenizer_config.get_config(), 'tokenizer')
-  used = built(pretrain.Settings, pretrain_config.get_config(), 'pretrain')
+  made = built(tokenizer.Settings, configs.tokenizer.get_config(), 'tokenizer')
+  used = built(pretrain.Settings, configs.pretrain.get_config(), 'pretrain')
   assert used.tokenizer == made.export
   assert used.world == made.world
-  assert shapes.SIZE % made.sizes.reduction == 0
+  assert shape_world.SIZE % made.sizes.reduction == 0
 
 
 def test_the_captions_are_the_official_ladder():
   for variant in VARIANTS:
-    assert self_play(variant).play.captions == curation.LADDER
+    assert self_play(variant).play.captions == candidate_generation.LADDER
 
 
 def test_variants_do_not_share_what_they_change():
-  before = pair_dpo_config.get_config('shapes').to_dict()
-  pair_dpo_config.get_config('show_o_512').play.images = 99
-  assert pair_dpo_config.get_config('shapes').to_dict() == before
+  before = configs.pair_dpo.get_config('shapes').to_dict()
+  configs.pair_dpo.get_config('show_o_512').play.images = 99
+  assert configs.pair_dpo.get_config('shapes').to_dict() == before
 
 
 @pytest.mark.parametrize('variant', SHOW_O)
@@ -107,7 +108,7 @@ def test_show_o_has_the_size_of_its_checkpoint(variant):
   assert size(model) == ends + 24 * (attention + norms + mlp) + 2 * d
   assert round(size(model) / 1e9, 3) == 1.448
   assert round(size(images) / 1e6, 1) == 95.4
-  assert images.config == magvit.SHOW_O
+  assert images.config == magvit_config.SHOW_O
 
 
 @pytest.mark.parametrize('variant', SHOW_O)
@@ -146,7 +147,7 @@ def test_show_o_names_the_command_that_makes_what_is_missing(variant, tmp_path):
     self_play(variant), init_from=str(tmp_path / variant)
   )
   with pytest.raises(ValueError) as error:
-    start.located(config)
+    job_model.located(config)
   message = str(error.value)
   assert str(tmp_path / variant) in message
   assert 'python -m conversions.convert showo' in message

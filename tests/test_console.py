@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from hermesflow_jax import console
+from hermesflow_jax.runtime import terminal
 
 
 @pytest.mark.parametrize('sizes', [[], [3], [2, 0, 5]])
@@ -19,7 +19,7 @@ def test_what_is_counted_are_the_items_of_parts(sizes):
     told.append('end')
 
   done = []
-  for part in console.counted(progress, list('abc')[: len(sizes)], sizes):
+  for part in terminal.counted(progress, list('abc')[: len(sizes)], sizes):
     done.append((part, len(told)))
   # A part is done when its items are.
   assert [part for part, _ in done] == list('abc')[: len(sizes)]
@@ -45,7 +45,7 @@ def works(clock, items, seconds):
 def lines():
   """(lines that were written, their clock, `Lines`)."""
   written, clock = [], Clock()
-  return written, clock, console.Lines(written.append, clock)
+  return written, clock, terminal.Lines(written.append, clock)
 
 
 def test_without_a_terminal_long_work_writes_a_line_a_minute(lines):
@@ -85,7 +85,7 @@ def test_work_of_unknown_length_shows_its_count(lines):
 def test_work_within_work_is_in_its_line(lines):
   """Shards of 300 inputs, counted; images of each are drawn in 50 s."""
   written, clock, progress = lines
-  parts = console.counted(
+  parts = terminal.counted(
     lambda items: progress.wrap('round 1: curating', items), 'abc', [300] * 3
   )
   for _ in parts:
@@ -109,7 +109,7 @@ def test_work_that_is_left_is_forgotten(lines):
 
 def test_lines_go_to_standard_error_and_bars_need_a_terminal(capsys):
   clock = Clock()
-  with_lines = console.terminal(clock)
+  with_lines = terminal.terminal(clock)
   works(clock, with_lines.progress('learning')(range(3)), 60.0)
   with_lines.say('done')
   out, err = capsys.readouterr()
@@ -119,7 +119,7 @@ def test_lines_go_to_standard_error_and_bars_need_a_terminal(capsys):
 
 def test_a_name_stands_before_every_label(lines):
   written, clock, progress = lines
-  labelled = console.named(
+  labelled = terminal.named(
     lambda label: functools.partial(progress.wrap, label), 'round 2'
   )
   works(clock, labelled('writing')(range(2)), 60.0)

@@ -10,21 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from conversions import convert
-from conversions import source
-from conversions import tensors
-from conversions import verify
-from hermesflow_jax import checkpoint
-from hermesflow_jax import console
-from hermesflow_jax import optim as optim_lib
-from hermesflow_jax import pretrained
-from hermesflow_jax import sharding
-from hermesflow_jax import train
 import tiny
 import tiny_world
 import torch_files
 import torch_weights
+
+from conversions import convert
+from conversions import verify
+from conversions.files import source
+from conversions.files import tensors
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import converted_model
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.training import adamw
+from hermesflow_jax.training import train_step
 
 NAMES = {
   'showo': 'showo',
@@ -40,7 +40,7 @@ def run(capsys):
   """Runs the command: (exit code, standard error)."""
 
   def call(*arguments):
-    code = convert.main([str(a) for a in arguments], console.silent())
+    code = convert.main([str(a) for a in arguments], terminal.silent())
     return code, capsys.readouterr().err
 
   return call
@@ -86,7 +86,8 @@ def test_the_goldens_come_back(run, goldens, tmp_path, kind, folder):
   # What the official form leaves unsaid is said, so it converts again.
   assert run(kind, tmp_path / 'back', tmp_path / 'again')[0] == 0
   first, again = (
-    pretrained.read(str(tmp_path / name), kind) for name in ('ours', 'again')
+    converted_model.read(str(tmp_path / name), kind)
+    for name in ('ours', 'again')
   )
   assert (again.sizes, again.max_text) == (first.sizes, first.max_text)
 
@@ -115,14 +116,15 @@ def converted(tmp_path_factory):
   root = tmp_path_factory.mktemp('converted')
   src = folder_of(root / 'src', 'showo', tensors.BFLOAT16)
   assert (
-    convert.main(['showo', str(src), str(root / 'ours')], console.silent()) == 0
+    convert.main(['showo', str(src), str(root / 'ours')], terminal.silent())
+    == 0
   )
   return src, root / 'ours'
 
 
 def test_a_checkpoint_says_where_it_came_from(converted):
   src, ours = converted
-  record = pretrained.read(str(ours), 'showo')
+  record = converted_model.read(str(ours), 'showo')
   data = (src / 'model.safetensors').read_bytes()
   assert record.sha256 == {
     'model.safetensors': hashlib.sha256(data).hexdigest()
@@ -136,8 +138,8 @@ def test_a_checkpoint_says_where_it_came_from(converted):
 @pytest.mark.parametrize('shape', [(1, 1), (2, 4), (8, 1)])
 def test_a_checkpoint_is_restored_onto_any_mesh(converted, shape):
   mesh = tiny.mesh(*shape)
-  record = pretrained.read(str(converted[1]), 'showo')
-  found = pretrained.restore(str(converted[1]), record, mesh)
+  record = converted_model.read(str(converted[1]), 'showo')
+  found = converted_model.restore(str(converted[1]), record, mesh)
   wanted = torch_weights.model('showo')
   for (path, a), b in zip(
     jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(wanted)
@@ -153,7 +155,7 @@ def test_a_checkpoint_is_restored_onto_any_mesh(converted, shape):
 
 def test_another_kind_is_refused(converted):
   with pytest.raises(ValueError, match='of kind showo, wanted magvitv2'):
-    pretrained.read(str(converted[1]), 'magvitv2')
+    converted_model.read(str(converted[1]), 'magvitv2')
 
 
 def test_every_fault_is_named_at_once(run, tmp_path):
@@ -341,7 +343,7 @@ def test_what_is_there_is_kept_unless_told_otherwise(run, converted, tmp_path):
   other = folder_of(tmp_path / 'other', 'with_clip')
   assert run('showo', other, tmp_path / 'ours', '--overwrite')[0] == 0
   assert (
-    pretrained.read(str(tmp_path / 'ours'), 'showo').sizes
+    converted_model.read(str(tmp_path / 'ours'), 'showo').sizes
     == torch_weights.WITH_CLIP
   )
 
@@ -351,7 +353,9 @@ def test_a_failed_overwrite_keeps_what_was_there(run, converted, tmp_path):
   assert run('showo', src, tmp_path / 'ours')[0] == 0
   bad = folder_of(tmp_path / 'bad', 'showo', **{'showo.lm_head.bias': None})
   assert run('showo', bad, tmp_path / 'ours', '--overwrite')[0] == 2
-  assert pretrained.read(str(tmp_path / 'ours'), 'showo').source == str(src)
+  assert converted_model.read(str(tmp_path / 'ours'), 'showo').source == str(
+    src
+  )
   assert sorted(p.name for p in tmp_path.iterdir()) == ['bad', 'ours']
 
 
@@ -407,7 +411,7 @@ def test_an_interrupt_leaves_nothing(converted, tmp_path, monkeypatch):
   monkeypatch.setattr(checkpoint, 'save', stop)
   with pytest.raises(KeyboardInterrupt):
     convert.main(
-      ['showo', str(converted[0]), str(tmp_path / 'x')], console.silent()
+      ['showo', str(converted[0]), str(tmp_path / 'x')], terminal.silent()
     )
   assert not any(tmp_path.iterdir())
 
@@ -417,8 +421,8 @@ def test_a_trained_checkpoint_goes_back(run, converted, tmp_path, prefix):
   trained = torch_weights.model('showo', seed=5)
   tree = jax.tree.map(jnp.asarray, trained)
   if prefix:
-    optim = optim_lib.Optim(lr=1e-3, steps=3)
-    tree = train.start_state(tree, optim, tiny.mesh(2, 2))
+    optim = adamw.Optim(lr=1e-3, steps=3)
+    tree = train_step.start_state(tree, optim, tiny.mesh(2, 2))
   checkpoint.save(str(tmp_path / 'run' / '3'), tree, {'seconds': 1.0})
   command = ('showo', tmp_path / 'run' / '3', tmp_path / 'back', '--reverse')
   code, said = run(*command)
@@ -438,7 +442,7 @@ def test_a_bundle_goes_back_and_comes_again(run, tmp_path):
   model, record = convert.ours('showo', str(base), None)
   again, found = convert.ours('showo', str(tmp_path / 'ours'), None)
   assert (
-    pretrained.Record.meta(found)['converted']['sizes']
+    converted_model.Record.meta(found)['converted']['sizes']
     == (record.meta()['converted']['sizes'])
   )
   for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(model)):

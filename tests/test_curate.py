@@ -14,15 +14,16 @@ import time
 
 import numpy as np
 import pytest
-
-from configs import curate as config_lib
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import events
-from hermesflow_jax import harvest
-from hermesflow_jax import settings
-from hermesflow_jax.data import pairs_tfds
-from hermesflow_jax.jobs import curate
 import tiny_world
+
+import configs.curate
+from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.curation import pair_dataset
+from hermesflow_jax.jobs import curate
+from hermesflow_jax.jobs.setup import job_inputs
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = {'inputs': 10, 'shard': 3, 'images': 2}
@@ -34,7 +35,7 @@ def base(tmp_path_factory):
 
 
 def configured(base, **changes):
-  config = config_lib.get_config()
+  config = configs.curate.get_config()
   del config.job
   config.update({'init_from': str(base)} | SMALL)
   config.captions = config.captions[-2:]
@@ -47,7 +48,7 @@ def configured(base, **changes):
 def run(base, folder, **changes):
   """Runs the job: (manifest or None, what was said)."""
   said = []
-  console = console_lib.Console(said.append, lambda label: lambda x: x)
+  console = terminal.Console(said.append, lambda label: lambda x: x)
   return curate.run(configured(base, **changes), str(folder), console), said
 
 
@@ -84,13 +85,13 @@ def test_each_input_is_there_once(whole):
   }
   assert any('array_record' in name for name in manifest['sha256'])
   for name, wanted in manifest['sha256'].items():
-    assert events.sha256(whole / name) == wanted
+    assert output_files.sha256(whole / name) == wanted
 
 
 def test_a_dataset_for_training_holds_the_same_pairs(whole):
   rows = rows_of(whole)
   rows = {row['id']: row for row in rows}
-  found = pairs_tfds.source(str(whole / 'tfds'))
+  found = pair_dataset.source(str(whole / 'tfds'))
   assert len(found) == len(rows)
   for record in found:
     row = rows[record['id'].decode()]
@@ -104,7 +105,7 @@ def test_a_dataset_for_training_holds_the_same_pairs(whole):
 
 def test_no_pairs_are_no_dataset(tmp_path):
   with pytest.raises(ValueError, match='no pairs at'):
-    pairs_tfds.source(str(tmp_path))
+    pair_dataset.source(str(tmp_path))
 
 
 @pytest.mark.parametrize('mesh', [(4, 2), (2, 4)])
@@ -125,7 +126,7 @@ def test_shares_make_the_same_together(base, whole, tmp_path):
 
 def stopped_at_third(monkeypatch):
   """Interrupts the third shard that is made; returns the ids of all."""
-  made, calls = harvest.curation.made, []
+  made, calls = candidate_generation.made, []
 
   def counted(unified, inputs, recipe):
     calls.append(inputs.ids)
@@ -133,7 +134,7 @@ def stopped_at_third(monkeypatch):
       raise KeyboardInterrupt
     return made(unified, inputs, recipe)
 
-  monkeypatch.setattr(harvest.curation, 'made', counted)
+  monkeypatch.setattr(candidate_generation, 'made', counted)
   return calls
 
 
@@ -157,12 +158,12 @@ def test_shards_of_other_inputs_are_refused_before_any_work(
   calls = stopped_at_third(monkeypatch)
   with pytest.raises(KeyboardInterrupt):
     run(base, tmp_path / 'run')
-  read = curate.inputs_lib.read
+  read = job_inputs.read
 
   def changed(*args):
     return [row | {'codes': (row['codes'] + 1) % 2} for row in read(*args)]
 
-  monkeypatch.setattr(curate.inputs_lib, 'read', changed)
+  monkeypatch.setattr(job_inputs, 'read', changed)
   with pytest.raises(ValueError, match='made from other inputs'):
     run(base, tmp_path / 'run')
   assert len(calls) == 3

@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from hermesflow_jax import curation
-from hermesflow_jax import sampling
-from hermesflow_jax.evaluation import gap
+from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.curation import pair_files
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.data import input_set
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.sampling import maskgit
 
-Side, Pair = curation.Side, curation.Pair
+Side, Pair = pair_selection.Side, pair_selection.Pair
 
 
 def pair(win, lose, values=('a', 'b')):
@@ -17,18 +20,22 @@ def pair(win, lose, values=('a', 'b')):
 
 
 def judged(win, lose, least_win=0.6, least_margin=0.0, values=('a', 'b')):
-  return curation.judge_pair(
+  return pair_selection.judge_pair(
     pair(win, lose, values), least_win, least_margin
   ).dropped
 
 
 def test_the_best_wins_and_the_worst_loses():
-  found = curation.choose(['a', 'b', 'c'], np.array([0.5, 0.9, 0.1]), None)
+  found = pair_selection.choose(
+    ['a', 'b', 'c'], np.array([0.5, 0.9, 0.1]), None
+  )
   assert found == Pair(Side('b', 0.9), Side('c', 0.1))
 
 
 def test_of_equal_scores_the_first_counts():
-  found = curation.choose(list('abcd'), np.array([0.2, 0.8, 0.8, 0.2]), None)
+  found = pair_selection.choose(
+    list('abcd'), np.array([0.2, 0.8, 0.8, 0.2]), None
+  )
   assert (found.win.value, found.lose.value) == ('b', 'a')
 
 
@@ -41,14 +48,16 @@ def test_of_equal_scores_the_first_counts():
   ],
 )
 def test_over_rounds_a_beaten_winner_becomes_the_loser(best, loser):
-  found = curation.choose(['c', 'd'], np.array([0.1, best]), pair(0.7, 0.2))
+  found = pair_selection.choose(
+    ['c', 'd'], np.array([0.1, best]), pair(0.7, 0.2)
+  )
   assert found == Pair(Side('d', best), loser)
 
 
 def test_what_was_dropped_before_still_counts_in_the_next_round():
-  before = curation.judge_pair(pair(0.5, 0.5), 0.6, 0.0)
+  before = pair_selection.judge_pair(pair(0.5, 0.5), 0.6, 0.0)
   assert before.dropped
-  found = curation.choose(['c'], np.array([0.8]), before)
+  found = pair_selection.choose(['c'], np.array([0.8]), before)
   assert (found.lose, found.dropped) == (Side('a', 0.5), '')
 
 
@@ -77,7 +86,7 @@ def test_equal_codes_are_the_same_content():
 
 def candidates():
   """Two inputs; the captions of the second are all alike."""
-  return curation.Candidates(
+  return candidate_generation.Candidates(
     captions=[['a', 'b'], ['c', 'c']],
     caption_scores=np.array([[0.1, 0.3], [0.5, 0.5]]),
     codes=np.arange(12).reshape(2, 3, 2),
@@ -87,7 +96,9 @@ def candidates():
 
 
 def test_each_input_gives_both_pairs_under_its_id():
-  found = curation.pairs(candidates(), ['x', 'y'], curation.Rules(), {})
+  found = pair_selection.pairs(
+    candidates(), ['x', 'y'], pair_selection.Rules(), {}
+  )
   assert list(found) == ['x', 'y']
   und, gen = found['x']
   assert (und.win, und.lose, und.dropped) == (
@@ -102,22 +113,22 @@ def test_each_input_gives_both_pairs_under_its_id():
 
 
 def test_the_least_score_of_a_winner_is_for_images_only():
-  found = curation.pairs(
-    candidates(), ['x', 'y'], curation.Rules(least_win=1.0), {}
+  found = pair_selection.pairs(
+    candidates(), ['x', 'y'], pair_selection.Rules(least_win=1.0), {}
   )
   assert [p.dropped for p in found['x']] == ['', 'winner too weak']
 
 
 def test_rounds_are_joined_by_id_not_by_place():
-  rules = curation.Rules(least_win=0.0)
-  first = curation.pairs(candidates(), ['x', 'y'], rules, {})
+  rules = pair_selection.Rules(least_win=0.0)
+  first = pair_selection.pairs(candidates(), ['x', 'y'], rules, {})
   turned = {name: first[name] for name in ('y', 'x')}
   again = [
-    curation.pairs(candidates(), ['x', 'y'], rules, before)
+    pair_selection.pairs(candidates(), ['x', 'y'], rules, before)
     for before in (first, turned)
   ]
   dumps = [
-    curation.dump(curation.record(n, '', p) for n, p in each.items())
+    output_files.dump(pair_files.record(n, '', p) for n, p in each.items())
     for each in again
   ]
   assert dumps[0] == dumps[1]
@@ -126,26 +137,32 @@ def test_rounds_are_joined_by_id_not_by_place():
 
 
 def test_an_input_that_is_new_has_no_past():
-  rules = curation.Rules()
-  first = curation.pairs(candidates(), ['x', 'y'], rules, {})
-  found = curation.pairs(candidates(), ['new', 'y'], rules, first)
+  rules = pair_selection.Rules()
+  first = pair_selection.pairs(candidates(), ['x', 'y'], rules, {})
+  found = pair_selection.pairs(candidates(), ['new', 'y'], rules, first)
   assert found['new'][0] == first['x'][0]
 
 
 def test_drops_are_counted_by_reason():
-  found = curation.pairs(candidates(), ['x', 'y'], curation.Rules(), {})
-  assert curation.drops(found) == {
+  found = pair_selection.pairs(
+    candidates(), ['x', 'y'], pair_selection.Rules(), {}
+  )
+  assert pair_files.drops(found) == {
     'caption': {'kept': 1, 'no difference': 1},
     'image': {'kept': 1, 'winner too weak': 1},
   }
 
 
 def test_a_record_comes_back():
-  made = curation.pairs(candidates(), ['x', 'y'], curation.Rules(), {})
+  made = pair_selection.pairs(
+    candidates(), ['x', 'y'], pair_selection.Rules(), {}
+  )
   for name, (und, gen) in made.items():
-    row = json.loads(curation.dump([curation.record(name, 'true', (und, gen))]))
+    row = json.loads(
+      output_files.dump([pair_files.record(name, 'true', (und, gen))])
+    )
     assert (row['id'], row['caption']) == (name, 'true')
-    found_und, found_gen = curation.from_record(row)
+    found_und, found_gen = pair_files.from_record(row)
     assert found_und == und
     assert found_gen.dropped == gen.dropped
     for found, wanted in ((found_gen.win, gen.win), (found_gen.lose, gen.lose)):
@@ -156,10 +173,10 @@ def test_a_record_comes_back():
 
 def test_records_are_lines_of_json_without_nan():
   rows = [{'id': 'a\nb', 'caption': 'é'}, {'id': 'c'}]
-  lines = curation.dump(rows).splitlines()
+  lines = output_files.dump(rows).splitlines()
   assert [json.loads(line) for line in lines] == rows
   with pytest.raises(ValueError):
-    curation.dump([{'score': float('nan')}])
+    output_files.dump([{'score': float('nan')}])
 
 
 class Model:
@@ -183,7 +200,7 @@ def test_images_are_scored_by_the_models_own_answers():
     [{'answer': 'red'}, {'answer': 'blue'}, {'answer': 'red'}],
     [{'answer': 'red'}],
   ]
-  inputs = gap.Inputs(
+  inputs = input_set.Inputs(
     ids=['x', 'y'],
     captions=['x 1', 'y 2'],
     tags=['', ''],
@@ -194,8 +211,10 @@ def test_images_are_scored_by_the_models_own_answers():
   def same(found, true):
     return np.array([f == t for f, t in zip(found, true)], float)
 
-  recipe = curation.Recipe(sampling.MaskGIT(1, 0.0), 3, [1, 2], same, 0)
-  found = curation.candidates(Model(), inputs, recipe)
+  recipe = candidate_generation.Recipe(
+    maskgit.MaskGIT(1, 0.0), 3, [1, 2], same, 0
+  )
+  found = candidate_generation.candidates(Model(), inputs, recipe)
   np.testing.assert_allclose(
     found.image_scores, [[1 / 3, 2 / 3, 1 / 3], [0, 1, 0]]
   )

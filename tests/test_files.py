@@ -8,29 +8,32 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from hermesflow_jax import storage
-from hermesflow_jax.data import files
-from hermesflow_jax.data import images
-from hermesflow_jax.data import questions
-from hermesflow_jax.data import shapes
+from hermesflow_jax.data import image_encoding
+from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import record_files
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.shapes import caption_questions
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import scene_sampler
+from hermesflow_jax.shapes import shape_world
 
 
 def line(number, **changes):
   """One annotation of the embedded world."""
-  scene = shapes.sample_scene('eval', 0, number)
+  scene = scene_sampler.sample_scene('eval', 0, number)
   name = f'scene-{number}'
   return {
     'id': name,
     'img_path': f'{name}.png',
     'caption': scene.caption,
-    'questions': questions.from_caption(name, scene.caption),
+    'questions': caption_questions.from_caption(name, scene.caption),
   } | changes
 
 
 def written(root, rows):
   """Writes lines and the images of the first eight scenes."""
   for number in range(8):
-    picture = shapes.render(shapes.sample_scene('eval', 0, number))
+    picture = drawing.render(scene_sampler.sample_scene('eval', 0, number))
     Image.fromarray(picture).save(root / f'scene-{number}.png')
   path = root / 'a.jsonl'
   path.write_text(
@@ -38,7 +41,7 @@ def written(root, rows):
       (row if isinstance(row, str) else json.dumps(row)) + '\n' for row in rows
     )
   )
-  return files.Source(annotations=str(path), images=str(root))
+  return record_files.Source(annotations=str(path), images=str(root))
 
 
 class Encoder:
@@ -53,7 +56,7 @@ class Encoder:
 
 def test_records_come_by_id_with_their_questions(tmp_path):
   rows = [line(2), line(0), line(1)]
-  found = files.read(written(tmp_path, rows))
+  found = record_files.read(written(tmp_path, rows))
   assert [r['id'] for r in found] == ['scene-0', 'scene-1', 'scene-2']
   assert found[2]['caption'] == rows[0]['caption']
   assert found[2]['questions'] == rows[0]['questions']
@@ -65,8 +68,8 @@ def test_questions_may_come_in_a_file_of_their_own(tmp_path):
   tifa.write_text(json.dumps([q for r in rows[::-1] for q in r['questions']]))
   bare = [{k: r[k] for k in ('id', 'img_path', 'caption')} for r in rows]
   source = written(tmp_path, bare)
-  found = files.read(
-    files.Source(source.annotations, source.images, questions=str(tifa))
+  found = record_files.read(
+    record_files.Source(source.annotations, source.images, questions=str(tifa))
   )
   assert [r['questions'] for r in found] == [r['questions'] for r in rows]
 
@@ -104,7 +107,7 @@ FAULTS = {
 def test_a_fault_is_named_with_its_line(fault, tmp_path):
   row, said = FAULTS[fault]
   with pytest.raises(ValueError) as error:
-    files.read(written(tmp_path, [line(0), row]))
+    record_files.read(written(tmp_path, [line(0), row]))
   assert said in str(error.value)
   assert str(error.value).startswith(f'{tmp_path}/a.jsonl: line 2: ')
   assert '\n' not in str(error.value)
@@ -113,7 +116,7 @@ def test_a_fault_is_named_with_its_line(fault, tmp_path):
 def test_blank_lines_count_as_lines(tmp_path):
   source = written(tmp_path, [line(0), '', '{'])
   with pytest.raises(ValueError, match='line 3: '):
-    files.read(source)
+    record_files.read(source)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,9 @@ def test_a_file_of_questions_that_is_none_is_named(content, said, tmp_path):
   tifa = tmp_path / 'tifa.json'
   tifa.write_bytes(content)
   with pytest.raises(ValueError, match=said):
-    files.read(files.Source(source.annotations, source.images, str(tifa)))
+    record_files.read(
+      record_files.Source(source.annotations, source.images, str(tifa))
+    )
 
 
 def official(root, rows, form):
@@ -150,7 +155,7 @@ def official(root, rows, form):
   ]
   for path, values in ((initial, rows), (vqa, asked)):
     path.write_text(FORMS[form](values))
-  return files.Source(str(initial), source.images, questions=str(vqa))
+  return record_files.Source(str(initial), source.images, questions=str(vqa))
 
 
 FORMS = {
@@ -166,7 +171,7 @@ FORMS = {
 @pytest.mark.parametrize('form', FORMS)
 def test_official_files_hold_the_same_records(form, tmp_path):
   rows = [line(n, id=n + 8, prompt=f'p{n}') for n in range(4)]
-  found = files.read(official(tmp_path, rows, form))
+  found = record_files.read(official(tmp_path, rows, form))
   # Numbers are text, in the order of text, as every id is.
   assert [r['id'] for r in found] == ['10', '11', '8', '9']
   assert [r['official_id'] for r in found] == [10, 11, 8, 9]
@@ -182,7 +187,7 @@ def test_official_files_hold_the_same_records(form, tmp_path):
 @pytest.mark.parametrize('name', [1.0, True, None, '', [1], -1e400])
 def test_what_is_no_text_and_no_whole_number_is_no_id(name, tmp_path):
   with pytest.raises(ValueError, match='line 2: (id is|-Infinity is not)'):
-    files.read(written(tmp_path, [line(0), line(1, id=name)]))
+    record_files.read(written(tmp_path, [line(0), line(1, id=name)]))
 
 
 @pytest.mark.parametrize('form', ['a list', 'objects with commas'])
@@ -196,9 +201,11 @@ def test_faults_of_official_files_are_skipped_record_by_record(form, tmp_path):
     path, text = tmp_path / name, (tmp_path / name).read_text()
     path.write_text(text.replace(old, new))
   with pytest.raises(ValueError, match='question: id is None.*record 2 .line'):
-    files.read(source)
+    record_files.read(source)
   said = []
-  found = files.read(dataclasses.replace(source, on_error='skip'), said.append)
+  found = record_files.read(
+    dataclasses.replace(source, on_error='skip'), said.append
+  )
   assert [r['id'] for r in found] == ['0']
   assert any('record 2 (line' in text for text in said)
   assert any("id '2' has no questions" in text for text in said)
@@ -212,9 +219,9 @@ def test_half_a_character_is_a_fault(where, tmp_path):
     row = line(1)
     row['questions'][0]['question'] = 'what \ud83d is it ?'
   with pytest.raises(ValueError, match=f'line 2: {where} must be Unicode'):
-    files.read(written(tmp_path, [line(0), row]))
+    record_files.read(written(tmp_path, [line(0), row]))
   source = skipping(tmp_path, [line(0), row])
-  assert [r['id'] for r in files.read(source)] == ['scene-0']
+  assert [r['id'] for r in record_files.read(source)] == ['scene-0']
 
 
 def test_what_else_makes_a_record_useless_is_a_fault_of_its_line(tmp_path):
@@ -224,15 +231,15 @@ def test_what_else_makes_a_record_useless_is_a_fault_of_its_line(tmp_path):
 
   rows = [line(n) for n in range(3)]
   with pytest.raises(ValueError, match='line 2: it has no room'):
-    files.read(written(tmp_path, rows), check=check)
-  found = files.read(skipping(tmp_path, rows), check=check)
+    record_files.read(written(tmp_path, rows), check=check)
+  found = record_files.read(skipping(tmp_path, rows), check=check)
   assert [r['id'] for r in found] == ['scene-0', 'scene-2']
 
 
 def test_many_faults_are_counted(tmp_path):
   source = written(tmp_path, ['{'] * 12)
   with pytest.raises(ValueError, match='and 7 more$'):
-    files.read(source)
+    record_files.read(source)
 
 
 def test_a_link_out_of_the_folder_is_refused(tmp_path):
@@ -242,27 +249,30 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
   (tmp_path / 'b.png').write_bytes((inside / 'scene-0.png').read_bytes())
   (inside / 'link.png').symlink_to(tmp_path / 'b.png')
   with pytest.raises(ValueError, match='leaves'):
-    files.read(source)
+    record_files.read(source)
 
 
 def test_files_without_records_are_refused(tmp_path):
   with pytest.raises(ValueError, match='there is no record'):
-    files.read(written(tmp_path, []))
+    record_files.read(written(tmp_path, []))
   with pytest.raises(ValueError, match='none.jsonl cannot be read'):
-    files.read(files.Source(str(tmp_path / 'none.jsonl'), str(tmp_path)))
+    record_files.read(
+      record_files.Source(str(tmp_path / 'none.jsonl'), str(tmp_path))
+    )
 
 
 def test_codes_are_of_the_images_and_made_once(tmp_path, monkeypatch):
-  monkeypatch.setattr(files, 'CHUNK', 2)
+  monkeypatch.setattr(image_encoding, 'CHUNK', 2)
   source = written(tmp_path, [line(n) for n in range(5)])
   encoder, cache = Encoder(), tmp_path / 'cache'
-  first = files.load(source, shapes.SIZE, encoder, cache, 'a')
+  first = image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
   assert encoder.calls == 3
   wanted = [
-    shapes.render(shapes.sample_scene('eval', 0, n)).sum() for n in range(5)
+    drawing.render(scene_sampler.sample_scene('eval', 0, n)).sum()
+    for n in range(5)
   ]
   np.testing.assert_array_equal([r['codes'][0] for r in first], wanted)
-  again = files.load(source, shapes.SIZE, encoder, cache, 'a')
+  again = image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
   assert encoder.calls == 3
   np.testing.assert_array_equal(
     [r['codes'] for r in again], [r['codes'] for r in first]
@@ -272,12 +282,12 @@ def test_codes_are_of_the_images_and_made_once(tmp_path, monkeypatch):
 def test_another_image_or_tokenizer_is_encoded_anew(tmp_path):
   source = written(tmp_path, [line(0)])
   encoder, cache = Encoder(), tmp_path / 'cache'
-  files.load(source, shapes.SIZE, encoder, cache, 'a')
-  files.load(source, shapes.SIZE, encoder, cache, 'b')
+  image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
+  image_encoding.load(source, shape_world.SIZE, encoder, cache, 'b')
   assert encoder.calls == 2
   white = np.full((64, 64, 3), 255, np.uint8)
   Image.fromarray(white).save(tmp_path / 'scene-0.png')
-  found = files.load(source, shapes.SIZE, encoder, cache, 'a')
+  found = image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
   assert found[0]['codes'][0] == white.sum()
 
 
@@ -286,9 +296,9 @@ def test_codes_of_pixels_that_were_prepared_otherwise_are_not_reused(
 ):
   source = written(tmp_path, [line(0)])
   encoder, cache = Encoder(), tmp_path / 'cache'
-  files.load(source, shapes.SIZE, encoder, cache, 'a')
-  monkeypatch.setattr(images, 'VERSION', images.VERSION + 1)
-  files.load(source, shapes.SIZE, encoder, cache, 'a')
+  image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
+  monkeypatch.setattr(image_reader, 'VERSION', image_reader.VERSION + 1)
+  image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
   assert encoder.calls == 2
 
 
@@ -299,47 +309,54 @@ def skipping(root, rows):
 def test_faults_are_skipped_where_asked_and_said(tmp_path):
   source = skipping(tmp_path, [line(0), '{', line(0), line(1, caption='')])
   said = []
-  assert [r['id'] for r in files.read(source, said.append)] == ['scene-0']
+  assert [r['id'] for r in record_files.read(source, said.append)] == [
+    'scene-0'
+  ]
   assert said[0].endswith(': 3 of 4 left out:') and len(said) == 4
   assert said[1].startswith('  line 2: ')
   assert said[2] == "  line 3: id 'scene-0' comes twice"
   with pytest.raises(ValueError, match='line 1'):
-    files.read(skipping(tmp_path, ['{']))
+    record_files.read(skipping(tmp_path, ['{']))
   with pytest.raises(ValueError, match='on_error'):
-    files.Source('a', 'b', on_error='ignore')
+    record_files.Source('a', 'b', on_error='ignore')
 
 
 def test_images_that_cannot_be_read_are_skipped_where_asked(
   tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(files, 'CHUNK', 1)
+  monkeypatch.setattr(image_encoding, 'CHUNK', 1)
   source = skipping(tmp_path, [line(n) for n in range(3)])
   (tmp_path / 'scene-1.png').write_bytes(b'no picture')
   encoder, cache = Encoder(), tmp_path / 'cache'
   for _ in range(2):  # The second time from the cache.
     said = []
-    found = files.load(source, shapes.SIZE, encoder, cache, 'a', said.append)
+    found = image_encoding.load(
+      source, shape_world.SIZE, encoder, cache, 'a', said.append
+    )
     assert [r['id'] for r in found] == ['scene-0', 'scene-2']
     for row, n in zip(found, (0, 2)):
       assert (
-        row['codes'] == shapes.render(shapes.sample_scene('eval', 0, n)).sum()
+        row['codes']
+        == drawing.render(scene_sampler.sample_scene('eval', 0, n)).sum()
       )
     assert said[0].endswith(': 1 of 3 left out:') and len(said) == 2
     assert said[1].startswith("  id 'scene-1': ")
   next(cache.iterdir()).write_bytes(b'PK torn')
-  again = files.load(source, shapes.SIZE, encoder, cache, 'a')
+  again = image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
   assert [r['id'] for r in again] == ['scene-0', 'scene-2']
   raising = dataclasses.replace(source, on_error='raise')
   with pytest.raises(ValueError, match='scene-1.png cannot be read'):
-    files.load(raising, shapes.SIZE, encoder, tmp_path / 'other', 'a')
+    image_encoding.load(
+      raising, shape_world.SIZE, encoder, tmp_path / 'other', 'a'
+    )
   for n in (0, 2):
     (tmp_path / f'scene-{n}.png').write_bytes(b'no picture')
   with pytest.raises(ValueError, match='scene-0'):
-    files.load(source, shapes.SIZE, encoder, cache, 'a')
+    image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
 
 
 def test_an_image_that_can_be_read_again_is_taken_again(tmp_path, monkeypatch):
-  source, load = skipping(tmp_path, [line(0), line(1)]), files.images.load
+  source, load = (skipping(tmp_path, [line(0), line(1)]), image_reader.load)
   cache = tmp_path / 'cache'
 
   def fails(path, size):
@@ -347,18 +364,21 @@ def test_an_image_that_can_be_read_again_is_taken_again(tmp_path, monkeypatch):
       raise ValueError('the disk does not answer')
     return load(path, size)
 
-  monkeypatch.setattr(files.images, 'load', fails)
-  assert len(files.load(source, shapes.SIZE, Encoder(), cache, 'a')) == 1
-  monkeypatch.setattr(files.images, 'load', load)
-  found = files.load(source, shapes.SIZE, Encoder(), cache, 'a')
+  monkeypatch.setattr(image_reader, 'load', fails)
+  assert (
+    len(image_encoding.load(source, shape_world.SIZE, Encoder(), cache, 'a'))
+    == 1
+  )
+  monkeypatch.setattr(image_reader, 'load', load)
+  found = image_encoding.load(source, shape_world.SIZE, Encoder(), cache, 'a')
   assert [r['id'] for r in found] == ['scene-0', 'scene-1']
 
 
 def test_no_more_is_encoded_than_wanted(tmp_path):
   source = written(tmp_path, [line(n) for n in range(4)])
   (tmp_path / 'scene-3.png').write_bytes(b'no picture')
-  found = files.load(
-    source, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a', most=2
+  found = image_encoding.load(
+    source, shape_world.SIZE, Encoder(), tmp_path / 'cache', 'a', most=2
   )
   assert [r['id'] for r in found] == ['scene-0', 'scene-1']
 
@@ -376,18 +396,22 @@ def test_a_bucket_has_the_records_of_a_folder(bucket, tmp_path):
   local = written(tmp_path, [line(n) for n in range(3)])
   source, encoder = carried(bucket, tmp_path, local), Encoder()
   cache = storage.path('gs://bucket/run/data')
-  wanted = files.load(local, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a')
+  wanted = image_encoding.load(
+    local, shape_world.SIZE, Encoder(), tmp_path / 'cache', 'a'
+  )
   for _ in range(2):
-    found = files.load(source, shapes.SIZE, encoder, cache, 'a')
+    found = image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
     assert [r['id'] for r in found] == [r['id'] for r in wanted]
     for a, b in zip(found, wanted):
       np.testing.assert_array_equal(a['codes'], b['codes'])
   assert encoder.calls == 1
   # Another image under the same name is no image of before.
   bucket.put('data/scene-0.png', bucket.blobs['data/scene-1.png'].data)
-  files.load(source, shapes.SIZE, encoder, cache, 'a')
+  image_encoding.load(source, shape_world.SIZE, encoder, cache, 'a')
   assert encoder.calls == 2
-  assert list(files.sums(source).values()) == list(files.sums(local).values())
+  assert list(record_files.sums(source).values()) == list(
+    record_files.sums(local).values()
+  )
 
 
 @pytest.mark.parametrize(
@@ -404,7 +428,7 @@ def test_paths_that_leave_a_bucket_s_folder_are_refused(
   local = written(tmp_path, [line(0), line(1, img_path=path)])
   bucket.put('scene-0.png', b'')
   with pytest.raises(ValueError, match='line 2: .*' + said):
-    files.read(carried(bucket, tmp_path, local))
+    record_files.read(carried(bucket, tmp_path, local))
 
 
 def test_an_image_of_a_bucket_that_is_none_is_named(bucket, tmp_path):
@@ -413,4 +437,6 @@ def test_an_image_of_a_bucket_that_is_none_is_named(bucket, tmp_path):
   with pytest.raises(
     ValueError, match='image gs://bucket/data/scene-0.png cannot be read'
   ):
-    files.load(source, shapes.SIZE, Encoder(), tmp_path / 'cache', 'a')
+    image_encoding.load(
+      source, shape_world.SIZE, Encoder(), tmp_path / 'cache', 'a'
+    )

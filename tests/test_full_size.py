@@ -19,21 +19,24 @@ from flax import nnx
 import numpy as np
 import pytest
 
-from conversions import magvit as magvit_conversion
-from conversions import safetensors_file
-from conversions import showo as showo_conversion
-from conversions import table
-from hermesflow_jax import masks
-from hermesflow_jax import prompting
-from hermesflow_jax import vocab as vocab_lib
+from conversions import weight_table
+from conversions.files import safetensors_file
+from conversions.tables import magvit_table
+from conversions.tables import showo_table
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import text_to_image
+from hermesflow_jax.sequences import vocabulary
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parent.parent
-SHOW_O = showo.ShowOConfig(vocab_lib.Vocab(50295, 8192, 50256), phi.PhiConfig())
+SHOW_O = showo.ShowOConfig(
+  vocabulary.Vocab(50295, 8192, 50256), phi.PhiConfig()
+)
 MOST_BYTES, MOST_SECONDS = 8e9, 180
 
 
@@ -101,8 +104,8 @@ def folders(tmp_path_factory):
   model = nnx.eval_shape(lambda: showo.ShowO(SHOW_O, rngs=nnx.Rngs(0)))
   write_random(
     root / 'src',
-    table.entries(model, showo_conversion.TABLE),
-    showo_conversion.official(SHOW_O, 128),
+    weight_table.entries(model, showo_table.TABLE),
+    showo_table.official(SHOW_O, 128),
   )
   yield root
   shutil.rmtree(root)
@@ -167,9 +170,9 @@ def test_a_row_of_387_tokens_agrees_with_transformers(folders):
   rng = np.random.default_rng(1)
   codes = rng.integers(0, 8192, (1, 256))
   text = rng.integers(0, 50000, 20).tolist()
-  rows = prompting.t2i_rows(SHOW_O.vocab, [text], codes, 128)
+  rows = text_to_image.t2i_rows(SHOW_O.vocab, [text], codes, 128)
   assert rows.tokens.shape == (1, 387)
-  mask = np.asarray(masks.visible(rows.ar, rows.valid))
+  mask = np.asarray(attention_mask.visible(rows.ar, rows.valid))
   wanted = phi_logits(folders / 'src', rows.tokens, mask)
   gc.collect()
   io = folders / 'io.npz'
@@ -191,12 +194,14 @@ def test_an_image_of_512_pixels_agrees_with_a_statement_in_torch(folder):
   library = pytest.importorskip('safetensors.torch')
   import torch_magvit
 
-  model = nnx.eval_shape(lambda: magvit.Magvit(magvit.SHOW_O, nnx.Rngs(0)))
-  entries = table.entries(
-    model, magvit_conversion.TABLE, magvit_conversion.constants(magvit.SHOW_O)
+  model = nnx.eval_shape(
+    lambda: magvit.Magvit(magvit_config.SHOW_O, nnx.Rngs(0))
+  )
+  entries = weight_table.entries(
+    model, magvit_table.TABLE, magvit_table.constants(magvit_config.SHOW_O)
   )
   write_random(
-    folder / 'src', entries, magvit_conversion.official(magvit.SHOW_O)
+    folder / 'src', entries, magvit_table.official(magvit_config.SHOW_O)
   )
   _, seconds, peak = run(
     'conversions.convert', 'magvitv2', folder / 'src', folder / 'ours'

@@ -5,13 +5,13 @@ import json
 import numpy as np
 from PIL import Image
 import pytest
-
-from configs import generate as config_lib
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import pictures
-from hermesflow_jax import settings
-from hermesflow_jax.jobs import generate
 import tiny_world
+
+import configs.generate
+from hermesflow_jax.data import image_writer
+from hermesflow_jax.jobs import generate
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
 
 
 @pytest.fixture(scope='module')
@@ -24,7 +24,7 @@ def run(base, tmp_path):
   """Runs the job with some settings: (lines, what was said)."""
 
   def call(workdir='out', **changes):
-    config = config_lib.get_config()
+    config = configs.generate.get_config()
     del config.job
     config.update(
       {
@@ -37,7 +37,7 @@ def run(base, tmp_path):
     config.update(changes)
     built = settings.build(generate.Settings, config.to_dict())
     said = []
-    console = console_lib.Console(said.append, lambda label: lambda x: x)
+    console = terminal.Console(said.append, lambda label: lambda x: x)
     workdir = workdir if 'gs:' in workdir else str(tmp_path / workdir)
     return generate.run(built, workdir, console), said
 
@@ -68,7 +68,7 @@ def test_images_say_how_they_were_made(run, tmp_path):
   lines = (tmp_path / 'out' / 'images.jsonl').read_text().splitlines()
   assert [json.loads(line) for line in lines] == rows
   for row in rows:
-    facts = pictures.facts_of(tmp_path / 'out' / row['file'])
+    facts = image_writer.facts_of(tmp_path / 'out' / row['file'])
     assert facts.items() >= row.items()
     assert facts['sampler']['steps'] == 2
   assert (tmp_path / 'out' / 'contact_sheet.png').exists()
@@ -162,7 +162,7 @@ def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):
 
 @pytest.mark.parametrize('guidance', [-1.0, float('nan')])
 def test_an_impossible_sampler_is_refused(run, guidance):
-  sampler = config_lib.get_config().sampler
+  sampler = configs.generate.get_config().sampler
   sampler.guidance = guidance
   with pytest.raises(ValueError, match='guidance is'):
     run(sampler=sampler)

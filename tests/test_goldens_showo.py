@@ -2,20 +2,24 @@
 
 import json
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
-from flax import nnx
 
-from conversions import showo as conversion
-from conversions import table
-from hermesflow_jax import masks, pair_dpo
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.models import phi, showo
+from conversions import weight_table
+from conversions.tables import showo_table
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.training import log_likelihood
 
-TASKS = {'t2i': lambda labels: labels, 'mmu': pair_dpo.next_labels}
+TASKS = {'t2i': lambda labels: labels, 'mmu': log_likelihood.next_labels}
 MAX_TEXT = 12
 # Logits differ by the order of float32 sums; see the goldens' README.
 LOGITS = {'atol': 1e-4, 'rtol': 0}
@@ -36,7 +40,7 @@ def arrays(folder):
 def config(folder):
   sizes = json.loads((folder / 'config.json').read_text())
   return showo.ShowOConfig(
-    vocab_lib.Vocab(
+    vocabulary.Vocab(
       sizes['llm_vocab_size'],
       sizes['codebook_size'],
       sizes['special_token_ids']['<|eot|>'],
@@ -60,13 +64,13 @@ def weights(folder):
 
 @pytest.fixture(scope='module')
 def policy(weights, config):
-  return conversion.to_jax(weights, config)
+  return showo_table.to_jax(weights, config)
 
 
 @pytest.fixture(scope='module')
 def reference(folder, config):
   path = folder / 'reference_model.safetensors'
-  return conversion.to_jax(safetensors.numpy.load_file(path), config)
+  return showo_table.to_jax(safetensors.numpy.load_file(path), config)
 
 
 def inputs(arrays, task):
@@ -75,12 +79,12 @@ def inputs(arrays, task):
   tokens = np.stack([arrays[f'{task}_{s}_ids'] for s in sides], axis=1)
   labels = np.stack([arrays[f'{task}_{s}_labels'] for s in sides], axis=1)
   if task == 't2i':
-    labels[..., : MAX_TEXT + 1] = pair_dpo.UNSCORED
+    labels[..., : MAX_TEXT + 1] = token_rows.UNSCORED
   pad, soi, eoi = 50, 51, 52
   start = soi if task == 't2i' else 56
   inside = np.cumsum(tokens == start, -1) - np.cumsum(tokens == eoi, -1)
   joins = (inside == 1) & (tokens != start) | (tokens == eoi)
-  mask = masks.visible(1 - joins.astype(np.int32), tokens != pad)
+  mask = attention_mask.visible(1 - joins.astype(np.int32), tokens != pad)
   return tokens, TASKS[task](jnp.asarray(labels)), mask
 
 
@@ -96,9 +100,9 @@ def logps_of(model, arrays):
 
   def one(task):
     tokens, labels, mask = inputs(arrays, task)
-    return pair_dpo.sequence_logps(logits_of(model, tokens, mask), labels)
+    return log_likelihood.sequence_logps(logits_of(model, tokens, mask), labels)
 
-  return pair_dpo.PairLogps(one('t2i'), one('mmu'))
+  return preferences.PairLogps(one('t2i'), one('mmu'))
 
 
 @pytest.fixture(scope='module')
@@ -109,7 +113,7 @@ def loss_and_gradient(policy, reference, arrays):
   @jax.jit
   @jax.value_and_grad
   def loss(policy):
-    value, _ = pair_dpo.loss(
+    value, _ = preferences.loss(
       logps_of(policy, arrays),
       frozen,
       beta=float(arrays['beta']),
@@ -122,11 +126,11 @@ def loss_and_gradient(policy, reference, arrays):
 
 
 def test_every_row_of_the_table_is_used(policy):
-  assert not table.unused_rows(policy, conversion.TABLE)
+  assert not weight_table.unused_rows(policy, showo_table.TABLE)
 
 
 def test_weights_go_back_to_pytorch_unchanged(policy, weights):
-  back = conversion.to_torch(policy)
+  back = showo_table.to_torch(policy)
   assert back.keys() == weights.keys()
   for name, array in weights.items():
     np.testing.assert_array_equal(back[name], array, err_msg=name)
@@ -152,7 +156,7 @@ def test_logits_equal_the_official_ones(policy, arrays, task):
 def test_log_likelihoods_equal_the_official_ones(request, arrays, name):
   found = logps_of(request.getfixturevalue(name), arrays)
   for task in TASKS:
-    for side, s in ('win', pair_dpo.WIN), ('lose', pair_dpo.LOSE):
+    for side, s in ('win', preferences.WIN), ('lose', preferences.LOSE):
       # Up to seventeen log-probabilities, each within the logits' tolerance.
       np.testing.assert_allclose(
         getattr(found, task)[:, s],
@@ -172,7 +176,7 @@ def test_gradients_equal_the_official_ones(loss_and_gradient, arrays):
   squares = [np.sum(np.asarray(g) ** 2) for g in jax.tree.leaves(grads)]
   norm = np.sqrt(sum(squares))
   np.testing.assert_allclose(norm, arrays['grad_global_norm'], rtol=1e-5)
-  found = conversion.to_torch(grads)
+  found = showo_table.to_torch(grads)
   names = [k for k in arrays if k.startswith('grad/')]
   assert names
   for name in names:
@@ -185,7 +189,7 @@ def test_gradients_equal_the_official_ones(loss_and_gradient, arrays):
 def test_a_missing_weight_is_named(weights, config):
   some = {k: v for k, v in weights.items() if k != 'showo.lm_head.bias'}
   with pytest.raises(ValueError, match='missing showo.lm_head.bias'):
-    conversion.to_jax(some, config)
+    showo_table.to_jax(some, config)
 
 
 def test_a_row_alone_equals_the_row_in_a_batch(policy, arrays):

@@ -12,18 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hermesflow_jax import alignment
-from hermesflow_jax import likelihood
-from hermesflow_jax import lora
-from hermesflow_jax import masking
-from hermesflow_jax import packing
-from hermesflow_jax import sharding
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.data import pipeline
+from hermesflow_jax.models import lora
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.training import chunked_log_likelihood
 
-VOCAB = vocab_lib.Vocab(50295, 8192, 50256)
+VOCAB = vocabulary.Vocab(50295, 8192, 50256)
 FIT = packing.Fit(caption=24, reply=16)
 # Of the codes, the head scores one in so many: it would take most of the time.
 SCORED = 16
@@ -79,18 +80,18 @@ def batch_of(pairs, codes):
     }
     for _ in range(pairs)
   ]
-  return alignment.prepare(
-    pipeline.stack(rows),
+  return pair_loss.prepare(
+    batching.stack(rows),
     jax.random.key(1),
     masks=1,
-    schedule=masking.cosine,
+    schedule=mask_schedules.cosine,
     image_tokens=codes,
   )
 
 
 def loss(model, batch):
-  objective = alignment.Objective(beta=0.2)
-  return alignment.loss(
+  objective = objective_config.Objective(beta=0.2)
+  return pair_loss.loss(
     model, None, batch, objective=objective, reply=FIT.reply
   )[0]
 
@@ -128,7 +129,7 @@ def bounds(relative, tolerance):
 def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
   """Of 16 pairs of 1,024 codes; some 20,000 tokens are the mask token."""
   pairs, codes = 16, 1024
-  whole = likelihood.of_labels
+  whole = chunked_log_likelihood.of_labels
 
   def some(model, states, labels, rows):
     drawn = 2 * (codes + 2)
@@ -136,7 +137,7 @@ def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
     logps = whole(model, states[:, kept], labels[:, kept], rows)
     return jnp.zeros(labels.shape).at[:, kept].set(logps)
 
-  monkeypatch.setattr(likelihood, 'of_labels', some)
+  monkeypatch.setattr(chunked_log_likelihood, 'of_labels', some)
   batch = batch_of(pairs, codes)
   assert batch['hidden'].sum() * 2 > 15_000
   gradient = jax.jit(jax.grad(loss))

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from hermesflow_jax.data import images
+from hermesflow_jax.data import image_reader
 
 
 def picture(width, height):
@@ -23,7 +23,7 @@ def saved(image, path, **options):
 
 def test_an_image_of_the_size_comes_bit_for_bit(tmp_path):
   image = picture(32, 32)
-  found = images.load(saved(image, tmp_path / 'a.png'), 32)
+  found = image_reader.load(saved(image, tmp_path / 'a.png'), 32)
   np.testing.assert_array_equal(found, np.asarray(image))
 
 
@@ -32,7 +32,7 @@ def test_the_centre_of_the_longer_side_is_kept(size):
   image = picture(*size)
   left, top = (size[0] - 32) // 2, (size[1] - 32) // 2
   np.testing.assert_array_equal(
-    np.asarray(images.square(image, 32)),
+    np.asarray(image_reader.square(image, 32)),
     np.asarray(image)[top : top + 32, left : left + 32],
   )
 
@@ -105,13 +105,13 @@ def test_shapes_and_crops_are_those_of_torchvision(shape, side, resized, begin):
     def crop(self, box):
       calls.append(box)
 
-  images.square(Recorder(shape), side)
+  image_reader.square(Recorder(shape), side)
   left, top = begin
   assert calls == [
     (resized, Image.Resampling.BICUBIC),
     (left, top, left + side, top + side),
   ]
-  assert images.resized_shape(shape, side) == resized
+  assert image_reader.resized_shape(shape, side) == resized
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_pixels_are_those_of_pillow(shape, side, resized, begin, tmp_path):
   wanted = np.asarray(image.resize(resized, Image.Resampling.BICUBIC))
   wanted = wanted[top : top + side, left : left + side]
   path = saved(image, tmp_path / 'a.png')
-  np.testing.assert_array_equal(images.load(path, side), wanted)
+  np.testing.assert_array_equal(image_reader.load(path, side), wanted)
   # A mask of the left half is cut at the same place.
   mask = Image.new('L', shape, 0)
   mask.paste(255, (0, 0, shape[0] // 2, shape[1]))
   bright = np.asarray(mask.resize(resized, Image.Resampling.BICUBIC)) > 127
   np.testing.assert_array_equal(
-    images.load_mask(saved(mask, tmp_path / 'm.png'), path, side),
+    image_reader.load_mask(saved(mask, tmp_path / 'm.png'), path, side),
     bright[top : top + side, left : left + side],
   )
 
@@ -144,14 +144,18 @@ def test_shrinking_is_antialiased(tmp_path):
   # Stripes of one pixel become grey, not stripes.
   stripes = np.zeros((64, 64, 3), np.uint8)
   stripes[:, ::2] = 255
-  found = images.load(saved(Image.fromarray(stripes), tmp_path / 'a.png'), 16)
+  found = image_reader.load(
+    saved(Image.fromarray(stripes), tmp_path / 'a.png'), 16
+  )
   assert 120 < found[4:12, 4:12].min() <= found[4:12, 4:12].max() < 136
 
 
 @pytest.mark.parametrize('mode', ['L', 'RGBA', 'P', 'CMYK'])
 def test_every_mode_becomes_rgb(mode, tmp_path):
   name = 'a.jpg' if mode == 'CMYK' else 'a.png'
-  found = images.load(saved(picture(20, 20).convert(mode), tmp_path / name), 16)
+  found = image_reader.load(
+    saved(picture(20, 20).convert(mode), tmp_path / name), 16
+  )
   assert (found.shape, found.dtype) == ((16, 16, 3), np.uint8)
 
 
@@ -174,23 +178,25 @@ def test_what_is_no_whole_image_is_named(kind, tmp_path):
   path = tmp_path / 'a.png'
   path.write_bytes(broken_files()[kind])
   with pytest.raises(ValueError, match='a.png cannot be read'):
-    images.load(path, 16)
+    image_reader.load(path, 16)
 
 
 def test_a_missing_image_is_named(tmp_path):
   with pytest.raises(ValueError, match='none.png cannot be read'):
-    images.load(tmp_path / 'none.png', 16)
+    image_reader.load(tmp_path / 'none.png', 16)
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-  monkeypatch.setattr(images, 'MOST_PIXELS', 1000)
+  monkeypatch.setattr(image_reader, 'MOST_PIXELS', 1000)
   with pytest.raises(ValueError, match='64 x 64 pixels, wanted at most 1000'):
-    images.load(saved(picture(64, 64), tmp_path / 'a.png'), 16)
+    image_reader.load(saved(picture(64, 64), tmp_path / 'a.png'), 16)
 
 
 def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
   grey = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-  found = images.load(saved(Image.fromarray(grey), tmp_path / 'a.png'), 16)
+  found = image_reader.load(
+    saved(Image.fromarray(grey), tmp_path / 'a.png'), 16
+  )
   np.testing.assert_array_equal(found, (grey >> 8)[..., None].repeat(3, -1))
 
 
@@ -206,7 +212,7 @@ def test_what_is_clear_is_white(tmp_path, mode):
     palette.save(path, transparency=1)
   else:
     image.convert(mode).save(path)
-  found = images.load(path, 8)
+  found = image_reader.load(path, 8)
   assert (found[:, :4] == 0).all() and (found[:, 4:] == 255).all()
 
 
@@ -216,7 +222,7 @@ def test_photos_come_upright(tmp_path):
   image = Image.new('RGB', (16, 16), 'white')
   image.paste('black', (0, 0, 16, 8))
   path = saved(image, tmp_path / 'a.png', exif=exif)
-  found = images.load(path, 16)
+  found = image_reader.load(path, 16)
   assert (found[:, 8:] == 0).all() and (found[:, :8] == 255).all()
 
 
@@ -226,14 +232,14 @@ def test_an_animated_image_is_refused(tmp_path, kind):
   path = tmp_path / f'a.{kind}'
   frames[0].save(path, save_all=True, append_images=frames[1:])
   with pytest.raises(ValueError, match='it has 2 frames, wanted one'):
-    images.load(path, 8)
+    image_reader.load(path, 8)
 
 
 def test_a_mask_is_cut_like_its_image(tmp_path):
   of = saved(picture(48, 32), tmp_path / 'a.png')
   mask = Image.new('L', (48, 32), 0)
   mask.paste(255, (8, 0, 24, 16))
-  found = images.load_mask(saved(mask, tmp_path / 'm.png'), of, 32)
+  found = image_reader.load_mask(saved(mask, tmp_path / 'm.png'), of, 32)
   wanted = np.zeros((32, 32), bool)
   wanted[:16, :16] = True
   np.testing.assert_array_equal(found, wanted)
@@ -245,4 +251,4 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
   with pytest.raises(
     ValueError, match='m.png has 32 x 48 pixels, image .*a.png 48 x 32'
   ):
-    images.load_mask(mask, of, 32)
+    image_reader.load_mask(mask, of, 32)

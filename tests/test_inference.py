@@ -6,22 +6,25 @@ import functools
 import jax
 import numpy as np
 import pytest
-
 import tiny
-from hermesflow_jax import inference
-from hermesflow_jax import sampling
-from hermesflow_jax import serving
-from hermesflow_jax import sharding
-from hermesflow_jax import text as text_lib
+
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sampling import serving_weights
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import text_tokenizer
 
 NAMES = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k']
 CAPTIONS = ['red circle', 'two blue square', 'one green star'] * 4
 CAPTIONS = CAPTIONS[: len(NAMES)]
-SAMPLER = sampling.MaskGIT(3, 0.5, temperature=2.0, code_temperature=3.0)
+SAMPLER = maskgit.MaskGIT(3, 0.5, temperature=2.0, code_temperature=3.0)
 LADDER = (
-  inference.Decoding(1.0, 1),
-  inference.Decoding(0.7, 3),
-  inference.Decoding(2.0, 50),
+  batched.Decoding(1.0, 1),
+  batched.Decoding(0.7, 3),
+  batched.Decoding(2.0, 50),
 )
 QUESTIONS = [
   [
@@ -44,7 +47,7 @@ def unified_on(model, shape=(8, 1), chunk=8):
   """The model on a mesh, as the rules place it."""
   mesh = tiny.mesh(*shape)
   tokenizer = tiny.tokenizer()
-  return inference.Unified(
+  return unified_model.Unified(
     model=jax.device_put(model, sharding.shardings(model, mesh)),
     tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh)),
     text=tiny.text(),
@@ -114,7 +117,7 @@ def test_meshes_and_chunks_change_no_token(
   assert other.describe(NAMES, drawn[:, 0], LADDER, seed=3) == said
   assert other.answer(drawn[:, 0], QUESTIONS) == answered
   freely = dict(
-    answering=inference.Answering(free=True, free_prompt='{question}')
+    answering=question_answering.Answering(free=True, free_prompt='{question}')
   )
   assert dataclasses.replace(other, **freely).answer(
     drawn[:, 0], QUESTIONS
@@ -133,8 +136,8 @@ def test_meshes_and_chunks_change_no_token(
 def test_fused_products_change_no_token(
   unified, monkeypatch, drawn, said, answered
 ):
-  ready = functools.partial(serving.ready, fused=True)
-  monkeypatch.setattr(serving, 'ready', ready)
+  ready = functools.partial(serving_weights.ready, fused=True)
+  monkeypatch.setattr(serving_weights, 'ready', ready)
   other = dataclasses.replace(unified)
   np.testing.assert_array_equal(
     other.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3), drawn
@@ -149,7 +152,7 @@ def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, said):
 
 
 def test_replies_do_not_depend_on_what_else_is_asked(unified, drawn, said):
-  asked = ['what is there ?', text_lib.CAPTION_PROMPT, 'how many ?']
+  asked = ['what is there ?', text_tokenizer.CAPTION_PROMPT, 'how many ?']
   names, images = NAMES[:2], drawn[:2, 0]
   found = unified.reply(names, images, asked, LADDER, seed=3)
   assert [each[1] for each in found] == said[:2]
@@ -184,7 +187,7 @@ def test_an_answer_does_not_depend_on_the_other_questions(
 @pytest.mark.parametrize('counts', [[1], [4, 4, 4], [0, 1, 5, 0, 2], [9, 1]])
 @pytest.mark.parametrize('shared, each', [(1_000, 1), (1, 1_000), (19, 15)])
 def test_questions_go_together_each_with_its_image(counts, shared, each):
-  groups = inference.together(counts, shared, each)
+  groups = batched.together(counts, shared, each)
   image = np.repeat(np.arange(len(counts)), counts)
   assert (image[groups] == image[groups[:, :1]]).all()
   assert set(groups.ravel().tolist()) == set(range(sum(counts)))
@@ -206,12 +209,12 @@ def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
   free = dataclasses.replace(
     unified,
     matcher=matcher,
-    answering=inference.Answering(free=True, free_prompt='{question}'),
+    answering=question_answering.Answering(free=True, free_prompt='{question}'),
   )
   found = free.answer(drawn[:, 0], QUESTIONS)
   wanted = [[max(q['choices'], key=len) for q in asked] for asked in QUESTIONS]
   assert found == wanted
-  greedy = [inference.Decoding(1.0, 1)]
+  greedy = [batched.Decoding(1.0, 1)]
   for n, asked in enumerate(QUESTIONS):
     for question in asked:
       (((said,),),) = unified.reply(
@@ -225,7 +228,7 @@ def test_a_free_answer_like_no_choice_is_none(unified, drawn):
   free = dataclasses.replace(
     unified,
     matcher=lambda replies, choices: [None] * len(replies),
-    answering=inference.Answering(free=True, free_prompt='{question}'),
+    answering=question_answering.Answering(free=True, free_prompt='{question}'),
   )
   found = free.answer(drawn[:, 0], QUESTIONS)
   assert found == [[''] * len(asked) for asked in QUESTIONS]
@@ -234,7 +237,7 @@ def test_a_free_answer_like_no_choice_is_none(unified, drawn):
 @pytest.mark.parametrize('most', [1, 3, 16])
 def test_pads_change_nothing(unified, drawn, said, answered, monkeypatch, most):
   """Nor does it matter how many are left out."""
-  monkeypatch.setattr(inference, 'BUCKET', most)
+  monkeypatch.setattr(batched, 'BUCKET', most)
   found = unified.draw(NAMES, CAPTIONS, 2, SAMPLER, seed=3)
   np.testing.assert_array_equal(found, drawn)
   assert unified.describe(NAMES, drawn[:, 0], LADDER, seed=3) == said
@@ -250,7 +253,7 @@ def test_prompts_of_all_lengths_compile_few_sizes(unified, drawn):
     wide._parts(drawn[:1, 0], [[3] * size])[1].tokens.shape[1]
     for size in range(100 - 3 - tiny.IMAGE_TOKENS)
   }
-  assert len(sizes) == -(-(100 - 3 - tiny.IMAGE_TOKENS) // inference.BUCKET)
+  assert len(sizes) == -(-(100 - 3 - tiny.IMAGE_TOKENS) // batched.BUCKET)
 
 
 def test_any_number_of_inputs_compiles_few_sizes(unified):
@@ -263,13 +266,13 @@ def test_any_number_of_inputs_compiles_few_sizes(unified):
     assert size < 2 * max(8, len(arrays))
 
   wide = dataclasses.replace(unified, chunk=64)
-  original, inference.pipeline.mapped = inference.pipeline.mapped, mapped
+  original, batching.mapped = (batching.mapped, mapped)
   try:
     for count in range(1, 1_000):
       for each in (1, 4, 10):
         wide._mapped('', None, np.zeros((count, 1)), each)
   finally:
-    inference.pipeline.mapped = original
+    batching.mapped = original
   assert sizes == {8, 16, 32, 64}
 
 
@@ -284,13 +287,13 @@ def test_images_encode_and_decode_in_chunks(unified):
 
 
 def test_keys_are_of_the_name_the_candidate_and_the_seed():
-  keys = inference.identity_keys(0, ['a', 'b', 'c'], 4)
+  keys = batched.identity_keys(0, ['a', 'b', 'c'], 4)
   flat = keys.reshape(12, -1)
   assert len(np.unique(flat, axis=0)) == 12
   np.testing.assert_array_equal(
-    inference.identity_keys(0, ['c'], 2)[0], keys[2, :2]
+    batched.identity_keys(0, ['c'], 2)[0], keys[2, :2]
   )
-  other = inference.identity_keys(1, ['a'], 1)
+  other = batched.identity_keys(1, ['a'], 1)
   assert not np.array_equal(other[0], keys[0, :1])
 
 
@@ -312,4 +315,4 @@ def test_without_guidance_the_empty_caption_is_not_asked(unified):
 def test_an_impossible_rung_is_refused(fault):
   ((name, value),) = fault.items()
   with pytest.raises(ValueError, match=f'{name} is {value}'):
-    inference.Decoding(**{'temperature': 1.0, 'top_k': 1} | fault)
+    batched.Decoding(**{'temperature': 1.0, 'top_k': 1} | fault)

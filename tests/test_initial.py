@@ -7,27 +7,28 @@ from flax import nnx
 import jax
 import numpy as np
 import pytest
-
-from configs import pair_dpo as config_lib
-from conversions import convert
-from conversions import magvit as magvit_conversion
-from conversions import showo as showo_conversion
-from conversions import source
-from hermesflow_jax import bundle
-from hermesflow_jax import console
-from hermesflow_jax import initial
-from hermesflow_jax import sharding
-from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs import pretrain
-from hermesflow_jax.jobs import start
-from hermesflow_jax.models import magvit
 import tiny
 import tiny_world
 import torch_weights
 
+import configs.pair_dpo
+from conversions import convert
+from conversions.files import source
+from conversions.tables import magvit_table
+from conversions.tables import showo_table
+from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs import pretrain
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
+
 GRID = (4, 4)
 # 64 px to 4 x 4 codes of 5 bits, as in the embedded world.
-TOKENIZER = magvit.MagvitConfig(
+TOKENIZER = magvit_config.MagvitConfig(
   ch=1,
   encoder_ch_mult=(1,) * 5,
   decoder_ch_mult=(1,) * 5,
@@ -43,22 +44,22 @@ def world(tmp_path_factory):
   """A folder with a bundle `base`, and the same Show-o converted as `model`,
   another tokenizer converted as `images`, and the text tokenizer `text`."""
   root = tmp_path_factory.mktemp('world')
-  model = bundle.load(str(tiny_world.bundle(root / 'base'))).model
+  model = model_bundle.load(str(tiny_world.bundle(root / 'base'))).model
   images = torch_weights.noisy(magvit.Magvit(TOKENIZER, nnx.Rngs(3)), 3)
   torch_weights.write(
     root / 'model_src',
-    showo_conversion.to_torch(model),
-    showo_conversion.official(model.config, 14),
+    showo_table.to_torch(model),
+    showo_table.official(model.config, 14),
   )
   torch_weights.write(
     root / 'images_src',
-    magvit_conversion.to_torch(images),
-    magvit_conversion.official(TOKENIZER),
+    magvit_table.to_torch(images),
+    magvit_table.official(TOKENIZER),
   )
   for kind, name in (('showo', 'model'), ('magvitv2', 'images')):
     assert (
       convert.main(
-        [kind, str(root / f'{name}_src'), str(root / name)], console.silent()
+        [kind, str(root / f'{name}_src'), str(root / name)], terminal.silent()
       )
       == 0
     )
@@ -69,8 +70,8 @@ def world(tmp_path_factory):
 
 def sizes_of(world):
   """What fits the checkpoints."""
-  parts = bundle.load(str(world / 'base'))
-  return initial.Sizes(
+  parts = model_bundle.load(str(world / 'base'))
+  return initial_model.Sizes(
     parts.model.config.vocab,
     parts.model.config.decoder,
     TOKENIZER,
@@ -87,14 +88,14 @@ def load(world, mesh=None, **changes):
     'text': 'text/tokenizer.json',
   } | changes
   paths = {k: str(world / v) for k, v in names.items()}
-  return initial.load(**paths, sizes=sizes, mesh=mesh or tiny.mesh(1, 1))
+  return initial_model.load(**paths, sizes=sizes, mesh=mesh or tiny.mesh(1, 1))
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (4, 2)])
 def test_converted_checkpoints_are_a_bundle_on_a_mesh(world, shape):
   mesh = tiny.mesh(*shape)
   found = load(world, mesh)
-  wanted = bundle.load(str(world / 'base'))
+  wanted = model_bundle.load(str(world / 'base'))
   for a, b in zip(jax.tree.leaves(found.model), jax.tree.leaves(wanted.model)):
     np.testing.assert_array_equal(a, b)
   placed = sharding.shardings(found.model, mesh)
@@ -110,7 +111,7 @@ def test_how_a_model_is_computed_is_the_jobs_to_say(world):
   decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
   found = load(world, sizes=dataclasses.replace(sizes, decoder=decoder))
   assert found.model.config.decoder == decoder
-  again = initial.load_model(
+  again = initial_model.load_model(
     str(world / 'base'),
     dataclasses.replace(found.model.config, decoder=decoder),
     tiny.mesh(1, 1),
@@ -123,10 +124,10 @@ def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
   decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
   path, mesh = str(world / 'base'), tiny.mesh(1, 1)
   sizes = dataclasses.replace(
-    sizes, tokenizer=bundle.load(path).tokenizer.config
+    sizes, tokenizer=model_bundle.load(path).tokenizer.config
   )
   found, before = (
-    initial.load(path, '', '', each, mesh).model
+    initial_model.load(path, '', '', each, mesh).model
     for each in (dataclasses.replace(sizes, decoder=decoder), None)
   )
   assert found.config.decoder == decoder != before.config.decoder
@@ -174,14 +175,14 @@ def test_another_text_tokenizer_is_refused(world):
 
 
 def test_sums_are_of_the_files_that_were_converted(world):
-  found = initial.sums(str(world / 'model'), str(world / 'images'))
+  found = initial_model.sums(str(world / 'model'), str(world / 'images'))
   assert sorted(found) == [
     'model/model.safetensors',
     'tokenizer/model.safetensors',
   ]
   assert (
-    initial.sums(str(world / 'base'), '')
-    == (bundle.read_sizes(str(world / 'base'))[1])
+    initial_model.sums(str(world / 'base'), '')
+    == (model_bundle.read_sizes(str(world / 'base'))[1])
   )
 
 
@@ -204,7 +205,7 @@ def settings_of(world, **changes):
 def test_what_is_missing_is_named_with_the_way_to_get_it(world, name):
   config = settings_of(world, **{name: 'nowhere'})
   with pytest.raises(ValueError, match='no checkpoint at nowhere. how to get'):
-    start.located(config)
+    job_model.located(config)
 
 
 def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
@@ -212,7 +213,7 @@ def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
   config = dataclasses.replace(
     config, play=dataclasses.replace(config.play, rounds=1)
   )
-  found = pair_dpo.run(config, str(tmp_path / 'run'), console.silent())
+  found = pair_dpo.run(config, str(tmp_path / 'run'), terminal.silent())
   assert [row['round'] for row in found['rounds']] == [0, 1]
   claimed = json.loads((tmp_path / 'run' / 'settings.json').read_text())
   assert sorted(claimed['base']) == [
@@ -229,7 +230,7 @@ def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
         '--sizes',
         str(world / 'model'),
       ],
-      console.silent(),
+      terminal.silent(),
     )
     == 0
   )
@@ -246,7 +247,7 @@ def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
 
 @pytest.mark.parametrize('variant', ['show_o_256', 'show_o_512'])
 def test_the_line_about_missing_weights_makes_what_is_wanted(variant):
-  config = config_lib.get_config(variant)
+  config = configs.pair_dpo.get_config(variant)
   commands = config.missing.split('python -m conversions.convert ')[1:]
   made = {}
   for command in commands:
@@ -261,7 +262,7 @@ def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
   for name in ('model', 'images', 'text'):
     bucket.put_folder(name, world / name)
   wanted = load(world)
-  found = initial.load(
+  found = initial_model.load(
     'gs://bucket/model',
     'gs://bucket/images',
     'gs://bucket/text/tokenizer.json',
@@ -274,8 +275,8 @@ def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
     strict=True,
   ):
     np.testing.assert_array_equal(a, b)
-  assert initial.sums('gs://bucket/model', 'gs://bucket/images') == (
-    initial.sums(str(world / 'model'), str(world / 'images'))
+  assert initial_model.sums('gs://bucket/model', 'gs://bucket/images') == (
+    initial_model.sums(str(world / 'model'), str(world / 'images'))
   )
   with pytest.raises(ValueError, match='no checkpoint at gs://bucket/none'):
-    initial.check_there(['gs://bucket/model', 'gs://bucket/none'], '')
+    initial_model.check_there(['gs://bucket/model', 'gs://bucket/none'], '')

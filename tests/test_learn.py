@@ -7,24 +7,25 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import tiny_world
 
-from configs import curate as curate_config
-from configs import learn as config_lib
-from hermesflow_jax import bundle
-from hermesflow_jax import checkpoint
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import curation
-from hermesflow_jax import learning
-from hermesflow_jax import lora
-from hermesflow_jax import run_folder
-from hermesflow_jax import settings
-from hermesflow_jax import sharding
-from hermesflow_jax import train
-from hermesflow_jax import trained
+import configs.curate
+import configs.learn
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import lora_checkpoint
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.curation import pair_files
+from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
-from hermesflow_jax.jobs import start
-import tiny_world
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.training import train_step
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +37,7 @@ def base(tmp_path_factory):
 def pairs(base, tmp_path_factory):
   """The folder of a curation."""
   folder = tmp_path_factory.mktemp('pairs') / 'run'
-  config = curate_config.get_config()
+  config = configs.curate.get_config()
   del config.job
   config.update(
     {
@@ -52,13 +53,13 @@ def pairs(base, tmp_path_factory):
   curate.run(
     settings.build(curate.Settings, config.to_dict()),
     str(folder),
-    console_lib.silent(),
+    terminal.silent(),
   )
   return folder
 
 
 def configured(base, pairs, **changes):
-  config = config_lib.get_config()
+  config = configs.learn.get_config()
   del config.job
   config.update(
     {
@@ -79,7 +80,7 @@ def configured(base, pairs, **changes):
 @pytest.fixture(scope='module')
 def learned(base, pairs, tmp_path_factory):
   folder = tmp_path_factory.mktemp('learned') / 'run'
-  result = learn.run(configured(base, pairs), str(folder), console_lib.silent())
+  result = learn.run(configured(base, pairs), str(folder), terminal.silent())
   return folder, result
 
 
@@ -95,12 +96,12 @@ def test_the_dataset_teaches_what_its_lines_teach(
     for name in ('codes', 'codes_win', 'codes_lose'):
       row[name] = np.array(row[name], np.int32)
   config = configured(base, pairs)
-  parts, mesh = bundle.load(base), config.mesh.make()
-  player = start.unified(config, parts, mesh, console_lib.silent())
+  parts, mesh = model_bundle.load(base), config.mesh.make()
+  player = job_model.unified(config, parts, mesh, terminal.silent())
   wanted = learning.learn(
-    player, player.model, rows, config, 3, tmp_path, 1, console_lib.silent()
+    player, player.model, rows, config, 3, tmp_path, 1, terminal.silent()
   )
-  found = trained.load(str(folder / 'model'))
+  found = trained_model.load(str(folder / 'model'))
   jax.tree.map(np.testing.assert_array_equal, found.model, wanted)
   assert not np.array_equal(
     found.model.head.kernel[...], parts.model.head.kernel[...]
@@ -113,7 +114,7 @@ def test_what_it_leaves_is_a_base_for_other_jobs(learned, pairs, tmp_path):
   result = learn.run(
     configured(folder / 'model', pairs),
     str(tmp_path / 'run'),
-    console_lib.silent(),
+    terminal.silent(),
   )
   assert result['steps'] == 3
 
@@ -124,13 +125,13 @@ def test_another_seed_rate_and_length_want_no_new_program(
   """As rounds and arms of a comparison do."""
   changed = configured(base, pairs, seed=7)
   optim = dataclasses.replace(changed.optim, lr=3e-3, steps=4, warmup=0.5)
-  train._program.cache_clear()
+  train_step._program.cache_clear()
   with jax.log_compiles():
     for each in (
       configured(base, pairs),
       dataclasses.replace(changed, optim=optim),
     ):
-      learn.run(each, str(tmp_path / str(each.seed)), console_lib.silent())
+      learn.run(each, str(tmp_path / str(each.seed)), terminal.silent())
   compiled = [
     line
     for line in caplog.messages
@@ -142,13 +143,10 @@ def test_another_seed_rate_and_length_want_no_new_program(
 def test_a_finished_run_is_not_run_again(base, pairs, learned):
   folder, result = learned
   assert (
-    learn.run(configured(base, pairs), str(folder), console_lib.silent())
-    == result
+    learn.run(configured(base, pairs), str(folder), terminal.silent()) == result
   )
   with pytest.raises(ValueError, match='other settings: config.batch'):
-    learn.run(
-      configured(base, pairs, batch=16), str(folder), console_lib.silent()
-    )
+    learn.run(configured(base, pairs, batch=16), str(folder), terminal.silent())
 
 
 def test_its_metrics_say_how_fast_it_was(learned):
@@ -185,7 +183,7 @@ def test_what_is_no_curation_is_refused(base, pairs, tmp_path, damage, said):
     learn.run(
       configured(base, tmp_path / 'pairs'),
       str(tmp_path / 'run'),
-      console_lib.silent(),
+      terminal.silent(),
     )
   assert not (tmp_path / 'run').exists()
 
@@ -212,13 +210,15 @@ def test_checkpoints_of_an_earlier_release_are_of_the_same_round(base, pairs):
 
 
 def test_records_must_fit_and_teach():
-  side = curation.Side(np.zeros(4, np.int32), 1.0)
-  row = curation.record(
+  side = pair_selection.Side(np.zeros(4, np.int32), 1.0)
+  row = pair_files.record(
     'a',
     'b',
     (
-      curation.Pair(curation.Side('c', 1.0), curation.Side('d', 0.0)),
-      curation.Pair(side, side, 'same content'),
+      pair_selection.Pair(
+        pair_selection.Side('c', 1.0), pair_selection.Side('d', 0.0)
+      ),
+      pair_selection.Pair(side, side, 'same content'),
     ),
   ) | {'codes': [0] * 4}
   assert [r['id'] for r in learn.records([row], 4, both=False)] == ['a']
@@ -244,7 +244,7 @@ def test_every_method_learns_from_the_same_pairs(base, pairs, tmp_path, name):
   learn.run(
     dataclasses.replace(config, objective=objective),
     str(tmp_path / 'run'),
-    console_lib.silent(),
+    terminal.silent(),
   )
   path = tmp_path / 'run' / 'training' / 'metrics.jsonl'
   lines = path.read_text().splitlines()
@@ -263,13 +263,15 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
   config = configured(base, pairs, **adapted)
   folder = tmp_path / 'run'
-  learn.run(config, str(folder), console_lib.silent())
-  found = trained.load(str(folder / 'model')).model
+  learn.run(config, str(folder), terminal.silent())
+  found = trained_model.load(str(folder / 'model')).model
   mesh = config.mesh.make(8)
   saved = str(folder / 'training' / 'adapters')
-  adapters, kind = lora.read(saved, bundle.load(base).model, mesh)
+  adapters, kind = lora_checkpoint.read(
+    saved, model_bundle.load(base).model, mesh
+  )
   with pytest.raises(ValueError, match='beside another model'):
-    lora.read(saved, found, mesh)
+    lora_checkpoint.read(saved, found, mesh)
   assert kind == config.lora
   assert {n: set(a) for n, a in adapters.items()} == {
     'q_proj': {'a', 'b'},
@@ -279,11 +281,11 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   named = dataclasses.replace(
     config, adapters=str(folder / 'training' / 'adapters')
   )
-  whole = start.load(named, base, mesh)
-  sums = start.sums(named, base)
-  assert set(sums) > set(start.sums(config, base))
+  whole = job_model.load(named, base, mesh)
+  sums = job_model.sums(named, base)
+  assert set(sums) > set(job_model.sums(config, base))
   assert 'adapters/q_proj/a' in sums
-  before = bundle.load(base).model
+  before = model_bundle.load(base).model
   names, changed = [], []
   for (path, a), b, c in zip(
     jax.tree_util.tree_flatten_with_path(found)[0],
@@ -302,31 +304,29 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
 
 def test_what_holds_no_adapters_is_refused(base, pairs, tmp_path):
   config = configured(base, pairs)
-  model = bundle.load(base).model
+  model = model_bundle.load(base).model
   checkpoint.save(str(tmp_path / 'a'), {'a': jax.numpy.zeros(2)}, {})
   with pytest.raises(ValueError, match='holds no adapters'):
-    lora.read(str(tmp_path / 'a'), model, config.mesh.make(8))
+    lora_checkpoint.read(str(tmp_path / 'a'), model, config.mesh.make(8))
   missing = dataclasses.replace(config, adapters=str(tmp_path / 'no'))
   with pytest.raises(ValueError, match='adapters: no checkpoint at .*no'):
-    start.located(missing)
+    job_model.located(missing)
 
 
 def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
   """Also what adapters add to a model."""
   adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
   wanted = learn.run(
-    configured(base, pairs, **adapted),
-    str(tmp_path / 'run'),
-    console_lib.silent(),
+    configured(base, pairs, **adapted), str(tmp_path / 'run'), terminal.silent()
   )
   bucket.put_folder('base', base)
   bucket.put_folder('pairs', pairs)
   config = configured('gs://bucket/base', 'gs://bucket/pairs', **adapted)
-  found = learn.run(config, 'gs://bucket/run', console_lib.silent())
+  found = learn.run(config, 'gs://bucket/run', terminal.silent())
   assert {**found, 'seconds': 0} == {**wanted, 'seconds': 0}
   assert str(run_folder.model_of('gs://bucket/run')) == 'gs://bucket/run/model'
-  assert trained.read('gs://bucket/run/model').sha256 == (
-    trained.read(str(tmp_path / 'run' / 'model')).sha256
+  assert trained_model.read('gs://bucket/run/model').sha256 == (
+    trained_model.read(str(tmp_path / 'run' / 'model')).sha256
   )
   assert checkpoint.sums('gs://bucket/run/model') == (
     checkpoint.sums(str(tmp_path / 'run' / 'model'))
@@ -335,15 +335,15 @@ def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
   named = dataclasses.replace(
     config, adapters='gs://bucket/run/training/adapters'
   )
-  there = start.located(named)
+  there = job_model.located(named)
   mesh = config.mesh.make()
-  whole = start.load(named, there, mesh).model
+  whole = job_model.load(named, there, mesh).model
   for a, b in zip(
     jax.tree.leaves(whole),
-    jax.tree.leaves(trained.load('gs://bucket/run/model').model),
+    jax.tree.leaves(trained_model.load('gs://bucket/run/model').model),
   ):
     np.testing.assert_allclose(a, b, atol=1e-6)
-  again = learn.run(config, 'gs://bucket/run', console_lib.silent())
+  again = learn.run(config, 'gs://bucket/run', terminal.silent())
   assert again == found
 
 
@@ -353,8 +353,8 @@ def test_pairs_of_a_bucket_that_are_damaged_are_named(base, pairs, bucket):
   bucket.put(name, bucket.blobs[name].data[:-1] + b'x')
   config = configured(base, 'gs://bucket/pairs')
   with pytest.raises(ValueError, match=f'gs://bucket/{name} is damaged'):
-    learn.run(config, 'gs://bucket/run', console_lib.silent())
+    learn.run(config, 'gs://bucket/run', terminal.silent())
   with pytest.raises(ValueError, match='no finished curation in gs://bucket/x'):
     learn.run(
-      configured(base, 'gs://bucket/x'), 'gs://bucket/run', console_lib.silent()
+      configured(base, 'gs://bucket/x'), 'gs://bucket/run', terminal.silent()
     )

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from hermesflow_jax import likelihood
-from hermesflow_jax import pair_dpo
-from hermesflow_jax import sharding
 import tiny
+
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.training import chunked_log_likelihood
+from hermesflow_jax.training import log_likelihood
 
 WIDTH = 16
 P = jax.sharding.PartitionSpec
@@ -27,7 +28,7 @@ def asked(count, labelled, records=2):
   """States, and labels of which some stand anywhere among others."""
   rng = np.random.default_rng(1)
   states = rng.normal(size=(records, count, WIDTH)).astype(np.float32)
-  labels = np.full((records, count), pair_dpo.UNSCORED)
+  labels = np.full((records, count), token_rows.UNSCORED)
   for row, number in zip(labels, labelled, strict=True):
     places = rng.permutation(count)[:number]
     row[places] = rng.integers(0, tiny.vocab().size, number)
@@ -35,7 +36,7 @@ def asked(count, labelled, records=2):
 
 
 def of_whole_logits(model, states, labels):
-  return pair_dpo.token_logps(model.logits(states), labels)
+  return log_likelihood.token_logps(model.logits(states), labels)
 
 
 @pytest.mark.parametrize('rows', [1, 2, 4, 5, 9, 100])
@@ -52,7 +53,7 @@ def test_chunks_score_as_whole_logits_do(model, rows, labelled):
 
     return jax.grad(value, (0, 1), has_aux=True)(model, states)
 
-  found = both(functools.partial(likelihood.of_labels, rows=rows))
+  found = both(functools.partial(chunked_log_likelihood.of_labels, rows=rows))
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, atol=2e-5),
     found,
@@ -83,7 +84,7 @@ def test_the_head_runs_where_something_is_scored(rows, labelled, turns):
   states, labels = asked(16, labelled)
   model = types.SimpleNamespace(head=jax.tree_util.Partial(head))
   jax.block_until_ready(
-    likelihood.of_labels(model, states, np.minimum(labels, 7), rows)
+    chunked_log_likelihood.of_labels(model, states, np.minimum(labels, 7), rows)
   )
   jax.effects_barrier()
   assert len(calls) == turns
@@ -105,7 +106,7 @@ def test_devices_leave_out_chunks_each_for_itself(model, shape):
 
   def ours(model, states, labels):
     with sharding.known(mesh):
-      return likelihood.of_labels(model, states, labels, 4)
+      return chunked_log_likelihood.of_labels(model, states, labels, 4)
 
   rows = jax.NamedSharding(mesh, P('data'))
   found = both(ours)(
@@ -135,7 +136,7 @@ def test_no_logits_of_all_labels_are_ever_in_memory():
   labels = rng.integers(0, 16, (1, count))
 
   def value(model, states, rows):
-    return likelihood.of_labels(model, states, labels, rows).sum()
+    return chunked_log_likelihood.of_labels(model, states, labels, rows).sum()
 
   def temporary(rows):
     grad = jax.jit(jax.grad(value, (0, 1)), static_argnums=2)

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from configs import learn
-from configs import pair_dpo
-from hermesflow_jax import interrupts
-from hermesflow_jax import loop
-from hermesflow_jax import train
 import tiny
 import tiny_line
+
+import configs.learn
+import configs.pair_dpo
+from hermesflow_jax.runtime import interrupts
+from hermesflow_jax.training import train_step
+from hermesflow_jax.training import training_loop
 
 PARTS = {'data', 'step', 'checkpoint', 'evaluation', 'compile', 'rest'}
 
@@ -28,13 +28,13 @@ class Logged(dict):
 def run(steps, broken=(), hooks=(), start=None, rows=(), skipped=0, **pace):
   mesh, log = tiny.mesh(8, 1), Logged()
   first = start or tiny_line.state(mesh)
-  state = loop.run(
+  state = training_loop.run(
     first,
     tiny_line.step(mesh),
     jnp.float32(1.0),
     tiny_line.batches(mesh, broken, int(first.step)),
-    loop.Pace(steps, **{'log_every': 1} | pace),
-    loop.Hooks(log=log, **dict(hooks)),
+    training_loop.Pace(steps, **{'log_every': 1} | pace),
+    training_loop.Hooks(log=log, **dict(hooks)),
     rows,
     skipped,
   )
@@ -62,7 +62,7 @@ def test_skipped_steps_are_counted_and_kept_out_of_the_means():
 def test_too_many_skipped_steps_stop_the_run_and_name_their_records():
   names = {'names': lambda step: [f'a{step}', f'b{step}']}
   with pytest.raises(
-    loop.NonFinite,
+    training_loop.NonFinite,
     match='3 of the last 4 .* step 8 .*3 in all: '
     'step 4 of a4, b4; step 5 of a5, b5;',
   ):
@@ -72,7 +72,9 @@ def test_too_many_skipped_steps_stop_the_run_and_name_their_records():
 
 def test_steps_are_skipped_only_so_often_in_a_run():
   """However few of an interval they are."""
-  with pytest.raises(loop.NonFinite, match='1 of the last 2 .*, 3 in all'):
+  with pytest.raises(
+    training_loop.NonFinite, match='1 of the last 2 .*, 3 in all'
+  ):
     run(12, broken={1, 3, 5}, log_every=2, max_skipped=2)
   saved = {}
 
@@ -84,7 +86,9 @@ def test_steps_are_skipped_only_so_often_in_a_run():
   assert len(rows) == 1 and skipped == 2
   places = jax.tree.map(lambda a: a.sharding, tiny_line.state(tiny.mesh(8, 1)))
   state = jax.device_put(state, places)
-  with pytest.raises(loop.NonFinite, match='of the last 2 .*, 3 in all'):
+  with pytest.raises(
+    training_loop.NonFinite, match='of the last 2 .*, 3 in all'
+  ):
     run(
       6,
       broken={3},
@@ -99,13 +103,13 @@ def test_steps_are_skipped_only_so_often_in_a_run():
 @pytest.mark.parametrize(
   'config, values',
   [
-    (pair_dpo, lambda c: (c.play.optim.steps, c.play.log_every)),
-    (learn, lambda c: (c.optim.steps, c.log_every)),
+    (configs.pair_dpo, lambda c: (c.play.optim.steps, c.play.log_every)),
+    (configs.learn, lambda c: (c.optim.steps, c.log_every)),
   ],
 )
 def test_the_shipped_settings_do_not_bear_a_run_of_nothing_else(config, values):
   steps, log_every = values(config.get_config())
-  with pytest.raises(loop.NonFinite):
+  with pytest.raises(training_loop.NonFinite):
     run(steps, broken=range(steps), log_every=log_every)
 
 
@@ -130,11 +134,11 @@ def test_a_mean_is_over_pairs_where_steps_have_few_or_none():
       'und/accuracy': 0.0,
     },
   ]
-  means = loop._means(rows)
+  means = training_loop._means(rows)
   assert means['und/accuracy'] == 0.75
   assert means['train/loss'] == 3.0
   assert means['und/pairs'] == pytest.approx(4 / 3)
-  assert loop._means(rows[2:])['und/accuracy'] == 0.0
+  assert training_loop._means(rows[2:])['und/accuracy'] == 0.0
 
 
 def test_the_state_is_saved_on_the_way_but_not_at_the_end():
@@ -191,7 +195,7 @@ def test_the_last_step_is_no_place_to_stop():
 
 def test_the_time_of_an_interval_is_shared_out():
   # Another test may have compiled the step.
-  train._program.cache_clear()
+  train_step._program.cache_clear()
   _, log = run(
     6,
     log_every=3,
@@ -222,13 +226,13 @@ def test_speed_is_of_learning_alone():
 def test_steps_are_waited_for_before_samples_are_looked_at(monkeypatch):
   """Else their time would be that of the samples."""
   waited, seen = [], []
-  fetched = loop.processes.fetched
+  fetched = training_loop.processes.fetched
 
   def counted(pending):
     waited.extend(pending)
     return fetched(pending)
 
-  monkeypatch.setattr(loop.processes, 'fetched', counted)
+  monkeypatch.setattr(training_loop.processes, 'fetched', counted)
   run(
     7,
     log_every=5,

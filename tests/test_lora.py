@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from hermesflow_jax import lora
-from hermesflow_jax import optim as optim_lib
-from hermesflow_jax import train
 import test_alignment
 import tiny
+
+from hermesflow_jax.models import lora
+from hermesflow_jax.training import adamw
+from hermesflow_jax.training import train_step
 
 CONFIG = lora.Lora(3, 6.0, lora.TARGETS)
 TOKENS = jnp.arange(12)[None]
@@ -117,19 +117,19 @@ def test_the_gradient_is_that_of_the_merged_kernel(model, adapters):
 def test_a_step_keeps_state_for_adapters_alone(model, shape):
   """And the frozen model is the reference: the first loss is log 2."""
   mesh = tiny.mesh(*shape)
-  optim = optim_lib.Optim(lr=1e-2, steps=4, warmup=0.0)
+  optim = adamw.Optim(lr=1e-2, steps=4, warmup=0.0)
 
   def loss(adapters, frozen, batch, key):
     policy = lora.adapted(frozen, adapters, CONFIG)
     return test_alignment.LOSS(policy, frozen, batch, key)
 
   fresh = lora.init(model, CONFIG, jax.random.key(1))
-  state = train.start_state(fresh, optim, mesh)
+  state = train_step.start_state(fresh, optim, mesh)
   moments = [leaf.shape for leaf in jax.tree.leaves(state.opt_state)]
   assert sum(map(np.prod, moments)) < 0.5 * sum(
     leaf.size for leaf in jax.tree.leaves(model)
   )
-  step = train.make_step(
+  step = train_step.make_step(
     loss, optim, test_alignment.KEY, mesh, test_alignment.PREPARE
   )
   batch = test_alignment.batch_of(*test_alignment.RECORDS)

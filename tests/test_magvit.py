@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from conversions import magvit as conversion
-from conversions import table
+from conversions import weight_table
+from conversions.tables import magvit_table
 from hermesflow_jax.models import lfq
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_blocks
+from hermesflow_jax.models import magvit_config
 
-TINY = magvit.MagvitConfig(
+TINY = magvit_config.MagvitConfig(
   ch=8,
   encoder_ch_mult=(1, 2),
   decoder_ch_mult=(1, 2),
@@ -39,8 +41,10 @@ def weights(goldens):
 def config(goldens):
   """The sizes of the official small model."""
   sizes = json.loads((goldens / 'magvit_small' / 'config.json').read_text())
-  fields = {field.name for field in dataclasses.fields(magvit.MagvitConfig)}
-  return magvit.MagvitConfig(
+  fields = {
+    field.name for field in dataclasses.fields(magvit_config.MagvitConfig)
+  }
+  return magvit_config.MagvitConfig(
     **{
       name: tuple(value) if isinstance(value, list) else value
       for name, value in sizes.items()
@@ -52,7 +56,7 @@ def config(goldens):
 @pytest.fixture(scope='module')
 def model(weights, config):
   """The official small model in JAX."""
-  return conversion.to_jax(weights, config)
+  return magvit_table.to_jax(weights, config)
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +101,7 @@ def test_quantizer_losses_equal_the_official_ones(cases, case):
 
 
 def test_weights_go_back_to_the_same_state_dict(model, weights):
-  back = conversion.to_torch(model)
+  back = magvit_table.to_torch(model)
   assert set(back) == set(weights)
   for name, array in weights.items():
     np.testing.assert_array_equal(back[name], array)
@@ -111,7 +115,7 @@ def test_all_faults_of_a_state_dict_are_named_at_once(weights, config):
   faulty['loss.weight'] = np.zeros(1, np.float32)
   faulty['quantize.power_vals'] = weights['quantize.power_vals'][::-1]
   with pytest.raises(ValueError) as error:
-    conversion.to_jax(faulty, config)
+    magvit_table.to_jax(faulty, config)
   for name in (
     'missing encoder.conv_in.weight',
     'decoder.conv_out.bias: found',
@@ -126,23 +130,25 @@ def test_stacked_rows_gather_the_layers_and_give_them_back():
     def __init__(self):
       self.kernel = nnx.Param(jnp.zeros([3, 2, 4]))
 
-  rows = table.parse('layers.*.fc.weight | kernel | transpose')
+  rows = weight_table.parse('layers.*.fc.weight | kernel | transpose')
   state = {
     f'layers.{i}.fc.weight': np.full([4, 2], i, np.float32) for i in range(3)
   }
-  loaded = table.to_jax(state, rows, nnx.eval_shape(Stack))
+  loaded = weight_table.to_jax(state, rows, nnx.eval_shape(Stack))
   np.testing.assert_array_equal(loaded.kernel[:, 0, 0], [0, 1, 2])
-  back = table.to_torch(loaded, rows)
+  back = weight_table.to_torch(loaded, rows)
   for name, array in state.items():
     np.testing.assert_array_equal(back[name], array)
 
 
 def test_the_full_size_model_has_95_million_parameters_and_uses_every_row():
-  full = nnx.eval_shape(lambda: magvit.Magvit(magvit.SHOW_O, nnx.Rngs(0)))
+  full = nnx.eval_shape(
+    lambda: magvit.Magvit(magvit_config.SHOW_O, nnx.Rngs(0))
+  )
   count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(full)))
   assert round(count / 1e6, 1) == 95.4
-  assert magvit.SHOW_O.reduction == 16
-  assert not table.unused_rows(full, conversion.TABLE)
+  assert magvit_config.SHOW_O.reduction == 16
+  assert not weight_table.unused_rows(full, magvit_table.TABLE)
 
 
 @pytest.fixture(scope='module')
@@ -209,9 +215,9 @@ def test_every_product_has_the_highest_precision(tiny, name):
 
 def test_folding_pixels_is_undone_by_unfolding():
   x = jnp.arange(2 * 8 * 12 * 3).reshape(2, 8, 12, 3)
-  folded = magvit.space_to_depth(x, 4)
+  folded = magvit_blocks.space_to_depth(x, 4)
   np.testing.assert_array_equal(folded[1, 1, 2], x[1, 4:8, 8:12].reshape(-1))
-  np.testing.assert_array_equal(magvit.depth_to_space(folded, 4), x)
+  np.testing.assert_array_equal(magvit_blocks.depth_to_space(folded, 4), x)
 
 
 @pytest.mark.parametrize('shape', [(12, 16, 3), (16, 20, 3), (16, 16, 4)])

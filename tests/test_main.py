@@ -11,15 +11,15 @@ import time
 
 import jax
 import pytest
-
-from hermesflow_jax import inference
-from hermesflow_jax import loop
-from hermesflow_jax import settings
-from hermesflow_jax import train
-from hermesflow_jax.jobs import ablation
-from hermesflow_jax.jobs import pair_dpo
-import main
 import tiny_world
+
+from hermesflow_jax.experiments import ablation
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.training import train_step
+from hermesflow_jax.training import training_loop
+import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = f'--config={ROOT}/configs/pair_dpo.py'
@@ -60,8 +60,8 @@ def idle(monkeypatch):
     raise AssertionError('device work before all was checked')
 
   for name in ('encode', 'decode', 'draw', 'describe', 'answer'):
-    monkeypatch.setattr(inference.Unified, name, work)
-  monkeypatch.setattr(train, 'make_step', work)
+    monkeypatch.setattr(unified_model.Unified, name, work)
+  monkeypatch.setattr(train_step, 'make_step', work)
   monkeypatch.setattr(jax, 'device_put', work)
 
 
@@ -112,7 +112,10 @@ def everything(folder):
       's3://a/b is no path, wanted a folder or gs://bucket/folder',
     ),
     ([CONFIG, '--workdir=gs://'], 'gs:// is no path, wanted a folder or'),
-    ([CONFIG, '--config.job=x'], 'must be tokenizer, pretrain, pair_dpo, seeds'),
+    (
+      [CONFIG, '--config.job=x'],
+      'must be tokenizer, pretrain, pair_dpo, seeds',
+    ),
   ],
 )
 def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
@@ -414,7 +417,7 @@ def test_ctrl_c_says_what_to_do(start, stopped, base):
   'error',
   [
     OSError(28, 'No space left on device', 'x/y'),
-    loop.NonFinite('11 of the last 20 steps\nwere not finite'),
+    training_loop.NonFinite('11 of the last 20 steps\nwere not finite'),
   ],
 )
 def test_a_run_that_cannot_go_on_says_so_in_one_line(start, monkeypatch, error):

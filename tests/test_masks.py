@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from hermesflow_jax import masks
+from hermesflow_jax.sequences import attention_mask
 
 
 @pytest.fixture(scope='module')
@@ -26,13 +26,13 @@ def official(arrays, task):
 
 
 def from_intervals(ar, valid):
-  return masks.intervals(ar, valid).keys(ar.shape[-1])
+  return attention_mask.intervals(ar, valid).keys(ar.shape[-1])
 
 
 @pytest.mark.parametrize('task', ['t2i', 'mmu'])
 def test_masks_equal_the_official_ones_bit_for_bit(arrays, task):
   ar, valid, wanted = official(arrays, task)
-  np.testing.assert_array_equal(masks.visible(ar, valid), wanted)
+  np.testing.assert_array_equal(attention_mask.visible(ar, valid), wanted)
 
 
 @pytest.mark.parametrize('task', ['t2i', 'mmu'])
@@ -52,7 +52,7 @@ def test_text_is_causal_and_an_image_sees_itself():
     [1, 1, 1, 1, 1, 1],
   ]
   np.testing.assert_array_equal(
-    masks.visible(ar, np.ones(6, bool)), np.array(wanted, bool)
+    attention_mask.visible(ar, np.ones(6, bool)), np.array(wanted, bool)
   )
 
 
@@ -69,13 +69,13 @@ def random_rows(count=64, size=23):
 def test_intervals_say_the_same_as_the_mask_on_any_row():
   ar, valid = random_rows()
   np.testing.assert_array_equal(
-    from_intervals(ar, valid), masks.visible(ar, valid)
+    from_intervals(ar, valid), attention_mask.visible(ar, valid)
   )
 
 
 def test_no_token_sees_a_pad_and_every_query_sees_itself():
   ar, valid = random_rows()
-  seen = np.asarray(masks.visible(ar, valid))
+  seen = np.asarray(attention_mask.visible(ar, valid))
   assert not np.any(seen & valid[:, :, None] & ~valid[:, None, :])
   assert np.all(np.diagonal(seen, axis1=1, axis2=2))
 
@@ -83,5 +83,6 @@ def test_no_token_sees_a_pad_and_every_query_sees_itself():
 def test_one_row_and_a_batch_agree():
   ar, valid = random_rows()
   np.testing.assert_array_equal(
-    jax.vmap(masks.visible)(ar, valid), masks.visible(ar, valid)
+    jax.vmap(attention_mask.visible)(ar, valid),
+    attention_mask.visible(ar, valid),
   )

@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hermesflow_jax import methods
-from hermesflow_jax import pair_dpo
+from hermesflow_jax.pair_dpo import methods
+from hermesflow_jax.pair_dpo import preferences
 
 BETA, NOISE = 0.5, 0.1
 # Margins in nats: of captions 2, of images -4, of tokens counted below.
-POLICY = pair_dpo.PairLogps(
+POLICY = preferences.PairLogps(
   t2i=jnp.array([[-9.0, -6.0]]), mmu=jnp.array([[-3.0, -8.0]])
 )
-REFERENCE = pair_dpo.PairLogps(
+REFERENCE = preferences.PairLogps(
   t2i=jnp.array([[-7.0, -8.0]]), mmu=jnp.array([[-4.0, -7.0]])
 )
-COUNTS = pair_dpo.PairLogps(t2i=jnp.array([[4, 4]]), mmu=jnp.array([[5, 2]]))
+COUNTS = preferences.PairLogps(t2i=jnp.array([[4, 4]]), mmu=jnp.array([[5, 2]]))
 UND, GEN = 2.0, -4.0
 
 
@@ -100,7 +100,7 @@ def test_the_hinge_is_flat_beyond_its_edge():
   """A margin of captions of 3 nats, where the edge is at 2."""
 
   def und(mmu):
-    policy = pair_dpo.PairLogps(t2i=POLICY.t2i, mmu=mmu)
+    policy = preferences.PairLogps(t2i=POLICY.t2i, mmu=mmu)
     return methods.hinge(scores(policy), methods.Strength(BETA))['und']
 
   mmu = jnp.array([[-2.0, -8.0]])
@@ -180,7 +180,7 @@ def test_no_smoothing_is_plain_dpo():
 
 def test_pair_dpo_is_the_loss_that_equals_the_official_one():
   found = methods.pair_dpo(scores(), methods.Strength(BETA))
-  total, _ = pair_dpo.loss(
+  total, _ = preferences.loss(
     POLICY, REFERENCE, beta=BETA, und_weight=1.0, gen_weight=1.0
   )
   np.testing.assert_allclose(found['und'] + found['gen'], total, rtol=1e-6)

@@ -7,20 +7,20 @@ import pathlib
 import numpy as np
 from PIL import Image
 import pytest
+import tiny_world
 
-from configs import curate as curate_config
-from configs import learn as learn_config
-from hermesflow_jax import bundle
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import curation
-from hermesflow_jax import settings
-from hermesflow_jax import storage
-from hermesflow_jax.data import official
-from hermesflow_jax.evaluation import gap
+import configs.curate
+import configs.learn
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import pair_files
+from hermesflow_jax.data import input_set
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
-from hermesflow_jax.jobs import start
-import tiny_world
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
 
 # The keys of HermesFlow's README, in their order.
 KEYS = [
@@ -46,7 +46,7 @@ def base(tmp_path_factory):
 
 def curated(base, folder, said=None, **changes):
   """Runs the job `curate`; returns its folder."""
-  config = curate_config.get_config()
+  config = configs.curate.get_config()
   del config.job
   config.update(
     {
@@ -65,7 +65,7 @@ def curated(base, folder, said=None, **changes):
   curate.run(
     settings.build(curate.Settings, config.to_dict()),
     str(folder),
-    console_lib.Console(say, lambda label: lambda items: items),
+    terminal.Console(say, lambda label: lambda items: items),
   )
   return folder
 
@@ -103,12 +103,12 @@ def lines(folder):
 @pytest.fixture(scope='module')
 def player(base):
   config = configured(base, base)
-  parts = bundle.load(base)
-  return start.unified(config, parts, config.mesh.make(), console_lib.silent())
+  parts = model_bundle.load(base)
+  return job_model.unified(config, parts, config.mesh.make(), terminal.silent())
 
 
 def configured(base, pairs, **changes):
-  config = learn_config.get_config()
+  config = configs.learn.get_config()
   del config.job
   config.update(
     {
@@ -162,7 +162,7 @@ def test_there_and_back_loses_only_what_the_tokenizer_loses(
 ):
   path = storage.path(run / 'pair_dpo_data.json')
   root = str(run.parents[1])
-  found = official.load(
+  found = official_pairs.load(
     path, root, player, tmp_path, 'a', 'raise', lambda line: None
   )
   rows = lines(run)
@@ -183,7 +183,7 @@ def test_there_and_back_loses_only_what_the_tokenizer_loses(
   result = learn.run(
     configured(base, path, images=root),
     str(tmp_path / 'run'),
-    console_lib.silent(),
+    terminal.silent(),
   )
   assert result['steps'] == 2 and 0 < result['inputs'] <= len(found)
   assert (tmp_path / 'run' / 'model').exists()
@@ -202,27 +202,29 @@ def test_a_world_without_files_has_its_real_images_beside(base, tmp_path):
     )
     assert row['prompt'] == row['caption']
   assert len(
-    official.read(storage.path(folder / 'pair_dpo_data.json'), '', 'raise')
+    official_pairs.read(
+      storage.path(folder / 'pair_dpo_data.json'), '', 'raise'
+    )
   ) == len(rows)
 
 
 def test_a_stop_costs_a_shard_at_most(run, data, player, tmp_path, monkeypatch):
   """What is there is not decoded again, and the JSON comes last."""
-  monkeypatch.setattr(official, 'SHARD', 1)
+  monkeypatch.setattr(official_pairs, 'SHARD', 1)
   rows, decoded = lines(run), []
   ids = [
     n
     for n, r in rows.items()
     if not r['caption_dropped'] and not r['image_dropped']
   ]
-  inputs = gap.Inputs(
+  inputs = input_set.Inputs(
     ids,
     [rows[n]['caption'] for n in ids],
     [''] * len(ids),
     [[]] * len(ids),
     np.array([rows[n]['codes'] for n in ids]),
   )
-  pairs = {n: curation.from_record(rows[n]) for n in ids}
+  pairs = {n: pair_files.from_record(rows[n]) for n in ids}
 
   def write(fails_at):
     def decode(codes):
@@ -231,7 +233,9 @@ def test_a_stop_costs_a_shard_at_most(run, data, player, tmp_path, monkeypatch):
       decoded.append(len(codes))
       return player.decode(codes)
 
-    official.write(tmp_path, inputs, pairs, decode, None, lambda line: None)
+    official_pairs.write(
+      tmp_path, inputs, pairs, decode, None, lambda line: None
+    )
 
   with pytest.raises(KeyboardInterrupt):
     write(1)
@@ -280,7 +284,7 @@ def appended(rows):
 def test_the_file_of_the_official_script_teaches(form, base, tmp_path):
   path = written(tmp_path, [record(n) for n in range(4)], form)
   result = learn.run(
-    configured(base, path), str(tmp_path / 'run'), console_lib.silent()
+    configured(base, path), str(tmp_path / 'run'), terminal.silent()
   )
   assert result['inputs'] == 4
 
@@ -304,7 +308,7 @@ def test_a_pair_that_cannot_teach_is_dropped(
   changes, caption, image, player, tmp_path
 ):
   path = written(tmp_path, [record(0, **changes)], json.dumps)
-  (row,) = official.load(
+  (row,) = official_pairs.load(
     path, '', player, tmp_path / 'data', 'a', 'raise', lambda line: None
   )
   assert (row['caption_dropped'], row['image_dropped']) == (caption, image)
@@ -316,7 +320,9 @@ def test_keys_that_are_missing_are_null(player, tmp_path):
   row = record(0)
   for name in ('image_win', 'vqa_score_lose', 'prompt'):
     del row[name]
-  (found,) = official.read(written(tmp_path, [row], json.dumps), '', 'raise')
+  (found,) = official_pairs.read(
+    written(tmp_path, [row], json.dumps), '', 'raise'
+  )
   assert found['image_dropped'] == 'no image'
 
 
@@ -339,10 +345,10 @@ def test_a_fault_is_named_with_its_record(changes, said, tmp_path):
   rows = [record(0), record(1, **changes), record(2)]
   path = written(tmp_path, rows, appended)
   with pytest.raises(ValueError, match='record 2 .line 15') as error:
-    official.read(path, '', 'raise')
+    official_pairs.read(path, '', 'raise')
   assert said in str(error.value)
   lines_ = []
-  found = official.read(path, '', 'skip', lines_.append)
+  found = official_pairs.read(path, '', 'skip', lines_.append)
   assert [r['id'] for r in found] == ['0', '2']
   assert lines_[0].endswith('1 of 3 left out:')
 
@@ -355,11 +361,11 @@ def test_images_that_cannot_be_read_are_faults_of_their_record(
   )
   (tmp_path / 'bad.png').write_bytes(b'no picture')
   with pytest.raises(ValueError, match="id '1': image .*bad.png"):
-    official.load(
+    official_pairs.load(
       path, '', player, tmp_path / 'a', 'a', 'raise', lambda line: None
     )
   said = []
-  (row,) = official.load(
+  (row,) = official_pairs.load(
     path, '', player, tmp_path / 'a', 'a', 'skip', said.append
   )
   assert row['id'] == '0' and said[0].endswith('1 of 2 left out:')
@@ -368,7 +374,7 @@ def test_images_that_cannot_be_read_are_faults_of_their_record(
 def test_scores_are_finite(tmp_path):
   path = written(tmp_path, [record(0, vqa_score_win=math.inf)], json.dumps)
   with pytest.raises(ValueError, match='Infinity is not JSON'):
-    official.read(path, '', 'raise')
+    official_pairs.read(path, '', 'raise')
 
 
 def test_absolute_paths_may_lie_where_the_job_starts(tmp_path, monkeypatch):
@@ -392,11 +398,11 @@ def test_absolute_paths_may_lie_where_the_job_starts(tmp_path, monkeypatch):
     'vqa_score_win': 1.0,
     'vqa_score_lose': 0.0,
   }
-  path = run / official.NAME
+  path = run / official_pairs.NAME
   path.write_text(json.dumps([row]))
   monkeypatch.chdir(run)
   with pytest.raises(ValueError, match='leaves'):
-    official.read(path, '', 'raise')
+    official_pairs.read(path, '', 'raise')
   monkeypatch.chdir(tmp_path)
-  (record,) = official.read(path, '', 'raise')
+  (record,) = official_pairs.read(path, '', 'raise')
   assert record['path'] == data / 'real.png'

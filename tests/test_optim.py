@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import optax
 import pytest
-
-from hermesflow_jax import optim
-from hermesflow_jax import sharding
 import tiny
+
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.training import adamw
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ import tiny
   ],
 )
 def test_the_rate_is_that_of_optax(settings):
-  settings = optim.Optim(lr=2.0, **settings)
+  settings = adamw.Optim(lr=2.0, **settings)
   warmup = math.ceil(settings.warmup * settings.steps)
   theirs = optax.warmup_cosine_decay_schedule(
     0.0 if warmup else settings.lr,
@@ -35,7 +35,7 @@ def test_the_rate_is_that_of_optax(settings):
   pace = settings.pace()
   steps = np.arange(settings.steps + 5)
   np.testing.assert_allclose(
-    [optim.rate(n, pace) for n in steps],
+    [adamw.rate(n, pace) for n in steps],
     [theirs(n) for n in steps],
     rtol=1e-5,
     atol=1e-6,
@@ -45,7 +45,7 @@ def test_the_rate_is_that_of_optax(settings):
 @pytest.mark.parametrize('make', [tiny.show_o, lambda key: tiny.tokenizer()])
 def test_weight_decay_is_for_kernels_and_embeddings(make):
   model = jax.eval_shape(make, jax.random.key(0))
-  leaves, _ = jax.tree_util.tree_flatten_with_path(optim.decayed(model))
+  leaves, _ = jax.tree_util.tree_flatten_with_path(adamw.decayed(model))
   names = {sharding.path_name(path): decays for path, decays in leaves}
   last = {name.rsplit('/', 1)[-1]: [] for name in names}
   for name, decays in names.items():

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from hermesflow_jax import alignment
-from hermesflow_jax import packing
-from hermesflow_jax.data import pipeline
 import tiny
+
+from hermesflow_jax.pair_dpo import official_defects
+from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import text_to_image
 
 PROMPT = 'user : give a caption for this image . assistant'
 FIT = packing.Fit(tiny.LENGTHS.max_text, tiny.LENGTHS.reply)
@@ -33,10 +35,10 @@ def batches():
     drawn, real = np.split(rng.integers(0, 16, (3, tiny.IMAGE_TOKENS)), [2])
     plain.append(
       {
-        't2i': alignment.prompting.t2i_rows(
+        't2i': text_to_image.t2i_rows(
           tiny.vocab(), [caption] * 2, drawn, lengths.max_text
         ),
-        'mmu': alignment.prompting.mmu_rows(
+        'mmu': image_to_text.mmu_rows(
           tiny.vocab(),
           np.repeat(real, 2, 0),
           [prompt] * 2,
@@ -57,7 +59,7 @@ def batches():
         FIT,
       )
     )
-  return pipeline.stack(plain), pipeline.stack(packed)
+  return batching.stack(plain), batching.stack(packed)
 
 
 @pytest.fixture(scope='module')
@@ -80,7 +82,7 @@ def packed_logps(model, batch, hidden, rows=7):
 
 @functools.partial(jax.jit, static_argnames='reply')
 def plain_logps(model, batch, hidden, reply=tiny.LENGTHS.reply):
-  return alignment.pair_logps(model, batch, hidden, reply)
+  return official_defects.pair_logps(model, batch, hidden, reply)
 
 
 def close(found, wanted, atol):
@@ -161,7 +163,7 @@ def test_replies_without_words_are_scored(model):
   empty = [[], []]
   fit = packing.fit(tiny.vocab(), [[]], empty, tiny.LENGTHS)
   codes = np.zeros((2, tiny.IMAGE_TOKENS), int)
-  batch = pipeline.stack(
+  batch = batching.stack(
     [
       packing.record(
         tiny.vocab(),

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hermesflow_jax import pair_dpo
+from hermesflow_jax.pair_dpo import official_defects
+from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.training import log_likelihood
 
 
 @pytest.fixture(scope='module')
@@ -21,12 +24,12 @@ def logps(arrays, model):
     sides = [arrays[f'logp_{model}_{task}_{s}'] for s in ('win', 'lose')]
     return jnp.stack(sides, axis=-1)
 
-  return pair_dpo.PairLogps(pair('t2i'), pair('mmu'))
+  return preferences.PairLogps(pair('t2i'), pair('mmu'))
 
 
 def loss(policy, reference, **options):
   settings = {'beta': 0.2, 'und_weight': 1.0, 'gen_weight': 1.0} | options
-  return pair_dpo.loss(policy, reference, **settings)
+  return preferences.loss(policy, reference, **settings)
 
 
 @pytest.fixture(scope='module')
@@ -66,13 +69,13 @@ def test_the_gradient_raises_winners_and_lowers_losers(both):
 
   grads, still = jax.grad(total, argnums=(0, 1))(*both)
   for grad in grads.t2i, grads.mmu:
-    assert (grad[:, pair_dpo.WIN] < 0).all()
-    assert (grad[:, pair_dpo.LOSE] > 0).all()
+    assert (grad[:, preferences.WIN] < 0).all()
+    assert (grad[:, preferences.LOSE] > 0).all()
   assert not np.any(still.t2i) and not np.any(still.mmu)
 
 
 def test_a_margin_far_below_zero_still_has_a_finite_gradient():
-  policy = pair_dpo.PairLogps(jnp.array([[-1e4, 0.0]]), jnp.zeros((1, 2)))
+  policy = preferences.PairLogps(jnp.array([[-1e4, 0.0]]), jnp.zeros((1, 2)))
   reference = jax.tree.map(jnp.zeros_like, policy)
   grads = jax.grad(lambda p: loss(p, reference)[0])(policy)
   np.testing.assert_allclose(grads.t2i, [[-0.2, 0.2]], rtol=1e-6)
@@ -96,7 +99,7 @@ def test_a_batch_without_pairs_of_a_kind_has_no_loss_of_it(both):
 
 
 def test_metrics_describe_the_margins():
-  policy = pair_dpo.PairLogps(
+  policy = preferences.PairLogps(
     jnp.array([[3.0, 1.0], [0.0, 2.0]]), jnp.array([[1.0, 0.0], [2.0, 0.0]])
   )
   reference = jax.tree.map(jnp.zeros_like, policy)
@@ -109,9 +112,9 @@ def test_metrics_describe_the_margins():
 def test_winner_nll_is_per_token_and_reads_winners_only():
   values = jnp.array([[-6.0, -100.0], [-2.0, -100.0]])
   counts = jnp.array([[3, 7], [2, 7]])
-  assert pair_dpo.winner_nll(values, counts) == 1.5
+  assert preferences.winner_nll(values, counts) == 1.5
   valid = jnp.array([True, False])
-  assert pair_dpo.winner_nll(values, counts, valid) == 2.0
+  assert preferences.winner_nll(values, counts, valid) == 2.0
 
 
 def test_token_logps_are_a_log_softmax_over_the_whole_vocabulary():
@@ -119,27 +122,27 @@ def test_token_logps_are_a_log_softmax_over_the_whole_vocabulary():
   every = np.arange(11)[:, None, None, None]
   every = np.broadcast_to(every, (11, 3, 2, 5))
   copies = np.broadcast_to(logits, (11, 3, 2, 5, 11))
-  logps = jax.jit(pair_dpo.token_logps)(copies, every)
+  logps = jax.jit(log_likelihood.token_logps)(copies, every)
   np.testing.assert_allclose(np.exp(logps).sum(0), 1.0, rtol=1e-5)
 
 
 def test_unscored_tokens_count_for_nothing():
   rng = np.random.default_rng(0)
   logits, labels = rng.normal(size=(4, 5, 11)), rng.integers(0, 11, (4, 5))
-  labels[:, 0] = pair_dpo.UNSCORED
-  logps = np.asarray(jax.jit(pair_dpo.token_logps)(logits, labels))
+  labels[:, 0] = token_rows.UNSCORED
+  logps = np.asarray(jax.jit(log_likelihood.token_logps)(logits, labels))
   assert not logps[:, 0].any()
   np.testing.assert_allclose(
-    jax.jit(pair_dpo.sequence_logps)(logits, labels),
+    jax.jit(log_likelihood.sequence_logps)(logits, labels),
     logps[:, 1:].sum(-1),
     rtol=1e-6,
   )
-  np.testing.assert_array_equal(pair_dpo.label_counts(labels), 4)
+  np.testing.assert_array_equal(log_likelihood.label_counts(labels), 4)
 
 
 def test_half_precision_logits_are_scored_in_float32():
   logits = np.random.default_rng(0).normal(size=(4, 11)).astype(jnp.bfloat16)
-  score = jax.jit(pair_dpo.token_logps)
+  score = jax.jit(log_likelihood.token_logps)
   found = score(logits, np.arange(4))
   assert found.dtype == jnp.float32
   np.testing.assert_array_equal(
@@ -148,14 +151,14 @@ def test_half_precision_logits_are_scored_in_float32():
 
 
 def test_next_labels_stand_where_they_are_predicted():
-  found = pair_dpo.next_labels(jnp.array([[-100, 5, 6], [7, 8, -100]]))
+  found = log_likelihood.next_labels(jnp.array([[-100, 5, 6], [7, 8, -100]]))
   np.testing.assert_array_equal(found, [[5, 6, -100], [8, -100, -100]])
 
 
 def test_compat_batch_sum_is_one_sigmoid_of_all_margins(both):
   policy, reference = both
-  delta = pair_dpo.margins(policy.t2i, reference.t2i).sum()
-  _, metrics = loss(*map(pair_dpo.sum_over_batch, both))
+  delta = preferences.margins(policy.t2i, reference.t2i).sum()
+  _, metrics = loss(*map(official_defects.sum_over_batch, both))
   np.testing.assert_allclose(
     metrics['gen/loss'], np.log1p(np.exp(-0.2 * delta)), rtol=1e-4
   )
@@ -163,7 +166,7 @@ def test_compat_batch_sum_is_one_sigmoid_of_all_margins(both):
 
 def test_compat_batch_sum_leaves_out_invalid_pairs(both):
   valid = jnp.array([True, False, True])
-  found = pair_dpo.sum_over_batch(both[0], und_valid=valid)
+  found = official_defects.sum_over_batch(both[0], und_valid=valid)
   np.testing.assert_allclose(
     found.mmu[0], both[0].mmu[0] + both[0].mmu[2], rtol=1e-6
   )
@@ -174,7 +177,9 @@ def test_compat_understanding_margin_also_moves_with_images(both):
   policy, reference = jax.tree.map(lambda a: a[:3], both)
   as_text = jnp.array([[1.0, 0.5]] * 3)
   _, plain = loss(policy, reference)
-  _, metrics = loss(pair_dpo.score_images_as_text(policy, as_text), reference)
+  _, metrics = loss(
+    official_defects.score_images_as_text(policy, as_text), reference
+  )
   np.testing.assert_allclose(
     metrics['und/margin'], plain['und/margin'] + 0.5, atol=1e-5
   )

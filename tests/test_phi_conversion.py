@@ -5,12 +5,12 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch_weights
 
 from conversions import convert
-from conversions import source
-from hermesflow_jax import console
-from hermesflow_jax import masks
-import torch_weights
+from conversions.files import source
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sequences import attention_mask
 
 OLD, CODES, TEXT = 30, 16, 20
 SIZE = TEXT + 10 + CODES + 1
@@ -55,7 +55,7 @@ def initial(tmp_path_factory):
     ['phi', src, root / 'ours'],
     ['showo', root / 'ours', root / 'back', '--reverse'],
   ):
-    assert convert.main([str(a) for a in arguments], console.silent()) == 0
+    assert convert.main([str(a) for a in arguments], terminal.silent()) == 0
   return state, root
 
 
@@ -123,7 +123,7 @@ def test_another_language_model_is_refused(tmp_path, capsys, changes, said):
   record = {k: v for k, v in (RECORD | changes).items() if v is not None}
   src = torch_weights.write(tmp_path / 'src', plain_state(), record)
   assert (
-    convert.main(['phi', str(src), str(tmp_path / 'x')], console.silent()) == 2
+    convert.main(['phi', str(src), str(tmp_path / 'x')], terminal.silent()) == 2
   )
   assert said in capsys.readouterr().err
 
@@ -133,7 +133,7 @@ def test_faults_have_the_names_of_the_plain_phi(tmp_path, capsys):
   del state['model.layers.1.mlp.fc1.bias']
   src = torch_weights.write(tmp_path / 'src', state, RECORD)
   assert (
-    convert.main(['phi', str(src), str(tmp_path / 'x')], console.silent()) == 2
+    convert.main(['phi', str(src), str(tmp_path / 'x')], terminal.silent()) == 2
   )
   said = capsys.readouterr().err
   assert 'missing model.layers.1.mlp.fc1.bias' in said and 'showo' not in said
@@ -176,7 +176,9 @@ def test_pytorch_makes_the_same_of_it(initial):
   with torch.no_grad():
     wanted = theirs(torch.from_numpy(tokens), use_cache=False).logits.numpy()
   ours, _ = convert.ours('showo', str(root / 'ours'), None)
-  mask = masks.visible(jnp.ones((2, 9), jnp.int32), jnp.ones((2, 9), bool))
+  mask = attention_mask.visible(
+    jnp.ones((2, 9), jnp.int32), jnp.ones((2, 9), bool)
+  )
   hidden, _ = ours(tokens, mask, jnp.arange(9))
   found = np.asarray(ours.logits(hidden))[..., :OLD]
   np.testing.assert_allclose(found, wanted, atol=1e-4)

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from hermesflow_jax import pictures
+from hermesflow_jax.data import image_writer
 
 
 def image(color, size=(32, 32)):
@@ -14,24 +14,24 @@ def image(color, size=(32, 32)):
 def test_a_picture_keeps_its_pixels_and_its_facts(tmp_path):
   pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
   facts = {'prompt': 'a "bénch" 椅子\n', 'seed': 3, 'sampler': {'steps': 2}}
-  pictures.save(tmp_path / 'a.png', pixels, facts)
+  image_writer.save(tmp_path / 'a.png', pixels, facts)
   with Image.open(tmp_path / 'a.png') as found:
     np.testing.assert_array_equal(np.asarray(found), pixels)
     assert found.text['Description'] == facts['prompt']
-  assert pictures.facts_of(tmp_path / 'a.png') == facts
+  assert image_writer.facts_of(tmp_path / 'a.png') == facts
 
 
 def test_a_picture_of_another_program_has_no_facts(tmp_path):
   Image.fromarray(image(3)).save(tmp_path / 'a.png')
   with pytest.raises(ValueError, match='does not say how it was made'):
-    pictures.facts_of(tmp_path / 'a.png')
+    image_writer.facts_of(tmp_path / 'a.png')
 
 
 def test_a_sheet_shows_every_image_in_its_row(tmp_path):
   colors = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255)]]
   rows = [[image(c) for c in row] for row in colors]
   labels = ['first', 'a label far too long for two images ' * 9]
-  pictures.sheet(tmp_path / 'sheet.png', rows, labels)
+  image_writer.sheet(tmp_path / 'sheet.png', rows, labels)
   page = np.asarray(Image.open(tmp_path / 'sheet.png'))
   tops = []
   for row in colors:
@@ -46,7 +46,7 @@ def test_a_sheet_shows_every_image_in_its_row(tmp_path):
 
 def test_images_of_any_form_fit_on_a_sheet(tmp_path):
   rows = [[image((255, 0, 0), (600, 900)), image((0, 255, 0), (300, 300))]]
-  pictures.sheet(tmp_path / 'sheet.png', rows, ['x'])
+  image_writer.sheet(tmp_path / 'sheet.png', rows, ['x'])
   page = np.asarray(Image.open(tmp_path / 'sheet.png'))
   assert page.shape[1] < 400
   assert (page == (255, 0, 0)).all(-1).any()

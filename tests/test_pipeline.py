@@ -5,9 +5,10 @@ import itertools
 import jax
 import numpy as np
 import pytest
-
 import tiny
+
 from hermesflow_jax.data import pipeline
+from hermesflow_jax.runtime import batching
 
 RECORDS = [{'id': i} for i in range(10)]
 
@@ -94,7 +95,7 @@ def test_device_batches_are_the_host_batches():
 
 def test_chunks_cover_every_row_once():
   for count in (1, 7, 8, 9, 16):
-    found = list(pipeline.chunks(count, 8))
+    found = list(batching.chunks(count, 8))
     assert all(len(index) == 8 for index, _ in found)
     kept = np.concatenate([index[:real] for index, real in found])
     np.testing.assert_array_equal(kept, np.arange(count))
@@ -109,7 +110,7 @@ def test_mapping_in_chunks_equals_mapping_at_once(count, shape):
   def function(batch):
     return {'sum': batch['a'].sum(-1) + batch['b'], 'a': batch['a'] * 2}
 
-  found = pipeline.mapped(jax.jit(function), arrays, 8, tiny.mesh(*shape))
+  found = batching.mapped(jax.jit(function), arrays, 8, tiny.mesh(*shape))
   jax.tree.map(
     np.testing.assert_array_equal, found, jax.device_get(function(arrays))
   )
@@ -123,15 +124,15 @@ def test_mapping_compiles_once():
     calls.append(1)
     return batch + 1
 
-  pipeline.mapped(function, np.arange(21), 8, tiny.mesh(8, 1))
+  batching.mapped(function, np.arange(21), 8, tiny.mesh(8, 1))
   assert len(calls) == 1
 
 
 def test_chunks_that_the_mesh_does_not_divide_are_refused():
   with pytest.raises(ValueError, match='chunk 6 .*=4'):
-    pipeline.mapped(jax.jit(abs), np.arange(6), 6, tiny.mesh(4, 2))
+    batching.mapped(jax.jit(abs), np.arange(6), 6, tiny.mesh(4, 2))
 
 
 def test_mapping_nothing_is_refused():
   with pytest.raises(ValueError, match='no rows'):
-    pipeline.mapped(jax.jit(abs), np.zeros((0, 3)), 8, tiny.mesh(8, 1))
+    batching.mapped(jax.jit(abs), np.zeros((0, 3)), 8, tiny.mesh(8, 1))

@@ -15,26 +15,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from configs import pair_dpo as config_lib
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import likelihood
-from hermesflow_jax import settings
-from hermesflow_jax import sharding
+import configs.pair_dpo
 from hermesflow_jax.jobs import compile_for
 from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.pods import chips
-from hermesflow_jax.pods import hlo
-from hermesflow_jax.pods import verdicts
-import tiny
+from hermesflow_jax.performance.pods import hlo
+from hermesflow_jax.performance.pods import verdicts
+from hermesflow_jax.runtime import accelerators
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.training import chunked_log_likelihood
 
 P = jax.sharding.PartitionSpec
 
 
 def test_a_slice_has_the_chips_of_its_shape():
-  found = chips.parse('v5p:4x4x8')
+  found = accelerators.parse('v5p:4x4x8')
   assert (found.count, found.name) == (128, 'v5p:4x4x8')
-  assert chips.parse('v5e:16x16').chip.memory == 16e9
+  assert accelerators.parse('v5e:16x16').chip.memory == 16e9
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_slice_has_the_chips_of_its_shape():
 )
 def test_what_is_no_slice_is_refused(text):
   with pytest.raises(ValueError, match='topology'):
-    chips.parse(text)
+    accelerators.parse(text)
 
 
 # A loop of five turns that takes a slice of a stack and adds up over 8 chips;
@@ -246,7 +246,7 @@ def compiled(workdir, variant, topology, **changes):
 )
 def test_hosts_of_a_slice_have_rows_in_a_row(topology, data, model):
   """Otherwise `sharding.share` ends the run on a pod, and nowhere else."""
-  mesh = verdicts.mesh_of(chips.parse(topology), data, model)
+  mesh = verdicts.mesh_of(accelerators.parse(topology), data, model)
   rows = {}
   for number, row in enumerate(mesh.devices):
     for device in row:
@@ -272,7 +272,7 @@ def test_a_small_run_compiles_for_a_slice(tmp_path):
 
 def step_of(**play):
   """The step of a small model on eight devices, before it is compiled."""
-  config = config_lib.get_config('show_o_256')
+  config = configs.pair_dpo.get_config('show_o_256')
   del config.job
   with config.unlocked():
     for name, value in SMALL.items():
@@ -324,7 +324,7 @@ def test_shipped_settings_choose_a_mesh_of_all_chips(
   topology, changes, mesh, tmp_path, monkeypatch
 ):
   """No compiler is asked: the mesh is known before."""
-  config = config_lib.get_config('show_o_512')
+  config = configs.pair_dpo.get_config('show_o_512')
   del config.job
   config.play.update(changes)
   built = settings.build(pair_dpo.Settings, config.to_dict())
@@ -336,15 +336,15 @@ def test_shipped_settings_choose_a_mesh_of_all_chips(
 
   monkeypatch.setattr(verdicts, 'mesh_of', stop)
   with pytest.raises(ValueError, match='no compiler here'):
-    compile_for.run(built, str(tmp_path), topology, console_lib.silent())
+    compile_for.run(built, str(tmp_path), topology, terminal.silent())
   assert seen == [(topology, mesh)]
   explicit = dataclasses.replace(
     built, mesh=dataclasses.replace(built.mesh, data=-1, model=1)
   )
-  chips_ = chips.parse(topology).count
+  chips_ = accelerators.parse(topology).count
   if chips_ > built.play.batch:
     with pytest.raises(ValueError, match=f'must split over data={chips_}'):
-      compile_for.run(explicit, str(tmp_path), topology, console_lib.silent())
+      compile_for.run(explicit, str(tmp_path), topology, terminal.silent())
 
 
 @has_compiler
@@ -368,7 +368,7 @@ def test_shipped_settings_fit_their_slices(
 
 def test_the_table_says_what_a_run_wants_of_a_slice():
   """The paper's: 5,000 inputs, 16 images and 10 captions each, 3 rounds."""
-  config = config_lib.get_config('show_o_512')
+  config = configs.pair_dpo.get_config('show_o_512')
   del config.job
   built = settings.build(pair_dpo.Settings, config.to_dict())
   wanted = compile_for.wanted(built)
@@ -404,11 +404,11 @@ def test_long_times_are_told_in_minutes_and_hours(seconds, said):
 
 
 def test_a_run_without_sizes_is_not_compiled(tmp_path):
-  config = config_lib.get_config()
+  config = configs.pair_dpo.get_config()
   del config.job
   built = settings.build(pair_dpo.Settings, config.to_dict())
   with pytest.raises(ValueError, match='says its sizes'):
-    compile_for.run(built, str(tmp_path), 'v5e:4x4', console_lib.silent())
+    compile_for.run(built, str(tmp_path), 'v5e:4x4', terminal.silent())
 
 
 def test_shards_of_arrays_count_on_a_chip():
@@ -434,7 +434,9 @@ def test_the_gradient_of_the_head_is_added_up_once():
   def total(head, states, labels):
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
       model = types.SimpleNamespace(head=head)
-      return likelihood.of_labels(model, states, labels, rows=4).sum()
+      return chunked_log_likelihood.of_labels(
+        model, states, labels, rows=4
+      ).sum()
 
   text = (
     jax.jit(jax.grad(total)).lower(head, states, labels).compile().as_text()

@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import tiny
-from hermesflow_jax import masking
-from hermesflow_jax import masks
-from hermesflow_jax import pair_dpo
-from hermesflow_jax import pretraining
-from hermesflow_jax import prompting
-from hermesflow_jax import text as text_lib
-from hermesflow_jax.data import pipeline
+
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import text_to_image
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.training import log_likelihood
+from hermesflow_jax.training import pretraining
 
 RECORD = {
   'codes': np.array([3, 0, 15, 7]),
@@ -35,7 +36,7 @@ def ids(text):
 
 def scored(rows):
   """The labels of a row, in order."""
-  return rows.labels[rows.labels != prompting.UNSCORED].tolist()
+  return rows.labels[rows.labels != token_rows.UNSCORED].tolist()
 
 
 def test_rows_have_the_lengths_of_the_run():
@@ -55,7 +56,7 @@ def test_the_condition_is_the_caption_or_nothing():
   vocab, size = tiny.vocab(), tiny.LENGTHS.max_text + 1
   for drop, text in ((0.0, ids(RECORD['caption'])), (1.0, [])):
     rows = rows_of(RECORD, drop_condition=drop)
-    wanted = prompting.t2i_prefix(vocab, [text], tiny.LENGTHS.max_text)
+    wanted = text_to_image.t2i_prefix(vocab, [text], tiny.LENGTHS.max_text)
     np.testing.assert_array_equal(rows['t2i'].tokens[:size], wanted.tokens[0])
 
 
@@ -72,7 +73,7 @@ def test_the_prompt_is_the_question_of_the_answer():
   for seed in range(4):
     rows = rows_of(RECORD, seed, caption_share=0.0)['mmu']
     question = RECORD['qa'][scored(rows)[0] == ids('no')[0]][0]
-    asked = ids(text_lib.user(question))
+    asked = ids(text_tokenizer.user(question))
     begin = tiny.IMAGE_TOKENS + 4
     assert rows.tokens[begin : begin + len(asked)].tolist() == asked
 
@@ -92,7 +93,7 @@ def test_lm_rows_are_the_caption():
 def batch():
   make = tiny.flows(MIXTURE)
   rng = np.random.default_rng(0)
-  return pipeline.stack([make(record, rng) for record in tiny.records(6)])
+  return batching.stack([make(record, rng) for record in tiny.records(6)])
 
 
 @functools.cache
@@ -100,7 +101,7 @@ def loss_and_gradient():
   loss = functools.partial(
     pretraining.loss,
     mixture=MIXTURE,
-    schedule=masking.cosine,
+    schedule=mask_schedules.cosine,
     image_tokens=tiny.IMAGE_TOKENS,
     reply=tiny.LENGTHS.reply,
   )
@@ -140,11 +141,11 @@ def test_text_flows_are_means_over_all_scored_tokens(model, batch, result):
 
   @jax.jit
   def nll(model, rows):
-    mask = masks.visible(rows.ar, rows.valid)
+    mask = attention_mask.visible(rows.ar, rows.valid)
     hidden, _ = model(rows.tokens, mask, jnp.arange(rows.tokens.shape[-1]))
-    labels = pair_dpo.next_labels(rows.labels)
-    total = pair_dpo.token_logps(model.logits(hidden), labels).sum()
-    return -total / pair_dpo.label_counts(labels).sum()
+    labels = log_likelihood.next_labels(rows.labels)
+    total = log_likelihood.token_logps(model.logits(hidden), labels).sum()
+    return -total / log_likelihood.label_counts(labels).sum()
 
   for name in ('mmu', 'lm'):
     np.testing.assert_allclose(

@@ -5,9 +5,11 @@ import types
 import numpy as np
 import pytest
 
-from hermesflow_jax.data import questions
-from hermesflow_jax.data import shapes
-from hermesflow_jax.data import training_questions
+from hermesflow_jax.shapes import caption_questions
+from hermesflow_jax.shapes import scene_answers
+from hermesflow_jax.shapes import scene_sampler
+from hermesflow_jax.shapes import shape_world
+from hermesflow_jax.shapes import training_questions
 
 KEYS = {
   'id',
@@ -23,9 +25,10 @@ KEYS = {
 @pytest.fixture(scope='module')
 def asked():
   """2,000 scenes with their questions."""
-  scenes = [shapes.sample_scene('eval', 0, i) for i in range(2000)]
+  scenes = [scene_sampler.sample_scene('eval', 0, i) for i in range(2000)]
   return [
-    (s, questions.from_caption(str(i), s.caption)) for i, s in enumerate(scenes)
+    (s, caption_questions.from_caption(str(i), s.caption))
+    for i, s in enumerate(scenes)
   ]
 
 
@@ -36,16 +39,16 @@ def thing(shape='circle', color='red', size='large', x=8.0, y=8.0):
 def share(records, objects):
   """The share of questions that objects answer rightly."""
   right = [
-    questions.answer(r['question'], objects) == r['answer'] for r in records
+    scene_answers.answer(r['question'], objects) == r['answer'] for r in records
   ]
   return np.mean(right)
 
 
-@pytest.mark.parametrize('split', shapes.SPLITS)
+@pytest.mark.parametrize('split', shape_world.SPLITS)
 def test_the_scene_of_a_caption_answers_all_its_questions(split):
   for i in range(2000):
-    scene = shapes.sample_scene(split, 1, i, jitter=i % 3)
-    records = questions.from_caption('', scene.caption)
+    scene = scene_sampler.sample_scene(split, 1, i, jitter=i % 3)
+    records = caption_questions.from_caption('', scene.caption)
     assert share(records, scene.objects) == 1.0, scene
 
 
@@ -57,7 +60,7 @@ def test_records_have_the_form_of_tifa(asked):
       assert set(record) == KEYS
       assert record['caption'] == scene.caption
       assert record['answer'] in record['choices']
-      assert record['element_type'] in questions.ELEMENT_TYPES
+      assert record['element_type'] in caption_questions.ELEMENT_TYPES
 
 
 def test_questions_cover_what_a_caption_says(asked):
@@ -136,12 +139,12 @@ def test_training_pairs_are_true_and_as_many_as_wanted(asked, count):
   for scene, pairs in pairs_of(asked, count, 50):
     assert len(pairs) == count
     for question, answer in pairs:
-      assert answer == questions.answer(question, scene.objects)
+      assert answer == scene_answers.answer(question, scene.objects)
 
 
 def test_training_pairs_teach_absence_in_part(asked):
   answers = [a for _, pairs in pairs_of(asked) for _, a in pairs]
-  absent = np.mean([a in questions.ABSENT for a in answers])
+  absent = np.mean([a in caption_questions.ABSENT for a in answers])
   assert 0.2 < absent <= training_questions.MOST_ABSENT
   assert {'none', 'zero'} <= set(answers)
 
@@ -151,7 +154,7 @@ def test_training_pairs_teach_what_the_caption_leaves_out(asked):
     id(scene): {r['question'] for r in records} for scene, records in asked
   }
   surplus = [
-    question not in own[id(scene)] and answer not in questions.ABSENT
+    question not in own[id(scene)] and answer not in caption_questions.ABSENT
     for scene, pairs in pairs_of(asked)
     for question, answer in pairs
   ]
@@ -181,9 +184,9 @@ def test_every_word_is_in_the_vocabulary(asked):
   for _, pairs in pairs_of(asked):
     texts += [text for pair in pairs for text in pair]
   words = {word for text in set(texts) for word in text.split(' ')}
-  assert words <= set(questions.WORDS)
-  assert all(word == word.lower() for word in questions.WORDS)
-  assert len(set(questions.WORDS)) == len(questions.WORDS)
+  assert words <= set(caption_questions.WORDS)
+  assert all(word == word.lower() for word in caption_questions.WORDS)
+  assert len(set(caption_questions.WORDS)) == len(caption_questions.WORDS)
 
 
 CIRCLE, RING = thing(), thing('ring', 'blue', 'small', x=40.0, y=24.0)
@@ -211,26 +214,26 @@ CIRCLE, RING = thing(), thing('ring', 'blue', 'small', x=40.0, y=24.0)
   ],
 )
 def test_answers_by_hand(question, wanted):
-  assert questions.answer(question, [CIRCLE, RING]) == wanted
+  assert scene_answers.answer(question, [CIRCLE, RING]) == wanted
 
 
 def test_the_means_the_only_one():
   twins = [thing(), thing(x=40.0)]
-  assert questions.answer('what color is the circle ?', twins) == 'none'
-  assert questions.answer('what shape are the objects ?', twins) == 'circle'
+  assert scene_answers.answer('what color is the circle ?', twins) == 'none'
+  assert scene_answers.answer('what shape are the objects ?', twins) == 'circle'
 
 
 def test_near_or_diagonal_objects_have_no_relation():
   question = 'where is the ring relative to the circle ?'
   near = thing('ring', x=17.0)
   diagonal = thing('ring', x=24.0, y=24.0)
-  assert questions.answer(question, [CIRCLE, near]) == 'none'
-  assert questions.answer(question, [CIRCLE, diagonal]) == 'none'
+  assert scene_answers.answer(question, [CIRCLE, near]) == 'none'
+  assert scene_answers.answer(question, [CIRCLE, diagonal]) == 'none'
 
 
 def test_more_than_four_are_many():
   assert (
-    questions.answer('how many circles are there ?', [CIRCLE] * 5) == 'many'
+    scene_answers.answer('how many circles are there ?', [CIRCLE] * 5) == 'many'
   )
 
 
@@ -251,7 +254,7 @@ def test_more_than_four_are_many():
 )
 def test_an_unsure_object_makes_unsure_what_it_may_change(question, wanted):
   blob = thing(None, 'blue', None, x=40.0)
-  assert questions.answer(question, [CIRCLE, blob]) == wanted
+  assert scene_answers.answer(question, [CIRCLE, blob]) == wanted
 
 
 def test_unsure_objects_never_answer_rightly_where_they_matter(asked):
@@ -259,15 +262,15 @@ def test_unsure_objects_never_answer_rightly_where_they_matter(asked):
     blobs = [thing(None, None, None, o.x, o.y) for o in scene.objects]
     for record in records:
       if record['question'] != 'how many objects are there ?':
-        assert questions.answer(record['question'], blobs) == 'unsure'
+        assert scene_answers.answer(record['question'], blobs) == 'unsure'
 
 
 def test_unknown_words_are_refused():
   with pytest.raises(ValueError, match='no known form'):
-    questions.answer('is there a circle ?', [])
+    scene_answers.answer('is there a circle ?', [])
   with pytest.raises(ValueError, match='hexagon'):
-    questions.answer('how many hexagons are there ?', [])
+    scene_answers.answer('how many hexagons are there ?', [])
   with pytest.raises(ValueError, match='number word'):
-    questions.from_caption('', 'circle')
+    caption_questions.from_caption('', 'circle')
   with pytest.raises(ValueError, match='names no shape'):
-    questions.from_caption('', 'a red object')
+    caption_questions.from_caption('', 'a red object')

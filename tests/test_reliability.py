@@ -18,9 +18,9 @@ import time
 
 import numpy as np
 import pytest
-
-from hermesflow_jax import checkpoint
 import tiny_world
+
+from hermesflow_jax.checkpoints import checkpoint
 
 ROOT = pathlib.Path(__file__).parent.parent
 STEPS = 24

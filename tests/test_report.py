@@ -8,11 +8,12 @@ import re
 import numpy as np
 import pytest
 
-from hermesflow_jax import report
-from hermesflow_jax.reporting import figures
-from hermesflow_jax.reporting import markup
-from hermesflow_jax.reporting import scores
-from hermesflow_jax.reporting import training
+from hermesflow_jax.reports import bar_charts
+from hermesflow_jax.reports import charts
+from hermesflow_jax.reports import markup
+from hermesflow_jax.reports import run_page
+from hermesflow_jax.reports import score_sections
+from hermesflow_jax.reports import training_sections
 
 NASTY = '<script>alert("&")</script>'
 LEAVES = {'meta', 'img'}
@@ -99,16 +100,18 @@ def run():
     ('what color is the ring ?', 'red', 'red'),
     ('what shape is it ?', 'cross', 'ring'),
   ]
-  return report.RunReport(
+  return run_page.RunReport(
     'A title',
     'python main.py',
     rounds,
     note='Stopped early.',
     control=[dict(row(1, 0.9, 0.71), name='continued pretraining')],
     training=[steps(1, 7)],
-    gallery=[report.Sample('a red ring', pixels, pixels, '1/4', pixels, '3/4')],
+    gallery=[
+      run_page.Sample('a red ring', pixels, pixels, '1/4', pixels, '3/4')
+    ],
     pairs=[
-      report.PairSample(
+      run_page.PairSample(
         'scene-7',
         pixels,
         'a red ring',
@@ -136,21 +139,21 @@ def run():
 
 def test_page_nests_and_is_written_whole(run, tmp_path):
   path = tmp_path / 'deep' / 'report.html'
-  report.write(path, run)
-  assert path.read_text(encoding='utf-8') == report.page(run)
-  Reader(report.page(run))
+  run_page.write(path, run)
+  assert path.read_text(encoding='utf-8') == run_page.page(run)
+  Reader(run_page.page(run))
   assert [p.name for p in path.parent.iterdir()] == ['report.html']
 
 
 def test_page_shows_the_command_where_there_was_one(run):
   command = 'python main.py --config=configs/pair_dpo.py:show_o_512'
-  page = report.page(dataclasses.replace(run, command=command))
+  page = run_page.page(dataclasses.replace(run, command=command))
   assert f'<pre><code>{command}</code></pre>' in page
-  assert '<pre>' not in report.page(dataclasses.replace(run, command=''))
+  assert '<pre>' not in run_page.page(dataclasses.replace(run, command=''))
 
 
 def test_page_needs_nothing_else(run):
-  page = report.page(run)
+  page = run_page.page(run)
   read = Reader(page)
   assert not re.search(r'https?:|//[a-z]|url\(|@import', page)
   assert not {'script', 'link', 'iframe'} & {tag for tag, _ in read.tags}
@@ -200,7 +203,7 @@ def test_page_needs_nothing_else(run):
   ],
 )
 def test_numbers_are_those_measured(run, shown):
-  assert shown in Reader(report.page(run)).text.replace('\u202f', ' ')
+  assert shown in Reader(run_page.page(run)).text.replace('\u202f', ' ')
 
 
 def test_text_is_escaped(run):
@@ -217,7 +220,7 @@ def test_text_is_escaped(run):
     dict(r, by_type={NASTY: {'generation': 1.0}}, geneval={NASTY: 1})
     for r in run.rounds
   ]
-  page = report.page(
+  page = run_page.page(
     dataclasses.replace(
       run,
       title=NASTY,
@@ -243,18 +246,18 @@ def test_text_is_escaped(run):
     {'training': []},
     {'training': [[], [{'step': 3}], [{}], [{'step': None, 'gen/loss': 1.0}]]},
     {'gallery': []},
-    {'gallery': [report.Sample('a', None, None, '', None, '')]},
+    {'gallery': [run_page.Sample('a', None, None, '', None, '')]},
     {'pairs': []},
     {'control': [{'name': 'a', 'round': 1}]},
     {'settings': {}, 'seeds': {}, 'versions': {}, 'seconds': None},
   ],
 )
 def test_missing_parts_leave_a_page(run, missing):
-  Reader(report.page(dataclasses.replace(run, **missing)))
+  Reader(run_page.page(dataclasses.replace(run, **missing)))
 
 
 def test_only_the_needed_fields_leave_a_page():
-  read = Reader(report.page(report.RunReport('t', 'c', [])))
+  read = Reader(run_page.page(run_page.RunReport('t', 'c', [])))
   assert 'Nothing has been measured yet.' in read.text
 
 
@@ -270,7 +273,7 @@ def test_values_that_are_no_numbers_are_left_out(run, hole):
       for r in run.training[0]
     ]
   ]
-  page = report.page(dataclasses.replace(run, rounds=rounds, training=rows))
+  page = run_page.page(dataclasses.replace(run, rounds=rounds, training=rows))
   assert not re.search(r'\bnan\b|\binf\b', Reader(page).text.lower())
   for shape in Reader(page).all('polyline'):
     assert re.fullmatch(r'[-0-9., ]+', shape['points'])
@@ -289,7 +292,9 @@ def test_values_that_are_no_numbers_are_left_out(run, hole):
 )
 def test_headline_is_honest(last, said):
   rows = [row(0, 0.9, 0.7), row(1, *last)]
-  assert said in f'{scores.lead(rows)} {scores.explanation(rows)}'
+  assert (
+    said in f'{score_sections.lead(rows)} {score_sections.explanation(rows)}'
+  )
 
 
 def with_unseen(number, understanding, generation, change=None):
@@ -334,7 +339,7 @@ def test_both_sets_of_captions_are_in_the_headline(run):
     'understanding_se': 0.01,
   }
   rounds = [with_unseen(0, 0.852, 0.531), with_unseen(1, 0.862, 0.591, change)]
-  page = report.page(dataclasses.replace(run, rounds=rounds))
+  page = run_page.page(dataclasses.replace(run, rounds=rounds))
   read = Reader(page)
   text = read.text.replace('\u202f', ' ')
   for shown in (
@@ -359,7 +364,7 @@ def test_both_sets_of_captions_are_in_the_headline(run):
 
 
 def test_one_set_of_captions_is_shown_alone(run):
-  text = Reader(report.page(run)).text
+  text = Reader(run_page.page(run)).text
   assert 'no input has' not in text and 'By kind of caption' not in text
 
 
@@ -367,22 +372,22 @@ def test_a_diagnosis_that_was_not_made_is_a_sentence(run):
   rounds = [dict(r) for r in run.rounds]
   rounds[1]['curation'] = {'drops': {}, 'note': 'Nobody was asked.'}
   page = dataclasses.replace(run, rounds=rounds)
-  text = Reader(report.page(page)).text
+  text = Reader(run_page.page(page)).text
   assert 'Round 1: Nobody was asked.' in text and '0.432' not in text
 
 
 def test_paired_change_counts_before_an_unpaired_one():
   rows = [row(0, 0.9, 0.7), row(1, 0.9, 0.705)]
   rows[1]['change'] = {'gap': -0.005, 'gap_se': 0.001}
-  assert 'shrank' in scores.lead(rows)
-  assert 'paired scene by scene' in scores.explanation(rows)
+  assert 'shrank' in score_sections.lead(rows)
+  assert 'paired scene by scene' in score_sections.explanation(rows)
 
 
 def test_a_line_has_a_point_for_each_value():
   points = [(n, n * n, 0.5) for n in range(9)]
   read = Reader(
-    figures.lines(
-      [figures.Series('a', points, markers=True)],
+    charts.lines(
+      [charts.Series('a', points, markers=True)],
       description='squares',
       x_label='n',
     )
@@ -403,7 +408,7 @@ def test_a_line_breaks_where_a_value_is_missing():
     (5, 1, None),
   ]
   read = Reader(
-    figures.lines([figures.Series('a', points)], description='', x_label='n')
+    charts.lines([charts.Series('a', points)], description='', x_label='n')
   )
   counts = [len(p['points'].split()) for p in read.all('polyline')]
   assert counts == [2, 3]
@@ -412,24 +417,24 @@ def test_a_line_breaks_where_a_value_is_missing():
 def test_points_stay_inside_the_drawing():
   points = [(n, v, 3.0) for n, v in enumerate((-1e4, 0.0, 7.0, 2e4))]
   read = Reader(
-    figures.lines(
-      [figures.Series('a', points, markers=True)], description='', x_label='n'
+    charts.lines(
+      [charts.Series('a', points, markers=True)], description='', x_label='n'
     )
   )
   for spot in read.all('circle'):
-    assert 0 <= float(spot['cx']) <= figures.WIDTH
-    assert 0 <= float(spot['cy']) <= figures.HEIGHT
+    assert 0 <= float(spot['cx']) <= charts.WIDTH
+    assert 0 <= float(spot['cy']) <= charts.HEIGHT
 
 
 def test_long_lines_are_thinned_to_means():
-  kept = figures.thin([(n, float(n), None) for n in range(1000)], most=100)
+  kept = charts.thin([(n, float(n), None) for n in range(1000)], most=100)
   assert len(kept) == 100
   assert kept[0][:2] == (4.5, 4.5)
 
 
 def test_bars_are_as_long_as_their_shares():
   read = Reader(
-    figures.bars(
+    bar_charts.bars(
       [('a', [0.25, 1.0]), ('b', [0.5, math.nan])],
       [('before', 'und pale'), ('after', 'und')],
       description='',
@@ -445,21 +450,21 @@ def test_bars_are_as_long_as_their_shares():
   [(0.0, 1.0), (-3e-5, 4e-5), (0.712, 0.913), (5.0, 5.0), (-1e6, 3.0)],
 )
 def test_ticks_are_few_and_enclose_the_range(low, high):
-  found = figures.ticks(low, high)
+  found = charts.ticks(low, high)
   assert found[0] <= low and found[-1] >= high
   assert 2 <= len(found) <= 7
   assert np.ptp(np.diff(found)) == pytest.approx(0, abs=1e-9 * (high - low + 1))
 
 
 def test_steps_that_start_again_are_moved_behind_the_round_before():
-  rows, borders = training.continued([steps(1, 3), steps(1, 2)])
+  rows, borders = training_sections.continued([steps(1, 3), steps(1, 2)])
   measured = [r['step'] for r in rows if 'gen/loss' in r]
   assert measured == [1, 2, 3, 4, 5]
   assert borders == [(1, 'round 1'), (3, 'round 2')]
 
 
 def test_steps_that_go_on_are_kept():
-  rows, _ = training.continued([steps(1, 2), steps(3, 2)])
+  rows, _ = training_sections.continued([steps(1, 2), steps(3, 2)])
   assert [r['step'] for r in rows if 'gen/loss' in r] == [1, 2, 3, 4]
 
 
@@ -470,7 +475,7 @@ def test_pixels_of_another_kind_are_refused():
 
 def test_intervals_are_two_errors_each_way_beside_zero():
   drawn = Reader(
-    figures.intervals(
+    bar_charts.intervals(
       [
         ('one', 0.1, 0.05, True),
         ('two', -0.2, float('nan'), False),
@@ -494,7 +499,7 @@ def test_intervals_are_two_errors_each_way_beside_zero():
 
 def test_long_names_of_intervals_have_room():
   name = 'DPO, generation, no SFT terms'
-  drawn = figures.intervals(
+  drawn = bar_charts.intervals(
     [(name, 0.1, 0.1, True), ('b', -0.1, 0.1, True)],
     description='d',
     x_label='x',
@@ -506,15 +511,15 @@ def test_long_names_of_intervals_have_room():
 
 
 def test_intervals_of_nothing_say_so():
-  found = figures.intervals(
+  found = bar_charts.intervals(
     [('a', None, None, False)], description='d', x_label='x'
   )
   assert 'Nothing was measured' in found
 
 
 def test_ticks_of_a_line_may_have_names():
-  series = [figures.Series('a', [(0, 1.0, None), (1, 2.0, None)])]
-  drawn = figures.lines(
+  series = [charts.Series('a', [(0, 1.0, None), (1, 2.0, None)])]
+  drawn = charts.lines(
     series, description='d', x_label='', whole_x=True, x_names=['few', 'many']
   )
   words = Reader(drawn).text
@@ -522,13 +527,13 @@ def test_ticks_of_a_line_may_have_names():
 
 
 def test_long_names_of_ticks_stay_inside_the_drawing():
-  series = [figures.Series('a', [(0, 1.0, None), (1, 2.0, None)])]
+  series = [charts.Series('a', [(0, 1.0, None), (1, 2.0, None)])]
   names = ['l' * 30, 'r' * 30]
-  drawn = figures.lines(
+  drawn = charts.lines(
     series, description='d', x_label='', whole_x=True, x_names=names
   )
   left, right = (
     float(re.search(f'<text x="([0-9.]+)"[^>]*>{name}<', drawn).group(1))
     for name in names
   )
-  assert 30 * 3.5 < left < figures.WIDTH / 2 < right < figures.WIDTH - 30 * 3.5
+  assert 30 * 3.5 < left < charts.WIDTH / 2 < right < charts.WIDTH - 30 * 3.5

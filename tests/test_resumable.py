@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import interrupts
-from hermesflow_jax import loop
-from hermesflow_jax import resumable
 import tiny
 import tiny_line
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import rotation
+from hermesflow_jax.runtime import interrupts
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.training import resume
+from hermesflow_jax.training import training_loop
 
 MESH = (4, 2)
 
@@ -29,18 +31,18 @@ def run(folder, steps=9, broken=(), until=None, said=None, **pace):
         signal.raise_signal(signal.SIGTERM)
       yield next(every)
 
-  silent = console_lib.silent()
-  return resumable.run(
+  silent = terminal.silent()
+  return resume.run(
     lambda: tiny_line.state(mesh),
     tiny_line.step(mesh),
     jnp.float32(1.0),
     batches,
-    loop.Pace(steps, **{'log_every': 4, 'save_every': 3} | pace),
+    training_loop.Pace(steps, **{'log_every': 4, 'save_every': 3} | pace),
     mesh=mesh,
     folder=str(folder),
     identity={'a': 1},
     label='toy',
-    console=console_lib.Console(
+    console=terminal.Console(
       said.append if said is not None else silent.say, silent.progress
     ),
   )
@@ -79,9 +81,7 @@ def test_one_that_has_saved_its_last_step_keeps_it(tmp_path, monkeypatch):
   with pytest.raises(interrupts.Stopped, match='after step 9$'):
     run(tmp_path / 'run', until=8)
   monkeypatch.setattr(interrupts.Wish, '__call__', lambda self: True)
-  monkeypatch.setattr(
-    resumable.series_lib.checkpoint, 'save_async', pytest.fail
-  )
+  monkeypatch.setattr(checkpoint, 'save_async', pytest.fail)
   with pytest.raises(interrupts.Stopped, match='after step 9$'):
     run(tmp_path / 'run')
   monkeypatch.undo()
@@ -115,11 +115,10 @@ def test_steps_that_are_not_finite_are_told_also_on_a_full_disk(
     def result(self):
       raise OSError(28, 'No space left on device')
 
-  monkeypatch.setattr(
-    resumable.series_lib.checkpoint, 'save_async', lambda *_: Full()
-  )
+  monkeypatch.setattr(checkpoint, 'save_async', lambda *_: Full())
   with pytest.raises(
-    loop.NonFinite, match='4 of the last 4 .*last checkpoint: unknown, .*No s'
+    training_loop.NonFinite,
+    match='4 of the last 4 .*last checkpoint: unknown, .*No s',
   ):
     run(tmp_path / 'run', broken=range(9), max_skipped=2)
 
@@ -128,7 +127,7 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line(tmp_path, monkeypatch):
   def full(*_):
     raise OSError(28, 'No space left on device')
 
-  monkeypatch.setattr(resumable.series_lib.checkpoint, 'save_async', full)
+  monkeypatch.setattr(checkpoint, 'save_async', full)
   with pytest.raises(OSError, match='3 could not be written: .*No space left'):
     run(tmp_path / 'run')
 
@@ -136,12 +135,14 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line(tmp_path, monkeypatch):
 def test_a_run_that_is_not_finite_says_where_its_last_checkpoint_is(tmp_path):
   """Which is whole when that is said."""
   broken = range(4, 9)
-  with pytest.raises(loop.NonFinite) as told:
+  with pytest.raises(training_loop.NonFinite) as told:
     run(tmp_path / 'run', broken=broken, max_skipped=2)
   last = tmp_path / 'run' / 'steps' / '6'
   assert str(told.value).endswith(f'; the last checkpoint: {last}')
-  assert resumable.series_lib.checkpoint.meta(str(last))
-  with pytest.raises(loop.NonFinite, match='the last checkpoint: none$'):
+  assert checkpoint.meta(str(last))
+  with pytest.raises(
+    training_loop.NonFinite, match='the last checkpoint: none$'
+  ):
     run(tmp_path / 'none', broken=broken, max_skipped=2, save_every=0)
 
 
@@ -168,7 +169,7 @@ def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
   Lines are of steps 4, 8 and 9, checkpoints of 3 and 6.
   """
   wanted, kept = run(tmp_path / 'whole'), {}
-  save = resumable.series_lib.Series.save
+  save = rotation.Series.save
 
   def killed(series, state, notes):
     save(series, state, notes)
@@ -177,7 +178,7 @@ def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
       kept.update(bucket.blobs)  # What is there when the process ends.
 
   with monkeypatch.context() as patch:
-    patch.setattr(resumable.series_lib.Series, 'save', killed)
+    patch.setattr(rotation.Series, 'save', killed)
     run('gs://bucket/run')
   bucket.blobs, said = kept, []
   found = run('gs://bucket/run', said=said)

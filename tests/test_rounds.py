@@ -8,21 +8,21 @@ from flax import nnx
 import jax
 import numpy as np
 import pytest
+import tiny_world
 
-from configs import curate as curate_config
-from configs import learn as learn_config
-from hermesflow_jax import bundle
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import learning
-from hermesflow_jax import settings
-from hermesflow_jax import trained
+import configs.curate
+import configs.learn
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.models import showo
-import tiny_world
+from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
 
-QUIET = console_lib.silent()
+QUIET = terminal.silent()
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +41,7 @@ def main_job(base, fresh, reference='round', **changes):
 
 def curation(config, number, start, before, **changes):
   """Settings of `curate` for a round of the main job."""
-  values = curate_config.get_config()
+  values = configs.curate.get_config()
   del values.job
   play = dataclasses.asdict(config.play)
   values.update(
@@ -65,7 +65,7 @@ def curation(config, number, start, before, **changes):
 
 def lesson(config, number, start, pairs, reference='', **changes):
   """Settings of `learn` for a round of the main job."""
-  values = learn_config.get_config()
+  values = configs.learn.get_config()
   del values.job
   play = dataclasses.asdict(config.play)
   names = [field.name for field in dataclasses.fields(learning.Learning)]
@@ -95,7 +95,7 @@ def assert_same_weights(model, other):
 
 def model_of(run, number):
   """The model after a round of the main job."""
-  return trained.load(str(run / 'checkpoints' / str(number))).model
+  return trained_model.load(str(run / 'checkpoints' / str(number))).model
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_rounds_apart_are_the_rounds_of_the_main_job(
     frozen = base if number > 1 and reference == 'base' else ''
     learn.run(lesson(config, number, start, pairs, frozen), str(folder), QUIET)
     assert_same_weights(
-      trained.load(str(folder / 'model')).model, model_of(whole, number)
+      trained_model.load(str(folder / 'model')).model, model_of(whole, number)
     )
     start, before = folder / 'model', pairs
   ids = [
@@ -235,13 +235,13 @@ def test_pairs_teach_in_the_round_that_they_are_for(base, first, tmp_path):
 def test_a_reference_of_another_size_is_refused(base, first, tmp_path):
   config, _, pairs = first
   other = tiny_world.bundle(tmp_path / 'other')
-  model = bundle.load(other)
+  model = model_bundle.load(other)
   # One block more than the model that learns.
   deeper = dataclasses.replace(
     model.model.config,
     decoder=dataclasses.replace(model.model.config.decoder, layers=2),
   )
-  bundle.save_model(
+  model_bundle.save_model(
     str(other),
     showo.ShowO(deeper, rngs=nnx.Rngs(0)),
     model.text,

@@ -5,8 +5,8 @@ import json
 import jax.numpy as jnp
 import pytest
 
-from hermesflow_jax import checkpoint
-from hermesflow_jax import run_folder
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import run_folder
 
 
 def run_of(path, files=(), **settings):

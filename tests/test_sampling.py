@@ -9,15 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hermesflow_jax import cost
-from hermesflow_jax import choices as choices_lib
-from hermesflow_jax import masking
-from hermesflow_jax import masks
-from hermesflow_jax import prompting
-from hermesflow_jax import sampling
+from hermesflow_jax.models import flop_count
+from hermesflow_jax.sampling import autoregressive
+from hermesflow_jax.sampling import choice_rules
+from hermesflow_jax.sampling import choice_scores
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import prefix_cache
+from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import text_to_image
 
 MAX_TEXT, CODES, STEPS = 12, 16, 6
-COUNTS = masking.schedule_counts(STEPS, CODES, masking.cosine)
+COUNTS = mask_schedules.schedule_counts(STEPS, CODES, mask_schedules.cosine)
 
 
 def likeliest(key, logits):
@@ -33,7 +37,7 @@ def draw(model, keys, text, codes, known, config, choose):
     branches = [
       jax.tree.map(lambda a: a[n], text) for n in range(len(text.tokens))
     ]
-    return sampling.sample_image(
+    return maskgit.sample_image(
       model, key, branches, codes, known, config, COUNTS, choose
     )
 
@@ -48,8 +52,8 @@ def texts(golden):
 
 def conditions(golden, vocab, guided):
   """Prefixes [4, branches, P] of the prompts, with the empty one or alone."""
-  rows = prompting.t2i_prefix(vocab, texts(golden), MAX_TEXT)
-  empty = prompting.t2i_prefix(vocab, [[]] * 4, MAX_TEXT)
+  rows = text_to_image.t2i_prefix(vocab, texts(golden), MAX_TEXT)
+  empty = text_to_image.t2i_prefix(vocab, [[]] * 4, MAX_TEXT)
   branches = (rows, empty) if guided else (rows,)
   return jax.tree.map(lambda *a: np.stack(a, 1), *branches)
 
@@ -80,7 +84,7 @@ def test_images_are_revealed_as_in_the_official_code(
     keys(4),
     text,
     *given(golden, kept),
-    sampling.MaskGIT(STEPS, guidance, temperature=0.0),
+    maskgit.MaskGIT(STEPS, guidance, temperature=0.0),
     likeliest,
   )
   seen = np.where(trace < 0, vocab.mask, trace + vocab.image_offset)
@@ -97,7 +101,7 @@ def plain_sample_image(model, key, text, codes, known, config):
   def branch(text, image):
     tokens = jnp.concatenate([text.tokens, image])
     image_ar = jnp.zeros(CODES + 2, jnp.int32).at[0].set(1)
-    mask = masks.visible(
+    mask = attention_mask.visible(
       jnp.concatenate([text.ar, image_ar]),
       jnp.concatenate([text.valid, jnp.ones(CODES + 2, bool)]),
     )
@@ -135,7 +139,7 @@ def plain_sample_image(model, key, text, codes, known, config):
 def test_a_cached_prefix_changes_nothing(golden, golden_policy):
   text = conditions(golden, golden_policy.config.vocab, guided=True)
   codes, known = given(golden, golden['inpaint_keep'])
-  config = sampling.MaskGIT(STEPS, 1.5, temperature=1.0, code_temperature=0.8)
+  config = maskgit.MaskGIT(STEPS, 1.5, temperature=1.0, code_temperature=0.8)
   found, trace = draw(
     golden_policy, keys(4), text, codes, known, config, jax.random.categorical
   )
@@ -157,7 +161,7 @@ def noisy(golden, golden_policy):
   """(codes, known, drawn codes, trace) of images drawn with noise."""
   text = conditions(golden, golden_policy.config.vocab, guided=False)
   codes, known = given(golden, golden['inpaint_keep'])
-  config = sampling.MaskGIT(STEPS, 0.0, temperature=2.0)
+  config = maskgit.MaskGIT(STEPS, 0.0, temperature=2.0)
   return (
     codes,
     known,
@@ -199,7 +203,7 @@ def test_nothing_stays_masked(noisy):
 def test_an_image_that_is_all_known_comes_back(golden, golden_policy):
   text = conditions(golden, golden_policy.config.vocab, guided=False)
   codes, known = given(golden, True)
-  config = sampling.MaskGIT(STEPS, 0.0, temperature=2.0)
+  config = maskgit.MaskGIT(STEPS, 0.0, temperature=2.0)
   found, _ = draw(
     golden_policy, keys(4), text, codes, known, config, jax.random.categorical
   )
@@ -210,7 +214,7 @@ def test_guidance_between_equal_branches_is_none(golden, golden_policy):
   text = conditions(golden, golden_policy.config.vocab, guided=False)
   twice = jax.tree.map(lambda a: np.concatenate([a, a], axis=1), text)
   codes, known = given(golden, False)
-  guided = sampling.MaskGIT(
+  guided = maskgit.MaskGIT(
     STEPS, float(golden['t2i_gen_guidance']), temperature=0.0
   )
   found, _ = draw(
@@ -220,9 +224,9 @@ def test_guidance_between_equal_branches_is_none(golden, golden_policy):
 
 
 def test_confidence_temperatures_by_hand():
-  plain = sampling.MaskGIT(4, 0.0, temperature=2.0)
+  plain = maskgit.MaskGIT(4, 0.0, temperature=2.0)
   np.testing.assert_allclose(plain.temperatures(), [1.5, 1.0, 0.5, 0.0])
-  official = sampling.MaskGIT(4, 0.0, temperature=2.0, compounding=True)
+  official = maskgit.MaskGIT(4, 0.0, temperature=2.0, compounding=True)
   np.testing.assert_allclose(official.temperatures(), [1.5, 0.75, 0.1875, 0.0])
 
 
@@ -246,24 +250,24 @@ def test_an_impossible_sampler_is_refused(fault):
   settings = {'steps': 4, 'guidance': 1.0} | fault
   ((name, value),) = fault.items()
   with pytest.raises(ValueError, match=f'{name} is {value}'):
-    sampling.MaskGIT(**settings)
+    maskgit.MaskGIT(**settings)
 
 
 def test_an_unknown_schedule_is_refused():
   with pytest.raises(ValueError, match='cosin'):
-    sampling.MaskGIT(steps=4, guidance=1.0, schedule='cosin')
+    maskgit.MaskGIT(steps=4, guidance=1.0, schedule='cosin')
 
 
 def test_every_fault_of_a_sampler_is_named():
   with pytest.raises(ValueError, match='steps is 0.*guidance is -1'):
-    sampling.MaskGIT(steps=0, guidance=-1.0)
+    maskgit.MaskGIT(steps=0, guidance=-1.0)
 
 
 @pytest.fixture(scope='module')
 def prompt(golden, golden_policy):
   """(image Rows [3, E], prompt Rows [3, P], lengths [3]), the official one."""
   question = golden['mmu_gen_question'][0].tolist()
-  return prompting.mmu_parts(
+  return image_to_text.mmu_parts(
     golden_policy.config.vocab,
     golden['mmu_image_tokens'],
     [question] * 3,
@@ -278,7 +282,7 @@ def reply(
   """`sample_text` over a batch, 12 tokens."""
 
   def one(key, image, row, length):
-    return sampling.sample_text(
+    return autoregressive.sample_text(
       model,
       key,
       image,
@@ -308,7 +312,7 @@ def row_logits(model, tokens):
   index = jnp.arange(tokens.size)
   joins = (index >= 2) & (index <= 2 + CODES)
   opens = jnp.where(joins, 0, 1).at[1].set(0)
-  mask = masks.visible(opens, jnp.ones(tokens.size, bool))
+  mask = attention_mask.visible(opens, jnp.ones(tokens.size, bool))
   hidden, _ = model(tokens, mask, index)
   return model.logits(hidden)
 
@@ -324,7 +328,7 @@ def test_cached_text_equals_text_of_whole_rows(golden_policy, prompt):
   every = np.ones(golden_policy.config.vocab.size, bool)
   found = reply(golden_policy, keys(3), prompt, 0.7, 5, -1, every)[0]
   tokens, begin = row_of(prompt, 0)
-  pick = jax.jit(sampling.pick_token, static_argnums=4)
+  pick = jax.jit(autoregressive.pick_token, static_argnums=4)
   for i, key in enumerate(jax.random.split(keys(3)[0], 12)):
     logits = row_logits(golden_policy, tokens)[begin + i - 1]
     tokens[begin + i] = pick(key, logits, 0.7, 5, logits.size)
@@ -391,7 +395,7 @@ def test_a_reply_that_has_ended_is_not_computed_on(
   assert stop not in free[:4]
   counted = Counted(golden_policy)
   jax.block_until_ready(
-    sampling.sample_text(
+    autoregressive.sample_text(
       counted,
       keys(1)[0],
       *row,
@@ -411,7 +415,7 @@ def test_a_reply_that_has_ended_is_not_computed_on(
 @pytest.mark.parametrize('most', [3, 5])
 def test_tokens_are_drawn_in_proportion(most):
   logits, count = jnp.array([0.0, 2.0, -1.0, 1.5, 1.0]), 20_000
-  pick = functools.partial(sampling.pick_token, most=most)
+  pick = functools.partial(autoregressive.pick_token, most=most)
   pick = jax.jit(jax.vmap(pick, (0, None, None, None)))
   found = pick(keys(count), logits, 0.5, 3)
   wanted = np.exp([-np.inf, 4.0, -np.inf, 3.0, 2.0])
@@ -425,7 +429,7 @@ def test_tokens_are_drawn_in_proportion(most):
 @pytest.mark.parametrize('temperature', [0.1, 1.0, 9.0])
 def test_top_one_is_greedy(temperature):
   logits = jax.random.normal(jax.random.key(0), (50,))
-  pick = functools.partial(sampling.pick_token, most=4)
+  pick = functools.partial(autoregressive.pick_token, most=4)
   found = jax.vmap(pick, (0, None, None, None))(
     keys(100), logits, temperature, 1
   )
@@ -436,13 +440,13 @@ def choices_of(tokens, valid=None):
   """The choices of one question with these tokens int[C, A]."""
   tokens = np.asarray(tokens, np.int32)
   valid = np.ones(tokens.shape, bool) if valid is None else np.asarray(valid)
-  siblings = choices_lib.siblings_of(tokens[None], valid[None])[0]
-  return choices_lib.Choices(tokens, valid, siblings)
+  siblings = choice_rules.siblings_of(tokens[None], valid[None])[0]
+  return choice_rules.Choices(tokens, valid, siblings)
 
 
 def scored(rule, model, row, choices):
   """float32[C]."""
-  return jax.jit(sampling.score_choices, static_argnames='rule')(
+  return jax.jit(choice_scores.score_choices, static_argnames='rule')(
     model, *row, choices, rule=rule
   )
 
@@ -452,7 +456,7 @@ def test_answers_score_as_in_whole_rows(golden_policy, prompt):
   sizes = np.array([1, 2, 3, 0])
   row = jax.tree.map(lambda a: a[1], prompt)
   found = scored(
-    choices_lib.total,
+    choice_rules.total,
     golden_policy,
     row,
     choices_of(answers, np.arange(3) < sizes[:, None]),
@@ -466,7 +470,7 @@ def test_answers_score_as_in_whole_rows(golden_policy, prompt):
     np.testing.assert_allclose(found[n], wanted, atol=3e-4)
 
 
-@pytest.mark.parametrize('rule', choices_lib.RULES.values())
+@pytest.mark.parametrize('rule', choice_rules.RULES.values())
 def test_an_answer_without_tokens_never_wins(golden_policy, prompt, rule):
   row = jax.tree.map(lambda a: a[1], prompt)
   found = scored(
@@ -478,12 +482,12 @@ def test_an_answer_without_tokens_never_wins(golden_policy, prompt, rule):
       np.array([[True] * 3, [False] * 3, [True] * 3, [False] * 3]),
     ),
   )
-  assert (found[1::2] == sampling.NEG).all() and found[0] > sampling.NEG
+  assert (found[1::2] == prefix_cache.NEG).all() and found[0] > prefix_cache.NEG
 
 
 def test_single_token_answers_score_as_the_next_token(golden_policy, prompt):
   row = jax.tree.map(lambda a: a[0], prompt)
-  score = functools.partial(scored, choices_lib.total, golden_policy, row)
+  score = functools.partial(scored, choice_rules.total, golden_policy, row)
   short = score(choices_of([[3], [8]]))
   long = score(choices_of([[3, 0], [8, 0]], [[True, False]] * 2))
   np.testing.assert_allclose(short, long, atol=1e-5)
@@ -505,7 +509,7 @@ def test_what_is_shared_is_computed_once(golden_policy, prompt, count):
 
   def replies(model, keys):
     def one(key):
-      return sampling.sample_text(
+      return autoregressive.sample_text(
         model,
         key,
         image,
@@ -522,17 +526,17 @@ def test_what_is_shared_is_computed_once(golden_policy, prompt, count):
 
   def answers(model, rows, answers):
     def one(row, answers):
-      choices = choices_lib.Choices(
+      choices = choice_rules.Choices(
         answers, answers >= 0, jnp.ones((2, 1, 2), bool)
       )
-      return sampling.score_choices(
-        model, image, row, length, choices, choices_lib.constrained
+      return choice_scores.score_choices(
+        model, image, row, length, choices, choice_rules.constrained
       )
 
     return jax.vmap(one)(rows, answers)
 
   def read(model, rows):
-    return sampling.prefill(model, rows)[0]
+    return prefix_cache.prefill(model, rows)[0]
 
   once = flops(read, policy, image)
   of_prompt = flops(read, policy, row)
@@ -547,7 +551,7 @@ def test_what_is_shared_is_computed_once(golden_policy, prompt, count):
 def test_inverse_cdf_draws_the_softmax_and_nothing_impossible():
   logits = jnp.array([0.0, 1.0, -jnp.inf, 2.0, -1.0, -jnp.inf, 0.5])
   keys = jax.random.split(jax.random.key(0), 20_000)
-  drawn = jax.vmap(lambda k: sampling.inverse_cdf(k, logits))(keys)
+  drawn = jax.vmap(lambda k: maskgit.inverse_cdf(k, logits))(keys)
   found = np.bincount(np.asarray(drawn), minlength=7) / len(keys)
   wanted = np.asarray(jax.nn.softmax(logits))
   # Four standard errors of a share of 20,000 draws.
@@ -559,13 +563,13 @@ def test_images_share_what_is_the_same_for_all(golden, golden_policy):
   """Prefixes, and the first step of one caption's candidates."""
   text = conditions(golden, golden_policy.config.vocab, guided=True)
   text = [jax.tree.map(lambda a: a[0, n], text) for n in (0, 1)]
-  config = sampling.MaskGIT(STEPS, 1.5, temperature=1.0)
+  config = maskgit.MaskGIT(STEPS, 1.5, temperature=1.0)
   nothing = np.zeros(CODES, np.int32), np.zeros(CODES, bool)
 
   def one(model, key, text, codes, known):
-    return sampling.sample_image(
-      model, key, text, codes, known, config, COUNTS
-    )[0]
+    return maskgit.sample_image(model, key, text, codes, known, config, COUNTS)[
+      0
+    ]
 
   def of_each(a):
     return jnp.stack([a] * 5)
@@ -577,8 +581,8 @@ def test_images_share_what_is_the_same_for_all(golden, golden_policy):
   np.testing.assert_array_equal(
     jax.jit(shared)(*arguments), jax.jit(apart)(*arguments[:2], *copied)
   )
-  found = cost.of(shared, *arguments).flops
-  whole = cost.of(apart, *arguments[:2], *copied).flops
+  found = flop_count.of(shared, *arguments).flops
+  whole = flop_count.of(apart, *arguments[:2], *copied).flops
   # Of five images four first steps, and eight prefixes, less the head's part.
   step = whole / 5 / (STEPS + 2 * text[0].tokens.size / (2 * (CODES + 2)))
   assert whole - found > 4 * 0.9 * step

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from hermesflow_jax import curation
-from hermesflow_jax.evaluation import floors
+from hermesflow_jax.data import input_set
+from hermesflow_jax.evaluation import baselines
 from hermesflow_jax.evaluation import gap
-from hermesflow_jax.evaluation import scenes
+from hermesflow_jax.evaluation import scene_statistics
+from hermesflow_jax.runtime import output_files
 
 
 def question(kind, answer):
@@ -21,7 +22,7 @@ def question(kind, answer):
   }
 
 
-INPUTS = gap.Inputs(
+INPUTS = input_set.Inputs(
   ids=['one', 'two'],
   captions=['a ring', 'a star'],
   tags=['counting', ''],
@@ -50,12 +51,12 @@ def write(folder, ids=('one', 'two')):
       ids, answers, judged, (2 / 3, 1.0), (2 / 3, 1.0)
     )
   ]
-  (folder / 'scenes.jsonl').write_text(curation.dump(rows))
+  (folder / 'scenes.jsonl').write_text(output_files.dump(rows))
 
 
 def test_scores_of_types_and_tasks_are_those_of_their_scenes(tmp_path):
   write(tmp_path)
-  found = scenes.read(tmp_path, INPUTS)
+  found = scene_statistics.read(tmp_path, INPUTS)
   assert found['understanding'] == {'one': 2 / 3, 'two': 1.0}
   assert found['gap'] == {'one': 0.0, 'two': 0.0}
   assert found['caption_similarity'] == {'one': 0.5, 'two': 0.5}
@@ -65,12 +66,12 @@ def test_scores_of_types_and_tasks_are_those_of_their_scenes(tmp_path):
   assert found['generation/count'] == {'one': 0.0, 'two': 1.0}
   # Not all of its questions are right; the other scene has no task.
   assert found['geneval/counting'] == {'one': 0.0}
-  assert found[scenes.SIX] == {'one': 0.0}
+  assert found[scene_statistics.SIX] == {'one': 0.0}
 
 
 def test_a_model_overrates_what_the_judge_likes_less(tmp_path):
   write(tmp_path)
-  found = scenes.read(tmp_path, INPUTS)
+  found = scene_statistics.read(tmp_path, INPUTS)
   assert found['own_score'] == {'one': 1.0, 'two': 1.0}
   assert found['overrated'] == {'one': pytest.approx(1 / 3), 'two': 0.0}
 
@@ -81,32 +82,36 @@ def test_a_model_that_is_its_own_judge_has_no_other_score(tmp_path):
     {k: v for k, v in json.loads(line).items() if k != 'own_score'}
     for line in (tmp_path / 'scenes.jsonl').read_text().splitlines()
   ]
-  (tmp_path / 'scenes.jsonl').write_text(curation.dump(rows))
-  found = scenes.read(tmp_path, INPUTS)
+  (tmp_path / 'scenes.jsonl').write_text(output_files.dump(rows))
+  found = scene_statistics.read(tmp_path, INPUTS)
   assert not {'own_score', 'overrated'} & found.keys()
   assert found['generation'] == {'one': 2 / 3, 'two': 1.0}
 
 
 def test_scenes_are_parted_by_whether_an_input_has_their_caption(tmp_path):
   write(tmp_path)
-  found = scenes.read(tmp_path, INPUTS, seen={'a star', 'a disk'})
-  assert found[scenes.SEEN] == {'two': 1.0}
-  assert found[scenes.UNSEEN] == {'one': 2 / 3}
-  assert found[f'{scenes.UNSEEN}/counting'] == {'one': 2 / 3}
-  assert f'{scenes.SEEN}/counting' not in found
-  assert found[f'{scenes.UNSEEN}/{scenes.BUT_MANY}'] == {'one': 2 / 3}
-  found = scenes.read(tmp_path, INPUTS, seen={'a ring'})
-  assert found[f'{scenes.SEEN}/counting'] == {'one': 2 / 3}
-  many = dataclasses.replace(INPUTS, tags=(scenes.MANY, None))
-  found = scenes.read(tmp_path, many, seen={'a ring'})
-  assert found[f'{scenes.SEEN}/{scenes.MANY}'] == {'one': 2 / 3}
-  assert f'{scenes.SEEN}/{scenes.BUT_MANY}' not in found
+  found = scene_statistics.read(tmp_path, INPUTS, seen={'a star', 'a disk'})
+  assert found[scene_statistics.SEEN] == {'two': 1.0}
+  assert found[scene_statistics.UNSEEN] == {'one': 2 / 3}
+  assert found[f'{scene_statistics.UNSEEN}/counting'] == {'one': 2 / 3}
+  assert f'{scene_statistics.SEEN}/counting' not in found
+  assert found[f'{scene_statistics.UNSEEN}/{scene_statistics.BUT_MANY}'] == {
+    'one': 2 / 3
+  }
+  found = scene_statistics.read(tmp_path, INPUTS, seen={'a ring'})
+  assert found[f'{scene_statistics.SEEN}/counting'] == {'one': 2 / 3}
+  many = dataclasses.replace(INPUTS, tags=(scene_statistics.MANY, None))
+  found = scene_statistics.read(tmp_path, many, seen={'a ring'})
+  assert found[f'{scene_statistics.SEEN}/{scene_statistics.MANY}'] == {
+    'one': 2 / 3
+  }
+  assert f'{scene_statistics.SEEN}/{scene_statistics.BUT_MANY}' not in found
 
 
 def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):
   """Two scenes of one task, one of another: right, wrong and right."""
   asked = [[question('color', 'a')]] * 3
-  inputs = gap.Inputs(
+  inputs = input_set.Inputs(
     ids=['x', 'y', 'z'],
     captions=[''] * 3,
     questions=asked,
@@ -114,7 +119,7 @@ def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):
     codes=np.zeros((3, 4)),
   )
   (tmp_path / 'scenes.jsonl').write_text(
-    curation.dump(
+    output_files.dump(
       [
         {
           'id': name,
@@ -129,40 +134,42 @@ def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):
       ]
     )
   )
-  found = scenes.read(tmp_path, inputs)
-  mean = np.mean(list(found[scenes.SIX].values()))
+  found = scene_statistics.read(tmp_path, inputs)
+  mean = np.mean(list(found[scene_statistics.SIX].values()))
   assert mean == pytest.approx((1 / 2 + 1) / 2)
 
 
 def test_an_evaluation_of_other_scenes_is_refused(tmp_path):
   write(tmp_path, ids=('one', 'three'))
   with pytest.raises(ValueError, match='other scenes'):
-    scenes.read(tmp_path, INPUTS)
+    scene_statistics.read(tmp_path, INPUTS)
 
 
 def test_the_error_of_a_mean_is_over_scenes_of_means_over_runs():
-  found = scenes.mean([{'a': 0.0, 'b': 1.0}, {'b': 0.0, 'a': 1.0}])
-  assert found == scenes.Mean(0.5, 0.0, 2)
-  found = scenes.mean([{'a': 0.0, 'b': 1.0}])
+  found = scene_statistics.mean([{'a': 0.0, 'b': 1.0}, {'b': 0.0, 'a': 1.0}])
+  assert found == scene_statistics.Mean(0.5, 0.0, 2)
+  found = scene_statistics.mean([{'a': 0.0, 'b': 1.0}])
   assert (found.value, found.error) == (0.5, pytest.approx(0.5))
 
 
 def test_the_error_of_a_difference_has_scenes_and_runs_in_it():
   before = [{'a': 0.0, 'b': 0.0}, {'a': 0.0, 'b': 0.0}]
   after = [{'a': 0.4, 'b': 0.2}, {'b': 0.4, 'a': 0.2}]
-  found = scenes.difference(before, after)
+  found = scene_statistics.difference(before, after)
   # Both scenes moved by .3 in the mean over runs, and so did both runs.
   assert found.value == pytest.approx(0.3)
   assert found.error == pytest.approx(0.0)
   after = [{'a': 0.4, 'b': 0.2}, {'a': 0.8, 'b': 0.6}]
-  found = scenes.difference(before, after)
+  found = scene_statistics.difference(before, after)
   assert found.runs == pytest.approx((0.3, 0.7))
   # Scenes moved by .6 and .4 (error .1), runs by .3 and .7 (error .2).
   assert found.error == pytest.approx(np.hypot(0.1, 0.2))
 
 
 def test_a_difference_of_one_run_has_the_error_of_its_scenes():
-  found = scenes.difference([{'a': 0.0, 'b': 0.0}], [{'a': 1.0, 'b': 0.0}])
+  found = scene_statistics.difference(
+    [{'a': 0.0, 'b': 0.0}], [{'a': 1.0, 'b': 0.0}]
+  )
   assert (found.value, found.error) == (0.5, pytest.approx(0.5))
 
 
@@ -185,7 +192,7 @@ def test_a_difference_of_one_run_has_the_error_of_its_scenes():
 def test_a_difference_stands_where_chance_does_not_explain_it(
   value, error, runs, freedom, stands
 ):
-  found = scenes.Difference(value, error, runs, freedom)
+  found = scene_statistics.Difference(value, error, runs, freedom)
   assert found.stands == stands
 
 
@@ -202,7 +209,7 @@ def test_few_differences_of_nothing_stand():
     moved = draw.normal(0, 1, (3, 1)) + draw.normal(0, 1, (3, 40))
     after = [dict(zip(names, row)) for row in moved]
     before = [dict.fromkeys(names, 0.0)] * 3
-    found = scenes.difference(before, after)
+    found = scene_statistics.difference(before, after)
     stood += found.stands
     beyond += abs(found.value) > 2 * found.error
   assert 0 < stood < 0.08 * 400 < 0.1 * 400 < beyond
@@ -211,23 +218,27 @@ def test_few_differences_of_nothing_stand():
 def test_freedom_is_that_of_what_makes_the_error():
   zero = [dict.fromkeys('abc', 0.0)] * 3
   runs = [dict.fromkeys('abc', value) for value in (0.1, 0.2, 0.3)]
-  assert scenes.difference(zero, runs).freedom == pytest.approx(2)
+  assert scene_statistics.difference(zero, runs).freedom == pytest.approx(2)
   scene = [{'a': 0.1, 'b': 0.2, 'c': 0.3}] * 3
-  assert scenes.difference(zero, scene).freedom == pytest.approx(2)
-  assert scenes.difference(zero, zero).freedom == 0
+  assert scene_statistics.difference(zero, scene).freedom == pytest.approx(2)
+  assert scene_statistics.difference(zero, zero).freedom == 0
   # Of one scene nobody knows.
-  assert not scenes.difference([{'a': 0.0}] * 2, [{'a': 0.1}] * 2).stands
+  assert not scene_statistics.difference(
+    [{'a': 0.0}] * 2, [{'a': 0.1}] * 2
+  ).stands
 
 
 def test_runs_of_different_scenes_are_refused():
   with pytest.raises(ValueError, match='different scenes'):
-    scenes.difference([{'a': 0.0}], [{'b': 0.0}])
+    scene_statistics.difference([{'a': 0.0}], [{'b': 0.0}])
   with pytest.raises(ValueError, match='different scenes'):
-    scenes.mean([{'a': 0.0}, {'b': 0.0}])
+    scene_statistics.mean([{'a': 0.0}, {'b': 0.0}])
 
 
 def test_means_of_different_scenes_are_averaged_with_their_errors():
-  found = scenes.average([scenes.Mean(0.2, 0.3, 7), scenes.Mean(0.4, 0.4, 8)])
+  found = scene_statistics.average(
+    [scene_statistics.Mean(0.2, 0.3, 7), scene_statistics.Mean(0.4, 0.4, 8)]
+  )
   assert found.value == pytest.approx(0.3)
   assert found.error == pytest.approx(0.25)
   assert found.scenes == 15
@@ -245,7 +256,7 @@ class Knows:
 
 def test_another_scene_is_of_the_same_kind_where_there_is_one():
   tags = ['a', 'b', 'a', 'c', 'a', 'b']
-  found = floors.others(tags)
+  found = baselines.others(tags)
   assert [tags[n] for n in found] == ['a', 'b', 'a', 'a', 'a', 'b']
   assert all(n != other for n, other in enumerate(found))
 
@@ -326,7 +337,7 @@ def test_floors_ask_about_the_wrong_image_and_an_empty_one():
   def says_a(codes, questions):
     return [['a'] * len(asked) for asked in questions]
 
-  found = floors.measure(Knows(), INPUTS, says_a, np.zeros(4, int))
+  found = baselines.measure(Knows(), INPUTS, says_a, np.zeros(4, int))
   assert found['real']['understanding'] == 1
   assert found['another']['understanding'] == 0
   assert found['blank']['understanding'] == 0

@@ -5,14 +5,15 @@ import json
 
 import numpy as np
 import pytest
-
-from hermesflow_jax import bundle
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import pretraining
-from hermesflow_jax import trained
-from hermesflow_jax.evaluation import changes
-from hermesflow_jax.jobs import seeds
 import tiny_world
+
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.experiments import pretraining_control
+from hermesflow_jax.experiments import seeds
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.training import pretraining
 
 
 @pytest.fixture(scope='module')
@@ -21,7 +22,7 @@ def config(tmp_path_factory):
   return seeds.Settings(
     self_play=tiny_world.self_play(base),
     seeds=(3, 4),
-    control=seeds.Control(
+    control=pretraining_control.Control(
       scenes=12,
       batches=pretraining.Batches(8, 8, 8),
       mixture=pretraining.Mixture(),
@@ -32,7 +33,7 @@ def config(tmp_path_factory):
 @pytest.fixture(scope='module')
 def finished(config, tmp_path_factory):
   root = tmp_path_factory.mktemp('seeds') / 'run'
-  return root, seeds.run(config, str(root), console_lib.silent())
+  return root, seeds.run(config, str(root), terminal.silent())
 
 
 def test_each_seed_is_a_run_of_the_main_job(config, finished):
@@ -46,11 +47,13 @@ def test_each_seed_is_a_run_of_the_main_job(config, finished):
 
 def test_the_control_is_another_model_on_the_same_scenes(config, finished):
   root, _ = finished
-  base = bundle.load(config.self_play.init_from).model
-  names = set(changes.read(root / 'seed_3' / 'round_0'))
+  base = model_bundle.load(config.self_play.init_from).model
+  names = set(paired_changes.read(root / 'seed_3' / 'round_0'))
   for seed in config.seeds:
-    assert set(changes.read(root / f'control_{seed}')) == names
-    found = trained.load(str(root / f'control_{seed}' / 'checkpoint')).model
+    assert set(paired_changes.read(root / f'control_{seed}')) == names
+    found = trained_model.load(
+      str(root / f'control_{seed}' / 'checkpoint')
+    ).model
     assert not np.array_equal(found.head.kernel[...], base.head.kernel[...])
 
 
@@ -63,8 +66,10 @@ def test_the_control_takes_as_many_steps_as_all_rounds(config, finished):
 
 def test_changes_are_between_the_runs_of_the_same_seed(finished):
   root, results = finished
-  read = lambda name: [changes.read(root / name.format(s)) for s in (3, 4)]
-  assert results['changes']['round 2 since control'] == changes.paired(
+  read = lambda name: [
+    paired_changes.read(root / name.format(s)) for s in (3, 4)
+  ]
+  assert results['changes']['round 2 since control'] == paired_changes.paired(
     read('control_{}'), read('seed_{}/round_2')
   )
 
@@ -101,12 +106,13 @@ def test_changes_on_unseen_captions_are_of_their_scenes(finished):
 
   def read(name):
     return [
-      changes.read(root / name.format(seed), 'scenes_unseen') for seed in (3, 4)
+      paired_changes.read(root / name.format(seed), 'scenes_unseen')
+      for seed in (3, 4)
     ]
 
-  assert results['unseen']['changes']['round 1 since base'] == changes.paired(
-    read('seed_{}/round_0'), read('seed_{}/round_1')
-  )
+  assert results['unseen']['changes'][
+    'round 1 since base'
+  ] == paired_changes.paired(read('seed_{}/round_0'), read('seed_{}/round_1'))
 
 
 def test_one_seed_has_no_error_over_seeds():
@@ -119,7 +125,9 @@ def test_one_seed_has_no_error_over_seeds():
 
 def test_a_star_marks_what_stands():
   one = {'understanding': 0.5, 'understanding_se': 0.1}
-  many = {f'{k}{end}': 0.25 for k in changes.SCORES for end in ('', '_se')}
+  many = {
+    f'{k}{end}': 0.25 for k in paired_changes.SCORES for end in ('', '_se')
+  }
   assert '*' not in ''.join(seeds._cells(many, '+'))
   found = seeds._cells(many | one | {'understanding_stands': True}, '+')
   assert found[0] == '+0.500 ± 0.100 *' and '*' not in ''.join(found[1:])
@@ -128,7 +136,7 @@ def test_a_star_marks_what_stands():
 def test_the_same_command_again_changes_nothing(config, finished):
   root, results = finished
   before = (root / 'results.json').read_bytes()
-  again = seeds.run(config, str(root), console_lib.silent())
+  again = seeds.run(config, str(root), terminal.silent())
   assert again['changes'] == results['changes']
   assert (root / 'results.json').read_bytes() == before
 

@@ -10,22 +10,23 @@ import shutil
 import jax
 import numpy as np
 import pytest
-
-from hermesflow_jax import bundle
-from hermesflow_jax import checkpoint
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import curation
-from hermesflow_jax import events
-from hermesflow_jax import learning
-from hermesflow_jax import sharding
-from hermesflow_jax import trained
-from hermesflow_jax.data import shapes
-from hermesflow_jax.evaluation import changes
-from hermesflow_jax.evaluation import gap
-from hermesflow_jax.evaluation import judge
-from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs import start
 import tiny_world
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.data import input_set
+from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.pair_dpo import record_rows
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.shapes import pixel_judge
+from hermesflow_jax.shapes import scene_sampler
 
 ROUNDS = ('round_0', 'round_1', 'round_2')
 # What a clock or a memory meter says, and may differ between runs.
@@ -43,7 +44,7 @@ def config(tmp_path_factory):
 def whole(config, tmp_path_factory):
   """The folder of a run that nothing has stopped."""
   path = tmp_path_factory.mktemp('runs') / 'whole'
-  pair_dpo.run(config, str(path), console_lib.silent())
+  pair_dpo.run(config, str(path), terminal.silent())
   return path
 
 
@@ -66,7 +67,7 @@ def timeless(value):
 
 def model_of(config, run, number):
   """The model after a round, as numpy arrays by name."""
-  found = trained.load(str(run / 'checkpoints' / str(number))).model
+  found = trained_model.load(str(run / 'checkpoints' / str(number))).model
   leaves, _ = jax.tree_util.tree_flatten_with_path(found)
   return {sharding.path_name(p): np.asarray(a) for p, a in leaves}
 
@@ -131,7 +132,7 @@ def test_a_round_changes_the_model(config, whole):
   before = {
     sharding.path_name(p): a
     for p, a in jax.tree_util.tree_flatten_with_path(
-      bundle.load(config.init_from).model
+      model_bundle.load(config.init_from).model
     )[0]
   }
   for number in (1, 2):
@@ -157,9 +158,9 @@ def test_a_finished_run_says_so_and_changes_nothing(config, whole):
     return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
 
   before, said = state(), []
-  silent = console_lib.silent()
+  silent = terminal.silent()
   found = pair_dpo.run(
-    config, str(whole), console_lib.Console(said.append, silent.progress)
+    config, str(whole), terminal.Console(said.append, silent.progress)
   )
   assert state() == before
   assert found == json.loads((whole / 'results.json').read_text())
@@ -175,11 +176,11 @@ def test_a_finished_run_that_plays_more_rounds_is_one_of_so_many(
   first = dataclasses.replace(
     config, play=dataclasses.replace(config.play, rounds=1)
   )
-  before = pair_dpo.run(first, str(run), console_lib.silent())
+  before = pair_dpo.run(first, str(run), terminal.silent())
   assert len(before['rounds']) == 2
   checkpoint_before = checkpoint.sums(str(run / 'checkpoints' / '1'))
   said = []
-  console = dataclasses.replace(console_lib.silent(), say=said.append)
+  console = dataclasses.replace(terminal.silent(), say=said.append)
   pair_dpo.run(config, str(run), console)
   assert any('1 rounds are finished: goes on to 2' in line for line in said)
   assert checkpoint.sums(str(run / 'checkpoints' / '1')) == checkpoint_before
@@ -190,7 +191,7 @@ def test_a_finished_run_that_plays_more_rounds_is_one_of_so_many(
     ValueError,
     match=('play.rounds must be at least 2, the rounds played in .*, got 1'),
   ):
-    pair_dpo.run(first, str(run), console_lib.silent())
+    pair_dpo.run(first, str(run), terminal.silent())
 
 
 def test_captions_that_a_new_round_brings_are_unseen_no_more(
@@ -210,22 +211,22 @@ def test_captions_that_a_new_round_brings_are_unseen_no_more(
   first = dataclasses.replace(
     config, play=dataclasses.replace(config.play, rounds=1)
   )
-  pair_dpo.run(first, str(run), console_lib.silent())
+  pair_dpo.run(first, str(run), terminal.silent())
   scenes = (run / 'round_0' / 'scenes.jsonl').stat().st_mtime_ns
-  pair_dpo.run(config, str(run), console_lib.silent())
-  pair_dpo.run(config, str(at_once), console_lib.silent())
+  pair_dpo.run(config, str(run), terminal.silent())
+  pair_dpo.run(config, str(at_once), terminal.silent())
   assert (run / 'round_0' / 'scenes.jsonl').stat().st_mtime_ns == scenes
   assert len(lines(run / 'round_1' / 'scenes_unseen.jsonl')) == 2
   assert_same_run(config, run, at_once)
 
 
 def test_unseen_captions_are_those_of_no_input(config, whole, tmp_path):
-  parts = bundle.load(config.init_from)
-  base = start.unified(
-    config, parts, sharding.make_mesh(), console_lib.silent()
+  parts = model_bundle.load(config.init_from)
+  base = job_model.unified(
+    config, parts, sharding.make_mesh(), terminal.silent()
   )
   more = dataclasses.replace(config, inputs=60, unseen=40)
-  world = pair_dpo.world_of(more, base, str(tmp_path), console_lib.silent())
+  world = pair_dpo.world_of(more, base, str(tmp_path), terminal.silent())
   known = {c for inputs in world.inputs for c in inputs.captions}
   assert len(world.unseen) == 40 and len(world.inputs) == 2
   assert known.isdisjoint(world.unseen.captions)
@@ -234,7 +235,9 @@ def test_unseen_captions_are_those_of_no_input(config, whole, tmp_path):
   # The others of the stream are captions of inputs.
   last = int(world.unseen.ids[-1].rpartition('-')[2])
   passed = {
-    shapes.scene_id('eval', 0, n): shapes.sample_scene('eval', 0, n).caption
+    scene_sampler.scene_id('eval', 0, n): scene_sampler.sample_scene(
+      'eval', 0, n
+    ).caption
     for n in range(config.held_out, last + 1)
   }
   skipped = [c for n, c in passed.items() if n not in set(world.unseen.ids)]
@@ -244,7 +247,7 @@ def test_unseen_captions_are_those_of_no_input(config, whole, tmp_path):
     dataclasses.replace(config, held_out=last + 1, unseen=0),
     base,
     str(tmp_path),
-    console_lib.silent(),
+    terminal.silent(),
   )
   assert held.unseen is None
   same = held.held_out.select(
@@ -272,17 +275,17 @@ def test_both_sets_of_captions_are_told(config, whole):
       pytest.approx(1)
     )
     assert row['captions_also_of_inputs'] == sum(
-      shapes.sample_scene('eval', 0, n).caption in world_captions
+      scene_sampler.sample_scene('eval', 0, n).caption in world_captions
       for n in range(config.held_out)
     )
     folder = whole / f'round_{row["round"]}'
-    scores = changes.read(folder, 'scenes_unseen')
+    scores = paired_changes.read(folder, 'scenes_unseen')
     assert np.mean([s['generation'] for s in scores.values()]) == (
       pytest.approx(unseen['generation'])
     )
     if row['round']:
-      assert unseen['change'] == changes.paired(
-        [changes.read(whole / 'round_0', 'scenes_unseen')], [scores]
+      assert unseen['change'] == paired_changes.paired(
+        [paired_changes.read(whole / 'round_0', 'scenes_unseen')], [scores]
       )
   text = pair_dpo.table(results['rounds'])
   assert 'on 3 scenes whose captions no input has:' in text
@@ -320,7 +323,7 @@ def test_a_run_stopped_in_any_phase_ends_the_same(config, whole, tmp_path):
 
       return wrap
 
-    console = console_lib.Console(lambda line: None, progress)
+    console = terminal.Console(lambda line: None, progress)
     pair_dpo.run(config, str(run), console)
 
   assert until_finished(config, run, attempt, most=60) > 9
@@ -346,7 +349,7 @@ def test_a_run_stopped_in_any_write_ends_the_same(
       'curation.json',
     )
   }
-  write, save = events.write_atomically, checkpoint.save
+  write, save = output_files.write_atomically, checkpoint.save
 
   def stop_once(path):
     # Round 2 is written as round 1 is.
@@ -368,12 +371,12 @@ def test_a_run_stopped_in_any_write_ends_the_same(
       os.rename(path, f'{path}.orbax-checkpoint-tmp-1')
     stop_once(path)
 
-  monkeypatch.setattr(events, 'write_atomically', stopped_write)
+  monkeypatch.setattr(output_files, 'write_atomically', stopped_write)
   monkeypatch.setattr(checkpoint, 'save', stopped_save)
 
   def attempt(stops):
     del stops
-    pair_dpo.run(config, str(run), console_lib.silent())
+    pair_dpo.run(config, str(run), terminal.silent())
 
   stops = until_finished(config, run, attempt, most=30)
   assert stops == len(met) > 11
@@ -411,15 +414,15 @@ def test_rounds_that_are_not_fresh_meet_the_same_inputs():
 
 @pytest.mark.parametrize('split', ['eval', 'final', 'preference'])
 def test_what_is_measured_on_is_never_learned_from(config, split, tmp_path):
-  parts = bundle.load(config.init_from)
-  base = start.unified(
-    config, parts, sharding.make_mesh(), console_lib.silent()
+  parts = model_bundle.load(config.init_from)
+  base = job_model.unified(
+    config, parts, sharding.make_mesh(), terminal.silent()
   )
   world = pair_dpo.world_of(
     dataclasses.replace(config, held_out_split=split),
     base,
     str(tmp_path),
-    console_lib.silent(),
+    terminal.silent(),
   )
   assert all(name.startswith(split) for name in world.held_out.ids)
   for inputs in world.inputs:
@@ -428,12 +431,12 @@ def test_what_is_measured_on_is_never_learned_from(config, split, tmp_path):
 
 def test_training_never_sees_the_judge(config, whole, tmp_path, monkeypatch):
   monkeypatch.setattr(
-    judge, 'answers', lambda image, questions: ['?'] * len(questions)
+    pixel_judge, 'answers', lambda image, questions: ['?'] * len(questions)
   )
   play = dataclasses.replace(config.play, rounds=1)
   run = tmp_path / 'run'
   results = pair_dpo.run(
-    dataclasses.replace(config, play=play), str(run), console_lib.silent()
+    dataclasses.replace(config, play=play), str(run), terminal.silent()
   )
   assert results['rounds'][1]['generation'] == 0
   name = 'round_1/pairs.jsonl'
@@ -460,7 +463,7 @@ def test_the_reference_is_the_rounds_start_or_the_base(
   pair_dpo.run(
     dataclasses.replace(config, play=play),
     str(tmp_path / 'run'),
-    console_lib.silent(),
+    terminal.silent(),
   )
   assert [start is frozen for start, frozen in seen] == same
   # In both rounds it is what the first began with, or what each did.
@@ -469,14 +472,14 @@ def test_the_reference_is_the_rounds_start_or_the_base(
 
 def test_a_round_without_pairs_teaches_nothing(config, tmp_path, monkeypatch):
   monkeypatch.setattr(
-    curation,
+    pair_selection,
     'judge_pair',
     lambda pair, *bounds: dataclasses.replace(pair, dropped='by a test'),
   )
   play = dataclasses.replace(config.play, rounds=1)
   run = tmp_path / 'run'
   results = pair_dpo.run(
-    dataclasses.replace(config, play=play), str(run), console_lib.silent()
+    dataclasses.replace(config, play=play), str(run), terminal.silent()
   )
   first, last = results['rounds']
   assert first['understanding'] == last['understanding']
@@ -500,7 +503,7 @@ def test_a_damaged_checkpoint_is_named_and_made_again(config, whole, tmp_path):
       damaged[place] ^= 64
     path.write_bytes(damaged)
   said = []
-  console = dataclasses.replace(console_lib.silent(), say=said.append)
+  console = dataclasses.replace(terminal.silent(), say=said.append)
   pair_dpo.run(config, str(run), console)
   gc.collect()
   (told,) = (line for line in said if 'is learned again' in line)
@@ -516,12 +519,15 @@ def test_a_run_of_an_earlier_release_goes_on(config, whole, tmp_path):
   shutil.rmtree(run / 'round_2')
   checkpoint.remove(run / 'checkpoints' / '2')
   first = run / 'checkpoints' / '1'
-  model, meta = trained.load(str(first)).model, checkpoint.meta(str(first))
+  model, meta = (
+    trained_model.load(str(first)).model,
+    checkpoint.meta(str(first)),
+  )
   checkpoint.remove(first)
-  del meta[trained.KEY]
+  del meta[trained_model.KEY]
   checkpoint.save(str(first), model, meta)
   said = []
-  console = dataclasses.replace(console_lib.silent(), say=said.append)
+  console = dataclasses.replace(terminal.silent(), say=said.append)
   pair_dpo.run(config, str(run), console)
   assert 'round_1: checkpoint is there' in said
   last = pathlib.Path('checkpoints', '2')
@@ -530,15 +536,15 @@ def test_a_run_of_an_earlier_release_goes_on(config, whole, tmp_path):
 
 def pair(score_win, score_lose, values, dropped=''):
   win, lose = (
-    curation.Side(np.array(v), s)
+    pair_selection.Side(np.array(v), s)
     for v, s in zip(values, (score_win, score_lose))
   )
-  return curation.Pair(win, lose, dropped)
+  return pair_selection.Pair(win, lose, dropped)
 
 
 @pytest.mark.parametrize('both, names', [(False, ['c', 'a']), (True, ['a'])])
 def test_records_are_joined_by_id(both, names):
-  inputs = gap.Inputs(
+  inputs = input_set.Inputs(
     ids=['a', 'b', 'c'],
     captions=['A', 'B', 'C'],
     tags=[''] * 3,
@@ -547,7 +553,7 @@ def test_records_are_joined_by_id(both, names):
   )
   good = pair(1, 0, ([1], [2]))
   bad = dataclasses.replace(good, dropped='no difference')
-  rows = learning.records_of(
+  rows = record_rows.records_of(
     inputs, {'c': (good, bad), 'b': (bad, bad), 'a': (good, good)}, both
   )
   found = [(row['id'], row['caption'], row['codes'].tolist()) for row in rows]

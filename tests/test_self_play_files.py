@@ -9,17 +9,18 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import pytest
-
-from hermesflow_jax import agreement
-from hermesflow_jax import bundle
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import curation
-from hermesflow_jax import inference
-from hermesflow_jax import learning
-from hermesflow_jax.data import official
-from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs import start
 import tiny_world
+
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.evaluation import judge_agreement
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import serving_weights
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def config(tmp_path):
 
 def test_the_rounds_run_on_files_and_name_their_judge(config, tmp_path):
   root = tmp_path / 'run'
-  results = pair_dpo.run(config, str(root), console_lib.silent())
+  results = pair_dpo.run(config, str(root), terminal.silent())
   assert [r['judge'] for r in results['rounds']] == ['base model'] * 2
   lines = (root / 'round_1' / 'pairs.jsonl').read_text().splitlines()
   names = [json.loads(line)['id'] for line in lines]
@@ -48,9 +49,9 @@ def test_the_rounds_run_on_files_and_name_their_judge(config, tmp_path):
 
 def test_each_round_leaves_official_records_where_asked(config, tmp_path):
   """A run that goes on leaves them, too: `official` is free to change."""
-  root, silent = tmp_path / 'run', console_lib.silent()
+  root, silent = tmp_path / 'run', terminal.silent()
   pair_dpo.run(config, str(root), silent)
-  assert not list(root.rglob(official.NAME))
+  assert not list(root.rglob(official_pairs.NAME))
   (root / 'results.json').unlink()
   command = 'python main.py --config=configs/pair_dpo.py:show_o_512'
   pair_dpo.run(
@@ -58,7 +59,7 @@ def test_each_round_leaves_official_records_where_asked(config, tmp_path):
     str(root),
     dataclasses.replace(silent, command=command),
   )
-  rows = json.loads((root / 'round_1' / official.NAME).read_text())
+  rows = json.loads((root / 'round_1' / official_pairs.NAME).read_text())
   lines = (root / 'round_1' / 'pairs.jsonl').read_text().splitlines()
   kept = [
     row['id']
@@ -75,7 +76,7 @@ def test_each_round_leaves_official_records_where_asked(config, tmp_path):
 def run_and_hear(config, root):
   """Returns (results, printed lines)."""
   output = []
-  console = dataclasses.replace(console_lib.silent(), say=output.append)
+  console = dataclasses.replace(terminal.silent(), say=output.append)
   return pair_dpo.run(config, str(root), console), output
 
 
@@ -108,7 +109,7 @@ def test_a_model_that_learned_nothing_is_still_the_judge(
   config, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(
-    curation,
+    pair_selection,
     'judge_pair',
     lambda pair, *bounds: dataclasses.replace(pair, dropped='by a test'),
   )
@@ -128,7 +129,11 @@ def test_pairs_are_safe_before_the_judge_is_asked(
     config, play=dataclasses.replace(config.play, shard=2)
   )
   whole, _ = run_and_hear(config, tmp_path / 'whole')
-  folder, scores, calls = tmp_path / 'run' / 'round_2', agreement.scores, []
+  folder, scores, calls = (
+    tmp_path / 'run' / 'round_2',
+    judge_agreement.scores,
+    [],
+  )
 
   def stopping(judge, codes, questions):
     assert (folder / 'pairs.jsonl').exists() and (folder / 'codes.npz').exists()
@@ -140,7 +145,7 @@ def test_pairs_are_safe_before_the_judge_is_asked(
       raise KeyboardInterrupt
     return scores(judge, codes, questions)
 
-  monkeypatch.setattr(agreement, 'scores', stopping)
+  monkeypatch.setattr(judge_agreement, 'scores', stopping)
   with pytest.raises(KeyboardInterrupt):
     run_and_hear(config, tmp_path / 'run')
   before = (folder / 'pairs.jsonl').read_bytes()
@@ -167,13 +172,13 @@ def test_nothing_that_samplers_read_is_alive_while_a_round_learns(
   config, tmp_path, monkeypatch
 ):
   """Models served in bfloat16 are copies: of players, and of the judge."""
-  sizes, _ = bundle.read_sizes(config.init_from)
+  sizes, _ = model_bundle.read_sizes(config.init_from)
   decoder = dataclasses.replace(sizes.decoder, dtype='bfloat16')
   config = dataclasses.replace(
     two_rounds(config), sizes=dataclasses.replace(sizes, decoder=decoder)
   )
   served, learning_now = [], []
-  ready, learn = inference.serving.ready, learning.learn
+  ready, learn = serving_weights.ready, learning.learn
 
   def serving(*args, **kwargs):
     model = ready(*args, **kwargs)
@@ -185,7 +190,7 @@ def test_nothing_that_samplers_read_is_alive_while_a_round_learns(
     return learn(*args, **kwargs)
 
   before = held()
-  monkeypatch.setattr(inference.serving, 'ready', serving)
+  monkeypatch.setattr(serving_weights, 'ready', serving)
   monkeypatch.setattr(learning, 'learn', watched)
   run_and_hear(config, tmp_path / 'run')
   assert min(served) > before, 'the test sees no served model'
@@ -203,7 +208,7 @@ def changed(source, **changes):
   for name, values in changes.items():
     for row, value in zip(rows, values):
       row[name] = value
-  path.write_text(curation.dump(rows))
+  path.write_text(output_files.dump(rows))
 
 
 def test_records_that_are_not_used_are_counted(config, tmp_path):
@@ -286,22 +291,22 @@ def test_too_few_records_are_refused(config, tmp_path):
     pair_dpo.run(
       dataclasses.replace(config, inputs=7),
       str(tmp_path / 'run'),
-      console_lib.silent(),
+      terminal.silent(),
     )
 
 
 def test_a_run_of_other_data_is_not_resumed(config, tmp_path):
   root = str(tmp_path / 'run')
-  pair_dpo.run(config, root, console_lib.silent())
+  pair_dpo.run(config, root, terminal.silent())
   tiny_world.files(tmp_path, 'preference', 7)
   with pytest.raises(ValueError, match='config.data'):
-    pair_dpo.run(config, root, console_lib.silent())
+    pair_dpo.run(config, root, terminal.silent())
 
 
 def test_faults_of_the_data_are_told_before_weights_are_read(
   config, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(start, 'load', None)
+  monkeypatch.setattr(job_model, 'load', None)
   (tmp_path / 'eval.jsonl').write_text('{')
   with pytest.raises(ValueError, match='eval.jsonl: line 1'):
-    pair_dpo.run(config, str(tmp_path / 'run'), console_lib.silent())
+    pair_dpo.run(config, str(tmp_path / 'run'), terminal.silent())

@@ -9,14 +9,14 @@ from flax import nnx
 import jax
 import numpy as np
 import pytest
-
-from hermesflow_jax import checkpoint
-from hermesflow_jax import series as series_lib
-from hermesflow_jax import sharding
-from hermesflow_jax import storage
-from hermesflow_jax import train
 import tiny
 import tiny_line
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import rotation
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.training import train_step
 
 # When one read of a damaged checkpoint fails, orbax forgets the others.
 pytestmark = pytest.mark.filterwarnings(
@@ -33,14 +33,14 @@ def said():
 
 @pytest.fixture
 def series(tmp_path, said):
-  return series_lib.Series(tmp_path / 'steps', RUN, said.append)
+  return rotation.Series(tmp_path / 'steps', RUN, said.append)
 
 
 def state(number):
   first = tiny_line.state(tiny.mesh(4, 2))
   kernel = first.model.kernel[...] + number
   first.model.kernel[...] = kernel
-  return train.State(
+  return train_step.State(
     jax.device_put(np.int32(number), first.step.sharding),
     first.model,
     first.opt_state,
@@ -155,7 +155,7 @@ def test_what_a_killed_process_left_is_cleared_and_strays_do_not_count(series):
 
 def test_that_of_another_run_is_refused_and_says_why(series, tmp_path):
   saved(series, 2)
-  other = series_lib.Series(series.root, RUN | {'seed': 1}, print)
+  other = rotation.Series(series.root, RUN | {'seed': 1}, print)
   with pytest.raises(ValueError, match='is of another run: other seed'):
     newest(other)
   checkpoint.save(str(series.root / '3'), state(3), {'by': 'hand'})
@@ -165,7 +165,7 @@ def test_that_of_another_run_is_refused_and_says_why(series, tmp_path):
 
 def test_one_that_does_not_fit_is_refused(series):
   saved(series, 2)
-  wider = train.init_state(
+  wider = train_step.init_state(
     lambda key: nnx.Linear(4, 1, rngs=nnx.Rngs(key)),
     tiny_line.optim(),
     tiny_line.KEY,
@@ -223,7 +223,7 @@ def test_records_are_json(series):
 
 @pytest.fixture
 def in_bucket(bucket, said):
-  return series_lib.Series(
+  return rotation.Series(
     storage.path('gs://bucket/run/steps'), RUN, said.append
   )
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hermesflow_jax import masks
-from hermesflow_jax import serving
-from hermesflow_jax import sharding
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sampling import serving_weights
+from hermesflow_jax.sequences import attention_mask
 from tests import tiny
 
 
@@ -31,7 +31,7 @@ def model():
 @jax.jit
 def read(model, tokens):
   ar = jnp.ones(tokens.shape, jnp.int32)
-  sees = [masks.intervals(ar, ar == 1)]
+  sees = [attention_mask.intervals(ar, ar == 1)]
   hidden, _ = model(tokens, sees, jnp.arange(tokens.shape[-1]))
   return hidden
 
@@ -47,7 +47,7 @@ def in_bfloat16(model):
 
 
 def test_fused_products_are_the_same_but_for_rounding(model):
-  found = serving.ready(model, tiny.mesh(1, 1), fused=True)
+  found = serving_weights.ready(model, tiny.mesh(1, 1), fused=True)
   np.testing.assert_allclose(
     read(found, TOKENS), read(model, TOKENS), atol=1e-5
   )
@@ -58,27 +58,27 @@ def test_fused_blocks_have_two_products(model):
     text = str(jax.make_jaxpr(read)(model, TOKENS))
     return text.count('dot_general')
 
-  found = serving.ready(model, tiny.mesh(1, 1), fused=True)
+  found = serving_weights.ready(model, tiny.mesh(1, 1), fused=True)
   assert products(model) - products(found) == 4
 
 
 def test_the_model_stays_as_it_was(model):
   before = jax.tree.structure(model)
-  serving.ready(model, tiny.mesh(1, 1), fused=True)
+  serving_weights.ready(model, tiny.mesh(1, 1), fused=True)
   assert jax.tree.structure(model) == before
 
 
 def test_what_needs_no_change_is_not_copied(model):
   mesh = tiny.mesh(1, 1)
   placed = jax.device_put(model, sharding.shardings(model, mesh))
-  found = serving.ready(placed, mesh, fused=False)
+  found = serving_weights.ready(placed, mesh, fused=False)
   for old, new in zip(jax.tree.leaves(placed), jax.tree.leaves(found)):
     assert old.unsafe_buffer_pointer() == new.unsafe_buffer_pointer()
 
 
 def test_weights_are_kept_in_the_precision_they_are_used_in(model):
   model = in_bfloat16(model)
-  found = serving.ready(model, tiny.mesh(1, 1), fused=False)
+  found = serving_weights.ready(model, tiny.mesh(1, 1), fused=False)
   for path, leaf in jax.tree_util.tree_leaves_with_path(found):
     name = sharding.path_name(path)
     wide = 'layernorm' in name or name == 'head/bias'
@@ -95,7 +95,9 @@ def test_weights_are_kept_in_the_precision_they_are_used_in(model):
 
 def test_a_lookup_keeps_the_table_as_small_as_it_is(model):
   """Sampling reads some rows of a bfloat16 table, and widens none of it."""
-  found = serving.ready(in_bfloat16(model), tiny.mesh(1, 1), fused=False)
+  found = serving_weights.ready(
+    in_bfloat16(model), tiny.mesh(1, 1), fused=False
+  )
   table = found.embed.embedding[...]
   assert table.dtype == jnp.bfloat16
 
@@ -112,7 +114,7 @@ def test_a_lookup_keeps_the_table_as_small_as_it_is(model):
 def test_weights_are_whole_along_data_and_split_along_model(model):
   mesh = tiny.mesh(4, 2)
   placed = jax.device_put(model, sharding.shardings(model, mesh))
-  found = serving.ready(placed, mesh)
+  found = serving_weights.ready(placed, mesh)
   used = {
     axis
     for leaf in jax.tree.leaves(found)

@@ -5,19 +5,20 @@ import math
 
 import pytest
 
-from hermesflow_jax import alignment
-from hermesflow_jax import curation
-from hermesflow_jax import inference
-from hermesflow_jax import masking
-from hermesflow_jax import optim as optim_lib
-from hermesflow_jax import pretraining
-from hermesflow_jax import prompting
-from hermesflow_jax import sampling
-from hermesflow_jax import settings
-from hermesflow_jax import tokenizer_training
-from hermesflow_jax.jobs import common
-from hermesflow_jax.models import magvit
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.jobs.setup import training_schedule
+from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
+from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.shapes import shape_world
+from hermesflow_jax.training import adamw
+from hermesflow_jax.training import pretraining
+from hermesflow_jax.training import tokenizer_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,7 @@ MAGVIT = dict(
 )
 RECORDS = [
   (
-    optim_lib.Optim,
+    adamw.Optim,
     dict(lr=0.1, steps=1),
     [
       ('lr', 0.0),
@@ -137,7 +138,7 @@ RECORDS = [
     ],
   ),
   (
-    alignment.Objective,
+    objective_config.Objective,
     {},
     [
       ('beta', 0.0),
@@ -149,14 +150,14 @@ RECORDS = [
       ('drop_condition', 1.1),
     ],
   ),
-  (curation.Rules, {}, [('least_win', 1.5), ('least_margin', -0.1)]),
+  (pair_selection.Rules, {}, [('least_win', 1.5), ('least_margin', -0.1)]),
   (
-    inference.Decoding,
+    batched.Decoding,
     dict(temperature=1.0, top_k=1),
     [('temperature', 0.0), ('top_k', 0)],
   ),
   (
-    sampling.MaskGIT,
+    maskgit.MaskGIT,
     dict(steps=1, guidance=0.0),
     [
       ('steps', 0),
@@ -177,12 +178,12 @@ RECORDS = [
     ],
   ),
   (
-    tokenizer_training.Weights,
+    tokenizer_loss.Weights,
     dict(entropy=0.0, commitment=0.0, foreground=1.0),
     [('entropy', -1.0), ('commitment', -1.0), ('foreground', -1.0)],
   ),
   (
-    prompting.Lengths,
+    token_rows.Lengths,
     dict(max_text=8, mmu=8, prompt=8, lm=8, reply=8),
     [('max_text', 0), ('mmu', 0), ('prompt', -1), ('lm', 0), ('reply', 0)],
   ),
@@ -202,7 +203,7 @@ RECORDS = [
     ],
   ),
   (
-    magvit.MagvitConfig,
+    magvit_config.MagvitConfig,
     MAGVIT,
     [
       ('ch', 0),
@@ -214,12 +215,12 @@ RECORDS = [
     ],
   ),
   (
-    common.World,
+    shape_world.World,
     dict(seed=0, jitter=0),
     [('seed', -1), ('jitter', -1), ('jitter', 99)],
   ),
   (
-    common.Schedule,
+    training_schedule.Schedule,
     dict(batch=1, log_every=1, save_every=0),
     [('batch', 0), ('log_every', 0), ('save_every', -1)],
   ),
@@ -245,7 +246,7 @@ def test_impossible_values_are_refused_by_name(kind, good, field, value):
 )
 def test_an_unknown_schedule_is_refused(name):
   with pytest.raises(ValueError, match='wanted one of'):
-    masking.parse(name)
+    mask_schedules.parse(name)
 
 
 @dataclasses.dataclass(frozen=True)

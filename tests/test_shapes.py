@@ -7,18 +7,22 @@ import re
 import numpy as np
 import pytest
 
-from hermesflow_jax.data import shapes
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import scene_sampler
+from hermesflow_jax.shapes import shape_world
 
 PER_SPLIT = 1200
 
 
 def pictures(split, jitter=0):
-  return [shapes.sample_scene(split, 0, i, jitter) for i in range(PER_SPLIT)]
+  return [
+    scene_sampler.sample_scene(split, 0, i, jitter) for i in range(PER_SPLIT)
+  ]
 
 
 @pytest.fixture(scope='module')
 def scenes():
-  return {split: pictures(split) for split in shapes.SPLITS}
+  return {split: pictures(split) for split in shape_world.SPLITS}
 
 
 def key(scene):
@@ -36,25 +40,29 @@ def test_no_two_splits_share_a_picture(scenes):
 def test_splits_ignore_jitter_order_and_caption(scenes):
   for scene in scenes['eval'][:100]:
     moved = [dataclasses.replace(o, dx=1, dy=-1) for o in scene.objects]
-    assert shapes.bucket(tuple(moved[::-1])) == shapes.bucket(scene.objects)
+    assert scene_sampler.bucket(tuple(moved[::-1])) == scene_sampler.bucket(
+      scene.objects
+    )
 
 
 def test_held_out_combinations_occur_only_in_held_out_splits(scenes):
   for split, own in scenes.items():
     shown = {(o.color, o.shape) for scene in own for o in scene.objects}
-    if split in shapes.HELD_OUT_SPLITS:
-      assert shown >= shapes.HELD_OUT
+    if split in scene_sampler.HELD_OUT_SPLITS:
+      assert shown >= scene_sampler.HELD_OUT
     else:
-      assert not shown & shapes.HELD_OUT
+      assert not shown & scene_sampler.HELD_OUT
 
 
 def test_every_other_combination_is_trained(scenes):
   shown = {(o.color, o.shape) for s in scenes['train'] for o in s.objects}
-  combinations = set(itertools.product(shapes.COLORS, shapes.SHAPES))
-  assert shown == combinations - shapes.HELD_OUT
+  combinations = set(itertools.product(shape_world.COLORS, shape_world.SHAPES))
+  assert shown == combinations - scene_sampler.HELD_OUT
 
 
-@pytest.mark.parametrize('sample', [shapes.sample_scene, shapes.crowded_scene])
+@pytest.mark.parametrize(
+  'sample', [scene_sampler.sample_scene, scene_sampler.crowded_scene]
+)
 def test_a_scene_follows_from_split_seed_and_index(sample):
   first = [sample('train', 5, i, 1) for i in range(30)]
   again = [sample('train', 5, i, 1) for i in reversed(range(30))]
@@ -64,14 +72,14 @@ def test_a_scene_follows_from_split_seed_and_index(sample):
 
 
 def test_scenes_of_a_seed_never_change():
-  scene = shapes.sample_scene('eval', 0, 4, 1)
+  scene = scene_sampler.sample_scene('eval', 0, 4, 1)
   assert scene.caption == 'a cross left of a triangle'
 
 
 def test_tags_take_equal_turns(scenes):
   tags = [scene.tag for scene in scenes['final']]
-  assert {tags.count(tag) for tag in shapes.TAGS} == {
-    PER_SPLIT // len(shapes.TAGS)
+  assert {tags.count(tag) for tag in shape_world.TAGS} == {
+    PER_SPLIT // len(shape_world.TAGS)
   }
 
 
@@ -83,13 +91,16 @@ def test_captions_say_the_looks_of_their_objects(scenes):
     )
     for part in parts:
       first, *words = part.split()
-      count = shapes.NUMBERS.index(first) if first in shapes.NUMBERS else 1
+      count = (
+        shape_world.NUMBERS.index(first) if first in shape_world.NUMBERS else 1
+      )
       for _ in range(count):
         left.remove(
           next(
             o
             for o in left
-            if set(words) <= {o.shape, shapes.plural(o.shape), o.color, o.size}
+            if set(words)
+            <= {o.shape, shape_world.plural(o.shape), o.color, o.size}
           )
         )
     assert not left, scene
@@ -110,7 +121,7 @@ def test_relations_hold_in_pixels(scenes):
       x, y = steps[relation]
       along = across * x + down * y
       assert along > max(abs(across * y), abs(down * x))
-      assert along >= shapes.CELL
+      assert along >= shape_world.CELL
 
 
 def test_objects_are_one_to_four_and_each_in_its_own_cell(scenes):
@@ -121,39 +132,41 @@ def test_objects_are_one_to_four_and_each_in_its_own_cell(scenes):
 
 def test_crowded_scenes_keep_the_split_and_its_combinations():
   for i in range(200):
-    scene = shapes.crowded_scene('preference', 0, i)
+    scene = scene_sampler.crowded_scene('preference', 0, i)
     assert 5 <= len(scene.objects) <= 16
-    assert 70 <= shapes.bucket(scene.objects) < 80
-    assert not shapes.HELD_OUT & {(o.color, o.shape) for o in scene.objects}
+    assert 70 <= scene_sampler.bucket(scene.objects) < 80
+    assert not scene_sampler.HELD_OUT & {
+      (o.color, o.shape) for o in scene.objects
+    }
 
 
 @pytest.mark.parametrize('jitter', [0, 1])
 def test_a_picture_shows_each_color_at_its_object_only(jitter):
   for i in range(60):
-    scene = shapes.crowded_scene('eval', 0, i, jitter)
-    image = shapes.render(scene)
+    scene = scene_sampler.crowded_scene('eval', 0, i, jitter)
+    image = drawing.render(scene)
     assert image.dtype == np.uint8 and image.shape == (64, 64, 3)
-    empty = (image == shapes.BACKGROUND).all(-1)
+    empty = (image == shape_world.BACKGROUND).all(-1)
     for o in scene.objects:
-      radius = shapes.SIZES[o.size] // 2
+      radius = shape_world.SIZES[o.size] // 2
       box = np.s_[
         int(o.y) - radius : int(o.y) + radius,
         int(o.x) - radius : int(o.x) + radius,
       ]
-      assert (image[box] == shapes.rgb(o.color)).all(-1).any()
+      assert (image[box] == drawing.rgb(o.color)).all(-1).any()
       empty[box] = True
     assert empty.all()
 
 
 def test_neighbours_at_jitter_one_stay_apart():
-  gap = shapes.CELL - 2 * 1 - shapes.SIZES['large']
+  gap = shape_world.CELL - 2 * 1 - shape_world.SIZES['large']
   assert gap >= 2
 
 
-@pytest.mark.parametrize('shape', shapes.SHAPES)
+@pytest.mark.parametrize('shape', shape_world.SHAPES)
 def test_sizes_are_diameters(shape):
-  for size, diameter in shapes.SIZES.items():
-    covered = np.argwhere(shapes.coverage(shape, size, 20) > 0)
+  for size, diameter in shape_world.SIZES.items():
+    covered = np.argwhere(drawing.coverage(shape, size, 20) > 0)
     extent = covered.max(0) - covered.min(0) + 1
     assert extent.tolist() == [diameter, diameter]
 
@@ -169,17 +182,17 @@ def test_sizes_are_diameters(shape):
 )
 def test_bad_arguments_are_named(arguments, message):
   with pytest.raises(ValueError, match=message):
-    shapes.sample_scene(*arguments)
+    scene_sampler.sample_scene(*arguments)
 
 
 def test_names_are_unique_and_sorted():
-  assert shapes.scene_id('eval', 0, 123) == 'eval-0-000123'
+  assert scene_sampler.scene_id('eval', 0, 123) == 'eval-0-000123'
 
 
 def test_arbitrary_colors_stay_away_from_held_out_combinations():
   for i in range(0, 400, 5):
-    for o in shapes.crowded_scene('train', 0, i).objects:
-      color = np.array(shapes.rgb(o.color))
-      for name, shape in shapes.HELD_OUT:
-        distance = np.linalg.norm(color - shapes.COLORS[name])
-        assert shape != o.shape or distance >= shapes.LEAST_FAR
+    for o in scene_sampler.crowded_scene('train', 0, i).objects:
+      color = np.array(drawing.rgb(o.color))
+      for name, shape in scene_sampler.HELD_OUT:
+        distance = np.linalg.norm(color - shape_world.COLORS[name])
+        assert shape != o.shape or distance >= scene_sampler.LEAST_FAR

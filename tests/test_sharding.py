@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
 import tiny
-from hermesflow_jax import sharding
-from hermesflow_jax import vocab
-from hermesflow_jax.jobs import common
+
+from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sequences import vocabulary
 
 P = jax.sharding.PartitionSpec
 
@@ -34,7 +34,7 @@ def model():
 @pytest.fixture(scope='module')
 def official():
   """Shapes and names of Show-o at full size."""
-  config = showo.ShowOConfig(vocab.Vocab(50_295, 8_192, 50_256))
+  config = showo.ShowOConfig(vocabulary.Vocab(50_295, 8_192, 50_256))
   return jax.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
 
 
@@ -171,7 +171,9 @@ def test_a_mesh_is_chosen_for_any_count_of_devices(count, rows, parts, wanted):
 def chosen(devices, batch, accumulate=1, parts=2, idle=True, **mesh):
   """The sizes of a mesh, or the line that refuses it."""
   try:
-    return common.Mesh(**mesh).sizes(devices, batch, accumulate, parts, idle)
+    return mesh_config.Mesh(**mesh).sizes(
+      devices, batch, accumulate, parts, idle
+    )
   except ValueError as error:
     return str(error)
 
@@ -217,14 +219,14 @@ def test_several_processes_leave_no_device_idle():
 
 def test_devices_that_stay_idle_are_said():
   said = []
-  mesh = common.Mesh().make(6, parts=1, say=said.append)
+  mesh = mesh_config.Mesh().make(6, parts=1, say=said.append)
   assert said == [
     'mesh: 8 devices as data=6, model=1 (batch 6); 2 of the devices stay idle'
   ]
   assert dict(mesh.shape) == {'data': 6, 'model': 1}
   total = jax.jit(lambda a: a.sum())(sharding.put_batch(np.arange(12.0), mesh))
   assert total == 66
-  common.Mesh(data=-1, model=1).make(8, say=said.append)
+  mesh_config.Mesh(data=-1, model=1).make(8, say=said.append)
   assert len(said) == 1
 
 
@@ -271,13 +273,16 @@ def test_devices_of_one_process_keep_their_order():
 def test_heads_say_how_far_a_model_splits():
   """58,498 words and odd widths do not count: no rule splits them."""
   assert (
-    common.model_parts(phi.PhiConfig(width=2048, layers=24, heads=32, mlp=8192))
+    mesh_config.model_parts(
+      phi.PhiConfig(width=2048, layers=24, heads=32, mlp=8192)
+    )
     == 32
   )
   assert (
-    common.model_parts(phi.PhiConfig(width=96, layers=1, heads=6, mlp=128)) == 2
+    mesh_config.model_parts(phi.PhiConfig(width=96, layers=1, heads=6, mlp=128))
+    == 2
   )
-  assert common.model_parts(None) == 1
+  assert mesh_config.model_parts(None) == 1
 
 
 def test_batches_are_split_over_data_alone():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hermesflow_jax import shards
+from hermesflow_jax.curation import shards
 
 FILES = {'jsonl': b'{"a": 1}\n', 'npz': b'\x00\x01\x02'}
 

@@ -5,21 +5,22 @@ import dataclasses
 from flax import nnx
 import pytest
 
-from configs import pair_dpo as config_lib
-from conversions import clip as clip_conversion
-from conversions import magvit as magvit_conversion
-from conversions import sizes as sizes_lib
-from conversions import showo as showo_conversion
-from conversions import table
-from hermesflow_jax import initial
-from hermesflow_jax import settings
-from hermesflow_jax import vocab as vocab_lib
+import configs.pair_dpo
+from conversions import model_sizes
+from conversions import weight_table
+from conversions.tables import clip_table
+from conversions.tables import magvit_table
+from conversions.tables import showo_table
+from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.sequences import vocabulary
 
-VOCAB = vocab_lib.Vocab(50295, 8192, 50256)
+VOCAB = vocabulary.Vocab(50295, 8192, 50256)
 # As the release writes it.
 OFFICIAL = {
   '_class_name': 'Showo',
@@ -37,48 +38,52 @@ def show_o_shapes(clip_width=0):
   """The tensors of a full-size Show-o, without any memory."""
   config = showo.ShowOConfig(VOCAB, phi.PhiConfig(), 256, clip_width)
   model = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
-  return table.entries(model, showo_conversion.rows_of(config))
+  return weight_table.entries(model, showo_table.rows_of(config))
 
 
 @pytest.mark.parametrize('pixels', [256, 512])
 def test_a_released_show_o_is_what_its_config_wants(pixels):
   tokens = (pixels // 16) ** 2
-  found, max_text = showo_conversion.read_sizes(
+  found, max_text = showo_table.read_sizes(
     show_o_shapes(), OFFICIAL | {'num_vq_tokens': tokens}
   )
   wanted = settings.build(
-    initial.Sizes, config_lib.get_config(f'show_o_{pixels}').sizes.to_dict()
+    initial_model.Sizes,
+    configs.pair_dpo.get_config(f'show_o_{pixels}').sizes.to_dict(),
   )
   assert found.vocab == wanted.vocab
-  assert found.decoder == initial.plain(wanted.decoder)
+  assert found.decoder == initial_model.plain(wanted.decoder)
   assert found.image_tokens == wanted.grid[0] * wanted.grid[1]
   assert max_text == wanted.lengths.max_text
 
 
 def test_the_clip_variant_says_so_by_its_tensors():
   record = OFFICIAL | {'w_clip_vit': True}
-  found, _ = showo_conversion.read_sizes(show_o_shapes(1024), record)
+  found, _ = showo_table.read_sizes(show_o_shapes(1024), record)
   assert found.clip_width == 1024
   with pytest.raises(ValueError, match='w_clip_vit is True, wanted False'):
-    showo_conversion.read_sizes(show_o_shapes(), record)
+    showo_table.read_sizes(show_o_shapes(), record)
 
 
 def test_a_released_tokenizer_needs_no_config():
-  model = nnx.eval_shape(lambda: magvit.Magvit(magvit.SHOW_O, nnx.Rngs(0)))
-  found = table.entries(
-    model, magvit_conversion.TABLE, magvit_conversion.constants(magvit.SHOW_O)
+  model = nnx.eval_shape(
+    lambda: magvit.Magvit(magvit_config.SHOW_O, nnx.Rngs(0))
   )
-  assert magvit_conversion.read_sizes(found, {}) == magvit.SHOW_O
+  found = weight_table.entries(
+    model, magvit_table.TABLE, magvit_table.constants(magvit_config.SHOW_O)
+  )
+  assert magvit_table.read_sizes(found, {}) == magvit_config.SHOW_O
   wanted = settings.build(
-    initial.Sizes, config_lib.get_config('show_o_512').sizes.to_dict()
+    initial_model.Sizes,
+    configs.pair_dpo.get_config('show_o_512').sizes.to_dict(),
   )
-  assert magvit.SHOW_O == wanted.tokenizer
+  assert magvit_config.SHOW_O == wanted.tokenizer
 
 
 @pytest.mark.parametrize('whole', [False, True])
 def test_a_released_tower_is_the_default_one(whole):
   model = nnx.eval_shape(lambda: clip.Clip(clip.ClipConfig(), rngs=nnx.Rngs(0)))
-  found = table.entries(model, clip_conversion.TABLE)
+  found = weight_table.entries(model, clip_table.TABLE)
   record = {
     'hidden_size': 1024,
     'image_size': 336,
@@ -91,9 +96,9 @@ def test_a_released_tower_is_the_default_one(whole):
   }
   if whole:
     record = {'model_type': 'clip', 'vision_config': record}
-  assert clip_conversion.read_sizes(found, record) == clip.ClipConfig()
+  assert clip_table.read_sizes(found, record) == clip.ClipConfig()
   with pytest.raises(ValueError, match='num_attention_heads is missing'):
-    clip_conversion.read_sizes(found, {'vision_config': []})
+    clip_table.read_sizes(found, {'vision_config': []})
 
 
 def test_what_goes_back_reads_as_what_it_was():
@@ -101,18 +106,16 @@ def test_what_goes_back_reads_as_what_it_was():
     showo.ShowOConfig(VOCAB, phi.PhiConfig(rope_theta=5e4, norm_eps=1e-6)),
     image_tokens=1024,
   )
-  record = showo_conversion.official(sizes, 77)
-  assert showo_conversion.read_sizes(show_o_shapes(), record) == (sizes, 77)
-  plain = showo_conversion.official(
-    showo.ShowOConfig(VOCAB, phi.PhiConfig()), 128
-  )
+  record = showo_table.official(sizes, 77)
+  assert showo_table.read_sizes(show_o_shapes(), record) == (sizes, 77)
+  plain = showo_table.official(showo.ShowOConfig(VOCAB, phi.PhiConfig()), 128)
   assert set(plain) - {'_diffusers_version', 'mask_token_id'} == (
     set(OFFICIAL) - {'load_from_showo'}
   )
 
 
 def test_numbers_of_a_config_are_numbers():
-  reader = sizes_lib.Config({'a': 3, 'b': True, 'c': -1, 'd': 2, 'e': '4'})
+  reader = model_sizes.Config({'a': 3, 'b': True, 'c': -1, 'd': 2, 'e': '4'})
   assert reader.number('a') == 3
   assert reader.number('d', kind=float) == 2.0
   assert reader.number('z', 7) == 7
@@ -126,4 +129,4 @@ def test_numbers_of_a_config_are_numbers():
 
 def test_layers_are_counted_by_their_numbers():
   names = dict.fromkeys(['m.0.a', 'm.1.a', 'm.10.b', 'm.x.a', 'n.m.7.a'])
-  assert sizes_lib.count(names, 'm.*.') == 3
+  assert model_sizes.count(names, 'm.*.') == 3

@@ -20,19 +20,19 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 import pytest
-
-from configs import pair_dpo as config_lib
-from conversions import convert
-from conversions import source
-from conversions import tensors
-from hermesflow_jax import console
-from hermesflow_jax import initial
-from hermesflow_jax import pretrained
-from hermesflow_jax import settings as settings_lib
-from hermesflow_jax import text as text_lib
-import main
 import small_records
 import small_show_o
+
+import configs.pair_dpo
+from conversions import convert
+from conversions.files import source
+from conversions.files import tensors
+from hermesflow_jax.checkpoints import converted_model
+from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sequences import text_tokenizer
+import main
 
 ROOT = pathlib.Path(__file__).parent.parent
 RECORDS = small_records.splits()
@@ -91,7 +91,7 @@ class Walk:
     """Runs `python -m conversions.convert` in this process."""
     errors = io.StringIO()
     with contextlib.chdir(self.folder), contextlib.redirect_stderr(errors):
-      code = convert.main(list(arguments), console.silent())
+      code = convert.main(list(arguments), terminal.silent())
     assert code == 0, errors.getvalue()
 
   @property
@@ -105,9 +105,9 @@ class Walk:
     return self.folder / 'small' / 'checkpoints' / f'show_o_{self.pixels}'
 
   @functools.cached_property
-  def text(self) -> text_lib.Text:
+  def text(self) -> text_tokenizer.Text:
     """The text tokenizer."""
-    return text_lib.load(str(self.folder / 'small' / 'phi-1_5'))
+    return text_tokenizer.load(str(self.folder / 'small' / 'phi-1_5'))
 
 
 def lines(path: pathlib.Path) -> list[dict]:
@@ -117,8 +117,8 @@ def lines(path: pathlib.Path) -> list[dict]:
 
 def arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Returns the arrays of a converted or trained Show-o, by name."""
-  record = pretrained.read(str(path), 'showo')
-  model = pretrained.restore(str(path), record)
+  record = converted_model.read(str(path), 'showo')
+  model = converted_model.restore(str(path), record)
   named, _ = jax.tree_util.tree_flatten_with_path(model)
   return {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in named}
 
@@ -224,7 +224,7 @@ def test_commands_of_the_page_can_be_read():
       arguments[1] = arguments[1].replace('=configs', f'={ROOT}/configs')
       values, _ = main.options(arguments)
       job = main.job_of(values.pop('job'))
-      settings_lib.build(job.Settings, values)
+      settings.build(job.Settings, values)
       jobs.append(job)
     else:
       assert arguments[0] == 'tests/small_show_o.py'
@@ -245,7 +245,7 @@ def leaves(values: dict, name: str = '') -> dict:
 @pytest.mark.parametrize('pixels', [256, 512])
 def test_small_settings_are_show_os_but_for_sizes_and_counts(pixels):
   small, show_o = (
-    leaves(config_lib.get_config(f'{name}_{pixels}').to_dict())
+    leaves(configs.pair_dpo.get_config(f'{name}_{pixels}').to_dict())
     for name in ('small', 'show_o')
   )
   assert small.keys() == show_o.keys()
@@ -279,7 +279,7 @@ def test_small_settings_are_show_os_but_for_sizes_and_counts(pixels):
 
 
 def test_the_converted_model_has_real_vocabulary_sizes(converted):
-  record = pretrained.read(str(converted.base), 'showo')
+  record = converted_model.read(str(converted.base), 'showo')
   vocab = record.sizes.vocab
   assert (vocab.text_size, vocab.codebook_size) == (50_295, 8_192)
   assert (vocab.size, vocab.mask) == (58_498, 58_497)
@@ -327,7 +327,7 @@ def test_codes_of_images_are_those_of_torchvisions_pixels(played):
       for record in records
     ]
   )
-  tokenizer = initial.load_tokenizer(
+  tokenizer = initial_model.load_tokenizer(
     str(played.folder / 'small' / 'checkpoints' / 'magvitv2'), None
   )
   latents = np.concatenate(

@@ -10,11 +10,11 @@ import huggingface_hub
 import numpy as np
 import pytest
 import safetensors.numpy
-
-from conversions import safetensors_file
-from conversions import source
-from conversions import tensors
 import torch_files
+
+from conversions.files import safetensors_file
+from conversions.files import source
+from conversions.files import tensors
 
 ROOT = pathlib.Path(__file__).parent.parent
 ARRAYS = torch_files.ARRAYS
@@ -205,7 +205,7 @@ def test_no_read_holds_more_than_it_gives(tmp_path):
   del arrays
   program = (
     'import resource, sys\n'
-    'from conversions import source\n'
+    'from conversions.files import source\n'
     'found = source.find(sys.argv[1]).tensors\n'
     'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
     'before = peak()\n'

@@ -4,19 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from hermesflow_jax import alignment
-from hermesflow_jax import cost
-from hermesflow_jax import masking
-from hermesflow_jax import packing
-from hermesflow_jax import speed
 import tiny
+
+from hermesflow_jax.models import flop_count
+from hermesflow_jax.pair_dpo import official_defects
+from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import record_rows
+from hermesflow_jax.pair_dpo import throughput
+from hermesflow_jax.sequences import mask_schedules
 
 MASKS = 3
 CONFIG = tiny.sizes()
 
 
-def record(fit=None, compat=alignment.Compat(), **changes):
+def record(fit=None, compat=official_defects.Compat(), **changes):
   """Arrays of one homologous record."""
   rng = np.random.default_rng(0)
   codes = rng.integers(0, 16, (3, tiny.IMAGE_TOKENS))
@@ -31,7 +32,7 @@ def record(fit=None, compat=alignment.Compat(), **changes):
     'caption_dropped': '',
     'image_dropped': '',
   } | changes
-  make = alignment.transform(
+  make = record_rows.transform(
     tiny.vocab(), tiny.text(), tiny.LENGTHS, 0.0, compat, fit
   )
   return make(values, rng)
@@ -39,8 +40,8 @@ def record(fit=None, compat=alignment.Compat(), **changes):
 
 def passes(made, hidden=tiny.IMAGE_TOKENS):
   return (
-    speed.of_images(CONFIG, made, MASKS, hidden),
-    speed.of_captions(CONFIG, made),
+    throughput.of_images(CONFIG, made, MASKS, hidden),
+    throughput.of_captions(CONFIG, made),
   )
 
 
@@ -51,7 +52,7 @@ def test_what_is_of_use_is_what_is_executed_where_nothing_is_padded():
   assert batch.caption.valid.all() and batch.replied.all()
   hidden = jnp.ones((1, MASKS, tiny.IMAGE_TOKENS), bool)
   model = jax.eval_shape(tiny.show_o, jax.random.key(0))
-  executed = cost.of(
+  executed = flop_count.of(
     lambda m: packing.pair_logps(m, batch, hidden, 512)[0], model
   ).flops
   images, captions = passes(made)
@@ -69,21 +70,21 @@ def test_pads_count_nothing():
 def test_labels_count_and_codes_that_are_shown_do_not():
   made = record()
   few, many = (passes(made, hidden)[0].flops for hidden in (1.0, 4.0))
-  one = cost.head(CONFIG.decoder, 1, CONFIG.vocab.size)
+  one = flop_count.head(CONFIG.decoder, 1, CONFIG.vocab.size)
   assert many - few == pytest.approx(2 * MASKS * 3 * one)
 
 
 def test_a_pair_that_is_not_there_counts_nothing():
   whole, part = passes(record()), passes(record(image_dropped='x'))
-  assert part == (speed.Pass(), whole[1])
+  assert part == (throughput.Pass(), whole[1])
   part = passes(record(caption_dropped='x'))
-  assert part == (whole[0], speed.Pass())
+  assert part == (whole[0], throughput.Pass())
 
 
 def test_rows_of_their_own_do_more_for_the_same_labels():
   """The image is read by both replies, the caption by each side's codes."""
   packed = passes(record())
-  apart = passes(record(compat=alignment.Compat(separate_drops=True)))
+  apart = passes(record(compat=official_defects.Compat(separate_drops=True)))
   for one, other in zip(packed, apart, strict=True):
     assert one.tokens < other.tokens < MASKS * 2 * one.tokens
     assert one.flops < other.flops
@@ -103,7 +104,7 @@ def test_rows_of_their_own_do_more_for_the_same_labels():
 )
 def test_a_step_is_passes_of_a_batch(changes, images, captions):
   made = [record(), record(caption_dropped='x')]
-  found = speed.of_pairs(
+  found = throughput.of_pairs(
     CONFIG,
     made,
     batch=8,
@@ -121,5 +122,9 @@ def test_a_step_is_passes_of_a_batch(changes, images, captions):
 
 
 def test_the_mean_of_a_schedule_is_that_of_its_draws():
-  assert masking.mean(masking.cosine) == pytest.approx(2 / np.pi, rel=1e-4)
-  assert masking.mean(masking.linear) == pytest.approx(0.5, rel=1e-4)
+  assert mask_schedules.mean(mask_schedules.cosine) == pytest.approx(
+    2 / np.pi, rel=1e-4
+  )
+  assert mask_schedules.mean(mask_schedules.linear) == pytest.approx(
+    0.5, rel=1e-4
+  )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hermesflow_jax import stopwatch
+from hermesflow_jax.runtime import timing
 
 
 class Now:
@@ -16,7 +16,7 @@ class Now:
 
 def test_shares_add_up_and_compiling_is_a_part_of_its_own():
   now = Now()
-  watch = stopwatch.Stopwatch(now)
+  watch = timing.Stopwatch(now)
   with watch.part('data'):
     now.time += 1
   with watch.part('step'):
@@ -34,7 +34,7 @@ def test_shares_add_up_and_compiling_is_a_part_of_its_own():
 
 def test_what_is_raised_in_a_part_counts_too():
   now = Now()
-  watch = stopwatch.Stopwatch(now)
+  watch = timing.Stopwatch(now)
   with pytest.raises(OSError), watch.part('data'):
     now.time += 3
     raise OSError
@@ -43,7 +43,7 @@ def test_what_is_raised_in_a_part_counts_too():
 
 def test_what_is_traced_within_another_counts_once():
   now = Now()
-  watch = stopwatch.Stopwatch(now)
+  watch = timing.Stopwatch(now)
   with watch.part('step'):
     for seconds in (1, 2):
       now.time += seconds

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from hermesflow_jax import events
-from hermesflow_jax import storage
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import transfer
+from hermesflow_jax.training import metrics_log
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -54,7 +55,7 @@ def test_without_gcsfs_one_line_says_so(no_gcsfs):
 
 def test_a_file_of_this_machine_wants_nothing_for_buckets(tmp_path):
   code = (
-    'import sys; from hermesflow_jax import storage\n'
+    'import sys; from hermesflow_jax.runtime import storage\n'
     'storage.write(storage.path(sys.argv[1]), b"x")\n'
     'print({"gcsfs", "fsspec", "etils", "tensorflow"} & set(sys.modules))'
   )
@@ -130,7 +131,7 @@ def test_readers_of_files_read_objects(folder):
 
 
 def test_what_is_sent_is_where_it_was_meant_for(folder):
-  with storage.Outbox(folder / 'out') as outbox:
+  with transfer.Outbox(folder / 'out') as outbox:
     (outbox.folder / 'deep').mkdir(parents=True)
     (outbox.folder / 'deep' / 'a').write_text('1')
     outbox.send()
@@ -140,7 +141,7 @@ def test_what_is_sent_is_where_it_was_meant_for(folder):
 
 
 def test_only_what_changed_is_sent_again(bucket):
-  with storage.Outbox(storage.path('gs://bucket/out')) as outbox:
+  with transfer.Outbox(storage.path('gs://bucket/out')) as outbox:
     (outbox.folder / 'a').write_text('1')
     (outbox.folder / 'b').write_text('1')
     outbox.send()
@@ -153,7 +154,7 @@ def test_only_what_changed_is_sent_again(bucket):
 def test_a_copy_is_there_while_it_is_open(folder):
   for name in ('a', 'deep/b', 'c'):
     storage.write(folder / name, name.encode())
-  with storage.copied(folder, ['a', 'deep/b', 'missing']) as here:
+  with transfer.copied(folder, ['a', 'deep/b', 'missing']) as here:
     assert storage.is_local(here)
     assert (here / 'deep' / 'b').read_text() == 'deep/b'
     assert not (here / 'missing').exists()
@@ -164,7 +165,7 @@ def test_a_copy_is_there_while_it_is_open(folder):
 def test_a_copy_stays_in_its_folder(bucket, name):
   bucket.put('a', b'1')
   with pytest.raises(ValueError, match='is not in gs://bucket/run'):
-    with storage.copied(storage.path('gs://bucket/run'), [name]):
+    with transfer.copied(storage.path('gs://bucket/run'), [name]):
       pass
 
 
@@ -238,7 +239,7 @@ def rows(text):
 
 
 def test_what_is_measured_is_in_the_bucket_when_it_is_flushed(bucket):
-  with events.Log('gs://bucket/run') as log:
+  with metrics_log.Log('gs://bucket/run') as log:
     log(1, {'loss': 0.5})
     log.flush()
     log(2, {'loss': float('nan')})
@@ -250,20 +251,20 @@ def test_what_is_measured_is_in_the_bucket_when_it_is_flushed(bucket):
 
 
 def test_what_is_measured_is_seen_after_a_while(bucket, monkeypatch):
-  monkeypatch.setattr(events, '_EVERY', 0.0)
-  log = events.Log('gs://bucket/run')
+  monkeypatch.setattr(metrics_log, '_EVERY', 0.0)
+  log = metrics_log.Log('gs://bucket/run')
   log(1, {'loss': 0.5})
   assert rows(bucket.text('run/metrics.jsonl')) == [1]
   log.close()
 
 
 def test_a_run_that_goes_on_forgets_what_came_after_its_checkpoint(bucket):
-  with events.Log('gs://bucket/run') as log:
+  with metrics_log.Log('gs://bucket/run') as log:
     for step in (1, 2, 3):
       log(step, {'loss': 0.5})
-  events.Log('gs://bucket/run', 2).close()
+  metrics_log.Log('gs://bucket/run', 2).close()
   assert rows(bucket.text('run/metrics.jsonl')) == [1, 2]
-  with events.Log('gs://bucket/run', 1) as log:
+  with metrics_log.Log('gs://bucket/run', 1) as log:
     log(2, {'loss': 0.25})
   assert rows(bucket.text('run/metrics.jsonl')) == [1, 2]
   assert '0.25' in bucket.text('run/metrics.jsonl')

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hermesflow_jax import strict_json
+from hermesflow_jax.runtime import strict_json
 
 ROWS = [
   {'id': 0, 'text': 'a, {b}\n[c]'},

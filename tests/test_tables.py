@@ -9,39 +9,40 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from conversions import clip as clip_conversion
-from conversions import magvit as magvit_conversion
-from conversions import showo as showo_conversion
-from conversions import table
-from hermesflow_jax import vocab as vocab_lib
+from conversions import weight_table
+from conversions.tables import clip_table
+from conversions.tables import magvit_table
+from conversions.tables import showo_table
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.sequences import vocabulary
 
-VOCAB = vocab_lib.Vocab(50295, 8192, 50256)
+VOCAB = vocabulary.Vocab(50295, 8192, 50256)
 PLAIN = showo.ShowOConfig(VOCAB, phi.PhiConfig())
 WITH_CLIP = dataclasses.replace(PLAIN, clip_width=1024)
 
 # name: (table, full-size model, millions of parameters)
 FULL = {
   'showo': (
-    showo_conversion.rows_of(PLAIN),
+    showo_table.rows_of(PLAIN),
     lambda: showo.ShowO(PLAIN, rngs=nnx.Rngs(0)),
     1_448.2,
   ),
   'with_clip': (
-    showo_conversion.rows_of(WITH_CLIP),
+    showo_table.rows_of(WITH_CLIP),
     lambda: showo.ShowO(WITH_CLIP, rngs=nnx.Rngs(0)),
     1_454.5,
   ),
   'magvitv2': (
-    magvit_conversion.TABLE,
-    lambda: magvit.Magvit(magvit.SHOW_O, nnx.Rngs(0)),
+    magvit_table.TABLE,
+    lambda: magvit.Magvit(magvit_config.SHOW_O, nnx.Rngs(0)),
     95.4,
   ),
   'clip_vision': (
-    clip_conversion.TABLE,
+    clip_table.TABLE,
     lambda: clip.Clip(clip.ClipConfig(), rngs=nnx.Rngs(0)),
     303.5,
   ),
@@ -57,12 +58,12 @@ def full(request):
 
 def test_each_row_is_used(full):
   rows, model, _ = full
-  assert table.unused_rows(model, rows) == []
+  assert weight_table.unused_rows(model, rows) == []
 
 
 def test_each_parameter_is_one_or_more_tensors_of_its_size(full):
   rows, model, millions = full
-  found = table.entries(model, rows)
+  found = weight_table.entries(model, rows)
   size = lambda shapes: sum(int(np.prod(s.shape)) for s in shapes)
   assert size(found.values()) == size(jax.tree.leaves(nnx.state(model)))
   assert round(size(found.values()) / 1e6, 1) == pytest.approx(
@@ -76,9 +77,9 @@ def test_no_tensor_has_two_rows(full):
   assert max(names.values()) == 1
 
 
-@pytest.mark.parametrize('move', table.MOVES)
+@pytest.mark.parametrize('move', weight_table.MOVES)
 def test_each_move_is_undone_by_its_inverse(move):
-  there, back = table.MOVES[move]
+  there, back = weight_table.MOVES[move]
   shape = (2, 3, 1, 1) if move == 'pointwise' else (2, 3, 4, 5)
   array = np.random.default_rng(0).normal(size=shape)
   if move == 'transpose':
@@ -96,7 +97,7 @@ def test_each_move_is_undone_by_its_inverse(move):
 )
 def test_a_row_that_means_nothing_is_refused(line, said):
   with pytest.raises(ValueError, match=said):
-    table.parse(line)
+    weight_table.parse(line)
 
 
 def test_a_parameter_without_a_row_is_named():
@@ -105,8 +106,10 @@ def test_a_parameter_without_a_row_is_named():
       self.a = nnx.Param(jnp.zeros(2))
       self.b = nnx.Param(jnp.zeros(2))
 
-  rows = table.parse('x | a | copy')
+  rows = weight_table.parse('x | a | copy')
   with pytest.raises(ValueError, match='no row for jax path b'):
-    table.to_jax({'x': np.zeros(2, np.float32)}, rows, nnx.eval_shape(Two))
+    weight_table.to_jax(
+      {'x': np.zeros(2, np.float32)}, rows, nnx.eval_shape(Two)
+    )
   with pytest.raises(ValueError, match='no row for jax path b'):
-    table.to_torch(Two(), rows)
+    weight_table.to_torch(Two(), rows)

@@ -4,14 +4,14 @@ import pathlib
 
 import pytest
 
-from hermesflow_jax import text as text_lib
+from hermesflow_jax.sequences import text_tokenizer
 
 WORDS = ['red', 'blue', 'circle', 'a', 'two', '.', '?', ':']
 
 
 @pytest.fixture(scope='module')
 def text():
-  return text_lib.word_level(WORDS)
+  return text_tokenizer.word_level(WORDS)
 
 
 def test_known_words_come_back(text):
@@ -29,13 +29,13 @@ def test_every_word_has_its_own_id(text):
 
 
 def test_ids_do_not_depend_on_the_order_of_words(text):
-  other = text_lib.word_level(WORDS[::-1] + WORDS)
+  other = text_tokenizer.word_level(WORDS[::-1] + WORDS)
   assert other.encode(WORDS) == text.encode(WORDS)
 
 
 def test_case_and_missing_spaces_make_no_difference(text):
   assert text.encode(['A Red circle.']) == text.encode(['a red circle .'])
-  shouted = text_lib.word_level([word.upper() for word in WORDS])
+  shouted = text_tokenizer.word_level([word.upper() for word in WORDS])
   assert shouted.encode(WORDS) == text.encode(WORDS)
 
 
@@ -59,7 +59,7 @@ def test_nothing_encodes_to_nothing(text):
 def test_a_saved_tokenizer_is_the_same(text, tmp_path):
   path = str(tmp_path / 'text.json')
   text.save(path)
-  found = text_lib.load(path)
+  found = text_tokenizer.load(path)
   caption = ['A red circle: two zebras?', 'blue']
   assert found.encode(caption) == text.encode(caption)
   assert (found.size, found.eos) == (text.size, text.eos)
@@ -70,7 +70,7 @@ def test_a_saved_tokenizer_is_the_same(text, tmp_path):
 
 def test_a_folder_of_transformers_is_read(text, tmp_path):
   text._tokenizer.save_pretrained(tmp_path)
-  found = text_lib.load(str(tmp_path))
+  found = text_tokenizer.load(str(tmp_path))
   assert found.encode(['a red circle']) == text.encode(['a red circle'])
   assert (found.size, found.eos) == (text.size, text.eos)
 
@@ -80,11 +80,11 @@ def test_what_cannot_be_read_is_named(tmp_path):
   (tmp_path / 'empty').mkdir()
   for name in ('missing', 'broken.json', 'empty'):
     with pytest.raises(ValueError, match=f'tokenizer at .*{name}'):
-      text_lib.load(str(tmp_path / name))
+      text_tokenizer.load(str(tmp_path / name))
 
 
 def test_a_question_is_asked_as_in_llava():
-  assert text_lib.user('Why ?') == 'USER: \nWhy ? ASSISTANT:'
+  assert text_tokenizer.user('Why ?') == 'USER: \nWhy ? ASSISTANT:'
 
 
 def test_a_tokenizer_is_read_from_a_bucket(text, tmp_path, bucket):
@@ -92,28 +92,33 @@ def test_a_tokenizer_is_read_from_a_bucket(text, tmp_path, bucket):
   bucket.put_folder('phi', tmp_path)
   bucket.put('phi/model.safetensors', b'weights, which are left alone')
   for name in ('gs://bucket/phi', 'gs://bucket/phi/tokenizer.json'):
-    found = text_lib.load(name)
+    found = text_tokenizer.load(name)
     assert found.encode(['a red circle']) == text.encode(['a red circle'])
   assert ('GET', 'phi/model.safetensors') not in bucket.seen
   with pytest.raises(ValueError, match='no tokenizer at gs://bucket/none'):
-    text_lib.load('gs://bucket/none')
+    text_tokenizer.load('gs://bucket/none')
 
 
 def phi():
   """A byte-level BPE in Phi-1.5's form."""
-  return text_lib.load(str(pathlib.Path(__file__).parent / 'phi_tokenizer'))
+  return text_tokenizer.load(
+    str(pathlib.Path(__file__).parent / 'phi_tokenizer')
+  )
 
 
 @pytest.mark.parametrize(
   'make',
-  [phi, lambda: text_lib.word_level([*WORDS, 'assistant', 'user', *'"-!'])],
+  [
+    phi,
+    lambda: text_tokenizer.word_level([*WORDS, 'assistant', 'user', *'"-!']),
+  ],
 )
 @pytest.mark.parametrize(
   'reply', ['red', 'a red circle', 'two.', '"a red circle"', '!', '12 - 3']
 )
 def test_a_reply_is_encoded_as_it_follows_its_prompt(make, reply):
   text = make()
-  prompt = text_lib.user('a red circle?')
+  prompt = text_tokenizer.user('a red circle?')
   before, row = text.encode([prompt, f'{prompt} {reply}'])
   (tokens,) = text.encode_replies([reply])
   assert before + tokens == row
@@ -137,4 +142,4 @@ def test_a_prompt_without_words_is_refused():
   with pytest.raises(
     ValueError, match="caption_prompt must have words, got ' '"
   ):
-    text_lib.check_prompt('caption_prompt', ' ')
+    text_tokenizer.check_prompt('caption_prompt', ' ')

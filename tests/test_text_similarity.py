@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hermesflow_jax import text_similarity
+from hermesflow_jax.sequences import text_similarity
 
 
 def test_case_space_and_punctuation_do_not_count():

@@ -7,10 +7,11 @@ import numpy as np
 import optax
 import pytest
 
-from hermesflow_jax import tokenizer_training
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
+from hermesflow_jax.training import tokenizer_loss
 
-CONFIG = magvit.MagvitConfig(
+CONFIG = magvit_config.MagvitConfig(
   ch=8,
   encoder_ch_mult=(1, 1),
   decoder_ch_mult=(1, 1),
@@ -21,9 +22,7 @@ CONFIG = magvit.MagvitConfig(
   mid_attention=False,
   num_groups=4,
 )
-WEIGHTS = tokenizer_training.Weights(
-  entropy=0.01, commitment=0.02, foreground=3.0
-)
+WEIGHTS = tokenizer_loss.Weights(entropy=0.01, commitment=0.02, foreground=3.0)
 
 
 @pytest.fixture(scope='module')
@@ -47,13 +46,11 @@ def pixels():
 @jax.jit
 def evaluate(model, pixels, key, quantize_mix):
   """The loss and its metrics."""
-  return tokenizer_training.loss(
-    model, pixels, key, quantize_mix, weights=WEIGHTS
-  )
+  return tokenizer_loss.loss(model, pixels, key, quantize_mix, weights=WEIGHTS)
 
 
 def test_foreground_pixels_weigh_their_factor_more_with_mean_one(pixels):
-  weights = tokenizer_training.pixel_weights(pixels, 3.0)
+  weights = tokenizer_loss.pixel_weights(pixels, 3.0)
   # The sum of a thousand float32 weights is rounded.
   np.testing.assert_allclose(weights.mean(), 1, rtol=1e-4)
   np.testing.assert_allclose(weights[0, 3, 3] / weights[0, 0, 0], 3, rtol=1e-5)
@@ -74,7 +71,7 @@ def test_total_is_the_weighted_sum_of_the_parts(model, pixels):
 def test_a_full_mix_scores_what_the_codes_decode_to(model, pixels):
   _, metrics = evaluate(model, pixels, jax.random.key(1), 1.0)
   decoded = jax.jit(lambda m, x: m.decode(m.codes(m.encode(x))))(model, pixels)
-  weights = tokenizer_training.pixel_weights(pixels, 3.0)[..., None]
+  weights = tokenizer_loss.pixel_weights(pixels, 3.0)[..., None]
   np.testing.assert_allclose(
     metrics['loss/reconstruction'],
     jnp.mean(weights * jnp.square(decoded - pixels)),
@@ -101,7 +98,7 @@ def test_training_lowers_the_reconstruction_error(model, pixels):
     def step(carry, key):
       model, state = carry
       (_, metrics), gradients = jax.value_and_grad(
-        tokenizer_training.loss, has_aux=True
+        tokenizer_loss.loss, has_aux=True
       )(model, pixels, key, 1.0, weights=WEIGHTS)
       updates, state = optimizer.update(gradients, state, model)
       return (optax.apply_updates(model, updates), state), metrics

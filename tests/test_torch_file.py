@@ -5,9 +5,9 @@ import zipfile
 
 import numpy as np
 import pytest
-
-from conversions import source
 import torch_files
+
+from conversions.files import source
 
 ARRAYS = torch_files.ARRAYS
 

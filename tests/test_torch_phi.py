@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from conversions import showo as conversion
-from hermesflow_jax import masks
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.models import phi, showo
+from conversions.tables import showo_table
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import vocabulary
 
 torch = pytest.importorskip('torch')
 
-VOCAB = vocab_lib.Vocab(20, 8, 19)
+VOCAB = vocabulary.Vocab(20, 8, 19)
 DECODER = phi.PhiConfig(width=48, layers=2, heads=3, mlp=40)
 
 
@@ -47,7 +48,7 @@ def theirs():
 @pytest.fixture(scope='module')
 def ours(theirs):
   weights = {f'showo.{k}': v.numpy() for k, v in theirs.state_dict().items()}
-  return conversion.to_jax(weights, showo.ShowOConfig(VOCAB, DECODER))
+  return showo_table.to_jax(weights, showo.ShowOConfig(VOCAB, DECODER))
 
 
 @pytest.mark.parametrize('ar', [[1] * 9, [1, 1, 1, 1, 0, 0, 0, 0, 1]])
@@ -55,7 +56,7 @@ def test_logits_agree_under_any_mask(theirs, ours, ar):
   tokens = np.random.default_rng(0).integers(0, VOCAB.size, (2, 9))
   valid = np.ones((2, 9), bool)
   valid[0, :2] = False
-  mask = np.array(masks.visible(np.array([ar, ar]), valid))
+  mask = np.array(attention_mask.visible(np.array([ar, ar]), valid))
   additive = np.where(mask[:, None], 0.0, np.finfo(np.float32).min)
   positions = np.broadcast_to(np.arange(9), tokens.shape)
   with torch.no_grad():

@@ -6,19 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import tiny
-from hermesflow_jax import checkpoint
-from hermesflow_jax import masking
-from hermesflow_jax import pretraining
-from hermesflow_jax import sharding
-from hermesflow_jax import train
-from hermesflow_jax.data import pipeline
+import tiny_line
 from tiny_line import KEY
 from tiny_line import line
 from tiny_line import optim
 from tiny_line import squares
-import tiny_line
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.training import pretraining
+from hermesflow_jax.training import train_step
 
 
 def assert_same(found, wanted):
@@ -27,10 +27,12 @@ def assert_same(found, wanted):
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
   mesh, settings = tiny.mesh(8, 1), optim()
-  step = train.make_step(squares, settings, KEY, mesh)
+  step = train_step.make_step(squares, settings, KEY, mesh)
   batches = tiny_line.batches(mesh, broken={1})
   state, _ = step(
-    train.init_state(line, settings, KEY, mesh), jnp.float32(1.0), next(batches)
+    train_step.init_state(line, settings, KEY, mesh),
+    jnp.float32(1.0),
+    next(batches),
   )
   before = jax.device_get(state)
   state, metrics = step(state, jnp.float32(1.0), next(batches))
@@ -48,8 +50,8 @@ def test_runs_that_differ_in_key_and_pace_share_a_program():
   state = tiny_line.state(mesh)
 
   def make(key=KEY, power=2, **changes):
-    return train.make_step(
-      train.bound(off_by, power=power), optim(**changes), key, mesh
+    return train_step.make_step(
+      train_step.bound(off_by, power=power), optim(**changes), key, mesh
     )
 
   def after(step):
@@ -69,7 +71,7 @@ def test_runs_that_differ_in_key_and_pace_share_a_program():
   assert first._cache_size() == 1
   assert found[0][1] != found[1][1] and (found[0][0] != found[1][0]).any()
   # Alone, each is the same.
-  train._program.cache_clear()
+  train_step._program.cache_clear()
   alone = make(jax.random.key(8), lr=0.5, steps=50, warmup=0.3)
   assert program(alone) is not first
   assert_same(after(alone), found[1])
@@ -88,9 +90,9 @@ def test_a_run_leaves_the_model_it_starts_from_alone():
   mesh, settings = tiny.mesh(8, 1), optim()
   model = jax.device_put(line(KEY), sharding.replicated(mesh))
   kernel = np.array(model.kernel[...])
-  state = train.start_state(model, settings, mesh)
+  state = train_step.start_state(model, settings, mesh)
   assert_same(state.model, model)
-  step = train.make_step(squares, settings, KEY, mesh)
+  step = train_step.make_step(squares, settings, KEY, mesh)
   batches = tiny_line.batches(mesh)
   for _ in range(3):
     state, _ = step(state, jnp.float32(1.0), next(batches))
@@ -104,11 +106,11 @@ def show_o_step(mesh):
   loss = functools.partial(
     pretraining.loss,
     mixture=pretraining.Mixture(),
-    schedule=masking.cosine,
+    schedule=mask_schedules.cosine,
     image_tokens=tiny.IMAGE_TOKENS,
     reply=tiny.LENGTHS.reply,
   )
-  return train.make_step(loss, optim(), KEY, mesh)
+  return train_step.make_step(loss, optim(), KEY, mesh)
 
 
 def show_o_batches(mesh, start=0):
@@ -134,7 +136,7 @@ def show_o_steps(state, steps, mesh):
 @functools.cache
 def first_state():
   """Step 0, on the host."""
-  state = train.init_state(tiny.show_o, optim(), KEY, tiny.mesh(4, 2))
+  state = train_step.init_state(tiny.show_o, optim(), KEY, tiny.mesh(4, 2))
   return jax.device_get(state)
 
 
@@ -163,7 +165,7 @@ def test_every_mesh_trains_alike(alone, shape):
 
 def test_states_are_born_and_stay_where_the_rules_say():
   mesh = tiny.mesh(4, 2)
-  state = train.init_state(tiny.show_o, optim(), KEY, mesh)
+  state = train_step.init_state(tiny.show_o, optim(), KEY, mesh)
   wanted = sharding.shardings(state, mesh)
   later, _ = show_o_steps(start(mesh), 1, mesh)
   for each in state, later:

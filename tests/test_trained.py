@@ -15,46 +15,50 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 import pytest
+import tiny
+import tiny_world
 import tokenizers
+import torch_weights
 
-from configs import curate as curate_config
-from configs import generate as generate_config
-from configs import learn as learn_config
-from configs import pretrain as pretrain_config
-from configs import understand as understand_config
+import configs.curate
+import configs.generate
+import configs.learn
+import configs.pretrain
+import configs.understand
 from conversions import convert
-from conversions import magvit as magvit_conversion
-from conversions import showo as showo_conversion
-from conversions import source
-from conversions import tensors
 from conversions import verify
-from hermesflow_jax import bundle
-from hermesflow_jax import checkpoint
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import initial
-from hermesflow_jax import pretrained
-from hermesflow_jax import prompting
-from hermesflow_jax import settings
-from hermesflow_jax import text as text_lib
-from hermesflow_jax import trained
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.data import questions
-from hermesflow_jax.data import shapes
+from conversions.files import source
+from conversions.files import tensors
+from conversions.tables import magvit_table
+from conversions.tables import showo_table
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import converted_model
+from hermesflow_jax.checkpoints import fingerprints
+from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import read_errors
+from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
-from hermesflow_jax.jobs import start
 from hermesflow_jax.jobs import understand
+from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
-import tiny
-import tiny_world
-import torch_weights
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.shapes import caption_questions
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import scene_sampler
 
-MAGVIT = magvit.MagvitConfig(
+MAGVIT = magvit_config.MagvitConfig(
   ch=1,
   encoder_ch_mult=(1,) * 5,
   decoder_ch_mult=(1,) * 5,
@@ -63,7 +67,7 @@ MAGVIT = magvit.MagvitConfig(
   z_channels=5,
   num_groups=1,
 )
-LENGTHS = prompting.Lengths(max_text=40, mmu=120, prompt=100, lm=40, reply=24)
+LENGTHS = token_rows.Lengths(max_text=40, mmu=120, prompt=100, lm=40, reply=24)
 DECODER = phi.PhiConfig(width=16, layers=2, heads=2, mlp=16, dtype='bfloat16')
 
 
@@ -75,29 +79,29 @@ def write_bpe(folder):
   )
   core.decoder = tokenizers.decoders.ByteLevel()
   lines = [
-    ' '.join(questions.WORDS),
-    text_lib.CAPTION_PROMPT,
-    text_lib.user('what color is it ?'),
+    ' '.join(caption_questions.WORDS),
+    text_tokenizer.CAPTION_PROMPT,
+    text_tokenizer.user('what color is it ?'),
   ]
   core.train_from_iterator(
     lines * 4,
     tokenizers.trainers.BpeTrainer(
       vocab_size=400,
-      special_tokens=[text_lib.EOS],
+      special_tokens=[text_tokenizer.EOS],
       show_progress=False,
       initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
     ),
   )
   folder.mkdir()
   core.save(str(folder / 'tokenizer.json'))
-  return text_lib.load(str(folder / 'tokenizer.json'))
+  return text_tokenizer.load(str(folder / 'tokenizer.json'))
 
 
 def write_base(root):
   """Writes `model`, `images` and `text`; returns the sizes."""
   text = write_bpe(root / 'text')
-  sizes = initial.Sizes(
-    vocab_lib.Vocab(text.size, MAGVIT.codebook_size, text.eos),
+  sizes = initial_model.Sizes(
+    vocabulary.Vocab(text.size, MAGVIT.codebook_size, text.eos),
     DECODER,
     MAGVIT,
     LENGTHS,
@@ -112,14 +116,14 @@ def write_base(root):
     (
       'showo',
       'model',
-      showo_conversion.to_torch(model),
-      showo_conversion.official(model.config, LENGTHS.max_text),
+      showo_table.to_torch(model),
+      showo_table.official(model.config, LENGTHS.max_text),
     ),
     (
       'magvitv2',
       'images',
-      magvit_conversion.to_torch(images),
-      magvit_conversion.official(MAGVIT),
+      magvit_table.to_torch(images),
+      magvit_table.official(MAGVIT),
     ),
   ):
     if kind == 'showo':
@@ -127,8 +131,7 @@ def write_base(root):
     torch_weights.write(root / f'{name}_src', state, record)
     assert (
       convert.main(
-        [kind, str(root / f'{name}_src'), str(root / name)],
-        console_lib.silent(),
+        [kind, str(root / f'{name}_src'), str(root / name)], terminal.silent()
       )
       == 0
     )
@@ -151,14 +154,14 @@ def root(tmp_path_factory):
   config = dataclasses.replace(
     config, text=str(root / 'text' / 'tokenizer.json')
   )
-  pair_dpo.run(config, str(root / 'run'), console_lib.silent())
+  pair_dpo.run(config, str(root / 'run'), terminal.silent())
   return root
 
 
 def heard():
   """A console, and the list of what it says."""
   lines = []
-  return console_lib.Console(lines.append, lambda label: lambda x: x), lines
+  return terminal.Console(lines.append, lambda label: lambda x: x), lines
 
 
 def configured(job, config, init_from, **changes):
@@ -180,17 +183,17 @@ SAMPLER = {
 def job_config(init_from, **changes):
   return configured(
     generate,
-    generate_config,
+    configs.generate,
     init_from,
     **{'prompts': ('a red ring',), 'each': 1, 'sampler': SAMPLER} | changes,
   )
 
 
 def curating(init_from):
-  config = curate_config.get_config()
+  config = configs.curate.get_config()
   config = configured(
     curate,
-    curate_config,
+    configs.curate,
     init_from,
     inputs=6,
     shard=6,
@@ -206,7 +209,7 @@ def curating(init_from):
 def learning(init_from, pairs, lr=1e-2):
   config = configured(
     learn,
-    learn_config,
+    configs.learn,
     init_from,
     pairs=str(pairs),
     both=False,
@@ -221,8 +224,8 @@ def learning(init_from, pairs, lr=1e-2):
 
 def picture(folder):
   folder.mkdir()
-  scene = shapes.sample_scene('eval', 0, 0)
-  Image.fromarray(shapes.render(scene)).save(folder / 'a.png')
+  scene = scene_sampler.sample_scene('eval', 0, 0)
+  Image.fromarray(drawing.render(scene)).save(folder / 'a.png')
   return str(folder)
 
 
@@ -239,7 +242,7 @@ def test_a_round_is_the_start_of_every_job(root, tmp_path):
       understand,
       configured(
         understand,
-        understand_config,
+        configs.understand,
         run,
         questions=('what ?',),
         images=(picture(tmp_path / 'images'),),
@@ -254,21 +257,23 @@ def test_a_round_is_the_start_of_every_job(root, tmp_path):
     job.run(config, str(tmp_path / name), console)
     assert f'init_from {run}: taking {newest}' in lines, name
     claimed = json.loads((tmp_path / name / 'settings.json').read_text())
-    assert claimed['base'] == {'checkpoint': trained.read(newest).sha256}
+    assert claimed['base'] == {'checkpoint': trained_model.read(newest).sha256}
   for written in ('learn/model', 'pair_dpo/checkpoints/1'):
-    record = trained.read(str(tmp_path / written))
+    record = trained_model.read(str(tmp_path / written))
     assert record.source == newest
-    assert record.sizes == trained.read(newest).sizes
+    assert record.sizes == trained_model.read(newest).sizes
 
 
 def test_a_round_holds_all_parts_as_they_were(root):
-  parts = trained.load(str(root / 'run' / 'checkpoints' / '1'), tiny.mesh(2, 2))
-  text = text_lib.load(str(root / 'text' / 'tokenizer.json'))
+  parts = trained_model.load(
+    str(root / 'run' / 'checkpoints' / '1'), tiny.mesh(2, 2)
+  )
+  text = text_tokenizer.load(str(root / 'text' / 'tokenizer.json'))
   for line in ('red', ' red', 'a red ring\n  and\ttwo', 'naïve ☃'):
     assert parts.text.encode([line]) == text.encode([line])
     assert parts.text.decode(text.encode([line])[0]) == line
   assert text.encode(['red']) != text.encode([' red'])
-  images = initial.load_tokenizer(str(root / 'images'), None)
+  images = initial_model.load_tokenizer(str(root / 'images'), None)
   jax.tree.map(np.testing.assert_array_equal, parts.tokenizer, images)
   assert (parts.lengths, parts.grid) == (LENGTHS, (4, 4))
   assert parts.model.config.decoder == DECODER
@@ -283,12 +288,12 @@ def test_a_round_holds_all_parts_as_they_were(root):
 def test_a_round_goes_back_in_float32_without_sizes(root, tmp_path, where):
   """Though the files it began from were bfloat16."""
   model = {'run': 'run/checkpoints/2'}.get(where, where)
-  parts = trained.load(str(root / model))
+  parts = trained_model.load(str(root / model))
   for kind, module in (('showo', parts.model), ('magvitv2', parts.tokenizer)):
     back = tmp_path / kind
     assert (
       convert.main(
-        [kind, str(root / where), str(back), '--reverse'], console_lib.silent()
+        [kind, str(root / where), str(back), '--reverse'], terminal.silent()
       )
       == 0
     )
@@ -324,14 +329,14 @@ def test_what_went_back_converts_again(root, tmp_path):
     ['showo', run, str(tmp_path / 'back'), '--reverse'],
     ['showo', str(tmp_path / 'back'), str(tmp_path / 'again')],
   ):
-    assert convert.main(command, console_lib.silent()) == 0
-  record = pretrained.read(str(tmp_path / 'again'), 'showo')
+    assert convert.main(command, terminal.silent()) == 0
+  record = converted_model.read(str(tmp_path / 'again'), 'showo')
   assert (record.dtype, record.max_text) == ('float32', LENGTHS.max_text)
-  again = pretrained.restore(str(tmp_path / 'again'), record)
+  again = converted_model.restore(str(tmp_path / 'again'), record)
   model, max_text = verify.load_model('showo', run)
   assert max_text == LENGTHS.max_text
   # The round computed in bfloat16; what is compared with PyTorch does not.
-  whole = trained.load(str(root / 'run' / 'checkpoints' / '2')).model
+  whole = trained_model.load(str(root / 'run' / 'checkpoints' / '2')).model
   assert whole.config.decoder.dtype == 'bfloat16'
   assert model.config == again.config
   assert model.config.decoder.dtype == 'float32'
@@ -344,15 +349,15 @@ def test_what_went_back_converts_again(root, tmp_path):
 
 def test_clip_is_no_part_of_a_trained_model(root, tmp_path, capsys):
   command = ['clip_vision', str(root / 'run'), str(tmp_path / 'x'), '--reverse']
-  assert convert.main(command, console_lib.silent()) == 2
+  assert convert.main(command, terminal.silent()) == 2
   assert 'is a trained model, wanted clip_vision' in capsys.readouterr().err
 
 
 def with_sizes(root, **changes):
   """Settings of a variant whose config names parts, from the trained model."""
   config = job_config(root / 'run', sizes=None)
-  sizes = initial.Sizes(
-    trained.read(str(root / 'run' / 'checkpoints' / '2')).sizes.vocab,
+  sizes = initial_model.Sizes(
+    trained_model.read(str(root / 'run' / 'checkpoints' / '2')).sizes.vocab,
     DECODER,
     MAGVIT,
     LENGTHS,
@@ -383,7 +388,7 @@ def test_a_trained_model_has_its_own_tokenizers(root, names):
   """Those that settings name may be missing, and are the same where not."""
   tokenizer, text = (str(root / n) if n else '' for n in names)
   config = with_sizes(root, tokenizer=tokenizer, text=text)
-  parts = start.load(config, start.located(config), tiny.mesh(1, 1))
+  parts = job_model.load(config, job_model.located(config), tiny.mesh(1, 1))
   assert parts.tokenizer.config == MAGVIT and parts.text.size == 400
 
 
@@ -393,7 +398,7 @@ def test_other_tokenizers_beside_a_trained_model_are_refused(
 ):
   other = str(tmp_path / 'other')
   if setting == 'tokenizer':
-    bundle.save_tokenizer(other, magvit.Magvit(MAGVIT, nnx.Rngs(7)))
+    model_bundle.save_tokenizer(other, magvit.Magvit(MAGVIT, nnx.Rngs(7)))
   else:
     other += '.json'
     words = json.loads((root / 'text' / 'tokenizer.json').read_text())
@@ -404,7 +409,7 @@ def test_other_tokenizers_beside_a_trained_model_are_refused(
       json.dump(words, file)
   config = with_sizes(root, **{setting: other})
   with pytest.raises(ValueError, match=f'{setting} must be the .* got {other}'):
-    start.load(config, start.located(config), tiny.mesh(1, 1))
+    job_model.load(config, job_model.located(config), tiny.mesh(1, 1))
 
 
 def test_sizes_that_are_not_those_of_a_trained_model_are_refused(root):
@@ -414,7 +419,7 @@ def test_sizes_that_are_not_those_of_a_trained_model_are_refused(root):
   )
   config = dataclasses.replace(config, sizes=sizes)
   with pytest.raises(ValueError, match='decoder is .* wanted'):
-    start.load(config, start.located(config), tiny.mesh(1, 1))
+    job_model.load(config, job_model.located(config), tiny.mesh(1, 1))
 
 
 @pytest.mark.parametrize('name', ['model', 'run'])
@@ -429,17 +434,17 @@ def test_the_images_of_a_job_may_have_another_size(root, name):
     text=str(root / 'text/tokenizer.json'),
   )
   console, lines = heard()
-  path = start.located(config, console)
+  path = job_model.located(config, console)
   assert lines[-1] == (
     f'{path} was trained with 16 tokens an image; this run has 32'
   )
-  parts = start.load(config, path, tiny.mesh(1, 1))
+  parts = job_model.load(config, path, tiny.mesh(1, 1))
   assert parts.model.config.image_tokens == 32 and parts.grid == (4, 8)
 
 
 def test_the_image_tokenizer_of_a_run_is_read(root):
-  found = initial.load_tokenizer(str(root / 'run'), tiny.mesh(2, 1))
-  images = initial.load_tokenizer(str(root / 'images'), None)
+  found = initial_model.load_tokenizer(str(root / 'run'), tiny.mesh(2, 1))
+  images = initial_model.load_tokenizer(str(root / 'images'), None)
   jax.tree.map(np.testing.assert_array_equal, found, images)
 
 
@@ -448,9 +453,9 @@ def small(tmp_path_factory):
   """(a bundle, the pairs of a curation by it, a learned model's run)."""
   root = tmp_path_factory.mktemp('small')
   base = tiny_world.bundle(root / 'base')
-  curate.run(curating(base), str(root / 'pairs'), console_lib.silent())
+  curate.run(curating(base), str(root / 'pairs'), terminal.silent())
   learn.run(
-    learning(base, root / 'pairs'), str(root / 'learn'), console_lib.silent()
+    learning(base, root / 'pairs'), str(root / 'learn'), terminal.silent()
   )
   return base, root / 'pairs', root / 'learn'
 
@@ -460,39 +465,35 @@ def test_nothing_of_an_earlier_model_is_taken_for_a_new_one(small, tmp_path):
   base, pairs, first = small
   run = tmp_path / 'learn'
   shutil.copytree(first, run)
-  generate.run(
-    job_config(run), str(tmp_path / 'images'), console_lib.silent()
-  )
+  generate.run(job_config(run), str(tmp_path / 'images'), terminal.silent())
   before = (tmp_path / 'images' / 'images.jsonl').read_bytes()
   shutil.rmtree(run)
-  learn.run(learning(base, pairs, lr=3e-2), str(run), console_lib.silent())
+  learn.run(learning(base, pairs, lr=3e-2), str(run), terminal.silent())
   with pytest.raises(
     ValueError, match='other settings: config.base.checkpoint'
   ):
-    generate.run(
-      job_config(run), str(tmp_path / 'images'), console_lib.silent()
-    )
+    generate.run(job_config(run), str(tmp_path / 'images'), terminal.silent())
   assert (tmp_path / 'images' / 'images.jsonl').read_bytes() == before
 
 
 def test_the_identity_is_of_what_was_written(small, tmp_path):
-  parts = trained.load(str(small[2] / 'model'))
-  wanted = trained.read(str(small[2] / 'model')).sha256
+  parts = trained_model.load(str(small[2] / 'model'))
+  wanted = trained_model.read(str(small[2] / 'model')).sha256
 
   def identity(name, **changes):
     path = str(tmp_path / name)
-    trained.save(
+    trained_model.save(
       path, dataclasses.replace(parts, **changes), 'elsewhere', {'a': 1}
     )
-    assert trained.read(path).notes == {'a': 1}
-    return trained.read(path).sha256
+    assert trained_model.read(path).notes == {'a': 1}
+    return trained_model.read(path).sha256
 
   assert identity('same') == wanted
   model = jax.tree.map(lambda a: a + 0, parts.model)
   model.head.bias[...] = model.head.bias[...].at[0].add(1e-6)
   tokenizer = jax.tree.map(lambda a: a + 0, parts.tokenizer)
   tokenizer.encoder.conv_in.kernel[...] *= 1.001
-  text = text_lib.word_level(['other'])
+  text = text_tokenizer.word_level(['other'])
   different = {
     identity('model', model=model),
     identity('tokenizer', tokenizer=tokenizer),
@@ -503,10 +504,10 @@ def test_the_identity_is_of_what_was_written(small, tmp_path):
 
 
 def test_a_trained_model_that_is_there_is_not_written_over(small, tmp_path):
-  parts = trained.load(str(small[2] / 'model'))
-  trained.save(str(tmp_path / 'a'), parts, '', {})
+  parts = trained_model.load(str(small[2] / 'model'))
+  trained_model.save(str(tmp_path / 'a'), parts, '', {})
   with pytest.raises(ValueError, match='exists'):
-    trained.save(str(tmp_path / 'a'), parts, '', {})
+    trained_model.save(str(tmp_path / 'a'), parts, '', {})
 
 
 # Orbax leaves unfinished reads behind when one of them fails.
@@ -514,30 +515,30 @@ def test_a_trained_model_that_is_there_is_not_written_over(small, tmp_path):
 def test_damage_of_either_part_is_damage_of_the_model(small, tmp_path):
   shutil.copytree(small[2] / 'model', tmp_path / 'copy')
   path = str(tmp_path / 'copy')
-  parts, record = trained.load(path), checkpoint.meta(path)
+  parts, record = trained_model.load(path), checkpoint.meta(path)
   tokenizer = jax.tree.map(lambda a: a + 0, parts.tokenizer)
   tokenizer.encoder.conv_in.kernel[...] *= 1.001
   sums = checkpoint.sums(path)
   player = dataclasses.replace(
-    start.unified(
-      job_config(path), parts, tiny.mesh(1, 1), console_lib.silent()
+    job_model.unified(
+      job_config(path), parts, tiny.mesh(1, 1), terminal.silent()
     )
   )
   checkpoint.remove(path)
   # The bits of one part, the sums of another.
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(checkpoint, 'fingerprint', lambda tree: sums)
+    patch.setattr(fingerprints, 'fingerprint', lambda tree: sums)
     checkpoint.save(
       path, {'model': parts.model, 'tokenizer': tokenizer}, record
     )
-  with pytest.raises(checkpoint.Damaged, match='tokenizer/encoder/conv_in'):
-    trained.load(path)
-  with pytest.raises(checkpoint.Damaged, match='tokenizer/encoder/conv_in'):
-    trained.restore(path, player)
+  with pytest.raises(read_errors.Damaged, match='tokenizer/encoder/conv_in'):
+    trained_model.load(path)
+  with pytest.raises(read_errors.Damaged, match='tokenizer/encoder/conv_in'):
+    trained_model.restore(path, player)
 
 
 def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
-  model = bundle.load(str(small[0])).model
+  model = model_bundle.load(str(small[0])).model
   run = tmp_path / 'run'
   checkpoint.save(
     str(run / 'checkpoints' / '1'),
@@ -546,7 +547,7 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
   )
   (run / 'settings.json').write_text('{"play": {}}')
   with pytest.raises(ValueError, match='does not say its sizes.*--sizes'):
-    start.located(job_config(run))
+    job_model.located(job_config(run))
   assert (
     convert.main(
       [
@@ -557,7 +558,7 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
         '--sizes',
         str(small[2]),
       ],
-      console_lib.silent(),
+      terminal.silent(),
     )
     == 0
   )
@@ -570,9 +571,9 @@ def test_what_learn_wrote_in_an_earlier_release_has_its_own_identity(
   root, tmp_path
 ):
   """It was stamped with the sums and the type of the files of its start."""
-  record = pretrained.read(str(root / 'model'), 'showo')
+  record = converted_model.read(str(root / 'model'), 'showo')
   assert record.dtype == 'bfloat16'
-  model = pretrained.restore(str(root / 'model'), record)
+  model = converted_model.restore(str(root / 'model'), record)
   found = []
   for name in 'ab':
     run = tmp_path / name
@@ -581,7 +582,7 @@ def test_what_learn_wrote_in_an_earlier_release_has_its_own_identity(
     (run / 'results.json').write_text('{}')
     model = jax.tree.map(lambda a: a * 1.01, model)
     checkpoint.save(str(run / 'model'), model, record.meta())
-    found.append(pretrained.read(str(run / 'model'), 'showo'))
+    found.append(converted_model.read(str(run / 'model'), 'showo'))
   assert [each.dtype for each in found] == ['float32'] * 2
   first, second = (each.sha256 for each in found)
   assert first != second and record.sha256 not in (first, second)
@@ -597,7 +598,7 @@ def clip_variant(tmp_path_factory):
     torch_weights.config('with_clip'),
   )
   assert (
-    convert.main(['showo', str(src), str(root / 'ours')], console_lib.silent())
+    convert.main(['showo', str(src), str(root / 'ours')], terminal.silent())
     == 0
   )
   return root / 'ours'
@@ -607,7 +608,7 @@ def clip_variant(tmp_path_factory):
   'job, config',
   [
     (generate, lambda path: job_config(path)),
-    (understand, lambda path: configured(understand, understand_config, path)),
+    (understand, lambda path: configured(understand, configs.understand, path)),
     (curate, lambda path: curating(path)),
     (learn, lambda path: learning(path, 'pairs')),
     (pair_dpo, lambda path: tiny_world.self_play(path)),
@@ -623,7 +624,7 @@ def test_no_job_takes_the_clip_variant(
     text=str(small[0] / 'text.json'),
   )
   with pytest.raises(ValueError, match='reads CLIP features .clip_width 12'):
-    job.run(config, str(tmp_path / 'run'), console_lib.silent())
+    job.run(config, str(tmp_path / 'run'), terminal.silent())
   assert not (tmp_path / 'run').exists()
 
 
@@ -633,14 +634,14 @@ def test_conversions_take_the_clip_variant(clip_variant, tmp_path):
   assert (
     convert.main(
       ['showo', str(clip_variant), str(tmp_path / 'back'), '--reverse'],
-      console_lib.silent(),
+      terminal.silent(),
     )
     == 0
   )
 
 
 def pretraining_of(base, tmp_path, **changes):
-  config = pretrain_config.get_config()
+  config = configs.pretrain.get_config()
   del config.job
   config.update(
     {
@@ -663,16 +664,16 @@ def pretraining_of(base, tmp_path, **changes):
 def test_pretraining_writes_and_takes_the_same_form(small, tmp_path):
   base, _, learned = small
   run = tmp_path / 'run'
-  pretrain.run(pretraining_of(base, tmp_path), str(run), console_lib.silent())
-  written = trained.load(str(run / 'model'))
-  exported = bundle.load(str(tmp_path / 'export'))
+  pretrain.run(pretraining_of(base, tmp_path), str(run), terminal.silent())
+  written = trained_model.load(str(run / 'model'))
+  exported = model_bundle.load(str(tmp_path / 'export'))
   for a, b in (
     (written.model, exported.model),
     (written.tokenizer, exported.tokenizer),
   ):
     jax.tree.map(np.testing.assert_array_equal, a, b)
   console, lines = heard()
-  assert start.located(job_config(run), console) == run / 'model'
+  assert job_model.located(job_config(run), console) == run / 'model'
   # On from a run, with the image tokenizer of a run.
   console, lines = heard()
   pretrain.run(
@@ -685,7 +686,9 @@ def test_pretraining_writes_and_takes_the_same_form(small, tmp_path):
   taken = f'{learned}: taking {learned / "model"}'
   lines = [line for line in lines if 'taking' in line]
   assert lines == [f'tokenizer {taken}', f'init_from {taken}']
-  assert trained.read(str(tmp_path / 'on' / 'model')).source == str(learned)
+  assert trained_model.read(str(tmp_path / 'on' / 'model')).source == str(
+    learned
+  )
 
 
 def test_pretraining_does_not_go_on_from_the_clip_variant(
@@ -693,5 +696,5 @@ def test_pretraining_does_not_go_on_from_the_clip_variant(
 ):
   config = pretraining_of(small[0], tmp_path, init_from=str(clip_variant))
   with pytest.raises(ValueError, match='reads CLIP features'):
-    pretrain.run(config, str(tmp_path / 'run'), console_lib.silent())
+    pretrain.run(config, str(tmp_path / 'run'), terminal.silent())
   assert not (tmp_path / 'run').exists()

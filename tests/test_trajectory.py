@@ -12,14 +12,14 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-
-from hermesflow_jax import alignment
-from hermesflow_jax import optim as optim_lib
-from hermesflow_jax import sharding
-from hermesflow_jax import train
-from hermesflow_jax.data import pipeline
 import test_alignment
 import tiny
+
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.pair_dpo import record_rows
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.training import adamw
+from hermesflow_jax.training import train_step
 
 PATH = pathlib.Path(__file__).parent / 'trajectory.json'
 STEPS = 12
@@ -37,25 +37,25 @@ WATCHED = (
 def trajectory(shape=(1, 1), accumulate=1, remat='none'):
   """{metric: its values}; the data, the order and the masks are a run's."""
   mesh = tiny.mesh(*shape)
-  optim = optim_lib.Optim(lr=3e-3, steps=STEPS, eps=1e-3, accumulate=accumulate)
+  optim = adamw.Optim(lr=3e-3, steps=STEPS, eps=1e-3, accumulate=accumulate)
   policy, reference = (
     tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
   )
-  state = train.start_state(policy, optim, mesh)
+  state = train_step.start_state(policy, optim, mesh)
   reference = jax.device_put(reference, sharding.shardings(reference, mesh))
-  step = train.make_step(
+  step = train_step.make_step(
     test_alignment.LOSS, optim, test_alignment.KEY, mesh, test_alignment.PREPARE
   )
   records = [
     test_alignment.record(n, '' if n % 5 else 'no difference')
     for n in range(20)
   ]
-  make = alignment.transform(
+  make = record_rows.transform(
     tiny.vocab(),
     tiny.text(),
     tiny.LENGTHS,
     drop_condition=0.3,
-    fit=alignment.fitted(tiny.vocab(), tiny.text(), tiny.LENGTHS, records),
+    fit=record_rows.fitted(tiny.vocab(), tiny.text(), tiny.LENGTHS, records),
   )
   batches = pipeline.batches(records, make, start=0, mesh=mesh, seed=5, batch=8)
   rows = []

@@ -5,13 +5,15 @@ import json
 import numpy as np
 from PIL import Image
 import pytest
-
-from configs import understand as config_lib
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import settings
-from hermesflow_jax.data import shapes
-from hermesflow_jax.jobs import understand
 import tiny_world
+
+import configs.understand
+from hermesflow_jax.jobs import understand
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import scene_sampler
+from hermesflow_jax.shapes import shape_world
 
 QUESTIONS = ('how many objects are there ?', 'what shape is the object ?')
 
@@ -26,7 +28,7 @@ def run(base, tmp_path):
   """Runs the job with some settings: (lines, what was said)."""
 
   def call(workdir='out', init_from=base, **changes):
-    config = config_lib.get_config()
+    config = configs.understand.get_config()
     del config.job
     config.update(
       {
@@ -38,7 +40,7 @@ def run(base, tmp_path):
     config.update(changes)
     built = settings.build(understand.Settings, config.to_dict())
     said = []
-    console = console_lib.Console(said.append, lambda label: lambda x: x)
+    console = terminal.Console(said.append, lambda label: lambda x: x)
     workdir = workdir if 'gs:' in workdir else str(tmp_path / workdir)
     return understand.run(built, workdir, console), said
 
@@ -51,9 +53,9 @@ def folder(tmp_path):
   root = tmp_path / 'in'
   (root / 'deep').mkdir(parents=True)
   for n in range(5):
-    scene = shapes.sample_scene('eval', 0, n)
+    scene = scene_sampler.sample_scene('eval', 0, n)
     name = root / ('deep' if n == 4 else '.') / f'{n}.png'
-    Image.fromarray(shapes.render(scene)).save(name)
+    Image.fromarray(drawing.render(scene)).save(name)
   (root / 'notes.txt').write_text('no image')
   return root
 
@@ -92,11 +94,13 @@ def test_the_shipped_model_sees_what_is_there(run, tmp_path):
   (tmp_path / 'in').mkdir()
   wanted = []
   for n in range(0, 60, 6):
-    scene = shapes.sample_scene('eval', 0, n)
-    Image.fromarray(shapes.render(scene)).save(tmp_path / f'in/{n:02d}.png')
+    scene = scene_sampler.sample_scene('eval', 0, n)
+    Image.fromarray(drawing.render(scene)).save(tmp_path / f'in/{n:02d}.png')
     wanted.append(scene.objects[0].shape)
   rows, _ = run(
-    init_from='assets:shapes', questions=QUESTIONS[1:], choices=shapes.SHAPES
+    init_from='assets:shapes',
+    questions=QUESTIONS[1:],
+    choices=shape_world.SHAPES,
   )
   found = [row['answers'][QUESTIONS[1]] for row in rows]
   assert np.mean([a == b for a, b in zip(found, wanted)]) >= 0.9

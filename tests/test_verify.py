@@ -6,11 +6,13 @@ import math
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch_weights
 
 from conversions import convert
 from conversions import verify
-from hermesflow_jax import console
-import torch_weights
+from conversions.verification import showo_checks
+from conversions.verification import vision_checks
+from hermesflow_jax.runtime import terminal
 
 SHOW_O_KEYS = ('t2i_win_ids', 't2i_win_logits')
 MAGVIT_KEYS = ('pixels_0', 'z_0', 'recon_0', 'indices_0')
@@ -24,7 +26,7 @@ def run(tmp_path):
     path = tmp_path / 'io.npz'
     np.savez(path, **arrays)
     lines = []
-    said = console.Console(lines.append, console.silent().progress)
+    said = terminal.Console(lines.append, terminal.silent().progress)
     code = verify.main([kind, str(checkpoint), str(path), *flags], said)
     return code, lines
 
@@ -49,7 +51,7 @@ def failures(lines):
 def test_the_goldens_pass(run, goldens, tmp_path, kind, name, count):
   folder = goldens / name
   assert (
-    convert.main([kind, str(folder), str(tmp_path / 'ours')], console.silent())
+    convert.main([kind, str(folder), str(tmp_path / 'ours')], terminal.silent())
     == 0
   )
   flags = ['--reference', str(folder / 'reference_model.safetensors')]
@@ -79,11 +81,11 @@ def test_every_key_of_the_goldens_readme_is_known(goldens):
     # Without weights: only the names of what is compared or read.
     model, max_text = verify.load_model(kind, str(goldens / name))
     if kind == 'showo':
-      made = verify.verify_showo.make(model, None, found, max_text)
-      inputs = verify.verify_showo.INPUTS
+      made = showo_checks.make(model, None, found, max_text)
+      inputs = showo_checks.INPUTS
     else:
-      made = verify.verify_vision.magvit(model, found)
-      inputs = verify.verify_vision.inputs(found)
+      made = vision_checks.magvit(model, found)
+      inputs = vision_checks.inputs(found)
     assert set(found) <= set(made) | inputs
 
 
@@ -405,19 +407,19 @@ def test_what_cannot_be_read_ends_in_one_line(tmp_path, policy, capsys):
   ):
     if data:
       path.write_bytes(data)
-    code = verify.main(['showo', str(policy), str(path)], console.silent())
+    code = verify.main(['showo', str(policy), str(path)], terminal.silent())
     said = capsys.readouterr().err
     assert code == 2 and said.count('\n') == 1, said
   np.save(tmp_path / 'w.npy', np.zeros(3))
   assert (
     verify.main(
-      ['showo', str(policy), str(tmp_path / 'w.npy')], console.silent()
+      ['showo', str(policy), str(tmp_path / 'w.npy')], terminal.silent()
     )
     == 2
   )
   np.savez(tmp_path / 'z.npz', a=np.array([{}], object))
   code = verify.main(
-    ['showo', str(policy), str(tmp_path / 'z.npz')], console.silent()
+    ['showo', str(policy), str(tmp_path / 'z.npz')], terminal.silent()
   )
   assert code == 2 and 'no readable arrays' in capsys.readouterr().err
 
@@ -442,7 +444,7 @@ def test_rows_may_share_the_mask_of_embeddings(
   folder = goldens / 'showo_small'
   assert (
     convert.main(
-      ['showo', str(folder), str(tmp_path / 'ours')], console.silent()
+      ['showo', str(folder), str(tmp_path / 'ours')], terminal.silent()
     )
     == 0
   )
@@ -451,7 +453,7 @@ def test_rows_may_share_the_mask_of_embeddings(
   x = np.random.default_rng(0).normal(size=(rows, size, width))
   x, mask = x.astype(np.float32), np.tril(np.ones((size, size), bool))
   logits = np.stack(
-    [verify.verify_showo.embedded_logits(golden_policy, row, mask) for row in x]
+    [showo_checks.embedded_logits(golden_policy, row, mask) for row in x]
   )
   sizes = {'b': rows, 't': size, '1': 1, '2': 2}
   added = np.where(mask, 0, np.finfo(np.float32).min).astype(np.float32)

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from hermesflow_jax import vocab as vocab_lib
+from hermesflow_jax.sequences import vocabulary
 
 NAMES = ['soi', 'eoi', 'sov', 'eov', 't2i', 'mmu', 't2v', 'v2v', 'lvg']
 
 
 def test_show_o_has_its_published_ids():
-  vocab = vocab_lib.Vocab(50295, 8192, 50256)
+  vocab = vocabulary.Vocab(50295, 8192, 50256)
   assert vocab.pad == 50295
   assert [getattr(vocab, n) for n in NAMES] == list(range(50296, 50305))
   assert (vocab.image_offset, vocab.mask) == (50305, 58497)
@@ -20,7 +20,7 @@ def test_show_o_has_its_published_ids():
 def test_ids_equal_the_official_small_model(goldens):
   sizes = json.loads((goldens / 'showo_small' / 'config.json').read_text())
   special = sizes['special_token_ids']
-  vocab = vocab_lib.Vocab(
+  vocab = vocabulary.Vocab(
     sizes['llm_vocab_size'], sizes['codebook_size'], special['<|eot|>']
   )
   for name, token in special.items():
@@ -32,4 +32,4 @@ def test_ids_equal_the_official_small_model(goldens):
 
 def test_an_end_token_outside_the_text_is_refused():
   with pytest.raises(ValueError, match='eos 50'):
-    vocab_lib.Vocab(50, 64, 50)
+    vocabulary.Vocab(50, 64, 50)

@@ -2,17 +2,18 @@
 
 import functools
 
+from flax import nnx
 import jax
 import numpy as np
-from flax import nnx
 
-from hermesflow_jax import pretraining
-from hermesflow_jax import prompting
-from hermesflow_jax import text as text_lib
-from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.training import pretraining
 
 WORDS = (
   'user : give a caption for this image . assistant red blue green circle '
@@ -20,18 +21,18 @@ WORDS = (
 ).split()
 GRID = (2, 2)
 IMAGE_TOKENS = 4
-LENGTHS = prompting.Lengths(max_text=8, mmu=32, prompt=26, lm=8, reply=5)
+LENGTHS = token_rows.Lengths(max_text=8, mmu=32, prompt=26, lm=8, reply=5)
 
 
 @functools.cache
-def text() -> text_lib.Text:
+def text() -> text_tokenizer.Text:
   """Returns a tokenizer of WORDS."""
-  return text_lib.word_level(WORDS)
+  return text_tokenizer.word_level(WORDS)
 
 
-def vocab() -> vocab_lib.Vocab:
+def vocab() -> vocabulary.Vocab:
   """Returns the vocabulary of `text` and 16 image codes."""
-  return vocab_lib.Vocab(text().size, 16, text().eos)
+  return vocabulary.Vocab(text().size, 16, text().eos)
 
 
 def sizes(**changes) -> showo.ShowOConfig:
@@ -50,7 +51,7 @@ def show_o(key: jax.Array, remat: str = 'none') -> showo.ShowO:
 
 def tokenizer() -> magvit.Magvit:
   """Returns a random image tokenizer of 4 bits: 8 x 8 pixels to 2 x 2 codes."""
-  config = magvit.MagvitConfig(
+  config = magvit_config.MagvitConfig(
     ch=4,
     encoder_ch_mult=(1, 1, 1),
     decoder_ch_mult=(1, 1, 1),

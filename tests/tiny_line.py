@@ -5,15 +5,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hermesflow_jax import optim as optim_lib
-from hermesflow_jax import sharding
-from hermesflow_jax import train
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.training import adamw
+from hermesflow_jax.training import train_step
 
 KEY = jax.random.key(1)
 
 
 def optim(**changes):
-  return optim_lib.Optim(**dict(lr=0.3, steps=40) | changes)
+  return adamw.Optim(**dict(lr=0.3, steps=40) | changes)
 
 
 def line(key):
@@ -43,9 +43,9 @@ def batches(mesh, broken=(), start=0):
 
 def state(mesh):
   """Step 0."""
-  return train.init_state(line, optim(), KEY, mesh)
+  return train_step.init_state(line, optim(), KEY, mesh)
 
 
 def step(mesh):
   """A compiled step."""
-  return train.make_step(squares, optim(), KEY, mesh)
+  return train_step.make_step(squares, optim(), KEY, mesh)

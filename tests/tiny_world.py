@@ -6,21 +6,23 @@ from flax import nnx
 import jax
 from PIL import Image
 
-from configs import pair_dpo as config_lib
-from configs import pretrain as pretrain_config
-from hermesflow_jax import bundle as bundle_lib
-from hermesflow_jax import curation
-from hermesflow_jax import prompting
-from hermesflow_jax import settings
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.data import files as files_lib
-from hermesflow_jax.data import questions
-from hermesflow_jax.data import shapes
+import configs.pair_dpo
+import configs.pretrain
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.shapes import caption_questions
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import scene_sampler
 
 GRID = (4, 4)
 
@@ -28,7 +30,7 @@ GRID = (4, 4)
 def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
   """Writes a random model of the world into `path`; returns `path`."""
   tokenizer = magvit.Magvit(
-    magvit.MagvitConfig(
+    magvit_config.MagvitConfig(
       ch=4,
       encoder_ch_mult=(1,),
       decoder_ch_mult=(1,),
@@ -43,10 +45,12 @@ def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
     nnx.Rngs(seed),
   )
   text = pretrain.world_text()
-  vocab = vocab_lib.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
+  vocab = vocabulary.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
   decoder = phi.PhiConfig(width=16, layers=1, heads=2, mlp=16, remat='none')
   sizes = showo.ShowOConfig(vocab, decoder, GRID[0] * GRID[1])
-  lengths = prompting.Lengths(**pretrain_config.get_config().lengths.to_dict())
+  lengths = token_rows.Lengths(
+    **configs.pretrain.get_config().lengths.to_dict()
+  )
 
   @jax.jit
   def make(key):
@@ -56,14 +60,14 @@ def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
     return model
 
   model = make(jax.random.key(seed))
-  bundle_lib.save_tokenizer(str(path), tokenizer)
-  bundle_lib.save_model(str(path), model, text, lengths, GRID)
+  model_bundle.save_tokenizer(str(path), tokenizer)
+  model_bundle.save_model(str(path), model, text, lengths, GRID)
   return path
 
 
 def self_play(base: pathlib.Path) -> pair_dpo.Settings:
   """Returns settings of two rounds of two steps from the model at `base`."""
-  config = config_lib.get_config()
+  config = configs.pair_dpo.get_config()
   del config.job
   config.update(
     {
@@ -78,9 +82,9 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
     {
       'rounds': 2,
       'images': 3,
-      'captions': config_lib.LADDER[-2:],
-      'curation_sampler': config_lib.sampler(2, 1.0),
-      'evaluation_sampler': config_lib.sampler(2, 1.0),
+      'captions': configs.pair_dpo.LADDER[-2:],
+      'curation_sampler': configs.pair_dpo.sampler(2, 1.0),
+      'evaluation_sampler': configs.pair_dpo.sampler(2, 1.0),
       'batch': 8,
       'log_every': 1,
     }
@@ -91,23 +95,23 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
   return settings.build(pair_dpo.Settings, config.to_dict())
 
 
-def files(root: pathlib.Path, split: str, count: int) -> files_lib.Source:
+def files(root: pathlib.Path, split: str, count: int) -> record_files.Source:
   """Writes annotations and images of some scenes of the embedded world."""
   rows = []
   for number in range(count):
-    scene = shapes.sample_scene(split, 0, number)
+    scene = scene_sampler.sample_scene(split, 0, number)
     name = f'{split}-{number}'
     # Larger than the model's images, and not square.
-    picture = Image.fromarray(shapes.render(scene)).resize((160, 128))
+    picture = Image.fromarray(drawing.render(scene)).resize((160, 128))
     picture.save(root / f'{name}.png')
     rows.append(
       {
         'id': name,
         'img_path': f'{name}.png',
         'caption': scene.caption,
-        'questions': questions.from_caption(name, scene.caption),
+        'questions': caption_questions.from_caption(name, scene.caption),
       }
     )
   path = root / f'{split}.jsonl'
-  path.write_text(curation.dump(rows))
-  return files_lib.Source(annotations=str(path), images=str(root))
+  path.write_text(output_files.dump(rows))
+  return record_files.Source(annotations=str(path), images=str(root))

@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from conversions import source
-from conversions import tensors
+from conversions.files import source
+from conversions.files import tensors
 
 STORAGES = {
   np.dtype(np.float32): 'FloatStorage',

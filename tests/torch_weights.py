@@ -7,24 +7,25 @@ from flax import nnx
 import jax
 import numpy as np
 
-from conversions import clip as clip_conversion
-from conversions import magvit as magvit_conversion
-from conversions import safetensors_file
-from conversions import showo as showo_conversion
-from conversions import tensors
-from hermesflow_jax import vocab as vocab_lib
+from conversions.files import safetensors_file
+from conversions.files import tensors
+from conversions.tables import clip_table
+from conversions.tables import magvit_table
+from conversions.tables import showo_table
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.sequences import vocabulary
 
 DECODER = phi.PhiConfig(width=32, layers=3, heads=4, mlp=24)
-SHOW_O = showo.ShowOConfig(vocab_lib.Vocab(20, 8, 19), DECODER, 4)
+SHOW_O = showo.ShowOConfig(vocabulary.Vocab(20, 8, 19), DECODER, 4)
 WITH_CLIP = showo.ShowOConfig(
-  vocab_lib.Vocab(20, 8, 19), DECODER, 4, clip_width=12
+  vocabulary.Vocab(20, 8, 19), DECODER, 4, clip_width=12
 )
 CLIP = clip.ClipConfig(width=12, layers=3, heads=2, mlp=20, patch=4, image=12)
-MAGVIT = magvit.MagvitConfig(
+MAGVIT = magvit_config.MagvitConfig(
   ch=8,
   encoder_ch_mult=(1, 2),
   decoder_ch_mult=(1, 2),
@@ -64,10 +65,10 @@ def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
   """Returns the state dict of `model(name)`, floats in `dtype`."""
   found = model(name)
   state = {
-    'showo': showo_conversion,
-    'with_clip': showo_conversion,
-    'magvitv2': magvit_conversion,
-    'clip_vision': clip_conversion,
+    'showo': showo_table,
+    'with_clip': showo_table,
+    'magvitv2': magvit_table,
+    'clip_vision': clip_table,
   }[name].to_torch(found)
   return {
     k: v.astype(dtype) if v.dtype in tensors.FLOATS else v
@@ -78,11 +79,11 @@ def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
 def config(name: str) -> dict:
   """Returns the official config.json of `model(name)`."""
   if name == 'magvitv2':
-    return magvit_conversion.official(MAGVIT)
+    return magvit_table.official(MAGVIT)
   if name == 'clip_vision':
-    return clip_conversion.official(CLIP, 'float32')
+    return clip_table.official(CLIP, 'float32')
   sizes = SHOW_O if name == 'showo' else WITH_CLIP
-  return showo_conversion.official(sizes, 6)
+  return showo_table.official(sizes, 6)
 
 
 def write(folder: pathlib.Path, state: dict, record: dict) -> pathlib.Path:

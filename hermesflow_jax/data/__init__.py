@@ -1,1 +1,1 @@
-"""Where examples come from, and how they reach the devices."""
+"""Inputs from files, and batches on devices."""

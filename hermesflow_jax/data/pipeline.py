@@ -5,18 +5,17 @@ processes after, so global batch k holds the same rows in the same order for
 any number of processes, and a run resumes at step k by starting there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 import hashlib
 import json
 
 import grain
-import jax
 import numpy as np
 
-from hermesflow_jax import console
-from hermesflow_jax import interrupts
-from hermesflow_jax import processes
-from hermesflow_jax import sharding
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import sharding
 
 # Records of an endless source. Grain's own infinity, sys.maxsize, is rounded up
 # to 2^63 by batches of one row, which no python length can be.
@@ -93,7 +92,9 @@ def host_batches(
     raise ValueError(f'batch {batch} does not split over {processes} processes')
   data = _ordered(source, seed)
   data = data.random_map(transform)
-  data = data.batch(batch // processes, batch_fn=stack)[process::processes]
+  data = data.batch(batch // processes, batch_fn=batching.stack)[
+    process::processes
+  ]
   rows = iter(
     data.to_iter_dataset(
       grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
@@ -125,72 +126,3 @@ def content(records: Sequence[dict]) -> str:
         value = [str(value.dtype), *value.shape, value.tobytes().hex()]
       total.update(json.dumps([name, value]).encode())
   return total.hexdigest()
-
-
-def stack(records: Sequence):
-  """Stacks pytrees of arrays along a new first axis."""
-  return jax.tree.map(lambda *leaves: np.stack(leaves), *records)
-
-
-def chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
-  """Yields (indices int[size], how many are real) over range(count).
-
-  The last chunk repeats its last index, so that every chunk compiles alike.
-  """
-  for begin in range(0, count, size):
-    real = min(size, count - begin)
-    index = np.minimum(np.arange(begin, begin + size), count - 1)
-    yield index, real
-
-
-def mapped(
-  function: Callable, arrays, size: int, mesh, progress=iter, clock=None
-):
-  """Applies a compiled function to rows in chunks over the mesh.
-
-  Args:
-    function: batch -> pytree of arrays [size, ...].
-    arrays: pytree of numpy arrays [N, ...].
-    size: rows a chunk; the mesh's `data` axis must divide it.
-    mesh: from `sharding.make_mesh`.
-    progress: wraps the rows, e.g. a progress bar.
-    clock: a `clock.Clock`, or None.
-
-  Returns:
-    The pytree of numpy arrays [N, ...]. Results of a chunk are fetched after
-    the next one was started, so host and device overlap.
-
-  Raises:
-    ValueError: there are no rows, or the mesh does not divide the chunk.
-  """
-  count = len(jax.tree.leaves(arrays)[0])
-  if not count:
-    raise ValueError('there are no rows to map')
-  if size % mesh.shape['data']:
-    raise ValueError(
-      f'chunk {size} does not split over data={mesh.shape["data"]}'
-    )
-  parts, waiting = [], None
-
-  def fetch(item):
-    out, real = item
-    parts.append(jax.tree.map(lambda a: a[:real], processes.fetched(out)))
-
-  every = list(chunks(count, size))
-  sizes = [real for _, real in every]
-  for index, real in console.counted(progress, every, sizes):
-    interrupts.heed()
-    rows = jax.tree.map(lambda a: np.asarray(a)[index], arrays)
-    batch = sharding.put_batch(rows, mesh)
-    if clock:
-      out = clock.call(function, batch, waiting and waiting[0])
-    else:
-      out = function(batch)
-    if waiting:
-      fetch(waiting)
-    waiting = out, real
-  if waiting:
-    fetch(waiting)
-  if clock:
-    clock.fetched()
-  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -1,1 +1,1 @@
-"""Whether a model understands and generates what a caption says."""
+"""Understanding, generation and the gap between them."""

@@ -5,45 +5,16 @@ the real image (understanding); a judge answers them about one image that the
 model generated from the caption (generation).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
 
-from hermesflow_jax import inference
-from hermesflow_jax import sampling
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-  """Image-caption inputs with their questions; N of each.
-
-  Attributes:
-    ids: names.
-    captions: true captions.
-    tags: the kind of each caption; '' if there is none.
-    questions: TIFA records of each caption.
-    codes: int32[N, I], the real images' codes.
-  """
-
-  ids: list[str]
-  captions: list[str]
-  tags: list[str]
-  questions: list[list[dict]]
-  codes: np.ndarray
-
-  def __len__(self):
-    return len(self.ids)
-
-  def part(self, span: slice) -> 'Inputs':
-    """Returns some of the inputs."""
-    return Inputs(
-      *(getattr(self, field.name)[span] for field in dataclasses.fields(self))
-    )
-
-  def select(self, places: Sequence[int]) -> 'Inputs':
-    """Returns the inputs at these places, in this order."""
-    return _select(self, places)
+from hermesflow_jax.data import input_set
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import unified_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,38 +50,17 @@ class Result:
 
   def select(self, places: Sequence[int]) -> 'Result':
     """Returns the results of the scenes at these places, in this order."""
-    return _select(self, places)
-
-
-def _select(record, places: Sequence[int]):
-  """Indexes the N-long lists and arrays of a dataclass; None stays None."""
-
-  def column(values):
-    if values is None or isinstance(values, np.ndarray):
-      return values if values is None else values[list(places)]
-    return [values[place] for place in places]
-
-  return type(record)(
-    *(
-      column(getattr(record, field.name))
-      for field in dataclasses.fields(record)
-    )
-  )
+    return input_set.select(self, places)
 
 
 # (codes int32[N, I] of images, N lists of questions) -> N lists of answers.
 Judge = Callable[[np.ndarray, Sequence[Sequence[dict]]], list[list[str]]]
 
 
-def right(answers: Sequence[str], questions: Sequence[dict]) -> list[bool]:
-  """Returns which answers are the wanted ones."""
-  return [a == q['answer'] for a, q in zip(answers, questions, strict=True)]
-
-
 def evaluate(
-  unified: inference.Unified,
-  inputs: Inputs,
-  sampler: sampling.MaskGIT,
+  unified: unified_model.Unified,
+  inputs: input_set.Inputs,
+  sampler: maskgit.MaskGIT,
   judge: Judge | None,
   similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray],
   seed: int,
@@ -127,7 +77,7 @@ def evaluate(
     seed: of the sampling.
   """
   answers = unified.answer(inputs.codes, inputs.questions)
-  greedy = [inference.Decoding(temperature=1.0, top_k=1)]
+  greedy = [batched.Decoding(temperature=1.0, top_k=1)]
   captions = [
     c[0] for c in unified.describe(inputs.ids, inputs.codes, greedy, seed)
   ]
@@ -149,7 +99,7 @@ def evaluate(
 
 
 def scored(
-  inputs: Inputs,
+  inputs: input_set.Inputs,
   similarity: np.ndarray,
   codes: np.ndarray,
   captions: list[str],
@@ -165,7 +115,7 @@ def scored(
   """
 
   def marks(replies):
-    return [right(a, q) for a, q in zip(replies, inputs.questions)]
+    return [input_set.right(a, q) for a, q in zip(replies, inputs.questions)]
 
   def shares(rows):
     return np.array([np.mean(row) for row in rows])
@@ -193,7 +143,7 @@ def standard_error(values: np.ndarray) -> float:
   return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-def summary(result: Result, inputs: Inputs) -> dict:
+def summary(result: Result, inputs: input_set.Inputs) -> dict:
   """Returns means and standard errors as JSON types.
 
   The gap's error is paired: of the differences scene by scene. `by_tag` has

@@ -1,1 +1,1 @@
-"""What one can start: each job has Settings and a function `run`."""
+"""Jobs: one module a command, with Settings and run."""

@@ -11,27 +11,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import cost
-from hermesflow_jax import events
-from hermesflow_jax import serving
-from hermesflow_jax import settings
-from hermesflow_jax import storage
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.benchmark import choices as choices_lib
-from hermesflow_jax.benchmark import images as images_lib
-from hermesflow_jax.benchmark import pixels as pixels_lib
-from hermesflow_jax.benchmark import replies as replies_lib
-from hermesflow_jax.benchmark import steps as steps_lib
-from hermesflow_jax.benchmark import torch_phi
-from hermesflow_jax.benchmark import work as work_lib
-from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.models import flop_count
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.performance.benchmark import choices_workload
+from hermesflow_jax.performance.benchmark import images_workload
+from hermesflow_jax.performance.benchmark import measurement
+from hermesflow_jax.performance.benchmark import pixels_workload
+from hermesflow_jax.performance.benchmark import replies_workload
+from hermesflow_jax.performance.benchmark import steps_workload
+from hermesflow_jax.performance.benchmark import torch_phi
+from hermesflow_jax.performance.benchmark import workload
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import serving_weights
+from hermesflow_jax.sequences import vocabulary
 
-# Side of the matrices that the ceiling is measured with.
-SIDE = 4096
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
@@ -45,11 +45,11 @@ class Named:
   """
 
   name: str
-  images: images_lib.Images | None = None
-  replies: replies_lib.Replies | None = None
-  choices: choices_lib.Choices | None = None
-  steps: steps_lib.Steps | None = None
-  pixels: pixels_lib.Pixels | None = None
+  images: images_workload.Images | None = None
+  replies: replies_workload.Replies | None = None
+  choices: choices_workload.Choices | None = None
+  steps: steps_workload.Steps | None = None
+  pixels: pixels_workload.Pixels | None = None
 
   def __post_init__(self):
     if len(self._kinds()) != 1:
@@ -62,7 +62,7 @@ class Named:
     return [kind for kind in kinds if kind]
 
   @property
-  def workload(self) -> work_lib.Workload:
+  def workload(self) -> workload.Workload:
     """The one that is there."""
     return self._kinds()[0]
 
@@ -82,9 +82,9 @@ class Settings:
     seed: of weights and inputs.
   """
 
-  vocab: vocab_lib.Vocab
+  vocab: vocabulary.Vocab
   decoder: phi.PhiConfig
-  tokenizer: magvit.MagvitConfig | None
+  tokenizer: magvit_config.MagvitConfig | None
   precisions: tuple[str, ...]
   workloads: tuple[Named, ...]
   repeats: int
@@ -102,31 +102,16 @@ class Settings:
       raise ValueError('there are pixels in workloads, but no tokenizer')
 
 
-@dataclasses.dataclass(frozen=True)
-class Ceiling:
-  """What this machine reaches at best, measured.
-
-  Attributes:
-    flops: of a large matrix product, a second.
-    bytes: read and written by a large copy, a second.
-  """
-
-  flops: float
-  bytes: float
-
-  def seconds(self, work: cost.Cost) -> float:
-    """Returns the least time that work takes."""
-    return max(work.flops / self.flops, work.bytes / self.bytes)
-
-
 def run(
-  config: Settings, workdir: str, console: console_lib.Console
+  config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
   """Times all workloads; prints and returns a row for each."""
-  common.check_writable(workdir)
+  workdir_claim.check_writable(workdir)
   rows = []
   for precision in config.precisions:
-    ceiling = measured_ceiling(PRECISIONS[precision], config.repeats)
+    ceiling = measurement.measured_ceiling(
+      PRECISIONS[precision], config.repeats
+    )
     console.say(
       f'{precision}: matrix products {ceiling.flops / 1e9:.0f} GFLOP/s, '
       f'copies {ceiling.bytes / 1e9:.1f} GB/s'
@@ -152,17 +137,17 @@ def run(
     'jax': jax.__version__,
   }
   root = storage.path(workdir)
-  events.write_atomically(
+  output_files.write_atomically(
     root / 'results.json',
     json.dumps({'rows': rows, 'machine': machine}, indent=1) + '\n',
   )
-  events.write_atomically(root / 'table.md', table(rows) + '\n')
+  output_files.write_atomically(root / 'table.md', table(rows) + '\n')
   console.say(table(rows))
   console.say(f'table: {root / "table.md"}')
   return rows
 
 
-def models_of(config: Settings, dtype) -> work_lib.Models:
+def models_of(config: Settings, dtype) -> workload.Models:
   """Returns random models; Show-o computes in a precision and is kept in it."""
   decoder = dataclasses.replace(config.decoder, dtype=dtype)
   sizes = showo.ShowOConfig(config.vocab, decoder)
@@ -180,63 +165,14 @@ def models_of(config: Settings, dtype) -> work_lib.Models:
   one = jax.sharding.Mesh(
     np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
   )
-  return work_lib.Models(serving.ready(model, one), model, tokenizer)
-
-
-def measured_ceiling(dtype, repeats: int) -> Ceiling:
-  """Returns what products of large matrices and copies of them reach."""
-  a = jax.random.normal(jax.random.key(0), (SIDE, SIDE), dtype)
-  product = jax.jit(lambda a: a @ a)
-  flops = 2 * SIDE**3 / times_of(product, (a,), repeats + 2).seconds
-  copy = jax.jit(lambda a: a + 1)
-  moved = 2 * a.size * a.dtype.itemsize
-  return Ceiling(flops, moved / times_of(copy, (a,), repeats + 2).seconds)
-
-
-@dataclasses.dataclass(frozen=True)
-class Times:
-  """Medians of some calls.
-
-  Attributes:
-    seconds: until the results are there.
-    dispatch: until the host may go on.
-    host: of these, those that the calling thread computed; on a CPU it also
-      waits for a core, which the device's threads have.
-  """
-
-  seconds: float
-  dispatch: float
-  host: float
-
-
-def times_of(call, arguments, repeats: int, carries: bool = False) -> Times:
-  """Returns the medians of `repeats` calls, after one that is not timed.
-
-  Args:
-    call: of the arguments.
-    arguments: arrays.
-    repeats: how many.
-    carries: see `work.Work`.
-  """
-  whole, returned, own = [], [], []
-  for _ in range(repeats + 1):
-    began, mine = time.perf_counter(), time.thread_time()
-    out = call(*arguments)
-    returned.append(time.perf_counter() - began)
-    own.append(time.thread_time() - mine)
-    jax.block_until_ready(out)
-    whole.append(time.perf_counter() - began)
-    if carries:
-      arguments = (out[0], *arguments[1:])
-    del out
-  return Times(*(float(np.median(a[1:])) for a in (whole, returned, own)))
+  return workload.Models(serving_weights.ready(model, one), model, tokenizer)
 
 
 def timed(
-  models: work_lib.Models,
+  models: workload.Models,
   theirs,
   named: Named,
-  ceiling: Ceiling,
+  ceiling: measurement.Ceiling,
   config: Settings,
 ) -> dict:
   """Returns the row of one workload without its name."""
@@ -246,7 +182,7 @@ def timed(
     return np.random.default_rng(config.seed)
 
   def seconds(work):
-    return times_of(
+    return measurement.times_of(
       work.call, work.arguments, config.repeats, work.carries
     ).seconds
 
@@ -255,11 +191,13 @@ def timed(
   began = time.perf_counter()
   compiled = ours.call.lower(*ours.arguments).compile()
   row = {'compile_seconds': time.perf_counter() - began}
-  executed = cost.of(ours.call, *ours.arguments, trips=ours.trips)
+  executed = flop_count.of(ours.call, *ours.arguments, trips=ours.trips)
   memory = compiled.memory_analysis()
   # A run of training calls its step as here; it costs the host less.
   call = ours.call if ours.carries else compiled
-  took = times_of(call, ours.arguments, config.repeats, ours.carries)
+  took = measurement.times_of(
+    call, ours.arguments, config.repeats, ours.carries
+  )
   # A state of training is large: one is there at a time.
   del ours, compiled, call
   naive = asked.naive(models, rng())
@@ -277,7 +215,7 @@ def timed(
     + memory.output_size_in_bytes
     - memory.alias_size_in_bytes,
   }
-  row['naive_seconds'] = work_lib.total(naive, seconds)
+  row['naive_seconds'] = workload.total(naive, seconds)
   row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
   if theirs is not None and named.steps:
     row['torch_seconds'] = torch_phi.step_seconds(

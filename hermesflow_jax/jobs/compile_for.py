@@ -15,27 +15,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hermesflow_jax import alignment
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import events
-from hermesflow_jax import inference
-from hermesflow_jax import learners
-from hermesflow_jax import likelihood
-from hermesflow_jax import masking
-from hermesflow_jax import packing
-from hermesflow_jax import prompting
-from hermesflow_jax import sampling
-from hermesflow_jax import serving
-from hermesflow_jax import sharding
-from hermesflow_jax import storage
-from hermesflow_jax import train
-from hermesflow_jax.data import pipeline
-from hermesflow_jax.jobs import common
 from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs import start
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import mesh_config
+from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import attention
-from hermesflow_jax.pods import chips
-from hermesflow_jax.pods import verdicts
+from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.performance.pods import verdicts
+from hermesflow_jax.runtime import accelerators
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import autoregressive
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import serving_weights
+from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import text_to_image
+from hermesflow_jax.training import chunked_log_likelihood
+from hermesflow_jax.training import train_step
+from hermesflow_jax.training import trainable
 
 P = jax.sharding.PartitionSpec
 
@@ -44,10 +46,10 @@ def run(
   config: pair_dpo.Settings,
   workdir: str,
   topology: str,
-  console: console_lib.Console,
+  console: terminal.Console,
 ) -> list[verdicts.Verdict]:
   """Compiles the step and both samplers; prints and returns the verdicts."""
-  where = chips.parse(topology)
+  where = accelerators.parse(topology)
   if config.sizes is None:
     raise ValueError(
       '--compile_for wants a config that says its sizes, e.g. '
@@ -59,14 +61,14 @@ def run(
     where.count,
     batch,
     parts,
-    common.model_parts(config.sizes.decoder),
+    mesh_config.model_parts(config.sizes.decoder),
     idle=False,
   )
   mesh = verdicts.mesh_of(where, data, model)
-  common.check_writable(workdir)
+  workdir_claim.check_writable(workdir)
   config = on_tpu(config)
   shape = dict(mesh.shape)
-  line = common.mesh_line(where.count, data, model, batch, parts)
+  line = mesh_config.mesh_line(where.count, data, model, batch, parts)
   console.say(f'{where.name}, {line}')
   found = []
   for make in (step_program, image_sampler, text_sampler):
@@ -76,7 +78,7 @@ def run(
   # What is compared in one table differs in the slice and the mesh alone.
   folder = storage.path(workdir) / _digest(config)
   name = f'{where.name.replace(":", "_")}_{shape["data"]}x{shape["model"]}.json'
-  events.write_atomically(
+  output_files.write_atomically(
     folder / name,
     json.dumps(
       {
@@ -97,7 +99,9 @@ def run(
   rows = [
     json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))
   ]
-  events.write_atomically(folder / 'table.md', verdicts.table(rows) + '\n')
+  output_files.write_atomically(
+    folder / 'table.md', verdicts.table(rows) + '\n'
+  )
   console.say(f'table: {folder / "table.md"}')
   return found
 
@@ -144,35 +148,35 @@ def by_rows(tree, mesh):
 def step_program(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   """Returns the step of Pair-DPO, of all parameters or of adapters."""
   play, sizes = config.play, config.sizes
-  model, _ = start.abstract(sizes)
+  model, _ = job_model.abstract(sizes)
   model = shaped(model, sharding.shardings(model, mesh))
   image_tokens = model.config.image_tokens
   objective = play.objective
-  loss = train.bound(
-    alignment.loss,
+  loss = train_step.bound(
+    pair_loss.loss,
     objective=objective,
     reply=sizes.lengths.reply,
     compat=play.compat,
     rows=play.label_rows,
   )
-  learner, learned = learners.Whole(model), model
+  learner, learned = trainable.Whole(model), model
   if play.lora.rank:
-    learner = learners.Adapters(model, play.lora, play.seed)
+    learner = trainable.Adapters(model, play.lora, play.seed)
     learned = jax.eval_shape(learner.start)
-  step = train.make_step(
+  step = train_step.make_step(
     learner.loss(loss),
     play.optim,
     jax.random.key(0),
     mesh,
-    train.bound(
-      alignment.prepare,
+    train_step.bound(
+      pair_loss.prepare,
       masks=objective.masks,
       image_tokens=image_tokens,
-      schedule=masking.parse(play.mask_schedule),
+      schedule=mask_schedules.parse(play.mask_schedule),
     ),
   )
   state = jax.eval_shape(
-    lambda learned: train.State(
+    lambda learned: train_step.State(
       jnp.zeros((), jnp.int32), learned, play.optim.make().init(learned)
     ),
     learned,
@@ -200,7 +204,7 @@ def step_program(config: pair_dpo.Settings, mesh) -> verdicts.Program:
     (*arguments, by_rows(batch, mesh)),
     parts,
     1,
-    likelihood.chunks_of(labels, play.label_rows),
+    chunked_log_likelihood.chunks_of(labels, play.label_rows),
     ('pairs', play.batch),
   )
 
@@ -233,12 +237,14 @@ def batch_of(config: pair_dpo.Settings, image_tokens: int):
   if objective.fixed_masks:
     row['hidden'] = np.zeros((objective.masks, image_tokens), bool)
     row['reference_t2i'] = np.zeros(2, np.float32)
-  return pipeline.stack([row] * config.play.batch)
+  return batching.stack([row] * config.play.batch)
 
 
 def served(config: pair_dpo.Settings, mesh):
   """Returns the model as samplers read it, as shapes."""
-  model = jax.eval_shape(serving.cast, start.abstract(config.sizes)[0])
+  model = jax.eval_shape(
+    serving_weights.cast, job_model.abstract(config.sizes)[0]
+  )
   return shaped(model, sharding.shardings(model, mesh, over=('model',)))
 
 
@@ -247,21 +253,21 @@ def image_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   sizes, sampler = config.sizes, config.play.curation_sampler
   each = config.play.images
   captions = max(1, config.chunk // each) * mesh.shape['data']
-  text = prompting.t2i_prefix(
+  text = text_to_image.t2i_prefix(
     sizes.vocab, [[1] * sizes.lengths.max_text, []], sizes.lengths.max_text
   )
   words, empty = (jax.tree.map(lambda a, n=n: a[n], text) for n in (0, 1))
   rows = jax.tree.map(lambda a: np.stack([a] * captions), words)
   keys = jax.ShapeDtypeStruct((captions, each, 2), jnp.uint32)
-  counts = masking.schedule_counts(
+  counts = mask_schedules.schedule_counts(
     sampler.steps,
     sizes.grid[0] * sizes.grid[1],
-    masking.parse(sampler.schedule),
+    mask_schedules.parse(sampler.schedule),
   )
   model = served(config, mesh)
   draw = jax.jit(
     functools.partial(
-      inference.draw_images,
+      batched.draw_images,
       given=None,
       empty=empty,
       counts=counts,
@@ -285,7 +291,7 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   sizes, ladder = config.sizes, config.play.captions
   images = max(1, config.chunk // len(ladder)) * mesh.shape['data']
   codes = np.zeros((images, sizes.grid[0] * sizes.grid[1]), np.int32)
-  image, prompt, length = prompting.mmu_parts(
+  image, prompt, length = image_to_text.mmu_parts(
     sizes.vocab, codes, [[1] * 16] * images, codes.shape[1] + 20
   )
   # One prompt about each image.
@@ -298,7 +304,7 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   reply, model = sizes.lengths.reply, served(config, mesh)
   write = jax.jit(
     functools.partial(
-      inference.write_replies,
+      batched.write_replies,
       rungs=rungs,
       max_new=reply,
       most=max(d.top_k for d in ladder),
@@ -310,6 +316,6 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
     (model, *by_rows((keys, image, prompt, length), mesh)),
     {'parameters': model},
     reply,
-    -(-reply // sampling.STRETCH),
+    -(-reply // autoregressive.STRETCH),
     ('captions', images * len(ladder)),
   )

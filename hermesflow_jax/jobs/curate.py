@@ -9,30 +9,34 @@ import pathlib
 
 import jax
 
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import curation
-from hermesflow_jax import events
-from hermesflow_jax import harvest
-from hermesflow_jax import inference
-from hermesflow_jax import sampling
-from hermesflow_jax import self_play
-from hermesflow_jax import settings
-from hermesflow_jax import shards
-from hermesflow_jax import storage
-from hermesflow_jax import text as text_lib
-from hermesflow_jax import text_similarity
-from hermesflow_jax.data import files
-from hermesflow_jax.data import official
-from hermesflow_jax.data import pairs_tfds
-from hermesflow_jax.data import shapes_records
-from hermesflow_jax.evaluation import gap
-from hermesflow_jax.jobs import common
-from hermesflow_jax.jobs import inputs as inputs_lib
-from hermesflow_jax.jobs import start
+from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.curation import gathering
+from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import pair_dataset
+from hermesflow_jax.curation import pair_files
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.curation import shards
+from hermesflow_jax.data import input_set
+from hermesflow_jax.data import record_files
+from hermesflow_jax.jobs.setup import job_inputs
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import transfer
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import text_similarity
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.shapes import shape_world
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(start.Start):
+class Settings(job_model.Start):
   """Settings of the job.
 
   Attributes:
@@ -47,7 +51,7 @@ class Settings(start.Start):
       input comes twice.
     images: candidates drawn per caption.
     captions: candidates written per image.
-    free_answers, free_prompt, choice_rule: see `inference.Answering`.
+    free_answers, free_prompt, choice_rule: see `question_answering.Answering`.
     caption_prompt: what captions are asked with.
     sampler: of the images.
     rules: what makes a pair.
@@ -60,22 +64,22 @@ class Settings(start.Start):
       with PNG files; see `data.official`.
   """
 
-  world: common.World
-  files: files.Source | None
+  world: shape_world.World
+  files: record_files.Source | None
   inputs: int
   fresh_inputs: bool
   round: int
   before: str
   images: int
-  captions: tuple[inference.Decoding, ...]
+  captions: tuple[batched.Decoding, ...]
   free_answers: bool
   free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
   choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
   caption_prompt: str = dataclasses.field(
-    default=text_lib.CAPTION_PROMPT, kw_only=True
+    default=text_tokenizer.CAPTION_PROMPT, kw_only=True
   )
-  sampler: sampling.MaskGIT
-  rules: curation.Rules
+  sampler: maskgit.MaskGIT
+  rules: pair_selection.Rules
   seed: int
   shard: int
   share: int
@@ -114,14 +118,14 @@ class Settings(start.Start):
       raise ValueError(
         f'captions has {len(self.captions)} samplers, wanted at least 2'
       )
-    text_lib.check_prompt('caption_prompt', self.caption_prompt)
+    text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
     # It refuses what it cannot be made of.
     self.answering  # pylint: disable=pointless-statement
 
   @property
-  def answering(self) -> inference.Answering:
+  def answering(self) -> question_answering.Answering:
     """How questions with choices are answered."""
-    return inference.Answering(
+    return question_answering.Answering(
       self.free_answers, self.free_prompt, self.choice_rule
     )
 
@@ -132,37 +136,37 @@ class Settings(start.Start):
 
 
 def run(
-  config: Settings, workdir: str, console: console_lib.Console
+  config: Settings, workdir: str, console: terminal.Console
 ) -> dict | None:
   """Curates; returns what `manifest.json` holds, None if others go on.
 
   Raises:
     ValueError: a setting, a file or the workdir cannot be used.
   """
-  path = start.located(config, console)
+  path = job_model.located(config, console)
   data = None
   if config.files:
-    records = files.read(config.files)
-    inputs_lib.say_surplus(
+    records = record_files.read(config.files)
+    job_inputs.say_surplus(
       config.files, len(records), config.inputs_so_far, console
     )
-    data = files.sums(config.files)
+    data = record_files.sums(config.files)
   before, identity = {}, {}
   if config.before:
     before, identity['pairs_before'] = read_before(
       config.before, config.round - 1
     )
   mesh = config.mesh.make()
-  parts = start.load(config, path, mesh)
-  sums = start.sums(config, path)
-  common.claim(
+  parts = job_model.load(config, path, mesh)
+  sums = job_model.sums(config, path)
+  workdir_claim.claim(
     workdir,
     dataclasses.replace(config, share=0, shares=1),
     console,
     base=sums,
     data=data,
     **identity,
-    **start.answers(parts.text),
+    **job_model.answers(parts.text),
   )
   root = storage.path(workdir)
   done = root / 'manifest.json'
@@ -172,10 +176,10 @@ def run(
       'give another --workdir'
     )
     return json.loads(done.read_text())
-  unified = start.unified(
+  unified = job_model.unified(
     config, parts, mesh, console, config.answering, config.caption_prompt
   )
-  rows = inputs_lib.read(
+  rows = job_inputs.read(
     unified,
     config.files,
     config.world,
@@ -187,14 +191,14 @@ def run(
   )
   # Those of earlier rounds come first, and are none of this round's.
   first = config.inputs_so_far - config.inputs
-  inputs = shapes_records.inputs(rows).part(slice(first, None))
+  inputs = input_set.inputs(rows).part(slice(first, None))
   same = config.before and not config.fresh_inputs
   if same and before.keys().isdisjoint(inputs.ids):
     raise ValueError(
       f'before must hold pairs of the same inputs, got {config.before}, '
       'which has none of their ids; give the curation of the round before'
     )
-  recipe = curation.Recipe(
+  recipe = candidate_generation.Recipe(
     config.sampler,
     config.images,
     config.captions,
@@ -206,7 +210,7 @@ def run(
   there = store.count - len(store.missing())
   if there:
     console.say(f'{there} of {store.count} shards are there')
-  clock = harvest.gather(
+  clock = gathering.gather(
     unified,
     inputs,
     recipe,
@@ -243,8 +247,8 @@ def read_before(folder: str, number: int) -> tuple[dict, str]:
   """
   root = storage.path(folder)
   try:
-    content = events.sha256(root / 'pairs.jsonl')
-    pairs = self_play.read_pairs(root)
+    content = output_files.sha256(root / 'pairs.jsonl')
+    pairs = pair_files.read_pairs(root)
   except (*storage.failures(), ValueError, KeyError, TypeError) as error:
     raise ValueError(
       'before must be the folder of a curation, or of a round such as '
@@ -279,28 +283,32 @@ def _alone(root: pathlib.PurePath) -> Iterator[None]:
 
 def finish(
   config: Settings,
-  inputs: gap.Inputs,
+  inputs: input_set.Inputs,
   before: dict,
   store: shards.Shards,
   root: pathlib.PurePath,
-  console: console_lib.Console,
-  unified: inference.Unified,
+  console: terminal.Console,
+  unified: unified_model.Unified,
 ) -> dict:
   """Makes the pairs of all shards and writes them; returns the manifest."""
-  ids, found = inputs.ids, harvest.collect(store, inputs, config.shard)
-  pairs = curation.pairs(found, ids, config.rules, before)
+  ids, found = inputs.ids, gathering.collect(store, inputs, config.shard)
+  pairs = pair_selection.pairs(found, ids, config.rules, before)
   rows = [
-    curation.record(name, caption, pairs[name]) | {'codes': codes.tolist()}
+    pair_files.record(name, caption, pairs[name]) | {'codes': codes.tolist()}
     for name, caption, codes in zip(ids, inputs.captions, inputs.codes)
   ]
-  text = curation.dump(rows)
-  events.write_atomically(root / 'pairs.jsonl', text)
-  with storage.Outbox(root / 'tfds') as outbox:
-    pairs_tfds.write(str(outbox.folder), rows, inputs.codes.shape[1])
+  text = output_files.dump(rows)
+  output_files.write_atomically(root / 'pairs.jsonl', text)
+  with transfer.Outbox(root / 'tfds') as outbox:
+    pair_dataset.write(str(outbox.folder), rows, inputs.codes.shape[1])
   if config.official:
-    known = config.files and official.about(files.read(config.files))
-    official.write(root, inputs, pairs, unified.decode, known, console.say)
-  drops = curation.drops(pairs)
+    known = config.files and official_pairs.about(
+      record_files.read(config.files)
+    )
+    official_pairs.write(
+      root, inputs, pairs, unified.decode, known, console.say
+    )
+  drops = pair_files.drops(pairs)
   written = [
     'pairs.jsonl',
     *(f'tfds/{name}' for name in sorted(storage.below(root / 'tfds'))),
@@ -310,10 +318,10 @@ def finish(
     'inputs': len(ids),
     'shards': store.count,
     'drops': drops,
-    'sha256': {name: events.sha256(root / name) for name in written},
+    'sha256': {name: output_files.sha256(root / name) for name in written},
     'jax': jax.__version__,
   }
-  events.write_atomically(
+  output_files.write_atomically(
     root / 'manifest.json', json.dumps(manifest, indent=1) + '\n'
   )
   for kind, counts in drops.items():

@@ -12,25 +12,25 @@ import re
 import numpy as np
 from PIL import Image
 
-from hermesflow_jax import canvas as canvas_lib
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import events
-from hermesflow_jax import faults
-from hermesflow_jax import inference
-from hermesflow_jax import pictures
-from hermesflow_jax import sampling
-from hermesflow_jax import settings
-from hermesflow_jax import storage
-from hermesflow_jax.data import images
-from hermesflow_jax.jobs import common
-from hermesflow_jax.jobs import start
+from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import image_writer
+from hermesflow_jax.data import input_faults
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import inpainting
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import unified_model
 
 # Prompts that a contact sheet shows.
 _SHEET = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(start.Start):
+class Settings(job_model.Start):
   """Settings of the job.
 
   Attributes:
@@ -50,7 +50,7 @@ class Settings(start.Start):
   file: str
   each: int
   seed: int
-  sampler: sampling.MaskGIT
+  sampler: maskgit.MaskGIT
   image: str
   mask: str
   extend: tuple[str, ...]
@@ -59,13 +59,13 @@ class Settings(start.Start):
   def __post_init__(self):
     super().__post_init__()
     settings.require(self, {'each': 1, 'seed': 0})
-    faults.check_policy(self.on_error)
+    input_faults.check_policy(self.on_error)
     if not self.prompts and not self.file:
       raise ValueError('there is nothing to draw: give prompts or a file')
     for side in self.extend:
-      if side not in canvas_lib.DIRECTIONS:
+      if side not in inpainting.DIRECTIONS:
         raise ValueError(
-          f'extend has {side!r}, wanted {", ".join(canvas_lib.DIRECTIONS)}'
+          f'extend has {side!r}, wanted {", ".join(inpainting.DIRECTIONS)}'
         )
     if bool(self.image) != (bool(self.mask) or bool(self.extend)):
       raise ValueError(
@@ -76,16 +76,16 @@ class Settings(start.Start):
 
 
 def run(
-  config: Settings, workdir: str, console: console_lib.Console
+  config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
   """Draws; returns the lines of `images.jsonl`, one an image."""
-  path = start.located(config, console)
-  prompts = common.kept(read(config), config.on_error, 'prompt', console)
+  path = job_model.located(config, console)
+  prompts = input_faults.kept(read(config), config.on_error, 'prompt', console)
   mesh = config.mesh.make()
-  parts = start.load(config, path, mesh)
-  sums = start.sums(config, path)
+  parts = job_model.load(config, path, mesh)
+  sums = job_model.sums(config, path)
   inputs = {
-    name: events.sha256(file)
+    name: output_files.sha256(file)
     for name, file in (
       ('image', config.image),
       ('mask', config.mask),
@@ -94,10 +94,10 @@ def run(
     if file
   }
   if config.image:
-    inputs['pixels'] = images.VERSION
-  unified = start.unified(config, parts, mesh, console)
+    inputs['pixels'] = image_reader.VERSION
+  unified = job_model.unified(config, parts, mesh, console)
   first = given(config, unified)
-  common.claim(workdir, config, console, base=sums, inputs=inputs)
+  workdir_claim.claim(workdir, config, console, base=sums, inputs=inputs)
   root = storage.path(workdir)
   done = root / 'images.jsonl'
   if done.exists():
@@ -111,7 +111,7 @@ def run(
     console.say(f'warning: {prompt!r} is too long: what is read ends {rest!r}')
   rows = drawn(config, unified, prompts, first, cut, root, console)
   shown = prompts[:_SHEET]
-  pictures.sheet(
+  image_writer.sheet(
     root / 'contact_sheet.png',
     [
       [_image(root / r['file']) for r in rows if r['prompt'] == prompt]
@@ -120,7 +120,7 @@ def run(
     shown,
   )
   lines = ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
-  events.write_atomically(done, lines)
+  output_files.write_atomically(done, lines)
   console.say(f'{len(rows)} images in {root}; see {root / "contact_sheet.png"}')
   return rows
 
@@ -159,7 +159,7 @@ def read(config: Settings) -> list[tuple[str, str]]:
 
 
 def given(
-  config: Settings, unified: inference.Unified
+  config: Settings, unified: unified_model.Unified
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns (codes int32[h, w], known bool[h, w]) of the image to start from.
 
@@ -170,14 +170,14 @@ def given(
   if not config.image:
     return np.zeros(grid, np.int32), np.zeros(grid, bool)
   size = grid[0] * unified.tokenizer.reduction
-  pixels = images.load(storage.path(config.image), size)
+  pixels = image_reader.load(storage.path(config.image), size)
   codes = unified.encode(pixels[None])[0].reshape(grid)
   known = np.ones(grid, bool)
   if config.mask:
-    mask = images.load_mask(
+    mask = image_reader.load_mask(
       storage.path(config.mask), storage.path(config.image), size
     )
-    known = ~canvas_lib.hidden(mask, grid)
+    known = ~inpainting.hidden(mask, grid)
     if known.all():
       raise ValueError(f'mask {config.mask} hides nothing')
   return codes, known
@@ -185,19 +185,19 @@ def given(
 
 def drawn(
   config: Settings,
-  unified: inference.Unified,
+  unified: unified_model.Unified,
   prompts: Sequence[str],
   first: tuple[np.ndarray, np.ndarray],
   cut: dict[str, str],
   root: pathlib.PurePath,
-  console: console_lib.Console,
+  console: terminal.Console,
 ) -> list[dict]:
   """Draws and writes what is not there; returns a line an image."""
   rows, size = [], max(1, unified.chunk // config.each)
   groups = [prompts[i : i + size] for i in range(0, len(prompts), size)]
   number = {prompt: n for n, prompt in enumerate(prompts)}
   sizes = [len(group) * config.each for group in groups]
-  drawing = console_lib.counted(console.progress('drawing'), groups, sizes)
+  drawing = terminal.counted(console.progress('drawing'), groups, sizes)
   for group in drawing:
     lines = [
       {
@@ -220,20 +220,20 @@ def drawn(
         for name in ('image', 'mask', 'extend')
         if (value := getattr(config, name))
       }
-      pictures.save(root / line['file'], image, facts)
+      image_writer.save(root / line['file'], image, facts)
   return rows
 
 
 def pixels(
   config: Settings,
-  unified: inference.Unified,
+  unified: unified_model.Unified,
   prompts: Sequence[str],
   first: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
   """Returns uint8[N * M, H, W, 3], the images of some prompts."""
   grid, each = unified.grid, config.each
   codes, known = first
-  start_from = np.where(known, codes, canvas_lib.UNKNOWN)
+  start_from = np.where(known, codes, inpainting.UNKNOWN)
   canvas = np.repeat(start_from[None], len(prompts) * each, axis=0)
 
   def draw(window, codes, known, stage):
@@ -254,8 +254,8 @@ def pixels(
 
   for stage, side in enumerate(config.extend or (None,)):
     if side:
-      canvas = canvas_lib.grown(canvas, side, grid)
-    canvas = canvas_lib.fill(canvas, grid, functools.partial(draw, stage=stage))
+      canvas = inpainting.grown(canvas, side, grid)
+    canvas = inpainting.fill(canvas, grid, functools.partial(draw, stage=stage))
   return unified.decode(canvas)
 
 

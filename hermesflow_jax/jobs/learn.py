@@ -9,25 +9,27 @@ import time
 
 import jax
 
-from hermesflow_jax import checkpoint
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import events
-from hermesflow_jax import faults
-from hermesflow_jax import inference
-from hermesflow_jax import learning
-from hermesflow_jax import processes
-from hermesflow_jax import settings
-from hermesflow_jax import sharding
-from hermesflow_jax import storage
-from hermesflow_jax import trained
-from hermesflow_jax.data import official
-from hermesflow_jax.data import pairs_tfds
-from hermesflow_jax.jobs import common
-from hermesflow_jax.jobs import start
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import fingerprints
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import pair_dataset
+from hermesflow_jax.data import input_faults
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import transfer
+from hermesflow_jax.sampling import unified_model
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(start.Start, learning.Learning):
+class Settings(job_model.Start, learning.Learning):
   """Settings of the job.
 
   Attributes:
@@ -53,41 +55,41 @@ class Settings(start.Start, learning.Learning):
   on_error: str = 'raise'
 
   def __post_init__(self):
-    start.Start.__post_init__(self)
+    job_model.Start.__post_init__(self)
     learning.Learning.__post_init__(self)
-    faults.check_policy(self.on_error)
+    input_faults.check_policy(self.on_error)
     if not self.pairs:
       raise ValueError('pairs is empty, wanted the folder of a curation')
     settings.require(self, {'round': 1})
 
 
-def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
+def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Learns one round; writes `model/`, returns what `results.json` holds."""
   began = time.perf_counter()
-  path = start.located(config, console)
+  path = job_model.located(config, console)
   frozen = frozen_of(config)
-  frozen_path = frozen and start.located(frozen, console)
+  frozen_path = frozen and job_model.located(frozen, console)
   pairs = storage.path(config.pairs)
-  from_file = official.is_file(pairs)
+  from_file = official_pairs.is_file(pairs)
   if from_file:
-    official.read(pairs, config.images, config.on_error)
-    sums = {pairs.name: events.sha256(str(pairs))}
+    official_pairs.read(pairs, config.images, config.on_error)
+    sums = {pairs.name: output_files.sha256(str(pairs))}
     opened = contextlib.nullcontext(pairs)
   else:
     sums = read_manifest(pairs, config.round)
-    opened = storage.copied(pairs, sums)
+    opened = transfer.copied(pairs, sums)
   with opened as folder:
     if not from_file:
       check(pairs, folder, sums)
-    mesh = start.mesh(
+    mesh = job_model.mesh(
       config, path, console, config.batch, config.optim.accumulate
     )
-    parts = start.load(config, path, mesh)
-    base = start.sums(config, path)
+    parts = job_model.load(config, path, mesh)
+    base = job_model.sums(config, path)
     identity = {'base': base, 'pairs': sums}
     if frozen:
-      identity['frozen'] = start.sums(frozen, frozen_path)
-    common.claim(workdir, config, console, **identity)
+      identity['frozen'] = job_model.sums(frozen, frozen_path)
+    workdir_claim.claim(workdir, config, console, **identity)
     root = storage.path(workdir)
     done = root / 'results.json'
     if processes.agreed(done.exists):
@@ -96,21 +98,21 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
         f'remove {root} or give another --workdir'
       )
       return json.loads(done.read_text())
-    player = start.unified(
+    player = job_model.unified(
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
     if from_file:
-      source = official.load(
+      source = official_pairs.load(
         pairs,
         config.images,
         player,
         root / 'data',
-        json.dumps(checkpoint.fingerprint(parts.tokenizer)),
+        json.dumps(fingerprints.fingerprint(parts.tokenizer)),
         config.on_error,
         console.say,
       )
     else:
-      source = pairs_tfds.source(str(folder / 'tfds'))
+      source = pair_dataset.source(str(folder / 'tfds'))
     rows = records(source, parts.grid[0] * parts.grid[1], config.both)
   steps = learning.steps_of(config, len(rows))
   console.say(f'{len(rows)} of {len(source)} inputs have pairs to learn from')
@@ -129,7 +131,7 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   )
   # One that was killed before it wrote its results may have left it.
   processes.first_does(lambda: checkpoint.remove(root / 'model'))
-  trained.save(
+  trained_model.save(
     str(root / 'model'),
     dataclasses.replace(player, model=model),
     str(path),
@@ -140,7 +142,7 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
     'steps': steps,
     'seconds': time.perf_counter() - began,
   }
-  events.write_atomically(done, json.dumps(results, indent=1) + '\n')
+  output_files.write_atomically(done, json.dumps(results, indent=1) + '\n')
   processes.first_does(lambda: storage.remove(root / 'training' / 'steps'))
   console.say(f'{steps} steps; --config.init_from={root / "model"} reads it')
   return results
@@ -154,19 +156,19 @@ def frozen_of(config: Settings) -> Settings | None:
 
 
 def load_frozen(
-  config: Settings, path: pathlib.PurePath, player: inference.Unified
+  config: Settings, path: pathlib.PurePath, player: unified_model.Unified
 ):
   """Returns the frozen model, placed as that of the player.
 
   Args:
     config: of `frozen_of`.
-    path: of `start.located`.
+    path: of `job_model.located`.
     player: the model that learns.
 
   Raises:
     ValueError: its weights have other names or shapes than the player's.
   """
-  model = start.load(config, path, player.mesh).model
+  model = job_model.load(config, path, player.mesh).model
   placed = sharding.shardings(player.model, player.mesh)
   if _shapes(model) != _shapes(player.model):
     raise ValueError(
@@ -221,7 +223,7 @@ def check(
     sums: of `read_manifest`.
   """
   for name, wanted in sums.items():
-    if events.sha256(copy / name) != wanted:
+    if output_files.sha256(copy / name) != wanted:
       raise ValueError(f'{folder / name} is damaged')
 
 
@@ -229,7 +231,7 @@ def records(source: Sequence[dict], image_tokens: int, both: bool) -> list:
   """Returns the records of a dataset that can teach, by id.
 
   Args:
-    source: of `pairs_tfds.source`.
+    source: of `pair_dataset.source`.
     image_tokens: I, codes of an image.
     both: leave out inputs that lack one pair; otherwise those without any.
 

@@ -11,24 +11,25 @@ import time
 
 import jax
 
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import events
-from hermesflow_jax import inference
-from hermesflow_jax import processes
-from hermesflow_jax import self_play
-from hermesflow_jax import settings
-from hermesflow_jax import storage
-from hermesflow_jax import story
-from hermesflow_jax import text_similarity
-from hermesflow_jax.data import files
-from hermesflow_jax.data import official
-from hermesflow_jax.data import shapes_records
-from hermesflow_jax.evaluation import changes
-from hermesflow_jax.evaluation import gap
-from hermesflow_jax.evaluation import judge as pixels
-from hermesflow_jax.jobs import common
-from hermesflow_jax.jobs import inputs as inputs_lib
-from hermesflow_jax.jobs import start
+from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.data import input_set
+from hermesflow_jax.data import record_files
+from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.jobs.setup import job_inputs
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.reports import run_story
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import rounds
+from hermesflow_jax.sequences import text_similarity
+from hermesflow_jax.shapes import pixel_judge
+from hermesflow_jax.shapes import shape_world
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +41,12 @@ class Files:
     held_out: for evaluation.
   """
 
-  inputs: files.Source
-  held_out: files.Source
+  inputs: record_files.Source
+  held_out: record_files.Source
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(start.Start):
+class Settings(job_model.Start):
   """Settings of the job.
 
   Attributes:
@@ -66,13 +67,13 @@ class Settings(start.Start):
       code, with PNG files; see `data.official`.
   """
 
-  world: common.World
+  world: shape_world.World
   files: Files | None
   inputs: int
   fresh_inputs: bool
   held_out: int
   held_out_split: str
-  play: self_play.Play
+  play: play_settings.Play
   gallery: int = settings.free()
   official: bool = settings.free(default=False)
   unseen: int = settings.free(default=0)
@@ -96,7 +97,7 @@ class Settings(start.Start):
     return self.inputs * (self.play.rounds if self.fresh_inputs else 1)
 
 
-def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
+def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Plays all rounds; writes and returns what `results.json` holds.
 
   A finished run goes on where `play.rounds` is larger than before.
@@ -107,7 +108,7 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   """
   began = time.perf_counter()
   root = storage.path(workdir)
-  path = start.located(config, console)
+  path = job_model.located(config, console)
   data = []
   if config.files:
     # Their faults are told before any weight is read.
@@ -116,24 +117,29 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
       (config.files.inputs, config.inputs_of_all_rounds),
       (config.files.held_out, config.held_out),
     ):
-      records = files.read(source)
-      inputs_lib.say_surplus(source, len(records), count, console)
+      records = record_files.read(source)
+      job_inputs.say_surplus(source, len(records), count, console)
       used.append(records[:count])
-      data.append(files.sums(source))
-    inputs_lib.check_held_out(*used, console)
-  mesh = start.mesh(
+      data.append(record_files.sums(source))
+    job_inputs.check_held_out(*used, console)
+  mesh = job_model.mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
-  parts = start.load(config, path, mesh)
-  sums = start.sums(config, path)
+  parts = job_model.load(config, path, mesh)
+  sums = job_model.sums(config, path)
   played = processes.agreed(lambda: rounds_played(root))
   if config.play.rounds < played:
     raise ValueError(
       f'play.rounds must be at least {played}, the rounds played in {root}, '
       f'got {config.play.rounds}; give another --workdir for fewer'
     )
-  common.claim(
-    workdir, config, console, base=sums, data=data, **start.answers(parts.text)
+  workdir_claim.claim(
+    workdir,
+    config,
+    console,
+    base=sums,
+    data=data,
+    **job_model.answers(parts.text),
   )
   done = root / 'results.json'
   results = processes.agreed(
@@ -152,7 +158,7 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
       f'{len(results["rounds"]) - 1} rounds are finished: goes on to '
       f'{config.play.rounds}'
     )
-  base = start.unified(
+  base = job_model.unified(
     config,
     parts,
     mesh,
@@ -161,19 +167,17 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
     config.play.caption_prompt,
   )
   world = world_of(config, base, str(root / 'data'), console)
-  summaries = self_play.play(
-    base, world, config.play, workdir, console, str(path)
-  )
+  summaries = rounds.play(base, world, config.play, workdir, console, str(path))
   processes.meet()
   for row in summaries[1:]:
-    row['change'] = changes.paired(
-      [changes.read(root / 'round_0')],
-      [changes.read(root / f'round_{row["round"]}')],
+    row['change'] = paired_changes.paired(
+      [paired_changes.read(root / 'round_0')],
+      [paired_changes.read(root / f'round_{row["round"]}')],
     )
     if row.get('unseen'):
-      row['unseen']['change'] = changes.paired(
-        [changes.read(root / 'round_0', 'scenes_unseen')],
-        [changes.read(root / f'round_{row["round"]}', 'scenes_unseen')],
+      row['unseen']['change'] = paired_changes.paired(
+        [paired_changes.read(root / 'round_0', 'scenes_unseen')],
+        [paired_changes.read(root / f'round_{row["round"]}', 'scenes_unseen')],
       )
   results = {
     'rounds': summaries,
@@ -187,8 +191,8 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
       'device': jax.devices()[0].device_kind,
     },
   }
-  story.tell(root, results, world, base, config.gallery, console.command)
-  events.write_atomically(done, json.dumps(results, indent=1) + '\n')
+  run_story.tell(root, results, world, base, config.gallery, console.command)
+  output_files.write_atomically(done, json.dumps(results, indent=1) + '\n')
   processes.meet()
   console.say(table(summaries))
   console.say(f'report: {root / "report.html"}')
@@ -203,10 +207,10 @@ def rounds_played(root: pathlib.PurePath) -> int:
 
 def world_of(
   config: Settings,
-  base: inference.Unified,
+  base: unified_model.Unified,
   data_dir: str,
-  console: console_lib.Console,
-) -> self_play.World:
+  console: terminal.Console,
+) -> play_settings.World:
   """Generates or reads (once) and encodes what the rounds play with.
 
   The embedded world's judge reads pixels. Files have no judge, so the base
@@ -214,7 +218,7 @@ def world_of(
   """
 
   def read(source, split, seed, count):
-    return inputs_lib.read(
+    return job_inputs.read(
       base, source, config.world, split, seed, count, data_dir, console
     )
 
@@ -226,16 +230,19 @@ def world_of(
     config.fresh_inputs,
   )
   other = seed + (config.held_out_split == 'preference')
-  held_out = shapes_records.inputs(
+  held_out = input_set.inputs(
     read(own and own.held_out, config.held_out_split, other, config.held_out)
   )
   known = {caption for part in inputs for caption in part.captions}
   if own:
-    judged_by, judge = self_play.BASE_MODEL, functools.partial(_answers, base)
-    unseen = inputs_lib.with_new_captions(held_out, known)
+    judged_by, judge = (
+      play_settings.BASE_MODEL,
+      functools.partial(_answers, base),
+    )
+    unseen = job_inputs.with_new_captions(held_out, known)
   else:
-    judged_by, judge = 'pixels', pixels.of_codes(base.decode)
-    unseen = inputs_lib.unseen(
+    judged_by, judge = 'pixels', pixel_judge.of_codes(base.decode)
+    unseen = job_inputs.unseen(
       base,
       config.world,
       config.held_out_split,
@@ -244,7 +251,7 @@ def world_of(
       config.unseen,
       known,
     )
-  return self_play.World(
+  return play_settings.World(
     inputs=inputs,
     held_out=held_out,
     judge=judge,
@@ -253,9 +260,9 @@ def world_of(
     unseen=unseen,
     publish=config.official
     and functools.partial(
-      official.write,
+      official_pairs.write,
       say=console.say,
-      known=own and official.about(files.read(own.inputs)),
+      known=own and official_pairs.about(record_files.read(own.inputs)),
     )
     or None,
   )
@@ -268,7 +275,7 @@ def _answers(base, codes, questions):
 
 def preferences(
   records: Callable[[int], list[dict]], count: int, rounds: int, fresh: bool
-) -> list[gap.Inputs]:
+) -> list[input_set.Inputs]:
   """Returns the inputs of each round.
 
   Args:
@@ -278,7 +285,7 @@ def preferences(
     fresh: each round has its own.
   """
   rows = records(count * rounds if fresh else count)
-  inputs = shapes_records.inputs(rows)
+  inputs = input_set.inputs(rows)
   starts = [count * r if fresh else 0 for r in range(rounds)]
   return [inputs.part(slice(s, s + count)) for s in starts]
 

@@ -8,36 +8,38 @@ import time
 from flax import nnx
 import jax
 
-from hermesflow_jax import bundle
-from hermesflow_jax import checkpoint
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import events
-from hermesflow_jax import inference
-from hermesflow_jax import initial
-from hermesflow_jax import loop
-from hermesflow_jax import masking
-from hermesflow_jax import optim as optim_lib
-from hermesflow_jax import pretraining
-from hermesflow_jax import prompting
-from hermesflow_jax import resumable
-from hermesflow_jax import run_folder
-from hermesflow_jax import sampling
-from hermesflow_jax import settings
-from hermesflow_jax import sharding
-from hermesflow_jax import storage
-from hermesflow_jax import text as text_lib
-from hermesflow_jax import text_similarity
-from hermesflow_jax import train
-from hermesflow_jax import trained
-from hermesflow_jax import vocab as vocab_lib
-from hermesflow_jax.data import questions
-from hermesflow_jax.data import shapes
-from hermesflow_jax.data import shapes_records
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
-from hermesflow_jax.evaluation import judge
-from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs.setup import mesh_config
+from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import text_similarity
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.shapes import caption_questions
+from hermesflow_jax.shapes import pixel_judge
+from hermesflow_jax.shapes import scene_records
+from hermesflow_jax.shapes import shape_world
+from hermesflow_jax.training import adamw
+from hermesflow_jax.training import pretraining
+from hermesflow_jax.training import resume
+from hermesflow_jax.training import train_step
+from hermesflow_jax.training import training_loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Settings:
     world: the embedded world.
     scenes: captioned scenes to train on.
     tokenizer: a model or a run that has an image tokenizer, or a converted
-      MAGVIT-v2; see `start.Start`.
+      MAGVIT-v2; see `job_model.Start`.
     init_from: a trained model, the run of one, a bundle or a converted Show-o,
       whose transformer is trained on; '' for a new one.
     decoder: sizes of the transformer.
@@ -69,21 +71,21 @@ class Settings:
   """
 
   seed: int
-  mesh: common.Mesh = settings.free()
-  world: common.World
+  mesh: mesh_config.Mesh = settings.free()
+  world: shape_world.World
   scenes: int
   tokenizer: str
   init_from: str
   decoder: phi.PhiConfig
-  lengths: prompting.Lengths
+  lengths: token_rows.Lengths
   mixture: pretraining.Mixture
   mask_schedule: str
-  optim: optim_lib.Optim
+  optim: adamw.Optim
   stop: int
   batches: pretraining.Batches
   log_every: int = settings.free()
   save_every: int = settings.free()
-  sampler: sampling.MaskGIT
+  sampler: maskgit.MaskGIT
   evaluated: int
   export: str
 
@@ -99,14 +101,14 @@ class Settings:
         'save_every': 0,
       },
     )
-    masking.parse(self.mask_schedule)
+    mask_schedules.parse(self.mask_schedule)
 
 
-def world_text() -> text_lib.Text:
+def world_text() -> text_tokenizer.Text:
   """Returns the tokenizer of the embedded world's words."""
-  prompt = text_lib.user(text_lib.CAPTION_PROMPT)
+  prompt = text_tokenizer.user(text_tokenizer.CAPTION_PROMPT)
   words = prompt.replace(':', ' : ').replace('.', ' . ').lower().split()
-  return text_lib.word_level([*questions.WORDS, *words])
+  return text_tokenizer.word_level([*caption_questions.WORDS, *words])
 
 
 def _taken(setting, name, console):
@@ -117,36 +119,36 @@ def _taken(setting, name, console):
   return path
 
 
-def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
+def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
   mesh = config.mesh.make(
     config.batches.divisor,
-    parts=common.model_parts(config.decoder),
+    parts=mesh_config.model_parts(config.decoder),
     say=console.say,
   )
   tokenizer_path = _taken('tokenizer', config.tokenizer, console)
-  tokenizer = initial.load_tokenizer(tokenizer_path, mesh)
+  tokenizer = initial_model.load_tokenizer(tokenizer_path, mesh)
   base = {}
   if config.init_from:
     first_path = _taken('init_from', config.init_from, console)
-    initial.config_of(first_path)
-    base = {'base': initial.sums(first_path, tokenizer_path)}
-  common.claim(workdir, config, console, **base)
-  common.check_writable(config.export)
-  grid = (shapes.SIZE // tokenizer.reduction,) * 2
+    initial_model.config_of(first_path)
+    base = {'base': initial_model.sums(first_path, tokenizer_path)}
+  workdir_claim.claim(workdir, config, console, **base)
+  workdir_claim.check_writable(config.export)
+  grid = (shape_world.SIZE // tokenizer.reduction,) * 2
   text = world_text()
-  vocab = vocab_lib.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
+  vocab = vocabulary.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
   optim = config.optim
   if config.init_from:
-    first = initial.load_model(first_path, sizes, mesh)
+    first = initial_model.load_model(first_path, sizes, mesh)
 
   def make_model(key):
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))
 
   def unified(model):
-    return inference.Unified(
+    return unified_model.Unified(
       model=model,
       tokenizer=tokenizer,
       text=text,
@@ -158,7 +160,7 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
     )
 
   def records(split, count):
-    return shapes_records.load(
+    return scene_records.load(
       str(storage.path(workdir) / 'data'),
       split,
       config.world.seed,
@@ -180,23 +182,25 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
 
   def make_state():
     if config.init_from:
-      return train.start_state(first, optim, mesh)
-    return train.init_state(make_model, optim, key, mesh)
+      return train_step.start_state(first, optim, mesh)
+    return train_step.init_state(make_model, optim, key, mesh)
 
   loss = functools.partial(
     pretraining.loss,
     mixture=config.mixture,
-    schedule=masking.parse(config.mask_schedule),
+    schedule=mask_schedules.parse(config.mask_schedule),
     image_tokens=sizes.image_tokens,
     reply=config.lengths.reply,
   )
   key = jax.random.key(config.seed)
-  state = resumable.run(
+  state = resume.run(
     make_state,
-    train.make_step(loss, optim, key, mesh),
+    train_step.make_step(loss, optim, key, mesh),
     None,
     batches,
-    loop.Pace(config.stop or optim.steps, config.log_every, config.save_every),
+    training_loop.Pace(
+      config.stop or optim.steps, config.log_every, config.save_every
+    ),
     mesh=mesh,
     folder=workdir,
     identity=settings.identity(Settings, settings.plain(config)),
@@ -204,14 +208,16 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
     label='pretraining',
     console=console,
   )
-  bundle.save_model(config.export, state.model, text, config.lengths, grid)
+  model_bundle.save_model(
+    config.export, state.model, text, config.lengths, grid
+  )
   if config.export != tokenizer_path:
-    bundle.save_tokenizer(config.export, tokenizer)
+    model_bundle.save_tokenizer(config.export, tokenizer)
   player = unified(state.model)
   written = storage.path(workdir) / 'model'
   # A run that was killed before it wrote its results may have left it.
   checkpoint.remove(written)
-  trained.save(
+  trained_model.save(
     str(written),
     dataclasses.replace(
       player, tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh))
@@ -219,19 +225,19 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
     config.init_from,
     {'steps': int(state.step)},
   )
-  inputs = shapes_records.inputs(records('preference', config.evaluated))
+  inputs = input_set.inputs(records('preference', config.evaluated))
   measured = gap.evaluate(
     player,
     inputs,
     config.sampler,
-    judge.of_codes(player.decode),
+    pixel_judge.of_codes(player.decode),
     text_similarity.ngram_cosines,
     config.seed,
   )
   results = gap.summary(measured, inputs)
   results['parameters'] = sum(a.size for a in jax.tree.leaves(state.model))
   results['seconds'] = time.perf_counter() - began
-  events.write_atomically(
+  output_files.write_atomically(
     str(storage.path(workdir) / 'results.json'),
     json.dumps(results, indent=2) + '\n',
   )

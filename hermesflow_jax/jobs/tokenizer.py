@@ -10,21 +10,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hermesflow_jax import bundle
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import events
-from hermesflow_jax import optim as optim_lib
-from hermesflow_jax import resumable
-from hermesflow_jax import settings
-from hermesflow_jax import storage
-from hermesflow_jax import tokenizer_training
-from hermesflow_jax import train
+from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.data import pipeline
-from hermesflow_jax.data import shapes
-from hermesflow_jax.data import shapes_tfds
-from hermesflow_jax.evaluation import judge
-from hermesflow_jax.jobs import common
+from hermesflow_jax.jobs.setup import mesh_config
+from hermesflow_jax.jobs.setup import training_schedule
+from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import pixel_judge
+from hermesflow_jax.shapes import scene_dataset
+from hermesflow_jax.shapes import scene_sampler
+from hermesflow_jax.shapes import shape_world
+from hermesflow_jax.training import adamw
+from hermesflow_jax.training import resume
+from hermesflow_jax.training import tokenizer_loss
+from hermesflow_jax.training import train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +52,14 @@ class Settings:
   """
 
   seed: int
-  mesh: common.Mesh = settings.free()
-  world: common.World
+  mesh: mesh_config.Mesh = settings.free()
+  world: shape_world.World
   scenes: int
-  sizes: magvit.MagvitConfig
-  weights: tokenizer_training.Weights
+  sizes: magvit_config.MagvitConfig
+  weights: tokenizer_loss.Weights
   quantizer_warmup: int
-  optim: optim_lib.Optim
-  schedule: common.Schedule
+  optim: adamw.Optim
+  schedule: training_schedule.Schedule
   evaluated: int
   export: str
 
@@ -63,16 +69,16 @@ class Settings:
     )
 
 
-def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
+def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
   mesh = config.mesh.make(config.schedule.batch, say=console.say)
-  common.claim(workdir, config, console)
-  common.check_writable(config.export)
+  workdir_claim.claim(workdir, config, console)
+  workdir_claim.check_writable(config.export)
   data_dir = str(storage.path(workdir) / 'data')
-  source = shapes_tfds.source(
+  source = scene_dataset.source(
     data_dir,
-    shapes_tfds.config_of(
+    scene_dataset.config_of(
       'train',
       config.world.seed,
       config.scenes,
@@ -101,14 +107,14 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   def loss(model, constants, batch, key):
     del constants
     pixels = batch['image'].astype(jnp.float32) / 127.5 - 1.0
-    return tokenizer_training.loss(
+    return tokenizer_loss.loss(
       model, pixels, key, batch['mix'], weights=config.weights
     )
 
   key = jax.random.key(config.seed)
-  state = resumable.run(
-    lambda: train.init_state(make_model, optim, key, mesh),
-    train.make_step(loss, optim, key, mesh),
+  state = resume.run(
+    lambda: train_step.init_state(make_model, optim, key, mesh),
+    train_step.make_step(loss, optim, key, mesh),
     None,
     batches,
     schedule.pace(optim.steps),
@@ -121,8 +127,8 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
   )
   results = measure(state.model, config, mesh, console)
   results['seconds'] = time.perf_counter() - began
-  bundle.save_tokenizer(config.export, state.model)
-  events.write_atomically(
+  model_bundle.save_tokenizer(config.export, state.model)
+  output_files.write_atomically(
     str(storage.path(workdir) / 'results.json'),
     json.dumps(results, indent=2) + '\n',
   )
@@ -136,7 +142,7 @@ def run(config: Settings, workdir: str, console: console_lib.Console) -> dict:
 
 def looks(image: np.ndarray) -> list[tuple]:
   """Returns what the judge sees: sorted (row, column, shape, color, size)."""
-  cell = shapes.CELL
+  cell = shape_world.CELL
   return sorted(
     (
       int(f.y // cell),
@@ -145,7 +151,7 @@ def looks(image: np.ndarray) -> list[tuple]:
       str(f.color),
       str(f.size),
     )
-    for f in judge.read_image(image)
+    for f in pixel_judge.read_image(image)
   )
 
 
@@ -168,15 +174,15 @@ def measure(model, config: Settings, mesh, console) -> dict:
   for split in ('preference', 'eval', 'final'):
     images = np.stack(
       [
-        shapes.render(
-          shapes.sample_scene(
+        drawing.render(
+          scene_sampler.sample_scene(
             split, config.world.seed + 1, i, config.world.jitter
           )
         )
         for i in range(config.evaluated)
       ]
     )
-    codes, found = pipeline.mapped(
+    codes, found = batching.mapped(
       reconstruct, images, size, mesh, console.progress(f'judging {split}')
     )
     same = [looks(a) == looks(b) for a, b in zip(images, found)]

@@ -9,16 +9,18 @@ import pathlib
 
 import numpy as np
 
-from hermesflow_jax import console as console_lib
-from hermesflow_jax import events
-from hermesflow_jax import faults
-from hermesflow_jax import inference
-from hermesflow_jax import settings
-from hermesflow_jax import storage
-from hermesflow_jax import text as text_lib
-from hermesflow_jax.data import images
-from hermesflow_jax.jobs import common
-from hermesflow_jax.jobs import start
+from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import input_faults
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import text_tokenizer
 
 # Images that are read, answered about and written at once.
 GROUP = 256
@@ -28,7 +30,7 @@ _TABLE = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(start.Start):
+class Settings(job_model.Start):
   """Settings of the job.
 
   Attributes:
@@ -38,7 +40,7 @@ class Settings(start.Start):
     questions: asked about each image.
     choices: possible answers, of which the likeliest is given; () for answers
       in the model's own words.
-    choice_rule: how likely a choice is, a name of `choices.RULES`.
+    choice_rule: how likely a choice is, a name of `choice_rules.RULES`.
     caption_prompt: what captions are asked with.
     decoding: how captions and free answers are written; `top_k` 1 is greedy.
     seed: of all randomness.
@@ -51,16 +53,16 @@ class Settings(start.Start):
   choices: tuple[str, ...]
   choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
   caption_prompt: str = dataclasses.field(
-    default=text_lib.CAPTION_PROMPT, kw_only=True
+    default=text_tokenizer.CAPTION_PROMPT, kw_only=True
   )
-  decoding: inference.Decoding
+  decoding: batched.Decoding
   seed: int
   on_error: str
 
   def __post_init__(self):
     super().__post_init__()
     settings.require(self, {'seed': 0})
-    faults.check_policy(self.on_error)
+    input_faults.check_policy(self.on_error)
     if not self.images:
       raise ValueError('there is nothing to look at: give images')
     if not self.caption and not self.questions:
@@ -76,44 +78,44 @@ class Settings(start.Start):
       raise ValueError(
         f'choices is {self.choices}, wanted different texts, at least two'
       )
-    text_lib.check_prompt('caption_prompt', self.caption_prompt)
-    inference.Answering(rule=self.choice_rule)
+    text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
+    question_answering.Answering(rule=self.choice_rule)
 
 
 def run(
-  config: Settings, workdir: str, console: console_lib.Console
+  config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
   """Looks and says; returns the lines of `answers.jsonl`, one an image."""
-  path = start.located(config, console)
+  path = job_model.located(config, console)
   names = files_of(config.images)
   mesh = config.mesh.make()
-  parts = start.load(config, path, mesh)
-  sums = start.sums(config, path)
-  unified = start.unified(
+  parts = job_model.load(config, path, mesh)
+  sums = job_model.sums(config, path)
+  unified = job_model.unified(
     config,
     parts,
     mesh,
     console,
-    inference.Answering(rule=config.choice_rule),
+    question_answering.Answering(rule=config.choice_rule),
     config.caption_prompt,
   )
   for question in config.questions:
     unified.check_question({'question': question})
   size = unified.grid[0] * unified.tokenizer.reduction
-  good = common.kept(
+  good = input_faults.kept(
     [(name, fault(name, size)) for name in console.progress('reading')(names)],
     config.on_error,
     'image',
     console,
   )
-  common.claim(
+  workdir_claim.claim(
     workdir,
     config,
     console,
     base=sums,
-    images={name: events.sha256(name) for name in good},
-    pixels=images.VERSION,
-    **start.answers(parts.text),
+    images={name: output_files.sha256(name) for name in good},
+    pixels=image_reader.VERSION,
+    **job_model.answers(parts.text),
   )
   root = storage.path(workdir)
   done = root / 'answers.jsonl'
@@ -122,19 +124,19 @@ def run(
   else:
     groups = [good[i : i + GROUP] for i in range(0, len(good), GROUP)]
     written = []
-    looking = console_lib.counted(
+    looking = terminal.counted(
       console.progress('looking'), groups, list(map(len, groups))
     )
     for number, group in enumerate(looking):
       part = root / 'parts' / f'{number:06d}.jsonl'
       if not part.exists():
         rows = said(config, unified, group, size)
-        events.write_atomically(
+        output_files.write_atomically(
           part,
           ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows),
         )
       written.append(part.read_bytes().decode())
-    events.write_atomically(done, ''.join(written))
+    output_files.write_atomically(done, ''.join(written))
   text = done.read_bytes().decode()
   rows = [json.loads(line) for line in text.splitlines()]
   console.say(table(rows[:_TABLE]))
@@ -187,17 +189,20 @@ def _in_bucket(name: str) -> list[str]:
 def fault(name: str, size: int) -> str:
   """Returns what is wrong with an image file, or ''."""
   try:
-    images.load(storage.path(name), size)
+    image_reader.load(storage.path(name), size)
   except ValueError as error:
     return str(error).partition('cannot be read: ')[2]
   return ''
 
 
 def said(
-  config: Settings, unified: inference.Unified, names: Sequence[str], size: int
+  config: Settings,
+  unified: unified_model.Unified,
+  names: Sequence[str],
+  size: int,
 ) -> list[dict]:
   """Returns what the model says about some images, one record each."""
-  pixels = np.stack([images.load(storage.path(n), size) for n in names])
+  pixels = np.stack([image_reader.load(storage.path(n), size) for n in names])
   codes = unified.encode(pixels)
   rows = [{'image': name} for name in names]
   ladder = [config.decoding]

@@ -1,1 +1,1 @@
-"""The models: an image tokenizer, a text decoder, their union."""
+"""Models: the Show-o transformer, MAGVIT-v2, CLIP, LoRA."""

@@ -12,8 +12,8 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
-from hermesflow_jax import settings
-from hermesflow_jax.models import layers
+from hermesflow_jax.models import linear_layers
+from hermesflow_jax.runtime import settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,8 +165,8 @@ class Projector(nnx.Module):
   """From CLIP's features to the decoder's embeddings: linear, GELU, linear."""
 
   def __init__(self, inputs: int, width: int, dtype, *, rngs: nnx.Rngs):
-    self.first = layers.Linear(inputs, width, dtype=dtype, rngs=rngs)
-    self.second = layers.Linear(width, width, dtype=dtype, rngs=rngs)
+    self.first = linear_layers.Linear(inputs, width, dtype=dtype, rngs=rngs)
+    self.second = linear_layers.Linear(width, width, dtype=dtype, rngs=rngs)
 
   def __call__(self, features: jax.Array) -> jax.Array:
     """float[..., S, inputs] -> [..., S, width]."""

@@ -11,14 +11,12 @@ import dataclasses
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from hermesflow_jax import masks
-from hermesflow_jax import settings
-from hermesflow_jax import sharding
 from hermesflow_jax.models import attention
-from hermesflow_jax.models import layers
-
+from hermesflow_jax.models import linear_layers
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sequences import attention_mask
 
 # What of a block is kept for the backward pass: all; nothing; the results of
 # products with weights.
@@ -168,7 +166,9 @@ class Block(nnx.Module):
       raise ValueError(f'width {width} is not a multiple of heads {heads}')
 
     def linear(inputs, outputs):
-      return layers.Linear(inputs, outputs, dtype=config.dtype, rngs=rngs)
+      return linear_layers.Linear(
+        inputs, outputs, dtype=config.dtype, rngs=rngs
+      )
 
     def norm(size):
       return nnx.LayerNorm(
@@ -191,7 +191,7 @@ class Block(nnx.Module):
     Args:
       x: [..., T, D].
       sees: who sees whom of the keys of `past`, then of `kv` or the T tokens,
-        see `attention.attend`; or a `masks.Packed` row, without these two.
+        see `attention.attend`; or a `attention_mask.Packed` row, without these two.
       positions: int[..., T].
       kv: None, or the layer's cache, two arrays [..., S, N, H].
       index: where in the cache the T tokens are written.
@@ -214,7 +214,7 @@ class Block(nnx.Module):
         write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
       )
     backend = attention.backend_of(c.attention, jax.default_backend())
-    if isinstance(sees, masks.Packed):
+    if isinstance(sees, attention_mask.Packed):
       out = attention.attend_packed(q, k, v, sees, backend)
     else:
       out = attention.attend(q, [*past, (k, v)], sees, backend)
@@ -229,42 +229,6 @@ class Block(nnx.Module):
   def _leave(self, attended, hidden):
     """What attention and the MLP add to the residual stream, [..., T, D]."""
     return self.dense(attended) + self.fc2(hidden)
-
-
-class FusedBlock(Block):
-  """A block with two products in place of six, for sampling.
-
-  Attributes:
-    enter_kernel: [..., D, 3 D + F], those of queries, keys, values and fc1.
-    leave_kernel: [..., D + F, D], those of dense and fc2.
-  """
-
-  def __init__(self, block: Block):  # pylint: disable=super-init-not-called
-    self.config = block.config
-    self.input_layernorm = block.input_layernorm
-    self.q_layernorm, self.k_layernorm = block.q_layernorm, block.k_layernorm
-    enter = block.q_proj, block.k_proj, block.v_proj, block.fc1
-
-    def joined(leaves, axis):
-      return nnx.Param(jnp.concatenate([a[...] for a in leaves], axis))
-
-    self.enter_kernel = joined([a.kernel for a in enter], -1)
-    self.enter_bias = joined([a.bias for a in enter], -1)
-    self.leave_kernel = joined([block.dense.kernel, block.fc2.kernel], -2)
-    self.leave_bias = nnx.Param(block.dense.bias[...] + block.fc2.bias[...])
-
-  def _enter(self, y):
-    c = self.config
-    out = y @ self.enter_kernel.astype(c.dtype)
-    out += self.enter_bias.astype(c.dtype)
-    return jnp.split(out, np.arange(1, 4) * c.width, axis=-1)
-
-  def _leave(self, attended, hidden):
-    dtype = self.config.dtype
-    both = jnp.concatenate([attended, hidden], axis=-1)
-    return both @ self.leave_kernel.astype(dtype) + self.leave_bias.astype(
-      dtype
-    )
 
 
 class Phi(nnx.Module):
@@ -296,7 +260,7 @@ class Phi(nnx.Module):
       x: [..., T, D] embeddings.
       sees: who sees whom, see `attention.attend`: of each of `past` in turn,
         then of
-        `cache`, or of the T tokens without one; or a `masks.Packed` row.
+        `cache`, or of the T tokens without one; or a `attention_mask.Packed` row.
       positions: int32[..., T], for the rotary embedding.
       cache: keys and values of earlier tokens, or None.
       past: full caches of tokens before those, which are only read.

@@ -4,17 +4,18 @@ Text is predicted token by token, image codes by masked prediction; which of
 the two happens is decided by the attention mask and the labels, not here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 
 from flax import nnx
 import jax
 
-from hermesflow_jax import settings
-from hermesflow_jax import vocab as vocab_lib
 from hermesflow_jax.models import clip
-from hermesflow_jax.models import layers
+from hermesflow_jax.models import linear_layers
 from hermesflow_jax.models import phi
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.sequences import vocabulary
 
 Cache = phi.Cache
 
@@ -31,7 +32,7 @@ class ShowOConfig:
       of codes; 0 for a model that reads codes alone.
   """
 
-  vocab: vocab_lib.Vocab
+  vocab: vocabulary.Vocab
   decoder: phi.PhiConfig = phi.PhiConfig()
   image_tokens: int = 256
   clip_width: int = 0
@@ -47,9 +48,9 @@ class ShowO(nnx.Module):
     self.config = config
     size, width = config.vocab.size, config.decoder.width
     dtype = config.decoder.dtype
-    self.embed = layers.Embed(size, width, dtype=dtype, rngs=rngs)
+    self.embed = linear_layers.Embed(size, width, dtype=dtype, rngs=rngs)
     self.decoder = phi.Phi(config.decoder, rngs=rngs)
-    self.head = layers.Head(width, size, dtype=dtype, rngs=rngs)
+    self.head = linear_layers.Head(width, size, dtype=dtype, rngs=rngs)
     if config.clip_width:
       self.projector = clip.Projector(
         config.clip_width, width, dtype, rngs=rngs
@@ -132,7 +133,7 @@ class ShowO(nnx.Module):
     bias = self.head.bias[ids]
 
     def logits(hidden):
-      return layers.logits(hidden.astype(dtype), kernel, bias)
+      return linear_layers.logits(hidden.astype(dtype), kernel, bias)
 
     return logits
 

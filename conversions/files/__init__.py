@@ -1,0 +1,1 @@
+"""Checkpoint files of PyTorch: safetensors and pytorch_model.bin."""

@@ -1,0 +1,1 @@
+"""One table a model: PyTorch name | JAX path | transformation."""

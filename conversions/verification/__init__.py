@@ -1,0 +1,1 @@
+"""Comparison of a checkpoint with activations of PyTorch."""

@@ -1,0 +1,143 @@
+"""Checks of greedy captions and of deterministic MaskGIT traces."""
+
+from collections.abc import Mapping
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from conversions.verification import checks
+from conversions.verification import row_checks
+from hermesflow_jax.sampling import autoregressive
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import mask_schedules
+
+
+@functools.partial(jax.jit, static_argnames='max_new')
+def greedy(model, image, row, length, max_new):
+  """Returns int32[max_new], the likeliest tokens after one prompt."""
+  every = jnp.ones(model.config.vocab.size, bool)
+  return autoregressive.sample_text(
+    model,
+    jax.random.key(0),
+    image,
+    row,
+    length,
+    max_new=max_new,
+    temperature=1.0,
+    top_k=1,
+    most=1,
+    stop=-1,
+    allowed=every,
+  )
+
+
+@functools.partial(jax.jit, static_argnames='config')
+def likeliest_image(model, text, codes, known, config, counts):
+  """Returns (codes int32[I], trace int32[S, I]) without any noise.
+
+  Args:
+    model, codes, known, config, counts: see `maskgit.sample_image`.
+    text: Rows [branches, P].
+  """
+  branches = [
+    jax.tree.map(lambda a, n=n: a[n], text) for n in range(len(text.tokens))
+  ]
+  return maskgit.sample_image(
+    model,
+    jax.random.key(0),
+    branches,
+    codes,
+    known,
+    config,
+    counts,
+    lambda key, logits: logits.argmax(-1),
+  )
+
+
+def captions(model, found: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Returns int32[B, T], greedy replies to a question about each image."""
+  vocab, wanted = model.config.vocab, found['mmu_gen_tokens']
+  question = found['mmu_gen_question'].reshape(-1).tolist()
+  codes = found['mmu_image_tokens']
+  parts = image_to_text.mmu_parts(
+    vocab, codes, [question] * len(codes), 4 + codes.shape[-1] + len(question)
+  )
+  return np.stack(
+    [
+      greedy(model, *jax.tree.map(lambda a, b=b: a[b], parts), wanted.shape[-1])
+      for b in range(len(codes))
+    ]
+  )
+
+
+def images(
+  model, found: Mapping[str, np.ndarray], case: str, max_text: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns what the sampler makes of the start rows of a case.
+
+  Args:
+    model: a ShowO.
+    found: the file of activations.
+    case: of verify_rows.CASES.
+    max_text: text tokens of t2i rows.
+
+  Returns:
+    (codes int32[B, I], trace int32[S, B, I] of vocabulary ids).
+  """
+  vocab, start = model.config.vocab, found[f't2i_gen_{case}_ids']
+  steps, guidance = int(found['t2i_gen_steps']), 0.0
+  branches = [start]
+  if case != 'nocfg':
+    guidance = float(found['t2i_gen_guidance'])
+    branches.append(found['t2i_gen_uncond_ids'])
+  texts = np.stack([rows[:, : max_text + 1] for rows in branches], axis=1)
+  texts = row_checks.of_tokens(vocab, texts, 't2i')
+  image = start[:, max_text + 2 : -1]
+  known = image != vocab.mask
+  codes = np.where(known, image - vocab.image_offset, 0).astype(np.int32)
+  config = maskgit.MaskGIT(steps, guidance, temperature=0.0)
+  counts = mask_schedules.schedule_counts(
+    steps, image.shape[-1], mask_schedules.parse(config.schedule)
+  )
+  made = [
+    likeliest_image(
+      model,
+      jax.tree.map(lambda a, b=b: a[b], texts),
+      codes[b],
+      known[b],
+      config,
+      counts,
+    )
+    for b in range(len(start))
+  ]
+  final = np.stack([codes for codes, _ in made])
+  trace = np.stack([trace for _, trace in made], axis=1)
+  return final, np.where(trace < 0, vocab.mask, trace + vocab.image_offset)
+
+
+def make(
+  model, found: Mapping[str, np.ndarray], max_text: int
+) -> dict[str, checks.Check]:
+  """Returns the checks of what is sampled, all of it exact."""
+  sampled = functools.cache(lambda case: images(model, found, case, max_text))
+  made = {
+    'mmu_gen_tokens': checks.Check(
+      ('mmu_image_tokens', 'mmu_gen_question'),
+      0,
+      lambda: captions(model, found),
+    )
+  }
+  for case in row_checks.CASES:
+    needs = (f't2i_gen_{case}_ids', 't2i_gen_steps')
+    if case != 'nocfg':
+      needs += ('t2i_gen_guidance', 't2i_gen_uncond_ids')
+    made[f't2i_gen_{case}_final'] = checks.Check(
+      needs, 0, lambda c=case: sampled(c)[0]
+    )
+    made[f't2i_gen_{case}_trace'] = checks.Check(
+      needs, 0, lambda c=case: sampled(c)[1]
+    )
+  return made

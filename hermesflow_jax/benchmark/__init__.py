@@ -1,1 +1,0 @@
-"""What the samplers cost, beside the same work done naively."""

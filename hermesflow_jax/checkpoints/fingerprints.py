@@ -1,0 +1,76 @@
+"""SHA-256 fingerprint of arrays that are spread over devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax.runtime import sharding
+
+CHUNK = 2**26
+
+
+def leaf_sums(leaf, start=0) -> jax.Array:
+  """Returns uint32[2]: two position-weighted sums of the bits of an array.
+
+  Args:
+    leaf: array of 1, 2 or 4 bytes an element.
+    start: uint32[], the position of its first element in a larger array.
+  """
+  if leaf.dtype == jnp.bool_:
+    leaf = leaf.astype(jnp.uint8)
+  width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+  bits = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
+  # Not raveled: each device of a mesh sums its own part, and gathers none.
+  place, stride = jnp.uint32(start), 1
+  for axis in reversed(range(bits.ndim)):
+    index = jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
+    place = place + index * jnp.uint32(stride % 2**32)
+    stride *= bits.shape[axis]
+  # Odd weights are invertible modulo 2^32, so no single flip can vanish.
+  first = place * jnp.uint32(2_654_435_761) | jnp.uint32(1)
+  second = (place ^ (place >> 7)) * jnp.uint32(40_503) | jnp.uint32(1)
+  return jnp.stack(
+    [
+      jnp.sum(bits * first, dtype=jnp.uint32),
+      jnp.sum(bits * second, dtype=jnp.uint32),
+    ]
+  )
+
+
+@jax.jit
+def _sums_of_all(leaves):
+  return [leaf_sums(leaf) for leaf in leaves]
+
+
+_sums_of_part = jax.jit(leaf_sums)
+
+
+def _sums_of_large(leaf) -> np.ndarray:
+  """`_sums` in parts: XLA's CPU makes two copies of what it sums."""
+  step = max(1, CHUNK * len(leaf) // leaf.nbytes)
+  total, row = np.zeros(2, np.uint32), leaf.size // len(leaf)
+  for i in range(0, len(leaf), step):
+    start = np.uint32(i * row % 2**32)
+    total += np.asarray(_sums_of_part(leaf[i : i + step], start))
+  return total
+
+
+def _is_large(leaf) -> bool:
+  whole = not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1
+  return whole and leaf.ndim > 0 and leaf.nbytes > CHUNK
+
+
+def fingerprint(tree) -> dict[str, list[int]]:
+  """Returns two 32-bit sums for each named array of `tree`.
+
+  Args:
+    tree: pytree of arrays of 1, 2 or 4 bytes an element.
+  """
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  names = [sharding.path_name(path) for path, _ in leaves]
+  found = {n: leaf for n, (_, leaf) in zip(names, leaves)}
+  large = {n: leaf for n, leaf in found.items() if _is_large(leaf)}
+  small = {n: leaf for n, leaf in found.items() if n not in large}
+  sums = dict(zip(small, _sums_of_all(list(small.values()))))
+  sums |= {n: _sums_of_large(leaf) for n, leaf in large.items()}
+  return {n: [int(v) for v in np.asarray(sums[n])] for n in names}

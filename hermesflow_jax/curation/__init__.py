@@ -1,0 +1,1 @@
+"""Homologous preference pairs: candidates, scores, winner and loser."""

@@ -1,0 +1,178 @@
+"""The candidates of many inputs: in shards, each input exactly once.
+
+What a shard holds follows from the model, its inputs and the recipe alone, so
+it does not matter which process makes it, on what mesh, or in which order. The
+host scores and writes one shard while the device makes the next.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+import concurrent.futures
+import dataclasses
+import hashlib
+import io
+import json
+
+import numpy as np
+
+from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.curation import shards
+from hermesflow_jax.data import input_set
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import timing
+from hermesflow_jax.sampling import unified_model
+
+_LINES, _ARRAYS = 'jsonl', 'npz'
+
+
+def gather(
+  unified: unified_model.Unified,
+  inputs: input_set.Inputs,
+  recipe: candidate_generation.Recipe,
+  store: shards.Shards,
+  size: int,
+  *,
+  share: int = 0,
+  shares: int = 1,
+  progress: Callable[[Iterable], Iterable] = iter,
+) -> timing.Clock:
+  """Makes the shards of a share that are not there.
+
+  Args:
+    unified: the model.
+    inputs: N inputs, in an order that is always the same.
+    recipe: how.
+    store: of the shards, ceil(N / size) of them.
+    size: inputs a shard.
+    share, shares: see `shards.Shards.missing`.
+    progress: wraps the inputs of the shards that are made.
+
+  Returns:
+    Where the device's time went.
+
+  Raises:
+    ValueError: shards are there that were made from other inputs.
+  """
+  processes.first_does(lambda: check(store, inputs, size))
+  spans = list(shards.spans(len(inputs), size))
+  with (
+    timing.Clock() as clock,
+    concurrent.futures.ThreadPoolExecutor(1) as host,
+  ):
+    maker = dataclasses.replace(unified, clock=clock)
+    waiting = []
+    missing = processes.agreed(lambda: store.missing(share, shares))
+    sizes = [spans[n].stop - spans[n].start for n in missing]
+    for number in terminal.counted(progress, missing, sizes):
+      part = inputs.part(spans[number])
+      found = candidate_generation.made(maker, part, recipe)
+      # A shard that could not be written is heard of; and few are in memory.
+      for written in waiting:
+        written.result()
+      if processes.is_first():
+        waiting = [host.submit(_write, store, number, part, recipe, found)]
+    for written in waiting:
+      written.result()
+  processes.meet()
+  return clock
+
+
+def _write(store, number, part, recipe, found):
+  candidates = candidate_generation.scored(part, recipe, *found)
+  store.write(
+    number,
+    {_LINES: lines(part, candidates).encode(), _ARRAYS: arrays(candidates)},
+    {
+      'inputs': len(part),
+      'first': part.ids[0],
+      'last': part.ids[-1],
+      'content': content(part),
+    },
+  )
+
+
+def content(inputs: input_set.Inputs) -> str:
+  """Returns a hash of all that candidates are made from."""
+  said = json.dumps([inputs.ids, inputs.captions, inputs.questions])
+  codes = np.ascontiguousarray(inputs.codes, np.int64).tobytes()
+  return hashlib.sha256(said.encode() + codes).hexdigest()
+
+
+def check(store: shards.Shards, inputs: input_set.Inputs, size: int) -> None:
+  """Raises ValueError if shards that are there are of other inputs."""
+  for number, span in enumerate(shards.spans(len(inputs), size)):
+    record = store.facts(number)
+    if record and record.get('content') != content(inputs.part(span)):
+      raise ValueError(
+        f'the shards in {store.folder} were made from other inputs: files '
+        'have changed since; give another --workdir'
+      )
+
+
+def lines(
+  inputs: input_set.Inputs, found: candidate_generation.Candidates
+) -> str:
+  """Returns candidates as JSON lines for people, one an input."""
+  return output_files.dump(
+    [
+      {
+        'id': inputs.ids[n],
+        'caption': inputs.captions[n],
+        'captions': found.captions[n],
+        'caption_scores': found.caption_scores[n].tolist(),
+        'image_scores': found.image_scores[n].tolist(),
+        'answers': found.answers[n],
+      }
+      for n in range(len(inputs))
+    ]
+  )
+
+
+def arrays(found: candidate_generation.Candidates) -> bytes:
+  """Returns the arrays of candidates as the bytes of an npz file."""
+  buffer = io.BytesIO()
+  np.savez_compressed(
+    buffer,
+    codes=found.codes,
+    caption_scores=found.caption_scores,
+    image_scores=found.image_scores,
+  )
+  return buffer.getvalue()
+
+
+def collect(
+  store: shards.Shards, inputs: input_set.Inputs, size: int
+) -> candidate_generation.Candidates:
+  """Returns the candidates of all shards, in order.
+
+  Args:
+    store, inputs, size: as `gather` had them.
+
+  Raises:
+    ValueError: a shard is missing or damaged, or made from other inputs.
+  """
+  check(store, inputs, size)
+  missing = store.missing()
+  if missing:
+    raise ValueError(
+      f'{len(missing)} of {store.count} shards are not there, the first is '
+      f'{missing[0]}'
+    )
+  rows, parts = [], []
+  for number in range(store.count):
+    text = store.read(number, _LINES).decode()
+    rows += [json.loads(line) for line in text.splitlines()]
+    parts.append(np.load(io.BytesIO(store.read(number, _ARRAYS))))
+
+  def joined(name):
+    return np.concatenate([part[name] for part in parts])
+
+  return candidate_generation.Candidates(
+    captions=[row['captions'] for row in rows],
+    caption_scores=joined('caption_scores'),
+    codes=joined('codes'),
+    image_scores=joined('image_scores'),
+    answers=[row['answers'] for row in rows],
+  )

@@ -1,0 +1,110 @@
+"""Homologous pairs as a TFDS dataset: one record feeds both tasks."""
+
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import io
+import sys
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from hermesflow_jax.runtime import processes
+
+_TEXTS = (
+  'id',
+  'caption',
+  'caption_win',
+  'caption_lose',
+  'caption_dropped',
+  'image_dropped',
+)
+_CODES = ('codes', 'codes_win', 'codes_lose')
+_SCORES = (
+  'caption_score_win',
+  'caption_score_lose',
+  'vqa_score_win',
+  'vqa_score_lose',
+)
+
+
+@dataclasses.dataclass
+class PairsConfig(tfds.core.BuilderConfig):
+  """The records, and how many codes an image has."""
+
+  records: Sequence[dict] = dataclasses.field(default=(), repr=False)
+  image_tokens: int = 0
+
+
+class Pairs(tfds.core.GeneratorBasedBuilder):
+  """Builder of pairs that are in memory."""
+
+  VERSION = tfds.core.Version('1.0.0')
+  BUILDER_CONFIGS: list[PairsConfig] = []
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    size = self.builder_config.image_tokens
+    codes = tfds.features.Tensor(shape=(size,), dtype=np.int32)
+    score = tfds.features.Scalar(dtype=np.float32)
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description='Homologous preference pairs (arXiv 2502.12148).',
+      features=tfds.features.FeaturesDict(
+        dict.fromkeys(_TEXTS, tfds.features.Text())
+        | dict.fromkeys(_CODES, codes)
+        | dict.fromkeys(_SCORES, score)
+      ),
+    )
+
+  def _split_generators(self, dl_manager):
+    del dl_manager
+    return {'train': self._generate_examples()}
+
+  def _generate_examples(self):
+    for record in self.builder_config.records:
+      row = {name: record[name] for name in _TEXTS}
+      row |= {name: np.asarray(record[name], np.int32) for name in _CODES}
+      row |= {name: np.float32(record[name]) for name in _SCORES}
+      yield record['id'], row
+
+
+def write(data_dir: str, records: Sequence[dict], image_tokens: int):
+  """Writes the dataset, unless it is there; returns its source.
+
+  Args:
+    data_dir: where it lives.
+    records: of `pair_files.record`, with `codes` of the real image.
+    image_tokens: I.
+
+  Returns:
+    A sequence of dicts: texts as bytes or str, codes int32[I], scores float32.
+  """
+  if not sys.stderr.isatty():
+    tfds.disable_progress_bar()
+  config = PairsConfig(
+    name='homologous', records=records, image_tokens=image_tokens
+  )
+
+  def builder():
+    # It reads what is there when it is made.
+    return Pairs(data_dir=data_dir, config=config, file_format='array_record')
+
+  # It would print that it downloads.
+  with contextlib.redirect_stdout(io.StringIO()):
+    processes.first_does(lambda: builder().download_and_prepare())
+  return builder().as_data_source(split='train')
+
+
+def source(data_dir: str):
+  """Returns the source of a dataset that `write` made.
+
+  Raises:
+    ValueError: there is none.
+  """
+  try:
+    builder = tfds.builder_from_directory(
+      f'{data_dir}/pairs/homologous/{Pairs.VERSION}'
+    )
+  except Exception as error:
+    raise ValueError(f'no pairs at {data_dir}: {error}') from error
+  return builder.as_data_source(split='train')

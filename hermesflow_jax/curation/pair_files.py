@@ -1,0 +1,67 @@
+"""Preference pairs as JSON lines."""
+
+import json
+
+import numpy as np
+
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.runtime import storage
+
+
+def record(
+  name: str, caption: str, made: tuple[pair_selection.Pair, pair_selection.Pair]
+) -> dict:
+  """Returns one pair as a JSON object; the codes are rows of `codes.npz`."""
+  und, gen = made
+  return {
+    'id': name,
+    'caption': caption,
+    'caption_win': und.win.value,
+    'caption_lose': und.lose.value,
+    'caption_score_win': und.win.score,
+    'caption_score_lose': und.lose.score,
+    'caption_dropped': und.dropped,
+    'codes_win': np.asarray(gen.win.value).tolist(),
+    'codes_lose': np.asarray(gen.lose.value).tolist(),
+    'vqa_score_win': gen.win.score,
+    'vqa_score_lose': gen.lose.score,
+    'image_dropped': gen.dropped,
+  }
+
+
+def from_record(row: dict) -> tuple[pair_selection.Pair, pair_selection.Pair]:
+  """Returns the pairs that `record` wrote."""
+
+  def codes(name):
+    return np.array(row[name], np.int32)
+
+  und = pair_selection.Pair(
+    pair_selection.Side(row['caption_win'], row['caption_score_win']),
+    pair_selection.Side(row['caption_lose'], row['caption_score_lose']),
+    row['caption_dropped'],
+  )
+  gen = pair_selection.Pair(
+    pair_selection.Side(codes('codes_win'), row['vqa_score_win']),
+    pair_selection.Side(codes('codes_lose'), row['vqa_score_lose']),
+    row['image_dropped'],
+  )
+  return und, gen
+
+
+def drops(
+  made: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]],
+) -> dict[str, dict[str, int]]:
+  """Returns how many pairs were kept, and how many dropped for each reason."""
+  out = {'caption': {}, 'image': {}}
+  for und, gen in made.values():
+    for kind, pair in (('caption', und), ('image', gen)):
+      reason = pair.dropped or 'kept'
+      out[kind][reason] = out[kind].get(reason, 0) + 1
+  return out
+
+
+def read_pairs(folder) -> dict:
+  """Returns the pairs of a round by id."""
+  with storage.text(storage.path(folder) / 'pairs.jsonl') as file:
+    rows = [json.loads(line) for line in file]
+  return {row['id']: from_record(row) for row in rows}

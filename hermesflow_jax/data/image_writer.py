@@ -1,0 +1,105 @@
+"""Image files that say how they were made, and sheets of them."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import io
+import json
+import pathlib
+
+import numpy as np
+from PIL import Image
+from PIL import ImageDraw
+from PIL import ImageFont
+from PIL import PngImagePlugin
+
+from hermesflow_jax.runtime import output_files
+
+# The key of the text chunk of a PNG file.
+KEY = 'hermesflow_jax'
+_MARGIN = 8
+# The largest side of an image on a sheet, and the smallest.
+_MOST, _LEAST = 256, 96
+
+
+def save(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
+  """Writes a PNG file that appears whole or not at all.
+
+  Args:
+    path: of the file.
+    image: uint8[H, W, 3].
+    facts: how it was made, kept as JSON in the text chunk `KEY`; text of
+      their 'prompt' also as 'Description', which viewers show.
+  """
+  info = PngImagePlugin.PngInfo()
+  info.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
+  if 'prompt' in facts:
+    info.add_itxt('Description', facts['prompt'])
+  output_files.write_atomically(path, _png(Image.fromarray(image), info))
+
+
+def facts_of(path: pathlib.PurePath) -> dict:
+  """Returns what `save` kept; ValueError if that is not there."""
+  with Image.open(path) as image:
+    text = getattr(image, 'text', {}).get(KEY)
+  if text is None:
+    raise ValueError(f'{path} does not say how it was made')
+  return json.loads(text)
+
+
+def sheet(
+  path: pathlib.PurePath,
+  rows: Sequence[Sequence[np.ndarray]],
+  labels: Sequence[str],
+) -> None:
+  """Writes a contact sheet as PNG: a row a label, its images side by side.
+
+  Args:
+    path: of the file.
+    rows: R lists of uint8[H, W, 3].
+    labels: R texts, which stand above their rows.
+  """
+  sides = [max(image.shape[:2]) for row in rows for image in row]
+  scale = min(_MOST, max(_LEAST, max(sides))) / max(sides)
+  rows = [[_scaled(image, scale) for image in row] for row in rows]
+  font = ImageFont.load_default(14)
+  line = 22
+  wide = (
+    max(sum(image.width + _MARGIN for image in row) for row in rows) + _MARGIN
+  )
+  labels = [_shortened(label, font, wide - 2 * _MARGIN) for label in labels]
+  high = (
+    sum(line + max(image.height for image in row) + _MARGIN for row in rows)
+    + _MARGIN
+  )
+  page = Image.new('RGB', (wide, high), (252, 252, 250))
+  pen = ImageDraw.Draw(page)
+  top = _MARGIN
+  for row, label in zip(rows, labels):
+    pen.text((_MARGIN, top), label, (28, 28, 33), font)
+    top, left = top + line, _MARGIN
+    for image in row:
+      page.paste(image, (left, top))
+      left += image.width + _MARGIN
+    top += max(image.height for image in row) + _MARGIN
+  output_files.write_atomically(path, _png(page))
+
+
+def _png(image, info=None) -> bytes:
+  buffer = io.BytesIO()
+  image.save(buffer, 'PNG', pnginfo=info)
+  return buffer.getvalue()
+
+
+def _scaled(image, scale):
+  picture = Image.fromarray(image)
+  size = tuple(max(1, round(side * scale)) for side in picture.size)
+  return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def _shortened(label, font, room):
+  """A text that fits into `room` pixels."""
+  if font.getlength(label) <= room:
+    return label
+  while label and font.getlength(label + '...') > room:
+    label = label[:-1]
+  return label + '...'

@@ -1,0 +1,273 @@
+"""Arms of a comparison: each a way to learn, all from the same candidates.
+
+The base model writes captions and draws images of the inputs of the first
+round once for each seed. Every arm makes its pairs of these, learns from the
+base model with the same order and masks, and is measured on the same scenes.
+An arm of several rounds goes on by itself, as `self_play` does. All files are
+those of `self_play`, so what was stopped goes on.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+import time
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import read_errors
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.evaluation import judge_agreement
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.self_play import curation_phase
+from hermesflow_jax.self_play import evaluation_phase
+from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import rounds
+
+SELF, JUDGE = 'self', 'judge'
+# What an evaluation and a curation leave; the last of each is its seal.
+_EVALUATION = ('scenes.jsonl', 'scenes.npz', 'evaluation.json')
+_CURATION = ('codes.npz', 'pairs.jsonl', 'curation.json')
+# What the base model's candidates and scores depend on.
+_COMMON = (
+  'captions',
+  'caption_prompt',
+  'free_answers',
+  'free_prompt',
+  'choice_rule',
+  'curation_sampler',
+  'evaluation_sampler',
+  'shard',
+  'seed',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """A way to learn.
+
+  Attributes:
+    name: of its folder.
+    label: in tables.
+    changes: settings of `play_settings.Play` that differ, nested as there.
+    scorer: of the images of the first round: 'self' (the model's own
+      answers), or 'judge', who knows the truth: an upper bound, no method.
+    rates: learning rates that are tried for it; none: its own is taken.
+  """
+
+  name: str
+  label: str
+  changes: dict
+  scorer: str = SELF
+  rates: tuple[float, ...] = ()
+
+  def __post_init__(self):
+    if not self.name.isidentifier():
+      raise ValueError(
+        f'name is {self.name!r}, wanted letters, digits and underscores'
+      )
+    if any(rate <= 0 for rate in self.rates):
+      raise ValueError(f'rates is {self.rates}, wanted numbers above 0')
+    if self.scorer not in (SELF, JUDGE):
+      raise ValueError(f"scorer is {self.scorer!r}, wanted 'self' or 'judge'")
+
+  def play(
+    self, common: play_settings.Play, seed: int, lr: float | None = None
+  ) -> play_settings.Play:
+    """Returns what the arm plays.
+
+    Args:
+      common: what all arms have.
+      seed: of this play.
+      lr: the learning rate that was found; None: as it is set.
+
+    Raises:
+      ValueError: `changes` does not fit.
+    """
+    try:
+      return self._play(common, seed, lr)
+    except ValueError as error:
+      raise ValueError(f'arm {self.name}: {error}') from error
+
+  def _play(self, common, seed, lr):
+    mine = settings.changed(common, self.changes, 'changes')
+    for name in _COMMON:
+      if getattr(mine, name) != getattr(common, name):
+        raise ValueError(f'changes.{name}: all arms have the same')
+    if mine.images > common.images:
+      raise ValueError(
+        f'changes.images is {mine.images}, wanted at most {common.images}, '
+        'the candidates that there are'
+      )
+    optim = mine.optim if lr is None else dataclasses.replace(mine.optim, lr=lr)
+    return dataclasses.replace(mine, seed=seed, optim=optim)
+
+
+class Pool:
+  """The base model's scores and its candidates of the first round, of a seed.
+
+  Args:
+    base: the model.
+    world: what is played with.
+    config: of the plays; `images` says how many candidates there are.
+    folder: where they are kept.
+    console: shows progress.
+  """
+
+  def __init__(
+    self,
+    base: unified_model.Unified,
+    world: play_settings.World,
+    config: play_settings.Play,
+    folder: pathlib.PurePath,
+    console: terminal.Console,
+  ):
+    self._base, self._world, self._config = base, world, config
+    self._folder, self._found = folder, None
+    evaluation_phase.evaluated(
+      self._player(), world, config, folder / 'round_0', console, learned=False
+    )
+
+  def _player(self):
+    """The base model, without what samplers keep of a model."""
+    return dataclasses.replace(self._base)
+
+  def found(self, images: int, scorer: str) -> candidate_generation.Candidates:
+    """Returns the candidates, the first images of each caption.
+
+    Args:
+      images: of a caption, at most as many as there are.
+      scorer: see `Arm`.
+    """
+    if self._found is None:
+      self._found = curation_phase.gathered(
+        self._player(),
+        self._world,
+        self._world.inputs[0],
+        self._config,
+        self._folder / 'round_1',
+        1,
+      )
+    scores, codes = self._found.image_scores, self._found.codes[:, :images]
+    if scorer == JUDGE:
+      questions = self._world.inputs[0].questions
+      scores = judge_agreement.scores(self._world.judge, codes, questions)
+    return dataclasses.replace(
+      self._found,
+      codes=codes,
+      image_scores=scores[:, :images],
+      answers=[each[:images] for each in self._found.answers],
+    )
+
+  def give(
+    self,
+    arm: Arm,
+    play: play_settings.Play,
+    folder: pathlib.PurePath,
+    scored: pathlib.PurePath,
+  ) -> None:
+    """Lets an arm begin with what the base model has.
+
+    Args:
+      arm: says who scores.
+      play: of the arm.
+      folder: of the arm.
+      scored: the evaluation of the base that it is compared with.
+    """
+    copy(scored, folder / 'round_0', _EVALUATION)
+    if (folder / 'round_1' / _CURATION[-1]).exists():
+      return
+    # Arms that make the same pairs share them.
+    rules = '_'.join(
+      f'{value:g}'
+      for value in (play.images, play.rules.least_win, play.rules.least_margin)
+    )
+    shared = self._folder / 'pairs' / f'{arm.scorer}_{rules}'
+    if not (shared / _CURATION[-1]).exists():
+      began = time.perf_counter()
+      curation_phase.paired(
+        self.found(play.images, arm.scorer),
+        self._world,
+        self._world.inputs[0],
+        play,
+        {},
+        shared,
+        began,
+        self.found(play.images, SELF).image_scores,
+        learned=False,
+      )
+    copy(shared, folder / 'round_1', _CURATION)
+
+
+def copy(source: pathlib.PurePath, target: pathlib.PurePath, names) -> None:
+  """Copies files in order, unless the last is there."""
+  if not (target / names[-1]).exists():
+    for name in names:
+      output_files.write_atomically(target / name, (source / name).read_bytes())
+
+
+def lend(
+  source: pathlib.PurePath,
+  target: pathlib.PurePath,
+  base: unified_model.Unified,
+) -> None:
+  """Gives an arm what it has learned in its first round already, elsewhere.
+
+  Metrics and adapters stay with the source. Of one that is damaged the arm has
+  nothing, and learns it.
+
+  Args:
+    source: folder of the same arm, with the same seed and rate.
+    target: folder of the arm.
+    base: says the shapes.
+  """
+  there, here = (at / 'checkpoints' / '1' for at in (source, target))
+  if not checkpoint.is_there(here):
+    try:
+      learned, notes = trained_model.restore(str(there), base)
+    except read_errors.Damaged:
+      return
+    notes.pop(trained_model.KEY, None)
+    checkpoint.remove(here)
+    trained_model.save(
+      str(here), dataclasses.replace(base, model=learned), '', notes
+    )
+
+
+def run(
+  base: unified_model.Unified,
+  world: play_settings.World,
+  pool: Pool,
+  arm: Arm,
+  play: play_settings.Play,
+  folder: pathlib.PurePath,
+  scored: pathlib.PurePath,
+  console: terminal.Console,
+) -> list[dict]:
+  """Plays an arm, or goes on; returns one summary a round, the base's first.
+
+  Args:
+    base: the model that it starts from.
+    world: what is played with; its held-out scenes are those of `scored`.
+    pool: of the first round.
+    arm: which.
+    play: of `arm.play`.
+    folder: where.
+    scored: folder of the base model's evaluation.
+    console: shows progress.
+  """
+  pool.give(arm, play, folder, scored)
+  return rounds.play(base, world, play, str(folder), console)
+
+
+def best(tried: Mapping[float, Mapping]) -> float:
+  """Returns the learning rate after which a model answers and draws best.
+
+  Args:
+    tried: summaries of evaluations by rate.
+  """
+  return max(
+    tried, key=lambda lr: tried[lr]['understanding'] + tried[lr]['generation']
+  )

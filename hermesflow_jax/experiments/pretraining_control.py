@@ -1,0 +1,143 @@
+"""The control of self-play: pretraining that goes on for as many steps."""
+
+import dataclasses
+import functools
+import pathlib
+import time
+
+import jax
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.self_play import evaluation_phase
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.shapes import scene_records
+from hermesflow_jax.training import pretraining
+from hermesflow_jax.training import resume
+from hermesflow_jax.training import train_step
+from hermesflow_jax.training import training_loop
+
+
+@dataclasses.dataclass(frozen=True)
+class Control:
+  """Pretraining that goes on.
+
+  Attributes:
+    scenes: of the train split.
+    batches: rows of each flow.
+    mixture: of the flows.
+  """
+
+  scenes: int
+  batches: pretraining.Batches
+  mixture: pretraining.Mixture
+
+  def __post_init__(self):
+    settings.require(self, {'scenes': 1})
+
+
+def continued(
+  base: unified_model.Unified,
+  config: pair_dpo.Settings,
+  control: Control,
+  steps: int,
+  root: pathlib.PurePath,
+  seed: int,
+  console: terminal.Console,
+) -> dict:
+  """Pretrains the base model on and measures it; later calls read the files.
+
+  Args:
+    base: the model that the rounds started from.
+    config: of the rounds.
+    control: data and mixture.
+    steps: as many as all rounds took.
+    root: of the job.
+    seed: of the rounds.
+    console: shows progress.
+
+  Returns:
+    The summary of its evaluation.
+  """
+  folder = root / f'control_{seed}'
+  play = config.play
+  optim = dataclasses.replace(play.optim, steps=max(1, steps))
+  saved = folder / 'checkpoint'
+  if checkpoint.is_there(saved):
+    model, notes = trained_model.restore(str(saved), base)
+    if notes.get('steps', steps) != steps:
+      raise ValueError(
+        f'the control in {folder} must have as many steps as the rounds, '
+        f'{steps}, got {notes["steps"]}; give another --workdir for other '
+        'rounds'
+      )
+  else:
+    began = time.perf_counter()
+    model = pretrained_on(base, config, control, optim, root, seed, console)
+    trained_model.save(
+      str(saved),
+      dataclasses.replace(base, model=model),
+      config.init_from,
+      {'seconds': time.perf_counter() - began, 'steps': steps},
+    )
+  world = pair_dpo.world_of(
+    config, base, str(root / f'seed_{seed}' / 'data'), console
+  )
+  return evaluation_phase.evaluated(
+    dataclasses.replace(base, model=model), world, play, folder, console
+  )
+
+
+def pretrained_on(base, config, control, optim, root, seed, console):
+  """Returns the base model after more steps of pretraining."""
+  records = scene_records.load(
+    str(root / 'data'),
+    'train',
+    config.world.seed,
+    control.scenes,
+    config.world.jitter,
+    base,
+  )
+  transforms = pretraining.transforms(
+    base.vocab, base.text, base.lengths, control.mixture
+  )
+
+  def batches(start):
+    return pretraining.batches(
+      records,
+      transforms,
+      control.batches,
+      seed=seed,
+      start=start,
+      mesh=base.mesh,
+    )
+
+  loss = train_step.bound(
+    pretraining.loss,
+    mixture=control.mixture,
+    schedule=mask_schedules.parse(config.play.mask_schedule),
+    image_tokens=base.model.config.image_tokens,
+    reply=base.lengths.reply,
+  )
+  step = train_step.make_step(loss, optim, jax.random.key(seed), base.mesh)
+  kind = type(config)
+  state = resume.run(
+    lambda: train_step.start_state(base.model, optim, base.mesh),
+    step,
+    None,
+    batches,
+    training_loop.Pace(
+      optim.steps, config.play.log_every, config.play.save_every
+    ),
+    mesh=base.mesh,
+    folder=str(root / f'control_{seed}' / 'training'),
+    identity=settings.identity(kind, settings.plain(config)) | {'seed': seed},
+    known=functools.partial(settings.identity, kind),
+    label=f'control {seed}: pretraining',
+    console=console,
+  )
+  return state.model

@@ -1,0 +1,1 @@
+"""Setup that jobs share: mesh, model, inputs, run folder."""

@@ -1,0 +1,212 @@
+"""Image-caption inputs of a job: of the embedded world, or of files."""
+
+from collections.abc import Container
+from collections.abc import Sequence
+import json
+
+import numpy as np
+
+from hermesflow_jax.checkpoints import fingerprints
+from hermesflow_jax.data import image_encoding
+from hermesflow_jax.data import input_set
+from hermesflow_jax.data import record_files
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.shapes import caption_questions
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import scene_records
+from hermesflow_jax.shapes import scene_sampler
+from hermesflow_jax.shapes import shape_world
+
+
+def read(
+  unified: unified_model.Unified,
+  files: record_files.Source | None,
+  world: shape_world.World,
+  split: str,
+  seed: int,
+  count: int,
+  data_dir: str,
+  console: terminal.Console,
+) -> list[dict]:
+  """Generates or reads (once) and encodes inputs.
+
+  Args:
+    unified: for its tokenizer.
+    files: where they come from; None for the embedded world.
+    world: the embedded world.
+    split, seed: which of its scenes.
+    count: how many; fewer where some of the files are left out.
+    data_dir: where they are kept.
+    console: hears what is left out.
+
+  Raises:
+    ValueError: the files hold fewer, and none may be left out.
+  """
+  if not files:
+    return scene_records.load(
+      data_dir, split, seed, count, world.jitter, unified
+    )
+  size = unified.grid[0] * unified.tokenizer.reduction
+  identity = json.dumps(fingerprints.fingerprint(unified.tokenizer))
+
+  def check(record):
+    for question in record['questions']:
+      unified.check_question(question)
+
+  rows = image_encoding.load(
+    files,
+    size,
+    unified,
+    storage.path(data_dir),
+    identity,
+    console.say,
+    count,
+    check,
+  )
+  if len(rows) < count and files.on_error == 'raise':
+    raise ValueError(
+      f'{files.annotations} has {len(rows)} records, wanted {count}'
+    )
+  cut = [r['id'] for r in rows if unified.read_to(r['caption']) is not None]
+  if cut:
+    console.say(
+      f'warning: {len(cut)} captions are too long, and images are drawn of '
+      f'their beginning: {", ".join(cut)}'
+    )
+  return rows
+
+
+def say_surplus(
+  files: record_files.Source,
+  records: int,
+  count: int,
+  console: terminal.Console,
+) -> None:
+  """Says how many records of files are not used, if there are any.
+
+  Args:
+    files: where they come from.
+    records: how many these hold.
+    count: how many are used: the first by id.
+    console: hears the numbers.
+  """
+  if records > count:
+    console.say(
+      f'{files.annotations} has {records} records: the first {count} by id '
+      f'are used, {records - count} are not'
+    )
+
+
+def check_held_out(
+  inputs: Sequence[dict], held_out: Sequence[dict], console: terminal.Console
+) -> None:
+  """Says how many held-out records of files are among the inputs.
+
+  Args:
+    inputs: records of `record_files.read` that are learned from.
+    held_out: those of the evaluation.
+    console: hears the numbers, if there are any.
+
+  Raises:
+    ValueError: all held-out records have the id and the caption of an input.
+  """
+
+  def values(records, *names):
+    return [tuple(str(record[name]) for name in names) for record in records]
+
+  known = set(values(inputs, 'id', 'caption'))
+  if all(value in known for value in values(held_out, 'id', 'caption')):
+    raise ValueError(
+      'files.held_out must hold records that are no inputs, got '
+      f'{len(held_out)} that all have the id and the caption of an input; '
+      'give other records for the evaluation'
+    )
+  counts = {}
+  for field, label in (
+    ('id', 'id'),
+    ('path', 'image file'),
+    ('caption', 'caption'),
+  ):
+    known = set(values(inputs, field))
+    counts[label] = sum(value in known for value in values(held_out, field))
+  if any(counts.values()):
+    console.say(
+      f'warning: of {len(held_out)} held-out records '
+      + ', '.join(
+        f'{n} have the {label} of an input' for label, n in counts.items() if n
+      )
+    )
+
+
+def with_new_captions(
+  held_out: input_set.Inputs, known: Container[str]
+) -> input_set.Inputs | None:
+  """Returns the held-out inputs whose captions are new.
+
+  Args:
+    held_out: inputs of the evaluation.
+    known: captions of the inputs that are learned from.
+
+  Returns:
+    At least two inputs; None where all captions are new, or fewer than two.
+  """
+  places = [
+    n for n, caption in enumerate(held_out.captions) if caption not in known
+  ]
+  if len(places) < 2 or len(places) == len(held_out):
+    return None
+  return held_out.select(places)
+
+
+def unseen(
+  unified: unified_model.Unified,
+  world: shape_world.World,
+  split: str,
+  seed: int,
+  first: int,
+  count: int,
+  known: Container[str],
+) -> input_set.Inputs | None:
+  """Returns scenes of the embedded world with captions that no input has.
+
+  Simple captions are few, so inputs have them all: the kinds of captions are
+  not equally represented.
+
+  Args:
+    unified: for its tokenizer.
+    world: the embedded world.
+    split, seed: which of its scenes.
+    first: the number of the first scene that may be taken.
+    count: how many; 0 for None.
+    known: captions of the inputs that are learned from.
+
+  Raises:
+    ValueError: the next 1,000 * `count` scenes have too few new captions.
+  """
+  scenes = {}
+  for index in range(first, first + 1_000 * count):
+    if len(scenes) == count:
+      break
+    scene = scene_sampler.sample_scene(split, seed, index, world.jitter)
+    if scene.caption not in known:
+      scenes[scene_sampler.scene_id(split, seed, index)] = scene
+  if len(scenes) < count:
+    raise ValueError(
+      f'unseen must be at most {len(scenes)}, got {count}: the inputs have '
+      'nearly all captions; ask for fewer'
+    )
+  if not scenes:
+    return None
+  images = np.stack([drawing.render(scene) for scene in scenes.values()])
+  return input_set.Inputs(
+    ids=list(scenes),
+    captions=[scene.caption for scene in scenes.values()],
+    tags=[scene.tag for scene in scenes.values()],
+    questions=[
+      caption_questions.from_caption(name, scene.caption)
+      for name, scene in scenes.items()
+    ],
+    codes=unified.encode(images),
+  )

@@ -1,0 +1,28 @@
+"""Length of a training run, and how often it logs and saves."""
+
+import dataclasses
+
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.training import training_loop
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """How long a run is and what it writes on the way.
+
+  Attributes:
+    batch: global batch size.
+    log_every: steps between two lines of metrics.
+    save_every: steps between two checkpoints; 0 for none before the end.
+  """
+
+  batch: int
+  log_every: int = settings.free()
+  save_every: int = settings.free()
+
+  def __post_init__(self):
+    settings.require(self, {'batch': 1, 'log_every': 1, 'save_every': 0})
+
+  def pace(self, steps: int) -> training_loop.Pace:
+    """Returns the pace of a run of so many steps."""
+    return training_loop.Pace(steps, self.log_every, self.save_every)

@@ -1,0 +1,1 @@
+"""Pair-DPO: preference rows, log-likelihoods, losses."""

@@ -1,0 +1,1 @@
+"""Speed: benchmarks, and programs compiled for TPU slices."""

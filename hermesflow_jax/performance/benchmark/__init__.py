@@ -1,0 +1,1 @@
+"""Times of the samplers and the training step, beside naive baselines."""

@@ -1,0 +1,107 @@
+"""Multiple-choice questions about images, answered by likelihood."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from hermesflow_jax.models import flop_count
+from hermesflow_jax.models import showo
+from hermesflow_jax.performance.benchmark import replies_workload
+from hermesflow_jax.performance.benchmark import workload
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.sampling import choice_rules
+from hermesflow_jax.sampling import choice_scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+  """Multiple-choice questions about images.
+
+  Attributes:
+    images: at once.
+    each: questions about an image.
+    choices: of a question.
+    grid: side of the square of codes.
+    prompt: tokens of a question.
+    tokens: of a choice, its end included.
+  """
+
+  images: int
+  each: int
+  choices: int
+  grid: int
+  prompt: int
+  tokens: int
+
+  def __post_init__(self):
+    settings.require(
+      self,
+      dict.fromkeys(
+        ('images', 'each', 'choices', 'grid', 'prompt', 'tokens'), 1
+      ),
+    )
+
+  def ours(
+    self, models: workload.Models, rng: np.random.Generator
+  ) -> workload.Work:
+    """Returns all questions in one pass."""
+    model = models.showo
+    image, prompt, lengths = self._parts(model, rng)
+    shape = self.images, self.each, self.choices, self.tokens
+    answers = rng.integers(0, model.config.vocab.text_size - 10, shape)
+    valid = np.ones(shape, bool)
+    siblings = choice_rules.siblings_of(
+      answers.reshape(-1, *shape[2:]), valid.reshape(-1, *shape[2:])
+    ).reshape(*shape, self.choices)
+    choices = choice_rules.Choices(answers.astype(np.int32), valid, siblings)
+    score = functools.partial(
+      choice_scores.score_choices, rule=choice_rules.constrained
+    )
+    one = jax.vmap(score, (None, None, 0, 0, 0))
+    return workload.Work(
+      jax.jit(jax.vmap(one, (None, 0, 0, 0, 0))),
+      (model, image, prompt, lengths, choices),
+    )
+
+  def naive(
+    self, models: workload.Models, rng: np.random.Generator
+  ) -> list[workload.Work]:
+    """Returns a row for one choice, of all of them."""
+    return replies_workload.read_again(
+      models.showo, self.naive_rows(models.showo, rng), self.calls()
+    )
+
+  def naive_rows(
+    self, model: showo.ShowO, rng: np.random.Generator
+  ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns (tokens int64[T], sees bool[T, T]) of a naive call."""
+    image, prompt, _ = self._parts(model, rng)
+    return [replies_workload.naive_row(image, prompt, self.tokens)]
+
+  def calls(self) -> int:
+    """Returns how often the naive way calls the model in all."""
+    return self.images * self.each * self.choices
+
+  def useful(self, models: workload.Models) -> flop_count.Cost:
+    """Returns what answers need; the weights are read for images, questions
+    and choices."""
+    config = models.showo.config
+    decoder, image = config.decoder, self.grid**2 + 3
+    prompt, rest = self.prompt + 1, self.tokens - 1
+    one = flop_count.tokens(decoder, image, image)
+    one += self.each * flop_count.tokens(
+      decoder, prompt, image + (prompt + 1) / 2
+    )
+    seen = image + prompt + (rest + 1) / 2
+    one += self.each * self.choices * flop_count.tokens(decoder, rest, seen)
+    rows = self.each * (1 + self.choices * rest)
+    one += flop_count.head(decoder, rows, config.vocab.size)
+    read = flop_count.weights(models.showo, config.vocab.size)
+    return flop_count.Cost(self.images * one, read * (3 if rest else 2))
+
+  def _parts(self, model, rng):
+    return replies_workload.parts(
+      model, rng, self.images, self.each, self.grid, self.prompt
+    )

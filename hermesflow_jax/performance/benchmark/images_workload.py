@@ -1,0 +1,149 @@
+"""Images of captions."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax.models import flop_count
+from hermesflow_jax.performance.benchmark import workload
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import text_to_image
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+  """Images of captions.
+
+  Attributes:
+    count: images at once.
+    grid: side of the square of codes.
+    steps: of MaskGIT.
+    guidance: > 0.
+    text: tokens of a caption's part of a row, bos and eos included.
+    naive_steps: as many steps the naive way runs; its time is scaled up.
+  """
+
+  count: int
+  grid: int
+  steps: int
+  guidance: float
+  text: int
+  naive_steps: int
+
+  def __post_init__(self):
+    settings.require(
+      self,
+      dict.fromkeys(('count', 'grid', 'steps', 'text', 'naive_steps'), 1),
+      above=('guidance',),
+      most={'naive_steps': self.steps},
+    )
+
+  def ours(
+    self, models: workload.Models, rng: np.random.Generator
+  ) -> workload.Work:
+    """Returns the sampler of images at work."""
+    model = models.showo
+    vocab = model.config.vocab
+    size = self.grid**2
+    sampler = maskgit.MaskGIT(self.steps, self.guidance)
+    counts = mask_schedules.schedule_counts(
+      self.steps, size, mask_schedules.cosine
+    )
+    words = workload.texts_of(rng, model.config, self.count, self.text - 2)
+    rows = text_to_image.t2i_prefix(vocab, words, self.text)
+    empty = text_to_image.t2i_prefix(vocab, [[]], self.text)
+    empty = jax.tree.map(lambda a: a[0], empty)
+    keys = jax.random.split(jax.random.key(0), self.count)
+
+    def one(model, key, row, empty):
+      codes, _ = maskgit.sample_image(
+        model,
+        key,
+        [row, empty],
+        jnp.zeros(size, jnp.int32),
+        jnp.zeros(size, bool),
+        sampler,
+        counts,
+      )
+      return codes
+
+    return workload.Work(
+      jax.jit(jax.vmap(one, (None, 0, 0, None))), (model, keys, rows, empty)
+    )
+
+  def naive(
+    self, models: workload.Models, rng: np.random.Generator
+  ) -> list[workload.Work]:
+    """Returns the naive way to the same images, some of its steps."""
+    model = models.showo
+    vocab = model.config.vocab
+    size = self.grid**2
+    words = workload.texts_of(rng, model.config, self.count, self.text - 2)
+    zeros = np.zeros((self.count, size), np.int32)
+    rows = text_to_image.t2i_rows(vocab, words, zeros, self.text)
+    empty = text_to_image.t2i_rows(vocab, [[]] * self.count, zeros, self.text)
+    tokens = np.concatenate([rows.tokens, empty.tokens])
+    start = self.text + 2
+    tokens[:, start : start + size] = vocab.mask
+    ar = np.concatenate([rows.ar, empty.ar])
+    valid = np.concatenate([rows.valid, empty.valid])
+    counts = mask_schedules.schedule_counts(
+      self.steps, size, mask_schedules.cosine
+    )
+    guidance = self.guidance
+
+    def run(model, key, tokens, ar, valid):
+      mask = attention_mask.visible(ar, valid)
+      positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+
+      def step(tokens, inputs):
+        key, count = inputs
+        hidden, _ = model(tokens, mask, positions)
+        logits = model.logits(hidden)
+        cond, uncond = jnp.split(logits, 2)
+        logits = (1 + guidance) * cond - guidance * uncond
+        first, last = vocab.image_offset, vocab.mask
+        logits = logits[:, start : start + size, first:last]
+        draw, noise = jax.random.split(key)
+        drawn = jax.random.categorical(draw, logits) + first
+        now = tokens[: self.count, start : start + size]
+        drawn = jnp.where(now == vocab.mask, drawn, now)
+        logps = jax.nn.log_softmax(logits)
+        sure = jnp.take_along_axis(logps, (drawn - first)[..., None], axis=-1)[
+          ..., 0
+        ] + jax.random.gumbel(noise, drawn.shape)
+        sure = jnp.where(now == vocab.mask, sure, jnp.inf)
+        cut = jnp.sort(sure, axis=-1)[:, count][:, None]
+        after = jnp.where(sure < cut, vocab.mask, drawn).astype(jnp.int32)
+        return tokens.at[:, start : start + size].set(
+          jnp.concatenate([after, after])
+        ), None
+
+      keys = jax.random.split(key, self.naive_steps)
+      return jax.lax.scan(step, tokens, (keys, counts[: self.naive_steps]))[0]
+
+    return [
+      workload.Work(
+        jax.jit(run),
+        (model, jax.random.key(0), tokens, ar, valid),
+        self.steps / self.naive_steps,
+      )
+    ]
+
+  def useful(self, models: workload.Models) -> flop_count.Cost:
+    """Returns what images need; each step reads the weights."""
+    config = models.showo.config
+    decoder, rows = config.decoder, self.grid**2 + 2
+    text = flop_count.tokens(decoder, self.text + 1, (self.text + 2) / 2)
+    nothing = flop_count.tokens(decoder, 3, 2)
+    step = flop_count.tokens(decoder, rows, rows + self.text + 1)
+    step += flop_count.tokens(decoder, rows, rows + 3)
+    step += flop_count.head(decoder, rows - 2, config.vocab.codebook_size)
+    flops = self.count * (text + self.steps * step) + nothing
+    read = flop_count.weights(models.showo, config.vocab.codebook_size)
+    return flop_count.Cost(flops, self.steps * read)

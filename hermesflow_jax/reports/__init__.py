@@ -1,0 +1,1 @@
+"""Reports: a page per run, and tables that compare runs."""

@@ -1,0 +1,159 @@
+"""Gathers what a finished run left on disk into its report."""
+
+import io
+import json
+import pathlib
+
+import numpy as np
+
+from hermesflow_jax.curation import pair_files
+from hermesflow_jax.data import input_set
+from hermesflow_jax.reports import run_page
+from hermesflow_jax.runtime import storage
+
+
+def _lines(path: pathlib.PurePath) -> list[dict]:
+  if not path.exists():
+    return []
+  with storage.text(path) as file:
+    return [json.loads(line) for line in file]
+
+
+def _codes(path: pathlib.PurePath) -> np.ndarray:
+  return np.load(io.BytesIO(path.read_bytes()))['codes']
+
+
+def _share(scene: dict, questions: list[dict]) -> str:
+  right = input_set.right(scene['judged'], questions)
+  return f'{sum(right)}/{len(right)}'
+
+
+def gallery(root: pathlib.PurePath, last: int, world, player, count: int):
+  """Returns samples of held-out scenes, before the rounds and after.
+
+  The scenes are the first of the held-out set: nothing is picked.
+  """
+  inputs = world.held_out
+  count = min(count, len(inputs))
+  scenes = [_lines(root / f'round_{r}' / 'scenes.jsonl') for r in (0, last)]
+  images = [
+    player.decode(_codes(root / f'round_{r}' / 'scenes.npz')[:count])
+    for r in (0, last)
+  ]
+  real = player.decode(inputs.codes[:count])
+  return [
+    run_page.Sample(
+      caption=inputs.captions[n],
+      real=real[n],
+      before=images[0][n],
+      before_right=_share(scenes[0][n], inputs.questions[n]),
+      after=images[1][n],
+      after_right=_share(scenes[1][n], inputs.questions[n]),
+    )
+    for n in range(count)
+  ]
+
+
+def pair_samples(
+  root: pathlib.PurePath, number: int, world, player, count: int
+):
+  """Returns the first homologous pairs of a round that have both halves."""
+  inputs = world.inputs[number - 1]
+  pairs = pair_files.read_pairs(root / f'round_{number}')
+  where = {name: n for n, name in enumerate(inputs.ids)}
+  whole = [
+    (name, und, gen)
+    for name, (und, gen) in pairs.items()
+    if not und.dropped and not gen.dropped
+  ][:count]
+  if not whole:
+    return []
+  index = [where[name] for name, _, _ in whole]
+  asked = [inputs.questions[n] for n in index]
+
+  def side(pick):
+    codes = np.stack([pick(gen).value for _, _, gen in whole])
+    answers = player.answer(codes, asked)
+    rows = [
+      [(q['question'], a, q['answer']) for q, a in zip(qs, each)]
+      for qs, each in zip(asked, answers)
+    ]
+    return player.decode(codes), rows
+
+  win, win_answers = side(lambda pair: pair.win)
+  lose, lose_answers = side(lambda pair: pair.lose)
+  real = player.decode(inputs.codes[index])
+  return [
+    run_page.PairSample(
+      id=name,
+      real=real[i],
+      caption=inputs.captions[index[i]],
+      caption_win=und.win.value,
+      caption_score_win=und.win.score,
+      caption_lose=und.lose.value,
+      caption_score_lose=und.lose.score,
+      image_win=win[i],
+      vqa_score_win=gen.win.score,
+      answers_win=win_answers[i],
+      image_lose=lose[i],
+      vqa_score_lose=gen.lose.score,
+      answers_lose=lose_answers[i],
+      round=number,
+    )
+    for i, (name, und, gen) in enumerate(whole)
+  ]
+
+
+def judged(rounds: list[dict]) -> str:
+  """Returns what a reader must know of a judge that does not read pixels."""
+  name = rounds[0]['judge']
+  if name == 'pixels':
+    return ''
+  notes = [
+    f'Round {row["round"]}: {row["note"]}' for row in rounds if row.get('note')
+  ]
+  return ' '.join(
+    [
+      f'Generated images were judged by the {name}, not from their pixels.',
+      *notes,
+    ]
+  )
+
+
+def tell(
+  root: pathlib.PurePath, results: dict, world, player, count: int, command: str
+) -> None:
+  """Writes `report.html` of a finished run.
+
+  Args:
+    root: the run's folder.
+    results: what `results.json` will hold.
+    world: the inputs of the run.
+    player: the base model; its answers are shown beside the pairs.
+    count: pictures in the gallery, and pairs.
+    command: the command that started the run, '' for none.
+  """
+  rounds = results['rounds']
+  last = rounds[-1]['round']
+  play = results['config']['play']
+  training = [
+    _lines(root / f'round_{row["round"]}' / 'training' / 'metrics.jsonl')
+    for row in rounds[1:]
+  ]
+  run_page.write(
+    str(root / 'report.html'),
+    run_page.RunReport(
+      title='HermesFlow self-play',
+      command=command,
+      rounds=rounds,
+      note=judged(rounds),
+      training=training,
+      gallery=gallery(root, last, world, player, count),
+      pairs=pair_samples(root, 1, world, player, count),
+      settings=results['config'],
+      seeds={'play': play['seed'], 'world': results['config']['world']['seed']},
+      versions=results['versions'],
+      seconds=results['seconds'],
+      peak_memory=results['peak_memory_gib'] * 2**30,
+    ),
+  )

@@ -1,0 +1,1 @@
+"""Foundation of every job: mesh, processes, storage, settings, terminal."""

@@ -1,0 +1,82 @@
+"""A function mapped over rows in batches on the mesh."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from hermesflow_jax.runtime import interrupts
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
+
+
+def stack(records: Sequence):
+  """Stacks pytrees of arrays along a new first axis."""
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *records)
+
+
+def chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+  """Yields (indices int[size], how many are real) over range(count).
+
+  The last chunk repeats its last index, so that every chunk compiles alike.
+  """
+  for begin in range(0, count, size):
+    real = min(size, count - begin)
+    index = np.minimum(np.arange(begin, begin + size), count - 1)
+    yield index, real
+
+
+def mapped(
+  function: Callable, arrays, size: int, mesh, progress=iter, clock=None
+):
+  """Applies a compiled function to rows in chunks over the mesh.
+
+  Args:
+    function: batch -> pytree of arrays [size, ...].
+    arrays: pytree of numpy arrays [N, ...].
+    size: rows a chunk; the mesh's `data` axis must divide it.
+    mesh: from `sharding.make_mesh`.
+    progress: wraps the rows, e.g. a progress bar.
+    clock: a `timing.Clock`, or None.
+
+  Returns:
+    The pytree of numpy arrays [N, ...]. Results of a chunk are fetched after
+    the next one was started, so host and device overlap.
+
+  Raises:
+    ValueError: there are no rows, or the mesh does not divide the chunk.
+  """
+  count = len(jax.tree.leaves(arrays)[0])
+  if not count:
+    raise ValueError('there are no rows to map')
+  if size % mesh.shape['data']:
+    raise ValueError(
+      f'chunk {size} does not split over data={mesh.shape["data"]}'
+    )
+  parts, waiting = [], None
+
+  def fetch(item):
+    out, real = item
+    parts.append(jax.tree.map(lambda a: a[:real], processes.fetched(out)))
+
+  every = list(chunks(count, size))
+  sizes = [real for _, real in every]
+  for index, real in terminal.counted(progress, every, sizes):
+    interrupts.heed()
+    rows = jax.tree.map(lambda a: np.asarray(a)[index], arrays)
+    batch = sharding.put_batch(rows, mesh)
+    if clock:
+      out = clock.call(function, batch, waiting and waiting[0])
+    else:
+      out = function(batch)
+    if waiting:
+      fetch(waiting)
+    waiting = out, real
+  if waiting:
+    fetch(waiting)
+  if clock:
+    clock.fetched()
+  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -1,0 +1,1 @@
+"""Samplers: images by MaskGIT, text token by token, answers."""

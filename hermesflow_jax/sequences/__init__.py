@@ -1,0 +1,1 @@
+"""Token sequences: vocabulary, rows, attention mask, mask schedule."""

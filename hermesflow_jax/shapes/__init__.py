@@ -1,0 +1,1 @@
+"""The embedded world: coloured shapes, captions, questions and a pixel judge."""

@@ -1,0 +1,163 @@
+"""The embedded world as a TFDS dataset, written once from a seed.
+
+The records have the fields that every image-text source of the library has:
+id, image (encoded), caption, questions (TIFA form) and qa pairs for training;
+so the embedded world travels the same way as real data.
+"""
+
+import atexit
+import contextlib
+import dataclasses
+import functools
+import io
+import json
+import shutil
+import sys
+import tempfile
+
+import numpy as np
+from PIL import Image
+import tensorflow_datasets as tfds
+
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.shapes import caption_questions
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import scene_sampler
+from hermesflow_jax.shapes import shape_world
+from hermesflow_jax.shapes import training_questions
+
+# Question-answer pairs kept with each scene for training.
+QA_PAIRS = 8
+
+
+@dataclasses.dataclass
+class ShapesConfig(tfds.core.BuilderConfig):
+  """A number of scenes of one split; `crowd` scenes have no caption."""
+
+  split: str = 'train'
+  seed: int = 0
+  jitter: int = 0
+  count: int = 0
+  crowded: bool = False
+
+
+class Shapes(tfds.core.GeneratorBasedBuilder):
+  """Builder of the embedded world."""
+
+  VERSION = tfds.core.Version('2.0.0')
+  BUILDER_CONFIGS: list[ShapesConfig] = []
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description='Scenes of coloured shapes, generated from a seed.',
+      features=tfds.features.FeaturesDict(
+        {
+          'id': tfds.features.Text(),
+          'image': tfds.features.Image(
+            shape=(shape_world.SIZE, shape_world.SIZE, 3)
+          ),
+          'caption': tfds.features.Text(),
+          'tag': tfds.features.Text(),
+          'questions': tfds.features.Text(),
+          'qa': tfds.features.Text(),
+        }
+      ),
+    )
+
+  def _split_generators(self, dl_manager):
+    del dl_manager
+    return {self.builder_config.split: self._generate_examples()}
+
+  def _generate_examples(self):
+    c = self.builder_config
+    for index in range(c.count):
+      if c.crowded:
+        scene = scene_sampler.crowded_scene(c.split, c.seed, index, c.jitter)
+        questions, qa = [], []
+      else:
+        scene = scene_sampler.sample_scene(c.split, c.seed, index, c.jitter)
+        name = scene_sampler.scene_id(c.split, c.seed, index)
+        questions = caption_questions.from_caption(name, scene.caption)
+        qa = self._qa(scene, index)
+      yield (
+        index,
+        {
+          'id': scene_sampler.scene_id(c.split, c.seed, index),
+          'image': io.BytesIO(png(drawing.render(scene))),
+          'caption': scene.caption,
+          'tag': scene.tag,
+          'questions': json.dumps(questions),
+          'qa': json.dumps(qa),
+        },
+      )
+
+  def _qa(self, scene, index):
+    c = self.builder_config
+    rng = np.random.default_rng([c.seed, 1, index])
+    others = [
+      scene_sampler.sample_scene(c.split, c.seed, int(rng.integers(c.count)))
+      for _ in range(QA_PAIRS)
+    ]
+    return training_questions.pairs(scene, others, rng, QA_PAIRS)
+
+
+def png(image: np.ndarray) -> bytes:
+  """Returns the PNG file of uint8[H, W, 3]."""
+  buffer = io.BytesIO()
+  Image.fromarray(image).save(buffer, 'PNG', compress_level=1)
+  return buffer.getvalue()
+
+
+@functools.cache
+def _room() -> str:
+  """A folder of this process, as long as it runs."""
+  room = tempfile.mkdtemp()
+  atexit.register(shutil.rmtree, room, ignore_errors=True)
+  return room
+
+
+def source(data_dir: str, config: ShapesConfig):
+  """Writes the dataset if it is not there; returns its random-access source.
+
+  Args:
+    data_dir: where datasets live; in place of a folder of a bucket each process
+      has one of its own, which ends with it.
+    config: which scenes; its name must say so (`config_of`).
+
+  Returns:
+    A sequence of dicts: image uint8[64, 64, 3]; id, caption, tag, questions
+    and qa as bytes or str (the last two JSON).
+  """
+  if not sys.stderr.isatty():
+    tfds.disable_progress_bar()
+
+  act = processes.first_does
+  if not storage.is_local(storage.path(data_dir)):
+    # The same scenes follow from the seed everywhere.
+    data_dir, act = _room(), lambda call: call()
+
+  def builder():
+    # It reads what is there when it is made.
+    return Shapes(data_dir=data_dir, config=config, file_format='array_record')
+
+  # It would print that it downloads.
+  with contextlib.redirect_stdout(io.StringIO()):
+    act(lambda: builder().download_and_prepare())
+  return builder().as_data_source(split=config.split)
+
+
+def config_of(
+  split: str, seed: int, count: int, jitter: int, crowded: bool = False
+) -> ShapesConfig:
+  """Returns the config, named after everything that it says."""
+  kind = 'crowded' if crowded else 'scenes'
+  return ShapesConfig(
+    name=f'{kind}_{split}_seed{seed}_n{count}_jitter{jitter}',
+    split=split,
+    seed=seed,
+    count=count,
+    jitter=jitter,
+    crowded=crowded,
+  )

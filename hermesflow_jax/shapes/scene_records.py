@@ -1,0 +1,42 @@
+"""Scenes of the embedded world as records with codes in place of pixels."""
+
+import json
+
+import numpy as np
+
+from hermesflow_jax.shapes import scene_dataset
+
+
+def plain(value) -> str:
+  """Returns text that a source gives as bytes or as str."""
+  return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def load(
+  data_dir: str, split: str, seed: int, count: int, jitter: int, unified
+) -> list[dict]:
+  """Generates (once) and encodes scenes of a split.
+
+  Args:
+    data_dir: where datasets are kept.
+    split: a key of `shape_world.SPLITS`.
+    seed: of the scenes.
+    count: scenes.
+    jitter: in pixels.
+    unified: an `unified_model.Unified`, for its tokenizer.
+
+  Returns:
+    Records with id, caption, tag, questions, qa and codes int32[I].
+  """
+  source = scene_dataset.source(
+    data_dir, scene_dataset.config_of(split, seed, count, jitter)
+  )
+  rows, images = [], []
+  for record in source:
+    row = {k: plain(record[k]) for k in ('id', 'caption', 'tag')}
+    row['questions'] = json.loads(plain(record['questions']))
+    row['qa'] = json.loads(plain(record['qa']))
+    rows.append(row)
+    images.append(record['image'])
+  codes = unified.encode(np.stack(images))
+  return [row | {'codes': c} for row, c in zip(rows, codes)]

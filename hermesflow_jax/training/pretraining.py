@@ -1,0 +1,184 @@
+"""Pretraining of the unified model: t2i, mmu and lm flows side by side.
+
+Show-o (arXiv 2408.12528), section 3: masked prediction of image codes given
+text, next-token prediction of text given an image, and of text alone.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
+import math
+
+import jax
+import numpy as np
+
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import text_to_image
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.training import log_likelihood
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+  """What a row shows, and what its loss weighs.
+
+  Attributes:
+    drop_condition: probability that a t2i row has the empty text.
+    caption_share: probability that an mmu row is a caption, not an answer.
+    t2i, mmu, lm: weights of the three losses.
+  """
+
+  drop_condition: float = 0.1
+  caption_share: float = 0.3
+  t2i: float = 1.0
+  mmu: float = 1.0
+  lm: float = 0.1
+
+  def __post_init__(self):
+    shares = ('drop_condition', 'caption_share')
+    settings.require(
+      self,
+      dict.fromkeys((*shares, 't2i', 'mmu', 'lm'), 0),
+      most=dict.fromkeys(shares, 1),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+  """Global rows a step of each flow."""
+
+  t2i: int
+  mmu: int
+  lm: int
+
+  def __post_init__(self):
+    settings.require(self, dict.fromkeys(('t2i', 'mmu', 'lm'), 1))
+
+  @property
+  def divisor(self) -> int:
+    """What every flow splits over."""
+    return math.gcd(self.t2i, self.mmu, self.lm)
+
+
+def transforms(
+  vocab: vocabulary.Vocab,
+  text: text_tokenizer.Text,
+  lengths: token_rows.Lengths,
+  mixture: Mixture,
+) -> dict[str, Callable[[dict, np.random.Generator], token_rows.Rows]]:
+  """Returns the function from a record to its row, by flow.
+
+  The record has `codes` int[I], `caption` str and `qa`, a list of (question,
+  answer); a record without `qa` always shows its caption.
+  """
+
+  def only(rows):
+    return jax.tree.map(lambda a: a[0], rows)
+
+  def t2i(record, rng):
+    tokens = text.encode([record['caption']])
+    if rng.random() < mixture.drop_condition:
+      tokens = [[]]
+    codes = record['codes'][None]
+    return only(text_to_image.t2i_rows(vocab, tokens, codes, lengths.max_text))
+
+  def mmu(record, rng):
+    if record['qa'] and rng.random() >= mixture.caption_share:
+      question, answer = record['qa'][rng.integers(len(record['qa']))]
+    else:
+      question, answer = text_tokenizer.CAPTION_PROMPT, record['caption']
+    (prompt,) = text.encode([text_tokenizer.user(question)])
+    (answer,) = text.encode_replies([answer])
+    codes = record['codes'][None]
+    return only(
+      image_to_text.mmu_rows(vocab, codes, [prompt], [answer], lengths.mmu)
+    )
+
+  def lm(record, rng):
+    del rng
+    tokens = text.encode([record['caption']])
+    return only(token_rows.lm_rows(vocab, tokens, lengths.lm))
+
+  return {'t2i': t2i, 'mmu': mmu, 'lm': lm}
+
+
+def batches(
+  records: Sequence[dict],
+  transforms: dict[str, Callable],
+  sizes: Batches,
+  *,
+  seed: int,
+  start: int,
+  mesh,
+) -> Iterator[dict]:
+  """Yields device batches of the three flows, each in an order of its own.
+
+  Args:
+    records: see `transforms`.
+    transforms: of the flows.
+    sizes: rows of each flow.
+    seed: of the orders.
+    start: the step of the first batch.
+    mesh: from `sharding.make_mesh`.
+  """
+  streams = {
+    flow: pipeline.batches(
+      records,
+      transforms[flow],
+      seed=3 * seed + n,
+      batch=size,
+      start=start,
+      mesh=mesh,
+    )
+    for n, (flow, size) in enumerate(dataclasses.asdict(sizes).items())
+  }
+  while True:
+    yield {flow: next(stream) for flow, stream in streams.items()}
+
+
+def loss(
+  model,
+  constants,
+  batch,
+  key,
+  *,
+  mixture: Mixture,
+  schedule: mask_schedules.Schedule,
+  image_tokens: int,
+  reply: int,
+):
+  """Returns the weighted sum of the three losses, each a mean over tokens.
+
+  Args:
+    model: a ShowO.
+    constants: unused.
+    batch: 't2i', 'mmu' and 'lm' Rows [B, T], each flow with its own B.
+    key: draws one mask an image.
+    mixture: the weights.
+    schedule: of the random mask.
+    image_tokens: I.
+    reply: the most tokens of an answer, its end included.
+  """
+  del constants
+  keys = jax.random.split(key, batch['t2i'].tokens.shape[0])
+  hidden = jax.vmap(lambda k: mask_schedules.draw(k, image_tokens, schedule))(
+    keys
+  )
+  t2i = log_likelihood.mean_nll(
+    *log_likelihood.of_images(model, batch['t2i'], hidden)
+  )
+  mmu = log_likelihood.mean_nll(
+    *log_likelihood.of_text(model, batch['mmu'], reply)
+  )
+  length = batch['lm'].tokens.shape[-1]
+  lm = log_likelihood.mean_nll(
+    *log_likelihood.of_text(model, batch['lm'], length)
+  )
+  total = mixture.t2i * t2i + mixture.mmu * mmu + mixture.lm * lm
+  return total, {'loss/t2i': t2i, 'loss/mmu': mmu, 'loss/lm': lm}
