@@ -238,7 +238,7 @@ def join(coordinator: str | None, process: int, count: int) -> terminal.Console:
     who = coordinator, count, process
     if process:
       # JAX would end the process with a core dump.
-      processes.answers(*address(coordinator), seconds=_PATIENCE)
+      processes.wait_for_coordinator(*address(coordinator), seconds=_PATIENCE)
   # The death of one is known to the others within the heartbeat's seconds.
   jax.distributed.initialize(
     *who,
@@ -246,11 +246,11 @@ def join(coordinator: str | None, process: int, count: int) -> terminal.Console:
     heartbeat_timeout_seconds=20,
     shutdown_timeout_seconds=10,
   )
-  if processes.alone():
+  if processes.single_process():
     # JAX has taken the signals for itself, to tell others, of whom none is.
     stop_surely()
   else:
-    interrupts.relay()
+    interrupts.forward_interrupts()
   if processes.is_first():
     return terminal.terminal()
   return terminal.silent()

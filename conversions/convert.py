@@ -99,7 +99,7 @@ def forward(
   overwrite: bool,
   seed: int,
   console: terminal.Console,
-) -> converted_model.Record:
+) -> converted_model.ConversionRecord:
   """Converts PyTorch weights to a checkpoint.
 
   Args:
@@ -124,7 +124,7 @@ def forward(
     if kind == 'phi' and seed:
       # Of the same files, another seed makes another model.
       sums['seed of new rows'] = str(seed)
-    record = converted_model.Record(
+    record = converted_model.ConversionRecord(
       kind='showo' if kind == 'phi' else kind,
       sizes=model.config,
       max_text=max_text,
@@ -139,7 +139,7 @@ def forward(
 
 def _is_converted(folder: pathlib.Path) -> bool:
   try:
-    return 'converted' in checkpoint.meta(str(folder))
+    return 'converted' in checkpoint.read_metadata(str(folder))
   except ValueError:
     return False
 
@@ -155,7 +155,9 @@ def entries_of(kind: str, model) -> dict[str, weight_table.Entry]:
   return weight_table.entries(model, clip_table.TABLE)
 
 
-def official_config(record: converted_model.Record, dtype: str) -> dict:
+def official_config(
+  record: converted_model.ConversionRecord, dtype: str
+) -> dict:
   """Returns the official `config.json` of a model."""
   if record.kind == 'showo':
     return showo_table.official(record.sizes, record.max_text)
@@ -182,31 +184,31 @@ def ours(kind: str, src: str, sizes: str | None):
   """
   if not storage.path(src).exists():
     raise ValueError(f'no checkpoint or bundle at {src}')
-  src = str(run_folder.model_of(src))
-  if not checkpoint.is_one(src):
+  src = str(run_folder.newest_model(src))
+  if not checkpoint.is_checkpoint(src):
     return _bundled(kind, src)
-  if sizes is None or trained_model.is_one(src):
-    record = converted_model.read(src, kind)
-    return converted_model.restore(src, record), record
-  sizes = str(run_folder.model_of(sizes))
-  if checkpoint.is_one(sizes):
-    record = converted_model.read(sizes, kind)
+  if sizes is None or trained_model.is_trained_model(src):
+    record = converted_model.read_record(src, kind)
+    return converted_model.restore_model(src, record), record
+  sizes = str(run_folder.newest_model(sizes))
+  if checkpoint.is_checkpoint(sizes):
+    record = converted_model.read_record(sizes, kind)
   else:
     _, record = _bundled(kind, sizes)
-  names = checkpoint.shapes(src)
+  names = checkpoint.array_shapes(src)
   part = 'model/' if any(name.startswith('model/') for name in names) else ''
   record = dataclasses.replace(record, part=part, dtype='float32')
-  return converted_model.restore(src, record), record
+  return converted_model.restore_model(src, record), record
 
 
 def _bundled(kind, path):
   """The part of a bundle that is of a kind, and its record."""
-  parts = model_bundle.load(path)
+  parts = model_bundle.load_bundle(path)
   model = {'showo': parts.model, 'magvitv2': parts.tokenizer}.get(kind)
   if model is None:
     raise ValueError(f'bundle {path} holds no {kind}')
   _, sums = model_bundle.read_sizes(path)
-  return model, converted_model.Record(
+  return model, converted_model.ConversionRecord(
     kind=kind,
     sizes=model.config,
     dtype='float32',

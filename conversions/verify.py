@@ -65,10 +65,10 @@ def load_model(kind: str, path: str):
   Raises:
     ValueError: it is missing, damaged or of another kind.
   """
-  folder = str(run_folder.model_of(path))
-  if checkpoint.is_one(folder):
-    record = converted_model.read(folder, kind)
-    return converted_model.restore(folder, record), record.max_text
+  folder = str(run_folder.newest_model(path))
+  if checkpoint.is_checkpoint(folder):
+    record = converted_model.read_record(folder, kind)
+    return converted_model.restore_model(folder, record), record.max_text
   return convert.model_of(kind, source.find(path), seed=0)
 
 

@@ -60,7 +60,7 @@ def make(
     rows = text_to_image.t2i_rows(
       vocab, lists(found['t2i_text_ids']), found[f't2i_{side}_tokens'], max_text
     )
-    tokens, labels = mask_schedules.apply(
+    tokens, labels = mask_schedules.apply_mask(
       vocab, rows.tokens, rows.labels, found['t2i_mask'], max_text + 2
     )
     return token_rows.Rows(
@@ -85,7 +85,7 @@ def make(
 
   def visible(task):
     rows = of_tokens(vocab, found[f'{task}_win_ids'], task)
-    return attention_mask.visible(rows.ar, rows.valid)
+    return attention_mask.mask_matrix(rows.ar, rows.valid)
 
   def start(case):
     """<|soi|> codes <|eoi|> after the prompts, masked but for what is kept."""
@@ -99,7 +99,7 @@ def make(
       found['t2i_win_tokens'],
       max_text,
     )
-    tokens, _ = mask_schedules.apply(
+    tokens, _ = mask_schedules.apply_mask(
       vocab, rows.tokens, rows.labels, ~kept, max_text + 2
     )
     return tokens
@@ -115,7 +115,7 @@ def make(
     add(
       f't2i_{side}_labels',
       needs,
-      lambda s=side: text_to_image.text_labels(t2i(s)),
+      lambda s=side: text_to_image.lm_text_labels(t2i(s)),
     )
     needs = ('mmu_image_tokens', f'mmu_{side}_text', f'mmu_{side}_ids')
     add(f'mmu_{side}_ids', needs, lambda s=side: mmu(s).tokens)

@@ -98,9 +98,9 @@ def images(
   image = start[:, max_text + 2 : -1]
   known = image != vocab.mask
   codes = np.where(known, image - vocab.image_offset, 0).astype(np.int32)
-  config = maskgit.MaskGIT(steps, guidance, temperature=0.0)
+  config = maskgit.MaskGITSampler(steps, guidance, temperature=0.0)
   counts = mask_schedules.schedule_counts(
-    steps, image.shape[-1], mask_schedules.parse(config.schedule)
+    steps, image.shape[-1], mask_schedules.parse_schedule(config.schedule)
   )
   made = [
     likeliest_image(

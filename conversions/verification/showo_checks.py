@@ -72,7 +72,7 @@ class Activations:
     rows = row_checks.of_tokens(
       self._vocab, self.found[f'{task}_{side}_ids'], task
     )
-    mask = attention_mask.visible(rows.ar, rows.valid)
+    mask = attention_mask.mask_matrix(rows.ar, rows.valid)
     labels = np.array(self.found.get(f'{task}_{side}_labels', rows.labels))
     if task == 't2i':
       labels[:, : self.max_text + 1] = token_rows.UNSCORED
@@ -102,7 +102,7 @@ class Activations:
 
   def losses(self, task):
     """float32[B], -log sigmoid(beta margin)."""
-    margins = preferences.margins(
+    margins = preferences.reward_margins(
       self.pair('policy', task), self.pair('reference', task)
     )
     return -jax.nn.log_sigmoid(float(self.found['beta']) * margins)

@@ -1,6 +1,6 @@
 """Saved states: orbax behind one module, with a fingerprint against damage.
 
-A checkpoint holds the arrays, a small record (`meta`) and, beside that
+A checkpoint holds the arrays, a small record (`read_metadata`) and, beside that
 record, a sum of every array's bits and of the record. Restoring onto any mesh
 gives the same sums; a flipped bit does not.
 """
@@ -49,12 +49,12 @@ def save_async(path: str, tree, meta: dict):
     What has `result()`, which returns when all is written, or raises.
   """
   path = storage.path(_absolute(path))
-  if processes.agreed(lambda: is_there(path)):
+  if processes.broadcast_from_first(lambda: exists(path)):
     raise ValueError(f'checkpoint {path} exists')
   if not storage.is_local(path):
     # What a killed process left has this name.
-    processes.first_does(lambda: remove(path))
-  storage.make(path.parent)
+    processes.on_first_process(lambda: remove(path))
+  storage.make_folder(path.parent)
   record = json.dumps(
     {'fingerprint': fingerprints.fingerprint(tree), 'user': meta},
     allow_nan=False,
@@ -101,10 +101,10 @@ def _read_record(path: str) -> dict:
       raise read_errors.Damaged('its record is damaged')
     return json.loads(found['record'])
   except Exception as error:
-    raise read_errors.fault(path, error) from error
+    raise read_errors.describe_damage(path, error) from error
 
 
-def sums(path: str) -> dict[str, list[int]]:
+def array_hashes(path: str) -> dict[str, list[int]]:
   """Returns the `fingerprint` of what was saved.
 
   Raises:
@@ -114,7 +114,7 @@ def sums(path: str) -> dict[str, list[int]]:
   return _read_record(_absolute(path))['fingerprint']
 
 
-def meta(path: str) -> dict:
+def read_metadata(path: str) -> dict:
   """Returns the record saved beside the arrays.
 
   Raises:
@@ -124,7 +124,7 @@ def meta(path: str) -> dict:
   return _read_record(_absolute(path))['user']
 
 
-def shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
+def array_shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns the shape and the dtype of each array of a checkpoint by name.
 
   Raises:
@@ -135,7 +135,7 @@ def shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
   try:
     found = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
   except Exception as error:
-    raise read_errors.fault(path, error) from error
+    raise read_errors.describe_damage(path, error) from error
   return {
     name: jax.ShapeDtypeStruct(tuple(array.shape), array.dtype)
     for name, array in found.items()
@@ -165,7 +165,7 @@ def restore(path: str, abstract, shardings, part: str = ''):
   wanted = {part + n: leaf for n, leaf in _flat(abstract).items()}
   cause = None
   try:
-    saved, found = _read_record(path)['fingerprint'], shapes(path)
+    saved, found = _read_record(path)['fingerprint'], array_shapes(path)
   except (ValueError, OSError) as error:
     cause = error
   read_errors.check_read(path, cause)
@@ -191,7 +191,9 @@ def restore(path: str, abstract, shardings, part: str = ''):
       with _reading(group):
         arrays |= ocp.load_checkpointables(path, {'arrays': group})['arrays']
   except Exception as error:
-    cause = read_errors.fault(path, error, f'checkpoint {path} is damaged')
+    cause = read_errors.describe_damage(
+      path, error, f'checkpoint {path} is damaged'
+    )
     cause.__cause__ = error
   read_errors.check_read(path, cause)
   bad = [
@@ -227,12 +229,12 @@ def _reading(group) -> ocp.Context:
   return context
 
 
-def is_one(path: str) -> bool:
+def is_checkpoint(path: str) -> bool:
   """Returns whether a folder was written by `save`, by its looks alone."""
   return (storage.path(path) / '_CHECKPOINT_METADATA').is_file()
 
 
-def is_there(path) -> bool:
+def exists(path) -> bool:
   """Returns whether something was saved at a path, and all of it.
 
   A folder of this machine has its name only then. In a bucket orbax writes

@@ -31,7 +31,7 @@ KINDS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class ConversionRecord:
   """What a converted checkpoint says of itself.
 
   Attributes:
@@ -54,7 +54,7 @@ class Record:
   part: str = ''
 
   def meta(self) -> dict:
-    """Returns JSON for `checkpoint.save`; `read` takes it back."""
+    """Returns JSON for `checkpoint.save`; `read_record` takes it back."""
     record = dataclasses.asdict(self)
     del record['part']
     sizes = _said(dataclasses.asdict(self.sizes))
@@ -74,7 +74,7 @@ def _said(sizes):
   }
 
 
-def read(path: str, kind: str) -> Record:
+def read_record(path: str, kind: str) -> ConversionRecord:
   """Returns the record of a converted checkpoint, or of a trained model's part.
 
   Args:
@@ -85,7 +85,7 @@ def read(path: str, kind: str) -> Record:
     ValueError: it is not readable, does not say its sizes, or is of another
       kind.
   """
-  meta = checkpoint.meta(path)
+  meta = checkpoint.read_metadata(path)
   if trained_model.is_record(meta):
     return _part(path, kind)
   record = meta.get('converted') if isinstance(meta, dict) else None
@@ -100,7 +100,7 @@ def read(path: str, kind: str) -> Record:
     raise ValueError(f'{path} is of kind {record["kind"]}, wanted {kind}')
   try:
     sizes = settings.build(KINDS[kind][0], record['sizes'], 'sizes')
-    record = Record(**record | {'sizes': sizes})
+    record = ConversionRecord(**record | {'sizes': sizes})
   # Another release may say other things.
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
@@ -111,7 +111,7 @@ def read(path: str, kind: str) -> Record:
 
 def _part(path, kind):
   """Returns the record of a trained model's transformer or tokenizer."""
-  whole = trained_model.read(path)
+  whole = trained_model.read_record(path)
   # As of a converted one: how it was computed is the reader's to say.
   decoder = phi.PhiConfig(**_said(dataclasses.asdict(whole.config.decoder)))
   config = dataclasses.replace(whole.config, decoder=decoder)
@@ -122,7 +122,7 @@ def _part(path, kind):
   if kind not in parts:
     raise ValueError(f'{path} is a trained model, wanted {kind}')
   part, sizes, max_text = parts[kind]
-  return Record(
+  return ConversionRecord(
     kind=kind,
     sizes=sizes,
     max_text=max_text,
@@ -141,7 +141,7 @@ def _corrected(path, record):
   """
   if not (storage.path(path).parent / 'settings.json').exists():
     return record
-  sums = json.dumps(checkpoint.sums(path), sort_keys=True)
+  sums = json.dumps(checkpoint.array_hashes(path), sort_keys=True)
   return dataclasses.replace(
     record,
     dtype='float32',
@@ -149,7 +149,7 @@ def _corrected(path, record):
   )
 
 
-def restore(path: str, record: Record, mesh=None):
+def restore_model(path: str, record: ConversionRecord, mesh=None):
   """Reads the model of a checkpoint onto a mesh.
 
   Args:
@@ -166,5 +166,5 @@ def restore(path: str, record: Record, mesh=None):
   """
   abstract = record.abstract()
   return checkpoint.restore(
-    path, abstract, trained_model.places(abstract, mesh), record.part
+    path, abstract, trained_model.leaf_shardings(abstract, mesh), record.part
   )

@@ -49,7 +49,7 @@ class Sizes:
   grid: tuple[int, ...]
 
 
-def load(
+def load_parts(
   path: str, tokenizer: str, text: str, sizes: Sizes | None, mesh
 ) -> model_bundle.Bundle:
   """Reads a model with all that belongs to it.
@@ -66,12 +66,12 @@ def load(
   Raises:
     ValueError: something is missing, damaged, or of other sizes.
   """
-  if not is_whole(path):
+  if not has_all_parts(path):
     return _converted(path, tokenizer, text, sizes, mesh)
-  if trained_model.is_one(path):
-    parts = trained_model.load(path, mesh)
+  if trained_model.is_trained_model(path):
+    parts = trained_model.load_parts(path, mesh)
   else:
-    parts = model_bundle.load(path)
+    parts = model_bundle.load_bundle(path)
     if parts.model is None:
       raise ValueError(f'{path} holds a tokenizer but no model')
   if sizes:
@@ -80,14 +80,16 @@ def load(
   return parts
 
 
-def is_whole(path: str) -> bool:
+def has_all_parts(path: str) -> bool:
   """Returns whether a model has its own tokenizers: trained or a bundle."""
-  return not checkpoint.is_one(path) or trained_model.is_one(path)
+  return not checkpoint.is_checkpoint(path) or trained_model.is_trained_model(
+    path
+  )
 
 
 def _converted(path, tokenizer, text, sizes, mesh):
   """Reads a converted Show-o and the parts beside it."""
-  record = converted_model.read(path, 'showo')
+  record = converted_model.read_record(path, 'showo')
   if sizes is None:
     raise ValueError(f'{path} is a checkpoint: sizes want to be said')
   config = showo.ShowOConfig(
@@ -111,7 +113,11 @@ def _sized(path, parts, sizes):
     path,
     (
       ('vocab', parts.model.config.vocab, sizes.vocab),
-      ('decoder', plain(parts.model.config.decoder), plain(sizes.decoder)),
+      (
+        'decoder',
+        without_numerics(parts.model.config.decoder),
+        without_numerics(sizes.decoder),
+      ),
       ('tokenizer', parts.tokenizer.config, sizes.tokenizer),
     ),
   )
@@ -128,7 +134,9 @@ def _sized(path, parts, sizes):
 
 def _check_given(path, parts, tokenizer, text, mesh):
   """Raises ValueError if given parts are not those that a model has."""
-  if tokenizer and processes.agreed(storage.path(tokenizer).exists):
+  if tokenizer and processes.broadcast_from_first(
+    storage.path(tokenizer).exists
+  ):
     given = load_tokenizer(tokenizer, mesh)
     if given.config != parts.tokenizer.config or (
       fingerprints.fingerprint(given)
@@ -139,7 +147,7 @@ def _check_given(path, parts, tokenizer, text, mesh):
         'which has other weights; --config.tokenizer= takes the own one of '
         'the model'
       )
-  if text and processes.agreed(storage.path(text).exists):
+  if text and processes.broadcast_from_first(storage.path(text).exists):
     words = text_tokenizer.load(text)
     same = (words.size, words.eos) == (parts.text.size, parts.text.eos)
     if not same or _words(words) != _words(parts.text):
@@ -151,7 +159,7 @@ def _check_given(path, parts, tokenizer, text, mesh):
 
 def _words(text):
   """Returns the vocabulary and the merges of a text tokenizer."""
-  return json.loads(trained_model.text_json(text))['model']
+  return json.loads(trained_model.tokenizer_to_json(text))['model']
 
 
 def _computed(model, config):
@@ -173,11 +181,11 @@ def load_model(path: str, config: showo.ShowOConfig, mesh) -> showo.ShowO:
   Raises:
     ValueError: it is missing, damaged, or of other sizes.
   """
-  path = str(run_folder.model_of(path))
-  if checkpoint.is_one(path):
-    record = converted_model.read(path, 'showo')
+  path = str(run_folder.newest_model(path))
+  if checkpoint.is_checkpoint(path):
+    record = converted_model.read_record(path, 'showo')
     return _model_of_checkpoint(path, record, config, mesh)
-  model = model_bundle.load(path).model
+  model = model_bundle.load_bundle(path).model
   if model is None:
     raise ValueError(f'{path} holds a tokenizer but no model')
   _agree_model(path, model.config, config)
@@ -187,7 +195,7 @@ def load_model(path: str, config: showo.ShowOConfig, mesh) -> showo.ShowO:
 def _model_of_checkpoint(path, record, config, mesh):
   _check_codes(path, record.sizes)
   _agree_model(path, record.sizes, config)
-  return converted_model.restore(
+  return converted_model.restore_model(
     path, dataclasses.replace(record, sizes=config), mesh
   )
 
@@ -197,12 +205,16 @@ def _agree_model(path, config, wanted):
     path,
     (
       ('vocab', config.vocab, wanted.vocab),
-      ('decoder', plain(config.decoder), plain(wanted.decoder)),
+      (
+        'decoder',
+        without_numerics(config.decoder),
+        without_numerics(wanted.decoder),
+      ),
     ),
   )
 
 
-def config_of(path: str) -> showo.ShowOConfig:
+def read_config(path: str) -> showo.ShowOConfig:
   """Returns the sizes of a transformer, before any weight is read.
 
   Args:
@@ -212,8 +224,8 @@ def config_of(path: str) -> showo.ShowOConfig:
     ValueError: there is none, it does not say its sizes, or no job can start
       from it.
   """
-  if checkpoint.is_one(path):
-    config = converted_model.read(path, 'showo').sizes
+  if checkpoint.is_checkpoint(path):
+    config = converted_model.read_record(path, 'showo').sizes
     _check_codes(path, config)
     return config
   sizes, _ = model_bundle.read_sizes(path)
@@ -247,39 +259,39 @@ def load_tokenizer(path: str, mesh) -> magvit.Magvit:
   Raises:
     ValueError: it is missing or damaged.
   """
-  path = str(run_folder.model_of(path))
-  if not checkpoint.is_one(path):
-    return model_bundle.load(path).tokenizer
-  return converted_model.restore(
-    path, converted_model.read(path, 'magvitv2'), mesh
+  path = str(run_folder.newest_model(path))
+  if not checkpoint.is_checkpoint(path):
+    return model_bundle.load_bundle(path).tokenizer
+  return converted_model.restore_model(
+    path, converted_model.read_record(path, 'magvitv2'), mesh
   )
 
 
-def sums(path: str, tokenizer: str) -> dict[str, str]:
-  """Returns the SHA-256 of all weights that `load` takes, by name.
+def weight_hashes(path: str, tokenizer: str) -> dict[str, str]:
+  """Returns the SHA-256 of all weights that `load_parts` takes, by name.
 
   Of a trained model it is its own; of a bundle, those of its files; of
   converted checkpoints, those of the files that these were converted from.
   """
-  if not checkpoint.is_one(path):
+  if not checkpoint.is_checkpoint(path):
     return model_bundle.read_sizes(path)[1]
-  record = converted_model.read(path, 'showo')
-  if trained_model.is_one(path):
+  record = converted_model.read_record(path, 'showo')
+  if trained_model.is_trained_model(path):
     return record.sha256
   found = {f'model/{name}': value for name, value in record.sha256.items()}
-  images = tokenizer_sums(tokenizer)
+  images = tokenizer_hashes(tokenizer)
   return found | {f'tokenizer/{n}': value for n, value in images.items()}
 
 
-def tokenizer_sums(path: str) -> dict[str, str]:
+def tokenizer_hashes(path: str) -> dict[str, str]:
   """Returns the SHA-256 of what `load_tokenizer` reads, by name."""
-  path = str(run_folder.model_of(path))
-  if not checkpoint.is_one(path):
+  path = str(run_folder.newest_model(path))
+  if not checkpoint.is_checkpoint(path):
     return model_bundle.read_sizes(path)[1]
-  return converted_model.read(path, 'magvitv2').sha256
+  return converted_model.read_record(path, 'magvitv2').sha256
 
 
-def check_there(paths: list[str], missing: str) -> None:
+def check_exists(paths: list[str], missing: str) -> None:
   """Raises ValueError for the first path that is not there.
 
   Args:
@@ -291,7 +303,7 @@ def check_there(paths: list[str], missing: str) -> None:
       raise ValueError(f'no checkpoint at {path}. {missing}'.strip())
 
 
-def plain(decoder: phi.PhiConfig) -> phi.PhiConfig:
+def without_numerics(decoder: phi.PhiConfig) -> phi.PhiConfig:
   """Returns the sizes without what says only how they are computed."""
   return phi.PhiConfig(
     **{

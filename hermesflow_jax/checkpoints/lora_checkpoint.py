@@ -11,7 +11,9 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 
 
-def save(path: str, adapters: lora.Adapters, config: lora.Lora, model) -> None:
+def save_adapters(
+  path: str, adapters: lora.Adapters, config: lora.Lora, model
+) -> None:
   """Writes adapters alone, and which model they belong to.
 
   Args:
@@ -30,8 +32,8 @@ def save(path: str, adapters: lora.Adapters, config: lora.Lora, model) -> None:
   )
 
 
-def read(path: str, model, mesh) -> tuple[lora.Adapters, lora.Lora]:
-  """Reads what `save` wrote, for a model.
+def read_adapters(path: str, model, mesh) -> tuple[lora.Adapters, lora.Lora]:
+  """Reads what `save_adapters` wrote, for a model.
 
   Args:
     path: of the checkpoint.
@@ -41,7 +43,7 @@ def read(path: str, model, mesh) -> tuple[lora.Adapters, lora.Lora]:
   Raises:
     ValueError: it holds no adapters, or those of another model; it is damaged.
   """
-  found = checkpoint.meta(path)
+  found = checkpoint.read_metadata(path)
   if not isinstance(found, dict) or 'lora' not in found:
     raise ValueError(f'checkpoint {path} holds no adapters')
   if found['model'] != fingerprints.fingerprint(model.decoder):
@@ -50,7 +52,9 @@ def read(path: str, model, mesh) -> tuple[lora.Adapters, lora.Lora]:
       'a later round want the model of the round before)'
     )
   config = settings.build(lora.Lora, found['lora'], 'lora')
-  abstract = jax.eval_shape(lambda: lora.init(model, config, jax.random.key(0)))
+  abstract = jax.eval_shape(
+    lambda: lora.init_adapters(model, config, jax.random.key(0))
+  )
   return checkpoint.restore(
     path, abstract, sharding.shardings(abstract, mesh)
   ), config

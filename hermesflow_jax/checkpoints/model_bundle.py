@@ -62,7 +62,7 @@ class Bundle:
 
   model: showo.ShowO | None
   tokenizer: magvit.Magvit
-  text: text_tokenizer.Text | None
+  text: text_tokenizer.TextTokenizer | None
   lengths: token_rows.Lengths | None
   grid: tuple[int, int] | None
 
@@ -90,7 +90,7 @@ def _write(folder, name, module):
 def save_tokenizer(path: str, tokenizer: magvit.Magvit) -> None:
   """Writes `tokenizer.safetensors`, and its part of `config.json`."""
   folder = storage.path(path)
-  storage.make(folder)
+  storage.make_folder(folder)
   record = _record(folder)
   record['tokenizer'] = _sizes(tokenizer.config)
   record['sha256'] = record.get('sha256', {}) | {
@@ -102,13 +102,13 @@ def save_tokenizer(path: str, tokenizer: magvit.Magvit) -> None:
 def save_model(
   path: str,
   model: showo.ShowO,
-  text: text_tokenizer.Text,
+  text: text_tokenizer.TextTokenizer,
   lengths: token_rows.Lengths,
   grid: tuple[int, int],
 ) -> None:
   """Writes the transformer and the text tokenizer into a bundle."""
   folder = storage.path(path)
-  storage.make(folder)
+  storage.make_folder(folder)
   with transfer.Outbox(folder) as outbox:
     text.save(str(outbox.folder / 'text.json'))
   sum_of_text = hashlib.sha256((folder / 'text.json').read_bytes())
@@ -159,7 +159,7 @@ def read_sizes(path: str) -> tuple[Sizes, dict[str, str]]:
   return sizes, sums
 
 
-def load(path: str) -> Bundle:
+def load_bundle(path: str) -> Bundle:
   """Reads a bundle, or a tokenizer alone.
 
   Raises:
@@ -167,7 +167,7 @@ def load(path: str) -> Bundle:
       arrays do not fit the sizes; the message names it.
   """
   sizes, sums = read_sizes(path)
-  with transfer.copied(storage.path(path), sums) as folder:
+  with transfer.local_copy(storage.path(path), sums) as folder:
     return _read(storage.path(path), folder, sizes, sums)
 
 

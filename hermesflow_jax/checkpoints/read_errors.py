@@ -30,14 +30,16 @@ class Damaged(ValueError):
   """There is a checkpoint, or what is left of one, that cannot be read."""
 
 
-def fault(path: str, error: Exception, damaged: str = '') -> Exception:
+def describe_damage(
+  path: str, error: Exception, damaged: str = ''
+) -> Exception:
   """Returns the Damaged or the OSError that an error while reading means."""
   try:
     _check_reached(path, error)
   except OSError as unreached:
     return unreached
   if _of_the_machine(error):
-    return OSError(f'{path} could not be read: {reason(error)}')
+    return OSError(f'{path} could not be read: {describe_error(error)}')
   return Damaged(damaged or f'no readable checkpoint at {path}')
 
 
@@ -53,17 +55,17 @@ def check_read(path: str, fault: ValueError | OSError | None) -> None:
   Raises:
     Damaged, OSError: see `restore`.
   """
-  if processes.all_say(fault is None):
+  if processes.all_true(fault is None):
     return
   mine = isinstance(fault, OSError)
-  if not processes.all_say(not mine):
+  if not processes.all_true(not mine):
     raise (
       fault if mine else OSError(f'{path} could not be read by another process')
     )
   raise fault or Damaged(f'checkpoint {path} is damaged')
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
   """Returns the first line of what an error came from."""
   while error.__cause__:
     error = error.__cause__
@@ -99,4 +101,6 @@ def _check_reached(path, error: BaseException) -> None:
   except storage.failures() as failed:
     refused = failed
   if refused:
-    raise OSError(f'{path} could not be read: {reason(refused)}') from error
+    raise OSError(
+      f'{path} could not be read: {describe_error(refused)}'
+    ) from error

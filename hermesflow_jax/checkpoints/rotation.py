@@ -18,7 +18,7 @@ from hermesflow_jax.runtime import storage
 
 
 @dataclasses.dataclass
-class Series:
+class CheckpointRotation:
   """Checkpoints by the number of their step.
 
   Attributes:
@@ -52,7 +52,7 @@ class Series:
     self.wait()
     path = self.root / str(int(state.step))
     # Only what was passed over can be there.
-    processes.first_does(lambda: checkpoint.remove(path))
+    processes.on_first_process(lambda: checkpoint.remove(path))
     record = {'run': self.identity, 'notes': notes}
     try:
       self._writing = path, checkpoint.save_async(str(path), state, record)
@@ -73,10 +73,10 @@ class Series:
       response.result()
     except Exception as error:
       cause = error
-    if not processes.all_say(cause is None):
+    if not processes.all_true(cause is None):
       raise _failed(path, cause) from cause
     self._good = path
-    processes.first_does(lambda: self._forget(int(path.name)))
+    processes.on_first_process(lambda: self._forget(int(path.name)))
 
   def written(self) -> str:
     """Returns what can be said of the newest checkpoint of this run.
@@ -100,8 +100,8 @@ class Series:
       ValueError: it is of another run, or its arrays are not those of `state`.
       OSError: it could not be read, for another reason than damage.
     """
-    processes.first_does(self._clean)
-    for number in processes.agreed(self._numbers)[::-1]:
+    processes.on_first_process(self._clean)
+    for number in processes.broadcast_from_first(self._numbers)[::-1]:
       path = str(self.root / str(number))
       try:
         record = _record(path)
@@ -129,7 +129,7 @@ class Series:
   def _numbers(self):
     names = [
       name
-      for name in storage.names(self.root)
+      for name in storage.list_names(self.root)
       if re.fullmatch('[0-9]+', name) and (self.root / name).is_dir()
     ]
     return sorted(map(int, names))
@@ -144,22 +144,22 @@ class Series:
 
   def _clean(self):
     """Removes what a killed process left half-written."""
-    for name in storage.names(self.root):
+    for name in storage.list_names(self.root):
       path = self.root / name
       if storage.is_local(path):
         left = '.orbax-checkpoint-tmp' in name
       else:
-        left = not checkpoint.is_there(path)
+        left = not checkpoint.exists(path)
       if left:
         checkpoint.remove(path)
 
 
 def _record(path: str) -> dict:
-  """What was saved beside a state, by `Series.save`."""
+  """What was saved beside a state, by `CheckpointRotation.save`."""
   # All read it: orbax makes them wait for each other.
   record, cause = None, None
   try:
-    record = checkpoint.meta(path)
+    record = checkpoint.read_metadata(path)
   except (read_errors.Damaged, OSError) as error:
     cause = error
   read_errors.check_read(path, cause)
@@ -172,5 +172,5 @@ def _failed(path, error) -> OSError:
   if error is None:
     why = 'another process failed'
   else:
-    why = read_errors.reason(error)
+    why = read_errors.describe_error(error)
   return OSError(f'checkpoint {path} could not be written: {why}')

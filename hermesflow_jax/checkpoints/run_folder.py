@@ -14,7 +14,7 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 
 
-def model_of(name: str | pathlib.PurePath) -> pathlib.PurePath:
+def newest_model(name: str | pathlib.PurePath) -> pathlib.PurePath:
   """Returns the folder of a model.
 
   All processes call it.
@@ -25,14 +25,16 @@ def model_of(name: str | pathlib.PurePath) -> pathlib.PurePath:
   Raises:
     ValueError: it is the folder of a run that has written no model.
   """
-  return storage.path(processes.agreed(lambda: str(_model_of(name))))
+  return storage.path(
+    processes.broadcast_from_first(lambda: str(_model_of(name)))
+  )
 
 
 def _model_of(name):
   path = storage.path(name)
-  if checkpoint.is_one(str(path)) or (path / 'config.json').is_file():
+  if checkpoint.is_checkpoint(str(path)) or (path / 'config.json').is_file():
     return path
-  if rounds := finished(path):
+  if rounds := finished_rounds(path):
     return path / 'checkpoints' / str(rounds[-1])
   settings = _settings(path)
   if settings is None:
@@ -48,16 +50,16 @@ def _model_of(name):
       f'the run in {path} is not finished, and has no model yet; its same '
       'command goes on'
     )
-  if 'pairs' in settings or storage.names(path / 'model'):
+  if 'pairs' in settings or storage.list_names(path / 'model'):
     return path / 'model'
   return storage.path(settings['export'])
 
 
-def finished(path: pathlib.PurePath) -> list[int]:
+def finished_rounds(path: pathlib.PurePath) -> list[int]:
   """Returns the numbers of the rounds that a run has learned, in order."""
   folder = path / 'checkpoints'
-  numbers = sorted(int(n) for n in storage.names(folder) if n.isdecimal())
-  return [n for n in numbers if checkpoint.is_there(folder / str(n))]
+  numbers = sorted(int(n) for n in storage.list_names(folder) if n.isdecimal())
+  return [n for n in numbers if checkpoint.exists(folder / str(n))]
 
 
 def _settings(path):

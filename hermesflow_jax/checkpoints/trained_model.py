@@ -37,7 +37,7 @@ NUMERICS = ('dtype', 'remat', 'unroll', 'attention')
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class TrainedRecord:
   """The record of a trained model.
 
   Attributes:
@@ -64,7 +64,7 @@ class Record:
     )
 
 
-def save(path: str, parts, source: str, notes: Mapping) -> None:
+def save_model(path: str, parts, source: str, notes: Mapping) -> None:
   """Writes a trained model; it appears under its name only when it is whole.
 
   All processes call it with the same arguments.
@@ -72,9 +72,9 @@ def save(path: str, parts, source: str, notes: Mapping) -> None:
   Args:
     path: a folder that does not exist yet, also of a bucket.
     parts: has `model`, `tokenizer`, `text`, `lengths` and `grid`, as a
-      `model_bundle.Bundle` or an `unified_model.Unified` has.
+      `model_bundle.Bundle` or an `unified_model.UnifiedModel` has.
     source: the model that the training started from.
-    notes: read back as `Record.notes`; JSON types.
+    notes: read back as `ConversionRecord.notes`; JSON types.
 
   Raises:
     ValueError: `path` exists.
@@ -93,13 +93,13 @@ def save(path: str, parts, source: str, notes: Mapping) -> None:
         grid=tuple(parts.grid),
       )
     ),
-    'text': text_json(parts.text),
+    'text': tokenizer_to_json(parts.text),
   }
   tree = {'model': parts.model, 'tokenizer': parts.tokenizer}
   checkpoint.save(str(path), tree, {KEY: record, **notes})
 
 
-def text_json(text: text_tokenizer.Text) -> str:
+def tokenizer_to_json(text: text_tokenizer.TextTokenizer) -> str:
   """Returns a text tokenizer as the content of a `tokenizer.json`."""
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, 'tokenizer.json')
@@ -108,20 +108,20 @@ def text_json(text: text_tokenizer.Text) -> str:
   return json.dumps(content, ensure_ascii=False, separators=(',', ':'))
 
 
-def text_of(content: str) -> text_tokenizer.Text:
-  """Returns the text tokenizer of `text_json`."""
+def tokenizer_from_json(content: str) -> text_tokenizer.TextTokenizer:
+  """Returns the text tokenizer of `tokenizer_to_json`."""
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, 'tokenizer.json')
     file.write_text(content, encoding='utf-8')
     return text_tokenizer.load(str(file))
 
 
-def is_one(path: str) -> bool:
+def is_trained_model(path: str) -> bool:
   """Returns whether a readable trained model is at a path."""
-  if not checkpoint.is_one(path):
+  if not checkpoint.is_checkpoint(path):
     return False
   try:
-    return is_record(checkpoint.meta(path))
+    return is_record(checkpoint.read_metadata(path))
   except read_errors.Damaged:
     return False
 
@@ -131,14 +131,14 @@ def is_record(meta) -> bool:
   return isinstance(meta, dict) and isinstance(meta.get(KEY), dict)
 
 
-def read(path: str) -> Record:
+def read_record(path: str) -> TrainedRecord:
   """Returns the record of a trained model.
 
   Raises:
     ValueError: the folder at `path` is no trained model, is damaged, or its
       record has another form.
   """
-  notes = checkpoint.meta(path)
+  notes = checkpoint.read_metadata(path)
   if not is_record(notes):
     raise ValueError(f'no trained model at {path}')
   record = notes.pop(KEY)
@@ -151,11 +151,11 @@ def read(path: str) -> Record:
     sizes = settings.build(model_bundle.Sizes, record['sizes'], 'sizes')
     if sizes.vocab is None:
       raise ValueError('sizes must have a vocab')
-    return Record(
+    return TrainedRecord(
       sizes,
       record['text'],
       record['source'],
-      _identity(checkpoint.sums(path), record),
+      _identity(checkpoint.array_hashes(path), record),
       notes,
     )
   except (KeyError, TypeError, ValueError) as error:
@@ -180,7 +180,7 @@ def _identity(sums, record) -> str:
   ).hexdigest()
 
 
-def load(path: str, mesh=None) -> model_bundle.Bundle:
+def load_parts(path: str, mesh=None) -> model_bundle.Bundle:
   """Reads all parts of a trained model.
 
   Args:
@@ -188,9 +188,9 @@ def load(path: str, mesh=None) -> model_bundle.Bundle:
     mesh: from `sharding.make_mesh`, for the arrays; None: one device.
 
   Raises:
-    ValueError: see `read`; or its arrays are damaged.
+    ValueError: see `read_record`; or its arrays are damaged.
   """
-  record = read(path)
+  record = read_record(path)
 
   def make():
     return {
@@ -199,8 +199,8 @@ def load(path: str, mesh=None) -> model_bundle.Bundle:
     }
 
   abstract = nnx.eval_shape(make)
-  arrays = checkpoint.restore(path, abstract, places(abstract, mesh))
-  text = text_of(record.text)
+  arrays = checkpoint.restore(path, abstract, leaf_shardings(abstract, mesh))
+  text = tokenizer_from_json(record.text)
   return model_bundle.Bundle(
     arrays['model'],
     arrays['tokenizer'],
@@ -210,7 +210,7 @@ def load(path: str, mesh=None) -> model_bundle.Bundle:
   )
 
 
-def places(tree, mesh=None):
+def leaf_shardings(tree, mesh=None):
   """Returns the sharding of each leaf; without a mesh, one device."""
   if mesh is None:
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -218,15 +218,15 @@ def places(tree, mesh=None):
   return sharding.shardings(tree, mesh)
 
 
-def restore(path: str, parts) -> tuple[Any, dict]:
-  """Reads the transformer that `save` wrote, for parts of the same sizes.
+def restore_parts(path: str, parts) -> tuple[Any, dict]:
+  """Reads the transformer that `save_model` wrote, for parts of the same sizes.
 
   A checkpoint of an earlier release, which holds the transformer alone, is
   read, too. All processes call it.
 
   Args:
     path: the folder.
-    parts: an `unified_model.Unified`; it has the structure and the mesh.
+    parts: an `unified_model.UnifiedModel`; it has the structure and the mesh.
 
   Returns:
     (the transformer, the record of the checkpoint as JSON types).
@@ -236,14 +236,14 @@ def restore(path: str, parts) -> tuple[Any, dict]:
   """
   meta, cause = None, None
   try:
-    meta = checkpoint.meta(path)
+    meta = checkpoint.read_metadata(path)
   except (read_errors.Damaged, OSError) as error:
     cause = error
   read_errors.check_read(path, cause)
   if not is_record(meta):
-    placed = places(parts.model, parts.mesh)
+    placed = leaf_shardings(parts.model, parts.mesh)
     return checkpoint.restore(path, parts.model, placed), meta
   tree = {'model': parts.model, 'tokenizer': parts.tokenizer}
   # Damage of either part is damage of the model.
-  arrays = checkpoint.restore(path, tree, places(tree, parts.mesh))
+  arrays = checkpoint.restore(path, tree, leaf_shardings(tree, parts.mesh))
   return arrays['model'], meta

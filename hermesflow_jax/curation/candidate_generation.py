@@ -39,7 +39,7 @@ LADDER = (batched.Decoding(1.0, 1),) + tuple(
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class CandidateConfig:
   """How candidates are made and scored.
 
   Attributes:
@@ -50,15 +50,17 @@ class Recipe:
     seed: of this round.
   """
 
-  sampler: maskgit.MaskGIT
+  sampler: maskgit.MaskGITSampler
   images: int
   ladder: Sequence[batched.Decoding]
   similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray]
   seed: int
 
 
-def candidates(
-  unified: unified_model.Unified, inputs: input_set.Inputs, recipe: Recipe
+def make_candidates(
+  unified: unified_model.UnifiedModel,
+  inputs: input_set.Inputs,
+  recipe: CandidateConfig,
 ) -> Candidates:
   """Lets the model caption, draw and judge each input.
 
@@ -67,11 +69,13 @@ def candidates(
     inputs: N inputs.
     recipe: how.
   """
-  return scored(inputs, recipe, *made(unified, inputs, recipe))
+  return score(inputs, recipe, *generate(unified, inputs, recipe))
 
 
-def made(
-  unified: unified_model.Unified, inputs: input_set.Inputs, recipe: Recipe
+def generate(
+  unified: unified_model.UnifiedModel,
+  inputs: input_set.Inputs,
+  recipe: CandidateConfig,
 ):
   """Does a model's part of the work.
 
@@ -89,16 +93,18 @@ def made(
   return captions, codes, answers
 
 
-def scored(
-  inputs: input_set.Inputs, recipe: Recipe, captions, codes, answers
+def score(
+  inputs: input_set.Inputs, recipe: CandidateConfig, captions, codes, answers
 ) -> Candidates:
-  """Does the host's part of the work, with what `made` returned."""
+  """Does the host's part of the work, with what `generate` returned."""
   many = recipe.images
   truth = [c for c in inputs.captions for _ in recipe.ladder]
   flat = [c for each in captions for c in each]
   asked = [q for q in inputs.questions for _ in range(many)]
   similarity = np.asarray(recipe.similarity(flat, truth))
-  right = [np.mean(input_set.right(a, q)) for a, q in zip(answers, asked)]
+  right = [
+    np.mean(input_set.correct_answers(a, q)) for a, q in zip(answers, asked)
+  ]
   return Candidates(
     captions=captions,
     caption_scores=similarity.reshape(len(inputs), -1),

@@ -28,16 +28,16 @@ _LINES, _ARRAYS = 'jsonl', 'npz'
 
 
 def gather(
-  unified: unified_model.Unified,
+  unified: unified_model.UnifiedModel,
   inputs: input_set.Inputs,
-  recipe: candidate_generation.Recipe,
+  recipe: candidate_generation.CandidateConfig,
   store: shards.Shards,
   size: int,
   *,
   share: int = 0,
   shares: int = 1,
   progress: Callable[[Iterable], Iterable] = iter,
-) -> timing.Clock:
+) -> timing.DeviceClock:
   """Makes the shards of a share that are not there.
 
   Args:
@@ -55,19 +55,21 @@ def gather(
   Raises:
     ValueError: shards are there that were made from other inputs.
   """
-  processes.first_does(lambda: check(store, inputs, size))
-  spans = list(shards.spans(len(inputs), size))
+  processes.on_first_process(lambda: check_shards(store, inputs, size))
+  spans = list(shards.shard_slices(len(inputs), size))
   with (
-    timing.Clock() as clock,
+    timing.DeviceClock() as clock,
     concurrent.futures.ThreadPoolExecutor(1) as host,
   ):
     maker = dataclasses.replace(unified, clock=clock)
     waiting = []
-    missing = processes.agreed(lambda: store.missing(share, shares))
+    missing = processes.broadcast_from_first(
+      lambda: store.missing(share, shares)
+    )
     sizes = [spans[n].stop - spans[n].start for n in missing]
-    for number in terminal.counted(progress, missing, sizes):
+    for number in terminal.weighted_progress(progress, missing, sizes):
       part = inputs.part(spans[number])
-      found = candidate_generation.made(maker, part, recipe)
+      found = candidate_generation.generate(maker, part, recipe)
       # A shard that could not be written is heard of; and few are in memory.
       for written in waiting:
         written.result()
@@ -75,47 +77,52 @@ def gather(
         waiting = [host.submit(_write, store, number, part, recipe, found)]
     for written in waiting:
       written.result()
-  processes.meet()
+  processes.barrier()
   return clock
 
 
 def _write(store, number, part, recipe, found):
-  candidates = candidate_generation.scored(part, recipe, *found)
+  candidates = candidate_generation.score(part, recipe, *found)
   store.write(
     number,
-    {_LINES: lines(part, candidates).encode(), _ARRAYS: arrays(candidates)},
+    {
+      _LINES: candidate_lines(part, candidates).encode(),
+      _ARRAYS: candidate_arrays(candidates),
+    },
     {
       'inputs': len(part),
       'first': part.ids[0],
       'last': part.ids[-1],
-      'content': content(part),
+      'content': inputs_hash(part),
     },
   )
 
 
-def content(inputs: input_set.Inputs) -> str:
+def inputs_hash(inputs: input_set.Inputs) -> str:
   """Returns a hash of all that candidates are made from."""
   said = json.dumps([inputs.ids, inputs.captions, inputs.questions])
   codes = np.ascontiguousarray(inputs.codes, np.int64).tobytes()
   return hashlib.sha256(said.encode() + codes).hexdigest()
 
 
-def check(store: shards.Shards, inputs: input_set.Inputs, size: int) -> None:
+def check_shards(
+  store: shards.Shards, inputs: input_set.Inputs, size: int
+) -> None:
   """Raises ValueError if shards that are there are of other inputs."""
-  for number, span in enumerate(shards.spans(len(inputs), size)):
+  for number, span in enumerate(shards.shard_slices(len(inputs), size)):
     record = store.facts(number)
-    if record and record.get('content') != content(inputs.part(span)):
+    if record and record.get('content') != inputs_hash(inputs.part(span)):
       raise ValueError(
         f'the shards in {store.folder} were made from other inputs: files '
         'have changed since; give another --workdir'
       )
 
 
-def lines(
+def candidate_lines(
   inputs: input_set.Inputs, found: candidate_generation.Candidates
 ) -> str:
   """Returns candidates as JSON lines for people, one an input."""
-  return output_files.dump(
+  return output_files.json_lines(
     [
       {
         'id': inputs.ids[n],
@@ -130,7 +137,7 @@ def lines(
   )
 
 
-def arrays(found: candidate_generation.Candidates) -> bytes:
+def candidate_arrays(found: candidate_generation.Candidates) -> bytes:
   """Returns the arrays of candidates as the bytes of an npz file."""
   buffer = io.BytesIO()
   np.savez_compressed(
@@ -153,7 +160,7 @@ def collect(
   Raises:
     ValueError: a shard is missing or damaged, or made from other inputs.
   """
-  check(store, inputs, size)
+  check_shards(store, inputs, size)
   missing = store.missing()
   if missing:
     raise ValueError(

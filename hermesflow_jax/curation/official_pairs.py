@@ -48,11 +48,11 @@ SHARD = 64
 _DRAWN, _REAL = 'generated_images', 'initial_images'
 
 
-def about(records: Sequence[dict]) -> dict[str, dict]:
+def known_fields(records: Sequence[dict]) -> dict[str, dict]:
   """Returns what official records repeat of their inputs, by id.
 
   Args:
-    records: of `record_files.read`.
+    records: of `record_files.read_records`.
   """
   return {
     r['id']: {
@@ -64,7 +64,7 @@ def about(records: Sequence[dict]) -> dict[str, dict]:
   }
 
 
-def write(
+def write_official(
   folder: pathlib.PurePath,
   inputs: input_set.Inputs,
   pairs: Mapping[str, tuple[pair_selection.Pair, pair_selection.Pair]],
@@ -83,19 +83,19 @@ def write(
     inputs: N inputs.
     pairs: (captions, images) by id.
     decode: codes int32[M, I] -> uint8[M, H, W, 3].
-    known: of `about`; None for inputs that came from no file: then the real
+    known: of `known_fields`; None for inputs that came from no file: then the real
       images are decoded and written, too.
     say: hears how many records were written.
   """
   done = folder / NAME
-  if processes.agreed(done.exists):
+  if processes.broadcast_from_first(done.exists):
     return
   kept = [
     n
     for n, name in enumerate(inputs.ids)
     if not any(pair.dropped for pair in pairs[name])
   ]
-  for span in shards.spans(len(kept), SHARD):
+  for span in shards.shard_slices(len(kept), SHARD):
     _draw(folder, inputs, kept[span], pairs, decode, real=known is None)
   rows = [
     _row(folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], known)
@@ -146,7 +146,7 @@ def _draw(folder, inputs, numbers, pairs, decode, real):
     if real:
       codes[folder / _REAL / f'{name}.png'] = n, inputs.codes[n]
   paths = list(codes)
-  missing = processes.agreed(
+  missing = processes.broadcast_from_first(
     lambda: [i for i, path in enumerate(paths) if not path.exists()]
   )
   if not missing:
@@ -157,17 +157,17 @@ def _draw(folder, inputs, numbers, pairs, decode, real):
   )
   for path, image in zip(paths, images, strict=True):
     n = codes[path][0]
-    image_writer.save(
+    image_writer.save_png(
       path, image, {'id': inputs.ids[n], 'prompt': inputs.captions[n]}
     )
 
 
-def is_file(path: pathlib.PurePath) -> bool:
+def is_official_file(path: pathlib.PurePath) -> bool:
   """Returns whether `pairs` of a job means a file of this form."""
   return path.suffix.lower() in ('.json', '.jsonl')
 
 
-def read(
+def read_official(
   path: pathlib.PurePath,
   images: str,
   on_error: str,
@@ -195,7 +195,7 @@ def read(
   """
   folder = _folder(path, images)
   faults, records = [], {}
-  for place, row in record_files.values(str(path)):
+  for place, row in record_files.iterate_values(str(path)):
     try:
       record = _record(row, folder)
       if record['id'] in records:
@@ -205,27 +205,27 @@ def read(
       faults.append(f'{place}: {error}')
   if not records and not faults:
     faults.append('there is no record')
-  input_faults.settle(faults, len(records), on_error, say, str(path))
+  input_faults.raise_or_report(faults, len(records), on_error, say, str(path))
   return [records[name] for name in sorted(records)]
 
 
 def _folder(path, images):
   """Where images are looked for: in `images`, or beside the file.
 
-  The files that `write` makes name images by absolute paths, the real ones in
+  The files that `write_official` makes name images by absolute paths, the real ones in
   the data of the run: these may lie below the folder that the job started in.
   """
   if images:
-    return record_files.Folder(images)
-  return record_files.Folder(str(path.parent), also='.')
+    return record_files.ImageFolder(images)
+  return record_files.ImageFolder(str(path.parent), also='.')
 
 
 def _record(row, folder):
   record = {
-    'id': record_files.id_of(row),
-    'caption': record_files.text_of(row, 'caption'),
+    'id': record_files.get_id(row),
+    'caption': record_files.get_text(row, 'caption'),
   }
-  record['path'] = folder.find(record_files.text_of(row, 'img_path'))
+  record['path'] = folder.find(record_files.get_text(row, 'img_path'))
   captions, images, words, sums = (
     [_optional(row, f'{name}_{side}', kind) for side in ('win', 'lose')]
     for name, kind in (
@@ -256,7 +256,7 @@ def _optional(row, key, kind):
   """A text or a finite number of a record; None where there is none."""
   value = row.get(key)
   if value is None or kind is str:
-    return None if value is None else record_files.text_of(row, key)
+    return None if value is None else record_files.get_text(row, key)
   if type(value) not in (int, float) or not math.isfinite(value):
     raise ValueError(f'{key} must be a finite number or null, got {value!r}')
   return float(value)
@@ -268,7 +268,7 @@ def _lacks(name, values, scores) -> str:
   return 'no score' if None in scores else ''
 
 
-def load(
+def load_official(
   path: pathlib.PurePath,
   images: str,
   unified,
@@ -284,28 +284,28 @@ def load(
   with images of another input.
 
   Args:
-    path, images, on_error, say: see `read`.
-    unified: an `unified_model.Unified`, for its tokenizer.
+    path, images, on_error, say: see `read_official`.
+    unified: an `unified_model.UnifiedModel`, for its tokenizer.
     cache: a folder for the codes, for a restart.
     identity: of the tokenizer.
 
   Returns:
-    Records for learning, as `pair_dataset.source` has them: texts, scores, and
+    Records for learning, as `pair_dataset.data_source` has them: texts, scores, and
     `codes`, `codes_win`, `codes_lose` int32[I].
 
   Raises:
-    ValueError: see `read`; or an image cannot be read.
+    ValueError: see `read_official`; or an image cannot be read.
   """
-  records = read(path, images, on_error, say)
+  records = read_official(path, images, on_error, say)
   folder = _folder(path, images)
   size = unified.grid[0] * unified.tokenizer.reduction
   names = ('path', 'path_win', 'path_lose')
   wanted = [{'id': r['id'], 'path': r[name]} for r in records for name in names]
-  codes, faults = image_encoding.encode(
+  codes, faults = image_encoding.encode_images(
     wanted, size, unified, cache, identity, on_error, folder
   )
   broken = {number // len(names) for number in faults}
-  input_faults.settle(
+  input_faults.raise_or_report(
     list(faults.values()), len(records) - len(broken), on_error, say, str(path)
   )
   encoded = dict(
@@ -328,10 +328,12 @@ def _joined(record, codes, win, lose):
   ):
     pair = pair_selection.Pair(
       *(
-        pair_selection.Side(row[f'{values}_{side}'], row[f'{scores}_{side}'])
+        pair_selection.ScoredCandidate(
+          row[f'{values}_{side}'], row[f'{scores}_{side}']
+        )
         for side in ('win', 'lose')
       )
     )
-    judged = pair_selection.judge_pair(pair, -math.inf, 0.0)
+    judged = pair_selection.filter_pair(pair, -math.inf, 0.0)
     row[f'{kind}_dropped'] = row[f'{kind}_dropped'] or judged.dropped
   return row

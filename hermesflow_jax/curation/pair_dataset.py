@@ -68,12 +68,12 @@ class Pairs(tfds.core.GeneratorBasedBuilder):
       yield record['id'], row
 
 
-def write(data_dir: str, records: Sequence[dict], image_tokens: int):
+def write_dataset(data_dir: str, records: Sequence[dict], image_tokens: int):
   """Writes the dataset, unless it is there; returns its source.
 
   Args:
     data_dir: where it lives.
-    records: of `pair_files.record`, with `codes` of the real image.
+    records: of `pair_files.pair_to_record`, with `codes` of the real image.
     image_tokens: I.
 
   Returns:
@@ -91,12 +91,12 @@ def write(data_dir: str, records: Sequence[dict], image_tokens: int):
 
   # It would print that it downloads.
   with contextlib.redirect_stdout(io.StringIO()):
-    processes.first_does(lambda: builder().download_and_prepare())
+    processes.on_first_process(lambda: builder().download_and_prepare())
   return builder().as_data_source(split='train')
 
 
-def source(data_dir: str):
-  """Returns the source of a dataset that `write` made.
+def data_source(data_dir: str):
+  """Returns the source of a dataset that `write_dataset` made.
 
   Raises:
     ValueError: there is none.

@@ -8,7 +8,7 @@ from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.runtime import storage
 
 
-def record(
+def pair_to_record(
   name: str, caption: str, made: tuple[pair_selection.Pair, pair_selection.Pair]
 ) -> dict:
   """Returns one pair as a JSON object; the codes are rows of `codes.npz`."""
@@ -29,26 +29,32 @@ def record(
   }
 
 
-def from_record(row: dict) -> tuple[pair_selection.Pair, pair_selection.Pair]:
-  """Returns the pairs that `record` wrote."""
+def pair_from_record(
+  row: dict,
+) -> tuple[pair_selection.Pair, pair_selection.Pair]:
+  """Returns the pairs that `pair_to_record` wrote."""
 
   def codes(name):
     return np.array(row[name], np.int32)
 
   und = pair_selection.Pair(
-    pair_selection.Side(row['caption_win'], row['caption_score_win']),
-    pair_selection.Side(row['caption_lose'], row['caption_score_lose']),
+    pair_selection.ScoredCandidate(
+      row['caption_win'], row['caption_score_win']
+    ),
+    pair_selection.ScoredCandidate(
+      row['caption_lose'], row['caption_score_lose']
+    ),
     row['caption_dropped'],
   )
   gen = pair_selection.Pair(
-    pair_selection.Side(codes('codes_win'), row['vqa_score_win']),
-    pair_selection.Side(codes('codes_lose'), row['vqa_score_lose']),
+    pair_selection.ScoredCandidate(codes('codes_win'), row['vqa_score_win']),
+    pair_selection.ScoredCandidate(codes('codes_lose'), row['vqa_score_lose']),
     row['image_dropped'],
   )
   return und, gen
 
 
-def drops(
+def drop_counts(
   made: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]],
 ) -> dict[str, dict[str, int]]:
   """Returns how many pairs were kept, and how many dropped for each reason."""
@@ -62,6 +68,6 @@ def drops(
 
 def read_pairs(folder) -> dict:
   """Returns the pairs of a round by id."""
-  with storage.text(storage.path(folder) / 'pairs.jsonl') as file:
+  with storage.open_text(storage.path(folder) / 'pairs.jsonl') as file:
     rows = [json.loads(line) for line in file]
-  return {row['id']: from_record(row) for row in rows}
+  return {row['id']: pair_from_record(row) for row in rows}

@@ -17,7 +17,7 @@ from hermesflow_jax.runtime import settings
 
 
 @dataclasses.dataclass(frozen=True)
-class Rules:
+class PairRules:
   """What makes a pair.
 
   Attributes:
@@ -39,7 +39,7 @@ class Rules:
 
 
 @dataclasses.dataclass(frozen=True)
-class Side:
+class ScoredCandidate:
   """One candidate: a caption (str) or codes (int32[I]), and its score."""
 
   value: object
@@ -55,12 +55,12 @@ class Pair:
     dropped: '' for a pair to train on, else the reason.
   """
 
-  win: Side
-  lose: Side
+  win: ScoredCandidate
+  lose: ScoredCandidate
   dropped: str = ''
 
 
-def choose(values, scores: np.ndarray, previous: Pair | None) -> Pair:
+def choose_pair(values, scores: np.ndarray, previous: Pair | None) -> Pair:
   """Returns the best and the worst candidate, by the paper's rule of rounds.
 
   From the second round on the best new candidate is the winner; if it beats
@@ -73,14 +73,14 @@ def choose(values, scores: np.ndarray, previous: Pair | None) -> Pair:
     previous: the pair of the round before, if any.
   """
   best, worst = int(np.argmax(scores)), int(np.argmin(scores))
-  win = Side(values[best], float(scores[best]))
+  win = ScoredCandidate(values[best], float(scores[best]))
   if previous is None:
-    return Pair(win, Side(values[worst], float(scores[worst])))
+    return Pair(win, ScoredCandidate(values[worst], float(scores[worst])))
   beaten = win.score > previous.win.score
   return Pair(win, previous.win if beaten else previous.lose)
 
 
-def judge_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
+def filter_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
   """Returns the pair, marked as dropped if it cannot teach."""
   if pair.win.score <= least_win:
     reason = 'winner too weak'
@@ -95,10 +95,10 @@ def judge_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
   return dataclasses.replace(pair, dropped=reason)
 
 
-def pairs(
+def select_pairs(
   found: candidate_generation.Candidates,
   ids: Sequence[str],
-  rules: Rules,
+  rules: PairRules,
   previous: dict[str, tuple[Pair, Pair]],
 ) -> dict[str, tuple[Pair, Pair]]:
   """Returns (caption pair, image pair) of each input, by id.
@@ -112,10 +112,10 @@ def pairs(
   out = {}
   for n, name in enumerate(ids):
     before = previous.get(name, (None, None))
-    caption = choose(found.captions[n], found.caption_scores[n], before[0])
-    image = choose(found.codes[n], found.image_scores[n], before[1])
+    caption = choose_pair(found.captions[n], found.caption_scores[n], before[0])
+    image = choose_pair(found.codes[n], found.image_scores[n], before[1])
     out[name] = (
-      judge_pair(caption, -1.0, 0.0),
-      judge_pair(image, rules.least_win, rules.least_margin),
+      filter_pair(caption, -1.0, 0.0),
+      filter_pair(image, rules.least_win, rules.least_margin),
     )
   return out

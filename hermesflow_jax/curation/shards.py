@@ -84,7 +84,7 @@ class Shards:
     return [number for number in mine if self.facts(number) is None]
 
 
-def spans(count: int, size: int) -> Iterator[slice]:
+def shard_slices(count: int, size: int) -> Iterator[slice]:
   """Yields the slices of `count` inputs, `size` a shard."""
   for begin in range(0, count, size):
     yield slice(begin, min(begin + size, count))

@@ -20,20 +20,20 @@ from hermesflow_jax.runtime import storage
 CHUNK = 256
 
 
-def encode(
+def encode_images(
   records: Sequence[dict],
   size: int,
   unified,
   cache: pathlib.PurePath,
   identity: str,
   on_error: str,
-  folder: record_files.Folder,
+  folder: record_files.ImageFolder,
 ) -> tuple[np.ndarray, dict[int, str]]:
   """Encodes images of files; codes are kept in `cache` for a restart.
 
   Args:
     records: N records with id and path.
-    size, unified, cache, identity: see `load`.
+    size, unified, cache, identity: see `load_encoded`.
     on_error: see `Source`.
     folder: of the images.
 
@@ -46,15 +46,15 @@ def encode(
   """
   path = cache / f'{_fingerprint(records, size, identity, folder.stamp)}.npz'
   codes, left_out = _cached(path)
-  if not processes.all_say(codes is not None):
+  if not processes.all_true(codes is not None):
     codes, left_out = None, []
   # What could not be read then may be there now.
-  faults = processes.agreed(
+  faults = processes.broadcast_from_first(
     lambda: _faults([records[n] for n in left_out], size)
   )
   if codes is None or len(faults) < len(left_out):
     codes, by_number = _encoded(records, size, unified, on_error)
-    storage.make(cache)
+    storage.make_folder(cache)
     buffer = io.BytesIO()
     np.savez(buffer, codes=codes, left_out=np.array(list(by_number), np.int64))
     output_files.write_atomically(path, buffer.getvalue())
@@ -74,7 +74,7 @@ def _cached(path):
 def _pixels(record: dict, size: int):
   """(the pixels of a record's image, '') or (None, what is wrong with it)."""
   try:
-    return image_reader.load(record['path'], size), ''
+    return image_reader.load_image(record['path'], size), ''
   except ValueError as error:
     return None, f'id {record["id"]!r}: {error}'
 
@@ -110,7 +110,7 @@ def _fingerprint(records, size, identity, stamp) -> str:
   return hashlib.sha256('\n'.join(said).encode()).hexdigest()[:32]
 
 
-def load(
+def load_encoded(
   source: record_files.Source,
   size: int,
   unified,
@@ -125,7 +125,7 @@ def load(
   Args:
     source: the files.
     size: of the square images, in pixels.
-    unified: an `unified_model.Unified`, for its tokenizer.
+    unified: an `unified_model.UnifiedModel`, for its tokenizer.
     cache: a folder, a `storage.path`.
     identity: of the tokenizer, so that its codes are not taken for another's.
     say: hears what is left out.
@@ -136,19 +136,19 @@ def load(
     Records with id, caption, tag '', questions and codes int32[I], by id.
 
   Raises:
-    ValueError: see `read` and `image_reader.load`.
+    ValueError: see `read` and `image_reader.load_image`.
   """
-  records = record_files.read(source, say, check)[:most]
-  codes, faults = encode(
+  records = record_files.read_records(source, say, check)[:most]
+  codes, faults = encode_images(
     records,
     size,
     unified,
     cache,
     identity,
     source.on_error,
-    record_files.Folder(source.images),
+    record_files.ImageFolder(source.images),
   )
-  input_faults.settle(
+  input_faults.raise_or_report(
     list(faults.values()), len(codes), source.on_error, say, source.annotations
   )
   records = [r for n, r in enumerate(records) if n not in faults]

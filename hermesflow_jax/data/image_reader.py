@@ -15,14 +15,14 @@ from PIL import ImageOps
 from hermesflow_jax.runtime import storage
 
 FORMATS = ('PNG', 'JPEG', 'WEBP')
-# Changes with what `load` makes of a file, so that no codes of older pixels are
+# Changes with what `load_image` makes of a file, so that no codes of older pixels are
 # taken for those of newer ones.
 VERSION = 2
 # Pixels of the largest image that is decoded.
-MOST_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000
 
 
-def load(path: pathlib.PurePath, size: int) -> np.ndarray:
+def load_image(path: pathlib.PurePath, size: int) -> np.ndarray:
   """Reads a square image.
 
   Args:
@@ -37,7 +37,7 @@ def load(path: pathlib.PurePath, size: int) -> np.ndarray:
       too large.
   """
   with _opened(path) as image:
-    return np.asarray(square(_rgb(image), size))
+    return np.asarray(crop_square(_rgb(image), size))
 
 
 def load_mask(
@@ -48,13 +48,13 @@ def load_mask(
   Args:
     path: the mask, a picture; what is brighter than middle grey is masked.
     of: the image it belongs to.
-    size: see `load`.
+    size: see `load_image`.
 
   Returns:
-    bool[size, size], resized and cut as `load` does with the image.
+    bool[size, size], resized and cut as `load_image` does with the image.
 
   Raises:
-    ValueError: as `load`; or the two are not of the same size.
+    ValueError: as `load_image`; or the two are not of the same size.
   """
   with _opened(of) as image:
     wanted = ImageOps.exif_transpose(image).size
@@ -65,7 +65,7 @@ def load_mask(
       f'mask {path} has {mask.width} x {mask.height} pixels, image {of} '
       f'{wanted[0]} x {wanted[1]}'
     )
-  return np.asarray(square(mask, size)) > 127
+  return np.asarray(crop_square(mask, size)) > 127
 
 
 @contextlib.contextmanager
@@ -75,13 +75,13 @@ def _opened(path):
     with warnings.catch_warnings():
       warnings.simplefilter('error', Image.DecompressionBombWarning)
       with (
-        storage.bytes_of(path) as file,
+        storage.open_bytes(path) as file,
         Image.open(file, formats=FORMATS) as image,
       ):
-        if image.width * image.height > MOST_PIXELS:
+        if image.width * image.height > MAX_PIXELS:
           raise ValueError(
             f'it has {image.width} x {image.height} pixels, wanted at most '
-            f'{MOST_PIXELS} in all'
+            f'{MAX_PIXELS} in all'
           )
         if getattr(image, 'n_frames', 1) > 1:
           raise ValueError(f'it has {image.n_frames} frames, wanted one')
@@ -125,7 +125,7 @@ def resized_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
   return (size, other) if width <= height else (other, size)
 
 
-def square(image: Image.Image, size: int) -> Image.Image:
+def crop_square(image: Image.Image, size: int) -> Image.Image:
   """Returns an image with its short side resized to `size`, its centre cut.
 
   Pixel by pixel torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)`

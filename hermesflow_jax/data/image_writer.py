@@ -21,7 +21,7 @@ _MARGIN = 8
 _MOST, _LEAST = 256, 96
 
 
-def save(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
+def save_png(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
   """Writes a PNG file that appears whole or not at all.
 
   Args:
@@ -37,8 +37,8 @@ def save(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
   output_files.write_atomically(path, _png(Image.fromarray(image), info))
 
 
-def facts_of(path: pathlib.PurePath) -> dict:
-  """Returns what `save` kept; ValueError if that is not there."""
+def read_metadata(path: pathlib.PurePath) -> dict:
+  """Returns what `save_png` kept; ValueError if that is not there."""
   with Image.open(path) as image:
     text = getattr(image, 'text', {}).get(KEY)
   if text is None:
@@ -46,7 +46,7 @@ def facts_of(path: pathlib.PurePath) -> dict:
   return json.loads(text)
 
 
-def sheet(
+def contact_sheet(
   path: pathlib.PurePath,
   rows: Sequence[Sequence[np.ndarray]],
   labels: Sequence[str],

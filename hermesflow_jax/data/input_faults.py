@@ -16,7 +16,7 @@ def check_policy(on_error: str) -> None:
     raise ValueError(f"on_error is {on_error!r}, wanted 'raise' or 'skip'")
 
 
-def settle(
+def raise_or_report(
   faults: Sequence[str],
   left: int,
   on_error: str,
@@ -48,7 +48,7 @@ def settle(
     say(f'  {fault}')
 
 
-def kept(
+def valid_only(
   found: Sequence[tuple[str, str]],
   on_error: str,
   what: str,
@@ -69,5 +69,5 @@ def kept(
   good = [name for name, fault in found if not fault]
   if not found:
     raise ValueError(f'no {what}')
-  settle(faults, len(good), on_error, console.say)
+  raise_or_report(faults, len(good), on_error, console.say)
   return good

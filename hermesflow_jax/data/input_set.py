@@ -38,7 +38,7 @@ class Inputs:
     return select(self, places)
 
 
-def inputs(records: list[dict]) -> Inputs:
+def from_records(records: list[dict]) -> Inputs:
   """Returns records as the inputs of evaluation and curation, by name.
 
   The order of a source depends on how many records it was written with.
@@ -69,6 +69,8 @@ def select(record, places: Sequence[int]):
   )
 
 
-def right(answers: Sequence[str], questions: Sequence[dict]) -> list[bool]:
+def correct_answers(
+  answers: Sequence[str], questions: Sequence[dict]
+) -> list[bool]:
   """Returns which answers are the wanted ones."""
   return [a == q['answer'] for a, q in zip(answers, questions, strict=True)]

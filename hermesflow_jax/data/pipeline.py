@@ -51,7 +51,7 @@ def batches(
   Raises:
     ValueError: there are no records, or the batch does not split.
   """
-  first, after = sharding.share(mesh, batch)
+  first, after = sharding.process_rows(mesh, batch)
   rows = host_batches(
     source,
     transform,
@@ -110,13 +110,13 @@ def _ordered(source, seed):
   return data.repeat(_ENDLESS // len(source) + 1, reseed_each_epoch=True)
 
 
-def picked(count: int, *, seed: int, batch: int, step: int) -> list[int]:
+def batch_indices(count: int, *, seed: int, batch: int, step: int) -> list[int]:
   """Returns the places, in a source of `count`, of the records of a step."""
   data = _ordered(range(count), seed)
   return [int(data[n]) for n in range(step * batch, (step + 1) * batch)]
 
 
-def content(records: Sequence[dict]) -> str:
+def content_hash(records: Sequence[dict]) -> str:
   """Returns a hash of records of texts, numbers and arrays."""
   total = hashlib.sha256()
   for record in records:

@@ -44,7 +44,7 @@ class Source:
     input_faults.check_policy(self.on_error)
 
 
-def read(
+def read_records(
   source: Source,
   say: Callable[[str], None] = lambda line: None,
   check: Callable[[dict], None] = lambda record: None,
@@ -66,11 +66,11 @@ def read(
       not of [A-Za-z0-9._-] or comes twice, a path out of the folder or to no
       file, no question, an answer that is not among the choices.
   """
-  folder = Folder(source.images)
+  folder = ImageFolder(source.images)
   asked, faults, records = None, [], {}
   if source.questions:
     asked, faults = _tifa(source.questions)
-  for place, row in values(source.annotations):
+  for place, row in iterate_values(source.annotations):
     try:
       record = _record(row, folder, asked)
       if record['id'] in records:
@@ -81,13 +81,13 @@ def read(
       faults.append(f'{place}: {error}')
   if not records and not faults:
     faults.append('there is no record')
-  input_faults.settle(
+  input_faults.raise_or_report(
     faults, len(records), source.on_error, say, source.annotations
   )
   return [records[name] for name in sorted(records)]
 
 
-def values(path: str) -> Iterable[tuple[str, object]]:
+def iterate_values(path: str) -> Iterable[tuple[str, object]]:
   """Yields (place, value) of each record of a file; see `strict_json.records`.
 
   Raises:
@@ -100,7 +100,7 @@ def values(path: str) -> Iterable[tuple[str, object]]:
   yield from strict_json.records(text)
 
 
-class Folder:
+class ImageFolder:
   """The folder of the images; one of a bucket is listed once.
 
   Args:
@@ -117,7 +117,7 @@ class Folder:
       if also:
         self._also = (pathlib.Path(also).resolve(),)
     else:
-      self._listed = storage.below(self.root)
+      self._listed = storage.list_files(self.root)
 
   def find(self, name: str, key: str = 'img_path'):
     """Returns the path of an image.
@@ -138,7 +138,9 @@ class Folder:
         path = path if inside else None
         there = path and path.is_file()
       else:
-        path = storage.within(self.root, name.removeprefix(f'{self.root}/'))
+        path = storage.path_inside(
+          self.root, name.removeprefix(f'{self.root}/')
+        )
         there = path and str(path.relative_to(self.root)) in self._listed
     except OSError as error:  # E.g. a name that is too long.
       raise ValueError(f'{key}: {error.strerror}') from error
@@ -151,11 +153,11 @@ class Folder:
   def stamp(self, path) -> str:
     """Returns what changes with an image, e.g. its size and time."""
     if self._listed is None:
-      return storage.stamp(path)
+      return storage.version_stamp(path)
     return self._listed[str(path.relative_to(self.root))]
 
 
-def text_of(row: dict, key: str) -> str:
+def get_text(row: dict, key: str) -> str:
   """Returns a text of a record.
 
   Raises:
@@ -179,7 +181,7 @@ def _check_unicode(key, value):
     ) from error
 
 
-def id_of(row: object) -> str:
+def get_id(row: object) -> str:
   """Returns the id of a record; a whole number is taken as text.
 
   Raises:
@@ -192,15 +194,15 @@ def id_of(row: object) -> str:
     raise ValueError('it is no JSON object')
   name = row.get('id')
   # True is a number, too.
-  name = str(name) if type(name) is int else text_of(row, 'id')
+  name = str(name) if type(name) is int else get_text(row, 'id')
   if not NAME.fullmatch(name):
     raise ValueError(f'id {name!r} is not of [A-Za-z0-9._-], at most 128')
   return name
 
 
 def _record(row, folder, asked):
-  name = id_of(row)
-  img_path, caption = text_of(row, 'img_path'), text_of(row, 'caption')
+  name = get_id(row)
+  img_path, caption = get_text(row, 'img_path'), get_text(row, 'caption')
   path = folder.find(img_path)
   prompt = row.get('prompt')
   if not isinstance(prompt, str) or not prompt.strip():
@@ -228,7 +230,7 @@ def _question(row):
     raise ValueError(f'choices is {choices!r}, wanted different texts')
   for choice in choices:
     _check_unicode('choices', choice)
-  text_of(row, 'question')
+  get_text(row, 'question')
   if row.get('answer') not in choices:
     raise ValueError(f'answer {row.get("answer")!r} is none of {choices}')
   # A space at the end of a choice makes other tokens of it.
@@ -245,15 +247,15 @@ def _question(row):
 def _tifa(path: str) -> tuple[dict[str, list], list[str]]:
   """({id: questions} of a TIFA file, faults of questions without an id)."""
   out, faults = collections.defaultdict(list), []
-  for place, row in values(path):
+  for place, row in iterate_values(path):
     try:
-      out[id_of(row)].append(row)
+      out[get_id(row)].append(row)
     except ValueError as error:
       faults.append(f'{path}, {place}: a question: {error}')
   return dict(out), faults
 
 
-def sums(source: Source) -> dict[str, str]:
+def file_hashes(source: Source) -> dict[str, str]:
   """Returns the SHA-256 of each file of text, by its path."""
   return {
     path: hashlib.sha256(storage.path(path).read_bytes()).hexdigest()

@@ -15,7 +15,7 @@ from hermesflow_jax.evaluation import gap
 from hermesflow_jax.sampling import unified_model
 
 
-def others(tags: Sequence[str]) -> np.ndarray:
+def mismatched_indices(tags: Sequence[str]) -> np.ndarray:
   """Returns int[N], another scene for each: the next of its kind, in a ring.
 
   Of a kind with one scene it is the next of all.
@@ -32,8 +32,8 @@ def others(tags: Sequence[str]) -> np.ndarray:
   return out
 
 
-def measure(
-  unified: unified_model.Unified,
+def measure_baselines(
+  unified: unified_model.UnifiedModel,
   inputs: input_set.Inputs,
   judge: gap.Judge,
   blank: np.ndarray,
@@ -52,7 +52,7 @@ def measure(
   """
   images = {
     'real': inputs.codes,
-    'another': inputs.codes[others(inputs.tags)],
+    'another': inputs.codes[mismatched_indices(inputs.tags)],
     'blank': np.broadcast_to(blank, inputs.codes.shape),
   }
   out = {}
@@ -61,7 +61,7 @@ def measure(
     for who, answer in (('understanding', unified.answer), ('judge', judge)):
       right = np.array(
         [
-          np.mean(input_set.right(answers, asked))
+          np.mean(input_set.correct_answers(answers, asked))
           for answers, asked in zip(
             answer(codes, inputs.questions), inputs.questions
           )

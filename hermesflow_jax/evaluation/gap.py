@@ -58,9 +58,9 @@ Judge = Callable[[np.ndarray, Sequence[Sequence[dict]]], list[list[str]]]
 
 
 def evaluate(
-  unified: unified_model.Unified,
+  unified: unified_model.UnifiedModel,
   inputs: input_set.Inputs,
-  sampler: maskgit.MaskGIT,
+  sampler: maskgit.MaskGITSampler,
   judge: Judge | None,
   similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray],
   seed: int,
@@ -87,7 +87,7 @@ def evaluate(
     own = unified.answer(codes, inputs.questions)
   else:
     judged, own = unified.answer(codes, inputs.questions), None
-  return scored(
+  return score_answers(
     inputs,
     np.asarray(similarity(captions, inputs.captions)),
     codes,
@@ -98,7 +98,7 @@ def evaluate(
   )
 
 
-def scored(
+def score_answers(
   inputs: input_set.Inputs,
   similarity: np.ndarray,
   codes: np.ndarray,
@@ -115,7 +115,9 @@ def scored(
   """
 
   def marks(replies):
-    return [input_set.right(a, q) for a, q in zip(replies, inputs.questions)]
+    return [
+      input_set.correct_answers(a, q) for a, q in zip(replies, inputs.questions)
+    ]
 
   def shares(rows):
     return np.array([np.mean(row) for row in rows])
@@ -143,7 +145,7 @@ def standard_error(values: np.ndarray) -> float:
   return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-def summary(result: Result, inputs: input_set.Inputs) -> dict:
+def summarize(result: Result, inputs: input_set.Inputs) -> dict:
   """Returns means and standard errors as JSON types.
 
   The gap's error is paired: of the differences scene by scene. `by_tag` has

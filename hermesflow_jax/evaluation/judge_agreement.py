@@ -25,7 +25,7 @@ _QUESTIONS = 4_096
 _ARRAYS = 'npz'
 
 
-def scores(
+def agreement_scores(
   judge: gap.Judge, codes: np.ndarray, questions: Sequence[Sequence[dict]]
 ) -> np.ndarray:
   """Returns float[N, K], the judge's shares of right answers about images.
@@ -43,7 +43,9 @@ def scores(
     # The questions of a caption are asked about each of its images.
     rows = [records for records in questions[span] for _ in range(images)]
     answers = judge(codes[span].reshape(len(rows), -1), rows)
-    right += [np.mean(input_set.right(a, q)) for a, q in zip(answers, rows)]
+    right += [
+      np.mean(input_set.correct_answers(a, q)) for a, q in zip(answers, rows)
+    ]
   return np.reshape(right, codes.shape[:2])
 
 
@@ -59,7 +61,7 @@ def _calls(counts: Sequence[int]) -> Iterator[slice]:
     yield slice(begin, len(counts))
 
 
-def judged(
+def judge_candidates(
   judge: gap.Judge,
   inputs: input_set.Inputs,
   codes: np.ndarray,
@@ -86,7 +88,7 @@ def judged(
   """
   parts = [
     _Part(inputs.part(span), codes[span], pairs)
-    for span in shards.spans(len(inputs), size)
+    for span in shards.shard_slices(len(inputs), size)
   ]
 
   def missing():
@@ -96,12 +98,12 @@ def judged(
       if (store.facts(number) or {}).get('content') != part.content
     ]
 
-  for number in processes.agreed(missing):
+  for number in processes.broadcast_from_first(missing):
     part = parts[number]
     store.write(
       number, {_ARRAYS: part.judged_by(judge)}, {'content': part.content}
     )
-  processes.meet()
+  processes.barrier()
   arrays = [
     np.load(io.BytesIO(store.read(number, _ARRAYS)))
     for number in range(store.count)
@@ -138,17 +140,21 @@ class _Part:
     questions = self._inputs.questions
     sides = np.full((len(questions), 2), np.nan)
     if self._kept:
-      sides[self._kept] = scores(
+      sides[self._kept] = agreement_scores(
         judge, self._sides, [questions[n] for n in self._kept]
       )
     buffer = io.BytesIO()
     np.savez_compressed(
-      buffer, candidates=scores(judge, self._codes, questions), sides=sides
+      buffer,
+      candidates=agreement_scores(judge, self._codes, questions),
+      sides=sides,
     )
     return buffer.getvalue()
 
 
-def measure(own: np.ndarray, candidates: np.ndarray, sides: np.ndarray) -> dict:
+def measure_agreement(
+  own: np.ndarray, candidates: np.ndarray, sides: np.ndarray
+) -> dict:
   """Compares the model's own scores of images with the judge's.
 
   Args:

@@ -13,7 +13,7 @@ from hermesflow_jax.runtime import storage
 SCORES = ('understanding', 'generation', 'gap')
 
 
-def read(
+def read_scores(
   folder: pathlib.PurePath, name: str = 'scenes'
 ) -> dict[str, dict[str, float]]:
   """Returns the scores of each scene of an evaluation, by the scene's id.
@@ -22,7 +22,7 @@ def read(
     folder: of the evaluation.
     name: 'scenes', or 'scenes_unseen' for those of unseen captions.
   """
-  with storage.text(folder / f'{name}.jsonl') as file:
+  with storage.open_text(folder / f'{name}.jsonl') as file:
     rows = [json.loads(line) for line in file]
   return {
     row['id']: {
@@ -34,14 +34,14 @@ def read(
   }
 
 
-def paired(
+def paired_change(
   before: Sequence[dict[str, dict[str, float]]],
   after: Sequence[dict[str, dict[str, float]]],
 ) -> dict[str, float | bool]:
   """Returns by how much each of SCORES changed, and the standard errors.
 
   Args:
-    before: what `read` gives, of one or several runs (seeds).
+    before: what `read_scores` gives, of one or several runs (seeds).
     after: as many; run n is compared with run n of `before`.
 
   Returns:

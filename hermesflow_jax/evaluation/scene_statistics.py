@@ -34,7 +34,7 @@ SEEN, UNSEEN = 'captions/seen', 'captions/unseen'
 # This task has so many captions that inputs have few of them: with it, other
 # captions are of another mix of tasks.
 MANY = 'color_attr'
-BUT_MANY = f'all but {MANY}'
+SIX_BUT_MANY = f'all but {MANY}'
 
 # Values by the id of a scene.
 Values = Mapping[str, float]
@@ -81,7 +81,7 @@ class Difference:
     return bool(abs(self.value) > bound)
 
 
-def read(
+def read_scenes(
   folder: pathlib.PurePath, inputs: input_set.Inputs, seen: Container[str] = ()
 ) -> dict[str, dict]:
   """Returns the scores of an evaluation: name -> {id: value}.
@@ -103,7 +103,7 @@ def read(
   Raises:
     ValueError: the scenes are others.
   """
-  with storage.text(folder / 'scenes.jsonl') as file:
+  with storage.open_text(folder / 'scenes.jsonl') as file:
     rows = [json.loads(line) for line in file]
   if [row['id'] for row in rows] != list(inputs.ids):
     raise ValueError(f'{folder} has an evaluation of other scenes')
@@ -111,8 +111,8 @@ def read(
   for row, caption, asked, tag in zip(
     rows, inputs.captions, inputs.questions, inputs.tags
   ):
-    und = input_set.right(row['answers'], asked)
-    gen = input_set.right(row['judged'], asked)
+    und = input_set.correct_answers(row['answers'], asked)
+    gen = input_set.correct_answers(row['judged'], asked)
     known = SEEN if caption in seen else UNSEEN
     found = {
       'understanding': row['understanding'],
@@ -129,7 +129,7 @@ def read(
       found[f'geneval/{tag}'] = float(all(gen))
       found[f'{known}/{tag}'] = row['generation']
       if tag != MANY:
-        found[f'{known}/{BUT_MANY}'] = row['generation']
+        found[f'{known}/{SIX_BUT_MANY}'] = row['generation']
       weight = tags.total() / len(tags) / tags[tag]
       found[SIX] = weight * all(gen)
     for kind in {question['element_type'] for question in asked}:
@@ -172,7 +172,7 @@ def difference(before: Sequence[Values], after: Sequence[Values]) -> Difference:
   )
 
 
-def average(means: Sequence[Mean]) -> Mean:
+def average_difference(means: Sequence[Mean]) -> Mean:
   """Returns the mean of means of different scenes."""
   errors = np.array([each.error for each in means])
   return Mean(

@@ -36,14 +36,17 @@ def run(
   """
   began = time.perf_counter()
   root = storage.path(workdir)
-  path = job_model.located(config.self_play, console)
+  path = job_model.locate(config.self_play, console)
   play = config.self_play.play
-  mesh = job_model.mesh(
+  mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate
   )
-  parts = job_model.load(config.self_play, path, mesh)
-  workdir_claim.claim(
-    workdir, config, console, base=job_model.sums(config.self_play, path)
+  parts = job_model.load_parts(config.self_play, path, mesh)
+  workdir_claim.claim_workdir(
+    workdir,
+    config,
+    console,
+    base=job_model.weight_hashes(config.self_play, path),
   )
   done = root / 'results.json'
   if done.exists():
@@ -51,19 +54,19 @@ def run(
       f'this comparison is finished; to start afresh, remove {root} or give '
       'another --workdir'
     )
-    return shown(json.loads(done.read_text()), root, console)
+    return show_tables(json.loads(done.read_text()), root, console)
   play = config.self_play.play
-  base = job_model.unified(
+  base = job_model.place_on_mesh(
     config.self_play, parts, mesh, console, play.answering, play.caption_prompt
   )
 
   def world(settings_):
-    return pair_dpo.world_of(settings_, base, str(root / 'data'), console)
+    return pair_dpo.play_data(settings_, base, str(root / 'data'), console)
 
-  bench = ablation_settings.Bench(
+  bench = ablation_settings.SharedSetup(
     base, world(config.self_play), world(config.tested), root, console
   )
-  search = searched(config, bench)
+  search = search_rates(config, bench)
   played = {}
   for number, seed in enumerate(config.seeds, 1):
     pool = bench.pool(config, seed)
@@ -73,8 +76,8 @@ def run(
       folder = root / f'seed_{seed}' / arm.name
       if chosen and seed == config.seeds[0]:
         tried = root / 'search' / arm.name / f'{chosen:g}'
-        comparison_arms.lend(tried, folder, base)
-      played[seed, arm.name] = comparison_arms.run(
+        comparison_arms.reuse_first_round(tried, folder, base)
+      played[seed, arm.name] = comparison_arms.run_arm(
         base,
         bench.world,
         pool,
@@ -87,16 +90,18 @@ def run(
     if number < len(config.seeds):
       first = dataclasses.replace(config, seeds=config.seeds[:number])
       write_tables(
-        ablation_results.told(first, bench, search, played), root, console
+        ablation_results.arm_results(first, bench, search, played),
+        root,
+        console,
       )
-  results = ablation_results.told(config, bench, search, played) | {
-    'floors': ablation_results.floors_of(config, bench, played),
+  results = ablation_results.arm_results(config, bench, search, played) | {
+    'floors': ablation_results.measure_baselines(config, bench, played),
     'seconds_of_last_start': time.perf_counter() - began,
   }
   output_files.write_atomically(
     done, json.dumps(results, indent=1, allow_nan=False) + '\n'
   )
-  return shown(results, root, console)
+  return show_tables(results, root, console)
 
 
 def write_tables(
@@ -107,13 +112,13 @@ def write_tables(
     root / 'table.md', comparison_tables.markdown(results)
   )
   output_files.write_atomically(
-    root / 'report.html', comparison_page.page(results)
+    root / 'report.html', comparison_page.render_page(results)
   )
   seeds = ', '.join(str(seed) for seed in results['seeds'])
   console.say(f'report of seeds {seeds}: {root / "report.html"}')
 
 
-def shown(
+def show_tables(
   results: dict, root: pathlib.PurePath, console: terminal.Console
 ) -> dict:
   """Writes and prints the tables of results, and returns these."""
@@ -122,8 +127,8 @@ def shown(
   return results
 
 
-def searched(
-  config: ablation_settings.Settings, bench: ablation_settings.Bench
+def search_rates(
+  config: ablation_settings.Settings, bench: ablation_settings.SharedSetup
 ) -> dict[str, dict]:
   """Tries all rates with the first seed; returns what was found, by arm."""
   wanted = [arm for arm in config.arms if arm.rates]
@@ -133,7 +138,7 @@ def searched(
   pool = bench.pool(config, seed)
   play = dataclasses.replace(config.self_play.play, seed=seed)
   scored = root / 'base'
-  evaluation_phase.evaluated(
+  evaluation_phase.evaluate(
     dataclasses.replace(bench.base),
     bench.tested,
     play,
@@ -147,7 +152,7 @@ def searched(
     for rate in arm.rates:
       bench.console.say(f'search: {arm.label}, rate {rate:g}')
       one = arm.play(config.self_play.play, seed, rate)
-      tried[rate] = comparison_arms.run(
+      tried[rate] = comparison_arms.run_arm(
         bench.base,
         bench.tested,
         pool,
@@ -160,7 +165,7 @@ def searched(
     kept = [f'{k}{se}' for k in score_sections.SCORES for se in ('', '_se')]
     out[arm.name] = {
       'label': arm.label,
-      'chosen': comparison_arms.best(tried),
+      'chosen': comparison_arms.best_rate(tried),
       'rates': {
         f'{rate:g}': {k: one[k] for k in kept} for rate, one in tried.items()
       },

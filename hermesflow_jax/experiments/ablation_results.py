@@ -15,9 +15,9 @@ from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.shapes import shape_world
 
 
-def told(
+def arm_results(
   config: ablation_settings.Settings,
-  bench: ablation_settings.Bench,
+  bench: ablation_settings.SharedSetup,
   search: dict,
   played: dict,
 ) -> dict:
@@ -30,11 +30,12 @@ def told(
     'against': next(
       arm.label for arm in config.arms if arm.name == config.against
     ),
-    'models': models(config, bench, search, played),
+    'models': model_results(config, bench, search, played),
     'rounds_of': [name for name, count in config.rounds.items() if count > 1]
     or [config.against],
     'sweeps': {
-      sweep.title: swept(config, bench, sweep) for sweep in config.sweeps
+      sweep.title: sweep_results(config, bench, sweep)
+      for sweep in config.sweeps
     },
     'search': search,
     'floors': {},
@@ -42,16 +43,16 @@ def told(
   }
 
 
-def read(
+def read_results(
   config: ablation_settings.Settings,
-  bench: ablation_settings.Bench,
+  bench: ablation_settings.SharedSetup,
   arm: str,
   number: int,
 ) -> list[dict[str, dict]]:
   """Returns the scores of scenes after a round of an arm, of each seed."""
   learned = {c for inputs in bench.world.inputs for c in inputs.captions}
   return [
-    scene_statistics.read(
+    scene_statistics.read_scenes(
       bench.root / f'seed_{seed}' / arm / f'round_{number}',
       bench.world.held_out,
       learned,
@@ -60,9 +61,9 @@ def read(
   ]
 
 
-def swept(
+def sweep_results(
   config: ablation_settings.Settings,
-  bench: ablation_settings.Bench,
+  bench: ablation_settings.SharedSetup,
   sweep: ablation_settings.Sweep,
 ) -> list[dict]:
   """Returns the points of a sweep as JSON types.
@@ -75,34 +76,34 @@ def swept(
   )
   rows = [dataclasses.asdict(point) for point in sweep.points]
   if usual:
-    before = read(config, bench, usual.arm, usual.round)
+    before = read_results(config, bench, usual.arm, usual.round)
     for row, point in zip(rows, sweep.points):
       if point != usual:
-        row['against'] = changes(
-          before, read(config, bench, point.arm, point.round)
+        row['against'] = score_changes(
+          before, read_results(config, bench, point.arm, point.round)
         )
   return rows
 
 
-def models(
+def model_results(
   config: ablation_settings.Settings,
-  bench: ablation_settings.Bench,
+  bench: ablation_settings.SharedSetup,
   search: dict,
   played: dict,
 ) -> list[dict]:
   """Returns one row of results for the base and for each round of each arm."""
-  base = read(config, bench, 'base', 0)
+  base = read_results(config, bench, 'base', 0)
   last = config.rounds[config.against]
   # An arm of several rounds is compared with what had as many, if it may.
   against = {
-    number: read(config, bench, config.against, number)
+    number: read_results(config, bench, config.against, number)
     for number in range(1, last + 1)
   }
-  out = [{'label': 'base', 'arm': '', 'round': 0, 'scores': levels(base)}]
+  out = [{'label': 'base', 'arm': '', 'round': 0, 'scores': mean_scores(base)}]
   for arm in config.arms:
     name, play = arm.name, arm.play(config.self_play.play, 0)
     for number in range(1, play.rounds + 1):
-      runs = read(config, bench, name, number)
+      runs = read_results(config, bench, name, number)
       rows = [played[seed, name][number] for seed in config.seeds]
       row = {
         'label': arm.label + f', round {number}' * (play.rounds > 1),
@@ -113,17 +114,17 @@ def models(
         'steps': [r['learned']['steps'] for r in rows],
         'seconds': [r['seconds']['training'] for r in rows],
         'curation': [r['curation'] for r in rows],
-        'scores': levels(runs),
-        'base': changes(base, runs),
+        'scores': mean_scores(runs),
+        'base': score_changes(base, runs),
       }
       other = 1 if name == config.against else min(number, last)
       if (name, number) != (config.against, other):
-        row['against'] = changes(against[other], runs)
+        row['against'] = score_changes(against[other], runs)
       out.append(row)
   return out
 
 
-def levels(runs: Sequence[dict]) -> dict[str, dict]:
+def mean_scores(runs: Sequence[dict]) -> dict[str, dict]:
   """Returns the mean of each score, and of the six tasks together."""
   found = {
     name: scene_statistics.mean([run[name] for run in runs]) for name in runs[0]
@@ -131,22 +132,24 @@ def levels(runs: Sequence[dict]) -> dict[str, dict]:
   tasks = [found[n] for n in found if n.startswith('geneval/')]
   if tasks:
     # Over scenes, tasks would differ by more than models do.
-    found[scene_statistics.SIX] = scene_statistics.average(tasks)
-  return {name: said(one) for name, one in found.items()}
+    found[scene_statistics.SIX] = scene_statistics.average_difference(tasks)
+  return {name: to_json(one) for name, one in found.items()}
 
 
-def changes(before: Sequence[dict], after: Sequence[dict]) -> dict[str, dict]:
+def score_changes(
+  before: Sequence[dict], after: Sequence[dict]
+) -> dict[str, dict]:
   """Returns the difference of each score, and whether it stands."""
   out = {}
   for name in before[0]:
     one = scene_statistics.difference(
       [run[name] for run in before], [run[name] for run in after]
     )
-    out[name] = said(one) | {'stands': one.stands}
+    out[name] = to_json(one) | {'stands': one.stands}
   return out
 
 
-def said(found: scene_statistics.Mean | scene_statistics.Difference) -> dict:
+def to_json(found: scene_statistics.Mean | scene_statistics.Difference) -> dict:
   """Returns it as JSON types: what nobody knows, as of one scene, is None."""
   return {
     name: None if isinstance(value, float) and math.isnan(value) else value
@@ -154,22 +157,22 @@ def said(found: scene_statistics.Mean | scene_statistics.Difference) -> dict:
   }
 
 
-def floors_of(
+def measure_baselines(
   config: ablation_settings.Settings,
-  bench: ablation_settings.Bench,
+  bench: ablation_settings.SharedSetup,
   played: dict,
 ) -> dict[str, dict]:
   """Returns floors of the base model, and of the arm with the most rounds."""
   seed = config.seeds[0]
   arm = max(config.arms, key=lambda arm: len(played[seed, arm.name]))
   last = len(played[seed, arm.name]) - 1
-  learned, _ = trained_model.restore(
+  learned, _ = trained_model.restore_parts(
     str(bench.root / f'seed_{seed}' / arm.name / 'checkpoints' / str(last)),
     bench.base,
   )
   blank = blank_codes(bench.base)
   return {
-    label: baselines.measure(
+    label: baselines.measure_baselines(
       dataclasses.replace(bench.base, model=model),
       bench.world.held_out,
       bench.world.judge,
@@ -182,7 +185,7 @@ def floors_of(
   }
 
 
-def blank_codes(unified: unified_model.Unified) -> np.ndarray:
+def blank_codes(unified: unified_model.UnifiedModel) -> np.ndarray:
   """Returns int[I], the codes of an image of one light grey."""
   height, width = (side * unified.tokenizer.reduction for side in unified.grid)
   image = np.broadcast_to(

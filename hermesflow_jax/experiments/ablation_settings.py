@@ -45,7 +45,7 @@ class Settings:
       are chosen, with the first seed.
   """
 
-  command: str = settings.free()
+  command: str = settings.not_identity()
   variant: str
   self_play: pair_dpo.Settings
   seeds: tuple[int, ...]
@@ -102,7 +102,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bench:
+class SharedSetup:
   """What all arms share.
 
   Attributes:
@@ -113,16 +113,16 @@ class Bench:
     console: shows progress.
   """
 
-  base: unified_model.Unified
-  world: play_settings.World
-  tested: play_settings.World
+  base: unified_model.UnifiedModel
+  world: play_settings.PlayData
+  tested: play_settings.PlayData
   root: pathlib.PurePath
   console: terminal.Console
 
-  def pool(self, config: Settings, seed: int) -> comparison_arms.Pool:
+  def pool(self, config: Settings, seed: int) -> comparison_arms.CandidatePool:
     """Returns the candidates of a seed."""
     play = dataclasses.replace(config.self_play.play, seed=seed)
-    return comparison_arms.Pool(
+    return comparison_arms.CandidatePool(
       self.base,
       self.world,
       play,

@@ -51,7 +51,7 @@ class Arm:
   Attributes:
     name: of its folder.
     label: in tables.
-    changes: settings of `play_settings.Play` that differ, nested as there.
+    changes: settings of `play_settings.PlayConfig` that differ, nested as there.
     scorer: of the images of the first round: 'self' (the model's own
       answers), or 'judge', who knows the truth: an upper bound, no method.
     rates: learning rates that are tried for it; none: its own is taken.
@@ -74,8 +74,8 @@ class Arm:
       raise ValueError(f"scorer is {self.scorer!r}, wanted 'self' or 'judge'")
 
   def play(
-    self, common: play_settings.Play, seed: int, lr: float | None = None
-  ) -> play_settings.Play:
+    self, common: play_settings.PlayConfig, seed: int, lr: float | None = None
+  ) -> play_settings.PlayConfig:
     """Returns what the arm plays.
 
     Args:
@@ -92,7 +92,7 @@ class Arm:
       raise ValueError(f'arm {self.name}: {error}') from error
 
   def _play(self, common, seed, lr):
-    mine = settings.changed(common, self.changes, 'changes')
+    mine = settings.with_changes(common, self.changes, 'changes')
     for name in _COMMON:
       if getattr(mine, name) != getattr(common, name):
         raise ValueError(f'changes.{name}: all arms have the same')
@@ -105,7 +105,7 @@ class Arm:
     return dataclasses.replace(mine, seed=seed, optim=optim)
 
 
-class Pool:
+class CandidatePool:
   """The base model's scores and its candidates of the first round, of a seed.
 
   Args:
@@ -118,15 +118,15 @@ class Pool:
 
   def __init__(
     self,
-    base: unified_model.Unified,
-    world: play_settings.World,
-    config: play_settings.Play,
+    base: unified_model.UnifiedModel,
+    world: play_settings.PlayData,
+    config: play_settings.PlayConfig,
     folder: pathlib.PurePath,
     console: terminal.Console,
   ):
     self._base, self._world, self._config = base, world, config
     self._folder, self._found = folder, None
-    evaluation_phase.evaluated(
+    evaluation_phase.evaluate(
       self._player(), world, config, folder / 'round_0', console, learned=False
     )
 
@@ -142,7 +142,7 @@ class Pool:
       scorer: see `Arm`.
     """
     if self._found is None:
-      self._found = curation_phase.gathered(
+      self._found = curation_phase.gather_candidates(
         self._player(),
         self._world,
         self._world.inputs[0],
@@ -153,7 +153,9 @@ class Pool:
     scores, codes = self._found.image_scores, self._found.codes[:, :images]
     if scorer == JUDGE:
       questions = self._world.inputs[0].questions
-      scores = judge_agreement.scores(self._world.judge, codes, questions)
+      scores = judge_agreement.agreement_scores(
+        self._world.judge, codes, questions
+      )
     return dataclasses.replace(
       self._found,
       codes=codes,
@@ -164,7 +166,7 @@ class Pool:
   def give(
     self,
     arm: Arm,
-    play: play_settings.Play,
+    play: play_settings.PlayConfig,
     folder: pathlib.PurePath,
     scored: pathlib.PurePath,
   ) -> None:
@@ -176,7 +178,7 @@ class Pool:
       folder: of the arm.
       scored: the evaluation of the base that it is compared with.
     """
-    copy(scored, folder / 'round_0', _EVALUATION)
+    copy_files(scored, folder / 'round_0', _EVALUATION)
     if (folder / 'round_1' / _CURATION[-1]).exists():
       return
     # Arms that make the same pairs share them.
@@ -187,7 +189,7 @@ class Pool:
     shared = self._folder / 'pairs' / f'{arm.scorer}_{rules}'
     if not (shared / _CURATION[-1]).exists():
       began = time.perf_counter()
-      curation_phase.paired(
+      curation_phase.make_pairs(
         self.found(play.images, arm.scorer),
         self._world,
         self._world.inputs[0],
@@ -198,20 +200,22 @@ class Pool:
         self.found(play.images, SELF).image_scores,
         learned=False,
       )
-    copy(shared, folder / 'round_1', _CURATION)
+    copy_files(shared, folder / 'round_1', _CURATION)
 
 
-def copy(source: pathlib.PurePath, target: pathlib.PurePath, names) -> None:
+def copy_files(
+  source: pathlib.PurePath, target: pathlib.PurePath, names
+) -> None:
   """Copies files in order, unless the last is there."""
   if not (target / names[-1]).exists():
     for name in names:
       output_files.write_atomically(target / name, (source / name).read_bytes())
 
 
-def lend(
+def reuse_first_round(
   source: pathlib.PurePath,
   target: pathlib.PurePath,
-  base: unified_model.Unified,
+  base: unified_model.UnifiedModel,
 ) -> None:
   """Gives an arm what it has learned in its first round already, elsewhere.
 
@@ -224,24 +228,24 @@ def lend(
     base: says the shapes.
   """
   there, here = (at / 'checkpoints' / '1' for at in (source, target))
-  if not checkpoint.is_there(here):
+  if not checkpoint.exists(here):
     try:
-      learned, notes = trained_model.restore(str(there), base)
+      learned, notes = trained_model.restore_parts(str(there), base)
     except read_errors.Damaged:
       return
     notes.pop(trained_model.KEY, None)
     checkpoint.remove(here)
-    trained_model.save(
+    trained_model.save_model(
       str(here), dataclasses.replace(base, model=learned), '', notes
     )
 
 
-def run(
-  base: unified_model.Unified,
-  world: play_settings.World,
-  pool: Pool,
+def run_arm(
+  base: unified_model.UnifiedModel,
+  world: play_settings.PlayData,
+  pool: CandidatePool,
   arm: Arm,
-  play: play_settings.Play,
+  play: play_settings.PlayConfig,
   folder: pathlib.PurePath,
   scored: pathlib.PurePath,
   console: terminal.Console,
@@ -259,10 +263,10 @@ def run(
     console: shows progress.
   """
   pool.give(arm, play, folder, scored)
-  return rounds.play(base, world, play, str(folder), console)
+  return rounds.play_rounds(base, world, play, str(folder), console)
 
 
-def best(tried: Mapping[float, Mapping]) -> float:
+def best_rate(tried: Mapping[float, Mapping]) -> float:
   """Returns the learning rate after which a model answers and draws best.
 
   Args:

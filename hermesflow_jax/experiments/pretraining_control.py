@@ -34,14 +34,14 @@ class Control:
 
   scenes: int
   batches: pretraining.Batches
-  mixture: pretraining.Mixture
+  mixture: pretraining.TaskMixture
 
   def __post_init__(self):
     settings.require(self, {'scenes': 1})
 
 
-def continued(
-  base: unified_model.Unified,
+def continue_pretraining(
+  base: unified_model.UnifiedModel,
   config: pair_dpo.Settings,
   control: Control,
   steps: int,
@@ -67,8 +67,8 @@ def continued(
   play = config.play
   optim = dataclasses.replace(play.optim, steps=max(1, steps))
   saved = folder / 'checkpoint'
-  if checkpoint.is_there(saved):
-    model, notes = trained_model.restore(str(saved), base)
+  if checkpoint.exists(saved):
+    model, notes = trained_model.restore_parts(str(saved), base)
     if notes.get('steps', steps) != steps:
       raise ValueError(
         f'the control in {folder} must have as many steps as the rounds, '
@@ -77,24 +77,24 @@ def continued(
       )
   else:
     began = time.perf_counter()
-    model = pretrained_on(base, config, control, optim, root, seed, console)
-    trained_model.save(
+    model = pretrain_on(base, config, control, optim, root, seed, console)
+    trained_model.save_model(
       str(saved),
       dataclasses.replace(base, model=model),
       config.init_from,
       {'seconds': time.perf_counter() - began, 'steps': steps},
     )
-  world = pair_dpo.world_of(
+  world = pair_dpo.play_data(
     config, base, str(root / f'seed_{seed}' / 'data'), console
   )
-  return evaluation_phase.evaluated(
+  return evaluation_phase.evaluate(
     dataclasses.replace(base, model=model), world, play, folder, console
   )
 
 
-def pretrained_on(base, config, control, optim, root, seed, console):
+def pretrain_on(base, config, control, optim, root, seed, console):
   """Returns the base model after more steps of pretraining."""
-  records = scene_records.load(
+  records = scene_records.load_scenes(
     str(root / 'data'),
     'train',
     config.world.seed,
@@ -116,26 +116,27 @@ def pretrained_on(base, config, control, optim, root, seed, console):
       mesh=base.mesh,
     )
 
-  loss = train_step.bound(
+  loss = train_step.hashable_partial(
     pretraining.loss,
     mixture=control.mixture,
-    schedule=mask_schedules.parse(config.play.mask_schedule),
+    schedule=mask_schedules.parse_schedule(config.play.mask_schedule),
     image_tokens=base.model.config.image_tokens,
     reply=base.lengths.reply,
   )
   step = train_step.make_step(loss, optim, jax.random.key(seed), base.mesh)
   kind = type(config)
-  state = resume.run(
+  state = resume.run_resumable(
     lambda: train_step.start_state(base.model, optim, base.mesh),
     step,
     None,
     batches,
-    training_loop.Pace(
+    training_loop.LoopConfig(
       optim.steps, config.play.log_every, config.play.save_every
     ),
     mesh=base.mesh,
     folder=str(root / f'control_{seed}' / 'training'),
-    identity=settings.identity(kind, settings.plain(config)) | {'seed': seed},
+    identity=settings.identity(kind, settings.to_json_types(config))
+    | {'seed': seed},
     known=functools.partial(settings.identity, kind),
     label=f'control {seed}: pretraining',
     console=console,

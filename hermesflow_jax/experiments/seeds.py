@@ -48,13 +48,13 @@ class Settings:
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Plays each seed and its control; writes and returns `results.json`."""
   root = storage.path(workdir)
-  path = job_model.located(config.self_play, console)
-  mesh = job_model.mesh(
+  path = job_model.locate(config.self_play, console)
+  mesh = job_model.make_mesh(
     config.self_play, path, console, config.control.batches.divisor
   )
-  parts = job_model.load(config.self_play, path, mesh)
+  parts = job_model.load_parts(config.self_play, path, mesh)
   # A control has as many steps as the rounds beside it.
-  workdir_claim.claim(
+  workdir_claim.claim_workdir(
     workdir, config, console, rounds=config.self_play.play.rounds
   )
   rows = []
@@ -65,7 +65,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
     console.say(f'seed {seed}')
     played = pair_dpo.run(one, str(root / f'seed_{seed}'), console)
-    base = job_model.unified(
+    base = job_model.place_on_mesh(
       config.self_play,
       parts,
       mesh,
@@ -79,33 +79,33 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
         'seed': seed,
         'rounds': played['rounds'],
         'seconds': played['seconds'],
-        'control': pretraining_control.continued(
+        'control': pretraining_control.continue_pretraining(
           base, one, config.control, steps, root, seed, console
         ),
       }
     )
   results = {
     'seeds': rows,
-    'means': means(rows),
-    'changes': compared(root, config),
+    'means': mean_scores(rows),
+    'changes': changes_of_seeds(root, config),
     'config': json.loads(json.dumps(dataclasses.asdict(config), default=str)),
   }
-  unseen = of_unseen(rows)
+  unseen = unseen_scores(rows)
   if unseen:
     results['unseen'] = {
-      'means': means(unseen),
-      'changes': compared(root, config, 'scenes_unseen'),
+      'means': mean_scores(unseen),
+      'changes': changes_of_seeds(root, config, 'scenes_unseen'),
     }
   output_files.write_atomically(
     root / 'results.json', json.dumps(results, indent=1) + '\n'
   )
-  text = table(results)
+  text = seeds_table(results)
   output_files.write_atomically(root / 'table.md', text + '\n')
   console.say(text)
   return results
 
 
-def of_unseen(rows: Sequence[dict]) -> list[dict]:
+def unseen_scores(rows: Sequence[dict]) -> list[dict]:
   """Returns the same rows with scores on captions that no input has.
 
   Args:
@@ -135,7 +135,7 @@ def _models(row: dict) -> dict[str, dict]:
   return rounds | {'control': row['control']}
 
 
-def means(rows: Sequence[dict]) -> dict[str, dict]:
+def mean_scores(rows: Sequence[dict]) -> dict[str, dict]:
   """Returns mean scores over seeds by model, with errors over seeds.
 
   Args:
@@ -156,7 +156,7 @@ def means(rows: Sequence[dict]) -> dict[str, dict]:
   return out
 
 
-def compared(
+def changes_of_seeds(
   root: pathlib.PurePath, config: Settings, scenes: str = 'scenes'
 ) -> dict:
   """Returns paired changes since the base and since the control.
@@ -164,27 +164,29 @@ def compared(
   Args:
     root: of the job.
     config: of the job.
-    scenes: which of the evaluations; see `paired_changes.read`.
+    scenes: which of the evaluations; see `paired_changes.read_scores`.
   """
 
   def of(name):
     return [
-      paired_changes.read(root / name.format(seed), scenes)
+      paired_changes.read_scores(root / name.format(seed), scenes)
       for seed in config.seeds
     ]
 
   base, control = of('seed_{}/round_0'), of('control_{}')
-  out = {'control since base': paired_changes.paired(base, control)}
+  out = {'control since base': paired_changes.paired_change(base, control)}
   for number in range(1, config.self_play.play.rounds + 1):
     played = of(f'seed_{{}}/round_{number}')
-    out[f'round {number} since base'] = paired_changes.paired(base, played)
-    out[f'round {number} since control'] = paired_changes.paired(
+    out[f'round {number} since base'] = paired_changes.paired_change(
+      base, played
+    )
+    out[f'round {number} since control'] = paired_changes.paired_change(
       control, played
     )
   return out
 
 
-def table(results: dict) -> str:
+def seeds_table(results: dict) -> str:
   """Returns tables as Markdown: each seed's scores, their means, the changes.
 
   The held-out scenes come first, then those whose captions no input has. A
@@ -192,7 +194,7 @@ def table(results: dict) -> str:
   """
   lines = _tables(results['seeds'], results['means'], results['changes'])
   if unseen := results.get('unseen'):
-    rows = of_unseen(results['seeds'])
+    rows = unseen_scores(results['seeds'])
     lines += [
       '',
       f'On {rows[0]["control"]["scenes"]} scenes whose captions no input has:',

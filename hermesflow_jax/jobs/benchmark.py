@@ -36,7 +36,7 @@ PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
-class Named:
+class NamedWorkload:
   """A workload by name: one of the kinds.
 
   Attributes:
@@ -45,11 +45,11 @@ class Named:
   """
 
   name: str
-  images: images_workload.Images | None = None
-  replies: replies_workload.Replies | None = None
-  choices: choices_workload.Choices | None = None
-  steps: steps_workload.Steps | None = None
-  pixels: pixels_workload.Pixels | None = None
+  images: images_workload.ImagesWorkload | None = None
+  replies: replies_workload.RepliesWorkload | None = None
+  choices: choices_workload.ChoicesWorkload | None = None
+  steps: steps_workload.StepsWorkload | None = None
+  pixels: pixels_workload.PixelsWorkload | None = None
 
   def __post_init__(self):
     if len(self._kinds()) != 1:
@@ -86,7 +86,7 @@ class Settings:
   decoder: phi.PhiConfig
   tokenizer: magvit_config.MagvitConfig | None
   precisions: tuple[str, ...]
-  workloads: tuple[Named, ...]
+  workloads: tuple[NamedWorkload, ...]
   repeats: int
   torch: bool
   seed: int
@@ -116,18 +116,18 @@ def run(
       f'{precision}: matrix products {ceiling.flops / 1e9:.0f} GFLOP/s, '
       f'copies {ceiling.bytes / 1e9:.1f} GB/s'
     )
-    models = models_of(config, PRECISIONS[precision])
+    models = random_models(config, PRECISIONS[precision])
     theirs = None
-    if config.torch and torch_phi.is_there():
-      theirs = torch_phi.model_of(models.showo.config, precision)
+    if config.torch and torch_phi.is_installed():
+      theirs = torch_phi.make_model(models.showo.config, precision)
     timed_here = [
       w for w in config.workloads if not w.pixels or precision == 'float32'
     ]
     for named in console.progress(precision)(timed_here):
       row = {'workload': named.name, 'precision': precision}
-      row |= timed(models, theirs, named, ceiling, config)
+      row |= time_workload(models, theirs, named, ceiling, config)
       rows.append(row)
-      console.say(line(row))
+      console.say(timing_line(row))
     del models, theirs
   machine = {
     'device': jax.devices()[0].device_kind,
@@ -141,13 +141,13 @@ def run(
     root / 'results.json',
     json.dumps({'rows': rows, 'machine': machine}, indent=1) + '\n',
   )
-  output_files.write_atomically(root / 'table.md', table(rows) + '\n')
-  console.say(table(rows))
+  output_files.write_atomically(root / 'table.md', timing_table(rows) + '\n')
+  console.say(timing_table(rows))
   console.say(f'table: {root / "table.md"}')
   return rows
 
 
-def models_of(config: Settings, dtype) -> workload.Models:
+def random_models(config: Settings, dtype) -> workload.Models:
   """Returns random models; Show-o computes in a precision and is kept in it."""
   decoder = dataclasses.replace(config.decoder, dtype=dtype)
   sizes = showo.ShowOConfig(config.vocab, decoder)
@@ -165,13 +165,15 @@ def models_of(config: Settings, dtype) -> workload.Models:
   one = jax.sharding.Mesh(
     np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
   )
-  return workload.Models(serving_weights.ready(model, one), model, tokenizer)
+  return workload.Models(
+    serving_weights.prepare_for_serving(model, one), model, tokenizer
+  )
 
 
-def timed(
+def time_workload(
   models: workload.Models,
   theirs,
-  named: Named,
+  named: NamedWorkload,
   ceiling: measurement.Ceiling,
   config: Settings,
 ) -> dict:
@@ -182,7 +184,7 @@ def timed(
     return np.random.default_rng(config.seed)
 
   def seconds(work):
-    return measurement.times_of(
+    return measurement.measure_times(
       work.call, work.arguments, config.repeats, work.carries
     ).seconds
 
@@ -191,11 +193,13 @@ def timed(
   began = time.perf_counter()
   compiled = ours.call.lower(*ours.arguments).compile()
   row = {'compile_seconds': time.perf_counter() - began}
-  executed = flop_count.of(ours.call, *ours.arguments, trips=ours.trips)
+  executed = flop_count.count_flops(
+    ours.call, *ours.arguments, trips=ours.trips
+  )
   memory = compiled.memory_analysis()
   # A run of training calls its step as here; it costs the host less.
   call = ours.call if ours.carries else compiled
-  took = measurement.times_of(
+  took = measurement.measure_times(
     call, ours.arguments, config.repeats, ours.carries
   )
   # A state of training is large: one is there at a time.
@@ -215,21 +219,21 @@ def timed(
     + memory.output_size_in_bytes
     - memory.alias_size_in_bytes,
   }
-  row['naive_seconds'] = workload.total(naive, seconds)
+  row['naive_seconds'] = workload.total_flops(naive, seconds)
   row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
   if theirs is not None and named.steps:
     row['torch_seconds'] = torch_phi.step_seconds(
       theirs, asked.naive_rows(models.showo, rng()), config.repeats
     )
   elif theirs is not None and (named.replies or named.choices):
-    each = torch_phi.seconds(
+    each = torch_phi.forward_seconds(
       theirs, asked.naive_rows(models.showo, rng()), config.repeats
     )
     row['torch_seconds'] = float(np.mean(each) * asked.calls())
   return row
 
 
-def line(row: dict) -> str:
+def timing_line(row: dict) -> str:
   """Returns a row as a sentence."""
   text = (
     f'{row["workload"]}, {row["precision"]}: {row["seconds"]:.2f} s, '
@@ -243,7 +247,7 @@ def line(row: dict) -> str:
   return text
 
 
-def table(rows: Sequence[dict]) -> str:
+def timing_table(rows: Sequence[dict]) -> str:
   """Returns all rows as a Markdown table."""
   lines = [
     '| workload | precision | seconds | ms to dispatch (own) | GFLOP useful | '

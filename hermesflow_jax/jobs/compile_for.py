@@ -49,7 +49,7 @@ def run(
   console: terminal.Console,
 ) -> list[verdicts.Verdict]:
   """Compiles the step and both samplers; prints and returns the verdicts."""
-  where = accelerators.parse(topology)
+  where = accelerators.parse_slice(topology)
   if config.sizes is None:
     raise ValueError(
       '--compile_for wants a config that says its sizes, e.g. '
@@ -61,19 +61,19 @@ def run(
     where.count,
     batch,
     parts,
-    mesh_config.model_parts(config.sizes.decoder),
+    mesh_config.model_divisor(config.sizes.decoder),
     idle=False,
   )
-  mesh = verdicts.mesh_of(where, data, model)
+  mesh = verdicts.slice_mesh(where, data, model)
   workdir_claim.check_writable(workdir)
-  config = on_tpu(config)
+  config = for_tpu(config)
   shape = dict(mesh.shape)
   line = mesh_config.mesh_line(where.count, data, model, batch, parts)
   console.say(f'{where.name}, {line}')
   found = []
   for make in (step_program, image_sampler, text_sampler):
-    verdict = verdicts.judged(make(config, mesh), where, mesh)
-    console.say(verdicts.line(verdict, where))
+    verdict = verdicts.compile_program(make(config, mesh), where, mesh)
+    console.say(verdicts.verdict_line(verdict, where))
     found.append(verdict)
   # What is compared in one table differs in the slice and the mesh alone.
   folder = storage.path(workdir) / _digest(config)
@@ -86,7 +86,7 @@ def run(
         'mesh': shape,
         'jax': jax.__version__,
         'attention': config.sizes.decoder.attention,
-        'wanted': wanted(config),
+        'wanted': expected_programs(config),
         'programs': [dataclasses.asdict(v) | {'bound': v.bound} for v in found],
         'config': json.loads(
           json.dumps(dataclasses.asdict(config), default=str)
@@ -100,13 +100,13 @@ def run(
     json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))
   ]
   output_files.write_atomically(
-    folder / 'table.md', verdicts.table(rows) + '\n'
+    folder / 'table.md', verdicts.verdict_table(rows) + '\n'
   )
   console.say(f'table: {folder / "table.md"}')
   return found
 
 
-def wanted(config: pair_dpo.Settings) -> dict[str, int]:
+def expected_programs(config: pair_dpo.Settings) -> dict[str, int]:
   """Returns how many pairs a run learns from and samples it makes, at most."""
   play = config.play
   return {
@@ -123,65 +123,65 @@ def _digest(config):
   return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def on_tpu(config: pair_dpo.Settings) -> pair_dpo.Settings:
+def for_tpu(config: pair_dpo.Settings) -> pair_dpo.Settings:
   """Returns the settings with the attention that 'auto' means on a TPU."""
   decoder = config.sizes.decoder
-  name = attention.backend_of(decoder.attention, 'tpu')
+  name = attention.choose_backend(decoder.attention, 'tpu')
   decoder = dataclasses.replace(decoder, attention=name)
   sizes = dataclasses.replace(config.sizes, decoder=decoder)
   return dataclasses.replace(config, sizes=sizes)
 
 
-def shaped(tree, specs):
+def abstract_arrays(tree, specs):
   """Returns arrays or shapes as shapes with these shardings."""
   return jax.tree.map(
     lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), tree, specs
   )
 
 
-def by_rows(tree, mesh):
+def rows_sharding(tree, mesh):
   """Returns arrays or shapes as shapes that are split over `data`."""
   one = jax.sharding.NamedSharding(mesh, P('data'))
-  return shaped(tree, jax.tree.map(lambda _: one, tree))
+  return abstract_arrays(tree, jax.tree.map(lambda _: one, tree))
 
 
 def step_program(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   """Returns the step of Pair-DPO, of all parameters or of adapters."""
   play, sizes = config.play, config.sizes
-  model, _ = job_model.abstract(sizes)
-  model = shaped(model, sharding.shardings(model, mesh))
+  model, _ = job_model.abstract_model(sizes)
+  model = abstract_arrays(model, sharding.shardings(model, mesh))
   image_tokens = model.config.image_tokens
   objective = play.objective
-  loss = train_step.bound(
+  loss = train_step.hashable_partial(
     pair_loss.loss,
     objective=objective,
     reply=sizes.lengths.reply,
     compat=play.compat,
     rows=play.label_rows,
   )
-  learner, learned = trainable.Whole(model), model
+  learner, learned = trainable.FullModel(model), model
   if play.lora.rank:
-    learner = trainable.Adapters(model, play.lora, play.seed)
+    learner = trainable.LoraAdapters(model, play.lora, play.seed)
     learned = jax.eval_shape(learner.start)
   step = train_step.make_step(
     learner.loss(loss),
     play.optim,
     jax.random.key(0),
     mesh,
-    train_step.bound(
-      pair_loss.prepare,
+    train_step.hashable_partial(
+      pair_loss.prepare_batch,
       masks=objective.masks,
       image_tokens=image_tokens,
-      schedule=mask_schedules.parse(play.mask_schedule),
+      schedule=mask_schedules.parse_schedule(play.mask_schedule),
     ),
   )
   state = jax.eval_shape(
-    lambda learned: train_step.State(
+    lambda learned: train_step.TrainState(
       jnp.zeros((), jnp.int32), learned, play.optim.make().init(learned)
     ),
     learned,
   )
-  state = shaped(state, sharding.shardings(state, mesh))
+  state = abstract_arrays(state, sharding.shardings(state, mesh))
   reference = model
   if objective.fixed_masks:
     reference = None
@@ -194,31 +194,31 @@ def step_program(config: pair_dpo.Settings, mesh) -> verdicts.Program:
     parts['adapters'] = state.model
   if reference is not None and not (play.lora.rank and reference is model):
     parts['reference'] = reference
-  batch = batch_of(config, image_tokens)
+  batch = abstract_batch(config, image_tokens)
   program, arguments = step.parts(state, constants)
   # All chunks of labels, those that turn out to have none too.
-  labels = packing.labels_of(image_tokens, objective.masks, _fit(sizes))
+  labels = packing.next_token_labels(image_tokens, objective.masks, _fit(sizes))
   return verdicts.Program(
     'train step',
     program,
-    (*arguments, by_rows(batch, mesh)),
+    (*arguments, rows_sharding(batch, mesh)),
     parts,
     1,
-    chunked_log_likelihood.chunks_of(labels, play.label_rows),
+    chunked_log_likelihood.chunk_count(labels, play.label_rows),
     ('pairs', play.batch),
   )
 
 
 def _fit(sizes):
-  return packing.Fit(sizes.lengths.max_text + 1, sizes.lengths.reply)
+  return packing.PackedLengths(sizes.lengths.max_text + 1, sizes.lengths.reply)
 
 
-def batch_of(config: pair_dpo.Settings, image_tokens: int):
+def abstract_batch(config: pair_dpo.Settings, image_tokens: int):
   """Returns a batch of the longest records, as numpy arrays."""
   sizes, objective = config.sizes, config.play.objective
   vocab, lengths = sizes.vocab, sizes.lengths
   codes = np.zeros((2, image_tokens), np.int32)
-  record = packing.record(
+  record = packing.pack_record(
     vocab,
     [1] * lengths.max_text,
     codes,
@@ -240,12 +240,14 @@ def batch_of(config: pair_dpo.Settings, image_tokens: int):
   return batching.stack([row] * config.play.batch)
 
 
-def served(config: pair_dpo.Settings, mesh):
+def serving_model(config: pair_dpo.Settings, mesh):
   """Returns the model as samplers read it, as shapes."""
   model = jax.eval_shape(
-    serving_weights.cast, job_model.abstract(config.sizes)[0]
+    serving_weights.cast_weights, job_model.abstract_model(config.sizes)[0]
   )
-  return shaped(model, sharding.shardings(model, mesh, over=('model',)))
+  return abstract_arrays(
+    model, sharding.shardings(model, mesh, over=('model',))
+  )
 
 
 def image_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
@@ -262,9 +264,9 @@ def image_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   counts = mask_schedules.schedule_counts(
     sampler.steps,
     sizes.grid[0] * sizes.grid[1],
-    mask_schedules.parse(sampler.schedule),
+    mask_schedules.parse_schedule(sampler.schedule),
   )
-  model = served(config, mesh)
+  model = serving_model(config, mesh)
   draw = jax.jit(
     functools.partial(
       batched.draw_images,
@@ -278,7 +280,7 @@ def image_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   return verdicts.Program(
     f'images, {sampler.steps} steps',
     draw,
-    (model, *by_rows((keys, rows), mesh)),
+    (model, *rows_sharding((keys, rows), mesh)),
     {'parameters': model},
     sampler.steps,
     1,
@@ -301,7 +303,7 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
     np.array([d.temperature for d in ladder], np.float32),
     np.array([d.top_k for d in ladder], np.int32),
   )
-  reply, model = sizes.lengths.reply, served(config, mesh)
+  reply, model = sizes.lengths.reply, serving_model(config, mesh)
   write = jax.jit(
     functools.partial(
       batched.write_replies,
@@ -313,7 +315,7 @@ def text_sampler(config: pair_dpo.Settings, mesh) -> verdicts.Program:
   return verdicts.Program(
     f'captions, {reply} tokens',
     write,
-    (model, *by_rows((keys, image, prompt, length), mesh)),
+    (model, *rows_sharding((keys, image, prompt, length), mesh)),
     {'parameters': model},
     reply,
     -(-reply // autoregressive.STRETCH),

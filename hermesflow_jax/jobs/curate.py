@@ -36,7 +36,7 @@ from hermesflow_jax.shapes import shape_world
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.Start):
+class Settings(job_model.ModelSettings):
   """Settings of the job.
 
   Attributes:
@@ -51,7 +51,7 @@ class Settings(job_model.Start):
       input comes twice.
     images: candidates drawn per caption.
     captions: candidates written per image.
-    free_answers, free_prompt, choice_rule: see `question_answering.Answering`.
+    free_answers, free_prompt, choice_rule: see `question_answering.AnswerConfig`.
     caption_prompt: what captions are asked with.
     sampler: of the images.
     rules: what makes a pair.
@@ -78,13 +78,13 @@ class Settings(job_model.Start):
   caption_prompt: str = dataclasses.field(
     default=text_tokenizer.CAPTION_PROMPT, kw_only=True
   )
-  sampler: maskgit.MaskGIT
-  rules: pair_selection.Rules
+  sampler: maskgit.MaskGITSampler
+  rules: pair_selection.PairRules
   seed: int
   shard: int
   share: int
   shares: int
-  official: bool = settings.free(default=False)
+  official: bool = settings.not_identity(default=False)
 
   def __post_init__(self):
     super().__post_init__()
@@ -123,9 +123,9 @@ class Settings(job_model.Start):
     self.answering  # pylint: disable=pointless-statement
 
   @property
-  def answering(self) -> question_answering.Answering:
+  def answering(self) -> question_answering.AnswerConfig:
     """How questions with choices are answered."""
-    return question_answering.Answering(
+    return question_answering.AnswerConfig(
       self.free_answers, self.free_prompt, self.choice_rule
     )
 
@@ -143,30 +143,30 @@ def run(
   Raises:
     ValueError: a setting, a file or the workdir cannot be used.
   """
-  path = job_model.located(config, console)
+  path = job_model.locate(config, console)
   data = None
   if config.files:
-    records = record_files.read(config.files)
-    job_inputs.say_surplus(
+    records = record_files.read_records(config.files)
+    job_inputs.report_unused(
       config.files, len(records), config.inputs_so_far, console
     )
-    data = record_files.sums(config.files)
+    data = record_files.file_hashes(config.files)
   before, identity = {}, {}
   if config.before:
-    before, identity['pairs_before'] = read_before(
+    before, identity['pairs_before'] = read_previous_round(
       config.before, config.round - 1
     )
   mesh = config.mesh.make()
-  parts = job_model.load(config, path, mesh)
-  sums = job_model.sums(config, path)
-  workdir_claim.claim(
+  parts = job_model.load_parts(config, path, mesh)
+  sums = job_model.weight_hashes(config, path)
+  workdir_claim.claim_workdir(
     workdir,
     dataclasses.replace(config, share=0, shares=1),
     console,
     base=sums,
     data=data,
     **identity,
-    **job_model.answers(parts.text),
+    **job_model.answer_encoding(parts.text),
   )
   root = storage.path(workdir)
   done = root / 'manifest.json'
@@ -176,10 +176,10 @@ def run(
       'give another --workdir'
     )
     return json.loads(done.read_text())
-  unified = job_model.unified(
+  unified = job_model.place_on_mesh(
     config, parts, mesh, console, config.answering, config.caption_prompt
   )
-  rows = job_inputs.read(
+  rows = job_inputs.read_inputs(
     unified,
     config.files,
     config.world,
@@ -191,21 +191,21 @@ def run(
   )
   # Those of earlier rounds come first, and are none of this round's.
   first = config.inputs_so_far - config.inputs
-  inputs = input_set.inputs(rows).part(slice(first, None))
+  inputs = input_set.from_records(rows).part(slice(first, None))
   same = config.before and not config.fresh_inputs
   if same and before.keys().isdisjoint(inputs.ids):
     raise ValueError(
       f'before must hold pairs of the same inputs, got {config.before}, '
       'which has none of their ids; give the curation of the round before'
     )
-  recipe = candidate_generation.Recipe(
+  recipe = candidate_generation.CandidateConfig(
     config.sampler,
     config.images,
     config.captions,
     text_similarity.ngram_cosines,
     config.seed + config.round,
   )
-  spans = list(shards.spans(len(inputs), config.shard))
+  spans = list(shards.shard_slices(len(inputs), config.shard))
   store = shards.Shards(root / 'shards', len(spans))
   there = store.count - len(store.missing())
   if there:
@@ -232,10 +232,10 @@ def run(
   with _alone(root):
     if done.exists():
       return json.loads(done.read_text())
-    return finish(config, inputs, before, store, root, console, unified)
+    return write_pairs(config, inputs, before, store, root, console, unified)
 
 
-def read_before(folder: str, number: int) -> tuple[dict, str]:
+def read_previous_round(folder: str, number: int) -> tuple[dict, str]:
   """Returns the pairs of a round before, by id, and the SHA-256 of their file.
 
   Args:
@@ -281,37 +281,38 @@ def _alone(root: pathlib.PurePath) -> Iterator[None]:
     yield
 
 
-def finish(
+def write_pairs(
   config: Settings,
   inputs: input_set.Inputs,
   before: dict,
   store: shards.Shards,
   root: pathlib.PurePath,
   console: terminal.Console,
-  unified: unified_model.Unified,
+  unified: unified_model.UnifiedModel,
 ) -> dict:
   """Makes the pairs of all shards and writes them; returns the manifest."""
   ids, found = inputs.ids, gathering.collect(store, inputs, config.shard)
-  pairs = pair_selection.pairs(found, ids, config.rules, before)
+  pairs = pair_selection.select_pairs(found, ids, config.rules, before)
   rows = [
-    pair_files.record(name, caption, pairs[name]) | {'codes': codes.tolist()}
+    pair_files.pair_to_record(name, caption, pairs[name])
+    | {'codes': codes.tolist()}
     for name, caption, codes in zip(ids, inputs.captions, inputs.codes)
   ]
-  text = output_files.dump(rows)
+  text = output_files.json_lines(rows)
   output_files.write_atomically(root / 'pairs.jsonl', text)
   with transfer.Outbox(root / 'tfds') as outbox:
-    pair_dataset.write(str(outbox.folder), rows, inputs.codes.shape[1])
+    pair_dataset.write_dataset(str(outbox.folder), rows, inputs.codes.shape[1])
   if config.official:
-    known = config.files and official_pairs.about(
-      record_files.read(config.files)
+    known = config.files and official_pairs.known_fields(
+      record_files.read_records(config.files)
     )
-    official_pairs.write(
+    official_pairs.write_official(
       root, inputs, pairs, unified.decode, known, console.say
     )
-  drops = pair_files.drops(pairs)
+  drops = pair_files.drop_counts(pairs)
   written = [
     'pairs.jsonl',
-    *(f'tfds/{name}' for name in sorted(storage.below(root / 'tfds'))),
+    *(f'tfds/{name}' for name in sorted(storage.list_files(root / 'tfds'))),
   ]
   manifest = {
     'round': config.round,

@@ -30,7 +30,7 @@ _SHEET = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.Start):
+class Settings(job_model.ModelSettings):
   """Settings of the job.
 
   Attributes:
@@ -50,7 +50,7 @@ class Settings(job_model.Start):
   file: str
   each: int
   seed: int
-  sampler: maskgit.MaskGIT
+  sampler: maskgit.MaskGITSampler
   image: str
   mask: str
   extend: tuple[str, ...]
@@ -79,11 +79,13 @@ def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
   """Draws; returns the lines of `images.jsonl`, one an image."""
-  path = job_model.located(config, console)
-  prompts = input_faults.kept(read(config), config.on_error, 'prompt', console)
+  path = job_model.locate(config, console)
+  prompts = input_faults.valid_only(
+    read_prompts(config), config.on_error, 'prompt', console
+  )
   mesh = config.mesh.make()
-  parts = job_model.load(config, path, mesh)
-  sums = job_model.sums(config, path)
+  parts = job_model.load_parts(config, path, mesh)
+  sums = job_model.weight_hashes(config, path)
   inputs = {
     name: output_files.sha256(file)
     for name, file in (
@@ -95,23 +97,25 @@ def run(
   }
   if config.image:
     inputs['pixels'] = image_reader.VERSION
-  unified = job_model.unified(config, parts, mesh, console)
-  first = given(config, unified)
-  workdir_claim.claim(workdir, config, console, base=sums, inputs=inputs)
+  unified = job_model.place_on_mesh(config, parts, mesh, console)
+  first = starting_codes(config, unified)
+  workdir_claim.claim_workdir(
+    workdir, config, console, base=sums, inputs=inputs
+  )
   root = storage.path(workdir)
   done = root / 'images.jsonl'
   if done.exists():
     console.say(
       f'these images are there: see {root}; for others, give another --workdir'
     )
-    with storage.text(done) as file:
+    with storage.open_text(done) as file:
       return [json.loads(line) for line in file.read().splitlines()]
   cut = {p: c for p in prompts if (c := unified.read_to(p)) is not None}
   for prompt, rest in cut.items():
     console.say(f'warning: {prompt!r} is too long: what is read ends {rest!r}')
-  rows = drawn(config, unified, prompts, first, cut, root, console)
+  rows = draw_images(config, unified, prompts, first, cut, root, console)
   shown = prompts[:_SHEET]
-  image_writer.sheet(
+  image_writer.contact_sheet(
     root / 'contact_sheet.png',
     [
       [_image(root / r['file']) for r in rows if r['prompt'] == prompt]
@@ -129,7 +133,7 @@ def _image(path: pathlib.PurePath) -> np.ndarray:
   return np.asarray(Image.open(io.BytesIO(path.read_bytes())))
 
 
-def read(config: Settings) -> list[tuple[str, str]]:
+def read_prompts(config: Settings) -> list[tuple[str, str]]:
   """Returns (prompt, what is wrong with it or '') of settings and file.
 
   Raises:
@@ -138,7 +142,7 @@ def read(config: Settings) -> list[tuple[str, str]]:
   prompts = list(config.prompts)
   if config.file:
     try:
-      with storage.text(storage.path(config.file)) as file:
+      with storage.open_text(storage.path(config.file)) as file:
         text = file.read()
     except (OSError, UnicodeDecodeError) as error:
       raise ValueError(f'{config.file} cannot be read: {error}') from error
@@ -158,8 +162,8 @@ def read(config: Settings) -> list[tuple[str, str]]:
   return out
 
 
-def given(
-  config: Settings, unified: unified_model.Unified
+def starting_codes(
+  config: Settings, unified: unified_model.UnifiedModel
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns (codes int32[h, w], known bool[h, w]) of the image to start from.
 
@@ -170,22 +174,22 @@ def given(
   if not config.image:
     return np.zeros(grid, np.int32), np.zeros(grid, bool)
   size = grid[0] * unified.tokenizer.reduction
-  pixels = image_reader.load(storage.path(config.image), size)
+  pixels = image_reader.load_image(storage.path(config.image), size)
   codes = unified.encode(pixels[None])[0].reshape(grid)
   known = np.ones(grid, bool)
   if config.mask:
     mask = image_reader.load_mask(
       storage.path(config.mask), storage.path(config.image), size
     )
-    known = ~inpainting.hidden(mask, grid)
+    known = ~inpainting.masked_codes(mask, grid)
     if known.all():
       raise ValueError(f'mask {config.mask} hides nothing')
   return codes, known
 
 
-def drawn(
+def draw_images(
   config: Settings,
-  unified: unified_model.Unified,
+  unified: unified_model.UnifiedModel,
   prompts: Sequence[str],
   first: tuple[np.ndarray, np.ndarray],
   cut: dict[str, str],
@@ -197,7 +201,9 @@ def drawn(
   groups = [prompts[i : i + size] for i in range(0, len(prompts), size)]
   number = {prompt: n for n, prompt in enumerate(prompts)}
   sizes = [len(group) * config.each for group in groups]
-  drawing = terminal.counted(console.progress('drawing'), groups, sizes)
+  drawing = terminal.weighted_progress(
+    console.progress('drawing'), groups, sizes
+  )
   for group in drawing:
     lines = [
       {
@@ -213,20 +219,20 @@ def drawn(
     rows += lines
     if all((root / line['file']).exists() for line in lines):
       continue
-    for line, image in zip(lines, pixels(config, unified, group, first)):
+    for line, image in zip(lines, to_pixels(config, unified, group, first)):
       facts = line | {'sampler': dataclasses.asdict(config.sampler)}
       facts |= {
         name: value
         for name in ('image', 'mask', 'extend')
         if (value := getattr(config, name))
       }
-      image_writer.save(root / line['file'], image, facts)
+      image_writer.save_png(root / line['file'], image, facts)
   return rows
 
 
-def pixels(
+def to_pixels(
   config: Settings,
-  unified: unified_model.Unified,
+  unified: unified_model.UnifiedModel,
   prompts: Sequence[str],
   first: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
@@ -254,8 +260,10 @@ def pixels(
 
   for stage, side in enumerate(config.extend or (None,)):
     if side:
-      canvas = inpainting.grown(canvas, side, grid)
-    canvas = inpainting.fill(canvas, grid, functools.partial(draw, stage=stage))
+      canvas = inpainting.extend_canvas(canvas, side, grid)
+    canvas = inpainting.fill_canvas(
+      canvas, grid, functools.partial(draw, stage=stage)
+    )
   return unified.decode(canvas)
 
 

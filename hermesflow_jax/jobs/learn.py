@@ -29,7 +29,7 @@ from hermesflow_jax.sampling import unified_model
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.Start, learning.Learning):
+class Settings(job_model.ModelSettings, learning.LearningConfig):
   """Settings of the job.
 
   Attributes:
@@ -55,8 +55,8 @@ class Settings(job_model.Start, learning.Learning):
   on_error: str = 'raise'
 
   def __post_init__(self):
-    job_model.Start.__post_init__(self)
-    learning.Learning.__post_init__(self)
+    job_model.ModelSettings.__post_init__(self)
+    learning.LearningConfig.__post_init__(self)
     input_faults.check_policy(self.on_error)
     if not self.pairs:
       raise ValueError('pairs is empty, wanted the folder of a curation')
@@ -66,43 +66,43 @@ class Settings(job_model.Start, learning.Learning):
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Learns one round; writes `model/`, returns what `results.json` holds."""
   began = time.perf_counter()
-  path = job_model.located(config, console)
-  frozen = frozen_of(config)
-  frozen_path = frozen and job_model.located(frozen, console)
+  path = job_model.locate(config, console)
+  frozen = reference_settings(config)
+  frozen_path = frozen and job_model.locate(frozen, console)
   pairs = storage.path(config.pairs)
-  from_file = official_pairs.is_file(pairs)
+  from_file = official_pairs.is_official_file(pairs)
   if from_file:
-    official_pairs.read(pairs, config.images, config.on_error)
+    official_pairs.read_official(pairs, config.images, config.on_error)
     sums = {pairs.name: output_files.sha256(str(pairs))}
     opened = contextlib.nullcontext(pairs)
   else:
     sums = read_manifest(pairs, config.round)
-    opened = transfer.copied(pairs, sums)
+    opened = transfer.local_copy(pairs, sums)
   with opened as folder:
     if not from_file:
-      check(pairs, folder, sums)
-    mesh = job_model.mesh(
+      check_files(pairs, folder, sums)
+    mesh = job_model.make_mesh(
       config, path, console, config.batch, config.optim.accumulate
     )
-    parts = job_model.load(config, path, mesh)
-    base = job_model.sums(config, path)
+    parts = job_model.load_parts(config, path, mesh)
+    base = job_model.weight_hashes(config, path)
     identity = {'base': base, 'pairs': sums}
     if frozen:
-      identity['frozen'] = job_model.sums(frozen, frozen_path)
-    workdir_claim.claim(workdir, config, console, **identity)
+      identity['frozen'] = job_model.weight_hashes(frozen, frozen_path)
+    workdir_claim.claim_workdir(workdir, config, console, **identity)
     root = storage.path(workdir)
     done = root / 'results.json'
-    if processes.agreed(done.exists):
+    if processes.broadcast_from_first(done.exists):
       console.say(
         f'this run is finished: see {root / "model"}; to start afresh, '
         f'remove {root} or give another --workdir'
       )
       return json.loads(done.read_text())
-    player = job_model.unified(
+    player = job_model.place_on_mesh(
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
     if from_file:
-      source = official_pairs.load(
+      source = official_pairs.load_official(
         pairs,
         config.images,
         player,
@@ -112,14 +112,14 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
         console.say,
       )
     else:
-      source = pair_dataset.source(str(folder / 'tfds'))
-    rows = records(source, parts.grid[0] * parts.grid[1], config.both)
-  steps = learning.steps_of(config, len(rows))
+      source = pair_dataset.data_source(str(folder / 'tfds'))
+    rows = trainable_records(source, parts.grid[0] * parts.grid[1], config.both)
+  steps = learning.step_count(config, len(rows))
   console.say(f'{len(rows)} of {len(source)} inputs have pairs to learn from')
   reference = player.model
   if frozen:
-    reference = load_frozen(frozen, frozen_path, player)
-  model = learning.learn(
+    reference = load_reference(frozen, frozen_path, player)
+  model = learning.learn_round(
     player,
     reference,
     rows,
@@ -130,8 +130,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     console,
   )
   # One that was killed before it wrote its results may have left it.
-  processes.first_does(lambda: checkpoint.remove(root / 'model'))
-  trained_model.save(
+  processes.on_first_process(lambda: checkpoint.remove(root / 'model'))
+  trained_model.save_model(
     str(root / 'model'),
     dataclasses.replace(player, model=model),
     str(path),
@@ -143,32 +143,34 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     'seconds': time.perf_counter() - began,
   }
   output_files.write_atomically(done, json.dumps(results, indent=1) + '\n')
-  processes.first_does(lambda: storage.remove(root / 'training' / 'steps'))
+  processes.on_first_process(
+    lambda: storage.remove(root / 'training' / 'steps')
+  )
   console.say(f'{steps} steps; --config.init_from={root / "model"} reads it')
   return results
 
 
-def frozen_of(config: Settings) -> Settings | None:
+def reference_settings(config: Settings) -> Settings | None:
   """Returns settings that read the reference; None for the round's start."""
   if not config.reference:
     return None
   return dataclasses.replace(config, init_from=config.reference, adapters='')
 
 
-def load_frozen(
-  config: Settings, path: pathlib.PurePath, player: unified_model.Unified
+def load_reference(
+  config: Settings, path: pathlib.PurePath, player: unified_model.UnifiedModel
 ):
   """Returns the frozen model, placed as that of the player.
 
   Args:
-    config: of `frozen_of`.
-    path: of `job_model.located`.
+    config: of `reference_settings`.
+    path: of `job_model.locate`.
     player: the model that learns.
 
   Raises:
     ValueError: its weights have other names or shapes than the player's.
   """
-  model = job_model.load(config, path, player.mesh).model
+  model = job_model.load_parts(config, path, player.mesh).model
   placed = sharding.shardings(player.model, player.mesh)
   if _shapes(model) != _shapes(player.model):
     raise ValueError(
@@ -212,7 +214,7 @@ def read_manifest(folder: pathlib.PurePath, number: int) -> dict[str, str]:
   return sums
 
 
-def check(
+def check_files(
   folder: pathlib.PurePath, copy: pathlib.Path, sums: dict[str, str]
 ) -> None:
   """Raises ValueError if files are not those that were written.
@@ -227,11 +229,13 @@ def check(
       raise ValueError(f'{folder / name} is damaged')
 
 
-def records(source: Sequence[dict], image_tokens: int, both: bool) -> list:
+def trainable_records(
+  source: Sequence[dict], image_tokens: int, both: bool
+) -> list:
   """Returns the records of a dataset that can teach, by id.
 
   Args:
-    source: of `pair_dataset.source`.
+    source: of `pair_dataset.data_source`.
     image_tokens: I, codes of an image.
     both: leave out inputs that lack one pair; otherwise those without any.
 

@@ -33,7 +33,7 @@ from hermesflow_jax.shapes import shape_world
 
 
 @dataclasses.dataclass(frozen=True)
-class Files:
+class OwnFiles:
   """Data of one's own in place of the embedded world.
 
   Attributes:
@@ -46,7 +46,7 @@ class Files:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.Start):
+class Settings(job_model.ModelSettings):
   """Settings of the job.
 
   Attributes:
@@ -68,15 +68,15 @@ class Settings(job_model.Start):
   """
 
   world: shape_world.World
-  files: Files | None
+  files: OwnFiles | None
   inputs: int
   fresh_inputs: bool
   held_out: int
   held_out_split: str
-  play: play_settings.Play
-  gallery: int = settings.free()
-  official: bool = settings.free(default=False)
-  unseen: int = settings.free(default=0)
+  play: play_settings.PlayConfig
+  gallery: int = settings.not_identity()
+  official: bool = settings.not_identity(default=False)
+  unseen: int = settings.not_identity(default=0)
 
   def __post_init__(self):
     super().__post_init__()
@@ -108,7 +108,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """
   began = time.perf_counter()
   root = storage.path(workdir)
-  path = job_model.located(config, console)
+  path = job_model.locate(config, console)
   data = []
   if config.files:
     # Their faults are told before any weight is read.
@@ -117,32 +117,32 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       (config.files.inputs, config.inputs_of_all_rounds),
       (config.files.held_out, config.held_out),
     ):
-      records = record_files.read(source)
-      job_inputs.say_surplus(source, len(records), count, console)
+      records = record_files.read_records(source)
+      job_inputs.report_unused(source, len(records), count, console)
       used.append(records[:count])
-      data.append(record_files.sums(source))
-    job_inputs.check_held_out(*used, console)
-  mesh = job_model.mesh(
+      data.append(record_files.file_hashes(source))
+    job_inputs.report_overlap(*used, console)
+  mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
-  parts = job_model.load(config, path, mesh)
-  sums = job_model.sums(config, path)
-  played = processes.agreed(lambda: rounds_played(root))
+  parts = job_model.load_parts(config, path, mesh)
+  sums = job_model.weight_hashes(config, path)
+  played = processes.broadcast_from_first(lambda: rounds_played(root))
   if config.play.rounds < played:
     raise ValueError(
       f'play.rounds must be at least {played}, the rounds played in {root}, '
       f'got {config.play.rounds}; give another --workdir for fewer'
     )
-  workdir_claim.claim(
+  workdir_claim.claim_workdir(
     workdir,
     config,
     console,
     base=sums,
     data=data,
-    **job_model.answers(parts.text),
+    **job_model.answer_encoding(parts.text),
   )
   done = root / 'results.json'
-  results = processes.agreed(
+  results = processes.broadcast_from_first(
     lambda: json.loads(done.read_text()) if done.exists() else None
   )
   if results and len(results['rounds']) > config.play.rounds:
@@ -151,14 +151,14 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       'rounds, give a larger --config.play.rounds; to start afresh, remove '
       f'{root} or give another --workdir'
     )
-    console.say(table(results['rounds']))
+    console.say(scores_table(results['rounds']))
     return results
   if results:
     console.say(
       f'{len(results["rounds"]) - 1} rounds are finished: goes on to '
       f'{config.play.rounds}'
     )
-  base = job_model.unified(
+  base = job_model.place_on_mesh(
     config,
     parts,
     mesh,
@@ -166,23 +166,29 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config.play.answering,
     config.play.caption_prompt,
   )
-  world = world_of(config, base, str(root / 'data'), console)
-  summaries = rounds.play(base, world, config.play, workdir, console, str(path))
-  processes.meet()
+  world = play_data(config, base, str(root / 'data'), console)
+  summaries = rounds.play_rounds(
+    base, world, config.play, workdir, console, str(path)
+  )
+  processes.barrier()
   for row in summaries[1:]:
-    row['change'] = paired_changes.paired(
-      [paired_changes.read(root / 'round_0')],
-      [paired_changes.read(root / f'round_{row["round"]}')],
+    row['change'] = paired_changes.paired_change(
+      [paired_changes.read_scores(root / 'round_0')],
+      [paired_changes.read_scores(root / f'round_{row["round"]}')],
     )
     if row.get('unseen'):
-      row['unseen']['change'] = paired_changes.paired(
-        [paired_changes.read(root / 'round_0', 'scenes_unseen')],
-        [paired_changes.read(root / f'round_{row["round"]}', 'scenes_unseen')],
+      row['unseen']['change'] = paired_changes.paired_change(
+        [paired_changes.read_scores(root / 'round_0', 'scenes_unseen')],
+        [
+          paired_changes.read_scores(
+            root / f'round_{row["round"]}', 'scenes_unseen'
+          )
+        ],
       )
   results = {
     'rounds': summaries,
     'config': json.loads(json.dumps(dataclasses.asdict(config), default=str)),
-    'seconds': elapsed(summaries, time.perf_counter() - began),
+    'seconds': total_seconds(summaries, time.perf_counter() - began),
     'peak_memory_gib': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     / 2**20,
     'versions': {
@@ -191,26 +197,28 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       'device': jax.devices()[0].device_kind,
     },
   }
-  run_story.tell(root, results, world, base, config.gallery, console.command)
+  run_story.write_from_run(
+    root, results, world, base, config.gallery, console.command
+  )
   output_files.write_atomically(done, json.dumps(results, indent=1) + '\n')
-  processes.meet()
-  console.say(table(summaries))
+  processes.barrier()
+  console.say(scores_table(summaries))
   console.say(f'report: {root / "report.html"}')
   return results
 
 
 def rounds_played(root: pathlib.PurePath) -> int:
   """Returns the number of the newest round whose model is in a run's folder."""
-  names = storage.names(root / 'checkpoints')
+  names = storage.list_names(root / 'checkpoints')
   return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def world_of(
+def play_data(
   config: Settings,
-  base: unified_model.Unified,
+  base: unified_model.UnifiedModel,
   data_dir: str,
   console: terminal.Console,
-) -> play_settings.World:
+) -> play_settings.PlayData:
   """Generates or reads (once) and encodes what the rounds play with.
 
   The embedded world's judge reads pixels. Files have no judge, so the base
@@ -218,19 +226,19 @@ def world_of(
   """
 
   def read(source, split, seed, count):
-    return job_inputs.read(
+    return job_inputs.read_inputs(
       base, source, config.world, split, seed, count, data_dir, console
     )
 
   seed, own = config.world.seed, config.files
-  inputs = preferences(
+  inputs = round_inputs(
     functools.partial(read, own and own.inputs, 'preference', seed),
     config.inputs,
     config.play.rounds,
     config.fresh_inputs,
   )
   other = seed + (config.held_out_split == 'preference')
-  held_out = input_set.inputs(
+  held_out = input_set.from_records(
     read(own and own.held_out, config.held_out_split, other, config.held_out)
   )
   known = {caption for part in inputs for caption in part.captions}
@@ -239,10 +247,10 @@ def world_of(
       play_settings.BASE_MODEL,
       functools.partial(_answers, base),
     )
-    unseen = job_inputs.with_new_captions(held_out, known)
+    unseen = job_inputs.new_caption_subset(held_out, known)
   else:
-    judged_by, judge = 'pixels', pixel_judge.of_codes(base.decode)
-    unseen = job_inputs.unseen(
+    judged_by, judge = 'pixels', pixel_judge.judge_of_codes(base.decode)
+    unseen = job_inputs.unseen_scenes(
       base,
       config.world,
       config.held_out_split,
@@ -251,7 +259,7 @@ def world_of(
       config.unseen,
       known,
     )
-  return play_settings.World(
+  return play_settings.PlayData(
     inputs=inputs,
     held_out=held_out,
     judge=judge,
@@ -260,9 +268,10 @@ def world_of(
     unseen=unseen,
     publish=config.official
     and functools.partial(
-      official_pairs.write,
+      official_pairs.write_official,
       say=console.say,
-      known=own and official_pairs.about(record_files.read(own.inputs)),
+      known=own
+      and official_pairs.known_fields(record_files.read_records(own.inputs)),
     )
     or None,
   )
@@ -273,7 +282,7 @@ def _answers(base, codes, questions):
   return dataclasses.replace(base).answer(codes, questions)
 
 
-def preferences(
+def round_inputs(
   records: Callable[[int], list[dict]], count: int, rounds: int, fresh: bool
 ) -> list[input_set.Inputs]:
   """Returns the inputs of each round.
@@ -285,12 +294,12 @@ def preferences(
     fresh: each round has its own.
   """
   rows = records(count * rounds if fresh else count)
-  inputs = input_set.inputs(rows)
+  inputs = input_set.from_records(rows)
   starts = [count * r if fresh else 0 for r in range(rounds)]
   return [inputs.part(slice(s, s + count)) for s in starts]
 
 
-def elapsed(summaries: list[dict], seconds: float) -> float:
+def total_seconds(summaries: list[dict], seconds: float) -> float:
   """Returns the seconds of a run: of this start, or of all phases if more.
 
   A resumed run skips phases, but each phase keeps how long it took.
@@ -299,7 +308,7 @@ def elapsed(summaries: list[dict], seconds: float) -> float:
   return max(seconds, phases)
 
 
-def table(summaries: list[dict]) -> str:
+def scores_table(summaries: list[dict]) -> str:
   """Returns the headline table as text; unseen captions below the others."""
   lines = ['round  understanding   generation      gap', *_lines(summaries)]
   unseen = [

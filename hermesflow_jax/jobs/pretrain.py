@@ -52,7 +52,7 @@ class Settings:
     world: the embedded world.
     scenes: captioned scenes to train on.
     tokenizer: a model or a run that has an image tokenizer, or a converted
-      MAGVIT-v2; see `job_model.Start`.
+      MAGVIT-v2; see `job_model.ModelSettings`.
     init_from: a trained model, the run of one, a bundle or a converted Show-o,
       whose transformer is trained on; '' for a new one.
     decoder: sizes of the transformer.
@@ -71,21 +71,21 @@ class Settings:
   """
 
   seed: int
-  mesh: mesh_config.Mesh = settings.free()
+  mesh: mesh_config.MeshConfig = settings.not_identity()
   world: shape_world.World
   scenes: int
   tokenizer: str
   init_from: str
   decoder: phi.PhiConfig
   lengths: token_rows.Lengths
-  mixture: pretraining.Mixture
+  mixture: pretraining.TaskMixture
   mask_schedule: str
-  optim: adamw.Optim
+  optim: adamw.AdamWConfig
   stop: int
   batches: pretraining.Batches
-  log_every: int = settings.free()
-  save_every: int = settings.free()
-  sampler: maskgit.MaskGIT
+  log_every: int = settings.not_identity()
+  save_every: int = settings.not_identity()
+  sampler: maskgit.MaskGITSampler
   evaluated: int
   export: str
 
@@ -101,19 +101,19 @@ class Settings:
         'save_every': 0,
       },
     )
-    mask_schedules.parse(self.mask_schedule)
+    mask_schedules.parse_schedule(self.mask_schedule)
 
 
-def world_text() -> text_tokenizer.Text:
+def world_tokenizer() -> text_tokenizer.TextTokenizer:
   """Returns the tokenizer of the embedded world's words."""
-  prompt = text_tokenizer.user(text_tokenizer.CAPTION_PROMPT)
+  prompt = text_tokenizer.user_turn(text_tokenizer.CAPTION_PROMPT)
   words = prompt.replace(':', ' : ').replace('.', ' . ').lower().split()
-  return text_tokenizer.word_level([*caption_questions.WORDS, *words])
+  return text_tokenizer.word_level_tokenizer([*caption_questions.WORDS, *words])
 
 
 def _taken(setting, name, console):
   """Returns the folder of the model that a setting names."""
-  path = str(run_folder.model_of(name))
+  path = str(run_folder.newest_model(name))
   if path != str(storage.path(name)):
     console.say(f'{setting} {name}: taking {path}')
   return path
@@ -124,7 +124,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   began = time.perf_counter()
   mesh = config.mesh.make(
     config.batches.divisor,
-    parts=mesh_config.model_parts(config.decoder),
+    parts=mesh_config.model_divisor(config.decoder),
     say=console.say,
   )
   tokenizer_path = _taken('tokenizer', config.tokenizer, console)
@@ -132,12 +132,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   base = {}
   if config.init_from:
     first_path = _taken('init_from', config.init_from, console)
-    initial_model.config_of(first_path)
-    base = {'base': initial_model.sums(first_path, tokenizer_path)}
-  workdir_claim.claim(workdir, config, console, **base)
+    initial_model.read_config(first_path)
+    base = {'base': initial_model.weight_hashes(first_path, tokenizer_path)}
+  workdir_claim.claim_workdir(workdir, config, console, **base)
   workdir_claim.check_writable(config.export)
   grid = (shape_world.SIZE // tokenizer.reduction,) * 2
-  text = world_text()
+  text = world_tokenizer()
   vocab = vocabulary.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
   optim = config.optim
@@ -148,7 +148,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))
 
   def unified(model):
-    return unified_model.Unified(
+    return unified_model.UnifiedModel(
       model=model,
       tokenizer=tokenizer,
       text=text,
@@ -160,7 +160,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
 
   def records(split, count):
-    return scene_records.load(
+    return scene_records.load_scenes(
       str(storage.path(workdir) / 'data'),
       split,
       config.world.seed,
@@ -188,22 +188,22 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   loss = functools.partial(
     pretraining.loss,
     mixture=config.mixture,
-    schedule=mask_schedules.parse(config.mask_schedule),
+    schedule=mask_schedules.parse_schedule(config.mask_schedule),
     image_tokens=sizes.image_tokens,
     reply=config.lengths.reply,
   )
   key = jax.random.key(config.seed)
-  state = resume.run(
+  state = resume.run_resumable(
     make_state,
     train_step.make_step(loss, optim, key, mesh),
     None,
     batches,
-    training_loop.Pace(
+    training_loop.LoopConfig(
       config.stop or optim.steps, config.log_every, config.save_every
     ),
     mesh=mesh,
     folder=workdir,
-    identity=settings.identity(Settings, settings.plain(config)),
+    identity=settings.identity(Settings, settings.to_json_types(config)),
     known=functools.partial(settings.identity, Settings),
     label='pretraining',
     console=console,
@@ -217,7 +217,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   written = storage.path(workdir) / 'model'
   # A run that was killed before it wrote its results may have left it.
   checkpoint.remove(written)
-  trained_model.save(
+  trained_model.save_model(
     str(written),
     dataclasses.replace(
       player, tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh))
@@ -225,16 +225,16 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config.init_from,
     {'steps': int(state.step)},
   )
-  inputs = input_set.inputs(records('preference', config.evaluated))
+  inputs = input_set.from_records(records('preference', config.evaluated))
   measured = gap.evaluate(
     player,
     inputs,
     config.sampler,
-    pixel_judge.of_codes(player.decode),
+    pixel_judge.judge_of_codes(player.decode),
     text_similarity.ngram_cosines,
     config.seed,
   )
-  results = gap.summary(measured, inputs)
+  results = gap.summarize(measured, inputs)
   results['parameters'] = sum(a.size for a in jax.tree.leaves(state.model))
   results['seconds'] = time.perf_counter() - began
   output_files.write_atomically(

@@ -52,14 +52,14 @@ class Settings:
   """
 
   seed: int
-  mesh: mesh_config.Mesh = settings.free()
+  mesh: mesh_config.MeshConfig = settings.not_identity()
   world: shape_world.World
   scenes: int
   sizes: magvit_config.MagvitConfig
-  weights: tokenizer_loss.Weights
+  weights: tokenizer_loss.LossWeights
   quantizer_warmup: int
-  optim: adamw.Optim
-  schedule: training_schedule.Schedule
+  optim: adamw.AdamWConfig
+  schedule: training_schedule.TrainingSchedule
   evaluated: int
   export: str
 
@@ -73,12 +73,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Trains, measures and exports; returns the measurements."""
   began = time.perf_counter()
   mesh = config.mesh.make(config.schedule.batch, say=console.say)
-  workdir_claim.claim(workdir, config, console)
+  workdir_claim.claim_workdir(workdir, config, console)
   workdir_claim.check_writable(config.export)
   data_dir = str(storage.path(workdir) / 'data')
-  source = scene_dataset.source(
+  source = scene_dataset.data_source(
     data_dir,
-    scene_dataset.config_of(
+    scene_dataset.dataset_config(
       'train',
       config.world.seed,
       config.scenes,
@@ -112,7 +112,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
 
   key = jax.random.key(config.seed)
-  state = resume.run(
+  state = resume.run_resumable(
     lambda: train_step.init_state(make_model, optim, key, mesh),
     train_step.make_step(loss, optim, key, mesh),
     None,
@@ -120,12 +120,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     schedule.pace(optim.steps),
     mesh=mesh,
     folder=workdir,
-    identity=settings.identity(Settings, settings.plain(config)),
+    identity=settings.identity(Settings, settings.to_json_types(config)),
     known=functools.partial(settings.identity, Settings),
     label='tokenizer',
     console=console,
   )
-  results = measure(state.model, config, mesh, console)
+  results = measure_reconstruction(state.model, config, mesh, console)
   results['seconds'] = time.perf_counter() - began
   model_bundle.save_tokenizer(config.export, state.model)
   output_files.write_atomically(
@@ -140,7 +140,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   return results
 
 
-def looks(image: np.ndarray) -> list[tuple]:
+def save_reconstructions(image: np.ndarray) -> list[tuple]:
   """Returns what the judge sees: sorted (row, column, shape, color, size)."""
   cell = shape_world.CELL
   return sorted(
@@ -155,7 +155,7 @@ def looks(image: np.ndarray) -> list[tuple]:
   )
 
 
-def measure(model, config: Settings, mesh, console) -> dict:
+def measure_reconstruction(model, config: Settings, mesh, console) -> dict:
   """Reconstructs three held-out sets and lets the judge compare.
 
   `same` is the share of scenes in which the judge sees the same objects at
@@ -182,10 +182,13 @@ def measure(model, config: Settings, mesh, console) -> dict:
         for i in range(config.evaluated)
       ]
     )
-    codes, found = batching.mapped(
+    codes, found = batching.map_batches(
       reconstruct, images, size, mesh, console.progress(f'judging {split}')
     )
-    same = [looks(a) == looks(b) for a, b in zip(images, found)]
+    same = [
+      save_reconstructions(a) == save_reconstructions(b)
+      for a, b in zip(images, found)
+    ]
     sets[split] = {
       'scenes': len(images),
       'same': float(np.mean(same)),

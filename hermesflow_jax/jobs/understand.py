@@ -30,7 +30,7 @@ _TABLE = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.Start):
+class Settings(job_model.ModelSettings):
   """Settings of the job.
 
   Attributes:
@@ -79,43 +79,46 @@ class Settings(job_model.Start):
         f'choices is {self.choices}, wanted different texts, at least two'
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
-    question_answering.Answering(rule=self.choice_rule)
+    question_answering.AnswerConfig(rule=self.choice_rule)
 
 
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
   """Looks and says; returns the lines of `answers.jsonl`, one an image."""
-  path = job_model.located(config, console)
-  names = files_of(config.images)
+  path = job_model.locate(config, console)
+  names = list_images(config.images)
   mesh = config.mesh.make()
-  parts = job_model.load(config, path, mesh)
-  sums = job_model.sums(config, path)
-  unified = job_model.unified(
+  parts = job_model.load_parts(config, path, mesh)
+  sums = job_model.weight_hashes(config, path)
+  unified = job_model.place_on_mesh(
     config,
     parts,
     mesh,
     console,
-    question_answering.Answering(rule=config.choice_rule),
+    question_answering.AnswerConfig(rule=config.choice_rule),
     config.caption_prompt,
   )
   for question in config.questions:
     unified.check_question({'question': question})
   size = unified.grid[0] * unified.tokenizer.reduction
-  good = input_faults.kept(
-    [(name, fault(name, size)) for name in console.progress('reading')(names)],
+  good = input_faults.valid_only(
+    [
+      (name, image_fault(name, size))
+      for name in console.progress('reading')(names)
+    ],
     config.on_error,
     'image',
     console,
   )
-  workdir_claim.claim(
+  workdir_claim.claim_workdir(
     workdir,
     config,
     console,
     base=sums,
     images={name: output_files.sha256(name) for name in good},
     pixels=image_reader.VERSION,
-    **job_model.answers(parts.text),
+    **job_model.answer_encoding(parts.text),
   )
   root = storage.path(workdir)
   done = root / 'answers.jsonl'
@@ -124,13 +127,13 @@ def run(
   else:
     groups = [good[i : i + GROUP] for i in range(0, len(good), GROUP)]
     written = []
-    looking = terminal.counted(
+    looking = terminal.weighted_progress(
       console.progress('looking'), groups, list(map(len, groups))
     )
     for number, group in enumerate(looking):
       part = root / 'parts' / f'{number:06d}.jsonl'
       if not part.exists():
-        rows = said(config, unified, group, size)
+        rows = ask_about_images(config, unified, group, size)
         output_files.write_atomically(
           part,
           ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows),
@@ -139,14 +142,14 @@ def run(
     output_files.write_atomically(done, ''.join(written))
   text = done.read_bytes().decode()
   rows = [json.loads(line) for line in text.splitlines()]
-  console.say(table(rows[:_TABLE]))
+  console.say(answers_table(rows[:_TABLE]))
   if len(rows) > _TABLE:
     console.say(f'and {len(rows) - _TABLE} more')
   console.say(f'{len(rows)} images in {done}')
   return rows
 
 
-def files_of(wanted: Sequence[str]) -> list[str]:
+def list_images(wanted: Sequence[str]) -> list[str]:
   """Returns the image files that are meant, each once, in order.
 
   Raises:
@@ -176,33 +179,35 @@ def _in_bucket(name: str) -> list[str]:
   """The image files of a bucket that are meant."""
   path = storage.path(name)
   if '*' in name:
-    return storage.matching(name)
+    return storage.glob(name)
   if not path.is_dir():
     return [name] if path.exists() else []
   return [
     str(path / file)
-    for file in sorted(storage.below(path))
+    for file in sorted(storage.list_files(path))
     if pathlib.PurePath(file).suffix.lower() in SUFFIXES
   ]
 
 
-def fault(name: str, size: int) -> str:
+def image_fault(name: str, size: int) -> str:
   """Returns what is wrong with an image file, or ''."""
   try:
-    image_reader.load(storage.path(name), size)
+    image_reader.load_image(storage.path(name), size)
   except ValueError as error:
     return str(error).partition('cannot be read: ')[2]
   return ''
 
 
-def said(
+def ask_about_images(
   config: Settings,
-  unified: unified_model.Unified,
+  unified: unified_model.UnifiedModel,
   names: Sequence[str],
   size: int,
 ) -> list[dict]:
   """Returns what the model says about some images, one record each."""
-  pixels = np.stack([image_reader.load(storage.path(n), size) for n in names])
+  pixels = np.stack(
+    [image_reader.load_image(storage.path(n), size) for n in names]
+  )
   codes = unified.encode(pixels)
   rows = [{'image': name} for name in names]
   ladder = [config.decoding]
@@ -228,7 +233,7 @@ def said(
   return rows
 
 
-def table(rows: Sequence[dict]) -> str:
+def answers_table(rows: Sequence[dict]) -> str:
   """Returns what was said as text: an image, and a line for each answer."""
   lines = []
   for row in rows:

@@ -20,7 +20,7 @@ from hermesflow_jax.sequences import attention_mask
 BACKENDS = ('auto', 'xla', 'cudnn', 'splash')
 
 
-def backend_of(name: str, platform: str) -> str:
+def choose_backend(name: str, platform: str) -> str:
   """Returns the backend that `name` means where arrays live.
 
   Args:
@@ -47,14 +47,14 @@ def attend(q: jax.Array, parts, sees, backend: str = 'xla'):
       bool[..., T, S] is True where query t sees key s. A query that sees
       no key gets the mean of all values.
     backend: of BACKENDS but 'auto'; another than 'xla' computes what queries
-      of images see (see `image_block`), without a gradient, and XLA the rest.
+      of images see (see `image_attention`), without a gradient, and XLA the rest.
 
   Returns:
     [..., T, N, H].
   """
   if not isinstance(sees, (list, tuple)):
     sees = jnp.split(sees, np.cumsum([k.shape[-3] for k, _ in parts])[:-1], -1)
-  if backend != 'xla' and image_block(q, sees):
+  if backend != 'xla' and image_attention(q, sees):
     return _of_image(q, parts, sees, backend, mapped=True)
   scores = []
   for (k, _), seen in zip(parts, sees, strict=True):
@@ -87,7 +87,7 @@ def attend(q: jax.Array, parts, sees, backend: str = 'xla'):
   return (out / jnp.swapaxes(total, -1, -2)[..., None]).astype(q.dtype)
 
 
-def attend_packed(
+def packed_attention(
   q: jax.Array,
   k: jax.Array,
   v: jax.Array,
@@ -132,7 +132,7 @@ def attend_packed(
   return jnp.concatenate(out, axis=-3)
 
 
-def image_block(q, sees: Sequence) -> bool:
+def image_attention(q, sees: Sequence) -> bool:
   """Whether these are queries of an image.
 
   They are several, and all see the same keys: all of every part, but for some
@@ -152,7 +152,7 @@ def image_block(q, sees: Sequence) -> bool:
 
 
 def _of_image(q, parts, sees, backend, mapped=False):
-  """`attend` for which `image_block` holds, by another backend than XLA."""
+  """`attend` for which `image_attention` holds, by another backend than XLA."""
   starts = [None if seen is None else seen.start[..., 0] for seen in sees]
   kernel = (
     attention_kernels.cudnn if backend == 'cudnn' else attention_kernels.splash

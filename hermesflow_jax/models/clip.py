@@ -96,7 +96,7 @@ class Clip(nnx.Module):
     the weights go back to PyTorch whole.
 
     Args:
-      pixels: float[..., H, W, 3] of side `image`, normalised by `normalised`.
+      pixels: float[..., H, W, 3] of side `image`, normalised by `normalize_pixels`.
 
     Returns:
       [..., S, D], the output of the penultimate layer.
@@ -174,7 +174,7 @@ class Projector(nnx.Module):
     return self.second(jax.nn.gelu(x, approximate=False))
 
 
-def normalised(images: jax.Array) -> jax.Array:
+def normalize_pixels(images: jax.Array) -> jax.Array:
   """Returns float32 pixels as CLIP wants them, of uint8[..., H, W, 3]."""
   mean = jnp.array([0.48145466, 0.4578275, 0.40821073])
   deviation = jnp.array([0.26862954, 0.26130258, 0.27577711])

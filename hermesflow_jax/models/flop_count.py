@@ -33,7 +33,7 @@ class Cost:
     return Cost(self.flops * times, self.bytes * times)
 
 
-def of(function: Callable, *arguments, trips: int = 1) -> Cost:
+def count_flops(function: Callable, *arguments, trips: int = 1) -> Cost:
   """Returns what a call executes.
 
   Args:
@@ -120,7 +120,7 @@ def _convolution(equation):
   return Cost(2.0 * out * depth, _moved(equation))
 
 
-def tokens(config: phi.PhiConfig, count: int, seen: float) -> float:
+def decoder_flops(config: phi.PhiConfig, count: int, seen: float) -> float:
   """Returns the FLOPs of the decoder for some tokens.
 
   Args:
@@ -134,12 +134,12 @@ def tokens(config: phi.PhiConfig, count: int, seen: float) -> float:
   return 2.0 * config.layers * count * (products + attention)
 
 
-def head(config: phi.PhiConfig, rows: int, ids: int) -> float:
+def head_flops(config: phi.PhiConfig, rows: int, ids: int) -> float:
   """Returns the FLOPs of the logits of `ids` words at `rows` tokens."""
   return 2.0 * config.width * rows * ids
 
 
-def weights(model, ids: int) -> int:
+def weight_bytes(model, ids: int) -> int:
   """Returns the bytes of a ShowO's decoder, and of its head for `ids` words.
 
   What one pass reads at least; of the embeddings it reads a few rows.
@@ -149,6 +149,6 @@ def weights(model, ids: int) -> int:
   return decoder + kernel.nbytes * ids // kernel.shape[-1]
 
 
-def size(tree) -> int:
+def tree_bytes(tree) -> int:
   """Returns the bytes of a tree of arrays."""
   return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

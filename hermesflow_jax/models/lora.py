@@ -49,7 +49,7 @@ class Lora:
     return self.alpha / self.rank
 
 
-class Adapted(nnx.Module):
+class AdaptedLinear(nnx.Module):
   """A linear layer with an adapter: linear(x) + scale (x a) b."""
 
   def __init__(self, linear: nnx.Linear, a, b, scale: float):
@@ -62,7 +62,7 @@ class Adapted(nnx.Module):
     return self.linear(x) + self.scale * ((x @ a) @ b)
 
 
-def init(model, config: Lora, key: jax.Array) -> Adapters:
+def init_adapters(model, config: Lora, key: jax.Array) -> Adapters:
   """Returns adapters that change nothing yet: b is zero.
 
   Args:
@@ -83,17 +83,17 @@ def init(model, config: Lora, key: jax.Array) -> Adapters:
   return out
 
 
-def adapted(model, adapters: Adapters, config: Lora):
+def with_adapters(model, adapters: Adapters, config: Lora):
   """Returns the model with adapters; its parameters are frozen, not copied."""
   model = _copy(jax.lax.stop_gradient(model))
   for target, each in adapters.items():
     layers = model.decoder.layers
     linear = getattr(layers, target)
-    setattr(layers, target, Adapted(linear, **each, scale=config.scale))
+    setattr(layers, target, AdaptedLinear(linear, **each, scale=config.scale))
   return model
 
 
-def merged(model, adapters: Adapters, config: Lora):
+def merge_adapters(model, adapters: Adapters, config: Lora):
   """Returns a plain model whose kernels have the adapters added."""
   model = _copy(model)
   for target, each in adapters.items():
@@ -103,7 +103,7 @@ def merged(model, adapters: Adapters, config: Lora):
   return model
 
 
-merge = jax.jit(merged, static_argnames='config')
+merge = jax.jit(merge_adapters, static_argnames='config')
 
 
 def _copy(model):

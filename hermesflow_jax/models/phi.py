@@ -213,9 +213,9 @@ class Block(nnx.Module):
         write(kv[0], k.astype(kv[0].dtype), index, axis=-3),
         write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
       )
-    backend = attention.backend_of(c.attention, jax.default_backend())
+    backend = attention.choose_backend(c.attention, jax.default_backend())
     if isinstance(sees, attention_mask.Packed):
-      out = attention.attend_packed(q, k, v, sees, backend)
+      out = attention.packed_attention(q, k, v, sees, backend)
     else:
       out = attention.attend(q, [*past, (k, v)], sees, backend)
     hidden = jax.nn.gelu(hidden, approximate=True)

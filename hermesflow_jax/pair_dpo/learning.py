@@ -34,7 +34,7 @@ _SAMPLED = 200
 
 
 @dataclasses.dataclass(frozen=True)
-class Learning:
+class LearningConfig:
   """How a round learns.
 
   Attributes:
@@ -58,21 +58,21 @@ class Learning:
     seed: of sampling, order and masks.
   """
 
-  objective: objective_config.Objective
-  compat: official_defects.Compat
+  objective: objective_config.ObjectiveConfig
+  compat: official_defects.OfficialDefects
   caption_prompt: str = dataclasses.field(
     default=text_tokenizer.CAPTION_PROMPT, kw_only=True
   )
   mask_schedule: str
-  optim: adamw.Optim
+  optim: adamw.AdamWConfig
   lora: lora.Lora
   epochs: float
   batch: int
-  label_rows: int = settings.free()
-  log_every: int = settings.free()
-  save_every: int = settings.free()
-  sample_every: int = settings.free()
-  profile_steps: tuple[int, int] = settings.free()
+  label_rows: int = settings.not_identity()
+  log_every: int = settings.not_identity()
+  save_every: int = settings.not_identity()
+  sample_every: int = settings.not_identity()
+  profile_steps: tuple[int, int] = settings.not_identity()
   seed: int
 
   def __post_init__(self):
@@ -89,7 +89,7 @@ class Learning:
       },
     )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
-    mask_schedules.parse(self.mask_schedule)
+    mask_schedules.parse_schedule(self.mask_schedule)
     first, after = self.profile_steps
     if not 0 <= first <= after:
       raise ValueError(
@@ -110,7 +110,7 @@ class Learning:
       )
 
 
-def steps_of(config: Learning, records: int) -> int:
+def step_count(config: LearningConfig, records: int) -> int:
   """Returns the steps of a round: `epochs` passes, at most `optim.steps`."""
   if not config.epochs:
     return config.optim.steps
@@ -118,11 +118,11 @@ def steps_of(config: Learning, records: int) -> int:
   return max(1, min(config.optim.steps, passes))
 
 
-def learn(
-  player: unified_model.Unified,
+def learn_round(
+  player: unified_model.UnifiedModel,
   reference,
   rows: Sequence[dict],
-  config: Learning,
+  config: LearningConfig,
   steps: int,
   folder: pathlib.PurePath,
   number: int,
@@ -147,17 +147,17 @@ def learn(
   optim = dataclasses.replace(config.optim, steps=steps)
   objective, compat = config.objective, config.compat
   masks = dict(
-    schedule=mask_schedules.parse(config.mask_schedule),
+    schedule=mask_schedules.parse_schedule(config.mask_schedule),
     image_tokens=model.config.image_tokens,
   )
   # Of the pairs, not of their scores: these may be rounded otherwise elsewhere.
   identity = _identity(config, steps, rows)
-  fit = record_rows.fitted(
+  fit = record_rows.packed_lengths_of(
     player.vocab, player.text, player.lengths, rows, compat
   )
 
   def arrays(drop_condition):
-    return record_rows.transform(
+    return record_rows.make_transform(
       player.vocab,
       player.text,
       player.lengths,
@@ -191,28 +191,30 @@ def learn(
     )
 
   def names(step):
-    picked = pipeline.picked(len(rows), step=step, **order)
+    picked = pipeline.batch_indices(len(rows), step=step, **order)
     return [rows[n]['id'] for n in picked]
 
-  loss = train_step.bound(
+  loss = train_step.hashable_partial(
     pair_loss.loss,
     objective=objective,
     reply=player.lengths.reply,
     compat=compat,
     rows=config.label_rows,
   )
-  learner = trainable.Whole(model)
+  learner = trainable.FullModel(model)
   if config.lora.rank:
-    learner = trainable.Adapters(model, config.lora, config.seed + number)
-  prepare = train_step.bound(pair_loss.prepare, masks=objective.masks, **masks)
+    learner = trainable.LoraAdapters(model, config.lora, config.seed + number)
+  prepare = train_step.hashable_partial(
+    pair_loss.prepare_batch, masks=objective.masks, **masks
+  )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
   step = train_step.make_step(learner.loss(loss), optim, key, mesh, prepare)
-  state = resume.run(
+  state = resume.run_resumable(
     lambda: train_step.start_state(learner.start(), optim, mesh),
     step,
     learner.constants(reference),
     batches,
-    training_loop.Pace(
+    training_loop.LoopConfig(
       steps,
       config.log_every,
       config.save_every,
@@ -222,7 +224,7 @@ def learn(
     mesh=mesh,
     folder=str(folder),
     identity=identity,
-    known=functools.partial(settings.identity, Learning),
+    known=functools.partial(settings.identity, LearningConfig),
     label=f'round {number}: learning',
     console=console,
     names=names,
@@ -232,12 +234,13 @@ def learn(
         dataclasses.replace(state, model=learner.whole(state.model))
       )
     ),
-    rates=throughput.of_pairs(
+    rates=throughput.useful_work(
       model.config,
       [arrays(0.0)(r, certain) for r in rows[:: 1 + len(rows) // _SAMPLED]],
       batch=config.batch,
       masks=objective.masks,
-      hidden=mask_schedules.mean(masks['schedule']) * model.config.image_tokens,
+      hidden=mask_schedules.mean_ratio(masks['schedule'])
+      * model.config.image_tokens,
       images_again=not objective.fixed_masks,
       captions_again=compat.plain,
       passes=learner.passes,
@@ -249,9 +252,8 @@ def learn(
 
 def _identity(config, steps, rows):
   """What checkpoints of a round are refused for if it is another."""
-  said = settings.plain(config)
-  names = [field.name for field in dataclasses.fields(Learning)]
-  return settings.identity(Learning, {name: said[name] for name in names}) | {
-    'steps': steps,
-    'records': pipeline.content(rows),
-  }
+  said = settings.to_json_types(config)
+  names = [field.name for field in dataclasses.fields(LearningConfig)]
+  return settings.identity(
+    LearningConfig, {name: said[name] for name in names}
+  ) | {'steps': steps, 'records': pipeline.content_hash(rows)}

@@ -1,6 +1,6 @@
 """What pairs teach: one small function for each method, all of the same scores.
 
-Every function takes `Scores` and a `Strength` and returns losses by what they
+Every function takes `PairScores` and a `LossParams` and returns losses by what they
 are of: 'und' (captions), 'gen' (images), or 'both' where they do not come
 apart. Methods that leave out a kind of pairs return nothing of it. With the
 margin of a pair in nats,
@@ -21,7 +21,7 @@ from hermesflow_jax.pair_dpo import preferences
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class PairScores:
   """What is known of a batch of B records.
 
   Attributes:
@@ -29,7 +29,7 @@ class Scores:
       gradient flows into the reference's.
     counts: tokens that each is a sum over; float32 or int32[B, 2].
     und_share, gen_share: float32[B], what each record adds to a mean over
-      its kind of pairs, see `preferences.shares`; None: all the same.
+      its kind of pairs, see `preferences.mean_weights`; None: all the same.
     both_share: the same of the records that have both.
   """
 
@@ -42,7 +42,7 @@ class Scores:
 
 
 @dataclasses.dataclass(frozen=True)
-class Strength:
+class LossParams:
   """Numbers of the methods.
 
   Attributes:
@@ -58,34 +58,34 @@ class Strength:
 Losses = dict[str, jax.Array]
 
 
-def pair_dpo(scores: Scores, strength: Strength) -> Losses:
+def pair_dpo(scores: PairScores, strength: LossParams) -> Losses:
   """-log sigmoid(beta delta), of both kinds (arXiv 2502.12148, eq. 12)."""
   return _both(
-    scores, lambda delta: preferences.preference(strength.beta * delta)
+    scores, lambda delta: preferences.log_sigmoid_loss(strength.beta * delta)
   )
 
 
-def dpo_understanding(scores: Scores, strength: Strength) -> Losses:
+def dpo_understanding(scores: PairScores, strength: LossParams) -> Losses:
   """DPO of captions alone (arXiv 2305.18290)."""
   return {'und': pair_dpo(scores, strength)['und']}
 
 
-def dpo_generation(scores: Scores, strength: Strength) -> Losses:
+def dpo_generation(scores: PairScores, strength: LossParams) -> Losses:
   """DPO of images alone (arXiv 2305.18290)."""
   return {'gen': pair_dpo(scores, strength)['gen']}
 
 
-def sft(scores: Scores, strength: Strength) -> Losses:
+def sft(scores: PairScores, strength: LossParams) -> Losses:
   """The winners' negative log-likelihood per token, of both kinds."""
   del strength
   policy, counts = scores.policy, scores.counts
   return {
-    'und': preferences.winner_nll(policy.mmu, counts.mmu, scores.und_share),
-    'gen': preferences.winner_nll(policy.t2i, counts.t2i, scores.gen_share),
+    'und': preferences.sft_loss(policy.mmu, counts.mmu, scores.und_share),
+    'gen': preferences.sft_loss(policy.t2i, counts.t2i, scores.gen_share),
   }
 
 
-def ipo(scores: Scores, strength: Strength) -> Losses:
+def ipo(scores: PairScores, strength: LossParams) -> Losses:
   """(delta - 1 / (2 beta))^2 (arXiv 2310.12036).
 
   A margin has a goal, beyond which it is too large.
@@ -93,12 +93,12 @@ def ipo(scores: Scores, strength: Strength) -> Losses:
   return _both(scores, lambda delta: (delta - 0.5 / strength.beta) ** 2)
 
 
-def hinge(scores: Scores, strength: Strength) -> Losses:
+def hinge(scores: PairScores, strength: LossParams) -> Losses:
   """max(0, 1 - beta delta): SLiC's hinge on log-ratios (arXiv 2309.06657)."""
   return _both(scores, lambda delta: jax.nn.relu(1 - strength.beta * delta))
 
 
-def smoothed(scores: Scores, strength: Strength) -> Losses:
+def smoothed(scores: PairScores, strength: LossParams) -> Losses:
   """DPO with smoothed labels ("conservative" DPO, E. Mitchell's note of 2023).
 
   -(1 - e) log sigmoid(beta delta) - e log sigmoid(-beta delta).
@@ -107,14 +107,14 @@ def smoothed(scores: Scores, strength: Strength) -> Losses:
 
   def one(delta):
     scaled = strength.beta * delta
-    return (1 - e) * preferences.preference(
+    return (1 - e) * preferences.log_sigmoid_loss(
       scaled
-    ) + e * preferences.preference(-scaled)
+    ) + e * preferences.log_sigmoid_loss(-scaled)
 
   return _both(scores, one)
 
 
-def robust(scores: Scores, strength: Strength) -> Losses:
+def robust(scores: PairScores, strength: LossParams) -> Losses:
   """DPO that noise in the labels does not bias (arXiv 2403.00409).
 
   (-(1 - e) log sigmoid(beta delta) + e log sigmoid(-beta delta)) / (1 - 2 e).
@@ -124,15 +124,15 @@ def robust(scores: Scores, strength: Strength) -> Losses:
   def one(delta):
     scaled = strength.beta * delta
     right, wrong = (
-      preferences.preference(scaled),
-      preferences.preference(-scaled),
+      preferences.log_sigmoid_loss(scaled),
+      preferences.log_sigmoid_loss(-scaled),
     )
     return ((1 - e) * right - e * wrong) / (1 - 2 * e)
 
   return _both(scores, one)
 
 
-def per_token(scores: Scores, strength: Strength) -> Losses:
+def per_token(scores: PairScores, strength: LossParams) -> Losses:
   """Pair-DPO of mean log-likelihoods: long texts weigh as much as short."""
 
   def mean(logps):
@@ -146,7 +146,7 @@ def per_token(scores: Scores, strength: Strength) -> Losses:
   return pair_dpo(means, strength)
 
 
-def product(scores: Scores, strength: Strength) -> Losses:
+def product(scores: PairScores, strength: LossParams) -> Losses:
   """-log sigmoid(beta delta_gen beta delta_und) (arXiv 2502.12148, eq. 6).
 
   As printed, and as nobody trains it: it has no gradient where both margins
@@ -154,11 +154,13 @@ def product(scores: Scores, strength: Strength) -> Losses:
   It is a mean over the records that have both pairs.
   """
   und, gen = _margins(scores)
-  values = preferences.preference(strength.beta * gen * strength.beta * und)
-  return {'both': preferences.mean(values, scores.both_share)}
+  values = preferences.log_sigmoid_loss(
+    strength.beta * gen * strength.beta * und
+  )
+  return {'both': preferences.valid_mean(values, scores.both_share)}
 
 
-METHODS: dict[str, Callable[[Scores, Strength], Losses]] = {
+METHODS: dict[str, Callable[[PairScores, LossParams], Losses]] = {
   each.__name__: each
   for each in (
     pair_dpo,
@@ -178,8 +180,8 @@ METHODS: dict[str, Callable[[Scores, Strength], Losses]] = {
 def _margins(scores):
   """(delta of captions, delta of images), float32[B]."""
   return (
-    preferences.margins(scores.policy.mmu, scores.reference.mmu),
-    preferences.margins(scores.policy.t2i, scores.reference.t2i),
+    preferences.reward_margins(scores.policy.mmu, scores.reference.mmu),
+    preferences.reward_margins(scores.policy.t2i, scores.reference.t2i),
   )
 
 
@@ -187,6 +189,6 @@ def _both(scores, one):
   """The means of a function of the margin, of both kinds."""
   und, gen = _margins(scores)
   return {
-    'und': preferences.mean(one(und), scores.und_share),
-    'gen': preferences.mean(one(gen), scores.gen_share),
+    'und': preferences.valid_mean(one(und), scores.und_share),
+    'gen': preferences.valid_mean(one(gen), scores.gen_share),
   }

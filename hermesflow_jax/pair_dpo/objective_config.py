@@ -7,12 +7,12 @@ from hermesflow_jax.runtime import settings
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
+class ObjectiveConfig:
   """What is learned from pairs.
 
   Attributes:
     method: a name of `methods.METHODS`.
-    beta, smoothing: see `methods.Strength`.
+    beta, smoothing: see `methods.LossParams`.
     und_weight, gen_weight: coefficients of the method's losses of captions
       and of images.
     und_sft_weight, gen_sft_weight: of the negative log-likelihood per token

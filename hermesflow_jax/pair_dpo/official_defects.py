@@ -13,7 +13,7 @@ from hermesflow_jax.training import log_likelihood
 
 
 @dataclasses.dataclass(frozen=True)
-class Compat:
+class OfficialDefects:
   """Defects of the official release that can be asked for, for comparison.
 
   Attributes:
@@ -46,7 +46,7 @@ DETAILED_PROMPT = (
 DETAILED_SPACE = '  '
 
 
-def pair_logps(
+def unpacked_pair_logps(
   model, batch, hidden: jax.Array, reply: int, images_as_text: bool = False
 ):
   """Scores both pairs of each record under one model.
@@ -57,7 +57,7 @@ def pair_logps(
     hidden: bool[B, K, I], K masks a pair.
     reply: the most tokens of a caption, its end included.
     images_as_text: add the t2i rows, each token predicting the next, to the
-      understanding side (`Compat.score_images_as_text`).
+      understanding side (`OfficialDefects.score_images_as_text`).
 
   Returns:
     (PairLogps, the number of scored tokens in the same form; of the images
@@ -69,20 +69,20 @@ def pair_logps(
     ),
     batch['t2i'],
   )
-  t2i, codes = log_likelihood.of_images(model, rows, hidden[:, :, None])
-  mmu, words = log_likelihood.of_text(model, batch['mmu'], reply)
+  t2i, codes = log_likelihood.image_logps(model, rows, hidden[:, :, None])
+  mmu, words = log_likelihood.text_logps(model, batch['mmu'], reply)
   counts = preferences.PairLogps(
     t2i=log_likelihood.label_counts(codes).mean(1),
     mmu=log_likelihood.label_counts(words),
   )
   logps = preferences.PairLogps(t2i=t2i.sum(-1).mean(1), mmu=mmu.sum(-1))
   if images_as_text:
-    shifted = of_images_as_text(model, rows, hidden[:, :, None])
+    shifted = image_logps_as_text(model, rows, hidden[:, :, None])
     logps = score_images_as_text(logps, shifted.mean(1))
   return logps, counts
 
 
-def of_images_as_text(model, rows: token_rows.Rows, hidden_codes: jax.Array):
+def image_logps_as_text(model, rows: token_rows.Rows, hidden_codes: jax.Array):
   """Scores t2i rows as if each token predicted the next (official defect 1).
 
   Arguments as in `of_images`.
@@ -91,7 +91,7 @@ def of_images_as_text(model, rows: token_rows.Rows, hidden_codes: jax.Array):
     float32[...], summed over each row, text included.
   """
   begin = rows.tokens.shape[-1] - hidden_codes.shape[-1] - 2
-  tokens, labels = mask_schedules.apply(
+  tokens, labels = mask_schedules.apply_mask(
     model.config.vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
   )
   before = jnp.cumsum(rows.labels != token_rows.UNSCORED, axis=-1) == 0
@@ -139,7 +139,7 @@ def score_images_as_text(
   Args:
     logps: of B pairs.
     t2i_as_text: float32[B, 2], `sequence_logps(logits, next_labels(labels))`
-      of the t2i rows, with labels of `text_to_image.text_labels`. (Without the
+      of the t2i rows, with labels of `text_to_image.lm_text_labels`. (Without the
       text the margin is the same, as long as win and lose share the text.)
 
   Returns:

@@ -28,7 +28,7 @@ from hermesflow_jax.training import log_likelihood
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Record:
+class PackedRecord:
   """Both pairs of one input; of a batch with [B] in front.
 
   Attributes:
@@ -49,7 +49,7 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
-class Fit:
+class PackedLengths:
   """How long the texts of some records are at most.
 
   Attributes:
@@ -61,20 +61,22 @@ class Fit:
   reply: int
 
 
-def fit(
+def packed_lengths(
   vocab: vocabulary.Vocab,
   captions: token_rows.Texts,
   replies: token_rows.Texts,
   lengths: token_rows.Lengths,
-) -> Fit:
+) -> PackedLengths:
   """Returns what these texts want, at most what `lengths` allow."""
   rows = text_to_image.t2i_prefix(vocab, [[], *captions], lengths.max_text)
   # A reply without words is an end, and what is read is all but its end.
   longest = max(1, *map(len, [[], *replies])) + 1
-  return Fit(int(rows.valid.sum(-1).max()), min(longest, lengths.reply))
+  return PackedLengths(
+    int(rows.valid.sum(-1).max()), min(longest, lengths.reply)
+  )
 
 
-def record(
+def pack_record(
   vocab: vocabulary.Vocab,
   caption,
   drawn: np.ndarray,
@@ -82,10 +84,10 @@ def record(
   prompt,
   replies,
   max_text: int,
-  fit: Fit,
+  fit: PackedLengths,
   *,
   sot: bool = True,
-) -> Record:
+) -> PackedRecord:
   """Returns the arrays of one record.
 
   Args:
@@ -94,7 +96,7 @@ def record(
     drawn: int[2, I], codes of win and lose.
     real: int[I], the codes that both replies are about.
     prompt: text ids.
-    replies: two lists of text ids; what is longer than `fit` is cut.
+    replies: two lists of text ids; what is longer than `packed_lengths` is cut.
     max_text: see `token_rows.t2i_prefix`.
     fit: of all records.
     sot: see `image_to_text.mmu_rows`.
@@ -105,8 +107,8 @@ def record(
   image, _ = image_to_text.mmu_prefix(
     vocab, real[None], [prompt], size, sot=sot
   )
-  texts = image_to_text.replies(vocab, replies, fit.reply)
-  return Record(
+  texts = image_to_text.encode_replies(vocab, replies, fit.reply)
+  return PackedRecord(
     caption=jax.tree.map(lambda a: a[0, skipped:], rows),
     skipped=np.array(skipped, np.int32),
     codes=drawn.astype(np.int32),
@@ -116,7 +118,7 @@ def record(
   )
 
 
-def labels_of(codes: int, masks: int, fit: Fit) -> int:
+def next_token_labels(codes: int, masks: int, fit: PackedLengths) -> int:
   """Returns how many tokens of a row may be labelled.
 
   Args:
@@ -127,9 +129,9 @@ def labels_of(codes: int, masks: int, fit: Fit) -> int:
   return 2 * masks * (codes + 2) + 2 * fit.reply
 
 
-def pack(
+def pack_batch(
   vocab: vocabulary.Vocab,
-  batch: Record,
+  batch: PackedRecord,
   hidden: jax.Array | None,
   replies: bool = True,
 ):
@@ -216,13 +218,13 @@ def _block(vocab, codes):
 
 def _own(rows):
   """What the one copy of a segment sees of itself."""
-  bounds = attention_mask.intervals(rows.ar, rows.valid)
+  bounds = attention_mask.key_intervals(rows.ar, rows.valid)
   return jax.tree.map(lambda a: a[:, None], bounds)
 
 
 def pair_logps(
   model,
-  batch: Record,
+  batch: PackedRecord,
   hidden: jax.Array | None,
   rows: int,
   replies: bool = True,
@@ -232,15 +234,15 @@ def pair_logps(
   Args:
     model: a ShowO.
     batch: of B records.
-    hidden: bool[B, K, I], see `pack`.
+    hidden: bool[B, K, I], see `pack_batch`.
     rows: labels of a record whose logits are in memory at once.
-    replies: see `pack`.
+    replies: see `pack_batch`.
 
   Returns:
     (PairLogps, the number of scored tokens in the same form; of the images
     the mean over the masks). What is not in the row is None.
   """
-  tokens, positions, sees, code_labels = pack(
+  tokens, positions, sees, code_labels = pack_batch(
     model.config.vocab, batch, hidden, replies
   )
   states, _ = model(tokens, sees, positions)
@@ -259,7 +261,7 @@ def pair_logps(
     asked.append(both.reshape(count, -1, width))
     labels.append(jnp.where(batch.replied, batch.replies, token_rows.UNSCORED))
   flat = [each.reshape(len(each), -1) for each in labels]
-  found = chunked_log_likelihood.of_labels(
+  found = chunked_log_likelihood.chunked_logps(
     model, jnp.concatenate(asked, axis=1), jnp.concatenate(flat, axis=1), rows
   )
   found = jnp.split(found, np.cumsum([f.shape[1] for f in flat])[:-1], axis=1)

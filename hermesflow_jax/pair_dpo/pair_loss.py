@@ -16,7 +16,7 @@ from hermesflow_jax.pair_dpo import preferences
 from hermesflow_jax.sequences import mask_schedules
 
 
-def prepare(
+def prepare_batch(
   batch,
   key,
   *,
@@ -44,12 +44,14 @@ def prepare(
   batch = dict(batch)
   if 'hidden' not in batch:
     keys = jax.random.split(key, (records, masks))
-    draw = lambda k: mask_schedules.draw(k, image_tokens, schedule)
+    draw = lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
     batch['hidden'] = jax.vmap(jax.vmap(draw))(keys)
   return batch | {
-    'gen_share': preferences.shares(batch['gen_valid']),
-    'und_share': preferences.shares(batch['und_valid']),
-    'both_share': preferences.shares(batch['und_valid'] & batch['gen_valid']),
+    'gen_share': preferences.mean_weights(batch['gen_valid']),
+    'und_share': preferences.mean_weights(batch['und_valid']),
+    'both_share': preferences.mean_weights(
+      batch['und_valid'] & batch['gen_valid']
+    ),
   }
 
 
@@ -59,9 +61,9 @@ def loss(
   batch,
   key=None,
   *,
-  objective: objective_config.Objective,
+  objective: objective_config.ObjectiveConfig,
   reply: int,
-  compat: official_defects.Compat = official_defects.Compat(),
+  compat: official_defects.OfficialDefects = official_defects.OfficialDefects(),
   rows: int = 512,
 ):
   """Returns (loss of the method, metrics) of prepared homologous records.
@@ -69,7 +71,7 @@ def loss(
   Args:
     model: the policy, a ShowO.
     reference: the frozen model; None where all its scores are in the batch.
-    batch: of `prepare`, or a part of it.
+    batch: of `prepare_batch`, or a part of it.
     key: not used.
     objective: the method and its weights.
     reply: the most tokens of a caption, its end included.
@@ -82,15 +84,15 @@ def loss(
     frozen = _frozen(reference, batch, rows)
   else:
     as_text = compat.score_images_as_text
-    policy, counts = official_defects.pair_logps(
+    policy, counts = official_defects.unpacked_pair_logps(
       model, batch, hidden, reply, as_text
     )
-    frozen, _ = official_defects.pair_logps(
+    frozen, _ = official_defects.unpacked_pair_logps(
       reference, batch, hidden, reply, as_text
     )
   valid = dict(und_valid=batch['und_share'], gen_valid=batch['gen_share'])
-  gen_nll = preferences.winner_nll(policy.t2i, counts.t2i, valid['gen_valid'])
-  und_nll = preferences.winner_nll(policy.mmu, counts.mmu, valid['und_valid'])
+  gen_nll = preferences.sft_loss(policy.t2i, counts.t2i, valid['gen_valid'])
+  und_nll = preferences.sft_loss(policy.mmu, counts.mmu, valid['und_valid'])
   if compat.batch_sum:
     kept = dict(und_valid=batch['und_valid'], gen_valid=batch['gen_valid'])
     policy = official_defects.sum_over_batch(policy, **kept)
@@ -99,10 +101,10 @@ def loss(
   frozen = jax.lax.stop_gradient(frozen)
   both = None if compat.batch_sum else batch['both_share']
   losses = methods.METHODS[objective.method](
-    methods.Scores(
+    methods.PairScores(
       policy, frozen, counts, valid['und_valid'], valid['gen_valid'], both
     ),
-    methods.Strength(objective.beta, objective.smoothing),
+    methods.LossParams(objective.beta, objective.smoothing),
   )
   weights = {
     'gen': objective.gen_weight,
@@ -113,7 +115,7 @@ def loss(
   total = sum(w * losses[name] for name, w in weights.items() if name in losses)
   metrics = {f'{name}/loss': value for name, value in losses.items()}
   metrics['pairs/loss'] = total
-  metrics |= preferences.watched(policy, frozen, **valid)
+  metrics |= preferences.pair_metrics(policy, frozen, **valid)
   metrics |= {
     # Steps count by these in the means of an interval.
     'gen/pairs': batch['gen_valid'].sum().astype(jnp.float32),

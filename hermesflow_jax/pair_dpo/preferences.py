@@ -33,13 +33,13 @@ class PairLogps:
   mmu: jax.Array
 
 
-def margins(policy: jax.Array, reference: jax.Array) -> jax.Array:
+def reward_margins(policy: jax.Array, reference: jax.Array) -> jax.Array:
   """Returns delta, float32[B], of log-likelihoods float32[B, 2]."""
   ratios = policy - reference
   return ratios[..., WIN] - ratios[..., LOSE]
 
 
-def preference(scaled: jax.Array) -> jax.Array:
+def log_sigmoid_loss(scaled: jax.Array) -> jax.Array:
   """Returns -log sigmoid of margins times beta, of any shape."""
   return -jax.nn.log_sigmoid(scaled)
 
@@ -63,7 +63,7 @@ def loss(
     und_weight: coefficient of the understanding loss.
     gen_weight: coefficient of the generation loss.
     und_valid: bool[B], the records that have a pair of captions; None: all.
-      Or float32[B], each record's share in the mean, see `shares`.
+      Or float32[B], each record's share in the mean, see `mean_weights`.
     gen_valid: the same of images.
 
   Returns:
@@ -73,7 +73,7 @@ def loss(
   """
   reference = jax.lax.stop_gradient(reference)
   gen, und = (
-    mean(preference(beta * margins(p, r)), valid)
+    valid_mean(log_sigmoid_loss(beta * reward_margins(p, r)), valid)
     for p, r, valid in (
       (policy.t2i, reference.t2i, gen_valid),
       (policy.mmu, reference.mmu, und_valid),
@@ -81,10 +81,10 @@ def loss(
   )
   total = gen_weight * gen + und_weight * und
   metrics = {'pairs/loss': total, 'gen/loss': gen, 'und/loss': und}
-  return total, metrics | watched(policy, reference, und_valid, gen_valid)
+  return total, metrics | pair_metrics(policy, reference, und_valid, gen_valid)
 
 
-def shares(valid: jax.Array) -> jax.Array:
+def mean_weights(valid: jax.Array) -> jax.Array:
   """Returns float32[B], what each record adds to a mean over the valid ones.
 
   With these in place of `valid`, the losses and metrics of parts of a batch
@@ -93,7 +93,7 @@ def shares(valid: jax.Array) -> jax.Array:
   return valid / jnp.maximum(valid.sum(), 1).astype(jnp.float32)
 
 
-def winner_nll(
+def sft_loss(
   logps: jax.Array, counts: jax.Array, valid: jax.Array | None = None
 ) -> jax.Array:
   """Returns the winners' negative log-likelihood per token, a term to add.
@@ -109,10 +109,10 @@ def winner_nll(
     float32[], a mean over tokens, then over pairs.
   """
   nll = -logps[..., WIN] / jnp.maximum(counts[..., WIN], 1)
-  return mean(nll, valid)
+  return valid_mean(nll, valid)
 
 
-def watched(
+def pair_metrics(
   policy: PairLogps,
   reference: PairLogps,
   und_valid: jax.Array | None = None,
@@ -131,17 +131,17 @@ def watched(
     ('gen', policy.t2i, reference.t2i, gen_valid),
     ('und', policy.mmu, reference.mmu, und_valid),
   ):
-    ratios, delta = p - r, margins(p, r)
+    ratios, delta = p - r, reward_margins(p, r)
     out |= {
-      f'{name}/margin': mean(delta, valid),
-      f'{name}/accuracy': mean((delta > 0).astype(jnp.float32), valid),
-      f'{name}/win_log_ratio': mean(ratios[..., WIN], valid),
-      f'{name}/lose_log_ratio': mean(ratios[..., LOSE], valid),
+      f'{name}/margin': valid_mean(delta, valid),
+      f'{name}/accuracy': valid_mean((delta > 0).astype(jnp.float32), valid),
+      f'{name}/win_log_ratio': valid_mean(ratios[..., WIN], valid),
+      f'{name}/lose_log_ratio': valid_mean(ratios[..., LOSE], valid),
     }
   return out
 
 
-def mean(values: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+def valid_mean(values: jax.Array, valid: jax.Array | None = None) -> jax.Array:
   """Returns the mean of float32[B] over the valid ones; 0 without any.
 
   Args:
@@ -150,5 +150,5 @@ def mean(values: jax.Array, valid: jax.Array | None = None) -> jax.Array:
   """
   if valid is None:
     return values.mean()
-  share = shares(valid) if valid.dtype == bool else valid
+  share = mean_weights(valid) if valid.dtype == bool else valid
   return (share * jnp.where(share > 0, values, 0.0)).sum()

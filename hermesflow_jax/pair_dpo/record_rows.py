@@ -15,13 +15,13 @@ from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
 
 
-def transform(
+def make_transform(
   vocab: vocabulary.Vocab,
-  text: text_tokenizer.Text,
+  text: text_tokenizer.TextTokenizer,
   lengths: token_rows.Lengths,
   drop_condition: float,
-  compat: official_defects.Compat = official_defects.Compat(),
-  fit: packing.Fit | None = None,
+  compat: official_defects.OfficialDefects = official_defects.OfficialDefects(),
+  fit: packing.PackedLengths | None = None,
   caption_prompt: str = text_tokenizer.CAPTION_PROMPT,
 ) -> Callable[[dict, np.random.Generator], dict]:
   """Returns the function from a homologous record to its arrays.
@@ -34,15 +34,15 @@ def transform(
     vocab: the vocabulary.
     text: the tokenizer.
     lengths: of rows.
-    drop_condition: see `Objective`.
+    drop_condition: see `ObjectiveConfig`.
     compat: official defects to reproduce.
-    fit: see `fitted`; None: as long as `lengths` allow.
+    fit: see `packed_lengths_of`; None: as long as `lengths` allow.
     caption_prompt: what captions are asked with.
   """
-  question = text_tokenizer.user(caption_prompt)
+  question = text_tokenizer.user_turn(caption_prompt)
   if compat.other_prompt:
     question = official_defects.DETAILED_PROMPT
-  fit = fit or packing.Fit(lengths.max_text + 1, lengths.reply)
+  fit = fit or packing.PackedLengths(lengths.max_text + 1, lengths.reply)
 
   def arrays(record, rng):
     caption, prompt = text.encode([record['caption'], question])
@@ -72,7 +72,7 @@ def transform(
           sot=not compat.other_prompt,
         ),
       }
-    out['packed'] = packing.record(
+    out['packed'] = packing.pack_record(
       vocab,
       conditions[0],
       images,
@@ -93,17 +93,17 @@ def transform(
   return arrays
 
 
-def fitted(
+def packed_lengths_of(
   vocab: vocabulary.Vocab,
-  text: text_tokenizer.Text,
+  text: text_tokenizer.TextTokenizer,
   lengths: token_rows.Lengths,
   records: Sequence[dict],
-  compat: official_defects.Compat = official_defects.Compat(),
-) -> packing.Fit:
+  compat: official_defects.OfficialDefects = official_defects.OfficialDefects(),
+) -> packing.PackedLengths:
   """Returns how long the texts of these records are at most."""
   captions = text.encode([r['caption'] for r in records])
   replies = [ids for r in records for ids in _replies(text, r, compat)]
-  return packing.fit(vocab, captions, replies, lengths)
+  return packing.packed_lengths(vocab, captions, replies, lengths)
 
 
 def _replies(text, record, compat):
@@ -116,7 +116,7 @@ def _replies(text, record, compat):
   )
 
 
-def records_of(inputs: input_set.Inputs, pairs: dict, both: bool) -> list[dict]:
+def join_pairs(inputs: input_set.Inputs, pairs: dict, both: bool) -> list[dict]:
   """Joins pairs with their inputs by id.
 
   Args:

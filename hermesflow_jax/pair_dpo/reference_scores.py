@@ -20,7 +20,7 @@ def score_reference(
   records: Sequence[dict],
   make: Callable,
   *,
-  objective: objective_config.Objective,
+  objective: objective_config.ObjectiveConfig,
   schedule: mask_schedules.Schedule,
   image_tokens: int,
   seed: int,
@@ -50,7 +50,7 @@ def score_reference(
 
   def scored(dropped, hidden, replies):
     packed = batching.stack([make(r, dropped)['packed'] for r in records])
-    return batching.mapped(
+    return batching.map_batches(
       lambda batch: _score(
         reference, *batch, rows=rows, replies=replies, mesh=mesh
       ),
@@ -68,9 +68,9 @@ def score_reference(
     def one(name):
       key = jax.random.fold_in(jax.random.key(seed), name)
       keys = jax.random.split(key, objective.masks)
-      return jax.vmap(lambda k: mask_schedules.draw(k, image_tokens, schedule))(
-        keys
-      )
+      return jax.vmap(
+        lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
+      )(keys)
 
     return jax.vmap(one)(names)
 
@@ -86,5 +86,5 @@ def score_reference(
 
 @functools.partial(jax.jit, static_argnames=('rows', 'replies', 'mesh'))
 def _score(reference, batch, hidden, *, rows, replies, mesh):
-  with sharding.known(mesh):
+  with sharding.use_mesh(mesh):
     return packing.pair_logps(reference, batch, hidden, rows, replies)[0]

@@ -12,7 +12,7 @@ from hermesflow_jax.sequences import token_rows
 
 
 @dataclasses.dataclass(frozen=True)
-class Speed:
+class UsefulWork:
   """What a step does that is of use: no pads, nothing done again.
 
   Attributes:
@@ -34,7 +34,7 @@ class Speed:
       'speed/tokens_per_second': self.tokens * rate,
       'speed/flops_per_second': self.flops * rate,
     }
-    peak = accelerators.peak_of(jax.devices()[0].device_kind)
+    peak = accelerators.peak_flops(jax.devices()[0].device_kind)
     if peak:
       found['speed/mfu'] = self.flops * rate / (peak * jax.device_count())
     stats = jax.local_devices()[0].memory_stats() or {}
@@ -44,30 +44,32 @@ class Speed:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pass:
+class ForwardWork:
   """What a forward pass over a record does that is of use: tokens, FLOPs."""
 
   tokens: float = 0.0
   flops: float = 0.0
 
   def __add__(self, other):
-    return Pass(self.tokens + other.tokens, self.flops + other.flops)
+    return ForwardWork(self.tokens + other.tokens, self.flops + other.flops)
 
   def __mul__(self, times):
-    return Pass(self.tokens * times, self.flops * times)
+    return ForwardWork(self.tokens * times, self.flops * times)
 
 
-def of_images(config, record: dict, masks: int, hidden: float) -> Pass:
+def image_pair_work(
+  config, record: dict, masks: int, hidden: float
+) -> ForwardWork:
   """Returns what scoring the pair of images takes.
 
   Args:
     config: of the ShowO.
-    record: arrays of `record_rows.transform`.
+    record: arrays of `record_rows.make_transform`.
     masks: K, a pair.
     hidden: codes that a mask hides, on average; they and two ends are labels.
   """
   if not record['gen_valid']:
-    return Pass()
+    return ForwardWork()
   labels = _head(config, 2 * masks * (hidden + 2))
   if 'packed' not in record:
     return _rows(config, record['t2i']) * masks + labels
@@ -80,10 +82,10 @@ def of_images(config, record: dict, masks: int, hidden: float) -> Pass:
   )
 
 
-def of_captions(config, record: dict) -> Pass:
-  """Returns what scoring the pair of captions takes; see `of_images`."""
+def caption_pair_work(config, record: dict) -> ForwardWork:
+  """Returns what scoring the pair of captions takes; see `image_pair_work`."""
   if not record['und_valid']:
-    return Pass()
+    return ForwardWork()
   if 'packed' not in record:
     rows = record['mmu']
     labels = (rows.labels != token_rows.UNSCORED).sum()
@@ -99,21 +101,25 @@ def of_captions(config, record: dict) -> Pass:
 
 def _tokens(config, count, seen):
   """Of tokens that see so many on average."""
-  return Pass(count, flop_count.tokens(config.decoder, count, seen))
+  return ForwardWork(
+    count, flop_count.decoder_flops(config.decoder, count, seen)
+  )
 
 
 def _rows(config, rows):
   """Of rows, without their pads."""
   count = rows.valid.sum()
-  seen = attention_mask.visible(rows.ar, rows.valid) & rows.valid[..., None]
+  seen = attention_mask.mask_matrix(rows.ar, rows.valid) & rows.valid[..., None]
   return _tokens(config, count, float(seen.sum()) / max(count, 1))
 
 
 def _head(config, labels):
-  return Pass(0, flop_count.head(config.decoder, labels, config.vocab.size))
+  return ForwardWork(
+    0, flop_count.head_flops(config.decoder, labels, config.vocab.size)
+  )
 
 
-def of_pairs(
+def useful_work(
   config,
   records: Sequence[dict],
   *,
@@ -123,27 +129,29 @@ def of_pairs(
   images_again: bool,
   captions_again: bool,
   passes: int = 3,
-) -> Speed:
+) -> UsefulWork:
   """Returns what a step of Pair-DPO does, on average.
 
   Args:
     config: of the ShowO.
-    records: arrays of `record_rows.transform`; some that stand for all.
+    records: arrays of `record_rows.make_transform`; some that stand for all.
     batch: records a step.
-    masks, hidden: see `of_images`.
+    masks, hidden: see `image_pair_work`.
     images_again, captions_again: whether the reference scores these at each
       step.
     passes: what the policy takes, in forward passes.
   """
   count = len(records)
-  images = sum((of_images(config, r, masks, hidden) for r in records), Pass())
-  captions = sum((of_captions(config, r) for r in records), Pass())
+  images = sum(
+    (image_pair_work(config, r, masks, hidden) for r in records), ForwardWork()
+  )
+  captions = sum((caption_pair_work(config, r) for r in records), ForwardWork())
   policy = images + captions
   flops = (
     passes * policy.flops
     + images_again * images.flops
     + captions_again * captions.flops
   )
-  return Speed(
+  return UsefulWork(
     batch, float(batch * policy.tokens / count), float(batch * flops / count)
   )

@@ -12,7 +12,7 @@ from hermesflow_jax.reports import markup
 from hermesflow_jax.reports import score_sections
 
 
-def page(results: dict) -> str:
+def render_page(results: dict) -> str:
   """Returns the tables and their plots as HTML."""
   models = results['models']
   body = [_head(results)]
@@ -35,7 +35,7 @@ def page(results: dict) -> str:
         )
       ]
     body.append(table.section(*drawn))
-  return html_page.page('An ablation of Pair-DPO', *body)
+  return html_page.html_page('An ablation of Pair-DPO', *body)
 
 
 def _head(results):

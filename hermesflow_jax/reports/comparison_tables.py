@@ -199,7 +199,8 @@ def _within(models, prefix, order=()):
   ]
   names = [n for n in order if n in names] + sorted(set(names) - set(order))
   return _counted(
-    models, {f'{prefix}/{name}': score_sections.words(name) for name in names}
+    models,
+    {f'{prefix}/{name}': score_sections.readable_name(name) for name in names},
   )
 
 

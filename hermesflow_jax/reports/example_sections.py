@@ -19,7 +19,7 @@ def _shown(pixels, text, name, value=''):
   )
 
 
-def gallery(samples: Sequence) -> markup.Markup:
+def sample_cards(samples: Sequence) -> markup.Markup:
   """Returns a card for each `run_page.Sample`."""
   if not len(samples):
     return _EMPTY
@@ -95,7 +95,7 @@ def _score(name, style, score):
   )
 
 
-def pairs(samples: Sequence) -> markup.Markup:
+def pair_cards(samples: Sequence) -> markup.Markup:
   """Returns a card for each `run_page.PairSample`."""
   if not len(samples):
     return _EMPTY

@@ -4,7 +4,7 @@ from hermesflow_jax.reports import markup
 from hermesflow_jax.reports import style
 
 
-def page(title: str, *body: markup.Markup) -> str:
+def html_page(title: str, *body: markup.Markup) -> str:
   """Returns a document as HTML."""
   head = markup.element(
     'head',

@@ -105,12 +105,12 @@ class RunReport:
   peak_memory: float | None = None
 
 
-def write(path: str | os.PathLike, run: RunReport) -> None:
+def write_page(path: str | os.PathLike, run: RunReport) -> None:
   """Writes the page; it appears whole or not at all."""
-  output_files.write_atomically(path, page(run))
+  output_files.write_atomically(path, render_page(run))
 
 
-def page(run: RunReport) -> str:
+def render_page(run: RunReport) -> str:
   """Returns the page as HTML, a pure function of the run."""
   body = [_head(run)]
   if run.rounds:
@@ -119,13 +119,13 @@ def page(run: RunReport) -> str:
     html_page.section(
       'Training',
       'Means over the logged steps; dotted lines are where a round starts.',
-      training_sections.curves(run.training),
+      training_sections.training_curves(run.training),
     ),
     html_page.section(
       'Held-out captions, before and after',
       'One image per caption and model, none picked among several. Under '
       'each: questions that the judge answered right.',
-      example_sections.gallery(run.gallery),
+      example_sections.sample_cards(run.gallery),
     ),
     html_page.section(
       'Homologous pairs',
@@ -133,13 +133,13 @@ def page(run: RunReport) -> str:
       'images of the caption; the best and the worst of each make the '
       'pair. Captions are scored by similarity to the true caption, '
       'images by the model’s own answers.',
-      example_sections.pairs(run.pairs),
+      example_sections.pair_cards(run.pairs),
     ),
     html_page.section(
       'What was dropped, and why',
       'Inputs whose pair cannot teach are dropped for the round, captions '
       'and images apart.',
-      training_sections.drops(run.rounds),
+      training_sections.drop_table(run.rounds),
     ),
     html_page.section(
       'The model’s scores and the judge',
@@ -147,33 +147,35 @@ def page(run: RunReport) -> str:
       'between the model’s own score of an image and the judge’s, among '
       'images of one caption; the shares are of the chosen winners and '
       'losers, by the judge.',
-      training_sections.agreement(run.rounds),
+      training_sections.agreement_table(run.rounds),
     ),
     _settings(run),
   ]
-  return html_page.page(run.title, *body)
+  return html_page.html_page(run.title, *body)
 
 
 def _head(run):
   """Title, the result in words and in numbers, the command."""
   parts = [
     markup.element('h1', run.title),
-    markup.element('p', score_sections.lead(run.rounds), class_='lead'),
+    markup.element(
+      'p', score_sections.lead_sentence(run.rounds), class_='lead'
+    ),
   ]
   if why := score_sections.explanation(run.rounds):
     parts.append(markup.element('p', why))
-  unseen = score_sections.unseen(run.rounds)
+  unseen = score_sections.unseen_rows(run.rounds)
   for text in (
-    score_sections.lead_unseen(unseen),
-    score_sections.known_captions(run.rounds),
+    score_sections.unseen_sentence(unseen),
+    score_sections.known_captions_sentence(run.rounds),
   ):
     if text:
       parts.append(markup.element('p', text))
   if run.note:
     parts.append(markup.element('p', run.note, class_='note', role='status'))
   parts += [
-    score_sections.tiles(run.rounds),
-    *_on_unseen(unseen, score_sections.tiles(unseen)),
+    score_sections.score_tiles(run.rounds),
+    *_on_unseen(unseen, score_sections.score_tiles(unseen)),
   ]
   if run.command:
     parts.append(markup.element('pre', markup.element('code', run.command)))
@@ -189,25 +191,25 @@ def _on_unseen(unseen, content):
 
 def _scores(run):
   """Sections about the scores of the rounds."""
-  unseen = score_sections.unseen(run.rounds)
+  unseen = score_sections.unseen_rows(run.rounds)
   out = [
     html_page.section(
       'Round by round',
       '',
-      score_sections.table(run.rounds, run.control),
-      *_on_unseen(unseen, score_sections.table(unseen, ())),
-      score_sections.plots(run.rounds, run.control),
+      score_sections.score_table(run.rounds, run.control),
+      *_on_unseen(unseen, score_sections.score_table(unseen, ())),
+      score_sections.round_plots(run.rounds, run.control),
     ),
     html_page.section(
-      'By element type', '', score_sections.by_type(run.rounds)
+      'By element type', '', score_sections.type_bars(run.rounds)
     ),
     html_page.section(
       'Six tasks in the manner of GenEval',
       'Share of generated images with every question right, by the judge.',
-      score_sections.geneval(run.rounds),
+      score_sections.geneval_bars(run.rounds),
     ),
   ]
-  if tags := score_sections.by_tag(run.rounds):
+  if tags := score_sections.tag_table(run.rounds):
     out.append(
       html_page.section(
         'By kind of caption',
@@ -215,18 +217,22 @@ def _scores(run):
         'captions that no input has are of other kinds than the held-out ones. '
         'So the two sets are to be compared kind by kind, not by their means.',
         tags,
-        *(_on_unseen(unseen, score_sections.by_tag(unseen)) if unseen else []),
+        *(
+          _on_unseen(unseen, score_sections.tag_table(unseen)) if unseen else []
+        ),
       )
     )
   return out
 
 
-def flat(settings: Mapping, prefix: str = '') -> list[tuple[str, str]]:
+def flatten_settings(
+  settings: Mapping, prefix: str = ''
+) -> list[tuple[str, str]]:
   """Returns ('a.b', value) of each leaf of a nested mapping, in order."""
   out = []
   for key, value in settings.items():
     if isinstance(value, Mapping) and value:
-      out += flat(value, f'{prefix}{key}.')
+      out += flatten_settings(value, f'{prefix}{key}.')
     else:
       out.append((f'{prefix}{key}', str(value)))
   return out
@@ -247,10 +253,10 @@ def _settings(run):
   ]
   folded = []
   for title, rows, more in (
-    ('Settings', flat(run.settings), ''),
-    ('Seeds', flat(run.seeds), ''),
-    ('Versions', flat(run.versions), ''),
-    ('Time and memory', cost, training_sections.seconds(run.rounds)),
+    ('Settings', flatten_settings(run.settings), ''),
+    ('Seeds', flatten_settings(run.seeds), ''),
+    ('Versions', flatten_settings(run.versions), ''),
+    ('Time and memory', cost, training_sections.seconds_table(run.rounds)),
   ):
     if rows or more:
       content = [markup.table(['Name', 'Value'], rows, 2)] if rows else []

@@ -15,7 +15,7 @@ from hermesflow_jax.runtime import storage
 def _lines(path: pathlib.PurePath) -> list[dict]:
   if not path.exists():
     return []
-  with storage.text(path) as file:
+  with storage.open_text(path) as file:
     return [json.loads(line) for line in file]
 
 
@@ -24,7 +24,7 @@ def _codes(path: pathlib.PurePath) -> np.ndarray:
 
 
 def _share(scene: dict, questions: list[dict]) -> str:
-  right = input_set.right(scene['judged'], questions)
+  right = input_set.correct_answers(scene['judged'], questions)
   return f'{sum(right)}/{len(right)}'
 
 
@@ -104,7 +104,7 @@ def pair_samples(
   ]
 
 
-def judged(rounds: list[dict]) -> str:
+def judge_note(rounds: list[dict]) -> str:
   """Returns what a reader must know of a judge that does not read pixels."""
   name = rounds[0]['judge']
   if name == 'pixels':
@@ -120,7 +120,7 @@ def judged(rounds: list[dict]) -> str:
   )
 
 
-def tell(
+def write_from_run(
   root: pathlib.PurePath, results: dict, world, player, count: int, command: str
 ) -> None:
   """Writes `report.html` of a finished run.
@@ -140,13 +140,13 @@ def tell(
     _lines(root / f'round_{row["round"]}' / 'training' / 'metrics.jsonl')
     for row in rounds[1:]
   ]
-  run_page.write(
+  run_page.write_page(
     str(root / 'report.html'),
     run_page.RunReport(
       title='HermesFlow self-play',
       command=command,
       rounds=rounds,
-      note=judged(rounds),
+      note=judge_note(rounds),
       training=training,
       gallery=gallery(root, last, world, player, count),
       pairs=pair_samples(root, 1, world, player, count),

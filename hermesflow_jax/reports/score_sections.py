@@ -21,12 +21,12 @@ TAGS = (
 )
 
 
-def words(name: str) -> str:
+def readable_name(name: str) -> str:
   """Returns an identifier as text: 'two_object' is 'two object'."""
   return str(name).replace('_', ' ')
 
 
-def change(base: dict, last: dict, name: str) -> tuple[float, float]:
+def paired_change(base: dict, last: dict, name: str) -> tuple[float, float]:
   """Returns how a score changed, with its standard error.
 
   Taken from `last['change']` (paired over scenes) if it is there; else the
@@ -58,7 +58,7 @@ def _rounds(count):
   return f'{count} round' + 's' * (count != 1)
 
 
-def unseen(rows: Sequence[dict]) -> list[dict]:
+def unseen_rows(rows: Sequence[dict]) -> list[dict]:
   """Returns rows of the scores on captions that no input has; [] for none."""
   return [
     {**row['unseen'], 'round': row.get('round')}
@@ -67,7 +67,7 @@ def unseen(rows: Sequence[dict]) -> list[dict]:
   ]
 
 
-def known_captions(rows: Sequence[dict]) -> str:
+def known_captions_sentence(rows: Sequence[dict]) -> str:
   """Returns how many held-out captions inputs have; '' where it is unknown."""
   known = rows[0].get('captions_also_of_inputs') if rows else None
   if known is None:
@@ -85,14 +85,14 @@ def _how(rows):
     'rose': 'grew',
     'same': 'did not change beyond two standard errors: it went',
     'unknown': 'went',
-  }[verdict(*change(rows[0], rows[-1], 'gap'))]
+  }[verdict(*paired_change(rows[0], rows[-1], 'gap'))]
 
 
-def lead_unseen(rows: Sequence[dict]) -> str:
+def unseen_sentence(rows: Sequence[dict]) -> str:
   """Returns the sentences on captions that no input has; '' for none.
 
   Args:
-    rows: of `unseen`.
+    rows: of `unseen_rows`.
   """
   if not rows:
     return ''
@@ -108,7 +108,7 @@ def lead_unseen(rows: Sequence[dict]) -> str:
   )
 
 
-def lead(rows: Sequence[dict]) -> str:
+def lead_sentence(rows: Sequence[dict]) -> str:
   """Returns the one sentence of the run."""
   if not rows:
     return 'Nothing has been measured yet.'
@@ -131,7 +131,7 @@ def explanation(rows: Sequence[dict]) -> str:
   if len(rows) < 2:
     return ''
   base, last = rows[0], rows[-1]
-  moved = {name: verdict(*change(base, last, name)) for name in SCORES}
+  moved = {name: verdict(*paired_change(base, last, name)) for name in SCORES}
   out = [_moves(base, last)]
   before, after = markup.number(base.get('gap')), markup.number(last.get('gap'))
   if min(before, after) > 0 and math.isfinite(before + after):
@@ -159,7 +159,7 @@ def _moves(base, last):
   """A sentence on how generation and understanding moved."""
   clauses = []
   for name in ('generation', 'understanding'):
-    value, error = change(base, last, name)
+    value, error = paired_change(base, last, name)
     by = f'{markup.decimal(abs(value))} ± {markup.decimal(error)}'
     clauses.append(
       {
@@ -175,7 +175,7 @@ def _moves(base, last):
   return text[0].upper() + text[1:]
 
 
-def tiles(rows: Sequence[dict]) -> markup.Markup:
+def score_tiles(rows: Sequence[dict]) -> markup.Markup:
   """Returns the three scores, base and last."""
   if not rows:
     return markup.Markup('')
@@ -186,7 +186,10 @@ def tiles(rows: Sequence[dict]) -> markup.Markup:
     under = 'base model'
     if len(rows) > 1:
       under = markup.join(
-        ['change ', markup.measured(*change(base, last, name), signed=True)]
+        [
+          'change ',
+          markup.measured(*paired_change(base, last, name), signed=True),
+        ]
       )
       value = markup.join(
         [markup.element('i', value + ' → '), markup.decimal(last.get(name))]
@@ -203,7 +206,7 @@ def tiles(rows: Sequence[dict]) -> markup.Markup:
   return markup.element('div', markup.join(out), class_='tiles')
 
 
-def table(rows: Sequence[dict], control: Sequence[dict]) -> markup.Markup:
+def score_table(rows: Sequence[dict], control: Sequence[dict]) -> markup.Markup:
   """Returns the headline table; controls under the rounds."""
   cells = []
   for row in (*rows, *control):
@@ -229,7 +232,7 @@ def table(rows: Sequence[dict], control: Sequence[dict]) -> markup.Markup:
   return markup.table(header, cells)
 
 
-def by_tag(rows: Sequence[dict]) -> markup.Markup:
+def tag_table(rows: Sequence[dict]) -> markup.Markup:
   """Returns the scores of each kind of caption, base and last.
 
   Returns:
@@ -246,7 +249,7 @@ def by_tag(rows: Sequence[dict]) -> markup.Markup:
     share = markup.number(base[tag].get('share'))
     cells.append(
       [
-        words(tag),
+        readable_name(tag),
         markup.whole(base[tag].get('scenes')),
         f'{share:.0%}' if math.isfinite(share) else markup.NOTHING,
         *(markup.decimal(side.get(name)) for name in SCORES for side in sides),
@@ -264,7 +267,7 @@ def _points(rows, name):
   return [(r.get('round'), r.get(name), r.get(f'{name}_se')) for r in rows]
 
 
-def plots(rows: Sequence[dict], control: Sequence[dict]) -> markup.Markup:
+def round_plots(rows: Sequence[dict], control: Sequence[dict]) -> markup.Markup:
   """Returns the scores and the gap over rounds."""
   both = charts.lines(
     [
@@ -333,7 +336,7 @@ def figure(
   )
 
 
-def by_type(rows: Sequence[dict]) -> markup.Markup:
+def type_bars(rows: Sequence[dict]) -> markup.Markup:
   """Returns bars of each element type, base and last."""
   base, last = rows[0].get('by_type') or {}, rows[-1].get('by_type') or {}
   kinds = list(dict.fromkeys([*base, *last]))
@@ -347,7 +350,7 @@ def by_type(rows: Sequence[dict]) -> markup.Markup:
       questions = (last.get(kind) or base.get(kind)).get('questions')
       groups.append(
         (
-          f'{words(kind)} ({markup.whole(questions)} questions)',
+          f'{readable_name(kind)} ({markup.whole(questions)} questions)',
           [side.get(kind, {}).get(name) for side in (base, last)],
         )
       )
@@ -367,7 +370,7 @@ def _last(rows):
   return f'round {rows[-1].get("round")}'
 
 
-def geneval(rows: Sequence[dict]) -> markup.Markup:
+def geneval_bars(rows: Sequence[dict]) -> markup.Markup:
   """Returns the six scores in the manner of GenEval, base and last."""
   base, last = rows[0].get('geneval') or {}, rows[-1].get('geneval') or {}
   tags = [t for t in TAGS if t in base or t in last]
@@ -387,7 +390,7 @@ def geneval(rows: Sequence[dict]) -> markup.Markup:
     values = [markup.number(side.get(t)) for t in tags]
     return sum(values) / len(values)
 
-  cells = [line(words(t), base.get(t), last.get(t)) for t in tags]
+  cells = [line(readable_name(t), base.get(t), last.get(t)) for t in tags]
   cells.append(line('mean', mean(base), mean(last)))
   return markup.table(
     ['Task', 'Base model', _last(rows).capitalize(), 'Change'], cells

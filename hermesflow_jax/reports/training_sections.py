@@ -10,7 +10,7 @@ from hermesflow_jax.reports import score_sections
 MODALITIES = (('und', 'understanding'), ('gen', 'generation'))
 
 
-def continued(training: Sequence[Sequence[dict]]) -> tuple[list, list]:
+def control_rows(training: Sequence[Sequence[dict]]) -> tuple[list, list]:
   """Returns all rows with steps that go on over rounds, and the borders.
 
   A round whose steps start again is moved behind the one before it. A row
@@ -36,9 +36,9 @@ def continued(training: Sequence[Sequence[dict]]) -> tuple[list, list]:
   return rows, borders
 
 
-def curves(training: Sequence[Sequence[dict]]) -> markup.Markup:
+def training_curves(training: Sequence[Sequence[dict]]) -> markup.Markup:
   """Returns loss, margins, accuracies and log-ratios over steps."""
-  rows, borders = continued(training)
+  rows, borders = control_rows(training)
   if not rows:
     return markup.element('p', 'No training step was logged.', class_='empty')
 
@@ -94,7 +94,7 @@ def curves(training: Sequence[Sequence[dict]]) -> markup.Markup:
   )
 
 
-def drops(rows: Sequence[dict]) -> markup.Markup:
+def drop_table(rows: Sequence[dict]) -> markup.Markup:
   """Returns how many pairs each round kept, and why others were dropped."""
   counts = []
   for row in rows:
@@ -125,7 +125,7 @@ def drops(rows: Sequence[dict]) -> markup.Markup:
   return markup.table(header + [r.capitalize() for r in reasons], cells, 2)
 
 
-def agreement(rows: Sequence[dict]) -> markup.Markup:
+def agreement_table(rows: Sequence[dict]) -> markup.Markup:
   """Returns how the model's scores of its images agree with the judge's."""
   cells, notes = [], []
   for row in rows:
@@ -160,7 +160,7 @@ def agreement(rows: Sequence[dict]) -> markup.Markup:
   return markup.join([*notes, markup.table(header, cells)])
 
 
-def seconds(rows: Sequence[dict]) -> markup.Markup:
+def seconds_table(rows: Sequence[dict]) -> markup.Markup:
   """Returns the seconds of each phase of each round; '' without any."""
   rows = [r for r in rows if isinstance(r.get('seconds'), dict)]
   phases = list(dict.fromkeys(p for r in rows for p in r['seconds']))
@@ -172,5 +172,7 @@ def seconds(rows: Sequence[dict]) -> markup.Markup:
     for r in rows
   ]
   return markup.table(
-    ['Seconds'] + [score_sections.words(p).capitalize() for p in phases], cells
+    ['Seconds']
+    + [score_sections.readable_name(p).capitalize() for p in phases],
+    cells,
   )

@@ -57,11 +57,11 @@ class Slice:
 
   @property
   def name(self) -> str:
-    """As `parse` reads it, e.g. 'v5e:16x16'."""
+    """As `parse_slice` reads it, e.g. 'v5e:16x16'."""
     return f'{self.chip.name}:{"x".join(map(str, self.shape))}'
 
 
-def parse(text: str) -> Slice:
+def parse_slice(text: str) -> Slice:
   """Reads 'v5e:16x16'.
 
   Raises:
@@ -99,7 +99,7 @@ PEAKS = {
 }
 
 
-def peak_of(kind: str) -> float | None:
+def peak_flops(kind: str) -> float | None:
   """Returns the peak of a kind of device, or None if it is not known."""
   for name, peak in PEAKS.items():
     if kind.startswith(name):

@@ -18,7 +18,7 @@ def stack(records: Sequence):
   return jax.tree.map(lambda *leaves: np.stack(leaves), *records)
 
 
-def chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+def index_chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
   """Yields (indices int[size], how many are real) over range(count).
 
   The last chunk repeats its last index, so that every chunk compiles alike.
@@ -29,7 +29,7 @@ def chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
     yield index, real
 
 
-def mapped(
+def map_batches(
   function: Callable, arrays, size: int, mesh, progress=iter, clock=None
 ):
   """Applies a compiled function to rows in chunks over the mesh.
@@ -40,7 +40,7 @@ def mapped(
     size: rows a chunk; the mesh's `data` axis must divide it.
     mesh: from `sharding.make_mesh`.
     progress: wraps the rows, e.g. a progress bar.
-    clock: a `timing.Clock`, or None.
+    clock: a `timing.DeviceClock`, or None.
 
   Returns:
     The pytree of numpy arrays [N, ...]. Results of a chunk are fetched after
@@ -60,12 +60,12 @@ def mapped(
 
   def fetch(item):
     out, real = item
-    parts.append(jax.tree.map(lambda a: a[:real], processes.fetched(out)))
+    parts.append(jax.tree.map(lambda a: a[:real], processes.to_host(out)))
 
-  every = list(chunks(count, size))
+  every = list(index_chunks(count, size))
   sizes = [real for _, real in every]
-  for index, real in terminal.counted(progress, every, sizes):
-    interrupts.heed()
+  for index, real in terminal.weighted_progress(progress, every, sizes):
+    interrupts.raise_if_stopped()
     rows = jax.tree.map(lambda a: np.asarray(a)[index], arrays)
     batch = sharding.put_batch(rows, mesh)
     if clock:

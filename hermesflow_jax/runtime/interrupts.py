@@ -24,7 +24,7 @@ def _all_agree() -> bool:
   return multihost_utils.reached_preemption_sync_point(next(_calls))
 
 
-def heed() -> None:
+def raise_if_stopped() -> None:
   """Stops here if one of several processes was told to; all call it.
 
   One process alone is interrupted by its signal wherever it is.
@@ -36,7 +36,7 @@ def heed() -> None:
     raise Stopped('stopped')
 
 
-def relay() -> None:
+def forward_interrupts() -> None:
   """Makes Ctrl-C in one of several processes what SIGTERM is, for all of them.
 
   JAX hears of SIGTERM and tells the others. The second Ctrl-C stops at once.
@@ -49,11 +49,11 @@ def relay() -> None:
   signal.signal(signal.SIGINT, hear)
 
 
-class Wish:
+class StopSignal:
   """Turns SIGTERM and Ctrl-C into an answer; a context manager.
 
   The second Ctrl-C stops at once. Several processes agree on the step after
-  which they stop: that of the process that was told, plus a few; see `relay`.
+  which they stop: that of the process that was told, plus a few; see `forward_interrupts`.
 
   Raises:
     Stopped: on its way out, where it was told and nothing was raised.

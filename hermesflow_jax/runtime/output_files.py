@@ -11,12 +11,12 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 
 
-def dump(rows: Sequence[dict]) -> str:
+def json_lines(rows: Sequence[dict]) -> str:
   """Returns JSON lines; NaN is refused."""
   return ''.join(json.dumps(row, allow_nan=False) + '\n' for row in rows)
 
 
-def npz(**arrays) -> bytes:
+def npz_bytes(**arrays) -> bytes:
   buffer = io.BytesIO()
   np.savez_compressed(buffer, **arrays)
   return buffer.getvalue()

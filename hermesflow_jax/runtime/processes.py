@@ -18,7 +18,7 @@ import numpy as np
 _OK, _WRONG, _FAILED = 'ok', 'wrong', 'failed'
 
 
-def alone() -> bool:
+def single_process() -> bool:
   """Returns whether there is one process."""
   return jax.process_count() == 1
 
@@ -28,7 +28,7 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
-def answers(host: str, port: int, seconds: float) -> None:
+def wait_for_coordinator(host: str, port: int, seconds: float) -> None:
   """Returns when something listens there.
 
   Raises:
@@ -48,7 +48,7 @@ def answers(host: str, port: int, seconds: float) -> None:
     time.sleep(0.2)
 
 
-def agreed(ask: Callable):
+def broadcast_from_first(ask: Callable):
   """Returns what `ask` returns in the first process, in all of them.
 
   Args:
@@ -58,7 +58,7 @@ def agreed(ask: Callable):
     ValueError, OSError: what `ask` raised, of its own kind in the first
       process; in the others a ValueError if it is one, else an OSError.
   """
-  if alone():
+  if single_process():
     return ask()
   answer, error = None, None
   if is_first():
@@ -86,26 +86,26 @@ def _told(text: str) -> str:
   ).decode()
 
 
-def first_does(act: Callable[[], object]) -> None:
+def on_first_process(act: Callable[[], object]) -> None:
   """Lets the first process act; all return when it has."""
-  agreed(lambda: act() and None)
+  broadcast_from_first(lambda: act() and None)
 
 
-def meet() -> None:
+def barrier() -> None:
   """Returns when all processes are here: what the first wrote can be read."""
-  first_does(lambda: None)
+  on_first_process(lambda: None)
 
 
-def all_say(yes: bool) -> bool:
+def all_true(yes: bool) -> bool:
   """Returns whether each process says so."""
-  if alone():
+  if single_process():
     return yes
   return bool(multihost_utils.process_allgather(np.array(yes)).all())
 
 
-def fetched(tree):
+def to_host(tree):
   """Returns a pytree of arrays as numpy arrays, whole in each process."""
-  if alone():
+  if single_process():
     return jax.device_get(tree)
 
   def one(array):

@@ -29,7 +29,7 @@ def build(kind: type, values: Mapping, name: str = 'config'):
   return made
 
 
-def changed(thing, changes: Mapping, name: str = 'config'):
+def with_changes(thing, changes: Mapping, name: str = 'config'):
   """Returns an instance of a frozen dataclass with some settings replaced.
 
   Args:
@@ -52,7 +52,7 @@ def _merged(values, changes):
   return out
 
 
-def free(**options) -> dataclasses.Field:
+def not_identity(**options) -> dataclasses.Field:
   """Declares a setting that may change when a run goes on.
 
   It says where or how often something is done, and at most how sums are
@@ -64,7 +64,7 @@ def free(**options) -> dataclasses.Field:
   return dataclasses.field(metadata={'identity': False}, **options)
 
 
-def plain(thing) -> dict:
+def to_json_types(thing) -> dict:
   """Returns a dataclass instance as JSON types."""
   return json.loads(json.dumps(dataclasses.asdict(thing), default=str))
 
@@ -79,7 +79,7 @@ def identity(kind: type, values: Mapping) -> dict:
       that are no fields are kept.
 
   Returns:
-    `values` without what `free` declares, at any depth.
+    `values` without what `not_identity` declares, at any depth.
   """
   fields = {f.name: f for f in dataclasses.fields(kind)}
   hints = typing.get_type_hints(kind)

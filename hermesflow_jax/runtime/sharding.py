@@ -52,20 +52,22 @@ def make_mesh(
     raise ValueError(
       f'mesh data={data} model={model} does not fit {count} device(s)'
     )
-  return mesh_of(jax.devices()[:used], data, model)
+  return mesh_from_devices(jax.devices()[:used], data, model)
 
 
-def mesh_of(devices: Sequence, data: int, model: int) -> jax.sharding.Mesh:
-  """Returns the mesh ('data', 'model') of these devices; see `arranged`."""
+def mesh_from_devices(
+  devices: Sequence, data: int, model: int
+) -> jax.sharding.Mesh:
+  """Returns the mesh ('data', 'model') of these devices; see `arrange_devices`."""
   return jax.sharding.Mesh(
-    arranged(devices, data, model),
+    arrange_devices(devices, data, model),
     ('data', 'model'),
     axis_types=(jax.sharding.AxisType.Auto,) * 2,
   )
 
 
-def arranged(devices: Sequence, data: int, model: int) -> np.ndarray:
-  """Returns devices as an array [data, model] that `share` can divide.
+def arrange_devices(devices: Sequence, data: int, model: int) -> np.ndarray:
+  """Returns devices as an array [data, model] that `process_rows` can divide.
 
   The network decides the order where it can. Where a process would get rows of
   a batch that do not follow each other, as on most slices of more than a
@@ -106,7 +108,7 @@ def _in_a_row(grid) -> bool:
   )
 
 
-def best_split(devices: int, rows: int, parts: int) -> tuple[int, int]:
+def best_mesh_shape(devices: int, rows: int, parts: int) -> tuple[int, int]:
   """Returns the mesh sizes (data, model) that use most devices.
 
   Args:
@@ -139,7 +141,7 @@ def path_name(path) -> str:
   return '/'.join(n for n in names if n != 'value')
 
 
-def spec_of(
+def partition_spec(
   name: str, shape: tuple[int, ...], mesh, over=('data', 'model')
 ) -> P:
   """Returns the spec of the first matching rule, without axes that do not fit.
@@ -171,7 +173,7 @@ def shardings(tree, mesh, over=('data', 'model')):
   """
 
   def one(path, leaf):
-    spec = spec_of(path_name(path), leaf.shape, mesh, over)
+    spec = partition_spec(path_name(path), leaf.shape, mesh, over)
     return jax.sharding.NamedSharding(mesh, spec)
 
   return jax.tree_util.tree_map_with_path(one, tree)
@@ -182,10 +184,10 @@ def replicated(mesh) -> jax.sharding.NamedSharding:
   return jax.sharding.NamedSharding(mesh, P())
 
 
-def known(mesh):
+def use_mesh(mesh):
   """Returns a context in which what is traced knows its mesh.
 
-  `constrain`, `by_rows` and kernels that no compiler can split ask for it.
+  `constrain`, `map_over_data` and kernels that no compiler can split ask for it.
   """
   return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
@@ -201,7 +203,7 @@ def constrain(x: jax.Array) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, spec)
 
 
-def by_rows(function, whole, *rows):
+def map_over_data(function, whole, *rows):
   """Calls a function on the rows that each part of `data` has.
 
   Args:
@@ -228,7 +230,7 @@ def by_rows(function, whole, *rows):
   )(whole, *rows)
 
 
-def share(mesh, size: int) -> tuple[int, int]:
+def process_rows(mesh, size: int) -> tuple[int, int]:
   """Returns (first, after): the rows of a batch that this process's devices want.
 
   Processes that divide `model` among them want the same.
@@ -255,7 +257,7 @@ def put_batch(batch, mesh, first: int = 0, size: int = 0):
 
   Args:
     batch: pytree of numpy arrays [N, ...]: the whole batch, or this process's
-      `share` of it.
+      `process_rows` of it.
     mesh: from `make_mesh`; its `data` axis must divide the batch.
     first: which row of the batch is their first.
     size: rows of the whole batch; 0 for N.

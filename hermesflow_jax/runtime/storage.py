@@ -86,7 +86,7 @@ def failures() -> tuple[type[Exception], ...]:
   )
 
 
-def make(folder) -> None:
+def make_folder(folder) -> None:
   """Makes a folder and those above it; in a bucket there is nothing to make."""
   if is_local(folder):
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def make(folder) -> None:
 def check_writable(folder) -> None:
   """Makes a folder; OSError if nothing can be written into it."""
   if is_local(folder):
-    make(folder)
+    make_folder(folder)
     if not os.access(folder, os.W_OK):
       raise OSError('it is read-only')
   else:
@@ -108,7 +108,7 @@ def write(file, data: bytes) -> None:
   if not is_local(file):
     _bucket().pipe_file(str(file), data)
     return
-  make(file.parent)
+  make_folder(file.parent)
   # One name, so that what a killed process left is written over.
   temporary = file.with_name(file.name + '.tmp')
   with open(temporary, 'wb') as opened:
@@ -130,7 +130,7 @@ def create(file, data: bytes) -> bool:
   return True
 
 
-def text(file) -> io.TextIOBase:
+def open_text(file) -> io.TextIOBase:
   """Opens a file of UTF-8 for reading."""
   if is_local(file):
     return open(file, encoding='utf-8')
@@ -138,7 +138,7 @@ def text(file) -> io.TextIOBase:
 
 
 @contextlib.contextmanager
-def bytes_of(file) -> Iterator:
+def open_bytes(file) -> Iterator:
   """Yields what readers of files take: a path, or an open object."""
   if is_local(file):
     yield file
@@ -147,7 +147,7 @@ def bytes_of(file) -> Iterator:
       yield opened
 
 
-def names(folder) -> list[str]:
+def list_names(folder) -> list[str]:
   """Returns the names of what is in a folder; [] if it is not there."""
   if is_local(folder):
     return os.listdir(folder) if folder.is_dir() else []
@@ -160,14 +160,16 @@ def names(folder) -> list[str]:
   return [name for name in found if name != '.']
 
 
-def below(folder) -> dict[str, str]:
+def list_files(folder) -> dict[str, str]:
   """Returns the files at any depth below a folder, by their paths from there.
 
   Each with what changes when it is written, e.g. its size and time.
   """
   if is_local(folder):
     files = [each for each in folder.rglob('*') if each.is_file()]
-    return {str(each.relative_to(folder)): stamp(each) for each in files}
+    return {
+      str(each.relative_to(folder)): version_stamp(each) for each in files
+    }
   found = _bucket().find(str(folder), detail=True)
   return {
     posixpath.relpath(name, _key(folder)): _stamp(facts)
@@ -176,7 +178,7 @@ def below(folder) -> dict[str, str]:
   }
 
 
-def stamp(file) -> str:
+def version_stamp(file) -> str:
   """Returns what changes when a file is written again."""
   if not is_local(file):
     return _stamp(_bucket().info(str(file)))
@@ -203,7 +205,7 @@ def check_reached(folder) -> None:
       raise first
 
 
-def matching(pattern: str) -> list[str]:
+def glob(pattern: str) -> list[str]:
   """Returns the files of a bucket that a pattern with * and ** means."""
   found = _bucket().glob(pattern, detail=True)
   return sorted(
@@ -211,7 +213,7 @@ def matching(pattern: str) -> list[str]:
   )
 
 
-def within(folder, name: str):
+def path_inside(folder, name: str):
   """Returns the path of a name in a bucket's folder; None if it leaves it."""
   key = posixpath.normpath(posixpath.join('/', _key(folder), name))
   if not key.startswith(f'/{_key(folder)}/'):

@@ -33,14 +33,14 @@ class Console:
   command: str = ''
 
 
-def named(
+def with_prefix(
   progress: Callable[[str], Callable], prefix: str
 ) -> Callable[[str], Callable]:
   """Returns `Console.progress` with '<prefix>: ' before each label."""
   return lambda label: progress(f'{prefix}: {label}')
 
 
-def counted(
+def weighted_progress(
   progress: Callable[[Iterable], Iterable],
   parts: Sequence,
   sizes: Sequence[int],

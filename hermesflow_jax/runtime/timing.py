@@ -8,7 +8,7 @@ import time
 import jax
 
 
-class Clock:
+class DeviceClock:
   """Follows calls that return before the device is done; a context manager.
 
   Attributes:

@@ -10,7 +10,7 @@ from hermesflow_jax.runtime import storage
 
 
 @contextlib.contextmanager
-def copied(folder, wanted: Iterable[str]) -> Iterator[pathlib.Path]:
+def local_copy(folder, wanted: Iterable[str]) -> Iterator[pathlib.Path]:
   """Yields a folder of this machine with the same files, while it is open.
 
   Args:
@@ -54,7 +54,7 @@ class Outbox:
     """Sends what was written since the last time."""
     if not self._room:
       return
-    for name, written in storage.below(self.folder).items():
+    for name, written in storage.list_files(self.folder).items():
       if self._sent.get(name) != written:
         storage.write(self._target / name, (self.folder / name).read_bytes())
         self._sent[name] = written

@@ -71,7 +71,7 @@ def sample_text(
     def logits_of(hidden):
       return jnp.where(allowed, model.logits(hidden), prefix_cache.NEG)
 
-  last, past, seen = prefix_cache.read(model, image, prompt, length)
+  last, past, seen = prefix_cache.read_tokens(model, image, prompt, length)
   stretch = min(stretch, max_new)
   room = -(-max_new // stretch) * stretch
   slots, begin = jnp.arange(room), image.tokens.shape[0] + length

@@ -15,7 +15,7 @@ from hermesflow_jax.sampling import choice_scores
 from hermesflow_jax.sampling import maskgit
 
 # Rows are this many tokens long, or twice as many...
-BUCKET = 16
+LENGTH_MULTIPLE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,15 +48,17 @@ def identity_keys(seed: int, names: Sequence[str], candidates: int):
   return np.asarray(_keys(jax.random.key(seed), hashes, candidates))
 
 
-def bucket(size: int, most: int) -> int:
+def padded_length(size: int, most: int) -> int:
   """Returns the smallest multiple of BUCKET that holds `size`, up to `most`.
 
   So that few lengths are compiled, and few pads are computed.
   """
-  return min(most, -(-size // BUCKET) * BUCKET)
+  return min(most, -(-size // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
 
 
-def together(counts: Sequence[int], shared: int, each: int) -> np.ndarray:
+def group_questions(
+  counts: Sequence[int], shared: int, each: int
+) -> np.ndarray:
   """Groups questions about the same image, so that it is read once for them.
 
   Args:
@@ -150,13 +152,13 @@ def score_choices(model, images, prompts, lengths, choices, rule):
 
 
 @jax.jit
-def encode(tokenizer, images):
+def encode_batch(tokenizer, images):
   pixels = images.astype(jnp.float32) / 127.5 - 1.0
   codes = tokenizer.codes(tokenizer.encode(pixels))
   return codes.reshape(codes.shape[0], -1)
 
 
 @functools.partial(jax.jit, static_argnames='grid')
-def decode(tokenizer, codes, grid):
+def decode_batch(tokenizer, codes, grid):
   pixels = tokenizer.decode(codes.reshape(-1, *grid))
   return jnp.rint(jnp.clip((pixels + 1.0) * 127.5, 0, 255)).astype(jnp.uint8)

@@ -9,12 +9,12 @@ model decides among the tokens they go on with:
   red and blue <end>     'green' at the first
   green <end>
 
-RULES are the ways to turn logits into scores. `constrained`, the default, is
+RULES are the ways to turn logits into scores. `constrained_logp`, the default, is
 the log-probability of a reply that must be one of the choices, each token
 drawn from the model's distribution over the tokens that are possible there:
 its value depends on no length. (Measured on a small Show-o with a byte-level
 BPE at three stages of its training, 768 questions each: `pytest -m slow -s
-tests/test_answers_trained.py`. docs/answers.md has the table.)
+tests/sampling/test_trained_answers.py`. docs/answers.md has the table.)
 """
 
 from collections.abc import Callable
@@ -48,8 +48,10 @@ class Choices:
   siblings: np.ndarray
 
 
-def encode(
-  text: text_tokenizer.Text, choices: Sequence[Sequence[str]], whole: bool
+def encode_choices(
+  text: text_tokenizer.TextTokenizer,
+  choices: Sequence[Sequence[str]],
+  whole: bool,
 ) -> Choices:
   """Returns the choices of N questions as they follow a prompt.
 
@@ -57,7 +59,7 @@ def encode(
     text: the text tokenizer.
     choices: of each question.
     whole: keep all tokens; otherwise those after the last place at which the
-      choices of any question part are left out, as `constrained` allows.
+      choices of any question part are left out, as `constrained_logp` allows.
 
   Returns:
     Choices with [N] in front: C is the largest number of choices, A the most
@@ -74,7 +76,7 @@ def encode(
     for c, row in enumerate(each):
       tokens[n, c, : len(row)] = row
       valid[n, c, : len(row)] = True
-  siblings = siblings_of(tokens, valid)
+  siblings = sibling_tokens(tokens, valid)
   if not whole:
     parts = (siblings.sum(-1) > 1).any((0, 1))
     size = int(parts.nonzero()[0].max(initial=0)) + 1
@@ -84,8 +86,8 @@ def encode(
   return Choices(tokens, valid, siblings)
 
 
-def siblings_of(tokens: np.ndarray, valid: np.ndarray) -> np.ndarray:
-  """Returns `Choices.siblings`, bool[N, C, A, C].
+def sibling_tokens(tokens: np.ndarray, valid: np.ndarray) -> np.ndarray:
+  """Returns `ChoicesWorkload.siblings`, bool[N, C, A, C].
 
   Args:
     tokens: int[N, C, A].
@@ -140,7 +142,7 @@ def token_logits(logits: jax.Array, own, possible) -> TokenLogits:
   return TokenLogits(logits[own], logits[possible], jax.nn.logsumexp(logits))
 
 
-def constrained(logits: TokenLogits, choices: Choices) -> jax.Array:
+def constrained_logp(logits: TokenLogits, choices: Choices) -> jax.Array:
   """Scores choices by a reply that must be one of them.
 
   Args:
@@ -155,15 +157,15 @@ def constrained(logits: TokenLogits, choices: Choices) -> jax.Array:
   return _added(logits.own - jax.nn.logsumexp(possible, axis=-1), choices)
 
 
-def total(logits: TokenLogits, choices: Choices) -> jax.Array:
-  """Scores choices by their log-probabilities; see `constrained`."""
+def sum_logp(logits: TokenLogits, choices: Choices) -> jax.Array:
+  """Scores choices by their log-probabilities; see `constrained_logp`."""
   return _added(logits.own - logits.whole, choices)
 
 
-def mean(logits: TokenLogits, choices: Choices) -> jax.Array:
+def mean_logp(logits: TokenLogits, choices: Choices) -> jax.Array:
   """Scores choices by the mean log-probability of their tokens."""
   count = jnp.maximum(choices.valid.sum(-1), 1)
-  return total(logits, choices) / count
+  return sum_logp(logits, choices) / count
 
 
 def _added(logps, choices):
@@ -173,10 +175,10 @@ def _added(logps, choices):
 
 
 RULES: dict[str, Callable[[TokenLogits, Choices], jax.Array]] = {
-  'constrained': constrained,
-  'sum': total,
-  'mean': mean,
+  'constrained': constrained_logp,
+  'sum': sum_logp,
+  'mean': mean_logp,
   # Less the same score about an image whose codes are all masked, see
-  # `unified_model.Unified.answer` (domain conditional PMI, arXiv 2104.08315).
-  'prior': total,
+  # `unified_model.UnifiedModel.answer` (domain conditional PMI, arXiv 2104.08315).
+  'prior': sum_logp,
 }

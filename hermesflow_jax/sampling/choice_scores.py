@@ -23,7 +23,7 @@ def score_choices(model, image, prompt, length, choices, rule):
   """
   tokens = choices.tokens
   size = tokens.shape[-1]
-  last, past, seen = prefix_cache.read(model, image, prompt, length)
+  last, past, seen = prefix_cache.read_tokens(model, image, prompt, length)
   pick = choice_rules.token_logits
   logits = jax.vmap(pick, (None, 0, None))(
     model.logits(last), tokens[:, 0], tokens[:, 0]

@@ -13,7 +13,7 @@ UNKNOWN = -1
 DIRECTIONS = ('left', 'right', 'up', 'down')
 
 
-def hidden(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+def masked_codes(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
   """Returns which codes a mask of pixels hides.
 
   Args:
@@ -30,7 +30,7 @@ def hidden(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
   return patches.any((1, 3))
 
 
-def grown(canvas: np.ndarray, direction: str, grid) -> np.ndarray:
+def extend_canvas(canvas: np.ndarray, direction: str, grid) -> np.ndarray:
   """Returns the canvas with half a grid of unknown codes on one side.
 
   Args:
@@ -48,7 +48,7 @@ def grown(canvas: np.ndarray, direction: str, grid) -> np.ndarray:
   return np.pad(canvas, ((0, 0), *room), constant_values=UNKNOWN)
 
 
-def windows(canvas: np.ndarray, grid) -> list[tuple[int, int]]:
+def canvas_windows(canvas: np.ndarray, grid) -> list[tuple[int, int]]:
   """Returns (top, left) of the windows that fill a canvas, in order.
 
   They go by half a grid, the last to the border, each where some code of the
@@ -70,7 +70,7 @@ def windows(canvas: np.ndarray, grid) -> list[tuple[int, int]]:
   return kept
 
 
-def fill(
+def fill_canvas(
   canvas: np.ndarray,
   grid,
   draw: Callable[[int, np.ndarray, np.ndarray], np.ndarray],
@@ -84,7 +84,7 @@ def fill(
       known bool[N, h, w]) -> int32[N, h, w], which keeps the known ones.
   """
   canvas = canvas.copy()
-  for number, corner in enumerate(windows(canvas, grid)):
+  for number, corner in enumerate(canvas_windows(canvas, grid)):
     here = (slice(None), *_slices(corner, grid))
     known = canvas[here] != UNKNOWN
     canvas[here] = draw(number, np.where(known, canvas[here], 0), known)

@@ -20,7 +20,7 @@ from hermesflow_jax.sequences import mask_schedules
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskGIT:
+class MaskGITSampler:
   """How an image is sampled (arXiv 2202.04200); hashable, so jit-static.
 
   Attributes:
@@ -59,7 +59,7 @@ class MaskGIT:
     ]
     if faults:
       raise ValueError('; '.join(faults))
-    mask_schedules.parse(self.schedule)
+    mask_schedules.parse_schedule(self.schedule)
 
   def temperatures(self) -> np.ndarray:
     """Returns float32[S], the confidence temperature of each step."""
@@ -117,7 +117,7 @@ def sample_image(
   text,
   codes,
   known,
-  config: MaskGIT,
+  config: MaskGITSampler,
   num_masked,
   choose=inverse_cdf,
   skipped: int = 0,

@@ -13,7 +13,7 @@ def prefill(model, rows, past=(), start: int = 0):
 
   Args:
     model: a ShowO.
-    rows: Rows [T], see `attention_mask.visible`.
+    rows: Rows [T], see `attention_mask.mask_matrix`.
     past: caches of what stands before, without pads; every row sees it all.
     start: the position of the first token of all.
 
@@ -21,7 +21,9 @@ def prefill(model, rows, past=(), start: int = 0):
     (hidden [T, D], its cache, full).
   """
   size, before = rows.tokens.shape[-1], sum(cache.size for cache in past)
-  sees = [None] * len(past) + [attention_mask.intervals(rows.ar, rows.valid)]
+  sees = [None] * len(past) + [
+    attention_mask.key_intervals(rows.ar, rows.valid)
+  ]
   return model(
     rows.tokens,
     sees,
@@ -31,7 +33,7 @@ def prefill(model, rows, past=(), start: int = 0):
   )
 
 
-def read(model, image, prompt, length):
+def read_tokens(model, image, prompt, length):
   """Reads an image and a prompt.
 
   Returns:

@@ -7,7 +7,7 @@ from hermesflow_jax.sequences import text_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
-class Answering:
+class AnswerConfig:
   """How multiple-choice questions are answered.
 
   Attributes:

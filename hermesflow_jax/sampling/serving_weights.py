@@ -15,7 +15,7 @@ from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import sharding
 
 
-def ready(
+def prepare_for_serving(
   model: showo.ShowO, mesh: jax.sharding.Mesh, fused: bool | None = None
 ) -> showo.ShowO:
   """Returns a model for sampling; what needs no change is not copied.
@@ -30,14 +30,14 @@ def ready(
   """
   if fused is None:
     fused = jax.default_backend() == 'gpu' and mesh.shape['model'] == 1
-  model = cast(nnx.merge(*nnx.split(model)))
+  model = cast_weights(nnx.merge(*nnx.split(model)))
   if fused:
     model.decoder.layers = FusedBlock(model.decoder.layers)
   placed = sharding.shardings(model, mesh, over=('model',))
   return jax.device_put(model, placed)
 
 
-def cast(model: showo.ShowO) -> showo.ShowO:
+def cast_weights(model: showo.ShowO) -> showo.ShowO:
   """Returns a model with parameters of the precision they are used in."""
   dtype = model.config.decoder.dtype
 

@@ -31,7 +31,7 @@ from hermesflow_jax.sequences import token_rows
 
 
 @dataclasses.dataclass(frozen=True)
-class Unified:
+class UnifiedModel:
   """A model with everything that it needs to speak and draw.
 
   Attributes:
@@ -46,18 +46,18 @@ class Unified:
     answering: how questions with choices are answered.
     matcher: finds the choice that is nearest to a free reply.
     caption_prompt: what captions are asked with.
-    clock: a `timing.Clock` of the device's time, or None.
+    clock: a `timing.DeviceClock` of the device's time, or None.
   """
 
   model: Any
   tokenizer: Any
-  text: text_tokenizer.Text
+  text: text_tokenizer.TextTokenizer
   lengths: token_rows.Lengths
   grid: tuple[int, int]
   mesh: Any
   chunk: int
   progress: Callable[[str], Callable]
-  answering: question_answering.Answering = question_answering.Answering()
+  answering: question_answering.AnswerConfig = question_answering.AnswerConfig()
   matcher: text_similarity.Matcher = text_similarity.nearest_choices
   caption_prompt: str = text_tokenizer.CAPTION_PROMPT
   clock: Any = None
@@ -70,7 +70,7 @@ class Unified:
   @functools.cached_property
   def _served(self):
     """The model in the form that samplers read."""
-    return serving_weights.ready(self.model, self.mesh)
+    return serving_weights.prepare_for_serving(self.model, self.mesh)
 
   def _mapped(self, label, function, arrays, each: int = 1):
     """Maps over inputs that stand for `each` rows.
@@ -82,19 +82,19 @@ class Unified:
     chunk = max(self.chunk // each // data, 1)
     count = len(jax.tree.leaves(arrays)[0])
     chunk = min(chunk, 1 << max(0, -(-count // data) - 1).bit_length()) * data
-    return batching.mapped(
+    return batching.map_batches(
       function, arrays, chunk, self.mesh, self.progress(label), self.clock
     )
 
   def encode(self, images: np.ndarray) -> np.ndarray:
     """Returns codes int32[N, I] of images uint8[N, H, W, 3]."""
-    encode = functools.partial(batched.encode, self.tokenizer)
+    encode = functools.partial(batched.encode_batch, self.tokenizer)
     return self._mapped('encoding images', encode, images)
 
   def decode(self, codes: np.ndarray) -> np.ndarray:
     """Returns images uint8[N, H, W, 3] of codes int[N, I] or int[N, h, w]."""
     grid = self.grid if codes.ndim == 2 else codes.shape[1:]
-    decode = functools.partial(batched.decode, self.tokenizer, grid=grid)
+    decode = functools.partial(batched.decode_batch, self.tokenizer, grid=grid)
     return self._mapped('decoding images', decode, codes)
 
   def draw(
@@ -102,7 +102,7 @@ class Unified:
     names: Sequence[str],
     captions: Sequence[str],
     candidates: int,
-    sampler: maskgit.MaskGIT,
+    sampler: maskgit.MaskGITSampler,
     seed: int,
     *,
     codes=None,
@@ -126,14 +126,16 @@ class Unified:
     rows = text_to_image.t2i_prefix(self.vocab, tokens, self.lengths.max_text)
     empty = text_to_image.t2i_prefix(self.vocab, [[]], self.lengths.max_text)
     # What is a pad in all rows is not computed.
-    used = batched.bucket(int(rows.valid.sum(-1).max()), rows.valid.shape[1])
+    used = batched.padded_length(
+      int(rows.valid.sum(-1).max()), rows.valid.shape[1]
+    )
     skipped = rows.valid.shape[1] - used
     rows, empty = jax.tree.map(lambda a: a[:, skipped:], (rows, empty))
     empty = jax.tree.map(lambda a: jnp.asarray(a[0]), empty)
     counts = mask_schedules.schedule_counts(
       sampler.steps,
       self.grid[0] * self.grid[1],
-      mask_schedules.parse(sampler.schedule),
+      mask_schedules.parse_schedule(sampler.schedule),
     )
     # Images and replies of one name draw from different keys.
     keys = batched.identity_keys(
@@ -144,7 +146,7 @@ class Unified:
       given = codes.astype(np.int32), known
 
     def draw(batch):
-      with sharding.known(self.mesh):
+      with sharding.use_mesh(self.mesh):
         return batched.draw_images(
           self._served, *batch, empty, counts, config=sampler, skipped=skipped
         )
@@ -193,7 +195,7 @@ class Unified:
       [N][Q][M] texts.
     """
     prompts = self.text.encode(
-      [text_tokenizer.user(prompt) for prompt in asked]
+      [text_tokenizer.user_turn(prompt) for prompt in asked]
     )
     count, each = len(names), len(asked)
     images, prompts, lengths = self._parts(
@@ -262,7 +264,9 @@ class Unified:
 
       `more` are arrays beside them; of a blank image all codes are masked.
       """
-      prompts = self.text.encode([text_tokenizer.user(each) for each in texts])
+      prompts = self.text.encode(
+        [text_tokenizer.user_turn(each) for each in texts]
+      )
       images, prompts, lengths = self._parts(codes[index], prompts)
       images = jax.tree.map(lambda a: a[groups[:, 0]], images)
       if blank:
@@ -301,18 +305,20 @@ class Unified:
   def _groups(self, counts, codes, flat):
     """Which questions share one reading of their image, see `together`."""
     prompts = self.text.encode(
-      [text_tokenizer.user(self.answering.asked(q)) for _, q in flat]
+      [text_tokenizer.user_turn(self.answering.asked(q)) for _, q in flat]
     )
     longest = max(map(len, prompts)) + 1
     image = codes.shape[-1] + 3
-    return batched.together(
-      counts, image, batched.bucket(longest, self.lengths.prompt - image)
+    return batched.group_questions(
+      counts, image, batched.padded_length(longest, self.lengths.prompt - image)
     )
 
   def _likeliest(self, ask, texts, choices):
     """The number of the likeliest choice of each question, int[N]."""
     rule = self.answering.rule
-    rows = choice_rules.encode(self.text, choices, whole=rule != 'constrained')
+    rows = choice_rules.encode_choices(
+      self.text, choices, whole=rule != 'constrained'
+    )
     score = functools.partial(self._scored, choice_rules.RULES[rule])
     scores = ask(score, texts, (rows,))
     if rule == 'prior':
@@ -330,7 +336,7 @@ class Unified:
     # <|mmu|>, <|soi|>, <|eoi|> and <|sot|> are there, too.
     space = self.lengths.prompt - self.grid[0] * self.grid[1] - 4
     asked = self.answering.asked(question)
-    (tokens,) = self.text.encode([text_tokenizer.user(asked)])
+    (tokens,) = self.text.encode([text_tokenizer.user_turn(asked)])
     if len(tokens) > space:
       raise ValueError(
         f'question must have at most {space} tokens, got {len(tokens)}: '
@@ -355,5 +361,5 @@ class Unified:
     image, longest = codes.shape[-1] + 3, max(map(len, prompts), default=0) + 1
     room = self.lengths.prompt - image
     return image_to_text.mmu_parts(
-      self.vocab, codes, prompts, image + batched.bucket(longest, room)
+      self.vocab, codes, prompts, image + batched.padded_length(longest, room)
     )

@@ -24,28 +24,28 @@ _SAME_CANDIDATES = (
 )
 
 
-def curated(player, world, inputs, config, root, number, console, learned):
+def curate(player, world, inputs, config, root, number, console, learned):
   """Curates a round once; later calls read the files."""
   folder = root / f'round_{number}'
   done = folder / 'curation.json'
-  if processes.agreed(done.exists):
+  if processes.broadcast_from_first(done.exists):
     console.say(f'{folder.name}: pairs are there')
     return pair_files.read_pairs(folder), json.loads(done.read_text())
   began = time.perf_counter()
-  found = gathered(player, world, inputs, config, folder, number)
+  found = gather_candidates(player, world, inputs, config, folder, number)
   before = (
     pair_files.read_pairs(root / f'round_{number - 1}') if number > 1 else {}
   )
-  return paired(
+  return make_pairs(
     found, world, inputs, config, before, folder, began, learned=learned
   )
 
 
-def gathered(
-  player: unified_model.Unified,
-  world: play_settings.World,
+def gather_candidates(
+  player: unified_model.UnifiedModel,
+  world: play_settings.PlayData,
   inputs: input_set.Inputs,
-  config: play_settings.Play,
+  config: play_settings.PlayConfig,
   folder: pathlib.PurePath,
   number: int,
 ) -> candidate_generation.Candidates:
@@ -59,7 +59,7 @@ def gathered(
     folder: of the round.
     number: of the round.
   """
-  recipe = candidate_generation.Recipe(
+  recipe = candidate_generation.CandidateConfig(
     config.curation_sampler,
     config.images,
     config.captions,
@@ -81,15 +81,15 @@ def gathered(
 def _store(folder, inputs, config) -> shards.Shards:
   """The shards of a round's inputs."""
   return shards.Shards(
-    folder, len(list(shards.spans(len(inputs), config.shard)))
+    folder, len(list(shards.shard_slices(len(inputs), config.shard)))
   )
 
 
-def paired(
+def make_pairs(
   found: candidate_generation.Candidates,
-  world: play_settings.World,
+  world: play_settings.PlayData,
   inputs: input_set.Inputs,
-  config: play_settings.Play,
+  config: play_settings.PlayConfig,
   before: dict,
   folder: pathlib.PurePath,
   began: float,
@@ -115,26 +115,28 @@ def paired(
   Returns:
     (pairs by id, what `pair_selection.json` says).
   """
-  pairs = pair_selection.pairs(found, inputs.ids, config.rules, before)
+  pairs = pair_selection.select_pairs(found, inputs.ids, config.rules, before)
   rows = [
-    pair_files.record(name, caption, pairs[name])
+    pair_files.pair_to_record(name, caption, pairs[name])
     for name, caption in zip(inputs.ids, inputs.captions)
   ]
   output_files.write_atomically(
     folder / 'codes.npz',
-    output_files.npz(
+    output_files.npz_bytes(
       real=inputs.codes,
       candidates=found.codes,
       image_scores=found.image_scores,
       caption_scores=found.caption_scores,
     ),
   )
-  output_files.write_atomically(folder / 'pairs.jsonl', output_files.dump(rows))
-  made = {'drops': pair_files.drops(pairs)}
+  output_files.write_atomically(
+    folder / 'pairs.jsonl', output_files.json_lines(rows)
+  )
+  made = {'drops': pair_files.drop_counts(pairs)}
   if world.judges_itself(learned):
     made['note'] = _SAME_CANDIDATES
   else:
-    judged = judge_agreement.judged(
+    judged = judge_agreement.judge_candidates(
       world.judge,
       inputs,
       found.codes,
@@ -142,7 +144,7 @@ def paired(
       _store(folder / 'judged', inputs, config),
       config.shard,
     )
-    made |= judge_agreement.measure(
+    made |= judge_agreement.measure_agreement(
       found.image_scores if own is None else own, *judged
     )
   made['seconds'] = time.perf_counter() - began

@@ -22,10 +22,10 @@ _SAME_IMAGES = (
 )
 
 
-def evaluated(
-  player: unified_model.Unified,
-  world: play_settings.World,
-  config: play_settings.Play,
+def evaluate(
+  player: unified_model.UnifiedModel,
+  world: play_settings.PlayData,
+  config: play_settings.PlayConfig,
   folder: pathlib.PurePath,
   console: terminal.Console,
   learned: bool = True,
@@ -46,7 +46,7 @@ def evaluated(
     learned: whether the player is another model than the base.
   """
   done = folder / 'evaluation.json'
-  summary = processes.agreed(
+  summary = processes.broadcast_from_first(
     lambda: json.loads(done.read_text()) if done.exists() else None
   )
   content = _content(world.unseen)
@@ -76,7 +76,7 @@ def evaluated(
   else:
     result, seconds = measure(world.held_out), 0.0
     _write_scenes(folder, 'scenes', result, world.held_out)
-    summary = gap.summary(result, world.held_out)
+    summary = gap.summarize(result, world.held_out)
     summary['judge'] = world.judged_by
     if judge is None:
       summary['note'] = _SAME_IMAGES
@@ -84,7 +84,7 @@ def evaluated(
   if world.unseen:
     result = _of_held_out(folder, world) or measure(world.unseen)
     _write_scenes(folder, 'scenes_unseen', result, world.unseen)
-    summary['unseen'] = gap.summary(result, world.unseen)
+    summary['unseen'] = gap.summarize(result, world.unseen)
     summary['unseen']['content'] = content
   seconds += time.perf_counter() - began
   summary['seconds'] = {'evaluation': seconds}
@@ -114,7 +114,7 @@ def _of_held_out(folder, world):
   place = {name: n for n, name in enumerate(world.held_out.ids)}
   if not place.keys() >= set(world.unseen.ids):
     return None
-  processes.meet()
+  processes.barrier()
   result = _read_scenes(folder, 'scenes', world.held_out)
   return result.select([place[name] for name in world.unseen.ids])
 
@@ -141,16 +141,16 @@ def _write_scenes(folder, name, result, inputs):
     dict(zip(columns, row)) for row in zip(*columns.values(), strict=True)
   ]
   output_files.write_atomically(
-    folder / f'{name}.jsonl', output_files.dump(rows)
+    folder / f'{name}.jsonl', output_files.json_lines(rows)
   )
   output_files.write_atomically(
-    folder / f'{name}.npz', output_files.npz(codes=result.codes)
+    folder / f'{name}.npz', output_files.npz_bytes(codes=result.codes)
   )
 
 
 def _read_scenes(folder, name, inputs) -> gap.Result:
   """Returns what `_write_scenes` wrote."""
-  with storage.text(folder / f'{name}.jsonl') as file:
+  with storage.open_text(folder / f'{name}.jsonl') as file:
     rows = [json.loads(line) for line in file]
   with np.load(io.BytesIO((folder / f'{name}.npz').read_bytes())) as arrays:
     codes = arrays['codes']
@@ -158,7 +158,7 @@ def _read_scenes(folder, name, inputs) -> gap.Result:
   def column(key):
     return [row[key] for row in rows] if key in rows[0] else None
 
-  return gap.scored(
+  return gap.score_answers(
     inputs,
     np.array(column('similarity')),
     codes,

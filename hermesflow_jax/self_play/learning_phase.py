@@ -32,14 +32,14 @@ def _sampling(player, inputs, config, folder):
       first.ids, first.codes, [batched.GREEDY], config.seed
     )
     name = f'{int(state.step):06d}'
-    image_writer.sheet(
+    image_writer.contact_sheet(
       folder / f'{name}.png',
       list(zip(now.decode(first.codes), now.decode(codes))),
       first.captions,
     )
     output_files.write_atomically(
       folder / f'{name}.jsonl',
-      output_files.dump(
+      output_files.json_lines(
         [
           {'id': each, 'caption': true, 'written': caption}
           for each, true, (caption,) in zip(first.ids, first.captions, written)
@@ -50,7 +50,7 @@ def _sampling(player, inputs, config, folder):
   return sample
 
 
-def trained(
+def learn(
   model, reference, base, inputs, pairs, config, root, number, console, source
 ):
   """Trains a round once; later calls read its checkpoint and its meta.
@@ -61,9 +61,9 @@ def trained(
   path = root / 'checkpoints' / str(number)
   folder = root / f'round_{number}'
   player = dataclasses.replace(base, model=model)
-  if processes.agreed(lambda: checkpoint.is_there(path)):
+  if processes.broadcast_from_first(lambda: checkpoint.exists(path)):
     try:
-      found, learned = trained_model.restore(str(path), player)
+      found, learned = trained_model.restore_parts(str(path), player)
     except read_errors.Damaged as error:
       console.say(f'{error}: {folder.name} is learned again')
     else:
@@ -71,10 +71,10 @@ def trained(
       _forget_steps(folder)
       return found, learned
   began = time.perf_counter()
-  rows = record_rows.records_of(inputs, pairs, config.rules.both)
-  steps = learning.steps_of(config, len(rows)) if rows else 0
+  rows = record_rows.join_pairs(inputs, pairs, config.rules.both)
+  steps = learning.step_count(config, len(rows)) if rows else 0
   if rows:
-    model = learning.learn(
+    model = learning.learn_round(
       player,
       reference,
       rows,
@@ -94,13 +94,15 @@ def trained(
     'seconds': time.perf_counter() - began,
   }
   # Only one that is damaged can be there.
-  processes.first_does(lambda: checkpoint.remove(path))
+  processes.on_first_process(lambda: checkpoint.remove(path))
   player = dataclasses.replace(base, model=model)
-  trained_model.save(str(path), player, source, meta)
+  trained_model.save_model(str(path), player, source, meta)
   _forget_steps(folder)
   return model, meta
 
 
 def _forget_steps(folder):
   """Removes the checkpoints within a round that has its own."""
-  processes.first_does(lambda: storage.remove(folder / 'training' / 'steps'))
+  processes.on_first_process(
+    lambda: storage.remove(folder / 'training' / 'steps')
+  )

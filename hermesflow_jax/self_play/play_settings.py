@@ -19,14 +19,14 @@ BASE_MODEL = 'base model'
 
 
 @dataclasses.dataclass(frozen=True)
-class Play(learning.Learning):
-  """What a round does; see `learning.Learning` for how it learns.
+class PlayConfig(learning.LearningConfig):
+  """What a round does; see `learning.LearningConfig` for how it learns.
 
   Attributes:
     rounds: R.
     images: candidates drawn per caption.
     captions: candidates written per image.
-    free_answers, free_prompt, choice_rule: see `question_answering.Answering`.
+    free_answers, free_prompt, choice_rule: see `question_answering.AnswerConfig`.
     shard: inputs that are curated at once: what a stop may cost.
     curation_sampler: of the candidates.
     evaluation_sampler: of the one judged image.
@@ -34,16 +34,16 @@ class Play(learning.Learning):
     reference: 'round' (the model that the round starts from) or 'base'.
   """
 
-  rounds: int = settings.free()
+  rounds: int = settings.not_identity()
   images: int
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
   free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
   choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
   shard: int
-  curation_sampler: maskgit.MaskGIT
-  evaluation_sampler: maskgit.MaskGIT
-  rules: pair_selection.Rules
+  curation_sampler: maskgit.MaskGITSampler
+  evaluation_sampler: maskgit.MaskGITSampler
+  rules: pair_selection.PairRules
   reference: str
 
   def __post_init__(self):
@@ -61,15 +61,15 @@ class Play(learning.Learning):
       )
 
   @property
-  def answering(self) -> question_answering.Answering:
+  def answering(self) -> question_answering.AnswerConfig:
     """How questions with choices are answered."""
-    return question_answering.Answering(
+    return question_answering.AnswerConfig(
       self.free_answers, self.free_prompt, self.choice_rule
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class World:
+class PlayData:
   """What the rounds play with.
 
   Attributes:
@@ -84,7 +84,7 @@ class World:
     unseen: more inputs for evaluation, or some of `held_out`, whose captions no
       input of a round has; None for none.
     publish: (folder of a round, inputs, pairs, decode) -> None; writes the
-      pairs for other programs, None for nothing. See `official_pairs.write`.
+      pairs for other programs, None for nothing. See `official_pairs.write_official`.
   """
 
   inputs: Sequence[input_set.Inputs]

@@ -16,10 +16,10 @@ from hermesflow_jax.self_play import learning_phase
 from hermesflow_jax.self_play import play_settings
 
 
-def play(
-  base: unified_model.Unified,
-  world: play_settings.World,
-  config: play_settings.Play,
+def play_rounds(
+  base: unified_model.UnifiedModel,
+  world: play_settings.PlayData,
+  config: play_settings.PlayConfig,
   workdir: str,
   console: terminal.Console,
   source: str = '',
@@ -37,12 +37,12 @@ def play(
     return dataclasses.replace(
       base,
       model=model,
-      progress=terminal.named(base.progress, f'round {number}'),
+      progress=terminal.with_prefix(base.progress, f'round {number}'),
     )
 
   root = storage.path(workdir)
   summaries = [
-    evaluation_phase.evaluated(
+    evaluation_phase.evaluate(
       playing(base.model, 0),
       world,
       config,
@@ -51,12 +51,12 @@ def play(
       learned=False,
     )
   ]
-  say_round(console, 0, summaries[0])
+  print_round(console, 0, summaries[0])
   model, steps = base.model, 0
   for number in range(1, config.rounds + 1):
     folder = root / f'round_{number}'
     inputs = world.inputs[number - 1]
-    pairs, made = curation_phase.curated(
+    pairs, made = curation_phase.curate(
       playing(model, number),
       world,
       inputs,
@@ -70,7 +70,7 @@ def play(
       decode = playing(model, number).decode
       world.publish(folder, inputs, pairs, decode)
     reference = base.model if config.reference == 'base' else model
-    model, learned = learning_phase.trained(
+    model, learned = learning_phase.learn(
       model,
       reference,
       base,
@@ -83,7 +83,7 @@ def play(
       source,
     )
     steps += learned['steps']
-    summary = evaluation_phase.evaluated(
+    summary = evaluation_phase.evaluate(
       playing(model, number), world, config, folder, console, learned=steps > 0
     )
     summary['round'] = number
@@ -94,12 +94,12 @@ def play(
       'training': learned['seconds'],
     }
     summaries.append(summary)
-    say_round(console, number, summary)
+    print_round(console, number, summary)
   summaries[0]['round'] = 0
   return summaries
 
 
-def say_round(console, number, summary):
+def print_round(console, number, summary):
   """Prints one line of results."""
   line = f'round {number}: {_scores_in_words(summary)}'
   if unseen := summary.get('unseen'):

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 
-def visible(ar: jax.Array, valid: jax.Array) -> jax.Array:
+def mask_matrix(ar: jax.Array, valid: jax.Array) -> jax.Array:
   """Returns which key each query sees.
 
   Args:
@@ -36,26 +36,26 @@ def visible(ar: jax.Array, valid: jax.Array) -> jax.Array:
   return reached & (valid[..., None, :] | ~valid[..., :, None])
 
 
-def with_features(
+def mask_matrix_with_features(
   ar: jax.Array, valid: jax.Array, features: jax.Array
 ) -> jax.Array:
   """Returns who sees whom in rows with CLIP features: the one exception.
 
   The columns of the features are seen by EVERY query, also by the system
-  prompt and <|soi|> before them; all else is as in `visible`.
+  prompt and <|soi|> before them; all else is as in `mask_matrix`.
 
       <|mmu|> system <|soi|>  features  <|eoi|> text       all causal but for
          1    1 1 1     1     1 1 1 1      1    1 1 1      the features
 
   Args:
-    ar: int32[..., T], see `visible`.
-    valid: bool[..., T], see `visible`.
+    ar: int32[..., T], see `mask_matrix`.
+    valid: bool[..., T], see `mask_matrix`.
     features: bool[T], True at the features.
 
   Returns:
     bool[..., T, T], [query, key].
   """
-  return visible(ar, valid) | jnp.asarray(features)
+  return mask_matrix(ar, valid) | jnp.asarray(features)
 
 
 @jax.tree_util.register_dataclass
@@ -91,11 +91,11 @@ class Interval:
     return out
 
 
-def intervals(ar: jax.Array, valid: jax.Array) -> Interval:
+def key_intervals(ar: jax.Array, valid: jax.Array) -> Interval:
   """Returns the keys each query sees as one interval, for mask-free kernels.
 
   Args:
-    ar: int32[..., T], see `visible`.
+    ar: int32[..., T], see `mask_matrix`.
     valid: bool[..., T]; the tokens that are not pads are contiguous, as in all
       rows of `prompting`. Otherwise there is no single interval.
 

@@ -3,7 +3,7 @@
   <|mmu|> system <|soi|> features <|eoi|> prompt answer eos pads
 
 Labels stand at the position of the token they name, as in all rows
-(prompting.py); who sees whom is `attention_mask.with_features`.
+(prompting.py); who sees whom is `attention_mask.mask_matrix_with_features`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
 
 
-def make(
+def clip_mmu_rows(
   vocab: vocabulary.Vocab,
   system: Sequence[int],
   features: int,

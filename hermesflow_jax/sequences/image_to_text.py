@@ -98,7 +98,7 @@ def mmu_rows(
   return rows
 
 
-def replies(
+def encode_replies(
   vocab: vocabulary.Vocab, texts: token_rows.Texts, size: int
 ) -> np.ndarray:
   """Returns int32[B, size]: texts with their ends, right-padded.

@@ -19,7 +19,7 @@ from hermesflow_jax.sequences import vocabulary
 Schedule = Callable[[jax.Array], jax.Array]
 
 # The official schedules but cosine never reach 0.
-LEAST = 1e-6
+MIN_RATIO = 1e-6
 
 
 def _numpy_of(t):
@@ -34,7 +34,7 @@ def cosine(t):
 
 def power(t, exponent: float):
   """1 - t ** exponent, at least 1e-6."""
-  return _numpy_of(t).clip(1.0 - t**exponent, LEAST, 1.0)
+  return _numpy_of(t).clip(1.0 - t**exponent, MIN_RATIO, 1.0)
 
 
 def linear(t):
@@ -46,10 +46,10 @@ def sigmoid(t):
   """The logistic curve from -3 to 3, scaled to [1e-6, 1]."""
   tanh = _numpy_of(t).tanh
   ratio = (math.tanh(1.5) - tanh(3.0 * t - 1.5)) / (2 * math.tanh(1.5))
-  return _numpy_of(t).clip(ratio, LEAST, 1.0)
+  return _numpy_of(t).clip(ratio, MIN_RATIO, 1.0)
 
 
-def mean(schedule: Schedule) -> float:
+def mean_ratio(schedule: Schedule) -> float:
   """Returns the ratio that is masked on average, t being uniform."""
   return float(np.mean(schedule((np.arange(1000) + 0.5) / 1000)))
 
@@ -58,7 +58,7 @@ SCHEDULES = {'cosine': cosine, 'linear': linear, 'sigmoid': sigmoid}
 
 
 @functools.cache
-def parse(name: str) -> Schedule:
+def parse_schedule(name: str) -> Schedule:
   """Returns the schedule of a name: one of SCHEDULES, or 'pow2', 'pow0.5'.
 
   Raises:
@@ -100,7 +100,7 @@ def schedule_counts(steps: int, n: int, schedule: Schedule) -> np.ndarray:
   return np.array(counts, np.int32)
 
 
-def draw(key: jax.Array, n: int, schedule: Schedule) -> jax.Array:
+def draw_mask(key: jax.Array, n: int, schedule: Schedule) -> jax.Array:
   """Draws one random mask for an image of n codes.
 
   The progress t is uniform; of the n codes, round(n * schedule(t)) are masked
@@ -120,7 +120,7 @@ def draw(key: jax.Array, n: int, schedule: Schedule) -> jax.Array:
   return jax.random.permutation(order_key, n) < count
 
 
-def apply(
+def apply_mask(
   vocab: vocabulary.Vocab,
   tokens: jax.Array,
   labels: jax.Array,

@@ -52,7 +52,7 @@ def t2i_rows(
 
   Returns:
     Rows [B, max_text + 1 + I + 2]. Every code, <|soi|> and <|eoi|> is scored;
-    `mask_schedules.apply` hides some codes and keeps the labels of those. The first
+    `mask_schedules.apply_mask` hides some codes and keeps the labels of those. The first
     code stands at `max_text + 2`.
   """
   prefix = t2i_prefix(vocab, texts, max_text)
@@ -67,7 +67,7 @@ def t2i_rows(
   )
 
 
-def text_labels(rows: token_rows.Rows) -> np.ndarray:
+def lm_text_labels(rows: token_rows.Rows) -> np.ndarray:
   """Returns t2i labels with the text scored too, as the official rows have it.
 
   Only the official understanding margin reads them (`pair_dpo`, compat).

@@ -26,12 +26,12 @@ def check_prompt(name: str, prompt: str) -> None:
     raise ValueError(f'{name} must have words, got {prompt!r}')
 
 
-def user(question: str) -> str:
+def user_turn(question: str) -> str:
   """Returns the prompt of a question (LLaVA form, as Show-o asks)."""
   return f'USER: \n{question} {ASSISTANT}'
 
 
-class Text:
+class TextTokenizer:
   """Encodes and decodes plain text, without special tokens.
 
   Attributes:
@@ -53,7 +53,7 @@ class Text:
   def encode_replies(
     self, replies: Sequence[str], space: str = ' '
   ) -> list[list[int]]:
-    """Returns the ids of each text as it follows a prompt of `user`.
+    """Returns the ids of each text as it follows a prompt of `user_turn`.
 
     A byte-level BPE has other tokens for `red` after a space, and a model that
     was trained on 'ASSISTANT: red' never writes those without.
@@ -104,7 +104,7 @@ class Text:
     self._tokenizer.backend_tokenizer.save(path)
 
 
-def word_level(words: Iterable[str]) -> Text:
+def word_level_tokenizer(words: Iterable[str]) -> TextTokenizer:
   """Returns a tokenizer with one id per lower-case word.
 
   Args:
@@ -124,10 +124,10 @@ def word_level(words: Iterable[str]) -> Text:
       tokenizers.pre_tokenizers.Punctuation(),
     ]
   )
-  return Text(_fast(tokenizer_object=core))
+  return TextTokenizer(_fast(tokenizer_object=core))
 
 
-def load(path: str) -> Text:
+def load(path: str) -> TextTokenizer:
   """Reads a tokenizer.
 
   Args:
@@ -149,8 +149,8 @@ def load(path: str) -> Text:
 
 def _read(path):
   if os.path.isfile(path):
-    return Text(_fast(tokenizer_file=path))
-  return Text(
+    return TextTokenizer(_fast(tokenizer_file=path))
+  return TextTokenizer(
     transformers.AutoTokenizer.from_pretrained(
       path, local_files_only=True, trust_remote_code=False
     )
@@ -160,10 +160,10 @@ def _read(path):
 def _fetched(where):
   """Reads what is in a bucket; weights beside it stay there."""
   if not where.is_dir():
-    with transfer.copied(where.parent, [where.name]) as here:
+    with transfer.local_copy(where.parent, [where.name]) as here:
       return _read(str(here / where.name))
-  wanted = [n for n in storage.names(where) if n.endswith(_FILES)]
-  with transfer.copied(where, wanted) as here:
+  wanted = [n for n in storage.list_names(where) if n.endswith(_FILES)]
+  with transfer.local_copy(where, wanted) as here:
     return _read(str(here))
 
 

@@ -33,7 +33,7 @@ class Rows:
   Attributes:
     tokens: int32[B, T], vocabulary ids.
     labels: int32[B, T], vocabulary ids, -100 where nothing is scored.
-    ar: int32[B, T], the attention blocks, see `attention_mask.visible`.
+    ar: int32[B, T], the attention blocks, see `attention_mask.mask_matrix`.
     valid: bool[B, T], False on pads.
   """
 

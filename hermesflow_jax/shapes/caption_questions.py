@@ -7,7 +7,7 @@ seeing nothing: 'none' and 'zero' are choices, but never what a caption asks
 for. 'the' means the only one: surplus objects turn right answers into 'none'.
 
 Floors of the score, the mean over 1,000 held-out scenes of the share of right
-answers, by `pytest -s tests/test_questions.py -k floor`:
+answers, by `pytest -s tests/shapes/test_caption_questions.py -k floor`:
 
   blank image                          0.000
   picture of another random scene      0.065 +- 0.005
@@ -61,7 +61,7 @@ class Group(NamedTuple):
   size: str | None
 
 
-def describe(words: Iterable[str]) -> dict[str, str]:
+def attributes_of_words(words: Iterable[str]) -> dict[str, str]:
   """Returns what words of size, color and shape say, by attribute.
 
   Raises:
@@ -81,7 +81,7 @@ def describe(words: Iterable[str]) -> dict[str, str]:
   return said
 
 
-def parse(caption: str) -> tuple[list[Group], str | None]:
+def parse_caption(caption: str) -> tuple[list[Group], str | None]:
   """Returns the groups of a caption and the relation of its two objects.
 
   Raises:
@@ -100,7 +100,7 @@ def parse(caption: str) -> tuple[list[Group], str | None]:
     count = (
       shape_world.NUMBERS.index(first) if first in shape_world.NUMBERS else 1
     )
-    said = describe(words)
+    said = attributes_of_words(words)
     if 'shape' not in said:
       raise ValueError(f'caption part {part!r} names no shape')
     groups.append(
@@ -174,7 +174,7 @@ def _asked(groups: list[Group], relation: str | None) -> list[tuple]:
   return asked
 
 
-def from_caption(scene_id: str, caption: str) -> list[dict[str, Any]]:
+def questions_of_caption(scene_id: str, caption: str) -> list[dict[str, Any]]:
   """Returns the questions of a caption, two to five.
 
   Args:
@@ -194,11 +194,13 @@ def from_caption(scene_id: str, caption: str) -> list[dict[str, Any]]:
       'answer': right,
       'element_type': element_type,
     }
-    for element, question, form, right, element_type in _asked(*parse(caption))
+    for element, question, form, right, element_type in _asked(
+      *parse_caption(caption)
+    )
   ]
 
 
-def parsed(question: str) -> tuple[str, re.Match]:
+def parse_question(question: str) -> tuple[str, re.Match]:
   """Returns the form of a question, and a match whose groups are its parts.
 
   Raises:

@@ -40,7 +40,7 @@ def coverage(
   return blocks.mean((1, 3), dtype=np.float32)
 
 
-def rgb(color: str) -> tuple[int, ...]:
+def rgb_of_color(color: str) -> tuple[int, ...]:
   """Returns red, green, blue (0 to 255) of a key of COLORS or '#rrggbb'."""
   return shape_world.COLORS.get(color) or tuple(bytes.fromhex(color[1:]))
 
@@ -50,7 +50,9 @@ def _patch(shape: str, color: str, size: str) -> np.ndarray:
   """Returns uint8[12, 12, 3], an object on the background."""
   alpha = coverage(shape, size, shape_world.SIZES['large'])[..., None]
   ground = np.array(shape_world.BACKGROUND, np.float32)
-  return np.rint(ground + alpha * (rgb(color) - ground)).astype(np.uint8)
+  return np.rint(ground + alpha * (rgb_of_color(color) - ground)).astype(
+    np.uint8
+  )
 
 
 def render(scene: shape_world.Scene) -> np.ndarray:

@@ -24,26 +24,26 @@ from hermesflow_jax.shapes import shape_world
 
 # Window around a region, in pixels; wider regions are no single object.
 WINDOW = 20
-MOST_EXTENT = 15
+MAX_EXTENT = 15
 # Distances from the background in RGB space (0 to 255 a channel): a core pixel
 # belongs to an object; a faint one to a halo or, in numbers, to a ghost.
 CORE = 100.0
 FAINT = 50.0
 # Fewer core, or faint, pixels are a speck.
-LEAST_CORE = 4
-LEAST_FAINT = 8
+MIN_CORE = 4
+MIN_FAINT = 8
 # Pixels within this distance of a core region belong to it.
 HALO = 3
 # The background may differ from the world's by this much a channel.
-MOST_SHIFT = 40
+MAX_SHIFT = 40
 # A look is believed if it explains this share, and the next explains less by
 # the margin.
-LEAST_SHARE = 0.9
-LEAST_MARGIN = 0.02
+MIN_SHARE = 0.9
+MIN_MARGIN = 0.02
 # A color is believed within this distance of the palette's, and if the next
 # is farther by this factor.
-MOST_COLOR_DISTANCE = 60.0
-LEAST_COLOR_RATIO = 1.5
+MAX_COLOR_DISTANCE = 60.0
+MIN_COLOR_RATIO = 1.5
 
 _LOOKS = tuple((s, z) for s in shape_world.SHAPES for z in shape_world.SIZES)
 _SHAPE_OF_LOOK = np.array([shape for shape, _ in _LOOKS])
@@ -55,13 +55,13 @@ _GROUND = np.array(shape_world.BACKGROUND, np.float32)
 # sharp and softened. Beyond MOST_BLUR shapes become each other, so a region
 # that such a template explains best is not believed.
 _BLURS = (0.0, 0.7, 1.2, 1.8, 2.5, 3.5)
-MOST_BLUR = 1.5
+MAX_BLUR = 1.5
 _OFFSETS = np.arange(-1.0, 1.5, 0.5)
 _ANYWHERE = np.ones((3, 3), bool)
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class DetectedObject:
   """One object in a picture.
 
   Attributes:
@@ -117,19 +117,19 @@ def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def _ground(image: np.ndarray) -> np.ndarray:
   """Returns float32[3], the background color of a picture."""
   middle = np.median(image.reshape(-1, 3), axis=0).astype(np.float32)
-  return middle if abs(middle - _GROUND).max() <= MOST_SHIFT else _GROUND
+  return middle if abs(middle - _GROUND).max() <= MAX_SHIFT else _GROUND
 
 
 def _color(color: np.ndarray) -> str | None:
   """Returns the name of the nearest color, None if it is not near."""
   distances = np.linalg.norm(_PALETTE - color, axis=1)
   first, second = np.argsort(distances)[:2]
-  near = distances[first] <= MOST_COLOR_DISTANCE
-  clear = distances[second] >= LEAST_COLOR_RATIO * distances[first]
+  near = distances[first] <= MAX_COLOR_DISTANCE
+  clear = distances[second] >= MIN_COLOR_RATIO * distances[first]
   return _COLORS[first] if near and clear else None
 
 
-def _explain(window: np.ndarray, ground: np.ndarray) -> Found:
+def _explain(window: np.ndarray, ground: np.ndarray) -> DetectedObject:
   """Returns what a window shows, its centre relative to the window's corner.
 
   Args:
@@ -147,11 +147,11 @@ def _explain(window: np.ndarray, ground: np.ndarray) -> Found:
   shape, size = _LOOKS[best[0]]
   shape_margin = share - float(of_look[_SHAPE_OF_LOOK != shape].max())
   size_margin = share - float(of_look[_SIZE_OF_LOOK != size].max())
-  known = share >= LEAST_SHARE and bool(blurs[best] <= MOST_BLUR)
-  return Found(
-    shape=shape if known and shape_margin >= LEAST_MARGIN else None,
+  known = share >= MIN_SHARE and bool(blurs[best] <= MAX_BLUR)
+  return DetectedObject(
+    shape=shape if known and shape_margin >= MIN_MARGIN else None,
     color=_color(ground + fitted[best] / norms[best]) if known else None,
-    size=size if known and size_margin >= LEAST_MARGIN else None,
+    size=size if known and size_margin >= MIN_MARGIN else None,
     x=float(centres[best][0]) + WINDOW / 2,
     y=float(centres[best][1]) + WINDOW / 2,
     confidence=share,
@@ -161,7 +161,7 @@ def _explain(window: np.ndarray, ground: np.ndarray) -> Found:
 
 def _read_region(
   difference: np.ndarray, labels: np.ndarray, label: int, box, ground
-) -> Found:
+) -> DetectedObject:
   """Reads one core region.
 
   Args:
@@ -182,8 +182,8 @@ def _read_region(
   shown = difference[around] * own[..., None]
   y, x = ndimage.center_of_mass((shown**2).sum(-1) ** 0.5)
   y, x = y + around[0].start, x + around[1].start
-  if any(s.stop - s.start > MOST_EXTENT for s in box):
-    return Found(None, None, None, x + 0.5, y + 0.5)
+  if any(s.stop - s.start > MAX_EXTENT for s in box):
+    return DetectedObject(None, None, None, x + 0.5, y + 0.5)
 
   corner = [round(place - (WINDOW - 1) / 2) for place in (y, x)]
   window = np.zeros((WINDOW, WINDOW, 3), np.float32)
@@ -198,7 +198,7 @@ def _read_region(
   )
 
 
-def read_image(image: np.ndarray) -> list[Found]:
+def read_image(image: np.ndarray) -> list[DetectedObject]:
   """Returns the objects of a picture, from top to bottom.
 
   Args:
@@ -217,7 +217,7 @@ def read_image(image: np.ndarray) -> list[Found]:
   labels, _ = ndimage.label(distance > CORE, _ANYWHERE)
   found = []
   for label, box in enumerate(ndimage.find_objects(labels), 1):
-    if np.count_nonzero(labels[box] == label) >= LEAST_CORE:
+    if np.count_nonzero(labels[box] == label) >= MIN_CORE:
       found.append(_read_region(difference, labels, label, box, ground))
     else:
       labels[box][labels[box] == label] = 0
@@ -225,22 +225,24 @@ def read_image(image: np.ndarray) -> list[Found]:
   sizes = np.bincount(faint.ravel(), minlength=count + 1)
   held = set(np.unique(faint[labels > 0]))
   for ghost in range(1, count + 1):
-    if ghost not in held and sizes[ghost] >= LEAST_FAINT:
+    if ghost not in held and sizes[ghost] >= MIN_FAINT:
       y, x = ndimage.center_of_mass(faint == ghost)
-      found.append(Found(None, None, None, x + 0.5, y + 0.5))
+      found.append(DetectedObject(None, None, None, x + 0.5, y + 0.5))
   found = [dataclasses.replace(f, x=f.x - HALO, y=f.y - HALO) for f in found]
   return sorted(found, key=lambda f: (f.y, f.x))
 
 
-def answers(
+def answer_questions(
   image: np.ndarray, questions: Sequence[dict[str, Any]]
 ) -> list[str]:
   """Returns the judge's answer to each question about a picture."""
   found = read_image(image)
-  return [scene_answers.answer(q['question'], found) for q in questions]
+  return [
+    scene_answers.answer_question(q['question'], found) for q in questions
+  ]
 
 
-def of_codes(
+def judge_of_codes(
   decode: Callable[[np.ndarray], np.ndarray],
 ) -> Callable[[np.ndarray, Sequence[Sequence[dict]]], list[list[str]]]:
   """Returns the judge of images that are given as codes, a `gap.Judge`.
@@ -251,14 +253,16 @@ def of_codes(
 
   def judge(codes, questions):
     return [
-      answers(image, asked)
+      answer_questions(image, asked)
       for image, asked in zip(decode(codes), questions, strict=True)
     ]
 
   return judge
 
 
-def score(image: np.ndarray, questions: Sequence[dict[str, Any]]) -> float:
+def score_image(
+  image: np.ndarray, questions: Sequence[dict[str, Any]]
+) -> float:
   """Returns the share of questions that a picture answers as its caption does.
 
   Raises:
@@ -266,12 +270,12 @@ def score(image: np.ndarray, questions: Sequence[dict[str, Any]]) -> float:
   """
   if not questions:
     raise ValueError('no questions to score a picture by')
-  given = answers(image, questions)
+  given = answer_questions(image, questions)
   right = [a == q['answer'] for a, q in zip(given, questions, strict=True)]
   return sum(right) / len(right)
 
 
-def correct(image: np.ndarray, questions: Sequence[dict[str, Any]]) -> bool:
+def is_correct(image: np.ndarray, questions: Sequence[dict[str, Any]]) -> bool:
   """Returns whether a picture shows all that its caption says.
 
   The means of this over the scenes of each tag are the six scores in the manner
@@ -280,4 +284,4 @@ def correct(image: np.ndarray, questions: Sequence[dict[str, Any]]) -> bool:
   Raises:
     ValueError: there are no questions.
   """
-  return score(image, questions) == 1.0
+  return score_image(image, questions) == 1.0

@@ -10,7 +10,7 @@ UNSURE = 'unsure'
 
 
 # Smallest distance of two centres along the wanted axis, in pixels.
-LEAST_OFFSET = 10
+MIN_OFFSET = 10
 
 
 def _fits(thing, said: dict[str, str]) -> bool | None:
@@ -35,7 +35,7 @@ def _find(objects, words: str) -> list:
   Raises:
     _Unsure: one might fit or not.
   """
-  said = caption_questions.describe(words.split(' '))
+  said = caption_questions.attributes_of_words(words.split(' '))
   fits = [_fits(thing, said) for thing in objects]
   if None in fits:
     raise _Unsure
@@ -53,7 +53,7 @@ def _value(things: list, attribute: str) -> str:
 def _where(one, other) -> str:
   """Returns the side of `other` on which `one` lies."""
   right, down = one.x - other.x, one.y - other.y
-  if max(abs(right), abs(down)) < LEAST_OFFSET or abs(right) == abs(down):
+  if max(abs(right), abs(down)) < MIN_OFFSET or abs(right) == abs(down):
     return 'none'
   if abs(right) > abs(down):
     return 'right' if right > 0 else 'left'
@@ -86,7 +86,7 @@ def _answer(form: str, parts: tuple[str, ...], objects: list) -> str:
   return _value(found, attribute) if len(found) == 1 else 'none'
 
 
-def answer(question: str, objects: Iterable[Any]) -> str:
+def answer_question(question: str, objects: Iterable[Any]) -> str:
   """Returns the answer to a question about objects.
 
   Args:
@@ -101,7 +101,7 @@ def answer(question: str, objects: Iterable[Any]) -> str:
   Raises:
     ValueError: the question has none of the known forms.
   """
-  form, match = caption_questions.parsed(question)
+  form, match = caption_questions.parse_question(question)
   try:
     return _answer(form, match.groups(), list(objects))
   except _Unsure:

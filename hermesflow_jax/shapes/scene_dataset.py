@@ -79,13 +79,13 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
       else:
         scene = scene_sampler.sample_scene(c.split, c.seed, index, c.jitter)
         name = scene_sampler.scene_id(c.split, c.seed, index)
-        questions = caption_questions.from_caption(name, scene.caption)
+        questions = caption_questions.questions_of_caption(name, scene.caption)
         qa = self._qa(scene, index)
       yield (
         index,
         {
           'id': scene_sampler.scene_id(c.split, c.seed, index),
-          'image': io.BytesIO(png(drawing.render(scene))),
+          'image': io.BytesIO(png_bytes(drawing.render(scene))),
           'caption': scene.caption,
           'tag': scene.tag,
           'questions': json.dumps(questions),
@@ -100,10 +100,12 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
       scene_sampler.sample_scene(c.split, c.seed, int(rng.integers(c.count)))
       for _ in range(QA_PAIRS)
     ]
-    return training_questions.pairs(scene, others, rng, QA_PAIRS)
+    return training_questions.question_answer_pairs(
+      scene, others, rng, QA_PAIRS
+    )
 
 
-def png(image: np.ndarray) -> bytes:
+def png_bytes(image: np.ndarray) -> bytes:
   """Returns the PNG file of uint8[H, W, 3]."""
   buffer = io.BytesIO()
   Image.fromarray(image).save(buffer, 'PNG', compress_level=1)
@@ -118,13 +120,13 @@ def _room() -> str:
   return room
 
 
-def source(data_dir: str, config: ShapesConfig):
+def data_source(data_dir: str, config: ShapesConfig):
   """Writes the dataset if it is not there; returns its random-access source.
 
   Args:
     data_dir: where datasets live; in place of a folder of a bucket each process
       has one of its own, which ends with it.
-    config: which scenes; its name must say so (`config_of`).
+    config: which scenes; its name must say so (`dataset_config`).
 
   Returns:
     A sequence of dicts: image uint8[64, 64, 3]; id, caption, tag, questions
@@ -133,7 +135,7 @@ def source(data_dir: str, config: ShapesConfig):
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()
 
-  act = processes.first_does
+  act = processes.on_first_process
   if not storage.is_local(storage.path(data_dir)):
     # The same scenes follow from the seed everywhere.
     data_dir, act = _room(), lambda call: call()
@@ -148,7 +150,7 @@ def source(data_dir: str, config: ShapesConfig):
   return builder().as_data_source(split=config.split)
 
 
-def config_of(
+def dataset_config(
   split: str, seed: int, count: int, jitter: int, crowded: bool = False
 ) -> ShapesConfig:
   """Returns the config, named after everything that it says."""

@@ -7,12 +7,12 @@ import numpy as np
 from hermesflow_jax.shapes import scene_dataset
 
 
-def plain(value) -> str:
+def to_plain_types(value) -> str:
   """Returns text that a source gives as bytes or as str."""
   return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def load(
+def load_scenes(
   data_dir: str, split: str, seed: int, count: int, jitter: int, unified
 ) -> list[dict]:
   """Generates (once) and encodes scenes of a split.
@@ -23,19 +23,19 @@ def load(
     seed: of the scenes.
     count: scenes.
     jitter: in pixels.
-    unified: an `unified_model.Unified`, for its tokenizer.
+    unified: an `unified_model.UnifiedModel`, for its tokenizer.
 
   Returns:
     Records with id, caption, tag, questions, qa and codes int32[I].
   """
-  source = scene_dataset.source(
-    data_dir, scene_dataset.config_of(split, seed, count, jitter)
+  source = scene_dataset.data_source(
+    data_dir, scene_dataset.dataset_config(split, seed, count, jitter)
   )
   rows, images = [], []
   for record in source:
-    row = {k: plain(record[k]) for k in ('id', 'caption', 'tag')}
-    row['questions'] = json.loads(plain(record['questions']))
-    row['qa'] = json.loads(plain(record['qa']))
+    row = {k: to_plain_types(record[k]) for k in ('id', 'caption', 'tag')}
+    row['questions'] = json.loads(to_plain_types(record['questions']))
+    row['qa'] = json.loads(to_plain_types(record['qa']))
     rows.append(row)
     images.append(record['image'])
   codes = unified.encode(np.stack(images))

@@ -15,8 +15,8 @@ from hermesflow_jax.shapes import shape_world
 # A larger offset would push an object out of its cell.
 # Arbitrary colors differ this much from the background, and from the named
 # color of a held-out combination (RGB distance).
-LEAST_CONTRAST = 110.0
-LEAST_FAR = 25.0
+MIN_CONTRAST = 110.0
+MIN_FAR = 25.0
 # (color, shape) that no scene of 'train' or 'preference' shows.
 HELD_OUT = frozenset(
   {
@@ -75,9 +75,9 @@ class _Draw:
     held_out = [shape_world.COLORS[c] for c, s in HELD_OUT if s == shape]
     while True:
       color = self.rng.integers(0, 256, 3)
-      if np.linalg.norm(color - shape_world.BACKGROUND) < LEAST_CONTRAST:
+      if np.linalg.norm(color - shape_world.BACKGROUND) < MIN_CONTRAST:
         continue
-      if all(np.linalg.norm(color - c) >= LEAST_FAR for c in held_out):
+      if all(np.linalg.norm(color - c) >= MIN_FAR for c in held_out):
         return shape, '#' + bytes(color.tolist()).hex(), self.size()
 
   def cells(self, count: int) -> list[tuple[int, int]]:
@@ -177,7 +177,7 @@ def relation_of(first: tuple[int, int], second: tuple[int, int]) -> str | None:
   return None
 
 
-def bucket(objects: tuple[shape_world.Obj, ...]) -> int:
+def scene_bucket(objects: tuple[shape_world.Obj, ...]) -> int:
   """Returns 0..99: the share of the world that a picture belongs to.
 
   Captions, order and offsets do not count: two splits never share a picture,
@@ -242,7 +242,7 @@ def sample_scene(
   while True:
     caption, looks, cells = _MAKERS[tag](draw)
     objects = _placed(rng, looks, cells, jitter)
-    if low <= bucket(objects) < high:
+    if low <= scene_bucket(objects) < high:
       return shape_world.Scene(tag, caption, objects)
 
 
@@ -262,7 +262,7 @@ def crowded_scene(
     count = draw.one(range(5, shape_world.GRID**2 + 1))
     looks = [look(draw.one(shape_world.SHAPES)) for _ in range(count)]
     objects = _placed(rng, looks, draw.cells(count), jitter)
-    if low <= bucket(objects) < high:
+    if low <= scene_bucket(objects) < high:
       return shape_world.Scene('crowded', '', objects)
 
 

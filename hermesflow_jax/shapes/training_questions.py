@@ -14,13 +14,13 @@ from hermesflow_jax.shapes import scene_answers
 from hermesflow_jax.shapes import shape_world
 
 # Largest share of answers that say that something is not there.
-MOST_ABSENT = 0.3
+MAX_ABSENT = 0.3
 # Share of questions where things lie, about a picture that has two of them.
 # As one question in seventeen, a small model never learned to answer them.
 SPATIAL = 0.5
 
 
-def pairs(
+def question_answer_pairs(
   scene: shape_world.Scene,
   others: Iterable[shape_world.Scene],
   rng: np.random.Generator,
@@ -47,20 +47,20 @@ def pairs(
   asked = dict.fromkeys(
     record['question']
     for caption in (scene.caption, *(other.caption for other in others))
-    for record in caption_questions.from_caption('', caption)
+    for record in caption_questions.questions_of_caption('', caption)
   )
   for one, other in itertools.permutations(scene.objects, 2):
     if one.shape != other.shape:
       asked[f'where is the {one.shape} relative to the {other.shape} ?'] = None
   absent, present = [], {}
   for question in asked:
-    right = scene_answers.answer(question, scene.objects)
+    right = scene_answers.answer_question(question, scene.objects)
     kind = present.setdefault(_kind(question), [])
     (absent if right in caption_questions.ABSENT else kind).append(
       (question, right)
     )
   rng.shuffle(absent)
-  chosen = absent[: int(MOST_ABSENT * count)]
+  chosen = absent[: int(MAX_ABSENT * count)]
   spatial = present.pop(('where',), [])
   if spatial:
     chosen += _repeated([spatial], int(SPATIAL * count), rng)
@@ -71,7 +71,7 @@ def pairs(
 
 def _kind(question: str) -> tuple[str, ...]:
   """Returns the form of a question, with the attribute it asks for."""
-  form, match = caption_questions.parsed(question)
+  form, match = caption_questions.parse_question(question)
   return (form, match[1]) if form == 'the' else (form,)
 
 

@@ -14,7 +14,7 @@ from hermesflow_jax.runtime import sharding
 
 
 @dataclasses.dataclass(frozen=True)
-class Optim:
+class AdamWConfig:
   """AdamW with warm-up and cosine decay.
 
   Attributes:
@@ -37,7 +37,7 @@ class Optim:
   eps: float = 1e-8
   weight_decay: float = 0.01
   clip: float = 1.0
-  accumulate: int = settings.free(default=1)
+  accumulate: int = settings.not_identity(default=1)
 
   def __post_init__(self):
     settings.require(
@@ -61,7 +61,7 @@ class Optim:
     return optax.chain(
       optax.clip_by_global_norm(self.clip),
       optax.scale_by_adam(self.b1, self.b2, self.eps),
-      optax.add_decayed_weights(self.weight_decay, decayed),
+      optax.add_decayed_weights(self.weight_decay, decay_mask),
     )
 
   def pace(self) -> np.ndarray:
@@ -77,7 +77,7 @@ class Optim:
     )
 
 
-def rate(step, pace):
+def learning_rate(step, pace):
   """Returns the learning rate of a step: a linear rise, then a cosine's fall.
 
   It is `optax.warmup_cosine_decay_schedule`, which compares its arguments in
@@ -85,7 +85,7 @@ def rate(step, pace):
 
   Args:
     step: int, counted from 0.
-    pace: of `Optim.pace`.
+    pace: of `AdamWConfig.pace`.
   """
   peak, last, steps, warmup = pace
   fallen = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
@@ -93,7 +93,7 @@ def rate(step, pace):
   return jnp.where(step < warmup, peak * step / jnp.maximum(warmup, 1), cosine)
 
 
-def decayed(tree):
+def decay_mask(tree):
   """Returns True for the leaves that weight decay applies to."""
 
   def one(path, _):

@@ -10,12 +10,12 @@ from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.training import log_likelihood
 
 
-def chunks_of(count: int, rows: int) -> int:
-  """Returns in how many chunks `of_labels` scores so many labels at most."""
+def chunk_count(count: int, rows: int) -> int:
+  """Returns in how many chunks `chunked_logps` scores so many labels at most."""
   return -(-count // rows)
 
 
-def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
+def chunked_logps(model, states: jax.Array, labels: jax.Array, rows: int):
   """Scores labels in chunks, so that few logits are ever in memory.
 
   Of what a device has, labels come first, and chunks without any are left out.
@@ -30,7 +30,7 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
   Returns:
     float32[B, R], 0 where nothing is scored.
   """
-  chunks = chunks_of(labels.shape[1], rows)
+  chunks = chunk_count(labels.shape[1], rows)
 
   def chunked(head, states, labels):
     shape, labels = labels.shape, labels.reshape(-1)
@@ -51,7 +51,7 @@ def of_labels(model, states: jax.Array, labels: jax.Array, rows: int):
 
   # Each device adds up the gradient of the head over its own chunks. Left
   # alone, the compiler adds it up over all devices after every chunk.
-  return sharding.by_rows(
+  return sharding.map_over_data(
     chunked if chunks > 1 else jax.checkpoint(_scored),
     model.head,
     states,

@@ -13,12 +13,12 @@ from hermesflow_jax.sequences import token_rows
 
 
 def hidden_states(model, tokens, rows):
-  mask = attention_mask.visible(rows.ar, rows.valid)
+  mask = attention_mask.mask_matrix(rows.ar, rows.valid)
   hidden, _ = model(tokens, mask, jnp.arange(tokens.shape[-1]))
   return hidden
 
 
-def of_images(model, rows: token_rows.Rows, hidden_codes: jax.Array):
+def image_logps(model, rows: token_rows.Rows, hidden_codes: jax.Array):
   """Scores the masked codes of t2i rows.
 
   Args:
@@ -33,7 +33,7 @@ def of_images(model, rows: token_rows.Rows, hidden_codes: jax.Array):
   """
   vocab = model.config.vocab
   begin = rows.tokens.shape[-1] - hidden_codes.shape[-1] - 2
-  tokens, labels = mask_schedules.apply(
+  tokens, labels = mask_schedules.apply_mask(
     vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
   )
   hidden = hidden_states(model, tokens, rows)[..., begin:, :]
@@ -41,7 +41,7 @@ def of_images(model, rows: token_rows.Rows, hidden_codes: jax.Array):
   return token_logps(model.logits(hidden), labels), labels
 
 
-def of_text(model, rows: token_rows.Rows, window: int):
+def text_logps(model, rows: token_rows.Rows, window: int):
   """Scores the labelled tokens of mmu or lm rows.
 
   Args:

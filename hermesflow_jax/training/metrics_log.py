@@ -15,7 +15,7 @@ from hermesflow_jax.runtime import transfer
 _EVERY = 30.0
 
 
-class Log:
+class MetricsLog:
   """Scalars of a run, to `<folder>/events` and `<folder>/metrics.jsonl`.
 
   JSON lines are flushed one by one, so a killed run keeps what it measured; a
@@ -33,7 +33,7 @@ class Log:
     if not processes.is_first():
       return
     path = storage.path(folder)
-    storage.make(path)
+    storage.make_folder(path)
     lines = path / 'metrics.jsonl'
     kept = _forget_after(lines, step)
     if storage.is_local(path):
@@ -114,7 +114,7 @@ def _forget_after(lines, step: int) -> str:
   if not lines.exists():
     return ''
   kept = []
-  with storage.text(lines) as file:
+  with storage.open_text(lines) as file:
     found = file.read()
   for line in found.splitlines(keepends=True):
     try:

@@ -25,7 +25,7 @@ from hermesflow_jax.training import log_likelihood
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixture:
+class TaskMixture:
   """What a row shows, and what its loss weighs.
 
   Attributes:
@@ -68,9 +68,9 @@ class Batches:
 
 def transforms(
   vocab: vocabulary.Vocab,
-  text: text_tokenizer.Text,
+  text: text_tokenizer.TextTokenizer,
   lengths: token_rows.Lengths,
-  mixture: Mixture,
+  mixture: TaskMixture,
 ) -> dict[str, Callable[[dict, np.random.Generator], token_rows.Rows]]:
   """Returns the function from a record to its row, by flow.
 
@@ -93,7 +93,7 @@ def transforms(
       question, answer = record['qa'][rng.integers(len(record['qa']))]
     else:
       question, answer = text_tokenizer.CAPTION_PROMPT, record['caption']
-    (prompt,) = text.encode([text_tokenizer.user(question)])
+    (prompt,) = text.encode([text_tokenizer.user_turn(question)])
     (answer,) = text.encode_replies([answer])
     codes = record['codes'][None]
     return only(
@@ -148,7 +148,7 @@ def loss(
   batch,
   key,
   *,
-  mixture: Mixture,
+  mixture: TaskMixture,
   schedule: mask_schedules.Schedule,
   image_tokens: int,
   reply: int,
@@ -167,18 +167,18 @@ def loss(
   """
   del constants
   keys = jax.random.split(key, batch['t2i'].tokens.shape[0])
-  hidden = jax.vmap(lambda k: mask_schedules.draw(k, image_tokens, schedule))(
-    keys
-  )
+  hidden = jax.vmap(
+    lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
+  )(keys)
   t2i = log_likelihood.mean_nll(
-    *log_likelihood.of_images(model, batch['t2i'], hidden)
+    *log_likelihood.image_logps(model, batch['t2i'], hidden)
   )
   mmu = log_likelihood.mean_nll(
-    *log_likelihood.of_text(model, batch['mmu'], reply)
+    *log_likelihood.text_logps(model, batch['mmu'], reply)
   )
   length = batch['lm'].tokens.shape[-1]
   lm = log_likelihood.mean_nll(
-    *log_likelihood.of_text(model, batch['lm'], length)
+    *log_likelihood.text_logps(model, batch['lm'], length)
   )
   total = mixture.t2i * t2i + mixture.mmu * mmu + mixture.lm * lm
   return total, {'loss/t2i': t2i, 'loss/mmu': mmu, 'loss/lm': lm}

@@ -18,12 +18,12 @@ from hermesflow_jax.training import metrics_log
 from hermesflow_jax.training import training_loop
 
 
-def run(
+def run_resumable(
   make_state: Callable,
   step,
   constants,
   batches: Callable[[int], Iterator],
-  pace: training_loop.Pace,
+  pace: training_loop.LoopConfig,
   *,
   mesh,
   folder: str,
@@ -41,16 +41,16 @@ def run(
 
   Args:
     make_state: () -> step 0, placed; called only where no checkpoint is.
-    step, constants: see `training_loop.run`.
+    step, constants: see `training_loop.run_loop`.
     batches: first step -> device batches.
-    pace: see `training_loop.Pace`.
+    pace: see `training_loop.LoopConfig`.
     mesh: where the state lives.
     folder: for checkpoints (`steps/`), metrics and a profile.
-    identity: see `rotation.Series`.
+    identity: see `rotation.CheckpointRotation`.
     label: of the progress bar.
     console: says where it resumes, and what was passed over.
     names, sample, rates: see `training_loop.Hooks`.
-    known: see `rotation.Series`.
+    known: see `rotation.CheckpointRotation`.
 
   Returns:
     The last state, which is not saved.
@@ -58,10 +58,12 @@ def run(
   Raises:
     ValueError: the newest checkpoint is of another run.
     OSError: a checkpoint could not be written.
-    loop.NonFinite, interrupts.Stopped: see `training_loop.run`.
+    loop.NonFinite, interrupts.Stopped: see `training_loop.run_loop`.
   """
   root = storage.path(folder)
-  series = rotation.Series(root / 'steps', identity, console.say, known=known)
+  series = rotation.CheckpointRotation(
+    root / 'steps', identity, console.say, known=known
+  )
   abstract = jax.eval_shape(make_state)
   found = series.newest(abstract, sharding.shardings(abstract, mesh))
   if found:
@@ -76,15 +78,15 @@ def run(
     state, rows, skipped = make_state(), [], 0
   start = int(state.step)
   with (
-    metrics_log.Log(folder, start) as log,
-    interrupts.Wish() as wish,
+    metrics_log.MetricsLog(folder, start) as log,
+    interrupts.StopSignal() as wish,
     _written(series),
   ):
 
     def save(state, rows, skipped):
       # What is told before a checkpoint is not told again after it.
       log.flush()
-      series.save(state, {'rows': told(rows), 'skipped': skipped})
+      series.save(state, {'rows': metrics_to_json(rows), 'skipped': skipped})
 
     hooks = training_loop.Hooks(
       log=log,
@@ -97,12 +99,12 @@ def run(
       trace=str(root / 'profile'),
     )
     try:
-      state = training_loop.run(
+      state = training_loop.run_loop(
         state, step, constants, batches(start), pace, hooks, rows, skipped
       )
-    except training_loop.NonFinite as error:
+    except training_loop.NonFiniteError as error:
       last = series.written()
-      raise training_loop.NonFinite(
+      raise training_loop.NonFiniteError(
         f'{error}; the last checkpoint: {last}'
       ) from error
     series.wait()
@@ -114,7 +116,7 @@ def run(
   return state
 
 
-def told(rows: Sequence[dict[str, float]]) -> list[dict]:
+def metrics_to_json(rows: Sequence[dict[str, float]]) -> list[dict]:
   """Returns metrics as JSON types; `float` takes each value back."""
   return [
     {name: v if math.isfinite(v) else repr(v) for name, v in row.items()}
@@ -126,7 +128,7 @@ def told(rows: Sequence[dict[str, float]]) -> list[dict]:
 class _written:
   """Sees to it that what is being written is, whatever else happens."""
 
-  series: rotation.Series
+  series: rotation.CheckpointRotation
 
   def __enter__(self):
     return self
@@ -134,8 +136,8 @@ class _written:
   def __exit__(self, kind, error, _):
     # Of several processes one alone may be here with another error, and the
     # others do not wait for it.
-    together = (type(None), interrupts.Stopped, training_loop.NonFinite)
-    if not isinstance(error, together) and not processes.alone():
+    together = (type(None), interrupts.Stopped, training_loop.NonFiniteError)
+    if not isinstance(error, together) and not processes.single_process():
       return
     try:
       self.series.wait()

@@ -20,7 +20,7 @@ _DIFFERENCE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
+class LossWeights:
   """Weights of the loss.
 
   Attributes:
@@ -44,7 +44,7 @@ def loss(
   key: jax.Array,
   quantize_mix: jax.Array | float,
   *,
-  weights: Weights,
+  weights: LossWeights,
   error: Callable[[jax.Array], jax.Array] = jnp.square,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Loss of a batch of images.

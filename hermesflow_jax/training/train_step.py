@@ -21,26 +21,26 @@ from hermesflow_jax.training import adamw
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Dials:
+class RunInputs:
   """In what runs of one program may differ.
 
   Attributes:
     key: uint32 data of the run's random key.
-    pace: float32[4] of `adamw.Optim.pace`.
+    pace: float32[4] of `adamw.AdamWConfig.pace`.
   """
 
   key: np.ndarray
   pace: np.ndarray
 
 
-def dials(optim: adamw.Optim, key: jax.Array) -> Dials:
+def run_inputs(optim: adamw.AdamWConfig, key: jax.Array) -> RunInputs:
   """Returns the dials of a run."""
-  return Dials(np.asarray(jax.random.key_data(key)), optim.pace())
+  return RunInputs(np.asarray(jax.random.key_data(key)), optim.pace())
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class State:
+class TrainState:
   """What a run needs to go on: int32 step, the model, the optimizer's state."""
 
   step: jax.Array
@@ -49,7 +49,7 @@ class State:
 
 
 def init_state(
-  make_model: Callable[[jax.Array], Any], optim: adamw.Optim, key, mesh
+  make_model: Callable[[jax.Array], Any], optim: adamw.AdamWConfig, key, mesh
 ):
   """Builds the state where it will live, never whole on one device.
 
@@ -62,7 +62,7 @@ def init_state(
   return _placed(make_model, key, optim, mesh)
 
 
-def start_state(model, optim: adamw.Optim, mesh) -> State:
+def start_state(model, optim: adamw.AdamWConfig, mesh) -> TrainState:
   """Returns step 0 of a run that starts from `model` (copied)."""
   return _placed(lambda model: model, model, optim, mesh)
 
@@ -73,14 +73,14 @@ def _placed(make_model, source, optim, mesh):
 
   def init(source):
     model = make_model(source)
-    return State(jnp.zeros((), jnp.int32), model, optimizer.init(model))
+    return TrainState(jnp.zeros((), jnp.int32), model, optimizer.init(model))
 
   placed = sharding.shardings(jax.eval_shape(init, source), mesh)
   return jax.jit(init, out_shardings=placed)(source)
 
 
 @dataclasses.dataclass(frozen=True)
-class Bound:
+class HashablePartial:
   """A function with some of its arguments; equal, if these are.
 
   A `functools.partial` is equal to no other, and a program that was compiled
@@ -94,9 +94,9 @@ class Bound:
     return self.function(*args, **dict(self.arguments), **kwargs)
 
 
-def bound(function: Callable, **arguments) -> Bound:
+def hashable_partial(function: Callable, **arguments) -> HashablePartial:
   """Returns the function with these arguments, which are hashable."""
-  return Bound(function, tuple(sorted(arguments.items())))
+  return HashablePartial(function, tuple(sorted(arguments.items())))
 
 
 class Run:
@@ -115,7 +115,7 @@ class Run:
     return metrics
 
   @property
-  def state(self) -> State:
+  def state(self) -> TrainState:
     """After the last step; its arrays are those that the next takes away."""
     return jax.tree.unflatten(self._structure, self._leaves)
 
@@ -123,10 +123,10 @@ class Run:
 class Step:
   """A step of gradient descent; see `make_step`."""
 
-  def __init__(self, make: Callable, dials: Dials):
+  def __init__(self, make: Callable, dials: RunInputs):
     self._make, self._dials = make, dials
 
-  def begin(self, state: State, constants) -> Run:
+  def begin(self, state: TrainState, constants) -> Run:
     """Returns a run from this state, whose arrays it takes away."""
     program, (leaves, frozen, dials) = self.parts(state, constants)
     return Run(
@@ -135,7 +135,7 @@ class Step:
       jax.tree.structure(state),
     )
 
-  def parts(self, state: State, constants) -> tuple[Callable, tuple]:
+  def parts(self, state: TrainState, constants) -> tuple[Callable, tuple]:
     """Returns the program, jitted, and all its arguments but the last.
 
     That is a batch; it returns what stands for the first, and metrics.
@@ -148,7 +148,7 @@ class Step:
     frozen, fixed = jax.tree.flatten(constants)
     return self._make(structure, fixed), (leaves, frozen, self._dials)
 
-  def __call__(self, state: State, constants, batch):
+  def __call__(self, state: TrainState, constants, batch):
     """Makes one step of its own: returns (state, metrics)."""
     run = self.begin(state, constants)
     metrics = run(batch)
@@ -157,7 +157,7 @@ class Step:
 
 def make_step(
   loss: Callable,
-  optim: adamw.Optim,
+  optim: adamw.AdamWConfig,
   key: jax.Array,
   mesh,
   prepare: Callable | None = None,
@@ -166,7 +166,7 @@ def make_step(
 
   Steps that differ only in the key, the rate and the number of steps are one
   program, compiled once for each shape of batches, where loss and prepare are
-  equal: see `bound`. A step that is skipped counts in the schedule.
+  equal: see `hashable_partial`. A step that is skipped counts in the schedule.
 
   Args:
     loss: (model, constants, batch, key) -> (scalar, dict of scalars).
@@ -194,7 +194,7 @@ def make_step(
   implementation = str(jax.random.key_impl(key))
   return Step(
     functools.partial(_program, loss, alike, implementation, mesh, prepare),
-    dials(optim, key),
+    run_inputs(optim, key),
   )
 
 
@@ -205,13 +205,13 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
   optimizer = optim.make()
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
-  def step(leaves, frozen, dials: Dials, batch):
+  def step(leaves, frozen, dials: RunInputs, batch):
     state = jax.tree.unflatten(structure, leaves)
     constants = jax.tree.unflatten(fixed, frozen)
     key = jax.random.wrap_key_data(dials.key, impl=implementation)
     step_key = jax.random.fold_in(key, state.step)
     # Inside, `sharding.constrain` knows the mesh.
-    with sharding.known(mesh):
+    with sharding.use_mesh(mesh):
       if prepare:
         batch = prepare(batch, step_key)
 
@@ -221,12 +221,12 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
       if optim.accumulate == 1:
         (value, metrics), grads = found(batch)
       else:
-        (value, metrics), grads = summed(
+        (value, metrics), grads = sum_over_parts(
           found, batch, optim.accumulate, mesh.shape['data']
         )
     norm = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
-    lr = adamw.rate(state.step, dials.pace)
+    lr = adamw.learning_rate(state.step, dials.pace)
     updates = jax.tree.map(lambda update: -lr * update, updates)
     fine = functools.reduce(
       jnp.logical_and,
@@ -237,7 +237,7 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
     def choose(new, old):
       return jnp.where(fine, new, old)
 
-    after = State(
+    after = TrainState(
       state.step + 1,
       jax.tree.map(choose, model, state.model),
       jax.tree.map(choose, opt_state, state.opt_state),
@@ -258,7 +258,7 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
   return jax.jit(step, donate_argnums=0)
 
 
-def summed(function: Callable, batch, parts: int, data: int):
+def sum_over_parts(function: Callable, batch, parts: int, data: int):
   """Returns the sum of a function's results over parts of a batch.
 
   Args:

@@ -15,7 +15,7 @@ from hermesflow_jax.training import train_step
 _ADAPTERS = 0x10A
 
 
-class Whole:
+class FullModel:
   """All parameters of a model learn.
 
   Attributes:
@@ -62,7 +62,7 @@ class Whole:
     """Writes what only this way of learning has; nothing here."""
 
 
-class Adapters(Whole):
+class LoraAdapters(FullModel):
   """Adapters learn, and the model is frozen: see `lora`.
 
   Args:
@@ -81,11 +81,13 @@ class Adapters(Whole):
   def start(self):
     """Returns new `lora.Adapters`."""
     key = jax.random.fold_in(jax.random.key(self.seed), _ADAPTERS)
-    return lora.init(self.model, self.config, key)
+    return lora.init_adapters(self.model, self.config, key)
 
   def loss(self, loss: Callable) -> Callable:
     """Returns the loss of adapters; its constants are one model, or two."""
-    return train_step.bound(_of_adapters, loss=loss, config=self.config)
+    return train_step.hashable_partial(
+      _of_adapters, loss=loss, config=self.config
+    )
 
   def constants(self, reference):
     """Returns (the frozen model, the reference), or one that is both.
@@ -105,11 +107,11 @@ class Adapters(Whole):
       OSError: they cannot be written.
     """
     path = folder / 'adapters'
-    processes.first_does(lambda: checkpoint.remove(path))
-    lora_checkpoint.save(str(path), learned, self.config, self.model)
+    processes.on_first_process(lambda: checkpoint.remove(path))
+    lora_checkpoint.save_adapters(str(path), learned, self.config, self.model)
 
 
 def _of_adapters(adapters, constants, batch, key, *, loss, config):
   frozen, *other = constants
-  model = lora.adapted(frozen, adapters, config)
+  model = lora.with_adapters(frozen, adapters, config)
   return loss(model, other[0] if other else frozen, batch, key)

@@ -21,7 +21,7 @@ from hermesflow_jax.runtime import transfer
 
 
 @dataclasses.dataclass(frozen=True)
-class Pace:
+class LoopConfig:
   """How long a run is, and what it does on the way.
 
   Attributes:
@@ -81,16 +81,16 @@ class Hooks:
   trace: str = ''
 
 
-class NonFinite(FloatingPointError):
+class NonFiniteError(FloatingPointError):
   """Too many steps had a loss or gradient that was not finite."""
 
 
-def run(
+def run_loop(
   state,
   step,
   constants,
   batches: Iterator,
-  pace: Pace,
+  pace: LoopConfig,
   hooks: Hooks,
   rows: Sequence[dict[str, float]] = (),
   skipped: int = 0,
@@ -116,7 +116,7 @@ def run(
   def fetch():
     nonlocal skipped
     with watch.part('step'):
-      for metrics in processes.fetched(pending):
+      for metrics in processes.to_host(pending):
         rows.append({name: float(value) for name, value in metrics.items()})
         skipped += bool(rows[-1]['train/skipped'])
     pending.clear()
@@ -162,7 +162,7 @@ def run(
         means['speed/seconds_per_step'] = seconds / steps
         hooks.log(done, means | hooks.rates(steps, seconds))
         if skipped > pace.max_skipped:
-          raise NonFinite(_told(rows, done, skipped, hooks))
+          raise NonFiniteError(_told(rows, done, skipped, hooks))
         rows.clear()
       if (
         hooks.sample

@@ -20,8 +20,8 @@ from hermesflow_jax.shapes import scene_sampler
 from hermesflow_jax.shapes import shape_world
 
 
-def read(
-  unified: unified_model.Unified,
+def read_inputs(
+  unified: unified_model.UnifiedModel,
   files: record_files.Source | None,
   world: shape_world.World,
   split: str,
@@ -45,7 +45,7 @@ def read(
     ValueError: the files hold fewer, and none may be left out.
   """
   if not files:
-    return scene_records.load(
+    return scene_records.load_scenes(
       data_dir, split, seed, count, world.jitter, unified
     )
   size = unified.grid[0] * unified.tokenizer.reduction
@@ -55,7 +55,7 @@ def read(
     for question in record['questions']:
       unified.check_question(question)
 
-  rows = image_encoding.load(
+  rows = image_encoding.load_encoded(
     files,
     size,
     unified,
@@ -78,7 +78,7 @@ def read(
   return rows
 
 
-def say_surplus(
+def report_unused(
   files: record_files.Source,
   records: int,
   count: int,
@@ -99,13 +99,13 @@ def say_surplus(
     )
 
 
-def check_held_out(
+def report_overlap(
   inputs: Sequence[dict], held_out: Sequence[dict], console: terminal.Console
 ) -> None:
   """Says how many held-out records of files are among the inputs.
 
   Args:
-    inputs: records of `record_files.read` that are learned from.
+    inputs: records of `record_files.read_records` that are learned from.
     held_out: those of the evaluation.
     console: hears the numbers, if there are any.
 
@@ -140,7 +140,7 @@ def check_held_out(
     )
 
 
-def with_new_captions(
+def new_caption_subset(
   held_out: input_set.Inputs, known: Container[str]
 ) -> input_set.Inputs | None:
   """Returns the held-out inputs whose captions are new.
@@ -160,8 +160,8 @@ def with_new_captions(
   return held_out.select(places)
 
 
-def unseen(
-  unified: unified_model.Unified,
+def unseen_scenes(
+  unified: unified_model.UnifiedModel,
   world: shape_world.World,
   split: str,
   seed: int,
@@ -205,7 +205,7 @@ def unseen(
     captions=[scene.caption for scene in scenes.values()],
     tags=[scene.tag for scene in scenes.values()],
     questions=[
-      caption_questions.from_caption(name, scene.caption)
+      caption_questions.questions_of_caption(name, scene.caption)
       for name, scene in scenes.items()
     ],
     codes=unified.encode(images),

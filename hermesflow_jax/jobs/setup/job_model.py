@@ -27,7 +27,7 @@ ASSETS = pathlib.Path(__file__).parents[2] / 'assets'
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
+class ModelSettings:
   """Settings of every job that has a model.
 
   Attributes:
@@ -47,24 +47,24 @@ class Start:
     sizes: what they must hold; None takes what a trained model or a bundle
       holds.
     chunk: rows that a device samples at once, at most.
-    adapters: a folder of `lora_checkpoint.save`, whose adapters are added to the model;
+    adapters: a folder of `lora_checkpoint.save_adapters`, whose adapters are added to the model;
       '' for none.
   """
 
-  mesh: mesh_config.Mesh = settings.free()
+  mesh: mesh_config.MeshConfig = settings.not_identity()
   init_from: str
   tokenizer: str
   text: str
-  missing: str = settings.free()
+  missing: str = settings.not_identity()
   sizes: initial_model.Sizes | None
-  chunk: int = settings.free()
+  chunk: int = settings.not_identity()
   adapters: str
 
   def __post_init__(self):
     settings.require(self, {'chunk': 1})
 
 
-def abstract(sizes: initial_model.Sizes):
+def abstract_model(sizes: initial_model.Sizes):
   """Returns the model and the tokenizer as shapes, without any memory."""
   config = showo.ShowOConfig(
     sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
@@ -77,8 +77,8 @@ def abstract(sizes: initial_model.Sizes):
   )
 
 
-def located(
-  config: Start, console: terminal.Console | None = None
+def locate(
+  config: ModelSettings, console: terminal.Console | None = None
 ) -> pathlib.PurePath:
   """Returns the folder of the model that the run starts from.
 
@@ -97,47 +97,47 @@ def located(
   name = config.init_from
   if name.startswith('assets:'):
     name = ASSETS / name.removeprefix('assets:')
-  initial_model.check_there([str(name)], config.missing)
-  path = run_folder.model_of(name)
+  initial_model.check_exists([str(name)], config.missing)
+  path = run_folder.newest_model(name)
   if path != storage.path(name):
     console.say(f'init_from {name}: taking {path}')
-  initial_model.check_there([str(path)], config.missing)
-  if not initial_model.is_whole(str(path)):
-    initial_model.check_there([config.tokenizer, config.text], config.missing)
+  initial_model.check_exists([str(path)], config.missing)
+  if not initial_model.has_all_parts(str(path)):
+    initial_model.check_exists([config.tokenizer, config.text], config.missing)
   _check_sizes(config, str(path), console)
-  if config.adapters and not checkpoint.is_one(config.adapters):
+  if config.adapters and not checkpoint.is_checkpoint(config.adapters):
     raise ValueError(f'adapters: no checkpoint at {config.adapters}')
   return path
 
 
-def mesh(
-  config: Start,
+def make_mesh(
+  config: ModelSettings,
   path: pathlib.PurePath,
   console: terminal.Console,
   batch: int,
   accumulate: int = 1,
 ) -> jax.sharding.Mesh:
-  """Returns the mesh of a job that learns; see `mesh_config.Mesh`.
+  """Returns the mesh of a job that learns; see `mesh_config.MeshConfig`.
 
   Args:
     config: of the job.
-    path: of `located`; says the sizes of the model where `config` does not.
+    path: of `locate`; says the sizes of the model where `config` does not.
     console: hears the mesh that was chosen.
     batch: pairs or rows a step.
     accumulate: parts that a batch is computed in.
 
   Raises:
-    ValueError: see `mesh_config.Mesh.make`; or the sizes cannot be read.
+    ValueError: see `mesh_config.MeshConfig.make`; or the sizes cannot be read.
   """
-  sizes = config.sizes or initial_model.config_of(str(path))
+  sizes = config.sizes or initial_model.read_config(str(path))
   return config.mesh.make(
-    batch, accumulate, mesh_config.model_parts(sizes.decoder), console.say
+    batch, accumulate, mesh_config.model_divisor(sizes.decoder), console.say
   )
 
 
 def _check_sizes(config, path, console):
   """Raises ValueError for a transformer that no job can start from."""
-  model = initial_model.config_of(path)
+  model = initial_model.read_config(path)
   if not config.sizes:
     return
   image_tokens = config.sizes.grid[0] * config.sizes.grid[1]
@@ -148,32 +148,36 @@ def _check_sizes(config, path, console):
     )
 
 
-def load(config: Start, path: pathlib.PurePath, mesh) -> model_bundle.Bundle:
-  """Reads what the run starts from; see `initial_model.load` and `lora_checkpoint.read`."""
-  parts = initial_model.load(
+def load_parts(
+  config: ModelSettings, path: pathlib.PurePath, mesh
+) -> model_bundle.Bundle:
+  """Reads what the run starts from; see `initial_model.load_parts` and `lora_checkpoint.read_adapters`."""
+  parts = initial_model.load_parts(
     str(path), config.tokenizer, config.text, config.sizes, mesh
   )
   if not config.adapters:
     return parts
-  adapters, kind = lora_checkpoint.read(config.adapters, parts.model, mesh)
+  adapters, kind = lora_checkpoint.read_adapters(
+    config.adapters, parts.model, mesh
+  )
   model = jax.device_put(parts.model, sharding.shardings(parts.model, mesh))
   return dataclasses.replace(
     parts, model=lora.merge(model, adapters, config=kind)
   )
 
 
-def sums(config: Start, path: pathlib.PurePath) -> dict:
-  """Returns sums of all weights that `load` reads, by their names."""
-  found = dict(initial_model.sums(str(path), config.tokenizer))
+def weight_hashes(config: ModelSettings, path: pathlib.PurePath) -> dict:
+  """Returns sums of all weights that `load_parts` reads, by their names."""
+  found = dict(initial_model.weight_hashes(str(path), config.tokenizer))
   if config.adapters:
     found |= {
       f'adapters/{name}': each
-      for name, each in checkpoint.sums(config.adapters).items()
+      for name, each in checkpoint.array_hashes(config.adapters).items()
     }
   return found
 
 
-def answers(text: text_tokenizer.Text) -> dict[str, str]:
+def answer_encoding(text: text_tokenizer.TextTokenizer) -> dict[str, str]:
   """Returns how choices are encoded, where it is not as in earlier releases.
 
   It is a part of what a run is: those of earlier releases encoded a choice
@@ -189,14 +193,14 @@ def answers(text: text_tokenizer.Text) -> dict[str, str]:
   return {'answers': 'choices are encoded as they follow the prompt'}
 
 
-def unified(
-  config: Start,
+def place_on_mesh(
+  config: ModelSettings,
   parts: model_bundle.Bundle,
   mesh,
   console: terminal.Console,
-  answering: question_answering.Answering = question_answering.Answering(),
+  answering: question_answering.AnswerConfig = question_answering.AnswerConfig(),
   caption_prompt: str = text_tokenizer.CAPTION_PROMPT,
-) -> unified_model.Unified:
+) -> unified_model.UnifiedModel:
   """Returns the model of a bundle at work on a mesh.
 
   Args:
@@ -204,10 +208,10 @@ def unified(
     parts: what was read.
     mesh: where it works.
     console: shows progress.
-    answering, caption_prompt: see `unified_model.Unified`.
+    answering, caption_prompt: see `unified_model.UnifiedModel`.
   """
   placed = sharding.shardings(parts.model, mesh)
-  return unified_model.Unified(
+  return unified_model.UnifiedModel(
     model=jax.device_put(parts.model, placed),
     tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),
     text=parts.text,

@@ -12,7 +12,7 @@ from hermesflow_jax.runtime import sharding
 
 
 @dataclasses.dataclass(frozen=True)
-class Mesh:
+class MeshConfig:
   """Devices along each axis of the mesh.
 
   The batch is split over `data`, the sizes of the model over `model`. With
@@ -50,7 +50,7 @@ class Mesh:
     Args:
       batch: the global batch size of the run; 0 for a job without one.
       accumulate: parts that it is computed in, one after the other.
-      parts: what the model's sizes split into; see `model_parts`.
+      parts: what the model's sizes split into; see `model_divisor`.
       say: hears the mesh that was chosen for a batch.
 
     Raises:
@@ -58,7 +58,7 @@ class Mesh:
     """
     count = jax.device_count()
     data, model = self.sizes(
-      count, batch, accumulate, parts, idle=processes.alone()
+      count, batch, accumulate, parts, idle=processes.single_process()
     )
     if batch and self.data == self.model == -1:
       say(mesh_line(count, data, model, batch, accumulate))
@@ -83,7 +83,7 @@ class Mesh:
       )
     rows = batch // accumulate
     if self.data == self.model == -1:
-      data, model = sharding.best_split(devices, rows, parts)
+      data, model = sharding.best_mesh_shape(devices, rows, parts)
       if data * model < devices and not idle:
         raise ValueError(
           f'batch must split over all {devices} devices with model='
@@ -133,7 +133,7 @@ def mesh_line(
   )
 
 
-def model_parts(decoder: phi.PhiConfig | None) -> int:
+def model_divisor(decoder: phi.PhiConfig | None) -> int:
   """Returns what all split sizes of a decoder are multiples of.
 
   `model` splits heads and the hidden width of the MLP (sharding.RULES). The
@@ -166,7 +166,7 @@ def _batches(devices, rows, parts, accumulate):
   parts = parts if rows < devices else 1
 
   def fits(rows):
-    return math.prod(sharding.best_split(devices, rows, parts)) == devices
+    return math.prod(sharding.best_mesh_shape(devices, rows, parts)) == devices
 
   below = next((n for n in range(rows - 1, 0, -1) if fits(n)), 0)
   above = next(n for n in range(rows + 1, rows + devices + 1) if fits(n))

@@ -7,7 +7,7 @@ from hermesflow_jax.training import training_loop
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
+class TrainingSchedule:
   """How long a run is and what it writes on the way.
 
   Attributes:
@@ -17,12 +17,12 @@ class Schedule:
   """
 
   batch: int
-  log_every: int = settings.free()
-  save_every: int = settings.free()
+  log_every: int = settings.not_identity()
+  save_every: int = settings.not_identity()
 
   def __post_init__(self):
     settings.require(self, {'batch': 1, 'log_every': 1, 'save_every': 0})
 
-  def pace(self, steps: int) -> training_loop.Pace:
+  def pace(self, steps: int) -> training_loop.LoopConfig:
     """Returns the pace of a run of so many steps."""
-    return training_loop.Pace(steps, self.log_every, self.save_every)
+    return training_loop.LoopConfig(steps, self.log_every, self.save_every)

@@ -11,10 +11,12 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 
 
-def claim(workdir: str, config, console: terminal.Console, **identity) -> None:
+def claim_workdir(
+  workdir: str, config, console: terminal.Console, **identity
+) -> None:
   """Marks a folder as this run's, or checks that it is.
 
-  `settings.json` holds the settings of the newest start. What `settings.free`
+  `settings.json` holds the settings of the newest start. What `settings.not_identity`
   declares may change from start to start.
 
   Args:
@@ -27,20 +29,22 @@ def claim(workdir: str, config, console: terminal.Console, **identity) -> None:
     ValueError: it cannot be written, or belongs to something else, or to a
       run of other settings, all of which are named.
   """
-  changes = processes.agreed(lambda: _claimed(workdir, config, identity))
+  changes = processes.broadcast_from_first(
+    lambda: _claimed(workdir, config, identity)
+  )
   if changes is not None:
     console.say('; '.join([f'resuming in {workdir}', *changes]))
 
 
 def _claimed(workdir, config, identity) -> list[str] | None:
-  """Does the work of `claim`; what changed if the run is there already."""
+  """Does the work of `claim_workdir`; what changed if the run is there already."""
   root = storage.path(workdir)
   path = root / 'settings.json'
-  record = settings.plain(config) | json.loads(json.dumps(identity))
+  record = settings.to_json_types(config) | json.loads(json.dumps(identity))
   try:
-    storage.make(root)
+    storage.make_folder(root)
     # A start that was killed may have left its temporary file.
-    if all(name == 'settings.json.tmp' for name in storage.names(root)):
+    if all(name == 'settings.json.tmp' for name in storage.list_names(root)):
       if _first_writes(path, json.dumps(record, indent=1) + '\n'):
         return None
     storage.check_writable(root)
@@ -84,7 +88,7 @@ def check_writable(folder: str) -> None:
   """Makes a folder; ValueError if that fails or nothing can be written there."""
   folder = storage.path(folder)
   try:
-    storage.make(folder)
+    storage.make_folder(folder)
   except OSError as error:
     raise ValueError(f'folder {folder} cannot be made: {error}') from error
   try:

@@ -16,7 +16,7 @@ from hermesflow_jax.sampling import choice_scores
 
 
 @dataclasses.dataclass(frozen=True)
-class Choices:
+class ChoicesWorkload:
   """Multiple-choice questions about images.
 
   Attributes:
@@ -52,12 +52,12 @@ class Choices:
     shape = self.images, self.each, self.choices, self.tokens
     answers = rng.integers(0, model.config.vocab.text_size - 10, shape)
     valid = np.ones(shape, bool)
-    siblings = choice_rules.siblings_of(
+    siblings = choice_rules.sibling_tokens(
       answers.reshape(-1, *shape[2:]), valid.reshape(-1, *shape[2:])
     ).reshape(*shape, self.choices)
     choices = choice_rules.Choices(answers.astype(np.int32), valid, siblings)
     score = functools.partial(
-      choice_scores.score_choices, rule=choice_rules.constrained
+      choice_scores.score_choices, rule=choice_rules.constrained_logp
     )
     one = jax.vmap(score, (None, None, 0, 0, 0))
     return workload.Work(
@@ -69,7 +69,7 @@ class Choices:
     self, models: workload.Models, rng: np.random.Generator
   ) -> list[workload.Work]:
     """Returns a row for one choice, of all of them."""
-    return replies_workload.read_again(
+    return replies_workload.naive_reread(
       models.showo, self.naive_rows(models.showo, rng), self.calls()
     )
 
@@ -78,7 +78,7 @@ class Choices:
   ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns (tokens int64[T], sees bool[T, T]) of a naive call."""
     image, prompt, _ = self._parts(model, rng)
-    return [replies_workload.naive_row(image, prompt, self.tokens)]
+    return [replies_workload.naive_reply(image, prompt, self.tokens)]
 
   def calls(self) -> int:
     """Returns how often the naive way calls the model in all."""
@@ -90,18 +90,20 @@ class Choices:
     config = models.showo.config
     decoder, image = config.decoder, self.grid**2 + 3
     prompt, rest = self.prompt + 1, self.tokens - 1
-    one = flop_count.tokens(decoder, image, image)
-    one += self.each * flop_count.tokens(
+    one = flop_count.decoder_flops(decoder, image, image)
+    one += self.each * flop_count.decoder_flops(
       decoder, prompt, image + (prompt + 1) / 2
     )
     seen = image + prompt + (rest + 1) / 2
-    one += self.each * self.choices * flop_count.tokens(decoder, rest, seen)
+    one += (
+      self.each * self.choices * flop_count.decoder_flops(decoder, rest, seen)
+    )
     rows = self.each * (1 + self.choices * rest)
-    one += flop_count.head(decoder, rows, config.vocab.size)
-    read = flop_count.weights(models.showo, config.vocab.size)
+    one += flop_count.head_flops(decoder, rows, config.vocab.size)
+    read = flop_count.weight_bytes(models.showo, config.vocab.size)
     return flop_count.Cost(self.images * one, read * (3 if rest else 2))
 
   def _parts(self, model, rng):
-    return replies_workload.parts(
+    return replies_workload.reply_parts(
       model, rng, self.images, self.each, self.grid, self.prompt
     )

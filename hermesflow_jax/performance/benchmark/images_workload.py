@@ -16,7 +16,7 @@ from hermesflow_jax.sequences import text_to_image
 
 
 @dataclasses.dataclass(frozen=True)
-class Images:
+class ImagesWorkload:
   """Images of captions.
 
   Attributes:
@@ -50,11 +50,11 @@ class Images:
     model = models.showo
     vocab = model.config.vocab
     size = self.grid**2
-    sampler = maskgit.MaskGIT(self.steps, self.guidance)
+    sampler = maskgit.MaskGITSampler(self.steps, self.guidance)
     counts = mask_schedules.schedule_counts(
       self.steps, size, mask_schedules.cosine
     )
-    words = workload.texts_of(rng, model.config, self.count, self.text - 2)
+    words = workload.random_texts(rng, model.config, self.count, self.text - 2)
     rows = text_to_image.t2i_prefix(vocab, words, self.text)
     empty = text_to_image.t2i_prefix(vocab, [[]], self.text)
     empty = jax.tree.map(lambda a: a[0], empty)
@@ -83,7 +83,7 @@ class Images:
     model = models.showo
     vocab = model.config.vocab
     size = self.grid**2
-    words = workload.texts_of(rng, model.config, self.count, self.text - 2)
+    words = workload.random_texts(rng, model.config, self.count, self.text - 2)
     zeros = np.zeros((self.count, size), np.int32)
     rows = text_to_image.t2i_rows(vocab, words, zeros, self.text)
     empty = text_to_image.t2i_rows(vocab, [[]] * self.count, zeros, self.text)
@@ -98,7 +98,7 @@ class Images:
     guidance = self.guidance
 
     def run(model, key, tokens, ar, valid):
-      mask = attention_mask.visible(ar, valid)
+      mask = attention_mask.mask_matrix(ar, valid)
       positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
 
       def step(tokens, inputs):
@@ -139,11 +139,11 @@ class Images:
     """Returns what images need; each step reads the weights."""
     config = models.showo.config
     decoder, rows = config.decoder, self.grid**2 + 2
-    text = flop_count.tokens(decoder, self.text + 1, (self.text + 2) / 2)
-    nothing = flop_count.tokens(decoder, 3, 2)
-    step = flop_count.tokens(decoder, rows, rows + self.text + 1)
-    step += flop_count.tokens(decoder, rows, rows + 3)
-    step += flop_count.head(decoder, rows - 2, config.vocab.codebook_size)
+    text = flop_count.decoder_flops(decoder, self.text + 1, (self.text + 2) / 2)
+    nothing = flop_count.decoder_flops(decoder, 3, 2)
+    step = flop_count.decoder_flops(decoder, rows, rows + self.text + 1)
+    step += flop_count.decoder_flops(decoder, rows, rows + 3)
+    step += flop_count.head_flops(decoder, rows - 2, config.vocab.codebook_size)
     flops = self.count * (text + self.steps * step) + nothing
-    read = flop_count.weights(models.showo, config.vocab.codebook_size)
+    read = flop_count.weight_bytes(models.showo, config.vocab.codebook_size)
     return flop_count.Cost(flops, self.steps * read)

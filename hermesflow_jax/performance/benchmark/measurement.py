@@ -33,10 +33,10 @@ def measured_ceiling(dtype, repeats: int) -> Ceiling:
   """Returns what products of large matrices and copies of them reach."""
   a = jax.random.normal(jax.random.key(0), (SIDE, SIDE), dtype)
   product = jax.jit(lambda a: a @ a)
-  flops = 2 * SIDE**3 / times_of(product, (a,), repeats + 2).seconds
+  flops = 2 * SIDE**3 / measure_times(product, (a,), repeats + 2).seconds
   copy = jax.jit(lambda a: a + 1)
   moved = 2 * a.size * a.dtype.itemsize
-  return Ceiling(flops, moved / times_of(copy, (a,), repeats + 2).seconds)
+  return Ceiling(flops, moved / measure_times(copy, (a,), repeats + 2).seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,9 @@ class Times:
   host: float
 
 
-def times_of(call, arguments, repeats: int, carries: bool = False) -> Times:
+def measure_times(
+  call, arguments, repeats: int, carries: bool = False
+) -> Times:
   """Returns the medians of `repeats` calls, after one that is not timed.
 
   Args:

@@ -12,7 +12,7 @@ from hermesflow_jax.runtime import settings
 
 
 @dataclasses.dataclass(frozen=True)
-class Pixels:
+class PixelsWorkload:
   """The image tokenizer at work, in float32 at precision 'highest'.
 
   Bits near 0 flip in less; see `magvit.Magvit`.
@@ -63,5 +63,5 @@ class Pixels:
     """Returns what the tokenizer's convolutions and products need."""
     inputs = self._inputs(models, np.random.default_rng(0))
     one = self._work(models, jnp.asarray(inputs[:1]), 1.0)
-    flops = self.count * flop_count.of(one.call, *one.arguments).flops
-    return flop_count.Cost(flops, flop_count.size(models.tokenizer))
+    flops = self.count * flop_count.count_flops(one.call, *one.arguments).flops
+    return flop_count.Cost(flops, flop_count.tree_bytes(models.tokenizer))

@@ -16,7 +16,7 @@ from hermesflow_jax.sequences import image_to_text
 
 
 @dataclasses.dataclass(frozen=True)
-class Replies:
+class RepliesWorkload:
   """Replies to prompts about images.
 
   Attributes:
@@ -86,7 +86,7 @@ class Replies:
   ) -> list[workload.Work]:
     """Returns some calls of the naive way, each of a length of its own."""
     scale = self.calls() / self.naive_calls
-    return read_again(models.showo, self.naive_rows(models.showo, rng), scale)
+    return naive_reread(models.showo, self.naive_rows(models.showo, rng), scale)
 
   def useful(self, models: workload.Models) -> flop_count.Cost:
     """Returns what replies need; each token reads the weights."""
@@ -94,16 +94,16 @@ class Replies:
     decoder, image = config.decoder, self.grid**2 + 3
     prompts = 1 if self.shared else self.each
     prompt, tokens = self.prompt + 1, self.tokens
-    one = flop_count.tokens(decoder, image, image)
-    one += prompts * flop_count.tokens(
+    one = flop_count.decoder_flops(decoder, image, image)
+    one += prompts * flop_count.decoder_flops(
       decoder, prompt, image + (prompt + 1) / 2
     )
     # The last token of a reply is not read.
     seen = image + prompt + tokens / 2
-    one += self.each * flop_count.tokens(decoder, tokens - 1, seen)
+    one += self.each * flop_count.decoder_flops(decoder, tokens - 1, seen)
     rows = self.each * (tokens - 1) + prompts
-    one += flop_count.head(decoder, rows, config.vocab.text_size)
-    read = flop_count.weights(models.showo, config.vocab.text_size)
+    one += flop_count.head_flops(decoder, rows, config.vocab.text_size)
+    read = flop_count.weight_bytes(models.showo, config.vocab.text_size)
     return flop_count.Cost(self.images * one, tokens * read)
 
   def naive_rows(
@@ -117,7 +117,7 @@ class Replies:
     image, prompt, _ = self.parts(model, rng)
     calls = self.naive_calls
     lengths = ((np.arange(calls) + 0.5) / calls * self.tokens).astype(int)
-    return [naive_row(image, prompt, length) for length in lengths]
+    return [naive_reply(image, prompt, length) for length in lengths]
 
   def calls(self) -> int:
     """Returns how often the naive way calls the model in all."""
@@ -126,10 +126,10 @@ class Replies:
   def parts(self, model: showo.ShowO, rng: np.random.Generator):
     """Returns what is read; of replies to one prompt, that one alone."""
     count = 1 if self.shared else self.each
-    return parts(model, rng, self.images, count, self.grid, self.prompt)
+    return reply_parts(model, rng, self.images, count, self.grid, self.prompt)
 
 
-def parts(
+def reply_parts(
   model: showo.ShowO,
   rng: np.random.Generator,
   images: int,
@@ -151,11 +151,11 @@ def parts(
     (images Rows [N, E], prompts Rows [N, Q, P], lengths int32[N, Q]).
   """
   config = model.config
-  codes = workload.codes_of(rng, config, images, grid**2)
+  codes = workload.random_codes(rng, config, images, grid**2)
   image, prompt, lengths = image_to_text.mmu_parts(
     config.vocab,
     np.repeat(codes, prompts, 0),
-    workload.texts_of(rng, config, images * prompts, words),
+    workload.random_texts(rng, config, images * prompts, words),
     grid**2 + 4 + words,
   )
 
@@ -166,27 +166,27 @@ def parts(
   return image, jax.tree.map(grouped, prompt), grouped(lengths)
 
 
-def naive_row(image, prompt, reply: int) -> tuple[np.ndarray, np.ndarray]:
+def naive_reply(image, prompt, reply: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns (tokens int64[T], sees bool[T, T]) of a row with `reply` tokens.
 
   Args:
-    image, prompt: of `parts`; the first counts.
+    image, prompt: of `reply_parts`; the first counts.
     reply: tokens of the reply.
   """
   head = np.concatenate([image.tokens[0], prompt.tokens[0, 0]])
   ar = np.concatenate([image.ar[0], prompt.ar[0, 0]])
   tokens = np.concatenate([head, np.resize(head[-5:], reply)])
   blocks = np.concatenate([ar, np.ones(reply, ar.dtype)])
-  sees = attention_mask.visible(blocks, np.ones(len(tokens), bool))
+  sees = attention_mask.mask_matrix(blocks, np.ones(len(tokens), bool))
   return tokens, np.asarray(sees)
 
 
-def read_again(model: showo.ShowO, rows, scale: float) -> list[workload.Work]:
+def naive_reread(model: showo.ShowO, rows, scale: float) -> list[workload.Work]:
   """Returns whole rows through the model, logits of all words everywhere.
 
   Args:
     model: which.
-    rows: of `naive_row`.
+    rows: of `naive_reply`.
     scale: what the time of each is multiplied by.
   """
 

@@ -26,11 +26,11 @@ from hermesflow_jax.training import chunked_log_likelihood
 from hermesflow_jax.training import log_likelihood
 from hermesflow_jax.training import train_step
 
-_OBJECTIVE = objective_config.Objective()
+_OBJECTIVE = objective_config.ObjectiveConfig()
 
 
 @dataclasses.dataclass(frozen=True)
-class Steps:
+class StepsWorkload:
   """A step of Pair-DPO.
 
   Attributes:
@@ -39,7 +39,7 @@ class Steps:
     text: tokens of a caption's part of a row, bos and eos included.
     prompt: tokens of the prompt about an image.
     reply: tokens of a caption that is learned, its end included.
-    label_rows: see `learning.Learning`.
+    label_rows: see `learning.LearningConfig`.
   """
 
   pairs: int
@@ -78,7 +78,7 @@ class Steps:
     }
 
     def score(model, rows, labels):
-      sees = attention_mask.visible(rows.ar, rows.valid)
+      sees = attention_mask.mask_matrix(rows.ar, rows.valid)
       hidden, _ = model(rows.tokens, sees, jnp.arange(rows.tokens.shape[-1]))
       return log_likelihood.sequence_logps(model.logits(hidden), labels)
 
@@ -111,7 +111,7 @@ class Steps:
       for text, codes in zip(texts, drawn)
     ]
     t2i = jax.tree.map(lambda *a: np.stack(a), *t2i)
-    tokens, labels = mask_schedules.apply(
+    tokens, labels = mask_schedules.apply_mask(
       vocab, t2i.tokens, t2i.labels, hidden[:, None], self.text + 2
     )
     t2i = dataclasses.replace(
@@ -133,7 +133,7 @@ class Steps:
     and writes weights and moments, and reads gradients.
     """
     records, hidden = self._records(models, np.random.default_rng(0))
-    found = throughput.of_pairs(
+    found = throughput.useful_work(
       models.learner.config,
       [{'packed': r, 'gen_valid': True, 'und_valid': True} for r in records],
       batch=self.pairs,
@@ -142,8 +142,10 @@ class Steps:
       images_again=True,
       captions_again=False,
     )
-    size = flop_count.size(models.learner)
-    read = flop_count.weights(models.learner, models.learner.config.vocab.size)
+    size = flop_count.tree_bytes(models.learner)
+    read = flop_count.weight_bytes(
+      models.learner, models.learner.config.vocab.size
+    )
     return flop_count.Cost(found.flops, 4 * read + 7 * size)
 
   def _functions(self, model):
@@ -154,7 +156,7 @@ class Steps:
       rows=self.label_rows,
     )
     prepare = functools.partial(
-      pair_loss.prepare,
+      pair_loss.prepare_batch,
       masks=1,
       schedule=mask_schedules.cosine,
       image_tokens=model.config.image_tokens,
@@ -167,48 +169,48 @@ class Steps:
     )
     # It moves the weights from its first step on, and those whose gradient is
     # nothing but rounding next to not at all: equal steps stay equal.
-    optim = adamw.Optim(lr=1e-2, steps=1_000, warmup=0.0, eps=1e-3)
+    optim = adamw.AdamWConfig(lr=1e-2, steps=1_000, warmup=0.0, eps=1e-3)
     batch = jax.device_put(batch, sharding.replicated(mesh))
     step = train_step.make_step(loss, optim, jax.random.key(0), mesh, prepare)
     state = train_step.start_state(model, optim, mesh)
     program, arguments = step.parts(state, model)
-    labels = packing.labels_of(
-      self.grid**2, 1, packing.Fit(self.text + 1, self.reply)
+    labels = packing.next_token_labels(
+      self.grid**2, 1, packing.PackedLengths(self.text + 1, self.reply)
     )
     return workload.Work(
       program,
       (*arguments, batch),
       carries=True,
-      trips=chunked_log_likelihood.chunks_of(labels, self.label_rows),
+      trips=chunked_log_likelihood.chunk_count(labels, self.label_rows),
     )
 
   def _data(self, model, rng):
     config = model.config
-    texts = workload.texts_of(rng, config, self.pairs, self.text - 2)
-    drawn = workload.codes_of(rng, config, self.pairs, 2, self.grid**2)
-    real = workload.codes_of(rng, config, self.pairs, self.grid**2)
-    prompts = workload.texts_of(rng, config, self.pairs, self.prompt)
+    texts = workload.random_texts(rng, config, self.pairs, self.text - 2)
+    drawn = workload.random_codes(rng, config, self.pairs, 2, self.grid**2)
+    real = workload.random_codes(rng, config, self.pairs, self.grid**2)
+    prompts = workload.random_texts(rng, config, self.pairs, self.prompt)
     replies = [
-      workload.texts_of(rng, config, 2, self.reply - 1)
+      workload.random_texts(rng, config, 2, self.reply - 1)
       for _ in range(self.pairs)
     ]
     hidden = rng.random((self.pairs, self.grid**2)) < 0.6
     return texts, drawn, real, prompts, replies, hidden
 
   def _records(self, models, rng):
-    """The same data as (`packing.Record`s, bool[B, I] what is masked)."""
+    """The same data as (`packing.PackedRecord`s, bool[B, I] what is masked)."""
     model = models.learner
     *data, hidden = self._data(model, rng)
-    fit = packing.Fit(self.text + 1, self.reply)
+    fit = packing.PackedLengths(self.text + 1, self.reply)
     return [
-      packing.record(
+      packing.pack_record(
         model.config.vocab, text, drawn, real, prompt, replies, self.text, fit
       )
       for text, drawn, real, prompt, replies in zip(*data)
     ], hidden
 
   def _packed(self, models, rng):
-    """The same data, as a batch of `record_rows.transform`."""
+    """The same data, as a batch of `record_rows.make_transform`."""
     model = models.learner
     rows, hidden = self._records(models, rng)
     packed = jax.tree.map(lambda *a: np.stack(a), *rows)

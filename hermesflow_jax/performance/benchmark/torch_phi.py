@@ -11,12 +11,12 @@ import numpy as np
 from hermesflow_jax.models import showo
 
 
-def is_there() -> bool:
+def is_installed() -> bool:
   """Returns whether PyTorch can be imported."""
   return importlib.util.find_spec('torch') is not None
 
 
-def model_of(config: showo.ShowOConfig, dtype: str):
+def make_model(config: showo.ShowOConfig, dtype: str):
   """Returns a random Phi of these sizes, on a GPU where PyTorch has one.
 
   Args:
@@ -46,14 +46,14 @@ def model_of(config: showo.ShowOConfig, dtype: str):
   return model.to(device, getattr(torch, dtype))
 
 
-def seconds(model, rows, repeats: int) -> list[float]:
+def forward_seconds(model, rows, repeats: int) -> list[float]:
   """Returns the median seconds of one call for each row.
 
   A call is what the official code does for one token: the whole row, a dense
   mask, logits of the whole vocabulary everywhere, and one number back.
 
   Args:
-    model: of `model_of`.
+    model: of `make_model`.
     rows: (tokens int[T], sees bool[T, T]).
     repeats: timed calls a row, after one that is not.
   """
@@ -86,7 +86,7 @@ def step_seconds(model, rows: dict, repeats: int) -> float:
   logits, as in the official code; then the gradient, and AdamW.
 
   Args:
-    model: of `model_of`; it learns.
+    model: of `make_model`; it learns.
     rows: {'t2i', 'mmu': Rows [B, 2, T]}.
     repeats: timed steps, after one that is not.
   """
@@ -116,7 +116,7 @@ def step_seconds(model, rows: dict, repeats: int) -> float:
       sides = []
       for n in range(2):
         sees = np.asarray(
-          attention_mask.visible(each.ar[b, n], each.valid[b, n])
+          attention_mask.mask_matrix(each.ar[b, n], each.valid[b, n])
         )
         labels = np.full(each.labels.shape[-1], -100)
         labels[: len(labels) - shift] = each.labels[b, n, shift:]

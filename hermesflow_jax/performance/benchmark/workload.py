@@ -66,18 +66,18 @@ class Workload(Protocol):
     """Returns the FLOPs that the work needs, and the least that it reads."""
 
 
-def codes_of(rng: np.random.Generator, config: showo.ShowOConfig, *shape):
+def random_codes(rng: np.random.Generator, config: showo.ShowOConfig, *shape):
   """Returns random codes int32[shape]."""
   return rng.integers(0, config.vocab.codebook_size, shape).astype(np.int32)
 
 
-def texts_of(
+def random_texts(
   rng: np.random.Generator, config: showo.ShowOConfig, count: int, size: int
 ) -> list[list[int]]:
   """Returns `count` random texts of `size` tokens."""
   return rng.integers(0, config.vocab.text_size - 10, (count, size)).tolist()
 
 
-def total(works: Sequence[Work], timed: Callable[[Work], float]) -> float:
+def total_flops(works: Sequence[Work], timed: Callable[[Work], float]) -> float:
   """Returns the seconds of several works, each scaled."""
   return sum(work.scale * timed(work) for work in works)

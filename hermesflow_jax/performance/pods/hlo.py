@@ -95,7 +95,7 @@ class Collective:
   fused: bool
 
 
-def traffic(text: str, devices: int, trips: int = 1) -> Traffic:
+def network_traffic(text: str, devices: int, trips: int = 1) -> Traffic:
   """Returns what the text of a compiled program sends.
 
   Args:

@@ -84,7 +84,7 @@ class Verdict:
     return max(self.seconds, key=self.seconds.get) if self.seconds else ''
 
 
-def mesh_of(
+def slice_mesh(
   where: accelerators.Slice, data: int, model: int
 ) -> jax.sharding.Mesh:
   """Returns a mesh over the chips of a slice that is not there.
@@ -107,7 +107,7 @@ def mesh_of(
     found = topologies.get_topology_desc(
       platform='tpu', topology_name=where.name, **_hosts(where)
     )
-    return sharding.mesh_of(found.devices, data, model)
+    return sharding.mesh_from_devices(found.devices, data, model)
   except Exception as error:
     hint = ''
     if importlib.util.find_spec('libtpu') is None:
@@ -125,12 +125,14 @@ def _hosts(where):
   return {'chips_per_host_bounds': bounds, 'num_slices': 1}
 
 
-def judged(program: Program, where: accelerators.Slice, mesh) -> Verdict:
+def compile_program(
+  program: Program, where: accelerators.Slice, mesh
+) -> Verdict:
   """Compiles a program and reads what it wants."""
-  parts = {name: per_chip(tree) for name, tree in program.parts.items()}
+  parts = {name: bytes_per_chip(tree) for name, tree in program.parts.items()}
   began = time.perf_counter()
   try:
-    with sharding.known(mesh):
+    with sharding.use_mesh(mesh):
       compiled = program.call.lower(*program.arguments).compile()
   except jax.errors.JaxRuntimeError as error:
     if 'Ran out of memory' not in str(error) and 'Hbm' not in str(error):
@@ -146,14 +148,16 @@ def judged(program: Program, where: accelerators.Slice, mesh) -> Verdict:
   took = time.perf_counter() - began
   sizes = compiled.memory_analysis()
   try:
-    network = hlo.traffic(
+    network = hlo.network_traffic(
       compiled.as_text(), where.count, program.trips
     ).network
   except jax.errors.JaxRuntimeError:
     # This jax cannot read what a newer libtpu wrote.
     network = None
-  with sharding.known(mesh):
-    work = flop_count.of(program.call, *program.arguments, trips=program.trips)
+  with sharding.use_mesh(mesh):
+    work = flop_count.count_flops(
+      program.call, *program.arguments, trips=program.trips
+    )
   flops = work.flops / where.count
   memory = sum(parts.values()) * program.reads
   chip = where.chip
@@ -178,7 +182,7 @@ def judged(program: Program, where: accelerators.Slice, mesh) -> Verdict:
   )
 
 
-def per_chip(tree) -> float:
+def bytes_per_chip(tree) -> float:
   """Returns the bytes of arrays on the chip that has most of them."""
   return float(
     sum(
@@ -188,7 +192,7 @@ def per_chip(tree) -> float:
   )
 
 
-def line(verdict: Verdict, where: accelerators.Slice) -> str:
+def verdict_line(verdict: Verdict, where: accelerators.Slice) -> str:
   """Returns a verdict as a sentence."""
   parts = ', '.join(
     f'{name} {size / GIB:.2f}' for name, size in verdict.parts.items()
@@ -216,7 +220,7 @@ def line(verdict: Verdict, where: accelerators.Slice) -> str:
   )
 
 
-def table(found: list[dict]) -> str:
+def verdict_table(found: list[dict]) -> str:
   """Returns all that was compiled into a folder as a Markdown table.
 
   Args:
@@ -230,7 +234,7 @@ def table(found: list[dict]) -> str:
     '|' + '---|' * 13,
   ]
   for each in found:
-    memory = accelerators.parse(each['topology']).chip.memory / GIB
+    memory = accelerators.parse_slice(each['topology']).chip.memory / GIB
     mesh = 'x'.join(str(size) for size in each['mesh'].values())
     for p in each['programs']:
       head = [each['topology'], mesh, p['name']]
@@ -269,7 +273,7 @@ def table(found: list[dict]) -> str:
             ),
             p['bound'],
             f'{many / least:.0f} {what}/s',
-            duration(each['wanted'][what] / many * least),
+            duration_text(each['wanted'][what] / many * least),
           ]
         )
         + ' |'
@@ -277,7 +281,7 @@ def table(found: list[dict]) -> str:
   return '\n'.join(lines)
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
   """Returns it as people say it, e.g. '22 min', '0.3 min', '11.6 h'."""
   minutes = seconds / 60
   if minutes >= 120:

@@ -1,0 +1,73 @@
+"""The folder of a run means the model that it wrote last."""
+
+import json
+
+import jax.numpy as jnp
+import pytest
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import run_folder
+
+
+def run_of(path, files=(), **settings):
+  """Writes the folder of a run with some settings."""
+  path.mkdir()
+  (path / 'settings.json').write_text(json.dumps(settings))
+  for name in files:
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_text('{}')
+  return path
+
+
+def test_rounds_are_ordered_by_number_and_only_whole_checkpoints_count(
+  tmp_path,
+):
+  run = run_of(tmp_path / 'run', play={})
+  for number in (2, 9, 10):
+    checkpoint.save(
+      str(run / 'checkpoints' / str(number)), {'a': jnp.zeros(1)}, {}
+    )
+  # As orbax leaves a write that was killed.
+  (run / 'checkpoints' / '11.orbax-checkpoint-tmp-0').mkdir()
+  assert run_folder.finished_rounds(run) == [2, 9, 10]
+  assert run_folder.newest_model(run) == run / 'checkpoints' / '10'
+  assert run_folder.newest_model(str(run / 'checkpoints' / '2')) == (
+    run / 'checkpoints' / '2'
+  )
+
+
+def test_a_model_means_itself_and_so_does_a_folder_of_something_else(tmp_path):
+  (tmp_path / 'config.json').write_text('{}')
+  assert run_folder.newest_model(tmp_path) == tmp_path
+  assert run_folder.newest_model(tmp_path / 'none') == tmp_path / 'none'
+
+
+@pytest.mark.parametrize(
+  'files, settings, wanted',
+  [
+    (['results.json'], {'pairs': {}}, 'run/model'),
+    (['results.json', 'model/a'], {'export': 'x', 'mixture': {}}, 'run/model'),
+    (['results.json'], {'export': 'x', 'quantizer_warmup': 1}, 'x'),
+  ],
+)
+def test_a_finished_run_means_what_it_wrote(
+  tmp_path, monkeypatch, files, settings, wanted
+):
+  monkeypatch.chdir(tmp_path)
+  run_of(tmp_path / 'run', files, **settings)
+  assert str(run_folder.newest_model('run')) == wanted
+
+
+@pytest.mark.parametrize(
+  'settings, message',
+  [
+    ({'play': {}}, 'has no finished round yet; its same command goes on'),
+    ({'pairs': {}}, 'is not finished, and has no model yet'),
+    ({'export': 'x'}, 'is not finished, and has no model yet'),
+    ({'prompts': []}, 'trains no model'),
+  ],
+)
+def test_a_run_without_a_model_is_named(tmp_path, settings, message):
+  run = run_of(tmp_path / 'run', ['model/a'], **settings)
+  with pytest.raises(ValueError, match=f'the run in {run} {message}'):
+    run_folder.newest_model(run)

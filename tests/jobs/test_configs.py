@@ -1,0 +1,155 @@
+"""Every config builds into settings, at every scale."""
+
+import dataclasses
+import functools
+import math
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import pytest
+
+import configs.generate
+import configs.pair_dpo
+import configs.pretrain
+import configs.tokenizer
+import configs.understand
+from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.jobs import generate
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs import pretrain
+from hermesflow_jax.jobs import tokenizer
+from hermesflow_jax.jobs import understand
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.models import magvit_config
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.shapes import shape_world
+
+VARIANTS = ('shapes', 'show_o_256', 'show_o_512')
+SHOW_O = VARIANTS[1:]
+
+
+def built(kind, config, job):
+  values = config.to_dict()
+  assert values.pop('job') == job
+  return settings.build(kind, values)
+
+
+@functools.cache
+def self_play(variant):
+  config = configs.pair_dpo.get_config(variant)
+  return built(pair_dpo.Settings, config, 'pair_dpo')
+
+
+@functools.cache
+def abstract(variant):
+  return job_model.abstract_model(self_play(variant).sizes)
+
+
+def size(tree):
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_each_variant_of_self_play_builds(variant):
+  assert self_play(variant).play.rounds == 3
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize(
+  'job, config',
+  [(generate, configs.generate), (understand, configs.understand)],
+)
+def test_every_job_starts_from_the_same_model(variant, job, config):
+  name = job.__name__.split('.')[-1]
+  found = built(job.Settings, config.get_config(variant), name)
+  for field in dataclasses.fields(job_model.ModelSettings):
+    wanted = getattr(self_play(variant), field.name)
+    assert getattr(found, field.name) == wanted
+
+
+def test_no_variant_means_the_embedded_world():
+  assert configs.pair_dpo.get_config() == configs.pair_dpo.get_config('shapes')
+
+
+def test_an_unknown_variant_is_refused_with_those_there_are():
+  with pytest.raises(
+    ValueError, match='show_o.*shapes, show_o_256, show_o_512, d'
+  ):
+    configs.pair_dpo.get_config('show_o')
+
+
+def test_the_base_model_trains_on_the_tokenizer_that_was_made_for_it():
+  made = built(tokenizer.Settings, configs.tokenizer.get_config(), 'tokenizer')
+  used = built(pretrain.Settings, configs.pretrain.get_config(), 'pretrain')
+  assert used.tokenizer == made.export
+  assert used.world == made.world
+  assert shape_world.SIZE % made.sizes.reduction == 0
+
+
+def test_the_captions_are_the_official_ladder():
+  for variant in VARIANTS:
+    assert self_play(variant).play.captions == candidate_generation.LADDER
+
+
+def test_variants_do_not_share_what_they_change():
+  before = configs.pair_dpo.get_config('shapes').to_dict()
+  configs.pair_dpo.get_config('show_o_512').play.images = 99
+  assert configs.pair_dpo.get_config('shapes').to_dict() == before
+
+
+@pytest.mark.parametrize('variant', SHOW_O)
+def test_show_o_has_the_size_of_its_checkpoint(variant):
+  model, images = abstract(variant)
+  v, d, f = 58_498, 2_048, 8_192
+  ends = v * d + d * v + v
+  attention, norms = 4 * (d * d + d), 2 * d + 4 * (d // 32)
+  mlp = d * f + f + f * d + d
+  assert size(model) == ends + 24 * (attention + norms + mlp) + 2 * d
+  assert round(size(model) / 1e9, 3) == 1.448
+  assert round(size(images) / 1e6, 1) == 95.4
+  assert images.config == magvit_config.SHOW_O
+
+
+@pytest.mark.parametrize('variant', SHOW_O)
+def test_show_o_scores_whole_rows(variant):
+  config = self_play(variant)
+  lengths, vocab = config.sizes.lengths, config.sizes.vocab
+  model = abstract(variant)[0]
+
+  def logits(model, tokens, mask, positions):
+    hidden, _ = model(tokens, mask, positions)
+    return model.logits(hidden)
+
+  for length in (lengths.mmu, lengths.max_text + model.config.image_tokens + 3):
+    tokens = jax.ShapeDtypeStruct((2, length), jnp.int32)
+    mask = jax.ShapeDtypeStruct((2, length, length), bool)
+    found = nnx.eval_shape(logits, model, tokens, mask, tokens)
+    assert (found.shape, found.dtype) == ((2, length, vocab.size), jnp.float32)
+
+
+@pytest.mark.parametrize(
+  'variant, pixels', [('show_o_256', 256), ('show_o_512', 512)]
+)
+def test_show_o_draws_images_of_its_resolution(variant, pixels):
+  config = self_play(variant)
+  _, images = abstract(variant)
+  codes = jax.ShapeDtypeStruct((1, *config.sizes.grid), jnp.int32)
+  found = nnx.eval_shape(lambda m, c: m.decode(c), images, codes)
+  assert found.shape == (1, pixels, pixels, 3)
+  z = nnx.eval_shape(lambda m, x: m.encode(x), images, found)
+  assert z.shape == (1, *config.sizes.grid, 13)
+
+
+@pytest.mark.parametrize('variant', SHOW_O)
+def test_show_o_names_the_command_that_makes_what_is_missing(variant, tmp_path):
+  config = dataclasses.replace(
+    self_play(variant), init_from=str(tmp_path / variant)
+  )
+  with pytest.raises(ValueError) as error:
+    job_model.locate(config)
+  message = str(error.value)
+  assert str(tmp_path / variant) in message
+  assert 'python -m conversions.convert showo' in message
+  assert f'checkpoints/{variant}' in message
+  assert '\n' not in message

@@ -1,0 +1,208 @@
+"""Images of prompts: what is written, what is kept, what is refused."""
+
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+import tiny_world
+
+import configs.generate
+from hermesflow_jax.data import image_writer
+from hermesflow_jax.jobs import generate
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+
+
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+  return tiny_world.bundle(tmp_path_factory.mktemp('base'))
+
+
+@pytest.fixture
+def run(base, tmp_path):
+  """Runs the job with some settings: (lines, what was said)."""
+
+  def call(workdir='out', **changes):
+    config = configs.generate.get_config()
+    del config.job
+    config.update(
+      {
+        'init_from': str(base),
+        'prompts': ('a red ring', 'two circles'),
+        'each': 2,
+      }
+    )
+    config.sampler.update({'steps': 2})
+    config.update(changes)
+    built = settings.build(generate.Settings, config.to_dict())
+    said = []
+    console = terminal.Console(said.append, lambda label: lambda x: x)
+    workdir = workdir if 'gs:' in workdir else str(tmp_path / workdir)
+    return generate.run(built, workdir, console), said
+
+  return call
+
+
+def pixels(folder, rows):
+  return np.stack([np.asarray(Image.open(folder / r['file'])) for r in rows])
+
+
+@pytest.fixture
+def start_image(tmp_path):
+  """A picture of the world's size with something everywhere."""
+  rng = np.random.default_rng(0)
+  path = tmp_path / 'first.png'
+  Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+  return path
+
+
+def test_images_say_how_they_were_made(run, tmp_path):
+  rows, _ = run()
+  assert [(r['prompt'], r['number']) for r in rows] == [
+    ('a red ring', 0),
+    ('a red ring', 1),
+    ('two circles', 0),
+    ('two circles', 1),
+  ]
+  lines = (tmp_path / 'out' / 'images.jsonl').read_text().splitlines()
+  assert [json.loads(line) for line in lines] == rows
+  for row in rows:
+    facts = image_writer.read_metadata(tmp_path / 'out' / row['file'])
+    assert facts.items() >= row.items()
+    assert facts['sampler']['steps'] == 2
+  assert (tmp_path / 'out' / 'contact_sheet.png').exists()
+  assert pixels(tmp_path / 'out', rows).shape == (4, 64, 64, 3)
+
+
+def test_an_image_depends_on_seed_prompt_and_number_alone(run, tmp_path):
+  rows, _ = run()
+  wanted = pixels(tmp_path / 'out', rows)
+  (tmp_path / 'list.txt').write_text('two circles\na blue cross\n')
+  more, _ = run('more', prompts=(), file=str(tmp_path / 'list.txt'), each=3)
+  found = pixels(tmp_path / 'more', more)
+  np.testing.assert_array_equal(found[:2], wanted[2:])
+  other, _ = run('other', seed=1)
+  assert (pixels(tmp_path / 'other', other) != wanted).any()
+  assert (wanted[0] != wanted[1]).any()
+
+
+def test_what_is_there_is_not_drawn_again(run, tmp_path, monkeypatch):
+  rows, _ = run()
+  before = pixels(tmp_path / 'out', rows)
+  monkeypatch.setattr(generate, 'to_pixels', None)
+  again, said = run()
+  assert again == rows and any('these images are there' in s for s in said)
+  # A run that was stopped before its last line.
+  (tmp_path / 'out' / 'images.jsonl').unlink()
+  assert run()[0] == rows
+  np.testing.assert_array_equal(pixels(tmp_path / 'out', rows), before)
+
+
+def test_a_run_goes_on_in_smaller_chunks_and_on_another_mesh(run, tmp_path):
+  rows, _ = run()
+  before = pixels(tmp_path / 'out', rows)
+  (tmp_path / 'out' / 'images.jsonl').unlink()
+  (tmp_path / 'out' / rows[1]['file']).unlink()
+  again, said = run(chunk=1, mesh={'data': -1, 'model': 2})
+  assert again == rows and any('resuming' in line for line in said)
+  np.testing.assert_array_equal(pixels(tmp_path / 'out', rows), before)
+
+
+def test_a_folder_of_another_run_is_left_alone(run, tmp_path):
+  run()
+  with pytest.raises(ValueError, match='other settings: config.seed 0 -> 1'):
+    run(seed=1)
+
+
+def test_only_what_a_mask_hides_changes(run, tmp_path, start_image, base):
+  mask = Image.new('L', (64, 64), 0)
+  mask.paste(255, (3, 20, 5, 40))
+  mask.save(tmp_path / 'mask.png')
+  rows, _ = run(image=str(start_image), mask=str(tmp_path / 'mask.png'))
+  found = pixels(tmp_path / 'out', rows)
+  kept, _ = run('kept', image=str(start_image), extend=('right',))
+  # Without any attention or convolution across patches in this tokenizer.
+  whole = pixels(tmp_path / 'kept', kept)[0, :, :64]
+  hidden = np.zeros((64, 64), bool)
+  hidden[16:48, :16] = True
+  assert (found[:, ~hidden] == whole[~hidden]).all()
+  assert (found[:, hidden] != whole[hidden]).any()
+
+
+def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
+  rows, _ = run(image=str(start_image), extend=('right',))
+  more, _ = run('m', image=str(start_image), extend=('right', 'up', 'left'))
+  one, three = pixels(tmp_path / 'out', rows), pixels(tmp_path / 'm', more)
+  assert one.shape == (4, 64, 96, 3) and three.shape == (4, 96, 128, 3)
+  np.testing.assert_array_equal(three[:, 32:, 32:], one)
+
+
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    ({'prompts': ()}, 'nothing to draw'),
+    ({'prompts': ('', 'a ring')}, "prompt '': it is empty"),
+    ({'prompts': ('a ring', ' a  ring ')}, "'a ring': it comes twice"),
+    ({'each': 0}, 'each is 0'),
+    ({'file': '/none.txt'}, '/none.txt cannot be read'),
+    ({'mask': 'm.png'}, 'an image wants a mask'),
+    ({'image': 'a.png'}, 'an image wants a mask'),
+    ({'image': 'a.png', 'mask': 'm.png', 'extend': ('up',)}, 'not go together'),
+    ({'image': 'a.png', 'extend': ('over',)}, "extend has 'over'"),
+    ({'image': '/none.png', 'extend': ('up',)}, '/none.png cannot be read'),
+    ({'on_error': 'ignore'}, "on_error is 'ignore'"),
+  ],
+)
+def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):
+  with pytest.raises(ValueError, match=said):
+    run(**changes)
+  assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('guidance', [-1.0, float('nan')])
+def test_an_impossible_sampler_is_refused(run, guidance):
+  sampler = configs.generate.get_config().sampler
+  sampler.guidance = guidance
+  with pytest.raises(ValueError, match='guidance is'):
+    run(sampler=sampler)
+
+
+def test_a_mask_that_hides_nothing_is_refused(run, tmp_path, start_image):
+  Image.new('L', (64, 64)).save(tmp_path / 'mask.png')
+  with pytest.raises(ValueError, match='mask.png hides nothing'):
+    run(image=str(start_image), mask=str(tmp_path / 'mask.png'))
+
+
+def test_faults_are_skipped_counted_and_named(run):
+  rows, said = run(prompts=('', 'a ring', 'a ring'), on_error='skip')
+  assert {r['prompt'] for r in rows} == {'a ring'}
+  assert said[:2] == ['2 of 3 left out:', "  prompt '': it is empty"]
+  assert said[2].startswith("  prompt 'a ring': it comes twice")
+
+
+def test_a_long_prompt_is_cut_and_said_so(run):
+  words = ' '.join(f'a {c} ring and' for c in ('red', 'blue', 'green', 'black'))
+  rows, said = run(prompts=(words,))
+  assert 'is too long: what is read ends' in said[0]
+  last = rows[0]['read_to']
+  assert ' '.join(words.split()[:12]).endswith(last)
+  assert last in said[0]
+
+
+def test_images_may_be_drawn_into_a_bucket(run, start_image, tmp_path, bucket):
+  settings_ = {'image': str(start_image), 'extend': ('right',)}
+  wanted, _ = run(**settings_)
+  bucket.put('first.png', start_image.read_bytes())
+  bucket.put('prompts.txt', 'a blue star\n'.encode())
+  settings_['image'] = 'gs://bucket/first.png'
+  found, _ = run('gs://bucket/out', **settings_)
+  assert found == wanted
+  bucket.get_folder('out', tmp_path / 'copy')
+  np.testing.assert_array_equal(
+    pixels(tmp_path / 'copy', found), pixels(tmp_path / 'out', wanted)
+  )
+  assert 'out/contact_sheet.png' in bucket.blobs
+  assert run('gs://bucket/out', **settings_)[0] == found
+  rows, _ = run('gs://bucket/more', file='gs://bucket/prompts.txt')
+  assert rows[-1]['prompt'] == 'a blue star'

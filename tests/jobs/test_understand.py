@@ -1,0 +1,213 @@
+"""Captions and answers about image files."""
+
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+import tiny_world
+
+import configs.understand
+from hermesflow_jax.jobs import understand
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import scene_sampler
+from hermesflow_jax.shapes import shape_world
+
+QUESTIONS = ('how many objects are there ?', 'what shape is the object ?')
+
+
+@pytest.fixture(scope='module')
+def base(tmp_path_factory):
+  return tiny_world.bundle(tmp_path_factory.mktemp('base'))
+
+
+@pytest.fixture
+def run(base, tmp_path):
+  """Runs the job with some settings: (lines, what was said)."""
+
+  def call(workdir='out', init_from=base, **changes):
+    config = configs.understand.get_config()
+    del config.job
+    config.update(
+      {
+        'init_from': str(init_from),
+        'images': (str(tmp_path / 'in'),),
+        'questions': QUESTIONS,
+      }
+    )
+    config.update(changes)
+    built = settings.build(understand.Settings, config.to_dict())
+    said = []
+    console = terminal.Console(said.append, lambda label: lambda x: x)
+    workdir = workdir if 'gs:' in workdir else str(tmp_path / workdir)
+    return understand.run(built, workdir, console), said
+
+  return call
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Five pictures of the world, one in a folder of its own."""
+  root = tmp_path / 'in'
+  (root / 'deep').mkdir(parents=True)
+  for n in range(5):
+    scene = scene_sampler.sample_scene('eval', 0, n)
+    name = root / ('deep' if n == 4 else '.') / f'{n}.png'
+    Image.fromarray(drawing.render(scene)).save(name)
+  (root / 'notes.txt').write_text('no image')
+  return root
+
+
+def test_each_image_gets_a_line(run, folder, tmp_path):
+  rows, said = run()
+  assert [r['image'] for r in rows] == [
+    str(folder / name)
+    for name in ('0.png', '1.png', '2.png', '3.png', 'deep/4.png')
+  ]
+  for row in rows:
+    assert isinstance(row['caption'], str)
+    assert tuple(row['answers']) == QUESTIONS
+  lines = (tmp_path / 'out' / 'answers.jsonl').read_text().splitlines()
+  assert [json.loads(line) for line in lines] == rows
+  assert str(folder / '0.png') in said[-2] and QUESTIONS[0] in said[-2]
+
+
+def test_answers_do_not_depend_on_the_company(run, folder, monkeypatch):
+  wanted, _ = run()
+  monkeypatch.setattr(understand, 'GROUP', 2)
+  assert run('groups')[0] == wanted
+  alone, _ = run('alone', images=(str(folder / '3.png'),))
+  assert alone == wanted[3:4]
+
+
+def test_choices_are_what_is_answered(run, folder):
+  rows, _ = run(choices=('one', 'two'), caption=False)
+  for row in rows:
+    assert 'caption' not in row
+    assert set(row['answers'].values()) <= {'one', 'two'}
+
+
+def test_the_shipped_model_sees_what_is_there(run, tmp_path):
+  """Of one object, the easiest question there is."""
+  (tmp_path / 'in').mkdir()
+  wanted = []
+  for n in range(0, 60, 6):
+    scene = scene_sampler.sample_scene('eval', 0, n)
+    Image.fromarray(drawing.render(scene)).save(tmp_path / f'in/{n:02d}.png')
+    wanted.append(scene.objects[0].shape)
+  rows, _ = run(
+    init_from='assets:shapes',
+    questions=QUESTIONS[1:],
+    choices=shape_world.SHAPES,
+  )
+  found = [row['answers'][QUESTIONS[1]] for row in rows]
+  assert np.mean([a == b for a, b in zip(found, wanted)]) >= 0.9
+
+
+def test_a_stopped_run_goes_on_where_it_was(run, folder, tmp_path, monkeypatch):
+  monkeypatch.setattr(understand, 'GROUP', 2)
+  wanted, _ = run()
+  out = tmp_path / 'out'
+  (out / 'answers.jsonl').unlink()
+  (out / 'parts' / '000002.jsonl').unlink()
+  asked = []
+  said = understand.ask_about_images
+
+  def counted(config, unified, names, size):
+    asked.append(names)
+    return said(config, unified, names, size)
+
+  monkeypatch.setattr(understand, 'ask_about_images', counted)
+  assert run()[0] == wanted
+  assert asked == [[str(folder / 'deep/4.png')]]
+
+
+def test_answers_about_other_images_of_the_same_names_are_not_taken(
+  run, folder
+):
+  run()
+  Image.new('RGB', (64, 64), 'red').save(folder / '3.png')
+  with pytest.raises(ValueError, match='other settings: config.images.*3.png'):
+    run()
+
+
+def test_globs_folders_and_files_mean_each_image_once(run, folder):
+  found = understand.list_images(
+    [str(folder / '1.png'), str(folder), str(folder / '*.png')]
+  )
+  assert found == [
+    str(folder / n) for n in ('1.png', '0.png', '2.png', '3.png', 'deep/4.png')
+  ]
+
+
+@pytest.mark.parametrize('on_error', ['raise', 'skip'])
+def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
+  (folder / '2.png').write_bytes(b'no image')
+  if on_error == 'raise':
+    with pytest.raises(ValueError, match="image '.*2.png': "):
+      run()
+    return
+  rows, said = run(on_error=on_error)
+  assert len(rows) == 4
+  assert said[0] == '1 of 5 left out:'
+  assert said[1].startswith("  image '") and '2.png' in said[1]
+
+
+@pytest.mark.parametrize(
+  'changes, said',
+  [
+    ({'images': ()}, 'nothing to look at'),
+    ({'images': ('/none/*.png',)}, 'there is no image at /none'),
+    ({'questions': (), 'caption': False}, 'nothing to say'),
+    ({'questions': (' ',)}, 'a question is empty'),
+    ({'questions': ('a ?', 'a ?')}, 'a question comes twice'),
+    (
+      {'questions': ('what is ' + 'the ring with ' * 9 + '?',)},
+      'question must have at most 14 tokens, got 34',
+    ),
+    ({'choices': ('one',)}, 'wanted different texts'),
+    ({'on_error': 'ignore'}, "on_error is 'ignore'"),
+  ],
+)
+def test_what_cannot_be_answered_is_refused(
+  run, folder, tmp_path, changes, said
+):
+  with pytest.raises(ValueError, match=said):
+    run(**changes)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_images_and_answers_may_be_in_a_bucket(run, folder, bucket):
+  wanted, _ = run()
+  bucket.put_folder('in', folder)
+  found, _ = run('gs://bucket/out', images=('gs://bucket/in',))
+  assert [r['answers'] for r in found] == [r['answers'] for r in wanted]
+  assert [r['image'] for r in found] == [
+    r['image'].replace(str(folder), 'gs://bucket/in') for r in wanted
+  ]
+  assert [
+    json.loads(line) for line in bucket.text('out/answers.jsonl').splitlines()
+  ] == found
+  assert run('gs://bucket/out', images=('gs://bucket/in',))[0] == found
+
+
+@pytest.mark.parametrize(
+  'name, found',
+  [
+    ('gs://bucket/in/*.png', 4),
+    ('gs://bucket/in/**/*.png', 5),
+    ('gs://bucket/in/deep/4.png', 1),
+    ('gs://bucket/in/deep', 1),
+  ],
+)
+def test_names_of_a_bucket_mean_images(folder, bucket, name, found):
+  bucket.put_folder('in', folder)
+  assert len(understand.list_images([name])) == found
+
+
+@pytest.mark.parametrize('name', ['none', 'none/*.png', 'notes.txt/x'])
+def test_a_name_of_a_bucket_that_means_no_image_is_refused(bucket, name):
+  with pytest.raises(ValueError, match='there is no image at gs://bucket/'):
+    understand.list_images([f'gs://bucket/{name}'])

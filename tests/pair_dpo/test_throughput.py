@@ -1,0 +1,135 @@
+"""How fast a run is said to be: what is of use counts, and nothing else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from hermesflow_jax.models import flop_count
+from hermesflow_jax.pair_dpo import official_defects
+from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import record_rows
+from hermesflow_jax.pair_dpo import throughput
+from hermesflow_jax.sequences import mask_schedules
+
+MASKS = 3
+CONFIG = tiny.sizes()
+
+
+def record(fit=None, compat=official_defects.OfficialDefects(), **changes):
+  """Arrays of one homologous record."""
+  rng = np.random.default_rng(0)
+  codes = rng.integers(0, 16, (3, tiny.IMAGE_TOKENS))
+  values = {
+    'id': 'a',
+    'caption': 'two green star',
+    'codes': codes[0],
+    'caption_win': 'a red circle',
+    'caption_lose': 'blue square',
+    'codes_win': codes[1],
+    'codes_lose': codes[2],
+    'caption_dropped': '',
+    'image_dropped': '',
+  } | changes
+  make = record_rows.make_transform(
+    tiny.vocab(), tiny.text(), tiny.LENGTHS, 0.0, compat, fit
+  )
+  return make(values, rng)
+
+
+def passes(made, hidden=tiny.IMAGE_TOKENS):
+  return (
+    throughput.image_pair_work(CONFIG, made, MASKS, hidden),
+    throughput.caption_pair_work(CONFIG, made),
+  )
+
+
+def test_what_is_of_use_is_what_is_executed_where_nothing_is_padded():
+  """But for keys that tokens do not see, which is little in long rows."""
+  made = record(packing.PackedLengths(6, 4), caption_lose='a blue square')
+  batch = jax.tree.map(lambda a: np.asarray(a)[None], made['packed'])
+  assert batch.caption.valid.all() and batch.replied.all()
+  hidden = jnp.ones((1, MASKS, tiny.IMAGE_TOKENS), bool)
+  model = jax.eval_shape(tiny.show_o, jax.random.key(0))
+  executed = flop_count.count_flops(
+    lambda m: packing.pair_logps(m, batch, hidden, 512)[0], model
+  ).flops
+  images, captions = passes(made)
+  useful = images.flops + captions.flops
+  assert useful == pytest.approx(executed, rel=0.05) and useful < executed
+
+
+def test_pads_count_nothing():
+  """What a row is cut to, and pads within it."""
+  tight, wide = (
+    record(packing.PackedLengths(6, 4)),
+    record(packing.PackedLengths(9, 5)),
+  )
+  assert tight['packed'].replies.shape != wide['packed'].replies.shape
+  assert passes(tight) == passes(wide)
+
+
+def test_labels_count_and_codes_that_are_shown_do_not():
+  made = record()
+  few, many = (passes(made, hidden)[0].flops for hidden in (1.0, 4.0))
+  one = flop_count.head_flops(CONFIG.decoder, 1, CONFIG.vocab.size)
+  assert many - few == pytest.approx(2 * MASKS * 3 * one)
+
+
+def test_a_pair_that_is_not_there_counts_nothing():
+  whole, part = passes(record()), passes(record(image_dropped='x'))
+  assert part == (throughput.ForwardWork(), whole[1])
+  part = passes(record(caption_dropped='x'))
+  assert part == (whole[0], throughput.ForwardWork())
+
+
+def test_rows_of_their_own_do_more_for_the_same_labels():
+  """The image is read by both replies, the caption by each side's codes."""
+  packed = passes(record())
+  apart = passes(
+    record(compat=official_defects.OfficialDefects(separate_drops=True))
+  )
+  for one, other in zip(packed, apart, strict=True):
+    assert one.tokens < other.tokens < MASKS * 2 * one.tokens
+    assert one.flops < other.flops
+  image, words = 3 + tiny.IMAGE_TOKENS, 4 + 3
+  prompt = apart[1].tokens / 2 - image - words / 2
+  assert packed[1].tokens == image + prompt + words - 2
+
+
+@pytest.mark.parametrize(
+  'changes, images, captions',
+  [
+    ({}, 4, 3),
+    ({'captions_again': True}, 4, 4),
+    ({'images_again': False}, 3, 3),
+    ({'passes': 2}, 3, 2),
+  ],
+)
+def test_a_step_is_passes_of_a_batch(changes, images, captions):
+  made = [record(), record(caption_dropped='x')]
+  found = throughput.useful_work(
+    CONFIG,
+    made,
+    batch=8,
+    hidden=2.0,
+    masks=MASKS,
+    **{'images_again': True, 'captions_again': False} | changes,
+  )
+  wanted = [0.0, 0.0]
+  for one in made:
+    drawn, written = passes(one, 2.0)
+    wanted[0] += 4 * (drawn.tokens + written.tokens)
+    wanted[1] += 4 * (images * drawn.flops + captions * written.flops)
+  assert (found.tokens, found.flops) == pytest.approx(tuple(wanted))
+  assert found(10, 5.0)['speed/pairs_per_second'] == 16
+
+
+def test_the_mean_of_a_schedule_is_that_of_its_draws():
+  assert mask_schedules.mean_ratio(mask_schedules.cosine) == pytest.approx(
+    2 / np.pi, rel=1e-4
+  )
+  assert mask_schedules.mean_ratio(mask_schedules.linear) == pytest.approx(
+    0.5, rel=1e-4
+  )

@@ -1,0 +1,149 @@
+"""Text comes back from its ids; what is unknown says so."""
+
+import pathlib
+
+import pytest
+
+from hermesflow_jax.sequences import text_tokenizer
+
+WORDS = ['red', 'blue', 'circle', 'a', 'two', '.', '?', ':']
+
+
+@pytest.fixture(scope='module')
+def text():
+  return text_tokenizer.word_level_tokenizer(WORDS)
+
+
+def test_known_words_come_back(text):
+  caption = 'a red circle . two blue ?'
+  (ids,) = text.encode([caption])
+  assert len(ids) == 7
+  assert text.decode(ids) == caption
+
+
+def test_every_word_has_its_own_id(text):
+  ids = [i for row in text.encode(WORDS) for i in row]
+  assert sorted(ids) == list(range(2, 2 + len(WORDS)))
+  assert text.size == 2 + len(WORDS)
+  assert text.eos not in ids
+
+
+def test_ids_do_not_depend_on_the_order_of_words(text):
+  other = text_tokenizer.word_level_tokenizer(WORDS[::-1] + WORDS)
+  assert other.encode(WORDS) == text.encode(WORDS)
+
+
+def test_case_and_missing_spaces_make_no_difference(text):
+  assert text.encode(['A Red circle.']) == text.encode(['a red circle .'])
+  shouted = text_tokenizer.word_level_tokenizer(
+    [word.upper() for word in WORDS]
+  )
+  assert shouted.encode(WORDS) == text.encode(WORDS)
+
+
+def test_unknown_words_are_one_unknown_word(text):
+  (ids,) = text.encode(['a purple circle'])
+  assert text.decode(ids) == 'a <|unk|> circle'
+
+
+def test_decoding_stops_at_the_end(text):
+  (ids,) = text.encode(['red circle'])
+  assert text.decode([*ids, text.eos, *ids]) == 'red circle'
+  assert text.decode([text.eos, *ids]) == ''
+
+
+def test_nothing_encodes_to_nothing(text):
+  assert text.encode([]) == []
+  assert text.encode(['', 'red']) == [[], text.encode(['red'])[0]]
+  assert text.decode([]) == ''
+
+
+def test_a_saved_tokenizer_is_the_same(text, tmp_path):
+  path = str(tmp_path / 'text.json')
+  text.save(path)
+  found = text_tokenizer.load(path)
+  caption = ['A red circle: two zebras?', 'blue']
+  assert found.encode(caption) == text.encode(caption)
+  assert (found.size, found.eos) == (text.size, text.eos)
+  assert found.decode(text.encode(caption)[0]) == text.decode(
+    text.encode(caption)[0]
+  )
+
+
+def test_a_folder_of_transformers_is_read(text, tmp_path):
+  text._tokenizer.save_pretrained(tmp_path)
+  found = text_tokenizer.load(str(tmp_path))
+  assert found.encode(['a red circle']) == text.encode(['a red circle'])
+  assert (found.size, found.eos) == (text.size, text.eos)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+  (tmp_path / 'broken.json').write_text('{"version": 1')
+  (tmp_path / 'empty').mkdir()
+  for name in ('missing', 'broken.json', 'empty'):
+    with pytest.raises(ValueError, match=f'tokenizer at .*{name}'):
+      text_tokenizer.load(str(tmp_path / name))
+
+
+def test_a_question_is_asked_as_in_llava():
+  assert text_tokenizer.user_turn('Why ?') == 'USER: \nWhy ? ASSISTANT:'
+
+
+def test_a_tokenizer_is_read_from_a_bucket(text, tmp_path, bucket):
+  text._tokenizer.save_pretrained(tmp_path)
+  bucket.put_folder('phi', tmp_path)
+  bucket.put('phi/model.safetensors', b'weights, which are left alone')
+  for name in ('gs://bucket/phi', 'gs://bucket/phi/tokenizer.json'):
+    found = text_tokenizer.load(name)
+    assert found.encode(['a red circle']) == text.encode(['a red circle'])
+  assert ('GET', 'phi/model.safetensors') not in bucket.seen
+  with pytest.raises(ValueError, match='no tokenizer at gs://bucket/none'):
+    text_tokenizer.load('gs://bucket/none')
+
+
+def phi():
+  """A byte-level BPE in Phi-1.5's form."""
+  return text_tokenizer.load(
+    str(pathlib.Path(__file__).parents[1] / 'phi_tokenizer')
+  )
+
+
+@pytest.mark.parametrize(
+  'make',
+  [
+    phi,
+    lambda: text_tokenizer.word_level_tokenizer(
+      [*WORDS, 'assistant', 'user', *'"-!']
+    ),
+  ],
+)
+@pytest.mark.parametrize(
+  'reply', ['red', 'a red circle', 'two.', '"a red circle"', '!', '12 - 3']
+)
+def test_a_reply_is_encoded_as_it_follows_its_prompt(make, reply):
+  text = make()
+  prompt = text_tokenizer.user_turn('a red circle?')
+  before, row = text.encode([prompt, f'{prompt} {reply}'])
+  (tokens,) = text.encode_replies([reply])
+  assert before + tokens == row
+
+
+@pytest.mark.parametrize('reply', ['red', 'a "red" circle, 12 - 3', 'Größe 😀'])
+def test_a_reply_comes_back_without_the_space_before_it(reply):
+  text = phi()
+  (tokens,) = text.encode_replies([reply])
+  assert text.decode([*tokens, text.eos]) == f' {reply}'
+  assert text.decode_reply([*tokens, text.eos, 3]) == reply
+
+
+def test_a_reply_without_words_has_no_tokens():
+  text = phi()
+  assert text.encode_replies(['', 'red']) == [[], [2266]]
+  assert text.decode_reply([text.eos]) == ''
+
+
+def test_a_prompt_without_words_is_refused():
+  with pytest.raises(
+    ValueError, match="caption_prompt must have words, got ' '"
+  ):
+    text_tokenizer.check_prompt('caption_prompt', ' ')

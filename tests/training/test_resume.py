@@ -1,0 +1,188 @@
+"""A run that ends in between is the run that does not."""
+
+import json
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+import tiny_line
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import rotation
+from hermesflow_jax.runtime import interrupts
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.training import resume
+from hermesflow_jax.training import training_loop
+
+MESH = (4, 2)
+
+
+def run(folder, steps=9, broken=(), until=None, said=None, **pace):
+  """Runs; `until`: the step at which the process is told to stop."""
+  mesh = tiny.mesh(*MESH)
+
+  def batches(start):
+    every = tiny_line.batches(mesh, broken, start)
+    for number in range(start, steps):
+      if number == until:
+        signal.raise_signal(signal.SIGTERM)
+      yield next(every)
+
+  silent = terminal.silent()
+  return resume.run_resumable(
+    lambda: tiny_line.state(mesh),
+    tiny_line.step(mesh),
+    jnp.float32(1.0),
+    batches,
+    training_loop.LoopConfig(steps, **{'log_every': 4, 'save_every': 3} | pace),
+    mesh=mesh,
+    folder=str(folder),
+    identity={'a': 1},
+    label='toy',
+    console=terminal.Console(
+      said.append if said is not None else silent.say, silent.progress
+    ),
+  )
+
+
+def metrics(folder):
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  return [
+    {
+      k: v
+      for k, v in json.loads(line).items()
+      if not k.startswith(('time', 'speed'))
+    }
+    for line in lines
+  ]
+
+
+# Also told within the last step.
+@pytest.mark.parametrize('until', [0, 2, 5, 7, 8])
+@pytest.mark.parametrize('broken', [(), (1, 5)])
+def test_a_run_that_is_told_to_stop_is_the_whole_run(tmp_path, until, broken):
+  """Also where a step of the unfinished interval was not finite."""
+  wanted = run(tmp_path / 'whole', broken=broken)
+  with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
+    run(tmp_path / 'run', broken=broken, until=until)
+  said = []
+  found = run(tmp_path / 'run', broken=broken, said=said)
+  assert said == [f'toy: resumes at step {until + 1}']
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
+  assert [row['step'] for row in metrics(tmp_path / 'run')] == [4, 8, 9]
+
+
+def test_one_that_has_saved_its_last_step_keeps_it(tmp_path, monkeypatch):
+  """Told again at its second start, it does not write it again."""
+  with pytest.raises(interrupts.Stopped, match='after step 9$'):
+    run(tmp_path / 'run', until=8)
+  monkeypatch.setattr(interrupts.StopSignal, '__call__', lambda self: True)
+  monkeypatch.setattr(checkpoint, 'save_async', pytest.fail)
+  with pytest.raises(interrupts.Stopped, match='after step 9$'):
+    run(tmp_path / 'run')
+  monkeypatch.undo()
+  assert int(run(tmp_path / 'run').step) == 9
+
+
+def test_lines_after_the_checkpoint_are_written_once(tmp_path):
+  """Of a run that was killed after it had logged more than it had saved."""
+  wanted = run(tmp_path / 'whole', log_every=1)
+  run(tmp_path / 'run', steps=5, log_every=1)
+  path = tmp_path / 'run' / 'metrics.jsonl'
+  path.write_text(path.read_text() + '{"step": 6, "tra')
+  found = run(tmp_path / 'run', log_every=1)
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
+
+
+def test_signals_are_the_process_s_own_again(tmp_path):
+  before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+  run(tmp_path / 'run')
+  assert before == (
+    signal.getsignal(signal.SIGTERM),
+    signal.getsignal(signal.SIGINT),
+  )
+
+
+def test_steps_that_are_not_finite_are_told_also_on_a_full_disk(
+  tmp_path, monkeypatch
+):
+  class Full:
+    def result(self):
+      raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(checkpoint, 'save_async', lambda *_: Full())
+  with pytest.raises(
+    training_loop.NonFiniteError,
+    match='4 of the last 4 .*last checkpoint: unknown, .*No s',
+  ):
+    run(tmp_path / 'run', broken=range(9), max_skipped=2)
+
+
+def test_a_disk_that_is_full_ends_the_run_in_one_line(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(checkpoint, 'save_async', full)
+  with pytest.raises(OSError, match='3 could not be written: .*No space left'):
+    run(tmp_path / 'run')
+
+
+def test_a_run_that_is_not_finite_says_where_its_last_checkpoint_is(tmp_path):
+  """Which is whole when that is said."""
+  broken = range(4, 9)
+  with pytest.raises(training_loop.NonFiniteError) as told:
+    run(tmp_path / 'run', broken=broken, max_skipped=2)
+  last = tmp_path / 'run' / 'steps' / '6'
+  assert str(told.value).endswith(f'; the last checkpoint: {last}')
+  assert checkpoint.read_metadata(str(last))
+  with pytest.raises(
+    training_loop.NonFiniteError, match='the last checkpoint: none$'
+  ):
+    run(tmp_path / 'none', broken=broken, max_skipped=2, save_every=0)
+
+
+@pytest.mark.parametrize('until', [2, 7])
+def test_a_run_in_a_bucket_that_is_stopped_is_the_whole_run(
+  bucket, tmp_path, until
+):
+  wanted, said = run(tmp_path / 'whole'), []
+  with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
+    run('gs://bucket/run', until=until)
+  found = run('gs://bucket/run', said=said)
+  assert said == [f'toy: resumes at step {until + 1}']
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  bucket.get_folder('run', tmp_path / 'run')
+  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('last', [3, 6])
+def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
+  bucket, tmp_path, monkeypatch, last
+):
+  """What was measured before its last checkpoint is there, what after is not.
+
+  Lines are of steps 4, 8 and 9, checkpoints of 3 and 6.
+  """
+  wanted, kept = run(tmp_path / 'whole'), {}
+  save = rotation.CheckpointRotation.save
+
+  def killed(series, state, notes):
+    save(series, state, notes)
+    if int(state.step) == last:
+      series.wait()
+      kept.update(bucket.blobs)  # What is there when the process ends.
+
+  with monkeypatch.context() as patch:
+    patch.setattr(rotation.CheckpointRotation, 'save', killed)
+    run('gs://bucket/run')
+  bucket.blobs, said = kept, []
+  found = run('gs://bucket/run', said=said)
+  assert said == [f'toy: resumes at step {last}']
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  bucket.get_folder('run', tmp_path / 'run')
+  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
