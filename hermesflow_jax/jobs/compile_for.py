@@ -157,7 +157,7 @@ def step_program(config: pair_dpo.Settings, mesh) -> verdicts.Program:
     objective=objective,
     reply=sizes.lengths.reply,
     compat=play.compat,
-    rows=play.label_rows,
+    chunk_size=play.label_rows,
   )
   learner, learned = trainable.FullModel(model), model
   if play.lora.rank:
@@ -235,7 +235,7 @@ def abstract_batch(config: pair_dpo.Settings, image_tokens: int):
     'reference_mmu': np.zeros(2, np.float32),
   }
   if objective.fixed_masks:
-    row['hidden'] = np.zeros((objective.masks, image_tokens), bool)
+    row['masked'] = np.zeros((objective.masks, image_tokens), bool)
     row['reference_t2i'] = np.zeros(2, np.float32)
   return batching.stack([row] * config.play.batch)
 

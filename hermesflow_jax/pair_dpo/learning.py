@@ -176,8 +176,8 @@ def learn_round(
       lambda row, dropped: make[dropped](row, certain),
       objective=objective,
       seed=config.seed + number,
-      chunk=config.batch,
-      rows=config.label_rows,
+      batch_size=config.batch,
+      chunk_size=config.label_rows,
       mesh=mesh,
       **masks,
     )
@@ -199,7 +199,7 @@ def learn_round(
     objective=objective,
     reply=player.lengths.reply,
     compat=compat,
-    rows=config.label_rows,
+    chunk_size=config.label_rows,
   )
   learner = trainable.FullModel(model)
   if config.lora.rank:
@@ -239,7 +239,7 @@ def learn_round(
       [arrays(0.0)(r, certain) for r in rows[:: 1 + len(rows) // _SAMPLED]],
       batch=config.batch,
       masks=objective.masks,
-      hidden=mask_schedules.mean_ratio(masks['schedule'])
+      masked=mask_schedules.mean_ratio(masks['schedule'])
       * model.config.image_tokens,
       images_again=not objective.fixed_masks,
       captions_again=compat.plain,

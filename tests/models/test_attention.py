@@ -16,7 +16,7 @@ import tiny
 from hermesflow_jax.models import attention
 from hermesflow_jax.models import attention_kernels
 from hermesflow_jax.models import flop_count
-from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sequences import attention_mask
@@ -207,7 +207,7 @@ def test_packed_rows_score_the_same(backend, monkeypatch):
   hidden = rng.random(shape) < 0.6
 
   def value(model):
-    logps, _ = packing.pair_logps(model, packed, hidden, 7)
+    logps, _ = pair_log_likelihood.pair_logps(model, packed, hidden, 7)
     return (logps.t2i * jnp.array([1.0, -0.5])).sum() + logps.mmu[:, 0].sum()
 
   wanted = jax.value_and_grad(value)(model)

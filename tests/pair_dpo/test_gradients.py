@@ -17,6 +17,7 @@ from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import pair_loss
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import sharding
@@ -139,7 +140,7 @@ def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
 
   monkeypatch.setattr(chunked_log_likelihood, 'chunked_logps', some)
   batch = batch_of(pairs, codes)
-  assert batch['hidden'].sum() * 2 > 15_000
+  assert batch['masked'].sum() * 2 > 15_000
   gradient = jax.jit(jax.grad(loss))
   wanted, found = (gradient(model, batch) for model in models(codes))
   # What is added up over parts of a batch is added up in float32.
@@ -186,7 +187,9 @@ def test_the_backward_pass_multiplies_in_bfloat16(rows):
   batch = batch_of(2, 64)
 
   def score(model):
-    logps, _ = packing.pair_logps(model, batch['packed'], batch['hidden'], rows)
+    logps, _ = pair_log_likelihood.pair_logps(
+      model, batch['packed'], batch['masked'], rows
+    )
     return logps.t2i.sum() + logps.mmu.sum()
 
   with_weights = [

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 
 from hermesflow_jax.pair_dpo import methods
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.pair_dpo import pair_margins
 
 BETA, NOISE = 0.5, 0.1
 # Margins in nats: of captions 2, of images -4, of tokens counted below.
-POLICY = preferences.PairLogps(
+POLICY = pair_margins.PairLogps(
   t2i=jnp.array([[-9.0, -6.0]]), mmu=jnp.array([[-3.0, -8.0]])
 )
-REFERENCE = preferences.PairLogps(
+REFERENCE = pair_margins.PairLogps(
   t2i=jnp.array([[-7.0, -8.0]]), mmu=jnp.array([[-4.0, -7.0]])
 )
-COUNTS = preferences.PairLogps(t2i=jnp.array([[4, 4]]), mmu=jnp.array([[5, 2]]))
+COUNTS = pair_margins.PairLogps(
+  t2i=jnp.array([[4, 4]]), mmu=jnp.array([[5, 2]])
+)
 UND, GEN = 2.0, -4.0
 
 
@@ -102,7 +106,7 @@ def test_the_hinge_is_flat_beyond_its_edge():
   """A margin of captions of 3 nats, where the edge is at 2."""
 
   def und(mmu):
-    policy = preferences.PairLogps(t2i=POLICY.t2i, mmu=mmu)
+    policy = pair_margins.PairLogps(t2i=POLICY.t2i, mmu=mmu)
     return methods.hinge(scores(policy), methods.LossParams(BETA))['und']
 
   mmu = jnp.array([[-2.0, -8.0]])
@@ -180,10 +184,10 @@ def test_no_smoothing_is_plain_dpo():
       np.testing.assert_allclose(value, wanted[kind], rtol=1e-6)
 
 
-def test_pair_dpo_is_the_loss_that_equals_the_official_one():
+def test_the_default_objective_is_the_sum_of_pair_dpo():
   found = methods.pair_dpo(scores(), methods.LossParams(BETA))
-  total, _ = preferences.loss(
-    POLICY, REFERENCE, beta=BETA, und_weight=1.0, gen_weight=1.0
+  total, _ = pair_loss.preference_loss(
+    scores(), objective_config.ObjectiveConfig(beta=BETA)
   )
   np.testing.assert_allclose(found['und'] + found['gen'], total, rtol=1e-6)
 
@@ -230,5 +234,5 @@ def test_every_function_of_the_module_is_a_method():
     if callable(each)
     and not name.startswith('_')
     and getattr(each, '__module__', '') == methods.__name__
-  } - {'Scores', 'Strength'}
+  } - {'PairScores', 'LossParams'}
   assert public == set(methods.METHODS)

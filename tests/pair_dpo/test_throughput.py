@@ -9,6 +9,7 @@ import tiny
 from hermesflow_jax.models import flop_count
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.pair_dpo import throughput
 from hermesflow_jax.sequences import mask_schedules
@@ -38,9 +39,9 @@ def record(fit=None, compat=official_defects.OfficialDefects(), **changes):
   return make(values, rng)
 
 
-def passes(made, hidden=tiny.IMAGE_TOKENS):
+def passes(made, masked=tiny.IMAGE_TOKENS):
   return (
-    throughput.image_pair_work(CONFIG, made, MASKS, hidden),
+    throughput.image_pair_work(CONFIG, made, MASKS, masked),
     throughput.caption_pair_work(CONFIG, made),
   )
 
@@ -50,10 +51,10 @@ def test_what_is_of_use_is_what_is_executed_where_nothing_is_padded():
   made = record(packing.PackedLengths(6, 4), caption_lose='a blue square')
   batch = jax.tree.map(lambda a: np.asarray(a)[None], made['packed'])
   assert batch.caption.valid.all() and batch.replied.all()
-  hidden = jnp.ones((1, MASKS, tiny.IMAGE_TOKENS), bool)
+  masked = jnp.ones((1, MASKS, tiny.IMAGE_TOKENS), bool)
   model = jax.eval_shape(tiny.show_o, jax.random.key(0))
   executed = flop_count.count_flops(
-    lambda m: packing.pair_logps(m, batch, hidden, 512)[0], model
+    lambda m: pair_log_likelihood.pair_logps(m, batch, masked, 512)[0], model
   ).flops
   images, captions = passes(made)
   useful = images.flops + captions.flops
@@ -72,7 +73,7 @@ def test_pads_count_nothing():
 
 def test_labels_count_and_codes_that_are_shown_do_not():
   made = record()
-  few, many = (passes(made, hidden)[0].flops for hidden in (1.0, 4.0))
+  few, many = (passes(made, masked)[0].flops for masked in (1.0, 4.0))
   one = flop_count.head_flops(CONFIG.decoder, 1, CONFIG.vocab.size)
   assert many - few == pytest.approx(2 * MASKS * 3 * one)
 
@@ -113,7 +114,7 @@ def test_a_step_is_passes_of_a_batch(changes, images, captions):
     CONFIG,
     made,
     batch=8,
-    hidden=2.0,
+    masked=2.0,
     masks=MASKS,
     **{'images_again': True, 'captions_again': False} | changes,
   )
