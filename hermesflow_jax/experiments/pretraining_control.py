@@ -125,12 +125,12 @@ def pretrain_on(base, config, control, optim, root, seed, console):
   )
   step = train_step.make_step(loss, optim, jax.random.key(seed), base.mesh)
   kind = type(config)
-  state = resume.run_resumable(
-    lambda: train_step.start_state(base.model, optim, base.mesh),
-    step,
-    None,
-    batches,
-    training_loop.LoopConfig(
+  training_run = training_loop.TrainingRun(
+    step=step,
+    make_state=lambda: train_step.start_state(base.model, optim, base.mesh),
+    constants=None,
+    batches=batches,
+    config=training_loop.LoopConfig(
       optim.steps, config.play.log_every, config.play.save_every
     ),
     mesh=base.mesh,
@@ -141,4 +141,4 @@ def pretrain_on(base, config, control, optim, root, seed, console):
     label=f'control {seed}: pretraining',
     console=console,
   )
-  return state.model
+  return resume.run_resumable(training_run).model

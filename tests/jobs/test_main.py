@@ -140,7 +140,7 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('play.batch=0', 'batch is 0, wanted at least 1'),
     ('play.optim.accumulate=3', 'must be a multiple of accumulate=3, got 16'),
     ('play.optim.b2=1', 'b2 is 1.0, wanted less than 1'),
-    ('play.profile_steps=(5,2)', 'profile_steps is (5, 2), wanted 0 <='),
+    ('play.profile_steps=(5,2)', 'with 0 <= first <= after, got (5, 2)'),
     ('play.save_every=-1', 'save_every is -1, wanted at least 0'),
     ('play.seed=-1', 'seed is -1, wanted at least 0'),
     ('play.reference=last', "reference is 'last', wanted 'round' or 'base'"),

@@ -212,15 +212,18 @@ def test_a_step_compiles_once():
   assert program._cache_size() == 1
 
 
-def test_a_run_is_its_steps():
-  """Which are kept as leaves."""
+def test_steps_on_leaves_are_steps_on_states():
   mesh = tiny.mesh(4, 2)
-  wanted, rows = show_o_steps(start(mesh), 3, mesh)
-  run, batches = (
-    show_o_step(mesh).begin(start(mesh), None),
-    show_o_batches(mesh),
-  )
-  assert_same(jax.device_get([run(next(batches)) for _ in range(3)]), rows)
-  assert int(run.state.step) == 3
-  assert_same(run.state.model, wanted.model)
-  assert_same(run.state.opt_state, wanted.opt_state)
+  expected, expected_metrics = show_o_steps(start(mesh), 3, mesh)
+  state, batches = start(mesh), show_o_batches(mesh)
+  structure = jax.tree.structure(state)
+  program, (leaves, *arguments) = show_o_step(mesh).parts(state, None)
+  rows = []
+  for _ in range(3):
+    leaves, metrics = program(leaves, *arguments, next(batches))
+    rows.append(metrics)
+  assert_same(jax.device_get(rows), expected_metrics)
+  state = jax.tree.unflatten(structure, leaves)
+  assert int(state.step) == 3
+  assert_same(state.model, expected.model)
+  assert_same(state.opt_state, expected.opt_state)
