@@ -1,8 +1,8 @@
 """A round of Pair-DPO: homologous records to a trained model.
 
 A training step calls `pair_loss.loss` (the loss), which calls
-`pair_log_likelihood.pair_logps` (log-likelihoods of both pairs) and a method
-of `methods` (log-likelihoods to losses).
+`pair_log_likelihood.pair_logps` (both pairs to log-likelihoods) and a function
+in `methods` (log-likelihoods to losses).
 """
 
 from collections.abc import Callable
@@ -40,27 +40,28 @@ _SAMPLED = 200
 
 @dataclasses.dataclass(frozen=True)
 class LearningConfig:
-  """Settings of a round of learning.
+  """Settings for a round.
 
   Attributes:
     objective: loss and masks.
     compat: official defects to reproduce.
-    caption_prompt: prompt of captions.
-    mask_schedule: schedule of the random masks.
-    optim: optimizer of the round.
-    lora: adapters to train instead of all parameters, if the rank is above 0.
-    epochs: passes over the records of a round, which may end the round before
-      `optim.steps`; 0 for no limit.
+    caption_prompt: prompt for captions.
+    mask_schedule: schedule for the random masks.
+    optim: optimizer.
+    lora: adapters to train, if the rank is above 0; otherwise all parameters
+      are trained.
+    epochs: passes over the records, which may end a round before `optim.steps`;
+      0 for no limit.
     batch: records a step.
-    label_rows: labels of a record whose logits are in memory at once.
-    log_every: steps between two lines of metrics.
+    label_rows: labels a record whose logits are in memory at once.
+    log_every: steps between two metrics lines.
     save_every: steps between two checkpoints within a round; 0 for none except
       after a stop.
-    sample_every: steps between two samples of images and captions for the
-      first inputs; 0 for none.
-    profile_steps: the first step of a round to profile, and the first step
-      after it; (0, 0) for none.
-    seed: seed of order, masks and adapters.
+    sample_every: steps between two times that the first inputs are sampled; 0
+      for none.
+    profile_steps: first step to profile, and first step after the profile;
+      (0, 0) for none.
+    seed: seed for order, masks and adapters.
   """
 
   objective: objective_config.ObjectiveConfig
@@ -120,7 +121,7 @@ class LearningConfig:
 
 
 def step_count(config: LearningConfig, records: int) -> int:
-  """Returns the steps of a round: `epochs` passes, at most `optim.steps`."""
+  """Returns the steps a round: `epochs` passes, at most `optim.steps`."""
   if not config.epochs:
     return config.optim.steps
   passes = math.ceil(config.epochs * records / config.batch)
@@ -138,16 +139,16 @@ def learn_round(
   console: terminal.Console,
   sample: Callable | None = None,
 ):
-  """Trains a model for a round of Pair-DPO, and resumes an unfinished round.
+  """Trains a model for a round; resumes an unfinished round.
 
   Args:
     player: model to train, with its tokenizers, lengths and mesh.
     reference: frozen ShowO.
     rows: homologous records, see `record_rows.make_transform`.
     config: settings.
-    steps: steps of the round, see `step_count`.
+    steps: length, see `step_count`.
     folder: folder for metrics, checkpoints, a profile and trained adapters.
-    number: number of the round.
+    number: round number.
     console: progress output.
     sample: state -> None, called every `sample_every` steps with a full model
       in the state; None for none.
@@ -156,7 +157,7 @@ def learn_round(
     The trained ShowO, with adapters merged.
 
   Raises:
-    ValueError: the folder holds checkpoints of another run.
+    ValueError: the folder holds checkpoints from another run.
     OSError: a checkpoint could not be written.
     training_loop.NonFiniteError: too many steps were not finite.
     interrupts.Stopped: the process was asked to stop; the state is saved.
@@ -276,7 +277,7 @@ def learn_round(
 
 
 def _identity(config, steps, rows):
-  """Returns the settings and records that checkpoints of a round must have."""
+  """Returns the settings and records that checkpoints must have."""
   values = settings.to_json_types(config)
   names = [field.name for field in dataclasses.fields(LearningConfig)]
   return settings.identity(

@@ -1,10 +1,10 @@
-"""Preference losses as functions of the margins of pairs.
+"""Preference losses as functions of margins.
 
 Every method takes `PairScores` and `LossParams` and returns its losses by
 kind: 'und' (captions), 'gen' (images), or 'both' where the kinds do not
 separate. A method that learns from a single kind returns that kind only. Most
-methods are a function of beta times the margin delta (see `pair_margins`),
-averaged over pairs. Training calls them from `pair_loss.preference_loss`.
+methods average a function of beta times the margin delta (see `pair_margins`)
+over pairs. Training calls them from `pair_loss.preference_loss`.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,16 @@ from hermesflow_jax.pair_dpo import pair_margins
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PairScores:
-  """Log-likelihoods of a batch of B records under policy and reference.
+  """Log-likelihoods under policy and reference, for B records.
 
   Attributes:
-    policy: log-likelihoods of both pairs under the policy.
+    policy: log-likelihoods under the policy.
     reference: the same under the frozen reference.
     counts: float32[B, 2] or int32[B, 2] each, tokens in each log-likelihood;
       `sft` and `per_token` read it.
-    und_share: float32[B], weight of each record in means over pairs of
-      captions, see `pair_margins.mean_weights`; None: all weigh the same.
-    gen_share: float32[B], the same for pairs of images.
+    und_share: float32[B], each record's weight in means over caption pairs, see
+      `pair_margins.mean_weights`; None: all weigh the same.
+    gen_share: float32[B], the same for image pairs.
     both_share: float32[B], the same for records with both pairs.
   """
 
@@ -42,10 +42,10 @@ class PairScores:
 
 @dataclasses.dataclass(frozen=True)
 class LossParams:
-  """Parameters of the methods.
+  """Method parameters.
 
   Attributes:
-    beta: scale of the margins.
+    beta: margin scale.
     smoothing: probability that the labels win and lose are swapped; `smoothed`
       and `robust` read it.
   """
@@ -59,19 +59,19 @@ Losses = dict[str, jax.Array]
 
 
 def pair_dpo(scores: PairScores, params: LossParams) -> Losses:
-  """-log sigmoid(beta delta) of both kinds (arXiv 2502.12148, equation 12)."""
+  """-log sigmoid(beta delta), for both kinds (arXiv 2502.12148, eq. 12)."""
   return _mean_losses(
     scores, lambda delta: pair_margins.log_sigmoid_loss(params.beta * delta)
   )
 
 
 def dpo_understanding(scores: PairScores, params: LossParams) -> Losses:
-  """DPO of captions alone (arXiv 2305.18290)."""
+  """DPO with captions alone (arXiv 2305.18290)."""
   return {'und': pair_dpo(scores, params)['und']}
 
 
 def dpo_generation(scores: PairScores, params: LossParams) -> Losses:
-  """DPO of images alone (arXiv 2305.18290)."""
+  """DPO with images alone (arXiv 2305.18290)."""
   return {'gen': pair_dpo(scores, params)['gen']}
 
 
@@ -152,7 +152,7 @@ def product(scores: PairScores, params: LossParams) -> Losses:
   """-log sigmoid(beta delta_gen beta delta_und) (arXiv 2502.12148, eq. 6).
 
   The paper prints this form, but no code trains it. Its gradient is zero if
-  both margins are 0, as at the start of a round, and two negative margins
+  both margins are 0, as when a round starts, and two negative margins
   lower it as much as two positive margins. It is a mean over the records that
   have both pairs.
   """
@@ -179,7 +179,7 @@ METHODS: dict[str, Callable[[PairScores, LossParams], Losses]] = {
 
 
 def _margins(scores):
-  """Returns the margins of captions and of images, float32[B] each."""
+  """Returns caption margins and image margins, float32[B] each."""
   return (
     pair_margins.reward_margins(scores.policy.mmu, scores.reference.mmu),
     pair_margins.reward_margins(scores.policy.t2i, scores.reference.t2i),
@@ -187,7 +187,7 @@ def _margins(scores):
 
 
 def _mean_losses(scores, loss):
-  """Returns the mean of `loss(delta)` over the pairs of each kind."""
+  """Averages `loss(delta)` over the pairs, by kind."""
   und, gen = _margins(scores)
   return {
     'und': pair_margins.weighted_mean(loss(und), scores.und_share),

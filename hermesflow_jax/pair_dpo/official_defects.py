@@ -1,6 +1,6 @@
-"""Defects of the official code, reproduced for comparison.
+"""Official defects, reproduced for comparison.
 
-Default training uses none of them: it scores pairs in packed rows, see
+Default training has no such defect. It scores pairs in packed rows, see
 `pair_log_likelihood.pair_logps`.
 """
 
@@ -18,10 +18,10 @@ from hermesflow_jax.training import log_likelihood
 
 @dataclasses.dataclass(frozen=True)
 class OfficialDefects:
-  """Switches for defects of the official release; all are off by default.
+  """Switches for defects in the official release, off by default.
 
   Attributes:
-    score_images_as_text: the margin of captions also scores the t2i rows.
+    score_images_as_text: the caption margin also scores the t2i rows.
     batch_sum: log-likelihoods are summed over the batch before the sigmoid.
     separate_drops: winner and loser drop the condition independently.
     other_prompt: training asks for a detailed caption, in LLaVA's rows: no
@@ -36,7 +36,7 @@ class OfficialDefects:
 
   @property
   def plain(self) -> bool:
-    """Whether each side has a row of its own, as the sides share too little."""
+    """Whether rows are plain, as the sides share too little to be packed."""
     return self.score_images_as_text or self.separate_drops
 
 
@@ -53,7 +53,7 @@ DETAILED_SPACE = '  '
 def unpacked_pair_logps(
   model, batch, masked: jax.Array, reply: int, images_as_text: bool = False
 ):
-  """Scores both pairs of each record in plain rows, one row for each side.
+  """Scores both pairs in plain rows, one row a side.
 
   Only `OfficialDefects.plain` runs it; default training runs
   `pair_log_likelihood.pair_logps`, which returns the same numbers.
@@ -62,13 +62,12 @@ def unpacked_pair_logps(
     model: a ShowO.
     batch: 't2i' and 'mmu' Rows [B, 2, T].
     masked: bool[B, K, I], K masks a pair.
-    reply: most tokens of a caption, its end included.
-    images_as_text: add the t2i rows, scored as text, to the log-likelihoods
-      of captions (`OfficialDefects.score_images_as_text`).
+    reply: most tokens a caption, its end included.
+    images_as_text: see `OfficialDefects.score_images_as_text`.
 
   Returns:
-    (PairLogps, PairLogps of the number of scored tokens; both average over
-    the masks of images).
+    (log-likelihoods, scored token counts), `PairLogps` each; image scores and
+    counts are means over the masks.
   """
   rows = jax.tree.map(
     lambda a: jnp.broadcast_to(
@@ -123,9 +122,9 @@ def sum_over_batch(
   Apply it to policy and reference alike; the resulting pair has no weights.
 
   Args:
-    logps: log-likelihoods of B pairs.
-    und_valid: bool[B], records with a pair of captions; None: all.
-    gen_valid: bool[B], records with a pair of images; None: all.
+    logps: log-likelihoods [B, 2].
+    und_valid: bool[B], records with a caption pair; None: all.
+    gen_valid: bool[B], records with an image pair; None: all.
 
   Returns:
     PairLogps [1, 2].
@@ -139,15 +138,15 @@ def sum_over_batch(
 def score_images_as_text(
   logps: pair_margins.PairLogps, t2i_as_text: jax.Array
 ) -> pair_margins.PairLogps:
-  """Adds t2i rows to the scores of captions, as the official release does.
+  """Adds t2i rows to caption scores, as the official release does.
 
-  Its slice `[-0:]` takes all rows instead of the last rows, so it also scores
+  Its slice `[-0:]` takes all rows, not the last rows, so it also scores
   the t2i rows, as if each token predicted the next.
 
   Args:
-    logps: log-likelihoods of B pairs.
+    logps: log-likelihoods [B, 2].
     t2i_as_text: float32[B, 2], `sequence_logps(logits, next_labels(labels))`
-      with labels of `text_to_image.lm_text_labels`. (Without the text the
+      with labels from `text_to_image.lm_text_labels`. (Without the text the
       margin is the same, as long as winner and loser share the text.)
 
   Returns:

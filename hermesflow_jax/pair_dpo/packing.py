@@ -1,4 +1,4 @@
-"""Packs both pairs of a record into a single row.
+"""Packs both pairs in a record into a single row.
 
   caption | win codes | lose codes | image, prompt | win reply | lose reply
      0          1                          2              3
@@ -6,11 +6,11 @@
 Winner and loser share the caption, the image and the prompt, so these stand
 in the row once. Codes see the caption and their own block. A reply sees the
 image, the prompt and its own earlier tokens. No side sees its rival or the
-other pair. Positions are those of separate rows, so log-likelihoods equal
-those of four forward passes. A pair with K masks has 2 K blocks of codes.
+other pair. Positions are as in separate rows, so four forward passes would
+give the same log-likelihoods. K masks a pair need 2 K blocks with codes.
 
 Default training scores these rows, see `pair_log_likelihood`. `pack_batch`
-restates the omni-attention rule of `sequences/attention_mask.py` for packed
+restates the omni-attention rule in `sequences/attention_mask.py` for packed
 rows, as an `attention_mask.Packed`; `models/attention.py` applies it.
 """
 
@@ -31,15 +31,16 @@ from hermesflow_jax.sequences import vocabulary
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PackedRecord:
-  """Both pairs of a record; a batch has a leading axis B.
+  """Arrays for both pairs; a batch has a leading axis B.
 
   Attributes:
-    caption: Rows [P] of `text_to_image.t2i_prefix`, cut to the longest caption.
+    caption: Rows [P] from `text_to_image.t2i_prefix`, cut to the longest
+      caption.
     skipped: int32[], left pads that are cut off; positions count them.
-    codes: int32[2, I], codes of the winning and the losing image.
+    codes: int32[2, I], winning and losing image.
     image: Rows [E], the input's image and the prompt, without pads.
     replies: int32[2, W], captions with their ends, right-padded.
-    replied: bool[2, W], False on pads of `replies`.
+    replied: bool[2, W], False on pads in `replies`.
   """
 
   caption: token_rows.Rows
@@ -52,11 +53,11 @@ class PackedRecord:
 
 @dataclasses.dataclass(frozen=True)
 class PackedLengths:
-  """Lengths of the texts in packed rows.
+  """Text lengths in packed rows.
 
   Attributes:
     caption: P, tokens before the codes.
-    reply: W, tokens of a reply, its end included.
+    reply: W, tokens a reply, its end included.
   """
 
   caption: int
@@ -69,12 +70,12 @@ def packed_lengths(
   replies: token_rows.Texts,
   lengths: token_rows.Lengths,
 ) -> PackedLengths:
-  """Returns the lengths of the longest texts, within `lengths`.
+  """Returns the longest text lengths, within `lengths`.
 
   Args:
     vocab: vocabulary.
-    captions: text ids of the conditions.
-    replies: text ids of the replies.
+    captions: conditions as text ids.
+    replies: replies as text ids.
     lengths: upper bounds.
   """
   rows = text_to_image.t2i_prefix(vocab, [[], *captions], lengths.max_text)
@@ -98,17 +99,17 @@ def pack_record(
   *,
   sot: bool = True,
 ) -> PackedRecord:
-  """Returns the arrays of a record.
+  """Packs a record.
 
   Args:
     vocab: vocabulary.
-    caption: text ids, the condition of both drawn images.
-    drawn: int[2, I], codes of the winning and the losing image.
-    real: int[I], codes of the image that both replies describe.
+    caption: text ids, the condition for both drawn images.
+    drawn: int[2, I], codes, winning and losing image.
+    real: int[I], codes, the image that both replies describe.
     prompt: text ids.
-    replies: two lists of text ids; longer replies are cut to `fit.reply`.
+    replies: text ids, winner and loser; `fit.reply` cuts longer replies.
     max_text: see `text_to_image.t2i_prefix`.
-    fit: lengths of all records of the run.
+    fit: lengths for all records.
     sot: see `image_to_text.mmu_rows`.
   """
   rows = text_to_image.t2i_prefix(vocab, [caption], max_text)
@@ -129,12 +130,12 @@ def pack_record(
 
 
 def next_token_labels(codes: int, masks: int, fit: PackedLengths) -> int:
-  """Returns the most labels of a packed row.
+  """Returns the most labels in a packed row.
 
   Args:
-    codes: I, codes of an image.
+    codes: I, codes an image.
     masks: K, masks a pair.
-    fit: lengths of the records.
+    fit: lengths for all records.
   """
   return 2 * masks * (codes + 2) + 2 * fit.reply
 
@@ -145,19 +146,19 @@ def pack_batch(
   masked: jax.Array | None,
   replies: bool = True,
 ):
-  """Returns the packed rows of a batch.
+  """Returns packed rows.
 
   Args:
     vocab: vocabulary.
     batch: B records.
-    masked: bool[B, K, I], codes to mask; both sides of a pair share them.
-      None: the row has no pair of images.
-    replies: whether the row has the pair of replies.
+    masked: bool[B, K, I], codes to mask; both sides share them. None:
+      the row has no image pair.
+    replies: whether the row has the replies.
 
   Returns:
     (tokens int32[B, T], positions int32[B, T], attention mask
-    `attention_mask.Packed`, labels int32[B, 2, K, I + 2] of the blocks of codes
-    or None).
+    `attention_mask.Packed`, labels int32[B, 2, K, I + 2] for the code
+    blocks, or None).
   """
   tokens, positions, segments, labels = [], [], [], None
   begins = batch.caption.tokens.shape[-1] + batch.skipped[:, None]

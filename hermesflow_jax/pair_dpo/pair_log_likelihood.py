@@ -1,4 +1,4 @@
-"""Log-likelihoods of the pairs in default training, scored in packed rows."""
+"""Log-likelihoods of pairs in default training, in packed rows."""
 
 import jax
 import jax.numpy as jnp
@@ -18,22 +18,23 @@ def pair_logps(
   chunk_size: int,
   replies: bool = True,
 ):
-  """Scores both pairs of each record in one forward pass.
+  """Scores both pairs of each record in a single forward pass.
 
-  The loss calls it for the policy and, unless they were scored before, for the
-  reference. The log-likelihood of an image is a sum over its masked codes,
-  <|soi|> and <|eoi|>, averaged over the masks. The log-likelihood of a caption
-  is a sum over its tokens. The attention mask comes from `packing.pack_batch`.
+  The loss calls it for the policy, and for the reference if it has not scored
+  the pairs before the round. An image's log-likelihood is the sum over its
+  masked codes, <|soi|> and <|eoi|>, averaged over the masks. A caption's
+  log-likelihood is the sum over its tokens. The attention mask comes from
+  `packing.pack_batch`.
 
   Args:
     model: a ShowO.
     batch: B records.
     masked: bool[B, K, I], see `packing.pack_batch`.
-    chunk_size: labels of a record whose logits are in memory at once.
+    chunk_size: labels a record whose logits are in memory at once.
     replies: see `packing.pack_batch`.
 
   Returns:
-    (PairLogps, PairLogps of the number of scored tokens). A pair that is not
+    (log-likelihoods, scored token counts), `PairLogps` each. A pair that is not
     in the row is None.
   """
   tokens, positions, mask, code_labels = packing.pack_batch(

@@ -1,9 +1,9 @@
-"""The loss that training minimizes: preference losses of both kinds of pairs.
+"""The loss that training minimizes.
 
-The records are homologous: an input has a pair of captions given its image
-(mmu) and a pair of images given its caption (t2i). Winner and loser share the
-mask of the codes and the dropped condition; policy and reference see the same
-rows. `hermesflow_jax.pair_dpo` names the calls of a training step.
+The records are homologous: an input has a caption pair given its image (mmu)
+and an image pair given its caption (t2i). Winner and loser share the code mask
+and the dropped condition; policy and reference see the same rows.
+`hermesflow_jax.pair_dpo` lists the calls in a training step.
 """
 
 import dataclasses
@@ -27,22 +27,22 @@ def prepare_batch(
   schedule: mask_schedules.Schedule,
   image_tokens: int,
 ):
-  """Draws the masks of a step and computes the weight of each record.
+  """Draws masks and computes record weights.
 
   It takes the whole batch before `adamw.accumulate` splits it, so that the
-  losses of the parts add up.
+  losses add up over the parts.
 
   Args:
-    batch: rows of `record_rows.make_transform`, stacked to [B, ...].
-    key: random key of the step.
+    batch: rows from `record_rows.make_transform`, stacked to [B, ...].
+    key: random key for this step.
     masks: K, masks a pair.
     schedule: mask schedule.
-    image_tokens: I, codes of an image.
+    image_tokens: I, codes an image.
 
   Returns:
-    The batch with `masked` bool[B, K, I] (unless fixed masks are in it), and
-    the weights of each record in means: `gen_share`, `und_share`, `both_share`
-    float32[B], see `pair_margins.mean_weights`.
+    The batch with `masked` bool[B, K, I] (unless it has fixed masks), and with
+    `gen_share`, `und_share` and `both_share` float32[B], the weights for means
+    over records, see `pair_margins.mean_weights`.
   """
   records = batch['gen_valid'].shape[0]
   batch = dict(batch)
@@ -70,17 +70,17 @@ def loss(
   compat: official_defects.OfficialDefects = official_defects.OfficialDefects(),
   chunk_size: int = 512,
 ):
-  """Returns the loss of a batch, SFT terms included, and its metrics.
+  """Returns the loss, SFT terms included, and its metrics.
 
   Args:
     model: policy, a ShowO.
     reference: frozen ShowO; None if the batch holds all reference scores.
-    batch: batch of `prepare_batch`, or a part of it.
+    batch: batch from `prepare_batch`, or a part.
     key: unused.
     objective: method and weights.
-    reply: most tokens of a caption, its end included.
+    reply: most tokens a caption, its end included.
     compat: official defects to reproduce.
-    chunk_size: labels of a record whose logits are in memory at once.
+    chunk_size: labels a record whose logits are in memory at once.
 
   Returns:
     (float32[], {name: float32[]}).
@@ -121,17 +121,17 @@ def loss(
 def preference_loss(
   scores: methods.PairScores, objective: objective_config.ObjectiveConfig
 ):
-  """Returns the weighted sum of the method's losses, and its metrics.
+  """Returns the method's weighted loss, and its metrics.
 
   No gradient flows into the log-likelihoods under the reference.
 
   Args:
-    scores: log-likelihoods of the pairs.
-    objective: method, its parameters, and the weights of its losses.
+    scores: log-likelihoods.
+    objective: method, its parameters, and its loss weights.
 
   Returns:
-    (float32[], {name: float32[]}): `pairs/loss` is the sum, `<kind>/loss` a
-    loss of the method; see `pair_margins.pair_metrics` for the others.
+    (float32[], {name: float32[]}): `pairs/loss` is the sum, `<kind>/loss` the
+    method's loss by kind; see `pair_margins.pair_metrics` for the others.
   """
   reference = jax.lax.stop_gradient(scores.reference)
   losses = methods.METHODS[objective.method](
@@ -154,7 +154,7 @@ def preference_loss(
 
 
 def _pair_scores(model, reference, batch, reply, compat, chunk_size):
-  """Returns the `PairScores` of a prepared batch under both models."""
+  """Scores a prepared batch under both models."""
   masked = batch['masked']
   if 'packed' in batch:
     policy, counts = pair_log_likelihood.pair_logps(

@@ -1,6 +1,6 @@
-"""Arithmetic of preference pairs: margins, means over pairs, metrics.
+"""Arithmetic on preference pairs: margins, means over pairs, metrics.
 
-The margin of a pair in nats is
+A pair's margin in nats is
 
   delta = (log pi(win) - log ref(win)) - (log pi(lose) - log ref(lose)),
 
@@ -20,7 +20,7 @@ WIN, LOSE = 0, 1
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PairLogps:
-  """Log-likelihoods of both pairs of each record under one model, in nats.
+  """Log-likelihoods of both pairs under a single model, in nats.
 
   Attributes:
     t2i: float32[B, 2], masked image codes given the caption.
@@ -46,14 +46,14 @@ def reward_margins(policy: jax.Array, reference: jax.Array) -> jax.Array:
 
 
 def log_sigmoid_loss(scaled: jax.Array) -> jax.Array:
-  """Returns -log sigmoid of margins times beta, float32 of any shape."""
+  """Returns -log sigmoid(scaled), for margins times beta with any shape."""
   return -jax.nn.log_sigmoid(scaled)
 
 
 def mean_weights(valid: jax.Array) -> jax.Array:
-  """Returns the weight of each record in a mean over valid records.
+  """Returns each record's weight in a mean over valid records.
 
-  The weights of a whole batch add up to 1, so the weighted sums of its parts
+  Over a whole batch the weights add up to 1, so weighted sums over its parts
   add up to its mean.
 
   Args:
@@ -68,7 +68,7 @@ def mean_weights(valid: jax.Array) -> jax.Array:
 def weighted_mean(
   values: jax.Array, weights: jax.Array | None = None
 ) -> jax.Array:
-  """Returns the weighted sum of values, float32[].
+  """Returns the weighted sum, float32[].
 
   Args:
     values: float32[B]. Values with weight 0 may be NaN.
@@ -84,8 +84,8 @@ def sft_loss(
 ) -> jax.Array:
   """Returns the winners' negative log-likelihood per token.
 
-  As an additional loss it keeps the likelihood of winners from falling along
-  with the likelihood of losers.
+  As an additional loss it keeps the winners' likelihood from falling along with
+  the losers'.
 
   Args:
     logps: float32[B, 2], log-likelihoods under the policy.
@@ -105,18 +105,18 @@ def pair_metrics(
   und_weights: jax.Array | None = None,
   gen_weights: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
-  """Returns metrics of the margins of captions and images.
+  """Returns margin metrics for captions and for images.
 
   Args:
     policy: log-likelihoods under the policy.
     reference: log-likelihoods under the reference.
-    und_weights: weights of the pairs of captions, see `weighted_mean`.
-    gen_weights: weights of the pairs of images.
+    und_weights: weights for caption pairs, see `weighted_mean`.
+    gen_weights: weights for image pairs.
 
   Returns:
     float32[] by name, with the prefixes `und/` (captions) and `gen/` (images):
-    `margin`, `win_log_ratio` and `lose_log_ratio` in nats, and `accuracy`, the
-    share of pairs whose margin is above 0.
+    `margin`, `win_log_ratio` and `lose_log_ratio` in nats, and `accuracy`, how
+    often the margin is above 0.
   """
   metrics = {}
   for name, p, r, weights in (

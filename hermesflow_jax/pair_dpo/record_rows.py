@@ -26,23 +26,23 @@ def make_transform(
 ) -> Callable[[dict, np.random.Generator], dict]:
   """Returns the function from a homologous record to its row.
 
-  A homologous record has both pairs of an input: `caption`, `codes` int[I]
+  A homologous record has both pairs for an input: `caption`, `codes` int[I]
   (its image), `caption_win`, `caption_lose`, `codes_win` int[I], `codes_lose`
   int[I], `caption_dropped` and `image_dropped` (why a pair is missing, or
   ''), and the scores that `reference_scores.score_reference` adds.
 
   The row has `gen_valid` bool[] and `und_valid` bool[], whether the record has
-  a pair of images and of captions, and `packed`, a `packing.PackedRecord`.
+  an image pair and a caption pair, and `packed`, a `packing.PackedRecord`.
   With `compat.plain` it has `t2i` and `mmu` Rows [2, T] instead.
 
   Args:
     vocab: vocabulary.
     text: text tokenizer.
-    lengths: lengths of rows.
+    lengths: row lengths.
     drop_condition: see `ObjectiveConfig`.
     compat: official defects to reproduce.
-    fit: see `packed_lengths_of`; None: the bounds of `lengths`.
-    caption_prompt: prompt of captions.
+    fit: see `packed_lengths_of`; None: as `lengths` allows.
+    caption_prompt: prompt for captions.
   """
   question = text_tokenizer.user_turn(caption_prompt)
   if compat.other_prompt:
@@ -105,7 +105,7 @@ def packed_lengths_of(
   records: Sequence[dict],
   compat: official_defects.OfficialDefects = official_defects.OfficialDefects(),
 ) -> packing.PackedLengths:
-  """Returns the lengths of the longest texts of these records.
+  """Returns the longest text lengths in these records.
 
   Args:
     vocab: vocabulary.
@@ -120,7 +120,7 @@ def packed_lengths_of(
 
 
 def _replies(text, record, compat):
-  """Returns the ids of the winning and the losing caption after a prompt."""
+  """Returns text ids that follow a prompt: winning and losing caption."""
   # Captions of earlier releases begin with the space that separates them from
   # the prompt.
   captions = [record[f'caption_{side}'] for side in ('win', 'lose')]
@@ -134,10 +134,10 @@ def join_pairs(inputs: input_set.Inputs, pairs: dict, both: bool) -> list[dict]:
   """Joins pairs with their inputs by id.
 
   Args:
-    inputs: inputs of the round.
-    pairs: (pair of captions, pair of images) by id.
-    both: leave out inputs that lack a pair of either kind; otherwise leave out
-      only inputs without any pair.
+    inputs: inputs with ids, captions and codes.
+    pairs: (caption pair, image pair) by id.
+    both: leave out inputs that lack either pair; otherwise leave out only
+      inputs without any pair.
 
   Returns:
     Homologous records, see `make_transform`, with `id`.

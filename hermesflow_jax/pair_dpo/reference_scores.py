@@ -33,13 +33,13 @@ def score_reference(
   Args:
     reference: frozen ShowO.
     records: homologous records, see `record_rows.make_transform`.
-    make_row: (record, whether to drop the condition) -> row of
+    make_row: (record, whether to drop the condition) -> row from
       `record_rows.make_transform`.
-    objective: number of masks, and whether they are fixed.
+    objective: mask count, and whether masks are fixed.
     schedule: mask schedule.
-    image_tokens: I, codes of an image.
-    seed: seed of the masks.
-    batch_size: records a batch, a multiple of the mesh's `data` axis.
+    image_tokens: I, codes an image.
+    seed: seed for the masks.
+    batch_size: records a batch; the mesh's `data` axis must divide it.
     chunk_size: see `pair_log_likelihood.pair_logps`.
     mesh: device mesh.
 

@@ -1,4 +1,4 @@
-"""Useful work of a training step: records, tokens and FLOPs."""
+"""Useful work in a training step: records, tokens and FLOPs."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -13,13 +13,13 @@ from hermesflow_jax.sequences import token_rows
 
 @dataclasses.dataclass(frozen=True)
 class UsefulWork:
-  """Useful work of a step, without pads and without recomputation.
+  """Useful work in a step, without pads and without recomputation.
 
   Attributes:
-    pairs: records, each with a pair of captions and a pair of images.
+    pairs: records, each with a caption pair and an image pair.
     tokens: tokens that the policy reads.
-    flops: FLOPs for these tokens and their labels: three forward passes of the
-      policy (two if its kernels are frozen) plus those of the reference.
+    flops: FLOPs for these tokens and their labels: three forward passes for
+      the policy (two if its kernels are frozen) plus those for the reference.
   """
 
   pairs: float
@@ -27,10 +27,10 @@ class UsefulWork:
   flops: float
 
   def __call__(self, steps: int, seconds: float) -> dict[str, float]:
-    """Returns speed metrics of an interval.
+    """Returns speed metrics for an interval.
 
     Args:
-      steps: steps of the interval.
+      steps: steps in the interval.
       seconds: their duration.
 
     Returns:
@@ -54,7 +54,7 @@ class UsefulWork:
 
 @dataclasses.dataclass(frozen=True)
 class ForwardWork:
-  """Useful work of a forward pass: tokens and FLOPs."""
+  """Useful work in a forward pass: tokens and FLOPs."""
 
   tokens: float = 0.0
   flops: float = 0.0
@@ -69,13 +69,13 @@ class ForwardWork:
 def image_pair_work(
   config, record: dict, masks: int, masked: float
 ) -> ForwardWork:
-  """Returns the work of scoring a record's pair of images under one model.
+  """Returns the work for a record's image pair under a single model.
 
   Args:
     config: ShowOConfig.
-    record: row of `record_rows.make_transform`.
+    record: row from `record_rows.make_transform`.
     masks: K, masks a pair.
-    masked: mean number of masked codes; these and both ends have labels.
+    masked: masked codes an image, on average; these and both ends have labels.
   """
   if not record['gen_valid']:
     return ForwardWork()
@@ -92,11 +92,11 @@ def image_pair_work(
 
 
 def caption_pair_work(config, record: dict) -> ForwardWork:
-  """Returns the work of scoring a record's pair of captions under one model.
+  """Returns the work for a record's caption pair under a single model.
 
   Args:
     config: ShowOConfig.
-    record: row of `record_rows.make_transform`.
+    record: row from `record_rows.make_transform`.
   """
   if not record['und_valid']:
     return ForwardWork()
@@ -121,14 +121,14 @@ def _tokens(config, count, seen):
 
 
 def _rows(config, rows):
-  """Returns the work for the tokens of rows without their pads."""
+  """Returns the work for rows without their pads."""
   count = rows.valid.sum()
   seen = attention_mask.mask_matrix(rows.ar, rows.valid) & rows.valid[..., None]
   return _tokens(config, count, float(seen.sum()) / max(count, 1))
 
 
 def _head(config, labels):
-  """Returns the work of the output head at `labels` positions."""
+  """Returns the work for the output head at `labels` positions."""
   return ForwardWork(
     0, flop_count.head_flops(config.decoder, labels, config.vocab.size)
   )
@@ -145,17 +145,17 @@ def useful_work(
   captions_again: bool,
   passes: int = 3,
 ) -> UsefulWork:
-  """Returns the mean useful work of a step of Pair-DPO.
+  """Returns the mean useful work in a Pair-DPO step.
 
   Args:
     config: ShowOConfig.
-    records: rows of `record_rows.make_transform`, a sample of the data.
+    records: rows from `record_rows.make_transform`, a data sample.
     batch: records a step.
     masks: K, masks a pair.
-    masked: mean number of masked codes.
+    masked: masked codes an image, on average.
     images_again: whether the reference scores images in each step.
     captions_again: whether the reference scores captions in each step.
-    passes: work of the policy in a step, in forward passes.
+    passes: the policy's work in a step, in forward passes.
   """
   count = len(records)
   images = sum(

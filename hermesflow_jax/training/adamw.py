@@ -1,4 +1,4 @@
-"""AdamW with a learning-rate schedule that is an argument of the program."""
+"""AdamW, with the learning-rate schedule as an argument to the program."""
 
 import dataclasses
 import math
@@ -19,16 +19,16 @@ class AdamWConfig:
 
   Attributes:
     lr: peak learning rate.
-    steps: steps of the run.
-    warmup: share of the steps, in [0, 1], in which the rate rises from 0.
-    final: last learning rate as a share of the peak, in [0, 1].
-    b1: decay of Adam's first moment.
-    b2: decay of Adam's second moment.
-    eps: epsilon of Adam.
-    weight_decay: weight decay of kernels and embeddings; biases and norms have
-      none.
+    steps: length of the run.
+    warmup: fraction of steps, in [0, 1], during which the rate rises from 0.
+    final: last learning rate relative to the peak, in [0, 1].
+    b1: Adam's decay rate for the first moment.
+    b2: Adam's decay rate for the second moment.
+    eps: Adam's epsilon.
+    weight_decay: weight decay for kernels and embeddings, not for biases and
+      norms.
     clip: global norm above which gradients are scaled down.
-    accumulate: parts of a batch, whose gradients are computed in turn.
+    accumulate: number of equal batch parts, computed in turn.
   """
 
   lr: float
@@ -88,7 +88,7 @@ def learning_rate(step, schedule):
 
   Args:
     step: int32[], counted from 0.
-    schedule: float32[4] of `AdamWConfig.schedule`.
+    schedule: float32[4] from `AdamWConfig.schedule`.
 
   Returns:
     float32[].

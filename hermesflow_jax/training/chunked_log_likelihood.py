@@ -21,7 +21,7 @@ def chunked_logps(
   """Scores labels in chunks.
 
   Each device moves its scored positions to the front and leaves out chunks
-  without labels. The backward pass computes the logits of a chunk again.
+  without labels. The backward pass recomputes the logits chunk by chunk.
 
   Args:
     model: a ShowO.

@@ -1,10 +1,10 @@
-"""Token log-probabilities of plain rows, a text and at most one image a row.
+"""Token log-probabilities in plain rows: a text and at most one image a row.
 
 Pretraining and the official defects score these rows. Default Pair-DPO
 training scores packed rows instead, see `pair_dpo.pair_log_likelihood`.
 
-The logits of a t2i row predict the token at their own position; the logits of
-an mmu or lm row predict the next token. The output head runs only at positions
+In t2i rows, logits predict the token at their own position; in mmu and lm rows,
+the next token. The output head runs only at positions
 that may have labels.
 """
 
@@ -17,11 +17,11 @@ from hermesflow_jax.sequences import token_rows
 
 
 def hidden_states(model, tokens: jax.Array, rows: token_rows.Rows):
-  """Returns the hidden states of rows under the omni-attention mask.
+  """Returns hidden states under the omni-attention mask.
 
   Args:
     model: a ShowO.
-    tokens: int32[..., T], tokens that stand in place of `rows.tokens`.
+    tokens: int32[..., T], replaces `rows.tokens`.
     rows: rows [..., T], from which the mask is computed.
 
   Returns:
@@ -33,16 +33,16 @@ def hidden_states(model, tokens: jax.Array, rows: token_rows.Rows):
 
 
 def image_logps(model, rows: token_rows.Rows, masked: jax.Array):
-  """Scores the masked codes of t2i rows.
+  """Scores masked codes in t2i rows.
 
   Args:
     model: a ShowO.
-    rows: t2i rows [..., T] of `text_to_image.t2i_rows`.
+    rows: t2i rows [..., T] from `text_to_image.t2i_rows`.
     masked: bool[..., I], codes to mask; its leading axes broadcast against
-      those of the rows, so winner and loser can share a mask.
+      those in `rows`, so winner and loser can share a mask.
 
   Returns:
-    (logps float32[..., I + 2], labels int32[..., I + 2]) of <|soi|>, the codes
+    (logps float32[..., I + 2], labels int32[..., I + 2]) for <|soi|>, the codes
     and <|eoi|>; 0 and -100 at unscored positions.
   """
   vocab = model.config.vocab
@@ -56,17 +56,17 @@ def image_logps(model, rows: token_rows.Rows, masked: jax.Array):
 
 
 def text_logps(model, rows: token_rows.Rows, window: int):
-  """Scores the labelled tokens of mmu or lm rows.
+  """Scores labelled tokens in mmu or lm rows.
 
   Args:
     model: a ShowO.
-    rows: rows [..., T] of `image_to_text.mmu_rows` or `token_rows.lm_rows`; the
-      labels of a row are contiguous.
-    window: most labels of a row; the head runs at that many positions.
+    rows: rows [..., T] from `image_to_text.mmu_rows` or `token_rows.lm_rows`,
+      with contiguous labels.
+    window: most labels in a row; the head runs at that many positions.
 
   Returns:
-    (logps float32[..., window], labels int32[..., window]), from the first
-    label of each row on.
+    (logps float32[..., window], labels int32[..., window]), starting at
+    each row's first label.
   """
   labels = next_labels(rows.labels)
   first = jnp.argmax(labels != token_rows.UNSCORED, axis=-1)
@@ -81,7 +81,7 @@ def text_logps(model, rows: token_rows.Rows, window: int):
 
 
 def mean_nll(logps: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns the mean negative log-probability of scored tokens.
+  """Returns the mean negative log-probability over scored tokens.
 
   Args:
     logps: float32[..., T], see `token_logps`.
@@ -97,7 +97,7 @@ def next_labels(labels: jax.Array) -> jax.Array:
   """Moves labels to the tokens that predict them, for mmu and lm rows.
 
   Args:
-    labels: int[..., T], at the positions of the predicted tokens.
+    labels: int[..., T], at the predicted tokens.
 
   Returns:
     int[..., T], a position earlier; the last is -100.
@@ -107,7 +107,7 @@ def next_labels(labels: jax.Array) -> jax.Array:
 
 
 def token_logps(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns the log-probability of each label over the whole vocabulary.
+  """Returns each label's log-probability over the whole vocabulary.
 
   Args:
     logits: float[..., T, V].
@@ -126,10 +126,10 @@ def token_logps(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def sequence_logps(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns float32[...], the sum of `token_logps` over each row."""
+  """Sums `token_logps` over each row [..., T] to float32[...]."""
   return token_logps(logits, labels).sum(-1)
 
 
 def label_counts(labels: jax.Array) -> jax.Array:
-  """Returns int32[...], the number of scored labels in each row [..., T]."""
+  """Counts scored labels in each row [..., T], int32[...]."""
   return (labels != token_rows.UNSCORED).sum(-1)

@@ -1,4 +1,4 @@
-"""Training runs that resume bit for bit, whatever ended them before."""
+"""Training runs that resume bit for bit after any interruption."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -22,7 +22,7 @@ def run_resumable(run: training_loop.TrainingRun) -> train_step.TrainState:
   SIGTERM and Ctrl-C stop the run after a step, which is then saved.
 
   Args:
-    run: the run of training.
+    run: step, data, and folder.
 
   Returns:
     The last state, which is not saved.

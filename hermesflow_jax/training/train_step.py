@@ -2,7 +2,7 @@
 
 Every job (tokenizer, pretraining, Pair-DPO) brings a loss function
 `loss(model, constants, batch, key) -> (scalar, metrics)`. This module adds the
-gradient, AdamW, placement on the mesh, and skipping of non-finite steps.
+gradient, AdamW, and placement on the mesh, and skips non-finite steps.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from hermesflow_jax.training import adamw
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RunInputs:
-  """Per-run inputs of the compiled step, so that runs can share a program.
+  """Per-run inputs to the compiled step, so that runs can share a program.
 
   Attributes:
-    key: uint32, data of the run's random key.
-    schedule: float32[4], learning-rate schedule of `AdamWConfig.schedule`.
+    key: uint32, random key data.
+    schedule: float32[4] from `AdamWConfig.schedule`.
   """
 
   key: np.ndarray
@@ -34,19 +34,19 @@ class RunInputs:
 
 
 def run_inputs(optim: adamw.AdamWConfig, key: jax.Array) -> RunInputs:
-  """Returns the per-run inputs of a run with this optimizer and key."""
+  """Returns the per-run inputs for an optimizer and a random key."""
   return RunInputs(np.asarray(jax.random.key_data(key)), optim.schedule())
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """State of a run between two steps; checkpoints hold these fields.
+  """Training state between two steps; checkpoints hold these fields.
 
   Attributes:
     step: int32[], steps done.
-    model: pytree of trained parameters.
-    opt_state: state of the optimizer.
+    model: trained parameters, a pytree.
+    opt_state: optimizer state.
   """
 
   step: jax.Array
@@ -57,24 +57,24 @@ class TrainState:
 def init_state(
   make_model: Callable[[jax.Array], Any], optim: adamw.AdamWConfig, key, mesh
 ) -> TrainState:
-  """Returns step 0 of a new model, initialized directly on the mesh.
+  """Initializes a new model and its optimizer directly on the mesh.
 
   Args:
     make_model: random key -> model.
     optim: optimizer.
-    key: random key of the parameters.
+    key: random key for the parameters.
     mesh: device mesh.
   """
   return _placed_state(make_model, key, optim, mesh)
 
 
 def start_state(model, optim: adamw.AdamWConfig, mesh) -> TrainState:
-  """Returns step 0 of a run that starts from a copy of `model`."""
+  """Returns the state at step 0, with a copy of `model`."""
   return _placed_state(lambda model: model, model, optim, mesh)
 
 
 def _placed_state(make_model, source, optim, mesh):
-  """Returns step 0 of `make_model(source)` on the mesh."""
+  """Returns the state at step 0, with `make_model(source)`, on the mesh."""
   optimizer = optim.make()
 
   def init(source):
@@ -90,7 +90,7 @@ class HashablePartial:
   """A partial function that equals another with equal arguments.
 
   `functools.partial` objects are equal only if identical, so each would
-  compile a program of its own.
+  compile again.
   """
 
   function: Callable
@@ -108,11 +108,11 @@ def hashable_partial(function: Callable, **arguments) -> HashablePartial:
 
 @dataclasses.dataclass(frozen=True)
 class TrainStep:
-  """A step of gradient descent; `make_step` builds it.
+  """A compiled training step; `make_step` builds it.
 
   Attributes:
-    program: (tree structure of the state, of the constants) -> jitted step.
-    inputs: per-run inputs of that program.
+    program: (state tree structure, constants tree structure) -> jitted step.
+    inputs: per-run inputs.
   """
 
   program: Callable
@@ -123,7 +123,7 @@ class TrainStep:
 
     Args:
       state: current state; its arrays are donated.
-      constants: further arguments of the loss, e.g. a frozen reference.
+      constants: further loss arguments, e.g. a frozen reference.
       batch: device batch.
 
     Returns:
@@ -136,13 +136,13 @@ class TrainStep:
   def parts(self, state: TrainState, constants) -> tuple[Callable, tuple]:
     """Returns the jitted step and its arguments without the batch.
 
-    `program(leaves, *arguments[1:], batch)` returns (leaves of the next state,
+    `program(leaves, *arguments[1:], batch)` returns (next state leaves,
     metrics). A loop that keeps leaves between steps saves the host from
     flattening modules at each step, which costs more than the dispatch itself.
 
     Args:
       state: arrays or shapes. Its leaves are the first argument, and donated.
-      constants: further arguments of the loss, arrays or shapes.
+      constants: further loss arguments, arrays or shapes.
     """
     leaves, structure = jax.tree.flatten(state)
     constant_leaves, constant_structure = jax.tree.flatten(constants)
@@ -160,20 +160,20 @@ def make_step(
   mesh,
   prepare: Callable | None = None,
 ) -> TrainStep:
-  """Returns the training step of a loss.
+  """Returns the training step for a loss.
 
-  Steps that differ only in key, learning-rate schedule and number of steps
-  share a program, if `loss` and `prepare` are equal (see `hashable_partial`).
-  It is compiled once for each shape of batches.
+  Steps that differ only in key, learning-rate schedule and run length share a
+  program, if `loss` and `prepare` are equal (see `hashable_partial`). It is
+  compiled once for each batch shape.
 
   Args:
-    loss: (model, constants, batch, key) -> (scalar, dict of scalars).
+    loss: (model, constants, batch, key) -> (scalar, {name: scalar}).
     optim: optimizer.
-    key: random key of the run; step n uses `fold_in(key, n)`.
+    key: random key; step n uses `fold_in(key, n)`.
     mesh: device mesh; the state stays where `sharding` places it.
-    prepare: (batch, key) -> batch, called on the whole batch. It must make the
-      losses and metrics of parts of a batch add up to those of the whole,
-      which `AdamWConfig.accumulate` relies on.
+    prepare: (batch, key) -> batch, called on the whole batch. With it, losses
+      and metrics must add up over batch parts, as `AdamWConfig.accumulate`
+      needs.
 
   Returns:
     A step that leaves model and optimizer unchanged and reports
@@ -203,7 +203,7 @@ def make_step(
 def _program(
   loss, optim, implementation, mesh, prepare, structure, constant_structure
 ):
-  """Returns the jitted step for states and constants of these structures."""
+  """Returns the jitted step for these tree structures."""
   optimizer = optim.make()
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
@@ -261,16 +261,16 @@ def _program(
 
 
 def sum_over_parts(function: Callable, batch, parts: int, data: int):
-  """Returns the sum of a function over equal parts of a batch.
+  """Sums a function over equal batch parts.
 
   Args:
-    function: batch -> pytree of arrays.
-    batch: pytree of arrays [B, ...].
-    parts: number of parts, computed in turn; each has rows of every device.
-    data: size of the mesh's `data` axis, over which rows are split.
+    function: batch -> arrays, a pytree.
+    batch: arrays [B, ...], a pytree.
+    parts: part count; parts run in turn, and each uses every device.
+    data: devices along the mesh's `data` axis, which splits rows.
 
   Raises:
-    ValueError: B is not a multiple of `parts * data`.
+    ValueError: `parts * data` does not divide B.
   """
   size = len(jax.tree.leaves(batch)[0])
   if size % (parts * data):

@@ -1,7 +1,7 @@
 """The training loop: steps, metrics, samples, checkpoints and stops.
 
-The host fetches the metrics of steps only at the end of an interval, so it
-runs ahead of the devices and these never wait for it.
+The host fetches metrics only when an interval ends, so it runs ahead and the
+devices never wait for it.
 """
 
 from collections.abc import Callable
@@ -25,15 +25,15 @@ from hermesflow_jax.training import train_step
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-  """Length and intervals of a run.
+  """Run length and intervals.
 
   Attributes:
     steps: last step.
-    log_every: steps between two lines of metrics. A line has means over steps
-      that were not skipped, see `_means`.
+    log_every: steps between two metrics lines; a line averages the steps that
+      were not skipped, see `_means`.
     save_every: steps between two checkpoints; 0 for none.
     sample_every: steps between two samples; 0 for none.
-    max_skipped: most non-finite steps of the whole run.
+    max_skipped: most non-finite steps in the whole run.
     profile: the first step to profile, and the first step after it.
   """
 
@@ -59,24 +59,24 @@ class LoopConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-  """A run of training, as `resume.run_resumable` takes it.
+  """A training run, as `resume.run_resumable` takes it.
 
   Attributes:
     step: compiled step.
-    make_state: () -> step 0 on the mesh; not called if there is a checkpoint.
-    constants: further arguments of the loss, e.g. a frozen reference.
+    make_state: () -> step 0 on the mesh; not called when it resumes.
+    constants: further loss arguments, e.g. a frozen reference.
     batches: first step -> iterator over device batches.
     config: length and intervals.
-    mesh: device mesh of the state.
+    mesh: device mesh.
     folder: folder for checkpoints (`steps/`), metrics and a profile.
     identity: settings that its checkpoints must have, JSON types; see
       `rotation.CheckpointRotation`.
-    known: identity of a checkpoint -> the part to compare.
-    label: name of the run in progress lines.
+    known: a checkpoint's identity -> the part to compare.
+    label: run name in progress lines.
     console: progress output.
-    names: step -> ids of its records, for error messages; None if unknown.
+    names: step -> its record ids, for error messages; None if unknown.
     sample: state -> None, called every `sample_every` steps; None for none.
-    rates: (steps, seconds) -> metrics of speed.
+    rates: (steps, seconds) -> speed metrics.
   """
 
   step: train_step.TrainStep
@@ -97,16 +97,16 @@ class TrainingRun:
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-  """Outputs of the loop.
+  """Loop outputs.
 
   Attributes:
     log: (step, metrics) -> None.
-    progress: wraps the range of steps, e.g. in a progress bar.
-    save: (state, metrics of the steps since the last line of metrics, number
-      of skipped steps in the run) -> None; None for no checkpoints.
+    progress: wraps the steps, e.g. in a progress bar.
+    save: (state, step metrics since the last metrics line, steps skipped in the
+      whole run) -> None; None for no checkpoints.
     stop: () -> whether to save and stop; called after each step but the last.
       A later stop is up to the caller.
-    trace: folder of the profile.
+    trace: profile folder.
   """
 
   log: Callable[[int, dict[str, float]], None]
@@ -130,11 +130,11 @@ def run_loop(
   """Trains from `state.step` to the last step.
 
   Args:
-    run: step, data and length of the run.
+    run: step, data and length.
     hooks: outputs.
     state: first state; its arrays are donated.
-    rows: metrics of the steps since the last line of metrics, in a resumed run.
-    skipped: number of skipped steps before `state`, those of `rows` included.
+    rows: step metrics since the last metrics line, in a resumed run.
+    skipped: steps skipped before `state`, including those in `rows`.
 
   Returns:
     The last state.
@@ -256,7 +256,7 @@ def _means(rows):
   """Returns means over steps that were not skipped, and the number skipped.
 
   A step's metrics `<kind>/...` are weighed by its `<kind>/pairs`, if it has
-  that metric: a step may have few pairs of a kind, or none.
+  that metric: a step may have few such pairs, or none.
   """
   kept = [r for r in rows if not r['train/skipped']] or rows
   means = {name: _mean(kept, name) for name in rows[0]}
@@ -274,7 +274,7 @@ def _mean(rows, name):
 
 
 def _describe_skipped(rows, done, skipped, run):
-  """Returns the error text for the non-finite steps of an interval."""
+  """Returns the error text for an interval's non-finite steps."""
   first = done - len(rows)
   steps = [first + n for n, row in enumerate(rows) if row['train/skipped']]
   text = (

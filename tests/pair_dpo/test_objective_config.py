@@ -6,15 +6,21 @@ from hermesflow_jax.pair_dpo import objective_config
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, message',
   [
-    ({'method': 'dpo'}, 'method is .dpo., wanted one of pair_dpo'),
-    ({'smoothing': 0.1}, 'smoothing is 0.1 with method pair_dpo'),
-    ({'method': 'robust'}, 'smoothing is 0.0 with method robust'),
-    ({'method': 'sft', 'gen_sft_weight': 1.0}, 'method sft wants'),
-    ({'method': 'product', 'und_weight': 2.0}, 'method product wants'),
+    ({'method': 'dpo'}, 'method must be one of pair_dpo, .*got .dpo.'),
+    ({'smoothing': 0.1}, 'smoothing must be .*, got 0.1 with method pair_dpo'),
+    ({'method': 'robust'}, 'smoothing must be .*, got 0.0 with method robust'),
+    (
+      {'method': 'sft', 'gen_sft_weight': 1.0},
+      'must be 0 with method sft, got 0.0 and 1.0',
+    ),
+    (
+      {'method': 'product', 'und_weight': 2.0},
+      'must be 1 with method product, got 2.0 and 1.0',
+    ),
   ],
 )
-def test_settings_that_a_method_would_pass_over_are_refused(changes, said):
-  with pytest.raises(ValueError, match=said):
+def test_settings_that_a_method_would_pass_over_are_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
     objective_config.ObjectiveConfig(**changes)
