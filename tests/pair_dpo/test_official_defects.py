@@ -62,12 +62,12 @@ def pair_logps(model, batch, masked, reply=14):
 
 @pytest.mark.parametrize('name', ['policy', 'reference'])
 def test_log_likelihoods_are_the_official_ones(request, golden, official, name):
-  found, _ = pair_logps(request.getfixturevalue(f'golden_{name}'), *official)
+  actual, _ = pair_logps(request.getfixturevalue(f'golden_{name}'), *official)
   for task in ('t2i', 'mmu'):
     for side, place in ('win', pair_margins.WIN), ('lose', pair_margins.LOSE):
       # Up to seventeen log-probabilities, each within the logits' tolerance.
       np.testing.assert_allclose(
-        getattr(found, task)[:, place],
+        getattr(actual, task)[:, place],
         golden[f'logp_{name}_{task}_{side}'],
         atol=5e-4,
         err_msg=f'{task} {side}',
@@ -77,8 +77,8 @@ def test_log_likelihoods_are_the_official_ones(request, golden, official, name):
 def test_counts_are_of_what_is_scored(golden, golden_policy, official):
   _, counts = pair_logps(golden_policy, *official)
   # <|soi|> and <|eoi|> are scored as well.
-  wanted = golden['t2i_mask'].sum(-1) + 2
-  np.testing.assert_array_equal(counts.t2i, np.stack([wanted] * 2, axis=-1))
+  expected = golden['t2i_mask'].sum(-1) + 2
+  np.testing.assert_array_equal(counts.t2i, np.stack([expected] * 2, axis=-1))
   batch, _ = official
   labels = batch['mmu'].labels
   np.testing.assert_array_equal(counts.mmu, (labels != -100).sum(-1))
@@ -89,9 +89,9 @@ def test_equal_images_have_equal_log_likelihoods(golden_policy, official):
   twins = jax.tree.map(
     lambda a: np.stack([a[:, 0], a[:, 0]], axis=1), batch['t2i']
   )
-  found, _ = pair_logps(golden_policy, batch | {'t2i': twins}, masked)
+  actual, _ = pair_logps(golden_policy, batch | {'t2i': twins}, masked)
   # Only the mask could tell the sides apart; they share it.
-  np.testing.assert_allclose(found.t2i[:, 0], found.t2i[:, 1], rtol=1e-6)
+  np.testing.assert_allclose(actual.t2i[:, 0], actual.t2i[:, 1], rtol=1e-6)
 
 
 def test_log_likelihoods_of_several_masks_are_averaged(golden_policy, official):
@@ -100,11 +100,13 @@ def test_log_likelihoods_of_several_masks_are_averaged(golden_policy, official):
   both, counts = pair_logps(
     golden_policy, batch, np.concatenate([masked, other], axis=1)
   )
-  one, one_counts = pair_logps(golden_policy, batch, masked)
-  two, two_counts = pair_logps(golden_policy, batch, other)
-  np.testing.assert_allclose(both.t2i, (one.t2i + two.t2i) / 2, rtol=1e-5)
-  np.testing.assert_allclose(counts.t2i, (one_counts.t2i + two_counts.t2i) / 2)
-  np.testing.assert_allclose(both.mmu, one.mmu, rtol=1e-5)
+  first, first_counts = pair_logps(golden_policy, batch, masked)
+  second, second_counts = pair_logps(golden_policy, batch, other)
+  np.testing.assert_allclose(both.t2i, (first.t2i + second.t2i) / 2, rtol=1e-5)
+  np.testing.assert_allclose(
+    counts.t2i, (first_counts.t2i + second_counts.t2i) / 2
+  )
+  np.testing.assert_allclose(both.mmu, first.mmu, rtol=1e-5)
 
 
 def test_gradients_of_several_masks_are_averaged(golden_policy, official):
@@ -120,12 +122,14 @@ def test_gradients_of_several_masks_are_averaged(golden_policy, official):
     )
 
   both = slope(golden_policy, np.concatenate([masked, ~masked], axis=1))
-  one, two = slope(golden_policy, masked), slope(golden_policy, ~masked)
-  for found, a, b in zip(*map(jax.tree.leaves, (both, one, two)), strict=True):
+  first, second = slope(golden_policy, masked), slope(golden_policy, ~masked)
+  for actual, a, b in zip(
+    *map(jax.tree.leaves, (both, first, second)), strict=True
+  ):
     np.testing.assert_allclose(
-      found, (a + b) / 2, atol=1e-5 * max(1, np.abs(a).max()), rtol=1e-3
+      actual, (a + b) / 2, atol=1e-5 * max(1, np.abs(a).max()), rtol=1e-3
     )
-  head = [each.head.kernel[...] for each in (one, two)]
+  head = [gradient.head.kernel[...] for gradient in (first, second)]
   assert np.abs(head[0] - head[1]).max() > 0.1
 
 
@@ -142,18 +146,18 @@ def test_images_as_text_are_scored_by_the_token_before(golden_policy, official):
     states, _ = model(tokens, mask, jnp.arange(tokens.shape[-1]))
     return model.logits(states), tokens, labels
 
-  found = jax.jit(official_defects.image_logps_as_text)(
+  actual = jax.jit(official_defects.image_logps_as_text)(
     golden_policy, rows, masked[:, 0]
   )
   logits, tokens, labels = whole(golden_policy, rows, masked[:, 0])
   masked_rows = token_rows.Rows(
     np.asarray(tokens), np.asarray(labels), rows.ar, rows.valid
   )
-  wanted = log_likelihood.sequence_logps(
+  expected = log_likelihood.sequence_logps(
     logits,
     log_likelihood.next_labels(text_to_image.lm_text_labels(masked_rows)),
   )
-  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 @pytest.fixture(scope='module')
@@ -176,11 +180,11 @@ def test_compat_batch_sum_is_one_sigmoid_of_all_margins(both):
 
 def test_compat_batch_sum_leaves_out_invalid_pairs(both):
   valid = jnp.array([True, False, True])
-  found = official_defects.sum_over_batch(both[0], und_valid=valid)
+  actual = official_defects.sum_over_batch(both[0], und_valid=valid)
   np.testing.assert_allclose(
-    found.mmu[0], both[0].mmu[0] + both[0].mmu[2], rtol=1e-6
+    actual.mmu[0], both[0].mmu[0] + both[0].mmu[2], rtol=1e-6
   )
-  assert found.t2i.shape == found.mmu.shape == (1, 2)
+  assert actual.t2i.shape == actual.mmu.shape == (1, 2)
 
 
 def test_compat_understanding_margin_also_moves_with_images(both):

@@ -38,18 +38,18 @@ def plain_logps(model, batch, masked, reply=tiny.LENGTHS.reply):
   return official_defects.unpacked_pair_logps(model, batch, masked, reply)
 
 
-def close(found, wanted, atol):
+def close(actual, expected, atol):
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=atol), found, wanted
+    lambda a, b: np.testing.assert_allclose(a, b, atol=atol), actual, expected
   )
 
 
 def test_log_likelihoods_are_those_of_four_rows(model, masked):
   plain, packed = packed_pairs.batches()
-  found, counts = packed_logps(model, packed, masked)
-  wanted, wanted_counts = plain_logps(model, plain, masked)
-  close(found, wanted, 1e-4)
-  close(counts, wanted_counts, 0)
+  actual, counts = packed_logps(model, packed, masked)
+  expected, expected_counts = plain_logps(model, plain, masked)
+  close(actual, expected, 1e-4)
+  close(counts, expected_counts, 0)
 
 
 def test_gradients_are_those_of_four_rows(model, masked):
@@ -60,9 +60,9 @@ def test_gradients_are_those_of_four_rows(model, masked):
       logps.mmu * jnp.array([0.7, -1.0])
     ).sum()
 
-  found = jax.grad(lambda m: value(packed_logps(m, packed, masked)[0]))(model)
-  wanted = jax.grad(lambda m: value(plain_logps(m, plain, masked)[0]))(model)
-  close(found, wanted, 2e-4)
+  actual = jax.grad(lambda m: value(packed_logps(m, packed, masked)[0]))(model)
+  expected = jax.grad(lambda m: value(plain_logps(m, plain, masked)[0]))(model)
+  close(actual, expected, 2e-4)
 
 
 def test_what_win_and_lose_share_is_there_once(masked):
@@ -70,7 +70,7 @@ def test_what_win_and_lose_share_is_there_once(masked):
   tokens, positions, sees, _ = packing.pack_batch(tiny.vocab(), packed, masked)
   masks = masked.shape[1]
   prompt = len(tiny.text().encode([packed_pairs.PROMPT])[0])
-  wanted = (
+  expected = (
     packed_pairs.FIT.caption
     + 2 * masks * (tiny.IMAGE_TOKENS + 2)
     + tiny.IMAGE_TOKENS
@@ -78,9 +78,9 @@ def test_what_win_and_lose_share_is_there_once(masked):
     + prompt
     + 2 * (packed_pairs.FIT.reply - 1)
   )
-  assert tokens.shape == (len(packed_pairs.RECORDS), wanted)
+  assert tokens.shape == (len(packed_pairs.RECORDS), expected)
   assert positions.shape == tokens.shape
-  assert sum(s.size * s.count for s in sees.segments) == wanted
+  assert sum(s.size * s.count for s in sees.segments) == expected
 
 
 def test_neither_side_sees_the_other(model):
@@ -88,16 +88,16 @@ def test_neither_side_sees_the_other(model):
   _, packed = packed_pairs.batches()
   masked = np.ones((len(packed_pairs.RECORDS), 1, tiny.IMAGE_TOKENS), bool)
   masked[:, :, 0] = False
-  found, _ = packed_logps(model, packed, masked)
+  actual, _ = packed_logps(model, packed, masked)
   for side in (0, 1):
     other = jax.tree.map(np.copy, packed)
     other.codes[:, 1 - side] = (other.codes[:, 1 - side] + 5) % 16
     other.replies[:, 1 - side, :2] = 7
     changed, _ = packed_logps(model, other, masked)
-    np.testing.assert_array_equal(changed.t2i[:, side], found.t2i[:, side])
-    np.testing.assert_array_equal(changed.mmu[:, side], found.mmu[:, side])
-    assert (changed.t2i[:, 1 - side] != found.t2i[:, 1 - side]).all()
-    assert (changed.mmu[:, 1 - side] != found.mmu[:, 1 - side]).all()
+    np.testing.assert_array_equal(changed.t2i[:, side], actual.t2i[:, side])
+    np.testing.assert_array_equal(changed.mmu[:, side], actual.mmu[:, side])
+    assert (changed.t2i[:, 1 - side] != actual.t2i[:, 1 - side]).all()
+    assert (changed.mmu[:, 1 - side] != actual.mmu[:, 1 - side]).all()
 
 
 @pytest.mark.parametrize('rows', [1, 5, 1000])
@@ -130,6 +130,6 @@ def test_replies_without_words_are_scored(model):
       )
     ]
   )
-  found, counts = packed_logps(model, batch, None)
-  assert np.isfinite(found.mmu).all()
+  actual, counts = packed_logps(model, batch, None)
+  assert np.isfinite(actual.mmu).all()
   np.testing.assert_array_equal(counts.mmu, [[1, 1]])

@@ -105,10 +105,12 @@ def test_without_any_pair_there_is_nothing_to_learn(models):
 
 def test_packed_pairs_cost_what_rows_of_their_own_do(models):
   run = tiny_pairs.loss_and_gradient()
-  found = run(*models, tiny_pairs.batch_of(*tiny_pairs.RECORDS), tiny_pairs.KEY)
-  wanted = run(
+  actual = run(
+    *models, tiny_pairs.batch_of(*tiny_pairs.RECORDS), tiny_pairs.KEY
+  )
+  expected = run(
     *models,
     tiny_pairs.batch_of(*tiny_pairs.RECORDS, separate_drops=True),
     tiny_pairs.KEY,
   )
-  tiny_pairs.assert_close(found, wanted, 1e-4)
+  tiny_pairs.assert_close(actual, expected, 1e-4)

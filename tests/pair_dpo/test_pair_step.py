@@ -57,10 +57,10 @@ def stepped(shape=(1, 1), accumulate=1, remat='none'):
   ],
 )
 def test_meshes_parts_and_remat_are_one_step(changes):
-  found, metrics = stepped(**changes)
-  wanted, wanted_metrics = stepped()
-  tiny_pairs.assert_close(found, wanted, 1e-5)
-  tiny_pairs.assert_close(metrics, wanted_metrics, 1e-4)
+  actual, metrics = stepped(**changes)
+  expected, expected_metrics = stepped()
+  tiny_pairs.assert_close(actual, expected, 1e-5)
+  tiny_pairs.assert_close(metrics, expected_metrics, 1e-4)
 
 
 def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
@@ -69,7 +69,7 @@ def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
   sizes = dataclasses.replace(tiny.sizes(remat='full'), vocab=vocab)
   make = record_rows.make_transform(vocab, tiny.text(), tiny.LENGTHS, 0.0)
   batch = batching.stack(
-    [make(each, np.random.default_rng(0)) for each in tiny_pairs.RECORDS]
+    [make(record, np.random.default_rng(0)) for record in tiny_pairs.RECORDS]
   )
   masked = jnp.ones(
     (len(tiny_pairs.RECORDS), tiny_pairs.OBJECTIVE.masks, tiny.IMAGE_TOKENS),

@@ -64,12 +64,12 @@ def test_a_record_without_a_pair_of_a_kind_counts_for_nothing(both):
   policy, reference = jax.tree.map(lambda a: a[:3], both)
   valid = jnp.array([True, False, True])
   some = jax.tree.map(lambda a: a[np.array([0, 2])], (policy, reference))
-  wanted, wanted_metrics = golden_pairs.loss(*some)
+  expected, expected_metrics = golden_pairs.loss(*some)
   value, metrics = golden_pairs.loss(
     policy, reference, und_valid=valid, gen_valid=valid
   )
-  np.testing.assert_allclose(value, wanted, rtol=1e-6)
-  for name, number in wanted_metrics.items():
+  np.testing.assert_allclose(value, expected, rtol=1e-6)
+  for name, number in expected_metrics.items():
     np.testing.assert_allclose(metrics[name], number, rtol=1e-5)
 
 

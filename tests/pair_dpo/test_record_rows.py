@@ -63,20 +63,20 @@ def test_a_condition_is_dropped_as_often_as_said():
     ].caption.tokens
 
   empty, whole = caption(1.0), caption(0.0)
-  found = [caption(0.5, seed) for seed in range(20)]
-  dropped = [(tokens == empty).all() for tokens in found]
-  assert all(d or (t == whole).all() for d, t in zip(dropped, found))
+  actual = [caption(0.5, seed) for seed in range(20)]
+  dropped = [(tokens == empty).all() for tokens in actual]
+  assert all(d or (t == whole).all() for d, t in zip(dropped, actual))
   assert 4 < sum(dropped) < 16
 
 
 def test_compat_draws_the_conditions_apart():
-  found = [
+  actual = [
     texts_of(
       tiny_pairs.row_of(tiny_pairs.record(), 0.5, seed, separate_drops=True)
     )
     for seed in range(20)
   ]
-  assert 4 < sum((win != lose).any() for win, lose in found) < 16
+  assert 4 < sum((win != lose).any() for win, lose in actual) < 16
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ def test_what_is_scored_before_costs_the_same(models, fixed, drop):
   )
   inline = {k: v for k, v in batch.items() if not k.startswith('reference')}
   assert ('reference_t2i' in batch) == fixed
-  found = tiny_pairs.LOSS(policy, None if fixed else reference, batch)
+  actual = tiny_pairs.LOSS(policy, None if fixed else reference, batch)
   tiny_pairs.assert_close(
-    found, tiny_pairs.LOSS(policy, reference, inline), 1e-4
+    actual, tiny_pairs.LOSS(policy, reference, inline), 1e-4
   )
 
 

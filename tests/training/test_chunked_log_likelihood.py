@@ -24,7 +24,7 @@ def model():
   return tiny.show_o(jax.random.key(0))
 
 
-def asked(count, labelled, records=2):
+def states_and_labels(count, labelled, records=2):
   """States, and labels of which some stand anywhere among others."""
   rng = np.random.default_rng(1)
   states = rng.normal(size=(records, count, WIDTH)).astype(np.float32)
@@ -43,24 +43,24 @@ def of_whole_logits(model, states, labels):
 @pytest.mark.parametrize('labelled', [(9, 9), (3, 7), (0, 1), (0, 0)])
 def test_chunks_score_as_whole_logits_do(model, chunk_size, labelled):
   """In value and gradient."""
-  states, labels = asked(9, labelled)
+  states, labels = states_and_labels(9, labelled)
   weights = np.random.default_rng(2).normal(size=labels.shape)
 
   def both(score):
     def value(model, states):
-      found = score(model, states, labels)
-      return (weights * found).sum(), found
+      actual = score(model, states, labels)
+      return (weights * actual).sum(), actual
 
     return jax.grad(value, (0, 1), has_aux=True)(model, states)
 
-  found = both(
+  actual = both(
     functools.partial(
       chunked_log_likelihood.chunked_logps, chunk_size=chunk_size
     )
   )
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, atol=2e-5),
-    found,
+    actual,
     both(of_whole_logits),
   )
 
@@ -85,7 +85,7 @@ def test_the_head_runs_where_something_is_scored(chunk_size, labelled, trips):
     jax.debug.callback(lambda: calls.append(1))
     return states @ kernel
 
-  states, labels = asked(16, labelled)
+  states, labels = states_and_labels(16, labelled)
   model = types.SimpleNamespace(head=jax.tree_util.Partial(head))
   jax.block_until_ready(
     chunked_log_likelihood.chunked_logps(
@@ -100,13 +100,13 @@ def test_the_head_runs_where_something_is_scored(chunk_size, labelled, trips):
 def test_devices_leave_out_chunks_each_for_itself(model, shape):
   """Their records have different numbers of labels; also the gradients."""
   mesh = tiny.mesh(*shape)
-  states, labels = asked(16, range(0, 16, 2), records=8)
+  states, labels = states_and_labels(16, range(0, 16, 2), records=8)
   weights = np.random.default_rng(2).normal(size=labels.shape)
 
   def both(score):
     def value(model, states, labels):
-      found = score(model, states, labels)
-      return (weights * found).sum(), found
+      actual = score(model, states, labels)
+      return (weights * actual).sum(), actual
 
     return jax.jit(jax.grad(value, (0, 1), has_aux=True))
 
@@ -115,14 +115,14 @@ def test_devices_leave_out_chunks_each_for_itself(model, shape):
       return chunked_log_likelihood.chunked_logps(model, states, labels, 4)
 
   rows = jax.NamedSharding(mesh, P('data'))
-  found = both(ours)(
+  actual = both(ours)(
     jax.device_put(model, sharding.shardings(model, mesh)),
     jax.device_put(states, rows),
     jax.device_put(jnp.asarray(labels), rows),
   )
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, atol=2e-5),
-    found,
+    actual,
     both(of_whole_logits)(model, states, labels),
   )
 

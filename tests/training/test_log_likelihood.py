@@ -34,13 +34,13 @@ def test_unscored_tokens_count_for_nothing():
 def test_half_precision_logits_are_scored_in_float32():
   logits = np.random.default_rng(0).normal(size=(4, 11)).astype(jnp.bfloat16)
   score = jax.jit(log_likelihood.token_logps)
-  found = score(logits, np.arange(4))
-  assert found.dtype == jnp.float32
+  actual = score(logits, np.arange(4))
+  assert actual.dtype == jnp.float32
   np.testing.assert_array_equal(
-    found, score(logits.astype(np.float32), np.arange(4))
+    actual, score(logits.astype(np.float32), np.arange(4))
   )
 
 
 def test_next_labels_stand_where_they_are_predicted():
-  found = log_likelihood.next_labels(jnp.array([[-100, 5, 6], [7, 8, -100]]))
-  np.testing.assert_array_equal(found, [[5, 6, -100], [8, -100, -100]])
+  actual = log_likelihood.next_labels(jnp.array([[-100, 5, 6], [7, 8, -100]]))
+  np.testing.assert_array_equal(actual, [[5, 6, -100], [8, -100, -100]])
