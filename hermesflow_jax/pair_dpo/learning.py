@@ -40,7 +40,7 @@ _SAMPLED = 200
 
 @dataclasses.dataclass(frozen=True)
 class LearningConfig:
-  """Settings for a round.
+  """Settings for a round of learning.
 
   Attributes:
     objective: loss and masks.
@@ -53,15 +53,15 @@ class LearningConfig:
     epochs: passes over the records, which may end a round before `optim.steps`;
       0 for no limit.
     batch: records a step.
-    label_rows: labels a record whose logits are in memory at once.
+    label_rows: labels of a record whose logits are in memory at once.
     log_every: steps between two metrics lines.
     save_every: steps between two checkpoints within a round; 0 for none except
       after a stop.
-    sample_every: steps between two times that the first inputs are sampled; 0
-      for none.
+    sample_every: steps between two samples of images and captions for the
+      first inputs; 0 for none.
     profile_steps: first step to profile, and first step after the profile;
       (0, 0) for none.
-    seed: seed for order, masks and adapters.
+    seed: seed of order, masks and adapters.
   """
 
   objective: objective_config.ObjectiveConfig
@@ -121,7 +121,7 @@ class LearningConfig:
 
 
 def step_count(config: LearningConfig, records: int) -> int:
-  """Returns the steps a round: `epochs` passes, at most `optim.steps`."""
+  """Returns the steps of a round: `epochs` passes, at most `optim.steps`."""
   if not config.epochs:
     return config.optim.steps
   passes = math.ceil(config.epochs * records / config.batch)
@@ -131,7 +131,7 @@ def step_count(config: LearningConfig, records: int) -> int:
 def learn_round(
   player: unified_model.UnifiedModel,
   reference,
-  rows: Sequence[dict],
+  records: Sequence[dict],
   config: LearningConfig,
   steps: int,
   folder: pathlib.PurePath,
@@ -139,12 +139,12 @@ def learn_round(
   console: terminal.Console,
   sample: Callable | None = None,
 ):
-  """Trains a model for a round; resumes an unfinished round.
+  """Trains a model for a round of Pair-DPO, and resumes an unfinished round.
 
   Args:
     player: model to train, with its tokenizers, lengths and mesh.
     reference: frozen ShowO.
-    rows: homologous records, see `record_rows.make_transform`.
+    records: homologous records, see `record_rows.make_transform`.
     config: settings.
     steps: length, see `step_count`.
     folder: folder for metrics, checkpoints, a profile and trained adapters.
@@ -170,9 +170,9 @@ def learn_round(
     image_tokens=model.config.image_tokens,
   )
   # Without reference scores, whose rounding may differ on other machines.
-  identity = _identity(config, steps, rows)
+  identity = _identity(config, steps, records)
   fit = record_rows.packed_lengths_of(
-    player.vocab, player.text, player.lengths, rows, compat
+    player.vocab, player.text, player.lengths, records, compat
   )
 
   def make_transform(drop_condition):
@@ -186,14 +186,14 @@ def learn_round(
       player.caption_prompt,
     )
 
-  rng = np.random.default_rng(0)  # For rows whose drop is certain.
+  rng = np.random.default_rng(0)  # The drop is certain in these rows.
   if not compat.plain:
     transforms = {
       dropped: make_transform(float(dropped)) for dropped in (False, True)
     }
-    rows = reference_scores.score_reference(
+    records = reference_scores.score_reference(
       reference,
-      rows,
+      records,
       lambda record, dropped: transforms[dropped](record, rng),
       objective=objective,
       seed=config.seed + number,
@@ -208,7 +208,7 @@ def learn_round(
 
   def batches(start):
     return pipeline.batches(
-      rows,
+      records,
       make_transform(objective.drop_condition),
       start=start,
       mesh=mesh,
@@ -216,8 +216,8 @@ def learn_round(
     )
 
   def names(step):
-    picked = pipeline.batch_indices(len(rows), step=step, **order)
-    return [rows[n]['id'] for n in picked]
+    picked = pipeline.batch_indices(len(records), step=step, **order)
+    return [records[n]['id'] for n in picked]
 
   loss = train_step.hashable_partial(
     pair_loss.loss,
@@ -233,7 +233,7 @@ def learn_round(
     pair_loss.prepare_batch, masks=objective.masks, **masks
   )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
-  sampled = rows[:: 1 + len(rows) // _SAMPLED]
+  sampled = records[:: 1 + len(records) // _SAMPLED]
   run = training_loop.TrainingRun(
     step=train_step.make_step(learner.loss(loss), optim, key, mesh, prepare),
     make_state=lambda: train_step.start_state(learner.start(), optim, mesh),
@@ -276,10 +276,10 @@ def learn_round(
   return learner.whole(state.model)
 
 
-def _identity(config, steps, rows):
+def _identity(config, steps, records):
   """Returns the settings and records that checkpoints must have."""
   values = settings.to_json_types(config)
   names = [field.name for field in dataclasses.fields(LearningConfig)]
   return settings.identity(
     LearningConfig, {name: values[name] for name in names}
-  ) | {'steps': steps, 'records': pipeline.content_hash(rows)}
+  ) | {'steps': steps, 'records': pipeline.content_hash(records)}

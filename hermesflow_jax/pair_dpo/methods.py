@@ -45,7 +45,7 @@ class LossParams:
   """Method parameters.
 
   Attributes:
-    beta: margin scale.
+    beta: scale of the margins.
     smoothing: probability that the labels win and lose are swapped; `smoothed`
       and `robust` read it.
   """
@@ -66,12 +66,12 @@ def pair_dpo(scores: PairScores, params: LossParams) -> Losses:
 
 
 def dpo_understanding(scores: PairScores, params: LossParams) -> Losses:
-  """DPO with captions alone (arXiv 2305.18290)."""
+  """DPO on captions alone (arXiv 2305.18290)."""
   return {'und': pair_dpo(scores, params)['und']}
 
 
 def dpo_generation(scores: PairScores, params: LossParams) -> Losses:
-  """DPO with images alone (arXiv 2305.18290)."""
+  """DPO on images alone (arXiv 2305.18290)."""
   return {'gen': pair_dpo(scores, params)['gen']}
 
 

@@ -1,6 +1,6 @@
 """Official defects, reproduced for comparison.
 
-Default training has no such defect. It scores pairs in packed rows, see
+Default training has none of them: it scores pairs in packed rows, see
 `pair_log_likelihood.pair_logps`.
 """
 
@@ -62,7 +62,7 @@ def unpacked_pair_logps(
     model: a ShowO.
     batch: 't2i' and 'mmu' Rows [B, 2, T].
     masked: bool[B, K, I], K masks a pair.
-    reply: most tokens a caption, its end included.
+    reply: most tokens of a caption, its end included.
     images_as_text: see `OfficialDefects.score_images_as_text`.
 
   Returns:

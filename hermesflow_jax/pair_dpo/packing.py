@@ -7,7 +7,7 @@ Winner and loser share the caption, the image and the prompt, so these stand
 in the row once. Codes see the caption and their own block. A reply sees the
 image, the prompt and its own earlier tokens. No side sees its rival or the
 other pair. Positions are as in separate rows, so four forward passes would
-give the same log-likelihoods. K masks a pair need 2 K blocks with codes.
+give the same log-likelihoods. A pair with K masks has 2 K blocks of codes.
 
 Default training scores these rows, see `pair_log_likelihood`. `pack_batch`
 restates the omni-attention rule in `sequences/attention_mask.py` for packed
@@ -35,9 +35,9 @@ class PackedRecord:
 
   Attributes:
     caption: Rows [P] from `text_to_image.t2i_prefix`, cut to the longest
-      caption.
+      caption of the run.
     skipped: int32[], left pads that are cut off; positions count them.
-    codes: int32[2, I], winning and losing image.
+    codes: int32[2, I], codes of the winning and the losing image.
     image: Rows [E], the input's image and the prompt, without pads.
     replies: int32[2, W], captions with their ends, right-padded.
     replied: bool[2, W], False on pads in `replies`.
@@ -53,11 +53,11 @@ class PackedRecord:
 
 @dataclasses.dataclass(frozen=True)
 class PackedLengths:
-  """Text lengths in packed rows.
+  """Lengths of texts in packed rows.
 
   Attributes:
     caption: P, tokens before the codes.
-    reply: W, tokens a reply, its end included.
+    reply: W, tokens of a reply, its end included.
   """
 
   caption: int
@@ -74,8 +74,8 @@ def packed_lengths(
 
   Args:
     vocab: vocabulary.
-    captions: conditions as text ids.
-    replies: replies as text ids.
+    captions: text ids of the conditions.
+    replies: text ids of the replies.
     lengths: upper bounds.
   """
   rows = text_to_image.t2i_prefix(vocab, [[], *captions], lengths.max_text)
@@ -104,12 +104,12 @@ def pack_record(
   Args:
     vocab: vocabulary.
     caption: text ids, the condition for both drawn images.
-    drawn: int[2, I], codes, winning and losing image.
-    real: int[I], codes, the image that both replies describe.
+    drawn: int[2, I], codes of the winning and the losing image.
+    real: int[I], codes of the image that both replies describe.
     prompt: text ids.
     replies: text ids, winner and loser; `fit.reply` cuts longer replies.
     max_text: see `text_to_image.t2i_prefix`.
-    fit: lengths for all records.
+    fit: text lengths of all records.
     sot: see `image_to_text.mmu_rows`.
   """
   rows = text_to_image.t2i_prefix(vocab, [caption], max_text)
@@ -133,9 +133,9 @@ def next_token_labels(codes: int, masks: int, fit: PackedLengths) -> int:
   """Returns the most labels in a packed row.
 
   Args:
-    codes: I, codes an image.
+    codes: I, codes of an image.
     masks: K, masks a pair.
-    fit: lengths for all records.
+    fit: text lengths of all records.
   """
   return 2 * masks * (codes + 2) + 2 * fit.reply
 
@@ -146,7 +146,7 @@ def pack_batch(
   masked: jax.Array | None,
   replies: bool = True,
 ):
-  """Returns packed rows.
+  """Returns the packed rows of a batch.
 
   Args:
     vocab: vocabulary.

@@ -30,7 +30,7 @@ def pair_logps(
     model: a ShowO.
     batch: B records.
     masked: bool[B, K, I], see `packing.pack_batch`.
-    chunk_size: labels a record whose logits are in memory at once.
+    chunk_size: labels of a record whose logits are in memory at once.
     replies: see `packing.pack_batch`.
 
   Returns:

@@ -37,7 +37,7 @@ def prepare_batch(
     key: random key for this step.
     masks: K, masks a pair.
     schedule: mask schedule.
-    image_tokens: I, codes an image.
+    image_tokens: I, codes of an image.
 
   Returns:
     The batch with `masked` bool[B, K, I] (unless it has fixed masks), and with
@@ -75,12 +75,12 @@ def loss(
   Args:
     model: policy, a ShowO.
     reference: frozen ShowO; None if the batch holds all reference scores.
-    batch: batch from `prepare_batch`, or a part.
+    batch: batch from `prepare_batch`, or a part of it.
     key: unused.
     objective: method and weights.
-    reply: most tokens a caption, its end included.
+    reply: most tokens of a caption, its end included.
     compat: official defects to reproduce.
-    chunk_size: labels a record whose logits are in memory at once.
+    chunk_size: labels of a record whose logits are in memory at once.
 
   Returns:
     (float32[], {name: float32[]}).
@@ -121,7 +121,7 @@ def loss(
 def preference_loss(
   scores: methods.PairScores, objective: objective_config.ObjectiveConfig
 ):
-  """Returns the method's weighted loss, and its metrics.
+  """Returns the weighted sum of the method's losses, and its metrics.
 
   No gradient flows into the log-likelihoods under the reference.
 

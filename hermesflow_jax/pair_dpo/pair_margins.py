@@ -46,7 +46,7 @@ def reward_margins(policy: jax.Array, reference: jax.Array) -> jax.Array:
 
 
 def log_sigmoid_loss(scaled: jax.Array) -> jax.Array:
-  """Returns -log sigmoid(scaled), for margins times beta with any shape."""
+  """Returns -log sigmoid of margins times beta, float32 of any shape."""
   return -jax.nn.log_sigmoid(scaled)
 
 
@@ -115,8 +115,8 @@ def pair_metrics(
 
   Returns:
     float32[] by name, with the prefixes `und/` (captions) and `gen/` (images):
-    `margin`, `win_log_ratio` and `lose_log_ratio` in nats, and `accuracy`, how
-    often the margin is above 0.
+    `margin`, `win_log_ratio` and `lose_log_ratio` in nats, and `accuracy`, the
+    share of pairs whose margin is above 0.
   """
   metrics = {}
   for name, p, r, weights in (

@@ -120,7 +120,7 @@ def packed_lengths_of(
 
 
 def _replies(text, record, compat):
-  """Returns text ids that follow a prompt: winning and losing caption."""
+  """Returns the ids of the winning and the losing caption after a prompt."""
   # Captions of earlier releases begin with the space that separates them from
   # the prompt.
   captions = [record[f'caption_{side}'] for side in ('win', 'lose')]

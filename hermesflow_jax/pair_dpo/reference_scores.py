@@ -35,9 +35,9 @@ def score_reference(
     records: homologous records, see `record_rows.make_transform`.
     make_row: (record, whether to drop the condition) -> row from
       `record_rows.make_transform`.
-    objective: mask count, and whether masks are fixed.
+    objective: number of masks, and whether they are fixed.
     schedule: mask schedule.
-    image_tokens: I, codes an image.
+    image_tokens: I, codes of an image.
     seed: seed for the masks.
     batch_size: records a batch; the mesh's `data` axis must divide it.
     chunk_size: see `pair_log_likelihood.pair_logps`.

@@ -75,7 +75,7 @@ def image_pair_work(
     config: ShowOConfig.
     record: row from `record_rows.make_transform`.
     masks: K, masks a pair.
-    masked: masked codes an image, on average; these and both ends have labels.
+    masked: mean number of masked codes; these and both ends have labels.
   """
   if not record['gen_valid']:
     return ForwardWork()
@@ -149,10 +149,10 @@ def useful_work(
 
   Args:
     config: ShowOConfig.
-    records: rows from `record_rows.make_transform`, a data sample.
+    records: rows from `record_rows.make_transform`, a sample of the data.
     batch: records a step.
     masks: K, masks a pair.
-    masked: masked codes an image, on average.
+    masked: mean number of masked codes.
     images_again: whether the reference scores images in each step.
     captions_again: whether the reference scores captions in each step.
     passes: the policy's work in a step, in forward passes.

@@ -126,10 +126,10 @@ def token_logps(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def sequence_logps(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Sums `token_logps` over each row [..., T] to float32[...]."""
+  """Returns float32[...], the sum of `token_logps` over each row."""
   return token_logps(logits, labels).sum(-1)
 
 
 def label_counts(labels: jax.Array) -> jax.Array:
-  """Counts scored labels in each row [..., T], int32[...]."""
+  """Returns int32[...], the number of scored labels in each row [..., T]."""
   return (labels != token_rows.UNSCORED).sum(-1)

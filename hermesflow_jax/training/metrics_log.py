@@ -45,7 +45,7 @@ class MetricsLog:
     self._flushed = time.monotonic()
 
   def __call__(self, step: int, metrics: dict[str, float]) -> None:
-    """Writes scalars.
+    """Writes the scalars of a step.
 
     Args:
       step: steps done.

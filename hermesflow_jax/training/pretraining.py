@@ -177,8 +177,8 @@ def loss(
     key: random key for the masks.
     mixture: weights.
     schedule: mask schedule.
-    image_tokens: I, codes an image.
-    reply: most tokens an answer, its end included.
+    image_tokens: I, codes of an image.
+    reply: most tokens of an answer, its end included.
 
   Returns:
     (float32[], {'loss/t2i', 'loss/mmu', 'loss/lm': float32[]}), nats a token.

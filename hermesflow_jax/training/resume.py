@@ -43,14 +43,14 @@ def run_resumable(run: training_loop.TrainingRun) -> train_step.TrainState:
   )
   if restored:
     state, notes = restored
-    rows = [
-      {name: float(value) for name, value in row.items()}
-      for row in notes['rows']
+    interval = [
+      {name: float(value) for name, value in metrics.items()}
+      for metrics in notes['rows']
     ]
     skipped = notes.get('skipped', 0)  # Earlier releases did not save it.
     run.console.say(f'{run.label}: resumes at step {int(state.step)}')
   else:
-    state, rows, skipped = run.make_state(), [], 0
+    state, interval, skipped = run.make_state(), [], 0
   start = int(state.step)
   with (
     metrics_log.MetricsLog(run.folder, start) as log,
@@ -58,11 +58,11 @@ def run_resumable(run: training_loop.TrainingRun) -> train_step.TrainState:
     _PendingCheckpoint(checkpoints),
   ):
 
-    def save(state, rows, skipped):
+    def save(state, interval, skipped):
       # Metrics logged before a checkpoint are not logged again after it.
       log.flush()
       checkpoints.save(
-        state, {'rows': metrics_to_json(rows), 'skipped': skipped}
+        state, {'rows': metrics_to_json(interval), 'skipped': skipped}
       )
 
     hooks = training_loop.Hooks(
@@ -73,7 +73,7 @@ def run_resumable(run: training_loop.TrainingRun) -> train_step.TrainState:
       trace=str(root / 'profile'),
     )
     try:
-      state = training_loop.run_loop(run, hooks, state, rows, skipped)
+      state = training_loop.run_loop(run, hooks, state, interval, skipped)
     except training_loop.NonFiniteError as error:
       last = checkpoints.written()
       raise training_loop.NonFiniteError(
@@ -88,11 +88,11 @@ def run_resumable(run: training_loop.TrainingRun) -> train_step.TrainState:
   return state
 
 
-def metrics_to_json(rows: Sequence[dict[str, float]]) -> list[dict]:
-  """Returns metrics as JSON types; `float` converts each value back."""
+def metrics_to_json(interval: Sequence[dict[str, float]]) -> list[dict]:
+  """Returns step metrics as JSON types; `float` converts each value back."""
   return [
-    {name: v if math.isfinite(v) else repr(v) for name, v in row.items()}
-    for row in rows
+    {name: v if math.isfinite(v) else repr(v) for name, v in metrics.items()}
+    for metrics in interval
   ]
 
 

@@ -46,7 +46,7 @@ def loss(
   weights: LossWeights,
   error: Callable[[jax.Array], jax.Array] = jnp.square,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Returns the loss for images, and its metrics.
+  """Returns the loss of a batch of images, and its metrics.
 
   Args:
     model: image tokenizer.
@@ -56,7 +56,7 @@ def loss(
       quantizer; 1 after the warm-up. For other images the decoder gets the
       expected bits, so that early training has smooth latents.
     weights: weights for the terms.
-    error: elementwise function, jnp.square or jnp.abs, for decoded - pixels.
+    error: elementwise error of decoded - pixels: jnp.square or jnp.abs.
 
   Returns:
     (float32[], {name: float32[]}): loss, terms before weighting, and

@@ -22,7 +22,9 @@ from hermesflow_jax.training import adamw
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RunInputs:
-  """Per-run inputs to the compiled step, so that runs can share a program.
+  """Per-run inputs of the compiled step: random key and learning-rate schedule.
+
+  Runs that differ only in these share a program.
 
   Attributes:
     key: uint32, random key data.
@@ -111,7 +113,7 @@ class TrainStep:
   """A compiled training step; `make_step` builds it.
 
   Attributes:
-    program: (state tree structure, constants tree structure) -> jitted step.
+    program: tree structures of state and constants -> jitted step.
     inputs: per-run inputs.
   """
 
@@ -136,7 +138,7 @@ class TrainStep:
   def parts(self, state: TrainState, constants) -> tuple[Callable, tuple]:
     """Returns the jitted step and its arguments without the batch.
 
-    `program(leaves, *arguments[1:], batch)` returns (next state leaves,
+    `program(leaves, *arguments[1:], batch)` returns (leaves of the next state,
     metrics). A loop that keeps leaves between steps saves the host from
     flattening modules at each step, which costs more than the dispatch itself.
 
@@ -261,12 +263,12 @@ def _program(
 
 
 def sum_over_parts(function: Callable, batch, parts: int, data: int):
-  """Sums a function over equal batch parts.
+  """Returns the sum of a function over equal parts of a batch.
 
   Args:
-    function: batch -> arrays, a pytree.
-    batch: arrays [B, ...], a pytree.
-    parts: part count; parts run in turn, and each uses every device.
+    function: batch -> pytree of arrays.
+    batch: pytree of arrays [B, ...].
+    parts: number of parts, computed in turn; each part uses every device.
     data: devices along the mesh's `data` axis, which splits rows.
 
   Raises:

@@ -25,7 +25,7 @@ from hermesflow_jax.training import train_step
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-  """Run length and intervals.
+  """Length and intervals of a run.
 
   Attributes:
     steps: last step.
@@ -97,7 +97,7 @@ class TrainingRun:
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-  """Loop outputs.
+  """Outputs of the loop.
 
   Attributes:
     log: (step, metrics) -> None.
@@ -106,7 +106,7 @@ class Hooks:
       whole run) -> None; None for no checkpoints.
     stop: () -> whether to save and stop; called after each step but the last.
       A later stop is up to the caller.
-    trace: profile folder.
+    trace: folder of the profile.
   """
 
   log: Callable[[int, dict[str, float]], None]
@@ -124,7 +124,7 @@ def run_loop(
   run: TrainingRun,
   hooks: Hooks,
   state: train_step.TrainState,
-  rows: Sequence[dict[str, float]] = (),
+  interval: Sequence[dict[str, float]] = (),
   skipped: int = 0,
 ) -> train_step.TrainState:
   """Trains from `state.step` to the last step.
@@ -133,8 +133,8 @@ def run_loop(
     run: step, data and length.
     hooks: outputs.
     state: first state; its arrays are donated.
-    rows: step metrics since the last metrics line, in a resumed run.
-    skipped: steps skipped before `state`, including those in `rows`.
+    interval: step metrics since the last metrics line, in a resumed run.
+    skipped: steps skipped before `state`, including those in `interval`.
 
   Returns:
     The last state.
@@ -143,7 +143,7 @@ def run_loop(
     NonFiniteError: too many steps were skipped; names them and their records.
     interrupts.Stopped: `hooks.stop` returned True; the state is saved.
   """
-  rows, pending = list(rows), []
+  interval, pending = list(interval), []
   start, config = int(state.step), run.config
   structure = jax.tree.structure(state)
   # Between steps the state is its leaves, see `TrainStep.parts`.
@@ -157,14 +157,14 @@ def run_loop(
     nonlocal skipped
     with watch.part('step'):
       for metrics in processes.to_host(pending):
-        rows.append({name: float(value) for name, value in metrics.items()})
-        skipped += bool(rows[-1]['train/skipped'])
+        interval.append({name: float(value) for name, value in metrics.items()})
+        skipped += bool(interval[-1]['train/skipped'])
     pending.clear()
 
   def save():
     fetch()
     with watch.part('checkpoint'):
-      hooks.save(current(), rows, skipped)
+      hooks.save(current(), interval, skipped)
 
   def sample():
     try:
@@ -191,8 +191,8 @@ def run_loop(
       profile.end(done, metrics)
       if done % config.log_every == 0 or last:
         fetch()
-        means = _means(rows)
-        shares, steps = watch.lap(), min(number - start + 1, len(rows))
+        means = _means(interval)
+        shares, steps = watch.lap(), min(number - start + 1, len(interval))
         seconds = watch.seconds * sum(
           shares.get(name, 0.0) for name in ('data', 'step', 'rest')
         )
@@ -200,8 +200,8 @@ def run_loop(
         means['speed/seconds_per_step'] = seconds / steps
         hooks.log(done, means | run.rates(steps, seconds))
         if skipped > config.max_skipped:
-          raise NonFiniteError(_describe_skipped(rows, done, skipped, run))
-        rows.clear()
+          raise NonFiniteError(_describe_skipped(interval, done, skipped, run))
+        interval.clear()
       if (
         run.sample
         and config.sample_every
@@ -252,34 +252,40 @@ class _Profile:
     self.end(self.after)
 
 
-def _means(rows):
+def _means(interval):
   """Returns means over steps that were not skipped, and the number skipped.
 
   A step's metrics `<kind>/...` are weighed by its `<kind>/pairs`, if it has
   that metric: a step may have few such pairs, or none.
   """
-  kept = [r for r in rows if not r['train/skipped']] or rows
-  means = {name: _mean(kept, name) for name in rows[0]}
-  means['train/skipped'] = sum(r['train/skipped'] for r in rows)
+  kept = [m for m in interval if not m['train/skipped']] or interval
+  means = {name: _mean(kept, name) for name in interval[0]}
+  means['train/skipped'] = sum(m['train/skipped'] for m in interval)
   return means
 
 
-def _mean(rows, name):
+def _mean(interval, name):
   pairs = f'{name.split("/")[0]}/pairs'
-  weights = [1 if name == pairs else row.get(pairs, 1) for row in rows]
+  weights = [
+    1 if name == pairs else metrics.get(pairs, 1) for metrics in interval
+  ]
   if not any(weights):
-    weights = [1] * len(rows)
-  values = (row[name] * weight for row, weight in zip(rows, weights))
+    weights = [1] * len(interval)
+  values = (
+    metrics[name] * weight for metrics, weight in zip(interval, weights)
+  )
   return sum(values) / sum(weights)
 
 
-def _describe_skipped(rows, done, skipped, run):
+def _describe_skipped(interval, done, skipped, run):
   """Returns the error text for an interval's non-finite steps."""
-  first = done - len(rows)
-  steps = [first + n for n, row in enumerate(rows) if row['train/skipped']]
+  first = done - len(interval)
+  steps = [
+    first + n for n, metrics in enumerate(interval) if metrics['train/skipped']
+  ]
   text = (
-    f'{len(steps)} of the last {len(rows)} steps before step {done} were not '
-    f'finite, {skipped} in all'
+    f'{len(steps)} of the last {len(interval)} steps before step {done} were '
+    f'not finite, {skipped} in all'
   )
   if run.names:
     text += ': ' + '; '.join(

@@ -45,7 +45,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
   assert not np.array_equal(state.model.kernel[...], before.model.kernel[...])
 
 
-def test_runs_that_differ_in_key_and_pace_share_a_program():
+def test_runs_that_differ_in_key_and_schedule_share_a_program():
   mesh = tiny.mesh(1, 1)
   state = tiny_line.state(mesh)
 
