@@ -119,12 +119,13 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     say=console.say,
   )
   tokenizer_path = _taken('tokenizer', config.tokenizer, console)
-  tokenizer = initial_model.load_tokenizer(tokenizer_path, mesh)
+  tokenizer = initial_model.open(tokenizer_path).load_tokenizer(mesh)
   base = {}
   if config.init_from:
     first_path = _taken('init_from', config.init_from, console)
-    initial_model.read_config(first_path)
-    base = {'base': initial_model.weight_hashes(first_path, tokenizer_path)}
+    first_model = initial_model.open(first_path)
+    first_model.config()
+    base = {'base': first_model.weight_hashes(tokenizer_path)}
   workdir_claim.claim_workdir(workdir, config, console, **base)
   workdir_claim.check_writable(config.export)
   grid = (shape_world.SIZE // tokenizer.reduction,) * 2
@@ -133,7 +134,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
   optim = config.optim
   if config.init_from:
-    first = initial_model.load_model(first_path, sizes, mesh)
+    first = first_model.load_transformer(sizes, mesh)
 
   def make_model(key):
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))

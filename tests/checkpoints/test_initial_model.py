@@ -18,6 +18,7 @@ from conversions.tables import magvit_table
 from conversions.tables import showo_table
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
 from hermesflow_jax.jobs.setup import job_model
@@ -71,7 +72,7 @@ def world(tmp_path_factory):
 def sizes_of(world):
   """What fits the checkpoints."""
   parts = model_bundle.load_bundle(str(world / 'base'))
-  return initial_model.Sizes(
+  return model_folder.Sizes(
     parts.model.config.vocab,
     parts.model.config.decoder,
     TOKENIZER,
@@ -88,8 +89,8 @@ def load(world, mesh=None, **changes):
     'text': 'text/tokenizer.json',
   } | changes
   paths = {k: str(world / v) for k, v in names.items()}
-  return initial_model.load_parts(
-    **paths, sizes=sizes, mesh=mesh or tiny.mesh(1, 1)
+  return initial_model.open(paths.pop('path')).load(
+    sizes, mesh or tiny.mesh(1, 1), **paths
   )
 
 
@@ -113,10 +114,8 @@ def test_how_a_model_is_computed_is_the_jobs_to_say(world):
   decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
   found = load(world, sizes=dataclasses.replace(sizes, decoder=decoder))
   assert found.model.config.decoder == decoder
-  again = initial_model.load_model(
-    str(world / 'base'),
-    dataclasses.replace(found.model.config, decoder=decoder),
-    tiny.mesh(1, 1),
+  again = initial_model.open(world / 'base').load_transformer(
+    dataclasses.replace(found.model.config, decoder=decoder), tiny.mesh(1, 1)
   )
   assert again.config.decoder == decoder
 
@@ -129,7 +128,7 @@ def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
     sizes, tokenizer=model_bundle.load_bundle(path).tokenizer.config
   )
   found, before = (
-    initial_model.load_parts(path, '', '', each, mesh).model
+    initial_model.open(path).load(each, mesh).model
     for each in (dataclasses.replace(sizes, decoder=decoder), None)
   )
   assert found.config.decoder == decoder != before.config.decoder
@@ -143,9 +142,13 @@ def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
 @pytest.mark.parametrize(
   'field, value, said',
   [
-    ('decoder', {'mlp': 8}, 'decoder is'),
-    ('vocab', {'codebook_size': 16}, 'vocab is'),
-    ('tokenizer', {'ch': 2}, 'tokenizer is'),
+    ('decoder', {'mlp': 8}, 'decoder.mlp of .* must be 8, got 16'),
+    (
+      'vocab',
+      {'codebook_size': 16},
+      'vocab.codebook_size of .* must be 16, got 32',
+    ),
+    ('tokenizer', {'ch': 2}, 'tokenizer.ch of .* must be 2, got 1'),
   ],
 )
 def test_other_sizes_are_refused(world, field, value, said):
@@ -158,7 +161,7 @@ def test_other_sizes_are_refused(world, field, value, said):
 @pytest.mark.parametrize(
   'changes, said',
   [
-    ({'sizes': None}, 'sizes want to be said'),
+    ({'sizes': None}, 'sizes must be given for'),
     ({'path': 'images'}, 'of kind magvitv2, wanted showo'),
     ({'tokenizer': 'model'}, 'of kind showo, wanted magvitv2'),
     ({'tokenizer': 'nowhere'}, 'no readable bundle at'),
@@ -172,20 +175,20 @@ def test_parts_that_do_not_fit_are_refused(world, changes, said):
 
 def test_another_text_tokenizer_is_refused(world):
   tiny.text().save(str(world / 'text' / 'other.json'))
-  with pytest.raises(ValueError, match='text ids and end are'):
+  with pytest.raises(ValueError, match='text ids and end of'):
     load(world, text='text/other.json')
 
 
 def test_sums_are_of_the_files_that_were_converted(world):
-  found = initial_model.weight_hashes(
-    str(world / 'model'), str(world / 'images')
+  found = initial_model.open(world / 'model').weight_hashes(
+    str(world / 'images')
   )
   assert sorted(found) == [
     'model/model.safetensors',
     'tokenizer/model.safetensors',
   ]
   assert (
-    initial_model.weight_hashes(str(world / 'base'), '')
+    initial_model.open(world / 'base').weight_hashes()
     == (model_bundle.read_sizes(str(world / 'base'))[1])
   )
 
@@ -205,11 +208,64 @@ def settings_of(world, **changes):
   )
 
 
-@pytest.mark.parametrize('name', ['init_from', 'tokenizer', 'text'])
-def test_what_is_missing_is_named_with_the_way_to_get_it(world, name):
-  config = settings_of(world, **{name: 'nowhere'})
+def test_a_missing_model_is_named_with_the_way_to_get_it(world):
+  config = settings_of(world, init_from='nowhere')
   with pytest.raises(ValueError, match='no checkpoint at nowhere. how to get'):
     job_model.locate(config)
+
+
+@pytest.mark.parametrize(
+  'setting, way', [('tokenizer', 'convert magvitv2'), ('text', 'phi-1_5')]
+)
+def test_a_missing_tokenizer_is_named_with_the_way_to_get_it(
+  world, setting, way
+):
+  """The set-up is named only for the folder that the set-up makes."""
+  config = settings_of(world, **{setting: 'nowhere'})
+  wrong_name = f"{setting} must be .*{way}.*, got 'nowhere'.*check the name"
+  with pytest.raises(ValueError, match=wrong_name):
+    job_model.locate(config)
+  no_setup = f"got 'nowhere', which does not exist. This makes nowhere"
+  config = dataclasses.replace(config, missing='This makes nowhere')
+  with pytest.raises(ValueError, match=no_setup):
+    job_model.locate(config)
+
+
+@pytest.mark.parametrize('setting', ['tokenizer', 'text'])
+def test_a_converted_model_needs_tokenizers(world, setting):
+  config = settings_of(world, **{setting: ''})
+  with pytest.raises(ValueError, match=f"{setting} must be .* got ''"):
+    job_model.locate(config)
+
+
+@pytest.mark.parametrize('setting', ['tokenizer', 'text'])
+def test_a_wrong_tokenizer_beside_a_bundle_is_not_passed_over(world, setting):
+  config = settings_of(world, init_from=str(world / 'base'), missing='')
+  config = dataclasses.replace(config, **{setting: 'nowhere'})
+  with pytest.raises(ValueError, match=f"{setting} must be .* got 'nowhere'"):
+    job_model.locate(config)
+  # The default of a config for converted models may be missing.
+  config = dataclasses.replace(config, missing='how to get it')
+  lines = []
+  job_model.locate(config, terminal.Console(lines.append, lambda label: iter))
+  assert lines == [
+    f'{setting} nowhere does not exist: taking that of {world / "base"}'
+  ]
+
+
+@pytest.mark.parametrize(
+  'init_from, message',
+  [
+    ('', "init_from must be the folder of a model or run, got ''; give"),
+    ('model_src', 'holds PyTorch weights; convert them with `python -m conve'),
+  ],
+)
+def test_a_start_that_is_no_model_is_refused_with_the_way_on(
+  world, init_from, message
+):
+  path = init_from and str(world / init_from)
+  with pytest.raises(ValueError, match=message):
+    job_model.locate(settings_of(world, init_from=path))
 
 
 def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
@@ -266,12 +322,11 @@ def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
   for name in ('model', 'images', 'text'):
     bucket.put_folder(name, world / name)
   wanted = load(world)
-  found = initial_model.load_parts(
-    'gs://bucket/model',
-    'gs://bucket/images',
-    'gs://bucket/text/tokenizer.json',
+  found = initial_model.open('gs://bucket/model').load(
     sizes_of(world),
     tiny.mesh(4, 2),
+    'gs://bucket/images',
+    'gs://bucket/text/tokenizer.json',
   )
   for a, b in zip(
     jax.tree.leaves((found.model, found.tokenizer)),
@@ -279,10 +334,8 @@ def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
     strict=True,
   ):
     np.testing.assert_array_equal(a, b)
-  assert initial_model.weight_hashes(
-    'gs://bucket/model', 'gs://bucket/images'
-  ) == (
-    initial_model.weight_hashes(str(world / 'model'), str(world / 'images'))
-  )
+  assert initial_model.open('gs://bucket/model').weight_hashes(
+    'gs://bucket/images'
+  ) == initial_model.open(world / 'model').weight_hashes(str(world / 'images'))
   with pytest.raises(ValueError, match='no checkpoint at gs://bucket/none'):
     initial_model.check_exists(['gs://bucket/model', 'gs://bucket/none'], '')

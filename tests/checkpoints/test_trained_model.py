@@ -36,6 +36,7 @@ from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.jobs import curate
@@ -100,7 +101,7 @@ def write_bpe(folder):
 def write_base(root):
   """Writes `model`, `images` and `text`; returns the sizes."""
   text = write_bpe(root / 'text')
-  sizes = initial_model.Sizes(
+  sizes = model_folder.Sizes(
     vocabulary.Vocab(text.size, MAGVIT.codebook_size, text.eos),
     DECODER,
     MAGVIT,
@@ -275,7 +276,7 @@ def test_a_round_holds_all_parts_as_they_were(root):
     assert parts.text.encode([line]) == text.encode([line])
     assert parts.text.decode(text.encode([line])[0]) == line
   assert text.encode(['red']) != text.encode([' red'])
-  images = initial_model.load_tokenizer(str(root / 'images'), None)
+  images = initial_model.open(root / 'images').load_tokenizer(None)
   jax.tree.map(np.testing.assert_array_equal, parts.tokenizer, images)
   assert (parts.lengths, parts.grid) == (LENGTHS, (4, 4))
   assert parts.model.config.decoder == DECODER
@@ -360,7 +361,7 @@ def test_clip_is_no_part_of_a_trained_model(root, tmp_path, capsys):
 def with_sizes(root, **changes):
   """Settings of a variant whose config names parts, from the trained model."""
   config = job_config(root / 'run', sizes=None)
-  sizes = initial_model.Sizes(
+  sizes = model_folder.Sizes(
     trained_model.read_record(
       str(root / 'run' / 'checkpoints' / '2')
     ).sizes.vocab,
@@ -426,7 +427,7 @@ def test_sizes_that_are_not_those_of_a_trained_model_are_refused(root):
     config.sizes, decoder=dataclasses.replace(DECODER, mlp=32)
   )
   config = dataclasses.replace(config, sizes=sizes)
-  with pytest.raises(ValueError, match='decoder is .* wanted'):
+  with pytest.raises(ValueError, match='decoder.mlp of .* must be 32, got 16'):
     job_model.load_parts(config, job_model.locate(config), tiny.mesh(1, 1))
 
 
@@ -451,8 +452,8 @@ def test_the_images_of_a_job_may_have_another_size(root, name):
 
 
 def test_the_image_tokenizer_of_a_run_is_read(root):
-  found = initial_model.load_tokenizer(str(root / 'run'), tiny.mesh(2, 1))
-  images = initial_model.load_tokenizer(str(root / 'images'), None)
+  found = initial_model.open(root / 'run').load_tokenizer(tiny.mesh(2, 1))
+  images = initial_model.open(root / 'images').load_tokenizer(None)
   jax.tree.map(np.testing.assert_array_equal, found, images)
 
 

@@ -246,8 +246,8 @@ def test_an_asset_of_other_sizes(start, idle, base, tmp_path):
     ]
   one_line(
     start(CONFIG + ':show_o_256', *flags),
-    'vocab is Vocab(',
-    'wanted Vocab(text_size=50295',
+    'vocab.text_size of ',
+    ' must be 50295, got ',
   )
 
 
@@ -458,7 +458,10 @@ def test_the_other_jobs_check_before_they_work_too(
   one_line(start(*flags, '--workdir=file/run'), 'file/run')
   one_line(start(*flags, '--config.export=file/run'), 'file/run')
   one_line(start(*flags, '--config.mesh.model=3'), 'the number of devices, 8')
-  one_line(start(*flags, '--config.optim.lr=nan'), 'config.optim.lr is nan')
+  one_line(
+    start(*flags, '--config.optim.lr=nan'),
+    'config.optim.lr must be a finite number, got nan',
+  )
 
 
 def test_help_shows_the_flags(start, capfd):
@@ -530,7 +533,7 @@ def process(*arguments, cwd):
 def test_a_process_ends_with_exit_code_2(tmp_path):
   run = process(CONFIG, '--config.play.rounds=0', cwd=tmp_path)
   _, said = run.communicate(timeout=120)
-  one_line((run.returncode, said), 'rounds is 0')
+  one_line((run.returncode, said), 'rounds must be at least 1, got 0')
 
 
 @pytest.fixture
