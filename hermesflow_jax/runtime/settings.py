@@ -188,7 +188,7 @@ def identity(
 
 def same_model(a, b) -> bool:
   """Returns whether two configs of modules give weights the same meaning."""
-  return type(a) is type(b) and (model_identity(a) == model_identity(b))
+  return type(a) is type(b) and model_identity(a) == model_identity(b)
 
 
 def model_identity(instance) -> dict:

@@ -3,86 +3,23 @@
 import dataclasses
 import json
 
-from flax import nnx
 import jax
 import numpy as np
 import pytest
 import tiny
-import tiny_world
-import torch_weights
+import tiny_jobs
 
-import configs.pair_dpo
 from conversions import convert
 from conversions.files import source
-from conversions.tables import magvit_table
-from conversions.tables import showo_table
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs import pretrain
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import magvit_config
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
 
-GRID = (4, 4)
-# 64 px to 4 x 4 codes of 5 bits, as in the embedded world.
-TOKENIZER = magvit_config.MagvitConfig(
-  ch=1,
-  encoder_ch_mult=(1,) * 5,
-  decoder_ch_mult=(1,) * 5,
-  encoder_num_res_blocks=(1,) * 5,
-  decoder_num_res_blocks=(1,) * 5,
-  z_channels=5,
-  num_groups=1,
-)
-
-
-@pytest.fixture(scope='module')
-def world(tmp_path_factory):
-  """A folder with a bundle `base`, and the same Show-o converted as `model`,
-  another tokenizer converted as `images`, and the text tokenizer `text`."""
-  root = tmp_path_factory.mktemp('world')
-  model = model_bundle.load_bundle(str(tiny_world.bundle(root / 'base'))).model
-  images = torch_weights.noisy(magvit.Magvit(TOKENIZER, nnx.Rngs(3)), 3)
-  torch_weights.write(
-    root / 'model_src',
-    showo_table.to_torch(model),
-    showo_table.official(model.config, 14),
-  )
-  torch_weights.write(
-    root / 'images_src',
-    magvit_table.to_torch(images),
-    magvit_table.official(TOKENIZER),
-  )
-  for kind, name in (('showo', 'model'), ('magvitv2', 'images')):
-    assert (
-      convert.main(
-        [kind, str(root / f'{name}_src'), str(root / name)], terminal.silent()
-      )
-      == 0
-    )
-  (root / 'text').mkdir()
-  pretrain.world_tokenizer().save(str(root / 'text' / 'tokenizer.json'))
-  return root
-
-
-def sizes_of(world):
-  """What fits the checkpoints."""
-  parts = model_bundle.load_bundle(str(world / 'base'))
-  return model_folder.Sizes(
-    parts.model.config.vocab,
-    parts.model.config.decoder,
-    TOKENIZER,
-    parts.lengths,
-    GRID,
-  )
-
 
 def load(world, mesh=None, **changes):
-  sizes = changes.pop('sizes', sizes_of(world))
+  sizes = changes.pop('sizes', tiny_jobs.converted_sizes(world))
   names = {
     'path': 'model',
     'tokenizer': 'images',
@@ -104,13 +41,13 @@ def test_converted_checkpoints_are_a_bundle_on_a_mesh(world, shape):
   placed = sharding.shardings(found.model, mesh)
   for a, s in zip(jax.tree.leaves(found.model), jax.tree.leaves(placed)):
     assert a.sharding.is_equivalent_to(s, a.ndim)
-  assert found.tokenizer.config == TOKENIZER
-  assert (found.lengths, found.grid) == (wanted.lengths, GRID)
+  assert found.tokenizer.config == tiny_jobs.MAGVIT
+  assert (found.lengths, found.grid) == (wanted.lengths, tiny_jobs.GRID)
   assert found.text.encode(['red']) == wanted.text.encode(['red'])
 
 
 def test_how_a_model_is_computed_is_the_jobs_to_say(world):
-  sizes = sizes_of(world)
+  sizes = tiny_jobs.converted_sizes(world)
   decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
   found = load(world, sizes=dataclasses.replace(sizes, decoder=decoder))
   assert found.model.config.decoder == decoder
@@ -121,7 +58,7 @@ def test_how_a_model_is_computed_is_the_jobs_to_say(world):
 
 
 def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
-  sizes = sizes_of(world)
+  sizes = tiny_jobs.converted_sizes(world)
   decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
   path, mesh = str(world / 'base'), tiny.mesh(1, 1)
   sizes = dataclasses.replace(
@@ -152,7 +89,7 @@ def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
   ],
 )
 def test_other_sizes_are_refused(world, field, value, said):
-  sizes = sizes_of(world)
+  sizes = tiny_jobs.converted_sizes(world)
   changed = dataclasses.replace(getattr(sizes, field), **value)
   with pytest.raises(ValueError, match=said):
     load(world, sizes=dataclasses.replace(sizes, **{field: changed}))
@@ -193,83 +130,8 @@ def test_sums_are_of_the_files_that_were_converted(world):
   )
 
 
-def settings_of(world, **changes):
-  """Settings of a tiny self-play that starts from the checkpoints."""
-  return dataclasses.replace(
-    tiny_world.self_play(world / 'base'),
-    **{
-      'init_from': str(world / 'model'),
-      'tokenizer': str(world / 'images'),
-      'text': str(world / 'text' / 'tokenizer.json'),
-      'sizes': sizes_of(world),
-      'missing': 'how to get it',
-    }
-    | changes,
-  )
-
-
-def test_a_missing_model_is_named_with_the_way_to_get_it(world):
-  config = settings_of(world, init_from='nowhere')
-  with pytest.raises(ValueError, match='no checkpoint at nowhere. how to get'):
-    job_model.locate(config)
-
-
-@pytest.mark.parametrize(
-  'setting, way', [('tokenizer', 'convert magvitv2'), ('text', 'phi-1_5')]
-)
-def test_a_missing_tokenizer_is_named_with_the_way_to_get_it(
-  world, setting, way
-):
-  """The set-up is named only for the folder that the set-up makes."""
-  config = settings_of(world, **{setting: 'nowhere'})
-  wrong_name = f"{setting} must be .*{way}.*, got 'nowhere'.*check the name"
-  with pytest.raises(ValueError, match=wrong_name):
-    job_model.locate(config)
-  no_setup = f"got 'nowhere', which does not exist. This makes nowhere"
-  config = dataclasses.replace(config, missing='This makes nowhere')
-  with pytest.raises(ValueError, match=no_setup):
-    job_model.locate(config)
-
-
-@pytest.mark.parametrize('setting', ['tokenizer', 'text'])
-def test_a_converted_model_needs_tokenizers(world, setting):
-  config = settings_of(world, **{setting: ''})
-  with pytest.raises(ValueError, match=f"{setting} must be .* got ''"):
-    job_model.locate(config)
-
-
-@pytest.mark.parametrize('setting', ['tokenizer', 'text'])
-def test_a_wrong_tokenizer_beside_a_bundle_is_not_passed_over(world, setting):
-  config = settings_of(world, init_from=str(world / 'base'), missing='')
-  config = dataclasses.replace(config, **{setting: 'nowhere'})
-  with pytest.raises(ValueError, match=f"{setting} must be .* got 'nowhere'"):
-    job_model.locate(config)
-  # The default of a config for converted models may be missing.
-  config = dataclasses.replace(config, missing='how to get it')
-  lines = []
-  job_model.locate(config, terminal.Console(lines.append, lambda label: iter))
-  assert lines == [
-    f'{setting} nowhere does not exist: taking that of {world / "base"}'
-  ]
-
-
-@pytest.mark.parametrize(
-  'init_from, message',
-  [
-    ('', "init_from must be the folder of a model or run, got ''; give"),
-    ('model_src', 'holds PyTorch weights; convert them with `python -m conve'),
-  ],
-)
-def test_a_start_that_is_no_model_is_refused_with_the_way_on(
-  world, init_from, message
-):
-  path = init_from and str(world / init_from)
-  with pytest.raises(ValueError, match=message):
-    job_model.locate(settings_of(world, init_from=path))
-
-
 def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
-  config = settings_of(world)
+  config = tiny_jobs.converted_settings(world)
   config = dataclasses.replace(
     config, play=dataclasses.replace(config.play, rounds=1)
   )
@@ -305,25 +167,12 @@ def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
   )
 
 
-@pytest.mark.parametrize('variant', ['show_o_256', 'show_o_512'])
-def test_the_line_about_missing_weights_makes_what_is_wanted(variant):
-  config = configs.pair_dpo.get_config(variant)
-  commands = config.missing.split('python -m conversions.convert ')[1:]
-  made = {}
-  for command in commands:
-    kind, src, dst = command.replace(',', '').split()[:3]
-    assert kind in convert.KINDS and src.startswith('showlab/')
-    made[kind] = dst
-  assert made == {'showo': config.init_from, 'magvitv2': config.tokenizer}
-  assert config.text in config.missing
-
-
 def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
   for name in ('model', 'images', 'text'):
     bucket.put_folder(name, world / name)
   wanted = load(world)
   found = initial_model.open('gs://bucket/model').load(
-    sizes_of(world),
+    tiny_jobs.converted_sizes(world),
     tiny.mesh(4, 2),
     'gs://bucket/images',
     'gs://bucket/text/tokenizer.json',
