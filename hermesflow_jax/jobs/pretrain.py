@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import time
+import typing
 
 from flax import nnx
 import jax
@@ -70,10 +71,10 @@ class Settings:
       run.
   """
 
-  seed: int
+  seed: settings.NonNegativeInt
   mesh: mesh_config.MeshConfig = settings.not_identity()
   world: shape_world.World
-  scenes: int
+  scenes: settings.PositiveInt
   tokenizer: str
   init_from: str
   decoder: phi.PhiConfig
@@ -81,26 +82,16 @@ class Settings:
   mixture: pretraining.TaskMixture
   mask_schedule: str
   optim: adamw.AdamWConfig
-  stop: int
+  stop: settings.NonNegativeInt
   batches: pretraining.Batches
-  log_every: int = settings.not_identity()
-  save_every: int = settings.not_identity()
+  log_every: settings.PositiveInt = settings.not_identity()
+  save_every: settings.NonNegativeInt = settings.not_identity()
   sampler: maskgit.MaskGITSampler
-  evaluated: int
+  evaluated: typing.Annotated[int, settings.at_least(2)]
   export: str
 
   def __post_init__(self):
-    settings.require(
-      self,
-      {
-        'seed': 0,
-        'scenes': 1,
-        'evaluated': 2,
-        'stop': 0,
-        'log_every': 1,
-        'save_every': 0,
-      },
-    )
+    settings.check(self)
     mask_schedules.parse_schedule(self.mask_schedule)
 
 
@@ -128,12 +119,13 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     say=console.say,
   )
   tokenizer_path = _taken('tokenizer', config.tokenizer, console)
-  tokenizer = initial_model.load_tokenizer(tokenizer_path, mesh)
+  tokenizer = initial_model.open(tokenizer_path).load_tokenizer(mesh)
   base = {}
   if config.init_from:
     first_path = _taken('init_from', config.init_from, console)
-    initial_model.read_config(first_path)
-    base = {'base': initial_model.weight_hashes(first_path, tokenizer_path)}
+    first_model = initial_model.open(first_path)
+    first_model.config()
+    base = {'base': first_model.weight_hashes(tokenizer_path)}
   workdir_claim.claim_workdir(workdir, config, console, **base)
   workdir_claim.check_writable(config.export)
   grid = (shape_world.SIZE // tokenizer.reduction,) * 2
@@ -142,7 +134,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
   optim = config.optim
   if config.init_from:
-    first = initial_model.load_model(first_path, sizes, mesh)
+    first = first_model.load_transformer(sizes, mesh)
 
   def make_model(key):
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))

@@ -144,14 +144,17 @@ def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
     ({'prompts': ()}, 'nothing to draw'),
     ({'prompts': ('', 'a ring')}, "prompt '': it is empty"),
     ({'prompts': ('a ring', ' a  ring ')}, "'a ring': it comes twice"),
-    ({'each': 0}, 'each is 0'),
+    ({'each': 0}, 'each must be at least 1, got 0'),
     ({'file': '/none.txt'}, '/none.txt cannot be read'),
     ({'mask': 'm.png'}, 'an image wants a mask'),
     ({'image': 'a.png'}, 'an image wants a mask'),
     ({'image': 'a.png', 'mask': 'm.png', 'extend': ('up',)}, 'not go together'),
-    ({'image': 'a.png', 'extend': ('over',)}, "extend has 'over'"),
+    ({'image': 'a.png', 'extend': ('over',)}, "or 'down', got 'over'"),
     ({'image': '/none.png', 'extend': ('up',)}, '/none.png cannot be read'),
-    ({'on_error': 'ignore'}, "on_error is 'ignore'"),
+    (
+      {'on_error': 'ignore'},
+      "on_error must be 'raise' or 'skip', got 'ignore'",
+    ),
   ],
 )
 def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):
@@ -164,7 +167,7 @@ def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):
 def test_an_impossible_sampler_is_refused(run, guidance):
   sampler = configs.generate.get_config().sampler
   sampler.guidance = guidance
-  with pytest.raises(ValueError, match='guidance is'):
+  with pytest.raises(ValueError, match='guidance must be'):
     run(sampler=sampler)
 
 
