@@ -11,7 +11,7 @@ import jax
 
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import gathering
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.curation import pair_dataset
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.curation import pair_selection
@@ -62,7 +62,7 @@ class Settings(job_model.ModelSettings):
     shares: among how many processes the work is divided. All write into the
       same `--workdir`; the last to end makes the pairs.
     official: the pairs are also written in the form of the official code,
-      with PNG files; see `data.official`.
+      with PNG files; see `official_pair_writer`.
   """
 
   world: shape_world.World
@@ -306,10 +306,10 @@ def write_pairs(
   with transfer.Outbox(root / 'tfds') as outbox:
     pair_dataset.write_dataset(str(outbox.folder), rows, inputs.codes.shape[1])
   if config.official:
-    known = config.files and official_pairs.known_fields(
+    known = config.files and official_pair_writer.known_fields(
       record_files.read_records(config.files)
     )
-    official_pairs.write_official(
+    official_pair_writer.write_official(
       root, inputs, pairs, unified.decode, known, console.say
     )
   drops = pair_files.drop_counts(pairs)

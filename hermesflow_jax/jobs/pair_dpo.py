@@ -11,7 +11,7 @@ import time
 
 import jax
 
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
 from hermesflow_jax.evaluation import paired_changes
@@ -64,7 +64,7 @@ class Settings(job_model.ModelSettings):
     play: the rounds.
     gallery: held-out captions, and pairs, shown in the report.
     official: each round also writes its pairs in the form of the official
-      code, with PNG files; see `data.official`.
+      code, with PNG files; see `official_pair_writer`.
   """
 
   world: shape_world.World
@@ -268,10 +268,12 @@ def play_data(
     unseen=unseen,
     publish=config.official
     and functools.partial(
-      official_pairs.write_official,
+      official_pair_writer.write_official,
       say=console.say,
       known=own
-      and official_pairs.known_fields(record_files.read_records(own.inputs)),
+      and official_pair_writer.known_fields(
+        record_files.read_records(own.inputs)
+      ),
     )
     or None,
   )

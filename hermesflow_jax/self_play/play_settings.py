@@ -88,7 +88,8 @@ class PlayData:
     unseen: more inputs for evaluation, or some of `held_out`, whose captions no
       input of a round has; None for none.
     publish: (folder of a round, inputs, pairs, decode) -> None; writes the
-      pairs for other programs, None for nothing. See `official_pairs.write_official`.
+      pairs for other programs, None for nothing. See
+      `official_pair_writer.write_official`.
   """
 
   inputs: Sequence[input_set.Inputs]

@@ -7,8 +7,8 @@ import jax
 from PIL import Image
 
 import configs.pair_dpo
-import configs.show_o
 import configs.pretrain
+import configs.show_o
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs import pair_dpo
