@@ -12,7 +12,7 @@ import jax
 
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import gathering
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.curation import pair_dataset
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.curation import pair_selection
@@ -56,13 +56,14 @@ class Settings(job_model.ModelSettings):
     caption_prompt: what captions are asked with.
     sampler: of the images.
     rules: what makes a pair.
+    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     seed: of the rounds, each of which samples with another.
     shard: inputs a shard, which is what a stop may cost.
     share: which part of the shards this process makes, 0 to `shares` - 1.
     shares: among how many processes the work is divided. All write into the
       same `--workdir`; the last to end makes the pairs.
     official: the pairs are also written in the form of the official code,
-      with PNG files; see `data.official`.
+      with PNG files; see `official_pair_writer`.
   """
 
   world: shape_world.World
@@ -81,6 +82,7 @@ class Settings(job_model.ModelSettings):
   )
   sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
+  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   seed: settings.NonNegativeInt
   shard: settings.PositiveInt
   share: settings.NonNegativeInt
@@ -108,6 +110,7 @@ class Settings(job_model.ModelSettings):
         f'captions has {len(self.captions)} samplers, wanted at least 2'
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
+    text_similarity.get_scorer(self.caption_scorer)
     # It refuses what it cannot be made of.
     self.answering  # pylint: disable=pointless-statement
 
@@ -191,7 +194,7 @@ def run(
     config.sampler,
     config.images,
     config.captions,
-    text_similarity.ngram_cosines,
+    text_similarity.get_scorer(config.caption_scorer),
     config.seed + config.round,
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))
@@ -292,10 +295,10 @@ def write_pairs(
   with transfer.Outbox(root / 'tfds') as outbox:
     pair_dataset.write_dataset(str(outbox.folder), rows, inputs.codes.shape[1])
   if config.official:
-    known = config.files and official_pairs.known_fields(
+    known = config.files and official_pair_writer.known_fields(
       record_files.read_records(config.files)
     )
-    official_pairs.write_official(
+    official_pair_writer.write_official(
       root, inputs, pairs, unified.decode, known, console.say
     )
   drops = pair_files.drop_counts(pairs)

@@ -13,8 +13,9 @@ import jax
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.checkpoints import trained_model
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_reader
 from hermesflow_jax.curation import pair_dataset
+from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import workdir_claim
@@ -35,7 +36,7 @@ class Settings(job_model.ModelSettings, learning.LearningConfig):
 
   Attributes:
     pairs: the folder of a curation, or a file of HermesFlow's own code, e.g.
-      pair_dpo_data.json; see `data.official`.
+      pair_dpo_data.json; see `official_pair_reader`.
     round: which round the pairs are for, from 1: order, masks and dropped
       conditions are those of this round.
     reference: where the frozen model is read, as `init_from` and without
@@ -71,9 +72,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   frozen = reference_settings(config)
   frozen_path = frozen and job_model.locate(frozen, console)
   pairs = storage.path(config.pairs)
-  from_file = official_pairs.is_official_file(pairs)
+  from_file = official_pair_reader.is_official_file(pairs)
   if from_file:
-    official_pairs.read_official(pairs, config.images, config.on_error)
+    official_pair_reader.read_official(pairs, config.images, config.on_error)
     sums = {pairs.name: output_files.sha256(str(pairs))}
     opened = contextlib.nullcontext(pairs)
   else:
@@ -103,7 +104,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
     if from_file:
-      source = official_pairs.load_official(
+      source = official_pair_reader.load_official(
         pairs,
         config.images,
         player,
@@ -243,7 +244,6 @@ def trainable_records(
   Raises:
     ValueError: there is none, or its images have another number of codes.
   """
-  enough = any if both else all
   rows = []
   for record in source:
     row = {
@@ -255,7 +255,9 @@ def trainable_records(
         f'images of these pairs have {len(row["codes"])} codes, those of the '
         f'model {image_tokens}'
       )
-    if not enough((row['caption_dropped'], row['image_dropped'])):
+    if pair_selection.is_trainable(
+      row['caption_dropped'], row['image_dropped'], both
+    ):
       rows.append(row)
   if not rows:
     raise ValueError('no input has a pair to learn from')

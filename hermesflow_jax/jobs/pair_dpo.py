@@ -12,7 +12,7 @@ import typing
 
 import jax
 
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
 from hermesflow_jax.evaluation import paired_changes
@@ -65,7 +65,7 @@ class Settings(job_model.ModelSettings):
     play: the rounds.
     gallery: held-out captions, and pairs, shown in the report.
     official: each round also writes its pairs in the form of the official
-      code, with PNG files; see `data.official`.
+      code, with PNG files; see `official_pair_writer`.
   """
 
   world: shape_world.World
@@ -259,14 +259,16 @@ def play_data(
     held_out=held_out,
     judge=judge,
     judged_by=judged_by,
-    similarity=text_similarity.ngram_cosines,
+    similarity=text_similarity.get_scorer(config.play.caption_scorer),
     unseen=unseen,
     publish=config.official
     and functools.partial(
-      official_pairs.write_official,
+      official_pair_writer.write_official,
       say=console.say,
       known=own
-      and official_pairs.known_fields(record_files.read_records(own.inputs)),
+      and official_pair_writer.known_fields(
+        record_files.read_records(own.inputs)
+      ),
     )
     or None,
   )

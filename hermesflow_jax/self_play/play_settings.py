@@ -14,6 +14,7 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sequences import text_similarity
 
 # The judge of files is the model that the rounds start from.
 BASE_MODEL = 'base model'
@@ -32,6 +33,7 @@ class PlayConfig(learning.LearningConfig):
     curation_sampler: of the candidates.
     evaluation_sampler: of the one judged image.
     rules: what makes a pair.
+    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     reference: 'round' (the model that the round starts from) or 'base'.
   """
 
@@ -45,10 +47,12 @@ class PlayConfig(learning.LearningConfig):
   curation_sampler: maskgit.MaskGITSampler
   evaluation_sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
+  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   reference: typing.Annotated[str, settings.one_of('round', 'base')]
 
   def __post_init__(self):
     super().__post_init__()
+    text_similarity.get_scorer(self.caption_scorer)
     # It refuses what it cannot be made of.
     self.answering  # pylint: disable=pointless-statement
     if len(self.captions) < 2:
@@ -80,7 +84,8 @@ class PlayData:
     unseen: more inputs for evaluation, or some of `held_out`, whose captions no
       input of a round has; None for none.
     publish: (folder of a round, inputs, pairs, decode) -> None; writes the
-      pairs for other programs, None for nothing. See `official_pairs.write_official`.
+      pairs for other programs, None for nothing. See
+      `official_pair_writer.write_official`.
   """
 
   inputs: Sequence[input_set.Inputs]

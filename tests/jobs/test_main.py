@@ -89,7 +89,7 @@ def everything(folder):
     (['--config='], 'empty string'),
     (['--config=nowhere.py'], 'nowhere.py'),
     ([f'--config={ROOT}/configs/__init__.py'], 'config file has no get_config'),
-    ([CONFIG + ':show_o'], "variant 'show_o', wanted shapes, show_o_256"),
+    ([CONFIG + ':show_o'], 'variant must be one of shapes, show_o_256'),
     ([f'--config={ROOT}/configs/tokenizer.py:x'], 'has no variants'),
     ([CONFIG, 'extra'], 'unexpected arguments: extra'),
     ([CONFIG, '--wokdir=x'], 'Did you mean: workdir'),
