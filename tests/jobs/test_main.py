@@ -146,7 +146,10 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('play.reference=last', "reference is 'last', wanted 'round' or 'base'"),
     ('held_out=1', 'held_out is 1, wanted at least 2'),
     ('unseen=1', 'unseen must be 0 or at least 2, got 1'),
-    ('held_out_split=train', "held_out_split is 'train'"),
+    (
+      'held_out_split=train',
+      "held_out_split must be 'eval', 'final' or 'preference', got 'train'",
+    ),
     ('world.jitter=9', 'jitter is 9, wanted at most'),
     (
       'mesh.model=3',
