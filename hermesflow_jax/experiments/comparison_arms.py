@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import dataclasses
 import pathlib
 import time
+import typing
 
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import read_errors
@@ -61,18 +62,15 @@ class Arm:
   name: str
   label: str
   changes: dict
-  scorer: str = SELF
-  rates: tuple[float, ...] = ()
+  scorer: typing.Annotated[str, settings.one_of(SELF, JUDGE)] = SELF
+  rates: tuple[settings.PositiveFloat, ...] = ()
 
   def __post_init__(self):
+    settings.check(self)
     if not self.name.isidentifier():
       raise ValueError(
         f'name is {self.name!r}, wanted letters, digits and underscores'
       )
-    if any(rate <= 0 for rate in self.rates):
-      raise ValueError(f'rates is {self.rates}, wanted numbers above 0')
-    if self.scorer not in (SELF, JUDGE):
-      raise ValueError(f"scorer is {self.scorer!r}, wanted 'self' or 'judge'")
 
   def play(
     self, common: play_settings.PlayConfig, seed: int, lr: float | None = None

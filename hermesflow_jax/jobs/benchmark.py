@@ -5,6 +5,7 @@ import dataclasses
 import json
 import platform
 import time
+import typing
 
 from flax import nnx
 import jax
@@ -85,19 +86,14 @@ class Settings:
   vocab: vocabulary.Vocab
   decoder: phi.PhiConfig
   tokenizer: magvit_config.MagvitConfig | None
-  precisions: tuple[str, ...]
+  precisions: tuple[typing.Annotated[str, settings.one_of(*PRECISIONS)], ...]
   workloads: tuple[NamedWorkload, ...]
-  repeats: int
+  repeats: settings.PositiveInt
   torch: bool
-  seed: int
+  seed: settings.NonNegativeInt
 
   def __post_init__(self):
-    settings.require(self, {'repeats': 1, 'seed': 0})
-    for name in self.precisions:
-      if name not in PRECISIONS:
-        raise ValueError(
-          f'precisions has {name!r}, wanted {" or ".join(PRECISIONS)}'
-        )
+    settings.check(self)
     if self.tokenizer is None and any(w.pixels for w in self.workloads):
       raise ValueError('there are pixels in workloads, but no tokenizer')
 

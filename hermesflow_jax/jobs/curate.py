@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import fcntl
 import pathlib
+import typing
 
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import gathering
@@ -60,11 +61,11 @@ class Settings(job_model.ModelSettings):
 
   world: shape_world.World
   files: record_files.Source | None
-  inputs: int
+  inputs: settings.PositiveInt
   fresh_inputs: bool
-  round: int
+  round: settings.PositiveInt
   before: str
-  images: int
+  images: typing.Annotated[int, settings.at_least(2)]
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
   free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
@@ -74,26 +75,14 @@ class Settings(job_model.ModelSettings):
   )
   sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
-  seed: int
-  shard: int
-  share: int
-  shares: int
+  seed: settings.NonNegativeInt
+  shard: settings.PositiveInt
+  share: settings.NonNegativeInt
+  shares: settings.PositiveInt
   official: bool = settings.not_identity(default=False)
 
   def __post_init__(self):
     super().__post_init__()
-    settings.require(
-      self,
-      {
-        'inputs': 1,
-        'images': 2,
-        'seed': 0,
-        'shard': 1,
-        'share': 0,
-        'shares': 1,
-        'round': 1,
-      },
-    )
     if self.before and self.round == 1:
       raise ValueError(
         f"before must be '' in round 1, got {self.before!r}; give the number "

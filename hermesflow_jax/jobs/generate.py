@@ -6,6 +6,7 @@ import functools
 import io
 import pathlib
 import re
+import typing
 
 import numpy as np
 from PIL import Image
@@ -49,27 +50,22 @@ class Settings(job_model.ModelSettings):
 
   prompts: tuple[str, ...]
   file: str
-  each: int
-  seed: int
+  each: settings.PositiveInt
+  seed: settings.NonNegativeInt
   sampler: maskgit.MaskGITSampler
   image: str
   mask: str
-  extend: tuple[str, ...]
-  on_error: str
+  extend: tuple[
+    typing.Annotated[str, settings.one_of(*inpainting.DIRECTIONS)], ...
+  ]
+  on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)]
 
   def __post_init__(self):
     super().__post_init__()
-    settings.require(self, {'each': 1, 'seed': 0})
-    input_faults.check_policy(self.on_error)
     if not self.prompts and not self.file:
       raise ValueError(
         'prompts must not be empty, got (); give prompts or file'
       )
-    for side in self.extend:
-      if side not in inpainting.DIRECTIONS:
-        raise ValueError(
-          f'extend must be of {", ".join(inpainting.DIRECTIONS)}, got {side!r}'
-        )
     if bool(self.image) != (bool(self.mask) or bool(self.extend)):
       raise ValueError(
         'image must be given together with mask or extend, got '

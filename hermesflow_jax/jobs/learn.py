@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 import time
+import typing
 
 import jax
 
@@ -51,21 +52,21 @@ class Settings(job_model.ModelSettings, learning.LearningConfig):
   """
 
   pairs: str
-  round: int = dataclasses.field(default=1, kw_only=True)
+  round: settings.PositiveInt = dataclasses.field(default=1, kw_only=True)
   reference: str = dataclasses.field(default='', kw_only=True)
   both: bool
   images: str = ''
-  on_error: str = 'raise'
+  on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
+    'raise'
+  )
 
   def __post_init__(self):
     job_model.ModelSettings.__post_init__(self)
     learning.LearningConfig.__post_init__(self)
-    input_faults.check_policy(self.on_error)
     if not self.pairs:
       raise ValueError(
         "pairs must be the folder of a curation, got ''; give runs/curate"
       )
-    settings.require(self, {'round': 1})
 
 
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:

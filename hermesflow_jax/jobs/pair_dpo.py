@@ -5,6 +5,7 @@ import functools
 import resource
 import sys
 import time
+import typing
 
 import jax
 
@@ -67,27 +68,21 @@ class Settings(job_model.ModelSettings):
 
   world: shape_world.World
   files: OwnFiles | None
-  inputs: int
+  inputs: settings.PositiveInt
   fresh_inputs: bool
-  held_out: int
-  held_out_split: str
+  held_out: typing.Annotated[int, settings.at_least(2)]
+  held_out_split: typing.Annotated[
+    str, settings.one_of('eval', 'final', 'preference')
+  ]
   play: play_settings.PlayConfig
-  gallery: int = settings.not_identity()
+  gallery: settings.PositiveInt = settings.not_identity()
   official: bool = settings.not_identity(default=False)
-  unseen: int = settings.not_identity(default=0)
+  unseen: settings.NonNegativeInt = settings.not_identity(default=0)
 
   def __post_init__(self):
     super().__post_init__()
-    settings.require(
-      self, {'inputs': 1, 'held_out': 2, 'unseen': 0, 'gallery': 1}
-    )
     if self.unseen == 1:
       raise ValueError('unseen must be 0 or at least 2, got 1')
-    if self.held_out_split not in ('eval', 'final', 'preference'):
-      raise ValueError(
-        "held_out_split must be 'eval', 'final' or 'preference', got "
-        f'{self.held_out_split!r}'
-      )
 
   @property
   def inputs_of_all_rounds(self) -> int:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import time
+import typing
 
 from flax import nnx
 import jax
@@ -70,10 +71,10 @@ class Settings:
       run.
   """
 
-  seed: int
+  seed: settings.NonNegativeInt
   mesh: mesh_config.MeshConfig = settings.not_identity()
   world: shape_world.World
-  scenes: int
+  scenes: settings.PositiveInt
   tokenizer: str
   init_from: str
   decoder: phi.PhiConfig
@@ -81,26 +82,16 @@ class Settings:
   mixture: pretraining.TaskMixture
   mask_schedule: str
   optim: adamw.AdamWConfig
-  stop: int
+  stop: settings.NonNegativeInt
   batches: pretraining.Batches
-  log_every: int = settings.not_identity()
-  save_every: int = settings.not_identity()
+  log_every: settings.PositiveInt = settings.not_identity()
+  save_every: settings.NonNegativeInt = settings.not_identity()
   sampler: maskgit.MaskGITSampler
-  evaluated: int
+  evaluated: typing.Annotated[int, settings.at_least(2)]
   export: str
 
   def __post_init__(self):
-    settings.require(
-      self,
-      {
-        'seed': 0,
-        'scenes': 1,
-        'evaluated': 2,
-        'stop': 0,
-        'log_every': 1,
-        'save_every': 0,
-      },
-    )
+    settings.check(self)
     mask_schedules.parse_schedule(self.mask_schedule)
 
 

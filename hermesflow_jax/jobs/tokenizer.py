@@ -51,22 +51,20 @@ class Settings:
     export: the bundle to write into.
   """
 
-  seed: int
+  seed: settings.NonNegativeInt
   mesh: mesh_config.MeshConfig = settings.not_identity()
   world: shape_world.World
-  scenes: int
+  scenes: settings.PositiveInt
   sizes: magvit_config.MagvitConfig
   weights: tokenizer_loss.LossWeights
-  quantizer_warmup: int
+  quantizer_warmup: settings.NonNegativeInt
   optim: adamw.AdamWConfig
   schedule: training_schedule.TrainingSchedule
-  evaluated: int
+  evaluated: settings.PositiveInt
   export: str
 
   def __post_init__(self):
-    settings.require(
-      self, {'seed': 0, 'scenes': 1, 'quantizer_warmup': 0, 'evaluated': 1}
-    )
+    settings.check(self)
 
 
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:

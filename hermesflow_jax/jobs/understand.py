@@ -5,6 +5,7 @@ import dataclasses
 import glob
 import os
 import pathlib
+import typing
 
 import numpy as np
 
@@ -56,13 +57,11 @@ class Settings(job_model.ModelSettings):
     default=text_tokenizer.CAPTION_PROMPT, kw_only=True
   )
   decoding: batched.Decoding
-  seed: int
-  on_error: str
+  seed: settings.NonNegativeInt
+  on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)]
 
   def __post_init__(self):
     super().__post_init__()
-    settings.require(self, {'seed': 0})
-    input_faults.check_policy(self.on_error)
     if not self.images:
       raise ValueError(
         "images must not be empty, got (); give images=('a.png',)"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import functools
+import typing
 
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
@@ -37,30 +38,25 @@ class PlayConfig(learning.LearningConfig):
       starts from) or 'base'.
   """
 
-  rounds: int = settings.not_identity()
-  images: int
+  rounds: settings.PositiveInt = settings.not_identity()
+  images: typing.Annotated[int, settings.at_least(2)]
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
   free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
   choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
-  shard: int
+  shard: settings.PositiveInt
   curation_sampler: maskgit.MaskGITSampler
   evaluation_sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
-  reference: str
+  reference: typing.Annotated[str, settings.one_of('round', 'base')]
 
   def __post_init__(self):
     super().__post_init__()
-    if self.reference not in ('round', 'base'):
-      raise ValueError(
-        f"reference is {self.reference!r}, wanted 'round' or 'base'"
-      )
-    settings.require(self, {'rounds': 1, 'images': 2, 'shard': 1})
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
     if len(self.captions) < 2:
       raise ValueError(
-        f'captions has {len(self.captions)} samplers, wanted at least 2'
+        f'captions must have at least 2 samplers, got {len(self.captions)}'
       )
 
   @property

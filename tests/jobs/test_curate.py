@@ -244,7 +244,7 @@ def test_what_does_not_fit_into_a_row_is_heard_of_before_any_work(
   'changes, said',
   [
     ({'share': 2, 'shares': 2}, 'share must be less than shares, 2, got 2'),
-    ({'shard': 0}, 'shard is 0'),
+    ({'shard': 0}, 'shard must be at least 1, got 0'),
     ({'images': 1}, 'images is 1'),
   ],
 )

@@ -144,7 +144,7 @@ def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
     ({'prompts': ()}, 'prompts must not be empty'),
     ({'prompts': ('', 'a ring')}, "prompt '': it is empty"),
     ({'prompts': ('a ring', ' a  ring ')}, "'a ring': it occurs twice"),
-    ({'each': 0}, 'each is 0'),
+    ({'each': 0}, 'each must be at least 1, got 0'),
     ({'file': '/none.txt'}, '/none.txt cannot be read'),
     ({'mask': 'm.png'}, 'image must be given together with mask or'),
     ({'image': 'a.png'}, 'image must be given together with mask or'),
@@ -152,12 +152,12 @@ def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
       {'image': 'a.png', 'mask': 'm.png', 'extend': ('up',)},
       'must not be given together',
     ),
-    (
-      {'image': 'a.png', 'extend': ('over',)},
-      "extend must be of .*, got 'over'",
-    ),
+    ({'image': 'a.png', 'extend': ('over',)}, "or 'down', got 'over'"),
     ({'image': '/none.png', 'extend': ('up',)}, '/none.png cannot be read'),
-    ({'on_error': 'ignore'}, "on_error is 'ignore'"),
+    (
+      {'on_error': 'ignore'},
+      "on_error must be 'raise' or 'skip', got 'ignore'",
+    ),
   ],
 )
 def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):

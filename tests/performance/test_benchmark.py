@@ -345,10 +345,10 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
           }
         ]
       },
-      'naive_steps is 3',
+      'naive_steps must be at most steps=2, got 3',
     ),
     ({'tokenizer': None}, 'pixels in workloads, but no tokenizer'),
-    ({'repeats': 0}, 'repeats is 0'),
+    ({'repeats': 0}, 'repeats must be at least 1, got 0'),
   ],
 )
 def test_what_cannot_be_timed_is_refused(changes, said):

@@ -215,7 +215,7 @@ def test_pairs_before_that_are_damaged_are_named(base, first, tmp_path):
 @pytest.mark.parametrize(
   'fresh, number, before, message',
   [
-    (True, 0, '', 'round is 0'),
+    (True, 0, '', 'round must be at least 1, got 0'),
     (True, 1, 'x', "before must be '' in round 1, got 'x'"),
     (False, 2, '', 'before must be a folder in round 2'),
   ],

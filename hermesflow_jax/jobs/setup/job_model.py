@@ -57,11 +57,11 @@ class ModelSettings:
   text: str
   missing: str = settings.not_identity()
   sizes: initial_model.Sizes | None
-  chunk: int = settings.not_identity()
+  chunk: settings.PositiveInt = settings.not_identity()
   adapters: str
 
   def __post_init__(self):
-    settings.require(self, {'chunk': 1})
+    settings.check(self)
 
 
 def abstract_model(sizes: initial_model.Sizes):
