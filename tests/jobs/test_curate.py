@@ -245,7 +245,7 @@ def test_what_does_not_fit_into_a_row_is_heard_of_before_any_work(
   [
     ({'share': 2, 'shares': 2}, 'share must be less than shares, 2, got 2'),
     ({'shard': 0}, 'shard must be at least 1, got 0'),
-    ({'images': 1}, 'images is 1'),
+    ({'images': 1}, 'images must be at least 2, got 1'),
   ],
 )
 def test_what_makes_no_sense_is_refused(base, changes, said):

@@ -200,7 +200,7 @@ def test_images_may_be_drawn_into_a_bucket(run, start_image, tmp_path, bucket):
   settings_ = {'image': str(start_image), 'extend': ('right',)}
   wanted, _ = run(**settings_)
   bucket.put('first.png', start_image.read_bytes())
-  bucket.put('prompts.txt', 'a blue star\n'.encode())
+  bucket.put('prompts.txt', b'a blue star\n')
   settings_['image'] = 'gs://bucket/first.png'
   found, _ = run('gs://bucket/out', **settings_)
   assert found == wanted

@@ -1,4 +1,4 @@
-"""Start of a job: loads its model, claims its folder, reads finished results."""
+"""Start of a job: initial model, claimed folder, results of a finished run."""
 
 import json
 import pathlib
