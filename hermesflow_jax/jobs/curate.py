@@ -55,6 +55,7 @@ class Settings(job_model.ModelSettings):
     caption_prompt: what captions are asked with.
     sampler: of the images.
     rules: what makes a pair.
+    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     seed: of the rounds, each of which samples with another.
     shard: inputs a shard, which is what a stop may cost.
     share: which part of the shards this process makes, 0 to `shares` - 1.
@@ -80,6 +81,7 @@ class Settings(job_model.ModelSettings):
   )
   sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
+  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   seed: int
   shard: int
   share: int
@@ -119,6 +121,7 @@ class Settings(job_model.ModelSettings):
         f'captions has {len(self.captions)} samplers, wanted at least 2'
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
+    text_similarity.get_scorer(self.caption_scorer)
     # It refuses what it cannot be made of.
     self.answering  # pylint: disable=pointless-statement
 
@@ -202,7 +205,7 @@ def run(
     config.sampler,
     config.images,
     config.captions,
-    text_similarity.ngram_cosines,
+    text_similarity.get_scorer(config.caption_scorer),
     config.seed + config.round,
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))

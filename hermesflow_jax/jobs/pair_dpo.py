@@ -264,7 +264,7 @@ def play_data(
     held_out=held_out,
     judge=judge,
     judged_by=judged_by,
-    similarity=text_similarity.ngram_cosines,
+    similarity=text_similarity.get_scorer(config.play.caption_scorer),
     unseen=unseen,
     publish=config.official
     and functools.partial(

@@ -13,6 +13,7 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sequences import text_similarity
 
 # The judge of files is the model that the rounds start from.
 BASE_MODEL = 'base model'
@@ -31,6 +32,7 @@ class PlayConfig(learning.LearningConfig):
     curation_sampler: of the candidates.
     evaluation_sampler: of the one judged image.
     rules: what makes a pair.
+    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     reference: 'round' (the model that the round starts from) or 'base'.
   """
 
@@ -44,6 +46,7 @@ class PlayConfig(learning.LearningConfig):
   curation_sampler: maskgit.MaskGITSampler
   evaluation_sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
+  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   reference: str
 
   def __post_init__(self):
@@ -53,6 +56,7 @@ class PlayConfig(learning.LearningConfig):
         f"reference is {self.reference!r}, wanted 'round' or 'base'"
       )
     settings.require(self, {'rounds': 1, 'images': 2, 'shard': 1})
+    text_similarity.get_scorer(self.caption_scorer)
     # It refuses what it cannot be made of.
     self.answering  # pylint: disable=pointless-statement
     if len(self.captions) < 2:
