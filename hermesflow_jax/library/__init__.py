@@ -1,1 +1,1 @@
-"""Short calls for programs that import the library; docs/api.md has examples."""
+"""Short calls for programs that import the package; see docs/api.md."""
