@@ -51,7 +51,8 @@ setuptools.setup(
   extras_require={
     'gcs': GCS,
     'test': TEST,
-    'dev': [*TEST, 'import-linter>=2.1', 'ruff>=0.17,<0.18'],
+    # Formatting differs between releases of ruff.
+    'dev': [*TEST, 'import-linter>=2.17,<3', 'ruff>=0.17.6,<0.18'],
     **{name: jax(f'[{name}]') for name in ('tpu', 'cuda12', 'cuda13')},
   },
 )
