@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
@@ -145,8 +146,7 @@ def join_pairs(inputs: input_set.Inputs, pairs: dict, both: bool) -> list[dict]:
   by_id = dict(zip(inputs.ids, zip(inputs.captions, inputs.codes)))
   records = []
   for name, (und, gen) in pairs.items():
-    dropped = und.dropped, gen.dropped
-    if any(dropped) if both else all(dropped):
+    if not pair_selection.is_trainable(und.dropped, gen.dropped, both):
       continue
     caption, codes = by_id[name]
     records.append(

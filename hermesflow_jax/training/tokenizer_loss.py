@@ -29,12 +29,12 @@ class LossWeights:
     foreground: weight for foreground pixels; background pixels weigh 1.
   """
 
-  entropy: float
-  commitment: float
-  foreground: float
+  entropy: settings.NonNegativeFloat
+  commitment: settings.NonNegativeFloat
+  foreground: settings.NonNegativeFloat
 
   def __post_init__(self):
-    settings.require(self, {'entropy': 0, 'commitment': 0, 'foreground': 0})
+    settings.check(self)
 
 
 def loss(
