@@ -1,4 +1,4 @@
-"""Grouped bar charts of shares."""
+"""Grouped bar charts."""
 
 from collections.abc import Sequence
 
@@ -23,9 +23,9 @@ def bars(
   """Returns grouped horizontal bars with a legend; None without groups.
 
   Args:
-    groups: (name, values), with one value in [0, 1] for each bar.
-    bar_names: (name, color) of each bar of a group; the color is a name in
-      `inline_svg.COLORS`.
+    groups: (name, values); values are shares in [0, 1], in the order of bars.
+    bar_names: (name, color) for each bar in a group, with a name in
+      `inline_svg.COLORS` as color.
     description: text for screen readers.
   """
   if not groups:

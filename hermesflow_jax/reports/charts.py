@@ -22,11 +22,11 @@ MOST_POINTS = 240
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-  """One line of a chart.
+  """A line with optional markers and error bars.
 
   Attributes:
     name: text in the legend.
-    points: (x, y, standard error or None), in order of x.
+    points: (x, y, standard error or None), sorted by x.
     style: color, a name in `inline_svg.COLORS`.
     dashed: whether the line is dashed.
     markers: whether each point has a marker.
@@ -50,7 +50,7 @@ class Series:
 
 
 def thin(points: Sequence, most: int = MOST_POINTS) -> list[tuple]:
-  """Returns at most `most` points: means of neighbors, without errors."""
+  """Averages neighbors until at most `most` points remain; drops errors."""
   if len(points) <= most:
     return [tuple(point) for point in points]
   size = math.ceil(len(points) / most)
@@ -87,17 +87,16 @@ def lines(
   """Returns a line chart with its legend; None if no value is finite.
 
   Args:
-    series: lines; error bars show one standard error each way.
+    series: lines; error bars show a standard error each way.
     description: text for screen readers.
     x_label: text under the axis.
     limits: range that the y axis covers at least.
     zero: whether the y axis covers 0, with a line at it.
     whole_x: whether each x has a tick.
-    x_names: labels of these ticks, in place of the numbers.
-    borders: (x, name) of dotted vertical lines, in order of x. A name is
+    x_names: tick labels, in place of the numbers.
+    borders: (x, name) for dotted vertical lines, sorted by x. A name is
       left out where it does not fit before the next line.
-    shaded: indices of two series with the same x; the area between them is
-      shaded.
+    shaded: indices of two series with equal x; shades the area between them.
   """
   values = [s.arrays() for s in series]
   x, y, error = np.concatenate([np.empty((3, 0)), *values], axis=1)
@@ -146,13 +145,13 @@ def lines(
 
 
 def _set_x_axis(axes, x, every_x, names) -> None:
-  """Sets the range and the ticks of the x axis.
+  """Sets range and ticks on the x axis.
 
   Args:
     axes: to change.
     x: float64[N], distinct finite values in order.
     every_x: whether each x has a tick.
-    names: labels of the ticks, in place of the numbers.
+    names: tick labels, in place of the numbers.
   """
   if not every_x:
     axes.set_xlim(x[0], x[-1] if x[-1] > x[0] else x[0] + 1)
@@ -196,7 +195,7 @@ def _draw_borders(axes, borders) -> None:
 
 
 def _draw_line(axes, series, x, y, error) -> list[str]:
-  """Draws one series and returns the tooltips of its markers."""
+  """Draws a series; returns the tooltips for its markers."""
   finite = ~np.isnan(y)
   beside = np.pad(finite, 1)
   # No line shows a point whose neighbors are missing.

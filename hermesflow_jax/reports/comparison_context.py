@@ -6,7 +6,7 @@ from hermesflow_jax.reports import score_rows
 
 
 def search_table(results: dict) -> result_table.Table:
-  """Returns the scores of the learning rates that were tried."""
+  """Returns the scores at all learning rates that were tried."""
   rows = []
   for tried in results['search'].values():
     rates = [float(rate) for rate in tried['rates']]
@@ -59,7 +59,7 @@ def budget_table(models: list[dict]) -> result_table.Table:
 
 
 def judge_table(results: dict) -> result_table.Table:
-  """Returns how the models’ scores of their images differ from the judge’s."""
+  """Compares each model’s scores for its own images with the judge’s."""
   columns = {
     'correlation': 'correlation',
     'self_score': 'own score',

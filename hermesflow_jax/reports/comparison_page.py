@@ -1,4 +1,4 @@
-"""A page that compares arms, from `results.json` of the job `ablation`."""
+"""A page that compares arms, from the ablation job’s `results.json`."""
 
 from hermesflow_jax.reports import charts
 from hermesflow_jax.reports import comparison_sweeps
@@ -50,7 +50,7 @@ def _lead_sentence(results) -> str:
 
 
 def _forest_plots(models, since) -> list[html_page.Figure]:
-  """Returns a forest plot of the changes of each score.
+  """Returns a forest plot for each score, with all models’ changes.
 
   Args:
     models: `results['models']`.
@@ -86,7 +86,7 @@ def _forest_plots(models, since) -> list[html_page.Figure]:
 
 
 def _round_chart(models, arm) -> html_page.Figure:
-  """Returns the scores of an arm over its rounds."""
+  """Returns both scores over the rounds that an arm played."""
   points = [m for m in models if m['arm'] in ('', arm)]
   chart = charts.lines(
     [
@@ -115,7 +115,7 @@ def _round_chart(models, arm) -> html_page.Figure:
 
 
 def _sweep_chart(results, title) -> html_page.Figure:
-  """Returns the changes of both scores over the points of a sweep."""
+  """Returns how both scores change over a sweep."""
   points, models = zip(
     *comparison_sweeps.sweep_points(results, title), strict=True
   )

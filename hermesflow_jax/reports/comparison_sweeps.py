@@ -1,4 +1,4 @@
-"""Tables of models in order: over a setting, or over rounds."""
+"""Tables of scores over a swept setting, or over rounds."""
 
 from hermesflow_jax.evaluation import scene_statistics
 from hermesflow_jax.reports import comparison_text
@@ -19,12 +19,12 @@ HEADLINE = {
 
 
 def last_round(models: list[dict], arm: str) -> int:
-  """Returns the number of the last round of an arm."""
+  """Returns the last round that an arm played."""
   return max(m['round'] for m in models if m['arm'] == arm)
 
 
 def round_table(results: dict) -> result_table.Table:
-  """Returns the changes in each round of arms with several rounds."""
+  """Returns the changes by round, for arms with several rounds."""
   models = results['models']
   rows = [
     [
@@ -59,7 +59,7 @@ def round_table(results: dict) -> result_table.Table:
 
 
 def sweep_points(results: dict, title: str) -> list[tuple[dict, dict]]:
-  """Returns (point, model) of each point of a sweep."""
+  """Returns (point, model) for each point in a sweep."""
   models = {(m['arm'], m['round']): m for m in results['models']}
   return [
     (point, models[point['arm'], point['round']])

@@ -1,4 +1,4 @@
-"""Tables of a comparison of arms, in the order of the page."""
+"""All tables that compare arms, in page order."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -35,10 +35,10 @@ def markdown(results: dict) -> str:
 
 
 def tables(results: dict) -> list[result_table.Table]:
-  """Returns all tables that have rows, in the order of the page.
+  """Returns all tables that have rows, in page order.
 
   Args:
-    results: `results.json` of the job `ablation`.
+    results: content of the ablation job’s `results.json`.
   """
   models = results['models']
   ordered = [
@@ -167,7 +167,7 @@ def _caption_tables(models) -> list[result_table.Table]:
 def _with_scenes(
   models: Sequence[dict], columns: Mapping[str, str]
 ) -> dict[str, str]:
-  """Returns the columns of known scores, named with their scene counts."""
+  """Keeps the columns with known scores and adds their scene counts."""
   scores = models[0]['scores']
   return {
     # Results of earlier versions have no scene counts.
@@ -181,7 +181,7 @@ def _with_scenes(
 def _columns_within(
   models: Sequence[dict], prefix: str, order: Iterable[str] = ()
 ) -> dict[str, str]:
-  """Returns {score: column} of all scores '<prefix>/...', in this order."""
+  """Returns {score: column} for all scores '<prefix>/...', in this order."""
   names = [
     score.removeprefix(f'{prefix}/')
     for score in models[0]['scores']
@@ -195,7 +195,7 @@ def _columns_within(
 
 
 def _score_table(title, note, models, columns) -> result_table.Table:
-  """Returns the scores of each model.
+  """Returns all models’ scores.
 
   Args:
     title: heading.
@@ -213,7 +213,7 @@ def _score_table(title, note, models, columns) -> result_table.Table:
 
 
 def _change_table(title, note, models, since, columns) -> result_table.Table:
-  """Returns the changes of each model.
+  """Returns all models’ changes.
 
   Args:
     title: heading.

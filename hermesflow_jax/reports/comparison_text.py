@@ -1,6 +1,6 @@
-"""Cells and sentences that tables and pages of a comparison share.
+"""Cells and sentences that comparison tables and pages share.
 
-Numbers come from `results.json` of the job `ablation`.
+Numbers come from the ablation job’s `results.json`.
 """
 
 from collections.abc import Iterable
@@ -40,7 +40,12 @@ def score(entry: dict) -> str:
 
 
 def score_with_se(entry: dict, name: str) -> str:
-  """Returns score `name` of an entry that holds its error as '<name>_se'."""
+  """Returns a score with its standard error.
+
+  Args:
+    entry: with the score and, under '<name>_se', its error.
+    name: score to show.
+  """
   return score({'value': entry[name], 'error': entry[f'{name}_se']})
 
 
@@ -58,7 +63,7 @@ def change(entry: dict) -> str:
 
 
 def mean(values: Iterable, digits: int = 0) -> str:
-  """Returns the mean of the values that are not None; a dash for none."""
+  """Averages the values that are not None; returns a dash for none."""
   numbers = [value for value in values if value is not None]
   if not numbers:
     return number_text.NOTHING

@@ -22,7 +22,7 @@ class TableContent:
   """A table without a title.
 
   Attributes:
-    header: names of the columns.
+    header: column names.
     rows: cells, as many a row as the header has.
     text_columns: number of leading columns with text; others hold numbers.
   """
@@ -53,8 +53,8 @@ def render(template: str, **values) -> str:
   """Returns a page as HTML.
 
   Args:
-    template: name of a file in `templates/`.
-    **values: variables of the template.
+    template: file name in `templates/`.
+    **values: template variables.
 
   Raises:
     jinja2.UndefinedError: the template needs a variable that is missing.

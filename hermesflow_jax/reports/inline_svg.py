@@ -1,7 +1,7 @@
-"""Renders matplotlib figures as inline SVG in the colors of the page.
+"""Renders matplotlib figures as inline SVG in the page's colors.
 
 A drawing uses stand-in colors, and the SVG refers to CSS variables in their
-place. So a chart follows the light or dark scheme of the page around it. Text
+place. So a chart follows the light or dark scheme around it. Text
 stays text: it can be searched, copied and enlarged.
 """
 
@@ -79,7 +79,7 @@ class Chart:
 
   Attributes:
     svg: an `<svg>` element.
-    legend: (name, CSS classes) of each swatch; empty for no legend.
+    legend: (name, CSS classes) for each swatch; empty for no legend.
   """
 
   svg: markupsafe.Markup
@@ -91,8 +91,8 @@ def new_figure(width: int, height: int) -> Iterator[mpl_figure.Figure]:
   """Yields an empty figure, and the page's style while it is drawn.
 
   Args:
-    width: pixels of the view box.
-    height: pixels of the view box.
+    width: width in pixels.
+    height: height in pixels.
   """
   with mpl_style.context(('default', _STYLE)):
     # At 72 dots an inch, points, pixels and SVG units are equal.
@@ -100,7 +100,7 @@ def new_figure(width: int, height: int) -> Iterator[mpl_figure.Figure]:
 
 
 def printable(text: str) -> str:
-  """Returns one line of text without characters that XML forbids."""
+  """Replaces line breaks and characters that XML forbids by spaces."""
   return _CONTROL.sub(' ', str(text))
 
 
@@ -109,13 +109,13 @@ def render(
 ) -> markupsafe.Markup:
   """Returns a figure as an `<svg>` element, equal bytes for equal drawings.
 
-  An artist's `gid` becomes the CSS class of its group.
+  An artist's `gid` becomes its CSS class.
 
   Args:
     drawing: from `new_figure`, inside its context.
     description: text for screen readers.
-    tooltips: text of each marker of the artists whose `gid` is `MARKERS`, in
-      the order of drawing.
+    tooltips: a text for each marker, in drawing order, over all artists
+      whose `gid` is `MARKERS`.
   """
   for artist in drawing.findobj():
     artist.set_clip_on(False)

@@ -1,4 +1,4 @@
-"""Numbers as text of a page; a dash where a number is missing."""
+"""Formats numbers for a page; a missing number becomes a dash."""
 
 import math
 

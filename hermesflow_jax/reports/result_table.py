@@ -6,12 +6,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Cells of text under a title.
+  """Text cells under a title.
 
   Attributes:
     title: heading.
     note: sentences between heading and table.
-    header: names of the columns.
+    header: column names.
     rows: cells, as many a row as the header has; the first names the row.
   """
 

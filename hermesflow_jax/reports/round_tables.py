@@ -1,6 +1,6 @@
-"""Tables of the phases of each round: pairs, agreement with the judge, time.
+"""Tables by round: dropped pairs, agreement with the judge, seconds.
 
-`rows` are entries of `rounds` in `results.json`; the first is the base model.
+`rows` are the `rounds` in `results.json`; the first is the base model.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from hermesflow_jax.reports import score_rows
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-  """Agreement between the model's scores of its images and the judge's.
+  """Agreement between the model's and the judge's image scores.
 
   Attributes:
-    table: one row a round; empty if no round was measured.
+    table: a row for each round; empty if no round was measured.
     notes: why rounds were not measured.
   """
 
@@ -56,7 +56,7 @@ def drop_table(rows: Sequence[dict]) -> html_page.TableContent:
 
 
 def agreement(rows: Sequence[dict]) -> Agreement:
-  """Returns how the model's scores of its images agree with the judge's."""
+  """Returns how the model's own image scores agree with the judge's."""
   cells, notes = [], []
   for row in rows:
     curation = row.get('curation') or {}

@@ -1,4 +1,4 @@
-"""The report of a run: a page that opens from disk."""
+"""A report about a run: a page that opens from disk."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Sample:
   """A held-out caption with images.
 
   Attributes:
-    caption: prompt of the images.
+    caption: prompt for all images.
     real: uint8[H, W, 3], the real image; None if it is missing.
     before: uint8[H, W, 3], image by the base model.
     before_right: the judge's correct answers about it, such as '3/4'.
@@ -44,16 +44,15 @@ class PairSample:
   """A homologous input with its caption pair and its image pair.
 
   Attributes:
-    id: identifier of the input.
+    id: input identifier.
     real: uint8[H, W, 3], the real image.
     caption: the true caption.
     caption_win, caption_lose: captions by the model.
     caption_score_win, caption_score_lose: similarity to the true caption.
     image_win, image_lose: uint8[H, W, 3], images by the model.
-    vqa_score_win, vqa_score_lose: share of the model's correct answers, in
-      [0, 1].
-    answers_win, answers_lose: (question, answer of the model, expected
-      answer).
+    vqa_score_win, vqa_score_lose: share in [0, 1] that the model answers
+      correctly.
+    answers_win, answers_lose: (question, model answer, expected answer).
     caption_dropped, image_dropped: reason why training leaves the pair out;
       '' if it is trained on.
     round: round in which the pairs were made; None hides it.
@@ -79,23 +78,23 @@ class PairSample:
 
 @dataclasses.dataclass(frozen=True)
 class RunReport:
-  """Content of a report; only title, command and rounds are required.
+  """Report content; only title, command and rounds are required.
 
   Attributes:
-    title: title of the page.
+    title: page title.
     command: command that started the run; '' hides it.
     rounds: rows of results.json; round 0 is the base model. A row may hold
       'change', the paired change since round 0 ({'gap': .., 'gap_se': ..}),
-      and 'unseen', a row measured on captions of no training input.
-    note: status at the top of the page; '' for none.
-    control: more rows of the same form, each with a 'name'.
-    training: logged metrics of each round from the first, each with a 'step'.
+      and 'unseen', a row measured on captions that no input has.
+    note: status above all scores; '' for none.
+    control: more rows in this form, each with a 'name'.
+    training: logged metrics by round, from the first, each with a 'step'.
     gallery: held-out captions with images.
-    pairs: examples of the training data.
+    pairs: training examples.
     settings: nested config.
     seeds: random seeds by name.
-    versions: versions of packages by name.
-    seconds: duration of the whole run.
+    versions: package versions by name.
+    seconds: duration of the run.
     peak_memory: largest resident size in bytes.
   """
 
@@ -120,7 +119,7 @@ def write_page(path: str | os.PathLike, run: RunReport) -> None:
 
 
 def render_page(run: RunReport) -> str:
-  """Returns the page as HTML, a pure function of the run.
+  """Renders the page; equal runs give equal bytes.
 
   Raises:
     ValueError: an image is not uint8[H, W, 3].
@@ -148,7 +147,7 @@ def render_page(run: RunReport) -> str:
 
 
 def _scores(rows, control) -> dict:
-  """Returns the tables and charts of the scores, as template variables."""
+  """Returns score tables and charts, as template variables."""
   return {
     **_score_tables(rows, control),
     'round_charts': score_charts.round_charts(rows, control),
@@ -167,7 +166,7 @@ def _score_tables(rows, control=()) -> dict:
 
 
 def _details(run) -> list[tuple[str, list[html_page.TableContent]]]:
-  """Returns (title, tables) of what is needed to repeat the run."""
+  """Returns (title, tables) with everything that a repetition needs."""
   memory = number_text.to_float(run.peak_memory) / 1e9
   cost = [
     (name, value)
@@ -200,7 +199,7 @@ def _details(run) -> list[tuple[str, list[html_page.TableContent]]]:
 def flatten_settings(
   settings: Mapping, prefix: str = ''
 ) -> list[tuple[str, str]]:
-  """Returns ('a.b', value) of each leaf of a nested mapping, in order."""
+  """Returns ('a.b', value) for each leaf in a nested mapping, in order."""
   leaves = []
   for key, value in settings.items():
     if isinstance(value, Mapping) and value:

@@ -1,4 +1,4 @@
-"""Collects the files of a finished run and writes its report."""
+"""Collects the files that a finished run left and writes its report."""
 
 import io
 import json
@@ -29,16 +29,16 @@ def _share(scene: dict, questions: list[dict]) -> str:
 
 
 def gallery(root: pathlib.PurePath, last: int, world, player, count: int):
-  """Returns images of held-out scenes by the base model and the last one.
+  """Returns held-out scenes with images by the base and the last model.
 
   The scenes are the first in the held-out set, without selection.
 
   Args:
-    root: folder of the run.
-    last: number of the last round.
-    world: inputs of the run.
+    root: run folder.
+    last: last round.
+    world: inputs and held-out scenes.
     player: model whose tokenizer decodes the images.
-    count: number of scenes at most.
+    count: most scenes to return.
   """
   inputs = world.held_out
   count = min(count, len(inputs))
@@ -67,11 +67,11 @@ def pair_samples(
   """Returns the first inputs with a caption pair and an image pair.
 
   Args:
-    root: folder of the run.
-    number: number of the round.
-    world: inputs of the run.
+    root: run folder.
+    number: round, from 1.
+    world: inputs and held-out scenes.
     player: model that answers the questions and decodes the images.
-    count: number of inputs at most.
+    count: most inputs to return.
   """
   inputs = world.inputs[number - 1]
   pairs = pair_files.read_pairs(root / f'round_{number}')
@@ -126,7 +126,7 @@ def judge_note(rounds: list[dict]) -> str:
   """Returns a note on a judge that does not read pixels; '' for the others.
 
   Args:
-    rounds: rows of `results.json`.
+    rounds: rows in `results.json`.
   """
   name = rounds[0]['judge']
   if name == 'pixels':
@@ -145,14 +145,14 @@ def judge_note(rounds: list[dict]) -> str:
 def write_from_run(
   root: pathlib.PurePath, results: dict, world, player, count: int, command: str
 ) -> None:
-  """Writes `report.html` of a finished run.
+  """Writes `report.html` for a finished run.
 
   Args:
-    root: folder of the run.
-    results: content of `results.json`.
-    world: inputs of the run.
+    root: run folder.
+    results: content for `results.json`.
+    world: inputs and held-out scenes.
     player: base model; its answers are shown beside the pairs.
-    count: number of scenes in the gallery, and of inputs with pairs.
+    count: most scenes, and most inputs with pairs, to show.
     command: command that started the run; '' for none.
   """
   rounds = results['rounds']

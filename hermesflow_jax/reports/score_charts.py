@@ -1,6 +1,6 @@
-"""Charts of the scores of a run.
+"""Charts of scores by round and by element type.
 
-`rows` are entries of `rounds` in `results.json`; the first is the base model.
+`rows` are the `rounds` in `results.json`; the first is the base model.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from hermesflow_jax.reports import score_rows
 def round_charts(
   rows: Sequence[dict], control: Sequence[dict]
 ) -> list[html_page.Figure]:
-  """Returns charts of both scores, and of the gap, over rounds."""
+  """Charts both scores, and the gap, over rounds."""
   scores = charts.lines(
     [
       charts.Series(name, _points(rows, name), style, markers=True)
@@ -66,7 +66,7 @@ def round_charts(
 
 
 def type_charts(rows: Sequence[dict]) -> list[html_page.Figure]:
-  """Returns bars of both scores by element type, before and after."""
+  """Charts both scores by element type, before and after."""
   base, last = (row.get('by_type') or {} for row in (rows[0], rows[-1]))
   figures = []
   for name, style, source in (
@@ -76,13 +76,9 @@ def type_charts(rows: Sequence[dict]) -> list[html_page.Figure]:
     groups = []
     for kind in dict.fromkeys([*base, *last]):
       questions = (last.get(kind) or base.get(kind)).get('questions')
-      groups.append(
-        (
-          f'{score_rows.readable_name(kind)} '
-          f'({number_text.whole(questions)} questions)',
-          [side.get(kind, {}).get(name) for side in (base, last)],
-        )
-      )
+      count = f'({number_text.whole(questions)} questions)'
+      scores = [side.get(kind, {}).get(name) for side in (base, last)]
+      groups.append((f'{score_rows.readable_name(kind)} {count}', scores))
     bar_names = [
       ('base model', f'{style}-pale'),
       (score_rows.last_round(rows), style),

@@ -1,6 +1,6 @@
-"""Reads scores and their changes from rows of `results.json`.
+"""Reads scores and their changes from rows in `results.json`.
 
-A row is an entry of `rounds` in `results.json`; the first is the base model.
+A row is an item in `rounds` in `results.json`; the first is the base model.
 """
 
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ def in_tag_order(tags) -> list[str]:
 
 
 def last_round(rows: Sequence[dict]) -> str:
-  """Returns the name of the last round, such as 'round 3'."""
+  """Names the last round, such as 'round 3'."""
   return f'round {rows[-1].get("round")}'
 
 
 def unseen_rows(rows: Sequence[dict]) -> list[dict]:
-  """Returns the rows measured on captions of no training input, or []."""
+  """Returns the rows measured on captions that no input has, or []."""
   return [
     {**row['unseen'], 'round': row.get('round')}
     for row in rows
@@ -46,7 +46,7 @@ def unseen_rows(rows: Sequence[dict]) -> list[dict]:
 
 
 def paired_change(base: dict, last: dict, name: str) -> tuple[float, float]:
-  """Returns the change of a score and its standard error.
+  """Returns how much a score changed, with the standard error.
 
   Both come from `last['change']`, which pairs the models scene by scene.
   Without this entry, the errors are combined as if the two evaluations were

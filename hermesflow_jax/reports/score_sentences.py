@@ -1,6 +1,6 @@
-"""Sentences that state the result of a run.
+"""Sentences that state the result.
 
-`rows` are entries of `rounds` in `results.json`; the first is the base model.
+`rows` are the `rounds` in `results.json`; the first is the base model.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from hermesflow_jax.reports import score_rows
 
 
 def lead_sentence(rows: Sequence[dict]) -> str:
-  """Returns the result of the run in one sentence."""
+  """Returns a sentence with the main result."""
   if not rows:
     return 'Nothing has been measured yet.'
   before, after = _gaps(rows)
@@ -109,7 +109,7 @@ def _gap_verb(rows) -> str:
 
 
 def _score_changes(base, last) -> str:
-  """Returns how generation and understanding changed, in one sentence."""
+  """Returns a sentence on how generation and understanding changed."""
   clauses = []
   for name in ('generation', 'understanding'):
     value, error = score_rows.paired_change(base, last, name)

@@ -1,6 +1,6 @@
-"""Tables of the scores of a run.
+"""Tables of scores: by round, by task, by kind of caption.
 
-`rows` are entries of `rounds` in `results.json`; the first is the base model.
+`rows` are the `rounds` in `results.json`; the first is the base model.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Tile:
 
   Attributes:
     name: the score.
-    base: score of the base model.
+    base: base-model score.
     last: score after the last round; '' without a round.
     change: `last` - `base` with its standard error; '' without a round.
   """
@@ -29,7 +29,7 @@ class Tile:
 
 
 def score_tiles(rows: Sequence[dict]) -> list[Tile]:
-  """Returns the three scores before and after; needs at least one row."""
+  """Returns the three scores before and after; needs a row."""
   base, last = rows[0], rows[-1]
   tiles = []
   for name in score_rows.SCORES:
@@ -48,7 +48,7 @@ def score_tiles(rows: Sequence[dict]) -> list[Tile]:
 def score_table(
   rows: Sequence[dict], control: Sequence[dict] = ()
 ) -> html_page.TableContent:
-  """Returns the scores of each round, and of the controls below them."""
+  """Tabulates each round, with the controls below."""
   cells = []
   for row in (*rows, *control):
     name = row.get('name') or (
@@ -71,7 +71,7 @@ def score_table(
 
 
 def kind_table(rows: Sequence[dict]) -> html_page.TableContent:
-  """Returns scores by kind of caption, before and after; may be empty."""
+  """Tabulates scores by caption kind, before and after; may be empty."""
   base, last = (row.get('by_tag') or {} for row in (rows[0], rows[-1]))
   cells = []
   for tag in score_rows.in_tag_order(base):
@@ -97,7 +97,7 @@ def kind_table(rows: Sequence[dict]) -> html_page.TableContent:
 
 
 def task_table(rows: Sequence[dict]) -> html_page.TableContent:
-  """Returns the scores of GenEval's tasks, before and after; may be empty."""
+  """Tabulates GenEval's tasks, before and after; may be empty."""
   base, last = (row.get('geneval') or {} for row in (rows[0], rows[-1]))
   tasks = score_rows.in_tag_order({*base, *last})
 

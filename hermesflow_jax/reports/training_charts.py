@@ -1,4 +1,4 @@
-"""Charts of the training metrics over all rounds."""
+"""Charts of training metrics over all rounds."""
 
 from collections.abc import Sequence
 import math
@@ -13,14 +13,14 @@ _MODALITIES = (('und', 'understanding'), ('gen', 'generation'))
 def join_rounds(
   training: Sequence[Sequence[dict]],
 ) -> tuple[list[dict], list[tuple[float, str]]]:
-  """Joins the logs of the rounds to one log whose steps increase.
+  """Joins all rounds to a single log whose steps increase.
 
   A round whose steps start again is moved behind the round before it.
   Between two rounds stands a row with nothing but a step, so that no line
   joins them.
 
   Args:
-    training: logged metrics of each round from the first, each with a 'step'.
+    training: logged metrics by round, from the first, each with a 'step'.
 
   Returns:
     (rows, [(first step, 'round n')]), with n counted from 1.
@@ -45,10 +45,10 @@ def join_rounds(
 def training_charts(
   training: Sequence[Sequence[dict]],
 ) -> list[html_page.Figure]:
-  """Returns charts of loss, margins, accuracies and log-ratios over steps.
+  """Charts loss, margins, accuracies and log-ratios over steps.
 
   Args:
-    training: logged metrics of each round from the first, each with a 'step'.
+    training: logged metrics by round, from the first, each with a 'step'.
 
   Returns:
     The charts; [] if no step was logged.
