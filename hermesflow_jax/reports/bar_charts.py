@@ -34,7 +34,7 @@ def bars(
   height = len(groups) * pitch - 8
   with inline_svg.new_figure(charts.WIDTH, height) as drawing:
     # The full bar ends at x = 1, and y counts pixels from the top.
-    axes = drawing.add_axes((0, 0, 1, 1))
+    axes = drawing.add_axes((0, 0, 1, 1), frameon=False)
     right = charts.WIDTH / (charts.WIDTH - _VALUES)
     axes.set(xlim=(0, right), ylim=(height, 0), xticks=[], yticks=[])
     for row, (name, values) in enumerate(groups):

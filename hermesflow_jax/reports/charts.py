@@ -114,7 +114,8 @@ def lines(
         _BOTTOM / HEIGHT,
         (WIDTH - _LEFT - _RIGHT) / WIDTH,
         (HEIGHT - _TOP - _BOTTOM) / HEIGHT,
-      )
+      ),
+      frameon=False,
     )
     axes.set_ylim(y_ticks[0], y_ticks[-1])
     axes.set_yticks(y_ticks)

@@ -47,19 +47,14 @@ _CONTROL = re.compile(
 # Identifier (gid) of lines whose markers have tooltips.
 MARKERS = 'markers'
 _STYLE = {
-  'figure.facecolor': 'none',
-  'axes.facecolor': 'none',
   'axes.axisbelow': True,
   'axes.labelcolor': COLORS['soft'],
-  'axes.spines.bottom': False,
-  'axes.spines.left': False,
-  'axes.spines.right': False,
-  'axes.spines.top': False,
   'font.size': 13,
   'grid.color': COLORS['rule'],
   'grid.linewidth': 1,
   'lines.dashed_pattern': (2.5, 2),
   'lines.linewidth': 2,
+  'lines.solid_capstyle': 'butt',
   'svg.fonttype': 'none',
   'text.color': COLORS['soft'],
   # Captions and labels come from data: a dollar sign is a dollar sign.
@@ -96,7 +91,7 @@ def new_figure(width: int, height: int) -> Iterator[mpl_figure.Figure]:
   """
   with mpl_style.context(('default', _STYLE)):
     # At 72 dots an inch, points, pixels and SVG units are equal.
-    yield mpl_figure.Figure((width / 72, height / 72), dpi=72)
+    yield mpl_figure.Figure((width / 72, height / 72), dpi=72, frameon=False)
 
 
 def printable(text: str) -> str:
@@ -117,12 +112,13 @@ def render(
     tooltips: a text for each marker, in drawing order, over all artists
       whose `gid` is `MARKERS`.
   """
+  description = printable(description)
   for artist in drawing.findobj():
     artist.set_clip_on(False)
   file = io.BytesIO()
   with (
     # The salt makes identifiers that are fixed, and unique on a page.
-    mpl.rc_context({'svg.hashsalt': description}),
+    mpl.rc_context({'svg.hashsalt': description or 'chart'}),
     warnings.catch_warnings(),
   ):
     # The browser has fonts for the characters that matplotlib's font lacks.
@@ -140,7 +136,7 @@ def render(
   root.attrib = {
     'viewBox': root.get('viewBox'),
     'role': 'img',
-    'aria-label': printable(description),
+    'aria-label': description,
   }
   return markupsafe.Markup(ET.tostring(root, encoding='unicode'))
 

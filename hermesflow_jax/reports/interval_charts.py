@@ -53,7 +53,8 @@ def intervals(
         _BOTTOM / height,
         (charts.WIDTH - _RIGHT - left) / charts.WIDTH,
         _PITCH * len(rows) / height,
-      )
+      ),
+      frameon=False,
     )
     axes.set(xlim=(marks[0], marks[-1]), ylim=(len(rows) - 0.5, -0.5))
     axes.set_xticks(marks)

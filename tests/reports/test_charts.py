@@ -139,11 +139,12 @@ def test_colors_and_fonts_are_those_of_the_page():
 
 def test_drawing_leaves_no_trace_in_matplotlib():
   """No global figure, no changed parameter: a caller may plot, too."""
-  before = dict(mpl.rcParams)
+  before = mpl.rcParams.copy()
   draw(charts.Series('a', [(0, 1.0, None)]))
-  assert dict(mpl.rcParams) == before
+  assert mpl.rcParams.copy() == before
   code = (
-    'import sys; from hermesflow_jax.reports import run_page; '
+    'import sys; from hermesflow_jax.reports import bar_charts; '
+    "bar_charts.bars([('a', [1])], [('b', 'und')], description='c'); "
     "sys.exit('matplotlib.pyplot' in sys.modules)"
   )
   assert (
