@@ -18,7 +18,7 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.reports import comparison_page
 from hermesflow_jax.reports import comparison_tables
-from hermesflow_jax.reports import score_sections
+from hermesflow_jax.reports import score_rows
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -162,7 +162,7 @@ def search_rates(
         scored,
         bench.console,
       )[1]
-    kept = [f'{k}{se}' for k in score_sections.SCORES for se in ('', '_se')]
+    kept = [f'{k}{se}' for k in score_rows.SCORES for se in ('', '_se')]
     out[arm.name] = {
       'label': arm.label,
       'chosen': comparison_arms.best_rate(tried),

@@ -22,6 +22,7 @@ from hermesflow_jax.experiments import comparison_arms
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.reports import comparison_tables
+from hermesflow_jax.reports import comparison_text
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
@@ -386,14 +387,14 @@ def test_a_cell_of_one_scene_can_be_written():
   before, after = [{'x': {'a': 0.0}}] * 2, [{'x': {'a': v}} for v in (0.1, 0.3)]
   found = ablation_results.score_changes(before, after)['x']
   assert json.loads(json.dumps(found, allow_nan=False))['error'] is None
-  assert not found['stands'] and '–' in comparison_tables._change(found)
+  assert not found['stands'] and '–' in comparison_text.change(found)
 
 
 def test_a_star_marks_what_stands():
-  assert comparison_tables._change(
+  assert comparison_text.change(
     {'value': 0.5, 'error': 0.1, 'stands': True}
   ) == ('+0.500 ± 0.100 *')
-  assert comparison_tables._change(
+  assert comparison_text.change(
     {'value': -0.1, 'error': 0.1, 'stands': False}
   ) == ('−0.100 ± 0.100')
 
