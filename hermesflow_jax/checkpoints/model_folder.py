@@ -1,4 +1,4 @@
-"""What jobs need from the folder of a model, whatever its form."""
+"""Interface of model folders: sizes, parts, hashes."""
 
 import abc
 from collections.abc import Mapping
@@ -46,8 +46,7 @@ class ModelFolder(abc.ABC):
   Attributes:
     path: the folder.
     kind: 'trained', 'bundle' or 'converted'.
-    has_tokenizers: whether the folder holds the image tokenizer and the text
-      tokenizer beside the transformer.
+    has_tokenizers: whether the folder also holds both tokenizers.
   """
 
   path: str
@@ -74,8 +73,8 @@ class ModelFolder(abc.ABC):
         image tokens may differ, as no weight depends on it.
       mesh: device mesh of `sharding.make_mesh`; checkpoints are restored
         straight onto it.
-      tokenizer: folder of the image tokenizer. If the model has its own, both
-        must be the same; '' and a folder that does not exist take its own.
+      tokenizer: folder of the image tokenizer. A model that has its own uses
+        that; if `tokenizer` exists, both must be the same.
       text: folder or file of the text tokenizer, as `tokenizer`.
 
     Raises:
@@ -109,8 +108,8 @@ class ModelFolder(abc.ABC):
   def weight_hashes(self, tokenizer: str = '') -> Mapping[str, str]:
     """Returns the SHA-256 of all weights that `load` reads, by name.
 
-    A trained model has one of its own, a bundle one for each file, and a
-    converted model one for each file that it was converted from.
+    A trained model has a single hash, a bundle the hashes of its files, and a
+    converted model the hashes of the files that it was converted from.
 
     Args:
       tokenizer: see `load`; read for a converted model.
@@ -118,4 +117,4 @@ class ModelFolder(abc.ABC):
 
   @abc.abstractmethod
   def tokenizer_hashes(self) -> Mapping[str, str]:
-    """Returns the SHA-256 of what `load_tokenizer` reads, by name."""
+    """Returns the SHA-256 of the image tokenizer, by name."""

@@ -113,8 +113,8 @@ def test_every_fault_of_the_fit_is_named(saved, tree):
   message = str(caught.value)
   assert 'step: not in the model' in message
   assert 'more: not in the checkpoint' in message
-  assert 'half: bfloat16[5], wanted float32[5]' in message
-  assert 'flags: bool[2], wanted bool[3]' in message
+  assert 'half must be float32[5], got bfloat16[5]' in message
+  assert 'flags must be bool[3], got bool[2]' in message
   assert message.count(';') == 3 and '\n' not in message
 
 

@@ -99,8 +99,8 @@ def test_other_sizes_are_refused(world, field, value, said):
   'changes, said',
   [
     ({'sizes': None}, 'sizes must be given for'),
-    ({'path': 'images'}, 'of kind magvitv2, wanted showo'),
-    ({'tokenizer': 'model'}, 'of kind showo, wanted magvitv2'),
+    ({'path': 'images'}, 'must be of kind showo, got magvitv2'),
+    ({'tokenizer': 'model'}, 'must be of kind magvitv2, got showo'),
     ({'tokenizer': 'nowhere'}, 'no readable bundle at'),
     ({'text': 'nowhere'}, 'no tokenizer at'),
   ],

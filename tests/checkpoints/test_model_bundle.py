@@ -125,10 +125,10 @@ def test_arrays_that_do_not_fit_are_all_named(copy):
   assert 'head/bias is missing' in message
   assert 'extra is surplus' in message
   assert (
-    f'embed/embedding is float32[{size - 1}, 16], '
-    f'wanted float32[{size}, 16]' in message
+    f'embed/embedding must be float32[{size}, 16], '
+    f'got float32[{size - 1}, 16]' in message
   )
-  assert 'bias is float16[16], wanted float32[16]' in message
+  assert 'bias must be float32[16], got float16[16]' in message
   assert '\n' not in message
 
 
@@ -136,7 +136,7 @@ def test_weights_of_other_sizes_are_refused(copy):
   record = json.loads((copy / 'config.json').read_text())
   record['decoder']['mlp'] = 64
   (copy / 'config.json').write_text(json.dumps(record))
-  with pytest.raises(ValueError, match='fc1/kernel is .* wanted'):
+  with pytest.raises(ValueError, match='fc1/kernel must be .* got'):
     model_bundle.load_bundle(str(copy))
 
 

@@ -91,7 +91,10 @@ def test_what_went_back_converts_again(root, tmp_path):
 def test_clip_is_no_part_of_a_trained_model(root, tmp_path, capsys):
   command = ['clip_vision', str(root / 'run'), str(tmp_path / 'x'), '--reverse']
   assert convert.main(command, terminal.silent()) == 2
-  assert 'is a trained model, wanted clip_vision' in capsys.readouterr().err
+  assert (
+    'must be of kind clip_vision, got a trained model'
+    in capsys.readouterr().err
+  )
 
 
 def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
