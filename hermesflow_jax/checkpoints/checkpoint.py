@@ -119,7 +119,7 @@ def array_hashes(path: str) -> dict[str, list[int]]:
   """Returns the fingerprint of the saved arrays; see `fingerprints`.
 
   Args:
-    path: folder of a checkpoint.
+    path: checkpoint folder.
 
   Raises:
     Damaged: the folder holds no readable checkpoint.
@@ -132,7 +132,7 @@ def read_metadata(path: str) -> dict:
   """Returns the record that `save` was given as `meta`.
 
   Args:
-    path: folder of a checkpoint.
+    path: checkpoint folder.
 
   Raises:
     Damaged: the folder holds no readable checkpoint.
@@ -145,7 +145,7 @@ def array_shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns the shape and the dtype of each saved array, by name.
 
   Args:
-    path: folder of a checkpoint.
+    path: checkpoint folder.
 
   Raises:
     Damaged: the folder holds no readable checkpoint.
@@ -267,7 +267,7 @@ def exists(path) -> bool:
   orbax writes into the folder, and marks its end.
 
   Args:
-    path: folder of the checkpoint.
+    path: checkpoint folder.
   """
   path = storage.path(path)
   return path.exists() if storage.is_local(path) else (path / _MARK).exists()
@@ -277,7 +277,7 @@ def remove(path) -> None:
   """Removes a checkpoint, complete or not, if it exists.
 
   Args:
-    path: folder of the checkpoint.
+    path: checkpoint folder.
   """
   path = storage.path(path)
   if not storage.is_local(path):

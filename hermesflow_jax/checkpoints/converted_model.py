@@ -36,7 +36,7 @@ class ConversionRecord:
 
   Attributes:
     kind: a key of KINDS.
-    sizes: config of the module.
+    sizes: module config.
     max_text: text tokens of t2i rows; 0 for a network without text.
     dtype: dtype of the source tensors; the arrays are float32.
     source: folder or name of the source.
@@ -71,7 +71,7 @@ def read_record(path: str, kind: str) -> ConversionRecord:
   """Returns the record of a converted network, or of a trained model's part.
 
   Args:
-    path: folder of the checkpoint.
+    path: checkpoint folder.
     kind: a key of KINDS; a trained model has 'showo' and 'magvitv2'.
 
   Raises:
@@ -146,10 +146,10 @@ def restore_model(path: str, record: ConversionRecord, mesh=None):
   """Restores a network onto a mesh.
 
   Args:
-    path: folder of the checkpoint.
-    record: record of the checkpoint. A checkpoint of an earlier training run
+    path: checkpoint folder.
+    record: checkpoint record. A checkpoint of an earlier training run
       has no sizes: then the record of the model that the run started from.
-    mesh: device mesh of `sharding.make_mesh`; None for one device.
+    mesh: device mesh from `sharding.make_mesh`; None for one device.
 
   Returns:
     The module; each device holds only its shards at any time.

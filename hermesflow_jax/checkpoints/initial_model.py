@@ -42,7 +42,7 @@ def open(path: str | pathlib.PurePath) -> model_folder.ModelFolder:
     path: folder of a model, or of a run, of which the newest model is taken.
 
   Raises:
-    ValueError: the run has no model, or the record of a checkpoint is damaged.
+    ValueError: the run has no model, or the checkpoint record is damaged.
     OSError: see `checkpoint.restore`.
   """
   path = str(run_folder.newest_model(path))
@@ -105,7 +105,7 @@ class _Checkpoint(model_folder.ModelFolder):
     return converted_model.read_record(self.path, kind)
 
   def config(self):
-    """Returns the sizes of the transformer; see `ModelFolder`."""
+    """Returns the transformer sizes; see `ModelFolder`."""
     config = self._record('showo').sizes
     if config.clip_width:
       raise ValueError(
@@ -147,7 +147,7 @@ class BundledModel(_AllParts):
   kind = 'bundle'
 
   def config(self):
-    """Returns the sizes of the transformer; see `ModelFolder`."""
+    """Returns the transformer sizes; see `ModelFolder`."""
     sizes, _ = self._sizes('showo')
     if sizes.vocab is None:
       raise ValueError(f'{self.path} holds a tokenizer but no model')

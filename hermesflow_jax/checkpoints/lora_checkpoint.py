@@ -36,7 +36,7 @@ def read_adapters(path: str, model, mesh) -> tuple[lora.Adapters, lora.Lora]:
   """Restores adapters that `save_adapters` wrote.
 
   Args:
-    path: folder of the checkpoint.
+    path: checkpoint folder.
     model: the ShowO that they were trained beside.
     mesh: device mesh.
 

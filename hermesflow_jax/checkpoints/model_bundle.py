@@ -39,11 +39,11 @@ class Sizes:
   """Sizes in `config.json`; a bundle without a model has only `tokenizer`.
 
   Attributes:
-    tokenizer: sizes of the image tokenizer.
+    tokenizer: image tokenizer sizes.
     vocab: token ranges.
-    decoder: sizes of the transformer.
+    decoder: transformer sizes.
     lengths: row lengths.
-    grid: (h, w) of the image tokens.
+    grid: (h, w) in image tokens.
   """
 
   tokenizer: magvit_config.MagvitConfig
@@ -103,7 +103,7 @@ def save_tokenizer(path: str, tokenizer: magvit.Magvit) -> None:
   """Writes an image tokenizer into a bundle.
 
   Args:
-    path: folder of the bundle, which need not exist.
+    path: bundle folder, which need not exist.
     tokenizer: the image tokenizer.
   """
   folder = storage.path(path)
@@ -126,11 +126,11 @@ def save_model(
   """Writes the transformer and the text tokenizer into a bundle.
 
   Args:
-    path: folder of the bundle, which need not exist.
+    path: bundle folder, which need not exist.
     model: the transformer.
     text: the text tokenizer.
     lengths: row lengths.
-    grid: (h, w) of the image tokens.
+    grid: (h, w) in image tokens.
   """
   folder = storage.path(path)
   storage.make_folder(folder)
@@ -165,7 +165,7 @@ def read_sizes(path: str) -> tuple[Sizes, dict[str, str]]:
   """Returns the sizes of a bundle, and the SHA-256 of its files by name.
 
   Args:
-    path: folder of the bundle.
+    path: bundle folder.
 
   Raises:
     ValueError: `config.json` is missing, or belongs to no bundle.
@@ -191,7 +191,7 @@ def load_bundle(path: str) -> Bundle:
   """Reads a bundle.
 
   Args:
-    path: folder of the bundle.
+    path: bundle folder.
 
   Returns:
     The parts; `model`, `text`, `lengths` and `grid` are None in a bundle

@@ -20,10 +20,10 @@ class Sizes:
 
   Attributes:
     vocab: token ranges.
-    decoder: sizes of the transformer, and how the job computes it.
-    tokenizer: sizes of the image tokenizer.
+    decoder: transformer sizes, and how the job computes it.
+    tokenizer: image tokenizer sizes.
     lengths: row lengths.
-    grid: (h, w) of the image tokens.
+    grid: (h, w) in image tokens.
   """
 
   vocab: vocabulary.Vocab
@@ -34,7 +34,7 @@ class Sizes:
 
   @property
   def transformer(self) -> showo.ShowOConfig:
-    """Config of the transformer, for `grid` image tokens."""
+    """Transformer config, for `grid` image tokens."""
     height, width = self.grid
     return showo.ShowOConfig(self.vocab, self.decoder, height * width)
 
@@ -55,7 +55,7 @@ class ModelFolder(abc.ABC):
 
   @abc.abstractmethod
   def config(self) -> showo.ShowOConfig:
-    """Returns the sizes of the transformer; no weight is read.
+    """Returns the transformer sizes; no weight is read.
 
     Raises:
       ValueError: the folder holds no transformer, its record is damaged, or
@@ -71,7 +71,7 @@ class ModelFolder(abc.ABC):
     Args:
       sizes: expected sizes; None takes the sizes of the folder. The number of
         image tokens may differ, as no weight depends on it.
-      mesh: device mesh of `sharding.make_mesh`; checkpoints are restored
+      mesh: device mesh from `sharding.make_mesh`; checkpoints are restored
         straight onto it.
       tokenizer: folder of the image tokenizer. A model that has its own uses
         that; if `tokenizer` exists, both must be the same.

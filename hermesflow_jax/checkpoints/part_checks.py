@@ -49,7 +49,7 @@ def check_image_tokenizer(
   """Checks that an image tokenizer is that of a model.
 
   Args:
-    model_path: folder of the model.
+    model_path: model folder.
     own: image tokenizer of the model.
     path: folder of the other image tokenizer.
     other: the other image tokenizer.
@@ -76,7 +76,7 @@ def check_text_tokenizer(
   """Checks that a text tokenizer is that of a model.
 
   Args:
-    model_path: folder of the model.
+    model_path: model folder.
     own: text tokenizer of the model.
     path: folder or file of the other text tokenizer.
     other: the other text tokenizer.

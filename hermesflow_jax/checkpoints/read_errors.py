@@ -36,7 +36,7 @@ def describe_damage(
   """Returns the Damaged or OSError that a read error amounts to.
 
   Args:
-    path: folder of the checkpoint.
+    path: checkpoint folder.
     error: exception that reading raised.
     damaged: message if the checkpoint is damaged; '' for a general message.
   """
@@ -56,7 +56,7 @@ def check_read(path: str, fault: ValueError | OSError | None) -> None:
   alone cannot reach is not damaged. All processes call it.
 
   Args:
-    path: folder of the checkpoint.
+    path: checkpoint folder.
     fault: exception that reading raised in this process; None if it did not.
 
   Raises:

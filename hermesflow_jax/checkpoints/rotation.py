@@ -22,11 +22,11 @@ class CheckpointRotation:
   """Saves, restores and removes the checkpoints of a run.
 
   Attributes:
-    root: folder of the checkpoints, a `storage.path`; each has a subfolder
+    root: checkpoint folders, a `storage.path`; each has a subfolder
       named by its step.
     identity: settings that decide whether two runs are the same; JSON types.
     say: prints a line about each checkpoint that is skipped.
-    keep: number of checkpoints to keep: the newest, and older checkpoints in
+    keep: checkpoints to keep: the newest, and older checkpoints in
       case it is damaged.
     known: saved identity -> the part that is compared. Earlier releases also
       saved settings that may change.

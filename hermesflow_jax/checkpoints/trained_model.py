@@ -54,7 +54,7 @@ class TrainedRecord:
 
   @property
   def config(self) -> showo.ShowOConfig:
-    """Config of the transformer."""
+    """Transformer config."""
     height, width = self.sizes.grid
     return showo.ShowOConfig(
       self.sizes.vocab, self.sizes.decoder, height * width
@@ -138,7 +138,7 @@ def is_record(meta) -> bool:
   """Returns whether a record belongs to a trained model.
 
   Args:
-    meta: record of a checkpoint, from `checkpoint.read_metadata`.
+    meta: checkpoint record, from `checkpoint.read_metadata`.
   """
   return isinstance(meta, dict) and isinstance(meta.get(KEY), dict)
 
@@ -147,7 +147,7 @@ def read_record(path: str) -> TrainedRecord:
   """Returns the record of a trained model.
 
   Args:
-    path: folder of the model.
+    path: model folder.
 
   Raises:
     ValueError: the folder holds no trained model, is damaged, or its record
@@ -197,8 +197,8 @@ def load_parts(path: str, mesh=None) -> model_bundle.Bundle:
   """Reads all parts of a trained model.
 
   Args:
-    path: folder of the model.
-    mesh: device mesh of `sharding.make_mesh`; None for one device.
+    path: model folder.
+    mesh: device mesh from `sharding.make_mesh`; None for one device.
 
   Raises:
     ValueError: see `read_record`; or its arrays are damaged.
@@ -239,7 +239,7 @@ def leaf_shardings(tree, mesh=None):
 
   Args:
     tree: pytree of arrays or shapes.
-    mesh: device mesh of `sharding.make_mesh`; None for one device.
+    mesh: device mesh from `sharding.make_mesh`; None for one device.
   """
   if mesh is None:
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -254,11 +254,11 @@ def restore_parts(path: str, parts) -> tuple[Any, dict]:
   transformer, are read, too.
 
   Args:
-    path: folder of the model.
+    path: model folder.
     parts: a `unified_model.UnifiedModel` with the structure and the mesh.
 
   Returns:
-    (transformer, record of the checkpoint as JSON types).
+    (transformer, checkpoint record as JSON types).
 
   Raises:
     read_errors.Damaged: see `checkpoint.restore`.

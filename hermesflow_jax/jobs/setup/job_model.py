@@ -85,12 +85,12 @@ def abstract_model(sizes: model_folder.Sizes):
 def locate(
   config: ModelSettings, console: terminal.Console | None = None
 ) -> pathlib.PurePath:
-  """Returns the folder of the model that the run starts from.
+  """Returns the model folder that the run starts from.
 
   Everything is checked that needs no weights. All processes call it.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     console: reports which model of a run is taken, tokenizers that do not
       exist, and a model that was trained on images of another size.
 
@@ -162,8 +162,8 @@ def make_mesh(
   """Returns the mesh of a job that trains; see `mesh_config.MeshConfig`.
 
   Args:
-    config: settings of the job.
-    path: folder of the model, from `locate`; it has the sizes of the model
+    config: job settings.
+    path: model folder, from `locate`; it has the sizes of the model
       where `config` has none.
     console: reports the mesh that was chosen.
     batch: pairs or rows a step.
@@ -184,8 +184,8 @@ def load_parts(
   """Reads the model of a job, with its adapters added.
 
   Args:
-    config: settings of the job.
-    path: folder of the model, from `locate`.
+    config: job settings.
+    path: model folder, from `locate`.
     mesh: device mesh that checkpoints are restored onto.
 
   Raises:
@@ -210,8 +210,8 @@ def weight_hashes(config: ModelSettings, path: pathlib.PurePath) -> dict:
   """Returns hashes of all weights that `load_parts` reads, by name.
 
   Args:
-    config: settings of the job.
-    path: folder of the model, from `locate`.
+    config: job settings.
+    path: model folder, from `locate`.
   """
   hashes = dict(initial_model.open(path).weight_hashes(config.tokenizer))
   if config.adapters:
@@ -249,7 +249,7 @@ def place_on_mesh(
   """Returns the model of a bundle, placed on a mesh and ready to sample.
 
   Args:
-    config: settings of the job, with the rows that a device samples at once.
+    config: job settings, with the rows that a device samples at once.
     parts: the model, from `load_parts`.
     mesh: device mesh.
     console: shows progress.
