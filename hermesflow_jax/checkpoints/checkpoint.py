@@ -34,7 +34,7 @@ def save(path: str, tree, meta: dict) -> None:
 
   Args:
     path: folder that does not exist yet; buckets are possible.
-    tree: pytree of jax arrays.
+    tree: pytree with jax arrays.
     meta: record for `read_metadata`; JSON types only.
 
   Raises:
@@ -116,7 +116,7 @@ def _read_record(path: str) -> dict:
 
 
 def array_hashes(path: str) -> dict[str, list[int]]:
-  """Returns the fingerprint of the saved arrays; see `fingerprints`.
+  """Returns the saved arrays' fingerprints; see `fingerprints`.
 
   Args:
     path: checkpoint folder.

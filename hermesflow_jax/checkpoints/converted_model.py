@@ -35,12 +35,12 @@ class ConversionRecord:
   """Record of a converted network.
 
   Attributes:
-    kind: a key of KINDS.
+    kind: a key in KINDS.
     sizes: module config.
-    max_text: text tokens of t2i rows; 0 for a network without text.
-    dtype: dtype of the source tensors; the arrays are float32.
-    source: folder or name of the source.
-    sha256: hash of each source file, by name.
+    max_text: text tokens in t2i rows; 0 for a network without text.
+    dtype: source tensor dtype; the arrays are float32.
+    source: source folder or name.
+    sha256: source file hashes, by name.
     part: beginning of the array names in the checkpoint, e.g. 'model/' in a
       trained model; not written.
   """
@@ -72,7 +72,7 @@ def read_record(path: str, kind: str) -> ConversionRecord:
 
   Args:
     path: checkpoint folder.
-    kind: a key of KINDS; a trained model has 'showo' and 'magvitv2'.
+    kind: a key in KINDS; a trained model has 'showo' and 'magvitv2'.
 
   Raises:
     ValueError: the record is not readable, has no sizes, or is of another

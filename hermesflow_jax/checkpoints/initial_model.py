@@ -94,7 +94,7 @@ class _AllParts(model_folder.ModelFolder):
     )
 
   def weight_hashes(self, tokenizer=''):
-    """Returns the SHA-256 of all weights; see `ModelFolder`."""
+    """Returns the hashes for all weights; see `ModelFolder`."""
     return self.tokenizer_hashes()
 
 
@@ -128,7 +128,7 @@ class _Checkpoint(model_folder.ModelFolder):
     )
 
   def tokenizer_hashes(self):
-    """Returns the SHA-256 of the image tokenizer's files; see `ModelFolder`."""
+    """Returns the image tokenizer's hashes; see `ModelFolder`."""
     return self._record('magvitv2').sha256
 
 
@@ -182,7 +182,7 @@ class BundledModel(_AllParts):
     return model_bundle.load_bundle(self.path).tokenizer
 
   def tokenizer_hashes(self):
-    """Returns the SHA-256 of the image tokenizer's files; see `ModelFolder`."""
+    """Returns the image tokenizer's hashes; see `ModelFolder`."""
     return self._sizes('magvitv2')[1]
 
 
@@ -217,7 +217,7 @@ class ConvertedModel(_Checkpoint):
     return model_bundle.Bundle(model, images, words, sizes.lengths, sizes.grid)
 
   def weight_hashes(self, tokenizer=''):
-    """Returns the SHA-256 of all weights; see `ModelFolder`."""
+    """Returns the hashes for all weights; see `ModelFolder`."""
     parts = {
       'model': self._record('showo').sha256,
       'tokenizer': open(tokenizer).tokenizer_hashes(),

@@ -77,10 +77,10 @@ def _arrays(module) -> dict[str, np.ndarray]:
 
 
 def _decoder_sizes(values: dict) -> dict:
-  """Returns the settings of a decoder that a bundle holds.
+  """Returns the decoder settings that a bundle holds.
 
   Args:
-    values: fields of a `phi.PhiConfig` by name.
+    values: `phi.PhiConfig` fields by name.
 
   Returns:
     The sizes, and settings of speed that suit every machine: a kernel of one

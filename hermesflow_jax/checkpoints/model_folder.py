@@ -117,4 +117,4 @@ class ModelFolder(abc.ABC):
 
   @abc.abstractmethod
   def tokenizer_hashes(self) -> Mapping[str, str]:
-    """Returns the SHA-256 of the image tokenizer, by name."""
+    """Returns the image tokenizer's SHA-256 hashes, by name."""

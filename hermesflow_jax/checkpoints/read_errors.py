@@ -74,7 +74,7 @@ def check_read(path: str, fault: ValueError | OSError | None) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-  """Returns the first line of an error's first cause.
+  """Returns the first line from an error's first cause.
 
   Args:
     error: any exception.

@@ -19,7 +19,7 @@ from hermesflow_jax.runtime import storage
 
 @dataclasses.dataclass
 class CheckpointRotation:
-  """Saves, restores and removes the checkpoints of a run.
+  """Saves, restores and removes a run's checkpoints.
 
   Attributes:
     root: checkpoint folders, a `storage.path`; each has a subfolder

@@ -36,7 +36,7 @@ KEY = 'trained'
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRecord:
-  """The record of a trained model.
+  """A trained model's record.
 
   Attributes:
     sizes: sizes of both networks, row lengths and grid.
@@ -112,7 +112,7 @@ def tokenizer_from_json(content: str) -> text_tokenizer.TextTokenizer:
   """Returns a text tokenizer; the inverse of `tokenizer_to_json`.
 
   Args:
-    content: content of a `tokenizer.json`.
+    content: text from a `tokenizer.json`.
   """
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, 'tokenizer.json')
@@ -235,7 +235,7 @@ def _runnable(config):
 
 
 def leaf_shardings(tree, mesh=None):
-  """Returns the sharding of each leaf.
+  """Returns each leaf's sharding.
 
   Args:
     tree: pytree of arrays or shapes.

@@ -28,7 +28,7 @@ def index_chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
   The last chunk repeats its last index, so that all chunks have the same shape.
 
   Args:
-    count: number of rows.
+    count: row count.
     size: rows a chunk.
   """
   for begin in range(0, count, size):

@@ -50,7 +50,7 @@ def write_atomically(target: str, data: str | bytes) -> None:
   """Writes a file in the first process; it appears only when complete.
 
   Args:
-    target: path of the file.
+    target: file path.
     data: its content; text is encoded as UTF-8.
   """
   if processes.is_first():
@@ -60,10 +60,10 @@ def write_atomically(target: str, data: str | bytes) -> None:
 
 
 def sha256(source: str) -> str:
-  """Returns the SHA-256 of a file.
+  """Returns a file's SHA-256.
 
   Args:
-    source: path of the file.
+    source: file path.
 
   Raises:
     ValueError: the file cannot be read.

@@ -83,7 +83,7 @@ def broadcast_from_first(ask: Callable):
 
 
 def _broadcast_text(text: str) -> str:
-  """Returns the text of the first process."""
+  """Returns the first process's text."""
   data = np.frombuffer(text.encode(), np.uint8)
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
   padded = np.zeros(size, np.uint8)

@@ -118,8 +118,8 @@ def best_mesh_shape(devices: int, rows: int, parts: int) -> tuple[int, int]:
   """Returns the mesh sizes (data, model) that use most devices.
 
   Args:
-    devices: number of devices.
-    rows: rows of the batch, which `data` must divide; 0 for any `data`.
+    devices: device count.
+    rows: rows in the batch, which `data` must divide; 0 for any `data`.
     parts: divisor of the model's sizes, which `model` must divide.
 
   Returns:
@@ -139,10 +139,10 @@ def best_mesh_shape(devices: int, rows: int, parts: int) -> tuple[int, int]:
 
 
 def path_name(path) -> str:
-  """Returns the name of a pytree path, e.g. 'decoder/layers/fc1/kernel'.
+  """Returns a pytree path's name, e.g. 'decoder/layers/fc1/kernel'.
 
   Args:
-    path: key path of `jax.tree_util`.
+    path: `jax.tree_util` key path.
   """
   names = [
     str(getattr(k, 'name', getattr(k, 'key', getattr(k, 'idx', k))))
@@ -160,8 +160,8 @@ def partition_spec(
   models are replicated on large meshes.
 
   Args:
-    name: name of an array, from `path_name`.
-    shape: shape of the array.
+    name: array name, from `path_name`.
+    shape: array shape.
     mesh: device mesh.
     over: mesh axes that may split the array.
   """
@@ -180,7 +180,7 @@ def partition_spec(
 
 
 def shardings(tree, mesh, over=('data', 'model')):
-  """Returns the NamedSharding of every leaf.
+  """Returns every leaf's NamedSharding.
 
   Args:
     tree: pytree of arrays or shapes.
@@ -267,7 +267,7 @@ def process_rows(mesh, size: int) -> tuple[int, int]:
 
   Args:
     mesh: device mesh from `make_mesh`.
-    size: rows of the batch, a multiple of the `data` axis.
+    size: rows in the batch, a multiple of the `data` axis.
   """
   split = jax.sharding.NamedSharding(mesh, P('data'))
   parts = {
@@ -290,7 +290,7 @@ def put_batch(batch, mesh, first: int = 0, size: int = 0):
       `process_rows` of this process.
     mesh: device mesh from `make_mesh`; its `data` axis must divide the batch.
     first: position of the first row in the whole batch.
-    size: rows of the whole batch; 0 for N.
+    size: rows in the whole batch; 0 for N.
 
   Returns:
     Pytree of global arrays.

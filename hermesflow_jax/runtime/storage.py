@@ -23,7 +23,7 @@ _BUCKETS = 'gs://'
 
 @functools.cache
 def _bucket():
-  """Returns the filesystem of all buckets.
+  """Returns the filesystem for all buckets.
 
   Raises:
     ValueError: gcsfs is not installed.
@@ -97,7 +97,7 @@ def make_folder(folder) -> None:
   """Makes a local folder with its parents; buckets need no folders.
 
   Args:
-    folder: path of the folder.
+    folder: folder path.
   """
   if is_local(folder):
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def check_writable(folder) -> None:
   """Makes a folder and checks that files can be written into it.
 
   Args:
-    folder: path of the folder.
+    folder: folder path.
 
   Raises:
     OSError: the folder is read-only; for a bucket also other `failures()`.
@@ -125,7 +125,7 @@ def write(file, data: bytes) -> None:
   """Writes a file, which appears only when it is complete.
 
   Args:
-    file: path of the file; local parents are made.
+    file: file path; local parents are made.
     data: its content.
   """
   if not is_local(file):
@@ -147,7 +147,7 @@ def create(file, data: bytes) -> bool:
   If several processes try at once, exactly a single process succeeds.
 
   Args:
-    file: path of the object.
+    file: object path.
     data: its content.
 
   Returns:
@@ -164,7 +164,7 @@ def open_text(file) -> io.TextIOBase:
   """Opens a UTF-8 file for reading.
 
   Args:
-    file: path of the file.
+    file: file path.
   """
   if is_local(file):
     return open(file, encoding='utf-8')
@@ -176,7 +176,7 @@ def open_bytes(file) -> Iterator:
   """Yields a local path, or an open object of a bucket, for file readers.
 
   Args:
-    file: path of the file.
+    file: file path.
   """
   if is_local(file):
     yield file
@@ -189,7 +189,7 @@ def list_names(folder) -> list[str]:
   """Returns the names in a folder; [] if the folder does not exist.
 
   Args:
-    folder: path of the folder.
+    folder: folder path.
   """
   if is_local(folder):
     return os.listdir(folder) if folder.is_dir() else []
@@ -206,7 +206,7 @@ def list_files(folder) -> dict[str, str]:
   """Returns version stamps of all files below a folder.
 
   Args:
-    folder: path of the folder.
+    folder: folder path.
 
   Returns:
     {path in the folder: stamp of `version_stamp`}.
@@ -228,7 +228,7 @@ def version_stamp(file) -> str:
   """Returns a text that changes when a file is written again.
 
   Args:
-    file: path of the file.
+    file: file path.
   """
   if not is_local(file):
     return _stamp(_bucket().info(str(file)))
@@ -249,7 +249,7 @@ def check_reached(folder) -> None:
   """Reads a byte of each object in a folder of a bucket.
 
   Args:
-    folder: path of the folder.
+    folder: folder path.
 
   Raises:
     Exception: of `failures()`, if the bucket refuses to list or to read.
@@ -263,7 +263,7 @@ def check_reached(folder) -> None:
 
 
 def glob(pattern: str) -> list[str]:
-  """Returns the files of a bucket that match a pattern, sorted.
+  """Returns the bucket files that match a pattern, sorted.
 
   Args:
     pattern: 'gs://bucket/...' with * and **.
@@ -277,11 +277,11 @@ def glob(pattern: str) -> list[str]:
 
 
 def path_inside(folder, name: str):
-  """Returns the path of a file in a bucket's folder.
+  """Returns a file path in a bucket's folder.
 
   Args:
-    folder: path of the folder.
-    name: relative path of the file.
+    folder: folder path.
+    name: relative file path.
 
   Returns:
     The path; None if it leaves the folder.
@@ -298,7 +298,7 @@ def remove(where) -> None:
   Files that cannot be removed stay: they do no harm, or are overwritten later.
 
   Args:
-    where: path of the folder or object.
+    where: folder or object path.
   """
   if is_local(where):
     shutil.rmtree(where, ignore_errors=True)

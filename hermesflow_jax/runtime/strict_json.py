@@ -27,7 +27,7 @@ def _no_constant(text):
 
 
 def parse(text: str | bytes):
-  """Returns the value of a JSON text.
+  """Returns a JSON text's value.
 
   Args:
     text: UTF-8.
@@ -100,7 +100,7 @@ def _is_json(text):
 
 
 def _value(text):
-  """Returns the value of a JSON text, or a ValueError if it is not JSON."""
+  """Returns a JSON text's value, or a ValueError if it is not JSON."""
   try:
     return parse(text)
   except ValueError as error:
@@ -151,11 +151,11 @@ def _spread(text):
 
 
 def loads(text: str | bytes, name: str) -> dict:
-  """Returns the object of a JSON text.
+  """Returns a JSON text's object.
 
   Args:
     text: UTF-8.
-    name: name of the text in messages.
+    name: the text's name in messages.
 
   Raises:
     ValueError: see `parse`; or the value is not an object.
@@ -173,7 +173,7 @@ def load(path: pathlib.Path) -> dict:
   """Reads a file with a JSON object; see `loads`.
 
   Args:
-    path: path of the file.
+    path: file path.
 
   Raises:
     ValueError: the file cannot be read, is too long, or holds no object.

@@ -1,4 +1,4 @@
-"""Messages and progress of a job on a terminal or in a log file."""
+"""A job's messages and progress, on a terminal or in a log file."""
 
 import collections
 from collections.abc import Callable
@@ -19,7 +19,7 @@ LINE_EVERY = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Console:
-  """Output of a job.
+  """A job's output.
 
   Attributes:
     say: prints a line.
@@ -54,8 +54,8 @@ def weighted_progress(
 
   Args:
     progress: wraps an iterable to show its progress.
-    parts: parts of the work.
-    sizes: number of items in each part.
+    parts: the work's parts.
+    sizes: item count for each part.
 
   Yields:
     The parts.
@@ -134,7 +134,7 @@ class Lines:
     """Yields items, and writes a line when a minute has passed.
 
     Args:
-      label: name of the work.
+      label: work name.
       items: items of the work. A range is counted from its start: a run that
         resumes at step 50 of 100 shows '51/100' after a step.
     """

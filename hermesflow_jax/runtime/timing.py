@@ -39,9 +39,9 @@ class DeviceClock:
     """Calls a compiled function.
 
     Args:
-      function: compiled function of the batch.
+      function: compiled batch function.
       batch: its argument.
-      before: result of the call before, if it was not fetched yet.
+      before: the previous call's result, if it was not fetched yet.
     """
     now = time.perf_counter()
     if self._began is None:
@@ -86,7 +86,7 @@ class Stopwatch:
   outside of all parts is 'rest'.
 
   Attributes:
-    seconds: duration of the last lap.
+    seconds: the last lap's duration.
   """
 
   def __init__(self, now: Callable[[], float] = time.perf_counter):
@@ -109,7 +109,7 @@ class Stopwatch:
     """Counts compilation time; a listener of `jax.monitoring`.
 
     Args:
-      event: name of the event.
+      event: event name.
       seconds: its duration.
     """
     if not event.startswith('/jax/core/compile/'):
@@ -128,7 +128,7 @@ class Stopwatch:
     """Counts the time of a context as a part; parts do not nest.
 
     Args:
-      name: name of the part.
+      name: part name.
     """
     began, compiled = self._now(), self._compiled
     try:

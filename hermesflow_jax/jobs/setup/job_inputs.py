@@ -36,9 +36,9 @@ def read_inputs(
     unified: model with the image tokenizer.
     files: source files; None for the embedded world.
     world: the embedded world.
-    split: split of the embedded world.
-    seed: seed of its scenes.
-    count: number of inputs; fewer if records with faults may be skipped.
+    split: embedded world split.
+    seed: scene seed.
+    count: input count; fewer if records with faults may be skipped.
     data_dir: folder that keeps the encoded inputs.
     console: reports records that are skipped.
 
@@ -92,8 +92,8 @@ def report_unused(
 
   Args:
     files: source files.
-    records: number of their records.
-    count: number of records that are used, the first by id.
+    records: their record count.
+    count: records that are used, the first by id.
     console: prints the line.
   """
   if records > count:
@@ -151,7 +151,7 @@ def new_caption_subset(
 
   Args:
     held_out: inputs for evaluation.
-    known: captions of the inputs for learning.
+    known: captions in the inputs for learning.
 
   Returns:
     At least two inputs; None if all captions are new, or fewer than two.
@@ -181,11 +181,11 @@ def unseen_scenes(
   Args:
     unified: model with the image tokenizer.
     world: the embedded world.
-    split: split of the embedded world.
-    seed: seed of its scenes.
-    first: index of the first scene to consider.
-    count: number of scenes; 0 returns None.
-    known: captions of the inputs for learning.
+    split: embedded world split.
+    seed: scene seed.
+    first: first scene index to consider.
+    count: scene count; 0 returns None.
+    known: captions in the inputs for learning.
 
   Raises:
     ValueError: the next 1,000 * `count` scenes have too few new captions.

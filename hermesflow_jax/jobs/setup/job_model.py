@@ -54,7 +54,7 @@ class ModelSettings:
     missing: says how to get the model and the tokenizers; '' if they are
       shipped.
     sizes: expected sizes; None takes the sizes of a trained model or a bundle.
-    chunk: maximum number of rows that a device samples at once.
+    chunk: most rows that a device samples at once.
     adapters: folder that `lora_checkpoint.save_adapters` wrote; its adapters
       are added to the model. '' for none.
   """
@@ -159,7 +159,7 @@ def make_mesh(
   batch: int,
   accumulate: int = 1,
 ) -> jax.sharding.Mesh:
-  """Returns the mesh of a job that trains; see `mesh_config.MeshConfig`.
+  """Returns the mesh for a job that trains; see `mesh_config.MeshConfig`.
 
   Args:
     config: job settings.
@@ -181,7 +181,7 @@ def make_mesh(
 def load_parts(
   config: ModelSettings, path: pathlib.PurePath, mesh
 ) -> model_bundle.Bundle:
-  """Reads the model of a job, with its adapters added.
+  """Reads a job's model, with its adapters added.
 
   Args:
     config: job settings.

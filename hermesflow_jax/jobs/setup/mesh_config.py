@@ -44,7 +44,7 @@ class MeshConfig:
     parts: int = 1,
     say: Callable[[str], None] = lambda line: None,
   ) -> jax.sharding.Mesh:
-    """Returns the mesh over the devices of this run.
+    """Returns the mesh over this run's devices.
 
     Args:
       batch: global batch size; 0 for a job without a batch.
@@ -69,7 +69,7 @@ class MeshConfig:
     """Returns (data, model) for a number of devices; see the class.
 
     Args:
-      devices: number of devices.
+      devices: device count.
       batch: see `make`.
       accumulate: see `make`.
       parts: see `make`.
@@ -126,7 +126,7 @@ def mesh_line(
   E.g. 'mesh: 256 devices as data=32, model=8 (batch 32)'.
 
   Args:
-    devices: number of devices.
+    devices: device count.
     data: devices along `data`.
     model: devices along `model`.
     batch: global batch size.

@@ -27,6 +27,6 @@ class TrainingSchedule:
     """Returns the loop config of a run.
 
     Args:
-      steps: length of the run in steps.
+      steps: run length in steps.
     """
     return training_loop.LoopConfig(steps, self.log_every, self.save_every)

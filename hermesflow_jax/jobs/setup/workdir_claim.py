@@ -20,8 +20,8 @@ def claim_workdir(
   Settings that `settings.not_identity` declares may change between starts.
 
   Args:
-    workdir: path of the folder, which is made if it does not exist.
-    config: settings of the run, a dataclass.
+    workdir: folder path, which is made if it does not exist.
+    config: run settings, a dataclass.
     console: reports that a run resumes, and the settings that changed.
     **identity: further values that identify the run, e.g. hashes; JSON types.
 
@@ -92,7 +92,7 @@ def check_writable(folder: str) -> None:
   """Makes a folder and checks that files can be written into it.
 
   Args:
-    folder: path of the folder.
+    folder: folder path.
 
   Raises:
     ValueError: the folder cannot be made or written.
