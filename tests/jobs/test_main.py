@@ -89,7 +89,7 @@ def everything(folder):
     (['--config='], 'empty string'),
     (['--config=nowhere.py'], 'nowhere.py'),
     ([f'--config={ROOT}/configs/__init__.py'], 'config file has no get_config'),
-    ([CONFIG + ':show_o'], "variant 'show_o', wanted shapes, show_o_256"),
+    ([CONFIG + ':show_o'], 'variant must be one of shapes, show_o_256'),
     ([f'--config={ROOT}/configs/tokenizer.py:x'], 'has no variants'),
     ([CONFIG, 'extra'], 'unexpected arguments: extra'),
     ([CONFIG, '--wokdir=x'], 'Did you mean: workdir'),
@@ -98,12 +98,15 @@ def everything(folder):
     ([CONFIG, '--config.play.rounds=2.5'], 'rounds=2.5'),
     ([CONFIG, '--config.play.optim=3'], 'play.optim'),
     (['--config.play.rounds=1', CONFIG], 'before'),
-    ([CONFIG, '--processes=2'], 'several processes want --coordinator'),
-    ([CONFIG, '--processes=2', '--process=2'], 'process is 2, wanted less'),
+    ([CONFIG, '--processes=2'], 'must be given for several processes'),
+    (
+      [CONFIG, '--processes=2', '--process=2'],
+      'process must be less than processes, 2, got 2',
+    ),
     *(
       (
         [CONFIG, f'--coordinator={name}'],
-        f"coordinator is '{name}', wanted host:port, or 'auto'",
+        f"coordinator must be host:port or 'auto', got '{name}'",
       )
       for name in ('host', 'host:', ':1', 'host:x', 'host:70000')
     ),
@@ -168,8 +171,7 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('world.jitter=9', 'jitter must be between 0 and '),
     (
       'mesh.model=3',
-      'the number of devices, 8, got data=-1 model=3: give '
-      'data=8 model=1, data=4 model=2 or -1 for both',
+      '8, got data=-1 model=3: give data=8 model=1, data=4 model=2 or -1 for',
     ),
     ('mesh.data=16', 'the number of devices, 8, got data=16 model=-1: give'),
     ('mesh.model=0', 'got data=-1 model=0: give'),
@@ -563,7 +565,7 @@ LOST = """
 import gc, os, signal, sys, time
 import main
 
-main.stop_surely()
+main.stop_handlers.install()
 
 def collecting(phase, info):
   gc.callbacks.clear()

@@ -327,7 +327,7 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
     ({'precisions': ('float8',)}, "or 'bfloat16', got 'float8'"),
     (
       {'workloads': [{'name': 'x'}]},
-      'x: wanted one of images, replies, choices, steps and pixels',
+      'x must have one of images, replies, choices, steps and pixels',
     ),
     (
       {
@@ -347,7 +347,10 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
       },
       'naive_steps must be at most steps=2, got 3',
     ),
-    ({'tokenizer': None}, 'pixels in workloads, but no tokenizer'),
+    (
+      {'tokenizer': None},
+      'tokenizer must have sizes for workloads with pixels',
+    ),
     ({'repeats': 0}, 'repeats must be at least 1, got 0'),
   ],
 )

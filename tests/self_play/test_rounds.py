@@ -229,7 +229,9 @@ def test_rounds_that_make_no_sense_are_refused(
 
 def test_pairs_teach_in_the_round_that_they_are_for(base, first, tmp_path):
   config, _, pairs = first
-  with pytest.raises(ValueError, match='round must be 1, that of the pairs in'):
+  with pytest.raises(
+    ValueError, match='round must be 1, the round of the pairs in'
+  ):
     learn.run(lesson(config, 2, base, pairs), str(tmp_path / 'run'), QUIET)
 
 
