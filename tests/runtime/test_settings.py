@@ -79,8 +79,10 @@ def test_none_is_kept_where_it_may_be():
     ({'sizes': [1, 'b']}, "config.sizes[1] must be int, got 'b'"),
     (
       {'many': [{'rate': 1}, {'rat': 1}]},
-      "config.many[1].rat is not a setting, did you mean 'rate'?; "
-      'config.many[1].rate is missing',
+      (
+        "config.many[1].rat is not a setting, did you mean 'rate'?; "
+        'config.many[1].rate is missing'
+      ),
     ),
     (
       {'maybe': {'rate': -1}},
