@@ -45,11 +45,6 @@ def at_least(bound: float) -> Condition:
   return Condition(f'at least {bound}', lambda value: value >= bound)
 
 
-def at_most(bound: float) -> Condition:
-  """Returns the condition value <= bound."""
-  return Condition(f'at most {bound}', lambda value: value <= bound)
-
-
 def below(bound: float) -> Condition:
   """Returns the condition value < bound."""
   return Condition(f'less than {bound}', lambda value: value < bound)
@@ -71,6 +66,8 @@ def one_of(*values) -> Condition:
 
 POSITIVE = Condition('more than 0', lambda value: value > 0)
 FINITE = Condition('a finite number', math.isfinite)
+
+# Types of settings with the most frequent bounds.
 PositiveInt = typing.Annotated[int, at_least(1)]
 NonNegativeInt = typing.Annotated[int, at_least(0)]
 PositiveFloat = typing.Annotated[float, POSITIVE]
