@@ -113,8 +113,8 @@ def locate(
   if path != storage.path(name):
     console.say(f'init_from {name}: taking {path}')
   initial_model.check_exists([str(path)], config.missing)
-  _check_tokenizers(config, model, console)
   trained = model.config()
+  _check_tokenizers(config, model, console)
   if config.sizes:
     image_tokens = config.sizes.transformer.image_tokens
     if trained.image_tokens != image_tokens:
