@@ -77,10 +77,10 @@ def test_a_start_that_is_no_model_is_refused_with_the_way_on(
 def test_the_line_about_missing_weights_makes_what_is_wanted(variant):
   config = configs.pair_dpo.get_config(variant)
   commands = config.missing.split('python -m conversions.convert ')[1:]
-  made = {}
+  folders = {}
   for command in commands:
     kind, src, dst = command.replace(',', '').split()[:3]
     assert kind in convert.KINDS and src.startswith('showlab/')
-    made[kind] = dst
-  assert made == {'showo': config.init_from, 'magvitv2': config.tokenizer}
+    folders[kind] = dst
+  assert folders == {'showo': config.init_from, 'magvitv2': config.tokenizer}
   assert config.text in config.missing
