@@ -151,8 +151,7 @@ class BundledModel(_AllParts):
     sizes, _ = self._sizes('showo')
     if sizes.vocab is None:
       raise ValueError(f'{self.path} holds a tokenizer but no model')
-    height, width = sizes.grid
-    return showo.ShowOConfig(sizes.vocab, sizes.decoder, height * width)
+    return sizes.transformer
 
   def _sizes(self, kind):
     try:

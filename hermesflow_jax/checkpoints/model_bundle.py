@@ -59,6 +59,12 @@ class Sizes:
     if self.grid and (len(self.grid) != 2 or min(self.grid) < 1):
       raise ValueError(f'grid must be (h, w), got {self.grid}')
 
+  @property
+  def transformer(self) -> showo.ShowOConfig:
+    """Transformer config, for `grid` image tokens."""
+    height, width = self.grid
+    return showo.ShowOConfig(self.vocab, self.decoder, height * width)
+
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
@@ -226,11 +232,9 @@ def _read(path, folder, sizes, sums):
   )
   if sizes.vocab is None:
     return Bundle(None, tokenizer, None, None, None)
-  config = showo.ShowOConfig(
-    sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
-  )
   model = filled(
-    'model.safetensors', lambda: showo.ShowO(config, rngs=nnx.Rngs(0))
+    'model.safetensors',
+    lambda: showo.ShowO(sizes.transformer, rngs=nnx.Rngs(0)),
   )
   text = text_tokenizer.load(str(folder / 'text.json'))
   return Bundle(model, tokenizer, text, sizes.lengths, sizes.grid)

@@ -55,10 +55,7 @@ class TrainedRecord:
   @property
   def config(self) -> showo.ShowOConfig:
     """Transformer config."""
-    height, width = self.sizes.grid
-    return showo.ShowOConfig(
-      self.sizes.vocab, self.sizes.decoder, height * width
-    )
+    return self.sizes.transformer
 
 
 def save_model(path: str, parts, source: str, notes: Mapping) -> None:
