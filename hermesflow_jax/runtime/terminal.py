@@ -151,7 +151,7 @@ class Lines:
     finally:
       self._works.remove(work)
 
-  def _tell_if_due(self):
+  def _write_if_due(self):
     now = self._clock()
     first = self._works[0]
     if now - max(self._last, first.began) < LINE_EVERY or first.ended:

@@ -54,7 +54,7 @@ def test_a_wrong_tokenizer_beside_a_bundle_is_not_passed_over(world, setting):
   lines = []
   job_model.locate(config, terminal.Console(lines.append, lambda label: iter))
   assert lines == [
-    f'{setting} nowhere does not exist: taking that of {world / "base"}'
+    f'{setting} nowhere does not exist: using that of {world / "base"}'
   ]
 
 

@@ -171,7 +171,9 @@ def test_one_that_does_not_fit_is_refused(series):
     tiny_line.KEY,
     tiny.mesh(4, 2),
   )
-  with pytest.raises(ValueError, match='model/kernel: float32.3, 1., wanted'):
+  with pytest.raises(
+    ValueError, match='model/kernel must be float32.4, 1., got'
+  ):
     newest(series, wider)
 
 

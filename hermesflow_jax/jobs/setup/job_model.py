@@ -111,7 +111,7 @@ def locate(
   model = initial_model.open(name)
   path = storage.path(model.path)
   if path != storage.path(name):
-    console.say(f'init_from {name}: taking {path}')
+    console.say(f'init_from {name}: using {path}')
   initial_model.check_exists([str(path)], config.missing)
   trained = model.config()
   _check_tokenizers(config, model, console)
@@ -149,7 +149,7 @@ def _check_tokenizers(config, model, console):
       raise ValueError(
         f'{fault}; --config.{setting}= takes the own one of {model.path}'
       )
-    console.say(f'{setting} {path} does not exist: taking that of {model.path}')
+    console.say(f'{setting} {path} does not exist: using that of {model.path}')
 
 
 def make_mesh(
