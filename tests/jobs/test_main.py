@@ -112,9 +112,12 @@ def everything(folder):
     ),
     (
       [CONFIG, '--workdir=s3://a/b'],
-      's3://a/b is no path, wanted a folder or gs://bucket/folder',
+      'path must be a folder or gs://bucket/folder, got s3://a/b',
     ),
-    ([CONFIG, '--workdir=gs://'], 'gs:// is no path, wanted a folder or'),
+    (
+      [CONFIG, '--workdir=gs://'],
+      'path must be a folder or gs://bucket/folder, got gs://',
+    ),
     (
       [CONFIG, '--config.job=x'],
       'must be tokenizer, pretrain, pair_dpo, seeds',
