@@ -1,5 +1,7 @@
 """Who sees whom: the rule, the official masks, and the interval form."""
 
+import doctest
+
 import jax
 import numpy as np
 import pytest
@@ -77,3 +79,8 @@ def test_one_row_and_a_batch_agree():
     jax.vmap(attention_mask.mask_matrix)(ar, valid),
     attention_mask.mask_matrix(ar, valid),
   )
+
+
+def test_worked_examples_hold():
+  result = doctest.testmod(attention_mask)
+  assert result.attempted >= 5 and not result.failed
