@@ -251,12 +251,10 @@ def test_pads_change_nothing(unified, drawn, said, answered, monkeypatch, most):
 
 
 def test_prompts_of_all_lengths_compile_few_sizes(unified, drawn):
-  lengths = unified.lengths
-  wide = dataclasses.replace(
-    unified, lengths=dataclasses.replace(lengths, prompt=100)
-  )
   sizes = {
-    wide._parts(drawn[:1, 0], [[3] * size])[1].tokens.shape[1]
+    question_answering.padded_parts(
+      unified.vocab, drawn[:1, 0], [[3] * size], 100
+    )[1].tokens.shape[1]
     for size in range(100 - 3 - tiny.IMAGE_TOKENS)
   }
   assert len(sizes) == -(
@@ -278,7 +276,7 @@ def test_any_number_of_inputs_compiles_few_sizes(unified):
   try:
     for count in range(1, 1_000):
       for each in (1, 4, 10):
-        wide._mapped('', None, np.zeros((count, 1)), each)
+        wide._sampler.map('', None, np.zeros((count, 1)), each)
   finally:
     batching.map_batches = original
   assert sizes == {8, 16, 32, 64}
@@ -322,5 +320,5 @@ def test_without_guidance_the_empty_caption_is_not_asked(unified):
 )
 def test_an_impossible_rung_is_refused(fault):
   ((name, value),) = fault.items()
-  with pytest.raises(ValueError, match=f'{name} is {value}'):
+  with pytest.raises(ValueError, match=f'{name} .*{value}'):
     batched.Decoding(**{'temperature': 1.0, 'top_k': 1} | fault)
