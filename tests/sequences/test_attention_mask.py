@@ -34,19 +34,19 @@ def from_intervals(ar, valid):
 
 @pytest.mark.parametrize('task', ['t2i', 'mmu'])
 def test_masks_equal_the_official_ones_bit_for_bit(arrays, task):
-  ar, valid, wanted = official(arrays, task)
-  np.testing.assert_array_equal(attention_mask.mask_matrix(ar, valid), wanted)
+  ar, valid, expected = official(arrays, task)
+  np.testing.assert_array_equal(attention_mask.mask_matrix(ar, valid), expected)
 
 
 @pytest.mark.parametrize('task', ['t2i', 'mmu'])
 def test_intervals_say_the_same_as_the_official_masks(arrays, task):
-  ar, valid, wanted = official(arrays, task)
-  np.testing.assert_array_equal(from_intervals(ar, valid), wanted)
+  ar, valid, expected = official(arrays, task)
+  np.testing.assert_array_equal(from_intervals(ar, valid), expected)
 
 
 def test_text_is_causal_and_an_image_sees_itself():
   ar = np.array([1, 1, 1, 0, 0, 1])
-  wanted = [
+  expected = [
     [1, 0, 0, 0, 0, 0],
     [1, 1, 0, 0, 0, 0],
     [1, 1, 1, 1, 1, 0],
@@ -55,7 +55,7 @@ def test_text_is_causal_and_an_image_sees_itself():
     [1, 1, 1, 1, 1, 1],
   ]
   np.testing.assert_array_equal(
-    attention_mask.mask_matrix(ar, np.ones(6, bool)), np.array(wanted, bool)
+    attention_mask.mask_matrix(ar, np.ones(6, bool)), np.array(expected, bool)
   )
 
 
