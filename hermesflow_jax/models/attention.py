@@ -24,7 +24,7 @@ def choose_backend(name: str, platform: str) -> str:
   """Returns the backend to use on a platform.
 
   Args:
-    name: an entry of BACKENDS. 'auto' selects splash attention on TPUs and
+    name: an entry in BACKENDS. 'auto' selects splash attention on TPUs and
       XLA elsewhere; cuDNN must be selected by name.
     platform: 'cpu', 'gpu' or 'tpu'.
   """
@@ -50,12 +50,12 @@ def attend(
     mask: bool[..., T, S], True where query t attends to key s; or a list with
       a mask per part, None or `attention_mask.Interval`, which avoids the
       T x S array. A query without visible keys gets the mean of all values.
-    backend: an entry of BACKENDS other than 'auto'. cuDNN and splash attention
+    backend: an entry in BACKENDS other than 'auto'. cuDNN and splash attention
       compute the calls that `image_attention` accepts, without a gradient;
       XLA computes all other calls.
 
   Returns:
-    [..., T, N, H], in the dtype of `q`.
+    [..., T, N, H], same dtype as `q`.
 
   Raises:
     ValueError: the number of masks differs from the number of parts.
@@ -111,7 +111,7 @@ def packed_attention(
     k: [..., T, N, H], keys.
     v: [..., T, N, H], values.
     mask: layout and masks of the T tokens.
-    backend: an entry of BACKENDS other than 'auto'; computes the images.
+    backend: an entry in BACKENDS other than 'auto'; computes the images.
 
   Returns:
     [..., T, N, H].

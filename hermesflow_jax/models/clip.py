@@ -22,17 +22,17 @@ class ClipConfig:
   """Sizes of the vision tower; the defaults are ViT-L/14-336.
 
   Attributes:
-    width: D, width of the residual stream.
-    layers: L >= 2, number of blocks.
+    width: D, residual stream width.
+    layers: L >= 2, block count.
     heads: N, attention heads; divides `width`.
-    mlp: F, width of the MLP.
-    patch: side of a patch in pixels.
-    image: side of an image in pixels, a multiple of `patch`.
-    norm_eps: epsilon of every LayerNorm.
+    mlp: F, MLP width.
+    patch: patch side in pixels.
+    image: image side in pixels, a multiple of `patch`.
+    norm_eps: LayerNorm epsilon.
     dtype: dtype for activations and matrix products; parameters are float32.
 
   Raises:
-    ValueError: a size is out of bounds.
+    ValueError: a size is invalid.
   """
 
   width: int = 1024
@@ -58,7 +58,7 @@ class ClipConfig:
 
   @property
   def patches(self) -> int:
-    """S, the number of features per image."""
+    """S, features per image."""
     return (self.image // self.patch) ** 2
 
 

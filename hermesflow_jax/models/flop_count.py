@@ -1,8 +1,8 @@
-"""Counts the floating-point operations of functions and models.
+"""Counts floating-point operations in functions and models.
 
-XLA's own count includes the body of a loop only once. So this module counts
-matrix products and convolutions in the traced function and multiplies the body
-of a loop by its trip count.
+XLA's own count includes a loop body only once. So this module counts matrix
+products and convolutions in the traced function and multiplies each loop body
+by its trip count.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from hermesflow_jax.models import phi
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """Cost of matrix products and convolutions.
+  """Cost of all matrix products and convolutions.
 
   Attributes:
     flops: multiplications and additions.
-    bytes: size of operands and results, counted at each use. Actual memory
+    bytes: operand and result sizes, counted at each use. Actual memory
       traffic can be lower (caches) or higher (other operations).
   """
 
@@ -38,9 +38,12 @@ def count_flops(function: Callable, *arguments, trips: int = 1) -> Cost:
   """Counts the cost of a function call.
 
   Args:
-    function: a function of arrays.
+    function: maps arrays to arrays.
     *arguments: arrays or shapes.
-    trips: assumed trip count of each `while` loop.
+    trips: assumed trip count per `while` loop.
+
+  Returns:
+    Total cost.
   """
   return _jaxpr_cost(jax.make_jaxpr(function)(*arguments).jaxpr, trips)
 
@@ -125,9 +128,9 @@ def decoder_flops(config: phi.PhiConfig, count: int, seen: float) -> float:
   """Returns the FLOPs of the decoder.
 
   Args:
-    config: sizes of the decoder.
-    count: number of tokens.
-    seen: mean number of visible keys per token.
+    config: decoder sizes.
+    count: token count.
+    seen: mean visible keys per token.
   """
   d = config.width
   products = 4 * d * d + 2 * d * config.mlp
@@ -139,21 +142,21 @@ def head_flops(config: phi.PhiConfig, rows: int, ids: int) -> float:
   """Returns the FLOPs of the output head.
 
   Args:
-    config: sizes of the decoder.
-    rows: number of tokens.
-    ids: number of vocabulary ids whose logits are computed.
+    config: decoder sizes.
+    rows: token count.
+    ids: vocabulary ids whose logits are computed.
   """
   return 2.0 * config.width * rows * ids
 
 
 def weight_bytes(model, ids: int) -> int:
-  """Returns the bytes of weights that a forward pass must read.
+  """Returns the weight bytes that a forward pass must read.
 
   These are the decoder and the head; the few embedding rows do not count.
 
   Args:
     model: a ShowO.
-    ids: number of vocabulary ids whose logits are computed.
+    ids: vocabulary ids whose logits are computed.
   """
   decoder = sum(leaf.nbytes for leaf in jax.tree.leaves(model.decoder))
   kernel = model.head.kernel[...]
@@ -161,5 +164,5 @@ def weight_bytes(model, ids: int) -> int:
 
 
 def tree_bytes(tree) -> int:
-  """Returns the total bytes of a pytree of arrays."""
+  """Returns the total bytes in a pytree."""
   return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

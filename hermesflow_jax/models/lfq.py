@@ -17,7 +17,7 @@ def quantize(z: jax.Array) -> jax.Array:
     z: float[..., Z], latents.
 
   Returns:
-    float[..., Z] with values -1 and +1, in the dtype of `z`.
+    float[..., Z] with values -1 and +1, same dtype as `z`.
   """
   return z + jax.lax.stop_gradient(_signs(z) - z)
 

@@ -23,15 +23,15 @@ Adapters = Mapping[str, Mapping[str, jax.Array]]
 
 @dataclasses.dataclass(frozen=True)
 class Lora:
-  """Settings of the adapters.
+  """Adapter settings.
 
   Attributes:
-    rank: r, rank of the adapters; 0 trains all parameters instead.
-    alpha: scale of the adapters, multiplied by 1 / r.
-    targets: kernels with adapters, entries of TARGETS.
+    rank: r, adapter rank; 0 trains all parameters instead.
+    alpha: adapter scale, multiplied by 1 / r.
+    targets: kernels with adapters, entries in TARGETS.
 
   Raises:
-    ValueError: a number is out of bounds, or a target is unknown.
+    ValueError: a number is invalid, or a target is unknown.
   """
 
   rank: int
@@ -48,7 +48,7 @@ class Lora:
 
   @property
   def scale(self) -> float:
-    """Scale of the product of a and b, alpha / r."""
+    """Scale for the product a b: alpha / r."""
     return self.alpha / self.rank
 
 
@@ -71,7 +71,7 @@ def init_adapters(model, config: Lora, key: jax.Array) -> Adapters:
 
   Args:
     model: a ShowO.
-    config: settings of the adapters.
+    config: adapter settings.
     key: random key for a, which is normal with variance 1 / inputs.
   """
   out = {}

@@ -34,7 +34,7 @@ class Magvit(nnx.Module):
 
   @property
   def reduction(self) -> int:
-    """Side of a code in pixels."""
+    """Code side in pixels."""
     return self.config.reduction
 
   def encode(self, pixels: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ from hermesflow_jax.runtime import settings
 
 @dataclasses.dataclass(frozen=True)
 class MagvitConfig:
-  """Sizes of the tokenizer.
+  """Tokenizer sizes.
 
   Attributes:
     ch: base width.
@@ -21,13 +21,13 @@ class MagvitConfig:
       convolution and unfolded after the last. The official model has 1; larger
       patches save the blocks at full resolution.
     mid_attention: whether attention follows the first middle block.
-    num_groups: groups of every group norm; 0 disables norms.
+    num_groups: groups per group norm; 0 disables norms.
     kernel: side of the convolutions that keep the resolution, 3 in the
       official model. With kernel 1 and a single level, a code depends only on
       its own patch.
 
   Raises:
-    ValueError: a size is out of bounds, or the numbers of levels differ.
+    ValueError: a size is invalid, or the numbers of levels differ.
   """
 
   ch: int
@@ -64,12 +64,12 @@ class MagvitConfig:
 
   @property
   def reduction(self) -> int:
-    """Side of a code in pixels."""
+    """Code side in pixels."""
     return self.patch * 2 ** (len(self.encoder_ch_mult) - 1)
 
   @property
   def codebook_size(self) -> int:
-    """Number of codes."""
+    """Codebook size."""
     return 2**self.z_channels
 
 

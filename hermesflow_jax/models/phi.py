@@ -30,24 +30,24 @@ REMAT = {
 
 @dataclasses.dataclass(frozen=True)
 class PhiConfig:
-  """Sizes and numerics of the decoder.
+  """Decoder sizes and numerics.
 
   Attributes:
-    width: D, the size of the residual stream.
-    layers: L, the number of blocks.
+    width: D, residual stream width.
+    layers: L, block count.
     heads: N, attention heads; each has `width // heads` channels.
-    mlp: F, the width of the MLP.
-    rotary_fraction: fraction of the channels of a head that rotate, 0 to 1.
-    rope_theta: base of the rotary frequencies.
-    norm_eps: epsilon of every LayerNorm.
-    remat: policy of rematerialization, a key of REMAT.
+    mlp: F, MLP width.
+    rotary_fraction: rotating fraction of a head, 0 to 1.
+    rope_theta: rotary frequency base.
+    norm_eps: LayerNorm epsilon.
+    remat: rematerialization policy, a key in REMAT.
     unroll: blocks per iteration of the scan over layers.
-    attention: backend of attention, an entry of `attention.BACKENDS`.
+    attention: attention backend, an entry in `attention.BACKENDS`.
     dtype: 'float32' or 'bfloat16', for activations and matrix products;
       parameters, norms and softmaxes are float32.
 
   Raises:
-    ValueError: a setting is out of bounds.
+    ValueError: a setting is invalid.
   """
 
   width: int = 2048
@@ -99,7 +99,7 @@ class PhiConfig:
 
   @property
   def rotary_size(self) -> int:
-    """Number of rotated channels per head; even."""
+    """Rotated channels per head; even."""
     return int(self.rotary_fraction * self.head_size) // 2 * 2
 
 
@@ -147,12 +147,12 @@ def rotary(x: jax.Array, positions: jax.Array, size: int, theta: float):
   Args:
     x: [..., T, N, H], queries or keys.
     positions: int[..., T], token positions.
-    size: number of rotated channels; channel i < size/2 is rotated together
+    size: rotated channel count; channel i < size/2 is rotated together
       with channel i + size/2.
-    theta: base of the frequencies.
+    theta: frequency base.
 
   Returns:
-    [..., T, N, H], in the dtype of `x`; angles are float32.
+    [..., T, N, H], same dtype as `x`; angles are float32.
   """
   frequencies = theta ** (-jnp.arange(0, size, 2, dtype=jnp.float32) / size)
   angles = positions[..., None, None].astype(jnp.float32) * frequencies
@@ -202,7 +202,7 @@ class Block(nnx.Module):
       positions: int[..., T], for the rotary embedding.
       kv: cache of this layer, two arrays [..., S, N, H]; or None.
       index: int32[], slot of the cache to which the first token is written.
-      past: (k, v) pairs of earlier tokens, read-only.
+      past: (k, v) pairs before `kv`, read-only.
 
     Returns:
       (x [..., T, D], the updated cache or None).
@@ -270,8 +270,8 @@ class Phi(nnx.Module):
         tokens if `cache` is None (see `attention.attend`); or an
         `attention_mask.Packed` row, without caches.
       positions: int32[..., T], for the rotary embedding.
-      cache: keys and values of earlier tokens, or None.
-      past: full caches of still earlier tokens, read-only.
+      cache: earlier keys and values, or None.
+      past: full caches before `cache`, read-only.
 
     Returns:
       (hidden states float32[..., T, D], the cache after these T tokens or

@@ -24,11 +24,11 @@ Cache = phi.Cache
 
 @dataclasses.dataclass(frozen=True)
 class ShowOConfig:
-  """Sizes of the model.
+  """Model sizes.
 
   Attributes:
     vocab: token ids.
-    decoder: sizes of the decoder.
+    decoder: decoder sizes.
     image_tokens: I, codes per image.
     clip_width: channels of the CLIP features that the model can read in place
       of codes; 0 for a model that only reads codes.
@@ -66,14 +66,14 @@ class ShowO(nnx.Module):
     cache: Cache | None = None,
     past: Sequence[Cache] = (),
   ):
-    """Computes the hidden states of tokens.
+    """Computes hidden states for tokens.
 
     Args:
       tokens: int32[..., T], vocabulary ids.
       mask: attention mask, see `phi.Phi.__call__`.
       positions: int32[..., T], for the rotary embedding.
-      cache: keys and values of earlier tokens, or None.
-      past: full caches of still earlier tokens, read-only.
+      cache: earlier keys and values, or None.
+      past: full caches before `cache`, read-only.
 
     Returns:
       (hidden states [..., T, D], the cache after these T tokens or None).
@@ -99,7 +99,7 @@ class ShowO(nnx.Module):
     Args:
       tokens: int32[..., T]; ids at the positions of features are ignored.
       features: float[..., S, clip_width], output of `clip.Clip`.
-      start: position of the first feature.
+      start: first feature position.
 
     Returns:
       [..., T, D], embeddings.

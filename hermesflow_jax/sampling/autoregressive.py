@@ -89,11 +89,11 @@ def sample_text(
 
   Args:
     model: a ShowO.
-    key: random key of this reply.
+    key: random key for this reply.
     image: Rows [E], the image.
     prompt: Rows [P], the prompt, right-padded.
-    length: int32[], tokens of the prompt without pads.
-    max_new: maximum number of generated tokens.
+    length: int32[], prompt length without pads.
+    max_new: limit on generated tokens.
     temperature: float32[], see `pick_token`.
     top_k: int32[], see `pick_token`.
     most: see `pick_token`; values above V act as V.

@@ -20,14 +20,14 @@ LENGTH_MULTIPLE = 16
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-  """Settings of the text sampler.
+  """Text sampler settings.
 
   Attributes:
     temperature: above 0, divides the logits.
-    top_k: at least 1, number of likeliest tokens to draw from; 1 is greedy.
+    top_k: at least 1, likeliest tokens to draw from; 1 is greedy.
 
   Raises:
-    ValueError: a setting is out of bounds.
+    ValueError: a setting is invalid.
   """
 
   temperature: float
@@ -56,7 +56,7 @@ def identity_keys(seed: int, names: Sequence[str], candidates: int):
   """Derives random keys from names, independent of their order.
 
   Args:
-    seed: seed of the run.
+    seed: run seed.
     names: N names.
     candidates: M, candidates per name.
 
@@ -85,7 +85,7 @@ def group_questions(
 
   Returns:
     int[G, Q], question numbers of each group. An incomplete group repeats the
-    last question of its image. Q minimizes the total number of tokens.
+    last question of its image. Q minimizes the total token count.
   """
   counts = np.asarray(counts)
 
@@ -116,7 +116,7 @@ def draw_images(model, keys, rows, given, empty, counts, config, skipped):
     empty: Rows [P], the empty caption, used by guidance.
     counts: int32[S], codes that stay masked after each step.
     config: maskgit.MaskGITSampler.
-    skipped: number of pads that were cut off on the left of the rows.
+    skipped: pads that were cut off on the left of the rows.
 
   Returns:
     int32[N, M, I], image codes.
@@ -152,9 +152,9 @@ def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
     keys: uint32[N, Q, M, 2], raw random keys.
     images: Rows [N, E], see `image_to_text.mmu_parts`.
     prompts: Rows [N, Q, P], see `image_to_text.mmu_parts`.
-    lengths: int32[N, Q], tokens of the prompts without pads.
+    lengths: int32[N, Q], prompt lengths without pads.
     rungs: (temperature float32[M], top_k int32[M]) of the M replies.
-    max_new: maximum number of generated tokens.
+    max_new: limit on generated tokens.
     most: largest `top_k`.
 
   Returns:
@@ -190,9 +190,9 @@ def score_choices(model, images, prompts, lengths, choices, rule):
     model: a ShowO.
     images: Rows [N, E], see `image_to_text.mmu_parts`.
     prompts: Rows [N, Q, P], see `image_to_text.mmu_parts`.
-    lengths: int32[N, Q], tokens of the prompts without pads.
+    lengths: int32[N, Q], prompt lengths without pads.
     choices: choice_tokens.Choices with leading axes [N, Q].
-    rule: a function of `choice_rules.RULES`.
+    rule: a function in `choice_rules.RULES`.
 
   Returns:
     float32[N, Q, C], scores.
@@ -222,7 +222,7 @@ def decode_batch(tokenizer, codes, grid):
   Args:
     tokenizer: a Magvit.
     codes: int[N, I], image codes, or int[N, h, w].
-    grid: (h, w), codes along the sides of an image.
+    grid: (h, w), image size in codes.
 
   Returns:
     uint8[N, H, W, 3].

@@ -1,13 +1,13 @@
-"""Rules that turn token logits into scores of choices.
+"""Rules that turn token logits into scores for choices.
 
 The default rule, `constrained_logp`, is the log-probability of a reply that
-must equal some choice: each token is drawn from the model's distribution
+must equal some choice: each token is drawn from the model's distribution,
 restricted to the tokens that are possible at its place. So a score does not
-depend on the length of a choice.
+depend on the length of its choice.
 
-The rules were compared on a small Show-o with a byte-level BPE at three stages
-of its training, with 768 questions at each stage: `pytest -m slow -s
-tests/sampling/test_trained_answers.py`; docs/answers.md has the table.
+docs/answers.md compares the rules on a small Show-o with a byte-level BPE,
+after three different training lengths, with 768 questions each. The test is
+`pytest -m slow -s tests/sampling/test_trained_answers.py`.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ from hermesflow_jax.sequences import attention_mask
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TokenLogits:
-  """Logits at every token of every choice of a question.
+  """Logits at every token of a question's choices.
 
   Attributes:
-    own: float32[..., C, A], logit of the token itself.
-    possible: float32[..., C, A, C], logits of the tokens that the choices have
-      at this place.
-    whole: float32[..., C, A], logsumexp of the logits of all V tokens.
+    own: float32[..., C, A], logit for the token itself.
+    possible: float32[..., C, A, C], logits for the tokens that the C choices
+      have at this place.
+    whole: float32[..., C, A], logsumexp over all V logits.
   """
 
   own: jax.Array
@@ -42,8 +42,8 @@ def token_logits(logits: jax.Array, own, possible) -> TokenLogits:
 
   Args:
     logits: float32[V], logits at this place.
-    own: int32[], token of the choice itself.
-    possible: int32[C], tokens of all choices.
+    own: int32[], the choice's own token.
+    possible: int32[C], the tokens of all C choices.
   """
   return TokenLogits(logits[own], logits[possible], jax.nn.logsumexp(logits))
 
@@ -51,15 +51,15 @@ def token_logits(logits: jax.Array, own, possible) -> TokenLogits:
 def constrained_logp(
   logits: TokenLogits, choices: choice_tokens.Choices
 ) -> jax.Array:
-  """Scores choices by the probability of a reply restricted to them.
+  """Scores choices as replies that are restricted to the choices.
 
   Args:
-    logits: logits at the tokens of the choices of a question.
-    choices: token tree of this question.
+    logits: logits at the tokens of a question's choices.
+    choices: the question's token tree.
 
   Returns:
-    float32[C], log-probabilities in nats; the probabilities of distinct
-    choices add up to 1.
+    float32[C], log-probabilities in nats. The probabilities add up to 1 over
+    distinct choices.
   """
   possible = jnp.where(choices.siblings, logits.possible, attention_mask.LOWEST)
   return _sum_tokens(logits.own - jax.nn.logsumexp(possible, axis=-1), choices)
@@ -71,13 +71,13 @@ def sum_logp(logits: TokenLogits, choices: choice_tokens.Choices) -> jax.Array:
 
 
 def mean_logp(logits: TokenLogits, choices: choice_tokens.Choices) -> jax.Array:
-  """Scores choices by the mean log-probability of their tokens."""
+  """Scores choices by their mean log-probability per token."""
   count = jnp.maximum(choices.valid.sum(-1), 1)
   return sum_logp(logits, choices) / count
 
 
 def _sum_tokens(logps, choices):
-  """Sums over the tokens of each choice; LOWEST for a choice without tokens."""
+  """Sums over each choice's tokens; LOWEST for a choice without tokens."""
   summed = jnp.where(choices.valid, logps, 0.0).sum(-1)
   return jnp.where(choices.valid.any(-1), summed, attention_mask.LOWEST)
 

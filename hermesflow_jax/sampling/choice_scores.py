@@ -18,9 +18,9 @@ def score_choices(model, image, prompt, length, choices, rule):
     model: a ShowO.
     image: Rows [E], the image.
     prompt: Rows [P], the prompt, right-padded.
-    length: int32[], tokens of the prompt without pads.
+    length: int32[], prompt length without pads.
     choices: `choice_tokens.Choices` of the question.
-    rule: a function of `choice_rules.RULES`, from (TokenLogits, Choices) to
+    rule: a function in `choice_rules.RULES`, from (TokenLogits, Choices) to
       scores float32[C].
 
   Returns:

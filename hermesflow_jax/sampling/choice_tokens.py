@@ -1,7 +1,7 @@
-"""Token trees of the choices of questions, built on the host.
+"""Token trees of answer choices, built on the host.
 
-A choice is tokenized as a reply with these words, including the end token. The
-choices of a question form a tree of tokens:
+A choice is tokenized as a reply with these words, including the end token. A
+question's choices form a token tree:
 
   red <end>              'red' and 'red and blue' part at the second token,
   red and blue <end>     'green' at the first
@@ -28,9 +28,9 @@ class Choices:
   Attributes:
     tokens: int32[C, A], tokens of each choice and the end, right-padded.
     valid: bool[C, A], False on pads.
-    siblings: bool[C, A, C], the tokens that can follow the first a tokens of
-      choice c: True for choices d that share these a tokens. Among choices
-      with the same token at a, only the first is True.
+    siblings: bool[C, A, C], for choice c and place a: True for choices d whose
+      first a tokens equal those of c. Among choices with the same token at a,
+      only the first is True.
   """
 
   tokens: np.ndarray
@@ -47,13 +47,12 @@ def encode_choices(
 
   Args:
     text: text tokenizer.
-    choices: N lists of choices.
+    choices: N lists with choices.
     whole: keep all tokens. Otherwise drop the tokens after the last place at
       which the choices of any question part; `constrained_logp` allows this.
 
   Returns:
-    Choices with a leading axis [N]. C is the largest number of choices, A the
-    largest number of tokens.
+    Choices with a leading axis [N], padded to the largest C and A.
   """
   unique = list(dict.fromkeys(word for words in choices for word in words))
   ids = dict(zip(unique, text.encode_replies(unique)))

@@ -18,7 +18,7 @@ def masked_codes(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
   Args:
     mask: bool[H', W'], True at pixels to redraw; h divides H', w divides W'.
-    grid: (h, w), codes along the sides of an image.
+    grid: (h, w), image size in codes.
 
   Returns:
     bool[h, w], True where any pixel of the code's patch is masked.
@@ -34,8 +34,8 @@ def extend_canvas(canvas: np.ndarray, direction: str, grid) -> np.ndarray:
 
   Args:
     canvas: int32[N, H, W].
-    direction: side to extend, an entry of DIRECTIONS.
-    grid: (h, w), codes along the sides of an image.
+    direction: side to extend, an entry in DIRECTIONS.
+    grid: (h, w), image size in codes.
 
   Returns:
     int32[N, H', W'].
@@ -58,10 +58,10 @@ def canvas_windows(canvas: np.ndarray, grid) -> list[tuple[int, int]]:
 
   Args:
     canvas: int32[N, H, W].
-    grid: (h, w), size of a window.
+    grid: (h, w), window size.
 
   Returns:
-    List of (top, left).
+    List with (top, left).
   """
   unknown = (canvas == UNKNOWN).any(0)
   corners = []
@@ -87,7 +87,7 @@ def fill_canvas(
 
   Args:
     canvas: int32[N, H, W], at least as large as the grid.
-    grid: (h, w), size of a window.
+    grid: (h, w), window size.
     draw: (window number, codes int32[N, h, w] with 0 where unknown, known
       bool[N, h, w]) -> int32[N, h, w], which keeps the known codes.
 

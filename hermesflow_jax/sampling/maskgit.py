@@ -21,7 +21,7 @@ from hermesflow_jax.sequences import mask_schedules
 
 @dataclasses.dataclass(frozen=True)
 class MaskGITSampler:
-  """Settings of the image sampler; hashable, so static under jit.
+  """Image sampler settings; hashable, so static under jit.
 
   Attributes:
     steps: S >= 1, forward passes.
@@ -124,14 +124,14 @@ def sample_image(
   choose=inverse_cdf,
   skipped: int = 0,
 ):
-  """Samples the codes of an image by iterative masked prediction.
+  """Samples image codes by iterative masked prediction.
 
   If `text`, `codes` and `known` are not mapped over, all images share the
   cache of the text and the first forward pass.
 
   Args:
     model: a ShowO.
-    key: random key of this image.
+    key: random key for this image.
     text: Rows [P] from `text_to_image.t2i_prefix`: (caption,) without
       guidance, (caption, empty caption) with guidance.
     codes: int32[I], codes to keep where `known`.
@@ -141,7 +141,7 @@ def sample_image(
       (`mask_schedules.schedule_counts`). The sampler raises it to 1 and
       limits it to the number of masked codes minus 1.
     choose: draws codes, (key, logits float32[I, Z]) -> int[I].
-    skipped: number of pads that were cut off on the left of `text`; positions
+    skipped: pads that were cut off on the left of `text`; positions
       count them.
 
   Returns:

@@ -46,13 +46,13 @@ class MeshSampler:
     So few pads are computed and few sizes are compiled.
 
     Args:
-      label: label of the progress bar.
-      function: batch -> pytree of arrays [size, ...].
-      arrays: pytree of arrays [N, ...].
+      label: progress bar label.
+      function: batch -> pytree with arrays [size, ...].
+      arrays: pytree with arrays [N, ...].
       rows_per_input: rows that an input expands to within `function`.
 
     Returns:
-      The pytree of numpy arrays [N, ...].
+      Pytree with numpy arrays [N, ...].
     """
     data = self.mesh.shape['data']
     chunk = max(self.chunk // rows_per_input // data, 1)
@@ -68,8 +68,8 @@ class MeshSampler:
     """Samples a reply per setting of a ladder, see `batched.write_replies`.
 
     Args:
-      ladder: settings of the M replies.
-      max_new: maximum number of generated tokens.
+      ladder: M text sampler settings.
+      max_new: limit on generated tokens.
       batch: (keys, images, prompts, lengths).
 
     Returns:
@@ -91,7 +91,7 @@ class MeshSampler:
     """Scores choices by a rule, see `batched.score_choices`.
 
     Args:
-      rule: a function of `choice_rules.RULES`.
+      rule: a function in `choice_rules.RULES`.
       batch: (images, prompts, lengths, choices).
 
     Returns:

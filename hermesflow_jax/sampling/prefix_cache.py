@@ -1,4 +1,4 @@
-"""Key-value caches of prefixes that several replies share."""
+"""Key-value caches for prefixes that several replies share."""
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,8 @@ def prefill(model, rows, past=(), start: int = 0):
   Args:
     model: a ShowO.
     rows: Rows [T], the tokens of the prefix.
-    past: caches of earlier tokens without pads; every token attends to all of
-      them.
-    start: position of the first token of the whole row.
+    past: caches of earlier tokens, without pads; all rows attend to them.
+    start: position of the first token in the whole row.
 
   Returns:
     (hidden states [T, D], full cache of the T tokens).
@@ -33,17 +32,17 @@ def prefill(model, rows, past=(), start: int = 0):
 
 
 def read_tokens(model, image, prompt, length):
-  """Computes the caches of an image and of a prompt about it.
+  """Computes key-value caches for an image and a prompt about it.
 
   Args:
     model: a ShowO.
     image: Rows [E], the image, without pads.
     prompt: Rows [P], the prompt, right-padded.
-    length: int32[], tokens of the prompt without pads.
+    length: int32[], prompt length without pads.
 
   Returns:
-    (hidden state [D] of the last token of the prompt, [image cache, prompt
-    cache], [mask over the image, mask over the prompt] for later tokens).
+    (hidden state [D] at the prompt's last token, [image cache, prompt cache],
+    [image mask, prompt mask] for later tokens).
   """
   _, before = prefill(model, image)
   hidden, after = prefill(model, prompt, [before])

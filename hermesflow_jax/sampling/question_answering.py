@@ -21,14 +21,14 @@ from hermesflow_jax.sequences import vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class AnswerConfig:
-  """Settings of question answering.
+  """Question answering settings.
 
   Attributes:
     free: True: the model writes a free reply and the nearest choice is its
       answer, as in the official code. False: the likeliest choice is.
     free_prompt: prompt for a free reply; the fields {question} and {choices}
       are replaced by the question and the list of its choices.
-    rule: rule that scores choices, a key of `choice_rules.RULES`.
+    rule: rule that scores choices, a key in `choice_rules.RULES`.
 
   Raises:
     ValueError: the rule is unknown, or the prompt has other fields.
@@ -68,7 +68,7 @@ class QuestionRows:
   Attributes:
     images: Rows [G, E], the image of each group.
     prompts: Rows [Q, P], the prompt of each question.
-    lengths: int32[Q], tokens of the prompts without pads.
+    lengths: int32[Q], prompt lengths without pads.
     groups: int[G, S], question numbers, see `batched.group_questions`.
   """
 
@@ -88,7 +88,7 @@ class QuestionAnswerer:
     sampler: model on its mesh.
     text: text tokenizer.
     vocab: token ids.
-    lengths: lengths of rows.
+    lengths: row lengths.
     config: settings.
     matcher: maps a free reply to the nearest choice.
   """
@@ -107,10 +107,10 @@ class QuestionAnswerer:
 
     Args:
       codes: int[N, I], image codes.
-      questions: N lists of TIFA records.
+      questions: N lists with TIFA records.
 
     Returns:
-      N lists of answers; '' if a free reply resembles no choice.
+      N lists with answers; '' if a free reply resembles no choice.
     """
     records = list(itertools.chain(*questions))
     if not records:
@@ -227,8 +227,8 @@ def padded_parts(
   Args:
     vocab: token ids.
     codes: int[B, I], image codes.
-    prompts: B lists of text ids.
-    most: maximum length of a whole row.
+    prompts: B lists with text ids.
+    most: maximum whole row length.
 
   Returns:
     (image Rows [B, I + 3], prompt Rows [B, P], lengths int32[B] of the prompts

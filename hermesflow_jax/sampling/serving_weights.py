@@ -1,8 +1,8 @@
 """Prepares the weights of a trained model for sampling.
 
 Sampling reads all weights at each token or step and changes none. So weights
-are stored in the precision of the computation, replicated over the `data` axis
-of the mesh and, where this is faster, fused to fewer and larger products.
+are cast to the precision in which they are used, replicated over the mesh axis
+`data` and, where this is faster, fused to fewer and larger products.
 """
 
 from flax import nnx

@@ -1,8 +1,8 @@
 """The unified model: draws captions, describes images, answers questions.
 
 Batches go over the mesh in chunks of few sizes, so few programs are compiled.
-Random keys derive from the names of inputs and the numbers of candidates, not
-from the order of inputs.
+Random keys derive from input names and candidate numbers, not from
+their order.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,12 @@ class UnifiedModel:
     model: a ShowO.
     tokenizer: a Magvit.
     text: text tokenizer.
-    lengths: lengths of rows.
-    grid: (h, w), codes along the sides of an image.
+    lengths: row lengths.
+    grid: (h, w), image size in codes.
     mesh: device mesh.
     chunk: rows per compiled call; a multiple of the mesh's `data` axis.
     progress: (label) -> wrapper of iterables, e.g. a progress bar.
-    answering: settings of question answering.
+    answering: question answering settings.
     matcher: maps a free reply to the nearest choice.
     caption_prompt: prompt for captions.
     clock: `timing.DeviceClock`, or None.
@@ -123,8 +123,8 @@ class UnifiedModel:
       names: N names, from which random keys derive.
       captions: N texts.
       candidates: M, images per caption.
-      sampler: settings of the image sampler.
-      seed: seed of the run.
+      sampler: image sampler settings.
+      seed: run seed.
       codes: int[N, M, I], codes to keep where `known`; or None.
       known: bool[N, M, I], positions to keep; None if `codes` is None.
 
@@ -181,11 +181,11 @@ class UnifiedModel:
     Args:
       names: N names, from which random keys derive.
       codes: int[N, I], image codes.
-      ladder: settings of the M captions.
-      seed: seed of the run.
+      ladder: M text sampler settings.
+      seed: run seed.
 
     Returns:
-      N lists of M texts.
+      N lists with M texts.
     """
     replies = self.reply(names, codes, [self.caption_prompt], ladder, seed)
     return [captions for (captions,) in replies]
@@ -204,8 +204,8 @@ class UnifiedModel:
       names: N names, from which random keys derive.
       codes: int[N, I], image codes.
       prompts: Q texts; all share the cache of their image.
-      ladder: settings of the M replies.
-      seed: seed of the run.
+      ladder: M text sampler settings.
+      seed: run seed.
 
     Returns:
       [N][Q][M] texts.
@@ -250,10 +250,10 @@ class UnifiedModel:
 
     Args:
       codes: int[N, I], image codes.
-      questions: N lists of TIFA records.
+      questions: N lists with TIFA records.
 
     Returns:
-      N lists of answers, see `question_answering.QuestionAnswerer`; '' if a
+      N lists with answers, see `question_answering.QuestionAnswerer`; '' if a
       free reply resembles no choice.
     """
     return self._answerer.answer(codes, questions)

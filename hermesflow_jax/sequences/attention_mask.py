@@ -118,7 +118,7 @@ class Interval:
     """Returns the dense mask over `size` keys.
 
     Args:
-      size: S, number of keys.
+      size: S, key count.
 
     Returns:
       bool[..., T or 1, S]; None where all keys are visible.
@@ -164,11 +164,11 @@ class Segment:
 
   Attributes:
     size: T, tokens of a copy.
-    count: C, number of copies; they follow each other in the row and do not
+    count: C, copy count; they follow each other in the row and do not
       attend to each other.
     after: index of the segment that all copies attend to, or None. That
       segment has a single copy.
-    image: number of leading tokens of a copy that form an image. They attend
+    image: leading tokens of a copy that form an image. They attend
       to each other and to no other token of the copy; none is a pad.
   """
 

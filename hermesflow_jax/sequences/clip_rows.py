@@ -27,11 +27,11 @@ def clip_mmu_rows(
   Args:
     vocab: token ids.
     system: ids of the system prompt; the official rows have 28.
-    features: S, number of features per image; the official rows have 576.
-    prompts: B lists of text ids, not scored.
-    answers: B lists of text ids; eos is appended, both are scored. An empty
+    features: S, features per image; the official rows have 576.
+    prompts: B lists with text ids, not scored.
+    answers: B lists with text ids; eos is appended, both are scored. An empty
       list leaves the reply to a sampler.
-    length: T, length of a row.
+    length: T, row length.
 
   Returns:
     (Rows [B, T], right-padded; bool[T], True at the features). The tokens at

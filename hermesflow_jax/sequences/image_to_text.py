@@ -20,8 +20,8 @@ def mmu_prefix(
   Args:
     vocab: token ids.
     codes: int[B, I], image codes in [0, codebook_size).
-    prompts: B lists of text ids.
-    length: T, length of a row, at least 3 + I + sot + the longest prompt.
+    prompts: B lists with text ids.
+    length: T, row length, at least 3 + I + sot + the longest prompt.
     sot: whether <|sot|> follows <|eoi|>, as in `mmu_rows`.
 
   Returns:
@@ -52,8 +52,8 @@ def mmu_parts(
   Args:
     vocab: token ids.
     codes: int[B, I], image codes in [0, codebook_size).
-    prompts: B lists of text ids.
-    length: T, length of a whole row.
+    prompts: B lists with text ids.
+    length: T, whole row length.
     sot: whether <|sot|> follows <|eoi|>, as in `mmu_rows`.
 
   Returns:
@@ -84,10 +84,10 @@ def mmu_rows(
   Args:
     vocab: token ids.
     codes: int[B, I], image codes in [0, codebook_size).
-    prompts: B lists of text ids, not scored.
-    answers: B lists of text ids; eos is appended, both are scored. Long
+    prompts: B lists with text ids, not scored.
+    answers: B lists with text ids; eos is appended, both are scored. Long
       answers are cut and still end with eos.
-    length: T, length of a row.
+    length: T, row length.
     sot: whether <|sot|> (not scored) follows <|eoi|>. In the official code it
       does in questions but not in training rows; by default it does in both.
 
@@ -110,7 +110,7 @@ def encode_replies(
 
   Args:
     vocab: token ids.
-    texts: B lists of text ids; eos is appended. Long texts are cut and still
+    texts: B lists with text ids; eos is appended. Long texts are cut and still
       end with eos.
     size: length of a reply with eos and pads.
 

@@ -63,7 +63,7 @@ def parse_schedule(name: str) -> Schedule:
   """Returns the schedule with a given name.
 
   Args:
-    name: a key of SCHEDULES, or 'pow' and an exponent above 0, e.g. 'pow0.5'.
+    name: a key in SCHEDULES, or 'pow' and an exponent above 0, e.g. 'pow0.5'.
 
   Raises:
     ValueError: the name is unknown.
@@ -87,7 +87,7 @@ def num_masked_after(step: int, steps: int, n: int, schedule: Schedule) -> int:
 
   Args:
     step: s, from 0.
-    steps: S, number of steps.
+    steps: S, step count.
     n: I, codes per image.
     schedule: mask schedule.
 
@@ -143,7 +143,7 @@ def apply_mask(
     labels: int32[..., T], their labels.
     mask: bool[..., I], True at codes to mask; leading axes broadcast against
       those of `tokens`.
-    image_start: position of the first code, `max_text + 2` in t2i rows.
+    image_start: first code position, `max_text + 2` in t2i rows.
 
   Returns:
     (tokens, labels), both int32[..., T].

@@ -39,10 +39,10 @@ class Matcher(Protocol):
 
     Args:
       replies: N texts.
-      choices: N lists of choices.
+      choices: N lists with choices.
 
     Returns:
-      N indices of choices; None where a reply resembles no choice.
+      N choice indices; None where a reply resembles no choice.
     """
 
 
@@ -66,10 +66,10 @@ def nearest_choices(
 
   Args:
     replies: N texts.
-    choices: N lists of choices.
+    choices: N lists with choices.
 
   Returns:
-    N indices of choices; None where a reply resembles no choice.
+    N choice indices; None where a reply resembles no choice.
   """
   best = []
   for reply, names in zip(replies, choices, strict=True):

@@ -13,9 +13,9 @@ def t2i_prefix(
 
   Args:
     vocab: token ids.
-    texts: B lists of text ids; bos is prepended if it is missing. An empty
+    texts: B lists with text ids; bos is prepended if it is missing. An empty
       list is the empty caption of guidance, bos eos.
-    max_text: maximum number of text tokens with bos and eos. Longer texts are
+    max_text: maximum text tokens with bos and eos. Longer texts are
       cut and still end with eos.
 
   Returns:
@@ -46,7 +46,7 @@ def t2i_rows(
 
   Args:
     vocab: token ids.
-    texts: B lists of text ids, see `t2i_prefix`.
+    texts: B lists with text ids, see `t2i_prefix`.
     codes: int[B, I], image codes in [0, codebook_size).
     max_text: see `t2i_prefix`.
 

@@ -24,8 +24,8 @@ def check_prompt(name: str, prompt: str) -> None:
   """Raises ValueError if a prompt has no words.
 
   Args:
-    name: name of the setting, for the error.
-    prompt: text of the prompt.
+    name: setting name, for the error.
+    prompt: prompt text.
   """
   if not prompt.strip():
     raise ValueError(f'{name} must have words, got {prompt!r}')
@@ -40,8 +40,8 @@ class TextTokenizer:
   """Encodes and decodes plain text, without special tokens.
 
   Attributes:
-    size: number of text ids; the vocabulary's `text_size`.
-    eos: the id of `<|endoftext|>`.
+    size: text id count; the vocabulary's `text_size`.
+    eos: id for `<|endoftext|>`.
   """
 
   def __init__(self, tokenizer: transformers.PreTrainedTokenizerFast):

@@ -28,7 +28,7 @@ Texts = Sequence[Sequence[int]]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Rows:
-  """Batch of rows of equal length.
+  """Batch of equally long rows.
 
   Attributes:
     tokens: int32[B, T], vocabulary ids.
@@ -52,7 +52,7 @@ class Lengths:
     mmu: T of mmu training rows.
     prompt: T of mmu rows that end in a prompt, before the reply.
     lm: T of lm rows.
-    reply: maximum number of tokens of a sampled reply.
+    reply: maximum tokens in a sampled reply.
 
   Raises:
     ValueError: a length is below 2.
@@ -74,8 +74,8 @@ def lm_rows(vocab: vocabulary.Vocab, texts: Texts, length: int) -> Rows:
 
   Args:
     vocab: token ids.
-    texts: B lists of text ids; bos is prepended if it is missing.
-    length: T, length of a row. Longer texts are cut and have no eos, because
+    texts: B lists with text ids; bos is prepended if it is missing.
+    length: T, row length. Longer texts are cut and have no eos, because
       they continue.
 
   Returns:
@@ -98,7 +98,7 @@ def image_part(vocab, codes, rows):
   Args:
     vocab: token ids.
     codes: int[B, I], image codes in [0, codebook_size).
-    rows: B, number of rows.
+    rows: B, row count.
 
   Returns:
     int32[B, I + 2], vocabulary ids.

@@ -10,9 +10,9 @@ class Vocab:
       text | pad soi eoi sov eov t2i mmu t2v v2v lvg | image codes | mask
 
   Attributes:
-    text_size: number of text tokens, ids [0, text_size).
-    codebook_size: number of image codes, ids [image_offset, mask).
-    eos: id of the text token that begins and ends every text.
+    text_size: text token count, ids [0, text_size).
+    codebook_size: image code count, ids [image_offset, mask).
+    eos: text token that begins and ends every text.
 
   Raises:
     ValueError: `eos` is no text token.
@@ -70,32 +70,32 @@ class Vocab:
 
   @property
   def t2i(self) -> int:
-    """Begins a row of the task text-to-image."""
+    """Begins a text-to-image row."""
     return self.text_size + 5
 
   @property
   def mmu(self) -> int:
-    """Begins a row of the task image-to-text."""
+    """Begins an image-to-text row."""
     return self.text_size + 6
 
   @property
   def t2v(self) -> int:
-    """Begins a row of the task text-to-video."""
+    """Begins a text-to-video row."""
     return self.text_size + 7
 
   @property
   def v2v(self) -> int:
-    """Begins a row of the task video-to-video."""
+    """Begins a video-to-video row."""
     return self.text_size + 8
 
   @property
   def lvg(self) -> int:
-    """Begins a row of the task long-video generation."""
+    """Begins a long-video row."""
     return self.text_size + 9
 
   @property
   def image_offset(self) -> int:
-    """Id of image code 0."""
+    """Id for image code 0."""
     return self.text_size + 10
 
   @property
@@ -105,5 +105,5 @@ class Vocab:
 
   @property
   def size(self) -> int:
-    """V, the size of the vocabulary."""
+    """V, vocabulary size."""
     return self.mask + 1
