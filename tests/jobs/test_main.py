@@ -153,7 +153,7 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
       'play.evaluation_sampler.steps=0',
       'evaluation_sampler.steps must be at least 1, got 0',
     ),
-    ('play.evaluation_sampler.schedule=cosin', "'cosin', wanted one of"),
+    ('play.evaluation_sampler.schedule=cosin', "pow<number>, got 'cosin'"),
     ('play.captions[0].top_k=0', 'captions[0].top_k must be at least 1, got 0'),
     ('play.rules.least_win=60', 'least_win must be between 0 and 1, got 60.0'),
     ('play.rounds=0', 'rounds must be at least 1, got 0'),

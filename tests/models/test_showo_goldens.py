@@ -154,12 +154,12 @@ def test_logits_equal_the_official_ones(policy, arrays, task):
 
 @pytest.mark.parametrize('name', ['policy', 'reference'])
 def test_log_likelihoods_equal_the_official_ones(request, arrays, name):
-  found = logps_of(request.getfixturevalue(name), arrays)
+  actual = logps_of(request.getfixturevalue(name), arrays)
   for task in TASKS:
     for side, s in ('win', pair_margins.WIN), ('lose', pair_margins.LOSE):
       # Up to seventeen log-probabilities, each within the logits' tolerance.
       np.testing.assert_allclose(
-        getattr(found, task)[:, s],
+        getattr(actual, task)[:, s],
         arrays[f'logp_{name}_{task}_{side}'],
         atol=5e-4,
         err_msg=f'{task} {side}',
@@ -176,13 +176,13 @@ def test_gradients_equal_the_official_ones(loss_and_gradient, arrays):
   squares = [np.sum(np.asarray(g) ** 2) for g in jax.tree.leaves(grads)]
   norm = np.sqrt(sum(squares))
   np.testing.assert_allclose(norm, arrays['grad_global_norm'], rtol=1e-5)
-  found = showo_table.to_torch(grads)
+  actual = showo_table.to_torch(grads)
   names = [k for k in arrays if k.startswith('grad/')]
   assert names
   for name in names:
     # Gradients reach 1; sums of float32 agree to five digits of that.
     np.testing.assert_allclose(
-      found[name.removeprefix('grad/')], arrays[name], atol=1e-5, err_msg=name
+      actual[name.removeprefix('grad/')], arrays[name], atol=1e-5, err_msg=name
     )
 
 
