@@ -26,6 +26,7 @@ import configs.learn
 import configs.pretrain
 import configs.understand
 from conversions import convert
+from conversions import to_pytorch
 from conversions import verify
 from conversions.files import source
 from conversions.files import tensors
@@ -301,7 +302,7 @@ def test_a_round_goes_back_in_float32_without_sizes(root, tmp_path, where):
     )
     # The name that the official loaders read.
     assert (back / 'pytorch_model.safetensors').is_file()
-    wanted = convert.entries_of(kind, module)
+    wanted = to_pytorch.entries_of(kind, module)
     found = source.find(str(back)).tensors
     assert found.keys() == wanted.keys()
     for name, entry in wanted.items():
@@ -571,7 +572,7 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
     == 0
   )
   found = source.find(str(tmp_path / 'back')).tensors
-  for name, entry in convert.entries_of('showo', model).items():
+  for name, entry in to_pytorch.entries_of('showo', model).items():
     np.testing.assert_array_equal(found[name].read(), entry.make())
 
 
