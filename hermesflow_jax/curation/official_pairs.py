@@ -19,6 +19,7 @@ import numpy as np
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.data import image_encoding
+from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import input_set
@@ -216,8 +217,8 @@ def _folder(path, images):
   the data of the run: these may lie below the folder that the job started in.
   """
   if images:
-    return record_files.ImageFolder(images)
-  return record_files.ImageFolder(str(path.parent), also='.')
+    return image_folder.ImageFolder(images)
+  return image_folder.ImageFolder(str(path.parent), also='.')
 
 
 def _record(row, folder):

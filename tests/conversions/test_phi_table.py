@@ -108,10 +108,7 @@ def test_the_rest_is_the_same(initial):
     ({'vocab_size': 31}, 'vocab_size must be 30, got 31'),
     ({'model_type': 'llama'}, "model_type must be 'phi', got 'llama'"),
     ({'codebook_size': -1}, 'codebook_size must be a number, got -1'),
-    (
-      {'codebook_size': 10**12},
-      'the embedding must have at most 1000000000023',
-    ),
+    ({'codebook_size': 10**12}, 'the embedding must have at most 10000000000'),
     (
       {
         'codebook_size': 2,

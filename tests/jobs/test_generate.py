@@ -151,7 +151,10 @@ def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
     ({'image': 'a.png', 'mask': 'm.png', 'extend': ('up',)}, 'not go together'),
     ({'image': 'a.png', 'extend': ('over',)}, "extend has 'over'"),
     ({'image': '/none.png', 'extend': ('up',)}, '/none.png cannot be read'),
-    ({'on_error': 'ignore'}, "on_error is 'ignore'"),
+    (
+      {'on_error': 'ignore'},
+      "on_error must be 'raise' or 'skip', got 'ignore'",
+    ),
   ],
 )
 def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):

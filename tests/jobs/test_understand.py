@@ -168,7 +168,10 @@ def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
       'question must have at most 14 tokens, got 34',
     ),
     ({'choices': ('one',)}, 'wanted different texts'),
-    ({'on_error': 'ignore'}, "on_error is 'ignore'"),
+    (
+      {'on_error': 'ignore'},
+      "on_error must be 'raise' or 'skip', got 'ignore'",
+    ),
   ],
 )
 def test_what_cannot_be_answered_is_refused(

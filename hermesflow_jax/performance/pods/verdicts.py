@@ -1,8 +1,8 @@
-"""What programs want of a slice of TPU chips that is not there.
+"""Predicts memory and least times of programs on TPU slices.
 
-The TPU's compiler runs on a CPU (`pip install -e '.[tpu]'`). It says what each
-chip keeps, computes and sends, and so the least time of each. The memory's is
-that of reading what the program was given, as often as it must.
+The TPU compiler runs on a CPU (`pip install -e '.[tpu]'`). Its output gives the
+memory, FLOPs and network traffic of a chip, and so the least time of each. The
+least time of memory counts how often a program must read its arguments.
 """
 
 from collections.abc import Callable
@@ -25,16 +25,16 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """Something to compile.
+  """A program to compile.
 
   Attributes:
-    name: for people.
-    call: of abstract arguments.
+    name: name in reports.
+    call: jitted function.
     arguments: jax.ShapeDtypeStructs with shardings, and small numpy arrays.
-    parts: of what the arguments hold on a chip, by name.
-    reads: how often a call reads each of these from memory, at least.
-    trips: turns of each loop that does not say how often it turns.
-    per: what one call makes, and how much of it.
+    parts: groups of arguments by name, e.g. weights and optimizer state.
+    reads: least number of times that a call reads the parts from memory.
+    trips: iterations of each loop whose condition depends on data.
+    per: (unit, amount) that a call produces, e.g. ('images', 64).
   """
 
   name: str
@@ -48,21 +48,21 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """What one chip wants for a call of a program.
+  """The resources of a chip that a call of a program needs.
 
   Attributes:
-    name: of the program.
+    name: name of the program.
     per: see `Program`.
-    fits: whether it compiled within the chip's memory.
-    parts: bytes of the arguments, by name.
-    temporary: bytes beside these.
-    peak: bytes in all.
-    flops: executed.
-    memory: bytes of the parts, as often as they are read.
-    network: bytes sent by each collective; None where that cannot be read.
-    seconds: the least time by what bounds it: 'compute', 'memory', 'network'.
-    compiling: seconds.
-    fault: the compiler's, if it does not fit.
+    fits: whether the program fits into the memory of a chip.
+    parts: bytes of the arguments by name.
+    temporary: bytes of temporary arrays.
+    peak: largest number of bytes in use.
+    flops: executed FLOPs.
+    memory: bytes of the parts times the number of reads.
+    network: bytes sent by each kind of collective; None if not readable.
+    seconds: least seconds by resource: 'compute', 'memory', 'network'.
+    compiling: seconds of compilation.
+    fault: message of the compiler if the program does not fit.
   """
 
   name: str
@@ -80,20 +80,26 @@ class Verdict:
 
   @property
   def bound(self) -> str:
-    """What takes longest."""
+    """The resource with the largest least time."""
     return max(self.seconds, key=self.seconds.get) if self.seconds else ''
 
 
 def slice_mesh(
   where: accelerators.Slice, data: int, model: int
 ) -> jax.sharding.Mesh:
-  """Returns a mesh over the chips of a slice that is not there.
+  """Returns a mesh over the chips of a slice that is not attached.
+
+  Args:
+    where: slice.
+    data: size of the data axis.
+    model: size of the model axis.
 
   Raises:
-    ValueError: there is no compiler for it, or the mesh does not fit it.
+    ValueError: no compiler for the slice is installed, or data times model is
+      not its number of chips.
   """
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
-  # Nothing here holds a chip, so others may compile beside it.
+  # Compilation holds no chip, so several processes may load libtpu.
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   os.environ.setdefault(
@@ -104,21 +110,21 @@ def slice_mesh(
       f'mesh data={data} model={model} does not fit {where.count} chips'
     )
   try:
-    found = topologies.get_topology_desc(
+    topology = topologies.get_topology_desc(
       platform='tpu', topology_name=where.name, **_hosts(where)
     )
-    return sharding.mesh_from_devices(found.devices, data, model)
+    return sharding.mesh_from_devices(topology.devices, data, model)
   except Exception as error:
     hint = ''
     if importlib.util.find_spec('libtpu') is None:
-      hint = " (this wants `pip install -e '.[tpu]'`)"
+      hint = " (requires `pip install -e '.[tpu]'`)"
     raise ValueError(
       f'{where.name}: {str(error).splitlines()[0]}{hint}'
     ) from error
 
 
-def _hosts(where):
-  """What says that a small slice is of one host."""
+def _hosts(where: accelerators.Slice) -> dict:
+  """Returns topology options that place a small slice on a single host."""
   if where.count > 8:
     return {}
   bounds = (*where.shape, 1, 1)[:3]
@@ -128,9 +134,15 @@ def _hosts(where):
 def compile_program(
   program: Program, where: accelerators.Slice, mesh
 ) -> Verdict:
-  """Compiles a program and reads what it wants."""
+  """Compiles a program and returns the resources that it needs.
+
+  Args:
+    program: program.
+    where: slice.
+    mesh: mesh of `slice_mesh`.
+  """
   parts = {name: bytes_per_chip(tree) for name, tree in program.parts.items()}
-  began = time.perf_counter()
+  start = time.perf_counter()
   try:
     with sharding.use_mesh(mesh):
       compiled = program.call.lower(*program.arguments).compile()
@@ -142,17 +154,17 @@ def compile_program(
       program.per,
       False,
       parts,
-      compiling=time.perf_counter() - began,
+      compiling=time.perf_counter() - start,
       fault=str(error).splitlines()[0][:300],
     )
-  took = time.perf_counter() - began
+  took = time.perf_counter() - start
   sizes = compiled.memory_analysis()
   try:
     network = hlo.network_traffic(
       compiled.as_text(), where.count, program.trips
     ).network
   except jax.errors.JaxRuntimeError:
-    # This jax cannot read what a newer libtpu wrote.
+    # This jax cannot read the output of a newer libtpu.
     network = None
   with sharding.use_mesh(mesh):
     work = flop_count.count_flops(
@@ -183,7 +195,7 @@ def compile_program(
 
 
 def bytes_per_chip(tree) -> float:
-  """Returns the bytes of arrays on the chip that has most of them."""
+  """Returns the bytes of a tree of arrays on the chip with the most."""
   return float(
     sum(
       np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
@@ -193,7 +205,7 @@ def bytes_per_chip(tree) -> float:
 
 
 def verdict_line(verdict: Verdict, where: accelerators.Slice) -> str:
-  """Returns a verdict as a sentence."""
+  """Returns a verdict as a line of text."""
   parts = ', '.join(
     f'{name} {size / GIB:.2f}' for name, size in verdict.parts.items()
   )
@@ -220,24 +232,26 @@ def verdict_line(verdict: Verdict, where: accelerators.Slice) -> str:
   )
 
 
-def verdict_table(found: list[dict]) -> str:
-  """Returns all that was compiled into a folder as a Markdown table.
+def verdict_table(records: list[dict]) -> str:
+  """Returns the verdicts of several slices as a Markdown table.
 
   Args:
-    found: what was written of each slice and mesh; `wanted` says how much a
-      run makes of what a program makes, by name.
+    records: a record for each slice and mesh, with its verdicts in `programs`;
+      `wanted` holds the amount of each unit that a run produces.
   """
   lines = [
-    '| slice | mesh | program | GiB a chip | of | TFLOP a chip | GiB sent | '
-    'least ms: compute | memory | network | bound by | '
-    'at most, of the slice | a run, at least |',
+    (
+      '| slice | mesh | program | GiB a chip | of | TFLOP a chip | GiB sent | '
+      'least ms: compute | memory | network | bound by | '
+      'at most, of the slice | a run, at least |'
+    ),
     '|' + '---|' * 13,
   ]
-  for each in found:
-    memory = accelerators.parse_slice(each['topology']).chip.memory / GIB
-    mesh = 'x'.join(str(size) for size in each['mesh'].values())
-    for p in each['programs']:
-      head = [each['topology'], mesh, p['name']]
+  for record in records:
+    memory = accelerators.parse_slice(record['topology']).chip.memory / GIB
+    mesh = 'x'.join(str(size) for size in record['mesh'].values())
+    for p in record['programs']:
+      head = [record['topology'], mesh, p['name']]
       if not p['fits']:
         lines.append(
           '| '
@@ -257,7 +271,7 @@ def verdict_table(found: list[dict]) -> str:
         continue
       sent = p['network']
       least = max(p['seconds'].values())
-      what, many = p['per']
+      unit, amount = p['per']
       lines.append(
         '| '
         + ' | '.join(
@@ -272,8 +286,8 @@ def verdict_table(found: list[dict]) -> str:
               for kind in ('compute', 'memory', 'network')
             ),
             p['bound'],
-            f'{many / least:.0f} {what}/s',
-            duration_text(each['wanted'][what] / many * least),
+            f'{amount / least:.0f} {unit}/s',
+            duration_text(record['wanted'][unit] / amount * least),
           ]
         )
         + ' |'
@@ -282,7 +296,7 @@ def verdict_table(found: list[dict]) -> str:
 
 
 def duration_text(seconds: float) -> str:
-  """Returns it as people say it, e.g. '22 min', '0.3 min', '11.6 h'."""
+  """Returns a duration as text, e.g. '22 min', '0.3 min', '11.6 h'."""
   minutes = seconds / 60
   if minutes >= 120:
     return f'{minutes / 60:.1f} h'
