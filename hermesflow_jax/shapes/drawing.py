@@ -1,4 +1,4 @@
-"""Scenes drawn as pixels."""
+"""Draws scenes as images."""
 
 import functools
 
@@ -13,14 +13,14 @@ def coverage(
   """Returns the share of each pixel that a shape covers.
 
   Args:
-    shape: one of SHAPES.
-    size: a key of SIZES.
-    width: of the square window, even; the shape lies in its centre.
-    dx: offset to the right in pixels.
-    dy: offset downwards in pixels.
+    shape: member of SHAPES.
+    size: key of SIZES.
+    width: even side of a square window with the shape at its centre, in pixels.
+    dx: offset to the right, in pixels.
+    dy: offset downwards, in pixels.
 
   Returns:
-    float32[width, width] in [0, 1], from 4 x 4 samples a pixel.
+    float32[width, width] in [0, 1], the mean of 4 x 4 samples per pixel.
   """
   samples = 4
   axis = (np.arange(width * samples) + 0.5) / samples - width / 2
@@ -41,13 +41,13 @@ def coverage(
 
 
 def rgb_of_color(color: str) -> tuple[int, ...]:
-  """Returns red, green, blue (0 to 255) of a key of COLORS or '#rrggbb'."""
+  """Returns RGB values (0 to 255) for a key of COLORS or '#rrggbb'."""
   return shape_world.COLORS.get(color) or tuple(bytes.fromhex(color[1:]))
 
 
 @functools.lru_cache(4096)
 def _patch(shape: str, color: str, size: str) -> np.ndarray:
-  """Returns uint8[12, 12, 3], an object on the background."""
+  """Returns uint8[12, 12, 3], the image of an object on the background."""
   alpha = coverage(shape, size, shape_world.SIZES['large'])[..., None]
   ground = np.array(shape_world.BACKGROUND, np.float32)
   return np.rint(ground + alpha * (rgb_of_color(color) - ground)).astype(
@@ -56,7 +56,7 @@ def _patch(shape: str, color: str, size: str) -> np.ndarray:
 
 
 def render(scene: shape_world.Scene) -> np.ndarray:
-  """Returns uint8[64, 64, 3], the picture of a scene."""
+  """Draws a scene as uint8[64, 64, 3]."""
   image = np.full(
     (shape_world.SIZE, shape_world.SIZE, 3), shape_world.BACKGROUND, np.uint8
   )

@@ -115,7 +115,7 @@ def test_the_rest_is_the_same(initial):
         'llm_vocab_size': 15,
         'special_token_ids': {'<|eot|>': 9},
       },
-      'the embedding must have at most 25 rows (the vocabulary)',
+      'rows (the vocabulary) and at least',
     ),
     ({'initializer_range': float('inf')}, 'not JSON'),
   ],
