@@ -187,8 +187,8 @@ def test_objects_at_the_border_are_read():
 
 
 def test_bad_arguments_are_refused():
-  with pytest.raises(ValueError, match='wanted uint8'):
+  with pytest.raises(ValueError, match='must be uint8'):
     pixel_judge.read_image(np.zeros((64, 64, 3), np.float32))
   image = np.full((64, 64, 3), shape_world.BACKGROUND, np.uint8)
-  with pytest.raises(ValueError, match='no questions'):
+  with pytest.raises(ValueError, match='questions must not be empty'):
     pixel_judge.score_image(image, [])
