@@ -30,7 +30,7 @@ KINDS = from_pytorch.KINDS
 
 
 def command_line() -> argparse.ArgumentParser:
-  """Returns the parser of the command line."""
+  """Returns the command line parser."""
   parser = argparse.ArgumentParser(
     'python -m conversions.convert',
     description=__doc__,

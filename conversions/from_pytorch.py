@@ -21,17 +21,16 @@ def read_model(kind: str, weights: source.Source, seed: int, progress=iter):
   """Builds a model from PyTorch weights.
 
   Args:
-    kind: one of KINDS.
+    kind: name in KINDS.
     weights: tensors and `config.json`.
-    seed: seed of the new vocabulary rows of a plain Phi.
+    seed: random seed for a plain Phi's new vocabulary rows.
     progress: wraps the iteration over parameters.
 
   Returns:
-    (model, number of text tokens in a text-to-image row; 0 for models of
-    images).
+    (model, text tokens per text-to-image row, 0 for other models).
 
   Raises:
-    ValueError: lists all faults of the tensors or the config.
+    ValueError: lists all faults in the tensors or the config.
   """
   state_dict, config = weights.tensors, weights.config
   if kind == 'phi':
@@ -75,15 +74,15 @@ def write_checkpoint(
   """Converts PyTorch weights and writes a checkpoint.
 
   Args:
-    kind: one of KINDS.
+    kind: name in KINDS.
     src: PyTorch weights, see `source.find`.
     dst: folder to create.
     overwrite: whether to replace a converted checkpoint at `dst`.
-    seed: seed of the new vocabulary rows of a plain Phi.
+    seed: random seed for a plain Phi's new vocabulary rows.
     console: receives progress.
 
   Returns:
-    The record of the checkpoint.
+    The checkpoint's record.
 
   Raises:
     ValueError: `src` or `dst` is invalid; `dst` is unchanged.

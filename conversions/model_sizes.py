@@ -1,4 +1,4 @@
-"""Reads the sizes of a model from its tensors and checks `config.json`."""
+"""Reads model sizes from tensors and checks `config.json`."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from conversions import weight_table
 def shape(
   state_dict: Mapping[str, Any], name: str, axes: int
 ) -> tuple[int, ...]:
-  """Returns the shape of a tensor.
+  """Returns a tensor's shape.
 
   Args:
     state_dict: torch name -> tensor.
@@ -24,7 +24,7 @@ def shape(
     axes: required number of axes.
 
   Raises:
-    ValueError: the tensor is missing, is empty, or has another number of axes.
+    ValueError: the tensor is missing or empty, or has other axes.
   """
   if name not in state_dict:
     raise ValueError(f'missing {name}, which determines sizes')
@@ -35,7 +35,7 @@ def shape(
 
 
 def count(names: Iterable[str], pattern: str) -> int:
-  """Counts the different numbers at the `*` of a prefix of names.
+  """Counts the different numbers at the `*` in name prefixes.
 
   Gaps are reported later, as missing tensors.
 
@@ -100,14 +100,14 @@ def read_or_list_faults(
     read: returns the sizes, or raises ValueError.
     state_dict: torch name -> tensor.
     table: allowed rows.
-    required: rows of `table` that must have tensors.
+    required: rows in `table` that must have tensors.
     constants: torch names of constants.
 
   Returns:
-    The result of `read`.
+    The sizes.
 
   Raises:
-    ValueError: the error of `read`, and every other fault that shows without
+    ValueError: the error from `read`, and every other fault that shows without
       sizes: unknown names, rows and layers without a tensor, values that are
       not finite, and dtypes that differ from the majority.
   """

@@ -34,10 +34,10 @@ METADATA = {'format': 'pt', 'written_by': 'hermesflow_jax'}
 
 
 def entries_of(kind: str, model) -> dict[str, weight_table.Entry]:
-  """Returns the tensors of the official layout, sorted by name.
+  """Returns the tensors in the official layout, sorted by name.
 
   Args:
-    kind: key of WEIGHTS.
+    kind: key in WEIGHTS.
     model: model of this kind.
   """
   if kind == 'showo':
@@ -52,7 +52,7 @@ def entries_of(kind: str, model) -> dict[str, weight_table.Entry]:
 def official_config(
   record: converted_model.ConversionRecord, dtype: str
 ) -> dict:
-  """Returns the official `config.json` of a model."""
+  """Returns a model's official `config.json`."""
   if record.kind == 'showo':
     return showo_table.official(record.sizes, record.max_text)
   if record.kind == 'magvitv2':
@@ -69,11 +69,11 @@ def load_model(
   """Loads a model that this library has written.
 
   Args:
-    kind: key of WEIGHTS.
-    src: converted checkpoint, trained model, bundle, or folder of a run. A run
+    kind: key in WEIGHTS.
+    src: converted checkpoint, trained model, bundle, or run folder. The latter
       stands for its newest model.
-    sizes: model with the sizes of `src`. Required for checkpoints without
-      sizes: those within a round, and those of earlier releases.
+    sizes: model with the same sizes as `src`. Required for checkpoints without
+      sizes: those within a round, and those from earlier releases.
     say: receives a line that names the model taken from a run.
 
   Returns:
@@ -107,7 +107,7 @@ def load_model(
 
 
 def _load_from_bundle(kind: str, path: str):
-  """Returns (model of a kind in a bundle, ConversionRecord)."""
+  """Returns (model, ConversionRecord) from a bundle."""
   parts = model_bundle.load_bundle(path)
   model = {'showo': parts.model, 'magvitv2': parts.tokenizer}.get(kind)
   if model is None:
@@ -133,16 +133,16 @@ def write_model(
   dtype: str | None,
   console: terminal.Console,
 ) -> None:
-  """Writes a model of this library in the official PyTorch form.
+  """Writes a model in the official PyTorch form.
 
   Args:
-    kind: key of WEIGHTS.
+    kind: key in WEIGHTS.
     src: model, see `load_model`.
     dst: folder to create.
     overwrite: whether to replace a folder that this function has written.
     sizes: see `load_model`.
-    dtype: key of DTYPES. None keeps the dtype of a converted checkpoint and
-      means float32 for a trained model.
+    dtype: key in DTYPES. None keeps a converted checkpoint's dtype and means
+      float32 for a trained model.
     console: receives progress.
 
   Raises:
@@ -176,7 +176,7 @@ def write_model(
 
 
 def _stored_dtype(array_dtype, float_dtype) -> np.dtype:
-  """Returns `float_dtype` for floating arrays, the array's dtype for others."""
+  """Returns `float_dtype` for floating arrays, `array_dtype` for others."""
   return float_dtype if array_dtype in tensors.FLOATS else array_dtype
 
 

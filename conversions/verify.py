@@ -35,10 +35,10 @@ KINDS = ('showo', 'magvitv2', 'clip_vision')
 
 
 def load_arrays(path: str) -> dict[str, np.ndarray]:
-  """Reads the activations of an npz file.
+  """Reads activations from an npz file.
 
   Raises:
-    ValueError: the file is not an npz file of plain arrays.
+    ValueError: the file is not an npz file with plain arrays.
   """
   try:
     # Opened here because numpy does not close a file that it cannot read.
@@ -56,17 +56,17 @@ def load_arrays(path: str) -> dict[str, np.ndarray]:
 
 
 def load_model(kind: str, path: str):
-  """Loads a checkpoint of this library, or converts PyTorch weights in memory.
+  """Loads a checkpoint, or converts PyTorch weights in memory.
 
   Args:
-    kind: one of KINDS.
+    kind: name in KINDS.
     path: checkpoint, trained model, run, or PyTorch weights.
 
   Returns:
-    (model, number of text tokens in a text-to-image row).
+    (model, text tokens per text-to-image row).
 
   Raises:
-    ValueError: the model is missing, damaged or of another kind.
+    ValueError: the model is missing, damaged or has another kind.
   """
   folder = str(run_folder.newest_model(path))
   if checkpoint.is_checkpoint(folder):
@@ -85,11 +85,11 @@ def verify(
   """Compares a checkpoint with activations.
 
   Args:
-    kind: one of KINDS.
+    kind: name in KINDS.
     path: checkpoint, see `load_model`.
     activations: arrays by key.
-    reference: checkpoint of the frozen reference model, or None.
-    scale: multiplies every tolerance except those of integers.
+    reference: the frozen reference model's checkpoint, or None.
+    scale: multiplies every tolerance; integers must be equal.
 
   Returns:
     A result for each key.
@@ -114,7 +114,7 @@ def verify(
 
 
 def command_line() -> argparse.ArgumentParser:
-  """Returns the parser of the command line."""
+  """Returns the command line parser."""
   parser = argparse.ArgumentParser(
     'python -m conversions.verify',
     description=__doc__,

@@ -1,4 +1,4 @@
-"""Rows of weight tables: names of a weight in PyTorch and in JAX.
+"""Weight tables, whose rows name a weight in PyTorch and in JAX.
 
 A table is a tuple of rows, written as aligned lines
 
@@ -9,7 +9,7 @@ Names are dotted. A `*` in the torch name stands for a number. The jax path has
   * a `*` at the same place: both names carry the same number (lists of
     modules);
   * no `*`: the torch tensors 0, 1, 2, ... are stacked along a leading layer
-    axis of a single array.
+    axis in a single array.
 """
 
 from collections.abc import Sequence
@@ -38,15 +38,15 @@ TRANSFORMS = {
 
 @dataclasses.dataclass(frozen=True)
 class WeightRow:
-  """A line of a weight table.
+  """A line in a weight table.
 
   Attributes:
     torch_name: tensor name in PyTorch.
     jax_path: parameter path in JAX.
-    transform: key of TRANSFORMS.
+    transform: key in TRANSFORMS.
 
   Raises:
-    ValueError: the stars of the two names do not match, or the transform is
+    ValueError: the stars in the two names do not match, or the transform is
       unknown.
   """
 
@@ -79,7 +79,7 @@ def parse(text: str) -> tuple[WeightRow, ...]:
 
 
 def star_numbers(name: str, pattern: str) -> tuple[str, ...] | None:
-  """Returns the numbers at the stars of a pattern, None without a match."""
+  """Returns the numbers at a pattern's stars, None without a match."""
   match = re.fullmatch(re.escape(pattern).replace(r'\*', r'(\d+)'), name)
   return match and match.groups()
 
@@ -101,12 +101,12 @@ def row_of_path(path: str, table: Sequence[WeightRow]) -> WeightRow | None:
 def torch_shapes(
   row: WeightRow, path: str, shape: tuple[int, ...]
 ) -> dict[str, tuple[int, ...]]:
-  """Returns the torch tensors that a JAX array consists of.
+  """Splits a JAX array into torch tensors.
 
   Args:
     row: row that matches `path`.
-    path: jax path of the array.
-    shape: shape of the array; a stacked array begins with its layer axis.
+    path: jax path.
+    shape: array shape; a stacked array begins with its layer axis.
 
   Returns:
     Torch name -> tensor shape.

@@ -99,7 +99,7 @@ def common_dtype(state_dict: Mapping[str, Any]) -> np.dtype:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """A tensor of a PyTorch state dict that is built on demand.
+  """A tensor in a PyTorch state dict, built on demand.
 
   Attributes:
     shape: tensor shape.
@@ -117,7 +117,7 @@ def entries(
   table: Sequence[weight_rows.WeightRow],
   constants: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Entry]:
-  """Lists the PyTorch state dict of a model: the inverse of `to_jax`.
+  """Lists a model's PyTorch state dict: the inverse of `to_jax`.
 
   Args:
     model: module with arrays.

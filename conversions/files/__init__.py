@@ -1,1 +1,1 @@
-"""Readers and writers of checkpoint files."""
+"""Readers and writers for checkpoint files."""

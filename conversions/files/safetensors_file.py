@@ -1,14 +1,14 @@
-"""Reads safetensors files lazily and writes them one tensor at a time.
+"""Reads safetensors files lazily and writes them tensor by tensor.
 
   u64 length | JSON {name: {dtype, shape, data_offsets}} | bytes
 
 `safetensors.safe_open` checks lengths, offsets, shapes and dtypes and reads the
-tensors. Two promises need code of our own:
+tensors. Two promises need our own code:
 
-* Names are unique. The package keeps the last of two equal names without an
-  error (measured with 0.5.0 to 0.8.0), so `_read_header` parses the header too.
-* Files are written one tensor at a time. The package's writer takes all arrays
-  of a model at once.
+* Names are unique. The package accepts a repeated name without an error
+  (measured with 0.5.0 to 0.8.0), so `_read_header` parses the header too.
+* Files are written tensor by tensor. The package's writer takes all arrays at
+  once.
 """
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ FIELDS = frozenset(['dtype', 'shape', 'data_offsets'])
 
 @dataclasses.dataclass(frozen=True)
 class SafetensorsTensor(tensors.Tensor):
-  """A tensor of a safetensors file.
+  """A tensor in a safetensors file.
 
   Attributes:
     path: file.
@@ -91,7 +91,7 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
 
   Raises:
     ValueError: the file is damaged, repeats a name, or holds an unsupported
-      dtype. The message is one line that names the file.
+      dtype. The one-line message names the file.
   """
   entries = _read_header(path)
   with _opened(path):  # The package checks lengths, offsets, shapes and dtypes.
@@ -102,7 +102,7 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
 
 
 def metadata(path: pathlib.Path) -> dict[str, str]:
-  """Returns the text fields of a file's `__metadata__`.
+  """Returns the text fields in a file's `__metadata__`.
 
   Raises:
     ValueError: the header cannot be read.
@@ -113,7 +113,7 @@ def metadata(path: pathlib.Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _opened(path: pathlib.Path) -> Iterator:
-  """Opens a file; errors of the package become one line that names it."""
+  """Opens a file; errors of the package become one-line ValueErrors."""
   try:
     with safetensors.safe_open(path, framework='numpy') as file:
       yield file
@@ -140,7 +140,7 @@ def _read_header(path: pathlib.Path) -> dict:
 
 
 def _dtype_and_shape(path, name, entry) -> tuple[np.dtype, tuple[int, ...]]:
-  """Returns (dtype, shape) of an entry that the package has accepted."""
+  """Returns (dtype, shape) from an entry that the package has accepted."""
   if set(entry) != FIELDS:
     fault = f'fields must be dtype, shape, data_offsets, got {sorted(entry)}'
   elif entry['dtype'] not in DTYPES:
@@ -159,12 +159,12 @@ def write(
   file_metadata: Mapping[str, str],
   progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
-  """Writes a file with one tensor in memory at a time.
+  """Writes a file with a single tensor in memory at a time.
 
   Args:
     path: new file; it must not exist.
     specs: name -> (shape, dtype).
-    make: returns the array of a name, with the shape and dtype of its spec.
+    make: name -> array with the shape and dtype in `specs`.
     file_metadata: text fields that `metadata` returns.
     progress: wraps the iteration over names, e.g. to draw a bar.
   """

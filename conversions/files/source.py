@@ -50,7 +50,7 @@ class Source:
   files: tuple[pathlib.Path, ...]
 
   def sums(self) -> dict[str, str]:
-    """Returns the SHA-256 sum of each file by file name."""
+    """Returns SHA-256 sums by file name."""
     sums = {}
     for path in self.files:
       with open(path, 'rb') as file:
@@ -59,14 +59,14 @@ class Source:
 
 
 def find(name: str, say=lambda line: None) -> Source:
-  """Reads the headers of a checkpoint; tensors are read on demand.
+  """Reads a checkpoint's headers; tensors are read on demand.
 
   Args:
     name: a file, a folder, or a hub id `owner/name[@revision]`.
-    say: receives a line with the revision of a hub id.
+    say: receives a line with a hub id's revision.
 
   Raises:
-    ValueError: the checkpoint is missing or damaged. The message is one line.
+    ValueError: the checkpoint is missing or damaged. One-line message.
   """
   path = pathlib.Path(name)
   if not path.exists():
@@ -113,7 +113,7 @@ def _reader(path):
 
 
 def _read_shards(index: pathlib.Path):
-  """Reads the shards of an index; ValueError lists all faults.
+  """Reads the shards in an index; ValueError lists all faults.
 
   Returns:
     (torch name -> tensor, shard files).

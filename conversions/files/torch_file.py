@@ -1,9 +1,9 @@
 """Reads `pytorch_model.bin` files without PyTorch and without running code.
 
 Such a file is a zip archive with `data.pkl`, a pickle of {name: tensor}, and a
-member of raw bytes for each storage. A pickle can call any function, so this
+member with raw bytes for each storage. A pickle can call any function, so this
 reader accepts only the functions that rebuild tensors, and replaces them with
-records of byte ranges. Members must be stored, not compressed.
+byte ranges. Members must be stored, not compressed.
 """
 
 import collections
@@ -68,7 +68,7 @@ class _TensorIndex(int):
 
 
 class _UniqueNames(collections.OrderedDict):
-  """A dictionary that refuses a second value of a name."""
+  """A dictionary that refuses a second value for a name."""
 
   def __setitem__(self, name, value):
     if name in self:
@@ -77,7 +77,7 @@ class _UniqueNames(collections.OrderedDict):
 
 
 def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
-  """Reads the names and byte ranges of a file; tensors are read on demand.
+  """Reads names and byte ranges; tensors are read on demand.
 
   Args:
     path: zip archive written by `torch.save`.
@@ -86,8 +86,8 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
     Tensors by name.
 
   Raises:
-    ValueError: the file is damaged or needs more than tensors. The message is
-      one line that names the file.
+    ValueError: the file is damaged or needs more than tensors. The
+      one-line message names the file.
   """
   if not zipfile.is_zipfile(path):
     raise ValueError(
@@ -153,7 +153,7 @@ def _member(members, name: str) -> tuple[int, int]:
 
 
 def _unpickle(data: bytes, members, path) -> dict[str, tensors.Tensor]:
-  """Returns the tensors of a pickle by name."""
+  """Returns the tensors in a pickle by name."""
   for opcode, argument, _ in pickletools.genops(data):
     if opcode.name not in OPCODES:
       raise ValueError(
@@ -182,7 +182,7 @@ class _Unpickler(pickle.Unpickler):
   """Accepts three functions and the storage types, and refuses all else.
 
   Attributes:
-    tensors: rebuilt tensors, in the order of the pickle.
+    tensors: rebuilt tensors, in pickle order.
   """
 
   def __init__(self, data, members, path):
@@ -191,7 +191,7 @@ class _Unpickler(pickle.Unpickler):
     self.tensors = []
 
   def find_class(self, module, name):
-    """Returns the replacement of a global of PyTorch."""
+    """Returns the replacement for a PyTorch global."""
     if (module, name) == ('collections', 'OrderedDict'):
       return _UniqueNames
     if module == 'torch' and name in STORAGES:
@@ -203,7 +203,7 @@ class _Unpickler(pickle.Unpickler):
     raise ValueError(f'its pickle calls {f"{module}.{name}"!r:.200}')
 
   def persistent_load(self, pid):
-    """Returns the storage of a persistent id."""
+    """Returns the storage for a persistent id."""
     kind, storage, key, _, count = pid
     if kind != 'storage' or not isinstance(storage, _StorageType):
       raise ValueError(f'its pickle refers to a {kind!r:.40}')

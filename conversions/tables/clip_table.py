@@ -1,4 +1,4 @@
-"""Weights of CLIP's vision tower: torch name | jax path | transform."""
+"""CLIP vision tower weights: torch name | jax path | transform."""
 
 from collections.abc import Mapping
 import re
@@ -46,7 +46,7 @@ OTHER_TENSORS = re.compile(
 
 
 def vision(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the tensors of the vision tower, without the rest of a CLIP."""
+  """Returns the tensors in the vision tower, without the rest."""
   return {
     name: tensor
     for name, tensor in state_dict.items()
@@ -57,11 +57,11 @@ def vision(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 def read_sizes(
   state_dict: Mapping[str, Any], config: Mapping[str, Any]
 ) -> clip.ClipConfig:
-  """Reads the sizes of a checkpoint.
+  """Reads a checkpoint's sizes.
 
   Args:
     state_dict: torch name -> tensor.
-    config: `config.json` of a CLIPVisionModel or of a whole CLIP. It holds the
+    config: `config.json` for a CLIPVisionModel or a whole CLIP. It holds the
       number of heads.
 
   Raises:
@@ -101,7 +101,7 @@ def read_sizes(
 
 
 def official(config: clip.ClipConfig, dtype: str) -> dict[str, Any]:
-  """Returns the `config.json` of a transformers CLIPVisionModel."""
+  """Returns the `config.json` for transformers' CLIPVisionModel."""
   return {
     'architectures': ['CLIPVisionModel'],
     'model_type': 'clip_vision_model',
@@ -121,7 +121,7 @@ def official(config: clip.ClipConfig, dtype: str) -> dict[str, Any]:
 def to_jax(
   state_dict: Mapping[str, Any], config: clip.ClipConfig, progress=iter
 ) -> clip.Clip:
-  """Builds the tower of a PyTorch state dict; ValueError lists all faults."""
+  """Builds a tower from PyTorch tensors; ValueError lists all faults."""
   abstract = nnx.eval_shape(lambda: clip.Clip(config, rngs=nnx.Rngs(0)))
   return weight_table.to_jax(
     vision(state_dict), TABLE, abstract, progress=progress
@@ -129,5 +129,5 @@ def to_jax(
 
 
 def to_torch(model: clip.Clip) -> dict[str, np.ndarray]:
-  """Returns the PyTorch state dict of a tower, the inverse of `to_jax`."""
+  """Returns a tower's PyTorch state dict, the inverse of `to_jax`."""
   return weight_table.to_torch(model, TABLE)

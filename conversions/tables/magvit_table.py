@@ -1,4 +1,4 @@
-"""Weights of MAGVIT-v2: torch name | jax path | transform."""
+"""MAGVIT-v2 weights: torch name | jax path | transform."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -99,7 +99,7 @@ CONSTANTS = ('quantize.embedding', 'quantize.power_vals')
 
 
 def constants(config: magvit_config.MagvitConfig) -> dict[str, np.ndarray]:
-  """Returns CONSTANTS by name: codes [2^Z, Z] and powers of two [Z]."""
+  """Returns CONSTANTS by name: codes [2^Z, Z], powers of two [Z]."""
   codes = np.arange(config.codebook_size, dtype=np.int32)
   return dict(
     zip(
@@ -115,11 +115,11 @@ def constants(config: magvit_config.MagvitConfig) -> dict[str, np.ndarray]:
 def read_sizes(
   state_dict: Mapping[str, Any], config: Mapping[str, Any]
 ) -> magvit_config.MagvitConfig:
-  """Reads the sizes of a checkpoint.
+  """Reads a checkpoint's sizes.
 
   Args:
     state_dict: torch name -> tensor. Tensors determine every size except the
-      number of groups of the norms.
+      norm groups.
     config: `config.json`; it may repeat the sizes, as in tests/goldens.
 
   Raises:
@@ -209,5 +209,5 @@ def to_jax(
 
 
 def to_torch(model: magvit.Magvit) -> dict[str, np.ndarray]:
-  """Returns the PyTorch state dict of a tokenizer, the inverse of `to_jax`."""
+  """Returns a tokenizer's PyTorch state dict, the inverse of `to_jax`."""
   return weight_table.to_torch(model, TABLE, constants(model.config))

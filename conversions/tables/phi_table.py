@@ -2,8 +2,8 @@
 
 The embedding and the head keep their rows (51,200 in the release, of which
 50,295 are tokens) and grow to the whole vocabulary. New rows are normal with the
-initializer range of the language model, new biases are 0. The norms of queries
-and keys, which a plain Phi does not have, start as the identity.
+language model's initializer range, new biases are 0. The query and key norms,
+which a plain Phi does not have, start as the identity.
 """
 
 from collections.abc import Mapping
@@ -34,13 +34,13 @@ LANGUAGE_MODEL_KEYS = ('vocab_size', 'qk_layernorm', 'hidden_act')
 def as_show_o(
   state_dict: Mapping[str, Any], config: Mapping[str, Any], seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Returns the state dict and the config of an initial Show-o.
+  """Returns (state dict, config) for an initial Show-o.
 
   Args:
-    state_dict: torch name -> tensor of a PhiForCausalLM.
-    config: `config.json` of the Phi. Keys of VOCABULARY may override Show-o's
+    state_dict: torch name -> tensor, a PhiForCausalLM.
+    config: the Phi's `config.json`. Keys in VOCABULARY may override Show-o's
       vocabulary, as in tests/goldens.
-    seed: random seed of the new rows.
+    seed: random seed for the new rows.
 
   Raises:
     ValueError: the model is not a Phi, or has more rows than the vocabulary.
@@ -112,19 +112,19 @@ def to_jax(
   seed: int,
   progress=iter,
 ) -> tuple[showo.ShowO, int]:
-  """Builds the initial Show-o of a plain Phi.
+  """Builds an initial Show-o from a plain Phi.
 
   Args:
-    state_dict: torch name -> tensor of a PhiForCausalLM.
-    config: `config.json` of the Phi.
-    seed: random seed of the new rows.
+    state_dict: torch name -> tensor, a PhiForCausalLM.
+    config: the Phi's `config.json`.
+    seed: random seed for the new rows.
     progress: wraps the iteration over parameters.
 
   Returns:
-    (model, number of text tokens in a text-to-image row).
+    (model, text tokens per text-to-image row).
 
   Raises:
-    ValueError: lists all faults, with the tensor names of the plain Phi.
+    ValueError: lists all faults, with the plain Phi's tensor names.
   """
 
   def read():

@@ -1,4 +1,4 @@
-"""Weights of Show-o: torch name | jax path | transform."""
+"""Show-o weights: torch name | jax path | transform."""
 
 from collections.abc import Container
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ def rows_of_names(names: Container[str]) -> tuple[weight_rows.WeightRow, ...]:
 def read_sizes(
   state_dict: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[showo.ShowOConfig, int]:
-  """Reads the sizes of a checkpoint.
+  """Reads a checkpoint's sizes.
 
   Args:
     state_dict: torch name -> tensor. Tensors determine layers, widths, heads.
@@ -76,7 +76,7 @@ def read_sizes(
       vocabulary and the number of image tokens.
 
   Returns:
-    (sizes, number of text tokens in a text-to-image row).
+    (sizes, text tokens per text-to-image row).
 
   Raises:
     ValueError: a size is missing, or tensors and config disagree.
@@ -130,7 +130,7 @@ def read_sizes(
 def read_vocab(
   reader: model_sizes.Config, config: Mapping[str, Any]
 ) -> vocabulary.Vocab:
-  """Returns the vocabulary of a `config.json`; adds faults to the reader."""
+  """Reads the vocabulary from `config.json`; adds faults to the reader."""
   text, codes = reader.number('llm_vocab_size'), reader.number('codebook_size')
   special = config.get('special_token_ids')
   special = special if isinstance(special, Mapping) else {}
@@ -183,7 +183,7 @@ def official(config: showo.ShowOConfig, max_text: int) -> dict[str, Any]:
 def to_jax(
   state_dict: Mapping[str, Any], config: showo.ShowOConfig, progress=iter
 ) -> showo.ShowO:
-  """Builds the model of a PyTorch state dict; ValueError lists all faults."""
+  """Builds a model from PyTorch tensors; ValueError lists all faults."""
   abstract = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
   return weight_table.to_jax(
     state_dict, rows_of(config), abstract, progress=progress
@@ -191,5 +191,5 @@ def to_jax(
 
 
 def to_torch(model: showo.ShowO) -> dict[str, np.ndarray]:
-  """Returns the PyTorch state dict of a model, the inverse of `to_jax`."""
+  """Returns a model's PyTorch state dict, the inverse of `to_jax`."""
   return weight_table.to_torch(model, rows_of(model.config))

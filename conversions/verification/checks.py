@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-  """Computes the expected array of a key.
+  """Computes the expected array for a key.
 
   Attributes:
-    needs: keys of the activations that `compute` reads.
+    needs: activation keys that `compute` reads.
     tolerance: largest absolute difference; 0 requires equality.
     compute: returns the array.
     also_input: whether the key may also serve as a plain input. It is then not
-      compared if keys of `needs` are absent.
+      compared if keys in `needs` are absent.
   """
 
   needs: tuple[str, ...]
@@ -27,10 +27,10 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """The result of comparing a key.
+  """The result of comparing an activation.
 
   Attributes:
-    key: key of the activations.
+    key: activation key.
     passed: whether the arrays agree; None without a comparison.
     detail: the error and the tolerance, or the reason for no comparison.
   """
@@ -50,7 +50,7 @@ def run(
   inputs: frozenset[str],
   scale: float,
 ) -> list[Result]:
-  """Compares every key of the activations.
+  """Compares every activation.
 
   Args:
     activations: arrays by key.
@@ -92,7 +92,7 @@ def compare(
   """Compares a computed array with the expected array.
 
   Args:
-    key: key of the result.
+    key: result key.
     computed: any[...], computed by this library.
     expected: any[...], saved from PyTorch.
     tolerance: largest absolute difference; 0 requires equality.

@@ -1,4 +1,4 @@
-"""Checks of token rows, labels and attention masks, which must be equal."""
+"""Checks token rows, labels and attention masks, which must be equal."""
 
 from collections.abc import Mapping
 
@@ -48,12 +48,12 @@ def of_tokens(
 def make(
   activations: Mapping[str, np.ndarray], vocab: vocabulary.Vocab, max_text: int
 ) -> dict[str, checks.Check]:
-  """Returns the checks of token rows by key.
+  """Returns the token row checks by key.
 
   Args:
     activations: arrays by key.
     vocab: vocabulary.
-    max_text: text tokens of text-to-image rows, bos and eos included.
+    max_text: text tokens per text-to-image row, including bos and eos.
   """
 
   def t2i(side):

@@ -1,4 +1,4 @@
-"""Checks of greedy captions and deterministic MaskGIT traces."""
+"""Checks greedy captions and deterministic MaskGIT traces."""
 
 from collections.abc import Mapping
 import functools
@@ -17,14 +17,14 @@ from hermesflow_jax.sequences import mask_schedules
 
 @functools.partial(jax.jit, static_argnames='max_new')
 def greedy(model, image, row, length, max_new):
-  """Returns int32[max_new], the greedy reply to a prompt.
+  """Returns the greedy reply to a prompt, int32[max_new].
 
   Args:
     model: a ShowO.
     image: Rows [E], image tokens.
     row: Rows [P], prompt tokens.
-    length: int32[], number of prompt tokens.
-    max_new: number of reply tokens.
+    length: int32[], prompt length.
+    max_new: reply length.
   """
   all_tokens = jnp.ones(model.config.vocab.size, bool)
   return autoregressive.sample_text(
@@ -48,7 +48,7 @@ def likeliest_image(model, text, codes, known, config, counts):
 
   Args:
     model: a ShowO.
-    text: Rows [branches, P], text of each guidance branch.
+    text: Rows [branches, P], text for each guidance branch.
     codes: int32[I], image codes.
     known: bool[I], codes that are kept.
     config: sampler.
@@ -92,13 +92,13 @@ def captions(model, activations: Mapping[str, np.ndarray]) -> np.ndarray:
 def images(
   model, activations: Mapping[str, np.ndarray], case: str, max_text: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Samples images from the start rows of a case.
+  """Samples images from a case's start rows.
 
   Args:
     model: a ShowO.
     activations: arrays by key.
-    case: one of row_checks.CASES.
-    max_text: text tokens of text-to-image rows.
+    case: name in row_checks.CASES.
+    max_text: text tokens per text-to-image row.
 
   Returns:
     (codes int32[B, I], trace int32[S, B, I] of vocabulary ids).
@@ -137,12 +137,12 @@ def images(
 def make(
   model, activations: Mapping[str, np.ndarray], max_text: int
 ) -> dict[str, checks.Check]:
-  """Returns the checks of sampled captions and images, which must be equal.
+  """Returns the checks of captions and images, which must be equal.
 
   Args:
     model: a ShowO.
     activations: arrays by key.
-    max_text: text tokens of text-to-image rows.
+    max_text: text tokens per text-to-image row.
   """
   sampled = functools.cache(
     lambda case: images(model, activations, case, max_text)

@@ -1,4 +1,4 @@
-"""Checks of a Show-o: logits, log-likelihoods, losses, gradients, features."""
+"""Checks Show-o: logits, log-likelihoods, losses, gradients, features."""
 
 from collections.abc import Mapping
 import functools
@@ -35,31 +35,31 @@ INPUTS = frozenset(
 
 @jax.jit
 def row_logits(model, tokens, mask):
-  """Returns logits float32[T, V] of tokens int32[T] with mask bool[T, T]."""
+  """Returns logits float32[T, V] for tokens int32[T] and mask bool[T, T]."""
   hidden, _ = model(tokens, mask, jnp.arange(tokens.shape[-1]))
   return model.logits(hidden)
 
 
 @jax.jit
 def row_logps(model, tokens, mask, labels):
-  """Returns float32[], the summed log-probability of labels int32[T]."""
+  """Returns the summed log-probability float32[] for labels int32[T]."""
   return log_likelihood.sequence_logps(row_logits(model, tokens, mask), labels)
 
 
 @jax.jit
 def embedded_logits(model, x, mask):
-  """Returns logits float32[T, V] of embeddings float[T, D]."""
+  """Returns logits float32[T, V] for embeddings float[T, D]."""
   hidden, _ = model.from_embeddings(x, mask, jnp.arange(x.shape[-2]))
   return model.logits(hidden)
 
 
 class Activations:
-  """Computes the expected arrays of saved activations.
+  """Computes arrays that saved activations are compared with.
 
   Attributes:
     models: 'policy' and 'reference'; the reference may be None.
     saved: activations from PyTorch by key.
-    max_text: text tokens of text-to-image rows.
+    max_text: text tokens per text-to-image row.
     logps: see `_logps`; results are kept.
   """
 
@@ -82,14 +82,14 @@ class Activations:
     return rows.tokens, mask, log_likelihood.next_labels(jnp.asarray(labels))
 
   def logits(self, task, side):
-    """Returns float32[B, T, V], logits of the policy."""
+    """Returns the policy's logits, float32[B, T, V]."""
     tokens, mask, _ = self.inputs(task, side)
     return np.stack(
       [row_logits(self.models['policy'], t, m) for t, m in zip(tokens, mask)]
     )
 
   def _logps(self, name, task, side):
-    """Returns float32[B], summed log-probabilities of a model."""
+    """Returns a model's summed log-probabilities, float32[B]."""
     return np.stack(
       [
         row_logps(self.models[name], *row)
@@ -98,7 +98,7 @@ class Activations:
     )
 
   def pair(self, name, task):
-    """Returns float32[B, 2], log-probabilities of winners and losers."""
+    """Returns log-probabilities for winners and losers, float32[B, 2]."""
     return np.stack([self.logps(name, task, s) for s in row_checks.SIDES], 1)
 
   def losses(self, task):
@@ -109,7 +109,7 @@ class Activations:
     return -jax.nn.log_sigmoid(float(self.saved['beta']) * margins)
 
   def loss(self):
-    """Returns float32[], the mean over t2i pairs plus that over mmu pairs."""
+    """Returns float32[], the mean t2i loss plus the mean mmu loss."""
     return sum(self.losses(task).mean() for task in TASKS)
 
   @functools.cached_property
@@ -151,13 +151,13 @@ class Activations:
     )
 
   def gradient(self, name):
-    """Returns the gradient of a torch parameter."""
+    """Returns the gradient for a torch parameter."""
     if name not in self.gradients:
       raise ValueError(f'there is no parameter {name}')
     return self.gradients[name].make()
 
   def gradient_norm(self):
-    """Returns float64[], the L2 norm of the gradient."""
+    """Returns the gradient's L2 norm, float64[]."""
     squares = (
       np.sum(np.square(np.float64(entry.make())))
       for entry in self.gradients.values()
@@ -172,11 +172,11 @@ class Activations:
     return model.projector(jnp.asarray(self.saved['clip_features']))
 
   def from_embeddings(self):
-    """Returns logits float32[B, T, V] of embeddings float[B, T, D].
+    """Returns logits float32[B, T, V] for embeddings float[B, T, D].
 
     The mask is [T, T], [B or 1, T, T] or [B or 1, 1, T, T]; size 1 means that
-    all rows share it. It is bool, or an additive mask of PyTorch, which is 0
-    for visible keys.
+    all rows share it. It is bool, or additive as in PyTorch, with 0 for visible
+    keys.
     """
     mask, x = self.saved['embeds_mask'], self.saved['embeds_in']
     mask = mask if mask.dtype == bool else mask > -1
@@ -205,13 +205,13 @@ def _mask_of_rows(mask, rows, size):
 def make(
   policy, reference, activations: Mapping[str, np.ndarray], max_text: int
 ) -> dict[str, checks.Check]:
-  """Returns the checks of a Show-o by key.
+  """Returns Show-o's checks by key.
 
   Args:
     policy: a ShowO.
     reference: the frozen reference model, or None.
     activations: arrays by key.
-    max_text: text tokens of text-to-image rows.
+    max_text: text tokens per text-to-image row.
   """
   computed = Activations(policy, reference, activations, max_text)
   result = row_checks.make(activations, policy.config.vocab, max_text)

@@ -1,4 +1,4 @@
-"""Checks of the models that read images: MAGVIT-v2 and CLIP."""
+"""Checks the models that read images: MAGVIT-v2 and CLIP."""
 
 from collections.abc import Mapping
 import re
@@ -33,15 +33,15 @@ def inputs(activations: Mapping[str, np.ndarray]) -> frozenset[str]:
 def magvit(
   model, activations: Mapping[str, np.ndarray], scale: float = 1.0
 ) -> dict[str, checks.Check]:
-  """Returns the checks of a MAGVIT-v2 by key.
+  """Returns MAGVIT-v2's checks by key.
 
   Codes must be equal, except for bits whose latent is nearer to 0 than the
-  tolerance of latents.
+  latent tolerance.
 
   Args:
     model: a Magvit.
     activations: arrays by key; images are float32[B, C, H, W].
-    scale: multiplies the tolerance of latents for the exception above.
+    scale: multiplies the latent tolerance for the exception above.
   """
   checks_by_key = {}
   for key in activations:
@@ -56,7 +56,7 @@ def magvit(
 
 
 def _magvit_case(model, activations, case: str, margin: float):
-  """Returns the checks of the keys that end with `_<case>`."""
+  """Returns the checks for the keys that end with `_<case>`."""
   last = lambda images: np.moveaxis(images, 1, -1)
   first = lambda images: np.moveaxis(np.asarray(images), -1, 1)
   z = lambda: _encode(model, last(activations[f'pixels_{case}']))

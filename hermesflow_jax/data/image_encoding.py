@@ -1,4 +1,4 @@
-"""Encodes the images of records as codes, and caches the codes."""
+"""Encodes record images as codes, and caches the codes."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -30,20 +30,20 @@ def encode_images(
   on_error: str,
   folder: image_folder.ImageFolder,
 ) -> tuple[np.ndarray, dict[int, str]]:
-  """Encodes the images of records, or reads their codes from the cache.
+  """Encodes record images, or reads their codes from the cache.
 
   Args:
     records: N records with id and path.
-    size: side of the square images, in pixels.
+    size: side length in pixels.
     unified: an `unified_model.UnifiedModel`; its tokenizer encodes.
     cache: cache folder, a `storage.path`.
-    identity: identity of the tokenizer; another tokenizer has other codes.
+    identity: tokenizer identity; another tokenizer has other codes.
     on_error: 'raise' or 'skip', see `record_files.Source`.
-    folder: folder of the images.
+    folder: image folder.
 
   Returns:
-    (codes int32[M, I] of the readable images, in order; faults of the N - M
-    other images by record index).
+    (codes int32[M, I] for the readable images, in order; faults for the other
+    N - M images by record index).
 
   Raises:
     ValueError: an image cannot be read and `on_error` is 'raise'.
@@ -69,7 +69,7 @@ def encode_images(
 
 
 def _read_cache(path):
-  """Returns (codes, indices of skipped records), or (None, [])."""
+  """Returns (codes, skipped record indices), or (None, [])."""
   try:
     with np.load(io.BytesIO(path.read_bytes())) as file:
       return file['codes'], file['left_out'].tolist()
@@ -86,12 +86,12 @@ def _pixels(record: dict, size: int):
 
 
 def _faults(records: Sequence[dict], size: int) -> list[str]:
-  """Returns the faults of unreadable images."""
+  """Lists the faults of unreadable images."""
   return [fault for r in records if (fault := _pixels(r, size)[1])]
 
 
 def _encode(records: Sequence[dict], size, unified, on_error):
-  """Returns (codes of readable images, faults of others by record index)."""
+  """Returns (codes for readable images, faults by record index)."""
   parts, faults = [], {}
   for start in range(0, len(records), CHUNK):
     pixels = []
@@ -109,7 +109,7 @@ def _encode(records: Sequence[dict], size, unified, on_error):
 
 
 def _fingerprint(records, size, identity, stamp) -> str:
-  """Returns a hash of all that codes depend on: images, order, tokenizer."""
+  """Hashes everything that codes depend on: images, order, tokenizer."""
   lines = [identity, str(size), f'images {image_reader.VERSION}']
   for record in records:
     lines.append(f'{record["path"]} {stamp(record["path"])}')
@@ -130,10 +130,10 @@ def load_encoded(
 
   Args:
     source: files.
-    size: side of the square images, in pixels.
+    size: side length in pixels.
     unified: an `unified_model.UnifiedModel`; its tokenizer encodes.
     cache: folder in which a later call finds the codes, a `storage.path`.
-    identity: identity of the tokenizer; another tokenizer has other codes.
+    identity: tokenizer identity; another tokenizer has other codes.
     say: receives a line for each skipped record.
     most: largest number of records, the first by id; None for all.
     check: see `record_files.read_records`.

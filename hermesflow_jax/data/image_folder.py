@@ -1,4 +1,4 @@
-"""The folder that holds the images of a source, local or in a bucket."""
+"""Finds image files in a local folder or a bucket."""
 
 import pathlib
 
@@ -8,10 +8,10 @@ from hermesflow_jax.runtime import storage
 class ImageFolder:
   """Finds images by name and refuses paths outside the folder.
 
-  A folder of a bucket is listed once, when the object is built.
+  A bucket folder is listed once, when the object is built.
 
   Args:
-    folder: path of the folder.
+    folder: folder path.
     also: another local folder that absolute names may lie in; '' for none.
   """
 
@@ -30,7 +30,7 @@ class ImageFolder:
 
     Args:
       name: path relative to the folder, or an absolute path inside it.
-      key: name of the field in error messages.
+      key: field name for error messages.
 
     Raises:
       ValueError: the path leaves the folder, or the file does not exist.

@@ -1,4 +1,4 @@
-"""Image-caption inputs of evaluation and curation."""
+"""Image-caption inputs for evaluation and curation."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -13,9 +13,9 @@ class Inputs:
   Attributes:
     ids: N names.
     captions: N true captions.
-    tags: N kinds of captions; '' for captions without a kind.
-    questions: N lists of TIFA records.
-    codes: int32[N, I], codes of the real images.
+    tags: N caption kinds; '' for none.
+    questions: N lists with TIFA records.
+    codes: int32[N, I], real image codes.
   """
 
   ids: list[str]
@@ -28,7 +28,7 @@ class Inputs:
     return len(self.ids)
 
   def part(self, span: slice) -> 'Inputs':
-    """Returns a contiguous range of inputs."""
+    """Returns a contiguous input range."""
     return Inputs(
       *(getattr(self, field.name)[span] for field in dataclasses.fields(self))
     )
@@ -41,7 +41,7 @@ class Inputs:
 def from_records(records: list[dict]) -> Inputs:
   """Returns records as inputs, sorted by id.
 
-  Sorted, because the order of a data source depends on its number of records.
+  Sorted, because the order in a data source depends on its size.
   """
   records = sorted(records, key=lambda record: record['id'])
   return Inputs(
@@ -72,5 +72,5 @@ def select(record, indices: Sequence[int]):
 def correct_answers(
   answers: Sequence[str], questions: Sequence[dict]
 ) -> list[bool]:
-  """Returns whether each answer equals that of its question."""
+  """Returns whether each answer equals its question's answer."""
   return [a == q['answer'] for a, q in zip(answers, questions, strict=True)]

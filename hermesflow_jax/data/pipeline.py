@@ -1,8 +1,8 @@
 """Builds device batches from records with Grain.
 
 Records are shuffled, repeated and batched before batches are divided among
-processes. So global batch k holds the same rows in the same order for any
-number of processes, and a run resumes at step k by starting with batch k.
+processes. So global batch k holds the same rows in the same order however many
+processes run, and a run resumes at step k by starting with batch k.
 """
 
 from collections.abc import Callable
@@ -35,18 +35,18 @@ def batches(
   threads: int = 1,
   prefetch: int = 4,
 ) -> Iterator[dict]:
-  """Yields global device batches of a shuffled, endless source.
+  """Yields global device batches from a shuffled, endless source.
 
   Args:
     source: random-access records.
     transform: (record, generator) -> pytree of arrays without batch axis. The
-      seed of the generator depends only on `seed` and the record's position.
-    seed: random seed of the order and the transform.
+      generator's seed depends only on `seed` and the record's position.
+    seed: random seed for the order and the transform.
     batch: global batch size, a multiple of the mesh's `data` axis.
-    start: step of the first batch.
+    start: first step.
     mesh: device mesh.
-    threads: number of reading threads.
-    prefetch: number of batches read ahead.
+    threads: reading threads.
+    prefetch: batches read ahead.
 
   Raises:
     ValueError: the source is empty, or `batch` is no such multiple.
@@ -81,19 +81,19 @@ def host_batches(
 ) -> Iterator[dict]:
   """Yields a process's share of the global batches as numpy arrays.
 
-  The shares of batch k, concatenated in the order of processes, are batch k of
-  a run with a single process.
+  Batch k in a run with a single process equals the concatenated shares, ordered
+  by process.
 
   Args:
     source: random-access records.
     transform: (record, generator) -> pytree of arrays, see `batches`.
-    seed: random seed of the order and the transform.
+    seed: random seed for the order and the transform.
     batch: global batch size, a multiple of `processes`.
-    start: step of the first batch.
+    start: first step.
     process: index of this process, in [0, processes).
     processes: number of processes.
-    threads: number of reading threads.
-    prefetch: number of batches read ahead.
+    threads: reading threads.
+    prefetch: batches read ahead.
 
   Raises:
     ValueError: the source is empty, or `batch` is no such multiple.
@@ -119,19 +119,19 @@ def host_batches(
 
 
 def _ordered(source, seed):
-  """Returns the records of all epochs; every epoch has its own order."""
+  """Repeats the records; every epoch has its own order."""
   data = grain.MapDataset.source(source).seed(seed).shuffle()
   return data.repeat(_ENDLESS // len(source) + 1, reseed_each_epoch=True)
 
 
 def batch_indices(count: int, *, seed: int, batch: int, step: int) -> list[int]:
-  """Returns the indices of a step's records in a source of `count` records."""
+  """Returns which of `count` records a step reads, as indices."""
   data = _ordered(range(count), seed)
   return [int(data[n]) for n in range(step * batch, (step + 1) * batch)]
 
 
 def content_hash(records: Sequence[dict]) -> str:
-  """Returns a hash of records that hold texts, numbers and arrays."""
+  """Hashes records that hold texts, numbers and arrays."""
   total = hashlib.sha256()
   for record in records:
     for name in sorted(record):

@@ -1,1 +1,1 @@
-"""The embedded world: scenes of shapes, captions, questions, pixel judge."""
+"""The embedded world: scenes with shapes, captions, questions, pixel judge."""

@@ -6,14 +6,14 @@ answer is a single word, and no question is a yes-no question. The choices
 'none' and 'zero' are never right, so a blank image scores 0. 'the' requires a
 unique object: with a second such object the judge answers 'none'.
 
-Baselines of the score (mean share of right answers over 1,000 held-out scenes),
+Baseline scores (mean share of right answers over 1,000 held-out scenes),
 by `pytest -s tests/shapes/test_caption_questions.py -k floor`:
 
   blank image                          0.000
   picture of another random scene      0.065 +- 0.005
 
 Most right answers of the second row are counts, because two random scenes often
-have the same number of rings.
+have equally many rings.
 """
 
 from collections.abc import Iterable
@@ -66,10 +66,10 @@ def attributes_of_words(words: Iterable[str]) -> dict[str, str]:
   """Returns the attributes that words describe: attribute -> value.
 
   Args:
-    words: words of size, color and shape, singular or plural.
+    words: size, color and shape words, singular or plural.
 
   Raises:
-    ValueError: a word is no word of size, color or shape.
+    ValueError: a word is no size, color or shape word.
   """
   attributes = {}
   for word in words:
@@ -89,10 +89,10 @@ def parse_caption(caption: str) -> tuple[list[Group], str | None]:
   """Parses a caption.
 
   Args:
-    caption: caption of a scene.
+    caption: scene caption.
 
   Returns:
-    (groups, relation of the two objects or None).
+    (groups, relation between the two objects or None).
 
   Raises:
     ValueError: the caption does not follow the grammar of shapes.
@@ -190,11 +190,11 @@ def _questions(groups: list[Group], relation: str | None) -> list[tuple]:
 
 
 def questions_of_caption(scene_id: str, caption: str) -> list[dict[str, Any]]:
-  """Returns the two to five questions of a caption, TIFA records.
+  """Returns 2 to 5 questions about a caption, TIFA records.
 
   Args:
-    scene_id: id of every record.
-    caption: caption that follows the grammar of shapes.
+    scene_id: id for every record.
+    caption: caption in the grammar of shapes.
 
   Raises:
     ValueError: the caption does not follow the grammar.
@@ -222,7 +222,7 @@ def parse_question(question: str) -> tuple[str, re.Match]:
     question: text.
 
   Returns:
-    (key of the form, match whose groups are the descriptions).
+    (form, match whose groups are the descriptions).
 
   Raises:
     ValueError: the question has no known form.

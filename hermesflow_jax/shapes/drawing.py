@@ -10,17 +10,17 @@ from hermesflow_jax.shapes import shape_world
 def coverage(
   shape: str, size: str, width: int, dx: float = 0.0, dy: float = 0.0
 ) -> np.ndarray:
-  """Returns the share of each pixel that a shape covers.
+  """Returns how much of each pixel a shape covers.
 
   Args:
-    shape: member of SHAPES.
-    size: key of SIZES.
+    shape: name in SHAPES.
+    size: key in SIZES.
     width: even side of a square window with the shape at its centre, in pixels.
     dx: offset to the right, in pixels.
     dy: offset downwards, in pixels.
 
   Returns:
-    float32[width, width] in [0, 1], the mean of 4 x 4 samples per pixel.
+    float32[width, width] in [0, 1], a mean over 4 x 4 samples per pixel.
   """
   samples = 4
   axis = (np.arange(width * samples) + 0.5) / samples - width / 2
@@ -41,13 +41,13 @@ def coverage(
 
 
 def rgb_of_color(color: str) -> tuple[int, ...]:
-  """Returns RGB values (0 to 255) for a key of COLORS or '#rrggbb'."""
+  """Returns RGB values (0 to 255) for a key in COLORS or '#rrggbb'."""
   return shape_world.COLORS.get(color) or tuple(bytes.fromhex(color[1:]))
 
 
 @functools.lru_cache(4096)
 def _patch(shape: str, color: str, size: str) -> np.ndarray:
-  """Returns uint8[12, 12, 3], the image of an object on the background."""
+  """Draws an object on the background, uint8[12, 12, 3]."""
   alpha = coverage(shape, size, shape_world.SIZES['large'])[..., None]
   ground = np.array(shape_world.BACKGROUND, np.float32)
   return np.rint(ground + alpha * (rgb_of_color(color) - ground)).astype(

@@ -1,7 +1,7 @@
 """Answers questions about a picture by detecting its objects.
 
 Each connected region of foreground is matched with templates. A template t is
-the pixel coverage of a shape with a size and a position; with a color c it
+the pixel coverage for a shape, a size and a position; with a color c it
 approximates the region's difference D from the background. For the best c, the
 explained share is |t D|^2 / (|t|^2 |D|^2), so shape and color are estimated
 jointly. If the share is too low, or the second-best look is too close, the
@@ -68,12 +68,12 @@ class DetectedObject:
 
   Attributes:
     shape: member of SHAPES, None if unsure.
-    color: key of COLORS, None if unsure.
+    color: key in COLORS, None if unsure.
     size: key of SIZES, None if unsure.
-    x: distance of the centre from the left border, in pixels.
-    y: distance of the centre from the upper border, in pixels.
-    confidence: share of the region that the look explains, 0 to 1.
-    margin: confidence minus the share of the second-best look.
+    x: centre, in pixels from the left border.
+    y: centre, in pixels from the upper border.
+    confidence: explained share, 0 to 1.
+    margin: confidence minus the second-best look's share.
   """
 
   shape: str | None
@@ -89,11 +89,11 @@ class DetectedObject:
 def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
   """Returns K templates for each of L looks.
 
-  The centre of mass of a template is the centre of the window plus _OFFSETS.
+  A template's centre of mass lies at the window's centre plus _OFFSETS.
 
   Returns:
     Unit templates float32[L, K, WINDOW * WINDOW]; norms before normalisation
-    float32[L, K]; offsets (x, y) of shape centres from the window's centre
+    float32[L, K]; shape centres (x, y) relative to the window's centre
     float[L, K, 2]; blurs float[L, K].
   """
   rows, centres, blurs = [], [], []
@@ -116,13 +116,13 @@ def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _ground(image: np.ndarray) -> np.ndarray:
-  """Returns the background color of a picture, float32[3]."""
+  """Estimates a picture's background color, float32[3]."""
   middle = np.median(image.reshape(-1, 3), axis=0).astype(np.float32)
   return middle if abs(middle - _GROUND).max() <= MAX_SHIFT else _GROUND
 
 
 def _color(color: np.ndarray) -> str | None:
-  """Returns the nearest color of the palette, or None if it is too far."""
+  """Returns the nearest palette color, or None if it is too far."""
   distances = np.linalg.norm(_PALETTE - color, axis=1)
   first, second = np.argsort(distances)[:2]
   near = distances[first] <= MAX_COLOR_DISTANCE
@@ -166,17 +166,17 @@ def _explain(window: np.ndarray, ground: np.ndarray) -> DetectedObject:
 def _read_region(
   difference: np.ndarray, labels: np.ndarray, label: int, box, ground
 ) -> DetectedObject:
-  """Detects the object of a core region.
+  """Detects the object in a core region.
 
   Args:
     difference: float32[H, W, 3], padded picture minus background.
-    labels: int[H, W], numbers of core regions from 1, 0 elsewhere.
-    label: number of the region.
-    box: rows and columns of the region, slices.
+    labels: int[H, W], core region numbers from 1, 0 elsewhere.
+    label: region number.
+    box: the region's rows and columns, slices.
     ground: float32[3], background color.
 
   Returns:
-    The object, with coordinates of the padded picture.
+    The object, with coordinates in the padded picture.
   """
   around = tuple(slice(s.start - HALO, s.stop + HALO) for s in box)
   regions = labels[around]
@@ -203,7 +203,7 @@ def _read_region(
 
 
 def read_image(image: np.ndarray) -> list[DetectedObject]:
-  """Detects the objects of a picture.
+  """Detects the objects in a picture.
 
   Args:
     image: uint8[H, W, 3].
@@ -262,7 +262,7 @@ def answer_questions(
 def judge_of_codes(
   decode: Callable[[np.ndarray], np.ndarray],
 ) -> Callable[[np.ndarray, Sequence[Sequence[dict]]], list[list[str]]]:
-  """Returns a judge of image codes, a `gap.Judge`.
+  """Returns a judge for image codes, a `gap.Judge`.
 
   Args:
     decode: codes int[N, I] -> images uint8[N, H, W, 3].
@@ -280,14 +280,14 @@ def judge_of_codes(
 def score_image(
   image: np.ndarray, questions: Sequence[dict[str, Any]]
 ) -> float:
-  """Returns the share of right answers about a picture, 0 to 1.
+  """Scores a picture by its share of right answers, 0 to 1.
 
   Args:
     image: uint8[H, W, 3].
-    questions: TIFA records of the caption.
+    questions: TIFA records for the caption.
 
   Raises:
-    ValueError: there are no questions.
+    ValueError: `questions` is empty.
   """
   if not questions:
     raise ValueError('questions must not be empty')
@@ -297,16 +297,15 @@ def score_image(
 
 
 def is_correct(image: np.ndarray, questions: Sequence[dict[str, Any]]) -> bool:
-  """Returns whether a picture answers all questions of its caption.
+  """Returns whether a picture answers all questions about its caption.
 
-  The means over the scenes of each tag are scores as in GenEval (arXiv
-  2310.11513).
+  Means over the scenes with a tag are scores as in GenEval (arXiv 2310.11513).
 
   Args:
     image: uint8[H, W, 3].
-    questions: TIFA records of the caption.
+    questions: TIFA records for the caption.
 
   Raises:
-    ValueError: there are no questions.
+    ValueError: `questions` is empty.
   """
   return score_image(image, questions) == 1.0

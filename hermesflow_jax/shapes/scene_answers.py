@@ -1,4 +1,4 @@
-"""Answers questions from the objects of a scene."""
+"""Answers questions from a scene's objects."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,6 +1,6 @@
 """The embedded world as a TFDS dataset, generated from a seed.
 
-Records have the fields of every image-text source of the library: id, image
+Records have the same fields as all other image-text sources: id, image
 (encoded), caption, questions (TIFA form) and question-answer pairs for
 training. So scenes pass through the same pipeline as real data.
 """
@@ -34,7 +34,7 @@ QA_PAIRS = 8
 
 @dataclasses.dataclass
 class ShapesConfig(tfds.core.BuilderConfig):
-  """The scenes of a dataset; crowded scenes have no caption."""
+  """The scenes in a dataset; crowded scenes have no caption."""
 
   split: str = 'train'
   seed: int = 0
@@ -44,7 +44,7 @@ class ShapesConfig(tfds.core.BuilderConfig):
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
-  """Builder of the embedded world."""
+  """Builds the embedded world."""
 
   VERSION = tfds.core.Version('2.0.0')
   BUILDER_CONFIGS: ClassVar[list[ShapesConfig]] = []
@@ -125,7 +125,7 @@ def data_source(data_dir: str, config: ShapesConfig):
   """Generates the dataset unless it exists; returns a random-access source.
 
   Args:
-    data_dir: folder of datasets. For a bucket, every process uses a temporary
+    data_dir: dataset folder. For a bucket, every process uses a temporary
       local folder.
     config: scenes, see `dataset_config`.
 
@@ -154,13 +154,13 @@ def data_source(data_dir: str, config: ShapesConfig):
 def dataset_config(
   split: str, seed: int, count: int, jitter: int, crowded: bool = False
 ) -> ShapesConfig:
-  """Returns a dataset config whose name contains all of its fields.
+  """Returns a dataset config whose name contains all fields.
 
   Args:
-    split: key of `shape_world.SPLITS`.
-    seed: random seed of the scenes.
+    split: key in `shape_world.SPLITS`.
+    seed: random seed for the scenes.
     count: number of scenes.
-    jitter: largest offset of an object, in pixels.
+    jitter: largest object offset, in pixels.
     crowded: whether scenes are crowded and have no caption.
   """
   kind = 'crowded' if crowded else 'scenes'

@@ -1,4 +1,4 @@
-"""Loads scenes of the embedded world as records with image codes."""
+"""Loads scenes as records with image codes."""
 
 import json
 
@@ -15,14 +15,14 @@ def to_plain_types(value) -> str:
 def load_scenes(
   data_dir: str, split: str, seed: int, count: int, jitter: int, unified
 ) -> list[dict]:
-  """Loads scenes of a split, generated at the first call, and encodes them.
+  """Loads and encodes the scenes in a split; the first call generates them.
 
   Args:
-    data_dir: folder of datasets.
-    split: key of `shape_world.SPLITS`.
-    seed: random seed of the scenes.
+    data_dir: dataset folder.
+    split: key in `shape_world.SPLITS`.
+    seed: random seed for the scenes.
     count: number of scenes.
-    jitter: largest offset of an object, in pixels.
+    jitter: largest object offset, in pixels.
     unified: an `unified_model.UnifiedModel`; its tokenizer encodes.
 
   Returns:

@@ -1,7 +1,7 @@
-"""Samples scenes of coloured shapes with captions.
+"""Samples scenes with coloured shapes and captions.
 
-A scene holds one to four objects on a grid with 4 x 4 cells, 16 pixels wide. A
-grammar with the six tags of GenEval (arXiv 2310.11513) generates its caption;
+A scene holds 1 to 4 objects on a grid with 4 x 4 cells, 16 pixels wide. A
+grammar with GenEval's six tags (arXiv 2310.11513) generates its caption;
 attributes that the caption does not mention are random. (split, seed, index)
 determines a scene, so a dataset is a range of indices and needs no file.
 """
@@ -32,7 +32,7 @@ HELD_OUT_SHARE = 0.25
 
 
 class _Draw:
-  """The random choices of one scene."""
+  """Random choices for a scene."""
 
   def __init__(self, rng: np.random.Generator, held_out: bool):
     self.rng = rng
@@ -177,7 +177,7 @@ def relation_of(first: tuple[int, int], second: tuple[int, int]) -> str | None:
 
 
 def scene_bucket(objects: tuple[shape_world.Obj, ...]) -> int:
-  """Returns the bucket of a picture, 0 to 99; buckets belong to splits.
+  """Returns a picture's bucket, 0 to 99; buckets belong to splits.
 
   The bucket does not depend on caption, order and offsets. So two splits never
   share a picture, not even with another caption or moved by a pixel.
@@ -190,7 +190,7 @@ def scene_bucket(objects: tuple[shape_world.Obj, ...]) -> int:
 def _start(
   split: str, seed: int, index: int, jitter: int, *kind: int
 ) -> tuple[np.random.Generator, _Draw]:
-  """Checks the arguments; returns (generator, choices) of a scene."""
+  """Checks the arguments; returns (generator, choices) for a scene."""
   if split not in shape_world.SPLITS:
     raise ValueError(
       f'split must be one of {tuple(shape_world.SPLITS)}, got {split!r}'
@@ -224,15 +224,15 @@ def sample_scene(
 ) -> shape_world.Scene:
   """Returns a scene that the arguments determine.
 
-  The tag is TAGS[index % 6], so any range of indices holds equal shares of
-  tags. Candidates are sampled until the bucket of a scene is in the split.
+  The tag is TAGS[index % 6], so tags have equal shares in any range of
+  indices. Candidates are sampled until a scene's bucket is in the split.
 
   Args:
-    split: key of SPLITS.
-    seed: random seed of a dataset, >= 0.
-    index: index of the scene, >= 0.
-    jitter: largest offset of an object from the centre of its cell, 0 to
-      MAX_JITTER pixels. Up to 1, neighbours never touch.
+    split: key in SPLITS.
+    seed: dataset seed, >= 0.
+    index: scene index, >= 0.
+    jitter: largest offset from the cell's centre, 0 to MAX_JITTER pixels. Up to
+      1, neighbours never touch.
 
   Raises:
     ValueError: an argument is out of range.
@@ -252,13 +252,13 @@ def crowded_scene(
 ) -> shape_world.Scene:
   """Returns a scene with 5 to 16 objects and no caption, for tokenizers.
 
-  In two of five scenes colors are arbitrary, so that a tokenizer learns color
-  and shape independently. No color is near that of a held-out combination.
+  In 40% of scenes colors are arbitrary, so that a tokenizer learns color and
+  shape independently. No color is near a held-out combination's color.
 
   Args:
-    split: key of SPLITS.
-    seed: random seed of a dataset, >= 0.
-    index: index of the scene, >= 0.
+    split: key in SPLITS.
+    seed: dataset seed, >= 0.
+    index: scene index, >= 0.
     jitter: see `sample_scene`.
 
   Raises:
@@ -276,5 +276,5 @@ def crowded_scene(
 
 
 def scene_id(split: str, seed: int, index: int) -> str:
-  """Returns the id of a scene, e.g. 'eval-0-000123'."""
+  """Returns a scene id, e.g. 'eval-0-000123'."""
   return f'{split}-{seed}-{index:06d}'

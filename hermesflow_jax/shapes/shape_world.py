@@ -1,4 +1,4 @@
-"""Constants and records of the embedded world."""
+"""The embedded world's constants and records."""
 
 import dataclasses
 
@@ -111,11 +111,11 @@ def article(words: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class World:
-  """Settings of the embedded world.
+  """Settings for the embedded world.
 
   Attributes:
-    seed: random seed of the scenes.
-    jitter: largest offset of an object from the centre of its cell, in pixels.
+    seed: random seed for the scenes.
+    jitter: largest offset from the cell's centre, in pixels.
   """
 
   seed: int

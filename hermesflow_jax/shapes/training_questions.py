@@ -1,7 +1,7 @@
 """Samples true question-answer pairs about a picture for training.
 
-Beyond the questions of the caption, these also ask for absent objects and for
-the positions of objects.
+Unlike questions about the caption, these also ask for absent objects and for
+object positions.
 """
 
 from collections.abc import Iterable
@@ -29,19 +29,19 @@ def question_answer_pairs(
   """Returns true (question, answer) pairs about the picture of a scene.
 
   The questions come from the caption, from captions of other scenes (so that a
-  model learns the answers 'none' and 'zero'), and from positions of objects.
+  model learns the answers 'none' and 'zero'), and from object positions.
   Questions repeat if too few are different.
 
   Args:
     scene: scene with a caption.
-    others: random scenes with captions; eight give variety.
+    others: random scenes with captions, about eight.
     rng: random generator.
     count: number of pairs, > 0.
 
   Returns:
     `count` pairs. At most the share MAX_ABSENT has the answer 'none' or 'zero'.
     If the scene has positions to ask for, the share SPATIAL asks for positions.
-    The remaining pairs hold equal numbers of the other kinds.
+    The other kinds share the remaining pairs equally.
   """
   questions = dict.fromkeys(
     record['question']
@@ -70,13 +70,13 @@ def question_answer_pairs(
 
 
 def _kind(question: str) -> tuple[str, ...]:
-  """Returns (form,) of a question, or ('the', attribute)."""
+  """Returns (form,), or ('the', attribute) if the form is 'the'."""
   form, match = caption_questions.parse_question(question)
   return (form, match[1]) if form == 'the' else (form,)
 
 
 def _repeated(kinds: Iterable[list], count: int, rng) -> list:
-  """Returns `count` members of the kinds; all occur before any repeats."""
+  """Returns `count` members; all occur before any repeats."""
   kinds, chosen = list(kinds), []
   while len(chosen) < count:
     chosen += _in_turns(kinds, rng)
@@ -84,7 +84,7 @@ def _repeated(kinds: Iterable[list], count: int, rng) -> list:
 
 
 def _in_turns(kinds: Iterable[list], rng: np.random.Generator) -> list:
-  """Returns the members of all kinds in random order, alternating kinds."""
+  """Returns all members in random order, alternating kinds."""
   rows = [[kind[i] for i in rng.permutation(len(kind))] for kind in kinds]
   rng.shuffle(rows)
   return [

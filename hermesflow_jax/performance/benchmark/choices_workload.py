@@ -17,15 +17,15 @@ from hermesflow_jax.sampling import choice_scores
 
 @dataclasses.dataclass(frozen=True)
 class ChoicesWorkload:
-  """Scores the choices of questions about images.
+  """Scores the choices for questions about images.
 
   Attributes:
-    images: number of images in a batch.
-    each: number of questions about an image.
-    choices: number of choices for a question.
-    grid: side of the square of codes.
-    prompt: number of tokens of a question.
-    tokens: number of tokens of a choice, its end token included.
+    images: images per batch.
+    each: questions per image.
+    choices: choices per question.
+    grid: side of the square code grid.
+    prompt: tokens per question.
+    tokens: tokens per choice, including its end token.
   """
 
   images: int
@@ -68,7 +68,7 @@ class ChoicesWorkload:
   def naive(
     self, models: workload.Models, rng: np.random.Generator
   ) -> list[workload.Work]:
-    """Returns a call for a single choice, scaled by the number of choices."""
+    """Returns a call for a single choice, scaled to all choices."""
     return replies_workload.naive_reread(
       models.showo, self.naive_rows(models.showo, rng), self.calls()
     )
@@ -76,12 +76,12 @@ class ChoicesWorkload:
   def naive_rows(
     self, model: showo.ShowO, rng: np.random.Generator
   ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns the row (tokens int64[T], mask bool[T, T]) of a naive call."""
+    """Returns the row (tokens int64[T], mask bool[T, T]) for a naive call."""
     image, prompt, _ = self._parts(model, rng)
     return [replies_workload.naive_reply(image, prompt, self.tokens)]
 
   def calls(self) -> int:
-    """Returns the number of model calls of the naive form."""
+    """Returns how many model calls the naive form needs."""
     return self.images * self.each * self.choices
 
   def useful(self, models: workload.Models) -> flop_count.Cost:

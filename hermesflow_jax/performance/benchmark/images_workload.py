@@ -20,11 +20,11 @@ class ImagesWorkload:
   """Samples images for captions.
 
   Attributes:
-    count: number of images in a batch.
-    grid: side of the square of codes.
-    steps: number of MaskGIT steps.
+    count: images per batch.
+    grid: side of the square code grid.
+    steps: MaskGIT steps.
     guidance: guidance scale, > 0.
-    text: text tokens of a row, bos and eos included.
+    text: text tokens per row, including bos and eos.
     naive_steps: steps that the naive form runs; its time is scaled to `steps`.
   """
 
@@ -46,7 +46,7 @@ class ImagesWorkload:
   def ours(
     self, models: workload.Models, rng: np.random.Generator
   ) -> workload.Work:
-    """Returns a call of the sampler with all images."""
+    """Returns a sampler call with all images."""
     model = models.showo
     vocab = model.config.vocab
     size = self.grid**2

@@ -1,4 +1,4 @@
-"""Measures times of compiled functions and the ceiling of the device."""
+"""Times compiled functions and measures the device ceiling."""
 
 import dataclasses
 import time
@@ -14,10 +14,10 @@ SIDE = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Ceiling:
-  """The measured peak rates of the device.
+  """The measured peak rates.
 
   Attributes:
-    flops: FLOPs per second of a large matrix product.
+    flops: FLOPs per second in a large matrix product.
     bytes: bytes per second that a large copy reads and writes.
   """
 
@@ -25,7 +25,7 @@ class Ceiling:
   bytes: float
 
   def seconds(self, work: flop_count.Cost) -> float:
-    """Returns the least seconds for an amount of work."""
+    """Returns the least seconds that the work takes."""
     return max(work.flops / self.flops, work.bytes / self.bytes)
 
 
@@ -41,7 +41,7 @@ def measured_ceiling(dtype, repeats: int) -> Ceiling:
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-  """Median times of several calls, in seconds.
+  """Medians over several calls, in seconds.
 
   Attributes:
     seconds: time until the results are ready.
@@ -63,7 +63,7 @@ def measure_times(
   Args:
     call: jitted function.
     arguments: arrays.
-    repeats: number of timed calls.
+    repeats: timed calls.
     carries: see `workload.Work`.
 
   Returns:

@@ -15,11 +15,11 @@ from hermesflow_jax.runtime import settings
 class PixelsWorkload:
   """Encodes or decodes images in float32 at precision 'highest'.
 
-  At lower precision, bits of latents near 0 flip; see `magvit.Magvit`.
+  At lower precision, bits flip whose latent is near 0; see `magvit.Magvit`.
 
   Attributes:
-    count: number of images in a batch; the naive form has a batch of 1.
-    size: side of the images, in pixels.
+    count: images per batch; the naive form takes single images.
+    size: image side in pixels.
     decode: True for codes to images, False for images to codes.
   """
 
@@ -56,11 +56,11 @@ class PixelsWorkload:
   def naive(
     self, models: workload.Models, rng: np.random.Generator
   ) -> list[workload.Work]:
-    """Returns a call with a single image, scaled by the number of images."""
+    """Returns a call with a single image, scaled to all images."""
     return [self._work(models, self._inputs(models, rng)[:1], self.count)]
 
   def useful(self, models: workload.Models) -> flop_count.Cost:
-    """Returns the FLOPs of all images; the weights are read once."""
+    """Returns the FLOPs for all images; the weights are read once."""
     inputs = self._inputs(models, np.random.default_rng(0))
     work = self._work(models, jnp.asarray(inputs[:1]), 1.0)
     flops = (

@@ -20,13 +20,13 @@ class RepliesWorkload:
   """Samples replies to prompts about images.
 
   Attributes:
-    images: number of images in a batch.
-    each: number of replies about an image.
-    shared: whether the replies of an image share a prompt (candidates) or have
+    images: images per batch.
+    each: replies per image.
+    shared: whether the replies to an image share a prompt (candidates) or have
       their own prompts (questions).
-    grid: side of the square of codes.
-    prompt: number of tokens of a prompt.
-    tokens: number of tokens of a reply.
+    grid: side of the square code grid.
+    prompt: tokens per prompt.
+    tokens: tokens per reply.
     naive_calls: model calls that the naive form runs, with evenly spread row
       lengths; their time is scaled to all calls.
   """
@@ -50,7 +50,7 @@ class RepliesWorkload:
   def ours(
     self, models: workload.Models, rng: np.random.Generator
   ) -> workload.Work:
-    """Returns a call of the sampler; no reply ends early."""
+    """Returns a sampler call in which no reply ends early."""
     model = models.showo
     image, prompt, lengths = self.parts(model, rng)
     keys = jax.random.split(jax.random.key(0), (self.images, self.each))
@@ -110,10 +110,9 @@ class RepliesWorkload:
   def naive_rows(
     self, model: showo.ShowO, rng: np.random.Generator
   ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns rows (tokens int64[T], mask bool[T, T]) of naive calls.
+    """Returns the rows (tokens int64[T], mask bool[T, T]) for naive calls.
 
-    Row lengths are evenly spread from the end of the prompt to the end of the
-    reply.
+    Row lengths are evenly spread between the prompt end and the reply end.
     """
     image, prompt, _ = self.parts(model, rng)
     calls = self.naive_calls
@@ -121,7 +120,7 @@ class RepliesWorkload:
     return [naive_reply(image, prompt, length) for length in lengths]
 
   def calls(self) -> int:
-    """Returns the number of model calls of the naive form."""
+    """Returns how many model calls the naive form needs."""
     return self.images * self.each * self.tokens
 
   def parts(self, model: showo.ShowO, rng: np.random.Generator):
@@ -144,9 +143,9 @@ def reply_parts(
     model: Show-o that defines the vocabulary.
     rng: random generator.
     images: N, number of images.
-    prompts: Q, number of prompts about an image.
-    grid: side of the square of codes.
-    words: P, number of tokens of a prompt.
+    prompts: Q, prompts per image.
+    grid: side of the square code grid.
+    words: P, tokens per prompt.
 
   Returns:
     (images Rows [N, E], prompts Rows [N, Q, P], lengths int32[N, Q]).
@@ -168,7 +167,7 @@ def reply_parts(
 
 
 def naive_reply(image, prompt, reply: int) -> tuple[np.ndarray, np.ndarray]:
-  """Builds the row of an image, a prompt and a reply.
+  """Builds the row for an image, a prompt and a reply.
 
   Args:
     image: Rows [N, E], see `reply_parts`; the first is used.
@@ -191,8 +190,8 @@ def naive_reread(model: showo.ShowO, rows, scale: float) -> list[workload.Work]:
 
   Args:
     model: Show-o.
-    rows: rows of `naive_reply`.
-    scale: factor of the time of each call.
+    rows: rows from `naive_reply`.
+    scale: factor for the measured seconds.
   """
 
   @jax.jit

@@ -31,15 +31,14 @@ _OBJECTIVE = objective_config.ObjectiveConfig()
 
 @dataclasses.dataclass(frozen=True)
 class StepsWorkload:
-  """A training step of Pair-DPO.
+  """A Pair-DPO training step.
 
   Attributes:
-    pairs: number of records in a batch. A record holds a pair of captions and
-      a pair of images.
-    grid: side of the square of codes.
-    text: text tokens of a text-to-image row, bos and eos included.
-    prompt: number of tokens of the prompt about an image.
-    reply: number of tokens of a caption of the pair, its end token included.
+    pairs: records per batch. A record holds a caption pair and an image pair.
+    grid: side of the square code grid.
+    text: text tokens per text-to-image row, including bos and eos.
+    prompt: tokens per prompt about an image.
+    reply: tokens per caption, including its end token.
     label_rows: see `learning.LearningConfig`.
   """
 
@@ -61,9 +60,9 @@ class StepsWorkload:
   def ours(
     self, models: workload.Models, rng: np.random.Generator
   ) -> workload.Work:
-    """Returns the training step of this library.
+    """Returns the library's training step.
 
-    The reference has scored the captions before, as in a round of self-play.
+    The reference has scored the captions before, as in a self-play round.
     """
     loss, prepare = self._functions(models.learner)
     return self._work(models.learner, loss, prepare, self._packed(models, rng))
@@ -71,7 +70,7 @@ class StepsWorkload:
   def naive(
     self, models: workload.Models, rng: np.random.Generator
   ) -> list[workload.Work]:
-    """Returns a step that runs every side of every pair through both models."""
+    """Returns a step that runs all winners and losers through both models."""
     model = models.learner
     rows = self.naive_rows(model, rng)
     batch = {
@@ -131,8 +130,8 @@ class StepsWorkload:
   def useful(self, models: workload.Models) -> flop_count.Cost:
     """Returns the least work.
 
-    Three passes read the weights of the policy, a single pass those of the
-    reference. AdamW reads and writes weights and moments, and reads gradients.
+    Three passes read the policy weights, and a single pass reads the reference
+    weights. AdamW reads and writes weights and moments, and reads gradients.
     """
     records, hidden = self._records(models, np.random.default_rng(0))
     step_cost = throughput.useful_work(
@@ -220,7 +219,7 @@ class StepsWorkload:
     ], hidden
 
   def _packed(self, models, rng):
-    """Returns the data as a batch of `record_rows.make_transform`."""
+    """Returns the data as a batch from `record_rows.make_transform`."""
     model = models.learner
     rows, hidden = self._records(models, rng)
     packed = jax.tree.map(lambda *a: np.stack(a), *rows)

@@ -1,6 +1,6 @@
 """The naive baseline in PyTorch: transformers' Phi, row by row.
 
-Only this module of the library imports PyTorch, and only inside functions.
+No other module imports PyTorch. Imports stand inside functions.
 """
 
 import importlib.util
@@ -49,12 +49,12 @@ def make_model(config: showo.ShowOConfig, dtype: str):
 def forward_seconds(model, rows, repeats: int) -> list[float]:
   """Times a model call for each row.
 
-  A call does the work of the official code for a token: it runs the whole row
-  with a dense mask, computes logits of the whole vocabulary at all positions,
-  and copies a token to the host.
+  A call repeats the official code for a token: it runs the whole row with a
+  dense mask, computes logits over the whole vocabulary at all positions, and
+  copies a token to the host.
 
   Args:
-    model: result of `make_model`.
+    model: from `make_model`.
     rows: pairs (tokens int[T], mask bool[T, T]).
     repeats: timed calls for a row, after a first call that is not timed.
 
@@ -86,16 +86,16 @@ def forward_seconds(model, rows, repeats: int) -> list[float]:
 def step_seconds(model, rows: dict, repeats: int) -> float:
   """Times a Pair-DPO step that runs row by row.
 
-  Every side of every pair runs through the policy and a frozen copy with all
+  All winners and losers run through the policy and a frozen copy with all
   logits, as in the official code. Gradients and AdamW follow.
 
   Args:
-    model: result of `make_model`; its weights change.
+    model: from `make_model`; its weights change.
     rows: {'t2i', 'mmu': Rows [B, 2, T]}.
     repeats: timed steps, after a first step that is not timed.
 
   Returns:
-    Median seconds of a step.
+    Median seconds per step.
   """
   import copy
 

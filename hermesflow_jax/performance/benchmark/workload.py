@@ -1,4 +1,4 @@
-"""The interface of workloads, and the models that they use."""
+"""Defines the workload interface and the models that workloads use."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ class Work:
   Attributes:
     call: jitted function.
     arguments: arrays.
-    scale: factor of the measured time; > 1 if `call` does a part of the work.
-    trips: iterations of each `while` loop, for counts of FLOPs.
+    scale: factor for the measured seconds; > 1 if `call` does only a part.
+    trips: iterations per `while` loop, for FLOP counts.
     carries: whether `call` donates its first argument and returns a pair whose
       first item replaces it in the next call.
   """
@@ -49,15 +49,15 @@ class Work:
 
 
 class Workload(Protocol):
-  """A part of a self-play round, in this library and in a naive form.
+  """A part of a self-play round, as implemented here and in a naive form.
 
   The naive form does the same work like the official code: every step or token
-  runs the whole row through the decoder and computes logits of the whole
+  runs the whole row through the decoder and computes logits over the whole
   vocabulary at every position, without a cache.
   """
 
   def ours(self, models: Models, rng: np.random.Generator) -> Work:
-    """Returns the work in the form of this library."""
+    """Returns the work as implemented here."""
 
   def naive(self, models: Models, rng: np.random.Generator) -> list[Work]:
     """Returns the work in the naive form, in parts."""
@@ -74,15 +74,15 @@ def random_codes(rng: np.random.Generator, config: showo.ShowOConfig, *shape):
 def random_texts(
   rng: np.random.Generator, config: showo.ShowOConfig, count: int, size: int
 ) -> list[list[int]]:
-  """Returns `count` random texts, lists of `size` tokens."""
+  """Returns `count` random token lists with `size` tokens."""
   return rng.integers(0, config.vocab.text_size - 10, (count, size)).tolist()
 
 
 def total_flops(works: Sequence[Work], timed: Callable[[Work], float]) -> float:
-  """Returns the sum of scaled values of works.
+  """Sums scaled values over works.
 
   Args:
-    works: parts of a workload.
-    timed: returns seconds, or FLOPs, of a work.
+    works: workload parts.
+    timed: returns the seconds or FLOPs for a work.
   """
   return sum(work.scale * timed(work) for work in works)

@@ -1,8 +1,7 @@
-"""Reads the network traffic of compiled programs from their HLO text.
+"""Reads network traffic from the HLO text of compiled programs.
 
-The compiler's own cost analysis counts the body of a loop once. This module
-multiplies it by the number of iterations, which is the constant that the loop
-condition compares with.
+The compiler's own cost analysis counts loop bodies once. This module multiplies
+them by the iterations, i.e. the constant that the loop condition compares with.
 """
 
 import collections
@@ -45,11 +44,11 @@ class Instruction:
   """An HLO instruction.
 
   Attributes:
-    name: name of the result.
-    arrays: bytes of each array of the result.
+    name: result name.
+    arrays: bytes per array in the result.
     op: opcode, e.g. 'all-reduce'.
-    inside: text of the arguments.
-    rest: text of the attributes.
+    inside: arguments as text.
+    rest: attributes as text.
   """
 
   name: str
@@ -60,17 +59,17 @@ class Instruction:
 
   @property
   def operands(self) -> list[str]:
-    """The names of the arguments."""
+    """The argument names."""
     return _NAME.findall(self.inside)
 
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-  """The traffic that a chip sends in a call of a program.
+  """The traffic that a chip sends in a program call.
 
   Attributes:
-    network: bytes by kind of collective.
-    count: number of calls by kind of collective.
+    network: bytes by collective kind.
+    count: number of calls by collective kind.
   """
 
   network: dict[str, float]
@@ -83,11 +82,11 @@ class Collective:
 
   Attributes:
     kind: opcode, e.g. 'all-gather'.
-    channel: channel id as text, shared by all parts of a collective; '' for
+    channel: channel id as text, which all parts share; '' for
       none.
     size: bytes that a chip sends in a call.
     times: number of calls.
-    fused: whether it is part of a fused operation.
+    fused: whether a fused operation contains it.
   """
 
   kind: str
@@ -98,7 +97,7 @@ class Collective:
 
 
 def network_traffic(text: str, devices: int, trips: int = 1) -> Traffic:
-  """Returns the network traffic of a compiled program.
+  """Reads the network traffic from a compiled program.
 
   Args:
     text: HLO text.
@@ -138,7 +137,7 @@ def parse_computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
 
 
 def _instruction(line: str) -> Instruction | None:
-  """Parses a line of HLO text; returns None for other lines."""
+  """Parses an instruction; returns None for other lines."""
   head = re.match(r'\s*(?:ROOT )?%?([\w.\-]+) = ', line)
   if not head:
     return None
@@ -166,7 +165,7 @@ def _balanced(text: str) -> tuple[str, str]:
 
 
 class _Program:
-  """The computations of a compiled program."""
+  """The computations in a compiled program."""
 
   def __init__(self, text, devices, trips):
     self.devices, self.trips = devices, trips
@@ -179,7 +178,7 @@ class _Program:
     }
 
   def _collectives(self, name, fused=False) -> list[Collective]:
-    """Returns the collectives of a computation.
+    """Lists the collectives in a computation.
 
     A fused collective in a loop that the compiler generated from a matrix
     product overlaps all iterations, and counts once.
@@ -213,7 +212,7 @@ class _Program:
     return result
 
   def _iterations(self, line) -> int:
-    """Returns the known trip count of a loop, or the bound of its counter."""
+    """Returns a loop's known trip count, or its counter bound."""
     known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line.rest)
     if known:
       return int(known[1])
@@ -246,7 +245,7 @@ def _called(line: Instruction) -> list[str]:
 
 
 def _sent(kind: str, operands: float, size: int) -> float:
-  """Returns the bytes that each of `size` chips in a ring sends."""
+  """Returns the bytes that a chip in a ring with `size` chips sends."""
   if kind == 'collective-permute':
     return operands
   if kind == 'all-gather':
@@ -256,7 +255,7 @@ def _sent(kind: str, operands: float, size: int) -> float:
 
 
 def _group(rest: str) -> int:
-  """Returns the number of chips in a collective's group; 0 means all chips."""
+  """Returns how many chips a collective joins; 0 means all chips."""
   _, present, groups = rest.partition('replica_groups=')
   if not present or groups.startswith('{}'):
     return 0

@@ -1,8 +1,8 @@
-"""Predicts memory and least times of programs on TPU slices.
+"""Predicts memory and least times on TPU slices.
 
 The TPU compiler runs on a CPU (`pip install -e '.[tpu]'`). Its output gives the
-memory, FLOPs and network traffic of a chip, and so the least time of each. The
-least time of memory counts how often a program must read its arguments.
+memory, FLOPs and network traffic per chip, and so the least time for each. The
+least memory time counts how often a program must read its arguments.
 """
 
 from collections.abc import Callable
@@ -31,9 +31,9 @@ class Program:
     name: name in reports.
     call: jitted function.
     arguments: jax.ShapeDtypeStructs with shardings, and small numpy arrays.
-    parts: groups of arguments by name, e.g. weights and optimizer state.
-    reads: least number of times that a call reads the parts from memory.
-    trips: iterations of each loop whose condition depends on data.
+    parts: argument groups by name, e.g. weights and optimizer state.
+    reads: how often a call must read the parts from memory.
+    trips: iterations per loop whose condition depends on data.
     per: (unit, amount) that a call produces, e.g. ('images', 64).
   """
 
@@ -48,21 +48,21 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """The resources of a chip that a call of a program needs.
+  """The resources that a program call needs on each chip.
 
   Attributes:
-    name: name of the program.
+    name: program name.
     per: see `Program`.
-    fits: whether the program fits into the memory of a chip.
-    parts: bytes of the arguments by name.
-    temporary: bytes of temporary arrays.
-    peak: largest number of bytes in use.
+    fits: whether the program fits into chip memory.
+    parts: argument bytes by name.
+    temporary: bytes in temporary arrays.
+    peak: most bytes in use.
     flops: executed FLOPs.
-    memory: bytes of the parts times the number of reads.
-    network: bytes sent by each kind of collective; None if not readable.
+    memory: bytes read, which are parts times reads.
+    network: bytes sent by collective kind; None if not readable.
     seconds: least seconds by resource: 'compute', 'memory', 'network'.
-    compiling: seconds of compilation.
-    fault: message of the compiler if the program does not fit.
+    compiling: compilation seconds.
+    fault: compiler message if the program does not fit.
   """
 
   name: str
@@ -87,16 +87,16 @@ class Verdict:
 def slice_mesh(
   where: accelerators.Slice, data: int, model: int
 ) -> jax.sharding.Mesh:
-  """Returns a mesh over the chips of a slice that is not attached.
+  """Returns a mesh over chips that are not attached.
 
   Args:
     where: slice.
-    data: size of the data axis.
-    model: size of the model axis.
+    data: data axis size.
+    model: model axis size.
 
   Raises:
-    ValueError: no compiler for the slice is installed, or data times model is
-      not its number of chips.
+    ValueError: no compiler for the slice is installed, or data times model
+      differs from its chip count.
   """
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   # Compilation holds no chip, so several processes may load libtpu.
@@ -139,7 +139,7 @@ def compile_program(
   Args:
     program: program.
     where: slice.
-    mesh: mesh of `slice_mesh`.
+    mesh: from `slice_mesh`.
   """
   parts = {name: bytes_per_chip(tree) for name, tree in program.parts.items()}
   start = time.perf_counter()
@@ -195,7 +195,7 @@ def compile_program(
 
 
 def bytes_per_chip(tree) -> float:
-  """Returns the bytes of a tree of arrays on the chip with the most."""
+  """Returns the largest bytes per chip that a tree of arrays takes."""
   return float(
     sum(
       np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
@@ -205,7 +205,7 @@ def bytes_per_chip(tree) -> float:
 
 
 def verdict_line(verdict: Verdict, where: accelerators.Slice) -> str:
-  """Returns a verdict as a line of text."""
+  """Formats a verdict as a text line."""
   parts = ', '.join(
     f'{name} {size / GIB:.2f}' for name, size in verdict.parts.items()
   )
@@ -233,11 +233,11 @@ def verdict_line(verdict: Verdict, where: accelerators.Slice) -> str:
 
 
 def verdict_table(records: list[dict]) -> str:
-  """Returns the verdicts of several slices as a Markdown table.
+  """Formats the verdicts for several slices as a Markdown table.
 
   Args:
     records: a record for each slice and mesh, with its verdicts in `programs`;
-      `wanted` holds the amount of each unit that a run produces.
+      `wanted` holds the amount per unit that a run produces.
   """
   lines = [
     (
