@@ -10,12 +10,6 @@ _SHOWN = 5
 POLICIES = ('raise', 'skip')
 
 
-def check_policy(on_error: str) -> None:
-  """Raises ValueError if the value is not in POLICIES."""
-  if on_error not in POLICIES:
-    raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-
-
 def raise_or_report(
   faults: Sequence[str],
   valid: int,

@@ -1,6 +1,7 @@
 """The embedded world's constants and records."""
 
 import dataclasses
+import typing
 
 from hermesflow_jax.runtime import settings
 
@@ -118,10 +119,8 @@ class World:
     jitter: largest offset from the cell's centre, in pixels.
   """
 
-  seed: int
-  jitter: int
+  seed: settings.NonNegativeInt
+  jitter: typing.Annotated[int, settings.between(0, MAX_JITTER)]
 
   def __post_init__(self):
-    settings.require(
-      self, {'seed': 0, 'jitter': 0}, most={'jitter': MAX_JITTER}
-    )
+    settings.check(self)
