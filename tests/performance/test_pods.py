@@ -10,6 +10,7 @@ import configs.pair_dpo
 from hermesflow_jax.jobs import compile_for
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.performance.pods import programs
+from hermesflow_jax.performance.pods import verdict_report
 from hermesflow_jax.performance.pods import verdicts
 from hermesflow_jax.runtime import accelerators
 from hermesflow_jax.runtime import settings
@@ -96,7 +97,7 @@ def test_the_table_says_what_a_run_wants_of_a_slice():
     network={'all-gather': 2.0**30},
     seconds={'compute': 20.0, 'memory': 0.1, 'network': 3.0},
   )
-  (row,) = verdicts.verdict_table(
+  (row,) = verdict_report.verdict_table(
     [
       {
         'topology': 'v5e:16x16',
@@ -113,7 +114,7 @@ def test_the_table_says_what_a_run_wants_of_a_slice():
   'seconds, said', [(17, '0.3 min'), (1320, '22 min'), (41_760, '11.6 h')]
 )
 def test_long_times_are_told_in_minutes_and_hours(seconds, said):
-  assert verdicts.duration_text(seconds) == said
+  assert verdict_report.duration_text(seconds) == said
 
 
 def test_a_run_without_sizes_is_not_compiled(tmp_path):
