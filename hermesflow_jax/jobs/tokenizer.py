@@ -21,8 +21,8 @@ from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.shapes import object_detection
 from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import object_detection
 from hermesflow_jax.shapes import scene_dataset
 from hermesflow_jax.shapes import scene_sampler
 from hermesflow_jax.shapes import shape_world
