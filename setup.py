@@ -42,7 +42,8 @@ setuptools.setup(
     # Its v1 interface may change.
     'orbax-checkpoint>=0.12.8,<0.13',
     'pillow>=11',
-    'safetensors>=0.5',
+    # The first with reads that do not map the file.
+    'safetensors>=0.8',
     'scipy>=1.14',
     'tensorboard>=2.19,<3',
     'tensorflow-datasets>=4.9.10,<5',

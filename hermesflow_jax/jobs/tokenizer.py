@@ -22,7 +22,7 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.shapes import drawing
-from hermesflow_jax.shapes import pixel_judge
+from hermesflow_jax.shapes import object_detection
 from hermesflow_jax.shapes import scene_dataset
 from hermesflow_jax.shapes import scene_sampler
 from hermesflow_jax.shapes import shape_world
@@ -164,7 +164,7 @@ def read_objects(image: np.ndarray) -> list[tuple]:
       str(f.color),
       str(f.size),
     )
-    for f in pixel_judge.read_image(image)
+    for f in object_detection.read_image(image)
   )
 
 

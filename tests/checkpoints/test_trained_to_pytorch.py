@@ -8,6 +8,7 @@ import pytest
 import tiny_jobs
 
 from conversions import convert
+from conversions import to_pytorch
 from conversions import verify
 from conversions.files import source
 from hermesflow_jax.checkpoints import checkpoint
@@ -35,7 +36,7 @@ def test_a_round_goes_back_in_float32_without_sizes(root, tmp_path, where):
     )
     # The name that the official loaders read.
     assert (back / 'pytorch_model.safetensors').is_file()
-    expected = convert.entries_of(kind, module)
+    expected = to_pytorch.entries_of(kind, module)
     result = source.find(str(back)).tensors
     assert result.keys() == expected.keys()
     for name, entry in expected.items():
@@ -123,7 +124,7 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
     == 0
   )
   result = source.find(str(tmp_path / 'back')).tensors
-  for name, entry in convert.entries_of('showo', model).items():
+  for name, entry in to_pytorch.entries_of('showo', model).items():
     np.testing.assert_array_equal(result[name].read(), entry.make())
 
 

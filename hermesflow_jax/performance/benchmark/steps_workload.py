@@ -1,4 +1,4 @@
-"""Steps of Pair-DPO: two pairs of each record, their gradient, AdamW."""
+"""The training workload: a Pair-DPO step with gradients and AdamW."""
 
 import dataclasses
 import functools
@@ -33,14 +33,14 @@ _OBJECTIVE = objective_config.ObjectiveConfig()
 
 @dataclasses.dataclass(frozen=True)
 class StepsWorkload:
-  """A step of Pair-DPO.
+  """A Pair-DPO training step.
 
   Attributes:
-    pairs: records of a batch, each with a pair of captions and one of images.
-    grid: side of the square of codes.
-    text: tokens of a caption's part of a row, bos and eos included.
-    prompt: tokens of the prompt about an image.
-    reply: tokens of a caption that is learned, its end included.
+    pairs: records per batch. A record holds a caption pair and an image pair.
+    grid: side of the square code grid.
+    text: text tokens per text-to-image row, including bos and eos.
+    prompt: tokens per prompt about an image.
+    reply: tokens per caption, including its end token.
     label_rows: see `learning.LearningConfig`.
   """
 
@@ -57,9 +57,9 @@ class StepsWorkload:
   def ours(
     self, models: workload.Models, rng: np.random.Generator
   ) -> workload.Work:
-    """Returns the step as it is done here.
+    """Returns the library's training step.
 
-    Captions are scored by the reference before a round, as always.
+    The reference has scored the captions before, as in a self-play round.
     """
     loss, prepare = self._functions(models.learner)
     return self._work(models.learner, loss, prepare, self._packed(models, rng))
@@ -67,16 +67,17 @@ class StepsWorkload:
   def naive(
     self, models: workload.Models, rng: np.random.Generator
   ) -> list[workload.Work]:
-    """Returns a row for each side of each pair through both models."""
+    """Returns a step that runs all winners and losers through both models."""
     model = models.learner
     rows = self.naive_rows(model, rng)
     batch = {
-      name: jax.tree.map(jnp.asarray, each) for name, each in rows.items()
+      task: jax.tree.map(jnp.asarray, task_rows)
+      for task, task_rows in rows.items()
     }
 
     def score(model, rows, labels):
-      sees = attention_mask.mask_matrix(rows.ar, rows.valid)
-      hidden, _ = model(rows.tokens, sees, jnp.arange(rows.tokens.shape[-1]))
+      mask = attention_mask.mask_matrix(rows.ar, rows.valid)
+      hidden, _ = model(rows.tokens, mask, jnp.arange(rows.tokens.shape[-1]))
       return log_likelihood.sequence_logps(model.logits(hidden), labels)
 
     def scores(model, batch):
@@ -97,7 +98,7 @@ class StepsWorkload:
     return [self._work(model, loss, None, batch)]
 
   def naive_rows(self, model: showo.ShowO, rng: np.random.Generator):
-    """Returns {'t2i', 'mmu': Rows [B, 2, T]}, with the masks applied."""
+    """Returns {'t2i', 'mmu': Rows [B, 2, T]}, with masked image tokens."""
     vocab = model.config.vocab
     texts, drawn, real, prompts, replies, hidden = self._data(model, rng)
     t2i = [
@@ -114,20 +115,20 @@ class StepsWorkload:
     length = self.grid**2 + 4 + self.prompt + self.reply
     mmu = [
       image_to_text.mmu_rows(
-        vocab, np.stack([codes] * 2), [prompt] * 2, each, length
+        vocab, np.stack([codes] * 2), [prompt] * 2, captions, length
       )
-      for codes, prompt, each in zip(real, prompts, replies)
+      for codes, prompt, captions in zip(real, prompts, replies)
     ]
     return {'t2i': t2i, 'mmu': jax.tree.map(lambda *a: np.stack(a), *mmu)}
 
   def useful(self, models: workload.Models) -> flop_count.Cost:
-    """Returns what a step needs.
+    """Returns the least work.
 
-    The weights are read by three passes, the reference's by one; AdamW reads
-    and writes weights and moments, and reads gradients.
+    Three passes read the policy weights, and a single pass reads the reference
+    weights. AdamW reads and writes weights and moments, and reads gradients.
     """
     records, hidden = self._records(models, np.random.default_rng(0))
-    found = throughput.useful_work(
+    step_cost = throughput.useful_work(
       models.learner.config,
       [{'packed': r, 'gen_valid': True, 'und_valid': True} for r in records],
       batch=self.pairs,
@@ -140,7 +141,7 @@ class StepsWorkload:
     read = flop_count.weight_bytes(
       models.learner, models.learner.config.vocab.size
     )
-    return flop_count.Cost(found.flops, 4 * read + 7 * size)
+    return flop_count.Cost(step_cost.flops, 4 * read + 7 * size)
 
   def _functions(self, model):
     loss = functools.partial(
@@ -161,8 +162,9 @@ class StepsWorkload:
     mesh = jax.sharding.Mesh(
       np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
     )
-    # It moves the weights from its first step on, and those whose gradient is
-    # nothing but rounding next to not at all: equal steps stay equal.
+    # No warmup: weights change from the first step. A large epsilon: weights
+    # whose gradient is only rounding error barely change, so equal steps stay
+    # equal.
     optim = adamw.AdamWConfig(lr=1e-2, steps=1_000, warmup=0.0, eps=1e-3)
     batch = jax.device_put(batch, sharding.replicated(mesh))
     step = train_step.make_step(loss, optim, jax.random.key(0), mesh, prepare)
@@ -192,19 +194,26 @@ class StepsWorkload:
     return texts, drawn, real, prompts, replies, hidden
 
   def _records(self, models, rng):
-    """The same data as (`packing.PackedRecord`s, bool[B, I] what is masked)."""
+    """Returns the data as (packed records, bool[B, I] masked image tokens)."""
     model = models.learner
     *data, hidden = self._data(model, rng)
-    fit = packing.PackedLengths(self.text + 1, self.reply)
+    lengths = packing.PackedLengths(self.text + 1, self.reply)
     return [
       packing.pack_record(
-        model.config.vocab, text, drawn, real, prompt, replies, self.text, fit
+        model.config.vocab,
+        text,
+        drawn,
+        real,
+        prompt,
+        replies,
+        self.text,
+        lengths,
       )
       for text, drawn, real, prompt, replies in zip(*data)
     ], hidden
 
   def _packed(self, models, rng):
-    """The same data, as a batch of `record_rows.make_transform`."""
+    """Returns the data as a batch from `record_rows.make_transform`."""
     model = models.learner
     rows, hidden = self._records(models, rng)
     packed = jax.tree.map(lambda *a: np.stack(a), *rows)
