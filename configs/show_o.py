@@ -9,12 +9,15 @@ starts no job itself. Origins of the numbers:
   ours       chosen here, with the reason beside it
 """
 
-# Ten captions of an image: one greedy, nine sampled (official).
-LADDER = [{'temperature': 1.0, 'top_k': 1}] + [
-  {'temperature': temperature, 'top_k': top_k}
-  for top_k in (2, 3, 4)
-  for temperature in (0.1, 0.7, 2.0)
-]
+
+def caption_samplers():
+  """Returns the ten caption samplers of the official script, greedy first."""
+  greedy = {'temperature': 1.0, 'top_k': 1}
+  return [greedy] + [
+    {'temperature': temperature, 'top_k': top_k}
+    for top_k in (2, 3, 4)
+    for temperature in (0.1, 0.7, 2.0)
+  ]
 
 
 def sampler(steps, guidance, temperature=1.0):
