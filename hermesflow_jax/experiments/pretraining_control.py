@@ -1,4 +1,4 @@
-"""The control of self-play: pretraining that goes on for as many steps."""
+"""Control of self-play: the base model, pretrained for as many more steps."""
 
 import dataclasses
 import functools
@@ -24,12 +24,12 @@ from hermesflow_jax.training import training_loop
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-  """Pretraining that goes on.
+  """Settings of the control's pretraining.
 
   Attributes:
-    scenes: of the train split.
-    batches: rows of each flow.
-    mixture: of the flows.
+    scenes: number of scenes of the train split.
+    batches: rows a step for each task.
+    mixture: loss weights and shares of the tasks.
   """
 
   scenes: int
@@ -49,19 +49,24 @@ def continue_pretraining(
   seed: int,
   console: terminal.Console,
 ) -> dict:
-  """Pretrains the base model on and measures it; later calls read the files.
+  """Pretrains the base model further and evaluates it.
+
+  Later calls read the files of the first.
 
   Args:
-    base: the model that the rounds started from.
-    config: of the rounds.
-    control: data and mixture.
-    steps: as many as all rounds took.
-    root: of the job.
-    seed: of the rounds.
+    base: the base model.
+    config: settings of self-play.
+    control: settings of the control.
+    steps: training steps, as many as all rounds took.
+    root: folder of the job.
+    seed: seed of the rounds.
     console: shows progress.
 
   Returns:
-    The summary of its evaluation.
+    Summary of the evaluation.
+
+  Raises:
+    ValueError: the folder has a control with another number of steps.
   """
   folder = root / f'control_{seed}'
   play = config.play
@@ -93,7 +98,7 @@ def continue_pretraining(
 
 
 def pretrain_on(base, config, control, optim, root, seed, console):
-  """Returns the base model after more steps of pretraining."""
+  """Returns the base model after `optim.steps` more steps of pretraining."""
   records = scene_records.load_scenes(
     str(root / 'data'),
     'train',

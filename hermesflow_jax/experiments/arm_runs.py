@@ -1,0 +1,204 @@
+"""Runs of arms: all from the base model and from the same candidates.
+
+For each seed the base model generates the candidates of the first round once.
+Every arm selects its pairs from them, starts from the base model, has the same
+order and masks, and is evaluated on the same scenes. Later rounds of an arm
+generate their own candidates. Files are those of `self_play`, so a stopped run
+resumes.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+import time
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import read_errors
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.evaluation import judge_agreement
+from hermesflow_jax.experiments import comparison_arms
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.self_play import curation_phase
+from hermesflow_jax.self_play import evaluation_phase
+from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import rounds
+
+# Files of an evaluation and a curation. The last is written last: if it
+# exists, the others do.
+_EVALUATION = ('scenes.jsonl', 'scenes.npz', 'evaluation.json')
+_CURATION = ('codes.npz', 'pairs.jsonl', 'curation.json')
+
+
+class CandidatePool:
+  """The base model's evaluation and candidates of the first round.
+
+  The constructor evaluates the base model; candidates are generated when they
+  are needed first. Both are read if their files exist.
+
+  Args:
+    base: the base model.
+    world: data of self-play.
+    config: settings with the seed; `images` is the number of candidates.
+    folder: folder of the files.
+    console: shows progress.
+  """
+
+  def __init__(
+    self,
+    base: unified_model.UnifiedModel,
+    world: play_settings.PlayData,
+    config: play_settings.PlayConfig,
+    folder: pathlib.PurePath,
+    console: terminal.Console,
+  ):
+    self._base, self._world, self._config = base, world, config
+    self._folder, self._candidates = folder, None
+    evaluation_phase.evaluate(
+      self._model(), world, config, folder / 'round_0', console, learned=False
+    )
+
+  def _model(self):
+    """Returns the base model without the weights that samplers cache."""
+    return dataclasses.replace(self._base)
+
+  def candidates(
+    self, images: int, scorer: str
+  ) -> candidate_generation.Candidates:
+    """Returns the candidates, with the first images of each caption.
+
+    Args:
+      images: images of a caption, at most `config.images`.
+      scorer: scores the images, see `comparison_arms.Arm`.
+    """
+    if self._candidates is None:
+      self._candidates = curation_phase.gather_candidates(
+        self._model(),
+        self._world,
+        self._world.inputs[0],
+        self._config,
+        self._folder / 'round_1',
+        1,
+      )
+    codes = self._candidates.codes[:, :images]
+    scores = self._candidates.image_scores
+    if scorer == comparison_arms.JUDGE:
+      questions = self._world.inputs[0].questions
+      scores = judge_agreement.agreement_scores(
+        self._world.judge, codes, questions
+      )
+    return dataclasses.replace(
+      self._candidates,
+      codes=codes,
+      image_scores=scores[:, :images],
+      answers=[answers[:images] for answers in self._candidates.answers],
+    )
+
+  def prepare_arm(
+    self,
+    arm: comparison_arms.Arm,
+    play: play_settings.PlayConfig,
+    folder: pathlib.PurePath,
+    evaluation: pathlib.PurePath,
+  ) -> None:
+    """Writes round 0 and the pairs of round 1 into the folder of an arm.
+
+    Args:
+      arm: has the scorer.
+      play: settings from `comparison_arms.Arm.play`.
+      folder: folder of the arm.
+      evaluation: folder with the base model's evaluation.
+    """
+    copy_files(evaluation, folder / 'round_0', _EVALUATION)
+    if (folder / 'round_1' / _CURATION[-1]).exists():
+      return
+    # Arms with the same scorer and rules share their pairs.
+    rules = '_'.join(
+      f'{value:g}'
+      for value in (play.images, play.rules.least_win, play.rules.least_margin)
+    )
+    shared = self._folder / 'pairs' / f'{arm.scorer}_{rules}'
+    if not (shared / _CURATION[-1]).exists():
+      began = time.perf_counter()
+      curation_phase.make_pairs(
+        self.candidates(play.images, arm.scorer),
+        self._world,
+        self._world.inputs[0],
+        play,
+        {},
+        shared,
+        began,
+        self.candidates(play.images, comparison_arms.SELF).image_scores,
+        learned=False,
+      )
+    copy_files(shared, folder / 'round_1', _CURATION)
+
+
+def copy_files(
+  source: pathlib.PurePath, target: pathlib.PurePath, names: Sequence[str]
+) -> None:
+  """Copies files to another folder, in order, unless the last exists there."""
+  if not (target / names[-1]).exists():
+    for name in names:
+      output_files.write_atomically(target / name, (source / name).read_bytes())
+
+
+def reuse_first_round(
+  source: pathlib.PurePath,
+  target: pathlib.PurePath,
+  base: unified_model.UnifiedModel,
+) -> None:
+  """Copies an arm's model after round 1 from another folder of the same arm.
+
+  Metrics and adapters stay in the source. A damaged checkpoint is not copied:
+  the arm learns the round again.
+
+  Args:
+    source: folder of the same arm, with the same seed and learning rate.
+    target: folder of the arm.
+    base: the base model, for its shapes.
+  """
+  source, target = (path / 'checkpoints' / '1' for path in (source, target))
+  if checkpoint.exists(target):
+    return
+  try:
+    model, notes = trained_model.restore_parts(str(source), base)
+  except read_errors.Damaged:
+    return
+  notes.pop(trained_model.KEY, None)
+  checkpoint.remove(target)
+  trained_model.save_model(
+    str(target), dataclasses.replace(base, model=model), '', notes
+  )
+
+
+def run_arm(
+  base: unified_model.UnifiedModel,
+  world: play_settings.PlayData,
+  pool: CandidatePool,
+  arm: comparison_arms.Arm,
+  play: play_settings.PlayConfig,
+  folder: pathlib.PurePath,
+  evaluation: pathlib.PurePath,
+  console: terminal.Console,
+) -> list[dict]:
+  """Runs or resumes an arm.
+
+  Args:
+    base: the base model.
+    world: data of self-play.
+    pool: candidates of the first round.
+    arm: the arm.
+    play: settings from `arm.play`.
+    folder: folder of the arm.
+    evaluation: folder with the base model's evaluation on the held-out scenes
+      of `world`.
+    console: shows progress.
+
+  Returns:
+    Summaries of the rounds, the base model first.
+  """
+  pool.prepare_arm(arm, play, folder, evaluation)
+  return rounds.play_rounds(base, world, play, str(folder), console)
