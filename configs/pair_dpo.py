@@ -47,7 +47,7 @@ VARIANTS = (
 
 
 def get_config(variant='shapes'):
-  """Returns the settings of `hermesflow_jax.jobs.pair_dpo`."""
+  """Returns settings for `hermesflow_jax.jobs.pair_dpo`."""
   config = shapes()
   if variant in ('show_o_256', 'show_o_512'):
     show_o.use_paper_settings(config, int(variant.removeprefix('show_o_')))

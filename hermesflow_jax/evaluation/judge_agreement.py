@@ -29,9 +29,9 @@ _ARRAYS = 'npz'
 def agreement_scores(
   judge: gap.Judge, codes: np.ndarray, questions: Sequence[Sequence[dict]]
 ) -> np.ndarray:
-  """Scores images by the judge: the share of right answers.
+  """Scores images by the judge's right answers.
 
-  A call of the judge has a bounded number of questions.
+  Each call has a bounded number of questions.
 
   Args:
     judge: answers about images.
@@ -39,7 +39,7 @@ def agreement_scores(
     questions: N lists of TIFA records.
 
   Returns:
-    float[N, K] in [0, 1].
+    float[N, K] in [0, 1], shares that are right.
   """
   images = codes.shape[1]
   right = []
@@ -56,10 +56,10 @@ def agreement_scores(
 def _calls(counts: Sequence[int]) -> Iterator[slice]:
   """Yields slices of inputs that have at most _QUESTIONS questions together.
 
-  An input with more questions has a slice of its own.
+  An input with more questions gets a slice alone.
 
   Args:
-    counts: questions of each input.
+    counts: number of questions for each input.
   """
   begin, total = 0, 0
   for number, count in enumerate(counts):
@@ -79,7 +79,7 @@ def judge_candidates(
   store: shards.Shards,
   size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Scores the images of a round by the judge, in shards.
+  """Scores a round's images by the judge, in shards.
 
   Existing shards are read. A shard that was scored from other images or
   questions is scored again. All processes call this function and return the
@@ -87,15 +87,15 @@ def judge_candidates(
 
   Args:
     judge: answers about images.
-    inputs: N inputs of the round.
+    inputs: the round's N inputs.
     codes: int[N, K, I], candidates.
-    pairs: (pair of captions, pair of images) by id.
+    pairs: (caption pair, image pair) by id.
     store: ceil(N / size) shards.
     size: inputs a shard.
 
   Returns:
-    float[N, K], scores of the candidates; float[N, 2], scores of the winner
-    and the loser of each pair of images, NaN if the pair is dropped.
+    float[N, K], scores for the candidates; float[N, 2], scores for the winner
+    and the loser in each image pair, NaN if the pair is dropped.
   """
   parts = [
     _Part(inputs.part(span), codes[span], pairs)
@@ -126,7 +126,7 @@ def judge_candidates(
 
 
 class _Part:
-  """The images of a shard: candidates, and the sides of kept pairs."""
+  """A shard's images: candidates, and both sides from kept pairs."""
 
   def __init__(self, inputs, codes, pairs):
     self._inputs, self._codes = inputs, codes
@@ -139,7 +139,7 @@ class _Part:
 
   @property
   def content(self) -> str:
-    """SHA-256 of the images and their questions, in hex."""
+    """SHA-256 over the images and their questions, in hex."""
     text = json.dumps([self._inputs.ids, self._inputs.questions, self._kept])
     sha256 = hashlib.sha256(text.encode())
     for codes in (self._codes, self._sides):
@@ -147,7 +147,7 @@ class _Part:
     return sha256.hexdigest()
 
   def scores(self, judge: gap.Judge) -> bytes:
-    """Returns the judge's scores as the bytes of an npz file."""
+    """Returns the judge's scores as an npz file's bytes."""
     questions = self._inputs.questions
     sides = np.full((len(questions), 2), np.nan)
     if self._kept:
@@ -169,9 +169,9 @@ def measure_agreement(
   """Compares the model's own scores for images with the judge's.
 
   Args:
-    own: float[N, K], the model's own scores for the candidates of a round.
+    own: float[N, K], the model's own scores for a round's candidates.
     candidates: float[N, K], the judge's scores for the candidates.
-    sides: float[N, 2], the judge's scores for the winner and the loser of each
+    sides: float[N, 2], the judge's scores for the winner and the loser in each
       pair, NaN if the pair is dropped.
 
   Returns:

@@ -36,12 +36,12 @@ def run(
   After each seed it writes `table.md` and `report.html` for the seeds so far.
 
   Args:
-    config: settings of the job.
-    workdir: folder of the job.
+    config: job settings.
+    workdir: job folder.
     console: shows progress and tables.
 
   Returns:
-    The contents of `results.json`.
+    The JSON object in `results.json`.
 
   Raises:
     ValueError: a setting, a file or the folder cannot be used.
@@ -119,11 +119,11 @@ def run(
 def write_tables(
   results: dict, root: pathlib.PurePath, console: terminal.Console
 ) -> None:
-  """Writes the tables of results to `table.md` and `report.html`.
+  """Writes result tables to `table.md` and `report.html`.
 
   Args:
     results: from `ablation_results.arm_results`.
-    root: folder of the job.
+    root: job folder.
     console: says where the report is.
   """
   output_files.write_atomically(
@@ -139,7 +139,7 @@ def write_tables(
 def show_tables(
   results: dict, root: pathlib.PurePath, console: terminal.Console
 ) -> dict:
-  """Prints and writes the tables of results, and returns the results."""
+  """Prints and writes result tables; returns the results."""
   console.say(comparison_tables.markdown(results))
   write_tables(results, root, console)
   return results
@@ -150,11 +150,11 @@ def search_rates(
 ) -> dict[str, dict]:
   """Chooses a learning rate for each arm with rates to try.
 
-  Each rate runs a round with the first seed, scored on scenes of the
+  Each rate runs a round with the first seed, scored on scenes from the
   preference split.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     setup: model and data.
 
   Returns:

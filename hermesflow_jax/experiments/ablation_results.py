@@ -1,4 +1,4 @@
-"""Results of the ablation: mean scores of the arms, and their changes."""
+"""Ablation results: mean scores by arm, and their changes."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -21,13 +21,13 @@ def arm_results(
   search: dict,
   played: dict,
 ) -> dict:
-  """Returns the results of all arms as JSON types.
+  """Returns all results as JSON types.
 
   Args:
     config: settings; only its seeds count.
     setup: model and data.
     search: from `ablation.search_rates`.
-    played: by (seed, arm name), summaries of the rounds, the base first.
+    played: by (seed, arm name), round summaries, the base first.
   """
   return {
     'command': config.command,
@@ -56,12 +56,12 @@ def read_results(
   arm: str,
   number: int,
 ) -> list[dict[str, dict]]:
-  """Reads the scores of an arm after a round.
+  """Reads an arm's scores after a round.
 
   Args:
     config: settings; only its seeds count.
     setup: model and data.
-    arm: name of the arm, or 'base'.
+    arm: arm name, or 'base'.
     number: the round.
 
   Returns:
@@ -82,10 +82,10 @@ def sweep_results(
   setup: ablation_settings.SharedSetup,
   sweep: ablation_settings.Sweep,
 ) -> list[dict]:
-  """Returns the points of a sweep as JSON types.
+  """Returns a sweep's points as JSON types.
 
-  If a point belongs to the arm `config.against`, the key `against` of the
-  other points has the changes of scores from that point.
+  If a point belongs to the arm `config.against`, the other points have score
+  changes from that point under `against`.
   """
   default = next(
     (point for point in sweep.points if point.arm == config.against), None
@@ -107,7 +107,7 @@ def model_results(
   search: dict,
   played: dict,
 ) -> list[dict]:
-  """Returns rows of results: the base model, then each round of each arm.
+  """Returns result rows: the base model, then each arm's rounds.
 
   A row has mean `scores`, their changes since the `base` model, and their
   changes `against` the arm `config.against`: after equally many rounds, or
@@ -115,10 +115,10 @@ def model_results(
   compared with its first round.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     setup: model and data.
     search: from `ablation.search_rates`.
-    played: by (seed, arm name), summaries of the rounds, the base first.
+    played: by (seed, arm name), round summaries, the base first.
   """
   base = read_results(config, setup, 'base', 0)
   last = config.rounds[config.against]
@@ -211,7 +211,7 @@ def measure_baselines(
   Args:
     config: settings; the first seed counts.
     setup: model and data.
-    played: by (seed, arm name), summaries of the rounds, the base first.
+    played: by (seed, arm name), round summaries, the base first.
 
   Returns:
     By label, scores from `baselines.measure_baselines`.

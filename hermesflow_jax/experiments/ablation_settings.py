@@ -1,4 +1,4 @@
-"""Settings of the ablation: its arms, seeds and sweeps."""
+"""Settings for the ablation: arms, seeds and sweeps."""
 
 import dataclasses
 import pathlib
@@ -14,11 +14,11 @@ from hermesflow_jax.self_play import play_settings
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """A point of a sweep: a value of its setting, and the arm that has it.
+  """A value of a sweep's setting, and the arm that has it.
 
   Attributes:
     at: the value, as the table shows it.
-    arm: name of the arm.
+    arm: arm name.
     round: the arm's scores after this round count.
   """
 
@@ -32,8 +32,8 @@ class Sweep:
   """A table of arms that differ in one setting.
 
   Attributes:
-    title: title of the table.
-    points: rows of the table, in order.
+    title: table title.
+    points: table rows, in order.
   """
 
   title: str
@@ -42,20 +42,20 @@ class Sweep:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
     command: command that starts the job, for the page.
-    variant: variant of the config.
-    self_play: settings that all arms share. `play.images` is the number of
-      candidates of a caption, `play.rounds` the number of rounds with inputs.
+    variant: config variant.
+    self_play: settings that all arms share. `play.images` counts the images
+      for each caption, `play.rounds` the rounds with inputs.
     seeds: S different seeds.
-    arms: arms, in the order of the tables.
-    against: name of the arm that others are compared with, after equally many
+    arms: arms, in table order.
+    against: arm name; others are compared with this arm after equally many
       rounds.
     sweeps: tables of arms that differ in one setting.
-    search_scenes: scenes of the preference split. The first seed's scores on
-      them choose the learning rates of the arms.
+    search_scenes: number of scenes from the preference split on which the
+      first seed's scores choose each arm's learning rate.
   """
 
   command: str = settings.not_identity()
@@ -110,7 +110,7 @@ class Settings:
 
   @property
   def tested(self) -> pair_dpo.Settings:
-    """Settings for the search of learning rates: scenes like the inputs."""
+    """Settings for the learning-rate search: scenes like the inputs."""
     return dataclasses.replace(
       self.self_play, held_out_split='preference', held_out=self.search_scenes
     )
@@ -132,9 +132,9 @@ class SharedSetup:
 
   Attributes:
     base: the base model.
-    world: data with the held-out scenes of the comparison.
-    tested: data with the held-out scenes of the search.
-    root: folder of the job.
+    world: data with the held-out scenes for the comparison.
+    tested: data with the held-out scenes for the search.
+    root: job folder.
     console: shows progress.
   """
 

@@ -1,10 +1,10 @@
-"""Runs of arms: all from the base model and from the same candidates.
+"""Arm runs: all from the base model and from the same candidates.
 
-For each seed the base model generates the candidates of the first round once.
+For each seed the base model generates the first round's candidates once.
 Every arm selects its pairs from them, starts from the base model, has the same
-order and masks, and is evaluated on the same scenes. Later rounds of an arm
-generate their own candidates. Files are those of `self_play`, so a stopped run
-resumes.
+order and masks, and is evaluated on the same scenes. Later rounds
+generate their own candidates. Files are named as in `self_play`, so a stopped
+run resumes.
 """
 
 from collections.abc import Sequence
@@ -33,16 +33,16 @@ _CURATION = ('codes.npz', 'pairs.jsonl', 'curation.json')
 
 
 class CandidatePool:
-  """The base model's evaluation and candidates of the first round.
+  """The base model's evaluation and its candidates for the first round.
 
   The constructor evaluates the base model; candidates are generated when they
   are needed first. Both are read if their files exist.
 
   Args:
     base: the base model.
-    world: data of self-play.
-    config: settings with the seed; `images` is the number of candidates.
-    folder: folder of the files.
+    world: self-play data.
+    config: settings with the seed; `images` counts images for each caption.
+    folder: folder for the files.
     console: shows progress.
   """
 
@@ -67,10 +67,10 @@ class CandidatePool:
   def candidates(
     self, images: int, scorer: str
   ) -> candidate_generation.Candidates:
-    """Returns the candidates, with the first images of each caption.
+    """Returns the candidates, with each caption's first images.
 
     Args:
-      images: images of a caption, at most `config.images`.
+      images: images for each caption, at most `config.images`.
       scorer: scores the images, see `comparison_arms.Arm`.
     """
     if self._candidates is None:
@@ -103,12 +103,12 @@ class CandidatePool:
     folder: pathlib.PurePath,
     evaluation: pathlib.PurePath,
   ) -> None:
-    """Writes round 0 and the pairs of round 1 into the folder of an arm.
+    """Writes round 0 and the pairs for round 1 into an arm's folder.
 
     Args:
       arm: has the scorer.
       play: settings from `comparison_arms.Arm.play`.
-      folder: folder of the arm.
+      folder: arm folder.
       evaluation: folder with the base model's evaluation.
     """
     copy_files(evaluation, folder / 'round_0', _EVALUATION)
@@ -150,14 +150,14 @@ def reuse_first_round(
   target: pathlib.PurePath,
   base: unified_model.UnifiedModel,
 ) -> None:
-  """Copies an arm's model after round 1 from another folder of the same arm.
+  """Copies an arm's model after round 1 from its other folder.
 
   Metrics and adapters stay in the source. A damaged checkpoint is not copied:
   the arm learns the round again.
 
   Args:
-    source: folder of the same arm, with the same seed and learning rate.
-    target: folder of the arm.
+    source: folder with the same arm, seed and learning rate.
+    target: arm folder.
     base: the base model, for its shapes.
   """
   source, target = (path / 'checkpoints' / '1' for path in (source, target))
@@ -188,17 +188,17 @@ def run_arm(
 
   Args:
     base: the base model.
-    world: data of self-play.
-    pool: candidates of the first round.
+    world: self-play data.
+    pool: candidates for the first round.
     arm: the arm.
     play: settings from `arm.play`.
-    folder: folder of the arm.
-    evaluation: folder with the base model's evaluation on the held-out scenes
-      of `world`.
+    folder: arm folder.
+    evaluation: folder with the base model's evaluation on the same held-out
+      scenes.
     console: shows progress.
 
   Returns:
-    Summaries of the rounds, the base model first.
+    Round summaries, the base model first.
   """
   pool.prepare_arm(arm, play, folder, evaluation)
   return rounds.play_rounds(base, world, play, str(folder), console)

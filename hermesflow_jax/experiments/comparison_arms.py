@@ -1,4 +1,4 @@
-"""Arms of a comparison: changes of self-play's settings under a name."""
+"""Comparison arms: changes to self-play's settings, under a name."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -24,15 +24,15 @@ _COMMON = (
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-  """An arm: changes of self-play's settings under a name.
+  """An arm: changes to self-play's settings, under a name.
 
   Attributes:
-    name: name of its folder.
+    name: folder name.
     label: name in tables.
-    changes: settings of `play_settings.PlayConfig` that differ, nested alike.
-    scorer: scores the images of the first round: 'self' (the model's own
+    changes: fields that differ in `play_settings.PlayConfig`, nested alike.
+    scorer: scores the images in the first round: 'self' (the model's own
       answers), or 'judge', which knows the truth: an upper bound, no method.
-    rates: learning rates to try; (): the rate of the settings is used.
+    rates: learning rates to try; (): the rate in the settings is used.
   """
 
   name: str
@@ -55,12 +55,12 @@ class Arm:
   def play(
     self, common: play_settings.PlayConfig, seed: int, lr: float | None = None
   ) -> play_settings.PlayConfig:
-    """Returns the arm's settings of self-play.
+    """Returns the arm's self-play settings.
 
     Args:
       common: settings that all arms share.
       seed: random seed.
-      lr: learning rate from the search; None: the rate of the settings.
+      lr: learning rate from the search; None: the rate in the settings.
 
     Raises:
       ValueError: `changes` has an unknown or a shared setting, or a bad value.
@@ -92,7 +92,7 @@ def best_rate(summaries: Mapping[float, Mapping]) -> float:
   """Returns the learning rate with the best understanding plus generation.
 
   Args:
-    summaries: of evaluations, by learning rate.
+    summaries: evaluation summaries by learning rate.
   """
   return max(
     summaries,

@@ -1,4 +1,4 @@
-"""Control of self-play: the base model, pretrained for as many more steps."""
+"""Control for self-play: the base model, pretrained for as many more steps."""
 
 import dataclasses
 import functools
@@ -24,12 +24,12 @@ from hermesflow_jax.training import training_loop
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-  """Settings of the control's pretraining.
+  """Pretraining settings for the control.
 
   Attributes:
-    scenes: number of scenes of the train split.
+    scenes: number of scenes from the train split.
     batches: rows a step for each task.
-    mixture: loss weights and shares of the tasks.
+    mixture: task weights and shares.
   """
 
   scenes: int
@@ -51,22 +51,22 @@ def continue_pretraining(
 ) -> dict:
   """Pretrains the base model further and evaluates it.
 
-  Later calls read the files of the first.
+  Later calls read the files.
 
   Args:
     base: the base model.
-    config: settings of self-play.
-    control: settings of the control.
+    config: self-play settings.
+    control: control settings.
     steps: training steps, as many as all rounds took.
-    root: folder of the job.
-    seed: seed of the rounds.
+    root: job folder.
+    seed: the rounds' seed.
     console: shows progress.
 
   Returns:
-    Summary of the evaluation.
+    Evaluation summary.
 
   Raises:
-    ValueError: the folder has a control with another number of steps.
+    ValueError: the folder has a control with other steps.
   """
   folder = root / f'control_{seed}'
   play = config.play
@@ -98,7 +98,7 @@ def continue_pretraining(
 
 
 def pretrain_on(base, config, control, optim, root, seed, console):
-  """Returns the base model after `optim.steps` more steps of pretraining."""
+  """Returns the base model after `optim.steps` more pretraining steps."""
   records = scene_records.load_scenes(
     str(root / 'data'),
     'train',

@@ -47,12 +47,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Runs self-play and a control with each seed.
 
   Args:
-    config: settings of the job.
-    workdir: folder of the job.
+    config: job settings.
+    workdir: job folder.
     console: shows progress and tables.
 
   Returns:
-    The contents of `results.json`; `table.md` has them as tables.
+    The JSON object in `results.json`; `table.md` has its tables.
 
   Raises:
     ValueError: a setting, a file or the folder cannot be used.
@@ -172,8 +172,8 @@ def changes_of_seeds(
   """Returns paired changes since the base model and since the control.
 
   Args:
-    root: folder of the job.
-    config: settings of the job.
+    root: job folder.
+    config: job settings.
     scenes: 'scenes' or 'scenes_unseen', see `paired_changes.read_scores`.
 
   Returns:
@@ -206,7 +206,7 @@ def seeds_table(results: dict) -> str:
   changes beyond chance (`scene_statistics.Difference`).
 
   Args:
-    results: the contents of `results.json`.
+    results: the JSON object in `results.json`.
   """
   lines = _tables(results['seeds'], results['means'], results['changes'])
   if unseen := results.get('unseen'):
