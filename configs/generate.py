@@ -5,10 +5,10 @@ r"""Images for prompts, as PNG files with a contact sheet.
 
 draws four images for each prompt with the embedded world's shipped model, in
 under a minute on two CPU cores. Prompts may also come from a text file, a
-prompt a line (`--config.file=prompts.txt`). A mask names the parts to draw
-anew (`--config.image=a.png --config.mask=mask.png`), and `extend` the sides where it
-grows (`--config.image=a.png --config.extend="('right', 'down')"`). Variants as
-in `configs/pair_dpo.py`, e.g. with Show-o's weights:
+prompt a line (`--config.file=prompts.txt`). A mask names the parts to draw anew
+(`--config.image=a.png --config.mask=mask.png`), `extend` the sides where an
+image grows (`--config.image=a.png --config.extend="('right', 'down')"`).
+Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights:
 
   python main.py --config=configs/generate.py:show_o_512
 """
