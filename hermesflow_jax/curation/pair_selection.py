@@ -29,16 +29,12 @@ class PairRules:
       pair is enough, see `is_trainable`.
   """
 
-  least_win: float = 0.6
-  least_margin: float = 0.0
+  least_win: settings.Fraction = 0.6
+  least_margin: settings.Fraction = 0.0
   both: bool = False
 
   def __post_init__(self):
-    settings.require(
-      self,
-      {'least_win': 0, 'least_margin': 0},
-      most={'least_win': 1, 'least_margin': 1},
-    )
+    settings.check(self)
 
 
 @dataclasses.dataclass(frozen=True)

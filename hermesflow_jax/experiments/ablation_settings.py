@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import typing
 
 from hermesflow_jax.experiments import arm_runs
 from hermesflow_jax.experiments import comparison_arms
@@ -65,10 +66,10 @@ class Settings:
   arms: tuple[comparison_arms.Arm, ...]
   against: str
   sweeps: tuple[Sweep, ...]
-  search_scenes: int
+  search_scenes: typing.Annotated[int, settings.at_least(2)]
 
   def __post_init__(self):
-    settings.require(self, {'search_scenes': 2})
+    settings.check(self)
     check_seeds(self.seeds)
     for arm in self.arms:
       play = arm.play(self.self_play.play, self.seeds[0])

@@ -24,6 +24,7 @@ from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.self_play import curation_phase
 from hermesflow_jax.self_play import evaluation_phase
 from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import round_state
 from hermesflow_jax.self_play import rounds
 
 # Files of an evaluation and a curation. The last is written last: if it
@@ -55,7 +56,8 @@ class CandidatePool:
     console: terminal.Console,
   ):
     self._base, self._world, self._config = base, world, config
-    self._folder, self._candidates = folder, None
+    self._folder, self._console = folder, console
+    self._candidates = None
     evaluation_phase.evaluate(
       self._model(), world, config, folder / 'round_0', console, learned=False
     )
@@ -63,6 +65,19 @@ class CandidatePool:
   def _model(self):
     """Returns the base model without the weights that samplers cache."""
     return dataclasses.replace(self._base)
+
+  def _first_round(self, config, folder):
+    """Returns the base model's first round, with files in `folder`."""
+    return round_state.Round(
+      number=1,
+      base=self._base,
+      model=self._base.model,
+      learned=False,
+      data=self._world,
+      config=config,
+      folder=folder,
+      console=self._console,
+    )
 
   def candidates(
     self, images: int, scorer: str
@@ -75,12 +90,7 @@ class CandidatePool:
     """
     if self._candidates is None:
       self._candidates = curation_phase.gather_candidates(
-        self._model(),
-        self._world,
-        self._world.inputs[0],
-        self._config,
-        self._folder / 'round_1',
-        1,
+        self._first_round(self._config, self._folder / 'round_1'), self._model()
       )
     codes = self._candidates.codes[:, :images]
     scores = self._candidates.image_scores
@@ -123,15 +133,11 @@ class CandidatePool:
     if not (shared / _CURATION[-1]).exists():
       began = time.perf_counter()
       curation_phase.make_pairs(
+        self._first_round(play, shared),
         self.candidates(play.images, arm.scorer),
-        self._world,
-        self._world.inputs[0],
-        play,
         {},
-        shared,
         began,
         self.candidates(play.images, comparison_arms.SELF).image_scores,
-        learned=False,
       )
     copy_files(shared, folder / 'round_1', _CURATION)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import typing
 
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.self_play import play_settings
@@ -38,19 +39,16 @@ class Arm:
   name: str
   label: str
   changes: dict
-  scorer: str = SELF
-  rates: tuple[float, ...] = ()
+  scorer: typing.Annotated[str, settings.one_of(SELF, JUDGE)] = SELF
+  rates: tuple[settings.PositiveFloat, ...] = ()
 
   def __post_init__(self):
+    settings.check(self)
     if not self.name.isidentifier():
       raise ValueError(
         'name must have letters, digits and underscores alone, got '
         f'{self.name!r}'
       )
-    if any(rate <= 0 for rate in self.rates):
-      raise ValueError(f'rates must be above 0, got {self.rates}')
-    if self.scorer not in (SELF, JUDGE):
-      raise ValueError(f"scorer must be 'self' or 'judge', got {self.scorer!r}")
 
   def play(
     self, common: play_settings.PlayConfig, seed: int, lr: float | None = None

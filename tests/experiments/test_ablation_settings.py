@@ -55,7 +55,7 @@ from hermesflow_jax.runtime import settings
     ({'seeds': (1, 1)}, 'seeds must be different numbers'),
     ({'seeds': ()}, 'seeds must be different numbers'),
     ({'seeds': (-1,)}, 'seeds must be .* from 0'),
-    ({'search_scenes': 1}, 'search_scenes is 1'),
+    ({'search_scenes': 1}, 'search_scenes must be at least 2, got 1'),
   ],
 )
 def test_a_comparison_that_makes_no_sense_is_refused(
