@@ -1,4 +1,4 @@
-"""Trains one round by Pair-DPO on pairs of `curate` or of the official code."""
+"""Trains a round by Pair-DPO on pairs from `curate` or the official code."""
 
 from collections.abc import Sequence
 import contextlib
@@ -34,20 +34,20 @@ from hermesflow_jax.sampling import unified_model
 
 @dataclasses.dataclass(frozen=True)
 class Settings(job_model.ModelSettings, learning.LearningConfig):
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
-    pairs: folder of a curation, or a file of the official HermesFlow code,
-      e.g. pair_dpo_data.json; see `curation.official_pairs`.
-    round: number of the round that trains on the pairs, from 1; random keys
+    pairs: curation folder, or a file from the official HermesFlow code, e.g.
+      pair_dpo_data.json; see `curation.official_pairs`.
+    round: round that trains on the pairs, from 1; random keys
       derive from it.
     reference: frozen reference model, given like `init_from` and read without
-      `adapters`: the base model in later rounds of a self-play with reference
+      `adapters`: the base model in later rounds if self-play has reference
       'base'; '' for the model that the round starts from.
     both: whether an input needs both pairs to be trained on.
-    images: folder of the images of an official file; '' for the folder of the
-      file, or for absolute paths the working directory.
-    on_error: 'raise' stops at a faulty record of an official file, 'skip'
+    images: folder with an official file's images; '' for the folder that holds
+      the file, or for absolute paths the working directory.
+    on_error: 'raise' stops at a faulty record in an official file, 'skip'
       leaves it out and prints it.
   """
 
@@ -70,15 +70,15 @@ class Settings(job_model.ModelSettings, learning.LearningConfig):
 
 
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
-  """Trains one round on pairs that were made before.
+  """Trains a round on existing pairs.
 
   Writes the trained model `model/`, then `results.json`.
 
   Returns:
-    The content of `results.json`: inputs, steps and seconds.
+    Content written to `results.json`: inputs, steps and seconds.
 
   Raises:
-    ValueError: a setting, a file or the workdir cannot be used.
+    ValueError: unusable setting, file or workdir.
   """
   began = time.perf_counter()
   path = job_model.locate(config, console)
@@ -187,7 +187,7 @@ def load_reference(
     unified: the model to train.
 
   Raises:
-    ValueError: names or shapes of the weights differ from the trained model.
+    ValueError: weights differ from the trained model in name or shape.
   """
   model = job_model.load_parts(config, path, unified.mesh).model
   placed = sharding.shardings(unified.model, unified.mesh)
@@ -200,7 +200,7 @@ def load_reference(
 
 
 def _shapes(model) -> dict[str, tuple[int, ...]]:
-  """Returns the shape of each weight by name."""
+  """Returns weight shapes by name."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(model)
   return {sharding.path_name(path): leaf.shape for path, leaf in leaves}
 
@@ -212,11 +212,11 @@ def trainable_records(
 
   Args:
     source: records from `pair_dataset.data_source`.
-    image_tokens: I, number of codes of an image.
+    image_tokens: I, codes per image.
     both: whether an input needs both pairs; otherwise either pair suffices.
 
   Raises:
-    ValueError: no record has pairs, or images have another number of codes.
+    ValueError: no record has pairs, or images have another code count.
   """
   rows = []
   for record in source:

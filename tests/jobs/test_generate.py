@@ -5,18 +5,12 @@ import json
 import numpy as np
 from PIL import Image
 import pytest
-import tiny_world
 
 import configs.generate
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
-
-
-@pytest.fixture(scope='module')
-def base(tmp_path_factory):
-  return tiny_world.bundle(tmp_path_factory.mktemp('base'))
 
 
 @pytest.fixture
@@ -170,7 +164,7 @@ def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):
 def test_an_impossible_sampler_is_refused(run, guidance):
   sampler = configs.generate.get_config().sampler
   sampler.guidance = guidance
-  with pytest.raises(ValueError, match='guidance is'):
+  with pytest.raises(ValueError, match='guidance must be'):
     run(sampler=sampler)
 
 
