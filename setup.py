@@ -4,6 +4,7 @@ import setuptools
 
 # What --workdir=gs://... takes.
 GCS = ['gcsfs>=2026']
+TEST = [*GCS, 'pytest>=8.4', 'pytest-xdist>=3.8']
 # jax left python 3.11 at its release 0.11, and each flax fits one side only.
 OLD, NEW = "python_version < '3.12'", "python_version >= '3.12'"
 
@@ -49,7 +50,9 @@ setuptools.setup(
   ],
   extras_require={
     'gcs': GCS,
-    'test': [*GCS, 'pytest>=8.4'],
+    'test': TEST,
+    # Formatting differs between releases of ruff.
+    'dev': [*TEST, 'import-linter>=2.17,<3', 'ruff>=0.17.6,<0.18'],
     **{name: jax(f'[{name}]') for name in ('tpu', 'cuda12', 'cuda13')},
   },
 )

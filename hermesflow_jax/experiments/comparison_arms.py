@@ -35,6 +35,7 @@ _CURATION = ('codes.npz', 'pairs.jsonl', 'curation.json')
 # What the base model's candidates and scores depend on.
 _COMMON = (
   'captions',
+  'caption_scorer',
   'caption_prompt',
   'free_answers',
   'free_prompt',

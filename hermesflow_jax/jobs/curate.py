@@ -9,7 +9,7 @@ import typing
 
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import gathering
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.data import input_set
@@ -50,13 +50,14 @@ class Settings(job_model.ModelSettings):
     caption_prompt: prompt for a caption.
     sampler: image sampler.
     rules: rules that accept or drop a pair.
+    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     seed: random seed; round r samples with `seed + r`.
     shard: inputs per shard; a stop costs at most a shard.
     share: which share to curate, 0 to `shares` - 1.
     shares: processes that divide the shards. All write into the same
       `--workdir`; the last to finish writes the pairs.
     official: whether to write also files for the official code, with PNG
-      images; see `curation.official_pairs`.
+      images; see `curation.official_pair_writer`.
   """
 
   world: shape_world.World
@@ -75,6 +76,7 @@ class Settings(job_model.ModelSettings):
   )
   sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
+  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   seed: settings.NonNegativeInt
   shard: settings.PositiveInt
   share: settings.NonNegativeInt
@@ -102,6 +104,7 @@ class Settings(job_model.ModelSettings):
         f'captions must have at least 2 samplers, got {len(self.captions)}'
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
+    text_similarity.get_scorer(self.caption_scorer)
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
 
@@ -210,7 +213,7 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     config.sampler,
     config.images,
     config.captions,
-    text_similarity.ngram_cosines,
+    text_similarity.get_scorer(config.caption_scorer),
     config.seed + config.round,
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))
@@ -272,10 +275,10 @@ def write_pairs(
     candidates, inputs.ids, config.rules, previous
   )
   if config.official:
-    known = config.files and official_pairs.known_fields(
+    known = config.files and official_pair_writer.known_fields(
       record_files.read_records(config.files)
     )
-    official_pairs.write_official(
+    official_pair_writer.write_official(
       root, inputs, pairs, unified.decode, known, console.say
     )
   manifest = curation_folder.write_curation(

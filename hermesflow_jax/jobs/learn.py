@@ -13,8 +13,9 @@ import jax
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.checkpoints import trained_model
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_reader
 from hermesflow_jax.curation import pair_dataset
+from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import job_model
@@ -38,7 +39,7 @@ class Settings(job_model.ModelSettings, learning.LearningConfig):
 
   Attributes:
     pairs: curation folder, or a file from the official HermesFlow code, e.g.
-      pair_dpo_data.json; see `curation.official_pairs`.
+      pair_dpo_data.json; see `curation.official_pair_reader`.
     round: round that trains on the pairs, from 1; random keys
       derive from it.
     reference: frozen reference model, given like `init_from` and read without
@@ -87,9 +88,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     reference_config, console
   )
   pairs = storage.path(config.pairs)
-  from_file = official_pairs.is_official_file(pairs)
+  from_file = official_pair_reader.is_official_file(pairs)
   if from_file:
-    official_pairs.read_official(pairs, config.images, config.on_error)
+    official_pair_reader.read_official(pairs, config.images, config.on_error)
     hashes = {pairs.name: output_files.sha256(str(pairs))}
     pairs_copy = contextlib.nullcontext(pairs)
   else:
@@ -118,7 +119,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
     if from_file:
-      source = official_pairs.load_official(
+      source = official_pair_reader.load_official(
         pairs,
         config.images,
         unified,
@@ -229,8 +230,9 @@ def trainable_records(
         f'images of the pairs must have {image_tokens} codes like images of '
         f'the model, got {len(row["codes"])}; curate pairs with this model'
       )
-    kept = [not row[f'{kind}_dropped'] for kind in ('caption', 'image')]
-    if all(kept) or (any(kept) and not both):
+    if pair_selection.is_trainable(
+      row['caption_dropped'], row['image_dropped'], both
+    ):
       rows.append(row)
   if not rows:
     raise ValueError('no input has a pair to learn from; curate more inputs')

@@ -9,7 +9,7 @@ import typing
 
 import jax
 
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import job_inputs
@@ -63,7 +63,7 @@ class Settings(job_model.ModelSettings):
     play: settings for the rounds.
     gallery: held-out captions, and pairs, that the report shows.
     official: whether each round also writes files for the official code, with
-      PNG images; see `curation.official_pairs`.
+      PNG images; see `curation.official_pair_writer`.
   """
 
   world: shape_world.World
@@ -273,7 +273,7 @@ def play_data(
     held_out=held_out,
     judge=judge,
     judged_by=judged_by,
-    similarity=text_similarity.ngram_cosines,
+    similarity=text_similarity.get_scorer(config.play.caption_scorer),
     unseen=unseen,
     publish=_official_writer(config, console) if config.official else None,
   )
@@ -281,11 +281,11 @@ def play_data(
 
 def _official_writer(config, console):
   """Returns a function that writes pairs for the official code."""
-  known = config.files and official_pairs.known_fields(
+  known = config.files and official_pair_writer.known_fields(
     record_files.read_records(config.files.inputs)
   )
   return functools.partial(
-    official_pairs.write_official, say=console.say, known=known
+    official_pair_writer.write_official, say=console.say, known=known
   )
 
 

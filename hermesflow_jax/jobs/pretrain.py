@@ -126,12 +126,13 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     say=console.say,
   )
   tokenizer_path = _newest_model('tokenizer', config.tokenizer, console)
-  tokenizer = initial_model.load_tokenizer(tokenizer_path, mesh)
+  tokenizer = initial_model.open(tokenizer_path).load_tokenizer(mesh)
   identity = {}
   if config.init_from:
     initial_path = _newest_model('init_from', config.init_from, console)
-    initial_model.read_config(initial_path)
-    identity['base'] = initial_model.weight_hashes(initial_path, tokenizer_path)
+    first_model = initial_model.open(initial_path)
+    first_model.config()
+    identity['base'] = first_model.weight_hashes(tokenizer_path)
   workdir_claim.claim_workdir(workdir, config, console, **identity)
   workdir_claim.check_writable(config.export)
   grid = (shape_world.SIZE // tokenizer.reduction,) * 2
@@ -140,7 +141,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
   optim = config.optim
   if config.init_from:
-    initial = initial_model.load_model(initial_path, sizes, mesh)
+    initial = first_model.load_transformer(sizes, mesh)
 
   def make_model(key):
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))

@@ -57,11 +57,13 @@ class PhiConfig:
   rotary_fraction: settings.Fraction = 0.5
   rope_theta: settings.PositiveFloat = 10_000.0
   norm_eps: settings.PositiveFloat = 1e-5
-  remat: typing.Annotated[str, settings.one_of(*REMAT)] = 'none'
-  unroll: settings.PositiveInt = 1
-  attention: Backend = 'xla'
+  remat: typing.Annotated[str, settings.one_of(*REMAT)] = settings.not_identity(
+    of='model', default='none'
+  )
+  unroll: settings.PositiveInt = settings.not_identity(of='model', default=1)
+  attention: Backend = settings.not_identity(of='model', default='xla')
   dtype: typing.Annotated[str, settings.one_of('float32', 'bfloat16')] = (
-    'float32'
+    settings.not_identity(of='model', default='float32')
   )
 
   def __post_init__(self):

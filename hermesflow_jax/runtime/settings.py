@@ -188,7 +188,7 @@ def identity(
 
 def same_model(a, b) -> bool:
   """Returns whether two configs of modules give weights the same meaning."""
-  return type(a) is type(b) and (model_identity(a) == model_identity(b))
+  return type(a) is type(b) and model_identity(a) == model_identity(b)
 
 
 def model_identity(instance) -> dict:
@@ -255,7 +255,7 @@ def _identity(hint, value, of, defaults):
 
 
 def _violations(hint, value, name) -> list[str]:
-  """Returns a message for each condition that a value does not meet."""
+  """Returns a message for each value that does not meet its conditions."""
   hint, conditions = _split(hint)
   if inner := _optional(hint):
     return [] if value is None else _violations(inner, value, name)
@@ -263,7 +263,7 @@ def _violations(hint, value, name) -> list[str]:
     f'{name} must be {condition.text}, got {value!r}'
     for condition in conditions
     if not condition.holds(value)
-  ]
+  ][:1]
   if element := _element(hint):
     for index, item in enumerate(value):
       faults += _violations(element, item, f'{name}[{index}]')

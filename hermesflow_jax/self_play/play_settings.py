@@ -14,6 +14,7 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sequences import text_similarity
 
 # Name of the judge of images drawn for the user's own files.
 BASE_MODEL = 'base model'
@@ -34,6 +35,7 @@ class PlayConfig(learning.LearningConfig):
     curation_sampler: candidate image sampler.
     evaluation_sampler: evaluation image sampler.
     rules: rules that accept or drop a pair.
+    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     reference: frozen Pair-DPO reference: 'round' (the model that the round
       starts from) or 'base'.
   """
@@ -48,10 +50,12 @@ class PlayConfig(learning.LearningConfig):
   curation_sampler: maskgit.MaskGITSampler
   evaluation_sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
+  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   reference: typing.Annotated[str, settings.one_of('round', 'base')]
 
   def __post_init__(self):
     super().__post_init__()
+    text_similarity.get_scorer(self.caption_scorer)
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
     if len(self.captions) < 2:
@@ -84,7 +88,7 @@ class PlayData:
       some from `held_out`; None for none.
     publish: (folder, inputs, pairs, decode) -> None, writes a round's pairs for
       other programs; None for none. See
-      `official_pairs.write_official`.
+      `official_pair_writer.write_official`.
   """
 
   inputs: Sequence[input_set.Inputs]

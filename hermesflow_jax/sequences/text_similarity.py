@@ -132,3 +132,27 @@ def ngram_cosines(
     )
   pairs = zip(candidates, references, strict=True)
   return np.array([ngram_cosine(*pair) for pair in pairs], np.float64)
+
+
+# Scorers by the name that the setting `caption_scorer` gives. To use your own,
+# write a function with the signature of `Scorer`, whose scores lie above -1, and
+# add a line. The name is part of a run's identity: a run with another scorer
+# needs another --workdir.
+SCORERS: dict[str, Scorer] = {'ngram': ngram_cosines}
+
+
+def get_scorer(name: str) -> Scorer:
+  """Returns the caption scorer with this name.
+
+  Args:
+    name: key of SCORERS, as in the setting `caption_scorer`.
+
+  Raises:
+    ValueError: SCORERS has no such key.
+  """
+  if name not in SCORERS:
+    raise ValueError(
+      f'caption_scorer must be one of {", ".join(SCORERS)}, got {name!r}; '
+      'add your own to SCORERS in sequences/text_similarity.py'
+    )
+  return SCORERS[name]

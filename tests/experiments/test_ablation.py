@@ -509,6 +509,6 @@ def test_one_setting_alone_is_its_part_of_all():
 
 def test_a_variant_that_is_not_there_is_refused():
   with pytest.raises(
-    ValueError, match='wanted table5, methods, settings, recipe'
+    ValueError, match='must be one of table5, methods, settings, recipe'
   ):
     configs.ablation.get_config('x')

@@ -19,7 +19,7 @@ import pytest
     ),
     (
       [command_line.CONFIG + ':show_o'],
-      "variant 'show_o', wanted shapes, show_o_256",
+      'variant must be one of shapes, show_o_256',
     ),
     (
       [f'--config={command_line.ROOT}/configs/tokenizer.py:x'],
@@ -191,8 +191,8 @@ def test_an_asset_of_other_sizes(start, idle, base, tmp_path):
     ]
   command_line.one_line(
     start(command_line.CONFIG + ':show_o_256', *flags),
-    'vocab is Vocab(',
-    'wanted Vocab(text_size=50295',
+    'vocab.text_size of ',
+    ' must be 50295, got ',
   )
 
 
@@ -224,5 +224,6 @@ def test_the_other_jobs_check_before_they_work_too(
     start(*flags, '--config.mesh.model=3'), 'the number of devices, 8'
   )
   command_line.one_line(
-    start(*flags, '--config.optim.lr=nan'), 'config.optim.lr is nan'
+    start(*flags, '--config.optim.lr=nan'),
+    'config.optim.lr must be a finite number, got nan',
   )

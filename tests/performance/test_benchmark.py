@@ -324,7 +324,7 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
 @pytest.mark.parametrize(
   'changes, said',
   [
-    ({'precisions': ('float8',)}, "precisions has 'float8'"),
+    ({'precisions': ('float8',)}, "or 'bfloat16', got 'float8'"),
     (
       {'workloads': [{'name': 'x'}]},
       'x must have one of images, replies, choices, steps and pixels',

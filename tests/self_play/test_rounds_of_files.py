@@ -8,7 +8,7 @@ import file_runs
 import pytest
 import tiny_world
 
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.runtime import output_files
@@ -36,7 +36,7 @@ def test_each_round_leaves_official_records_where_asked(config, tmp_path):
   """A run that goes on leaves them, too: `official` is free to change."""
   root, silent = tmp_path / 'run', terminal.silent()
   pair_dpo.run(config, str(root), silent)
-  assert not list(root.rglob(official_pairs.NAME))
+  assert not list(root.rglob(official_pair_writer.NAME))
   (root / 'results.json').unlink()
   command = 'python main.py --config=configs/pair_dpo.py:show_o_512'
   pair_dpo.run(
@@ -44,7 +44,7 @@ def test_each_round_leaves_official_records_where_asked(config, tmp_path):
     str(root),
     dataclasses.replace(silent, command=command),
   )
-  rows = json.loads((root / 'round_1' / official_pairs.NAME).read_text())
+  rows = json.loads((root / 'round_1' / official_pair_writer.NAME).read_text())
   lines = (root / 'round_1' / 'pairs.jsonl').read_text().splitlines()
   kept = [
     row['id']

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.models import showo
 from hermesflow_jax.pair_dpo import learning
 from hermesflow_jax.pair_dpo import packing
@@ -62,7 +62,7 @@ def rows_sharding(tree, mesh: jax.sharding.Mesh):
 
 def pair_dpo_step(
   model: showo.ShowO,
-  sizes: initial_model.Sizes,
+  sizes: model_folder.Sizes,
   config: learning.LearningConfig,
   reference: str,
   mesh: jax.sharding.Mesh,
@@ -143,7 +143,7 @@ def _packed_lengths(sizes) -> packing.PackedLengths:
 
 
 def longest_batch(
-  sizes: initial_model.Sizes, config: learning.LearningConfig, image_tokens: int
+  sizes: model_folder.Sizes, config: learning.LearningConfig, image_tokens: int
 ) -> dict:
   """Returns a batch with the longest records, as numpy arrays.
 
@@ -186,7 +186,7 @@ def _serving_model(model, mesh):
 
 def image_sampler(
   model: showo.ShowO,
-  sizes: initial_model.Sizes,
+  sizes: model_folder.Sizes,
   sampler: maskgit.MaskGITSampler,
   images: int,
   chunk: int,
@@ -238,7 +238,7 @@ def image_sampler(
 
 def caption_sampler(
   model: showo.ShowO,
-  sizes: initial_model.Sizes,
+  sizes: model_folder.Sizes,
   ladder: Sequence[batched.Decoding],
   chunk: int,
   mesh: jax.sharding.Mesh,

@@ -1,0 +1,1 @@
+"""Short calls for programs that import the package; see docs/api.md."""
