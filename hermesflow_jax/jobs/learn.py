@@ -1,5 +1,6 @@
 """Trains a round by Pair-DPO on pairs from `curate` or the official code."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -87,18 +88,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   reference_path = reference_config and job_model.locate(
     reference_config, console
   )
-  pairs = storage.path(config.pairs)
-  from_file = official_pair_reader.is_official_file(pairs)
-  if from_file:
-    official_pair_reader.read_official(pairs, config.images, config.on_error)
-    hashes = {pairs.name: output_files.sha256(str(pairs))}
-    pairs_copy = contextlib.nullcontext(pairs)
-  else:
-    hashes = curation_folder.dataset_hashes(pairs, config.round)
-    pairs_copy = transfer.local_copy(pairs, hashes)
-  with pairs_copy as folder:
-    if not from_file:
-      curation_folder.check_dataset(pairs, folder, hashes)
+  with local_pairs(config) as (folder, hashes):
     mesh = job_model.make_mesh(
       config, path, console, config.batch, config.optim.accumulate
     )
@@ -118,18 +108,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     unified = job_model.place_on_mesh(
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
-    if from_file:
-      source = official_pair_reader.load_official(
-        pairs,
-        config.images,
-        unified,
-        root / 'data',
-        json.dumps(fingerprints.fingerprint(parts.tokenizer)),
-        config.on_error,
-        console.say,
-      )
-    else:
-      source = pair_dataset.data_source(str(folder / 'tfds'))
+    source = read_pairs(config, folder, unified, root / 'data', console)
     rows = trainable_records(source, parts.grid[0] * parts.grid[1], config.both)
   console.say(f'{len(rows)} of {len(source)} inputs have pairs to learn from')
   reference = unified.model
@@ -165,6 +144,58 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   )
   console.say(f'{steps} steps; --config.init_from={root / "model"} reads it')
   return results
+
+
+@contextlib.contextmanager
+def local_pairs(
+  config: Settings,
+) -> Iterator[tuple[pathlib.PurePath, dict[str, str]]]:
+  """Yields a local copy of the pairs, and SHA-256 by file name.
+
+  Args:
+    config: job settings.
+
+  Raises:
+    ValueError: the pairs are missing, damaged or for another round.
+  """
+  pairs = storage.path(config.pairs)
+  if official_pair_reader.is_official_file(pairs):
+    official_pair_reader.read_official(pairs, config.images, config.on_error)
+    yield pairs, {pairs.name: output_files.sha256(str(pairs))}
+    return
+  hashes = curation_folder.dataset_hashes(pairs, config.round)
+  with transfer.local_copy(pairs, hashes) as folder:
+    curation_folder.check_dataset(pairs, folder, hashes)
+    yield folder, hashes
+
+
+def read_pairs(
+  config: Settings,
+  path: pathlib.PurePath,
+  unified: unified_model.UnifiedModel,
+  data_dir: pathlib.PurePath,
+  console: terminal.Console,
+) -> Sequence[dict]:
+  """Returns pair records from a dataset or an official file.
+
+  Args:
+    config: job settings.
+    path: path from `local_pairs`.
+    unified: model whose tokenizer encodes images of an official file.
+    data_dir: folder that keeps encoded images.
+    console: prints which records are left out.
+  """
+  if not official_pair_reader.is_official_file(path):
+    return pair_dataset.data_source(str(path / 'tfds'))
+  return official_pair_reader.load_official(
+    path,
+    config.images,
+    unified,
+    data_dir,
+    json.dumps(fingerprints.fingerprint(unified.tokenizer)),
+    config.on_error,
+    console.say,
+  )
 
 
 def reference_settings(config: Settings) -> Settings | None:

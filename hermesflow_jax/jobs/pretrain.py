@@ -213,18 +213,36 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   if config.export != tokenizer_path:
     model_bundle.save_tokenizer(config.export, tokenizer)
   unified = make_unified(state.model)
-  target = storage.path(workdir) / 'model'
-  # A run that was killed before it wrote its results may have left a model.
-  checkpoint.remove(target)
-  trained_model.save_model(
-    str(target),
-    dataclasses.replace(
-      unified, tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh))
-    ),
-    config.init_from,
-    {'steps': int(state.step)},
-  )
+  _save_model(config, unified, int(state.step), storage.path(workdir) / 'model')
   inputs = input_set.from_records(records('preference', config.evaluated))
+  results = _evaluate(config, unified, inputs)
+  results['seconds'] = time.perf_counter() - began
+  job_results.write_json(storage.path(workdir) / 'results.json', results)
+  console.say(
+    f'understanding {results["understanding"]:.3f}, '
+    f'generation {results["generation"]:.3f}, '
+    f'gap {results["gap"]:.3f} on {len(inputs)} scenes'
+  )
+  return results
+
+
+def _save_model(config, unified, step, folder):
+  """Saves the trained model and its tokenizers."""
+  # A run that was killed before it wrote its results may have left a model.
+  checkpoint.remove(folder)
+  tokenizer = jax.device_put(
+    unified.tokenizer, sharding.replicated(unified.mesh)
+  )
+  trained_model.save_model(
+    str(folder),
+    dataclasses.replace(unified, tokenizer=tokenizer),
+    config.init_from,
+    {'steps': step},
+  )
+
+
+def _evaluate(config, unified, inputs):
+  """Returns mean scores on held-out scenes, and the parameter count."""
   evaluation = gap.evaluate(
     unified,
     inputs,
@@ -234,12 +252,5 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config.seed,
   )
   results = gap.summarize(evaluation, inputs)
-  results['parameters'] = sum(a.size for a in jax.tree.leaves(state.model))
-  results['seconds'] = time.perf_counter() - began
-  job_results.write_json(storage.path(workdir) / 'results.json', results)
-  console.say(
-    f'understanding {results["understanding"]:.3f}, '
-    f'generation {results["generation"]:.3f}, '
-    f'gap {results["gap"]:.3f} on {len(inputs)} scenes'
-  )
+  results['parameters'] = sum(a.size for a in jax.tree.leaves(unified.model))
   return results

@@ -38,17 +38,17 @@ class Round:
 
   @property
   def inputs(self) -> input_set.Inputs:
-    """Image-caption round inputs."""
+    """Image-caption inputs for the round."""
     return self.data.inputs[self.number - 1]
 
   @property
   def previous_folder(self) -> pathlib.PurePath:
-    """Previous round folder."""
+    """Folder with the files from the previous round."""
     return self.folder.parent / f'round_{self.number - 1}'
 
   @property
   def checkpoint(self) -> pathlib.PurePath:
-    """Checkpoint path that the round writes."""
+    """Checkpoint that the round writes."""
     return self.folder.parent / 'checkpoints' / str(self.number)
 
   @property
@@ -59,9 +59,8 @@ class Round:
   def sampler(self, model: showo.ShowO) -> unified_model.UnifiedModel:
     """Returns a unified model that captions, draws and answers with `model`.
 
-    Each call returns a new object. A unified model keeps a parameter copy
-    for sampling, so drop the object before training starts: the
-    copy is as large as the model.
+    Each call returns a new object, which keeps a parameter copy for sampling.
+    Drop the object before training starts: the copy is as large as the model.
 
     Args:
       model: parameters to sample with.
