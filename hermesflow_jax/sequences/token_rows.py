@@ -63,7 +63,6 @@ class Lengths:
   reply: typing.Annotated[int, settings.at_least(2)]
 
   def __post_init__(self):
-    fields = dataclasses.fields(self)
     settings.check(self)
 
 

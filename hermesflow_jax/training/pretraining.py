@@ -41,7 +41,6 @@ class TaskMixture:
   lm: settings.NonNegativeFloat = 0.1
 
   def __post_init__(self):
-    shares = ('drop_condition', 'caption_share')
     settings.check(self)
 
 
