@@ -6,7 +6,6 @@ and tests scene by scene.
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 
