@@ -1,1 +1,1 @@
-"""The only place with numbers: each config says what to run and how."""
+"""Configs of the jobs: every number of an experiment, with its origin."""

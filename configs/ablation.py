@@ -1,30 +1,41 @@
-"""Which part of Pair-DPO matters: arms beside each other, with three seeds.
+"""Ablation of Pair-DPO: arms from the same candidates, with three seeds each.
 
   python main.py --config=configs/ablation.py
 
 compares DPO of either task alone, SFT on the winners and rounds of Pair-DPO,
-as table 5 of HermesFlow (arXiv 2502.12148), on the embedded world: the same
-candidates, pairs, steps and scenes for all, a learning rate for each arm that
-is searched on scenes of the preference split. Other losses; one setting after
-the other, or one alone (a name of SWEEPS); and three changes together beside
-the default, on scenes that nothing was chosen by:
+as table 5 of HermesFlow (arXiv 2502.12148) does, on the embedded world. All
+arms have the same candidates, pairs, steps and scenes; each has its own
+learning rate, searched on scenes of the preference split. Variants
+(--config=configs/ablation.py:<variant>), with minutes on two shared CPU cores:
 
-  python main.py --config=configs/ablation.py:methods
-  python main.py --config=configs/ablation.py:settings
-  python main.py --config=configs/ablation.py:beta
-  python main.py --config=configs/ablation.py:recipe
+  variant   compares                                       minutes  commit
+  table5    the arms of table 5, and SFT                   48       800a4be
+  methods   other losses, SFT terms, LoRA                  97       c6b15f8
+  settings  the sweeps below, one after the other          135      c6b15f8
+  recipe    three changes together beside the default, on  > 92     958315f
+            scenes that were not used for model selection
+  beta ...  one sweep alone: a name of SWEEPS
 
-docs/evidence.md has their results and times; each writes into a folder of its
-own, `runs/ablation/<variant>`.
+Expected of table5, mean changes since the base model (docs/evidence.md has all
+tables; a star: beyond chance):
+
+  arm                understanding     generation        gap
+  DPO, understanding -0.002 ± 0.001    -0.007 ± 0.007    +0.006 ± 0.007
+  DPO, generation    -0.001 ± 0.001    +0.044 ± 0.009 *  -0.045 ± 0.008 *
+  SFT on winners     -0.002 ± 0.002    +0.022 ± 0.007 *  -0.024 ± 0.007 *
+  Pair-DPO, round 3  -0.001 ± 0.001    +0.051 ± 0.007 *  -0.052 ± 0.007 *
+
+Results go to `runs/ablation/<variant>`.
 """
 
 import ml_collections
 
-import configs.pair_dpo
+from configs import pair_dpo
 
-# Of the arms of a sweep, which differ in one thing.
+# Steps and learning rate of all arms of a sweep, unless the sweep changes
+# them; the rate is the choice of table5's search.
 STEPS, LR = 80, 5e-5
-# Tables of one setting each.
+# Tables in which one setting changes.
 SWEEPS = (
   'rounds',
   'candidates',
@@ -38,57 +49,67 @@ SWEEPS = (
   'scorer_of_images',
 )
 VARIANTS = ('table5', 'methods', 'settings', 'recipe', *SWEEPS)
-# What a search tries. The likelihoods of SFT want larger steps, adapters of a
-# product of two small matrices larger ones still.
-RATES, SFT_RATES, LORA_RATES = (
-  (2.5e-5, 5e-5, 1e-4),
-  (1e-4, 2e-4, 4e-4),
-  (2e-4, 5e-4, 1e-3),
-)
+# Learning rates of a search. SFT needs larger steps than DPO, LoRA (a product
+# of two small matrices) larger ones still.
+RATES = (2.5e-5, 5e-5, 1e-4)
+SFT_RATES = (1e-4, 2e-4, 4e-4)
+LORA_RATES = (2e-4, 5e-4, 1e-3)
+# The paper's Pair-DPO has no SFT terms; ours on the embedded world has.
+WITHOUT_SFT = {'und_sft_weight': 0.0, 'gen_sft_weight': 0.0}
 
 
 def get_config(variant='table5'):
   """Returns the settings of `hermesflow_jax.experiments.ablation`."""
   if variant not in VARIANTS:
-    raise ValueError(f'variant {variant!r}, wanted {", ".join(VARIANTS)}')
-  play = configs.pair_dpo.get_config()
-  del play.job
-  # Its tables have the held-out scenes by whether their caption is new.
-  play.unseen = 0
-  config = {
-    'job': 'ablation',
-    'variant': variant,
-    'self_play': play,
-    'command': f'python main.py --config=configs/ablation.py:{variant}',
-    'seeds': (0, 1, 2),
-    'against': 'pair_dpo',
-    'sweeps': (),
-    'search_scenes': 1_000,
-  }
+    raise ValueError(
+      f'variant must be one of {", ".join(VARIANTS)}, got {variant!r}'
+    )
+  config = ml_collections.ConfigDict()
+  config.job = 'ablation'
+  config.variant = variant
+  config.command = f'python main.py --config=configs/ablation.py:{variant}'
+
+  # Self-play: settings that all arms share.
+  config.self_play = pair_dpo.get_config()
+  del config.self_play.job
+  # The tables split the held-out scenes by new and known captions instead.
+  config.self_play.unseen = 0
+  config.seeds = (0, 1, 2)
+
+  # Arms: the others are compared with `against`.
+  config.against = 'pair_dpo'
+  config.sweeps = ()
   if variant == 'table5':
-    config['arms'] = table5()
+    config.arms = table5()
   elif variant == 'methods':
-    play.play.rounds = 1
-    config['arms'] = methods()
+    config.arms = methods()
+    config.self_play.play.rounds = 1
   elif variant == 'recipe':
-    play.held_out_split = 'final'
-    config['arms'] = recipe()
-    play.play.images = max(arm['changes']['images'] for arm in config['arms'])
+    config.arms = recipe()
+    config.self_play.held_out_split = 'final'
+    config.self_play.play.images = most('images', config.arms)
   else:
-    arms, sweeps = settings(SWEEPS if variant == 'settings' else (variant,))
-    # They differ in one thing, and learn in as many steps.
-    play.play.rounds = max(arm['changes']['rounds'] for arm in arms)
-    play.play.images = max(arm['changes']['images'] for arm in arms)
-    play.play.update({'epochs': 0.0})
-    play.play.optim.steps = STEPS
-    # What the search of table5 chose.
-    play.play.optim.lr = LR
-    config['arms'], config['sweeps'] = arms, sweeps
-  return ml_collections.ConfigDict(config)
+    names = SWEEPS if variant == 'settings' else (variant,)
+    config.arms, config.sweeps = settings(names)
+    play = config.self_play.play
+    play.rounds = most('rounds', config.arms)
+    play.images = most('images', config.arms)
+    play.epochs = 0.0  # Steps alone end a round.
+    play.optim.steps = STEPS
+    play.optim.lr = LR
+
+  # Search of learning rates: scenes of the preference split.
+  config.search_scenes = 1_000
+  return config
+
+
+def most(setting, arms):
+  """Returns the largest value of a setting that all arms change."""
+  return max(arm['changes'][setting] for arm in arms)
 
 
 def arm(name, label, scorer='self', rounds=1, rates=RATES, **changes):
-  """Returns an arm."""
+  """Returns an arm: changes of self-play's settings under a name."""
   return {
     'name': name,
     'label': label,
@@ -103,22 +124,8 @@ def method(name, label, loss, rates=RATES, **objective):
   return arm(name, label, rates=rates, objective={'method': loss} | objective)
 
 
-def table5():
-  """Returns the arms of the paper's table 5, and SFT."""
-  return (
-    method('dpo_understanding', 'DPO, understanding', 'dpo_understanding'),
-    method('dpo_generation', 'DPO, generation', 'dpo_generation'),
-    sft(),
-    arm('pair_dpo', 'Pair-DPO', rounds=3),
-  )
-
-
-# Pair-DPO has these terms on the embedded world; the paper has none.
-WITHOUT_SFT = {'und_sft_weight': 0.0, 'gen_sft_weight': 0.0}
-
-
 def sft():
-  """Returns the arm of SFT, with the weights of Pair-DPO's own SFT terms."""
+  """Returns the arm of SFT, weighted as the SFT terms of our Pair-DPO."""
   return method(
     'sft',
     'SFT on winners',
@@ -130,11 +137,21 @@ def sft():
   )
 
 
-def methods():
-  """Returns arms with other losses, and adapters.
+def table5():
+  """Returns the arms of the paper's table 5, and SFT."""
+  return (
+    method('dpo_understanding', 'DPO, understanding', 'dpo_understanding'),
+    method('dpo_generation', 'DPO, generation', 'dpo_generation'),
+    sft(),
+    arm('pair_dpo', 'Pair-DPO', rounds=3),
+  )
 
-  DPO at beta 2 goes on to push margins beyond 1 nat, if less and less: IPO and
-  the hinge have that goal.
+
+def methods():
+  """Returns arms with other losses, and LoRA.
+
+  DPO at beta 2 still pushes margins beyond 1 nat, with a force that falls. IPO
+  at beta 0.5 and the hinge at beta 1 aim at a margin of 1 nat.
   """
   return (
     arm('pair_dpo', 'Pair-DPO'),
@@ -151,7 +168,7 @@ def methods():
     method('hinge', 'hinge, beta 1', 'hinge', beta=1.0),
     method('smoothed', 'smoothed, 0.1', 'smoothed', smoothing=0.1),
     method('robust', 'robust, 0.1', 'robust', smoothing=0.1),
-    # A mean over some 12 hidden codes and some 6 words, in place of the sum:
+    # A mean over some 12 masked codes and some 6 words, in place of the sum:
     # as strong as a beta of 1.6 for images and of 3.5 for captions.
     method('per_token', 'per token, beta 20', 'per_token', beta=20.0),
     method('product', 'product (eq. 6)', 'product'),
@@ -163,10 +180,10 @@ def methods():
 
 
 def recipe():
-  """Returns the default, and three changes that did no worse, together.
+  """Returns two arms: the default, and three changes of it together.
 
-  None of its parts stood alone on the scenes of `settings`; together they are
-  tried once, on others.
+  No change alone gained on the scenes of `settings`, and none lost. Together
+  they are tried once, on other scenes.
   """
   return (
     arm('pair_dpo', 'default', rounds=3, rates=(), images=4),
@@ -186,31 +203,35 @@ def settings(names):
   """Returns arms that differ from Pair-DPO in one setting, and their sweeps.
 
   Args:
-    names: of SWEEPS.
+    names: sweeps, names of SWEEPS.
+
+  Returns:
+    (arms, sweeps): an arm may be a point of several sweeps.
   """
   arms, sweeps = {}, {}
 
   def add(title, at, name='pair_dpo', number=1, scorer='self', **changes):
-    # `number` is of the round that the row shows.
+    """Adds an arm and, as a point of a sweep, its round `number`."""
     if title.replace(' ', '_') not in names:
       return
     label = 'Pair-DPO' if name == 'pair_dpo' else f'{title} {at}'
     changes = {'images': 4} | changes
-    made = arms.setdefault(
+    known = arms.setdefault(
       name, arm(name, label, scorer, number, (), **changes)
     )
-    made['changes']['rounds'] = max(made['changes']['rounds'], number)
+    known['changes']['rounds'] = max(known['changes']['rounds'], number)
     sweeps.setdefault(title, []).append(
       {'at': str(at), 'arm': name, 'round': number}
     )
 
-  def sweep(title, default, values, make):
+  def sweep(title, default, values, changes):
+    """Adds a point for each value; the default's is Pair-DPO."""
     for value in values:
       if value == default:
         add(title, f'{value:g}')
       else:
         name = f'{title}_{value:g}'.replace(' ', '_').replace('.', '_')
-        add(title, f'{value:g}', name.replace('-', '_'), **make(value))
+        add(title, f'{value:g}', name.replace('-', '_'), **changes(value))
 
   add('rounds', 1)
   add('rounds', 2, number=2)
@@ -231,7 +252,7 @@ def settings(names):
     lambda lr: {'optim': {'lr': lr}},
   )
   sweep('masks', 4, (1, 2, 4, 8), lambda n: {'objective': {'masks': n}})
-  # A scene has two to five questions: above 0.8 there is 1 alone.
+  # A scene has two to five questions: above 0.8 the only score is 1.
   sweep(
     'least winner',
     0.6,
@@ -246,7 +267,7 @@ def settings(names):
   )
   add('pairs wanted', 'both')
   add('pairs wanted', 'either', 'either', rules={'both': False})
-  # The second round has a start of its own to refer to.
+  # From the second round on the start of the round is not the base model.
   add('reference', 'start of the round', number=2)
   add('reference', 'base', 'reference_base', 2, reference='base')
   add('scorer of images', 'itself')

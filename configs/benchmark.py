@@ -1,160 +1,164 @@
-"""What the samplers cost, beside the same work done naively.
+"""Speed of sampling and training, beside the same work done naively.
 
   python main.py --config=configs/benchmark.py
 
 times four layers of Show-o's width on a CPU. The naive way of text takes
-hours, so some of its calls are timed and scaled: `naive_calls` of each row's
-lengths, `naive_steps` of an image's. PyTorch's is timed if it is installed.
-The model as a whole, for one large GPU:
+hours, so a few of its calls are timed and scaled: `naive_calls`, of lengths
+spread over a row, and `naive_steps` of an image. PyTorch is timed if it is
+installed. docs/performance.md has the tables of two shared CPU cores (commit
+1ac07a3), e.g. seconds and how many times as long naive JAX takes:
 
-  python main.py --config=configs/benchmark.py:h200
+  images of 512 px, 2 steps      19.01  1.44 x
+  10 captions x 100 tokens       61.34  114.37 x
+  VQA, 16 images x 8 questions   94.79  43.33 x
 
-The step of training alone, on a CPU:
+Variants (--config=configs/benchmark.py:<variant>):
 
-  python main.py --config=configs/benchmark.py:step
-
-What a step of training costs the host, with a model so small that the device
-has next to nothing to do:
-
-  python main.py --config=configs/benchmark.py:host
+  cpu   as above
+  step  the training step alone, on a CPU: 35.68 s, 1.82 x (commit 12225dd)
+  host  host time of a training step, with a model so small that the device has
+        next to nothing to do: 0.8 to 1.0 ms (2026-11-26)
+  h200  the whole model, for one large GPU; not measured yet
 """
 
 import ml_collections
 
-import configs.pair_dpo
+from configs import show_o
 
 
 def get_config(variant='cpu'):
   """Returns the settings of `hermesflow_jax.jobs.benchmark`."""
-  if variant not in ('cpu', 'h200', 'step', 'host'):
-    raise ValueError(f'variant {variant!r}, wanted cpu, h200, step or host')
-  sizes = configs.pair_dpo.get_config('show_o_512').sizes.to_dict()
-  decoder = sizes['decoder'] | {'remat': 'none'}
-  del decoder['dtype']
-  shared = {
-    'job': 'benchmark',
-    'vocab': sizes['vocab'],
-    'tokenizer': sizes['tokenizer'],
-    'torch': True,
-    'seed': 0,
-  }
-  if variant == 'h200':
-    return ml_collections.ConfigDict(
-      shared
-      | {
-        'decoder': decoder,
-        'precisions': ('bfloat16', 'float32'),
-        'workloads': (
-          images('16 images of 256 px, 18 steps', 16, 16, 18, 1.75),
-          images('16 images of 512 px, 50 steps', 16, 32, 50, 5.0),
-          replies('10 captions x 100 tokens', 1, 10, True, 100),
-          replies('the same of 16 images', 16, 10, True, 100),
-          replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
-          choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
-          steps('a step of Pair-DPO, 256 px, 8 records', 8, 16),
-          steps('a step of Pair-DPO, 512 px, 4 records', 4, 32),
-          pixels('16 images of 512 px to codes', 16, False),
-          pixels('codes to 16 images of 512 px', 16, True),
-        ),
-        'repeats': 3,
-      }
+  variants = {'cpu': cpu, 'step': step, 'host': host, 'h200': h200}
+  if variant not in variants:
+    raise ValueError(
+      f'variant must be one of {", ".join(variants)}, got {variant!r}'
     )
-  if variant == 'host':
-    small = steps('a small step of Pair-DPO, 2 records', 2, 4)
-    small['steps'].update({'text': 16, 'prompt': 8, 'reply': 8})
-    return ml_collections.ConfigDict(
-      shared
-      | {
-        'vocab': {'text_size': 300, 'codebook_size': 64, 'eos': 299},
-        'decoder': decoder | {'width': 32, 'heads': 2, 'mlp': 32},
-        'tokenizer': None,
-        'precisions': ('float32',),
-        'workloads': (small,),
-        'repeats': 50,
-        'torch': False,
-      }
-    )
-  learned = steps('a step of Pair-DPO, 256 px, 2 records', 2, 16)
-  shared |= {
-    'decoder': decoder | {'layers': 4},
-    'precisions': ('float32',),
-    'repeats': 2,
-  }
-  if variant == 'step':
-    return ml_collections.ConfigDict(
-      shared | {'tokenizer': None, 'workloads': (learned,)}
-    )
-  return ml_collections.ConfigDict(
-    shared
-    | {
-      'workloads': (
-        images('images of 256 px, 2 steps', 1, 16, 2, 5.0),
-        images('images of 512 px, 2 steps', 1, 32, 2, 5.0),
-        replies('10 captions x 100 tokens', 1, 10, True, 100),
-        replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
-        choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
-        learned,
-        pixels('2 images of 256 px to codes', 2, False, 256),
-        pixels('codes to 2 images of 256 px', 2, True, 256),
-      )
-    }
+  sizes = show_o.sizes(512)
+  config = ml_collections.ConfigDict()
+  config.job = 'benchmark'
+  config.seed = 0
+
+  # Model: `precisions` take the place of the decoder's dtype.
+  config.vocab = sizes['vocab']
+  config.tokenizer = sizes['tokenizer']
+  config.decoder = sizes['decoder'] | {'remat': 'none'}
+  del config.decoder.dtype
+
+  # Measurement.
+  config.torch = True  # Time PyTorch, too.
+  config.repeats = 2  # Calls of which the median is taken.
+  config.precisions = ('float32',)
+
+  variants[variant](config)
+  return config
+
+
+def cpu(config):
+  """Sets the samplers and the training step, with four layers."""
+  config.decoder.layers = 4
+  config.workloads = (
+    images('images of 256 px, 2 steps', 1, 16, 2, 5.0),
+    images('images of 512 px, 2 steps', 1, 32, 2, 5.0),
+    replies('10 captions x 100 tokens', 1, 10, True, 100),
+    replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
+    choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
+    steps('a step of Pair-DPO, 256 px, 2 records', 2, 16),
+    pixels('2 images of 256 px to codes', 2, False, 256),
+    pixels('codes to 2 images of 256 px', 2, True, 256),
   )
 
 
-def images(name, count, grid, steps, guidance):
-  """Images, two of whose steps the naive way takes."""
+def step(config):
+  """Sets the training step alone, with four layers."""
+  config.decoder.layers = 4
+  config.tokenizer = None
+  config.workloads = (steps('a step of Pair-DPO, 256 px, 2 records', 2, 16),)
+
+
+def host(config):
+  """Sets a training step of a tiny model."""
+  small = steps('a small step of Pair-DPO, 2 records', 2, 4)
+  small['steps'].update({'text': 16, 'prompt': 8, 'reply': 8})
+  config.vocab = {'text_size': 300, 'codebook_size': 64, 'eos': 299}
+  config.decoder.update({'width': 32, 'heads': 2, 'mlp': 32})
+  config.tokenizer = None
+  config.workloads = (small,)
+  config.repeats = 50
+  config.torch = False
+
+
+def h200(config):
+  """Sets all workloads, with the whole model."""
+  config.precisions = ('bfloat16', 'float32')
+  config.workloads = (
+    images('16 images of 256 px, 18 steps', 16, 16, 18, 1.75),
+    images('16 images of 512 px, 50 steps', 16, 32, 50, 5.0),
+    replies('10 captions x 100 tokens', 1, 10, True, 100),
+    replies('the same of 16 images', 16, 10, True, 100),
+    replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
+    choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
+    steps('a step of Pair-DPO, 256 px, 8 records', 8, 16),
+    steps('a step of Pair-DPO, 512 px, 4 records', 4, 32),
+    pixels('16 images of 512 px to codes', 16, False),
+    pixels('codes to 16 images of 512 px', 16, True),
+  )
+  config.repeats = 3
+
+
+def images(name, count, grid, sampler_steps, guidance):
+  """Returns a workload that samples images of grid x grid codes."""
   return {
     'name': name,
     'images': {
       'count': count,
       'grid': grid,
-      'steps': steps,
+      'steps': sampler_steps,
       'guidance': guidance,
-      'text': 128,
+      'text': 128,  # Tokens of a caption.
       'naive_steps': 2,
     },
   }
 
 
-def replies(name, count, each, shared, tokens):
-  """Replies about images of 512 px."""
+def replies(name, count, per_image, shared, tokens):
+  """Returns a workload that samples replies about images of 512 px."""
   return {
     'name': name,
     'replies': {
       'images': count,
-      'each': each,
-      'shared': shared,
+      'each': per_image,
+      'shared': shared,  # True: all replies to the same prompt.
       'grid': 32,
-      'prompt': 16,
+      'prompt': 16,  # Tokens.
       'tokens': tokens,
       'naive_calls': 3,
     },
   }
 
 
-def choices(name, count, each, many, tokens):
-  """Questions about images of 512 px, with choices of some tokens."""
+def choices(name, count, per_image, options, tokens):
+  """Returns a workload that scores the choices of questions about images."""
   return {
     'name': name,
     'choices': {
       'images': count,
-      'each': each,
-      'choices': many,
+      'each': per_image,
+      'choices': options,
       'grid': 32,
-      'prompt': 16,
+      'prompt': 16,  # Tokens.
       'tokens': tokens,
     },
   }
 
 
-def steps(name, pairs, grid):
-  """A step of Pair-DPO."""
+def steps(name, records, grid):
+  """Returns a workload that takes a training step of Pair-DPO."""
   return {
     'name': name,
     'steps': {
-      'pairs': pairs,
+      'pairs': records,
       'grid': grid,
-      'text': 128,
+      'text': 128,  # Tokens, as are prompt and reply.
       'prompt': 16,
       'reply': 100,
       'label_rows': 512,
@@ -163,7 +167,7 @@ def steps(name, pairs, grid):
 
 
 def pixels(name, count, decode, size=512):
-  """The image tokenizer."""
+  """Returns a workload of the image tokenizer, size in pixels a side."""
   return {
     'name': name,
     'pixels': {'count': count, 'size': size, 'decode': decode},

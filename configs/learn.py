@@ -1,27 +1,29 @@
-"""One round of Pair-DPO from pairs that were made before.
+r"""One round of Pair-DPO from pairs that were made before.
 
   python main.py --config=configs/curate.py
   python main.py --config=configs/learn.py --config.pairs=runs/curate
 
-Several machines can make the pairs, and others learn from them. The trained
-model is in runs/learn/model; any job starts from it with
---config.init_from=runs/learn. The second round, after configs/curate.py made
-its pairs:
+takes under a minute on two CPU cores. Several machines can make the pairs, and
+others learn from them. The trained model is in runs/learn/model; every job
+starts from it with --config.init_from=runs/learn. The second round, after
+configs/curate.py made its pairs:
 
-  python main.py --config=configs/learn.py --workdir=runs/learn_2 \\
-    --config.round=2 --config.pairs=runs/curate_2 \\
+  python main.py --config=configs/learn.py --workdir=runs/learn_2 \
+    --config.round=2 --config.pairs=runs/curate_2 \
     --config.init_from=runs/learn
 
-The frozen model is the one that a round starts from; --config.reference names
-another, e.g. assets:shapes, the base. With Show-o:
+The frozen model is the start of the round; --config.reference names another,
+e.g. assets:shapes, the base model. Variants are those of
+`configs/pair_dpo.py`, e.g. with Show-o's weights:
 
   python main.py --config=configs/learn.py:show_o_512 --config.pairs=...
 """
 
 import ml_collections
 
-import configs.pair_dpo
+from configs import pair_dpo
 
+# Settings that a round learns with; configs/pair_dpo.py explains them.
 _LEARNING = (
   'objective',
   'compat',
@@ -41,12 +43,22 @@ _LEARNING = (
 
 def get_config(variant='shapes'):
   """Returns the settings of `hermesflow_jax.jobs.learn`."""
-  config = configs.pair_dpo.get_config(variant)
-  play = config.play.to_dict()
-  return ml_collections.ConfigDict(
-    {'job': 'learn', 'pairs': 'runs/curate', 'round': 1, 'reference': ''}
-    | {'sample_every': 0, 'images': '', 'on_error': 'raise'}
-    | {'both': play['rules']['both']}
-    | configs.pair_dpo.start_of(config)
-    | {name: play[name] for name in _LEARNING}
-  )
+  main_config = pair_dpo.get_config(variant)
+  play = main_config.play.to_dict()
+  config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))
+  config.job = 'learn'
+
+  # Data.
+  config.pairs = 'runs/curate'
+  config.both = play['rules']['both']  # Inputs with both pairs alone.
+  config.images = ''  # Folder of the images of an official file of pairs.
+  config.on_error = 'raise'
+
+  # Learning.
+  config.round = 1
+  config.reference = ''  # The frozen model; '': the start of the round.
+  config.update({name: play[name] for name in _LEARNING})
+
+  # Logging, beside `log_every` and `save_every`.
+  config.sample_every = 0
+  return config

@@ -33,9 +33,39 @@ from hermesflow_jax.models import showo
 from hermesflow_jax.sequences import vocabulary
 
 jax.config.update('jax_default_matmul_precision', 'highest')
-if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-  jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+# Folders with the longest tests: workers that begin with them end together.
+_LONGEST = ('whole_runs', 'checkpoints', 'self_play', 'sampling', 'experiments')
+
+
+def pytest_configure(config):
+  """Keeps compiled programs between runs, and shares them among workers."""
+  if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+    folder = str(config.cache.mkdir('compiled'))
+    # Commands that tests start read the variable.
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = folder
+    jax.config.update('jax_compilation_cache_dir', folder)
+
+
+def pytest_xdist_auto_num_workers(config):
+  """Returns the number of workers: a core each, at most 8.
+
+  Files that are named, and tests whose output is shown (-s), run in this
+  process.
+  """
+  named = any(
+    argument.partition('::')[0].endswith('.py') for argument in config.args
+  )
+  if named or config.option.capture == 'no':
+    return 0
+  return min(8, len(os.sched_getaffinity(0)))
+
+
+def pytest_collection_modifyitems(items):
+  """Puts the longest tests first."""
+  items.sort(key=lambda item: not set(_LONGEST) & set(item.path.parts))
 
 
 # Linux gives a process 65,530 memory maps. Each compiled program keeps some, and

@@ -1,25 +1,35 @@
-"""One safetensors file: its tensors by name, and writing it piece by piece.
+"""Reads safetensors files lazily and writes them one tensor at a time.
 
   u64 length | JSON {name: {dtype, shape, data_offsets}} | bytes
 
-The header is checked here, so that each tensor can be read on its own, in
-any dtype (the numpy side of the safetensors library has no bfloat16 in all
-its releases), and written without a second copy of the whole model.
+`safetensors.safe_open` checks lengths, offsets, shapes and dtypes and reads the
+tensors. Two promises need code of our own:
+
+* Names are unique. The package keeps the last of two equal names without an
+  error (measured with 0.5.0 to 0.8.0), so `_read_header` parses the header too.
+* Files are written one tensor at a time. The package's writer takes all arrays
+  of a model at once.
 """
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
+import dataclasses
 import json
 import math
 import os
 import pathlib
 
 import numpy as np
+import safetensors
 
 from conversions.files import tensors
 from hermesflow_jax.runtime import strict_json
 
+# The numpy side of the package reads BF16 because `tensors` imports ml_dtypes.
+# It reads no float8 or float4: numpy has no attribute of such a name.
 DTYPES = {
   'F64': np.dtype(np.float64),
   'F32': np.dtype(np.float32),
@@ -36,59 +46,85 @@ DTYPES = {
   'BOOL': np.dtype(np.bool_),
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+FIELDS = frozenset(['dtype', 'shape', 'data_offsets'])
+
+
+@dataclasses.dataclass(frozen=True)
+class SafetensorsTensor(tensors.Tensor):
+  """A tensor of a safetensors file.
+
+  Attributes:
+    path: file.
+    name: name in the file.
+    dtype: element type.
+    shape: tensor shape.
+  """
+
+  path: pathlib.Path
+  name: str
+  dtype: np.dtype
+  shape: tuple[int, ...]
+
+  def read(self) -> np.ndarray:
+    """Returns the elements as a C-contiguous array.
+
+    Raises:
+      ValueError: the file has changed since `read` and cannot be read.
+    """
+    # Opened for this one tensor: a handle that stays open maps every page that
+    # it has read (40 tensors of 8 MB: 305 MB stay, against 7 MB this way).
+    with _opened(self.path) as file:
+      array = file.get_tensor(self.name)
+    if (array.shape, array.dtype) != (self.shape, self.dtype):
+      raise ValueError(f'{self.path}: {self.name[:200]!r} has changed on disk')
+    return array
 
 
 def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
-  """Returns the tensors of a file.
+  """Reads the header of a file; tensors are read on demand.
+
+  Args:
+    path: safetensors file.
+
+  Returns:
+    Tensors by name.
 
   Raises:
-    ValueError: one line that says what is wrong with the file.
+    ValueError: the file is damaged, repeats a name, or holds an unsupported
+      dtype. The message is one line that names the file.
   """
-  header, begin, room = _header(path)
-  header.pop('__metadata__', None)
-  found, spans = {}, []
-  for name, entry in header.items():
-    try:
-      dtype, shape, span = _entry(entry)
-      found[name] = tensors.Tensor(
-        path,
-        dtype,
-        begin + span[0],
-        math.prod(shape),
-        shape,
-        tensors.contiguous(shape),
-      )
-      if (span[1] - span[0]) != found[name].size * dtype.itemsize:
-        raise ValueError(
-          f'{span[1] - span[0]!r:.40} bytes for {dtype}{list(shape)!r:.99}'
-        )
-    except ValueError as error:
-      raise ValueError(f'{path}: {name[:200]!r}: {error}') from error
-    spans.append((*span, name))
-  end = 0
-  for start, stop, name in sorted(spans):
-    if start != end:
-      raise ValueError(
-        f'{path}: {name[:200]!r} begins at byte {start!r:.40}, wanted {end}'
-      )
-    end = stop
-  if end != room:
-    raise ValueError(f'{path}: {end} bytes of tensors, but {room} in the file')
-  return found
+  entries = _read_header(path)
+  with _opened(path):  # The package checks lengths, offsets, shapes and dtypes.
+    return {
+      name: SafetensorsTensor(path, name, *_dtype_and_shape(path, name, entry))
+      for name, entry in entries.items()
+    }
 
 
 def metadata(path: pathlib.Path) -> dict[str, str]:
-  """Returns what a file says beside its tensors.
+  """Returns the text fields of a file's `__metadata__`.
 
   Raises:
-    ValueError: its header cannot be read.
+    ValueError: the header cannot be read.
   """
-  header, _, _ = _header(path)
-  return header.get('__metadata__', {})
+  with _opened(path) as file:
+    return file.metadata() or {}
 
 
-def _header(path):
-  """(header, first byte after it, bytes after it)."""
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator:
+  """Opens a file; errors of the package become one line that names it."""
+  try:
+    with safetensors.safe_open(path, framework='numpy') as file:
+      yield file
+  # Its OSError carries no file name.
+  except (safetensors.SafetensorError, OSError) as error:
+    reason = ' '.join(str(error).split())[:300]
+    raise ValueError(f'{path}: {reason}') from error
+
+
+def _read_header(path: pathlib.Path) -> dict:
+  """Returns the header's entries by name, without `__metadata__`."""
   size = path.stat().st_size
   with open(path, 'rb') as file:
     length = int.from_bytes(file.read(8), 'little')
@@ -99,67 +135,55 @@ def _header(path):
     if length > strict_json.MOST_BYTES:
       raise ValueError(f'{path}: a header of {length} bytes is too long')
     header = strict_json.loads(file.read(length), f'header of {path}')
-  return header, 8 + length, size - 8 - length
+  header.pop('__metadata__', None)
+  return header
 
 
-def _entry(entry):
-  """(dtype, shape, (start, stop)) of what a header says of one tensor."""
-  if not isinstance(entry, dict) or set(entry) != {
-    'dtype',
-    'shape',
-    'data_offsets',
-  }:
-    raise ValueError('wanted dtype, shape and data_offsets')
-  if entry['dtype'] not in DTYPES:
-    raise ValueError(f'dtype {entry["dtype"]!r:.40}')
-  for key in ('shape', 'data_offsets'):
-    if not isinstance(entry[key], list) or any(
-      type(n) is not int or n < 0 for n in entry[key]
-    ):
-      raise ValueError(f'{key} is {entry[key]!r:.80}')
-  if len(entry['shape']) > tensors.MOST_AXES:
-    raise ValueError(f'{len(entry["shape"])} axes')
-  if len(entry['data_offsets']) != 2:
-    raise ValueError('data_offsets wants to be [start, stop]')
-  return (
-    DTYPES[entry['dtype']],
-    tuple(entry['shape']),
-    tuple(entry['data_offsets']),
-  )
+def _dtype_and_shape(path, name, entry) -> tuple[np.dtype, tuple[int, ...]]:
+  """Returns (dtype, shape) of an entry that the package has accepted."""
+  if set(entry) != FIELDS:
+    fault = f'fields must be dtype, shape, data_offsets, got {sorted(entry)}'
+  elif entry['dtype'] not in DTYPES:
+    fault = f'dtype must be one of {", ".join(DTYPES)}, got {entry["dtype"]!r}'
+  elif len(entry['shape']) > tensors.MAX_AXES:
+    fault = f'{len(entry["shape"])} axes, at most {tensors.MAX_AXES} are read'
+  else:
+    return DTYPES[entry['dtype']], tuple(entry['shape'])
+  raise ValueError(f'{path}: {name[:200]!r}: {fault[:300]}')
 
 
 def write(
   path: pathlib.Path,
-  wanted: Mapping[str, tuple[tuple[int, ...], np.dtype]],
+  specs: Mapping[str, tuple[tuple[int, ...], np.dtype]],
   make: Callable[[str], np.ndarray],
-  said: Mapping[str, str],
+  file_metadata: Mapping[str, str],
   progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
-  """Writes a file, one tensor in memory at a time.
+  """Writes a file with one tensor in memory at a time.
 
   Args:
-    path: the file, which does not exist yet.
-    wanted: name -> (shape, dtype).
-    make: name -> the array of that shape and dtype.
-    said: what `metadata` gives back.
-    progress: wraps the names.
+    path: new file; it must not exist.
+    specs: name -> (shape, dtype).
+    make: returns the array of a name, with the shape and dtype of its spec.
+    file_metadata: text fields that `metadata` returns.
+    progress: wraps the iteration over names, e.g. to draw a bar.
   """
-  header, end = {'__metadata__': dict(said)}, 0
-  for name, (shape, dtype) in wanted.items():
-    stop = end + math.prod(shape) * dtype.itemsize
+  header, start = {'__metadata__': dict(file_metadata)}, 0
+  for name, (shape, dtype) in specs.items():
+    stop = start + math.prod(shape) * dtype.itemsize
     header[name] = {
       'dtype': NAMES[dtype],
       'shape': list(shape),
-      'data_offsets': [end, stop],
+      'data_offsets': [start, stop],
     }
-    end = stop
+    start = stop
   text = json.dumps(header, separators=(',', ':')).encode()
   text += b' ' * (-len(text) % 8)
   with open(path, 'xb') as file:
     file.write(len(text).to_bytes(8, 'little') + text)
-    for name in progress(list(wanted)):
+    for name in progress(list(specs)):
       array = np.asarray(make(name), order='C')
-      assert (array.shape, array.dtype) == wanted[name], name
+      assert (array.shape, array.dtype) == specs[name], name
       file.write(array.reshape(-1).view(np.uint8).data)
     file.flush()
     os.fsync(file.fileno())

@@ -209,7 +209,9 @@ class _Unpickler(pickle.Unpickler):
     if not isinstance(storage, _Storage):
       raise ValueError('a tensor without storage')
     self.made.append(
-      tensors.Tensor(self._path, *storage, tuple(shape), tuple(strides), offset)
+      tensors.StridedTensor(
+        self._path, *storage, tuple(shape), tuple(strides), offset
+      )
     )
     return _Number(len(self.made) - 1)
 

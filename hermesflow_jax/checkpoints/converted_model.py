@@ -57,21 +57,14 @@ class ConversionRecord:
     """Returns JSON for `checkpoint.save`; `read_record` takes it back."""
     record = dataclasses.asdict(self)
     del record['part']
-    sizes = _said(dataclasses.asdict(self.sizes))
-    return {'converted': record | {'sizes': sizes}}
+    return {
+      'converted': record | {'sizes': settings.model_identity(self.sizes)}
+    }
 
   def abstract(self):
     """Returns the model as shapes, without any memory."""
     module = KINDS[self.kind][1]
     return nnx.eval_shape(lambda: module(self.sizes, rngs=nnx.Rngs(0)))
-
-
-def _said(sizes):
-  return {
-    name: _said(value) if isinstance(value, dict) else value
-    for name, value in sizes.items()
-    if name not in trained_model.NUMERICS
-  }
 
 
 def read_record(path: str, kind: str) -> ConversionRecord:
@@ -113,7 +106,7 @@ def _part(path, kind):
   """Returns the record of a trained model's transformer or tokenizer."""
   whole = trained_model.read_record(path)
   # As of a converted one: how it was computed is the reader's to say.
-  decoder = phi.PhiConfig(**_said(dataclasses.asdict(whole.config.decoder)))
+  decoder = phi.PhiConfig(**settings.model_identity(whole.config.decoder))
   config = dataclasses.replace(whole.config, decoder=decoder)
   parts = {
     'showo': ('model/', config, whole.sizes.lengths.max_text),

@@ -27,6 +27,10 @@ from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
 
+# Settings of speed that a bundle holds beside the sizes.
+_SPEED = ('unroll', 'attention')
+# Attention backends that run on one platform only.
+KERNEL_PLATFORMS = {'cudnn': 'gpu', 'splash': 'tpu'}
 FILES = ('tokenizer.safetensors', 'model.safetensors', 'text.json')
 
 
@@ -72,13 +76,21 @@ def _arrays(module) -> dict[str, np.ndarray]:
   return {sharding.path_name(p): np.asarray(a) for p, a in leaves}
 
 
-def _sizes(config) -> dict:
-  return _without_numerics(dataclasses.asdict(config))
+def _decoder_sizes(values: dict) -> dict:
+  """Returns the settings of a decoder that a bundle holds.
 
+  Args:
+    values: fields of a `phi.PhiConfig` by name.
 
-def _without_numerics(sizes: dict) -> dict:
-  """How a model is computed is not what it is."""
-  return {k: v for k, v in sizes.items() if k not in ('dtype', 'remat')}
+  Returns:
+    The sizes, and settings of speed that suit every machine: a kernel of one
+    kind of accelerator becomes 'auto', which picks one where the bundle runs.
+  """
+  sizes = settings.identity(phi.PhiConfig, values, of='model', defaults=False)
+  sizes |= {name: values[name] for name in _SPEED if name in values}
+  if sizes.get('attention') in KERNEL_PLATFORMS:
+    sizes['attention'] = 'auto'
+  return sizes
 
 
 def _write(folder, name, module):
@@ -92,7 +104,7 @@ def save_tokenizer(path: str, tokenizer: magvit.Magvit) -> None:
   folder = storage.path(path)
   storage.make_folder(folder)
   record = _record(folder)
-  record['tokenizer'] = _sizes(tokenizer.config)
+  record['tokenizer'] = settings.model_identity(tokenizer.config)
   record['sha256'] = record.get('sha256', {}) | {
     'tokenizer.safetensors': _write(folder, 'tokenizer.safetensors', tokenizer)
   }
@@ -115,7 +127,7 @@ def save_model(
   record = _record(folder)
   record |= {
     'vocab': dataclasses.asdict(model.config.vocab),
-    'decoder': _sizes(model.config.decoder),
+    'decoder': _decoder_sizes(dataclasses.asdict(model.config.decoder)),
     'lengths': dataclasses.asdict(lengths),
     'grid': list(grid),
   }
@@ -149,7 +161,7 @@ def read_sizes(path: str) -> tuple[Sizes, dict[str, str]]:
       raise ValueError('it has no SHA-256 of weights')
     sums = record.pop('sha256')
     if isinstance(record.get('decoder'), dict):
-      record['decoder'] = _without_numerics(record['decoder'])
+      record['decoder'] = _decoder_sizes(record['decoder'])
     sizes = settings.build(Sizes, record, 'config.json')
     wanted = FILES if sizes.vocab else FILES[:1]
     if not isinstance(sums, dict) or sorted(sums) != sorted(wanted):

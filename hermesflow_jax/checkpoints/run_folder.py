@@ -1,9 +1,10 @@
-"""The model that the folder of a run holds.
+"""Newest model in the folder of a run.
 
-pair_dpo    checkpoints/<round>, of which the newest is taken
+job         model
+pair_dpo    checkpoints/<round> of the newest finished round
 learn       model/
-pretrain    model/, in earlier releases the bundle that it exported
-tokenizer   the bundle that it exported
+pretrain    model/; in earlier releases the exported bundle
+tokenizer   the exported bundle
 """
 
 import json
@@ -20,14 +21,26 @@ def newest_model(name: str | pathlib.PurePath) -> pathlib.PurePath:
   All processes call it.
 
   Args:
-    name: the folder of a model, which is returned, or that of a run.
+    name: folder of a run, or of a model, which is returned.
 
   Raises:
-    ValueError: it is the folder of a run that has written no model.
+    ValueError: the run has no model yet, or `name` is a folder within a run
+      that holds no model.
   """
   return storage.path(
     processes.broadcast_from_first(lambda: str(_model_of(name)))
   )
+
+
+def finished_rounds(path: pathlib.PurePath) -> list[int]:
+  """Returns the numbers of the rounds of a run that have a model, in order.
+
+  Args:
+    path: folder of the run.
+  """
+  folder = path / 'checkpoints'
+  numbers = sorted(int(n) for n in storage.list_names(folder) if n.isdecimal())
+  return [n for n in numbers if checkpoint.exists(folder / str(n))]
 
 
 def _model_of(name):
@@ -38,6 +51,7 @@ def _model_of(name):
     return path / 'checkpoints' / str(rounds[-1])
   settings = _settings(path)
   if settings is None:
+    _check_part_of_run(path)
     return path
   if 'play' in settings:
     raise ValueError(
@@ -55,15 +69,25 @@ def _model_of(name):
   return storage.path(settings['export'])
 
 
-def finished_rounds(path: pathlib.PurePath) -> list[int]:
-  """Returns the numbers of the rounds that a run has learned, in order."""
-  folder = path / 'checkpoints'
-  numbers = sorted(int(n) for n in storage.list_names(folder) if n.isdecimal())
-  return [n for n in numbers if checkpoint.exists(folder / str(n))]
+def _check_part_of_run(path):
+  """Raises ValueError for a folder of a self-play run that is no model.
+
+  E.g. `round_1`, which holds pairs and measurements, and `checkpoints`.
+  """
+  part = path.name == 'checkpoints' or path.name.startswith('round_')
+  rounds = finished_rounds(path.parent) if part and path.exists() else []
+  if not rounds:
+    return
+  round_name = path.name.removeprefix('round_')
+  number = round_name if round_name in map(str, rounds) else rounds[-1]
+  raise ValueError(
+    f'{path} holds no model; give {path.parent}, or '
+    f'{path.parent}/checkpoints/{number}'
+  )
 
 
 def _settings(path):
-  """Returns the settings of the run in a folder; None if there is no run."""
+  """Returns the settings of the run in a folder; None if it holds no run."""
   file = path / 'settings.json'
   if not file.is_file():
     return None

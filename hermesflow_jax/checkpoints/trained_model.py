@@ -32,8 +32,6 @@ from hermesflow_jax.sequences import text_tokenizer
 KIND = 'unified'
 # Where a checkpoint's record says that it is a trained model.
 KEY = 'trained'
-# Settings that change how a model is computed, but not its weights.
-NUMERICS = ('dtype', 'remat', 'unroll', 'attention')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,14 +163,12 @@ def read_record(path: str) -> TrainedRecord:
 
 
 def _identity(sums, record) -> str:
-  decoder = {
-    name: value
-    for name, value in record['sizes']['decoder'].items()
-    if name not in NUMERICS
-  }
   content = {
     'arrays': sums,
-    'sizes': record['sizes'] | {'decoder': decoder},
+    # Without defaults: the hash of an old model stays when a field is added.
+    'sizes': settings.identity(
+      model_bundle.Sizes, record['sizes'], of='model', defaults=False
+    ),
     'text': record['text'],
   }
   return hashlib.sha256(
@@ -191,10 +187,11 @@ def load_parts(path: str, mesh=None) -> model_bundle.Bundle:
     ValueError: see `read_record`; or its arrays are damaged.
   """
   record = read_record(path)
+  config = _runnable(record.config)
 
   def make():
     return {
-      'model': showo.ShowO(record.config, rngs=nnx.Rngs(0)),
+      'model': showo.ShowO(config, rngs=nnx.Rngs(0)),
       'tokenizer': magvit.Magvit(record.sizes.tokenizer, nnx.Rngs(0)),
     }
 
@@ -208,6 +205,16 @@ def load_parts(path: str, mesh=None) -> model_bundle.Bundle:
     record.sizes.lengths,
     record.sizes.grid,
   )
+
+
+def _runnable(config):
+  """Returns a config whose attention backend runs on this platform."""
+  platform = jax.default_backend()
+  decoder = config.decoder
+  if model_bundle.KERNEL_PLATFORMS.get(decoder.attention, platform) == platform:
+    return config
+  decoder = dataclasses.replace(decoder, attention='auto')
+  return dataclasses.replace(config, decoder=decoder)
 
 
 def leaf_shardings(tree, mesh=None):

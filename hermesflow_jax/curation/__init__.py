@@ -1,1 +1,1 @@
-"""Homologous preference pairs: candidates, scores, winner and loser."""
+"""Homologous preference pairs: candidates, scores, winners and losers."""

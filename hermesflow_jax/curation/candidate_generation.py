@@ -1,6 +1,5 @@
-"""Captions and images that the model makes of an input, and their scores."""
+"""Candidates of an input: captions and images by the model, with scores."""
 
-from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 
@@ -10,17 +9,20 @@ from hermesflow_jax.data import input_set
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import text_similarity
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-  """What the model made of each input.
+  """M captions and K images for each of N inputs.
 
   Attributes:
-    captions: N lists of M texts; caption_scores: float[N, M].
-    codes: int32[N, K, I], images; image_scores: float[N, K], the share of
-      the model's own answers that are right.
-    answers: [N][K] lists of those answers.
+    captions: N lists of M captions.
+    caption_scores: float[N, M], similarity to the true caption.
+    codes: int32[N, K, I], image codes.
+    image_scores: float[N, K] in [0, 1], share of the model's own answers about
+      an image that are right.
+    answers: [N][K] lists of these answers, one a question.
   """
 
   captions: list[list[str]]
@@ -40,20 +42,20 @@ LADDER = (batched.Decoding(1.0, 1),) + tuple(
 
 @dataclasses.dataclass(frozen=True)
 class CandidateConfig:
-  """How candidates are made and scored.
+  """Settings of candidates.
 
   Attributes:
-    sampler: of the images.
-    images: K drawn per caption.
+    sampler: image sampler.
+    images: K, images of a caption.
     ladder: M caption samplers.
-    similarity: scores captions against the true ones.
-    seed: of this round.
+    similarity: scores captions against the true captions.
+    seed: random seed of this round.
   """
 
   sampler: maskgit.MaskGITSampler
   images: int
   ladder: Sequence[batched.Decoding]
-  similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray]
+  similarity: text_similarity.Scorer
   seed: int
 
 
@@ -62,12 +64,12 @@ def make_candidates(
   inputs: input_set.Inputs,
   recipe: CandidateConfig,
 ) -> Candidates:
-  """Lets the model caption, draw and judge each input.
+  """Generates and scores the candidates of N inputs.
 
   Args:
     unified: the newest model.
     inputs: N inputs.
-    recipe: how.
+    recipe: samplers, scorer and seed.
   """
   return score(inputs, recipe, *generate(unified, inputs, recipe))
 
@@ -76,8 +78,13 @@ def generate(
   unified: unified_model.UnifiedModel,
   inputs: input_set.Inputs,
   recipe: CandidateConfig,
-):
-  """Does a model's part of the work.
+) -> tuple[list[list[str]], np.ndarray, list[list[str]]]:
+  """Generates captions, images and answers: the work of the device.
+
+  Args:
+    unified: the newest model.
+    inputs: N inputs.
+    recipe: samplers and seed.
 
   Returns:
     (N lists of M captions, codes int32[N, K, I], N * K lists of answers).
@@ -88,27 +95,41 @@ def generate(
   codes = unified.draw(
     inputs.ids, inputs.captions, recipe.images, recipe.sampler, recipe.seed
   )
-  asked = [q for q in inputs.questions for _ in range(recipe.images)]
-  answers = unified.answer(codes.reshape(-1, codes.shape[-1]), asked)
+  questions = [q for q in inputs.questions for _ in range(recipe.images)]
+  answers = unified.answer(codes.reshape(-1, codes.shape[-1]), questions)
   return captions, codes, answers
 
 
 def score(
-  inputs: input_set.Inputs, recipe: CandidateConfig, captions, codes, answers
+  inputs: input_set.Inputs,
+  recipe: CandidateConfig,
+  captions: list[list[str]],
+  codes: np.ndarray,
+  answers: list[list[str]],
 ) -> Candidates:
-  """Does the host's part of the work, with what `generate` returned."""
-  many = recipe.images
-  truth = [c for c in inputs.captions for _ in recipe.ladder]
-  flat = [c for each in captions for c in each]
-  asked = [q for q in inputs.questions for _ in range(many)]
-  similarity = np.asarray(recipe.similarity(flat, truth))
+  """Scores captions and images: the work of the host.
+
+  Args:
+    inputs: N inputs.
+    recipe: has the caption scorer.
+    captions: N lists of M captions.
+    codes: int32[N, K, I], image codes.
+    answers: N * K lists of answers about the images.
+  """
+  images = recipe.images
+  true_captions = [c for c in inputs.captions for _ in recipe.ladder]
+  all_captions = [c for of_input in captions for c in of_input]
+  questions = [q for q in inputs.questions for _ in range(images)]
+  similarity = np.asarray(recipe.similarity(all_captions, true_captions))
   right = [
-    np.mean(input_set.correct_answers(a, q)) for a, q in zip(answers, asked)
+    np.mean(input_set.correct_answers(a, q)) for a, q in zip(answers, questions)
   ]
   return Candidates(
     captions=captions,
     caption_scores=similarity.reshape(len(inputs), -1),
     codes=codes,
-    image_scores=np.array(right).reshape(len(inputs), many),
-    answers=[answers[i * many : (i + 1) * many] for i in range(len(inputs))],
+    image_scores=np.array(right).reshape(len(inputs), images),
+    answers=[
+      answers[n * images : (n + 1) * images] for n in range(len(inputs))
+    ],
   )

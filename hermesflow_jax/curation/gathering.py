@@ -1,8 +1,8 @@
-"""The candidates of many inputs: in shards, each input exactly once.
+"""Candidates of many inputs, in shards: each input exactly once.
 
-What a shard holds follows from the model, its inputs and the recipe alone, so
-it does not matter which process makes it, on what mesh, or in which order. The
-host scores and writes one shard while the device makes the next.
+The model, the inputs and the recipe alone decide the contents of a shard. So
+it does not matter which process generates it, on which mesh, or in which
+order. The host scores and writes a shard while the device generates the next.
 """
 
 from collections.abc import Callable
@@ -38,22 +38,23 @@ def gather(
   shares: int = 1,
   progress: Callable[[Iterable], Iterable] = iter,
 ) -> timing.DeviceClock:
-  """Makes the shards of a share that are not there.
+  """Generates, scores and writes the missing shards of a share.
 
   Args:
     unified: the model.
-    inputs: N inputs, in an order that is always the same.
-    recipe: how.
-    store: of the shards, ceil(N / size) of them.
+    inputs: N inputs, always in the same order.
+    recipe: samplers, scorer and seed.
+    store: ceil(N / size) shards.
     size: inputs a shard.
-    share, shares: see `shards.Shards.missing`.
-    progress: wraps the inputs of the shards that are made.
+    share: share of this process, 0 to `shares` - 1.
+    shares: how many processes divide the work.
+    progress: wraps the inputs of the missing shards.
 
   Returns:
-    Where the device's time went.
+    Clock with the seconds that the device worked and waited.
 
   Raises:
-    ValueError: shards are there that were made from other inputs.
+    ValueError: existing shards were made from other inputs.
   """
   processes.on_first_process(lambda: check_shards(store, inputs, size))
   spans = list(shards.shard_slices(len(inputs), size))
@@ -69,20 +70,21 @@ def gather(
     sizes = [spans[n].stop - spans[n].start for n in missing]
     for number in terminal.weighted_progress(progress, missing, sizes):
       part = inputs.part(spans[number])
-      found = candidate_generation.generate(maker, part, recipe)
-      # A shard that could not be written is heard of; and few are in memory.
+      generated = candidate_generation.generate(maker, part, recipe)
+      # Raises if the last shard could not be written, and keeps few in memory.
       for written in waiting:
         written.result()
       if processes.is_first():
-        waiting = [host.submit(_write, store, number, part, recipe, found)]
+        waiting = [host.submit(_write, store, number, part, recipe, generated)]
     for written in waiting:
       written.result()
   processes.barrier()
   return clock
 
 
-def _write(store, number, part, recipe, found):
-  candidates = candidate_generation.score(part, recipe, *found)
+def _write(store, number, part, recipe, generated):
+  """Scores what `candidate_generation.generate` returned; writes the shard."""
+  candidates = candidate_generation.score(part, recipe, *generated)
   store.write(
     number,
     {
@@ -99,16 +101,25 @@ def _write(store, number, part, recipe, found):
 
 
 def inputs_hash(inputs: input_set.Inputs) -> str:
-  """Returns a hash of all that candidates are made from."""
-  said = json.dumps([inputs.ids, inputs.captions, inputs.questions])
+  """Returns the SHA-256 of ids, captions, questions and codes, in hex."""
+  texts = json.dumps([inputs.ids, inputs.captions, inputs.questions])
   codes = np.ascontiguousarray(inputs.codes, np.int64).tobytes()
-  return hashlib.sha256(said.encode() + codes).hexdigest()
+  return hashlib.sha256(texts.encode() + codes).hexdigest()
 
 
 def check_shards(
   store: shards.Shards, inputs: input_set.Inputs, size: int
 ) -> None:
-  """Raises ValueError if shards that are there are of other inputs."""
+  """Checks that existing shards were made from these inputs.
+
+  Args:
+    store: ceil(N / size) shards.
+    inputs: N inputs.
+    size: inputs a shard.
+
+  Raises:
+    ValueError: a shard was made from other inputs.
+  """
   for number, span in enumerate(shards.shard_slices(len(inputs), size)):
     record = store.facts(number)
     if record and record.get('content') != inputs_hash(inputs.part(span)):
@@ -119,32 +130,32 @@ def check_shards(
 
 
 def candidate_lines(
-  inputs: input_set.Inputs, found: candidate_generation.Candidates
+  inputs: input_set.Inputs, candidates: candidate_generation.Candidates
 ) -> str:
-  """Returns candidates as JSON lines for people, one an input."""
+  """Returns texts and scores of candidates as JSON lines, a line an input."""
   return output_files.json_lines(
     [
       {
         'id': inputs.ids[n],
         'caption': inputs.captions[n],
-        'captions': found.captions[n],
-        'caption_scores': found.caption_scores[n].tolist(),
-        'image_scores': found.image_scores[n].tolist(),
-        'answers': found.answers[n],
+        'captions': candidates.captions[n],
+        'caption_scores': candidates.caption_scores[n].tolist(),
+        'image_scores': candidates.image_scores[n].tolist(),
+        'answers': candidates.answers[n],
       }
       for n in range(len(inputs))
     ]
   )
 
 
-def candidate_arrays(found: candidate_generation.Candidates) -> bytes:
-  """Returns the arrays of candidates as the bytes of an npz file."""
+def candidate_arrays(candidates: candidate_generation.Candidates) -> bytes:
+  """Returns codes and scores of candidates as the bytes of an npz file."""
   buffer = io.BytesIO()
   np.savez_compressed(
     buffer,
-    codes=found.codes,
-    caption_scores=found.caption_scores,
-    image_scores=found.image_scores,
+    codes=candidates.codes,
+    caption_scores=candidates.caption_scores,
+    image_scores=candidates.image_scores,
   )
   return buffer.getvalue()
 
@@ -152,10 +163,12 @@ def candidate_arrays(found: candidate_generation.Candidates) -> bytes:
 def collect(
   store: shards.Shards, inputs: input_set.Inputs, size: int
 ) -> candidate_generation.Candidates:
-  """Returns the candidates of all shards, in order.
+  """Reads the candidates of all shards, in the order of the inputs.
 
   Args:
-    store, inputs, size: as `gather` had them.
+    store: ceil(N / size) shards.
+    inputs: N inputs, as in `gather`.
+    size: inputs a shard, as in `gather`.
 
   Raises:
     ValueError: a shard is missing or damaged, or made from other inputs.
@@ -164,7 +177,7 @@ def collect(
   missing = store.missing()
   if missing:
     raise ValueError(
-      f'{len(missing)} of {store.count} shards are not there, the first is '
+      f'{len(missing)} of {store.count} shards are missing, the first is '
       f'{missing[0]}'
     )
   rows, parts = [], []

@@ -1,10 +1,11 @@
-"""Homologous pairs as a TFDS dataset: one record feeds both tasks."""
+"""Homologous pairs as a TFDS dataset: a record feeds both tasks."""
 
 from collections.abc import Sequence
 import contextlib
 import dataclasses
 import io
 import sys
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -30,17 +31,22 @@ _SCORES = (
 
 @dataclasses.dataclass
 class PairsConfig(tfds.core.BuilderConfig):
-  """The records, and how many codes an image has."""
+  """Contents of the dataset.
+
+  Attributes:
+    records: from `pair_files.pair_to_record`, with `codes` of the real image.
+    image_tokens: I, codes of an image.
+  """
 
   records: Sequence[dict] = dataclasses.field(default=(), repr=False)
   image_tokens: int = 0
 
 
 class Pairs(tfds.core.GeneratorBasedBuilder):
-  """Builder of pairs that are in memory."""
+  """Builds the dataset from records in memory."""
 
   VERSION = tfds.core.Version('1.0.0')
-  BUILDER_CONFIGS: list[PairsConfig] = []
+  BUILDER_CONFIGS: ClassVar[list[PairsConfig]] = []
 
   def _info(self) -> tfds.core.DatasetInfo:
     size = self.builder_config.image_tokens
@@ -69,12 +75,12 @@ class Pairs(tfds.core.GeneratorBasedBuilder):
 
 
 def write_dataset(data_dir: str, records: Sequence[dict], image_tokens: int):
-  """Writes the dataset, unless it is there; returns its source.
+  """Writes the dataset if it does not exist, and returns its source.
 
   Args:
-    data_dir: where it lives.
-    records: of `pair_files.pair_to_record`, with `codes` of the real image.
-    image_tokens: I.
+    data_dir: folder of the dataset.
+    records: from `pair_files.pair_to_record`, with `codes` of the real image.
+    image_tokens: I, codes of an image.
 
   Returns:
     A sequence of dicts: texts as bytes or str, codes int32[I], scores float32.
@@ -86,20 +92,26 @@ def write_dataset(data_dir: str, records: Sequence[dict], image_tokens: int):
   )
 
   def builder():
-    # It reads what is there when it is made.
+    # A builder reads an existing dataset in its constructor.
     return Pairs(data_dir=data_dir, config=config, file_format='array_record')
 
-  # It would print that it downloads.
+  # TFDS prints that it downloads, which it does not.
   with contextlib.redirect_stdout(io.StringIO()):
     processes.on_first_process(lambda: builder().download_and_prepare())
   return builder().as_data_source(split='train')
 
 
 def data_source(data_dir: str):
-  """Returns the source of a dataset that `write_dataset` made.
+  """Returns the source of a dataset that `write_dataset` wrote.
+
+  Args:
+    data_dir: folder of the dataset.
+
+  Returns:
+    A sequence of dicts, as `write_dataset` returns it.
 
   Raises:
-    ValueError: there is none.
+    ValueError: the folder has no such dataset.
   """
   try:
     builder = tfds.builder_from_directory(

@@ -1,6 +1,7 @@
-"""Preference pairs as JSON lines."""
+"""Preference pairs as JSON lines: `pairs.jsonl`."""
 
 import json
+import pathlib
 
 import numpy as np
 
@@ -9,10 +10,18 @@ from hermesflow_jax.runtime import storage
 
 
 def pair_to_record(
-  name: str, caption: str, made: tuple[pair_selection.Pair, pair_selection.Pair]
+  name: str,
+  caption: str,
+  pairs: tuple[pair_selection.Pair, pair_selection.Pair],
 ) -> dict:
-  """Returns one pair as a JSON object; the codes are rows of `codes.npz`."""
-  und, gen = made
+  """Returns the pairs of an input as a JSON object.
+
+  Args:
+    name: input id.
+    caption: true caption.
+    pairs: (pair of captions, pair of images).
+  """
+  und, gen = pairs
   return {
     'id': name,
     'caption': caption,
@@ -32,7 +41,11 @@ def pair_to_record(
 def pair_from_record(
   row: dict,
 ) -> tuple[pair_selection.Pair, pair_selection.Pair]:
-  """Returns the pairs that `pair_to_record` wrote."""
+  """Returns (pair of captions, pair of images) of a JSON object.
+
+  Args:
+    row: from `pair_to_record`.
+  """
 
   def codes(name):
     return np.array(row[name], np.int32)
@@ -55,19 +68,32 @@ def pair_from_record(
 
 
 def drop_counts(
-  made: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]],
+  pairs: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]],
 ) -> dict[str, dict[str, int]]:
-  """Returns how many pairs were kept, and how many dropped for each reason."""
-  out = {'caption': {}, 'image': {}}
-  for und, gen in made.values():
+  """Counts pairs by reason to drop them.
+
+  Args:
+    pairs: (pair of captions, pair of images) by id.
+
+  Returns:
+    For 'caption' and 'image': pairs by reason, 'kept' for those without.
+  """
+  counts = {'caption': {}, 'image': {}}
+  for und, gen in pairs.values():
     for kind, pair in (('caption', und), ('image', gen)):
       reason = pair.dropped or 'kept'
-      out[kind][reason] = out[kind].get(reason, 0) + 1
-  return out
+      counts[kind][reason] = counts[kind].get(reason, 0) + 1
+  return counts
 
 
-def read_pairs(folder) -> dict:
-  """Returns the pairs of a round by id."""
+def read_pairs(
+  folder: str | pathlib.PurePath,
+) -> dict[str, tuple[pair_selection.Pair, pair_selection.Pair]]:
+  """Reads (pair of captions, pair of images) by id.
+
+  Args:
+    folder: has `pairs.jsonl`.
+  """
   with storage.open_text(storage.path(folder) / 'pairs.jsonl') as file:
     rows = [json.loads(line) for line in file]
   return {row['id']: pair_from_record(row) for row in rows}

@@ -1,10 +1,11 @@
-"""Homologous preference data: the model's own captions, images and scores.
+"""Selection of the winner and the loser among the candidates of an input.
 
-HermesFlow (arXiv 2502.12148), section 3.2. For one (image, caption) input the
-model writes captions of the image and draws images of the caption. Captions
-are scored against the true one, images by the model's own answers to the
-caption's questions. The best is the winner, the worst the loser. No judge, no
-ground truth of the world is used here.
+HermesFlow (arXiv 2502.12148), section 3.2. For an input (image, caption) the
+model writes captions of the image and draws images of the caption. A caption
+is scored by its similarity to the true caption, an image by the share of the
+caption's questions that the model itself answers right about the image. In
+the first round the best candidate wins and the worst loses; `choose_pair` has
+the rule of later rounds. No judge and no ground truth of the world is used.
 """
 
 from collections.abc import Sequence
@@ -18,29 +19,32 @@ from hermesflow_jax.runtime import settings
 
 @dataclasses.dataclass(frozen=True)
 class PairRules:
-  """What makes a pair.
+  """Conditions under which an input is trained on.
 
   Attributes:
-    least_win: a winning image must score more than this.
-    least_margin: a winner must beat its loser by more than this.
-    both: only inputs with both pairs are trained on.
+    least_win: a winning image must score more than this, in [0, 1].
+    least_margin: a winning image must score more than its loser by more than
+      this, in [0, 1].
+    both: True: an input needs a pair of captions and a pair of images; False:
+      either pair is enough, see `is_trainable`.
   """
 
-  least_win: float = 0.6
-  least_margin: float = 0.0
+  least_win: settings.Fraction = 0.6
+  least_margin: settings.Fraction = 0.0
   both: bool = False
 
   def __post_init__(self):
-    settings.require(
-      self,
-      {'least_win': 0, 'least_margin': 0},
-      most={'least_win': 1, 'least_margin': 1},
-    )
+    settings.check(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoredCandidate:
-  """One candidate: a caption (str) or codes (int32[I]), and its score."""
+  """A candidate with its score.
+
+  Attributes:
+    value: str, a caption; or int32[I], image codes.
+    score: higher is better.
+  """
 
   value: object
   score: float
@@ -48,11 +52,11 @@ class ScoredCandidate:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """A winner and a loser of one input, or why there is none.
+  """The winner and the loser of an input: two captions or two images.
 
   Attributes:
-    win, lose: the two sides; kept also when dropped, for the next round.
-    dropped: '' for a pair to train on, else the reason.
+    win, lose: the two sides. A dropped pair keeps them for the next round.
+    dropped: the reason why the pair is not trained on; '' if it is.
   """
 
   win: ScoredCandidate
@@ -61,27 +65,51 @@ class Pair:
 
 
 def choose_pair(values, scores: np.ndarray, previous: Pair | None) -> Pair:
-  """Returns the best and the worst candidate, by the paper's rule of rounds.
+  """Chooses the winner and the loser by the paper's rule for rounds.
 
-  From the second round on the best new candidate is the winner; if it beats
-  the previous winner, that one becomes the loser, else the previous loser
-  stays.
+  First round: the best candidate wins, the worst loses.
+  Later rounds: the best new candidate always wins. If it scores higher than
+  the previous winner, the previous winner becomes the loser. Otherwise the
+  previous loser stays. A new candidate never loses after the first round.
+
+  Example, with candidates A, B, C, ... and their scores:
+
+    round  candidates           winner  loser  because
+    1      A 0.2  B 0.7  C 0.5  B 0.7   A 0.2  the best and the worst
+    2      D 0.9  E 0.4         D 0.9   B 0.7  D beats B: B becomes the loser
+    3      F 0.8  G 0.6         F 0.8   B 0.7  F does not beat D: B stays
 
   Args:
-    values: M candidates.
-    scores: float[M]; of equal scores the first counts.
-    previous: the pair of the round before, if any.
+    values: M candidates: str captions, or int32[I] image codes.
+    scores: float[M]. Of equal scores the first candidate counts.
+    previous: pair of the same input in the round before, also if dropped; None
+      if the input is new.
+
+  Returns:
+    The pair, not filtered yet (`filter_pair`).
   """
   best, worst = int(np.argmax(scores)), int(np.argmin(scores))
   win = ScoredCandidate(values[best], float(scores[best]))
   if previous is None:
-    return Pair(win, ScoredCandidate(values[worst], float(scores[worst])))
-  beaten = win.score > previous.win.score
-  return Pair(win, previous.win if beaten else previous.lose)
+    lose = ScoredCandidate(values[worst], float(scores[worst]))
+  elif win.score > previous.win.score:
+    lose = previous.win
+  else:
+    lose = previous.lose
+  return Pair(win, lose)
 
 
 def filter_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
-  """Returns the pair, marked as dropped if it cannot teach."""
+  """Marks a pair as dropped if its winner is weak or not better than its loser.
+
+  Args:
+    pair: from `choose_pair`.
+    least_win: the winner must score more than this.
+    least_margin: the winner must score more than the loser by more than this.
+
+  Returns:
+    The pair, with `dropped` set to the reason or ''.
+  """
   if pair.win.score <= least_win:
     reason = 'winner too weak'
   elif pair.win.score <= pair.lose.score:
@@ -95,27 +123,49 @@ def filter_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
   return dataclasses.replace(pair, dropped=reason)
 
 
+def is_trainable(caption_dropped: str, image_dropped: str, both: bool) -> bool:
+  """Returns whether an input is trained on.
+
+  Args:
+    caption_dropped: reason why its pair of captions is dropped, '' if kept.
+    image_dropped: the same for its pair of images.
+    both: True: both pairs must be kept; False: at least one pair.
+  """
+  if both:
+    return not caption_dropped and not image_dropped
+  return not caption_dropped or not image_dropped
+
+
 def select_pairs(
-  found: candidate_generation.Candidates,
+  candidates: candidate_generation.Candidates,
   ids: Sequence[str],
   rules: PairRules,
   previous: dict[str, tuple[Pair, Pair]],
 ) -> dict[str, tuple[Pair, Pair]]:
-  """Returns (caption pair, image pair) of each input, by id.
+  """Chooses and filters the pairs of a round.
 
   Args:
-    found: of N inputs.
-    ids: their names.
-    rules: what makes a pair of images; a pair of captions has no least score.
-    previous: the result of the round before, {} in the first.
+    candidates: captions and images of N inputs, with scores.
+    ids: N input ids.
+    rules: thresholds for images. A pair of captions only needs a winner that
+      scores higher than the loser and differs from it.
+    previous: result of the round before, joined by id; {} in the first round.
+
+  Returns:
+    (pair of captions, pair of images) by id, dropped pairs included.
   """
-  out = {}
+  pairs = {}
   for n, name in enumerate(ids):
-    before = previous.get(name, (None, None))
-    caption = choose_pair(found.captions[n], found.caption_scores[n], before[0])
-    image = choose_pair(found.codes[n], found.image_scores[n], before[1])
-    out[name] = (
-      filter_pair(caption, -1.0, 0.0),
+    previous_caption, previous_image = previous.get(name, (None, None))
+    caption = choose_pair(
+      candidates.captions[n], candidates.caption_scores[n], previous_caption
+    )
+    image = choose_pair(
+      candidates.codes[n], candidates.image_scores[n], previous_image
+    )
+    pairs[name] = (
+      # Similarities lie above -1, so captions have no least score.
+      filter_pair(caption, least_win=-1.0, least_margin=0.0),
       filter_pair(image, rules.least_win, rules.least_margin),
     )
-  return out
+  return pairs

@@ -1,9 +1,9 @@
-"""Results of long work in shards, each of which appears whole and once.
+"""Shards: results of long work, written whole or not at all.
 
-A shard is some files and, written after them, its record: what they hold and
-their SHA-256. A shard without a record, or with files that are not those of
-its record, is not there. So work that is stopped anywhere, also by kill -9 or
-a full disk, loses at most the shards that were in flight.
+A shard is a few files and, written after them, a record with their SHA-256. A
+shard is missing if its record is missing, or if a file differs from the
+record. So work that stops anywhere, also by kill -9 or a full disk, loses only
+the shards in progress.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ class Shards:
   """A folder of shards.
 
   Attributes:
-    folder: where they lie, a `storage.path`.
-    count: how many there are when all work is done.
+    folder: a `storage.path`.
+    count: shards of the finished work; their numbers are 0 to `count` - 1.
   """
 
   folder: pathlib.PurePath
@@ -33,18 +33,18 @@ class Shards:
     return self.folder / f'{number:06d}.record.json'
 
   def path(self, number: int, suffix: str) -> pathlib.PurePath:
-    """Returns the path of one of a shard's files."""
+    """Returns the path of a shard's file."""
     return self.folder / f'{number:06d}.{suffix}'
 
   def write(
     self, number: int, files: Mapping[str, bytes], facts: Mapping
   ) -> None:
-    """Writes a shard.
+    """Writes a shard: its files, then its record.
 
     Args:
-      number: of the shard.
+      number: shard number.
       files: contents by suffix.
-      facts: JSON types, kept in its record.
+      facts: JSON types to keep in the record.
     """
     for suffix, data in files.items():
       output_files.write_atomically(self.path(number, suffix), data)
@@ -59,32 +59,37 @@ class Shards:
     )
 
   def facts(self, number: int) -> dict | None:
-    """Returns the record of a shard that is there and whole, or None."""
+    """Returns the record of a shard, None if the shard is missing."""
     try:
       record = json.loads(self.record_of(number).read_text())
-      for suffix, wanted in record['sha256'].items():
-        if output_files.sha256(self.path(number, suffix)) != wanted:
+      for suffix, expected in record['sha256'].items():
+        if output_files.sha256(self.path(number, suffix)) != expected:
           return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
       return None
     return record
 
   def read(self, number: int, suffix: str) -> bytes:
-    """Returns one of a shard's files."""
+    """Returns the contents of a shard's file."""
     return self.path(number, suffix).read_bytes()
 
   def missing(self, share: int = 0, shares: int = 1) -> list[int]:
-    """Returns the shards of a share that are not there.
+    """Returns the numbers of missing shards of a share.
 
     Args:
-      share: whose, 0 to `shares` - 1; shards are dealt in turn.
-      shares: among how many the work is divided.
+      share: 0 to `shares` - 1; shares take shards in turn.
+      shares: how many processes divide the work.
     """
-    mine = range(share, self.count, shares)
-    return [number for number in mine if self.facts(number) is None]
+    numbers = range(share, self.count, shares)
+    return [number for number in numbers if self.facts(number) is None]
 
 
 def shard_slices(count: int, size: int) -> Iterator[slice]:
-  """Yields the slices of `count` inputs, `size` a shard."""
+  """Yields the slice of inputs of each shard.
+
+  Args:
+    count: inputs.
+    size: inputs a shard; the last may have fewer.
+  """
   for begin in range(0, count, size):
     yield slice(begin, min(begin + size, count))

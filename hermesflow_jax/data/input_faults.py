@@ -10,12 +10,6 @@ _SHOWN = 5
 POLICIES = ('raise', 'skip')
 
 
-def check_policy(on_error: str) -> None:
-  """Raises ValueError for what is none of POLICIES."""
-  if on_error not in POLICIES:
-    raise ValueError(f"on_error is {on_error!r}, wanted 'raise' or 'skip'")
-
-
 def raise_or_report(
   faults: Sequence[str],
   left: int,

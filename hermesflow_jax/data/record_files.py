@@ -16,8 +16,10 @@ import dataclasses
 import hashlib
 import pathlib
 import re
+import typing
 
 from hermesflow_jax.data import input_faults
+from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import strict_json
 
@@ -38,10 +40,12 @@ class Source:
   annotations: str
   images: str
   questions: str = ''
-  on_error: str = 'raise'
+  on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
+    'raise'
+  )
 
   def __post_init__(self):
-    input_faults.check_policy(self.on_error)
+    settings.check(self)
 
 
 def read_records(

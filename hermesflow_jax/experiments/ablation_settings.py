@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import typing
 
 from hermesflow_jax.experiments import comparison_arms
 from hermesflow_jax.jobs import pair_dpo
@@ -52,10 +53,10 @@ class Settings:
   arms: tuple[comparison_arms.Arm, ...]
   against: str
   sweeps: tuple[Sweep, ...]
-  search_scenes: int
+  search_scenes: typing.Annotated[int, settings.at_least(2)]
 
   def __post_init__(self):
-    settings.require(self, {'search_scenes': 2})
+    settings.check(self)
     if not self.seeds or len(set(self.seeds)) < len(self.seeds):
       raise ValueError(f'seeds is {self.seeds}, wanted different numbers')
     if min(self.seeds) < 0:

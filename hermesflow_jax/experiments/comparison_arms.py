@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import dataclasses
 import pathlib
 import time
+import typing
 
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import read_errors
@@ -24,6 +25,7 @@ from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.self_play import curation_phase
 from hermesflow_jax.self_play import evaluation_phase
 from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import round_state
 from hermesflow_jax.self_play import rounds
 
 SELF, JUDGE = 'self', 'judge'
@@ -61,18 +63,15 @@ class Arm:
   name: str
   label: str
   changes: dict
-  scorer: str = SELF
-  rates: tuple[float, ...] = ()
+  scorer: typing.Annotated[str, settings.one_of(SELF, JUDGE)] = SELF
+  rates: tuple[settings.PositiveFloat, ...] = ()
 
   def __post_init__(self):
+    settings.check(self)
     if not self.name.isidentifier():
       raise ValueError(
         f'name is {self.name!r}, wanted letters, digits and underscores'
       )
-    if any(rate <= 0 for rate in self.rates):
-      raise ValueError(f'rates is {self.rates}, wanted numbers above 0')
-    if self.scorer not in (SELF, JUDGE):
-      raise ValueError(f"scorer is {self.scorer!r}, wanted 'self' or 'judge'")
 
   def play(
     self, common: play_settings.PlayConfig, seed: int, lr: float | None = None
@@ -126,7 +125,7 @@ class CandidatePool:
     console: terminal.Console,
   ):
     self._base, self._world, self._config = base, world, config
-    self._folder, self._found = folder, None
+    self._folder, self._console, self._found = folder, console, None
     evaluation_phase.evaluate(
       self._player(), world, config, folder / 'round_0', console, learned=False
     )
@@ -134,6 +133,19 @@ class CandidatePool:
   def _player(self):
     """The base model, without what samplers keep of a model."""
     return dataclasses.replace(self._base)
+
+  def _first_round(self, config, folder):
+    """Returns the first round of the base model."""
+    return round_state.Round(
+      number=1,
+      base=self._base,
+      model=self._base.model,
+      learned=False,
+      data=self._world,
+      config=config,
+      folder=folder,
+      console=self._console,
+    )
 
   def found(self, images: int, scorer: str) -> candidate_generation.Candidates:
     """Returns the candidates, the first images of each caption.
@@ -144,12 +156,8 @@ class CandidatePool:
     """
     if self._found is None:
       self._found = curation_phase.gather_candidates(
+        self._first_round(self._config, self._folder / 'round_1'),
         self._player(),
-        self._world,
-        self._world.inputs[0],
-        self._config,
-        self._folder / 'round_1',
-        1,
       )
     scores, codes = self._found.image_scores, self._found.codes[:, :images]
     if scorer == JUDGE:
@@ -191,15 +199,11 @@ class CandidatePool:
     if not (shared / _CURATION[-1]).exists():
       began = time.perf_counter()
       curation_phase.make_pairs(
+        self._first_round(play, shared),
         self.found(play.images, arm.scorer),
-        self._world,
-        self._world.inputs[0],
-        play,
         {},
-        shared,
         began,
         self.found(play.images, SELF).image_scores,
-        learned=False,
       )
     copy_files(shared, folder / 'round_1', _CURATION)
 

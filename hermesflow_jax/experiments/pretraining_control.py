@@ -32,12 +32,12 @@ class Control:
     mixture: of the flows.
   """
 
-  scenes: int
+  scenes: settings.PositiveInt
   batches: pretraining.Batches
   mixture: pretraining.TaskMixture
 
   def __post_init__(self):
-    settings.require(self, {'scenes': 1})
+    settings.check(self)
 
 
 def continue_pretraining(

@@ -1,16 +1,16 @@
-"""Times the samplers beside the same work done naively."""
+"""Times sampling and training against naive implementations."""
 
-from collections.abc import Sequence
 import dataclasses
-import json
 import platform
 import time
+import typing
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import flop_count
 from hermesflow_jax.models import magvit
@@ -23,6 +23,7 @@ from hermesflow_jax.performance.benchmark import measurement
 from hermesflow_jax.performance.benchmark import pixels_workload
 from hermesflow_jax.performance.benchmark import replies_workload
 from hermesflow_jax.performance.benchmark import steps_workload
+from hermesflow_jax.performance.benchmark import timing_table
 from hermesflow_jax.performance.benchmark import torch_phi
 from hermesflow_jax.performance.benchmark import workload
 from hermesflow_jax.runtime import output_files
@@ -37,11 +38,15 @@ PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 @dataclasses.dataclass(frozen=True)
 class NamedWorkload:
-  """A workload by name: one of the kinds.
+  """A workload with a name. Exactly one of the other fields is set.
 
   Attributes:
-    name: in the table.
-    images, replies, choices, steps, pixels: one of these.
+    name: name in the table.
+    images: image sampling.
+    replies: text sampling.
+    choices: answers from given choices.
+    steps: training steps.
+    pixels: image tokenizer.
   """
 
   name: str
@@ -54,7 +59,8 @@ class NamedWorkload:
   def __post_init__(self):
     if len(self._kinds()) != 1:
       raise ValueError(
-        f'{self.name}: wanted one of images, replies, choices, steps and pixels'
+        f'{self.name} must have one of images, replies, choices, steps and '
+        f'pixels, got {len(self._kinds())}'
       )
 
   def _kinds(self):
@@ -63,7 +69,7 @@ class NamedWorkload:
 
   @property
   def workload(self) -> workload.Workload:
-    """The one that is there."""
+    """The workload that is set."""
     return self._kinds()[0]
 
 
@@ -72,40 +78,48 @@ class Settings:
   """Settings of the job.
 
   Attributes:
-    vocab, decoder: sizes of the model, which has random weights.
-    tokenizer: sizes of the image tokenizer, which has random weights, too;
-      None where no workload wants one.
-    precisions: 'float32', 'bfloat16'.
-    workloads: what is timed; the tokenizer in float32 alone.
-    repeats: timed calls, of which the median counts; one more is not timed.
-    torch: whether the naive way is timed in PyTorch, too, if it is there.
-    seed: of weights and inputs.
+    vocab: token ranges of the model, which has random weights.
+    decoder: sizes of the transformer.
+    tokenizer: sizes of the image tokenizer, which has random weights; None if
+      no workload needs it.
+    precisions: names in PRECISIONS.
+    workloads: workloads to time; the tokenizer is timed in float32 only.
+    repeats: timed calls after a warm-up call; the median is reported.
+    torch: whether to time the naive implementation also in PyTorch, if PyTorch
+      is installed.
+    seed: random seed of weights and inputs.
   """
 
   vocab: vocabulary.Vocab
   decoder: phi.PhiConfig
   tokenizer: magvit_config.MagvitConfig | None
-  precisions: tuple[str, ...]
+  precisions: tuple[typing.Annotated[str, settings.one_of(*PRECISIONS)], ...]
   workloads: tuple[NamedWorkload, ...]
-  repeats: int
+  repeats: settings.PositiveInt
   torch: bool
-  seed: int
+  seed: settings.NonNegativeInt
 
   def __post_init__(self):
-    settings.require(self, {'repeats': 1, 'seed': 0})
-    for name in self.precisions:
-      if name not in PRECISIONS:
-        raise ValueError(
-          f'precisions has {name!r}, wanted {" or ".join(PRECISIONS)}'
-        )
+    settings.check(self)
     if self.tokenizer is None and any(w.pixels for w in self.workloads):
-      raise ValueError('there are pixels in workloads, but no tokenizer')
+      raise ValueError(
+        'tokenizer must have sizes for workloads with pixels, got None'
+      )
 
 
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
-  """Times all workloads; prints and returns a row for each."""
+  """Times all workloads.
+
+  Writes `results.json` and `table.md`, and prints both.
+
+  Returns:
+    A row per workload and precision: seconds, FLOPs, bytes and memory.
+
+  Raises:
+    ValueError: the workdir cannot be written.
+  """
   workdir_claim.check_writable(workdir)
   rows = []
   for precision in config.precisions:
@@ -117,18 +131,18 @@ def run(
       f'copies {ceiling.bytes / 1e9:.1f} GB/s'
     )
     models = random_models(config, PRECISIONS[precision])
-    theirs = None
+    torch_model = None
     if config.torch and torch_phi.is_installed():
-      theirs = torch_phi.make_model(models.showo.config, precision)
-    timed_here = [
+      torch_model = torch_phi.make_model(models.showo.config, precision)
+    timed = [
       w for w in config.workloads if not w.pixels or precision == 'float32'
     ]
-    for named in console.progress(precision)(timed_here):
+    for named in console.progress(precision)(timed):
       row = {'workload': named.name, 'precision': precision}
-      row |= time_workload(models, theirs, named, ceiling, config)
+      row |= time_workload(models, torch_model, named, ceiling, config)
       rows.append(row)
-      console.say(timing_line(row))
-    del models, theirs
+      console.say(timing_table.timing_line(row))
+    del models, torch_model
   machine = {
     'device': jax.devices()[0].device_kind,
     'devices': jax.device_count(),
@@ -137,18 +151,24 @@ def run(
     'jax': jax.__version__,
   }
   root = storage.path(workdir)
-  output_files.write_atomically(
-    root / 'results.json',
-    json.dumps({'rows': rows, 'machine': machine}, indent=1) + '\n',
+  job_results.write_json(
+    root / 'results.json', {'rows': rows, 'machine': machine}
   )
-  output_files.write_atomically(root / 'table.md', timing_table(rows) + '\n')
-  console.say(timing_table(rows))
+  output_files.write_atomically(
+    root / 'table.md', timing_table.timing_table(rows) + '\n'
+  )
+  console.say(timing_table.timing_table(rows))
   console.say(f'table: {root / "table.md"}')
   return rows
 
 
 def random_models(config: Settings, dtype) -> workload.Models:
-  """Returns random models; Show-o computes in a precision and is kept in it."""
+  """Returns models with random weights.
+
+  Args:
+    config: settings of the job.
+    dtype: type of Show-o's weights and activations.
+  """
   decoder = dataclasses.replace(config.decoder, dtype=dtype)
   sizes = showo.ShowOConfig(config.vocab, decoder)
 
@@ -161,24 +181,32 @@ def random_models(config: Settings, dtype) -> workload.Models:
     return model, tokenizer
 
   model, tokenizer = make(jax.random.key(config.seed))
-  # One device: on several, each would do all of the work.
-  one = jax.sharding.Mesh(
+  # A single device: several devices would each repeat all work.
+  mesh = jax.sharding.Mesh(
     np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
   )
   return workload.Models(
-    serving_weights.prepare_for_serving(model, one), model, tokenizer
+    serving_weights.prepare_for_serving(model, mesh), model, tokenizer
   )
 
 
 def time_workload(
   models: workload.Models,
-  theirs,
+  torch_model,
   named: NamedWorkload,
   ceiling: measurement.Ceiling,
   config: Settings,
 ) -> dict:
-  """Returns the row of one workload without its name."""
-  asked = named.workload
+  """Returns the measurements of a workload, without its name.
+
+  Args:
+    models: models with random weights.
+    torch_model: model of `torch_phi.make_model`; None without PyTorch.
+    named: the workload.
+    ceiling: FLOP/s and bytes/s that the device reaches.
+    config: settings of the job.
+  """
+  timed_work = named.workload
 
   def rng():
     return np.random.default_rng(config.seed)
@@ -188,8 +216,8 @@ def time_workload(
       work.call, work.arguments, config.repeats, work.carries
     ).seconds
 
-  ours = asked.ours(models, rng())
-  useful = asked.useful(models)
+  ours = timed_work.ours(models, rng())
+  useful = timed_work.useful(models)
   began = time.perf_counter()
   compiled = ours.call.lower(*ours.arguments).compile()
   row = {'compile_seconds': time.perf_counter() - began}
@@ -197,14 +225,14 @@ def time_workload(
     ours.call, *ours.arguments, trips=ours.trips
   )
   memory = compiled.memory_analysis()
-  # A run of training calls its step as here; it costs the host less.
+  # Training calls its jitted step, which costs the host less.
   call = ours.call if ours.carries else compiled
   took = measurement.measure_times(
     call, ours.arguments, config.repeats, ours.carries
   )
-  # A state of training is large: one is there at a time.
+  # Training state is large: memory holds a single copy at a time.
   del ours, compiled, call
-  naive = asked.naive(models, rng())
+  naive = timed_work.naive(models, rng())
   row |= {
     'seconds': took.seconds,
     'dispatch_seconds': took.dispatch,
@@ -221,54 +249,13 @@ def time_workload(
   }
   row['naive_seconds'] = workload.total_flops(naive, seconds)
   row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
-  if theirs is not None and named.steps:
+  if torch_model is not None and named.steps:
     row['torch_seconds'] = torch_phi.step_seconds(
-      theirs, asked.naive_rows(models.showo, rng()), config.repeats
+      torch_model, timed_work.naive_rows(models.showo, rng()), config.repeats
     )
-  elif theirs is not None and (named.replies or named.choices):
-    each = torch_phi.forward_seconds(
-      theirs, asked.naive_rows(models.showo, rng()), config.repeats
+  elif torch_model is not None and (named.replies or named.choices):
+    seconds_per_call = torch_phi.forward_seconds(
+      torch_model, timed_work.naive_rows(models.showo, rng()), config.repeats
     )
-    row['torch_seconds'] = float(np.mean(each) * asked.calls())
+    row['torch_seconds'] = float(np.mean(seconds_per_call) * timed_work.calls())
   return row
-
-
-def timing_line(row: dict) -> str:
-  """Returns a row as a sentence."""
-  text = (
-    f'{row["workload"]}, {row["precision"]}: {row["seconds"]:.2f} s, '
-    f'{row["naive_seconds"] / row["seconds"]:.2f} times as fast as naive'
-  )
-  if 'torch_seconds' in row:
-    text += (
-      f', {row["torch_seconds"] / row["seconds"]:.1f} times as fast as '
-      'naive in PyTorch'
-    )
-  return text
-
-
-def timing_table(rows: Sequence[dict]) -> str:
-  """Returns all rows as a Markdown table."""
-  lines = [
-    '| workload | precision | seconds | ms to dispatch (own) | GFLOP useful | '
-    'executed | GB moved | of the ceiling | memory GiB | naive JAX | '
-    'naive PyTorch |',
-    '|' + '---|' * 11,
-  ]
-  for row in rows:
-    torch = row.get('torch_seconds')
-    cells = (
-      row['workload'],
-      row['precision'],
-      f'{row["seconds"]:.2f}',
-      f'{row["dispatch_seconds"] * 1e3:.1f} ({row["host_seconds"] * 1e3:.1f})',
-      f'{row["useful_flops"] / 1e9:.0f}',
-      f'{row["executed_flops"] / 1e9:.0f}',
-      f'{row["bytes"] / 1e9:.0f}',
-      f'{row["of_ceiling"]:.0%}',
-      f'{row["memory_bytes"] / 2**30:.2f}',
-      f'{row["naive_seconds"] / row["seconds"]:.2f} x',
-      f'{torch / row["seconds"]:.1f} x' if torch else '',
-    )
-    lines.append('| ' + ' | '.join(cells) + ' |')
-  return '\n'.join(lines)

@@ -1,31 +1,26 @@
-"""Makes homologous preference pairs, alone or as one of several processes."""
+"""Curates homologous preference pairs, in one process or in several shares."""
 
 from collections.abc import Iterator
 import contextlib
 import dataclasses
 import fcntl
-import json
 import pathlib
-
-import jax
+import typing
 
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import gathering
-from hermesflow_jax.curation import official_pairs
-from hermesflow_jax.curation import pair_dataset
-from hermesflow_jax.curation import pair_files
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
+from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import job_inputs
 from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import workdir_claim
-from hermesflow_jax.runtime import output_files
+from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.runtime import transfer
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
@@ -40,38 +35,38 @@ class Settings(job_model.ModelSettings):
   """Settings of the job.
 
   Attributes:
-    world: the embedded world.
-    files: image-caption inputs in its place; None for the embedded world.
-    inputs: how many a round has.
-    fresh_inputs: each round has its own, the next `inputs` of the source;
-      otherwise all have the same.
-    round: which round the pairs are for, from 1.
-    before: where the pairs of the round before are: the folder of its curation,
-      or of the round of a `pair_dpo` run. '' for the first round, and where no
-      input comes twice.
-    images: candidates drawn per caption.
-    captions: candidates written per image.
-    free_answers, free_prompt, choice_rule: see `question_answering.AnswerConfig`.
-    caption_prompt: what captions are asked with.
-    sampler: of the images.
-    rules: what makes a pair.
+    world: embedded world of scenes.
+    files: the user's image-caption inputs; None for the embedded world.
+    inputs: inputs per round.
+    fresh_inputs: whether each round has its own inputs, the next `inputs` of
+      the source; otherwise all rounds have the same inputs.
+    round: number of the round that trains on the pairs, from 1.
+    before: folder with the pairs of the previous round: a curation, or a round
+      of a `pair_dpo` run. '' in round 1, and for fresh inputs.
+    images: K, candidate images per caption.
+    captions: M samplers, each writes a candidate caption per image.
+    free_answers, free_prompt, choice_rule: see
+      `question_answering.AnswerConfig`.
+    caption_prompt: prompt for a caption.
+    sampler: image sampler.
+    rules: rules that accept or drop a pair.
     caption_scorer: key of `text_similarity.SCORERS`, scores captions.
-    seed: of the rounds, each of which samples with another.
-    shard: inputs a shard, which is what a stop may cost.
-    share: which part of the shards this process makes, 0 to `shares` - 1.
-    shares: among how many processes the work is divided. All write into the
-      same `--workdir`; the last to end makes the pairs.
-    official: the pairs are also written in the form of the official code,
-      with PNG files; see `data.official`.
+    seed: random seed; round r samples with `seed + r`.
+    shard: inputs per shard; a stop costs at most a shard.
+    share: number of this process's share of the shards, 0 to `shares` - 1.
+    shares: number of processes that divide the shards. All write into the same
+      `--workdir`; the last to finish writes the pairs.
+    official: whether to write the pairs also in the form of the official code,
+      with PNG files; see `curation.official_pair_writer`.
   """
 
   world: shape_world.World
   files: record_files.Source | None
-  inputs: int
+  inputs: settings.PositiveInt
   fresh_inputs: bool
-  round: int
+  round: settings.PositiveInt
   before: str
-  images: int
+  images: typing.Annotated[int, settings.at_least(2)]
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
   free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
@@ -82,26 +77,14 @@ class Settings(job_model.ModelSettings):
   sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
   caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
-  seed: int
-  shard: int
-  share: int
-  shares: int
+  seed: settings.NonNegativeInt
+  shard: settings.PositiveInt
+  share: settings.NonNegativeInt
+  shares: settings.PositiveInt
   official: bool = settings.not_identity(default=False)
 
   def __post_init__(self):
     super().__post_init__()
-    settings.require(
-      self,
-      {
-        'inputs': 1,
-        'images': 2,
-        'seed': 0,
-        'shard': 1,
-        'share': 0,
-        'shares': 1,
-        'round': 1,
-      },
-    )
     if self.before and self.round == 1:
       raise ValueError(
         f"before must be '' in round 1, got {self.before!r}; give the number "
@@ -110,78 +93,105 @@ class Settings(job_model.ModelSettings):
     if not self.before and self.round > 1 and not self.fresh_inputs:
       raise ValueError(
         f"before must be a folder in round {self.round}, got ''; give the "
-        'curation of the round before'
+        'curation of the previous round'
       )
     if self.share >= self.shares:
       raise ValueError(
-        f'share is {self.share}, wanted less than shares {self.shares}'
+        f'share must be less than shares, {self.shares}, got {self.share}'
       )
     if len(self.captions) < 2:
       raise ValueError(
-        f'captions has {len(self.captions)} samplers, wanted at least 2'
+        f'captions must have at least 2 samplers, got {len(self.captions)}'
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
     text_similarity.get_scorer(self.caption_scorer)
-    # It refuses what it cannot be made of.
-    self.answering  # pylint: disable=pointless-statement
+    # Raises ValueError for answer settings that do not fit.
+    _ = self.answering
 
   @property
   def answering(self) -> question_answering.AnswerConfig:
-    """How questions with choices are answered."""
+    """Method that answers questions with choices."""
     return question_answering.AnswerConfig(
       self.free_answers, self.free_prompt, self.choice_rule
     )
 
   @property
   def inputs_so_far(self) -> int:
-    """How many inputs this round and those before it have together."""
+    """Number of inputs of this round and all earlier rounds together."""
     return self.inputs * (self.round if self.fresh_inputs else 1)
 
 
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> dict | None:
-  """Curates; returns what `manifest.json` holds, None if others go on.
+  """Generates candidates and selects pairs.
 
-  Raises:
-    ValueError: a setting, a file or the workdir cannot be used.
+  Returns:
+    The content of `manifest.json`; None if other shares are not finished.
   """
   path = job_model.locate(config, console)
-  data = None
-  if config.files:
-    records = record_files.read_records(config.files)
-    job_inputs.report_unused(
-      config.files, len(records), config.inputs_so_far, console
-    )
-    data = record_files.file_hashes(config.files)
-  before, identity = {}, {}
+  hashes = _file_hashes(config, console)
+  previous, identity = {}, {}
   if config.before:
-    before, identity['pairs_before'] = read_previous_round(
+    previous, identity['pairs_before'] = curation_folder.read_previous_round(
       config.before, config.round - 1
     )
   mesh = config.mesh.make()
-  parts = job_model.load_parts(config, path, mesh)
-  sums = job_model.weight_hashes(config, path)
-  workdir_claim.claim_workdir(
+  parts, weights = job_start.load_model(config, path, mesh)
+  manifest = job_start.claim_workdir(
     workdir,
     dataclasses.replace(config, share=0, shares=1),
     console,
-    base=sums,
-    data=data,
+    'manifest.json',
+    base=weights,
+    data=hashes,
     **identity,
     **job_model.answer_encoding(parts.text),
   )
   root = storage.path(workdir)
-  done = root / 'manifest.json'
-  if done.exists():
-    console.say(
-      f'this run is finished: see {root}; to start afresh, remove it or '
-      'give another --workdir'
-    )
-    return json.loads(done.read_text())
+  if manifest is not None:
+    job_start.report_finished(console, workdir, root)
+    return manifest
   unified = job_model.place_on_mesh(
     config, parts, mesh, console, config.answering, config.caption_prompt
   )
+  inputs = _read_inputs(config, unified, root, console)
+  same_inputs = config.before and not config.fresh_inputs
+  if same_inputs and previous.keys().isdisjoint(inputs.ids):
+    raise ValueError(
+      f'before must hold pairs of the same inputs, got {config.before}, '
+      'which has none of their ids; give the curation of the previous round'
+    )
+  store = _gather(config, unified, inputs, root, console)
+  missing = store.missing()
+  if missing:
+    console.say(
+      f'this share is finished; {len(missing)} of {store.count} shards belong '
+      'to other shares'
+    )
+    return None
+  with _finish_lock(root):
+    manifest = job_start.read_results(root / 'manifest.json')
+    if manifest is None:
+      manifest = write_pairs(
+        config, inputs, previous, store, root, console, unified
+      )
+  return manifest
+
+
+def _file_hashes(config, console) -> dict | None:
+  """Checks the user's files; returns their SHA-256, None without files."""
+  if not config.files:
+    return None
+  records = record_files.read_records(config.files)
+  job_inputs.report_unused(
+    config.files, len(records), config.inputs_so_far, console
+  )
+  return record_files.file_hashes(config.files)
+
+
+def _read_inputs(config, unified, root, console) -> input_set.Inputs:
+  """Reads and encodes the inputs of the round."""
   rows = job_inputs.read_inputs(
     unified,
     config.files,
@@ -192,15 +202,13 @@ def run(
     str(root / 'data' / str(config.share)),
     console,
   )
-  # Those of earlier rounds come first, and are none of this round's.
+  # The inputs of earlier rounds come first.
   first = config.inputs_so_far - config.inputs
-  inputs = input_set.from_records(rows).part(slice(first, None))
-  same = config.before and not config.fresh_inputs
-  if same and before.keys().isdisjoint(inputs.ids):
-    raise ValueError(
-      f'before must hold pairs of the same inputs, got {config.before}, '
-      'which has none of their ids; give the curation of the round before'
-    )
+  return input_set.from_records(rows).part(slice(first, None))
+
+
+def _gather(config, unified, inputs, root, console) -> shards.Shards:
+  """Generates and scores the missing candidates of this share."""
   recipe = candidate_generation.CandidateConfig(
     config.sampler,
     config.images,
@@ -210,9 +218,9 @@ def run(
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))
   store = shards.Shards(root / 'shards', len(spans))
-  there = store.count - len(store.missing())
-  if there:
-    console.say(f'{there} of {store.count} shards are there')
+  finished = store.count - len(store.missing())
+  if finished:
+    console.say(f'{finished} of {store.count} shards found, skipping these')
   clock = gathering.gather(
     unified,
     inputs,
@@ -225,56 +233,14 @@ def run(
   )
   if clock.seconds:
     console.say(str(clock))
-  missing = store.missing()
-  if missing:
-    console.say(
-      f'this share is done; {len(missing)} of {store.count} shards are '
-      "others' work"
-    )
-    return None
-  with _alone(root):
-    if done.exists():
-      return json.loads(done.read_text())
-    return write_pairs(config, inputs, before, store, root, console, unified)
-
-
-def read_previous_round(folder: str, number: int) -> tuple[dict, str]:
-  """Returns the pairs of a round before, by id, and the SHA-256 of their file.
-
-  Args:
-    folder: of a curation, or of a round of a `pair_dpo` run.
-    number: of the round before.
-
-  Raises:
-    ValueError: there are no pairs, or they are damaged, or of another round.
-  """
-  root = storage.path(folder)
-  try:
-    content = output_files.sha256(root / 'pairs.jsonl')
-    pairs = pair_files.read_pairs(root)
-  except (*storage.failures(), ValueError, KeyError, TypeError) as error:
-    raise ValueError(
-      'before must be the folder of a curation, or of a round such as '
-      f'runs/pair_dpo/round_1, got {folder}: {error}'
-    ) from error
-  manifest = root / 'manifest.json'
-  if manifest.exists():
-    facts = json.loads(manifest.read_text())
-    if content != facts['sha256']['pairs.jsonl']:
-      raise ValueError(f'{root / "pairs.jsonl"} is damaged')
-    if facts.get('round', 1) != number:
-      raise ValueError(
-        f'before must hold the pairs of round {number}, got {folder} of '
-        f'round {facts.get("round", 1)}'
-      )
-  return pairs, content
+  return store
 
 
 @contextlib.contextmanager
-def _alone(root: pathlib.PurePath) -> Iterator[None]:
-  """Of shares that end together one is in here at a time.
+def _finish_lock(root: pathlib.PurePath) -> Iterator[None]:
+  """Lets shares that end at the same time write the pairs one after another.
 
-  A bucket has no locks: there all may be, and write the same bytes.
+  A bucket has no locks: its shares all write the pairs, with the same bytes.
   """
   if not storage.is_local(root):
     yield
@@ -287,49 +253,39 @@ def _alone(root: pathlib.PurePath) -> Iterator[None]:
 def write_pairs(
   config: Settings,
   inputs: input_set.Inputs,
-  before: dict,
+  previous: dict,
   store: shards.Shards,
   root: pathlib.PurePath,
   console: terminal.Console,
   unified: unified_model.UnifiedModel,
 ) -> dict:
-  """Makes the pairs of all shards and writes them; returns the manifest."""
-  ids, found = inputs.ids, gathering.collect(store, inputs, config.shard)
-  pairs = pair_selection.select_pairs(found, ids, config.rules, before)
-  rows = [
-    pair_files.pair_to_record(name, caption, pairs[name])
-    | {'codes': codes.tolist()}
-    for name, caption, codes in zip(ids, inputs.captions, inputs.codes)
-  ]
-  text = output_files.json_lines(rows)
-  output_files.write_atomically(root / 'pairs.jsonl', text)
-  with transfer.Outbox(root / 'tfds') as outbox:
-    pair_dataset.write_dataset(str(outbox.folder), rows, inputs.codes.shape[1])
+  """Selects pairs from all shards and writes them; returns the manifest.
+
+  Args:
+    config: settings of the job.
+    inputs: inputs of the round.
+    previous: pairs of the previous round by id; {} in round 1.
+    store: finished shards of candidates.
+    root: folder of the run.
+    console: prints the counts.
+    unified: decodes images for the official records.
+  """
+  candidates = gathering.collect(store, inputs, config.shard)
+  pairs = pair_selection.select_pairs(
+    candidates, inputs.ids, config.rules, previous
+  )
   if config.official:
-    known = config.files and official_pairs.known_fields(
+    known = config.files and official_pair_writer.known_fields(
       record_files.read_records(config.files)
     )
-    official_pairs.write_official(
+    official_pair_writer.write_official(
       root, inputs, pairs, unified.decode, known, console.say
     )
-  drops = pair_files.drop_counts(pairs)
-  written = [
-    'pairs.jsonl',
-    *(f'tfds/{name}' for name in sorted(storage.list_files(root / 'tfds'))),
-  ]
-  manifest = {
-    'round': config.round,
-    'inputs': len(ids),
-    'shards': store.count,
-    'drops': drops,
-    'sha256': {name: output_files.sha256(root / name) for name in written},
-    'jax': jax.__version__,
-  }
-  output_files.write_atomically(
-    root / 'manifest.json', json.dumps(manifest, indent=1) + '\n'
+  manifest = curation_folder.write_curation(
+    root, inputs, pairs, config.round, store.count
   )
-  for kind, counts in drops.items():
-    told = ', '.join(f'{n} {why}' for why, n in sorted(counts.items()))
-    console.say(f'{kind} pairs: {told}')
-  console.say(f'{len(ids)} inputs in {root}')
+  for kind, counts in manifest['drops'].items():
+    reasons = ', '.join(f'{n} {reason}' for reason, n in sorted(counts.items()))
+    console.say(f'{kind} pairs: {reasons}')
+  console.say(f'{len(inputs)} inputs in {root}')
   return manifest

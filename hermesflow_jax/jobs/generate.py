@@ -1,13 +1,12 @@
-"""Draws images of prompts: new ones, parts of one, or beyond its borders."""
+"""Draws images of prompts, fills in masked images, or extends images."""
 
-import collections
 from collections.abc import Sequence
 import dataclasses
 import functools
 import io
-import json
 import pathlib
 import re
+import typing
 
 import numpy as np
 from PIL import Image
@@ -16,7 +15,9 @@ from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import prompt_list
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -25,7 +26,7 @@ from hermesflow_jax.sampling import inpainting
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import unified_model
 
-# Prompts that a contact sheet shows.
+# Number of prompts on the contact sheet.
 _SHEET = 64
 
 
@@ -35,140 +36,135 @@ class Settings(job_model.ModelSettings):
 
   Attributes:
     prompts: texts to draw.
-    file: a file with more of them, one a line; '' for none.
-    each: images a prompt.
-    seed: of all randomness; an image depends on it, on its prompt and number.
-    sampler: how.
-    image: an image to start from; '' for none.
-    mask: an image of the same size, white where `image` is drawn anew.
-    extend: sides to which `image` grows by half its size, in this order, any
-      of left, right, up, down, as often as wanted.
-    on_error: 'raise', or 'skip' to leave out prompts that cannot be drawn.
+    file: text file with more prompts, one per line; '' for none.
+    each: images per prompt.
+    seed: random seed; an image depends on seed, prompt and image number.
+    sampler: image sampler.
+    image: path of an image to start from; '' for none.
+    mask: path of a mask with the size of `image`; white pixels are drawn
+      anew. '' for none.
+    extend: sides to which `image` grows by half its size, in this order: any
+      of left, right, up, down, repeated as needed.
+    on_error: 'raise' stops at a faulty prompt, 'skip' leaves it out.
   """
 
   prompts: tuple[str, ...]
   file: str
-  each: int
-  seed: int
+  each: settings.PositiveInt
+  seed: settings.NonNegativeInt
   sampler: maskgit.MaskGITSampler
   image: str
   mask: str
-  extend: tuple[str, ...]
-  on_error: str
+  extend: tuple[
+    typing.Annotated[str, settings.one_of(*inpainting.DIRECTIONS)], ...
+  ]
+  on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)]
 
   def __post_init__(self):
     super().__post_init__()
-    settings.require(self, {'each': 1, 'seed': 0})
-    input_faults.check_policy(self.on_error)
     if not self.prompts and not self.file:
-      raise ValueError('there is nothing to draw: give prompts or a file')
-    for side in self.extend:
-      if side not in inpainting.DIRECTIONS:
-        raise ValueError(
-          f'extend has {side!r}, wanted {", ".join(inpainting.DIRECTIONS)}'
-        )
+      raise ValueError(
+        'prompts must not be empty, got (); give prompts or file'
+      )
     if bool(self.image) != (bool(self.mask) or bool(self.extend)):
       raise ValueError(
-        'an image wants a mask, or sides to extend it to, and these an image'
+        'image must be given together with mask or extend, got '
+        f'image={self.image!r}, mask={self.mask!r}, extend={self.extend}'
       )
     if self.mask and self.extend:
-      raise ValueError('mask and extend do not go together')
+      raise ValueError(
+        'mask and extend must not be given together, got '
+        f'mask={self.mask!r}, extend={self.extend}; run the job twice'
+      )
 
 
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
-  """Draws; returns the lines of `images.jsonl`, one an image."""
+  """Draws the images, and a contact sheet of the first prompts.
+
+  Writes PNG files, `contact_sheet.png`, then `images.jsonl`.
+
+  Returns:
+    The objects of `images.jsonl`, one per image.
+
+  Raises:
+    ValueError: a setting, a file or the workdir cannot be used.
+  """
   path = job_model.locate(config, console)
   prompts = input_faults.valid_only(
-    read_prompts(config), config.on_error, 'prompt', console
+    prompt_list.read_prompts(config.prompts, config.file),
+    config.on_error,
+    'prompt',
+    console,
   )
   mesh = config.mesh.make()
-  parts = job_model.load_parts(config, path, mesh)
-  sums = job_model.weight_hashes(config, path)
-  inputs = {
-    name: output_files.sha256(file)
-    for name, file in (
-      ('image', config.image),
-      ('mask', config.mask),
-      ('file', config.file),
-    )
-    if file
-  }
-  if config.image:
-    inputs['pixels'] = image_reader.VERSION
+  parts, weights = job_start.load_model(config, path, mesh)
+  hashes = _file_hashes(config)
   unified = job_model.place_on_mesh(config, parts, mesh, console)
-  first = starting_codes(config, unified)
-  workdir_claim.claim_workdir(
-    workdir, config, console, base=sums, inputs=inputs
+  start = starting_codes(config, unified)
+  rows = job_start.claim_workdir(
+    workdir, config, console, 'images.jsonl', base=weights, inputs=hashes
   )
   root = storage.path(workdir)
-  done = root / 'images.jsonl'
-  if done.exists():
+  if rows is not None:
+    job_start.report_finished(console, workdir, root / 'contact_sheet.png')
+    return rows
+  truncated = {
+    prompt: end
+    for prompt in prompts
+    if (end := unified.read_to(prompt)) is not None
+  }
+  for prompt, end in truncated.items():
     console.say(
-      f'these images are there: see {root}; for others, give another --workdir'
+      f'warning: {prompt!r} is too long, the model reads it up to {end!r}'
     )
-    with storage.open_text(done) as file:
-      return [json.loads(line) for line in file.read().splitlines()]
-  cut = {p: c for p in prompts if (c := unified.read_to(p)) is not None}
-  for prompt, rest in cut.items():
-    console.say(f'warning: {prompt!r} is too long: what is read ends {rest!r}')
-  rows = draw_images(config, unified, prompts, first, cut, root, console)
-  shown = prompts[:_SHEET]
+  rows = draw_images(config, unified, prompts, start, truncated, root, console)
+  sheet_prompts = prompts[:_SHEET]
   image_writer.contact_sheet(
     root / 'contact_sheet.png',
     [
-      [_image(root / r['file']) for r in rows if r['prompt'] == prompt]
-      for prompt in shown
+      [_read_png(root / r['file']) for r in rows if r['prompt'] == prompt]
+      for prompt in sheet_prompts
     ],
-    shown,
+    sheet_prompts,
   )
-  lines = ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
-  output_files.write_atomically(done, lines)
+  output_files.write_atomically(
+    root / 'images.jsonl', job_results.json_lines(rows)
+  )
   console.say(f'{len(rows)} images in {root}; see {root / "contact_sheet.png"}')
   return rows
 
 
-def _image(path: pathlib.PurePath) -> np.ndarray:
+def _file_hashes(config) -> dict:
+  """Returns the SHA-256 of the user's files, and the image reader's version."""
+  names = [name for name in ('image', 'mask', 'file') if getattr(config, name)]
+  hashes = {name: output_files.sha256(getattr(config, name)) for name in names}
+  if config.image:
+    hashes['pixels'] = image_reader.VERSION
+  return hashes
+
+
+def _read_png(path: pathlib.PurePath) -> np.ndarray:
+  """Returns uint8[H, W, 3]."""
   return np.asarray(Image.open(io.BytesIO(path.read_bytes())))
-
-
-def read_prompts(config: Settings) -> list[tuple[str, str]]:
-  """Returns (prompt, what is wrong with it or '') of settings and file.
-
-  Raises:
-    ValueError: the file cannot be read.
-  """
-  prompts = list(config.prompts)
-  if config.file:
-    try:
-      with storage.open_text(storage.path(config.file)) as file:
-        text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-      raise ValueError(f'{config.file} cannot be read: {error}') from error
-    prompts += text.splitlines()
-  prompts = [' '.join(prompt.split()) for prompt in prompts]
-  seen, out = collections.Counter(), []
-  for prompt in prompts:
-    seen[prompt] += 1
-    fault = ''
-    if not prompt:
-      fault = 'it is empty'
-    elif seen[prompt] == 2:
-      fault = 'it comes twice; `each` says how often a prompt is drawn'
-    elif seen[prompt] > 2:
-      continue
-    out.append((prompt, fault))
-  return out
 
 
 def starting_codes(
   config: Settings, unified: unified_model.UnifiedModel
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns (codes int32[h, w], known bool[h, w]) of the image to start from.
+  """Returns the codes to start from.
+
+  Args:
+    config: settings of the job.
+    unified: model whose tokenizer encodes the image.
+
+  Returns:
+    codes: int32[h, w], image codes.
+    known: bool[h, w], true for codes to keep; false everywhere without image.
 
   Raises:
-    ValueError: the image or the mask cannot be read, or do not fit together.
+    ValueError: the image or the mask cannot be read, or their sizes differ.
   """
   grid = unified.grid
   if not config.image:
@@ -183,7 +179,9 @@ def starting_codes(
     )
     known = ~inpainting.masked_codes(mask, grid)
     if known.all():
-      raise ValueError(f'mask {config.mask} hides nothing')
+      raise ValueError(
+        f'mask must be white where to draw, got {config.mask} without white'
+      )
   return codes, known
 
 
@@ -191,12 +189,25 @@ def draw_images(
   config: Settings,
   unified: unified_model.UnifiedModel,
   prompts: Sequence[str],
-  first: tuple[np.ndarray, np.ndarray],
-  cut: dict[str, str],
+  start: tuple[np.ndarray, np.ndarray],
+  truncated: dict[str, str],
   root: pathlib.PurePath,
   console: terminal.Console,
 ) -> list[dict]:
-  """Draws and writes what is not there; returns a line an image."""
+  """Draws and writes the missing images.
+
+  Args:
+    config: settings of the job.
+    unified: model that draws.
+    prompts: N texts.
+    start: codes and mask from `starting_codes`.
+    truncated: by prompt that is too long, the last words that are read.
+    root: folder of the run.
+    console: prints progress.
+
+  Returns:
+    A record per image.
+  """
   rows, size = [], max(1, unified.chunk // config.each)
   groups = [prompts[i : i + size] for i in range(0, len(prompts), size)]
   number = {prompt: n for n, prompt in enumerate(prompts)}
@@ -212,21 +223,21 @@ def draw_images(
         'number': m,
         'seed': config.seed,
       }
-      | ({'read_to': cut[prompt]} if prompt in cut else {})
+      | ({'read_to': truncated[prompt]} if prompt in truncated else {})
       for prompt in group
       for m in range(config.each)
     ]
     rows += lines
     if all((root / line['file']).exists() for line in lines):
       continue
-    for line, image in zip(lines, to_pixels(config, unified, group, first)):
-      facts = line | {'sampler': dataclasses.asdict(config.sampler)}
-      facts |= {
+    for line, image in zip(lines, to_pixels(config, unified, group, start)):
+      metadata = line | {'sampler': dataclasses.asdict(config.sampler)}
+      metadata |= {
         name: value
         for name in ('image', 'mask', 'extend')
         if (value := getattr(config, name))
       }
-      image_writer.save_png(root / line['file'], image, facts)
+      image_writer.save_png(root / line['file'], image, metadata)
   return rows
 
 
@@ -234,29 +245,39 @@ def to_pixels(
   config: Settings,
   unified: unified_model.UnifiedModel,
   prompts: Sequence[str],
-  first: tuple[np.ndarray, np.ndarray],
+  start: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-  """Returns uint8[N * M, H, W, 3], the images of some prompts."""
-  grid, each = unified.grid, config.each
-  codes, known = first
+  """Draws the images of some prompts.
+
+  Args:
+    config: settings of the job.
+    unified: model that draws.
+    prompts: N texts.
+    start: codes and mask from `starting_codes`.
+
+  Returns:
+    uint8[N * M, H, W, 3], M images per prompt.
+  """
+  grid, count = unified.grid, config.each
+  codes, known = start
   start_from = np.where(known, codes, inpainting.UNKNOWN)
-  canvas = np.repeat(start_from[None], len(prompts) * each, axis=0)
+  canvas = np.repeat(start_from[None], len(prompts) * count, axis=0)
 
   def draw(window, codes, known, stage):
     names = prompts
     if stage or window:
       names = [f'{prompt}/{stage}.{window}' for prompt in prompts]
-    shape = len(prompts), each, -1
-    found = unified.draw(
+    shape = len(prompts), count, -1
+    drawn = unified.draw(
       names,
       prompts,
-      each,
+      count,
       config.sampler,
       config.seed,
       codes=codes.reshape(shape),
       known=known.reshape(shape),
     )
-    return found.reshape(codes.shape)
+    return drawn.reshape(codes.shape)
 
   for stage, side in enumerate(config.extend or (None,)):
     if side:
@@ -268,5 +289,5 @@ def to_pixels(
 
 
 def _slug(prompt):
-  """A prompt as a part of a file's name."""
+  """Returns a prompt as part of a file name."""
   return re.sub(r'[^a-z0-9]+', '-', prompt.lower()).strip('-')[:40] or 'image'

@@ -1,9 +1,9 @@
-"""Trains the unified model on the embedded world, from a tokenizer."""
+"""Pretrains the unified model on the embedded world."""
 
 import dataclasses
 import functools
-import json
 import time
+import typing
 
 from flax import nnx
 import jax
@@ -15,11 +15,11 @@ from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
+from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
-from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
@@ -47,33 +47,32 @@ class Settings:
   """Settings of the job.
 
   Attributes:
-    seed: of parameters and order.
-    mesh: devices.
-    world: the embedded world.
+    seed: random seed of parameters and batch order.
+    mesh: device mesh.
+    world: embedded world of scenes.
     scenes: captioned scenes to train on.
-    tokenizer: a model or a run that has an image tokenizer, or a converted
+    tokenizer: folder of a model or run with an image tokenizer, or a converted
       MAGVIT-v2; see `job_model.ModelSettings`.
-    init_from: a trained model, the run of one, a bundle or a converted Show-o,
-      whose transformer is trained on; '' for a new one.
+    init_from: folder of a trained model, its run, a bundle or a converted
+      Show-o whose transformer is trained further; '' for a new transformer.
     decoder: sizes of the transformer.
-    lengths: sizes of rows.
-    mixture: of the three flows.
-    mask_schedule: of the random masks.
-    optim: the optimizer.
-    stop: the step to stop at, if before `optim.steps`; 0 for the whole run.
-    batches: rows of each flow.
+    lengths: lengths of token rows.
+    mixture: weights and noise of the three training tasks.
+    mask_schedule: mask schedule of image tokens.
+    optim: optimizer.
+    stop: step to stop at, before `optim.steps`; 0 for all steps.
+    batches: rows of each task in a batch.
     log_every: steps between two lines of metrics.
-    save_every: steps between two checkpoints.
-    sampler: for the measurement at the end.
-    evaluated: held-out scenes of that measurement.
-    export: the bundle to write into, beside the trained model `model/` of the
-      run.
+    save_every: steps between two checkpoints; 0 for none before the end.
+    sampler: image sampler of the evaluation.
+    evaluated: held-out scenes of the evaluation.
+    export: folder of the model bundle to write, besides `model/` of the run.
   """
 
-  seed: int
+  seed: settings.NonNegativeInt
   mesh: mesh_config.MeshConfig = settings.not_identity()
   world: shape_world.World
-  scenes: int
+  scenes: settings.PositiveInt
   tokenizer: str
   init_from: str
   decoder: phi.PhiConfig
@@ -81,60 +80,60 @@ class Settings:
   mixture: pretraining.TaskMixture
   mask_schedule: str
   optim: adamw.AdamWConfig
-  stop: int
+  stop: settings.NonNegativeInt
   batches: pretraining.Batches
-  log_every: int = settings.not_identity()
-  save_every: int = settings.not_identity()
+  log_every: settings.PositiveInt = settings.not_identity()
+  save_every: settings.NonNegativeInt = settings.not_identity()
   sampler: maskgit.MaskGITSampler
-  evaluated: int
+  evaluated: typing.Annotated[int, settings.at_least(2)]
   export: str
 
   def __post_init__(self):
-    settings.require(
-      self,
-      {
-        'seed': 0,
-        'scenes': 1,
-        'evaluated': 2,
-        'stop': 0,
-        'log_every': 1,
-        'save_every': 0,
-      },
-    )
+    settings.check(self)
     mask_schedules.parse_schedule(self.mask_schedule)
 
 
 def world_tokenizer() -> text_tokenizer.TextTokenizer:
-  """Returns the tokenizer of the embedded world's words."""
+  """Returns a tokenizer with the words of the embedded world."""
   prompt = text_tokenizer.user_turn(text_tokenizer.CAPTION_PROMPT)
   words = prompt.replace(':', ' : ').replace('.', ' . ').lower().split()
   return text_tokenizer.word_level_tokenizer([*caption_questions.WORDS, *words])
 
 
-def _taken(setting, name, console):
+def _newest_model(setting, folder, console):
   """Returns the folder of the model that a setting names."""
-  path = str(run_folder.newest_model(name))
-  if path != str(storage.path(name)):
-    console.say(f'{setting} {name}: taking {path}')
+  path = str(run_folder.newest_model(folder))
+  if path != str(storage.path(folder)):
+    console.say(f'{setting} {folder}: using {path}')
   return path
 
 
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
-  """Trains, measures and exports; returns the measurements."""
+  """Trains, exports and evaluates the unified model.
+
+  Writes the bundle `config.export`, the model `model/`, then `results.json`.
+
+  Returns:
+    The content of `results.json`: scores, parameters, seconds.
+
+  Raises:
+    ValueError: a setting, a model or a folder cannot be used.
+  """
   began = time.perf_counter()
   mesh = config.mesh.make(
     config.batches.divisor,
     parts=mesh_config.model_divisor(config.decoder),
     say=console.say,
   )
-  tokenizer_path = _taken('tokenizer', config.tokenizer, console)
-  tokenizer = initial_model.load_tokenizer(tokenizer_path, mesh)
-  base = {}
+  tokenizer_path = _newest_model('tokenizer', config.tokenizer, console)
+  tokenizer = initial_model.open(tokenizer_path).load_tokenizer(mesh)
+  identity = {}
   if config.init_from:
-    first_path = _taken('init_from', config.init_from, console)
-    initial_model.read_config(first_path)
-    base = {'base': initial_model.weight_hashes(first_path, tokenizer_path)}
-  workdir_claim.claim_workdir(workdir, config, console, **base)
+    initial_path = _newest_model('init_from', config.init_from, console)
+    first_model = initial_model.open(initial_path)
+    first_model.config()
+    identity['base'] = first_model.weight_hashes(tokenizer_path)
+  workdir_claim.claim_workdir(workdir, config, console, **identity)
   workdir_claim.check_writable(config.export)
   grid = (shape_world.SIZE // tokenizer.reduction,) * 2
   text = world_tokenizer()
@@ -142,12 +141,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])
   optim = config.optim
   if config.init_from:
-    first = initial_model.load_model(first_path, sizes, mesh)
+    initial = first_model.load_transformer(sizes, mesh)
 
   def make_model(key):
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))
 
-  def unified(model):
+  def make_unified(model):
     return unified_model.UnifiedModel(
       model=model,
       tokenizer=tokenizer,
@@ -166,10 +165,10 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       config.world.seed,
       count,
       config.world.jitter,
-      unified(None),
+      make_unified(None),
     )
 
-  console.say('preparing the world')
+  console.say('drawing and encoding scenes')
   rows = records('train', config.scenes)
   transforms = pretraining.transforms(
     vocab, text, config.lengths, config.mixture
@@ -182,7 +181,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
 
   def make_state():
     if config.init_from:
-      return train_step.start_state(first, optim, mesh)
+      return train_step.start_state(initial, optim, mesh)
     return train_step.init_state(make_model, optim, key, mesh)
 
   loss = functools.partial(
@@ -213,34 +212,31 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   )
   if config.export != tokenizer_path:
     model_bundle.save_tokenizer(config.export, tokenizer)
-  player = unified(state.model)
-  written = storage.path(workdir) / 'model'
-  # A run that was killed before it wrote its results may have left it.
-  checkpoint.remove(written)
+  unified = make_unified(state.model)
+  target = storage.path(workdir) / 'model'
+  # A run that was killed before it wrote its results may have left a model.
+  checkpoint.remove(target)
   trained_model.save_model(
-    str(written),
+    str(target),
     dataclasses.replace(
-      player, tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh))
+      unified, tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh))
     ),
     config.init_from,
     {'steps': int(state.step)},
   )
   inputs = input_set.from_records(records('preference', config.evaluated))
-  measured = gap.evaluate(
-    player,
+  evaluation = gap.evaluate(
+    unified,
     inputs,
     config.sampler,
-    pixel_judge.judge_of_codes(player.decode),
+    pixel_judge.judge_of_codes(unified.decode),
     text_similarity.ngram_cosines,
     config.seed,
   )
-  results = gap.summarize(measured, inputs)
+  results = gap.summarize(evaluation, inputs)
   results['parameters'] = sum(a.size for a in jax.tree.leaves(state.model))
   results['seconds'] = time.perf_counter() - began
-  output_files.write_atomically(
-    str(storage.path(workdir) / 'results.json'),
-    json.dumps(results, indent=2) + '\n',
-  )
+  job_results.write_json(storage.path(workdir) / 'results.json', results)
   console.say(
     f'understanding {results["understanding"]:.3f}, '
     f'generation {results["generation"]:.3f}, '

@@ -1,8 +1,7 @@
-"""Trains the image tokenizer on the embedded world and measures it."""
+"""Trains the image tokenizer on the embedded world, then evaluates it."""
 
 import dataclasses
 import functools
-import json
 import time
 
 from flax import nnx
@@ -12,13 +11,13 @@ import numpy as np
 
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.data import pipeline
+from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import training_schedule
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.runtime import batching
-from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -38,39 +37,47 @@ class Settings:
   """Settings of the job.
 
   Attributes:
-    seed: of parameters and order.
-    mesh: devices.
-    world: the embedded world.
+    seed: random seed of parameters and batch order.
+    mesh: device mesh.
+    world: embedded world of scenes.
     scenes: crowded scenes to train on.
-    sizes: of the tokenizer.
-    weights: of the loss.
+    sizes: sizes of the tokenizer.
+    weights: weights of the loss terms.
     quantizer_warmup: steps until every image passes the quantizer.
-    optim: the optimizer.
-    schedule: batch and intervals.
-    evaluated: scenes of each of the three sets it is measured on.
-    export: the bundle to write into.
+    optim: optimizer.
+    schedule: batch size, and steps between logs and checkpoints.
+    evaluated: scenes in each of the three evaluation sets.
+    export: folder of the model bundle to write into.
   """
 
-  seed: int
+  seed: settings.NonNegativeInt
   mesh: mesh_config.MeshConfig = settings.not_identity()
   world: shape_world.World
-  scenes: int
+  scenes: settings.PositiveInt
   sizes: magvit_config.MagvitConfig
   weights: tokenizer_loss.LossWeights
-  quantizer_warmup: int
+  quantizer_warmup: settings.NonNegativeInt
   optim: adamw.AdamWConfig
   schedule: training_schedule.TrainingSchedule
-  evaluated: int
+  evaluated: settings.PositiveInt
   export: str
 
   def __post_init__(self):
-    settings.require(
-      self, {'seed': 0, 'scenes': 1, 'quantizer_warmup': 0, 'evaluated': 1}
-    )
+    settings.check(self)
 
 
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
-  """Trains, measures and exports; returns the measurements."""
+  """Trains, evaluates and exports the tokenizer.
+
+  Writes the tokenizer into the bundle `config.export`, then `results.json`.
+
+  Returns:
+    The content of `results.json`: parameters, scores by evaluation set,
+    seconds.
+
+  Raises:
+    ValueError: a setting or a folder cannot be used.
+  """
   began = time.perf_counter()
   mesh = config.mesh.make(config.schedule.batch, say=console.say)
   workdir_claim.claim_workdir(workdir, config, console)
@@ -128,10 +135,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   results = measure_reconstruction(state.model, config, mesh, console)
   results['seconds'] = time.perf_counter() - began
   model_bundle.save_tokenizer(config.export, state.model)
-  output_files.write_atomically(
-    str(storage.path(workdir) / 'results.json'),
-    json.dumps(results, indent=2) + '\n',
-  )
+  job_results.write_json(storage.path(workdir) / 'results.json', results)
   for name, values in results['sets'].items():
     console.say(
       f'{name}: same objects in {values["same"]:.3f} of '
@@ -140,8 +144,15 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   return results
 
 
-def save_reconstructions(image: np.ndarray) -> list[tuple]:
-  """Returns what the judge sees: sorted (row, column, shape, color, size)."""
+def read_objects(image: np.ndarray) -> list[tuple]:
+  """Returns the objects that the judge reads from an image.
+
+  Args:
+    image: uint8[H, W, 3].
+
+  Returns:
+    Sorted (row, column, shape, color, size); row and column count cells.
+  """
   cell = shape_world.CELL
   return sorted(
     (
@@ -156,10 +167,17 @@ def save_reconstructions(image: np.ndarray) -> list[tuple]:
 
 
 def measure_reconstruction(model, config: Settings, mesh, console) -> dict:
-  """Reconstructs three held-out sets and lets the judge compare.
+  """Compares reconstructions of three held-out sets with the originals.
 
-  `same` is the share of scenes in which the judge sees the same objects at
-  the same places in the reconstruction as in the original.
+  Args:
+    model: Magvit tokenizer.
+    config: settings of the job.
+    mesh: device mesh.
+    console: prints progress.
+
+  Returns:
+    Number of parameters, and scores by set. `same` is the fraction of scenes
+    whose reconstruction shows the same objects in the same cells.
   """
 
   @jax.jit
@@ -182,19 +200,18 @@ def measure_reconstruction(model, config: Settings, mesh, console) -> dict:
         for i in range(config.evaluated)
       ]
     )
-    codes, found = batching.map_batches(
+    codes, reconstructed = batching.map_batches(
       reconstruct, images, size, mesh, console.progress(f'judging {split}')
     )
     same = [
-      save_reconstructions(a) == save_reconstructions(b)
-      for a, b in zip(images, found)
+      read_objects(a) == read_objects(b) for a, b in zip(images, reconstructed)
     ]
     sets[split] = {
       'scenes': len(images),
       'same': float(np.mean(same)),
-      'codes': int(len(np.unique(codes))),
+      'codes': len(np.unique(codes)),
       'mean_squared_error': float(
-        np.mean((images / 127.5 - found / 127.5) ** 2)
+        np.mean((images / 127.5 - reconstructed / 127.5) ** 2)
       ),
     }
   parameters = sum(a.size for a in jax.tree.leaves(model))

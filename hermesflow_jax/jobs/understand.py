@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 import dataclasses
 import glob
-import json
 import os
 import pathlib
+import typing
 
 import numpy as np
 
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -22,10 +23,10 @@ from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_tokenizer
 
-# Images that are read, answered about and written at once.
+# Images per batch: a stop costs at most the answers of a batch.
 GROUP = 256
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
-# Images that the printed table shows.
+# Number of images in the printed table.
 _TABLE = 20
 
 
@@ -34,17 +35,17 @@ class Settings(job_model.ModelSettings):
   """Settings of the job.
 
   Attributes:
-    images: files, folders (with all images below them) and globs, also of
-      buckets.
-    caption: whether each image is captioned.
-    questions: asked about each image.
-    choices: possible answers, of which the likeliest is given; () for answers
-      in the model's own words.
-    choice_rule: how likely a choice is, a name of `choice_rules.RULES`.
-    caption_prompt: what captions are asked with.
-    decoding: how captions and free answers are written; `top_k` 1 is greedy.
-    seed: of all randomness.
-    on_error: 'raise', or 'skip' to leave out images that cannot be read.
+    images: files, folders (with all images below them) and glob patterns,
+      local or in a bucket.
+    caption: whether to caption each image.
+    questions: questions about each image.
+    choices: possible answers; the model picks the most likely. () for free
+      answers in the model's own words.
+    choice_rule: score of a choice, a name in `choice_rules.RULES`.
+    caption_prompt: prompt for a caption.
+    decoding: sampler of captions and free answers; `top_k` 1 is greedy.
+    seed: random seed.
+    on_error: 'raise' stops at an unreadable image, 'skip' leaves it out.
   """
 
   images: tuple[str, ...]
@@ -56,27 +57,31 @@ class Settings(job_model.ModelSettings):
     default=text_tokenizer.CAPTION_PROMPT, kw_only=True
   )
   decoding: batched.Decoding
-  seed: int
-  on_error: str
+  seed: settings.NonNegativeInt
+  on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)]
 
   def __post_init__(self):
     super().__post_init__()
-    settings.require(self, {'seed': 0})
-    input_faults.check_policy(self.on_error)
     if not self.images:
-      raise ValueError('there is nothing to look at: give images')
-    if not self.caption and not self.questions:
-      raise ValueError('there is nothing to say: give questions, or caption')
-    if not all(question.strip() for question in self.questions):
-      raise ValueError('a question is empty')
-    if len(set(self.questions)) < len(self.questions):
-      raise ValueError('a question comes twice')
-    plain = [choice.strip() for choice in self.choices]
-    if plain and (
-      len(plain) < 2 or len(set(plain)) < len(plain) or not all(plain)
-    ):
       raise ValueError(
-        f'choices is {self.choices}, wanted different texts, at least two'
+        "images must not be empty, got (); give images=('a.png',)"
+      )
+    if not self.caption and not self.questions:
+      raise ValueError(
+        'caption must be True without questions, got False; give questions, '
+        'or caption=True'
+      )
+    if not all(question.strip() for question in self.questions):
+      raise ValueError(
+        f'questions must not be empty texts, got {self.questions}'
+      )
+    if len(set(self.questions)) < len(self.questions):
+      raise ValueError(f'questions must differ, got {self.questions}')
+    texts = [choice.strip() for choice in self.choices]
+    distinct = len(set(texts)) == len(texts) and all(texts)
+    if texts and not (distinct and len(texts) >= 2):
+      raise ValueError(
+        f'choices must be at least two different texts, got {self.choices}'
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
     question_answering.AnswerConfig(rule=self.choice_rule)
@@ -85,12 +90,17 @@ class Settings(job_model.ModelSettings):
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
-  """Looks and says; returns the lines of `answers.jsonl`, one an image."""
+  """Captions the images, answers the questions and prints a table.
+
+  Writes `parts/` with the answers of each batch, then `answers.jsonl`.
+
+  Returns:
+    The objects of `answers.jsonl`, one per image.
+  """
   path = job_model.locate(config, console)
   names = list_images(config.images)
   mesh = config.mesh.make()
-  parts = job_model.load_parts(config, path, mesh)
-  sums = job_model.weight_hashes(config, path)
+  parts, weights = job_start.load_model(config, path, mesh)
   unified = job_model.place_on_mesh(
     config,
     parts,
@@ -102,7 +112,7 @@ def run(
   for question in config.questions:
     unified.check_question({'question': question})
   size = unified.grid[0] * unified.tokenizer.reduction
-  good = input_faults.valid_only(
+  names = input_faults.valid_only(
     [
       (name, image_fault(name, size))
       for name in console.progress('reading')(names)
@@ -111,54 +121,79 @@ def run(
     'image',
     console,
   )
-  workdir_claim.claim_workdir(
+  rows = job_start.claim_workdir(
     workdir,
     config,
     console,
-    base=sums,
-    images={name: output_files.sha256(name) for name in good},
+    'answers.jsonl',
+    base=weights,
+    images={name: output_files.sha256(name) for name in names},
     pixels=image_reader.VERSION,
     **job_model.answer_encoding(parts.text),
   )
-  root = storage.path(workdir)
-  done = root / 'answers.jsonl'
-  if done.exists():
-    console.say(f'these answers are there: see {done}')
-  else:
-    groups = [good[i : i + GROUP] for i in range(0, len(good), GROUP)]
-    written = []
-    looking = terminal.weighted_progress(
-      console.progress('looking'), groups, list(map(len, groups))
+  target = storage.path(workdir) / 'answers.jsonl'
+  if rows is None:
+    output_files.write_atomically(
+      target, answer_batches(config, unified, names, size, workdir, console)
     )
-    for number, group in enumerate(looking):
-      part = root / 'parts' / f'{number:06d}.jsonl'
-      if not part.exists():
-        rows = ask_about_images(config, unified, group, size)
-        output_files.write_atomically(
-          part,
-          ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows),
-        )
-      written.append(part.read_bytes().decode())
-    output_files.write_atomically(done, ''.join(written))
-  text = done.read_bytes().decode()
-  rows = [json.loads(line) for line in text.splitlines()]
+    rows = job_start.read_results(target)
+  else:
+    job_start.report_finished(console, workdir, target)
   console.say(answers_table(rows[:_TABLE]))
   if len(rows) > _TABLE:
     console.say(f'and {len(rows) - _TABLE} more')
-  console.say(f'{len(rows)} images in {done}')
+  console.say(f'{len(rows)} images in {target}')
   return rows
 
 
-def list_images(wanted: Sequence[str]) -> list[str]:
-  """Returns the image files that are meant, each once, in order.
+def answer_batches(
+  config: Settings,
+  unified: unified_model.UnifiedModel,
+  names: Sequence[str],
+  size: int,
+  workdir: str,
+  console: terminal.Console,
+) -> str:
+  """Answers about all images, in batches; finished batches are read.
+
+  Args:
+    config: settings of the job.
+    unified: model that answers.
+    names: image files.
+    size: side of the square images, in pixels.
+    workdir: folder of the run.
+    console: prints progress.
+
+  Returns:
+    JSON lines, one object per image.
+  """
+  batches = [names[i : i + GROUP] for i in range(0, len(names), GROUP)]
+  progress = terminal.weighted_progress(
+    console.progress('answering'), batches, list(map(len, batches))
+  )
+  texts = []
+  for number, batch in enumerate(progress):
+    part = storage.path(workdir) / 'parts' / f'{number:06d}.jsonl'
+    if not part.exists():
+      rows = ask_about_images(config, unified, batch, size)
+      output_files.write_atomically(part, job_results.json_lines(rows))
+    texts.append(part.read_bytes().decode())
+  return ''.join(texts)
+
+
+def list_images(patterns: Sequence[str]) -> list[str]:
+  """Returns the image files of patterns, without repetition, in order.
+
+  Args:
+    patterns: files, folders and glob patterns.
 
   Raises:
-    ValueError: one of `wanted` means no file.
+    ValueError: a pattern matches no file.
   """
-  found = {}
-  for name in wanted:
+  matches = {}
+  for name in patterns:
     if not storage.is_local(storage.path(name)):
-      below = _in_bucket(name)
+      below = _list_bucket(name)
     elif os.path.isdir(name):
       below = sorted(
         str(path)
@@ -170,18 +205,21 @@ def list_images(wanted: Sequence[str]) -> list[str]:
     else:
       below = sorted(filter(os.path.isfile, glob.glob(name, recursive=True)))
     if not below:
-      raise ValueError(f'there is no image at {name}')
-    found |= dict.fromkeys(below)
-  return list(found)
+      raise ValueError(
+        f'images must match image files, got {name}; give a file, a folder or '
+        'a glob pattern'
+      )
+    matches |= dict.fromkeys(below)
+  return list(matches)
 
 
-def _in_bucket(name: str) -> list[str]:
-  """The image files of a bucket that are meant."""
-  path = storage.path(name)
-  if '*' in name:
-    return storage.glob(name)
+def _list_bucket(pattern: str) -> list[str]:
+  """Returns the image files of a pattern in a bucket."""
+  path = storage.path(pattern)
+  if '*' in pattern:
+    return storage.glob(pattern)
   if not path.is_dir():
-    return [name] if path.exists() else []
+    return [pattern] if path.exists() else []
   return [
     str(path / file)
     for file in sorted(storage.list_files(path))
@@ -190,7 +228,12 @@ def _in_bucket(name: str) -> list[str]:
 
 
 def image_fault(name: str, size: int) -> str:
-  """Returns what is wrong with an image file, or ''."""
+  """Returns the fault of an image file; '' for a readable image.
+
+  Args:
+    name: path of the file.
+    size: side of the square that the image is cropped to, in pixels.
+  """
   try:
     image_reader.load_image(storage.path(name), size)
   except ValueError as error:
@@ -204,7 +247,17 @@ def ask_about_images(
   names: Sequence[str],
   size: int,
 ) -> list[dict]:
-  """Returns what the model says about some images, one record each."""
+  """Captions some images and answers the questions about them.
+
+  Args:
+    config: settings of the job.
+    unified: model that answers.
+    names: N image files.
+    size: side of the square images, in pixels.
+
+  Returns:
+    N records: image, caption if `config.caption`, and answers by question.
+  """
   pixels = np.stack(
     [image_reader.load_image(storage.path(n), size) for n in names]
   )
@@ -216,25 +269,25 @@ def ask_about_images(
     for row, (caption,) in zip(rows, captions):
       row['caption'] = caption
   if config.choices:
-    asked = [
+    questions = [
       {
         'question': question,
         'choices': [choice.strip() for choice in config.choices],
       }
       for question in config.questions
     ]
-    answers = unified.answer(codes, [asked] * len(names))
+    answers = unified.answer(codes, [questions] * len(names))
   elif config.questions:
     replies = unified.reply(names, codes, config.questions, ladder, config.seed)
-    answers = [[reply for (reply,) in each] for each in replies]
+    answers = [[reply for (reply,) in row] for row in replies]
   if config.questions:
-    for row, each in zip(rows, answers):
-      row['answers'] = dict(zip(config.questions, each))
+    for row, texts in zip(rows, answers):
+      row['answers'] = dict(zip(config.questions, texts))
   return rows
 
 
 def answers_table(rows: Sequence[dict]) -> str:
-  """Returns what was said as text: an image, and a line for each answer."""
+  """Returns text with a line per image, caption and answer."""
   lines = []
   for row in rows:
     lines.append(row['image'])

@@ -5,6 +5,7 @@ import pathlib
 import jax
 
 from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
@@ -19,7 +20,7 @@ def load_model(
   *,
   tokenizer: str = '',
   text: str = '',
-  sizes: initial_model.Sizes | None = None,
+  sizes: model_folder.Sizes | None = None,
   mesh: jax.sharding.Mesh | None = None,
   chunk: int = 32,
 ) -> unified_model.UnifiedModel:
@@ -51,7 +52,7 @@ def load_model(
       "a run, or 'assets:shapes'"
     )
   mesh = sharding.make_mesh() if mesh is None else mesh
-  parts = initial_model.load_parts(str(folder), tokenizer, text, sizes, mesh)
+  parts = initial_model.open(folder).load(sizes, mesh, tokenizer, text)
   return unified_model.UnifiedModel(
     model=jax.device_put(parts.model, sharding.shardings(parts.model, mesh)),
     tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),

@@ -6,7 +6,7 @@ projector of two layers. Module names are those of the PyTorch checkpoints.
 """
 
 import dataclasses
-from typing import Any
+import typing
 
 from flax import nnx
 import jax
@@ -31,20 +31,17 @@ class ClipConfig:
     dtype: of activations and matrix products; parameters stay float32.
   """
 
-  width: int = 1024
-  layers: int = 24
-  heads: int = 16
-  mlp: int = 4096
-  patch: int = 14
-  image: int = 336
-  norm_eps: float = 1e-5
-  dtype: Any = jnp.float32
+  width: settings.PositiveInt = 1024
+  layers: typing.Annotated[int, settings.at_least(2)] = 24
+  heads: settings.PositiveInt = 16
+  mlp: settings.PositiveInt = 4096
+  patch: settings.PositiveInt = 14
+  image: settings.PositiveInt = 336
+  norm_eps: settings.PositiveFloat = 1e-5
+  dtype: typing.Any = settings.not_identity(of='model', default=jnp.float32)
 
   def __post_init__(self):
-    counts = ('width', 'heads', 'mlp', 'patch', 'image')
-    settings.require(
-      self, dict.fromkeys(counts, 1) | {'layers': 2}, above=('norm_eps',)
-    )
+    settings.check(self)
     for name, part in (('width', 'heads'), ('image', 'patch')):
       if getattr(self, name) % getattr(self, part):
         raise ValueError(

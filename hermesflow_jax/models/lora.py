@@ -7,6 +7,7 @@ kernels and embeddings, so adapters have none.
 
 from collections.abc import Mapping
 import dataclasses
+import typing
 
 from flax import nnx
 import jax
@@ -31,16 +32,15 @@ class Lora:
     targets: names of TARGETS.
   """
 
-  rank: int
-  alpha: float
-  targets: tuple[str, ...]
+  rank: settings.NonNegativeInt
+  alpha: settings.PositiveFloat
+  targets: tuple[typing.Annotated[str, settings.one_of(*TARGETS)], ...]
 
   def __post_init__(self):
-    settings.require(self, {'rank': 0}, above=('alpha',))
-    surplus = [name for name in self.targets if name not in TARGETS]
-    if surplus or not self.targets:
+    settings.check(self)
+    if not self.targets:
       raise ValueError(
-        f'targets is {self.targets}, wanted some of {", ".join(TARGETS)}'
+        f'targets must be some of {", ".join(TARGETS)}, got {self.targets}'
       )
 
   @property

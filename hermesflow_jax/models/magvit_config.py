@@ -26,21 +26,19 @@ class MagvitConfig:
       official model. With 1 and one level a code sees only its own patch.
   """
 
-  ch: int
+  ch: settings.PositiveInt
   encoder_ch_mult: tuple[int, ...]
   decoder_ch_mult: tuple[int, ...]
   encoder_num_res_blocks: tuple[int, ...]
   decoder_num_res_blocks: tuple[int, ...]
-  z_channels: int
-  patch: int = 1
+  z_channels: settings.PositiveInt
+  patch: settings.PositiveInt = 1
   mid_attention: bool = True
-  num_groups: int = 32
-  kernel: int = 3
+  num_groups: settings.NonNegativeInt = 32
+  kernel: settings.PositiveInt = 3
 
   def __post_init__(self):
-    settings.require(
-      self, {'ch': 1, 'z_channels': 1, 'patch': 1, 'num_groups': 0, 'kernel': 1}
-    )
+    settings.check(self)
     levels = len(self.encoder_ch_mult)
     for name in (
       'decoder_ch_mult',

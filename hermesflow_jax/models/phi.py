@@ -7,6 +7,7 @@ embedding that turns only the first part of each head, biases everywhere.
 
 from collections.abc import Sequence
 import dataclasses
+import typing
 
 from flax import nnx
 import jax
@@ -25,6 +26,8 @@ REMAT = {
   'full': jax.checkpoint_policies.nothing_saveable,
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
+
+Backend = typing.Annotated[str, settings.one_of(*attention.BACKENDS)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,41 +50,29 @@ class PhiConfig:
       parameters, norms and softmaxes are float32.
   """
 
-  width: int = 2048
-  layers: int = 24
-  heads: int = 32
-  mlp: int = 8192
-  rotary_fraction: float = 0.5
-  rope_theta: float = 10_000.0
-  norm_eps: float = 1e-5
-  remat: str = 'none'
-  unroll: int = 1
-  attention: str = 'xla'
-  dtype: str = 'float32'
+  width: settings.PositiveInt = 2048
+  layers: settings.PositiveInt = 24
+  heads: settings.PositiveInt = 32
+  mlp: settings.PositiveInt = 8192
+  rotary_fraction: settings.Fraction = 0.5
+  rope_theta: settings.PositiveFloat = 10_000.0
+  norm_eps: settings.PositiveFloat = 1e-5
+  remat: typing.Annotated[str, settings.one_of(*REMAT)] = settings.not_identity(
+    of='model', default='none'
+  )
+  unroll: settings.PositiveInt = settings.not_identity(of='model', default=1)
+  attention: Backend = settings.not_identity(of='model', default='xla')
+  dtype: typing.Annotated[str, settings.one_of('float32', 'bfloat16')] = (
+    settings.not_identity(of='model', default='float32')
+  )
 
   def __post_init__(self):
     # A type, too, is taken for its name.
     if not isinstance(self.dtype, str):
       object.__setattr__(self, 'dtype', jnp.dtype(self.dtype).name)
-    if self.dtype not in ('float32', 'bfloat16'):
-      raise ValueError(
-        f"dtype is {self.dtype!r}, wanted 'float32' or 'bfloat16'"
-      )
-    for name, known in (('remat', REMAT), ('attention', attention.BACKENDS)):
-      if getattr(self, name) not in known:
-        raise ValueError(
-          f'{name} is {getattr(self, name)!r}, wanted '
-          f'{", ".join(map(repr, known))}'
-        )
+    settings.check(self)
     if self.attention == 'cudnn' and self.dtype != 'bfloat16':
       raise ValueError("attention 'cudnn' wants dtype 'bfloat16'")
-    counts = ('width', 'layers', 'heads', 'mlp', 'unroll')
-    settings.require(
-      self,
-      dict.fromkeys(counts, 1) | {'rotary_fraction': 0},
-      above=('rope_theta', 'norm_eps'),
-      most={'rotary_fraction': 1},
-    )
     if self.width % self.heads:
       raise ValueError(
         f'width {self.width} wants to be a multiple of heads {self.heads}'

@@ -34,11 +34,11 @@ class ShowOConfig:
 
   vocab: vocabulary.Vocab
   decoder: phi.PhiConfig = phi.PhiConfig()
-  image_tokens: int = 256
-  clip_width: int = 0
+  image_tokens: settings.PositiveInt = 256
+  clip_width: settings.NonNegativeInt = 0
 
   def __post_init__(self):
-    settings.require(self, {'image_tokens': 1, 'clip_width': 0})
+    settings.check(self)
 
 
 class ShowO(nnx.Module):

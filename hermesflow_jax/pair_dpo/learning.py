@@ -66,28 +66,17 @@ class LearningConfig:
   mask_schedule: str
   optim: adamw.AdamWConfig
   lora: lora.Lora
-  epochs: float
-  batch: int
-  label_rows: int = settings.not_identity()
-  log_every: int = settings.not_identity()
-  save_every: int = settings.not_identity()
-  sample_every: int = settings.not_identity()
+  epochs: settings.NonNegativeFloat
+  batch: settings.PositiveInt
+  label_rows: settings.PositiveInt = settings.not_identity()
+  log_every: settings.PositiveInt = settings.not_identity()
+  save_every: settings.NonNegativeInt = settings.not_identity()
+  sample_every: settings.NonNegativeInt = settings.not_identity()
   profile_steps: tuple[int, int] = settings.not_identity()
-  seed: int
+  seed: settings.NonNegativeInt
 
   def __post_init__(self):
-    settings.require(
-      self,
-      {
-        'batch': 1,
-        'label_rows': 1,
-        'log_every': 1,
-        'seed': 0,
-        'epochs': 0,
-        'save_every': 0,
-        'sample_every': 0,
-      },
-    )
+    settings.check(self)
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
     mask_schedules.parse_schedule(self.mask_schedule)
     first, after = self.profile_steps

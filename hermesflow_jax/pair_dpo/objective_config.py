@@ -1,6 +1,7 @@
 """Settings of the loss on preference pairs."""
 
 import dataclasses
+import typing
 
 from hermesflow_jax.pair_dpo import methods
 from hermesflow_jax.runtime import settings
@@ -24,37 +25,19 @@ class ObjectiveConfig:
       reference scores it once before; otherwise masks are drawn at each step.
   """
 
-  method: str = 'pair_dpo'
-  beta: float = 0.2
-  smoothing: float = 0.0
-  und_weight: float = 1.0
-  gen_weight: float = 1.0
-  und_sft_weight: float = 0.0
-  gen_sft_weight: float = 0.0
-  masks: int = 1
-  drop_condition: float = 0.1
+  method: typing.Annotated[str, settings.one_of(*methods.METHODS)] = 'pair_dpo'
+  beta: settings.PositiveFloat = 0.2
+  smoothing: typing.Annotated[float, settings.between(0, 0.49)] = 0.0
+  und_weight: settings.NonNegativeFloat = 1.0
+  gen_weight: settings.NonNegativeFloat = 1.0
+  und_sft_weight: settings.NonNegativeFloat = 0.0
+  gen_sft_weight: settings.NonNegativeFloat = 0.0
+  masks: settings.PositiveInt = 1
+  drop_condition: settings.Fraction = 0.1
   fixed_masks: bool = False
 
   def __post_init__(self):
-    settings.require(
-      self,
-      {
-        'und_weight': 0,
-        'gen_weight': 0,
-        'und_sft_weight': 0,
-        'gen_sft_weight': 0,
-        'masks': 1,
-        'drop_condition': 0,
-        'smoothing': 0,
-      },
-      above=('beta',),
-      most={'drop_condition': 1, 'smoothing': 0.49},
-    )
-    if self.method not in methods.METHODS:
-      raise ValueError(
-        f'method is {self.method!r}, wanted one of '
-        + ', '.join(methods.METHODS)
-      )
+    settings.check(self)
     if bool(self.smoothing) != (self.method in ('smoothed', 'robust')):
       raise ValueError(
         f'smoothing is {self.smoothing} with method {self.method}: smoothed '

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
@@ -124,11 +125,10 @@ def join_pairs(inputs: input_set.Inputs, pairs: dict, both: bool) -> list[dict]:
     pairs: of captions and of images, by id.
     both: leave out inputs that lack one pair; otherwise those without any.
   """
-  enough = any if both else all
   by_id = dict(zip(inputs.ids, zip(inputs.captions, inputs.codes)))
   rows = []
   for name, (und, gen) in pairs.items():
-    if enough((und.dropped, gen.dropped)):
+    if not pair_selection.is_trainable(und.dropped, gen.dropped, both):
       continue
     caption, codes = by_id[name]
     rows.append(

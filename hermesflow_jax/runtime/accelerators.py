@@ -1,4 +1,4 @@
-"""TPU chips and slices of them."""
+"""Accelerators: peak rates of chips, and slices of TPU chips."""
 
 import dataclasses
 import math
@@ -7,43 +7,56 @@ import re
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """What one chip can do; decimal units (docs.cloud.google.com/tpu/docs).
+  """Rates and sizes of one chip, in decimal units, from the maker's data sheet.
+
+  TPUs: docs.cloud.google.com/tpu/docs.
 
   Attributes:
-    name: as topologies call it.
-    accelerator: as accelerator types call it.
-    flops: bfloat16 products, a second.
+    name: name in topologies, e.g. 'v5e'.
+    kinds: beginnings of `jax.Device.device_kind`.
+    flops: bfloat16 operations a second, without sparsity.
+    accelerator: name in accelerator types, e.g. 'v5litepod'.
     memory: bytes of HBM.
-    bandwidth: bytes of HBM read or written, a second.
-    network: bytes to other chips of the slice, one way, a second.
-    axes: of its torus.
+    bandwidth: bytes of HBM read or written a second.
+    network: bytes a second to other chips of the slice, one way.
+    axes: axes of the torus of a slice; 0 for a chip without slices, for which
+      the fields above from `accelerator` on are not listed.
   """
 
   name: str
-  accelerator: str
+  kinds: tuple[str, ...]
   flops: float
-  memory: float
-  bandwidth: float
-  network: float
-  axes: int
+  accelerator: str = ''
+  memory: float = math.nan
+  bandwidth: float = math.nan
+  network: float = math.nan
+  axes: int = 0
 
+
+_V5E = ('TPU v5 lite', 'TPU v5e')
+_V6E = ('TPU v6 lite', 'TPU v6e')
+# After v5e, whose kinds begin with 'TPU v5', too.
+_V5P = ('TPU v5p', 'TPU v5')
 
 CHIPS = {
   chip.name: chip
   for chip in (
-    Chip('v5e', 'v5litepod', 197e12, 16e9, 819e9, 200e9, 2),
-    Chip('v6e', 'v6e', 918e12, 32e9, 1638e9, 400e9, 2),
-    Chip('v5p', 'v5p', 459e12, 95e9, 2765e9, 600e9, 3),
+    Chip('v5e', _V5E, 197e12, 'v5litepod', 16e9, 819e9, 200e9, 2),
+    Chip('v6e', _V6E, 918e12, 'v6e', 32e9, 1638e9, 400e9, 2),
+    Chip('v5p', _V5P, 459e12, 'v5p', 95e9, 2765e9, 600e9, 3),
+    Chip('A100', ('NVIDIA A100',), 312e12),
+    Chip('H100', ('NVIDIA H100',), 989e12),
+    Chip('H200', ('NVIDIA H200',), 989e12),
   )
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-  """Some chips with a network of their own.
+  """Chips with a network of their own.
 
   Attributes:
-    chip: of which kind.
+    chip: the kind of chip.
     shape: chips along each axis of the torus.
   """
 
@@ -52,56 +65,52 @@ class Slice:
 
   @property
   def count(self) -> int:
-    """How many chips."""
+    """Number of chips."""
     return math.prod(self.shape)
 
   @property
   def name(self) -> str:
-    """As `parse_slice` reads it, e.g. 'v5e:16x16'."""
+    """Name that `parse_slice` reads, e.g. 'v5e:16x16'."""
     return f'{self.chip.name}:{"x".join(map(str, self.shape))}'
 
 
 def parse_slice(text: str) -> Slice:
-  """Reads 'v5e:16x16'.
+  """Reads a topology, e.g. 'v5e:16x16'.
+
+  Args:
+    text: '<chip>:<sides>', with a side for each axis of the chip's torus.
 
   Raises:
-    ValueError: there is no such chip, or a slice of it has no such shape.
+    ValueError: the chip is not known, or its slices have other axes.
   """
   name, _, sides = text.partition(':')
-  if name not in CHIPS:
+  names = [chip.name for chip in CHIPS.values() if chip.axes]
+  if name not in names:
     raise ValueError(
-      f'topology {text!r}: wanted {", ".join(CHIPS)} and a shape, e.g. '
-      'v5e:16x16'
+      f'topology must be one of {", ".join(names)} and a shape, e.g. '
+      f'v5e:16x16, got {text!r}'
     )
   axes = CHIPS[name].axes
   if not re.fullmatch(r'[1-9]\d*(x[1-9]\d*)*', sides) or (
     sides.count('x') + 1 != axes
   ):
     raise ValueError(
-      f'topology {text!r}: a slice of {name} has {axes} sides, e.g. '
-      f'{name}:{"x".join(["4"] * axes)}'
+      f'topology of {name} must have {axes} sides, e.g. '
+      f'{name}:{"x".join(["4"] * axes)}, got {text!r}'
     )
   return Slice(CHIPS[name], tuple(map(int, sides.split('x'))))
 
 
-# bfloat16 products a second of one device, without sparsity, by the beginning
-# of its kind; of the makers' data sheets.
-PEAKS = {
-  'TPU v5 lite': 197e12,
-  'TPU v5e': 197e12,
-  'TPU v5p': 459e12,
-  'TPU v5': 459e12,
-  'TPU v6 lite': 918e12,
-  'TPU v6e': 918e12,
-  'NVIDIA A100': 312e12,
-  'NVIDIA H100': 989e12,
-  'NVIDIA H200': 989e12,
-}
-
-
 def peak_flops(kind: str) -> float | None:
-  """Returns the peak of a kind of device, or None if it is not known."""
-  for name, peak in PEAKS.items():
-    if kind.startswith(name):
-      return peak
+  """Returns the peak rate of a device in bfloat16 operations a second.
+
+  Args:
+    kind: `jax.Device.device_kind`.
+
+  Returns:
+    The rate; None if the kind of device is not known.
+  """
+  for chip in CHIPS.values():
+    if kind.startswith(chip.kinds):
+      return chip.flops
   return None

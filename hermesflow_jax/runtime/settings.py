@@ -1,46 +1,211 @@
-"""Nested plain mappings to frozen dataclasses, with every fault named at once."""
+"""Frozen dataclasses of settings, built from nested mappings and checked.
 
+A setting states its bounds beside its type:
+
+  @dataclasses.dataclass(frozen=True)
+  class Schedule:
+    batch: settings.PositiveInt
+    decay: typing.Annotated[float, settings.at_least(0), settings.below(1)]
+    log_every: settings.PositiveInt = settings.not_identity()
+
+    def __post_init__(self):
+      settings.check(self)
+
+`build` checks types and bounds of all settings of a job and reports every
+fault in one error. `check` applies the same bounds to a dataclass that code
+constructs directly.
+"""
+
+from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import types
 import typing
 
 
+@dataclasses.dataclass(frozen=True)
+class Condition:
+  """A bound of a setting, for use in `typing.Annotated`.
+
+  Attributes:
+    text: completes the sentence '<setting> must be ...'.
+    holds: value -> bool.
+  """
+
+  text: str
+  holds: Callable[[typing.Any], bool]
+
+
+def at_least(bound: float) -> Condition:
+  """Returns the condition value >= bound."""
+  return Condition(f'at least {bound}', lambda value: value >= bound)
+
+
+def at_most(bound: float) -> Condition:
+  """Returns the condition value <= bound."""
+  return Condition(f'at most {bound}', lambda value: value <= bound)
+
+
+def below(bound: float) -> Condition:
+  """Returns the condition value < bound."""
+  return Condition(f'less than {bound}', lambda value: value < bound)
+
+
+def between(low: float, high: float) -> Condition:
+  """Returns the condition low <= value <= high."""
+  return Condition(
+    f'between {low} and {high}', lambda value: low <= value <= high
+  )
+
+
+def one_of(*values) -> Condition:
+  """Returns the condition that a setting has one of some values."""
+  *first, last = map(repr, values)
+  text = f'{", ".join(first)} or {last}' if first else last
+  return Condition(text, lambda value: value in values)
+
+
+POSITIVE = Condition('more than 0', lambda value: value > 0)
+FINITE = Condition('a finite number', math.isfinite)
+PositiveInt = typing.Annotated[int, at_least(1)]
+NonNegativeInt = typing.Annotated[int, at_least(0)]
+PositiveFloat = typing.Annotated[float, POSITIVE]
+NonNegativeFloat = typing.Annotated[float, at_least(0)]
+Fraction = typing.Annotated[float, between(0, 1)]
+
+
+def check(instance) -> None:
+  """Checks the bounds of a dataclass instance, for use in `__post_init__`.
+
+  Args:
+    instance: a dataclass instance, whose fields may have `Condition`s. Those
+      of a subclass are checked, too.
+
+  Raises:
+    ValueError: one line that lists every field out of its bounds.
+  """
+  faults = []
+  for name, hint in _hints(type(instance)).items():
+    if hasattr(instance, name):
+      faults += _violations(hint, getattr(instance, name), name)
+  if faults:
+    raise ValueError('; '.join(faults))
+
+
 def build(kind: type, values: Mapping, name: str = 'config'):
   """Returns an instance of a frozen dataclass.
 
   Args:
-    kind: the dataclass; its fields may be dataclasses, bool, int, float, str,
-      tuples of these, or optional ones of these; a `dict` is any mapping.
-    values: a mapping with exactly its fields; those with a default may be
-      left out. Numbers must be finite; a tuple may come as a list.
-    name: how the mapping is called in messages.
+    kind: the dataclass. Its fields may be dataclasses, bool, int, float, str,
+      tuples of these, or None as an alternative; a `dict` is any mapping.
+    values: a mapping with exactly its fields; fields with a default may be
+      left out. Numbers must be finite; a list may stand for a tuple.
+    name: name of the mapping in messages.
 
   Raises:
     ValueError: one line that lists all faults.
   """
   faults = []
-  made = _build(kind, values, name, faults)
+  instance = _build(kind, values, name, faults)
   if faults:
     raise ValueError('; '.join(faults))
-  return made
+  return instance
 
 
-def with_changes(thing, changes: Mapping, name: str = 'config'):
+def with_changes(instance, changes: Mapping, name: str = 'config'):
   """Returns an instance of a frozen dataclass with some settings replaced.
 
   Args:
-    thing: the instance.
-    changes: new values by field; mappings go into fields that are dataclasses.
-    name: how `changes` is called in messages.
+    instance: a dataclass instance.
+    changes: new values by field; a mapping changes fields of a dataclass.
+    name: name of `changes` in messages.
 
   Raises:
     ValueError: see `build`.
   """
-  return build(type(thing), _merged(dataclasses.asdict(thing), changes), name)
+  merged = _merged(dataclasses.asdict(instance), changes)
+  return build(type(instance), merged, name)
+
+
+def not_identity(of: str = 'run', **options) -> dataclasses.Field:
+  """Declares a setting that says how something is done, not what.
+
+  E.g. where files lie, how often a job saves, or how a sum is split:
+  `chunk: int = settings.not_identity()`.
+
+  Args:
+    of: 'run' for a setting that may change when a run resumes. 'model' for a
+      setting that a run keeps, as results may differ in rounding, but that
+      does not change the meaning of a model's weights, e.g. a dtype.
+    **options: arguments of `dataclasses.field`, e.g. a default.
+  """
+  return dataclasses.field(metadata={'identity': _NOT_PART_OF[of]}, **options)
+
+
+# Identities that a field is no part of, by the argument of `not_identity`.
+_NOT_PART_OF = {'run': ('run', 'model'), 'model': ('model',)}
+
+
+def to_json_types(instance) -> dict:
+  """Returns a dataclass instance as JSON types."""
+  return json.loads(json.dumps(dataclasses.asdict(instance), default=str))
+
+
+def identity(
+  kind: type, values: Mapping, of: str = 'run', defaults: bool = True
+) -> dict:
+  """Returns the settings that decide whether two runs or models are the same.
+
+  Args:
+    kind: a dataclass.
+    values: its fields as JSON types, e.g. a record that an earlier release
+      wrote. Keys that are no fields are kept.
+    of: 'run' or 'model'; see `not_identity`.
+    defaults: whether a missing field gets its default.
+
+  Returns:
+    `values` without the fields that `not_identity` declares, at any depth.
+  """
+  fields = {field.name: field for field in dataclasses.fields(kind)}
+  hints = _hints(kind)
+  out = {key: value for key, value in values.items() if key not in fields}
+  for name, field in fields.items():
+    if of in field.metadata.get('identity', ()):
+      continue
+    if name in values:
+      value = values[name]
+    elif defaults and field.default is not dataclasses.MISSING:
+      value = json.loads(json.dumps(field.default, default=_as_dict))
+    else:
+      continue
+    out[name] = _identity(hints[name], value, of, defaults)
+  return out
+
+
+def same_model(a, b) -> bool:
+  """Returns whether two configs of modules give weights the same meaning."""
+  return type(a) is type(b) and model_identity(a) == model_identity(b)
+
+
+def model_identity(instance) -> dict:
+  """Returns the settings that give a model's weights their meaning.
+
+  Args:
+    instance: a dataclass instance, e.g. a config of a module.
+
+  Returns:
+    Its fields by name, without those that say only how it is computed.
+  """
+  return identity(type(instance), dataclasses.asdict(instance), of='model')
+
+
+@functools.cache
+def _hints(kind) -> Mapping[str, typing.Any]:
+  return typing.get_type_hints(kind, include_extras=True)
 
 
 def _merged(values, changes):
@@ -52,81 +217,72 @@ def _merged(values, changes):
   return out
 
 
-def not_identity(**options) -> dataclasses.Field:
-  """Declares a setting that may change when a run goes on.
-
-  It says where or how often something is done, and at most how sums are
-  rounded, not what is computed: `chunk: int = settings.free()`.
-
-  Args:
-    **options: of `dataclasses.field`, e.g. a default.
-  """
-  return dataclasses.field(metadata={'identity': False}, **options)
-
-
-def to_json_types(thing) -> dict:
-  """Returns a dataclass instance as JSON types."""
-  return json.loads(json.dumps(dataclasses.asdict(thing), default=str))
-
-
-def identity(kind: type, values: Mapping) -> dict:
-  """Returns the settings that make a run what it is.
-
-  Args:
-    kind: a dataclass.
-    values: its fields as JSON types, e.g. of a record that an earlier release
-      wrote. A field that is not there and has a default has its default; keys
-      that are no fields are kept.
-
-  Returns:
-    `values` without what `not_identity` declares, at any depth.
-  """
-  fields = {f.name: f for f in dataclasses.fields(kind)}
-  hints = typing.get_type_hints(kind)
-  out = {name: v for name, v in values.items() if name not in fields}
-  for name, field in fields.items():
-    if 'identity' in field.metadata:
-      continue
-    if name in values:
-      out[name] = _identity(hints[name], values[name])
-    elif field.default is not dataclasses.MISSING:
-      default = json.loads(json.dumps(field.default, default=_as_dict))
-      out[name] = _identity(hints[name], default)
-  return out
-
-
 def _as_dict(value):
-  return (
-    dataclasses.asdict(value)
-    if dataclasses.is_dataclass(value)
-    else (str(value))
-  )
+  if dataclasses.is_dataclass(value):
+    return dataclasses.asdict(value)
+  return str(value)
 
 
-def _identity(hint, value):
-  origin, args = typing.get_origin(hint), typing.get_args(hint)
-  if origin in (typing.Union, types.UnionType):
-    inner = next(a for a in args if a is not type(None))
-    return _identity(inner, value)
+def _split(hint) -> tuple[typing.Any, tuple[Condition, ...]]:
+  """Returns the type and the conditions of an annotation."""
+  if typing.get_origin(hint) is typing.Annotated:
+    return hint.__origin__, hint.__metadata__
+  return hint, ()
+
+
+def _optional(hint):
+  """Returns T of the annotation `T | None`, and None for other annotations."""
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    return next(a for a in typing.get_args(hint) if a is not types.NoneType)
+  return None
+
+
+def _element(hint):
+  """Returns T of the annotation `tuple[T, ...]`; None for other annotations."""
+  is_tuple = typing.get_origin(hint) is tuple
+  return typing.get_args(hint)[0] if is_tuple else None
+
+
+def _identity(hint, value, of, defaults):
+  hint, _ = _split(hint)
+  if inner := _optional(hint):
+    return _identity(inner, value, of, defaults)
   if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-    return identity(hint, value)
-  if origin is tuple and isinstance(value, (list, tuple)):
-    return [_identity(args[0], each) for each in value]
+    return identity(hint, value, of, defaults)
+  if (element := _element(hint)) and isinstance(value, (list, tuple)):
+    return [_identity(element, item, of, defaults) for item in value]
   return value
 
 
+def _violations(hint, value, name) -> list[str]:
+  """Returns a message for each value that does not meet its conditions."""
+  hint, conditions = _split(hint)
+  if inner := _optional(hint):
+    return [] if value is None else _violations(inner, value, name)
+  faults = [
+    f'{name} must be {condition.text}, got {value!r}'
+    for condition in conditions
+    if not condition.holds(value)
+  ][:1]
+  if element := _element(hint):
+    for index, item in enumerate(value):
+      faults += _violations(element, item, f'{name}[{index}]')
+  return faults
+
+
 def _build(kind, values, name, faults):
-  fields = {f.name: f for f in dataclasses.fields(kind)}
-  hints = typing.get_type_hints(kind)
+  fields = {field.name: field for field in dataclasses.fields(kind)}
+  hints = _hints(kind)
   for key in values:
     if key not in fields:
       near = difflib.get_close_matches(key, fields, 1)
       hint = f', did you mean {near[0]!r}?' if near else ''
       faults.append(f'{name}.{key} is not a setting{hint}')
-  kept, before = {}, len(faults)
+  arguments, before = {}, len(faults)
   for key, field in fields.items():
     if key in values:
-      kept[key] = _value(hints[key], values[key], f'{name}.{key}', faults)
+      place = f'{name}.{key}'
+      arguments[key] = _value(hints[key], values[key], place, faults)
     elif (
       field.default is dataclasses.MISSING
       and field.default_factory is dataclasses.MISSING
@@ -135,83 +291,55 @@ def _build(kind, values, name, faults):
   if len(faults) > before:
     return None
   try:
-    return kind(**kept)
+    return kind(**arguments)
   except ValueError as error:
     faults.append(f'{name}: {error}')
     return None
 
 
 def _value(hint, value, name, faults):
-  origin, args = typing.get_origin(hint), typing.get_args(hint)
-  if origin in (typing.Union, types.UnionType):
-    if value is None:
-      return None
-    inner = next(a for a in args if a is not type(None))
-    return _value(inner, value, name, faults)
-  if dataclasses.is_dataclass(hint):
-    if not isinstance(value, Mapping):
-      faults.append(f'{name} is {value!r}, wanted a section')
-      return None
-    return _build(hint, value, name, faults)
-  if origin is tuple:
-    if not isinstance(value, (list, tuple)):
-      faults.append(f'{name} is {value!r}, wanted a list')
-      return None
-    return tuple(
-      _value(args[0], v, f'{name}[{i}]', faults) for i, v in enumerate(value)
-    )
-  if hint is dict:
-    if not isinstance(value, Mapping):
-      faults.append(f'{name} is {value!r}, wanted a section')
-      return None
-    return dict(value)
-  if hint is float and type(value) in (int, float):
-    value = float(value)
-  if type(value) is not hint:
-    faults.append(f'{name} is {value!r}, wanted {hint.__name__}')
-  elif hint is float and not math.isfinite(value):
-    faults.append(f'{name} is {value}, wanted a finite number')
+  """Returns a value as the type of an annotation; appends to `faults`."""
+  before = len(faults)
+  value = _typed(hint, value, name, faults)
+  if len(faults) == before:
+    faults += _conditions(hint, value, name)
   return value
 
 
-def require(
-  thing,
-  least: Mapping[str, float],
-  above=(),
-  most=types.MappingProxyType({}),
-  below=types.MappingProxyType({}),
-) -> None:
-  """Checks bounds of an instance's fields, for use in `__post_init__`.
+def _conditions(hint, value, name):
+  """Returns the violations of a setting itself, not those of its elements."""
+  _, conditions = _split(hint)
+  if not conditions:
+    return []
+  return _violations(typing.Annotated[object, *conditions], value, name)
 
-  Args:
-    thing: the instance.
-    least: smallest permitted value by field name.
-    above: names of fields that must be greater than zero.
-    most: largest permitted value by field name.
-    below: what a field must be less than, by its name.
 
-  Raises:
-    ValueError: lists every field out of bounds.
-  """
-  faults = [
-    f'{name} is {getattr(thing, name)}, wanted at least {bound}'
-    for name, bound in least.items()
-    if not getattr(thing, name) >= bound
-  ]
-  faults += [
-    f'{name} is {getattr(thing, name)}, wanted more than 0'
-    for name in above
-    if not getattr(thing, name) > 0
-  ]
-  faults += [
-    f'{name} is {getattr(thing, name)}, wanted at most {bound}'
-    for name, bound in most.items()
-    if not getattr(thing, name) <= bound
-  ]
-  faults += [
-    f'{name} is {getattr(thing, name)}, wanted less than {bound}'
-    for name, bound in below.items()
-    if not getattr(thing, name) < bound
-  ]
-  if faults:
-    raise ValueError('; '.join(faults))
+def _typed(hint, value, name, faults):
+  hint, _ = _split(hint)
+  if inner := _optional(hint):
+    return None if value is None else _value(inner, value, name, faults)
+  if dataclasses.is_dataclass(hint):
+    if isinstance(value, Mapping):
+      return _build(hint, value, name, faults)
+    faults.append(f'{name} must be a section, got {value!r}')
+    return None
+  if element := _element(hint):
+    if isinstance(value, (list, tuple)):
+      return tuple(
+        _value(element, item, f'{name}[{index}]', faults)
+        for index, item in enumerate(value)
+      )
+    faults.append(f'{name} must be a list, got {value!r}')
+    return None
+  if hint is dict:
+    if isinstance(value, Mapping):
+      return dict(value)
+    faults.append(f'{name} must be a section, got {value!r}')
+    return None
+  if hint is float and type(value) in (int, float):
+    value = float(value)
+  if type(value) is not hint:
+    faults.append(f'{name} must be {hint.__name__}, got {value!r}')
+  elif hint is float and not math.isfinite(value):
+    faults.append(f'{name} must be a finite number, got {value}')
+  return value

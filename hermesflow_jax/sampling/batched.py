@@ -22,11 +22,11 @@ LENGTH_MULTIPLE = 16
 class Decoding:
   """One rung of a ladder of text samplers."""
 
-  temperature: float
-  top_k: int
+  temperature: settings.PositiveFloat
+  top_k: settings.PositiveInt
 
   def __post_init__(self):
-    settings.require(self, {'top_k': 1}, above=('temperature',))
+    settings.check(self)
 
 
 GREEDY = Decoding(1.0, 1)

@@ -9,11 +9,13 @@ computed, kept and read once for all of them.
 
 import dataclasses
 import math
+import typing
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax.runtime import settings
 from hermesflow_jax.sampling import prefix_cache
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import mask_schedules
@@ -38,27 +40,19 @@ class MaskGITSampler:
       schedule.
   """
 
-  steps: int
-  guidance: float
-  temperature: float = 1.0
+  steps: settings.PositiveInt
+  guidance: typing.Annotated[float, settings.at_least(0), settings.FINITE]
+  temperature: typing.Annotated[
+    float, settings.at_least(0), settings.FINITE
+  ] = 1.0
   schedule: str = 'cosine'
   compounding: bool = False
-  code_temperature: float = 1.0
+  code_temperature: typing.Annotated[
+    float, settings.POSITIVE, settings.FINITE
+  ] = 1.0
 
   def __post_init__(self):
-    wanted = (
-      ('steps', 'at least 1', self.steps >= 1),
-      ('guidance', 'at least 0', self.guidance >= 0),
-      ('temperature', 'at least 0', self.temperature >= 0),
-      ('code_temperature', 'more than 0', self.code_temperature > 0),
-    )
-    faults = [
-      f'{name} is {getattr(self, name)}, wanted a number {bound}'
-      for name, bound, fine in wanted
-      if not (fine and math.isfinite(getattr(self, name)))
-    ]
-    if faults:
-      raise ValueError('; '.join(faults))
+    settings.check(self)
     mask_schedules.parse_schedule(self.schedule)
 
   def temperatures(self) -> np.ndarray:

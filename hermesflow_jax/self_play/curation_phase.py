@@ -1,7 +1,6 @@
-"""The curation phase of a round."""
+"""Curation phase of a round: candidates, scores, homologous pairs."""
 
 import json
-import pathlib
 import time
 
 import numpy as np
@@ -11,12 +10,11 @@ from hermesflow_jax.curation import gathering
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
-from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import judge_agreement
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import round_state
 
 _SAME_CANDIDATES = (
   'The judge is the model that drew and scored these images, so how far the '
@@ -24,98 +22,123 @@ _SAME_CANDIDATES = (
 )
 
 
-def curate(player, world, inputs, config, root, number, console, learned):
-  """Curates a round once; later calls read the files."""
-  folder = root / f'round_{number}'
-  done = folder / 'curation.json'
-  if processes.broadcast_from_first(done.exists):
-    console.say(f'{folder.name}: pairs are there')
-    return pair_files.read_pairs(folder), json.loads(done.read_text())
-  began = time.perf_counter()
-  found = gather_candidates(player, world, inputs, config, folder, number)
-  before = (
-    pair_files.read_pairs(root / f'round_{number - 1}') if number > 1 else {}
-  )
-  return make_pairs(
-    found, world, inputs, config, before, folder, began, learned=learned
-  )
+def curate(this_round: round_state.Round) -> tuple[dict, dict]:
+  """Makes the pairs of a round, or reads them if they were made before.
+
+  Args:
+    this_round: state at the start of the round.
+
+  Returns:
+    Pairs by input id, and the content of `curation.json`.
+  """
+  folder = this_round.folder
+  record = folder / 'curation.json'
+  if processes.broadcast_from_first(record.exists):
+    this_round.console.say(f'{folder.name}: pairs found, skipping curation')
+    pairs, curation = (
+      pair_files.read_pairs(folder),
+      json.loads(record.read_text()),
+    )
+  else:
+    began = time.perf_counter()
+    candidates = gather_candidates(
+      this_round, this_round.sampler(this_round.model)
+    )
+    previous = {}
+    if this_round.number > 1:
+      previous = pair_files.read_pairs(this_round.previous_folder)
+    pairs, curation = make_pairs(this_round, candidates, previous, began)
+  if this_round.data.publish:
+    decode = this_round.sampler(this_round.model).decode
+    this_round.data.publish(folder, this_round.inputs, pairs, decode)
+  return pairs, curation
 
 
 def gather_candidates(
-  player: unified_model.UnifiedModel,
-  world: play_settings.PlayData,
-  inputs: input_set.Inputs,
-  config: play_settings.PlayConfig,
-  folder: pathlib.PurePath,
-  number: int,
+  this_round: round_state.Round, unified: unified_model.UnifiedModel
 ) -> candidate_generation.Candidates:
-  """Returns the candidates of a round; makes those that are not there.
+  """Generates and scores the missing candidates; returns all candidates.
+
+  Writes shards of `config.shard` inputs into `candidates/` of the round.
 
   Args:
-    player: the model that makes them.
-    world: scores captions.
-    inputs: of the round.
-    config: how many, and how.
-    folder: of the round.
-    number: of the round.
+    this_round: state at the start of the round.
+    unified: model that captions, draws and answers.
   """
+  config, inputs = this_round.config, this_round.inputs
   recipe = candidate_generation.CandidateConfig(
     config.curation_sampler,
     config.images,
     config.captions,
-    world.similarity,
-    config.seed + number,
+    this_round.data.similarity,
+    config.seed + this_round.number,
   )
-  store = _store(folder / 'candidates', inputs, config)
+  store = _shards(this_round, 'candidates')
   gathering.gather(
-    player,
+    unified,
     inputs,
     recipe,
     store,
     config.shard,
-    progress=player.progress('curating'),
+    progress=unified.progress('curating'),
   )
   return gathering.collect(store, inputs, config.shard)
 
 
-def _store(folder, inputs, config) -> shards.Shards:
-  """The shards of a round's inputs."""
-  return shards.Shards(
-    folder, len(list(shards.shard_slices(len(inputs), config.shard)))
-  )
-
-
 def make_pairs(
-  found: candidate_generation.Candidates,
-  world: play_settings.PlayData,
-  inputs: input_set.Inputs,
-  config: play_settings.PlayConfig,
-  before: dict,
-  folder: pathlib.PurePath,
+  this_round: round_state.Round,
+  candidates: candidate_generation.Candidates,
+  previous: dict,
   began: float,
-  own: np.ndarray | None = None,
-  learned: bool = True,
+  self_scores: np.ndarray | None = None,
 ) -> tuple[dict, dict]:
-  """Makes the pairs of a round and writes them; `pair_selection.json` comes last.
+  """Selects winners and losers, and writes the pairs of a round.
 
-  The judge is asked after the pairs are written, shard by shard: a stop there
-  loses one shard of his answers.
+  Writes `codes.npz` and `pairs.jsonl`, then asks the judge about the images
+  (a stop costs the answers of one shard), then writes `curation.json`. The
+  judge's answers are diagnostics: they do not change the pairs.
 
   Args:
-    found: candidates.
-    world: has the judge, who is asked for what `pair_selection.json` tells people.
-    inputs: of the round.
-    config: says what makes a pair, and how many inputs a shard has.
-    before: the pairs of the round before, {} in the first.
-    folder: of the round.
-    began: when the curation did, by `time.perf_counter`.
-    own: the model's own scores of images, where `found` has another's.
-    learned: whether another model than the base made the candidates.
+    this_round: state at the start of the round.
+    candidates: candidates of N inputs, K images each.
+    previous: pairs of the previous round by input id; {} in round 1.
+    began: `time.perf_counter()` at the start of curation.
+    self_scores: float[N, K], the model's own scores of the images, if
+      `candidates` holds scores of another judge.
 
   Returns:
-    (pairs by id, what `pair_selection.json` says).
+    Pairs by input id, and the content of `curation.json`.
   """
-  pairs = pair_selection.select_pairs(found, inputs.ids, config.rules, before)
+  config, inputs = this_round.config, this_round.inputs
+  pairs = pair_selection.select_pairs(
+    candidates, inputs.ids, config.rules, previous
+  )
+  _write_pairs(this_round, candidates, pairs)
+  curation = {'drops': pair_files.drop_counts(pairs)}
+  if this_round.data.judges_itself(this_round.learned):
+    curation['note'] = _SAME_CANDIDATES
+  else:
+    if self_scores is None:
+      self_scores = candidates.image_scores
+    judged = judge_agreement.judge_candidates(
+      this_round.data.judge,
+      inputs,
+      candidates.codes,
+      pairs,
+      _shards(this_round, 'judged'),
+      config.shard,
+    )
+    curation |= judge_agreement.measure_agreement(self_scores, *judged)
+  curation['seconds'] = time.perf_counter() - began
+  output_files.write_atomically(
+    this_round.folder / 'curation.json', output_files.json_text(curation)
+  )
+  return pairs, curation
+
+
+def _write_pairs(this_round, candidates, pairs):
+  """Writes codes and scores as arrays, and pairs as JSON lines."""
+  inputs, folder = this_round.inputs, this_round.folder
   rows = [
     pair_files.pair_to_record(name, caption, pairs[name])
     for name, caption in zip(inputs.ids, inputs.captions)
@@ -124,31 +147,17 @@ def make_pairs(
     folder / 'codes.npz',
     output_files.npz_bytes(
       real=inputs.codes,
-      candidates=found.codes,
-      image_scores=found.image_scores,
-      caption_scores=found.caption_scores,
+      candidates=candidates.codes,
+      image_scores=candidates.image_scores,
+      caption_scores=candidates.caption_scores,
     ),
   )
   output_files.write_atomically(
     folder / 'pairs.jsonl', output_files.json_lines(rows)
   )
-  made = {'drops': pair_files.drop_counts(pairs)}
-  if world.judges_itself(learned):
-    made['note'] = _SAME_CANDIDATES
-  else:
-    judged = judge_agreement.judge_candidates(
-      world.judge,
-      inputs,
-      found.codes,
-      pairs,
-      _store(folder / 'judged', inputs, config),
-      config.shard,
-    )
-    made |= judge_agreement.measure_agreement(
-      found.image_scores if own is None else own, *judged
-    )
-  made['seconds'] = time.perf_counter() - began
-  output_files.write_atomically(
-    folder / 'curation.json', output_files.json_text(made)
-  )
-  return pairs, made
+
+
+def _shards(this_round, name) -> shards.Shards:
+  """Returns the shards of the round's inputs in a folder of the round."""
+  slices = shards.shard_slices(len(this_round.inputs), this_round.config.shard)
+  return shards.Shards(this_round.folder / name, len(list(slices)))

@@ -1,4 +1,4 @@
-"""The evaluation phase of a round."""
+"""Evaluation phase of a round: understanding, generation and their gap."""
 
 import hashlib
 import io
@@ -8,13 +8,17 @@ import time
 
 import numpy as np
 
+from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
+from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import round_state
+from hermesflow_jax.self_play import score_table
 
 _SAME_IMAGES = (
   'The base model judges its own images: generation is its own score of '
@@ -22,105 +26,133 @@ _SAME_IMAGES = (
 )
 
 
+def evaluate_round(
+  this_round: round_state.Round, model: showo.ShowO, learned: bool = False
+) -> dict:
+  """Evaluates the model of a round and prints its scores.
+
+  Args:
+    this_round: number, data and settings of the round.
+    model: parameters at the end of the round.
+    learned: whether `model` has been trained since the base model.
+  """
+  summary = evaluate(
+    this_round.sampler(model),
+    this_round.data,
+    this_round.config,
+    this_round.folder,
+    this_round.console,
+    learned,
+  )
+  this_round.console.say(score_table.score_line(this_round.number, summary))
+  return summary
+
+
 def evaluate(
-  player: unified_model.UnifiedModel,
-  world: play_settings.PlayData,
+  unified: unified_model.UnifiedModel,
+  data: play_settings.PlayData,
   config: play_settings.PlayConfig,
   folder: pathlib.PurePath,
   console: terminal.Console,
   learned: bool = True,
 ) -> dict:
-  """Evaluates a model once; later calls read the file.
+  """Evaluates a model, or reads its evaluation if it was made before.
 
-  Writes `scenes.jsonl` and `scene_statistics.npz`, the same of the unseen captions as
-  `scenes_unseen`, then `evaluation.json`, the summary. Where a run plays more
-  rounds than it did, new inputs may have captions that were unseen before:
-  then the unseen captions are evaluated again, and the rest is kept.
+  Writes answers and images of the held-out inputs (`scenes.jsonl` and
+  `scenes.npz`), the same for unseen captions (`scenes_unseen`), then the
+  summary `evaluation.json`. If a run adds rounds, new inputs may have captions
+  that were unseen before. Then only the unseen captions are evaluated again.
 
   Args:
-    player: the model.
-    world: has the inputs and the judge.
-    config: says how images are drawn.
-    folder: of the files.
-    console: hears what is read.
-    learned: whether the player is another model than the base.
+    unified: model to evaluate.
+    data: held-out inputs and judge.
+    config: image sampler and seed.
+    folder: folder of the written files.
+    console: prints progress.
+    learned: whether the model has been trained since the base model.
+
+  Returns:
+    The content of `evaluation.json`; scores are means in [0, 1].
   """
-  done = folder / 'evaluation.json'
+  record = folder / 'evaluation.json'
   summary = processes.broadcast_from_first(
-    lambda: json.loads(done.read_text()) if done.exists() else None
+    lambda: json.loads(record.read_text()) if record.exists() else None
   )
-  content = _content(world.unseen)
-  known = summary and (summary.get('unseen') or {}).get('content')
-  if summary and known == content:
-    console.say(f'{folder.name}: evaluation is there')
-    return summary | _seen(world)
+  unseen_hash = _ids_hash(data.unseen)
+  known_hash = summary and (summary.get('unseen') or {}).get('content')
+  if summary and known_hash == unseen_hash:
+    console.say(f'{folder.name}: evaluation found, skipping')
+    return summary | _known_captions(data)
   began = time.perf_counter()
-  judge = None if world.judges_itself(learned) else world.judge
+  judge = None if data.judges_itself(learned) else data.judge
 
   def measure(inputs):
     return gap.evaluate(
-      player,
+      unified,
       inputs,
       config.evaluation_sampler,
       judge,
-      world.similarity,
+      data.similarity,
       config.seed,
     )
 
   if summary:
     console.say(
-      f'{folder.name}: the captions that no input has are others than '
-      'before, and are evaluated again'
+      f'{folder.name}: the inputs have other captions than before, evaluating '
+      'unseen captions again'
     )
     seconds = summary['seconds']['evaluation']
   else:
-    result, seconds = measure(world.held_out), 0.0
-    _write_scenes(folder, 'scenes', result, world.held_out)
-    summary = gap.summarize(result, world.held_out)
-    summary['judge'] = world.judged_by
+    result, seconds = measure(data.held_out), 0.0
+    _write_scenes(folder, 'scenes', result, data.held_out)
+    summary = gap.summarize(result, data.held_out)
+    summary['judge'] = data.judged_by
     if judge is None:
       summary['note'] = _SAME_IMAGES
-  summary |= _seen(world) | {'unseen': None}
-  if world.unseen:
-    result = _of_held_out(folder, world) or measure(world.unseen)
-    _write_scenes(folder, 'scenes_unseen', result, world.unseen)
-    summary['unseen'] = gap.summarize(result, world.unseen)
-    summary['unseen']['content'] = content
+  summary |= _known_captions(data) | {'unseen': None}
+  if data.unseen:
+    result = _select_unseen(folder, data) or measure(data.unseen)
+    _write_scenes(folder, 'scenes_unseen', result, data.unseen)
+    summary['unseen'] = gap.summarize(result, data.unseen)
+    summary['unseen']['content'] = unseen_hash
   seconds += time.perf_counter() - began
   summary['seconds'] = {'evaluation': seconds}
-  output_files.write_atomically(done, output_files.json_text(summary))
+  output_files.write_atomically(record, output_files.json_text(summary))
   return summary
 
 
-def _seen(world):
-  """How many of the held-out captions are captions of inputs, too."""
-  known = world.input_captions
+def _known_captions(data) -> dict[str, int]:
+  """Returns the number of held-out captions that are captions of inputs."""
+  known = data.input_captions
   return {
     'captions_also_of_inputs': sum(
-      caption in known for caption in world.held_out.captions
+      caption in known for caption in data.held_out.captions
     )
   }
 
 
-def _content(inputs):
-  """A hash of the names of inputs; None for no inputs."""
+def _ids_hash(inputs: input_set.Inputs | None) -> str | None:
+  """Returns the SHA-256 of the input ids; None without inputs."""
   if inputs is None:
     return None
   return hashlib.sha256(json.dumps(inputs.ids).encode()).hexdigest()
 
 
-def _of_held_out(folder, world):
-  """The result of unseen captions that are held-out ones, or None."""
-  place = {name: n for n, name in enumerate(world.held_out.ids)}
-  if not place.keys() >= set(world.unseen.ids):
+def _select_unseen(folder, data) -> gap.Result | None:
+  """Returns the held-out result on unseen captions.
+
+  Returns None if some unseen inputs are not held-out inputs.
+  """
+  index = {name: n for n, name in enumerate(data.held_out.ids)}
+  if not index.keys() >= set(data.unseen.ids):
     return None
   processes.barrier()
-  result = _read_scenes(folder, 'scenes', world.held_out)
-  return result.select([place[name] for name in world.unseen.ids])
+  result = _read_scenes(folder, 'scenes', data.held_out)
+  return result.select([index[name] for name in data.unseen.ids])
 
 
 def _write_scenes(folder, name, result, inputs):
-  """Writes what a model and its judge answered, and what it drew."""
+  """Writes answers and scores as JSON lines, and images as codes."""
   columns = {
     'id': inputs.ids,
     'understanding': result.understanding,
@@ -149,7 +181,7 @@ def _write_scenes(folder, name, result, inputs):
 
 
 def _read_scenes(folder, name, inputs) -> gap.Result:
-  """Returns what `_write_scenes` wrote."""
+  """Reads the files of `_write_scenes`."""
   with storage.open_text(folder / f'{name}.jsonl') as file:
     rows = [json.loads(line) for line in file]
   with np.load(io.BytesIO((folder / f'{name}.npz').read_bytes())) as arrays:

@@ -1,4 +1,4 @@
-"""The learning phase of a round."""
+"""Learning phase of a round: Pair-DPO on the pairs of the round."""
 
 import dataclasses
 import time
@@ -7,102 +7,124 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.data import image_writer
+from hermesflow_jax.models import showo
 from hermesflow_jax.pair_dpo import learning
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sampling import batched
+from hermesflow_jax.self_play import round_state
 
-# Inputs whose samples are looked at while a round learns.
+# Inputs that are captioned and drawn at intervals during training.
 _SAMPLES = 4
 
 
-def _sampling(player, inputs, config, folder):
-  """state -> None; shows what it draws and writes of the first inputs."""
-  first = inputs.part(slice(0, _SAMPLES))
-  quiet = dataclasses.replace(player, progress=lambda label: lambda x: x)
-
-  def sample(state):
-    now = dataclasses.replace(quiet, model=state.model)
-    codes = now.draw(
-      first.ids, first.captions, 1, config.evaluation_sampler, config.seed
-    )[:, 0]
-    written = now.describe(
-      first.ids, first.codes, [batched.GREEDY], config.seed
-    )
-    name = f'{int(state.step):06d}'
-    image_writer.contact_sheet(
-      folder / f'{name}.png',
-      list(zip(now.decode(first.codes), now.decode(codes))),
-      first.captions,
-    )
-    output_files.write_atomically(
-      folder / f'{name}.jsonl',
-      output_files.json_lines(
-        [
-          {'id': each, 'caption': true, 'written': caption}
-          for each, true, (caption,) in zip(first.ids, first.captions, written)
-        ]
-      ),
-    )
-
-  return sample
-
-
 def learn(
-  model, reference, base, inputs, pairs, config, root, number, console, source
-):
-  """Trains a round once; later calls read its checkpoint and its meta.
+  this_round: round_state.Round, pairs: dict
+) -> tuple[showo.ShowO, dict]:
+  """Trains the model of a round, or reads the checkpoint of the round.
 
-  One that is damaged is made again from the round before; where it was made,
-  with the same bits.
+  A damaged checkpoint is replaced: training starts again from the previous
+  round and, on the same hardware, writes the same bits.
+
+  Args:
+    this_round: state at the start of the round.
+    pairs: pairs by input id.
+
+  Returns:
+    The trained model, and a record of inputs, steps and seconds.
   """
-  path = root / 'checkpoints' / str(number)
-  folder = root / f'round_{number}'
-  player = dataclasses.replace(base, model=model)
+  name, path = this_round.folder.name, this_round.checkpoint
+  unified = dataclasses.replace(this_round.base, model=this_round.model)
   if processes.broadcast_from_first(lambda: checkpoint.exists(path)):
     try:
-      found, learned = trained_model.restore_parts(str(path), player)
+      model, record = trained_model.restore_parts(str(path), unified)
     except read_errors.Damaged as error:
-      console.say(f'{error}: {folder.name} is learned again')
+      this_round.console.say(f'{error}: {name} is trained again')
     else:
-      console.say(f'{folder.name}: checkpoint is there')
-      _forget_steps(folder)
-      return found, learned
+      this_round.console.say(f'{name}: checkpoint found, skipping training')
+      _remove_step_checkpoints(this_round)
+      return model, record
   began = time.perf_counter()
-  rows = record_rows.join_pairs(inputs, pairs, config.rules.both)
-  steps = learning.step_count(config, len(rows)) if rows else 0
+  rows = record_rows.join_pairs(
+    this_round.inputs, pairs, this_round.config.rules.both
+  )
+  steps = learning.step_count(this_round.config, len(rows)) if rows else 0
   if rows:
     model = learning.learn_round(
-      player,
-      reference,
+      unified,
+      this_round.reference,
       rows,
-      config,
+      this_round.config,
       steps,
-      folder / 'training',
-      number,
-      console,
-      _sampling(base, inputs, config, folder / 'samples'),
+      this_round.folder / 'training',
+      this_round.number,
+      this_round.console,
+      _sample_writer(this_round),
     )
   else:
-    console.say(f'{folder.name}: no pair was kept, nothing is learned')
-  meta = {
-    'round': number,
+    model = this_round.model
+    this_round.console.say(f'{name}: all pairs were dropped, skipping training')
+  record = {
+    'round': this_round.number,
     'inputs': len(rows),
     'steps': steps,
     'seconds': time.perf_counter() - began,
   }
-  # Only one that is damaged can be there.
+  # A checkpoint at this path is a damaged one.
   processes.on_first_process(lambda: checkpoint.remove(path))
-  player = dataclasses.replace(base, model=model)
-  trained_model.save_model(str(path), player, source, meta)
-  _forget_steps(folder)
-  return model, meta
+  trained_model.save_model(
+    str(path),
+    dataclasses.replace(this_round.base, model=model),
+    this_round.source,
+    record,
+  )
+  _remove_step_checkpoints(this_round)
+  return model, record
 
 
-def _forget_steps(folder):
-  """Removes the checkpoints within a round that has its own."""
+def _sample_writer(this_round):
+  """Returns a function of the training state that writes sample images.
+
+  It draws the captions and captions the images of the first inputs, and
+  writes a contact sheet and a file of JSON lines.
+  """
+  config = this_round.config
+  inputs = this_round.inputs.part(slice(0, _SAMPLES))
+  silent = dataclasses.replace(
+    this_round.base, progress=lambda label: lambda items: items
+  )
+
+  def write_samples(state):
+    unified = dataclasses.replace(silent, model=state.model)
+    codes = unified.draw(
+      inputs.ids, inputs.captions, 1, config.evaluation_sampler, config.seed
+    )[:, 0]
+    captions = unified.describe(
+      inputs.ids, inputs.codes, [batched.GREEDY], config.seed
+    )
+    folder, step = this_round.folder / 'samples', f'{int(state.step):06d}'
+    image_writer.contact_sheet(
+      folder / f'{step}.png',
+      list(zip(unified.decode(inputs.codes), unified.decode(codes))),
+      inputs.captions,
+    )
+    rows = [
+      {'id': name, 'caption': caption, 'written': written}
+      for name, caption, (written,) in zip(
+        inputs.ids, inputs.captions, captions
+      )
+    ]
+    output_files.write_atomically(
+      folder / f'{step}.jsonl', output_files.json_lines(rows)
+    )
+
+  return write_samples
+
+
+def _remove_step_checkpoints(this_round):
+  """Removes checkpoints within a round whose final checkpoint is saved."""
   processes.on_first_process(
-    lambda: storage.remove(folder / 'training' / 'steps')
+    lambda: storage.remove(this_round.folder / 'training' / 'steps')
   )

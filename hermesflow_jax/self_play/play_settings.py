@@ -1,9 +1,10 @@
-"""Settings of self-play, and the data that it uses."""
+"""Inputs of self-play: settings and data."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import functools
+import typing
 
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
@@ -15,58 +16,56 @@ from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sequences import text_similarity
 
-# The judge of files is the model that the rounds start from.
+# Name of the judge of images drawn for the user's own files.
 BASE_MODEL = 'base model'
 
 
 @dataclasses.dataclass(frozen=True)
 class PlayConfig(learning.LearningConfig):
-  """What a round does; see `learning.LearningConfig` for how it learns.
+  """Settings of self-play; `learning.LearningConfig` has those of training.
 
   Attributes:
-    rounds: R.
-    images: candidates drawn per caption.
-    captions: candidates written per image.
-    free_answers, free_prompt, choice_rule: see `question_answering.AnswerConfig`.
-    shard: inputs that are curated at once: what a stop may cost.
-    curation_sampler: of the candidates.
-    evaluation_sampler: of the one judged image.
-    rules: what makes a pair.
+    rounds: R, number of rounds.
+    images: K, candidate images per caption.
+    captions: M samplers, each writes a candidate caption per image.
+    free_answers: see `question_answering.AnswerConfig`.
+    free_prompt: see `question_answering.AnswerConfig`.
+    choice_rule: see `question_answering.AnswerConfig`.
+    shard: inputs that are curated at once; a stop costs at most a shard.
+    curation_sampler: image sampler of the candidates.
+    evaluation_sampler: image sampler of the evaluation.
+    rules: rules that accept or drop a pair.
     caption_scorer: key of `text_similarity.SCORERS`, scores captions.
-    reference: 'round' (the model that the round starts from) or 'base'.
+    reference: frozen model of Pair-DPO: 'round' (the model that the round
+      starts from) or 'base'.
   """
 
-  rounds: int = settings.not_identity()
-  images: int
+  rounds: settings.PositiveInt = settings.not_identity()
+  images: typing.Annotated[int, settings.at_least(2)]
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
   free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
   choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
-  shard: int
+  shard: settings.PositiveInt
   curation_sampler: maskgit.MaskGITSampler
   evaluation_sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
   caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
-  reference: str
+  reference: typing.Annotated[str, settings.one_of('round', 'base')]
 
   def __post_init__(self):
     super().__post_init__()
-    if self.reference not in ('round', 'base'):
-      raise ValueError(
-        f"reference is {self.reference!r}, wanted 'round' or 'base'"
-      )
-    settings.require(self, {'rounds': 1, 'images': 2, 'shard': 1})
     text_similarity.get_scorer(self.caption_scorer)
-    # It refuses what it cannot be made of.
-    self.answering  # pylint: disable=pointless-statement
+    # Raises ValueError for answer settings that do not fit.
+    _ = self.answering
     if len(self.captions) < 2:
       raise ValueError(
-        f'captions has {len(self.captions)} samplers, wanted at least 2'
+        f'captions must have at least 2 samplers, got {len(self.captions)}'
       )
 
   @property
   def answering(self) -> question_answering.AnswerConfig:
-    """How questions with choices are answered."""
+    """Method that answers questions with choices."""
     return question_answering.AnswerConfig(
       self.free_answers, self.free_prompt, self.choice_rule
     )
@@ -74,21 +73,22 @@ class PlayConfig(learning.LearningConfig):
 
 @dataclasses.dataclass(frozen=True)
 class PlayData:
-  """What the rounds play with.
+  """Inputs, held-out inputs and judge of self-play.
 
   Attributes:
-    inputs: for preferences, of each round. Where a round meets an input of
-      the round before again, the rule of rounds makes its pair.
-    held_out: for evaluation.
-    judge: of generated images; for evaluation and diagnostics, and for the
-      arm of `jobs.ablation` that is scored by it.
-    judged_by: the name of the judge; BASE_MODEL for the model that the rounds
-      start from.
-    similarity: text scorer.
-    unseen: more inputs for evaluation, or some of `held_out`, whose captions no
-      input of a round has; None for none.
-    publish: (folder of a round, inputs, pairs, decode) -> None; writes the
-      pairs for other programs, None for nothing. See `official_pairs.write_official`.
+    inputs: image-caption inputs of each round. For an input that occurs again
+      in the next round, the old pair decides the loser of the new pair; see
+      `pair_selection.choose_pair`.
+    held_out: inputs for evaluation.
+    judge: judge of generated images, for evaluation and diagnostics. Training
+      never uses it, except in the 'judge' arm of `experiments.ablation`.
+    judged_by: name of the judge; BASE_MODEL for the base model.
+    similarity: scores captions against the true captions.
+    unseen: inputs for evaluation whose captions no input of a round has: more
+      inputs, or a part of `held_out`; None for none.
+    publish: (folder, inputs, pairs, decode) -> None, writes the pairs of a
+      round for other programs; None for none. See
+      `official_pair_writer.write_official`.
   """
 
   inputs: Sequence[input_set.Inputs]
@@ -101,13 +101,30 @@ class PlayData:
 
   @functools.cached_property
   def input_captions(self) -> frozenset[str]:
-    """The captions of the inputs of all rounds."""
+    """Captions of the inputs of all rounds."""
     return frozenset(c for inputs in self.inputs for c in inputs.captions)
 
   def judges_itself(self, learned: bool) -> bool:
-    """Returns whether the judge is the model that is judged.
+    """Returns whether the judge and the judged model are the same.
 
     Args:
-      learned: whether the model has learned anything since the base model.
+      learned: whether the judged model has been trained since the base model.
     """
     return self.judged_by == BASE_MODEL and not learned
+
+
+def round_inputs(
+  records: Callable[[int], list[dict]], count: int, rounds: int, fresh: bool
+) -> list[input_set.Inputs]:
+  """Returns the inputs of each round.
+
+  Args:
+    records: function from a number to that many records.
+    count: inputs per round.
+    rounds: R, number of rounds.
+    fresh: whether each round has its own inputs.
+  """
+  rows = records(count * rounds if fresh else count)
+  inputs = input_set.from_records(rows)
+  starts = [count * r if fresh else 0 for r in range(rounds)]
+  return [inputs.part(slice(s, s + count)) for s in starts]

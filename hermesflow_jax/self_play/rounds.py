@@ -1,11 +1,9 @@
-"""The rounds of self-play: curate, learn by Pair-DPO, evaluate, again.
+"""Self-play rounds: algorithm 1 of HermesFlow (arXiv 2502.12148).
 
-Every phase is a function of what earlier phases wrote, and its own result
-appears at once and whole. So a run that is stopped anywhere goes on at the
-phase it had reached, and ends with the same numbers.
+A run can be stopped anywhere. Each phase depends only on files of earlier
+phases and writes its own result atomically, so the next start skips finished
+phases and ends with the same numbers.
 """
-
-import dataclasses
 
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -14,101 +12,60 @@ from hermesflow_jax.self_play import curation_phase
 from hermesflow_jax.self_play import evaluation_phase
 from hermesflow_jax.self_play import learning_phase
 from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import round_state
 
 
 def play_rounds(
   base: unified_model.UnifiedModel,
-  world: play_settings.PlayData,
+  data: play_settings.PlayData,
   config: play_settings.PlayConfig,
   workdir: str,
   console: terminal.Console,
   source: str = '',
 ) -> list[dict]:
-  """Runs or resumes the rounds; returns one summary per round, base first.
+  """Runs or resumes all rounds of self-play.
 
-  Writes `round_<r>/` with the pairs (`pairs.jsonl`, `codes.npz`), what was
-  curated and dropped (`pair_selection.json`), training metrics, what `evaluated`
-  writes, and `checkpoints/<r>`, a trained model (trained.py) whose record names
-  `source`, the model that the rounds started from.
+  Writes `round_<r>/` (pairs, training metrics, evaluation) and the trained
+  model `checkpoints/<r>` for each round r, and `round_0/` for the base model.
+
+  Args:
+    base: unified model that the rounds start from.
+    data: inputs of all rounds, held-out inputs and judge.
+    config: settings of the rounds.
+    workdir: folder of the run.
+    console: prints progress.
+    source: folder of the base model, recorded in checkpoints.
+
+  Returns:
+    R + 1 evaluation summaries, the base model's first.
   """
 
-  def playing(model, number):
-    # Not kept while a round learns: what samplers want of a model is as large.
-    return dataclasses.replace(
-      base,
-      model=model,
-      progress=terminal.with_prefix(base.progress, f'round {number}'),
+  def start_round(number, model, learned):
+    folder = storage.path(workdir) / f'round_{number}'
+    return round_state.Round(
+      number, base, model, learned, data, config, folder, console, source
     )
 
-  root = storage.path(workdir)
-  summaries = [
-    evaluation_phase.evaluate(
-      playing(base.model, 0),
-      world,
-      config,
-      root / 'round_0',
-      console,
-      learned=False,
-    )
-  ]
-  print_round(console, 0, summaries[0])
   model, steps = base.model, 0
+  summary = evaluation_phase.evaluate_round(start_round(0, model, False), model)
+  summaries = [summary | {'round': 0}]
   for number in range(1, config.rounds + 1):
-    folder = root / f'round_{number}'
-    inputs = world.inputs[number - 1]
-    pairs, made = curation_phase.curate(
-      playing(model, number),
-      world,
-      inputs,
-      config,
-      root,
-      number,
-      console,
-      learned=steps > 0,
-    )
-    if world.publish:
-      decode = playing(model, number).decode
-      world.publish(folder, inputs, pairs, decode)
-    reference = base.model if config.reference == 'base' else model
-    model, learned = learning_phase.learn(
-      model,
-      reference,
-      base,
-      inputs,
-      pairs,
-      config,
-      root,
-      number,
-      console,
-      source,
-    )
-    steps += learned['steps']
-    summary = evaluation_phase.evaluate(
-      playing(model, number), world, config, folder, console, learned=steps > 0
-    )
+    this_round = start_round(number, model, steps > 0)
+    # The model captions each image, draws each caption and scores both. The
+    # winner and the loser of an input make its homologous pairs.
+    pairs, curation = curation_phase.curate(this_round)
+    # Pair-DPO trains the model on caption pairs and image pairs together.
+    model, learning = learning_phase.learn(this_round, pairs)
+    steps += learning['steps']
+    # Held-out inputs measure understanding, generation and their gap.
+    summary = evaluation_phase.evaluate_round(this_round, model, steps > 0)
     summary['round'] = number
-    summary['curation'] = made
-    summary['learned'] = {k: learned[k] for k in ('inputs', 'steps')}
+    summary['curation'] = curation
+    summary['learned'] = {k: learning[k] for k in ('inputs', 'steps')}
     summary['seconds'] |= {
-      'curation': made['seconds'],
-      'training': learned['seconds'],
+      'curation': curation['seconds'],
+      'training': learning['seconds'],
     }
     summaries.append(summary)
-    print_round(console, number, summary)
-  summaries[0]['round'] = 0
+    # The trained model starts the next round.
   return summaries
-
-
-def print_round(console, number, summary):
-  """Prints one line of results."""
-  line = f'round {number}: {_scores_in_words(summary)}'
-  if unseen := summary.get('unseen'):
-    line += f'; where no input has the caption: {_scores_in_words(unseen)}'
-  console.say(line)
-
-
-def _scores_in_words(summary):
-  return ', '.join(
-    f'{name} {summary[name]:.3f} +- {summary[name + "_se"]:.3f}'
-    for name in ('understanding', 'generation', 'gap')
-  )

@@ -13,6 +13,7 @@ included: `arange(T)`.
 
 from collections.abc import Sequence
 import dataclasses
+import typing
 
 import jax
 import numpy as np
@@ -55,15 +56,14 @@ class Lengths:
     reply: tokens of a sampled reply at most.
   """
 
-  max_text: int
-  mmu: int
-  prompt: int
-  lm: int
-  reply: int
+  max_text: typing.Annotated[int, settings.at_least(2)]
+  mmu: typing.Annotated[int, settings.at_least(2)]
+  prompt: typing.Annotated[int, settings.at_least(2)]
+  lm: typing.Annotated[int, settings.at_least(2)]
+  reply: typing.Annotated[int, settings.at_least(2)]
 
   def __post_init__(self):
-    fields = dataclasses.fields(self)
-    settings.require(self, {field.name: 2 for field in fields})
+    settings.check(self)
 
 
 def lm_rows(vocab: vocabulary.Vocab, texts: Texts, length: int) -> Rows:

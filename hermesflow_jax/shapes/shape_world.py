@@ -1,6 +1,7 @@
 """The embedded world: its shapes, colours and words."""
 
 import dataclasses
+import typing
 
 from hermesflow_jax.runtime import settings
 
@@ -136,10 +137,8 @@ class World:
     jitter: largest offset of an object from its cell's centre, in pixels.
   """
 
-  seed: int
-  jitter: int
+  seed: settings.NonNegativeInt
+  jitter: typing.Annotated[int, settings.between(0, MAX_JITTER)]
 
   def __post_init__(self):
-    settings.require(
-      self, {'seed': 0, 'jitter': 0}, most={'jitter': MAX_JITTER}
-    )
+    settings.check(self)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -28,33 +29,19 @@ class AdamWConfig:
     accumulate: parts that a batch is computed in, one after the other.
   """
 
-  lr: float
-  steps: int
-  warmup: float = 0.05
-  final: float = 0.0
-  b1: float = 0.9
-  b2: float = 0.999
-  eps: float = 1e-8
-  weight_decay: float = 0.01
-  clip: float = 1.0
-  accumulate: int = settings.not_identity(default=1)
+  lr: settings.PositiveFloat
+  steps: settings.PositiveInt
+  warmup: settings.Fraction = 0.05
+  final: settings.Fraction = 0.0
+  b1: typing.Annotated[float, settings.at_least(0), settings.below(1)] = 0.9
+  b2: typing.Annotated[float, settings.at_least(0), settings.below(1)] = 0.999
+  eps: settings.PositiveFloat = 1e-8
+  weight_decay: settings.NonNegativeFloat = 0.01
+  clip: settings.PositiveFloat = 1.0
+  accumulate: settings.PositiveInt = settings.not_identity(default=1)
 
   def __post_init__(self):
-    settings.require(
-      self,
-      {
-        'steps': 1,
-        'warmup': 0,
-        'final': 0,
-        'b1': 0,
-        'b2': 0,
-        'weight_decay': 0,
-        'accumulate': 1,
-      },
-      above=('lr', 'eps', 'clip'),
-      most={'warmup': 1, 'final': 1},
-      below={'b1': 1, 'b2': 1},
-    )
+    settings.check(self)
 
   def make(self) -> optax.GradientTransformation:
     """Returns the optimizer, whose updates want to be scaled by -rate."""

@@ -34,31 +34,26 @@ class TaskMixture:
     t2i, mmu, lm: weights of the three losses.
   """
 
-  drop_condition: float = 0.1
-  caption_share: float = 0.3
-  t2i: float = 1.0
-  mmu: float = 1.0
-  lm: float = 0.1
+  drop_condition: settings.Fraction = 0.1
+  caption_share: settings.Fraction = 0.3
+  t2i: settings.NonNegativeFloat = 1.0
+  mmu: settings.NonNegativeFloat = 1.0
+  lm: settings.NonNegativeFloat = 0.1
 
   def __post_init__(self):
-    shares = ('drop_condition', 'caption_share')
-    settings.require(
-      self,
-      dict.fromkeys((*shares, 't2i', 'mmu', 'lm'), 0),
-      most=dict.fromkeys(shares, 1),
-    )
+    settings.check(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
   """Global rows a step of each flow."""
 
-  t2i: int
-  mmu: int
-  lm: int
+  t2i: settings.PositiveInt
+  mmu: settings.PositiveInt
+  lm: settings.PositiveInt
 
   def __post_init__(self):
-    settings.require(self, dict.fromkeys(('t2i', 'mmu', 'lm'), 1))
+    settings.check(self)
 
   @property
   def divisor(self) -> int:

@@ -30,12 +30,12 @@ class LossWeights:
       weighs all alike.
   """
 
-  entropy: float
-  commitment: float
-  foreground: float
+  entropy: settings.NonNegativeFloat
+  commitment: settings.NonNegativeFloat
+  foreground: settings.NonNegativeFloat
 
   def __post_init__(self):
-    settings.require(self, {'entropy': 0, 'commitment': 0, 'foreground': 0})
+    settings.check(self)
 
 
 def loss(

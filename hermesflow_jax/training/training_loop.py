@@ -34,24 +34,15 @@ class LoopConfig:
     profile: the first step, and the first after, that is traced.
   """
 
-  steps: int
-  log_every: int
-  save_every: int = 0
-  sample_every: int = 0
-  max_skipped: int = 10
+  steps: settings.PositiveInt
+  log_every: settings.PositiveInt
+  save_every: settings.NonNegativeInt = 0
+  sample_every: settings.NonNegativeInt = 0
+  max_skipped: settings.NonNegativeInt = 10
   profile: tuple[int, int] = (0, 0)
 
   def __post_init__(self):
-    settings.require(
-      self,
-      {
-        'steps': 1,
-        'log_every': 1,
-        'save_every': 0,
-        'sample_every': 0,
-        'max_skipped': 0,
-      },
-    )
+    settings.check(self)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,6 @@ import pytest
 import tiny
 
 from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
@@ -83,36 +82,6 @@ def test_meta_comes_back(saved):
   assert checkpoint.read_metadata(str(saved)) == META
 
 
-def test_fingerprints_do_not_depend_on_the_mesh(tree):
-  alone = jax.device_put(tree, placed(tree, tiny.mesh(1, 1)))
-  assert fingerprints.fingerprint(alone) == fingerprints.fingerprint(tree)
-
-
-def test_one_flipped_bit_changes_the_fingerprint():
-  values = np.random.default_rng(0).normal(size=1_000).astype(np.float32)
-  whole = fingerprints.fingerprint({'a': jnp.asarray(values)})
-  for place, bit in ((0, 0), (1, 31), (500, 17), (999, 30)):
-    bits = values.view(np.uint32).copy()
-    bits[place] ^= np.uint32(1) << np.uint32(bit)
-    flipped = fingerprints.fingerprint(
-      {'a': jnp.asarray(bits.view(np.float32))}
-    )
-    assert flipped['a'][0] != whole['a'][0]
-    assert flipped['a'][1] != whole['a'][1]
-
-
-def test_a_large_array_has_the_sums_of_the_whole(monkeypatch):
-  tree = {
-    'a': jnp.arange(7 * 5 * 3, dtype=jnp.float32).reshape(7, 5, 3),
-    'b': jnp.arange(41, dtype=jnp.bfloat16),
-    'c': jnp.float32(3),
-  }
-  whole = fingerprints.fingerprint(tree)
-  for size in (1, 50, 100, 200):
-    monkeypatch.setattr(fingerprints, 'CHUNK', size)
-    assert fingerprints.fingerprint(tree) == whole
-
-
 def test_a_part_comes_back_alone(saved, tree):
   found = checkpoint.restore(
     str(saved), tree['model'], placed(tree['model']), part='model/'
@@ -124,13 +93,6 @@ def test_a_part_comes_back_alone(saved, tree):
     checkpoint.restore(
       str(saved), tree['model'], placed(tree['model']), part='modal/'
     )
-
-
-def test_two_swapped_values_change_the_fingerprint():
-  def of(*values):
-    return fingerprints.fingerprint({'a': jnp.array(values)})
-
-  assert of(1.0, 2.0, 3.0) != of(2.0, 1.0, 3.0)
 
 
 def test_an_existing_path_is_refused(saved, tree):

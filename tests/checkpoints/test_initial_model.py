@@ -3,93 +3,31 @@
 import dataclasses
 import json
 
-from flax import nnx
 import jax
 import numpy as np
 import pytest
 import tiny
-import tiny_world
-import torch_weights
+import tiny_jobs
 
-import configs.pair_dpo
 from conversions import convert
 from conversions.files import source
-from conversions.tables import magvit_table
-from conversions.tables import showo_table
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs import pretrain
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import magvit_config
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
 
-GRID = (4, 4)
-# 64 px to 4 x 4 codes of 5 bits, as in the embedded world.
-TOKENIZER = magvit_config.MagvitConfig(
-  ch=1,
-  encoder_ch_mult=(1,) * 5,
-  decoder_ch_mult=(1,) * 5,
-  encoder_num_res_blocks=(1,) * 5,
-  decoder_num_res_blocks=(1,) * 5,
-  z_channels=5,
-  num_groups=1,
-)
-
-
-@pytest.fixture(scope='module')
-def world(tmp_path_factory):
-  """A folder with a bundle `base`, and the same Show-o converted as `model`,
-  another tokenizer converted as `images`, and the text tokenizer `text`."""
-  root = tmp_path_factory.mktemp('world')
-  model = model_bundle.load_bundle(str(tiny_world.bundle(root / 'base'))).model
-  images = torch_weights.noisy(magvit.Magvit(TOKENIZER, nnx.Rngs(3)), 3)
-  torch_weights.write(
-    root / 'model_src',
-    showo_table.to_torch(model),
-    showo_table.official(model.config, 14),
-  )
-  torch_weights.write(
-    root / 'images_src',
-    magvit_table.to_torch(images),
-    magvit_table.official(TOKENIZER),
-  )
-  for kind, name in (('showo', 'model'), ('magvitv2', 'images')):
-    assert (
-      convert.main(
-        [kind, str(root / f'{name}_src'), str(root / name)], terminal.silent()
-      )
-      == 0
-    )
-  (root / 'text').mkdir()
-  pretrain.world_tokenizer().save(str(root / 'text' / 'tokenizer.json'))
-  return root
-
-
-def sizes_of(world):
-  """What fits the checkpoints."""
-  parts = model_bundle.load_bundle(str(world / 'base'))
-  return initial_model.Sizes(
-    parts.model.config.vocab,
-    parts.model.config.decoder,
-    TOKENIZER,
-    parts.lengths,
-    GRID,
-  )
-
 
 def load(world, mesh=None, **changes):
-  sizes = changes.pop('sizes', sizes_of(world))
+  sizes = changes.pop('sizes', tiny_jobs.converted_sizes(world))
   names = {
     'path': 'model',
     'tokenizer': 'images',
     'text': 'text/tokenizer.json',
   } | changes
   paths = {k: str(world / v) for k, v in names.items()}
-  return initial_model.load_parts(
-    **paths, sizes=sizes, mesh=mesh or tiny.mesh(1, 1)
+  return initial_model.open(paths.pop('path')).load(
+    sizes, mesh or tiny.mesh(1, 1), **paths
   )
 
 
@@ -103,33 +41,31 @@ def test_converted_checkpoints_are_a_bundle_on_a_mesh(world, shape):
   placed = sharding.shardings(found.model, mesh)
   for a, s in zip(jax.tree.leaves(found.model), jax.tree.leaves(placed)):
     assert a.sharding.is_equivalent_to(s, a.ndim)
-  assert found.tokenizer.config == TOKENIZER
-  assert (found.lengths, found.grid) == (wanted.lengths, GRID)
+  assert found.tokenizer.config == tiny_jobs.MAGVIT
+  assert (found.lengths, found.grid) == (wanted.lengths, tiny_jobs.GRID)
   assert found.text.encode(['red']) == wanted.text.encode(['red'])
 
 
 def test_how_a_model_is_computed_is_the_jobs_to_say(world):
-  sizes = sizes_of(world)
+  sizes = tiny_jobs.converted_sizes(world)
   decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
   found = load(world, sizes=dataclasses.replace(sizes, decoder=decoder))
   assert found.model.config.decoder == decoder
-  again = initial_model.load_model(
-    str(world / 'base'),
-    dataclasses.replace(found.model.config, decoder=decoder),
-    tiny.mesh(1, 1),
+  again = initial_model.open(world / 'base').load_transformer(
+    dataclasses.replace(found.model.config, decoder=decoder), tiny.mesh(1, 1)
   )
   assert again.config.decoder == decoder
 
 
 def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
-  sizes = sizes_of(world)
+  sizes = tiny_jobs.converted_sizes(world)
   decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
   path, mesh = str(world / 'base'), tiny.mesh(1, 1)
   sizes = dataclasses.replace(
     sizes, tokenizer=model_bundle.load_bundle(path).tokenizer.config
   )
   found, before = (
-    initial_model.load_parts(path, '', '', each, mesh).model
+    initial_model.open(path).load(each, mesh).model
     for each in (dataclasses.replace(sizes, decoder=decoder), None)
   )
   assert found.config.decoder == decoder != before.config.decoder
@@ -143,13 +79,17 @@ def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
 @pytest.mark.parametrize(
   'field, value, said',
   [
-    ('decoder', {'mlp': 8}, 'decoder is'),
-    ('vocab', {'codebook_size': 16}, 'vocab is'),
-    ('tokenizer', {'ch': 2}, 'tokenizer is'),
+    ('decoder', {'mlp': 8}, 'decoder.mlp of .* must be 8, got 16'),
+    (
+      'vocab',
+      {'codebook_size': 16},
+      'vocab.codebook_size of .* must be 16, got 32',
+    ),
+    ('tokenizer', {'ch': 2}, 'tokenizer.ch of .* must be 2, got 1'),
   ],
 )
 def test_other_sizes_are_refused(world, field, value, said):
-  sizes = sizes_of(world)
+  sizes = tiny_jobs.converted_sizes(world)
   changed = dataclasses.replace(getattr(sizes, field), **value)
   with pytest.raises(ValueError, match=said):
     load(world, sizes=dataclasses.replace(sizes, **{field: changed}))
@@ -158,7 +98,7 @@ def test_other_sizes_are_refused(world, field, value, said):
 @pytest.mark.parametrize(
   'changes, said',
   [
-    ({'sizes': None}, 'sizes want to be said'),
+    ({'sizes': None}, 'sizes must be given for'),
     ({'path': 'images'}, 'of kind magvitv2, wanted showo'),
     ({'tokenizer': 'model'}, 'of kind showo, wanted magvitv2'),
     ({'tokenizer': 'nowhere'}, 'no readable bundle at'),
@@ -172,48 +112,26 @@ def test_parts_that_do_not_fit_are_refused(world, changes, said):
 
 def test_another_text_tokenizer_is_refused(world):
   tiny.text().save(str(world / 'text' / 'other.json'))
-  with pytest.raises(ValueError, match='text ids and end are'):
+  with pytest.raises(ValueError, match='text ids and end of'):
     load(world, text='text/other.json')
 
 
 def test_sums_are_of_the_files_that_were_converted(world):
-  found = initial_model.weight_hashes(
-    str(world / 'model'), str(world / 'images')
+  found = initial_model.open(world / 'model').weight_hashes(
+    str(world / 'images')
   )
   assert sorted(found) == [
     'model/model.safetensors',
     'tokenizer/model.safetensors',
   ]
   assert (
-    initial_model.weight_hashes(str(world / 'base'), '')
+    initial_model.open(world / 'base').weight_hashes()
     == (model_bundle.read_sizes(str(world / 'base'))[1])
   )
 
 
-def settings_of(world, **changes):
-  """Settings of a tiny self-play that starts from the checkpoints."""
-  return dataclasses.replace(
-    tiny_world.self_play(world / 'base'),
-    **{
-      'init_from': str(world / 'model'),
-      'tokenizer': str(world / 'images'),
-      'text': str(world / 'text' / 'tokenizer.json'),
-      'sizes': sizes_of(world),
-      'missing': 'how to get it',
-    }
-    | changes,
-  )
-
-
-@pytest.mark.parametrize('name', ['init_from', 'tokenizer', 'text'])
-def test_what_is_missing_is_named_with_the_way_to_get_it(world, name):
-  config = settings_of(world, **{name: 'nowhere'})
-  with pytest.raises(ValueError, match='no checkpoint at nowhere. how to get'):
-    job_model.locate(config)
-
-
 def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
-  config = settings_of(world)
+  config = tiny_jobs.converted_settings(world)
   config = dataclasses.replace(
     config, play=dataclasses.replace(config.play, rounds=1)
   )
@@ -249,29 +167,15 @@ def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
   )
 
 
-@pytest.mark.parametrize('variant', ['show_o_256', 'show_o_512'])
-def test_the_line_about_missing_weights_makes_what_is_wanted(variant):
-  config = configs.pair_dpo.get_config(variant)
-  commands = config.missing.split('python -m conversions.convert ')[1:]
-  made = {}
-  for command in commands:
-    kind, src, dst = command.replace(',', '').split()[:3]
-    assert kind in convert.KINDS and src.startswith('showlab/')
-    made[kind] = dst
-  assert made == {'showo': config.init_from, 'magvitv2': config.tokenizer}
-  assert config.text in config.missing
-
-
 def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
   for name in ('model', 'images', 'text'):
     bucket.put_folder(name, world / name)
   wanted = load(world)
-  found = initial_model.load_parts(
-    'gs://bucket/model',
+  found = initial_model.open('gs://bucket/model').load(
+    tiny_jobs.converted_sizes(world),
+    tiny.mesh(4, 2),
     'gs://bucket/images',
     'gs://bucket/text/tokenizer.json',
-    sizes_of(world),
-    tiny.mesh(4, 2),
   )
   for a, b in zip(
     jax.tree.leaves((found.model, found.tokenizer)),
@@ -279,10 +183,8 @@ def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
     strict=True,
   ):
     np.testing.assert_array_equal(a, b)
-  assert initial_model.weight_hashes(
-    'gs://bucket/model', 'gs://bucket/images'
-  ) == (
-    initial_model.weight_hashes(str(world / 'model'), str(world / 'images'))
-  )
+  assert initial_model.open('gs://bucket/model').weight_hashes(
+    'gs://bucket/images'
+  ) == initial_model.open(world / 'model').weight_hashes(str(world / 'images'))
   with pytest.raises(ValueError, match='no checkpoint at gs://bucket/none'):
     initial_model.check_exists(['gs://bucket/model', 'gs://bucket/none'], '')

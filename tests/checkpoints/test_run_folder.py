@@ -43,6 +43,22 @@ def test_a_model_means_itself_and_so_does_a_folder_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize(
+  'part, number', [('round_1', 1), ('round_0', 2), ('checkpoints', 2)]
+)
+def test_a_part_of_a_run_that_is_no_model_names_those_that_are(
+  tmp_path, part, number
+):
+  run = run_of(tmp_path / 'run', ['round_0/a', 'round_1/a'], play={})
+  for saved in (1, 2):
+    checkpoint.save(
+      str(run / 'checkpoints' / str(saved)), {'a': jnp.zeros(1)}, {}
+    )
+  message = f'{run / part} holds no model; give {run}, or {run}/checkpoints/'
+  with pytest.raises(ValueError, match=f'{message}{number}$'):
+    run_folder.newest_model(run / part)
+
+
+@pytest.mark.parametrize(
   'files, settings, wanted',
   [
     (['results.json'], {'pairs': {}}, 'run/model'),

@@ -271,7 +271,7 @@ def test_a_constant_of_another_type_is_refused(run, tmp_path, name, dtype):
     ({'w_clip_vit': True}, 'w_clip_vit is True, wanted False'),
     ({'hidden_act': 'relu'}, "hidden_act is 'relu', wanted 'gelu_new'"),
     ({'num_vq_tokens': -4}, 'num_vq_tokens is -4'),
-    ({'rope_theta': 0}, 'rope_theta is 0.0, wanted more than 0'),
+    ({'rope_theta': 0}, 'rope_theta must be more than 0, got 0.0'),
     (
       {'vocab_size': None, 'llm_vocab_size': 10**18, 'mask_token_id': None},
       'the embedding 39',

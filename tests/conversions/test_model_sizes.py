@@ -11,7 +11,7 @@ from conversions import weight_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
-from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
@@ -48,11 +48,11 @@ def test_a_released_show_o_is_what_its_config_wants(pixels):
     show_o_shapes(), OFFICIAL | {'num_vq_tokens': tokens}
   )
   wanted = settings.build(
-    initial_model.Sizes,
+    model_folder.Sizes,
     configs.pair_dpo.get_config(f'show_o_{pixels}').sizes.to_dict(),
   )
   assert found.vocab == wanted.vocab
-  assert found.decoder == initial_model.without_numerics(wanted.decoder)
+  assert settings.same_model(found.decoder, wanted.decoder)
   assert found.image_tokens == wanted.grid[0] * wanted.grid[1]
   assert max_text == wanted.lengths.max_text
 
@@ -74,7 +74,7 @@ def test_a_released_tokenizer_needs_no_config():
   )
   assert magvit_table.read_sizes(found, {}) == magvit_config.SHOW_O
   wanted = settings.build(
-    initial_model.Sizes,
+    model_folder.Sizes,
     configs.pair_dpo.get_config('show_o_512').sizes.to_dict(),
   )
   assert magvit_config.SHOW_O == wanted.tokenizer

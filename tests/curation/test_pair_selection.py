@@ -26,17 +26,17 @@ def judged(win, lose, least_win=0.6, least_margin=0.0, values=('a', 'b')):
 
 
 def test_the_best_wins_and_the_worst_loses():
-  found = pair_selection.choose_pair(
+  chosen = pair_selection.choose_pair(
     ['a', 'b', 'c'], np.array([0.5, 0.9, 0.1]), None
   )
-  assert found == Pair(Side('b', 0.9), Side('c', 0.1))
+  assert chosen == Pair(Side('b', 0.9), Side('c', 0.1))
 
 
 def test_of_equal_scores_the_first_counts():
-  found = pair_selection.choose_pair(
+  chosen = pair_selection.choose_pair(
     list('abcd'), np.array([0.2, 0.8, 0.8, 0.2]), None
   )
-  assert (found.win.value, found.lose.value) == ('b', 'a')
+  assert (chosen.win.value, chosen.lose.value) == ('b', 'a')
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,29 @@ def test_of_equal_scores_the_first_counts():
   ],
 )
 def test_over_rounds_a_beaten_winner_becomes_the_loser(best, loser):
-  found = pair_selection.choose_pair(
+  chosen = pair_selection.choose_pair(
     ['c', 'd'], np.array([0.1, best]), pair(0.7, 0.2)
   )
-  assert found == Pair(Side('d', best), loser)
+  assert chosen == Pair(Side('d', best), loser)
+
+
+def test_the_example_of_the_rule_for_rounds():
+  """As in the docstring of `choose_pair`."""
+  first = pair_selection.choose_pair('ABC', np.array([0.2, 0.7, 0.5]), None)
+  second = pair_selection.choose_pair('DE', np.array([0.9, 0.4]), first)
+  third = pair_selection.choose_pair('FG', np.array([0.8, 0.6]), second)
+  assert [(p.win.value, p.lose.value) for p in (first, second, third)] == [
+    ('B', 'A'),
+    ('D', 'B'),
+    ('F', 'B'),
+  ]
 
 
 def test_what_was_dropped_before_still_counts_in_the_next_round():
   before = pair_selection.filter_pair(pair(0.5, 0.5), 0.6, 0.0)
   assert before.dropped
-  found = pair_selection.choose_pair(['c'], np.array([0.8]), before)
-  assert (found.lose, found.dropped) == (Side('a', 0.5), '')
+  chosen = pair_selection.choose_pair(['c'], np.array([0.8]), before)
+  assert (chosen.lose, chosen.dropped) == (Side('a', 0.5), '')
 
 
 @pytest.mark.parametrize(
@@ -84,6 +96,22 @@ def test_equal_codes_are_the_same_content():
   assert judged(0.9, 0.2, values=codes) == 'same content'
 
 
+@pytest.mark.parametrize(
+  'caption, image, either, both',
+  [
+    ('', '', True, True),
+    ('no difference', '', True, False),
+    ('', 'winner too weak', True, False),
+    ('no difference', 'winner too weak', False, False),
+  ],
+)
+def test_an_input_teaches_with_either_pair_or_with_both(
+  caption, image, either, both
+):
+  assert pair_selection.is_trainable(caption, image, both=False) == either
+  assert pair_selection.is_trainable(caption, image, both=True) == both
+
+
 def candidates():
   """Two inputs; the captions of the second are all alike."""
   return candidate_generation.Candidates(
@@ -96,11 +124,11 @@ def candidates():
 
 
 def test_each_input_gives_both_pairs_under_its_id():
-  found = pair_selection.select_pairs(
+  pairs = pair_selection.select_pairs(
     candidates(), ['x', 'y'], pair_selection.PairRules(), {}
   )
-  assert list(found) == ['x', 'y']
-  und, gen = found['x']
+  assert list(pairs) == ['x', 'y']
+  und, gen = pairs['x']
   assert (und.win, und.lose, und.dropped) == (
     Side('b', 0.3),
     Side('a', 0.1),
@@ -108,15 +136,15 @@ def test_each_input_gives_both_pairs_under_its_id():
   )
   assert (gen.win.value.tolist(), gen.lose.value.tolist()) == ([2, 3], [0, 1])
   assert gen.dropped == ''
-  und, gen = found['y']
+  und, gen = pairs['y']
   assert (und.dropped, gen.dropped) == ('no difference', 'winner too weak')
 
 
 def test_the_least_score_of_a_winner_is_for_images_only():
-  found = pair_selection.select_pairs(
+  pairs = pair_selection.select_pairs(
     candidates(), ['x', 'y'], pair_selection.PairRules(least_win=1.0), {}
   )
-  assert [p.dropped for p in found['x']] == ['', 'winner too weak']
+  assert [p.dropped for p in pairs['x']] == ['', 'winner too weak']
 
 
 def test_rounds_are_joined_by_id_not_by_place():
@@ -141,38 +169,38 @@ def test_rounds_are_joined_by_id_not_by_place():
 def test_an_input_that_is_new_has_no_past():
   rules = pair_selection.PairRules()
   first = pair_selection.select_pairs(candidates(), ['x', 'y'], rules, {})
-  found = pair_selection.select_pairs(candidates(), ['new', 'y'], rules, first)
-  assert found['new'][0] == first['x'][0]
+  pairs = pair_selection.select_pairs(candidates(), ['new', 'y'], rules, first)
+  assert pairs['new'][0] == first['x'][0]
 
 
 def test_drops_are_counted_by_reason():
-  found = pair_selection.select_pairs(
+  pairs = pair_selection.select_pairs(
     candidates(), ['x', 'y'], pair_selection.PairRules(), {}
   )
-  assert pair_files.drop_counts(found) == {
+  assert pair_files.drop_counts(pairs) == {
     'caption': {'kept': 1, 'no difference': 1},
     'image': {'kept': 1, 'winner too weak': 1},
   }
 
 
 def test_a_record_comes_back():
-  made = pair_selection.select_pairs(
+  pairs = pair_selection.select_pairs(
     candidates(), ['x', 'y'], pair_selection.PairRules(), {}
   )
-  for name, (und, gen) in made.items():
+  for name, (und, gen) in pairs.items():
     row = json.loads(
       output_files.json_lines(
         [pair_files.pair_to_record(name, 'true', (und, gen))]
       )
     )
     assert (row['id'], row['caption']) == (name, 'true')
-    found_und, found_gen = pair_files.pair_from_record(row)
-    assert found_und == und
-    assert found_gen.dropped == gen.dropped
-    for found, wanted in ((found_gen.win, gen.win), (found_gen.lose, gen.lose)):
-      assert found.score == wanted.score
-      np.testing.assert_array_equal(found.value, wanted.value)
-      assert found.value.dtype == np.int32
+    read_und, read_gen = pair_files.pair_from_record(row)
+    assert read_und == und
+    assert read_gen.dropped == gen.dropped
+    for side, expected in ((read_gen.win, gen.win), (read_gen.lose, gen.lose)):
+      assert side.score == expected.score
+      np.testing.assert_array_equal(side.value, expected.value)
+      assert side.value.dtype == np.int32
 
 
 def test_records_are_lines_of_json_without_nan():
@@ -194,13 +222,13 @@ class Model:
 
   def answer(self, codes, questions):
     return [
-      ['red' if c[0] else 'blue' for _ in asked]
-      for c, asked in zip(codes, questions, strict=True)
+      ['red' if c[0] else 'blue' for _ in records]
+      for c, records in zip(codes, questions, strict=True)
     ]
 
 
 def test_images_are_scored_by_the_models_own_answers():
-  asked = [
+  questions = [
     [{'answer': 'red'}, {'answer': 'blue'}, {'answer': 'red'}],
     [{'answer': 'red'}],
   ]
@@ -208,20 +236,20 @@ def test_images_are_scored_by_the_models_own_answers():
     ids=['x', 'y'],
     captions=['x 1', 'y 2'],
     tags=['', ''],
-    questions=asked,
+    questions=questions,
     codes=np.zeros((2, 4), int),
   )
 
-  def same(found, true):
-    return np.array([f == t for f, t in zip(found, true)], float)
+  def same(captions, true):
+    return np.array([f == t for f, t in zip(captions, true)], float)
 
   recipe = candidate_generation.CandidateConfig(
     maskgit.MaskGITSampler(1, 0.0), 3, [1, 2], same, 0
   )
-  found = candidate_generation.make_candidates(Model(), inputs, recipe)
+  candidates = candidate_generation.make_candidates(Model(), inputs, recipe)
   np.testing.assert_allclose(
-    found.image_scores, [[1 / 3, 2 / 3, 1 / 3], [0, 1, 0]]
+    candidates.image_scores, [[1 / 3, 2 / 3, 1 / 3], [0, 1, 0]]
   )
-  np.testing.assert_array_equal(found.caption_scores, [[1, 0], [0, 1]])
-  assert found.captions == [['x 1', 'x 2'], ['y 1', 'y 2']]
-  assert found.answers[1] == [['blue'], ['red'], ['blue']]
+  np.testing.assert_array_equal(candidates.caption_scores, [[1, 0], [0, 1]])
+  assert candidates.captions == [['x 1', 'x 2'], ['y 1', 'y 2']]
+  assert candidates.answers[1] == [['blue'], ['red'], ['blue']]

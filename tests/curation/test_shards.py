@@ -11,10 +11,10 @@ FILES = {'jsonl': b'{"a": 1}\n', 'npz': b'\x00\x01\x02'}
 
 @pytest.fixture
 def store(tmp_path):
-  found = shards.Shards(tmp_path / 'shards', 7)
+  store = shards.Shards(tmp_path / 'shards', 7)
   for number in (0, 3):
-    found.write(number, FILES, {'inputs': number})
-  return found
+    store.write(number, FILES, {'inputs': number})
+  return store
 
 
 def test_what_was_written_is_there(store):
@@ -60,12 +60,12 @@ def test_a_stop_at_any_write_leaves_no_half_shard(store, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  'count, size, wanted',
+  'count, size, spans',
   [
     (5, 2, [(0, 2), (2, 4), (4, 5)]),
     (4, 2, [(0, 2), (2, 4)]),
     (1, 9, [(0, 1)]),
   ],
 )
-def test_spans_hold_each_input_once(count, size, wanted):
-  assert [(s.start, s.stop) for s in shards.shard_slices(count, size)] == wanted
+def test_spans_hold_each_input_once(count, size, spans):
+  assert [(s.start, s.stop) for s in shards.shard_slices(count, size)] == spans

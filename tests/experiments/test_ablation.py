@@ -425,7 +425,7 @@ def test_a_star_marks_what_stands():
     ({'seeds': (1, 1)}, 'seeds is'),
     ({'seeds': ()}, 'seeds is'),
     ({'seeds': (-1,)}, 'no negative'),
-    ({'search_scenes': 1}, 'search_scenes is 1'),
+    ({'search_scenes': 1}, 'search_scenes must be at least 2, got 1'),
   ],
 )
 def test_a_comparison_that_makes_no_sense_is_refused(config, changes, said):
@@ -509,6 +509,6 @@ def test_one_setting_alone_is_its_part_of_all():
 
 def test_a_variant_that_is_not_there_is_refused():
   with pytest.raises(
-    ValueError, match='wanted table5, methods, settings, recipe'
+    ValueError, match='must be one of table5, methods, settings, recipe'
   ):
     configs.ablation.get_config('x')

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import configs.curate
 import configs.generate
 import configs.pair_dpo
 import configs.pretrain
 import configs.tokenizer
 import configs.understand
 from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
@@ -23,6 +25,7 @@ from hermesflow_jax.jobs import understand
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.runtime import settings
+from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.shapes import shape_world
 
 VARIANTS = ('shapes', 'show_o_256', 'show_o_512')
@@ -74,7 +77,7 @@ def test_no_variant_means_the_embedded_world():
 
 def test_an_unknown_variant_is_refused_with_those_there_are():
   with pytest.raises(
-    ValueError, match='show_o.*shapes, show_o_256, show_o_512, d'
+    ValueError, match="shapes, show_o_256, show_o_512, d.* got 'show_o'"
   ):
     configs.pair_dpo.get_config('show_o')
 
@@ -90,6 +93,43 @@ def test_the_base_model_trains_on_the_tokenizer_that_was_made_for_it():
 def test_the_captions_are_the_official_ladder():
   for variant in VARIANTS:
     assert self_play(variant).play.captions == candidate_generation.LADDER
+
+
+def scorer_settings(job, **changes):
+  """Returns (type, JSON settings, the section with `caption_scorer`)."""
+  if job == 'curate':
+    config = configs.curate.get_config()
+    config.update(changes)
+    values = settings.to_json_types(built(curate.Settings, config, job))
+    return curate.Settings, values, values
+  config = configs.pair_dpo.get_config()
+  config.play.update(changes)
+  values = settings.to_json_types(built(pair_dpo.Settings, config, job))
+  return pair_dpo.Settings, values, values['play']
+
+
+@pytest.mark.parametrize('job', ['curate', 'pair_dpo'])
+def test_a_run_without_a_caption_scorer_has_the_default(job):
+  kind, values, section = scorer_settings(job)
+  expected = settings.identity(kind, values)
+  del section['caption_scorer']
+  assert settings.identity(kind, values) == expected
+
+
+@pytest.mark.parametrize('job', ['curate', 'pair_dpo'])
+def test_another_caption_scorer_is_another_run(job, monkeypatch):
+  monkeypatch.setitem(
+    text_similarity.SCORERS, 'own', lambda a, b: [1.0] * len(a)
+  )
+  kind, ngram, _ = scorer_settings(job)
+  _, own, _ = scorer_settings(job, caption_scorer='own')
+  assert settings.identity(kind, ngram) != settings.identity(kind, own)
+
+
+@pytest.mark.parametrize('job', ['curate', 'pair_dpo'])
+def test_an_unknown_caption_scorer_is_refused_with_those_there_are(job):
+  with pytest.raises(ValueError, match="must be one of ngram, got 'bert'"):
+    scorer_settings(job, caption_scorer='bert')
 
 
 def test_variants_do_not_share_what_they_change():

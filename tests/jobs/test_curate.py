@@ -118,9 +118,9 @@ def test_a_mesh_changes_nothing(base, whole, tmp_path, mesh):
 
 def test_shares_make_the_same_together(base, whole, tmp_path):
   first, said = run(base, tmp_path / 'run', share=0, shares=2)
-  assert first is None and '2 of 4 shards are others' in said[-1]
+  assert first is None and '2 of 4 shards belong to other shares' in said[-1]
   manifest, said = run(base, tmp_path / 'run', share=1, shares=2)
-  assert manifest and '2 of 4 shards are there' in said[1]
+  assert manifest and '2 of 4 shards found' in said[1]
   assert outcome(tmp_path / 'run') == outcome(whole)
 
 
@@ -203,7 +203,7 @@ def test_damage_is_found_and_made_again(base, whole, tmp_path):
   data[len(data) // 2] ^= 1
   path.write_bytes(data)
   _, said = run(base, tmp_path / 'run')
-  assert any('3 of 4 shards are there' in line for line in said)
+  assert any('3 of 4 shards found' in line for line in said)
   assert outcome(tmp_path / 'run') == outcome(whole)
 
 
@@ -243,9 +243,9 @@ def test_what_does_not_fit_into_a_row_is_heard_of_before_any_work(
 @pytest.mark.parametrize(
   'changes, said',
   [
-    ({'share': 2, 'shares': 2}, 'share is 2, wanted less than shares 2'),
-    ({'shard': 0}, 'shard is 0'),
-    ({'images': 1}, 'images is 1'),
+    ({'share': 2, 'shares': 2}, 'share must be less than shares, 2, got 2'),
+    ({'shard': 0}, 'shard must be at least 1, got 0'),
+    ({'images': 1}, 'images must be at least 2, got 1'),
   ],
 )
 def test_what_makes_no_sense_is_refused(base, changes, said):

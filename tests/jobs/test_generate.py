@@ -92,7 +92,7 @@ def test_what_is_there_is_not_drawn_again(run, tmp_path, monkeypatch):
   before = pixels(tmp_path / 'out', rows)
   monkeypatch.setattr(generate, 'to_pixels', None)
   again, said = run()
-  assert again == rows and any('these images are there' in s for s in said)
+  assert again == rows and any('this run is finished' in s for s in said)
   # A run that was stopped before its last line.
   (tmp_path / 'out' / 'images.jsonl').unlink()
   assert run()[0] == rows
@@ -141,17 +141,23 @@ def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
 @pytest.mark.parametrize(
   'changes, said',
   [
-    ({'prompts': ()}, 'nothing to draw'),
+    ({'prompts': ()}, 'prompts must not be empty'),
     ({'prompts': ('', 'a ring')}, "prompt '': it is empty"),
-    ({'prompts': ('a ring', ' a  ring ')}, "'a ring': it comes twice"),
-    ({'each': 0}, 'each is 0'),
+    ({'prompts': ('a ring', ' a  ring ')}, "'a ring': it occurs twice"),
+    ({'each': 0}, 'each must be at least 1, got 0'),
     ({'file': '/none.txt'}, '/none.txt cannot be read'),
-    ({'mask': 'm.png'}, 'an image wants a mask'),
-    ({'image': 'a.png'}, 'an image wants a mask'),
-    ({'image': 'a.png', 'mask': 'm.png', 'extend': ('up',)}, 'not go together'),
-    ({'image': 'a.png', 'extend': ('over',)}, "extend has 'over'"),
+    ({'mask': 'm.png'}, 'image must be given together with mask or'),
+    ({'image': 'a.png'}, 'image must be given together with mask or'),
+    (
+      {'image': 'a.png', 'mask': 'm.png', 'extend': ('up',)},
+      'must not be given together',
+    ),
+    ({'image': 'a.png', 'extend': ('over',)}, "or 'down', got 'over'"),
     ({'image': '/none.png', 'extend': ('up',)}, '/none.png cannot be read'),
-    ({'on_error': 'ignore'}, "on_error is 'ignore'"),
+    (
+      {'on_error': 'ignore'},
+      "on_error must be 'raise' or 'skip', got 'ignore'",
+    ),
   ],
 )
 def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):
@@ -164,13 +170,13 @@ def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):
 def test_an_impossible_sampler_is_refused(run, guidance):
   sampler = configs.generate.get_config().sampler
   sampler.guidance = guidance
-  with pytest.raises(ValueError, match='guidance is'):
+  with pytest.raises(ValueError, match='guidance must be'):
     run(sampler=sampler)
 
 
 def test_a_mask_that_hides_nothing_is_refused(run, tmp_path, start_image):
   Image.new('L', (64, 64)).save(tmp_path / 'mask.png')
-  with pytest.raises(ValueError, match='mask.png hides nothing'):
+  with pytest.raises(ValueError, match='mask.png without white'):
     run(image=str(start_image), mask=str(tmp_path / 'mask.png'))
 
 
@@ -178,13 +184,13 @@ def test_faults_are_skipped_counted_and_named(run):
   rows, said = run(prompts=('', 'a ring', 'a ring'), on_error='skip')
   assert {r['prompt'] for r in rows} == {'a ring'}
   assert said[:2] == ['2 of 3 left out:', "  prompt '': it is empty"]
-  assert said[2].startswith("  prompt 'a ring': it comes twice")
+  assert said[2].startswith("  prompt 'a ring': it occurs twice")
 
 
 def test_a_long_prompt_is_cut_and_said_so(run):
   words = ' '.join(f'a {c} ring and' for c in ('red', 'blue', 'green', 'black'))
   rows, said = run(prompts=(words,))
-  assert 'is too long: what is read ends' in said[0]
+  assert 'is too long, the model reads it up to' in said[0]
   last = rows[0]['read_to']
   assert ' '.join(words.split()[:12]).endswith(last)
   assert last in said[0]
@@ -194,7 +200,7 @@ def test_images_may_be_drawn_into_a_bucket(run, start_image, tmp_path, bucket):
   settings_ = {'image': str(start_image), 'extend': ('right',)}
   wanted, _ = run(**settings_)
   bucket.put('first.png', start_image.read_bytes())
-  bucket.put('prompts.txt', 'a blue star\n'.encode())
+  bucket.put('prompts.txt', b'a blue star\n')
   settings_['image'] = 'gs://bucket/first.png'
   found, _ = run('gs://bucket/out', **settings_)
   assert found == wanted

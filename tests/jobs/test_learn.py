@@ -227,12 +227,12 @@ def test_records_must_fit_and_teach():
   ]
   with pytest.raises(ValueError, match='no input has a pair'):
     learn.trainable_records([row], 4, both=True)
-  with pytest.raises(ValueError, match='have 4 codes, those of the model 16'):
+  with pytest.raises(ValueError, match='must have 16 codes .* got 4'):
     learn.trainable_records([row], 16, both=False)
 
 
 def test_no_pairs_are_refused(base):
-  with pytest.raises(ValueError, match='pairs is empty'):
+  with pytest.raises(ValueError, match='pairs must be the folder'):
     configured(base, '')
 
 

@@ -89,7 +89,7 @@ def everything(folder):
     (['--config='], 'empty string'),
     (['--config=nowhere.py'], 'nowhere.py'),
     ([f'--config={ROOT}/configs/__init__.py'], 'config file has no get_config'),
-    ([CONFIG + ':show_o'], "variant 'show_o', wanted shapes, show_o_256"),
+    ([CONFIG + ':show_o'], 'variant must be one of shapes, show_o_256'),
     ([f'--config={ROOT}/configs/tokenizer.py:x'], 'has no variants'),
     ([CONFIG, 'extra'], 'unexpected arguments: extra'),
     ([CONFIG, '--wokdir=x'], 'Did you mean: workdir'),
@@ -98,12 +98,15 @@ def everything(folder):
     ([CONFIG, '--config.play.rounds=2.5'], 'rounds=2.5'),
     ([CONFIG, '--config.play.optim=3'], 'play.optim'),
     (['--config.play.rounds=1', CONFIG], 'before'),
-    ([CONFIG, '--processes=2'], 'several processes want --coordinator'),
-    ([CONFIG, '--processes=2', '--process=2'], 'process is 2, wanted less'),
+    ([CONFIG, '--processes=2'], 'must be given for several processes'),
+    (
+      [CONFIG, '--processes=2', '--process=2'],
+      'process must be less than processes, 2, got 2',
+    ),
     *(
       (
         [CONFIG, f'--coordinator={name}'],
-        f"coordinator is '{name}', wanted host:port, or 'auto'",
+        f"coordinator must be host:port or 'auto', got '{name}'",
       )
       for name in ('host', 'host:', ':1', 'host:x', 'host:70000')
     ),
@@ -125,33 +128,47 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
 @pytest.mark.parametrize(
   'override, said',
   [
-    ('play.optim.lr=nan', 'config.play.optim.lr is nan, wanted a finite'),
-    ('play.optim.lr=-1', 'lr is -1.0, wanted more than 0'),
-    ('play.optim.steps=0', 'steps is 0, wanted at least 1'),
-    ('play.objective.beta=inf', 'config.play.objective.beta is inf'),
-    ('play.objective.drop_condition=1.5', 'drop_condition is 1.5, wanted at '),
-    ('play.curation_sampler.guidance=nan', 'curation_sampler.guidance is nan'),
-    ('play.evaluation_sampler.steps=0', 'steps is 0, wanted a number at'),
+    (
+      'play.optim.lr=nan',
+      'config.play.optim.lr must be a finite number, got nan',
+    ),
+    ('play.optim.lr=-1', 'lr must be more than 0, got -1.0'),
+    ('play.optim.steps=0', 'steps must be at least 1, got 0'),
+    (
+      'play.objective.beta=inf',
+      'config.play.objective.beta must be a finite number, got inf',
+    ),
+    (
+      'play.objective.drop_condition=1.5',
+      'drop_condition must be between 0 and 1, got 1.5',
+    ),
+    (
+      'play.curation_sampler.guidance=nan',
+      'curation_sampler.guidance must be a finite number, got nan',
+    ),
+    (
+      'play.evaluation_sampler.steps=0',
+      'evaluation_sampler.steps must be at least 1, got 0',
+    ),
     ('play.evaluation_sampler.schedule=cosin', "'cosin', wanted one of"),
-    ('play.captions[0].top_k=0', 'captions[0]: top_k is 0, wanted at least'),
-    ('play.rules.least_win=60', 'least_win is 60.0, wanted at most 1'),
-    ('play.rounds=0', 'rounds is 0, wanted at least 1'),
-    ('play.images=1', 'images is 1, wanted at least 2'),
-    ('play.batch=0', 'batch is 0, wanted at least 1'),
+    ('play.captions[0].top_k=0', 'captions[0].top_k must be at least 1, got 0'),
+    ('play.rules.least_win=60', 'least_win must be between 0 and 1, got 60.0'),
+    ('play.rounds=0', 'rounds must be at least 1, got 0'),
+    ('play.images=1', 'images must be at least 2, got 1'),
+    ('play.batch=0', 'batch must be at least 1, got 0'),
     ('play.optim.accumulate=3', 'must be a multiple of accumulate=3, got 16'),
-    ('play.optim.b2=1', 'b2 is 1.0, wanted less than 1'),
+    ('play.optim.b2=1', 'b2 must be less than 1, got 1.0'),
     ('play.profile_steps=(5,2)', 'profile_steps is (5, 2), wanted 0 <='),
-    ('play.save_every=-1', 'save_every is -1, wanted at least 0'),
-    ('play.seed=-1', 'seed is -1, wanted at least 0'),
-    ('play.reference=last', "reference is 'last', wanted 'round' or 'base'"),
-    ('held_out=1', 'held_out is 1, wanted at least 2'),
+    ('play.save_every=-1', 'save_every must be at least 0, got -1'),
+    ('play.seed=-1', 'seed must be at least 0, got -1'),
+    ('play.reference=last', "reference must be 'round' or 'base', got 'last'"),
+    ('held_out=1', 'held_out must be at least 2, got 1'),
     ('unseen=1', 'unseen must be 0 or at least 2, got 1'),
-    ('held_out_split=train', "held_out_split is 'train'"),
-    ('world.jitter=9', 'jitter is 9, wanted at most'),
+    ('held_out_split=train', "or 'preference', got 'train'"),
+    ('world.jitter=9', 'jitter must be between 0 and '),
     (
       'mesh.model=3',
-      'the number of devices, 8, got data=-1 model=3: give '
-      'data=8 model=1, data=4 model=2 or -1 for both',
+      '8, got data=-1 model=3: give data=8 model=1, data=4 model=2 or -1 for',
     ),
     ('mesh.data=16', 'the number of devices, 8, got data=16 model=-1: give'),
     ('mesh.model=0', 'got data=-1 model=0: give'),
@@ -231,8 +248,8 @@ def test_an_asset_of_other_sizes(start, idle, base, tmp_path):
     ]
   one_line(
     start(CONFIG + ':show_o_256', *flags),
-    'vocab is Vocab(',
-    'wanted Vocab(text_size=50295',
+    'vocab.text_size of ',
+    ' must be 50295, got ',
   )
 
 
@@ -443,7 +460,10 @@ def test_the_other_jobs_check_before_they_work_too(
   one_line(start(*flags, '--workdir=file/run'), 'file/run')
   one_line(start(*flags, '--config.export=file/run'), 'file/run')
   one_line(start(*flags, '--config.mesh.model=3'), 'the number of devices, 8')
-  one_line(start(*flags, '--config.optim.lr=nan'), 'config.optim.lr is nan')
+  one_line(
+    start(*flags, '--config.optim.lr=nan'),
+    'config.optim.lr must be a finite number, got nan',
+  )
 
 
 def test_help_shows_the_flags(start, capfd):
@@ -515,7 +535,7 @@ def process(*arguments, cwd):
 def test_a_process_ends_with_exit_code_2(tmp_path):
   run = process(CONFIG, '--config.play.rounds=0', cwd=tmp_path)
   _, said = run.communicate(timeout=120)
-  one_line((run.returncode, said), 'rounds is 0')
+  one_line((run.returncode, said), 'rounds must be at least 1, got 0')
 
 
 @pytest.fixture
@@ -542,7 +562,7 @@ LOST = """
 import gc, os, signal, sys, time
 import main
 
-main.stop_surely()
+main.stop_handlers.install()
 
 def collecting(phase, info):
   gc.callbacks.clear()

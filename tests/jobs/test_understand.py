@@ -158,17 +158,23 @@ def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
 @pytest.mark.parametrize(
   'changes, said',
   [
-    ({'images': ()}, 'nothing to look at'),
-    ({'images': ('/none/*.png',)}, 'there is no image at /none'),
-    ({'questions': (), 'caption': False}, 'nothing to say'),
-    ({'questions': (' ',)}, 'a question is empty'),
-    ({'questions': ('a ?', 'a ?')}, 'a question comes twice'),
+    ({'images': ()}, 'images must not be empty'),
+    ({'images': ('/none/*.png',)}, 'images must match image files, got /none'),
+    (
+      {'questions': (), 'caption': False},
+      'caption must be True without questions',
+    ),
+    ({'questions': (' ',)}, 'questions must not be empty texts'),
+    ({'questions': ('a ?', 'a ?')}, 'questions must differ'),
     (
       {'questions': ('what is ' + 'the ring with ' * 9 + '?',)},
       'question must have at most 14 tokens, got 34',
     ),
-    ({'choices': ('one',)}, 'wanted different texts'),
-    ({'on_error': 'ignore'}, "on_error is 'ignore'"),
+    ({'choices': ('one',)}, 'must be at least two different texts'),
+    (
+      {'on_error': 'ignore'},
+      "on_error must be 'raise' or 'skip', got 'ignore'",
+    ),
   ],
 )
 def test_what_cannot_be_answered_is_refused(
@@ -209,5 +215,7 @@ def test_names_of_a_bucket_mean_images(folder, bucket, name, found):
 
 @pytest.mark.parametrize('name', ['none', 'none/*.png', 'notes.txt/x'])
 def test_a_name_of_a_bucket_that_means_no_image_is_refused(bucket, name):
-  with pytest.raises(ValueError, match='there is no image at gs://bucket/'):
+  with pytest.raises(
+    ValueError, match='must match image files, got gs://bucket/'
+  ):
     understand.list_images([f'gs://bucket/{name}'])

@@ -148,10 +148,10 @@ def test_a_step_keeps_state_for_adapters_alone(model, shape):
 @pytest.mark.parametrize(
   'changes, said',
   [
-    ({'rank': -1}, 'rank is -1'),
-    ({'alpha': 0.0}, 'alpha is 0.0'),
-    ({'targets': ()}, 'targets is'),
-    ({'targets': ('head',)}, 'targets is'),
+    ({'rank': -1}, 'rank must be at least 0, got -1'),
+    ({'alpha': 0.0}, 'alpha must be more than 0, got 0.0'),
+    ({'targets': ()}, 'targets must be'),
+    ({'targets': ('head',)}, r'targets\[0\] must be'),
   ],
 )
 def test_what_makes_no_sense_is_refused(changes, said):

@@ -337,7 +337,7 @@ def test_the_product_is_a_mean_over_records_with_both_pairs(models):
 @pytest.mark.parametrize(
   'changes, said',
   [
-    ({'method': 'dpo'}, 'method is .dpo., wanted one of pair_dpo'),
+    ({'method': 'dpo'}, "method must be 'pair_dpo', .* got 'dpo'"),
     ({'smoothing': 0.1}, 'smoothing is 0.1 with method pair_dpo'),
     ({'method': 'robust'}, 'smoothing is 0.0 with method robust'),
     ({'method': 'sft', 'gen_sft_weight': 1.0}, 'method sft wants'),

@@ -324,10 +324,10 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
 @pytest.mark.parametrize(
   'changes, said',
   [
-    ({'precisions': ('float8',)}, "precisions has 'float8'"),
+    ({'precisions': ('float8',)}, "or 'bfloat16', got 'float8'"),
     (
       {'workloads': [{'name': 'x'}]},
-      'x: wanted one of images, replies, choices, steps and pixels',
+      'x must have one of images, replies, choices, steps and pixels',
     ),
     (
       {
@@ -345,10 +345,13 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
           }
         ]
       },
-      'naive_steps is 3',
+      'naive_steps must be at most steps=2, got 3',
     ),
-    ({'tokenizer': None}, 'pixels in workloads, but no tokenizer'),
-    ({'repeats': 0}, 'repeats is 0'),
+    (
+      {'tokenizer': None},
+      'tokenizer must have sizes for workloads with pixels',
+    ),
+    ({'repeats': 0}, 'repeats must be at least 1, got 0'),
   ],
 )
 def test_what_cannot_be_timed_is_refused(changes, said):

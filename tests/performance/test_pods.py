@@ -21,6 +21,7 @@ import configs.pair_dpo
 from hermesflow_jax.jobs import compile_for
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.performance.pods import hlo
+from hermesflow_jax.performance.pods import programs
 from hermesflow_jax.performance.pods import verdicts
 from hermesflow_jax.runtime import accelerators
 from hermesflow_jax.runtime import settings
@@ -409,13 +410,13 @@ def test_a_run_without_sizes_is_not_compiled(tmp_path):
   config = configs.pair_dpo.get_config()
   del config.job
   built = settings.build(pair_dpo.Settings, config.to_dict())
-  with pytest.raises(ValueError, match='says its sizes'):
+  with pytest.raises(ValueError, match='needs config.sizes'):
     compile_for.run(built, str(tmp_path), 'v5e:4x4', terminal.silent())
 
 
 def test_shards_of_arrays_count_on_a_chip():
   mesh = tiny.mesh(4, 2)
-  tree = compile_for.rows_sharding({'a': np.zeros((8, 6), np.float32)}, mesh)
+  tree = programs.rows_sharding({'a': np.zeros((8, 6), np.float32)}, mesh)
   assert verdicts.bytes_per_chip(tree) == 2 * 6 * 4
 
 

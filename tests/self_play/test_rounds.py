@@ -215,7 +215,7 @@ def test_pairs_before_that_are_damaged_are_named(base, first, tmp_path):
 @pytest.mark.parametrize(
   'fresh, number, before, message',
   [
-    (True, 0, '', 'round is 0'),
+    (True, 0, '', 'round must be at least 1, got 0'),
     (True, 1, 'x', "before must be '' in round 1, got 'x'"),
     (False, 2, '', 'before must be a folder in round 2'),
   ],
@@ -229,7 +229,9 @@ def test_rounds_that_make_no_sense_are_refused(
 
 def test_pairs_teach_in_the_round_that_they_are_for(base, first, tmp_path):
   config, _, pairs = first
-  with pytest.raises(ValueError, match='round must be 1, that of the pairs in'):
+  with pytest.raises(
+    ValueError, match='round must be 1, the round of the pairs in'
+  ):
     learn.run(lesson(config, 2, base, pairs), str(tmp_path / 'run'), QUIET)
 
 

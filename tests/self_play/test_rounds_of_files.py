@@ -12,7 +12,7 @@ import pytest
 import tiny_world
 
 from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.curation import official_pairs
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.evaluation import judge_agreement
 from hermesflow_jax.jobs import pair_dpo
@@ -51,7 +51,7 @@ def test_each_round_leaves_official_records_where_asked(config, tmp_path):
   """A run that goes on leaves them, too: `official` is free to change."""
   root, silent = tmp_path / 'run', terminal.silent()
   pair_dpo.run(config, str(root), silent)
-  assert not list(root.rglob(official_pairs.NAME))
+  assert not list(root.rglob(official_pair_writer.NAME))
   (root / 'results.json').unlink()
   command = 'python main.py --config=configs/pair_dpo.py:show_o_512'
   pair_dpo.run(
@@ -59,7 +59,7 @@ def test_each_round_leaves_official_records_where_asked(config, tmp_path):
     str(root),
     dataclasses.replace(silent, command=command),
   )
-  rows = json.loads((root / 'round_1' / official_pairs.NAME).read_text())
+  rows = json.loads((root / 'round_1' / official_pair_writer.NAME).read_text())
   lines = (root / 'round_1' / 'pairs.jsonl').read_text().splitlines()
   kept = [
     row['id']

@@ -25,6 +25,8 @@ from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import score_table
 from hermesflow_jax.shapes import pixel_judge
 from hermesflow_jax.shapes import scene_sampler
 
@@ -182,7 +184,7 @@ def test_a_finished_run_that_plays_more_rounds_is_one_of_so_many(
   said = []
   console = dataclasses.replace(terminal.silent(), say=said.append)
   pair_dpo.run(config, str(run), console)
-  assert any('1 rounds are finished: goes on to 2' in line for line in said)
+  assert any('1 of 2 rounds are finished, continuing' in line for line in said)
   assert (
     checkpoint.array_hashes(str(run / 'checkpoints' / '1')) == checkpoint_before
   )
@@ -290,7 +292,7 @@ def test_both_sets_of_captions_are_told(config, whole):
         [paired_changes.read_scores(whole / 'round_0', 'scenes_unseen')],
         [scores],
       )
-  text = pair_dpo.scores_table(results['rounds'])
+  text = score_table.score_table(results['rounds'])
   assert 'on 3 scenes whose captions no input has:' in text
   assert text.count(f'{results["rounds"][2]["unseen"]["gap"]:.3f}')
   page = (whole / 'report.html').read_text()
@@ -403,14 +405,14 @@ def records(count):
 
 
 def test_fresh_rounds_meet_no_input_twice_and_do_not_depend_on_their_number():
-  three = [set(r.ids) for r in pair_dpo.round_inputs(records, 5, 3, True)]
+  three = [set(r.ids) for r in play_settings.round_inputs(records, 5, 3, True)]
   assert len(set.union(*three)) == 15
-  two = pair_dpo.round_inputs(records, 5, 2, True)
+  two = play_settings.round_inputs(records, 5, 2, True)
   assert [set(r.ids) for r in two] == three[:2]
 
 
 def test_rounds_that_are_not_fresh_meet_the_same_inputs():
-  first, second = pair_dpo.round_inputs(records, 5, 2, False)
+  first, second = play_settings.round_inputs(records, 5, 2, False)
   assert first.ids == second.ids
   assert len(first) == 5
 
@@ -511,7 +513,7 @@ def test_a_damaged_checkpoint_is_named_and_made_again(config, whole, tmp_path):
   console = dataclasses.replace(terminal.silent(), say=said.append)
   pair_dpo.run(config, str(run), console)
   gc.collect()
-  (told,) = (line for line in said if 'is learned again' in line)
+  (told,) = (line for line in said if 'is trained again' in line)
   assert 'checkpoints/2' in told and 'round_2' in told
   last = pathlib.Path('checkpoints', '2')
   assert checkpoint.array_hashes(str(run / last)) == checkpoint.array_hashes(
@@ -536,7 +538,7 @@ def test_a_run_of_an_earlier_release_goes_on(config, whole, tmp_path):
   said = []
   console = dataclasses.replace(terminal.silent(), say=said.append)
   pair_dpo.run(config, str(run), console)
-  assert 'round_1: checkpoint is there' in said
+  assert 'round_1: checkpoint found, skipping training' in said
   last = pathlib.Path('checkpoints', '2')
   assert checkpoint.array_hashes(str(run / last)) == checkpoint.array_hashes(
     str(whole / last)

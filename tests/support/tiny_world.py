@@ -8,6 +8,7 @@ from PIL import Image
 
 import configs.pair_dpo
 import configs.pretrain
+import configs.show_o
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs import pair_dpo
@@ -82,9 +83,9 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
     {
       'rounds': 2,
       'images': 3,
-      'captions': configs.pair_dpo.LADDER[-2:],
-      'curation_sampler': configs.pair_dpo.sampler(2, 1.0),
-      'evaluation_sampler': configs.pair_dpo.sampler(2, 1.0),
+      'captions': configs.show_o.LADDER[-2:],
+      'curation_sampler': configs.show_o.sampler(2, 1.0),
+      'evaluation_sampler': configs.show_o.sampler(2, 1.0),
       'batch': 8,
       'log_every': 1,
     }

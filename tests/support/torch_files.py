@@ -88,7 +88,7 @@ def save(path, arrays: dict[str, np.ndarray]):
       str(i),
       array.size,
       array.shape,
-      tensors.contiguous(array.shape),
+      np.empty(array.shape, np.uint8).strides,
       storage=STORAGES[array.dtype],
     )
     members[f'data/{i}'] = array.tobytes()

@@ -327,9 +327,9 @@ def test_codes_of_images_are_those_of_torchvisions_pixels(played):
       for record in records
     ]
   )
-  tokenizer = initial_model.load_tokenizer(
-    str(played.folder / 'small' / 'checkpoints' / 'magvitv2'), None
-  )
+  tokenizer = initial_model.open(
+    played.folder / 'small' / 'checkpoints' / 'magvitv2'
+  ).load_tokenizer(None)
   latents = np.concatenate(
     [
       np.asarray(

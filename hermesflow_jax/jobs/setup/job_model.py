@@ -1,4 +1,4 @@
-"""The model of a job: shipped, trained, bundled or converted."""
+"""The model of a job: located, loaded, and placed on the device mesh."""
 
 import dataclasses
 import pathlib
@@ -10,7 +10,8 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import lora_checkpoint
 from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.checkpoints import model_folder
+from hermesflow_jax.checkpoints import part_checks
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.models import lora
 from hermesflow_jax.models import magvit
@@ -24,6 +25,14 @@ from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_tokenizer
 
 ASSETS = pathlib.Path(__file__).parents[2] / 'assets'
+# What settings that name a tokenizer accept.
+_TOKENIZERS = {
+  'tokenizer': (
+    'a folder that `python -m conversions.convert magvitv2` wrote, or the '
+    'folder of a model or run'
+  ),
+  'text': 'a folder with a tokenizer.json, e.g. of microsoft/phi-1_5',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,23 +41,22 @@ class ModelSettings:
 
   Attributes:
     mesh: devices.
-    init_from: the folder of a model: a trained one (a round of `pair_dpo`,
-      `model/` of `learn` or `pretrain`), a bundle, or a Show-o of
-      `conversions.convert`; the folder of a run of these jobs, which means its
-      newest model (e.g. runs/pair_dpo: the newest finished round); or
-      'assets:<name>' for a bundle that is shipped.
-    tokenizer: the image tokenizer: a MAGVIT-v2 of `conversions.convert`, or
-      any folder of a model or run that has one.
-    text: a folder with the text tokenizer. `tokenizer` and `text` are read for
-      a converted Show-o, which has neither. A trained model and a bundle have
-      both, and theirs are used: then `tokenizer` and `text` may be '' or
-      missing, and where they are there, they must be the same.
-    missing: the line that says how to get these; '' if they are shipped.
-    sizes: what they must hold; None takes what a trained model or a bundle
-      holds.
-    chunk: rows that a device samples at once, at most.
-    adapters: a folder of `lora_checkpoint.save_adapters`, whose adapters are added to the model;
-      '' for none.
+    init_from: folder of a model: a trained model (a round of `pair_dpo`,
+      `model/` of `learn` or `pretrain`), a bundle, or a Show-o that
+      `conversions.convert` wrote. The folder of a run of these jobs means its
+      newest model (e.g. runs/pair_dpo: the newest finished round).
+      'assets:<name>' is a bundle that is shipped.
+    tokenizer: image tokenizer: a MAGVIT-v2 that `conversions.convert` wrote,
+      or the folder of a model or run that has one.
+    text: folder of the text tokenizer. A converted Show-o needs `tokenizer`
+      and `text`. A trained model and a bundle have their own: then both may
+      be '', and if they exist, they must be the same.
+    missing: says how to get the model and the tokenizers; '' if they are
+      shipped.
+    sizes: expected sizes; None takes the sizes of a trained model or a bundle.
+    chunk: maximum number of rows that a device samples at once.
+    adapters: folder that `lora_checkpoint.save_adapters` wrote; its adapters
+      are added to the model. '' for none.
   """
 
   mesh: mesh_config.MeshConfig = settings.not_identity()
@@ -56,22 +64,19 @@ class ModelSettings:
   tokenizer: str
   text: str
   missing: str = settings.not_identity()
-  sizes: initial_model.Sizes | None
-  chunk: int = settings.not_identity()
+  sizes: model_folder.Sizes | None
+  chunk: settings.PositiveInt = settings.not_identity()
   adapters: str
 
   def __post_init__(self):
-    settings.require(self, {'chunk': 1})
+    settings.check(self)
 
 
-def abstract_model(sizes: initial_model.Sizes):
-  """Returns the model and the tokenizer as shapes, without any memory."""
-  config = showo.ShowOConfig(
-    sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
-  )
+def abstract_model(sizes: model_folder.Sizes):
+  """Returns the model and the image tokenizer as shapes, without any memory."""
   return nnx.eval_shape(
     lambda: (
-      showo.ShowO(config, rngs=nnx.Rngs(0)),
+      showo.ShowO(sizes.transformer, rngs=nnx.Rngs(0)),
       magvit.Magvit(sizes.tokenizer, nnx.Rngs(0)),
     )
   )
@@ -82,32 +87,69 @@ def locate(
 ) -> pathlib.PurePath:
   """Returns the folder of the model that the run starts from.
 
-  All is checked that can be before any weight is read.
+  Everything is checked that needs no weights. All processes call it.
 
   Args:
-    config: names it.
-    console: hears which folder of a run is taken, and whether the checkpoint
-      was trained on images of another size.
+    config: settings of the job.
+    console: reports which model of a run is taken, tokenizers that do not
+      exist, and a model that was trained on images of another size.
 
   Raises:
-    ValueError: it, or what belongs to it, is missing (with the command that
+    ValueError: the model or a part of it is missing (with the command that
       makes it), or no job can start from it.
   """
   console = console or terminal.silent()
   name = config.init_from
+  if not name:
+    raise ValueError(
+      "init_from must be the folder of a model or run, got ''; give e.g. "
+      'assets:shapes, runs/pair_dpo or checkpoints/show_o_256'
+    )
   if name.startswith('assets:'):
     name = ASSETS / name.removeprefix('assets:')
   initial_model.check_exists([str(name)], config.missing)
-  path = run_folder.newest_model(name)
+  model = initial_model.open(name)
+  path = storage.path(model.path)
   if path != storage.path(name):
     console.say(f'init_from {name}: taking {path}')
   initial_model.check_exists([str(path)], config.missing)
-  if not initial_model.has_all_parts(str(path)):
-    initial_model.check_exists([config.tokenizer, config.text], config.missing)
-  _check_sizes(config, str(path), console)
+  _check_tokenizers(config, model, console)
+  trained = model.config()
+  if config.sizes:
+    image_tokens = config.sizes.transformer.image_tokens
+    if trained.image_tokens != image_tokens:
+      console.say(
+        f'{path} was trained with {trained.image_tokens} tokens an image; '
+        f'this run has {image_tokens}'
+      )
   if config.adapters and not checkpoint.is_checkpoint(config.adapters):
     raise ValueError(f'adapters: no checkpoint at {config.adapters}')
   return path
+
+
+def _check_tokenizers(config, model, console):
+  """Checks that the tokenizers that a model needs exist.
+
+  A config for converted models names tokenizers by default, which need not
+  exist beside a trained model: the console reports these.
+  """
+  for setting, accepted in _TOKENIZERS.items():
+    path = getattr(config, setting)
+    if part_checks.exists(path) or (not path and model.has_tokenizers):
+      continue
+    fault = f'{setting} must be {accepted}, got {path!r}' + (
+      ', which does not exist' if path else ''
+    )
+    if not model.has_tokenizers:
+      # `missing` names the folders that its commands make.
+      if path and path in config.missing:
+        raise ValueError(f'{fault}. {config.missing}')
+      raise ValueError(f'{fault}; check the name')
+    if not config.missing:
+      raise ValueError(
+        f'{fault}; --config.{setting}= takes the own one of {model.path}'
+      )
+    console.say(f'{setting} {path} does not exist: taking that of {model.path}')
 
 
 def make_mesh(
@@ -117,43 +159,41 @@ def make_mesh(
   batch: int,
   accumulate: int = 1,
 ) -> jax.sharding.Mesh:
-  """Returns the mesh of a job that learns; see `mesh_config.MeshConfig`.
+  """Returns the mesh of a job that trains; see `mesh_config.MeshConfig`.
 
   Args:
-    config: of the job.
-    path: of `locate`; says the sizes of the model where `config` does not.
-    console: hears the mesh that was chosen.
+    config: settings of the job.
+    path: folder of the model, from `locate`; it has the sizes of the model
+      where `config` has none.
+    console: reports the mesh that was chosen.
     batch: pairs or rows a step.
     accumulate: parts that a batch is computed in.
 
   Raises:
     ValueError: see `mesh_config.MeshConfig.make`; or the sizes cannot be read.
   """
-  sizes = config.sizes or initial_model.read_config(str(path))
+  sizes = config.sizes or initial_model.open(path).config()
   return config.mesh.make(
     batch, accumulate, mesh_config.model_divisor(sizes.decoder), console.say
   )
 
 
-def _check_sizes(config, path, console):
-  """Raises ValueError for a transformer that no job can start from."""
-  model = initial_model.read_config(path)
-  if not config.sizes:
-    return
-  image_tokens = config.sizes.grid[0] * config.sizes.grid[1]
-  if model.image_tokens != image_tokens:
-    console.say(
-      f'{path} was trained with {model.image_tokens} tokens an image; this '
-      f'run has {image_tokens}'
-    )
-
-
 def load_parts(
   config: ModelSettings, path: pathlib.PurePath, mesh
 ) -> model_bundle.Bundle:
-  """Reads what the run starts from; see `initial_model.load_parts` and `lora_checkpoint.read_adapters`."""
-  parts = initial_model.load_parts(
-    str(path), config.tokenizer, config.text, config.sizes, mesh
+  """Reads the model of a job, with its adapters added.
+
+  Args:
+    config: settings of the job.
+    path: folder of the model, from `locate`.
+    mesh: device mesh that checkpoints are restored onto.
+
+  Raises:
+    ValueError: see `model_folder.ModelFolder.load` and
+      `lora_checkpoint.read_adapters`.
+  """
+  parts = initial_model.open(path).load(
+    config.sizes, mesh, config.tokenizer, config.text
   )
   if not config.adapters:
     return parts
@@ -167,22 +207,27 @@ def load_parts(
 
 
 def weight_hashes(config: ModelSettings, path: pathlib.PurePath) -> dict:
-  """Returns sums of all weights that `load_parts` reads, by their names."""
-  found = dict(initial_model.weight_hashes(str(path), config.tokenizer))
+  """Returns hashes of all weights that `load_parts` reads, by name.
+
+  Args:
+    config: settings of the job.
+    path: folder of the model, from `locate`.
+  """
+  hashes = dict(initial_model.open(path).weight_hashes(config.tokenizer))
   if config.adapters:
-    found |= {
-      f'adapters/{name}': each
-      for name, each in checkpoint.array_hashes(config.adapters).items()
+    hashes |= {
+      f'adapters/{name}': value
+      for name, value in checkpoint.array_hashes(config.adapters).items()
     }
-  return found
+  return hashes
 
 
 def answer_encoding(text: text_tokenizer.TextTokenizer) -> dict[str, str]:
-  """Returns how choices are encoded, where it is not as in earlier releases.
+  """Returns how choices are encoded, where earlier releases did otherwise.
 
-  It is a part of what a run is: those of earlier releases encoded a choice
-  without the space before it, which makes other tokens in a byte-level BPE.
-  What they answered, and the pairs that they chose by answers, is wrong.
+  It is a part of a run's identity. Earlier releases encoded a choice without
+  the space before it, which gives other tokens in a byte-level BPE: their
+  answers, and the pairs that they chose by answers, are wrong.
 
   Args:
     text: the text tokenizer.
@@ -198,17 +243,18 @@ def place_on_mesh(
   parts: model_bundle.Bundle,
   mesh,
   console: terminal.Console,
-  answering: question_answering.AnswerConfig = question_answering.AnswerConfig(),
+  answering: question_answering.AnswerConfig | None = None,
   caption_prompt: str = text_tokenizer.CAPTION_PROMPT,
 ) -> unified_model.UnifiedModel:
-  """Returns the model of a bundle at work on a mesh.
+  """Returns the model of a bundle, placed on a mesh and ready to sample.
 
   Args:
-    config: says how many rows at once.
-    parts: what was read.
-    mesh: where it works.
+    config: settings of the job, with the rows that a device samples at once.
+    parts: the model, from `load_parts`.
+    mesh: device mesh.
     console: shows progress.
-    answering, caption_prompt: see `unified_model.UnifiedModel`.
+    answering: how questions with choices are answered; None for the default.
+    caption_prompt: prompt that captions are asked with.
   """
   placed = sharding.shardings(parts.model, mesh)
   return unified_model.UnifiedModel(
@@ -220,6 +266,6 @@ def place_on_mesh(
     mesh=mesh,
     chunk=config.chunk * mesh.shape['data'],
     progress=console.progress,
-    answering=answering,
+    answering=answering or question_answering.AnswerConfig(),
     caption_prompt=caption_prompt,
   )

@@ -16,12 +16,12 @@ class TrainingSchedule:
     save_every: steps between two checkpoints; 0 for none before the end.
   """
 
-  batch: int
-  log_every: int = settings.not_identity()
-  save_every: int = settings.not_identity()
+  batch: settings.PositiveInt
+  log_every: settings.PositiveInt = settings.not_identity()
+  save_every: settings.NonNegativeInt = settings.not_identity()
 
   def __post_init__(self):
-    settings.require(self, {'batch': 1, 'log_every': 1, 'save_every': 0})
+    settings.check(self)
 
   def pace(self, steps: int) -> training_loop.LoopConfig:
     """Returns the pace of a run of so many steps."""

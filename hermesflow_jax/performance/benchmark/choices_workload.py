@@ -28,20 +28,15 @@ class ChoicesWorkload:
     tokens: of a choice, its end included.
   """
 
-  images: int
-  each: int
-  choices: int
-  grid: int
-  prompt: int
-  tokens: int
+  images: settings.PositiveInt
+  each: settings.PositiveInt
+  choices: settings.PositiveInt
+  grid: settings.PositiveInt
+  prompt: settings.PositiveInt
+  tokens: settings.PositiveInt
 
   def __post_init__(self):
-    settings.require(
-      self,
-      dict.fromkeys(
-        ('images', 'each', 'choices', 'grid', 'prompt', 'tokens'), 1
-      ),
-    )
+    settings.check(self)
 
   def ours(
     self, models: workload.Models, rng: np.random.Generator

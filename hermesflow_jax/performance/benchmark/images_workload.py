@@ -28,20 +28,20 @@ class ImagesWorkload:
     naive_steps: as many steps the naive way runs; its time is scaled up.
   """
 
-  count: int
-  grid: int
-  steps: int
-  guidance: float
-  text: int
-  naive_steps: int
+  count: settings.PositiveInt
+  grid: settings.PositiveInt
+  steps: settings.PositiveInt
+  guidance: settings.PositiveFloat
+  text: settings.PositiveInt
+  naive_steps: settings.PositiveInt
 
   def __post_init__(self):
-    settings.require(
-      self,
-      dict.fromkeys(('count', 'grid', 'steps', 'text', 'naive_steps'), 1),
-      above=('guidance',),
-      most={'naive_steps': self.steps},
-    )
+    settings.check(self)
+    if self.naive_steps > self.steps:
+      raise ValueError(
+        f'naive_steps must be at most steps={self.steps}, got '
+        f'{self.naive_steps}'
+      )
 
   def ours(
     self, models: workload.Models, rng: np.random.Generator

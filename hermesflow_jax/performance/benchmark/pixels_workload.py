@@ -23,12 +23,12 @@ class PixelsWorkload:
     decode: codes to images; else images to codes.
   """
 
-  count: int
-  size: int
+  count: settings.PositiveInt
+  size: settings.PositiveInt
   decode: bool
 
   def __post_init__(self):
-    settings.require(self, {'count': 1, 'size': 1})
+    settings.check(self)
 
   def _work(self, models, inputs, scale):
     def run(tokenizer, inputs):

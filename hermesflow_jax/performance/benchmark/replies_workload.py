@@ -30,21 +30,16 @@ class RepliesWorkload:
       over the lengths of a row; their time is scaled up.
   """
 
-  images: int
-  each: int
+  images: settings.PositiveInt
+  each: settings.PositiveInt
   shared: bool
-  grid: int
-  prompt: int
-  tokens: int
-  naive_calls: int
+  grid: settings.PositiveInt
+  prompt: settings.PositiveInt
+  tokens: settings.PositiveInt
+  naive_calls: settings.PositiveInt
 
   def __post_init__(self):
-    settings.require(
-      self,
-      dict.fromkeys(
-        ('images', 'each', 'grid', 'prompt', 'tokens', 'naive_calls'), 1
-      ),
-    )
+    settings.check(self)
 
   def ours(
     self, models: workload.Models, rng: np.random.Generator

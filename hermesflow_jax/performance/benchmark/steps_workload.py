@@ -42,20 +42,15 @@ class StepsWorkload:
     label_rows: see `learning.LearningConfig`.
   """
 
-  pairs: int
-  grid: int
-  text: int
-  prompt: int
-  reply: int
-  label_rows: int
+  pairs: settings.PositiveInt
+  grid: settings.PositiveInt
+  text: settings.PositiveInt
+  prompt: settings.PositiveInt
+  reply: settings.PositiveInt
+  label_rows: settings.PositiveInt
 
   def __post_init__(self):
-    settings.require(
-      self,
-      dict.fromkeys(
-        ('pairs', 'grid', 'text', 'prompt', 'reply', 'label_rows'), 1
-      ),
-    )
+    settings.check(self)
 
   def ours(
     self, models: workload.Models, rng: np.random.Generator

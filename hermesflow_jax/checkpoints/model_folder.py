@@ -1,0 +1,121 @@
+"""What jobs need from the folder of a model, whatever its form."""
+
+import abc
+from collections.abc import Mapping
+import dataclasses
+from typing import ClassVar
+
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import magvit_config
+from hermesflow_jax.models import phi
+from hermesflow_jax.models import showo
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  """Sizes that a job expects, and sizes that a converted model leaves open.
+
+  Attributes:
+    vocab: token ranges.
+    decoder: sizes of the transformer, and how the job computes it.
+    tokenizer: sizes of the image tokenizer.
+    lengths: row lengths.
+    grid: (h, w) of the image tokens.
+  """
+
+  vocab: vocabulary.Vocab
+  decoder: phi.PhiConfig
+  tokenizer: magvit_config.MagvitConfig
+  lengths: token_rows.Lengths
+  grid: tuple[int, ...]
+
+  @property
+  def transformer(self) -> showo.ShowOConfig:
+    """Config of the transformer, for `grid` image tokens."""
+    height, width = self.grid
+    return showo.ShowOConfig(self.vocab, self.decoder, height * width)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFolder(abc.ABC):
+  """A model folder; `initial_model` has a class for each form.
+
+  Attributes:
+    path: the folder.
+    kind: 'trained', 'bundle' or 'converted'.
+    has_tokenizers: whether the folder holds the image tokenizer and the text
+      tokenizer beside the transformer.
+  """
+
+  path: str
+  kind: ClassVar[str]
+  has_tokenizers: ClassVar[bool]
+
+  @abc.abstractmethod
+  def config(self) -> showo.ShowOConfig:
+    """Returns the sizes of the transformer; no weight is read.
+
+    Raises:
+      ValueError: the folder holds no transformer, its record is damaged, or
+        the transformer reads CLIP features, which no job computes.
+    """
+
+  @abc.abstractmethod
+  def load(
+    self, sizes: Sizes | None, mesh, tokenizer: str = '', text: str = ''
+  ) -> model_bundle.Bundle:
+    """Reads all parts.
+
+    Args:
+      sizes: expected sizes; None takes the sizes of the folder. The number of
+        image tokens may differ, as no weight depends on it.
+      mesh: device mesh of `sharding.make_mesh`; checkpoints are restored
+        straight onto it.
+      tokenizer: folder of the image tokenizer. If the model has its own, both
+        must be the same; '' and a folder that does not exist take its own.
+      text: folder or file of the text tokenizer, as `tokenizer`.
+
+    Raises:
+      ValueError: a part is missing, damaged, or has other sizes.
+    """
+
+  @abc.abstractmethod
+  def load_transformer(self, config: showo.ShowOConfig, mesh) -> showo.ShowO:
+    """Reads the transformer.
+
+    Args:
+      config: the expected sizes, and how the transformer is computed.
+      mesh: device mesh that a checkpoint is restored onto.
+
+    Raises:
+      ValueError: the transformer is missing, damaged, or has other sizes.
+    """
+
+  @abc.abstractmethod
+  def load_tokenizer(self, mesh) -> magvit.Magvit:
+    """Reads the image tokenizer.
+
+    Args:
+      mesh: device mesh that a checkpoint is restored onto.
+
+    Raises:
+      ValueError: the image tokenizer is missing or damaged.
+    """
+
+  @abc.abstractmethod
+  def weight_hashes(self, tokenizer: str = '') -> Mapping[str, str]:
+    """Returns the SHA-256 of all weights that `load` reads, by name.
+
+    A trained model has one of its own, a bundle one for each file, and a
+    converted model one for each file that it was converted from.
+
+    Args:
+      tokenizer: see `load`; read for a converted model.
+    """
+
+  @abc.abstractmethod
+  def tokenizer_hashes(self) -> Mapping[str, str]:
+    """Returns the SHA-256 of what `load_tokenizer` reads, by name."""

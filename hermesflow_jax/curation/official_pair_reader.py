@@ -1,0 +1,223 @@
+"""Reads pairs in the form of HermesFlow's own code: `pair_dpo_data.json`.
+
+The file is a JSON list, or JSON lines, or records with commas between them and
+no brackets, as the official script appends them (`strict_json.records`).
+"""
+
+from collections.abc import Callable
+import math
+import pathlib
+
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.data import image_encoding
+from hermesflow_jax.data import input_faults
+from hermesflow_jax.data import record_files
+
+_SIDES = ('win', 'lose')
+
+
+def is_official_file(path: pathlib.PurePath) -> bool:
+  """Returns whether the setting `pairs` names a file of this form."""
+  return path.suffix.lower() in ('.json', '.jsonl')
+
+
+def load_official(
+  path: pathlib.PurePath,
+  images: str,
+  unified,
+  cache: pathlib.PurePath,
+  identity: str,
+  on_error: str,
+  say: Callable[[str], None],
+) -> list[dict]:
+  """Reads the pairs of a file and encodes their images.
+
+  A pair whose winner does not score higher than its loser, or has the same
+  content, is dropped, as in self-play: the official script writes such pairs,
+  with images of another input.
+
+  Args:
+    path: see `read_official`.
+    images: see `read_official`.
+    unified: a `unified_model.UnifiedModel`; its image tokenizer is used.
+    cache: folder that keeps the codes for a restart.
+    identity: text that identifies the image tokenizer.
+    on_error: see `read_official`.
+    say: see `read_official`.
+
+  Returns:
+    Records as in `pair_dataset.data_source`: texts, scores, and `codes`,
+    `codes_win`, `codes_lose`: int32[I].
+
+  Raises:
+    ValueError: see `read_official`; or an image cannot be read.
+  """
+  records = read_official(path, images, on_error, say)
+  folder = _image_folder(path, images)
+  size = unified.grid[0] * unified.tokenizer.reduction
+  names = ('path', 'path_win', 'path_lose')
+  files = [{'id': r['id'], 'path': r[name]} for r in records for name in names]
+  codes, faults = image_encoding.encode_images(
+    files, size, unified, cache, identity, on_error, folder
+  )
+  broken = {number // len(names) for number in faults}
+  input_faults.raise_or_report(
+    list(faults.values()), len(records) - len(broken), on_error, say, str(path)
+  )
+  encoded = dict(
+    zip((n for n in range(len(files)) if n not in faults), codes, strict=True)
+  )
+  return [
+    _with_codes(record, *(encoded[number * len(names) + k] for k in range(3)))
+    for number, record in enumerate(records)
+    if number not in broken
+  ]
+
+
+def read_official(
+  path: pathlib.PurePath,
+  images: str,
+  on_error: str,
+  say: Callable[[str], None] = lambda line: None,
+) -> list[dict]:
+  """Reads the records of a file, without their images.
+
+  A pair with a missing or null caption, image or score is dropped: the record
+  may still teach the other task.
+
+  Args:
+    path: the file, a `storage.path`.
+    images: folder of the images; relative paths start from it and no path may
+      leave it. '' for the folder of the file, or for absolute paths also the
+      current folder.
+    on_error: 'raise', or 'skip' to leave out records with faults.
+    say: prints which records are left out.
+
+  Returns:
+    Records in the order of their ids: `id`, `caption`, `path` of the real
+    image, and for each side ('win', 'lose') `caption_<side>`,
+    `caption_score_<side>`, `path_<side>` and `vqa_score_<side>`;
+    `caption_dropped` and `image_dropped`, '' or the reason.
+
+  Raises:
+    ValueError: records have faults; one line with the first and their number.
+  """
+  folder = _image_folder(path, images)
+  faults, records = [], {}
+  for place, row in record_files.iterate_values(str(path)):
+    try:
+      record = _parse(row, folder)
+      if record['id'] in records:
+        raise ValueError(f'id {record["id"]!r} comes twice')
+      records[record['id']] = record
+    except ValueError as error:
+      faults.append(f'{place}: {error}')
+  if not records and not faults:
+    faults.append('there is no record')
+  input_faults.raise_or_report(faults, len(records), on_error, say, str(path))
+  return [records[name] for name in sorted(records)]
+
+
+def _image_folder(path, images):
+  """Returns the folder of the images: `images`, or the folder of the file.
+
+  `official_pair_writer` names images by absolute paths, and real images are in
+  the data of the run: they may lie below the folder that the job started in.
+  """
+  if images:
+    return record_files.ImageFolder(images)
+  return record_files.ImageFolder(str(path.parent), also='.')
+
+
+def _parse(row, folder):
+  """Returns a record of `read_official`.
+
+  Args:
+    row: a JSON object of the file.
+    folder: a `record_files.ImageFolder`.
+
+  Raises:
+    ValueError: a field or a path has a fault.
+  """
+  record = {
+    'id': record_files.get_id(row),
+    'caption': record_files.get_text(row, 'caption'),
+  }
+  record['path'] = folder.find(record_files.get_text(row, 'img_path'))
+  captions = [_optional_text(row, f'caption_{side}') for side in _SIDES]
+  images = [_optional_text(row, f'image_{side}') for side in _SIDES]
+  caption_scores = [
+    _optional_score(row, f'bert_score_{side}') for side in _SIDES
+  ]
+  image_scores = [_optional_score(row, f'vqa_score_{side}') for side in _SIDES]
+  record['caption_dropped'] = _missing('caption', captions, caption_scores)
+  record['image_dropped'] = _missing('image', images, image_scores)
+  for n, side in enumerate(_SIDES):
+    # A dropped pair is not learned from. It takes the true caption or the real
+    # image, so that it can be encoded.
+    if record['caption_dropped']:
+      record[f'caption_{side}'] = record['caption']
+      record[f'caption_score_{side}'] = 0.0
+    else:
+      record[f'caption_{side}'] = captions[n].strip()
+      record[f'caption_score_{side}'] = caption_scores[n]
+    if record['image_dropped']:
+      record[f'path_{side}'] = record['path']
+      record[f'vqa_score_{side}'] = 0.0
+    else:
+      record[f'path_{side}'] = folder.find(images[n], f'image_{side}')
+      record[f'vqa_score_{side}'] = image_scores[n]
+  return record
+
+
+def _optional_text(row, key) -> str | None:
+  """Returns a text of a record, None if it is missing or null."""
+  if row.get(key) is None:
+    return None
+  return record_files.get_text(row, key)
+
+
+def _optional_score(row, key) -> float | None:
+  """Returns a finite number of a record, None if it is missing or null."""
+  value = row.get(key)
+  if value is None:
+    return None
+  if type(value) not in (int, float) or not math.isfinite(value):
+    raise ValueError(f'{key} must be a finite number or null, got {value!r}')
+  return float(value)
+
+
+def _missing(name, values, scores) -> str:
+  """Returns the reason to drop a pair that lacks a value or a score, or ''."""
+  if None in values:
+    return f'no {name}'
+  return 'no score' if None in scores else ''
+
+
+def _with_codes(record, codes, codes_win, codes_lose):
+  """Returns a record with codes in place of paths, its pairs filtered.
+
+  Args:
+    record: from `read_official`.
+    codes: int32[I], real image.
+    codes_win: int32[I], winning image.
+    codes_lose: int32[I], losing image.
+  """
+  record = {
+    name: value for name, value in record.items() if not name.startswith('path')
+  } | {'codes': codes, 'codes_win': codes_win, 'codes_lose': codes_lose}
+  for kind, value, score in (
+    ('caption', 'caption', 'caption_score'),
+    ('image', 'codes', 'vqa_score'),
+  ):
+    win, lose = (
+      pair_selection.ScoredCandidate(
+        record[f'{value}_{side}'], record[f'{score}_{side}']
+      )
+      for side in _SIDES
+    )
+    pair = pair_selection.filter_pair(
+      pair_selection.Pair(win, lose), least_win=-math.inf, least_margin=0.0
+    )
+    record[f'{kind}_dropped'] = record[f'{kind}_dropped'] or pair.dropped
+  return record

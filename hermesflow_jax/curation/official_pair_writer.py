@@ -1,0 +1,175 @@
+"""Writes pairs in the form of HermesFlow's own code: `pair_dpo_data.json`.
+
+The file is a JSON list. A record has the keys KEYS, captions as text and
+images as paths of PNG files. The official trainer opens both images of every
+record, so only inputs with both pairs are written.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import json
+import pathlib
+
+import numpy as np
+
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.curation import shards
+from hermesflow_jax.data import image_writer
+from hermesflow_jax.data import input_set
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import storage
+
+NAME = 'pair_dpo_data.json'
+KEYS = (
+  'id',
+  'img_path',
+  'prompt',
+  'caption',
+  'caption_win',
+  'caption_lose',
+  'bert_score_win',
+  'bert_score_lose',
+  'image_win',
+  'image_lose',
+  'vqa_score_win',
+  'vqa_score_lose',
+)
+# Inputs whose images are decoded at once.
+SHARD = 64
+# Folders for generated and real images, beside the file.
+_GENERATED, _REAL = 'generated_images', 'initial_images'
+
+
+def known_fields(records: Sequence[dict]) -> dict[str, dict]:
+  """Returns the fields that official records copy from their inputs, by id.
+
+  Args:
+    records: from `record_files.read_records`.
+
+  Returns:
+    `id` (as in the file of inputs), `img_path` and `prompt`, by id.
+  """
+  return {
+    r['id']: {
+      'id': r['official_id'],
+      'img_path': str(r['path']),
+      'prompt': r['prompt'],
+    }
+    for r in records
+  }
+
+
+def write_official(
+  folder: pathlib.PurePath,
+  inputs: input_set.Inputs,
+  pairs: Mapping[str, tuple[pair_selection.Pair, pair_selection.Pair]],
+  decode: Callable[[np.ndarray], np.ndarray],
+  known: Mapping[str, dict] | None,
+  say: Callable[[str], None],
+) -> None:
+  """Writes `pair_dpo_data.json` and PNG files of the images, once.
+
+  Images are decoded SHARD inputs at a time. Existing images are not written
+  again, and the JSON file comes last, so a stop costs at most a shard. All
+  processes of a run call this function; the first writes.
+
+  Args:
+    folder: folder of the file and its images, a `storage.path`.
+    inputs: N inputs.
+    pairs: (pair of captions, pair of images) by id.
+    decode: codes int32[M, I] -> images uint8[M, H, W, 3].
+    known: from `known_fields`; None for inputs that came from no file: their
+      real images are decoded and written, too.
+    say: prints how many records were written.
+  """
+  done = folder / NAME
+  if processes.broadcast_from_first(done.exists):
+    return
+  kept = [
+    n
+    for n, name in enumerate(inputs.ids)
+    if not any(pair.dropped for pair in pairs[name])
+  ]
+  for span in shards.shard_slices(len(kept), SHARD):
+    _write_images(folder, inputs, kept[span], pairs, decode, real=known is None)
+  rows = [
+    _record(
+      folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], known
+    )
+    for n in kept
+  ]
+  text = json.dumps(rows, ensure_ascii=False, allow_nan=False, indent=4)
+  output_files.write_atomically(done, text + '\n')
+  say(
+    f'{len(rows)} of {len(inputs)} inputs have both pairs: see {done}, in '
+    'the form of the official code'
+  )
+
+
+def _record(folder, name, caption, pairs, known):
+  """Returns the official record of an input, with KEYS in order."""
+  und, gen = pairs
+  if known is None:
+    copied = {
+      'id': name,
+      'prompt': caption,
+      'img_path': _absolute(folder / _REAL / f'{name}.png'),
+    }
+  else:
+    copied = known[name]
+  record = copied | {
+    'caption': caption,
+    'caption_win': und.win.value,
+    'caption_lose': und.lose.value,
+    'bert_score_win': und.win.score,
+    'bert_score_lose': und.lose.score,
+    'image_win': _absolute(folder / _GENERATED / f'{name}_win.png'),
+    'image_lose': _absolute(folder / _GENERATED / f'{name}_lose.png'),
+    'vqa_score_win': gen.win.score,
+    'vqa_score_lose': gen.lose.score,
+  }
+  return {key: record[key] for key in KEYS}
+
+
+def _absolute(path: pathlib.PurePath) -> str:
+  """Returns a path that holds wherever the official trainer starts."""
+  return str(path.resolve() if storage.is_local(path) else path)
+
+
+def _write_images(folder, inputs, numbers, pairs, decode, real):
+  """Decodes and writes the missing images of some inputs.
+
+  Args:
+    folder: see `write_official`.
+    inputs: N inputs.
+    numbers: positions of the inputs.
+    pairs: see `write_official`.
+    decode: see `write_official`.
+    real: whether the real images are written, too.
+  """
+  # Path -> (position of the input, codes).
+  images = {}
+  for n in numbers:
+    name = inputs.ids[n]
+    _, gen = pairs[name]
+    images[folder / _GENERATED / f'{name}_win.png'] = n, gen.win.value
+    images[folder / _GENERATED / f'{name}_lose.png'] = n, gen.lose.value
+    if real:
+      images[folder / _REAL / f'{name}.png'] = n, inputs.codes[n]
+  paths = list(images)
+  missing = processes.broadcast_from_first(
+    lambda: [i for i, path in enumerate(paths) if not path.exists()]
+  )
+  if not missing:
+    return
+  paths = [paths[i] for i in missing]
+  pixels = decode(
+    np.stack([np.asarray(images[path][1], np.int32) for path in paths])
+  )
+  for path, image in zip(paths, pixels, strict=True):
+    n = images[path][0]
+    image_writer.save_png(
+      path, image, {'id': inputs.ids[n], 'prompt': inputs.captions[n]}
+    )

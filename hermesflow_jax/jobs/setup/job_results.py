@@ -1,0 +1,31 @@
+"""Results files of jobs: JSON, or JSON lines."""
+
+from collections.abc import Sequence
+import json
+import pathlib
+
+from hermesflow_jax.runtime import output_files
+
+
+def write_json(path: pathlib.PurePath, results) -> None:
+  """Writes results as indented JSON, atomically.
+
+  Args:
+    path: target file.
+    results: JSON values; NaN and infinity are allowed.
+  """
+  output_files.write_atomically(path, json.dumps(results, indent=1) + '\n')
+
+
+def json_lines(rows: Sequence[dict]) -> str:
+  """Returns one JSON object per line; text stays readable in any language."""
+  return ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
+
+
+def json_values(config) -> dict:
+  """Returns nested settings as JSON values.
+
+  Args:
+    config: a dataclass as a dict; values of other types become strings.
+  """
+  return json.loads(json.dumps(config, default=str))

@@ -1,0 +1,91 @@
+"""Start of a job: initial model, claimed folder, results of a finished run."""
+
+import json
+import pathlib
+
+import jax
+
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+
+
+def load_model(
+  config: job_model.ModelSettings,
+  path: pathlib.PurePath,
+  mesh: jax.sharding.Mesh,
+) -> tuple[model_bundle.Bundle, dict[str, str]]:
+  """Reads the initial model of a job.
+
+  Args:
+    config: settings of the job.
+    path: folder from `job_model.locate`.
+    mesh: device mesh.
+
+  Returns:
+    The model, and the SHA-256 of each weight by name.
+
+  Raises:
+    ValueError: a file is damaged, or its sizes differ from `config.sizes`.
+  """
+  parts = job_model.load_parts(config, path, mesh)
+  return parts, job_model.weight_hashes(config, path)
+
+
+def claim_workdir(
+  workdir: str, config, console: terminal.Console, file: str, **identity
+) -> dict | list | None:
+  """Claims the folder of a run; returns the results of a finished run.
+
+  Args:
+    workdir: folder of the run.
+    config: settings of the job, a dataclass.
+    console: prints that a run resumes.
+    file: name of the results file, which a job writes last: `.json`, or
+      `.jsonl` with an object a line.
+    **identity: further JSON values that identify the run, e.g. hashes of the
+      inputs; see `workdir_claim.claim_workdir`.
+
+  Returns:
+    Content of the results file; None if the run is not finished.
+
+  Raises:
+    ValueError: the folder cannot be written, or holds another run.
+  """
+  workdir_claim.claim_workdir(workdir, config, console, **identity)
+  return processes.broadcast_from_first(
+    lambda: read_results(storage.path(workdir) / file)
+  )
+
+
+def read_results(path: pathlib.PurePath) -> dict | list | None:
+  """Returns the content of a `.json` or `.jsonl` file; None without a file."""
+  if not path.exists():
+    return None
+  text = path.read_bytes().decode()
+  if path.suffix == '.jsonl':
+    return [json.loads(line) for line in text.splitlines()]
+  return json.loads(text)
+
+
+def report_finished(
+  console: terminal.Console,
+  workdir: str,
+  location: pathlib.PurePath,
+  advice: str = '',
+) -> None:
+  """Prints that a run is finished, and how to start another run.
+
+  Args:
+    console: prints the line.
+    workdir: folder of the run.
+    location: file or folder to look at.
+    advice: another way to continue, or ''.
+  """
+  console.say(
+    f'this run is finished: see {location}; {advice}to start afresh, remove '
+    f'{storage.path(workdir)} or give another --workdir'
+  )

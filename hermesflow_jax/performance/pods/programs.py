@@ -1,0 +1,284 @@
+"""Programs of a self-play run, from abstract arrays.
+
+No weights are needed: arrays are `jax.ShapeDtypeStruct` with shardings. The
+arguments are the largest that a run passes.
+"""
+
+from collections.abc import Sequence
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hermesflow_jax.checkpoints import model_folder
+from hermesflow_jax.models import showo
+from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.performance.pods import verdicts
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.sampling import autoregressive
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import serving_weights
+from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import mask_schedules
+from hermesflow_jax.sequences import text_to_image
+from hermesflow_jax.training import chunked_log_likelihood
+from hermesflow_jax.training import train_step
+from hermesflow_jax.training import trainable
+
+P = jax.sharding.PartitionSpec
+
+
+def abstract_arrays(tree, shardings):
+  """Returns abstract arrays with shardings.
+
+  Args:
+    tree: pytree of arrays or abstract arrays.
+    shardings: pytree of `jax.sharding.Sharding`, of the same structure.
+  """
+  return jax.tree.map(
+    lambda array, spec: jax.ShapeDtypeStruct(
+      array.shape, array.dtype, sharding=spec
+    ),
+    tree,
+    shardings,
+  )
+
+
+def rows_sharding(tree, mesh: jax.sharding.Mesh):
+  """Returns abstract arrays whose first axis is split over `data`.
+
+  Args:
+    tree: pytree of arrays or abstract arrays.
+    mesh: device mesh.
+  """
+  rows = jax.sharding.NamedSharding(mesh, P('data'))
+  return abstract_arrays(tree, jax.tree.map(lambda _: rows, tree))
+
+
+def pair_dpo_step(
+  model: showo.ShowO,
+  sizes: model_folder.Sizes,
+  config: learning.LearningConfig,
+  reference: str,
+  mesh: jax.sharding.Mesh,
+) -> verdicts.Program:
+  """Returns the training step of Pair-DPO, full or with LoRA adapters.
+
+  Args:
+    model: abstract parameters.
+    sizes: sizes of model, rows and images.
+    config: objective, optimizer, adapters and batch.
+    reference: frozen reference model, 'round' or 'base'.
+    mesh: device mesh.
+  """
+  model = abstract_arrays(model, sharding.shardings(model, mesh))
+  image_tokens = model.config.image_tokens
+  objective = config.objective
+  loss = train_step.hashable_partial(
+    pair_loss.loss,
+    objective=objective,
+    reply=sizes.lengths.reply,
+    compat=config.compat,
+    rows=config.label_rows,
+  )
+  learner, trained = trainable.FullModel(model), model
+  if config.lora.rank:
+    learner = trainable.LoraAdapters(model, config.lora, config.seed)
+    trained = jax.eval_shape(learner.start)
+  step = train_step.make_step(
+    learner.loss(loss),
+    config.optim,
+    jax.random.key(0),
+    mesh,
+    train_step.hashable_partial(
+      pair_loss.prepare_batch,
+      masks=objective.masks,
+      image_tokens=image_tokens,
+      schedule=mask_schedules.parse_schedule(config.mask_schedule),
+    ),
+  )
+  state = jax.eval_shape(
+    lambda trained: train_step.TrainState(
+      jnp.zeros((), jnp.int32), trained, config.optim.make().init(trained)
+    ),
+    trained,
+  )
+  state = abstract_arrays(state, sharding.shardings(state, mesh))
+  frozen = model
+  if objective.fixed_masks:
+    frozen = None
+  elif reference == 'base':
+    # Round 1 starts from the base model; later rounds keep both in memory.
+    frozen = jax.tree.map(lambda a: a, model)
+  constants = learner.constants(frozen)
+  parts = {'parameters': model, 'optimizer': state.opt_state}
+  if config.lora.rank:
+    parts['adapters'] = state.model
+  if frozen is not None and not (config.lora.rank and frozen is model):
+    parts['reference'] = frozen
+  batch = longest_batch(sizes, config, image_tokens)
+  program, arguments = step.parts(state, constants)
+  # Every chunk of labels counts, also a chunk without labels.
+  labels = packing.next_token_labels(
+    image_tokens, objective.masks, _packed_lengths(sizes)
+  )
+  return verdicts.Program(
+    'train step',
+    program,
+    (*arguments, rows_sharding(batch, mesh)),
+    parts,
+    1,
+    chunked_log_likelihood.chunk_count(labels, config.label_rows),
+    ('pairs', config.batch),
+  )
+
+
+def _packed_lengths(sizes) -> packing.PackedLengths:
+  return packing.PackedLengths(sizes.lengths.max_text + 1, sizes.lengths.reply)
+
+
+def longest_batch(
+  sizes: model_folder.Sizes, config: learning.LearningConfig, image_tokens: int
+) -> dict:
+  """Returns a batch of records of the largest length, as numpy arrays.
+
+  Args:
+    sizes: sizes of model, rows and images.
+    config: objective and batch.
+    image_tokens: I, number of codes of an image.
+  """
+  objective, lengths = config.objective, sizes.lengths
+  codes = np.zeros((2, image_tokens), np.int32)
+  record = packing.pack_record(
+    sizes.vocab,
+    [1] * lengths.max_text,
+    codes,
+    codes[0],
+    [1] * 16,
+    [[1] * lengths.reply] * 2,
+    lengths.max_text,
+    _packed_lengths(sizes),
+  )
+  row = {
+    'packed': record,
+    'gen_valid': np.array(True),
+    'und_valid': np.array(True),
+    'reference_mmu': np.zeros(2, np.float32),
+  }
+  if objective.fixed_masks:
+    row['hidden'] = np.zeros((objective.masks, image_tokens), bool)
+    row['reference_t2i'] = np.zeros(2, np.float32)
+  return batching.stack([row] * config.batch)
+
+
+def _serving_model(model, mesh):
+  """Returns the abstract parameters in the form that samplers read."""
+  model = jax.eval_shape(serving_weights.cast_weights, model)
+  return abstract_arrays(
+    model, sharding.shardings(model, mesh, over=('model',))
+  )
+
+
+def image_sampler(
+  model: showo.ShowO,
+  sizes: model_folder.Sizes,
+  sampler: maskgit.MaskGITSampler,
+  images: int,
+  chunk: int,
+  mesh: jax.sharding.Mesh,
+) -> verdicts.Program:
+  """Returns the image sampler, a chunk of images on each part of `data`.
+
+  Args:
+    model: abstract parameters.
+    sizes: sizes of model, rows and images.
+    sampler: steps, schedule and guidance.
+    images: K, candidate images per caption.
+    chunk: images that a device samples at once.
+    mesh: device mesh.
+  """
+  captions = max(1, chunk // images) * mesh.shape['data']
+  text = text_to_image.t2i_prefix(
+    sizes.vocab, [[1] * sizes.lengths.max_text, []], sizes.lengths.max_text
+  )
+  words, empty = (jax.tree.map(lambda a, n=n: a[n], text) for n in (0, 1))
+  rows = jax.tree.map(lambda a: np.stack([a] * captions), words)
+  keys = jax.ShapeDtypeStruct((captions, images, 2), jnp.uint32)
+  counts = mask_schedules.schedule_counts(
+    sampler.steps,
+    sizes.grid[0] * sizes.grid[1],
+    mask_schedules.parse_schedule(sampler.schedule),
+  )
+  model = _serving_model(model, mesh)
+  draw = jax.jit(
+    functools.partial(
+      batched.draw_images,
+      given=None,
+      empty=empty,
+      counts=counts,
+      config=sampler,
+      skipped=0,
+    )
+  )
+  return verdicts.Program(
+    f'images, {sampler.steps} steps',
+    draw,
+    (model, *rows_sharding((keys, rows), mesh)),
+    {'parameters': model},
+    sampler.steps,
+    1,
+    ('images', captions * images),
+  )
+
+
+def caption_sampler(
+  model: showo.ShowO,
+  sizes: model_folder.Sizes,
+  ladder: Sequence[batched.Decoding],
+  chunk: int,
+  mesh: jax.sharding.Mesh,
+) -> verdicts.Program:
+  """Returns the caption sampler, a chunk of captions on each part of `data`.
+
+  Args:
+    model: abstract parameters.
+    sizes: sizes of model, rows and images.
+    ladder: M samplers, each writes a caption per image.
+    chunk: captions that a device samples at once.
+    mesh: device mesh.
+  """
+  images = max(1, chunk // len(ladder)) * mesh.shape['data']
+  codes = np.zeros((images, sizes.grid[0] * sizes.grid[1]), np.int32)
+  image, prompt, length = image_to_text.mmu_parts(
+    sizes.vocab, codes, [[1] * 16] * images, codes.shape[1] + 20
+  )
+  # Each image has one prompt.
+  prompt, length = jax.tree.map(lambda a: a[:, None], (prompt, length))
+  keys = jax.ShapeDtypeStruct((images, 1, len(ladder), 2), jnp.uint32)
+  rungs = (
+    np.array([d.temperature for d in ladder], np.float32),
+    np.array([d.top_k for d in ladder], np.int32),
+  )
+  reply, model = sizes.lengths.reply, _serving_model(model, mesh)
+  write = jax.jit(
+    functools.partial(
+      batched.write_replies,
+      rungs=rungs,
+      max_new=reply,
+      most=max(d.top_k for d in ladder),
+    )
+  )
+  return verdicts.Program(
+    f'captions, {reply} tokens',
+    write,
+    (model, *rows_sharding((keys, image, prompt, length), mesh)),
+    {'parameters': model},
+    reply,
+    -(-reply // autoregressive.STRETCH),
+    ('captions', images * len(ladder)),
+  )

@@ -1,0 +1,73 @@
+"""State of one round of self-play at its start."""
+
+import dataclasses
+import pathlib
+
+from hermesflow_jax.data import input_set
+from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.self_play import play_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+  """Models, data and settings of a round.
+
+  Attributes:
+    number: r, from 1; round 0 evaluates the base model.
+    base: unified model that self-play starts from.
+    model: parameters at the start of the round.
+    learned: whether `model` has been trained since the base model.
+    data: inputs of all rounds, held-out inputs and judge.
+    config: settings of self-play.
+    folder: folder of the round, `round_<r>` of the run.
+    console: prints progress.
+    source: folder of the base model, recorded in checkpoints.
+  """
+
+  number: int
+  base: unified_model.UnifiedModel
+  model: showo.ShowO
+  learned: bool
+  data: play_settings.PlayData
+  config: play_settings.PlayConfig
+  folder: pathlib.PurePath
+  console: terminal.Console
+  source: str = ''
+
+  @property
+  def inputs(self) -> input_set.Inputs:
+    """Image-caption inputs of the round."""
+    return self.data.inputs[self.number - 1]
+
+  @property
+  def previous_folder(self) -> pathlib.PurePath:
+    """Folder of the previous round."""
+    return self.folder.parent / f'round_{self.number - 1}'
+
+  @property
+  def checkpoint(self) -> pathlib.PurePath:
+    """Path of the checkpoint that the round writes."""
+    return self.folder.parent / 'checkpoints' / str(self.number)
+
+  @property
+  def reference(self) -> showo.ShowO:
+    """Frozen reference model of Pair-DPO."""
+    return self.base.model if self.config.reference == 'base' else self.model
+
+  def sampler(self, model: showo.ShowO) -> unified_model.UnifiedModel:
+    """Returns a unified model that captions, draws and answers with `model`.
+
+    Each call returns a new object. A unified model keeps a copy of its
+    parameters for sampling, so drop the object before training starts: the
+    copy is as large as the model.
+
+    Args:
+      model: parameters to sample with.
+    """
+    return dataclasses.replace(
+      self.base,
+      model=model,
+      progress=terminal.with_prefix(self.base.progress, f'round {self.number}'),
+    )

@@ -1,0 +1,46 @@
+"""Summary of the rounds of a run: count, changes since the base, seconds."""
+
+import pathlib
+
+from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.runtime import storage
+
+
+def finished_rounds(root: pathlib.PurePath) -> int:
+  """Returns the number of the newest round with a checkpoint; 0 for none."""
+  names = storage.list_names(root / 'checkpoints')
+  return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def add_changes(summaries: list[dict], root: pathlib.PurePath) -> None:
+  """Adds the paired changes since the base model to the summary of each round.
+
+  Args:
+    summaries: R + 1 evaluations, the base model's first; changed in place.
+    root: folder of the run.
+  """
+
+  def change(row, name):
+    base, trained = (
+      paired_changes.read_scores(root / f'round_{number}', name)
+      for number in (0, row['round'])
+    )
+    return paired_changes.paired_change([base], [trained])
+
+  for row in summaries[1:]:
+    row['change'] = change(row, 'scenes')
+    if row.get('unseen'):
+      row['unseen']['change'] = change(row, 'scenes_unseen')
+
+
+def total_seconds(summaries: list[dict], seconds: float) -> float:
+  """Returns the seconds of a run: the larger of this start and all phases.
+
+  A resumed run skips finished phases, whose summaries keep their seconds.
+
+  Args:
+    summaries: evaluations of the base model and of each round.
+    seconds: seconds since this start.
+  """
+  phases = sum(sum(row['seconds'].values()) for row in summaries)
+  return max(seconds, phases)

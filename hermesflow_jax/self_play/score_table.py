@@ -1,0 +1,56 @@
+"""Understanding, generation and gap of rounds as text."""
+
+from collections.abc import Sequence
+
+SCORES = ('understanding', 'generation', 'gap')
+
+
+def score_line(number: int, summary: dict) -> str:
+  """Returns the scores of a round as one line.
+
+  Args:
+    number: r, 0 for the base model.
+    summary: evaluation of the round; scores lie in [0, 1].
+  """
+  line = f'round {number}: {_named_scores(summary)}'
+  if unseen := summary.get('unseen'):
+    line += f'; on captions of no input: {_named_scores(unseen)}'
+  return line
+
+
+def score_table(summaries: Sequence[dict]) -> str:
+  """Returns the scores of all rounds as a table, with standard errors.
+
+  A second block has the scores on unseen captions, if they were evaluated.
+
+  Args:
+    summaries: R + 1 evaluations, the base model's first.
+  """
+  lines = ['round  understanding   generation      gap', *_lines(summaries)]
+  unseen = [
+    row['unseen'] | {'round': row['round']}
+    for row in summaries
+    if row.get('unseen')
+  ]
+  if unseen:
+    lines.append(
+      f'on {unseen[0]["scenes"]} scenes whose captions no input has:'
+    )
+    lines += _lines(unseen)
+  return '\n'.join(lines)
+
+
+def _lines(rows):
+  """Returns a line of scores for each round."""
+  return [
+    f'{row["round"]:>5}  ' + '  '.join(_score(row, name) for name in SCORES)
+    for row in rows
+  ]
+
+
+def _named_scores(summary):
+  return ', '.join(f'{name} {_score(summary, name)}' for name in SCORES)
+
+
+def _score(row, name):
+  return f'{row[name]:.3f} +- {row[name + "_se"]:.3f}'
