@@ -79,6 +79,16 @@ def choose_pair(values, scores: np.ndarray, previous: Pair | None) -> Pair:
     2      D 0.9  E 0.4         D 0.9   B 0.7  D beats B: B becomes the loser
     3      F 0.8  G 0.6         F 0.8   B 0.7  F does not beat D: B stays
 
+  >>> first = choose_pair(['A', 'B', 'C'], np.array([0.2, 0.7, 0.5]), None)
+  >>> first.win.value, first.lose.value
+  ('B', 'A')
+  >>> second = choose_pair(['D', 'E'], np.array([0.9, 0.4]), first)
+  >>> second.win.value, second.lose.value
+  ('D', 'B')
+  >>> third = choose_pair(['F', 'G'], np.array([0.8, 0.6]), second)
+  >>> third.win.value, third.lose.value
+  ('F', 'B')
+
   Args:
     values: M candidates: str captions, or int32[I] image codes.
     scores: float[M]. Of equal scores the first candidate counts.
@@ -109,6 +119,12 @@ def filter_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
 
   Returns:
     The pair, with `dropped` set to the reason or ''.
+
+  >>> pair = Pair(ScoredCandidate('a ring', 0.5), ScoredCandidate('a cup', 0.2))
+  >>> filter_pair(pair, least_win=0.6, least_margin=0.0).dropped
+  'winner too weak'
+  >>> filter_pair(pair, least_win=0.0, least_margin=0.0).dropped
+  ''
   """
   if pair.win.score <= least_win:
     reason = 'winner too weak'

@@ -39,14 +39,14 @@ def score_pairs(
     records: B records, see `preference_data.CuratedPairs`.
     masks: random masks per image pair; their log-likelihoods are averaged.
     schedule: mask schedule, see `mask_schedules.parse_schedule`.
-    seed: random seed of the masks. Two models are comparable at one seed.
+    seed: random seed of the masks. Compare two models at the same seed.
 
   Returns:
     `t2i` float32[B, 2], images given the caption, and `mmu` float32[B, 2],
     captions given the image; (win, lose), in nats.
 
   Raises:
-    ValueError: there are no records, or there is no such schedule.
+    ValueError: `records` is empty, or `schedule` is unknown.
   """
   batch = _batch(model, records, drop_condition=0.0, seed=seed)
   scores = _scores(
@@ -89,7 +89,7 @@ def train(
 ) -> tuple[unified_model.UnifiedModel, list[dict[str, float]]]:
   """Takes `optim.steps` gradient steps; every step sees all records.
 
-  The job `configs/learn.py` does the same with batches, checkpoints and logs.
+  The job `learn` does the same with batches, checkpoints and logs.
 
   Args:
     model: the policy; it stays as it is.
@@ -104,7 +104,7 @@ def train(
     The trained model, and the metrics of each step.
 
   Raises:
-    ValueError: there are no records, or there is no such schedule.
+    ValueError: `records` is empty, or `schedule` is unknown.
   """
   prepare = train_step.hashable_partial(
     pair_loss.prepare_batch,
