@@ -150,5 +150,5 @@ def test_impossible_values_are_refused_by_name(kind, good, field, value):
   'name', ['cosin', '', 'pow', 'pow0', 'pow-1', 'pownan', 'powinf']
 )
 def test_an_unknown_schedule_is_refused(name):
-  with pytest.raises(ValueError, match='wanted one of'):
+  with pytest.raises(ValueError, match='schedule must be one of'):
     mask_schedules.parse_schedule(name)
