@@ -1,13 +1,16 @@
-"""Weights to and from PyTorch.
+"""Converts weights between PyTorch and JAX.
 
 Commands: `python -m conversions.convert`, `python -m conversions.verify`;
-docs/conversion.md says how to use them.
+docs/conversion.md describes them.
 
-  showo, magvit, clip, phi    what is read by which name: literal tables
-  table, sizes                how a table is applied; sizes from tensors
-  source                      a file, a folder, shards, or a hub id, by
-  safetensors_file,           readers that trust nothing they are given
-  torch_file, tensors
-  destination                 a folder that appears whole or not at all
-  checks, verify_*            what is compared with activations of PyTorch
+  convert           command line
+  from_pytorch      PyTorch weights -> checkpoint
+  to_pytorch        checkpoint, trained model, bundle or run -> PyTorch weights
+  verify            command line: compares a checkpoint with PyTorch activations
+  weight_rows       tables of weight names
+  weight_table      conversion by a table
+  model_sizes       sizes from tensors and `config.json`
+  tables/           a table for each model
+  files/            readers and writers of checkpoint files
+  verification/     the checks that `verify` runs
 """

@@ -1,4 +1,4 @@
-"""Sizes of a model as its tensors tell them, and a reader of `config.json`."""
+"""Reads model sizes from tensors and checks `config.json`."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -9,43 +9,50 @@ from typing import Any
 
 import numpy as np
 
+from conversions import weight_rows
 from conversions import weight_table
 
 
-def shape(found: Mapping[str, Any], name: str, axes: int) -> tuple[int, ...]:
-  """Returns the shape of a tensor.
+def shape(
+  state_dict: Mapping[str, Any], name: str, axes: int
+) -> tuple[int, ...]:
+  """Returns a tensor's shape.
 
   Args:
-    found: torch name -> tensor.
-    name: which.
-    axes: how many it must have.
+    state_dict: torch name -> tensor.
+    name: torch name.
+    axes: required number of axes.
 
   Raises:
-    ValueError: it is missing, has other axes or an empty one.
+    ValueError: the tensor is missing or empty, or has other axes.
   """
-  if name not in found:
-    raise ValueError(f'missing {name}, which tells sizes')
-  sizes = tuple(found[name].shape)
+  if name not in state_dict:
+    raise ValueError(f'missing {name}, which determines sizes')
+  sizes = tuple(state_dict[name].shape)
   if len(sizes) != axes or 0 in sizes:
-    raise ValueError(f'{name}: found shape {sizes}, wanted {axes} axes')
+    raise ValueError(f'{name}: shape must have {axes} axes, got {sizes}')
   return sizes
 
 
-def count(found: Mapping[str, Any], pattern: str) -> int:
-  """Returns how many numbers stand for `*` at the beginning of the names.
+def count(names: Iterable[str], pattern: str) -> int:
+  """Counts the different numbers at the `*` in name prefixes.
 
-  Gaps are found later, as missing tensors.
+  Gaps are reported later, as missing tensors.
+
+  Args:
+    names: torch names.
+    pattern: prefix with a `*`, e.g. 'layers.*.'.
   """
   expression = re.compile(re.escape(pattern).replace(r'\*', r'(\d{1,6})'))
-  matches = (expression.match(name) for name in found)
+  matches = (expression.match(name) for name in names)
   return len({int(m[1]) for m in matches if m})
 
 
 class Config:
-  """What stands in a `config.json`, with faults collected.
+  """Reads a `config.json` and collects its faults.
 
   Attributes:
-    faults: what did not fit so far.
+    faults: descriptions of wrong values so far.
   """
 
   def __init__(self, record: Mapping[str, Any]):
@@ -61,79 +68,92 @@ class Config:
       self.faults.append(
         f'{name} is missing'
         if value is None
-        else f'{name} is {value!r:.80}, wanted a number'
+        else f'{name} must be a number, got {value!r:.80}'
       )
       return default or 1
     return value
 
-  def agree(self, **wanted) -> None:
-    """Notes each value that is there and is not as wanted."""
-    for name, value in wanted.items():
-      found = self._record.get(name, value)
-      if found is not None and found != value:
-        self.faults.append(f'{name} is {found!r:.80}, wanted {value!r}')
+  def agree(self, **expected) -> None:
+    """Adds a fault for each value that is present and differs."""
+    for name, value in expected.items():
+      actual = self._record.get(name, value)
+      if actual is not None and actual != value:
+        self.faults.append(f'{name} must be {value!r}, got {actual!r:.80}')
 
   def check(self) -> None:
-    """Raises ValueError with all faults, if there are any."""
+    """Raises ValueError with all faults, if any."""
     if self.faults:
-      where = 'config.json' if self._record else 'there is no config.json'
-      raise ValueError(f'{where}: ' + '; '.join(self.faults))
+      place = 'config.json' if self._record else 'there is no config.json'
+      raise ValueError(f'{place}: ' + '; '.join(self.faults))
 
 
-def sized(
+def read_or_list_faults(
   read: Callable[[], Any],
   state_dict: Mapping[str, Any],
-  table: Sequence[weight_table.Row],
-  needed: Sequence[weight_table.Row],
+  table: Sequence[weight_rows.WeightRow],
+  required: Sequence[weight_rows.WeightRow],
   constants: Iterable[str] = (),
 ) -> Any:
-  """Reads the sizes that the rest of a conversion rests on.
+  """Reads sizes; if that fails, lists all faults that need no sizes.
 
   Args:
     read: returns the sizes, or raises ValueError.
-    state_dict: as in `to_jax`.
-    table: the rows that there may be.
-    needed: those of them that there must be.
-    constants: names of what is stored beside them.
+    state_dict: torch name -> tensor.
+    table: allowed rows.
+    required: rows in `table` that must have tensors.
+    constants: torch names of constants.
 
   Returns:
-    What `read` returns.
+    The sizes.
 
   Raises:
-    ValueError: what `read` said, and every other fault that shows without
-      sizes: names of no row, rows and layers without a tensor, values that
-      are not finite, tensors of another type than the rest.
+    ValueError: the error from `read`, and every other fault that shows without
+      sizes: unknown names, rows and layers without a tensor, values that are
+      not finite, and dtypes that differ from the majority.
   """
   try:
     return read()
   except ValueError as error:
-    faults = [str(error), *_unsized(state_dict, table, needed, set(constants))]
-    raise ValueError(weight_table.all_of(faults, 'PyTorch to JAX')) from error
+    faults = [
+      str(error),
+      *_faults_without_sizes(state_dict, table, required, set(constants)),
+    ]
+    raise ValueError(
+      weight_table.fault_list(faults, 'PyTorch to JAX')
+    ) from error
 
 
-def _unsized(state_dict, table, needed, constants):
-  """The faults that show without sizes."""
-  dtype, hit, faults = weight_table.common_dtype(state_dict), {}, []
+def _faults_without_sizes(state_dict, table, required, constants) -> list[str]:
+  """Returns the faults that show without sizes."""
+  dtype = weight_table.common_dtype(state_dict)
+  numbers_of_row, faults = {}, []
   for name, tensor in state_dict.items():
     if name in constants:
       continue
     for row in table:
-      found = weight_table.numbers(name, row.torch)
-      if found is not None:
-        hit.setdefault(row, set()).add(found)
+      numbers = weight_rows.star_numbers(name, row.torch_name)
+      if numbers is not None:
+        numbers_of_row.setdefault(row, set()).add(numbers)
         break
     else:
       faults.append(f'surplus {name} {tuple(tensor.shape)}')
       continue
     if tensor.dtype != dtype:
-      faults.append(f'{name}: found dtype {tensor.dtype}, wanted {dtype}')
+      faults.append(f'{name}: dtype must be {dtype}, got {tensor.dtype}')
     elif fault := weight_table.not_finite(name, np.asarray(tensor)):
       faults.append(fault)
-  # All rows of stacked layers have the same numbers; a list of modules may
-  # have any.
-  layers = set().union(*(n for row, n in hit.items() if row.stacked))
-  for row in needed:
-    wanted = {()} if '*' not in row.torch else layers if row.stacked else set()
-    missing = sorted(wanted - hit.get(row, set()), key=lambda n: [*map(int, n)])
-    faults += [f'missing {weight_table.fill(row.torch, n)}' for n in missing]
+  # All rows of stacked layers have the same numbers. A list of modules may
+  # have any numbers.
+  layers = set().union(*(n for row, n in numbers_of_row.items() if row.stacked))
+  for row in required:
+    if '*' not in row.torch_name:
+      expected = {()}
+    else:
+      expected = layers if row.stacked else set()
+    missing = sorted(
+      expected - numbers_of_row.get(row, set()), key=lambda n: [*map(int, n)]
+    )
+    faults += [
+      f'missing {weight_rows.fill_stars(row.torch_name, n)}' for n in missing
+    ]
   return faults

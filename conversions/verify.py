@@ -1,4 +1,4 @@
-"""Compares a checkpoint with activations of PyTorch.
+"""Compares a checkpoint with activations saved from PyTorch.
 
   python -m conversions.verify KIND CHECKPOINT IO.npz [--reference DIR]
 
@@ -6,9 +6,8 @@
   CHECKPOINT  from `conversions.convert`, a trained model, or its run
   IO.npz      inputs and outputs saved from PyTorch (docs/conversion.md)
 
-One line a key: the largest error and the tolerance. The exit code is 0 if all
-that the file holds and that is known agrees, 1 if anything does not, 2 if
-something cannot be read.
+Prints a line for each key: the largest error and the tolerance. Exit code: 0 if
+every known key agrees, 1 if a key does not, 2 if a file cannot be read.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from absl import logging
 import jax
 import numpy as np
 
-from conversions import convert
+from conversions import from_pytorch
 from conversions.files import source
 from conversions.verification import checks
 from conversions.verification import showo_checks
@@ -36,13 +35,13 @@ KINDS = ('showo', 'magvitv2', 'clip_vision')
 
 
 def load_arrays(path: str) -> dict[str, np.ndarray]:
-  """Reads a file of activations.
+  """Reads activations from an npz file.
 
   Raises:
-    ValueError: it is no npz file of plain arrays.
+    ValueError: the file is not an npz file with plain arrays.
   """
   try:
-    # numpy leaves a file open that it cannot read.
+    # Opened here because numpy does not close a file that it cannot read.
     with open(path, 'rb') as raw, np.load(raw, allow_pickle=False) as file:
       return {key: file[key] for key in file.files}
   except (
@@ -57,59 +56,65 @@ def load_arrays(path: str) -> dict[str, np.ndarray]:
 
 
 def load_model(kind: str, path: str):
-  """Reads a checkpoint of ours, or converts one of PyTorch in memory.
+  """Loads a checkpoint, or converts PyTorch weights in memory.
+
+  Args:
+    kind: name in KINDS.
+    path: checkpoint, trained model, run, or PyTorch weights.
 
   Returns:
-    (model, text tokens of its t2i rows).
+    (model, text tokens per text-to-image row).
 
   Raises:
-    ValueError: it is missing, damaged or of another kind.
+    ValueError: the model is missing, damaged or has another kind.
   """
   folder = str(run_folder.newest_model(path))
   if checkpoint.is_checkpoint(folder):
     record = converted_model.read_record(folder, kind)
     return converted_model.restore_model(folder, record), record.max_text
-  return convert.model_of(kind, source.find(path), seed=0)
+  return from_pytorch.read_model(kind, source.find(path), seed=0)
 
 
 def verify(
   kind: str,
   path: str,
-  found: dict[str, np.ndarray],
+  activations: dict[str, np.ndarray],
   reference: str | None,
   scale: float,
-) -> list[checks.Line]:
-  """Compares a checkpoint with a file of activations.
+) -> list[checks.Result]:
+  """Compares a checkpoint with activations.
 
   Args:
-    kind: of KINDS.
-    path: the checkpoint.
-    found: the file.
-    reference: the frozen reference of the losses, or None.
-    scale: multiplies every tolerance but those of integers.
+    kind: name in KINDS.
+    path: checkpoint, see `load_model`.
+    activations: arrays by key.
+    reference: the frozen reference model's checkpoint, or None.
+    scale: multiplies every tolerance; integers must be equal.
 
   Returns:
-    One line a key.
+    A result for each key.
 
   Raises:
     ValueError: a checkpoint cannot be read.
   """
   model, max_text = load_model(kind, path)
-  # Parity is a matter of float32: some devices would round to 19 bits.
+  # Full float32: some devices round the inputs of a product to 19 bits.
   with jax.default_matmul_precision('highest'):
     if kind == 'magvitv2':
-      made = vision_checks.magvit(model, found, scale)
-      return checks.run(found, made, vision_checks.inputs(found), scale)
-    if kind == 'clip_vision':
-      made = vision_checks.clip(model, found)
-      return checks.run(found, made, vision_checks.inputs(found), scale)
-    frozen, _ = load_model(kind, reference) if reference else (None, 0)
-    made = showo_checks.make(model, frozen, found, max_text)
-    return checks.run(found, made, showo_checks.INPUTS, scale)
+      checks_by_key = vision_checks.magvit(model, activations, scale)
+      inputs = vision_checks.inputs(activations)
+    elif kind == 'clip_vision':
+      checks_by_key = vision_checks.clip(model, activations)
+      inputs = vision_checks.inputs(activations)
+    else:
+      frozen, _ = load_model(kind, reference) if reference else (None, 0)
+      checks_by_key = showo_checks.make(model, frozen, activations, max_text)
+      inputs = showo_checks.INPUTS
+    return checks.run(activations, checks_by_key, inputs, scale)
 
 
 def command_line() -> argparse.ArgumentParser:
-  """Returns the parser of the command's arguments."""
+  """Returns the command line parser."""
   parser = argparse.ArgumentParser(
     'python -m conversions.verify',
     description=__doc__,
@@ -121,8 +126,8 @@ def command_line() -> argparse.ArgumentParser:
   parser.add_argument(
     '--reference',
     metavar='DIR',
-    help='the frozen reference of the losses: a checkpoint of ours, or a '
-    'folder or a file of PyTorch',
+    help='frozen reference model of the losses: a checkpoint of this library, '
+    'or a folder or file of PyTorch weights',
   )
   parser.add_argument(
     '--scale',
@@ -139,21 +144,21 @@ def main(argv: list[str], console: terminal.Console) -> int:
   logging.set_verbosity(logging.ERROR)
   try:
     if not 0 < args.scale < float('inf'):
-      raise ValueError(f'--scale is {args.scale}, wanted more than 0')
-    found = load_arrays(args.io)
-    lines = verify(
-      args.kind, args.checkpoint, found, args.reference, args.scale
+      raise ValueError(f'--scale must be positive, got {args.scale}')
+    activations = load_arrays(args.io)
+    results = verify(
+      args.kind, args.checkpoint, activations, args.reference, args.scale
     )
   except (ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
-  for line in lines:
-    console.say(str(line))
-  passed = sum(line.passed is True for line in lines)
-  failed = sum(line.passed is False for line in lines)
+  for result in results:
+    console.say(str(result))
+  passed = sum(result.passed is True for result in results)
+  failed = sum(result.passed is False for result in results)
   console.say(f'{passed} passed, {failed} failed')
   if not passed:
-    console.say('nothing agreed: is this the file of another model?')
+    console.say('no key agrees: IO.npz may belong to another model')
   return 0 if passed and not failed else 1
 
 

@@ -1,1 +1,1 @@
-"""Checkpoint files of PyTorch: safetensors and pytorch_model.bin."""
+"""Readers and writers for checkpoint files."""

@@ -1,4 +1,4 @@
-"""A folder that appears under its name whole, or not at all."""
+"""Creates folders atomically: complete, or not at all."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -12,43 +12,44 @@ import tempfile
 def new_folder(
   path: pathlib.Path, overwrite: bool, ours: Callable[[pathlib.Path], bool]
 ) -> Iterator[pathlib.Path]:
-  """Gives the name of a folder to make; renames it when all went well.
+  """Yields a temporary path for a folder and renames it after success.
 
   Args:
-    path: what it will be called.
-    overwrite: whether what is there may be replaced.
-    ours: tells of an existing folder whether such a command made it, so that
-      nobody's other files are ever removed.
+    path: final path of the folder.
+    overwrite: whether to replace an existing folder.
+    ours: returns whether the command has written an existing folder. Only such
+      folders are replaced, so files of the user are never removed.
 
   Yields:
-    A path in the same file system at which nothing is yet. It is removed if
-    anything is raised.
+    An unused path in the same file system. It is removed after an error.
 
   Raises:
-    ValueError: something is there that may not be replaced, or the folder
-      cannot be made.
+    ValueError: `path` exists and must not be replaced, or the folder cannot be
+      created.
   """
   if '://' in str(path):
     raise ValueError(
-      f'{path} is no folder of this machine: copy it there later'
+      f'{path} must be a local folder: convert to a local folder, then copy'
     )
   path = pathlib.Path(path).absolute()
   if path.exists() or path.is_symlink():
     if not overwrite:
       raise ValueError(f'{path} exists; --overwrite replaces it')
     if not path.is_dir() or path.is_symlink() or not ours(path):
-      raise ValueError(f'{path} is not of this command: remove it yourself')
+      raise ValueError(
+        f'{path} was not written by this command: remove it yourself'
+      )
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    room = pathlib.Path(
+    parent = pathlib.Path(
       tempfile.mkdtemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
     )
   except OSError as error:
-    raise ValueError(f'{path} cannot be made: {error.strerror}') from error
+    raise ValueError(f'{path} cannot be created: {error.strerror}') from error
   try:
-    yield room / 'new'
+    yield parent / 'new'
     if path.exists():
-      path.rename(room / 'old')
-    (room / 'new').rename(path)
+      path.rename(parent / 'old')
+    (parent / 'new').rename(path)
   finally:
-    shutil.rmtree(room, ignore_errors=True)
+    shutil.rmtree(parent, ignore_errors=True)

@@ -1,14 +1,14 @@
-"""Reads safetensors files lazily and writes them one tensor at a time.
+"""Reads safetensors files lazily and writes them tensor by tensor.
 
   u64 length | JSON {name: {dtype, shape, data_offsets}} | bytes
 
 `safetensors.safe_open` checks lengths, offsets, shapes and dtypes and reads the
-tensors. Two promises need code of our own:
+tensors. Two promises need our own code:
 
-* Names are unique. The package keeps the last of two equal names without an
-  error (measured with 0.5.0 to 0.8.0), so `_read_header` parses the header too.
-* Files are written one tensor at a time. The package's writer takes all arrays
-  of a model at once.
+* Names are unique. The package accepts a repeated name without an error
+  (measured with 0.5.0 to 0.8.0), so `_read_header` parses the header too.
+* Files are written tensor by tensor. The package's writer takes all arrays at
+  once.
 """
 
 from collections.abc import Callable
@@ -51,15 +51,17 @@ FIELDS = frozenset(['dtype', 'shape', 'data_offsets'])
 
 @dataclasses.dataclass(frozen=True)
 class SafetensorsTensor(tensors.Tensor):
-  """A tensor of a safetensors file.
+  """A tensor in a safetensors file.
 
   Attributes:
-    path: file.
+    file: open file, which all of its tensors share.
+    path: path of the file.
     name: name in the file.
     dtype: element type.
     shape: tensor shape.
   """
 
+  file: safetensors.safe_open
   path: pathlib.Path
   name: str
   dtype: np.dtype
@@ -71,13 +73,8 @@ class SafetensorsTensor(tensors.Tensor):
     Raises:
       ValueError: the file has changed since `read` and cannot be read.
     """
-    # Opened for this one tensor: a handle that stays open maps every page that
-    # it has read (40 tensors of 8 MB: 305 MB stay, against 7 MB this way).
-    with _opened(self.path) as file:
-      array = file.get_tensor(self.name)
-    if (array.shape, array.dtype) != (self.shape, self.dtype):
-      raise ValueError(f'{self.path}: {self.name[:200]!r} has changed on disk')
-    return array
+    with _package_errors(self.path):
+      return self.file.get_tensor(self.name)
 
 
 def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
@@ -91,32 +88,40 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
 
   Raises:
     ValueError: the file is damaged, repeats a name, or holds an unsupported
-      dtype. The message is one line that names the file.
+      dtype. The one-line message names the file.
   """
   entries = _read_header(path)
-  with _opened(path):  # The package checks lengths, offsets, shapes and dtypes.
-    return {
-      name: SafetensorsTensor(path, name, *_dtype_and_shape(path, name, entry))
-      for name, entry in entries.items()
-    }
+  file = _open(path)
+  return {
+    name: SafetensorsTensor(
+      file, path, name, *_dtype_and_shape(path, name, entry)
+    )
+    for name, entry in entries.items()
+  }
 
 
 def metadata(path: pathlib.Path) -> dict[str, str]:
-  """Returns the text fields of a file's `__metadata__`.
+  """Returns the text fields in a file's `__metadata__`.
 
   Raises:
     ValueError: the header cannot be read.
   """
-  with _opened(path) as file:
-    return file.metadata() or {}
+  return _open(path).metadata() or {}
+
+
+def _open(path: pathlib.Path) -> safetensors.safe_open:
+  """Opens a file; the package checks lengths, offsets, shapes and dtypes."""
+  # By default the package maps files, and every page that was read stays in
+  # memory (40 tensors of 8 MB: 305 MB against 0 MB with pread).
+  with _package_errors(path):
+    return safetensors.safe_open(path, framework='numpy', backend='pread')
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator:
-  """Opens a file; errors of the package become one line that names it."""
+def _package_errors(path: pathlib.Path) -> Iterator[None]:
+  """Turns errors of the package into one-line ValueErrors with the path."""
   try:
-    with safetensors.safe_open(path, framework='numpy') as file:
-      yield file
+    yield
   # Its OSError carries no file name.
   except (safetensors.SafetensorError, OSError) as error:
     reason = ' '.join(str(error).split())[:300]
@@ -140,7 +145,7 @@ def _read_header(path: pathlib.Path) -> dict:
 
 
 def _dtype_and_shape(path, name, entry) -> tuple[np.dtype, tuple[int, ...]]:
-  """Returns (dtype, shape) of an entry that the package has accepted."""
+  """Returns (dtype, shape) from an entry that the package has accepted."""
   if set(entry) != FIELDS:
     fault = f'fields must be dtype, shape, data_offsets, got {sorted(entry)}'
   elif entry['dtype'] not in DTYPES:
@@ -159,12 +164,12 @@ def write(
   file_metadata: Mapping[str, str],
   progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
-  """Writes a file with one tensor in memory at a time.
+  """Writes a file with a single tensor in memory at a time.
 
   Args:
     path: new file; it must not exist.
     specs: name -> (shape, dtype).
-    make: returns the array of a name, with the shape and dtype of its spec.
+    make: name -> array with the shape and dtype in `specs`.
     file_metadata: text fields that `metadata` returns.
     progress: wraps the iteration over names, e.g. to draw a bar.
   """

@@ -1,4 +1,4 @@
-"""A checkpoint as one finds it: a file, a folder, or a name on the hub."""
+"""Finds PyTorch checkpoints: a file, a folder, shards, or a hub id."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ READERS = {
   '.pt': torch_file.read,
   '.pth': torch_file.read,
 }
-# The first that is there is read; what is not listed must be named.
+# The first existing file of a folder is read.
 IN_FOLDERS = (
   'model.safetensors.index.json',
   'model.safetensors',
@@ -35,13 +35,13 @@ HUB_ID = rf'({HUB_NAME}/{HUB_NAME})(?:@([\w.-]{{1,64}}))?'
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """What was found.
+  """A PyTorch checkpoint.
 
   Attributes:
-    name: as it was asked for; with the revision, of a hub id.
-    tensors: by PyTorch name.
-    config: the `config.json` beside them, {} if there is none.
-    files: those that hold the tensors.
+    name: path, or hub id with its revision.
+    tensors: torch name -> tensor.
+    config: contents of `config.json`, {} without such a file.
+    files: files that hold the tensors.
   """
 
   name: str
@@ -50,23 +50,23 @@ class Source:
   files: tuple[pathlib.Path, ...]
 
   def sums(self) -> dict[str, str]:
-    """Returns the SHA-256 of each file by its name."""
-    found = {}
+    """Returns SHA-256 sums by file name."""
+    sums = {}
     for path in self.files:
       with open(path, 'rb') as file:
-        found[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
-    return found
+        sums[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
+    return sums
 
 
 def find(name: str, say=lambda line: None) -> Source:
-  """Reads the headers of a checkpoint; no tensor is read yet.
+  """Reads a checkpoint's headers; tensors are read on demand.
 
   Args:
     name: a file, a folder, or a hub id `owner/name[@revision]`.
-    say: prints the revision of a hub id.
+    say: receives a line with a hub id's revision.
 
   Raises:
-    ValueError: one line: nothing is there, or what is there is not sound.
+    ValueError: the checkpoint is missing or damaged. One-line message.
   """
   path = pathlib.Path(name)
   if not path.exists():
@@ -79,70 +79,82 @@ def find(name: str, say=lambda line: None) -> Source:
     ) from error
 
 
-def _open(path, name):
+def _open(path: pathlib.Path, name: str) -> Source:
   folder = path if path.is_dir() else path.parent
   if path.is_dir():
-    there = [path / file for file in IN_FOLDERS if (path / file).is_file()]
-    if not there:
+    candidates = [path / file for file in IN_FOLDERS]
+    path = next((file for file in candidates if file.is_file()), None)
+    if path is None:
       raise ValueError(
-        f'no checkpoint in {path}, wanted one of ' + ', '.join(IN_FOLDERS)
+        f'{folder} must hold one of ' + ', '.join(IN_FOLDERS) + ', got none'
       )
-    path = there[0]
   if path.name.endswith('.index.json'):
-    found, files = _sharded(path)
+    state_dict, files = _read_shards(path)
   else:
-    found, files = _reader(path)(path), (path,)
+    state_dict, files = _reader(path)(path), (path,)
   config = folder / 'config.json'
   return Source(
-    name, found, strict_json.load(config) if config.is_file() else {}, files
+    name,
+    state_dict,
+    strict_json.load(config) if config.is_file() else {},
+    files,
   )
 
 
 def _reader(path):
   if path.suffix not in READERS:
     raise ValueError(
-      f'{path} is none of ' + ', '.join(READERS) + ', *.index.json'
+      f'{path} must end with one of '
+      + ', '.join(READERS)
+      + ', .index.json, got '
+      + repr(path.suffix)
     )
   return READERS[path.suffix]
 
 
-def _sharded(index):
-  """(tensors, files) of an index; ValueError lists all that does not fit."""
+def _read_shards(index: pathlib.Path):
+  """Reads the shards in an index; ValueError lists all faults.
+
+  Returns:
+    (torch name -> tensor, shard files).
+  """
   places = strict_json.load(index).get('weight_map')
   if (
     not isinstance(places, dict)
     or not places
     or not all(isinstance(shard, str) for shard in places.values())
   ):
-    raise ValueError(f'{index} has no weight_map')
+    raise ValueError(f'{index} must have a weight_map of texts')
   shards = sorted(set(places.values()))
   for shard in shards:
-    # A plain name cannot leave the folder. (It may be a link: the hub's own
-    # cache is made of links.)
+    # A plain name cannot leave the folder. Links are allowed: the cache of the
+    # hub consists of links.
     if not re.fullmatch(r'[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}', shard):
-      raise ValueError(f'{index}: {shard!r:.200} is no plain file name')
+      raise ValueError(
+        f'{index}: shards must be plain file names, got {shard!r:.200}'
+      )
     if not (index.parent / shard).is_file():
       raise ValueError(f'{index}: {shard} is missing')
-  found, faults = {}, []
+  state_dict, faults = {}, []
   for shard in shards:
     path = index.parent / shard
     for name, tensor in _reader(path)(path).items():
       if places.get(name) != shard:
-        wanted = places.get(name, 'nowhere')
-        faults.append(f'{name!r:.200} is in {shard}, wanted {wanted}')
-      found[name] = tensor
+        expected = places.get(name, 'no shard')
+        faults.append(f'{name!r:.200} must be in {expected}, got {shard}')
+      state_dict[name] = tensor
   faults += [
     f'{name!r:.200} is not in {shard}'
     for name, shard in places.items()
-    if name not in found
+    if name not in state_dict
   ]
   if faults:
     raise ValueError(f'{index}: ' + '; '.join(faults))
-  return found, tuple(index.parent / shard for shard in shards)
+  return state_dict, tuple(index.parent / shard for shard in shards)
 
 
-def _download(name, say):
-  """(folder, name with its revision) of a hub id."""
+def _download(name: str, say) -> tuple[pathlib.Path, str]:
+  """Downloads a hub id; returns (folder, name with its revision)."""
   matched = re.fullmatch(HUB_ID, name)
   if not matched:
     raise ValueError(f'no file or folder at {name}')
@@ -164,7 +176,7 @@ def _download(name, say):
     )
   except Exception as error:
     raise ValueError(
-      f'no file or folder at {name}, and the hub does not give it: '
+      f'no file or folder at {name}, and no download from the hub: '
       + ' '.join(str(error).split())[:300]
     ) from error
   return pathlib.Path(folder), f'{repo}@{revision}'

@@ -1,4 +1,4 @@
-"""Tensors of checkpoint files, read from disk on demand."""
+"""Tensors in checkpoint files, read from disk on demand."""
 
 import abc
 import dataclasses
@@ -47,7 +47,7 @@ class Tensor(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class StridedTensor(Tensor):
-  """A strided view into a byte range of a file.
+  """A strided view into a file's bytes.
 
   Attributes:
     path: file.
@@ -56,7 +56,7 @@ class StridedTensor(Tensor):
     count: number of elements in the storage.
     shape: tensor shape.
     strides: steps along each axis, in elements.
-    offset: first element of the tensor within the storage.
+    offset: the tensor's first element within the storage.
 
   Raises:
     ValueError: the view leaves its storage, has more elements than the
@@ -91,7 +91,7 @@ class StridedTensor(Tensor):
       )
 
   def read(self) -> np.ndarray:
-    """Returns a C-contiguous copy of the elements.
+    """Returns a C-contiguous copy.
 
     Raises:
       ValueError: the file has become shorter.

@@ -1,10 +1,9 @@
-"""One `pytorch_model.bin`: its tensors by name, without PyTorch or its code.
+"""Reads `pytorch_model.bin` files without PyTorch and without running code.
 
-Such a file is a zip archive: `data.pkl`, a pickle of {name: tensor}, beside
-one member of raw bytes for each storage. A pickle can name any function to
-call, so only the few that rebuild a tensor are known here, and they make
-records of where the bytes lie. Nothing is unpacked: members must be stored,
-not compressed.
+Such a file is a zip archive with `data.pkl`, a pickle of {name: tensor}, and a
+member with raw bytes for each storage. A pickle can call any function, so this
+reader accepts only the functions that rebuild tensors, and replaces them with
+byte ranges. Members must be stored, not compressed.
 """
 
 import collections
@@ -34,58 +33,66 @@ STORAGES = {
   'ByteStorage': np.dtype(np.uint8),
   'BoolStorage': np.dtype(np.bool_),
 }
-# What `torch.save` writes of a state dict; nothing else is read.
+# The opcodes that `torch.save` writes for a state dict; others are refused.
 OPCODES = frozenset(
-  """
-    PROTO STOP GLOBAL REDUCE BUILD BINPERSID MARK NONE NEWTRUE NEWFALSE
-    BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE
-    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS
-    EMPTY_DICT SETITEM SETITEMS BINPUT LONG_BINPUT BINGET LONG_BINGET
-""".split()
+  (
+    *('PROTO', 'STOP', 'GLOBAL', 'REDUCE', 'BUILD', 'BINPERSID', 'MARK'),
+    *('NONE', 'NEWTRUE', 'NEWFALSE', 'BININT', 'BININT1', 'BININT2', 'LONG1'),
+    *('BINFLOAT', 'BINUNICODE', 'EMPTY_TUPLE', 'TUPLE', 'TUPLE1', 'TUPLE2'),
+    *('TUPLE3', 'EMPTY_LIST', 'APPEND', 'APPENDS', 'EMPTY_DICT', 'SETITEM'),
+    *('SETITEMS', 'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'),
+  )
 )
 
 
-# A pickle may set attributes of what it was given (BUILD), so it is given
-# tuples and numbers, which have none, and dictionaries, whose are not read.
+# A pickle may set attributes of its objects (BUILD). Tuples and numbers have no
+# attributes, and those of dictionaries are not read.
 class _StorageType(NamedTuple):
-  """Stands for torch.FloatStorage and the like."""
+  """Replaces torch.FloatStorage and similar classes."""
 
   dtype: np.dtype
 
 
 class _Storage(NamedTuple):
-  """The bytes that several tensors may share."""
+  """A byte range that several tensors may share."""
 
   dtype: np.dtype
   start: int
   count: int
 
 
-class _Number(int):
-  """The place of a tensor in the list of all."""
+class _TensorIndex(int):
+  """Replaces a tensor by its index in `_Unpickler.tensors`."""
 
   __slots__ = ()
 
 
-class _Once(collections.OrderedDict):
-  """Refuses a name that is there already."""
+class _UniqueNames(collections.OrderedDict):
+  """A dictionary that refuses a second value for a name."""
 
   def __setitem__(self, name, value):
     if name in self:
-      raise ValueError(f'{name!r:.200} is there twice')
+      raise ValueError(f'{name!r:.200} comes twice')
     super().__setitem__(name, value)
 
 
 def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
-  """Returns the tensors of a file.
+  """Reads names and byte ranges; tensors are read on demand.
+
+  Args:
+    path: zip archive written by `torch.save`.
+
+  Returns:
+    Tensors by name.
 
   Raises:
-    ValueError: one line that says what is wrong with the file.
+    ValueError: the file is damaged or needs more than tensors. The
+      one-line message names the file.
   """
   if not zipfile.is_zipfile(path):
     raise ValueError(
-      f'{path} is no zip archive: damaged, or of a PyTorch before 1.6; save '
-      'it again there, best as safetensors'
+      f'{path} must be a zip archive; it is damaged or older than PyTorch 1.6: '
+      'save it again with PyTorch, preferably as safetensors'
     )
   try:
     with zipfile.ZipFile(path) as archive, open(path, 'rb') as file:
@@ -96,26 +103,25 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
       if 'byteorder' in members:
         first, length = members['byteorder']
         if _bytes(file, first, min(length, 16)) != b'little':
-          raise ValueError('its bytes are not little-endian')
-      found = _unpickled(_bytes(file, start, count), members, path)
+          raise ValueError('byte order must be little-endian')
+      return _unpickle(_bytes(file, start, count), members, path)
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
-  # A pickle made by hand can fail in any way; none of them does harm.
+  # A hostile pickle can raise any exception.
   except Exception as error:
     raise ValueError(
       f'{path} is damaged: {type(error).__name__} {str(error)[:200]!r}'
     ) from error
-  return found
 
 
-def _bytes(file, start, count):
+def _bytes(file, start: int, count: int) -> bytes:
   file.seek(start)
   return file.read(count)
 
 
-def _members(archive, file, size):
-  """{name below the archive's one folder: (first byte, bytes)}."""
-  found, top = {}, None
+def _members(archive, file, size: int) -> dict[str, tuple[int, int]]:
+  """Returns name without the archive's folder -> (first byte, byte count)."""
+  members, top = {}, None
   for info in archive.infolist():
     folder, _, name = info.filename.partition('/')
     top = top or folder
@@ -123,12 +129,12 @@ def _members(archive, file, size):
       raise ValueError(f'member {info.filename[:200]!r} is compressed')
     if info.file_size != info.compress_size:
       raise ValueError(f'member {info.filename[:200]!r} has two sizes')
-    if not name or folder != top or name in found:
+    if not name or folder != top or name in members:
       raise ValueError(f'unexpected member {info.filename[:200]!r}')
     local = _bytes(file, info.header_offset, 30)
     if len(local) < 30 or local[:4] != b'PK\x03\x04':
-      raise ValueError(f'member {info.filename[:200]!r} is not where it says')
-    # Lengths of the name and of the padding after it, which stand only here.
+      raise ValueError(f'member {info.filename[:200]!r} has no local header')
+    # Only the local header has the lengths of the name and its padding.
     start = (
       info.header_offset
       + 30
@@ -136,54 +142,58 @@ def _members(archive, file, size):
     )
     if start + info.file_size > size:
       raise ValueError(f'member {info.filename[:200]!r} leaves the file')
-    found[name] = (start, info.file_size)
-  return found
+    members[name] = (start, info.file_size)
+  return members
 
 
-def _member(members, name):
+def _member(members, name: str) -> tuple[int, int]:
   if name not in members:
     raise ValueError(f'member {name[:200]!r} is missing')
   return members[name]
 
 
-def _unpickled(data, members, path):
-  """{name: Tensor} of the pickle."""
+def _unpickle(data: bytes, members, path) -> dict[str, tensors.Tensor]:
+  """Returns the tensors in a pickle by name."""
   for opcode, argument, _ in pickletools.genops(data):
     if opcode.name not in OPCODES:
-      raise ValueError(f'its pickle has {opcode.name}, which no tensor needs')
-    # The unpickler makes room for as many memos as the highest number says.
-    if opcode.name.endswith('BINPUT') and argument > MOST_MEMOS:
-      raise ValueError(f'its pickle wants memo {argument}')
-  unpickler = _Unpickler(data, members, path)
-  found = unpickler.load()
-  if not isinstance(found, dict):
-    raise ValueError(f'it holds a {type(found).__name__}, wanted tensors')
-  named = {}
-  for name, number in dict.items(found):
-    if not isinstance(name, str) or not isinstance(number, _Number):
       raise ValueError(
-        f'{name!r:.200} is a {type(number).__name__}, wanted a tensor'
+        f'its pickle has {opcode.name}, which tensors do not need'
       )
-    named[name] = unpickler.made[number]
-  return named
+    # The unpickler allocates memos up to the highest index.
+    if opcode.name.endswith('BINPUT') and argument > MOST_MEMOS:
+      raise ValueError(f'its pickle has {argument} memos, at most {MOST_MEMOS}')
+  unpickler = _Unpickler(data, members, path)
+  state_dict = unpickler.load()
+  if not isinstance(state_dict, dict):
+    raise ValueError(
+      f'it must hold a dictionary, got a {type(state_dict).__name__}'
+    )
+  tensors_by_name = {}
+  for name, index in dict.items(state_dict):
+    if not isinstance(name, str) or not isinstance(index, _TensorIndex):
+      raise ValueError(
+        f'{name!r:.200} must be a tensor, got a {type(index).__name__}'
+      )
+    tensors_by_name[name] = unpickler.tensors[index]
+  return tensors_by_name
 
 
 class _Unpickler(pickle.Unpickler):
-  """Knows three functions and the storages; everything else is refused.
+  """Accepts three functions and the storage types, and refuses all else.
 
   Attributes:
-    made: the tensors, in the order of their making.
+    tensors: rebuilt tensors, in pickle order.
   """
 
   def __init__(self, data, members, path):
     super().__init__(io.BytesIO(data))
     self._members, self._path = members, path
-    self.made = []
+    self.tensors = []
 
   def find_class(self, module, name):
-    """Returns what stands for a global of PyTorch."""
+    """Returns the replacement for a PyTorch global."""
     if (module, name) == ('collections', 'OrderedDict'):
-      return _Once
+      return _UniqueNames
     if module == 'torch' and name in STORAGES:
       return _StorageType(STORAGES[name])
     if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
@@ -193,27 +203,27 @@ class _Unpickler(pickle.Unpickler):
     raise ValueError(f'its pickle calls {f"{module}.{name}"!r:.200}')
 
   def persistent_load(self, pid):
-    """Returns the storage that an id stands for."""
+    """Returns the storage for a persistent id."""
     kind, storage, key, _, count = pid
     if kind != 'storage' or not isinstance(storage, _StorageType):
       raise ValueError(f'its pickle refers to a {kind!r:.40}')
     start, size = _member(self._members, f'data/{key}')
     if type(count) is not int or count * storage.dtype.itemsize != size:
       raise ValueError(
-        f'storage {key!r:.40} has {size} bytes, wanted {count!r:.40} '
-        f'elements of {storage.dtype}'
+        f'storage {key!r:.40} must have {count!r:.40} elements of '
+        f'{storage.dtype}, got {size} bytes'
       )
     return _Storage(storage.dtype, start, count)
 
   def _tensor(self, storage, offset, shape, strides, *_):
     if not isinstance(storage, _Storage):
-      raise ValueError('a tensor without storage')
-    self.made.append(
+      raise ValueError('a tensor must have a storage')
+    self.tensors.append(
       tensors.StridedTensor(
         self._path, *storage, tuple(shape), tuple(strides), offset
       )
     )
-    return _Number(len(self.made) - 1)
+    return _TensorIndex(len(self.tensors) - 1)
 
   def _parameter(self, tensor, *_):
     return tensor

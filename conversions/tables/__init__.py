@@ -1,1 +1,1 @@
-"""One table a model: PyTorch name | JAX path | transformation."""
+"""Weight tables: PyTorch name | JAX path | transform."""

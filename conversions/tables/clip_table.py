@@ -1,4 +1,4 @@
-"""The names of CLIP's vision tower: torch name | jax path | move."""
+"""CLIP vision tower weights: torch name | jax path | transform."""
 
 from collections.abc import Mapping
 import re
@@ -8,11 +8,11 @@ from flax import nnx
 import numpy as np
 
 from conversions import model_sizes
+from conversions import weight_rows
 from conversions import weight_table
 from hermesflow_jax.models import clip
 
-# ruff: noqa: E501
-TABLE = weight_table.parse("""
+TABLE = weight_rows.parse("""
 vision_model.embeddings.class_embedding                 | class_embedding              | copy
 vision_model.embeddings.patch_embedding.weight          | patch_embedding.kernel       | conv
 vision_model.embeddings.position_embedding.weight       | position_embedding.embedding | copy
@@ -38,49 +38,50 @@ vision_model.post_layernorm.weight                      | post_layernorm.scale  
 vision_model.post_layernorm.bias                        | post_layernorm.bias          | copy
 """)
 
-# A whole CLIP has these beside its vision tower.
-LEFT_UNREAD = re.compile(
+# Tensors of a whole CLIP outside its vision tower.
+OTHER_TENSORS = re.compile(
   r'text_model\..*|(visual|text)_projection\.weight|logit_scale'
   r'|vision_model\.embeddings\.position_ids'
 )
 
 
 def vision(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the tensors of a checkpoint without what is not the tower's."""
+  """Returns the tensors in the vision tower, without the rest."""
   return {
     name: tensor
     for name, tensor in state_dict.items()
-    if not LEFT_UNREAD.fullmatch(name)
+    if not OTHER_TENSORS.fullmatch(name)
   }
 
 
 def read_sizes(
-  found: Mapping[str, Any], config: Mapping[str, Any]
+  state_dict: Mapping[str, Any], config: Mapping[str, Any]
 ) -> clip.ClipConfig:
-  """Sizes of a checkpoint.
+  """Reads a checkpoint's sizes.
 
   Args:
-    found: torch name -> tensor.
-    config: of a CLIPVisionModel, or of a whole CLIP; it tells the heads.
+    state_dict: torch name -> tensor.
+    config: `config.json` for a CLIPVisionModel or a whole CLIP. It holds the
+      number of heads.
 
   Raises:
-    ValueError: they cannot be told, or the two disagree.
+    ValueError: a size is missing, or tensors and config disagree.
   """
   record = config.get('vision_config', config)
   reader = model_sizes.Config(record if isinstance(record, Mapping) else {})
   name = 'vision_model.embeddings.patch_embedding.weight'
-  width, _, patch, _ = model_sizes.shape(found, name, 4)
+  width, _, patch, _ = model_sizes.shape(state_dict, name, 4)
   positions, _ = model_sizes.shape(
-    found, 'vision_model.embeddings.position_embedding.weight', 2
+    state_dict, 'vision_model.embeddings.position_embedding.weight', 2
   )
   layers = 'vision_model.encoder.layers.*.'
   mlp, _ = model_sizes.shape(
-    found, layers.replace('*', '0') + 'mlp.fc1.weight', 2
+    state_dict, layers.replace('*', '0') + 'mlp.fc1.weight', 2
   )
   side = round((positions - 1) ** 0.5)
   sizes = dict(
     width=width,
-    layers=model_sizes.count(found, layers),
+    layers=model_sizes.count(state_dict, layers),
     mlp=mlp,
     patch=patch,
     image=side * patch,
@@ -100,7 +101,7 @@ def read_sizes(
 
 
 def official(config: clip.ClipConfig, dtype: str) -> dict[str, Any]:
-  """The `config.json` of a transformers CLIPVisionModel."""
+  """Returns the `config.json` for transformers' CLIPVisionModel."""
   return {
     'architectures': ['CLIPVisionModel'],
     'model_type': 'clip_vision_model',
@@ -120,7 +121,7 @@ def official(config: clip.ClipConfig, dtype: str) -> dict[str, Any]:
 def to_jax(
   state_dict: Mapping[str, Any], config: clip.ClipConfig, progress=iter
 ) -> clip.Clip:
-  """The tower of a PyTorch state dict; ValueError lists all faults."""
+  """Builds a tower from PyTorch tensors; ValueError lists all faults."""
   abstract = nnx.eval_shape(lambda: clip.Clip(config, rngs=nnx.Rngs(0)))
   return weight_table.to_jax(
     vision(state_dict), TABLE, abstract, progress=progress
@@ -128,5 +129,5 @@ def to_jax(
 
 
 def to_torch(model: clip.Clip) -> dict[str, np.ndarray]:
-  """The PyTorch state dict of a tower, the inverse of `to_jax`."""
+  """Returns a tower's PyTorch state dict, the inverse of `to_jax`."""
   return weight_table.to_torch(model, TABLE)

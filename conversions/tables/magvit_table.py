@@ -1,4 +1,4 @@
-"""The names of MAGVIT-v2's weights: torch name | jax path | move."""
+"""MAGVIT-v2 weights: torch name | jax path | transform."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -8,13 +8,13 @@ from flax import nnx
 import numpy as np
 
 from conversions import model_sizes
+from conversions import weight_rows
 from conversions import weight_table
 from hermesflow_jax.models import lfq
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 
-# ruff: noqa: E501
-TABLE = weight_table.parse("""
+TABLE = weight_rows.parse("""
 encoder.conv_in.weight                     | encoder.conv_in.kernel                     | conv
 encoder.conv_in.bias                       | encoder.conv_in.bias                       | copy
 encoder.down.*.block.*.norm1.weight        | encoder.down.*.block.*.norm1.scale         | copy
@@ -94,12 +94,12 @@ decoder.conv_out.bias                      | decoder.conv_out.bias              
 """)
 
 
-# The quantizer stores these although they follow from its sizes.
+# Arrays that the quantizer stores although they follow from its sizes.
 CONSTANTS = ('quantize.embedding', 'quantize.power_vals')
 
 
 def constants(config: magvit_config.MagvitConfig) -> dict[str, np.ndarray]:
-  """The arrays of CONSTANTS, which follow from Z."""
+  """Returns CONSTANTS by name: codes [2^Z, Z], powers of two [Z]."""
   codes = np.arange(config.codebook_size, dtype=np.int32)
   return dict(
     zip(
@@ -113,35 +113,39 @@ def constants(config: magvit_config.MagvitConfig) -> dict[str, np.ndarray]:
 
 
 def read_sizes(
-  found: Mapping[str, Any], config: Mapping[str, Any]
+  state_dict: Mapping[str, Any], config: Mapping[str, Any]
 ) -> magvit_config.MagvitConfig:
-  """Sizes of a checkpoint.
+  """Reads a checkpoint's sizes.
 
   Args:
-    found: torch name -> tensor; it tells all but the groups of the norms.
-    config: may repeat the sizes, in the goldens' form.
+    state_dict: torch name -> tensor. Tensors determine every size except the
+      norm groups.
+    config: `config.json`; it may repeat the sizes, as in tests/goldens.
 
   Raises:
-    ValueError: they cannot be told, or the two disagree.
+    ValueError: a size is missing, or tensors and config disagree.
   """
   reader = model_sizes.Config(config)
-  ch, _, kernel, _ = model_sizes.shape(found, 'encoder.conv_in.weight', 4)
-  z, *_ = model_sizes.shape(found, 'encoder.quant_conv.weight', 4)
-  # A file holds as many codes as it says bits for; so many can be made here.
-  codes, _ = model_sizes.shape(found, 'quantize.embedding', 2)
+  ch, _, kernel, _ = model_sizes.shape(state_dict, 'encoder.conv_in.weight', 4)
+  z, *_ = model_sizes.shape(state_dict, 'encoder.quant_conv.weight', 4)
+  # The file holds 2^Z codes, so memory for as many is within reach.
+  codes, _ = model_sizes.shape(state_dict, 'quantize.embedding', 2)
   if codes != 2 ** min(z, 64):
-    raise ValueError(f'quantize.embedding has {codes} rows, wanted 2^{z}')
+    raise ValueError(f'quantize.embedding must have 2^{z} rows, got {codes}')
 
   def widths(levels):
     names = (
       f'{levels}.{i}.block.0.conv1.weight'
-      for i in range(model_sizes.count(found, f'{levels}.*.block.'))
+      for i in range(model_sizes.count(state_dict, f'{levels}.*.block.'))
     )
-    return tuple(max(1, model_sizes.shape(found, n, 4)[0] // ch) for n in names)
+    return tuple(
+      max(1, model_sizes.shape(state_dict, n, 4)[0] // ch) for n in names
+    )
 
   def blocks(levels, number):
     return tuple(
-      model_sizes.count(found, f'{levels}.{i}.block.*.') for i in range(number)
+      model_sizes.count(state_dict, f'{levels}.{i}.block.*.')
+      for i in range(number)
     )
 
   sizes = dict(
@@ -168,20 +172,20 @@ def read_sizes(
     **sizes,
     kernel=kernel,
     num_groups=groups,
-    mid_attention='encoder.mid.attn_1.q.weight' in found,
+    mid_attention='encoder.mid.attn_1.q.weight' in state_dict,
   )
 
 
 def official(config: magvit_config.MagvitConfig) -> dict[str, Any]:
-  """The official `config.json`, which holds no sizes.
+  """Returns the official `config.json`, without sizes for Show-o's tokenizer.
 
   Raises:
-    ValueError: PyTorch's model has no such layers.
+    ValueError: the PyTorch model has no such layers.
   """
   if config.patch != 1 or not config.num_groups or not config.mid_attention:
     raise ValueError(
-      'the official MAGVIT-v2 folds no pixels and has norms and attention: '
-      f'found {config}'
+      'config must have patch 1, norms and attention, as the official '
+      f'MAGVIT-v2, got {config}'
     )
   record = {'_class_name': 'MAGViTv2', '_diffusers_version': '0.30.1'}
   if config != magvit_config.SHOW_O:
@@ -197,7 +201,7 @@ def to_jax(
   config: magvit_config.MagvitConfig,
   progress=iter,
 ) -> magvit.Magvit:
-  """The tokenizer of a PyTorch state dict; ValueError lists all faults."""
+  """Builds a tokenizer from PyTorch tensors; ValueError lists all faults."""
   abstract = nnx.eval_shape(lambda: magvit.Magvit(config, nnx.Rngs(0)))
   return weight_table.to_jax(
     state_dict, TABLE, abstract, constants(config), progress
@@ -205,5 +209,5 @@ def to_jax(
 
 
 def to_torch(model: magvit.Magvit) -> dict[str, np.ndarray]:
-  """The PyTorch state dict of a tokenizer, the inverse of `to_jax`."""
+  """Returns a tokenizer's PyTorch state dict, the inverse of `to_jax`."""
   return weight_table.to_torch(model, TABLE, constants(model.config))

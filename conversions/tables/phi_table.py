@@ -1,9 +1,9 @@
-"""A plain Phi-1.5 as an initial Show-o, as the official pretraining makes it.
+"""Converts a plain Phi-1.5 to an initial Show-o, as official pretraining does.
 
-Its embedding and its head keep their rows (51,200 in the release, of which
-50,295 are tokens) and grow to the whole vocabulary: new rows are normal with
-the language model's own deviation, new biases 0. The norms of queries and
-keys, which a plain Phi has not, begin as the identity.
+The embedding and the head keep their rows (51,200 in the release, of which
+50,295 are tokens) and grow to the whole vocabulary. New rows are normal with the
+language model's initializer range, new biases are 0. The query and key norms,
+which a plain Phi does not have, start as the identity.
 """
 
 from collections.abc import Mapping
@@ -23,34 +23,36 @@ VOCABULARY = {
   'codebook_size': 8192,
   'num_vq_tokens': 256,
 }
-# A config that asks for more rows than this means harm.
-MOST_NEW = 1_000_000
-# What a plain Phi has not.
+# More new rows are refused, because a hostile config could fill the memory.
+MAX_NEW_ROWS = 1_000_000
+# Layers that a plain Phi does not have.
 NORMS = re.compile('[qk]_layernorm')
-# Of the language model's own vocabulary and form.
-FOREIGN = ('vocab_size', 'qk_layernorm', 'hidden_act')
+# Config keys of the language model that have another meaning in Show-o.
+LANGUAGE_MODEL_KEYS = ('vocab_size', 'qk_layernorm', 'hidden_act')
 
 
 def as_show_o(
-  found: Mapping[str, Any], config: Mapping[str, Any], seed: int
+  state_dict: Mapping[str, Any], config: Mapping[str, Any], seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Returns the state dict and the config of an initial Show-o.
+  """Returns (state dict, config) for an initial Show-o.
 
   Args:
-    found: torch name -> tensor of a PhiForCausalLM.
-    config: its `config.json`; Show-o's vocabulary is Phi-1.5's unless it says
-      otherwise, in the goldens' form.
-    seed: of the new rows.
+    state_dict: torch name -> tensor, a PhiForCausalLM.
+    config: the Phi's `config.json`. Keys in VOCABULARY may override Show-o's
+      vocabulary, as in tests/goldens.
+    seed: random seed for the new rows.
 
   Raises:
-    ValueError: it is no Phi, or has more rows than the vocabulary.
+    ValueError: the model is not a Phi, or has more rows than the vocabulary.
   """
   reader = model_sizes.Config(config)
-  rows, width = model_sizes.shape(found, GROWN[0], 2)
+  rows, width = model_sizes.shape(state_dict, GROWN[0], 2)
   heads = reader.number('num_attention_heads')
   deviation = reader.number('initializer_range', 0.02, float)
-  record = VOCABULARY | {k: v for k, v in config.items() if k not in FOREIGN}
-  # Where later releases of transformers keep the rotary numbers.
+  record = VOCABULARY | {
+    k: v for k, v in config.items() if k not in LANGUAGE_MODEL_KEYS
+  }
+  # Later releases of transformers keep the rotary settings in a sub-record.
   nested = config.get('rope_parameters')
   record |= nested if isinstance(nested, Mapping) else {}
   vocab = showo_table.read_vocab(model_sizes.Config(record), record)
@@ -61,36 +63,36 @@ def as_show_o(
     tie_word_embeddings=False,
   )
   if heads < 1 or width % heads:
-    reader.faults.append(f'{heads} heads for width {width}')
-  if not rows <= vocab.size <= rows + MOST_NEW:
     reader.faults.append(
-      f'{rows} rows do not grow to a vocabulary of {vocab.size}'
+      f'width must be a multiple of {heads} heads, got {width}'
+    )
+  if not rows <= vocab.size <= rows + MAX_NEW_ROWS:
+    reader.faults.append(
+      f'the embedding must have at most {vocab.size} rows (the vocabulary) '
+      f'and at least {vocab.size - MAX_NEW_ROWS}, got {rows}'
     )
   reader.check()
-  made = dict(found)
+  initial = dict(state_dict)
   for number, name in enumerate(GROWN):
-    if name in found:
-      made[name] = _grown(
-        found[name],
-        vocab.size,
+    if name in state_dict:
+      tensor = state_dict[name]
+      initial[name] = _GrownTensor(
+        tensor,
+        (vocab.size, *tensor.shape[1:]),
         0.0 if name.endswith('bias') else deviation,
         (seed, number),
       )
-  norm = np.dtype(found[GROWN[0]].dtype)
-  for i in range(model_sizes.count(found, 'model.layers.*.')):
+  dtype = np.dtype(state_dict[GROWN[0]].dtype)
+  for i in range(model_sizes.count(state_dict, 'model.layers.*.')):
     for which in ('q_layernorm', 'k_layernorm'):
       name = f'model.layers.{i}.self_attn.{which}'
-      made.setdefault(f'{name}.weight', np.ones(width // heads, norm))
-      made.setdefault(f'{name}.bias', np.zeros(width // heads, norm))
-  return {PREFIX + name: tensor for name, tensor in made.items()}, record
+      initial.setdefault(f'{name}.weight', np.ones(width // heads, dtype))
+      initial.setdefault(f'{name}.bias', np.zeros(width // heads, dtype))
+  return {PREFIX + name: tensor for name, tensor in initial.items()}, record
 
 
-def _grown(tensor, rows: int, deviation: float, seed) -> '_Grown':
-  return _Grown(tensor, (rows, *tensor.shape[1:]), deviation, seed)
-
-
-class _Grown:
-  """A tensor with new rows, made when it is read."""
+class _GrownTensor:
+  """A tensor with additional random rows, built on demand."""
 
   def __init__(self, tensor, shape, deviation, seed):
     self.shape, self.dtype = shape, np.dtype(tensor.dtype)
@@ -105,24 +107,38 @@ class _Grown:
 
 
 def to_jax(
-  found: Mapping[str, Any], config: Mapping[str, Any], seed: int, progress=iter
+  state_dict: Mapping[str, Any],
+  config: Mapping[str, Any],
+  seed: int,
+  progress=iter,
 ) -> tuple[showo.ShowO, int]:
-  """Returns the initial Show-o of a plain Phi, and its text tokens of a row.
+  """Builds an initial Show-o from a plain Phi.
+
+  Args:
+    state_dict: torch name -> tensor, a PhiForCausalLM.
+    config: the Phi's `config.json`.
+    seed: random seed for the new rows.
+    progress: wraps the iteration over parameters.
+
+  Returns:
+    (model, text tokens per text-to-image row).
 
   Raises:
-    ValueError: lists all faults, by the names of the plain Phi.
+    ValueError: lists all faults, with the plain Phi's tensor names.
   """
 
   def read():
-    state_dict, record = as_show_o(found, config, seed)
-    return state_dict, *showo_table.read_sizes(state_dict, record)
+    initial, record = as_show_o(state_dict, config, seed)
+    return initial, *showo_table.read_sizes(initial, record)
 
   rows = showo_table.TABLE
-  needed = [row for row in rows if not NORMS.search(row.torch)]
-  named = {PREFIX + name: tensor for name, tensor in found.items()}
+  required = [row for row in rows if not NORMS.search(row.torch_name)]
+  renamed = {PREFIX + name: tensor for name, tensor in state_dict.items()}
   try:
-    state_dict, sizes, max_text = model_sizes.sized(read, named, rows, needed)
-    model = showo_table.to_jax(state_dict, sizes, progress)
+    initial, sizes, max_text = model_sizes.read_or_list_faults(
+      read, renamed, rows, required
+    )
+    model = showo_table.to_jax(initial, sizes, progress)
   except ValueError as error:
     raise ValueError(str(error).replace(PREFIX, '')) from error
   return model, max_text

@@ -1,4 +1,4 @@
-"""The names of Show-o's weights: torch name | jax path | move."""
+"""Show-o weights: torch name | jax path | transform."""
 
 from collections.abc import Container
 from collections.abc import Mapping
@@ -8,12 +8,13 @@ from flax import nnx
 import numpy as np
 
 from conversions import model_sizes
+from conversions import weight_rows
 from conversions import weight_table
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.sequences import vocabulary
 
-TABLE = weight_table.parse("""
+TABLE = weight_rows.parse("""
 showo.model.embed_tokens.weight                   | embed.embedding                      | copy
 showo.model.layers.*.input_layernorm.weight       | decoder.layers.input_layernorm.scale | copy
 showo.model.layers.*.input_layernorm.bias         | decoder.layers.input_layernorm.bias  | copy
@@ -40,54 +41,61 @@ showo.lm_head.bias                                | head.bias                   
 """)
 
 
-# The CLIP variant has these, too.
-PROJECTOR = weight_table.parse("""
+# Additional weights of the CLIP variant.
+PROJECTOR = weight_rows.parse("""
 mm_projector.0.weight | projector.first.kernel  | transpose
 mm_projector.0.bias   | projector.first.bias    | copy
 mm_projector.2.weight | projector.second.kernel | transpose
 mm_projector.2.bias   | projector.second.bias   | copy
 """)
 
-# What a config.json in the official form leaves unsaid.
+# Values that an official config.json does not hold.
 EOS = 50256
 MAX_TEXT = 128
 LANGUAGE_MODEL = 'microsoft/phi-1_5'
 
 
-def rows_of(config: showo.ShowOConfig) -> tuple[weight_table.Row, ...]:
-  """The table of a model of these sizes."""
+def rows_of(config: showo.ShowOConfig) -> tuple[weight_rows.WeightRow, ...]:
+  """Returns the table for a model of these sizes."""
   return TABLE + (PROJECTOR if config.clip_width else ())
 
 
-def rows_of_names(names: Container[str]) -> tuple[weight_table.Row, ...]:
-  """The rows that a checkpoint with tensors of these names must have."""
+def rows_of_names(names: Container[str]) -> tuple[weight_rows.WeightRow, ...]:
+  """Returns the rows that a checkpoint with these tensor names must have."""
   return TABLE + (PROJECTOR if 'mm_projector.0.weight' in names else ())
 
 
 def read_sizes(
-  found: Mapping[str, Any], config: Mapping[str, Any]
+  state_dict: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[showo.ShowOConfig, int]:
-  """Sizes of a checkpoint, and the text tokens of its t2i rows.
+  """Reads a checkpoint's sizes.
 
   Args:
-    found: torch name -> tensor; it tells layers, widths and heads.
-    config: the official one, or in the goldens' form; it tells the vocabulary
-      and the image tokens.
+    state_dict: torch name -> tensor. Tensors determine layers, widths, heads.
+    config: `config.json`, official or as in tests/goldens. It holds the
+      vocabulary and the number of image tokens.
+
+  Returns:
+    (sizes, text tokens per text-to-image row).
 
   Raises:
-    ValueError: they cannot be told, or the two disagree.
+    ValueError: a size is missing, or tensors and config disagree.
   """
   reader = model_sizes.Config(config)
   model, layers = 'showo.model.', 'showo.model.layers.*.'
   first = layers.replace('*', '0')
-  rows, width = model_sizes.shape(found, model + 'embed_tokens.weight', 2)
-  (head,) = model_sizes.shape(found, first + 'self_attn.q_layernorm.weight', 1)
-  mlp, _ = model_sizes.shape(found, first + 'mlp.fc1.weight', 2)
+  rows, width = model_sizes.shape(state_dict, model + 'embed_tokens.weight', 2)
+  (head,) = model_sizes.shape(
+    state_dict, first + 'self_attn.q_layernorm.weight', 1
+  )
+  mlp, _ = model_sizes.shape(state_dict, first + 'mlp.fc1.weight', 2)
   if width % head:
-    raise ValueError(f'width {width} is no multiple of a head of {head}')
+    raise ValueError(
+      f'width must be a multiple of the head width {head}, got {width}'
+    )
   decoder = phi.PhiConfig(
     width=width,
-    layers=model_sizes.count(found, layers),
+    layers=model_sizes.count(state_dict, layers),
     heads=width // head,
     mlp=mlp,
     rotary_fraction=reader.number('partial_rotary_factor', 0.5, float),
@@ -95,13 +103,13 @@ def read_sizes(
     norm_eps=reader.number('layer_norm_eps', 1e-5, float),
   )
   clip_width = 0
-  if 'mm_projector.0.weight' in found:
-    _, clip_width = model_sizes.shape(found, 'mm_projector.0.weight', 2)
+  if 'mm_projector.0.weight' in state_dict:
+    _, clip_width = model_sizes.shape(state_dict, 'mm_projector.0.weight', 2)
   vocab = read_vocab(reader, config)
   image_tokens = reader.number('num_vq_tokens')
   max_text = reader.number('max_text_len', MAX_TEXT)
   if max_text < 2:
-    reader.faults.append(f'max_text_len is {max_text}, wanted at least 2')
+    reader.faults.append(f'max_text_len must be at least 2, got {max_text}')
   reader.agree(
     hidden_size=width,
     num_hidden_layers=decoder.layers,
@@ -113,7 +121,7 @@ def read_sizes(
   )
   if rows != vocab.size and not reader.faults:
     reader.faults.append(
-      f'the vocabulary has {vocab.size} tokens, the embedding {rows}'
+      f'the embedding must have {vocab.size} rows, got {rows}'
     )
   reader.check()
   return showo.ShowOConfig(vocab, decoder, image_tokens, clip_width), max_text
@@ -122,14 +130,14 @@ def read_sizes(
 def read_vocab(
   reader: model_sizes.Config, config: Mapping[str, Any]
 ) -> vocabulary.Vocab:
-  """The vocabulary that a `config.json` describes; faults go to the reader."""
+  """Reads the vocabulary from `config.json`; adds faults to the reader."""
   text, codes = reader.number('llm_vocab_size'), reader.number('codebook_size')
   special = config.get('special_token_ids')
   special = special if isinstance(special, Mapping) else {}
   eos = special.get('<|eot|>', EOS)
   if type(eos) is not int or not 0 <= eos < text:
     if not reader.faults:
-      reader.faults.append(f'<|eot|> is {eos!r:.80}, wanted a text token')
+      reader.faults.append(f'<|eot|> must be a text token, got {eos!r:.80}')
     return vocabulary.Vocab(1, 1, 0)
   vocab = vocabulary.Vocab(text, codes, eos)
   reader.agree(
@@ -138,14 +146,14 @@ def read_vocab(
     image_token_offset=vocab.image_offset,
   )
   for name, number in special.items():
-    wanted = getattr(vocab, str(name).strip('<|>'), None)
-    if number != wanted:
-      reader.faults.append(f'{name} is {number!r:.80}, wanted {wanted}')
+    expected = getattr(vocab, str(name).strip('<|>'), None)
+    if number != expected:
+      reader.faults.append(f'{name} must be {expected}, got {number!r:.80}')
   return vocab
 
 
 def official(config: showo.ShowOConfig, max_text: int) -> dict[str, Any]:
-  """The official `config.json`, with what it leaves unsaid where it differs."""
+  """Returns the official `config.json`, plus values that are not the default."""
   vocab, decoder, plain = config.vocab, config.decoder, phi.PhiConfig()
   record = {
     '_class_name': 'Showo',
@@ -175,7 +183,7 @@ def official(config: showo.ShowOConfig, max_text: int) -> dict[str, Any]:
 def to_jax(
   state_dict: Mapping[str, Any], config: showo.ShowOConfig, progress=iter
 ) -> showo.ShowO:
-  """The model of a PyTorch state dict; ValueError lists all faults."""
+  """Builds a model from PyTorch tensors; ValueError lists all faults."""
   abstract = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
   return weight_table.to_jax(
     state_dict, rows_of(config), abstract, progress=progress
@@ -183,5 +191,5 @@ def to_jax(
 
 
 def to_torch(model: showo.ShowO) -> dict[str, np.ndarray]:
-  """The PyTorch state dict of a model, the inverse of `to_jax`."""
+  """Returns a model's PyTorch state dict, the inverse of `to_jax`."""
   return weight_table.to_torch(model, rows_of(model.config))

@@ -1,1 +1,1 @@
-"""Comparison of a checkpoint with activations of PyTorch."""
+"""Checks that compare a checkpoint with PyTorch activations."""

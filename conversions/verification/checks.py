@@ -1,4 +1,4 @@
-"""What is compared with a file of activations, and how it went."""
+"""Compares computed arrays with saved activations."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-  """One key of the file that can be computed.
+  """Computes the expected array for a key.
 
   Attributes:
-    needs: keys of the file it is computed from.
-    tolerance: largest absolute difference; 0 for what must be equal.
-    compute: returns the array that the key should hold.
-    also_input: whether the key may stand there as an input alone, when what
-      it is made from does not.
+    needs: activation keys that `compute` reads.
+    tolerance: largest absolute difference; 0 requires equality.
+    compute: returns the array.
+    also_input: whether the key may also serve as a plain input. It is then not
+      compared if keys in `needs` are absent.
   """
 
   needs: tuple[str, ...]
@@ -26,81 +26,90 @@ class Check:
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
-  """How the comparison of one key went.
+class Result:
+  """The result of comparing an activation.
 
   Attributes:
-    key: of the file.
-    passed: None where nothing was compared.
-    said: the rest of the line.
+    key: activation key.
+    passed: whether the arrays agree; None without a comparison.
+    detail: the error and the tolerance, or the reason for no comparison.
   """
 
   key: str
   passed: bool | None
-  said: str
+  detail: str
 
   def __str__(self):
     mark = {True: 'ok    ', False: 'FAILED', None: '-     '}[self.passed]
-    return f'{mark} {self.key}: {self.said}'
+    return f'{mark} {self.key}: {self.detail}'
 
 
 def run(
-  found: Mapping[str, np.ndarray],
+  activations: Mapping[str, np.ndarray],
   checks: Mapping[str, Check],
   inputs: frozenset[str],
   scale: float,
-) -> list[Line]:
-  """Compares every key of a file.
+) -> list[Result]:
+  """Compares every activation.
 
   Args:
-    found: the file.
-    checks: what can be computed, by key.
+    activations: arrays by key.
+    checks: checks by key.
     inputs: keys that are only read.
     scale: multiplies every tolerance.
 
   Returns:
-    One line a key, without those of inputs.
+    A result for each key that is not in `inputs`.
   """
   return [
-    _line(key, found, checks, scale)
-    for key in found
+    _check_key(key, activations, checks, scale)
+    for key in activations
     if key not in inputs or key in checks
   ]
 
 
-def _line(key, found, checks, scale):
+def _check_key(key, activations, checks, scale) -> Result:
   check = checks.get(key)
   if check is None:
-    return Line(key, None, 'unknown key')
-  absent = [name for name in check.needs if name not in found]
+    return Result(key, None, 'unknown key')
+  absent = [name for name in check.needs if name not in activations]
   if absent and check.also_input:
-    return Line(key, None, 'given')
+    return Result(key, None, 'input')
   if absent:
-    return Line(key, False, 'cannot be computed without ' + ', '.join(absent))
+    return Result(key, False, 'cannot be computed without ' + ', '.join(absent))
   try:
     computed = np.asarray(check.compute())
-  # An input of a wrong shape or range is the fault of this one key.
+  # A wrong shape or range of an input fails this key only.
   except (ValueError, TypeError, IndexError) as error:
     reason = str(error).strip().split('\n')[0]
-    return Line(key, False, f'cannot be computed: {reason}')
-  return compare(key, computed, found[key], check.tolerance * scale)
+    return Result(key, False, f'cannot be computed: {reason}')
+  return compare(key, computed, activations[key], check.tolerance * scale)
 
 
 def compare(
-  key: str, computed: np.ndarray, wanted: np.ndarray, tolerance: float
-) -> Line:
-  """Compares one array with the one that is wanted."""
-  if computed.shape != wanted.shape:
-    return Line(key, False, f'shape {computed.shape}, wanted {wanted.shape}')
-  if tolerance == 0:
-    wrong = int((computed != wanted).sum())
-    return Line(
-      key, wrong == 0, f'{wrong} of {wanted.size} differ (must be equal)'
+  key: str, computed: np.ndarray, expected: np.ndarray, tolerance: float
+) -> Result:
+  """Compares a computed array with the expected array.
+
+  Args:
+    key: result key.
+    computed: any[...], computed by this library.
+    expected: any[...], saved from PyTorch.
+    tolerance: largest absolute difference; 0 requires equality.
+  """
+  if computed.shape != expected.shape:
+    return Result(
+      key, False, f'shape must be {expected.shape}, got {computed.shape}'
     )
-  difference = np.abs(computed.astype(np.float64) - wanted.astype(np.float64))
+  if tolerance == 0:
+    wrong = int((computed != expected).sum())
+    return Result(
+      key, wrong == 0, f'{wrong} of {expected.size} differ (must be equal)'
+    )
+  difference = np.abs(computed.astype(np.float64) - expected.astype(np.float64))
   largest = float(difference.max(initial=0.0))
-  # A comparison with NaN is False, and so fails.
-  return Line(
+  # A comparison with NaN is False, so NaN fails.
+  return Result(
     key,
     largest <= tolerance,
     f'largest error {largest:.2e}, tolerance {tolerance:.0e}',

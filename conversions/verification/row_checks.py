@@ -1,4 +1,4 @@
-"""Checks of rows, labels and masks: integers, that must be equal."""
+"""Checks token rows, labels and attention masks, which must be equal."""
 
 from collections.abc import Mapping
 
@@ -13,23 +13,23 @@ from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
 
 SIDES = ('win', 'lose')
-# The task of a start row of image generation: with or without known codes.
+# Start rows of image generation: with guidance, without, with known codes.
 CASES = ('cfg', 'nocfg', 'inpaint')
 
 
 def lists(padded: np.ndarray) -> list[list[int]]:
-  """Returns the ids of each row of int[B, T], padded with -1."""
+  """Returns B lists of ids from int[B, T], without the padding of -1."""
   return [[int(i) for i in row if i >= 0] for row in padded]
 
 
 def of_tokens(
   vocab: vocabulary.Vocab, tokens: np.ndarray, task: str
 ) -> token_rows.Rows:
-  """Returns the rows whose ids are given, nothing scored.
+  """Returns rows with these ids and no scored positions.
 
   Args:
-    vocab: the vocabulary.
-    tokens: int[..., T].
+    vocab: vocabulary.
+    tokens: int[..., T], ids.
     task: 't2i' or 'mmu'.
   """
   tokens = np.asarray(tokens, np.int32)
@@ -46,57 +46,62 @@ def of_tokens(
 
 
 def make(
-  found: Mapping[str, np.ndarray], vocab: vocabulary.Vocab, max_text: int
+  activations: Mapping[str, np.ndarray], vocab: vocabulary.Vocab, max_text: int
 ) -> dict[str, checks.Check]:
-  """Returns the checks of rows.
+  """Returns the token row checks by key.
 
   Args:
-    found: the file of activations.
-    vocab: the vocabulary.
-    max_text: text tokens of t2i rows, bos and eos included.
+    activations: arrays by key.
+    vocab: vocabulary.
+    max_text: text tokens per text-to-image row, including bos and eos.
   """
 
   def t2i(side):
     rows = text_to_image.t2i_rows(
-      vocab, lists(found['t2i_text_ids']), found[f't2i_{side}_tokens'], max_text
+      vocab,
+      lists(activations['t2i_text_ids']),
+      activations[f't2i_{side}_tokens'],
+      max_text,
     )
     tokens, labels = mask_schedules.apply_mask(
-      vocab, rows.tokens, rows.labels, found['t2i_mask'], max_text + 2
+      vocab, rows.tokens, rows.labels, activations['t2i_mask'], max_text + 2
     )
     return token_rows.Rows(
       np.asarray(tokens), np.asarray(labels), rows.ar, rows.valid
     )
 
   def mmu(side):
-    answers = [[vocab.sot, *text] for text in lists(found[f'mmu_{side}_text'])]
+    answers = [
+      [vocab.sot, *text] for text in lists(activations[f'mmu_{side}_text'])
+    ]
     return image_to_text.mmu_rows(
       vocab,
-      found['mmu_image_tokens'],
+      activations['mmu_image_tokens'],
       [[]] * len(answers),
       answers,
-      found[f'mmu_{side}_ids'].shape[-1],
+      activations[f'mmu_{side}_ids'].shape[-1],
       sot=False,
     )
 
   def lm():
     return token_rows.lm_rows(
-      vocab, lists(found['mmu_win_text']), found['lm_ids'].shape[-1]
+      vocab, lists(activations['mmu_win_text']), activations['lm_ids'].shape[-1]
     )
 
   def visible(task):
-    rows = of_tokens(vocab, found[f'{task}_win_ids'], task)
+    rows = of_tokens(vocab, activations[f'{task}_win_ids'], task)
     return attention_mask.mask_matrix(rows.ar, rows.valid)
 
   def start(case):
-    """<|soi|> codes <|eoi|> after the prompts, masked but for what is kept."""
-    shape = found['t2i_win_tokens'].shape
+    """Returns rows `prompt <|soi|> codes <|eoi|>` with known kept codes."""
+    shape = activations['t2i_win_tokens'].shape
     inpaints = case in ('inpaint', 'uncond')
-    kept = found['inpaint_keep'] if inpaints else np.zeros(shape, bool)
-    texts = lists(found['t2i_text_ids'])
+    kept = activations['inpaint_keep'] if inpaints else np.zeros(shape, bool)
+    texts = lists(activations['t2i_text_ids'])
     rows = text_to_image.t2i_rows(
       vocab,
       [[]] * len(texts) if case == 'uncond' else texts,
-      found['t2i_win_tokens'],
+      activations['t2i_win_tokens'],
       max_text,
     )
     tokens, _ = mask_schedules.apply_mask(
@@ -104,10 +109,10 @@ def make(
     )
     return tokens
 
-  made = {}
+  checks_by_key = {}
 
   def add(key, needs, compute):
-    made[key] = checks.Check(tuple(needs), 0, compute, also_input=True)
+    checks_by_key[key] = checks.Check(tuple(needs), 0, compute, also_input=True)
 
   for side in SIDES:
     needs = ('t2i_text_ids', f't2i_{side}_tokens', 't2i_mask')
@@ -129,4 +134,4 @@ def make(
       ('inpaint_keep',) if case in ('inpaint', 'uncond') else ()
     )
     add(f't2i_gen_{case}_ids', needs, lambda c=case: start(c))
-  return made
+  return checks_by_key

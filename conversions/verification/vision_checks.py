@@ -1,4 +1,4 @@
-"""Checks of the models that read images: MAGVIT-v2, and CLIP's tower."""
+"""Checks the models that read images: MAGVIT-v2 and CLIP."""
 
 from collections.abc import Mapping
 import re
@@ -24,49 +24,55 @@ def _decode(model, codes):
   return model.decode(codes)
 
 
-def inputs(found: Mapping[str, np.ndarray]) -> frozenset[str]:
+def inputs(activations: Mapping[str, np.ndarray]) -> frozenset[str]:
   """Returns the keys that are only read."""
-  return INPUTS | {key for key in found if re.fullmatch(r'pixels_\d+', key)}
+  pixels = {key for key in activations if re.fullmatch(r'pixels_\d+', key)}
+  return INPUTS | pixels
 
 
 def magvit(
-  model, found: Mapping[str, np.ndarray], scale: float = 1.0
+  model, activations: Mapping[str, np.ndarray], scale: float = 1.0
 ) -> dict[str, checks.Check]:
-  """Returns the checks of a MAGVIT-v2.
+  """Returns MAGVIT-v2's checks by key.
+
+  Codes must be equal, except for bits whose latent is nearer to 0 than the
+  latent tolerance.
 
   Args:
     model: a Magvit.
-    found: the file of activations, images as [B, C, H, W].
-    scale: of the tolerance. Codes must be equal but in bits whose latent is
-      nearer to 0 than the tolerance of latents: these may fall either way.
+    activations: arrays by key; images are float32[B, C, H, W].
+    scale: multiplies the latent tolerance for the exception above.
   """
-  made = {}
-  for key in found:
+  checks_by_key = {}
+  for key in activations:
     match = re.fullmatch(
       r'(?:z|indices|recon|entropy_loss|quantizer_loss)_(\d+)', key
     )
     if match:
-      made |= _magvit_case(model, found, match[1], PIXELS * scale)
-  return made
+      checks_by_key |= _magvit_case(
+        model, activations, match[1], PIXELS * scale
+      )
+  return checks_by_key
 
 
-def _magvit_case(model, found, case, margin):
+def _magvit_case(model, activations, case: str, margin: float):
+  """Returns the checks for the keys that end with `_<case>`."""
   last = lambda images: np.moveaxis(images, 1, -1)
   first = lambda images: np.moveaxis(np.asarray(images), -1, 1)
-  z = lambda: _encode(model, last(found[f'pixels_{case}']))
+  z = lambda: _encode(model, last(activations[f'pixels_{case}']))
 
   def indices():
     latents = np.asarray(z())
     latents = latents.reshape(len(latents), -1, latents.shape[-1])
-    wanted = found.get(f'indices_{case}')
-    if wanted is not None and wanted.shape == latents.shape[:2]:
-      bits = lfq.unpack(wanted, latents.shape[-1])
+    expected = activations.get(f'indices_{case}')
+    if expected is not None and expected.shape == latents.shape[:2]:
+      bits = lfq.unpack(expected, latents.shape[-1])
       latents = np.where(np.abs(latents) < margin, bits, latents)
     return model.codes(latents)
 
   def recon():
-    batch, _, height, width = found[f'pixels_{case}'].shape
-    codes = found.get(f'indices_{case}')
+    batch, _, height, width = activations[f'pixels_{case}'].shape
+    codes = activations.get(f'indices_{case}')
     codes = np.asarray(indices() if codes is None else codes)
     return first(
       _decode(
@@ -95,14 +101,16 @@ def _magvit_case(model, found, case, margin):
   }
 
 
-def clip(model, found: Mapping[str, np.ndarray]) -> dict[str, checks.Check]:
+def clip(
+  model, activations: Mapping[str, np.ndarray]
+) -> dict[str, checks.Check]:
   """Returns the check of CLIP's tower: `clip_pixels` -> `clip_features`.
 
   Args:
     model: a Clip.
-    found: the file of activations; pixels [B, 3, H, W], normalised.
+    activations: arrays by key; pixels are normalised float32[B, 3, H, W].
   """
   compute = lambda: jax.jit(lambda m, x: m(x))(
-    model, np.moveaxis(found['clip_pixels'], 1, -1)
+    model, np.moveaxis(activations['clip_pixels'], 1, -1)
   )
   return {'clip_features': checks.Check(('clip_pixels',), PIXELS, compute)}

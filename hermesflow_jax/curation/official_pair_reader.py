@@ -10,6 +10,7 @@ import pathlib
 
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import image_encoding
+from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_files
 
@@ -125,8 +126,8 @@ def _image_folder(path, images):
   the data of the run: they may lie below the folder that the job started in.
   """
   if images:
-    return record_files.ImageFolder(images)
-  return record_files.ImageFolder(str(path.parent), also='.')
+    return image_folder.ImageFolder(images)
+  return image_folder.ImageFolder(str(path.parent), also='.')
 
 
 def _parse(row, folder):
@@ -134,7 +135,7 @@ def _parse(row, folder):
 
   Args:
     row: a JSON object of the file.
-    folder: a `record_files.ImageFolder`.
+    folder: a `image_folder.ImageFolder`.
 
   Raises:
     ValueError: a field or a path has a fault.

@@ -1,1 +1,1 @@
-"""Inputs from files, and batches on devices."""
+"""Inputs from files, image files, and the Grain input pipeline."""

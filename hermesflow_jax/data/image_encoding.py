@@ -1,4 +1,4 @@
-"""Images of records to codes, with a cache."""
+"""Encodes record images as codes, and caches the codes."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 
+from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_files
@@ -16,7 +17,7 @@ from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 
-# Images that are in memory at once.
+# Images that are held in memory together.
 CHUNK = 256
 
 
@@ -27,52 +28,57 @@ def encode_images(
   cache: pathlib.PurePath,
   identity: str,
   on_error: str,
-  folder: record_files.ImageFolder,
+  folder: image_folder.ImageFolder,
 ) -> tuple[np.ndarray, dict[int, str]]:
-  """Encodes images of files; codes are kept in `cache` for a restart.
+  """Encodes record images, or reads their codes from the cache.
 
   Args:
     records: N records with id and path.
-    size, unified, cache, identity: see `load_encoded`.
-    on_error: see `Source`.
-    folder: of the images.
+    size: side length in pixels.
+    unified: an `unified_model.UnifiedModel`; its tokenizer encodes.
+    cache: cache folder, a `storage.path`.
+    identity: tokenizer identity; another tokenizer has other codes.
+    on_error: 'raise' or 'skip', see `record_files.Source`.
+    folder: image folder.
 
   Returns:
-    (codes int32[M, I] of the images that can be read, in order; the faults of
-    the N - M others by their number).
+    (codes int32[M, I] for the readable images, in order; faults for the other
+    N - M images by record index).
 
   Raises:
     ValueError: an image cannot be read and `on_error` is 'raise'.
   """
   path = cache / f'{_fingerprint(records, size, identity, folder.stamp)}.npz'
-  codes, left_out = _cached(path)
+  codes, skipped = _read_cache(path)
   if not processes.all_true(codes is not None):
-    codes, left_out = None, []
-  # What could not be read then may be there now.
+    codes, skipped = None, []
+  # Images that were unreadable may be readable now.
   faults = processes.broadcast_from_first(
-    lambda: _faults([records[n] for n in left_out], size)
+    lambda: _faults([records[n] for n in skipped], size)
   )
-  if codes is None or len(faults) < len(left_out):
-    codes, by_number = _encoded(records, size, unified, on_error)
+  if codes is None or len(faults) < len(skipped):
+    codes, faults_by_index = _encode(records, size, unified, on_error)
     storage.make_folder(cache)
     buffer = io.BytesIO()
-    np.savez(buffer, codes=codes, left_out=np.array(list(by_number), np.int64))
+    np.savez(
+      buffer, codes=codes, left_out=np.array(list(faults_by_index), np.int64)
+    )
     output_files.write_atomically(path, buffer.getvalue())
-    return codes, by_number
-  return codes, dict(zip(left_out, faults))
+    return codes, faults_by_index
+  return codes, dict(zip(skipped, faults))
 
 
-def _cached(path):
-  """(codes, numbers of the records that are left out), or (None, [])."""
+def _read_cache(path):
+  """Returns (codes, skipped record indices), or (None, [])."""
   try:
-    with np.load(io.BytesIO(path.read_bytes())) as found:
-      return found['codes'], found['left_out'].tolist()
+    with np.load(io.BytesIO(path.read_bytes())) as file:
+      return file['codes'], file['left_out'].tolist()
   except (OSError, ValueError, KeyError, zipfile.BadZipFile):
     return None, []
 
 
 def _pixels(record: dict, size: int):
-  """(the pixels of a record's image, '') or (None, what is wrong with it)."""
+  """Returns (pixels uint8[size, size, 3], '') or (None, fault)."""
   try:
     return image_reader.load_image(record['path'], size), ''
   except ValueError as error:
@@ -80,12 +86,12 @@ def _pixels(record: dict, size: int):
 
 
 def _faults(records: Sequence[dict], size: int) -> list[str]:
-  """What is wrong with the images of these; one for each that is."""
+  """Lists the faults of unreadable images."""
   return [fault for r in records if (fault := _pixels(r, size)[1])]
 
 
-def _encoded(records: Sequence[dict], size, unified, on_error):
-  """(codes of the images that can be read, faults of the others by number)."""
+def _encode(records: Sequence[dict], size, unified, on_error):
+  """Returns (codes for readable images, faults by record index)."""
   parts, faults = [], {}
   for start in range(0, len(records), CHUNK):
     pixels = []
@@ -103,11 +109,11 @@ def _encoded(records: Sequence[dict], size, unified, on_error):
 
 
 def _fingerprint(records, size, identity, stamp) -> str:
-  """Changes with what the codes depend on: images, their order, tokenizer."""
-  said = [identity, str(size), f'images {image_reader.VERSION}']
+  """Hashes everything that codes depend on: images, order, tokenizer."""
+  lines = [identity, str(size), f'images {image_reader.VERSION}']
   for record in records:
-    said.append(f'{record["path"]} {stamp(record["path"])}')
-  return hashlib.sha256('\n'.join(said).encode()).hexdigest()[:32]
+    lines.append(f'{record["path"]} {stamp(record["path"])}')
+  return hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:32]
 
 
 def load_encoded(
@@ -120,23 +126,24 @@ def load_encoded(
   most: int | None = None,
   check: Callable[[dict], None] = lambda record: None,
 ) -> list[dict]:
-  """Reads and encodes records; codes are kept in `cache` for a restart.
+  """Reads records and encodes their images.
 
   Args:
-    source: the files.
-    size: of the square images, in pixels.
-    unified: an `unified_model.UnifiedModel`, for its tokenizer.
-    cache: a folder, a `storage.path`.
-    identity: of the tokenizer, so that its codes are not taken for another's.
-    say: hears what is left out.
-    most: as many records are encoded, by id; None: all.
-    check: see `read`.
+    source: files.
+    size: side length in pixels.
+    unified: an `unified_model.UnifiedModel`; its tokenizer encodes.
+    cache: folder in which a later call finds the codes, a `storage.path`.
+    identity: tokenizer identity; another tokenizer has other codes.
+    say: receives a line for each skipped record.
+    most: largest number of records, the first by id; None for all.
+    check: see `record_files.read_records`.
 
   Returns:
-    Records with id, caption, tag '', questions and codes int32[I], by id.
+    Records with id, caption, tag '', questions and codes int32[I], sorted by
+    id.
 
   Raises:
-    ValueError: see `read` and `image_reader.load_image`.
+    ValueError: see `record_files.read_records` and `image_reader.load_image`.
   """
   records = record_files.read_records(source, say, check)[:most]
   codes, faults = encode_images(
@@ -146,7 +153,7 @@ def load_encoded(
     cache,
     identity,
     source.on_error,
-    record_files.ImageFolder(source.images),
+    image_folder.ImageFolder(source.images),
   )
   input_faults.raise_or_report(
     list(faults.values()), len(codes), source.on_error, say, source.annotations

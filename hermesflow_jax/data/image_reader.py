@@ -1,7 +1,7 @@
-"""Image files of strangers to pixels, or one line that says what is wrong.
+"""Reads image files that may be damaged or hostile.
 
-Show-o's preparation: the short side is resized to the wanted size (bicubic,
-antialiased), the centre is cut out. No image is ever replaced by another.
+Images are prepared as in Show-o: the short side is resized (bicubic,
+antialiased), then the centre is cropped. Faults are one-line errors.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from PIL import ImageOps
 from hermesflow_jax.runtime import storage
 
 FORMATS = ('PNG', 'JPEG', 'WEBP')
-# Changes with what `load_image` makes of a file, so that no codes of older pixels are
-# taken for those of newer ones.
+# Increased when `load_image` returns other pixels for a file, so that cached
+# codes of the earlier pixels are not reused.
 VERSION = 2
-# Pixels of the largest image that is decoded.
+# Larger images are refused.
 MAX_PIXELS = 64_000_000
 
 
@@ -26,8 +26,8 @@ def load_image(path: pathlib.PurePath, size: int) -> np.ndarray:
   """Reads a square image.
 
   Args:
-    path: a PNG, JPEG or WebP file, a `storage.path`.
-    size: of its sides after resizing and cropping, in pixels.
+    path: PNG, JPEG or WebP file, a `storage.path`.
+    size: side after resizing and cropping, in pixels.
 
   Returns:
     uint8[size, size, 3].
@@ -41,36 +41,36 @@ def load_image(path: pathlib.PurePath, size: int) -> np.ndarray:
 
 
 def load_mask(
-  path: pathlib.PurePath, of: pathlib.PurePath, size: int
+  path: pathlib.PurePath, image_path: pathlib.PurePath, size: int
 ) -> np.ndarray:
   """Reads the mask of an image.
 
   Args:
-    path: the mask, a picture; what is brighter than middle grey is masked.
-    of: the image it belongs to.
-    size: see `load_image`.
+    path: mask file; pixels brighter than middle grey are masked.
+    image_path: image that the mask belongs to.
+    size: side after resizing and cropping, in pixels.
 
   Returns:
-    bool[size, size], resized and cut as `load_image` does with the image.
+    bool[size, size], resized and cropped like the image in `load_image`.
 
   Raises:
-    ValueError: as `load_image`; or the two are not of the same size.
+    ValueError: as `load_image`; or mask and image differ in size.
   """
-  with _opened(of) as image:
-    wanted = ImageOps.exif_transpose(image).size
+  with _opened(image_path) as image:
+    expected_size = ImageOps.exif_transpose(image).size
   with _opened(path) as image:
     mask = _rgb(image).convert('L')
-  if mask.size != wanted:
+  if mask.size != expected_size:
     raise ValueError(
-      f'mask {path} has {mask.width} x {mask.height} pixels, image {of} '
-      f'{wanted[0]} x {wanted[1]}'
+      f'mask {path} has {mask.width} x {mask.height} pixels, image '
+      f'{image_path} {expected_size[0]} x {expected_size[1]}'
     )
   return np.asarray(crop_square(mask, size)) > 127
 
 
 @contextlib.contextmanager
 def _opened(path):
-  """An open image; whatever is wrong with it becomes one ValueError."""
+  """Opens an image; every fault becomes a ValueError of a single line."""
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('error', Image.DecompressionBombWarning)
@@ -80,11 +80,11 @@ def _opened(path):
       ):
         if image.width * image.height > MAX_PIXELS:
           raise ValueError(
-            f'it has {image.width} x {image.height} pixels, wanted at most '
-            f'{MAX_PIXELS} in all'
+            f'it must have at most {MAX_PIXELS} pixels, got {image.width} x '
+            f'{image.height}'
           )
         if getattr(image, 'n_frames', 1) > 1:
-          raise ValueError(f'it has {image.n_frames} frames, wanted one')
+          raise ValueError(f'it must have a single frame, got {image.n_frames}')
         yield image
   except (
     OSError,
@@ -97,10 +97,10 @@ def _opened(path):
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-  """The picture as people see it: upright, 8 bits, on white where clear."""
+  """Returns the image upright, with 8 bits, transparent parts on white."""
   image = ImageOps.exif_transpose(image)
   if image.mode.startswith('I') or image.mode == 'F':
-    # 16 bits; `convert` would cut off what exceeds 255.
+    # 16 bits; `convert` would clip values above 255.
     values = np.asarray(image).astype(np.int64)
     image = Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
   if image.has_transparency_data:
@@ -111,13 +111,13 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def resized_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
-  """Returns (width, height) after the short side is resized to `size`.
+  """Returns (width, height) after resizing the short side to `size`.
 
-  As torchvision's `Resize(size)`: the long side is rounded down.
+  The long side is rounded down, as in torchvision's `Resize(size)`.
 
   Args:
     shape: (width, height) in pixels.
-    size: of the short side, in pixels.
+    size: new length of the short side, in pixels.
   """
   width, height = shape
   short, long = sorted(shape)
@@ -126,10 +126,10 @@ def resized_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
 
 
 def crop_square(image: Image.Image, size: int) -> Image.Image:
-  """Returns an image with its short side resized to `size`, its centre cut.
+  """Resizes the short side to `size` and crops the centre.
 
-  Pixel by pixel torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)`
-  of a PIL image: Show-o's codes were learned from these.
+  Equals torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)` of a PIL
+  image in every pixel, because Show-o was trained with these.
   """
   image = image.resize(
     resized_shape(image.size, size), Image.Resampling.BICUBIC

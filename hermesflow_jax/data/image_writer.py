@@ -1,4 +1,4 @@
-"""Image files that say how they were made, and sheets of them."""
+"""Writes PNG files with metadata, and contact sheets."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from hermesflow_jax.runtime import output_files
 # The key of the text chunk of a PNG file.
 KEY = 'hermesflow_jax'
 _MARGIN = 8
-# The largest side of an image on a sheet, and the smallest.
+# Largest and smallest side of an image on a sheet, in pixels.
 _MOST, _LEAST = 256, 96
 
 
 def save_png(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
-  """Writes a PNG file that appears whole or not at all.
+  """Writes a PNG file atomically.
 
   Args:
-    path: of the file.
+    path: file.
     image: uint8[H, W, 3].
-    facts: how it was made, kept as JSON in the text chunk `KEY`; text of
-      their 'prompt' also as 'Description', which viewers show.
+    facts: metadata, stored as JSON in the text chunk `KEY`. Its 'prompt' is
+      also stored as 'Description', which image viewers show.
   """
   info = PngImagePlugin.PngInfo()
   info.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
@@ -38,11 +38,11 @@ def save_png(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
 
 
 def read_metadata(path: pathlib.PurePath) -> dict:
-  """Returns what `save_png` kept; ValueError if that is not there."""
+  """Returns the `facts` of `save_png`; ValueError for other files."""
   with Image.open(path) as image:
     text = getattr(image, 'text', {}).get(KEY)
   if text is None:
-    raise ValueError(f'{path} does not say how it was made')
+    raise ValueError(f'{path} has no metadata of {KEY}')
   return json.loads(text)
 
 
@@ -51,12 +51,12 @@ def contact_sheet(
   rows: Sequence[Sequence[np.ndarray]],
   labels: Sequence[str],
 ) -> None:
-  """Writes a contact sheet as PNG: a row a label, its images side by side.
+  """Writes a contact sheet as PNG, with a labelled row of images per list.
 
   Args:
-    path: of the file.
+    path: file.
     rows: R lists of uint8[H, W, 3].
-    labels: R texts, which stand above their rows.
+    labels: R texts, drawn above their rows.
   """
   sides = [max(image.shape[:2]) for row in rows for image in row]
   scale = min(_MOST, max(_LEAST, max(sides))) / max(sides)
@@ -96,10 +96,10 @@ def _scaled(image, scale):
   return picture.resize(size, Image.Resampling.BICUBIC)
 
 
-def _shortened(label, font, room):
-  """A text that fits into `room` pixels."""
-  if font.getlength(label) <= room:
+def _shortened(label, font, width):
+  """Returns a text shortened to `width` pixels."""
+  if font.getlength(label) <= width:
     return label
-  while label and font.getlength(label + '...') > room:
+  while label and font.getlength(label + '...') > width:
     label = label[:-1]
   return label + '...'

@@ -1,67 +1,68 @@
-"""What is wrong with the inputs of a batch: it stops the work, or is left out."""
+"""Raises or reports the faults of inputs."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
 
 from hermesflow_jax.runtime import terminal
 
-# Faults that one message lists.
+# Faults listed in an error message.
 _SHOWN = 5
 POLICIES = ('raise', 'skip')
 
 
 def raise_or_report(
   faults: Sequence[str],
-  left: int,
+  valid: int,
   on_error: str,
   say: Callable[[str], None],
-  of: str = '',
+  origin: str = '',
 ) -> None:
-  """Stops, or says what is left out: how many, and each of them.
+  """Raises faults, or reports which inputs are skipped.
 
   Args:
-    faults: a line for each input that has one.
-    left: how many inputs have none.
-    on_error: 'raise', or 'skip' to leave those with faults out.
-    say: hears the lines.
-    of: where the inputs come from.
+    faults: a line for each faulty input.
+    valid: number of inputs without a fault.
+    on_error: 'raise', or 'skip' to skip faulty inputs.
+    say: receives the report, a line for each fault.
+    origin: origin of the inputs, e.g. a file; begins the messages.
 
   Raises:
-    ValueError: there are faults and `on_error` is 'raise', or nothing is left.
-      One line with the first faults and their number.
+    ValueError: `on_error` is 'raise' and an input is faulty, or no input is
+      valid. A single line with the first faults and their number.
   """
-  where = f'{of}: ' if of else ''
-  if faults and (on_error == 'raise' or not left):
+  where = f'{origin}: ' if origin else ''
+  if faults and (on_error == 'raise' or not valid):
     shown = '; '.join(faults[:_SHOWN])
     more = len(faults) - _SHOWN
     shown += f'; and {more} more' if more > 0 else ''
     raise ValueError(where + shown)
   if faults:
-    say(f'{where}{len(faults)} of {len(faults) + left} left out:')
+    say(f'{where}{len(faults)} of {len(faults) + valid} left out:')
   for fault in faults:
     say(f'  {fault}')
 
 
 def valid_only(
-  found: Sequence[tuple[str, str]],
+  inputs: Sequence[tuple[str, str]],
   on_error: str,
-  what: str,
+  kind: str,
   console: terminal.Console,
 ) -> list[str]:
-  """Returns the inputs of a batch that have no fault.
+  """Returns the inputs without a fault.
 
   Args:
-    found: (input, its fault or '').
-    on_error: 'raise', or 'skip' to leave the others out and say so.
-    what: how an input is called.
-    console: hears of each input that is left out, and their number.
+    inputs: pairs (input, fault or '').
+    on_error: 'raise', or 'skip' to skip faulty inputs and report them.
+    kind: noun for an input in messages, e.g. 'prompt'.
+    console: receives the report.
 
   Raises:
-    ValueError: there are faults and `on_error` is 'raise', or nothing is left.
+    ValueError: `on_error` is 'raise' and an input is faulty, or no input is
+      valid.
   """
-  faults = [f'{what} {name!r}: {fault}' for name, fault in found if fault]
-  good = [name for name, fault in found if not fault]
-  if not found:
-    raise ValueError(f'no {what}')
+  faults = [f'{kind} {name!r}: {fault}' for name, fault in inputs if fault]
+  good = [name for name, fault in inputs if not fault]
+  if not inputs:
+    raise ValueError(f'no {kind}')
   raise_or_report(faults, len(good), on_error, console.say)
   return good

@@ -1,4 +1,4 @@
-"""Image-caption inputs with their questions."""
+"""Image-caption inputs for evaluation and curation."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -8,14 +8,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-  """Image-caption inputs with their questions; N of each.
+  """N image-caption inputs with their questions.
 
   Attributes:
-    ids: names.
-    captions: true captions.
-    tags: the kind of each caption; '' if there is none.
-    questions: TIFA records of each caption.
-    codes: int32[N, I], the real images' codes.
+    ids: N names.
+    captions: N true captions.
+    tags: N caption kinds; '' for none.
+    questions: N lists with TIFA records.
+    codes: int32[N, I], real image codes.
   """
 
   ids: list[str]
@@ -28,20 +28,20 @@ class Inputs:
     return len(self.ids)
 
   def part(self, span: slice) -> 'Inputs':
-    """Returns some of the inputs."""
+    """Returns a contiguous input range."""
     return Inputs(
       *(getattr(self, field.name)[span] for field in dataclasses.fields(self))
     )
 
-  def select(self, places: Sequence[int]) -> 'Inputs':
-    """Returns the inputs at these places, in this order."""
-    return select(self, places)
+  def select(self, indices: Sequence[int]) -> 'Inputs':
+    """Returns the inputs at these indices, in this order."""
+    return select(self, indices)
 
 
 def from_records(records: list[dict]) -> Inputs:
-  """Returns records as the inputs of evaluation and curation, by name.
+  """Returns records as inputs, sorted by id.
 
-  The order of a source depends on how many records it was written with.
+  Sorted, because the order in a data source depends on its size.
   """
   records = sorted(records, key=lambda record: record['id'])
   return Inputs(
@@ -53,13 +53,13 @@ def from_records(records: list[dict]) -> Inputs:
   )
 
 
-def select(record, places: Sequence[int]):
+def select(record, indices: Sequence[int]):
   """Indexes the N-long lists and arrays of a dataclass; None stays None."""
 
   def column(values):
     if values is None or isinstance(values, np.ndarray):
-      return values if values is None else values[list(places)]
-    return [values[place] for place in places]
+      return values if values is None else values[list(indices)]
+    return [values[index] for index in indices]
 
   return type(record)(
     *(
@@ -72,5 +72,5 @@ def select(record, places: Sequence[int]):
 def correct_answers(
   answers: Sequence[str], questions: Sequence[dict]
 ) -> list[bool]:
-  """Returns which answers are the wanted ones."""
+  """Returns whether each answer equals its question's answer."""
   return [a == q['answer'] for a, q in zip(answers, questions, strict=True)]

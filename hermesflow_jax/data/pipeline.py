@@ -1,8 +1,8 @@
-"""Records to device batches: Grain, where the position is the step.
+"""Builds device batches from records with Grain.
 
-The source is shuffled, repeated and batched first and shared out among
-processes after, so global batch k holds the same rows in the same order for
-any number of processes, and a run resumes at step k by starting there.
+Records are shuffled, repeated and batched before batches are divided among
+processes. So global batch k holds the same rows in the same order however many
+processes run, and a run resumes at step k by starting with batch k.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ import numpy as np
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import sharding
 
-# Records of an endless source. Grain's own infinity, sys.maxsize, is rounded up
-# to 2^63 by batches of one row, which no python length can be.
+# Length of the repeated source. Grain rounds its own infinity, sys.maxsize, up
+# to 2^63 for batches of a single row, which exceeds the length limit of python.
 _ENDLESS = 2**48
 
 Transform = Callable[[dict, np.random.Generator], dict]
@@ -35,21 +35,21 @@ def batches(
   threads: int = 1,
   prefetch: int = 4,
 ) -> Iterator[dict]:
-  """Yields global device batches of a shuffled, endless source.
+  """Yields global device batches from a shuffled, endless source.
 
   Args:
     source: random-access records.
-    transform: (record, generator) -> pytree of arrays without batch axis; the
+    transform: (record, generator) -> pytree of arrays without batch axis. The
       generator's seed depends only on `seed` and the record's position.
-    seed: of the order and of the transform.
-    batch: global batch size; the mesh's `data` axis divides it.
-    start: the step of the first batch.
-    mesh: from `sharding.make_mesh`.
+    seed: random seed for the order and the transform.
+    batch: global batch size, a multiple of the mesh's `data` axis.
+    start: first step.
+    mesh: device mesh.
     threads: reading threads.
     prefetch: batches read ahead.
 
   Raises:
-    ValueError: there are no records, or the batch does not split.
+    ValueError: the source is empty, or `batch` is no such multiple.
   """
   first, after = sharding.process_rows(mesh, batch)
   rows = host_batches(
@@ -79,17 +79,31 @@ def host_batches(
   threads: int = 1,
   prefetch: int = 4,
 ) -> Iterator[dict]:
-  """Yields one process's share of the batches, in numpy; see `batches`.
+  """Yields a process's share of the global batches as numpy arrays.
+
+  Batch k in a run with a single process equals the concatenated shares, ordered
+  by process.
 
   Args:
-    process: which share, in [0, processes); the shares of batch k, one after
-      the other, are batch k of one process.
-    processes: how many shares.
+    source: random-access records.
+    transform: (record, generator) -> pytree of arrays, see `batches`.
+    seed: random seed for the order and the transform.
+    batch: global batch size, a multiple of `processes`.
+    start: first step.
+    process: index of this process, in [0, processes).
+    processes: number of processes.
+    threads: reading threads.
+    prefetch: batches read ahead.
+
+  Raises:
+    ValueError: the source is empty, or `batch` is no such multiple.
   """
   if not len(source):
-    raise ValueError('there are no records to take batches from')
+    raise ValueError('the source must hold records, got none')
   if batch % processes:
-    raise ValueError(f'batch {batch} does not split over {processes} processes')
+    raise ValueError(
+      f'batch must be a multiple of {processes} processes, got {batch}'
+    )
   data = _ordered(source, seed)
   data = data.random_map(transform)
   data = data.batch(batch // processes, batch_fn=batching.stack)[
@@ -105,19 +119,19 @@ def host_batches(
 
 
 def _ordered(source, seed):
-  """The records of all passes, each in an order of its own."""
+  """Repeats the records; every epoch has its own order."""
   data = grain.MapDataset.source(source).seed(seed).shuffle()
   return data.repeat(_ENDLESS // len(source) + 1, reseed_each_epoch=True)
 
 
 def batch_indices(count: int, *, seed: int, batch: int, step: int) -> list[int]:
-  """Returns the places, in a source of `count`, of the records of a step."""
+  """Returns which of `count` records a step reads, as indices."""
   data = _ordered(range(count), seed)
   return [int(data[n]) for n in range(step * batch, (step + 1) * batch)]
 
 
 def content_hash(records: Sequence[dict]) -> str:
-  """Returns a hash of records of texts, numbers and arrays."""
+  """Hashes records that hold texts, numbers and arrays."""
   total = hashlib.sha256()
   for record in records:
     for name in sorted(record):

@@ -19,6 +19,7 @@ from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import attention
 from hermesflow_jax.performance.pods import programs
+from hermesflow_jax.performance.pods import verdict_report
 from hermesflow_jax.performance.pods import verdicts
 from hermesflow_jax.runtime import accelerators
 from hermesflow_jax.runtime import output_files
@@ -70,7 +71,7 @@ def run(
   for make_program in (step_program, image_program, caption_program):
     program = make_program(config, mesh)
     results.append(verdicts.compile_program(program, pod, mesh))
-    console.say(verdicts.verdict_line(results[-1], pod))
+    console.say(verdict_report.verdict_line(results[-1], pod))
   table = write_verdicts(config, results, pod, mesh, workdir)
   console.say(f'table: {table}')
   return results
@@ -115,7 +116,7 @@ def write_verdicts(
     json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))
   ]
   output_files.write_atomically(
-    folder / 'table.md', verdicts.verdict_table(rows) + '\n'
+    folder / 'table.md', verdict_report.verdict_table(rows) + '\n'
   )
   return folder / 'table.md'
 

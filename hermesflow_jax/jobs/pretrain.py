@@ -192,12 +192,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     reply=config.lengths.reply,
   )
   key = jax.random.key(config.seed)
-  state = resume.run_resumable(
-    make_state,
-    train_step.make_step(loss, optim, key, mesh),
-    None,
-    batches,
-    training_loop.LoopConfig(
+  training_run = training_loop.TrainingRun(
+    step=train_step.make_step(loss, optim, key, mesh),
+    make_state=make_state,
+    constants=None,
+    batches=batches,
+    config=training_loop.LoopConfig(
       config.stop or optim.steps, config.log_every, config.save_every
     ),
     mesh=mesh,
@@ -207,6 +207,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     label='pretraining',
     console=console,
   )
+  state = resume.run_resumable(training_run)
   model_bundle.save_model(
     config.export, state.model, text, config.lengths, grid
   )

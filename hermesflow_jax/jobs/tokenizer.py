@@ -22,7 +22,7 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.shapes import drawing
-from hermesflow_jax.shapes import pixel_judge
+from hermesflow_jax.shapes import object_detection
 from hermesflow_jax.shapes import scene_dataset
 from hermesflow_jax.shapes import scene_sampler
 from hermesflow_jax.shapes import shape_world
@@ -30,6 +30,7 @@ from hermesflow_jax.training import adamw
 from hermesflow_jax.training import resume
 from hermesflow_jax.training import tokenizer_loss
 from hermesflow_jax.training import train_step
+from hermesflow_jax.training import training_loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,12 +120,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
 
   key = jax.random.key(config.seed)
-  state = resume.run_resumable(
-    lambda: train_step.init_state(make_model, optim, key, mesh),
-    train_step.make_step(loss, optim, key, mesh),
-    None,
-    batches,
-    schedule.pace(optim.steps),
+  training_run = training_loop.TrainingRun(
+    step=train_step.make_step(loss, optim, key, mesh),
+    make_state=lambda: train_step.init_state(make_model, optim, key, mesh),
+    constants=None,
+    batches=batches,
+    config=schedule.pace(optim.steps),
     mesh=mesh,
     folder=workdir,
     identity=settings.identity(Settings, settings.to_json_types(config)),
@@ -132,6 +133,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     label='tokenizer',
     console=console,
   )
+  state = resume.run_resumable(training_run)
   results = measure_reconstruction(state.model, config, mesh, console)
   results['seconds'] = time.perf_counter() - began
   model_bundle.save_tokenizer(config.export, state.model)
@@ -162,7 +164,7 @@ def read_objects(image: np.ndarray) -> list[tuple]:
       str(f.color),
       str(f.size),
     )
-    for f in pixel_judge.read_image(image)
+    for f in object_detection.read_image(image)
   )
 
 

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from hermesflow_jax.pair_dpo import objective_config
-from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import pair_loss
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import processes
@@ -31,7 +31,7 @@ def score_pairs(
   masks: int = 1,
   schedule: str = 'cosine',
   seed: int = 0,
-) -> preferences.PairLogps:
+) -> pair_margins.PairLogps:
   """Returns the log-likelihoods of winners and losers under a model.
 
   Args:
@@ -72,8 +72,8 @@ def _scores(model, batch, key, masks, schedule, mesh):
     image_tokens=model.config.image_tokens,
   )
   with sharding.use_mesh(mesh):
-    return packing.pair_logps(
-      model, batch['packed'], batch['hidden'], _LABEL_ROWS
+    return pair_log_likelihood.pair_logps(
+      model, batch['packed'], batch['masked'], _LABEL_ROWS
     )[0]
 
 

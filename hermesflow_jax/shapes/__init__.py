@@ -1,1 +1,1 @@
-"""The embedded world: coloured shapes, captions, questions and a pixel judge."""
+"""The embedded world: scenes with shapes, captions, questions, pixel judge."""

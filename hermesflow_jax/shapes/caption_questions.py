@@ -1,18 +1,19 @@
-"""Questions about a picture, made from its caption alone.
+"""Generates questions about a picture from its caption.
 
-Records have the form of TIFA (arXiv 2303.11897): {id, caption, element,
-question, choices, answer, element_type}; the questions of a caption share its
-id. Every answer is one word. No question can be passed by saying yes, nor by
-seeing nothing: 'none' and 'zero' are choices, but never what a caption asks
-for. 'the' means the only one: surplus objects turn right answers into 'none'.
+Records have TIFA form (arXiv 2303.11897): {id, caption, element, question,
+choices, answer, element_type}; the questions of a caption share its id. Every
+answer is a single word, and no question is a yes-no question. The choices
+'none' and 'zero' are never right, so a blank image scores 0. 'the' requires a
+unique object: with a second such object the judge answers 'none'.
 
-Floors of the score, the mean over 1,000 held-out scenes of the share of right
-answers, by `pytest -s tests/shapes/test_caption_questions.py -k floor`:
+Baseline scores (mean share of right answers over 1,000 held-out scenes),
+by `pytest -s tests/shapes/test_caption_questions.py -k floor`:
 
   blank image                          0.000
   picture of another random scene      0.065 +- 0.005
 
-The latter is mostly numbers: two random scenes often agree on having one ring.
+Most right answers of the second row are counts, because two random scenes often
+have equally many rings.
 """
 
 from collections.abc import Iterable
@@ -23,12 +24,12 @@ from typing import NamedTuple
 from hermesflow_jax.shapes import shape_world
 
 ELEMENT_TYPES = ('object', 'counting', 'color', 'spatial', 'attribute')
-# More than four; no caption asks for it.
+# The count of more than four objects; no caption has it.
 MANY = 'many'
 ABSENT = ('none', 'zero')
 
-# Every word of captions, questions and right answers, lower case; '?' and ','
-# are words of their own. For a word-level tokenizer.
+# The vocabulary of captions, questions and right answers for a word-level
+# tokenizer: lower-case words, '?' and ','.
 WORDS = shape_world.WORDS
 
 _NONE = ('none',)
@@ -41,8 +42,8 @@ _CHOICES = {
 }
 _SINGULAR = {shape_world.plural(shape): shape for shape in shape_world.SHAPES}
 
-# The forms of a question. A description is words of size, color and shape;
-# 'object' is any shape.
+# The forms of a question. Groups match descriptions: words of size, color and
+# shape, or 'object' for any shape.
 _FORMS = {
   'count': re.compile(r'how many (.+) are there \?'),
   'same': re.compile(r'what shape are the objects \?'),
@@ -62,27 +63,36 @@ class Group(NamedTuple):
 
 
 def attributes_of_words(words: Iterable[str]) -> dict[str, str]:
-  """Returns what words of size, color and shape say, by attribute.
+  """Returns the attributes that words describe: attribute -> value.
+
+  Args:
+    words: size, color and shape words, singular or plural.
 
   Raises:
-    ValueError: a word is none of these.
+    ValueError: a word is no size, color or shape word.
   """
-  said = {}
+  attributes = {}
   for word in words:
     word = _SINGULAR.get(word, word)
     if word in shape_world.SHAPES:
-      said['shape'] = word
+      attributes['shape'] = word
     elif word in shape_world.COLORS:
-      said['color'] = word
+      attributes['color'] = word
     elif word in shape_world.SIZES:
-      said['size'] = word
+      attributes['size'] = word
     elif word not in ('object', 'objects'):
       raise ValueError(f'{word!r} is no word of size, color or shape')
-  return said
+  return attributes
 
 
 def parse_caption(caption: str) -> tuple[list[Group], str | None]:
-  """Returns the groups of a caption and the relation of its two objects.
+  """Parses a caption.
+
+  Args:
+    caption: scene caption.
+
+  Returns:
+    (groups, relation between the two objects or None).
 
   Raises:
     ValueError: the caption does not follow the grammar of shapes.
@@ -100,24 +110,29 @@ def parse_caption(caption: str) -> tuple[list[Group], str | None]:
     count = (
       shape_world.NUMBERS.index(first) if first in shape_world.NUMBERS else 1
     )
-    said = attributes_of_words(words)
-    if 'shape' not in said:
+    attributes = attributes_of_words(words)
+    if 'shape' not in attributes:
       raise ValueError(f'caption part {part!r} names no shape')
     groups.append(
-      Group(count, said['shape'], said.get('color'), said.get('size'))
+      Group(
+        count,
+        attributes['shape'],
+        attributes.get('color'),
+        attributes.get('size'),
+      )
     )
   return groups, relation
 
 
-def _asked(groups: list[Group], relation: str | None) -> list[tuple]:
-  """Returns (element, question, form, answer, element_type) by the grammar."""
+def _questions(groups: list[Group], relation: str | None) -> list[tuple]:
+  """Returns tuples (element, question, form, answer, element_type)."""
   total = sum(group.count for group in groups)
   number = shape_world.NUMBERS[total]
   counted = total > len(groups)
-  asked = []
+  questions = []
 
   def ask(element, question, form, answer, element_type):
-    asked.append((element, question, form, answer, element_type))
+    questions.append((element, question, form, answer, element_type))
 
   for group in groups:
     shape, color, size = group.shape, group.color, group.size
@@ -152,8 +167,8 @@ def _asked(groups: list[Group], relation: str | None) -> list[tuple]:
         question = f'how many {many} are there ?'
         ask(shape, question, 'count', amount, 'counting')
   if len(groups) == 2 and not counted:
-    # Asked about a pair, 'with' also finds a third object. The number of all
-    # would be right for every second picture.
+    # 'with' also detects a third object. A question for the number of all
+    # objects would be right for every second picture.
     for this, other in (groups, groups[::-1])[: 1 if groups[0].color else 2]:
       question = f'what is with the {this.shape} ?'
       ask(other.shape, question, 'shape', other.shape, 'object')
@@ -171,15 +186,15 @@ def _asked(groups: list[Group], relation: str | None) -> list[tuple]:
   if total > 2:
     question = 'how many objects are there ?'
     ask(f'{number} objects', question, 'count', number, 'counting')
-  return asked
+  return questions
 
 
 def questions_of_caption(scene_id: str, caption: str) -> list[dict[str, Any]]:
-  """Returns the questions of a caption, two to five.
+  """Returns 2 to 5 questions about a caption, TIFA records.
 
   Args:
-    scene_id: names the caption in every record.
-    caption: by the grammar of shapes.
+    scene_id: id for every record.
+    caption: caption in the grammar of shapes.
 
   Raises:
     ValueError: the caption does not follow the grammar.
@@ -194,17 +209,23 @@ def questions_of_caption(scene_id: str, caption: str) -> list[dict[str, Any]]:
       'answer': right,
       'element_type': element_type,
     }
-    for element, question, form, right, element_type in _asked(
+    for element, question, form, right, element_type in _questions(
       *parse_caption(caption)
     )
   ]
 
 
 def parse_question(question: str) -> tuple[str, re.Match]:
-  """Returns the form of a question, and a match whose groups are its parts.
+  """Parses a question.
+
+  Args:
+    question: text.
+
+  Returns:
+    (form, match whose groups are the descriptions).
 
   Raises:
-    ValueError: it has none of the known forms.
+    ValueError: the question has no known form.
   """
   for form, pattern in _FORMS.items():
     match = pattern.fullmatch(question)

@@ -1,4 +1,4 @@
-"""Scenes drawn as pixels."""
+"""Draws scenes as images."""
 
 import functools
 
@@ -10,17 +10,17 @@ from hermesflow_jax.shapes import shape_world
 def coverage(
   shape: str, size: str, width: int, dx: float = 0.0, dy: float = 0.0
 ) -> np.ndarray:
-  """Returns the share of each pixel that a shape covers.
+  """Returns how much of each pixel a shape covers.
 
   Args:
-    shape: one of SHAPES.
-    size: a key of SIZES.
-    width: of the square window, even; the shape lies in its centre.
-    dx: offset to the right in pixels.
-    dy: offset downwards in pixels.
+    shape: name in SHAPES.
+    size: key in SIZES.
+    width: even side of a square window with the shape at its centre, in pixels.
+    dx: offset to the right, in pixels.
+    dy: offset downwards, in pixels.
 
   Returns:
-    float32[width, width] in [0, 1], from 4 x 4 samples a pixel.
+    float32[width, width] in [0, 1], a mean over 4 x 4 samples per pixel.
   """
   samples = 4
   axis = (np.arange(width * samples) + 0.5) / samples - width / 2
@@ -41,13 +41,13 @@ def coverage(
 
 
 def rgb_of_color(color: str) -> tuple[int, ...]:
-  """Returns red, green, blue (0 to 255) of a key of COLORS or '#rrggbb'."""
+  """Returns RGB values (0 to 255) for a key in COLORS or '#rrggbb'."""
   return shape_world.COLORS.get(color) or tuple(bytes.fromhex(color[1:]))
 
 
 @functools.lru_cache(4096)
 def _patch(shape: str, color: str, size: str) -> np.ndarray:
-  """Returns uint8[12, 12, 3], an object on the background."""
+  """Draws an object on the background, uint8[12, 12, 3]."""
   alpha = coverage(shape, size, shape_world.SIZES['large'])[..., None]
   ground = np.array(shape_world.BACKGROUND, np.float32)
   return np.rint(ground + alpha * (rgb_of_color(color) - ground)).astype(
@@ -56,7 +56,7 @@ def _patch(shape: str, color: str, size: str) -> np.ndarray:
 
 
 def render(scene: shape_world.Scene) -> np.ndarray:
-  """Returns uint8[64, 64, 3], the picture of a scene."""
+  """Draws a scene as uint8[64, 64, 3]."""
   image = np.full(
     (shape_world.SIZE, shape_world.SIZE, 3), shape_world.BACKGROUND, np.uint8
   )

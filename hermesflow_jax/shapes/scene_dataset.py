@@ -1,8 +1,8 @@
-"""The embedded world as a TFDS dataset, written once from a seed.
+"""The embedded world as a TFDS dataset, generated from a seed.
 
-The records have the fields that every image-text source of the library has:
-id, image (encoded), caption, questions (TIFA form) and qa pairs for training;
-so the embedded world travels the same way as real data.
+Records have the same fields as all other image-text sources: id, image
+(encoded), caption, questions (TIFA form) and question-answer pairs for
+training. So scenes pass through the same pipeline as real data.
 """
 
 import atexit
@@ -14,6 +14,7 @@ import json
 import shutil
 import sys
 import tempfile
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -27,13 +28,13 @@ from hermesflow_jax.shapes import scene_sampler
 from hermesflow_jax.shapes import shape_world
 from hermesflow_jax.shapes import training_questions
 
-# Question-answer pairs kept with each scene for training.
+# Question-answer pairs in each record.
 QA_PAIRS = 8
 
 
 @dataclasses.dataclass
 class ShapesConfig(tfds.core.BuilderConfig):
-  """A number of scenes of one split; `crowd` scenes have no caption."""
+  """The scenes in a dataset; crowded scenes have no caption."""
 
   split: str = 'train'
   seed: int = 0
@@ -43,10 +44,10 @@ class ShapesConfig(tfds.core.BuilderConfig):
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
-  """Builder of the embedded world."""
+  """Builds the embedded world."""
 
   VERSION = tfds.core.Version('2.0.0')
-  BUILDER_CONFIGS: list[ShapesConfig] = []
+  BUILDER_CONFIGS: ClassVar[list[ShapesConfig]] = []
 
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
@@ -106,45 +107,45 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
 
 
 def png_bytes(image: np.ndarray) -> bytes:
-  """Returns the PNG file of uint8[H, W, 3]."""
+  """Returns an image uint8[H, W, 3] as a PNG file."""
   buffer = io.BytesIO()
   Image.fromarray(image).save(buffer, 'PNG', compress_level=1)
   return buffer.getvalue()
 
 
 @functools.cache
-def _room() -> str:
-  """A folder of this process, as long as it runs."""
-  room = tempfile.mkdtemp()
-  atexit.register(shutil.rmtree, room, ignore_errors=True)
-  return room
+def _temporary_folder() -> str:
+  """Returns a folder that is removed when this process exits."""
+  folder = tempfile.mkdtemp()
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  return folder
 
 
 def data_source(data_dir: str, config: ShapesConfig):
-  """Writes the dataset if it is not there; returns its random-access source.
+  """Generates the dataset unless it exists; returns a random-access source.
 
   Args:
-    data_dir: where datasets live; in place of a folder of a bucket each process
-      has one of its own, which ends with it.
-    config: which scenes; its name must say so (`dataset_config`).
+    data_dir: dataset folder. For a bucket, every process uses a temporary
+      local folder.
+    config: scenes, see `dataset_config`.
 
   Returns:
     A sequence of dicts: image uint8[64, 64, 3]; id, caption, tag, questions
-    and qa as bytes or str (the last two JSON).
+    and qa as bytes or str (the last two are JSON).
   """
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()
 
   act = processes.on_first_process
   if not storage.is_local(storage.path(data_dir)):
-    # The same scenes follow from the seed everywhere.
-    data_dir, act = _room(), lambda call: call()
+    # The seed determines the scenes, so all processes generate the same.
+    data_dir, act = _temporary_folder(), lambda call: call()
 
   def builder():
-    # It reads what is there when it is made.
+    # The constructor reads existing files, so it runs before and after.
     return Shapes(data_dir=data_dir, config=config, file_format='array_record')
 
-  # It would print that it downloads.
+  # TFDS prints messages about downloads.
   with contextlib.redirect_stdout(io.StringIO()):
     act(lambda: builder().download_and_prepare())
   return builder().as_data_source(split=config.split)
@@ -153,7 +154,15 @@ def data_source(data_dir: str, config: ShapesConfig):
 def dataset_config(
   split: str, seed: int, count: int, jitter: int, crowded: bool = False
 ) -> ShapesConfig:
-  """Returns the config, named after everything that it says."""
+  """Returns a dataset config whose name contains all fields.
+
+  Args:
+    split: key in `shape_world.SPLITS`.
+    seed: random seed for the scenes.
+    count: number of scenes.
+    jitter: largest object offset, in pixels.
+    crowded: whether scenes are crowded and have no caption.
+  """
   kind = 'crowded' if crowded else 'scenes'
   return ShapesConfig(
     name=f'{kind}_{split}_seed{seed}_n{count}_jitter{jitter}',

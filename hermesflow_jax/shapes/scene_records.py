@@ -1,4 +1,4 @@
-"""Scenes of the embedded world as records with codes in place of pixels."""
+"""Loads scenes as records with image codes."""
 
 import json
 
@@ -8,22 +8,22 @@ from hermesflow_jax.shapes import scene_dataset
 
 
 def to_plain_types(value) -> str:
-  """Returns text that a source gives as bytes or as str."""
+  """Returns bytes or str as str."""
   return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def load_scenes(
   data_dir: str, split: str, seed: int, count: int, jitter: int, unified
 ) -> list[dict]:
-  """Generates (once) and encodes scenes of a split.
+  """Loads and encodes the scenes in a split; the first call generates them.
 
   Args:
-    data_dir: where datasets are kept.
-    split: a key of `shape_world.SPLITS`.
-    seed: of the scenes.
-    count: scenes.
-    jitter: in pixels.
-    unified: an `unified_model.UnifiedModel`, for its tokenizer.
+    data_dir: dataset folder.
+    split: key in `shape_world.SPLITS`.
+    seed: random seed for the scenes.
+    count: number of scenes.
+    jitter: largest object offset, in pixels.
+    unified: an `unified_model.UnifiedModel`; its tokenizer encodes.
 
   Returns:
     Records with id, caption, tag, questions, qa and codes int32[I].

@@ -1,9 +1,9 @@
-"""The embedded world: scenes of coloured shapes, their captions and pictures.
+"""Samples scenes with coloured shapes and captions.
 
-A scene holds one to four objects on a grid of 4 x 4 cells of 16 pixels. Its
-caption comes from a grammar with the six tags of GenEval (arXiv 2310.11513);
-what the caption leaves open is random. Everything follows from (split, seed,
-index), so a data set is a range of indices and no file is needed.
+A scene holds 1 to 4 objects on a grid with 4 x 4 cells, 16 pixels wide. A
+grammar with GenEval's six tags (arXiv 2310.11513) generates its caption;
+attributes that the caption does not mention are random. (split, seed, index)
+determines a scene, so a dataset is a range of indices and needs no file.
 """
 
 import hashlib
@@ -12,12 +12,11 @@ import numpy as np
 
 from hermesflow_jax.shapes import shape_world
 
-# A larger offset would push an object out of its cell.
-# Arbitrary colors differ this much from the background, and from the named
-# color of a held-out combination (RGB distance).
+# Least RGB distances of an arbitrary color from the background, and from the
+# named color of a held-out combination.
 MIN_CONTRAST = 110.0
 MIN_FAR = 25.0
-# (color, shape) that no scene of 'train' or 'preference' shows.
+# Combinations (color, shape) that no scene of 'train' or 'preference' shows.
 HELD_OUT = frozenset(
   {
     ('purple', 'ring'),
@@ -27,20 +26,20 @@ HELD_OUT = frozenset(
   }
 )
 HELD_OUT_SPLITS = ('eval', 'final')
-# Share of their scenes that may show held-out combinations; about one scene
-# in twenty does.
+# Share of scenes in HELD_OUT_SPLITS that may show held-out combinations; about
+# 5% of scenes do.
 HELD_OUT_SHARE = 0.25
 
 
 class _Draw:
-  """The random choices of one scene."""
+  """Random choices for a scene."""
 
   def __init__(self, rng: np.random.Generator, held_out: bool):
     self.rng = rng
     self.held_out = held_out
 
-  def one(self, options):
-    """Returns one option."""
+  def choose(self, options):
+    """Returns a random option."""
     return options[self.rng.integers(len(options))]
 
   def some(self, options, count: int) -> list:
@@ -48,16 +47,16 @@ class _Draw:
     return [options[i] for i in self.rng.permutation(len(options))[:count]]
 
   def chance(self, share: float) -> bool:
-    """Returns True in this share of cases."""
+    """Returns True with this probability."""
     return self.rng.random() < share
 
   def size(self) -> str:
-    """Returns a size."""
-    return self.one(tuple(shape_world.SIZES))
+    """Returns a random size."""
+    return self.choose(tuple(shape_world.SIZES))
 
   def color(self, shape: str, but: tuple[str, ...] = ()) -> str:
     """Returns a color that the split allows for a shape."""
-    return self.one(
+    return self.choose(
       [
         color
         for color in shape_world.COLORS
@@ -67,11 +66,11 @@ class _Draw:
     )
 
   def look(self, shape: str) -> tuple[str, str, str]:
-    """Returns (shape, color, size), the shape given."""
+    """Returns (shape, color, size) for a shape."""
     return shape, self.color(shape), self.size()
 
   def wild_look(self, shape: str) -> tuple[str, str, str]:
-    """Returns a look of any color that stands out and is not held out."""
+    """Returns a look with an arbitrary visible color that is not held out."""
     held_out = [shape_world.COLORS[c] for c, s in HELD_OUT if s == shape]
     while True:
       color = self.rng.integers(0, 256, 3)
@@ -88,11 +87,11 @@ class _Draw:
     ]
 
 
-# Each maker returns a caption, the looks of its objects, and their cells.
+# Makers return (caption, looks of its objects, cells of its objects).
 
 
 def _single_object(draw: _Draw):
-  shape, color, size = draw.look(draw.one(shape_world.SHAPES))
+  shape, color, size = draw.look(draw.choose(shape_world.SHAPES))
   words = f'{size} {shape}' if draw.chance(0.5) else shape
   return shape_world.article(words), [(shape, color, size)], draw.cells(1)
 
@@ -106,14 +105,14 @@ def _two_object(draw: _Draw):
 def _counting(draw: _Draw):
   if draw.chance(1 / 3):
     a, b = draw.some(shape_world.SHAPES, 2)
-    count = draw.one((2, 3))
+    count = draw.choose((2, 3))
     caption = (
       f'{shape_world.NUMBERS[count]} {shape_world.plural(a)} and one {b}'
     )
     looks = [draw.look(shape) for shape in [a] * count + [b]]
     return caption, looks, draw.cells(count + 1)
-  count = draw.one((2, 3, 4))
-  shape = draw.one(shape_world.SHAPES)
+  count = draw.choose((2, 3, 4))
+  shape = draw.choose(shape_world.SHAPES)
   if draw.chance(0.5):
     color = draw.color(shape)
     caption = (
@@ -127,7 +126,7 @@ def _counting(draw: _Draw):
 
 
 def _colors(draw: _Draw):
-  shape, color, size = draw.look(draw.one(shape_world.SHAPES))
+  shape, color, size = draw.look(draw.choose(shape_world.SHAPES))
   words = f'{color} {shape}'
   if draw.chance(0.5):
     words = f'{size} {words}'
@@ -136,7 +135,7 @@ def _colors(draw: _Draw):
 
 def _position(draw: _Draw):
   a, b = draw.some(shape_world.SHAPES, 2)
-  relation = draw.one(shape_world.RELATIONS)
+  relation = draw.choose(shape_world.RELATIONS)
   cells = draw.cells(2)
   while relation_of(*cells) != relation:
     cells = draw.cells(2)
@@ -168,7 +167,7 @@ _MAKERS = {
 
 
 def relation_of(first: tuple[int, int], second: tuple[int, int]) -> str | None:
-  """Returns where the first (row, col) lies from the second; None on a tie."""
+  """Returns the relation of two cells (row, col); None on the diagonal."""
   down, right = first[0] - second[0], first[1] - second[1]
   if abs(right) > abs(down):
     return 'right of' if right > 0 else 'left of'
@@ -178,10 +177,10 @@ def relation_of(first: tuple[int, int], second: tuple[int, int]) -> str | None:
 
 
 def scene_bucket(objects: tuple[shape_world.Obj, ...]) -> int:
-  """Returns 0..99: the share of the world that a picture belongs to.
+  """Returns a picture's bucket, 0 to 99; buckets belong to splits.
 
-  Captions, order and offsets do not count: two splits never share a picture,
-  not even under another caption or moved by a pixel.
+  The bucket does not depend on caption, order and offsets. So two splits never
+  share a picture, not even with another caption or moved by a pixel.
   """
   looks = sorted(f'{o.row}{o.col}{o.shape},{o.color},{o.size}' for o in objects)
   digest = hashlib.sha256('|'.join(looks).encode()).digest()
@@ -191,26 +190,28 @@ def scene_bucket(objects: tuple[shape_world.Obj, ...]) -> int:
 def _start(
   split: str, seed: int, index: int, jitter: int, *kind: int
 ) -> tuple[np.random.Generator, _Draw]:
-  """Returns the generator of a scene and its choices, the arguments checked."""
+  """Checks the arguments; returns (generator, choices) for a scene."""
   if split not in shape_world.SPLITS:
     raise ValueError(
-      f'split is {split!r}, wanted one of {tuple(shape_world.SPLITS)}'
+      f'split must be one of {tuple(shape_world.SPLITS)}, got {split!r}'
     )
   if seed < 0 or index < 0:
-    raise ValueError(f'seed {seed} and index {index} must not be negative')
+    raise ValueError(
+      f'seed and index must be at least 0, got {seed} and {index}'
+    )
   if not 0 <= jitter <= shape_world.MAX_JITTER:
     raise ValueError(
-      f'jitter is {jitter}, wanted 0 to {shape_world.MAX_JITTER}'
+      f'jitter must be 0 to {shape_world.MAX_JITTER}, got {jitter}'
     )
   rng = np.random.default_rng(
     [seed, tuple(shape_world.SPLITS).index(split), index, *kind]
   )
-  may = split in HELD_OUT_SPLITS and rng.random() < HELD_OUT_SHARE
-  return rng, _Draw(rng, may)
+  held_out = split in HELD_OUT_SPLITS and rng.random() < HELD_OUT_SHARE
+  return rng, _Draw(rng, held_out)
 
 
 def _placed(rng, looks, cells, jitter: int) -> tuple[shape_world.Obj, ...]:
-  """Returns objects of these looks in these cells, moved at random."""
+  """Returns objects with looks in cells, moved by random offsets."""
   moves = rng.integers(-jitter, jitter + 1, (len(looks), 2)).tolist()
   return tuple(
     shape_world.Obj(*look, *cell, *move)
@@ -221,20 +222,20 @@ def _placed(rng, looks, cells, jitter: int) -> tuple[shape_world.Obj, ...]:
 def sample_scene(
   split: str, seed: int, index: int, jitter: int = 0
 ) -> shape_world.Scene:
-  """Returns scene `index` of a split, always the same for the same arguments.
+  """Returns a scene that the arguments determine.
 
-  Tags take turns, so any range of indices holds equal shares of TAGS. Scenes
-  are drawn until the bucket of one belongs to the split.
+  The tag is TAGS[index % 6], so tags have equal shares in any range of
+  indices. Candidates are sampled until a scene's bucket is in the split.
 
   Args:
-    split: a key of SPLITS.
-    seed: >= 0, names a data set of the split.
-    index: >= 0.
-    jitter: largest offset of an object from the centre of its cell in pixels,
-      0 to MAX_JITTER. Up to 1, neighbours never touch.
+    split: key in SPLITS.
+    seed: dataset seed, >= 0.
+    index: scene index, >= 0.
+    jitter: largest offset from the cell's centre, 0 to MAX_JITTER pixels. Up to
+      1, neighbours never touch.
 
   Raises:
-    ValueError: an argument is out of its range.
+    ValueError: an argument is out of range.
   """
   rng, draw = _start(split, seed, index, jitter)
   tag = shape_world.TAGS[index % len(shape_world.TAGS)]
@@ -249,23 +250,31 @@ def sample_scene(
 def crowded_scene(
   split: str, seed: int, index: int, jitter: int = 0
 ) -> shape_world.Scene:
-  """Returns a scene of 5 to 16 objects without caption, for tokenizers.
+  """Returns a scene with 5 to 16 objects and no caption, for tokenizers.
 
-  Objects of two scenes in five have arbitrary colors, so that a tokenizer
-  learns color and shape apart; none comes near a held-out combination.
-  Arguments and errors as in sample_scene.
+  In 40% of scenes colors are arbitrary, so that a tokenizer learns color and
+  shape independently. No color is near a held-out combination's color.
+
+  Args:
+    split: key in SPLITS.
+    seed: dataset seed, >= 0.
+    index: scene index, >= 0.
+    jitter: see `sample_scene`.
+
+  Raises:
+    ValueError: an argument is out of range.
   """
   rng, draw = _start(split, seed, index, jitter, 1)
   low, high = shape_world.SPLITS[split]
   look = draw.wild_look if index % 5 < 2 else draw.look
   while True:
-    count = draw.one(range(5, shape_world.GRID**2 + 1))
-    looks = [look(draw.one(shape_world.SHAPES)) for _ in range(count)]
+    count = draw.choose(range(5, shape_world.GRID**2 + 1))
+    looks = [look(draw.choose(shape_world.SHAPES)) for _ in range(count)]
     objects = _placed(rng, looks, draw.cells(count), jitter)
     if low <= scene_bucket(objects) < high:
       return shape_world.Scene('crowded', '', objects)
 
 
 def scene_id(split: str, seed: int, index: int) -> str:
-  """Returns the name of a scene, e.g. 'eval-0-000123'."""
+  """Returns a scene id, e.g. 'eval-0-000123'."""
   return f'{split}-{seed}-{index:06d}'

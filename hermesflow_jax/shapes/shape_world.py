@@ -1,25 +1,19 @@
-"""The embedded world: its shapes, colours and words."""
+"""The embedded world's constants and records."""
 
 import dataclasses
 import typing
 
 from hermesflow_jax.runtime import settings
 
+# Cells along a side of the picture.
 GRID = 4
-
-
+# Side of a cell and of the picture, in pixels.
 CELL = 16
-
-
 SIZE = GRID * CELL
-
-
+# RGB, 0 to 255.
 BACKGROUND = (235, 235, 235)
-
-
 SHAPES = ('circle', 'square', 'triangle', 'cross', 'ring')
-
-
+# RGB, 0 to 255.
 COLORS = {
   'red': (205, 20, 30),
   'green': (30, 140, 50),
@@ -30,22 +24,14 @@ COLORS = {
   'black': (25, 25, 25),
   'cyan': (30, 190, 205),
 }
-
-
 # Diameter in pixels. Even, so that edges meet pixel borders, and 12 leaves two
 # empty pixels between large neighbours at jitter 1.
 SIZES = {'small': 8, 'large': 12}
-
-
 NUMBERS = ('zero', 'one', 'two', 'three', 'four')
-
-
 RELATIONS = ('left of', 'right of', 'above', 'below')
-
-
+# Largest offset of an object that stays in its cell, in pixels.
 MAX_JITTER = (CELL - SIZES['large']) // 2
-
-
+# Kinds of captions.
 TAGS = (
   'single_object',
   'two_object',
@@ -54,18 +40,14 @@ TAGS = (
   'position',
   'color_attr',
 )
-
-
-# The buckets of 100 that belong to a split, as a half-open range.
+# Half-open range of buckets (of 100) of each split.
 SPLITS = {
   'train': (0, 70),
   'preference': (70, 80),
   'eval': (80, 90),
   'final': (90, 100),
 }
-
-
-# Every word of captions, questions and answers, for a word-level tokenizer.
+# Vocabulary of captions, questions and answers for a word-level tokenizer.
 WORDS = tuple(
   sorted(
     {
@@ -85,7 +67,7 @@ WORDS = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Obj:
-  """One object: its look, its cell, its offset from the centre in pixels."""
+  """An object: its look, its cell, and its offset in pixels."""
 
   shape: str
   color: str
@@ -108,7 +90,7 @@ class Obj:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """One of TAGS, a caption, and objects that fit it.
+  """A tag, a caption, and objects that fit the caption.
 
   A crowded scene has the tag 'crowded' and an empty caption.
   """
@@ -130,11 +112,11 @@ def article(words: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class World:
-  """The embedded world.
+  """Settings for the embedded world.
 
   Attributes:
-    seed: of the scenes.
-    jitter: largest offset of an object from its cell's centre, in pixels.
+    seed: random seed for the scenes.
+    jitter: largest offset from the cell's centre, in pixels.
   """
 
   seed: settings.NonNegativeInt

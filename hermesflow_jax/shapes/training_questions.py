@@ -1,7 +1,7 @@
-"""True questions and answers about a picture, for a model to train on.
+"""Samples true question-answer pairs about a picture for training.
 
-What a caption's own questions (`questions`) leave out is asked here, too: what
-is not there, and where things lie.
+Unlike questions about the caption, these also ask for absent objects and for
+object positions.
 """
 
 from collections.abc import Iterable
@@ -13,10 +13,10 @@ from hermesflow_jax.shapes import caption_questions
 from hermesflow_jax.shapes import scene_answers
 from hermesflow_jax.shapes import shape_world
 
-# Largest share of answers that say that something is not there.
+# Largest share of pairs with the answer 'none' or 'zero'.
 MAX_ABSENT = 0.3
-# Share of questions where things lie, about a picture that has two of them.
-# As one question in seventeen, a small model never learned to answer them.
+# Share of questions for positions, about pictures with two kinds of shapes.
+# With a share of 1 / 17, a small model did not learn to answer them.
 SPATIAL = 0.5
 
 
@@ -28,32 +28,32 @@ def question_answer_pairs(
 ) -> list[tuple[str, str]]:
   """Returns true (question, answer) pairs about the picture of a scene.
 
-  The questions come from its own caption, from the captions of other scenes,
-  so that a model learns to say 'none' and 'zero', and from where its objects
-  lie, which only one caption in six says. Few different questions are repeated
-  to fill up.
+  The questions come from the caption, from captions of other scenes (so that a
+  model learns the answers 'none' and 'zero'), and from object positions.
+  Questions repeat if too few are different.
 
   Args:
-    scene: what the picture shows, with a caption.
-    others: scenes with captions, drawn at random; eight give variety.
-    rng: chooses, and shuffles the pairs.
+    scene: scene with a caption.
+    others: random scenes with captions, about eight.
+    rng: random generator.
     count: number of pairs, > 0.
 
   Returns:
-    `count` pairs, at most MOST_ABSENT of them answered 'none' or 'zero', and
-    SPATIAL of them about where things lie, if they can be told. The kinds of
-    the others take turns.
+    `count` pairs. At most the share MAX_ABSENT has the answer 'none' or 'zero'.
+    If the scene has positions to ask for, the share SPATIAL asks for positions.
+    The other kinds share the remaining pairs equally.
   """
-  asked = dict.fromkeys(
+  questions = dict.fromkeys(
     record['question']
     for caption in (scene.caption, *(other.caption for other in others))
     for record in caption_questions.questions_of_caption('', caption)
   )
-  for one, other in itertools.permutations(scene.objects, 2):
-    if one.shape != other.shape:
-      asked[f'where is the {one.shape} relative to the {other.shape} ?'] = None
+  for first, second in itertools.permutations(scene.objects, 2):
+    if first.shape != second.shape:
+      question = f'where is the {first.shape} relative to the {second.shape} ?'
+      questions[question] = None
   absent, present = [], {}
-  for question in asked:
+  for question in questions:
     right = scene_answers.answer_question(question, scene.objects)
     kind = present.setdefault(_kind(question), [])
     (absent if right in caption_questions.ABSENT else kind).append(
@@ -70,13 +70,13 @@ def question_answer_pairs(
 
 
 def _kind(question: str) -> tuple[str, ...]:
-  """Returns the form of a question, with the attribute it asks for."""
+  """Returns (form,), or ('the', attribute) if the form is 'the'."""
   form, match = caption_questions.parse_question(question)
   return (form, match[1]) if form == 'the' else (form,)
 
 
 def _repeated(kinds: Iterable[list], count: int, rng) -> list:
-  """Returns `count` members of the kinds, each once before any twice."""
+  """Returns `count` members; all occur before any repeats."""
   kinds, chosen = list(kinds), []
   while len(chosen) < count:
     chosen += _in_turns(kinds, rng)
@@ -84,7 +84,12 @@ def _repeated(kinds: Iterable[list], count: int, rng) -> list:
 
 
 def _in_turns(kinds: Iterable[list], rng: np.random.Generator) -> list:
-  """Returns the members of all kinds at random: one of each, one of each..."""
+  """Returns all members in random order, alternating kinds."""
   rows = [[kind[i] for i in rng.permutation(len(kind))] for kind in kinds]
   rng.shuffle(rows)
-  return [one for turn in itertools.zip_longest(*rows) for one in turn if one]
+  return [
+    member
+    for members in itertools.zip_longest(*rows)
+    for member in members
+    if member
+  ]

@@ -61,7 +61,7 @@ def test_the_clip_variant_says_so_by_its_tensors():
   record = OFFICIAL | {'w_clip_vit': True}
   found, _ = showo_table.read_sizes(show_o_shapes(1024), record)
   assert found.clip_width == 1024
-  with pytest.raises(ValueError, match='w_clip_vit is True, wanted False'):
+  with pytest.raises(ValueError, match='w_clip_vit must be False, got True'):
     showo_table.read_sizes(show_o_shapes(), record)
 
 
@@ -123,7 +123,10 @@ def test_numbers_of_a_config_are_numbers():
   for name in 'bce':
     reader.number(name)
   reader.number('absent')
-  with pytest.raises(ValueError, match='b is True.*c is -1.*e is .4.*absent'):
+  with pytest.raises(
+    ValueError,
+    match='b must.* got True.*c must.* got -1.*e must.* got .4.*absent',
+  ):
     reader.check()
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch_weights
 
 from conversions import convert
+from conversions import to_pytorch
 from conversions.files import source
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sequences import attention_mask
@@ -103,18 +104,18 @@ def test_the_rest_is_the_same(initial):
   'changes, said',
   [
     ({'num_attention_heads': None}, 'num_attention_heads is missing'),
-    ({'num_attention_heads': 5}, '5 heads for width 32'),
-    ({'vocab_size': 31}, 'vocab_size is 31, wanted 30'),
-    ({'model_type': 'llama'}, "model_type is 'llama'"),
-    ({'codebook_size': -1}, 'codebook_size is -1'),
-    ({'codebook_size': 10**12}, '30 rows do not grow to a vocabulary of'),
+    ({'num_attention_heads': 5}, 'width must be a multiple of 5 heads, got 32'),
+    ({'vocab_size': 31}, 'vocab_size must be 30, got 31'),
+    ({'model_type': 'llama'}, "model_type must be 'phi', got 'llama'"),
+    ({'codebook_size': -1}, 'codebook_size must be a number, got -1'),
+    ({'codebook_size': 10**12}, 'the embedding must have at most 10000000000'),
     (
       {
         'codebook_size': 2,
         'llm_vocab_size': 15,
         'special_token_ids': {'<|eot|>': 9},
       },
-      'do not grow to',
+      'rows (the vocabulary) and at least',
     ),
     ({'initializer_range': float('inf')}, 'not JSON'),
   ],
@@ -175,7 +176,7 @@ def test_pytorch_makes_the_same_of_it(initial):
   tokens = np.arange(2 * 9).reshape(2, 9)
   with torch.no_grad():
     wanted = theirs(torch.from_numpy(tokens), use_cache=False).logits.numpy()
-  ours, _ = convert.ours('showo', str(root / 'ours'), None)
+  ours, _ = to_pytorch.load_model('showo', str(root / 'ours'), None)
   mask = attention_mask.mask_matrix(
     jnp.ones((2, 9), jnp.int32), jnp.ones((2, 9), bool)
   )

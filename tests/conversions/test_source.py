@@ -111,12 +111,14 @@ def test_an_index_that_leaves_the_folder_is_refused(tmp_path, place):
   folder = tmp_path / 'inside'
   folder.mkdir()
   change(shards(folder), b=place)
-  torch_files.refused(folder, 'is no plain file name')
+  torch_files.refused(folder, 'shards must be plain file names')
 
 
 def test_shards_that_do_not_fit_their_index_are_all_named(tmp_path):
   change(shards(tmp_path), b=None, d='model-1-of-2.safetensors')
-  torch_files.refused(tmp_path, "'b' is in model-2.*'d' is not in model-1")
+  torch_files.refused(
+    tmp_path, "'b' must be in no shard, got model-2.*'d' is not in model-1"
+  )
 
 
 def test_a_missing_shard_is_named(tmp_path):
@@ -192,7 +194,7 @@ def test_a_header_longer_than_its_file_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_checkpoint_says_what_is_wanted(tmp_path):
-  torch_files.refused(tmp_path, 'wanted one of model.safetensors.index.json')
+  torch_files.refused(tmp_path, 'must hold one of model.safetensors.index.json')
   torch_files.refused(tmp_path / 'nothing', 'no file or folder at')
 
 

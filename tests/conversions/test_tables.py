@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from conversions import weight_rows
 from conversions import weight_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
@@ -73,18 +74,18 @@ def test_each_parameter_is_one_or_more_tensors_of_its_size(full):
 
 def test_no_tensor_has_two_rows(full):
   rows, _, _ = full
-  names = collections.Counter(row.torch for row in rows)
+  names = collections.Counter(row.torch_name for row in rows)
   assert max(names.values()) == 1
 
 
-@pytest.mark.parametrize('move', weight_table.MOVES)
-def test_each_move_is_undone_by_its_inverse(move):
-  there, back = weight_table.MOVES[move]
-  shape = (2, 3, 1, 1) if move == 'pointwise' else (2, 3, 4, 5)
+@pytest.mark.parametrize('transform', weight_rows.TRANSFORMS)
+def test_each_transform_is_undone_by_its_inverse(transform):
+  to_jax, to_torch = weight_rows.TRANSFORMS[transform]
+  shape = (2, 3, 1, 1) if transform == 'pointwise' else (2, 3, 4, 5)
   array = np.random.default_rng(0).normal(size=shape)
-  if move == 'transpose':
+  if transform == 'transpose':
     array = array[..., 0, 0]
-  np.testing.assert_array_equal(back(there(array)), array)
+  np.testing.assert_array_equal(to_torch(to_jax(array)), array)
 
 
 @pytest.mark.parametrize(
@@ -92,12 +93,12 @@ def test_each_move_is_undone_by_its_inverse(move):
   [
     ('a.* | b.*.* | copy', 'as many'),
     ('a.*.* | b | copy', 'as many'),
-    ('a | b | turn', 'move wants'),
+    ('a | b | turn', 'transform must'),
   ],
 )
 def test_a_row_that_means_nothing_is_refused(line, said):
   with pytest.raises(ValueError, match=said):
-    weight_table.parse(line)
+    weight_rows.parse(line)
 
 
 def test_a_parameter_without_a_row_is_named():
@@ -106,7 +107,7 @@ def test_a_parameter_without_a_row_is_named():
       self.a = nnx.Param(jnp.zeros(2))
       self.b = nnx.Param(jnp.zeros(2))
 
-  rows = weight_table.parse('x | a | copy')
+  rows = weight_rows.parse('x | a | copy')
   with pytest.raises(ValueError, match='no row for jax path b'):
     weight_table.to_jax(
       {'x': np.zeros(2, np.float32)}, rows, nnx.eval_shape(Two)

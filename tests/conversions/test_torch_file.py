@@ -82,18 +82,21 @@ def view(count=4, shape=(2, 2), strides=(2, 1), offset=0, **options):
     (view(shape=(-2, -2)), 'whole numbers'),
     (view(shape=(1,) * 9, strides=(1,) * 9), '9 sizes'),
     (view(shape=(4,)), '1 sizes and 2 strides'),
-    (view(count=5), 'has 16 bytes, wanted 5 elements'),
-    (view(count=2**60), 'has 16 bytes'),
-    (view(storage='LongStorage'), 'wanted 4 elements of int64'),
+    (view(count=5), 'must have 5 elements of float32, got 16 bytes'),
+    (view(count=2**60), 'got 16 bytes'),
+    (view(storage='LongStorage'), 'must have 4 elements of int64'),
     (view(storage='QInt8Storage'), 'calls'),
     (
       view().replace(torch_files.text('0'), torch_files.text('../1')),
       'missing',
     ),
-    (torch_files.state_dict({'w': torch_files.text('no tensor')}), 'is a str'),
+    (
+      torch_files.state_dict({'w': torch_files.text('no tensor')}),
+      'must be a tensor, got a str',
+    ),
     (b'\x80\x02]\x94.', 'MEMOIZE'),
-    (b'\x80\x02].', 'holds a list'),
-    (b'\x80\x02}r\xff\xff\xff\xff.', 'wants memo 4294967295'),
+    (b'\x80\x02].', 'must hold a dictionary, got a list'),
+    (b'\x80\x02}r\xff\xff\xff\xff.', 'has 4294967295 memos'),
     (b'\x80\x02}', 'pickle'),
     (b'', 'pickle'),
   ],
@@ -126,7 +129,7 @@ def test_a_name_that_is_there_twice_is_refused(tmp_path):
     b'\x80\x02ccollections\nOrderedDict\n)R' + each + each + b'.',
     {'data/0': bytes(16)},
   )
-  torch_files.refused(path, "'w' is there twice")
+  torch_files.refused(path, "'w' comes twice")
 
 
 def test_a_deflated_archive_is_refused_unopened(tmp_path):
@@ -153,10 +156,10 @@ def test_bytes_in_the_other_order_are_refused(tmp_path):
   path = torch_files.archive(
     tmp_path / 'x.bin', view(), {'data/0': bytes(16), 'byteorder': b'big'}
   )
-  torch_files.refused(path, 'not little-endian')
+  torch_files.refused(path, 'must be little-endian')
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path):
   path = tmp_path / 'pytorch_model.bin'
   path.write_bytes(b'\x80\x02cos\nsystem\n.')
-  torch_files.refused(tmp_path, 'is no zip archive')
+  torch_files.refused(tmp_path, 'must be a zip archive')

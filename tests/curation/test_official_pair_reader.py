@@ -114,7 +114,7 @@ def test_keys_that_are_missing_are_null(player, tmp_path):
     ({'id': 'a/b'}, "id 'a/b' is not of"),
     ({'id': 0}, "id '0' comes twice"),
     ({'caption': ''}, "caption is ''"),
-    ({'caption_win': 3}, 'caption_win is 3, wanted text'),
+    ({'caption_win': 3}, 'caption_win must be text, got 3'),
     ({'image_win': 'x.png'}, 'there is no image'),
     ({'image_win': '../w.png'}, "image_win '../w.png' leaves"),
     ({'img_path': '/etc/passwd'}, "img_path '/etc/passwd' leaves"),

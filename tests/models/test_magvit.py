@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from conversions import weight_rows
 from conversions import weight_table
 from conversions.tables import magvit_table
 from hermesflow_jax.models import lfq
@@ -130,7 +131,7 @@ def test_stacked_rows_gather_the_layers_and_give_them_back():
     def __init__(self):
       self.kernel = nnx.Param(jnp.zeros([3, 2, 4]))
 
-  rows = weight_table.parse('layers.*.fc.weight | kernel | transpose')
+  rows = weight_rows.parse('layers.*.fc.weight | kernel | transpose')
   state = {
     f'layers.{i}.fc.weight': np.full([4, 2], i, np.float32) for i in range(3)
   }
@@ -227,7 +228,7 @@ def test_wrong_image_shapes_are_refused(tiny, shape):
 
 
 def test_sizes_that_do_not_fit_are_refused():
-  with pytest.raises(ValueError, match='decoder_ch_mult has 1 levels'):
+  with pytest.raises(ValueError, match='decoder_ch_mult must have 2 .* got 1'):
     dataclasses.replace(TINY, decoder_ch_mult=(1,))
   with pytest.raises(ValueError, match='multiple of num_groups'):
     dataclasses.replace(TINY, ch=10)

@@ -287,7 +287,7 @@ def test_captions_that_are_all_new_are_one_set(config, tmp_path):
 
 
 def test_too_few_records_are_refused(config, tmp_path):
-  with pytest.raises(ValueError, match='has 6 records, wanted 7'):
+  with pytest.raises(ValueError, match='must have 7 records, got 6'):
     pair_dpo.run(
       dataclasses.replace(config, inputs=7),
       str(tmp_path / 'run'),

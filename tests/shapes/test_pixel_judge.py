@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from hermesflow_jax.shapes import caption_questions
 from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import object_detection
 from hermesflow_jax.shapes import pixel_judge
 from hermesflow_jax.shapes import scene_sampler
 from hermesflow_jax.shapes import shape_world
@@ -35,7 +36,7 @@ def truth(scene):
 def seen(image):
   return collections.Counter(
     (f.shape, f.color, f.size, int(f.y // 16), int(f.x // 16))
-    for f in pixel_judge.read_image(image)
+    for f in object_detection.read_image(image)
   )
 
 
@@ -55,7 +56,7 @@ def sure(image):
   """The objects whose look is believed."""
   return [
     f
-    for f in pixel_judge.read_image(image)
+    for f in object_detection.read_image(image)
     if None not in (f.shape, f.color, f.size)
   ]
 
@@ -69,7 +70,7 @@ def test_clean_renders_are_read_as_drawn(jitter):
 @pytest.mark.parametrize('look', LOOKS[::7])
 def test_centres_are_found_within_a_pixel(look):
   shape, color, size = look
-  (found,) = pixel_judge.read_image(
+  (found,) = object_detection.read_image(
     draw(shape_world.Obj(shape, color, size, 2, 1, 1, -1))
   )
   assert abs(found.x - 25) <= 1
@@ -141,7 +142,7 @@ def test_faded_objects_are_never_taken_for_another_color():
   ):
     image = draw(shape_world.Obj(shape, color, size, 1, 1)).astype(float)
     image = 235.0 + (image - 235.0) * strength
-    found = pixel_judge.read_image(np.rint(image).astype(np.uint8))
+    found = object_detection.read_image(np.rint(image).astype(np.uint8))
     assert all(f.color in (None, color) for f in found)
 
 
@@ -155,7 +156,7 @@ def test_noise_shows_nothing():
 def test_a_ghost_counts_as_an_unsure_object():
   image = np.full((64, 64, 3), shape_world.BACKGROUND, np.uint8)
   image[20:28, 20:28] -= 45
-  (found,) = pixel_judge.read_image(image)
+  (found,) = object_detection.read_image(image)
   assert (found.shape, found.color, found.size) == (None, None, None)
   assert (found.x, found.y) == (24.0, 24.0)
 
@@ -164,7 +165,7 @@ def test_specks_do_not_count():
   image = draw(shape_world.Obj('circle', 'red', 'small', 1, 1))
   image[50, 50:52] = 150
   image[5, 40] = 0
-  assert len(pixel_judge.read_image(image)) == 1
+  assert len(object_detection.read_image(image)) == 1
 
 
 def test_objects_at_the_border_are_read():
@@ -182,13 +183,13 @@ def test_objects_at_the_border_are_read():
       shape_world.SHAPES, itertools.product((0, 3), (0, 3)), strict=False
     )
   ]
-  found = pixel_judge.read_image(draw(*corners))
+  found = object_detection.read_image(draw(*corners))
   assert {f.shape for f in found} == {o.shape for o in corners}
 
 
 def test_bad_arguments_are_refused():
-  with pytest.raises(ValueError, match='wanted uint8'):
-    pixel_judge.read_image(np.zeros((64, 64, 3), np.float32))
+  with pytest.raises(ValueError, match='must be uint8'):
+    object_detection.read_image(np.zeros((64, 64, 3), np.float32))
   image = np.full((64, 64, 3), shape_world.BACKGROUND, np.uint8)
-  with pytest.raises(ValueError, match='no questions'):
+  with pytest.raises(ValueError, match='questions must not be empty'):
     pixel_judge.score_image(image, [])

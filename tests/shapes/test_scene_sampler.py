@@ -174,10 +174,10 @@ def test_sizes_are_diameters(shape):
 @pytest.mark.parametrize(
   'arguments, message',
   [
-    (('test', 0, 0), "split is 'test'"),
-    (('train', -1, 0), 'seed -1'),
-    (('train', 0, -1), 'index -1'),
-    (('train', 0, 0, 9), 'jitter is 9'),
+    (('test', 0, 0), "split must be one of .*, got 'test'"),
+    (('train', -1, 0), 'seed and index must be at least 0, got -1 and 0'),
+    (('train', 0, -1), 'seed and index must be at least 0, got 0 and -1'),
+    (('train', 0, 0, 9), 'jitter must be 0 to 2, got 9'),
   ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -1,1 +1,1 @@
-"""Times of the samplers and the training step, beside naive baselines."""
+"""Times samplers and training steps and compares them with baselines."""

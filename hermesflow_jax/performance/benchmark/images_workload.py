@@ -1,4 +1,4 @@
-"""Images of captions."""
+"""The image generation workload: MaskGIT samples images for captions."""
 
 import dataclasses
 
@@ -17,15 +17,15 @@ from hermesflow_jax.sequences import text_to_image
 
 @dataclasses.dataclass(frozen=True)
 class ImagesWorkload:
-  """Images of captions.
+  """Samples images for captions.
 
   Attributes:
-    count: images at once.
-    grid: side of the square of codes.
-    steps: of MaskGIT.
-    guidance: > 0.
-    text: tokens of a caption's part of a row, bos and eos included.
-    naive_steps: as many steps the naive way runs; its time is scaled up.
+    count: images per batch.
+    grid: side of the square code grid.
+    steps: MaskGIT steps.
+    guidance: guidance scale, > 0.
+    text: text tokens per row, including bos and eos.
+    naive_steps: steps that the naive form runs; its time is scaled to `steps`.
   """
 
   count: settings.PositiveInt
@@ -46,7 +46,7 @@ class ImagesWorkload:
   def ours(
     self, models: workload.Models, rng: np.random.Generator
   ) -> workload.Work:
-    """Returns the sampler of images at work."""
+    """Returns a sampler call with all images."""
     model = models.showo
     vocab = model.config.vocab
     size = self.grid**2
@@ -60,7 +60,7 @@ class ImagesWorkload:
     empty = jax.tree.map(lambda a: a[0], empty)
     keys = jax.random.split(jax.random.key(0), self.count)
 
-    def one(model, key, row, empty):
+    def sample(model, key, row, empty):
       codes, _ = maskgit.sample_image(
         model,
         key,
@@ -73,13 +73,13 @@ class ImagesWorkload:
       return codes
 
     return workload.Work(
-      jax.jit(jax.vmap(one, (None, 0, 0, None))), (model, keys, rows, empty)
+      jax.jit(jax.vmap(sample, (None, 0, 0, None))), (model, keys, rows, empty)
     )
 
   def naive(
     self, models: workload.Models, rng: np.random.Generator
   ) -> list[workload.Work]:
-    """Returns the naive way to the same images, some of its steps."""
+    """Returns the first `naive_steps` steps for the same images."""
     model = models.showo
     vocab = model.config.vocab
     size = self.grid**2
@@ -111,13 +111,13 @@ class ImagesWorkload:
         logits = logits[:, start : start + size, first:last]
         draw, noise = jax.random.split(key)
         drawn = jax.random.categorical(draw, logits) + first
-        now = tokens[: self.count, start : start + size]
-        drawn = jnp.where(now == vocab.mask, drawn, now)
+        current = tokens[: self.count, start : start + size]
+        drawn = jnp.where(current == vocab.mask, drawn, current)
         logps = jax.nn.log_softmax(logits)
         sure = jnp.take_along_axis(logps, (drawn - first)[..., None], axis=-1)[
           ..., 0
         ] + jax.random.gumbel(noise, drawn.shape)
-        sure = jnp.where(now == vocab.mask, sure, jnp.inf)
+        sure = jnp.where(current == vocab.mask, sure, jnp.inf)
         cut = jnp.sort(sure, axis=-1)[:, count][:, None]
         after = jnp.where(sure < cut, vocab.mask, drawn).astype(jnp.int32)
         return tokens.at[:, start : start + size].set(
@@ -136,7 +136,7 @@ class ImagesWorkload:
     ]
 
   def useful(self, models: workload.Models) -> flop_count.Cost:
-    """Returns what images need; each step reads the weights."""
+    """Returns the least work; each step reads the weights once."""
     config = models.showo.config
     decoder, rows = config.decoder, self.grid**2 + 2
     text = flop_count.decoder_flops(decoder, self.text + 1, (self.text + 2) / 2)

@@ -1,4 +1,4 @@
-"""Times of a workload and of its baseline, and the chip's measured ceiling."""
+"""Times compiled functions and measures the device ceiling."""
 
 import dataclasses
 import time
@@ -8,29 +8,29 @@ import numpy as np
 
 from hermesflow_jax.models import flop_count
 
-# Side of the matrices that the ceiling is measured with.
+# Side of the matrices for the measurement of the ceiling.
 SIDE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class Ceiling:
-  """What this machine reaches at best, measured.
+  """The measured peak rates.
 
   Attributes:
-    flops: of a large matrix product, a second.
-    bytes: read and written by a large copy, a second.
+    flops: FLOPs per second in a large matrix product.
+    bytes: bytes per second that a large copy reads and writes.
   """
 
   flops: float
   bytes: float
 
   def seconds(self, work: flop_count.Cost) -> float:
-    """Returns the least time that work takes."""
+    """Returns the least seconds that the work takes."""
     return max(work.flops / self.flops, work.bytes / self.bytes)
 
 
 def measured_ceiling(dtype, repeats: int) -> Ceiling:
-  """Returns what products of large matrices and copies of them reach."""
+  """Measures a large matrix product and a large copy."""
   a = jax.random.normal(jax.random.key(0), (SIDE, SIDE), dtype)
   product = jax.jit(lambda a: a @ a)
   flops = 2 * SIDE**3 / measure_times(product, (a,), repeats + 2).seconds
@@ -41,13 +41,13 @@ def measured_ceiling(dtype, repeats: int) -> Ceiling:
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-  """Medians of some calls.
+  """Medians over several calls, in seconds.
 
   Attributes:
-    seconds: until the results are there.
-    dispatch: until the host may go on.
-    host: of these, those that the calling thread computed; on a CPU it also
-      waits for a core, which the device's threads have.
+    seconds: time until the results are ready.
+    dispatch: time until the call returns to the host.
+    host: part of `dispatch` that the calling thread computes. The rest is
+      waiting, e.g. for a CPU core that device threads occupy.
   """
 
   seconds: float
@@ -58,23 +58,26 @@ class Times:
 def measure_times(
   call, arguments, repeats: int, carries: bool = False
 ) -> Times:
-  """Returns the medians of `repeats` calls, after one that is not timed.
+  """Times a function, after a first call that is not timed.
 
   Args:
-    call: of the arguments.
+    call: jitted function.
     arguments: arrays.
-    repeats: how many.
+    repeats: timed calls.
     carries: see `workload.Work`.
+
+  Returns:
+    The medians.
   """
-  whole, returned, own = [], [], []
+  total, dispatch, host = [], [], []
   for _ in range(repeats + 1):
-    began, mine = time.perf_counter(), time.thread_time()
+    start, host_start = time.perf_counter(), time.thread_time()
     out = call(*arguments)
-    returned.append(time.perf_counter() - began)
-    own.append(time.thread_time() - mine)
+    dispatch.append(time.perf_counter() - start)
+    host.append(time.thread_time() - host_start)
     jax.block_until_ready(out)
-    whole.append(time.perf_counter() - began)
+    total.append(time.perf_counter() - start)
     if carries:
       arguments = (out[0], *arguments[1:])
     del out
-  return Times(*(float(np.median(a[1:])) for a in (whole, returned, own)))
+  return Times(*(float(np.median(a[1:])) for a in (total, dispatch, host)))

@@ -1,4 +1,4 @@
-"""Images to codes, or codes to images."""
+"""The image tokenizer workload: images to codes, or codes to images."""
 
 import dataclasses
 
@@ -13,14 +13,14 @@ from hermesflow_jax.runtime import settings
 
 @dataclasses.dataclass(frozen=True)
 class PixelsWorkload:
-  """The image tokenizer at work, in float32 at precision 'highest'.
+  """Encodes or decodes images in float32 at precision 'highest'.
 
-  Bits near 0 flip in less; see `magvit.Magvit`.
+  At lower precision, bits flip whose latent is near 0; see `magvit.Magvit`.
 
   Attributes:
-    count: images at once; the naive way takes one after the other.
-    size: pixels a side.
-    decode: codes to images; else images to codes.
+    count: images per batch; the naive form takes single images.
+    size: image side in pixels.
+    decode: True for codes to images, False for images to codes.
   """
 
   count: settings.PositiveInt
@@ -50,18 +50,20 @@ class PixelsWorkload:
   def ours(
     self, models: workload.Models, rng: np.random.Generator
   ) -> workload.Work:
-    """Returns all images in one call."""
+    """Returns a call with all images."""
     return self._work(models, self._inputs(models, rng), 1.0)
 
   def naive(
     self, models: workload.Models, rng: np.random.Generator
   ) -> list[workload.Work]:
-    """Returns one image, of all of them."""
+    """Returns a call with a single image, scaled to all images."""
     return [self._work(models, self._inputs(models, rng)[:1], self.count)]
 
   def useful(self, models: workload.Models) -> flop_count.Cost:
-    """Returns what the tokenizer's convolutions and products need."""
+    """Returns the FLOPs for all images; the weights are read once."""
     inputs = self._inputs(models, np.random.default_rng(0))
-    one = self._work(models, jnp.asarray(inputs[:1]), 1.0)
-    flops = self.count * flop_count.count_flops(one.call, *one.arguments).flops
+    work = self._work(models, jnp.asarray(inputs[:1]), 1.0)
+    flops = (
+      self.count * flop_count.count_flops(work.call, *work.arguments).flops
+    )
     return flop_count.Cost(flops, flop_count.tree_bytes(models.tokenizer))

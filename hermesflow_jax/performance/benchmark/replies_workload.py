@@ -1,4 +1,4 @@
-"""Replies to prompts about images: captions and answers."""
+"""The text generation workload: captions and answers about images."""
 
 import dataclasses
 
@@ -17,17 +17,18 @@ from hermesflow_jax.sequences import image_to_text
 
 @dataclasses.dataclass(frozen=True)
 class RepliesWorkload:
-  """Replies to prompts about images.
+  """Samples replies to prompts about images.
 
   Attributes:
-    images: at once.
-    each: replies about an image: candidates of one prompt, or questions.
-    shared: whether they reply to the same prompt.
-    grid: side of the square of codes.
-    prompt: tokens of a prompt.
-    tokens: of a reply.
-    naive_calls: as many calls of the model the naive way runs, evenly spread
-      over the lengths of a row; their time is scaled up.
+    images: images per batch.
+    each: replies per image.
+    shared: whether the replies to an image share a prompt (candidates) or have
+      their own prompts (questions).
+    grid: side of the square code grid.
+    prompt: tokens per prompt.
+    tokens: tokens per reply.
+    naive_calls: model calls that the naive form runs, with evenly spread row
+      lengths; their time is scaled to all calls.
   """
 
   images: settings.PositiveInt
@@ -44,13 +45,13 @@ class RepliesWorkload:
   def ours(
     self, models: workload.Models, rng: np.random.Generator
   ) -> workload.Work:
-    """Returns the sampler of replies at work; none of them ends early."""
+    """Returns a sampler call in which no reply ends early."""
     model = models.showo
     image, prompt, lengths = self.parts(model, rng)
     keys = jax.random.split(jax.random.key(0), (self.images, self.each))
     stretch = 16
 
-    def one(model, key, image, prompt, length):
+    def sample(model, key, image, prompt, length):
       return autoregressive.sample_text(
         model,
         key,
@@ -67,9 +68,9 @@ class RepliesWorkload:
 
     if self.shared:
       prompt, lengths = jax.tree.map(lambda a: a[:, 0], (prompt, lengths))
-      inner = jax.vmap(one, (None, 0, None, None, None))
+      inner = jax.vmap(sample, (None, 0, None, None, None))
     else:
-      inner = jax.vmap(one, (None, 0, None, 0, 0))
+      inner = jax.vmap(sample, (None, 0, None, 0, 0))
     return workload.Work(
       jax.jit(jax.vmap(inner, (None, 0, 0, 0, 0))),
       (model, keys, image, prompt, lengths),
@@ -79,35 +80,34 @@ class RepliesWorkload:
   def naive(
     self, models: workload.Models, rng: np.random.Generator
   ) -> list[workload.Work]:
-    """Returns some calls of the naive way, each of a length of its own."""
+    """Returns `naive_calls` calls with evenly spread row lengths."""
     scale = self.calls() / self.naive_calls
     return naive_reread(models.showo, self.naive_rows(models.showo, rng), scale)
 
   def useful(self, models: workload.Models) -> flop_count.Cost:
-    """Returns what replies need; each token reads the weights."""
+    """Returns the least work; each token reads the weights once."""
     config = models.showo.config
     decoder, image = config.decoder, self.grid**2 + 3
     prompts = 1 if self.shared else self.each
     prompt, tokens = self.prompt + 1, self.tokens
-    one = flop_count.decoder_flops(decoder, image, image)
-    one += prompts * flop_count.decoder_flops(
+    flops = flop_count.decoder_flops(decoder, image, image)
+    flops += prompts * flop_count.decoder_flops(
       decoder, prompt, image + (prompt + 1) / 2
     )
-    # The last token of a reply is not read.
+    # The last token of a reply is no input of the model.
     seen = image + prompt + tokens / 2
-    one += self.each * flop_count.decoder_flops(decoder, tokens - 1, seen)
+    flops += self.each * flop_count.decoder_flops(decoder, tokens - 1, seen)
     rows = self.each * (tokens - 1) + prompts
-    one += flop_count.head_flops(decoder, rows, config.vocab.text_size)
+    flops += flop_count.head_flops(decoder, rows, config.vocab.text_size)
     read = flop_count.weight_bytes(models.showo, config.vocab.text_size)
-    return flop_count.Cost(self.images * one, tokens * read)
+    return flop_count.Cost(self.images * flops, tokens * read)
 
   def naive_rows(
     self, model: showo.ShowO, rng: np.random.Generator
   ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns (tokens int64[T], sees bool[T, T]) of some naive calls.
+    """Returns the rows (tokens int64[T], mask bool[T, T]) for naive calls.
 
-    One row at a time, of evenly spread lengths between the prompt's and that of
-    the whole reply.
+    Row lengths are evenly spread between the prompt end and the reply end.
     """
     image, prompt, _ = self.parts(model, rng)
     calls = self.naive_calls
@@ -115,11 +115,11 @@ class RepliesWorkload:
     return [naive_reply(image, prompt, length) for length in lengths]
 
   def calls(self) -> int:
-    """Returns how often the naive way calls the model in all."""
+    """Returns how many model calls the naive form needs."""
     return self.images * self.each * self.tokens
 
   def parts(self, model: showo.ShowO, rng: np.random.Generator):
-    """Returns what is read; of replies to one prompt, that one alone."""
+    """Returns images and prompts; a shared prompt comes once per image."""
     count = 1 if self.shared else self.each
     return reply_parts(model, rng, self.images, count, self.grid, self.prompt)
 
@@ -135,12 +135,12 @@ def reply_parts(
   """Returns random prompts about random images.
 
   Args:
-    model: whose tokens.
-    rng: randomness.
-    images: N.
-    prompts: Q about each image.
-    grid: side of the square of codes.
-    words: tokens of a prompt.
+    model: Show-o that defines the vocabulary.
+    rng: random generator.
+    images: N, number of images.
+    prompts: Q, prompts per image.
+    grid: side of the square code grid.
+    words: P, tokens per prompt.
 
   Returns:
     (images Rows [N, E], prompts Rows [N, Q, P], lengths int32[N, Q]).
@@ -162,35 +162,39 @@ def reply_parts(
 
 
 def naive_reply(image, prompt, reply: int) -> tuple[np.ndarray, np.ndarray]:
-  """Returns (tokens int64[T], sees bool[T, T]) of a row with `reply` tokens.
+  """Builds the row for an image, a prompt and a reply.
 
   Args:
-    image, prompt: of `reply_parts`; the first counts.
-    reply: tokens of the reply.
+    image: Rows [N, E], see `reply_parts`; the first is used.
+    prompt: Rows [N, Q, P], see `reply_parts`; the first is used.
+    reply: number of tokens of the reply.
+
+  Returns:
+    (tokens int64[T], mask bool[T, T]).
   """
   head = np.concatenate([image.tokens[0], prompt.tokens[0, 0]])
   ar = np.concatenate([image.ar[0], prompt.ar[0, 0]])
   tokens = np.concatenate([head, np.resize(head[-5:], reply)])
   blocks = np.concatenate([ar, np.ones(reply, ar.dtype)])
-  sees = attention_mask.mask_matrix(blocks, np.ones(len(tokens), bool))
-  return tokens, np.asarray(sees)
+  mask = attention_mask.mask_matrix(blocks, np.ones(len(tokens), bool))
+  return tokens, np.asarray(mask)
 
 
 def naive_reread(model: showo.ShowO, rows, scale: float) -> list[workload.Work]:
-  """Returns whole rows through the model, logits of all words everywhere.
+  """Returns calls that run whole rows and compute all logits at all positions.
 
   Args:
-    model: which.
-    rows: of `naive_reply`.
-    scale: what the time of each is multiplied by.
+    model: Show-o.
+    rows: rows from `naive_reply`.
+    scale: factor for the measured seconds.
   """
 
   @jax.jit
-  def run(model, tokens, sees):
-    hidden, _ = model(tokens, sees, jnp.arange(tokens.size))
+  def run(model, tokens, mask):
+    hidden, _ = model(tokens, mask, jnp.arange(tokens.size))
     return model.logits(hidden)[-1].argmax()
 
   return [
-    workload.Work(run, (model, tokens.astype(np.int32), sees), scale)
-    for tokens, sees in rows
+    workload.Work(run, (model, tokens.astype(np.int32), mask), scale)
+    for tokens, mask in rows
   ]

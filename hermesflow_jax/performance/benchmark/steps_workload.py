@@ -1,4 +1,4 @@
-"""Steps of Pair-DPO: two pairs of each record, their gradient, AdamW."""
+"""The training workload: a Pair-DPO step with gradients and AdamW."""
 
 import dataclasses
 import functools
@@ -9,10 +9,12 @@ import numpy as np
 
 from hermesflow_jax.models import flop_count
 from hermesflow_jax.models import showo
+from hermesflow_jax.pair_dpo import methods
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import pair_loss
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.pair_dpo import throughput
 from hermesflow_jax.performance.benchmark import workload
 from hermesflow_jax.runtime import settings
@@ -31,14 +33,14 @@ _OBJECTIVE = objective_config.ObjectiveConfig()
 
 @dataclasses.dataclass(frozen=True)
 class StepsWorkload:
-  """A step of Pair-DPO.
+  """A Pair-DPO training step.
 
   Attributes:
-    pairs: records of a batch, each with a pair of captions and one of images.
-    grid: side of the square of codes.
-    text: tokens of a caption's part of a row, bos and eos included.
-    prompt: tokens of the prompt about an image.
-    reply: tokens of a caption that is learned, its end included.
+    pairs: records per batch. A record holds a caption pair and an image pair.
+    grid: side of the square code grid.
+    text: text tokens per text-to-image row, including bos and eos.
+    prompt: tokens per prompt about an image.
+    reply: tokens per caption, including its end token.
     label_rows: see `learning.LearningConfig`.
   """
 
@@ -55,9 +57,9 @@ class StepsWorkload:
   def ours(
     self, models: workload.Models, rng: np.random.Generator
   ) -> workload.Work:
-    """Returns the step as it is done here.
+    """Returns the library's training step.
 
-    Captions are scored by the reference before a round, as always.
+    The reference has scored the captions before, as in a self-play round.
     """
     loss, prepare = self._functions(models.learner)
     return self._work(models.learner, loss, prepare, self._packed(models, rng))
@@ -65,20 +67,21 @@ class StepsWorkload:
   def naive(
     self, models: workload.Models, rng: np.random.Generator
   ) -> list[workload.Work]:
-    """Returns a row for each side of each pair through both models."""
+    """Returns a step that runs all winners and losers through both models."""
     model = models.learner
     rows = self.naive_rows(model, rng)
     batch = {
-      name: jax.tree.map(jnp.asarray, each) for name, each in rows.items()
+      task: jax.tree.map(jnp.asarray, task_rows)
+      for task, task_rows in rows.items()
     }
 
     def score(model, rows, labels):
-      sees = attention_mask.mask_matrix(rows.ar, rows.valid)
-      hidden, _ = model(rows.tokens, sees, jnp.arange(rows.tokens.shape[-1]))
+      mask = attention_mask.mask_matrix(rows.ar, rows.valid)
+      hidden, _ = model(rows.tokens, mask, jnp.arange(rows.tokens.shape[-1]))
       return log_likelihood.sequence_logps(model.logits(hidden), labels)
 
     def scores(model, batch):
-      return preferences.PairLogps(
+      return pair_margins.PairLogps(
         t2i=score(model, batch['t2i'], batch['t2i'].labels),
         mmu=score(
           model, batch['mmu'], log_likelihood.next_labels(batch['mmu'].labels)
@@ -87,18 +90,15 @@ class StepsWorkload:
 
     def loss(model, reference, batch, key):
       del key
-      return preferences.loss(
-        scores(model, batch),
-        scores(reference, batch),
-        beta=_OBJECTIVE.beta,
-        und_weight=_OBJECTIVE.und_weight,
-        gen_weight=_OBJECTIVE.gen_weight,
+      return pair_loss.preference_loss(
+        methods.PairScores(scores(model, batch), scores(reference, batch)),
+        _OBJECTIVE,
       )
 
     return [self._work(model, loss, None, batch)]
 
   def naive_rows(self, model: showo.ShowO, rng: np.random.Generator):
-    """Returns {'t2i', 'mmu': Rows [B, 2, T]}, with the masks applied."""
+    """Returns {'t2i', 'mmu': Rows [B, 2, T]}, with masked image tokens."""
     vocab = model.config.vocab
     texts, drawn, real, prompts, replies, hidden = self._data(model, rng)
     t2i = [
@@ -115,25 +115,25 @@ class StepsWorkload:
     length = self.grid**2 + 4 + self.prompt + self.reply
     mmu = [
       image_to_text.mmu_rows(
-        vocab, np.stack([codes] * 2), [prompt] * 2, each, length
+        vocab, np.stack([codes] * 2), [prompt] * 2, captions, length
       )
-      for codes, prompt, each in zip(real, prompts, replies)
+      for codes, prompt, captions in zip(real, prompts, replies)
     ]
     return {'t2i': t2i, 'mmu': jax.tree.map(lambda *a: np.stack(a), *mmu)}
 
   def useful(self, models: workload.Models) -> flop_count.Cost:
-    """Returns what a step needs.
+    """Returns the least work.
 
-    The weights are read by three passes, the reference's by one; AdamW reads
-    and writes weights and moments, and reads gradients.
+    Three passes read the policy weights, and a single pass reads the reference
+    weights. AdamW reads and writes weights and moments, and reads gradients.
     """
     records, hidden = self._records(models, np.random.default_rng(0))
-    found = throughput.useful_work(
+    step_cost = throughput.useful_work(
       models.learner.config,
       [{'packed': r, 'gen_valid': True, 'und_valid': True} for r in records],
       batch=self.pairs,
       masks=1,
-      hidden=hidden.sum(-1).mean(),
+      masked=hidden.sum(-1).mean(),
       images_again=True,
       captions_again=False,
     )
@@ -141,14 +141,14 @@ class StepsWorkload:
     read = flop_count.weight_bytes(
       models.learner, models.learner.config.vocab.size
     )
-    return flop_count.Cost(found.flops, 4 * read + 7 * size)
+    return flop_count.Cost(step_cost.flops, 4 * read + 7 * size)
 
   def _functions(self, model):
     loss = functools.partial(
       pair_loss.loss,
       objective=_OBJECTIVE,
       reply=self.reply,
-      rows=self.label_rows,
+      chunk_size=self.label_rows,
     )
     prepare = functools.partial(
       pair_loss.prepare_batch,
@@ -162,8 +162,9 @@ class StepsWorkload:
     mesh = jax.sharding.Mesh(
       np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
     )
-    # It moves the weights from its first step on, and those whose gradient is
-    # nothing but rounding next to not at all: equal steps stay equal.
+    # No warmup: weights change from the first step. A large epsilon: weights
+    # whose gradient is only rounding error barely change, so equal steps stay
+    # equal.
     optim = adamw.AdamWConfig(lr=1e-2, steps=1_000, warmup=0.0, eps=1e-3)
     batch = jax.device_put(batch, sharding.replicated(mesh))
     step = train_step.make_step(loss, optim, jax.random.key(0), mesh, prepare)
@@ -193,28 +194,37 @@ class StepsWorkload:
     return texts, drawn, real, prompts, replies, hidden
 
   def _records(self, models, rng):
-    """The same data as (`packing.PackedRecord`s, bool[B, I] what is masked)."""
+    """Returns the data as (packed records, bool[B, I] masked image tokens)."""
     model = models.learner
     *data, hidden = self._data(model, rng)
-    fit = packing.PackedLengths(self.text + 1, self.reply)
+    lengths = packing.PackedLengths(self.text + 1, self.reply)
     return [
       packing.pack_record(
-        model.config.vocab, text, drawn, real, prompt, replies, self.text, fit
+        model.config.vocab,
+        text,
+        drawn,
+        real,
+        prompt,
+        replies,
+        self.text,
+        lengths,
       )
       for text, drawn, real, prompt, replies in zip(*data)
     ], hidden
 
   def _packed(self, models, rng):
-    """The same data, as a batch of `record_rows.make_transform`."""
+    """Returns the data as a batch from `record_rows.make_transform`."""
     model = models.learner
     rows, hidden = self._records(models, rng)
     packed = jax.tree.map(lambda *a: np.stack(a), *rows)
-    mmu = packing.pair_logps(model, packed, None, self.label_rows)[0].mmu
+    logps, _ = pair_log_likelihood.pair_logps(
+      model, packed, None, self.label_rows
+    )
     valid = np.ones(self.pairs, bool)
     return {
       'packed': packed,
-      'hidden': hidden[:, None],
-      'reference_mmu': mmu,
+      'masked': hidden[:, None],
+      'reference_mmu': logps.mmu,
       'gen_valid': valid,
       'und_valid': valid,
     }

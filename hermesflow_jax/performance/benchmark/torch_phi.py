@@ -1,6 +1,6 @@
-"""The naive way in PyTorch: transformers' Phi, one whole row after the other.
+"""The naive baseline in PyTorch: transformers' Phi, row by row.
 
-The only place of the library that knows PyTorch, and only where it is there.
+No other module imports PyTorch. Imports stand inside functions.
 """
 
 import importlib.util
@@ -17,10 +17,10 @@ def is_installed() -> bool:
 
 
 def make_model(config: showo.ShowOConfig, dtype: str):
-  """Returns a random Phi of these sizes, on a GPU where PyTorch has one.
+  """Returns a random Phi, on a GPU if PyTorch has access to it.
 
   Args:
-    config: the sizes.
+    config: sizes.
     dtype: 'float32' or 'bfloat16'.
   """
   import torch
@@ -47,24 +47,28 @@ def make_model(config: showo.ShowOConfig, dtype: str):
 
 
 def forward_seconds(model, rows, repeats: int) -> list[float]:
-  """Returns the median seconds of one call for each row.
+  """Times a model call for each row.
 
-  A call is what the official code does for one token: the whole row, a dense
-  mask, logits of the whole vocabulary everywhere, and one number back.
+  A call repeats the official code for a token: it runs the whole row with a
+  dense mask, computes logits over the whole vocabulary at all positions, and
+  copies a token to the host.
 
   Args:
-    model: of `make_model`.
-    rows: (tokens int[T], sees bool[T, T]).
-    repeats: timed calls a row, after one that is not.
+    model: from `make_model`.
+    rows: pairs (tokens int[T], mask bool[T, T]).
+    repeats: timed calls for a row, after a first call that is not timed.
+
+  Returns:
+    Median seconds for each row.
   """
   import torch
 
   first = next(model.parameters())
-  found = []
-  for tokens, sees in rows:
+  medians = []
+  for tokens, visible in rows:
     ids = torch.from_numpy(tokens.astype(np.int64))[None].to(first.device)
     lowest = torch.finfo(first.dtype).min
-    mask = torch.where(torch.from_numpy(sees.copy()), 0.0, lowest)
+    mask = torch.where(torch.from_numpy(visible.copy()), 0.0, lowest)
     mask = mask.to(first)[None, None]
     times = []
     with torch.no_grad():
@@ -75,20 +79,23 @@ def forward_seconds(model, rows, repeats: int) -> list[float]:
         ).logits
         logits[0, -1].argmax().item()
         times.append(time.perf_counter() - began)
-    found.append(float(np.median(times[1:])))
-  return found
+    medians.append(float(np.median(times[1:])))
+  return medians
 
 
 def step_seconds(model, rows: dict, repeats: int) -> float:
-  """Returns the median seconds of a step of Pair-DPO, row by row.
+  """Times a Pair-DPO step that runs row by row.
 
-  Each side of each pair goes through the policy and a frozen copy with all
-  logits, as in the official code; then the gradient, and AdamW.
+  All winners and losers run through the policy and a frozen copy with all
+  logits, as in the official code. Gradients and AdamW follow.
 
   Args:
-    model: of `make_model`; it learns.
+    model: from `make_model`; its weights change.
     rows: {'t2i', 'mmu': Rows [B, 2, T]}.
-    repeats: timed steps, after one that is not.
+    repeats: timed steps, after a first step that is not timed.
+
+  Returns:
+    Median seconds per step.
   """
   import copy
 
@@ -111,18 +118,18 @@ def step_seconds(model, rows: dict, repeats: int) -> float:
   lowest = torch.finfo(first.dtype).min
   pairs = []
   for kind, shift in (('t2i', 0), ('mmu', 1)):
-    each = rows[kind]
-    for b in range(len(each.tokens)):
+    task = rows[kind]
+    for b in range(len(task.tokens)):
       sides = []
       for n in range(2):
         sees = np.asarray(
-          attention_mask.mask_matrix(each.ar[b, n], each.valid[b, n])
+          attention_mask.mask_matrix(task.ar[b, n], task.valid[b, n])
         )
-        labels = np.full(each.labels.shape[-1], -100)
-        labels[: len(labels) - shift] = each.labels[b, n, shift:]
+        labels = np.full(task.labels.shape[-1], -100)
+        labels[: len(labels) - shift] = task.labels[b, n, shift:]
         sides.append(
           (
-            torch.from_numpy(each.tokens[b, n].astype(np.int64)).to(
+            torch.from_numpy(task.tokens[b, n].astype(np.int64)).to(
               first.device
             ),
             torch.where(torch.from_numpy(sees.copy()), 0.0, lowest).to(first),

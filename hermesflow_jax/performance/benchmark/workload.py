@@ -1,4 +1,4 @@
-"""Something to time, and what it is made from."""
+"""Defines the workload interface and the models that workloads use."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from hermesflow_jax.models import showo
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-  """What works.
+  """Models that workloads run.
 
   Attributes:
-    showo: reads and predicts; ready for sampling.
-    learner: the same, as it is trained.
-    tokenizer: of images; None where it is not asked for.
+    showo: model with weights in the sampling dtype.
+    learner: the same model with weights as in training.
+    tokenizer: image tokenizer, or None if no workload needs it.
   """
 
   showo: showo.ShowO
@@ -30,15 +30,15 @@ class Models:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """Something to time.
+  """A compiled function and its arguments.
 
   Attributes:
-    call: of `arguments`; jitted.
+    call: jitted function.
     arguments: arrays.
-    scale: what its time is multiplied by: the naive way runs a part.
-    trips: of its `while` loops.
-    carries: whether it takes its first argument away, and returns (what stands
-      for it in the next call, anything).
+    scale: factor for the measured seconds; > 1 if `call` does only a part.
+    trips: iterations per `while` loop, for FLOP counts.
+    carries: whether `call` donates its first argument and returns a pair whose
+      first item replaces it in the next call.
   """
 
   call: Callable
@@ -49,35 +49,40 @@ class Work:
 
 
 class Workload(Protocol):
-  """A part of a round of curation, ours and naive.
+  """A part of a self-play round, as implemented here and in a naive form.
 
-  Naive is the same work as one writes it first, and as the official code does
-  it: the whole row through the decoder for every step or token, logits of the
-  whole vocabulary at every position, nothing kept.
+  The naive form does the same work like the official code: every step or token
+  runs the whole row through the decoder and computes logits over the whole
+  vocabulary at every position, without a cache.
   """
 
   def ours(self, models: Models, rng: np.random.Generator) -> Work:
-    """Returns the work as it is done here."""
+    """Returns the work as implemented here."""
 
   def naive(self, models: Models, rng: np.random.Generator) -> list[Work]:
-    """Returns the naive way, in parts."""
+    """Returns the work in the naive form, in parts."""
 
   def useful(self, models: Models) -> flop_count.Cost:
-    """Returns the FLOPs that the work needs, and the least that it reads."""
+    """Returns the least FLOPs and bytes that the work needs."""
 
 
 def random_codes(rng: np.random.Generator, config: showo.ShowOConfig, *shape):
-  """Returns random codes int32[shape]."""
+  """Returns random image codes int32[shape]."""
   return rng.integers(0, config.vocab.codebook_size, shape).astype(np.int32)
 
 
 def random_texts(
   rng: np.random.Generator, config: showo.ShowOConfig, count: int, size: int
 ) -> list[list[int]]:
-  """Returns `count` random texts of `size` tokens."""
+  """Returns `count` random token lists with `size` tokens."""
   return rng.integers(0, config.vocab.text_size - 10, (count, size)).tolist()
 
 
 def total_flops(works: Sequence[Work], timed: Callable[[Work], float]) -> float:
-  """Returns the seconds of several works, each scaled."""
+  """Sums scaled values over works.
+
+  Args:
+    works: workload parts.
+    timed: returns the seconds or FLOPs for a work.
+  """
   return sum(work.scale * timed(work) for work in works)

@@ -1,1 +1,1 @@
-"""Programs compiled for a TPU slice that is not attached."""
+"""Compiles programs for TPU slices that are not attached."""

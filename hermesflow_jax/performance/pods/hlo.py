@@ -1,7 +1,7 @@
-"""Reads compiled programs: what they send over the network.
+"""Reads network traffic from the HLO text of compiled programs.
 
-The compiler's own sums take the body of a loop once. Here loops count as often
-as they turn: up to the constant that their condition compares with.
+The compiler's own cost analysis counts loop bodies once. This module multiplies
+them by the iterations, i.e. the constant that the loop condition compares with.
 """
 
 import collections
@@ -41,14 +41,14 @@ _COLLECTIVES = (
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-  """One line of a program.
+  """An HLO instruction.
 
   Attributes:
-    name: of its result.
-    arrays: bytes of each array of the result.
-    op: what it does.
-    inside: its arguments, as text.
-    rest: its attributes, as text.
+    name: result name.
+    arrays: bytes per array in the result.
+    op: opcode, e.g. 'all-reduce'.
+    inside: arguments as text.
+    rest: attributes as text.
   """
 
   name: str
@@ -59,17 +59,17 @@ class Instruction:
 
   @property
   def operands(self) -> list[str]:
-    """The names among its arguments."""
+    """The argument names."""
     return _NAME.findall(self.inside)
 
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-  """What a chip sends in one call of a program.
+  """The traffic that a chip sends in a program call.
 
   Attributes:
-    network: bytes by kind of collective.
-    count: how often each kind of collective is called.
+    network: bytes by collective kind.
+    count: number of calls by collective kind.
   """
 
   network: dict[str, float]
@@ -78,14 +78,15 @@ class Traffic:
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """A collective where it stands in a program.
+  """A collective operation in a program.
 
   Attributes:
-    kind: of it.
-    channel: its number, which all that is written of one has; '' without one.
-    size: bytes that a chip sends.
-    times: how often it is called.
-    fused: whether it is within a fused operation.
+    kind: opcode, e.g. 'all-gather'.
+    channel: channel id as text, which all parts share; '' for
+      none.
+    size: bytes that a chip sends in a call.
+    times: number of calls.
+    fused: whether a fused operation contains it.
   """
 
   kind: str
@@ -96,46 +97,47 @@ class Collective:
 
 
 def network_traffic(text: str, devices: int, trips: int = 1) -> Traffic:
-  """Returns what the text of a compiled program sends.
+  """Reads the network traffic from a compiled program.
 
   Args:
-    text: of the compiled program.
-    devices: that it runs on.
-    trips: of loops that end when the data say so.
+    text: HLO text.
+    devices: number of devices.
+    trips: iterations of loops whose condition depends on data.
   """
   program = _Program(text, devices, trips)
-  found = {}
-  for number, each in enumerate(program.collectives(program.entry)):
-    # What goes on behind several operations is named in each of them, also in
-    # those within loops that it goes on behind.
-    # Parts of a program that were written apart may share a number.
-    size = each.size if each.kind == 'all-reduce' else 0
-    name = (each.channel or f'none/{number}', each.kind, size)
-    if name not in found or each.times < found[name].times:
-      found[name] = each
+  unique = {}
+  for number, collective in enumerate(program.collectives(program.entry)):
+    # A collective that overlaps several operations appears in each of them,
+    # also within loops; the smallest number of calls is the real number.
+    # Separate all-reduces may share a channel, so their sizes tell them apart.
+    size = collective.size if collective.kind == 'all-reduce' else 0
+    key = (collective.channel or f'none/{number}', collective.kind, size)
+    if key not in unique or collective.times < unique[key].times:
+      unique[key] = collective
   network, count = collections.Counter(), collections.Counter()
-  for each in found.values():
-    network[each.kind] += each.size * each.times
-    count[each.kind] += each.times
+  for collective in unique.values():
+    network[collective.kind] += collective.size * collective.times
+    count[collective.kind] += collective.times
   return Traffic(dict(network), dict(count))
 
 
 def parse_computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
-  """Returns (instructions by computation, the name of the first)."""
-  found, entry, here = {}, '', None
+  """Returns (instructions by computation, name of the entry computation)."""
+  computations, entry, current = {}, '', None
   for line in text.splitlines():
     opened = re.match(r'\s*(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{\s*$', line)
     if opened and ' = ' not in line.split('->')[0]:
-      here = found.setdefault(opened[2], [])
+      current = computations.setdefault(opened[2], [])
       entry = opened[2] if opened[1] else entry
     elif line.strip().startswith('}'):
-      here = None
-    elif here is not None and (parsed := _instruction(line)):
-      here.append(parsed)
-  return found, entry
+      current = None
+    elif current is not None and (parsed := _instruction(line)):
+      current.append(parsed)
+  return computations, entry
 
 
 def _instruction(line: str) -> Instruction | None:
+  """Parses an instruction; returns None for other lines."""
   head = re.match(r'\s*(?:ROOT )?%?([\w.\-]+) = ', line)
   if not head:
     return None
@@ -153,7 +155,7 @@ def _instruction(line: str) -> Instruction | None:
 
 
 def _balanced(text: str) -> tuple[str, str]:
-  """(the parenthesis that text begins with, what follows)."""
+  """Splits text after the parenthesis that it begins with."""
   depth = 0
   for place, letter in enumerate(text):
     depth += (letter == '(') - (letter == ')')
@@ -163,8 +165,11 @@ def _balanced(text: str) -> tuple[str, str]:
 
 
 class _Program:
+  """The computations in a compiled program."""
+
   def __init__(self, text, devices, trips):
     self.devices, self.trips = devices, trips
+    self.collectives = functools.cache(self._collectives)
     self.computations, self.entry = parse_computations(text)
     self.sizes = {
       (name, line.name): sum(line.arrays)
@@ -172,19 +177,18 @@ class _Program:
       for line in lines
     }
 
-  @functools.cache
-  def collectives(self, name, fused=False) -> list[Collective]:
-    """The collectives of a computation.
+  def _collectives(self, name, fused=False) -> list[Collective]:
+    """Lists the collectives in a computation.
 
-    One that is fused, in a loop that the compiler made of a product, goes on
-    behind all its turns, and counts once.
+    A fused collective in a loop that the compiler generated from a matrix
+    product overlaps all iterations, and counts once.
     """
-    found = []
+    result = []
     for line in self.computations[name]:
       kind = line.op.removesuffix('-start')
       if kind in _COLLECTIVES:
         channel = re.search(r'channel_id=(\d+)', line.rest)
-        found.append(
+        result.append(
           Collective(
             kind,
             channel[1] if channel else '',
@@ -197,23 +201,23 @@ class _Program:
             fused,
           )
         )
-      times = self._turns(line) if line.op == 'while' else 1
+      times = self._iterations(line) if line.op == 'while' else 1
       windowed = line.op == 'while' and 'windowed_dot_general' in line.rest
       for other in _called(line):
         if other not in self.computations:
           continue
-        for each in self.collectives(other, fused or line.op == 'fusion'):
-          turns = 1 if windowed and each.fused else times
-          found.append(dataclasses.replace(each, times=turns * each.times))
-    return found
+        for inner in self.collectives(other, fused or line.op == 'fusion'):
+          factor = 1 if windowed and inner.fused else times
+          result.append(dataclasses.replace(inner, times=factor * inner.times))
+    return result
 
-  def _turns(self, line):
-    """How often a loop turns: the compiler says, or it counts to a constant."""
+  def _iterations(self, line) -> int:
+    """Returns a loop's known trip count, or its counter bound."""
     known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line.rest)
     if known:
       return int(known[1])
     condition = re.search(r'condition=%?([\w.\-]+)', line.rest)[1]
-    lines = {each.name: each for each in self.computations[condition]}
+    lines = {inner.name: inner for inner in self.computations[condition]}
     last = self.computations[condition][-1]
     bounds = [
       int(lines[name].inside)
@@ -227,21 +231,21 @@ class _Program:
     return sum(self.sizes.get((name, o), 0.0) for o in line.operands)
 
 
-def _called(line):
-  """The computations that an instruction runs."""
-  found = re.findall(
+def _called(line: Instruction) -> list[str]:
+  """Returns the computations that an instruction calls."""
+  lists = re.findall(
     r'(?:calls|body|to_apply|branch_computations|true_computation|'
     r'false_computation)=\{?((?:%?[\w.\-]+(?:, )?)+)\}?',
     line.rest,
   )
-  # The sum of a reduction is no computation of its own.
+  # The scalar function of a reduction holds no collective.
   if line.op not in ('while', 'fusion', 'call', 'conditional', 'async-start'):
     return []
-  return [n.strip().lstrip('%') for names in found for n in names.split(',')]
+  return [n.strip().lstrip('%') for names in lists for n in names.split(',')]
 
 
-def _sent(kind, operands, size):
-  """Bytes that each of `size` chips sends in one collective, on a ring."""
+def _sent(kind: str, operands: float, size: int) -> float:
+  """Returns the bytes that a chip in a ring with `size` chips sends."""
   if kind == 'collective-permute':
     return operands
   if kind == 'all-gather':
@@ -250,19 +254,19 @@ def _sent(kind, operands, size):
   return times * operands * (size - 1) / size
 
 
-def _group(rest):
-  """How many chips a collective joins; 0, which is all, if it says none."""
-  _, is_said, said = rest.partition('replica_groups=')
-  if not is_said or said.startswith('{}'):
+def _group(rest: str) -> int:
+  """Returns how many chips a collective joins; 0 means all chips."""
+  _, present, groups = rest.partition('replica_groups=')
+  if not present or groups.startswith('{}'):
     return 0
   # Three forms: [groups,size], {{chips},...}, mesh['a'=4,'b'=2] {'b'}; a part
   # of an axis is 'a':(before)size.
-  if found := re.match(r'\[(\d+),(\d+)\]', said):
-    return int(found[2])
-  if found := re.match(r'\{\{([\d,]+)\}', said):
-    return len(found[1].split(','))
-  if found := re.match(r'mesh\[([^\]]*)\][^{]*\{([^}]*)\}', said):
-    sizes = dict(re.findall(r"'(\w+)'=(\d+)", found[1]))
-    joined = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])
+  if match := re.match(r'\[(\d+),(\d+)\]', groups):
+    return int(match[2])
+  if match := re.match(r'\{\{([\d,]+)\}', groups):
+    return len(match[1].split(','))
+  if match := re.match(r'mesh\[([^\]]*)\][^{]*\{([^}]*)\}', groups):
+    sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
+    joined = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", match[2])
     return math.prod(int(part or sizes[axis]) for axis, part in joined)
-  raise ValueError(f'replica_groups of an unknown form: {said[:60]}')
+  raise ValueError(f'replica_groups of an unknown form: {groups[:60]}')

@@ -84,7 +84,7 @@ def pair_dpo_step(
     objective=objective,
     reply=sizes.lengths.reply,
     compat=config.compat,
-    rows=config.label_rows,
+    chunk_size=config.label_rows,
   )
   learner, trained = trainable.FullModel(model), model
   if config.lora.rank:
@@ -171,7 +171,7 @@ def longest_batch(
     'reference_mmu': np.zeros(2, np.float32),
   }
   if objective.fixed_masks:
-    row['hidden'] = np.zeros((objective.masks, image_tokens), bool)
+    row['masked'] = np.zeros((objective.masks, image_tokens), bool)
     row['reference_t2i'] = np.zeros(2, np.float32)
   return batching.stack([row] * config.batch)
 

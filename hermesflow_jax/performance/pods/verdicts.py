@@ -1,8 +1,8 @@
-"""What programs want of a slice of TPU chips that is not there.
+"""Predicts memory and least times on TPU slices.
 
-The TPU's compiler runs on a CPU (`pip install -e '.[tpu]'`). It says what each
-chip keeps, computes and sends, and so the least time of each. The memory's is
-that of reading what the program was given, as often as it must.
+The TPU compiler runs on a CPU (`pip install -e '.[tpu]'`). Its output gives the
+memory, FLOPs and network traffic per chip, and so the least time for each. The
+least memory time counts how often a program must read its arguments.
 """
 
 from collections.abc import Callable
@@ -20,21 +20,19 @@ from hermesflow_jax.performance.pods import hlo
 from hermesflow_jax.runtime import accelerators
 from hermesflow_jax.runtime import sharding
 
-GIB = 2**30
-
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """Something to compile.
+  """A program to compile.
 
   Attributes:
-    name: for people.
-    call: of abstract arguments.
+    name: name in reports.
+    call: jitted function.
     arguments: jax.ShapeDtypeStructs with shardings, and small numpy arrays.
-    parts: of what the arguments hold on a chip, by name.
-    reads: how often a call reads each of these from memory, at least.
-    trips: turns of each loop that does not say how often it turns.
-    per: what one call makes, and how much of it.
+    parts: argument groups by name, e.g. weights and optimizer state.
+    reads: how often a call must read the parts from memory.
+    trips: iterations per loop whose condition depends on data.
+    per: (unit, amount) that a call produces, e.g. ('images', 64).
   """
 
   name: str
@@ -48,21 +46,21 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """What one chip wants for a call of a program.
+  """The resources that a program call needs on each chip.
 
   Attributes:
-    name: of the program.
+    name: program name.
     per: see `Program`.
-    fits: whether it compiled within the chip's memory.
-    parts: bytes of the arguments, by name.
-    temporary: bytes beside these.
-    peak: bytes in all.
-    flops: executed.
-    memory: bytes of the parts, as often as they are read.
-    network: bytes sent by each collective; None where that cannot be read.
-    seconds: the least time by what bounds it: 'compute', 'memory', 'network'.
-    compiling: seconds.
-    fault: the compiler's, if it does not fit.
+    fits: whether the program fits into chip memory.
+    parts: argument bytes by name.
+    temporary: bytes in temporary arrays.
+    peak: most bytes in use.
+    flops: executed FLOPs.
+    memory: bytes read, which are parts times reads.
+    network: bytes sent by collective kind; None if not readable.
+    seconds: least seconds by resource: 'compute', 'memory', 'network'.
+    compiling: compilation seconds.
+    fault: compiler message if the program does not fit.
   """
 
   name: str
@@ -80,20 +78,26 @@ class Verdict:
 
   @property
   def bound(self) -> str:
-    """What takes longest."""
+    """The resource with the largest least time."""
     return max(self.seconds, key=self.seconds.get) if self.seconds else ''
 
 
 def slice_mesh(
   where: accelerators.Slice, data: int, model: int
 ) -> jax.sharding.Mesh:
-  """Returns a mesh over the chips of a slice that is not there.
+  """Returns a mesh over chips that are not attached.
+
+  Args:
+    where: slice.
+    data: data axis size.
+    model: model axis size.
 
   Raises:
-    ValueError: there is no compiler for it, or the mesh does not fit it.
+    ValueError: no compiler for the slice is installed, or data times model
+      differs from its chip count.
   """
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
-  # Nothing here holds a chip, so others may compile beside it.
+  # Compilation holds no chip, so several processes may load libtpu.
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
   os.environ.setdefault(
@@ -104,21 +108,21 @@ def slice_mesh(
       f'mesh data={data} model={model} does not fit {where.count} chips'
     )
   try:
-    found = topologies.get_topology_desc(
+    topology = topologies.get_topology_desc(
       platform='tpu', topology_name=where.name, **_hosts(where)
     )
-    return sharding.mesh_from_devices(found.devices, data, model)
+    return sharding.mesh_from_devices(topology.devices, data, model)
   except Exception as error:
     hint = ''
     if importlib.util.find_spec('libtpu') is None:
-      hint = " (this wants `pip install -e '.[tpu]'`)"
+      hint = " (requires `pip install -e '.[tpu]'`)"
     raise ValueError(
       f'{where.name}: {str(error).splitlines()[0]}{hint}'
     ) from error
 
 
-def _hosts(where):
-  """What says that a small slice is of one host."""
+def _hosts(where: accelerators.Slice) -> dict:
+  """Returns topology options that place a small slice on a single host."""
   if where.count > 8:
     return {}
   bounds = (*where.shape, 1, 1)[:3]
@@ -128,9 +132,15 @@ def _hosts(where):
 def compile_program(
   program: Program, where: accelerators.Slice, mesh
 ) -> Verdict:
-  """Compiles a program and reads what it wants."""
+  """Compiles a program and returns the resources that it needs.
+
+  Args:
+    program: program.
+    where: slice.
+    mesh: from `slice_mesh`.
+  """
   parts = {name: bytes_per_chip(tree) for name, tree in program.parts.items()}
-  began = time.perf_counter()
+  start = time.perf_counter()
   try:
     with sharding.use_mesh(mesh):
       compiled = program.call.lower(*program.arguments).compile()
@@ -142,17 +152,17 @@ def compile_program(
       program.per,
       False,
       parts,
-      compiling=time.perf_counter() - began,
+      compiling=time.perf_counter() - start,
       fault=str(error).splitlines()[0][:300],
     )
-  took = time.perf_counter() - began
+  took = time.perf_counter() - start
   sizes = compiled.memory_analysis()
   try:
     network = hlo.network_traffic(
       compiled.as_text(), where.count, program.trips
     ).network
   except jax.errors.JaxRuntimeError:
-    # This jax cannot read what a newer libtpu wrote.
+    # This jax cannot read the output of a newer libtpu.
     network = None
   with sharding.use_mesh(mesh):
     work = flop_count.count_flops(
@@ -183,107 +193,10 @@ def compile_program(
 
 
 def bytes_per_chip(tree) -> float:
-  """Returns the bytes of arrays on the chip that has most of them."""
+  """Returns the largest bytes per chip that a tree of arrays takes."""
   return float(
     sum(
       np.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
       for a in jax.tree.leaves(tree)
     )
   )
-
-
-def verdict_line(verdict: Verdict, where: accelerators.Slice) -> str:
-  """Returns a verdict as a sentence."""
-  parts = ', '.join(
-    f'{name} {size / GIB:.2f}' for name, size in verdict.parts.items()
-  )
-  if not verdict.fits:
-    return f'{verdict.name}: does not fit ({parts} GiB): {verdict.fault}'
-  if verdict.network is None:
-    sent = 'not readable with this jax'
-  else:
-    sent = (
-      ', '.join(
-        f'{kind} {size / GIB:.2f}' for kind, size in verdict.network.items()
-      )
-      or 'none'
-    )
-  times = ', '.join(
-    f'{kind} {seconds * 1e3:.1f}' for kind, seconds in verdict.seconds.items()
-  )
-  return (
-    f'{verdict.name}: {verdict.peak / GIB:.2f} of '
-    f'{where.chip.memory / GIB:.1f} GiB a chip ({parts}, temporaries '
-    f'{verdict.temporary / GIB:.2f}); {verdict.flops / 1e12:.2f} TFLOP, '
-    f'sent GiB: {sent}; at least ms: {times}; '
-    f'{verdict.bound}-bound; compiled in {verdict.compiling:.0f} s'
-  )
-
-
-def verdict_table(found: list[dict]) -> str:
-  """Returns all that was compiled into a folder as a Markdown table.
-
-  Args:
-    found: what was written of each slice and mesh; `wanted` says how much a
-      run makes of what a program makes, by name.
-  """
-  lines = [
-    '| slice | mesh | program | GiB a chip | of | TFLOP a chip | GiB sent | '
-    'least ms: compute | memory | network | bound by | '
-    'at most, of the slice | a run, at least |',
-    '|' + '---|' * 13,
-  ]
-  for each in found:
-    memory = accelerators.parse_slice(each['topology']).chip.memory / GIB
-    mesh = 'x'.join(str(size) for size in each['mesh'].values())
-    for p in each['programs']:
-      head = [each['topology'], mesh, p['name']]
-      if not p['fits']:
-        lines.append(
-          '| '
-          + ' | '.join(
-            [
-              *head,
-              f'more than {memory:.1f}',
-              f'{memory:.1f}',
-              *[''] * 5,
-              'does not fit',
-              '',
-              '',
-            ]
-          )
-          + ' |'
-        )
-        continue
-      sent = p['network']
-      least = max(p['seconds'].values())
-      what, many = p['per']
-      lines.append(
-        '| '
-        + ' | '.join(
-          [
-            *head,
-            f'{p["peak"] / GIB:.1f}',
-            f'{memory:.1f}',
-            f'{p["flops"] / 1e12:.1f}',
-            '' if sent is None else f'{sum(sent.values()) / GIB:.2f}',
-            *(
-              f'{p["seconds"][kind] * 1e3:.1f}' if kind in p['seconds'] else ''
-              for kind in ('compute', 'memory', 'network')
-            ),
-            p['bound'],
-            f'{many / least:.0f} {what}/s',
-            duration_text(each['wanted'][what] / many * least),
-          ]
-        )
-        + ' |'
-      )
-  return '\n'.join(lines)
-
-
-def duration_text(seconds: float) -> str:
-  """Returns it as people say it, e.g. '22 min', '0.3 min', '11.6 h'."""
-  minutes = seconds / 60
-  if minutes >= 120:
-    return f'{minutes / 60:.1f} h'
-  return f'{minutes:.1f} min' if minutes < 10 else f'{minutes:.0f} min'

@@ -1,0 +1,119 @@
+"""Converts PyTorch weights to a checkpoint."""
+
+import pathlib
+
+from conversions import model_sizes
+from conversions import weight_table
+from conversions.files import destination
+from conversions.files import source
+from conversions.tables import clip_table
+from conversions.tables import magvit_table
+from conversions.tables import phi_table
+from conversions.tables import showo_table
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import converted_model
+from hermesflow_jax.runtime import terminal
+
+KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
+
+
+def read_model(kind: str, weights: source.Source, seed: int, progress=iter):
+  """Builds a model from PyTorch weights.
+
+  Args:
+    kind: name in KINDS.
+    weights: tensors and `config.json`.
+    seed: random seed for a plain Phi's new vocabulary rows.
+    progress: wraps the iteration over parameters.
+
+  Returns:
+    (model, text tokens per text-to-image row, 0 for other models).
+
+  Raises:
+    ValueError: lists all faults in the tensors or the config.
+  """
+  state_dict, config = weights.tensors, weights.config
+  if kind == 'phi':
+    return phi_table.to_jax(state_dict, config, seed, progress)
+  if kind == 'showo':
+    sizes, max_text = model_sizes.read_or_list_faults(
+      lambda: showo_table.read_sizes(state_dict, config),
+      state_dict,
+      showo_table.TABLE + showo_table.PROJECTOR,
+      showo_table.rows_of_names(state_dict),
+    )
+    return showo_table.to_jax(state_dict, sizes, progress), max_text
+  if kind == 'magvitv2':
+    sizes = model_sizes.read_or_list_faults(
+      lambda: magvit_table.read_sizes(state_dict, config),
+      state_dict,
+      magvit_table.TABLE,
+      magvit_table.TABLE,
+      magvit_table.CONSTANTS,
+    )
+    return magvit_table.to_jax(state_dict, sizes, progress), 0
+  tower = clip_table.vision(state_dict)
+  sizes = model_sizes.read_or_list_faults(
+    lambda: clip_table.read_sizes(tower, config),
+    tower,
+    clip_table.TABLE,
+    clip_table.TABLE,
+  )
+  return clip_table.to_jax(tower, sizes, progress), 0
+
+
+def write_checkpoint(
+  kind: str,
+  src: str,
+  dst: str,
+  *,
+  overwrite: bool,
+  seed: int,
+  console: terminal.Console,
+) -> converted_model.ConversionRecord:
+  """Converts PyTorch weights and writes a checkpoint.
+
+  Args:
+    kind: name in KINDS.
+    src: PyTorch weights, see `source.find`.
+    dst: folder to create.
+    overwrite: whether to replace a converted checkpoint at `dst`.
+    seed: random seed for a plain Phi's new vocabulary rows.
+    console: receives progress.
+
+  Returns:
+    The checkpoint's record.
+
+  Raises:
+    ValueError: `src` or `dst` is invalid; `dst` is unchanged.
+  """
+  with destination.new_folder(dst, overwrite, _is_converted) as folder:
+    weights = source.find(src, console.say)
+    console.say(
+      f'{len(weights.tensors)} tensors in {len(weights.files)} file(s)'
+    )
+    model, max_text = read_model(
+      kind, weights, seed, console.progress('reading')
+    )
+    sums = weights.sums()
+    if kind == 'phi' and seed:
+      # Another seed makes another model from the same files.
+      sums['seed of new rows'] = str(seed)
+    record = converted_model.ConversionRecord(
+      kind='showo' if kind == 'phi' else kind,
+      sizes=model.config,
+      max_text=max_text,
+      dtype=str(weight_table.common_dtype(weights.tensors)),
+      source=weights.name,
+      sha256=sums,
+    )
+    console.say('writing')
+    checkpoint.save(str(folder), model, record.meta())
+  return record
+
+
+def _is_converted(folder: pathlib.Path) -> bool:
+  try:
+    return 'converted' in checkpoint.read_metadata(str(folder))
+  except ValueError:
+    return False

@@ -1,0 +1,63 @@
+"""Finds image files in a local folder or a bucket."""
+
+import pathlib
+
+from hermesflow_jax.runtime import storage
+
+
+class ImageFolder:
+  """Finds images by name and refuses paths outside the folder.
+
+  A bucket folder is listed once, when the object is built.
+
+  Args:
+    folder: folder path.
+    also: another local folder that absolute names may lie in; '' for none.
+  """
+
+  def __init__(self, folder: str, also: str = ''):
+    self.root, self._listed = storage.path(folder), None
+    self._also = ()
+    if storage.is_local(self.root):
+      self.root = self.root.resolve()
+      if also:
+        self._also = (pathlib.Path(also).resolve(),)
+    else:
+      self._listed = storage.list_files(self.root)
+
+  def find(self, name: str, key: str = 'img_path'):
+    """Returns the path of an image.
+
+    Args:
+      name: path relative to the folder, or an absolute path inside it.
+      key: field name for error messages.
+
+    Raises:
+      ValueError: the path leaves the folder, or the file does not exist.
+    """
+    try:
+      if self._listed is None:
+        path = (self.root / name).resolve()
+        inside = any(
+          path.is_relative_to(root) for root in (self.root, *self._also)
+        )
+        path = path if inside else None
+        exists = path and path.is_file()
+      else:
+        path = storage.path_inside(
+          self.root, name.removeprefix(f'{self.root}/')
+        )
+        exists = path and str(path.relative_to(self.root)) in self._listed
+    except OSError as error:  # For example, a name that is too long.
+      raise ValueError(f'{key}: {error.strerror}') from error
+    if path is None:
+      raise ValueError(f'{key} {name!r} leaves {self.root}')
+    if not exists:
+      raise ValueError(f'there is no image {path}')
+    return path
+
+  def stamp(self, path) -> str:
+    """Returns a text that changes with the image, e.g. its size and time."""
+    if self._listed is None:
+      return storage.version_stamp(path)
+    return self._listed[str(path.relative_to(self.root))]
