@@ -170,9 +170,9 @@ def ngram_cosines(
 
 
 # Scorers by the name that the setting `caption_scorer` gives. To use your own,
-# write a function with the signature of `Scorer`, whose scores lie above -1, and
-# add a line. The name is part of a run's identity: a run with another scorer
-# needs another --workdir.
+# write a function with the signature of `Scorer`, whose scores lie above -1,
+# and add a line. The name is part of a run's identity: a run with another
+# scorer needs another --workdir.
 SCORERS: dict[str, Scorer] = {'ngram': ngram_cosines}
 
 
