@@ -23,7 +23,7 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=['hermesflow_jax*', 'configs', 'conversions*']
   ),
-  package_data={'hermesflow_jax': ['assets/**/*']},
+  package_data={'hermesflow_jax': ['assets/**/*', 'reports/templates/*']},
   install_requires=[
     *jax(),
     f'flax==0.12.8; {OLD}',
@@ -34,6 +34,8 @@ setuptools.setup(
     'huggingface-hub>=1',
     # tensorflow-datasets imports it without asking for it.
     'importlib-resources>=6',
+    'jinja2>=3.1',
+    'matplotlib>=3.9',
     'ml-collections>=1.1,<2',
     'numpy>=2.1',
     'optax>=0.2.8,<0.3',

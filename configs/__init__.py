@@ -1,1 +1,1 @@
-"""Configs of the jobs: every number of an experiment, with its origin."""
+"""Job configs: every number in an experiment, with its origin."""

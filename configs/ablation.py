@@ -2,21 +2,21 @@
 
   python main.py --config=configs/ablation.py
 
-compares DPO of either task alone, SFT on the winners and rounds of Pair-DPO,
-as table 5 of HermesFlow (arXiv 2502.12148) does, on the embedded world. All
+compares DPO on either task alone, SFT on the winners and Pair-DPO rounds, as
+HermesFlow (arXiv 2502.12148) does in table 5, on the embedded world. All
 arms have the same candidates, pairs, steps and scenes; each has its own
-learning rate, searched on scenes of the preference split. Variants
+learning rate, searched on scenes from the preference split. Variants
 (--config=configs/ablation.py:<variant>), with minutes on two shared CPU cores:
 
   variant   compares                                       minutes  commit
-  table5    the arms of table 5, and SFT                   48       800a4be
+  table5    the arms in table 5, and SFT                   48       800a4be
   methods   other losses, SFT terms, LoRA                  97       c6b15f8
-  settings  the sweeps below, one after the other          135      c6b15f8
+  settings  all sweeps                                     135      c6b15f8
   recipe    three changes together beside the default, on  > 92     958315f
             scenes that were not used for model selection
-  beta ...  one sweep alone: a name of SWEEPS
+  beta ...  a sweep alone: a name in SWEEPS
 
-Expected of table5, mean changes since the base model (docs/evidence.md has all
+Expected in table5, mean changes since the base model (docs/evidence.md has all
 tables; a star: beyond chance):
 
   arm                understanding     generation        gap
@@ -59,7 +59,7 @@ WITHOUT_SFT = {'und_sft_weight': 0.0, 'gen_sft_weight': 0.0}
 
 
 def get_config(variant='table5'):
-  """Returns the settings of `hermesflow_jax.experiments.ablation`."""
+  """Returns settings for `hermesflow_jax.experiments.ablation`."""
   if variant not in VARIANTS:
     raise ValueError(
       f'variant must be one of {", ".join(VARIANTS)}, got {variant!r}'
@@ -104,12 +104,12 @@ def get_config(variant='table5'):
 
 
 def most(setting, arms):
-  """Returns the largest value of a setting that all arms change."""
+  """Returns the largest value for a setting that all arms change."""
   return max(arm['changes'][setting] for arm in arms)
 
 
 def arm(name, label, scorer='self', rounds=1, rates=RATES, **changes):
-  """Returns an arm: changes of self-play's settings under a name."""
+  """Returns an arm: changes to self-play's settings, under a name."""
   return {
     'name': name,
     'label': label,
@@ -125,7 +125,7 @@ def method(name, label, loss, rates=RATES, **objective):
 
 
 def sft():
-  """Returns the arm of SFT, weighted as the SFT terms of our Pair-DPO."""
+  """Returns the SFT arm, weighted as the SFT terms in our Pair-DPO."""
   return method(
     'sft',
     'SFT on winners',
@@ -138,7 +138,7 @@ def sft():
 
 
 def table5():
-  """Returns the arms of the paper's table 5, and SFT."""
+  """Returns the arms in the paper's table 5, and SFT."""
   return (
     method('dpo_understanding', 'DPO, understanding', 'dpo_understanding'),
     method('dpo_generation', 'DPO, generation', 'dpo_generation'),
@@ -180,9 +180,9 @@ def methods():
 
 
 def recipe():
-  """Returns two arms: the default, and three changes of it together.
+  """Returns two arms: the default, and three changes to it together.
 
-  No change alone gained on the scenes of `settings`, and none lost. Together
+  No change alone gained on the scenes in `settings`, and none lost. Together
   they are tried once, on other scenes.
   """
   return (
@@ -203,15 +203,15 @@ def settings(names):
   """Returns arms that differ from Pair-DPO in one setting, and their sweeps.
 
   Args:
-    names: sweeps, names of SWEEPS.
+    names: sweeps, names in SWEEPS.
 
   Returns:
-    (arms, sweeps): an arm may be a point of several sweeps.
+    (arms, sweeps): an arm may be a point in several sweeps.
   """
   arms, sweeps = {}, {}
 
   def add(title, at, name='pair_dpo', number=1, scorer='self', **changes):
-    """Adds an arm and, as a point of a sweep, its round `number`."""
+    """Adds an arm and, as a point in a sweep, its round `number`."""
     if title.replace(' ', '_') not in names:
       return
     label = 'Pair-DPO' if name == 'pair_dpo' else f'{title} {at}'

@@ -1,11 +1,11 @@
-"""Speed of sampling and training, beside the same work done naively.
+"""Speed: sampling and training, beside the same work done naively.
 
   python main.py --config=configs/benchmark.py
 
-times four layers of Show-o's width on a CPU. The naive way of text takes
-hours, so a few of its calls are timed and scaled: `naive_calls`, of lengths
-spread over a row, and `naive_steps` of an image. PyTorch is timed if it is
-installed. docs/performance.md has the tables of two shared CPU cores (commit
+times four layers with Show-o's width on a CPU. Naive text sampling takes
+hours, so a few calls are timed and scaled: `naive_calls`, with lengths spread
+over a row, and `naive_steps` for an image. PyTorch is timed if it is
+installed. docs/performance.md has the tables for two shared CPU cores (commit
 1ac07a3), e.g. seconds and how many times as long naive JAX takes:
 
   images of 512 px, 2 steps      19.01  1.44 x
@@ -16,7 +16,7 @@ Variants (--config=configs/benchmark.py:<variant>):
 
   cpu   as above
   step  the training step alone, on a CPU: 35.68 s, 1.82 x (commit 12225dd)
-  host  host time of a training step, with a model so small that the device has
+  host  host time in a training step, with a model so small that the device has
         next to nothing to do: 0.8 to 1.0 ms (2026-11-26)
   h200  the whole model, for one large GPU; not measured yet
 """
@@ -27,7 +27,7 @@ from configs import show_o
 
 
 def get_config(variant='cpu'):
-  """Returns the settings of `hermesflow_jax.jobs.benchmark`."""
+  """Returns settings for `hermesflow_jax.jobs.benchmark`."""
   variants = {'cpu': cpu, 'step': step, 'host': host, 'h200': h200}
   if variant not in variants:
     raise ValueError(
@@ -76,7 +76,7 @@ def step(config):
 
 
 def host(config):
-  """Sets a training step of a tiny model."""
+  """Sets a tiny model's training step."""
   small = steps('a small step of Pair-DPO, 2 records', 2, 4)
   small['steps'].update({'text': 16, 'prompt': 8, 'reply': 8})
   config.vocab = {'text_size': 300, 'codebook_size': 64, 'eos': 299}
@@ -106,7 +106,7 @@ def h200(config):
 
 
 def images(name, count, grid, sampler_steps, guidance):
-  """Returns a workload that samples images of grid x grid codes."""
+  """Returns a workload that samples images with grid x grid codes."""
   return {
     'name': name,
     'images': {
@@ -121,7 +121,7 @@ def images(name, count, grid, sampler_steps, guidance):
 
 
 def replies(name, count, per_image, shared, tokens):
-  """Returns a workload that samples replies about images of 512 px."""
+  """Returns a workload that samples replies about 512 px images."""
   return {
     'name': name,
     'replies': {
@@ -137,7 +137,7 @@ def replies(name, count, per_image, shared, tokens):
 
 
 def choices(name, count, per_image, options, tokens):
-  """Returns a workload that scores the choices of questions about images."""
+  """Returns a workload that scores choices for questions about images."""
   return {
     'name': name,
     'choices': {
@@ -152,7 +152,7 @@ def choices(name, count, per_image, options, tokens):
 
 
 def steps(name, records, grid):
-  """Returns a workload that takes a training step of Pair-DPO."""
+  """Returns a workload that takes a Pair-DPO training step."""
   return {
     'name': name,
     'steps': {
@@ -167,7 +167,7 @@ def steps(name, records, grid):
 
 
 def pixels(name, count, decode, size=512):
-  """Returns a workload of the image tokenizer, size in pixels a side."""
+  """Returns a workload for the image tokenizer, size in pixels a side."""
   return {
     'name': name,
     'pixels': {'count': count, 'size': size, 'decode': decode},

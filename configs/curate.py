@@ -1,8 +1,8 @@
-r"""Homologous preference pairs of a model, without training on them.
+r"""Homologous preference pairs from a model, without training on them.
 
   python main.py --config=configs/curate.py
 
-makes the pairs of 200 inputs in under a minute on two CPU cores, and prints
+makes pairs for 200 inputs in under a minute on two CPU cores, and prints
 how many pairs were kept and why others were dropped. Several processes, on one
 machine or on many that see the same folder, divide the work:
 
@@ -18,7 +18,7 @@ of self-play, from the model that `configs/learn.py` left after the first:
 
 Where rounds have the same inputs (`fresh_inputs` False, as with Show-o's
 settings), `--config.before=runs/curate` names the pairs of the round before.
-Variants are those of `configs/pair_dpo.py`, e.g. with Show-o's weights and
+Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights and
 data/inputs.jsonl:
 
   python main.py --config=configs/curate.py:show_o_512
@@ -30,7 +30,7 @@ from configs import pair_dpo
 
 
 def get_config(variant='shapes'):
-  """Returns the settings of `hermesflow_jax.jobs.curate`."""
+  """Returns settings for `hermesflow_jax.jobs.curate`."""
   main_config = pair_dpo.get_config(variant)
   values, play = main_config.to_dict(), main_config.play
   config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))

@@ -1,14 +1,14 @@
-r"""Images of prompts, as PNG files with a contact sheet.
+r"""Images for prompts, as PNG files with a contact sheet.
 
   python main.py --config=configs/generate.py \
     --config.prompts="('two red rings', 'a blue square and a large cross')"
 
-draws four images of each prompt with the shipped model of the embedded world,
-in under a minute on two CPU cores. Prompts may also come from a file with one
-a line (`--config.file=prompts.txt`). Parts of an image are drawn anew with
-`--config.image=a.png --config.mask=mask.png`, and its borders extended with
-`--config.image=a.png --config.extend="('right', 'down')"`. Variants are those
-of `configs/pair_dpo.py`, e.g. with Show-o's weights:
+draws four images for each prompt with the embedded world's shipped model, in
+under a minute on two CPU cores. Prompts may also come from a text file, a
+prompt a line (`--config.file=prompts.txt`). A mask names the parts to draw anew
+(`--config.image=a.png --config.mask=mask.png`), `extend` the sides where an
+image grows (`--config.image=a.png --config.extend="('right', 'down')"`).
+Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights:
 
   python main.py --config=configs/generate.py:show_o_512
 """
@@ -19,7 +19,7 @@ from configs import pair_dpo
 
 
 def get_config(variant='shapes'):
-  """Returns the settings of `hermesflow_jax.jobs.generate`."""
+  """Returns settings for `hermesflow_jax.jobs.generate`."""
   main_config = pair_dpo.get_config(variant)
   config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))
   config.job = 'generate'

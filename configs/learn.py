@@ -1,4 +1,4 @@
-r"""One round of Pair-DPO from pairs that were made before.
+r"""A round of Pair-DPO on pairs that `configs/curate.py` made.
 
   python main.py --config=configs/curate.py
   python main.py --config=configs/learn.py --config.pairs=runs/curate
@@ -13,7 +13,7 @@ configs/curate.py made its pairs:
     --config.init_from=runs/learn
 
 The frozen model is the start of the round; --config.reference names another,
-e.g. assets:shapes, the base model. Variants are those of
+e.g. assets:shapes, the base model. Variants as in
 `configs/pair_dpo.py`, e.g. with Show-o's weights:
 
   python main.py --config=configs/learn.py:show_o_512 --config.pairs=...
@@ -42,7 +42,7 @@ _LEARNING = (
 
 
 def get_config(variant='shapes'):
-  """Returns the settings of `hermesflow_jax.jobs.learn`."""
+  """Returns settings for `hermesflow_jax.jobs.learn`."""
   main_config = pair_dpo.get_config(variant)
   play = main_config.play.to_dict()
   config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))

@@ -47,7 +47,7 @@ VARIANTS = (
 
 
 def get_config(variant='shapes'):
-  """Returns the settings of `hermesflow_jax.jobs.pair_dpo`."""
+  """Returns settings for `hermesflow_jax.jobs.pair_dpo`."""
   config = shapes()
   if variant in ('show_o_256', 'show_o_512'):
     show_o.use_paper_settings(config, int(variant.removeprefix('show_o_')))
@@ -88,7 +88,7 @@ def shapes():
   # Sampling: candidates of an input.
   play.rounds = 3  # Paper.
   play.images = 4  # Ours; 2 to 16 score alike (docs/evidence.md).
-  play.captions = show_o.LADDER
+  play.captions = show_o.caption_samplers()
   play.caption_prompt = 'Give a caption for this image.'
   # Ours, because this guidance drew best (docs/self_play.md, "The base model's
   # sampler").

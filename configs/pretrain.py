@@ -1,4 +1,4 @@
-"""The unified base model of the embedded world.
+"""The embedded world's unified base model.
 
   python main.py --config=configs/tokenizer.py
   python main.py --config=configs/pretrain.py
@@ -19,7 +19,7 @@ import ml_collections
 
 
 def get_config():
-  """Returns the settings of `hermesflow_jax.jobs.pretrain`; all are ours."""
+  """Returns settings for `hermesflow_jax.jobs.pretrain`; all are ours."""
   config = ml_collections.ConfigDict()
   config.job = 'pretrain'
   config.seed = 0

@@ -20,7 +20,7 @@ from configs import pretrain
 
 
 def get_config():
-  """Returns the settings of `hermesflow_jax.experiments.seeds`."""
+  """Returns settings for `hermesflow_jax.experiments.seeds`."""
   config = ml_collections.ConfigDict()
   config.job = 'seeds'
 

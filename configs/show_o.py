@@ -1,24 +1,27 @@
-"""Show-o's sizes, the samplers of the official scripts, the paper's settings.
+"""Show-o's sizes, the official scripts' samplers and the paper's settings.
 
-`configs/pair_dpo.py` and the configs of the other jobs import this file; it
-starts no job itself. Origins of the numbers:
+Other configs import this file; it starts no job itself. Where numbers come
+from:
 
   paper      HermesFlow, arXiv 2502.12148, section 4.1
-  official   scripts and configs of the repository Gen-Verse/HermesFlow
+  official   scripts and configs in the repository Gen-Verse/HermesFlow
   Show-o     arXiv 2408.12528, its code and its checkpoints
   ours       chosen here, with the reason beside it
 """
 
-# Ten captions of an image: one greedy, nine sampled (official).
-LADDER = [{'temperature': 1.0, 'top_k': 1}] + [
-  {'temperature': temperature, 'top_k': top_k}
-  for top_k in (2, 3, 4)
-  for temperature in (0.1, 0.7, 2.0)
-]
+
+def caption_samplers():
+  """Returns the official script's ten caption samplers, greedy first."""
+  greedy = {'temperature': 1.0, 'top_k': 1}
+  return [greedy] + [
+    {'temperature': temperature, 'top_k': top_k}
+    for top_k in (2, 3, 4)
+    for temperature in (0.1, 0.7, 2.0)
+  ]
 
 
 def sampler(steps, guidance, temperature=1.0):
-  """Returns the settings of a MaskGIT sampler (arXiv 2202.04200)."""
+  """Returns settings for a MaskGIT sampler (arXiv 2202.04200)."""
   return {
     'steps': steps,  # Forward passes.
     'guidance': guidance,  # g of (1 + g) conditional - g unconditional logits.
@@ -37,7 +40,7 @@ def image_sampler(pixels):
 
 
 def sizes(pixels):
-  """Returns the sizes of Show-o (1.4 B parameters) for 256 or 512 px."""
+  """Returns Show-o's sizes (1.4 B parameters) for 256 or 512 px."""
   side = pixels // 16  # The image tokenizer reduces each side by 16.
   codes = side * side
   return {
@@ -75,7 +78,7 @@ def sizes(pixels):
 
 
 def use_weights(config, pixels):
-  """Makes a job start from converted weights of Show-o."""
+  """Makes a job start from Show-o's converted weights."""
   name = f'show_o_{pixels}'
   config.init_from = f'checkpoints/{name}'
   config.tokenizer = 'checkpoints/magvitv2'
@@ -94,7 +97,7 @@ def use_weights(config, pixels):
 
 
 def use_paper_settings(config, pixels):
-  """Changes the config of the main job to the paper's, at one resolution."""
+  """Changes the main job's config to the paper's, at 256 or 512 px."""
   play = config.play
   use_weights(config, pixels)
 

@@ -1,4 +1,4 @@
-"""The image tokenizer of the embedded world.
+"""The embedded world's image tokenizer.
 
   python main.py --config=configs/tokenizer.py
 
@@ -16,7 +16,7 @@ import ml_collections
 
 
 def get_config():
-  """Returns the settings of `hermesflow_jax.jobs.tokenizer`; all are ours."""
+  """Returns settings for `hermesflow_jax.jobs.tokenizer`; all are ours."""
   config = ml_collections.ConfigDict()
   config.job = 'tokenizer'
   config.seed = 0

@@ -1,4 +1,4 @@
-r"""Captions of images, and answers about them.
+r"""Captions for images, and answers about them.
 
   python main.py --config=configs/understand.py \
     --config.images="('runs/generate/images',)" \
@@ -6,7 +6,7 @@ r"""Captions of images, and answers about them.
 
 takes under a minute on two CPU cores. Images are files, folders and globs.
 With `--config.choices="('one', 'two')"` the likeliest choice is the answer.
-Variants are those of `configs/pair_dpo.py`, e.g. with Show-o's weights:
+Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights:
 
   python main.py --config=configs/understand.py:show_o_512 --config.images=...
 """
@@ -17,7 +17,7 @@ from configs import pair_dpo
 
 
 def get_config(variant='shapes'):
-  """Returns the settings of `hermesflow_jax.jobs.understand`."""
+  """Returns settings for `hermesflow_jax.jobs.understand`."""
   main_config = pair_dpo.get_config(variant)
   config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))
   config.job = 'understand'

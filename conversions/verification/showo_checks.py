@@ -12,7 +12,10 @@ from conversions.tables import showo_table
 from conversions.verification import checks
 from conversions.verification import row_checks
 from conversions.verification import sampling_checks
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import methods
+from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.training import log_likelihood
@@ -103,7 +106,7 @@ class Activations:
 
   def losses(self, task):
     """Returns float32[B], -log sigmoid(beta margin) (DPO, equation 7)."""
-    margins = preferences.reward_margins(
+    margins = pair_margins.reward_margins(
       self.pair('policy', task), self.pair('reference', task)
     )
     return -jax.nn.log_sigmoid(float(self.saved['beta']) * margins)
@@ -115,7 +118,7 @@ class Activations:
   @functools.cached_property
   def gradients(self):
     """The gradient of `loss`: torch name -> weight_table.Entry."""
-    frozen = preferences.PairLogps(
+    frozen = pair_margins.PairLogps(
       *(jnp.asarray(self.pair('reference', t)) for t in TASKS)
     )
     rows = {
@@ -132,16 +135,14 @@ class Activations:
         axis=1,
       )
 
+    objective = objective_config.ObjectiveConfig(beta=float(self.saved['beta']))
+
     @jax.jit
     @jax.grad
     def gradient(policy):
-      pair_logps = preferences.PairLogps(*(logps(policy, t) for t in TASKS))
-      value, _ = preferences.loss(
-        pair_logps,
-        frozen,
-        beta=float(self.saved['beta']),
-        und_weight=1.0,
-        gen_weight=1.0,
+      pair_logps = pair_margins.PairLogps(*(logps(policy, t) for t in TASKS))
+      value, _ = pair_loss.preference_loss(
+        methods.PairScores(pair_logps, frozen), objective
       )
       return value
 

@@ -1,8 +1,8 @@
-"""Saved states: orbax behind one module, with a fingerprint against damage.
+"""Checkpoints: orbax, and fingerprints that detect damage.
 
-A checkpoint holds the arrays, a small record (`read_metadata`) and, beside that
-record, a sum of every array's bits and of the record. Restoring onto any mesh
-gives the same sums; a flipped bit does not.
+A checkpoint holds arrays and a small record (`read_metadata`), with a
+fingerprint for each array and a hash for the record. Restoring onto any mesh
+gives the same fingerprints; a flipped bit changes them.
 """
 
 import hashlib
@@ -18,8 +18,9 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
 
+# Bytes that are read at once, if no array is larger.
 GROUP = 2**29
-# The last file of a checkpoint that orbax writes.
+# In a bucket, the last file that orbax writes.
 _MARK = 'commit_success.txt'
 
 
@@ -29,12 +30,12 @@ def _flat(tree):
 
 
 def save(path: str, tree, meta: dict) -> None:
-  """Writes a checkpoint; it appears under its name only when it is whole.
+  """Writes a checkpoint, which appears under its name only when complete.
 
   Args:
-    path: a folder that does not exist yet, also of a bucket.
-    tree: pytree of jax arrays.
-    meta: what a person or a restart needs to know; JSON types only.
+    path: folder that does not exist yet; buckets are possible.
+    tree: pytree with jax arrays.
+    meta: record for `read_metadata`; JSON types only.
 
   Raises:
     ValueError: `path` exists.
@@ -43,16 +44,25 @@ def save(path: str, tree, meta: dict) -> None:
 
 
 def save_async(path: str, tree, meta: dict):
-  """Begins to write a checkpoint, as `save`; returns when `tree` was copied.
+  """Begins to write a checkpoint; returns when `tree` was copied.
+
+  Args:
+    path: see `save`.
+    tree: see `save`.
+    meta: see `save`.
 
   Returns:
-    What has `result()`, which returns when all is written, or raises.
+    A response, whose `result()` returns when the checkpoint is complete, or
+    raises.
+
+  Raises:
+    ValueError: `path` exists.
   """
   path = storage.path(_absolute(path))
   if processes.broadcast_from_first(lambda: exists(path)):
     raise ValueError(f'checkpoint {path} exists')
   if not storage.is_local(path):
-    # What a killed process left has this name.
+    # A killed process may have left files under this name.
     processes.on_first_process(lambda: remove(path))
   storage.make_folder(path.parent)
   record = json.dumps(
@@ -68,11 +78,12 @@ def save_async(path: str, tree, meta: dict):
 
 
 def _lean(flat) -> ocp.Context:
-  """How arrays are written: without holding a second copy of all of them.
+  """Returns a context that writes arrays without a second copy of them all.
 
-  Measured on 1.2 GB of random float32: with orbax's defaults 1.1 GB of memory
-  more and 8.8 s, like this 0.0 GB and 4.0 s, for 11 % more on the disk. (Smaller
-  chunks than the shards on the devices cost a copy of the largest arrays.)
+  For 1.2 GB of random float32, orbax's defaults take 1.1 GB more memory and
+  8.8 s; this context takes 0.0 GB and 4.0 s, and 11 % more space on the disk.
+  (Chunks smaller than the shards on the devices cost a copy of the largest
+  arrays.)
   """
   context = ocp.Context()
   context.array.saving.use_compression = False
@@ -81,7 +92,7 @@ def _lean(flat) -> ocp.Context:
 
 
 def _limit(flat) -> int:
-  """Bytes in transfer at once; orbax wants it above the largest array."""
+  """Returns the bytes in transfer at once, which must exceed any array."""
   return max([fingerprints.CHUNK, *map(_nbytes, flat.values())]) + 1
 
 
@@ -96,49 +107,58 @@ def _sum_of(record: str) -> str:
 def _read_record(path: str) -> dict:
   """Returns {'fingerprint', 'user'}; raises as `restore` does."""
   try:
-    found = ocp.load_checkpointables(path, {'meta': None})['meta']
-    if found['sum'] != _sum_of(found['record']):
+    meta = ocp.load_checkpointables(path, {'meta': None})['meta']
+    if meta['sum'] != _sum_of(meta['record']):
       raise read_errors.Damaged('its record is damaged')
-    return json.loads(found['record'])
+    return json.loads(meta['record'])
   except Exception as error:
     raise read_errors.describe_damage(path, error) from error
 
 
 def array_hashes(path: str) -> dict[str, list[int]]:
-  """Returns the `fingerprint` of what was saved.
+  """Returns the saved arrays' fingerprints; see `fingerprints`.
+
+  Args:
+    path: checkpoint folder.
 
   Raises:
-    Damaged: there is no readable checkpoint at `path`.
+    Damaged: the folder holds no readable checkpoint.
     OSError: see `restore`.
   """
   return _read_record(_absolute(path))['fingerprint']
 
 
 def read_metadata(path: str) -> dict:
-  """Returns the record saved beside the arrays.
+  """Returns the record that `save` was given as `meta`.
+
+  Args:
+    path: checkpoint folder.
 
   Raises:
-    Damaged: there is no readable checkpoint at `path`.
+    Damaged: the folder holds no readable checkpoint.
     OSError: see `restore`.
   """
   return _read_record(_absolute(path))['user']
 
 
 def array_shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns the shape and the dtype of each array of a checkpoint by name.
+  """Returns the shape and the dtype of each saved array, by name.
+
+  Args:
+    path: checkpoint folder.
 
   Raises:
-    Damaged: there is no readable checkpoint at `path`.
+    Damaged: the folder holds no readable checkpoint.
     OSError: see `restore`.
   """
   path = _absolute(path)
   try:
-    found = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
+    arrays = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
   except Exception as error:
     raise read_errors.describe_damage(path, error) from error
   return {
     name: jax.ShapeDtypeStruct(tuple(array.shape), array.dtype)
-    for name, array in found.items()
+    for name, array in arrays.items()
   }
 
 
@@ -146,43 +166,42 @@ def restore(path: str, abstract, shardings, part: str = ''):
   """Reads a checkpoint onto the devices that `shardings` names.
 
   Args:
-    path: a folder written by `save`.
-    abstract: pytree of arrays or ShapeDtypeStructs, the wanted structure.
-    shardings: the same pytree of shardings.
-    part: what the names of the wanted arrays begin with in the checkpoint,
-      e.g. 'model/'; what else it holds is left unread.
+    path: folder that `save` wrote.
+    abstract: pytree of arrays or ShapeDtypeStructs, as they were saved.
+    shardings: pytree of shardings with the same structure.
+    part: beginning of the saved names, e.g. 'model/'; arrays with other names
+      are not read.
 
   Returns:
     The arrays, in the structure of `abstract`.
 
   Raises:
-    Damaged: nothing readable is there, or the bits are not those that were
-      saved.
-    OSError: the machine lacks what reading takes (memory, rights, files).
-    ValueError: names or shapes or dtypes differ (all of them are listed).
+    Damaged: the folder holds no readable checkpoint, or bits have changed.
+    OSError: the machine lacks memory, rights or files to read it.
+    ValueError: lists all names, shapes and dtypes that differ.
   """
   path = _absolute(path)
-  wanted = {part + n: leaf for n, leaf in _flat(abstract).items()}
+  expected = {part + n: leaf for n, leaf in _flat(abstract).items()}
   cause = None
   try:
-    saved, found = _read_record(path)['fingerprint'], array_shapes(path)
+    saved, shapes = _read_record(path)['fingerprint'], array_shapes(path)
   except (ValueError, OSError) as error:
     cause = error
   read_errors.check_read(path, cause)
-  found = {n: a for n, a in found.items() if n.startswith(part)}
-  faults = [f'{n}: not in the checkpoint' for n in wanted if n not in found]
-  faults += [f'{n}: not in the model' for n in found if n not in wanted]
-  for name in sorted(set(wanted) & set(found)):
-    a, b = found[name], wanted[name]
+  shapes = {n: a for n, a in shapes.items() if n.startswith(part)}
+  faults = [f'{n}: not in the checkpoint' for n in expected if n not in shapes]
+  faults += [f'{n}: not in the model' for n in shapes if n not in expected]
+  for name in sorted(set(expected) & set(shapes)):
+    a, b = shapes[name], expected[name]
     if a.shape != tuple(b.shape) or a.dtype != b.dtype:
       faults.append(
-        f'{name}: {a.dtype}{list(a.shape)}, wanted {b.dtype}{list(b.shape)}'
+        f'{name} must be {b.dtype}{list(b.shape)}, got {a.dtype}{list(a.shape)}'
       )
   if faults:
     raise ValueError(f'checkpoint {path} does not fit: ' + '; '.join(faults))
   placed = jax.tree.map(
     lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
-    wanted,
+    expected,
     {part + n: leaf for n, leaf in _flat(shardings).items()},
   )
   arrays, cause = {}, None
@@ -203,22 +222,25 @@ def restore(path: str, abstract, shardings, part: str = ''):
     raise read_errors.Damaged(
       f'checkpoint {path} is damaged in ' + ', '.join(bad)
     )
-  names = list(wanted)
+  names = list(expected)
   return jax.tree.unflatten(
     jax.tree.structure(abstract), [arrays[n] for n in names]
   )
 
 
 def _groups(placed):
-  """Splits what is to be read, largest first: reading makes copies."""
-  groups, room = [], 0
+  """Splits arrays into groups that are read at once, as reading copies them.
+
+  The largest arrays come first.
+  """
+  groups, free = [], 0
   for name in sorted(placed, key=lambda n: -_nbytes(placed[n])):
     size = _nbytes(placed[name])
-    if size > room:
+    if size > free:
       groups.append({})
-      room = GROUP
+      free = GROUP
     groups[-1][name] = placed[name]
-    room -= size
+    free -= size
   return groups
 
 
@@ -230,25 +252,36 @@ def _reading(group) -> ocp.Context:
 
 
 def is_checkpoint(path: str) -> bool:
-  """Returns whether a folder was written by `save`, by its looks alone."""
+  """Returns whether a folder looks as if `save` wrote it.
+
+  Args:
+    path: any path.
+  """
   return (storage.path(path) / '_CHECKPOINT_METADATA').is_file()
 
 
 def exists(path) -> bool:
-  """Returns whether something was saved at a path, and all of it.
+  """Returns whether a complete checkpoint is at a path.
 
-  A folder of this machine has its name only then. In a bucket orbax writes
-  into the folder itself, and its mark at the end.
+  On this machine a folder gets its name when it is complete. In a bucket,
+  orbax writes into the folder, and marks its end.
+
+  Args:
+    path: checkpoint folder.
   """
   path = storage.path(path)
   return path.exists() if storage.is_local(path) else (path / _MARK).exists()
 
 
 def remove(path) -> None:
-  """Removes a checkpoint, or what is left of one; none need be there."""
+  """Removes a checkpoint, complete or not, if it exists.
+
+  Args:
+    path: checkpoint folder.
+  """
   path = storage.path(path)
   if not storage.is_local(path):
-    # First: the rest is none without it.
+    # First: without its mark the rest is no checkpoint.
     storage.remove(path / _MARK)
   storage.remove(path)
 

@@ -1,8 +1,8 @@
-"""Converted checkpoints: what they hold, and straight onto a mesh.
+"""Converted networks: their records, and restoring them onto a mesh.
 
-They are checkpoints (checkpoint.py) of one model each, whose record says its
-kind, its sizes, and which files it came from. The parts of a trained model
-(trained.py) are read in the same way.
+A converted network is a checkpoint (checkpoint.py), whose record has its kind,
+its sizes and the hashes of its source files. The networks of a trained model
+(trained_model.py) are read in the same way.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 
-# kind: (its sizes, its module)
+# kind: (config, module)
 KINDS = {
   'showo': (showo.ShowOConfig, showo.ShowO),
   'magvitv2': (magvit_config.MagvitConfig, magvit.Magvit),
@@ -32,17 +32,17 @@ KINDS = {
 
 @dataclasses.dataclass(frozen=True)
 class ConversionRecord:
-  """What a converted checkpoint says of itself.
+  """Record of a converted network.
 
   Attributes:
-    kind: of KINDS.
-    sizes: the config of the module.
-    max_text: text tokens of t2i rows; 0 where there are none.
-    dtype: of the tensors it came from; its arrays are float32.
-    source: where it came from.
-    sha256: the sum of each file by name.
-    part: what the names of its arrays begin with in the checkpoint, e.g.
-      'model/' in a trained model; not written.
+    kind: a key in KINDS.
+    sizes: module config.
+    max_text: text tokens in t2i rows; 0 for a network without text.
+    dtype: source tensor dtype; the arrays are float32.
+    source: source folder or name.
+    sha256: source file hashes, by name.
+    part: beginning of the array names in the checkpoint, e.g. 'model/' in a
+      trained model; not written.
   """
 
   kind: str
@@ -54,7 +54,7 @@ class ConversionRecord:
   part: str = ''
 
   def meta(self) -> dict:
-    """Returns JSON for `checkpoint.save`; `read_record` takes it back."""
+    """Returns the record as JSON types for `checkpoint.save`."""
     record = dataclasses.asdict(self)
     del record['part']
     return {
@@ -62,20 +62,20 @@ class ConversionRecord:
     }
 
   def abstract(self):
-    """Returns the model as shapes, without any memory."""
+    """Returns the module with shapes in place of arrays."""
     module = KINDS[self.kind][1]
     return nnx.eval_shape(lambda: module(self.sizes, rngs=nnx.Rngs(0)))
 
 
 def read_record(path: str, kind: str) -> ConversionRecord:
-  """Returns the record of a converted checkpoint, or of a trained model's part.
+  """Returns the record of a converted network, or of a trained model's part.
 
   Args:
-    path: its folder.
-    kind: of KINDS; of a trained model, 'showo' and 'magvitv2' are read.
+    path: checkpoint folder.
+    kind: a key in KINDS; a trained model has 'showo' and 'magvitv2'.
 
   Raises:
-    ValueError: it is not readable, does not say its sizes, or is of another
+    ValueError: the record is not readable, has no sizes, or is of another
       kind.
   """
   meta = checkpoint.read_metadata(path)
@@ -90,14 +90,14 @@ def read_record(path: str, kind: str) -> ConversionRecord:
       '--sizes (the model that the run started from), and convert the result'
     )
   if record['kind'] != kind:
-    raise ValueError(f'{path} is of kind {record["kind"]}, wanted {kind}')
+    raise ValueError(f'{path} must be of kind {kind}, got {record["kind"]}')
   try:
     sizes = settings.build(KINDS[kind][0], record['sizes'], 'sizes')
     record = ConversionRecord(**record | {'sizes': sizes})
-  # Another release may say other things.
+  # Another release may have written other keys.
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-      f'checkpoint {path} does not say its sizes as wanted here: {error}'
+      f'checkpoint {path} does not say its sizes in this form: {error}'
     ) from error
   return _corrected(path, record)
 
@@ -105,7 +105,7 @@ def read_record(path: str, kind: str) -> ConversionRecord:
 def _part(path, kind):
   """Returns the record of a trained model's transformer or tokenizer."""
   whole = trained_model.read_record(path)
-  # As of a converted one: how it was computed is the reader's to say.
+  # As in a converted network, the reader chooses how it is computed.
   decoder = phi.PhiConfig(**settings.model_identity(whole.config.decoder))
   config = dataclasses.replace(whole.config, decoder=decoder)
   parts = {
@@ -113,7 +113,7 @@ def _part(path, kind):
     'magvitv2': ('tokenizer/', whole.sizes.tokenizer, 0),
   }
   if kind not in parts:
-    raise ValueError(f'{path} is a trained model, wanted {kind}')
+    raise ValueError(f'{path} must be of kind {kind}, got a trained model')
   part, sizes, max_text = parts[kind]
   return ConversionRecord(
     kind=kind,
@@ -127,10 +127,10 @@ def _part(path, kind):
 
 
 def _corrected(path, record):
-  """Returns the record of what `learn` wrote in earlier releases as it is.
+  """Returns a record whose hash and dtype are those of the arrays.
 
-  It was stamped with the sums and the type of the files that its start was
-  converted from. It stands in the folder of a run, a conversion does not.
+  Earlier releases of `learn` copied both from the model that a run started
+  from. Their checkpoint is in the folder of a run, a conversion is not.
   """
   if not (storage.path(path).parent / 'settings.json').exists():
     return record
@@ -143,16 +143,16 @@ def _corrected(path, record):
 
 
 def restore_model(path: str, record: ConversionRecord, mesh=None):
-  """Reads the model of a checkpoint onto a mesh.
+  """Restores a network onto a mesh.
 
   Args:
-    path: its folder.
-    record: its own; or, for a checkpoint of a training run, which does not
-      say its sizes, that of the model it began from.
-    mesh: from `sharding.make_mesh`; None: one device.
+    path: checkpoint folder.
+    record: checkpoint record. A checkpoint of an earlier training run
+      has no sizes: then the record of the model that the run started from.
+    mesh: device mesh from `sharding.make_mesh`; None for one device.
 
   Returns:
-    The module, never whole on one device of a mesh that splits it.
+    The module; each device holds only its shards at any time.
 
   Raises:
     ValueError: the arrays do not fit the sizes, or are damaged.

@@ -1,4 +1,4 @@
-"""SHA-256 fingerprint of arrays that are spread over devices."""
+"""Fingerprints of arrays that are spread over devices."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 
 from hermesflow_jax.runtime import sharding
 
+# Bytes of a large array that are summed at once.
 CHUNK = 2**26
 
 
@@ -13,14 +14,14 @@ def leaf_sums(leaf, start=0) -> jax.Array:
   """Returns uint32[2]: two position-weighted sums of the bits of an array.
 
   Args:
-    leaf: array of 1, 2 or 4 bytes an element.
-    start: uint32[], the position of its first element in a larger array.
+    leaf: array with elements of 1, 2 or 4 bytes.
+    start: uint32[], position of its first element in a larger array.
   """
   if leaf.dtype == jnp.bool_:
     leaf = leaf.astype(jnp.uint8)
   width = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
   bits = jax.lax.bitcast_convert_type(leaf, width).astype(jnp.uint32)
-  # Not raveled: each device of a mesh sums its own part, and gathers none.
+  # Not raveled, so that each device of a mesh sums its own part.
   place, stride = jnp.uint32(start), 1
   for axis in reversed(range(bits.ndim)):
     index = jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
@@ -46,7 +47,7 @@ _sums_of_part = jax.jit(leaf_sums)
 
 
 def _sums_of_large(leaf) -> np.ndarray:
-  """`_sums` in parts: XLA's CPU makes two copies of what it sums."""
+  """Returns the sums of an array, in parts: XLA on CPU copies it twice."""
   step = max(1, CHUNK * len(leaf) // leaf.nbytes)
   total, row = np.zeros(2, np.uint32), leaf.size // len(leaf)
   for i in range(0, len(leaf), step):
@@ -61,16 +62,16 @@ def _is_large(leaf) -> bool:
 
 
 def fingerprint(tree) -> dict[str, list[int]]:
-  """Returns two 32-bit sums for each named array of `tree`.
+  """Returns two 32-bit sums of each array's bits, by name.
 
   Args:
-    tree: pytree of arrays of 1, 2 or 4 bytes an element.
+    tree: pytree of arrays with elements of 1, 2 or 4 bytes.
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   names = [sharding.path_name(path) for path, _ in leaves]
-  found = {n: leaf for n, (_, leaf) in zip(names, leaves)}
-  large = {n: leaf for n, leaf in found.items() if _is_large(leaf)}
-  small = {n: leaf for n, leaf in found.items() if n not in large}
+  arrays = {n: leaf for n, (_, leaf) in zip(names, leaves)}
+  large = {n: leaf for n, leaf in arrays.items() if _is_large(leaf)}
+  small = {n: leaf for n, leaf in arrays.items() if n not in large}
   sums = dict(zip(small, _sums_of_all(list(small.values()))))
   sums |= {n: _sums_of_large(leaf) for n, leaf in large.items()}
   return {n: [int(v) for v in np.asarray(sums[n])] for n in names}

@@ -42,7 +42,7 @@ def open(path: str | pathlib.PurePath) -> model_folder.ModelFolder:
     path: folder of a model, or of a run, of which the newest model is taken.
 
   Raises:
-    ValueError: the run has no model, or the record of a checkpoint is damaged.
+    ValueError: the run has no model, or the checkpoint record is damaged.
     OSError: see `checkpoint.restore`.
   """
   path = str(run_folder.newest_model(path))
@@ -94,7 +94,7 @@ class _AllParts(model_folder.ModelFolder):
     )
 
   def weight_hashes(self, tokenizer=''):
-    """Returns the SHA-256 of all weights; see `ModelFolder`."""
+    """Returns the hashes for all weights; see `ModelFolder`."""
     return self.tokenizer_hashes()
 
 
@@ -105,7 +105,7 @@ class _Checkpoint(model_folder.ModelFolder):
     return converted_model.read_record(self.path, kind)
 
   def config(self):
-    """Returns the sizes of the transformer; see `ModelFolder`."""
+    """Returns the transformer sizes; see `ModelFolder`."""
     config = self._record('showo').sizes
     if config.clip_width:
       raise ValueError(
@@ -128,7 +128,7 @@ class _Checkpoint(model_folder.ModelFolder):
     )
 
   def tokenizer_hashes(self):
-    """Returns the SHA-256 of the image tokenizer's files; see `ModelFolder`."""
+    """Returns the image tokenizer's hashes; see `ModelFolder`."""
     return self._record('magvitv2').sha256
 
 
@@ -147,12 +147,11 @@ class BundledModel(_AllParts):
   kind = 'bundle'
 
   def config(self):
-    """Returns the sizes of the transformer; see `ModelFolder`."""
+    """Returns the transformer sizes; see `ModelFolder`."""
     sizes, _ = self._sizes('showo')
     if sizes.vocab is None:
       raise ValueError(f'{self.path} holds a tokenizer but no model')
-    height, width = sizes.grid
-    return showo.ShowOConfig(sizes.vocab, sizes.decoder, height * width)
+    return sizes.transformer
 
   def _sizes(self, kind):
     try:
@@ -182,7 +181,7 @@ class BundledModel(_AllParts):
     return model_bundle.load_bundle(self.path).tokenizer
 
   def tokenizer_hashes(self):
-    """Returns the SHA-256 of the image tokenizer's files; see `ModelFolder`."""
+    """Returns the image tokenizer's hashes; see `ModelFolder`."""
     return self._sizes('magvitv2')[1]
 
 
@@ -217,7 +216,7 @@ class ConvertedModel(_Checkpoint):
     return model_bundle.Bundle(model, images, words, sizes.lengths, sizes.grid)
 
   def weight_hashes(self, tokenizer=''):
-    """Returns the SHA-256 of all weights; see `ModelFolder`."""
+    """Returns the hashes for all weights; see `ModelFolder`."""
     parts = {
       'model': self._record('showo').sha256,
       'tokenizer': open(tokenizer).tokenizer_hashes(),

@@ -14,12 +14,12 @@ from hermesflow_jax.runtime import sharding
 def save_adapters(
   path: str, adapters: lora.Adapters, config: lora.Lora, model
 ) -> None:
-  """Writes adapters alone, and which model they belong to.
+  """Writes adapters, and the fingerprint of the model that they belong to.
 
   Args:
     path: see `checkpoint.save`.
-    adapters: of `init`.
-    config: which they are.
+    adapters: adapters of `lora.init_adapters`.
+    config: their rank, scale and targets.
     model: the frozen ShowO that they were trained beside.
   """
   checkpoint.save(
@@ -33,25 +33,29 @@ def save_adapters(
 
 
 def read_adapters(path: str, model, mesh) -> tuple[lora.Adapters, lora.Lora]:
-  """Reads what `save_adapters` wrote, for a model.
+  """Restores adapters that `save_adapters` wrote.
 
   Args:
-    path: of the checkpoint.
+    path: checkpoint folder.
     model: the ShowO that they were trained beside.
-    mesh: where the adapters go.
+    mesh: device mesh.
+
+  Returns:
+    (adapters, their config).
 
   Raises:
-    ValueError: it holds no adapters, or those of another model; it is damaged.
+    ValueError: the checkpoint is damaged, holds no adapters, or adapters of
+      another model.
   """
-  found = checkpoint.read_metadata(path)
-  if not isinstance(found, dict) or 'lora' not in found:
+  record = checkpoint.read_metadata(path)
+  if not isinstance(record, dict) or 'lora' not in record:
     raise ValueError(f'checkpoint {path} holds no adapters')
-  if found['model'] != fingerprints.fingerprint(model.decoder):
+  if record['model'] != fingerprints.fingerprint(model.decoder):
     raise ValueError(
       f'the adapters of {path} were trained beside another model (those of '
       'a later round want the model of the round before)'
     )
-  config = settings.build(lora.Lora, found['lora'], 'lora')
+  config = settings.build(lora.Lora, record['lora'], 'lora')
   abstract = jax.eval_shape(
     lambda: lora.init_adapters(model, config, jax.random.key(0))
   )

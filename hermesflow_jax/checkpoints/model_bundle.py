@@ -1,9 +1,9 @@
-"""A unified model as one folder: weights, tokenizers, sizes and their sums.
+"""Bundles: a unified model as a folder of safetensors files.
 
-config.json             sizes of both models and of rows, SHA-256 of the files
-model.safetensors       the transformer, by parameter path
-tokenizer.safetensors   the image tokenizer
-text.json               the text tokenizer
+config.json             sizes, row lengths, SHA-256 of the other files
+model.safetensors       transformer, by parameter path
+tokenizer.safetensors   image tokenizer, by parameter path
+text.json               text tokenizer
 """
 
 import dataclasses
@@ -36,14 +36,14 @@ FILES = ('tokenizer.safetensors', 'model.safetensors', 'text.json')
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-  """What `config.json` says; of a tokenizer alone, `tokenizer` only.
+  """Sizes in `config.json`; a bundle without a model has only `tokenizer`.
 
   Attributes:
-    tokenizer: the image tokenizer.
+    tokenizer: image tokenizer sizes.
     vocab: token ranges.
-    decoder: the transformer.
-    lengths: of rows.
-    grid: (h, w) of the image tokens.
+    decoder: transformer sizes.
+    lengths: row lengths.
+    grid: (h, w) in image tokens.
   """
 
   tokenizer: magvit_config.MagvitConfig
@@ -55,14 +55,20 @@ class Sizes:
   def __post_init__(self):
     rest = (self.vocab, self.decoder, self.lengths, self.grid)
     if any(rest) and not all(rest):
-      raise ValueError('vocab, decoder, lengths and grid go together')
+      raise ValueError('vocab, decoder, lengths and grid must come together')
     if self.grid and (len(self.grid) != 2 or min(self.grid) < 1):
-      raise ValueError(f'grid is {self.grid}, wanted (h, w)')
+      raise ValueError(f'grid must be (h, w), got {self.grid}')
+
+  @property
+  def transformer(self) -> showo.ShowOConfig:
+    """Transformer config, for `grid` image tokens."""
+    height, width = self.grid
+    return showo.ShowOConfig(self.vocab, self.decoder, height * width)
 
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-  """What was read from a folder; weights are numpy arrays in modules."""
+  """A model that was read; the modules of a bundle hold numpy arrays."""
 
   model: showo.ShowO | None
   tokenizer: magvit.Magvit
@@ -77,10 +83,10 @@ def _arrays(module) -> dict[str, np.ndarray]:
 
 
 def _decoder_sizes(values: dict) -> dict:
-  """Returns the settings of a decoder that a bundle holds.
+  """Returns the decoder settings that a bundle holds.
 
   Args:
-    values: fields of a `phi.PhiConfig` by name.
+    values: `phi.PhiConfig` fields by name.
 
   Returns:
     The sizes, and settings of speed that suit every machine: a kernel of one
@@ -100,7 +106,12 @@ def _write(folder, name, module):
 
 
 def save_tokenizer(path: str, tokenizer: magvit.Magvit) -> None:
-  """Writes `tokenizer.safetensors`, and its part of `config.json`."""
+  """Writes an image tokenizer into a bundle.
+
+  Args:
+    path: bundle folder, which need not exist.
+    tokenizer: the image tokenizer.
+  """
   folder = storage.path(path)
   storage.make_folder(folder)
   record = _record(folder)
@@ -118,7 +129,15 @@ def save_model(
   lengths: token_rows.Lengths,
   grid: tuple[int, int],
 ) -> None:
-  """Writes the transformer and the text tokenizer into a bundle."""
+  """Writes the transformer and the text tokenizer into a bundle.
+
+  Args:
+    path: bundle folder, which need not exist.
+    model: the transformer.
+    text: the text tokenizer.
+    lengths: row lengths.
+    grid: (h, w) in image tokens.
+  """
   folder = storage.path(path)
   storage.make_folder(folder)
   with transfer.Outbox(folder) as outbox:
@@ -149,10 +168,13 @@ def _put_record(folder, record):
 
 
 def read_sizes(path: str) -> tuple[Sizes, dict[str, str]]:
-  """Returns what `config.json` says: sizes, and the sum of each file.
+  """Returns the sizes of a bundle, and the SHA-256 of its files by name.
+
+  Args:
+    path: bundle folder.
 
   Raises:
-    ValueError: it is missing, or not that of a bundle.
+    ValueError: `config.json` is missing, or belongs to no bundle.
   """
   file = storage.path(path) / 'config.json'
   try:
@@ -163,20 +185,27 @@ def read_sizes(path: str) -> tuple[Sizes, dict[str, str]]:
     if isinstance(record.get('decoder'), dict):
       record['decoder'] = _decoder_sizes(record['decoder'])
     sizes = settings.build(Sizes, record, 'config.json')
-    wanted = FILES if sizes.vocab else FILES[:1]
-    if not isinstance(sums, dict) or sorted(sums) != sorted(wanted):
-      raise ValueError('wanted SHA-256 of ' + ', '.join(wanted))
+    files = FILES if sizes.vocab else FILES[:1]
+    if not isinstance(sums, dict) or sorted(sums) != sorted(files):
+      raise ValueError('sha256 must be that of ' + ', '.join(files))
   except (OSError, ValueError) as error:
     raise ValueError(f'no readable bundle at {path}: {error}') from error
   return sizes, sums
 
 
 def load_bundle(path: str) -> Bundle:
-  """Reads a bundle, or a tokenizer alone.
+  """Reads a bundle.
+
+  Args:
+    path: bundle folder.
+
+  Returns:
+    The parts; `model`, `text`, `lengths` and `grid` are None in a bundle
+    without a model.
 
   Raises:
-    ValueError: a file is missing or unreadable, differs from its sum, or its
-      arrays do not fit the sizes; the message names it.
+    ValueError: a file is missing or unreadable, its hash differs, or its
+      arrays do not fit the sizes; the message names the file.
   """
   sizes, sums = read_sizes(path)
   with transfer.local_copy(storage.path(path), sums) as folder:
@@ -185,14 +214,14 @@ def load_bundle(path: str) -> Bundle:
 
 def _read(path, folder, sizes, sums):
   """Reads the files of the bundle at `path`, which are in `folder`."""
-  for name, wanted in sums.items():
+  for name, expected in sums.items():
     try:
-      found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+      digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     except OSError as error:
       raise ValueError(f'bundle {path}: {name} is missing') from error
-    if found != wanted:
+    if digest != expected:
       raise ValueError(
-        f'bundle {path}: {name} has SHA-256 {found}, wanted {wanted}'
+        f'bundle {path}: {name} has SHA-256 {digest}, must be {expected}'
       )
 
   def filled(name, make):
@@ -203,11 +232,9 @@ def _read(path, folder, sizes, sums):
   )
   if sizes.vocab is None:
     return Bundle(None, tokenizer, None, None, None)
-  config = showo.ShowOConfig(
-    sizes.vocab, sizes.decoder, sizes.grid[0] * sizes.grid[1]
-  )
   model = filled(
-    'model.safetensors', lambda: showo.ShowO(config, rngs=nnx.Rngs(0))
+    'model.safetensors',
+    lambda: showo.ShowO(sizes.transformer, rngs=nnx.Rngs(0)),
   )
   text = text_tokenizer.load(str(folder / 'text.json'))
   return Bundle(model, tokenizer, text, sizes.lengths, sizes.grid)
@@ -220,13 +247,13 @@ def _fill(path, arrays, make):
   names = [sharding.path_name(p) for p, _ in leaves]
   faults = [f'{n} is surplus' for n in sorted(set(arrays) - set(names))]
   for name, (_, leaf) in zip(names, leaves):
-    found = arrays.get(name)
-    if found is None:
+    array = arrays.get(name)
+    if array is None:
       faults.append(f'{name} is missing')
-    elif (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
+    elif (array.shape, array.dtype) != (leaf.shape, leaf.dtype):
       faults.append(
-        f'{name} is {found.dtype}{list(found.shape)}, '
-        f'wanted {leaf.dtype}{list(leaf.shape)}'
+        f'{name} must be {leaf.dtype}{list(leaf.shape)}, '
+        f'got {array.dtype}{list(array.shape)}'
       )
   if faults:
     raise ValueError(f'{path} does not fit: ' + '; '.join(faults))

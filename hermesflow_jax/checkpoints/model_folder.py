@@ -1,4 +1,4 @@
-"""What jobs need from the folder of a model, whatever its form."""
+"""Interface of model folders: sizes, parts, hashes."""
 
 import abc
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ class Sizes:
 
   Attributes:
     vocab: token ranges.
-    decoder: sizes of the transformer, and how the job computes it.
-    tokenizer: sizes of the image tokenizer.
+    decoder: transformer sizes, and how the job computes it.
+    tokenizer: image tokenizer sizes.
     lengths: row lengths.
-    grid: (h, w) of the image tokens.
+    grid: (h, w) in image tokens.
   """
 
   vocab: vocabulary.Vocab
@@ -34,7 +34,7 @@ class Sizes:
 
   @property
   def transformer(self) -> showo.ShowOConfig:
-    """Config of the transformer, for `grid` image tokens."""
+    """Transformer config, for `grid` image tokens."""
     height, width = self.grid
     return showo.ShowOConfig(self.vocab, self.decoder, height * width)
 
@@ -46,8 +46,7 @@ class ModelFolder(abc.ABC):
   Attributes:
     path: the folder.
     kind: 'trained', 'bundle' or 'converted'.
-    has_tokenizers: whether the folder holds the image tokenizer and the text
-      tokenizer beside the transformer.
+    has_tokenizers: whether the folder also holds both tokenizers.
   """
 
   path: str
@@ -56,7 +55,7 @@ class ModelFolder(abc.ABC):
 
   @abc.abstractmethod
   def config(self) -> showo.ShowOConfig:
-    """Returns the sizes of the transformer; no weight is read.
+    """Returns the transformer sizes; no weight is read.
 
     Raises:
       ValueError: the folder holds no transformer, its record is damaged, or
@@ -72,10 +71,10 @@ class ModelFolder(abc.ABC):
     Args:
       sizes: expected sizes; None takes the sizes of the folder. The number of
         image tokens may differ, as no weight depends on it.
-      mesh: device mesh of `sharding.make_mesh`; checkpoints are restored
+      mesh: device mesh from `sharding.make_mesh`; checkpoints are restored
         straight onto it.
-      tokenizer: folder of the image tokenizer. If the model has its own, both
-        must be the same; '' and a folder that does not exist take its own.
+      tokenizer: folder of the image tokenizer. A model that has its own uses
+        that; if `tokenizer` exists, both must be the same.
       text: folder or file of the text tokenizer, as `tokenizer`.
 
     Raises:
@@ -109,8 +108,8 @@ class ModelFolder(abc.ABC):
   def weight_hashes(self, tokenizer: str = '') -> Mapping[str, str]:
     """Returns the SHA-256 of all weights that `load` reads, by name.
 
-    A trained model has one of its own, a bundle one for each file, and a
-    converted model one for each file that it was converted from.
+    A trained model has a single hash, a bundle the hashes of its files, and a
+    converted model the hashes of the files that it was converted from.
 
     Args:
       tokenizer: see `load`; read for a converted model.
@@ -118,4 +117,4 @@ class ModelFolder(abc.ABC):
 
   @abc.abstractmethod
   def tokenizer_hashes(self) -> Mapping[str, str]:
-    """Returns the SHA-256 of what `load_tokenizer` reads, by name."""
+    """Returns the image tokenizer's SHA-256 hashes, by name."""

@@ -1,4 +1,4 @@
-"""Checks of a model's parts against the settings of a job."""
+"""Checks of a model's parts against a job's settings."""
 
 import dataclasses
 import json
@@ -49,9 +49,9 @@ def check_image_tokenizer(
   """Checks that an image tokenizer is that of a model.
 
   Args:
-    model_path: folder of the model.
-    own: image tokenizer of the model.
-    path: folder of the other image tokenizer.
+    model_path: model folder.
+    own: the model's image tokenizer.
+    path: the other image tokenizer's folder.
     other: the other image tokenizer.
 
   Raises:
@@ -76,9 +76,9 @@ def check_text_tokenizer(
   """Checks that a text tokenizer is that of a model.
 
   Args:
-    model_path: folder of the model.
-    own: text tokenizer of the model.
-    path: folder or file of the other text tokenizer.
+    model_path: model folder.
+    own: the model's text tokenizer.
+    path: the other text tokenizer's folder or file.
     other: the other text tokenizer.
 
   Raises:
@@ -105,5 +105,5 @@ def _differences(name, value, expected):
 
 
 def _tokens(text):
-  """Returns the vocabulary and the merges of a text tokenizer."""
+  """Returns a text tokenizer's vocabulary and merges."""
   return json.loads(trained_model.tokenizer_to_json(text))['model']

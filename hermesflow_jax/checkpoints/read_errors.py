@@ -1,10 +1,11 @@
-"""One line about a checkpoint that cannot be read."""
+"""Errors of checkpoints that cannot be read, each in a line."""
 
 import errno
 
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 
+# Errors that the machine causes, not the files.
 _OF_THE_MACHINE = (
   errno.EIO,
   errno.EMFILE,
@@ -15,8 +16,7 @@ _OF_THE_MACHINE = (
   errno.ETIMEDOUT,
 )
 
-
-# How tensorstore says that a bucket did not answer.
+# Errors of tensorstore when a bucket does not answer.
 _UNREACHED = (
   'UNAVAILABLE',
   'PERMISSION_DENIED',
@@ -26,14 +26,20 @@ _UNREACHED = (
 )
 
 
-class Damaged(ValueError):
-  """There is a checkpoint, or what is left of one, that cannot be read."""
+class Damaged(ValueError):  # noqa: N818 (its name is used in many places)
+  """A checkpoint is incomplete, or its bits have changed."""
 
 
 def describe_damage(
   path: str, error: Exception, damaged: str = ''
 ) -> Exception:
-  """Returns the Damaged or the OSError that an error while reading means."""
+  """Returns the Damaged or OSError that a read error amounts to.
+
+  Args:
+    path: checkpoint folder.
+    error: exception that reading raised.
+    damaged: message if the checkpoint is damaged; '' for a general message.
+  """
   try:
     _check_reached(path, error)
   except OSError as unreached:
@@ -44,36 +50,42 @@ def describe_damage(
 
 
 def check_read(path: str, fault: ValueError | OSError | None) -> None:
-  """Raises, of the same kind in all processes, what kept one from reading.
+  """Raises an error of the same type in all processes if any could not read.
 
-  What one cannot read none has; but what one alone lacks is no damage.
+  An OSError in any process counts more than damage: a file that a process
+  alone cannot reach is not damaged. All processes call it.
 
   Args:
-    path: of the checkpoint.
-    fault: what reading it raised in this process.
+    path: checkpoint folder.
+    fault: exception that reading raised in this process; None if it did not.
 
   Raises:
-    Damaged, OSError: see `restore`.
+    Damaged: see `checkpoint.restore`.
+    OSError: see `checkpoint.restore`.
   """
   if processes.all_true(fault is None):
     return
-  mine = isinstance(fault, OSError)
-  if not processes.all_true(not mine):
-    raise (
-      fault if mine else OSError(f'{path} could not be read by another process')
-    )
+  unreached = isinstance(fault, OSError)
+  if not processes.all_true(not unreached):
+    if unreached:
+      raise fault
+    raise OSError(f'{path} could not be read by another process')
   raise fault or Damaged(f'checkpoint {path} is damaged')
 
 
 def describe_error(error: BaseException) -> str:
-  """Returns the first line of what an error came from."""
+  """Returns the first line from an error's first cause.
+
+  Args:
+    error: any exception.
+  """
   while error.__cause__:
     error = error.__cause__
   return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _of_the_machine(error: BaseException | None) -> bool:
-  """Whether a read failed for lack of something, not for what is read."""
+  """Returns whether a read failed for lack of memory, rights or files."""
   while error is not None:
     if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
       return True
@@ -84,9 +96,9 @@ def _of_the_machine(error: BaseException | None) -> bool:
 
 
 def _check_reached(path, error: BaseException) -> None:
-  """Raises OSError if a bucket did not answer: then nothing is damaged.
+  """Raises OSError if a bucket did not answer, so that nothing is damaged.
 
-  Orbax keeps some causes to itself, so the bucket is asked again.
+  Orbax hides some causes, so the bucket is read again.
   """
   path = storage.path(path)
   if storage.is_local(path):

@@ -1,7 +1,7 @@
-"""The checkpoints of one run of training: written behind the steps it makes.
+"""Checkpoints of a training run, written while the next steps run.
 
-A run goes on from the newest that is whole. One that is damaged is named and
-passed over; one of another run is refused.
+A run resumes from its newest complete checkpoint. A damaged checkpoint is
+reported and skipped; a checkpoint of another run is an error.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,17 @@ from hermesflow_jax.runtime import storage
 
 @dataclasses.dataclass
 class CheckpointRotation:
-  """Checkpoints by the number of their step.
+  """Saves, restores and removes a run's checkpoints.
 
   Attributes:
-    root: the folder they are in, a `storage.path`.
-    identity: what makes the run what it is; JSON types. Those with another
-      are refused.
-    say: hears what is passed over.
-    keep: as many are kept: the newest, and older ones for when it is damaged.
-    known: identity of a checkpoint -> the part of it that is compared: earlier
-      releases also kept settings that may change.
+    root: checkpoint folders, a `storage.path`; each has a subfolder
+      named by its step.
+    identity: settings that decide whether two runs are the same; JSON types.
+    say: prints a line about each checkpoint that is skipped.
+    keep: checkpoints to keep: the newest, and older checkpoints in
+      case it is damaged.
+    known: saved identity -> the part that is compared. Earlier releases also
+      saved settings that may change.
   """
 
   root: pathlib.Path
@@ -40,18 +41,18 @@ class CheckpointRotation:
   _good: pathlib.Path | None = None
 
   def save(self, state, notes: dict) -> None:
-    """Begins to write a state; returns when the state may be given away.
+    """Begins to write a state; returns when the state may be donated.
 
     Args:
-      state: has a `step`.
-      notes: what else a restart needs; JSON types.
+      state: pytree with an attribute `step`.
+      notes: further values that a restart needs; JSON types.
 
     Raises:
-      OSError: this one or the one before could not be written.
+      OSError: this checkpoint or the checkpoint before could not be written.
     """
     self.wait()
     path = self.root / str(int(state.step))
-    # Only what was passed over can be there.
+    # Only a skipped checkpoint can be there.
     processes.on_first_process(lambda: checkpoint.remove(path))
     record = {'run': self.identity, 'notes': notes}
     try:
@@ -60,10 +61,10 @@ class CheckpointRotation:
       raise _failed(path, error) from error
 
   def wait(self) -> None:
-    """Returns when all is written, and only what is kept is there.
+    """Returns when the checkpoint is complete and older ones are removed.
 
     Raises:
-      OSError: it could not be written.
+      OSError: the checkpoint could not be written.
     """
     if not self._writing:
       return
@@ -79,9 +80,10 @@ class CheckpointRotation:
     processes.on_first_process(lambda: self._forget(int(path.name)))
 
   def written(self) -> str:
-    """Returns what can be said of the newest checkpoint of this run.
+    """Returns the path of this run's newest checkpoint, for a message.
 
-    Its path when all is written; 'none'; or why one could not be written.
+    Waits until it is complete. Returns 'none' without a checkpoint, and
+    'unknown, <reason>' if it could not be written.
     """
     try:
       self.wait()
@@ -90,15 +92,18 @@ class CheckpointRotation:
     return str(self._good) if self._good else 'none'
 
   def newest(self, state, places):
-    """Returns (state, notes) of the newest that is whole; None if none is.
+    """Reads the newest complete checkpoint.
 
     Args:
-      state: pytree of arrays or shapes, what is wanted.
-      places: the same pytree of shardings.
+      state: pytree of arrays or shapes, as they were saved.
+      places: pytree of shardings with the same structure.
+
+    Returns:
+      (state, notes); None if no checkpoint is complete.
 
     Raises:
-      ValueError: it is of another run, or its arrays are not those of `state`.
-      OSError: it could not be read, for another reason than damage.
+      ValueError: it belongs to another run, or its arrays do not fit `state`.
+      OSError: it could not be read, though it may not be damaged.
     """
     processes.on_first_process(self._clean)
     for number in processes.broadcast_from_first(self._numbers)[::-1]:
@@ -106,12 +111,12 @@ class CheckpointRotation:
       try:
         record = _record(path)
         self._check(path, record['run'])
-        found = checkpoint.restore(path, state, places)
+        restored = checkpoint.restore(path, state, places)
       except read_errors.Damaged as error:
         self.say(f'passed over: {error}')
         continue
       self._good = storage.path(path)
-      return found, record['notes']
+      return restored, record['notes']
     return None
 
   def _check(self, path, run):
@@ -135,7 +140,7 @@ class CheckpointRotation:
     return sorted(map(int, names))
 
   def _forget(self, newest):
-    """Removes what is older than what is kept, and what was passed over."""
+    """Removes checkpoints that are too old, and those that were skipped."""
     numbers = self._numbers()
     older = [number for number in numbers if number <= newest]
     for number in numbers:
@@ -143,7 +148,7 @@ class CheckpointRotation:
         checkpoint.remove(self.root / str(number))
 
   def _clean(self):
-    """Removes what a killed process left half-written."""
+    """Removes checkpoints that a killed process left incomplete."""
     for name in storage.list_names(self.root):
       path = self.root / name
       if storage.is_local(path):
@@ -155,8 +160,8 @@ class CheckpointRotation:
 
 
 def _record(path: str) -> dict:
-  """What was saved beside a state, by `CheckpointRotation.save`."""
-  # All read it: orbax makes them wait for each other.
+  """Returns the record that `CheckpointRotation.save` wrote beside a state."""
+  # All processes read it, as orbax synchronises them.
   record, cause = None, None
   try:
     record = checkpoint.read_metadata(path)

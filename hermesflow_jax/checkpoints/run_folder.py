@@ -1,4 +1,4 @@
-"""Newest model in the folder of a run.
+"""Newest model in a run folder.
 
 job         model
 pair_dpo    checkpoints/<round> of the newest finished round
@@ -16,7 +16,7 @@ from hermesflow_jax.runtime import storage
 
 
 def newest_model(name: str | pathlib.PurePath) -> pathlib.PurePath:
-  """Returns the folder of a model.
+  """Returns a model folder.
 
   All processes call it.
 
@@ -36,7 +36,7 @@ def finished_rounds(path: pathlib.PurePath) -> list[int]:
   """Returns the numbers of the rounds of a run that have a model, in order.
 
   Args:
-    path: folder of the run.
+    path: run folder.
   """
   folder = path / 'checkpoints'
   numbers = sorted(int(n) for n in storage.list_names(folder) if n.isdecimal())

@@ -1,12 +1,12 @@
-"""Trained models: a checkpoint folder with all parts of a unified model.
+"""Trained models: a checkpoint with all parts of a unified model.
 
   model/...       arrays of the transformer, float32
   tokenizer/...   arrays of the image tokenizer, float32
-  record          sizes of both, lengths of rows, grid, the text tokenizer,
-                  and the model that the training started from
+  record          sizes, row lengths, grid, text tokenizer, and the model that
+                  the training started from
 
-Every process writes its own shards, and the folder appears whole or not at
-all, also in a bucket (checkpoint.py).
+Each process writes its own shards. The folder appears when it is complete,
+also in a bucket (checkpoint.py).
 """
 
 from collections.abc import Mapping
@@ -30,21 +30,20 @@ from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import text_tokenizer
 
 KIND = 'unified'
-# Where a checkpoint's record says that it is a trained model.
+# Key of a checkpoint's record that only trained models have.
 KEY = 'trained'
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRecord:
-  """The record of a trained model.
+  """A trained model's record.
 
   Attributes:
-    sizes: of the transformer, the image tokenizer, rows and the grid.
-    text: the text tokenizer, the content of a `tokenizer.json`.
+    sizes: sizes of both networks, row lengths and grid.
+    text: the text tokenizer, as the content of a `tokenizer.json`.
     source: the model that the training started from; '' if it is not known.
-    sha256: the identity of the model: a SHA-256 of the bits of all arrays, the
-      sizes and the text tokenizer.
-    notes: what the training wrote beside it, e.g. its steps; JSON types.
+    sha256: hash of all arrays, the sizes and the text tokenizer.
+    notes: further values of the training, e.g. its steps; JSON types.
   """
 
   sizes: model_bundle.Sizes
@@ -55,24 +54,20 @@ class TrainedRecord:
 
   @property
   def config(self) -> showo.ShowOConfig:
-    """The sizes of the transformer."""
-    height, width = self.sizes.grid
-    return showo.ShowOConfig(
-      self.sizes.vocab, self.sizes.decoder, height * width
-    )
+    """Transformer config."""
+    return self.sizes.transformer
 
 
 def save_model(path: str, parts, source: str, notes: Mapping) -> None:
-  """Writes a trained model; it appears under its name only when it is whole.
+  """Writes a trained model, which appears under its name only when complete.
 
   All processes call it with the same arguments.
 
   Args:
-    path: a folder that does not exist yet, also of a bucket.
-    parts: has `model`, `tokenizer`, `text`, `lengths` and `grid`, as a
-      `model_bundle.Bundle` or an `unified_model.UnifiedModel` has.
+    path: folder that does not exist yet; buckets are possible.
+    parts: a `model_bundle.Bundle` or a `unified_model.UnifiedModel`.
     source: the model that the training started from.
-    notes: read back as `ConversionRecord.notes`; JSON types.
+    notes: values for `TrainedRecord.notes`; JSON types.
 
   Raises:
     ValueError: `path` exists.
@@ -98,7 +93,11 @@ def save_model(path: str, parts, source: str, notes: Mapping) -> None:
 
 
 def tokenizer_to_json(text: text_tokenizer.TextTokenizer) -> str:
-  """Returns a text tokenizer as the content of a `tokenizer.json`."""
+  """Returns the content of a text tokenizer's `tokenizer.json`.
+
+  Args:
+    text: the text tokenizer.
+  """
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, 'tokenizer.json')
     text.save(str(file))
@@ -107,7 +106,11 @@ def tokenizer_to_json(text: text_tokenizer.TextTokenizer) -> str:
 
 
 def tokenizer_from_json(content: str) -> text_tokenizer.TextTokenizer:
-  """Returns the text tokenizer of `tokenizer_to_json`."""
+  """Returns a text tokenizer; the inverse of `tokenizer_to_json`.
+
+  Args:
+    content: text from a `tokenizer.json`.
+  """
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder, 'tokenizer.json')
     file.write_text(content, encoding='utf-8')
@@ -115,7 +118,11 @@ def tokenizer_from_json(content: str) -> text_tokenizer.TextTokenizer:
 
 
 def is_trained_model(path: str) -> bool:
-  """Returns whether a readable trained model is at a path."""
+  """Returns whether a readable trained model is at a path.
+
+  Args:
+    path: any path.
+  """
   if not checkpoint.is_checkpoint(path):
     return False
   try:
@@ -125,16 +132,23 @@ def is_trained_model(path: str) -> bool:
 
 
 def is_record(meta) -> bool:
-  """Returns whether the record of a checkpoint is that of a trained model."""
+  """Returns whether a record belongs to a trained model.
+
+  Args:
+    meta: checkpoint record, from `checkpoint.read_metadata`.
+  """
   return isinstance(meta, dict) and isinstance(meta.get(KEY), dict)
 
 
 def read_record(path: str) -> TrainedRecord:
   """Returns the record of a trained model.
 
+  Args:
+    path: model folder.
+
   Raises:
-    ValueError: the folder at `path` is no trained model, is damaged, or its
-      record has another form.
+    ValueError: the folder holds no trained model, is damaged, or its record
+      has another form.
   """
   notes = checkpoint.read_metadata(path)
   if not is_record(notes):
@@ -180,8 +194,8 @@ def load_parts(path: str, mesh=None) -> model_bundle.Bundle:
   """Reads all parts of a trained model.
 
   Args:
-    path: its folder.
-    mesh: from `sharding.make_mesh`, for the arrays; None: one device.
+    path: model folder.
+    mesh: device mesh from `sharding.make_mesh`; None for one device.
 
   Raises:
     ValueError: see `read_record`; or its arrays are damaged.
@@ -218,7 +232,12 @@ def _runnable(config):
 
 
 def leaf_shardings(tree, mesh=None):
-  """Returns the sharding of each leaf; without a mesh, one device."""
+  """Returns each leaf's sharding.
+
+  Args:
+    tree: pytree of arrays or shapes.
+    mesh: device mesh from `sharding.make_mesh`; None for one device.
+  """
   if mesh is None:
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(lambda _: device, tree)
@@ -226,20 +245,22 @@ def leaf_shardings(tree, mesh=None):
 
 
 def restore_parts(path: str, parts) -> tuple[Any, dict]:
-  """Reads the transformer that `save_model` wrote, for parts of the same sizes.
+  """Restores the transformer that `save_model` wrote for parts of equal sizes.
 
-  A checkpoint of an earlier release, which holds the transformer alone, is
-  read, too. All processes call it.
+  All processes call it. Checkpoints of earlier releases, which hold only the
+  transformer, are read, too.
 
   Args:
-    path: the folder.
-    parts: an `unified_model.UnifiedModel`; it has the structure and the mesh.
+    path: model folder.
+    parts: a `unified_model.UnifiedModel` with the structure and the mesh.
 
   Returns:
-    (the transformer, the record of the checkpoint as JSON types).
+    (transformer, checkpoint record as JSON types).
 
   Raises:
-    checkpoint.Damaged, OSError, ValueError: see `checkpoint.restore`.
+    read_errors.Damaged: see `checkpoint.restore`.
+    OSError: see `checkpoint.restore`.
+    ValueError: see `checkpoint.restore`.
   """
   meta, cause = None, None
   try:
@@ -251,6 +272,6 @@ def restore_parts(path: str, parts) -> tuple[Any, dict]:
     placed = leaf_shardings(parts.model, parts.mesh)
     return checkpoint.restore(path, parts.model, placed), meta
   tree = {'model': parts.model, 'tokenizer': parts.tokenizer}
-  # Damage of either part is damage of the model.
+  # Both parts are read, as damage of either is damage of the model.
   arrays = checkpoint.restore(path, tree, leaf_shardings(tree, parts.mesh))
   return arrays['model'], meta

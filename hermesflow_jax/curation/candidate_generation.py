@@ -1,4 +1,4 @@
-"""Candidates of an input: captions and images by the model, with scores."""
+"""Candidates for an input: captions and images by the model, with scores."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -14,14 +14,14 @@ from hermesflow_jax.sequences import text_similarity
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-  """M captions and K images for each of N inputs.
+  """M captions and K images for each input, for N inputs.
 
   Attributes:
     captions: N lists of M captions.
     caption_scores: float[N, M], similarity to the true caption.
     codes: int32[N, K, I], image codes.
-    image_scores: float[N, K] in [0, 1], share of the model's own answers about
-      an image that are right.
+    image_scores: float[N, K] in [0, 1]: how many of the model's own answers
+      about an image are right, as a share.
     answers: [N][K] lists of these answers, one a question.
   """
 
@@ -42,14 +42,14 @@ LADDER = (batched.Decoding(1.0, 1),) + tuple(
 
 @dataclasses.dataclass(frozen=True)
 class CandidateConfig:
-  """Settings of candidates.
+  """Settings for candidates.
 
   Attributes:
     sampler: image sampler.
-    images: K, images of a caption.
+    images: K, images for each caption.
     ladder: M caption samplers.
     similarity: scores captions against the true captions.
-    seed: random seed of this round.
+    seed: the round's random seed.
   """
 
   sampler: maskgit.MaskGITSampler
@@ -64,7 +64,7 @@ def make_candidates(
   inputs: input_set.Inputs,
   recipe: CandidateConfig,
 ) -> Candidates:
-  """Generates and scores the candidates of N inputs.
+  """Generates and scores candidates for N inputs.
 
   Args:
     unified: the newest model.
@@ -79,7 +79,7 @@ def generate(
   inputs: input_set.Inputs,
   recipe: CandidateConfig,
 ) -> tuple[list[list[str]], np.ndarray, list[list[str]]]:
-  """Generates captions, images and answers: the work of the device.
+  """Generates captions, images and answers: the device's work.
 
   Args:
     unified: the newest model.
@@ -107,7 +107,7 @@ def score(
   codes: np.ndarray,
   answers: list[list[str]],
 ) -> Candidates:
-  """Scores captions and images: the work of the host.
+  """Scores captions and images: the host's work.
 
   Args:
     inputs: N inputs.

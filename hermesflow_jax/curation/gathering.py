@@ -1,6 +1,6 @@
-"""Candidates of many inputs, in shards: each input exactly once.
+"""Candidates for many inputs, in shards: each input exactly once.
 
-The model, the inputs and the recipe alone decide the contents of a shard. So
+The model, the inputs and the recipe alone decide what a shard contains. So
 it does not matter which process generates it, on which mesh, or in which
 order. The host scores and writes a shard while the device generates the next.
 """
@@ -38,7 +38,7 @@ def gather(
   shares: int = 1,
   progress: Callable[[Iterable], Iterable] = iter,
 ) -> timing.DeviceClock:
-  """Generates, scores and writes the missing shards of a share.
+  """Generates, scores and writes a share's missing shards.
 
   Args:
     unified: the model.
@@ -48,7 +48,7 @@ def gather(
     size: inputs a shard.
     share: share of this process, 0 to `shares` - 1.
     shares: how many processes divide the work.
-    progress: wraps the inputs of the missing shards.
+    progress: wraps the inputs in the missing shards.
 
   Returns:
     Clock with the seconds that the device worked and waited.
@@ -101,7 +101,7 @@ def _write(store, number, part, recipe, generated):
 
 
 def inputs_hash(inputs: input_set.Inputs) -> str:
-  """Returns the SHA-256 of ids, captions, questions and codes, in hex."""
+  """Returns a SHA-256 over ids, captions, questions and codes, in hex."""
   texts = json.dumps([inputs.ids, inputs.captions, inputs.questions])
   codes = np.ascontiguousarray(inputs.codes, np.int64).tobytes()
   return hashlib.sha256(texts.encode() + codes).hexdigest()
@@ -132,7 +132,7 @@ def check_shards(
 def candidate_lines(
   inputs: input_set.Inputs, candidates: candidate_generation.Candidates
 ) -> str:
-  """Returns texts and scores of candidates as JSON lines, a line an input."""
+  """Returns captions, answers and scores as JSON lines, a line an input."""
   return output_files.json_lines(
     [
       {
@@ -149,7 +149,7 @@ def candidate_lines(
 
 
 def candidate_arrays(candidates: candidate_generation.Candidates) -> bytes:
-  """Returns codes and scores of candidates as the bytes of an npz file."""
+  """Returns codes and scores as an npz file's bytes."""
   buffer = io.BytesIO()
   np.savez_compressed(
     buffer,
@@ -163,7 +163,7 @@ def candidate_arrays(candidates: candidate_generation.Candidates) -> bytes:
 def collect(
   store: shards.Shards, inputs: input_set.Inputs, size: int
 ) -> candidate_generation.Candidates:
-  """Reads the candidates of all shards, in the order of the inputs.
+  """Reads all candidates, in input order.
 
   Args:
     store: ceil(N / size) shards.

@@ -69,16 +69,16 @@ def write_official(
   known: Mapping[str, dict] | None,
   say: Callable[[str], None],
 ) -> None:
-  """Writes `pair_dpo_data.json` and PNG files of the images, once.
+  """Writes `pair_dpo_data.json` and PNG files, once.
 
   Images are decoded SHARD inputs at a time. Existing images are not written
   again, and the JSON file comes last, so a stop costs at most a shard. All
   processes of a run call this function; the first writes.
 
   Args:
-    folder: folder of the file and its images, a `storage.path`.
+    folder: folder for the file and its images, a `storage.path`.
     inputs: N inputs.
-    pairs: (pair of captions, pair of images) by id.
+    pairs: (caption pair, image pair) by id.
     decode: codes int32[M, I] -> images uint8[M, H, W, 3].
     known: from `known_fields`; None for inputs that came from no file: their
       real images are decoded and written, too.
@@ -109,7 +109,7 @@ def write_official(
 
 
 def _record(folder, name, caption, pairs, known):
-  """Returns the official record of an input, with KEYS in order."""
+  """Returns an input's official record, with KEYS in order."""
   und, gen = pairs
   if known is None:
     copied = {
@@ -139,12 +139,12 @@ def _absolute(path: pathlib.PurePath) -> str:
 
 
 def _write_images(folder, inputs, numbers, pairs, decode, real):
-  """Decodes and writes the missing images of some inputs.
+  """Decodes and writes missing images for some inputs.
 
   Args:
     folder: see `write_official`.
     inputs: N inputs.
-    numbers: positions of the inputs.
+    numbers: input positions.
     pairs: see `write_official`.
     decode: see `write_official`.
     real: whether the real images are written, too.

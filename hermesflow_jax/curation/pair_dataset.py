@@ -31,11 +31,11 @@ _SCORES = (
 
 @dataclasses.dataclass
 class PairsConfig(tfds.core.BuilderConfig):
-  """Contents of the dataset.
+  """Dataset contents.
 
   Attributes:
-    records: from `pair_files.pair_to_record`, with `codes` of the real image.
-    image_tokens: I, codes of an image.
+    records: from `pair_files.pair_to_record`, with the real image's `codes`.
+    image_tokens: I, codes an image.
   """
 
   records: Sequence[dict] = dataclasses.field(default=(), repr=False)
@@ -78,9 +78,9 @@ def write_dataset(data_dir: str, records: Sequence[dict], image_tokens: int):
   """Writes the dataset if it does not exist, and returns its source.
 
   Args:
-    data_dir: folder of the dataset.
-    records: from `pair_files.pair_to_record`, with `codes` of the real image.
-    image_tokens: I, codes of an image.
+    data_dir: dataset folder.
+    records: from `pair_files.pair_to_record`, with the real image's `codes`.
+    image_tokens: I, codes an image.
 
   Returns:
     A sequence of dicts: texts as bytes or str, codes int32[I], scores float32.
@@ -102,10 +102,10 @@ def write_dataset(data_dir: str, records: Sequence[dict], image_tokens: int):
 
 
 def data_source(data_dir: str):
-  """Returns the source of a dataset that `write_dataset` wrote.
+  """Opens a dataset that `write_dataset` wrote.
 
   Args:
-    data_dir: folder of the dataset.
+    data_dir: dataset folder.
 
   Returns:
     A sequence of dicts, as `write_dataset` returns it.

@@ -14,12 +14,12 @@ def pair_to_record(
   caption: str,
   pairs: tuple[pair_selection.Pair, pair_selection.Pair],
 ) -> dict:
-  """Returns the pairs of an input as a JSON object.
+  """Returns an input's pairs as a JSON object.
 
   Args:
     name: input id.
     caption: true caption.
-    pairs: (pair of captions, pair of images).
+    pairs: (caption pair, image pair).
   """
   und, gen = pairs
   return {
@@ -41,7 +41,7 @@ def pair_to_record(
 def pair_from_record(
   row: dict,
 ) -> tuple[pair_selection.Pair, pair_selection.Pair]:
-  """Returns (pair of captions, pair of images) of a JSON object.
+  """Returns (caption pair, image pair) from a JSON object.
 
   Args:
     row: from `pair_to_record`.
@@ -73,7 +73,7 @@ def drop_counts(
   """Counts pairs by reason to drop them.
 
   Args:
-    pairs: (pair of captions, pair of images) by id.
+    pairs: (caption pair, image pair) by id.
 
   Returns:
     For 'caption' and 'image': pairs by reason, 'kept' for those without.
@@ -89,7 +89,7 @@ def drop_counts(
 def read_pairs(
   folder: str | pathlib.PurePath,
 ) -> dict[str, tuple[pair_selection.Pair, pair_selection.Pair]]:
-  """Reads (pair of captions, pair of images) by id.
+  """Reads (caption pair, image pair) by id.
 
   Args:
     folder: has `pairs.jsonl`.

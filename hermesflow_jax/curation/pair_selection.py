@@ -1,4 +1,4 @@
-"""Selection of the winner and the loser among the candidates of an input.
+"""Selects the winner and the loser among an input's candidates.
 
 HermesFlow (arXiv 2502.12148), section 3.2. For an input (image, caption) the
 model writes captions of the image and draws images of the caption. A caption
@@ -25,8 +25,8 @@ class PairRules:
     least_win: a winning image must score more than this, in [0, 1].
     least_margin: a winning image must score more than its loser by more than
       this, in [0, 1].
-    both: True: an input needs a pair of captions and a pair of images; False:
-      either pair is enough, see `is_trainable`.
+    both: True: an input needs a caption pair and an image pair; False: either
+      pair is enough, see `is_trainable`.
   """
 
   least_win: settings.Fraction = 0.6
@@ -52,7 +52,7 @@ class ScoredCandidate:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """The winner and the loser of an input: two captions or two images.
+  """An input's winner and loser: two captions or two images.
 
   Attributes:
     win, lose: the two sides. A dropped pair keeps them for the next round.
@@ -79,11 +79,21 @@ def choose_pair(values, scores: np.ndarray, previous: Pair | None) -> Pair:
     2      D 0.9  E 0.4         D 0.9   B 0.7  D beats B: B becomes the loser
     3      F 0.8  G 0.6         F 0.8   B 0.7  F does not beat D: B stays
 
+  >>> first = choose_pair(['A', 'B', 'C'], np.array([0.2, 0.7, 0.5]), None)
+  >>> first.win.value, first.lose.value
+  ('B', 'A')
+  >>> second = choose_pair(['D', 'E'], np.array([0.9, 0.4]), first)
+  >>> second.win.value, second.lose.value
+  ('D', 'B')
+  >>> third = choose_pair(['F', 'G'], np.array([0.8, 0.6]), second)
+  >>> third.win.value, third.lose.value
+  ('F', 'B')
+
   Args:
     values: M candidates: str captions, or int32[I] image codes.
     scores: float[M]. Of equal scores the first candidate counts.
-    previous: pair of the same input in the round before, also if dropped; None
-      if the input is new.
+    previous: the input's pair in the round before, also if dropped; None if the
+      input is new.
 
   Returns:
     The pair, not filtered yet (`filter_pair`).
@@ -109,6 +119,12 @@ def filter_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
 
   Returns:
     The pair, with `dropped` set to the reason or ''.
+
+  >>> pair = Pair(ScoredCandidate('a ring', 0.5), ScoredCandidate('a cup', 0.2))
+  >>> filter_pair(pair, least_win=0.6, least_margin=0.0).dropped
+  'winner too weak'
+  >>> filter_pair(pair, least_win=0.0, least_margin=0.0).dropped
+  ''
   """
   if pair.win.score <= least_win:
     reason = 'winner too weak'
@@ -127,8 +143,8 @@ def is_trainable(caption_dropped: str, image_dropped: str, both: bool) -> bool:
   """Returns whether an input is trained on.
 
   Args:
-    caption_dropped: reason why its pair of captions is dropped, '' if kept.
-    image_dropped: the same for its pair of images.
+    caption_dropped: reason why its caption pair is dropped, '' if kept.
+    image_dropped: the same for its image pair.
     both: True: both pairs must be kept; False: at least one pair.
   """
   if both:
@@ -142,17 +158,17 @@ def select_pairs(
   rules: PairRules,
   previous: dict[str, tuple[Pair, Pair]],
 ) -> dict[str, tuple[Pair, Pair]]:
-  """Chooses and filters the pairs of a round.
+  """Chooses and filters a round's pairs.
 
   Args:
-    candidates: captions and images of N inputs, with scores.
+    candidates: captions and images for N inputs, with scores.
     ids: N input ids.
-    rules: thresholds for images. A pair of captions only needs a winner that
-      scores higher than the loser and differs from it.
-    previous: result of the round before, joined by id; {} in the first round.
+    rules: thresholds for images. A caption pair only needs a winner that scores
+      higher than the loser and differs from it.
+    previous: the result in the round before, by id; {} in the first round.
 
   Returns:
-    (pair of captions, pair of images) by id, dropped pairs included.
+    (caption pair, image pair) by id, dropped pairs included.
   """
   pairs = {}
   for n, name in enumerate(ids):

@@ -1,4 +1,4 @@
-"""Shards: results of long work, written whole or not at all.
+"""Shards: parts of a long result, each written whole or not at all.
 
 A shard is a few files and, written after them, a record with their SHA-256. A
 shard is missing if its record is missing, or if a file differs from the
@@ -18,22 +18,22 @@ from hermesflow_jax.runtime import output_files
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-  """A folder of shards.
+  """A folder with shards.
 
   Attributes:
     folder: a `storage.path`.
-    count: shards of the finished work; their numbers are 0 to `count` - 1.
+    count: shards when all work is done, numbered 0 to `count` - 1.
   """
 
   folder: pathlib.PurePath
   count: int
 
   def record_of(self, number: int) -> pathlib.PurePath:
-    """Returns the path of a shard's record."""
+    """Returns the path to a shard's record."""
     return self.folder / f'{number:06d}.record.json'
 
   def path(self, number: int, suffix: str) -> pathlib.PurePath:
-    """Returns the path of a shard's file."""
+    """Returns the path to a shard's file."""
     return self.folder / f'{number:06d}.{suffix}'
 
   def write(
@@ -59,7 +59,7 @@ class Shards:
     )
 
   def facts(self, number: int) -> dict | None:
-    """Returns the record of a shard, None if the shard is missing."""
+    """Returns a shard's record, None if the shard is missing."""
     try:
       record = json.loads(self.record_of(number).read_text())
       for suffix, expected in record['sha256'].items():
@@ -70,11 +70,11 @@ class Shards:
     return record
 
   def read(self, number: int, suffix: str) -> bytes:
-    """Returns the contents of a shard's file."""
+    """Returns the bytes in a shard's file."""
     return self.path(number, suffix).read_bytes()
 
   def missing(self, share: int = 0, shares: int = 1) -> list[int]:
-    """Returns the numbers of missing shards of a share.
+    """Returns the numbers of a share's missing shards.
 
     Args:
       share: 0 to `shares` - 1; shares take shards in turn.
@@ -85,7 +85,7 @@ class Shards:
 
 
 def shard_slices(count: int, size: int) -> Iterator[slice]:
-  """Yields the slice of inputs of each shard.
+  """Yields each shard's slice of the inputs.
 
   Args:
     count: inputs.

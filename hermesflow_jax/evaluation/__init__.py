@@ -1,1 +1,1 @@
-"""Understanding, generation and the gap between them."""
+"""Understanding, generation and the gap between them, on held-out inputs."""

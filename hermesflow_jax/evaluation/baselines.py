@@ -1,9 +1,9 @@
-"""What scores say without the image: floors, and the ceiling of the judge.
+"""Baselines of the scores: floors with wrong images, and the judge's ceiling.
 
-An answer can be guessed from its question. So the same questions are asked
-about another scene's image, of the same kind where there is one, and about an
-empty one; and the judge answers about the real images, as the tokenizer keeps
-them, which is the most that a generated one can score.
+An answer can be guessed from its question. So the model and the judge also
+answer about another scene's image and about an empty image: floors. The
+judge's score on the real images, decoded from their codes, is the most that a
+generated image can reach: the ceiling.
 """
 
 from collections.abc import Sequence
@@ -16,20 +16,22 @@ from hermesflow_jax.sampling import unified_model
 
 
 def mismatched_indices(tags: Sequence[str]) -> np.ndarray:
-  """Returns int[N], another scene for each: the next of its kind, in a ring.
-
-  Of a kind with one scene it is the next of all.
+  """Pairs each scene with another scene, with the same tag if possible.
 
   Args:
-    tags: N kinds, N >= 2.
+    tags: N tags, N >= 2.
+
+  Returns:
+    int[N], position of the next scene with the same tag, in a ring; a scene
+    that alone has its tag gets the next of all scenes.
   """
   tags = np.asarray(tags)
-  out = np.roll(np.arange(len(tags)), -1)
+  other = np.roll(np.arange(len(tags)), -1)
   for tag in set(tags):
-    (mine,) = np.nonzero(tags == tag)
-    if len(mine) > 1:
-      out[mine] = np.roll(mine, -1)
-  return out
+    (positions,) = np.nonzero(tags == tag)
+    if len(positions) > 1:
+      other[positions] = np.roll(positions, -1)
+  return other
 
 
 def measure_baselines(
@@ -38,35 +40,36 @@ def measure_baselines(
   judge: gap.Judge,
   blank: np.ndarray,
 ) -> dict[str, dict[str, float]]:
-  """Returns mean shares of right answers by the image that is asked about.
+  """Measures shares of right answers about right and wrong images.
 
   Args:
     unified: the model.
     inputs: N >= 2 inputs.
-    judge: of images.
+    judge: answers about images.
     blank: int[I], codes of an empty image.
 
   Returns:
-    For 'real', 'another' and 'blank' images: `understanding` (the model
-    answers) and `judge`, and their standard errors over scenes.
+    For 'real', 'another' and 'blank' images: means over scenes,
+    `understanding` (the model answers) and `judge`, and their standard errors
+    `understanding_se` and `judge_se`.
   """
   images = {
     'real': inputs.codes,
     'another': inputs.codes[mismatched_indices(inputs.tags)],
     'blank': np.broadcast_to(blank, inputs.codes.shape),
   }
-  out = {}
+  scores = {}
   for name, codes in images.items():
-    out[name] = {}
+    scores[name] = {}
     for who, answer in (('understanding', unified.answer), ('judge', judge)):
       right = np.array(
         [
-          np.mean(input_set.correct_answers(answers, asked))
-          for answers, asked in zip(
+          np.mean(input_set.correct_answers(answers, questions))
+          for answers, questions in zip(
             answer(codes, inputs.questions), inputs.questions
           )
         ]
       )
-      out[name][who] = float(right.mean())
-      out[name][f'{who}_se'] = gap.standard_error(right)
-  return out
+      scores[name][who] = float(right.mean())
+      scores[name][f'{who}_se'] = gap.standard_error(right)
+  return scores

@@ -1,13 +1,13 @@
 """Understanding, generation and the gap between them, on the same questions.
 
-HermesFlow (arXiv 2502.12148), table 4: the model answers the questions about
-the real image (understanding); a judge answers them about one image that the
-model generated from the caption (generation).
+HermesFlow (arXiv 2502.12148), table 4. Understanding: the model answers
+questions about the real image. Generation: the model draws an image from the
+caption, and a judge answers the same questions about it.
 """
 
-from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+from typing import Protocol
 
 import numpy as np
 
@@ -15,25 +15,56 @@ from hermesflow_jax.data import input_set
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import text_similarity
+
+
+class Judge(Protocol):
+  """Answers multiple-choice questions about generated images.
+
+  A run takes its judge from `play_settings.PlayData.judge`, which
+  `jobs.pair_dpo.play_data` fills: the embedded world's judge reads pixels,
+  files have the base model as judge. To use your own, write a callable of this
+  form and pass it there, with its name as `judged_by`. It receives codes;
+  `UnifiedModel.decode` turns them into pixels. The judge is no setting, so
+  give a run with another judge another --workdir.
+  """
+
+  def __call__(
+    self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
+  ) -> list[list[str]]:
+    """Answers the questions about each image.
+
+    Args:
+      codes: int32[N, I], image codes.
+      questions: N lists of TIFA records, with `question` and `choices`.
+
+    Returns:
+      N lists of answers, an answer a question; right if equal to the record's
+      `answer`.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """Scores of each scene, in [0, 1], and what they were computed from.
+  """Scores of N scenes, in [0, 1], and the answers behind them.
 
   Attributes:
-    understanding, generation: float[N], the share of right answers.
-    own_score: float[N], the share of answers to the questions about the
-      generated image that the model itself finds right; where it rises and
-      `generation` does not, the model has learned to please itself. None where
-      the model is the judge: the two are the same by construction.
-    similarity: float[N], of the greedy caption to the true one.
-    und_right, gen_right: N lists of bools, one per question.
-    codes: int32[N, I], the generated images.
-    captions: the greedy captions.
-    answers: the model's answers about the real images.
-    judged, own: the judge's and the model's answers about the generated ones;
-      `own` is None where `own_score` is.
+    understanding: float[N], share of the model's answers about the real image
+      that are right.
+    generation: float[N], share of the judge's answers about the generated
+      image that are right.
+    own_score: float[N], the same share for the model's own answers. If it
+      rises and `generation` does not, the model has learned to please itself.
+      None if the model is the judge: the two would be equal.
+    similarity: float[N], similarity of the greedy caption to the true caption.
+    und_right: N lists of bools, a bool a question.
+    gen_right: N lists of bools, a bool a question.
+    codes: int32[N, I], generated images.
+    captions: N greedy captions.
+    answers: N lists, the model's answers about the real images.
+    judged: N lists, the judge's answers about the generated images.
+    own: N lists, the model's answers about the generated images; None if
+      `own_score` is None.
   """
 
   understanding: np.ndarray
@@ -49,12 +80,8 @@ class Result:
   own: list[list[str]] | None
 
   def select(self, places: Sequence[int]) -> 'Result':
-    """Returns the results of the scenes at these places, in this order."""
+    """Returns the results of the scenes at these positions, in this order."""
     return input_set.select(self, places)
-
-
-# (codes int32[N, I] of images, N lists of questions) -> N lists of answers.
-Judge = Callable[[np.ndarray, Sequence[Sequence[dict]]], list[list[str]]]
 
 
 def evaluate(
@@ -62,19 +89,18 @@ def evaluate(
   inputs: input_set.Inputs,
   sampler: maskgit.MaskGITSampler,
   judge: Judge | None,
-  similarity: Callable[[Sequence[str], Sequence[str]], np.ndarray],
+  similarity: text_similarity.Scorer,
   seed: int,
 ) -> Result:
   """Measures a model on held-out inputs.
 
   Args:
     unified: the model.
-    inputs: N inputs; each with at least one question.
-    sampler: how the one image per caption is sampled.
-    judge: answers about the generated images; None: the model itself, which
-      then has no second score of its own.
-    similarity: text scorer.
-    seed: of the sampling.
+    inputs: N inputs, each with at least one question.
+    sampler: image sampler; each caption has one image.
+    judge: answers about the generated images; None: the model itself.
+    similarity: scores greedy captions against true captions.
+    seed: random seed for sampling.
   """
   answers = unified.answer(inputs.codes, inputs.questions)
   greedy = [batched.Decoding(temperature=1.0, top_k=1)]
@@ -107,26 +133,31 @@ def score_answers(
   judged: list[list[str]],
   own: list[list[str]] | None,
 ) -> Result:
-  """Returns the scores of answers that a model and a judge gave.
+  """Scores the answers of a model and a judge.
 
   Args:
     inputs: N inputs.
-    similarity, codes, captions, answers, judged, own: see `Result`.
+    similarity: float[N], see `Result`.
+    codes: int32[N, I], generated images.
+    captions: N greedy captions.
+    answers: N lists, the model's answers about the real images.
+    judged: N lists, the judge's answers about the generated images.
+    own: N lists, the model's answers about the generated images, or None.
   """
 
-  def marks(replies):
+  def right_answers(answers):
     return [
-      input_set.correct_answers(a, q) for a, q in zip(replies, inputs.questions)
+      input_set.correct_answers(a, q) for a, q in zip(answers, inputs.questions)
     ]
 
   def shares(rows):
     return np.array([np.mean(row) for row in rows])
 
-  und, gen = marks(answers), marks(judged)
+  und, gen = right_answers(answers), right_answers(judged)
   return Result(
     understanding=shares(und),
     generation=shares(gen),
-    own_score=None if own is None else shares(marks(own)),
+    own_score=None if own is None else shares(right_answers(own)),
     similarity=similarity,
     und_right=und,
     gen_right=gen,
@@ -139,19 +170,28 @@ def score_answers(
 
 
 def standard_error(values: np.ndarray) -> float:
-  """Returns the standard error of the mean of independent values."""
+  """Returns the standard error of a mean: of float[N] independent values.
+
+  NaN for fewer than two values.
+  """
   if len(values) < 2:
     return float('nan')
   return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def summarize(result: Result, inputs: input_set.Inputs) -> dict:
-  """Returns means and standard errors as JSON types.
+  """Returns means and standard errors over scenes as JSON types.
 
-  The gap's error is paired: of the differences scene by scene. `by_tag` has
-  the scores of each kind of caption and its share of the scenes; `geneval` is
-  the share of images of a tag with every question right. `own_score` is left
-  out where the model is its own judge.
+  Args:
+    result: scores of N scenes.
+    inputs: the same N scenes.
+
+  Returns:
+    `<score>` and `<score>_se` for understanding, generation, gap (with the
+    error of the differences scene by scene), own_score (left out if the model
+    is the judge) and caption_similarity; `by_type`: scores by question type;
+    `geneval`: by tag, share of images with every question right; `by_tag`:
+    scores by tag, with the tag's share of the scenes.
   """
   values = {
     'understanding': result.understanding,
@@ -166,10 +206,10 @@ def summarize(result: Result, inputs: input_set.Inputs) -> dict:
       out[name] = float(scores.mean())
       out[f'{name}_se'] = standard_error(scores)
   by_type = {}
-  for asked, und, gen in zip(
+  for questions, und, gen in zip(
     inputs.questions, result.und_right, result.gen_right
   ):
-    for question, u, g in zip(asked, und, gen):
+    for question, u, g in zip(questions, und, gen):
       by_type.setdefault(question['element_type'], []).append((u, g))
   out['by_type'] = {
     kind: {
@@ -179,11 +219,11 @@ def summarize(result: Result, inputs: input_set.Inputs) -> dict:
     }
     for kind, rows in sorted(by_type.items())
   }
-  whole = {}
+  all_right = {}
   for tag, gen in zip(inputs.tags, result.gen_right):
     if tag:
-      whole.setdefault(tag, []).append(all(gen))
-  out['geneval'] = {t: float(np.mean(v)) for t, v in sorted(whole.items())}
+      all_right.setdefault(tag, []).append(all(gen))
+  out['geneval'] = {t: float(np.mean(v)) for t, v in sorted(all_right.items())}
   tags = np.array(inputs.tags)
   out['by_tag'] = {
     tag: {
@@ -194,6 +234,6 @@ def summarize(result: Result, inputs: input_set.Inputs) -> dict:
         for name in ('understanding', 'generation', 'gap')
       },
     }
-    for tag in sorted(whole)
+    for tag in sorted(all_right)
   }
   return out

@@ -1,8 +1,9 @@
-"""How far the model's own scores of images agree with the judge's.
+"""Agreement between the model's own scores for images and the judge's scores.
 
-For people: nothing of this reaches training, where the two disagree self-play
-learns from noise. Only an arm of `jobs.ablation` that says so chooses by the
-judge's scores, to see what is lost by judging oneself.
+A diagnostic for people: where the two disagree, self-play learns from noise.
+The judge's scores do not reach training, except in an arm of
+`experiments.ablation` that chooses pairs by the judge to measure what
+self-scoring loses.
 """
 
 from collections.abc import Iterator
@@ -19,8 +20,8 @@ from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.runtime import processes
 
-# Questions of one call of the judge, which keeps some 22 KiB of rows a question
-# in the host's memory.
+# Questions in a call of the judge, which keeps some 22 KiB a question in the
+# host's memory.
 _QUESTIONS = 4_096
 _ARRAYS = 'npz'
 
@@ -28,19 +29,22 @@ _ARRAYS = 'npz'
 def agreement_scores(
   judge: gap.Judge, codes: np.ndarray, questions: Sequence[Sequence[dict]]
 ) -> np.ndarray:
-  """Returns float[N, K], the judge's shares of right answers about images.
+  """Scores images by the judge's right answers.
 
-  The judge is called for a bounded number of questions at a time.
+  Each call has a bounded number of questions.
 
   Args:
-    judge: of the images.
-    codes: int[N, K, I], K images of each of N captions.
-    questions: of each caption.
+    judge: answers about images.
+    codes: int[N, K, I], K images for each of N captions.
+    questions: N lists of TIFA records.
+
+  Returns:
+    float[N, K] in [0, 1], shares that are right.
   """
   images = codes.shape[1]
   right = []
   for span in _calls([images * len(records) for records in questions]):
-    # The questions of a caption are asked about each of its images.
+    # All images of a caption have the same questions.
     rows = [records for records in questions[span] for _ in range(images)]
     answers = judge(codes[span].reshape(len(rows), -1), rows)
     right += [
@@ -50,7 +54,13 @@ def agreement_scores(
 
 
 def _calls(counts: Sequence[int]) -> Iterator[slice]:
-  """Yields slices of inputs that have at most _QUESTIONS together, or one."""
+  """Yields slices of inputs that have at most _QUESTIONS questions together.
+
+  An input with more questions gets a slice alone.
+
+  Args:
+    counts: number of questions for each input.
+  """
   begin, total = 0, 0
   for number, count in enumerate(counts):
     if total + count > _QUESTIONS and number > begin:
@@ -69,22 +79,23 @@ def judge_candidates(
   store: shards.Shards,
   size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the judge's scores of a round; judges the shards that are missing.
+  """Scores a round's images by the judge, in shards.
 
-  All processes call it and return the same arrays. A shard that was judged
-  from other images or questions is judged again.
+  Existing shards are read. A shard that was scored from other images or
+  questions is scored again. All processes call this function and return the
+  same arrays.
 
   Args:
-    judge: of the images.
-    inputs: N, of the round.
-    codes: int[N, K, I], their candidates.
-    pairs: made of these, by id.
+    judge: answers about images.
+    inputs: the round's N inputs.
+    codes: int[N, K, I], candidates.
+    pairs: (caption pair, image pair) by id.
     store: ceil(N / size) shards.
     size: inputs a shard.
 
   Returns:
-    float[N, K], of the candidates; float[N, 2], of the winner and the loser of
-    each kept image pair, NaN where none is kept.
+    float[N, K], scores for the candidates; float[N, 2], scores for the winner
+    and the loser in each image pair, NaN if the pair is dropped.
   """
   parts = [
     _Part(inputs.part(span), codes[span], pairs)
@@ -101,7 +112,7 @@ def judge_candidates(
   for number in processes.broadcast_from_first(missing):
     part = parts[number]
     store.write(
-      number, {_ARRAYS: part.judged_by(judge)}, {'content': part.content}
+      number, {_ARRAYS: part.scores(judge)}, {'content': part.content}
     )
   processes.barrier()
   arrays = [
@@ -115,7 +126,7 @@ def judge_candidates(
 
 
 class _Part:
-  """The images of a shard: its candidates, and its pairs that are kept."""
+  """A shard's images: candidates, and both sides from kept pairs."""
 
   def __init__(self, inputs, codes, pairs):
     self._inputs, self._codes = inputs, codes
@@ -128,15 +139,15 @@ class _Part:
 
   @property
   def content(self) -> str:
-    """A hash of the images and of what is asked about them."""
+    """SHA-256 over the images and their questions, in hex."""
     text = json.dumps([self._inputs.ids, self._inputs.questions, self._kept])
-    total = hashlib.sha256(text.encode())
+    sha256 = hashlib.sha256(text.encode())
     for codes in (self._codes, self._sides):
-      total.update(np.ascontiguousarray(codes, np.int32).tobytes())
-    return total.hexdigest()
+      sha256.update(np.ascontiguousarray(codes, np.int32).tobytes())
+    return sha256.hexdigest()
 
-  def judged_by(self, judge: gap.Judge) -> bytes:
-    """Returns the judge's scores as the bytes of an npz file."""
+  def scores(self, judge: gap.Judge) -> bytes:
+    """Returns the judge's scores as an npz file's bytes."""
     questions = self._inputs.questions
     sides = np.full((len(questions), 2), np.nan)
     if self._kept:
@@ -155,34 +166,38 @@ class _Part:
 def measure_agreement(
   own: np.ndarray, candidates: np.ndarray, sides: np.ndarray
 ) -> dict:
-  """Compares the model's own scores of images with the judge's.
+  """Compares the model's own scores for images with the judge's.
 
   Args:
-    own: float[N, K], the model's own scores of a round's candidates.
-    candidates: float[N, K], the judge's.
-    sides: float[N, 2], the judge's of the winner and the loser of each kept
-      pair, NaN where none is kept.
+    own: float[N, K], the model's own scores for a round's candidates.
+    candidates: float[N, K], the judge's scores for the candidates.
+    sides: float[N, 2], the judge's scores for the winner and the loser in each
+      pair, NaN if the pair is dropped.
 
   Returns:
-    `correlation` of self-score and judge within captions; the judge's mean
-    score of winners and losers, and how often he agrees with a pair.
+    `self_score`, `judge_score`: means over candidates; `best_by_judge`: mean
+    over captions, for the best candidate; `correlation` of both scores within
+    captions, None if undefined; and if pairs are kept, means over them:
+    `winners_by_judge`, `losers_by_judge`, `judge_agrees`, `judge_disagrees`.
   """
-  mine = own - own.mean(1, keepdims=True)
-  true = candidates - candidates.mean(1, keepdims=True)
-  norm = np.sqrt((mine**2).sum() * (true**2).sum())
-  out = {
+  own_moved = own - own.mean(1, keepdims=True)
+  judge_moved = candidates - candidates.mean(1, keepdims=True)
+  norm = np.sqrt((own_moved**2).sum() * (judge_moved**2).sum())
+  agreement = {
     'self_score': float(own.mean()),
     'judge_score': float(candidates.mean()),
     'best_by_judge': float(candidates.max(1).mean()),
-    'correlation': float((mine * true).sum() / norm) if norm else None,
+    'correlation': (
+      float((own_moved * judge_moved).sum() / norm) if norm else None
+    ),
   }
   kept = ~np.isnan(sides[:, 0])
   if kept.any():
     win, lose = sides[kept].T
-    out |= {
+    agreement |= {
       'winners_by_judge': float(win.mean()),
       'losers_by_judge': float(lose.mean()),
       'judge_agrees': float((win > lose).mean()),
       'judge_disagrees': float((win < lose).mean()),
     }
-  return out
+  return agreement

@@ -1,6 +1,6 @@
-"""Changes between evaluations of the same scenes, as the jobs tell them.
+"""Changes between evaluations of the same scenes, for results of jobs.
 
-The statistics are those of `scenes`.
+`scene_statistics.difference` computes them.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ SCORES = ('understanding', 'generation', 'gap')
 def read_scores(
   folder: pathlib.PurePath, name: str = 'scenes'
 ) -> dict[str, dict[str, float]]:
-  """Returns the scores of each scene of an evaluation, by the scene's id.
+  """Reads SCORES of an evaluation by scene id.
 
   Args:
-    folder: of the evaluation.
-    name: 'scenes', or 'scenes_unseen' for those of unseen captions.
+    folder: evaluation folder.
+    name: 'scenes', or 'scenes_unseen' for scenes with unseen captions.
   """
   with storage.open_text(folder / f'{name}.jsonl') as file:
     rows = [json.loads(line) for line in file]
@@ -38,29 +38,29 @@ def paired_change(
   before: Sequence[dict[str, dict[str, float]]],
   after: Sequence[dict[str, dict[str, float]]],
 ) -> dict[str, float | bool]:
-  """Returns by how much each of SCORES changed, and the standard errors.
+  """Returns the mean change of each of SCORES, with its standard error.
 
   Args:
-    before: what `read_scores` gives, of one or several runs (seeds).
-    after: as many; run n is compared with run n of `before`.
+    before: scores from `read_scores`, for each run (seed).
+    after: the same; run n is compared with run n of `before`.
 
   Returns:
-    `<score>`, the mean change over runs and scenes; `<score>_se`, its standard
-    error: over scenes and, of several runs, over these, too
-    (`scene_statistics.Difference`); of several runs `<score>_stands`, whether it is
-    beyond chance.
+    `<score>`: mean change over runs and scenes; `<score>_se`: its standard
+    error over scenes and runs (`scene_statistics.Difference`); with several
+    runs also `<score>_stands`: whether it is beyond chance.
 
   Raises:
-    ValueError: the evaluations are of different scenes.
+    ValueError: the evaluations have different scenes.
   """
-  out = {}
+  changes = {}
   for score in SCORES:
-    of_scenes = [
+    by_scene = [
       [{name: row[score] for name, row in run.items()} for run in runs]
       for runs in (before, after)
     ]
-    found = scene_statistics.difference(*of_scenes)
-    out[score], out[f'{score}_se'] = found.value, found.error
-    if len(found.runs) > 1:
-      out[f'{score}_stands'] = found.stands
-  return out
+    difference = scene_statistics.difference(*by_scene)
+    changes[score] = difference.value
+    changes[f'{score}_se'] = difference.error
+    if len(difference.runs) > 1:
+      changes[f'{score}_stands'] = difference.stands
+  return changes

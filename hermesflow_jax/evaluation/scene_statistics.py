@@ -1,7 +1,7 @@
-"""Scores of each scene, their means, and which differences stand.
+"""Statistics over scenes: scores, means, and differences beyond chance.
 
-Scenes differ far more than models do, so models are compared within scenes,
-and runs (seeds) are averaged before the scenes are.
+Scenes differ far more than models do. So models are compared scene by scene,
+and runs (seeds) are averaged before scenes.
 """
 
 import collections
@@ -27,22 +27,28 @@ HEADLINE = (
   'own_score',
   'overrated',
 )
-# The mean of the tasks; each counts the same, however many scenes it has.
+# Mean over GenEval's tasks; each task counts the same, whatever its scenes.
 SIX = 'six tasks'
-# Generation, by whether a caption is among those of inputs.
+# Generation on captions that inputs have, and on others.
 SEEN, UNSEEN = 'captions/seen', 'captions/unseen'
-# This task has so many captions that inputs have few of them: with it, other
-# captions are of another mix of tasks.
+# This task has so many captions that inputs have few of them: with it, unseen
+# captions are another mix of tasks than seen captions.
 MANY = 'color_attr'
 SIX_BUT_MANY = f'all but {MANY}'
 
-# Values by the id of a scene.
+# Values by scene id.
 Values = Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-  """A mean over runs and scenes, and its standard error over scenes."""
+  """A mean over runs and scenes.
+
+  Attributes:
+    value: the mean.
+    error: its standard error over scenes.
+    scenes: number of scenes.
+  """
 
   value: float
   error: float
@@ -51,16 +57,16 @@ class Mean:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """Of two models, scene by scene.
+  """A difference between two models, scene by scene.
 
   Attributes:
-    value: the mean over runs and scenes.
-    error: its standard error: over scenes of the mean over runs, and over the
-      means of runs, squares added. The second also has the first in it, so
-      this is on the careful side.
-    runs: the mean of each run.
-    freedom: degrees of freedom of the error (Welch and Satterthwaite): two
-      where three runs differ by more than scenes explain.
+    value: mean over runs and scenes.
+    error: standard error, sqrt(a^2 + b^2): a over scenes, after the mean over
+      runs; b over runs, after the mean over scenes. b contains noise of scenes
+      as well, so the error is rather too large than too small.
+    runs: mean over scenes, for each run.
+    freedom: degrees of freedom of the error (Welch and Satterthwaite): about 2
+      if three runs differ by more than scenes explain.
   """
 
   value: float
@@ -70,13 +76,13 @@ class Difference:
 
   @property
   def stands(self) -> bool:
-    """Whether it is one beyond chance: t-test at 5%, one sign in all runs.
+    """Whether it is beyond chance: t-test at 5%, and equal signs in all runs.
 
-    Of one run nothing stands: its seed may have been a lucky one.
+    False for a single run, whose seed may be a lucky one.
     """
-    if len(self.runs) < 2 or len({np.sign(each) for each in self.runs}) > 1:
+    if len(self.runs) < 2 or len({np.sign(run) for run in self.runs}) > 1:
       return False
-    # Where nothing moved there is no error and no freedom either.
+    # If no score moved, error and freedom are 0.
     bound = stats.t.ppf(0.975, max(self.freedom, 1.0)) * self.error
     return bool(abs(self.value) > bound)
 
@@ -84,74 +90,87 @@ class Difference:
 def read_scenes(
   folder: pathlib.PurePath, inputs: input_set.Inputs, seen: Container[str] = ()
 ) -> dict[str, dict]:
-  """Returns the scores of an evaluation: name -> {id: value}.
+  """Reads the scores of an evaluation: score -> {scene id: value}.
 
   Args:
-    folder: with `scenes.jsonl`.
-    inputs: what was evaluated.
-    seen: captions of inputs.
+    folder: has `scenes.jsonl`.
+    inputs: the evaluated scenes.
+    seen: captions that inputs of the rounds have.
 
   Returns:
-    HEADLINE, where `own_score` is the model's own score of its images and
-    `overrated` by how much that is above the judge's, both left out where the
-    model is the judge; `understanding/<type>` and `generation/<type>`, shares
-    of right answers to the questions of an element type, where a scene has
-    any; `geneval/<tag>`, 1 where all questions of a scene are right; SIX, of
-    which the mean over scenes is that of tasks; SEEN and UNSEEN, also by tag,
-    `captions/unseen/<tag>`, and of all tags but MANY.
+    HEADLINE: `own_score` is the model's own score for its images, `overrated`
+      by how much it exceeds the judge's; both are left out if the model is the
+      judge.
+    `understanding/<type>`, `generation/<type>`: share of right answers to
+      questions with an element type, for scenes with such questions.
+    `geneval/<tag>`: 1 if all questions of a scene are right, else 0.
+    SIX: its mean over scenes is the mean over tasks.
+    SEEN, UNSEEN: generation, also by tag (`captions/unseen/<tag>`) and for all
+      tags but MANY.
 
   Raises:
-    ValueError: the scenes are others.
+    ValueError: the folder has an evaluation of other scenes.
   """
   with storage.open_text(folder / 'scenes.jsonl') as file:
     rows = [json.loads(line) for line in file]
   if [row['id'] for row in rows] != list(inputs.ids):
     raise ValueError(f'{folder} has an evaluation of other scenes')
-  out, tags = {}, collections.Counter(tag for tag in inputs.tags if tag)
-  for row, caption, asked, tag in zip(
+  scores, tags = {}, collections.Counter(tag for tag in inputs.tags if tag)
+  for row, caption, questions, tag in zip(
     rows, inputs.captions, inputs.questions, inputs.tags
   ):
-    und = input_set.correct_answers(row['answers'], asked)
-    gen = input_set.correct_answers(row['judged'], asked)
+    und = input_set.correct_answers(row['answers'], questions)
+    gen = input_set.correct_answers(row['judged'], questions)
     known = SEEN if caption in seen else UNSEEN
-    found = {
+    scene = {
       'understanding': row['understanding'],
       'generation': row['generation'],
       'gap': row['understanding'] - row['generation'],
       'caption_similarity': row['similarity'],
       known: row['generation'],
     }
-    # A model that is its own judge has no other score of its own.
+    # Missing if the model is the judge.
     if 'own_score' in row:
-      found['own_score'] = row['own_score']
-      found['overrated'] = row['own_score'] - row['generation']
+      scene['own_score'] = row['own_score']
+      scene['overrated'] = row['own_score'] - row['generation']
     if tag:
-      found[f'geneval/{tag}'] = float(all(gen))
-      found[f'{known}/{tag}'] = row['generation']
+      scene[f'geneval/{tag}'] = float(all(gen))
+      scene[f'{known}/{tag}'] = row['generation']
       if tag != MANY:
-        found[f'{known}/{SIX_BUT_MANY}'] = row['generation']
+        scene[f'{known}/{SIX_BUT_MANY}'] = row['generation']
       weight = tags.total() / len(tags) / tags[tag]
-      found[SIX] = weight * all(gen)
-    for kind in {question['element_type'] for question in asked}:
-      of_kind = [question['element_type'] == kind for question in asked]
+      scene[SIX] = weight * all(gen)
+    for kind in {question['element_type'] for question in questions}:
+      of_kind = [question['element_type'] == kind for question in questions]
       for name, right in (('understanding', und), ('generation', gen)):
-        found[f'{name}/{kind}'] = float(np.mean(np.array(right)[of_kind]))
-    for name, value in found.items():
-      out.setdefault(name, {})[row['id']] = float(value)
-  return out
+        scene[f'{name}/{kind}'] = float(np.mean(np.array(right)[of_kind]))
+    for name, value in scene.items():
+      scores.setdefault(name, {})[row['id']] = float(value)
+  return scores
 
 
 def mean(runs: Sequence[Values]) -> Mean:
-  """Returns the mean of values of the same scenes in several runs."""
+  """Returns the mean over runs and scenes.
+
+  Args:
+    runs: values by scene id, for each run.
+
+  Raises:
+    ValueError: the runs have different scenes.
+  """
   means = _table(runs).mean(0)
   return Mean(float(means.mean()), gap.standard_error(means), len(means))
 
 
 def difference(before: Sequence[Values], after: Sequence[Values]) -> Difference:
-  """Returns how much higher the values after are; run n against run n.
+  """Returns by how much values rise from `before` to `after`.
+
+  Args:
+    before: values by scene id, for each run.
+    after: the same; run n is compared with run n of `before`.
 
   Raises:
-    ValueError: there are not as many of both, or of different scenes.
+    ValueError: the numbers of runs differ, or the runs have different scenes.
   """
   if len(before) != len(after):
     raise ValueError(f'{len(before)} runs before, {len(after)} after')
@@ -173,18 +192,26 @@ def difference(before: Sequence[Values], after: Sequence[Values]) -> Difference:
 
 
 def average_difference(means: Sequence[Mean]) -> Mean:
-  """Returns the mean of means of different scenes."""
-  errors = np.array([each.error for each in means])
+  """Returns the mean of means over different scenes, each with equal weight."""
+  errors = np.array([part.error for part in means])
   return Mean(
-    float(np.mean([each.value for each in means])),
+    float(np.mean([part.value for part in means])),
     float(np.sqrt((errors**2).sum()) / len(means)),
-    sum(each.scenes for each in means),
+    sum(part.scenes for part in means),
   )
 
 
 def _table(runs, names=None):
-  """float[R, N]; ValueError if runs have values of different scenes."""
+  """Returns float[R, N], values of R runs and N scenes.
+
+  Args:
+    runs: values by scene id, for each run.
+    names: N scene ids, in order; None: those of the first run.
+
+  Raises:
+    ValueError: the runs have different scenes.
+  """
   names = names or list(runs[0])
   if any(run.keys() != set(names) for run in runs):
-    raise ValueError('the evaluations are of different scenes')
+    raise ValueError('the evaluations have different scenes')
   return np.array([[run[name] for name in names] for run in runs])

@@ -1,24 +1,24 @@
-"""Arms of a comparison, each of several seeds, from the same candidates.
+"""The job `ablation`: arms from the same candidates, with several seeds.
 
-What HermesFlow (arXiv 2502.12148) compares in table 5 with one seed: DPO of
-either task alone and rounds of Pair-DPO; here with seeds, a rate for each arm,
-and tests scene by scene.
+HermesFlow (arXiv 2502.12148) compares DPO of either task alone and rounds of
+Pair-DPO in table 5, with a single seed. This job adds seeds, a learning rate
+for each arm, and tests scene by scene.
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 
 from hermesflow_jax.experiments import ablation_results
 from hermesflow_jax.experiments import ablation_settings
+from hermesflow_jax.experiments import arm_runs
 from hermesflow_jax.experiments import comparison_arms
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.reports import comparison_page
 from hermesflow_jax.reports import comparison_tables
-from hermesflow_jax.reports import score_sections
+from hermesflow_jax.reports import score_rows
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -30,9 +30,20 @@ Settings = ablation_settings.Settings
 def run(
   config: ablation_settings.Settings, workdir: str, console: terminal.Console
 ) -> dict:
-  """Plays all arms; writes and returns `results.json`, tables and a page.
+  """Runs all arms with all seeds.
 
-  Tables and page are there after each seed, of the seeds so far.
+  After each seed it writes `table.md` and `report.html` for the seeds so far.
+
+  Args:
+    config: job settings.
+    workdir: job folder.
+    console: shows progress and tables.
+
+  Returns:
+    The JSON object in `results.json`.
+
+  Raises:
+    ValueError: a setting, a file or the folder cannot be used.
   """
   began = time.perf_counter()
   root = storage.path(workdir)
@@ -41,45 +52,38 @@ def run(
   mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate
   )
-  parts = job_model.load_parts(config.self_play, path, mesh)
-  workdir_claim.claim_workdir(
-    workdir,
-    config,
-    console,
-    base=job_model.weight_hashes(config.self_play, path),
+  parts, weights = job_start.load_model(config.self_play, path, mesh)
+  results = job_start.claim_workdir(
+    workdir, config, console, 'results.json', base=weights
   )
-  done = root / 'results.json'
-  if done.exists():
-    console.say(
-      f'this comparison is finished; to start afresh, remove {root} or give '
-      'another --workdir'
-    )
-    return show_tables(json.loads(done.read_text()), root, console)
-  play = config.self_play.play
+  if results is not None:
+    job_start.report_finished(console, workdir, root / 'report.html')
+    return show_tables(results, root, console)
   base = job_model.place_on_mesh(
     config.self_play, parts, mesh, console, play.answering, play.caption_prompt
   )
 
-  def world(settings_):
-    return pair_dpo.play_data(settings_, base, str(root / 'data'), console)
+  def play_data(self_play):
+    return pair_dpo.play_data(self_play, base, str(root / 'data'), console)
 
-  bench = ablation_settings.SharedSetup(
-    base, world(config.self_play), world(config.tested), root, console
+  setup = ablation_settings.SharedSetup(
+    base, play_data(config.self_play), play_data(config.tested), root, console
   )
-  search = search_rates(config, bench)
+  search = search_rates(config, setup)
   played = {}
   for number, seed in enumerate(config.seeds, 1):
-    pool = bench.pool(config, seed)
+    pool = setup.pool(config, seed)
     for arm in config.arms:
       console.say(f'seed {seed}: {arm.label}')
       chosen = search.get(arm.name, {}).get('chosen')
       folder = root / f'seed_{seed}' / arm.name
       if chosen and seed == config.seeds[0]:
-        tried = root / 'search' / arm.name / f'{chosen:g}'
-        comparison_arms.reuse_first_round(tried, folder, base)
-      played[seed, arm.name] = comparison_arms.run_arm(
+        # The search trained this round with this seed and rate already.
+        searched = root / 'search' / arm.name / f'{chosen:g}'
+        arm_runs.reuse_first_round(searched, folder, base)
+      played[seed, arm.name] = arm_runs.run_arm(
         base,
-        bench.world,
+        setup.world,
         pool,
         arm,
         arm.play(config.self_play.play, seed, chosen),
@@ -88,18 +92,18 @@ def run(
         console,
       )
     if number < len(config.seeds):
-      first = dataclasses.replace(config, seeds=config.seeds[:number])
+      so_far = dataclasses.replace(config, seeds=config.seeds[:number])
       write_tables(
-        ablation_results.arm_results(first, bench, search, played),
+        ablation_results.arm_results(so_far, setup, search, played),
         root,
         console,
       )
-  results = ablation_results.arm_results(config, bench, search, played) | {
-    'floors': ablation_results.measure_baselines(config, bench, played),
+  results = ablation_results.arm_results(config, setup, search, played) | {
+    'floors': ablation_results.measure_baselines(config, setup, played),
     'seconds_of_last_start': time.perf_counter() - began,
   }
   output_files.write_atomically(
-    done, json.dumps(results, indent=1, allow_nan=False) + '\n'
+    root / 'results.json', output_files.json_text(results)
   )
   return show_tables(results, root, console)
 
@@ -107,7 +111,13 @@ def run(
 def write_tables(
   results: dict, root: pathlib.PurePath, console: terminal.Console
 ) -> None:
-  """Writes the tables of results: `table.md` and `report.html`."""
+  """Writes result tables to `table.md` and `report.html`.
+
+  Args:
+    results: from `ablation_results.arm_results`.
+    root: job folder.
+    console: says where the report is.
+  """
   output_files.write_atomically(
     root / 'table.md', comparison_tables.markdown(results)
   )
@@ -121,53 +131,65 @@ def write_tables(
 def show_tables(
   results: dict, root: pathlib.PurePath, console: terminal.Console
 ) -> dict:
-  """Writes and prints the tables of results, and returns these."""
+  """Prints and writes result tables; returns the results."""
   console.say(comparison_tables.markdown(results))
   write_tables(results, root, console)
   return results
 
 
 def search_rates(
-  config: ablation_settings.Settings, bench: ablation_settings.SharedSetup
+  config: ablation_settings.Settings, setup: ablation_settings.SharedSetup
 ) -> dict[str, dict]:
-  """Tries all rates with the first seed; returns what was found, by arm."""
-  wanted = [arm for arm in config.arms if arm.rates]
-  if not wanted:
+  """Chooses a learning rate for each arm with rates to try.
+
+  Each rate runs a round with the first seed, scored on scenes from the
+  preference split.
+
+  Args:
+    config: job settings.
+    setup: model and data.
+
+  Returns:
+    By arm name: `label`, `chosen` rate and, by rate, scores in `rates`.
+  """
+  searched = [arm for arm in config.arms if arm.rates]
+  if not searched:
     return {}
-  seed, root = config.seeds[0], bench.root / 'search'
-  pool = bench.pool(config, seed)
+  seed, root = config.seeds[0], setup.root / 'search'
+  pool = setup.pool(config, seed)
   play = dataclasses.replace(config.self_play.play, seed=seed)
-  scored = root / 'base'
+  base_folder = root / 'base'
   evaluation_phase.evaluate(
-    dataclasses.replace(bench.base),
-    bench.tested,
+    dataclasses.replace(setup.base),
+    setup.tested,
     play,
-    scored,
-    bench.console,
+    base_folder,
+    setup.console,
     learned=False,
   )
-  out = {}
-  for arm in wanted:
-    tried = {}
+  search = {}
+  for arm in searched:
+    summaries = {}
     for rate in arm.rates:
-      bench.console.say(f'search: {arm.label}, rate {rate:g}')
-      one = arm.play(config.self_play.play, seed, rate)
-      tried[rate] = comparison_arms.run_arm(
-        bench.base,
-        bench.tested,
+      setup.console.say(f'search: {arm.label}, rate {rate:g}')
+      arm_play = arm.play(config.self_play.play, seed, rate)
+      summaries[rate] = arm_runs.run_arm(
+        setup.base,
+        setup.tested,
         pool,
         arm,
-        dataclasses.replace(one, rounds=1),
+        dataclasses.replace(arm_play, rounds=1),
         root / arm.name / f'{rate:g}',
-        scored,
-        bench.console,
+        base_folder,
+        setup.console,
       )[1]
-    kept = [f'{k}{se}' for k in score_sections.SCORES for se in ('', '_se')]
-    out[arm.name] = {
+    names = [f'{k}{se}' for k in score_rows.SCORES for se in ('', '_se')]
+    search[arm.name] = {
       'label': arm.label,
-      'chosen': comparison_arms.best_rate(tried),
+      'chosen': comparison_arms.best_rate(summaries),
       'rates': {
-        f'{rate:g}': {k: one[k] for k in kept} for rate, one in tried.items()
+        f'{rate:g}': {name: summary[name] for name in names}
+        for rate, summary in summaries.items()
       },
     }
-  return out
+  return search

@@ -1,4 +1,4 @@
-"""Results of the ablation: its scores, and their changes."""
+"""Ablation results: mean scores by arm, and their changes."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -17,24 +17,31 @@ from hermesflow_jax.shapes import shape_world
 
 def arm_results(
   config: ablation_settings.Settings,
-  bench: ablation_settings.SharedSetup,
+  setup: ablation_settings.SharedSetup,
   search: dict,
   played: dict,
 ) -> dict:
-  """Returns results, as JSON types, of the seeds of `config`."""
+  """Returns all results as JSON types.
+
+  Args:
+    config: settings; only its seeds count.
+    setup: model and data.
+    search: from `ablation.search_rates`.
+    played: by (seed, arm name), round summaries, the base first.
+  """
   return {
     'command': config.command,
     'seeds': list(config.seeds),
-    'scenes': len(bench.world.held_out),
+    'scenes': len(setup.world.held_out),
     'split': config.self_play.held_out_split,
     'against': next(
       arm.label for arm in config.arms if arm.name == config.against
     ),
-    'models': model_results(config, bench, search, played),
+    'models': model_results(config, setup, search, played),
     'rounds_of': [name for name, count in config.rounds.items() if count > 1]
     or [config.against],
     'sweeps': {
-      sweep.title: sweep_results(config, bench, sweep)
+      sweep.title: sweep_results(config, setup, sweep)
       for sweep in config.sweeps
     },
     'search': search,
@@ -45,17 +52,26 @@ def arm_results(
 
 def read_results(
   config: ablation_settings.Settings,
-  bench: ablation_settings.SharedSetup,
+  setup: ablation_settings.SharedSetup,
   arm: str,
   number: int,
 ) -> list[dict[str, dict]]:
-  """Returns the scores of scenes after a round of an arm, of each seed."""
-  learned = {c for inputs in bench.world.inputs for c in inputs.captions}
+  """Reads an arm's scores after a round.
+
+  Args:
+    config: settings; only its seeds count.
+    setup: model and data.
+    arm: arm name, or 'base'.
+    number: the round.
+
+  Returns:
+    For each seed, scores as from `scene_statistics.read_scenes`.
+  """
   return [
     scene_statistics.read_scenes(
-      bench.root / f'seed_{seed}' / arm / f'round_{number}',
-      bench.world.held_out,
-      learned,
+      setup.root / f'seed_{seed}' / arm / f'round_{number}',
+      setup.world.held_out,
+      setup.world.input_captions,
     )
     for seed in config.seeds
   ]
@@ -63,130 +79,167 @@ def read_results(
 
 def sweep_results(
   config: ablation_settings.Settings,
-  bench: ablation_settings.SharedSetup,
+  setup: ablation_settings.SharedSetup,
   sweep: ablation_settings.Sweep,
 ) -> list[dict]:
-  """Returns the points of a sweep as JSON types.
+  """Returns a sweep's points as JSON types.
 
-  All but the one that has the setting of the arm `against` say how they differ
-  from it.
+  If a point belongs to the arm `config.against`, the other points have score
+  changes from that point under `against`.
   """
-  usual = next(
+  default = next(
     (point for point in sweep.points if point.arm == config.against), None
   )
   rows = [dataclasses.asdict(point) for point in sweep.points]
-  if usual:
-    before = read_results(config, bench, usual.arm, usual.round)
+  if default:
+    default_scores = read_results(config, setup, default.arm, default.round)
     for row, point in zip(rows, sweep.points):
-      if point != usual:
+      if point != default:
         row['against'] = score_changes(
-          before, read_results(config, bench, point.arm, point.round)
+          default_scores, read_results(config, setup, point.arm, point.round)
         )
   return rows
 
 
 def model_results(
   config: ablation_settings.Settings,
-  bench: ablation_settings.SharedSetup,
+  setup: ablation_settings.SharedSetup,
   search: dict,
   played: dict,
 ) -> list[dict]:
-  """Returns one row of results for the base and for each round of each arm."""
-  base = read_results(config, bench, 'base', 0)
+  """Returns result rows: the base model, then each arm's rounds.
+
+  A row has mean `scores`, their changes since the `base` model, and their
+  changes `against` the arm `config.against`: after equally many rounds, or
+  after its last round if it has fewer. That arm's own later rounds are
+  compared with its first round.
+
+  Args:
+    config: job settings.
+    setup: model and data.
+    search: from `ablation.search_rates`.
+    played: by (seed, arm name), round summaries, the base first.
+  """
+  base = read_results(config, setup, 'base', 0)
   last = config.rounds[config.against]
-  # An arm of several rounds is compared with what had as many, if it may.
   against = {
-    number: read_results(config, bench, config.against, number)
+    number: read_results(config, setup, config.against, number)
     for number in range(1, last + 1)
   }
-  out = [{'label': 'base', 'arm': '', 'round': 0, 'scores': mean_scores(base)}]
+  table = [
+    {'label': 'base', 'arm': '', 'round': 0, 'scores': mean_scores(base)}
+  ]
   for arm in config.arms:
     name, play = arm.name, arm.play(config.self_play.play, 0)
     for number in range(1, play.rounds + 1):
-      runs = read_results(config, bench, name, number)
-      rows = [played[seed, name][number] for seed in config.seeds]
+      runs = read_results(config, setup, name, number)
+      summaries = [played[seed, name][number] for seed in config.seeds]
       row = {
         'label': arm.label + f', round {number}' * (play.rounds > 1),
         'arm': name,
         'round': number,
         'rate': search.get(name, {}).get('chosen', play.optim.lr),
-        'pairs': [r['learned']['inputs'] for r in rows],
-        'steps': [r['learned']['steps'] for r in rows],
-        'seconds': [r['seconds']['training'] for r in rows],
-        'curation': [r['curation'] for r in rows],
+        'pairs': [s['learned']['inputs'] for s in summaries],
+        'steps': [s['learned']['steps'] for s in summaries],
+        'seconds': [s['seconds']['training'] for s in summaries],
+        'curation': [s['curation'] for s in summaries],
         'scores': mean_scores(runs),
         'base': score_changes(base, runs),
       }
       other = 1 if name == config.against else min(number, last)
       if (name, number) != (config.against, other):
         row['against'] = score_changes(against[other], runs)
-      out.append(row)
-  return out
+      table.append(row)
+  return table
 
 
 def mean_scores(runs: Sequence[dict]) -> dict[str, dict]:
-  """Returns the mean of each score, and of the six tasks together."""
-  found = {
+  """Returns the mean of each score over runs and scenes, as JSON types.
+
+  Args:
+    runs: scores by name and scene id, for each run.
+  """
+  means = {
     name: scene_statistics.mean([run[name] for run in runs]) for name in runs[0]
   }
-  tasks = [found[n] for n in found if n.startswith('geneval/')]
+  tasks = [means[name] for name in means if name.startswith('geneval/')]
   if tasks:
-    # Over scenes, tasks would differ by more than models do.
-    found[scene_statistics.SIX] = scene_statistics.average_difference(tasks)
-  return {name: to_json(one) for name, one in found.items()}
+    # An error over the scenes of all tasks would be too large: tasks differ by
+    # more than models do.
+    means[scene_statistics.SIX] = scene_statistics.average_difference(tasks)
+  return {name: to_json(mean) for name, mean in means.items()}
 
 
 def score_changes(
   before: Sequence[dict], after: Sequence[dict]
 ) -> dict[str, dict]:
-  """Returns the difference of each score, and whether it stands."""
-  out = {}
+  """Returns the change of each score, and whether it is beyond chance.
+
+  Args:
+    before: scores by name and scene id, for each run.
+    after: the same; run n is compared with run n of `before`.
+
+  Returns:
+    By score: fields of `scene_statistics.Difference` and `stands`.
+  """
+  changes = {}
   for name in before[0]:
-    one = scene_statistics.difference(
+    difference = scene_statistics.difference(
       [run[name] for run in before], [run[name] for run in after]
     )
-    out[name] = to_json(one) | {'stands': one.stands}
-  return out
+    changes[name] = to_json(difference) | {'stands': difference.stands}
+  return changes
 
 
-def to_json(found: scene_statistics.Mean | scene_statistics.Difference) -> dict:
-  """Returns it as JSON types: what nobody knows, as of one scene, is None."""
+def to_json(
+  statistic: scene_statistics.Mean | scene_statistics.Difference,
+) -> dict:
+  """Returns a statistic as JSON types, NaN as None."""
   return {
     name: None if isinstance(value, float) and math.isnan(value) else value
-    for name, value in dataclasses.asdict(found).items()
+    for name, value in dataclasses.asdict(statistic).items()
   }
 
 
 def measure_baselines(
   config: ablation_settings.Settings,
-  bench: ablation_settings.SharedSetup,
+  setup: ablation_settings.SharedSetup,
   played: dict,
 ) -> dict[str, dict]:
-  """Returns floors of the base model, and of the arm with the most rounds."""
+  """Measures baselines with the base model and the arm with most rounds.
+
+  Args:
+    config: settings; the first seed counts.
+    setup: model and data.
+    played: by (seed, arm name), round summaries, the base first.
+
+  Returns:
+    By label, scores from `baselines.measure_baselines`.
+  """
   seed = config.seeds[0]
   arm = max(config.arms, key=lambda arm: len(played[seed, arm.name]))
   last = len(played[seed, arm.name]) - 1
   learned, _ = trained_model.restore_parts(
-    str(bench.root / f'seed_{seed}' / arm.name / 'checkpoints' / str(last)),
-    bench.base,
+    str(setup.root / f'seed_{seed}' / arm.name / 'checkpoints' / str(last)),
+    setup.base,
   )
-  blank = blank_codes(bench.base)
+  blank = blank_codes(setup.base)
   return {
     label: baselines.measure_baselines(
-      dataclasses.replace(bench.base, model=model),
-      bench.world.held_out,
-      bench.world.judge,
+      dataclasses.replace(setup.base, model=model),
+      setup.world.held_out,
+      setup.world.judge,
       blank,
     )
     for label, model in (
-      ('base', bench.base.model),
+      ('base', setup.base.model),
       (f'{arm.label}, round {last}', learned),
     )
   }
 
 
 def blank_codes(unified: unified_model.UnifiedModel) -> np.ndarray:
-  """Returns int[I], the codes of an image of one light grey."""
+  """Returns int[I], codes of an image in the background's light grey."""
   height, width = (side * unified.tokenizer.reduction for side in unified.grid)
   image = np.broadcast_to(
     np.array(shape_world.BACKGROUND, np.uint8), (1, height, width, 3)

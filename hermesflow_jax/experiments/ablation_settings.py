@@ -1,9 +1,10 @@
-"""Settings of the ablation: arms, seeds and sweeps."""
+"""Settings for the ablation: arms, seeds and sweeps."""
 
 import dataclasses
 import pathlib
 import typing
 
+from hermesflow_jax.experiments import arm_runs
 from hermesflow_jax.experiments import comparison_arms
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.runtime import settings
@@ -14,7 +15,13 @@ from hermesflow_jax.self_play import play_settings
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """An arm of a sweep after a round, and the value of the setting there."""
+  """A value of a sweep's setting, and the arm that has it.
+
+  Attributes:
+    at: the value, as the table shows it.
+    arm: arm name.
+    round: the arm's scores after this round count.
+  """
 
   at: str
   arm: str
@@ -23,7 +30,12 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-  """Arms that differ in one setting, in order."""
+  """A table of arms that differ in one setting.
+
+  Attributes:
+    title: table title.
+    points: table rows, in order.
+  """
 
   title: str
   points: tuple[Point, ...]
@@ -31,19 +43,20 @@ class Sweep:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
-    command: what started the job, for the page.
-    variant: of the config.
-    self_play: what all arms have; `play.images` is how many candidates there
-      are, `play.rounds` for how many rounds there are inputs.
-    seeds: S seeds.
-    arms: in the order of the tables.
-    against: the arm that the others are compared with, after as many rounds.
+    command: command that starts the job, for the page.
+    variant: config variant.
+    self_play: settings that all arms share. `play.images` counts the images
+      for each caption, `play.rounds` the rounds with inputs.
+    seeds: S different seeds.
+    arms: arms, in table order.
+    against: arm name; others are compared with this arm after equally many
+      rounds.
     sweeps: tables of arms that differ in one setting.
-    search_scenes: of the preference split, on which the arms' learning rates
-      are chosen, with the first seed.
+    search_scenes: number of scenes from the preference split on which the
+      first seed's scores choose each arm's learning rate.
   """
 
   command: str = settings.not_identity()
@@ -57,38 +70,40 @@ class Settings:
 
   def __post_init__(self):
     settings.check(self)
-    if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-      raise ValueError(f'seeds is {self.seeds}, wanted different numbers')
-    if min(self.seeds) < 0:
-      raise ValueError(f'seeds is {self.seeds}, wanted no negative number')
+    check_seeds(self.seeds)
     for arm in self.arms:
       play = arm.play(self.self_play.play, self.seeds[0])
       if play.rounds > self.self_play.play.rounds:
         raise ValueError(
-          f'arm {arm.name} has {play.rounds} rounds, wanted at most '
-          f'{self.self_play.play.rounds}, for which there are inputs'
+          f'rounds of arm {arm.name} must be at most '
+          f'{self.self_play.play.rounds}, the rounds with inputs, got '
+          f'{play.rounds}'
         )
     names = [arm.name for arm in self.arms]
     if len(set(names)) < len(names):
-      raise ValueError(f'arms of the same name: {", ".join(sorted(names))}')
+      raise ValueError(
+        f'names of arms must differ, got {", ".join(sorted(names))}'
+      )
     used = {self.against} | {
       point.arm for sweep in self.sweeps for point in sweep.points
     }
     if missing := sorted(used - set(names)):
-      raise ValueError(f'no such arms: {", ".join(missing)}')
-    rounds_of_arm = self.rounds
+      raise ValueError(
+        f'against and sweeps must name arms, got {", ".join(missing)}'
+      )
+    rounds = self.rounds
     for sweep in self.sweeps:
       for point in sweep.points:
-        if not 1 <= point.round <= rounds_of_arm[point.arm]:
+        last = rounds[point.arm]
+        if not 1 <= point.round <= last:
           raise ValueError(
-            f'sweep {sweep.title}: arm {point.arm} has '
-            f'{rounds_of_arm[point.arm]} '
-            f'rounds, so none of number {point.round}'
+            f'sweep {sweep.title}: the round of arm {point.arm} must be 1 to '
+            f'{last}, got {point.round}'
           )
 
   @property
   def rounds(self) -> dict[str, int]:
-    """How many rounds each arm plays."""
+    """Number of rounds by arm name."""
     return {
       arm.name: arm.play(self.self_play.play, self.seeds[0]).rounds
       for arm in self.arms
@@ -96,21 +111,31 @@ class Settings:
 
   @property
   def tested(self) -> pair_dpo.Settings:
-    """What learning rates are searched with: scenes like the inputs."""
+    """Settings for the learning-rate search: scenes like the inputs."""
     return dataclasses.replace(
       self.self_play, held_out_split='preference', held_out=self.search_scenes
     )
 
 
+def check_seeds(seeds: tuple[int, ...]) -> None:
+  """Checks the setting `seeds`.
+
+  Raises:
+    ValueError: a seed comes twice or is negative, or there are no seeds.
+  """
+  if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+    raise ValueError(f'seeds must be different numbers from 0, got {seeds}')
+
+
 @dataclasses.dataclass(frozen=True)
 class SharedSetup:
-  """What all arms share.
+  """Model and data that all arms share.
 
   Attributes:
-    base: the model.
-    world: with the scenes of the comparison.
-    tested: with those of the search.
-    root: of the job.
+    base: the base model.
+    world: data with the held-out scenes for the comparison.
+    tested: data with the held-out scenes for the search.
+    root: job folder.
     console: shows progress.
   """
 
@@ -120,10 +145,10 @@ class SharedSetup:
   root: pathlib.PurePath
   console: terminal.Console
 
-  def pool(self, config: Settings, seed: int) -> comparison_arms.CandidatePool:
-    """Returns the candidates of a seed."""
+  def pool(self, config: Settings, seed: int) -> arm_runs.CandidatePool:
+    """Returns the base model's candidates with a seed."""
     play = dataclasses.replace(config.self_play.play, seed=seed)
-    return comparison_arms.CandidatePool(
+    return arm_runs.CandidatePool(
       self.base,
       self.world,
       play,

@@ -1,4 +1,4 @@
-"""The control of self-play: pretraining that goes on for as many steps."""
+"""Control for self-play: the base model, pretrained for as many more steps."""
 
 import dataclasses
 import functools
@@ -24,12 +24,12 @@ from hermesflow_jax.training import training_loop
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-  """Pretraining that goes on.
+  """Pretraining settings for the control.
 
   Attributes:
-    scenes: of the train split.
-    batches: rows of each flow.
-    mixture: of the flows.
+    scenes: number of scenes from the train split.
+    batches: rows a step for each task.
+    mixture: task weights and shares.
   """
 
   scenes: settings.PositiveInt
@@ -49,19 +49,24 @@ def continue_pretraining(
   seed: int,
   console: terminal.Console,
 ) -> dict:
-  """Pretrains the base model on and measures it; later calls read the files.
+  """Pretrains the base model further and evaluates it.
+
+  Later calls read the files.
 
   Args:
-    base: the model that the rounds started from.
-    config: of the rounds.
-    control: data and mixture.
-    steps: as many as all rounds took.
-    root: of the job.
-    seed: of the rounds.
+    base: the base model.
+    config: self-play settings.
+    control: control settings.
+    steps: training steps, as many as all rounds took.
+    root: job folder.
+    seed: the rounds' seed.
     console: shows progress.
 
   Returns:
-    The summary of its evaluation.
+    Evaluation summary.
+
+  Raises:
+    ValueError: the folder has a control with other steps.
   """
   folder = root / f'control_{seed}'
   play = config.play
@@ -93,7 +98,7 @@ def continue_pretraining(
 
 
 def pretrain_on(base, config, control, optim, root, seed, console):
-  """Returns the base model after more steps of pretraining."""
+  """Returns the base model after `optim.steps` more pretraining steps."""
   records = scene_records.load_scenes(
     str(root / 'data'),
     'train',
@@ -125,12 +130,12 @@ def pretrain_on(base, config, control, optim, root, seed, console):
   )
   step = train_step.make_step(loss, optim, jax.random.key(seed), base.mesh)
   kind = type(config)
-  state = resume.run_resumable(
-    lambda: train_step.start_state(base.model, optim, base.mesh),
-    step,
-    None,
-    batches,
-    training_loop.LoopConfig(
+  training_run = training_loop.TrainingRun(
+    step=step,
+    make_state=lambda: train_step.start_state(base.model, optim, base.mesh),
+    constants=None,
+    batches=batches,
+    config=training_loop.LoopConfig(
       optim.steps, config.play.log_every, config.play.save_every
     ),
     mesh=base.mesh,
@@ -141,4 +146,4 @@ def pretrain_on(base, config, control, optim, root, seed, console):
     label=f'control {seed}: pretraining',
     console=console,
   )
-  return state.model
+  return resume.run_resumable(training_run).model

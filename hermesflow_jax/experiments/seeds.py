@@ -1,8 +1,8 @@
-"""Whole self-plays of several seeds, beside pretraining that just goes on.
+"""The job `seeds`: self-play with several seeds, each beside a control.
 
-One seed of self-play says little, and any further training may change a model.
-So each seed has a control: the base model, pretrained on for as many steps of
-as many rows at the same learning rate, and measured on the same scenes.
+A single seed says little, and any further training may change a model. So each
+seed has a control: the base model, pretrained for as many more steps, with as
+many rows, at the same learning rate, and evaluated on the same scenes.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import numpy as np
 
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.experiments import ablation_settings
 from hermesflow_jax.experiments import pretraining_control
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
@@ -29,9 +30,9 @@ class Settings:
   """Settings of the job.
 
   Attributes:
-    self_play: settings of one run; its seed is replaced.
-    seeds: S seeds.
-    control: pretraining that goes on.
+    self_play: settings of a run; its seed is replaced.
+    seeds: S different seeds.
+    control: settings of the controls.
   """
 
   self_play: pair_dpo.Settings
@@ -39,32 +40,41 @@ class Settings:
   control: pretraining_control.Control
 
   def __post_init__(self):
-    if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-      raise ValueError(f'seeds is {self.seeds}, wanted different numbers')
-    if min(self.seeds) < 0:
-      raise ValueError(f'seeds is {self.seeds}, wanted no negative number')
+    ablation_settings.check_seeds(self.seeds)
 
 
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
-  """Plays each seed and its control; writes and returns `results.json`."""
+  """Runs self-play and a control with each seed.
+
+  Args:
+    config: job settings.
+    workdir: job folder.
+    console: shows progress and tables.
+
+  Returns:
+    The JSON object in `results.json`; `table.md` has its tables.
+
+  Raises:
+    ValueError: a setting, a file or the folder cannot be used.
+  """
   root = storage.path(workdir)
   path = job_model.locate(config.self_play, console)
   mesh = job_model.make_mesh(
     config.self_play, path, console, config.control.batches.divisor
   )
   parts = job_model.load_parts(config.self_play, path, mesh)
-  # A control has as many steps as the rounds beside it.
+  # The number of rounds decides the steps of a control.
   workdir_claim.claim_workdir(
     workdir, config, console, rounds=config.self_play.play.rounds
   )
   rows = []
   for seed in config.seeds:
-    one = dataclasses.replace(
+    self_play = dataclasses.replace(
       config.self_play,
       play=dataclasses.replace(config.self_play.play, seed=seed),
     )
     console.say(f'seed {seed}')
-    played = pair_dpo.run(one, str(root / f'seed_{seed}'), console)
+    played = pair_dpo.run(self_play, str(root / f'seed_{seed}'), console)
     base = job_model.place_on_mesh(
       config.self_play,
       parts,
@@ -80,7 +90,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
         'rounds': played['rounds'],
         'seconds': played['seconds'],
         'control': pretraining_control.continue_pretraining(
-          base, one, config.control, steps, root, seed, console
+          base, self_play, config.control, steps, root, seed, console
         ),
       }
     )
@@ -106,13 +116,13 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
 
 
 def unseen_scores(rows: Sequence[dict]) -> list[dict]:
-  """Returns the same rows with scores on captions that no input has.
+  """Returns rows with scores on unseen captions, which no input has.
 
   Args:
-    rows: one a seed, with `rounds` and `control`.
+    rows: a row a seed, with `rounds` and `control`.
 
   Returns:
-    [] where there are no such scores.
+    Rows of the same form; [] if unseen captions were not evaluated.
   """
   if not rows[0]['control'].get('unseen'):
     return []
@@ -130,67 +140,73 @@ def unseen_scores(rows: Sequence[dict]) -> list[dict]:
 
 
 def _models(row: dict) -> dict[str, dict]:
-  """Scores of a seed by the name of the model."""
+  """Returns the scores of a seed by model: 'round <r>' and 'control'."""
   rounds = {f'round {summary["round"]}': summary for summary in row['rounds']}
   return rounds | {'control': row['control']}
 
 
 def mean_scores(rows: Sequence[dict]) -> dict[str, dict]:
-  """Returns mean scores over seeds by model, with errors over seeds.
+  """Returns mean scores over seeds by model.
 
   Args:
-    rows: one a seed, with `rounds` and `control`.
+    rows: a row a seed, with `rounds` and `control`.
 
   Returns:
-    `<score>`, the mean over seeds, and `<score>_se`, its standard error over
-    seeds; None of one seed, which has none.
+    `<score>`: mean over seeds; `<score>_se`: its standard error over seeds,
+    None for a single seed.
   """
-  out = {}
+  means = {}
   for name in _models(rows[0]):
-    out[name] = {}
+    means[name] = {}
     for score in paired_changes.SCORES:
       values = np.array([_models(row)[name][score] for row in rows])
-      out[name][score] = float(values.mean())
+      means[name][score] = float(values.mean())
       error = gap.standard_error(values)
-      out[name][f'{score}_se'] = error if math.isfinite(error) else None
-  return out
+      means[name][f'{score}_se'] = error if math.isfinite(error) else None
+  return means
 
 
 def changes_of_seeds(
   root: pathlib.PurePath, config: Settings, scenes: str = 'scenes'
 ) -> dict:
-  """Returns paired changes since the base and since the control.
+  """Returns paired changes since the base model and since the control.
 
   Args:
-    root: of the job.
-    config: of the job.
-    scenes: which of the evaluations; see `paired_changes.read_scores`.
+    root: job folder.
+    config: job settings.
+    scenes: 'scenes' or 'scenes_unseen', see `paired_changes.read_scores`.
+
+  Returns:
+    By title, changes from `paired_changes.paired_change`.
   """
 
-  def of(name):
+  def read(name):
     return [
       paired_changes.read_scores(root / name.format(seed), scenes)
       for seed in config.seeds
     ]
 
-  base, control = of('seed_{}/round_0'), of('control_{}')
-  out = {'control since base': paired_changes.paired_change(base, control)}
+  base, control = read('seed_{}/round_0'), read('control_{}')
+  changes = {'control since base': paired_changes.paired_change(base, control)}
   for number in range(1, config.self_play.play.rounds + 1):
-    played = of(f'seed_{{}}/round_{number}')
-    out[f'round {number} since base'] = paired_changes.paired_change(
+    played = read(f'seed_{{}}/round_{number}')
+    changes[f'round {number} since base'] = paired_changes.paired_change(
       base, played
     )
-    out[f'round {number} since control'] = paired_changes.paired_change(
+    changes[f'round {number} since control'] = paired_changes.paired_change(
       control, played
     )
-  return out
+  return changes
 
 
 def seeds_table(results: dict) -> str:
-  """Returns tables as Markdown: each seed's scores, their means, the changes.
+  """Returns scores by seed, means and changes as Markdown tables.
 
-  The held-out scenes come first, then those whose captions no input has. A
-  star marks what stands (`scene_statistics.Difference`).
+  Held-out scenes come first, then scenes with unseen captions. A star marks
+  changes beyond chance (`scene_statistics.Difference`).
+
+  Args:
+    results: the JSON object in `results.json`.
   """
   lines = _tables(results['seeds'], results['means'], results['changes'])
   if unseen := results.get('unseen'):
@@ -205,7 +221,7 @@ def seeds_table(results: dict) -> str:
 
 
 def _tables(rows, means_of_models, changes_of_models):
-  """The lines of three tables of one set of scenes."""
+  """Returns the lines of three tables: scores, means and changes."""
   lines = [_row('seed', 'model', *paired_changes.SCORES), _row(*['---'] * 5)]
   for row in rows:
     for name, scores in _models(row).items():

@@ -30,24 +30,25 @@ from hermesflow_jax.training import adamw
 from hermesflow_jax.training import resume
 from hermesflow_jax.training import tokenizer_loss
 from hermesflow_jax.training import train_step
+from hermesflow_jax.training import training_loop
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
-    seed: random seed of parameters and batch order.
+    seed: random seed for parameters and batch order.
     mesh: device mesh.
-    world: embedded world of scenes.
+    world: embedded world.
     scenes: crowded scenes to train on.
-    sizes: sizes of the tokenizer.
-    weights: weights of the loss terms.
+    sizes: tokenizer sizes.
+    weights: loss weights.
     quantizer_warmup: steps until every image passes the quantizer.
     optim: optimizer.
     schedule: batch size, and steps between logs and checkpoints.
-    evaluated: scenes in each of the three evaluation sets.
-    export: folder of the model bundle to write into.
+    evaluated: scenes per evaluation set.
+    export: model bundle to write into.
   """
 
   seed: settings.NonNegativeInt
@@ -72,7 +73,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   Writes the tokenizer into the bundle `config.export`, then `results.json`.
 
   Returns:
-    The content of `results.json`: parameters, scores by evaluation set,
+    Content written to `results.json`: parameters, scores by evaluation set,
     seconds.
 
   Raises:
@@ -119,12 +120,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
 
   key = jax.random.key(config.seed)
-  state = resume.run_resumable(
-    lambda: train_step.init_state(make_model, optim, key, mesh),
-    train_step.make_step(loss, optim, key, mesh),
-    None,
-    batches,
-    schedule.pace(optim.steps),
+  training_run = training_loop.TrainingRun(
+    step=train_step.make_step(loss, optim, key, mesh),
+    make_state=lambda: train_step.init_state(make_model, optim, key, mesh),
+    constants=None,
+    batches=batches,
+    config=schedule.pace(optim.steps),
     mesh=mesh,
     folder=workdir,
     identity=settings.identity(Settings, settings.to_json_types(config)),
@@ -132,6 +133,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     label='tokenizer',
     console=console,
   )
+  state = resume.run_resumable(training_run)
   results = measure_reconstruction(state.model, config, mesh, console)
   results['seconds'] = time.perf_counter() - began
   model_bundle.save_tokenizer(config.export, state.model)
@@ -167,17 +169,17 @@ def read_objects(image: np.ndarray) -> list[tuple]:
 
 
 def measure_reconstruction(model, config: Settings, mesh, console) -> dict:
-  """Compares reconstructions of three held-out sets with the originals.
+  """Compares reconstructed scenes from three held-out sets with the originals.
 
   Args:
     model: Magvit tokenizer.
-    config: settings of the job.
+    config: job settings.
     mesh: device mesh.
     console: prints progress.
 
   Returns:
-    Number of parameters, and scores by set. `same` is the fraction of scenes
-    whose reconstruction shows the same objects in the same cells.
+    Parameter count, and scores by set. `same` is the fraction of scenes whose
+    reconstruction shows the same objects in the same cells.
   """
 
   @jax.jit

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from hermesflow_jax.pair_dpo import objective_config
-from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import pair_loss
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import processes
@@ -31,7 +31,7 @@ def score_pairs(
   masks: int = 1,
   schedule: str = 'cosine',
   seed: int = 0,
-) -> preferences.PairLogps:
+) -> pair_margins.PairLogps:
   """Returns the log-likelihoods of winners and losers under a model.
 
   Args:
@@ -39,14 +39,14 @@ def score_pairs(
     records: B records, see `preference_data.CuratedPairs`.
     masks: random masks per image pair; their log-likelihoods are averaged.
     schedule: mask schedule, see `mask_schedules.parse_schedule`.
-    seed: random seed of the masks. Two models are comparable at one seed.
+    seed: random seed of the masks. Compare two models at the same seed.
 
   Returns:
     `t2i` float32[B, 2], images given the caption, and `mmu` float32[B, 2],
     captions given the image; (win, lose), in nats.
 
   Raises:
-    ValueError: there are no records, or there is no such schedule.
+    ValueError: `records` is empty, or `schedule` is unknown.
   """
   batch = _batch(model, records, drop_condition=0.0, seed=seed)
   scores = _scores(
@@ -72,8 +72,8 @@ def _scores(model, batch, key, masks, schedule, mesh):
     image_tokens=model.config.image_tokens,
   )
   with sharding.use_mesh(mesh):
-    return packing.pair_logps(
-      model, batch['packed'], batch['hidden'], _LABEL_ROWS
+    return pair_log_likelihood.pair_logps(
+      model, batch['packed'], batch['masked'], _LABEL_ROWS
     )[0]
 
 
@@ -89,7 +89,7 @@ def train(
 ) -> tuple[unified_model.UnifiedModel, list[dict[str, float]]]:
   """Takes `optim.steps` gradient steps; every step sees all records.
 
-  The job `configs/learn.py` does the same with batches, checkpoints and logs.
+  The job `learn` does the same with batches, checkpoints and logs.
 
   Args:
     model: the policy; it stays as it is.
@@ -104,7 +104,7 @@ def train(
     The trained model, and the metrics of each step.
 
   Raises:
-    ValueError: there are no records, or there is no such schedule.
+    ValueError: `records` is empty, or `schedule` is unknown.
   """
   prepare = train_step.hashable_partial(
     pair_loss.prepare_batch,

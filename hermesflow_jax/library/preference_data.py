@@ -62,9 +62,7 @@ def make_inputs(
     )
   for name, records in zip(ids, questions):
     if not records:
-      raise ValueError(
-        f'questions must have at least one record, got none for {name}'
-      )
+      raise ValueError(f'questions must not be empty, got no record for {name}')
     for record in records:
       model.check_question(record)
       if record['answer'] not in record['choices']:
@@ -102,11 +100,11 @@ def curate(
     inputs: N inputs.
     sampler: image sampler.
     images: images drawn per caption, at least 2.
-    ladder: caption samplers, at least 2; each writes one caption per image.
+    ladder: caption samplers, at least 2; each writes a caption per image.
     similarity: scores a caption against the true one.
     rules: thresholds of a pair; None: `pair_selection.PairRules()`.
     previous: `CuratedPairs.pairs` of the round before, for the same inputs.
-    seed: random seed; another one for each round.
+    seed: random seed; each round needs its own.
 
   Raises:
     ValueError: fewer than two images or captions per input.

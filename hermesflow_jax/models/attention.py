@@ -1,10 +1,10 @@
-"""Attention, computed by several backends that agree.
+"""Softmax attention with interchangeable backends: XLA, cuDNN, splash.
 
-Whatever the rows, most queries are those of an image, and all queries of an
-image see the same keys: the image, and what is no pad of the text before it.
-That needs no mask, only a count of keys, which the kernels of GPUs (cuDNN) and
-TPUs (splash attention) know, and they keep no scores. The few queries of text
-are left to XLA everywhere.
+Most queries belong to an image, and all queries of an image attend to the same
+keys: the image and the valid tokens of the text before it. Such a mask is just
+a count of keys, which the GPU kernel (cuDNN) and the TPU kernel (splash
+attention) support, and these kernels never store scores. XLA computes the few
+text queries on every platform.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ BACKENDS = ('auto', 'xla', 'cudnn', 'splash')
 
 
 def choose_backend(name: str, platform: str) -> str:
-  """Returns the backend that `name` means where arrays live.
+  """Returns the backend to use on a platform.
 
   Args:
-    name: of BACKENDS; 'auto' is splash attention on TPUs and XLA elsewhere:
-      cuDNN wants to be asked for until it was seen to run.
+    name: an entry in BACKENDS. 'auto' selects splash attention on TPUs and
+      XLA elsewhere; cuDNN must be selected by name.
     platform: 'cpu', 'gpu' or 'tpu'.
   """
   if name != 'auto':
@@ -33,43 +33,53 @@ def choose_backend(name: str, platform: str) -> str:
   return 'splash' if platform == 'tpu' else 'xla'
 
 
-def attend(q: jax.Array, parts, sees, backend: str = 'xla'):
-  """Softmax attention in float32 over keys that lie in several arrays.
+def attend(
+  q: jax.Array,
+  parts: Sequence[tuple[jax.Array, jax.Array]],
+  mask: attention_mask.Mask | Sequence[attention_mask.Mask],
+  backend: str = 'xla',
+) -> jax.Array:
+  """Computes softmax attention over keys that are stored in several arrays.
 
-  XLA never puts them together: a part that is the same for many rows of a
-  `jax.vmap` stays one array, and is read once for all of them.
+  XLA does not concatenate the arrays: a part that is shared by many rows of a
+  `jax.vmap` stays a single array and is read once. Scores are float32.
 
   Args:
-    q: [..., T, N, H].
+    q: [..., T, N, H], queries.
     parts: (k, v) pairs, both [..., S_i, N, H]; S is the sum of all S_i.
-    sees: who sees whom. A list has None for each part that every query sees,
-      or a `attention_mask.Interval` of its keys: then no mask is kept. An array
-      bool[..., T, S] is True where query t sees key s. A query that sees
-      no key gets the mean of all values.
-    backend: of BACKENDS but 'auto'; another than 'xla' computes what queries
-      of images see (see `image_attention`), without a gradient, and XLA the rest.
+    mask: bool[..., T, S], True where query t attends to key s; or a list with
+      a mask per part, None or `attention_mask.Interval`, which avoids the
+      T x S array. A query without visible keys gets the mean of all values.
+    backend: an entry in BACKENDS other than 'auto'. cuDNN and splash attention
+      compute the calls that `image_attention` accepts, without a gradient;
+      XLA computes all other calls.
 
   Returns:
-    [..., T, N, H].
+    [..., T, N, H], same dtype as `q`.
+
+  Raises:
+    ValueError: the number of masks differs from the number of parts.
   """
-  if not isinstance(sees, (list, tuple)):
-    sees = jnp.split(sees, np.cumsum([k.shape[-3] for k, _ in parts])[:-1], -1)
-  if backend != 'xla' and image_attention(q, sees):
-    return _of_image(q, parts, sees, backend, mapped=True)
+  masks = mask
+  if not isinstance(mask, (list, tuple)):
+    ends = np.cumsum([k.shape[-3] for k, _ in parts])
+    masks = jnp.split(mask, ends[:-1], -1)
+  if backend != 'xla' and image_attention(q, masks):
+    return _run_kernel(q, parts, masks, backend, mapped=True)
   scores = []
-  for (k, _), seen in zip(parts, sees, strict=True):
+  for (k, _), part_mask in zip(parts, masks, strict=True):
     s = (
       jnp.einsum(
         '...tnh,...snh->...nts', q, k, preferred_element_type=jnp.float32
       )
       * q.shape[-1] ** -0.5
     )
-    if isinstance(seen, attention_mask.Interval):
-      seen = seen.keys(k.shape[-3])
-    if seen is not None:
-      s = jnp.where(seen[..., None, :, :], s, jnp.finfo(jnp.float32).min)
+    if isinstance(part_mask, attention_mask.Interval):
+      part_mask = part_mask.keys(k.shape[-3])
+    if part_mask is not None:
+      s = jnp.where(part_mask[..., None, :, :], s, attention_mask.LOWEST)
     scores.append(s)
-  # The softmax without putting scores together, and divided by at the end.
+  # A softmax over all parts without concatenation; the division comes last.
   top = functools.reduce(
     jnp.maximum, [s.max(-1, keepdims=True) for s in scores]
   )
@@ -91,69 +101,86 @@ def packed_attention(
   q: jax.Array,
   k: jax.Array,
   v: jax.Array,
-  row: attention_mask.Packed,
+  mask: attention_mask.Packed,
   backend: str = 'xla',
-):
-  """`attend` of each segment of a packed row; q, k and v are [..., T, N, H]."""
-  ends = np.cumsum([s.count * s.size for s in row.segments])
+) -> jax.Array:
+  """Computes `attend` for every segment of packed rows.
 
-  def copies(a):
-    """[..., C, T, N, H] of each segment."""
+  Args:
+    q: [..., T, N, H], queries.
+    k: [..., T, N, H], keys.
+    v: [..., T, N, H], values.
+    mask: layout and masks of the T tokens.
+    backend: an entry in BACKENDS other than 'auto'; computes the images.
+
+  Returns:
+    [..., T, N, H].
+  """
+  ends = np.cumsum([s.count * s.size for s in mask.segments])
+
+  def split_copies(a):
+    """[..., C, T, N, H] for each segment."""
     return [
       p.reshape(*p.shape[:-3], s.count, s.size, *p.shape[-2:])
-      for p, s in zip(jnp.split(a, ends[:-1], axis=-3), row.segments)
+      for p, s in zip(jnp.split(a, ends[:-1], axis=-3), mask.segments)
     ]
 
-  q, k, v = copies(q), copies(k), copies(v)
-  out = []
-  for n, segment in enumerate(row.segments):
-    before, known = [], []
+  q, k, v = split_copies(q), split_copies(k), split_copies(v)
+  outputs = []
+  for n, segment in enumerate(mask.segments):
+    before, before_mask = [], []
     if segment.after is not None:
       before = [(k[segment.after], v[segment.after])]
-      known = [row.before[n]]
+      before_mask = [mask.before[n]]
     first = segment.image if backend != 'xla' else 0
-    found = []
+    pieces = []
     if first:
-      found.append(
-        _of_image(
+      pieces.append(
+        _run_kernel(
           q[n][..., :first, :, :],
           [*before, (k[n][..., :first, :, :], v[n][..., :first, :, :])],
-          [*known, None],
+          [*before_mask, None],
           backend,
         )
       )
     if first < segment.size:
-      own = row.own[n] and row.own[n].after(first)
-      found.append(
-        attend(q[n][..., first:, :, :], [*before, (k[n], v[n])], [*known, own])
+      own = mask.own[n] and mask.own[n].after(first)
+      pieces.append(
+        attend(
+          q[n][..., first:, :, :], [*before, (k[n], v[n])], [*before_mask, own]
+        )
       )
-    found = jnp.concatenate(found, axis=-3)
-    out.append(found.reshape(*found.shape[:-4], -1, *found.shape[-2:]))
-  return jnp.concatenate(out, axis=-3)
+    out = jnp.concatenate(pieces, axis=-3)
+    outputs.append(out.reshape(*out.shape[:-4], -1, *out.shape[-2:]))
+  return jnp.concatenate(outputs, axis=-3)
 
 
-def image_attention(q, sees: Sequence) -> bool:
-  """Whether these are queries of an image.
+def image_attention(q: jax.Array, masks: Sequence[attention_mask.Mask]) -> bool:
+  """Returns whether the queries can be those of an image.
 
-  They are several, and all see the same keys: all of every part, but for some
-  first ones of one.
+  They can if several queries attend to the same keys: to all keys of every
+  part, except for leading keys of at most a single part.
+
+  Args:
+    q: [..., T, N, H], queries.
+    masks: a mask per part, see `attend`.
   """
 
-  def same(seen):
-    if seen is None:
+  def same_for_all(mask):
+    if mask is None:
       return True
-    if not isinstance(seen, attention_mask.Interval) or seen.end is not None:
+    if not isinstance(mask, attention_mask.Interval) or mask.end is not None:
       return False
-    return seen.start is not None and seen.start.shape[-1] == 1
+    return mask.start is not None and mask.start.shape[-1] == 1
 
-  bounded = sum(seen is not None for seen in sees)
-  several = q.shape[-3] > 1 and len(sees) > bounded <= 1
-  return several and all(map(same, sees))
+  bounded = sum(mask is not None for mask in masks)
+  several = q.shape[-3] > 1 and len(masks) > bounded <= 1
+  return several and all(map(same_for_all, masks))
 
 
-def _of_image(q, parts, sees, backend, mapped=False):
-  """`attend` for which `image_attention` holds, by another backend than XLA."""
-  starts = [None if seen is None else seen.start[..., 0] for seen in sees]
+def _run_kernel(q, parts, masks, backend, mapped=False):
+  """Computes `attend` of image queries by cuDNN or splash attention."""
+  starts = [None if mask is None else mask.start[..., 0] for mask in masks]
   kernel = (
     attention_kernels.cudnn if backend == 'cudnn' else attention_kernels.splash
   )

@@ -1,4 +1,4 @@
-"""Attention kernels: cuDNN on GPUs, Splash on TPUs."""
+"""Attention kernels for image queries: cuDNN on GPUs, splash on TPUs."""
 
 import functools
 import math
@@ -10,13 +10,13 @@ import numpy as np
 P = jax.sharding.PartitionSpec
 
 
-def _joined(q, parts, starts):
-  """One array of keys, those that are always seen first.
+def _concatenate(q, parts, starts):
+  """Concatenates the parts, such that the visible keys come first.
 
-  The part with pads is the last, and turned round: its pads are at the end.
+  The part with pads on the left is last and reversed, so its pads come last.
 
   Returns:
-    q [B, T, N, H], k and v [B, S, N, H], the number of keys that are seen
+    q [B, T, N, H], k [B, S, N, H], v [B, S, N, H], the number of visible keys
     int32[B], and the shape of the result.
   """
   order = sorted(range(len(parts)), key=lambda n: starts[n] is not None)
@@ -33,67 +33,73 @@ def _joined(q, parts, starts):
   keys, values = (
     jnp.concatenate(
       [
-        flat(parts[n][which], 3)[:, :: -1 if starts[n] is not None else 1]
+        flat(parts[n][i], 3)[:, :: -1 if starts[n] is not None else 1]
         for n in order
       ],
       axis=1,
     )
-    for which in (0, 1)
+    for i in (0, 1)
   )
-  seen = jnp.array(keys.shape[1], jnp.int32)
+  visible = jnp.array(keys.shape[1], jnp.int32)
   if starts[order[-1]] is not None:
-    seen = seen - starts[order[-1]]
-  return flat(q, 3), keys, values, flat(seen, 0), (*rows, *q.shape[-3:])
+    visible = visible - starts[order[-1]]
+  return flat(q, 3), keys, values, flat(visible, 0), (*rows, *q.shape[-3:])
 
 
-def _lengthened(a, size: int):
-  """[B, T, N, H] with zeros up to T = size."""
+def _pad_length(a, size: int):
+  """Pads [B, T, N, H] with zeros to T = size."""
   return jnp.pad(a, [(0, 0), (0, size - a.shape[1]), (0, 0), (0, 0)])
 
 
 def cudnn(
   q, parts, starts, mapped: bool = False, implementation: str = 'cudnn'
 ):
-  """`attend` of an image's queries by cuDNN, without masks or scores.
+  """Computes attention for the queries of an image with cuDNN.
 
   Args:
-    q: [..., T, N, H], bfloat16.
-    parts: see `attend`.
-    starts: int32[...], the first key that is seen of each part; or None.
-    mapped: whether it stands within `jax.vmap`; then it has no gradient.
-    implementation: 'xla' to see the same call without a GPU.
+    q: bfloat16[..., T, N, H], queries.
+    parts: (k, v) pairs, see `attention.attend`.
+    starts: for each part, the first visible key int32[...], or None.
+    mapped: whether the call is inside `jax.vmap`; then it has no gradient.
+    implementation: 'cudnn'; 'xla' tests the same call without a GPU.
+
+  Returns:
+    [..., T, N, H].
   """
   kernel = functools.partial(_cudnn, implementation=implementation)
   return _run(kernel, q, parts, starts, mapped)
 
 
 def splash(q, parts, starts, mapped: bool = False, interpret: bool = False):
-  """`attend` of an image's queries by TPUs' splash attention.
+  """Computes attention for the queries of an image with splash attention.
 
   Args:
-    q: [..., T, N, H].
-    parts: see `attend`.
-    starts: int32[...], the first key that is seen of each part; or None.
-    mapped: whether it stands within `jax.vmap`; then it has no gradient.
-    interpret: runs the kernel without a TPU, slowly.
+    q: [..., T, N, H], queries.
+    parts: (k, v) pairs, see `attention.attend`.
+    starts: for each part, the first visible key int32[...], or None.
+    mapped: whether the call is inside `jax.vmap`; then it has no gradient.
+    interpret: interpret the kernel, which is slow but needs no TPU.
+
+  Returns:
+    [..., T, N, H].
   """
   kernel = functools.partial(_splash, interpret=interpret)
   return _run(kernel, q, parts, starts, mapped)
 
 
 def _run(kernel, q, parts, starts, mapped):
-  """A kernel of q, k, v and the number of keys that are seen, of rows."""
-  *arrays, shape = _joined(q, parts, starts)
-  function = functools.partial(_split, kernel)
+  """Runs a kernel on the concatenated parts."""
+  *arrays, shape = _concatenate(q, parts, starts)
+  function = functools.partial(_run_sharded, kernel)
   if mapped:
-    function = _unmapped(function)
+    function = _fold_vmap(function)
   return function(*arrays).reshape(shape)
 
 
-def _unmapped(function):
-  """A function of rows for which `jax.vmap` adds rows.
+def _fold_vmap(function):
+  """Folds the axis of `jax.vmap` into the rows of a batched function.
 
-  Mapped over as it is, each part of a mesh would compute all rows.
+  Under the default rule, every device of a mesh would compute all rows.
   """
   wrapped = jax.custom_batching.custom_vmap(function)
 
@@ -109,11 +115,11 @@ def _unmapped(function):
   return wrapped
 
 
-def _split(kernel, q, k, v, seen):
-  """A kernel of the rows (over `data`) and heads (over `model`) of a device."""
+def _run_sharded(kernel, q, k, v, visible):
+  """Runs a kernel with rows split over `data` and heads over `model`."""
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
-    return kernel(q, k, v, seen)
+    return kernel(q, k, v, visible)
 
   def axis(name, size):
     return name if size % mesh.shape.get(name, size + 1) == 0 else None
@@ -124,28 +130,28 @@ def _split(kernel, q, k, v, seen):
     in_specs=(spec, spec, spec, P(spec[0])),
     out_specs=spec,
     check_vma=False,
-  )(q, k, v, seen)
+  )(q, k, v, visible)
 
 
-def _cudnn(q, k, v, seen, implementation):
+def _cudnn(q, k, v, visible, implementation):
   size = q.shape[1]
-  # Lengths that its kernels take.
-  q = _lengthened(q, -(-size // 8) * 8)
-  k, v = (_lengthened(a, -(-a.shape[1] // 8) * 8) for a in (k, v))
+  # The kernels of cuDNN accept lengths that are multiples of 8.
+  q = _pad_length(q, -(-size // 8) * 8)
+  k, v = (_pad_length(a, -(-a.shape[1] // 8) * 8) for a in (k, v))
   return jax.nn.dot_product_attention(
-    q, k, v, key_value_seq_lengths=seen, implementation=implementation
+    q, k, v, key_value_seq_lengths=visible, implementation=implementation
   )[:, :size]
 
 
-def _splash(q, k, v, seen, interpret):
-  # It is experimental, and slow to import: only who uses it depends on it.
+def _splash(q, k, v, visible, interpret):
+  # Imported on use: the module is experimental and slow to import.
   from jax.experimental.pallas.ops.tpu import splash_attention as lib
 
   size = q.shape[1]
   rows, block_q = _blocks(size)
   keys, block_k = _blocks(k.shape[1])
-  q = _lengthened(q * q.shape[-1] ** -0.5, rows)
-  k, v = _lengthened(k, keys), _lengthened(v, keys)
+  q = _pad_length(q * q.shape[-1] ** -0.5, rows)
+  k, v = _pad_length(k, keys), _pad_length(v, keys)
   q, k, v = (jnp.swapaxes(a, 1, 2) for a in (q, k, v))
   kernel = lib.make_splash_mha_single_device(
     lib.MultiHeadMask([lib.FullMask((rows, keys))] * q.shape[1]),
@@ -160,20 +166,20 @@ def _splash(q, k, v, seen, interpret):
     ),
     interpret=interpret,
   )
-  # Queries see keys of their own kind.
-  kinds = lib.SegmentIds(
+  # Queries attend to keys with the same segment id.
+  segment_ids = lib.SegmentIds(
     q=jnp.ones((q.shape[0], rows), jnp.int32),
-    kv=(jnp.arange(keys) < seen[:, None]).astype(jnp.int32),
+    kv=(jnp.arange(keys) < visible[:, None]).astype(jnp.int32),
   )
-  out = jax.vmap(kernel)(q, k, v, kinds)
+  out = jax.vmap(kernel)(q, k, v, segment_ids)
   return jnp.swapaxes(out, 1, 2)[:, :size]
 
 
 def _blocks(size: int) -> tuple[int, int]:
-  """Returns (the length that `size` is padded to, what it is cut into).
+  """Returns (padded length, block size) for a length.
 
-  Blocks are multiples of the 128 lanes of a TPU, and of three to eight of them
-  where the size allows it: smaller ones keep the units of products waiting.
+  Blocks are multiples of the 128 lanes of a TPU. Longer lengths are cut into
+  blocks of 3 to 8 times 128: smaller blocks leave the matrix units idle.
   """
   lanes = -(-size // 128)
   if lanes <= 8:

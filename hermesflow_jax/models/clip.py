@@ -1,8 +1,9 @@
-"""CLIP's vision tower (arXiv 2103.00020), as a reader of images for Show-o.
+"""CLIP vision tower (arXiv 2103.00020), the image encoder of a Show-o variant.
 
-The CLIP variant of Show-o reads the patches of ViT-L/14-336 in place of image
-codes: the output of the penultimate layer, without the class token, through a
-projector of two layers. Module names are those of the PyTorch checkpoints.
+This variant reads the patch features of ViT-L/14-336 instead of image codes.
+They are the output of the penultimate layer without the class token, and a
+two-layer projector maps them to embeddings. Modules are named as in the
+PyTorch checkpoints.
 """
 
 import dataclasses
@@ -21,14 +22,17 @@ class ClipConfig:
   """Sizes of the vision tower; the defaults are ViT-L/14-336.
 
   Attributes:
-    width: D.
-    layers: L, at least 2.
-    heads: N.
-    mlp: F.
-    patch: pixels along the side of a patch.
-    image: pixels along the side of an image, a multiple of `patch`.
-    norm_eps: epsilon of every LayerNorm.
-    dtype: of activations and matrix products; parameters stay float32.
+    width: D, residual stream width.
+    layers: L >= 2, block count.
+    heads: N, attention heads; divides `width`.
+    mlp: F, MLP width.
+    patch: patch side in pixels.
+    image: image side in pixels, a multiple of `patch`.
+    norm_eps: LayerNorm epsilon.
+    dtype: dtype for activations and matrix products; parameters are float32.
+
+  Raises:
+    ValueError: a size is invalid.
   """
 
   width: settings.PositiveInt = 1024
@@ -45,18 +49,18 @@ class ClipConfig:
     for name, part in (('width', 'heads'), ('image', 'patch')):
       if getattr(self, name) % getattr(self, part):
         raise ValueError(
-          f'{name} {getattr(self, name)} wants to be a multiple of {part} '
-          f'{getattr(self, part)}'
+          f'{name} must be a multiple of {part} ({getattr(self, part)}), got '
+          f'{getattr(self, name)}'
         )
 
   @property
   def patches(self) -> int:
-    """S, the number of features of an image."""
+    """S, features per image."""
     return (self.image // self.patch) ** 2
 
 
 class Clip(nnx.Module):
-  """The vision tower."""
+  """Vision tower."""
 
   def __init__(self, config: ClipConfig, *, rngs: nnx.Rngs):
     self.config = config
@@ -87,25 +91,25 @@ class Clip(nnx.Module):
     self.post_layernorm = _norm(config, rngs)
 
   def __call__(self, pixels: jax.Array) -> jax.Array:
-    """Returns the features of the patches, row by row.
+    """Computes the features of all patches, in row-major order.
 
-    The last layer and the norm after it are not run: they are there so that
-    the weights go back to PyTorch whole.
+    The last layer and its norm are not run. They exist only to convert all
+    weights back to PyTorch.
 
     Args:
-      pixels: float[..., H, W, 3] of side `image`, normalised by `normalize_pixels`.
+      pixels: float[..., H, W, 3] with H = W = `image`, from `normalize_pixels`.
 
     Returns:
-      [..., S, D], the output of the penultimate layer.
+      [..., S, D], output of the penultimate layer.
 
     Raises:
-      ValueError: for other shapes.
+      ValueError: `pixels` has another shape.
     """
     c = self.config
     if pixels.shape[-3:] != (c.image, c.image, 3):
       raise ValueError(
-        f'pixels: found shape {pixels.shape}, wanted '
-        f'[..., {c.image}, {c.image}, 3]'
+        f'pixels must have shape [..., {c.image}, {c.image}, 3], got '
+        f'{pixels.shape}'
       )
     x = self.patch_embedding(pixels)
     x = x.reshape(*x.shape[:-3], c.patches, c.width)
@@ -121,7 +125,7 @@ class Clip(nnx.Module):
 
 
 class Block(nnx.Module):
-  """x + attention(norm x), then x + mlp(norm x)."""
+  """Transformer block: x + attention(norm x), then x + mlp(norm x)."""
 
   def __init__(self, config: ClipConfig, *, rngs: nnx.Rngs):
     self.config = config
@@ -140,7 +144,7 @@ class Block(nnx.Module):
     self.fc2 = linear(config.mlp, width)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[..., T, D] -> [..., T, D]."""
+    """Maps [..., T, D] to [..., T, D]."""
     c = self.config
 
     def heads(a):
@@ -159,20 +163,20 @@ class Block(nnx.Module):
 
 
 class Projector(nnx.Module):
-  """From CLIP's features to the decoder's embeddings: linear, GELU, linear."""
+  """Maps CLIP features to decoder embeddings: linear, GELU, linear."""
 
   def __init__(self, inputs: int, width: int, dtype, *, rngs: nnx.Rngs):
     self.first = linear_layers.Linear(inputs, width, dtype=dtype, rngs=rngs)
     self.second = linear_layers.Linear(width, width, dtype=dtype, rngs=rngs)
 
   def __call__(self, features: jax.Array) -> jax.Array:
-    """float[..., S, inputs] -> [..., S, width]."""
+    """Maps float[..., S, inputs] to [..., S, width]."""
     x = self.first(features)
     return self.second(jax.nn.gelu(x, approximate=False))
 
 
 def normalize_pixels(images: jax.Array) -> jax.Array:
-  """Returns float32 pixels as CLIP wants them, of uint8[..., H, W, 3]."""
+  """Normalizes uint8[..., H, W, 3] to the float32 pixels that CLIP expects."""
   mean = jnp.array([0.48145466, 0.4578275, 0.40821073])
   deviation = jnp.array([0.26862954, 0.26130258, 0.27577711])
   return (images.astype(jnp.float32) / 255.0 - mean) / deviation

@@ -1,7 +1,8 @@
-"""Counts the arithmetic of a function: what is executed, and what is useful.
+"""Counts floating-point operations in functions and models.
 
-The compiler's own count takes the body of a loop once, whatever its trips; so
-products are counted in the traced function, loops with their lengths.
+XLA's own count includes a loop body only once. So this module counts matrix
+products and convolutions in the traced function and multiplies each loop body
+by its trip count.
 """
 
 from collections.abc import Callable
@@ -15,12 +16,12 @@ from hermesflow_jax.models import phi
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """Work of matrix products and convolutions.
+  """Cost of all matrix products and convolutions.
 
   Attributes:
     flops: multiplications and additions.
-    bytes: of their operands and results, each time they are used. Caches keep
-      some of that from memory, other operations add to it.
+    bytes: operand and result sizes, counted at each use. Actual memory
+      traffic can be lower (caches) or higher (other operations).
   """
 
   flops: float = 0.0
@@ -34,17 +35,20 @@ class Cost:
 
 
 def count_flops(function: Callable, *arguments, trips: int = 1) -> Cost:
-  """Returns what a call executes.
+  """Counts the cost of a function call.
 
   Args:
-    function: of arrays.
-    *arguments: arrays or their shapes.
-    trips: of each `while` loop, which does not say how often it turns.
+    function: maps arrays to arrays.
+    *arguments: arrays or shapes.
+    trips: assumed trip count per `while` loop.
+
+  Returns:
+    Total cost.
   """
-  return _of(jax.make_jaxpr(function)(*arguments).jaxpr, trips)
+  return _jaxpr_cost(jax.make_jaxpr(function)(*arguments).jaxpr, trips)
 
 
-def _of(jaxpr, trips) -> Cost:
+def _jaxpr_cost(jaxpr, trips) -> Cost:
   total = Cost()
   for equation in jaxpr.eqns:
     name, params = equation.primitive.name, equation.params
@@ -53,30 +57,30 @@ def _of(jaxpr, trips) -> Cost:
     elif name == 'conv_general_dilated':
       total += _convolution(equation)
     elif name == 'scan':
-      total += _of(params['jaxpr'].jaxpr, trips) * params['length']
+      total += _jaxpr_cost(params['jaxpr'].jaxpr, trips) * params['length']
     elif name == 'while':
-      total += _of(params['body_jaxpr'].jaxpr, trips) * trips
+      total += _jaxpr_cost(params['body_jaxpr'].jaxpr, trips) * trips
     elif name == 'cond':
-      branches = [_of(b.jaxpr, trips) for b in params['branches']]
+      branches = [_jaxpr_cost(b.jaxpr, trips) for b in params['branches']]
       total += max(branches, key=lambda cost: cost.flops)
     elif name == 'shard_map':
-      # Written for one part of the mesh.
+      # The body computes a single shard.
       axes = params['newly_manual_axes']
       parts = math.prod(params['mesh'].shape[axis] for axis in axes)
-      total += _of(params['jaxpr'], trips) * parts
+      total += _jaxpr_cost(params['jaxpr'], trips) * parts
     elif name.startswith('dot_product_attention'):
       total += _attention(equation, 5 if '_bwd' in name else 2)
     elif name == 'pallas_call':
-      turns = math.prod(params['grid_mapping'].grid)
-      total += _of(params['jaxpr'], trips) * turns
+      programs = math.prod(params['grid_mapping'].grid)
+      total += _jaxpr_cost(params['jaxpr'], trips) * programs
     else:
       for inner in _inner(tuple(params.values())):
-        total += _of(inner, trips)
+        total += _jaxpr_cost(inner, trips)
   return total
 
 
 def _inner(values):
-  """Yields the functions among the parameters of an operation."""
+  """Yields the jaxprs among the parameters of an operation."""
   for value in values:
     if isinstance(value, (list, tuple)):
       yield from _inner(value)
@@ -103,7 +107,7 @@ def _product(equation):
 
 
 def _attention(equation, products):
-  """cuDNN's, of q [B, T, N, H] and k [B, S, N, H]: products of T x S x H."""
+  """Cost of cuDNN attention: products of T x S x H per row and head."""
   (rows, queries, heads, size), (_, keys, *_) = (
     v.aval.shape for v in equation.invars[:2]
   )
@@ -121,12 +125,12 @@ def _convolution(equation):
 
 
 def decoder_flops(config: phi.PhiConfig, count: int, seen: float) -> float:
-  """Returns the FLOPs of the decoder for some tokens.
+  """Returns the FLOPs of the decoder.
 
   Args:
-    config: of the decoder.
-    count: tokens.
-    seen: keys that a token sees, on average.
+    config: decoder sizes.
+    count: token count.
+    seen: mean visible keys per token.
   """
   d = config.width
   products = 4 * d * d + 2 * d * config.mlp
@@ -135,14 +139,24 @@ def decoder_flops(config: phi.PhiConfig, count: int, seen: float) -> float:
 
 
 def head_flops(config: phi.PhiConfig, rows: int, ids: int) -> float:
-  """Returns the FLOPs of the logits of `ids` words at `rows` tokens."""
+  """Returns the FLOPs of the output head.
+
+  Args:
+    config: decoder sizes.
+    rows: token count.
+    ids: vocabulary ids whose logits are computed.
+  """
   return 2.0 * config.width * rows * ids
 
 
 def weight_bytes(model, ids: int) -> int:
-  """Returns the bytes of a ShowO's decoder, and of its head for `ids` words.
+  """Returns the weight bytes that a forward pass must read.
 
-  What one pass reads at least; of the embeddings it reads a few rows.
+  These are the decoder and the head; the few embedding rows do not count.
+
+  Args:
+    model: a ShowO.
+    ids: vocabulary ids whose logits are computed.
   """
   decoder = sum(leaf.nbytes for leaf in jax.tree.leaves(model.decoder))
   kernel = model.head.kernel[...]
@@ -150,5 +164,5 @@ def weight_bytes(model, ids: int) -> int:
 
 
 def tree_bytes(tree) -> int:
-  """Returns the bytes of a tree of arrays."""
+  """Returns the total bytes in a pytree."""
   return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

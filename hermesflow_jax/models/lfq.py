@@ -1,9 +1,9 @@
-"""Lookup-free quantization: a latent's signs are its code.
+"""Lookup-free quantization: the signs of a latent form its code.
 
-Language Model Beats Diffusion (arXiv 2310.05737), section 3.1. A latent of Z
-channels has 2^Z codes and no codebook. Each channel is read on its own as the
-bit z > 0 with values -1 and +1, and as a soft bit with logits -(z - bit)^2,
-so that p(bit = 1) = sigmoid(4 z).
+Language Model Beats Diffusion (arXiv 2310.05737), section 3.1. A latent with Z
+channels has 2^Z codes and needs no codebook. Each channel is an independent
+bit, z > 0, with the values -1 and +1. Its soft version has the logits
+-(z - bit)^2, so p(bit = 1) = sigmoid(4 z).
 """
 
 import jax
@@ -11,27 +11,28 @@ import jax.numpy as jnp
 
 
 def quantize(z: jax.Array) -> jax.Array:
-  """Rounds latents to bits, with the gradient of the identity.
+  """Rounds latents to bits with a straight-through gradient.
 
   Args:
-    z: float[..., Z].
+    z: float[..., Z], latents.
 
   Returns:
-    float[..., Z] of -1 and +1, of the dtype of z.
+    float[..., Z] with values -1 and +1, same dtype as `z`.
   """
   return z + jax.lax.stop_gradient(_signs(z) - z)
 
 
 def expected_bits(z: jax.Array) -> jax.Array:
-  """The mean of the soft bits, 2 sigmoid(4 z) - 1: float[..., Z] in (-1, 1)."""
+  """Returns the mean soft bits, 2 sigmoid(4 z) - 1: float[..., Z]."""
   return jnp.tanh(2 * z)
 
 
 def pack(z: jax.Array) -> jax.Array:
-  """Codes of latents or bits.
+  """Packs latents or bits to codes.
 
   Args:
-    z: float[..., Z]; bit c is z[..., c] > 0, channel 0 most significant.
+    z: float[..., Z]; bit c is z[..., c] > 0, and channel 0 is the most
+      significant bit.
 
   Returns:
     int32[...] in [0, 2^Z).
@@ -41,14 +42,14 @@ def pack(z: jax.Array) -> jax.Array:
 
 
 def unpack(codes: jax.Array, channels: int) -> jax.Array:
-  """Bits of codes, the inverse of `pack`.
+  """Unpacks codes to bits; the inverse of `pack`.
 
   Args:
     codes: int[...] in [0, 2^channels).
-    channels: Z.
+    channels: Z, bits per code.
 
   Returns:
-    float32[..., Z] of -1 and +1.
+    float32[..., Z] with values -1 and +1.
   """
   shifts = jnp.arange(channels - 1, -1, -1, dtype=jnp.int32)
   bits = (codes[..., None].astype(jnp.int32) >> shifts) & 1
@@ -56,45 +57,46 @@ def unpack(codes: jax.Array, channels: int) -> jax.Array:
 
 
 def entropy_loss(z: jax.Array) -> jax.Array:
-  """Entropy of the soft bits less the entropy of their mean, in nats.
+  """Computes the entropy loss of the soft bits, in nats.
 
-  The first term wants each latent decided, the second wants each bit used
-  both ways over all positions. Bits are independent, hence the mean over
-  channels. Between -log 2 (best) and 0.
+  The mean entropy of the soft bits minus the entropy of the mean bit. The
+  first term makes latents decided, the second makes both values of a bit
+  frequent. Bits are independent, hence the mean over channels. The loss lies
+  between -log 2 (best) and 0.
 
   Args:
-    z: float[..., Z].
+    z: float[..., Z], latents.
 
   Returns:
-    float32 scalar, not weighted (the official weight is 0.1).
+    float32[], not weighted (the official weight is 0.1).
   """
   logits = 4.0 * z.astype(jnp.float32).reshape(-1, z.shape[-1])
   probability = jax.nn.sigmoid(logits)
-  each = jax.nn.softplus(logits) - probability * logits
-  # A mean of just 0 or 1 has no finite gradient.
+  entropy = jax.nn.softplus(logits) - probability * logits
+  # The gradient at a mean of exactly 0 or 1 is infinite.
   smallest = jnp.finfo(jnp.float32).eps
   mean = jnp.clip(jnp.mean(probability, axis=0), smallest, 1 - smallest)
-  of_mean = -mean * jnp.log(mean) - (1 - mean) * jnp.log1p(-mean)
-  return jnp.mean(each) - jnp.mean(of_mean)
+  mean_entropy = -mean * jnp.log(mean) - (1 - mean) * jnp.log1p(-mean)
+  return jnp.mean(entropy) - jnp.mean(mean_entropy)
 
 
 def commitment_loss(z: jax.Array) -> jax.Array:
-  """Mean squared distance of latents to their own bits.
+  """Computes the mean squared distance between latents and their bits.
 
-  The official value, weight 0.1 x (1 + 0.25), adds the same distance with the
-  gradient on the bits' side. There is no codebook to move, so one term with
-  the summed weight has that value; only latents are pulled.
+  The official loss has the weight 0.1 x (1 + 0.25): it adds the same distance
+  with the gradient for the codebook. Without a codebook, a single term with
+  the summed weight has the same value; only latents get a gradient.
 
   Args:
-    z: float[..., Z].
+    z: float[..., Z], latents.
 
   Returns:
-    float32 scalar, not weighted.
+    float32[], not weighted.
   """
   z = z.astype(jnp.float32)
   return jnp.mean(jnp.square(jax.lax.stop_gradient(_signs(z)) - z))
 
 
 def _signs(z: jax.Array) -> jax.Array:
-  """-1 and +1; zero counts as -1, as in `pack`."""
+  """Returns -1 and +1; zero maps to -1, as in `pack`."""
   return jnp.where(z > 0, 1, -1).astype(z.dtype)

@@ -1,8 +1,8 @@
-"""LoRA (arXiv 2106.09685): small matrices beside frozen kernels of the decoder.
+"""LoRA (arXiv 2106.09685): low-rank adapters for the decoder's kernels.
 
-Only the adapters are trained, saved and optimized; the frozen model is the
-reference as it stands, so there is no second copy of it. Weight decay is of
-kernels and embeddings, so adapters have none.
+Only the adapters are trained and saved. The frozen model also serves as the
+reference model, which saves a second copy. Adapters have no weight decay, which
+applies to kernels and embeddings.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from hermesflow_jax.runtime import settings
 
-# The kernels of a block that can have an adapter.
+# Kernels of a block that can have an adapter.
 TARGETS = ('q_proj', 'k_proj', 'v_proj', 'dense', 'fc1', 'fc2')
 
 # {target: {'a': float32[L, inputs, rank], 'b': float32[L, rank, outputs]}}
@@ -24,12 +24,15 @@ Adapters = Mapping[str, Mapping[str, jax.Array]]
 
 @dataclasses.dataclass(frozen=True)
 class Lora:
-  """Which kernels have adapters, and of what size.
+  """Adapter settings.
 
   Attributes:
-    rank: r, of the matrices; 0 for no adapters: all parameters learn.
-    alpha: what they add is scaled by alpha / r.
-    targets: names of TARGETS.
+    rank: r, adapter rank; 0 trains all parameters instead.
+    alpha: adapter scale, multiplied by 1 / r.
+    targets: kernels with adapters, entries in TARGETS.
+
+  Raises:
+    ValueError: a number is invalid, or a target is unknown.
   """
 
   rank: settings.NonNegativeInt
@@ -45,12 +48,12 @@ class Lora:
 
   @property
   def scale(self) -> float:
-    """alpha / r."""
+    """Scale for the product a b: alpha / r."""
     return self.alpha / self.rank
 
 
 class AdaptedLinear(nnx.Module):
-  """A linear layer with an adapter: linear(x) + scale (x a) b."""
+  """Linear layer with an adapter: linear(x) + scale (x a) b."""
 
   def __init__(self, linear: nnx.Linear, a, b, scale: float):
     self.linear = linear
@@ -58,24 +61,25 @@ class AdaptedLinear(nnx.Module):
     self.scale = scale
 
   def __call__(self, x):
-    a, b = (each[...].astype(x.dtype) for each in (self.a, self.b))
+    """Maps [..., inputs] to [..., outputs]."""
+    a, b = (matrix[...].astype(x.dtype) for matrix in (self.a, self.b))
     return self.linear(x) + self.scale * ((x @ a) @ b)
 
 
 def init_adapters(model, config: Lora, key: jax.Array) -> Adapters:
-  """Returns adapters that change nothing yet: b is zero.
+  """Initializes adapters; b is zero, so they do not change the model.
 
   Args:
     model: a ShowO.
-    config: which, and of what size.
-    key: of a, which is normal with variance 1 / inputs.
+    config: adapter settings.
+    key: random key for a, which is normal with variance 1 / inputs.
   """
   out = {}
-  for target, each in zip(
+  for target, target_key in zip(
     config.targets, jax.random.split(key, len(config.targets))
   ):
     layers, inputs, outputs = getattr(model.decoder.layers, target).kernel.shape
-    a = jax.random.normal(each, (layers, inputs, config.rank))
+    a = jax.random.normal(target_key, (layers, inputs, config.rank))
     out[target] = {
       'a': a * inputs**-0.5,
       'b': jnp.zeros((layers, config.rank, outputs)),
@@ -86,19 +90,19 @@ def init_adapters(model, config: Lora, key: jax.Array) -> Adapters:
 def with_adapters(model, adapters: Adapters, config: Lora):
   """Returns the model with adapters; its parameters are frozen, not copied."""
   model = _copy(jax.lax.stop_gradient(model))
-  for target, each in adapters.items():
+  for target, pair in adapters.items():
     layers = model.decoder.layers
     linear = getattr(layers, target)
-    setattr(layers, target, AdaptedLinear(linear, **each, scale=config.scale))
+    setattr(layers, target, AdaptedLinear(linear, **pair, scale=config.scale))
   return model
 
 
 def merge_adapters(model, adapters: Adapters, config: Lora):
-  """Returns a plain model whose kernels have the adapters added."""
+  """Adds the adapters to the kernels and returns a model without adapters."""
   model = _copy(model)
-  for target, each in adapters.items():
+  for target, pair in adapters.items():
     kernel = getattr(model.decoder.layers, target).kernel
-    added = jnp.einsum('lir,lro->lio', each['a'], each['b'])
+    added = jnp.einsum('lir,lro->lio', pair['a'], pair['b'])
     kernel[...] = (kernel[...] + config.scale * added).astype(kernel.dtype)
   return model
 
@@ -107,5 +111,5 @@ merge = jax.jit(merge_adapters, static_argnames='config')
 
 
 def _copy(model):
-  """The same arrays in modules of their own."""
+  """Copies the modules but not their arrays."""
   return jax.tree.unflatten(jax.tree.structure(model), jax.tree.leaves(model))

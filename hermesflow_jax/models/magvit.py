@@ -1,9 +1,9 @@
-"""MAGVIT-v2: images to codes and codes to images.
+"""MAGVIT-v2 image tokenizer: converts images to codes and back.
 
-The image half of Language Model Beats Diffusion (arXiv 2310.05737), in the
-sizes and weights of Show-o (arXiv 2408.12528): a convolutional encoder, bits
-by lookup-free quantization (lfq.py), a convolutional decoder. Images are
-[..., H, W, C]; module names are those of the PyTorch checkpoints.
+The image tokenizer of Language Model Beats Diffusion (arXiv 2310.05737) as
+used by Show-o (arXiv 2408.12528): a convolutional encoder, lookup-free
+quantization to bits, a convolutional decoder. Images are [..., H, W, C].
+Modules are named as in the PyTorch checkpoints.
 """
 
 from flax import nnx
@@ -16,10 +16,10 @@ from hermesflow_jax.models import magvit_config
 
 
 class Magvit(nnx.Module):
-  """The tokenizer. Parameters are float32, convolutions compute in `dtype`.
+  """Image tokenizer with float32 parameters; convolutions use `dtype`.
 
-  Products and convolutions have precision 'highest' on every device, whatever
-  `jax_default_matmul_precision` is.
+  Products and convolutions always have precision 'highest', independent of
+  `jax_default_matmul_precision`.
   """
 
   def __init__(
@@ -34,20 +34,21 @@ class Magvit(nnx.Module):
 
   @property
   def reduction(self) -> int:
-    """Pixels along the side of one code."""
+    """Code side in pixels."""
     return self.config.reduction
 
   def encode(self, pixels: jax.Array) -> jax.Array:
-    """Latents of images.
+    """Encodes images to latents.
 
     Args:
-      pixels: float[..., H, W, 3] in [-1, 1]; H and W multiples of reduction.
+      pixels: float[..., H, W, 3] in [-1, 1]; H and W are multiples of
+        `reduction`.
 
     Returns:
-      z: float32[..., H / reduction, W / reduction, Z].
+      float32[..., H / reduction, W / reduction, Z], latents.
 
     Raises:
-      ValueError: for other shapes.
+      ValueError: `pixels` has another shape.
     """
     *_, height, width, channels = pixels.shape
     if (
@@ -58,33 +59,34 @@ class Magvit(nnx.Module):
       or width % self.reduction
     ):
       raise ValueError(
-        f'pixels: found shape {pixels.shape}, wanted [..., H, W, 3] with H '
-        f'and W multiples of {self.reduction}'
+        'pixels must have shape [..., H, W, 3] with H and W multiples of '
+        f'{self.reduction}, got {pixels.shape}'
       )
     return magvit_blocks.flat_batch(self.encoder, pixels)
 
   def codes(self, z: jax.Array) -> jax.Array:
-    """Codes of latents: float[..., h, w, Z] -> int32[..., h, w]."""
+    """Quantizes latents float[..., h, w, Z] to codes int32[..., h, w]."""
     return lfq.pack(z)
 
   def decode(self, codes: jax.Array) -> jax.Array:
-    """Images of codes.
+    """Decodes codes to images.
 
     Args:
       codes: int[..., h, w] in [0, 2^Z).
 
     Returns:
-      float32[..., h reduction, w reduction, 3], about [-1, 1], not clipped.
+      float32[..., h reduction, w reduction, 3], pixels in about [-1, 1], not
+      clipped.
     """
     return self.decode_latents(lfq.unpack(codes, self.config.z_channels))
 
   def decode_latents(self, bits: jax.Array) -> jax.Array:
-    """Images of bits: float[..., h, w, Z] of -1 and +1, else as `decode`."""
+    """Decodes bits float[..., h, w, Z] (-1 and +1) to images; see `decode`."""
     return magvit_blocks.flat_batch(self.decoder, bits)
 
 
 class Encoder(nnx.Module):
-  """Pixels to latents."""
+  """Convolutional encoder from pixels to latents."""
 
   def __init__(self, config: magvit_config.MagvitConfig, dtype, rngs: nnx.Rngs):
     widths = [config.ch * m for m in config.encoder_ch_mult]
@@ -120,7 +122,7 @@ class Encoder(nnx.Module):
     )
 
   def __call__(self, pixels: jax.Array) -> jax.Array:
-    """float[B, H, W, 3] -> float[B, h, w, Z]."""
+    """Maps pixels float[B, H, W, 3] to latents float[B, h, w, Z]."""
     x = self.conv_in(magvit_blocks.space_to_depth(pixels, self.patch))
     for level in self.down:
       x = level(x)
@@ -129,7 +131,7 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-  """Bits to pixels."""
+  """Convolutional decoder from bits to pixels."""
 
   def __init__(self, config: magvit_config.MagvitConfig, dtype, rngs: nnx.Rngs):
     widths = [config.ch * m for m in config.decoder_ch_mult]
@@ -163,7 +165,7 @@ class Decoder(nnx.Module):
     )
 
   def __call__(self, bits: jax.Array) -> jax.Array:
-    """float[B, h, w, Z] -> float[B, H, W, 3]."""
+    """Maps bits float[B, h, w, Z] to pixels float[B, H, W, 3]."""
     x = self.mid(self.conv_in(self.post_quant_conv(bits)))
     for level in reversed(self.up):
       x = level(x)

@@ -1,4 +1,4 @@
-"""Building blocks of MAGVIT-v2."""
+"""Convolutional building blocks of MAGVIT-v2."""
 
 import functools
 
@@ -10,7 +10,7 @@ from hermesflow_jax.models import magvit_config
 
 
 class Level(nnx.Module):
-  """Residual blocks of one resolution, then a change to the next one."""
+  """Residual blocks at a fixed resolution, then a change of resolution."""
 
   def __init__(
     self,
@@ -34,7 +34,7 @@ class Level(nnx.Module):
       self.upsample = Upsample(width, config, dtype, rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """float[B, H, W, before] -> float[B, H', W', width]."""
+    """Maps float[B, H, W, before] to float[B, H', W', width]."""
     for block in self.block:
       x = block(x)
     if hasattr(self, 'downsample'):
@@ -45,7 +45,7 @@ class Level(nnx.Module):
 
 
 class Middle(nnx.Module):
-  """Block, attention, block at the resolution of the codes."""
+  """Residual block, attention, residual block, at the lowest resolution."""
 
   def __init__(
     self, width, config: magvit_config.MagvitConfig, dtype, rngs: nnx.Rngs
@@ -56,7 +56,7 @@ class Middle(nnx.Module):
     self.block_2 = ResidualBlock(width, width, config, dtype, rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """float[B, h, w, D] -> float[B, h, w, D]."""
+    """Maps float[B, h, w, D] to float[B, h, w, D]."""
     x = self.block_1(x)
     if hasattr(self, 'attn_1'):
       x = self.attn_1(x)
@@ -64,7 +64,7 @@ class Middle(nnx.Module):
 
 
 class ResidualBlock(nnx.Module):
-  """Norm, swish, convolution, twice, beside a shortcut."""
+  """Two layers of norm, swish and convolution, plus a shortcut."""
 
   def __init__(
     self,
@@ -82,14 +82,14 @@ class ResidualBlock(nnx.Module):
       self.nin_shortcut = nnx.Linear(before, width, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """float[B, H, W, before] -> float[B, H, W, width]."""
+    """Maps float[B, H, W, before] to float[B, H, W, width]."""
     y = self.conv1(nnx.silu(self.norm1(x)))
     y = self.conv2(nnx.silu(self.norm2(y)))
     return y + (self.nin_shortcut(x) if hasattr(self, 'nin_shortcut') else x)
 
 
 class Attention(nnx.Module):
-  """One head of attention over all positions of an image."""
+  """Single-head attention over all positions of an image."""
 
   def __init__(
     self, width, config: magvit_config.MagvitConfig, dtype, rngs: nnx.Rngs
@@ -100,7 +100,7 @@ class Attention(nnx.Module):
     self.proj_out = linear()
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """float[B, h, w, D] -> float[B, h, w, D]."""
+    """Maps float[B, h, w, D] to float[B, h, w, D]."""
     y = self.norm(x).reshape(*x.shape[:-3], -1, x.shape[-1])
     scores = jnp.einsum(
       '...td,...sd->...ts',
@@ -115,10 +115,10 @@ class Attention(nnx.Module):
 
 
 class Downsample(nnx.Module):
-  """Halves the resolution by a strided convolution."""
+  """Halves the resolution with a strided convolution."""
 
   def __init__(self, width, dtype, rngs: nnx.Rngs):
-    # One zero row and column at the bottom and the right, none before.
+    # A row of zeros at the bottom and a column of zeros on the right.
     self.conv = nnx.Conv(
       width,
       width,
@@ -130,12 +130,12 @@ class Downsample(nnx.Module):
     )
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """float[B, H, W, D] -> float[B, H / 2, W / 2, D]."""
+    """Maps float[B, H, W, D] to float[B, H / 2, W / 2, D]."""
     return self.conv(x)
 
 
 class Upsample(nnx.Module):
-  """Doubles the resolution by repeated pixels, then a convolution."""
+  """Doubles the resolution by repeating pixels, then convolves."""
 
   def __init__(
     self, width, config: magvit_config.MagvitConfig, dtype, rngs: nnx.Rngs
@@ -143,12 +143,12 @@ class Upsample(nnx.Module):
     self.conv = conv(width, width, config, dtype, rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """float[B, H, W, D] -> float[B, 2 H, 2 W, D]."""
+    """Maps float[B, H, W, D] to float[B, 2 H, 2 W, D]."""
     return self.conv(jnp.repeat(jnp.repeat(x, 2, axis=-3), 2, axis=-2))
 
 
 def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
-  """[..., H, W, C] -> [..., H / patch, W / patch, patch patch C]."""
+  """Folds [..., H, W, C] to [..., H / patch, W / patch, patch patch C]."""
   *batch, height, width, channels = x.shape
   x = x.reshape(*batch, height // patch, patch, width // patch, patch, channels)
   x = jnp.swapaxes(x, -4, -3)
@@ -158,7 +158,7 @@ def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
 
 
 def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
-  """The inverse of `space_to_depth`."""
+  """Unfolds channels to pixels; the inverse of `space_to_depth`."""
   *batch, height, width, depth = x.shape
   x = x.reshape(*batch, height, width, patch, patch, depth // patch**2)
   x = jnp.swapaxes(x, -4, -3)
@@ -166,12 +166,19 @@ def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
 
 
 def flat_batch(module, x: jax.Array) -> jax.Array:
-  """Applies a module of [B, H, W, C] to float[..., H, W, C], in float32 out.
+  """Applies a module for [B, H, W, C] to any number of batch axes.
 
-  Group norm of flax wants just one batch axis. TPUs multiply float32 in
-  bfloat16 unless they are told otherwise, and then 7% of the codes of an image
-  change. Training uses the same precision, so that a tokenizer learns from the
-  codes that it is used with.
+  The group norm of flax requires exactly a single batch axis. By default, TPUs
+  multiply float32 in bfloat16, which changes 7% of the codes of an image.
+  Training uses the same precision as inference, so that a tokenizer is trained
+  on the codes that it later produces.
+
+  Args:
+    module: maps [B, H, W, C] to [B, H', W', C'].
+    x: float[..., H, W, C].
+
+  Returns:
+    float32[..., H', W', C'].
   """
   with jax.default_matmul_precision('highest'):
     y = module(x.reshape(-1, *x.shape[-3:]))
@@ -181,14 +188,14 @@ def flat_batch(module, x: jax.Array) -> jax.Array:
 def conv(
   before, width, config: magvit_config.MagvitConfig, dtype, rngs: nnx.Rngs
 ) -> nnx.Conv:
-  """A convolution that keeps the resolution."""
+  """Returns a convolution that keeps the resolution."""
   return nnx.Conv(
     before, width, (config.kernel, config.kernel), dtype=dtype, rngs=rngs
   )
 
 
 def norm(width, config: magvit_config.MagvitConfig, rngs: nnx.Rngs):
-  """A float32 group norm over each image, or nothing."""
+  """Returns a float32 group norm over each image, or the identity."""
   if not config.num_groups:
     return Identity()
   return nnx.GroupNorm(
@@ -202,8 +209,8 @@ def norm(width, config: magvit_config.MagvitConfig, rngs: nnx.Rngs):
 
 
 class Identity(nnx.Module):
-  """Returns what it is given."""
+  """Identity module, used instead of a norm."""
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """float[...] -> float[...]."""
+    """Returns `x`."""
     return x

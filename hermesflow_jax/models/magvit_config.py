@@ -1,4 +1,4 @@
-"""Sizes of MAGVIT-v2."""
+"""Sizes of the MAGVIT-v2 image tokenizer."""
 
 import dataclasses
 
@@ -7,23 +7,27 @@ from hermesflow_jax.runtime import settings
 
 @dataclasses.dataclass(frozen=True)
 class MagvitConfig:
-  """Sizes of the tokenizer.
+  """Tokenizer sizes.
 
   Attributes:
-    ch: width that the multipliers multiply.
-    encoder_ch_mult: width multiplier of each level, full resolution first.
-    decoder_ch_mult: the same for the decoder, full resolution first; it is
-      run from the last to the first.
-    encoder_num_res_blocks: residual blocks of each encoder level.
-    decoder_num_res_blocks: residual blocks of each decoder level.
-    z_channels: Z, bits of a code.
-    patch: pixels of patch x patch are folded into channels before the first
-      convolution and unfolded after the last. 1 is the official model; more
-      spares the blocks at full resolution.
-    mid_attention: attention between the two middle blocks.
-    num_groups: groups of every group norm; 0 leaves the norms out.
-    kernel: side of the square convolutions that keep the resolution, 3 in the
-      official model. With 1 and one level a code sees only its own patch.
+    ch: base width.
+    encoder_ch_mult: width multiplier per encoder level, full resolution first.
+    decoder_ch_mult: width multiplier per decoder level, full resolution first;
+      the decoder runs the levels in reverse.
+    encoder_num_res_blocks: residual blocks per encoder level.
+    decoder_num_res_blocks: residual blocks per decoder level.
+    z_channels: Z, bits per code.
+    patch: patch x patch pixels are folded into channels before the first
+      convolution and unfolded after the last. The official model has 1; larger
+      patches save the blocks at full resolution.
+    mid_attention: whether attention follows the first middle block.
+    num_groups: groups per group norm; 0 disables norms.
+    kernel: side of the convolutions that keep the resolution, 3 in the
+      official model. With kernel 1 and a single level, a code depends only on
+      its own patch.
+
+  Raises:
+    ValueError: a size is invalid, or the numbers of levels differ.
   """
 
   ch: settings.PositiveInt
@@ -47,22 +51,23 @@ class MagvitConfig:
     ):
       if len(getattr(self, name)) != levels:
         raise ValueError(
-          f'{name} has {len(getattr(self, name))} levels, encoder_ch_mult '
-          f'{levels}'
+          f'{name} must have {levels} levels, as encoder_ch_mult, got '
+          f'{len(getattr(self, name))}'
         )
     if self.num_groups and self.ch % self.num_groups:
       raise ValueError(
-        f'ch {self.ch} wants to be a multiple of num_groups {self.num_groups}'
+        f'ch must be a multiple of num_groups ({self.num_groups}), got '
+        f'{self.ch}'
       )
 
   @property
   def reduction(self) -> int:
-    """Pixels along the side of one code."""
+    """Code side in pixels."""
     return self.patch * 2 ** (len(self.encoder_ch_mult) - 1)
 
   @property
   def codebook_size(self) -> int:
-    """Number of codes."""
+    """Codebook size."""
     return 2**self.z_channels
 
 

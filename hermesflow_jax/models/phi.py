@@ -1,8 +1,9 @@
 """The Phi decoder: parallel attention and MLP blocks, stacked and scanned.
 
-Phi-1.5 (arXiv 2309.05463) as Show-o uses it: one LayerNorm feeds attention and
-MLP side by side, query and key are normalised per head before a rotary
-embedding that turns only the first part of each head, biases everywhere.
+Phi-1.5 (arXiv 2309.05463) with the changes of Show-o: a single LayerNorm feeds
+attention and MLP in parallel, queries and keys are normalized per head, a
+rotary embedding rotates only the first channels of each head, and every linear
+layer has a bias.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import attention_mask
 
-# What of a block is kept for the backward pass: all; nothing; the results of
-# products with weights.
+# Activations of a block that are kept for the backward pass: all, none, or only
+# the products with weights.
 REMAT = {
   'none': None,
   'full': jax.checkpoint_policies.nothing_saveable,
@@ -32,22 +33,24 @@ Backend = typing.Annotated[str, settings.one_of(*attention.BACKENDS)]
 
 @dataclasses.dataclass(frozen=True)
 class PhiConfig:
-  """Sizes and numerics of the decoder.
+  """Decoder sizes and numerics.
 
   Attributes:
-    width: D, the size of the residual stream.
-    layers: L, the number of blocks.
+    width: D, residual stream width.
+    layers: L, block count.
     heads: N, attention heads; each has `width // heads` channels.
-    mlp: F, the hidden size of the MLP.
-    rotary_fraction: the part of each head that rotates.
-    rope_theta: the base of the rotary frequencies.
-    norm_eps: epsilon of every LayerNorm.
-    remat: what of each block the backward pass computes again: a name of
-      REMAT.
+    mlp: F, MLP width.
+    rotary_fraction: rotating fraction of a head, 0 to 1.
+    rope_theta: rotary frequency base.
+    norm_eps: LayerNorm epsilon.
+    remat: rematerialization policy, a key in REMAT.
     unroll: blocks per iteration of the scan over layers.
-    attention: what computes it: a name of `attention.BACKENDS`.
-    dtype: 'float32' or 'bfloat16', of activations and matrix products;
+    attention: attention backend, an entry in `attention.BACKENDS`.
+    dtype: 'float32' or 'bfloat16', for activations and matrix products;
       parameters, norms and softmaxes are float32.
+
+  Raises:
+    ValueError: a setting is invalid.
   """
 
   width: settings.PositiveInt = 2048
@@ -67,25 +70,27 @@ class PhiConfig:
   )
 
   def __post_init__(self):
-    # A type, too, is taken for its name.
+    # A dtype object is replaced by its name.
     if not isinstance(self.dtype, str):
       object.__setattr__(self, 'dtype', jnp.dtype(self.dtype).name)
     settings.check(self)
     if self.attention == 'cudnn' and self.dtype != 'bfloat16':
-      raise ValueError("attention 'cudnn' wants dtype 'bfloat16'")
+      raise ValueError(
+        f"dtype must be 'bfloat16' with attention 'cudnn', got {self.dtype!r}"
+      )
     if self.width % self.heads:
       raise ValueError(
-        f'width {self.width} wants to be a multiple of heads {self.heads}'
+        f'width must be a multiple of heads ({self.heads}), got {self.width}'
       )
 
   @property
   def head_size(self) -> int:
-    """H, the channels of one head."""
+    """H, the channels per head."""
     return self.width // self.heads
 
   @property
   def rotary_size(self) -> int:
-    """The number of rotated channels of a head; even."""
+    """Rotated channels per head; even."""
     return int(self.rotary_fraction * self.head_size) // 2 * 2
 
 
@@ -96,8 +101,8 @@ class Cache:
 
   Attributes:
     k: [L, ..., S, N, H], keys after norm and rotation.
-    v: [L, ..., S, N, H].
-    index: int32[], where the next call writes its first token.
+    v: [L, ..., S, N, H], values.
+    index: int32[], slot to which the next call writes its first token.
   """
 
   k: jax.Array
@@ -106,11 +111,11 @@ class Cache:
 
   @property
   def size(self) -> int:
-    """S, the tokens there is room for."""
+    """S, the capacity in tokens."""
     return self.k.shape[-3]
 
   def put(self, other: 'Cache', start) -> 'Cache':
-    """Returns the cache with another's tokens written from `start` on."""
+    """Returns a copy with the tokens of `other` written to slot `start`."""
 
     def write(a, b):
       return jax.lax.dynamic_update_slice_in_dim(a, b, start, axis=-3)
@@ -121,7 +126,7 @@ class Cache:
 
   @classmethod
   def empty(cls, config: PhiConfig, batch: tuple[int, ...], size: int):
-    """Returns a cache of zeros for `size` tokens a row."""
+    """Returns a cache of zeros with capacity for `size` tokens per row."""
     shape = (config.layers, *batch, size, config.heads, config.head_size)
     zeros = jnp.zeros(shape, config.dtype)
     return cls(zeros, zeros, jnp.zeros((), jnp.int32))
@@ -131,30 +136,33 @@ def rotary(x: jax.Array, positions: jax.Array, size: int, theta: float):
   """Rotates the first `size` channels of every head (arXiv 2104.09864).
 
   Args:
-    x: [..., T, N, H].
-    positions: int[..., T].
-    size: rotated channels; the halves [0, size/2) and [size/2, size) pair up.
-    theta: base of the frequencies.
+    x: [..., T, N, H], queries or keys.
+    positions: int[..., T], token positions.
+    size: rotated channel count; channel i < size/2 is rotated together
+      with channel i + size/2.
+    theta: frequency base.
 
   Returns:
-    [..., T, N, H], of the dtype of `x`; angles are float32.
+    [..., T, N, H], same dtype as `x`; angles are float32.
   """
   frequencies = theta ** (-jnp.arange(0, size, 2, dtype=jnp.float32) / size)
   angles = positions[..., None, None].astype(jnp.float32) * frequencies
   cos, sin = jnp.cos(angles), jnp.sin(angles)
   a, b = jnp.split(x[..., :size].astype(jnp.float32), 2, axis=-1)
-  turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
-  return jnp.concatenate([turned.astype(x.dtype), x[..., size:]], axis=-1)
+  rotated = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+  return jnp.concatenate([rotated.astype(x.dtype), x[..., size:]], axis=-1)
 
 
 class Block(nnx.Module):
-  """One parallel block: x + dense(attention(norm x)) + fc2(gelu(fc1(norm x)))."""
+  """Parallel block: x + dense(attention(y)) + fc2(gelu(fc1(y))), y = norm x."""
 
   def __init__(self, config: PhiConfig, *, rngs: nnx.Rngs):
     self.config = config
     width, heads, mlp = config.width, config.heads, config.mlp
     if width % heads:
-      raise ValueError(f'width {width} is not a multiple of heads {heads}')
+      raise ValueError(
+        f'width must be a multiple of heads ({heads}), got {width}'
+      )
 
     def linear(inputs, outputs):
       return linear_layers.Linear(
@@ -176,24 +184,23 @@ class Block(nnx.Module):
     self.fc1 = linear(width, mlp)
     self.fc2 = linear(mlp, width)
 
-  def __call__(self, x, sees, positions, kv=None, index=None, past=()):
+  def __call__(self, x, mask, positions, kv=None, index=None, past=()):
     """Applies the block.
 
     Args:
-      x: [..., T, D].
-      sees: who sees whom of the keys of `past`, then of `kv` or the T tokens,
-        see `attention.attend`; or a `attention_mask.Packed` row, without these two.
-      positions: int[..., T].
-      kv: None, or the layer's cache, two arrays [..., S, N, H].
-      index: where in the cache the T tokens are written.
-      past: (k, v) pairs of earlier tokens, which are only read.
+      x: [..., T, D], residual stream.
+      mask: see `Phi.__call__`.
+      positions: int[..., T], for the rotary embedding.
+      kv: cache of this layer, two arrays [..., S, N, H]; or None.
+      index: int32[], slot of the cache to which the first token is written.
+      past: (k, v) pairs before `kv`, read-only.
 
     Returns:
-      ([..., T, D], the written cache or None).
+      (x [..., T, D], the updated cache or None).
     """
     c = self.config
     y = self.input_layernorm(x).astype(c.dtype)
-    *qkv, hidden = self._enter(y)
+    *qkv, mlp = self._enter(y)
     q, k, v = (a.reshape(*a.shape[:-1], c.heads, c.head_size) for a in qkv)
     q, k = self.q_layernorm(q), self.k_layernorm(k)
     q = rotary(q, positions, c.rotary_size, c.rope_theta).astype(c.dtype)
@@ -205,25 +212,25 @@ class Block(nnx.Module):
         write(kv[1], v.astype(kv[1].dtype), index, axis=-3),
       )
     backend = attention.choose_backend(c.attention, jax.default_backend())
-    if isinstance(sees, attention_mask.Packed):
-      out = attention.packed_attention(q, k, v, sees, backend)
+    if isinstance(mask, attention_mask.Packed):
+      out = attention.packed_attention(q, k, v, mask, backend)
     else:
-      out = attention.attend(q, [*past, (k, v)], sees, backend)
-    hidden = jax.nn.gelu(hidden, approximate=True)
-    x = x + self._leave(out.reshape(y.shape), hidden)
+      out = attention.attend(q, [*past, (k, v)], mask, backend)
+    mlp = jax.nn.gelu(mlp, approximate=True)
+    x = x + self._leave(out.reshape(y.shape), mlp)
     return sharding.constrain(x), kv
 
   def _enter(self, y):
-    """Queries, keys, values [..., T, D] and the MLP's hidden [..., T, F]."""
+    """Projects to queries, keys, values [..., T, D] and the MLP [..., T, F]."""
     return self.q_proj(y), self.k_proj(y), self.v_proj(y), self.fc1(y)
 
-  def _leave(self, attended, hidden):
-    """What attention and the MLP add to the residual stream, [..., T, D]."""
-    return self.dense(attended) + self.fc2(hidden)
+  def _leave(self, attended, mlp):
+    """Projects attention and MLP back to the residual stream, [..., T, D]."""
+    return self.dense(attended) + self.fc2(mlp)
 
 
 class Phi(nnx.Module):
-  """L blocks and a final LayerNorm; a stack of parameters with L in front."""
+  """Decoder: L blocks, whose parameters are stacked, and a final LayerNorm."""
 
   def __init__(self, config: PhiConfig, *, rngs: nnx.Rngs):
     self.config = config
@@ -240,7 +247,7 @@ class Phi(nnx.Module):
   def __call__(
     self,
     x,
-    sees,
+    mask: attention_mask.Mask | Sequence[attention_mask.Mask],
     positions,
     cache: Cache | None = None,
     past: Sequence[Cache] = (),
@@ -248,27 +255,29 @@ class Phi(nnx.Module):
     """Runs the decoder.
 
     Args:
-      x: [..., T, D] embeddings.
-      sees: who sees whom, see `attention.attend`: of each of `past` in turn,
-        then of
-        `cache`, or of the T tokens without one; or a `attention_mask.Packed` row.
+      x: [..., T, D], embeddings.
+      mask: mask over all keys, bool[..., T, S]; or a list with a mask for each
+        cache of `past`, followed by the mask over `cache`, or over the T
+        tokens if `cache` is None (see `attention.attend`); or an
+        `attention_mask.Packed` row, without caches.
       positions: int32[..., T], for the rotary embedding.
-      cache: keys and values of earlier tokens, or None.
-      past: full caches of tokens before those, which are only read.
+      cache: earlier keys and values, or None.
+      past: full caches before `cache`, read-only.
 
     Returns:
-      (hidden float32[..., T, D], the cache after T more tokens or None).
+      (hidden states float32[..., T, D], the cache after these T tokens or
+      None).
     """
 
     def block(x, layer_kv):
       layer, kv, past = layer_kv
-      return layer(x, sees, positions, kv, cache and cache.index, past)
+      return layer(x, mask, positions, kv, cache and cache.index, past)
 
     if self.config.remat != 'none' and cache is None:
       block = jax.checkpoint(block, policy=REMAT[self.config.remat])
     kv = None if cache is None else (cache.k, cache.v)
-    # Token by token, most of the time is reading weights, and a loop copies
-    # them: on two CPU cores it takes a fifth more.
+    # With a single token, reading the weights takes most of the time, and a
+    # loop copies them: it takes a fifth longer on two CPU cores.
     single = cache is not None and x.shape[-2] == 1
     x, kv = jax.lax.scan(
       block,

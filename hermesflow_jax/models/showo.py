@@ -1,7 +1,8 @@
-"""Show-o (arXiv 2408.12528): one vocabulary, one decoder, one head.
+"""Show-o (arXiv 2408.12528): a transformer for text and image tokens.
 
-Text is predicted token by token, image codes by masked prediction; which of
-the two happens is decided by the attention mask and the labels, not here.
+Text and image codes share a vocabulary, the decoder and the output head. The
+attention mask and the labels decide whether tokens are predicted
+autoregressively (text) or by masked prediction (image codes).
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from hermesflow_jax.models import clip
 from hermesflow_jax.models import linear_layers
 from hermesflow_jax.models import phi
 from hermesflow_jax.runtime import settings
+from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import vocabulary
 
 Cache = phi.Cache
@@ -22,14 +24,14 @@ Cache = phi.Cache
 
 @dataclasses.dataclass(frozen=True)
 class ShowOConfig:
-  """Sizes of the model.
+  """Model sizes.
 
   Attributes:
-    vocab: the vocabulary.
-    decoder: the decoder.
-    image_tokens: I, the codes of an image.
+    vocab: token ids.
+    decoder: decoder sizes.
+    image_tokens: I, codes per image.
     clip_width: channels of the CLIP features that the model can read in place
-      of codes; 0 for a model that reads codes alone.
+      of codes; 0 for a model that only reads codes.
   """
 
   vocab: vocabulary.Vocab
@@ -42,7 +44,7 @@ class ShowOConfig:
 
 
 class ShowO(nnx.Module):
-  """Embedding, Phi decoder and an untied head with bias."""
+  """Token embedding, Phi decoder and an untied output head with bias."""
 
   def __init__(self, config: ShowOConfig, *, rngs: nnx.Rngs):
     self.config = config
@@ -59,64 +61,62 @@ class ShowO(nnx.Module):
   def __call__(
     self,
     tokens,
-    sees,
+    mask: attention_mask.Mask | Sequence[attention_mask.Mask],
     positions,
     cache: Cache | None = None,
     past: Sequence[Cache] = (),
   ):
-    """Returns the hidden states of tokens.
+    """Computes hidden states for tokens.
 
     Args:
       tokens: int32[..., T], vocabulary ids.
-      sees: who sees whom, see `attention.attend`: of each of `past` in turn,
-        then of `cache`, or of the T tokens without one. An array is
-        bool[..., T, S], True where token t sees token s.
-      positions: int32[..., T].
-      cache: earlier tokens' keys and values, or None.
-      past: full caches of tokens before those, which are only read.
+      mask: attention mask, see `phi.Phi.__call__`.
+      positions: int32[..., T], for the rotary embedding.
+      cache: earlier keys and values, or None.
+      past: full caches before `cache`, read-only.
 
     Returns:
-      (hidden [..., T, D], the cache after these tokens or None).
+      (hidden states [..., T, D], the cache after these T tokens or None).
     """
     x = self.embed(tokens)
-    return self.from_embeddings(x, sees, positions, cache, past)
+    return self.from_embeddings(x, mask, positions, cache, past)
 
   def from_embeddings(
     self,
     x,
-    sees,
+    mask: attention_mask.Mask | Sequence[attention_mask.Mask],
     positions,
     cache: Cache | None = None,
     past: Sequence[Cache] = (),
   ):
-    """Returns the hidden states of embeddings [..., T, D]; see `__call__`."""
-    hidden, cache = self.decoder(x, sees, positions, cache, past)
+    """Computes hidden states from embeddings [..., T, D]; see `__call__`."""
+    hidden, cache = self.decoder(x, mask, positions, cache, past)
     return hidden.astype(self.config.decoder.dtype), cache
 
   def embed_clip(self, tokens, features, start: int) -> jax.Array:
-    """Returns the embeddings of rows with an image's CLIP features in them.
+    """Embeds rows in which CLIP features replace some tokens.
 
     Args:
-      tokens: int32[..., T]; those under the features are not read.
-      features: float[..., S, clip_width], see `clip.Clip`.
-      start: the position of the first feature.
+      tokens: int32[..., T]; ids at the positions of features are ignored.
+      features: float[..., S, clip_width], output of `clip.Clip`.
+      start: first feature position.
 
     Returns:
-      [..., T, D].
+      [..., T, D], embeddings.
     """
     x = self.embed(tokens)
     projected = self.projector(features).astype(x.dtype)
     return jax.lax.dynamic_update_slice_in_dim(x, projected, start, axis=-2)
 
   def logits(self, hidden: jax.Array) -> jax.Array:
-    """Returns float32[..., V] over the whole vocabulary."""
+    """Maps hidden states [..., D] to logits float32[..., V]."""
     return self.head(hidden)
 
   def code_head(self) -> Callable[[jax.Array], jax.Array]:
-    """Returns the head of the image codes alone.
+    """Returns the output head restricted to image codes.
 
-    It maps [..., D] to float32[..., codebook_size]. Get it before a loop: what
-    is cut out of the head here would else be copied at each turn.
+    It maps [..., D] to float32[..., codebook_size]. Call this before a loop:
+    inside a loop, each iteration would copy the slice of the weights.
     """
     v = self.config.vocab
     return self._part_of_head(
@@ -124,7 +124,7 @@ class ShowO(nnx.Module):
     )
 
   def text_head(self) -> Callable[[jax.Array], jax.Array]:
-    """Returns the head of the text ids alone: to float32[..., text_size]."""
+    """Returns the head restricted to text, to float32[..., text_size]."""
     return self._part_of_head(slice(0, self.config.vocab.text_size))
 
   def _part_of_head(self, ids: slice):
@@ -138,5 +138,5 @@ class ShowO(nnx.Module):
     return logits
 
   def empty_cache(self, batch: tuple[int, ...], size: int) -> Cache:
-    """Returns a cache with room for `size` tokens a row."""
+    """Returns an empty cache with capacity for `size` tokens per row."""
     return Cache.empty(self.config.decoder, batch, size)

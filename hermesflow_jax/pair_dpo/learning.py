@@ -1,4 +1,9 @@
-"""One round of learning: pairs to records, records to a better model."""
+"""A round of Pair-DPO: homologous records to a trained model.
+
+A training step calls `pair_loss.loss` (the loss), which calls
+`pair_log_likelihood.pair_logps` (both pairs to log-likelihoods) and a function
+in `methods` (log-likelihoods to losses).
+"""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -29,33 +34,34 @@ from hermesflow_jax.training import train_step
 from hermesflow_jax.training import trainable
 from hermesflow_jax.training import training_loop
 
-# Records whose lengths stand for all, where speed is told.
+# Records whose lengths represent all records in metrics of speed.
 _SAMPLED = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class LearningConfig:
-  """How a round learns.
+  """Settings for a round of learning.
 
   Attributes:
-    objective: the loss.
+    objective: loss and masks.
     compat: official defects to reproduce.
-    caption_prompt: what captions are asked with.
-    mask_schedule: of the random masks in training.
-    optim: the optimizer of one round.
-    lora: adapters that learn in the model's place, if it has a rank.
-    epochs: passes over the pairs of a round, which may end it before
-      `optim.steps`; 0 for no such end.
-    batch: pairs a step.
+    caption_prompt: prompt for captions.
+    mask_schedule: schedule for the random masks.
+    optim: optimizer.
+    lora: adapters to train, if the rank is above 0; otherwise all parameters
+      are trained.
+    epochs: passes over the records, which may end a round before `optim.steps`;
+      0 for no limit.
+    batch: records a step.
     label_rows: labels of a record whose logits are in memory at once.
-    log_every: steps between two lines of metrics.
-    save_every: steps between two checkpoints within a round; 0 for none but
-      that of a stop.
-    sample_every: steps between two looks at what the model draws and writes
-      of the first inputs; 0 for none.
-    profile_steps: the first step of a round, and the first after, that the
-      profiler looks at; (0, 0) for none.
-    seed: of sampling, order and masks.
+    log_every: steps between two metrics lines.
+    save_every: steps between two checkpoints within a round; 0 for none except
+      after a stop.
+    sample_every: steps between two samples of images and captions for the
+      first inputs; 0 for none.
+    profile_steps: first step to profile, and first step after the profile;
+      (0, 0) for none.
+    seed: seed of order, masks and adapters.
   """
 
   objective: objective_config.ObjectiveConfig
@@ -82,20 +88,24 @@ class LearningConfig:
     first, after = self.profile_steps
     if not 0 <= first <= after:
       raise ValueError(
-        f'profile_steps is {self.profile_steps}, wanted 0 <= first <= after'
+        'profile_steps must be two steps with 0 <= first <= after, got '
+        f'{self.profile_steps}'
       )
     sums = self.compat.batch_sum or self.compat.score_images_as_text
     if sums and self.objective.method in ('sft', 'per_token'):
       raise ValueError(
-        'compat.batch_sum and compat.score_images_as_text go with no method '
-        f'that counts tokens, as {self.objective.method}'
+        'compat.batch_sum and compat.score_images_as_text must be False for '
+        f'methods that count tokens, got method {self.objective.method}'
       )
     if self.compat.batch_sum and self.optim.accumulate > 1:
-      raise ValueError('compat.batch_sum wants accumulate 1: it is no sum')
+      raise ValueError(
+        'optim.accumulate must be 1 with compat.batch_sum, whose loss does not '
+        f'add up over records, got {self.optim.accumulate}'
+      )
     if self.compat.plain and self.objective.fixed_masks:
       raise ValueError(
-        'fixed_masks go neither with compat.score_images_as_text nor with '
-        'compat.separate_drops'
+        'objective.fixed_masks must be False with compat.score_images_as_text '
+        'or compat.separate_drops'
       )
 
 
@@ -110,7 +120,7 @@ def step_count(config: LearningConfig, records: int) -> int:
 def learn_round(
   player: unified_model.UnifiedModel,
   reference,
-  rows: Sequence[dict],
+  records: Sequence[dict],
   config: LearningConfig,
   steps: int,
   folder: pathlib.PurePath,
@@ -118,19 +128,28 @@ def learn_round(
   console: terminal.Console,
   sample: Callable | None = None,
 ):
-  """Returns the model after one round of Pair-DPO; goes on where it stopped.
+  """Trains a model for a round of Pair-DPO, and resumes an unfinished round.
 
   Args:
-    player: the model, and all that its rows are made with.
-    reference: the frozen model.
-    rows: of `records_of`.
-    config: how.
-    steps: how many.
-    folder: for metrics, checkpoints and a profile; adapters are left there.
-    number: of the round.
-    console: shows progress.
-    sample: state -> None; looks at samples every `sample_every` steps; the
-      state's model is whole.
+    player: model to train, with its tokenizers, lengths and mesh.
+    reference: frozen ShowO.
+    records: homologous records, see `record_rows.make_transform`.
+    config: settings.
+    steps: length, see `step_count`.
+    folder: folder for metrics, checkpoints, a profile and trained adapters.
+    number: round number.
+    console: progress output.
+    sample: state -> None, called every `sample_every` steps with a full model
+      in the state; None for none.
+
+  Returns:
+    The trained ShowO, with adapters merged.
+
+  Raises:
+    ValueError: the folder holds checkpoints from another run.
+    OSError: a checkpoint could not be written.
+    training_loop.NonFiniteError: too many steps were not finite.
+    interrupts.Stopped: the process was asked to stop; the state is saved.
   """
   model, mesh = player.model, player.mesh
   optim = dataclasses.replace(config.optim, steps=steps)
@@ -139,13 +158,13 @@ def learn_round(
     schedule=mask_schedules.parse_schedule(config.mask_schedule),
     image_tokens=model.config.image_tokens,
   )
-  # Of the pairs, not of their scores: these may be rounded otherwise elsewhere.
-  identity = _identity(config, steps, rows)
+  # Without reference scores, whose rounding may differ on other machines.
+  identity = _identity(config, steps, records)
   fit = record_rows.packed_lengths_of(
-    player.vocab, player.text, player.lengths, rows, compat
+    player.vocab, player.text, player.lengths, records, compat
   )
 
-  def arrays(drop_condition):
+  def make_transform(drop_condition):
     return record_rows.make_transform(
       player.vocab,
       player.text,
@@ -156,17 +175,19 @@ def learn_round(
       player.caption_prompt,
     )
 
-  certain = np.random.default_rng(0)  # Where nothing is left to chance.
+  rng = np.random.default_rng(0)  # The drop is certain in these rows.
   if not compat.plain:
-    make = {dropped: arrays(float(dropped)) for dropped in (False, True)}
-    rows = reference_scores.score_reference(
+    transforms = {
+      dropped: make_transform(float(dropped)) for dropped in (False, True)
+    }
+    records = reference_scores.score_reference(
       reference,
-      rows,
-      lambda row, dropped: make[dropped](row, certain),
+      records,
+      lambda record, dropped: transforms[dropped](record, rng),
       objective=objective,
       seed=config.seed + number,
-      chunk=config.batch,
-      rows=config.label_rows,
+      batch_size=config.batch,
+      chunk_size=config.label_rows,
       mesh=mesh,
       **masks,
     )
@@ -176,19 +197,23 @@ def learn_round(
 
   def batches(start):
     return pipeline.batches(
-      rows, arrays(objective.drop_condition), start=start, mesh=mesh, **order
+      records,
+      make_transform(objective.drop_condition),
+      start=start,
+      mesh=mesh,
+      **order,
     )
 
   def names(step):
-    picked = pipeline.batch_indices(len(rows), step=step, **order)
-    return [rows[n]['id'] for n in picked]
+    picked = pipeline.batch_indices(len(records), step=step, **order)
+    return [records[n]['id'] for n in picked]
 
   loss = train_step.hashable_partial(
     pair_loss.loss,
     objective=objective,
     reply=player.lengths.reply,
     compat=compat,
-    rows=config.label_rows,
+    chunk_size=config.label_rows,
   )
   learner = trainable.FullModel(model)
   if config.lora.rank:
@@ -197,13 +222,13 @@ def learn_round(
     pair_loss.prepare_batch, masks=objective.masks, **masks
   )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
-  step = train_step.make_step(learner.loss(loss), optim, key, mesh, prepare)
-  state = resume.run_resumable(
-    lambda: train_step.start_state(learner.start(), optim, mesh),
-    step,
-    learner.constants(reference),
-    batches,
-    training_loop.LoopConfig(
+  sampled = records[:: 1 + len(records) // _SAMPLED]
+  run = training_loop.TrainingRun(
+    step=train_step.make_step(learner.loss(loss), optim, key, mesh, prepare),
+    make_state=lambda: train_step.start_state(learner.start(), optim, mesh),
+    constants=learner.constants(reference),
+    batches=batches,
+    config=training_loop.LoopConfig(
       steps,
       config.log_every,
       config.save_every,
@@ -225,24 +250,25 @@ def learn_round(
     ),
     rates=throughput.useful_work(
       model.config,
-      [arrays(0.0)(r, certain) for r in rows[:: 1 + len(rows) // _SAMPLED]],
+      [make_transform(0.0)(record, rng) for record in sampled],
       batch=config.batch,
       masks=objective.masks,
-      hidden=mask_schedules.mean_ratio(masks['schedule'])
+      masked=mask_schedules.mean_ratio(masks['schedule'])
       * model.config.image_tokens,
       images_again=not objective.fixed_masks,
       captions_again=compat.plain,
       passes=learner.passes,
     ),
   )
+  state = resume.run_resumable(run)
   learner.save(state.model, folder)
   return learner.whole(state.model)
 
 
-def _identity(config, steps, rows):
-  """What checkpoints of a round are refused for if it is another."""
-  said = settings.to_json_types(config)
+def _identity(config, steps, records):
+  """Returns the settings and records that checkpoints must have."""
+  values = settings.to_json_types(config)
   names = [field.name for field in dataclasses.fields(LearningConfig)]
   return settings.identity(
-    LearningConfig, {name: said[name] for name in names}
-  ) | {'steps': steps, 'records': pipeline.content_hash(rows)}
+    LearningConfig, {name: values[name] for name in names}
+  ) | {'steps': steps, 'records': pipeline.content_hash(records)}

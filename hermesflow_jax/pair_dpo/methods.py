@@ -1,13 +1,10 @@
-"""What pairs teach: one small function for each method, all of the same scores.
+"""Preference losses as functions of margins.
 
-Every function takes `PairScores` and a `LossParams` and returns losses by what they
-are of: 'und' (captions), 'gen' (images), or 'both' where they do not come
-apart. Methods that leave out a kind of pairs return nothing of it. With the
-margin of a pair in nats,
-
-  delta = (log pi(win) - log ref(win)) - (log pi(lose) - log ref(lose)),
-
-most are a function of beta times delta, averaged over pairs.
+Every method takes `PairScores` and `LossParams` and returns its losses by
+kind: 'und' (captions), 'gen' (images), or 'both' where the kinds do not
+separate. A method that learns from a single kind returns that kind only. Most
+methods average a function of beta times the margin delta (see `pair_margins`)
+over pairs. Training calls them from `pair_loss.preference_loss`.
 """
 
 from collections.abc import Callable
@@ -16,26 +13,28 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import pair_margins
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PairScores:
-  """What is known of a batch of B records.
+  """Log-likelihoods under policy and reference, for B records.
 
   Attributes:
-    policy, reference: log-likelihoods of both pairs under both models; no
-      gradient flows into the reference's.
-    counts: tokens that each is a sum over; float32 or int32[B, 2].
-    und_share, gen_share: float32[B], what each record adds to a mean over
-      its kind of pairs, see `preferences.mean_weights`; None: all the same.
-    both_share: the same of the records that have both.
+    policy: log-likelihoods under the policy.
+    reference: the same under the frozen reference.
+    counts: float32[B, 2] or int32[B, 2] each, tokens in each log-likelihood;
+      `sft` and `per_token` read it.
+    und_share: float32[B], each record's weight in means over caption pairs, see
+      `pair_margins.mean_weights`; None: all weigh the same.
+    gen_share: float32[B], the same for image pairs.
+    both_share: float32[B], the same for records with both pairs.
   """
 
-  policy: preferences.PairLogps
-  reference: preferences.PairLogps
-  counts: preferences.PairLogps
+  policy: pair_margins.PairLogps
+  reference: pair_margins.PairLogps
+  counts: pair_margins.PairLogps | None = None
   und_share: jax.Array | None = None
   gen_share: jax.Array | None = None
   both_share: jax.Array | None = None
@@ -43,97 +42,100 @@ class PairScores:
 
 @dataclasses.dataclass(frozen=True)
 class LossParams:
-  """Numbers of the methods.
+  """Method parameters.
 
   Attributes:
     beta: scale of the margins.
-    smoothing: the share of pairs that are taken to be the wrong way round, of
-      `smoothed` and `robust`.
+    smoothing: probability that the labels win and lose are swapped; `smoothed`
+      and `robust` read it.
   """
 
   beta: float
   smoothing: float = 0.0
 
 
+# float32[] by kind: 'und', 'gen' or 'both'.
 Losses = dict[str, jax.Array]
 
 
-def pair_dpo(scores: PairScores, strength: LossParams) -> Losses:
-  """-log sigmoid(beta delta), of both kinds (arXiv 2502.12148, eq. 12)."""
-  return _both(
-    scores, lambda delta: preferences.log_sigmoid_loss(strength.beta * delta)
+def pair_dpo(scores: PairScores, params: LossParams) -> Losses:
+  """-log sigmoid(beta delta), for both kinds (arXiv 2502.12148, eq. 12)."""
+  return _mean_losses(
+    scores, lambda delta: pair_margins.log_sigmoid_loss(params.beta * delta)
   )
 
 
-def dpo_understanding(scores: PairScores, strength: LossParams) -> Losses:
-  """DPO of captions alone (arXiv 2305.18290)."""
-  return {'und': pair_dpo(scores, strength)['und']}
+def dpo_understanding(scores: PairScores, params: LossParams) -> Losses:
+  """DPO on captions alone (arXiv 2305.18290)."""
+  return {'und': pair_dpo(scores, params)['und']}
 
 
-def dpo_generation(scores: PairScores, strength: LossParams) -> Losses:
-  """DPO of images alone (arXiv 2305.18290)."""
-  return {'gen': pair_dpo(scores, strength)['gen']}
+def dpo_generation(scores: PairScores, params: LossParams) -> Losses:
+  """DPO on images alone (arXiv 2305.18290)."""
+  return {'gen': pair_dpo(scores, params)['gen']}
 
 
-def sft(scores: PairScores, strength: LossParams) -> Losses:
-  """The winners' negative log-likelihood per token, of both kinds."""
-  del strength
+def sft(scores: PairScores, params: LossParams) -> Losses:
+  """Supervised fine-tuning: the winners' negative log-likelihood per token."""
+  del params
   policy, counts = scores.policy, scores.counts
   return {
-    'und': preferences.sft_loss(policy.mmu, counts.mmu, scores.und_share),
-    'gen': preferences.sft_loss(policy.t2i, counts.t2i, scores.gen_share),
+    'und': pair_margins.sft_loss(policy.mmu, counts.mmu, scores.und_share),
+    'gen': pair_margins.sft_loss(policy.t2i, counts.t2i, scores.gen_share),
   }
 
 
-def ipo(scores: PairScores, strength: LossParams) -> Losses:
+def ipo(scores: PairScores, params: LossParams) -> Losses:
   """(delta - 1 / (2 beta))^2 (arXiv 2310.12036).
 
-  A margin has a goal, beyond which it is too large.
+  A margin above the target 1 / (2 beta) is penalized, too.
   """
-  return _both(scores, lambda delta: (delta - 0.5 / strength.beta) ** 2)
+  return _mean_losses(scores, lambda delta: (delta - 0.5 / params.beta) ** 2)
 
 
-def hinge(scores: PairScores, strength: LossParams) -> Losses:
+def hinge(scores: PairScores, params: LossParams) -> Losses:
   """max(0, 1 - beta delta): SLiC's hinge on log-ratios (arXiv 2309.06657)."""
-  return _both(scores, lambda delta: jax.nn.relu(1 - strength.beta * delta))
+  return _mean_losses(
+    scores, lambda delta: jax.nn.relu(1 - params.beta * delta)
+  )
 
 
-def smoothed(scores: PairScores, strength: LossParams) -> Losses:
-  """DPO with smoothed labels ("conservative" DPO, E. Mitchell's note of 2023).
+def smoothed(scores: PairScores, params: LossParams) -> Losses:
+  """DPO with smoothed labels ("conservative" DPO, E. Mitchell, 2023).
 
   -(1 - e) log sigmoid(beta delta) - e log sigmoid(-beta delta).
   """
-  e = strength.smoothing
+  e = params.smoothing
 
-  def one(delta):
-    scaled = strength.beta * delta
-    return (1 - e) * preferences.log_sigmoid_loss(
+  def loss(delta):
+    scaled = params.beta * delta
+    return (1 - e) * pair_margins.log_sigmoid_loss(
       scaled
-    ) + e * preferences.log_sigmoid_loss(-scaled)
+    ) + e * pair_margins.log_sigmoid_loss(-scaled)
 
-  return _both(scores, one)
+  return _mean_losses(scores, loss)
 
 
-def robust(scores: PairScores, strength: LossParams) -> Losses:
-  """DPO that noise in the labels does not bias (arXiv 2403.00409).
+def robust(scores: PairScores, params: LossParams) -> Losses:
+  """DPO that stays unbiased if labels are swapped (arXiv 2403.00409).
 
   (-(1 - e) log sigmoid(beta delta) + e log sigmoid(-beta delta)) / (1 - 2 e).
   """
-  e = strength.smoothing
+  e = params.smoothing
 
-  def one(delta):
-    scaled = strength.beta * delta
-    right, wrong = (
-      preferences.log_sigmoid_loss(scaled),
-      preferences.log_sigmoid_loss(-scaled),
+  def loss(delta):
+    scaled = params.beta * delta
+    correct, swapped = (
+      pair_margins.log_sigmoid_loss(scaled),
+      pair_margins.log_sigmoid_loss(-scaled),
     )
-    return ((1 - e) * right - e * wrong) / (1 - 2 * e)
+    return ((1 - e) * correct - e * swapped) / (1 - 2 * e)
 
-  return _both(scores, one)
+  return _mean_losses(scores, loss)
 
 
-def per_token(scores: PairScores, strength: LossParams) -> Losses:
-  """Pair-DPO of mean log-likelihoods: long texts weigh as much as short."""
+def per_token(scores: PairScores, params: LossParams) -> Losses:
+  """Pair-DPO with mean log-likelihoods: long texts weigh as much as short."""
 
   def mean(logps):
     return jax.tree.map(
@@ -143,26 +145,25 @@ def per_token(scores: PairScores, strength: LossParams) -> Losses:
   means = dataclasses.replace(
     scores, policy=mean(scores.policy), reference=mean(scores.reference)
   )
-  return pair_dpo(means, strength)
+  return pair_dpo(means, params)
 
 
-def product(scores: PairScores, strength: LossParams) -> Losses:
+def product(scores: PairScores, params: LossParams) -> Losses:
   """-log sigmoid(beta delta_gen beta delta_und) (arXiv 2502.12148, eq. 6).
 
-  As printed, and as nobody trains it: it has no gradient where both margins
-  are 0, as at the start of a round, and two that are both below 0 please it.
-  It is a mean over the records that have both pairs.
+  The paper prints this form, but no code trains it. Its gradient is zero if
+  both margins are 0, as when a round starts, and two negative margins
+  lower it as much as two positive margins. It is a mean over the records that
+  have both pairs.
   """
   und, gen = _margins(scores)
-  values = preferences.log_sigmoid_loss(
-    strength.beta * gen * strength.beta * und
-  )
-  return {'both': preferences.valid_mean(values, scores.both_share)}
+  values = pair_margins.log_sigmoid_loss(params.beta * gen * params.beta * und)
+  return {'both': pair_margins.weighted_mean(values, scores.both_share)}
 
 
 METHODS: dict[str, Callable[[PairScores, LossParams], Losses]] = {
-  each.__name__: each
-  for each in (
+  method.__name__: method
+  for method in (
     pair_dpo,
     dpo_understanding,
     dpo_generation,
@@ -178,17 +179,17 @@ METHODS: dict[str, Callable[[PairScores, LossParams], Losses]] = {
 
 
 def _margins(scores):
-  """(delta of captions, delta of images), float32[B]."""
+  """Returns caption margins and image margins, float32[B] each."""
   return (
-    preferences.reward_margins(scores.policy.mmu, scores.reference.mmu),
-    preferences.reward_margins(scores.policy.t2i, scores.reference.t2i),
+    pair_margins.reward_margins(scores.policy.mmu, scores.reference.mmu),
+    pair_margins.reward_margins(scores.policy.t2i, scores.reference.t2i),
   )
 
 
-def _both(scores, one):
-  """The means of a function of the margin, of both kinds."""
+def _mean_losses(scores, loss):
+  """Averages `loss(delta)` over the pairs, by kind."""
   und, gen = _margins(scores)
   return {
-    'und': preferences.valid_mean(one(und), scores.und_share),
-    'gen': preferences.valid_mean(one(gen), scores.gen_share),
+    'und': pair_margins.weighted_mean(loss(und), scores.und_share),
+    'gen': pair_margins.weighted_mean(loss(gen), scores.gen_share),
   }

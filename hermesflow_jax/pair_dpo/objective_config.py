@@ -1,4 +1,4 @@
-"""Settings of the loss on preference pairs."""
+"""Settings for the loss on preference pairs."""
 
 import dataclasses
 import typing
@@ -6,26 +6,33 @@ import typing
 from hermesflow_jax.pair_dpo import methods
 from hermesflow_jax.runtime import settings
 
+# METHODS is read at each check, as programs may add their own methods to it.
+_METHOD = dataclasses.replace(
+  settings.one_of(*methods.METHODS), holds=lambda name: name in methods.METHODS
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
-  """What is learned from pairs.
+  """Settings for the loss.
 
   Attributes:
-    method: a name of `methods.METHODS`.
-    beta, smoothing: see `methods.LossParams`.
-    und_weight, gen_weight: coefficients of the method's losses of captions
-      and of images.
-    und_sft_weight, gen_sft_weight: of the negative log-likelihood per token
-      of winning captions, and of winning images: added to a method that
-      learns from these.
+    method: a key in `methods.METHODS`.
+    beta: see `methods.LossParams`.
+    smoothing: see `methods.LossParams`.
+    und_weight: weight for the method's caption loss.
+    gen_weight: weight for the method's image loss.
+    und_sft_weight: weight for the winning captions' negative log-likelihood per
+      token, added to methods that learn from captions.
+    gen_sft_weight: the same for images.
     masks: random masks a pair; their log-likelihoods are averaged.
-    drop_condition: probability that a pair of images has the empty text.
-    fixed_masks: a pair keeps its masks for a whole round, so that the
-      reference scores it once before; otherwise masks are drawn at each step.
+    drop_condition: probability that an image pair has the empty text.
+    fixed_masks: whether a pair keeps its masks for a whole round, so that the
+      reference scores it once, before the round. Otherwise each step draws new
+      masks.
   """
 
-  method: typing.Annotated[str, settings.one_of(*methods.METHODS)] = 'pair_dpo'
+  method: typing.Annotated[str, _METHOD] = 'pair_dpo'
   beta: settings.PositiveFloat = 0.2
   smoothing: typing.Annotated[float, settings.between(0, 0.49)] = 0.0
   und_weight: settings.NonNegativeFloat = 1.0
@@ -40,14 +47,18 @@ class ObjectiveConfig:
     settings.check(self)
     if bool(self.smoothing) != (self.method in ('smoothed', 'robust')):
       raise ValueError(
-        f'smoothing is {self.smoothing} with method {self.method}: smoothed '
-        'and robust want more than 0, all others 0'
+        'smoothing must be above 0 with methods smoothed and robust, else 0, '
+        f'got {self.smoothing} with method {self.method}'
       )
     if self.method == 'sft' and self.und_sft_weight + self.gen_sft_weight:
       raise ValueError(
-        'method sft wants und_sft_weight and gen_sft_weight 0: its own '
-        'losses are the same, with und_weight and gen_weight'
+        'und_sft_weight and gen_sft_weight must be 0 with method sft, got '
+        f'{self.und_sft_weight} and {self.gen_sft_weight}: use und_weight and '
+        'gen_weight'
       )
     weights = self.und_weight, self.gen_weight
     if self.method == 'product' and weights != (1, 1):
-      raise ValueError('method product wants und_weight and gen_weight 1')
+      raise ValueError(
+        'und_weight and gen_weight must be 1 with method product, got '
+        f'{self.und_weight} and {self.gen_weight}'
+      )

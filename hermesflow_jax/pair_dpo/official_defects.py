@@ -1,11 +1,15 @@
-"""Defects of the official code, for comparison with it."""
+"""Official defects, reproduced for comparison.
+
+Default training has none of them: it scores pairs in packed rows, see
+`pair_log_likelihood.pair_logps`.
+"""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.sequences import mask_schedules
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
@@ -14,15 +18,15 @@ from hermesflow_jax.training import log_likelihood
 
 @dataclasses.dataclass(frozen=True)
 class OfficialDefects:
-  """Defects of the official release that can be asked for, for comparison.
+  """Switches for defects in the official release, off by default.
 
   Attributes:
-    score_images_as_text: the understanding margin also scores the t2i rows.
+    score_images_as_text: the caption margin also scores the t2i rows.
     batch_sum: log-likelihoods are summed over the batch before the sigmoid.
-    separate_drops: the condition is dropped apart for winner and loser.
-    other_prompt: training asks for a detailed caption, in the rows of
-      LLaVA's form: without sot, without a new line before the question, and
-      with two spaces before the caption.
+    separate_drops: winner and loser drop the condition independently.
+    other_prompt: training asks for a detailed caption, in LLaVA's rows: no
+      sot token, no new line before the question, and two spaces before the
+      caption.
   """
 
   score_images_as_text: bool = False
@@ -32,12 +36,12 @@ class OfficialDefects:
 
   @property
   def plain(self) -> bool:
-    """Whether rows of their own are wanted, as sides share too little."""
+    """Whether rows are plain, as the sides share too little to be packed."""
     return self.score_images_as_text or self.separate_drops
 
 
-# The official training row, up to the caption. The caption was decoded with the
-# space before it, and another stands in the row.
+# The official training row up to the caption. The official code decodes the
+# caption with the space before it and adds another space.
 DETAILED_PROMPT = (
   f'USER: Give a detailed caption for this image. {text_tokenizer.ASSISTANT}'
 )
@@ -47,52 +51,57 @@ DETAILED_SPACE = '  '
 
 
 def unpacked_pair_logps(
-  model, batch, hidden: jax.Array, reply: int, images_as_text: bool = False
+  model, batch, masked: jax.Array, reply: int, images_as_text: bool = False
 ):
-  """Scores both pairs of each record under one model.
+  """Scores both pairs in plain rows, one row a side.
+
+  Only `OfficialDefects.plain` runs it; default training runs
+  `pair_log_likelihood.pair_logps`, which returns the same numbers.
 
   Args:
     model: a ShowO.
     batch: 't2i' and 'mmu' Rows [B, 2, T].
-    hidden: bool[B, K, I], K masks a pair.
-    reply: the most tokens of a caption, its end included.
-    images_as_text: add the t2i rows, each token predicting the next, to the
-      understanding side (`OfficialDefects.score_images_as_text`).
+    masked: bool[B, K, I], K masks a pair.
+    reply: most tokens of a caption, its end included.
+    images_as_text: see `OfficialDefects.score_images_as_text`.
 
   Returns:
-    (PairLogps, the number of scored tokens in the same form; of the images
-    the mean over the masks).
+    (log-likelihoods, scored token counts), `PairLogps` each; image scores and
+    counts are means over the masks.
   """
   rows = jax.tree.map(
     lambda a: jnp.broadcast_to(
-      a[:, None], (a.shape[0], hidden.shape[1], *a.shape[1:])
+      a[:, None], (a.shape[0], masked.shape[1], *a.shape[1:])
     ),
     batch['t2i'],
   )
-  t2i, codes = log_likelihood.image_logps(model, rows, hidden[:, :, None])
+  t2i, codes = log_likelihood.image_logps(model, rows, masked[:, :, None])
   mmu, words = log_likelihood.text_logps(model, batch['mmu'], reply)
-  counts = preferences.PairLogps(
+  counts = pair_margins.PairLogps(
     t2i=log_likelihood.label_counts(codes).mean(1),
     mmu=log_likelihood.label_counts(words),
   )
-  logps = preferences.PairLogps(t2i=t2i.sum(-1).mean(1), mmu=mmu.sum(-1))
+  logps = pair_margins.PairLogps(t2i=t2i.sum(-1).mean(1), mmu=mmu.sum(-1))
   if images_as_text:
-    shifted = image_logps_as_text(model, rows, hidden[:, :, None])
+    shifted = image_logps_as_text(model, rows, masked[:, :, None])
     logps = score_images_as_text(logps, shifted.mean(1))
   return logps, counts
 
 
-def image_logps_as_text(model, rows: token_rows.Rows, hidden_codes: jax.Array):
-  """Scores t2i rows as if each token predicted the next (official defect 1).
+def image_logps_as_text(model, rows: token_rows.Rows, masked: jax.Array):
+  """Scores t2i rows as if each token predicted the next (official defect).
 
-  Arguments as in `of_images`.
+  Args:
+    model: a ShowO.
+    rows: t2i rows [..., T], see `log_likelihood.image_logps`.
+    masked: bool[..., I], codes to mask.
 
   Returns:
-    float32[...], summed over each row, text included.
+    float32[...], nats summed over each row, text included.
   """
-  begin = rows.tokens.shape[-1] - hidden_codes.shape[-1] - 2
+  begin = rows.tokens.shape[-1] - masked.shape[-1] - 2
   tokens, labels = mask_schedules.apply_mask(
-    model.config.vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
+    model.config.vocab, rows.tokens, rows.labels, masked, begin + 1
   )
   before = jnp.cumsum(rows.labels != token_rows.UNSCORED, axis=-1) == 0
   labels = jnp.where(before & rows.valid, rows.tokens, labels)
@@ -103,51 +112,49 @@ def image_logps_as_text(model, rows: token_rows.Rows, hidden_codes: jax.Array):
 
 
 def sum_over_batch(
-  logps: preferences.PairLogps,
+  logps: pair_margins.PairLogps,
   und_valid: jax.Array | None = None,
   gen_valid: jax.Array | None = None,
-) -> preferences.PairLogps:
-  """The official release's batch sum: one pair [1, 2] out of B.
+) -> pair_margins.PairLogps:
+  """Sums log-likelihoods over the batch, as the official release does.
 
-  A defect kept for comparison (config.compat): log-likelihoods are added up
-  before the sigmoid, so one easy pair hides the others. Give the result to
-  `loss`, for policy and reference alike, without validity.
+  The sum comes before the sigmoid, so a single easy pair hides the others.
+  Apply it to policy and reference alike; the resulting pair has no weights.
 
   Args:
-    logps: of B pairs.
-    und_valid: bool[B], see `loss`.
-    gen_valid: bool[B], see `loss`.
+    logps: log-likelihoods [B, 2].
+    und_valid: bool[B], records with a caption pair; None: all.
+    gen_valid: bool[B], records with an image pair; None: all.
 
   Returns:
-    PairLogps of one pair.
+    PairLogps [1, 2].
   """
-  return preferences.PairLogps(
-    t2i=_kept(logps.t2i, gen_valid).sum(0, keepdims=True),
-    mmu=_kept(logps.mmu, und_valid).sum(0, keepdims=True),
+  return pair_margins.PairLogps(
+    t2i=_zero_invalid(logps.t2i, gen_valid).sum(0, keepdims=True),
+    mmu=_zero_invalid(logps.mmu, und_valid).sum(0, keepdims=True),
   )
 
 
 def score_images_as_text(
-  logps: preferences.PairLogps, t2i_as_text: jax.Array
-) -> preferences.PairLogps:
-  """The official release's understanding margin, with t2i rows in it.
+  logps: pair_margins.PairLogps, t2i_as_text: jax.Array
+) -> pair_margins.PairLogps:
+  """Adds t2i rows to caption scores, as the official release does.
 
-  A defect kept for comparison (config.compat): a slice `[-0:]` takes all rows
-  where it should take the last, so the t2i rows are scored once more, as if
-  each token predicted the next.
+  Its slice `[-0:]` takes all rows, not the last rows, so it also scores
+  the t2i rows, as if each token predicted the next.
 
   Args:
-    logps: of B pairs.
+    logps: log-likelihoods [B, 2].
     t2i_as_text: float32[B, 2], `sequence_logps(logits, next_labels(labels))`
-      of the t2i rows, with labels of `text_to_image.lm_text_labels`. (Without the
-      text the margin is the same, as long as win and lose share the text.)
+      with labels from `text_to_image.lm_text_labels`. (Without the text the
+      margin is the same, as long as winner and loser share the text.)
 
   Returns:
-    PairLogps whose `mmu` has both.
+    PairLogps whose `mmu` is the sum.
   """
   return dataclasses.replace(logps, mmu=logps.mmu + t2i_as_text)
 
 
-def _kept(logps, valid):
-  """float32[B, 2], 0 where a pair is not valid."""
+def _zero_invalid(logps, valid):
+  """Returns float32[B, 2] with 0 for invalid pairs."""
   return logps if valid is None else jnp.where(valid[:, None], logps, 0.0)

@@ -1,9 +1,12 @@
-"""Pair-DPO training: homologous records to rows, rows to the loss.
+"""The loss that training minimizes.
 
-One record feeds both tasks: captions given the real image, images given the
-true caption. Winner and loser share the mask of codes and the draw of the
-condition; policy and reference see the same rows.
+The records are homologous: an input has a caption pair given its image (mmu)
+and an image pair given its caption (t2i). Winner and loser share the code mask
+and the dropped condition; policy and reference see the same rows.
+`hermesflow_jax.pair_dpo` lists the calls in a training step.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +14,8 @@ import jax.numpy as jnp
 from hermesflow_jax.pair_dpo import methods
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.pair_dpo import official_defects
-from hermesflow_jax.pair_dpo import packing
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import pair_log_likelihood
+from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.sequences import mask_schedules
 
 
@@ -24,32 +27,33 @@ def prepare_batch(
   schedule: mask_schedules.Schedule,
   image_tokens: int,
 ):
-  """Draws what a step wants at random, and says what each record counts.
+  """Draws masks and computes record weights.
 
-  It sees the whole batch, so that the losses of its parts add up.
+  It takes the whole batch before `adamw.accumulate` splits it, so that the
+  losses add up over the parts.
 
   Args:
-    batch: of `transform`, with a batch axis in front.
-    key: of the step.
-    masks: K, a pair.
-    schedule: of the masks.
-    image_tokens: I.
+    batch: rows from `record_rows.make_transform`, stacked to [B, ...].
+    key: random key for this step.
+    masks: K, masks a pair.
+    schedule: mask schedule.
+    image_tokens: I, codes of an image.
 
   Returns:
-    The batch with `hidden` bool[B, K, I] unless it is there, and each
-    record's shares in the means: `gen_share`, `und_share`, `both_share`
-    float32[B].
+    The batch with `masked` bool[B, K, I] (unless it has fixed masks), and with
+    `gen_share`, `und_share` and `both_share` float32[B], the weights for means
+    over records, see `pair_margins.mean_weights`.
   """
   records = batch['gen_valid'].shape[0]
   batch = dict(batch)
-  if 'hidden' not in batch:
+  if 'masked' not in batch:
     keys = jax.random.split(key, (records, masks))
     draw = lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
-    batch['hidden'] = jax.vmap(jax.vmap(draw))(keys)
+    batch['masked'] = jax.vmap(jax.vmap(draw))(keys)
   return batch | {
-    'gen_share': preferences.mean_weights(batch['gen_valid']),
-    'und_share': preferences.mean_weights(batch['und_valid']),
-    'both_share': preferences.mean_weights(
+    'gen_share': pair_margins.mean_weights(batch['gen_valid']),
+    'und_share': pair_margins.mean_weights(batch['und_valid']),
+    'both_share': pair_margins.mean_weights(
       batch['und_valid'] & batch['gen_valid']
     ),
   }
@@ -64,60 +68,40 @@ def loss(
   objective: objective_config.ObjectiveConfig,
   reply: int,
   compat: official_defects.OfficialDefects = official_defects.OfficialDefects(),
-  rows: int = 512,
+  chunk_size: int = 512,
 ):
-  """Returns (loss of the method, metrics) of prepared homologous records.
+  """Returns the loss, SFT terms included, and its metrics.
 
   Args:
-    model: the policy, a ShowO.
-    reference: the frozen model; None where all its scores are in the batch.
-    batch: of `prepare_batch`, or a part of it.
-    key: not used.
-    objective: the method and its weights.
-    reply: the most tokens of a caption, its end included.
+    model: policy, a ShowO.
+    reference: frozen ShowO; None if the batch holds all reference scores.
+    batch: batch from `prepare_batch`, or a part of it.
+    key: unused.
+    objective: method and weights.
+    reply: most tokens of a caption, its end included.
     compat: official defects to reproduce.
-    rows: see `packing.pair_logps`.
+    chunk_size: labels of a record whose logits are in memory at once.
+
+  Returns:
+    (float32[], {name: float32[]}).
   """
-  hidden = batch['hidden']
-  if 'packed' in batch:
-    policy, counts = packing.pair_logps(model, batch['packed'], hidden, rows)
-    frozen = _frozen(reference, batch, rows)
-  else:
-    as_text = compat.score_images_as_text
-    policy, counts = official_defects.unpacked_pair_logps(
-      model, batch, hidden, reply, as_text
-    )
-    frozen, _ = official_defects.unpacked_pair_logps(
-      reference, batch, hidden, reply, as_text
-    )
-  valid = dict(und_valid=batch['und_share'], gen_valid=batch['gen_share'])
-  gen_nll = preferences.sft_loss(policy.t2i, counts.t2i, valid['gen_valid'])
-  und_nll = preferences.sft_loss(policy.mmu, counts.mmu, valid['und_valid'])
-  if compat.batch_sum:
-    kept = dict(und_valid=batch['und_valid'], gen_valid=batch['gen_valid'])
-    policy = official_defects.sum_over_batch(policy, **kept)
-    frozen = official_defects.sum_over_batch(frozen, **kept)
-    valid = dict(und_valid=None, gen_valid=None)
-  frozen = jax.lax.stop_gradient(frozen)
-  both = None if compat.batch_sum else batch['both_share']
-  losses = methods.METHODS[objective.method](
-    methods.PairScores(
-      policy, frozen, counts, valid['und_valid'], valid['gen_valid'], both
-    ),
-    methods.LossParams(objective.beta, objective.smoothing),
+  scores = _pair_scores(model, reference, batch, reply, compat, chunk_size)
+  gen_nll = pair_margins.sft_loss(
+    scores.policy.t2i, scores.counts.t2i, scores.gen_share
   )
-  weights = {
-    'gen': objective.gen_weight,
-    'und': objective.und_weight,
-    'both': 1.0,
-  }
-  # In this order: sums of floats have one.
-  total = sum(w * losses[name] for name, w in weights.items() if name in losses)
-  metrics = {f'{name}/loss': value for name, value in losses.items()}
-  metrics['pairs/loss'] = total
-  metrics |= preferences.pair_metrics(policy, frozen, **valid)
+  und_nll = pair_margins.sft_loss(
+    scores.policy.mmu, scores.counts.mmu, scores.und_share
+  )
+  if compat.batch_sum:
+    valid = batch['und_valid'], batch['gen_valid']
+    scores = methods.PairScores(
+      official_defects.sum_over_batch(scores.policy, *valid),
+      official_defects.sum_over_batch(scores.reference, *valid),
+      scores.counts,
+    )
+  total, metrics = preference_loss(scores, objective)
   metrics |= {
-    # Steps count by these in the means of an interval.
+    # `training_loop` weighs the metrics of a step by these counts.
     'gen/pairs': batch['gen_valid'].sum().astype(jnp.float32),
     'und/pairs': batch['und_valid'].sum().astype(jnp.float32),
     'both/pairs': (batch['und_valid'] & batch['gen_valid'])
@@ -125,24 +109,86 @@ def loss(
     .astype(jnp.float32),
     'gen/winner_nll': gen_nll,
     'und/winner_nll': und_nll,
-    'gen/mask_ratio': (batch['gen_share'] * hidden.mean((1, 2))).sum(),
+    'gen/mask_ratio': (batch['gen_share'] * batch['masked'].mean((1, 2))).sum(),
   }
-  if losses.keys() & {'gen', 'both'}:
+  if metrics.keys() & {'gen/loss', 'both/loss'}:
     total += objective.gen_sft_weight * gen_nll
-  if losses.keys() & {'und', 'both'}:
+  if metrics.keys() & {'und/loss', 'both/loss'}:
     total += objective.und_sft_weight * und_nll
   return total, metrics
 
 
-def _frozen(reference, batch, rows):
-  """The reference's PairLogps; what was scored before is not again."""
+def preference_loss(
+  scores: methods.PairScores, objective: objective_config.ObjectiveConfig
+):
+  """Returns the weighted sum of the method's losses, and its metrics.
+
+  No gradient flows into the log-likelihoods under the reference.
+
+  Args:
+    scores: log-likelihoods.
+    objective: method, its parameters, and its loss weights.
+
+  Returns:
+    (float32[], {name: float32[]}): `pairs/loss` is the sum, `<kind>/loss` the
+    method's loss by kind; see `pair_margins.pair_metrics` for the others.
+  """
+  reference = jax.lax.stop_gradient(scores.reference)
+  losses = methods.METHODS[objective.method](
+    dataclasses.replace(scores, reference=reference),
+    methods.LossParams(objective.beta, objective.smoothing),
+  )
+  weights = {
+    'gen': objective.gen_weight,
+    'und': objective.und_weight,
+    'both': 1.0,
+  }
+  # The order of the terms fixes the rounding of the sum.
+  total = sum(w * losses[name] for name, w in weights.items() if name in losses)
+  metrics = {f'{name}/loss': value for name, value in losses.items()}
+  metrics['pairs/loss'] = total
+  metrics |= pair_margins.pair_metrics(
+    scores.policy, reference, scores.und_share, scores.gen_share
+  )
+  return total, metrics
+
+
+def _pair_scores(model, reference, batch, reply, compat, chunk_size):
+  """Scores a prepared batch under both models."""
+  masked = batch['masked']
+  if 'packed' in batch:
+    policy, counts = pair_log_likelihood.pair_logps(
+      model, batch['packed'], masked, chunk_size
+    )
+    frozen = _reference_logps(reference, batch, chunk_size)
+  else:
+    # Not in default training: `OfficialDefects.plain` asks for these rows.
+    as_text = compat.score_images_as_text
+    policy, counts = official_defects.unpacked_pair_logps(
+      model, batch, masked, reply, as_text
+    )
+    frozen, _ = official_defects.unpacked_pair_logps(
+      reference, batch, masked, reply, as_text
+    )
+  return methods.PairScores(
+    policy,
+    frozen,
+    counts,
+    batch['und_share'],
+    batch['gen_share'],
+    batch['both_share'],
+  )
+
+
+def _reference_logps(reference, batch, chunk_size):
+  """Returns the reference's PairLogps; scores only pairs not in the batch."""
   t2i, mmu = batch.get('reference_t2i'), batch.get('reference_mmu')
   if t2i is None or mmu is None:
-    hidden = batch['hidden'] if t2i is None else None
-    found, _ = packing.pair_logps(
-      reference, batch['packed'], hidden, rows, replies=mmu is None
+    masked = batch['masked'] if t2i is None else None
+    scored, _ = pair_log_likelihood.pair_logps(
+      reference, batch['packed'], masked, chunk_size, replies=mmu is None
     )
     t2i, mmu = (
-      a if b is None else b for a, b in ((found.t2i, t2i), (found.mmu, mmu))
+      a if b is None else b for a, b in ((scored.t2i, t2i), (scored.mmu, mmu))
     )
-  return preferences.PairLogps(t2i=t2i, mmu=mmu)
+  return pair_margins.PairLogps(t2i=t2i, mmu=mmu)

@@ -25,42 +25,47 @@ def make_transform(
   fit: packing.PackedLengths | None = None,
   caption_prompt: str = text_tokenizer.CAPTION_PROMPT,
 ) -> Callable[[dict, np.random.Generator], dict]:
-  """Returns the function from a homologous record to its arrays.
+  """Returns the function from a homologous record to its row.
 
-  The record has `codes` int[I] (the real image), `caption`, `caption_win`,
-  `caption_lose`, `codes_win`, `codes_lose`, and `caption_dropped`,
-  `image_dropped`, '' where there is a pair; and what `score_reference` adds.
+  A homologous record has both pairs for an input: `caption`, `codes` int[I]
+  (its image), `caption_win`, `caption_lose`, `codes_win` int[I], `codes_lose`
+  int[I], `caption_dropped` and `image_dropped` (why a pair is missing, or
+  ''), and the scores that `reference_scores.score_reference` adds.
+
+  The row has `gen_valid` bool[] and `und_valid` bool[], whether the record has
+  an image pair and a caption pair, and `packed`, a `packing.PackedRecord`.
+  With `compat.plain` it has `t2i` and `mmu` Rows [2, T] instead.
 
   Args:
-    vocab: the vocabulary.
-    text: the tokenizer.
-    lengths: of rows.
+    vocab: vocabulary.
+    text: text tokenizer.
+    lengths: row lengths.
     drop_condition: see `ObjectiveConfig`.
     compat: official defects to reproduce.
-    fit: see `packed_lengths_of`; None: as long as `lengths` allow.
-    caption_prompt: what captions are asked with.
+    fit: see `packed_lengths_of`; None: as `lengths` allows.
+    caption_prompt: prompt for captions.
   """
   question = text_tokenizer.user_turn(caption_prompt)
   if compat.other_prompt:
     question = official_defects.DETAILED_PROMPT
   fit = fit or packing.PackedLengths(lengths.max_text + 1, lengths.reply)
 
-  def arrays(record, rng):
+  def make_row(record, rng):
     caption, prompt = text.encode([record['caption'], question])
     win, lose = _replies(text, record, compat)
-    # One draw for both, unless the official two are asked for.
+    # Both sides share the first draw, except under the official defect.
     drop = rng.random(2) < drop_condition
     if not compat.separate_drops:
       drop[1] = drop[0]
     conditions = [[] if dropped else caption for dropped in drop]
     images = np.stack([record['codes_win'], record['codes_lose']])
-    out = {
+    row = {
       'gen_valid': np.array(not record['image_dropped']),
       'und_valid': np.array(not record['caption_dropped']),
     }
     if compat.plain:
       real = np.stack([record['codes']] * 2)
-      return out | {
+      return row | {
         't2i': text_to_image.t2i_rows(
           vocab, conditions, images, lengths.max_text
         ),
@@ -73,7 +78,7 @@ def make_transform(
           sot=not compat.other_prompt,
         ),
       }
-    out['packed'] = packing.pack_record(
+    row['packed'] = packing.pack_record(
       vocab,
       conditions[0],
       images,
@@ -85,13 +90,13 @@ def make_transform(
       sot=not compat.other_prompt,
     )
     if 'reference_mmu' in record:
-      out['reference_mmu'] = record['reference_mmu']
-    if 'hidden' in record:
-      out['hidden'] = record['hidden']
-      out['reference_t2i'] = record['reference_t2i'][int(drop[0])]
-    return out
+      row['reference_mmu'] = record['reference_mmu']
+    if 'masked' in record:
+      row['masked'] = record['masked']
+      row['reference_t2i'] = record['reference_t2i'][int(drop[0])]
+    return row
 
-  return arrays
+  return make_row
 
 
 def packed_lengths_of(
@@ -101,15 +106,24 @@ def packed_lengths_of(
   records: Sequence[dict],
   compat: official_defects.OfficialDefects = official_defects.OfficialDefects(),
 ) -> packing.PackedLengths:
-  """Returns how long the texts of these records are at most."""
+  """Returns the longest text lengths in these records.
+
+  Args:
+    vocab: vocabulary.
+    text: text tokenizer.
+    lengths: upper bounds.
+    records: homologous records, see `make_transform`.
+    compat: official defects to reproduce.
+  """
   captions = text.encode([r['caption'] for r in records])
   replies = [ids for r in records for ids in _replies(text, r, compat)]
   return packing.packed_lengths(vocab, captions, replies, lengths)
 
 
 def _replies(text, record, compat):
-  """The ids of the winning and the losing caption as they follow a prompt."""
-  # Captions of earlier releases begin with the space that comes before them.
+  """Returns the ids of the winning and the losing caption after a prompt."""
+  # Captions of earlier releases begin with the space that separates them from
+  # the prompt.
   captions = [record[f'caption_{side}'] for side in ('win', 'lose')]
   return text.encode_replies(
     [caption.removeprefix(' ') for caption in captions],
@@ -121,17 +135,21 @@ def join_pairs(inputs: input_set.Inputs, pairs: dict, both: bool) -> list[dict]:
   """Joins pairs with their inputs by id.
 
   Args:
-    inputs: of the round.
-    pairs: of captions and of images, by id.
-    both: leave out inputs that lack one pair; otherwise those without any.
+    inputs: inputs with ids, captions and codes.
+    pairs: (caption pair, image pair) by id.
+    both: leave out inputs that lack either pair; otherwise leave out only
+      inputs without any pair.
+
+  Returns:
+    Homologous records, see `make_transform`, with `id`.
   """
   by_id = dict(zip(inputs.ids, zip(inputs.captions, inputs.codes)))
-  rows = []
+  records = []
   for name, (und, gen) in pairs.items():
     if not pair_selection.is_trainable(und.dropped, gen.dropped, both):
       continue
     caption, codes = by_id[name]
-    rows.append(
+    records.append(
       {
         'id': name,
         'caption': caption,
@@ -144,4 +162,4 @@ def join_pairs(inputs: input_set.Inputs, pairs: dict, both: bool) -> list[dict]:
         'image_dropped': gen.dropped,
       }
     )
-  return rows
+  return records

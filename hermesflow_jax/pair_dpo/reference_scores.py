@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from hermesflow_jax.pair_dpo import objective_config
-from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import mask_schedules
@@ -18,73 +18,76 @@ from hermesflow_jax.sequences import mask_schedules
 def score_reference(
   reference,
   records: Sequence[dict],
-  make: Callable,
+  make_row: Callable,
   *,
   objective: objective_config.ObjectiveConfig,
   schedule: mask_schedules.Schedule,
   image_tokens: int,
   seed: int,
-  chunk: int,
-  rows: int,
+  batch_size: int,
+  chunk_size: int,
   mesh,
 ) -> list[dict]:
-  """Scores records once, before training, where that is exact.
+  """Scores records under the reference before training, where that is exact.
 
   Args:
-    reference: the frozen model.
-    records: see `transform`.
-    make: (record, whether the condition is dropped) -> arrays, of `transform`.
-    objective: says whether masks are fixed.
-    schedule: of the masks.
-    image_tokens: I.
-    seed: of the masks.
-    chunk: records at once; the mesh's `data` axis divides it.
-    rows: see `packing.pair_logps`.
-    mesh: from `sharding.make_mesh`.
+    reference: frozen ShowO.
+    records: homologous records, see `record_rows.make_transform`.
+    make_row: (record, whether to drop the condition) -> row from
+      `record_rows.make_transform`.
+    objective: number of masks, and whether they are fixed.
+    schedule: mask schedule.
+    image_tokens: I, codes of an image.
+    seed: seed for the masks.
+    batch_size: records a batch; the mesh's `data` axis must divide it.
+    chunk_size: see `pair_log_likelihood.pair_logps`.
+    mesh: device mesh.
 
   Returns:
-    The records with `reference_mmu` float32[2]; with fixed masks also `hidden`
-    bool[K, I] and `reference_t2i` float32[2, 2], given the caption and given
-    none (the same where the condition is never dropped).
+    The records with `reference_mmu` float32[2]; with fixed masks also `masked`
+    bool[K, I] and `reference_t2i` float32[2, 2], with the caption and without
+    it (both the same if the condition is never dropped).
   """
 
-  def scored(dropped, hidden, replies):
-    packed = batching.stack([make(r, dropped)['packed'] for r in records])
+  def score(dropped, masked, replies):
+    packed = batching.stack([make_row(r, dropped)['packed'] for r in records])
     return batching.map_batches(
       lambda batch: _score(
-        reference, *batch, rows=rows, replies=replies, mesh=mesh
+        reference, *batch, chunk_size=chunk_size, replies=replies, mesh=mesh
       ),
-      (packed, hidden),
-      chunk,
+      (packed, masked),
+      batch_size,
       mesh,
     )
 
   if not objective.fixed_masks:
-    found = scored(False, None, True)
-    return [r | {'reference_mmu': m} for r, m in zip(records, found.mmu)]
+    logps = score(False, None, True)
+    return [r | {'reference_mmu': m} for r, m in zip(records, logps.mmu)]
 
   @jax.jit
-  def draw(names):
-    def one(name):
-      key = jax.random.fold_in(jax.random.key(seed), name)
+  def draw(ids):
+    def draw_masks(record_id):
+      key = jax.random.fold_in(jax.random.key(seed), record_id)
       keys = jax.random.split(key, objective.masks)
       return jax.vmap(
         lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
       )(keys)
 
-    return jax.vmap(one)(names)
+    return jax.vmap(draw_masks)(ids)
 
-  names = [zlib.crc32(r['id'].encode()) for r in records]
-  hidden = np.asarray(draw(np.array(names, np.uint32)))
-  found = scored(False, hidden, True)
-  empty = scored(True, hidden, False) if objective.drop_condition else found
+  ids = [zlib.crc32(r['id'].encode()) for r in records]
+  masked = np.asarray(draw(np.array(ids, np.uint32)))
+  logps = score(False, masked, True)
+  empty = score(True, masked, False) if objective.drop_condition else logps
   return [
-    r | {'reference_mmu': m, 'hidden': h, 'reference_t2i': np.stack([a, b])}
-    for r, m, h, a, b in zip(records, found.mmu, hidden, found.t2i, empty.t2i)
+    r | {'reference_mmu': m, 'masked': k, 'reference_t2i': np.stack([a, b])}
+    for r, m, k, a, b in zip(records, logps.mmu, masked, logps.t2i, empty.t2i)
   ]
 
 
-@functools.partial(jax.jit, static_argnames=('rows', 'replies', 'mesh'))
-def _score(reference, batch, hidden, *, rows, replies, mesh):
+@functools.partial(jax.jit, static_argnames=('chunk_size', 'replies', 'mesh'))
+def _score(reference, batch, masked, *, chunk_size, replies, mesh):
   with sharding.use_mesh(mesh):
-    return packing.pair_logps(reference, batch, hidden, rows, replies)[0]
+    return pair_log_likelihood.pair_logps(
+      reference, batch, masked, chunk_size, replies
+    )[0]

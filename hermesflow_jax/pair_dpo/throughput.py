@@ -1,4 +1,4 @@
-"""How fast a run learns: records, tokens and arithmetic a second."""
+"""Useful work in a training step: records, tokens and FLOPs."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -13,13 +13,13 @@ from hermesflow_jax.sequences import token_rows
 
 @dataclasses.dataclass(frozen=True)
 class UsefulWork:
-  """What a step does that is of use: no pads, nothing done again.
+  """Useful work in a step, without pads and without recomputation.
 
   Attributes:
-    pairs: records, each with a pair of captions and one of images.
-    tokens: through the policy.
-    flops: three times the policy's forward pass (twice where its kernels are
-      frozen) and the reference's, of these tokens and their labels.
+    pairs: records, each with a caption pair and an image pair.
+    tokens: tokens that the policy reads.
+    flops: FLOPs for these tokens and their labels: three forward passes for
+      the policy (two if its kernels are frozen) plus those for the reference.
   """
 
   pairs: float
@@ -27,25 +27,34 @@ class UsefulWork:
   flops: float
 
   def __call__(self, steps: int, seconds: float) -> dict[str, float]:
-    """Returns the metrics of an interval."""
+    """Returns speed metrics for an interval.
+
+    Args:
+      steps: steps in the interval.
+      seconds: their duration.
+
+    Returns:
+      Rates a second, `speed/mfu` in [0, 1] if the chip's peak is known, and
+      `device/peak_memory_gib` if the device reports it.
+    """
     rate = steps / seconds
-    found = {
+    metrics = {
       'speed/pairs_per_second': self.pairs * rate,
       'speed/tokens_per_second': self.tokens * rate,
       'speed/flops_per_second': self.flops * rate,
     }
     peak = accelerators.peak_flops(jax.devices()[0].device_kind)
     if peak:
-      found['speed/mfu'] = self.flops * rate / (peak * jax.device_count())
+      metrics['speed/mfu'] = self.flops * rate / (peak * jax.device_count())
     stats = jax.local_devices()[0].memory_stats() or {}
     if 'peak_bytes_in_use' in stats:
-      found['device/peak_memory_gib'] = stats['peak_bytes_in_use'] / 2**30
-    return found
+      metrics['device/peak_memory_gib'] = stats['peak_bytes_in_use'] / 2**30
+    return metrics
 
 
 @dataclasses.dataclass(frozen=True)
 class ForwardWork:
-  """What a forward pass over a record does that is of use: tokens, FLOPs."""
+  """Useful work in a forward pass: tokens and FLOPs."""
 
   tokens: float = 0.0
   flops: float = 0.0
@@ -58,19 +67,19 @@ class ForwardWork:
 
 
 def image_pair_work(
-  config, record: dict, masks: int, hidden: float
+  config, record: dict, masks: int, masked: float
 ) -> ForwardWork:
-  """Returns what scoring the pair of images takes.
+  """Returns the work for a record's image pair under a single model.
 
   Args:
-    config: of the ShowO.
-    record: arrays of `record_rows.make_transform`.
-    masks: K, a pair.
-    hidden: codes that a mask hides, on average; they and two ends are labels.
+    config: ShowOConfig.
+    record: row from `record_rows.make_transform`.
+    masks: K, masks a pair.
+    masked: mean number of masked codes; these and both ends have labels.
   """
   if not record['gen_valid']:
     return ForwardWork()
-  labels = _head(config, 2 * masks * (hidden + 2))
+  labels = _head(config, 2 * masks * (masked + 2))
   if 'packed' not in record:
     return _rows(config, record['t2i']) * masks + labels
   packed = record['packed']
@@ -83,7 +92,12 @@ def image_pair_work(
 
 
 def caption_pair_work(config, record: dict) -> ForwardWork:
-  """Returns what scoring the pair of captions takes; see `image_pair_work`."""
+  """Returns the work for a record's caption pair under a single model.
+
+  Args:
+    config: ShowOConfig.
+    record: row from `record_rows.make_transform`.
+  """
   if not record['und_valid']:
     return ForwardWork()
   if 'packed' not in record:
@@ -92,7 +106,7 @@ def caption_pair_work(config, record: dict) -> ForwardWork:
     return _rows(config, rows) + _head(config, labels)
   packed = record['packed']
   image, words = packed.image.valid.sum(), packed.replied.sum(-1)
-  # A reply's last token predicts nothing.
+  # The last token of a reply predicts nothing.
   replies = (_tokens(config, count - 1, image + count / 2) for count in words)
   return sum(
     replies, _tokens(config, image, image) + _head(config, words.sum())
@@ -100,20 +114,21 @@ def caption_pair_work(config, record: dict) -> ForwardWork:
 
 
 def _tokens(config, count, seen):
-  """Of tokens that see so many on average."""
+  """Returns the work for `count` tokens that see `seen` keys on average."""
   return ForwardWork(
     count, flop_count.decoder_flops(config.decoder, count, seen)
   )
 
 
 def _rows(config, rows):
-  """Of rows, without their pads."""
+  """Returns the work for rows without their pads."""
   count = rows.valid.sum()
   seen = attention_mask.mask_matrix(rows.ar, rows.valid) & rows.valid[..., None]
   return _tokens(config, count, float(seen.sum()) / max(count, 1))
 
 
 def _head(config, labels):
+  """Returns the work for the output head at `labels` positions."""
   return ForwardWork(
     0, flop_count.head_flops(config.decoder, labels, config.vocab.size)
   )
@@ -125,25 +140,26 @@ def useful_work(
   *,
   batch: int,
   masks: int,
-  hidden: float,
+  masked: float,
   images_again: bool,
   captions_again: bool,
   passes: int = 3,
 ) -> UsefulWork:
-  """Returns what a step of Pair-DPO does, on average.
+  """Returns the mean useful work in a Pair-DPO step.
 
   Args:
-    config: of the ShowO.
-    records: arrays of `record_rows.make_transform`; some that stand for all.
+    config: ShowOConfig.
+    records: rows from `record_rows.make_transform`, a sample of the data.
     batch: records a step.
-    masks, hidden: see `image_pair_work`.
-    images_again, captions_again: whether the reference scores these at each
-      step.
-    passes: what the policy takes, in forward passes.
+    masks: K, masks a pair.
+    masked: mean number of masked codes.
+    images_again: whether the reference scores images in each step.
+    captions_again: whether the reference scores captions in each step.
+    passes: the policy's work in a step, in forward passes.
   """
   count = len(records)
   images = sum(
-    (image_pair_work(config, r, masks, hidden) for r in records), ForwardWork()
+    (image_pair_work(config, r, masks, masked) for r in records), ForwardWork()
   )
   captions = sum((caption_pair_work(config, r) for r in records), ForwardWork())
   policy = images + captions

@@ -1,1 +1,1 @@
-"""Reports: a page per run, and tables that compare runs."""
+"""Pages that report a run, and tables that compare runs."""

@@ -1,34 +1,36 @@
-"""Charts as inline SVG, drawn without a plotting library.
+"""Line charts with error bars.
 
-Colours come from CSS classes (`und`, `gen`, `gap`, `plain`), so a chart
-follows the page's colour scheme. Values that are not finite are left out.
+Values that are not finite are left out: a line breaks at them.
 """
 
 from collections.abc import Sequence
 import dataclasses
 import math
 
-from hermesflow_jax.reports import markup
+from matplotlib import ticker
+import numpy as np
+
+from hermesflow_jax.reports import inline_svg
+from hermesflow_jax.reports import number_text
 
 WIDTH, HEIGHT = 440, 250
-LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 40
-# Letters of 13 px are at most so wide, in the mean of a name.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 14, 40
+# Mean width of a letter of the charts' font, in pixels; rounded up.
 LETTER = 7.2
 MOST_POINTS = 240
-EMPTY = markup.element('p', 'Nothing was measured.', class_='empty')
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-  """One line of a chart.
+  """A line with optional markers and error bars.
 
   Attributes:
-    name: in the legend.
-    points: (x, y, standard error or None), in order of x.
-    style: CSS class of its colour.
-    dashed: a dashed line.
-    markers: a mark at each point.
-    joined: a line from point to point; without one x has no order.
+    name: text in the legend.
+    points: (x, y, standard error or None), sorted by x.
+    style: color, a name in `inline_svg.COLORS`.
+    dashed: whether the line is dashed.
+    markers: whether each point has a marker.
+    joined: whether a line joins the points; False where x has no order.
   """
 
   name: str
@@ -38,64 +40,36 @@ class Series:
   markers: bool = False
   joined: bool = True
 
-
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-  """Returns round numbers that enclose [low, high], at most `most` + 2."""
-  if not high > low:
-    room = max(abs(low) * 0.1, 0.5)
-    low, high = low - room, high + room
-  raw = (high - low) / most
-  unit = 10.0 ** math.floor(math.log10(raw))
-  step = next(unit * m for m in (1, 2, 5, 10) if unit * m >= raw * 0.999)
-  first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-  return [round(n * step, 12) for n in range(first, last + 1)]
+  def arrays(self) -> np.ndarray:
+    """Returns float64[3, N]: x, y and errors, NaN where missing."""
+    points = [[number_text.to_float(v) for v in p] for p in self.points]
+    values = np.array(thin(points), float).reshape(-1, 3).T
+    values[:, ~np.isfinite(values[:2]).all(0)] = np.nan
+    values[~np.isfinite(values)] = np.nan
+    return values
 
 
-def label(value, step):
-  digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1 else 0
-  text = f'{value:.{digits}f}' if abs(value) < 1e5 else f'{value:.0e}'
-  return text.replace('-', '−')
-
-
-def thin(points: Sequence[tuple], most: int = MOST_POINTS) -> list[tuple]:
-  """Returns at most `most` points, means of neighbours; errors are lost."""
+def thin(points: Sequence, most: int = MOST_POINTS) -> list[tuple]:
+  """Averages neighbors until at most `most` points remain; drops errors."""
   if len(points) <= most:
-    return list(points)
+    return [tuple(point) for point in points]
   size = math.ceil(len(points) / most)
-  out = []
+  thinned = []
   for start in range(0, len(points), size):
     part = points[start : start + size]
-    fine = [y for _, y, _ in part if math.isfinite(y)]
-    mean = sum(fine) / len(fine) if fine else math.nan
-    out.append((sum(x for x, *_ in part) / len(part), mean, None))
-  return out
+    finite = [y for _, y, _ in part if math.isfinite(y)]
+    mean = sum(finite) / len(finite) if finite else math.nan
+    thinned.append((sum(x for x, *_ in part) / len(part), mean, math.nan))
+  return thinned
 
 
-def legend(entries: Sequence[tuple[str, str]]) -> markup.Markup:
-  """Returns a row of (name, CSS classes) swatches."""
-  return markup.element(
-    'div',
-    markup.join(
-      markup.element(
-        'span', markup.element('i', class_=f'swatch {style}'), name
-      )
-      for name, style in entries
-    ),
-    class_='legend',
-  )
-
-
-def _runs(points):
-  """Splits points at values that are not finite."""
-  run = []
-  for point in points:
-    if math.isfinite(point[0]) and math.isfinite(point[1]):
-      run.append(point)
-    elif run:
-      yield run
-      run = []
-  if run:
-    yield run
+def ticks(low: float, high: float, most: int = 5) -> np.ndarray:
+  """Returns round numbers that enclose [low, high], at most `most` + 2."""
+  if not high > low:
+    margin = max(abs(low) * 0.1, 0.5)
+    low, high = low - margin, high + margin
+  locator = ticker.MaxNLocator(most, steps=[1, 2, 5, 10])
+  return locator.tick_values(low, high)
 
 
 def lines(
@@ -109,200 +83,139 @@ def lines(
   x_names: Sequence[str] = (),
   borders: Sequence[tuple[float, str]] = (),
   shaded: tuple[int, int] | None = None,
-) -> markup.Markup:
-  """Returns a line chart with its legend.
+) -> inline_svg.Chart | None:
+  """Returns a line chart with its legend; None if no value is finite.
 
   Args:
-    series: its lines; error bars are one standard error each way.
-    description: what is drawn, for those who cannot see it.
-    x_label: under the axis.
-    limits: the least range of y.
-    zero: y includes 0, which is drawn as a line.
-    whole_x: a tick at each x.
-    x_names: what stands at these ticks, in place of the numbers.
-    borders: (x, name) of dotted vertical lines in order of x, named to their
-      right where the next one leaves room.
-    shaded: indices of two series with the same x, shaded between.
+    series: lines; error bars show a standard error each way.
+    description: text for screen readers.
+    x_label: text under the axis.
+    limits: range that the y axis covers at least.
+    zero: whether the y axis covers 0, with a line at it.
+    whole_x: whether each x has a tick.
+    x_names: tick labels, in place of the numbers.
+    borders: (x, name) for dotted vertical lines, sorted by x. A name is
+      left out where it does not fit before the next line.
+    shaded: indices of two series with equal x; shades the area between them.
   """
-  series = [
-    dataclasses.replace(
-      s,
-      points=thin(
-        [
-          (markup.number(x), markup.number(y), markup.number(e))
-          for x, y, e in s.points
-        ]
-      ),
-    )
-    for s in series
-  ]
-  seen = [p for s in series for run in _runs(s.points) for p in run]
-  if not seen:
-    return EMPTY
-  errors = [e if math.isfinite(markup.number(e)) else 0.0 for *_, e in seen]
-  lows = [y - e for (_, y, _), e in zip(seen, errors)]
-  highs = [y + e for (_, y, _), e in zip(seen, errors)]
-  extra = list(limits or ()) + ([0.0] if zero else [])
-  y_ticks = ticks(min(lows + extra), max(highs + extra))
-  xs = sorted({x for x, *_ in seen})
-  if whole_x:
-    x_ticks, x_low, x_high = xs, xs[0] - 0.25, xs[-1] + 0.25
-  else:
-    x_low, x_high = xs[0], xs[-1] if xs[-1] > xs[0] else xs[0] + 1
-    x_ticks = [t for t in ticks(x_low, x_high) if x_low <= t <= x_high]
-  frame = _Frame(x_low, x_high, y_ticks[0], y_ticks[-1])
-  parts = _axes(frame, x_ticks, y_ticks, x_label, zero, x_names)
-  parts += _borders(frame, borders)
-  if shaded:
-    parts += _between(frame, *(series[n].points for n in shaded))
-  parts += [_line(frame, one) for one in series]
-  drawing = markup.element(
-    'svg',
-    markup.join(parts),
-    viewBox=f'0 0 {WIDTH} {HEIGHT}',
-    role='img',
-    aria_label=description,
+  values = [s.arrays() for s in series]
+  x, y, error = np.concatenate([np.empty((3, 0)), *values], axis=1)
+  if np.isnan(x).all():
+    return None
+  error = np.nan_to_num(error)
+  covered = [*(limits or ()), *([0.0] if zero else [])]
+  y_ticks = ticks(
+    np.nanmin([*(y - error), *covered]), np.nanmax([*(y + error), *covered])
   )
-  names = [(s.name, s.style + ' dashed' * s.dashed) for s in series]
-  return markup.join([legend(names) if len(names) > 1 else '', drawing])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Frame:
-  """The range of values that fills the drawing."""
-
-  x_low: float
-  x_high: float
-  y_low: float
-  y_high: float
-
-  def across(self, x: float) -> float:
-    """Returns where a value of x lies, in pixels from the left border."""
-    share = (x - self.x_low) / (self.x_high - self.x_low)
-    return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
-
-  def down(self, y: float) -> float:
-    """Returns where a value of y lies, in pixels from the upper border."""
-    share = (y - self.y_low) / (self.y_high - self.y_low)
-    return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
-
-
-def _inside(x, name):
-  """The place of a name in the middle of x, or next to it if it is long."""
-  half = LETTER / 2 * len(name)
-  return round(max(min(x, WIDTH - half), half), 1)
-
-
-def _axes(frame, x_ticks, y_ticks, x_label, zero, x_names):
-  """Grid lines, numbers and the name of x."""
-  parts = []
-  for tick in y_ticks:
-    at = frame.down(tick)
-    parts += [
-      markup.element(
-        'line',
-        x1=LEFT,
-        x2=WIDTH - RIGHT,
-        y1=at,
-        y2=at,
-        class_='axis' if zero and abs(tick) < 1e-12 else 'grid',
+  with inline_svg.new_figure(WIDTH, HEIGHT) as drawing:
+    axes = drawing.add_axes(
+      (
+        _LEFT / WIDTH,
+        _BOTTOM / HEIGHT,
+        (WIDTH - _LEFT - _RIGHT) / WIDTH,
+        (HEIGHT - _TOP - _BOTTOM) / HEIGHT,
       ),
-      markup.element(
-        'text',
-        label(tick, y_ticks[1] - y_ticks[0]),
-        x=LEFT - 8,
-        y=at + 4,
-        text_anchor='end',
-      ),
-    ]
-  step = min((b - a for a, b in zip(x_ticks, x_ticks[1:])), default=1)
-  names = x_names or [label(tick, step) for tick in x_ticks]
-  parts += [
-    markup.element(
-      'text',
-      name,
-      x=_inside(frame.across(tick), name),
-      y=HEIGHT - BOTTOM + 17,
-      text_anchor='middle',
+      frameon=False,
     )
-    for tick, name in zip(x_ticks, names, strict=True)
-  ]
-  parts.append(
-    markup.element(
-      'text', x_label, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor='end'
+    axes.set_ylim(y_ticks[0], y_ticks[-1])
+    axes.set_yticks(y_ticks)
+    axes.grid(axis='y')
+    _set_x_axis(axes, np.unique(x[~np.isnan(x)]), whole_x, x_names)
+    axes.set_xlabel(x_label, loc='right', labelpad=4)
+    if zero:
+      line = axes.axhline(0, color=inline_svg.COLORS['soft'], linewidth=1)
+      line.set_gid('axis')
+    _draw_borders(axes, borders)
+    if shaded:
+      (x, first, _), (_, second, _) = (values[n] for n in shaded)
+      axes.fill_between(
+        x,
+        first,
+        second,
+        where=~np.isnan(first + second),
+        color=inline_svg.COLORS['soft'],
+        alpha=0.13,
+        linewidth=0,
+      )
+    tooltips = []
+    for line, arrays in zip(series, values, strict=True):
+      tooltips += _draw_line(axes, line, *arrays)
+    svg = inline_svg.render(drawing, description, tooltips)
+  legend = [(s.name, s.style + ' dashed' * s.dashed) for s in series]
+  return inline_svg.Chart(svg, legend if len(legend) > 1 else ())
+
+
+def _set_x_axis(axes, x, every_x, names) -> None:
+  """Sets range and ticks on the x axis.
+
+  Args:
+    axes: to change.
+    x: float64[N], distinct finite values in order.
+    every_x: whether each x has a tick.
+    names: tick labels, in place of the numbers.
+  """
+  if not every_x:
+    axes.set_xlim(x[0], x[-1] if x[-1] > x[0] else x[0] + 1)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
+    return
+  axes.set_xlim(x[0] - 0.25, x[-1] + 0.25)
+  if not names:
+    axes.set_xticks(x, [f'{value:g}' for value in x])
+    return
+  axes.set_xticks([])
+  for value, name in zip(x, names, strict=True):
+    # A long name is moved so that it stays inside the drawing.
+    half = LETTER / 2 * len(name)
+    center = axes.transData.transform((value, 0))[0]
+    axes.figure.text(
+      max(min(center, WIDTH - half), half) / WIDTH,
+      (_BOTTOM - 6) / HEIGHT,
+      inline_svg.printable(name),
+      horizontalalignment='center',
+      verticalalignment='top',
     )
+
+
+def _draw_borders(axes, borders) -> None:
+  """Draws dotted vertical lines with the names that fit."""
+  ends = [x for x, _ in borders[1:]] + [axes.get_xlim()[1]]
+  for (x, name), end in zip(borders, ends, strict=False):
+    axes.axvline(
+      x, color=inline_svg.COLORS['soft'], linewidth=1, linestyle=(0, (1, 4))
+    )
+    start, stop = axes.transData.transform([(x, 0), (end, 0)])[:, 0]
+    if stop - start > 9 * len(name):
+      axes.annotate(
+        inline_svg.printable(name),
+        (x, 1),
+        xycoords=('data', 'axes fraction'),
+        xytext=(4, -2),
+        textcoords='offset points',
+        verticalalignment='top',
+      )
+
+
+def _draw_line(axes, series, x, y, error) -> list[str]:
+  """Draws a series; returns the tooltips for its markers."""
+  finite = ~np.isnan(y)
+  beside = np.pad(finite, 1)
+  # No line shows a point whose neighbors are missing.
+  alone = finite & ~beside[:-2] & ~beside[2:]
+  marked = np.flatnonzero(finite if series.markers else alone)
+  line, _, whiskers = axes.errorbar(
+    x,
+    y,
+    error,
+    color=inline_svg.COLORS[series.style],
+    linestyle=('--' if series.dashed else '-') if series.joined else 'none',
+    elinewidth=1.5,
+    marker='o' if marked.size else None,
+    markersize=8 if series.markers else 4,
+    markeredgewidth=0,
+    markevery=marked.tolist(),
   )
-  return parts
-
-
-def _borders(frame, borders):
-  """Dotted lines; a name only where it does not reach the next line."""
-  parts = []
-  ends = [x for x, _ in borders[1:]] + [frame.x_high]
-  for (x, name), end in zip(borders, ends):
-    at = frame.across(x)
-    parts.append(
-      markup.element(
-        'line', x1=at, x2=at, y1=TOP, y2=HEIGHT - BOTTOM, class_='border'
-      )
-    )
-    if frame.across(end) - at > 9 * len(name):
-      parts.append(markup.element('text', name, x=at + 4, y=TOP + 11))
-  return parts
-
-
-def _between(frame, one, other):
-  """The area between two lines."""
-  parts = []
-  # The sum is finite where both are.
-  both = [(x, a + b, a, b) for (x, a, _), (_, b, _) in zip(one, other)]
-  for run in _runs(both):
-    edge = [(x, a) for x, _, a, _ in run]
-    edge += [(x, b) for x, _, _, b in reversed(run)]
-    parts.append(
-      markup.element('polygon', points=_path(frame, edge), class_='between')
-    )
-  return parts
-
-
-def _path(frame, spots):
-  return ' '.join(f'{frame.across(x)},{frame.down(y)}' for x, y in spots)
-
-
-def _line(frame, one):
-  """One series: line, error bars, markers."""
-  parts = []
-  for run in _runs(one.points):
-    if one.joined:
-      parts.append(
-        markup.element(
-          'polyline',
-          points=_path(frame, [(x, y) for x, y, _ in run]),
-          class_='dashed' if one.dashed else None,
-        )
-      )
-    for x, y, error in run:
-      at = frame.across(x)
-      if math.isfinite(markup.number(error)):
-        parts.append(
-          markup.element(
-            'line',
-            x1=at,
-            x2=at,
-            y1=frame.down(y - error),
-            y2=frame.down(y + error),
-            class_='whisker',
-          )
-        )
-      if one.markers or len(run) == 1:
-        said = f'{one.name}, {x:g}: {markup.decimal(y)}'
-        parts.append(
-          markup.element(
-            'circle',
-            markup.element('title', said),
-            cx=at,
-            cy=frame.down(y),
-            r=3.5 if one.markers else 2,
-          )
-        )
-  return markup.element('g', markup.join(parts), class_=f'series {one.style}')
+  line.set_gid(inline_svg.MARKERS)
+  whiskers[0].set_gid('whisker')
+  return [
+    f'{series.name}, {x[n]:g}: {number_text.decimal(y[n])}' for n in marked
+  ]

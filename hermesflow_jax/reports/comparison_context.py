@@ -1,59 +1,54 @@
-"""Tables beside a comparison: search, budget, judge, baselines."""
+"""Tables around a comparison: search, budgets, judge, baselines."""
 
-from hermesflow_jax.reports import markup
+from hermesflow_jax.reports import comparison_text
 from hermesflow_jax.reports import result_table
+from hermesflow_jax.reports import score_rows
 
 
-def search(results) -> list[result_table.Table]:
+def search_table(results: dict) -> result_table.Table:
+  """Returns the scores at all learning rates that were tried."""
   rows = []
-  for name, tried in results['search'].items():
+  for tried in results['search'].values():
     rates = [float(rate) for rate in tried['rates']]
-    for rate, one in tried['rates'].items():
-      chosen = float(rate) == tried['chosen']
-      edge = float(rate) in (min(rates), max(rates)) and len(rates) > 1
+    for rate, scores in tried['rates'].items():
+      remark = ''
+      if float(rate) == tried['chosen']:
+        # The best rate may lie beyond the ends of the grid.
+        at_end = float(rate) in (min(rates), max(rates)) and len(rates) > 1
+        remark = ' (chosen; none beyond was tried)' if at_end else ' (chosen)'
       rows.append(
         [
           tried['label'],
-          f'{float(rate):g}'
-          + chosen
-          * (' (chosen; none beyond was tried)' if edge else ' (chosen)'),
+          f'{float(rate):g}{remark}',
           *(
-            f'{markup.decimal(one[k])} ± {markup.decimal(one[k + "_se"])}'
-            for k in ('understanding', 'generation', 'gap')
+            comparison_text.score_with_se(scores, name)
+            for name in score_rows.SCORES
           ),
         ]
       )
-  note = (
+  return result_table.Table(
+    'Learning rates',
     f'One round of seed {results["seeds"][0]}, measured on scenes of the '
     'preference split drawn anew, as the inputs are: the highest sum of '
-    'understanding and generation is taken.'
+    'understanding and generation is taken.',
+    ['arm', 'rate', *score_rows.SCORES],
+    rows,
   )
-  return [
-    result_table.Table(
-      'Learning rates',
-      note,
-      ['arm', 'rate', 'understanding', 'generation', 'gap'],
-      rows,
-    )
-  ]
 
 
-def mean(values, digits=0) -> str:
-  found = [v for v in values if v is not None]
-  return markup.decimal(sum(found) / len(found), digits) if found else '–'
-
-
-def budget(models) -> result_table.Table:
+def budget_table(models: list[dict]) -> result_table.Table:
+  """Returns how many pairs, steps and seconds each model learned from."""
   rows = [
     [
-      m['label'],
-      f'{m["rate"]:g}',
-      mean(m['pairs']),
-      mean(m['steps']),
-      mean(m['seconds']),
+      model['label'],
+      f'{model["rate"]:g}',
+      *(
+        comparison_text.mean(model[name])
+        for name in ('pairs', 'steps', 'seconds')
+      ),
     ]
-    for m in models
-    if m['round']
+    for model in models
+    if model['round']
   ]
   return result_table.Table(
     'Budgets',
@@ -63,8 +58,9 @@ def budget(models) -> result_table.Table:
   )
 
 
-def judging(results) -> result_table.Table:
-  names = {
+def judge_table(results: dict) -> result_table.Table:
+  """Compares each model’s scores for its own images with the judge’s."""
+  columns = {
     'correlation': 'correlation',
     'self_score': 'own score',
     'judge_score': 'judge’s',
@@ -76,11 +72,14 @@ def judging(results) -> result_table.Table:
   }
   rows = [
     [
-      m['label'],
-      *(mean([c.get(name) for c in m['curation']], 3) for name in names),
+      model['label'],
+      *(
+        comparison_text.mean([c.get(name) for c in model['curation']], 3)
+        for name in columns
+      ),
     ]
-    for m in results['models']
-    if m['round'] and m['arm'] in results['rounds_of']
+    for model in results['models']
+    if model['round'] and model['arm'] in results['rounds_of']
   ]
   return result_table.Table(
     'What judging oneself costs',
@@ -91,25 +90,25 @@ def judging(results) -> result_table.Table:
     'itself; the best of each caption by the judge; the chosen winners and '
     'losers by the judge, and how often he agrees and disagrees with a pair, '
     'of all pairs of images, whether captions made one, too, or not.',
-    ['round', *names.values()],
+    ['round', *columns.values()],
     rows,
   )
 
 
-def floors(results) -> result_table.Table:
-  rows = []
-  for label, found in results['floors'].items():
-    for image, one in found.items():
-      rows.append(
-        [
-          label,
-          image,
-          *(
-            f'{markup.decimal(one[k])} ± {markup.decimal(one[k + "_se"])}'
-            for k in ('understanding', 'judge')
-          ),
-        ]
-      )
+def baseline_table(results: dict) -> result_table.Table:
+  """Returns the scores that are reached without seeing the right image."""
+  rows = [
+    [
+      label,
+      image,
+      *(
+        comparison_text.score_with_se(scores, name)
+        for name in ('understanding', 'judge')
+      ),
+    ]
+    for label, images in results['floors'].items()
+    for image, scores in images.items()
+  ]
   return result_table.Table(
     'What is known without the image',
     'The same questions about the real '

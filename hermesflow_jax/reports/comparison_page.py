@@ -1,66 +1,63 @@
-"""What arms of a comparison scored: as Markdown, and as a page.
+"""A page that compares arms, from the ablation job’s `results.json`."""
 
-All of it is told from `results.json` of `jobs.ablation`. A number that
-stands, by `scene_statistics.Difference`, is followed by a star.
-"""
-
-from hermesflow_jax.reports import bar_charts
 from hermesflow_jax.reports import charts
+from hermesflow_jax.reports import comparison_sweeps
 from hermesflow_jax.reports import comparison_tables
+from hermesflow_jax.reports import comparison_text
 from hermesflow_jax.reports import html_page
-from hermesflow_jax.reports import markup
-from hermesflow_jax.reports import score_sections
+from hermesflow_jax.reports import interval_charts
 
 
 def render_page(results: dict) -> str:
-  """Returns the tables and their plots as HTML."""
+  """Returns the tables and their charts as HTML."""
   models = results['models']
-  body = [_head(results)]
-  if results['sweeps']:
-    body.append(_glance(results))
+  sections = []
   for table in comparison_tables.tables(results):
-    drawn = []
-    if table.title == 'Since the base model':
-      drawn = [_forest(models, 'base')]
+    figures = []
+    if table.title == comparison_tables.BASE_TITLE:
+      figures = _forest_plots(models, 'base')
     elif table.title.startswith('Against '):
-      drawn = [_forest(models, 'against')]
-    elif table.title == comparison_tables.ROUNDS:
-      drawn = [
-        score_sections.pair(
-          *(
-            _round_plot(models, arm)
-            for arm in results['rounds_of']
-            if comparison_tables.last(models, arm) > 1
-          )
-        )
+      figures = _forest_plots(models, 'against')
+    elif table.title == comparison_sweeps.ROUNDS_TITLE:
+      figures = [
+        _round_chart(models, arm)
+        for arm in results['rounds_of']
+        if comparison_sweeps.last_round(models, arm) > 1
       ]
-    body.append(table.section(*drawn))
-  return html_page.html_page('An ablation of Pair-DPO', *body)
-
-
-def _head(results):
-  base = results['models'][0]
-  arm = results['rounds_of'][0]
-  best = [m for m in results['models'] if m['arm'] == arm][-1]
-  gaps = [m['scores']['gap'] for m in (base, best)]
-  return markup.element(
-    'header',
-    markup.element('h1', 'An ablation of Pair-DPO'),
-    markup.element(
-      'p',
-      'From the base model to '
-      f'{best["label"]} the gap went from {comparison_tables.level(gaps[0])} to '
-      f'{comparison_tables.level(gaps[1])}.',
-      class_='lead',
-    ),
-    markup.element('p', comparison_tables.plus(results)),
-    markup.element('pre', markup.element('code', results['command'])),
+    sections.append((table, figures))
+  return html_page.render(
+    'comparison.html',
+    title='An ablation of Pair-DPO',
+    lead=_lead_sentence(results),
+    note=comparison_text.means_note(results),
+    command=results['command'],
+    sweep_charts=[_sweep_chart(results, title) for title in results['sweeps']],
+    sections=sections,
   )
 
 
-def _forest(models, since):
-  drawn = []
-  for name, style in comparison_tables.DRAWN.items():
+def _lead_sentence(results) -> str:
+  base = results['models'][0]
+  arm = results['rounds_of'][0]
+  last = [m for m in results['models'] if m['arm'] == arm][-1]
+  before, after = (
+    comparison_text.score(model['scores']['gap']) for model in (base, last)
+  )
+  return (
+    f'From the base model to {last["label"]}, the gap went from {before} to '
+    f'{after}.'
+  )
+
+
+def _forest_plots(models, since) -> list[html_page.Figure]:
+  """Returns a forest plot for each score, with all models’ changes.
+
+  Args:
+    models: `results['models']`.
+    since: 'base' or 'against', with what the models are compared.
+  """
+  figures = []
+  for name, style in comparison_text.CHART_COLORS.items():
     rows = [
       (
         m['label'],
@@ -71,88 +68,83 @@ def _forest(models, since):
       for m in models
       if m.get(since)
     ]
-    drawn.append(
-      score_sections.figure(
+    chart = interval_charts.intervals(
+      rows,
+      description=f'Change of {name}, {since}',
+      x_label='change',
+      style=style,
+    )
+    figures.append(
+      html_page.Figure(
         name.capitalize(),
-        bar_charts.intervals(
-          rows, description=f'Change of {name}', x_label='change', style=style
-        ),
-        'Means over seeds and scenes, bars two standard errors each way. Full '
-        'dots stand, as the stars of the table; rings do not.',
+        chart,
+        'Means over seeds and scenes. Error bars show two standard errors. A '
+        'filled dot marks a change with a star in the table.',
       )
     )
-  return score_sections.pair(*drawn)
+  return figures
 
 
-def _round_plot(models, arm):
-  mine = [m for m in models if m['arm'] in ('', arm)]
-  both = charts.lines(
+def _round_chart(models, arm) -> html_page.Figure:
+  """Returns both scores over the rounds that an arm played."""
+  points = [m for m in models if m['arm'] in ('', arm)]
+  chart = charts.lines(
     [
       charts.Series(
         name,
         [
           (m['round'], m['scores'][name]['value'], m['scores'][name]['error'])
-          for m in mine
+          for m in points
         ],
         style,
         markers=True,
       )
-      for name, style in comparison_tables.DRAWN.items()
+      for name, style in comparison_text.CHART_COLORS.items()
     ],
-    description='Scores by round',
+    description=f'Scores by round, {arm}',
     x_label='round',
     whole_x=True,
     shaded=(0, 1),
   )
-  return score_sections.figure(
+  return html_page.Figure(
     'Understanding and generation',
-    both,
-    'The shaded band is the gap; bars are one standard error over scenes.',
+    chart,
+    'The shaded area is the gap. Error bars show one standard error over '
+    'scenes.',
   )
 
 
-def _glance(results) -> markup.Markup:
-  """Returns a section with the plots of all sweeps."""
-  return html_page.section(
-    'Sensitivities',
-    'What understanding and generation changed by since the '
-    'base model, as one setting after the other is changed. Bars are one '
-    'standard error each way, over scenes and seeds; models share scenes and '
-    'seeds, so the tables below tell them apart better.',
-    score_sections.pair(
-      *(_sweep_plot(results, title) for title in results['sweeps'])
-    ),
+def _sweep_chart(results, title) -> html_page.Figure:
+  """Returns how both scores change over a sweep."""
+  points, models = zip(
+    *comparison_sweeps.sweep_points(results, title), strict=True
   )
-
-
-def _sweep_plot(results, title):
-  points, arms = zip(*comparison_tables.points(results, title))
   ordered = all(_is_number(point['at']) for point in points)
   series = [
     charts.Series(
       name,
       [
-        (n, one['base'][name]['value'], one['base'][name]['error'])
-        for n, one in enumerate(arms)
+        (n, model['base'][name]['value'], model['base'][name]['error'])
+        for n, model in enumerate(models)
       ],
       style,
       markers=True,
       joined=ordered,
     )
-    for name, style in comparison_tables.DRAWN.items()
+    for name, style in comparison_text.CHART_COLORS.items()
   ]
-  drawing = charts.lines(
+  chart = charts.lines(
     series,
     description=f'Changes by {title}',
     x_label='',
     zero=True,
     whole_x=True,
-    x_names=[comparison_tables.at(point) for point in points],
+    x_names=[comparison_sweeps.point_name(point) for point in points],
   )
-  return score_sections.figure(title.capitalize(), drawing, '')
+  return html_page.Figure(title.capitalize(), chart)
 
 
-def _is_number(text) -> bool:
+def _is_number(text: str) -> bool:
   try:
     float(text)
   except ValueError:

@@ -1,15 +1,19 @@
-"""A table as Markdown or HTML."""
+"""A titled table that is written as Markdown or shown on a page."""
 
 from collections.abc import Sequence
 import dataclasses
 
-from hermesflow_jax.reports import html_page
-from hermesflow_jax.reports import markup
-
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Cells of text under a title; the first column names the rows."""
+  """Text cells under a title.
+
+  Attributes:
+    title: heading.
+    note: sentences between heading and table.
+    header: column names.
+    rows: cells, as many a row as the header has; the first names the row.
+  """
 
   title: str
   note: str
@@ -25,9 +29,3 @@ class Table:
     lines = [line(self.header), line(['---'] * len(self.header))]
     lines += [line(row) for row in self.rows]
     return f'## {self.title}\n\n{self.note}\n\n' + '\n'.join(lines) + '\n'
-
-  def section(self, *more: markup.Markup) -> markup.Markup:
-    """Returns a section of a page, with what comes after the table."""
-    return html_page.section(
-      self.title, self.note, markup.table(self.header, self.rows), *more
-    )

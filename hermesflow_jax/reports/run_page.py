@@ -1,4 +1,4 @@
-"""The report of a run: one page that opens from disk and needs nothing else."""
+"""A report about a run: a page that opens from disk."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -7,11 +7,14 @@ import os
 
 import numpy as np
 
-from hermesflow_jax.reports import example_sections
 from hermesflow_jax.reports import html_page
-from hermesflow_jax.reports import markup
-from hermesflow_jax.reports import score_sections
-from hermesflow_jax.reports import training_sections
+from hermesflow_jax.reports import number_text
+from hermesflow_jax.reports import round_tables
+from hermesflow_jax.reports import score_charts
+from hermesflow_jax.reports import score_rows
+from hermesflow_jax.reports import score_sentences
+from hermesflow_jax.reports import score_tables
+from hermesflow_jax.reports import training_charts
 from hermesflow_jax.runtime import output_files
 
 
@@ -20,10 +23,12 @@ class Sample:
   """A held-out caption with images.
 
   Attributes:
-    caption: what was to be drawn.
-    real: uint8[H, W, 3], the real image; None if there is none.
-    before, after: uint8[H, W, 3], by the base and by the last model.
-    before_right, after_right: right answers of the judge, such as '3/4'.
+    caption: prompt for all images.
+    real: uint8[H, W, 3], the real image; None if it is missing.
+    before: uint8[H, W, 3], image by the base model.
+    before_right: the judge's correct answers about it, such as '3/4'.
+    after: uint8[H, W, 3], image by the last model.
+    after_right: the judge's correct answers about it.
   """
 
   caption: str
@@ -36,19 +41,21 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class PairSample:
-  """One homologous input with the pairs made of it.
+  """A homologous input with its caption pair and its image pair.
 
   Attributes:
-    id: of the input.
+    id: input identifier.
     real: uint8[H, W, 3], the real image.
     caption: the true caption.
     caption_win, caption_lose: captions by the model.
-    caption_score_win, caption_score_lose: their similarity to the true one.
+    caption_score_win, caption_score_lose: similarity to the true caption.
     image_win, image_lose: uint8[H, W, 3], images by the model.
-    vqa_score_win, vqa_score_lose: shares of right answers of the model.
-    answers_win, answers_lose: (question, answer of the model, wanted answer).
-    caption_dropped, image_dropped: why it is not trained on; '' if it is.
-    round: in which the pairs were made.
+    vqa_score_win, vqa_score_lose: share in [0, 1] that the model answers
+      correctly.
+    answers_win, answers_lose: (question, model answer, expected answer).
+    caption_dropped, image_dropped: reason why training leaves the pair out;
+      '' if it is trained on.
+    round: round in which the pairs were made; None hides it.
   """
 
   id: str
@@ -71,23 +78,24 @@ class PairSample:
 
 @dataclasses.dataclass(frozen=True)
 class RunReport:
-  """What a report shows; only title, command and rounds are needed.
+  """Report content; only title, command and rounds are required.
 
   Attributes:
-    title: of the page.
-    command: the command that started this run; '' where there was none.
+    title: page title.
+    command: command that started the run; '' hides it.
     rounds: rows of results.json; round 0 is the base model. A row may hold
       'change', the paired change since round 0 ({'gap': .., 'gap_se': ..}),
-      and 'unseen', a row of the scores on captions that no input has.
-    note: status shown at the top, '' for none.
-    control: more rows of the same form, each with a 'name'.
-    training: logged metrics of each round from the first, each with a 'step'.
+      and 'unseen', a row measured on captions that no input has.
+    note: status above all scores; '' for none.
+    control: more rows in this form, each with a 'name'.
+    training: logged metrics by round, from the first, each with a 'step'.
     gallery: held-out captions with images.
-    pairs: examples of the training data.
+    pairs: training examples.
     settings: nested config.
-    seeds, versions: by name.
-    seconds: of the whole run.
-    peak_memory: bytes, the largest resident size.
+    seeds: random seeds by name.
+    versions: package versions by name.
+    seconds: duration of the run.
+    peak_memory: largest resident size in bytes.
   """
 
   title: str
@@ -106,168 +114,96 @@ class RunReport:
 
 
 def write_page(path: str | os.PathLike, run: RunReport) -> None:
-  """Writes the page; it appears whole or not at all."""
+  """Writes the page as a whole or not at all."""
   output_files.write_atomically(path, render_page(run))
 
 
 def render_page(run: RunReport) -> str:
-  """Returns the page as HTML, a pure function of the run."""
-  body = [_head(run)]
-  if run.rounds:
-    body += _scores(run)
-  body += [
-    html_page.section(
-      'Training',
-      'Means over the logged steps; dotted lines are where a round starts.',
-      training_sections.training_curves(run.training),
-    ),
-    html_page.section(
-      'Held-out captions, before and after',
-      'One image per caption and model, none picked among several. Under '
-      'each: questions that the judge answered right.',
-      example_sections.sample_cards(run.gallery),
-    ),
-    html_page.section(
-      'Homologous pairs',
-      'From one input the model wrote captions of the image and drew '
-      'images of the caption; the best and the worst of each make the '
-      'pair. Captions are scored by similarity to the true caption, '
-      'images by the model’s own answers.',
-      example_sections.pair_cards(run.pairs),
-    ),
-    html_page.section(
-      'What was dropped, and why',
-      'Inputs whose pair cannot teach are dropped for the round, captions '
-      'and images apart.',
-      training_sections.drop_table(run.rounds),
-    ),
-    html_page.section(
-      'The model’s scores and the judge',
-      'For people only; never used for training. The correlation is '
-      'between the model’s own score of an image and the judge’s, among '
-      'images of one caption; the shares are of the chosen winners and '
-      'losers, by the judge.',
-      training_sections.agreement_table(run.rounds),
-    ),
-    _settings(run),
-  ]
-  return html_page.html_page(run.title, *body)
+  """Renders the page; equal runs give equal bytes.
+
+  Raises:
+    ValueError: an image is not uint8[H, W, 3].
+  """
+  rows = run.rounds
+  unseen = score_rows.unseen_rows(rows)
+  sentences = (
+    score_sentences.explanation(rows),
+    score_sentences.unseen_sentence(unseen),
+    score_sentences.known_captions_sentence(rows),
+  )
+  return html_page.render(
+    'run.html',
+    title=run.title,
+    run=run,
+    lead=score_sentences.lead_sentence(rows),
+    sentences=[sentence for sentence in sentences if sentence],
+    **(_scores(rows, run.control) if rows else {}),
+    unseen=_score_tables(unseen) if unseen else None,
+    training_charts=training_charts.training_charts(run.training),
+    drop_table=round_tables.drop_table(rows),
+    agreement=round_tables.agreement(rows),
+    details=_details(run),
+  )
 
 
-def _head(run):
-  """Title, the result in words and in numbers, the command."""
-  parts = [
-    markup.element('h1', run.title),
-    markup.element(
-      'p', score_sections.lead_sentence(run.rounds), class_='lead'
-    ),
-  ]
-  if why := score_sections.explanation(run.rounds):
-    parts.append(markup.element('p', why))
-  unseen = score_sections.unseen_rows(run.rounds)
-  for text in (
-    score_sections.unseen_sentence(unseen),
-    score_sections.known_captions_sentence(run.rounds),
-  ):
-    if text:
-      parts.append(markup.element('p', text))
-  if run.note:
-    parts.append(markup.element('p', run.note, class_='note', role='status'))
-  parts += [
-    score_sections.score_tiles(run.rounds),
-    *_on_unseen(unseen, score_sections.score_tiles(unseen)),
-  ]
-  if run.command:
-    parts.append(markup.element('pre', markup.element('code', run.command)))
-  return markup.element('header', markup.join(parts))
+def _scores(rows, control) -> dict:
+  """Returns score tables and charts, as template variables."""
+  return {
+    **_score_tables(rows, control),
+    'round_charts': score_charts.round_charts(rows, control),
+    'type_charts': score_charts.type_charts(rows),
+    'task_table': score_tables.task_table(rows),
+  }
 
 
-def _on_unseen(unseen, content):
-  """Content about captions that no input has, under its own heading."""
-  if not unseen:
-    return []
-  return [markup.element('h3', 'Captions that no input has'), content]
+def _score_tables(rows, control=()) -> dict:
+  """Returns the tables that held-out and unseen captions both have."""
+  return {
+    'score_tiles': score_tables.score_tiles(rows),
+    'score_table': score_tables.score_table(rows, control),
+    'kind_table': score_tables.kind_table(rows),
+  }
 
 
-def _scores(run):
-  """Sections about the scores of the rounds."""
-  unseen = score_sections.unseen_rows(run.rounds)
-  out = [
-    html_page.section(
-      'Round by round',
-      '',
-      score_sections.score_table(run.rounds, run.control),
-      *_on_unseen(unseen, score_sections.score_table(unseen, ())),
-      score_sections.round_plots(run.rounds, run.control),
-    ),
-    html_page.section(
-      'By element type', '', score_sections.type_bars(run.rounds)
-    ),
-    html_page.section(
-      'Six tasks in the manner of GenEval',
-      'Share of generated images with every question right, by the judge.',
-      score_sections.geneval_bars(run.rounds),
-    ),
-  ]
-  if tags := score_sections.tag_table(run.rounds):
-    out.append(
-      html_page.section(
-        'By kind of caption',
-        'Captions of simple kinds are few, so inputs have nearly all of them: '
-        'captions that no input has are of other kinds than the held-out ones. '
-        'So the two sets are to be compared kind by kind, not by their means.',
-        tags,
-        *(
-          _on_unseen(unseen, score_sections.tag_table(unseen)) if unseen else []
-        ),
-      )
+def _details(run) -> list[tuple[str, list[html_page.TableContent]]]:
+  """Returns (title, tables) with everything that a repetition needs."""
+  memory = number_text.to_float(run.peak_memory) / 1e9
+  cost = [
+    (name, value)
+    for name, value in (
+      ('seconds in all', number_text.decimal(run.seconds, 0)),
+      ('peak memory, GB', number_text.decimal(memory, 2)),
     )
-  return out
+    if value != number_text.NOTHING
+  ]
+
+  def named_values(rows):
+    return html_page.TableContent(['Name', 'Value'], rows, text_columns=2)
+
+  details = []
+  for title, *tables in (
+    ('Settings', named_values(flatten_settings(run.settings))),
+    ('Seeds', named_values(flatten_settings(run.seeds))),
+    ('Versions', named_values(flatten_settings(run.versions))),
+    (
+      'Time and memory',
+      named_values(cost),
+      round_tables.seconds_table(run.rounds),
+    ),
+  ):
+    if filled := [table for table in tables if table.rows]:
+      details.append((title, filled))
+  return details
 
 
 def flatten_settings(
   settings: Mapping, prefix: str = ''
 ) -> list[tuple[str, str]]:
-  """Returns ('a.b', value) of each leaf of a nested mapping, in order."""
-  out = []
+  """Returns ('a.b', value) for each leaf in a nested mapping, in order."""
+  leaves = []
   for key, value in settings.items():
     if isinstance(value, Mapping) and value:
-      out += flatten_settings(value, f'{prefix}{key}.')
+      leaves += flatten_settings(value, f'{prefix}{key}.')
     else:
-      out.append((f'{prefix}{key}', str(value)))
-  return out
-
-
-def _settings(run):
-  """What is needed to run it again, folded away."""
-  cost = [
-    (name, value)
-    for name, value in (
-      ('seconds in all', markup.decimal(run.seconds, 0)),
-      (
-        'peak memory, GB',
-        markup.decimal(markup.number(run.peak_memory) / 1e9, 2),
-      ),
-    )
-    if value != markup.NOTHING
-  ]
-  folded = []
-  for title, rows, more in (
-    ('Settings', flatten_settings(run.settings), ''),
-    ('Seeds', flatten_settings(run.seeds), ''),
-    ('Versions', flatten_settings(run.versions), ''),
-    ('Time and memory', cost, training_sections.seconds_table(run.rounds)),
-  ):
-    if rows or more:
-      content = [markup.table(['Name', 'Value'], rows, 2)] if rows else []
-      folded.append(
-        markup.element(
-          'details',
-          markup.element('summary', title),
-          markup.join(content),
-          more,
-        )
-      )
-  if not folded:
-    return markup.Markup('')
-  return html_page.section('Settings and seeds', '', *folded)
+      leaves.append((f'{prefix}{key}', str(value)))
+  return leaves

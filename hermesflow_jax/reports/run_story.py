@@ -1,4 +1,4 @@
-"""Gathers what a finished run left on disk into its report."""
+"""Collects the files that a finished run left and writes its report."""
 
 import io
 import json
@@ -29,9 +29,16 @@ def _share(scene: dict, questions: list[dict]) -> str:
 
 
 def gallery(root: pathlib.PurePath, last: int, world, player, count: int):
-  """Returns samples of held-out scenes, before the rounds and after.
+  """Returns held-out scenes with images by the base and the last model.
 
-  The scenes are the first of the held-out set: nothing is picked.
+  The scenes are the first in the held-out set, without selection.
+
+  Args:
+    root: run folder.
+    last: last round.
+    world: inputs and held-out scenes.
+    player: model whose tokenizer decodes the images.
+    count: most scenes to return.
   """
   inputs = world.held_out
   count = min(count, len(inputs))
@@ -57,26 +64,37 @@ def gallery(root: pathlib.PurePath, last: int, world, player, count: int):
 def pair_samples(
   root: pathlib.PurePath, number: int, world, player, count: int
 ):
-  """Returns the first homologous pairs of a round that have both halves."""
+  """Returns the first inputs with a caption pair and an image pair.
+
+  Args:
+    root: run folder.
+    number: round, from 1.
+    world: inputs and held-out scenes.
+    player: model that answers the questions and decodes the images.
+    count: most inputs to return.
+  """
   inputs = world.inputs[number - 1]
   pairs = pair_files.read_pairs(root / f'round_{number}')
-  where = {name: n for n, name in enumerate(inputs.ids)}
-  whole = [
+  positions = {name: n for n, name in enumerate(inputs.ids)}
+  complete = [
     (name, und, gen)
     for name, (und, gen) in pairs.items()
     if not und.dropped and not gen.dropped
   ][:count]
-  if not whole:
+  if not complete:
     return []
-  index = [where[name] for name, _, _ in whole]
-  asked = [inputs.questions[n] for n in index]
+  index = [positions[name] for name, _, _ in complete]
+  questions = [inputs.questions[n] for n in index]
 
   def side(pick):
-    codes = np.stack([pick(gen).value for _, _, gen in whole])
-    answers = player.answer(codes, asked)
+    codes = np.stack([pick(gen).value for _, _, gen in complete])
+    answers = player.answer(codes, questions)
     rows = [
-      [(q['question'], a, q['answer']) for q, a in zip(qs, each)]
-      for qs, each in zip(asked, answers)
+      [
+        (question['question'], answer, question['answer'])
+        for question, answer in zip(*of_image, strict=True)
+      ]
+      for of_image in zip(questions, answers, strict=True)
     ]
     return player.decode(codes), rows
 
@@ -100,12 +118,16 @@ def pair_samples(
       answers_lose=lose_answers[i],
       round=number,
     )
-    for i, (name, und, gen) in enumerate(whole)
+    for i, (name, und, gen) in enumerate(complete)
   ]
 
 
 def judge_note(rounds: list[dict]) -> str:
-  """Returns what a reader must know of a judge that does not read pixels."""
+  """Returns a note on a judge that does not read pixels; '' for the others.
+
+  Args:
+    rounds: rows in `results.json`.
+  """
   name = rounds[0]['judge']
   if name == 'pixels':
     return ''
@@ -123,15 +145,15 @@ def judge_note(rounds: list[dict]) -> str:
 def write_from_run(
   root: pathlib.PurePath, results: dict, world, player, count: int, command: str
 ) -> None:
-  """Writes `report.html` of a finished run.
+  """Writes `report.html` for a finished run.
 
   Args:
-    root: the run's folder.
-    results: what `results.json` will hold.
-    world: the inputs of the run.
-    player: the base model; its answers are shown beside the pairs.
-    count: pictures in the gallery, and pairs.
-    command: the command that started the run, '' for none.
+    root: run folder.
+    results: content for `results.json`.
+    world: inputs and held-out scenes.
+    player: base model; its answers are shown beside the pairs.
+    count: most scenes, and most inputs with pairs, to show.
+    command: command that started the run; '' for none.
   """
   rounds = results['rounds']
   last = rounds[-1]['round']

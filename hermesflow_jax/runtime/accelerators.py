@@ -13,11 +13,11 @@ class Chip:
 
   Attributes:
     name: name in topologies, e.g. 'v5e'.
-    kinds: beginnings of `jax.Device.device_kind`.
+    kinds: prefixes in `jax.Device.device_kind`.
     flops: bfloat16 operations a second, without sparsity.
     accelerator: name in accelerator types, e.g. 'v5litepod'.
-    memory: bytes of HBM.
-    bandwidth: bytes of HBM read or written a second.
+    memory: HBM bytes.
+    bandwidth: HBM bytes read or written a second.
     network: bytes a second to other chips of the slice, one way.
     axes: axes of the torus of a slice; 0 for a chip without slices, for which
       the fields above from `accelerator` on are not listed.
@@ -56,7 +56,7 @@ class Slice:
   """Chips with a network of their own.
 
   Attributes:
-    chip: the kind of chip.
+    chip: the chips' kind.
     shape: chips along each axis of the torus.
   """
 
@@ -65,7 +65,7 @@ class Slice:
 
   @property
   def count(self) -> int:
-    """Number of chips."""
+    """Chip count."""
     return math.prod(self.shape)
 
   @property

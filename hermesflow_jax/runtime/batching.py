@@ -1,4 +1,4 @@
-"""A function mapped over rows in batches on the mesh."""
+"""Maps a function over rows in chunks on the device mesh."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -14,14 +14,22 @@ from hermesflow_jax.runtime import terminal
 
 
 def stack(records: Sequence):
-  """Stacks pytrees of arrays along a new first axis."""
+  """Stacks pytrees of arrays along a new first axis.
+
+  Args:
+    records: pytrees of arrays with equal structures and shapes.
+  """
   return jax.tree.map(lambda *leaves: np.stack(leaves), *records)
 
 
 def index_chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
-  """Yields (indices int[size], how many are real) over range(count).
+  """Yields (indices int[size], number of real indices) over range(count).
 
-  The last chunk repeats its last index, so that every chunk compiles alike.
+  The last chunk repeats its last index, so that all chunks have the same shape.
+
+  Args:
+    count: row count.
+    size: rows a chunk.
   """
   for begin in range(0, count, size):
     real = min(size, count - begin)
@@ -37,17 +45,17 @@ def map_batches(
   Args:
     function: batch -> pytree of arrays [size, ...].
     arrays: pytree of numpy arrays [N, ...].
-    size: rows a chunk; the mesh's `data` axis must divide it.
-    mesh: from `sharding.make_mesh`.
-    progress: wraps the rows, e.g. a progress bar.
+    size: rows a chunk, a multiple of the mesh's `data` axis.
+    mesh: device mesh from `sharding.make_mesh`.
+    progress: wraps an iterable of rows to show its progress.
     clock: a `timing.DeviceClock`, or None.
 
   Returns:
-    The pytree of numpy arrays [N, ...]. Results of a chunk are fetched after
-    the next one was started, so host and device overlap.
+    Pytree of numpy arrays [N, ...]. Host and device overlap: a chunk is
+    fetched after the next chunk was started.
 
   Raises:
-    ValueError: there are no rows, or the mesh does not divide the chunk.
+    ValueError: N is 0, or the mesh does not divide the chunk.
   """
   count = len(jax.tree.leaves(arrays)[0])
   if not count:
@@ -62,11 +70,11 @@ def map_batches(
     out, real = item
     parts.append(jax.tree.map(lambda a: a[:real], processes.to_host(out)))
 
-  every = list(index_chunks(count, size))
-  sizes = [real for _, real in every]
-  for index, real in terminal.weighted_progress(progress, every, sizes):
+  chunks = list(index_chunks(count, size))
+  sizes = [real for _, real in chunks]
+  for index, real in terminal.weighted_progress(progress, chunks, sizes):
     interrupts.raise_if_stopped()
-    rows = jax.tree.map(lambda a: np.asarray(a)[index], arrays)
+    rows = jax.tree.map(lambda a, index=index: np.asarray(a)[index], arrays)
     batch = sharding.put_batch(rows, mesh)
     if clock:
       out = clock.call(function, batch, waiting and waiting[0])

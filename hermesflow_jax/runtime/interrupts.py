@@ -1,4 +1,4 @@
-"""The wish to stop, heard where a run can stop without losing a step."""
+"""Stop requests (SIGTERM, Ctrl-C), checked between the steps of a run."""
 
 import itertools
 import os
@@ -10,76 +10,78 @@ from jax.experimental import multihost_utils
 
 
 class Stopped(KeyboardInterrupt):
-  """A run was stopped where it can go on."""
+  """A run stopped between steps, and can resume."""
 
 
 _calls = itertools.count(1)
 
 
 def _all_agree() -> bool:
-  """Whether one of several processes was told to stop, and all know it now.
+  """Returns whether any process got a signal; the same in all processes.
 
-  All ask equally often.
+  All processes must call it equally often.
   """
   return multihost_utils.reached_preemption_sync_point(next(_calls))
 
 
 def raise_if_stopped() -> None:
-  """Stops here if one of several processes was told to; all call it.
+  """Stops if any process got a signal; all processes must call it.
 
-  One process alone is interrupted by its signal wherever it is.
+  In a run with a single process the signal itself interrupts.
 
   Raises:
-    Stopped: it was.
+    Stopped: a process got a signal.
   """
   if jax.process_count() > 1 and _all_agree():
     raise Stopped('stopped')
 
 
 def forward_interrupts() -> None:
-  """Makes Ctrl-C in one of several processes what SIGTERM is, for all of them.
+  """Turns Ctrl-C in any process into SIGTERM, which stops all processes.
 
-  JAX hears of SIGTERM and tells the others. The second Ctrl-C stops at once.
+  JAX handles SIGTERM and informs the other processes. The second Ctrl-C stops
+  at once.
   """
 
-  def hear(*_):
+  def on_interrupt(*_):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), signal.SIGTERM)
 
-  signal.signal(signal.SIGINT, hear)
+  signal.signal(signal.SIGINT, on_interrupt)
 
 
 class StopSignal:
-  """Turns SIGTERM and Ctrl-C into an answer; a context manager.
+  """Turns SIGTERM and Ctrl-C into a flag to poll; a context manager.
 
-  The second Ctrl-C stops at once. Several processes agree on the step after
-  which they stop: that of the process that was told, plus a few; see `forward_interrupts`.
+  The second Ctrl-C stops at once. Several processes stop after the same step,
+  a few steps after the signal; see `forward_interrupts`.
 
   Raises:
-    Stopped: on its way out, where it was told and nothing was raised.
+    Stopped: at the end of the context, if a signal came and nothing else was
+      raised.
   """
 
   def __init__(self):
-    self._told, self._before = False, {}
+    self._stop, self._before = False, {}
 
   def __enter__(self):
-    here = threading.current_thread() is threading.main_thread()
-    if here and jax.process_count() == 1:
+    main_thread = threading.current_thread() is threading.main_thread()
+    if main_thread and jax.process_count() == 1:
       for number in (signal.SIGINT, signal.SIGTERM):
-        self._before[number] = signal.signal(number, self._hear)
+        self._before[number] = signal.signal(number, self._on_signal)
     return self
 
   def __exit__(self, kind, *_):
     for number, handler in self._before.items():
       signal.signal(number, handler)
-    if self._told and kind is None:
+    if self._stop and kind is None:
       raise Stopped('stopped')
 
-  def _hear(self, number, _):
-    if self._told and number == signal.SIGINT:
+  def _on_signal(self, number, _):
+    if self._stop and number == signal.SIGINT:
       raise KeyboardInterrupt
-    self._told = True
+    self._stop = True
 
   def __call__(self) -> bool:
-    """Returns whether to stop, in all processes alike; all call it."""
-    return self._told if jax.process_count() == 1 else _all_agree()
+    """Returns whether to stop, the same in all processes; all must call it."""
+    return self._stop if jax.process_count() == 1 else _all_agree()

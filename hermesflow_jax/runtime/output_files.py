@@ -1,4 +1,4 @@
-"""Files that runs write: JSON lines, npz archives, whole or not at all."""
+"""Files that runs write: JSON, JSON lines, npz archives."""
 
 from collections.abc import Sequence
 import hashlib
@@ -12,22 +12,47 @@ from hermesflow_jax.runtime import storage
 
 
 def json_lines(rows: Sequence[dict]) -> str:
-  """Returns JSON lines; NaN is refused."""
+  """Returns rows as JSON lines.
+
+  Args:
+    rows: JSON types.
+
+  Raises:
+    ValueError: a number is NaN or infinite.
+  """
   return ''.join(json.dumps(row, allow_nan=False) + '\n' for row in rows)
 
 
 def npz_bytes(**arrays) -> bytes:
+  """Returns arrays as the content of a compressed npz file.
+
+  Args:
+    **arrays: numpy arrays by name.
+  """
   buffer = io.BytesIO()
   np.savez_compressed(buffer, **arrays)
   return buffer.getvalue()
 
 
 def json_text(value) -> str:
+  """Returns a value as the text of a JSON file.
+
+  Args:
+    value: JSON types.
+
+  Raises:
+    ValueError: a number is NaN or infinite.
+  """
   return json.dumps(value, indent=1, allow_nan=False) + '\n'
 
 
 def write_atomically(target: str, data: str | bytes) -> None:
-  """Writes a file that appears whole or not at all: by the first process."""
+  """Writes a file in the first process; it appears only when complete.
+
+  Args:
+    target: file path.
+    data: its content; text is encoded as UTF-8.
+  """
   if processes.is_first():
     storage.write(
       storage.path(target), data.encode() if isinstance(data, str) else data
@@ -35,7 +60,14 @@ def write_atomically(target: str, data: str | bytes) -> None:
 
 
 def sha256(source: str) -> str:
-  """Returns the SHA-256 of a file; ValueError if it cannot be read."""
+  """Returns a file's SHA-256.
+
+  Args:
+    source: file path.
+
+  Raises:
+    ValueError: the file cannot be read.
+  """
   try:
     with storage.path(source).open('rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -1,8 +1,9 @@
-"""Several processes that run one program, each with a part of the devices.
+"""Communication between the processes of a run, each with its own devices.
 
-All make the same calls in the same order, and hold the same numbers on the
-host. The first alone writes files and speaks. What depends on files, which one
-process may see before another, is asked of the first, and the others are told.
+All processes make the same calls in the same order, and hold the same numbers
+on the host. Only the first process writes files and prints. Processes may see
+a new file at different times: only the first process reads the file system
+where a decision depends on it, and broadcasts the answer.
 """
 
 from collections.abc import Callable
@@ -14,25 +15,30 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-# How the first process fared.
+# Outcomes of the first process: a value, a ValueError, another error.
 _OK, _WRONG, _FAILED = 'ok', 'wrong', 'failed'
 
 
 def single_process() -> bool:
-  """Returns whether there is one process."""
+  """Returns whether the run has a single process."""
   return jax.process_count() == 1
 
 
 def is_first() -> bool:
-  """Returns whether this process writes and speaks."""
+  """Returns whether this process writes files and prints."""
   return jax.process_index() == 0
 
 
 def wait_for_coordinator(host: str, port: int, seconds: float) -> None:
-  """Returns when something listens there.
+  """Returns when the coordinator accepts connections.
+
+  Args:
+    host: name or address of the first process's machine.
+    port: its port.
+    seconds: longest time to wait.
 
   Raises:
-    OSError: nothing did within these seconds.
+    OSError: the coordinator does not answer in time.
   """
   end = time.monotonic() + seconds
   while True:
@@ -49,14 +55,15 @@ def wait_for_coordinator(host: str, port: int, seconds: float) -> None:
 
 
 def broadcast_from_first(ask: Callable):
-  """Returns what `ask` returns in the first process, in all of them.
+  """Calls a function in the first process; all processes return its result.
 
   Args:
-    ask: returns JSON types; called by the first process alone.
+    ask: function that returns JSON types.
 
   Raises:
-    ValueError, OSError: what `ask` raised, of its own kind in the first
-      process; in the others a ValueError if it is one, else an OSError.
+    ValueError: `ask` raised a ValueError.
+    OSError: `ask` raised another exception, which the first process raises
+      as it is.
   """
   if single_process():
     return ask()
@@ -67,7 +74,7 @@ def broadcast_from_first(ask: Callable):
     except Exception as caught:
       kind = _WRONG if isinstance(caught, ValueError) else _FAILED
       answer, error = [kind, str(caught)], caught
-  kind, value = json.loads(_told(json.dumps(answer)))
+  kind, value = json.loads(_broadcast_text(json.dumps(answer)))
   if error is not None:
     raise error
   if kind != _OK:
@@ -75,8 +82,8 @@ def broadcast_from_first(ask: Callable):
   return value
 
 
-def _told(text: str) -> str:
-  """The text of the first process."""
+def _broadcast_text(text: str) -> str:
+  """Returns the first process's text."""
   data = np.frombuffer(text.encode(), np.uint8)
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
   padded = np.zeros(size, np.uint8)
@@ -87,32 +94,44 @@ def _told(text: str) -> str:
 
 
 def on_first_process(act: Callable[[], object]) -> None:
-  """Lets the first process act; all return when it has."""
+  """Calls a function in the first process; all processes wait for its end.
+
+  Args:
+    act: function whose result is dropped.
+  """
   broadcast_from_first(lambda: act() and None)
 
 
 def barrier() -> None:
-  """Returns when all processes are here: what the first wrote can be read."""
+  """Waits for all processes; afterwards all can read what the first wrote."""
   on_first_process(lambda: None)
 
 
 def all_true(yes: bool) -> bool:
-  """Returns whether each process says so."""
+  """Returns whether a condition holds in all processes.
+
+  Args:
+    yes: the condition in this process.
+  """
   if single_process():
     return yes
   return bool(multihost_utils.process_allgather(np.array(yes)).all())
 
 
 def to_host(tree):
-  """Returns a pytree of arrays as numpy arrays, whole in each process."""
+  """Returns arrays as complete numpy arrays in each process.
+
+  Args:
+    tree: pytree of arrays, which may be spread over devices.
+  """
   if single_process():
     return jax.device_get(tree)
 
-  def one(array):
+  def gather(array):
     if not isinstance(array, jax.Array) or array.is_fully_addressable:
       return np.asarray(array)
     if array.is_fully_replicated:
       return np.asarray(array.addressable_data(0))
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
-  return jax.tree.map(one, tree)
+  return jax.tree.map(gather, tree)

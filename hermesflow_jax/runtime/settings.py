@@ -45,11 +45,6 @@ def at_least(bound: float) -> Condition:
   return Condition(f'at least {bound}', lambda value: value >= bound)
 
 
-def at_most(bound: float) -> Condition:
-  """Returns the condition value <= bound."""
-  return Condition(f'at most {bound}', lambda value: value <= bound)
-
-
 def below(bound: float) -> Condition:
   """Returns the condition value < bound."""
   return Condition(f'less than {bound}', lambda value: value < bound)
@@ -71,6 +66,8 @@ def one_of(*values) -> Condition:
 
 POSITIVE = Condition('more than 0', lambda value: value > 0)
 FINITE = Condition('a finite number', math.isfinite)
+
+# Types of settings with the most frequent bounds.
 PositiveInt = typing.Annotated[int, at_least(1)]
 NonNegativeInt = typing.Annotated[int, at_least(0)]
 PositiveFloat = typing.Annotated[float, POSITIVE]
@@ -104,7 +101,7 @@ def build(kind: type, values: Mapping, name: str = 'config'):
       tuples of these, or None as an alternative; a `dict` is any mapping.
     values: a mapping with exactly its fields; fields with a default may be
       left out. Numbers must be finite; a list may stand for a tuple.
-    name: name of the mapping in messages.
+    name: the mapping's name in messages.
 
   Raises:
     ValueError: one line that lists all faults.
@@ -122,7 +119,7 @@ def with_changes(instance, changes: Mapping, name: str = 'config'):
   Args:
     instance: a dataclass instance.
     changes: new values by field; a mapping changes fields of a dataclass.
-    name: name of `changes` in messages.
+    name: the name for `changes` in messages.
 
   Raises:
     ValueError: see `build`.
@@ -141,7 +138,7 @@ def not_identity(of: str = 'run', **options) -> dataclasses.Field:
     of: 'run' for a setting that may change when a run resumes. 'model' for a
       setting that a run keeps, as results may differ in rounding, but that
       does not change the meaning of a model's weights, e.g. a dtype.
-    **options: arguments of `dataclasses.field`, e.g. a default.
+    **options: `dataclasses.field` arguments, e.g. a default.
   """
   return dataclasses.field(metadata={'identity': _NOT_PART_OF[of]}, **options)
 
@@ -224,7 +221,7 @@ def _as_dict(value):
 
 
 def _split(hint) -> tuple[typing.Any, tuple[Condition, ...]]:
-  """Returns the type and the conditions of an annotation."""
+  """Returns an annotation's type and conditions."""
   if typing.get_origin(hint) is typing.Annotated:
     return hint.__origin__, hint.__metadata__
   return hint, ()

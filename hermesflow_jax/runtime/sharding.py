@@ -1,8 +1,8 @@
-"""Where every array lives: one mesh, one table of rules.
+"""Sharding of arrays: a device mesh, and a table of rules.
 
-Models know no mesh. Parameters and optimizer state are placed by the first
-rule whose pattern is found in their path; the residual stream is constrained
-once a block; batches are split over `data`.
+Models do not know the mesh. The first rule whose pattern matches the path of a
+parameter places it and its optimizer state; the residual stream is constrained
+in each block; batches are split over `data`.
 """
 
 import collections
@@ -16,10 +16,10 @@ import numpy as np
 
 P = jax.sharding.PartitionSpec
 
-# Stacked layers carry L in front. Kernels are split over both axes, so that
-# parameters and optimizer state of the 1.4 B model fit a 16 GB chip. The
-# embedding and the head are split over the width, not over the vocabulary:
-# 58,498 = 2 * 11 * 2,659 has no divisor that a mesh has.
+# Arrays of stacked layers have L in front. Kernels are split over both axes,
+# so that parameters and optimizer state of the 1.4 B model fit a 16 GB chip.
+# The embedding and the head are split over the width, not over the vocabulary:
+# no mesh divides 58,498 = 2 * 11 * 2,659.
 RULES = (
   (r'embed/embedding', P(None, ('data', 'model'))),
   (r'head/kernel', P(('data', 'model'), None)),
@@ -36,12 +36,12 @@ def make_mesh(
   """Returns a mesh ('data', 'model') over the devices.
 
   Args:
-    data: devices along `data`; -1 takes what `model` leaves.
+    data: devices along `data`; -1 for all devices / `model`.
     model: devices along `model`.
-    idle: a mesh of fewer devices than there are leaves the last ones idle.
+    idle: whether a smaller mesh may leave the last devices idle.
 
   Raises:
-    ValueError: the product is not the number of devices (with `idle`: is
+    ValueError: data * model is not the number of devices (with `idle`: is
       greater).
   """
   count = jax.device_count()
@@ -58,7 +58,13 @@ def make_mesh(
 def mesh_from_devices(
   devices: Sequence, data: int, model: int
 ) -> jax.sharding.Mesh:
-  """Returns the mesh ('data', 'model') of these devices; see `arrange_devices`."""
+  """Returns the mesh ('data', 'model') over some devices.
+
+  Args:
+    devices: data * model devices, in any order; see `arrange_devices`.
+    data: devices along `data`.
+    model: devices along `model`.
+  """
   return jax.sharding.Mesh(
     arrange_devices(devices, data, model),
     ('data', 'model'),
@@ -69,14 +75,14 @@ def mesh_from_devices(
 def arrange_devices(devices: Sequence, data: int, model: int) -> np.ndarray:
   """Returns devices as an array [data, model] that `process_rows` can divide.
 
-  The network decides the order where it can. Where a process would get rows of
-  a batch that do not follow each other, as on most slices of more than a
-  host, rows of devices are sorted by process; where that does not help, so are
-  the devices.
+  The order follows the network, if each process then gets consecutive rows of
+  a batch. Otherwise, as on most slices with several hosts, the rows of devices
+  are sorted by process; if that does not help, the devices are.
 
   Args:
     devices: data * model devices.
-    data, model: see `make_mesh`.
+    data: devices along `data`.
+    model: devices along `model`.
   """
   try:
     grid = mesh_utils.create_device_mesh(
@@ -97,7 +103,7 @@ def _first_process(row):
 
 
 def _in_a_row(grid) -> bool:
-  """Whether each process has whole shares of rows that follow each other."""
+  """Returns whether each process has complete shares of consecutive rows."""
   rows = collections.defaultdict(set)
   for number, row in enumerate(grid):
     for device in row:
@@ -112,13 +118,13 @@ def best_mesh_shape(devices: int, rows: int, parts: int) -> tuple[int, int]:
   """Returns the mesh sizes (data, model) that use most devices.
 
   Args:
-    devices: the number of devices.
-    rows: rows of the batch; `data` divides it. 0: any `data` will do.
-    parts: what the model's sizes split into; `model` divides it.
+    devices: device count.
+    rows: rows in the batch, which `data` must divide; 0 for any `data`.
+    parts: divisor of the model's sizes, which `model` must divide.
 
   Returns:
-    Of all pairs with data * model <= devices the one with the greatest
-    product; of equal products the one with the greatest `data`.
+    The pair with data * model <= devices and the greatest product; among equal
+    products, the pair with the greatest `data`.
   """
   if not rows:
     return devices, 1
@@ -133,7 +139,11 @@ def best_mesh_shape(devices: int, rows: int, parts: int) -> tuple[int, int]:
 
 
 def path_name(path) -> str:
-  """Returns 'decoder/layers/fc1/kernel' for a pytree path of a module."""
+  """Returns a pytree path's name, e.g. 'decoder/layers/fc1/kernel'.
+
+  Args:
+    path: `jax.tree_util` key path.
+  """
   names = [
     str(getattr(k, 'name', getattr(k, 'key', getattr(k, 'idx', k))))
     for k in path
@@ -146,8 +156,14 @@ def partition_spec(
 ) -> P:
   """Returns the spec of the first matching rule, without axes that do not fit.
 
-  An axis whose size does not divide the dimension is dropped: small models on
-  large meshes are replicated there.
+  An axis whose size does not divide the dimension is dropped, so that small
+  models are replicated on large meshes.
+
+  Args:
+    name: array name, from `path_name`.
+    shape: array shape.
+    mesh: device mesh.
+    over: mesh axes that may split the array.
   """
   spec = next(spec for pattern, spec in RULES if re.search(pattern, name))
   fitted = []
@@ -164,36 +180,50 @@ def partition_spec(
 
 
 def shardings(tree, mesh, over=('data', 'model')):
-  """Returns the NamedSharding of every leaf.
+  """Returns every leaf's NamedSharding.
 
   Args:
-    tree: of arrays or shapes.
-    mesh: from `make_mesh`.
-    over: the axes that may split a leaf.
+    tree: pytree of arrays or shapes.
+    mesh: device mesh from `make_mesh`.
+    over: mesh axes that may split a leaf.
   """
 
-  def one(path, leaf):
+  def leaf_sharding(path, leaf):
     spec = partition_spec(path_name(path), leaf.shape, mesh, over)
     return jax.sharding.NamedSharding(mesh, spec)
 
-  return jax.tree_util.tree_map_with_path(one, tree)
+  return jax.tree_util.tree_map_with_path(leaf_sharding, tree)
 
 
 def replicated(mesh) -> jax.sharding.NamedSharding:
-  """Returns the sharding of a whole copy on each device."""
+  """Returns the sharding of an array that every device holds completely.
+
+  Args:
+    mesh: device mesh.
+  """
   return jax.sharding.NamedSharding(mesh, P())
 
 
 def use_mesh(mesh):
-  """Returns a context in which what is traced knows its mesh.
+  """Returns a context that gives a mesh to the functions traced in it.
 
-  `constrain`, `map_over_data` and kernels that no compiler can split ask for it.
+  `constrain`, `map_over_data` and kernels that no compiler can split use it.
+
+  Args:
+    mesh: device mesh.
   """
   return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
 
 def constrain(x: jax.Array) -> jax.Array:
-  """Splits [B, ..., T, D] over `data` when a mesh is set; else returns x."""
+  """Splits the batch over `data` in a context of `use_mesh`.
+
+  Args:
+    x: [B, ..., T, D].
+
+  Returns:
+    x, constrained if a mesh is set and `data` divides B.
+  """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or 'data' not in mesh.shape or x.ndim < 3:
     return x
@@ -204,17 +234,17 @@ def constrain(x: jax.Array) -> jax.Array:
 
 
 def map_over_data(function, whole, *rows):
-  """Calls a function on the rows that each part of `data` has.
+  """Maps a function over the shards of rows along `data`.
 
   Args:
     function: (whole, *rows) -> pytree of arrays with the rows in front.
-    whole: pytree of arrays that each part has whole; their gradient is added
-      up over the parts once.
+    whole: pytree of arrays that each shard gets completely; their gradient is
+      summed over the shards once.
     *rows: pytrees of arrays [B, ...].
 
   Returns:
-    What the function would return for all rows. Without a mesh, or where the
-    rows do not split, it is called once.
+    The result of the function for all rows. Without a mesh, or if `data` does
+    not divide B, the function is called once.
   """
   mesh = jax.sharding.get_abstract_mesh()
   size = len(jax.tree.leaves(rows)[0])
@@ -231,13 +261,13 @@ def map_over_data(function, whole, *rows):
 
 
 def process_rows(mesh, size: int) -> tuple[int, int]:
-  """Returns (first, after): the rows of a batch that this process's devices want.
+  """Returns the rows [first, after) of a batch that this process must provide.
 
-  Processes that divide `model` among them want the same.
+  Processes that share a row of the mesh provide the same rows.
 
   Args:
-    mesh: from `make_mesh`.
-    size: rows of the batch; the mesh's `data` axis divides it.
+    mesh: device mesh from `make_mesh`.
+    size: rows in the batch, a multiple of the `data` axis.
   """
   split = jax.sharding.NamedSharding(mesh, P('data'))
   parts = {
@@ -247,7 +277,7 @@ def process_rows(mesh, size: int) -> tuple[int, int]:
   first, after = min(a for a, _ in parts), max(b for _, b in parts)
   if sum(b - a for a, b in parts) != after - first or first % (after - first):
     raise ValueError(
-      f'the devices of process {jax.process_index()} have no rows in a row'
+      f'the devices of process {jax.process_index()} have no consecutive rows'
     )
   return first, after
 
@@ -256,14 +286,14 @@ def put_batch(batch, mesh, first: int = 0, size: int = 0):
   """Places rows of a batch, split over `data`.
 
   Args:
-    batch: pytree of numpy arrays [N, ...]: the whole batch, or this process's
-      `process_rows` of it.
-    mesh: from `make_mesh`; its `data` axis must divide the batch.
-    first: which row of the batch is their first.
-    size: rows of the whole batch; 0 for N.
+    batch: pytree of numpy arrays [N, ...]: the whole batch, or the
+      `process_rows` of this process.
+    mesh: device mesh from `make_mesh`; its `data` axis must divide the batch.
+    first: position of the first row in the whole batch.
+    size: rows in the whole batch; 0 for N.
 
   Returns:
-    The same pytree of global arrays.
+    Pytree of global arrays.
   """
   sharding = jax.sharding.NamedSharding(mesh, P('data'))
 

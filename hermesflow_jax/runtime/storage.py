@@ -1,7 +1,7 @@
-"""Files of runs, in folders of this machine or in buckets: gs://bucket/folder.
+"""Files in local folders and in buckets (gs://bucket/folder).
 
-An object of a bucket appears whole or not at all. There is no rename, no lock
-and no append, and a folder is only what the names of objects begin with.
+An object in a bucket appears only when it is complete. Buckets have no rename,
+no locks and no append; their folders are prefixes of object names.
 """
 
 from collections.abc import Iterator
@@ -15,39 +15,44 @@ import posixpath
 import shutil
 import sys
 
-# Paths of buckets go through gcsfs also where TensorFlow is installed; read
-# once, when the first path is made by anyone.
+# Bucket paths use gcsfs also where TensorFlow is installed. epath reads this
+# once, with the first path.
 os.environ.setdefault('EPATH_USE_TF', 'false')
 _BUCKETS = 'gs://'
 
 
 @functools.cache
 def _bucket():
-  """The filesystem of all buckets; ValueError if nothing here speaks to it."""
-  # Buckets with other rules than most, which are asked for at every call.
+  """Returns the filesystem for all buckets.
+
+  Raises:
+    ValueError: gcsfs is not installed.
+  """
+  # Buckets with hierarchical namespaces, which cost a request at every call.
   os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
   try:
     import fsspec
     import gcsfs
   except ImportError as error:
-    raise ValueError('gs:// wants `pip install gcsfs`') from error
+    raise ValueError('gs:// needs `pip install gcsfs`') from error
   del gcsfs
-  # Its errors are raised, too.
+  # gcsfs also raises the errors that it logs.
   logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
-  # What others write is seen at once.
+  # Listings are not cached, so files of other processes are seen at once.
   fsspec.config.conf.setdefault('gcs', {})['use_listings_cache'] = False
-  # The one that epath has.
+  # The instance that epath uses.
   return fsspec.filesystem('gcs', finalize_on_close=True)
 
 
 def path(name: str | os.PathLike):
-  """Returns a name as a path: a `pathlib.Path`, or an `epath.Path` in a bucket.
+  """Returns a `pathlib.Path`, or an `epath.Path` in a bucket.
 
   Args:
-    name: 'folder/file' or 'gs://bucket/folder/file'; a path stays what it is.
+    name: 'folder/file' or 'gs://bucket/folder/file'; a path is returned as it
+      is.
 
   Raises:
-    ValueError: it is of another scheme, or gcsfs is not installed.
+    ValueError: the scheme is another, or gcsfs is not installed.
   """
   if isinstance(name, pathlib.PurePath):
     return name
@@ -55,9 +60,7 @@ def path(name: str | os.PathLike):
   if not mark:
     return pathlib.Path(name)
   if f'{scheme}{mark}' != _BUCKETS or not place.strip('/'):
-    raise ValueError(
-      f'{name} is no path, wanted a folder or gs://bucket/folder'
-    )
+    raise ValueError(f'path must be a folder or gs://bucket/folder, got {name}')
   _bucket()
   from etils import epath
 
@@ -65,12 +68,16 @@ def path(name: str | os.PathLike):
 
 
 def is_local(where) -> bool:
-  """Returns whether a path is one of this machine."""
+  """Returns whether a path is on this machine, not in a bucket.
+
+  Args:
+    where: path from `path`.
+  """
   return isinstance(where, pathlib.Path)
 
 
 def failures() -> tuple[type[Exception], ...]:
-  """Returns what is raised where files or buckets cannot be reached."""
+  """Returns the exceptions raised when a file or bucket cannot be reached."""
   if not sys.modules.get('gcsfs'):
     return (OSError,)
   import aiohttp
@@ -87,13 +94,24 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def make_folder(folder) -> None:
-  """Makes a folder and those above it; in a bucket there is nothing to make."""
+  """Makes a local folder with its parents; buckets need no folders.
+
+  Args:
+    folder: folder path.
+  """
   if is_local(folder):
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def check_writable(folder) -> None:
-  """Makes a folder; OSError if nothing can be written into it."""
+  """Makes a folder and checks that files can be written into it.
+
+  Args:
+    folder: folder path.
+
+  Raises:
+    OSError: the folder is read-only; for a bucket also other `failures()`.
+  """
   if is_local(folder):
     make_folder(folder)
     if not os.access(folder, os.W_OK):
@@ -104,12 +122,17 @@ def check_writable(folder) -> None:
 
 
 def write(file, data: bytes) -> None:
-  """Writes a file that appears whole or not at all."""
+  """Writes a file, which appears only when it is complete.
+
+  Args:
+    file: file path; local parents are made.
+    data: its content.
+  """
   if not is_local(file):
     _bucket().pipe_file(str(file), data)
     return
   make_folder(file.parent)
-  # One name, so that what a killed process left is written over.
+  # A fixed name, so that the file of a killed process is overwritten.
   temporary = file.with_name(file.name + '.tmp')
   with open(temporary, 'wb') as opened:
     opened.write(data)
@@ -119,9 +142,16 @@ def write(file, data: bytes) -> None:
 
 
 def create(file, data: bytes) -> bool:
-  """Writes an object of a bucket unless it is there; returns whether it did.
+  """Writes an object of a bucket unless it exists.
 
-  Of several who do so at once, one does.
+  If several processes try at once, exactly a single process succeeds.
+
+  Args:
+    file: object path.
+    data: its content.
+
+  Returns:
+    Whether this call wrote it.
   """
   try:
     _bucket().pipe_file(str(file), data, mode='create')
@@ -131,7 +161,11 @@ def create(file, data: bytes) -> bool:
 
 
 def open_text(file) -> io.TextIOBase:
-  """Opens a file of UTF-8 for reading."""
+  """Opens a UTF-8 file for reading.
+
+  Args:
+    file: file path.
+  """
   if is_local(file):
     return open(file, encoding='utf-8')
   return io.TextIOWrapper(io.BytesIO(file.read_bytes()), encoding='utf-8')
@@ -139,7 +173,11 @@ def open_text(file) -> io.TextIOBase:
 
 @contextlib.contextmanager
 def open_bytes(file) -> Iterator:
-  """Yields what readers of files take: a path, or an open object."""
+  """Yields a local path, or an open object of a bucket, for file readers.
+
+  Args:
+    file: file path.
+  """
   if is_local(file):
     yield file
   else:
@@ -148,38 +186,50 @@ def open_bytes(file) -> Iterator:
 
 
 def list_names(folder) -> list[str]:
-  """Returns the names of what is in a folder; [] if it is not there."""
+  """Returns the names in a folder; [] if the folder does not exist.
+
+  Args:
+    folder: folder path.
+  """
   if is_local(folder):
     return os.listdir(folder) if folder.is_dir() else []
   try:
-    found = _bucket().ls(str(folder), detail=True)
+    objects = _bucket().ls(str(folder), detail=True)
   except FileNotFoundError:
     return []
-  # A browser leaves an empty object where it makes a folder.
-  found = [posixpath.relpath(f['name'], _key(folder)) for f in found]
-  return [name for name in found if name != '.']
+  # Folders that a browser made have an empty object of their own.
+  names = [posixpath.relpath(f['name'], _key(folder)) for f in objects]
+  return [name for name in names if name != '.']
 
 
 def list_files(folder) -> dict[str, str]:
-  """Returns the files at any depth below a folder, by their paths from there.
+  """Returns version stamps of all files below a folder.
 
-  Each with what changes when it is written, e.g. its size and time.
+  Args:
+    folder: folder path.
+
+  Returns:
+    {path in the folder: stamp of `version_stamp`}.
   """
   if is_local(folder):
-    files = [each for each in folder.rglob('*') if each.is_file()]
+    files = [file for file in folder.rglob('*') if file.is_file()]
     return {
-      str(each.relative_to(folder)): version_stamp(each) for each in files
+      str(file.relative_to(folder)): version_stamp(file) for file in files
     }
-  found = _bucket().find(str(folder), detail=True)
+  objects = _bucket().find(str(folder), detail=True)
   return {
     posixpath.relpath(name, _key(folder)): _stamp(facts)
-    for name, facts in found.items()
+    for name, facts in objects.items()
     if not name.endswith('/')
   }
 
 
 def version_stamp(file) -> str:
-  """Returns what changes when a file is written again."""
+  """Returns a text that changes when a file is written again.
+
+  Args:
+    file: file path.
+  """
   if not is_local(file):
     return _stamp(_bucket().info(str(file)))
   stat = file.stat()
@@ -191,14 +241,21 @@ def _stamp(facts):
 
 
 def _key(where):
-  """'bucket/folder', as gcsfs has it."""
+  """Returns a path as gcsfs writes it: 'bucket/folder'."""
   return str(where).removeprefix(_BUCKETS)
 
 
 def check_reached(folder) -> None:
-  """Raises one of `failures()` if a bucket refuses a folder or parts of it."""
-  found = _bucket().find(str(folder), detail=True)
-  names = [name for name, facts in found.items() if facts['size']]
+  """Reads a byte of each object in a folder of a bucket.
+
+  Args:
+    folder: folder path.
+
+  Raises:
+    Exception: of `failures()`, if the bucket refuses to list or to read.
+  """
+  objects = _bucket().find(str(folder), detail=True)
+  names = [name for name, facts in objects.items() if facts['size']]
   for first in _bucket().cat_ranges(names, 0, 1, on_error='return'):
     refused = isinstance(first, Exception)
     if refused and not isinstance(first, FileNotFoundError):
@@ -206,15 +263,29 @@ def check_reached(folder) -> None:
 
 
 def glob(pattern: str) -> list[str]:
-  """Returns the files of a bucket that a pattern with * and ** means."""
-  found = _bucket().glob(pattern, detail=True)
+  """Returns the bucket files that match a pattern, sorted.
+
+  Args:
+    pattern: 'gs://bucket/...' with * and **.
+  """
+  objects = _bucket().glob(pattern, detail=True)
   return sorted(
-    _BUCKETS + name for name, facts in found.items() if facts['type'] == 'file'
+    _BUCKETS + name
+    for name, facts in objects.items()
+    if facts['type'] == 'file'
   )
 
 
 def path_inside(folder, name: str):
-  """Returns the path of a name in a bucket's folder; None if it leaves it."""
+  """Returns a file path in a bucket's folder.
+
+  Args:
+    folder: folder path.
+    name: relative file path.
+
+  Returns:
+    The path; None if it leaves the folder.
+  """
   key = posixpath.normpath(posixpath.join('/', _key(folder), name))
   if not key.startswith(f'/{_key(folder)}/'):
     return None
@@ -222,9 +293,12 @@ def path_inside(folder, name: str):
 
 
 def remove(where) -> None:
-  """Removes a folder with all below it, or an object of a bucket.
+  """Removes a folder with its content, or an object of a bucket.
 
-  What cannot be removed stays: it is in nobody's way, or will be written over.
+  Files that cannot be removed stay: they do no harm, or are overwritten later.
+
+  Args:
+    where: folder or object path.
   """
   if is_local(where):
     shutil.rmtree(where, ignore_errors=True)

@@ -1,16 +1,17 @@
-"""JSON from strangers: no NaN, no key twice, no nesting without end."""
+"""JSON from other sources: NaN, repeated keys and deep nesting are errors."""
 
 from collections.abc import Iterator
 import json
 import pathlib
 import re
 
+# Bytes of the longest file that is read.
 MOST_BYTES = 100_000_000
 
 
 def _once(pairs):
-  found = dict(pairs)
-  if len(found) < len(pairs):
+  value = dict(pairs)
+  if len(value) < len(pairs):
     keys = [k for k, _ in pairs]
     twice = (
       sorted({k for k in keys if keys.count(k) > 1})
@@ -18,7 +19,7 @@ def _once(pairs):
       else ['...']
     )
     raise ValueError('key twice: ' + ', '.join(map(repr, twice)))
-  return found
+  return value
 
 
 def _no_constant(text):
@@ -26,13 +27,14 @@ def _no_constant(text):
 
 
 def parse(text: str | bytes):
-  """Returns the value that a text holds.
+  """Returns a JSON text's value.
 
   Args:
     text: UTF-8.
 
   Raises:
-    ValueError: it is not JSON, has a key twice or NaN, or is nested too deep.
+    ValueError: the text is not JSON, repeats a key, has NaN, or nests too
+      deeply.
   """
   try:
     return json.loads(
@@ -50,20 +52,20 @@ _BETWEEN = re.compile(r'[\s,]*')
 
 
 def records(text: str) -> Iterator[tuple[str, object]]:
-  """Yields the records of a file in any of the forms that scripts write.
+  """Yields the records of a file in any form that scripts write.
 
   The forms are JSON lines, a JSON list, and values over several lines with
-  commas between them and no list around them, as scripts leave that append to
-  a file. A comma after the last record is no fault.
+  commas between them but no list around them, which scripts that append to a
+  file write. A comma after the last record is accepted.
 
   Args:
-    text: of the file; a byte order mark is passed over.
+    text: content of the file; a byte order mark is skipped.
 
   Yields:
-    (place, value) of each record, e.g. ('line 3', {...}) of JSON lines, or
-    ('record 3 (line 31)', {...}). The value of a record that is no JSON is a
-    ValueError; the next record is looked for at a line that is indented as the
-    first record.
+    (place, value) for each record: ('line 3', {...}) in JSON lines, or
+    ('record 3 (line 31)', {...}). The value of a record that is not JSON is a
+    ValueError; the next record then starts at a line with the same indentation
+    as the first record.
   """
   text = text.removeprefix('\ufeff')
   if _is_lines(text):
@@ -76,7 +78,7 @@ def records(text: str) -> Iterator[tuple[str, object]]:
 
 
 def _is_lines(text):
-  """Whether each line is a record of its own."""
+  """Returns whether each line is a record."""
   lines = (line for line in text.split('\n') if line.strip())
   first, second = next(lines, '').strip(), next(lines, '').strip()
   if first.startswith('['):
@@ -98,7 +100,7 @@ def _is_json(text):
 
 
 def _value(text):
-  """The value of a text, or the ValueError that says why it has none."""
+  """Returns a JSON text's value, or a ValueError if it is not JSON."""
   try:
     return parse(text)
   except ValueError as error:
@@ -106,7 +108,7 @@ def _value(text):
 
 
 def _spread(text):
-  """The records of a list, or of values with commas between them."""
+  """Yields the records of a list, or of values with commas between them."""
   at = _BETWEEN.match(text).end()
   listed = text[at] == '['
   if listed:
@@ -145,33 +147,36 @@ def _spread(text):
     at = end
     at = _BETWEEN.match(text, at).end()
   if listed:
-    yield 'the end', ValueError("the list has no end, wanted ']'")
+    yield 'the end', ValueError("the list has no end, add ']'")
 
 
 def loads(text: str | bytes, name: str) -> dict:
-  """Returns the object that a text holds.
+  """Returns a JSON text's object.
 
   Args:
     text: UTF-8.
-    name: how the text is called in messages.
+    name: the text's name in messages.
 
   Raises:
-    ValueError: see `parse`; or it is not an object.
+    ValueError: see `parse`; or the value is not an object.
   """
   try:
-    found = parse(text)
+    value = parse(text)
   except ValueError as error:
     raise ValueError(f'{name}: {error}') from error
-  if not isinstance(found, dict):
+  if not isinstance(value, dict):
     raise ValueError(f'{name} holds no JSON object')
-  return found
+  return value
 
 
 def load(path: pathlib.Path) -> dict:
-  """Reads a file; see `loads`.
+  """Reads a file with a JSON object; see `loads`.
+
+  Args:
+    path: file path.
 
   Raises:
-    ValueError: also when it cannot be read or is too long.
+    ValueError: the file cannot be read, is too long, or holds no object.
   """
   try:
     if path.stat().st_size > MOST_BYTES:

@@ -1,4 +1,4 @@
-"""What a job tells the person who started it."""
+"""A job's messages and progress, on a terminal or in a log file."""
 
 import collections
 from collections.abc import Callable
@@ -19,13 +19,13 @@ LINE_EVERY = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Console:
-  """The two ways a job speaks.
+  """A job's output.
 
   Attributes:
-    say: prints one line.
-    progress: (label) -> a wrapper of iterables that shows their progress.
-    command: the command that started the job, for pages that print it; ''
-      where another program called the job.
+    say: prints a line.
+    progress: label -> function that wraps an iterable to show its progress.
+    command: command that started the job, for pages that print it; '' if
+      another program called the job.
   """
 
   say: Callable[[str], None]
@@ -36,7 +36,12 @@ class Console:
 def with_prefix(
   progress: Callable[[str], Callable], prefix: str
 ) -> Callable[[str], Callable]:
-  """Returns `Console.progress` with '<prefix>: ' before each label."""
+  """Returns `Console.progress` with '<prefix>: ' before each label.
+
+  Args:
+    progress: see `Console`.
+    prefix: text before the labels.
+  """
   return lambda label: progress(f'{prefix}: {label}')
 
 
@@ -45,15 +50,19 @@ def weighted_progress(
   parts: Sequence,
   sizes: Sequence[int],
 ) -> Iterator:
-  """Yields parts of a work; what is counted is the items in them.
+  """Yields parts of a work, and shows progress in items.
 
   Args:
-    progress: wraps the items.
-    parts: of the work.
-    sizes: how many items each has.
+    progress: wraps an iterable to show its progress.
+    parts: the work's parts.
+    sizes: item count for each part.
+
+  Yields:
+    The parts.
   """
   items = iter(progress(range(sum(sizes))))
-  # An item is done when the next is asked for; time counts from the first.
+  # The wrapper counts an item when the next is requested; its time starts
+  # with the first.
   next(items, None)
   for part, size in zip(parts, sizes, strict=True):
     yield part
@@ -61,11 +70,11 @@ def weighted_progress(
 
 
 def terminal(clock: Callable[[], float] = time.monotonic) -> Console:
-  """Returns a console of standard output and standard error.
+  """Returns a console on standard output and standard error.
 
-  Lines of `say` go to standard output. Progress goes to standard error: bars
-  on a terminal, while the work takes longer than a second; elsewhere (a log
-  file, a batch system) at most one line a minute, see `Lines`.
+  `say` prints to standard output. Progress goes to standard error: as bars on
+  a terminal, for work that takes longer than a second; otherwise (a log file,
+  a batch system) as a line a minute at most, see `Lines`.
 
   Args:
     clock: returns seconds.
@@ -100,20 +109,20 @@ def terminal(clock: Callable[[], float] = time.monotonic) -> Console:
 
 
 def silent() -> Console:
-  """Says nothing; for tests and for other programs."""
+  """Returns a console without output, for tests and other programs."""
   return Console(lambda line: None, lambda label: lambda items: items)
 
 
 class Lines:
-  """Progress as lines, at most one a minute.
+  """Progress as lines, at most a line a minute.
 
-  A line names the work with its place and the time left:
-  'round 1: drawing images 120/900, 3 min left'. Work within other work stands
-  behind it: 'round 1: curating 300/900, 12 min left; drawing images 40/480, 2
-  min left'. Work that ends within its first minute prints no line of its own.
+  A line has the name of the work, its position and the time left:
+  'round 1: drawing images 120/900, 3 min left'. Nested work follows: 'round 1:
+  curating 300/900, 12 min left; drawing images 40/480, 2 min left'. Work that
+  ends within its first minute prints no line.
 
   Args:
-    write: takes a line.
+    write: prints a line.
     clock: returns seconds.
   """
 
@@ -122,12 +131,12 @@ class Lines:
     self._works, self._last = [], -math.inf
 
   def wrap(self, label: str, items: Iterable) -> Iterator:
-    """Yields the items, and writes a line whenever one is due.
+    """Yields items, and writes a line when a minute has passed.
 
     Args:
-      label: the name of the work.
-      items: of the work. Those of a range are counted from its start, so that
-        a run that goes on at step 50 of 100 shows '51/100' after one step.
+      label: work name.
+      items: items of the work. A range is counted from its start: a run that
+        resumes at step 50 of 100 shows '51/100' after a step.
     """
     now = self._clock()
     work = _Work(label, items, now)
@@ -138,11 +147,11 @@ class Lines:
       for item in items:
         yield item
         work.done += 1
-        self._tell_if_due()
+        self._write_if_due()
     finally:
       self._works.remove(work)
 
-  def _tell_if_due(self):
+  def _write_if_due(self):
     now = self._clock()
     first = self._works[0]
     if now - max(self._last, first.began) < LINE_EVERY or first.ended:
@@ -154,7 +163,7 @@ class Lines:
 
 
 class _Work:
-  """Some items, and how many of them are done."""
+  """Items, and the number of items that are done."""
 
   def __init__(self, label: str, items: Iterable, began: float):
     self.label, self.began, self.done = label, began, 0
@@ -179,6 +188,10 @@ class _Work:
 
 
 def time_left(seconds: float) -> str:
-  """Returns e.g. '3 min', rounded up, or '5.2 h' from two hours on."""
+  """Returns a duration as text, e.g. '3 min', or '5.2 h' from two hours on.
+
+  Args:
+    seconds: the duration; minutes are rounded up.
+  """
   minutes = max(1, math.ceil(seconds / 60))
   return f'{minutes} min' if minutes < 120 else f'{seconds / 3600:.1f} h'

@@ -1,4 +1,4 @@
-"""How long a device had nothing to do, as far as its host can tell."""
+"""Clocks: idle time of a device, and time of a loop by its parts."""
 
 import collections
 from collections.abc import Callable
@@ -9,15 +9,15 @@ import jax
 
 
 class DeviceClock:
-  """Follows calls that return before the device is done; a context manager.
+  """Measures idle time of a device under asynchronous calls; a context manager.
 
   Attributes:
-    seconds: from the first call to the last result.
-    compiled: of these, in calls, and between calls, in which something was
-      compiled.
-    waited: of these, when the device may have had no work. A result that was
-      ready when it was looked at counts as if it had been so since the call
-      before; what a call takes to start is not seen.
+    seconds: time from the first call to the last result.
+    compiled: seconds of this in calls that compiled, and between calls if
+      something was compiled.
+    waited: seconds of this in which the device may have been idle. A result
+      that is ready at a call is assumed to have been ready since the call
+      before; the start-up time of a call is not seen.
   """
 
   def __init__(self):
@@ -39,9 +39,9 @@ class DeviceClock:
     """Calls a compiled function.
 
     Args:
-      function: of the batch.
+      function: compiled batch function.
       batch: its argument.
-      before: the result of the call before, if it was not fetched yet.
+      before: the previous call's result, if it was not fetched yet.
     """
     now = time.perf_counter()
     if self._began is None:
@@ -57,7 +57,7 @@ class DeviceClock:
     return out
 
   def _spent(self, now):
-    """Counts the time since `_free`, in which the device had no work."""
+    """Counts the time since `_free`, in which the device was idle."""
     if self._compiles > self._seen:
       self.compiled += now - self._free
     else:
@@ -65,7 +65,7 @@ class DeviceClock:
     self._seen = self._compiles
 
   def fetched(self):
-    """Marks that the last call's result has come."""
+    """Records that the result of the last call is on the host."""
     self._free = time.perf_counter()
     self.seconds = self._free - self._began
 
@@ -80,13 +80,13 @@ class DeviceClock:
 
 
 class Stopwatch:
-  """Sorts time into parts; a context manager.
+  """Splits the time of a loop into named parts; a context manager.
 
-  What tracing and compiling take is a part of its own, wherever it happens;
-  what is in no part is the rest.
+  Tracing and compiling are a part of their own, wherever they happen; time
+  outside of all parts is 'rest'.
 
   Attributes:
-    seconds: of the last lap.
+    seconds: the last lap's duration.
   """
 
   def __init__(self, now: Callable[[], float] = time.perf_counter):
@@ -106,12 +106,17 @@ class Stopwatch:
     jax.monitoring.unregister_event_duration_listener(self.listen)
 
   def listen(self, event: str, seconds: float, **_) -> None:
-    """Hears from JAX how long something took."""
+    """Counts compilation time; a listener of `jax.monitoring`.
+
+    Args:
+      event: event name.
+      seconds: its duration.
+    """
     if not event.startswith('/jax/core/compile/'):
       return
     end = self._now()
     begin = end - seconds
-    # The tracing of a function has that of those it calls within it.
+    # Tracing a function includes tracing the functions that it calls.
     while self._compilations and self._compilations[-1][0] >= begin:
       first, last = self._compilations.pop()
       self._compiled -= last - first
@@ -120,7 +125,11 @@ class Stopwatch:
 
   @contextlib.contextmanager
   def part(self, name: str):
-    """Counts the time within as this part's; parts do not nest."""
+    """Counts the time of a context as a part; parts do not nest.
+
+    Args:
+      name: part name.
+    """
     began, compiled = self._now(), self._compiled
     try:
       yield

@@ -1,4 +1,4 @@
-"""Folders of this machine copied to and from buckets."""
+"""Copies of folders between this machine and buckets."""
 
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -10,49 +10,53 @@ from hermesflow_jax.runtime import storage
 
 
 @contextlib.contextmanager
-def local_copy(folder, wanted: Iterable[str]) -> Iterator[pathlib.Path]:
-  """Yields a folder of this machine with the same files, while it is open.
+def local_copy(folder, names: Iterable[str]) -> Iterator[pathlib.Path]:
+  """Yields a local folder with copies of files, removed at the end.
 
   Args:
-    folder: where they are; yielded itself if it is of this machine.
-    wanted: the files, by their paths from there; those missing are passed over.
+    folder: folder with the files; a local folder is yielded itself.
+    names: paths of the files in the folder; missing files are skipped.
+
+  Raises:
+    ValueError: a path leaves the folder.
   """
   if storage.is_local(folder):
     yield folder
     return
-  with tempfile.TemporaryDirectory() as room:
-    for name in wanted:
-      file = pathlib.Path(room, name)
-      if '..' in file.parts or not file.is_relative_to(room):
+  with tempfile.TemporaryDirectory() as temporary:
+    for name in names:
+      file = pathlib.Path(temporary, name)
+      if '..' in file.parts or not file.is_relative_to(temporary):
         raise ValueError(f'{name} is not in {folder}')
       file.parent.mkdir(parents=True, exist_ok=True)
       with contextlib.suppress(FileNotFoundError):
         file.write_bytes((folder / name).read_bytes())
-    yield pathlib.Path(room)
+    yield pathlib.Path(temporary)
 
 
 class Outbox:
-  """A folder of this machine whose files are sent to another.
+  """A local folder whose files are sent to a bucket; a context manager.
 
-  For what writes only here. A context manager: all is sent at its end.
+  It is for code that can only write local files. The end of the context sends
+  all files.
 
   Attributes:
-    folder: where to write; the target itself if that is of this machine.
+    folder: folder to write into; the target itself if that is local.
 
   Args:
-    target: where the files come to be.
+    target: folder that receives the files.
   """
 
   def __init__(self, target):
     self.folder, self._target = target, target
-    self._room, self._sent = None, {}
+    self._temporary, self._sent = None, {}
     if not storage.is_local(target):
-      self._room = tempfile.TemporaryDirectory()
-      self.folder = pathlib.Path(self._room.name)
+      self._temporary = tempfile.TemporaryDirectory()
+      self.folder = pathlib.Path(self._temporary.name)
 
   def send(self) -> None:
-    """Sends what was written since the last time."""
-    if not self._room:
+    """Sends the files that were written since the last call."""
+    if not self._temporary:
       return
     for name, written in storage.list_files(self.folder).items():
       if self._sent.get(name) != written:
@@ -60,12 +64,12 @@ class Outbox:
         self._sent[name] = written
 
   def close(self) -> None:
-    """Sends the rest, and removes what is here."""
+    """Sends the remaining files, and removes the local folder."""
     try:
       self.send()
     finally:
-      if self._room:
-        self._room.cleanup()
+      if self._temporary:
+        self._temporary.cleanup()
 
   def __enter__(self):
     return self

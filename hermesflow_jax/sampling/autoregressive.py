@@ -1,4 +1,8 @@
-"""Sampling of text, token by token."""
+"""Autoregressive sampling of text: replies about an image, token by token."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -6,27 +10,59 @@ import jax.numpy as jnp
 from hermesflow_jax.sampling import prefix_cache
 from hermesflow_jax.sequences import attention_mask
 
-# Tokens of a reply between two looks at whether all replies have ended.
+# Tokens between two checks whether all replies have ended.
 STRETCH = 16
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TokenState:
+  """State after a generated token.
+
+  Attributes:
+    hidden: [D], hidden state of the token, which predicts the next token.
+    cache: phi.Cache of generated tokens.
+    ended: bool[], whether the reply has ended.
+  """
+
+  hidden: jax.Array
+  cache: Any
+  ended: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ReplyState:
+  """Loop state of `sample_text` between two stretches.
+
+  Attributes:
+    start: int32[], number of generated tokens: the slot of the next token.
+    last: state after the last token; its cache holds all earlier stretches.
+    tokens: int32[S], generated tokens; slots from `start` on hold `stop`.
+  """
+
+  start: jax.Array | int
+  last: TokenState
+  tokens: jax.Array
+
+
 def pick_token(key, logits, temperature, top_k, most: int):
-  """Draws one token among the `top_k` likeliest at a temperature.
+  """Draws a token among the `top_k` likeliest at a temperature.
 
   Args:
-    key: a random key.
-    logits: float32[V]; of equal ones the first counts.
-    temperature: float32[] > 0.
+    key: random key.
+    logits: float32[V]; among equal logits the first ranks highest.
+    temperature: float32[], above 0.
     top_k: int32[], 1 to `most`; 1 is greedy.
-    most: the largest `top_k` of all, at most V; the noise is of this size, so
-      it decides the draw, too.
+    most: upper bound of `top_k`, at most V. The noise has this size, so the
+      drawn token depends on it.
 
   Returns:
-    int32[], the token.
+    int32[], token id.
   """
   best, tokens = jax.lax.top_k(logits, most)
   scaled = jnp.where(
-    jnp.arange(most) < top_k, best / temperature, prefix_cache.NEG
+    jnp.arange(most) < top_k, best / temperature, attention_mask.LOWEST
   )
   return tokens[jax.random.categorical(key, scaled)].astype(jnp.int32)
 
@@ -46,79 +82,94 @@ def sample_text(
   allowed=None,
   stretch: int = STRETCH,
 ):
-  """Replies to one prompt about an image, token by token.
+  """Samples a reply to a prompt about an image.
+
+  The arguments `image`, `prompt` and `length` come from
+  `image_to_text.mmu_parts`. Callers map over them with `jax.vmap`.
 
   Args:
     model: a ShowO.
-    key: the random key of this reply.
-    image: Rows [E], prompt: Rows [P], right-padded, length: int32[], its
-      tokens that are not pads; all of `image_to_text.mmu_parts`.
-    max_new: tokens to generate at most.
-    temperature, top_k, most: see `pick_token`; `most` may exceed V.
-    stop: the id that ends a reply; it and what follows are `stop`. -1: none.
-    allowed: bool[V], the ids a reply may have; None: text, and only its
-      logits are computed. `stop` is a text id.
-    stretch: tokens between two looks at whether all replies have ended. A
-      look at each would keep an accelerator waiting for its host.
+    key: random key for this reply.
+    image: Rows [E], the image.
+    prompt: Rows [P], the prompt, right-padded.
+    length: int32[], prompt length without pads.
+    max_new: limit on generated tokens.
+    temperature: float32[], see `pick_token`.
+    top_k: int32[], see `pick_token`.
+    most: see `pick_token`; values above V act as V.
+    stop: id of the token that ends a reply, or -1. It fills all later slots.
+    allowed: bool[V], ids that can be generated. None allows all text ids, and
+      then only their logits are computed; `stop` must be a text id.
+    stretch: number of tokens between two checks whether all replies have
+      ended. A check after every token would stall an accelerator, which waits
+      for its host.
 
   Returns:
-    int32[max_new].
+    int32[max_new], token ids.
   """
-  if allowed is None:
-    logits_of = model.text_head()
-  else:
-
-    def logits_of(hidden):
-      return jnp.where(allowed, model.logits(hidden), prefix_cache.NEG)
-
-  last, past, seen = prefix_cache.read_tokens(model, image, prompt, length)
+  next_logits = _output_head(model, allowed)
+  hidden, prefix, prefix_mask = prefix_cache.read_tokens(
+    model, image, prompt, length
+  )
   stretch = min(stretch, max_new)
-  room = -(-max_new // stretch) * stretch
-  slots, begin = jnp.arange(room), image.tokens.shape[0] + length
+  capacity = -(-max_new // stretch) * stretch
+  slots, position = jnp.arange(capacity), image.tokens.shape[0] + length
   keys = jax.random.split(key, max_new)[jnp.minimum(slots, max_new - 1)]
+  is_split = capacity > stretch
 
-  # Under `jax.vmap` each reply has a `start` of its own, and a write to a place
-  # of its own is a slow scatter. So a stretch writes into a cache that is its
-  # own, at places that all share, and is moved at its end.
-  def some(state):
-    start, (hidden, before, done), tokens = state
+  # Under `jax.vmap` each reply has its own `start`, and writes to different
+  # slots are slow scatters. So a stretch writes to a cache of its own, where
+  # all replies share the slots, and is copied once at its end.
+  def sample_stretch(state: ReplyState) -> ReplyState:
+    start, earlier = state.start, state.last.cache
 
-    def step(carry, inputs):
-      hidden, cache, done = carry
+    def step(last: TokenState, inputs):
       i, key = inputs
-      logits = logits_of(hidden)
-      most_here = min(most, logits.shape[-1])
-      token = pick_token(key, logits, temperature, top_k, most_here)
-      token = jnp.where(done, stop, token)
-      done = done | (token == stop)
-      sees = [*seen, *written, attention_mask.Interval(end=(i + 1)[None])]
-      hidden, cache = model(
-        token[None], sees, (begin + start + i)[None], cache, earlier
+      logits = next_logits(last.hidden)
+      token = pick_token(
+        key, logits, temperature, top_k, min(most, logits.shape[-1])
       )
-      return (hidden[0], cache, done), token
+      token = jnp.where(last.ended, stop, token)
+      ended = last.ended | (token == stop)
+      mask = [*past_mask, attention_mask.Interval(end=(i + 1)[None])]
+      hidden, cache = model(
+        token[None], mask, (position + start + i)[None], last.cache, past
+      )
+      return TokenState(hidden[0], cache, ended), token
 
-    earlier, written = past, []
-    if room > stretch:
-      earlier = [*past, before]
-      written = [attention_mask.Interval(end=start[None])]
-    cache = model.empty_cache((), stretch)
-    (hidden, cache, done), new = jax.lax.scan(
+    past, past_mask = prefix, prefix_mask
+    if is_split:
+      past = [*prefix, earlier]
+      past_mask = [*prefix_mask, attention_mask.Interval(end=start[None])]
+    own_cache = model.empty_cache((), stretch)
+    last, new_tokens = jax.lax.scan(
       step,
-      (hidden, cache, done),
+      dataclasses.replace(state.last, cache=own_cache),
       (jnp.arange(stretch), jax.lax.dynamic_slice_in_dim(keys, start, stretch)),
     )
-    if room > stretch:
-      before = before.put(cache, start)
-    tokens = jax.lax.dynamic_update_slice(tokens, new, (start,))
-    return start + stretch, (hidden, before, done), tokens
+    if is_split:
+      earlier = earlier.put(last.cache, start)
+    tokens = jax.lax.dynamic_update_slice(state.tokens, new_tokens, (start,))
+    last = dataclasses.replace(last, cache=earlier)
+    return ReplyState(start + stretch, last, tokens)
 
-  def goes_on(state):
-    start, (_, _, done), _ = state
-    return (start < room) & ~done
+  def goes_on(state: ReplyState):
+    return (state.start < capacity) & ~state.last.ended
 
-  # One stretch alone has nothing before it.
-  before = model.empty_cache((), room if room > stretch else 0)
-  carry = last, before, jnp.zeros((), bool)
-  tokens = jnp.full(room, stop, jnp.int32)
-  *_, tokens = jax.lax.while_loop(goes_on, some, (0, carry, tokens))
-  return tokens[:max_new]
+  # A single stretch has no earlier tokens to keep.
+  cache = model.empty_cache((), capacity if is_split else 0)
+  last = TokenState(hidden, cache, jnp.zeros((), bool))
+  tokens = jnp.full(capacity, stop, jnp.int32)
+  end = jax.lax.while_loop(goes_on, sample_stretch, ReplyState(0, last, tokens))
+  return end.tokens[:max_new]
+
+
+def _output_head(model, allowed) -> Callable[[jax.Array], jax.Array]:
+  """Returns the map from a hidden state [D] to logits of allowed tokens."""
+  if allowed is None:
+    return model.text_head()
+
+  def masked_logits(hidden):
+    return jnp.where(allowed, model.logits(hidden), attention_mask.LOWEST)
+
+  return masked_logits

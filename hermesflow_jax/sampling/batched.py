@@ -1,4 +1,4 @@
-"""Samplers over batches: random keys by identity, rows grouped by length."""
+"""Compiled programs that run the samplers over batches."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -14,13 +14,21 @@ from hermesflow_jax.sampling import autoregressive
 from hermesflow_jax.sampling import choice_scores
 from hermesflow_jax.sampling import maskgit
 
-# Rows are this many tokens long, or twice as many...
+# Lengths of rows are padded to multiples of this, to compile few programs.
 LENGTH_MULTIPLE = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-  """One rung of a ladder of text samplers."""
+  """Text sampler settings.
+
+  Attributes:
+    temperature: above 0, divides the logits.
+    top_k: at least 1, likeliest tokens to draw from; 1 is greedy.
+
+  Raises:
+    ValueError: a setting is invalid.
+  """
 
   temperature: settings.PositiveFloat
   top_k: settings.PositiveInt
@@ -34,48 +42,58 @@ GREEDY = Decoding(1.0, 1)
 
 @functools.partial(jax.jit, static_argnames='candidates')
 def _keys(root, hashes, candidates):
-  def one(name, candidate):
+  def candidate_key(name, candidate):
     return jax.random.fold_in(jax.random.fold_in(root, name), candidate)
 
   numbers = jnp.arange(candidates)
-  keys = jax.vmap(lambda h: jax.vmap(lambda c: one(h, c))(numbers))(hashes)
+  keys = jax.vmap(lambda h: jax.vmap(lambda c: candidate_key(h, c))(numbers))(
+    hashes
+  )
   return jax.random.key_data(keys)
 
 
 def identity_keys(seed: int, names: Sequence[str], candidates: int):
-  """Returns uint32[N, M, 2], the raw keys of each candidate of each name."""
+  """Derives random keys from names, independent of their order.
+
+  Args:
+    seed: run seed.
+    names: N names.
+    candidates: M, candidates per name.
+
+  Returns:
+    uint32[N, M, 2], raw keys.
+  """
   hashes = np.array([zlib.crc32(n.encode()) for n in names], np.uint32)
   return np.asarray(_keys(jax.random.key(seed), hashes, candidates))
 
 
 def padded_length(size: int, most: int) -> int:
-  """Returns the smallest multiple of BUCKET that holds `size`, up to `most`.
-
-  So that few lengths are compiled, and few pads are computed.
-  """
+  """Rounds `size` up to a multiple of LENGTH_MULTIPLE, but at most `most`."""
   return min(most, -(-size // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
 
 
 def group_questions(
-  counts: Sequence[int], shared: int, each: int
+  counts: Sequence[int], image_size: int, prompt_size: int
 ) -> np.ndarray:
-  """Groups questions about the same image, so that it is read once for them.
+  """Groups questions about the same image, so that groups share its cache.
 
   Args:
-    counts: the questions of each image, one after the other.
-    shared: tokens of an image.
-    each: tokens of a question.
+    counts: number of questions about each image; questions are numbered image
+      by image.
+    image_size: tokens per image.
+    prompt_size: tokens per question.
 
   Returns:
-    int[G, Q], the numbers of the questions of each group; a group that lacks
-    some repeats its last. Q is what makes the fewest tokens in all.
+    int[G, Q], question numbers of each group. An incomplete group repeats the
+    last question of its image. Q minimizes the total token count.
   """
   counts = np.asarray(counts)
 
-  def cost(size):
-    return int(np.ceil(counts / size).sum()) * (shared + size * each)
+  def total_tokens(size):
+    groups = int(np.ceil(counts / size).sum())
+    return groups * (image_size + size * prompt_size)
 
-  size = min(range(1, int(counts.max()) + 1), key=cost)
+  size = min(range(1, int(counts.max()) + 1), key=total_tokens)
   groups, start = [], 0
   for count in counts:
     for begin in range(0, count, size):
@@ -87,12 +105,24 @@ def group_questions(
 
 @functools.partial(jax.jit, static_argnames=('config', 'skipped'))
 def draw_images(model, keys, rows, given, empty, counts, config, skipped):
-  """int32[N, M, I]: M images of each of N captions.
+  """Samples M images for each of N captions.
 
-  `given` is None, or (codes [N, M, I], known bool[N, M, I]).
+  Args:
+    model: a ShowO.
+    keys: uint32[N, M, 2], raw random keys.
+    rows: Rows [N, P], captions from `text_to_image.t2i_prefix`.
+    given: (codes int32[N, M, I], known bool[N, M, I]), codes to keep where
+      known; or None.
+    empty: Rows [P], the empty caption, used by guidance.
+    counts: int32[S], codes that stay masked after each step.
+    config: maskgit.MaskGITSampler.
+    skipped: pads that were cut off on the left of the rows.
+
+  Returns:
+    int32[N, M, I], image codes.
   """
 
-  def one(key, row, given, empty):
+  def draw_image(key, row, given, empty):
     text = [row, empty] if config.guidance else [row]
     codes, _ = maskgit.sample_image(
       model,
@@ -105,19 +135,33 @@ def draw_images(model, keys, rows, given, empty, counts, config, skipped):
     )
     return codes
 
-  each = 0
+  axis = 0
   if given is None:
     size = model.config.image_tokens
-    given, each = (jnp.zeros(size, jnp.int32), jnp.zeros(size, bool)), None
-  every = jax.vmap(one, (0, None, each, None))
-  return jax.vmap(every, (0, 0, each, None))(keys, rows, given, empty)
+    given, axis = (jnp.zeros(size, jnp.int32), jnp.zeros(size, bool)), None
+  draw_candidates = jax.vmap(draw_image, (0, None, axis, None))
+  return jax.vmap(draw_candidates, (0, 0, axis, None))(keys, rows, given, empty)
 
 
 @functools.partial(jax.jit, static_argnames=('max_new', 'most'))
 def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
-  """int32[N, Q, M, max_new]: a reply a rung to Q prompts about N images."""
+  """Samples M replies to each of Q prompts about each of N images.
 
-  def one(key, image, prompt, length, rung):
+  Args:
+    model: a ShowO.
+    keys: uint32[N, Q, M, 2], raw random keys.
+    images: Rows [N, E], see `image_to_text.mmu_parts`.
+    prompts: Rows [N, Q, P], see `image_to_text.mmu_parts`.
+    lengths: int32[N, Q], prompt lengths without pads.
+    rungs: (temperature float32[M], top_k int32[M]) of the M replies.
+    max_new: limit on generated tokens.
+    most: largest `top_k`.
+
+  Returns:
+    int32[N, Q, M, max_new], token ids.
+  """
+
+  def write_reply(key, image, prompt, length, rung):
     return autoregressive.sample_text(
       model,
       jax.random.wrap_key_data(key),
@@ -131,28 +175,41 @@ def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
       stop=model.config.vocab.eos,
     )
 
-  every = jax.vmap(one, (0, None, None, None, 0))
-  every = jax.vmap(every, (0, None, 0, 0, None))
-  return jax.vmap(every, (0, 0, 0, 0, None))(
+  over_rungs = jax.vmap(write_reply, (0, None, None, None, 0))
+  over_prompts = jax.vmap(over_rungs, (0, None, 0, 0, None))
+  return jax.vmap(over_prompts, (0, 0, 0, 0, None))(
     keys, images, prompts, lengths, rungs
   )
 
 
 @functools.partial(jax.jit, static_argnames='rule')
 def score_choices(model, images, prompts, lengths, choices, rule):
-  """float32[N, Q, C]: the choices of Q questions about each of N images."""
+  """Scores the choices of Q questions about each of N images.
 
-  def one(image, prompt, length, choices):
+  Args:
+    model: a ShowO.
+    images: Rows [N, E], see `image_to_text.mmu_parts`.
+    prompts: Rows [N, Q, P], see `image_to_text.mmu_parts`.
+    lengths: int32[N, Q], prompt lengths without pads.
+    choices: choice_tokens.Choices with leading axes [N, Q].
+    rule: a function in `choice_rules.RULES`.
+
+  Returns:
+    float32[N, Q, C], scores.
+  """
+
+  def score_question(image, prompt, length, choices):
     return choice_scores.score_choices(
       model, image, prompt, length, choices, rule
     )
 
-  every = jax.vmap(one, (None, 0, 0, 0))
-  return jax.vmap(every)(images, prompts, lengths, choices)
+  over_questions = jax.vmap(score_question, (None, 0, 0, 0))
+  return jax.vmap(over_questions)(images, prompts, lengths, choices)
 
 
 @jax.jit
 def encode_batch(tokenizer, images):
+  """Encodes images uint8[N, H, W, 3] to codes int32[N, I] with a Magvit."""
   pixels = images.astype(jnp.float32) / 127.5 - 1.0
   codes = tokenizer.codes(tokenizer.encode(pixels))
   return codes.reshape(codes.shape[0], -1)
@@ -160,5 +217,15 @@ def encode_batch(tokenizer, images):
 
 @functools.partial(jax.jit, static_argnames='grid')
 def decode_batch(tokenizer, codes, grid):
+  """Decodes codes to images with a Magvit.
+
+  Args:
+    tokenizer: a Magvit.
+    codes: int[N, I], image codes, or int[N, h, w].
+    grid: (h, w), image size in codes.
+
+  Returns:
+    uint8[N, H, W, 3].
+  """
   pixels = tokenizer.decode(codes.reshape(-1, *grid))
   return jnp.rint(jnp.clip((pixels + 1.0) * 127.5, 0, 255)).astype(jnp.uint8)

@@ -1,4 +1,4 @@
-"""Log-likelihoods of the choices of a question."""
+"""Scores of a question's choices, computed with the model."""
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +9,26 @@ from hermesflow_jax.sequences import attention_mask
 
 
 def score_choices(model, image, prompt, length, choices, rule):
-  """Scores the choices of one question by what a reply would say.
+  """Scores the choices of a question about an image.
+
+  The arguments `image`, `prompt` and `length` come from
+  `image_to_text.mmu_parts`. Callers map over them with `jax.vmap`.
 
   Args:
     model: a ShowO.
-    image: Rows [E], prompt: Rows [P], right-padded, length: int32[], its
-      tokens that are not pads; all of `image_to_text.mmu_parts`.
-    choices: `choice_rules.Choices` of the question.
-    rule: (`choice_rules.TokenLogits`, Choices) -> float32[C], of `choice_rules.RULES`.
+    image: Rows [E], the image.
+    prompt: Rows [P], the prompt, right-padded.
+    length: int32[], prompt length without pads.
+    choices: `choice_tokens.Choices` of the question.
+    rule: a function in `choice_rules.RULES`, from (TokenLogits, Choices) to
+      scores float32[C].
 
   Returns:
     float32[C], higher for likelier choices.
   """
   tokens = choices.tokens
   size = tokens.shape[-1]
-  last, past, seen = prefix_cache.read_tokens(model, image, prompt, length)
+  last, past, past_mask = prefix_cache.read_tokens(model, image, prompt, length)
   pick = choice_rules.token_logits
   logits = jax.vmap(pick, (None, 0, None))(
     model.logits(last), tokens[:, 0], tokens[:, 0]
@@ -32,13 +37,13 @@ def score_choices(model, image, prompt, length, choices, rule):
   if size > 1:
     slots = jnp.arange(size - 1)
     positions = image.tokens.shape[0] + length + slots
-    sees = [*seen, attention_mask.Interval(end=slots + 1)]
+    mask = [*past_mask, attention_mask.Interval(end=slots + 1)]
 
-    def rest(choice):
-      hidden, _ = model(choice[:-1], sees, positions, past=past)
+    def later_logits(choice):
+      hidden, _ = model(choice[:-1], mask, positions, past=past)
       return jax.vmap(pick)(model.logits(hidden), choice[1:], tokens.T[1:])
 
-    later = jax.vmap(rest)(tokens)
+    later = jax.vmap(later_logits)(tokens)
     logits = jax.tree.map(
       lambda a, b: jnp.concatenate([a, b], axis=1), logits, later
     )

@@ -1,8 +1,8 @@
-"""Grids of image codes of which some are given: inpainting, extrapolation.
+"""Inpainting and extrapolation on grids of image codes.
 
-A canvas is int32[N, H, W] with UNKNOWN where a code is to be drawn. A model
-draws grids of one size; a larger canvas is filled window by window, each of
-which keeps what is known in it.
+A canvas is int32[N, H, W] with UNKNOWN at the codes to draw. A model draws
+grids of a fixed size, so a larger canvas is filled window by window; each
+window keeps its known codes.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,11 @@ DIRECTIONS = ('left', 'right', 'up', 'down')
 
 
 def masked_codes(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-  """Returns which codes a mask of pixels hides.
+  """Converts a mask of pixels to a mask of codes.
 
   Args:
-    mask: bool[H', W'], True where the image is to be drawn anew; the grid
-      divides its sides.
-    grid: (h, w).
+    mask: bool[H', W'], True at pixels to redraw; h divides H', w divides W'.
+    grid: (h, w), image size in codes.
 
   Returns:
     bool[h, w], True where any pixel of the code's patch is masked.
@@ -31,42 +30,51 @@ def masked_codes(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 
 def extend_canvas(canvas: np.ndarray, direction: str, grid) -> np.ndarray:
-  """Returns the canvas with half a grid of unknown codes on one side.
+  """Extends a canvas by half a grid of unknown codes.
 
   Args:
     canvas: int32[N, H, W].
-    direction: one of DIRECTIONS.
-    grid: (h, w).
+    direction: side to extend, an entry in DIRECTIONS.
+    grid: (h, w), image size in codes.
+
+  Returns:
+    int32[N, H', W'].
   """
   rows, columns = (max(1, side // 2) for side in grid)
-  room = {
+  pads = {
     'left': ((0, 0), (columns, 0)),
     'right': ((0, 0), (0, columns)),
     'up': ((rows, 0), (0, 0)),
     'down': ((0, rows), (0, 0)),
   }[direction]
-  return np.pad(canvas, ((0, 0), *room), constant_values=UNKNOWN)
+  return np.pad(canvas, ((0, 0), *pads), constant_values=UNKNOWN)
 
 
 def canvas_windows(canvas: np.ndarray, grid) -> list[tuple[int, int]]:
-  """Returns (top, left) of the windows that fill a canvas, in order.
+  """Returns the windows that fill a canvas, in drawing order.
 
-  They go by half a grid, the last to the border, each where some code of the
-  canvas is unknown that none before it has filled.
+  Windows start every half grid and at the border; windows with more known
+  codes come first. A window is dropped if earlier windows fill its codes.
+
+  Args:
+    canvas: int32[N, H, W].
+    grid: (h, w), window size.
+
+  Returns:
+    List with (top, left).
   """
-  left_over = (canvas == UNKNOWN).any(0)
+  unknown = (canvas == UNKNOWN).any(0)
   corners = []
   for top in _starts(canvas.shape[1], grid[0]):
     for left in _starts(canvas.shape[2], grid[1]):
       corners.append((top, left))
-  # What touches the most of what is known comes first.
-  corners.sort(key=lambda c: -_known(left_over, c, grid))
+  corners.sort(key=lambda c: -_count_known(unknown, c, grid))
   kept = []
   for corner in corners:
-    here = _slices(corner, grid)
-    if left_over[here].any():
+    window = _slices(corner, grid)
+    if unknown[window].any():
       kept.append(corner)
-      left_over[here] = False
+      unknown[window] = False
   return kept
 
 
@@ -75,19 +83,22 @@ def fill_canvas(
   grid,
   draw: Callable[[int, np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
-  """Returns the canvas without unknown codes.
+  """Fills the unknown codes of a canvas, window by window.
 
   Args:
     canvas: int32[N, H, W], at least as large as the grid.
-    grid: (h, w), what a model draws at once.
-    draw: (number of the window, codes int32[N, h, w] with 0 where unknown,
-      known bool[N, h, w]) -> int32[N, h, w], which keeps the known ones.
+    grid: (h, w), window size.
+    draw: (window number, codes int32[N, h, w] with 0 where unknown, known
+      bool[N, h, w]) -> int32[N, h, w], which keeps the known codes.
+
+  Returns:
+    int32[N, H, W].
   """
   canvas = canvas.copy()
   for number, corner in enumerate(canvas_windows(canvas, grid)):
-    here = (slice(None), *_slices(corner, grid))
-    known = canvas[here] != UNKNOWN
-    canvas[here] = draw(number, np.where(known, canvas[here], 0), known)
+    window = (slice(None), *_slices(corner, grid))
+    known = canvas[window] != UNKNOWN
+    canvas[window] = draw(number, np.where(known, canvas[window], 0), known)
   return canvas
 
 
@@ -100,5 +111,5 @@ def _slices(corner, grid):
   return tuple(slice(c, c + side) for c, side in zip(corner, grid))
 
 
-def _known(unknown, corner, grid):
+def _count_known(unknown, corner, grid):
   return int((~unknown[_slices(corner, grid)]).sum())

@@ -1,10 +1,10 @@
-"""Samplers, each written for one example: images, text, answers.
+"""MaskGIT sampling of images (arXiv 2202.04200).
 
-Callers `jax.vmap` them over candidates and inputs. A prefix is computed once
-and kept as keys and values: text never sees the image in front of which it
-stands, so the text of an image row is not computed again at each step. What
-candidates or questions share is not mapped over (`in_axes=None`), and so
-computed, kept and read once for all of them.
+The sampler is written for a single image; callers map over captions and
+candidates with `jax.vmap`. In a t2i row the caption does not attend to the
+image after it, so its keys and values are computed once, before the first
+step. Arguments that candidates share are not mapped over (`in_axes=None`):
+their computation, storage and reads are shared as well.
 """
 
 import dataclasses
@@ -23,21 +23,22 @@ from hermesflow_jax.sequences import mask_schedules
 
 @dataclasses.dataclass(frozen=True)
 class MaskGITSampler:
-  """How an image is sampled (arXiv 2202.04200); hashable, so jit-static.
+  """Image sampler settings; hashable, so static under jit.
 
   Attributes:
-    steps: S, forward passes; at least 1.
-    guidance: g >= 0 of (1 + g) cond - g uncond.
-    temperature: >= 0, of the Gumbel noise on the confidence, before annealing.
-    schedule: name of the mask schedule, see `mask_schedules.SCHEDULES`.
-    compounding: anneal as the official code does (the factor 1 - (s+1)/S is
-      applied to the annealed temperature of the step before).
-    code_temperature: > 0, divides the logits before a code is drawn; 1 is the
-      model's own distribution.
+    steps: S >= 1, forward passes.
+    guidance: g >= 0 in (1 + g) cond - g uncond; 0 disables guidance.
+    temperature: >= 0, scale of the Gumbel noise on the confidence, before
+      annealing.
+    schedule: name of the mask schedule, see `mask_schedules.parse_schedule`.
+    compounding: multiply the temperature of the previous step by
+      1 - (s + 1) / S, as the official code does; otherwise multiply
+      `temperature` by this factor.
+    code_temperature: > 0, divides the logits before a code is drawn.
 
   Raises:
-    ValueError: lists every number out of its bounds; or there is no such
-      schedule.
+    ValueError: numbers are out of bounds (the error lists all of them), or
+      the schedule is unknown.
   """
 
   steps: settings.PositiveInt
@@ -56,7 +57,7 @@ class MaskGITSampler:
     mask_schedules.parse_schedule(self.schedule)
 
   def temperatures(self) -> np.ndarray:
-    """Returns float32[S], the confidence temperature of each step."""
+    """Returns float32[S], the scale of the Gumbel noise at each step."""
     factors = 1.0 - np.arange(1, self.steps + 1) / self.steps
     if self.compounding:
       factors = np.cumprod(factors)
@@ -64,24 +65,25 @@ class MaskGITSampler:
 
 
 def inverse_cdf(key, logits: jax.Array) -> jax.Array:
-  """Draws one index per row from softmax(logits), with one uniform each.
+  """Draws an index per row from softmax(logits) by inverting the CDF.
 
-  The distribution is that of `jax.random.categorical`, whose noise for every
-  index of every row took most of the time of an image on a CPU. The
-  cumulative sum runs over blocks of about sqrt(V), then inside one block.
+  Equal in distribution to `jax.random.categorical`, but with a single uniform
+  number per row: Gumbel noise for all V indices took most of the sampling time
+  on CPUs. The cumulative sum first runs over blocks of about sqrt(V) indices,
+  then within a block.
 
   Args:
-    key: a random key.
+    key: random key.
     logits: float32[..., V].
 
   Returns:
-    int32[...].
+    int32[...], indices in [0, V).
   """
   size = logits.shape[-1]
   block = math.isqrt(size - 1) + 1
   weights = jnp.exp(logits - logits.max(-1, keepdims=True))
-  room = [(0, 0)] * (logits.ndim - 1) + [(0, -size % block)]
-  weights = jnp.pad(weights, room).reshape(*logits.shape[:-1], -1, block)
+  pads = [(0, 0)] * (logits.ndim - 1) + [(0, -size % block)]
+  weights = jnp.pad(weights, pads).reshape(*logits.shape[:-1], -1, block)
   mass = weights.sum(-1)
   upto = jnp.cumsum(mass, axis=-1)
   point = jax.random.uniform(key, logits.shape[:-1]) * upto[..., -1]
@@ -94,10 +96,10 @@ def inverse_cdf(key, logits: jax.Array) -> jax.Array:
 
 
 def _first_beyond(upto, point, weights):
-  """The first index whose cumulative weight exceeds `point`.
+  """Returns the first index whose cumulative weight exceeds `point`.
 
-  Rounding may put the point beyond all, or before all; then it is the last or
-  the first index with any weight, so that nothing impossible is drawn.
+  The result is clipped to the indices with positive weight: rounding can put
+  the point outside, and an index with probability 0 must not be drawn.
   """
   index = jnp.arange(upto.shape[-1])
   first = jnp.argmax(weights > 0, axis=-1)
@@ -116,38 +118,40 @@ def sample_image(
   choose=inverse_cdf,
   skipped: int = 0,
 ):
-  """Samples the codes of one image by masked prediction.
+  """Samples image codes by iterative masked prediction.
+
+  If `text`, `codes` and `known` are not mapped over, all images share the
+  cache of the text and the first forward pass.
 
   Args:
     model: a ShowO.
-    key: the random key of this image.
-    text: Rows [P] of `token_rows.t2i_prefix`: (condition,) without guidance,
-      (condition, empty condition) with it. What of these, of `codes` and of
-      `known` is not mapped over is read once for all images; so is the first
-      step, up to its noise.
-    codes: int32[I], codes given in advance where `known`.
-    known: bool[I], positions that are never changed.
-    config: steps, guidance, noise.
-    num_masked: int32[S], the tokens left masked after each step for I tokens
-      (`mask_schedules.schedule_counts`); never below one or above those masked - 1.
-    choose: (key, logits[I, Z]) -> codes[I]; argmax in parity tests.
-    skipped: pads that were left out on the left of `text`; positions count
-      them.
+    key: random key for this image.
+    text: Rows [P] from `text_to_image.t2i_prefix`: (caption,) without
+      guidance, (caption, empty caption) with guidance.
+    codes: int32[I], codes to keep where `known`.
+    known: bool[I], positions to keep.
+    config: settings.
+    num_masked: int32[S], codes that stay masked after each step
+      (`mask_schedules.schedule_counts`). The sampler raises it to 1 and
+      limits it to the number of masked codes minus 1.
+    choose: draws codes, (key, logits float32[I, Z]) -> int[I].
+    skipped: pads that were cut off on the left of `text`; positions
+      count them.
 
   Returns:
-    (codes int32[I], trace int32[S, I] of the codes before each step, -1
-    where masked).
+    (codes int32[I], trace int32[S, I]: the codes before each step, -1 where
+    masked).
   """
   vocab = model.config.vocab
   branches, prefix_size = len(text), text[0].tokens.shape[-1]
   size = codes.shape[0]
-  # One by one, so that what images share is not computed for each.
+  # Without vmap over branches, so that images share the cache of a branch.
   prefixes = [
     prefix_cache.prefill(model, rows, start=skipped)[1] for rows in text
   ]
   prefix = jax.tree.map(lambda *a: jnp.stack(a), *prefixes)
   positions = skipped + prefix_size + jnp.arange(size + 2)
-  # Every row of the image block sees the text that is there, and the block.
+  # Each token of the image attends to the text without pads and to the image.
   begins = jnp.stack([jnp.argmax(rows.valid) for rows in text])
   begins = begins.astype(jnp.int32)
   head = model.code_head()
@@ -159,23 +163,23 @@ def sample_image(
     ).astype(jnp.int32)
 
     def branch(prefix, begin):
-      sees = [attention_mask.Interval(start=begin[None]), None]
+      mask = [attention_mask.Interval(start=begin[None]), None]
       hidden, _ = model.decoder(
-        model.embed(row), sees, positions, past=[prefix]
+        model.embed(row), mask, positions, past=[prefix]
       )
       return hidden[1:-1]
 
     hidden = jax.vmap(branch)(prefix, begins)
     if branches == 1:
       return head(hidden[0])
-    # The head is affine and the weights sum to 1, so guidance of the hidden
-    # states is guidance of the logits, with one product in place of two.
-    # Guidance multiplies rounding errors, so it comes before the one rounding
-    # to bfloat16 that the head needs. At guidance 5 (width 256, 4 layers,
-    # random weights, 8,192 codes) rounded states and logits change the
-    # likeliest code at 2.3% of the masked positions, rounded states at 1.8%,
-    # this at 0.3%; a second product, of what is rounded off, would change none
-    # but cost twice as much. The decoder's own bfloat16 changes 5.9%.
+    # The head is affine and the weights sum to 1, so guidance of hidden states
+    # equals guidance of logits, with half the products. Guidance amplifies
+    # rounding errors, so it precedes the single rounding to bfloat16 that the
+    # head needs. At guidance 5 (width 256, 4 layers, random weights, 8,192
+    # codes) rounding of states and logits changes the likeliest code at 2.3%
+    # of the masked positions, rounding of states at 1.8%, this order at 0.3%.
+    # A second product with the rounding errors would change none at twice the
+    # cost. The bfloat16 decoder itself changes 5.9%.
     g = config.guidance
     return head((1 + g) * hidden[0] - g * hidden[1])
 
@@ -192,8 +196,8 @@ def sample_image(
     confidence = jnp.where(masked, confidence + temperature * noise, jnp.inf)
     count = jnp.minimum(keep_masked, masked.sum() - 1)
     count = jnp.maximum(count, 1)
-    # By rank: the compiler may compute a confidence twice, rounded otherwise,
-    # and the one that a cut was taken from would then lie below it.
+    # By rank, not by a threshold: the compiler may compute a confidence twice
+    # with different rounding, and then the threshold's own code is below it.
     rank = jnp.argsort(jnp.argsort(confidence))
     return jnp.where(masked & (rank < count), -1, drawn), (state, drawn)
 
@@ -203,10 +207,10 @@ def sample_image(
     jnp.asarray(num_masked, jnp.int32),
     jnp.asarray(config.temperatures()),
   )
-  # Apart from the others, which start from what was drawn.
-  state, once = step(start, jax.tree.map(lambda a: a[0], inputs))
+  # The first step stays outside of the scan: all images can share it.
+  state, first = step(start, jax.tree.map(lambda a: a[0], inputs))
   _, later = jax.lax.scan(step, state, jax.tree.map(lambda a: a[1:], inputs))
   trace, drawn = jax.tree.map(
-    lambda a, b: jnp.concatenate([a[None], b]), once, later
+    lambda a, b: jnp.concatenate([a[None], b]), first, later
   )
   return drawn[-1], trace

@@ -1,11 +1,9 @@
-"""The shared prefix of several replies: read once, kept in a cache."""
+"""Key-value caches for prefixes that several replies share."""
 
 import jax
 import jax.numpy as jnp
 
 from hermesflow_jax.sequences import attention_mask
-
-NEG = jnp.finfo(jnp.float32).min
 
 
 def prefill(model, rows, past=(), start: int = 0):
@@ -13,20 +11,20 @@ def prefill(model, rows, past=(), start: int = 0):
 
   Args:
     model: a ShowO.
-    rows: Rows [T], see `attention_mask.mask_matrix`.
-    past: caches of what stands before, without pads; every row sees it all.
-    start: the position of the first token of all.
+    rows: Rows [T], the tokens of the prefix.
+    past: caches of earlier tokens, without pads; all rows attend to them.
+    start: position of the first token in the whole row.
 
   Returns:
-    (hidden [T, D], its cache, full).
+    (hidden states [T, D], full cache of the T tokens).
   """
   size, before = rows.tokens.shape[-1], sum(cache.size for cache in past)
-  sees = [None] * len(past) + [
+  mask = [None] * len(past) + [
     attention_mask.key_intervals(rows.ar, rows.valid)
   ]
   return model(
     rows.tokens,
-    sees,
+    mask,
     start + before + jnp.arange(size),
     model.empty_cache((), size),
     past,
@@ -34,11 +32,17 @@ def prefill(model, rows, past=(), start: int = 0):
 
 
 def read_tokens(model, image, prompt, length):
-  """Reads an image and a prompt.
+  """Computes key-value caches for an image and a prompt about it.
+
+  Args:
+    model: a ShowO.
+    image: Rows [E], the image, without pads.
+    prompt: Rows [P], the prompt, right-padded.
+    length: int32[], prompt length without pads.
 
   Returns:
-    (hidden [D] of the prompt's last token, the caches of both, what a reply
-    sees of each).
+    (hidden state [D] at the prompt's last token, [image cache, prompt cache],
+    [image mask, prompt mask] for later tokens).
   """
   _, before = prefill(model, image)
   hidden, after = prefill(model, prompt, [before])

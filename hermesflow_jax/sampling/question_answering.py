@@ -1,21 +1,37 @@
-"""How questions with choices are answered."""
+"""Answers to multiple-choice questions about images."""
 
+from collections.abc import Sequence
 import dataclasses
+import functools
+import itertools
 
+import jax
+import numpy as np
+
+from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import choice_rules
+from hermesflow_jax.sampling import choice_tokens
+from hermesflow_jax.sampling import mesh_sampler
+from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.sequences import vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
 class AnswerConfig:
-  """How multiple-choice questions are answered.
+  """Question answering settings.
 
   Attributes:
-    free: the model replies in its own words and the nearest choice counts, as
-      in the official code; otherwise its likeliest choice.
-    free_prompt: what a free reply is asked with; {question} and {choices}
-      stand for the question and the list of its choices.
-    rule: how likely a choice is, a name of `choice_rules.RULES`.
+    free: True: the model writes a free reply and the nearest choice is its
+      answer, as in the official code. False: the likeliest choice is.
+    free_prompt: prompt for a free reply; the fields {question} and {choices}
+      are replaced by the question and the list of its choices.
+    rule: rule that scores choices, a key in `choice_rules.RULES`.
+
+  Raises:
+    ValueError: the rule is unknown, or the prompt has other fields.
   """
 
   free: bool = False
@@ -29,17 +45,199 @@ class AnswerConfig:
         f'{self.rule!r}'
       )
     try:
-      self.asked({'question': 'q', 'choices': ['a', 'b']})
+      self.prompt({'question': 'q', 'choices': ['a', 'b']})
     except (KeyError, IndexError, ValueError, AttributeError) as error:
       raise ValueError(
         'free_prompt must have no fields but {question} and {choices}, got '
         f'{self.free_prompt!r}'
       ) from error
 
-  def asked(self, question: dict) -> str:
-    """Returns the text that the model is asked a TIFA record with."""
+  def prompt(self, question: dict) -> str:
+    """Returns the prompt text for a TIFA record."""
     if not self.free:
       return question['question']
     return self.free_prompt.format(
       question=question['question'], choices=list(question['choices'])
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionRows:
+  """Token rows of Q questions, grouped by image.
+
+  Attributes:
+    images: Rows [G, E], the image of each group.
+    prompts: Rows [Q, P], the prompt of each question.
+    lengths: int32[Q], prompt lengths without pads.
+    groups: int[G, S], question numbers, see `batched.group_questions`.
+  """
+
+  images: token_rows.Rows
+  prompts: token_rows.Rows
+  lengths: np.ndarray
+  groups: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionAnswerer:
+  """Answers multiple-choice questions; an answer is a choice.
+
+  An answer depends only on its image and its question.
+
+  Attributes:
+    sampler: model on its mesh.
+    text: text tokenizer.
+    vocab: token ids.
+    lengths: row lengths.
+    config: settings.
+    matcher: maps a free reply to the nearest choice.
+  """
+
+  sampler: mesh_sampler.MeshSampler
+  text: text_tokenizer.TextTokenizer
+  vocab: vocabulary.Vocab
+  lengths: token_rows.Lengths
+  config: AnswerConfig
+  matcher: text_similarity.Matcher
+
+  def answer(
+    self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
+  ) -> list[list[str]]:
+    """Answers questions about N images.
+
+    Args:
+      codes: int[N, I], image codes.
+      questions: N lists with TIFA records.
+
+    Returns:
+      N lists with answers; '' if a free reply resembles no choice.
+    """
+    records = list(itertools.chain(*questions))
+    if not records:
+      return [[] for _ in questions]
+    counts = [len(image_questions) for image_questions in questions]
+    rows = self._rows(codes, records, counts)
+    choices = [record['choices'] for record in records]
+    if self.config.free:
+      numbers = self.matcher(self._free_replies(rows), choices)
+    else:
+      numbers = self._likeliest(rows, choices)
+    answers = iter(
+      '' if number is None else names[number]
+      for names, number in zip(choices, numbers)
+    )
+    return [list(itertools.islice(answers, count)) for count in counts]
+
+  def check_question(self, question: dict, image_tokens: int) -> None:
+    """Checks that the prompt of a question fits into a row.
+
+    Args:
+      question: TIFA record.
+      image_tokens: I, codes per image.
+
+    Raises:
+      ValueError: the prompt is too long.
+    """
+    # A row also holds <|mmu|>, <|soi|>, <|eoi|> and <|sot|>.
+    space = self.lengths.prompt - image_tokens - 4
+    prompt = self.config.prompt(question)
+    (tokens,) = self.text.encode([text_tokenizer.user_turn(prompt)])
+    if len(tokens) > space:
+      raise ValueError(
+        f'question must have at most {space} tokens, got {len(tokens)}: '
+        f'{prompt!r}'
+      )
+
+  def _rows(self, codes, records, counts) -> QuestionRows:
+    """Builds the rows of all questions."""
+    prompts = self.text.encode(
+      [text_tokenizer.user_turn(self.config.prompt(r)) for r in records]
+    )
+    image_of = np.repeat(np.arange(len(counts)), counts)
+    images, prompts, lengths = padded_parts(
+      self.vocab, codes[image_of], prompts, self.lengths.prompt
+    )
+    groups = batched.group_questions(
+      counts, images.tokens.shape[-1], prompts.tokens.shape[-1]
+    )
+    images = jax.tree.map(lambda a: a[groups[:, 0]], images)
+    return QuestionRows(images, prompts, lengths, groups)
+
+  def _map(self, function, rows: QuestionRows, *more) -> np.ndarray:
+    """Maps a sampler over groups; `more` are pytrees of arrays [Q, ...].
+
+    Returns:
+      Array [Q, ...], a result per question.
+    """
+    grouped = jax.tree.map(
+      lambda a: a[rows.groups], (rows.prompts, rows.lengths, *more)
+    )
+    results = self.sampler.map(
+      'answering questions',
+      function,
+      (rows.images, *grouped),
+      rows.groups.shape[1],
+    )
+    out = np.zeros((len(rows.lengths), *results.shape[2:]), results.dtype)
+    out[rows.groups] = results
+    return out
+
+  def _free_replies(self, rows: QuestionRows) -> list[str]:
+    """Writes a greedy reply to each question."""
+
+    def write(batch):
+      # Greedy decoding does not depend on its keys.
+      keys = np.zeros((*batch[-1].shape, 1, 2), np.uint32)
+      return self.sampler.write(
+        [batched.GREEDY], self.lengths.reply, (keys, *batch)
+      )
+
+    tokens = self._map(write, rows)[:, 0]
+    return [self.text.decode_reply(reply) for reply in tokens]
+
+  def _likeliest(self, rows: QuestionRows, choices) -> np.ndarray:
+    """Returns int[Q], the number of the likeliest choice of each question."""
+    rule = self.config.rule
+    tree = choice_tokens.encode_choices(
+      self.text, choices, whole=rule != 'constrained'
+    )
+    score = functools.partial(self.sampler.score, choice_rules.RULES[rule])
+    scores = self._map(score, rows, tree)
+    if rule == 'prior':
+      tokens = rows.images.tokens
+      masked = np.where(
+        tokens >= self.vocab.image_offset, self.vocab.mask, tokens
+      )
+      blank = dataclasses.replace(rows.images, tokens=masked)
+      blank_rows = dataclasses.replace(rows, images=blank)
+      scores = scores - self._map(score, blank_rows, tree)
+    # A question with fewer choices than others has empty rows.
+    is_choice = tree.valid.any(-1)
+    return np.where(is_choice, scores, -np.inf).argmax(-1)
+
+
+def padded_parts(
+  vocab: vocabulary.Vocab,
+  codes: np.ndarray,
+  prompts: token_rows.Texts,
+  most: int,
+):
+  """Builds the rows of `image_to_text.mmu_parts` with few distinct lengths.
+
+  Args:
+    vocab: token ids.
+    codes: int[B, I], image codes.
+    prompts: B lists with text ids.
+    most: maximum whole row length.
+
+  Returns:
+    (image Rows [B, I + 3], prompt Rows [B, P], lengths int32[B] of the prompts
+    without pads). P is the longest prompt, see `batched.padded_length`.
+
+  Raises:
+    ValueError: a prompt does not fit.
+  """
+  # <|sot|> precedes a prompt.
+  image, longest = codes.shape[-1] + 3, max(map(len, prompts), default=0) + 1
+  length = image + batched.padded_length(longest, most - image)
+  return image_to_text.mmu_parts(vocab, codes, prompts, length)

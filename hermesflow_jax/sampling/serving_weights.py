@@ -1,8 +1,8 @@
-"""A model as samplers want it: ready to be read again and again.
+"""Prepares the weights of a trained model for sampling.
 
-Sampling reads all weights for each token or step, and changes none. So they
-are kept in the precision that they are used in, whole on each device of the
-`data` axis, and, where that pays, with fewer and larger products.
+Sampling reads all weights at each token or step and changes none. So weights
+are cast to the precision in which they are used, replicated over the mesh axis
+`data` and, where this is faster, fused to fewer and larger products.
 """
 
 from flax import nnx
@@ -18,15 +18,16 @@ from hermesflow_jax.runtime import sharding
 def prepare_for_serving(
   model: showo.ShowO, mesh: jax.sharding.Mesh, fused: bool | None = None
 ) -> showo.ShowO:
-  """Returns a model for sampling; what needs no change is not copied.
+  """Returns a model for sampling; unchanged arrays are not copied.
 
   Args:
-    model: as it is trained.
-    mesh: from `sharding.make_mesh`.
-    fused: whether each block's six products become two. Their sums are
-      rounded otherwise. None: on GPUs, unless they are split over `model`. On
-      CPUs it does not pay: with one row the two take as long, with a thousand
-      3% longer (four layers of width 2,048, float32, two cores).
+    model: trained model.
+    mesh: device mesh.
+    fused: whether to fuse the six products of each block to two, which changes
+      the rounding of sums. None: only on GPUs without a split over `model`.
+      On CPUs fused products are not faster: they take as long for a single
+      row and 3% longer for a thousand rows (four layers of width 2,048,
+      float32, two cores).
   """
   if fused is None:
     fused = jax.default_backend() == 'gpu' and mesh.shape['model'] == 1
@@ -38,26 +39,27 @@ def prepare_for_serving(
 
 
 def cast_weights(model: showo.ShowO) -> showo.ShowO:
-  """Returns a model with parameters of the precision they are used in."""
+  """Casts the parameters to the precision in which they are used."""
   dtype = model.config.decoder.dtype
 
-  def one(path, leaf):
-    # A LayerNorm computes in float32 whatever the rest does, and so is the bias
-    # of the head added.
+  def cast(path, leaf):
+    # LayerNorms and the addition of the head's bias stay in float32.
     name = sharding.path_name(path)
     if 'layernorm' in name or name == 'head/bias':
       return leaf
     return leaf.astype(dtype)
 
-  return jax.tree_util.tree_map_with_path(one, model)
+  return jax.tree_util.tree_map_with_path(cast, model)
 
 
 class FusedBlock(phi.Block):
-  """A block with two products in place of six, for sampling.
+  """Block with two matrix products instead of six, for sampling.
 
   Attributes:
-    enter_kernel: [..., D, 3 D + F], those of queries, keys, values and fc1.
-    leave_kernel: [..., D + F, D], those of dense and fc2.
+    enter_kernel: [..., D, 3 D + F], kernels of q_proj, k_proj, v_proj and fc1.
+    enter_bias: [..., 3 D + F], their biases.
+    leave_kernel: [..., D + F, D], kernels of dense and fc2.
+    leave_bias: [..., D], the sum of their biases.
   """
 
   def __init__(self, block: phi.Block):  # pylint: disable=super-init-not-called
@@ -66,12 +68,12 @@ class FusedBlock(phi.Block):
     self.q_layernorm, self.k_layernorm = block.q_layernorm, block.k_layernorm
     enter = block.q_proj, block.k_proj, block.v_proj, block.fc1
 
-    def joined(leaves, axis):
+    def concatenate(leaves, axis):
       return nnx.Param(jnp.concatenate([a[...] for a in leaves], axis))
 
-    self.enter_kernel = joined([a.kernel for a in enter], -1)
-    self.enter_bias = joined([a.bias for a in enter], -1)
-    self.leave_kernel = joined([block.dense.kernel, block.fc2.kernel], -2)
+    self.enter_kernel = concatenate([a.kernel for a in enter], -1)
+    self.enter_bias = concatenate([a.bias for a in enter], -1)
+    self.leave_kernel = concatenate([block.dense.kernel, block.fc2.kernel], -2)
     self.leave_bias = nnx.Param(block.dense.bias[...] + block.fc2.bias[...])
 
   def _enter(self, y):
@@ -80,9 +82,9 @@ class FusedBlock(phi.Block):
     out += self.enter_bias.astype(c.dtype)
     return jnp.split(out, np.arange(1, 4) * c.width, axis=-1)
 
-  def _leave(self, attended, hidden):
+  def _leave(self, attended, mlp):
     dtype = self.config.dtype
-    both = jnp.concatenate([attended, hidden], axis=-1)
+    both = jnp.concatenate([attended, mlp], axis=-1)
     return both @ self.leave_kernel.astype(dtype) + self.leave_bias.astype(
       dtype
     )

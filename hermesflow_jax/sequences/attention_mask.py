@@ -1,16 +1,18 @@
-"""The omni-attention rule: who sees whom in a row of text and image tokens.
+"""Omni-attention mask of rows with text and image tokens.
 
-One integer a token says it all. `ar = 1` opens a block, `ar = 0` joins the
-block before: a token sees its own block and all blocks before it. So
+Text attends causally, an image attends to itself in full (Show-o, arXiv
+2408.12528, section 3.2). A row stores this rule as one integer per token:
+`ar = 1` opens a block, `ar = 0` extends the current block. A token attends to
+its own block and to all blocks before it.
 
-  text   1 1 1 1            every token a block: causal
-  image  1 0 0 0            <|soi|>, codes, <|eoi|>: one block, sees itself
+  text   1 1 1 1            each token is a block: causal attention
+  image  1 0 0 0            <|soi|>, codes, <|eoi|> are a block: full attention
   t2i    1 1 1 1 | 1 0 0 0  text | image
   mmu    1 0 0 0 | 1 1 1 1  <|mmu|> and image | text
 
-Nothing sees a pad but pads. What pads see is of no consequence for the result
-and follows the official code: all blocks up to their own, pads included. Hence
-every query sees at least itself, and no softmax runs over nothing.
+Only pads attend to pads. As in the official code, a pad attends to all blocks
+up to its own, including pads; its outputs are never used. So every query
+attends at least to itself and no softmax runs over an empty set.
 """
 
 import dataclasses
@@ -19,16 +21,47 @@ import functools
 import jax
 import jax.numpy as jnp
 
+# Score of a masked key, and logit of a forbidden token. Finite, because a
+# softmax over scores of minus infinity alone would be NaN.
+LOWEST = jnp.finfo(jnp.float32).min
+
 
 def mask_matrix(ar: jax.Array, valid: jax.Array) -> jax.Array:
-  """Returns which key each query sees.
+  """Returns the dense attention mask of rows.
+
+  A t2i row `pad <|t2i|> text <|soi|> code code <|eoi|>`: the text is causal,
+  the four tokens of the image attend to the text and to each other, and only
+  the pad attends to the pad.
+
+  >>> import numpy as np
+  >>> ar = np.array([1, 1, 1, 1, 0, 0, 0])
+  >>> valid = np.array([0, 1, 1, 1, 1, 1, 1], bool)
+  >>> print(mask_matrix(ar, valid).astype(int))
+  [[1 0 0 0 0 0 0]
+   [0 1 0 0 0 0 0]
+   [0 1 1 0 0 0 0]
+   [0 1 1 1 1 1 1]
+   [0 1 1 1 1 1 1]
+   [0 1 1 1 1 1 1]
+   [0 1 1 1 1 1 1]]
+
+  An mmu row `<|mmu|> <|soi|> code <|eoi|> text text`: the image never attends
+  to the text after it.
+
+  >>> print(mask_matrix(np.array([1, 0, 0, 0, 1, 1]), valid[1:]).astype(int))
+  [[1 1 1 1 0 0]
+   [1 1 1 1 0 0]
+   [1 1 1 1 0 0]
+   [1 1 1 1 0 0]
+   [1 1 1 1 1 0]
+   [1 1 1 1 1 1]]
 
   Args:
-    ar: int32[..., T], 1 opens a block, 0 joins it.
+    ar: int32[..., T], 1 opens a block, 0 extends it.
     valid: bool[..., T], False on pads.
 
   Returns:
-    bool[..., T, T], [query, key].
+    bool[..., T, T], [query, key], True where the query attends to the key.
   """
   block = jnp.cumsum(ar, axis=-1)
   valid = jnp.asarray(valid)
@@ -39,13 +72,13 @@ def mask_matrix(ar: jax.Array, valid: jax.Array) -> jax.Array:
 def mask_matrix_with_features(
   ar: jax.Array, valid: jax.Array, features: jax.Array
 ) -> jax.Array:
-  """Returns who sees whom in rows with CLIP features: the one exception.
+  """Returns the dense attention mask of rows with CLIP features.
 
-  The columns of the features are seen by EVERY query, also by the system
-  prompt and <|soi|> before them; all else is as in `mask_matrix`.
+  EVERY query attends to the features, even the system prompt and <|soi|>
+  before them. Otherwise the mask equals `mask_matrix`.
 
-      <|mmu|> system <|soi|>  features  <|eoi|> text       all causal but for
-         1    1 1 1     1     1 1 1 1      1    1 1 1      the features
+      <|mmu|> system <|soi|>  features  <|eoi|> text
+         1    1 1 1     1     1 1 1 1      1    1 1 1
 
   Args:
     ar: int32[..., T], see `mask_matrix`.
@@ -61,27 +94,35 @@ def mask_matrix_with_features(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Interval:
-  """The keys that each query sees, where these are contiguous.
+  """Attention mask whose visible keys are contiguous: start <= key < end.
 
   Attributes:
-    start: int32[..., T] or [..., 1], the first key; None: the first of all.
-    end: int32[..., T] or [..., 1], after the last key; None: after all.
+    start: int32[..., T] or [..., 1], first visible key; None: key 0.
+    end: int32[..., T] or [..., 1], end of the visible keys; None: the number
+      of keys.
   """
 
   start: jax.Array | None = None
   end: jax.Array | None = None
 
   def after(self, first: int) -> 'Interval':
-    """Returns the interval of the queries from the `first` on."""
+    """Returns the mask without the first `first` queries."""
 
     def cut(bound):
-      is_each = bound is not None and bound.shape[-1] > 1
-      return bound[..., first:] if is_each else bound
+      is_per_query = bound is not None and bound.shape[-1] > 1
+      return bound[..., first:] if is_per_query else bound
 
     return Interval(cut(self.start), cut(self.end))
 
   def keys(self, size: int) -> jax.Array | None:
-    """Returns bool[..., T or 1, size], which keys are seen; None: all."""
+    """Returns the dense mask over `size` keys.
+
+    Args:
+      size: S, key count.
+
+    Returns:
+      bool[..., T or 1, S]; None where all keys are visible.
+    """
     index, out = jnp.arange(size), None
     if self.start is not None:
       out = index >= self.start[..., None]
@@ -92,15 +133,15 @@ class Interval:
 
 
 def key_intervals(ar: jax.Array, valid: jax.Array) -> Interval:
-  """Returns the keys each query sees as one interval, for mask-free kernels.
+  """Returns the mask of rows as intervals, which need no T x T array.
 
   Args:
     ar: int32[..., T], see `mask_matrix`.
-    valid: bool[..., T]; the tokens that are not pads are contiguous, as in all
-      rows of `prompting`. Otherwise there is no single interval.
+    valid: bool[..., T]. The valid tokens must be contiguous, as in all rows
+      of this package; otherwise no single interval exists.
 
   Returns:
-    Bounds int32[..., T]: query q sees start[q] <= k < end[q].
+    Interval with bounds int32[..., T]: `keys(T)` equals `mask_matrix`.
   """
   ar, valid = jnp.asarray(ar), jnp.asarray(valid)
   size = ar.shape[-1]
@@ -119,15 +160,16 @@ def key_intervals(ar: jax.Array, valid: jax.Array) -> Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """Some tokens of a packed row, see `Packed`.
+  """Layout of one segment of a packed row, see `Packed`.
 
   Attributes:
-    size: T, tokens of one copy.
-    count: C, copies, which stand one after the other and see not each other.
-    after: the number of the segment that all copies see; None: none. It has
-      one copy.
-    image: the first tokens of a copy that are those of an image: they see each
-      other and no other of the copy, and none is a pad.
+    size: T, tokens of a copy.
+    count: C, copy count; they follow each other in the row and do not
+      attend to each other.
+    after: index of the segment that all copies attend to, or None. That
+      segment has a single copy.
+    image: leading tokens of a copy that form an image. They attend
+      to each other and to no other token of the copy; none is a pad.
   """
 
   size: int
@@ -143,15 +185,22 @@ class Segment:
 )
 @dataclasses.dataclass(frozen=True)
 class Packed:
-  """Who sees whom in a row of several parts, some of which share a beginning.
+  """Attention mask of packed rows, whose segments can share a prefix.
 
   Attributes:
-    segments: as they stand in the row.
-    own: for each, the keys that its tokens see of their own copy: None for
-      all, or an `Interval` of bounds that broadcast against int32[..., C, T].
-    before: the same of the segment that it comes after.
+    segments: layout of the row, from left to right.
+    own: for each segment, the mask between tokens of the same copy: None for
+      all keys, or an `Interval` with bounds that broadcast against
+      int32[..., C, T].
+    before: for each segment, the mask over the keys of the segment that it
+      comes after; same form.
   """
 
   segments: tuple[Segment, ...]
   own: tuple[Interval | None, ...]
   before: tuple[Interval | None, ...]
+
+
+# Mask of an attention call: an interval of keys per query, a packed row,
+# bool[..., T, S] with True at visible keys, or None where all are visible.
+Mask = Interval | Packed | jax.Array | None

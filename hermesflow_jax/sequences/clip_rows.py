@@ -1,9 +1,9 @@
-"""Rows of Show-o's CLIP variant: features in place of image codes.
+"""Rows of Show-o's CLIP variant, with CLIP features instead of image codes.
 
   <|mmu|> system <|soi|> features <|eoi|> prompt answer eos pads
 
-Labels stand at the position of the token they name, as in all rows
-(prompting.py); who sees whom is `attention_mask.mask_matrix_with_features`.
+Labels have the form of `token_rows`; the attention mask of these rows is
+`attention_mask.mask_matrix_with_features`.
 """
 
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ def clip_mmu_rows(
   answers: token_rows.Texts,
   length: int,
 ) -> tuple[token_rows.Rows, np.ndarray]:
-  """Returns rows, and where the features go.
+  """Builds rows with placeholders for CLIP features.
 
   Args:
-    vocab: the vocabulary.
-    system: ids of the system prompt, 28 of them in the official rows.
-    features: S, the number of features, 576 in the official rows.
-    prompts: B lists of text ids, not scored.
-    answers: B lists of text ids; eos is added, both are scored. Empty lists
-      for rows that are to be continued.
-    length: T, of the whole row.
+    vocab: token ids.
+    system: ids of the system prompt; the official rows have 28.
+    features: S, features per image; the official rows have 576.
+    prompts: B lists with text ids, not scored.
+    answers: B lists with text ids; eos is appended, both are scored. An empty
+      list leaves the reply to a sampler.
+    length: T, row length.
 
   Returns:
-    (Rows [B, T], bool[T], True at the features). Pads fill the right, and
-    stand in for the features, where they count as valid.
+    (Rows [B, T], right-padded; bool[T], True at the features). The tokens at
+    the features are valid pads.
 
   Raises:
-    ValueError: a row does not fit.
+    ValueError: a row does not fit into `length`.
   """
   begin = len(system) + 2
   index = np.arange(length)
@@ -50,7 +50,9 @@ def clip_mmu_rows(
   ]
   longest = max(map(len, rows), default=0)
   if longest > length:
-    raise ValueError(f'a row has {longest} tokens, length is {length}')
+    raise ValueError(
+      f'length must be at least {longest} for these rows, got {length}'
+    )
   padded = [row + [vocab.pad] * (length - len(row)) for row in rows]
   tokens = np.array(padded, np.int32).reshape(-1, length)
   sizes = np.array([len(row) for row in rows], np.int32)

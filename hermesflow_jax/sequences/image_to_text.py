@@ -1,4 +1,4 @@
-"""Rows of multimodal understanding: an image, a prompt, then a reply."""
+"""Image-to-text rows (mmu): image, prompt, reply."""
 
 import jax
 import numpy as np
@@ -15,22 +15,22 @@ def mmu_prefix(
   *,
   sot: bool = True,
 ) -> tuple[token_rows.Rows, np.ndarray]:
-  """Returns rows whose text is to be continued.
+  """Builds rows that end in a prompt, for sampling a reply.
 
   Args:
-    vocab: the vocabulary.
-    codes: int[B, I] in [0, codebook_size).
-    prompts: B lists of text ids.
-    length: T, of the whole row. At least 3 + I + sot + the longest prompt.
-    sot: whether <|sot|> follows <|eoi|>; as in `mmu_rows`.
+    vocab: token ids.
+    codes: int[B, I], image codes in [0, codebook_size).
+    prompts: B lists with text ids.
+    length: T, row length, at least 3 + I + sot + the longest prompt.
+    sot: whether <|sot|> follows <|eoi|>, as in `mmu_rows`.
 
   Returns:
-    (Rows [B, T], lengths int32[B]). Pads are on the right, so the reply of row
-    b goes to slots and positions lengths[b], lengths[b] + 1, ..., over the
-    pads. Nothing is scored.
+    (Rows [B, T], lengths int32[B] without pads). Rows are right-padded, so
+    the reply of row b replaces the pads from position lengths[b] on. No token
+    is scored.
 
   Raises:
-    ValueError: a prompt does not fit.
+    ValueError: a prompt does not fit into `length`.
   """
   heads = [[vocab.sot] * sot + list(prompt) for prompt in prompts]
   return _mmu(vocab, codes, heads, [[] for _ in heads], length)
@@ -44,19 +44,24 @@ def mmu_parts(
   *,
   sot: bool = True,
 ) -> tuple[token_rows.Rows, token_rows.Rows, np.ndarray]:
-  """Returns the rows of `mmu_prefix` in two parts: the image, the prompt.
+  """Splits the rows of `mmu_prefix` into an image part and a prompt part.
 
-  All prompts about an image share the first, which never sees them.
+  All prompts about an image can share the cache of the image part, which does
+  not attend to them.
 
   Args:
-    vocab, codes, prompts, length, sot: see `mmu_prefix`.
+    vocab: token ids.
+    codes: int[B, I], image codes in [0, codebook_size).
+    prompts: B lists with text ids.
+    length: T, whole row length.
+    sot: whether <|sot|> follows <|eoi|>, as in `mmu_rows`.
 
   Returns:
-    (Rows [B, I + 3], Rows [B, length - I - 3], lengths int32[B] of the
-    prompts, without pads).
+    (image Rows [B, I + 3], prompt Rows [B, T - I - 3], lengths int32[B] of the
+    prompts without pads).
 
   Raises:
-    ValueError: a prompt does not fit.
+    ValueError: a prompt does not fit into `length`.
   """
   rows, lengths = mmu_prefix(vocab, codes, prompts, length, sot=sot)
   size = np.shape(codes)[-1] + 3
@@ -74,23 +79,23 @@ def mmu_rows(
   *,
   sot: bool = True,
 ) -> token_rows.Rows:
-  """Returns rows that teach an answer about an image.
+  """Builds training rows with an answer about an image.
 
   Args:
-    vocab: the vocabulary.
-    codes: int[B, I] in [0, codebook_size).
-    prompts: B lists of text ids, not scored.
-    answers: B lists of text ids; eos is added, both are scored. An answer too
-      long is cut and eos put back.
-    length: T, of the whole row.
-    sot: whether <|sot|> (not scored) follows <|eoi|>. The official questions
-      have it, the official training rows have not; here both are the same.
+    vocab: token ids.
+    codes: int[B, I], image codes in [0, codebook_size).
+    prompts: B lists with text ids, not scored.
+    answers: B lists with text ids; eos is appended, both are scored. Long
+      answers are cut and still end with eos.
+    length: T, row length.
+    sot: whether <|sot|> (not scored) follows <|eoi|>. In the official code it
+      does in questions but not in training rows; by default it does in both.
 
   Returns:
-    Rows [B, T], pads on the right.
+    Rows [B, T], right-padded.
 
   Raises:
-    ValueError: a prompt leaves no room for eos.
+    ValueError: a prompt and eos do not fit into `length`.
   """
   heads = [[vocab.sot] * sot + list(prompt) for prompt in prompts]
   tails = [[*answer, vocab.eos] for answer in answers]
@@ -101,33 +106,43 @@ def mmu_rows(
 def encode_replies(
   vocab: vocabulary.Vocab, texts: token_rows.Texts, size: int
 ) -> np.ndarray:
-  """Returns int32[B, size]: texts with their ends, right-padded.
+  """Builds padded replies for training.
 
-  A text too long is cut and eos put back, as in `mmu_rows`.
+  Args:
+    vocab: token ids.
+    texts: B lists with text ids; eos is appended. Long texts are cut and still
+      end with eos.
+    size: length of a reply with eos and pads.
+
+  Returns:
+    int32[B, size], right-padded.
   """
   rows = [token_rows.cut(vocab, [*text, vocab.eos], size) for text in texts]
   return token_rows.right_padded(vocab, rows, size)
 
 
 def _mmu(vocab, codes, heads, tails, length):
-  """mmu rows of unscored heads and scored tails; rows and their lengths."""
+  """Builds mmu rows from unscored heads and scored tails."""
   if len(heads) != len(tails):
-    raise ValueError(f'{len(heads)} prompts, but {len(tails)} answers')
+    raise ValueError(
+      f'answers must have a text for each of the {len(heads)} prompts, got '
+      f'{len(tails)}'
+    )
   image = token_rows.image_part(vocab, codes, len(heads))
   start = 1 + image.shape[1]
-  room = length - start
+  space = length - start
   for i, (head, tail) in enumerate(zip(heads, tails)):
-    wanted = len(head) + bool(tail)
-    if wanted > room:
+    needed = len(head) + bool(tail)
+    if needed > space:
       raise ValueError(
-        f'row {i}: the prompt wants {wanted} text tokens, length {length} '
-        f'leaves {room}'
+        f'length must be at least {start + needed} for the prompt of row {i}, '
+        f'got {length}'
       )
   texts = [
-    head + (token_rows.cut(vocab, tail, room - len(head)) if tail else [])
+    head + (token_rows.cut(vocab, tail, space - len(head)) if tail else [])
     for head, tail in zip(heads, tails)
   ]
-  text = token_rows.right_padded(vocab, texts, room)
+  text = token_rows.right_padded(vocab, texts, space)
   lengths = np.array([start + len(t) for t in texts], np.int32)
   task = np.full((len(heads), 1), vocab.mmu, np.int32)
   tokens = np.concatenate([task, image, text], axis=1)

@@ -1,9 +1,9 @@
-"""Which image codes are hidden: mask schedules, and one random mask.
+"""Mask schedules of MaskGIT, for sampling and for training.
 
-A schedule maps progress t in [0, 1] to the ratio of codes that are masked, from
-1 at t = 0 to 0 at t = 1 (MaskGIT, arXiv 2202.04200, section 3.1). It takes
-numpy or jax arrays and answers in kind; numpy on the host makes the counts of
-a sampler the same on every device.
+A schedule maps progress t in [0, 1] to the ratio of masked codes, from 1 at
+t = 0 to 0 at t = 1 (MaskGIT, arXiv 2202.04200, section 3.1). It accepts numpy
+or jax arrays and returns the same kind. Samplers evaluate it with numpy on the
+host, so the counts are the same on every device.
 """
 
 from collections.abc import Callable
@@ -14,43 +14,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
 
 Schedule = Callable[[jax.Array], jax.Array]
 
-# The official schedules but cosine never reach 0.
+# As in the official code, only the cosine schedule reaches 0.
 MIN_RATIO = 1e-6
 
 
-def _numpy_of(t):
-  """The array library of t."""
+def _array_module(t):
+  """Returns jnp for jax arrays, otherwise np."""
   return jnp if isinstance(t, jax.Array) else np
 
 
 def cosine(t):
-  """cos(pi t / 2)."""
-  return _numpy_of(t).cos(t * math.pi * 0.5)
+  """Returns cos(pi t / 2)."""
+  return _array_module(t).cos(t * math.pi * 0.5)
 
 
 def power(t, exponent: float):
-  """1 - t ** exponent, at least 1e-6."""
-  return _numpy_of(t).clip(1.0 - t**exponent, MIN_RATIO, 1.0)
+  """Returns 1 - t ** exponent, at least 1e-6."""
+  return _array_module(t).clip(1.0 - t**exponent, MIN_RATIO, 1.0)
 
 
 def linear(t):
-  """1 - t, at least 1e-6."""
+  """Returns 1 - t, at least 1e-6."""
   return power(t, 1.0)
 
 
 def sigmoid(t):
-  """The logistic curve from -3 to 3, scaled to [1e-6, 1]."""
-  tanh = _numpy_of(t).tanh
+  """Returns a falling logistic curve, scaled to [1e-6, 1]."""
+  tanh = _array_module(t).tanh
   ratio = (math.tanh(1.5) - tanh(3.0 * t - 1.5)) / (2 * math.tanh(1.5))
-  return _numpy_of(t).clip(ratio, MIN_RATIO, 1.0)
+  return _array_module(t).clip(ratio, MIN_RATIO, 1.0)
 
 
 def mean_ratio(schedule: Schedule) -> float:
-  """Returns the ratio that is masked on average, t being uniform."""
+  """Returns the mean ratio of a schedule over uniform t in [0, 1]."""
   return float(np.mean(schedule((np.arange(1000) + 0.5) / 1000)))
 
 
@@ -59,10 +60,13 @@ SCHEDULES = {'cosine': cosine, 'linear': linear, 'sigmoid': sigmoid}
 
 @functools.cache
 def parse_schedule(name: str) -> Schedule:
-  """Returns the schedule of a name: one of SCHEDULES, or 'pow2', 'pow0.5'.
+  """Returns the schedule with a given name.
+
+  Args:
+    name: a key in SCHEDULES, or 'pow' and an exponent above 0, e.g. 'pow0.5'.
 
   Raises:
-    ValueError: the name is none of these.
+    ValueError: the name is unknown.
   """
   if name in SCHEDULES:
     return SCHEDULES[name]
@@ -72,47 +76,48 @@ def parse_schedule(name: str) -> Schedule:
     exponent = 0.0
   if not name.startswith('pow') or not 0 < exponent < math.inf:
     raise ValueError(
-      f'schedule {name!r}, wanted one of {sorted(SCHEDULES)} or pow<number>'
+      f'schedule must be one of {", ".join(sorted(SCHEDULES))} or '
+      f'pow<number>, got {name!r}'
     )
   return functools.partial(power, exponent=exponent)
 
 
 def num_masked_after(step: int, steps: int, n: int, schedule: Schedule) -> int:
-  """Returns how many of n codes stay masked after a step of a sampler.
+  """Returns the number of codes that stay masked after a sampling step.
 
   Args:
-    step: s, counted from 0.
-    steps: S.
-    n: I, image codes.
-    schedule: ratio by t.
+    step: s, from 0.
+    steps: S, step count.
+    n: I, codes per image.
+    schedule: mask schedule.
 
   Returns:
-    floor(n * schedule((s + 1) / S)), at least 0. The sampler's own bounds (at
-    least 1, at most those masked less 1) are not applied.
+    floor(n * schedule((s + 1) / S)), at least 0. The sampler then applies its
+    own bounds: at least 1, at most the number of masked codes minus 1.
   """
   t = np.float32((step + 1) / steps)
   return max(0, int(np.floor(np.float32(n) * schedule(t))))
 
 
 def schedule_counts(steps: int, n: int, schedule: Schedule) -> np.ndarray:
-  """Returns int32[S], `num_masked_after` each step."""
+  """Returns int32[S], `num_masked_after` for each of S steps."""
   counts = [num_masked_after(s, steps, n, schedule) for s in range(steps)]
   return np.array(counts, np.int32)
 
 
 def draw_mask(key: jax.Array, n: int, schedule: Schedule) -> jax.Array:
-  """Draws one random mask for an image of n codes.
+  """Draws a random training mask for an image.
 
-  The progress t is uniform; of the n codes, round(n * schedule(t)) are masked
-  and never less than one, each set of that size alike.
+  The progress t is uniform. The mask has round(n * schedule(t)) codes, at
+  least 1, and all sets of this size are equally likely.
 
   Args:
-    key: a random key.
-    n: I.
-    schedule: ratio by t.
+    key: random key.
+    n: I, codes per image.
+    schedule: mask schedule.
 
   Returns:
-    bool[I], True where the code is to be hidden.
+    bool[I], True at masked codes.
   """
   time_key, order_key = jax.random.split(key)
   ratio = schedule(jax.random.uniform(time_key))
@@ -127,27 +132,28 @@ def apply_mask(
   mask: jax.Array,
   image_start: int,
 ) -> tuple[jax.Array, jax.Array]:
-  """Hides the masked codes of t2i rows and scores only those.
+  """Masks codes of t2i rows; of all codes, only masked codes are scored.
 
-  Labels outside the image codes (<|soi|>, <|eoi|>) stay as they are. A pair
-  shares its mask: tokens [B, 2, T] with mask [B, 1, I].
+  Labels of other tokens (<|soi|>, <|eoi|>) do not change. Both sides of a pair
+  share a mask: tokens [B, 2, T] with mask [B, 1, I].
 
   Args:
-    vocab: the vocabulary.
-    tokens: int32[..., T].
-    labels: int32[..., T].
-    mask: bool[..., I]; leading axes broadcast against those of tokens.
-    image_start: the position of the first code, `max_text + 2` in t2i rows.
+    vocab: token ids.
+    tokens: int32[..., T], rows from `text_to_image.t2i_rows`.
+    labels: int32[..., T], their labels.
+    mask: bool[..., I], True at codes to mask; leading axes broadcast against
+      those of `tokens`.
+    image_start: first code position, `max_text + 2` in t2i rows.
 
   Returns:
-    (tokens, labels), int32[..., T].
+    (tokens, labels), both int32[..., T].
   """
   size, codes = tokens.shape[-1], mask.shape[-1]
   index = jnp.arange(size)
   is_code = (index >= image_start) & (index < image_start + codes)
-  around = [(0, 0)] * (mask.ndim - 1)
-  around.append((image_start, size - image_start - codes))
-  hidden = jnp.pad(mask, around)
-  tokens = jnp.where(hidden, vocab.mask, tokens)
-  labels = jnp.where(is_code & ~hidden, -100, labels)
+  pads = [(0, 0)] * (mask.ndim - 1)
+  pads.append((image_start, size - image_start - codes))
+  masked = jnp.pad(mask, pads)
+  tokens = jnp.where(masked, vocab.mask, tokens)
+  labels = jnp.where(is_code & ~masked, token_rows.UNSCORED, labels)
   return tokens, labels

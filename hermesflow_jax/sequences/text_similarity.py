@@ -1,4 +1,4 @@
-"""How much a caption says the same as another, without any weights."""
+"""Similarity of texts from n-gram counts, without a text encoder."""
 
 import collections
 from collections.abc import Sequence
@@ -8,63 +8,75 @@ from typing import Protocol
 
 import numpy as np
 
-# Longest word sequence that is compared.
+# Longest n-gram of words that is compared.
 ORDER = 2
 
 
 class Scorer(Protocol):
-  """Scores candidates against references, e.g. by a text encoder."""
+  """Scores candidates against references, e.g. with a text encoder."""
 
   def __call__(
     self, candidates: Sequence[str], references: Sequence[str]
   ) -> np.ndarray:
-    """Returns float[N], higher where candidate n is closer to reference n."""
+    """Scores N candidates, each against its own reference.
+
+    Args:
+      candidates: N texts.
+      references: N texts.
+
+    Returns:
+      float[N], higher for closer texts.
+    """
 
 
 class Matcher(Protocol):
-  """Finds the choice that a free reply means, e.g. by a text encoder."""
+  """Maps free replies to choices, e.g. with a text encoder."""
 
   def __call__(
     self, replies: Sequence[str], choices: Sequence[Sequence[str]]
   ) -> list[int | None]:
-    """Returns the number of the choice nearest to each reply.
+    """Finds the nearest choice for each reply.
 
     Args:
       replies: N texts.
-      choices: the choices of the question of each.
+      choices: N lists with choices.
 
     Returns:
-      N numbers; None where a reply is like no choice.
+      N choice indices; None where a reply resembles no choice.
     """
 
 
-# Letters of a word that are compared.
+# Longest n-gram of letters that is compared.
 LETTERS = 3
-_NUMBERS = {
-  word: str(number)
-  for number, word in enumerate(
-    'zero one two three four five six seven eight nine ten eleven twelve '
-    'thirteen fourteen fifteen sixteen seventeen eighteen nineteen '
-    'twenty'.split()
-  )
-}
+_NUMBER_WORDS = (
+  'zero one two three four five six seven eight nine ten eleven twelve '
+  'thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty'
+)
+_NUMBERS = {word: str(n) for n, word in enumerate(_NUMBER_WORDS.split())}
 
 
 def nearest_choices(
   replies: Sequence[str], choices: Sequence[Sequence[str]]
 ) -> list[int | None]:
-  """Matches replies by the letters of their words: a Matcher without weights.
+  """Matches replies to choices by n-grams of letters; a Matcher.
 
-  Numbers are compared as digits, words by the runs of two and three letters
-  that they share, so 'two' is '2', and 'dogs' near 'dog'. It knows no synonyms;
-  the official code compares embeddings of all-mpnet-base-v2.
+  Number words are compared as digits ('two' equals '2'), other words by their
+  2-grams and 3-grams of letters ('dogs' is close to 'dog'). Synonyms are not
+  recognized; the official code compares embeddings of all-mpnet-base-v2.
+
+  Args:
+    replies: N texts.
+    choices: N lists with choices.
+
+  Returns:
+    N choice indices; None where a reply resembles no choice.
   """
   best = []
-  for reply, each in zip(replies, choices, strict=True):
+  for reply, names in zip(replies, choices, strict=True):
     words, letters = _words(reply), _letters(reply)
     scores = [
       2.0 if words == _words(choice) else _cosine(letters, _letters(choice))
-      for choice in each
+      for choice in names
     ]
     most = max(scores)
     best.append(scores.index(most) if most > 0 else None)
@@ -72,7 +84,7 @@ def nearest_choices(
 
 
 def _letters(text: str) -> collections.Counter:
-  """Counts the runs of letters of each word, with the borders of the word."""
+  """Counts the n-grams of letters in each word, including word borders."""
   counts = collections.Counter()
   for word in _words(text):
     word = f' {_NUMBERS.get(word, word)} '
@@ -82,12 +94,12 @@ def _letters(text: str) -> collections.Counter:
 
 
 def _words(text: str) -> list[str]:
-  """Returns the words of a text, without case and punctuation."""
+  """Splits a text into lower-case words without punctuation."""
   return re.findall(r'\w+', text.lower())
 
 
 def _cosine(a: collections.Counter, b: collections.Counter) -> float:
-  """Returns the cosine of two count vectors, 0 where one is zero."""
+  """Returns the cosine of two count vectors, 0 if either is empty."""
   product = sum(count * b[gram] for gram, count in a.items())
   squares = sum(n * n for n in a.values()) * sum(n * n for n in b.values())
   return product / math.sqrt(squares) if squares else 0.0
@@ -96,12 +108,16 @@ def _cosine(a: collections.Counter, b: collections.Counter) -> float:
 def ngram_cosine(candidate: str, reference: str) -> float:
   """Returns the mean cosine of the 1-gram and 2-gram counts of two texts.
 
-  The 2-grams include the borders of a text, so a text of one word has them
-  too, and its first word differs from its last.
+  The 2-grams include the borders of a text. So a single word has 2-grams, too,
+  and the first word of a text counts differently from its last.
+
+  Args:
+    candidate: a text.
+    reference: another text.
 
   Returns:
-    0 to 1: 1 for texts that are equal up to case, space and punctuation, 0 for
-    texts without a common word. Never 1 for other texts.
+    Similarity in [0, 1]: 0 if no word is shared, 1 only if the texts are equal
+    up to case, spaces and punctuation.
   """
   first, second = _words(candidate), _words(reference)
   if first == second:
@@ -121,7 +137,14 @@ def ngram_cosine(candidate: str, reference: str) -> float:
 def ngram_cosines(
   candidates: Sequence[str], references: Sequence[str]
 ) -> np.ndarray:
-  """Returns float64[N], the ngram_cosine of each candidate: a Scorer.
+  """Scores candidates by `ngram_cosine`; a Scorer.
+
+  Args:
+    candidates: N texts.
+    references: N texts.
+
+  Returns:
+    float64[N] in [0, 1].
 
   Raises:
     ValueError: the numbers of candidates and references differ.

@@ -1,4 +1,4 @@
-"""Rows of text-to-image: a caption, then image tokens."""
+"""Text-to-image rows (t2i): caption, image."""
 
 import numpy as np
 
@@ -9,17 +9,17 @@ from hermesflow_jax.sequences import vocabulary
 def t2i_prefix(
   vocab: vocabulary.Vocab, texts: token_rows.Texts, max_text: int
 ) -> token_rows.Rows:
-  """Returns what stands before <|soi|> in t2i rows.
+  """Builds the tokens of t2i rows before <|soi|>.
 
   Args:
-    vocab: the vocabulary.
-    texts: B lists of text ids; bos is put in front unless it is there. The
-      empty list is the empty condition, bos eos.
-    max_text: the most text tokens, bos and eos included. A longer text is cut
-      and eos put back.
+    vocab: token ids.
+    texts: B lists with text ids; bos is prepended if it is missing. An empty
+      list is the empty caption of guidance, bos eos.
+    max_text: maximum text tokens with bos and eos. Longer texts are
+      cut and still end with eos.
 
   Returns:
-    Rows [B, max_text + 1], padded on the left, nothing scored.
+    Rows [B, max_text + 1], left-padded; no token is scored.
   """
   size = max_text + 1
   texts = [token_rows.with_bos(vocab, text) for text in texts]
@@ -42,18 +42,18 @@ def t2i_rows(
   codes: np.ndarray,
   max_text: int,
 ) -> token_rows.Rows:
-  """Returns rows that teach an image from a text, before any masking.
+  """Builds training rows with an image for a caption, before masking.
 
   Args:
-    vocab: the vocabulary.
-    texts: B lists of text ids, see `t2i_prefix`.
-    codes: int[B, I] in [0, codebook_size).
+    vocab: token ids.
+    texts: B lists with text ids, see `t2i_prefix`.
+    codes: int[B, I], image codes in [0, codebook_size).
     max_text: see `t2i_prefix`.
 
   Returns:
-    Rows [B, max_text + 1 + I + 2]. Every code, <|soi|> and <|eoi|> is scored;
-    `mask_schedules.apply_mask` hides some codes and keeps the labels of those. The first
-    code stands at `max_text + 2`.
+    Rows [B, max_text + 1 + I + 2]. All codes, <|soi|> and <|eoi|> are scored;
+    `mask_schedules.apply_mask` masks codes and restricts the labels. The first
+    code is at position `max_text + 2`.
   """
   prefix = t2i_prefix(vocab, texts, max_text)
   image = token_rows.image_part(vocab, codes, len(texts))
@@ -68,15 +68,15 @@ def t2i_rows(
 
 
 def lm_text_labels(rows: token_rows.Rows) -> np.ndarray:
-  """Returns t2i labels with the text scored too, as the official rows have it.
+  """Returns labels of t2i rows that also score the text, as in official rows.
 
-  Only the official understanding margin reads them (`pair_dpo`, compat).
+  Only the official understanding margin uses them (`pair_dpo`).
 
   Args:
-    rows: t2i rows, masked or not.
+    rows: t2i rows, with or without masks.
 
   Returns:
-    int32[B, T].
+    int32[B, T], labels.
   """
   before = np.cumsum(rows.labels != token_rows.UNSCORED, axis=-1) == 0
   return np.where(before & rows.valid, rows.tokens, rows.labels)

@@ -1,4 +1,4 @@
-"""Text tokenizers: a word-level one for small worlds, or one from a folder."""
+"""Text tokenizers, read from files or built from a list of words."""
 
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -11,23 +11,28 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
 
 EOS = '<|endoftext|>'
-# What the files of a tokenizer end with.
+# Suffixes of the files of a tokenizer.
 _FILES = ('.json', '.txt', '.model', '.jinja')
 CAPTION_PROMPT = 'Give a caption for this image.'
-# How the official code asks for a free answer about the choices of a question.
+# Prompt of the official code for a free reply to a multiple-choice question.
 FREE_PROMPT = 'Question:{question} Choice:{choices}'
-# What a prompt ends with, before the reply.
+# End of a prompt, before the reply.
 ASSISTANT = 'ASSISTANT:'
 
 
 def check_prompt(name: str, prompt: str) -> None:
-  """Raises ValueError for a prompt without words, with the setting's name."""
+  """Raises ValueError if a prompt has no words.
+
+  Args:
+    name: setting name, for the error.
+    prompt: prompt text.
+  """
   if not prompt.strip():
     raise ValueError(f'{name} must have words, got {prompt!r}')
 
 
 def user_turn(question: str) -> str:
-  """Returns the prompt of a question (LLaVA form, as Show-o asks)."""
+  """Formats a question as a prompt, in the LLaVA form that Show-o uses."""
   return f'USER: \n{question} {ASSISTANT}'
 
 
@@ -35,8 +40,8 @@ class TextTokenizer:
   """Encodes and decodes plain text, without special tokens.
 
   Attributes:
-    size: number of text ids; the vocabulary's `text_size`.
-    eos: the id of `<|endoftext|>`.
+    size: text id count; the vocabulary's `text_size`.
+    eos: id for `<|endoftext|>`.
   """
 
   def __init__(self, tokenizer: transformers.PreTrainedTokenizerFast):
@@ -45,7 +50,7 @@ class TextTokenizer:
     self.eos = tokenizer.eos_token_id
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text."""
+    """Returns the token ids of each text."""
     if not texts:
       return []
     return self._tokenizer(list(texts), add_special_tokens=False)['input_ids']
@@ -53,19 +58,22 @@ class TextTokenizer:
   def encode_replies(
     self, replies: Sequence[str], space: str = ' '
   ) -> list[list[int]]:
-    """Returns the ids of each text as it follows a prompt of `user_turn`.
+    """Returns the token ids of replies after a prompt of `user_turn`.
 
-    A byte-level BPE has other tokens for `red` after a space, and a model that
-    was trained on 'ASSISTANT: red' never writes those without.
+    In a byte-level BPE, `red` after a space has other tokens than `red` alone,
+    and a model that was trained on 'ASSISTANT: red' writes the former.
 
     Args:
-      replies: texts, without the space that parts them from the prompt.
-      space: what stands between the prompt and the reply.
+      replies: texts, without the space after the prompt.
+      space: separator between prompt and reply.
+
+    Returns:
+      Token ids of each reply, without the prompt and without eos.
 
     Raises:
-      ValueError: the tokenizer joins the end of the prompt with a reply.
+      ValueError: the tokenizer merges the end of the prompt with a reply.
     """
-    # A reply without words is its end alone: no space comes before that.
+    # An empty reply is only its end token, without a space before it.
     before, *rows = self.encode(
       [
         ASSISTANT,
@@ -78,16 +86,13 @@ class TextTokenizer:
     for reply, row in zip(replies, rows):
       if row[: len(before)] != before:
         raise ValueError(
-          f'the tokenizer joins {ASSISTANT!r} with the reply {reply!r}: it '
-          'must keep the two apart'
+          f'the tokenizer must keep {ASSISTANT!r} apart from a reply, got '
+          f'joined tokens for the reply {reply!r}'
         )
     return [row[len(before) :] for row in rows]
 
   def decode_reply(self, ids: Iterable[int]) -> str:
-    """Returns the text of a reply, without the space before it.
-
-    The inverse of `encode_replies`.
-    """
+    """Returns the text of a reply; the inverse of `encode_replies`."""
     return self.decode(ids).removeprefix(' ')
 
   def decode(self, ids: Iterable[int]) -> str:
@@ -100,16 +105,16 @@ class TextTokenizer:
     return self._tokenizer.decode(kept, clean_up_tokenization_spaces=False)
 
   def save(self, path: str) -> None:
-    """Writes the tokenizer as one `tokenizer.json`."""
+    """Writes the tokenizer to a `tokenizer.json` file."""
     self._tokenizer.backend_tokenizer.save(path)
 
 
 def word_level_tokenizer(words: Iterable[str]) -> TextTokenizer:
-  """Returns a tokenizer with one id per lower-case word.
+  """Builds a tokenizer with an id per lower-case word.
 
   Args:
-    words: all words there are, and marks such as '?', which stand alone; any
-      other word becomes `<|unk|>`.
+    words: all known words and punctuation marks. Any other word becomes
+      `<|unk|>`.
   """
   vocabulary = {'<|unk|>': 0, EOS: 1}
   for word in sorted({word.lower() for word in words} - set(vocabulary)):
@@ -131,18 +136,18 @@ def load(path: str) -> TextTokenizer:
   """Reads a tokenizer.
 
   Args:
-    path: a `tokenizer.json`, or a folder that `AutoTokenizer` reads, e.g. the
-      files of microsoft/phi-1_5.
+    path: a `tokenizer.json` file, or a folder for `AutoTokenizer`, e.g. with
+      the files of microsoft/phi-1_5.
 
   Raises:
-    ValueError: nothing readable is there.
+    ValueError: `path` does not exist or is no tokenizer.
   """
   where = storage.path(path)
   local = storage.is_local(where)
   if not (os.path.exists(path) if local else where.exists()):
     raise ValueError(f'no tokenizer at {path}')
   try:
-    return _read(path) if local else _fetched(where)
+    return _read(path) if local else _download(where)
   except Exception as error:
     raise ValueError(f'no readable tokenizer at {path}: {error}') from error
 
@@ -157,14 +162,14 @@ def _read(path):
   )
 
 
-def _fetched(where):
-  """Reads what is in a bucket; weights beside it stay there."""
+def _download(where):
+  """Reads a tokenizer from a bucket without downloading nearby weights."""
   if not where.is_dir():
-    with transfer.local_copy(where.parent, [where.name]) as here:
-      return _read(str(here / where.name))
-  wanted = [n for n in storage.list_names(where) if n.endswith(_FILES)]
-  with transfer.local_copy(where, wanted) as here:
-    return _read(str(here))
+    with transfer.local_copy(where.parent, [where.name]) as folder:
+      return _read(str(folder / where.name))
+  names = [n for n in storage.list_names(where) if n.endswith(_FILES)]
+  with transfer.local_copy(where, names) as folder:
+    return _read(str(folder))
 
 
 def _fast(**source) -> transformers.PreTrainedTokenizerFast:

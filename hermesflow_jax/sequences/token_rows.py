@@ -1,14 +1,14 @@
-"""Rows of tokens for the three tasks: t2i, mmu and lm; numpy, on the host.
+"""Token rows of the three tasks t2i, mmu and lm, built on the host with numpy.
 
   t2i  pads <|t2i|> bos text eos <|soi|> codes <|eoi|>      labels in place
   mmu  <|mmu|> <|soi|> codes <|eoi|> [sot] prompt answer eos pads  next token
   lm   bos text eos pads                                           next token
 
-Labels stand at the position of the token they name in ALL rows, -100 where
-nothing is scored. A t2i row is scored in place: logits[t] against labels[t].
-mmu and lm rows are scored by the token before: logits[t] against labels[t+1],
-see `log_likelihood.next_labels`. Positions count from 0 over the whole row, pads
-included: `arange(T)`.
+In ALL rows the label of a token is stored at the position of this token; -100
+marks tokens that are not scored. A t2i row is scored in place: logits[t]
+against labels[t]. mmu and lm rows are scored by next-token prediction:
+logits[t] against labels[t+1], see `log_likelihood.next_labels`. Positions are
+`arange(T)`, pads included.
 """
 
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ Texts = Sequence[Sequence[int]]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Rows:
-  """A batch of rows of one length.
+  """Batch of equally long rows.
 
   Attributes:
     tokens: int32[B, T], vocabulary ids.
-    labels: int32[B, T], vocabulary ids, -100 where nothing is scored.
-    ar: int32[B, T], the attention blocks, see `attention_mask.mask_matrix`.
+    labels: int32[B, T], vocabulary ids, or UNSCORED.
+    ar: int32[B, T], attention blocks, see `attention_mask.mask_matrix`.
     valid: bool[B, T], False on pads.
   """
 
@@ -46,14 +46,17 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-  """The sizes of rows; one set per run, so that every row compiles alike.
+  """Lengths of rows in tokens; fixed within a run, so shapes are static.
 
   Attributes:
-    max_text: text tokens of t2i rows, bos and eos included.
-    mmu: T of mmu rows that are trained on.
+    max_text: text tokens of t2i rows, with bos and eos.
+    mmu: T of mmu training rows.
     prompt: T of mmu rows that end in a prompt, before the reply.
     lm: T of lm rows.
-    reply: tokens of a sampled reply at most.
+    reply: maximum tokens in a sampled reply.
+
+  Raises:
+    ValueError: a length is below 2.
   """
 
   max_text: typing.Annotated[int, settings.at_least(2)]
@@ -67,15 +70,16 @@ class Lengths:
 
 
 def lm_rows(vocab: vocabulary.Vocab, texts: Texts, length: int) -> Rows:
-  """Returns rows of text alone.
+  """Builds rows of plain text.
 
   Args:
-    vocab: the vocabulary.
-    texts: B lists of text ids; bos is put in front unless it is there.
-    length: T. A longer text is cut, without an eos: it goes on.
+    vocab: token ids.
+    texts: B lists with text ids; bos is prepended if it is missing.
+    length: T, row length. Longer texts are cut and have no eos, because
+      they continue.
 
   Returns:
-    Rows [B, T], pads on the right, every token scored.
+    Rows [B, T], right-padded; all tokens but pads are scored.
   """
   rows = [[*with_bos(vocab, text), vocab.eos][:length] for text in texts]
   tokens = right_padded(vocab, rows, length)
@@ -89,14 +93,26 @@ def lm_rows(vocab: vocabulary.Vocab, texts: Texts, length: int) -> Rows:
 
 
 def image_part(vocab, codes, rows):
-  """int32[B, I + 2], <|soi|> codes <|eoi|> as vocabulary ids."""
+  """Builds the image part of rows, <|soi|> codes <|eoi|>.
+
+  Args:
+    vocab: token ids.
+    codes: int[B, I], image codes in [0, codebook_size).
+    rows: B, row count.
+
+  Returns:
+    int32[B, I + 2], vocabulary ids.
+
+  Raises:
+    ValueError: `codes` has another shape, or values out of range.
+  """
   codes = np.asarray(codes)
   if codes.ndim != 2 or len(codes) != rows:
-    raise ValueError(f'codes have shape {codes.shape}, wanted ({rows}, I)')
+    raise ValueError(f'codes must have shape ({rows}, I), got {codes.shape}')
   if codes.size and not 0 <= codes.min() <= codes.max() < vocab.codebook_size:
     raise ValueError(
-      f'codes lie in [{codes.min()}, {codes.max()}], wanted '
-      f'[0, {vocab.codebook_size})'
+      f'codes must lie in [0, {vocab.codebook_size}), got values in '
+      f'[{codes.min()}, {codes.max()}]'
     )
   codes = codes.astype(np.int32) + vocab.image_offset
   return np.pad(
@@ -105,17 +121,17 @@ def image_part(vocab, codes, rows):
 
 
 def with_bos(vocab, text):
-  """A text that starts with bos."""
+  """Prepends bos to a list of text ids if it is missing."""
   text = list(text)
   return text if text[:1] == [vocab.bos] else [vocab.bos, *text]
 
 
 def cut(vocab, row, size):
-  """A row of at most `size` tokens; one that was cut ends with eos again."""
+  """Cuts a row to `size` tokens; a row that is cut still ends with eos."""
   return row if len(row) <= size else [*row[: size - 1], vocab.eos]
 
 
 def right_padded(vocab, rows, size):
-  """int32[B, size] of rows no longer than that."""
+  """Pads rows on the right to int32[B, size]."""
   padded = [row + [vocab.pad] * (size - len(row)) for row in rows]
   return np.array(padded, np.int32).reshape(-1, size)

@@ -1,18 +1,21 @@
-"""The one vocabulary of text tokens, special tokens and image codes."""
+"""Vocabulary of text tokens, special tokens and image codes."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocab:
-  """Where each kind of token lives.
+  """Layout of the token ids, from 0 upwards.
 
       text | pad soi eoi sov eov t2i mmu t2v v2v lvg | image codes | mask
 
   Attributes:
-    text_size: tokens of the text tokenizer, ids [0, text_size).
-    codebook_size: image codes, ids [image_offset, mask).
-    eos: the text token that begins and ends every text.
+    text_size: text token count, ids [0, text_size).
+    codebook_size: image code count, ids [image_offset, mask).
+    eos: text token that begins and ends every text.
+
+  Raises:
+    ValueError: `eos` is no text token.
   """
 
   text_size: int
@@ -22,7 +25,7 @@ class Vocab:
   def __post_init__(self):
     if not 0 <= self.eos < self.text_size:
       raise ValueError(
-        f'eos {self.eos} is not a text token, wanted [0, {self.text_size})'
+        f'eos must be a text token in [0, {self.text_size}), got {self.eos}'
       )
 
   @property
@@ -32,17 +35,17 @@ class Vocab:
 
   @property
   def sot(self) -> int:
-    """Begins the text behind an image."""
+    """Begins the text after an image."""
     return self.eos
 
   @property
   def eot(self) -> int:
-    """Ends the text behind an image."""
+    """Ends the text after an image."""
     return self.eos
 
   @property
   def pad(self) -> int:
-    """Fills a row up to its length."""
+    """Pads a row to its length."""
     return self.text_size
 
   @property
@@ -67,40 +70,40 @@ class Vocab:
 
   @property
   def t2i(self) -> int:
-    """The task: image from text."""
+    """Begins a text-to-image row."""
     return self.text_size + 5
 
   @property
   def mmu(self) -> int:
-    """The task: text from image."""
+    """Begins an image-to-text row."""
     return self.text_size + 6
 
   @property
   def t2v(self) -> int:
-    """The task: video from text."""
+    """Begins a text-to-video row."""
     return self.text_size + 7
 
   @property
   def v2v(self) -> int:
-    """The task: video from video."""
+    """Begins a video-to-video row."""
     return self.text_size + 8
 
   @property
   def lvg(self) -> int:
-    """The task: long video."""
+    """Begins a long-video row."""
     return self.text_size + 9
 
   @property
   def image_offset(self) -> int:
-    """The id of image code 0."""
+    """Id for image code 0."""
     return self.text_size + 10
 
   @property
   def mask(self) -> int:
-    """Stands for an image code that is to be predicted."""
+    """Replaces an image code that the model must predict."""
     return self.image_offset + self.codebook_size
 
   @property
   def size(self) -> int:
-    """V, the number of ids."""
+    """V, vocabulary size."""
     return self.mask + 1

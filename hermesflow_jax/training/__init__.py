@@ -1,1 +1,1 @@
-"""The training step, its loop, and pretraining."""
+"""Training: step, loop, resumption, log-likelihoods, pretraining losses."""

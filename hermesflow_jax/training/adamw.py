@@ -1,4 +1,4 @@
-"""AdamW and its learning rate, as numbers that one program takes."""
+"""AdamW, with the learning-rate schedule as an argument to the program."""
 
 import dataclasses
 import math
@@ -21,12 +21,15 @@ class AdamWConfig:
   Attributes:
     lr: peak learning rate.
     steps: length of the run.
-    warmup: share of the steps in which the rate rises from 0.
-    final: the rate at the end, as a share of the peak.
-    b1, b2, eps: of Adam.
-    weight_decay: of kernels and embeddings; none on biases and norms.
+    warmup: fraction of steps, in [0, 1], during which the rate rises from 0.
+    final: last learning rate relative to the peak, in [0, 1].
+    b1: Adam's decay rate for the first moment.
+    b2: Adam's decay rate for the second moment.
+    eps: Adam's epsilon.
+    weight_decay: weight decay for kernels and embeddings, not for biases and
+      norms.
     clip: global norm above which gradients are scaled down.
-    accumulate: parts that a batch is computed in, one after the other.
+    accumulate: number of equal batch parts, computed in turn.
   """
 
   lr: settings.PositiveFloat
@@ -44,15 +47,15 @@ class AdamWConfig:
     settings.check(self)
 
   def make(self) -> optax.GradientTransformation:
-    """Returns the optimizer, whose updates want to be scaled by -rate."""
+    """Returns the optimizer; the caller scales its updates by -rate."""
     return optax.chain(
       optax.clip_by_global_norm(self.clip),
       optax.scale_by_adam(self.b1, self.b2, self.eps),
       optax.add_decayed_weights(self.weight_decay, decay_mask),
     )
 
-  def pace(self) -> np.ndarray:
-    """Returns float32[4]: peak and last rate, steps, steps of warm-up."""
+  def schedule(self) -> np.ndarray:
+    """Returns float32[4]: peak rate, last rate, steps, warm-up steps."""
     return np.array(
       (
         self.lr,
@@ -64,27 +67,30 @@ class AdamWConfig:
     )
 
 
-def learning_rate(step, pace):
-  """Returns the learning rate of a step: a linear rise, then a cosine's fall.
+def learning_rate(step, schedule):
+  """Returns the learning rate of a step: linear warm-up, then cosine decay.
 
-  It is `optax.warmup_cosine_decay_schedule`, which compares its arguments in
-  Python and so makes them constants of the program.
+  It equals `optax.warmup_cosine_decay_schedule`, which compares its arguments
+  in Python, so that they would be constants of the program.
 
   Args:
-    step: int, counted from 0.
-    pace: of `AdamWConfig.pace`.
+    step: int32[], counted from 0.
+    schedule: float32[4] from `AdamWConfig.schedule`.
+
+  Returns:
+    float32[].
   """
-  peak, last, steps, warmup = pace
-  fallen = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
-  cosine = last + (peak - last) * 0.5 * (1 + jnp.cos(jnp.pi * fallen))
+  peak, last, steps, warmup = schedule
+  progress = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
+  cosine = last + (peak - last) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
   return jnp.where(step < warmup, peak * step / jnp.maximum(warmup, 1), cosine)
 
 
 def decay_mask(tree):
-  """Returns True for the leaves that weight decay applies to."""
+  """Returns the tree with True at leaves that have weight decay, else False."""
 
-  def one(path, _):
+  def decays(path, _):
     name = sharding.path_name(path)
     return bool(re.search(r'(^|/)(kernel|embedding)$', name))
 
-  return jax.tree_util.tree_map_with_path(one, tree)
+  return jax.tree_util.tree_map_with_path(decays, tree)

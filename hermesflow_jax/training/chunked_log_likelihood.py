@@ -1,4 +1,4 @@
-"""Log-likelihoods of labels whose logits are computed in chunks."""
+"""Token log-probabilities in chunks, so that few logits are in memory."""
 
 import functools
 
@@ -10,47 +10,51 @@ from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.training import log_likelihood
 
 
-def chunk_count(count: int, rows: int) -> int:
-  """Returns in how many chunks `chunked_logps` scores so many labels at most."""
-  return -(-count // rows)
+def chunk_count(count: int, chunk_size: int) -> int:
+  """Returns the most chunks in which `chunked_logps` scores `count` labels."""
+  return -(-count // chunk_size)
 
 
-def chunked_logps(model, states: jax.Array, labels: jax.Array, rows: int):
-  """Scores labels in chunks, so that few logits are ever in memory.
+def chunked_logps(
+  model, states: jax.Array, labels: jax.Array, chunk_size: int
+) -> jax.Array:
+  """Scores labels in chunks.
 
-  Of what a device has, labels come first, and chunks without any are left out.
-  The backward pass computes each chunk's logits again.
+  Each device moves its scored positions to the front and leaves out chunks
+  without labels. The backward pass recomputes the logits chunk by chunk.
 
   Args:
     model: a ShowO.
     states: float[B, R, D], hidden states.
-    labels: int32[B, R], what each predicts; -100 is not scored.
-    rows: of R, whose logits are there at once: float32[B, rows, V].
+    labels: int32[B, R], tokens that the states predict; -100 for unscored
+      positions.
+    chunk_size: C, labels of a record whose logits are in memory at once:
+      float32[B, C, V].
 
   Returns:
-    float32[B, R], 0 where nothing is scored.
+    float32[B, R], 0 at unscored positions.
   """
-  chunks = chunk_count(labels.shape[1], rows)
+  chunks = chunk_count(labels.shape[1], chunk_size)
 
   def chunked(head, states, labels):
     shape, labels = labels.shape, labels.reshape(-1)
-    each = -(-labels.size // chunks)
-    room = (0, chunks * each - labels.size)
+    size = -(-labels.size // chunks)
+    padding = (0, chunks * size - labels.size)
     order = jnp.argsort(labels == token_rows.UNSCORED, stable=True)
     places = jnp.argsort(order)
     states = _permuted(states.reshape(labels.size, -1), order, places)
-    found = _in_chunks(
-      each,
+    logps = _in_chunks(
+      size,
       head,
-      jnp.pad(states, (room, (0, 0))),
+      jnp.pad(states, (padding, (0, 0))),
       jnp.pad(
-        jnp.take(labels, order), room, constant_values=token_rows.UNSCORED
+        jnp.take(labels, order), padding, constant_values=token_rows.UNSCORED
       ),
     )
-    return found[places].reshape(shape)
+    return logps[places].reshape(shape)
 
-  # Each device adds up the gradient of the head over its own chunks. Left
-  # alone, the compiler adds it up over all devices after every chunk.
+  # Each device sums the gradient of the head over its own chunks. Otherwise the
+  # compiler sums it over all devices after every chunk.
   return sharding.map_over_data(
     chunked if chunks > 1 else jax.checkpoint(_scored),
     model.head,
@@ -63,16 +67,16 @@ def _scored(head, states, labels):
   return log_likelihood.token_logps(head(states), labels)
 
 
-# The turns of its loops are known when it runs, so the gradient of one is
-# another. (A `cond` in a `scan` would make and add the head's gradient, as
-# large as the head, also of chunks that are left out.)
+# Its loops have a number of trips that is known only at run time, so JAX cannot
+# differentiate them. (A `cond` in a `scan` would compute and add the gradient
+# of the head, as large as the head, for empty chunks as well.)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _in_chunks(each, head, states, labels):
-  """Scores rows [R, D] that begin with all that have labels.
+def _in_chunks(size, head, states, labels):
+  """Scores positions [R], the labelled positions first.
 
   Args:
-    each: rows at once; R is a multiple of it.
-    head: from states to logits.
+    size: positions a chunk; R is a multiple of it.
+    head: function from states to logits.
     states: float[R, D].
     labels: int32[R].
 
@@ -80,63 +84,67 @@ def _in_chunks(each, head, states, labels):
     float32[R].
   """
 
-  def score(n, found):
-    chunk = _scored(head, _chunk(states, n, each), _chunk(labels, n, each))
-    return _put(found, chunk, n, each)
+  def score(n, logps):
+    chunk = _scored(head, _chunk(states, n, size), _chunk(labels, n, size))
+    return _put(logps, chunk, n, size)
 
   return jax.lax.fori_loop(
-    0, _turns(each, labels), score, jnp.zeros(labels.shape, jnp.float32)
+    0, _trips(size, labels), score, jnp.zeros(labels.shape, jnp.float32)
   )
 
 
-def _in_chunks_forward(each, head, states, labels):
-  return _in_chunks(each, head, states, labels), (head, states, labels)
+def _in_chunks_forward(size, head, states, labels):
+  return _in_chunks(size, head, states, labels), (head, states, labels)
 
 
-def _in_chunks_backward(each, kept, gradient):
+def _in_chunks_backward(size, kept, gradient):
   head, states, labels = kept
 
   def add(n, sums):
-    of_head, of_states = sums
-    mine = _chunk(labels, n, each)
+    head_sum, state_gradients = sums
+    chunk_labels = _chunk(labels, n, size)
     _, back = jax.vjp(
-      lambda head, states: _scored(head, states, mine),
+      lambda head, states: _scored(head, states, chunk_labels),
       head,
-      _chunk(states, n, each),
+      _chunk(states, n, size),
     )
-    more, here = back(_chunk(gradient, n, each))
-    return jax.tree.map(jnp.add, of_head, more), _put(of_states, here, n, each)
+    head_part, state_part = back(_chunk(gradient, n, size))
+    return (
+      jax.tree.map(jnp.add, head_sum, head_part),
+      _put(state_gradients, state_part, n, size),
+    )
 
   zeros = jax.tree.map(jnp.zeros_like, (head, states))
-  return *jax.lax.fori_loop(0, _turns(each, labels), add, zeros), None
+  return *jax.lax.fori_loop(0, _trips(size, labels), add, zeros), None
 
 
 _in_chunks.defvjp(_in_chunks_forward, _in_chunks_backward)
 
 
-def _turns(each, labels):
-  """int32[], chunks that have labels; of devices side by side the most.
+def _trips(size, labels):
+  """Returns int32[], the most chunks with labels on any device of `data`.
 
-  They wait for each other anyway, and may share out each chunk's words.
+  Devices wait for each other anyway, and a model-parallel head may share the
+  vocabulary of a chunk between them.
   """
   count = (labels != token_rows.UNSCORED).sum()
   if 'data' in jax.sharding.get_abstract_mesh().manual_axes:
     count = jax.lax.pmax(count, 'data')
-  return -(-count // each)
+  return -(-count // size)
 
 
-def _chunk(values, n, each):
-  """The chunk n of so many rows each."""
-  return jax.lax.dynamic_slice_in_dim(values, n * each, each)
+def _chunk(values, n, size):
+  """Returns chunk `n` of values [R, ...]."""
+  return jax.lax.dynamic_slice_in_dim(values, n * size, size)
 
 
-def _put(values, new, n, each):
-  return jax.lax.dynamic_update_slice_in_dim(values, new, n * each, 0)
+def _put(values, new, n, size):
+  return jax.lax.dynamic_update_slice_in_dim(values, new, n * size, 0)
 
 
 @jax.custom_vjp
 def _permuted(values, order, places):
-  """values[order]; its gradient is gathered, too, where it would be scattered.
+  """Returns values[order]; its gradient is a gather instead of a scatter.
 
   Args:
     values: float[R, D].

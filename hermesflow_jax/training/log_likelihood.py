@@ -1,7 +1,11 @@
-"""Token log-probabilities of training rows under a model.
+"""Token log-probabilities in plain rows: a text and at most one image a row.
 
-The one place that knows which rows are scored in place (t2i) and which by the
-token before (mmu, lm), and that the head need not run where nothing is scored.
+Pretraining and the official defects score these rows. Default Pair-DPO
+training scores packed rows instead, see `pair_dpo.pair_log_likelihood`.
+
+In t2i rows, logits predict the token at their own position; in mmu and lm rows,
+the next token. The output head runs only at positions
+that may have labels.
 """
 
 import jax
@@ -12,29 +16,39 @@ from hermesflow_jax.sequences import mask_schedules
 from hermesflow_jax.sequences import token_rows
 
 
-def hidden_states(model, tokens, rows):
+def hidden_states(model, tokens: jax.Array, rows: token_rows.Rows):
+  """Returns hidden states under the omni-attention mask.
+
+  Args:
+    model: a ShowO.
+    tokens: int32[..., T], replaces `rows.tokens`.
+    rows: rows [..., T], from which the mask is computed.
+
+  Returns:
+    float[..., T, D].
+  """
   mask = attention_mask.mask_matrix(rows.ar, rows.valid)
   hidden, _ = model(tokens, mask, jnp.arange(tokens.shape[-1]))
   return hidden
 
 
-def image_logps(model, rows: token_rows.Rows, hidden_codes: jax.Array):
-  """Scores the masked codes of t2i rows.
+def image_logps(model, rows: token_rows.Rows, masked: jax.Array):
+  """Scores masked codes in t2i rows.
 
   Args:
     model: a ShowO.
-    rows: t2i rows [..., T] of `token_rows.t2i_rows`.
-    hidden_codes: bool[..., I], the codes to mask; its leading axes broadcast
-      against those of the rows, so win and lose can share one mask.
+    rows: t2i rows [..., T] from `text_to_image.t2i_rows`.
+    masked: bool[..., I], codes to mask; its leading axes broadcast against
+      those in `rows`, so winner and loser can share a mask.
 
   Returns:
-    (logps float32[..., I + 2], labels int32[..., I + 2]) of <|soi|>, the codes
-    and <|eoi|>; 0 and -100 where nothing is scored.
+    (logps float32[..., I + 2], labels int32[..., I + 2]) for <|soi|>, the codes
+    and <|eoi|>; 0 and -100 at unscored positions.
   """
   vocab = model.config.vocab
-  begin = rows.tokens.shape[-1] - hidden_codes.shape[-1] - 2
+  begin = rows.tokens.shape[-1] - masked.shape[-1] - 2
   tokens, labels = mask_schedules.apply_mask(
-    vocab, rows.tokens, rows.labels, hidden_codes, begin + 1
+    vocab, rows.tokens, rows.labels, masked, begin + 1
   )
   hidden = hidden_states(model, tokens, rows)[..., begin:, :]
   labels = labels[..., begin:]
@@ -42,17 +56,17 @@ def image_logps(model, rows: token_rows.Rows, hidden_codes: jax.Array):
 
 
 def text_logps(model, rows: token_rows.Rows, window: int):
-  """Scores the labelled tokens of mmu or lm rows.
+  """Scores labelled tokens in mmu or lm rows.
 
   Args:
     model: a ShowO.
-    rows: rows [..., T] of `image_to_text.mmu_rows` or `lm_rows`; the labels of
-      each are contiguous.
-    window: the most labels of a row. The head runs at these positions only.
+    rows: rows [..., T] from `image_to_text.mmu_rows` or `token_rows.lm_rows`,
+      with contiguous labels.
+    window: most labels in a row; the head runs at that many positions.
 
   Returns:
-    (logps float32[..., window], labels int32[..., window]), from the first
-    label of each row on.
+    (logps float32[..., window], labels int32[..., window]), starting at
+    each row's first label.
   """
   labels = next_labels(rows.labels)
   first = jnp.argmax(labels != token_rows.UNSCORED, axis=-1)
@@ -67,7 +81,15 @@ def text_logps(model, rows: token_rows.Rows, window: int):
 
 
 def mean_nll(logps: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns the mean negative log-probability over all scored tokens."""
+  """Returns the mean negative log-probability over scored tokens.
+
+  Args:
+    logps: float32[..., T], see `token_logps`.
+    labels: int[..., T].
+
+  Returns:
+    float32[], nats a token.
+  """
   return -logps.sum() / jnp.maximum(label_counts(labels).sum(), 1)
 
 
@@ -75,25 +97,25 @@ def next_labels(labels: jax.Array) -> jax.Array:
   """Moves labels to the tokens that predict them, for mmu and lm rows.
 
   Args:
-    labels: int[..., T], each at the position of the token it names.
+    labels: int[..., T], at the predicted tokens.
 
   Returns:
-    int[..., T], each one position earlier; the last is -100.
+    int[..., T], a position earlier; the last is -100.
   """
   last = jnp.full_like(labels[..., :1], token_rows.UNSCORED)
   return jnp.concatenate([labels[..., 1:], last], axis=-1)
 
 
 def token_logps(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns the log-probability of each label over the whole vocabulary.
+  """Returns each label's log-probability over the whole vocabulary.
 
   Args:
     logits: float[..., T, V].
-    labels: int[..., T], what logits[..., t, :] should predict; -100 is not
-      scored.
+    labels: int[..., T], the token that logits[..., t, :] predict; -100 for
+      unscored positions.
 
   Returns:
-    float32[..., T], 0 where nothing is scored.
+    float32[..., T], 0 at unscored positions.
   """
   logits = logits.astype(jnp.float32)
   scored = labels != token_rows.UNSCORED
@@ -104,10 +126,10 @@ def token_logps(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def sequence_logps(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns float32[...], `token_logps` summed over each row."""
+  """Returns float32[...], the sum of `token_logps` over each row."""
   return token_logps(logits, labels).sum(-1)
 
 
 def label_counts(labels: jax.Array) -> jax.Array:
-  """Returns int32[...], the scored tokens of each row of int[..., T]."""
+  """Returns int32[...], the number of scored labels in each row [..., T]."""
   return (labels != token_rows.UNSCORED).sum(-1)

@@ -1,4 +1,4 @@
-"""Where a run writes what it measured: TensorBoard events and JSON lines."""
+"""Writes metrics as TensorBoard events and JSON lines."""
 
 import json
 import math
@@ -11,21 +11,21 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
 
-# Seconds between two looks at a run that writes into a bucket, at least.
+# Least seconds between two flushes into a bucket.
 _EVERY = 30.0
 
 
 class MetricsLog:
-  """Scalars of a run, to `<folder>/events` and `<folder>/metrics.jsonl`.
+  """Writes scalars to `<folder>/events` and `<folder>/metrics.jsonl`.
 
-  JSON lines are flushed one by one, so a killed run keeps what it measured; a
-  value that is not finite is written as null. Only the first process writes.
-  Into a bucket both are written now and then, and whole: a killed run keeps
-  what it measured before its last `flush`.
+  Each JSON line is flushed, so a killed run keeps all its metrics. Values that
+  are not finite are written as null. Only the first process writes. In a bucket
+  both files are rewritten at each flush, so a killed run keeps the metrics
+  before its last flush.
 
   Args:
-    folder: where.
-    step: the run goes on after this one; lines of later ones are forgotten.
+    folder: run folder, may be in a bucket.
+    step: step at which the run resumes; later lines are removed.
   """
 
   def __init__(self, folder: str, step: int = 0):
@@ -37,15 +37,20 @@ class MetricsLog:
     lines = path / 'metrics.jsonl'
     kept = _forget_after(lines, step)
     if storage.is_local(path):
-      self._lines = open(lines, 'a', encoding='utf-8')
+      self._lines = open(lines, 'a', encoding='utf-8')  # noqa: SIM115
     else:
-      self._lines = _Whole(lines, kept)
+      self._lines = _RewrittenFile(lines, kept)
     self._outbox = transfer.Outbox(path / 'events')
     self._events = Writer(str(self._outbox.folder))
     self._flushed = time.monotonic()
 
   def __call__(self, step: int, metrics: dict[str, float]) -> None:
-    """Writes the scalars of one step."""
+    """Writes the scalars of a step.
+
+    Args:
+      step: steps done.
+      metrics: scalars by name.
+    """
     if not self._lines:
       return
     for name, value in metrics.items():
@@ -54,15 +59,15 @@ class MetricsLog:
       k: float(v) if math.isfinite(v) else None for k, v in metrics.items()
     }
     self._lines.write(json.dumps(row, allow_nan=False) + '\n')
-    if isinstance(self._lines, _Whole):
+    if isinstance(self._lines, _RewrittenFile):
       if time.monotonic() - self._flushed > _EVERY:
         self.flush()
     else:
       self._lines.flush()
 
   def flush(self) -> None:
-    """Writes what was measured so far, if that is not done line by line."""
-    if not isinstance(self._lines, _Whole):
+    """Writes both files, if they are in a bucket."""
+    if not isinstance(self._lines, _RewrittenFile):
       return
     self._lines.flush()
     self._events.flush()
@@ -84,43 +89,43 @@ class MetricsLog:
     self.close()
 
 
-class _Whole:
-  """Lines of a file that cannot grow: it is written anew, with all of them."""
+class _RewrittenFile:
+  """A text file in a bucket, where nothing can be appended to a file."""
 
   def __init__(self, path, text: str):
     self._path, self._text, self._written = path, text, text
 
   def write(self, text: str) -> None:
-    """Adds lines; nothing is written yet."""
+    """Adds text, to be written by `flush`."""
     self._text += text
 
   def flush(self) -> None:
-    """Writes the file if there are new lines; `storage.failures` if it fails."""
+    """Writes the whole file if its text has changed.
+
+    Raises:
+      storage.failures: the bucket cannot be written.
+    """
     if self._text != self._written:
       storage.write(self._path, self._text.encode())
       self._written = self._text
 
   def close(self) -> None:
-    """Writes the rest."""
+    """Flushes the text."""
     self.flush()
 
 
 def _forget_after(lines, step: int) -> str:
-  """Takes away what a run that ended in between wrote after its checkpoint.
-
-  Returns:
-    What is left.
-  """
+  """Removes lines after step `step`, and returns the other lines."""
   if not lines.exists():
     return ''
   kept = []
   with storage.open_text(lines) as file:
-    found = file.read()
-  for line in found.splitlines(keepends=True):
+    text = file.read()
+  for line in text.splitlines(keepends=True):
     try:
       if json.loads(line)['step'] <= step:
         kept.append(line)
     except (ValueError, TypeError, KeyError):
-      pass  # The process was killed while it wrote the line.
+      pass  # A killed process wrote only a part of the line.
   output_files.write_atomically(lines, ''.join(kept))
   return ''.join(kept)

@@ -1,7 +1,7 @@
-"""Pretraining of the unified model: t2i, mmu and lm flows side by side.
+"""Pretrains the unified model on t2i, mmu and lm rows.
 
-Show-o (arXiv 2408.12528), section 3: masked prediction of image codes given
-text, next-token prediction of text given an image, and of text alone.
+Show-o (arXiv 2408.12528), section 3: masked prediction for image codes given
+text, next-token prediction for text given an image, and for text alone.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,15 @@ from hermesflow_jax.training import log_likelihood
 
 @dataclasses.dataclass(frozen=True)
 class TaskMixture:
-  """What a row shows, and what its loss weighs.
+  """Row contents and loss weights.
 
   Attributes:
     drop_condition: probability that a t2i row has the empty text.
-    caption_share: probability that an mmu row is a caption, not an answer.
-    t2i, mmu, lm: weights of the three losses.
+    caption_share: probability that an mmu row has the caption, not a
+      question and its answer.
+    t2i: loss weight for images given text.
+    mmu: loss weight for text given an image.
+    lm: loss weight for text alone.
   """
 
   drop_condition: settings.Fraction = 0.1
@@ -46,7 +49,13 @@ class TaskMixture:
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-  """Global rows a step of each flow."""
+  """Global batch sizes.
+
+  Attributes:
+    t2i: rows with an image given text.
+    mmu: rows with text given an image.
+    lm: rows with text alone.
+  """
 
   t2i: settings.PositiveInt
   mmu: settings.PositiveInt
@@ -57,7 +66,7 @@ class Batches:
 
   @property
   def divisor(self) -> int:
-    """What every flow splits over."""
+    """Greatest number that divides every batch size."""
     return math.gcd(self.t2i, self.mmu, self.lm)
 
 
@@ -67,13 +76,19 @@ def transforms(
   lengths: token_rows.Lengths,
   mixture: TaskMixture,
 ) -> dict[str, Callable[[dict, np.random.Generator], token_rows.Rows]]:
-  """Returns the function from a record to its row, by flow.
+  """Returns the functions from a record to its row, by flow.
 
-  The record has `codes` int[I], `caption` str and `qa`, a list of (question,
-  answer); a record without `qa` always shows its caption.
+  A record has `codes` int[I], `caption` str and `qa`, (question,
+  answer) tuples. A record with empty `qa` always shows its caption.
+
+  Args:
+    vocab: vocabulary.
+    text: text tokenizer.
+    lengths: row lengths.
+    mixture: probabilities.
   """
 
-  def only(rows):
+  def first(rows):
     return jax.tree.map(lambda a: a[0], rows)
 
   def t2i(record, rng):
@@ -81,7 +96,7 @@ def transforms(
     if rng.random() < mixture.drop_condition:
       tokens = [[]]
     codes = record['codes'][None]
-    return only(text_to_image.t2i_rows(vocab, tokens, codes, lengths.max_text))
+    return first(text_to_image.t2i_rows(vocab, tokens, codes, lengths.max_text))
 
   def mmu(record, rng):
     if record['qa'] and rng.random() >= mixture.caption_share:
@@ -91,14 +106,14 @@ def transforms(
     (prompt,) = text.encode([text_tokenizer.user_turn(question)])
     (answer,) = text.encode_replies([answer])
     codes = record['codes'][None]
-    return only(
+    return first(
       image_to_text.mmu_rows(vocab, codes, [prompt], [answer], lengths.mmu)
     )
 
   def lm(record, rng):
     del rng
     tokens = text.encode([record['caption']])
-    return only(token_rows.lm_rows(vocab, tokens, lengths.lm))
+    return first(token_rows.lm_rows(vocab, tokens, lengths.lm))
 
   return {'t2i': t2i, 'mmu': mmu, 'lm': lm}
 
@@ -112,15 +127,15 @@ def batches(
   start: int,
   mesh,
 ) -> Iterator[dict]:
-  """Yields device batches of the three flows, each in an order of its own.
+  """Yields device batches; each flow has an independent order.
 
   Args:
     records: see `transforms`.
-    transforms: of the flows.
-    sizes: rows of each flow.
-    seed: of the orders.
-    start: the step of the first batch.
-    mesh: from `sharding.make_mesh`.
+    transforms: functions from a record to its row, by flow.
+    sizes: global batch sizes.
+    seed: seed for the orders.
+    start: first step.
+    mesh: device mesh.
   """
   streams = {
     flow: pipeline.batches(
@@ -148,25 +163,28 @@ def loss(
   image_tokens: int,
   reply: int,
 ):
-  """Returns the weighted sum of the three losses, each a mean over tokens.
+  """Returns the total loss, and the mean loss over tokens by flow.
 
   Args:
     model: a ShowO.
     constants: unused.
-    batch: 't2i', 'mmu' and 'lm' Rows [B, T], each flow with its own B.
-    key: draws one mask an image.
-    mixture: the weights.
-    schedule: of the random mask.
-    image_tokens: I.
-    reply: the most tokens of an answer, its end included.
+    batch: 't2i', 'mmu' and 'lm' Rows [B, T]; B and T depend on the flow.
+    key: random key for the masks.
+    mixture: weights.
+    schedule: mask schedule.
+    image_tokens: I, codes of an image.
+    reply: most tokens of an answer, its end included.
+
+  Returns:
+    (float32[], {'loss/t2i', 'loss/mmu', 'loss/lm': float32[]}), nats a token.
   """
   del constants
   keys = jax.random.split(key, batch['t2i'].tokens.shape[0])
-  hidden = jax.vmap(
+  masked = jax.vmap(
     lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
   )(keys)
   t2i = log_likelihood.mean_nll(
-    *log_likelihood.image_logps(model, batch['t2i'], hidden)
+    *log_likelihood.image_logps(model, batch['t2i'], masked)
   )
   mmu = log_likelihood.mean_nll(
     *log_likelihood.text_logps(model, batch['mmu'], reply)

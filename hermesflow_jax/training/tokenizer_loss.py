@@ -1,8 +1,8 @@
 """The loss that trains the image tokenizer.
 
-Reconstruction, plus the two quantizer losses of MAGVIT-v2 (arXiv 2310.05737,
-section 3.1) under weights. Two helps for small worlds: the quantizer can come
-in over a warm-up, and pixels off the background can weigh more.
+It adds MAGVIT-v2's two quantizer losses (arXiv 2310.05737, section 3.1) to the
+reconstruction error. Two options help on small worlds: fewer images are
+quantized during a warm-up, and foreground pixels can weigh more.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,12 @@ _DIFFERENCE = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-  """Weights of the loss.
+  """Loss weights.
 
   Attributes:
-    entropy: of lfq.entropy_loss (official: 0.1).
-    commitment: of lfq.commitment_loss (official: 0.1 x (1 + 0.25)).
-    foreground: of a foreground pixel against 1 for a background pixel; 1
-      weighs all alike.
+    entropy: weight for `lfq.entropy_loss` (official: 0.1).
+    commitment: weight for `lfq.commitment_loss` (official: 0.1 x (1 + 0.25)).
+    foreground: weight for foreground pixels; background pixels weigh 1.
   """
 
   entropy: settings.NonNegativeFloat
@@ -47,21 +46,21 @@ def loss(
   weights: LossWeights,
   error: Callable[[jax.Array], jax.Array] = jnp.square,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Loss of a batch of images.
+  """Returns the loss of a batch of images, and its metrics.
 
   Args:
-    model: the tokenizer.
+    model: image tokenizer.
     pixels: float[B, H, W, 3] in [-1, 1].
-    key: draws the images whose latents are quantized.
+    key: random key that picks the images to quantize.
     quantize_mix: probability in [0, 1] that an image passes through the
-      quantizer. The others reach the decoder as expected bits, so that a young
-      decoder learns from smooth latents. 1 once the warm-up is over.
-    weights: of the parts.
-    error: elementwise, on decoded - pixels: jnp.square (L2) or jnp.abs (L1).
+      quantizer; 1 after the warm-up. For other images the decoder gets the
+      expected bits, so that early training has smooth latents.
+    weights: weights for the terms.
+    error: elementwise error of decoded - pixels: jnp.square or jnp.abs.
 
   Returns:
-    float32 scalar, and a flat dict of float32 scalars: the unweighted parts
-    and the number of distinct codes in the batch.
+    (float32[], {name: float32[]}): loss, terms before weighting, and
+    distinct codes in the batch.
   """
   z = model.encode(pixels)
   quantized = jax.random.uniform(key, [z.shape[0], 1, 1, 1]) < quantize_mix
@@ -85,16 +84,17 @@ def loss(
 
 
 def pixel_weights(pixels: jax.Array, foreground: float) -> jax.Array:
-  """Weights of pixels by whether they differ from the image's border.
+  """Returns pixel weights with mean 1.
 
-  The background is the median colour of the outermost rows and columns.
+  A pixel is foreground if it differs from the median colour along the
+  image's border.
 
   Args:
     pixels: float[B, H, W, 3] in [-1, 1].
-    foreground: weight of a differing pixel against 1 for the others.
+    foreground: weight for foreground pixels; background pixels weigh 1.
 
   Returns:
-    float32[B, H, W] of mean 1 over the batch.
+    float32[B, H, W], mean 1 over the batch.
   """
   border = jnp.concatenate(
     [pixels[:, 0], pixels[:, -1], pixels[:, 1:-1, 0], pixels[:, 1:-1, -1]],

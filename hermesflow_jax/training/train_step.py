@@ -1,8 +1,8 @@
-"""The training step; the loss is an argument.
+"""The compiled training step, with the loss as an argument.
 
-Every job (tokenizer, pretraining, Pair-DPO) brings
-`loss(model, constants, batch, key) -> (scalar, metrics)`; state, placement,
-clipping and skipping of non-finite steps are here, once.
+Every job (tokenizer, pretraining, Pair-DPO) brings a loss function
+`loss(model, constants, batch, key) -> (scalar, metrics)`. This module adds the
+gradient, AdamW, and placement on the mesh, and skips non-finite steps.
 """
 
 from collections.abc import Callable
@@ -22,26 +22,34 @@ from hermesflow_jax.training import adamw
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RunInputs:
-  """In what runs of one program may differ.
+  """Per-run inputs of the compiled step: random key and learning-rate schedule.
+
+  Runs that differ only in these share a program.
 
   Attributes:
-    key: uint32 data of the run's random key.
-    pace: float32[4] of `adamw.AdamWConfig.pace`.
+    key: uint32, random key data.
+    schedule: float32[4] from `AdamWConfig.schedule`.
   """
 
   key: np.ndarray
-  pace: np.ndarray
+  schedule: np.ndarray
 
 
 def run_inputs(optim: adamw.AdamWConfig, key: jax.Array) -> RunInputs:
-  """Returns the dials of a run."""
-  return RunInputs(np.asarray(jax.random.key_data(key)), optim.pace())
+  """Returns the per-run inputs for an optimizer and a random key."""
+  return RunInputs(np.asarray(jax.random.key_data(key)), optim.schedule())
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """What a run needs to go on: int32 step, the model, the optimizer's state."""
+  """Training state between two steps; checkpoints hold these fields.
+
+  Attributes:
+    step: int32[], steps done.
+    model: trained parameters, a pytree.
+    opt_state: optimizer state.
+  """
 
   step: jax.Array
   model: Any
@@ -50,25 +58,25 @@ class TrainState:
 
 def init_state(
   make_model: Callable[[jax.Array], Any], optim: adamw.AdamWConfig, key, mesh
-):
-  """Builds the state where it will live, never whole on one device.
+) -> TrainState:
+  """Initializes a new model and its optimizer directly on the mesh.
 
   Args:
-    make_model: key -> module.
-    optim: the optimizer.
-    key: random key of the parameters.
-    mesh: from `sharding.make_mesh`.
+    make_model: random key -> model.
+    optim: optimizer.
+    key: random key for the parameters.
+    mesh: device mesh.
   """
-  return _placed(make_model, key, optim, mesh)
+  return _placed_state(make_model, key, optim, mesh)
 
 
 def start_state(model, optim: adamw.AdamWConfig, mesh) -> TrainState:
-  """Returns step 0 of a run that starts from `model` (copied)."""
-  return _placed(lambda model: model, model, optim, mesh)
+  """Returns the state at step 0, with a copy of `model`."""
+  return _placed_state(lambda model: model, model, optim, mesh)
 
 
-def _placed(make_model, source, optim, mesh):
-  """Step 0 of the model that `make_model` makes of `source`."""
+def _placed_state(make_model, source, optim, mesh):
+  """Returns the state at step 0, with `make_model(source)`, on the mesh."""
   optimizer = optim.make()
 
   def init(source):
@@ -81,78 +89,70 @@ def _placed(make_model, source, optim, mesh):
 
 @dataclasses.dataclass(frozen=True)
 class HashablePartial:
-  """A function with some of its arguments; equal, if these are.
+  """A partial function that equals another with equal arguments.
 
-  A `functools.partial` is equal to no other, and a program that was compiled
-  from it is not found again.
+  `functools.partial` objects are equal only if identical, so each would
+  compile again.
   """
 
   function: Callable
   arguments: tuple[tuple[str, Any], ...]
 
   def __call__(self, *args, **kwargs):
+    """Calls the function with its bound and these arguments."""
     return self.function(*args, **dict(self.arguments), **kwargs)
 
 
 def hashable_partial(function: Callable, **arguments) -> HashablePartial:
-  """Returns the function with these arguments, which are hashable."""
+  """Returns `function` with these hashable arguments bound."""
   return HashablePartial(function, tuple(sorted(arguments.items())))
 
 
-class Run:
-  """Steps one after the other.
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+  """A compiled training step; `make_step` builds it.
 
-  It keeps leaves: taking modules apart and together again at each step costs
-  the host more than all else that a step asks of it.
+  Attributes:
+    program: tree structures of state and constants -> jitted step.
+    inputs: per-run inputs.
   """
 
-  def __init__(self, call: Callable, leaves: list, structure):
-    self._call, self._leaves, self._structure = call, leaves, structure
-
-  def __call__(self, batch) -> dict[str, jax.Array]:
-    """Makes a step; returns its metrics."""
-    self._leaves, metrics = self._call(self._leaves, batch)
-    return metrics
-
-  @property
-  def state(self) -> TrainState:
-    """After the last step; its arrays are those that the next takes away."""
-    return jax.tree.unflatten(self._structure, self._leaves)
-
-
-class Step:
-  """A step of gradient descent; see `make_step`."""
-
-  def __init__(self, make: Callable, dials: RunInputs):
-    self._make, self._dials = make, dials
-
-  def begin(self, state: TrainState, constants) -> Run:
-    """Returns a run from this state, whose arrays it takes away."""
-    program, (leaves, frozen, dials) = self.parts(state, constants)
-    return Run(
-      lambda leaves, batch: program(leaves, frozen, dials, batch),
-      leaves,
-      jax.tree.structure(state),
-    )
-
-  def parts(self, state: TrainState, constants) -> tuple[Callable, tuple]:
-    """Returns the program, jitted, and all its arguments but the last.
-
-    That is a batch; it returns what stands for the first, and metrics.
-
-    Args:
-      state: arrays or shapes; the first argument, which is donated.
-      constants: of the loss.
-    """
-    leaves, structure = jax.tree.flatten(state)
-    frozen, fixed = jax.tree.flatten(constants)
-    return self._make(structure, fixed), (leaves, frozen, self._dials)
+  program: Callable
+  inputs: RunInputs
 
   def __call__(self, state: TrainState, constants, batch):
-    """Makes one step of its own: returns (state, metrics)."""
-    run = self.begin(state, constants)
-    metrics = run(batch)
-    return run.state, metrics
+    """Runs a single step.
+
+    Args:
+      state: current state; its arrays are donated.
+      constants: further loss arguments, e.g. a frozen reference.
+      batch: device batch.
+
+    Returns:
+      (next state, {name: float32[]}).
+    """
+    program, arguments = self.parts(state, constants)
+    leaves, metrics = program(*arguments, batch)
+    return jax.tree.unflatten(jax.tree.structure(state), leaves), metrics
+
+  def parts(self, state: TrainState, constants) -> tuple[Callable, tuple]:
+    """Returns the jitted step and its arguments without the batch.
+
+    `program(leaves, *arguments[1:], batch)` returns (leaves of the next state,
+    metrics). A loop that keeps leaves between steps saves the host from
+    flattening modules at each step, which costs more than the dispatch itself.
+
+    Args:
+      state: arrays or shapes. Its leaves are the first argument, and donated.
+      constants: further loss arguments, arrays or shapes.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    constant_leaves, constant_structure = jax.tree.flatten(constants)
+    return self.program(structure, constant_structure), (
+      leaves,
+      constant_leaves,
+      self.inputs,
+    )
 
 
 def make_step(
@@ -161,89 +161,93 @@ def make_step(
   key: jax.Array,
   mesh,
   prepare: Callable | None = None,
-) -> Step:
-  """Returns one step of gradient descent.
+) -> TrainStep:
+  """Returns the training step for a loss.
 
-  Steps that differ only in the key, the rate and the number of steps are one
-  program, compiled once for each shape of batches, where loss and prepare are
-  equal: see `hashable_partial`. A step that is skipped counts in the schedule.
+  Steps that differ only in key, learning-rate schedule and run length share a
+  program, if `loss` and `prepare` are equal (see `hashable_partial`). It is
+  compiled once for each batch shape.
 
   Args:
-    loss: (model, constants, batch, key) -> (scalar, dict of scalars).
-    optim: the optimizer.
-    key: the run's key; step n uses `fold_in(key, n)`.
-    mesh: where the state lives, and stays.
-    prepare: (batch, key) -> batch; sees the whole batch. With it, the losses
-      and metrics of parts of the batch add up to those of the whole, which
-      `adamw.accumulate` wants.
+    loss: (model, constants, batch, key) -> (scalar, {name: scalar}).
+    optim: optimizer.
+    key: random key; step n uses `fold_in(key, n)`.
+    mesh: device mesh; the state stays where `sharding` places it.
+    prepare: (batch, key) -> batch, called on the whole batch. With it, losses
+      and metrics must add up over batch parts, as `AdamWConfig.accumulate`
+      needs.
 
   Returns:
-    The step. A step whose loss, gradient or update is not finite changes
-    nothing but the step number and reports `train/skipped` = 1.
+    A step that leaves model and optimizer unchanged and reports
+    `train/skipped` = 1 if the loss, the gradient or the update is not finite.
+    Skipped steps count in the schedule.
 
   Raises:
-    ValueError: the batch is to be computed in parts, but these do not add up.
+    ValueError: accumulate is above 1 without `prepare`.
   """
   if optim.accumulate > 1 and prepare is None:
     raise ValueError(
-      f'accumulate is {optim.accumulate}, but this loss is no sum over '
-      'records: wanted 1'
+      'accumulate must be 1 for a loss that does not add up over records, '
+      f'got {optim.accumulate}'
     )
-  # What the dials say is no part of the program.
-  alike = dataclasses.replace(optim, lr=1.0, steps=1, warmup=0.0, final=0.0)
+  # The schedule is an argument of the program, so runs with other rates share
+  # the program.
+  shared = dataclasses.replace(optim, lr=1.0, steps=1, warmup=0.0, final=0.0)
   implementation = str(jax.random.key_impl(key))
-  return Step(
-    functools.partial(_program, loss, alike, implementation, mesh, prepare),
+  return TrainStep(
+    functools.partial(_program, loss, shared, implementation, mesh, prepare),
     run_inputs(optim, key),
   )
 
 
-# As many as the arms of a comparison want, one seed after the other.
+# Enough for all arms of a comparison, which takes turns seed by seed.
 @functools.lru_cache(maxsize=16)
-def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
-  """The jitted step of leaves of these structures; the last few are kept."""
+def _program(
+  loss, optim, implementation, mesh, prepare, structure, constant_structure
+):
+  """Returns the jitted step for these tree structures."""
   optimizer = optim.make()
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
-  def step(leaves, frozen, dials: RunInputs, batch):
+  def step(leaves, constant_leaves, inputs: RunInputs, batch):
     state = jax.tree.unflatten(structure, leaves)
-    constants = jax.tree.unflatten(fixed, frozen)
-    key = jax.random.wrap_key_data(dials.key, impl=implementation)
+    constants = jax.tree.unflatten(constant_structure, constant_leaves)
+    key = jax.random.wrap_key_data(inputs.key, impl=implementation)
     step_key = jax.random.fold_in(key, state.step)
-    # Inside, `sharding.constrain` knows the mesh.
+    # `sharding.constrain` looks for the mesh in this context.
     with sharding.use_mesh(mesh):
       if prepare:
         batch = prepare(batch, step_key)
 
-      def found(batch):
+      def loss_and_gradient(batch):
         return value_and_grad(state.model, constants, batch, step_key)
 
       if optim.accumulate == 1:
-        (value, metrics), grads = found(batch)
+        (value, metrics), grads = loss_and_gradient(batch)
       else:
         (value, metrics), grads = sum_over_parts(
-          found, batch, optim.accumulate, mesh.shape['data']
+          loss_and_gradient, batch, optim.accumulate, mesh.shape['data']
         )
     norm = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
-    lr = adamw.learning_rate(state.step, dials.pace)
+    lr = adamw.learning_rate(state.step, inputs.schedule)
     updates = jax.tree.map(lambda update: -lr * update, updates)
-    fine = functools.reduce(
+    finite = functools.reduce(
       jnp.logical_and,
       map(jnp.isfinite, (value, norm, optax.tree.norm(updates))),
     )
     model = optax.apply_updates(state.model, updates)
 
     def choose(new, old):
-      return jnp.where(fine, new, old)
+      return jnp.where(finite, new, old)
 
     after = TrainState(
       state.step + 1,
       jax.tree.map(choose, model, state.model),
       jax.tree.map(choose, opt_state, state.opt_state),
     )
-    # Left alone, the compiler may place the new state elsewhere, and the next
-    # call compiles again.
+    # Otherwise the compiler may place the next state elsewhere, and the next
+    # call would compile again.
     after = jax.lax.with_sharding_constraint(
       after, sharding.shardings(after, mesh)
     )
@@ -251,7 +255,7 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
       'train/loss': value,
       'train/grad_norm': norm,
       'train/lr': lr,
-      'train/skipped': 1.0 - fine,
+      'train/skipped': 1.0 - finite,
     }
     return jax.tree.leaves(after), metrics
 
@@ -259,21 +263,22 @@ def _program(loss, optim, implementation, mesh, prepare, structure, fixed):
 
 
 def sum_over_parts(function: Callable, batch, parts: int, data: int):
-  """Returns the sum of a function's results over parts of a batch.
+  """Returns the sum of a function over equal parts of a batch.
 
   Args:
-    function: of a batch.
+    function: batch -> pytree of arrays.
     batch: pytree of arrays [B, ...].
-    parts: equal parts, one after the other; each has rows of every device.
-    data: devices among which rows are split.
+    parts: number of parts, computed in turn; each part uses every device.
+    data: devices along the mesh's `data` axis, which splits rows.
 
   Raises:
-    ValueError: they are not equal.
+    ValueError: `parts * data` does not divide B.
   """
   size = len(jax.tree.leaves(batch)[0])
   if size % (parts * data):
     raise ValueError(
-      f'batch {size} does not split into {parts} parts over data={data}'
+      f'batch must be a multiple of accumulate={parts} times data={data}, got '
+      f'{size}'
     )
 
   def split(a):

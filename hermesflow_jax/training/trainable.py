@@ -1,4 +1,4 @@
-"""What of a model learns: all of it, or adapters beside it."""
+"""Trainable parameters: all parameters of a model, or LoRA adapters."""
 
 from collections.abc import Callable
 import pathlib
@@ -11,18 +11,18 @@ from hermesflow_jax.models import lora
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.training import train_step
 
-# Keeps the draw of adapters apart from those of masks with the same seed.
+# Separates the random key of adapters from keys of masks with the same seed.
 _ADAPTERS = 0x10A
 
 
 class FullModel:
-  """All parameters of a model learn.
+  """Trains all parameters.
 
   Attributes:
-    passes: what a step takes of the policy, in forward passes.
+    passes: policy's work in a step, in forward passes.
 
   Args:
-    model: a ShowO, at the start.
+    model: ShowO before the first step.
   """
 
   passes = 3
@@ -31,47 +31,51 @@ class FullModel:
     self.model = model
 
   def start(self):
-    """Returns the pytree of arrays that learns, before the first step."""
+    """Returns the trained pytree before the first step."""
     return self.model
 
   def loss(self, loss: Callable) -> Callable:
-    """Returns the loss of what learns, for `train_step.make_step`.
+    """Returns the loss as a function of the trained pytree.
 
     Args:
       loss: (model, reference, batch, key) -> (scalar, metrics).
+
+    Returns:
+      (trained pytree, constants, batch, key) -> (scalar, metrics), for
+      `train_step.make_step`.
     """
     return loss
 
   def constants(self, reference):
-    """Returns what that loss is given beside it.
+    """Returns the constants for that loss.
 
     Args:
-      reference: the frozen ShowO, or None.
+      reference: frozen ShowO, or None.
     """
     return reference
 
   def whole(self, learned):
-    """Returns the ShowO that was learned.
+    """Returns the trained ShowO.
 
     Args:
-      learned: the pytree of `start`, later.
+      learned: trained pytree.
     """
     return learned
 
   def save(self, learned, folder: pathlib.PurePath) -> None:
-    """Writes what only this way of learning has; nothing here."""
+    """Writes adapters; a full model has none."""
 
 
 class LoraAdapters(FullModel):
-  """Adapters learn, and the model is frozen: see `lora`.
+  """LoRA adapters are trained, and the model is frozen; see `models.lora`.
 
   Args:
-    model: a ShowO.
-    config: a `lora.Lora` with a rank.
-    seed: of the adapters.
+    model: frozen ShowO.
+    config: a `lora.Lora` with rank above 0.
+    seed: seed for the adapters.
   """
 
-  # The gradient of its kernels is not computed.
+  # The gradient of the kernels is not computed.
   passes = 2
 
   def __init__(self, model, config: lora.Lora, seed: int):
@@ -84,15 +88,15 @@ class LoraAdapters(FullModel):
     return lora.init_adapters(self.model, self.config, key)
 
   def loss(self, loss: Callable) -> Callable:
-    """Returns the loss of adapters; its constants are one model, or two."""
+    """Returns the loss as a function of the adapters."""
     return train_step.hashable_partial(
-      _of_adapters, loss=loss, config=self.config
+      _adapter_loss, loss=loss, config=self.config
     )
 
   def constants(self, reference):
-    """Returns (the frozen model, the reference), or one that is both.
+    """Returns (frozen model, reference), or only the model if both are it.
 
-    A program that is given the same arrays twice is planned with room for two.
+    The compiler reserves memory twice for arrays that are passed twice.
     """
     return (self.model,) + (reference,) * (reference is not self.model)
 
@@ -101,7 +105,7 @@ class LoraAdapters(FullModel):
     return lora.merge(self.model, learned, config=self.config)
 
   def save(self, learned, folder: pathlib.PurePath) -> None:
-    """Writes the adapters alone to `<folder>/adapters`.
+    """Writes the adapters to `<folder>/adapters`.
 
     Raises:
       OSError: they cannot be written.
@@ -111,7 +115,7 @@ class LoraAdapters(FullModel):
     lora_checkpoint.save_adapters(str(path), learned, self.config, self.model)
 
 
-def _of_adapters(adapters, constants, batch, key, *, loss, config):
+def _adapter_loss(adapters, constants, batch, key, *, loss, config):
   frozen, *other = constants
   model = lora.with_adapters(frozen, adapters, config)
   return loss(model, other[0] if other else frozen, batch, key)

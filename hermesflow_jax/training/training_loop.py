@@ -1,7 +1,7 @@
-"""The loop around the step of training: it logs, saves, stops and watches.
+"""The training loop: steps, metrics, samples, checkpoints and stops.
 
-Results of a step are looked at only where an interval ends, so the host is
-ahead of the devices, and these do not wait for it.
+The host fetches metrics only when an interval ends, so it runs ahead and the
+devices never wait for it.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import jax
 
@@ -16,22 +17,24 @@ from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import timing
 from hermesflow_jax.runtime import transfer
+from hermesflow_jax.training import train_step
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-  """How long a run is, and what it does on the way.
+  """Length and intervals of a run.
 
   Attributes:
-    steps: the step to stop at.
-    log_every: steps between two lines of metrics: means over the steps that
-      were not skipped; see `_means`.
-    save_every: steps between two checkpoints; 0 for none on the way.
-    sample_every: steps between two looks at samples; 0 for none.
-    max_skipped: non-finite steps that are borne in the whole run.
-    profile: the first step, and the first after, that is traced.
+    steps: last step.
+    log_every: steps between two metrics lines; a line averages the steps that
+      were not skipped, see `_means`.
+    save_every: steps between two checkpoints; 0 for none.
+    sample_every: steps between two samples; 0 for none.
+    max_skipped: most non-finite steps in the whole run.
+    profile: the first step to profile, and the first step after it.
   """
 
   steps: settings.PositiveInt
@@ -45,20 +48,55 @@ class LoopConfig:
     settings.check(self)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+  """A training run, as `resume.run_resumable` takes it.
+
+  Attributes:
+    step: compiled step.
+    make_state: () -> step 0 on the mesh; not called when it resumes.
+    constants: further loss arguments, e.g. a frozen reference.
+    batches: first step -> iterator over device batches.
+    config: length and intervals.
+    mesh: device mesh.
+    folder: folder for checkpoints (`steps/`), metrics and a profile.
+    identity: settings that its checkpoints must have, JSON types; see
+      `rotation.CheckpointRotation`.
+    known: a checkpoint's identity -> the part to compare.
+    label: run name in progress lines.
+    console: progress output.
+    names: step -> its record ids, for error messages; None if unknown.
+    sample: state -> None, called every `sample_every` steps; None for none.
+    rates: (steps, seconds) -> speed metrics.
+  """
+
+  step: train_step.TrainStep
+  make_state: Callable[[], train_step.TrainState]
+  constants: Any
+  batches: Callable[[int], Iterator]
+  config: LoopConfig
+  mesh: jax.sharding.Mesh
+  folder: str
+  identity: dict
+  known: Callable[[dict], dict] = dict
+  label: str
+  console: terminal.Console
+  names: Callable[[int], Sequence[str]] | None = None
+  sample: Callable[[train_step.TrainState], None] | None = None
+  rates: Callable[[int, float], dict[str, float]] = lambda steps, seconds: {}
+
+
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-  """What a run is connected to.
+  """Outputs of the loop.
 
   Attributes:
     log: (step, metrics) -> None.
-    progress: wraps the range of steps, e.g. a progress bar.
-    save: (state, metrics of the steps since the last line, how many steps of
-      the run were skipped) -> None.
-    stop: called after each step but the last: whether to save and stop. What
-      is told later is for who called.
-    sample: state -> None.
-    names: step -> the ids of its records.
-    rates: (steps, seconds that they took) -> metrics of speed.
+    progress: wraps the steps, e.g. in a progress bar.
+    save: (state, step metrics since the last metrics line, steps skipped in the
+      whole run) -> None; None for no checkpoints.
+    stop: () -> whether to save and stop; called after each step but the last.
+      A later stop is up to the caller.
     trace: folder of the profile.
   """
 
@@ -66,9 +104,6 @@ class Hooks:
   progress: Callable[[Iterable], Iterable] = iter
   save: Callable | None = None
   stop: Callable[[], bool] = lambda: False
-  sample: Callable | None = None
-  names: Callable[[int], Sequence[str]] | None = None
-  rates: Callable[[int, float], dict[str, float]] = lambda steps, seconds: {}
   trace: str = ''
 
 
@@ -77,118 +112,124 @@ class NonFiniteError(FloatingPointError):
 
 
 def run_loop(
-  state,
-  step,
-  constants,
-  batches: Iterator,
-  pace: LoopConfig,
+  run: TrainingRun,
   hooks: Hooks,
-  rows: Sequence[dict[str, float]] = (),
+  state: train_step.TrainState,
+  interval: Sequence[dict[str, float]] = (),
   skipped: int = 0,
-):
-  """Runs from `state.step` to the last step; returns the last state.
+) -> train_step.TrainState:
+  """Trains from `state.step` to the last step.
 
   Args:
-    state: where to start; its arrays are taken away.
-    step: a `train_step.Step`.
-    constants: what the loss needs beside the model (a frozen reference...).
-    batches: yields device batches, beginning with the one of `state.step`.
-    pace: how long, and what on the way.
-    hooks: what it is connected to.
-    rows: the metrics of the steps since the last line, of a run that goes on.
-    skipped: how many steps it has skipped, these among them.
+    run: step, data and length.
+    hooks: outputs.
+    state: first state; its arrays are donated.
+    interval: step metrics since the last metrics line, in a resumed run.
+    skipped: steps skipped before `state`, including those in `interval`.
+
+  Returns:
+    The last state.
 
   Raises:
-    NonFinite: too many steps were skipped; says which, and their records.
-    interrupts.Stopped: `hooks.stop` said so; the state is saved.
+    NonFiniteError: too many steps were skipped; names them and their records.
+    interrupts.Stopped: `hooks.stop` returned True; the state is saved.
   """
-  rows, pending = list(rows), []
+  interval, pending = list(interval), []
+  start, config = int(state.step), run.config
+  structure = jax.tree.structure(state)
+  # Between steps the state is its leaves, see `TrainStep.parts`.
+  program, (leaves, *arguments) = run.step.parts(state, run.constants)
+  batches = run.batches(start)
+
+  def current():
+    return jax.tree.unflatten(structure, leaves)
 
   def fetch():
     nonlocal skipped
     with watch.part('step'):
       for metrics in processes.to_host(pending):
-        rows.append({name: float(value) for name, value in metrics.items()})
-        skipped += bool(rows[-1]['train/skipped'])
+        interval.append({name: float(value) for name, value in metrics.items()})
+        skipped += bool(interval[-1]['train/skipped'])
     pending.clear()
 
   def save():
     fetch()
     with watch.part('checkpoint'):
-      hooks.save(taken.state, rows, skipped)
+      hooks.save(current(), interval, skipped)
 
   def sample():
     try:
-      hooks.sample(taken.state)
+      run.sample(current())
     except interrupts.Stopped:
-      # One of several processes was told, and all are here.
+      # One of several processes was stopped, and all raise this together.
       if hooks.save:
         save()
       raise
 
-  start = int(state.step)
-  taken = step.begin(state, constants)
   with (
     timing.Stopwatch() as watch,
-    _Profile(*pace.profile, hooks.trace) as profile,
+    _Profile(*config.profile, hooks.trace) as profile,
   ):
-    for number in hooks.progress(range(start, pace.steps)):
+    for number in hooks.progress(range(start, config.steps)):
       profile.begin(number)
       with watch.part('data'):
         batch = next(batches)
       with watch.part('step'):
-        metrics = taken(batch)
+        leaves, metrics = program(leaves, *arguments, batch)
       pending.append(metrics)
       done = number + 1
-      last = done == pace.steps
+      last = done == config.steps
       profile.end(done, metrics)
-      if done % pace.log_every == 0 or last:
+      if done % config.log_every == 0 or last:
         fetch()
-        means = _means(rows)
-        shares, steps = watch.lap(), min(number - start + 1, len(rows))
+        means = _means(interval)
+        shares, steps = watch.lap(), min(number - start + 1, len(interval))
         seconds = watch.seconds * sum(
           shares.get(name, 0.0) for name in ('data', 'step', 'rest')
         )
         means |= {f'time/{name}': share for name, share in shares.items()}
         means['speed/seconds_per_step'] = seconds / steps
-        hooks.log(done, means | hooks.rates(steps, seconds))
-        if skipped > pace.max_skipped:
-          raise NonFiniteError(_told(rows, done, skipped, hooks))
-        rows.clear()
+        hooks.log(done, means | run.rates(steps, seconds))
+        if skipped > config.max_skipped:
+          raise NonFiniteError(_describe_skipped(interval, done, skipped, run))
+        interval.clear()
       if (
-        hooks.sample
-        and pace.sample_every
-        and (done % pace.sample_every == 0 or last)
+        run.sample
+        and config.sample_every
+        and (done % config.sample_every == 0 or last)
       ):
-        fetch()  # What it would wait for is no part of it.
+        fetch()  # Otherwise sampling would be charged for these steps.
         with watch.part('evaluation'):
           sample()
-      due = pace.save_every and done % pace.save_every == 0
+      due = config.save_every and done % config.save_every == 0
       if hooks.save and due and not last:
         save()
       if not last and hooks.stop():
         if hooks.save and not due:
           save()
         raise interrupts.Stopped(f'stopped after step {done}')
-  return taken.state
+  return current()
 
 
 class _Profile:
-  """A profile of the steps from `first` to before `after`, however they end."""
+  """A profile of the steps from `first` to before `after`.
+
+  It is also written if the run ends within these steps.
+  """
 
   def __init__(self, first: int, after: int, folder: str):
     self.first, self.after, self.folder = first, after, folder
     self.running, self.outbox = False, None
 
   def begin(self, number: int) -> None:
-    """Starts it if the step `number` is its first."""
+    """Starts the profiler before step `number`, if that is the first."""
     if number == self.first < self.after:
       self.outbox = transfer.Outbox(storage.path(self.folder))
       jax.profiler.start_trace(str(self.outbox.folder))
       self.running = True
 
   def end(self, done: int, results=None) -> None:
-    """Writes it after `done` steps, when their results are there."""
+    """Writes the profile after the last step, once `results` are computed."""
     if self.running and done >= self.after:
       jax.block_until_ready(results)
       jax.profiler.stop_trace()
@@ -202,37 +243,43 @@ class _Profile:
     self.end(self.after)
 
 
-def _means(rows):
-  """The means over steps that were not skipped, and how many were.
+def _means(interval):
+  """Returns means over steps that were not skipped, and the number skipped.
 
-  Where steps have `<kind>/pairs`, the metrics of that kind are means over
-  these: a step may have none.
+  A step's metrics `<kind>/...` are weighed by its `<kind>/pairs`, if it has
+  that metric: a step may have few such pairs, or none.
   """
-  kept = [r for r in rows if not r['train/skipped']] or rows
-  means = {name: _mean(kept, name) for name in rows[0]}
-  means['train/skipped'] = sum(r['train/skipped'] for r in rows)
+  kept = [m for m in interval if not m['train/skipped']] or interval
+  means = {name: _mean(kept, name) for name in interval[0]}
+  means['train/skipped'] = sum(m['train/skipped'] for m in interval)
   return means
 
 
-def _mean(rows, name):
+def _mean(interval, name):
   pairs = f'{name.split("/")[0]}/pairs'
-  weights = [1 if name == pairs else row.get(pairs, 1) for row in rows]
+  weights = [
+    1 if name == pairs else metrics.get(pairs, 1) for metrics in interval
+  ]
   if not any(weights):
-    weights = [1] * len(rows)
-  values = (row[name] * weight for row, weight in zip(rows, weights))
+    weights = [1] * len(interval)
+  values = (
+    metrics[name] * weight for metrics, weight in zip(interval, weights)
+  )
   return sum(values) / sum(weights)
 
 
-def _told(rows, done, skipped, hooks):
-  """What is said of the steps that were not finite."""
-  first = done - len(rows)
-  steps = [first + n for n, row in enumerate(rows) if row['train/skipped']]
-  said = (
-    f'{len(steps)} of the last {len(rows)} steps before step {done} were not '
-    f'finite, {skipped} in all'
+def _describe_skipped(interval, done, skipped, run):
+  """Returns the error text for an interval's non-finite steps."""
+  first = done - len(interval)
+  steps = [
+    first + n for n, metrics in enumerate(interval) if metrics['train/skipped']
+  ]
+  text = (
+    f'{len(steps)} of the last {len(interval)} steps before step {done} were '
+    f'not finite, {skipped} in all'
   )
-  if hooks.names:
-    said += ': ' + '; '.join(
-      f'step {n} of {", ".join(hooks.names(n))}' for n in steps[:3]
+  if run.names:
+    text += ': ' + '; '.join(
+      f'step {n} of {", ".join(run.names(n))}' for n in steps[:3]
     )
-  return said
+  return text

@@ -55,20 +55,20 @@ def placed(tree, mesh=None):
   return sharding.shardings(tree, mesh or tiny.mesh(4, 2))
 
 
-def assert_same(found, wanted):
-  assert jax.tree.structure(found) == jax.tree.structure(wanted)
-  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted)):
+def assert_same(result, expected):
+  assert jax.tree.structure(result) == jax.tree.structure(expected)
+  for a, b in zip(jax.tree.leaves(result), jax.tree.leaves(expected)):
     assert a.dtype == b.dtype
     np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize('shape', [(4, 2), (1, 1), (2, 4), (8, 1)])
 def test_a_checkpoint_comes_back_on_any_mesh(saved, tree, shape):
-  wanted = placed(tree, tiny.mesh(*shape))
-  found = checkpoint.restore(str(saved), tree, wanted)
-  assert_same(found, tree)
+  expected = placed(tree, tiny.mesh(*shape))
+  result = checkpoint.restore(str(saved), tree, expected)
+  assert_same(result, tree)
   same = jax.tree.map(
-    lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), found, wanted
+    lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), result, expected
   )
   assert all(jax.tree.leaves(same))
 
@@ -83,12 +83,12 @@ def test_meta_comes_back(saved):
 
 
 def test_a_part_comes_back_alone(saved, tree):
-  found = checkpoint.restore(
+  result = checkpoint.restore(
     str(saved), tree['model'], placed(tree['model']), part='model/'
   )
-  assert_same(found, tree['model'])
-  wanted = checkpoint.array_shapes(str(saved))
-  assert wanted['half'].dtype == jnp.bfloat16 and wanted['step'].shape == ()
+  assert_same(result, tree['model'])
+  expected = checkpoint.array_shapes(str(saved))
+  assert expected['half'].dtype == jnp.bfloat16 and expected['step'].shape == ()
   with pytest.raises(ValueError, match='modal/embed/embedding: not in the ch'):
     checkpoint.restore(
       str(saved), tree['model'], placed(tree['model']), part='modal/'
@@ -102,19 +102,19 @@ def test_an_existing_path_is_refused(saved, tree):
 
 
 def test_every_fault_of_the_fit_is_named(saved, tree):
-  wanted = dict(tree) | {
+  expected = dict(tree) | {
     'half': jnp.zeros(5, jnp.float32),
     'flags': jnp.zeros(3, bool),
     'more': jnp.zeros(2),
   }
-  del wanted['step']
+  del expected['step']
   with pytest.raises(ValueError) as caught:
-    checkpoint.restore(str(saved), wanted, placed(wanted))
+    checkpoint.restore(str(saved), expected, placed(expected))
   message = str(caught.value)
   assert 'step: not in the model' in message
   assert 'more: not in the checkpoint' in message
-  assert 'half: bfloat16[5], wanted float32[5]' in message
-  assert 'flags: bool[2], wanted bool[3]' in message
+  assert 'half must be float32[5], got bfloat16[5]' in message
+  assert 'flags must be bool[3], got bool[2]' in message
   assert message.count(';') == 3 and '\n' not in message
 
 
@@ -135,11 +135,11 @@ def files_of(path):
 def outcome(path, tree):
   """'refused', or 'same' if all that was saved comes back."""
   try:
-    found = checkpoint.restore(str(path), tree, placed(tree))
+    result = checkpoint.restore(str(path), tree, placed(tree))
     meta = checkpoint.read_metadata(str(path))
   except ValueError:
     return 'refused'
-  assert_same(found, tree)
+  assert_same(result, tree)
   assert meta == META
   return 'same'
 
@@ -149,22 +149,22 @@ def test_flipped_bytes_are_never_read_as_if_nothing_had_happened(
 ):
   copy = tmp_path / '7'
   shutil.copytree(saved, copy)
-  rng, found = np.random.default_rng(0), []
+  rng, result = np.random.default_rng(0), []
   for file in files_of(copy):
     whole = file.read_bytes()
     for place in rng.integers(len(whole), size=4 if whole else 0):
       broken = bytearray(whole)
       broken[place] ^= 1 << rng.integers(8)
       file.write_bytes(broken)
-      found.append((outcome(copy, tree), file.relative_to(copy)))
+      result.append((outcome(copy, tree), file.relative_to(copy)))
     file.write_bytes(whole)
-  data = [what for what, file in found if str(file).startswith('arrays/d')]
-  assert len(data) >= 4 and set(data) == {'refused'}, found
+  data = [what for what, file in result if str(file).startswith('arrays/d')]
+  assert len(data) >= 4 and set(data) == {'refused'}, result
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'missing'])
 def test_files_cut_short_or_missing_are_found(saved, tree, tmp_path, damage):
-  found = {}
+  result = {}
   for n, file in enumerate(files_of(saved)):
     copy = tmp_path / str(n)
     shutil.copytree(saved, copy)
@@ -173,9 +173,9 @@ def test_files_cut_short_or_missing_are_found(saved, tree, tmp_path, damage):
       victim.unlink()
     else:
       victim.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    found[str(file.relative_to(saved))] = outcome(copy, tree)
-  data = [what for name, what in found.items() if name.startswith('arrays/d')]
-  assert data and set(data) == {'refused'}, found
+    result[str(file.relative_to(saved))] = outcome(copy, tree)
+  data = [what for name, what in result.items() if name.startswith('arrays/d')]
+  assert data and set(data) == {'refused'}, result
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_what_the_machine_lacks_is_no_damage(
 
 
 @pytest.mark.parametrize(
-  'answers, wanted',
+  'answers, expected',
   [
     ([False, True], read_errors.Damaged),
     ([False, False], OSError),
@@ -207,14 +207,14 @@ def test_what_the_machine_lacks_is_no_damage(
   ],
 )
 def test_all_processes_call_a_fault_the_same(
-  saved, tree, monkeypatch, answers, wanted
+  saved, tree, monkeypatch, answers, expected
 ):
   """What another met: damage, or what its machine lacks."""
   answers = iter(answers)
   monkeypatch.setattr(processes, 'all_true', lambda yes: yes and next(answers))
-  with pytest.raises(wanted) as told:
+  with pytest.raises(expected) as raised:
     checkpoint.restore(str(saved), tree, placed(tree))
-  assert isinstance(told.value, wanted)
+  assert isinstance(raised.value, expected)
 
 
 def test_a_changed_record_is_found(saved, tmp_path):
@@ -233,8 +233,8 @@ def test_a_changed_record_is_found(saved, tmp_path):
 
 @pytest.mark.parametrize('shape', [(4, 2), (8, 1)])
 def test_a_checkpoint_of_a_bucket_comes_back(in_bucket, saved, tree, shape):
-  wanted = placed(tree, tiny.mesh(*shape))
-  assert_same(checkpoint.restore(in_bucket, tree, wanted), tree)
+  expected = placed(tree, tiny.mesh(*shape))
+  assert_same(checkpoint.restore(in_bucket, tree, expected), tree)
   assert checkpoint.read_metadata(in_bucket) == META
   assert checkpoint.array_hashes(in_bucket) == checkpoint.array_hashes(
     str(saved)
@@ -246,8 +246,8 @@ def test_a_checkpoint_of_a_bucket_comes_back(in_bucket, saved, tree, shape):
 
 def test_one_that_was_carried_into_a_bucket_comes_back(bucket, saved, tree):
   bucket.put_folder('other/7', saved)
-  found = checkpoint.restore('gs://bucket/other/7', tree, placed(tree))
-  assert_same(found, tree)
+  result = checkpoint.restore('gs://bucket/other/7', tree, placed(tree))
+  assert_same(result, tree)
 
 
 def test_one_whose_end_was_not_written_is_not_there(in_bucket, bucket, tree):

@@ -34,25 +34,27 @@ def load(world, mesh=None, **changes):
 @pytest.mark.parametrize('shape', [(1, 1), (4, 2)])
 def test_converted_checkpoints_are_a_bundle_on_a_mesh(world, shape):
   mesh = tiny.mesh(*shape)
-  found = load(world, mesh)
-  wanted = model_bundle.load_bundle(str(world / 'base'))
-  for a, b in zip(jax.tree.leaves(found.model), jax.tree.leaves(wanted.model)):
+  result = load(world, mesh)
+  expected = model_bundle.load_bundle(str(world / 'base'))
+  for a, b in zip(
+    jax.tree.leaves(result.model), jax.tree.leaves(expected.model)
+  ):
     np.testing.assert_array_equal(a, b)
-  placed = sharding.shardings(found.model, mesh)
-  for a, s in zip(jax.tree.leaves(found.model), jax.tree.leaves(placed)):
+  placed = sharding.shardings(result.model, mesh)
+  for a, s in zip(jax.tree.leaves(result.model), jax.tree.leaves(placed)):
     assert a.sharding.is_equivalent_to(s, a.ndim)
-  assert found.tokenizer.config == tiny_jobs.MAGVIT
-  assert (found.lengths, found.grid) == (wanted.lengths, tiny_jobs.GRID)
-  assert found.text.encode(['red']) == wanted.text.encode(['red'])
+  assert result.tokenizer.config == tiny_jobs.MAGVIT
+  assert (result.lengths, result.grid) == (expected.lengths, tiny_jobs.GRID)
+  assert result.text.encode(['red']) == expected.text.encode(['red'])
 
 
 def test_how_a_model_is_computed_is_the_jobs_to_say(world):
   sizes = tiny_jobs.converted_sizes(world)
   decoder = dataclasses.replace(sizes.decoder, remat='dots', unroll=2)
-  found = load(world, sizes=dataclasses.replace(sizes, decoder=decoder))
-  assert found.model.config.decoder == decoder
+  result = load(world, sizes=dataclasses.replace(sizes, decoder=decoder))
+  assert result.model.config.decoder == decoder
   again = initial_model.open(world / 'base').load_transformer(
-    dataclasses.replace(found.model.config, decoder=decoder), tiny.mesh(1, 1)
+    dataclasses.replace(result.model.config, decoder=decoder), tiny.mesh(1, 1)
   )
   assert again.config.decoder == decoder
 
@@ -64,20 +66,20 @@ def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
   sizes = dataclasses.replace(
     sizes, tokenizer=model_bundle.load_bundle(path).tokenizer.config
   )
-  found, before = (
-    initial_model.open(path).load(each, mesh).model
-    for each in (dataclasses.replace(sizes, decoder=decoder), None)
+  result, before = (
+    initial_model.open(path).load(expected_sizes, mesh).model
+    for expected_sizes in (dataclasses.replace(sizes, decoder=decoder), None)
   )
-  assert found.config.decoder == decoder != before.config.decoder
+  assert result.config.decoder == decoder != before.config.decoder
   jax.tree.map(
     np.testing.assert_array_equal,
-    jax.tree.leaves(found),
+    jax.tree.leaves(result),
     jax.tree.leaves(before),
   )
 
 
 @pytest.mark.parametrize(
-  'field, value, said',
+  'field, value, message',
   [
     ('decoder', {'mlp': 8}, 'decoder.mlp of .* must be 8, got 16'),
     (
@@ -88,25 +90,25 @@ def test_how_a_bundle_is_computed_is_the_jobs_to_say_too(world):
     ('tokenizer', {'ch': 2}, 'tokenizer.ch of .* must be 2, got 1'),
   ],
 )
-def test_other_sizes_are_refused(world, field, value, said):
+def test_other_sizes_are_refused(world, field, value, message):
   sizes = tiny_jobs.converted_sizes(world)
   changed = dataclasses.replace(getattr(sizes, field), **value)
-  with pytest.raises(ValueError, match=said):
+  with pytest.raises(ValueError, match=message):
     load(world, sizes=dataclasses.replace(sizes, **{field: changed}))
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, message',
   [
     ({'sizes': None}, 'sizes must be given for'),
-    ({'path': 'images'}, 'of kind magvitv2, wanted showo'),
-    ({'tokenizer': 'model'}, 'of kind showo, wanted magvitv2'),
+    ({'path': 'images'}, 'must be of kind showo, got magvitv2'),
+    ({'tokenizer': 'model'}, 'must be of kind magvitv2, got showo'),
     ({'tokenizer': 'nowhere'}, 'no readable bundle at'),
     ({'text': 'nowhere'}, 'no tokenizer at'),
   ],
 )
-def test_parts_that_do_not_fit_are_refused(world, changes, said):
-  with pytest.raises(ValueError, match=said):
+def test_parts_that_do_not_fit_are_refused(world, changes, message):
+  with pytest.raises(ValueError, match=message):
     load(world, **changes)
 
 
@@ -117,10 +119,10 @@ def test_another_text_tokenizer_is_refused(world):
 
 
 def test_sums_are_of_the_files_that_were_converted(world):
-  found = initial_model.open(world / 'model').weight_hashes(
+  result = initial_model.open(world / 'model').weight_hashes(
     str(world / 'images')
   )
-  assert sorted(found) == [
+  assert sorted(result) == [
     'model/model.safetensors',
     'tokenizer/model.safetensors',
   ]
@@ -135,8 +137,8 @@ def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
   config = dataclasses.replace(
     config, play=dataclasses.replace(config.play, rounds=1)
   )
-  found = pair_dpo.run(config, str(tmp_path / 'run'), terminal.silent())
-  assert [row['round'] for row in found['rounds']] == [0, 1]
+  result = pair_dpo.run(config, str(tmp_path / 'run'), terminal.silent())
+  assert [row['round'] for row in result['rounds']] == [0, 1]
   claimed = json.loads((tmp_path / 'run' / 'settings.json').read_text())
   assert sorted(claimed['base']) == [
     'model/model.safetensors',
@@ -170,16 +172,16 @@ def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
 def test_converted_checkpoints_may_be_in_a_bucket(world, bucket):
   for name in ('model', 'images', 'text'):
     bucket.put_folder(name, world / name)
-  wanted = load(world)
-  found = initial_model.open('gs://bucket/model').load(
+  expected = load(world)
+  result = initial_model.open('gs://bucket/model').load(
     tiny_jobs.converted_sizes(world),
     tiny.mesh(4, 2),
     'gs://bucket/images',
     'gs://bucket/text/tokenizer.json',
   )
   for a, b in zip(
-    jax.tree.leaves((found.model, found.tokenizer)),
-    jax.tree.leaves((wanted.model, wanted.tokenizer)),
+    jax.tree.leaves((result.model, result.tokenizer)),
+    jax.tree.leaves((expected.model, expected.tokenizer)),
     strict=True,
   ):
     np.testing.assert_array_equal(a, b)

@@ -54,7 +54,7 @@ def test_a_wrong_tokenizer_beside_a_bundle_is_not_passed_over(world, setting):
   lines = []
   job_model.locate(config, terminal.Console(lines.append, lambda label: iter))
   assert lines == [
-    f'{setting} nowhere does not exist: taking that of {world / "base"}'
+    f'{setting} nowhere does not exist: using that of {world / "base"}'
   ]
 
 
@@ -77,10 +77,10 @@ def test_a_start_that_is_no_model_is_refused_with_the_way_on(
 def test_the_line_about_missing_weights_makes_what_is_wanted(variant):
   config = configs.pair_dpo.get_config(variant)
   commands = config.missing.split('python -m conversions.convert ')[1:]
-  made = {}
+  folders = {}
   for command in commands:
     kind, src, dst = command.replace(',', '').split()[:3]
     assert kind in convert.KINDS and src.startswith('showlab/')
-    made[kind] = dst
-  assert made == {'showo': config.init_from, 'magvitv2': config.tokenizer}
+    folders[kind] = dst
+  assert folders == {'showo': config.init_from, 'magvitv2': config.tokenizer}
   assert config.text in config.missing

@@ -37,26 +37,28 @@ def copy(saved, tmp_path):
   return path
 
 
-def assert_same(found, wanted):
-  assert jax.tree.structure(found) == jax.tree.structure(wanted)
-  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+def assert_same(result, expected):
+  assert jax.tree.structure(result) == jax.tree.structure(expected)
+  jax.tree.map(np.testing.assert_array_equal, result, expected)
 
 
 def test_a_bundle_comes_back(saved, model):
-  found = model_bundle.load_bundle(str(saved))
-  assert_same(found.model, model)
-  assert_same(found.tokenizer, tiny.tokenizer())
-  assert found.model.config == model.config
-  assert found.tokenizer.config == tiny.tokenizer().config
-  assert found.lengths == tiny.LENGTHS and found.grid == tiny.GRID
-  assert found.text.encode(['red circle']) == tiny.text().encode(['red circle'])
+  result = model_bundle.load_bundle(str(saved))
+  assert_same(result.model, model)
+  assert_same(result.tokenizer, tiny.tokenizer())
+  assert result.model.config == model.config
+  assert result.tokenizer.config == tiny.tokenizer().config
+  assert result.lengths == tiny.LENGTHS and result.grid == tiny.GRID
+  assert result.text.encode(['red circle']) == tiny.text().encode(
+    ['red circle']
+  )
 
 
 def test_a_tokenizer_can_come_alone(tmp_path):
   model_bundle.save_tokenizer(str(tmp_path), tiny.tokenizer())
-  found = model_bundle.load_bundle(str(tmp_path))
-  assert_same(found.tokenizer, tiny.tokenizer())
-  assert found.model is None and found.text is None
+  result = model_bundle.load_bundle(str(tmp_path))
+  assert_same(result.tokenizer, tiny.tokenizer())
+  assert result.model is None and result.text is None
 
 
 def test_the_order_of_saving_makes_no_difference(saved, model, tmp_path):
@@ -125,10 +127,10 @@ def test_arrays_that_do_not_fit_are_all_named(copy):
   assert 'head/bias is missing' in message
   assert 'extra is surplus' in message
   assert (
-    f'embed/embedding is float32[{size - 1}, 16], '
-    f'wanted float32[{size}, 16]' in message
+    f'embed/embedding must be float32[{size}, 16], '
+    f'got float32[{size - 1}, 16]' in message
   )
-  assert 'bias is float16[16], wanted float32[16]' in message
+  assert 'bias must be float32[16], got float16[16]' in message
   assert '\n' not in message
 
 
@@ -136,7 +138,7 @@ def test_weights_of_other_sizes_are_refused(copy):
   record = json.loads((copy / 'config.json').read_text())
   record['decoder']['mlp'] = 64
   (copy / 'config.json').write_text(json.dumps(record))
-  with pytest.raises(ValueError, match='fc1/kernel is .* wanted'):
+  with pytest.raises(ValueError, match='fc1/kernel must be .* got'):
     model_bundle.load_bundle(str(copy))
 
 
@@ -147,13 +149,13 @@ def test_a_bundle_of_a_bucket_is_that_of_a_folder(saved, model, bucket):
   assert {name: blob.data for name, blob in bucket.blobs.items()} == {
     f'base/{file.name}': file.read_bytes() for file in saved.iterdir()
   }
-  found, wanted = (
+  result, expected = (
     model_bundle.load_bundle(where),
     model_bundle.load_bundle(str(saved)),
   )
-  assert_same(found.model, wanted.model)
-  assert_same(found.tokenizer, wanted.tokenizer)
-  assert found.text.encode(['a red circle']) == wanted.text.encode(
+  assert_same(result.model, expected.model)
+  assert_same(result.tokenizer, expected.tokenizer)
+  assert result.text.encode(['a red circle']) == expected.text.encode(
     ['a red circle']
   )
 

@@ -114,6 +114,6 @@ def test_the_images_of_a_job_may_have_another_size(root, name):
 
 
 def test_the_image_tokenizer_of_a_run_is_read(root):
-  found = initial_model.open(root / 'run').load_tokenizer(tiny.mesh(2, 1))
+  result = initial_model.open(root / 'run').load_tokenizer(tiny.mesh(2, 1))
   images = initial_model.open(root / 'images').load_tokenizer(None)
-  jax.tree.map(np.testing.assert_array_equal, found, images)
+  jax.tree.map(np.testing.assert_array_equal, result, images)

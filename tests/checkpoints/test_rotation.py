@@ -27,13 +27,13 @@ RUN = {'settings': {'lr': 0.1, 'names': ['a', 'b']}}
 
 
 @pytest.fixture
-def said():
+def lines():
   return []
 
 
 @pytest.fixture
-def series(tmp_path, said):
-  return rotation.CheckpointRotation(tmp_path / 'steps', RUN, said.append)
+def series(tmp_path, lines):
+  return rotation.CheckpointRotation(tmp_path / 'steps', RUN, lines.append)
 
 
 def state(number):
@@ -47,10 +47,10 @@ def state(number):
   )
 
 
-def newest(series, wanted=None):
-  first = state(0) if wanted is None else wanted
-  wanted = jax.eval_shape(lambda: first)
-  return series.newest(wanted, sharding.shardings(wanted, tiny.mesh(4, 2)))
+def newest(series, expected=None):
+  first = state(0) if expected is None else expected
+  expected = jax.eval_shape(lambda: first)
+  return series.newest(expected, sharding.shardings(expected, tiny.mesh(4, 2)))
 
 
 def saved(series, *numbers):
@@ -63,12 +63,12 @@ def kept(series):
   return sorted(path.name for path in series.root.iterdir())
 
 
-def test_the_newest_comes_back_with_its_notes(series, said):
+def test_the_newest_comes_back_with_its_notes(series, lines):
   assert newest(series) is None
   saved(series, 2, 4)
-  found, notes = newest(series)
-  assert notes == {'rows': [4]} and not said
-  jax.tree.map(np.testing.assert_array_equal, found, state(4))
+  restored, notes = newest(series)
+  assert notes == {'rows': [4]} and not lines
+  jax.tree.map(np.testing.assert_array_equal, restored, state(4))
 
 
 def test_only_the_newest_are_kept(series):
@@ -100,21 +100,21 @@ def without_record(folder):
 
 
 @pytest.mark.parametrize('damage', [flip, truncate, empty, without_record])
-def test_a_damaged_one_is_named_passed_over_and_replaced(series, said, damage):
+def test_a_damaged_one_is_named_passed_over_and_replaced(series, lines, damage):
   saved(series, 2, 4)
   damage(series.root / '4')
-  found, notes = newest(series)
-  assert int(found.step) == 2 and notes == {'rows': [2]}
-  assert len(said) == 1 and f'{series.root}/4' in said[0]
+  restored, notes = newest(series)
+  assert int(restored.step) == 2 and notes == {'rows': [2]}
+  assert len(lines) == 1 and f'{series.root}/4' in lines[0]
   saved(series, 4)
-  assert int(newest(series)[0].step) == 4 and len(said) == 1
+  assert int(newest(series)[0].step) == 4 and len(lines) == 1
 
 
-def test_where_all_are_damaged_the_run_starts_again(series, said):
+def test_where_all_are_damaged_the_run_starts_again(series, lines):
   saved(series, 2, 4)
   for name in kept(series):
     empty(series.root / name)
-  assert newest(series) is None and len(said) == 2
+  assert newest(series) is None and len(lines) == 2
   # What it saves then is lower, and stays.
   saved(series, 1)
   assert kept(series) == ['1'] and int(newest(series)[0].step) == 1
@@ -128,7 +128,7 @@ def test_where_all_are_damaged_the_run_starts_again(series, said):
     RuntimeError('RESOURCE_EXHAUSTED: out of memory'),
   ],
 )
-def test_what_the_machine_lacks_is_no_damage(series, said, monkeypatch, error):
+def test_what_the_machine_lacks_is_no_damage(series, lines, monkeypatch, error):
   saved(series, 2, 4)
 
   def fails(path, parts):
@@ -140,7 +140,7 @@ def test_what_the_machine_lacks_is_no_damage(series, said, monkeypatch, error):
   monkeypatch.setattr(checkpoint.ocp, 'load_checkpointables', fails)
   with pytest.raises(OSError, match='4 could not be read: '):
     newest(series)
-  assert not said and kept(series) == ['2', '4']
+  assert not lines and kept(series) == ['2', '4']
 
 
 def test_what_a_killed_process_left_is_cleared_and_strays_do_not_count(series):
@@ -171,7 +171,9 @@ def test_one_that_does_not_fit_is_refused(series):
     tiny_line.KEY,
     tiny.mesh(4, 2),
   )
-  with pytest.raises(ValueError, match='model/kernel: float32.3, 1., wanted'):
+  with pytest.raises(
+    ValueError, match='model/kernel must be float32.4, 1., got'
+  ):
     newest(series, wider)
 
 
@@ -204,12 +206,12 @@ def test_a_system_that_takes_no_more_bytes_is_heard_of(series):
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
   try:
-    with pytest.raises(OSError, match='4 could not be written: .+') as told:
+    with pytest.raises(OSError, match='4 could not be written: .+') as raised:
       series.save(state(4), {})
       series.wait()
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-  assert len(str(told.value).splitlines()) == 1
+  assert len(str(raised.value).splitlines()) == 1
   assert int(newest(series)[0].step) == 2
   saved(series, 4)
   assert int(newest(series)[0].step) == 4
@@ -222,9 +224,9 @@ def test_records_are_json(series):
 
 
 @pytest.fixture
-def in_bucket(bucket, said):
+def in_bucket(bucket, lines):
   return rotation.CheckpointRotation(
-    storage.path('gs://bucket/run/steps'), RUN, said.append
+    storage.path('gs://bucket/run/steps'), RUN, lines.append
   )
 
 
@@ -232,18 +234,18 @@ def numbers(bucket):
   return sorted({name.split('/')[2] for name in bucket.names('run/steps/')})
 
 
-def test_a_series_in_a_bucket_keeps_the_newest(in_bucket, bucket, said):
+def test_a_series_in_a_bucket_keeps_the_newest(in_bucket, bucket, lines):
   assert newest(in_bucket) is None
   saved(in_bucket, 1, 5, 20)
   assert numbers(bucket) == ['20', '5']
-  found, notes = newest(in_bucket)
-  assert notes == {'rows': [20]} and not said
-  jax.tree.map(np.testing.assert_array_equal, found, state(20))
+  restored, notes = newest(in_bucket)
+  assert notes == {'rows': [20]} and not lines
+  jax.tree.map(np.testing.assert_array_equal, restored, state(20))
   assert in_bucket.written() == 'gs://bucket/run/steps/20'
 
 
 def test_what_a_killed_process_left_in_a_bucket_is_removed(
-  in_bucket, bucket, said
+  in_bucket, bucket, lines
 ):
   saved(in_bucket, 5, 20)
   bucket.blobs = {
@@ -251,9 +253,9 @@ def test_what_a_killed_process_left_in_a_bucket_is_removed(
     for name, blob in bucket.blobs.items()
     if name != 'run/steps/20/commit_success.txt'
   }
-  found, _ = newest(in_bucket)
-  jax.tree.map(np.testing.assert_array_equal, found, state(5))
-  assert numbers(bucket) == ['5'] and not said
+  restored, _ = newest(in_bucket)
+  jax.tree.map(np.testing.assert_array_equal, restored, state(5))
+  assert numbers(bucket) == ['5'] and not lines
   saved(in_bucket, 20)
   assert numbers(bucket) == ['20', '5']
 

@@ -59,7 +59,7 @@ def test_a_part_of_a_run_that_is_no_model_names_those_that_are(
 
 
 @pytest.mark.parametrize(
-  'files, settings, wanted',
+  'files, settings, expected',
   [
     (['results.json'], {'pairs': {}}, 'run/model'),
     (['results.json', 'model/a'], {'export': 'x', 'mixture': {}}, 'run/model'),
@@ -67,11 +67,11 @@ def test_a_part_of_a_run_that_is_no_model_names_those_that_are(
   ],
 )
 def test_a_finished_run_means_what_it_wrote(
-  tmp_path, monkeypatch, files, settings, wanted
+  tmp_path, monkeypatch, files, settings, expected
 ):
   monkeypatch.chdir(tmp_path)
   run_of(tmp_path / 'run', files, **settings)
-  assert str(run_folder.newest_model('run')) == wanted
+  assert str(run_folder.newest_model('run')) == expected
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_a_round_is_the_start_of_every_job(root, tmp_path):
   for name, (job, config) in jobs.items():
     console, lines = tiny_jobs.heard()
     job.run(config, str(tmp_path / name), console)
-    assert f'init_from {run}: taking {newest}' in lines, name
+    assert f'init_from {run}: using {newest}' in lines, name
     claimed = json.loads((tmp_path / name / 'settings.json').read_text())
     assert claimed['base'] == {
       'checkpoint': trained_model.read_record(newest).sha256
@@ -171,8 +171,8 @@ def test_pretraining_writes_and_takes_the_same_form(small, tmp_path):
     str(tmp_path / 'on'),
     console,
   )
-  taken = f'{learned}: taking {learned / "model"}'
-  lines = [line for line in lines if 'taking' in line]
+  taken = f'{learned}: using {learned / "model"}'
+  lines = [line for line in lines if 'using' in line]
   assert lines == [f'tokenizer {taken}', f'init_from {taken}']
   assert trained_model.read_record(
     str(tmp_path / 'on' / 'model')

@@ -41,7 +41,7 @@ def test_a_round_holds_all_parts_as_they_were(root):
 
 def test_the_identity_is_of_what_was_written(small, tmp_path):
   parts = trained_model.load_parts(str(small[2] / 'model'))
-  wanted = trained_model.read_record(str(small[2] / 'model')).sha256
+  expected = trained_model.read_record(str(small[2] / 'model')).sha256
 
   def identity(name, **changes):
     path = str(tmp_path / name)
@@ -51,7 +51,7 @@ def test_the_identity_is_of_what_was_written(small, tmp_path):
     assert trained_model.read_record(path).notes == {'a': 1}
     return trained_model.read_record(path).sha256
 
-  assert identity('same') == wanted
+  assert identity('same') == expected
   model = jax.tree.map(lambda a: a + 0, parts.model)
   model.head.bias[...] = model.head.bias[...].at[0].add(1e-6)
   tokenizer = jax.tree.map(lambda a: a + 0, parts.tokenizer)
@@ -63,7 +63,7 @@ def test_the_identity_is_of_what_was_written(small, tmp_path):
     identity('text', text=text),
     identity('lengths', lengths=dataclasses.replace(parts.lengths, reply=9)),
   }
-  assert len(different) == 4 and wanted not in different
+  assert len(different) == 4 and expected not in different
 
 
 def test_a_trained_model_that_is_there_is_not_written_over(small, tmp_path):
@@ -107,7 +107,7 @@ def test_what_learn_wrote_in_an_earlier_release_has_its_own_identity(
   record = converted_model.read_record(str(root / 'model'), 'showo')
   assert record.dtype == 'bfloat16'
   model = converted_model.restore_model(str(root / 'model'), record)
-  found = []
+  result = []
   for name in 'ab':
     run = tmp_path / name
     run.mkdir()
@@ -115,7 +115,7 @@ def test_what_learn_wrote_in_an_earlier_release_has_its_own_identity(
     (run / 'results.json').write_text('{}')
     model = jax.tree.map(lambda a: a * 1.01, model)
     checkpoint.save(str(run / 'model'), model, record.meta())
-    found.append(converted_model.read_record(str(run / 'model'), 'showo'))
-  assert [each.dtype for each in found] == ['float32'] * 2
-  first, second = (each.sha256 for each in found)
+    result.append(converted_model.read_record(str(run / 'model'), 'showo'))
+  assert [item.dtype for item in result] == ['float32'] * 2
+  first, second = (item.sha256 for item in result)
   assert first != second and record.sha256 not in (first, second)

@@ -36,12 +36,12 @@ def test_a_round_goes_back_in_float32_without_sizes(root, tmp_path, where):
     )
     # The name that the official loaders read.
     assert (back / 'pytorch_model.safetensors').is_file()
-    wanted = to_pytorch.entries_of(kind, module)
-    found = source.find(str(back)).tensors
-    assert found.keys() == wanted.keys()
-    for name, entry in wanted.items():
-      np.testing.assert_array_equal(found[name].read(), entry.make())
-      assert found[name].dtype == entry.dtype
+    expected = to_pytorch.entries_of(kind, module)
+    result = source.find(str(back)).tensors
+    assert result.keys() == expected.keys()
+    for name, entry in expected.items():
+      np.testing.assert_array_equal(result[name].read(), entry.make())
+      assert result[name].dtype == entry.dtype
   first, again = (
     json.loads((folder / 'config.json').read_text())
     for folder in (root / 'model_src', tmp_path / 'showo')
@@ -92,7 +92,10 @@ def test_what_went_back_converts_again(root, tmp_path):
 def test_clip_is_no_part_of_a_trained_model(root, tmp_path, capsys):
   command = ['clip_vision', str(root / 'run'), str(tmp_path / 'x'), '--reverse']
   assert convert.main(command, terminal.silent()) == 2
-  assert 'is a trained model, wanted clip_vision' in capsys.readouterr().err
+  assert (
+    'must be of kind clip_vision, got a trained model'
+    in capsys.readouterr().err
+  )
 
 
 def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
@@ -120,9 +123,9 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
     )
     == 0
   )
-  found = source.find(str(tmp_path / 'back')).tensors
+  result = source.find(str(tmp_path / 'back')).tensors
   for name, entry in to_pytorch.entries_of('showo', model).items():
-    np.testing.assert_array_equal(found[name].read(), entry.make())
+    np.testing.assert_array_equal(result[name].read(), entry.make())
 
 
 def test_conversions_take_the_clip_variant(clip_variant, tmp_path):

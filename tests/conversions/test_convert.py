@@ -112,7 +112,7 @@ def test_a_checkpoint_is_restored_onto_any_mesh(converted, shape):
 
 
 def test_another_kind_is_refused(converted):
-  with pytest.raises(ValueError, match='of kind showo, wanted magvitv2'):
+  with pytest.raises(ValueError, match='must be of kind magvitv2, got showo'):
     converted_model.read_record(str(converted[1]), 'magvitv2')
 
 

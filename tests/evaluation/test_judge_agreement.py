@@ -75,8 +75,8 @@ def test_winners_and_losers_are_judged_where_a_pair_is_kept(tmp_path):
 
 def test_pairs_find_their_questions_by_id(tmp_path):
   # The judge knows one input's images only: they must come with its questions.
-  asked = [[{'answer': 'yes'}], [{'answer': 'no'}]]
-  inputs = dataclasses.replace(INPUTS, questions=asked)
+  questions = [[{'answer': 'yes'}], [{'answer': 'no'}]]
+  inputs = dataclasses.replace(INPUTS, questions=questions)
   pairs = {'b': pair(0, 1), 'a': pair(1, 0)}
   out = judge_agreement.measure_agreement(
     OWN, *judged_scores(pairs, tmp_path, inputs)

@@ -7,22 +7,22 @@ from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.runtime import output_files
 
 
-def scores(**of_scenes):
+def scores(**by_scene):
   return {
     name: {'understanding': u, 'generation': g, 'gap': u - g}
-    for name, (u, g) in of_scenes.items()
+    for name, (u, g) in by_scene.items()
   }
 
 
 def test_a_change_is_the_mean_over_scenes_of_their_differences():
   before = scores(a=(1.0, 0.5), b=(0.5, 0.0))
   after = scores(b=(0.5, 0.5), a=(1.0, 0.75))
-  found = paired_changes.paired_change([before], [after])
-  assert found['understanding'] == found['understanding_se'] == 0
-  assert found['generation'] == 0.375
+  change = paired_changes.paired_change([before], [after])
+  assert change['understanding'] == change['understanding_se'] == 0
+  assert change['generation'] == 0.375
   # Half of the distance of two values is their mean's standard error.
-  assert found['generation_se'] == pytest.approx(0.125)
-  assert found['gap'] == -0.375
+  assert change['generation_se'] == pytest.approx(0.125)
+  assert change['gap'] == -0.375
 
 
 def test_runs_are_averaged_before_the_scenes_are():
@@ -31,26 +31,26 @@ def test_runs_are_averaged_before_the_scenes_are():
     scores(a=(1.0, 1.0), b=(0.5, 0.0)),
     scores(a=(1.0, 0.5), b=(0.5, 0.5)),
   ]
-  found = paired_changes.paired_change(before, after)
-  assert found['generation'] == 0.25
-  assert found['generation_se'] == 0
+  change = paired_changes.paired_change(before, after)
+  assert change['generation'] == 0.25
+  assert change['generation_se'] == 0
 
 
 def test_runs_that_differ_make_a_change_less_sure():
   before = [scores(a=(1.0, 0.5), b=(0.5, 0.0))] * 2
   after = [scores(a=(1.0, 1.0), b=(0.5, 0.5)), before[1]]
-  found = paired_changes.paired_change(before, after)
-  assert found['generation'] == 0.25
+  change = paired_changes.paired_change(before, after)
+  assert change['generation'] == 0.25
   # All scenes moved alike, but one run by 0.5 and the other not at all.
-  assert found['generation_se'] == pytest.approx(0.25)
-  assert not found['generation_stands']
+  assert change['generation_se'] == pytest.approx(0.25)
+  assert not change['generation_stands']
 
 
 def test_what_all_runs_find_stands():
   before = [scores(a=(1.0, 0.0), b=(1.0, 0.0), c=(1.0, 0.01))] * 3
   after = [scores(a=(1.0, 0.5), b=(1.0, 0.5), c=(1.0, 0.5))] * 3
-  found = paired_changes.paired_change(before, after)
-  assert found['generation_stands'] and not found['understanding_stands']
+  change = paired_changes.paired_change(before, after)
+  assert change['generation_stands'] and not change['understanding_stands']
   # Of one run nobody says.
   assert 'generation_stands' not in paired_changes.paired_change(
     before[:1], after[:1]

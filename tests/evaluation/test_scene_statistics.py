@@ -1,37 +1,15 @@
-"""Scores of scenes: what is read, and which differences stand."""
+"""Scores of scenes: values, means, and differences beyond chance."""
 
 import dataclasses
 import json
 
 import numpy as np
 import pytest
+import scene_inputs
 
 from hermesflow_jax.data import input_set
-from hermesflow_jax.evaluation import baselines
-from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import scene_statistics
 from hermesflow_jax.runtime import output_files
-
-
-def question(kind, answer):
-  return {
-    'question': f'{kind} {answer} ?',
-    'choices': ['a', 'b'],
-    'answer': answer,
-    'element_type': kind,
-  }
-
-
-INPUTS = input_set.Inputs(
-  ids=['one', 'two'],
-  captions=['a ring', 'a star'],
-  tags=['counting', ''],
-  questions=[
-    [question('color', 'a'), question('color', 'b'), question('count', 'a')],
-    [question('count', 'b')],
-  ],
-  codes=np.arange(8).reshape(2, 4),
-)
 
 
 def write(folder, ids=('one', 'two')):
@@ -40,14 +18,14 @@ def write(folder, ids=('one', 'two')):
   rows = [
     {
       'id': name,
-      'answers': said,
+      'answers': replies,
       'judged': by,
       'similarity': 0.5,
       'understanding': u,
       'generation': g,
       'own_score': 1.0,
     }
-    for name, said, by, u, g in zip(
+    for name, replies, by, u, g in zip(
       ids, answers, judged, (2 / 3, 1.0), (2 / 3, 1.0)
     )
   ]
@@ -56,24 +34,24 @@ def write(folder, ids=('one', 'two')):
 
 def test_scores_of_types_and_tasks_are_those_of_their_scenes(tmp_path):
   write(tmp_path)
-  found = scene_statistics.read_scenes(tmp_path, INPUTS)
-  assert found['understanding'] == {'one': 2 / 3, 'two': 1.0}
-  assert found['gap'] == {'one': 0.0, 'two': 0.0}
-  assert found['caption_similarity'] == {'one': 0.5, 'two': 0.5}
+  scores = scene_statistics.read_scenes(tmp_path, scene_inputs.INPUTS)
+  assert scores['understanding'] == {'one': 2 / 3, 'two': 1.0}
+  assert scores['gap'] == {'one': 0.0, 'two': 0.0}
+  assert scores['caption_similarity'] == {'one': 0.5, 'two': 0.5}
   # One of two colours was told right, both were drawn right.
-  assert found['understanding/color'] == {'one': 0.5}
-  assert found['generation/color'] == {'one': 1.0}
-  assert found['generation/count'] == {'one': 0.0, 'two': 1.0}
+  assert scores['understanding/color'] == {'one': 0.5}
+  assert scores['generation/color'] == {'one': 1.0}
+  assert scores['generation/count'] == {'one': 0.0, 'two': 1.0}
   # Not all of its questions are right; the other scene has no task.
-  assert found['geneval/counting'] == {'one': 0.0}
-  assert found[scene_statistics.SIX] == {'one': 0.0}
+  assert scores['geneval/counting'] == {'one': 0.0}
+  assert scores[scene_statistics.SIX] == {'one': 0.0}
 
 
 def test_a_model_overrates_what_the_judge_likes_less(tmp_path):
   write(tmp_path)
-  found = scene_statistics.read_scenes(tmp_path, INPUTS)
-  assert found['own_score'] == {'one': 1.0, 'two': 1.0}
-  assert found['overrated'] == {'one': pytest.approx(1 / 3), 'two': 0.0}
+  scores = scene_statistics.read_scenes(tmp_path, scene_inputs.INPUTS)
+  assert scores['own_score'] == {'one': 1.0, 'two': 1.0}
+  assert scores['overrated'] == {'one': pytest.approx(1 / 3), 'two': 0.0}
 
 
 def test_a_model_that_is_its_own_judge_has_no_other_score(tmp_path):
@@ -83,40 +61,46 @@ def test_a_model_that_is_its_own_judge_has_no_other_score(tmp_path):
     for line in (tmp_path / 'scenes.jsonl').read_text().splitlines()
   ]
   (tmp_path / 'scenes.jsonl').write_text(output_files.json_lines(rows))
-  found = scene_statistics.read_scenes(tmp_path, INPUTS)
-  assert not {'own_score', 'overrated'} & found.keys()
-  assert found['generation'] == {'one': 2 / 3, 'two': 1.0}
+  scores = scene_statistics.read_scenes(tmp_path, scene_inputs.INPUTS)
+  assert not {'own_score', 'overrated'} & scores.keys()
+  assert scores['generation'] == {'one': 2 / 3, 'two': 1.0}
 
 
 def test_scenes_are_parted_by_whether_an_input_has_their_caption(tmp_path):
   write(tmp_path)
-  found = scene_statistics.read_scenes(
-    tmp_path, INPUTS, seen={'a star', 'a disk'}
+  scores = scene_statistics.read_scenes(
+    tmp_path, scene_inputs.INPUTS, seen={'a star', 'a disk'}
   )
-  assert found[scene_statistics.SEEN] == {'two': 1.0}
-  assert found[scene_statistics.UNSEEN] == {'one': 2 / 3}
-  assert found[f'{scene_statistics.UNSEEN}/counting'] == {'one': 2 / 3}
-  assert f'{scene_statistics.SEEN}/counting' not in found
-  assert found[
+  assert scores[scene_statistics.SEEN] == {'two': 1.0}
+  assert scores[scene_statistics.UNSEEN] == {'one': 2 / 3}
+  assert scores[f'{scene_statistics.UNSEEN}/counting'] == {'one': 2 / 3}
+  assert f'{scene_statistics.SEEN}/counting' not in scores
+  assert scores[
     f'{scene_statistics.UNSEEN}/{scene_statistics.SIX_BUT_MANY}'
   ] == {'one': 2 / 3}
-  found = scene_statistics.read_scenes(tmp_path, INPUTS, seen={'a ring'})
-  assert found[f'{scene_statistics.SEEN}/counting'] == {'one': 2 / 3}
-  many = dataclasses.replace(INPUTS, tags=(scene_statistics.MANY, None))
-  found = scene_statistics.read_scenes(tmp_path, many, seen={'a ring'})
-  assert found[f'{scene_statistics.SEEN}/{scene_statistics.MANY}'] == {
+  scores = scene_statistics.read_scenes(
+    tmp_path, scene_inputs.INPUTS, seen={'a ring'}
+  )
+  assert scores[f'{scene_statistics.SEEN}/counting'] == {'one': 2 / 3}
+  many = dataclasses.replace(
+    scene_inputs.INPUTS, tags=(scene_statistics.MANY, None)
+  )
+  scores = scene_statistics.read_scenes(tmp_path, many, seen={'a ring'})
+  assert scores[f'{scene_statistics.SEEN}/{scene_statistics.MANY}'] == {
     'one': 2 / 3
   }
-  assert f'{scene_statistics.SEEN}/{scene_statistics.SIX_BUT_MANY}' not in found
+  assert (
+    f'{scene_statistics.SEEN}/{scene_statistics.SIX_BUT_MANY}' not in scores
+  )
 
 
 def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):
   """Two scenes of one task, one of another: right, wrong and right."""
-  asked = [[question('color', 'a')]] * 3
+  questions = [[scene_inputs.question('color', 'a')]] * 3
   inputs = input_set.Inputs(
     ids=['x', 'y', 'z'],
     captions=[''] * 3,
-    questions=asked,
+    questions=questions,
     tags=['counting', 'counting', 'position'],
     codes=np.zeros((3, 4)),
   )
@@ -136,43 +120,45 @@ def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):
       ]
     )
   )
-  found = scene_statistics.read_scenes(tmp_path, inputs)
-  mean = np.mean(list(found[scene_statistics.SIX].values()))
+  scores = scene_statistics.read_scenes(tmp_path, inputs)
+  mean = np.mean(list(scores[scene_statistics.SIX].values()))
   assert mean == pytest.approx((1 / 2 + 1) / 2)
 
 
 def test_an_evaluation_of_other_scenes_is_refused(tmp_path):
   write(tmp_path, ids=('one', 'three'))
   with pytest.raises(ValueError, match='other scenes'):
-    scene_statistics.read_scenes(tmp_path, INPUTS)
+    scene_statistics.read_scenes(tmp_path, scene_inputs.INPUTS)
 
 
 def test_the_error_of_a_mean_is_over_scenes_of_means_over_runs():
-  found = scene_statistics.mean([{'a': 0.0, 'b': 1.0}, {'b': 0.0, 'a': 1.0}])
-  assert found == scene_statistics.Mean(0.5, 0.0, 2)
-  found = scene_statistics.mean([{'a': 0.0, 'b': 1.0}])
-  assert (found.value, found.error) == (0.5, pytest.approx(0.5))
+  difference = scene_statistics.mean(
+    [{'a': 0.0, 'b': 1.0}, {'b': 0.0, 'a': 1.0}]
+  )
+  assert difference == scene_statistics.Mean(0.5, 0.0, 2)
+  difference = scene_statistics.mean([{'a': 0.0, 'b': 1.0}])
+  assert (difference.value, difference.error) == (0.5, pytest.approx(0.5))
 
 
 def test_the_error_of_a_difference_has_scenes_and_runs_in_it():
   before = [{'a': 0.0, 'b': 0.0}, {'a': 0.0, 'b': 0.0}]
   after = [{'a': 0.4, 'b': 0.2}, {'b': 0.4, 'a': 0.2}]
-  found = scene_statistics.difference(before, after)
+  difference = scene_statistics.difference(before, after)
   # Both scenes moved by .3 in the mean over runs, and so did both runs.
-  assert found.value == pytest.approx(0.3)
-  assert found.error == pytest.approx(0.0)
+  assert difference.value == pytest.approx(0.3)
+  assert difference.error == pytest.approx(0.0)
   after = [{'a': 0.4, 'b': 0.2}, {'a': 0.8, 'b': 0.6}]
-  found = scene_statistics.difference(before, after)
-  assert found.runs == pytest.approx((0.3, 0.7))
+  difference = scene_statistics.difference(before, after)
+  assert difference.runs == pytest.approx((0.3, 0.7))
   # Scenes moved by .6 and .4 (error .1), runs by .3 and .7 (error .2).
-  assert found.error == pytest.approx(np.hypot(0.1, 0.2))
+  assert difference.error == pytest.approx(np.hypot(0.1, 0.2))
 
 
 def test_a_difference_of_one_run_has_the_error_of_its_scenes():
-  found = scene_statistics.difference(
+  difference = scene_statistics.difference(
     [{'a': 0.0, 'b': 0.0}], [{'a': 1.0, 'b': 0.0}]
   )
-  assert (found.value, found.error) == (0.5, pytest.approx(0.5))
+  assert (difference.value, difference.error) == (0.5, pytest.approx(0.5))
 
 
 @pytest.mark.parametrize(
@@ -194,8 +180,8 @@ def test_a_difference_of_one_run_has_the_error_of_its_scenes():
 def test_a_difference_stands_where_chance_does_not_explain_it(
   value, error, runs, freedom, stands
 ):
-  found = scene_statistics.Difference(value, error, runs, freedom)
-  assert found.stands == stands
+  difference = scene_statistics.Difference(value, error, runs, freedom)
+  assert difference.stands == stands
 
 
 def test_few_differences_of_nothing_stand():
@@ -211,9 +197,9 @@ def test_few_differences_of_nothing_stand():
     moved = draw.normal(0, 1, (3, 1)) + draw.normal(0, 1, (3, 40))
     after = [dict(zip(names, row)) for row in moved]
     before = [dict.fromkeys(names, 0.0)] * 3
-    found = scene_statistics.difference(before, after)
-    stood += found.stands
-    beyond += abs(found.value) > 2 * found.error
+    difference = scene_statistics.difference(before, after)
+    stood += difference.stands
+    beyond += abs(difference.value) > 2 * difference.error
   assert 0 < stood < 0.08 * 400 < 0.1 * 400 < beyond
 
 
@@ -238,110 +224,9 @@ def test_runs_of_different_scenes_are_refused():
 
 
 def test_means_of_different_scenes_are_averaged_with_their_errors():
-  found = scene_statistics.average_difference(
+  difference = scene_statistics.average_difference(
     [scene_statistics.Mean(0.2, 0.3, 7), scene_statistics.Mean(0.4, 0.4, 8)]
   )
-  assert found.value == pytest.approx(0.3)
-  assert found.error == pytest.approx(0.25)
-  assert found.scenes == 15
-
-
-class Knows:
-  """Answers right about the real codes of a question's scene alone."""
-
-  def answer(self, codes, questions):
-    return [
-      [q['answer'] if np.array_equal(own, given) else 'neither' for q in asked]
-      for own, given, asked in zip(INPUTS.codes, codes, questions)
-    ]
-
-
-def test_another_scene_is_of_the_same_kind_where_there_is_one():
-  tags = ['a', 'b', 'a', 'c', 'a', 'b']
-  found = baselines.mismatched_indices(tags)
-  assert [tags[n] for n in found] == ['a', 'b', 'a', 'a', 'a', 'b']
-  assert all(n != other for n, other in enumerate(found))
-
-
-class Paints:
-  """Draws what it asks for, and likes it."""
-
-  def answer(self, codes, questions):
-    return [
-      ['b' if code.any() else 'a' for _ in asked]
-      for code, asked in zip(codes, questions)
-    ]
-
-  def describe(self, ids, codes, decodings, seed):
-    return [['']] * len(ids)
-
-  def draw(self, ids, captions, count, sampler, seed):
-    return np.zeros((len(ids), count, 4), int)
-
-
-def test_a_model_judges_its_own_images_beside_the_judge():
-  def says_b(codes, questions):
-    return [['b'] * len(asked) for asked in questions]
-
-  found = gap.evaluate(
-    Paints(), INPUTS, None, says_b, lambda a, b: np.ones(len(a)), 0
-  )
-  assert found.own == [['a', 'a', 'a'], ['a']]
-  np.testing.assert_allclose(found.own_score, [2 / 3, 0.0])
-  np.testing.assert_allclose(found.generation, [1 / 3, 1.0])
-  assert gap.summarize(found, INPUTS)['own_score'] == pytest.approx(1 / 3)
-
-
-def test_without_another_judge_a_model_answers_once():
-  paints = Paints()
-  asked = []
-  answer = paints.answer
-
-  def counted(codes, questions):
-    asked.append(codes.tolist())
-    return answer(codes, questions)
-
-  paints.answer = counted
-  found = gap.evaluate(
-    paints, INPUTS, None, None, lambda a, b: np.ones(len(a)), 0
-  )
-  # About the real images, and once about its own.
-  assert len(asked) == 2
-  assert found.own_score is None and found.own is None
-  summary = gap.summarize(found, INPUTS)
-  assert 'own_score' not in summary and 'generation' in summary
-  assert gap.summarize(found.select([1]), INPUTS.select([1]))['scenes'] == 1
-
-
-def test_scores_by_tag_are_of_its_scenes():
-  inputs = dataclasses.replace(INPUTS, tags=['counting', 'colors'])
-  found = gap.evaluate(
-    Paints(),
-    inputs,
-    None,
-    lambda codes, questions: [
-      [q['answer'] for q in asked] for asked in questions
-    ],
-    lambda a, b: np.ones(len(a)),
-    0,
-  )
-  by_tag = gap.summarize(found, inputs)['by_tag']
-  assert {t: (r['scenes'], r['share']) for t, r in by_tag.items()} == {
-    'colors': (1, 0.5),
-    'counting': (1, 0.5),
-  }
-  for tag, n in (('counting', 0), ('colors', 1)):
-    assert by_tag[tag]['understanding'] == found.understanding[n]
-    assert by_tag[tag]['generation'] == 1
-
-
-def test_floors_ask_about_the_wrong_image_and_an_empty_one():
-  def says_a(codes, questions):
-    return [['a'] * len(asked) for asked in questions]
-
-  found = baselines.measure_baselines(Knows(), INPUTS, says_a, np.zeros(4, int))
-  assert found['real']['understanding'] == 1
-  assert found['another']['understanding'] == 0
-  assert found['blank']['understanding'] == 0
-  # Two of three, and none of one.
-  assert found['blank']['judge'] == pytest.approx(1 / 3)
+  assert difference.value == pytest.approx(0.3)
+  assert difference.error == pytest.approx(0.25)
+  assert difference.scenes == 15

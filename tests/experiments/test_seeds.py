@@ -38,11 +38,11 @@ def finished(config, tmp_path_factory):
 
 def test_each_seed_is_a_run_of_the_main_job(config, finished):
   root, results = finished
-  assert [one['seed'] for one in results['seeds']] == [3, 4]
-  for one in results['seeds']:
-    alone = json.loads((root / f'seed_{one["seed"]}/results.json').read_text())
-    assert alone['config']['play']['seed'] == one['seed']
-    assert alone['rounds'] == one['rounds']
+  assert [row['seed'] for row in results['seeds']] == [3, 4]
+  for row in results['seeds']:
+    alone = json.loads((root / f'seed_{row["seed"]}/results.json').read_text())
+    assert alone['config']['play']['seed'] == row['seed']
+    assert alone['rounds'] == row['rounds']
 
 
 def test_the_control_is_another_model_on_the_same_scenes(config, finished):
@@ -51,10 +51,10 @@ def test_the_control_is_another_model_on_the_same_scenes(config, finished):
   names = set(paired_changes.read_scores(root / 'seed_3' / 'round_0'))
   for seed in config.seeds:
     assert set(paired_changes.read_scores(root / f'control_{seed}')) == names
-    found = trained_model.load_parts(
+    model = trained_model.load_parts(
       str(root / f'control_{seed}' / 'checkpoint')
     ).model
-    assert not np.array_equal(found.head.kernel[...], base.head.kernel[...])
+    assert not np.array_equal(model.head.kernel[...], base.head.kernel[...])
 
 
 def test_the_control_takes_as_many_steps_as_all_rounds(config, finished):
@@ -126,13 +126,13 @@ def test_one_seed_has_no_error_over_seeds():
 
 
 def test_a_star_marks_what_stands():
-  one = {'understanding': 0.5, 'understanding_se': 0.1}
+  changed = {'understanding': 0.5, 'understanding_se': 0.1}
   many = {
     f'{k}{end}': 0.25 for k in paired_changes.SCORES for end in ('', '_se')
   }
   assert '*' not in ''.join(seeds._cells(many, '+'))
-  found = seeds._cells(many | one | {'understanding_stands': True}, '+')
-  assert found[0] == '+0.500 ± 0.100 *' and '*' not in ''.join(found[1:])
+  cells = seeds._cells(many | changed | {'understanding_stands': True}, '+')
+  assert cells[0] == '+0.500 ± 0.100 *' and '*' not in ''.join(cells[1:])
 
 
 def test_the_same_command_again_changes_nothing(config, finished):
@@ -145,5 +145,7 @@ def test_the_same_command_again_changes_nothing(config, finished):
 
 @pytest.mark.parametrize('bad', [(), (1, 1), (-1,)])
 def test_seeds_that_are_none_or_twice_or_negative_are_refused(config, bad):
-  with pytest.raises(ValueError, match='seeds is'):
+  with pytest.raises(
+    ValueError, match='seeds must be different numbers from 0'
+  ):
     dataclasses.replace(config, seeds=bad)

@@ -135,6 +135,8 @@ def test_an_unknown_caption_scorer_is_refused_with_those_there_are(job):
 def test_variants_do_not_share_what_they_change():
   before = configs.pair_dpo.get_config('shapes').to_dict()
   configs.pair_dpo.get_config('show_o_512').play.images = 99
+  changed = configs.pair_dpo.get_config('shapes')
+  changed.play.captions[0]['top_k'] = 99
   assert configs.pair_dpo.get_config('shapes').to_dict() == before
 
 

@@ -55,7 +55,7 @@ def test_features_are_those_of_the_penultimate_layer(theirs):
   pixels = np.random.default_rng(0).normal(size=(2, 12, 12, 3))
   pixels = pixels.astype(np.float32)
   with torch.no_grad():
-    wanted = (
+    expected = (
       theirs(
         pixel_values=torch.from_numpy(pixels.transpose(0, 3, 1, 2)),
         output_hidden_states=True,
@@ -63,11 +63,11 @@ def test_features_are_those_of_the_penultimate_layer(theirs):
       .hidden_states[-2][:, 1:]
       .numpy()
     )
-  found = jax.jit(lambda m, x: m(x))(ours, pixels)
+  actual = jax.jit(lambda m, x: m(x))(ours, pixels)
   # Features reach 5; two layers of float32 sums agree to five digits.
-  np.testing.assert_allclose(found, wanted, atol=1e-4)
+  np.testing.assert_allclose(actual, expected, atol=1e-4)
   one = jax.jit(lambda m, x: m(x))(ours, pixels[1])
-  np.testing.assert_allclose(one, found[1], atol=1e-5)
+  np.testing.assert_allclose(one, actual[1], atol=1e-5)
 
 
 def test_what_goes_back_is_what_transformers_reads(tmp_path):
@@ -80,10 +80,10 @@ def test_what_goes_back_is_what_transformers_reads(tmp_path):
     folder, output_loading_info=True
   )
   assert not report['missing_keys'] and not report['unexpected_keys']
-  found = official_names(model)
-  assert found.keys() == state.keys()
+  actual = official_names(model)
+  assert actual.keys() == state.keys()
   for name, array in state.items():
-    np.testing.assert_array_equal(found[name], array)
+    np.testing.assert_array_equal(actual[name], array)
 
 
 def test_the_projector_is_the_official_one():
@@ -102,9 +102,9 @@ def test_the_projector_is_the_official_one():
   features = np.random.default_rng(0).normal(size=(2, 9, 12))
   features = features.astype(np.float32)
   with torch.no_grad():
-    wanted = projector(torch.from_numpy(features)).numpy()
+    expected = projector(torch.from_numpy(features)).numpy()
   ours = torch_weights.model('with_clip')
-  np.testing.assert_allclose(ours.projector(features), wanted, atol=1e-5)
+  np.testing.assert_allclose(ours.projector(features), expected, atol=1e-5)
 
 
 def test_sizes_of_a_whole_clip_are_those_of_its_tower():
@@ -145,7 +145,7 @@ def rows(answers=((7, 8), (9,))):
 
 
 def test_a_clip_row_by_hand():
-  found, where = rows()
+  actual, where = rows()
   mmu, soi, eoi, pad, eos = (
     VOCAB.mmu,
     VOCAB.soi,
@@ -153,7 +153,7 @@ def test_a_clip_row_by_hand():
     VOCAB.pad,
     VOCAB.eos,
   )
-  assert found.tokens[0].tolist() == [
+  assert actual.tokens[0].tolist() == [
     mmu,
     1,
     2,
@@ -169,26 +169,26 @@ def test_a_clip_row_by_hand():
     eos,
     pad,
   ]
-  assert found.labels[0].tolist() == [-100] * 10 + [7, 8, eos, -100]
-  assert found.valid[0].tolist() == [True] * 13 + [False]
+  assert actual.labels[0].tolist() == [-100] * 10 + [7, 8, eos, -100]
+  assert actual.valid[0].tolist() == [True] * 13 + [False]
   assert np.flatnonzero(where).tolist() == [4, 5, 6, 7]
 
 
 def test_rows_to_be_continued_have_no_end():
-  found, _ = rows([(), ()])
-  assert (found.labels == -100).all()
-  assert found.tokens[1, 9:].tolist() == [4, 5] + [VOCAB.pad] * 3
+  actual, _ = rows([(), ()])
+  assert (actual.labels == -100).all()
+  assert actual.tokens[1, 9:].tolist() == [4, 5] + [VOCAB.pad] * 3
 
 
 def test_a_row_that_is_too_long_is_refused():
-  with pytest.raises(ValueError, match='a row has 13 tokens, length is 12'):
+  with pytest.raises(ValueError, match='length must be at least 13 .* got 12'):
     clip_rows.clip_mmu_rows(VOCAB, [1, 2], 4, [[3]], [[7, 8]], 12)
 
 
 def test_every_row_sees_the_features_and_all_else_is_causal():
-  found, where = rows()
+  actual, where = rows()
   seen = np.asarray(
-    attention_mask.mask_matrix_with_features(found.ar, found.valid, where)
+    attention_mask.mask_matrix_with_features(actual.ar, actual.valid, where)
   )
   causal = np.tril(np.ones((14, 14), bool))
   for b, size in enumerate((13, 13)):
@@ -202,14 +202,14 @@ def test_every_row_sees_the_features_and_all_else_is_causal():
 
 def test_features_take_the_places_of_their_pads():
   model = torch_weights.model('with_clip')
-  found, where = rows()
+  actual, where = rows()
   features = np.random.default_rng(0).normal(size=(2, 4, 12))
-  x = model.embed_clip(found.tokens, features.astype(np.float32), 4)
+  x = model.embed_clip(actual.tokens, features.astype(np.float32), 4)
   np.testing.assert_allclose(
     x[:, where], model.projector(features.astype(np.float32)), atol=1e-6
   )
   np.testing.assert_array_equal(
-    x[:, ~where], model.embed(found.tokens)[:, ~where]
+    x[:, ~where], model.embed(actual.tokens)[:, ~where]
   )
 
 
@@ -271,7 +271,7 @@ def test_an_image_reads_as_it_does_in_pytorch(theirs):
     seen = torch.ones(size, size).tril()
     seen[:, begin : begin + features] = 1
     added = (1 - seen)[None, None] * torch.finfo(torch.float32).min
-    wanted = phi(
+    expected = phi(
       inputs_embeds=x, attention_mask=added, use_cache=False
     ).logits.numpy()
   tower = clip_table.to_jax(official_names(theirs), torch_weights.CLIP)
@@ -288,4 +288,4 @@ def test_an_image_reads_as_it_does_in_pytorch(theirs):
     return model.logits(hidden)
 
   # Features of the noisy tower reach 5, logits 10.
-  np.testing.assert_allclose(logits(tower, model, pixels), wanted, atol=2e-4)
+  np.testing.assert_allclose(logits(tower, model, pixels), expected, atol=2e-4)

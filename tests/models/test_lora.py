@@ -25,15 +25,15 @@ def model():
 @pytest.fixture(scope='module')
 def adapters(model):
   """Adapters that change something."""
-  found = lora.init_adapters(model, CONFIG, jax.random.key(1))
-  return jax.tree.map(lambda a: a + 0.1, found)
+  actual = lora.init_adapters(model, CONFIG, jax.random.key(1))
+  return jax.tree.map(lambda a: a + 0.1, actual)
 
 
 @functools.partial(jax.jit)
 def states(model):
   size = TOKENS.shape[1]
-  sees = jnp.tril(jnp.ones((1, size, size), bool))
-  return model(TOKENS, sees, jnp.arange(size)[None])[0]
+  mask = jnp.tril(jnp.ones((1, size, size), bool))
+  return model(TOKENS, mask, jnp.arange(size)[None])[0]
 
 
 def test_new_adapters_change_nothing(model):
@@ -51,8 +51,8 @@ def test_a_layer_adds_its_adapter(model, adapters):
   )
   x = jnp.linspace(-1, 1, 16)[None]
   a, b = (adapters['fc1'][name][1] for name in 'ab')
-  wanted = layer.linear(x) + 2.0 * x @ a @ b
-  np.testing.assert_allclose(layer(x), wanted, rtol=1e-5)
+  expected = layer.linear(x) + 2.0 * x @ a @ b
+  np.testing.assert_allclose(layer(x), expected, rtol=1e-5)
 
 
 def test_the_gradient_of_a_layer_is_the_one_computed_by_hand(model, adapters):
@@ -68,11 +68,11 @@ def test_the_gradient_of_a_layer_is_the_one_computed_by_hand(model, adapters):
 
 
 def test_merged_weights_are_the_same_model(model, adapters):
-  found = states(lora.merge_adapters(model, adapters, CONFIG))
+  actual = states(lora.merge_adapters(model, adapters, CONFIG))
   np.testing.assert_allclose(
-    found, states(lora.with_adapters(model, adapters, CONFIG)), atol=1e-5
+    actual, states(lora.with_adapters(model, adapters, CONFIG)), atol=1e-5
   )
-  assert np.abs(found - states(model)).max() > 0.1
+  assert np.abs(actual - states(model)).max() > 0.1
 
 
 def test_only_adapters_have_a_gradient_and_the_model_is_left_alone(
@@ -96,20 +96,20 @@ def test_the_gradient_is_that_of_the_merged_kernel(model, adapters):
   def value(model):
     return (states(model) ** 2).sum()
 
-  found = jax.grad(lambda a: value(lora.with_adapters(model, a, CONFIG)))(
+  actual = jax.grad(lambda a: value(lora.with_adapters(model, a, CONFIG)))(
     adapters
   )
   whole = lora.merge_adapters(model, adapters, CONFIG)
   slope = jax.grad(value)(whole).decoder.layers.dense.kernel[...]
   a, b = adapters['dense']['a'], adapters['dense']['b']
   np.testing.assert_allclose(
-    found['dense']['a'],
+    actual['dense']['a'],
     2.0 * slope @ jnp.swapaxes(b, 1, 2),
     rtol=1e-3,
     atol=1e-3,
   )
   np.testing.assert_allclose(
-    found['dense']['b'],
+    actual['dense']['b'],
     2.0 * jnp.swapaxes(a, 1, 2) @ slope,
     rtol=1e-3,
     atol=1e-3,

@@ -228,7 +228,7 @@ def test_wrong_image_shapes_are_refused(tiny, shape):
 
 
 def test_sizes_that_do_not_fit_are_refused():
-  with pytest.raises(ValueError, match='decoder_ch_mult has 1 levels'):
+  with pytest.raises(ValueError, match='decoder_ch_mult must have 2 .* got 1'):
     dataclasses.replace(TINY, decoder_ch_mult=(1,))
   with pytest.raises(ValueError, match='multiple of num_groups'):
     dataclasses.replace(TINY, ch=10)

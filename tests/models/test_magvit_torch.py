@@ -17,9 +17,9 @@ def test_it_reproduces_the_goldens(goldens, case):
       folder / 'model.safetensors'
     ).items()
   }
-  with np.load(folder / 'io.npz') as found:
-    pixels, z = found[f'pixels_{case}'], found[f'z_{case}']
-    codes, recon = found[f'indices_{case}'], found[f'recon_{case}']
+  with np.load(folder / 'io.npz') as actual:
+    pixels, z = actual[f'pixels_{case}'], actual[f'z_{case}']
+    codes, recon = actual[f'indices_{case}'], actual[f'recon_{case}']
   np.testing.assert_allclose(
     torch_magvit.encode(weights, torch.from_numpy(pixels)), z, atol=1e-5
   )

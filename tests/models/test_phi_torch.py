@@ -60,7 +60,7 @@ def test_logits_agree_under_any_mask(theirs, ours, ar):
   additive = np.where(mask[:, None], 0.0, np.finfo(np.float32).min)
   positions = np.broadcast_to(np.arange(9), tokens.shape)
   with torch.no_grad():
-    wanted = theirs(
+    expected = theirs(
       input_ids=torch.from_numpy(tokens),
       attention_mask=torch.from_numpy(additive.astype(np.float32)),
       position_ids=torch.from_numpy(positions.copy()),
@@ -73,4 +73,4 @@ def test_logits_agree_under_any_mask(theirs, ours, ar):
     return model.logits(hidden)
 
   # Logits reach 10; two layers of float32 sums agree to five digits.
-  np.testing.assert_allclose(logits(ours, tokens), wanted, atol=1e-4)
+  np.testing.assert_allclose(logits(ours, tokens), expected, atol=1e-4)

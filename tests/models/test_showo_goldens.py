@@ -13,7 +13,10 @@ from conversions import weight_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import methods
+from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
@@ -102,7 +105,7 @@ def logps_of(model, arrays):
     tokens, labels, mask = inputs(arrays, task)
     return log_likelihood.sequence_logps(logits_of(model, tokens, mask), labels)
 
-  return preferences.PairLogps(one('t2i'), one('mmu'))
+  return pair_margins.PairLogps(one('t2i'), one('mmu'))
 
 
 @pytest.fixture(scope='module')
@@ -113,12 +116,9 @@ def loss_and_gradient(policy, reference, arrays):
   @jax.jit
   @jax.value_and_grad
   def loss(policy):
-    value, _ = preferences.loss(
-      logps_of(policy, arrays),
-      frozen,
-      beta=float(arrays['beta']),
-      und_weight=1.0,
-      gen_weight=1.0,
+    value, _ = pair_loss.preference_loss(
+      methods.PairScores(logps_of(policy, arrays), frozen),
+      objective_config.ObjectiveConfig(beta=float(arrays['beta'])),
     )
     return value
 
@@ -154,12 +154,12 @@ def test_logits_equal_the_official_ones(policy, arrays, task):
 
 @pytest.mark.parametrize('name', ['policy', 'reference'])
 def test_log_likelihoods_equal_the_official_ones(request, arrays, name):
-  found = logps_of(request.getfixturevalue(name), arrays)
+  actual = logps_of(request.getfixturevalue(name), arrays)
   for task in TASKS:
-    for side, s in ('win', preferences.WIN), ('lose', preferences.LOSE):
+    for side, s in ('win', pair_margins.WIN), ('lose', pair_margins.LOSE):
       # Up to seventeen log-probabilities, each within the logits' tolerance.
       np.testing.assert_allclose(
-        getattr(found, task)[:, s],
+        getattr(actual, task)[:, s],
         arrays[f'logp_{name}_{task}_{side}'],
         atol=5e-4,
         err_msg=f'{task} {side}',
@@ -176,13 +176,13 @@ def test_gradients_equal_the_official_ones(loss_and_gradient, arrays):
   squares = [np.sum(np.asarray(g) ** 2) for g in jax.tree.leaves(grads)]
   norm = np.sqrt(sum(squares))
   np.testing.assert_allclose(norm, arrays['grad_global_norm'], rtol=1e-5)
-  found = showo_table.to_torch(grads)
+  actual = showo_table.to_torch(grads)
   names = [k for k in arrays if k.startswith('grad/')]
   assert names
   for name in names:
     # Gradients reach 1; sums of float32 agree to five digits of that.
     np.testing.assert_allclose(
-      found[name.removeprefix('grad/')], arrays[name], atol=1e-5, err_msg=name
+      actual[name.removeprefix('grad/')], arrays[name], atol=1e-5, err_msg=name
     )
 
 

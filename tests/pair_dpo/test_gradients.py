@@ -17,6 +17,7 @@ from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import pair_loss
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import sharding
@@ -96,18 +97,20 @@ def loss(model, batch):
   )[0]
 
 
-def errors(found, wanted):
+def errors(actual, expected):
   """{path: relative error} of pytrees."""
-  wanted = jax.tree.leaves(wanted)
+  expected = jax.tree.leaves(expected)
   return {
-    sharding.path_name(path): error(leaf, wanted[n])
-    for n, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(found))
+    sharding.path_name(path): error(leaf, expected[n])
+    for n, (path, leaf) in enumerate(
+      jax.tree_util.tree_leaves_with_path(actual)
+    )
   }
 
 
-def error(found, wanted):
-  found, wanted = np.float64(found), np.float64(wanted)
-  return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+def error(actual, expected):
+  actual, expected = np.float64(actual), np.float64(expected)
+  return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
 
 
 def bounds(relative, tolerance):
@@ -139,15 +142,15 @@ def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
 
   monkeypatch.setattr(chunked_log_likelihood, 'chunked_logps', some)
   batch = batch_of(pairs, codes)
-  assert batch['hidden'].sum() * 2 > 15_000
+  assert batch['masked'].sum() * 2 > 15_000
   gradient = jax.jit(jax.grad(loss))
-  wanted, found = (gradient(model, batch) for model in models(codes))
+  expected, actual = (gradient(model, batch) for model in models(codes))
   # What is added up over parts of a batch is added up in float32.
-  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(found))
-  relative = errors(found, wanted)
+  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(actual))
+  relative = errors(actual, expected)
   bound = bounds(relative, TOLERANCE)
   assert all(relative[path] <= bound[path] for path in relative), relative
-  table, expected = (g.embed.embedding[...] for g in (found, wanted))
+  table, expected = (g.embed.embedding[...] for g in (actual, expected))
   assert error(table[VOCAB.mask], expected[VOCAB.mask]) <= TOLERANCE
 
 
@@ -173,8 +176,8 @@ def test_bfloat16_gradients_of_adapters_are_those_of_float32():
     ],
   )
   batch = batch_of(4, codes)
-  wanted, found = (gradient(adapters, m, batch) for m in (model, half))
-  relative = errors(found, wanted)
+  expected, actual = (gradient(adapters, m, batch) for m in (model, half))
+  relative = errors(actual, expected)
   bound = bounds(relative, OF_ADAPTERS)
   assert all(relative[path] <= bound[path] for path in relative), relative
 
@@ -186,7 +189,9 @@ def test_the_backward_pass_multiplies_in_bfloat16(rows):
   batch = batch_of(2, 64)
 
   def score(model):
-    logps, _ = packing.pair_logps(model, batch['packed'], batch['hidden'], rows)
+    logps, _ = pair_log_likelihood.pair_logps(
+      model, batch['packed'], batch['masked'], rows
+    )
     return logps.t2i.sum() + logps.mmu.sum()
 
   with_weights = [

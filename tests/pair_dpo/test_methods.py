@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 
 from hermesflow_jax.pair_dpo import methods
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.pair_dpo import pair_margins
 
 BETA, NOISE = 0.5, 0.1
 # Margins in nats: of captions 2, of images -4, of tokens counted below.
-POLICY = preferences.PairLogps(
+POLICY = pair_margins.PairLogps(
   t2i=jnp.array([[-9.0, -6.0]]), mmu=jnp.array([[-3.0, -8.0]])
 )
-REFERENCE = preferences.PairLogps(
+REFERENCE = pair_margins.PairLogps(
   t2i=jnp.array([[-7.0, -8.0]]), mmu=jnp.array([[-4.0, -7.0]])
 )
-COUNTS = preferences.PairLogps(t2i=jnp.array([[4, 4]]), mmu=jnp.array([[5, 2]]))
+COUNTS = pair_margins.PairLogps(
+  t2i=jnp.array([[4, 4]]), mmu=jnp.array([[5, 2]])
+)
 UND, GEN = 2.0, -4.0
 
 
@@ -75,7 +79,7 @@ def test_losses_and_their_gradients_are_those_computed_by_hand(name):
       scores(policy), methods.LossParams(BETA, NOISE)
     )
 
-  found, slopes = (
+  actual, slopes = (
     losses(POLICY),
     {
       kind: jax.grad(lambda p, kind=kind: losses(p)[kind])(POLICY)
@@ -85,9 +89,9 @@ def test_losses_and_their_gradients_are_those_computed_by_hand(name):
   if name == 'hinge':
     # At a margin of 2 nats the hinge is at its edge.
     del slopes['und']
-  assert found.keys() == {'und', 'gen'}
+  assert actual.keys() == {'und', 'gen'}
   for kind, (value, slope) in CASES[name].items():
-    np.testing.assert_allclose(found[kind], value, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(actual[kind], value, rtol=1e-5, atol=1e-7)
     if kind in slopes:
       along, across = (
         (slopes[kind].mmu, slopes[kind].t2i)
@@ -102,7 +106,7 @@ def test_the_hinge_is_flat_beyond_its_edge():
   """A margin of captions of 3 nats, where the edge is at 2."""
 
   def und(mmu):
-    policy = preferences.PairLogps(t2i=POLICY.t2i, mmu=mmu)
+    policy = pair_margins.PairLogps(t2i=POLICY.t2i, mmu=mmu)
     return methods.hinge(scores(policy), methods.LossParams(BETA))['und']
 
   mmu = jnp.array([[-2.0, -8.0]])
@@ -133,18 +137,18 @@ def test_the_methods_of_one_kind_leave_out_the_other():
 
 
 def test_sft_is_the_winners_likelihood_per_token():
-  found = methods.sft(scores(), methods.LossParams(BETA))
-  assert found == {'und': 3.0 / 5, 'gen': 9.0 / 4}
+  actual = methods.sft(scores(), methods.LossParams(BETA))
+  assert actual == {'und': 3.0 / 5, 'gen': 9.0 / 4}
   und, gen = (slopes(methods.sft, kind) for kind in ('und', 'gen'))
   np.testing.assert_allclose(und.mmu, [[-1 / 5, 0.0]])
   np.testing.assert_allclose(gen.t2i, [[-1 / 4, 0.0]])
 
 
 def test_per_token_margins_are_of_means():
-  found = methods.per_token(scores(), methods.LossParams(BETA))
+  actual = methods.per_token(scores(), methods.LossParams(BETA))
   # (-3 + 4) / 5 - (-8 + 7) / 2, and (-9 + 7) / 4 - (-6 + 8) / 4.
-  np.testing.assert_allclose(found['und'], dpo(BETA * 0.7), rtol=1e-6)
-  np.testing.assert_allclose(found['gen'], dpo(BETA * -1.0), rtol=1e-6)
+  np.testing.assert_allclose(actual['und'], dpo(BETA * 0.7), rtol=1e-6)
+  np.testing.assert_allclose(actual['gen'], dpo(BETA * -1.0), rtol=1e-6)
   # Of each token of the longer side less.
   und, gen = (slopes(methods.per_token, kind) for kind in ('und', 'gen'))
   slope = BETA * sigmoid(-BETA * 0.7)
@@ -155,10 +159,10 @@ def test_per_token_margins_are_of_means():
 
 def test_the_product_couples_both_kinds():
   strength = methods.LossParams(BETA)
-  found = methods.product(scores(), strength)
-  assert found.keys() == {'both'}
+  actual = methods.product(scores(), strength)
+  assert actual.keys() == {'both'}
   x = BETA * UND * BETA * GEN
-  np.testing.assert_allclose(found['both'], dpo(x), rtol=1e-6)
+  np.testing.assert_allclose(actual['both'], dpo(x), rtol=1e-6)
   slope = jax.grad(lambda p: methods.product(scores(p), strength)['both'])(
     POLICY
   )
@@ -174,18 +178,18 @@ def test_the_product_couples_both_kinds():
 
 def test_no_smoothing_is_plain_dpo():
   strength = methods.LossParams(BETA)
-  wanted = methods.pair_dpo(scores(), strength)
+  expected = methods.pair_dpo(scores(), strength)
   for method in (methods.smoothed, methods.robust):
     for kind, value in method(scores(), strength).items():
-      np.testing.assert_allclose(value, wanted[kind], rtol=1e-6)
+      np.testing.assert_allclose(value, expected[kind], rtol=1e-6)
 
 
-def test_pair_dpo_is_the_loss_that_equals_the_official_one():
-  found = methods.pair_dpo(scores(), methods.LossParams(BETA))
-  total, _ = preferences.loss(
-    POLICY, REFERENCE, beta=BETA, und_weight=1.0, gen_weight=1.0
+def test_the_default_objective_is_the_sum_of_pair_dpo():
+  actual = methods.pair_dpo(scores(), methods.LossParams(BETA))
+  total, _ = pair_loss.preference_loss(
+    scores(), objective_config.ObjectiveConfig(beta=BETA)
   )
-  np.testing.assert_allclose(found['und'] + found['gen'], total, rtol=1e-6)
+  np.testing.assert_allclose(actual['und'] + actual['gen'], total, rtol=1e-6)
 
 
 @pytest.mark.parametrize('name', methods.METHODS)
@@ -198,8 +202,8 @@ def test_records_without_a_pair_count_for_nothing(name):
   def some(rows, **shares):
     return methods.PairScores(
       *(
-        jax.tree.map(lambda a: twice(a)[rows], each)
-        for each in (POLICY, REFERENCE, COUNTS)
+        jax.tree.map(lambda a: twice(a)[rows], logps)
+        for logps in (POLICY, REFERENCE, COUNTS)
       ),
       **shares,
     )
@@ -212,7 +216,7 @@ def test_records_without_a_pair_count_for_nothing(name):
   whole = methods.METHODS[name](some(slice(0, 2)), strength)
   parts = [
     methods.METHODS[name](
-      some(rows, **{n: each[rows] for n, each in share.items()}), strength
+      some(rows, **{n: weights[rows] for n, weights in share.items()}), strength
     )
     for rows in (slice(0, 1), slice(1, 3))
   ]
@@ -226,9 +230,9 @@ def test_every_function_of_the_module_is_a_method():
   """One that is written and not listed cannot be chosen."""
   public = {
     name
-    for name, each in vars(methods).items()
-    if callable(each)
+    for name, member in vars(methods).items()
+    if callable(member)
     and not name.startswith('_')
-    and getattr(each, '__module__', '') == methods.__name__
-  } - {'Scores', 'Strength'}
+    and getattr(member, '__module__', '') == methods.__name__
+  } - {'PairScores', 'LossParams'}
   assert public == set(methods.METHODS)

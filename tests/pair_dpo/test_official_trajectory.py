@@ -86,9 +86,9 @@ def pinned():
 )
 def test_a_small_run_is_what_it_was(changes):
   """However it is computed, and with every version of JAX."""
-  found = trajectory(**changes)
-  assert found.keys() == pinned().keys()
-  for name, values in found.items():
+  actual = trajectory(**changes)
+  assert actual.keys() == pinned().keys()
+  for name, values in actual.items():
     np.testing.assert_allclose(
       values, pinned()[name], rtol=1e-4, atol=1e-5, err_msg=name
     )

@@ -11,6 +11,7 @@ import tiny
 
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.runtime import batching
 
 
@@ -20,7 +21,7 @@ def model():
 
 
 @pytest.fixture(scope='module', params=[1, 3])
-def hidden(request):
+def masked(request):
   """bool[3, K, I]."""
   rng = np.random.default_rng(request.param)
   shape = len(packed_pairs.RECORDS), request.param, tiny.IMAGE_TOKENS
@@ -28,30 +29,30 @@ def hidden(request):
 
 
 @functools.partial(jax.jit, static_argnames='rows')
-def packed_logps(model, batch, hidden, rows=7):
-  return packing.pair_logps(model, batch, hidden, rows)
+def packed_logps(model, batch, masked, rows=7):
+  return pair_log_likelihood.pair_logps(model, batch, masked, rows)
 
 
 @functools.partial(jax.jit, static_argnames='reply')
-def plain_logps(model, batch, hidden, reply=tiny.LENGTHS.reply):
-  return official_defects.unpacked_pair_logps(model, batch, hidden, reply)
+def plain_logps(model, batch, masked, reply=tiny.LENGTHS.reply):
+  return official_defects.unpacked_pair_logps(model, batch, masked, reply)
 
 
-def close(found, wanted, atol):
+def close(actual, expected, atol):
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=atol), found, wanted
+    lambda a, b: np.testing.assert_allclose(a, b, atol=atol), actual, expected
   )
 
 
-def test_log_likelihoods_are_those_of_four_rows(model, hidden):
+def test_log_likelihoods_are_those_of_four_rows(model, masked):
   plain, packed = packed_pairs.batches()
-  found, counts = packed_logps(model, packed, hidden)
-  wanted, wanted_counts = plain_logps(model, plain, hidden)
-  close(found, wanted, 1e-4)
-  close(counts, wanted_counts, 0)
+  actual, counts = packed_logps(model, packed, masked)
+  expected, expected_counts = plain_logps(model, plain, masked)
+  close(actual, expected, 1e-4)
+  close(counts, expected_counts, 0)
 
 
-def test_gradients_are_those_of_four_rows(model, hidden):
+def test_gradients_are_those_of_four_rows(model, masked):
   plain, packed = packed_pairs.batches()
 
   def value(logps):
@@ -59,17 +60,17 @@ def test_gradients_are_those_of_four_rows(model, hidden):
       logps.mmu * jnp.array([0.7, -1.0])
     ).sum()
 
-  found = jax.grad(lambda m: value(packed_logps(m, packed, hidden)[0]))(model)
-  wanted = jax.grad(lambda m: value(plain_logps(m, plain, hidden)[0]))(model)
-  close(found, wanted, 2e-4)
+  actual = jax.grad(lambda m: value(packed_logps(m, packed, masked)[0]))(model)
+  expected = jax.grad(lambda m: value(plain_logps(m, plain, masked)[0]))(model)
+  close(actual, expected, 2e-4)
 
 
-def test_what_win_and_lose_share_is_there_once(hidden):
+def test_what_win_and_lose_share_is_there_once(masked):
   _, packed = packed_pairs.batches()
-  tokens, positions, sees, _ = packing.pack_batch(tiny.vocab(), packed, hidden)
-  masks = hidden.shape[1]
+  tokens, positions, sees, _ = packing.pack_batch(tiny.vocab(), packed, masked)
+  masks = masked.shape[1]
   prompt = len(tiny.text().encode([packed_pairs.PROMPT])[0])
-  wanted = (
+  expected = (
     packed_pairs.FIT.caption
     + 2 * masks * (tiny.IMAGE_TOKENS + 2)
     + tiny.IMAGE_TOKENS
@@ -77,35 +78,35 @@ def test_what_win_and_lose_share_is_there_once(hidden):
     + prompt
     + 2 * (packed_pairs.FIT.reply - 1)
   )
-  assert tokens.shape == (len(packed_pairs.RECORDS), wanted)
+  assert tokens.shape == (len(packed_pairs.RECORDS), expected)
   assert positions.shape == tokens.shape
-  assert sum(s.size * s.count for s in sees.segments) == wanted
+  assert sum(s.size * s.count for s in sees.segments) == expected
 
 
 def test_neither_side_sees_the_other(model):
   """Each side alone says the same beside another rival."""
   _, packed = packed_pairs.batches()
-  hidden = np.ones((len(packed_pairs.RECORDS), 1, tiny.IMAGE_TOKENS), bool)
-  hidden[:, :, 0] = False
-  found, _ = packed_logps(model, packed, hidden)
+  masked = np.ones((len(packed_pairs.RECORDS), 1, tiny.IMAGE_TOKENS), bool)
+  masked[:, :, 0] = False
+  actual, _ = packed_logps(model, packed, masked)
   for side in (0, 1):
     other = jax.tree.map(np.copy, packed)
     other.codes[:, 1 - side] = (other.codes[:, 1 - side] + 5) % 16
     other.replies[:, 1 - side, :2] = 7
-    changed, _ = packed_logps(model, other, hidden)
-    np.testing.assert_array_equal(changed.t2i[:, side], found.t2i[:, side])
-    np.testing.assert_array_equal(changed.mmu[:, side], found.mmu[:, side])
-    assert (changed.t2i[:, 1 - side] != found.t2i[:, 1 - side]).all()
-    assert (changed.mmu[:, 1 - side] != found.mmu[:, 1 - side]).all()
+    changed, _ = packed_logps(model, other, masked)
+    np.testing.assert_array_equal(changed.t2i[:, side], actual.t2i[:, side])
+    np.testing.assert_array_equal(changed.mmu[:, side], actual.mmu[:, side])
+    assert (changed.t2i[:, 1 - side] != actual.t2i[:, 1 - side]).all()
+    assert (changed.mmu[:, 1 - side] != actual.mmu[:, 1 - side]).all()
 
 
 @pytest.mark.parametrize('rows', [1, 5, 1000])
 def test_chunks_of_labels_change_nothing(model, rows):
   _, packed = packed_pairs.batches()
-  hidden = np.ones((len(packed_pairs.RECORDS), 1, tiny.IMAGE_TOKENS), bool)
+  masked = np.ones((len(packed_pairs.RECORDS), 1, tiny.IMAGE_TOKENS), bool)
   close(
-    packed_logps(model, packed, hidden, rows),
-    packed_logps(model, packed, hidden, 7),
+    packed_logps(model, packed, masked, rows),
+    packed_logps(model, packed, masked, 7),
     1e-5,
   )
 
@@ -129,6 +130,6 @@ def test_replies_without_words_are_scored(model):
       )
     ]
   )
-  found, counts = packed_logps(model, batch, None)
-  assert np.isfinite(found.mmu).all()
+  actual, counts = packed_logps(model, batch, None)
+  assert np.isfinite(actual.mmu).all()
   np.testing.assert_array_equal(counts.mmu, [[1, 1]])

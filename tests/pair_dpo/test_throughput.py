@@ -9,6 +9,7 @@ import tiny
 from hermesflow_jax.models import flop_count
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.pair_dpo import throughput
 from hermesflow_jax.sequences import mask_schedules
@@ -38,24 +39,24 @@ def record(fit=None, compat=official_defects.OfficialDefects(), **changes):
   return make(values, rng)
 
 
-def passes(made, hidden=tiny.IMAGE_TOKENS):
+def passes(row, masked=tiny.IMAGE_TOKENS):
   return (
-    throughput.image_pair_work(CONFIG, made, MASKS, hidden),
-    throughput.caption_pair_work(CONFIG, made),
+    throughput.image_pair_work(CONFIG, row, MASKS, masked),
+    throughput.caption_pair_work(CONFIG, row),
   )
 
 
 def test_what_is_of_use_is_what_is_executed_where_nothing_is_padded():
   """But for keys that tokens do not see, which is little in long rows."""
-  made = record(packing.PackedLengths(6, 4), caption_lose='a blue square')
-  batch = jax.tree.map(lambda a: np.asarray(a)[None], made['packed'])
+  row = record(packing.PackedLengths(6, 4), caption_lose='a blue square')
+  batch = jax.tree.map(lambda a: np.asarray(a)[None], row['packed'])
   assert batch.caption.valid.all() and batch.replied.all()
-  hidden = jnp.ones((1, MASKS, tiny.IMAGE_TOKENS), bool)
+  masked = jnp.ones((1, MASKS, tiny.IMAGE_TOKENS), bool)
   model = jax.eval_shape(tiny.show_o, jax.random.key(0))
   executed = flop_count.count_flops(
-    lambda m: packing.pair_logps(m, batch, hidden, 512)[0], model
+    lambda m: pair_log_likelihood.pair_logps(m, batch, masked, 512)[0], model
   ).flops
-  images, captions = passes(made)
+  images, captions = passes(row)
   useful = images.flops + captions.flops
   assert useful == pytest.approx(executed, rel=0.05) and useful < executed
 
@@ -71,10 +72,10 @@ def test_pads_count_nothing():
 
 
 def test_labels_count_and_codes_that_are_shown_do_not():
-  made = record()
-  few, many = (passes(made, hidden)[0].flops for hidden in (1.0, 4.0))
-  one = flop_count.head_flops(CONFIG.decoder, 1, CONFIG.vocab.size)
-  assert many - few == pytest.approx(2 * MASKS * 3 * one)
+  row = record()
+  few, many = (passes(row, masked)[0].flops for masked in (1.0, 4.0))
+  label = flop_count.head_flops(CONFIG.decoder, 1, CONFIG.vocab.size)
+  assert many - few == pytest.approx(2 * MASKS * 3 * label)
 
 
 def test_a_pair_that_is_not_there_counts_nothing():
@@ -90,9 +91,9 @@ def test_rows_of_their_own_do_more_for_the_same_labels():
   apart = passes(
     record(compat=official_defects.OfficialDefects(separate_drops=True))
   )
-  for one, other in zip(packed, apart, strict=True):
-    assert one.tokens < other.tokens < MASKS * 2 * one.tokens
-    assert one.flops < other.flops
+  for shared, other in zip(packed, apart, strict=True):
+    assert shared.tokens < other.tokens < MASKS * 2 * shared.tokens
+    assert shared.flops < other.flops
   image, words = 3 + tiny.IMAGE_TOKENS, 4 + 3
   prompt = apart[1].tokens / 2 - image - words / 2
   assert packed[1].tokens == image + prompt + words - 2
@@ -108,22 +109,22 @@ def test_rows_of_their_own_do_more_for_the_same_labels():
   ],
 )
 def test_a_step_is_passes_of_a_batch(changes, images, captions):
-  made = [record(), record(caption_dropped='x')]
-  found = throughput.useful_work(
+  rows = [record(), record(caption_dropped='x')]
+  actual = throughput.useful_work(
     CONFIG,
-    made,
+    rows,
     batch=8,
-    hidden=2.0,
+    masked=2.0,
     masks=MASKS,
     **{'images_again': True, 'captions_again': False} | changes,
   )
-  wanted = [0.0, 0.0]
-  for one in made:
-    drawn, written = passes(one, 2.0)
-    wanted[0] += 4 * (drawn.tokens + written.tokens)
-    wanted[1] += 4 * (images * drawn.flops + captions * written.flops)
-  assert (found.tokens, found.flops) == pytest.approx(tuple(wanted))
-  assert found(10, 5.0)['speed/pairs_per_second'] == 16
+  expected = [0.0, 0.0]
+  for row in rows:
+    drawn, written = passes(row, 2.0)
+    expected[0] += 4 * (drawn.tokens + written.tokens)
+    expected[1] += 4 * (images * drawn.flops + captions * written.flops)
+  assert (actual.tokens, actual.flops) == pytest.approx(tuple(expected))
+  assert actual(10, 5.0)['speed/pairs_per_second'] == 16
 
 
 def test_the_mean_of_a_schedule_is_that_of_its_draws():

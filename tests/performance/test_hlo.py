@@ -155,7 +155,7 @@ def test_the_gradient_of_the_head_is_added_up_once():
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
       model = types.SimpleNamespace(head=head)
       return chunked_log_likelihood.chunked_logps(
-        model, states, labels, rows=4
+        model, states, labels, chunk_size=4
       ).sum()
 
   text = (

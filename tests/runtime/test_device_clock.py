@@ -19,11 +19,11 @@ def test_pauses_of_the_host_are_the_device_s_waiting():
   double(rows[:4])  # Compiled for the mesh below, though, it is not.
   with timing.DeviceClock() as clock:
     for _ in range(3):
-      found = batching.map_batches(
+      result = batching.map_batches(
         double, rows, 4, tiny.mesh(1, 1), clock=clock
       )
       time.sleep(PAUSE)
-  np.testing.assert_array_equal(found, 2 * rows)
+  np.testing.assert_array_equal(result, 2 * rows)
   assert clock.waited >= 2 * PAUSE
   assert 0 < clock.compiled
   assert clock.waited + clock.compiled <= clock.seconds

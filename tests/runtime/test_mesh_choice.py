@@ -14,21 +14,21 @@ P = jax.sharding.PartitionSpec
 
 
 @pytest.mark.parametrize(
-  'wanted, shape',
+  'sizes, shape',
   [((-1, 1), (8, 1)), ((-1, 2), (4, 2)), ((2, 4), (2, 4)), ((1, 8), (1, 8))],
 )
-def test_a_mesh_takes_what_is_left(wanted, shape):
-  mesh = sharding.make_mesh(*wanted)
+def test_a_mesh_takes_what_is_left(sizes, shape):
+  mesh = sharding.make_mesh(*sizes)
   assert dict(mesh.shape) == dict(zip(('data', 'model'), shape))
 
 
 @pytest.mark.parametrize(
-  'wanted', [(3, 1), (-1, 3), (8, 2), (-1, 0), (0, 8), (-2, 4), (8, -1), (4, 1)]
+  'sizes', [(3, 1), (-1, 3), (8, 2), (-1, 0), (0, 8), (-2, 4), (8, -1), (4, 1)]
 )
-def test_a_mesh_that_does_not_fit_is_refused(wanted):
-  message = f'data={wanted[0]} model={wanted[1]} does not fit 8 device'
+def test_a_mesh_that_does_not_fit_is_refused(sizes):
+  message = f'data={sizes[0]} model={sizes[1]} does not fit 8 device'
   with pytest.raises(ValueError, match=message):
-    sharding.make_mesh(*wanted)
+    sharding.make_mesh(*sizes)
 
 
 COUNTS = (*range(1, 17), 32, 256)
@@ -48,7 +48,7 @@ def test_a_chosen_mesh_uses_most_devices_and_then_most_data(rows, parts):
 
 
 @pytest.mark.parametrize(
-  'count, rows, parts, wanted',
+  'count, rows, parts, expected',
   [
     # What the embedded job had before, on any machine that main.py makes.
     (1, 16, 2, (1, 1)),
@@ -76,8 +76,10 @@ def test_a_chosen_mesh_uses_most_devices_and_then_most_data(rows, parts):
     (7, 0, 2, (7, 1)),
   ],
 )
-def test_a_mesh_is_chosen_for_any_count_of_devices(count, rows, parts, wanted):
-  assert sharding.best_mesh_shape(count, rows, parts) == wanted
+def test_a_mesh_is_chosen_for_any_count_of_devices(
+  count, rows, parts, expected
+):
+  assert sharding.best_mesh_shape(count, rows, parts) == expected
 
 
 def chosen(devices, batch, accumulate=1, parts=2, idle=True, **mesh):
@@ -130,16 +132,16 @@ def test_several_processes_leave_no_device_idle():
 
 
 def test_devices_that_stay_idle_are_said():
-  said = []
-  mesh = mesh_config.MeshConfig().make(6, parts=1, say=said.append)
-  assert said == [
+  lines = []
+  mesh = mesh_config.MeshConfig().make(6, parts=1, say=lines.append)
+  assert lines == [
     'mesh: 8 devices as data=6, model=1 (batch 6); 2 of the devices stay idle'
   ]
   assert dict(mesh.shape) == {'data': 6, 'model': 1}
   total = jax.jit(lambda a: a.sum())(sharding.put_batch(np.arange(12.0), mesh))
   assert total == 66
-  mesh_config.MeshConfig(data=-1, model=1).make(8, say=said.append)
-  assert len(said) == 1
+  mesh_config.MeshConfig(data=-1, model=1).make(8, say=lines.append)
+  assert len(lines) == 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,28 +162,28 @@ def test_devices_are_in_the_order_of_their_processes():
   """Hosts of 2x2 chips on a slice of 4x4 alternate along its rows."""
   hosts = [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
   devices = [Device(n, host) for n, host in enumerate(hosts)]
-  found = sharding.arrange_devices(devices, 16, 1)
-  assert processes_of(found) == [[n // 4] for n in range(16)]
-  assert sorted(d.id for d in found.ravel()) == list(range(16))
+  result = sharding.arrange_devices(devices, 16, 1)
+  assert processes_of(result) == [[n // 4] for n in range(16)]
+  assert sorted(d.id for d in result.ravel()) == list(range(16))
   # Rows of four chips of two hosts: each host has the same two rows.
-  found = sharding.arrange_devices(devices, 4, 4)
-  assert processes_of(found) == [
+  result = sharding.arrange_devices(devices, 4, 4)
+  assert processes_of(result) == [
     [0, 0, 1, 1],
     [0, 0, 1, 1],
     [2, 2, 3, 3],
     [2, 2, 3, 3],
   ]
   # Rows of two hosts, in turn: sorted, each host has two that follow.
-  found = sharding.arrange_devices(
+  result = sharding.arrange_devices(
     [Device(n, n // 2 % 2) for n in range(8)], 4, 2
   )
-  assert processes_of(found) == [[0, 0], [0, 0], [1, 1], [1, 1]]
+  assert processes_of(result) == [[0, 0], [0, 0], [1, 1], [1, 1]]
 
 
 def test_devices_of_one_process_keep_their_order():
   devices = jax.devices()
-  found = sharding.arrange_devices(devices, 4, 2)
-  assert list(found.ravel()) == devices
+  result = sharding.arrange_devices(devices, 4, 2)
+  assert list(result.ravel()) == devices
 
 
 def test_heads_say_how_far_a_model_splits():

@@ -33,11 +33,11 @@ GOOD = {'name': 'a', 'flag': True, 'inner': {'rate': 0.5}, 'sizes': [1, 2]}
 
 def test_a_mapping_becomes_the_dataclass():
   values = GOOD | {'many': [{'rate': 1, 'steps': 2}], 'maybe': {'rate': 2.0}}
-  found = settings.build(Outer, values)
-  assert found == Outer(
+  result = settings.build(Outer, values)
+  assert result == Outer(
     'a', True, Inner(0.5), (1, 2), (Inner(1.0, 2),), Inner(2.0)
   )
-  assert isinstance(found.many[0].rate, float)
+  assert isinstance(result.many[0].rate, float)
 
 
 def test_none_is_kept_where_it_may_be():
@@ -45,7 +45,7 @@ def test_none_is_kept_where_it_may_be():
 
 
 @pytest.mark.parametrize(
-  'change, said',
+  'change, message',
   [
     ({'nam': 1}, "config.nam is not a setting, did you mean 'name'?"),
     ({'zzz': 1}, 'config.zzz is not a setting'),
@@ -79,8 +79,10 @@ def test_none_is_kept_where_it_may_be():
     ({'sizes': [1, 'b']}, "config.sizes[1] must be int, got 'b'"),
     (
       {'many': [{'rate': 1}, {'rat': 1}]},
-      "config.many[1].rat is not a setting, did you mean 'rate'?; "
-      'config.many[1].rate is missing',
+      (
+        "config.many[1].rat is not a setting, did you mean 'rate'?; "
+        'config.many[1].rate is missing'
+      ),
     ),
     (
       {'maybe': {'rate': -1}},
@@ -88,10 +90,10 @@ def test_none_is_kept_where_it_may_be():
     ),
   ],
 )
-def test_a_fault_is_named_with_its_place_and_value(change, said):
+def test_a_fault_is_named_with_its_place_and_value(change, message):
   with pytest.raises(ValueError) as error:
     settings.build(Outer, GOOD | change)
-  assert str(error.value) == said
+  assert str(error.value) == message
 
 
 def test_all_faults_are_named_at_once():

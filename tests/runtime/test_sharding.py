@@ -59,10 +59,10 @@ def test_rules_have_an_axis_for_each_dimension(model):
 def test_the_optimizer_lives_where_its_parameters_live(model):
   state = jax.eval_shape(optax.adamw(1e-3).init, model)
   mesh = tiny.mesh(2, 4)
-  wanted = names_of(sharding.shardings(model, mesh))
-  found = names_of(sharding.shardings(state, mesh))
-  for name, spec in wanted.items():
-    moments = [v for k, v in found.items() if k.endswith('/' + name)]
+  expected = names_of(sharding.shardings(model, mesh))
+  result = names_of(sharding.shardings(state, mesh))
+  for name, spec in expected.items():
+    moments = [v for k, v in result.items() if k.endswith('/' + name)]
     assert moments == [spec, spec], name
 
 

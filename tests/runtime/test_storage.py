@@ -36,19 +36,21 @@ def no_gcsfs(monkeypatch):
 def test_a_name_keeps_what_it_means(bucket, tmp_path):
   assert storage.path('a/b') == pathlib.Path('a/b')
   assert storage.path(tmp_path) is tmp_path
-  found = storage.path('gs://bucket/a') / 'b'
-  assert str(found) == str(storage.path(str(found))) == 'gs://bucket/a/b'
-  assert not storage.is_local(found) and storage.is_local(tmp_path)
+  result = storage.path('gs://bucket/a') / 'b'
+  assert str(result) == str(storage.path(str(result))) == 'gs://bucket/a/b'
+  assert not storage.is_local(result) and storage.is_local(tmp_path)
 
 
 @pytest.mark.parametrize('name', ['s3://a/b', 'file:///a', 'gs://', '://a'])
 def test_other_schemes_are_refused(name):
-  with pytest.raises(ValueError, match=f'{name} is no path, wanted a folder'):
+  with pytest.raises(
+    ValueError, match=f'path must be a folder or .* got {name}'
+  ):
     storage.path(name)
 
 
 def test_without_gcsfs_one_line_says_so(no_gcsfs):
-  with pytest.raises(ValueError, match='gs:// wants `pip install gcsfs`'):
+  with pytest.raises(ValueError, match='gs:// needs `pip install gcsfs`'):
     storage.path('gs://bucket/a')
   assert storage.failures() == (OSError,)
 
@@ -59,14 +61,14 @@ def test_a_file_of_this_machine_wants_nothing_for_buckets(tmp_path):
     'storage.write(storage.path(sys.argv[1]), b"x")\n'
     'print({"gcsfs", "fsspec", "etils", "tensorflow"} & set(sys.modules))'
   )
-  said = subprocess.run(
+  message = subprocess.run(
     [sys.executable, '-c', code, str(tmp_path / 'a' / 'b')],
     cwd=ROOT,
     check=True,
     capture_output=True,
     text=True,
   ).stdout
-  assert said == 'set()\n' and (tmp_path / 'a' / 'b').read_bytes() == b'x'
+  assert message == 'set()\n' and (tmp_path / 'a' / 'b').read_bytes() == b'x'
 
 
 def test_what_is_written_is_there_whole(folder):
@@ -158,11 +160,11 @@ def test_only_what_changed_is_sent_again(bucket):
 def test_a_copy_is_there_while_it_is_open(folder):
   for name in ('a', 'deep/b', 'c'):
     storage.write(folder / name, name.encode())
-  with transfer.local_copy(folder, ['a', 'deep/b', 'missing']) as here:
-    assert storage.is_local(here)
-    assert (here / 'deep' / 'b').read_text() == 'deep/b'
-    assert not (here / 'missing').exists()
-  assert here.exists() == storage.is_local(folder)
+  with transfer.local_copy(folder, ['a', 'deep/b', 'missing']) as local:
+    assert storage.is_local(local)
+    assert (local / 'deep' / 'b').read_text() == 'deep/b'
+    assert not (local / 'missing').exists()
+  assert local.exists() == storage.is_local(folder)
 
 
 @pytest.mark.parametrize('name', ['../a', '/tmp/a', 'x/../../a'])
@@ -174,7 +176,7 @@ def test_a_copy_stays_in_its_folder(bucket, name):
 
 
 @pytest.mark.parametrize(
-  'name, found',
+  'name, result',
   [
     ('a.png', 'gs://bucket/run/a.png'),
     ('x/../a', 'gs://bucket/run/a'),
@@ -186,9 +188,9 @@ def test_a_copy_stays_in_its_folder(bucket, name):
     ('.', None),
   ],
 )
-def test_a_name_that_leaves_its_folder_is_none(bucket, name, found):
+def test_a_name_that_leaves_its_folder_is_none(bucket, name, result):
   path = storage.path_inside(storage.path('gs://bucket/run'), name)
-  assert (path and str(path)) == found
+  assert (path and str(path)) == result
 
 
 def test_patterns_mean_files(bucket):

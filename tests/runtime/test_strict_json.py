@@ -56,7 +56,7 @@ def test_a_record_has_a_place():
 
 
 @pytest.mark.parametrize(
-  'broken, said',
+  'broken, message',
   [
     ('"id": 1,', 'Expecting'),
     ('"id": NaN,', 'NaN is not JSON'),
@@ -72,11 +72,11 @@ def test_a_record_has_a_place():
     'a list with a comma behind',
   ],
 )
-def test_a_fault_leaves_the_other_records(form, broken, said):
-  wrong = '"id": 1 x,' if said == 'Expecting' else broken
+def test_a_fault_leaves_the_other_records(form, broken, message):
+  wrong = '"id": 1 x,' if message == 'Expecting' else broken
   first, fault, last = read(FORMS[form].replace('"id": 1,', wrong))
   assert first[1] == ROWS[0] and last[1] == ROWS[2]
-  assert isinstance(fault[1], ValueError) and said in str(fault[1])
+  assert isinstance(fault[1], ValueError) and message in str(fault[1])
 
 
 def test_what_cannot_be_found_again_is_said():

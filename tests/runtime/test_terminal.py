@@ -9,23 +9,23 @@ from hermesflow_jax.runtime import terminal
 
 @pytest.mark.parametrize('sizes', [[], [3], [2, 0, 5]])
 def test_what_is_counted_are_the_items_of_parts(sizes):
-  told = []
+  counted = []
 
   def progress(items):
-    told.append(len(items))
+    counted.append(len(items))
     for item in items:
       yield item
-      told.append(item)
-    told.append('end')
+      counted.append(item)
+    counted.append('end')
 
   done = []
   for part in terminal.weighted_progress(
     progress, list('abc')[: len(sizes)], sizes
   ):
-    done.append((part, len(told)))
+    done.append((part, len(counted)))
   # A part is done when its items are.
   assert [part for part, _ in done] == list('abc')[: len(sizes)]
-  assert told == [sum(sizes), *range(sum(sizes)), 'end']
+  assert counted == [sum(sizes), *range(sum(sizes)), 'end']
 
 
 class Clock:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hermesflow_jax.sampling import choice_rules
+from hermesflow_jax.sampling import choice_tokens
 from hermesflow_jax.sequences import text_tokenizer
 
 CHOICES = ['red', 'red and blue', 'dark red', 'green']
@@ -56,7 +57,7 @@ def random_table(rows, seed, vocabulary):
 
 def encoded(text, choices, whole=True):
   """The `ChoicesWorkload` of one question."""
-  rows = choice_rules.encode_choices(text, [choices], whole)
+  rows = choice_tokens.encode_choices(text, [choices], whole)
   return jax.tree.map(lambda a: a[0], rows)
 
 
@@ -99,11 +100,11 @@ def test_a_choice_without_a_rival_costs_nothing_for_its_length(text):
 
 
 def test_tokens_that_decide_nothing_are_left_out(text):
-  short = choice_rules.encode_choices(
+  short = choice_tokens.encode_choices(
     text, [['yes', 'no'], ['green', 'an unusually long word']], whole=False
   )
   assert short.tokens.shape == (2, 2, 1)
-  both = choice_rules.encode_choices(
+  both = choice_tokens.encode_choices(
     text, [['yes', 'no'], CHOICES], whole=False
   )
   assert both.tokens.shape == (2, 4, 2)

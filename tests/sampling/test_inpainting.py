@@ -23,9 +23,9 @@ def first():
 def test_a_mask_hides_each_code_that_it_touches():
   mask = np.zeros((16, 24), bool)
   mask[0, 5] = mask[15, 23] = True
-  wanted = np.zeros((4, 4), bool)
-  wanted[0, 0] = wanted[3, 3] = True
-  np.testing.assert_array_equal(inpainting.masked_codes(mask, (4, 4)), wanted)
+  expected = np.zeros((4, 4), bool)
+  expected[0, 0] = expected[3, 3] = True
+  np.testing.assert_array_equal(inpainting.masked_codes(mask, (4, 4)), expected)
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_a_mask_hides_each_code_that_it_touches():
   ],
 )
 def test_a_canvas_grows_by_half_a_grid_on_its_side(side, where):
-  found = inpainting.extend_canvas(first(), side, GRID)
-  np.testing.assert_array_equal(found[where], first())
-  assert (found == inpainting.UNKNOWN).sum() == 2 * 8
+  actual = inpainting.extend_canvas(first(), side, GRID)
+  np.testing.assert_array_equal(actual[where], first())
+  assert (actual == inpainting.UNKNOWN).sum() == 2 * 8
 
 
 @pytest.mark.parametrize('sides', SIDES)

@@ -31,8 +31,8 @@ def model():
 @jax.jit
 def read(model, tokens):
   ar = jnp.ones(tokens.shape, jnp.int32)
-  sees = [attention_mask.key_intervals(ar, ar == 1)]
-  hidden, _ = model(tokens, sees, jnp.arange(tokens.shape[-1]))
+  mask = [attention_mask.key_intervals(ar, ar == 1)]
+  hidden, _ = model(tokens, mask, jnp.arange(tokens.shape[-1]))
   return hidden
 
 
@@ -47,11 +47,11 @@ def in_bfloat16(model):
 
 
 def test_fused_products_are_the_same_but_for_rounding(model):
-  found = serving_weights.prepare_for_serving(
+  actual = serving_weights.prepare_for_serving(
     model, tiny.mesh(1, 1), fused=True
   )
   np.testing.assert_allclose(
-    read(found, TOKENS), read(model, TOKENS), atol=1e-5
+    read(actual, TOKENS), read(model, TOKENS), atol=1e-5
   )
 
 
@@ -60,10 +60,10 @@ def test_fused_blocks_have_two_products(model):
     text = str(jax.make_jaxpr(read)(model, TOKENS))
     return text.count('dot_general')
 
-  found = serving_weights.prepare_for_serving(
+  actual = serving_weights.prepare_for_serving(
     model, tiny.mesh(1, 1), fused=True
   )
-  assert products(model) - products(found) == 4
+  assert products(model) - products(actual) == 4
 
 
 def test_the_model_stays_as_it_was(model):
@@ -75,42 +75,42 @@ def test_the_model_stays_as_it_was(model):
 def test_what_needs_no_change_is_not_copied(model):
   mesh = tiny.mesh(1, 1)
   placed = jax.device_put(model, sharding.shardings(model, mesh))
-  found = serving_weights.prepare_for_serving(placed, mesh, fused=False)
-  for old, new in zip(jax.tree.leaves(placed), jax.tree.leaves(found)):
+  actual = serving_weights.prepare_for_serving(placed, mesh, fused=False)
+  for old, new in zip(jax.tree.leaves(placed), jax.tree.leaves(actual)):
     assert old.unsafe_buffer_pointer() == new.unsafe_buffer_pointer()
 
 
 def test_weights_are_kept_in_the_precision_they_are_used_in(model):
   model = in_bfloat16(model)
-  found = serving_weights.prepare_for_serving(
+  actual = serving_weights.prepare_for_serving(
     model, tiny.mesh(1, 1), fused=False
   )
-  for path, leaf in jax.tree_util.tree_leaves_with_path(found):
+  for path, leaf in jax.tree_util.tree_leaves_with_path(actual):
     name = sharding.path_name(path)
     wide = 'layernorm' in name or name == 'head/bias'
     assert leaf.dtype == (jnp.float32 if wide else jnp.bfloat16)
   hidden = read(model, TOKENS)
-  np.testing.assert_array_equal(read(found, TOKENS), hidden)
+  np.testing.assert_array_equal(read(actual, TOKENS), hidden)
   for head in (
     showo.ShowO.logits,
     lambda model, x: model.code_head()(x),
     lambda model, x: model.text_head()(x),
   ):
-    np.testing.assert_array_equal(head(found, hidden), head(model, hidden))
+    np.testing.assert_array_equal(head(actual, hidden), head(model, hidden))
 
 
 def test_a_lookup_keeps_the_table_as_small_as_it_is(model):
   """Sampling reads some rows of a bfloat16 table, and widens none of it."""
-  found = serving_weights.prepare_for_serving(
+  actual = serving_weights.prepare_for_serving(
     in_bfloat16(model), tiny.mesh(1, 1), fused=False
   )
-  table = found.embed.embedding[...]
+  table = actual.embed.embedding[...]
   assert table.dtype == jnp.bfloat16
 
   def steps(embed):
     return str(jax.make_jaxpr(lambda embed: embed(TOKENS))(embed))
 
-  assert 'f32' not in steps(found.embed)
+  assert 'f32' not in steps(actual.embed)
   # Of a float32 table rows are cast, not the table.
   shape = ','.join(map(str, table.shape))
   text = steps(in_bfloat16(model).embed)
@@ -120,15 +120,15 @@ def test_a_lookup_keeps_the_table_as_small_as_it_is(model):
 def test_weights_are_whole_along_data_and_split_along_model(model):
   mesh = tiny.mesh(4, 2)
   placed = jax.device_put(model, sharding.shardings(model, mesh))
-  found = serving_weights.prepare_for_serving(placed, mesh)
+  actual = serving_weights.prepare_for_serving(placed, mesh)
   used = {
     axis
-    for leaf in jax.tree.leaves(found)
+    for leaf in jax.tree.leaves(actual)
     for part in leaf.sharding.spec
     if part
     for axis in ((part,) if isinstance(part, str) else part)
   }
   assert used == {'model'}
   np.testing.assert_allclose(
-    read(found, TOKENS), read(model, TOKENS), atol=1e-5
+    read(actual, TOKENS), read(model, TOKENS), atol=1e-5
   )

@@ -1,5 +1,7 @@
 """Who sees whom: the rule, the official masks, and the interval form."""
 
+import doctest
+
 import jax
 import numpy as np
 import pytest
@@ -32,19 +34,19 @@ def from_intervals(ar, valid):
 
 @pytest.mark.parametrize('task', ['t2i', 'mmu'])
 def test_masks_equal_the_official_ones_bit_for_bit(arrays, task):
-  ar, valid, wanted = official(arrays, task)
-  np.testing.assert_array_equal(attention_mask.mask_matrix(ar, valid), wanted)
+  ar, valid, expected = official(arrays, task)
+  np.testing.assert_array_equal(attention_mask.mask_matrix(ar, valid), expected)
 
 
 @pytest.mark.parametrize('task', ['t2i', 'mmu'])
 def test_intervals_say_the_same_as_the_official_masks(arrays, task):
-  ar, valid, wanted = official(arrays, task)
-  np.testing.assert_array_equal(from_intervals(ar, valid), wanted)
+  ar, valid, expected = official(arrays, task)
+  np.testing.assert_array_equal(from_intervals(ar, valid), expected)
 
 
 def test_text_is_causal_and_an_image_sees_itself():
   ar = np.array([1, 1, 1, 0, 0, 1])
-  wanted = [
+  expected = [
     [1, 0, 0, 0, 0, 0],
     [1, 1, 0, 0, 0, 0],
     [1, 1, 1, 1, 1, 0],
@@ -53,7 +55,7 @@ def test_text_is_causal_and_an_image_sees_itself():
     [1, 1, 1, 1, 1, 1],
   ]
   np.testing.assert_array_equal(
-    attention_mask.mask_matrix(ar, np.ones(6, bool)), np.array(wanted, bool)
+    attention_mask.mask_matrix(ar, np.ones(6, bool)), np.array(expected, bool)
   )
 
 
@@ -77,3 +79,8 @@ def test_one_row_and_a_batch_agree():
     jax.vmap(attention_mask.mask_matrix)(ar, valid),
     attention_mask.mask_matrix(ar, valid),
   )
+
+
+def test_worked_examples_hold():
+  result = doctest.testmod(attention_mask)
+  assert result.attempted >= 5 and not result.failed

@@ -21,21 +21,21 @@ def schedules(goldens):
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('library', [np, jnp])
 def test_ratios_are_the_official_ones(schedules, name, library):
-  wanted = schedules[name]
-  t = library.asarray(wanted['t'], dtype=library.float32)
+  expected = schedules[name]
+  t = library.asarray(expected['t'], dtype=library.float32)
   # Float32 rounds 1 - t at 6e-8; sigmoid divides differences by 0.9.
   np.testing.assert_allclose(
-    mask_schedules.parse_schedule(name)(t), wanted['ratio'], atol=3e-7
+    mask_schedules.parse_schedule(name)(t), expected['ratio'], atol=3e-7
   )
 
 
 def test_counts_are_the_official_ones(schedules):
-  for name, wanted in schedules['cosine_mask_len'].items():
+  for name, expected in schedules['cosine_mask_len'].items():
     n, steps = map(int, name.split('x'))
     counts = mask_schedules.schedule_counts(steps, n, mask_schedules.cosine)
     # cos(pi/2) is a hair below 0 in float32: the official last count is -1.
-    assert wanted[-1] == -1
-    np.testing.assert_array_equal(counts, wanted[:-1] + [0], err_msg=name)
+    assert expected[-1] == -1
+    np.testing.assert_array_equal(counts, expected[:-1] + [0], err_msg=name)
 
 
 def test_an_unknown_schedule_is_refused():
@@ -58,11 +58,11 @@ def test_a_mask_hides_at_least_one_code(drawn):
 
 def test_counts_follow_the_rounded_schedule(drawn):
   t = (np.arange(100_000) + 0.5) / 100_000
-  wanted = np.clip(np.round(16 * mask_schedules.cosine(t)), 1, 16).astype(int)
-  wanted = np.bincount(wanted, minlength=17) / len(t)
-  found = np.bincount(drawn.sum(1), minlength=17) / len(drawn)
+  expected = np.clip(np.round(16 * mask_schedules.cosine(t)), 1, 16).astype(int)
+  expected = np.bincount(expected, minlength=17) / len(t)
+  actual = np.bincount(drawn.sum(1), minlength=17) / len(drawn)
   # Four standard deviations of a share of 4096 draws.
-  np.testing.assert_allclose(found, wanted, atol=4 * 0.5 / 4096**0.5)
+  np.testing.assert_allclose(actual, expected, atol=4 * 0.5 / 4096**0.5)
 
 
 def test_every_position_is_hidden_alike(drawn):
@@ -76,9 +76,9 @@ def test_a_pair_shares_its_mask():
   tokens = rng.integers(60, 124, (3, 2, 9))
   mask = rng.random((3, 1, 4)) < 0.5
   hidden, labels = mask_schedules.apply_mask(vocab, tokens, tokens, mask, 3)
-  wanted = np.zeros(tokens.shape, bool)
-  wanted[..., 3:7] = mask
-  np.testing.assert_array_equal(hidden, np.where(wanted, vocab.mask, tokens))
-  np.testing.assert_array_equal(labels[..., 3:7] != -100, wanted[..., 3:7])
+  expected = np.zeros(tokens.shape, bool)
+  expected[..., 3:7] = mask
+  np.testing.assert_array_equal(hidden, np.where(expected, vocab.mask, tokens))
+  np.testing.assert_array_equal(labels[..., 3:7] != -100, expected[..., 3:7])
   np.testing.assert_array_equal(labels[..., :3], tokens[..., :3])
   np.testing.assert_array_equal(labels[..., 7:], tokens[..., 7:])

@@ -61,20 +61,20 @@ def test_nothing_encodes_to_nothing(text):
 def test_a_saved_tokenizer_is_the_same(text, tmp_path):
   path = str(tmp_path / 'text.json')
   text.save(path)
-  found = text_tokenizer.load(path)
+  actual = text_tokenizer.load(path)
   caption = ['A red circle: two zebras?', 'blue']
-  assert found.encode(caption) == text.encode(caption)
-  assert (found.size, found.eos) == (text.size, text.eos)
-  assert found.decode(text.encode(caption)[0]) == text.decode(
+  assert actual.encode(caption) == text.encode(caption)
+  assert (actual.size, actual.eos) == (text.size, text.eos)
+  assert actual.decode(text.encode(caption)[0]) == text.decode(
     text.encode(caption)[0]
   )
 
 
 def test_a_folder_of_transformers_is_read(text, tmp_path):
   text._tokenizer.save_pretrained(tmp_path)
-  found = text_tokenizer.load(str(tmp_path))
-  assert found.encode(['a red circle']) == text.encode(['a red circle'])
-  assert (found.size, found.eos) == (text.size, text.eos)
+  actual = text_tokenizer.load(str(tmp_path))
+  assert actual.encode(['a red circle']) == text.encode(['a red circle'])
+  assert (actual.size, actual.eos) == (text.size, text.eos)
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
@@ -94,8 +94,8 @@ def test_a_tokenizer_is_read_from_a_bucket(text, tmp_path, bucket):
   bucket.put_folder('phi', tmp_path)
   bucket.put('phi/model.safetensors', b'weights, which are left alone')
   for name in ('gs://bucket/phi', 'gs://bucket/phi/tokenizer.json'):
-    found = text_tokenizer.load(name)
-    assert found.encode(['a red circle']) == text.encode(['a red circle'])
+    actual = text_tokenizer.load(name)
+    assert actual.encode(['a red circle']) == text.encode(['a red circle'])
   assert ('GET', 'phi/model.safetensors') not in bucket.seen
   with pytest.raises(ValueError, match='no tokenizer at gs://bucket/none'):
     text_tokenizer.load('gs://bucket/none')

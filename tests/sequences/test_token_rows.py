@@ -52,9 +52,9 @@ def test_t2i_rows_masked_are_the_official_ones(arrays, side):
   )
   np.testing.assert_array_equal(tokens, arrays[f't2i_{side}_ids'])
   # The official labels name the text too, and the loss leaves it out.
-  wanted = arrays[f't2i_{side}_labels'].copy()
-  wanted[:, : MAX_TEXT + 1] = token_rows.UNSCORED
-  np.testing.assert_array_equal(labels, wanted)
+  expected = arrays[f't2i_{side}_labels'].copy()
+  expected[:, : MAX_TEXT + 1] = token_rows.UNSCORED
+  np.testing.assert_array_equal(labels, expected)
 
 
 def test_text_labels_are_the_official_labels(arrays):
@@ -141,7 +141,7 @@ def test_an_answer_too_long_is_cut_and_ends_all_the_same():
 
 def test_what_does_not_fit_is_refused_by_row():
   codes = np.array([[1, 2], [3, 4]])
-  with pytest.raises(ValueError, match='row 1: .* 3 text .* leaves 2'):
+  with pytest.raises(ValueError, match='at least 8 .* of row 1, got 7'):
     image_to_text.mmu_prefix(VOCAB, codes, [[7], [7, 8]], 7)
 
 

@@ -24,6 +24,7 @@ OBJECTIVE = objective_config.ObjectiveConfig(
 
 
 def record(n=0, caption_dropped='', image_dropped=''):
+  """A homologous record with codes of seed `n`."""
   rng = np.random.default_rng(n)
   return {
     'codes': rng.integers(0, 16, tiny.IMAGE_TOKENS),
@@ -37,15 +38,16 @@ def record(n=0, caption_dropped='', image_dropped=''):
   }
 
 
-def rows_of(record, drop_condition=0.0, seed=0, **compat):
-  make = record_rows.make_transform(
+def row_of(record, drop_condition=0.0, seed=0, **compat):
+  """The row of a record, as long as the tiny lengths allow."""
+  make_row = record_rows.make_transform(
     tiny.vocab(),
     tiny.text(),
     tiny.LENGTHS,
     drop_condition,
     official_defects.OfficialDefects(**compat),
   )
-  return make(record, np.random.default_rng(seed))
+  return make_row(record, np.random.default_rng(seed))
 
 
 PREPARE = functools.partial(
@@ -62,7 +64,32 @@ LOSS = functools.partial(
 
 
 def batch_of(*records, **compat):
-  return batching.stack([rows_of(each, **compat) for each in records])
+  """The stacked rows of records."""
+  return batching.stack([row_of(r, **compat) for r in records])
+
+
+@functools.cache
+def loss_and_gradient():
+  """The compiled loss of a batch that is not prepared, with its gradient."""
+
+  def loss(model, reference, batch, key):
+    return LOSS(model, reference, PREPARE(batch, key))
+
+  return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+@functools.cache
+def models():
+  """(policy, reference)."""
+  return tuple(tiny.show_o(jax.random.key(n)) for n in (0, 1))
+
+
+def assert_close(actual, expected, atol=2e-5):
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=1e-4),
+    actual,
+    expected,
+  )
 
 
 KEY = jax.random.key(4)
@@ -78,3 +105,20 @@ RECORDS = (
   record(6),
   record(7),
 )
+
+
+# With ids, and losing captions of different lengths.
+NAMED = tuple(
+  r | {'id': f'r{n}', 'caption_lose': 'green star' + ' one' * (n % 3)}
+  for n, r in enumerate(RECORDS)
+)
+
+
+def named_transform(drop_condition):
+  """The function from the records of `NAMED` to their rows."""
+  fit = record_rows.packed_lengths_of(
+    tiny.vocab(), tiny.text(), tiny.LENGTHS, NAMED
+  )
+  return record_rows.make_transform(
+    tiny.vocab(), tiny.text(), tiny.LENGTHS, drop_condition, fit=fit
+  )

@@ -32,10 +32,10 @@ def test_the_rate_is_that_of_optax(settings):
     max(settings.steps, warmup + 1),
     settings.final * settings.lr,
   )
-  pace = settings.pace()
+  schedule = settings.schedule()
   steps = np.arange(settings.steps + 5)
   np.testing.assert_allclose(
-    [adamw.learning_rate(n, pace) for n in steps],
+    [adamw.learning_rate(n, schedule) for n in steps],
     [theirs(n) for n in steps],
     rtol=1e-5,
     atol=1e-6,

@@ -1,154 +1,46 @@
-"""Labels are scored in chunks: as whole logits would, and nothing in vain."""
+"""Token log-probabilities: their normalization, dtype and positions."""
 
-import functools
-import types
-
-from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
-import tiny
 
-from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import token_rows
-from hermesflow_jax.training import chunked_log_likelihood
 from hermesflow_jax.training import log_likelihood
 
-WIDTH = 16
-P = jax.sharding.PartitionSpec
+
+def test_token_logps_are_a_log_softmax_over_the_whole_vocabulary():
+  logits = np.random.default_rng(0).normal(size=(1, 3, 2, 5, 11))
+  every = np.arange(11)[:, None, None, None]
+  every = np.broadcast_to(every, (11, 3, 2, 5))
+  copies = np.broadcast_to(logits, (11, 3, 2, 5, 11))
+  logps = jax.jit(log_likelihood.token_logps)(copies, every)
+  np.testing.assert_allclose(np.exp(logps).sum(0), 1.0, rtol=1e-5)
 
 
-@pytest.fixture(scope='module')
-def model():
-  return tiny.show_o(jax.random.key(0))
-
-
-def asked(count, labelled, records=2):
-  """States, and labels of which some stand anywhere among others."""
-  rng = np.random.default_rng(1)
-  states = rng.normal(size=(records, count, WIDTH)).astype(np.float32)
-  labels = np.full((records, count), token_rows.UNSCORED)
-  for row, number in zip(labels, labelled, strict=True):
-    places = rng.permutation(count)[:number]
-    row[places] = rng.integers(0, tiny.vocab().size, number)
-  return states, labels
-
-
-def of_whole_logits(model, states, labels):
-  return log_likelihood.token_logps(model.logits(states), labels)
-
-
-@pytest.mark.parametrize('rows', [1, 2, 4, 5, 9, 100])
-@pytest.mark.parametrize('labelled', [(9, 9), (3, 7), (0, 1), (0, 0)])
-def test_chunks_score_as_whole_logits_do(model, rows, labelled):
-  """In value and gradient."""
-  states, labels = asked(9, labelled)
-  weights = np.random.default_rng(2).normal(size=labels.shape)
-
-  def both(score):
-    def value(model, states):
-      found = score(model, states, labels)
-      return (weights * found).sum(), found
-
-    return jax.grad(value, (0, 1), has_aux=True)(model, states)
-
-  found = both(
-    functools.partial(chunked_log_likelihood.chunked_logps, rows=rows)
-  )
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, atol=2e-5),
-    found,
-    both(of_whole_logits),
-  )
-
-
-@pytest.mark.parametrize(
-  'rows, labelled, turns',
-  [
-    # Of 4 rows of two records: what counts is how many labels these have.
-    (4, (16, 16), 4),
-    (4, (3, 7), 2),
-    (4, (8, 0), 1),
-    (4, (0, 0), 0),
-    (5, (1, 0), 1),
-    (16, (1, 0), 1),
-  ],
-)
-def test_the_head_runs_where_something_is_scored(rows, labelled, turns):
-  calls = []
-  kernel = np.zeros((WIDTH, 8), np.float32)
-
-  def head(states):
-    jax.debug.callback(lambda: calls.append(1))
-    return states @ kernel
-
-  states, labels = asked(16, labelled)
-  model = types.SimpleNamespace(head=jax.tree_util.Partial(head))
-  jax.block_until_ready(
-    chunked_log_likelihood.chunked_logps(
-      model, states, np.minimum(labels, 7), rows
-    )
-  )
-  jax.effects_barrier()
-  assert len(calls) == turns
-
-
-@pytest.mark.parametrize('shape', [(8, 1), (4, 2)])
-def test_devices_leave_out_chunks_each_for_itself(model, shape):
-  """Their records have different numbers of labels; also the gradients."""
-  mesh = tiny.mesh(*shape)
-  states, labels = asked(16, range(0, 16, 2), records=8)
-  weights = np.random.default_rng(2).normal(size=labels.shape)
-
-  def both(score):
-    def value(model, states, labels):
-      found = score(model, states, labels)
-      return (weights * found).sum(), found
-
-    return jax.jit(jax.grad(value, (0, 1), has_aux=True))
-
-  def ours(model, states, labels):
-    with sharding.use_mesh(mesh):
-      return chunked_log_likelihood.chunked_logps(model, states, labels, 4)
-
-  rows = jax.NamedSharding(mesh, P('data'))
-  found = both(ours)(
-    jax.device_put(model, sharding.shardings(model, mesh)),
-    jax.device_put(states, rows),
-    jax.device_put(jnp.asarray(labels), rows),
-  )
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, atol=2e-5),
-    found,
-    both(of_whole_logits)(model, states, labels),
-  )
-
-
-class Headed(nnx.Module):
-  """A head over many words."""
-
-  def __init__(self):
-    self.head = nnx.Linear(WIDTH, 2048, rngs=nnx.Rngs(0))
-
-
-def test_no_logits_of_all_labels_are_ever_in_memory():
-  """Neither forward nor backward: by what the compiler sets aside."""
+def test_unscored_tokens_count_for_nothing():
   rng = np.random.default_rng(0)
-  count, rows = 512, 8
-  states = rng.normal(size=(1, count, 16)).astype(np.float32)
-  labels = rng.integers(0, 16, (1, count))
+  logits, labels = rng.normal(size=(4, 5, 11)), rng.integers(0, 11, (4, 5))
+  labels[:, 0] = token_rows.UNSCORED
+  logps = np.asarray(jax.jit(log_likelihood.token_logps)(logits, labels))
+  assert not logps[:, 0].any()
+  np.testing.assert_allclose(
+    jax.jit(log_likelihood.sequence_logps)(logits, labels),
+    logps[:, 1:].sum(-1),
+    rtol=1e-6,
+  )
+  np.testing.assert_array_equal(log_likelihood.label_counts(labels), 4)
 
-  def value(model, states, rows):
-    return chunked_log_likelihood.chunked_logps(
-      model, states, labels, rows
-    ).sum()
 
-  def temporary(rows):
-    grad = jax.jit(jax.grad(value, (0, 1)), static_argnums=2)
-    compiled = grad.lower(model, states, rows).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+def test_half_precision_logits_are_scored_in_float32():
+  logits = np.random.default_rng(0).normal(size=(4, 11)).astype(jnp.bfloat16)
+  score = jax.jit(log_likelihood.token_logps)
+  actual = score(logits, np.arange(4))
+  assert actual.dtype == jnp.float32
+  np.testing.assert_array_equal(
+    actual, score(logits.astype(np.float32), np.arange(4))
+  )
 
-  model, whole = Headed(), count * 2048 * 4
-  assert temporary(count) > whole
-  assert temporary(rows) < whole / 4
+
+def test_next_labels_stand_where_they_are_predicted():
+  actual = log_likelihood.next_labels(jnp.array([[-100, 5, 6], [7, 8, -100]]))
+  np.testing.assert_array_equal(actual, [[5, 6, -100], [8, -100, -100]])

@@ -41,13 +41,13 @@ def scored(rows):
 
 def test_rows_have_the_lengths_of_the_run():
   rows, lengths = rows_of(RECORD), tiny.LENGTHS
-  wanted = {
+  expected = {
     't2i': lengths.max_text + 1 + tiny.IMAGE_TOKENS + 2,
     'mmu': lengths.mmu,
     'lm': lengths.lm,
   }
-  assert rows.keys() == wanted.keys()
-  for name, size in wanted.items():
+  assert rows.keys() == expected.keys()
+  for name, size in expected.items():
     for field in jax.tree.leaves(rows[name]):
       assert field.shape == (size,), name
 
@@ -56,8 +56,8 @@ def test_the_condition_is_the_caption_or_nothing():
   vocab, size = tiny.vocab(), tiny.LENGTHS.max_text + 1
   for drop, text in ((0.0, ids(RECORD['caption'])), (1.0, [])):
     rows = rows_of(RECORD, drop_condition=drop)
-    wanted = text_to_image.t2i_prefix(vocab, [text], tiny.LENGTHS.max_text)
-    np.testing.assert_array_equal(rows['t2i'].tokens[:size], wanted.tokens[0])
+    expected = text_to_image.t2i_prefix(vocab, [text], tiny.LENGTHS.max_text)
+    np.testing.assert_array_equal(rows['t2i'].tokens[:size], expected.tokens[0])
 
 
 def test_mmu_rows_are_captions_or_answers():
@@ -73,9 +73,9 @@ def test_the_prompt_is_the_question_of_the_answer():
   for seed in range(4):
     rows = rows_of(RECORD, seed, caption_share=0.0)['mmu']
     question = RECORD['qa'][scored(rows)[0] == ids('no')[0]][0]
-    asked = ids(text_tokenizer.user_turn(question))
+    prompt = ids(text_tokenizer.user_turn(question))
     begin = tiny.IMAGE_TOKENS + 4
-    assert rows.tokens[begin : begin + len(asked)].tolist() == asked
+    assert rows.tokens[begin : begin + len(prompt)].tolist() == prompt
 
 
 def test_a_record_without_questions_shows_its_caption():
@@ -85,8 +85,8 @@ def test_a_record_without_questions_shows_its_caption():
 
 def test_lm_rows_are_the_caption():
   eos = tiny.vocab().eos
-  wanted = [eos, *ids(RECORD['caption']), eos]
-  assert scored(rows_of(RECORD)['lm']) == wanted
+  expected = [eos, *ids(RECORD['caption']), eos]
+  assert scored(rows_of(RECORD)['lm']) == expected
 
 
 @pytest.fixture(scope='module')
@@ -121,12 +121,12 @@ def result(model, batch):
 
 def test_the_loss_is_the_weighted_sum_of_the_flows(result):
   (value, metrics), _ = result
-  wanted = (
+  expected = (
     MIXTURE.t2i * metrics['loss/t2i']
     + MIXTURE.mmu * metrics['loss/mmu']
     + MIXTURE.lm * metrics['loss/lm']
   )
-  np.testing.assert_allclose(value, wanted, rtol=1e-6)
+  np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
 def test_each_parameter_learns(result):

@@ -4,11 +4,11 @@ import json
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 import tiny_line
+import tiny_runs
 
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import rotation
@@ -20,31 +20,29 @@ from hermesflow_jax.training import training_loop
 MESH = (4, 2)
 
 
-def run(folder, steps=9, broken=(), until=None, said=None, **pace):
-  """Runs; `until`: the step at which the process is told to stop."""
+def run(folder, steps=9, broken=(), until=None, messages=None, **loop):
+  """Runs; `until`: the step at which the process is asked to stop."""
   mesh = tiny.mesh(*MESH)
 
   def batches(start):
-    every = tiny_line.batches(mesh, broken, start)
+    stream = tiny_line.batches(mesh, broken, start)
     for number in range(start, steps):
       if number == until:
         signal.raise_signal(signal.SIGTERM)
-      yield next(every)
+      yield next(stream)
 
   silent = terminal.silent()
   return resume.run_resumable(
-    lambda: tiny_line.state(mesh),
-    tiny_line.step(mesh),
-    jnp.float32(1.0),
-    batches,
-    training_loop.LoopConfig(steps, **{'log_every': 4, 'save_every': 3} | pace),
-    mesh=mesh,
-    folder=str(folder),
-    identity={'a': 1},
-    label='toy',
-    console=terminal.Console(
-      said.append if said is not None else silent.say, silent.progress
-    ),
+    tiny_runs.training_run(
+      mesh,
+      steps,
+      loop={'log_every': 4, 'save_every': 3} | loop,
+      batches=batches,
+      folder=str(folder),
+      console=terminal.Console(
+        messages.append if messages is not None else silent.say, silent.progress
+      ),
+    )
   )
 
 
@@ -65,13 +63,13 @@ def metrics(folder):
 @pytest.mark.parametrize('broken', [(), (1, 5)])
 def test_a_run_that_is_told_to_stop_is_the_whole_run(tmp_path, until, broken):
   """Also where a step of the unfinished interval was not finite."""
-  wanted = run(tmp_path / 'whole', broken=broken)
+  expected = run(tmp_path / 'whole', broken=broken)
   with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
     run(tmp_path / 'run', broken=broken, until=until)
-  said = []
-  found = run(tmp_path / 'run', broken=broken, said=said)
-  assert said == [f'toy: resumes at step {until + 1}']
-  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  messages = []
+  state = run(tmp_path / 'run', broken=broken, messages=messages)
+  assert messages == [f'toy: resumes at step {until + 1}']
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
   assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
   assert [row['step'] for row in metrics(tmp_path / 'run')] == [4, 8, 9]
 
@@ -90,12 +88,12 @@ def test_one_that_has_saved_its_last_step_keeps_it(tmp_path, monkeypatch):
 
 def test_lines_after_the_checkpoint_are_written_once(tmp_path):
   """Of a run that was killed after it had logged more than it had saved."""
-  wanted = run(tmp_path / 'whole', log_every=1)
+  expected = run(tmp_path / 'whole', log_every=1)
   run(tmp_path / 'run', steps=5, log_every=1)
   path = tmp_path / 'run' / 'metrics.jsonl'
   path.write_text(path.read_text() + '{"step": 6, "tra')
-  found = run(tmp_path / 'run', log_every=1)
-  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  state = run(tmp_path / 'run', log_every=1)
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
   assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
 
 
@@ -133,12 +131,12 @@ def test_a_disk_that_is_full_ends_the_run_in_one_line(tmp_path, monkeypatch):
 
 
 def test_a_run_that_is_not_finite_says_where_its_last_checkpoint_is(tmp_path):
-  """Which is whole when that is said."""
+  """Which is whole when that is messages."""
   broken = range(4, 9)
-  with pytest.raises(training_loop.NonFiniteError) as told:
+  with pytest.raises(training_loop.NonFiniteError) as caught:
     run(tmp_path / 'run', broken=broken, max_skipped=2)
   last = tmp_path / 'run' / 'steps' / '6'
-  assert str(told.value).endswith(f'; the last checkpoint: {last}')
+  assert str(caught.value).endswith(f'; the last checkpoint: {last}')
   assert checkpoint.read_metadata(str(last))
   with pytest.raises(
     training_loop.NonFiniteError, match='the last checkpoint: none$'
@@ -150,12 +148,12 @@ def test_a_run_that_is_not_finite_says_where_its_last_checkpoint_is(tmp_path):
 def test_a_run_in_a_bucket_that_is_stopped_is_the_whole_run(
   bucket, tmp_path, until
 ):
-  wanted, said = run(tmp_path / 'whole'), []
+  expected, messages = run(tmp_path / 'whole'), []
   with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
     run('gs://bucket/run', until=until)
-  found = run('gs://bucket/run', said=said)
-  assert said == [f'toy: resumes at step {until + 1}']
-  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  state = run('gs://bucket/run', messages=messages)
+  assert messages == [f'toy: resumes at step {until + 1}']
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
   bucket.get_folder('run', tmp_path / 'run')
   assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
 
@@ -168,7 +166,7 @@ def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
 
   Lines are of steps 4, 8 and 9, checkpoints of 3 and 6.
   """
-  wanted, kept = run(tmp_path / 'whole'), {}
+  expected, kept = run(tmp_path / 'whole'), {}
   save = rotation.CheckpointRotation.save
 
   def killed(series, state, notes):
@@ -180,9 +178,9 @@ def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
   with monkeypatch.context() as patch:
     patch.setattr(rotation.CheckpointRotation, 'save', killed)
     run('gs://bucket/run')
-  bucket.blobs, said = kept, []
-  found = run('gs://bucket/run', said=said)
-  assert said == [f'toy: resumes at step {last}']
-  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  bucket.blobs, messages = kept, []
+  state = run('gs://bucket/run', messages=messages)
+  assert messages == [f'toy: resumes at step {last}']
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
   bucket.get_folder('run', tmp_path / 'run')
   assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')

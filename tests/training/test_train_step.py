@@ -21,8 +21,8 @@ from hermesflow_jax.training import pretraining
 from hermesflow_jax.training import train_step
 
 
-def assert_same(found, wanted):
-  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+def assert_same(actual, expected):
+  jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
@@ -45,7 +45,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_step():
   assert not np.array_equal(state.model.kernel[...], before.model.kernel[...])
 
 
-def test_runs_that_differ_in_key_and_pace_share_a_program():
+def test_runs_that_differ_in_key_and_schedule_share_a_program():
   mesh = tiny.mesh(1, 1)
   state = tiny_line.state(mesh)
 
@@ -67,17 +67,20 @@ def test_runs_that_differ_in_key_and_pace_share_a_program():
   def program(step):
     return step.parts(state, None)[0]
 
-  one, other = make(), make(jax.random.key(8), lr=0.5, steps=50, warmup=0.3)
-  first = program(one)
-  assert first is program(other)
-  found = after(one), after(other)
+  first_step, second_step = (
+    make(),
+    make(jax.random.key(8), lr=0.5, steps=50, warmup=0.3),
+  )
+  first = program(first_step)
+  assert first is program(second_step)
+  actual = after(first_step), after(second_step)
   assert first._cache_size() == 1
-  assert found[0][1] != found[1][1] and (found[0][0] != found[1][0]).any()
+  assert actual[0][1] != actual[1][1] and (actual[0][0] != actual[1][0]).any()
   # Alone, each is the same.
   train_step._program.cache_clear()
   alone = make(jax.random.key(8), lr=0.5, steps=50, warmup=0.3)
   assert program(alone) is not first
-  assert_same(after(alone), found[1])
+  assert_same(after(alone), actual[1])
   for changes in ({'power': 4}, {'b1': 0.5}, {'clip': 0.1}):
     assert program(make(**changes)) is not program(alone)
 
@@ -157,8 +160,8 @@ def alone():
 @pytest.mark.parametrize('shape', [(8, 1), (4, 2), (2, 4), (1, 8)])
 def test_every_mesh_trains_alike(alone, shape):
   mesh = tiny.mesh(*shape)
-  _, found = show_o_steps(start(mesh), 2, mesh)
-  for a, b in zip(found, alone, strict=True):
+  _, actual = show_o_steps(start(mesh), 2, mesh)
+  for a, b in zip(actual, alone, strict=True):
     for name in b:
       # Sums over devices are taken in another order.
       np.testing.assert_allclose(
@@ -169,39 +172,39 @@ def test_every_mesh_trains_alike(alone, shape):
 def test_states_are_born_and_stay_where_the_rules_say():
   mesh = tiny.mesh(4, 2)
   state = train_step.init_state(tiny.show_o, optim(), KEY, mesh)
-  wanted = sharding.shardings(state, mesh)
+  expected = sharding.shardings(state, mesh)
   later, _ = show_o_steps(start(mesh), 1, mesh)
-  for each in state, later:
+  for placed in state, later:
     same = jax.tree.map(
-      lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), each, wanted
+      lambda a, s: a.sharding.is_equivalent_to(s, a.ndim), placed, expected
     )
     assert all(jax.tree.leaves(same))
 
 
 def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path):
   mesh = tiny.mesh(4, 2)
-  wanted, wanted_metrics = show_o_steps(start(mesh), 4, mesh)
+  expected, expected_metrics = show_o_steps(start(mesh), 4, mesh)
   half, _ = show_o_steps(start(mesh), 2, mesh)
   checkpoint.save(str(tmp_path / '2'), half, {})
-  found = checkpoint.restore(
+  actual = checkpoint.restore(
     str(tmp_path / '2'), half, sharding.shardings(half, mesh)
   )
-  found, metrics = show_o_steps(found, 2, mesh)
-  assert_same(found, wanted)
-  assert metrics == wanted_metrics[2:]
+  actual, metrics = show_o_steps(actual, 2, mesh)
+  assert_same(actual, expected)
+  assert metrics == expected_metrics[2:]
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (2, 4)])
 def test_a_run_goes_on_on_another_mesh_with_the_same_losses(shape, tmp_path):
   mesh, other = tiny.mesh(8, 1), tiny.mesh(*shape)
-  _, wanted = show_o_steps(start(mesh), 4, mesh)
+  _, expected = show_o_steps(start(mesh), 4, mesh)
   half, _ = show_o_steps(start(mesh), 2, mesh)
   checkpoint.save(str(tmp_path / '2'), half, {})
-  found = checkpoint.restore(
+  actual = checkpoint.restore(
     str(tmp_path / '2'), half, sharding.shardings(half, other)
   )
-  _, metrics = show_o_steps(found, 2, other)
-  for a, b in zip(metrics, wanted[2:], strict=True):
+  _, metrics = show_o_steps(actual, 2, other)
+  for a, b in zip(metrics, expected[2:], strict=True):
     np.testing.assert_allclose(a['train/loss'], b['train/loss'], rtol=1e-6)
 
 
@@ -212,15 +215,18 @@ def test_a_step_compiles_once():
   assert program._cache_size() == 1
 
 
-def test_a_run_is_its_steps():
-  """Which are kept as leaves."""
+def test_steps_on_leaves_are_steps_on_states():
   mesh = tiny.mesh(4, 2)
-  wanted, rows = show_o_steps(start(mesh), 3, mesh)
-  run, batches = (
-    show_o_step(mesh).begin(start(mesh), None),
-    show_o_batches(mesh),
-  )
-  assert_same(jax.device_get([run(next(batches)) for _ in range(3)]), rows)
-  assert int(run.state.step) == 3
-  assert_same(run.state.model, wanted.model)
-  assert_same(run.state.opt_state, wanted.opt_state)
+  expected, expected_metrics = show_o_steps(start(mesh), 3, mesh)
+  state, batches = start(mesh), show_o_batches(mesh)
+  structure = jax.tree.structure(state)
+  program, (leaves, *arguments) = show_o_step(mesh).parts(state, None)
+  rows = []
+  for _ in range(3):
+    leaves, metrics = program(leaves, *arguments, next(batches))
+    rows.append(metrics)
+  assert_same(jax.device_get(rows), expected_metrics)
+  state = jax.tree.unflatten(structure, leaves)
+  assert int(state.step) == 3
+  assert_same(state.model, expected.model)
+  assert_same(state.opt_state, expected.opt_state)

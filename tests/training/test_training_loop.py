@@ -3,11 +3,11 @@
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 import tiny_line
+import tiny_runs
 
 import configs.learn
 import configs.pair_dpo
@@ -26,16 +26,17 @@ class Logged(dict):
     self[step] = metrics
 
 
-def run(steps, broken=(), hooks=(), start=None, rows=(), skipped=0, **pace):
+def run(
+  steps, broken=(), fields=(), hooks=(), start=None, rows=(), skipped=0, **loop
+):
+  """(last state, log); `fields` of the run, `hooks`, and `loop` settings."""
   mesh, log = tiny.mesh(8, 1), Logged()
-  first = start or tiny_line.state(mesh)
   state = training_loop.run_loop(
-    first,
-    tiny_line.step(mesh),
-    jnp.float32(1.0),
-    tiny_line.batches(mesh, broken, int(first.step)),
-    training_loop.LoopConfig(steps, **{'log_every': 1} | pace),
+    tiny_runs.training_run(
+      mesh, steps, loop={'log_every': 1} | loop, broken=broken, **dict(fields)
+    ),
     training_loop.Hooks(log=log, **dict(hooks)),
+    start or tiny_line.state(mesh),
     rows,
     skipped,
   )
@@ -67,8 +68,8 @@ def test_too_many_skipped_steps_stop_the_run_and_name_their_records():
     match='3 of the last 4 .* step 8 .*3 in all: '
     'step 4 of a4, b4; step 5 of a5, b5;',
   ):
-    run(12, broken={4, 5, 7}, hooks=names, log_every=4, max_skipped=2)
-  run(12, broken={4, 5, 7}, hooks=names, log_every=4, max_skipped=3)
+    run(12, broken={4, 5, 7}, fields=names, log_every=4, max_skipped=2)
+  run(12, broken={4, 5, 7}, fields=names, log_every=4, max_skipped=3)
 
 
 def test_steps_are_skipped_only_so_often_in_a_run():
@@ -156,7 +157,7 @@ def test_samples_are_looked_at_on_the_way_and_at_the_end():
   seen = []
   run(
     5,
-    hooks={'sample': lambda state: seen.append(int(state.step))},
+    fields={'sample': lambda state: seen.append(int(state.step))},
     sample_every=2,
   )
   assert seen == [2, 4, 5]
@@ -165,14 +166,14 @@ def test_samples_are_looked_at_on_the_way_and_at_the_end():
 @pytest.mark.parametrize('stop', [1, 4, 5])
 def test_a_run_that_is_told_to_stop_saves_and_goes_on_as_if_not(stop):
   """Also the means of an interval that it was stopped in."""
-  _, wanted = run(8, log_every=3)
+  _, whole = run(8, log_every=3)
   saved = {}
 
   def save(state, rows, skipped):
     saved[int(state.step)] = jax.device_get(state), list(rows)
 
-  asked = iter([False] * (stop - 1) + [True])
-  hooks = {'save': save, 'stop': lambda: next(asked)}
+  answers = iter([False] * (stop - 1) + [True])
+  hooks = {'save': save, 'stop': lambda: next(answers)}
   with pytest.raises(interrupts.Stopped, match=f'after step {stop}$'):
     run(8, hooks=hooks, log_every=3, save_every=4)
   assert sorted(saved) == sorted({stop, *([4] if stop > 4 else [])})
@@ -180,17 +181,19 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on_as_if_not(stop):
   assert len(rows) == stop % 3
   mesh = tiny.mesh(8, 1)
   places = jax.tree.map(lambda a: a.sharding, tiny_line.state(mesh))
-  _, found = run(8, start=jax.device_put(state, places), rows=rows, log_every=3)
-  assert sorted(found) == [n for n in (3, 6, 8) if n > stop]
-  for number, metrics in found.items():
+  _, resumed = run(
+    8, start=jax.device_put(state, places), rows=rows, log_every=3
+  )
+  assert sorted(resumed) == [n for n in (3, 6, 8) if n > stop]
+  for number, metrics in resumed.items():
     for name, value in metrics.items():
       if not name.startswith(('time/', 'speed/')):
-        assert value == wanted[number][name], (number, name)
+        assert value == whole[number][name], (number, name)
 
 
 def test_the_last_step_is_no_place_to_stop():
-  asked = iter([False, False])
-  state, _ = run(3, hooks={'stop': lambda: next(asked)})
+  answers = iter([False, False])
+  state, _ = run(3, hooks={'stop': lambda: next(answers)})
   assert int(state.step) == 3
 
 
@@ -200,7 +203,7 @@ def test_the_time_of_an_interval_is_shared_out():
   _, log = run(
     6,
     log_every=3,
-    hooks={'rates': lambda steps, seconds: {'train/speed': steps / seconds}},
+    fields={'rates': lambda steps, seconds: {'train/speed': steps / seconds}},
   )
   for metrics in log.values():
     shares = {k: v for k, v in metrics.items() if k.startswith('time/')}
@@ -218,7 +221,7 @@ def test_speed_is_of_learning_alone():
   def sample(_):
     time.sleep(1.0)
 
-  _, log = run(6, log_every=2, hooks={'sample': sample}, sample_every=1)
+  _, log = run(6, log_every=2, fields={'sample': sample}, sample_every=1)
   for step in (4, 6):
     assert log[step]['time/evaluation'] > 0.5
     assert log[step]['speed/seconds_per_step'] < 0.5
@@ -227,18 +230,18 @@ def test_speed_is_of_learning_alone():
 def test_steps_are_waited_for_before_samples_are_looked_at(monkeypatch):
   """Else their time would be that of the samples."""
   waited, seen = [], []
-  fetched = processes.to_host
+  to_host = processes.to_host
 
   def counted(pending):
     waited.extend(pending)
-    return fetched(pending)
+    return to_host(pending)
 
   monkeypatch.setattr(processes, 'to_host', counted)
   run(
     7,
     log_every=5,
     sample_every=2,
-    hooks={'sample': lambda _: seen.append(len(waited))},
+    fields={'sample': lambda _: seen.append(len(waited))},
   )
   assert seen == [2, 4, 6, 7]
 
@@ -254,7 +257,8 @@ def test_one_that_is_stopped_while_it_samples_has_saved():
     run(
       9,
       sample_every=4,
-      hooks={'sample': sample, 'save': lambda s, *_: saved.append(int(s.step))},
+      fields={'sample': sample},
+      hooks={'save': lambda s, *_: saved.append(int(s.step))},
     )
   assert saved == [4]
 

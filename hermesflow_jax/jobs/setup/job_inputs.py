@@ -1,4 +1,4 @@
-"""Image-caption inputs of a job: of the embedded world, or of files."""
+"""Image-caption inputs of a job, from the embedded world or from files."""
 
 from collections.abc import Container
 from collections.abc import Sequence
@@ -30,19 +30,23 @@ def read_inputs(
   data_dir: str,
   console: terminal.Console,
 ) -> list[dict]:
-  """Generates or reads (once) and encodes inputs.
+  """Generates or reads inputs, and encodes their images once.
 
   Args:
-    unified: for its tokenizer.
-    files: where they come from; None for the embedded world.
+    unified: model with the image tokenizer.
+    files: source files; None for the embedded world.
     world: the embedded world.
-    split, seed: which of its scenes.
-    count: how many; fewer where some of the files are left out.
-    data_dir: where they are kept.
-    console: hears what is left out.
+    split: embedded world split.
+    seed: scene seed.
+    count: input count; fewer if records with faults may be skipped.
+    data_dir: folder that keeps the encoded inputs.
+    console: reports records that are skipped.
+
+  Returns:
+    Records with `id`, `caption`, `questions` and codes.
 
   Raises:
-    ValueError: the files hold fewer, and none may be left out.
+    ValueError: the files hold fewer records, and none may be skipped.
   """
   if not files:
     return scene_records.load_scenes(
@@ -67,7 +71,7 @@ def read_inputs(
   )
   if len(rows) < count and files.on_error == 'raise':
     raise ValueError(
-      f'{files.annotations} has {len(rows)} records, wanted {count}'
+      f'{files.annotations} must have {count} records, got {len(rows)}'
     )
   cut = [r['id'] for r in rows if unified.read_to(r['caption']) is not None]
   if cut:
@@ -84,13 +88,13 @@ def report_unused(
   count: int,
   console: terminal.Console,
 ) -> None:
-  """Says how many records of files are not used, if there are any.
+  """Prints the number of records in files that are not used, if any.
 
   Args:
-    files: where they come from.
-    records: how many these hold.
-    count: how many are used: the first by id.
-    console: hears the numbers.
+    files: source files.
+    records: their record count.
+    count: records that are used, the first by id.
+    console: prints the line.
   """
   if records > count:
     console.say(
@@ -102,12 +106,12 @@ def report_unused(
 def report_overlap(
   inputs: Sequence[dict], held_out: Sequence[dict], console: terminal.Console
 ) -> None:
-  """Says how many held-out records of files are among the inputs.
+  """Prints the number of held-out records that are also inputs, if any.
 
   Args:
-    inputs: records of `record_files.read_records` that are learned from.
-    held_out: those of the evaluation.
-    console: hears the numbers, if there are any.
+    inputs: records for learning, from `record_files.read_records`.
+    held_out: records for evaluation.
+    console: prints the line.
 
   Raises:
     ValueError: all held-out records have the id and the caption of an input.
@@ -146,11 +150,11 @@ def new_caption_subset(
   """Returns the held-out inputs whose captions are new.
 
   Args:
-    held_out: inputs of the evaluation.
-    known: captions of the inputs that are learned from.
+    held_out: inputs for evaluation.
+    known: captions in the inputs for learning.
 
   Returns:
-    At least two inputs; None where all captions are new, or fewer than two.
+    At least two inputs; None if all captions are new, or fewer than two.
   """
   places = [
     n for n, caption in enumerate(held_out.captions) if caption not in known
@@ -171,16 +175,17 @@ def unseen_scenes(
 ) -> input_set.Inputs | None:
   """Returns scenes of the embedded world with captions that no input has.
 
-  Simple captions are few, so inputs have them all: the kinds of captions are
-  not equally represented.
+  Simple captions are few, and inputs have them all, so the kinds of captions
+  are not equally frequent in these scenes.
 
   Args:
-    unified: for its tokenizer.
+    unified: model with the image tokenizer.
     world: the embedded world.
-    split, seed: which of its scenes.
-    first: the number of the first scene that may be taken.
-    count: how many; 0 for None.
-    known: captions of the inputs that are learned from.
+    split: embedded world split.
+    seed: scene seed.
+    first: first scene index to consider.
+    count: scene count; 0 returns None.
+    known: captions in the inputs for learning.
 
   Raises:
     ValueError: the next 1,000 * `count` scenes have too few new captions.

@@ -54,7 +54,7 @@ class ModelSettings:
     missing: says how to get the model and the tokenizers; '' if they are
       shipped.
     sizes: expected sizes; None takes the sizes of a trained model or a bundle.
-    chunk: maximum number of rows that a device samples at once.
+    chunk: most rows that a device samples at once.
     adapters: folder that `lora_checkpoint.save_adapters` wrote; its adapters
       are added to the model. '' for none.
   """
@@ -85,12 +85,12 @@ def abstract_model(sizes: model_folder.Sizes):
 def locate(
   config: ModelSettings, console: terminal.Console | None = None
 ) -> pathlib.PurePath:
-  """Returns the folder of the model that the run starts from.
+  """Returns the model folder that the run starts from.
 
   Everything is checked that needs no weights. All processes call it.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     console: reports which model of a run is taken, tokenizers that do not
       exist, and a model that was trained on images of another size.
 
@@ -111,10 +111,10 @@ def locate(
   model = initial_model.open(name)
   path = storage.path(model.path)
   if path != storage.path(name):
-    console.say(f'init_from {name}: taking {path}')
+    console.say(f'init_from {name}: using {path}')
   initial_model.check_exists([str(path)], config.missing)
-  _check_tokenizers(config, model, console)
   trained = model.config()
+  _check_tokenizers(config, model, console)
   if config.sizes:
     image_tokens = config.sizes.transformer.image_tokens
     if trained.image_tokens != image_tokens:
@@ -149,7 +149,7 @@ def _check_tokenizers(config, model, console):
       raise ValueError(
         f'{fault}; --config.{setting}= takes the own one of {model.path}'
       )
-    console.say(f'{setting} {path} does not exist: taking that of {model.path}')
+    console.say(f'{setting} {path} does not exist: using that of {model.path}')
 
 
 def make_mesh(
@@ -159,11 +159,11 @@ def make_mesh(
   batch: int,
   accumulate: int = 1,
 ) -> jax.sharding.Mesh:
-  """Returns the mesh of a job that trains; see `mesh_config.MeshConfig`.
+  """Returns the mesh for a job that trains; see `mesh_config.MeshConfig`.
 
   Args:
-    config: settings of the job.
-    path: folder of the model, from `locate`; it has the sizes of the model
+    config: job settings.
+    path: model folder, from `locate`; it has the sizes of the model
       where `config` has none.
     console: reports the mesh that was chosen.
     batch: pairs or rows a step.
@@ -181,11 +181,11 @@ def make_mesh(
 def load_parts(
   config: ModelSettings, path: pathlib.PurePath, mesh
 ) -> model_bundle.Bundle:
-  """Reads the model of a job, with its adapters added.
+  """Reads a job's model, with its adapters added.
 
   Args:
-    config: settings of the job.
-    path: folder of the model, from `locate`.
+    config: job settings.
+    path: model folder, from `locate`.
     mesh: device mesh that checkpoints are restored onto.
 
   Raises:
@@ -210,8 +210,8 @@ def weight_hashes(config: ModelSettings, path: pathlib.PurePath) -> dict:
   """Returns hashes of all weights that `load_parts` reads, by name.
 
   Args:
-    config: settings of the job.
-    path: folder of the model, from `locate`.
+    config: job settings.
+    path: model folder, from `locate`.
   """
   hashes = dict(initial_model.open(path).weight_hashes(config.tokenizer))
   if config.adapters:
@@ -249,7 +249,7 @@ def place_on_mesh(
   """Returns the model of a bundle, placed on a mesh and ready to sample.
 
   Args:
-    config: settings of the job, with the rows that a device samples at once.
+    config: job settings, with the rows that a device samples at once.
     parts: the model, from `load_parts`.
     mesh: device mesh.
     console: shows progress.

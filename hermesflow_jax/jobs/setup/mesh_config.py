@@ -1,4 +1,4 @@
-"""The device mesh of a job."""
+"""Settings of a job's device mesh."""
 
 from collections.abc import Callable
 import dataclasses
@@ -15,24 +15,23 @@ from hermesflow_jax.runtime import sharding
 class MeshConfig:
   """Devices along each axis of the mesh.
 
-  The batch is split over `data`, the sizes of the model over `model`. With
-  data=-1 and model=-1, the default, the job chooses for any number of devices:
+  The batch is split over `data`, heads and MLP over `model`. With data=-1 and
+  model=-1, the default, the job chooses a mesh for any number of devices:
 
-  * A job without a batch (generate, understand, curate) uses all as `data`.
-  * Else `data` divides the rows of the batch (batch / accumulate), and `model`
-    divides the heads and the width of the MLP. Other values of `model` would
-    let devices compute the same twice.
-  * Of these meshes the one of most devices is taken; of equal ones the one
-    with the largest `data`. So 256 devices, a batch of 32 and 32 heads make
-    data=32, model=8; 8 devices and a batch of 16 make data=8, model=1.
-  * Devices that are left over stay idle, and the job says how many: 6 devices
-    and a batch of 16 make data=4, model=1. Only one process may leave devices
-    idle; with several the mesh must use all, or the job stops and names the
-    nearest batches that do.
+  * A job without a batch (generate, understand, curate) uses all devices as
+    `data`.
+  * Otherwise `data` must divide the rows (batch / accumulate), and `model` the
+    heads and the MLP width, so that no two devices compute the same.
+  * Among these meshes, the job takes the mesh with the most devices, then with
+    the largest `data`. E.g. 256 devices, batch 32 and 32 heads give data=32,
+    model=8; 8 devices and batch 16 give data=8, model=1.
+  * Remaining devices stay idle, and the job reports their number: 6 devices
+    and batch 16 give data=4, model=1. A run with several processes must use
+    all devices: otherwise it stops and names the nearest batches that do.
 
   Attributes:
-    data: devices along `data`; -1 takes what `model` leaves.
-    model: devices along `model`; -1 takes what `data` leaves.
+    data: devices along `data`; -1 for all devices / `model`.
+    model: devices along `model`; -1 for all devices / `data`.
   """
 
   data: int = -1
@@ -45,13 +44,13 @@ class MeshConfig:
     parts: int = 1,
     say: Callable[[str], None] = lambda line: None,
   ) -> jax.sharding.Mesh:
-    """Returns the mesh over the devices of this run.
+    """Returns the mesh over this run's devices.
 
     Args:
-      batch: the global batch size of the run; 0 for a job without one.
-      accumulate: parts that it is computed in, one after the other.
-      parts: what the model's sizes split into; see `model_divisor`.
-      say: hears the mesh that was chosen for a batch.
+      batch: global batch size; 0 for a job without a batch.
+      accumulate: parts that a batch is computed in, in turn.
+      parts: divisor of the model's sizes; see `model_divisor`.
+      say: prints the mesh that was chosen for a batch.
 
     Raises:
       ValueError: the mesh does not fit the devices, or the batch the mesh.
@@ -70,12 +69,14 @@ class MeshConfig:
     """Returns (data, model) for a number of devices; see the class.
 
     Args:
-      devices: the number of devices.
-      batch, accumulate, parts: see `make`.
-      idle: devices may stay idle where data and model are both -1.
+      devices: device count.
+      batch: see `make`.
+      accumulate: see `make`.
+      parts: see `make`.
+      idle: whether devices may stay idle if data and model are -1.
 
     Raises:
-      ValueError: nothing fits; one line that names values that would.
+      ValueError: no mesh fits; the message names values that would.
     """
     if batch % accumulate:
       raise ValueError(
@@ -120,9 +121,16 @@ class MeshConfig:
 def mesh_line(
   devices: int, data: int, model: int, batch: int, accumulate: int
 ) -> str:
-  """Returns the line about a mesh that a job chose.
+  """Returns the message about a mesh that a job chose.
 
   E.g. 'mesh: 256 devices as data=32, model=8 (batch 32)'.
+
+  Args:
+    devices: device count.
+    data: devices along `data`.
+    model: devices along `model`.
+    batch: global batch size.
+    accumulate: parts that a batch is computed in.
   """
   noun = 'device' if devices == 1 else 'devices'
   left = devices - data * model
@@ -134,13 +142,13 @@ def mesh_line(
 
 
 def model_divisor(decoder: phi.PhiConfig | None) -> int:
-  """Returns what all split sizes of a decoder are multiples of.
+  """Returns the greatest common divisor of a decoder's split sizes.
 
-  `model` splits heads and the hidden width of the MLP (sharding.RULES). The
-  vocabulary is not split, and the width is a multiple of the heads.
+  `model` splits the heads and the hidden width of the MLP (`sharding.RULES`).
+  The vocabulary is not split, and the width is a multiple of the heads.
 
   Args:
-    decoder: its sizes; None for a model that `model` does not split.
+    decoder: decoder sizes; None for a model that `model` does not split.
   """
   return math.gcd(decoder.heads, decoder.mlp) if decoder else 1
 
@@ -159,9 +167,9 @@ def _divisors(number, most):
 
 
 def _batches(devices, rows, parts, accumulate):
-  """The nearest batches that use all devices: one smaller, one larger.
+  """Returns the next smaller and larger batches that use all devices.
 
-  A batch of more rows than devices should split over `data` alone.
+  A batch with more rows than devices should split over `data` alone.
   """
   parts = parts if rows < devices else 1
 

@@ -1,4 +1,4 @@
-"""Length of a training run, and how often it logs and saves."""
+"""Batch size, logging and saving of a training run."""
 
 import dataclasses
 
@@ -8,12 +8,12 @@ from hermesflow_jax.training import training_loop
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSchedule:
-  """How long a run is and what it writes on the way.
+  """Batch size and intervals of a training run.
 
   Attributes:
     batch: global batch size.
-    log_every: steps between two lines of metrics.
-    save_every: steps between two checkpoints; 0 for none before the end.
+    log_every: steps between metric lines.
+    save_every: steps between checkpoints; 0 for none before the end.
   """
 
   batch: settings.PositiveInt
@@ -24,5 +24,9 @@ class TrainingSchedule:
     settings.check(self)
 
   def pace(self, steps: int) -> training_loop.LoopConfig:
-    """Returns the pace of a run of so many steps."""
+    """Returns the loop config of a run.
+
+    Args:
+      steps: run length in steps.
+    """
     return training_loop.LoopConfig(steps, self.log_every, self.save_every)

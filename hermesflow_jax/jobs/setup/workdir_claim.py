@@ -1,4 +1,4 @@
-"""What several jobs need: the mesh, a world, a folder, a resumable run."""
+"""Run folders: a folder belongs to a single run, which may resume in it."""
 
 import contextlib
 import json
@@ -14,20 +14,20 @@ from hermesflow_jax.runtime import terminal
 def claim_workdir(
   workdir: str, config, console: terminal.Console, **identity
 ) -> None:
-  """Marks a folder as this run's, or checks that it is.
+  """Claims a folder for this run, or checks that it belongs to this run.
 
-  `settings.json` holds the settings of the newest start. What `settings.not_identity`
-  declares may change from start to start.
+  `settings.json` in the folder holds the settings of the newest start.
+  Settings that `settings.not_identity` declares may change between starts.
 
   Args:
-    workdir: the folder; made if it is not there.
-    config: the settings, a dataclass.
-    console: says that a run resumes, and which settings changed.
-    **identity: what else makes the run what it is; JSON types.
+    workdir: folder path, which is made if it does not exist.
+    config: run settings, a dataclass.
+    console: reports that a run resumes, and the settings that changed.
+    **identity: further values that identify the run, e.g. hashes; JSON types.
 
   Raises:
-    ValueError: it cannot be written, or belongs to something else, or to a
-      run of other settings, all of which are named.
+    ValueError: the folder cannot be written, holds other files, or belongs to
+      a run with other settings, which are all named.
   """
   changes = processes.broadcast_from_first(
     lambda: _claimed(workdir, config, identity)
@@ -37,32 +37,32 @@ def claim_workdir(
 
 
 def _claimed(workdir, config, identity) -> list[str] | None:
-  """Does the work of `claim_workdir`; what changed if the run is there already."""
+  """Returns changed settings if the run resumes; None for a new run."""
   root = storage.path(workdir)
   path = root / 'settings.json'
   record = settings.to_json_types(config) | json.loads(json.dumps(identity))
   try:
     storage.make_folder(root)
-    # A start that was killed may have left its temporary file.
-    if all(name == 'settings.json.tmp' for name in storage.list_names(root)):
-      if _first_writes(path, json.dumps(record, indent=1) + '\n'):
-        return None
+    # A killed start may have left its temporary file.
+    empty = set(storage.list_names(root)) <= {'settings.json.tmp'}
+    if empty and _first_writes(path, json.dumps(record, indent=1) + '\n'):
+      return None
     storage.check_writable(root)
-    found = json.loads(path.read_text()) if path.exists() else None
-    if not isinstance(found, dict):
+    saved = json.loads(path.read_text()) if path.exists() else None
+    if not isinstance(saved, dict):
       raise ValueError('it holds files of something else')
     kind = type(config)
     different = sorted(
       _differences(
-        settings.identity(kind, found), settings.identity(kind, record)
+        settings.identity(kind, saved), settings.identity(kind, record)
       )
     )
     if different:
       raise ValueError(
         'it belongs to a run of other settings: ' + ', '.join(different)
       )
-    if found != record:
-      # Of processes that start at once one may have moved the file away.
+    if saved != record:
+      # Another process may start at once and rename its temporary file.
       with contextlib.suppress(FileNotFoundError):
         output_files.write_atomically(path, json.dumps(record, indent=1) + '\n')
   except (*storage.failures(), ValueError) as error:
@@ -70,14 +70,18 @@ def _claimed(workdir, config, identity) -> list[str] | None:
       f'workdir {root} cannot be used: {error}; give another --workdir'
     ) from error
   # An earlier release may have had other settings.
-  return sorted(_differences(found, record, keys=set.intersection))
+  return sorted(_differences(saved, record, keys=set.intersection))
 
 
 def _first_writes(path, text) -> bool:
-  """Writes the settings of a new run; whether no other did meanwhile."""
+  """Writes the settings of a new run, unless another process did.
+
+  Returns:
+    Whether this process wrote them.
+  """
   if not storage.is_local(path):
     return storage.create(path, text.encode())
-  # Of processes that start at once one may have moved the file away.
+  # Another process may start at once and rename its temporary file.
   with contextlib.suppress(FileNotFoundError):
     output_files.write_atomically(path, text)
     return True
@@ -85,7 +89,14 @@ def _first_writes(path, text) -> bool:
 
 
 def check_writable(folder: str) -> None:
-  """Makes a folder; ValueError if that fails or nothing can be written there."""
+  """Makes a folder and checks that files can be written into it.
+
+  Args:
+    folder: folder path.
+
+  Raises:
+    ValueError: the folder cannot be made or written.
+  """
   folder = storage.path(folder)
   try:
     storage.make_folder(folder)

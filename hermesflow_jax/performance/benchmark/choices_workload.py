@@ -13,6 +13,7 @@ from hermesflow_jax.performance.benchmark import workload
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.sampling import choice_rules
 from hermesflow_jax.sampling import choice_scores
+from hermesflow_jax.sampling import choice_tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +48,10 @@ class ChoicesWorkload:
     shape = self.images, self.each, self.choices, self.tokens
     answers = rng.integers(0, model.config.vocab.text_size - 10, shape)
     valid = np.ones(shape, bool)
-    siblings = choice_rules.sibling_tokens(
+    siblings = choice_tokens.sibling_tokens(
       answers.reshape(-1, *shape[2:]), valid.reshape(-1, *shape[2:])
     ).reshape(*shape, self.choices)
-    choices = choice_rules.Choices(answers.astype(np.int32), valid, siblings)
+    choices = choice_tokens.Choices(answers.astype(np.int32), valid, siblings)
     score = functools.partial(
       choice_scores.score_choices, rule=choice_rules.constrained_logp
     )

@@ -9,10 +9,12 @@ import numpy as np
 
 from hermesflow_jax.models import flop_count
 from hermesflow_jax.models import showo
+from hermesflow_jax.pair_dpo import methods
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import pair_loss
-from hermesflow_jax.pair_dpo import preferences
+from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.pair_dpo import throughput
 from hermesflow_jax.performance.benchmark import workload
 from hermesflow_jax.runtime import settings
@@ -79,7 +81,7 @@ class StepsWorkload:
       return log_likelihood.sequence_logps(model.logits(hidden), labels)
 
     def scores(model, batch):
-      return preferences.PairLogps(
+      return pair_margins.PairLogps(
         t2i=score(model, batch['t2i'], batch['t2i'].labels),
         mmu=score(
           model, batch['mmu'], log_likelihood.next_labels(batch['mmu'].labels)
@@ -88,12 +90,9 @@ class StepsWorkload:
 
     def loss(model, reference, batch, key):
       del key
-      return preferences.loss(
-        scores(model, batch),
-        scores(reference, batch),
-        beta=_OBJECTIVE.beta,
-        und_weight=_OBJECTIVE.und_weight,
-        gen_weight=_OBJECTIVE.gen_weight,
+      return pair_loss.preference_loss(
+        methods.PairScores(scores(model, batch), scores(reference, batch)),
+        _OBJECTIVE,
       )
 
     return [self._work(model, loss, None, batch)]
@@ -134,7 +133,7 @@ class StepsWorkload:
       [{'packed': r, 'gen_valid': True, 'und_valid': True} for r in records],
       batch=self.pairs,
       masks=1,
-      hidden=hidden.sum(-1).mean(),
+      masked=hidden.sum(-1).mean(),
       images_again=True,
       captions_again=False,
     )
@@ -149,7 +148,7 @@ class StepsWorkload:
       pair_loss.loss,
       objective=_OBJECTIVE,
       reply=self.reply,
-      rows=self.label_rows,
+      chunk_size=self.label_rows,
     )
     prepare = functools.partial(
       pair_loss.prepare_batch,
@@ -218,12 +217,14 @@ class StepsWorkload:
     model = models.learner
     rows, hidden = self._records(models, rng)
     packed = jax.tree.map(lambda *a: np.stack(a), *rows)
-    mmu = packing.pair_logps(model, packed, None, self.label_rows)[0].mmu
+    logps, _ = pair_log_likelihood.pair_logps(
+      model, packed, None, self.label_rows
+    )
     valid = np.ones(self.pairs, bool)
     return {
       'packed': packed,
-      'hidden': hidden[:, None],
-      'reference_mmu': mmu,
+      'masked': hidden[:, None],
+      'reference_mmu': logps.mmu,
       'gen_valid': valid,
       'und_valid': valid,
     }

@@ -1,0 +1,210 @@
+"""Arm runs: all from the base model and from the same candidates.
+
+For each seed the base model generates the first round's candidates once.
+Every arm selects its pairs from them, starts from the base model, has the same
+order and masks, and is evaluated on the same scenes. Later rounds
+generate their own candidates. Files are named as in `self_play`, so a stopped
+run resumes.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+import time
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import read_errors
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.evaluation import judge_agreement
+from hermesflow_jax.experiments import comparison_arms
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.self_play import curation_phase
+from hermesflow_jax.self_play import evaluation_phase
+from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import round_state
+from hermesflow_jax.self_play import rounds
+
+# Files of an evaluation and a curation. The last is written last: if it
+# exists, the others do.
+_EVALUATION = ('scenes.jsonl', 'scenes.npz', 'evaluation.json')
+_CURATION = ('codes.npz', 'pairs.jsonl', 'curation.json')
+
+
+class CandidatePool:
+  """The base model's evaluation and its candidates for the first round.
+
+  The constructor evaluates the base model; candidates are generated when they
+  are needed first. Both are read if their files exist.
+
+  Args:
+    base: the base model.
+    world: self-play data.
+    config: settings with the seed; `images` counts images for each caption.
+    folder: folder for the files.
+    console: shows progress.
+  """
+
+  def __init__(
+    self,
+    base: unified_model.UnifiedModel,
+    world: play_settings.PlayData,
+    config: play_settings.PlayConfig,
+    folder: pathlib.PurePath,
+    console: terminal.Console,
+  ):
+    self._base, self._world, self._config = base, world, config
+    self._folder, self._console = folder, console
+    self._candidates = None
+    evaluation_phase.evaluate(
+      self._model(), world, config, folder / 'round_0', console, learned=False
+    )
+
+  def _model(self):
+    """Returns the base model without the weights that samplers cache."""
+    return dataclasses.replace(self._base)
+
+  def _first_round(self, config, folder):
+    """Returns the base model's first round, with files in `folder`."""
+    return round_state.Round(
+      number=1,
+      base=self._base,
+      model=self._base.model,
+      learned=False,
+      data=self._world,
+      config=config,
+      folder=folder,
+      console=self._console,
+    )
+
+  def candidates(
+    self, images: int, scorer: str
+  ) -> candidate_generation.Candidates:
+    """Returns the candidates, with each caption's first images.
+
+    Args:
+      images: images for each caption, at most `config.images`.
+      scorer: scores the images, see `comparison_arms.Arm`.
+    """
+    if self._candidates is None:
+      self._candidates = curation_phase.gather_candidates(
+        self._first_round(self._config, self._folder / 'round_1'), self._model()
+      )
+    codes = self._candidates.codes[:, :images]
+    scores = self._candidates.image_scores
+    if scorer == comparison_arms.JUDGE:
+      questions = self._world.inputs[0].questions
+      scores = judge_agreement.agreement_scores(
+        self._world.judge, codes, questions
+      )
+    return dataclasses.replace(
+      self._candidates,
+      codes=codes,
+      image_scores=scores[:, :images],
+      answers=[answers[:images] for answers in self._candidates.answers],
+    )
+
+  def prepare_arm(
+    self,
+    arm: comparison_arms.Arm,
+    play: play_settings.PlayConfig,
+    folder: pathlib.PurePath,
+    evaluation: pathlib.PurePath,
+  ) -> None:
+    """Writes round 0 and the pairs for round 1 into an arm's folder.
+
+    Args:
+      arm: has the scorer.
+      play: settings from `comparison_arms.Arm.play`.
+      folder: arm folder.
+      evaluation: folder with the base model's evaluation.
+    """
+    copy_files(evaluation, folder / 'round_0', _EVALUATION)
+    if (folder / 'round_1' / _CURATION[-1]).exists():
+      return
+    # Arms with the same scorer and rules share their pairs.
+    rules = '_'.join(
+      f'{value:g}'
+      for value in (play.images, play.rules.least_win, play.rules.least_margin)
+    )
+    shared = self._folder / 'pairs' / f'{arm.scorer}_{rules}'
+    if not (shared / _CURATION[-1]).exists():
+      began = time.perf_counter()
+      curation_phase.make_pairs(
+        self._first_round(play, shared),
+        self.candidates(play.images, arm.scorer),
+        {},
+        began,
+        self.candidates(play.images, comparison_arms.SELF).image_scores,
+      )
+    copy_files(shared, folder / 'round_1', _CURATION)
+
+
+def copy_files(
+  source: pathlib.PurePath, target: pathlib.PurePath, names: Sequence[str]
+) -> None:
+  """Copies files to another folder, in order, unless the last exists there."""
+  if not (target / names[-1]).exists():
+    for name in names:
+      output_files.write_atomically(target / name, (source / name).read_bytes())
+
+
+def reuse_first_round(
+  source: pathlib.PurePath,
+  target: pathlib.PurePath,
+  base: unified_model.UnifiedModel,
+) -> None:
+  """Copies an arm's model after round 1 from its other folder.
+
+  Metrics and adapters stay in the source. A damaged checkpoint is not copied:
+  the arm learns the round again.
+
+  Args:
+    source: folder with the same arm, seed and learning rate.
+    target: arm folder.
+    base: the base model, for its shapes.
+  """
+  source, target = (path / 'checkpoints' / '1' for path in (source, target))
+  if checkpoint.exists(target):
+    return
+  try:
+    model, notes = trained_model.restore_parts(str(source), base)
+  except read_errors.Damaged:
+    return
+  notes.pop(trained_model.KEY, None)
+  checkpoint.remove(target)
+  trained_model.save_model(
+    str(target), dataclasses.replace(base, model=model), '', notes
+  )
+
+
+def run_arm(
+  base: unified_model.UnifiedModel,
+  world: play_settings.PlayData,
+  pool: CandidatePool,
+  arm: comparison_arms.Arm,
+  play: play_settings.PlayConfig,
+  folder: pathlib.PurePath,
+  evaluation: pathlib.PurePath,
+  console: terminal.Console,
+) -> list[dict]:
+  """Runs or resumes an arm.
+
+  Args:
+    base: the base model.
+    world: self-play data.
+    pool: candidates for the first round.
+    arm: the arm.
+    play: settings from `arm.play`.
+    folder: arm folder.
+    evaluation: folder with the base model's evaluation on the same held-out
+      scenes.
+    console: shows progress.
+
+  Returns:
+    Round summaries, the base model first.
+  """
+  pool.prepare_arm(arm, play, folder, evaluation)
+  return rounds.play_rounds(base, world, play, str(folder), console)

@@ -1,0 +1,100 @@
+"""Runs the batched samplers over a device mesh, in chunks of few sizes."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import serving_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshSampler:
+  """A model on a mesh, ready to sample.
+
+  Attributes:
+    model: a ShowO, as it is trained.
+    mesh: device mesh.
+    chunk: rows per compiled call; a multiple of the mesh's `data` axis.
+    progress: (label) -> wrapper of iterables, e.g. a progress bar.
+    clock: `timing.DeviceClock`, or None.
+  """
+
+  model: Any
+  mesh: Any
+  chunk: int
+  progress: Callable[[str], Callable]
+  clock: Any = None
+
+  @functools.cached_property
+  def serving_model(self):
+    """The model, prepared for sampling."""
+    return serving_weights.prepare_for_serving(self.model, self.mesh)
+
+  def map(
+    self, label: str, function: Callable, arrays, rows_per_input: int = 1
+  ):
+    """Maps a compiled function over inputs, chunk by chunk.
+
+    A small number of inputs gets a smaller chunk, a power of two per device.
+    So few pads are computed and few sizes are compiled.
+
+    Args:
+      label: progress bar label.
+      function: batch -> pytree with arrays [size, ...].
+      arrays: pytree with arrays [N, ...].
+      rows_per_input: rows that an input expands to within `function`.
+
+    Returns:
+      Pytree with numpy arrays [N, ...].
+    """
+    data = self.mesh.shape['data']
+    chunk = max(self.chunk // rows_per_input // data, 1)
+    count = len(jax.tree.leaves(arrays)[0])
+    chunk = min(chunk, 1 << max(0, -(-count // data) - 1).bit_length()) * data
+    return batching.map_batches(
+      function, arrays, chunk, self.mesh, self.progress(label), self.clock
+    )
+
+  def write(
+    self, ladder: Sequence[batched.Decoding], max_new: int, batch
+  ) -> jax.Array:
+    """Samples a reply per setting of a ladder, see `batched.write_replies`.
+
+    Args:
+      ladder: M text sampler settings.
+      max_new: limit on generated tokens.
+      batch: (keys, images, prompts, lengths).
+
+    Returns:
+      int32[N, Q, M, max_new], token ids.
+    """
+    rungs = (
+      np.array([d.temperature for d in ladder], np.float32),
+      np.array([d.top_k for d in ladder], np.int32),
+    )
+    return batched.write_replies(
+      self.serving_model,
+      *batch,
+      rungs,
+      max_new=max_new,
+      most=max(d.top_k for d in ladder),
+    )
+
+  def score(self, rule: Callable, batch) -> jax.Array:
+    """Scores choices by a rule, see `batched.score_choices`.
+
+    Args:
+      rule: a function in `choice_rules.RULES`.
+      batch: (images, prompts, lengths, choices).
+
+    Returns:
+      float32[N, Q, C], scores.
+    """
+    return batched.score_choices(self.serving_model, *batch, rule=rule)

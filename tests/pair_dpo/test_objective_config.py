@@ -1,0 +1,32 @@
+"""Settings of the objective that contradict the method are refused."""
+
+import pytest
+
+from hermesflow_jax.pair_dpo import methods
+from hermesflow_jax.pair_dpo import objective_config
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'method': 'dpo'}, "method must be 'pair_dpo', .* got 'dpo'"),
+    ({'smoothing': 0.1}, 'smoothing must be .*, got 0.1 with method pair_dpo'),
+    ({'method': 'robust'}, 'smoothing must be .*, got 0.0 with method robust'),
+    (
+      {'method': 'sft', 'gen_sft_weight': 1.0},
+      'must be 0 with method sft, got 0.0 and 1.0',
+    ),
+    (
+      {'method': 'product', 'und_weight': 2.0},
+      'must be 1 with method product, got 2.0 and 1.0',
+    ),
+  ],
+)
+def test_settings_that_a_method_would_pass_over_are_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    objective_config.ObjectiveConfig(**changes)
+
+
+def test_a_program_may_add_a_method_of_its_own(monkeypatch):
+  monkeypatch.setitem(methods.METHODS, 'own', methods.pair_dpo)
+  assert objective_config.ObjectiveConfig(method='own').method == 'own'

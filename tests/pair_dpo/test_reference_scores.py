@@ -1,0 +1,60 @@
+"""Reference scores computed before training give the same loss."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny
+import tiny_pairs
+
+from hermesflow_jax.pair_dpo import reference_scores
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.sequences import mask_schedules
+
+
+@pytest.fixture(scope='module')
+def models():
+  return tiny_pairs.models()
+
+
+def referenced(model, fixed, shape=(1, 1)):
+  rng = np.random.default_rng(0)
+  return reference_scores.score_reference(
+    model,
+    tiny_pairs.NAMED,
+    lambda r, dropped: tiny_pairs.named_transform(float(dropped))(r, rng),
+    objective=dataclasses.replace(tiny_pairs.OBJECTIVE, fixed_masks=fixed),
+    schedule=mask_schedules.cosine,
+    image_tokens=tiny.IMAGE_TOKENS,
+    seed=3,
+    batch_size=8,
+    chunk_size=9,
+    mesh=tiny.mesh(*shape),
+  )
+
+
+@pytest.mark.parametrize('fixed', [False, True])
+@pytest.mark.parametrize('drop', [0.0, 1.0])
+def test_what_is_scored_before_costs_the_same(models, fixed, drop):
+  policy, reference = models
+  rows = referenced(reference, fixed)
+  make, rng = tiny_pairs.named_transform(drop), np.random.default_rng(0)
+  batch = tiny_pairs.PREPARE(
+    batching.stack([make(r, rng) for r in rows]), tiny_pairs.KEY
+  )
+  inline = {k: v for k, v in batch.items() if not k.startswith('reference')}
+  assert ('reference_t2i' in batch) == fixed
+  actual = tiny_pairs.LOSS(policy, None if fixed else reference, batch)
+  tiny_pairs.assert_close(
+    actual, tiny_pairs.LOSS(policy, reference, inline), 1e-4
+  )
+
+
+def test_fixed_masks_are_of_the_record_alone(models):
+  rows = referenced(models[1], True)
+  masked = np.stack([r['masked'] for r in rows])
+  assert masked.shape == (8, tiny_pairs.OBJECTIVE.masks, tiny.IMAGE_TOKENS)
+  assert len({h.tobytes() for h in masked}) > 1
+  other = referenced(models[0], True, (4, 2))
+  np.testing.assert_array_equal([r['masked'] for r in other], masked)
+  assert not np.allclose(other[0]['reference_t2i'], rows[0]['reference_t2i'])

@@ -1,0 +1,100 @@
+"""An answer is a choice that depends only on its image and its question."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import small_unified
+import tiny
+
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import question_answering
+
+
+def test_every_question_gets_one_of_its_choices(answered):
+  assert [len(each) for each in answered] == [
+    len(q) for q in small_unified.QUESTIONS
+  ]
+  for replies, asked in zip(answered, small_unified.QUESTIONS):
+    for reply, question in zip(replies, asked):
+      assert reply in question['choices']
+
+
+def test_no_questions_have_no_answers(unified, drawn):
+  assert unified.answer(drawn[:2, 0], [[], []]) == [[], []]
+
+
+def test_an_answer_does_not_depend_on_the_other_questions(
+  unified, drawn, answered
+):
+  actual = unified.answer(drawn[2:3, 0], small_unified.QUESTIONS[2:3])
+  assert actual == answered[2:3]
+
+
+@pytest.mark.parametrize('counts', [[1], [4, 4, 4], [0, 1, 5, 0, 2], [9, 1]])
+@pytest.mark.parametrize('shared, each', [(1_000, 1), (1, 1_000), (19, 15)])
+def test_questions_go_together_each_with_its_image(counts, shared, each):
+  groups = batched.group_questions(counts, shared, each)
+  image = np.repeat(np.arange(len(counts)), counts)
+  assert (image[groups] == image[groups[:, :1]]).all()
+  assert set(groups.ravel().tolist()) == set(range(sum(counts)))
+  if shared == 1_000:
+    assert groups.shape[1] == max(counts)
+  if each == 1_000:
+    assert groups.size == sum(counts)
+  apart = sum(counts) * (shared + each)
+  assert len(groups) * (shared + groups.shape[1] * each) <= apart
+
+
+def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
+  heard = []
+
+  def matcher(replies, choices):
+    heard.extend(zip(replies, choices))
+    return [int(np.argmax([len(c) for c in each])) for each in choices]
+
+  free = dataclasses.replace(
+    unified,
+    matcher=matcher,
+    answering=question_answering.AnswerConfig(
+      free=True, free_prompt='{question}'
+    ),
+  )
+  actual = free.answer(drawn[:, 0], small_unified.QUESTIONS)
+  expected = [
+    [max(q['choices'], key=len) for q in asked]
+    for asked in small_unified.QUESTIONS
+  ]
+  assert actual == expected
+  greedy = [batched.Decoding(1.0, 1)]
+  for n, asked in enumerate(small_unified.QUESTIONS):
+    for question in asked:
+      (((said,),),) = unified.reply(
+        ['x'], drawn[n : n + 1, 0], [question['question']], greedy, seed=9
+      )
+      assert heard.pop(0) == (said, question['choices'])
+  assert not heard
+
+
+def test_a_free_answer_like_no_choice_is_none(unified, drawn):
+  free = dataclasses.replace(
+    unified,
+    matcher=lambda replies, choices: [None] * len(replies),
+    answering=question_answering.AnswerConfig(
+      free=True, free_prompt='{question}'
+    ),
+  )
+  actual = free.answer(drawn[:, 0], small_unified.QUESTIONS)
+  assert actual == [[''] * len(asked) for asked in small_unified.QUESTIONS]
+
+
+def test_prompts_of_all_lengths_compile_few_sizes(unified, drawn):
+  sizes = {
+    question_answering.padded_parts(
+      unified.vocab, drawn[:1, 0], [[3] * size], 100
+    )[1].tokens.shape[1]
+    for size in range(100 - 3 - tiny.IMAGE_TOKENS)
+  }
+  assert len(sizes) == -(
+    -(100 - 3 - tiny.IMAGE_TOKENS) // batched.LENGTH_MULTIPLE
+  )
