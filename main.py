@@ -53,10 +53,10 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
   """Reads the command line.
 
   Args:
-    argv: name of the program, then flags.
+    argv: program name, then flags.
 
   Returns:
-    Values of the config with overrides, and all flags.
+    Config values with overrides, and all flags.
 
   Raises:
     ValueError: a flag or the config file is wrong; the error is a single line.
@@ -72,7 +72,7 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
   flags.DEFINE_string(
     'workdir',
     None,
-    'Folder of the run, local or gs://bucket/folder; default runs/<job>.',
+    'Run folder, local or gs://bucket/folder; default runs/<job>.',
     flag_values=values,
   )
   flags.DEFINE_string(
@@ -129,7 +129,7 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
 
 
 def reason(error: Exception) -> str:
-  """Returns the cause of a failed command line as a short text."""
+  """Returns why a command line failed, as a short text."""
   if isinstance(error, (AttributeError, KeyError)):
     while isinstance(error.args[0], Exception):
       error = error.args[0]
@@ -149,7 +149,7 @@ def reason(error: Exception) -> str:
 
 
 def job_of(name: str):
-  """Imports and returns the module of a job.
+  """Imports and returns a job's module.
 
   Raises:
     ValueError: no job has this name.
@@ -166,10 +166,10 @@ def main(argv: list[str]) -> int:
   """Builds the settings, checks them and runs the job.
 
   Args:
-    argv: name of the program, then flags.
+    argv: program name, then flags.
 
   Returns:
-    The exit code: 0 for success, 2 for mistakes of the user, 130 for a stopped
+    The exit code: 0 for success, 2 for the user's mistakes, 130 for a stopped
     run, 1 for a run that cannot continue.
   """
   logging.set_verbosity(logging.ERROR)
@@ -218,10 +218,10 @@ def make_console(
   """Joins other processes, if any; only the first process prints.
 
   Args:
-    coordinator: 'host:port' of the first process, 'auto', or None for a single
-      process.
-    process: number of this process.
-    count: number of processes.
+    coordinator: 'host:port' where the first process listens, 'auto', or
+      None for a single process.
+    process: process number.
+    count: process count.
   """
   if coordinator:
     # Imports JAX, which a single process imports later.
@@ -234,12 +234,12 @@ def make_console(
 def compile_for_slice(
   name: str, values: dict, workdir: str, topology: str
 ) -> None:
-  """Compiles the programs of a run for a TPU slice, on the CPU.
+  """Compiles a run's programs for a TPU slice, on the CPU.
 
   Args:
-    name: name of the job.
-    values: values of the config.
-    workdir: folder of the results.
+    name: job name.
+    values: config values.
+    workdir: output folder.
     topology: TPU slice, e.g. 'v5e:16x16'.
 
   Raises:

@@ -6,7 +6,6 @@ for each arm, and tests scene by scene.
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 
@@ -16,7 +15,7 @@ from hermesflow_jax.experiments import arm_runs
 from hermesflow_jax.experiments import comparison_arms
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.reports import comparison_page
 from hermesflow_jax.reports import comparison_tables
 from hermesflow_jax.reports import score_rows
@@ -53,20 +52,13 @@ def run(
   mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate
   )
-  parts = job_model.load_parts(config.self_play, path, mesh)
-  workdir_claim.claim_workdir(
-    workdir,
-    config,
-    console,
-    base=job_model.weight_hashes(config.self_play, path),
+  parts, weights = job_start.load_model(config.self_play, path, mesh)
+  results = job_start.claim_workdir(
+    workdir, config, console, 'results.json', base=weights
   )
-  done = root / 'results.json'
-  if done.exists():
-    console.say(
-      f'this comparison is finished; to start afresh, remove {root} or give '
-      'another --workdir'
-    )
-    return show_tables(json.loads(done.read_text()), root, console)
+  if results is not None:
+    job_start.report_finished(console, workdir, root / 'report.html')
+    return show_tables(results, root, console)
   base = job_model.place_on_mesh(
     config.self_play, parts, mesh, console, play.answering, play.caption_prompt
   )
@@ -111,7 +103,7 @@ def run(
     'seconds_of_last_start': time.perf_counter() - began,
   }
   output_files.write_atomically(
-    done, json.dumps(results, indent=1, allow_nan=False) + '\n'
+    root / 'results.json', output_files.json_text(results)
   )
   return show_tables(results, root, console)
 

@@ -1,1 +1,1 @@
-"""Jobs: one module a command, with Settings and run."""
+"""Jobs: a module per command, with `Settings` and `run`."""

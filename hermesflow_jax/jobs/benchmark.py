@@ -38,7 +38,7 @@ PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 @dataclasses.dataclass(frozen=True)
 class NamedWorkload:
-  """A workload with a name. Exactly one of the other fields is set.
+  """A named workload, which sets exactly one other field.
 
   Attributes:
     name: name in the table.
@@ -75,19 +75,19 @@ class NamedWorkload:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
-    vocab: token ranges of the model, which has random weights.
-    decoder: sizes of the transformer.
-    tokenizer: sizes of the image tokenizer, which has random weights; None if
-      no workload needs it.
+    vocab: token ranges. The model has random weights.
+    decoder: transformer sizes.
+    tokenizer: sizes for an image tokenizer with random weights; None if no
+      workload needs it.
     precisions: names in PRECISIONS.
     workloads: workloads to time; the tokenizer is timed in float32 only.
     repeats: timed calls after a warm-up call; the median is reported.
     torch: whether to time the naive implementation also in PyTorch, if PyTorch
       is installed.
-    seed: random seed of weights and inputs.
+    seed: random seed for weights and inputs.
   """
 
   vocab: vocabulary.Vocab
@@ -166,8 +166,8 @@ def random_models(config: Settings, dtype) -> workload.Models:
   """Returns models with random weights.
 
   Args:
-    config: settings of the job.
-    dtype: type of Show-o's weights and activations.
+    config: job settings.
+    dtype: dtype for Show-o's weights and activations.
   """
   decoder = dataclasses.replace(config.decoder, dtype=dtype)
   sizes = showo.ShowOConfig(config.vocab, decoder)
@@ -197,14 +197,14 @@ def time_workload(
   ceiling: measurement.Ceiling,
   config: Settings,
 ) -> dict:
-  """Returns the measurements of a workload, without its name.
+  """Measures a workload; the row has no name yet.
 
   Args:
     models: models with random weights.
-    torch_model: model of `torch_phi.make_model`; None without PyTorch.
+    torch_model: model from `torch_phi.make_model`; None without PyTorch.
     named: the workload.
     ceiling: FLOP/s and bytes/s that the device reaches.
-    config: settings of the job.
+    config: job settings.
   """
   timed_work = named.workload
 

@@ -1,4 +1,4 @@
-"""Compiles the programs of a run for a TPU slice, without a TPU.
+"""Compiles a run's programs for a TPU slice, without a TPU.
 
   python main.py --config=configs/pair_dpo.py:show_o_512 --compile_for=v5e:16x16
 
@@ -35,12 +35,12 @@ def run(
 ) -> list[verdicts.Verdict]:
   """Compiles the training step and both samplers; prints the verdicts.
 
-  Writes a JSON file for the slice and its mesh, and `table.md` of all slices
-  that were compiled with the same settings.
+  Writes a JSON file for the slice and its mesh, and `table.md`, which compares
+  all slices that were compiled with the same settings.
 
   Args:
-    config: settings of the job.
-    workdir: folder of the files.
+    config: job settings.
+    workdir: output folder.
     topology: slice, e.g. 'v5e:16x16'.
     console: prints the verdicts.
 
@@ -84,17 +84,17 @@ def write_verdicts(
   mesh: jax.sharding.Mesh,
   workdir: str,
 ):
-  """Writes the verdicts of a slice, and the table of all slices.
+  """Writes a slice's verdicts, and the table with all slices.
 
   Args:
     config: settings that were compiled.
-    results: verdicts of the programs.
+    results: a verdict per program.
     pod: the slice.
-    mesh: device mesh of the slice.
-    workdir: folder of the files.
+    mesh: slice device mesh.
+    workdir: output folder.
 
   Returns:
-    Path of the table.
+    Path to the table.
   """
   # Rows of a table differ in slice and mesh only, so settings have a folder.
   folder = storage.path(workdir) / _digest(config)
@@ -122,10 +122,10 @@ def write_verdicts(
 
 
 def expected_programs(config: pair_dpo.Settings) -> dict[str, int]:
-  """Returns the largest numbers of pairs, images and captions of a run.
+  """Returns the most pairs, images and captions that a run can need.
 
   Args:
-    config: settings of the job.
+    config: job settings.
   """
   play = config.play
   return {
@@ -167,7 +167,7 @@ def step_program(
 def image_program(
   config: pair_dpo.Settings, mesh: jax.sharding.Mesh
 ) -> verdicts.Program:
-  """Returns the sampler of candidates; see `programs.image_sampler`."""
+  """Returns the image sampler; see `programs.image_sampler`."""
   return programs.image_sampler(
     job_model.abstract_model(config.sizes)[0],
     config.sizes,
@@ -181,7 +181,7 @@ def image_program(
 def caption_program(
   config: pair_dpo.Settings, mesh: jax.sharding.Mesh
 ) -> verdicts.Program:
-  """Returns the sampler of captions; see `programs.caption_sampler`."""
+  """Returns the caption sampler; see `programs.caption_sampler`."""
   return programs.caption_sampler(
     job_model.abstract_model(config.sizes)[0],
     config.sizes,

@@ -1,4 +1,4 @@
-"""Curates homologous preference pairs, in one process or in several shares."""
+"""Curates homologous preference pairs; several processes may share the work."""
 
 from collections.abc import Iterator
 import contextlib
@@ -32,17 +32,17 @@ from hermesflow_jax.shapes import shape_world
 
 @dataclasses.dataclass(frozen=True)
 class Settings(job_model.ModelSettings):
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
-    world: embedded world of scenes.
+    world: embedded world.
     files: the user's image-caption inputs; None for the embedded world.
     inputs: inputs per round.
-    fresh_inputs: whether each round has its own inputs, the next `inputs` of
-      the source; otherwise all rounds have the same inputs.
-    round: number of the round that trains on the pairs, from 1.
-    before: folder with the pairs of the previous round: a curation, or a round
-      of a `pair_dpo` run. '' in round 1, and for fresh inputs.
+    fresh_inputs: whether each round takes the next `inputs` from the source;
+      otherwise all rounds have the same inputs.
+    round: round that trains on the pairs, from 1.
+    before: folder with the previous round's pairs: a curation, or a `round_<r>`
+      from `pair_dpo`. '' in round 1, and for fresh inputs.
     images: K, candidate images per caption.
     captions: M samplers, each writes a candidate caption per image.
     free_answers, free_prompt, choice_rule: see
@@ -53,11 +53,11 @@ class Settings(job_model.ModelSettings):
     caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     seed: random seed; round r samples with `seed + r`.
     shard: inputs per shard; a stop costs at most a shard.
-    share: number of this process's share of the shards, 0 to `shares` - 1.
-    shares: number of processes that divide the shards. All write into the same
+    share: which share to curate, 0 to `shares` - 1.
+    shares: processes that divide the shards. All write into the same
       `--workdir`; the last to finish writes the pairs.
-    official: whether to write the pairs also in the form of the official code,
-      with PNG files; see `curation.official_pair_writer`.
+    official: whether to write also files for the official code, with PNG
+      images; see `curation.official_pair_writer`.
   """
 
   world: shape_world.World
@@ -117,7 +117,7 @@ class Settings(job_model.ModelSettings):
 
   @property
   def inputs_so_far(self) -> int:
-    """Number of inputs of this round and all earlier rounds together."""
+    """Input count up to this round."""
     return self.inputs * (self.round if self.fresh_inputs else 1)
 
 
@@ -127,7 +127,7 @@ def run(
   """Generates candidates and selects pairs.
 
   Returns:
-    The content of `manifest.json`; None if other shares are not finished.
+    The manifest; None if other shares are not finished.
   """
   path = job_model.locate(config, console)
   hashes = _file_hashes(config, console)
@@ -191,7 +191,7 @@ def _file_hashes(config, console) -> dict | None:
 
 
 def _read_inputs(config, unified, root, console) -> input_set.Inputs:
-  """Reads and encodes the inputs of the round."""
+  """Reads and encodes the round inputs."""
   rows = job_inputs.read_inputs(
     unified,
     config.files,
@@ -208,7 +208,7 @@ def _read_inputs(config, unified, root, console) -> input_set.Inputs:
 
 
 def _gather(config, unified, inputs, root, console) -> shards.Shards:
-  """Generates and scores the missing candidates of this share."""
+  """Generates and scores missing candidates in this share."""
   recipe = candidate_generation.CandidateConfig(
     config.sampler,
     config.images,
@@ -262,11 +262,11 @@ def write_pairs(
   """Selects pairs from all shards and writes them; returns the manifest.
 
   Args:
-    config: settings of the job.
-    inputs: inputs of the round.
-    previous: pairs of the previous round by id; {} in round 1.
-    store: finished shards of candidates.
-    root: folder of the run.
+    config: job settings.
+    inputs: round inputs.
+    previous: previous pairs by id; {} in round 1.
+    store: finished candidate shards.
+    root: run folder.
     console: prints the counts.
     unified: decodes images for the official records.
   """

@@ -1,4 +1,4 @@
-"""Draws images of prompts, fills in masked images, or extends images."""
+"""Draws images for prompts, fills in masked images, or extends images."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -32,7 +32,7 @@ _SHEET = 64
 
 @dataclasses.dataclass(frozen=True)
 class Settings(job_model.ModelSettings):
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
     prompts: texts to draw.
@@ -40,11 +40,11 @@ class Settings(job_model.ModelSettings):
     each: images per prompt.
     seed: random seed; an image depends on seed, prompt and image number.
     sampler: image sampler.
-    image: path of an image to start from; '' for none.
-    mask: path of a mask with the size of `image`; white pixels are drawn
-      anew. '' for none.
-    extend: sides to which `image` grows by half its size, in this order: any
-      of left, right, up, down, repeated as needed.
+    image: image file to start from; '' for none.
+    mask: mask file as large as `image`; white pixels are drawn anew.
+      '' for none.
+    extend: sides to which `image` grows by half its size, in this order: left,
+      right, up or down, repeated as needed.
     on_error: 'raise' stops at a faulty prompt, 'skip' leaves it out.
   """
 
@@ -81,15 +81,15 @@ class Settings(job_model.ModelSettings):
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
-  """Draws the images, and a contact sheet of the first prompts.
+  """Draws the images, and a contact sheet for the first prompts.
 
   Writes PNG files, `contact_sheet.png`, then `images.jsonl`.
 
   Returns:
-    The objects of `images.jsonl`, one per image.
+    Records written to `images.jsonl`, one per image.
 
   Raises:
-    ValueError: a setting, a file or the workdir cannot be used.
+    ValueError: unusable setting, file or workdir.
   """
   path = job_model.locate(config, console)
   prompts = input_faults.valid_only(
@@ -137,7 +137,7 @@ def run(
 
 
 def _file_hashes(config) -> dict:
-  """Returns the SHA-256 of the user's files, and the image reader's version."""
+  """Returns the user's files as SHA-256, and the image reader's version."""
   names = [name for name in ('image', 'mask', 'file') if getattr(config, name)]
   hashes = {name: output_files.sha256(getattr(config, name)) for name in names}
   if config.image:
@@ -156,7 +156,7 @@ def starting_codes(
   """Returns the codes to start from.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     unified: model whose tokenizer encodes the image.
 
   Returns:
@@ -197,12 +197,12 @@ def draw_images(
   """Draws and writes the missing images.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     unified: model that draws.
     prompts: N texts.
     start: codes and mask from `starting_codes`.
     truncated: by prompt that is too long, the last words that are read.
-    root: folder of the run.
+    root: run folder.
     console: prints progress.
 
   Returns:
@@ -247,10 +247,10 @@ def to_pixels(
   prompts: Sequence[str],
   start: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-  """Draws the images of some prompts.
+  """Draws images for some prompts.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     unified: model that draws.
     prompts: N texts.
     start: codes and mask from `starting_codes`.
@@ -289,5 +289,5 @@ def to_pixels(
 
 
 def _slug(prompt):
-  """Returns a prompt as part of a file name."""
+  """Returns a prompt in a form that fits into a file name."""
   return re.sub(r'[^a-z0-9]+', '-', prompt.lower()).strip('-')[:40] or 'image'

@@ -1,5 +1,6 @@
-"""Trains one round by Pair-DPO on pairs of `curate` or of the official code."""
+"""Trains a round by Pair-DPO on pairs from `curate` or the official code."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -35,20 +36,20 @@ from hermesflow_jax.sampling import unified_model
 
 @dataclasses.dataclass(frozen=True)
 class Settings(job_model.ModelSettings, learning.LearningConfig):
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
-    pairs: folder of a curation, or a file of the official HermesFlow code,
-      e.g. pair_dpo_data.json; see `curation.official_pair_reader`.
-    round: number of the round that trains on the pairs, from 1; random keys
+    pairs: curation folder, or a file from the official HermesFlow code, e.g.
+      pair_dpo_data.json; see `curation.official_pair_reader`.
+    round: round that trains on the pairs, from 1; random keys
       derive from it.
     reference: frozen reference model, given like `init_from` and read without
-      `adapters`: the base model in later rounds of a self-play with reference
+      `adapters`: the base model in later rounds if self-play has reference
       'base'; '' for the model that the round starts from.
     both: whether an input needs both pairs to be trained on.
-    images: folder of the images of an official file; '' for the folder of the
-      file, or for absolute paths the working directory.
-    on_error: 'raise' stops at a faulty record of an official file, 'skip'
+    images: folder with an official file's images; '' for the folder that holds
+      the file, or for absolute paths the working directory.
+    on_error: 'raise' stops at a faulty record in an official file, 'skip'
       leaves it out and prints it.
   """
 
@@ -71,15 +72,15 @@ class Settings(job_model.ModelSettings, learning.LearningConfig):
 
 
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
-  """Trains one round on pairs that were made before.
+  """Trains a round on existing pairs.
 
   Writes the trained model `model/`, then `results.json`.
 
   Returns:
-    The content of `results.json`: inputs, steps and seconds.
+    Content written to `results.json`: inputs, steps and seconds.
 
   Raises:
-    ValueError: a setting, a file or the workdir cannot be used.
+    ValueError: unusable setting, file or workdir.
   """
   began = time.perf_counter()
   path = job_model.locate(config, console)
@@ -87,18 +88,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   reference_path = reference_config and job_model.locate(
     reference_config, console
   )
-  pairs = storage.path(config.pairs)
-  from_file = official_pair_reader.is_official_file(pairs)
-  if from_file:
-    official_pair_reader.read_official(pairs, config.images, config.on_error)
-    hashes = {pairs.name: output_files.sha256(str(pairs))}
-    pairs_copy = contextlib.nullcontext(pairs)
-  else:
-    hashes = curation_folder.dataset_hashes(pairs, config.round)
-    pairs_copy = transfer.local_copy(pairs, hashes)
-  with pairs_copy as folder:
-    if not from_file:
-      curation_folder.check_dataset(pairs, folder, hashes)
+  with local_pairs(config) as (folder, hashes):
     mesh = job_model.make_mesh(
       config, path, console, config.batch, config.optim.accumulate
     )
@@ -118,18 +108,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     unified = job_model.place_on_mesh(
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
-    if from_file:
-      source = official_pair_reader.load_official(
-        pairs,
-        config.images,
-        unified,
-        root / 'data',
-        json.dumps(fingerprints.fingerprint(parts.tokenizer)),
-        config.on_error,
-        console.say,
-      )
-    else:
-      source = pair_dataset.data_source(str(folder / 'tfds'))
+    source = read_pairs(config, folder, unified, root / 'data', console)
     rows = trainable_records(source, parts.grid[0] * parts.grid[1], config.both)
   console.say(f'{len(rows)} of {len(source)} inputs have pairs to learn from')
   reference = unified.model
@@ -167,6 +146,58 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   return results
 
 
+@contextlib.contextmanager
+def local_pairs(
+  config: Settings,
+) -> Iterator[tuple[pathlib.PurePath, dict[str, str]]]:
+  """Yields a local copy of the pairs, and SHA-256 by file name.
+
+  Args:
+    config: job settings.
+
+  Raises:
+    ValueError: the pairs are missing, damaged or for another round.
+  """
+  pairs = storage.path(config.pairs)
+  if official_pair_reader.is_official_file(pairs):
+    official_pair_reader.read_official(pairs, config.images, config.on_error)
+    yield pairs, {pairs.name: output_files.sha256(str(pairs))}
+    return
+  hashes = curation_folder.dataset_hashes(pairs, config.round)
+  with transfer.local_copy(pairs, hashes) as folder:
+    curation_folder.check_dataset(pairs, folder, hashes)
+    yield folder, hashes
+
+
+def read_pairs(
+  config: Settings,
+  path: pathlib.PurePath,
+  unified: unified_model.UnifiedModel,
+  data_dir: pathlib.PurePath,
+  console: terminal.Console,
+) -> Sequence[dict]:
+  """Returns pair records from a dataset or an official file.
+
+  Args:
+    config: job settings.
+    path: path from `local_pairs`.
+    unified: model whose tokenizer encodes images of an official file.
+    data_dir: folder that keeps encoded images.
+    console: prints which records are left out.
+  """
+  if not official_pair_reader.is_official_file(path):
+    return pair_dataset.data_source(str(path / 'tfds'))
+  return official_pair_reader.load_official(
+    path,
+    config.images,
+    unified,
+    data_dir,
+    json.dumps(fingerprints.fingerprint(unified.tokenizer)),
+    config.on_error,
+    console.say,
+  )
+
+
 def reference_settings(config: Settings) -> Settings | None:
   """Returns settings that load the frozen reference model.
 
@@ -188,7 +219,7 @@ def load_reference(
     unified: the model to train.
 
   Raises:
-    ValueError: names or shapes of the weights differ from the trained model.
+    ValueError: weights differ from the trained model in name or shape.
   """
   model = job_model.load_parts(config, path, unified.mesh).model
   placed = sharding.shardings(unified.model, unified.mesh)
@@ -201,7 +232,7 @@ def load_reference(
 
 
 def _shapes(model) -> dict[str, tuple[int, ...]]:
-  """Returns the shape of each weight by name."""
+  """Returns weight shapes by name."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(model)
   return {sharding.path_name(path): leaf.shape for path, leaf in leaves}
 
@@ -213,11 +244,11 @@ def trainable_records(
 
   Args:
     source: records from `pair_dataset.data_source`.
-    image_tokens: I, number of codes of an image.
+    image_tokens: I, codes per image.
     both: whether an input needs both pairs; otherwise either pair suffices.
 
   Raises:
-    ValueError: no record has pairs, or images have another number of codes.
+    ValueError: no record has pairs, or images have another code count.
   """
   rows = []
   for record in source:

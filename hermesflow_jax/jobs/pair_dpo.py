@@ -1,4 +1,4 @@
-"""Main job: self-play rounds of curation, Pair-DPO and evaluation."""
+"""Main job: self-play rounds with curation, Pair-DPO and evaluation."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ from hermesflow_jax.shapes import shape_world
 
 @dataclasses.dataclass(frozen=True)
 class OwnFiles:
-  """The user's image-caption records, in place of the embedded world.
+  """The user's image-caption records, which replace the embedded world.
 
   Attributes:
     inputs: records for preference pairs.
@@ -46,24 +46,24 @@ class OwnFiles:
 
 @dataclasses.dataclass(frozen=True)
 class Settings(job_model.ModelSettings):
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
-    world: embedded world of scenes.
+    world: embedded world.
     files: the user's records; None for the embedded world.
     inputs: image-caption inputs per round.
     fresh_inputs: whether each round has its own inputs; otherwise all rounds
       have the same inputs, as in the paper.
     held_out: scenes for evaluation.
-    held_out_split: split of these scenes: 'eval'; 'final' for final results
+    held_out_split: their split: 'eval'; 'final' for final results
       only; 'preference' with another seed than the inputs, to try settings.
-    unseen: more scenes of that split, whose captions no input of any round
-      has; 0 for none. With files, the held-out records with such captions are
+    unseen: more scenes from that split, whose captions no input has; 0 for
+      none. With files, the held-out records with such captions are
       used instead.
-    play: settings of the rounds.
+    play: settings for the rounds.
     gallery: held-out captions, and pairs, that the report shows.
-    official: whether each round also writes its pairs in the form of the
-      official code, with PNG files; see `curation.official_pair_writer`.
+    official: whether each round also writes files for the official code, with
+      PNG images; see `curation.official_pair_writer`.
   """
 
   world: shape_world.World
@@ -86,7 +86,7 @@ class Settings(job_model.ModelSettings):
 
   @property
   def inputs_of_all_rounds(self) -> int:
-    """Number of inputs of all rounds together."""
+    """Input count over all rounds."""
     return self.inputs * (self.play.rounds if self.fresh_inputs else 1)
 
 
@@ -96,8 +96,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   A finished run continues if `play.rounds` is larger than before.
 
   Raises:
-    ValueError: a setting, a file or the workdir cannot be used, or
-      `play.rounds` is smaller than the number of finished rounds.
+    ValueError: unusable setting, file or workdir, or
+      more than `play.rounds` rounds are finished.
   """
   began = time.perf_counter()
   root = storage.path(workdir)
@@ -173,11 +173,11 @@ def check_files(config: Settings, console: terminal.Console) -> list[dict]:
   """Checks the user's files before any weight is read.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     console: prints how many records are unused, and which are used twice.
 
   Returns:
-    SHA-256 of the files of inputs and of held-out records; [] without files.
+    SHA-256 for input files and for held-out files; [] without files.
 
   Raises:
     ValueError: a file cannot be used.
@@ -215,13 +215,13 @@ def play_data(
   data_dir: str,
   console: terminal.Console,
 ) -> play_settings.PlayData:
-  """Returns the inputs, held-out inputs and judge of self-play.
+  """Returns inputs, held-out inputs and judge for self-play.
 
-  The judge of the embedded world reads pixels. For the user's own files the
-  base model answers questions about the images of every round.
+  The embedded world has a judge that reads pixels. For the user's own files
+  the base model answers questions about each round's images.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     base: base model, whose tokenizer encodes images.
     data_dir: folder that keeps generated or encoded records.
     console: prints which records are left out.
@@ -280,7 +280,7 @@ def play_data(
 
 
 def _official_writer(config, console):
-  """Returns a function that writes pairs in the form of the official code."""
+  """Returns a function that writes pairs for the official code."""
   known = config.files and official_pair_writer.known_fields(
     record_files.read_records(config.files.inputs)
   )
@@ -290,5 +290,5 @@ def _official_writer(config, console):
 
 
 def _answer_questions(base, codes, questions):
-  """Answers by a copy of the base model, freed with its sampling weights."""
+  """Answers by a copy, so that its sampling weights are freed afterwards."""
   return dataclasses.replace(base).answer(codes, questions)

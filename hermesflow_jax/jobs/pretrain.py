@@ -44,29 +44,29 @@ from hermesflow_jax.training import training_loop
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
-    seed: random seed of parameters and batch order.
+    seed: random seed for parameters and batch order.
     mesh: device mesh.
-    world: embedded world of scenes.
+    world: embedded world.
     scenes: captioned scenes to train on.
-    tokenizer: folder of a model or run with an image tokenizer, or a converted
-      MAGVIT-v2; see `job_model.ModelSettings`.
-    init_from: folder of a trained model, its run, a bundle or a converted
-      Show-o whose transformer is trained further; '' for a new transformer.
-    decoder: sizes of the transformer.
-    lengths: lengths of token rows.
-    mixture: weights and noise of the three training tasks.
-    mask_schedule: mask schedule of image tokens.
+    tokenizer: model folder or run folder with an image tokenizer, or a
+      converted MAGVIT-v2; see `job_model.ModelSettings`.
+    init_from: trained model, its run folder, bundle or converted Show-o whose
+      transformer is trained further; '' for a new transformer.
+    decoder: transformer sizes.
+    lengths: token row lengths.
+    mixture: weights and noise for the three training tasks.
+    mask_schedule: mask schedule for image tokens.
     optim: optimizer.
     stop: step to stop at, before `optim.steps`; 0 for all steps.
-    batches: rows of each task in a batch.
-    log_every: steps between two lines of metrics.
+    batches: rows per task in a batch.
+    log_every: steps between metric lines.
     save_every: steps between two checkpoints; 0 for none before the end.
-    sampler: image sampler of the evaluation.
-    evaluated: held-out scenes of the evaluation.
-    export: folder of the model bundle to write, besides `model/` of the run.
+    sampler: evaluation image sampler.
+    evaluated: held-out scenes to evaluate on.
+    export: folder for the model bundle; the run also writes `model/`.
   """
 
   seed: settings.NonNegativeInt
@@ -94,14 +94,14 @@ class Settings:
 
 
 def world_tokenizer() -> text_tokenizer.TextTokenizer:
-  """Returns a tokenizer with the words of the embedded world."""
+  """Returns a tokenizer with the embedded world's words."""
   prompt = text_tokenizer.user_turn(text_tokenizer.CAPTION_PROMPT)
   words = prompt.replace(':', ' : ').replace('.', ' . ').lower().split()
   return text_tokenizer.word_level_tokenizer([*caption_questions.WORDS, *words])
 
 
 def _newest_model(setting, folder, console):
-  """Returns the folder of the model that a setting names."""
+  """Returns the model folder that a setting names."""
   path = str(run_folder.newest_model(folder))
   if path != str(storage.path(folder)):
     console.say(f'{setting} {folder}: using {path}')
@@ -114,7 +114,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   Writes the bundle `config.export`, the model `model/`, then `results.json`.
 
   Returns:
-    The content of `results.json`: scores, parameters, seconds.
+    Content written to `results.json`: scores, parameters, seconds.
 
   Raises:
     ValueError: a setting, a model or a folder cannot be used.
@@ -214,18 +214,36 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   if config.export != tokenizer_path:
     model_bundle.save_tokenizer(config.export, tokenizer)
   unified = make_unified(state.model)
-  target = storage.path(workdir) / 'model'
-  # A run that was killed before it wrote its results may have left a model.
-  checkpoint.remove(target)
-  trained_model.save_model(
-    str(target),
-    dataclasses.replace(
-      unified, tokenizer=jax.device_put(tokenizer, sharding.replicated(mesh))
-    ),
-    config.init_from,
-    {'steps': int(state.step)},
-  )
+  _save_model(config, unified, int(state.step), storage.path(workdir) / 'model')
   inputs = input_set.from_records(records('preference', config.evaluated))
+  results = _evaluate(config, unified, inputs)
+  results['seconds'] = time.perf_counter() - began
+  job_results.write_json(storage.path(workdir) / 'results.json', results)
+  console.say(
+    f'understanding {results["understanding"]:.3f}, '
+    f'generation {results["generation"]:.3f}, '
+    f'gap {results["gap"]:.3f} on {len(inputs)} scenes'
+  )
+  return results
+
+
+def _save_model(config, unified, step, folder):
+  """Saves the trained model and its tokenizers."""
+  # A run that was killed before it wrote its results may have left a model.
+  checkpoint.remove(folder)
+  tokenizer = jax.device_put(
+    unified.tokenizer, sharding.replicated(unified.mesh)
+  )
+  trained_model.save_model(
+    str(folder),
+    dataclasses.replace(unified, tokenizer=tokenizer),
+    config.init_from,
+    {'steps': step},
+  )
+
+
+def _evaluate(config, unified, inputs):
+  """Returns mean scores on held-out scenes, and the parameter count."""
   evaluation = gap.evaluate(
     unified,
     inputs,
@@ -235,12 +253,5 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config.seed,
   )
   results = gap.summarize(evaluation, inputs)
-  results['parameters'] = sum(a.size for a in jax.tree.leaves(state.model))
-  results['seconds'] = time.perf_counter() - began
-  job_results.write_json(storage.path(workdir) / 'results.json', results)
-  console.say(
-    f'understanding {results["understanding"]:.3f}, '
-    f'generation {results["generation"]:.3f}, '
-    f'gap {results["gap"]:.3f} on {len(inputs)} scenes'
-  )
+  results['parameters'] = sum(a.size for a in jax.tree.leaves(unified.model))
   return results

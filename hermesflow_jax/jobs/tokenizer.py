@@ -35,20 +35,20 @@ from hermesflow_jax.training import training_loop
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
-    seed: random seed of parameters and batch order.
+    seed: random seed for parameters and batch order.
     mesh: device mesh.
-    world: embedded world of scenes.
+    world: embedded world.
     scenes: crowded scenes to train on.
-    sizes: sizes of the tokenizer.
-    weights: weights of the loss terms.
+    sizes: tokenizer sizes.
+    weights: loss weights.
     quantizer_warmup: steps until every image passes the quantizer.
     optim: optimizer.
     schedule: batch size, and steps between logs and checkpoints.
-    evaluated: scenes in each of the three evaluation sets.
-    export: folder of the model bundle to write into.
+    evaluated: scenes per evaluation set.
+    export: model bundle to write into.
   """
 
   seed: settings.NonNegativeInt
@@ -73,7 +73,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   Writes the tokenizer into the bundle `config.export`, then `results.json`.
 
   Returns:
-    The content of `results.json`: parameters, scores by evaluation set,
+    Content written to `results.json`: parameters, scores by evaluation set,
     seconds.
 
   Raises:
@@ -169,17 +169,17 @@ def read_objects(image: np.ndarray) -> list[tuple]:
 
 
 def measure_reconstruction(model, config: Settings, mesh, console) -> dict:
-  """Compares reconstructions of three held-out sets with the originals.
+  """Compares reconstructed scenes from three held-out sets with the originals.
 
   Args:
     model: Magvit tokenizer.
-    config: settings of the job.
+    config: job settings.
     mesh: device mesh.
     console: prints progress.
 
   Returns:
-    Number of parameters, and scores by set. `same` is the fraction of scenes
-    whose reconstruction shows the same objects in the same cells.
+    Parameter count, and scores by set. `same` is the fraction of scenes whose
+    reconstruction shows the same objects in the same cells.
   """
 
   @jax.jit

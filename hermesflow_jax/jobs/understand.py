@@ -32,7 +32,7 @@ _TABLE = 20
 
 @dataclasses.dataclass(frozen=True)
 class Settings(job_model.ModelSettings):
-  """Settings of the job.
+  """Job settings.
 
   Attributes:
     images: files, folders (with all images below them) and glob patterns,
@@ -41,9 +41,9 @@ class Settings(job_model.ModelSettings):
     questions: questions about each image.
     choices: possible answers; the model picks the most likely. () for free
       answers in the model's own words.
-    choice_rule: score of a choice, a name in `choice_rules.RULES`.
+    choice_rule: how to score a choice, a name in `choice_rules.RULES`.
     caption_prompt: prompt for a caption.
-    decoding: sampler of captions and free answers; `top_k` 1 is greedy.
+    decoding: sampler for captions and free answers; `top_k` 1 is greedy.
     seed: random seed.
     on_error: 'raise' stops at an unreadable image, 'skip' leaves it out.
   """
@@ -92,10 +92,10 @@ def run(
 ) -> list[dict]:
   """Captions the images, answers the questions and prints a table.
 
-  Writes `parts/` with the answers of each batch, then `answers.jsonl`.
+  Writes answers batch by batch into `parts/`, then `answers.jsonl`.
 
   Returns:
-    The objects of `answers.jsonl`, one per image.
+    Records written to `answers.jsonl`, one per image.
   """
   path = job_model.locate(config, console)
   names = list_images(config.images)
@@ -157,15 +157,15 @@ def answer_batches(
   """Answers about all images, in batches; finished batches are read.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     unified: model that answers.
     names: image files.
-    size: side of the square images, in pixels.
-    workdir: folder of the run.
+    size: image side in pixels.
+    workdir: run folder.
     console: prints progress.
 
   Returns:
-    JSON lines, one object per image.
+    JSON lines, an object per image.
   """
   batches = [names[i : i + GROUP] for i in range(0, len(names), GROUP)]
   progress = terminal.weighted_progress(
@@ -182,7 +182,7 @@ def answer_batches(
 
 
 def list_images(patterns: Sequence[str]) -> list[str]:
-  """Returns the image files of patterns, without repetition, in order.
+  """Returns image files that match patterns, without repetition, in order.
 
   Args:
     patterns: files, folders and glob patterns.
@@ -214,7 +214,7 @@ def list_images(patterns: Sequence[str]) -> list[str]:
 
 
 def _list_bucket(pattern: str) -> list[str]:
-  """Returns the image files of a pattern in a bucket."""
+  """Returns image files in a bucket that match a pattern."""
   path = storage.path(pattern)
   if '*' in pattern:
     return storage.glob(pattern)
@@ -228,11 +228,11 @@ def _list_bucket(pattern: str) -> list[str]:
 
 
 def image_fault(name: str, size: int) -> str:
-  """Returns the fault of an image file; '' for a readable image.
+  """Returns why an image file cannot be read; '' for a readable image.
 
   Args:
-    name: path of the file.
-    size: side of the square that the image is cropped to, in pixels.
+    name: path.
+    size: side in pixels, after cropping.
   """
   try:
     image_reader.load_image(storage.path(name), size)
@@ -250,10 +250,10 @@ def ask_about_images(
   """Captions some images and answers the questions about them.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     unified: model that answers.
     names: N image files.
-    size: side of the square images, in pixels.
+    size: image side in pixels.
 
   Returns:
     N records: image, caption if `config.caption`, and answers by question.

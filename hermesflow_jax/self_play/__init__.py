@@ -1,1 +1,1 @@
-"""Self-play, algorithm 1 of arXiv 2502.12148: curate, learn, evaluate."""
+"""Self-play, algorithm 1 in arXiv 2502.12148: curate, learn, evaluate."""

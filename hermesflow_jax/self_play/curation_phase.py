@@ -1,4 +1,4 @@
-"""Curation phase of a round: candidates, scores, homologous pairs."""
+"""Curation phase: candidates, scores, homologous pairs."""
 
 import json
 import time
@@ -23,13 +23,13 @@ _SAME_CANDIDATES = (
 
 
 def curate(this_round: round_state.Round) -> tuple[dict, dict]:
-  """Makes the pairs of a round, or reads them if they were made before.
+  """Makes pairs, or reads them if the round has them already.
 
   Args:
-    this_round: state at the start of the round.
+    this_round: round state before training.
 
   Returns:
-    Pairs by input id, and the content of `curation.json`.
+    Pairs by input id, and content written to `curation.json`.
   """
   folder = this_round.folder
   record = folder / 'curation.json'
@@ -59,10 +59,10 @@ def gather_candidates(
 ) -> candidate_generation.Candidates:
   """Generates and scores the missing candidates; returns all candidates.
 
-  Writes shards of `config.shard` inputs into `candidates/` of the round.
+  Writes shards with `config.shard` inputs into the round's `candidates/`.
 
   Args:
-    this_round: state at the start of the round.
+    this_round: round state before training.
     unified: model that captions, draws and answers.
   """
   config, inputs = this_round.config, this_round.inputs
@@ -92,22 +92,22 @@ def make_pairs(
   began: float,
   self_scores: np.ndarray | None = None,
 ) -> tuple[dict, dict]:
-  """Selects winners and losers, and writes the pairs of a round.
+  """Selects winners and losers, and writes the pairs.
 
   Writes `codes.npz` and `pairs.jsonl`, then asks the judge about the images
-  (a stop costs the answers of one shard), then writes `curation.json`. The
+  (a stop costs at most a shard), then writes `curation.json`. The
   judge's answers are diagnostics: they do not change the pairs.
 
   Args:
-    this_round: state at the start of the round.
-    candidates: candidates of N inputs, K images each.
-    previous: pairs of the previous round by input id; {} in round 1.
-    began: `time.perf_counter()` at the start of curation.
-    self_scores: float[N, K], the model's own scores of the images, if
-      `candidates` holds scores of another judge.
+    this_round: round state before training.
+    candidates: candidates for N inputs, K images each.
+    previous: previous pairs by input id; {} in round 1.
+    began: `time.perf_counter()` when curation started.
+    self_scores: float[N, K], the model's own image scores, if another judge
+      scored `candidates`.
 
   Returns:
-    Pairs by input id, and the content of `curation.json`.
+    Pairs by input id, and content written to `curation.json`.
   """
   config, inputs = this_round.config, this_round.inputs
   pairs = pair_selection.select_pairs(
@@ -158,6 +158,6 @@ def _write_pairs(this_round, candidates, pairs):
 
 
 def _shards(this_round, name) -> shards.Shards:
-  """Returns the shards of the round's inputs in a folder of the round."""
+  """Returns shards below the round folder."""
   slices = shards.shard_slices(len(this_round.inputs), this_round.config.shard)
   return shards.Shards(this_round.folder / name, len(list(slices)))

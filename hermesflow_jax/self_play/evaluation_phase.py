@@ -1,4 +1,4 @@
-"""Evaluation phase of a round: understanding, generation and their gap."""
+"""Evaluation phase: understanding, generation and their gap."""
 
 import hashlib
 import io
@@ -29,11 +29,11 @@ _SAME_IMAGES = (
 def evaluate_round(
   this_round: round_state.Round, model: showo.ShowO, learned: bool = False
 ) -> dict:
-  """Evaluates the model of a round and prints its scores.
+  """Evaluates a model after a round and prints its scores.
 
   Args:
-    this_round: number, data and settings of the round.
-    model: parameters at the end of the round.
+    this_round: round number, data and settings.
+    model: parameters after training.
     learned: whether `model` has been trained since the base model.
   """
   summary = evaluate(
@@ -58,7 +58,7 @@ def evaluate(
 ) -> dict:
   """Evaluates a model, or reads its evaluation if it was made before.
 
-  Writes answers and images of the held-out inputs (`scenes.jsonl` and
+  Writes answers and images for held-out inputs (`scenes.jsonl` and
   `scenes.npz`), the same for unseen captions (`scenes_unseen`), then the
   summary `evaluation.json`. If a run adds rounds, new inputs may have captions
   that were unseen before. Then only the unseen captions are evaluated again.
@@ -67,12 +67,12 @@ def evaluate(
     unified: model to evaluate.
     data: held-out inputs and judge.
     config: image sampler and seed.
-    folder: folder of the written files.
+    folder: output folder.
     console: prints progress.
     learned: whether the model has been trained since the base model.
 
   Returns:
-    The content of `evaluation.json`; scores are means in [0, 1].
+    Content written to `evaluation.json`; scores are means in [0, 1].
   """
   record = folder / 'evaluation.json'
   summary = processes.broadcast_from_first(
@@ -122,7 +122,7 @@ def evaluate(
 
 
 def _known_captions(data) -> dict[str, int]:
-  """Returns the number of held-out captions that are captions of inputs."""
+  """Counts held-out captions that inputs have, too."""
   known = data.input_captions
   return {
     'captions_also_of_inputs': sum(
@@ -132,7 +132,7 @@ def _known_captions(data) -> dict[str, int]:
 
 
 def _ids_hash(inputs: input_set.Inputs | None) -> str | None:
-  """Returns the SHA-256 of the input ids; None without inputs."""
+  """Returns the input ids as SHA-256; None without inputs."""
   if inputs is None:
     return None
   return hashlib.sha256(json.dumps(inputs.ids).encode()).hexdigest()
@@ -181,7 +181,7 @@ def _write_scenes(folder, name, result, inputs):
 
 
 def _read_scenes(folder, name, inputs) -> gap.Result:
-  """Reads the files of `_write_scenes`."""
+  """Reads files that `_write_scenes` wrote."""
   with storage.open_text(folder / f'{name}.jsonl') as file:
     rows = [json.loads(line) for line in file]
   with np.load(io.BytesIO((folder / f'{name}.npz').read_bytes())) as arrays:

@@ -1,4 +1,4 @@
-"""Learning phase of a round: Pair-DPO on the pairs of the round."""
+"""Learning phase: Pair-DPO on the round's pairs."""
 
 import dataclasses
 import time
@@ -23,17 +23,17 @@ _SAMPLES = 4
 def learn(
   this_round: round_state.Round, pairs: dict
 ) -> tuple[showo.ShowO, dict]:
-  """Trains the model of a round, or reads the checkpoint of the round.
+  """Trains the model, or reads the round's checkpoint.
 
   A damaged checkpoint is replaced: training starts again from the previous
   round and, on the same hardware, writes the same bits.
 
   Args:
-    this_round: state at the start of the round.
+    this_round: round state before training.
     pairs: pairs by input id.
 
   Returns:
-    The trained model, and a record of inputs, steps and seconds.
+    The trained model, and a record with inputs, steps and seconds.
   """
   name, path = this_round.folder.name, this_round.checkpoint
   unified = dataclasses.replace(this_round.base, model=this_round.model)
@@ -85,10 +85,10 @@ def learn(
 
 
 def _sample_writer(this_round):
-  """Returns a function of the training state that writes sample images.
+  """Returns a function that writes samples from a training state.
 
-  It draws the captions and captions the images of the first inputs, and
-  writes a contact sheet and a file of JSON lines.
+  For the first inputs it draws the captions and captions the images, and
+  writes a contact sheet and JSON lines.
   """
   config = this_round.config
   inputs = this_round.inputs.part(slice(0, _SAMPLES))

@@ -1,4 +1,4 @@
-"""Inputs of self-play: settings and data."""
+"""Self-play settings and data."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ BASE_MODEL = 'base model'
 
 @dataclasses.dataclass(frozen=True)
 class PlayConfig(learning.LearningConfig):
-  """Settings of self-play; `learning.LearningConfig` has those of training.
+  """Self-play settings, added to the training settings.
 
   Attributes:
-    rounds: R, number of rounds.
+    rounds: R rounds.
     images: K, candidate images per caption.
     captions: M samplers, each writes a candidate caption per image.
     free_answers: see `question_answering.AnswerConfig`.
     free_prompt: see `question_answering.AnswerConfig`.
     choice_rule: see `question_answering.AnswerConfig`.
     shard: inputs that are curated at once; a stop costs at most a shard.
-    curation_sampler: image sampler of the candidates.
-    evaluation_sampler: image sampler of the evaluation.
+    curation_sampler: candidate image sampler.
+    evaluation_sampler: evaluation image sampler.
     rules: rules that accept or drop a pair.
     caption_scorer: key of `text_similarity.SCORERS`, scores captions.
-    reference: frozen model of Pair-DPO: 'round' (the model that the round
+    reference: frozen Pair-DPO reference: 'round' (the model that the round
       starts from) or 'base'.
   """
 
@@ -73,21 +73,21 @@ class PlayConfig(learning.LearningConfig):
 
 @dataclasses.dataclass(frozen=True)
 class PlayData:
-  """Inputs, held-out inputs and judge of self-play.
+  """Inputs, held-out inputs and judge.
 
   Attributes:
-    inputs: image-caption inputs of each round. For an input that occurs again
-      in the next round, the old pair decides the loser of the new pair; see
+    inputs: image-caption inputs per round. If an input occurs again in the next
+      round, its old pair decides the new loser; see
       `pair_selection.choose_pair`.
     held_out: inputs for evaluation.
-    judge: judge of generated images, for evaluation and diagnostics. Training
-      never uses it, except in the 'judge' arm of `experiments.ablation`.
-    judged_by: name of the judge; BASE_MODEL for the base model.
+    judge: judge for generated images, in evaluation and diagnostics. Training
+      never uses it, except in `experiments.ablation` for the 'judge' arm.
+    judged_by: judge name; BASE_MODEL for the base model.
     similarity: scores captions against the true captions.
-    unseen: inputs for evaluation whose captions no input of a round has: more
-      inputs, or a part of `held_out`; None for none.
-    publish: (folder, inputs, pairs, decode) -> None, writes the pairs of a
-      round for other programs; None for none. See
+    unseen: inputs for evaluation whose captions no round has: more inputs, or
+      some from `held_out`; None for none.
+    publish: (folder, inputs, pairs, decode) -> None, writes a round's pairs for
+      other programs; None for none. See
       `official_pair_writer.write_official`.
   """
 
@@ -101,7 +101,7 @@ class PlayData:
 
   @functools.cached_property
   def input_captions(self) -> frozenset[str]:
-    """Captions of the inputs of all rounds."""
+    """Captions that inputs have in any round."""
     return frozenset(c for inputs in self.inputs for c in inputs.captions)
 
   def judges_itself(self, learned: bool) -> bool:
@@ -116,12 +116,12 @@ class PlayData:
 def round_inputs(
   records: Callable[[int], list[dict]], count: int, rounds: int, fresh: bool
 ) -> list[input_set.Inputs]:
-  """Returns the inputs of each round.
+  """Returns the inputs per round.
 
   Args:
     records: function from a number to that many records.
     count: inputs per round.
-    rounds: R, number of rounds.
+    rounds: R rounds.
     fresh: whether each round has its own inputs.
   """
   rows = records(count * rounds if fresh else count)

@@ -1,4 +1,4 @@
-"""State of one round of self-play at its start."""
+"""Round state before training."""
 
 import dataclasses
 import pathlib
@@ -12,18 +12,18 @@ from hermesflow_jax.self_play import play_settings
 
 @dataclasses.dataclass(frozen=True)
 class Round:
-  """Models, data and settings of a round.
+  """Models, data and settings for a round.
 
   Attributes:
     number: r, from 1; round 0 evaluates the base model.
     base: unified model that self-play starts from.
-    model: parameters at the start of the round.
+    model: parameters before training.
     learned: whether `model` has been trained since the base model.
-    data: inputs of all rounds, held-out inputs and judge.
-    config: settings of self-play.
-    folder: folder of the round, `round_<r>` of the run.
+    data: inputs, held-out inputs and judge.
+    config: self-play settings.
+    folder: round folder, `round_<r>` in the run folder.
     console: prints progress.
-    source: folder of the base model, recorded in checkpoints.
+    source: base model folder, recorded in checkpoints.
   """
 
   number: int
@@ -38,30 +38,29 @@ class Round:
 
   @property
   def inputs(self) -> input_set.Inputs:
-    """Image-caption inputs of the round."""
+    """Image-caption inputs for the round."""
     return self.data.inputs[self.number - 1]
 
   @property
   def previous_folder(self) -> pathlib.PurePath:
-    """Folder of the previous round."""
+    """Folder with the files from the previous round."""
     return self.folder.parent / f'round_{self.number - 1}'
 
   @property
   def checkpoint(self) -> pathlib.PurePath:
-    """Path of the checkpoint that the round writes."""
+    """Checkpoint that the round writes."""
     return self.folder.parent / 'checkpoints' / str(self.number)
 
   @property
   def reference(self) -> showo.ShowO:
-    """Frozen reference model of Pair-DPO."""
+    """Frozen Pair-DPO reference model."""
     return self.base.model if self.config.reference == 'base' else self.model
 
   def sampler(self, model: showo.ShowO) -> unified_model.UnifiedModel:
     """Returns a unified model that captions, draws and answers with `model`.
 
-    Each call returns a new object. A unified model keeps a copy of its
-    parameters for sampling, so drop the object before training starts: the
-    copy is as large as the model.
+    Each call returns a new object, which keeps a parameter copy for sampling.
+    Drop the object before training starts: the copy is as large as the model.
 
     Args:
       model: parameters to sample with.

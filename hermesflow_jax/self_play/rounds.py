@@ -1,6 +1,6 @@
-"""Self-play rounds: algorithm 1 of HermesFlow (arXiv 2502.12148).
+"""Self-play rounds: algorithm 1 in HermesFlow (arXiv 2502.12148).
 
-A run can be stopped anywhere. Each phase depends only on files of earlier
+A run can be stopped anywhere. Each phase depends only on files from earlier
 phases and writes its own result atomically, so the next start skips finished
 phases and ends with the same numbers.
 """
@@ -23,18 +23,18 @@ def play_rounds(
   console: terminal.Console,
   source: str = '',
 ) -> list[dict]:
-  """Runs or resumes all rounds of self-play.
+  """Runs or resumes all self-play rounds.
 
   Writes `round_<r>/` (pairs, training metrics, evaluation) and the trained
   model `checkpoints/<r>` for each round r, and `round_0/` for the base model.
 
   Args:
     base: unified model that the rounds start from.
-    data: inputs of all rounds, held-out inputs and judge.
-    config: settings of the rounds.
-    workdir: folder of the run.
+    data: inputs, held-out inputs and judge.
+    config: self-play settings.
+    workdir: run folder.
     console: prints progress.
-    source: folder of the base model, recorded in checkpoints.
+    source: base model folder, recorded in checkpoints.
 
   Returns:
     R + 1 evaluation summaries, the base model's first.

@@ -1,4 +1,4 @@
-"""Summary of the rounds of a run: count, changes since the base, seconds."""
+"""Run summary: finished rounds, changes since the base model, seconds."""
 
 import pathlib
 
@@ -7,17 +7,17 @@ from hermesflow_jax.runtime import storage
 
 
 def finished_rounds(root: pathlib.PurePath) -> int:
-  """Returns the number of the newest round with a checkpoint; 0 for none."""
+  """Returns the newest round with a checkpoint; 0 for none."""
   names = storage.list_names(root / 'checkpoints')
   return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def add_changes(summaries: list[dict], root: pathlib.PurePath) -> None:
-  """Adds the paired changes since the base model to the summary of each round.
+  """Adds paired changes since the base model to each round summary.
 
   Args:
     summaries: R + 1 evaluations, the base model's first; changed in place.
-    root: folder of the run.
+    root: run folder.
   """
 
   def change(row, name):
@@ -34,12 +34,12 @@ def add_changes(summaries: list[dict], root: pathlib.PurePath) -> None:
 
 
 def total_seconds(summaries: list[dict], seconds: float) -> float:
-  """Returns the seconds of a run: the larger of this start and all phases.
+  """Returns run seconds: since this start, or over all phases if longer.
 
   A resumed run skips finished phases, whose summaries keep their seconds.
 
   Args:
-    summaries: evaluations of the base model and of each round.
+    summaries: R + 1 evaluations, the base model's first.
     seconds: seconds since this start.
   """
   phases = sum(sum(row['seconds'].values()) for row in summaries)

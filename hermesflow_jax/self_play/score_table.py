@@ -1,4 +1,4 @@
-"""Understanding, generation and gap of rounds as text."""
+"""Understanding, generation and gap as text."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ SCORES = ('understanding', 'generation', 'gap')
 
 
 def score_line(number: int, summary: dict) -> str:
-  """Returns the scores of a round as one line.
+  """Returns round scores as a line.
 
   Args:
     number: r, 0 for the base model.
-    summary: evaluation of the round; scores lie in [0, 1].
+    summary: evaluation with scores in [0, 1].
   """
   line = f'round {number}: {_named_scores(summary)}'
   if unseen := summary.get('unseen'):
@@ -19,7 +19,7 @@ def score_line(number: int, summary: dict) -> str:
 
 
 def score_table(summaries: Sequence[dict]) -> str:
-  """Returns the scores of all rounds as a table, with standard errors.
+  """Returns scores and standard errors as a table with a line per round.
 
   A second block has the scores on unseen captions, if they were evaluated.
 
@@ -41,7 +41,7 @@ def score_table(summaries: Sequence[dict]) -> str:
 
 
 def _lines(rows):
-  """Returns a line of scores for each round."""
+  """Returns a line per round."""
   return [
     f'{row["round"]:>5}  ' + '  '.join(_score(row, name) for name in SCORES)
     for row in rows

@@ -5,18 +5,12 @@ import json
 import numpy as np
 from PIL import Image
 import pytest
-import tiny_world
 
 import configs.generate
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
-
-
-@pytest.fixture(scope='module')
-def base(tmp_path_factory):
-  return tiny_world.bundle(tmp_path_factory.mktemp('base'))
 
 
 @pytest.fixture

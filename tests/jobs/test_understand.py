@@ -5,7 +5,6 @@ import json
 import numpy as np
 from PIL import Image
 import pytest
-import tiny_world
 
 import configs.understand
 from hermesflow_jax.jobs import understand
@@ -16,11 +15,6 @@ from hermesflow_jax.shapes import scene_sampler
 from hermesflow_jax.shapes import shape_world
 
 QUESTIONS = ('how many objects are there ?', 'what shape is the object ?')
-
-
-@pytest.fixture(scope='module')
-def base(tmp_path_factory):
-  return tiny_world.bundle(tmp_path_factory.mktemp('base'))
 
 
 @pytest.fixture

@@ -25,11 +25,6 @@ from hermesflow_jax.runtime import terminal
 QUIET = terminal.silent()
 
 
-@pytest.fixture(scope='module')
-def base(tmp_path_factory):
-  return tiny_world.bundle(tmp_path_factory.mktemp('base'))
-
-
 def main_job(base, fresh, reference='round', **changes):
   """Settings of two rounds; with two candidates winners stay or are beaten."""
   config = tiny_world.self_play(base)

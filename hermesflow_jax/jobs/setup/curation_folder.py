@@ -1,4 +1,4 @@
-"""Folder of a finished curation: manifest, pairs and dataset."""
+"""Finished curation folder: manifest, pairs and dataset."""
 
 import json
 import pathlib
@@ -25,14 +25,14 @@ def write_curation(
   """Writes `pairs.jsonl`, the TFDS dataset `tfds/`, then `manifest.json`.
 
   Args:
-    root: folder of the curation.
-    inputs: inputs of the round.
-    pairs: (caption pair, image pair) of each input, by id.
-    number: number of the round that trains on the pairs, from 1.
-    shard_count: shards of candidates.
+    root: curation folder.
+    inputs: round inputs.
+    pairs: (caption pair, image pair) by input id.
+    number: round that trains on the pairs, from 1.
+    shard_count: candidate shards.
 
   Returns:
-    The manifest: counts, and the SHA-256 of each file.
+    The manifest: counts, and SHA-256 by file.
   """
   rows = [
     pair_files.pair_to_record(name, caption, pairs[name])
@@ -61,11 +61,11 @@ def write_curation(
 
 
 def read_previous_round(folder: str, number: int) -> tuple[dict, str]:
-  """Returns the pairs of the previous round by id, and their SHA-256.
+  """Returns the previous pairs by id, and their SHA-256.
 
   Args:
-    folder: folder of a curation, or of a round of `pair_dpo`.
-    number: number of the previous round, from 1.
+    folder: curation folder, or a `round_<r>` from `pair_dpo`.
+    number: previous round, from 1.
 
   Raises:
     ValueError: the folder has no readable pairs, its pairs are damaged, or
@@ -96,14 +96,14 @@ def read_previous_round(folder: str, number: int) -> tuple[dict, str]:
 
 
 def dataset_hashes(folder: pathlib.PurePath, number: int) -> dict[str, str]:
-  """Returns the SHA-256 of each dataset file of a curation, by name.
+  """Returns dataset files as SHA-256 by name.
 
   Args:
-    folder: folder of the curation.
-    number: number of the round that trains on the pairs, from 1.
+    folder: curation folder.
+    number: round that trains on the pairs, from 1.
 
   Raises:
-    ValueError: the curation is missing, not finished, or of another round.
+    ValueError: the curation is missing, unfinished, or for another round.
   """
   try:
     manifest = json.loads((folder / 'manifest.json').read_text())
@@ -134,9 +134,9 @@ def check_dataset(
   """Raises ValueError if a dataset file has changed since the curation.
 
   Args:
-    folder: folder of the curation.
-    copy: local copy of the folder; the folder itself if it is local.
-    hashes: SHA-256 of each file by name, from `dataset_hashes`.
+    folder: curation folder.
+    copy: local copy; the folder itself if it is local.
+    hashes: SHA-256 by file name, from `dataset_hashes`.
   """
   for name, expected_hash in hashes.items():
     if output_files.sha256(copy / name) != expected_hash:

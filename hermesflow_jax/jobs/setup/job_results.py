@@ -1,4 +1,4 @@
-"""Results files of jobs: JSON, or JSON lines."""
+"""Results files: JSON, or JSON lines."""
 
 from collections.abc import Sequence
 import json
@@ -18,7 +18,7 @@ def write_json(path: pathlib.PurePath, results) -> None:
 
 
 def json_lines(rows: Sequence[dict]) -> str:
-  """Returns one JSON object per line; text stays readable in any language."""
+  """Returns a JSON object per line; text stays readable in any language."""
   return ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
 
 

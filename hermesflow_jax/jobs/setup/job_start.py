@@ -1,4 +1,4 @@
-"""Start of a job: initial model, claimed folder, results of a finished run."""
+"""Job start: initial model, claimed folder, results from a finished run."""
 
 import json
 import pathlib
@@ -18,15 +18,15 @@ def load_model(
   path: pathlib.PurePath,
   mesh: jax.sharding.Mesh,
 ) -> tuple[model_bundle.Bundle, dict[str, str]]:
-  """Reads the initial model of a job.
+  """Reads a job's initial model.
 
   Args:
-    config: settings of the job.
+    config: job settings.
     path: folder from `job_model.locate`.
     mesh: device mesh.
 
   Returns:
-    The model, and the SHA-256 of each weight by name.
+    The model, and SHA-256 by weight name.
 
   Raises:
     ValueError: a file is damaged, or its sizes differ from `config.sizes`.
@@ -38,19 +38,19 @@ def load_model(
 def claim_workdir(
   workdir: str, config, console: terminal.Console, file: str, **identity
 ) -> dict | list | None:
-  """Claims the folder of a run; returns the results of a finished run.
+  """Claims the run folder; returns the results if the run is finished.
 
   Args:
-    workdir: folder of the run.
-    config: settings of the job, a dataclass.
+    workdir: run folder.
+    config: job settings, a dataclass.
     console: prints that a run resumes.
-    file: name of the results file, which a job writes last: `.json`, or
+    file: results file, which a job writes last: `.json`, or
       `.jsonl` with an object a line.
-    **identity: further JSON values that identify the run, e.g. hashes of the
-      inputs; see `workdir_claim.claim_workdir`.
+    **identity: further JSON values that identify the run, e.g. input hashes;
+      see `workdir_claim.claim_workdir`.
 
   Returns:
-    Content of the results file; None if the run is not finished.
+    Results; None if the run is not finished.
 
   Raises:
     ValueError: the folder cannot be written, or holds another run.
@@ -62,7 +62,7 @@ def claim_workdir(
 
 
 def read_results(path: pathlib.PurePath) -> dict | list | None:
-  """Returns the content of a `.json` or `.jsonl` file; None without a file."""
+  """Reads a `.json` or `.jsonl` file; returns None without a file."""
   if not path.exists():
     return None
   text = path.read_bytes().decode()
@@ -81,7 +81,7 @@ def report_finished(
 
   Args:
     console: prints the line.
-    workdir: folder of the run.
+    workdir: run folder.
     location: file or folder to look at.
     advice: another way to continue, or ''.
   """

@@ -17,8 +17,8 @@ def join(coordinator: str, process: int, count: int) -> terminal.Console:
 
   Args:
     coordinator: 'host:port' of the first process, or 'auto'.
-    process: number of this process.
-    count: number of processes.
+    process: process number.
+    count: process count.
 
   Returns:
     A console that prints in the first process and is silent in the others.

@@ -1,4 +1,4 @@
-"""Prompts of a job: of its settings and of a text file."""
+"""Prompts from settings and from a text file."""
 
 import collections
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from hermesflow_jax.runtime import storage
 
 
 def read_prompts(texts: Sequence[str], path: str) -> list[tuple[str, str]]:
-  """Returns prompts without repetition, with the fault of each prompt.
+  """Returns prompts without repetition, each with its fault.
 
   Args:
-    texts: prompts of the settings.
-    path: text file with more prompts, one per line; '' for none.
+    texts: prompts from the settings.
+    path: text file with a prompt per line; '' for none.
 
   Returns:
-    (prompt, fault) in order; the fault of a valid prompt is ''.
+    (prompt, fault) in order; a valid prompt has the fault ''.
 
   Raises:
     ValueError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Programs of a self-play run, from abstract arrays.
+"""Self-play programs with abstract arrays as arguments.
 
 No weights are needed: arrays are `jax.ShapeDtypeStruct` with shardings. The
 arguments are the largest that a run passes.
@@ -37,8 +37,8 @@ def abstract_arrays(tree, shardings):
   """Returns abstract arrays with shardings.
 
   Args:
-    tree: pytree of arrays or abstract arrays.
-    shardings: pytree of `jax.sharding.Sharding`, of the same structure.
+    tree: pytree with arrays or abstract arrays.
+    shardings: pytree with the same structure, `jax.sharding.Sharding` leaves.
   """
   return jax.tree.map(
     lambda array, spec: jax.ShapeDtypeStruct(
@@ -53,7 +53,7 @@ def rows_sharding(tree, mesh: jax.sharding.Mesh):
   """Returns abstract arrays whose first axis is split over `data`.
 
   Args:
-    tree: pytree of arrays or abstract arrays.
+    tree: pytree with arrays or abstract arrays.
     mesh: device mesh.
   """
   rows = jax.sharding.NamedSharding(mesh, P('data'))
@@ -67,11 +67,11 @@ def pair_dpo_step(
   reference: str,
   mesh: jax.sharding.Mesh,
 ) -> verdicts.Program:
-  """Returns the training step of Pair-DPO, full or with LoRA adapters.
+  """Returns the Pair-DPO training step, full or with LoRA adapters.
 
   Args:
     model: abstract parameters.
-    sizes: sizes of model, rows and images.
+    sizes: model, row and image sizes.
     config: objective, optimizer, adapters and batch.
     reference: frozen reference model, 'round' or 'base'.
     mesh: device mesh.
@@ -145,12 +145,12 @@ def _packed_lengths(sizes) -> packing.PackedLengths:
 def longest_batch(
   sizes: model_folder.Sizes, config: learning.LearningConfig, image_tokens: int
 ) -> dict:
-  """Returns a batch of records of the largest length, as numpy arrays.
+  """Returns a batch with the longest records, as numpy arrays.
 
   Args:
-    sizes: sizes of model, rows and images.
+    sizes: model, row and image sizes.
     config: objective and batch.
-    image_tokens: I, number of codes of an image.
+    image_tokens: I, codes per image.
   """
   objective, lengths = config.objective, sizes.lengths
   codes = np.zeros((2, image_tokens), np.int32)
@@ -192,11 +192,11 @@ def image_sampler(
   chunk: int,
   mesh: jax.sharding.Mesh,
 ) -> verdicts.Program:
-  """Returns the image sampler, a chunk of images on each part of `data`.
+  """Returns the image sampler for a chunk per `data` shard.
 
   Args:
     model: abstract parameters.
-    sizes: sizes of model, rows and images.
+    sizes: model, row and image sizes.
     sampler: steps, schedule and guidance.
     images: K, candidate images per caption.
     chunk: images that a device samples at once.
@@ -243,11 +243,11 @@ def caption_sampler(
   chunk: int,
   mesh: jax.sharding.Mesh,
 ) -> verdicts.Program:
-  """Returns the caption sampler, a chunk of captions on each part of `data`.
+  """Returns the caption sampler for a chunk per `data` shard.
 
   Args:
     model: abstract parameters.
-    sizes: sizes of model, rows and images.
+    sizes: model, row and image sizes.
     ladder: M samplers, each writes a caption per image.
     chunk: captions that a device samples at once.
     mesh: device mesh.

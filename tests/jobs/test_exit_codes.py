@@ -1,0 +1,93 @@
+"""A command ends with an exit code and one line, also after a signal."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import command_line
+import pytest
+
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.training import training_loop
+
+
+def test_ctrl_c_says_what_to_do(start, stopped, base):
+  code, said = start(command_line.CONFIG, f'--config.init_from={base}')
+  assert (code, said) == (130, 'stopped; the same command resumes\n')
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    OSError(28, 'No space left on device', 'x/y'),
+    training_loop.NonFiniteError('11 of the last 20 steps\nwere not finite'),
+  ],
+)
+def test_a_run_that_cannot_go_on_says_so_in_one_line(start, monkeypatch, error):
+
+  def run(*args):
+    raise error
+
+  monkeypatch.setattr(pair_dpo, 'run', run)
+  code, said = start(command_line.CONFIG)
+  assert (code, said.count('\n')) == (1, 1)
+  assert said.startswith('error: ')
+
+
+def test_a_process_ends_with_exit_code_2(tmp_path):
+  run = command_line.process(
+    command_line.CONFIG, '--config.play.rounds=0', cwd=tmp_path
+  )
+  _, said = run.communicate(timeout=120)
+  command_line.one_line(
+    (run.returncode, said), 'rounds must be at least 1, got 0'
+  )
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_process_stops_at_a_signal(base, tmp_path, number, interruptible):
+  run = command_line.process(
+    command_line.CONFIG, f'--config.init_from={base}', cwd=tmp_path
+  )
+  claimed = tmp_path / 'runs' / 'pair_dpo' / 'settings.json'
+  while not claimed.exists() and run.poll() is None:
+    time.sleep(0.05)
+  run.send_signal(number)
+  _, said = run.communicate(timeout=120)
+  assert (run.returncode, said) == (130, 'stopped; the same command resumes\n')
+
+
+LOST = """
+import gc, os, signal, sys, time
+import main
+
+main.stop_handlers.install()
+
+def collecting(phase, info):
+  gc.callbacks.clear()
+  os.kill(os.getpid(), signal.{number})
+  for _ in range(1_000):
+    pass
+
+gc.callbacks.append(collecting)
+try:
+  gc.collect()
+  time.sleep(60)
+except KeyboardInterrupt:
+  sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM'])
+def test_a_signal_within_a_garbage_collection_is_not_lost(
+  number, interruptible
+):
+  run = subprocess.run(
+    [sys.executable, '-c', LOST.format(number=number)],
+    cwd=command_line.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=50,
+  )
+  assert (run.returncode, run.stderr) == (130, '')

@@ -1,0 +1,115 @@
+"""LoRA adapters are trained and saved alone."""
+
+import dataclasses
+
+import jax
+import learn_runs
+import numpy as np
+import pytest
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import lora_checkpoint
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.jobs import learn
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
+
+
+def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
+  """Base and adapters are the model that was learned."""
+  adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
+  config = learn_runs.configured(base, pairs, **adapted)
+  folder = tmp_path / 'run'
+  learn.run(config, str(folder), terminal.silent())
+  found = trained_model.load_parts(str(folder / 'model')).model
+  mesh = config.mesh.make(8)
+  saved = str(folder / 'training' / 'adapters')
+  adapters, kind = lora_checkpoint.read_adapters(
+    saved, model_bundle.load_bundle(base).model, mesh
+  )
+  with pytest.raises(ValueError, match='beside another model'):
+    lora_checkpoint.read_adapters(saved, found, mesh)
+  assert kind == config.lora
+  assert {n: set(a) for n, a in adapters.items()} == {
+    'q_proj': {'a', 'b'},
+    'fc2': {'a', 'b'},
+  }
+  assert np.any(adapters['q_proj']['b'])
+  named = dataclasses.replace(
+    config, adapters=str(folder / 'training' / 'adapters')
+  )
+  whole = job_model.load_parts(named, base, mesh)
+  sums = job_model.weight_hashes(named, base)
+  assert set(sums) > set(job_model.weight_hashes(config, base))
+  assert 'adapters/q_proj/a' in sums
+  before = model_bundle.load_bundle(base).model
+  names, changed = [], []
+  for (path, a), b, c in zip(
+    jax.tree_util.tree_flatten_with_path(found)[0],
+    jax.tree.leaves(whole.model),
+    jax.tree.leaves(before),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+    names.append(sharding.path_name(path))
+    changed.append(bool(np.any(np.asarray(a) != np.asarray(c))))
+  assert {n for n, c in zip(names, changed) if c} == {
+    'decoder/layers/q_proj/kernel',
+    'decoder/layers/fc2/kernel',
+  }
+
+
+def test_what_holds_no_adapters_is_refused(base, pairs, tmp_path):
+  config = learn_runs.configured(base, pairs)
+  model = model_bundle.load_bundle(base).model
+  checkpoint.save(str(tmp_path / 'a'), {'a': jax.numpy.zeros(2)}, {})
+  with pytest.raises(ValueError, match='holds no adapters'):
+    lora_checkpoint.read_adapters(
+      str(tmp_path / 'a'), model, config.mesh.make(8)
+    )
+  missing = dataclasses.replace(config, adapters=str(tmp_path / 'no'))
+  with pytest.raises(ValueError, match='adapters: no checkpoint at .*no'):
+    job_model.locate(missing)
+
+
+def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
+  """Also what adapters add to a model."""
+  adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
+  wanted = learn.run(
+    learn_runs.configured(base, pairs, **adapted),
+    str(tmp_path / 'run'),
+    terminal.silent(),
+  )
+  bucket.put_folder('base', base)
+  bucket.put_folder('pairs', pairs)
+  config = learn_runs.configured(
+    'gs://bucket/base', 'gs://bucket/pairs', **adapted
+  )
+  found = learn.run(config, 'gs://bucket/run', terminal.silent())
+  assert {**found, 'seconds': 0} == {**wanted, 'seconds': 0}
+  assert (
+    str(run_folder.newest_model('gs://bucket/run')) == 'gs://bucket/run/model'
+  )
+  assert trained_model.read_record('gs://bucket/run/model').sha256 == (
+    trained_model.read_record(str(tmp_path / 'run' / 'model')).sha256
+  )
+  assert checkpoint.array_hashes('gs://bucket/run/model') == (
+    checkpoint.array_hashes(str(tmp_path / 'run' / 'model'))
+  )
+  assert not bucket.names('run/training/steps/')
+  named = dataclasses.replace(
+    config, adapters='gs://bucket/run/training/adapters'
+  )
+  there = job_model.locate(named)
+  mesh = config.mesh.make()
+  whole = job_model.load_parts(named, there, mesh).model
+  for a, b in zip(
+    jax.tree.leaves(whole),
+    jax.tree.leaves(trained_model.load_parts('gs://bucket/run/model').model),
+  ):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+  again = learn.run(config, 'gs://bucket/run', terminal.silent())
+  assert again == found

@@ -1,0 +1,78 @@
+"""Pairs that are damaged, empty or of another model are refused."""
+
+import shutil
+
+import learn_runs
+import numpy as np
+import pytest
+
+from hermesflow_jax.curation import pair_files
+from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.jobs import learn
+from hermesflow_jax.runtime import terminal
+
+
+@pytest.mark.parametrize(
+  'damage, said',
+  [
+    (lambda f: next(f.rglob('pairs-train*')).write_bytes(b'x'), 'is damaged'),
+    (lambda f: (f / 'manifest.json').unlink(), 'no finished curation'),
+    (
+      lambda f: (f / 'manifest.json').write_text('{"sha256": {"a": "b"}}'),
+      'has no dataset',
+    ),
+    (lambda f: (f / 'manifest.json').write_text('[]'), 'no finished curation'),
+  ],
+)
+def test_what_is_no_curation_is_refused(base, pairs, tmp_path, damage, said):
+  shutil.copytree(pairs, tmp_path / 'pairs')
+  damage(tmp_path / 'pairs')
+  with pytest.raises(ValueError, match=said):
+    learn.run(
+      learn_runs.configured(base, tmp_path / 'pairs'),
+      str(tmp_path / 'run'),
+      terminal.silent(),
+    )
+  assert not (tmp_path / 'run').exists()
+
+
+def test_records_must_fit_and_teach():
+  side = pair_selection.ScoredCandidate(np.zeros(4, np.int32), 1.0)
+  row = pair_files.pair_to_record(
+    'a',
+    'b',
+    (
+      pair_selection.Pair(
+        pair_selection.ScoredCandidate('c', 1.0),
+        pair_selection.ScoredCandidate('d', 0.0),
+      ),
+      pair_selection.Pair(side, side, 'same content'),
+    ),
+  ) | {'codes': [0] * 4}
+  assert [r['id'] for r in learn.trainable_records([row], 4, both=False)] == [
+    'a'
+  ]
+  with pytest.raises(ValueError, match='no input has a pair'):
+    learn.trainable_records([row], 4, both=True)
+  with pytest.raises(ValueError, match='must have 16 codes .* got 4'):
+    learn.trainable_records([row], 16, both=False)
+
+
+def test_no_pairs_are_refused(base):
+  with pytest.raises(ValueError, match='pairs must be the folder'):
+    learn_runs.configured(base, '')
+
+
+def test_pairs_of_a_bucket_that_are_damaged_are_named(base, pairs, bucket):
+  bucket.put_folder('pairs', pairs)
+  (name,) = (n for n in bucket.names('pairs/tfds/') if 'array_record' in n)
+  bucket.put(name, bucket.blobs[name].data[:-1] + b'x')
+  config = learn_runs.configured(base, 'gs://bucket/pairs')
+  with pytest.raises(ValueError, match=f'gs://bucket/{name} is damaged'):
+    learn.run(config, 'gs://bucket/run', terminal.silent())
+  with pytest.raises(ValueError, match='no finished curation in gs://bucket/x'):
+    learn.run(
+      learn_runs.configured(base, 'gs://bucket/x'),
+      'gs://bucket/run',
+      terminal.silent(),
+    )

@@ -1,0 +1,125 @@
+"""A folder belongs to one run: others are refused, and it resumes."""
+
+import json
+
+import command_line
+import pytest
+import tiny_world
+
+import main
+
+
+def test_a_workdir_that_cannot_be_written(start, idle, base, tmp_path):
+  (tmp_path / 'file').write_text('kept')
+  command_line.one_line(
+    start(
+      command_line.CONFIG,
+      f'--config.init_from={base}',
+      f'--workdir={tmp_path}/file/run',
+    ),
+    'file/run',
+    'Not a directory',
+    'give another --workdir',
+  )
+  assert (tmp_path / 'file').read_text() == 'kept'
+
+
+@pytest.mark.parametrize('name', ['thesis.txt', 'settings.json'])
+def test_a_workdir_of_something_else(start, idle, base, tmp_path, name):
+  folder = tmp_path / 'mine'
+  folder.mkdir()
+  (folder / name).write_text('[1]')
+  command_line.one_line(
+    start(
+      command_line.CONFIG, f'--config.init_from={base}', f'--workdir={folder}'
+    ),
+    'mine',
+    'it holds files of something else',
+  )
+  assert {p.name: d for p, d in command_line.everything(folder).items()} == {
+    name: b'[1]'
+  }
+
+
+def test_a_workdir_of_other_settings(start, stopped, base, tmp_path):
+  flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  before = command_line.everything(tmp_path / 'run')
+  assert before
+  command_line.one_line(
+    start(*flags, '--config.play.images=5', '--config.inputs=7'),
+    'config.play.images 4 -> 5',
+    'config.inputs ',
+    ' -> 7',
+  )
+  assert command_line.everything(tmp_path / 'run') == before
+  # A run may go on to more rounds.
+  assert start(*flags, '--config.play.rounds=5')[0] == 130
+
+
+FREE = (
+  'play.log_every=7',
+  'play.save_every=9',
+  'play.sample_every=3',
+  'play.profile_steps=(1,2)',
+  'play.label_rows=64',
+  'gallery=3',
+  'chunk=16',
+  'mesh.model=2',
+  'play.optim.accumulate=2',
+  'official=True',
+  'missing=x',
+)
+
+
+def test_what_does_not_change_results_may_change_when_a_run_goes_on(
+  start, stopped, base, tmp_path, capfd
+):
+  flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  changed = [*flags, *(f'--config.{each}' for each in FREE)]
+  main.main(['main.py', *map(str, changed)])
+  said = capfd.readouterr().out
+  assert 'resuming in run; ' in said
+  assert 'config.play.log_every 10 -> 7' in said
+  assert 'config.gallery 12 -> 3' in said
+  # The record is of the newest start.
+  record = json.loads((tmp_path / 'run' / 'settings.json').read_text())
+  assert (record['play']['log_every'], record['chunk']) == (7, 16)
+  assert record['mesh'] == {'data': -1, 'model': 2}
+  command_line.one_line(
+    start(*changed, '--config.play.batch=8'), 'config.play.batch 16 -> 8'
+  )
+  assert start(*flags)[0] == 130
+
+
+def test_a_run_of_an_earlier_release_goes_on(start, stopped, base, tmp_path):
+  """Commit 423190d had other default meshes, and no official files."""
+  flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  path = tmp_path / 'run' / 'settings.json'
+  record = json.loads(path.read_text())
+  del record['official']
+  record['mesh'] = {'data': -1, 'model': 1}
+  path.write_text(json.dumps(record))
+  assert start(*flags)[0] == 130
+  # A setting that this release does not know may have changed results.
+  path.write_text(json.dumps(record | {'strange': 1}))
+  command_line.one_line(start(*flags), 'config.strange 1 -> None')
+
+
+def test_a_workdir_of_another_base_model(start, stopped, copy):
+  flags = [command_line.CONFIG, f'--config.init_from={copy}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  tiny_world.bundle(copy, seed=1)
+  command_line.one_line(start(*flags), 'config.base.model.safetensors')
+
+
+def test_a_start_that_was_killed_leaves_no_mess(start, stopped, base, tmp_path):
+  (tmp_path / 'run').mkdir()
+  (tmp_path / 'run' / 'settings.json.tmp').write_text('{"hal')
+  code, _ = start(
+    command_line.CONFIG, f'--config.init_from={base}', '--workdir=run'
+  )
+  assert code == 130
+  assert json.loads((tmp_path / 'run' / 'settings.json').read_text())

@@ -1,0 +1,46 @@
+"""A tiny model, and a self-play run of two rounds."""
+
+import dataclasses
+
+import pytest
+import shared_folders
+import tiny_world
+
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.runtime import terminal
+
+
+@pytest.fixture(scope='session')
+def base(tmp_path_factory):
+  """The folder of a tiny bundle that no test changes."""
+  return shared_folders.make_once(
+    tmp_path_factory, 'tiny_base', tiny_world.bundle
+  )
+
+
+@pytest.fixture(scope='session')
+def config(base):
+  """Settings of two rounds on the embedded world."""
+  return tiny_world.self_play(base)
+
+
+@pytest.fixture(scope='session')
+def whole(config, tmp_path_factory):
+  """The folder of a run that nothing has stopped."""
+  return shared_folders.make_once(
+    tmp_path_factory,
+    'self_play_run',
+    lambda folder: pair_dpo.run(config, str(folder), terminal.silent()),
+  )
+
+
+@pytest.fixture
+def file_config(base, tmp_path):
+  """Settings of a round on files that a test may change."""
+  config = tiny_world.self_play(base)
+  data = pair_dpo.OwnFiles(
+    inputs=tiny_world.files(tmp_path, 'preference', 6),
+    held_out=tiny_world.files(tmp_path, 'eval', 4),
+  )
+  play = dataclasses.replace(config.play, rounds=1)
+  return dataclasses.replace(config, files=data, play=play)

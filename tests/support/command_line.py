@@ -1,0 +1,37 @@
+"""Commands in this process: exit code and error line."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = f'--config={ROOT}/configs/pair_dpo.py'
+
+
+def one_line(found, *said):
+  """Asserts exit code 2 and one line that says all of `said`."""
+  code, text = found
+  assert text.startswith('error: ') and text.count('\n') == 1, text
+  for each in said:
+    assert str(each) in text
+  assert code == 2
+
+
+def everything(folder):
+  """{path: bytes} of all files below a folder."""
+  return {
+    path: path.read_bytes() for path in folder.rglob('*') if path.is_file()
+  }
+
+
+def process(*arguments, cwd):
+  return subprocess.Popen(
+    [sys.executable, str(ROOT / 'main.py'), *map(str, arguments)],
+    cwd=cwd,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
+    | {'JAX_PLATFORMS': 'cpu'},
+  )

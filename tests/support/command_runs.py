@@ -1,0 +1,192 @@
+"""Runs of self-play by the command line, in one or two processes."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from hermesflow_jax.checkpoints import checkpoint
+
+ROOT = pathlib.Path(__file__).parents[2]
+STEPS = 24
+SMALL = {
+  'inputs': 6,
+  'fresh_inputs': False,
+  'held_out': 4,
+  'unseen': 3,
+  'gallery': 2,
+  'play.rounds': 1,
+  'play.images': 2,
+  'play.batch': 8,
+  'play.epochs': 0.0,
+  'play.optim.steps': STEPS,
+  'play.log_every': 5,
+  'play.save_every': 2,
+  'play.optim.lr': 0.01,
+  'play.rules.least_win': 0.0,
+  'play.rules.both': False,
+  'play.curation_sampler.steps': 2,
+  'play.evaluation_sampler.steps': 2,
+  'play.objective.masks': 1,
+}
+
+
+@dataclasses.dataclass
+class Place:
+  """Where runs are started.
+
+  Attributes:
+    base: the model they start from.
+    cache: of compiled programs.
+  """
+
+  base: pathlib.Path
+  cache: pathlib.Path
+
+  def start(self, folder, processes=1, number=0, port=0, devices=8, **changes):
+    """Starts a run, or one of its processes."""
+    flags = [f'--config.{k}={v}' for k, v in (SMALL | changes).items()]
+    if port:
+      flags += [
+        f'--coordinator=localhost:{port}',
+        f'--process={number}',
+        f'--processes={processes}',
+      ]
+    flags_of_xla = ' '.join(
+      (
+        f'--xla_force_host_platform_device_count={devices // processes}',
+        '--xla_backend_optimization_level=0',
+      )
+    )
+    env = os.environ | {
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': flags_of_xla,
+      'JAX_COMPILATION_CACHE_DIR': str(self.cache),
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+      'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
+    }
+    return subprocess.Popen(
+      [
+        sys.executable,
+        str(ROOT / 'main.py'),
+        '--config=configs/pair_dpo.py',
+        f'--config.init_from={self.base}',
+        f'--workdir={folder}',
+        *flags,
+      ],
+      cwd=ROOT,
+      env=env,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+
+  def start_all(self, folder, count=2, together=False, **changes):
+    """Starts all processes of a run; one is together with others if asked."""
+    if count == 1 and not together:
+      return [self.start(folder, **changes)]
+    with socket.socket() as free:
+      free.bind(('localhost', 0))
+      port = free.getsockname()[1]
+    return [self.start(folder, count, n, port, **changes) for n in range(count)]
+
+
+def ended(process, code=0):
+  """What a process said, when it has ended."""
+  said, wrong = process.communicate(timeout=300)
+  assert process.returncode == code, (process.returncode, said, wrong[-3000:])
+  return said + wrong
+
+
+def outcome(folder):
+  """All that a run leaves, but for what a clock says."""
+  found = {'model': checkpoint.array_hashes(str(folder / 'checkpoints' / '1'))}
+  found['pairs'] = (folder / 'round_1' / 'pairs.jsonl').read_text()
+  curated = json.loads((folder / 'round_1' / 'curation.json').read_text())
+  del curated['seconds']
+  found['curated'] = curated
+  with np.load(folder / 'round_1' / 'codes.npz') as arrays:
+    found |= {name: array.tolist() for name, array in arrays.items()}
+  for number in (0, 1):
+    summary = json.loads(
+      (folder / f'round_{number}' / 'evaluation.json').read_text()
+    )
+    del summary['seconds']
+    found[number] = summary
+  lines = (folder / 'round_1' / 'training' / 'metrics.jsonl').read_text()
+  found['metrics'] = [
+    {
+      k: v
+      for k, v in json.loads(line).items()
+      if k != 'time' and not k.startswith(('time/', 'speed/', 'device/'))
+    }
+    for line in lines.splitlines()
+  ]
+  assert [row['step'] for row in found['metrics']] == [5, 10, 15, 20, 24]
+  return found
+
+
+def assert_same(folder, whole):
+  found, wanted = outcome(folder), outcome(whole)
+  for name, value in wanted.items():
+    assert found[name] == value, name
+
+
+def assert_near(found, wanted):
+  for a, b in zip(found, wanted, strict=True):
+    for name in ('train/loss', 'train/grad_norm', 'und/winner_nll'):
+      assert a[name] == pytest.approx(b[name], rel=1e-5), (a['step'], name)
+
+
+def saved_beyond(folder, step, running):
+  """Waits until a round has saved a later step; returns it."""
+  steps = folder / 'round_1' / 'training' / 'steps'
+  deadline = time.monotonic() + 300
+  while True:
+    numbers = [int(p.name) for p in steps.glob('*') if p.name.isdecimal()]
+    if max(numbers, default=-1) > step:
+      return max(numbers)
+    assert time.monotonic() < deadline
+    assert all(p.poll() is None for p in running), running[0].communicate()
+    time.sleep(0.02)
+
+
+def appears(path, running):
+  """Waits until a run has written a file."""
+  deadline = time.monotonic() + 300
+  while not path.exists():
+    assert time.monotonic() < deadline
+    assert all(p.poll() is None for p in running), running[0].communicate()
+    time.sleep(0.02)
+
+
+def brought(bucket, folder):
+  """A copy of the run in the bucket on this machine."""
+  shutil.rmtree(folder, ignore_errors=True)
+  bucket.get_folder('run', folder)
+  return folder
+
+
+def saved_in_bucket(bucket, step, running):
+  """Waits until a round has saved a later step there."""
+  place, mark = 'run/round_1/training/steps/', '/commit_success.txt'
+  deadline = time.monotonic() + 300
+  while True:
+    numbers = [
+      int(name[len(place) : -len(mark)])
+      for name in bucket.names(place)
+      if name.endswith(mark)
+    ]
+    if max(numbers, default=-1) > step:
+      return
+    assert time.monotonic() < deadline
+    assert running.poll() is None, running.communicate()
+    time.sleep(0.02)

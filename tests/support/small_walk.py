@@ -1,0 +1,105 @@
+"""Commands of docs/walk.md on the small Show-o."""
+
+import contextlib
+import functools
+import io
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import small_records
+
+from conversions import convert
+from hermesflow_jax.checkpoints import converted_model
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sequences import text_tokenizer
+import main
+
+ROOT = pathlib.Path(__file__).parents[2]
+RECORDS = small_records.splits()
+CHOICES = ('yes', 'dark blue', "Grandma's marmalade", 'on the left of it')
+QUESTIONS = ('what is in the image?', 'where is it?')
+# Fewer steps than a user's walk: the test is about files, not about learning.
+STEPS = 2
+QUICK = (
+  f'--config.play.optim.steps={STEPS}',
+  '--config.play.curation_sampler.steps=2',
+  '--config.play.evaluation_sampler.steps=2',
+)
+
+
+class Walk:
+  """The folder in which a user starts all commands.
+
+  Attributes:
+    folder: the folder.
+    pixels: side of the images.
+  """
+
+  def __init__(self, folder: pathlib.Path, pixels: int):
+    self.folder, self.pixels = folder, pixels
+
+  def job(self, name: str, *arguments: str) -> pathlib.Path:
+    """Runs a job in this process; returns the folder it writes into."""
+    verbosity = main.logging.get_verbosity()
+    errors = io.StringIO()
+    try:
+      with contextlib.chdir(self.folder), contextlib.redirect_stderr(errors):
+        code = main.main(['main.py', self.config(name), *arguments])
+    finally:
+      main.logging.set_verbosity(verbosity)
+    assert code == 0, errors.getvalue()
+    return self.folder / 'runs' / name
+
+  def config(self, name: str) -> str:
+    """Returns the flag that names the config of a job."""
+    return f'--config={ROOT}/configs/{name}.py:small_{self.pixels}'
+
+  def command(self, *arguments: str) -> None:
+    """Runs a command in a process of its own."""
+    done = subprocess.run(
+      [sys.executable, *arguments],
+      cwd=self.folder,
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+  def convert(self, *arguments: str) -> None:
+    """Runs `python -m conversions.convert` in this process."""
+    errors = io.StringIO()
+    with contextlib.chdir(self.folder), contextlib.redirect_stderr(errors):
+      code = convert.main(list(arguments), terminal.silent())
+    assert code == 0, errors.getvalue()
+
+  @property
+  def codes(self) -> int:
+    """Codes of an image."""
+    return (self.pixels // 16) ** 2
+
+  @property
+  def base(self) -> pathlib.Path:
+    """The converted Show-o."""
+    return self.folder / 'small' / 'checkpoints' / f'show_o_{self.pixels}'
+
+  @functools.cached_property
+  def text(self) -> text_tokenizer.TextTokenizer:
+    """The text tokenizer."""
+    return text_tokenizer.load(str(self.folder / 'small' / 'phi-1_5'))
+
+
+def lines(path: pathlib.Path) -> list[dict]:
+  """Returns the objects of a file of JSON lines."""
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """Returns the arrays of a converted or trained Show-o, by name."""
+  record = converted_model.read_record(str(path), 'showo')
+  model = converted_model.restore_model(str(path), record)
+  named, _ = jax.tree_util.tree_flatten_with_path(model)
+  return {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in named}

@@ -1,0 +1,138 @@
+"""Whole runs that several tests read, made once for all test processes."""
+
+import pathlib
+import time
+
+import command_runs
+import pytest
+import shared_folders
+import small_show_o
+import small_walk
+import tiny_world
+
+
+@pytest.fixture(scope='session')
+def once(tmp_path_factory):
+  """Returns a function that does named work once; see `shared_folders`."""
+  return lambda name, work: shared_folders.do_once(tmp_path_factory, name, work)
+
+
+@pytest.fixture(
+  scope='session', params=[256, pytest.param(512, marks=pytest.mark.slow)]
+)
+def case(request, once) -> small_walk.Walk:
+  """The small Show-o as the documented command writes it."""
+  name, codes = f'walk_{request.param}', (request.param // 16) ** 2
+  root = once(
+    name, lambda root: small_show_o.write(root / name / 'small', codes)
+  )
+  return small_walk.Walk(root / name, request.param)
+
+
+@pytest.fixture(scope='session')
+def converted(case, once) -> small_walk.Walk:
+  """Both models are converted."""
+
+  def convert(root):
+    case.convert('showo', 'small/showo', str(case.base))
+    case.convert('magvitv2', 'small/magvitv2', 'small/checkpoints/magvitv2')
+
+  once(f'converted_{case.pixels}', convert)
+  return case
+
+
+@pytest.fixture(scope='session')
+def played(converted, once) -> small_walk.Walk:
+  """Two rounds of self-play are in runs/pair_dpo."""
+  once(
+    f'played_{converted.pixels}',
+    lambda root: converted.job('pair_dpo', *small_walk.QUICK),
+  )
+  return converted
+
+
+@pytest.fixture(scope='session')
+def generated(played, once) -> pathlib.Path:
+  """The trained model drew, in a process of its own."""
+  once(
+    f'generated_{played.pixels}',
+    lambda root: played.command(
+      str(small_walk.ROOT / 'main.py'),
+      played.config('generate'),
+      '--config.init_from=runs/pair_dpo',
+      '--config.each=2',
+    ),
+  )
+  return played.folder / 'runs' / 'generate'
+
+
+@pytest.fixture(scope='session')
+def curated(played, once) -> pathlib.Path:
+  """The trained model made pairs."""
+  once(
+    f'curated_{played.pixels}',
+    lambda root: played.job(
+      'curate', '--config.init_from=runs/pair_dpo', '--config.sampler.steps=2'
+    ),
+  )
+  return played.folder / 'runs' / 'curate'
+
+
+@pytest.fixture(scope='session')
+def learned(played, curated, once) -> pathlib.Path:
+  """The trained model learned from pairs of its own."""
+  once(
+    f'learned_{played.pixels}',
+    lambda root: played.job(
+      'learn',
+      '--config.init_from=runs/pair_dpo',
+      f'--config.pairs={curated}',
+      f'--config.optim.steps={small_walk.STEPS}',
+    ),
+  )
+  return played.folder / 'runs' / 'learn'
+
+
+@pytest.fixture(scope='session')
+def returned(played, once) -> pathlib.Path:
+  """The trained model is in the official layout again."""
+  once(
+    f'returned_{played.pixels}',
+    lambda root: played.convert(
+      'showo', 'runs/pair_dpo', 'hermesflow_pytorch', '--reverse'
+    ),
+  )
+  return played.folder / 'hermesflow_pytorch'
+
+
+@pytest.fixture(scope='session')
+def place(once) -> command_runs.Place:
+  """A tiny bundle, and a cache of compiled programs."""
+  root = once('tiny_base', lambda root: tiny_world.bundle(root / 'tiny_base'))
+  return command_runs.Place(root / 'tiny_base', root / 'compiled')
+
+
+@pytest.fixture(scope='session')
+def whole(place, once) -> tuple[pathlib.Path, float]:
+  """The folder of a run that nothing stopped, and its seconds."""
+
+  def run(root):
+    began = time.monotonic()
+    command_runs.ended(place.start(root / 'one_process'))
+    seconds = time.monotonic() - began
+    (root / 'one_process.seconds').write_text(f'{seconds}')
+
+  root = once('one_process', run)
+  seconds = float((root / 'one_process.seconds').read_text())
+  return root / 'one_process', seconds
+
+
+@pytest.fixture(scope='session')
+def whole_of_two(place, once) -> pathlib.Path:
+  """The folder of a run of two processes that nothing stopped."""
+
+  def run(root):
+    for process in place.start_all(root / 'two_processes'):
+      command_runs.ended(process)
+
+  return once('two_processes', run) / 'two_processes'

@@ -1,0 +1,91 @@
+"""Runs in a bucket leave the files of runs in a folder."""
+
+import dataclasses
+import random
+import signal
+import subprocess
+import time
+
+import command_runs
+import pytest
+
+
+def test_a_run_in_a_bucket_leaves_what_one_in_a_folder_leaves(
+  place, whole, bucket, tmp_path
+):
+  """Killed in its training; what it starts from is there, too."""
+  bucket.put_folder('base', place.base)
+  there = dataclasses.replace(place, base='gs://bucket/base')
+  run = there.start('gs://bucket/run')
+  command_runs.saved_in_bucket(bucket, 9, run)
+  run.kill()
+  run.communicate()
+  said = command_runs.ended(there.start('gs://bucket/run'))
+  assert 'resumes at step' in said
+  assert 'report: gs://bucket/run/report.html' in said
+  command_runs.assert_same(
+    command_runs.brought(bucket, tmp_path / 'run'), whole[0]
+  )
+  assert not bucket.names('run/round_1/training/steps/')
+
+
+@pytest.mark.slow
+def test_a_run_in_a_bucket_that_is_told_to_stop_goes_on_as_if_not(
+  place, whole, bucket, tmp_path
+):
+  run = place.start('gs://bucket/run')
+  command_runs.saved_in_bucket(bucket, -1, run)
+  run.send_signal(signal.SIGTERM)
+  said = command_runs.ended(run, 130)
+  assert 'stopped after step' in said and 'the same command resumes' in said
+  command_runs.ended(place.start('gs://bucket/run'))
+  command_runs.assert_same(
+    command_runs.brought(bucket, tmp_path / 'run'), whole[0]
+  )
+
+
+@pytest.mark.slow
+def test_two_processes_make_in_a_bucket_what_they_make_in_a_folder(
+  place, whole_of_two, bucket, tmp_path
+):
+  running = place.start_all('gs://bucket/run')
+  command_runs.saved_in_bucket(bucket, -1, running[0])
+  for process in running:
+    process.kill()
+    process.communicate()
+  for process in place.start_all('gs://bucket/run'):
+    command_runs.ended(process)
+  command_runs.assert_same(
+    command_runs.brought(bucket, tmp_path / 'run'), whole_of_two
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+def test_runs_in_a_bucket_ended_at_random_times_lose_nothing(
+  place, whole, bucket, tmp_path, number
+):
+  draw, ends = random.Random(0), 0
+  whole, seconds = whole
+  while ends < 6:
+    began, afresh = time.monotonic(), not bucket.names('run/')
+    process = place.start('gs://bucket/run')
+    try:
+      process.communicate(timeout=draw.uniform(0.1, 1.0) * seconds)
+      assert process.returncode == 0
+      if afresh:
+        seconds = time.monotonic() - began
+      command_runs.assert_same(
+        command_runs.brought(bucket, tmp_path / 'run'), whole
+      )
+      bucket.clear()
+    except subprocess.TimeoutExpired:
+      process.send_signal(number)
+      process.communicate()
+      # One that is told at its end has command_runs.ended well.
+      assert process.returncode in (-signal.SIGKILL, 130, 0)
+      ends += process.returncode != 0
+  command_runs.ended(place.start('gs://bucket/run'))
+  command_runs.assert_same(
+    command_runs.brought(bucket, tmp_path / 'run'), whole
+  )

@@ -1,0 +1,147 @@
+"""Self-play on the small Show-o: codes, pairs, metrics and weights."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+from PIL import ImageOps
+import pytest
+import small_walk
+
+from hermesflow_jax.checkpoints import initial_model
+
+# A latent this near to 0 may fall on either side: sums have another order.
+LATENT_ERROR = 1e-3
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+  """Returns torchvision's Resize (bicubic) and CenterCrop of an image."""
+  width, height = image.size
+  short, long = min(width, height), max(width, height)
+  long = int(size * long / short)
+  resized = (size, long) if width <= height else (long, size)
+  image = image.resize(resized, Image.Resampling.BICUBIC)
+  left, top = (int(round((side - size) / 2.0)) for side in resized)
+  return image.crop((left, top, left + size, top + size))
+
+
+def upright(path: pathlib.Path) -> Image.Image:
+  """Returns an image as a viewer shows it, on white where it is clear."""
+  image = ImageOps.exif_transpose(Image.open(path))
+  if image.mode == 'RGBA':
+    white = Image.new('RGBA', image.size, 'white')
+    image = Image.alpha_composite(white, image)
+  return image.convert('RGB')
+
+
+def test_images_have_the_sizes_of_coco_and_journeydb(case):
+  for record in small_walk.RECORDS['inputs'] + small_walk.RECORDS['held_out']:
+    path = case.folder / 'small' / 'data' / 'images' / record.file
+    assert upright(path).size == record.size
+
+
+def test_codes_of_images_are_those_of_torchvisions_pixels(played):
+  records = sorted(small_walk.RECORDS['inputs'], key=lambda record: record.name)
+  pixels = np.stack(
+    [
+      square(
+        upright(played.folder / 'small/data/images' / record.file),
+        played.pixels,
+      )
+      for record in records
+    ]
+  )
+  tokenizer = initial_model.open(
+    played.folder / 'small' / 'checkpoints' / 'magvitv2'
+  ).load_tokenizer(None)
+  latents = np.concatenate(
+    [
+      np.asarray(
+        jax.jit(lambda model, x: model.encode(x))(
+          tokenizer, pixels[n : n + 1] / np.float32(127.5) - 1
+        )
+      )
+      for n in range(len(pixels))
+    ]
+  ).reshape(len(records), played.codes, -1)
+  with np.load(
+    played.folder / 'runs' / 'pair_dpo' / 'round_1' / 'codes.npz'
+  ) as file:
+    codes = file['real']
+  bits = codes[..., None] >> np.arange(13)[::-1] & 1
+  certain = np.abs(latents) > LATENT_ERROR
+  assert certain.mean() > 0.98
+  np.testing.assert_array_equal(bits[certain], (latents > 0)[certain])
+  # The tokenizer tells images and patches apart.
+  assert all(len(np.unique(row)) > 10 for row in codes)
+
+
+@pytest.mark.parametrize('number', [1, 2])
+def test_pairs_hold_codes_and_captions_of_the_vocabulary(played, number):
+  folder = played.folder / 'runs' / 'pair_dpo' / f'round_{number}'
+  pairs = small_walk.lines(folder / 'pairs.jsonl')
+  assert [pair['id'] for pair in pairs] == sorted(
+    record.name for record in small_walk.RECORDS['inputs']
+  )
+  for pair in pairs:
+    for name in ('codes_win', 'codes_lose'):
+      assert len(pair[name]) == played.codes
+      assert 0 <= min(pair[name]) <= max(pair[name]) < 8_192
+    for name in ('caption_win', 'caption_lose'):
+      (tokens,) = played.text.encode([pair[name]])
+      assert played.text.decode(tokens) == pair[name]
+      assert tokens and max(tokens) < 50_295
+  for kind in ('caption', 'image'):
+    assert any(not pair[f'{kind}_dropped'] for pair in pairs)
+
+
+def test_answers_about_candidates_are_among_the_choices(played):
+  choices = {
+    record.name: [question['choices'] for question in record.questions]
+    for record in small_walk.RECORDS['inputs']
+  }
+  path = played.folder / 'runs/pair_dpo/round_1/candidates/000000.jsonl'
+  for row in small_walk.lines(path):
+    assert len(row['answers']) == 3
+    for answers in row['answers']:
+      for answer, options in zip(answers, choices[row['id']], strict=True):
+        assert answer in options
+
+
+def test_the_run_tells_the_results_of_all_rounds(played):
+  folder = played.folder / 'runs' / 'pair_dpo'
+  results = json.loads((folder / 'results.json').read_text())
+  assert [row['round'] for row in results['rounds']] == [0, 1, 2]
+  for row in results['rounds']:
+    for name in ('understanding', 'generation'):
+      assert 0 <= row[name] <= 1
+  assert (folder / 'report.html').read_text().rstrip().endswith('</html>')
+
+
+def test_a_round_writes_finite_metrics_of_each_step(played):
+  for number in (1, 2):
+    folder = played.folder / 'runs' / 'pair_dpo' / f'round_{number}'
+    metrics = small_walk.lines(folder / 'training' / 'metrics.jsonl')
+    assert [row['step'] for row in metrics] == list(
+      range(1, small_walk.STEPS + 1)
+    )
+    for row in metrics:
+      assert np.isfinite(row['train/loss']) and row['train/skipped'] == 0
+
+
+def test_trained_weights_are_float32_and_differ_from_the_base(played):
+  base = small_walk.arrays(played.base)
+  before = base
+  for number in ('1', '2'):
+    path = played.folder / 'runs' / 'pair_dpo' / 'checkpoints' / number
+    trained = small_walk.arrays(path)
+    assert trained.keys() == base.keys()
+    for name, array in trained.items():
+      assert array.dtype == np.float32 and np.isfinite(array).all()
+      assert (array != before[name]).any(), name
+      rounded = array.astype(jnp.bfloat16).astype(np.float32)
+      assert (array != rounded).any(), name
+    before = trained
