@@ -19,6 +19,7 @@ from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 
@@ -58,7 +59,7 @@ class ConversionRecord:
     record = dataclasses.asdict(self)
     del record['part']
     return {
-      'converted': record | {'sizes': settings.model_identity(self.sizes)}
+      'converted': record | {'sizes': identities.model_identity(self.sizes)}
     }
 
   def abstract(self):
@@ -106,7 +107,7 @@ def _part(path, kind):
   """Returns the record of a trained model's transformer or tokenizer."""
   whole = trained_model.read_record(path)
   # As in a converted network, the reader chooses how it is computed.
-  decoder = phi.PhiConfig(**settings.model_identity(whole.config.decoder))
+  decoder = phi.PhiConfig(**identities.model_identity(whole.config.decoder))
   config = dataclasses.replace(whole.config, decoder=decoder)
   parts = {
     'showo': ('model/', config, whole.sizes.lengths.max_text),

@@ -19,6 +19,7 @@ from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
@@ -92,7 +93,9 @@ def _decoder_sizes(values: dict) -> dict:
     The sizes, and settings of speed that suit every machine: a kernel of one
     kind of accelerator becomes 'auto', which picks one where the bundle runs.
   """
-  sizes = settings.identity(phi.PhiConfig, values, of='model', defaults=False)
+  sizes = identities.identity_of(
+    phi.PhiConfig, values, of='model', defaults=False
+  )
   sizes |= {name: values[name] for name in _SPEED if name in values}
   if sizes.get('attention') in KERNEL_PLATFORMS:
     sizes['attention'] = 'auto'
@@ -115,7 +118,7 @@ def save_tokenizer(path: str, tokenizer: magvit.Magvit) -> None:
   folder = storage.path(path)
   storage.make_folder(folder)
   record = _record(folder)
-  record['tokenizer'] = settings.model_identity(tokenizer.config)
+  record['tokenizer'] = identities.model_identity(tokenizer.config)
   record['sha256'] = record.get('sha256', {}) | {
     'tokenizer.safetensors': _write(folder, 'tokenizer.safetensors', tokenizer)
   }

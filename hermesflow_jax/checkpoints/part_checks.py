@@ -7,8 +7,8 @@ from typing import Any
 from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.models import magvit
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import processes
-from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import text_tokenizer
 
@@ -98,7 +98,7 @@ def _differences(name, value, expected):
     if value != expected:
       yield name, value, expected
     return
-  values, expected = map(settings.model_identity, (value, expected))
+  values, expected = map(identities.model_identity, (value, expected))
   for field in values:
     if values[field] != expected[field]:
       yield f'{name}.{field}', values[field], expected[field]

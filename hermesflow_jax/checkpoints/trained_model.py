@@ -25,6 +25,7 @@ from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import text_tokenizer
@@ -180,7 +181,7 @@ def _identity(sums, record) -> str:
   content = {
     'arrays': sums,
     # Without defaults: the hash of an old model stays when a field is added.
-    'sizes': settings.identity(
+    'sizes': identities.identity_of(
       model_bundle.Sizes, record['sizes'], of='model', defaults=False
     ),
     'text': record['text'],

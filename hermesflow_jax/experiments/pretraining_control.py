@@ -10,6 +10,7 @@ import jax
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
@@ -140,9 +141,9 @@ def pretrain_on(base, config, control, optim, root, seed, console):
     ),
     mesh=base.mesh,
     folder=str(root / f'control_{seed}' / 'training'),
-    identity=settings.identity(kind, settings.to_json_types(config))
+    identity=identities.identity_of(kind, settings.to_json_types(config))
     | {'seed': seed},
-    known=functools.partial(settings.identity, kind),
+    known=functools.partial(identities.identity_of, kind),
     label=f'control {seed}: pretraining',
     console=console,
   )

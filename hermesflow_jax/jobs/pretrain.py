@@ -20,6 +20,7 @@ from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
@@ -202,8 +203,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     ),
     mesh=mesh,
     folder=workdir,
-    identity=settings.identity(Settings, settings.to_json_types(config)),
-    known=functools.partial(settings.identity, Settings),
+    identity=identities.identity_of(Settings, settings.to_json_types(config)),
+    known=functools.partial(identities.identity_of, Settings),
     label='pretraining',
     console=console,
   )

@@ -18,6 +18,7 @@ from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -128,8 +129,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config=schedule.pace(optim.steps),
     mesh=mesh,
     folder=workdir,
-    identity=settings.identity(Settings, settings.to_json_types(config)),
-    known=functools.partial(settings.identity, Settings),
+    identity=identities.identity_of(Settings, settings.to_json_types(config)),
+    known=functools.partial(identities.identity_of, Settings),
     label='tokenizer',
     console=console,
   )

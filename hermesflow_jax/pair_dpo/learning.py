@@ -23,6 +23,7 @@ from hermesflow_jax.pair_dpo import pair_loss
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.pair_dpo import reference_scores
 from hermesflow_jax.pair_dpo import throughput
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
@@ -238,7 +239,7 @@ def learn_round(
     mesh=mesh,
     folder=str(folder),
     identity=identity,
-    known=functools.partial(settings.identity, LearningConfig),
+    known=functools.partial(identities.identity_of, LearningConfig),
     label=f'round {number}: learning',
     console=console,
     names=names,
@@ -269,6 +270,6 @@ def _identity(config, steps, records):
   """Returns the settings and records that checkpoints must have."""
   values = settings.to_json_types(config)
   names = [field.name for field in dataclasses.fields(LearningConfig)]
-  return settings.identity(
+  return identities.identity_of(
     LearningConfig, {name: values[name] for name in names}
   ) | {'steps': steps, 'records': pipeline.content_hash(records)}

@@ -86,7 +86,7 @@ def check(instance) -> None:
     ValueError: one line that lists every field out of its bounds.
   """
   faults = []
-  for name, hint in _hints(type(instance)).items():
+  for name, hint in hints(type(instance)).items():
     if hasattr(instance, name):
       faults += _violations(hint, getattr(instance, name), name)
   if faults:
@@ -163,56 +163,13 @@ def to_json_types(instance) -> dict:
   return json.loads(json.dumps(dataclasses.asdict(instance), default=str))
 
 
-def identity(
-  kind: type, values: Mapping, of: str = 'run', defaults: bool = True
-) -> dict:
-  """Returns the settings that decide whether two runs or models are the same.
+@functools.cache
+def hints(kind: type) -> Mapping[str, typing.Any]:
+  """Returns the annotations of a dataclass by field, with their conditions.
 
   Args:
     kind: a dataclass.
-    values: its fields as JSON types, e.g. a record that an earlier release
-      wrote. Keys that are no fields are kept.
-    of: 'run' or 'model'; see `not_identity`.
-    defaults: whether a missing field gets its default.
-
-  Returns:
-    `values` without the fields that `not_identity` declares, at any depth.
   """
-  fields = {field.name: field for field in dataclasses.fields(kind)}
-  hints = _hints(kind)
-  out = {key: value for key, value in values.items() if key not in fields}
-  for name, field in fields.items():
-    if of in field.metadata.get('identity', ()):
-      continue
-    if name in values:
-      value = values[name]
-    elif defaults and field.default is not dataclasses.MISSING:
-      value = json.loads(json.dumps(field.default, default=_as_dict))
-    else:
-      continue
-    out[name] = _identity(hints[name], value, of, defaults)
-  return out
-
-
-def same_model(a, b) -> bool:
-  """Returns whether two configs of modules give weights the same meaning."""
-  return type(a) is type(b) and model_identity(a) == model_identity(b)
-
-
-def model_identity(instance) -> dict:
-  """Returns the settings that give a model's weights their meaning.
-
-  Args:
-    instance: a dataclass instance, e.g. a config of a module.
-
-  Returns:
-    Its fields by name, without those that say only how it is computed.
-  """
-  return identity(type(instance), dataclasses.asdict(instance), of='model')
-
-
-@functools.cache
-def _hints(kind) -> Mapping[str, typing.Any]:
   return typing.get_type_hints(kind, include_extras=True)
 
 
@@ -225,54 +182,49 @@ def _merged(values, changes):
   return out
 
 
-def _as_dict(value):
-  if dataclasses.is_dataclass(value):
-    return dataclasses.asdict(value)
-  return str(value)
+def split_annotation(hint) -> tuple[typing.Any, tuple[Condition, ...]]:
+  """Returns the type and the conditions that an annotation holds.
 
-
-def _split(hint) -> tuple[typing.Any, tuple[Condition, ...]]:
-  """Returns an annotation's type and conditions."""
+  Args:
+    hint: any annotation.
+  """
   if typing.get_origin(hint) is typing.Annotated:
     return hint.__origin__, hint.__metadata__
   return hint, ()
 
 
-def _optional(hint):
-  """Returns T of the annotation `T | None`, and None for other annotations."""
+def optional_type(hint):
+  """Returns T of the annotation `T | None`, and None for other annotations.
+
+  Args:
+    hint: any annotation.
+  """
   if typing.get_origin(hint) in (typing.Union, types.UnionType):
     return next(a for a in typing.get_args(hint) if a is not types.NoneType)
   return None
 
 
-def _element(hint):
-  """Returns T of the annotation `tuple[T, ...]`; None for other annotations."""
+def element_type(hint):
+  """Returns T of the annotation `tuple[T, ...]`; None for other annotations.
+
+  Args:
+    hint: any annotation.
+  """
   is_tuple = typing.get_origin(hint) is tuple
   return typing.get_args(hint)[0] if is_tuple else None
 
 
-def _identity(hint, value, of, defaults):
-  hint, _ = _split(hint)
-  if inner := _optional(hint):
-    return _identity(inner, value, of, defaults)
-  if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-    return identity(hint, value, of, defaults)
-  if (element := _element(hint)) and isinstance(value, (list, tuple)):
-    return [_identity(element, item, of, defaults) for item in value]
-  return value
-
-
 def _violations(hint, value, name) -> list[str]:
   """Returns a message for each value that does not meet its conditions."""
-  hint, conditions = _split(hint)
-  if inner := _optional(hint):
+  hint, conditions = split_annotation(hint)
+  if inner := optional_type(hint):
     return [] if value is None else _violations(inner, value, name)
   faults = [
     f'{name} must be {condition.text}, got {value!r}'
     for condition in conditions
     if not condition.holds(value)
   ][:1]
-  if element := _element(hint):
+  if element := element_type(hint):
     for index, item in enumerate(value):
       faults += _violations(element, item, f'{name}[{index}]')
   return faults
@@ -280,7 +232,7 @@ def _violations(hint, value, name) -> list[str]:
 
 def _build(kind, values, name, faults):
   fields = {field.name: field for field in dataclasses.fields(kind)}
-  hints = _hints(kind)
+  annotations = hints(kind)
   for key in values:
     if key not in fields:
       near = difflib.get_close_matches(key, fields, 1)
@@ -290,7 +242,7 @@ def _build(kind, values, name, faults):
   for key, field in fields.items():
     if key in values:
       place = f'{name}.{key}'
-      arguments[key] = _value(hints[key], values[key], place, faults)
+      arguments[key] = _value(annotations[key], values[key], place, faults)
     elif (
       field.default is dataclasses.MISSING
       and field.default_factory is dataclasses.MISSING
@@ -316,22 +268,22 @@ def _value(hint, value, name, faults):
 
 def _conditions(hint, value, name):
   """Returns the violations of a setting itself, not those of its elements."""
-  _, conditions = _split(hint)
+  _, conditions = split_annotation(hint)
   if not conditions:
     return []
   return _violations(typing.Annotated[object, *conditions], value, name)
 
 
 def _typed(hint, value, name, faults):
-  hint, _ = _split(hint)
-  if inner := _optional(hint):
+  hint, _ = split_annotation(hint)
+  if inner := optional_type(hint):
     return None if value is None else _value(inner, value, name, faults)
   if dataclasses.is_dataclass(hint):
     if isinstance(value, Mapping):
       return _build(hint, value, name, faults)
     faults.append(f'{name} must be a section, got {value!r}')
     return None
-  if element := _element(hint):
+  if element := element_type(hint):
     if isinstance(value, (list, tuple)):
       return tuple(
         _value(element, item, f'{name}[{index}]', faults)

@@ -139,11 +139,7 @@ def best_mesh_shape(devices: int, rows: int, parts: int) -> tuple[int, int]:
 
 
 def path_name(path) -> str:
-  """Returns a pytree path's name, e.g. 'decoder/layers/fc1/kernel'.
-
-  Args:
-    path: `jax.tree_util` key path.
-  """
+  """Returns a key path as a name, e.g. 'decoder/layers/fc1/kernel'."""
   names = [
     str(getattr(k, 'name', getattr(k, 'key', getattr(k, 'idx', k))))
     for k in path
@@ -196,11 +192,7 @@ def shardings(tree, mesh, over=('data', 'model')):
 
 
 def replicated(mesh) -> jax.sharding.NamedSharding:
-  """Returns the sharding of an array that every device holds completely.
-
-  Args:
-    mesh: device mesh.
-  """
+  """Returns the sharding of an array that every device holds completely."""
   return jax.sharding.NamedSharding(mesh, P())
 
 
@@ -208,9 +200,6 @@ def use_mesh(mesh):
   """Returns a context that gives a mesh to the functions traced in it.
 
   `constrain`, `map_over_data` and kernels that no compiler can split use it.
-
-  Args:
-    mesh: device mesh.
   """
   return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 

@@ -68,11 +68,7 @@ def path(name: str | os.PathLike):
 
 
 def is_local(where) -> bool:
-  """Returns whether a path is on this machine, not in a bucket.
-
-  Args:
-    where: path from `path`.
-  """
+  """Returns whether a path is on this machine, not in a bucket."""
   return isinstance(where, pathlib.Path)
 
 
@@ -161,11 +157,7 @@ def create(file, data: bytes) -> bool:
 
 
 def open_text(file) -> io.TextIOBase:
-  """Opens a UTF-8 file for reading.
-
-  Args:
-    file: file path.
-  """
+  """Opens a UTF-8 file for reading."""
   if is_local(file):
     return open(file, encoding='utf-8')
   return io.TextIOWrapper(io.BytesIO(file.read_bytes()), encoding='utf-8')
@@ -225,11 +217,7 @@ def list_files(folder) -> dict[str, str]:
 
 
 def version_stamp(file) -> str:
-  """Returns a text that changes when a file is written again.
-
-  Args:
-    file: file path.
-  """
+  """Returns a text that changes when a file is written again."""
   if not is_local(file):
     return _stamp(_bucket().info(str(file)))
   stat = file.stat()

@@ -17,6 +17,7 @@ from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.sequences import vocabulary
 
@@ -52,7 +53,7 @@ def test_a_released_show_o_is_what_its_config_wants(pixels):
     configs.pair_dpo.get_config(f'show_o_{pixels}').sizes.to_dict(),
   )
   assert found.vocab == wanted.vocab
-  assert settings.same_model(found.decoder, wanted.decoder)
+  assert identities.same_model(found.decoder, wanted.decoder)
   assert found.image_tokens == wanted.grid[0] * wanted.grid[1]
   assert max_text == wanted.lengths.max_text
 

@@ -24,6 +24,7 @@ from hermesflow_jax.jobs import tokenizer
 from hermesflow_jax.jobs import understand
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.models import magvit_config
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.shapes import shape_world
@@ -111,9 +112,9 @@ def scorer_settings(job, **changes):
 @pytest.mark.parametrize('job', ['curate', 'pair_dpo'])
 def test_a_run_without_a_caption_scorer_has_the_default(job):
   kind, values, section = scorer_settings(job)
-  expected = settings.identity(kind, values)
+  expected = identities.identity_of(kind, values)
   del section['caption_scorer']
-  assert settings.identity(kind, values) == expected
+  assert identities.identity_of(kind, values) == expected
 
 
 @pytest.mark.parametrize('job', ['curate', 'pair_dpo'])
@@ -123,7 +124,9 @@ def test_another_caption_scorer_is_another_run(job, monkeypatch):
   )
   kind, ngram, _ = scorer_settings(job)
   _, own, _ = scorer_settings(job, caption_scorer='own')
-  assert settings.identity(kind, ngram) != settings.identity(kind, own)
+  assert identities.identity_of(kind, ngram) != identities.identity_of(
+    kind, own
+  )
 
 
 @pytest.mark.parametrize('job', ['curate', 'pair_dpo'])

@@ -13,7 +13,7 @@ from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.pair_dpo import learning
-from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.training import train_step
 
@@ -118,7 +118,7 @@ def test_checkpoints_of_an_earlier_release_are_of_the_same_round(base, pairs):
     name: json.loads(json.dumps(said[name])) for name in kept
   }
   assert 'label_rows' in old and 'label_rows' not in new
-  assert settings.identity(learning.LearningConfig, old) == new
+  assert identities.identity_of(learning.LearningConfig, old) == new
   changed = dataclasses.replace(config, label_rows=7, log_every=3)
   assert learning._identity(changed, 3, rows) == new
   assert (

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from hermesflow_jax.models import phi
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 
 
@@ -26,22 +27,22 @@ class Run:
 
 def test_what_is_free_is_no_part_of_an_identity_at_any_depth():
   run = Run('a', 'here', 3, Part(1, 8), (Part(2, 8), Part(3)))
-  assert settings.identity(Run, settings.to_json_types(run)) == {
+  assert identities.identity_of(Run, settings.to_json_types(run)) == {
     'name': 'a',
     'part': {'size': 1},
     'parts': [{'size': 2}, {'size': 3}],
     'added': 0.5,
   }
   other = Run('a', 'there', 5, Part(1, 2), (Part(2), Part(3, 4)))
-  assert settings.identity(
+  assert identities.identity_of(
     Run, settings.to_json_types(other)
-  ) == settings.identity(Run, settings.to_json_types(run))
+  ) == identities.identity_of(Run, settings.to_json_types(run))
 
 
 def test_a_record_of_an_earlier_release_has_defaults_and_keeps_the_rest():
   """A setting that came later did what its default does."""
   old = {'name': 'a', 'where': 'x', 'rounds': 2, 'sums': {'w': 'ab'}}
-  assert settings.identity(Run, old) == {
+  assert identities.identity_of(Run, old) == {
     'name': 'a',
     'part': None,
     'parts': [],
@@ -63,18 +64,20 @@ class Training:
 
 def test_how_a_model_is_computed_is_of_a_run_but_not_of_a_model():
   a, b = Network(8), Network(8, 'bfloat16')
-  assert settings.same_model(a, b)
-  assert not settings.same_model(a, Network(9))
+  assert identities.same_model(a, b)
+  assert not identities.same_model(a, Network(9))
   runs = [settings.to_json_types(Training(network)) for network in (a, b)]
-  first, second = (settings.identity(Training, run) for run in runs)
+  first, second = (identities.identity_of(Training, run) for run in runs)
   assert first != second
-  first, second = (settings.identity(Training, run, 'model') for run in runs)
+  first, second = (
+    identities.identity_of(Training, run, 'model') for run in runs
+  )
   assert first == second == {'network': {'width': 8}}
 
 
 def test_an_identity_can_be_of_what_was_recorded_alone():
   record = {'name': 'a', 'part': {'size': 1, 'pieces': 2, 'later': 3}}
-  assert settings.identity(Run, record, defaults=False) == {
+  assert identities.identity_of(Run, record, defaults=False) == {
     'name': 'a',
     'part': {'size': 1, 'later': 3},
   }
@@ -91,10 +94,10 @@ def test_an_identity_can_be_of_what_was_recorded_alone():
 )
 def test_numerics_of_the_decoder_are_no_part_of_a_model(change):
   decoder = phi.PhiConfig()
-  assert settings.same_model(decoder, dataclasses.replace(decoder, **change))
+  assert identities.same_model(decoder, dataclasses.replace(decoder, **change))
 
 
 def test_sizes_of_the_decoder_are_a_part_of_a_model():
   numerics = {'dtype', 'remat', 'unroll', 'attention'}
   fields = {field.name for field in dataclasses.fields(phi.PhiConfig)}
-  assert settings.model_identity(phi.PhiConfig()).keys() == fields - numerics
+  assert identities.model_identity(phi.PhiConfig()).keys() == fields - numerics

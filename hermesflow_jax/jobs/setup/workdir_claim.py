@@ -4,6 +4,7 @@ import contextlib
 import json
 import reprlib
 
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
@@ -54,7 +55,8 @@ def _claimed(workdir, config, identity) -> list[str] | None:
     kind = type(config)
     different = sorted(
       _differences(
-        settings.identity(kind, saved), settings.identity(kind, record)
+        identities.identity_of(kind, saved),
+        identities.identity_of(kind, record),
       )
     )
     if different:

@@ -1,0 +1,78 @@
+"""Identities of runs and models: the settings that decide if they are the same.
+
+`settings.not_identity` declares the settings that are no part of an identity.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+
+from hermesflow_jax.runtime import settings
+
+
+def identity_of(
+  kind: type, values: Mapping, of: str = 'run', defaults: bool = True
+) -> dict:
+  """Returns the settings that decide whether two runs or models are the same.
+
+  Args:
+    kind: a dataclass.
+    values: its fields as JSON types, e.g. a record that an earlier release
+      wrote. Keys that are no fields are kept.
+    of: 'run' or 'model'; see `settings.not_identity`.
+    defaults: whether a missing field gets its default.
+
+  Returns:
+    `values` without the fields that `settings.not_identity` declares, also in
+    nested dataclasses.
+  """
+  fields = {field.name: field for field in dataclasses.fields(kind)}
+  hints = settings.hints(kind)
+  out = {key: value for key, value in values.items() if key not in fields}
+  for name, field in fields.items():
+    if of in field.metadata.get('identity', ()):
+      continue
+    if name in values:
+      value = values[name]
+    elif defaults and field.default is not dataclasses.MISSING:
+      value = json.loads(json.dumps(field.default, default=_as_dict))
+    else:
+      continue
+    out[name] = _identity(hints[name], value, of, defaults)
+  return out
+
+
+def same_model(a, b) -> bool:
+  """Returns whether two configs of modules give weights the same meaning."""
+  return type(a) is type(b) and model_identity(a) == model_identity(b)
+
+
+def model_identity(instance) -> dict:
+  """Returns the settings that give a model's weights their meaning.
+
+  Args:
+    instance: a dataclass instance, e.g. a config of a module.
+
+  Returns:
+    Its fields by name, without those that say only how it is computed.
+  """
+  return identity_of(type(instance), dataclasses.asdict(instance), of='model')
+
+
+def _as_dict(value):
+  if dataclasses.is_dataclass(value):
+    return dataclasses.asdict(value)
+  return str(value)
+
+
+def _identity(hint, value, of, defaults):
+  hint, _ = settings.split_annotation(hint)
+  if inner := settings.optional_type(hint):
+    return _identity(inner, value, of, defaults)
+  if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+    return identity_of(hint, value, of, defaults)
+  if (element := settings.element_type(hint)) and isinstance(
+    value, (list, tuple)
+  ):
+    return [_identity(element, item, of, defaults) for item in value]
+  return value
