@@ -157,4 +157,4 @@ def test_examples_in_docstrings_are_right():
       result = doctest.testmod(importlib.import_module(name))
       assert result.failed == 0, name
       attempted += result.attempted
-  assert attempted >= 9
+  assert attempted >= 20

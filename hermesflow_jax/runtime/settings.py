@@ -105,6 +105,17 @@ def build(kind: type, values: Mapping, name: str = 'config'):
 
   Raises:
     ValueError: one line that lists all faults.
+
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Schedule:
+  ...   steps: PositiveInt
+  ...   warmup: Fraction = 0.05
+  >>> build(Schedule, {'steps': 100})
+  Schedule(steps=100, warmup=0.05)
+  >>> build(Schedule, {'steps': 0})
+  Traceback (most recent call last):
+  ...
+  ValueError: config.steps must be at least 1, got 0
   """
   faults = []
   instance = _build(kind, values, name, faults)

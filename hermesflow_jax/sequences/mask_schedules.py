@@ -67,6 +67,11 @@ def parse_schedule(name: str) -> Schedule:
 
   Raises:
     ValueError: the name is unknown.
+
+  >>> round(float(parse_schedule('cosine')(0.5)), 3)
+  0.707
+  >>> float(parse_schedule('pow2')(0.5))
+  0.75
   """
   if name in SCHEDULES:
     return SCHEDULES[name]
@@ -94,13 +99,20 @@ def num_masked_after(step: int, steps: int, n: int, schedule: Schedule) -> int:
   Returns:
     floor(n * schedule((s + 1) / S)), at least 0. The sampler then applies its
     own bounds: at least 1, at most the number of masked codes minus 1.
+
+  >>> num_masked_after(0, steps=2, n=16, schedule=linear)
+  8
   """
   t = np.float32((step + 1) / steps)
   return max(0, int(np.floor(np.float32(n) * schedule(t))))
 
 
 def schedule_counts(steps: int, n: int, schedule: Schedule) -> np.ndarray:
-  """Returns int32[S], `num_masked_after` for each of S steps."""
+  """Returns int32[S], `num_masked_after` for each of S steps.
+
+  >>> schedule_counts(4, 16, cosine).tolist()
+  [14, 11, 6, 0]
+  """
   counts = [num_masked_after(s, steps, n, schedule) for s in range(steps)]
   return np.array(counts, np.int32)
 

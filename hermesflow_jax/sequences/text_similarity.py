@@ -70,6 +70,11 @@ def nearest_choices(
 
   Returns:
     N choice indices; None where a reply resembles no choice.
+
+  >>> nearest_choices(['Two.', 'xyz'], [['one', '2'], ['dogs', 'cats']])
+  [1, None]
+  >>> nearest_choices(['dogs'], [['cat', 'dog', 'horse']])
+  [1]
   """
   best = []
   for reply, names in zip(replies, choices, strict=True):
@@ -118,6 +123,13 @@ def ngram_cosine(candidate: str, reference: str) -> float:
   Returns:
     Similarity in [0, 1]: 0 if no word is shared, 1 only if the texts are equal
     up to case, spaces and punctuation.
+
+  >>> ngram_cosine('Two red rings.', 'two red rings')
+  1.0
+  >>> round(ngram_cosine('a red ring', 'a blue ring'), 3)
+  0.583
+  >>> ngram_cosine('a ring', 'two cups')
+  0.0
   """
   first, second = _words(candidate), _words(reference)
   if first == second:
@@ -158,9 +170,9 @@ def ngram_cosines(
 
 
 # Scorers by the name that the setting `caption_scorer` gives. To use your own,
-# write a function with the signature of `Scorer`, whose scores lie above -1, and
-# add a line. The name is part of a run's identity: a run with another scorer
-# needs another --workdir.
+# write a function with the signature of `Scorer`, whose scores lie above -1,
+# and add a line. The name is part of a run's identity: a run with another
+# scorer needs another --workdir.
 SCORERS: dict[str, Scorer] = {'ngram': ngram_cosines}
 
 

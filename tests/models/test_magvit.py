@@ -119,7 +119,7 @@ def test_all_faults_of_a_state_dict_are_named_at_once(weights, config):
     magvit_table.to_jax(faulty, config)
   for name in (
     'missing encoder.conv_in.weight',
-    'decoder.conv_out.bias: found',
+    'decoder.conv_out.bias: shape must be (3,), got (4,)',
     'surplus loss.weight',
     'quantize.power_vals: differs',
   ):
