@@ -120,11 +120,11 @@ def shapes():
     'gen_weight': 1.0,  # Of the loss on images.
     'und_sft_weight': 0.5,
     'gen_sft_weight': 2.0,
-    'masks': 4,  # A pair.
+    'masks': 4,  # An image pair.
     'drop_condition': 0.0,
     'fixed_masks': False,
   }
-  # Defects of the official code to reproduce, all off (README).
+  # Defects of the official code to reproduce, all off (docs/differences.md).
   play.compat = {
     'score_images_as_text': False,
     'batch_sum': False,
@@ -150,7 +150,9 @@ def shapes():
     'targets': ('q_proj', 'k_proj', 'v_proj', 'dense'),
   }
   play.epochs = 4.0  # Passes over the pairs, if fewer steps than optim.steps.
-  play.batch = 16  # Pairs; ours, 32 score alike (docs/self_play.md).
+  play.batch = (
+    16  # Records of two pairs; ours, 32 score alike (docs/self_play.md).
+  )
   play.label_rows = 512  # Labels of a record whose logits are kept at once.
   play.seed = 0
 

@@ -138,7 +138,7 @@ def use_paper_settings(config, pixels):
   play.epochs = 0.0  # Steps alone end a round.
   play.optim.lr = 2e-5  # Official.
   play.optim.steps = 3_000  # Of a round; official: checkpoint-3000.
-  play.batch = 32  # Pairs: 4 on each of 8 GPUs (paper).
+  play.batch = 32  # Records of up to two pairs: 4 on each of 8 GPUs (paper).
   # Ours: a third of an image's codes are shown, so some chunks of this size
   # have no label and are left out.
   play.label_rows = 256

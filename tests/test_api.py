@@ -1,4 +1,4 @@
-"""The library for programs: docs/api.md runs, and its calls keep their laws."""
+"""Calls for programs: docs/api.md runs, and its calls keep their laws."""
 
 import doctest
 import importlib
@@ -9,10 +9,12 @@ import jax
 import numpy as np
 import pytest
 
+import configs.pair_dpo
 from hermesflow_jax.library import model_loading
 from hermesflow_jax.library import pair_training
 from hermesflow_jax.library import preference_data
 from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.runtime import settings
 from hermesflow_jax.training import adamw
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -83,6 +85,25 @@ def test_the_examples_learn_from_pairs(page):
   kept = [not record['caption_dropped'] for record in curated.records]
   assert page['margins'][np.array(kept)].mean() > 0
   assert {'understanding', 'generation', 'gap', 'gap_se'} <= set(page['scores'])
+
+
+def test_the_page_takes_settings_from_the_main_config(page):
+  objective = page['objective']
+  assert (objective.beta, objective.masks, objective.gen_sft_weight) == (
+    2.0,
+    4,
+    2.0,
+  )
+  assert page['rules'].both
+  assert page['optim'].steps == 100
+
+
+def test_the_default_objective_is_that_of_show_o():
+  play = configs.pair_dpo.get_config('show_o_512').play.to_dict()
+  objective = settings.build(
+    objective_config.ObjectiveConfig, play['objective']
+  )
+  assert objective == objective_config.ObjectiveConfig()
 
 
 def test_records_that_fill_up_a_device_count_nothing(model, records):

@@ -164,6 +164,7 @@ def test_the_examples_of_extending_run(monkeypatch, tmp_path):
   assert abs(names['metrics'][0]['train/loss'] - 2.6265) < 1e-3
   assert names['curated'].candidates.caption_scores.shape == (2, 2)
   assert names['result'].judged == [['red'], ['red']]
+  assert names['flawless_share'] == 0.5
 
 
 def test_the_tutorials_files_are_read(monkeypatch, tmp_path):

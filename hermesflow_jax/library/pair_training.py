@@ -94,7 +94,8 @@ def train(
   Args:
     model: the policy; it stays as it is.
     records: B records, see `preference_data.CuratedPairs`.
-    objective: the loss.
+    objective: the loss; `ObjectiveConfig()` has the settings for Show-o, and
+      configs/pair_dpo.py those for the embedded world.
     optim: the optimizer and the number of steps.
     reference: the frozen ShowO; None: the policy before the first step.
     schedule: mask schedule, see `mask_schedules.parse_schedule`.

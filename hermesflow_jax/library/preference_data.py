@@ -91,9 +91,10 @@ def curate(
   previous: dict | None = None,
   seed: int = 0,
 ) -> CuratedPairs:
-  """Lets a model caption, draw and judge each input; keeps winner and loser.
+  """Makes preference pairs from a model's own captions and images.
 
-  HermesFlow (arXiv 2502.12148), section 3.2.
+  HermesFlow (arXiv 2502.12148), section 3.2. `similarity` scores captions; the
+  model's answers to an input's questions score its images.
 
   Args:
     model: the model.
@@ -102,7 +103,8 @@ def curate(
     images: images drawn per caption, at least 2.
     ladder: caption samplers, at least 2; each writes a caption per image.
     similarity: scores a caption against the true one.
-    rules: thresholds of a pair; None: `pair_selection.PairRules()`.
+    rules: thresholds of a pair; None: `pair_selection.PairRules()`, which keeps
+      inputs with a single pair, too.
     previous: `CuratedPairs.pairs` of the round before, for the same inputs.
     seed: random seed; each round needs its own.
 
