@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-import configs.pair_dpo
+from configs import pair_dpo
 from hermesflow_jax.library import model_loading
 from hermesflow_jax.library import pair_training
 from hermesflow_jax.library import preference_data
@@ -99,7 +99,7 @@ def test_the_page_takes_settings_from_the_main_config(page):
 
 
 def test_the_default_objective_is_that_of_show_o():
-  play = configs.pair_dpo.get_config('show_o_512').play.to_dict()
+  play = pair_dpo.get_config('show_o_512').play.to_dict()
   objective = settings.build(
     objective_config.ObjectiveConfig, play['objective']
   )
