@@ -150,9 +150,7 @@ def shapes():
     'targets': ('q_proj', 'k_proj', 'v_proj', 'dense'),
   }
   play.epochs = 4.0  # Passes over the pairs, if fewer steps than optim.steps.
-  play.batch = (
-    16  # Records of two pairs; ours, 32 score alike (docs/self_play.md).
-  )
+  play.batch = 16  # Records; ours, 32 score alike (docs/self_play.md).
   play.label_rows = 512  # Labels of a record whose logits are kept at once.
   play.seed = 0
 
