@@ -121,7 +121,7 @@ def check_seeds(seeds: tuple[int, ...]) -> None:
   """Checks the setting `seeds`.
 
   Raises:
-    ValueError: a seed comes twice or is negative, or there are no seeds.
+    ValueError: a seed comes twice or is negative, or no seed is given.
   """
   if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
     raise ValueError(f'seeds must be different numbers from 0, got {seeds}')
