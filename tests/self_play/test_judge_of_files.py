@@ -47,7 +47,9 @@ def test_a_model_that_learned_nothing_is_still_the_judge(
   monkeypatch.setattr(
     pair_selection,
     'filter_pair',
-    lambda pair, *bounds: dataclasses.replace(pair, dropped='by a test'),
+    lambda pair, *args, **bounds: dataclasses.replace(
+      pair, dropped='by a test'
+    ),
   )
   results, _ = file_runs.run_and_hear(
     file_runs.two_rounds(config), tmp_path / 'run'

@@ -97,7 +97,9 @@ def test_a_round_without_pairs_teaches_nothing(config, tmp_path, monkeypatch):
   monkeypatch.setattr(
     pair_selection,
     'filter_pair',
-    lambda pair, *bounds: dataclasses.replace(pair, dropped='by a test'),
+    lambda pair, *args, **bounds: dataclasses.replace(
+      pair, dropped='by a test'
+    ),
   )
   play = dataclasses.replace(config.play, rounds=1)
   run = tmp_path / 'run'
