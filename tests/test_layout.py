@@ -66,3 +66,31 @@ def test_the_first_line_of_a_module_is_one_sentence_on_one_line():
     assert len(first[0]) <= 80, name
     assert len(first) == 1 or not first[1], name
     assert first[0].endswith(('.', ':')), name
+
+
+def test_no_file_is_long():
+  lengths = {
+    str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+    for folder in (*FOLDERS, 'tests')
+    for path in (ROOT / folder).rglob('*.py')
+  }
+  assert {name: n for name, n in lengths.items() if n > 300} == {}
+
+
+def test_docstrings_are_plain_english():
+  words, counts = plain_english.count(
+    tree for _, tree in plain_english.sources()
+  )
+  for word, limit in plain_english.LIMITS.items():
+    assert 1000 * counts[word] / words <= limit, word
+
+
+def test_names_say_what_things_are():
+  """A setting is called `each`: users' commands have it."""
+  empty = [
+    f'{path.relative_to(ROOT)}:{line} {name}'
+    for path, tree in plain_english.sources()
+    for line, name in plain_english.empty_names(tree)
+    if name != 'each' or not plain_english.is_field(tree, line)
+  ]
+  assert empty == []

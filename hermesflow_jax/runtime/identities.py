@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import dataclasses
 import json
 
-from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import type_hints
 
 
 def identity_of(
@@ -27,7 +27,7 @@ def identity_of(
     nested dataclasses.
   """
   fields = {field.name: field for field in dataclasses.fields(kind)}
-  hints = settings.hints(kind)
+  hints = type_hints.hints(kind)
   out = {key: value for key, value in values.items() if key not in fields}
   for name, field in fields.items():
     if of in field.metadata.get('identity', ()):
@@ -66,12 +66,12 @@ def _as_dict(value):
 
 
 def _identity(hint, value, of, defaults):
-  hint, _ = settings.split_annotation(hint)
-  if inner := settings.optional_type(hint):
+  hint, _ = type_hints.split_annotation(hint)
+  if inner := type_hints.optional_type(hint):
     return _identity(inner, value, of, defaults)
   if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
     return identity_of(hint, value, of, defaults)
-  if (element := settings.element_type(hint)) and isinstance(
+  if (element := type_hints.element_type(hint)) and isinstance(
     value, (list, tuple)
   ):
     return [_identity(element, item, of, defaults) for item in value]

@@ -20,11 +20,11 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import difflib
-import functools
 import json
 import math
-import types
 import typing
+
+from hermesflow_jax.runtime import type_hints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ def check(instance) -> None:
     ValueError: one line that lists every field out of its bounds.
   """
   faults = []
-  for name, hint in hints(type(instance)).items():
+  for name, hint in type_hints.hints(type(instance)).items():
     if hasattr(instance, name):
       faults += _violations(hint, getattr(instance, name), name)
   if faults:
@@ -163,16 +163,6 @@ def to_json_types(instance) -> dict:
   return json.loads(json.dumps(dataclasses.asdict(instance), default=str))
 
 
-@functools.cache
-def hints(kind: type) -> Mapping[str, typing.Any]:
-  """Returns the annotations of a dataclass by field, with their conditions.
-
-  Args:
-    kind: a dataclass.
-  """
-  return typing.get_type_hints(kind, include_extras=True)
-
-
 def _merged(values, changes):
   out = dict(values)
   for key, value in changes.items():
@@ -182,49 +172,17 @@ def _merged(values, changes):
   return out
 
 
-def split_annotation(hint) -> tuple[typing.Any, tuple[Condition, ...]]:
-  """Returns the type and the conditions that an annotation holds.
-
-  Args:
-    hint: any annotation.
-  """
-  if typing.get_origin(hint) is typing.Annotated:
-    return hint.__origin__, hint.__metadata__
-  return hint, ()
-
-
-def optional_type(hint):
-  """Returns T of the annotation `T | None`, and None for other annotations.
-
-  Args:
-    hint: any annotation.
-  """
-  if typing.get_origin(hint) in (typing.Union, types.UnionType):
-    return next(a for a in typing.get_args(hint) if a is not types.NoneType)
-  return None
-
-
-def element_type(hint):
-  """Returns T of the annotation `tuple[T, ...]`; None for other annotations.
-
-  Args:
-    hint: any annotation.
-  """
-  is_tuple = typing.get_origin(hint) is tuple
-  return typing.get_args(hint)[0] if is_tuple else None
-
-
 def _violations(hint, value, name) -> list[str]:
   """Returns a message for each value that does not meet its conditions."""
-  hint, conditions = split_annotation(hint)
-  if inner := optional_type(hint):
+  hint, conditions = type_hints.split_annotation(hint)
+  if inner := type_hints.optional_type(hint):
     return [] if value is None else _violations(inner, value, name)
   faults = [
     f'{name} must be {condition.text}, got {value!r}'
     for condition in conditions
     if not condition.holds(value)
   ][:1]
-  if element := element_type(hint):
+  if element := type_hints.element_type(hint):
     for index, item in enumerate(value):
       faults += _violations(element, item, f'{name}[{index}]')
   return faults
@@ -232,7 +190,7 @@ def _violations(hint, value, name) -> list[str]:
 
 def _build(kind, values, name, faults):
   fields = {field.name: field for field in dataclasses.fields(kind)}
-  annotations = hints(kind)
+  annotations = type_hints.hints(kind)
   for key in values:
     if key not in fields:
       near = difflib.get_close_matches(key, fields, 1)
@@ -268,22 +226,22 @@ def _value(hint, value, name, faults):
 
 def _conditions(hint, value, name):
   """Returns the violations of a setting itself, not those of its elements."""
-  _, conditions = split_annotation(hint)
+  _, conditions = type_hints.split_annotation(hint)
   if not conditions:
     return []
   return _violations(typing.Annotated[object, *conditions], value, name)
 
 
 def _typed(hint, value, name, faults):
-  hint, _ = split_annotation(hint)
-  if inner := optional_type(hint):
+  hint, _ = type_hints.split_annotation(hint)
+  if inner := type_hints.optional_type(hint):
     return None if value is None else _value(inner, value, name, faults)
   if dataclasses.is_dataclass(hint):
     if isinstance(value, Mapping):
       return _build(hint, value, name, faults)
     faults.append(f'{name} must be a section, got {value!r}')
     return None
-  if element := element_type(hint):
+  if element := type_hints.element_type(hint):
     if isinstance(value, (list, tuple)):
       return tuple(
         _value(element, item, f'{name}[{index}]', faults)

@@ -51,7 +51,7 @@ class Place:
   base: pathlib.Path
   cache: pathlib.Path
 
-  def start(self, folder, processes=1, number=0, port=0, devices=8, **changes):
+  def start(self, folder, processes=1, number=0, port=0, devices=2, **changes):
     """Starts a run, or one of its processes."""
     flags = [f'--config.{k}={v}' for k, v in (SMALL | changes).items()]
     if port:

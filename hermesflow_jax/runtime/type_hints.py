@@ -1,0 +1,48 @@
+"""Type annotations of settings, taken apart."""
+
+from collections.abc import Mapping
+import functools
+import types
+import typing
+
+
+@functools.cache
+def hints(kind: type) -> Mapping[str, typing.Any]:
+  """Returns the annotations of a dataclass by field, with their conditions.
+
+  Args:
+    kind: a dataclass.
+  """
+  return typing.get_type_hints(kind, include_extras=True)
+
+
+def split_annotation(hint) -> tuple[typing.Any, tuple]:
+  """Returns the type and the conditions that an annotation holds.
+
+  Args:
+    hint: any annotation.
+  """
+  if typing.get_origin(hint) is typing.Annotated:
+    return hint.__origin__, hint.__metadata__
+  return hint, ()
+
+
+def optional_type(hint):
+  """Returns T of the annotation `T | None`, and None for other annotations.
+
+  Args:
+    hint: any annotation.
+  """
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    return next(a for a in typing.get_args(hint) if a is not types.NoneType)
+  return None
+
+
+def element_type(hint):
+  """Returns T of the annotation `tuple[T, ...]`; None for other annotations.
+
+  Args:
+    hint: any annotation.
+  """
+  is_tuple = typing.get_origin(hint) is tuple
+  return typing.get_args(hint)[0] if is_tuple else None
