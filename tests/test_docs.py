@@ -38,8 +38,8 @@ def prose(name):
 
 def blocks(name, language=''):
   """Returns the blocks of code of a page in one language."""
-  found = re.findall(r'^```(\w*)\n(.*?)^```$', text(name), flags=re.M | re.S)
-  return [code for label, code in found if label == language]
+  actual = re.findall(r'^```(\w*)\n(.*?)^```$', text(name), flags=re.M | re.S)
+  return [code for label, code in actual if label == language]
 
 
 def anchors(name):

@@ -97,10 +97,10 @@ def test_a_checkpoint_says_where_it_came_from(converted):
 def test_a_checkpoint_is_restored_onto_any_mesh(converted, shape):
   mesh = tiny.mesh(*shape)
   record = converted_model.read_record(str(converted[1]), 'showo')
-  found = converted_model.restore_model(str(converted[1]), record, mesh)
-  wanted = torch_weights.model('showo')
+  actual = converted_model.restore_model(str(converted[1]), record, mesh)
+  expected = torch_weights.model('showo')
   for (path, a), b in zip(
-    jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(wanted)
+    jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected)
   ):
     np.testing.assert_array_equal(
       a, b.astype(tensors.BFLOAT16).astype(np.float32)
@@ -137,13 +137,13 @@ def test_a_trained_checkpoint_goes_back(run, converted, tmp_path, prefix):
     tree = train_step.start_state(tree, optim, tiny.mesh(2, 2))
   checkpoint.save(str(tmp_path / 'run' / '3'), tree, {'seconds': 1.0})
   command = ('showo', tmp_path / 'run' / '3', tmp_path / 'back', '--reverse')
-  code, said = run(*command)
-  assert code == 2 and 'does not say its sizes' in said
+  code, output = run(*command)
+  assert code == 2 and 'does not say its sizes' in output
   assert run(*command, '--sizes', converted[1])[0] == 0
   state = {k: v[2] for k, v in conversion_files.bits(tmp_path / 'back').items()}
-  wanted = to_pytorch.entries_of('showo', trained)
-  assert state.keys() == wanted.keys()
-  for name, entry in wanted.items():
+  expected = to_pytorch.entries_of('showo', trained)
+  assert state.keys() == expected.keys()
+  for name, entry in expected.items():
     assert state[name] == entry.make().astype(np.float32).tobytes()
 
 
@@ -152,9 +152,9 @@ def test_a_bundle_goes_back_and_comes_again(run, tmp_path):
   assert run('showo', base, tmp_path / 'back', '--reverse')[0] == 0
   assert run('showo', tmp_path / 'back', tmp_path / 'ours')[0] == 0
   model, record = to_pytorch.load_model('showo', str(base), None)
-  again, found = to_pytorch.load_model('showo', str(tmp_path / 'ours'), None)
+  again, actual = to_pytorch.load_model('showo', str(tmp_path / 'ours'), None)
   assert (
-    converted_model.ConversionRecord.meta(found)['converted']['sizes']
+    converted_model.ConversionRecord.meta(actual)['converted']['sizes']
     == (record.meta()['converted']['sizes'])
   )
   for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(model)):
@@ -163,21 +163,21 @@ def test_a_bundle_goes_back_and_comes_again(run, tmp_path):
 
 def test_a_tokenizer_that_pytorch_has_not_is_not_written(run, tmp_path):
   base = tiny_world.bundle(tmp_path / 'base')
-  code, said = run('magvitv2', base, tmp_path / 'back', '--reverse')
-  assert code == 2 and 'config must have patch 1' in said
+  code, output = run('magvitv2', base, tmp_path / 'back', '--reverse')
+  assert code == 2 and 'config must have patch 1' in output
   assert not (tmp_path / 'back').exists()
 
 
 @pytest.mark.parametrize('name', ['README.md', 'docs/conversion.md'])
 def test_the_commands_that_people_are_told_can_be_read(name):
   root = pathlib.Path(__file__).parents[2]
-  found = re.findall(
+  actual = re.findall(
     r'^python -m conversions\.(convert|verify) (.*)$',
     (root / name).read_text(),
     re.MULTILINE,
   )
-  assert len(found) >= 3
-  for command, arguments in found:
+  assert len(actual) >= 3
+  for command, arguments in actual:
     parser = {'convert': convert, 'verify': verify}[command].command_line()
     # Optional flags stand in brackets, KIND for any of them.
     plain = re.sub(r'\[.*?\]', '', arguments).replace('KIND', 'showo')

@@ -17,8 +17,8 @@ def test_what_is_there_is_kept_unless_told_otherwise(run, converted, tmp_path):
   assert run('showo', src, tmp_path / 'ours')[0] == 0
   file = tmp_path / 'ours' / '_CHECKPOINT_METADATA'
   before = file.read_bytes()
-  code, said = run('showo', src, tmp_path / 'ours')
-  assert code == 2 and 'exists; --overwrite replaces it' in said
+  code, output = run('showo', src, tmp_path / 'ours')
+  assert code == 2 and 'exists; --overwrite replaces it' in output
   assert file.read_bytes() == before
   other = conversion_files.folder_of(tmp_path / 'other', 'with_clip')
   assert run('showo', other, tmp_path / 'ours', '--overwrite')[0] == 0
@@ -62,24 +62,24 @@ def test_nobodys_other_files_are_replaced(run, converted, theirs, reverse):
   src, ours = converted
   before = theirs.stat().st_ino
   arguments = ['showo', ours if reverse else src, theirs, '--overwrite']
-  code, said = run(*arguments, *(['--reverse'] if reverse else []))
-  assert code == 2 and 'was not written by this command' in said
+  code, output = run(*arguments, *(['--reverse'] if reverse else []))
+  assert code == 2 and 'was not written by this command' in output
   assert theirs.stat().st_ino == before
 
 
 def test_a_checkpoint_that_is_not_there_is_named(run, tmp_path):
   arguments = ['showo', tmp_path / 'ours', tmp_path / 'back', '--reverse']
-  code, said = run(*arguments)
-  wanted = f'error: no checkpoint or bundle at {arguments[1]}\n'
-  assert (code, said) == (2, wanted)
+  code, output = run(*arguments)
+  expected = f'error: no checkpoint or bundle at {arguments[1]}\n'
+  assert (code, output) == (2, expected)
   assert not (tmp_path / 'back').exists()
 
 
 def test_what_was_written_back_may_be_written_again(run, converted, tmp_path):
   command = ['showo', converted[1], tmp_path / 'back', '--reverse']
   assert run(*command)[0] == 0
-  code, said = run(*command)
-  assert code == 2 and '--overwrite replaces it' in said
+  code, output = run(*command)
+  assert code == 2 and '--overwrite replaces it' in output
   assert run(*command, '--overwrite', '--dtype', 'float32')[0] == 0
   assert {t[0] for t in conversion_files.bits(tmp_path / 'back').values()} == {
     np.dtype(np.float32)

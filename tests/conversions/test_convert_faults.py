@@ -25,7 +25,7 @@ def test_every_fault_is_named_at_once(run, tmp_path):
       'showo.lm_head.bias': broken,
     },
   )
-  code, said = run('showo', src, tmp_path / 'ours')
+  code, output = run('showo', src, tmp_path / 'ours')
   assert code == 2
   for fault in (
     f'missing {layer}mlp.fc1.bias (24,)',
@@ -36,7 +36,7 @@ def test_every_fault_is_named_at_once(run, tmp_path):
     'lm_head.bias: values must be finite',
     ' 6 faults',
   ):
-    assert fault in said
+    assert fault in output
   assert [p.name for p in tmp_path.iterdir()] == ['src']
 
 
@@ -58,7 +58,7 @@ def test_faults_of_tensors_are_told_with_sizes_that_do_not_fit(run, tmp_path):
       'showo.lm_head.bias': broken,
     },
   )
-  code, said = run('showo', src, tmp_path / 'ours')
+  code, output = run('showo', src, tmp_path / 'ours')
   assert code == 2
   for fault in (
     'the embedding must have 39 rows, got 3',
@@ -68,7 +68,7 @@ def test_faults_of_tensors_are_told_with_sizes_that_do_not_fit(run, tmp_path):
     'lm_head.bias: values must be finite',
     ' 5 faults',
   ):
-    assert fault in said
+    assert fault in output
   assert [p.name for p in tmp_path.iterdir()] == ['src']
 
 
@@ -77,14 +77,14 @@ def test_names_of_another_form_are_all_told(run, tmp_path, name):
   state = torch_weights.arrays(name)
   state = {f'module.{k}': v for k, v in state.items()}
   src = torch_weights.write(tmp_path / 'src', state, torch_weights.config(name))
-  code, said = run(conversion_files.NAMES[name], src, tmp_path / 'ours')
+  code, output = run(conversion_files.NAMES[name], src, tmp_path / 'ours')
   assert code == 2
-  assert all(f'surplus {k} ' in said for k in state)
+  assert all(f'surplus {k} ' in output for k in state)
   first = {
     'magvitv2': 'encoder.conv_in.weight',
     'clip_vision': 'vision_model.embeddings.class_embedding',
   }.get(name, 'showo.lm_head.bias')
-  assert f'missing {first}' in said
+  assert f'missing {first}' in output
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_a_constant_of_another_type_is_refused(run, tmp_path, name, dtype):
   src = conversion_files.folder_of(
     tmp_path / 'src', 'magvitv2', **{name: changed}
   )
-  code, said = run('magvitv2', src, tmp_path / 'ours')
+  code, output = run('magvitv2', src, tmp_path / 'ours')
   assert code == 2 and re.search(
-    f'{name}: dtype must be .*, got {changed.dtype}', said
+    f'{name}: dtype must be .*, got {changed.dtype}', output
   )
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, output',
   [
     ({'max_text_len': 0}, 'max_text_len must be at least 2, got 0'),
     ({'codebook_size': None}, 'codebook_size is missing'),
@@ -135,19 +135,19 @@ def test_a_constant_of_another_type_is_refused(run, tmp_path, name, dtype):
     ),
   ],
 )
-def test_a_config_that_does_not_fit_is_refused(run, tmp_path, changes, said):
+def test_a_config_that_does_not_fit_is_refused(run, tmp_path, changes, output):
   record = torch_weights.config('showo') | changes
   record = {k: v for k, v in record.items() if v is not None}
   src = torch_weights.write(
     tmp_path / 'src', torch_weights.arrays('showo'), record
   )
-  code, found = run('showo', src, tmp_path / 'ours')
-  assert code == 2 and said in found
+  code, actual = run('showo', src, tmp_path / 'ours')
+  assert code == 2 and output in actual
   assert [p.name for p in tmp_path.iterdir()] == ['src']
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, output',
   [
     # 2^40 codes are not made to see that they are not there.
     (
@@ -174,29 +174,31 @@ def test_a_config_that_does_not_fit_is_refused(run, tmp_path, changes, said):
     ),
   ],
 )
-def test_a_tokenizer_whose_sizes_lie_is_refused(run, tmp_path, changes, said):
+def test_a_tokenizer_whose_sizes_lie_is_refused(run, tmp_path, changes, output):
   src = conversion_files.folder_of(tmp_path / 'src', 'magvitv2', **changes)
-  code, found = run('magvitv2', src, tmp_path / 'ours')
-  assert code == 2 and said in found
+  code, actual = run('magvitv2', src, tmp_path / 'ours')
+  assert code == 2 and output in actual
   assert [p.name for p in tmp_path.iterdir()] == ['src']
 
 
 def test_without_a_config_it_says_what_is_wanted(run, tmp_path):
   src = conversion_files.folder_of(tmp_path / 'src', 'showo')
   (src / 'config.json').unlink()
-  code, said = run('showo', src, tmp_path / 'ours')
+  code, output = run('showo', src, tmp_path / 'ours')
   assert code == 2
-  assert 'there is no config.json: llm_vocab_size is missing' in said
+  assert 'there is no config.json: llm_vocab_size is missing' in output
 
 
 def test_flags_that_mean_nothing_are_refused(run, converted, tmp_path):
-  code, said = run('showo', converted[0], tmp_path / 'x', '--dtype', 'bfloat16')
-  assert code == 2 and '--sizes and --dtype require --reverse' in said
-  code, said = run('phi', converted[1], tmp_path / 'x', '--reverse')
-  assert code == 2 and 'use KIND showo' in said
+  code, output = run(
+    'showo', converted[0], tmp_path / 'x', '--dtype', 'bfloat16'
+  )
+  assert code == 2 and '--sizes and --dtype require --reverse' in output
+  code, output = run('phi', converted[1], tmp_path / 'x', '--reverse')
+  assert code == 2 and 'use KIND showo' in output
 
 
 def test_nothing_is_converted_from_nothing(run, tmp_path):
-  code, said = run('showo', tmp_path / 'nowhere', tmp_path / 'x')
-  assert code == 2 and 'no file or folder' in said
+  code, output = run('showo', tmp_path / 'nowhere', tmp_path / 'x')
+  assert code == 2 and 'no file or folder' in output
   assert not any(tmp_path.iterdir())

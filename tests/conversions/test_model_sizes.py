@@ -45,23 +45,23 @@ def show_o_shapes(clip_width=0):
 @pytest.mark.parametrize('pixels', [256, 512])
 def test_a_released_show_o_is_what_its_config_wants(pixels):
   tokens = (pixels // 16) ** 2
-  found, max_text = showo_table.read_sizes(
+  actual, max_text = showo_table.read_sizes(
     show_o_shapes(), OFFICIAL | {'num_vq_tokens': tokens}
   )
-  wanted = settings.build(
+  expected = settings.build(
     model_folder.Sizes,
     configs.pair_dpo.get_config(f'show_o_{pixels}').sizes.to_dict(),
   )
-  assert found.vocab == wanted.vocab
-  assert identities.same_model(found.decoder, wanted.decoder)
-  assert found.image_tokens == wanted.grid[0] * wanted.grid[1]
-  assert max_text == wanted.lengths.max_text
+  assert actual.vocab == expected.vocab
+  assert identities.same_model(actual.decoder, expected.decoder)
+  assert actual.image_tokens == expected.grid[0] * expected.grid[1]
+  assert max_text == expected.lengths.max_text
 
 
 def test_the_clip_variant_says_so_by_its_tensors():
   record = OFFICIAL | {'w_clip_vit': True}
-  found, _ = showo_table.read_sizes(show_o_shapes(1024), record)
-  assert found.clip_width == 1024
+  actual, _ = showo_table.read_sizes(show_o_shapes(1024), record)
+  assert actual.clip_width == 1024
   with pytest.raises(ValueError, match='w_clip_vit must be False, got True'):
     showo_table.read_sizes(show_o_shapes(), record)
 
@@ -70,21 +70,21 @@ def test_a_released_tokenizer_needs_no_config():
   model = nnx.eval_shape(
     lambda: magvit.Magvit(magvit_config.SHOW_O, nnx.Rngs(0))
   )
-  found = weight_table.entries(
+  actual = weight_table.entries(
     model, magvit_table.TABLE, magvit_table.constants(magvit_config.SHOW_O)
   )
-  assert magvit_table.read_sizes(found, {}) == magvit_config.SHOW_O
-  wanted = settings.build(
+  assert magvit_table.read_sizes(actual, {}) == magvit_config.SHOW_O
+  expected = settings.build(
     model_folder.Sizes,
     configs.pair_dpo.get_config('show_o_512').sizes.to_dict(),
   )
-  assert magvit_config.SHOW_O == wanted.tokenizer
+  assert magvit_config.SHOW_O == expected.tokenizer
 
 
 @pytest.mark.parametrize('whole', [False, True])
 def test_a_released_tower_is_the_default_one(whole):
   model = nnx.eval_shape(lambda: clip.Clip(clip.ClipConfig(), rngs=nnx.Rngs(0)))
-  found = weight_table.entries(model, clip_table.TABLE)
+  actual = weight_table.entries(model, clip_table.TABLE)
   record = {
     'hidden_size': 1024,
     'image_size': 336,
@@ -97,9 +97,9 @@ def test_a_released_tower_is_the_default_one(whole):
   }
   if whole:
     record = {'model_type': 'clip', 'vision_config': record}
-  assert clip_table.read_sizes(found, record) == clip.ClipConfig()
+  assert clip_table.read_sizes(actual, record) == clip.ClipConfig()
   with pytest.raises(ValueError, match='num_attention_heads is missing'):
-    clip_table.read_sizes(found, {'vision_config': []})
+    clip_table.read_sizes(actual, {'vision_config': []})
 
 
 def test_what_goes_back_reads_as_what_it_was():

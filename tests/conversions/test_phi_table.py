@@ -101,7 +101,7 @@ def test_the_rest_is_the_same(initial):
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, output',
   [
     ({'num_attention_heads': None}, 'num_attention_heads is missing'),
     ({'num_attention_heads': 5}, 'width must be a multiple of 5 heads, got 32'),
@@ -120,13 +120,13 @@ def test_the_rest_is_the_same(initial):
     ({'initializer_range': float('inf')}, 'not JSON'),
   ],
 )
-def test_another_language_model_is_refused(tmp_path, capsys, changes, said):
+def test_another_language_model_is_refused(tmp_path, capsys, changes, output):
   record = {k: v for k, v in (RECORD | changes).items() if v is not None}
   src = torch_weights.write(tmp_path / 'src', plain_state(), record)
   assert (
     convert.main(['phi', str(src), str(tmp_path / 'x')], terminal.silent()) == 2
   )
-  assert said in capsys.readouterr().err
+  assert output in capsys.readouterr().err
 
 
 def test_faults_have_the_names_of_the_plain_phi(tmp_path, capsys):
@@ -136,8 +136,10 @@ def test_faults_have_the_names_of_the_plain_phi(tmp_path, capsys):
   assert (
     convert.main(['phi', str(src), str(tmp_path / 'x')], terminal.silent()) == 2
   )
-  said = capsys.readouterr().err
-  assert 'missing model.layers.1.mlp.fc1.bias' in said and 'showo' not in said
+  output = capsys.readouterr().err
+  assert (
+    'missing model.layers.1.mlp.fc1.bias' in output and 'showo' not in output
+  )
 
 
 def test_pytorch_makes_the_same_of_it(initial):
@@ -175,14 +177,14 @@ def test_pytorch_makes_the_same_of_it(initial):
   assert not surplus and len(missing) == 3 * 4
   tokens = np.arange(2 * 9).reshape(2, 9)
   with torch.no_grad():
-    wanted = theirs(torch.from_numpy(tokens), use_cache=False).logits.numpy()
+    expected = theirs(torch.from_numpy(tokens), use_cache=False).logits.numpy()
   ours, _ = to_pytorch.load_model('showo', str(root / 'ours'), None)
   mask = attention_mask.mask_matrix(
     jnp.ones((2, 9), jnp.int32), jnp.ones((2, 9), bool)
   )
   hidden, _ = ours(tokens, mask, jnp.arange(9))
-  found = np.asarray(ours.logits(hidden))[..., :OLD]
-  np.testing.assert_allclose(found, wanted, atol=1e-4)
+  actual = np.asarray(ours.logits(hidden))[..., :OLD]
+  np.testing.assert_allclose(actual, expected, atol=1e-4)
   # And what is written back loads into a module that has grown, by its names.
   theirs.resize_token_embeddings(SIZE)
   theirs.load_state_dict(

@@ -21,8 +21,8 @@ ARRAYS = torch_files.ARRAYS
 
 
 def write(path, arrays=ARRAYS):
-  wanted = {k: (v.shape, v.dtype) for k, v in arrays.items()}
-  safetensors_file.write(path, wanted, arrays.get, {'format': 'pt'})
+  expected = {k: (v.shape, v.dtype) for k, v in arrays.items()}
+  safetensors_file.write(path, expected, arrays.get, {'format': 'pt'})
   return path
 
 
@@ -34,8 +34,8 @@ def test_safetensors_come_back(tmp_path):
 def test_what_is_written_is_what_the_library_reads(tmp_path):
   arrays = {k: v for k, v in ARRAYS.items() if v.dtype != tensors.BFLOAT16}
   path = write(tmp_path / 'x.safetensors', arrays)
-  found = safetensors.numpy.load_file(path)
-  assert {k: v.tobytes() for k, v in found.items()} == {
+  actual = safetensors.numpy.load_file(path)
+  assert {k: v.tobytes() for k, v in actual.items()} == {
     k: v.tobytes() for k, v in arrays.items()
   }
 
@@ -50,11 +50,11 @@ def test_what_the_library_writes_is_read(tmp_path):
 def test_what_is_written_is_what_torch_reads(tmp_path):
   torch = pytest.importorskip('torch')
   library = pytest.importorskip('safetensors.torch')
-  found = library.load_file(write(tmp_path / 'x.safetensors'))
-  assert found['a.bias'].dtype == torch.bfloat16
+  actual = library.load_file(write(tmp_path / 'x.safetensors'))
+  assert actual['a.bias'].dtype == torch.bfloat16
   for name, array in ARRAYS.items():
     np.testing.assert_array_equal(
-      found[name].double().numpy(), array.astype(np.float64)
+      actual[name].double().numpy(), array.astype(np.float64)
     )
 
 
@@ -79,10 +79,10 @@ def shards(folder, kind='safetensors'):
 def test_shards_are_one_checkpoint(tmp_path, kind):
   shards(tmp_path, kind)
   (tmp_path / 'config.json').write_text('{"a": 1}')
-  found = source.find(str(tmp_path))
-  torch_files.assert_same(found.tensors, ARRAYS)
-  assert found.config == {'a': 1}
-  assert len(found.sums()) == 2
+  actual = source.find(str(tmp_path))
+  torch_files.assert_same(actual.tensors, ARRAYS)
+  assert actual.config == {'a': 1}
+  assert len(actual.sums()) == 2
 
 
 def change(index, **places):
@@ -151,7 +151,7 @@ HEADER = r'x\.safetensors: Error while deserializing header: '
 
 
 @pytest.mark.parametrize(
-  'header, said',
+  'header, output',
   [
     ({'a': entry(shape=[3])}, HEADER),
     ({'a': entry(shape=[2**40, 2**40])}, HEADER),
@@ -180,11 +180,11 @@ HEADER = r'x\.safetensors: Error while deserializing header: '
     ('[]', 'no JSON object'),
   ],
 )
-def test_a_header_that_lies_is_refused(tmp_path, header, said):
+def test_a_header_that_lies_is_refused(tmp_path, header, output):
   text = header if isinstance(header, str) else json.dumps(header)
   path = tmp_path / 'x.safetensors'
   path.write_bytes(struct.pack('<Q', len(text)) + text.encode() + bytes(8))
-  torch_files.refused(path, said)
+  torch_files.refused(path, output)
 
 
 def test_a_header_longer_than_its_file_is_refused(tmp_path):
@@ -242,23 +242,23 @@ def test_no_read_holds_more_than_it_gives(tmp_path):
 
 def test_a_hub_id_is_pinned_to_its_revision(tmp_path, monkeypatch):
   shards(tmp_path)
-  asked = []
+  requested = []
 
   class Api:
     def model_info(self, repo, revision):
-      asked.append((repo, revision))
+      requested.append((repo, revision))
       return type('Info', (), {'sha': 'abc123'})
 
   def download(repo, revision, allow_patterns):
-    asked.append((repo, revision))
+    requested.append((repo, revision))
     return str(tmp_path)
 
   monkeypatch.setattr(huggingface_hub, 'HfApi', Api)
   monkeypatch.setattr(huggingface_hub, 'snapshot_download', download)
   monkeypatch.chdir(tmp_path)
-  said = []
-  found = source.find('some/model@main', said.append)
-  assert found.name == 'some/model@abc123'
-  assert asked == [('some/model', 'main'), ('some/model', 'abc123')]
-  assert said == ['some/model at revision abc123']
-  torch_files.assert_same(found.tensors, ARRAYS)
+  output = []
+  actual = source.find('some/model@main', output.append)
+  assert actual.name == 'some/model@abc123'
+  assert requested == [('some/model', 'main'), ('some/model', 'abc123')]
+  assert output == ['some/model at revision abc123']
+  torch_files.assert_same(actual.tensors, ARRAYS)

@@ -64,10 +64,10 @@ def test_each_row_is_used(full):
 
 def test_each_parameter_is_one_or_more_tensors_of_its_size(full):
   rows, model, millions = full
-  found = weight_table.entries(model, rows)
+  actual = weight_table.entries(model, rows)
   size = lambda shapes: sum(int(np.prod(s.shape)) for s in shapes)
-  assert size(found.values()) == size(jax.tree.leaves(nnx.state(model)))
-  assert round(size(found.values()) / 1e6, 1) == pytest.approx(
+  assert size(actual.values()) == size(jax.tree.leaves(nnx.state(model)))
+  assert round(size(actual.values()) / 1e6, 1) == pytest.approx(
     millions, abs=0.1
   )
 
@@ -89,15 +89,15 @@ def test_each_transform_is_undone_by_its_inverse(transform):
 
 
 @pytest.mark.parametrize(
-  'line, said',
+  'line, output',
   [
     ('a.* | b.*.* | copy', 'as many'),
     ('a.*.* | b | copy', 'as many'),
     ('a | b | turn', 'transform must'),
   ],
 )
-def test_a_row_that_means_nothing_is_refused(line, said):
-  with pytest.raises(ValueError, match=said):
+def test_a_row_that_means_nothing_is_refused(line, output):
+  with pytest.raises(ValueError, match=output):
     weight_rows.parse(line)
 
 

@@ -32,15 +32,15 @@ def test_what_torch_writes_is_read(tmp_path):
     'empty': torch.zeros(0, 3),
   }
   torch.save(state, tmp_path / 'x.bin')
-  found = source.find(str(tmp_path / 'x.bin')).tensors
-  assert found.keys() == state.keys()
+  actual = source.find(str(tmp_path / 'x.bin')).tensors
+  assert actual.keys() == state.keys()
   for name, value in state.items():
-    array = found[name].read()
+    array = actual[name].read()
     assert array.shape == tuple(value.shape)
-    wanted = value.detach()
+    expected = value.detach()
     if name == 'half':
-      array, wanted = array.astype(np.float32), wanted.float()
-    np.testing.assert_array_equal(array, wanted.numpy())
+      array, expected = array.astype(np.float32), expected.float()
+    np.testing.assert_array_equal(array, expected.numpy())
 
 
 HARMFUL = {
@@ -71,7 +71,7 @@ def view(count=4, shape=(2, 2), strides=(2, 1), offset=0, **options):
 
 
 @pytest.mark.parametrize(
-  'pickled, said',
+  'pickled, output',
   [
     (view(shape=(10**6, 10**6), strides=(0, 0)), 'does not fit its storage'),
     (view(shape=(2**62, 4), strides=(0, 1)), 'does not fit its storage'),
@@ -101,9 +101,9 @@ def view(count=4, shape=(2, 2), strides=(2, 1), offset=0, **options):
     (b'', 'pickle'),
   ],
 )
-def test_a_pickle_that_lies_is_refused(tmp_path, pickled, said):
+def test_a_pickle_that_lies_is_refused(tmp_path, pickled, output):
   path = torch_files.archive(tmp_path / 'x.bin', pickled, {'data/0': bytes(16)})
-  torch_files.refused(path, said)
+  torch_files.refused(path, output)
 
 
 def test_a_tensor_cannot_be_altered_after_its_checks(tmp_path):
@@ -123,10 +123,10 @@ def test_a_tensor_cannot_be_altered_after_its_checks(tmp_path):
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path):
-  each = torch_files.text('w') + torch_files.tensor('0', 4, (4,), (1,)) + b's'
+  item = torch_files.text('w') + torch_files.tensor('0', 4, (4,), (1,)) + b's'
   path = torch_files.archive(
     tmp_path / 'x.bin',
-    b'\x80\x02ccollections\nOrderedDict\n)R' + each + each + b'.',
+    b'\x80\x02ccollections\nOrderedDict\n)R' + item + item + b'.',
     {'data/0': bytes(16)},
   )
   torch_files.refused(path, "'w' comes twice")

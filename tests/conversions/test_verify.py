@@ -49,16 +49,16 @@ def test_every_key_of_the_goldens_readme_is_known(goldens):
   ):
     assert f'`{name}`' in text
   for kind, name in (('showo', 'showo_small'), ('magvitv2', 'magvit_small')):
-    found = golden_arrays.arrays_of(goldens / name)
+    actual = golden_arrays.arrays_of(goldens / name)
     # Without weights: only the names of what is compared or read.
     model, max_text = verify.load_model(kind, str(goldens / name))
     if kind == 'showo':
-      made = showo_checks.make(model, None, found, max_text)
+      created = showo_checks.make(model, None, actual, max_text)
       inputs = showo_checks.INPUTS
     else:
-      made = vision_checks.magvit(model, found)
-      inputs = vision_checks.inputs(found)
-    assert set(found) <= set(made) | inputs
+      created = vision_checks.magvit(model, actual)
+      inputs = vision_checks.inputs(actual)
+    assert set(actual) <= set(created) | inputs
 
 
 @pytest.fixture
@@ -112,11 +112,11 @@ def test_what_a_key_needs_is_named(run_verify, policy):
     ],
   )
   code, lines = run_verify('showo', policy, arrays)
-  said = '\n'.join(lines)
+  output = '\n'.join(lines)
   assert code == 1
-  assert 't2i_win_logits: cannot be computed without t2i_win_ids' in said
-  assert 'logp_reference_mmu_win: cannot be computed without --refer' in said
-  assert 'mmu_win_ids: input' in said
+  assert 't2i_win_logits: cannot be computed without t2i_win_ids' in output
+  assert 'logp_reference_mmu_win: cannot be computed without --refer' in output
+  assert 'mmu_win_ids: input' in output
 
 
 def test_a_shape_or_a_nan_fails(run_verify, policy):
@@ -153,8 +153,8 @@ def test_what_cannot_be_read_ends_in_one_line(tmp_path, policy, capsys):
     if data:
       path.write_bytes(data)
     code = verify.main(['showo', str(policy), str(path)], terminal.silent())
-    said = capsys.readouterr().err
-    assert code == 2 and said.count('\n') == 1, said
+    output = capsys.readouterr().err
+    assert code == 2 and output.count('\n') == 1, output
   np.save(tmp_path / 'w.npy', np.zeros(3))
   assert (
     verify.main(

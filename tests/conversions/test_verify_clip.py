@@ -75,7 +75,7 @@ def test_logits_of_given_embeddings_are_those_of_transformers(
   mask = np.tril(np.ones((2, 7, 7), bool)) | (np.arange(7) == 4)
   added = np.where(mask, 0.0, np.finfo(np.float32).min).astype(np.float32)
   with torch.no_grad():
-    wanted = theirs(
+    expected = theirs(
       inputs_embeds=torch.from_numpy(x),
       use_cache=False,
       attention_mask=torch.from_numpy(added[:, None]),
@@ -85,7 +85,7 @@ def test_logits_of_given_embeddings_are_those_of_transformers(
   )
   arrays = {
     'embeds_in': x,
-    'embeds_logits': wanted,
+    'embeds_logits': expected,
     'embeds_mask': added[:, None] if additive else mask,
   }
   code, lines = run_verify('showo', tmp_path / 'src', arrays)
@@ -145,7 +145,7 @@ def test_rows_may_share_the_mask_of_embeddings(
   )
   sizes = {'b': rows, 't': size, '1': 1, '2': 2}
   added = np.where(mask, 0, np.finfo(np.float32).min).astype(np.float32)
-  found, lines = run_verify(
+  actual, lines = run_verify(
     'showo',
     tmp_path / 'ours',
     {
@@ -156,6 +156,6 @@ def test_rows_may_share_the_mask_of_embeddings(
       ),
     },
   )
-  assert found == code, lines
+  assert actual == code, lines
   if code:
     assert 'embeds_mask must be [T, T]' in lines[0]

@@ -157,9 +157,9 @@ def test_rounds_are_joined_by_id_not_by_place():
   ]
   dumps = [
     output_files.json_lines(
-      pair_files.pair_to_record(n, '', p) for n, p in each.items()
+      pair_files.pair_to_record(n, '', p) for n, p in item.items()
     )
-    for each in again
+    for item in again
   ]
   assert dumps[0] == dumps[1]
   # Not beaten, so the losers of the round before stay.

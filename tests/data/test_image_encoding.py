@@ -26,11 +26,11 @@ def test_codes_are_of_the_images_and_made_once(tmp_path, monkeypatch):
     source, shape_world.SIZE, encoder, cache, 'a'
   )
   assert encoder.calls == 3
-  wanted = [
+  expected = [
     drawing.render(scene_sampler.sample_scene('eval', 0, n)).sum()
     for n in range(5)
   ]
-  np.testing.assert_array_equal([r['codes'][0] for r in first], wanted)
+  np.testing.assert_array_equal([r['codes'][0] for r in first], expected)
   again = image_encoding.load_encoded(
     source, shape_world.SIZE, encoder, cache, 'a'
   )
@@ -48,10 +48,10 @@ def test_another_image_or_tokenizer_is_encoded_anew(tmp_path):
   assert encoder.calls == 2
   white = np.full((64, 64, 3), 255, np.uint8)
   Image.fromarray(white).save(tmp_path / 'scene-0.png')
-  found = image_encoding.load_encoded(
+  actual = image_encoding.load_encoded(
     source, shape_world.SIZE, encoder, cache, 'a'
   )
-  assert found[0]['codes'][0] == white.sum()
+  assert actual[0]['codes'][0] == white.sum()
 
 
 def test_codes_of_pixels_that_were_prepared_otherwise_are_not_reused(
@@ -75,18 +75,18 @@ def test_images_that_cannot_be_read_are_skipped_where_asked(
   (tmp_path / 'scene-1.png').write_bytes(b'no picture')
   encoder, cache = annotation_files.Encoder(), tmp_path / 'cache'
   for _ in range(2):  # The second time from the cache.
-    said = []
-    found = image_encoding.load_encoded(
-      source, shape_world.SIZE, encoder, cache, 'a', said.append
+    output = []
+    actual = image_encoding.load_encoded(
+      source, shape_world.SIZE, encoder, cache, 'a', output.append
     )
-    assert [r['id'] for r in found] == ['scene-0', 'scene-2']
-    for row, n in zip(found, (0, 2)):
+    assert [r['id'] for r in actual] == ['scene-0', 'scene-2']
+    for row, n in zip(actual, (0, 2)):
       assert (
         row['codes']
         == drawing.render(scene_sampler.sample_scene('eval', 0, n)).sum()
       )
-    assert said[0].endswith(': 1 of 3 left out:') and len(said) == 2
-    assert said[1].startswith("  id 'scene-1': ")
+    assert output[0].endswith(': 1 of 3 left out:') and len(output) == 2
+    assert output[1].startswith("  id 'scene-1': ")
   next(cache.iterdir()).write_bytes(b'PK torn')
   again = image_encoding.load_encoded(
     source, shape_world.SIZE, encoder, cache, 'a'
@@ -127,10 +127,10 @@ def test_an_image_that_can_be_read_again_is_taken_again(tmp_path, monkeypatch):
     == 1
   )
   monkeypatch.setattr(image_reader, 'load_image', load)
-  found = image_encoding.load_encoded(
+  actual = image_encoding.load_encoded(
     source, shape_world.SIZE, annotation_files.Encoder(), cache, 'a'
   )
-  assert [r['id'] for r in found] == ['scene-0', 'scene-1']
+  assert [r['id'] for r in actual] == ['scene-0', 'scene-1']
 
 
 def test_no_more_is_encoded_than_wanted(tmp_path):
@@ -138,7 +138,7 @@ def test_no_more_is_encoded_than_wanted(tmp_path):
     tmp_path, [annotation_files.line(n) for n in range(4)]
   )
   (tmp_path / 'scene-3.png').write_bytes(b'no picture')
-  found = image_encoding.load_encoded(
+  actual = image_encoding.load_encoded(
     source,
     shape_world.SIZE,
     annotation_files.Encoder(),
@@ -146,7 +146,7 @@ def test_no_more_is_encoded_than_wanted(tmp_path):
     'a',
     most=2,
   )
-  assert [r['id'] for r in found] == ['scene-0', 'scene-1']
+  assert [r['id'] for r in actual] == ['scene-0', 'scene-1']
 
 
 def test_a_bucket_has_the_records_of_a_folder(bucket, tmp_path):
@@ -158,15 +158,15 @@ def test_a_bucket_has_the_records_of_a_folder(bucket, tmp_path):
     annotation_files.Encoder(),
   )
   cache = storage.path('gs://bucket/run/data')
-  wanted = image_encoding.load_encoded(
+  expected = image_encoding.load_encoded(
     local, shape_world.SIZE, annotation_files.Encoder(), tmp_path / 'cache', 'a'
   )
   for _ in range(2):
-    found = image_encoding.load_encoded(
+    actual = image_encoding.load_encoded(
       source, shape_world.SIZE, encoder, cache, 'a'
     )
-    assert [r['id'] for r in found] == [r['id'] for r in wanted]
-    for a, b in zip(found, wanted):
+    assert [r['id'] for r in actual] == [r['id'] for r in expected]
+    for a, b in zip(actual, expected):
       np.testing.assert_array_equal(a['codes'], b['codes'])
   assert encoder.calls == 1
   # Another image under the same name is no image of before.

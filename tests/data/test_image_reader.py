@@ -23,8 +23,8 @@ def saved(image, path, **options):
 
 def test_an_image_of_the_size_comes_bit_for_bit(tmp_path):
   image = picture(32, 32)
-  found = image_reader.load_image(saved(image, tmp_path / 'a.png'), 32)
-  np.testing.assert_array_equal(found, np.asarray(image))
+  actual = image_reader.load_image(saved(image, tmp_path / 'a.png'), 32)
+  np.testing.assert_array_equal(actual, np.asarray(image))
 
 
 @pytest.mark.parametrize('size', [(48, 32), (32, 48)])
@@ -84,8 +84,8 @@ TORCHVISION = """
 def cases():
   """(width, height), side, resized (width, height), (left, top)."""
   for line in TORCHVISION.split('\n')[1:-1]:
-    width, height, side, *wanted = map(int, line.replace('|', '').split())
-    yield (width, height), side, tuple(wanted[:2]), tuple(wanted[2:])
+    width, height, side, *expected = map(int, line.replace('|', '').split())
+    yield (width, height), side, tuple(expected[:2]), tuple(expected[2:])
 
 
 @pytest.mark.parametrize('shape, side, resized, begin', list(cases()))
@@ -126,10 +126,10 @@ def test_shapes_and_crops_are_those_of_torchvision(shape, side, resized, begin):
 )
 def test_pixels_are_those_of_pillow(shape, side, resized, begin, tmp_path):
   image, (left, top) = picture(*shape), begin
-  wanted = np.asarray(image.resize(resized, Image.Resampling.BICUBIC))
-  wanted = wanted[top : top + side, left : left + side]
+  expected = np.asarray(image.resize(resized, Image.Resampling.BICUBIC))
+  expected = expected[top : top + side, left : left + side]
   path = saved(image, tmp_path / 'a.png')
-  np.testing.assert_array_equal(image_reader.load_image(path, side), wanted)
+  np.testing.assert_array_equal(image_reader.load_image(path, side), expected)
   # A mask of the left half is cut at the same place.
   mask = Image.new('L', shape, 0)
   mask.paste(255, (0, 0, shape[0] // 2, shape[1]))
@@ -144,19 +144,19 @@ def test_shrinking_is_antialiased(tmp_path):
   # Stripes of one pixel become grey, not stripes.
   stripes = np.zeros((64, 64, 3), np.uint8)
   stripes[:, ::2] = 255
-  found = image_reader.load_image(
+  actual = image_reader.load_image(
     saved(Image.fromarray(stripes), tmp_path / 'a.png'), 16
   )
-  assert 120 < found[4:12, 4:12].min() <= found[4:12, 4:12].max() < 136
+  assert 120 < actual[4:12, 4:12].min() <= actual[4:12, 4:12].max() < 136
 
 
 @pytest.mark.parametrize('mode', ['L', 'RGBA', 'P', 'CMYK'])
 def test_every_mode_becomes_rgb(mode, tmp_path):
   name = 'a.jpg' if mode == 'CMYK' else 'a.png'
-  found = image_reader.load_image(
+  actual = image_reader.load_image(
     saved(picture(20, 20).convert(mode), tmp_path / name), 16
   )
-  assert (found.shape, found.dtype) == ((16, 16, 3), np.uint8)
+  assert (actual.shape, actual.dtype) == ((16, 16, 3), np.uint8)
 
 
 def broken_files():
@@ -194,10 +194,10 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
 
 def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
   grey = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-  found = image_reader.load_image(
+  actual = image_reader.load_image(
     saved(Image.fromarray(grey), tmp_path / 'a.png'), 16
   )
-  np.testing.assert_array_equal(found, (grey >> 8)[..., None].repeat(3, -1))
+  np.testing.assert_array_equal(actual, (grey >> 8)[..., None].repeat(3, -1))
 
 
 @pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P'])
@@ -212,8 +212,8 @@ def test_what_is_clear_is_white(tmp_path, mode):
     palette.save(path, transparency=1)
   else:
     image.convert(mode).save(path)
-  found = image_reader.load_image(path, 8)
-  assert (found[:, :4] == 0).all() and (found[:, 4:] == 255).all()
+  actual = image_reader.load_image(path, 8)
+  assert (actual[:, :4] == 0).all() and (actual[:, 4:] == 255).all()
 
 
 def test_photos_come_upright(tmp_path):
@@ -222,8 +222,8 @@ def test_photos_come_upright(tmp_path):
   image = Image.new('RGB', (16, 16), 'white')
   image.paste('black', (0, 0, 16, 8))
   path = saved(image, tmp_path / 'a.png', exif=exif)
-  found = image_reader.load_image(path, 16)
-  assert (found[:, 8:] == 0).all() and (found[:, :8] == 255).all()
+  actual = image_reader.load_image(path, 16)
+  assert (actual[:, 8:] == 0).all() and (actual[:, :8] == 255).all()
 
 
 @pytest.mark.parametrize('kind', ['png', 'webp'])
@@ -239,10 +239,10 @@ def test_a_mask_is_cut_like_its_image(tmp_path):
   of = saved(picture(48, 32), tmp_path / 'a.png')
   mask = Image.new('L', (48, 32), 0)
   mask.paste(255, (8, 0, 24, 16))
-  found = image_reader.load_mask(saved(mask, tmp_path / 'm.png'), of, 32)
-  wanted = np.zeros((32, 32), bool)
-  wanted[:16, :16] = True
-  np.testing.assert_array_equal(found, wanted)
+  actual = image_reader.load_mask(saved(mask, tmp_path / 'm.png'), of, 32)
+  expected = np.zeros((32, 32), bool)
+  expected[:16, :16] = True
+  np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path):

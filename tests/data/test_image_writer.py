@@ -15,9 +15,9 @@ def test_a_picture_keeps_its_pixels_and_its_facts(tmp_path):
   pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
   facts = {'prompt': 'a "bénch" 椅子\n', 'seed': 3, 'sampler': {'steps': 2}}
   image_writer.save_png(tmp_path / 'a.png', pixels, facts)
-  with Image.open(tmp_path / 'a.png') as found:
-    np.testing.assert_array_equal(np.asarray(found), pixels)
-    assert found.text['Description'] == facts['prompt']
+  with Image.open(tmp_path / 'a.png') as actual:
+    np.testing.assert_array_equal(np.asarray(actual), pixels)
+    assert actual.text['Description'] == facts['prompt']
   assert image_writer.read_metadata(tmp_path / 'a.png') == facts
 
 

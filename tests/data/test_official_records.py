@@ -14,7 +14,7 @@ def official(root, rows, form):
   """The files of HermesFlow: `initial_data.json`, `vqa_data.json`."""
   source = annotation_files.written(root, [])
   initial, vqa = root / 'initial_data.json', root / 'vqa_data.json'
-  asked = [
+  requested = [
     {k: v for k, v in question.items() if k != 'element_type'}
     | {k: row[k] for k in ('id', 'img_path', 'prompt')}
     for row in rows
@@ -23,7 +23,7 @@ def official(root, rows, form):
   rows = [
     {k: row[k] for k in ('id', 'img_path', 'prompt', 'caption')} for row in rows
   ]
-  for path, values in ((initial, rows), (vqa, asked)):
+  for path, values in ((initial, rows), (vqa, requested)):
     path.write_text(FORMS[form](values))
   return record_files.Source(str(initial), source.images, questions=str(vqa))
 
@@ -41,12 +41,12 @@ FORMS = {
 @pytest.mark.parametrize('form', FORMS)
 def test_official_files_hold_the_same_records(form, tmp_path):
   rows = [annotation_files.line(n, id=n + 8, prompt=f'p{n}') for n in range(4)]
-  found = record_files.read_records(official(tmp_path, rows, form))
+  actual = record_files.read_records(official(tmp_path, rows, form))
   # Numbers are text, in the order of text, as every id is.
-  assert [r['id'] for r in found] == ['10', '11', '8', '9']
-  assert [r['official_id'] for r in found] == [10, 11, 8, 9]
-  assert [r['prompt'] for r in found] == ['p2', 'p3', 'p0', 'p1']
-  for record, row in zip(found, [rows[n] for n in (2, 3, 0, 1)]):
+  assert [r['id'] for r in actual] == ['10', '11', '8', '9']
+  assert [r['official_id'] for r in actual] == [10, 11, 8, 9]
+  assert [r['prompt'] for r in actual] == ['p2', 'p3', 'p0', 'p1']
+  for record, row in zip(actual, [rows[n] for n in (2, 3, 0, 1)]):
     assert record['caption'] == row['caption']
     assert [q['answer'] for q in record['questions']] == [
       q['answer'] for q in row['questions']
@@ -68,10 +68,10 @@ def test_faults_of_official_files_are_skipped_record_by_record(form, tmp_path):
     ValueError, match='question: id must be text.*record 2 .line'
   ):
     record_files.read_records(source)
-  said = []
-  found = record_files.read_records(
-    dataclasses.replace(source, on_error='skip'), said.append
+  output = []
+  actual = record_files.read_records(
+    dataclasses.replace(source, on_error='skip'), output.append
   )
-  assert [r['id'] for r in found] == ['0']
-  assert any('record 2 (line' in text for text in said)
-  assert any("id '2' has no questions" in text for text in said)
+  assert [r['id'] for r in actual] == ['0']
+  assert any('record 2 (line' in text for text in output)
+  assert any("id '2' has no questions" in text for text in output)

@@ -19,7 +19,7 @@ def transform(record, rng):
 
 
 def rows(start=0, process=0, processes=1, count=6, batch=4, seed=3):
-  found = pipeline.host_batches(
+  actual = pipeline.host_batches(
     RECORDS,
     transform,
     seed=seed,
@@ -28,11 +28,11 @@ def rows(start=0, process=0, processes=1, count=6, batch=4, seed=3):
     process=process,
     processes=processes,
   )
-  return list(itertools.islice(found, count))
+  return list(itertools.islice(actual, count))
 
 
-def assert_same(found, wanted):
-  for a, b in zip(found, wanted, strict=True):
+def assert_same(actual, expected):
+  for a, b in zip(actual, expected, strict=True):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
@@ -40,7 +40,7 @@ def assert_same(found, wanted):
 def test_processes_share_out_the_batches_of_one(processes):
   shares = [rows(process=p, processes=processes) for p in range(processes)]
   whole = [
-    jax.tree.map(lambda *a: np.concatenate(a), *each) for each in zip(*shares)
+    jax.tree.map(lambda *a: np.concatenate(a), *item) for item in zip(*shares)
   ]
   assert_same(whole, rows())
 
@@ -64,9 +64,9 @@ def test_chance_is_another_for_every_visit():
 
 def test_the_seed_decides():
   assert_same(rows(), rows())
-  one, other = rows(count=1)[0], rows(count=1, seed=4)[0]
-  assert not np.array_equal(one['id'], other['id'])
-  assert not np.intersect1d(one['draw'], other['draw']).size
+  single, other = rows(count=1)[0], rows(count=1, seed=4)[0]
+  assert not np.array_equal(single['id'], other['id'])
+  assert not np.intersect1d(single['draw'], other['draw']).size
 
 
 def test_a_batch_that_does_not_split_is_refused():
@@ -85,19 +85,19 @@ def test_no_records_are_refused():
 
 def test_device_batches_are_the_host_batches():
   mesh = tiny.mesh(4, 2)
-  found = pipeline.batches(
+  actual = pipeline.batches(
     RECORDS, transform, seed=3, batch=4, start=2, mesh=mesh
   )
-  batch = next(found)
+  batch = next(actual)
   assert_same([batch], rows(start=2, count=1))
   assert batch['id'].sharding.spec == jax.sharding.PartitionSpec('data')
 
 
 def test_chunks_cover_every_row_once():
   for count in (1, 7, 8, 9, 16):
-    found = list(batching.index_chunks(count, 8))
-    assert all(len(index) == 8 for index, _ in found)
-    kept = np.concatenate([index[:real] for index, real in found])
+    actual = list(batching.index_chunks(count, 8))
+    assert all(len(index) == 8 for index, _ in actual)
+    kept = np.concatenate([index[:real] for index, real in actual])
     np.testing.assert_array_equal(kept, np.arange(count))
 
 
@@ -110,9 +110,9 @@ def test_mapping_in_chunks_equals_mapping_at_once(count, shape):
   def function(batch):
     return {'sum': batch['a'].sum(-1) + batch['b'], 'a': batch['a'] * 2}
 
-  found = batching.map_batches(jax.jit(function), arrays, 8, tiny.mesh(*shape))
+  actual = batching.map_batches(jax.jit(function), arrays, 8, tiny.mesh(*shape))
   jax.tree.map(
-    np.testing.assert_array_equal, found, jax.device_get(function(arrays))
+    np.testing.assert_array_equal, actual, jax.device_get(function(arrays))
   )
 
 

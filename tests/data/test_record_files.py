@@ -14,10 +14,10 @@ def test_records_come_by_id_with_their_questions(tmp_path):
     annotation_files.line(0),
     annotation_files.line(1),
   ]
-  found = record_files.read_records(annotation_files.written(tmp_path, rows))
-  assert [r['id'] for r in found] == ['scene-0', 'scene-1', 'scene-2']
-  assert found[2]['caption'] == rows[0]['caption']
-  assert found[2]['questions'] == rows[0]['questions']
+  actual = record_files.read_records(annotation_files.written(tmp_path, rows))
+  assert [r['id'] for r in actual] == ['scene-0', 'scene-1', 'scene-2']
+  assert actual[2]['caption'] == rows[0]['caption']
+  assert actual[2]['questions'] == rows[0]['questions']
 
 
 def test_questions_may_come_in_a_file_of_their_own(tmp_path):
@@ -26,10 +26,10 @@ def test_questions_may_come_in_a_file_of_their_own(tmp_path):
   tifa.write_text(json.dumps([q for r in rows[::-1] for q in r['questions']]))
   bare = [{k: r[k] for k in ('id', 'img_path', 'caption')} for r in rows]
   source = annotation_files.written(tmp_path, bare)
-  found = record_files.read_records(
+  actual = record_files.read_records(
     record_files.Source(source.annotations, source.images, questions=str(tifa))
   )
-  assert [r['questions'] for r in found] == [r['questions'] for r in rows]
+  assert [r['questions'] for r in actual] == [r['questions'] for r in rows]
 
 
 FAULTS = {
@@ -80,12 +80,12 @@ FAULTS = {
 
 @pytest.mark.parametrize('fault', FAULTS)
 def test_a_fault_is_named_with_its_line(fault, tmp_path):
-  row, said = FAULTS[fault]
+  row, output = FAULTS[fault]
   with pytest.raises(ValueError) as error:
     record_files.read_records(
       annotation_files.written(tmp_path, [annotation_files.line(0), row])
     )
-  assert said in str(error.value)
+  assert output in str(error.value)
   assert str(error.value).startswith(f'{tmp_path}/a.jsonl: line 2: ')
   assert '\n' not in str(error.value)
 
@@ -99,7 +99,7 @@ def test_blank_lines_count_as_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'content, said',
+  'content, output',
   [
     (b'{}', 'tifa.json, line 1: a question: id must be text, got None'),
     (
@@ -112,11 +112,11 @@ def test_blank_lines_count_as_lines(tmp_path):
     (b'\xff', 'tifa.json cannot be read'),
   ],
 )
-def test_a_file_of_questions_that_is_none_is_named(content, said, tmp_path):
+def test_a_file_of_questions_that_is_none_is_named(content, output, tmp_path):
   source = annotation_files.written(tmp_path, [annotation_files.line(0)])
   tifa = tmp_path / 'tifa.json'
   tifa.write_bytes(content)
-  with pytest.raises(ValueError, match=said):
+  with pytest.raises(ValueError, match=output):
     record_files.read_records(
       record_files.Source(source.annotations, source.images, str(tifa))
     )
@@ -159,10 +159,10 @@ def test_what_else_makes_a_record_useless_is_a_fault_of_its_line(tmp_path):
     record_files.read_records(
       annotation_files.written(tmp_path, rows), check=check
     )
-  found = record_files.read_records(
+  actual = record_files.read_records(
     annotation_files.skipping(tmp_path, rows), check=check
   )
-  assert [r['id'] for r in found] == ['scene-0', 'scene-2']
+  assert [r['id'] for r in actual] == ['scene-0', 'scene-2']
 
 
 def test_many_faults_are_counted(tmp_path):
@@ -202,13 +202,13 @@ def test_faults_are_skipped_where_asked_and_said(tmp_path):
       annotation_files.line(1, caption=''),
     ],
   )
-  said = []
-  assert [r['id'] for r in record_files.read_records(source, said.append)] == [
-    'scene-0'
-  ]
-  assert said[0].endswith(': 3 of 4 left out:') and len(said) == 4
-  assert said[1].startswith('  line 2: ')
-  assert said[2] == "  line 3: id 'scene-0' comes twice"
+  output = []
+  assert [
+    r['id'] for r in record_files.read_records(source, output.append)
+  ] == ['scene-0']
+  assert output[0].endswith(': 3 of 4 left out:') and len(output) == 4
+  assert output[1].startswith('  line 2: ')
+  assert output[2] == "  line 3: id 'scene-0' comes twice"
   with pytest.raises(ValueError, match='line 1'):
     record_files.read_records(annotation_files.skipping(tmp_path, ['{']))
   with pytest.raises(ValueError, match='on_error'):
@@ -216,7 +216,7 @@ def test_faults_are_skipped_where_asked_and_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'path, said',
+  'path, output',
   [
     ('none.png', 'there is no image gs://bucket/data/none.png'),
     ('../scene-0.png', "'../scene-0.png' leaves gs://bucket/data"),
@@ -224,12 +224,12 @@ def test_faults_are_skipped_where_asked_and_said(tmp_path):
   ],
 )
 def test_paths_that_leave_a_bucket_s_folder_are_refused(
-  bucket, tmp_path, path, said
+  bucket, tmp_path, path, output
 ):
   local = annotation_files.written(
     tmp_path,
     [annotation_files.line(0), annotation_files.line(1, img_path=path)],
   )
   bucket.put('scene-0.png', b'')
-  with pytest.raises(ValueError, match='line 2: .*' + said):
+  with pytest.raises(ValueError, match='line 2: .*' + output):
     record_files.read_records(annotation_files.carried(bucket, tmp_path, local))

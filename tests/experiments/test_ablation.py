@@ -73,9 +73,9 @@ def test_the_same_command_goes_on_where_it_was_stopped(
   shutil.rmtree(copy / 'seed_4' / 'pair_dpo')
   (copy / 'results.json').unlink()
   again = ablation.run(comparison, str(copy), terminal.silent())
-  for one, other in zip(again['models'], results['models'], strict=True):
-    assert one['scores'] == other['scores']
-    assert one.get('base') == other.get('base')
+  for single, other in zip(again['models'], results['models'], strict=True):
+    assert single['scores'] == other['scores']
+    assert single.get('base') == other.get('base')
   assert again['floors'] == results['floors']
 
 

@@ -66,10 +66,10 @@ def test_each_variant_of_self_play_builds(variant):
 )
 def test_every_job_starts_from_the_same_model(variant, job, config):
   name = job.__name__.split('.')[-1]
-  found = built(job.Settings, config.get_config(variant), name)
+  actual = built(job.Settings, config.get_config(variant), name)
   for field in dataclasses.fields(job_model.ModelSettings):
-    wanted = getattr(self_play(variant), field.name)
-    assert getattr(found, field.name) == wanted
+    reference = getattr(self_play(variant), field.name)
+    assert getattr(actual, field.name) == reference
 
 
 def test_no_variant_means_the_embedded_world():
@@ -84,11 +84,13 @@ def test_an_unknown_variant_is_refused_with_those_there_are():
 
 
 def test_the_base_model_trains_on_the_tokenizer_that_was_made_for_it():
-  made = built(tokenizer.Settings, configs.tokenizer.get_config(), 'tokenizer')
+  created = built(
+    tokenizer.Settings, configs.tokenizer.get_config(), 'tokenizer'
+  )
   used = built(pretrain.Settings, configs.pretrain.get_config(), 'pretrain')
-  assert used.tokenizer == made.export
-  assert used.world == made.world
-  assert shape_world.SIZE % made.sizes.reduction == 0
+  assert used.tokenizer == created.export
+  assert used.world == created.world
+  assert shape_world.SIZE % created.sizes.reduction == 0
 
 
 def test_the_captions_are_the_official_ladder():
@@ -169,8 +171,11 @@ def test_show_o_scores_whole_rows(variant):
   for length in (lengths.mmu, lengths.max_text + model.config.image_tokens + 3):
     tokens = jax.ShapeDtypeStruct((2, length), jnp.int32)
     mask = jax.ShapeDtypeStruct((2, length, length), bool)
-    found = nnx.eval_shape(logits, model, tokens, mask, tokens)
-    assert (found.shape, found.dtype) == ((2, length, vocab.size), jnp.float32)
+    actual = nnx.eval_shape(logits, model, tokens, mask, tokens)
+    assert (actual.shape, actual.dtype) == (
+      (2, length, vocab.size),
+      jnp.float32,
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,9 +185,9 @@ def test_show_o_draws_images_of_its_resolution(variant, pixels):
   config = self_play(variant)
   _, images = abstract(variant)
   codes = jax.ShapeDtypeStruct((1, *config.sizes.grid), jnp.int32)
-  found = nnx.eval_shape(lambda m, c: m.decode(c), images, codes)
-  assert found.shape == (1, pixels, pixels, 3)
-  z = nnx.eval_shape(lambda m, x: m.encode(x), images, found)
+  actual = nnx.eval_shape(lambda m, c: m.decode(c), images, codes)
+  assert actual.shape == (1, pixels, pixels, 3)
+  z = nnx.eval_shape(lambda m, x: m.encode(x), images, actual)
   assert z.shape == (1, *config.sizes.grid, 13)
 
 

@@ -26,16 +26,16 @@ def test_each_input_is_there_once(whole_curation):
     'tfds',
   }
   assert any('array_record' in name for name in manifest['sha256'])
-  for name, wanted in manifest['sha256'].items():
-    assert output_files.sha256(whole_curation / name) == wanted
+  for name, expected in manifest['sha256'].items():
+    assert output_files.sha256(whole_curation / name) == expected
 
 
 def test_a_dataset_for_training_holds_the_same_pairs(whole_curation):
   rows = curate_runs.rows_of(whole_curation)
   rows = {row['id']: row for row in rows}
-  found = pair_dataset.data_source(str(whole_curation / 'tfds'))
-  assert len(found) == len(rows)
-  for record in found:
+  actual = pair_dataset.data_source(str(whole_curation / 'tfds'))
+  assert len(actual) == len(rows)
+  for record in actual:
     row = rows[record['id'].decode()]
     for name in ('codes', 'codes_win', 'codes_lose'):
       np.testing.assert_array_equal(record[name], row[name])
@@ -74,23 +74,23 @@ def test_what_does_not_fit_into_a_row_is_heard_of_before_any_work(
   with pytest.raises(ValueError, match='line 2: question must have at most'):
     curate_runs.run(base, tmp_path / 'a', files=files, inputs=4)
   assert not calls
-  manifest, said = curate_runs.run(
+  manifest, output = curate_runs.run(
     base, tmp_path / 'b', files=files | {'on_error': 'skip'}, inputs=4, shard=8
   )
   assert manifest['inputs'] == 3
   assert calls == [['preference-0', 'preference-2', 'preference-3']]
-  assert said[0].endswith('1 of 4 left out:') and 'line 2: ' in said[1]
-  assert '1 captions are too long' in said[2] and 'preference-2' in said[2]
+  assert output[0].endswith('1 of 4 left out:') and 'line 2: ' in output[1]
+  assert '1 captions are too long' in output[2] and 'preference-2' in output[2]
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, output',
   [
     ({'share': 2, 'shares': 2}, 'share must be less than shares, 2, got 2'),
     ({'shard': 0}, 'shard must be at least 1, got 0'),
     ({'images': 1}, 'images must be at least 2, got 1'),
   ],
 )
-def test_what_makes_no_sense_is_refused(base, changes, said):
-  with pytest.raises(ValueError, match=said):
+def test_what_makes_no_sense_is_refused(base, changes, output):
+  with pytest.raises(ValueError, match=output):
     curate_runs.configured(base, **changes)

@@ -22,16 +22,16 @@ def test_a_mesh_changes_nothing(base, whole_curation, tmp_path, mesh):
   curate_runs.run(
     base, tmp_path / 'run', mesh={'data': mesh[0], 'model': mesh[1]}
   )
-  found = curate_runs.outcome(tmp_path / 'run')
+  actual = curate_runs.outcome(tmp_path / 'run')
   for name, data in curate_runs.outcome(whole_curation).items():
-    assert found[name] == data, name
+    assert actual[name] == data, name
 
 
 def test_shares_make_the_same_together(base, whole_curation, tmp_path):
-  first, said = curate_runs.run(base, tmp_path / 'run', share=0, shares=2)
-  assert first is None and '2 of 4 shards belong to other shares' in said[-1]
-  manifest, said = curate_runs.run(base, tmp_path / 'run', share=1, shares=2)
-  assert manifest and '2 of 4 shards found' in said[1]
+  first, output = curate_runs.run(base, tmp_path / 'run', share=0, shares=2)
+  assert first is None and '2 of 4 shards belong to other shares' in output[-1]
+  manifest, output = curate_runs.run(base, tmp_path / 'run', share=1, shares=2)
+  assert manifest and '2 of 4 shards found' in output[1]
   assert curate_runs.outcome(tmp_path / 'run') == curate_runs.outcome(
     whole_curation
   )
@@ -49,8 +49,8 @@ def test_an_interrupted_run_makes_only_what_is_missing(
   assert curate_runs.outcome(tmp_path / 'run') == curate_runs.outcome(
     whole_curation
   )
-  _, said = curate_runs.run(base, tmp_path / 'run')
-  assert 'this run is finished' in said[-1] and len(calls) == 5
+  _, output = curate_runs.run(base, tmp_path / 'run')
+  assert 'this run is finished' in output[-1] and len(calls) == 5
 
 
 def test_shards_of_other_inputs_are_refused_before_any_work(
@@ -91,7 +91,7 @@ def test_shares_that_end_at_once_write_the_pairs_once(
       both.submit(curate_runs.run, base, folder, share=share, shares=2)
       for share in range(2)
     ]
-  first, second = (each.result()[0] for each in ended)
+  first, second = (item.result()[0] for item in ended)
   assert first == second and len(calls) == 1
   assert curate_runs.outcome(folder) == curate_runs.outcome(whole_curation)
 
@@ -103,8 +103,8 @@ def test_damage_is_found_and_made_again(base, whole_curation, tmp_path):
   data = bytearray(path.read_bytes())
   data[len(data) // 2] ^= 1
   path.write_bytes(data)
-  _, said = curate_runs.run(base, tmp_path / 'run')
-  assert any('3 of 4 shards found' in line for line in said)
+  _, output = curate_runs.run(base, tmp_path / 'run')
+  assert any('3 of 4 shards found' in line for line in output)
   assert curate_runs.outcome(tmp_path / 'run') == curate_runs.outcome(
     whole_curation
   )
@@ -159,11 +159,11 @@ def test_a_bucket_gets_what_a_folder_gets(
     'gs://bucket/base', 'gs://bucket/run', share=0, shares=2
   )
   assert first is None
-  found, _ = curate_runs.run(
+  actual, _ = curate_runs.run(
     'gs://bucket/base', 'gs://bucket/run', share=1, shares=2
   )
   manifest = json.loads((whole_curation / 'manifest.json').read_text())
-  assert found == manifest
+  assert actual == manifest
   del bucket.blobs['run/manifest.json']
   again, _ = curate_runs.run(
     'gs://bucket/base', 'gs://bucket/run', share=0, shares=2

@@ -13,8 +13,8 @@ from hermesflow_jax.training import training_loop
 
 
 def test_ctrl_c_says_what_to_do(start, stopped, base):
-  code, said = start(command_line.CONFIG, f'--config.init_from={base}')
-  assert (code, said) == (130, 'stopped; the same command resumes\n')
+  code, output = start(command_line.CONFIG, f'--config.init_from={base}')
+  assert (code, output) == (130, 'stopped; the same command resumes\n')
 
 
 @pytest.mark.parametrize(
@@ -30,18 +30,18 @@ def test_a_run_that_cannot_go_on_says_so_in_one_line(start, monkeypatch, error):
     raise error
 
   monkeypatch.setattr(pair_dpo, 'run', run)
-  code, said = start(command_line.CONFIG)
-  assert (code, said.count('\n')) == (1, 1)
-  assert said.startswith('error: ')
+  code, output = start(command_line.CONFIG)
+  assert (code, output.count('\n')) == (1, 1)
+  assert output.startswith('error: ')
 
 
 def test_a_process_ends_with_exit_code_2(tmp_path):
   run = command_line.process(
     command_line.CONFIG, '--config.play.rounds=0', cwd=tmp_path
   )
-  _, said = run.communicate(timeout=120)
+  _, output = run.communicate(timeout=120)
   command_line.one_line(
-    (run.returncode, said), 'rounds must be at least 1, got 0'
+    (run.returncode, output), 'rounds must be at least 1, got 0'
   )
 
 
@@ -54,8 +54,11 @@ def test_a_process_stops_at_a_signal(base, tmp_path, number, interruptible):
   while not claimed.exists() and run.poll() is None:
     time.sleep(0.05)
   run.send_signal(number)
-  _, said = run.communicate(timeout=120)
-  assert (run.returncode, said) == (130, 'stopped; the same command resumes\n')
+  _, output = run.communicate(timeout=120)
+  assert (run.returncode, output) == (
+    130,
+    'stopped; the same command resumes\n',
+  )
 
 
 LOST = """

@@ -30,10 +30,10 @@ def run(base, tmp_path):
     config.sampler.update({'steps': 2})
     config.update(changes)
     built = settings.build(generate.Settings, config.to_dict())
-    said = []
-    console = terminal.Console(said.append, lambda label: lambda x: x)
+    output = []
+    console = terminal.Console(output.append, lambda label: lambda x: x)
     workdir = workdir if 'gs:' in workdir else str(tmp_path / workdir)
-    return generate.run(built, workdir, console), said
+    return generate.run(built, workdir, console), output
 
   return call
 
@@ -71,22 +71,22 @@ def test_images_say_how_they_were_made(run, tmp_path):
 
 def test_an_image_depends_on_seed_prompt_and_number_alone(run, tmp_path):
   rows, _ = run()
-  wanted = pixels(tmp_path / 'out', rows)
+  expected = pixels(tmp_path / 'out', rows)
   (tmp_path / 'list.txt').write_text('two circles\na blue cross\n')
   more, _ = run('more', prompts=(), file=str(tmp_path / 'list.txt'), each=3)
-  found = pixels(tmp_path / 'more', more)
-  np.testing.assert_array_equal(found[:2], wanted[2:])
+  actual = pixels(tmp_path / 'more', more)
+  np.testing.assert_array_equal(actual[:2], expected[2:])
   other, _ = run('other', seed=1)
-  assert (pixels(tmp_path / 'other', other) != wanted).any()
-  assert (wanted[0] != wanted[1]).any()
+  assert (pixels(tmp_path / 'other', other) != expected).any()
+  assert (expected[0] != expected[1]).any()
 
 
 def test_what_is_there_is_not_drawn_again(run, tmp_path, monkeypatch):
   rows, _ = run()
   before = pixels(tmp_path / 'out', rows)
   monkeypatch.setattr(generate, 'to_pixels', None)
-  again, said = run()
-  assert again == rows and any('this run is finished' in s for s in said)
+  again, output = run()
+  assert again == rows and any('this run is finished' in s for s in output)
   # A run that was stopped before its last line.
   (tmp_path / 'out' / 'images.jsonl').unlink()
   assert run()[0] == rows
@@ -98,8 +98,8 @@ def test_a_run_goes_on_in_smaller_chunks_and_on_another_mesh(run, tmp_path):
   before = pixels(tmp_path / 'out', rows)
   (tmp_path / 'out' / 'images.jsonl').unlink()
   (tmp_path / 'out' / rows[1]['file']).unlink()
-  again, said = run(chunk=1, mesh={'data': -1, 'model': 2})
-  assert again == rows and any('resuming' in line for line in said)
+  again, output = run(chunk=1, mesh={'data': -1, 'model': 2})
+  assert again == rows and any('resuming' in line for line in output)
   np.testing.assert_array_equal(pixels(tmp_path / 'out', rows), before)
 
 
@@ -114,26 +114,26 @@ def test_only_what_a_mask_hides_changes(run, tmp_path, start_image, base):
   mask.paste(255, (3, 20, 5, 40))
   mask.save(tmp_path / 'mask.png')
   rows, _ = run(image=str(start_image), mask=str(tmp_path / 'mask.png'))
-  found = pixels(tmp_path / 'out', rows)
+  actual = pixels(tmp_path / 'out', rows)
   kept, _ = run('kept', image=str(start_image), extend=('right',))
   # Without any attention or convolution across patches in this tokenizer.
   whole = pixels(tmp_path / 'kept', kept)[0, :, :64]
   hidden = np.zeros((64, 64), bool)
   hidden[16:48, :16] = True
-  assert (found[:, ~hidden] == whole[~hidden]).all()
-  assert (found[:, hidden] != whole[hidden]).any()
+  assert (actual[:, ~hidden] == whole[~hidden]).all()
+  assert (actual[:, hidden] != whole[hidden]).any()
 
 
 def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
   rows, _ = run(image=str(start_image), extend=('right',))
   more, _ = run('m', image=str(start_image), extend=('right', 'up', 'left'))
-  one, three = pixels(tmp_path / 'out', rows), pixels(tmp_path / 'm', more)
-  assert one.shape == (4, 64, 96, 3) and three.shape == (4, 96, 128, 3)
-  np.testing.assert_array_equal(three[:, 32:, 32:], one)
+  single, three = pixels(tmp_path / 'out', rows), pixels(tmp_path / 'm', more)
+  assert single.shape == (4, 64, 96, 3) and three.shape == (4, 96, 128, 3)
+  np.testing.assert_array_equal(three[:, 32:, 32:], single)
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, output',
   [
     ({'prompts': ()}, 'prompts must not be empty'),
     ({'prompts': ('', 'a ring')}, "prompt '': it is empty"),
@@ -154,8 +154,8 @@ def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
     ),
   ],
 )
-def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, said):
-  with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_drawn_is_refused(run, tmp_path, changes, output):
+  with pytest.raises(ValueError, match=output):
     run(**changes)
   assert not (tmp_path / 'out').exists()
 
@@ -175,34 +175,34 @@ def test_a_mask_that_hides_nothing_is_refused(run, tmp_path, start_image):
 
 
 def test_faults_are_skipped_counted_and_named(run):
-  rows, said = run(prompts=('', 'a ring', 'a ring'), on_error='skip')
+  rows, output = run(prompts=('', 'a ring', 'a ring'), on_error='skip')
   assert {r['prompt'] for r in rows} == {'a ring'}
-  assert said[:2] == ['2 of 3 left out:', "  prompt '': it is empty"]
-  assert said[2].startswith("  prompt 'a ring': it occurs twice")
+  assert output[:2] == ['2 of 3 left out:', "  prompt '': it is empty"]
+  assert output[2].startswith("  prompt 'a ring': it occurs twice")
 
 
 def test_a_long_prompt_is_cut_and_said_so(run):
   words = ' '.join(f'a {c} ring and' for c in ('red', 'blue', 'green', 'black'))
-  rows, said = run(prompts=(words,))
-  assert 'is too long, the model reads it up to' in said[0]
+  rows, output = run(prompts=(words,))
+  assert 'is too long, the model reads it up to' in output[0]
   last = rows[0]['read_to']
   assert ' '.join(words.split()[:12]).endswith(last)
-  assert last in said[0]
+  assert last in output[0]
 
 
 def test_images_may_be_drawn_into_a_bucket(run, start_image, tmp_path, bucket):
   settings_ = {'image': str(start_image), 'extend': ('right',)}
-  wanted, _ = run(**settings_)
+  expected, _ = run(**settings_)
   bucket.put('first.png', start_image.read_bytes())
   bucket.put('prompts.txt', b'a blue star\n')
   settings_['image'] = 'gs://bucket/first.png'
-  found, _ = run('gs://bucket/out', **settings_)
-  assert found == wanted
+  actual, _ = run('gs://bucket/out', **settings_)
+  assert actual == expected
   bucket.get_folder('out', tmp_path / 'copy')
   np.testing.assert_array_equal(
-    pixels(tmp_path / 'copy', found), pixels(tmp_path / 'out', wanted)
+    pixels(tmp_path / 'copy', actual), pixels(tmp_path / 'out', expected)
   )
   assert 'out/contact_sheet.png' in bucket.blobs
-  assert run('gs://bucket/out', **settings_)[0] == found
+  assert run('gs://bucket/out', **settings_)[0] == actual
   rows, _ = run('gs://bucket/more', file='gs://bucket/prompts.txt')
   assert rows[-1]['prompt'] == 'a blue star'

@@ -32,15 +32,15 @@ def test_the_dataset_teaches_what_its_lines_teach(
   config = learn_runs.configured(base, pairs)
   parts, mesh = model_bundle.load_bundle(base), config.mesh.make()
   player = job_model.place_on_mesh(config, parts, mesh, terminal.silent())
-  wanted = learning.learn_round(
+  expected = learning.learn_round(
     player, player.model, rows, config, 3, tmp_path, 1, terminal.silent()
   )
-  found = trained_model.load_parts(str(folder / 'model'))
-  jax.tree.map(np.testing.assert_array_equal, found.model, wanted)
+  actual = trained_model.load_parts(str(folder / 'model'))
+  jax.tree.map(np.testing.assert_array_equal, actual.model, expected)
   assert not np.array_equal(
-    found.model.head.kernel[...], parts.model.head.kernel[...]
+    actual.model.head.kernel[...], parts.model.head.kernel[...]
   )
-  assert found.grid == parts.grid and found.lengths == parts.lengths
+  assert actual.grid == parts.grid and actual.lengths == parts.lengths
 
 
 def test_what_it_leaves_is_a_base_for_other_jobs(learned, pairs, tmp_path):
@@ -61,11 +61,11 @@ def test_another_seed_rate_and_length_want_no_new_program(
   optim = dataclasses.replace(changed.optim, lr=3e-3, steps=4, warmup=0.5)
   train_step._program.cache_clear()
   with jax.log_compiles():
-    for each in (
+    for item in (
       learn_runs.configured(base, pairs),
       dataclasses.replace(changed, optim=optim),
     ):
-      learn.run(each, str(tmp_path / str(each.seed)), terminal.silent())
+      learn.run(item, str(tmp_path / str(item.seed)), terminal.silent())
   compiled = [
     line
     for line in caplog.messages
@@ -108,14 +108,14 @@ def test_its_metrics_say_how_fast_it_was(learned):
 def test_checkpoints_of_an_earlier_release_are_of_the_same_round(base, pairs):
   """Commit 423190d kept `label_rows`, and dropped names one by one."""
   config = learn_runs.configured(base, pairs)
-  said = dataclasses.asdict(config)
-  del said['optim']['accumulate']
+  output = dataclasses.asdict(config)
+  del output['optim']['accumulate']
   kept = {field.name for field in dataclasses.fields(learning.LearningConfig)}
   kept -= {'log_every', 'save_every', 'sample_every', 'profile_steps'}
   rows = [{'id': 'a'}]
   new = learning._identity(config, 3, rows)
   old = {'steps': 3, 'records': new['records']} | {
-    name: json.loads(json.dumps(said[name])) for name in kept
+    name: json.loads(json.dumps(output[name])) for name in kept
   }
   assert 'label_rows' in old and 'label_rows' not in new
   assert identities.identity_of(learning.LearningConfig, old) == new

@@ -24,14 +24,14 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   config = learn_runs.configured(base, pairs, **adapted)
   folder = tmp_path / 'run'
   learn.run(config, str(folder), terminal.silent())
-  found = trained_model.load_parts(str(folder / 'model')).model
+  actual = trained_model.load_parts(str(folder / 'model')).model
   mesh = config.mesh.make(8)
   saved = str(folder / 'training' / 'adapters')
   adapters, kind = lora_checkpoint.read_adapters(
     saved, model_bundle.load_bundle(base).model, mesh
   )
   with pytest.raises(ValueError, match='beside another model'):
-    lora_checkpoint.read_adapters(saved, found, mesh)
+    lora_checkpoint.read_adapters(saved, actual, mesh)
   assert kind == config.lora
   assert {n: set(a) for n, a in adapters.items()} == {
     'q_proj': {'a', 'b'},
@@ -48,7 +48,7 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   before = model_bundle.load_bundle(base).model
   names, changed = [], []
   for (path, a), b, c in zip(
-    jax.tree_util.tree_flatten_with_path(found)[0],
+    jax.tree_util.tree_flatten_with_path(actual)[0],
     jax.tree.leaves(whole.model),
     jax.tree.leaves(before),
     strict=True,
@@ -78,7 +78,7 @@ def test_what_holds_no_adapters_is_refused(base, pairs, tmp_path):
 def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
   """Also what adapters add to a model."""
   adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
-  wanted = learn.run(
+  expected = learn.run(
     learn_runs.configured(base, pairs, **adapted),
     str(tmp_path / 'run'),
     terminal.silent(),
@@ -88,8 +88,8 @@ def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
   config = learn_runs.configured(
     'gs://bucket/base', 'gs://bucket/pairs', **adapted
   )
-  found = learn.run(config, 'gs://bucket/run', terminal.silent())
-  assert {**found, 'seconds': 0} == {**wanted, 'seconds': 0}
+  actual = learn.run(config, 'gs://bucket/run', terminal.silent())
+  assert {**actual, 'seconds': 0} == {**expected, 'seconds': 0}
   assert (
     str(run_folder.newest_model('gs://bucket/run')) == 'gs://bucket/run/model'
   )
@@ -103,13 +103,13 @@ def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
   named = dataclasses.replace(
     config, adapters='gs://bucket/run/training/adapters'
   )
-  there = job_model.locate(named)
+  other = job_model.locate(named)
   mesh = config.mesh.make()
-  whole = job_model.load_parts(named, there, mesh).model
+  whole = job_model.load_parts(named, other, mesh).model
   for a, b in zip(
     jax.tree.leaves(whole),
     jax.tree.leaves(trained_model.load_parts('gs://bucket/run/model').model),
   ):
     np.testing.assert_allclose(a, b, atol=1e-6)
   again = learn.run(config, 'gs://bucket/run', terminal.silent())
-  assert again == found
+  assert again == actual

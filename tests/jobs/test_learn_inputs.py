@@ -13,7 +13,7 @@ from hermesflow_jax.runtime import terminal
 
 
 @pytest.mark.parametrize(
-  'damage, said',
+  'damage, output',
   [
     (lambda f: next(f.rglob('pairs-train*')).write_bytes(b'x'), 'is damaged'),
     (lambda f: (f / 'manifest.json').unlink(), 'no finished curation'),
@@ -24,10 +24,10 @@ from hermesflow_jax.runtime import terminal
     (lambda f: (f / 'manifest.json').write_text('[]'), 'no finished curation'),
   ],
 )
-def test_what_is_no_curation_is_refused(base, pairs, tmp_path, damage, said):
+def test_what_is_no_curation_is_refused(base, pairs, tmp_path, damage, output):
   shutil.copytree(pairs, tmp_path / 'pairs')
   damage(tmp_path / 'pairs')
-  with pytest.raises(ValueError, match=said):
+  with pytest.raises(ValueError, match=output):
     learn.run(
       learn_runs.configured(base, tmp_path / 'pairs'),
       str(tmp_path / 'run'),

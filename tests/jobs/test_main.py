@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-  'arguments, said',
+  'arguments, output',
   [
     ([], '--config is missing'),
     (['--config'], 'Missing value for flag --config'),
@@ -61,12 +61,12 @@ import pytest
     ),
   ],
 )
-def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
-  command_line.one_line(start(*arguments), said)
+def test_a_command_line_that_cannot_be_read(start, idle, arguments, output):
+  command_line.one_line(start(*arguments), output)
 
 
 @pytest.mark.parametrize(
-  'override, said',
+  'override, output',
   [
     (
       'play.optim.lr=nan',
@@ -114,11 +114,11 @@ def test_a_command_line_that_cannot_be_read(start, idle, arguments, said):
     ('mesh.model=0', 'got data=-1 model=0: give'),
   ],
 )
-def test_a_value_that_cannot_be(start, idle, base, tmp_path, override, said):
-  found = start(
+def test_a_value_that_cannot_be(start, idle, base, tmp_path, override, output):
+  actual = start(
     command_line.CONFIG, f'--config.init_from={base}', f'--config.{override}'
   )
-  command_line.one_line(found, said)
+  command_line.one_line(actual, output)
   assert not (tmp_path / 'runs').exists()
 
 

@@ -98,8 +98,8 @@ def test_sizes_with_several_numbers_are_given_by_flags(job):
   )
   assert values.pop('job') == job
   config = settings.build(main.job_of(job).Settings, values)
-  found = config.sizes.tokenizer
-  assert found.encoder_ch_mult == found.decoder_num_res_blocks == (1, 2)
+  actual = config.sizes.tokenizer
+  assert actual.encoder_ch_mult == actual.decoder_num_res_blocks == (1, 2)
   assert config.sizes.grid == (4, 8)
 
 

@@ -33,10 +33,10 @@ def run(base, tmp_path):
     )
     config.update(changes)
     built = settings.build(understand.Settings, config.to_dict())
-    said = []
-    console = terminal.Console(said.append, lambda label: lambda x: x)
+    output = []
+    console = terminal.Console(output.append, lambda label: lambda x: x)
     workdir = workdir if 'gs:' in workdir else str(tmp_path / workdir)
-    return understand.run(built, workdir, console), said
+    return understand.run(built, workdir, console), output
 
   return call
 
@@ -55,7 +55,7 @@ def folder(tmp_path):
 
 
 def test_each_image_gets_a_line(run, folder, tmp_path):
-  rows, said = run()
+  rows, output = run()
   assert [r['image'] for r in rows] == [
     str(folder / name)
     for name in ('0.png', '1.png', '2.png', '3.png', 'deep/4.png')
@@ -65,15 +65,15 @@ def test_each_image_gets_a_line(run, folder, tmp_path):
     assert tuple(row['answers']) == QUESTIONS
   lines = (tmp_path / 'out' / 'answers.jsonl').read_text().splitlines()
   assert [json.loads(line) for line in lines] == rows
-  assert str(folder / '0.png') in said[-2] and QUESTIONS[0] in said[-2]
+  assert str(folder / '0.png') in output[-2] and QUESTIONS[0] in output[-2]
 
 
 def test_answers_do_not_depend_on_the_company(run, folder, monkeypatch):
-  wanted, _ = run()
+  expected, _ = run()
   monkeypatch.setattr(understand, 'GROUP', 2)
-  assert run('groups')[0] == wanted
+  assert run('groups')[0] == expected
   alone, _ = run('alone', images=(str(folder / '3.png'),))
-  assert alone == wanted[3:4]
+  assert alone == expected[3:4]
 
 
 def test_choices_are_what_is_answered(run, folder):
@@ -86,36 +86,36 @@ def test_choices_are_what_is_answered(run, folder):
 def test_the_shipped_model_sees_what_is_there(run, tmp_path):
   """Of one object, the easiest question there is."""
   (tmp_path / 'in').mkdir()
-  wanted = []
+  expected = []
   for n in range(0, 60, 6):
     scene = scene_sampler.sample_scene('eval', 0, n)
     Image.fromarray(drawing.render(scene)).save(tmp_path / f'in/{n:02d}.png')
-    wanted.append(scene.objects[0].shape)
+    expected.append(scene.objects[0].shape)
   rows, _ = run(
     init_from='assets:shapes',
     questions=QUESTIONS[1:],
     choices=shape_world.SHAPES,
   )
-  found = [row['answers'][QUESTIONS[1]] for row in rows]
-  assert np.mean([a == b for a, b in zip(found, wanted)]) >= 0.9
+  actual = [row['answers'][QUESTIONS[1]] for row in rows]
+  assert np.mean([a == b for a, b in zip(actual, expected)]) >= 0.9
 
 
 def test_a_stopped_run_goes_on_where_it_was(run, folder, tmp_path, monkeypatch):
   monkeypatch.setattr(understand, 'GROUP', 2)
-  wanted, _ = run()
+  expected, _ = run()
   out = tmp_path / 'out'
   (out / 'answers.jsonl').unlink()
   (out / 'parts' / '000002.jsonl').unlink()
-  asked = []
-  said = understand.ask_about_images
+  requested = []
+  output = understand.ask_about_images
 
   def counted(config, unified, names, size):
-    asked.append(names)
-    return said(config, unified, names, size)
+    requested.append(names)
+    return output(config, unified, names, size)
 
   monkeypatch.setattr(understand, 'ask_about_images', counted)
-  assert run()[0] == wanted
-  assert asked == [[str(folder / 'deep/4.png')]]
+  assert run()[0] == expected
+  assert requested == [[str(folder / 'deep/4.png')]]
 
 
 def test_answers_about_other_images_of_the_same_names_are_not_taken(
@@ -128,10 +128,10 @@ def test_answers_about_other_images_of_the_same_names_are_not_taken(
 
 
 def test_globs_folders_and_files_mean_each_image_once(run, folder):
-  found = understand.list_images(
+  actual = understand.list_images(
     [str(folder / '1.png'), str(folder), str(folder / '*.png')]
   )
-  assert found == [
+  assert actual == [
     str(folder / n) for n in ('1.png', '0.png', '2.png', '3.png', 'deep/4.png')
   ]
 
@@ -143,14 +143,14 @@ def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
     with pytest.raises(ValueError, match="image '.*2.png': "):
       run()
     return
-  rows, said = run(on_error=on_error)
+  rows, output = run(on_error=on_error)
   assert len(rows) == 4
-  assert said[0] == '1 of 5 left out:'
-  assert said[1].startswith("  image '") and '2.png' in said[1]
+  assert output[0] == '1 of 5 left out:'
+  assert output[1].startswith("  image '") and '2.png' in output[1]
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, output',
   [
     ({'images': ()}, 'images must not be empty'),
     ({'images': ('/none/*.png',)}, 'images must match image files, got /none'),
@@ -172,29 +172,29 @@ def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
   ],
 )
 def test_what_cannot_be_answered_is_refused(
-  run, folder, tmp_path, changes, said
+  run, folder, tmp_path, changes, output
 ):
-  with pytest.raises(ValueError, match=said):
+  with pytest.raises(ValueError, match=output):
     run(**changes)
   assert not (tmp_path / 'out').exists()
 
 
 def test_images_and_answers_may_be_in_a_bucket(run, folder, bucket):
-  wanted, _ = run()
+  expected, _ = run()
   bucket.put_folder('in', folder)
-  found, _ = run('gs://bucket/out', images=('gs://bucket/in',))
-  assert [r['answers'] for r in found] == [r['answers'] for r in wanted]
-  assert [r['image'] for r in found] == [
-    r['image'].replace(str(folder), 'gs://bucket/in') for r in wanted
+  actual, _ = run('gs://bucket/out', images=('gs://bucket/in',))
+  assert [r['answers'] for r in actual] == [r['answers'] for r in expected]
+  assert [r['image'] for r in actual] == [
+    r['image'].replace(str(folder), 'gs://bucket/in') for r in expected
   ]
   assert [
     json.loads(line) for line in bucket.text('out/answers.jsonl').splitlines()
-  ] == found
-  assert run('gs://bucket/out', images=('gs://bucket/in',))[0] == found
+  ] == actual
+  assert run('gs://bucket/out', images=('gs://bucket/in',))[0] == actual
 
 
 @pytest.mark.parametrize(
-  'name, found',
+  'name, actual',
   [
     ('gs://bucket/in/*.png', 4),
     ('gs://bucket/in/**/*.png', 5),
@@ -202,9 +202,9 @@ def test_images_and_answers_may_be_in_a_bucket(run, folder, bucket):
     ('gs://bucket/in/deep', 1),
   ],
 )
-def test_names_of_a_bucket_mean_images(folder, bucket, name, found):
+def test_names_of_a_bucket_mean_images(folder, bucket, name, actual):
   bucket.put_folder('in', folder)
-  assert len(understand.list_images([name])) == found
+  assert len(understand.list_images([name])) == actual
 
 
 @pytest.mark.parametrize('name', ['none', 'none/*.png', 'notes.txt/x'])

@@ -77,12 +77,12 @@ def test_what_does_not_change_results_may_change_when_a_run_goes_on(
 ):
   flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
   assert start(*flags)[0] == 130
-  changed = [*flags, *(f'--config.{each}' for each in FREE)]
+  changed = [*flags, *(f'--config.{item}' for item in FREE)]
   main.main(['main.py', *map(str, changed)])
-  said = capfd.readouterr().out
-  assert 'resuming in run; ' in said
-  assert 'config.play.log_every 10 -> 7' in said
-  assert 'config.gallery 12 -> 3' in said
+  output = capfd.readouterr().out
+  assert 'resuming in run; ' in output
+  assert 'config.play.log_every 10 -> 7' in output
+  assert 'config.gallery 12 -> 3' in output
   # The record is of the newest start.
   record = json.loads((tmp_path / 'run' / 'settings.json').read_text())
   assert (record['play']['log_every'], record['chunk']) == (7, 16)

@@ -62,8 +62,8 @@ def test_kernels_say_what_xla_says(backend, size):
     return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum(), out
 
   actual, expected = (
-    jax.grad(value, (0, 1), has_aux=True)(q, parts, each)
-    for each in (backend, 'xla')
+    jax.grad(value, (0, 1), has_aux=True)(q, parts, item)
+    for item in (backend, 'xla')
   )
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), actual, expected

@@ -66,8 +66,8 @@ def test_features_are_those_of_the_penultimate_layer(theirs):
   actual = jax.jit(lambda m, x: m(x))(ours, pixels)
   # Features reach 5; two layers of float32 sums agree to five digits.
   np.testing.assert_allclose(actual, expected, atol=1e-4)
-  one = jax.jit(lambda m, x: m(x))(ours, pixels[1])
-  np.testing.assert_allclose(one, actual[1], atol=1e-5)
+  single = jax.jit(lambda m, x: m(x))(ours, pixels[1])
+  np.testing.assert_allclose(single, actual[1], atol=1e-5)
 
 
 def test_what_goes_back_is_what_transformers_reads(tmp_path):
@@ -276,14 +276,16 @@ def test_an_image_reads_as_it_does_in_pytorch(theirs):
     ).logits.numpy()
   tower = clip_table.to_jax(official_names(theirs), torch_weights.CLIP)
   model = torch_weights.model('with_clip')
-  made, where = clip_rows.clip_mmu_rows(
+  created, where = clip_rows.clip_mmu_rows(
     VOCAB, system, features, [text], [()], size
   )
 
   @jax.jit
   def logits(tower, model, pixels):
-    x = model.embed_clip(made.tokens, tower(pixels), begin)
-    mask = attention_mask.mask_matrix_with_features(made.ar, made.valid, where)
+    x = model.embed_clip(created.tokens, tower(pixels), begin)
+    mask = attention_mask.mask_matrix_with_features(
+      created.ar, created.valid, where
+    )
     hidden, _ = model.from_embeddings(x, mask, jnp.arange(size))
     return model.logits(hidden)
 

@@ -11,14 +11,14 @@ from hermesflow_jax.runtime import sharding
 
 def test_a_product_counts_its_multiplications_and_additions():
   a, b = jnp.ones((3, 5)), jnp.ones((5, 7))
-  found = flop_count.count_flops(lambda a, b: a @ b, a, b)
-  assert found == flop_count.Cost(2 * 3 * 5 * 7, 4 * (15 + 35 + 21))
+  actual = flop_count.count_flops(lambda a, b: a @ b, a, b)
+  assert actual == flop_count.Cost(2 * 3 * 5 * 7, 4 * (15 + 35 + 21))
 
 
 def test_batched_products_and_inner_functions_count():
   inner = jax.jit(jax.checkpoint(lambda a: jnp.einsum('bij,bjk->bik', a, a)))
-  found = flop_count.count_flops(inner, jnp.ones((4, 3, 3)))
-  assert found.flops == 2 * 4 * 27
+  actual = flop_count.count_flops(inner, jnp.ones((4, 3, 3)))
+  assert actual.flops == 2 * 4 * 27
 
 
 def test_loops_count_by_their_length():
@@ -47,15 +47,15 @@ def test_what_each_part_of_a_mesh_computes_is_counted_for_all():
 def test_what_a_kernel_computes_is_counted_for_all_its_blocks():
   """Forward, of one block: two products of 128 x 128 keys, for each head."""
   q = jnp.ones((3, 128, 2, 64))
-  found = flop_count.count_flops(
+  actual = flop_count.count_flops(
     lambda q: attention_kernels.splash(q, [(q, q)], [None]), q
   )
-  assert found.flops == 3 * 2 * 2 * (2 * 128 * 128 * 64)
+  assert actual.flops == 3 * 2 * 2 * (2 * 128 * 128 * 64)
   q = jnp.ones((3, 1100, 2, 64))
-  found = flop_count.count_flops(
+  actual = flop_count.count_flops(
     lambda q: attention_kernels.splash(q, [(q, q)], [None]), q
   )
-  assert found.flops == 3 * 2 * 2 * (2 * 1152 * 1152 * 64)
+  assert actual.flops == 3 * 2 * 2 * (2 * 1152 * 1152 * 64)
 
 
 def test_a_convolution_counts_as_the_compiler_says():
@@ -66,7 +66,7 @@ def test_a_convolution_counts_as_the_compiler_says():
 
   arguments = jnp.ones((2, 9, 9, 3)), jnp.ones((3, 3, 3, 8))
   compiled = jax.jit(convolved).lower(*arguments).compile()
-  wanted = compiled.cost_analysis()['flops']
+  expected = compiled.cost_analysis()['flops']
   np.testing.assert_allclose(
-    flop_count.count_flops(convolved, *arguments).flops, wanted
+    flop_count.count_flops(convolved, *arguments).flops, expected
   )

@@ -36,8 +36,8 @@ def test_expected_bits_are_the_mean_of_the_soft_bits():
 def test_entropy_loss_by_hand():
   # p = sigmoid(4 z) = 3/4 and 1/4; their mean 1/2 has entropy log 2.
   z = jnp.array([[np.log(3) / 4], [-np.log(3) / 4]])
-  one = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
-  np.testing.assert_allclose(lfq.entropy_loss(z), one - np.log(2), rtol=1e-5)
+  single = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+  np.testing.assert_allclose(lfq.entropy_loss(z), single - np.log(2), rtol=1e-5)
 
 
 def test_entropy_loss_is_lowest_for_decided_and_balanced_bits():

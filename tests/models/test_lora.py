@@ -41,7 +41,7 @@ def test_new_adapters_change_nothing(model):
   np.testing.assert_array_equal(
     states(lora.with_adapters(model, fresh, CONFIG)), states(model)
   )
-  assert all(np.any(each['a']) for each in fresh.values())
+  assert all(np.any(item['a']) for item in fresh.values())
 
 
 def test_a_layer_adds_its_adapter(model, adapters):
@@ -146,7 +146,7 @@ def test_a_step_keeps_state_for_adapters_alone(model, shape):
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, output',
   [
     ({'rank': -1}, 'rank must be at least 0, got -1'),
     ({'alpha': 0.0}, 'alpha must be more than 0, got 0.0'),
@@ -154,6 +154,6 @@ def test_a_step_keeps_state_for_adapters_alone(model, shape):
     ({'targets': ('head',)}, r'targets\[0\] must be'),
   ],
 )
-def test_what_makes_no_sense_is_refused(changes, said):
-  with pytest.raises(ValueError, match=said):
+def test_what_makes_no_sense_is_refused(changes, output):
+  with pytest.raises(ValueError, match=output):
     lora.Lora(**{'rank': 1, 'alpha': 1.0, 'targets': ('dense',)} | changes)

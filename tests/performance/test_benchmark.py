@@ -58,12 +58,12 @@ def test_the_decoder_counts_as_the_compiler_says(model):
 
   config = model.config.decoder
   tokens = jnp.zeros(40, jnp.int32)
-  found = flop_count.count_flops(hidden, model, tokens).flops
-  assert found == flop_count.decoder_flops(config, 40, 40)
+  actual = flop_count.count_flops(hidden, model, tokens).flops
+  assert actual == flop_count.decoder_flops(config, 40, 40)
   compiled = jax.jit(hidden).lower(model, tokens).compile()
   of_compiler = compiled.cost_analysis()['flops']
   # The body of the scan over layers counts once.
-  assert 1.0 <= of_compiler / (found / config.layers) < 1.15
+  assert 1.0 <= of_compiler / (actual / config.layers) < 1.15
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_little_of_a_step_is_computed_twice(models):
 def test_the_naive_step_is_the_same_step(models):
   ours, (naive,) = LEARNED.ours(models, rng()), LEARNED.naive(models, rng())
   before = [np.array(leaf) for leaf in ours.arguments[0]]
-  (after, found), (wanted_after, wanted) = (
+  (after, actual), (wanted_after, expected) = (
     work.call(*work.arguments) for work in (ours, naive)
   )
   for name in ('train/loss', 'train/grad_norm'):
-    assert float(found[name]) == pytest.approx(float(wanted[name]), rel=1e-4)
-  assert found['train/grad_norm'] > 0
+    assert float(actual[name]) == pytest.approx(float(expected[name]), rel=1e-4)
+  assert actual['train/grad_norm'] > 0
   # The step, then the model, then the optimizer's state.
   weights = slice(1, 1 + len(jax.tree.leaves(models.learner)))
   moved = [np.abs(a - b).max() for a, b in zip(after[weights], before[weights])]
@@ -109,13 +109,13 @@ def test_the_naive_step_is_the_same_step(models):
 
 def test_the_naive_way_of_images_computes_all_that_is_there(models):
   model, (work,) = models.showo, IMAGES.naive(models, rng())
-  found = flop_count.count_flops(work.call, *work.arguments).flops * work.scale
+  actual = flop_count.count_flops(work.call, *work.arguments).flops * work.scale
   length = IMAGES.text + 1 + IMAGES.grid**2 + 2
   once = flop_count.decoder_flops(model.config.decoder, length, length)
   once += flop_count.head_flops(
     model.config.decoder, length, model.config.vocab.size
   )
-  assert found == pytest.approx(2 * IMAGES.count * IMAGES.steps * once)
+  assert actual == pytest.approx(2 * IMAGES.count * IMAGES.steps * once)
   drawn = np.asarray(work.call(*work.arguments))
   start = IMAGES.text + 2
   hidden = (drawn[:, start : start + 64] == model.config.vocab.mask).mean()
@@ -145,11 +145,11 @@ def test_the_naive_way_of_text_reads_every_row_again(models, workload):
   for work in works:
     _, tokens, _ = work.arguments
     length = len(tokens)
-    wanted = flop_count.decoder_flops(model.config.decoder, length, length)
-    wanted += flop_count.head_flops(
+    expected = flop_count.decoder_flops(model.config.decoder, length, length)
+    expected += flop_count.head_flops(
       model.config.decoder, length, model.config.vocab.size
     )
-    assert flop_count.count_flops(work.call, *work.arguments).flops == wanted
+    assert flop_count.count_flops(work.call, *work.arguments).flops == expected
   shortest = 64 + 3 + 1 + workload.prompt
   most = shortest + workload.tokens - (workload is not CHOSEN)
   assert shortest <= length <= most

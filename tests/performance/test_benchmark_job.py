@@ -63,8 +63,8 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
       },
     },
   ]
-  said = []
-  console = terminal.Console(said.append, lambda label: lambda x: x)
+  output = []
+  console = terminal.Console(output.append, lambda label: lambda x: x)
   config = benchmark_settings.configured(
     workloads=small, precisions=('float32', 'bfloat16')
   )
@@ -95,7 +95,7 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
 
 
 @pytest.mark.parametrize(
-  'changes, said',
+  'changes, output',
   [
     ({'precisions': ('float8',)}, "or 'bfloat16', got 'float8'"),
     (
@@ -127,6 +127,6 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
     ({'repeats': 0}, 'repeats must be at least 1, got 0'),
   ],
 )
-def test_what_cannot_be_timed_is_refused(changes, said):
-  with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_timed_is_refused(changes, output):
+  with pytest.raises(ValueError, match=output):
     benchmark_settings.configured(**changes)

@@ -61,10 +61,10 @@ def compiled(workdir, variant, topology, **changes):
     check=False,
   )
   assert done.returncode == 0, done.stderr
-  *lines, told = done.stdout.splitlines()
+  *lines, output = done.stdout.splitlines()
   assert len(lines) == 4
   (file,) = workdir.glob('*/*.json')
-  assert told == f'table: {file.parent / "table.md"}'
+  assert output == f'table: {file.parent / "table.md"}'
   table = (file.parent / 'table.md').read_text().splitlines()
   assert len(table) == 2 + 3 and topology in table[-1]
   return json.loads(file.read_text())
@@ -98,12 +98,12 @@ def test_hosts_of_a_slice_have_rows_in_a_row(topology, data, model):
 
 @has_compiler
 def test_a_small_run_compiles_for_a_slice(tmp_path):
-  found = compiled(tmp_path, 'show_o_256', 'v5e:4x4', **SMALL)
-  assert found['mesh'] == {'data': 16, 'model': 1}
+  actual = compiled(tmp_path, 'show_o_256', 'v5e:4x4', **SMALL)
+  assert actual['mesh'] == {'data': 16, 'model': 1}
   # Kernels of TPUs are in the programs.
-  assert found['attention'] == 'splash'
-  assert [p['fits'] for p in found['programs']] == [True] * 3
-  step = found['programs'][0]
+  assert actual['attention'] == 'splash'
+  assert [p['fits'] for p in actual['programs']] == [True] * 3
+  step = actual['programs'][0]
   assert step['parts']['parameters'] * 2 == pytest.approx(
     step['parts']['optimizer'], rel=0.01
   )
@@ -126,13 +126,13 @@ def step_of(**play):
 @pytest.mark.parametrize('reference, copies', [('round', 1), ('base', 2)])
 def test_adapters_want_no_second_model(reference, copies):
   whole = step_of(reference=reference)
-  made = step_of(reference=reference, lora={'rank': 4})
-  assert len(jax.tree.leaves(made.arguments[1])) == copies * len(
+  created = step_of(reference=reference, lora={'rank': 4})
+  assert len(jax.tree.leaves(created.arguments[1])) == copies * len(
     jax.tree.leaves(whole.parts['parameters'])
   )
-  assert ('reference' in made.parts) == (copies == 2)
+  assert ('reference' in created.parts) == (copies == 2)
   size = {
-    name: verdicts.bytes_per_chip(tree) for name, tree in made.parts.items()
+    name: verdicts.bytes_per_chip(tree) for name, tree in created.parts.items()
   }
   before = verdicts.bytes_per_chip(whole.parts['parameters'])
   assert size['parameters'] == before
@@ -142,14 +142,14 @@ def test_adapters_want_no_second_model(reference, copies):
 
 @has_compiler
 def test_a_step_of_adapters_wants_less_of_a_slice(tmp_path):
-  whole, made = (
+  whole, created = (
     compiled(tmp_path / name, 'show_o_256', 'v5e:4x4', **SMALL, **changes)
     for name, changes in (('whole', {}), ('lora', {'play.lora.rank': 4}))
   )
-  (whole, *_), (made, *_) = whole['programs'], made['programs']
+  (whole, *_), (created, *_) = whole['programs'], created['programs']
   # 10.6 and 12.6 MB; of this small model much is neither weights nor moments.
-  assert made['fits'] and made['peak'] < 0.9 * whole['peak']
-  assert made['flops'] < whole['flops']
+  assert created['fits'] and created['peak'] < 0.9 * whole['peak']
+  assert created['flops'] < whole['flops']
 
 
 @has_compiler
@@ -166,6 +166,6 @@ def test_a_step_of_adapters_wants_less_of_a_slice(tmp_path):
 def test_shipped_settings_fit_their_slices(
   variant, topology, data, model, tmp_path
 ):
-  found = compiled(tmp_path, variant, topology)
-  assert found['mesh'] == {'data': data, 'model': model}
-  assert [p['fits'] for p in found['programs']] == [True] * 3
+  actual = compiled(tmp_path, variant, topology)
+  assert actual['mesh'] == {'data': data, 'model': model}
+  assert [p['fits'] for p in actual['programs']] == [True] * 3

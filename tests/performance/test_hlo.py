@@ -64,13 +64,13 @@ ENTRY %main (near: f32[8,8], far: f32[8,8]) -> f32[8,8] {
 
 
 def test_collectives_count_by_the_turns_of_their_loop():
-  found = hlo.network_traffic(TEXT, 8)
+  actual = hlo.network_traffic(TEXT, 8)
   matrix = 16 * 32 * 4
-  assert found.network == {
+  assert actual.network == {
     'all-reduce': 5 * 2 * matrix * 7 / 8,
     'all-gather': 3 * 8 * 8 * 4,
   }
-  assert found.count == {'all-reduce': 5, 'all-gather': 1}
+  assert actual.count == {'all-reduce': 5, 'all-gather': 1}
 
 
 def test_what_goes_on_behind_a_loop_counts_once():
@@ -104,9 +104,9 @@ def test_a_collective_joins_the_chips_of_its_group(groups, chips):
   text = text.replace(
     'body=%body', 'body=%body, backend_config={"known_trip_count":{"n":"3"}}'
   )
-  found = hlo.network_traffic(text, 8)
+  actual = hlo.network_traffic(text, 8)
   part = (chips - 1) / chips
-  assert found.network['all-reduce'] == 3 * 2 * 16 * 32 * 4 * part
+  assert actual.network['all-reduce'] == 3 * 2 * 16 * 32 * 4 * part
 
 
 def test_groups_of_an_unknown_form_are_not_guessed():
@@ -132,9 +132,9 @@ def test_a_compiled_program_is_read(shape):
     (64, 32), jnp.float32, sharding=jax.NamedSharding(mesh, P('data'))
   )
   text = summed.lower(stack, x).compile().as_text()
-  found = hlo.network_traffic(text, 8)
-  wanted = 5 * 2 * 16 * 32 * 4 * (shape[0] - 1) / shape[0]
-  assert sum(found.network.values()) == pytest.approx(wanted)
+  actual = hlo.network_traffic(text, 8)
+  expected = 5 * 2 * 16 * 32 * 4 * (shape[0] - 1) / shape[0]
+  assert sum(actual.network.values()) == pytest.approx(expected)
 
 
 def test_the_gradient_of_the_head_is_added_up_once():
@@ -161,6 +161,6 @@ def test_the_gradient_of_the_head_is_added_up_once():
   text = (
     jax.jit(jax.grad(total)).lower(head, states, labels).compile().as_text()
   )
-  found = hlo.network_traffic(text, 8)
+  actual = hlo.network_traffic(text, 8)
   once = 2 * 4 * (width + 1) * words * 7 / 8
-  assert found.network['all-reduce'] == pytest.approx(once, rel=0.01)
+  assert actual.network['all-reduce'] == pytest.approx(once, rel=0.01)

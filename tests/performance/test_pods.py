@@ -18,8 +18,8 @@ from hermesflow_jax.runtime import terminal
 
 
 def test_a_slice_has_the_chips_of_its_shape():
-  found = accelerators.parse_slice('v5p:4x4x8')
-  assert (found.count, found.name) == (128, 'v5p:4x4x8')
+  actual = accelerators.parse_slice('v5p:4x4x8')
+  assert (actual.count, actual.name) == (128, 'v5p:4x4x8')
   assert accelerators.parse_slice('v5e:16x16').chip.memory == 16e9
 
 
@@ -85,8 +85,8 @@ def test_the_table_says_what_a_run_wants_of_a_slice():
   config = configs.pair_dpo.get_config('show_o_512')
   del config.job
   built = settings.build(pair_dpo.Settings, config.to_dict())
-  wanted = compile_for.expected_programs(built)
-  assert wanted == {'pairs': 288_000, 'images': 240_000, 'captions': 150_000}
+  expected = compile_for.expected_programs(built)
+  assert expected == {'pairs': 288_000, 'images': 240_000, 'captions': 150_000}
   program = verdicts.Verdict(
     'images, 50 steps',
     ('images', 1000),
@@ -102,7 +102,7 @@ def test_the_table_says_what_a_run_wants_of_a_slice():
       {
         'topology': 'v5e:16x16',
         'mesh': {'data': 32, 'model': 8},
-        'wanted': wanted,
+        'wanted': expected,
         'programs': [dataclasses.asdict(program) | {'bound': program.bound}],
       }
     ]
@@ -111,10 +111,10 @@ def test_the_table_says_what_a_run_wants_of_a_slice():
 
 
 @pytest.mark.parametrize(
-  'seconds, said', [(17, '0.3 min'), (1320, '22 min'), (41_760, '11.6 h')]
+  'seconds, output', [(17, '0.3 min'), (1320, '22 min'), (41_760, '11.6 h')]
 )
-def test_long_times_are_told_in_minutes_and_hours(seconds, said):
-  assert verdict_report.duration_text(seconds) == said
+def test_long_times_are_told_in_minutes_and_hours(seconds, output):
+  assert verdict_report.duration_text(seconds) == output
 
 
 def test_a_run_without_sizes_is_not_compiled(tmp_path):

@@ -8,7 +8,7 @@ from hermesflow_jax.reports import score_sentences
 
 
 @pytest.mark.parametrize(
-  'last, said',
+  'last, output',
   [
     ((0.9, 0.8), 'shrank from 0.200 to 0.100'),
     ((0.9, 0.6), 'grew from 0.200 to 0.300'),
@@ -18,10 +18,10 @@ from hermesflow_jax.reports import score_sentences
     ((0.9, 0.95), 'Generation now scores no lower than understanding'),
   ],
 )
-def test_headline_is_honest(last, said):
+def test_headline_is_honest(last, output):
   rows = [page_reader.row(0, 0.9, 0.7), page_reader.row(1, *last)]
   assert (
-    said
+    output
     in f'{score_sentences.lead_sentence(rows)} {score_sentences.explanation(rows)}'
   )
 

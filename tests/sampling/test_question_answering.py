@@ -12,11 +12,11 @@ from hermesflow_jax.sampling import question_answering
 
 
 def test_every_question_gets_one_of_its_choices(answered):
-  assert [len(each) for each in answered] == [
+  assert [len(item) for item in answered] == [
     len(q) for q in small_unified.QUESTIONS
   ]
-  for replies, asked in zip(answered, small_unified.QUESTIONS):
-    for reply, question in zip(replies, asked):
+  for replies, requested in zip(answered, small_unified.QUESTIONS):
+    for reply, question in zip(replies, requested):
       assert reply in question['choices']
 
 
@@ -32,18 +32,18 @@ def test_an_answer_does_not_depend_on_the_other_questions(
 
 
 @pytest.mark.parametrize('counts', [[1], [4, 4, 4], [0, 1, 5, 0, 2], [9, 1]])
-@pytest.mark.parametrize('shared, each', [(1_000, 1), (1, 1_000), (19, 15)])
-def test_questions_go_together_each_with_its_image(counts, shared, each):
-  groups = batched.group_questions(counts, shared, each)
+@pytest.mark.parametrize('shared, item', [(1_000, 1), (1, 1_000), (19, 15)])
+def test_questions_go_together_each_with_its_image(counts, shared, item):
+  groups = batched.group_questions(counts, shared, item)
   image = np.repeat(np.arange(len(counts)), counts)
   assert (image[groups] == image[groups[:, :1]]).all()
   assert set(groups.ravel().tolist()) == set(range(sum(counts)))
   if shared == 1_000:
     assert groups.shape[1] == max(counts)
-  if each == 1_000:
+  if item == 1_000:
     assert groups.size == sum(counts)
-  apart = sum(counts) * (shared + each)
-  assert len(groups) * (shared + groups.shape[1] * each) <= apart
+  apart = sum(counts) * (shared + item)
+  assert len(groups) * (shared + groups.shape[1] * item) <= apart
 
 
 def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
@@ -51,7 +51,7 @@ def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
 
   def matcher(replies, choices):
     heard.extend(zip(replies, choices))
-    return [int(np.argmax([len(c) for c in each])) for each in choices]
+    return [int(np.argmax([len(c) for c in item])) for item in choices]
 
   free = dataclasses.replace(
     unified,
@@ -62,17 +62,17 @@ def test_free_answers_are_the_choice_nearest_to_what_is_said(unified, drawn):
   )
   actual = free.answer(drawn[:, 0], small_unified.QUESTIONS)
   expected = [
-    [max(q['choices'], key=len) for q in asked]
-    for asked in small_unified.QUESTIONS
+    [max(q['choices'], key=len) for q in requested]
+    for requested in small_unified.QUESTIONS
   ]
   assert actual == expected
   greedy = [batched.Decoding(1.0, 1)]
-  for n, asked in enumerate(small_unified.QUESTIONS):
-    for question in asked:
-      (((said,),),) = unified.reply(
+  for n, requested in enumerate(small_unified.QUESTIONS):
+    for question in requested:
+      (((output,),),) = unified.reply(
         ['x'], drawn[n : n + 1, 0], [question['question']], greedy, seed=9
       )
-      assert heard.pop(0) == (said, question['choices'])
+      assert heard.pop(0) == (output, question['choices'])
   assert not heard
 
 
@@ -85,7 +85,9 @@ def test_a_free_answer_like_no_choice_is_none(unified, drawn):
     ),
   )
   actual = free.answer(drawn[:, 0], small_unified.QUESTIONS)
-  assert actual == [[''] * len(asked) for asked in small_unified.QUESTIONS]
+  assert actual == [
+    [''] * len(requested) for requested in small_unified.QUESTIONS
+  ]
 
 
 def test_prompts_of_all_lengths_compile_few_sizes(unified, drawn):

@@ -63,10 +63,12 @@ def images(rng, count, noise=0.0):
   else.
   """
   kinds = rng.integers(0, len(REPLIES), count)
-  said = np.repeat(kinds[:, None], CODES, axis=1)
-  other = rng.integers(0, len(REPLIES), said.shape)
-  said = np.where(rng.random(said.shape) < noise, other, said)
-  return (said * 37 + rng.integers(0, 3, said.shape)).astype(np.int32), kinds
+  output = np.repeat(kinds[:, None], CODES, axis=1)
+  other = rng.integers(0, len(REPLIES), output.shape)
+  output = np.where(rng.random(output.shape) < noise, other, output)
+  return (output * 37 + rng.integers(0, 3, output.shape)).astype(
+    np.int32
+  ), kinds
 
 
 def model_of(text, dtype='float32'):
@@ -187,7 +189,7 @@ def test_a_model_that_replies_right_chooses_right(
   answers = dataclasses.replace(unified, answering=answering).answer(
     codes, questions_of(rng, kinds, count)
   )
-  assert [each for (each,) in answers] == expected
+  assert [item for (item,) in answers] == expected
 
 
 def test_free_answers_of_a_model_that_replies_right_are_right(model, text):
@@ -197,7 +199,7 @@ def test_free_answers_of_a_model_that_replies_right_are_right(model, text):
   answers = unified_of(model, text, answering=freely).answer(
     codes, questions_of(rng, kinds)
   )
-  assert [each for (each,) in answers] == [REPLIES[kind] for kind in kinds]
+  assert [item for (item,) in answers] == [REPLIES[kind] for kind in kinds]
 
 
 def test_an_answer_does_not_depend_on_what_is_beside_it(model, text):

@@ -60,7 +60,7 @@ def test_another_seed_draws_other_images(unified, drawn):
 
 @pytest.mark.parametrize('shape, chunk', [((1, 1), 5), ((4, 2), 16)])
 def test_meshes_and_chunks_change_no_token(
-  unified, model, drawn, said, answered, shape, chunk
+  unified, model, drawn, output, answered, shape, chunk
 ):
   other = small_unified.unified_on(model, shape, chunk)
   np.testing.assert_array_equal(
@@ -77,7 +77,7 @@ def test_meshes_and_chunks_change_no_token(
     other.describe(
       small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
     )
-    == said
+    == output
   )
   assert other.answer(drawn[:, 0], small_unified.QUESTIONS) == answered
   freely = dict(
@@ -117,7 +117,7 @@ def test_meshes_and_chunks_change_no_token(
 
 
 def test_fused_products_change_no_token(
-  unified, monkeypatch, drawn, said, answered
+  unified, monkeypatch, drawn, output, answered
 ):
   ready = functools.partial(serving_weights.prepare_for_serving, fused=True)
   monkeypatch.setattr(serving_weights, 'prepare_for_serving', ready)
@@ -136,35 +136,37 @@ def test_fused_products_change_no_token(
     other.describe(
       small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
     )
-    == said
+    == output
   )
   assert other.answer(drawn[:, 0], small_unified.QUESTIONS) == answered
 
 
-def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, said):
+def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, output):
   actual = unified.describe(
     small_unified.NAMES[::-1], drawn[::-1, 0], small_unified.LADDER[:2], seed=3
   )
-  assert actual == [replies[:2] for replies in said[::-1]]
+  assert actual == [replies[:2] for replies in output[::-1]]
 
 
-def test_replies_do_not_depend_on_what_else_is_asked(unified, drawn, said):
-  asked = ['what is there ?', text_tokenizer.CAPTION_PROMPT, 'how many ?']
+def test_replies_do_not_depend_on_what_else_is_asked(unified, drawn, output):
+  requested = ['what is there ?', text_tokenizer.CAPTION_PROMPT, 'how many ?']
   names, images = small_unified.NAMES[:2], drawn[:2, 0]
-  actual = unified.reply(names, images, asked, small_unified.LADDER, seed=3)
-  assert [each[1] for each in actual] == said[:2]
-  for n, prompt in enumerate(asked):
+  actual = unified.reply(names, images, requested, small_unified.LADDER, seed=3)
+  assert [item[1] for item in actual] == output[:2]
+  for n, prompt in enumerate(requested):
     alone = unified.reply(names, images, [prompt], small_unified.LADDER, seed=3)
-    assert [each for (each,) in alone] == [each[n] for each in actual]
+    assert [item for (item,) in alone] == [item[n] for item in actual]
 
 
-def test_replies_are_words_of_the_world(said):
-  words = {w for replies in said for text in replies for w in text.split()}
+def test_replies_are_words_of_the_world(output):
+  words = {w for replies in output for text in replies for w in text.split()}
   assert words and words <= set(tiny.WORDS) | {'<|unk|>'}
 
 
 @pytest.mark.parametrize('most', [1, 3, 16])
-def test_pads_change_nothing(unified, drawn, said, answered, monkeypatch, most):
+def test_pads_change_nothing(
+  unified, drawn, output, answered, monkeypatch, most
+):
   """Nor does it matter how many are left out."""
   monkeypatch.setattr(batched, 'LENGTH_MULTIPLE', most)
   actual = unified.draw(
@@ -179,7 +181,7 @@ def test_pads_change_nothing(unified, drawn, said, answered, monkeypatch, most):
     unified.describe(
       small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
     )
-    == said
+    == output
   )
   assert unified.answer(drawn[:, 0], small_unified.QUESTIONS) == answered
 
@@ -197,8 +199,8 @@ def test_any_number_of_inputs_compiles_few_sizes(unified):
   original, batching.map_batches = (batching.map_batches, mapped)
   try:
     for count in range(1, 1_000):
-      for each in (1, 4, 10):
-        wide._sampler.map('', None, np.zeros((count, 1)), each)
+      for item in (1, 4, 10):
+        wide._sampler.map('', None, np.zeros((count, 1)), item)
   finally:
     batching.map_batches = original
   assert sizes == {8, 16, 32, 64}

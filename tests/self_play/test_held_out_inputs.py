@@ -151,6 +151,8 @@ def test_training_never_sees_the_judge(config, whole, tmp_path, monkeypatch):
   assert results['rounds'][1]['generation'] == 0
   name = 'round_1/pairs.jsonl'
   assert (run / name).read_bytes() == (whole / name).read_bytes()
-  found, wanted = (self_play_runs.model_of(config, r, 1) for r in (run, whole))
-  for name in wanted:
-    np.testing.assert_array_equal(found[name], wanted[name])
+  actual, expected = (
+    self_play_runs.model_of(config, r, 1) for r in (run, whole)
+  )
+  for name in expected:
+    np.testing.assert_array_equal(actual[name], expected[name])

@@ -22,15 +22,15 @@ def test_a_finished_run_says_so_and_changes_nothing(config, whole):
     files = [p for p in whole.rglob('*') if p.is_file()]
     return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
 
-  before, said = state(), []
+  before, output = state(), []
   silent = terminal.silent()
-  found = pair_dpo.run(
-    config, str(whole), terminal.Console(said.append, silent.progress)
+  actual = pair_dpo.run(
+    config, str(whole), terminal.Console(output.append, silent.progress)
   )
   assert state() == before
-  assert found == json.loads((whole / 'results.json').read_text())
-  assert 'this run is finished' in ' '.join(said)
-  assert 'to start afresh' in ' '.join(said)
+  assert actual == json.loads((whole / 'results.json').read_text())
+  assert 'this run is finished' in ' '.join(output)
+  assert 'to start afresh' in ' '.join(output)
 
 
 def test_a_finished_run_that_plays_more_rounds_is_one_of_so_many(
@@ -44,10 +44,12 @@ def test_a_finished_run_that_plays_more_rounds_is_one_of_so_many(
   before = pair_dpo.run(first, str(run), terminal.silent())
   assert len(before['rounds']) == 2
   checkpoint_before = checkpoint.array_hashes(str(run / 'checkpoints' / '1'))
-  said = []
-  console = dataclasses.replace(terminal.silent(), say=said.append)
+  output = []
+  console = dataclasses.replace(terminal.silent(), say=output.append)
   pair_dpo.run(config, str(run), console)
-  assert any('1 of 2 rounds are finished, continuing' in line for line in said)
+  assert any(
+    '1 of 2 rounds are finished, continuing' in line for line in output
+  )
   assert (
     checkpoint.array_hashes(str(run / 'checkpoints' / '1')) == checkpoint_before
   )
@@ -162,12 +164,12 @@ def test_a_damaged_checkpoint_is_named_and_made_again(config, whole, tmp_path):
     for place in range(0, len(damaged), 16):
       damaged[place] ^= 64
     path.write_bytes(damaged)
-  said = []
-  console = dataclasses.replace(terminal.silent(), say=said.append)
+  output = []
+  console = dataclasses.replace(terminal.silent(), say=output.append)
   pair_dpo.run(config, str(run), console)
   gc.collect()
-  (told,) = (line for line in said if 'is trained again' in line)
-  assert 'checkpoints/2' in told and 'round_2' in told
+  (output,) = (line for line in output if 'is trained again' in line)
+  assert 'checkpoints/2' in output and 'round_2' in output
   last = pathlib.Path('checkpoints', '2')
   assert checkpoint.array_hashes(str(run / last)) == checkpoint.array_hashes(
     str(whole / last)
@@ -188,10 +190,10 @@ def test_a_run_of_an_earlier_release_goes_on(config, whole, tmp_path):
   checkpoint.remove(first)
   del meta[trained_model.KEY]
   checkpoint.save(str(first), model, meta)
-  said = []
-  console = dataclasses.replace(terminal.silent(), say=said.append)
+  output = []
+  console = dataclasses.replace(terminal.silent(), say=output.append)
   pair_dpo.run(config, str(run), console)
-  assert 'round_1: checkpoint found, skipping training' in said
+  assert 'round_1: checkpoint found, skipping training' in output
   last = pathlib.Path('checkpoints', '2')
   assert checkpoint.array_hashes(str(run / last)) == checkpoint.array_hashes(
     str(whole / last)

@@ -61,9 +61,9 @@ def test_records_are_joined_by_id(both, names):
   rows = record_rows.join_pairs(
     inputs, {'c': (good, bad), 'b': (bad, bad), 'a': (good, good)}, both
   )
-  found = [(row['id'], row['caption'], row['codes'].tolist()) for row in rows]
-  wanted = {'c': ('c', 'C', [4, 5]), 'a': ('a', 'A', [0, 1])}
-  assert found == [wanted[name] for name in names]
+  actual = [(row['id'], row['caption'], row['codes'].tolist()) for row in rows]
+  expected = {'c': ('c', 'C', [4, 5]), 'a': ('a', 'A', [0, 1])}
+  assert actual == [expected[name] for name in names]
   dropped = {'c': 'no difference', 'a': ''}
   assert [r['image_dropped'] for r in rows] == [dropped[n] for n in names]
 

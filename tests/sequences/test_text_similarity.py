@@ -54,10 +54,10 @@ def test_scores_are_symmetric_and_bounded():
 
 def test_one_is_only_for_equal_texts():
   texts = ['a b', 'b a', 'a b a', 'a a b', 'a', 'a b a b']
-  for one in texts:
+  for single in texts:
     for other in texts:
-      score = text_similarity.ngram_cosine(one, other)
-      assert (score == 1.0) == (one == other)
+      score = text_similarity.ngram_cosine(single, other)
+      assert (score == 1.0) == (single == other)
 
 
 def test_rows_must_match():

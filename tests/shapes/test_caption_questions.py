@@ -53,8 +53,8 @@ def test_the_scene_of_a_caption_answers_all_its_questions(split):
     assert share(records, scene.objects) == 1.0, scene
 
 
-def test_records_have_the_form_of_tifa(asked):
-  for scene, records in asked:
+def test_records_have_the_form_of_tifa(requested):
+  for scene, records in requested:
     assert 2 <= len(records) <= 5
     assert len({r['question'] for r in records}) == len(records)
     for record in records:
@@ -64,44 +64,44 @@ def test_records_have_the_form_of_tifa(asked):
       assert record['element_type'] in caption_questions.ELEMENT_TYPES
 
 
-def test_questions_cover_what_a_caption_says(asked):
+def test_questions_cover_what_a_caption_says(requested):
   spare = {'a', 'an', 'and', ',', 'of', 'one'}
-  for scene, records in asked:
-    told = ' '.join(
+  for scene, records in requested:
+    output = ' '.join(
       f'{r["question"]} {r["answer"]} {r["element"]}' for r in records
     ).split(' ')
-    assert set(scene.caption.split(' ')) - spare <= set(told)
+    assert set(scene.caption.split(' ')) - spare <= set(output)
 
 
-def test_no_caption_asks_for_nothing(asked):
-  answers = {r['answer'] for _, records in asked for r in records}
+def test_no_caption_asks_for_nothing(requested):
+  answers = {r['answer'] for _, records in requested for r in records}
   assert not answers & {'none', 'zero', 'yes', 'no'}
 
 
-def test_a_surplus_object_is_noticed(asked):
-  for scene, records in asked:
+def test_a_surplus_object_is_noticed(requested):
+  for scene, records in requested:
     more = [*scene.objects, scene.objects[0]]
     assert share(records, more) < 1.0
 
 
-def test_a_missing_object_is_noticed(asked):
+def test_a_missing_object_is_noticed(requested):
   assert all(
-    share(records, scene.objects[1:]) < 1.0 for scene, records in asked
+    share(records, scene.objects[1:]) < 1.0 for scene, records in requested
   )
 
 
-def test_floor_of_a_blank_image(asked):
-  floor = np.mean([share(records, []) for _, records in asked[:1000]])
+def test_floor_of_a_blank_image(requested):
+  floor = np.mean([share(records, []) for _, records in requested[:1000]])
   print(f'\nblank image: {floor:.3f}')
   assert floor == 0.0
 
 
-def test_floor_of_a_wrong_image(asked):
+def test_floor_of_a_wrong_image(requested):
   order = np.random.default_rng(0).permutation(1000)
   floors = [
-    share(records, asked[other][0].objects)
+    share(records, requested[other][0].objects)
     for i, (other, (_, records)) in enumerate(
-      zip(order, asked[:1000], strict=True)
+      zip(order, requested[:1000], strict=True)
     )
     if other != i
   ]
@@ -110,26 +110,26 @@ def test_floor_of_a_wrong_image(asked):
   assert np.mean(floors) < 0.10
 
 
-def test_constant_answers_do_not_pass(asked):
+def test_constant_answers_do_not_pass(requested):
   """Answering every question by the most frequent answer of its form."""
   answers = {}
-  for _, records in asked:
+  for _, records in requested:
     for r in records:
       answers.setdefault(tuple(r['choices']), []).append(r['answer'])
   guess = {k: max(set(v), key=v.count) for k, v in answers.items()}
   score = np.mean(
     [
       np.mean([guess[tuple(r['choices'])] == r['answer'] for r in records])
-      for _, records in asked
+      for _, records in requested
     ]
   )
   assert score < 0.4
 
 
-def pairs_of(asked, count=8, number=300):
+def pairs_of(requested, count=8, number=300):
   """Training pairs of many scenes, with their scenes."""
   rng = np.random.default_rng(0)
-  drawn = [scene for scene, _ in asked]
+  drawn = [scene for scene, _ in requested]
   for scene in drawn[:number]:
     others = [drawn[i] for i in rng.integers(len(drawn), size=8)]
     yield (
@@ -139,40 +139,40 @@ def pairs_of(asked, count=8, number=300):
 
 
 @pytest.mark.parametrize('count', [1, 2, 8, 40])
-def test_training_pairs_are_true_and_as_many_as_wanted(asked, count):
-  for scene, pairs in pairs_of(asked, count, 50):
+def test_training_pairs_are_true_and_as_many_as_wanted(requested, count):
+  for scene, pairs in pairs_of(requested, count, 50):
     assert len(pairs) == count
     for question, answer in pairs:
       assert answer == scene_answers.answer_question(question, scene.objects)
 
 
-def test_training_pairs_teach_absence_in_part(asked):
-  answers = [a for _, pairs in pairs_of(asked) for _, a in pairs]
+def test_training_pairs_teach_absence_in_part(requested):
+  answers = [a for _, pairs in pairs_of(requested) for _, a in pairs]
   absent = np.mean([a in caption_questions.ABSENT for a in answers])
   assert 0.2 < absent <= training_questions.MAX_ABSENT
   assert {'none', 'zero'} <= set(answers)
 
 
-def test_training_pairs_teach_what_the_caption_leaves_out(asked):
+def test_training_pairs_teach_what_the_caption_leaves_out(requested):
   own = {
-    id(scene): {r['question'] for r in records} for scene, records in asked
+    id(scene): {r['question'] for r in records} for scene, records in requested
   }
   surplus = [
     question not in own[id(scene)] and answer not in caption_questions.ABSENT
-    for scene, pairs in pairs_of(asked)
+    for scene, pairs in pairs_of(requested)
     for question, answer in pairs
   ]
   assert np.mean(surplus) > 0.15
 
 
-def test_training_pairs_ask_where_things_lie(asked):
+def test_training_pairs_ask_where_things_lie(requested):
   """Few captions hold a relation: their questions alone are one in fifty.
 
   As one in seventeen, the model answered them at chance after 6,000 steps.
   """
   answers = [
     answer
-    for _, pairs in pairs_of(asked)
+    for _, pairs in pairs_of(requested)
     for question, answer in pairs
     if question.startswith('where') and answer != 'none'
   ]
@@ -180,12 +180,12 @@ def test_training_pairs_ask_where_things_lie(asked):
   assert set(answers) == {'left', 'right', 'above', 'below'}
 
 
-def test_every_word_is_in_the_vocabulary(asked):
-  texts = [scene.caption for scene, _ in asked]
-  for _, records in asked:
+def test_every_word_is_in_the_vocabulary(requested):
+  texts = [scene.caption for scene, _ in requested]
+  for _, records in requested:
     for r in records:
       texts += [r['question'], r['answer'], r['element'], *r['choices']]
-  for _, pairs in pairs_of(asked):
+  for _, pairs in pairs_of(requested):
     texts += [text for pair in pairs for text in pair]
   words = {word for text in set(texts) for word in text.split(' ')}
   assert words <= set(caption_questions.WORDS)
@@ -197,7 +197,7 @@ CIRCLE, RING = thing(), thing('ring', 'blue', 'small', x=40.0, y=24.0)
 
 
 @pytest.mark.parametrize(
-  'question, wanted',
+  'question, expected',
   [
     ('how many objects are there ?', 'two'),
     ('how many circles are there ?', 'one'),
@@ -217,8 +217,8 @@ CIRCLE, RING = thing(), thing('ring', 'blue', 'small', x=40.0, y=24.0)
     ('where is the ring relative to the cross ?', 'none'),
   ],
 )
-def test_answers_by_hand(question, wanted):
-  assert scene_answers.answer_question(question, [CIRCLE, RING]) == wanted
+def test_answers_by_hand(question, expected):
+  assert scene_answers.answer_question(question, [CIRCLE, RING]) == expected
 
 
 def test_the_means_the_only_one():
@@ -248,7 +248,7 @@ def test_more_than_four_are_many():
 
 
 @pytest.mark.parametrize(
-  'question, wanted',
+  'question, expected',
   [
     ('how many objects are there ?', 'two'),
     ('how many circles are there ?', 'unsure'),
@@ -262,13 +262,13 @@ def test_more_than_four_are_many():
     ('where is the circle relative to the ring ?', 'unsure'),
   ],
 )
-def test_an_unsure_object_makes_unsure_what_it_may_change(question, wanted):
+def test_an_unsure_object_makes_unsure_what_it_may_change(question, expected):
   blob = thing(None, 'blue', None, x=40.0)
-  assert scene_answers.answer_question(question, [CIRCLE, blob]) == wanted
+  assert scene_answers.answer_question(question, [CIRCLE, blob]) == expected
 
 
-def test_unsure_objects_never_answer_rightly_where_they_matter(asked):
-  for scene, records in asked:
+def test_unsure_objects_never_answer_rightly_where_they_matter(requested):
+  for scene, records in requested:
     blobs = [thing(None, None, None, o.x, o.y) for o in scene.objects]
     for record in records:
       if record['question'] != 'how many objects are there ?':

@@ -70,11 +70,11 @@ def test_clean_renders_are_read_as_drawn(jitter):
 @pytest.mark.parametrize('look', LOOKS[::7])
 def test_centres_are_found_within_a_pixel(look):
   shape, color, size = look
-  (found,) = object_detection.read_image(
+  (actual,) = object_detection.read_image(
     draw(shape_world.Obj(shape, color, size, 2, 1, 1, -1))
   )
-  assert abs(found.x - 25) <= 1
-  assert abs(found.y - 39) <= 1
+  assert abs(actual.x - 25) <= 1
+  assert abs(actual.y - 39) <= 1
 
 
 @pytest.mark.parametrize('sigma, noise, shift', [(0.6, 5, 15), (0.8, 5, 15)])
@@ -88,11 +88,11 @@ def test_the_softness_of_an_autoencoder_is_tolerated(sigma, noise, shift):
 def test_a_true_picture_scores_one_a_blank_one_zero():
   blank = np.full((64, 64, 3), shape_world.BACKGROUND, np.uint8)
   for scene in scenes(120):
-    asked = caption_questions.questions_of_caption('', scene.caption)
-    assert pixel_judge.score_image(drawing.render(scene), asked) == 1.0
-    assert pixel_judge.score_image(blank, asked) == 0.0
-    assert pixel_judge.is_correct(drawing.render(scene), asked)
-    assert not pixel_judge.is_correct(blank, asked)
+    requested = caption_questions.questions_of_caption('', scene.caption)
+    assert pixel_judge.score_image(drawing.render(scene), requested) == 1.0
+    assert pixel_judge.score_image(blank, requested) == 0.0
+    assert pixel_judge.is_correct(drawing.render(scene), requested)
+    assert not pixel_judge.is_correct(blank, requested)
 
 
 @pytest.mark.parametrize('sigma', [2.0, 3.0])
@@ -122,8 +122,8 @@ def test_overlapping_objects_are_not_taken_for_others():
     for (shape, color, size), place in zip(looks, (0.0, 6.0), strict=True):
       alpha = drawing.coverage(shape, size, 64, place, place / 2)[..., None]
       image += alpha * (shape_world.COLORS[color] - image)
-    found = sure(np.rint(image).astype(np.uint8))
-    wrong += any((f.shape, f.color, f.size) not in looks for f in found)
+    actual = sure(np.rint(image).astype(np.uint8))
+    wrong += any((f.shape, f.color, f.size) not in looks for f in actual)
   assert wrong <= 5
 
 
@@ -142,8 +142,8 @@ def test_faded_objects_are_never_taken_for_another_color():
   ):
     image = draw(shape_world.Obj(shape, color, size, 1, 1)).astype(float)
     image = 235.0 + (image - 235.0) * strength
-    found = object_detection.read_image(np.rint(image).astype(np.uint8))
-    assert all(f.color in (None, color) for f in found)
+    actual = object_detection.read_image(np.rint(image).astype(np.uint8))
+    assert all(f.color in (None, color) for f in actual)
 
 
 def test_noise_shows_nothing():
@@ -156,9 +156,9 @@ def test_noise_shows_nothing():
 def test_a_ghost_counts_as_an_unsure_object():
   image = np.full((64, 64, 3), shape_world.BACKGROUND, np.uint8)
   image[20:28, 20:28] -= 45
-  (found,) = object_detection.read_image(image)
-  assert (found.shape, found.color, found.size) == (None, None, None)
-  assert (found.x, found.y) == (24.0, 24.0)
+  (actual,) = object_detection.read_image(image)
+  assert (actual.shape, actual.color, actual.size) == (None, None, None)
+  assert (actual.x, actual.y) == (24.0, 24.0)
 
 
 def test_specks_do_not_count():
@@ -183,8 +183,8 @@ def test_objects_at_the_border_are_read():
       shape_world.SHAPES, itertools.product((0, 3), (0, 3)), strict=False
     )
   ]
-  found = object_detection.read_image(draw(*corners))
-  assert {f.shape for f in found} == {o.shape for o in corners}
+  actual = object_detection.read_image(draw(*corners))
+  assert {f.shape for f in actual} == {o.shape for o in corners}
 
 
 def test_bad_arguments_are_refused():

@@ -33,8 +33,8 @@ def key(scene):
 
 def test_no_two_splits_share_a_picture(scenes):
   seen = {split: {key(s) for s in own} for split, own in scenes.items()}
-  for one, other in itertools.combinations(seen.values(), 2):
-    assert not one & other
+  for single, other in itertools.combinations(seen.values(), 2):
+    assert not single & other
 
 
 def test_splits_ignore_jitter_order_and_caption(scenes):

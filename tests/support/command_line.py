@@ -9,12 +9,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = f'--config={ROOT}/configs/pair_dpo.py'
 
 
-def one_line(found, *said):
+def one_line(actual, *output):
   """Asserts exit code 2 and one line that says all of `said`."""
-  code, text = found
+  code, text = actual
   assert text.startswith('error: ') and text.count('\n') == 1, text
-  for each in said:
-    assert str(each) in text
+  for item in output:
+    assert str(item) in text
   assert code == 2
 
 

@@ -51,7 +51,7 @@ class Place:
   base: pathlib.Path
   cache: pathlib.Path
 
-  def start(self, folder, processes=1, number=0, port=0, devices=8, **changes):
+  def start(self, folder, processes=1, number=0, port=0, devices=2, **changes):
     """Starts a run, or one of its processes."""
     flags = [f'--config.{k}={v}' for k, v in (SMALL | changes).items()]
     if port:
@@ -101,28 +101,28 @@ class Place:
 
 def ended(process, code=0):
   """What a process said, when it has ended."""
-  said, wrong = process.communicate(timeout=300)
-  assert process.returncode == code, (process.returncode, said, wrong[-3000:])
-  return said + wrong
+  output, wrong = process.communicate(timeout=300)
+  assert process.returncode == code, (process.returncode, output, wrong[-3000:])
+  return output + wrong
 
 
 def outcome(folder):
   """All that a run leaves, but for what a clock says."""
-  found = {'model': checkpoint.array_hashes(str(folder / 'checkpoints' / '1'))}
-  found['pairs'] = (folder / 'round_1' / 'pairs.jsonl').read_text()
+  actual = {'model': checkpoint.array_hashes(str(folder / 'checkpoints' / '1'))}
+  actual['pairs'] = (folder / 'round_1' / 'pairs.jsonl').read_text()
   curated = json.loads((folder / 'round_1' / 'curation.json').read_text())
   del curated['seconds']
-  found['curated'] = curated
+  actual['curated'] = curated
   with np.load(folder / 'round_1' / 'codes.npz') as arrays:
-    found |= {name: array.tolist() for name, array in arrays.items()}
+    actual |= {name: array.tolist() for name, array in arrays.items()}
   for number in (0, 1):
     summary = json.loads(
       (folder / f'round_{number}' / 'evaluation.json').read_text()
     )
     del summary['seconds']
-    found[number] = summary
+    actual[number] = summary
   lines = (folder / 'round_1' / 'training' / 'metrics.jsonl').read_text()
-  found['metrics'] = [
+  actual['metrics'] = [
     {
       k: v
       for k, v in json.loads(line).items()
@@ -130,18 +130,18 @@ def outcome(folder):
     }
     for line in lines.splitlines()
   ]
-  assert [row['step'] for row in found['metrics']] == [5, 10, 15, 20, 24]
-  return found
+  assert [row['step'] for row in actual['metrics']] == [5, 10, 15, 20, 24]
+  return actual
 
 
 def assert_same(folder, whole):
-  found, wanted = outcome(folder), outcome(whole)
-  for name, value in wanted.items():
-    assert found[name] == value, name
+  actual, expected = outcome(folder), outcome(whole)
+  for name, value in expected.items():
+    assert actual[name] == value, name
 
 
-def assert_near(found, wanted):
-  for a, b in zip(found, wanted, strict=True):
+def assert_near(actual, expected):
+  for a, b in zip(actual, expected, strict=True):
     for name in ('train/loss', 'train/grad_norm', 'und/winner_nll'):
       assert a[name] == pytest.approx(b[name], rel=1e-5), (a['step'], name)
 

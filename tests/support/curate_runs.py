@@ -27,9 +27,9 @@ def configured(base, **changes):
 
 def run(base, folder, **changes):
   """Runs the job; returns the manifest or None, and the printed lines."""
-  said = []
-  console = terminal.Console(said.append, lambda label: lambda x: x)
-  return curate.run(configured(base, **changes), str(folder), console), said
+  output = []
+  console = terminal.Console(output.append, lambda label: lambda x: x)
+  return curate.run(configured(base, **changes), str(folder), console), output
 
 
 def outcome(folder):
@@ -46,13 +46,13 @@ def rows_of(folder):
 
 def stopped_at_third(monkeypatch):
   """Interrupts the third shard that is made; returns the ids of all."""
-  made, calls = candidate_generation.generate, []
+  created, calls = candidate_generation.generate, []
 
   def counted(unified, inputs, recipe):
     calls.append(inputs.ids)
     if len(calls) == 3:
       raise KeyboardInterrupt
-    return made(unified, inputs, recipe)
+    return created(unified, inputs, recipe)
 
   monkeypatch.setattr(candidate_generation, 'generate', counted)
   return calls

@@ -79,10 +79,10 @@ class Server:
 
   def get_folder(self, name: str, folder) -> None:
     """Reads all objects below a name into a local folder."""
-    for each in self.names(name + '/'):
-      path = folder / os.path.relpath(each, name)
+    for item in self.names(name + '/'):
+      path = folder / os.path.relpath(item, name)
       path.parent.mkdir(parents=True, exist_ok=True)
-      path.write_bytes(self.blobs[each].data)
+      path.write_bytes(self.blobs[item].data)
 
 
 class _Quiet(http.server.ThreadingHTTPServer):

@@ -33,12 +33,14 @@ def timeless(value):
 
 def model_of(config, run, number):
   """The model after a round, as numpy arrays by name."""
-  found = trained_model.load_parts(str(run / 'checkpoints' / str(number))).model
-  leaves, _ = jax.tree_util.tree_flatten_with_path(found)
+  actual = trained_model.load_parts(
+    str(run / 'checkpoints' / str(number))
+  ).model
+  leaves, _ = jax.tree_util.tree_flatten_with_path(actual)
   return {sharding.path_name(p): np.asarray(a) for p, a in leaves}
 
 
-def assert_same_run(config, found, wanted):
+def assert_same_run(config, actual, expected):
   names = [
     f'{r}/scenes{kind}.{suffix}'
     for r in ROUNDS
@@ -49,20 +51,20 @@ def assert_same_run(config, found, wanted):
     f'{r}/{n}' for r in ROUNDS[1:] for n in ('pairs.jsonl', 'codes.npz')
   ]
   for name in names:
-    assert (found / name).read_bytes() == (wanted / name).read_bytes(), name
+    assert (actual / name).read_bytes() == (expected / name).read_bytes(), name
   names = [f'{r}/evaluation.json' for r in ROUNDS]
   names += [f'{r}/curation.json' for r in ROUNDS[1:]] + ['results.json']
   for name in names:
-    a, b = (json.loads((run / name).read_text()) for run in (found, wanted))
+    a, b = (json.loads((run / name).read_text()) for run in (actual, expected))
     assert timeless(a) == timeless(b), name
   for r in ROUNDS[1:]:
     a, b = (
       timeless(lines(run / r / 'training' / 'metrics.jsonl'))
-      for run in (found, wanted)
+      for run in (actual, expected)
     )
     assert a == b
   for number in (1, 2):
-    a, b = (model_of(config, run, number) for run in (found, wanted))
+    a, b = (model_of(config, run, number) for run in (actual, expected))
     assert a.keys() == b.keys()
     for name in a:
       np.testing.assert_array_equal(a[name], b[name])

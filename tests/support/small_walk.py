@@ -22,12 +22,16 @@ ROOT = pathlib.Path(__file__).parents[2]
 RECORDS = small_records.splits()
 CHOICES = ('yes', 'dark blue', "Grandma's marmalade", 'on the left of it')
 QUESTIONS = ('what is in the image?', 'where is it?')
-# Fewer steps than a user's walk: the test is about files, not about learning.
+# Less of everything than on a user's walk: tests check files, not learning.
 STEPS = 2
+IMAGES = 2
 QUICK = (
   f'--config.play.optim.steps={STEPS}',
   '--config.play.curation_sampler.steps=2',
   '--config.play.evaluation_sampler.steps=2',
+  f'--config.play.images={IMAGES}',
+  '--config.play.batch=2',
+  '--config.gallery=2',
 )
 
 

@@ -90,9 +90,9 @@ def records(count: int) -> list[dict]:
 
 def flows(mixture: pretraining.TaskMixture):
   """Returns the function from a record to its rows of all three flows."""
-  each = pretraining.transforms(vocab(), text(), LENGTHS, mixture)
+  item = pretraining.transforms(vocab(), text(), LENGTHS, mixture)
 
   def rows(record, rng):
-    return {name: make(record, rng) for name, make in each.items()}
+    return {name: make(record, rng) for name, make in item.items()}
 
   return rows

@@ -33,10 +33,10 @@ def text(value: str) -> bytes:
 
 def numbers(*values: int) -> bytes:
   """Returns the opcodes of a tuple of integers."""
-  each = b''.join(
+  item = b''.join(
     b'\x8a' + bytes([9]) + v.to_bytes(9, 'little', signed=True) for v in values
   )
-  return b'(' + each + b't'
+  return b'(' + item + b't'
 
 
 def tensor(
@@ -48,16 +48,16 @@ def tensor(
   storage: str = 'FloatStorage',
 ) -> bytes:
   """Returns the opcodes of one tensor."""
-  one = lambda value: numbers(value)[1:-1]
+  single = lambda value: numbers(value)[1:-1]
   return (
     b'ctorch._utils\n_rebuild_tensor_v2\n(('
     + text('storage')
     + f'ctorch\n{storage}\n'.encode()
     + text(key)
     + text('cpu')
-    + one(count)
+    + single(count)
     + b'tQ'
-    + one(offset)
+    + single(offset)
     + numbers(*shape)
     + numbers(*strides)
     + b'\x89ccollections\nOrderedDict\n)RtR'
@@ -95,21 +95,21 @@ def save(path, arrays: dict[str, np.ndarray]):
   return archive(path, state_dict(entries), members)
 
 
-def assert_same(found, wanted):
+def assert_same(actual, expected):
   """Asserts that tensors are arrays bit for bit."""
-  assert found.keys() == wanted.keys()
-  for name, tensor in found.items():
+  assert actual.keys() == expected.keys()
+  for name, tensor in actual.items():
     array = tensor.read()
     assert (array.dtype, array.shape) == (
-      wanted[name].dtype,
-      wanted[name].shape,
+      expected[name].dtype,
+      expected[name].shape,
     )
-    assert array.tobytes() == wanted[name].tobytes()
+    assert array.tobytes() == expected[name].tobytes()
 
 
-def refused(path, said):
+def refused(path, output):
   """Asserts that reading fails with one line that says something."""
-  with pytest.raises(ValueError, match=said) as caught:
+  with pytest.raises(ValueError, match=output) as caught:
     for tensor in source.find(str(path)).tensors.values():
       tensor.read()
   assert '\n' not in str(caught.value)

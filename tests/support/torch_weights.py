@@ -52,24 +52,24 @@ def noisy(model, seed: int):
 def model(name: str, seed: int = 0):
   """Returns a random model: showo, with_clip, magvitv2 or clip_vision."""
   rngs = nnx.Rngs(seed)
-  made = {
+  created = {
     'showo': lambda: showo.ShowO(SHOW_O, rngs=rngs),
     'with_clip': lambda: showo.ShowO(WITH_CLIP, rngs=rngs),
     'magvitv2': lambda: magvit.Magvit(MAGVIT, rngs),
     'clip_vision': lambda: clip.Clip(CLIP, rngs=rngs),
   }[name]()
-  return noisy(made, seed)
+  return noisy(created, seed)
 
 
 def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
   """Returns the state dict of `model(name)`, floats in `dtype`."""
-  found = model(name)
+  actual = model(name)
   state = {
     'showo': showo_table,
     'with_clip': showo_table,
     'magvitv2': magvit_table,
     'clip_vision': clip_table,
-  }[name].to_torch(found)
+  }[name].to_torch(actual)
   return {
     k: v.astype(dtype) if v.dtype in tensors.FLOATS else v
     for k, v in state.items()
@@ -89,9 +89,9 @@ def config(name: str) -> dict:
 def write(folder: pathlib.Path, state: dict, record: dict) -> pathlib.Path:
   """Writes a checkpoint folder; returns it."""
   folder.mkdir(parents=True, exist_ok=True)
-  wanted = {k: (v.shape, v.dtype) for k, v in state.items()}
+  expected = {k: (v.shape, v.dtype) for k, v in state.items()}
   path = folder / 'model.safetensors'
   path.unlink(missing_ok=True)
-  safetensors_file.write(path, wanted, state.get, {'format': 'pt'})
+  safetensors_file.write(path, expected, state.get, {'format': 'pt'})
   (folder / 'config.json').write_text(json.dumps(record))
   return folder

@@ -15,14 +15,14 @@ def test_a_run_in_a_bucket_leaves_what_one_in_a_folder_leaves(
 ):
   """Killed in its training; what it starts from is there, too."""
   bucket.put_folder('base', place.base)
-  there = dataclasses.replace(place, base='gs://bucket/base')
-  run = there.start('gs://bucket/run')
+  other = dataclasses.replace(place, base='gs://bucket/base')
+  run = other.start('gs://bucket/run')
   command_runs.saved_in_bucket(bucket, 9, run)
   run.kill()
   run.communicate()
-  said = command_runs.ended(there.start('gs://bucket/run'))
-  assert 'resumes at step' in said
-  assert 'report: gs://bucket/run/report.html' in said
+  output = command_runs.ended(other.start('gs://bucket/run'))
+  assert 'resumes at step' in output
+  assert 'report: gs://bucket/run/report.html' in output
   command_runs.assert_same(
     command_runs.brought(bucket, tmp_path / 'run'), whole[0]
   )
@@ -36,8 +36,8 @@ def test_a_run_in_a_bucket_that_is_told_to_stop_goes_on_as_if_not(
   run = place.start('gs://bucket/run')
   command_runs.saved_in_bucket(bucket, -1, run)
   run.send_signal(signal.SIGTERM)
-  said = command_runs.ended(run, 130)
-  assert 'stopped after step' in said and 'the same command resumes' in said
+  output = command_runs.ended(run, 130)
+  assert 'stopped after step' in output and 'the same command resumes' in output
   command_runs.ended(place.start('gs://bucket/run'))
   command_runs.assert_same(
     command_runs.brought(bucket, tmp_path / 'run'), whole[0]

@@ -44,10 +44,10 @@ def write_random(folder, entries, record):
   """Writes weights of a sound scale; norms are near 1, biases near 0."""
   folder.mkdir()
   rng = np.random.default_rng(0)
-  wanted = {n: (e.shape, np.dtype(e.dtype)) for n, e in entries.items()}
+  expected = {n: (e.shape, np.dtype(e.dtype)) for n, e in entries.items()}
 
   def make(name):
-    shape, dtype = wanted[name]
+    shape, dtype = expected[name]
     if name.startswith('quantize.'):
       return entries[name].make()
     array = rng.standard_normal(shape, dtype)
@@ -59,7 +59,7 @@ def write_random(folder, entries, record):
     return array * np.float32(fan_in**-0.5)
 
   safetensors_file.write(
-    folder / 'model.safetensors', wanted, make, {'format': 'pt'}
+    folder / 'model.safetensors', expected, make, {'format': 'pt'}
   )
   (folder / 'config.json').write_text(json.dumps(record))
 
@@ -173,18 +173,18 @@ def test_a_row_of_387_tokens_agrees_with_transformers(folders):
   rows = text_to_image.t2i_rows(SHOW_O.vocab, [text], codes, 128)
   assert rows.tokens.shape == (1, 387)
   mask = np.asarray(attention_mask.mask_matrix(rows.ar, rows.valid))
-  wanted = phi_logits(folders / 'src', rows.tokens, mask)
+  expected = phi_logits(folders / 'src', rows.tokens, mask)
   gc.collect()
   io = folders / 'io.npz'
   np.savez(
-    io, t2i_win_ids=rows.tokens, t2i_win_logits=wanted, t2i_attention=mask
+    io, t2i_win_ids=rows.tokens, t2i_win_logits=expected, t2i_attention=mask
   )
   output, seconds, peak = run(
     'conversions.verify', 'showo', folders / 'ours', io, '--scale', '10'
   )
   print(
     f'\n{output}{seconds:.0f} s, {peak / 1e9:.2f} GB; logits reach '
-    f'{np.abs(wanted).max():.1f}'
+    f'{np.abs(expected).max():.1f}'
   )
   assert 'ok     t2i_win_logits' in output and 'tolerance 1e-03' in output
 

@@ -18,13 +18,13 @@ from hermesflow_jax.checkpoints import checkpoint
 
 def test_two_processes_make_what_one_makes(whole, whole_of_two):
   """But for sums over devices, which are taken in another order."""
-  found, wanted = (
+  actual, expected = (
     command_runs.outcome(whole_of_two),
     command_runs.outcome(whole[0]),
   )
-  for name in wanted.keys() - {'model', 'metrics'}:
-    assert found[name] == wanted[name], name
-  command_runs.assert_near(found['metrics'], wanted['metrics'])
+  for name in expected.keys() - {'model', 'metrics'}:
+    assert actual[name] == expected[name], name
+  command_runs.assert_near(actual['metrics'], expected['metrics'])
 
 
 @pytest.mark.slow
@@ -35,10 +35,10 @@ def test_adapters_learn_in_two_processes_what_they_learn_in_one(
   command_runs.ended(place.start(tmp_path / 'one', **lora))
   for process in place.start_all(tmp_path / 'two', **lora):
     command_runs.ended(process)
-  one, two = (
+  single, two = (
     command_runs.outcome(tmp_path / name)['metrics'] for name in ('one', 'two')
   )
-  command_runs.assert_near(two, one)
+  command_runs.assert_near(two, single)
   adapters = pathlib.Path('round_1', 'training', 'adapters')
   saved = [
     checkpoint.array_hashes(str(tmp_path / n / adapters))
@@ -56,9 +56,9 @@ def test_a_run_that_is_told_to_stop_in_training_goes_on_as_if_not(
   running = place.start_all(folder, processes)
   command_runs.saved_beyond(folder, -1, running)
   running[-1].send_signal(signal.SIGTERM)
-  said = [command_runs.ended(process, 130) for process in running]
-  assert all('stopped after step' in each for each in said)
-  assert all('the same command resumes' in each for each in said)
+  output = [command_runs.ended(process, 130) for process in running]
+  assert all('stopped after step' in item for item in output)
+  assert all('the same command resumes' in item for item in output)
   for process in place.start_all(folder, processes):
     command_runs.ended(process)
   command_runs.assert_same(folder, whole[0] if processes == 1 else whole_of_two)
@@ -95,9 +95,9 @@ def test_two_processes_that_are_told_outside_training_stop_together(
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize('processes, wanted', [(1, 20), (2, 6)])
+@pytest.mark.parametrize('processes, expected', [(1, 20), (2, 6)])
 def test_runs_ended_at_random_times_lose_nothing(
-  place, whole, whole_of_two, tmp_path, number, processes, wanted
+  place, whole, whole_of_two, tmp_path, number, processes, expected
 ):
   """Of two processes the second is told, and both are killed."""
   folder, draw, ends = tmp_path / 'run', random.Random(0), 0
@@ -107,7 +107,7 @@ def test_runs_ended_at_random_times_lose_nothing(
     whole, seconds = whole_of_two, 2 * seconds
     # Before they have joined, one that is told leaves the other waiting.
     least = 0.4
-  while ends < wanted:
+  while ends < expected:
     began, afresh = time.monotonic(), not folder.exists()
     running = place.start_all(folder, processes)
     try:

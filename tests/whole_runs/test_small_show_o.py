@@ -36,8 +36,8 @@ def test_pytorch_reads_the_case(case):
   assert tensor.dtype == torch.bfloat16
   assert tuple(tensor.shape) == (58_498, 32)
   bits = tensor.view(torch.int16).numpy()
-  found = source.find(str(folder)).tensors['showo.model.embed_tokens.weight']
-  np.testing.assert_array_equal(bits, found.read().view(np.int16))
+  actual = source.find(str(folder)).tensors['showo.model.embed_tokens.weight']
+  np.testing.assert_array_equal(bits, actual.read().view(np.int16))
 
 
 def test_commands_of_the_page_can_be_read():

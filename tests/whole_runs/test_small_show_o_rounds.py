@@ -105,7 +105,7 @@ def test_answers_about_candidates_are_among_the_choices(played):
   }
   path = played.folder / 'runs/pair_dpo/round_1/candidates/000000.jsonl'
   for row in small_walk.lines(path):
-    assert len(row['answers']) == 3
+    assert len(row['answers']) == small_walk.IMAGES
     for answers in row['answers']:
       for answer, options in zip(answers, choices[row['id']], strict=True):
         assert answer in options
