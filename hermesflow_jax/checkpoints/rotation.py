@@ -112,7 +112,7 @@ class CheckpointRotation:
         record = _record(path)
         self._check(path, record['run'])
         restored = checkpoint.restore(path, state, places)
-      except read_errors.Damaged as error:
+      except read_errors.DamagedError as error:
         self.say(f'passed over: {error}')
         continue
       self._good = storage.path(path)
@@ -165,7 +165,7 @@ def _record(path: str) -> dict:
   record, cause = None, None
   try:
     record = checkpoint.read_metadata(path)
-  except (read_errors.Damaged, OSError) as error:
+  except (read_errors.DamagedError, OSError) as error:
     cause = error
   read_errors.check_read(path, cause)
   if not isinstance(record, dict) or record.keys() != {'run', 'notes'}:
