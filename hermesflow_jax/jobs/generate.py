@@ -99,11 +99,11 @@ def run(
     console,
   )
   mesh = config.mesh.make()
-  parts, weights = job_start.load_model(config, path, mesh)
+  parts, weights = job_start.load_initial_model(config, path, mesh)
   hashes = _file_hashes(config)
   unified = job_model.place_on_mesh(config, parts, mesh, console)
   start = starting_codes(config, unified)
-  rows = job_start.claim_workdir(
+  rows = job_start.claim_and_read_results(
     workdir, config, console, 'images.jsonl', base=weights, inputs=hashes
   )
   root = storage.path(workdir)

@@ -100,7 +100,7 @@ def run(
   path = job_model.locate(config, console)
   names = list_images(config.images)
   mesh = config.mesh.make()
-  parts, weights = job_start.load_model(config, path, mesh)
+  parts, weights = job_start.load_initial_model(config, path, mesh)
   unified = job_model.place_on_mesh(
     config,
     parts,
@@ -121,7 +121,7 @@ def run(
     'image',
     console,
   )
-  rows = job_start.claim_workdir(
+  rows = job_start.claim_and_read_results(
     workdir,
     config,
     console,

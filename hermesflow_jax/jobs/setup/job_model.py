@@ -59,13 +59,13 @@ class ModelSettings:
       are added to the model. '' for none.
   """
 
-  mesh: mesh_config.MeshConfig = settings.not_identity()
+  mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
   init_from: str
   tokenizer: str
   text: str
-  missing: str = settings.not_identity()
+  missing: str = settings.may_change_on_resume()
   sizes: model_folder.Sizes | None
-  chunk: settings.PositiveInt = settings.not_identity()
+  chunk: settings.PositiveInt = settings.may_change_on_resume()
   adapters: str
 
   def __post_init__(self):

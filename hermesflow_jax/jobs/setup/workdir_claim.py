@@ -18,7 +18,8 @@ def claim_workdir(
   """Claims a folder for this run, or checks that it belongs to this run.
 
   `settings.json` in the folder holds the settings of the newest start.
-  Settings that `settings.not_identity` declares may change between starts.
+  Only settings declared with `settings.may_change_on_resume` may change between
+  starts.
 
   Args:
     workdir: folder path, which is made if it does not exist.
