@@ -9,6 +9,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import reprlib
 from typing import Any
 
 from hermesflow_jax.checkpoints import checkpoint
@@ -120,15 +121,18 @@ class CheckpointRotation:
     return None
 
   def _check(self, path, run):
-    run = self.known(run)
-    different = sorted(
-      key
-      for key in run.keys() | self.identity.keys()
-      if run.get(key) != json.loads(json.dumps(self.identity.get(key)))
-    )
+    saved = self.known(run)
+    identity = json.loads(json.dumps(self.identity))
+    different = [
+      f'{key} {reprlib.repr(saved.get(key))} -> '
+      f'{reprlib.repr(identity.get(key))}'
+      for key in sorted(saved.keys() | identity.keys())
+      if saved.get(key) != identity.get(key)
+    ]
     if different:
       raise ValueError(
-        f'checkpoint {path} is of another run: other ' + ', '.join(different)
+        f'checkpoint {path} belongs to a run with other settings: '
+        + ', '.join(different)
       )
 
   def _numbers(self):
@@ -161,7 +165,7 @@ class CheckpointRotation:
 
 def _record(path: str) -> dict:
   """Returns the record that `CheckpointRotation.save` wrote beside a state."""
-  # All processes read it, as orbax synchronises them.
+  # All processes read it, as orbax synchronizes them.
   record, cause = None, None
   try:
     record = checkpoint.read_metadata(path)
@@ -169,7 +173,7 @@ def _record(path: str) -> dict:
     cause = error
   read_errors.check_read(path, cause)
   if not isinstance(record, dict) or record.keys() != {'run', 'notes'}:
-    raise ValueError(f'checkpoint {path} is of another run')
+    raise ValueError(f'checkpoint {path} belongs to another run')
   return record
 
 

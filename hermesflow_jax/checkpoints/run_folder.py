@@ -55,14 +55,15 @@ def _model_of(name):
     return path
   if 'play' in settings:
     raise ValueError(
-      f'the run in {path} has no finished round yet; its same command goes on'
+      f'the run in {path} has no finished round yet; run the same command '
+      'again to continue'
     )
   if 'pairs' not in settings and 'export' not in settings:
     raise ValueError(f'the run in {path} trains no model')
   if not (path / 'results.json').exists():
     raise ValueError(
-      f'the run in {path} is not finished, and has no model yet; its same '
-      'command goes on'
+      f'the run in {path} is not finished, and has no model yet; run the same '
+      'command again to continue'
     )
   if 'pairs' in settings or storage.list_names(path / 'model'):
     return path / 'model'

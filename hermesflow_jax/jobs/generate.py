@@ -180,7 +180,8 @@ def starting_codes(
     known = ~inpainting.masked_codes(mask, grid)
     if known.all():
       raise ValueError(
-        f'mask must be white where to draw, got {config.mask} without white'
+        'mask must be white where the image is drawn anew, got '
+        f'{config.mask}, which has no white'
       )
   return codes, known
 

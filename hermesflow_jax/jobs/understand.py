@@ -206,8 +206,8 @@ def list_images(patterns: Sequence[str]) -> list[str]:
       below = sorted(filter(os.path.isfile, glob.glob(name, recursive=True)))
     if not below:
       raise ValueError(
-        f'images must match image files, got {name}; give a file, a folder or '
-        'a glob pattern'
+        f'images must name existing image files, got {name}; give a file, a '
+        'folder or a glob pattern'
       )
     matches |= dict.fromkeys(below)
   return list(matches)

@@ -77,7 +77,7 @@ def test_a_finished_run_means_what_it_wrote(
 @pytest.mark.parametrize(
   'settings, message',
   [
-    ({'play': {}}, 'has no finished round yet; its same command goes on'),
+    ({'play': {}}, 'has no finished round yet; run the same command'),
     ({'pairs': {}}, 'is not finished, and has no model yet'),
     ({'export': 'x'}, 'is not finished, and has no model yet'),
     ({'prompts': []}, 'trains no model'),

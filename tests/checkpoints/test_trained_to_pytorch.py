@@ -107,7 +107,7 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
     {'round': 1, 'seconds': 1.0},
   )
   (run / 'settings.json').write_text('{"play": {}}')
-  with pytest.raises(ValueError, match='does not say its sizes.*--sizes'):
+  with pytest.raises(ValueError, match='does not record its sizes.*--sizes'):
     job_model.locate(tiny_jobs.job_config(run))
   assert (
     convert.main(

@@ -138,7 +138,7 @@ def test_a_trained_checkpoint_goes_back(run, converted, tmp_path, prefix):
   checkpoint.save(str(tmp_path / 'run' / '3'), tree, {'seconds': 1.0})
   command = ('showo', tmp_path / 'run' / '3', tmp_path / 'back', '--reverse')
   code, said = run(*command)
-  assert code == 2 and 'does not say its sizes' in said
+  assert code == 2 and 'does not record its sizes' in said
   assert run(*command, '--sizes', converted[1])[0] == 0
   state = {k: v[2] for k, v in conversion_files.bits(tmp_path / 'back').items()}
   wanted = to_pytorch.entries_of('showo', trained)

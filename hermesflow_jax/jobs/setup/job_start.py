@@ -45,7 +45,7 @@ def claim_and_read_results(
     config: job settings, a dataclass.
     console: prints that a run resumes.
     file: results file, which a job writes last: `.json`, or
-      `.jsonl` with an object a line.
+      `.jsonl` with an object per line.
     **identity: further JSON values that identify the run, e.g. input hashes;
       see `workdir_claim.claim_workdir`.
 

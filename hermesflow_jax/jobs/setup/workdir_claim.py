@@ -52,7 +52,7 @@ def _claimed(workdir, config, identity) -> list[str] | None:
     storage.check_writable(root)
     saved = json.loads(path.read_text()) if path.exists() else None
     if not isinstance(saved, dict):
-      raise ValueError('it holds files of something else')
+      raise ValueError('it holds files that are not from a run')
     kind = type(config)
     different = sorted(
       _differences(
@@ -62,7 +62,7 @@ def _claimed(workdir, config, identity) -> list[str] | None:
     )
     if different:
       raise ValueError(
-        'it belongs to a run of other settings: ' + ', '.join(different)
+        'it belongs to a run with other settings: ' + ', '.join(different)
       )
     if saved != record:
       # Another process may start at once and rename its temporary file.
