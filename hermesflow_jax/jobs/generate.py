@@ -130,7 +130,7 @@ def run(
     sheet_prompts,
   )
   output_files.write_atomically(
-    root / 'images.jsonl', job_results.json_lines(rows)
+    root / 'images.jsonl', job_results.unicode_json_lines(rows)
   )
   console.say(f'{len(rows)} images in {root}; see {root / "contact_sheet.png"}')
   return rows

@@ -176,7 +176,7 @@ def answer_batches(
     part = storage.path(workdir) / 'parts' / f'{number:06d}.jsonl'
     if not part.exists():
       rows = ask_about_images(config, unified, batch, size)
-      output_files.write_atomically(part, job_results.json_lines(rows))
+      output_files.write_atomically(part, job_results.unicode_json_lines(rows))
     texts.append(part.read_bytes().decode())
   return ''.join(texts)
 
