@@ -86,9 +86,9 @@ def read_record(path: str, kind: str) -> ConversionRecord:
   if not isinstance(record, dict) or record.get('kind') not in KINDS:
     raise ValueError(
       f'checkpoint {path} does not record its sizes: an earlier release wrote '
-      'it, with the transformer alone. Export it to PyTorch with '
-      '`python -m conversions.convert showo --reverse --sizes=<the model that '
-      'the run started from>`, then convert the result'
+      'it, with the transformer alone. Export it by '
+      f'`python -m conversions.convert showo {path} <folder> --reverse '
+      '--sizes=<model that the run started from>`, then convert <folder>'
     )
   if record['kind'] != kind:
     raise ValueError(f'{path} must be of kind {kind}, got {record["kind"]}')

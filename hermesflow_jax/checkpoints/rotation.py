@@ -9,11 +9,11 @@ import dataclasses
 import json
 import pathlib
 import re
-import reprlib
 from typing import Any
 
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import read_errors
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 
@@ -124,10 +124,11 @@ class CheckpointRotation:
     saved = self.known(run)
     identity = json.loads(json.dumps(self.identity))
     different = [
-      f'{key} {reprlib.repr(saved.get(key))} -> '
-      f'{reprlib.repr(identity.get(key))}'
+      line
       for key in sorted(saved.keys() | identity.keys())
-      if saved.get(key) != identity.get(key)
+      for line in sorted(
+        identities.differences(saved.get(key), identity.get(key), key)
+      )
     ]
     if different:
       raise ValueError(

@@ -5,9 +5,12 @@ A run's identity has all settings but those that may change when it resumes
 its arithmetic (`settings.numerics`).
 """
 
+from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import json
+import reprlib
 
 from hermesflow_jax.runtime import type_hints
 
@@ -60,6 +63,24 @@ def model_identity(instance) -> dict:
     `settings.may_change_on_resume`.
   """
   return identity_of(type(instance), dataclasses.asdict(instance), of='model')
+
+
+def differences(
+  old, new, name: str = 'config', keys: Callable = set.union
+) -> Iterator[str]:
+  """Yields '<setting> <old value> -> <new value>' for each that differs.
+
+  Args:
+    old: JSON types.
+    new: JSON types.
+    name: their name; settings in a mapping follow it after a dot.
+    keys: two sets of keys -> the keys to compare.
+  """
+  if isinstance(old, dict) and isinstance(new, dict):
+    for key in keys(set(old), new):
+      yield from differences(old.get(key), new.get(key), f'{name}.{key}', keys)
+  elif old != new:
+    yield f'{name} {reprlib.repr(old)} -> {reprlib.repr(new)}'
 
 
 def _as_dict(value):

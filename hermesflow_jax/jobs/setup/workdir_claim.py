@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import reprlib
 
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import output_files
@@ -55,7 +54,7 @@ def _claimed(workdir, config, identity) -> list[str] | None:
       raise ValueError('it holds files that are not from a run')
     kind = type(config)
     different = sorted(
-      _differences(
+      identities.differences(
         identities.identity_of(kind, saved),
         identities.identity_of(kind, record),
       )
@@ -73,7 +72,7 @@ def _claimed(workdir, config, identity) -> list[str] | None:
       f'workdir {root} cannot be used: {error}; give another --workdir'
     ) from error
   # An earlier release may have had other settings.
-  return sorted(_differences(saved, record, keys=set.intersection))
+  return sorted(identities.differences(saved, record, keys=set.intersection))
 
 
 def _first_writes(path, text) -> bool:
@@ -109,11 +108,3 @@ def check_writable(folder: str) -> None:
     storage.check_writable(folder)
   except storage.failures() as error:
     raise ValueError(f'folder {folder} cannot be used: {error}') from error
-
-
-def _differences(a, b, name='config', keys=set.union):
-  if isinstance(a, dict) and isinstance(b, dict):
-    for key in keys(set(a), b):
-      yield from _differences(a.get(key), b.get(key), f'{name}.{key}', keys)
-  elif a != b:
-    yield f'{name} {reprlib.repr(a)} -> {reprlib.repr(b)}'
