@@ -60,7 +60,7 @@ def official_config(
   return clip_table.official(record.sizes, dtype)
 
 
-def load_model(
+def load_jax_model(
   kind: str,
   src: str,
   sizes: str | None,
@@ -137,10 +137,10 @@ def write_model(
 
   Args:
     kind: key in WEIGHTS.
-    src: model, see `load_model`.
+    src: model, see `load_jax_model`.
     dst: folder to create.
     overwrite: whether to replace a folder that this function has written.
-    sizes: see `load_model`.
+    sizes: see `load_jax_model`.
     dtype: key in DTYPES. None keeps a converted checkpoint's dtype and means
       float32 for a trained model.
     console: receives progress.
@@ -154,7 +154,7 @@ def write_model(
       'Show-o: use KIND showo'
     )
   with destination.new_folder(dst, overwrite, _is_written_here) as folder:
-    model, record = load_model(kind, src, sizes, console.say)
+    model, record = load_jax_model(kind, src, sizes, console.say)
     dtype = DTYPES[dtype or record.dtype]
     config = official_config(record, str(dtype))
     entries = entries_of(kind, model)

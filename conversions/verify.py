@@ -55,7 +55,7 @@ def load_arrays(path: str) -> dict[str, np.ndarray]:
     raise ValueError(f'no readable arrays at {path}: {reason}') from error
 
 
-def load_model(kind: str, path: str):
+def load_or_convert(kind: str, path: str):
   """Loads a checkpoint, or converts PyTorch weights in memory.
 
   Args:
@@ -86,7 +86,7 @@ def verify(
 
   Args:
     kind: name in KINDS.
-    path: checkpoint, see `load_model`.
+    path: checkpoint, see `load_or_convert`.
     activations: arrays by key.
     reference: the frozen reference model's checkpoint, or None.
     scale: multiplies every tolerance; integers must be equal.
@@ -97,7 +97,7 @@ def verify(
   Raises:
     ValueError: a checkpoint cannot be read.
   """
-  model, max_text = load_model(kind, path)
+  model, max_text = load_or_convert(kind, path)
   # Full float32: some devices round the inputs of a product to 19 bits.
   with jax.default_matmul_precision('highest'):
     if kind == 'magvitv2':
@@ -107,7 +107,7 @@ def verify(
       checks_by_key = vision_checks.clip(model, activations)
       inputs = vision_checks.inputs(activations)
     else:
-      frozen, _ = load_model(kind, reference) if reference else (None, 0)
+      frozen, _ = load_or_convert(kind, reference) if reference else (None, 0)
       checks_by_key = showo_checks.make(model, frozen, activations, max_text)
       inputs = showo_checks.INPUTS
     return checks.run(activations, checks_by_key, inputs, scale)

@@ -72,7 +72,7 @@ class _UniqueNames(collections.OrderedDict):
 
   def __setitem__(self, name, value):
     if name in self:
-      raise ValueError(f'{name!r:.200} comes twice')
+      raise ValueError(f'duplicate name {name!r:.200}')
     super().__setitem__(name, value)
 
 

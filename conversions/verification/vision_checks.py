@@ -108,7 +108,7 @@ def clip(
 
   Args:
     model: a Clip.
-    activations: arrays by key; pixels are normalised float32[B, 3, H, W].
+    activations: arrays by key; pixels are normalized float32[B, 3, H, W].
   """
   compute = lambda: jax.jit(lambda m, x: m(x))(
     model, np.moveaxis(activations['clip_pixels'], 1, -1)

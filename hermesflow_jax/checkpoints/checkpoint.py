@@ -109,7 +109,7 @@ def _read_record(path: str) -> dict:
   try:
     meta = ocp.load_checkpointables(path, {'meta': None})['meta']
     if meta['sum'] != _sum_of(meta['record']):
-      raise read_errors.Damaged('its record is damaged')
+      raise read_errors.DamagedError('its record is damaged')
     return json.loads(meta['record'])
   except Exception as error:
     raise read_errors.describe_damage(path, error) from error
@@ -122,7 +122,7 @@ def array_hashes(path: str) -> dict[str, list[int]]:
     path: checkpoint folder.
 
   Raises:
-    Damaged: the folder holds no readable checkpoint.
+    DamagedError: the folder holds no readable checkpoint.
     OSError: see `restore`.
   """
   return _read_record(_absolute(path))['fingerprint']
@@ -135,7 +135,7 @@ def read_metadata(path: str) -> dict:
     path: checkpoint folder.
 
   Raises:
-    Damaged: the folder holds no readable checkpoint.
+    DamagedError: the folder holds no readable checkpoint.
     OSError: see `restore`.
   """
   return _read_record(_absolute(path))['user']
@@ -148,7 +148,7 @@ def array_shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
     path: checkpoint folder.
 
   Raises:
-    Damaged: the folder holds no readable checkpoint.
+    DamagedError: the folder holds no readable checkpoint.
     OSError: see `restore`.
   """
   path = _absolute(path)
@@ -176,7 +176,7 @@ def restore(path: str, abstract, shardings, part: str = ''):
     The arrays, in the structure of `abstract`.
 
   Raises:
-    Damaged: the folder holds no readable checkpoint, or bits have changed.
+    DamagedError: the folder holds no readable checkpoint, or bits have changed.
     OSError: the machine lacks memory, rights or files to read it.
     ValueError: lists all names, shapes and dtypes that differ.
   """
@@ -219,7 +219,7 @@ def restore(path: str, abstract, shardings, part: str = ''):
     n for n, s in fingerprints.fingerprint(arrays).items() if saved.get(n) != s
   ]
   if bad:
-    raise read_errors.Damaged(
+    raise read_errors.DamagedError(
       f'checkpoint {path} is damaged in ' + ', '.join(bad)
     )
   names = list(expected)

@@ -85,10 +85,10 @@ def read_record(path: str, kind: str) -> ConversionRecord:
   record = meta.get('converted') if isinstance(meta, dict) else None
   if not isinstance(record, dict) or record.get('kind') not in KINDS:
     raise ValueError(
-      f'checkpoint {path} does not say its sizes: it is of a run of an '
-      'earlier release, which wrote the transformer alone. Give '
-      '`python -m conversions.convert showo` this folder with --reverse and '
-      '--sizes (the model that the run started from), and convert the result'
+      f'checkpoint {path} does not record its sizes: an earlier release wrote '
+      'it, with the transformer alone. Export it by '
+      f'`python -m conversions.convert showo {path} <folder> --reverse '
+      '--sizes=<model that the run started from>`, then convert <folder>'
     )
   if record['kind'] != kind:
     raise ValueError(f'{path} must be of kind {kind}, got {record["kind"]}')
@@ -98,7 +98,7 @@ def read_record(path: str, kind: str) -> ConversionRecord:
   # Another release may have written other keys.
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-      f'checkpoint {path} does not say its sizes in this form: {error}'
+      f'checkpoint {path} records its sizes in another form: {error}'
     ) from error
   return _corrected(path, record)
 

@@ -1,6 +1,6 @@
 """The model that a job starts from.
 
-`open` recognises the three forms of a model folder:
+`open` recognizes the three forms of a model folder:
 
   trained     a checkpoint with all parts (trained_model.py)
   bundle      safetensors files with all parts (model_bundle.py)
@@ -29,6 +29,8 @@ from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import text_tokenizer
 
+# Models that are shipped with the library.
+ASSETS = pathlib.Path(__file__).parents[1] / 'assets'
 # Endings of PyTorch weights.
 _PYTORCH = ('.bin', '.ckpt', '.pt', '.pth', '.safetensors')
 

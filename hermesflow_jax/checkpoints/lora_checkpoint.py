@@ -52,8 +52,9 @@ def read_adapters(path: str, model, mesh) -> tuple[lora.Adapters, lora.Lora]:
     raise ValueError(f'checkpoint {path} holds no adapters')
   if record['model'] != fingerprints.fingerprint(model.decoder):
     raise ValueError(
-      f'the adapters of {path} were trained beside another model (those of '
-      'a later round want the model of the round before)'
+      f'the adapters in {path} were trained with another model; give the model '
+      'that they were trained with (of a later round: the model of the round '
+      'before)'
     )
   config = settings.build(lora.Lora, record['lora'], 'lora')
   abstract = jax.eval_shape(

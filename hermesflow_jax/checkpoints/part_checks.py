@@ -62,7 +62,7 @@ def check_image_tokenizer(
   ):
     raise ValueError(
       f'tokenizer must be the image tokenizer of {model_path}, got {path}, '
-      'which has other weights; --config.tokenizer= takes the own one of the '
+      'which has other weights; give --config.tokenizer= to use that of the '
       'model'
     )
 
@@ -88,7 +88,7 @@ def check_text_tokenizer(
   if not same_ids or _tokens(other) != _tokens(own):
     raise ValueError(
       f'text must be the text tokenizer of {model_path}, got {path}, which has '
-      'other tokens; --config.text= takes the own one of the model'
+      'other tokens; give --config.text= to use that of the model'
     )
 
 

@@ -26,14 +26,14 @@ _UNREACHED = (
 )
 
 
-class Damaged(ValueError):  # noqa: N818 (its name is used in many places)
+class DamagedError(ValueError):
   """A checkpoint is incomplete, or its bits have changed."""
 
 
 def describe_damage(
   path: str, error: Exception, damaged: str = ''
 ) -> Exception:
-  """Returns the Damaged or OSError that a read error amounts to.
+  """Returns the DamagedError or OSError that a read error amounts to.
 
   Args:
     path: checkpoint folder.
@@ -46,7 +46,7 @@ def describe_damage(
     return unreached
   if _of_the_machine(error):
     return OSError(f'{path} could not be read: {describe_error(error)}')
-  return Damaged(damaged or f'no readable checkpoint at {path}')
+  return DamagedError(damaged or f'no readable checkpoint at {path}')
 
 
 def check_read(path: str, fault: ValueError | OSError | None) -> None:
@@ -60,7 +60,7 @@ def check_read(path: str, fault: ValueError | OSError | None) -> None:
     fault: exception that reading raised in this process; None if it did not.
 
   Raises:
-    Damaged: see `checkpoint.restore`.
+    DamagedError: see `checkpoint.restore`.
     OSError: see `checkpoint.restore`.
   """
   if processes.all_true(fault is None):
@@ -70,7 +70,7 @@ def check_read(path: str, fault: ValueError | OSError | None) -> None:
     if unreached:
       raise fault
     raise OSError(f'{path} could not be read by another process')
-  raise fault or Damaged(f'checkpoint {path} is damaged')
+  raise fault or DamagedError(f'checkpoint {path} is damaged')
 
 
 def describe_error(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import read_errors
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 
@@ -112,7 +113,7 @@ class CheckpointRotation:
         record = _record(path)
         self._check(path, record['run'])
         restored = checkpoint.restore(path, state, places)
-      except read_errors.Damaged as error:
+      except read_errors.DamagedError as error:
         self.say(f'passed over: {error}')
         continue
       self._good = storage.path(path)
@@ -120,15 +121,19 @@ class CheckpointRotation:
     return None
 
   def _check(self, path, run):
-    run = self.known(run)
-    different = sorted(
-      key
-      for key in run.keys() | self.identity.keys()
-      if run.get(key) != json.loads(json.dumps(self.identity.get(key)))
-    )
+    saved = self.known(run)
+    identity = json.loads(json.dumps(self.identity))
+    different = [
+      line
+      for key in sorted(saved.keys() | identity.keys())
+      for line in sorted(
+        identities.differences(saved.get(key), identity.get(key), key)
+      )
+    ]
     if different:
       raise ValueError(
-        f'checkpoint {path} is of another run: other ' + ', '.join(different)
+        f'checkpoint {path} belongs to a run with other settings: '
+        + ', '.join(different)
       )
 
   def _numbers(self):
@@ -161,15 +166,15 @@ class CheckpointRotation:
 
 def _record(path: str) -> dict:
   """Returns the record that `CheckpointRotation.save` wrote beside a state."""
-  # All processes read it, as orbax synchronises them.
+  # All processes read it, as orbax synchronizes them.
   record, cause = None, None
   try:
     record = checkpoint.read_metadata(path)
-  except (read_errors.Damaged, OSError) as error:
+  except (read_errors.DamagedError, OSError) as error:
     cause = error
   read_errors.check_read(path, cause)
   if not isinstance(record, dict) or record.keys() != {'run', 'notes'}:
-    raise ValueError(f'checkpoint {path} is of another run')
+    raise ValueError(f'checkpoint {path} belongs to another run')
   return record
 
 

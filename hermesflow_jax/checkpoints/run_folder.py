@@ -32,7 +32,7 @@ def newest_model(name: str | pathlib.PurePath) -> pathlib.PurePath:
   )
 
 
-def finished_rounds(path: pathlib.PurePath) -> list[int]:
+def saved_rounds(path: pathlib.PurePath) -> list[int]:
   """Returns the numbers of the rounds of a run that have a model, in order.
 
   Args:
@@ -47,7 +47,7 @@ def _model_of(name):
   path = storage.path(name)
   if checkpoint.is_checkpoint(str(path)) or (path / 'config.json').is_file():
     return path
-  if rounds := finished_rounds(path):
+  if rounds := saved_rounds(path):
     return path / 'checkpoints' / str(rounds[-1])
   settings = _settings(path)
   if settings is None:
@@ -55,14 +55,15 @@ def _model_of(name):
     return path
   if 'play' in settings:
     raise ValueError(
-      f'the run in {path} has no finished round yet; its same command goes on'
+      f'the run in {path} has no finished round yet; run the same command '
+      'again to continue'
     )
   if 'pairs' not in settings and 'export' not in settings:
     raise ValueError(f'the run in {path} trains no model')
   if not (path / 'results.json').exists():
     raise ValueError(
-      f'the run in {path} is not finished, and has no model yet; its same '
-      'command goes on'
+      f'the run in {path} is not finished, and has no model yet; run the same '
+      'command again to continue'
     )
   if 'pairs' in settings or storage.list_names(path / 'model'):
     return path / 'model'
@@ -75,7 +76,7 @@ def _check_part_of_run(path):
   E.g. `round_1`, which holds pairs and measurements, and `checkpoints`.
   """
   part = path.name == 'checkpoints' or path.name.startswith('round_')
-  rounds = finished_rounds(path.parent) if part and path.exists() else []
+  rounds = saved_rounds(path.parent) if part and path.exists() else []
   if not rounds:
     return
   round_name = path.name.removeprefix('round_')

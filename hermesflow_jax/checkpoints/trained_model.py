@@ -128,7 +128,7 @@ def is_trained_model(path: str) -> bool:
     return False
   try:
     return is_record(checkpoint.read_metadata(path))
-  except read_errors.Damaged:
+  except read_errors.DamagedError:
     return False
 
 
@@ -259,14 +259,14 @@ def restore_parts(path: str, parts) -> tuple[Any, dict]:
     (transformer, checkpoint record as JSON types).
 
   Raises:
-    read_errors.Damaged: see `checkpoint.restore`.
+    read_errors.DamagedError: see `checkpoint.restore`.
     OSError: see `checkpoint.restore`.
     ValueError: see `checkpoint.restore`.
   """
   meta, cause = None, None
   try:
     meta = checkpoint.read_metadata(path)
-  except (read_errors.Damaged, OSError) as error:
+  except (read_errors.DamagedError, OSError) as error:
     cause = error
   read_errors.check_read(path, cause)
   if not is_record(meta):

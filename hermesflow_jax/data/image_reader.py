@@ -1,7 +1,7 @@
 """Reads image files that may be damaged or hostile.
 
 Images are prepared as in Show-o: the short side is resized (bicubic,
-antialiased), then the centre is cropped. Faults are one-line errors.
+antialiased), then the center is cropped. Faults are one-line errors.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def load_mask(
   """Reads the mask of an image.
 
   Args:
-    path: mask file; pixels brighter than middle grey are masked.
+    path: mask file; pixels brighter than middle gray are masked.
     image_path: image that the mask belongs to.
     size: side after resizing and cropping, in pixels.
 
@@ -126,7 +126,7 @@ def resized_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
 
 
 def crop_square(image: Image.Image, size: int) -> Image.Image:
-  """Resizes the short side to `size` and crops the centre.
+  """Resizes the short side to `size` and crops the center.
 
   Equals torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)` of a PIL
   image in every pixel, because Show-o was trained with these.

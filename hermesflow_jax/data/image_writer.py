@@ -51,7 +51,7 @@ def contact_sheet(
   rows: Sequence[Sequence[np.ndarray]],
   labels: Sequence[str],
 ) -> None:
-  """Writes a contact sheet as PNG, with a labelled row of images per list.
+  """Writes a contact sheet as PNG, with a labeled row of images per list.
 
   Args:
     path: file.

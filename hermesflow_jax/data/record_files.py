@@ -80,7 +80,7 @@ def read_records(
     try:
       record = _record(row, folder, questions_by_id)
       if record['id'] in records:
-        raise ValueError(f'id {record["id"]!r} comes twice')
+        raise ValueError(f'duplicate id {record["id"]!r}')
       check(record)
       records[record['id']] = record
     except ValueError as error:

@@ -52,8 +52,8 @@ def run(
   mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate
   )
-  parts, weights = job_start.load_model(config.self_play, path, mesh)
-  results = job_start.claim_workdir(
+  parts, weights = job_start.load_initial_model(config.self_play, path, mesh)
+  results = job_start.claim_and_read_results(
     workdir, config, console, 'results.json', base=weights
   )
   if results is not None:

@@ -59,7 +59,7 @@ class Settings:
       first seed's scores choose each arm's learning rate.
   """
 
-  command: str = settings.not_identity()
+  command: str = settings.may_change_on_resume()
   variant: str
   self_play: pair_dpo.Settings
   seeds: tuple[int, ...]

@@ -171,7 +171,7 @@ def reuse_first_round(
     return
   try:
     model, notes = trained_model.restore_parts(str(source), base)
-  except read_errors.Damaged:
+  except read_errors.DamagedError:
     return
   notes.pop(trained_model.KEY, None)
   checkpoint.remove(target)

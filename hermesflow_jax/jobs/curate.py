@@ -81,7 +81,7 @@ class Settings(job_model.ModelSettings):
   shard: settings.PositiveInt
   share: settings.NonNegativeInt
   shares: settings.PositiveInt
-  official: bool = settings.not_identity(default=False)
+  official: bool = settings.may_change_on_resume(default=False)
 
   def __post_init__(self):
     super().__post_init__()
@@ -137,8 +137,8 @@ def run(
       config.before, config.round - 1
     )
   mesh = config.mesh.make()
-  parts, weights = job_start.load_model(config, path, mesh)
-  manifest = job_start.claim_workdir(
+  parts, weights = job_start.load_initial_model(config, path, mesh)
+  manifest = job_start.claim_and_read_results(
     workdir,
     dataclasses.replace(config, share=0, shares=1),
     console,

@@ -99,11 +99,11 @@ def run(
     console,
   )
   mesh = config.mesh.make()
-  parts, weights = job_start.load_model(config, path, mesh)
+  parts, weights = job_start.load_initial_model(config, path, mesh)
   hashes = _file_hashes(config)
   unified = job_model.place_on_mesh(config, parts, mesh, console)
   start = starting_codes(config, unified)
-  rows = job_start.claim_workdir(
+  rows = job_start.claim_and_read_results(
     workdir, config, console, 'images.jsonl', base=weights, inputs=hashes
   )
   root = storage.path(workdir)
@@ -130,7 +130,7 @@ def run(
     sheet_prompts,
   )
   output_files.write_atomically(
-    root / 'images.jsonl', job_results.json_lines(rows)
+    root / 'images.jsonl', job_results.unicode_json_lines(rows)
   )
   console.say(f'{len(rows)} images in {root}; see {root / "contact_sheet.png"}')
   return rows
@@ -180,7 +180,8 @@ def starting_codes(
     known = ~inpainting.masked_codes(mask, grid)
     if known.all():
       raise ValueError(
-        f'mask must be white where to draw, got {config.mask} without white'
+        'mask must be white where the image is drawn anew, got '
+        f'{config.mask}, which has no white'
       )
   return codes, known
 

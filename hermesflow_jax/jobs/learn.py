@@ -92,13 +92,13 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     mesh = job_model.make_mesh(
       config, path, console, config.batch, config.optim.accumulate
     )
-    parts, weights = job_start.load_model(config, path, mesh)
+    parts, weights = job_start.load_initial_model(config, path, mesh)
     identity = {'base': weights, 'pairs': hashes}
     if reference_config:
       identity['frozen'] = job_model.weight_hashes(
         reference_config, reference_path
       )
-    results = job_start.claim_workdir(
+    results = job_start.claim_and_read_results(
       workdir, config, console, 'results.json', **identity
     )
     root = storage.path(workdir)

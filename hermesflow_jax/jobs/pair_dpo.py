@@ -75,9 +75,9 @@ class Settings(job_model.ModelSettings):
     str, settings.one_of('eval', 'final', 'preference')
   ]
   play: play_settings.PlayConfig
-  gallery: settings.PositiveInt = settings.not_identity()
-  official: bool = settings.not_identity(default=False)
-  unseen: settings.NonNegativeInt = settings.not_identity(default=0)
+  gallery: settings.PositiveInt = settings.may_change_on_resume()
+  official: bool = settings.may_change_on_resume(default=False)
+  unseen: settings.NonNegativeInt = settings.may_change_on_resume(default=0)
 
   def __post_init__(self):
     super().__post_init__()
@@ -106,9 +106,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
-  parts, weights = job_start.load_model(config, path, mesh)
+  parts, weights = job_start.load_initial_model(config, path, mesh)
   _check_rounds(config, root)
-  results = job_start.claim_workdir(
+  results = job_start.claim_and_read_results(
     workdir,
     config,
     console,

@@ -71,7 +71,7 @@ class Settings:
   """
 
   seed: settings.NonNegativeInt
-  mesh: mesh_config.MeshConfig = settings.not_identity()
+  mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
   world: shape_world.World
   scenes: settings.PositiveInt
   tokenizer: str
@@ -83,8 +83,8 @@ class Settings:
   optim: adamw.AdamWConfig
   stop: settings.NonNegativeInt
   batches: pretraining.Batches
-  log_every: settings.PositiveInt = settings.not_identity()
-  save_every: settings.NonNegativeInt = settings.not_identity()
+  log_every: settings.PositiveInt = settings.may_change_on_resume()
+  save_every: settings.NonNegativeInt = settings.may_change_on_resume()
   sampler: maskgit.MaskGITSampler
   evaluated: typing.Annotated[int, settings.at_least(2)]
   export: str

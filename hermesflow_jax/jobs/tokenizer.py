@@ -53,7 +53,7 @@ class Settings:
   """
 
   seed: settings.NonNegativeInt
-  mesh: mesh_config.MeshConfig = settings.not_identity()
+  mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
   world: shape_world.World
   scenes: settings.PositiveInt
   sizes: magvit_config.MagvitConfig

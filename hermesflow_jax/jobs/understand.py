@@ -100,7 +100,7 @@ def run(
   path = job_model.locate(config, console)
   names = list_images(config.images)
   mesh = config.mesh.make()
-  parts, weights = job_start.load_model(config, path, mesh)
+  parts, weights = job_start.load_initial_model(config, path, mesh)
   unified = job_model.place_on_mesh(
     config,
     parts,
@@ -121,7 +121,7 @@ def run(
     'image',
     console,
   )
-  rows = job_start.claim_workdir(
+  rows = job_start.claim_and_read_results(
     workdir,
     config,
     console,
@@ -176,7 +176,7 @@ def answer_batches(
     part = storage.path(workdir) / 'parts' / f'{number:06d}.jsonl'
     if not part.exists():
       rows = ask_about_images(config, unified, batch, size)
-      output_files.write_atomically(part, job_results.json_lines(rows))
+      output_files.write_atomically(part, job_results.unicode_json_lines(rows))
     texts.append(part.read_bytes().decode())
   return ''.join(texts)
 
@@ -206,8 +206,8 @@ def list_images(patterns: Sequence[str]) -> list[str]:
       below = sorted(filter(os.path.isfile, glob.glob(name, recursive=True)))
     if not below:
       raise ValueError(
-        f'images must match image files, got {name}; give a file, a folder or '
-        'a glob pattern'
+        f'images must name existing image files, got {name}; give a file, a '
+        'folder or a glob pattern'
       )
     matches |= dict.fromkeys(below)
   return list(matches)

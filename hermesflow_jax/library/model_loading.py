@@ -1,7 +1,5 @@
 """Loads a model that is ready to draw, caption and answer."""
 
-import pathlib
-
 import jax
 
 from hermesflow_jax.checkpoints import initial_model
@@ -11,8 +9,6 @@ from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
-
-ASSETS = pathlib.Path(__file__).parents[1] / 'assets'
 
 
 def load_model(
@@ -43,7 +39,7 @@ def load_model(
     ValueError: the model is missing or damaged, or its parts do not fit.
   """
   if path.startswith('assets:'):
-    folder = ASSETS / path.removeprefix('assets:')
+    folder = initial_model.ASSETS / path.removeprefix('assets:')
   else:
     folder = run_folder.newest_model(path)
   if not storage.path(folder).exists():

@@ -42,7 +42,7 @@ class ClipConfig:
   patch: settings.PositiveInt = 14
   image: settings.PositiveInt = 336
   norm_eps: settings.PositiveFloat = 1e-5
-  dtype: typing.Any = settings.not_identity(of='model', default=jnp.float32)
+  dtype: typing.Any = settings.numerics(default=jnp.float32)
 
   def __post_init__(self):
     settings.check(self)

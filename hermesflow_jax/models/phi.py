@@ -60,13 +60,13 @@ class PhiConfig:
   rotary_fraction: settings.Fraction = 0.5
   rope_theta: settings.PositiveFloat = 10_000.0
   norm_eps: settings.PositiveFloat = 1e-5
-  remat: typing.Annotated[str, settings.one_of(*REMAT)] = settings.not_identity(
-    of='model', default='none'
+  remat: typing.Annotated[str, settings.one_of(*REMAT)] = settings.numerics(
+    default='none'
   )
-  unroll: settings.PositiveInt = settings.not_identity(of='model', default=1)
-  attention: Backend = settings.not_identity(of='model', default='xla')
+  unroll: settings.PositiveInt = settings.numerics(default=1)
+  attention: Backend = settings.numerics(default='xla')
   dtype: typing.Annotated[str, settings.one_of('float32', 'bfloat16')] = (
-    settings.not_identity(of='model', default='float32')
+    settings.numerics(default='float32')
   )
 
   def __post_init__(self):

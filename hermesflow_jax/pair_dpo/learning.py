@@ -75,11 +75,11 @@ class LearningConfig:
   lora: lora.Lora
   epochs: settings.NonNegativeFloat
   batch: settings.PositiveInt
-  label_rows: settings.PositiveInt = settings.not_identity()
-  log_every: settings.PositiveInt = settings.not_identity()
-  save_every: settings.NonNegativeInt = settings.not_identity()
-  sample_every: settings.NonNegativeInt = settings.not_identity()
-  profile_steps: tuple[int, int] = settings.not_identity()
+  label_rows: settings.PositiveInt = settings.may_change_on_resume()
+  log_every: settings.PositiveInt = settings.may_change_on_resume()
+  save_every: settings.NonNegativeInt = settings.may_change_on_resume()
+  sample_every: settings.NonNegativeInt = settings.may_change_on_resume()
+  profile_steps: tuple[int, int] = settings.may_change_on_resume()
   seed: settings.NonNegativeInt
 
   def __post_init__(self):

@@ -1,1 +1,25 @@
-"""Foundation of every job: mesh, processes, storage, settings, terminal."""
+"""Foundation of every job: devices, processes, storage, settings, terminal.
+
+Devices and processes:
+
+  accelerators  peak rates of chips, and slices of TPU chips
+  sharding      device mesh, and the rules that place arrays on it
+  batching      maps a function over rows, in chunks on the mesh
+  processes     communication between the processes of a run
+  interrupts    stop requests, checked between steps
+
+Files:
+
+  storage       files in local folders and buckets
+  transfer      copies of folders between the two
+  output_files  writes files, which appear only when complete
+  strict_json   JSON that other programs wrote
+
+Settings:
+
+  settings      builds dataclasses of settings and checks their bounds
+  type_hints    takes their annotations apart
+  identities    settings that decide if two runs or models are the same
+
+Reports: terminal (messages and progress), timing (clocks).
+"""

@@ -14,11 +14,11 @@ class Chip:
   Attributes:
     name: name in topologies, e.g. 'v5e'.
     kinds: prefixes in `jax.Device.device_kind`.
-    flops: bfloat16 operations a second, without sparsity.
+    flops: bfloat16 operations per second, without sparsity.
     accelerator: name in accelerator types, e.g. 'v5litepod'.
     memory: HBM bytes.
-    bandwidth: HBM bytes read or written a second.
-    network: bytes a second to other chips of the slice, one way.
+    bandwidth: HBM bytes read or written per second.
+    network: bytes per second to other chips of the slice, one way.
     axes: axes of the torus of a slice; 0 for a chip without slices, for which
       the fields above from `accelerator` on are not listed.
   """
@@ -102,7 +102,7 @@ def parse_slice(text: str) -> Slice:
 
 
 def peak_flops(kind: str) -> float | None:
-  """Returns the peak rate of a device in bfloat16 operations a second.
+  """Returns the peak rate of a device in bfloat16 operations per second.
 
   Args:
     kind: `jax.Device.device_kind`.

@@ -29,7 +29,7 @@ def index_chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
 
   Args:
     count: row count.
-    size: rows a chunk.
+    size: rows per chunk.
   """
   for begin in range(0, count, size):
     real = min(size, count - begin)
@@ -45,7 +45,7 @@ def map_batches(
   Args:
     function: batch -> pytree of arrays [size, ...].
     arrays: pytree of numpy arrays [N, ...].
-    size: rows a chunk, a multiple of the mesh's `data` axis.
+    size: rows per chunk, a multiple of the mesh's `data` axis.
     mesh: device mesh from `sharding.make_mesh`.
     progress: wraps an iterable of rows to show its progress.
     clock: a `timing.DeviceClock`, or None.

@@ -1,11 +1,16 @@
 """Identities of runs and models: the settings that decide if they are the same.
 
-`settings.not_identity` declares the settings that are no part of an identity.
+A run's identity has all settings but those that may change when it resumes
+(`settings.may_change_on_resume`). A model's identity also leaves out those of
+its arithmetic (`settings.numerics`).
 """
 
+from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import json
+import reprlib
 
 from hermesflow_jax.runtime import type_hints
 
@@ -19,18 +24,18 @@ def identity_of(
     kind: a dataclass.
     values: its fields as JSON types, e.g. a record that an earlier release
       wrote. Keys that are no fields are kept.
-    of: 'run' or 'model'; see `settings.not_identity`.
+    of: 'run' or 'model'.
     defaults: whether a missing field gets its default.
 
   Returns:
-    `values` without the fields that `settings.not_identity` declares, also in
+    `values` without the fields that are no part of this identity, also in
     nested dataclasses.
   """
   fields = {field.name: field for field in dataclasses.fields(kind)}
   hints = type_hints.hints(kind)
   out = {key: value for key, value in values.items() if key not in fields}
   for name, field in fields.items():
-    if of in field.metadata.get('identity', ()):
+    if of in field.metadata.get('no_part_of', ()):
       continue
     if name in values:
       value = values[name]
@@ -54,9 +59,28 @@ def model_identity(instance) -> dict:
     instance: a dataclass instance, e.g. a config of a module.
 
   Returns:
-    Its fields by name, without those that say only how it is computed.
+    Its fields by name, without those declared with `settings.numerics` or
+    `settings.may_change_on_resume`.
   """
   return identity_of(type(instance), dataclasses.asdict(instance), of='model')
+
+
+def differences(
+  old, new, name: str = 'config', keys: Callable = set.union
+) -> Iterator[str]:
+  """Yields '<setting> <old value> -> <new value>' for each that differs.
+
+  Args:
+    old: JSON types.
+    new: JSON types.
+    name: their name; settings in a mapping follow it after a dot.
+    keys: two sets of keys -> the keys to compare.
+  """
+  if isinstance(old, dict) and isinstance(new, dict):
+    for key in keys(set(old), new):
+      yield from differences(old.get(key), new.get(key), f'{name}.{key}', keys)
+  elif old != new:
+    yield f'{name} {reprlib.repr(old)} -> {reprlib.repr(new)}'
 
 
 def _as_dict(value):

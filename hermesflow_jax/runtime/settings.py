@@ -6,7 +6,7 @@ A setting states its bounds beside its type:
   class Schedule:
     batch: settings.PositiveInt
     decay: typing.Annotated[float, settings.at_least(0), settings.below(1)]
-    log_every: settings.PositiveInt = settings.not_identity()
+    log_every: settings.PositiveInt = settings.may_change_on_resume()
 
     def __post_init__(self):
       settings.check(self)
@@ -139,23 +139,29 @@ def with_changes(instance, changes: Mapping, name: str = 'config'):
   return build(type(instance), merged, name)
 
 
-def not_identity(of: str = 'run', **options) -> dataclasses.Field:
-  """Declares a setting that says how something is done, not what.
+def may_change_on_resume(**options) -> dataclasses.Field:
+  """Declares a setting that may change when a run resumes.
 
-  E.g. where files lie, how often a job saves, or how a sum is split:
-  `chunk: int = settings.not_identity()`.
+  E.g. how often a job saves, how it splits a batch, or how many rounds it
+  runs: `save_every: int = settings.may_change_on_resume()`. Other settings
+  identify a run, which does not resume with new values of them.
 
   Args:
-    of: 'run' for a setting that may change when a run resumes. 'model' for a
-      setting that a run keeps, as results may differ in rounding, but that
-      does not change the meaning of a model's weights, e.g. a dtype.
     **options: `dataclasses.field` arguments, e.g. a default.
   """
-  return dataclasses.field(metadata={'identity': _NOT_PART_OF[of]}, **options)
+  return dataclasses.field(metadata={'no_part_of': ('run', 'model')}, **options)
 
 
-# Identities that a field is no part of, by the argument of `not_identity`.
-_NOT_PART_OF = {'run': ('run', 'model'), 'model': ('model',)}
+def numerics(**options) -> dataclasses.Field:
+  """Declares a setting of a model's arithmetic, e.g. a dtype or a kernel.
+
+  A run keeps it, as results may differ in rounding. The weights keep their
+  meaning if it changes: a model may be loaded with another value.
+
+  Args:
+    **options: `dataclasses.field` arguments, e.g. a default.
+  """
+  return dataclasses.field(metadata={'no_part_of': ('model',)}, **options)
 
 
 def to_json_types(instance) -> dict:
@@ -239,7 +245,7 @@ def _typed(hint, value, name, faults):
   if dataclasses.is_dataclass(hint):
     if isinstance(value, Mapping):
       return _build(hint, value, name, faults)
-    faults.append(f'{name} must be a section, got {value!r}')
+    faults.append(f'{name} must be a mapping, got {value!r}')
     return None
   if element := type_hints.element_type(hint):
     if isinstance(value, (list, tuple)):
@@ -252,7 +258,7 @@ def _typed(hint, value, name, faults):
   if hint is dict:
     if isinstance(value, Mapping):
       return dict(value)
-    faults.append(f'{name} must be a section, got {value!r}')
+    faults.append(f'{name} must be a mapping, got {value!r}')
     return None
   if hint is float and type(value) in (int, float):
     value = float(value)

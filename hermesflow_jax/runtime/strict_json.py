@@ -18,7 +18,7 @@ def _once(pairs):
       if (len(keys) < 10_000)
       else ['...']
     )
-    raise ValueError('key twice: ' + ', '.join(map(repr, twice)))
+    raise ValueError('duplicate key: ' + ', '.join(map(repr, twice)))
   return value
 
 
@@ -41,7 +41,7 @@ def parse(text: str | bytes):
       text, object_pairs_hook=_once, parse_constant=_no_constant
     )
   except RecursionError as error:
-    raise ValueError('it is nested too deep') from error
+    raise ValueError('it is nested too deeply') from error
 
 
 _DECODER = json.JSONDecoder(
@@ -131,7 +131,7 @@ def _spread(text):
     try:
       value, end = _DECODER.raw_decode(text, at)
     except RecursionError:
-      value, end = ValueError('it is nested too deep'), None
+      value, end = ValueError('it is nested too deeply'), None
     except json.JSONDecodeError as error:
       value, end = error, None
     except ValueError as error:

@@ -74,7 +74,7 @@ def terminal(clock: Callable[[], float] = time.monotonic) -> Console:
 
   `say` prints to standard output. Progress goes to standard error: as bars on
   a terminal, for work that takes longer than a second; otherwise (a log file,
-  a batch system) as a line a minute at most, see `Lines`.
+  a batch system) as at most a line per minute, see `Lines`.
 
   Args:
     clock: returns seconds.
@@ -114,7 +114,7 @@ def silent() -> Console:
 
 
 class Lines:
-  """Progress as lines, at most a line a minute.
+  """Progress as lines, at most a line per minute.
 
   A line has the name of the work, its position and the time left:
   'round 1: drawing images 120/900, 3 min left'. Nested work follows: 'round 1:

@@ -40,7 +40,7 @@ def learn(
   if processes.broadcast_from_first(lambda: checkpoint.exists(path)):
     try:
       model, record = trained_model.restore_parts(str(path), unified)
-    except read_errors.Damaged as error:
+    except read_errors.DamagedError as error:
       this_round.console.say(f'{error}: {name} is trained again')
     else:
       this_round.console.say(f'{name}: checkpoint found, skipping training')

@@ -40,7 +40,7 @@ class PlayConfig(learning.LearningConfig):
       starts from) or 'base'.
   """
 
-  rounds: settings.PositiveInt = settings.not_identity()
+  rounds: settings.PositiveInt = settings.may_change_on_resume()
   images: typing.Annotated[int, settings.at_least(2)]
   captions: tuple[batched.Decoding, ...]
   free_answers: bool

@@ -41,7 +41,7 @@ class AdamWConfig:
   eps: settings.PositiveFloat = 1e-8
   weight_decay: settings.NonNegativeFloat = 0.01
   clip: settings.PositiveFloat = 1.0
-  accumulate: settings.PositiveInt = settings.not_identity(default=1)
+  accumulate: settings.PositiveInt = settings.may_change_on_resume(default=1)
 
   def __post_init__(self):
     settings.check(self)

@@ -200,9 +200,9 @@ def test_what_the_machine_lacks_is_no_damage(
 @pytest.mark.parametrize(
   'answers, expected',
   [
-    ([False, True], read_errors.Damaged),
+    ([False, True], read_errors.DamagedError),
     ([False, False], OSError),
-    ([True, False, True], read_errors.Damaged),
+    ([True, False, True], read_errors.DamagedError),
     ([True, False, False], OSError),
   ],
 )
@@ -256,7 +256,7 @@ def test_one_whose_end_was_not_written_is_not_there(in_bucket, bucket, tree):
   del bucket.blobs['run/7/commit_success.txt']
   assert not checkpoint.exists(in_bucket)
   with pytest.raises(
-    read_errors.Damaged, match='no readable checkpoint at gs:'
+    read_errors.DamagedError, match='no readable checkpoint at gs:'
   ):
     checkpoint.read_metadata(in_bucket)
   checkpoint.save(in_bucket, tree, META)
@@ -280,7 +280,7 @@ def test_damage_in_a_bucket_is_found(in_bucket, bucket, tree):
       for n in range(0, len(data), 50):
         data[n] ^= 1
       bucket.put(name, bytes(data))
-  with pytest.raises(read_errors.Damaged, match='gs://bucket/run/7'):
+  with pytest.raises(read_errors.DamagedError, match='gs://bucket/run/7'):
     checkpoint.restore(in_bucket, tree, placed(tree))
 
 

@@ -107,7 +107,7 @@ def test_the_images_of_a_job_may_have_another_size(root, name):
   console, lines = tiny_jobs.heard()
   path = job_model.locate(config, console)
   assert lines[-1] == (
-    f'{path} was trained with 16 tokens an image; this run has 32'
+    f'{path} was trained with 16 tokens per image; this run has 32'
   )
   parts = job_model.load_parts(config, path, tiny.mesh(1, 1))
   assert parts.model.config.image_tokens == 32 and parts.grid == (4, 8)

@@ -155,11 +155,15 @@ def test_what_a_killed_process_left_is_cleared_and_strays_do_not_count(series):
 
 def test_that_of_another_run_is_refused_and_says_why(series, tmp_path):
   saved(series, 2)
-  other = rotation.CheckpointRotation(series.root, RUN | {'seed': 1}, print)
-  with pytest.raises(ValueError, match='is of another run: other seed'):
+  changed = {'settings': RUN['settings'] | {'lr': 0.2}, 'seed': 1}
+  other = rotation.CheckpointRotation(series.root, changed, print)
+  with pytest.raises(
+    ValueError,
+    match='with other settings: seed None -> 1, settings.lr 0.1 -> 0.2$',
+  ):
     newest(other)
   checkpoint.save(str(series.root / '3'), state(3), {'by': 'hand'})
-  with pytest.raises(ValueError, match='3 is of another run'):
+  with pytest.raises(ValueError, match='3 belongs to another run'):
     newest(series)
 
 

@@ -29,7 +29,7 @@ def test_rounds_are_ordered_by_number_and_only_whole_checkpoints_count(
     )
   # As orbax leaves a write that was killed.
   (run / 'checkpoints' / '11.orbax-checkpoint-tmp-0').mkdir()
-  assert run_folder.finished_rounds(run) == [2, 9, 10]
+  assert run_folder.saved_rounds(run) == [2, 9, 10]
   assert run_folder.newest_model(run) == run / 'checkpoints' / '10'
   assert run_folder.newest_model(str(run / 'checkpoints' / '2')) == (
     run / 'checkpoints' / '2'
@@ -77,7 +77,7 @@ def test_a_finished_run_means_what_it_wrote(
 @pytest.mark.parametrize(
   'settings, message',
   [
-    ({'play': {}}, 'has no finished round yet; its same command goes on'),
+    ({'play': {}}, 'has no finished round yet; run the same command'),
     ({'pairs': {}}, 'is not finished, and has no model yet'),
     ({'export': 'x'}, 'is not finished, and has no model yet'),
     ({'prompts': []}, 'trains no model'),

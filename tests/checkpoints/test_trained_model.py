@@ -94,9 +94,13 @@ def test_damage_of_either_part_is_damage_of_the_model(small, tmp_path):
     checkpoint.save(
       path, {'model': parts.model, 'tokenizer': tokenizer}, record
     )
-  with pytest.raises(read_errors.Damaged, match='tokenizer/encoder/conv_in'):
+  with pytest.raises(
+    read_errors.DamagedError, match='tokenizer/encoder/conv_in'
+  ):
     trained_model.load_parts(path)
-  with pytest.raises(read_errors.Damaged, match='tokenizer/encoder/conv_in'):
+  with pytest.raises(
+    read_errors.DamagedError, match='tokenizer/encoder/conv_in'
+  ):
     trained_model.restore_parts(path, player)
 
 

@@ -73,7 +73,7 @@ def test_what_went_back_converts_again(root, tmp_path):
     tiny_jobs.LENGTHS.max_text,
   )
   again = converted_model.restore_model(str(tmp_path / 'again'), record)
-  model, max_text = verify.load_model('showo', run)
+  model, max_text = verify.load_or_convert('showo', run)
   assert max_text == tiny_jobs.LENGTHS.max_text
   # The round computed in bfloat16; what is compared with PyTorch does not.
   whole = trained_model.load_parts(
@@ -107,7 +107,7 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
     {'round': 1, 'seconds': 1.0},
   )
   (run / 'settings.json').write_text('{"play": {}}')
-  with pytest.raises(ValueError, match='does not say its sizes.*--sizes'):
+  with pytest.raises(ValueError, match='does not record its sizes.*--sizes'):
     job_model.locate(tiny_jobs.job_config(run))
   assert (
     convert.main(
@@ -129,7 +129,7 @@ def test_a_round_of_an_earlier_release_says_what_to_do(small, tmp_path):
 
 
 def test_conversions_take_the_clip_variant(clip_variant, tmp_path):
-  model, _ = verify.load_model('showo', str(clip_variant))
+  model, _ = verify.load_or_convert('showo', str(clip_variant))
   assert model.config.clip_width == 12
   assert (
     convert.main(

@@ -122,7 +122,7 @@ def test_a_run_says_which_round_is_taken(tmp_path, converted):
   for number in (2, 10):
     checkpoint.save(str(rounds / str(number)), model, {'seconds': 1.0})
   lines = []
-  to_pytorch.load_model(
+  to_pytorch.load_jax_model(
     'showo', str(tmp_path / 'run'), str(converted[1]), lines.append
   )
   assert lines == [f'{tmp_path}/run is a run: taking round 10, {rounds / "10"}']
@@ -137,8 +137,8 @@ def test_a_trained_checkpoint_goes_back(run, converted, tmp_path, prefix):
     tree = train_step.start_state(tree, optim, tiny.mesh(2, 2))
   checkpoint.save(str(tmp_path / 'run' / '3'), tree, {'seconds': 1.0})
   command = ('showo', tmp_path / 'run' / '3', tmp_path / 'back', '--reverse')
-  code, output = run(*command)
-  assert code == 2 and 'does not say its sizes' in output
+  code, message = run(*command)
+  assert code == 2 and 'does not record its sizes' in message
   assert run(*command, '--sizes', converted[1])[0] == 0
   state = {k: v[2] for k, v in conversion_files.bits(tmp_path / 'back').items()}
   expected = to_pytorch.entries_of('showo', trained)
@@ -151,8 +151,10 @@ def test_a_bundle_goes_back_and_comes_again(run, tmp_path):
   base = tiny_world.bundle(tmp_path / 'base')
   assert run('showo', base, tmp_path / 'back', '--reverse')[0] == 0
   assert run('showo', tmp_path / 'back', tmp_path / 'ours')[0] == 0
-  model, record = to_pytorch.load_model('showo', str(base), None)
-  again, actual = to_pytorch.load_model('showo', str(tmp_path / 'ours'), None)
+  model, record = to_pytorch.load_jax_model('showo', str(base), None)
+  again, result = to_pytorch.load_jax_model(
+    'showo', str(tmp_path / 'ours'), None
+  )
   assert (
     converted_model.ConversionRecord.meta(actual)['converted']['sizes']
     == (record.meta()['converted']['sizes'])

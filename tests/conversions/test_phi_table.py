@@ -177,8 +177,8 @@ def test_pytorch_makes_the_same_of_it(initial):
   assert not surplus and len(missing) == 3 * 4
   tokens = np.arange(2 * 9).reshape(2, 9)
   with torch.no_grad():
-    expected = theirs(torch.from_numpy(tokens), use_cache=False).logits.numpy()
-  ours, _ = to_pytorch.load_model('showo', str(root / 'ours'), None)
+    reference = theirs(torch.from_numpy(tokens), use_cache=False).logits.numpy()
+  ours, _ = to_pytorch.load_jax_model('showo', str(root / 'ours'), None)
   mask = attention_mask.mask_matrix(
     jnp.ones((2, 9), jnp.int32), jnp.ones((2, 9), bool)
   )

@@ -129,7 +129,7 @@ def test_a_name_that_is_there_twice_is_refused(tmp_path):
     b'\x80\x02ccollections\nOrderedDict\n)R' + item + item + b'.',
     {'data/0': bytes(16)},
   )
-  torch_files.refused(path, "'w' comes twice")
+  torch_files.refused(path, "duplicate name 'w'")
 
 
 def test_a_deflated_archive_is_refused_unopened(tmp_path):

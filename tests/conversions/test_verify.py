@@ -51,7 +51,7 @@ def test_every_key_of_the_goldens_readme_is_known(goldens):
   for kind, name in (('showo', 'showo_small'), ('magvitv2', 'magvit_small')):
     actual = golden_arrays.arrays_of(goldens / name)
     # Without weights: only the names of what is compared or read.
-    model, max_text = verify.load_model(kind, str(goldens / name))
+    model, max_text = verify.load_or_convert(kind, str(goldens / name))
     if kind == 'showo':
       created = showo_checks.make(model, None, actual, max_text)
       inputs = showo_checks.INPUTS

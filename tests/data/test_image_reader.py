@@ -28,7 +28,7 @@ def test_an_image_of_the_size_comes_bit_for_bit(tmp_path):
 
 
 @pytest.mark.parametrize('size', [(48, 32), (32, 48)])
-def test_the_centre_of_the_longer_side_is_kept(size):
+def test_the_center_of_the_longer_side_is_kept(size):
   image = picture(*size)
   left, top = (size[0] - 32) // 2, (size[1] - 32) // 2
   np.testing.assert_array_equal(
@@ -141,7 +141,7 @@ def test_pixels_are_those_of_pillow(shape, side, resized, begin, tmp_path):
 
 
 def test_shrinking_is_antialiased(tmp_path):
-  # Stripes of one pixel become grey, not stripes.
+  # Stripes of one pixel become gray, not stripes.
   stripes = np.zeros((64, 64, 3), np.uint8)
   stripes[:, ::2] = 255
   actual = image_reader.load_image(
@@ -193,11 +193,11 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
 
 
 def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
-  grey = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
-  actual = image_reader.load_image(
-    saved(Image.fromarray(grey), tmp_path / 'a.png'), 16
+  gray = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+  result = image_reader.load_image(
+    saved(Image.fromarray(gray), tmp_path / 'a.png'), 16
   )
-  np.testing.assert_array_equal(actual, (grey >> 8)[..., None].repeat(3, -1))
+  np.testing.assert_array_equal(result, (gray >> 8)[..., None].repeat(3, -1))
 
 
 @pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P'])

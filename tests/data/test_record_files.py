@@ -36,8 +36,8 @@ FAULTS = {
   'no JSON': ('{', 'line 2: Expecting'),
   'a list': ('[]', 'line 2: a record must be a JSON object'),
   'NaN': ('{"id": NaN}', 'line 2: NaN is not JSON'),
-  'nesting without end': ('[' * 100_000, 'line 2: it is nested too deep'),
-  'a key twice': ('{"id": "a", "id": "b"}', "key twice: 'id'"),
+  'nesting without end': ('[' * 100_000, 'line 2: it is nested too deeply'),
+  'a key twice': ('{"id": "a", "id": "b"}', "duplicate key: 'id'"),
   'no caption': (
     annotation_files.line(1, caption=' '),
     "caption must be text, got ' '",
@@ -46,7 +46,7 @@ FAULTS = {
     annotation_files.line(1, id='a/b'),
     "id must be 1 to 128 of [A-Za-z0-9._-], got 'a/b'",
   ),
-  'an id twice': (annotation_files.line(0), "id 'scene-0' comes twice"),
+  'an id twice': (annotation_files.line(0), "duplicate id 'scene-0'"),
   'a path out of the folder': (
     annotation_files.line(1, img_path='../b.png'),
     'leaves',
@@ -202,13 +202,13 @@ def test_faults_are_skipped_where_asked_and_said(tmp_path):
       annotation_files.line(1, caption=''),
     ],
   )
-  output = []
+  message = []
   assert [
-    r['id'] for r in record_files.read_records(source, output.append)
+    r['id'] for r in record_files.read_records(source, message.append)
   ] == ['scene-0']
-  assert output[0].endswith(': 3 of 4 left out:') and len(output) == 4
-  assert output[1].startswith('  line 2: ')
-  assert output[2] == "  line 3: id 'scene-0' comes twice"
+  assert message[0].endswith(': 3 of 4 left out:') and len(message) == 4
+  assert message[1].startswith('  line 2: ')
+  assert message[2] == "  line 3: duplicate id 'scene-0'"
   with pytest.raises(ValueError, match='line 1'):
     record_files.read_records(annotation_files.skipping(tmp_path, ['{']))
   with pytest.raises(ValueError, match='on_error'):

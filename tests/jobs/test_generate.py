@@ -170,7 +170,7 @@ def test_an_impossible_sampler_is_refused(run, guidance):
 
 def test_a_mask_that_hides_nothing_is_refused(run, tmp_path, start_image):
   Image.new('L', (64, 64)).save(tmp_path / 'mask.png')
-  with pytest.raises(ValueError, match='mask.png without white'):
+  with pytest.raises(ValueError, match='mask.png, which has no white'):
     run(image=str(start_image), mask=str(tmp_path / 'mask.png'))
 
 

@@ -30,8 +30,8 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   adapters, kind = lora_checkpoint.read_adapters(
     saved, model_bundle.load_bundle(base).model, mesh
   )
-  with pytest.raises(ValueError, match='beside another model'):
-    lora_checkpoint.read_adapters(saved, actual, mesh)
+  with pytest.raises(ValueError, match='with another model'):
+    lora_checkpoint.read_adapters(saved, found, mesh)
   assert kind == config.lora
   assert {n: set(a) for n, a in adapters.items()} == {
     'q_proj': {'a', 'b'},

@@ -153,7 +153,10 @@ def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
   'changes, output',
   [
     ({'images': ()}, 'images must not be empty'),
-    ({'images': ('/none/*.png',)}, 'images must match image files, got /none'),
+    (
+      {'images': ('/none/*.png',)},
+      'images must name existing image files, got /none',
+    ),
     (
       {'questions': (), 'caption': False},
       'caption must be True without questions',
@@ -210,6 +213,6 @@ def test_names_of_a_bucket_mean_images(folder, bucket, name, actual):
 @pytest.mark.parametrize('name', ['none', 'none/*.png', 'notes.txt/x'])
 def test_a_name_of_a_bucket_that_means_no_image_is_refused(bucket, name):
   with pytest.raises(
-    ValueError, match='must match image files, got gs://bucket/'
+    ValueError, match='must name existing image files, got gs://bucket/'
   ):
     understand.list_images([f'gs://bucket/{name}'])

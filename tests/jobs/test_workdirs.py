@@ -34,7 +34,7 @@ def test_a_workdir_of_something_else(start, idle, base, tmp_path, name):
       command_line.CONFIG, f'--config.init_from={base}', f'--workdir={folder}'
     ),
     'mine',
-    'it holds files of something else',
+    'it holds files that are not from a run',
   )
   assert {p.name: d for p, d in command_line.everything(folder).items()} == {
     name: b'[1]'

@@ -12,14 +12,14 @@ from hermesflow_jax.runtime import settings
 @dataclasses.dataclass(frozen=True)
 class Part:
   size: int
-  pieces: int = settings.not_identity(default=1)
+  pieces: int = settings.may_change_on_resume(default=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
   name: str
-  where: str = settings.not_identity()
-  rounds: int = settings.not_identity()
+  where: str = settings.may_change_on_resume()
+  rounds: int = settings.may_change_on_resume()
   part: Part | None = None
   parts: tuple[Part, ...] = ()
   added: float = 0.5
@@ -54,7 +54,7 @@ def test_a_record_of_an_earlier_release_has_defaults_and_keeps_the_rest():
 @dataclasses.dataclass(frozen=True)
 class Network:
   width: int
-  dtype: str = settings.not_identity(of='model', default='float32')
+  dtype: str = settings.numerics(default='float32')
 
 
 @dataclasses.dataclass(frozen=True)

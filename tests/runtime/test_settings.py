@@ -51,7 +51,7 @@ def test_none_is_kept_where_it_may_be():
     ({'zzz': 1}, 'config.zzz is not a setting'),
     ({'name': 3}, 'config.name must be str, got 3'),
     ({'flag': 1}, 'config.flag must be bool, got 1'),
-    ({'inner': 1}, 'config.inner must be a section, got 1'),
+    ({'inner': 1}, 'config.inner must be a mapping, got 1'),
     ({'inner': {}}, 'config.inner.rate is missing'),
     (
       {'inner': {'rate': math.nan}},
@@ -109,7 +109,9 @@ def test_all_faults_are_named_at_once():
 class Bounded:
   rate: typing.Annotated[float, settings.at_least(0), settings.below(1)]
   mode: typing.Annotated[str, settings.one_of('a', 'b')] = 'a'
-  steps: settings.PositiveInt | None = settings.not_identity(default=None)
+  steps: settings.PositiveInt | None = settings.may_change_on_resume(
+    default=None
+  )
   shares: tuple[settings.Fraction, ...] = ()
 
   def __post_init__(self):

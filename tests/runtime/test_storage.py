@@ -108,7 +108,7 @@ def test_a_folder_made_in_a_browser_is_empty(bucket):
   assert storage.list_names(root) == [] and storage.list_files(root) == {}
 
 
-def test_a_folder_is_removed_and_not_its_neighbour(folder):
+def test_a_folder_is_removed_and_not_its_neighbor(folder):
   for name in ('1/x', '1/y/z', '10/x'):
     storage.write(folder / name, b'')
   storage.remove(folder / '1')

@@ -60,7 +60,7 @@ def test_a_record_has_a_place():
   [
     ('"id": 1,', 'Expecting'),
     ('"id": NaN,', 'NaN is not JSON'),
-    ('"deep": 1,', "key twice: 'deep'"),
+    ('"deep": 1,', "duplicate key: 'deep'"),
   ],
 )
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_nothing_holds_no_record(text):
 
 def test_nesting_without_end_is_a_fault():
   ((_, fault),) = read('[' * 100_000)
-  assert 'nested too deep' in str(fault)
+  assert 'nested too deeply' in str(fault)

@@ -121,8 +121,8 @@ def test_lines_go_to_standard_error_and_bars_need_a_terminal(capsys):
 
 def test_a_name_stands_before_every_label(lines):
   written, clock, progress = lines
-  labelled = terminal.with_prefix(
+  labeled = terminal.with_prefix(
     lambda label: functools.partial(progress.wrap, label), 'round 2'
   )
-  works(clock, labelled('writing')(range(2)), 60.0)
+  works(clock, labeled('writing')(range(2)), 60.0)
   assert written == ['round 2: writing 1/2, 1 min left']

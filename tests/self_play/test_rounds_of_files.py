@@ -92,7 +92,7 @@ def test_held_out_records_that_are_all_inputs_are_refused(config, tmp_path):
   with pytest.raises(
     ValueError,
     match=(
-      'files.held_out must hold records that are no inputs, got 4 that all'
+      'files.held_out must hold records that are not inputs, got 4 records'
     ),
   ):
     file_runs.run_and_hear(

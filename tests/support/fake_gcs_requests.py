@@ -72,23 +72,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
     self.asked = dict(urllib.parse.parse_qsl(address.query, True))
     self.body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
     self.about = self.asked.get('name', '')
-    found = re.fullmatch(
+    actual = re.fullmatch(
       r'(/upload|/download)?/storage/v1/b/([^/]+)(?:/o(?:/(.+))?)?',
       address.path,
     )
     try:
-      if not found or found[2] != BUCKET:
+      if not actual or actual[2] != BUCKET:
         raise _Refused(404)
-      self.about = self.about or urllib.parse.unquote(found[3] or '')
+      self.about = self.about or urllib.parse.unquote(actual[3] or '')
       self.server_store.seen.append((self.command, self.about))
       status = self.server_store.fails(self.command, self.about)
       if status:
         raise _Refused(status)
-      if found[1] == '/upload':
+      if actual[1] == '/upload':
         self._upload()
       elif self.command == 'DELETE':
         self._delete()
-      elif found[3]:
+      elif actual[3]:
         self._read()
       elif address.path.endswith('/o'):
         self._list()
@@ -126,13 +126,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """The object that is meant, if it is as the request wants it."""
     blob = self.server_store.blobs.get(self.about)
     generation = blob.generation if blob else 0
-    wanted = self.asked.get('ifGenerationMatch')
-    if wanted is not None and int(wanted) != generation:
+    expected = self.asked.get('ifGenerationMatch')
+    if expected is not None and int(expected) != generation:
       raise _Refused(412)
     if self.asked.get('ifGenerationNotMatch') == str(generation):
       raise _Refused(304)
-    asked = self.asked.get('generation')
-    if missing and (not blob or asked not in (None, str(generation))):
+    requested = self.asked.get('generation')
+    if missing and (not blob or requested not in (None, str(generation))):
       raise _Refused(missing)
     return blob
 
@@ -145,7 +145,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     span = re.fullmatch(r'bytes=(\d*)-(\d*)', self.headers.get('Range', ''))
     if span:
       size = len(data)
-      first, last = (int(each) if each else None for each in span.groups())
+      first, last = (int(item) if item else None for item in span.groups())
       if first is None:
         first, last = max(0, size - last), None
       last = size - 1 if last is None else min(last, size - 1)
@@ -174,24 +174,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
     delimiter = self.asked.get('delimiter')
     start = self.asked.get('startOffset', '')
     end = self.asked.get('endOffset')
-    found = {}
+    actual = {}
     for name in self.server_store.names(prefix):
       if name < start or (end is not None and name >= end):
         continue
       head, mark, _ = name[len(prefix) :].partition(delimiter or '\0')
-      found[prefix + head + mark if mark else name] = bool(mark)
-    keys = sorted(found)
+      actual[prefix + head + mark if mark else name] = bool(mark)
+    keys = sorted(actual)
     begin = int(self.asked.get('pageToken', 0))
     stop = begin + min(_PAGE, int(self.asked.get('maxResults', _PAGE)))
     page = keys[begin:stop]
     blobs = self.server_store.blobs
     out = {
       'kind': 'storage#objects',
-      'prefixes': [key for key in page if found[key]],
+      'prefixes': [key for key in page if actual[key]],
       'items': [
         _described(key, blobs[key])
         for key in page
-        if not found[key] and key in blobs
+        if not actual[key] and key in blobs
       ],
     }
     if stop < len(keys):
@@ -212,9 +212,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
       first, second = self.body.split(f'--{mark}'.encode())[1:3]
       second = self.body[len(first) + 2 * len(mark) + 4 :]
       second = second[: second.rindex(f'\n--{mark}--'.encode())]
-      said = re.split(b'\r?\n\r?\n', first, maxsplit=1)[1]
+      output = re.split(b'\r?\n\r?\n', first, maxsplit=1)[1]
       data = re.split(b'\r?\n\r?\n', second, maxsplit=1)[1]
-      self.about = json.loads(said)['name']
+      self.about = json.loads(output)['name']
       self._check_again()
       self._put(data)
     elif kind == 'resumable':

@@ -76,8 +76,8 @@ def read_inputs(
   cut = [r['id'] for r in rows if unified.read_to(r['caption']) is not None]
   if cut:
     console.say(
-      f'warning: {len(cut)} captions are too long, and images are drawn of '
-      f'their beginning: {", ".join(cut)}'
+      f'warning: {len(cut)} captions are too long; the model reads only their '
+      f'beginning: {", ".join(cut)}'
     )
   return rows
 
@@ -123,9 +123,9 @@ def report_overlap(
   known = set(values(inputs, 'id', 'caption'))
   if all(value in known for value in values(held_out, 'id', 'caption')):
     raise ValueError(
-      'files.held_out must hold records that are no inputs, got '
-      f'{len(held_out)} that all have the id and the caption of an input; '
-      'give other records for the evaluation'
+      'files.held_out must hold records that are not inputs, got '
+      f'{len(held_out)} records that all have the id and the caption of an '
+      'input; give other records for the evaluation'
     )
   counts = {}
   for field, label in (
@@ -199,8 +199,8 @@ def unseen_scenes(
       scenes[scene_sampler.scene_id(split, seed, index)] = scene
   if len(scenes) < count:
     raise ValueError(
-      f'unseen must be at most {len(scenes)}, got {count}: the inputs have '
-      'nearly all captions; ask for fewer'
+      f'unseen must be at most {len(scenes)}, got {count}: the inputs already '
+      'have nearly all captions; give a smaller number'
     )
   if not scenes:
     return None

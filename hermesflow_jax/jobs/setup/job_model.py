@@ -24,7 +24,6 @@ from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_tokenizer
 
-ASSETS = pathlib.Path(__file__).parents[2] / 'assets'
 # What settings that name a tokenizer accept.
 _TOKENIZERS = {
   'tokenizer': (
@@ -59,13 +58,13 @@ class ModelSettings:
       are added to the model. '' for none.
   """
 
-  mesh: mesh_config.MeshConfig = settings.not_identity()
+  mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
   init_from: str
   tokenizer: str
   text: str
-  missing: str = settings.not_identity()
+  missing: str = settings.may_change_on_resume()
   sizes: model_folder.Sizes | None
-  chunk: settings.PositiveInt = settings.not_identity()
+  chunk: settings.PositiveInt = settings.may_change_on_resume()
   adapters: str
 
   def __post_init__(self):
@@ -106,7 +105,7 @@ def locate(
       'assets:shapes, runs/pair_dpo or checkpoints/show_o_256'
     )
   if name.startswith('assets:'):
-    name = ASSETS / name.removeprefix('assets:')
+    name = initial_model.ASSETS / name.removeprefix('assets:')
   initial_model.check_exists([str(name)], config.missing)
   model = initial_model.open(name)
   path = storage.path(model.path)
@@ -119,7 +118,7 @@ def locate(
     image_tokens = config.sizes.transformer.image_tokens
     if trained.image_tokens != image_tokens:
       console.say(
-        f'{path} was trained with {trained.image_tokens} tokens an image; '
+        f'{path} was trained with {trained.image_tokens} tokens per image; '
         f'this run has {image_tokens}'
       )
   if config.adapters and not checkpoint.is_checkpoint(config.adapters):
@@ -147,7 +146,7 @@ def _check_tokenizers(config, model, console):
       raise ValueError(f'{fault}; check the name')
     if not config.missing:
       raise ValueError(
-        f'{fault}; --config.{setting}= takes the own one of {model.path}'
+        f'{fault}; give --config.{setting}= to use that of {model.path}'
       )
     console.say(f'{setting} {path} does not exist: using that of {model.path}')
 
@@ -166,7 +165,7 @@ def make_mesh(
     path: model folder, from `locate`; it has the sizes of the model
       where `config` has none.
     console: reports the mesh that was chosen.
-    batch: pairs or rows a step.
+    batch: pairs or rows per step.
     accumulate: parts that a batch is computed in.
 
   Raises:

@@ -17,7 +17,7 @@ def write_json(path: pathlib.PurePath, results) -> None:
   output_files.write_atomically(path, json.dumps(results, indent=1) + '\n')
 
 
-def json_lines(rows: Sequence[dict]) -> str:
+def unicode_json_lines(rows: Sequence[dict]) -> str:
   """Returns a JSON object per line; text stays readable in any language."""
   return ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
 

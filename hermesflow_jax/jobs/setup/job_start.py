@@ -13,7 +13,7 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 
 
-def load_model(
+def load_initial_model(
   config: job_model.ModelSettings,
   path: pathlib.PurePath,
   mesh: jax.sharding.Mesh,
@@ -35,7 +35,7 @@ def load_model(
   return parts, job_model.weight_hashes(config, path)
 
 
-def claim_workdir(
+def claim_and_read_results(
   workdir: str, config, console: terminal.Console, file: str, **identity
 ) -> dict | list | None:
   """Claims the run folder; returns the results if the run is finished.
@@ -45,7 +45,7 @@ def claim_workdir(
     config: job settings, a dataclass.
     console: prints that a run resumes.
     file: results file, which a job writes last: `.json`, or
-      `.jsonl` with an object a line.
+      `.jsonl` with an object per line.
     **identity: further JSON values that identify the run, e.g. input hashes;
       see `workdir_claim.claim_workdir`.
 

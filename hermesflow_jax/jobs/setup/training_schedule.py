@@ -17,8 +17,8 @@ class TrainingSchedule:
   """
 
   batch: settings.PositiveInt
-  log_every: settings.PositiveInt = settings.not_identity()
-  save_every: settings.NonNegativeInt = settings.not_identity()
+  log_every: settings.PositiveInt = settings.may_change_on_resume()
+  save_every: settings.NonNegativeInt = settings.may_change_on_resume()
 
   def __post_init__(self):
     settings.check(self)

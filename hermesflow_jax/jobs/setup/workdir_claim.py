@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import reprlib
 
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import output_files
@@ -18,7 +17,8 @@ def claim_workdir(
   """Claims a folder for this run, or checks that it belongs to this run.
 
   `settings.json` in the folder holds the settings of the newest start.
-  Settings that `settings.not_identity` declares may change between starts.
+  Only settings declared with `settings.may_change_on_resume` may change between
+  starts.
 
   Args:
     workdir: folder path, which is made if it does not exist.
@@ -51,17 +51,17 @@ def _claimed(workdir, config, identity) -> list[str] | None:
     storage.check_writable(root)
     saved = json.loads(path.read_text()) if path.exists() else None
     if not isinstance(saved, dict):
-      raise ValueError('it holds files of something else')
+      raise ValueError('it holds files that are not from a run')
     kind = type(config)
     different = sorted(
-      _differences(
+      identities.differences(
         identities.identity_of(kind, saved),
         identities.identity_of(kind, record),
       )
     )
     if different:
       raise ValueError(
-        'it belongs to a run of other settings: ' + ', '.join(different)
+        'it belongs to a run with other settings: ' + ', '.join(different)
       )
     if saved != record:
       # Another process may start at once and rename its temporary file.
@@ -72,7 +72,7 @@ def _claimed(workdir, config, identity) -> list[str] | None:
       f'workdir {root} cannot be used: {error}; give another --workdir'
     ) from error
   # An earlier release may have had other settings.
-  return sorted(_differences(saved, record, keys=set.intersection))
+  return sorted(identities.differences(saved, record, keys=set.intersection))
 
 
 def _first_writes(path, text) -> bool:
@@ -108,11 +108,3 @@ def check_writable(folder: str) -> None:
     storage.check_writable(folder)
   except storage.failures() as error:
     raise ValueError(f'folder {folder} cannot be used: {error}') from error
-
-
-def _differences(a, b, name='config', keys=set.union):
-  if isinstance(a, dict) and isinstance(b, dict):
-    for key in keys(set(a), b):
-      yield from _differences(a.get(key), b.get(key), f'{name}.{key}', keys)
-  elif a != b:
-    yield f'{name} {reprlib.repr(a)} -> {reprlib.repr(b)}'

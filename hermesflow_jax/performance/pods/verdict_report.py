@@ -27,7 +27,7 @@ def verdict_line(verdict: verdicts.Verdict, where: accelerators.Slice) -> str:
   )
   return (
     f'{verdict.name}: {verdict.peak / GIB:.2f} of '
-    f'{where.chip.memory / GIB:.1f} GiB a chip ({parts}, temporaries '
+    f'{where.chip.memory / GIB:.1f} GiB per chip ({parts}, temporaries '
     f'{verdict.temporary / GIB:.2f}); {verdict.flops / 1e12:.2f} TFLOP, '
     f'sent GiB: {sent}; at least ms: {times}; '
     f'{verdict.bound}-bound; compiled in {verdict.compiling:.0f} s'
@@ -43,8 +43,8 @@ def verdict_table(records: list[dict]) -> str:
   """
   lines = [
     (
-      '| slice | mesh | program | GiB a chip | of | TFLOP a chip | GiB sent | '
-      'least ms: compute | memory | network | bound by | '
+      '| slice | mesh | program | GiB per chip | of | TFLOP per chip | '
+      'GiB sent | least ms: compute | memory | network | bound by | '
       'at most, of the slice | a run, at least |'
     ),
     '|' + '---|' * 13,
