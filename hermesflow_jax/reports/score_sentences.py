@@ -89,7 +89,7 @@ def known_captions_sentence(rows: Sequence[dict]) -> str:
   return (
     f'Of the {number_text.whole(rows[0].get("scenes"))} held-out scenes, '
     f'{number_text.whole(known)} have a caption that a training input also '
-    'has (0 is best).'
+    'has.'
   )
 
 

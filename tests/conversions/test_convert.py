@@ -156,7 +156,7 @@ def test_a_bundle_goes_back_and_comes_again(run, tmp_path):
     'showo', str(tmp_path / 'ours'), None
   )
   assert (
-    converted_model.ConversionRecord.meta(actual)['converted']['sizes']
+    converted_model.ConversionRecord.meta(result)['converted']['sizes']
     == (record.meta()['converted']['sizes'])
   )
   for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(model)):

@@ -184,7 +184,7 @@ def test_pytorch_makes_the_same_of_it(initial):
   )
   hidden, _ = ours(tokens, mask, jnp.arange(9))
   actual = np.asarray(ours.logits(hidden))[..., :OLD]
-  np.testing.assert_allclose(actual, expected, atol=1e-4)
+  np.testing.assert_allclose(actual, reference, atol=1e-4)
   # And what is written back loads into a module that has grown, by its names.
   theirs.resize_token_embeddings(SIZE)
   theirs.load_state_dict(

@@ -31,7 +31,7 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
     saved, model_bundle.load_bundle(base).model, mesh
   )
   with pytest.raises(ValueError, match='with another model'):
-    lora_checkpoint.read_adapters(saved, found, mesh)
+    lora_checkpoint.read_adapters(saved, actual, mesh)
   assert kind == config.lora
   assert {n: set(a) for n, a in adapters.items()} == {
     'q_proj': {'a', 'b'},

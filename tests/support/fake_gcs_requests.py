@@ -72,23 +72,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
     self.asked = dict(urllib.parse.parse_qsl(address.query, True))
     self.body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
     self.about = self.asked.get('name', '')
-    actual = re.fullmatch(
+    match = re.fullmatch(
       r'(/upload|/download)?/storage/v1/b/([^/]+)(?:/o(?:/(.+))?)?',
       address.path,
     )
     try:
-      if not actual or actual[2] != BUCKET:
+      if not match or match[2] != BUCKET:
         raise _Refused(404)
-      self.about = self.about or urllib.parse.unquote(actual[3] or '')
+      self.about = self.about or urllib.parse.unquote(match[3] or '')
       self.server_store.seen.append((self.command, self.about))
       status = self.server_store.fails(self.command, self.about)
       if status:
         raise _Refused(status)
-      if actual[1] == '/upload':
+      if match[1] == '/upload':
         self._upload()
       elif self.command == 'DELETE':
         self._delete()
-      elif actual[3]:
+      elif match[3]:
         self._read()
       elif address.path.endswith('/o'):
         self._list()
@@ -174,24 +174,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
     delimiter = self.asked.get('delimiter')
     start = self.asked.get('startOffset', '')
     end = self.asked.get('endOffset')
-    actual = {}
+    match = {}
     for name in self.server_store.names(prefix):
       if name < start or (end is not None and name >= end):
         continue
       head, mark, _ = name[len(prefix) :].partition(delimiter or '\0')
-      actual[prefix + head + mark if mark else name] = bool(mark)
-    keys = sorted(actual)
+      match[prefix + head + mark if mark else name] = bool(mark)
+    keys = sorted(match)
     begin = int(self.asked.get('pageToken', 0))
     stop = begin + min(_PAGE, int(self.asked.get('maxResults', _PAGE)))
     page = keys[begin:stop]
     blobs = self.server_store.blobs
     out = {
       'kind': 'storage#objects',
-      'prefixes': [key for key in page if actual[key]],
+      'prefixes': [key for key in page if match[key]],
       'items': [
         _described(key, blobs[key])
         for key in page
-        if not actual[key] and key in blobs
+        if not match[key] and key in blobs
       ],
     }
     if stop < len(keys):
