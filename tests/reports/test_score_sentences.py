@@ -85,7 +85,7 @@ def test_both_sets_of_captions_are_in_the_headline():
     ),
     (
       'Of the 1 234 held-out scenes, 1 017 have a caption that a training '
-      'input also has (0 is best).'
+      'input also has.'
     ),
     '0.531 ± 0.005',
     # By kind: the shares differ, and so do the means.

@@ -174,24 +174,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
     delimiter = self.asked.get('delimiter')
     start = self.asked.get('startOffset', '')
     end = self.asked.get('endOffset')
-    match = {}
+    listed = {}
     for name in self.server_store.names(prefix):
       if name < start or (end is not None and name >= end):
         continue
       head, mark, _ = name[len(prefix) :].partition(delimiter or '\0')
-      match[prefix + head + mark if mark else name] = bool(mark)
-    keys = sorted(match)
+      listed[prefix + head + mark if mark else name] = bool(mark)
+    keys = sorted(listed)
     begin = int(self.asked.get('pageToken', 0))
     stop = begin + min(_PAGE, int(self.asked.get('maxResults', _PAGE)))
     page = keys[begin:stop]
     blobs = self.server_store.blobs
     out = {
       'kind': 'storage#objects',
-      'prefixes': [key for key in page if match[key]],
+      'prefixes': [key for key in page if listed[key]],
       'items': [
         _described(key, blobs[key])
         for key in page
-        if not match[key] and key in blobs
+        if not listed[key] and key in blobs
       ],
     }
     if stop < len(keys):
