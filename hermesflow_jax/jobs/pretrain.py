@@ -182,7 +182,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
 
   def make_state():
     if config.init_from:
-      return train_step.start_state(initial, optim, mesh)
+      return train_step.state_from_model(initial, optim, mesh)
     return train_step.init_state(make_model, optim, key, mesh)
 
   loss = functools.partial(

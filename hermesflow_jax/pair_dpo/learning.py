@@ -226,7 +226,9 @@ def learn_round(
   sampled = records[:: 1 + len(records) // _SAMPLED]
   run = training_loop.TrainingRun(
     step=train_step.make_step(learner.loss(loss), optim, key, mesh, prepare),
-    make_state=lambda: train_step.start_state(learner.start(), optim, mesh),
+    make_state=lambda: train_step.state_from_model(
+      learner.start(), optim, mesh
+    ),
     constants=learner.constants(reference),
     batches=batches,
     config=training_loop.LoopConfig(

@@ -32,9 +32,9 @@ class PairScores:
     both_share: float32[B], the same for records with both pairs.
   """
 
-  policy: pair_margins.PairLogps
-  reference: pair_margins.PairLogps
-  counts: pair_margins.PairLogps | None = None
+  policy: pair_margins.PairValues
+  reference: pair_margins.PairValues
+  counts: pair_margins.PairValues | None = None
   und_share: jax.Array | None = None
   gen_share: jax.Array | None = None
   both_share: jax.Array | None = None

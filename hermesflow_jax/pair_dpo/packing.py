@@ -129,7 +129,7 @@ def pack_record(
   )
 
 
-def next_token_labels(codes: int, masks: int, fit: PackedLengths) -> int:
+def max_labels(codes: int, masks: int, fit: PackedLengths) -> int:
   """Returns the most labels in a packed row.
 
   Args:

@@ -34,7 +34,7 @@ def pair_logps(
     replies: see `packing.pack_batch`.
 
   Returns:
-    (log-likelihoods, scored token counts), `PairLogps` each. A pair that is not
+    (log-likelihoods, scored token counts), `PairValues` each. A pair that is not
     in the row is None.
   """
   tokens, positions, mask, code_labels = packing.pack_batch(
@@ -67,7 +67,7 @@ def pair_logps(
   counts = [log_likelihood.label_counts(a) for a in labels]
 
   def pairs(values):
-    return pair_margins.PairLogps(
+    return pair_margins.PairValues(
       t2i=None if masked is None else values[0].mean(2),
       mmu=values[-1] if replies else None,
     )

@@ -181,7 +181,7 @@ def _pair_scores(model, reference, batch, reply, compat, chunk_size):
 
 
 def _reference_logps(reference, batch, chunk_size):
-  """Returns the reference's PairLogps; scores only pairs not in the batch."""
+  """Returns the reference's PairValues; scores only pairs not in the batch."""
   t2i, mmu = batch.get('reference_t2i'), batch.get('reference_mmu')
   if t2i is None or mmu is None:
     masked = batch['masked'] if t2i is None else None
@@ -191,4 +191,4 @@ def _reference_logps(reference, batch, chunk_size):
     t2i, mmu = (
       a if b is None else b for a, b in ((scored.t2i, t2i), (scored.mmu, mmu))
     )
-  return pair_margins.PairLogps(t2i=t2i, mmu=mmu)
+  return pair_margins.PairValues(t2i=t2i, mmu=mmu)

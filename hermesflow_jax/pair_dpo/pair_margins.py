@@ -19,7 +19,7 @@ WIN, LOSE = 0, 1
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class PairLogps:
+class PairValues:
   """Log-likelihoods of both pairs under a single model, in nats.
 
   Attributes:
@@ -100,8 +100,8 @@ def sft_loss(
 
 
 def pair_metrics(
-  policy: PairLogps,
-  reference: PairLogps,
+  policy: PairValues,
+  reference: PairValues,
   und_weights: jax.Array | None = None,
   gen_weights: jax.Array | None = None,
 ) -> dict[str, jax.Array]:

@@ -70,7 +70,7 @@ def init_state(
   return _placed_state(make_model, key, optim, mesh)
 
 
-def start_state(model, optim: adamw.AdamWConfig, mesh) -> TrainState:
+def state_from_model(model, optim: adamw.AdamWConfig, mesh) -> TrainState:
   """Returns the state at step 0, with a copy of `model`."""
   return _placed_state(lambda model: model, model, optim, mesh)
 

@@ -75,7 +75,7 @@ def test_meshes_and_chunks_change_no_token(
   )
   assert (
     other.describe(
-      small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
+      small_unified.NAMES, drawn[:, 0], small_unified.SAMPLERS, seed=3
     )
     == said
   )
@@ -134,16 +134,19 @@ def test_fused_products_change_no_token(
   )
   assert (
     other.describe(
-      small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
+      small_unified.NAMES, drawn[:, 0], small_unified.SAMPLERS, seed=3
     )
     == said
   )
   assert other.answer(drawn[:, 0], small_unified.QUESTIONS) == answered
 
 
-def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, said):
+def test_replies_do_not_depend_on_order_or_other_samplers(unified, drawn, said):
   actual = unified.describe(
-    small_unified.NAMES[::-1], drawn[::-1, 0], small_unified.LADDER[:2], seed=3
+    small_unified.NAMES[::-1],
+    drawn[::-1, 0],
+    small_unified.SAMPLERS[:2],
+    seed=3,
   )
   assert actual == [replies[:2] for replies in said[::-1]]
 
@@ -151,10 +154,12 @@ def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, said):
 def test_replies_do_not_depend_on_what_else_is_asked(unified, drawn, said):
   asked = ['what is there ?', text_tokenizer.CAPTION_PROMPT, 'how many ?']
   names, images = small_unified.NAMES[:2], drawn[:2, 0]
-  actual = unified.reply(names, images, asked, small_unified.LADDER, seed=3)
+  actual = unified.reply(names, images, asked, small_unified.SAMPLERS, seed=3)
   assert [each[1] for each in actual] == said[:2]
   for n, prompt in enumerate(asked):
-    alone = unified.reply(names, images, [prompt], small_unified.LADDER, seed=3)
+    alone = unified.reply(
+      names, images, [prompt], small_unified.SAMPLERS, seed=3
+    )
     assert [each for (each,) in alone] == [each[n] for each in actual]
 
 
@@ -177,7 +182,7 @@ def test_pads_change_nothing(unified, drawn, said, answered, monkeypatch, most):
   np.testing.assert_array_equal(actual, drawn)
   assert (
     unified.describe(
-      small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
+      small_unified.NAMES, drawn[:, 0], small_unified.SAMPLERS, seed=3
     )
     == said
   )

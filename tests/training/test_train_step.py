@@ -96,7 +96,7 @@ def test_a_run_leaves_the_model_it_starts_from_alone():
   mesh, settings = tiny.mesh(8, 1), optim()
   model = jax.device_put(line(KEY), sharding.replicated(mesh))
   kernel = np.array(model.kernel[...])
-  state = train_step.start_state(model, settings, mesh)
+  state = train_step.state_from_model(model, settings, mesh)
   assert_same(state.model, model)
   step = train_step.make_step(squares, settings, KEY, mesh)
   batches = tiny_line.batches(mesh)

@@ -124,7 +124,7 @@ def pair_dpo_step(
   batch = longest_batch(sizes, config, image_tokens)
   program, arguments = step.parts(state, constants)
   # Every chunk of labels counts, also a chunk without labels.
-  labels = packing.next_token_labels(
+  labels = packing.max_labels(
     image_tokens, objective.masks, _packed_lengths(sizes)
   )
   return verdicts.Program(
