@@ -80,8 +80,8 @@ def write_official(
     inputs: N inputs.
     pairs: (caption pair, image pair) by id.
     decode: codes int32[B, I] -> images uint8[B, H, W, 3].
-    copied: from `official_fields`; None for inputs that came from no file: their
-      real images are decoded and written, too.
+    copied: from `official_fields`; None for inputs that came from no file:
+      their real images are decoded and written, too.
     say: prints how many records were written.
   """
   done = folder / NAME

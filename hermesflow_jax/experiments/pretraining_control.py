@@ -150,7 +150,7 @@ def pretrain_on(base, config, control, optim, root, seed, console):
     folder=str(root / f'control_{seed}' / 'training'),
     identity=identities.identity_of(kind, settings.to_json_types(config))
     | {'seed': seed},
-    known=functools.partial(identities.identity_of, kind),
+    comparable=functools.partial(identities.identity_of, kind),
     label=f'control {seed}: pretraining',
     console=console,
   )

@@ -40,20 +40,19 @@ class OfficialDefects:
     return self.score_images_as_text or self.separate_drops
 
 
-# The official training row up to the caption. The official code decodes the
-# caption with the space before it and adds another space.
+# The official training row up to the caption.
 DETAILED_PROMPT = (
   f'USER: Give a detailed caption for this image. {text_tokenizer.ASSISTANT}'
 )
-
-
+# The official code decodes the caption with the space before it and adds
+# another space.
 DETAILED_SPACE = '  '
 
 
 def unpacked_pair_logps(
   model, batch, masked: jax.Array, reply: int, images_as_text: bool = False
 ):
-  """Scores both pairs in plain rows, one row a side.
+  """Scores both pairs in plain rows, a row per side.
 
   Only `OfficialDefects.plain` runs it; default training runs
   `pair_log_likelihood.pair_logps`, which returns the same numbers.
@@ -61,7 +60,7 @@ def unpacked_pair_logps(
   Args:
     model: a ShowO.
     batch: 't2i' and 'mmu' Rows [B, 2, T].
-    masked: bool[B, K, I], K masks a pair.
+    masked: bool[B, J, I], J masks per pair.
     reply: most tokens of a caption, its end included.
     images_as_text: see `OfficialDefects.score_images_as_text`.
 

@@ -71,7 +71,7 @@ def init_state(
 
 
 def state_from_model(model, optim: adamw.AdamWConfig, mesh) -> TrainState:
-  """Returns the state at step 0, with a copy of `model`."""
+  """Returns the state at step 0 for an existing model, with a copy of it."""
   return _placed_state(lambda model: model, model, optim, mesh)
 
 
