@@ -1,8 +1,8 @@
 """Candidates for many inputs, in shards: each input exactly once.
 
-The model, the inputs and the settings alone decide what a shard contains. So
-it does not matter which process generates it, on which mesh, or in which
-order. The host scores and writes a shard while the device generates the next.
+The content of a shard depends only on the model, the inputs and the settings,
+not on the process that generates it, its mesh or the order of shards. The host
+scores and writes a shard while the device generates the next.
 """
 
 from collections.abc import Callable

@@ -27,7 +27,7 @@ HEADLINE = (
   'own_score',
   'overrated',
 )
-# Mean over GenEval's six tasks, which weigh the same whatever their scenes.
+# Mean over GenEval's six tasks; each weighs the same.
 TASK_MEAN = 'six tasks'
 # Generation on captions that inputs have, and on others.
 SEEN, UNSEEN = 'captions/seen', 'captions/unseen'
@@ -78,7 +78,7 @@ class Difference:
   def significant(self) -> bool:
     """Whether a t-test at 5% is significant and all runs have the same sign.
 
-    False for a single run, whose seed may be a lucky one.
+    False for a single run, whose seed may be lucky.
     """
     if len(self.runs) < 2 or len({np.sign(run) for run in self.runs}) > 1:
       return False

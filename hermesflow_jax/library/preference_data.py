@@ -93,7 +93,7 @@ def curate(
   previous: dict | None = None,
   seed: int = 0,
 ) -> CuratedPairs:
-  """Lets a model caption, draw and judge each input; keeps winner and loser.
+  """Lets a model make and score candidates for each input, and selects pairs.
 
   HermesFlow (arXiv 2502.12148), section 3.2.
 
@@ -101,9 +101,9 @@ def curate(
     model: the model.
     inputs: N inputs.
     sampler: image sampler.
-    images: images drawn per caption, at least 2.
+    images: images generated per caption, at least 2.
     caption_samplers: at least 2; each writes a caption per image.
-    similarity: scores a caption against the true one.
+    similarity: caption scorer, compares captions with the true captions.
     rules: thresholds of a pair; None: `pair_selection.PairRules()`.
     previous: `CuratedPairs.pairs` of the round before, for the same inputs.
     seed: random seed; each round needs its own.

@@ -61,7 +61,7 @@ def unpacked_pair_logps(
     model: a ShowO.
     batch: 't2i' and 'mmu' Rows [B, 2, T].
     masked: bool[B, J, I], J masks per pair.
-    reply: most tokens of a caption, its end included.
+    reply: maximum length of a caption in tokens, its end included.
     images_as_text: see `OfficialDefects.score_images_as_text`.
 
   Returns:

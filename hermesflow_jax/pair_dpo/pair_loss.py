@@ -79,7 +79,7 @@ def loss(
     key: unused: the training step passes a key to every loss, but
       `prepare_batch` has sampled the masks already.
     objective: method and weights.
-    reply: most tokens of a caption, its end included.
+    reply: maximum length of a caption in tokens, its end included.
     compat: official defects to reproduce.
     chunk_size: labels of a record whose logits are in memory at once.
 

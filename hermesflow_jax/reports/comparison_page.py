@@ -54,7 +54,7 @@ def _forest_plots(models, since) -> list[html_page.Figure]:
 
   Args:
     models: `results['models']`.
-    since: 'base' or 'against', with what the models are compared.
+    since: 'base' or 'against', the model that changes are relative to.
   """
   figures = []
   for name, style in comparison_text.CHART_COLORS.items():

@@ -219,7 +219,7 @@ def _change_table(title, note, models, since, columns) -> result_table.Table:
     title: heading.
     note: sentences under the heading.
     models: `results['models']`.
-    since: 'base' or 'against', with what the models are compared.
+    since: 'base' or 'against', the model that changes are relative to.
     columns: {score: column}; unknown scores are left out.
   """
   known = {

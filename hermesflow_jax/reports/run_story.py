@@ -38,7 +38,7 @@ def gallery(root: pathlib.PurePath, last: int, data, unified, count: int):
     last: last round.
     data: inputs and held-out scenes.
     unified: model whose tokenizer decodes the images.
-    count: most scenes to return.
+    count: maximum number of scenes.
   """
   inputs = data.held_out
   count = min(count, len(inputs))
@@ -71,7 +71,7 @@ def pair_samples(
     number: round, from 1.
     data: inputs and held-out scenes.
     unified: model that answers the questions and decodes the images.
-    count: most inputs to return.
+    count: maximum number of inputs.
   """
   inputs = data.inputs[number - 1]
   pairs = pair_files.read_pairs(root / f'round_{number}')
@@ -152,7 +152,7 @@ def write_from_run(
     results: content for `results.json`.
     data: inputs and held-out scenes.
     base: base model; its answers are shown beside the pairs.
-    count: most scenes, and most inputs with pairs, to show.
+    count: maximum number of scenes, and of inputs with pairs.
     command: command that started the run; '' for none.
   """
   rounds = results['rounds']

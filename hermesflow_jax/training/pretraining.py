@@ -173,7 +173,7 @@ def loss(
     mixture: weights.
     schedule: mask schedule.
     image_tokens: I, codes per image.
-    reply: most tokens of an answer, its end included.
+    reply: maximum length of an answer in tokens, its end included.
 
   Returns:
     (float32[], {'loss/t2i', 'loss/mmu', 'loss/lm': float32[]}), nats per token.

@@ -138,8 +138,10 @@ def run_loop(
   interval, pending = list(interval), []
   start, config = int(state.step), run.config
   structure = jax.tree.structure(state)
-  # Between steps the state is its leaves, see `TrainStep.parts`.
-  program, (leaves, *arguments) = run.step.parts(state, run.constants)
+  # Between steps the state is its leaves; `program_and_arguments` says why.
+  program, (leaves, *arguments) = run.step.program_and_arguments(
+    state, run.constants
+  )
   batches = run.batches(start)
 
   def current():

@@ -90,7 +90,7 @@ def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
     step = train_step.make_step(
       loss, optim, tiny_pairs.KEY, mesh, tiny_pairs.PREPARE
     )
-    program, arguments = step.parts(state, model)
+    program, arguments = step.program_and_arguments(state, model)
     compiled = program.lower(*arguments, batch).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 

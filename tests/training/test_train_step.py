@@ -65,7 +65,7 @@ def test_runs_that_differ_in_key_and_schedule_share_a_program():
     return np.array(state.model.kernel[...]), float(metrics['draw'])
 
   def program(step):
-    return step.parts(state, None)[0]
+    return step.program_and_arguments(state, None)[0]
 
   first_step, second_step = (
     make(),
@@ -211,7 +211,7 @@ def test_a_run_goes_on_on_another_mesh_with_the_same_losses(shape, tmp_path):
 def test_a_step_compiles_once():
   mesh = tiny.mesh(4, 2)
   show_o_steps(start(mesh), 3, mesh)
-  program, _ = show_o_step(mesh).parts(start(mesh), None)
+  program, _ = show_o_step(mesh).program_and_arguments(start(mesh), None)
   assert program._cache_size() == 1
 
 
@@ -220,7 +220,9 @@ def test_steps_on_leaves_are_steps_on_states():
   expected, expected_metrics = show_o_steps(start(mesh), 3, mesh)
   state, batches = start(mesh), show_o_batches(mesh)
   structure = jax.tree.structure(state)
-  program, (leaves, *arguments) = show_o_step(mesh).parts(state, None)
+  program, (leaves, *arguments) = show_o_step(mesh).program_and_arguments(
+    state, None
+  )
   rows = []
   for _ in range(3):
     leaves, metrics = program(leaves, *arguments, next(batches))

@@ -169,7 +169,7 @@ class StepsWorkload:
     batch = jax.device_put(batch, sharding.replicated(mesh))
     step = train_step.make_step(loss, optim, jax.random.key(0), mesh, prepare)
     state = train_step.state_from_model(model, optim, mesh)
-    program, arguments = step.parts(state, model)
+    program, arguments = step.program_and_arguments(state, model)
     labels = packing.max_labels(
       self.grid**2, 1, packing.PackedLengths(self.text + 1, self.reply)
     )

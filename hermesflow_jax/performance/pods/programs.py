@@ -122,7 +122,7 @@ def pair_dpo_step(
   if frozen is not None and not (config.lora.rank and frozen is model):
     parts['reference'] = frozen
   batch = longest_batch(sizes, config, image_tokens)
-  program, arguments = step.parts(state, constants)
+  program, arguments = step.program_and_arguments(state, constants)
   # Every chunk of labels counts, also a chunk without labels.
   labels = packing.max_labels(
     image_tokens, objective.masks, _packed_lengths(sizes)
