@@ -118,7 +118,7 @@ class Activations:
   @functools.cached_property
   def gradients(self):
     """The gradient of `loss`: torch name -> weight_table.Entry."""
-    frozen = pair_margins.PairLogps(
+    frozen = pair_margins.PairValues(
       *(jnp.asarray(self.pair('reference', t)) for t in TASKS)
     )
     rows = {
@@ -140,7 +140,7 @@ class Activations:
     @jax.jit
     @jax.grad
     def gradient(policy):
-      pair_logps = pair_margins.PairLogps(*(logps(policy, t) for t in TASKS))
+      pair_logps = pair_margins.PairValues(*(logps(policy, t) for t in TASKS))
       value, _ = pair_loss.preference_loss(
         methods.PairScores(pair_logps, frozen), objective
       )

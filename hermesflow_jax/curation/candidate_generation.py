@@ -18,11 +18,11 @@ class Candidates:
 
   Attributes:
     captions: N lists of M captions.
-    caption_scores: float[N, M], similarity to the true caption.
+    caption_scores: float[N, M] by the caption scorer, above -1.
     codes: int32[N, K, I], image codes.
-    image_scores: float[N, K] in [0, 1]: how many of the model's own answers
-      about an image are right, as a share.
-    answers: [N][K] lists of these answers, one a question.
+    image_scores: float[N, K] in [0, 1], fraction of the model's own answers
+      about an image that are right.
+    answers: [N][K] lists of these answers, an answer per question.
   """
 
   captions: list[list[str]]
@@ -32,8 +32,8 @@ class Candidates:
   answers: list[list[list[str]]]
 
 
-# Temperature and top-k of the captions, as in the official script.
-LADDER = (batched.Decoding(1.0, 1),) + tuple(
+# Caption samplers with the temperatures and top-k of the official script.
+CAPTION_SAMPLERS = (batched.Decoding(1.0, 1),) + tuple(
   batched.Decoding(temperature, top_k)
   for top_k in (2, 3, 4)
   for temperature in (0.1, 0.7, 2.0)
@@ -46,15 +46,15 @@ class CandidateConfig:
 
   Attributes:
     sampler: image sampler.
-    images: K, images for each caption.
-    ladder: M caption samplers.
-    similarity: scores captions against the true captions.
+    images: K, images per input.
+    caption_samplers: M caption samplers, each writes a caption per input.
+    similarity: caption scorer, compares captions with the true captions.
     seed: the round's random seed.
   """
 
   sampler: maskgit.MaskGITSampler
   images: int
-  ladder: Sequence[batched.Decoding]
+  caption_samplers: Sequence[batched.Decoding]
   similarity: text_similarity.Scorer
   seed: int
 
@@ -62,47 +62,47 @@ class CandidateConfig:
 def make_candidates(
   unified: unified_model.UnifiedModel,
   inputs: input_set.Inputs,
-  recipe: CandidateConfig,
+  config: CandidateConfig,
 ) -> Candidates:
   """Generates and scores candidates for N inputs.
 
   Args:
     unified: the newest model.
     inputs: N inputs.
-    recipe: samplers, scorer and seed.
+    config: samplers, scorer and seed.
   """
-  return score(inputs, recipe, *generate(unified, inputs, recipe))
+  return score(inputs, config, *generate(unified, inputs, config))
 
 
 def generate(
   unified: unified_model.UnifiedModel,
   inputs: input_set.Inputs,
-  recipe: CandidateConfig,
+  config: CandidateConfig,
 ) -> tuple[list[list[str]], np.ndarray, list[list[str]]]:
   """Generates captions, images and answers: the device's work.
 
   Args:
     unified: the newest model.
     inputs: N inputs.
-    recipe: samplers and seed.
+    config: samplers and seed.
 
   Returns:
     (N lists of M captions, codes int32[N, K, I], N * K lists of answers).
   """
   captions = unified.describe(
-    inputs.ids, inputs.codes, recipe.ladder, recipe.seed
+    inputs.ids, inputs.codes, config.caption_samplers, config.seed
   )
   codes = unified.draw(
-    inputs.ids, inputs.captions, recipe.images, recipe.sampler, recipe.seed
+    inputs.ids, inputs.captions, config.images, config.sampler, config.seed
   )
-  questions = [q for q in inputs.questions for _ in range(recipe.images)]
+  questions = [q for q in inputs.questions for _ in range(config.images)]
   answers = unified.answer(codes.reshape(-1, codes.shape[-1]), questions)
   return captions, codes, answers
 
 
 def score(
   inputs: input_set.Inputs,
-  recipe: CandidateConfig,
+  config: CandidateConfig,
   captions: list[list[str]],
   codes: np.ndarray,
   answers: list[list[str]],
@@ -111,16 +111,16 @@ def score(
 
   Args:
     inputs: N inputs.
-    recipe: has the caption scorer.
+    config: has the caption scorer.
     captions: N lists of M captions.
     codes: int32[N, K, I], image codes.
     answers: N * K lists of answers about the images.
   """
-  images = recipe.images
-  true_captions = [c for c in inputs.captions for _ in recipe.ladder]
+  images = config.images
+  true_captions = [c for c in inputs.captions for _ in config.caption_samplers]
   all_captions = [c for of_input in captions for c in of_input]
   questions = [q for q in inputs.questions for _ in range(images)]
-  similarity = np.asarray(recipe.similarity(all_captions, true_captions))
+  similarity = np.asarray(config.similarity(all_captions, true_captions))
   right = [
     np.mean(input_set.correct_answers(a, q)) for a, q in zip(answers, questions)
   ]

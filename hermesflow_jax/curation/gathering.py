@@ -1,8 +1,8 @@
 """Candidates for many inputs, in shards: each input exactly once.
 
-The model, the inputs and the recipe alone decide what a shard contains. So
-it does not matter which process generates it, on which mesh, or in which
-order. The host scores and writes a shard while the device generates the next.
+The content of a shard depends only on the model, the inputs and the settings,
+not on the process that generates it, its mesh or the order of shards. The host
+scores and writes a shard while the device generates the next.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ _LINES, _ARRAYS = 'jsonl', 'npz'
 def gather(
   unified: unified_model.UnifiedModel,
   inputs: input_set.Inputs,
-  recipe: candidate_generation.CandidateConfig,
+  config: candidate_generation.CandidateConfig,
   store: shards.Shards,
   size: int,
   *,
@@ -38,16 +38,17 @@ def gather(
   shares: int = 1,
   progress: Callable[[Iterable], Iterable] = iter,
 ) -> timing.DeviceClock:
-  """Generates, scores and writes a share's missing shards.
+  """Generates, scores and writes the missing shards of this job.
 
   Args:
     unified: the model.
     inputs: N inputs, always in the same order.
-    recipe: samplers, scorer and seed.
+    config: samplers, scorer and seed.
     store: ceil(N / size) shards.
-    size: inputs a shard.
-    share: share of this process, 0 to `shares` - 1.
-    shares: how many processes divide the work.
+    size: inputs per shard.
+    share: number of this job, 0 to `shares` - 1; shard n belongs to job
+      n modulo `shares`.
+    shares: number of jobs that divide the shards.
     progress: wraps the inputs in the missing shards.
 
   Returns:
@@ -62,7 +63,7 @@ def gather(
     timing.DeviceClock() as clock,
     concurrent.futures.ThreadPoolExecutor(1) as host,
   ):
-    maker = dataclasses.replace(unified, clock=clock)
+    timed_model = dataclasses.replace(unified, clock=clock)
     waiting = []
     missing = processes.broadcast_from_first(
       lambda: store.missing(share, shares)
@@ -70,21 +71,21 @@ def gather(
     sizes = [spans[n].stop - spans[n].start for n in missing]
     for number in terminal.weighted_progress(progress, missing, sizes):
       part = inputs.part(spans[number])
-      generated = candidate_generation.generate(maker, part, recipe)
+      generated = candidate_generation.generate(timed_model, part, config)
       # Raises if the last shard could not be written, and keeps few in memory.
       for written in waiting:
         written.result()
       if processes.is_first():
-        waiting = [host.submit(_write, store, number, part, recipe, generated)]
+        waiting = [host.submit(_write, store, number, part, config, generated)]
     for written in waiting:
       written.result()
   processes.barrier()
   return clock
 
 
-def _write(store, number, part, recipe, generated):
-  """Scores what `candidate_generation.generate` returned; writes the shard."""
-  candidates = candidate_generation.score(part, recipe, *generated)
+def _write(store, number, part, config, generated):
+  """Scores the results of `candidate_generation.generate`; writes the shard."""
+  candidates = candidate_generation.score(part, config, *generated)
   store.write(
     number,
     {
@@ -115,7 +116,7 @@ def check_shards(
   Args:
     store: ceil(N / size) shards.
     inputs: N inputs.
-    size: inputs a shard.
+    size: inputs per shard.
 
   Raises:
     ValueError: a shard was made from other inputs.
@@ -132,7 +133,7 @@ def check_shards(
 def candidate_lines(
   inputs: input_set.Inputs, candidates: candidate_generation.Candidates
 ) -> str:
-  """Returns captions, answers and scores as JSON lines, a line an input."""
+  """Returns captions, answers and scores as JSON lines, a line per input."""
   return output_files.json_lines(
     [
       {
@@ -168,7 +169,7 @@ def collect(
   Args:
     store: ceil(N / size) shards.
     inputs: N inputs, as in `gather`.
-    size: inputs a shard, as in `gather`.
+    size: inputs per shard, as in `gather`.
 
   Raises:
     ValueError: a shard is missing or damaged, or made from other inputs.

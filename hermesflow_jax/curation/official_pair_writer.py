@@ -42,7 +42,7 @@ SHARD = 64
 _GENERATED, _REAL = 'generated_images', 'initial_images'
 
 
-def known_fields(records: Sequence[dict]) -> dict[str, dict]:
+def official_fields(records: Sequence[dict]) -> dict[str, dict]:
   """Returns the fields that official records copy from their inputs, by id.
 
   Args:
@@ -66,7 +66,7 @@ def write_official(
   inputs: input_set.Inputs,
   pairs: Mapping[str, tuple[pair_selection.Pair, pair_selection.Pair]],
   decode: Callable[[np.ndarray], np.ndarray],
-  known: Mapping[str, dict] | None,
+  copied: Mapping[str, dict] | None,
   say: Callable[[str], None],
 ) -> None:
   """Writes `pair_dpo_data.json` and PNG files, once.
@@ -79,9 +79,9 @@ def write_official(
     folder: folder for the file and its images, a `storage.path`.
     inputs: N inputs.
     pairs: (caption pair, image pair) by id.
-    decode: codes int32[M, I] -> images uint8[M, H, W, 3].
-    known: from `known_fields`; None for inputs that came from no file: their
-      real images are decoded and written, too.
+    decode: codes int32[B, I] -> images uint8[B, H, W, 3].
+    copied: from `official_fields`; None for inputs that came from no file:
+      their real images are decoded and written, too.
     say: prints how many records were written.
   """
   done = folder / NAME
@@ -93,10 +93,12 @@ def write_official(
     if not any(pair.dropped for pair in pairs[name])
   ]
   for span in shards.shard_slices(len(kept), SHARD):
-    _write_images(folder, inputs, kept[span], pairs, decode, real=known is None)
+    _write_images(
+      folder, inputs, kept[span], pairs, decode, real=copied is None
+    )
   rows = [
     _record(
-      folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], known
+      folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], copied
     )
     for n in kept
   ]
@@ -108,18 +110,18 @@ def write_official(
   )
 
 
-def _record(folder, name, caption, pairs, known):
+def _record(folder, name, caption, pairs, copied):
   """Returns an input's official record, with KEYS in order."""
   und, gen = pairs
-  if known is None:
-    copied = {
+  if copied is None:
+    fields = {
       'id': name,
       'prompt': caption,
       'img_path': _absolute(folder / _REAL / f'{name}.png'),
     }
   else:
-    copied = known[name]
-  record = copied | {
+    fields = copied[name]
+  record = fields | {
     'caption': caption,
     'caption_win': und.win.value,
     'caption_lose': und.lose.value,

@@ -35,7 +35,7 @@ class PairsConfig(tfds.core.BuilderConfig):
 
   Attributes:
     records: from `pair_files.pair_to_record`, with the real image's `codes`.
-    image_tokens: I, codes an image.
+    image_tokens: I, codes per image.
   """
 
   records: Sequence[dict] = dataclasses.field(default=(), repr=False)
@@ -80,7 +80,7 @@ def write_dataset(data_dir: str, records: Sequence[dict], image_tokens: int):
   Args:
     data_dir: dataset folder.
     records: from `pair_files.pair_to_record`, with the real image's `codes`.
-    image_tokens: I, codes an image.
+    image_tokens: I, codes per image.
 
   Returns:
     A sequence of dicts: texts as bytes or str, codes int32[I], scores float32.

@@ -1,11 +1,12 @@
 """Selects the winner and the loser among an input's candidates.
 
 HermesFlow (arXiv 2502.12148), section 3.2. For an input (image, caption) the
-model writes captions of the image and draws images of the caption. A caption
-is scored by its similarity to the true caption, an image by the share of the
-caption's questions that the model itself answers right about the image. In
-the first round the best candidate wins and the worst loses; `choose_pair` has
-the rule of later rounds. No judge and no ground truth of the world is used.
+model writes captions of the image and generates images of the caption. A
+caption is scored by its similarity to the true caption, an image by the
+fraction of the caption's questions that the model itself answers right about
+the image. When an input is met for the first time, the best candidate wins and
+the worst loses; `choose_pair` has the rule for an input that is met again. The
+pixel judge has no part in it.
 """
 
 from collections.abc import Sequence
@@ -19,12 +20,13 @@ from hermesflow_jax.runtime import settings
 
 @dataclasses.dataclass(frozen=True)
 class PairRules:
-  """Conditions under which an input is trained on.
+  """Conditions under which an input is used for training.
 
   Attributes:
-    least_win: a winning image must score more than this, in [0, 1].
-    least_margin: a winning image must score more than its loser by more than
-      this, in [0, 1].
+    least_win: in [0, 1]; a winning image must score more than this. The bound
+      is strict: an image with exactly this score does not win.
+    least_margin: in [0, 1]; a winning image must score more than its loser by
+      more than this. The bound is strict, too.
     both: True: an input needs a caption pair and an image pair; False: either
       pair is enough, see `is_trainable`.
   """
@@ -56,7 +58,7 @@ class Pair:
 
   Attributes:
     win, lose: the two sides. A dropped pair keeps them for the next round.
-    dropped: the reason why the pair is not trained on; '' if it is.
+    dropped: the reason why the pair is not used for training; '' if it is.
   """
 
   win: ScoredCandidate
@@ -90,8 +92,9 @@ def choose_pair(values, scores: np.ndarray, previous: Pair | None) -> Pair:
   ('F', 'B')
 
   Args:
-    values: M candidates: str captions, or int32[I] image codes.
-    scores: float[M]. Of equal scores the first candidate counts.
+    values: candidates of an input: M captions, str, or K images, codes
+      int32[I].
+    scores: float[M] or float[K]. Of equal scores the first candidate counts.
     previous: the input's pair in the round before, also if dropped; None if the
       input is new.
 
@@ -114,8 +117,10 @@ def filter_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
 
   Args:
     pair: from `choose_pair`.
-    least_win: the winner must score more than this.
-    least_margin: the winner must score more than the loser by more than this.
+    least_win: the winner must score more than this; a winner with exactly this
+      score is dropped.
+    least_margin: the winner must score more than the loser by more than this; a
+      pair with exactly this difference is dropped.
 
   Returns:
     The pair, with `dropped` set to the reason or ''.
@@ -140,7 +145,7 @@ def filter_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:
 
 
 def is_trainable(caption_dropped: str, image_dropped: str, both: bool) -> bool:
-  """Returns whether an input is trained on.
+  """Returns whether an input is used for training.
 
   Args:
     caption_dropped: reason why its caption pair is dropped, '' if kept.
@@ -180,7 +185,7 @@ def select_pairs(
       candidates.codes[n], candidates.image_scores[n], previous_image
     )
     pairs[name] = (
-      # Similarities lie above -1, so captions have no least score.
+      # Caption scores lie above -1, so -1 disables the threshold.
       filter_pair(caption, least_win=-1.0, least_margin=0.0),
       filter_pair(image, rules.least_win, rules.least_margin),
     )

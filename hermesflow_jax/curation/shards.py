@@ -74,11 +74,12 @@ class Shards:
     return self.path(number, suffix).read_bytes()
 
   def missing(self, share: int = 0, shares: int = 1) -> list[int]:
-    """Returns the numbers of a share's missing shards.
+    """Returns the numbers of a job's missing shards.
 
     Args:
-      share: 0 to `shares` - 1; shares take shards in turn.
-      shares: how many processes divide the work.
+      share: number of the job, 0 to `shares` - 1; shard n belongs to job
+        n modulo `shares`.
+      shares: number of jobs that divide the shards.
     """
     numbers = range(share, self.count, shares)
     return [number for number in numbers if self.facts(number) is None]
@@ -89,7 +90,7 @@ def shard_slices(count: int, size: int) -> Iterator[slice]:
 
   Args:
     count: inputs.
-    size: inputs a shard; the last may have fewer.
+    size: inputs per shard; the last may have fewer.
   """
   for begin in range(0, count, size):
     yield slice(begin, min(begin + size, count))

@@ -1,8 +1,8 @@
 """Understanding, generation and the gap between them, on the same questions.
 
 HermesFlow (arXiv 2502.12148), table 4. Understanding: the model answers
-questions about the real image. Generation: the model draws an image from the
-caption, and a judge answers the same questions about it.
+questions about the real image. Generation: the model generates an image
+from the caption, and a judge answers the same questions about it.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Judge(Protocol):
       questions: N lists of TIFA records, with `question` and `choices`.
 
     Returns:
-      N lists of answers, an answer a question; right if equal to the record's
+      N lists of answers, an answer per question; right if equal to the record's
       `answer`.
     """
 
@@ -57,8 +57,8 @@ class Result:
       rises and `generation` does not, the model has learned to please itself.
       None if the model is the judge: the two would be equal.
     similarity: float[N], similarity of the greedy caption to the true caption.
-    und_right: N lists of bools, a bool a question.
-    gen_right: N lists of bools, a bool a question.
+    und_right: N lists of bools, a bool per question.
+    gen_right: N lists of bools, a bool per question.
     codes: int32[N, I], generated images.
     captions: N greedy captions.
     answers: N lists, the model's answers about the real images.
@@ -99,7 +99,7 @@ def evaluate(
     inputs: N inputs, each with at least one question.
     sampler: image sampler; each caption has one image.
     judge: answers about the generated images; None: the model itself.
-    similarity: scores greedy captions against true captions.
+    similarity: caption scorer, compares greedy captions with true captions.
     seed: random seed for sampling.
   """
   answers = unified.answer(inputs.codes, inputs.questions)

@@ -20,7 +20,7 @@ from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.runtime import processes
 
-# Questions in a call of the judge, which keeps some 22 KiB a question in the
+# Questions in a call of the judge, which keeps some 22 KiB per question in the
 # host's memory.
 _QUESTIONS = 4_096
 _ARRAYS = 'npz'
@@ -91,7 +91,7 @@ def judge_candidates(
     codes: int[N, K, I], candidates.
     pairs: (caption pair, image pair) by id.
     store: ceil(N / size) shards.
-    size: inputs a shard.
+    size: inputs per shard.
 
   Returns:
     float[N, K], scores for the candidates; float[N, 2], scores for the winner

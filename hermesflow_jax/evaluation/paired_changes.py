@@ -47,7 +47,7 @@ def paired_change(
   Returns:
     `<score>`: mean change over runs and scenes; `<score>_se`: its standard
     error over scenes and runs (`scene_statistics.Difference`); with several
-    runs also `<score>_stands`: whether it is beyond chance.
+    runs also `<score>_stands`: whether it is significant.
 
   Raises:
     ValueError: the evaluations have different scenes.
@@ -62,5 +62,5 @@ def paired_change(
     changes[score] = difference.value
     changes[f'{score}_se'] = difference.error
     if len(difference.runs) > 1:
-      changes[f'{score}_stands'] = difference.stands
+      changes[f'{score}_stands'] = difference.significant
   return changes

@@ -1,4 +1,4 @@
-"""Statistics over scenes: scores, means, and differences beyond chance.
+"""Statistics over scenes: scores, means, and significant differences.
 
 Scenes differ far more than models do. So models are compared scene by scene,
 and runs (seeds) are averaged before scenes.
@@ -27,14 +27,14 @@ HEADLINE = (
   'own_score',
   'overrated',
 )
-# Mean over GenEval's tasks; each task counts the same, whatever its scenes.
-SIX = 'six tasks'
+# Mean over GenEval's six tasks; each weighs the same.
+TASK_MEAN = 'six tasks'
 # Generation on captions that inputs have, and on others.
 SEEN, UNSEEN = 'captions/seen', 'captions/unseen'
-# This task has so many captions that inputs have few of them: with it, unseen
-# captions are another mix of tasks than seen captions.
-MANY = 'color_attr'
-SIX_BUT_MANY = f'all but {MANY}'
+# The task with the most captions. Inputs have few of them, so with this task
+# unseen captions are another mix of tasks than seen captions.
+LARGEST_TASK = 'color_attr'
+TASKS_BUT_LARGEST = f'all but {LARGEST_TASK}'
 
 # Values by scene id.
 Values = Mapping[str, float]
@@ -65,25 +65,26 @@ class Difference:
       runs; b over runs, after the mean over scenes. b contains noise of scenes
       as well, so the error is rather too large than too small.
     runs: mean over scenes, for each run.
-    freedom: degrees of freedom of the error (Welch and Satterthwaite): about 2
-      if three runs differ by more than scenes explain.
+    degrees_of_freedom: those of the error (Welch and Satterthwaite): about 2 if
+      three runs differ by more than scenes explain.
   """
 
   value: float
   error: float
   runs: tuple[float, ...]
-  freedom: float
+  degrees_of_freedom: float
 
   @property
-  def stands(self) -> bool:
-    """Whether it is beyond chance: t-test at 5%, and equal signs in all runs.
+  def significant(self) -> bool:
+    """Whether a t-test at 5% is significant and all runs have the same sign.
 
-    False for a single run, whose seed may be a lucky one.
+    False for a single run, whose seed may be lucky.
     """
     if len(self.runs) < 2 or len({np.sign(run) for run in self.runs}) > 1:
       return False
-    # If no score moved, error and freedom are 0.
-    bound = stats.t.ppf(0.975, max(self.freedom, 1.0)) * self.error
+    # Without any change in the scores, error and degrees of freedom are 0.
+    freedom = max(self.degrees_of_freedom, 1.0)
+    bound = stats.t.ppf(0.975, freedom) * self.error
     return bool(abs(self.value) > bound)
 
 
@@ -104,9 +105,9 @@ def read_scenes(
     `understanding/<type>`, `generation/<type>`: share of right answers to
       questions with an element type, for scenes with such questions.
     `geneval/<tag>`: 1 if all questions of a scene are right, else 0.
-    SIX: its mean over scenes is the mean over tasks.
+    TASK_MEAN: its mean over scenes is the mean over tasks.
     SEEN, UNSEEN: generation, also by tag (`captions/unseen/<tag>`) and for all
-      tags but MANY.
+      tags but LARGEST_TASK.
 
   Raises:
     ValueError: the folder has an evaluation of other scenes.
@@ -121,13 +122,13 @@ def read_scenes(
   ):
     und = input_set.correct_answers(row['answers'], questions)
     gen = input_set.correct_answers(row['judged'], questions)
-    known = SEEN if caption in seen else UNSEEN
+    caption_group = SEEN if caption in seen else UNSEEN
     scene = {
       'understanding': row['understanding'],
       'generation': row['generation'],
       'gap': row['understanding'] - row['generation'],
       'caption_similarity': row['similarity'],
-      known: row['generation'],
+      caption_group: row['generation'],
     }
     # Missing if the model is the judge.
     if 'own_score' in row:
@@ -135,11 +136,11 @@ def read_scenes(
       scene['overrated'] = row['own_score'] - row['generation']
     if tag:
       scene[f'geneval/{tag}'] = float(all(gen))
-      scene[f'{known}/{tag}'] = row['generation']
-      if tag != MANY:
-        scene[f'{known}/{SIX_BUT_MANY}'] = row['generation']
+      scene[f'{caption_group}/{tag}'] = row['generation']
+      if tag != LARGEST_TASK:
+        scene[f'{caption_group}/{TASKS_BUT_LARGEST}'] = row['generation']
       weight = tags.total() / len(tags) / tags[tag]
-      scene[SIX] = weight * all(gen)
+      scene[TASK_MEAN] = weight * all(gen)
     for kind in {question['element_type'] for question in questions}:
       of_kind = [question['element_type'] == kind for question in questions]
       for name, right in (('understanding', und), ('generation', gen)):
@@ -177,17 +178,19 @@ def difference(before: Sequence[Values], after: Sequence[Values]) -> Difference:
   moved = _table(after) - _table(before, list(after[0]))
   means, runs = moved.mean(0), moved.mean(1)
   squares = [gap.standard_error(means) ** 2]
-  free = [len(means) - 1]
+  degrees_of_freedom = [len(means) - 1]
   if len(runs) > 1:
     squares.append(gap.standard_error(runs) ** 2)
-    free.append(len(runs) - 1)
+    degrees_of_freedom.append(len(runs) - 1)
   error = float(np.sqrt(sum(squares)))
-  parts = sum(s**2 / f for s, f in zip(squares, free) if s and f)
+  denominator = sum(
+    s**2 / f for s, f in zip(squares, degrees_of_freedom) if s and f
+  )
   return Difference(
     float(runs.mean()),
     error,
     tuple(map(float, runs)),
-    error**4 / parts if parts else 0.0,
+    error**4 / denominator if denominator else 0.0,
   )
 
 

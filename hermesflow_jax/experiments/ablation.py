@@ -83,7 +83,7 @@ def run(
         arm_runs.reuse_first_round(searched, folder, base)
       played[seed, arm.name] = arm_runs.run_arm(
         base,
-        setup.world,
+        setup.data,
         pool,
         arm,
         arm.play(config.self_play.play, seed, chosen),

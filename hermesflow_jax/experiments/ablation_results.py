@@ -14,6 +14,9 @@ from hermesflow_jax.experiments import ablation_settings
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.shapes import shape_world
 
+# Fields whose names in `results.json` differ.
+_JSON_KEYS = {'degrees_of_freedom': 'freedom'}
+
 
 def arm_results(
   config: ablation_settings.Settings,
@@ -32,7 +35,7 @@ def arm_results(
   return {
     'command': config.command,
     'seeds': list(config.seeds),
-    'scenes': len(setup.world.held_out),
+    'scenes': len(setup.data.held_out),
     'split': config.self_play.held_out_split,
     'against': next(
       arm.label for arm in config.arms if arm.name == config.against
@@ -70,8 +73,8 @@ def read_results(
   return [
     scene_statistics.read_scenes(
       setup.root / f'seed_{seed}' / arm / f'round_{number}',
-      setup.world.held_out,
-      setup.world.input_captions,
+      setup.data.held_out,
+      setup.data.input_captions,
     )
     for seed in config.seeds
   ]
@@ -166,28 +169,31 @@ def mean_scores(runs: Sequence[dict]) -> dict[str, dict]:
   if tasks:
     # An error over the scenes of all tasks would be too large: tasks differ by
     # more than models do.
-    means[scene_statistics.SIX] = scene_statistics.average_difference(tasks)
+    means[scene_statistics.TASK_MEAN] = scene_statistics.average_difference(
+      tasks
+    )
   return {name: to_json(mean) for name, mean in means.items()}
 
 
 def score_changes(
   before: Sequence[dict], after: Sequence[dict]
 ) -> dict[str, dict]:
-  """Returns the change of each score, and whether it is beyond chance.
+  """Returns the change of each score, and whether it is significant.
 
   Args:
     before: scores by name and scene id, for each run.
     after: the same; run n is compared with run n of `before`.
 
   Returns:
-    By score: fields of `scene_statistics.Difference` and `stands`.
+    By score: fields of `scene_statistics.Difference`, `degrees_of_freedom` as
+    `freedom`, and `stands`: whether the change is significant.
   """
   changes = {}
   for name in before[0]:
     difference = scene_statistics.difference(
       [run[name] for run in before], [run[name] for run in after]
     )
-    changes[name] = to_json(difference) | {'stands': difference.stands}
+    changes[name] = to_json(difference) | {'stands': difference.significant}
   return changes
 
 
@@ -196,7 +202,9 @@ def to_json(
 ) -> dict:
   """Returns a statistic as JSON types, NaN as None."""
   return {
-    name: None if isinstance(value, float) and math.isnan(value) else value
+    _JSON_KEYS.get(name, name): (
+      None if isinstance(value, float) and math.isnan(value) else value
+    )
     for name, value in dataclasses.asdict(statistic).items()
   }
 
@@ -227,8 +235,8 @@ def measure_baselines(
   return {
     label: baselines.measure_baselines(
       dataclasses.replace(setup.base, model=model),
-      setup.world.held_out,
-      setup.world.judge,
+      setup.data.held_out,
+      setup.data.judge,
       blank,
     )
     for label, model in (
@@ -239,7 +247,7 @@ def measure_baselines(
 
 
 def blank_codes(unified: unified_model.UnifiedModel) -> np.ndarray:
-  """Returns int[I], codes of an image in the background's light grey."""
+  """Returns int[I], codes of an image in the background's light gray."""
   height, width = (side * unified.tokenizer.reduction for side in unified.grid)
   image = np.broadcast_to(
     np.array(shape_world.BACKGROUND, np.uint8), (1, height, width, 3)

@@ -133,14 +133,14 @@ class SharedSetup:
 
   Attributes:
     base: the base model.
-    world: data with the held-out scenes for the comparison.
+    data: data with the held-out scenes for the comparison.
     tested: data with the held-out scenes for the search.
     root: job folder.
     console: shows progress.
   """
 
   base: unified_model.UnifiedModel
-  world: play_settings.PlayData
+  data: play_settings.PlayData
   tested: play_settings.PlayData
   root: pathlib.PurePath
   console: terminal.Console
@@ -150,7 +150,7 @@ class SharedSetup:
     play = dataclasses.replace(config.self_play.play, seed=seed)
     return arm_runs.CandidatePool(
       self.base,
-      self.world,
+      self.data,
       play,
       self.root / f'seed_{seed}' / 'base',
       self.console,

@@ -41,7 +41,7 @@ class CandidatePool:
 
   Args:
     base: the base model.
-    world: self-play data.
+    data: self-play data.
     config: settings with the seed; `images` counts images for each caption.
     folder: folder for the files.
     console: shows progress.
@@ -50,16 +50,16 @@ class CandidatePool:
   def __init__(
     self,
     base: unified_model.UnifiedModel,
-    world: play_settings.PlayData,
+    data: play_settings.PlayData,
     config: play_settings.PlayConfig,
     folder: pathlib.PurePath,
     console: terminal.Console,
   ):
-    self._base, self._world, self._config = base, world, config
+    self._base, self._data, self._config = base, data, config
     self._folder, self._console = folder, console
     self._candidates = None
     evaluation_phase.evaluate(
-      self._model(), world, config, folder / 'round_0', console, learned=False
+      self._model(), data, config, folder / 'round_0', console, learned=False
     )
 
   def _model(self):
@@ -73,7 +73,7 @@ class CandidatePool:
       base=self._base,
       model=self._base.model,
       learned=False,
-      data=self._world,
+      data=self._data,
       config=config,
       folder=folder,
       console=self._console,
@@ -95,9 +95,9 @@ class CandidatePool:
     codes = self._candidates.codes[:, :images]
     scores = self._candidates.image_scores
     if scorer == comparison_arms.JUDGE:
-      questions = self._world.inputs[0].questions
+      questions = self._data.inputs[0].questions
       scores = judge_agreement.agreement_scores(
-        self._world.judge, codes, questions
+        self._data.judge, codes, questions
       )
     return dataclasses.replace(
       self._candidates,
@@ -182,7 +182,7 @@ def reuse_first_round(
 
 def run_arm(
   base: unified_model.UnifiedModel,
-  world: play_settings.PlayData,
+  data: play_settings.PlayData,
   pool: CandidatePool,
   arm: comparison_arms.Arm,
   play: play_settings.PlayConfig,
@@ -194,7 +194,7 @@ def run_arm(
 
   Args:
     base: the base model.
-    world: self-play data.
+    data: self-play data.
     pool: candidates for the first round.
     arm: the arm.
     play: settings from `arm.play`.
@@ -207,4 +207,4 @@ def run_arm(
     Round summaries, the base model first.
   """
   pool.prepare_arm(arm, play, folder, evaluation)
-  return rounds.play_rounds(base, world, play, str(folder), console)
+  return rounds.play_rounds(base, data, play, str(folder), console)

@@ -29,7 +29,7 @@ class Control:
 
   Attributes:
     scenes: number of scenes from the train split.
-    batches: rows a step for each task.
+    batches: rows per step for each task.
     mixture: task weights and shares.
   """
 
@@ -90,11 +90,16 @@ def continue_pretraining(
       config.init_from,
       {'seconds': time.perf_counter() - began, 'steps': steps},
     )
-  world = pair_dpo.play_data(
+  data = pair_dpo.play_data(
     config, base, str(root / f'seed_{seed}' / 'data'), console
   )
   return evaluation_phase.evaluate(
-    dataclasses.replace(base, model=model), world, play, folder, console
+    dataclasses.replace(base, model=model),
+    data,
+    play,
+    folder,
+    console,
+    learned=True,
   )
 
 
@@ -133,7 +138,9 @@ def pretrain_on(base, config, control, optim, root, seed, console):
   kind = type(config)
   training_run = training_loop.TrainingRun(
     step=step,
-    make_state=lambda: train_step.start_state(base.model, optim, base.mesh),
+    make_state=lambda: train_step.state_from_model(
+      base.model, optim, base.mesh
+    ),
     constants=None,
     batches=batches,
     config=training_loop.LoopConfig(
@@ -143,7 +150,7 @@ def pretrain_on(base, config, control, optim, root, seed, console):
     folder=str(root / f'control_{seed}' / 'training'),
     identity=identities.identity_of(kind, settings.to_json_types(config))
     | {'seed': seed},
-    known=functools.partial(identities.identity_of, kind),
+    comparable=functools.partial(identities.identity_of, kind),
     label=f'control {seed}: pretraining',
     console=console,
   )

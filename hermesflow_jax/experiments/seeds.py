@@ -119,7 +119,7 @@ def unseen_scores(rows: Sequence[dict]) -> list[dict]:
   """Returns rows with scores on unseen captions, which no input has.
 
   Args:
-    rows: a row a seed, with `rounds` and `control`.
+    rows: a row per seed, with `rounds` and `control`.
 
   Returns:
     Rows of the same form; [] if unseen captions were not evaluated.
@@ -149,7 +149,7 @@ def mean_scores(rows: Sequence[dict]) -> dict[str, dict]:
   """Returns mean scores over seeds by model.
 
   Args:
-    rows: a row a seed, with `rounds` and `control`.
+    rows: a row per seed, with `rounds` and `control`.
 
   Returns:
     `<score>`: mean over seeds; `<score>_se`: its standard error over seeds,

@@ -275,7 +275,7 @@ def write_pairs(
     candidates, inputs.ids, config.rules, previous
   )
   if config.official:
-    known = config.files and official_pair_writer.known_fields(
+    known = config.files and official_pair_writer.official_fields(
       record_files.read_records(config.files)
     )
     official_pair_writer.write_official(

@@ -281,11 +281,11 @@ def play_data(
 
 def _official_writer(config, console):
   """Returns a function that writes pairs for the official code."""
-  known = config.files and official_pair_writer.known_fields(
+  known = config.files and official_pair_writer.official_fields(
     record_files.read_records(config.files.inputs)
   )
   return functools.partial(
-    official_pair_writer.write_official, say=console.say, known=known
+    official_pair_writer.write_official, say=console.say, copied=known
   )
 
 

@@ -182,7 +182,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
 
   def make_state():
     if config.init_from:
-      return train_step.start_state(initial, optim, mesh)
+      return train_step.state_from_model(initial, optim, mesh)
     return train_step.init_state(make_model, optim, key, mesh)
 
   loss = functools.partial(
@@ -204,7 +204,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     mesh=mesh,
     folder=workdir,
     identity=identities.identity_of(Settings, settings.to_json_types(config)),
-    known=functools.partial(identities.identity_of, Settings),
+    comparable=functools.partial(identities.identity_of, Settings),
     label='pretraining',
     console=console,
   )

@@ -130,7 +130,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     mesh=mesh,
     folder=workdir,
     identity=identities.identity_of(Settings, settings.to_json_types(config)),
-    known=functools.partial(identities.identity_of, Settings),
+    comparable=functools.partial(identities.identity_of, Settings),
     label='tokenizer',
     console=console,
   )

@@ -31,7 +31,7 @@ def score_pairs(
   masks: int = 1,
   schedule: str = 'cosine',
   seed: int = 0,
-) -> pair_margins.PairLogps:
+) -> pair_margins.PairValues:
   """Returns the log-likelihoods of winners and losers under a model.
 
   Args:
@@ -120,7 +120,7 @@ def train(
     loss, optim, jax.random.key(seed), model.mesh, prepare
   )
   reference = model.model if reference is None else reference
-  state = train_step.start_state(model.model, optim, model.mesh)
+  state = train_step.state_from_model(model.model, optim, model.mesh)
   metrics = []
   for number in range(optim.steps):
     batch = _batch(

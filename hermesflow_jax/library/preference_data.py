@@ -85,7 +85,9 @@ def curate(
   *,
   sampler: maskgit.MaskGITSampler,
   images: int = 4,
-  ladder: Sequence[batched.Decoding] = candidate_generation.LADDER,
+  caption_samplers: Sequence[
+    batched.Decoding
+  ] = candidate_generation.CAPTION_SAMPLERS,
   similarity: text_similarity.Scorer = text_similarity.ngram_cosines,
   rules: pair_selection.PairRules | None = None,
   previous: dict | None = None,
@@ -101,7 +103,7 @@ def curate(
     inputs: N inputs.
     sampler: image sampler.
     images: images drawn per caption, at least 2.
-    ladder: caption samplers, at least 2; each writes a caption per image.
+    caption_samplers: at least 2; each writes a caption per image.
     similarity: scores a caption against the true one.
     rules: thresholds of a pair; None: `pair_selection.PairRules()`, which keeps
       inputs with a single pair, too.
@@ -111,17 +113,17 @@ def curate(
   Raises:
     ValueError: fewer than two images or captions per input.
   """
-  if images < 2 or len(ladder) < 2:
+  if images < 2 or len(caption_samplers) < 2:
     raise ValueError(
-      'images and ladder must be at least 2, got '
-      f'{images} images and {len(ladder)} caption samplers'
+      'images and caption_samplers must be at least 2, got '
+      f'{images} images and {len(caption_samplers)} caption samplers'
     )
   rules = rules or pair_selection.PairRules()
   candidates = candidate_generation.make_candidates(
     model,
     inputs,
     candidate_generation.CandidateConfig(
-      sampler, images, ladder, similarity, seed
+      sampler, images, caption_samplers, similarity, seed
     ),
   )
   pairs = pair_selection.select_pairs(

@@ -65,7 +65,7 @@ def attend(
     ends = np.cumsum([k.shape[-3] for k, _ in parts])
     masks = jnp.split(mask, ends[:-1], -1)
   if backend != 'xla' and image_attention(q, masks):
-    return _run_kernel(q, parts, masks, backend, mapped=True)
+    return _run_kernel(q, parts, masks, backend, under_vmap=True)
   scores = []
   for (k, _), part_mask in zip(parts, masks, strict=True):
     s = (
@@ -128,26 +128,26 @@ def packed_attention(
   q, k, v = split_copies(q), split_copies(k), split_copies(v)
   outputs = []
   for n, segment in enumerate(mask.segments):
-    before, before_mask = [], []
-    if segment.after is not None:
-      before = [(k[segment.after], v[segment.after])]
-      before_mask = [mask.before[n]]
+    prefix, prefix_mask = [], []
+    if segment.prefix is not None:
+      prefix = [(k[segment.prefix], v[segment.prefix])]
+      prefix_mask = [mask.prefix[n]]
     first = segment.image if backend != 'xla' else 0
     pieces = []
     if first:
       pieces.append(
         _run_kernel(
           q[n][..., :first, :, :],
-          [*before, (k[n][..., :first, :, :], v[n][..., :first, :, :])],
-          [*before_mask, None],
+          [*prefix, (k[n][..., :first, :, :], v[n][..., :first, :, :])],
+          [*prefix_mask, None],
           backend,
         )
       )
     if first < segment.size:
-      own = mask.own[n] and mask.own[n].after(first)
+      own = mask.own[n] and mask.own[n].skip_queries(first)
       pieces.append(
         attend(
-          q[n][..., first:, :, :], [*before, (k[n], v[n])], [*before_mask, own]
+          q[n][..., first:, :, :], [*prefix, (k[n], v[n])], [*prefix_mask, own]
         )
       )
     out = jnp.concatenate(pieces, axis=-3)
@@ -178,10 +178,10 @@ def image_attention(q: jax.Array, masks: Sequence[attention_mask.Mask]) -> bool:
   return several and all(map(same_for_all, masks))
 
 
-def _run_kernel(q, parts, masks, backend, mapped=False):
+def _run_kernel(q, parts, masks, backend, under_vmap=False):
   """Computes `attend` of image queries by cuDNN or splash attention."""
   starts = [None if mask is None else mask.start[..., 0] for mask in masks]
   kernel = (
     attention_kernels.cudnn if backend == 'cudnn' else attention_kernels.splash
   )
-  return kernel(q, parts, starts, mapped)
+  return kernel(q, parts, starts, under_vmap)

@@ -52,7 +52,7 @@ def _pad_length(a, size: int):
 
 
 def cudnn(
-  q, parts, starts, mapped: bool = False, implementation: str = 'cudnn'
+  q, parts, starts, under_vmap: bool = False, implementation: str = 'cudnn'
 ):
   """Computes attention for the queries of an image with cuDNN.
 
@@ -60,38 +60,38 @@ def cudnn(
     q: bfloat16[..., T, N, H], queries.
     parts: (k, v) pairs, see `attention.attend`.
     starts: for each part, the first visible key int32[...], or None.
-    mapped: whether the call is inside `jax.vmap`; then it has no gradient.
+    under_vmap: whether the call is inside `jax.vmap`; then it has no gradient.
     implementation: 'cudnn'; 'xla' tests the same call without a GPU.
 
   Returns:
     [..., T, N, H].
   """
   kernel = functools.partial(_cudnn, implementation=implementation)
-  return _run(kernel, q, parts, starts, mapped)
+  return _run(kernel, q, parts, starts, under_vmap)
 
 
-def splash(q, parts, starts, mapped: bool = False, interpret: bool = False):
+def splash(q, parts, starts, under_vmap: bool = False, interpret: bool = False):
   """Computes attention for the queries of an image with splash attention.
 
   Args:
     q: [..., T, N, H], queries.
     parts: (k, v) pairs, see `attention.attend`.
     starts: for each part, the first visible key int32[...], or None.
-    mapped: whether the call is inside `jax.vmap`; then it has no gradient.
+    under_vmap: whether the call is inside `jax.vmap`; then it has no gradient.
     interpret: interpret the kernel, which is slow but needs no TPU.
 
   Returns:
     [..., T, N, H].
   """
   kernel = functools.partial(_splash, interpret=interpret)
-  return _run(kernel, q, parts, starts, mapped)
+  return _run(kernel, q, parts, starts, under_vmap)
 
 
-def _run(kernel, q, parts, starts, mapped):
+def _run(kernel, q, parts, starts, under_vmap):
   """Runs a kernel on the concatenated parts."""
   *arrays, shape = _concatenate(q, parts, starts)
   function = functools.partial(_run_sharded, kernel)
-  if mapped:
+  if under_vmap:
     function = _fold_vmap(function)
   return function(*arrays).reshape(shape)
 

@@ -53,7 +53,7 @@ class LearningConfig:
       are trained.
     epochs: passes over the records, which may end a round before `optim.steps`;
       0 for no limit.
-    batch: records a step.
+    batch: records per step.
     label_rows: labels of a record whose logits are in memory at once.
     log_every: steps between two metrics lines.
     save_every: steps between two checkpoints within a round; 0 for none except
@@ -119,7 +119,7 @@ def step_count(config: LearningConfig, records: int) -> int:
 
 
 def learn_round(
-  player: unified_model.UnifiedModel,
+  unified: unified_model.UnifiedModel,
   reference,
   records: Sequence[dict],
   config: LearningConfig,
@@ -132,7 +132,7 @@ def learn_round(
   """Trains a model for a round of Pair-DPO, and resumes an unfinished round.
 
   Args:
-    player: model to train, with its tokenizers, lengths and mesh.
+    unified: model to train, with its tokenizers, lengths and mesh.
     reference: frozen ShowO.
     records: homologous records, see `record_rows.make_transform`.
     config: settings.
@@ -152,28 +152,29 @@ def learn_round(
     training_loop.NonFiniteError: too many steps were not finite.
     interrupts.Stopped: the process was asked to stop; the state is saved.
   """
-  model, mesh = player.model, player.mesh
+  model, mesh = unified.model, unified.mesh
   optim = dataclasses.replace(config.optim, steps=steps)
   objective, compat = config.objective, config.compat
   masks = dict(
     schedule=mask_schedules.parse_schedule(config.mask_schedule),
     image_tokens=model.config.image_tokens,
   )
-  # Without reference scores, whose rounding may differ on other machines.
+  # Computed before the records get reference scores: another machine may round
+  # these differently, and must still resume the run.
   identity = _identity(config, steps, records)
   fit = record_rows.packed_lengths_of(
-    player.vocab, player.text, player.lengths, records, compat
+    unified.vocab, unified.text, unified.lengths, records, compat
   )
 
   def make_transform(drop_condition):
     return record_rows.make_transform(
-      player.vocab,
-      player.text,
-      player.lengths,
+      unified.vocab,
+      unified.text,
+      unified.lengths,
       drop_condition,
       compat,
       fit,
-      player.caption_prompt,
+      unified.caption_prompt,
     )
 
   rng = np.random.default_rng(0)  # The drop is certain in these rows.
@@ -212,7 +213,7 @@ def learn_round(
   loss = train_step.hashable_partial(
     pair_loss.loss,
     objective=objective,
-    reply=player.lengths.reply,
+    reply=unified.lengths.reply,
     compat=compat,
     chunk_size=config.label_rows,
   )
@@ -226,7 +227,9 @@ def learn_round(
   sampled = records[:: 1 + len(records) // _SAMPLED]
   run = training_loop.TrainingRun(
     step=train_step.make_step(learner.loss(loss), optim, key, mesh, prepare),
-    make_state=lambda: train_step.start_state(learner.start(), optim, mesh),
+    make_state=lambda: train_step.state_from_model(
+      learner.start(), optim, mesh
+    ),
     constants=learner.constants(reference),
     batches=batches,
     config=training_loop.LoopConfig(
@@ -239,7 +242,7 @@ def learn_round(
     mesh=mesh,
     folder=str(folder),
     identity=identity,
-    known=functools.partial(identities.identity_of, LearningConfig),
+    comparable=functools.partial(identities.identity_of, LearningConfig),
     label=f'round {number}: learning',
     console=console,
     names=names,

@@ -22,19 +22,19 @@ class PairScores:
   """Log-likelihoods under policy and reference, for B records.
 
   Attributes:
-    policy: log-likelihoods under the policy.
+    policy: log-likelihoods under the policy, float32[B, 2] each.
     reference: the same under the frozen reference.
-    counts: float32[B, 2] or int32[B, 2] each, tokens in each log-likelihood;
-      `sft` and `per_token` read it.
+    counts: token counts of these log-likelihoods, float32[B, 2] or int32[B, 2]
+      each; `sft` and `per_token` read it. None: not known.
     und_share: float32[B], each record's weight in means over caption pairs, see
       `pair_margins.mean_weights`; None: all weigh the same.
     gen_share: float32[B], the same for image pairs.
     both_share: float32[B], the same for records with both pairs.
   """
 
-  policy: pair_margins.PairLogps
-  reference: pair_margins.PairLogps
-  counts: pair_margins.PairLogps | None = None
+  policy: pair_margins.PairValues
+  reference: pair_margins.PairValues
+  counts: pair_margins.PairValues | None = None
   und_share: jax.Array | None = None
   gen_share: jax.Array | None = None
   both_share: jax.Array | None = None
@@ -151,10 +151,10 @@ def per_token(scores: PairScores, params: LossParams) -> Losses:
 def product(scores: PairScores, params: LossParams) -> Losses:
   """-log sigmoid(beta delta_gen beta delta_und) (arXiv 2502.12148, eq. 6).
 
-  The paper prints this form, but no code trains it. Its gradient is zero if
-  both margins are 0, as when a round starts, and two negative margins
-  lower it as much as two positive margins. It is a mean over the records that
-  have both pairs.
+  The paper prints this form, but the official code does not train it. Its
+  gradient is zero if both margins are 0, as when a round starts, and two
+  negative margins lower it as much as two positive margins. It is a mean over
+  the records that have both pairs.
   """
   und, gen = _margins(scores)
   values = pair_margins.log_sigmoid_loss(params.beta * gen * params.beta * und)

@@ -25,11 +25,11 @@ class ObjectiveConfig:
     und_sft_weight: weight for the winning captions' negative log-likelihood per
       token, added to methods that learn from captions.
     gen_sft_weight: the same for images.
-    masks: random masks a pair; their log-likelihoods are averaged.
+    masks: J, random masks per pair; their log-likelihoods are averaged.
     drop_condition: probability that an image pair has the empty text.
     fixed_masks: whether a pair keeps its masks for a whole round, so that the
-      reference scores it once, before the round. Otherwise each step draws new
-      masks.
+      reference scores it once, before the round. Otherwise each step samples
+      new masks.
   """
 
   method: typing.Annotated[str, _METHOD] = 'pair_dpo'

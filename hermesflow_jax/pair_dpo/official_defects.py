@@ -40,20 +40,19 @@ class OfficialDefects:
     return self.score_images_as_text or self.separate_drops
 
 
-# The official training row up to the caption. The official code decodes the
-# caption with the space before it and adds another space.
+# The official training row up to the caption.
 DETAILED_PROMPT = (
   f'USER: Give a detailed caption for this image. {text_tokenizer.ASSISTANT}'
 )
-
-
+# The official code decodes the caption with the space before it and adds
+# another space.
 DETAILED_SPACE = '  '
 
 
 def unpacked_pair_logps(
   model, batch, masked: jax.Array, reply: int, images_as_text: bool = False
 ):
-  """Scores both pairs in plain rows, one row a side.
+  """Scores both pairs in plain rows, a row per side.
 
   Only `OfficialDefects.plain` runs it; default training runs
   `pair_log_likelihood.pair_logps`, which returns the same numbers.
@@ -61,12 +60,12 @@ def unpacked_pair_logps(
   Args:
     model: a ShowO.
     batch: 't2i' and 'mmu' Rows [B, 2, T].
-    masked: bool[B, K, I], K masks a pair.
-    reply: most tokens of a caption, its end included.
+    masked: bool[B, J, I], J masks per pair.
+    reply: maximum length of a caption in tokens, its end included.
     images_as_text: see `OfficialDefects.score_images_as_text`.
 
   Returns:
-    (log-likelihoods, scored token counts), `PairLogps` each; image scores and
+    (log-likelihoods, scored token counts), `PairValues` each; image scores and
     counts are means over the masks.
   """
   rows = jax.tree.map(
@@ -77,11 +76,11 @@ def unpacked_pair_logps(
   )
   t2i, codes = log_likelihood.image_logps(model, rows, masked[:, :, None])
   mmu, words = log_likelihood.text_logps(model, batch['mmu'], reply)
-  counts = pair_margins.PairLogps(
+  counts = pair_margins.PairValues(
     t2i=log_likelihood.label_counts(codes).mean(1),
     mmu=log_likelihood.label_counts(words),
   )
-  logps = pair_margins.PairLogps(t2i=t2i.sum(-1).mean(1), mmu=mmu.sum(-1))
+  logps = pair_margins.PairValues(t2i=t2i.sum(-1).mean(1), mmu=mmu.sum(-1))
   if images_as_text:
     shifted = image_logps_as_text(model, rows, masked[:, :, None])
     logps = score_images_as_text(logps, shifted.mean(1))
@@ -112,10 +111,10 @@ def image_logps_as_text(model, rows: token_rows.Rows, masked: jax.Array):
 
 
 def sum_over_batch(
-  logps: pair_margins.PairLogps,
+  logps: pair_margins.PairValues,
   und_valid: jax.Array | None = None,
   gen_valid: jax.Array | None = None,
-) -> pair_margins.PairLogps:
+) -> pair_margins.PairValues:
   """Sums log-likelihoods over the batch, as the official release does.
 
   The sum comes before the sigmoid, so a single easy pair hides the others.
@@ -127,17 +126,17 @@ def sum_over_batch(
     gen_valid: bool[B], records with an image pair; None: all.
 
   Returns:
-    PairLogps [1, 2].
+    PairValues [1, 2].
   """
-  return pair_margins.PairLogps(
+  return pair_margins.PairValues(
     t2i=_zero_invalid(logps.t2i, gen_valid).sum(0, keepdims=True),
     mmu=_zero_invalid(logps.mmu, und_valid).sum(0, keepdims=True),
   )
 
 
 def score_images_as_text(
-  logps: pair_margins.PairLogps, t2i_as_text: jax.Array
-) -> pair_margins.PairLogps:
+  logps: pair_margins.PairValues, t2i_as_text: jax.Array
+) -> pair_margins.PairValues:
   """Adds t2i rows to caption scores, as the official release does.
 
   Its slice `[-0:]` takes all rows, not the last rows, so it also scores
@@ -150,7 +149,7 @@ def score_images_as_text(
       margin is the same, as long as winner and loser share the text.)
 
   Returns:
-    PairLogps whose `mmu` is the sum.
+    PairValues whose `mmu` is the sum.
   """
   return dataclasses.replace(logps, mmu=logps.mmu + t2i_as_text)
 

@@ -3,11 +3,11 @@
   caption | win codes | lose codes | image, prompt | win reply | lose reply
      0          1                          2              3
 
-Winner and loser share the caption, the image and the prompt, so these stand
-in the row once. Codes see the caption and their own block. A reply sees the
+Winner and loser share the caption, the image and the prompt, so the row
+has them once. Codes see the caption and their own block. A reply sees the
 image, the prompt and its own earlier tokens. No side sees its rival or the
 other pair. Positions are as in separate rows, so four forward passes would
-give the same log-likelihoods. A pair with K masks has 2 K blocks of codes.
+give the same log-likelihoods. A pair with J masks has 2 J blocks of codes.
 
 Default training scores these rows, see `pair_log_likelihood`. `pack_batch`
 restates the omni-attention rule in `sequences/attention_mask.py` for packed
@@ -90,7 +90,7 @@ def packed_lengths(
 def pack_record(
   vocab: vocabulary.Vocab,
   caption,
-  drawn: np.ndarray,
+  images: np.ndarray,
   real: np.ndarray,
   prompt,
   replies,
@@ -103,8 +103,8 @@ def pack_record(
 
   Args:
     vocab: vocabulary.
-    caption: text ids, the condition for both drawn images.
-    drawn: int[2, I], codes of the winning and the losing image.
+    caption: text ids, the condition for both generated images.
+    images: int[2, I], codes of the winning and the losing image.
     real: int[I], codes of the image that both replies describe.
     prompt: text ids.
     replies: text ids, winner and loser; `fit.reply` cuts longer replies.
@@ -122,19 +122,19 @@ def pack_record(
   return PackedRecord(
     caption=jax.tree.map(lambda a: a[0, skipped:], rows),
     skipped=np.array(skipped, np.int32),
-    codes=drawn.astype(np.int32),
+    codes=images.astype(np.int32),
     image=jax.tree.map(lambda a: a[0], image),
     replies=texts,
     replied=texts != vocab.pad,
   )
 
 
-def next_token_labels(codes: int, masks: int, fit: PackedLengths) -> int:
-  """Returns the most labels in a packed row.
+def max_labels(codes: int, masks: int, fit: PackedLengths) -> int:
+  """Returns the maximum number of labels in a packed row.
 
   Args:
-    codes: I, codes of an image.
-    masks: K, masks a pair.
+    codes: I, codes per image.
+    masks: J, masks per pair.
     fit: text lengths of all records.
   """
   return 2 * masks * (codes + 2) + 2 * fit.reply
@@ -151,13 +151,13 @@ def pack_batch(
   Args:
     vocab: vocabulary.
     batch: B records.
-    masked: bool[B, K, I], codes to mask; both sides share them. None:
+    masked: bool[B, J, I], codes to mask; both sides share them. None:
       the row has no image pair.
     replies: whether the row has the replies.
 
   Returns:
     (tokens int32[B, T], positions int32[B, T], attention mask
-    `attention_mask.Packed`, labels int32[B, 2, K, I + 2] for the code
+    `attention_mask.Packed`, labels int32[B, 2, J, I + 2] for the code
     blocks, or None).
   """
   tokens, positions, segments, labels = [], [], [], None
@@ -181,7 +181,7 @@ def pack_batch(
         None,
       ),
       (
-        attention_mask.Segment(size, copies, after=0, image=size),
+        attention_mask.Segment(size, copies, prefix=0, image=size),
         None,
         attention_mask.Interval(start=first),
       ),
@@ -211,7 +211,7 @@ def pack_batch(
         None,
       ),
       (
-        attention_mask.Segment(reads, 2, after=place),
+        attention_mask.Segment(reads, 2, prefix=place),
         attention_mask.Interval(end=1 + jnp.arange(reads)),
         None,
       ),

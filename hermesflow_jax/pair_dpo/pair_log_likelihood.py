@@ -29,29 +29,31 @@ def pair_logps(
   Args:
     model: a ShowO.
     batch: B records.
-    masked: bool[B, K, I], see `packing.pack_batch`.
+    masked: bool[B, J, I], see `packing.pack_batch`.
     chunk_size: labels of a record whose logits are in memory at once.
     replies: see `packing.pack_batch`.
 
   Returns:
-    (log-likelihoods, scored token counts), `PairLogps` each. A pair that is not
-    in the row is None.
+    (log-likelihoods, scored token counts), `PairValues` each; None for a pair
+    that is not in the row.
   """
   tokens, positions, mask, code_labels = packing.pack_batch(
     model.config.vocab, batch, masked, replies
   )
   hidden, _ = model(tokens, mask, positions)
   sizes = [s.size * s.count for s in mask.segments]
-  parts = jnp.split(hidden, np.cumsum(sizes)[:-1], axis=1)
+  segment_states = jnp.split(hidden, np.cumsum(sizes)[:-1], axis=1)
   states, labels = [], []
   if masked is not None:
-    states.append(parts[1])
+    states.append(segment_states[1])
     labels.append(code_labels)
   if replies:
     count, _, width = hidden.shape
     # The last token of the prompt predicts the first token of both replies.
-    before = jnp.broadcast_to(parts[-2][:, None, -1:], (count, 2, 1, width))
-    later = parts[-1].reshape(count, 2, -1, width)
+    before = jnp.broadcast_to(
+      segment_states[-2][:, None, -1:], (count, 2, 1, width)
+    )
+    later = segment_states[-1].reshape(count, 2, -1, width)
     both = jnp.concatenate([before, later], axis=2)
     states.append(both.reshape(count, -1, width))
     labels.append(jnp.where(batch.replied, batch.replies, token_rows.UNSCORED))
@@ -67,7 +69,7 @@ def pair_logps(
   counts = [log_likelihood.label_counts(a) for a in labels]
 
   def pairs(values):
-    return pair_margins.PairLogps(
+    return pair_margins.PairValues(
       t2i=None if masked is None else values[0].mean(2),
       mmu=values[-1] if replies else None,
     )

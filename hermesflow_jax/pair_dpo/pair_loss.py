@@ -27,7 +27,7 @@ def prepare_batch(
   schedule: mask_schedules.Schedule,
   image_tokens: int,
 ):
-  """Draws masks and computes record weights.
+  """Samples masks and computes record weights.
 
   It takes the whole batch before `adamw.accumulate` splits it, so that the
   losses add up over the parts.
@@ -35,12 +35,12 @@ def prepare_batch(
   Args:
     batch: rows from `record_rows.make_transform`, stacked to [B, ...].
     key: random key for this step.
-    masks: K, masks a pair.
+    masks: J, masks per pair.
     schedule: mask schedule.
-    image_tokens: I, codes of an image.
+    image_tokens: I, codes per image.
 
   Returns:
-    The batch with `masked` bool[B, K, I] (unless it has fixed masks), and with
+    The batch with `masked` bool[B, J, I] (unless it has fixed masks), and with
     `gen_share`, `und_share` and `both_share` float32[B], the weights for means
     over records, see `pair_margins.mean_weights`.
   """
@@ -48,8 +48,8 @@ def prepare_batch(
   batch = dict(batch)
   if 'masked' not in batch:
     keys = jax.random.split(key, (records, masks))
-    draw = lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
-    batch['masked'] = jax.vmap(jax.vmap(draw))(keys)
+    sample = lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
+    batch['masked'] = jax.vmap(jax.vmap(sample))(keys)
   return batch | {
     'gen_share': pair_margins.mean_weights(batch['gen_valid']),
     'und_share': pair_margins.mean_weights(batch['und_valid']),
@@ -76,9 +76,10 @@ def loss(
     model: policy, a ShowO.
     reference: frozen ShowO; None if the batch holds all reference scores.
     batch: batch from `prepare_batch`, or a part of it.
-    key: unused.
+    key: unused: the training step passes a key to every loss, but
+      `prepare_batch` has sampled the masks already.
     objective: method and weights.
-    reply: most tokens of a caption, its end included.
+    reply: maximum length of a caption in tokens, its end included.
     compat: official defects to reproduce.
     chunk_size: labels of a record whose logits are in memory at once.
 
@@ -181,7 +182,7 @@ def _pair_scores(model, reference, batch, reply, compat, chunk_size):
 
 
 def _reference_logps(reference, batch, chunk_size):
-  """Returns the reference's PairLogps; scores only pairs not in the batch."""
+  """Returns the reference's PairValues; scores only pairs not in the batch."""
   t2i, mmu = batch.get('reference_t2i'), batch.get('reference_mmu')
   if t2i is None or mmu is None:
     masked = batch['masked'] if t2i is None else None
@@ -191,4 +192,4 @@ def _reference_logps(reference, batch, chunk_size):
     t2i, mmu = (
       a if b is None else b for a, b in ((scored.t2i, t2i), (scored.mmu, mmu))
     )
-  return pair_margins.PairLogps(t2i=t2i, mmu=mmu)
+  return pair_margins.PairValues(t2i=t2i, mmu=mmu)

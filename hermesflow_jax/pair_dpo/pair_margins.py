@@ -19,16 +19,20 @@ WIN, LOSE = 0, 1
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class PairLogps:
-  """Log-likelihoods of both pairs under a single model, in nats.
+class PairValues:
+  """A value for each side of the image pair and of the caption pair.
+
+  The values are log-likelihoods under a single model, in nats, or the numbers
+  of tokens that they sum over.
 
   Attributes:
-    t2i: float32[B, 2], masked image codes given the caption.
-    mmu: float32[B, 2], caption given the image.
+    t2i: float32[B, 2] or int32[B, 2], for the image pair: its masked codes
+      given the caption. None: not scored.
+    mmu: the same for the caption pair: its captions given the image.
   """
 
-  t2i: jax.Array
-  mmu: jax.Array
+  t2i: jax.Array | None
+  mmu: jax.Array | None
 
 
 def reward_margins(policy: jax.Array, reference: jax.Array) -> jax.Array:
@@ -100,8 +104,8 @@ def sft_loss(
 
 
 def pair_metrics(
-  policy: PairLogps,
-  reference: PairLogps,
+  policy: PairValues,
+  reference: PairValues,
   und_weights: jax.Array | None = None,
   gen_weights: jax.Array | None = None,
 ) -> dict[str, jax.Array]:

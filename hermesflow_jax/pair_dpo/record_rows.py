@@ -53,7 +53,7 @@ def make_transform(
   def make_row(record, rng):
     caption, prompt = text.encode([record['caption'], question])
     win, lose = _replies(text, record, compat)
-    # Both sides share the first draw, except under the official defect.
+    # Both sides share the first number, except under the official defect.
     drop = rng.random(2) < drop_condition
     if not compat.separate_drops:
       drop[1] = drop[0]

@@ -1,4 +1,4 @@
-"""Log-likelihoods under the reference model, computed once a round."""
+"""Log-likelihoods under the reference model, computed once per round."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -28,24 +28,27 @@ def score_reference(
   chunk_size: int,
   mesh,
 ) -> list[dict]:
-  """Scores records under the reference before training, where that is exact.
+  """Scores records under the reference once, before training.
+
+  Captions are always scored. Images are scored only with fixed masks: with new
+  masks in each step the reference must score them in each step.
 
   Args:
     reference: frozen ShowO.
     records: homologous records, see `record_rows.make_transform`.
     make_row: (record, whether to drop the condition) -> row from
       `record_rows.make_transform`.
-    objective: number of masks, and whether they are fixed.
+    objective: J, number of masks per pair, and whether they are fixed.
     schedule: mask schedule.
-    image_tokens: I, codes of an image.
+    image_tokens: I, codes per image.
     seed: seed for the masks.
-    batch_size: records a batch; the mesh's `data` axis must divide it.
+    batch_size: records per batch; the mesh's `data` axis must divide it.
     chunk_size: see `pair_log_likelihood.pair_logps`.
     mesh: device mesh.
 
   Returns:
     The records with `reference_mmu` float32[2]; with fixed masks also `masked`
-    bool[K, I] and `reference_t2i` float32[2, 2], with the caption and without
+    bool[J, I] and `reference_t2i` float32[2, 2], with the caption and without
     it (both the same if the condition is never dropped).
   """
 

@@ -34,7 +34,7 @@ class UsefulWork:
       seconds: their duration.
 
     Returns:
-      Rates a second, `speed/mfu` in [0, 1] if the chip's peak is known, and
+      Rates per second, `speed/mfu` in [0, 1] if the chip's peak is known, and
       `device/peak_memory_gib` if the device reports it.
     """
     rate = steps / seconds
@@ -74,7 +74,7 @@ def image_pair_work(
   Args:
     config: ShowOConfig.
     record: row from `record_rows.make_transform`.
-    masks: K, masks a pair.
+    masks: J, masks per pair.
     masked: mean number of masked codes; these and both ends have labels.
   """
   if not record['gen_valid']:
@@ -150,8 +150,8 @@ def useful_work(
   Args:
     config: ShowOConfig.
     records: rows from `record_rows.make_transform`, a sample of the data.
-    batch: records a step.
-    masks: K, masks a pair.
+    batch: records per step.
+    masks: J, masks per pair.
     masked: mean number of masked codes.
     images_again: whether the reference scores images in each step.
     captions_again: whether the reference scores captions in each step.

@@ -59,7 +59,7 @@ def budget_table(models: list[dict]) -> result_table.Table:
 
 
 def judge_table(results: dict) -> result_table.Table:
-  """Compares each model’s scores for its own images with the judge’s."""
+  """Compares each model's scores for its own images with the judge's."""
   columns = {
     'correlation': 'correlation',
     'self_score': 'own score',

@@ -1,4 +1,4 @@
-"""A page that compares arms, from the ablation job’s `results.json`."""
+"""A page that compares arms, from the ablation job's `results.json`."""
 
 from hermesflow_jax.reports import charts
 from hermesflow_jax.reports import comparison_sweeps
@@ -50,11 +50,11 @@ def _lead_sentence(results) -> str:
 
 
 def _forest_plots(models, since) -> list[html_page.Figure]:
-  """Returns a forest plot for each score, with all models’ changes.
+  """Returns a forest plot for each score, with all models' changes.
 
   Args:
     models: `results['models']`.
-    since: 'base' or 'against', with what the models are compared.
+    since: 'base' or 'against', the model that changes are relative to.
   """
   figures = []
   for name, style in comparison_text.CHART_COLORS.items():

@@ -14,7 +14,7 @@ HEADLINE = {
   'generation': 'generation',
   'gap': 'gap',
   'caption_similarity': 'caption similarity',
-  scene_statistics.SIX: scene_statistics.SIX,
+  scene_statistics.TASK_MEAN: scene_statistics.TASK_MEAN,
 }
 
 

@@ -38,7 +38,7 @@ def tables(results: dict) -> list[result_table.Table]:
   """Returns all tables that have rows, in page order.
 
   Args:
-    results: content of the ablation job’s `results.json`.
+    results: content of the ablation job's `results.json`.
   """
   models = results['models']
   ordered = [
@@ -195,7 +195,7 @@ def _columns_within(
 
 
 def _score_table(title, note, models, columns) -> result_table.Table:
-  """Returns all models’ scores.
+  """Returns all models' scores.
 
   Args:
     title: heading.
@@ -213,13 +213,13 @@ def _score_table(title, note, models, columns) -> result_table.Table:
 
 
 def _change_table(title, note, models, since, columns) -> result_table.Table:
-  """Returns all models’ changes.
+  """Returns all models' changes.
 
   Args:
     title: heading.
     note: sentences under the heading.
     models: `results['models']`.
-    since: 'base' or 'against', with what the models are compared.
+    since: 'base' or 'against', the model that changes are relative to.
     columns: {score: column}; unknown scores are left out.
   """
   known = {

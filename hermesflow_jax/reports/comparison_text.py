@@ -1,6 +1,6 @@
 """Cells and sentences that comparison tables and pages share.
 
-Numbers come from the ablation job’s `results.json`.
+Numbers come from the ablation job's `results.json`.
 """
 
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ def score_with_se(entry: dict, name: str) -> str:
 
 
 def change(entry: dict) -> str:
-  """Returns a change with its standard error, and a star if it stands.
+  """Returns a change with its standard error, and a star if it is significant.
 
   Args:
     entry: with 'value', 'error' and 'stands', as in

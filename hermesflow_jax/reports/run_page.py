@@ -50,11 +50,11 @@ class PairSample:
     caption_win, caption_lose: captions by the model.
     caption_score_win, caption_score_lose: similarity to the true caption.
     image_win, image_lose: uint8[H, W, 3], images by the model.
-    vqa_score_win, vqa_score_lose: share in [0, 1] that the model answers
-      correctly.
+    vqa_score_win, vqa_score_lose: fraction of questions, in [0, 1], that the
+      model answers correctly.
     answers_win, answers_lose: (question, model answer, expected answer).
     caption_dropped, image_dropped: reason why training leaves the pair out;
-      '' if it is trained on.
+      '' if it is used for training.
     round: round in which the pairs were made; None hides it.
   """
 

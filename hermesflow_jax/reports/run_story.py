@@ -28,7 +28,7 @@ def _share(scene: dict, questions: list[dict]) -> str:
   return f'{sum(right)}/{len(right)}'
 
 
-def gallery(root: pathlib.PurePath, last: int, world, player, count: int):
+def gallery(root: pathlib.PurePath, last: int, data, unified, count: int):
   """Returns held-out scenes with images by the base and the last model.
 
   The scenes are the first in the held-out set, without selection.
@@ -36,18 +36,18 @@ def gallery(root: pathlib.PurePath, last: int, world, player, count: int):
   Args:
     root: run folder.
     last: last round.
-    world: inputs and held-out scenes.
-    player: model whose tokenizer decodes the images.
-    count: most scenes to return.
+    data: inputs and held-out scenes.
+    unified: model whose tokenizer decodes the images.
+    count: maximum number of scenes.
   """
-  inputs = world.held_out
+  inputs = data.held_out
   count = min(count, len(inputs))
   scenes = [_lines(root / f'round_{r}' / 'scenes.jsonl') for r in (0, last)]
   images = [
-    player.decode(_codes(root / f'round_{r}' / 'scenes.npz')[:count])
+    unified.decode(_codes(root / f'round_{r}' / 'scenes.npz')[:count])
     for r in (0, last)
   ]
-  real = player.decode(inputs.codes[:count])
+  real = unified.decode(inputs.codes[:count])
   return [
     run_page.Sample(
       caption=inputs.captions[n],
@@ -62,18 +62,18 @@ def gallery(root: pathlib.PurePath, last: int, world, player, count: int):
 
 
 def pair_samples(
-  root: pathlib.PurePath, number: int, world, player, count: int
+  root: pathlib.PurePath, number: int, data, unified, count: int
 ):
   """Returns the first inputs with a caption pair and an image pair.
 
   Args:
     root: run folder.
     number: round, from 1.
-    world: inputs and held-out scenes.
-    player: model that answers the questions and decodes the images.
-    count: most inputs to return.
+    data: inputs and held-out scenes.
+    unified: model that answers the questions and decodes the images.
+    count: maximum number of inputs.
   """
-  inputs = world.inputs[number - 1]
+  inputs = data.inputs[number - 1]
   pairs = pair_files.read_pairs(root / f'round_{number}')
   positions = {name: n for n, name in enumerate(inputs.ids)}
   complete = [
@@ -88,7 +88,7 @@ def pair_samples(
 
   def side(pick):
     codes = np.stack([pick(gen).value for _, _, gen in complete])
-    answers = player.answer(codes, questions)
+    answers = unified.answer(codes, questions)
     rows = [
       [
         (question['question'], answer, question['answer'])
@@ -96,11 +96,11 @@ def pair_samples(
       ]
       for of_image in zip(questions, answers, strict=True)
     ]
-    return player.decode(codes), rows
+    return unified.decode(codes), rows
 
   win, win_answers = side(lambda pair: pair.win)
   lose, lose_answers = side(lambda pair: pair.lose)
-  real = player.decode(inputs.codes[index])
+  real = unified.decode(inputs.codes[index])
   return [
     run_page.PairSample(
       id=name,
@@ -143,16 +143,16 @@ def judge_note(rounds: list[dict]) -> str:
 
 
 def write_from_run(
-  root: pathlib.PurePath, results: dict, world, player, count: int, command: str
+  root: pathlib.PurePath, results: dict, data, base, count: int, command: str
 ) -> None:
   """Writes `report.html` for a finished run.
 
   Args:
     root: run folder.
     results: content for `results.json`.
-    world: inputs and held-out scenes.
-    player: base model; its answers are shown beside the pairs.
-    count: most scenes, and most inputs with pairs, to show.
+    data: inputs and held-out scenes.
+    base: base model; its answers are shown beside the pairs.
+    count: maximum number of scenes, and of inputs with pairs.
     command: command that started the run; '' for none.
   """
   rounds = results['rounds']
@@ -170,8 +170,8 @@ def write_from_run(
       rounds=rounds,
       note=judge_note(rounds),
       training=training,
-      gallery=gallery(root, last, world, player, count),
-      pairs=pair_samples(root, 1, world, player, count),
+      gallery=gallery(root, last, data, base, count),
+      pairs=pair_samples(root, 1, data, base, count),
       settings=results['config'],
       seeds={'play': play['seed'], 'world': results['config']['world']['seed']},
       versions=results['versions'],

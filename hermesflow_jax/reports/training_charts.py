@@ -16,8 +16,7 @@ def join_rounds(
   """Joins all rounds to a single log whose steps increase.
 
   A round whose steps start again is moved behind the round before it.
-  Between two rounds stands a row with nothing but a step, so that no line
-  joins them.
+  A row with only a step separates two rounds, so that no line joins them.
 
   Args:
     training: logged metrics by round, from the first, each with a 'step'.

@@ -1,8 +1,8 @@
 """Samplers for images, text and answers.
 
-maskgit draws an image, autoregressive writes a reply, choice_scores scores the
-choices of a question (choice_tokens: token trees, choice_rules: scores); each
-handles a single example. prefix_cache holds the caches that examples share.
+maskgit generates an image, autoregressive writes a reply, choice_scores scores
+the choices of a question (choice_tokens: token trees, choice_rules: scores);
+each handles a single example. prefix_cache holds caches that examples share.
 batched compiles samplers for batches, mesh_sampler runs them over a mesh, and
 serving_weights prepares the weights. question_answering answers questions;
 unified_model combines all of these; inpainting fills larger canvases.

@@ -47,7 +47,7 @@ class ReplyState:
 
 
 def pick_token(key, logits, temperature, top_k, most: int):
-  """Draws a token among the `top_k` likeliest at a temperature.
+  """Samples a token among the `top_k` likeliest at a temperature.
 
   Args:
     key: random key.
@@ -55,7 +55,7 @@ def pick_token(key, logits, temperature, top_k, most: int):
     temperature: float32[], above 0.
     top_k: int32[], 1 to `most`; 1 is greedy.
     most: upper bound of `top_k`, at most V. The noise has this size, so the
-      drawn token depends on it.
+      sampled token depends on it.
 
   Returns:
     int32[], token id.

@@ -24,7 +24,7 @@ class Decoding:
 
   Attributes:
     temperature: above 0, divides the logits.
-    top_k: at least 1, likeliest tokens to draw from; 1 is greedy.
+    top_k: at least 1, likeliest tokens to sample from; 1 is greedy.
 
   Raises:
     ValueError: a setting is invalid.
@@ -58,10 +58,10 @@ def identity_keys(seed: int, names: Sequence[str], candidates: int):
   Args:
     seed: run seed.
     names: N names.
-    candidates: M, candidates per name.
+    candidates: number of candidates per name.
 
   Returns:
-    uint32[N, M, 2], raw keys.
+    uint32[N, candidates, 2], raw keys.
   """
   hashes = np.array([zlib.crc32(n.encode()) for n in names], np.uint32)
   return np.asarray(_keys(jax.random.key(seed), hashes, candidates))
@@ -105,13 +105,13 @@ def group_questions(
 
 @functools.partial(jax.jit, static_argnames=('config', 'skipped'))
 def draw_images(model, keys, rows, given, empty, counts, config, skipped):
-  """Samples M images for each of N captions.
+  """Samples K images for each of N captions.
 
   Args:
     model: a ShowO.
-    keys: uint32[N, M, 2], raw random keys.
+    keys: uint32[N, K, 2], raw random keys.
     rows: Rows [N, P], captions from `text_to_image.t2i_prefix`.
-    given: (codes int32[N, M, I], known bool[N, M, I]), codes to keep where
+    given: (codes int32[N, K, I], known bool[N, K, I]), codes to keep where
       known; or None.
     empty: Rows [P], the empty caption, used by guidance.
     counts: int32[S], codes that stay masked after each step.
@@ -119,7 +119,7 @@ def draw_images(model, keys, rows, given, empty, counts, config, skipped):
     skipped: pads that were cut off on the left of the rows.
 
   Returns:
-    int32[N, M, I], image codes.
+    int32[N, K, I], image codes.
   """
 
   def draw_image(key, row, given, empty):
@@ -144,7 +144,9 @@ def draw_images(model, keys, rows, given, empty, counts, config, skipped):
 
 
 @functools.partial(jax.jit, static_argnames=('max_new', 'most'))
-def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
+def write_replies(
+  model, keys, images, prompts, lengths, samplers, max_new, most
+):
   """Samples M replies to each of Q prompts about each of N images.
 
   Args:
@@ -153,7 +155,7 @@ def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
     images: Rows [N, E], see `image_to_text.mmu_parts`.
     prompts: Rows [N, Q, P], see `image_to_text.mmu_parts`.
     lengths: int32[N, Q], prompt lengths without pads.
-    rungs: (temperature float32[M], top_k int32[M]) of the M replies.
+    samplers: (temperature float32[M], top_k int32[M]) of the M replies.
     max_new: limit on generated tokens.
     most: largest `top_k`.
 
@@ -161,7 +163,7 @@ def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
     int32[N, Q, M, max_new], token ids.
   """
 
-  def write_reply(key, image, prompt, length, rung):
+  def write_reply(key, image, prompt, length, sampler):
     return autoregressive.sample_text(
       model,
       jax.random.wrap_key_data(key),
@@ -169,16 +171,16 @@ def write_replies(model, keys, images, prompts, lengths, rungs, max_new, most):
       prompt,
       length,
       max_new=max_new,
-      temperature=rung[0],
-      top_k=rung[1],
+      temperature=sampler[0],
+      top_k=sampler[1],
       most=most,
       stop=model.config.vocab.eos,
     )
 
-  over_rungs = jax.vmap(write_reply, (0, None, None, None, 0))
-  over_prompts = jax.vmap(over_rungs, (0, None, 0, 0, None))
+  over_samplers = jax.vmap(write_reply, (0, None, None, None, 0))
+  over_prompts = jax.vmap(over_samplers, (0, None, 0, 0, None))
   return jax.vmap(over_prompts, (0, 0, 0, 0, None))(
-    keys, images, prompts, lengths, rungs
+    keys, images, prompts, lengths, samplers
   )
 
 

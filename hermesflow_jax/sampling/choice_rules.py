@@ -1,7 +1,7 @@
 """Rules that turn token logits into scores for choices.
 
 The default rule, `constrained_logp`, is the log-probability of a reply that
-must equal some choice: each token is drawn from the model's distribution,
+must equal some choice: each token is sampled from the model's distribution,
 restricted to the tokens that are possible at its place. So a score does not
 depend on the length of its choice.
 

@@ -1,8 +1,8 @@
 """Inpainting and extrapolation on grids of image codes.
 
-A canvas is int32[N, H, W] with UNKNOWN at the codes to draw. A model draws
-grids of a fixed size, so a larger canvas is filled window by window; each
-window keeps its known codes.
+A canvas is int32[N, H, W] with UNKNOWN at the codes to generate. A model
+generates grids of a fixed size, so a larger canvas is filled window by window;
+each window keeps its known codes.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def masked_codes(mask: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
   """Converts a mask of pixels to a mask of codes.
 
   Args:
-    mask: bool[H', W'], True at pixels to redraw; h divides H', w divides W'.
+    mask: bool[H', W'], True at pixels to replace; h divides H', w divides W'.
     grid: (h, w), image size in codes.
 
   Returns:
@@ -51,7 +51,7 @@ def extend_canvas(canvas: np.ndarray, direction: str, grid) -> np.ndarray:
 
 
 def canvas_windows(canvas: np.ndarray, grid) -> list[tuple[int, int]]:
-  """Returns the windows that fill a canvas, in drawing order.
+  """Returns the windows that fill a canvas, in the order in which to fill them.
 
   Windows start every half grid and at the border; windows with more known
   codes come first. A window is dropped if earlier windows fill its codes.

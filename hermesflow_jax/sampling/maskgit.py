@@ -34,7 +34,7 @@ class MaskGITSampler:
     compounding: multiply the temperature of the previous step by
       1 - (s + 1) / S, as the official code does; otherwise multiply
       `temperature` by this factor.
-    code_temperature: > 0, divides the logits before a code is drawn.
+    code_temperature: > 0, divides the logits before a code is sampled.
 
   Raises:
     ValueError: numbers are out of bounds (the error lists all of them), or
@@ -65,7 +65,7 @@ class MaskGITSampler:
 
 
 def inverse_cdf(key, logits: jax.Array) -> jax.Array:
-  """Draws an index per row from softmax(logits) by inverting the CDF.
+  """Samples an index per row from softmax(logits) by inverting the CDF.
 
   Equal in distribution to `jax.random.categorical`, but with a single uniform
   number per row: Gumbel noise for all V indices took most of the sampling time
@@ -99,7 +99,7 @@ def _first_beyond(upto, point, weights):
   """Returns the first index whose cumulative weight exceeds `point`.
 
   The result is clipped to the indices with positive weight: rounding can put
-  the point outside, and an index with probability 0 must not be drawn.
+  the point outside, and an index with probability 0 must not be sampled.
   """
   index = jnp.arange(upto.shape[-1])
   first = jnp.argmax(weights > 0, axis=-1)
@@ -134,7 +134,7 @@ def sample_image(
     num_masked: int32[S], codes that stay masked after each step
       (`mask_schedules.schedule_counts`). The sampler raises it to 1 and
       limits it to the number of masked codes minus 1.
-    choose: draws codes, (key, logits float32[I, Z]) -> int[I].
+    choose: samples codes, (key, logits float32[I, Z]) -> int[I].
     skipped: pads that were cut off on the left of `text`; positions
       count them.
 

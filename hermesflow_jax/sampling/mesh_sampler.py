@@ -63,28 +63,28 @@ class MeshSampler:
     )
 
   def write(
-    self, ladder: Sequence[batched.Decoding], max_new: int, batch
+    self, samplers: Sequence[batched.Decoding], max_new: int, batch
   ) -> jax.Array:
-    """Samples a reply per setting of a ladder, see `batched.write_replies`.
+    """Samples a reply per text sampler, see `batched.write_replies`.
 
     Args:
-      ladder: M text sampler settings.
+      samplers: M text samplers.
       max_new: limit on generated tokens.
       batch: (keys, images, prompts, lengths).
 
     Returns:
       int32[N, Q, M, max_new], token ids.
     """
-    rungs = (
-      np.array([d.temperature for d in ladder], np.float32),
-      np.array([d.top_k for d in ladder], np.int32),
+    sampler_values = (
+      np.array([d.temperature for d in samplers], np.float32),
+      np.array([d.top_k for d in samplers], np.int32),
     )
     return batched.write_replies(
       self.serving_model,
       *batch,
-      rungs,
+      sampler_values,
       max_new=max_new,
-      most=max(d.top_k for d in ladder),
+      most=max(d.top_k for d in samplers),
     )
 
   def score(self, rule: Callable, batch) -> jax.Array:

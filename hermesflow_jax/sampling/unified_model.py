@@ -1,4 +1,4 @@
-"""The unified model: draws captions, describes images, answers questions.
+"""The unified model: generates images, describes images, answers questions.
 
 Batches go over the mesh in chunks of few sizes, so few programs are compiled.
 Random keys derive from input names and candidate numbers, not from
@@ -122,14 +122,14 @@ class UnifiedModel:
     Args:
       names: N names, from which random keys derive.
       captions: N texts.
-      candidates: M, images per caption.
+      candidates: K, images per caption.
       sampler: image sampler settings.
       seed: run seed.
-      codes: int[N, M, I], codes to keep where `known`; or None.
-      known: bool[N, M, I], positions to keep; None if `codes` is None.
+      codes: int[N, K, I], codes to keep where `known`; or None.
+      known: bool[N, K, I], positions to keep; None if `codes` is None.
 
     Returns:
-      int32[N, M, I], image codes.
+      int32[N, K, I], image codes.
     """
     tokens = self.text.encode(captions)
     rows = text_to_image.t2i_prefix(self.vocab, tokens, self.lengths.max_text)
@@ -146,7 +146,7 @@ class UnifiedModel:
       self.grid[0] * self.grid[1],
       mask_schedules.parse_schedule(sampler.schedule),
     )
-    # Images and replies with the same name draw from different keys.
+    # Images and replies with the same name have different random keys.
     keys = batched.identity_keys(
       seed, [f'image/{n}' for n in names], candidates
     )
@@ -173,21 +173,21 @@ class UnifiedModel:
     self,
     names: Sequence[str],
     codes: np.ndarray,
-    ladder: Sequence[batched.Decoding],
+    samplers: Sequence[batched.Decoding],
     seed: int,
   ) -> list[list[str]]:
-    """Samples a caption per setting of the ladder for each image.
+    """Samples M captions of each image, one per sampler.
 
     Args:
       names: N names, from which random keys derive.
       codes: int[N, I], image codes.
-      ladder: M text sampler settings.
+      samplers: M text samplers.
       seed: run seed.
 
     Returns:
       N lists with M texts.
     """
-    replies = self.reply(names, codes, [self.caption_prompt], ladder, seed)
+    replies = self.reply(names, codes, [self.caption_prompt], samplers, seed)
     return [captions for (captions,) in replies]
 
   def reply(
@@ -195,16 +195,16 @@ class UnifiedModel:
     names: Sequence[str],
     codes: np.ndarray,
     prompts: Sequence[str],
-    ladder: Sequence[batched.Decoding],
+    samplers: Sequence[batched.Decoding],
     seed: int,
   ) -> list[list[list[str]]]:
-    """Samples a reply per setting of the ladder to each prompt and image.
+    """Samples M replies to each prompt about each image, one per sampler.
 
     Args:
       names: N names, from which random keys derive.
       codes: int[N, I], image codes.
       prompts: Q texts; all share the cache of their image.
-      ladder: M text sampler settings.
+      samplers: M text samplers.
       seed: run seed.
 
     Returns:
@@ -214,14 +214,14 @@ class UnifiedModel:
       [text_tokenizer.user_turn(prompt) for prompt in prompts]
     )
     count, size = len(names), len(prompts)
-    parts = question_answering.padded_parts(
+    padded = question_answering.padded_parts(
       self.vocab,
       np.repeat(codes, size, axis=0),
       turns * count,
       self.lengths.prompt,
     )
     images, rows, lengths = jax.tree.map(
-      lambda a: a.reshape(count, size, *a.shape[1:]), parts
+      lambda a: a.reshape(count, size, *a.shape[1:]), padded
     )
     images = jax.tree.map(lambda a: a[:, 0], images)
     identities = [
@@ -230,13 +230,13 @@ class UnifiedModel:
       for name in names
       for prompt in prompts
     ]
-    keys = batched.identity_keys(seed, identities, len(ladder))
+    keys = batched.identity_keys(seed, identities, len(samplers))
     keys = keys.reshape(count, size, *keys.shape[1:])
     tokens = self._sampler.map(
       'writing',
-      functools.partial(self._sampler.write, ladder, self.lengths.reply),
+      functools.partial(self._sampler.write, samplers, self.lengths.reply),
       (keys, images, rows, lengths),
-      size * len(ladder),
+      size * len(samplers),
     )
     return [
       [[self.text.decode_reply(t) for t in replies] for replies in image]

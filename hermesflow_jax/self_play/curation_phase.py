@@ -16,7 +16,7 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.self_play import round_state
 
-_SAME_CANDIDATES = (
+_SAME_MODEL_NOTE = (
   'The judge is the model that drew and scored these images, so how far the '
   'two agree is not measured.'
 )
@@ -63,10 +63,10 @@ def gather_candidates(
 
   Args:
     this_round: round state before training.
-    unified: model that captions, draws and answers.
+    unified: model that writes captions, generates images and answers.
   """
   config, inputs = this_round.config, this_round.inputs
-  recipe = candidate_generation.CandidateConfig(
+  candidate_config = candidate_generation.CandidateConfig(
     config.curation_sampler,
     config.images,
     config.captions,
@@ -77,7 +77,7 @@ def gather_candidates(
   gathering.gather(
     unified,
     inputs,
-    recipe,
+    candidate_config,
     store,
     config.shard,
     progress=unified.progress('curating'),
@@ -116,7 +116,7 @@ def make_pairs(
   _write_pairs(this_round, candidates, pairs)
   curation = {'drops': pair_files.drop_counts(pairs)}
   if this_round.data.judges_itself(this_round.learned):
-    curation['note'] = _SAME_CANDIDATES
+    curation['note'] = _SAME_MODEL_NOTE
   else:
     if self_scores is None:
       self_scores = candidates.image_scores

@@ -20,20 +20,21 @@ from hermesflow_jax.self_play import play_settings
 from hermesflow_jax.self_play import round_state
 from hermesflow_jax.self_play import score_table
 
-_SAME_IMAGES = (
+_SAME_MODEL_NOTE = (
   'The base model judges its own images: generation is its own score of '
   'them, so own_score is left out.'
 )
 
 
 def evaluate_round(
-  this_round: round_state.Round, model: showo.ShowO, learned: bool = False
+  this_round: round_state.Round, model: showo.ShowO, learned: bool
 ) -> dict:
-  """Evaluates a model after a round and prints its scores.
+  """Evaluates the model of a round and prints its scores.
 
   Args:
     this_round: round number, data and settings.
-    model: parameters after training.
+    model: parameters to evaluate: the base model in round 0, later the model
+      that the round trained.
     learned: whether `model` has been trained since the base model.
   """
   summary = evaluate(
@@ -54,7 +55,7 @@ def evaluate(
   config: play_settings.PlayConfig,
   folder: pathlib.PurePath,
   console: terminal.Console,
-  learned: bool = True,
+  learned: bool,
 ) -> dict:
   """Evaluates a model, or reads its evaluation if it was made before.
 
@@ -79,10 +80,10 @@ def evaluate(
     lambda: json.loads(record.read_text()) if record.exists() else None
   )
   unseen_hash = _ids_hash(data.unseen)
-  known_hash = summary and (summary.get('unseen') or {}).get('content')
-  if summary and known_hash == unseen_hash:
+  previous_hash = summary and (summary.get('unseen') or {}).get('content')
+  if summary and previous_hash == unseen_hash:
     console.say(f'{folder.name}: evaluation found, skipping')
-    return summary | _known_captions(data)
+    return summary | _count_input_captions(data)
   began = time.perf_counter()
   judge = None if data.judges_itself(learned) else data.judge
 
@@ -108,8 +109,8 @@ def evaluate(
     summary = gap.summarize(result, data.held_out)
     summary['judge'] = data.judged_by
     if judge is None:
-      summary['note'] = _SAME_IMAGES
-  summary |= _known_captions(data) | {'unseen': None}
+      summary['note'] = _SAME_MODEL_NOTE
+  summary |= _count_input_captions(data) | {'unseen': None}
   if data.unseen:
     result = _select_unseen(folder, data) or measure(data.unseen)
     _write_scenes(folder, 'scenes_unseen', result, data.unseen)
@@ -121,12 +122,12 @@ def evaluate(
   return summary
 
 
-def _known_captions(data) -> dict[str, int]:
-  """Counts held-out captions that inputs have, too."""
-  known = data.input_captions
+def _count_input_captions(data) -> dict[str, int]:
+  """Counts the held-out captions that inputs also have."""
+  input_captions = data.input_captions
   return {
     'captions_also_of_inputs': sum(
-      caption in known for caption in data.held_out.captions
+      caption in input_captions for caption in data.held_out.captions
     )
   }
 

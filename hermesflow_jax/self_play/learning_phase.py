@@ -16,7 +16,7 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.self_play import round_state
 
-# Inputs that are captioned and drawn at intervals during training.
+# Inputs that are captioned and generated at intervals during training.
 _SAMPLES = 4
 
 
@@ -87,8 +87,8 @@ def learn(
 def _sample_writer(this_round):
   """Returns a function that writes samples from a training state.
 
-  For the first inputs it draws the captions and captions the images, and
-  writes a contact sheet and JSON lines.
+  For the first inputs it generates an image from the caption and a caption
+  from the image, and writes a contact sheet and JSON lines.
   """
   config = this_round.config
   inputs = this_round.inputs.part(slice(0, _SAMPLES))

@@ -16,7 +16,7 @@ from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sequences import text_similarity
 
-# Name of the judge of images drawn for the user's own files.
+# Name of the judge of images that are generated for the user's own files.
 BASE_MODEL = 'base model'
 
 
@@ -26,8 +26,8 @@ class PlayConfig(learning.LearningConfig):
 
   Attributes:
     rounds: R rounds.
-    images: K, candidate images per caption.
-    captions: M samplers, each writes a candidate caption per image.
+    images: K, candidate images per input.
+    captions: M caption samplers, each writes a candidate caption per input.
     free_answers: see `question_answering.AnswerConfig`.
     free_prompt: see `question_answering.AnswerConfig`.
     choice_rule: see `question_answering.AnswerConfig`.
@@ -35,7 +35,7 @@ class PlayConfig(learning.LearningConfig):
     curation_sampler: candidate image sampler.
     evaluation_sampler: evaluation image sampler.
     rules: rules that accept or drop a pair.
-    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
+    caption_scorer: key of the caption scorer in `text_similarity.SCORERS`.
     reference: frozen Pair-DPO reference: 'round' (the model that the round
       starts from) or 'base'.
   """
@@ -83,7 +83,7 @@ class PlayData:
     judge: judge for generated images, in evaluation and diagnostics. Training
       never uses it, except in `experiments.ablation` for the 'judge' arm.
     judged_by: judge name; BASE_MODEL for the base model.
-    similarity: scores captions against the true captions.
+    similarity: caption scorer, compares captions with the true captions.
     unseen: inputs for evaluation whose captions no round has: more inputs, or
       some from `held_out`; None for none.
     publish: (folder, inputs, pairs, decode) -> None, writes a round's pairs for

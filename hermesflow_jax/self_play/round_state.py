@@ -57,7 +57,7 @@ class Round:
     return self.base.model if self.config.reference == 'base' else self.model
 
   def sampler(self, model: showo.ShowO) -> unified_model.UnifiedModel:
-    """Returns a unified model that captions, draws and answers with `model`.
+    """Returns the base unified model with other parameters, for sampling.
 
     Each call returns a new object, which keeps a parameter copy for sampling.
     Drop the object before training starts: the copy is as large as the model.

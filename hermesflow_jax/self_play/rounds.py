@@ -47,12 +47,14 @@ def play_rounds(
     )
 
   model, steps = base.model, 0
-  summary = evaluation_phase.evaluate_round(start_round(0, model, False), model)
+  summary = evaluation_phase.evaluate_round(
+    start_round(0, model, False), model, False
+  )
   summaries = [summary | {'round': 0}]
   for number in range(1, config.rounds + 1):
     this_round = start_round(number, model, steps > 0)
-    # The model captions each image, draws each caption and scores both. The
-    # winner and the loser of an input make its homologous pairs.
+    # The model writes captions for each image, generates images for each
+    # caption and scores both. An input gets a caption pair and an image pair.
     pairs, curation = curation_phase.curate(this_round)
     # Pair-DPO trains the model on caption pairs and image pairs together.
     model, learning = learning_phase.learn(this_round, pairs)

@@ -1,9 +1,9 @@
 """Omni-attention mask of rows with text and image tokens.
 
 Text attends causally, an image attends to itself in full (Show-o, arXiv
-2408.12528, section 3.2). A row stores this rule as one integer per token:
-`ar = 1` opens a block, `ar = 0` extends the current block. A token attends to
-its own block and to all blocks before it.
+2408.12528, section 3.2). A row stores this rule as an integer per token, `ar`
+(autoregressive): 1 opens a block, 0 extends the current block. A token attends
+to its own block and to all blocks before it.
 
   text   1 1 1 1            each token is a block: causal attention
   image  1 0 0 0            <|soi|>, codes, <|eoi|> are a block: full attention
@@ -74,7 +74,7 @@ def mask_matrix_with_features(
 ) -> jax.Array:
   """Returns the dense attention mask of rows with CLIP features.
 
-  EVERY query attends to the features, even the system prompt and <|soi|>
+  Every query attends to the features, even the system prompt and <|soi|>
   before them. Otherwise the mask equals `mask_matrix`.
 
       <|mmu|> system <|soi|>  features  <|eoi|> text
@@ -105,7 +105,7 @@ class Interval:
   start: jax.Array | None = None
   end: jax.Array | None = None
 
-  def after(self, first: int) -> 'Interval':
+  def skip_queries(self, first: int) -> 'Interval':
     """Returns the mask without the first `first` queries."""
 
     def cut(bound):
@@ -160,27 +160,27 @@ def key_intervals(ar: jax.Array, valid: jax.Array) -> Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """Layout of one segment of a packed row, see `Packed`.
+  """Layout of a segment of a packed row, see `Packed`.
 
   Attributes:
     size: T, tokens of a copy.
     count: C, copy count; they follow each other in the row and do not
       attend to each other.
-    after: index of the segment that all copies attend to, or None. That
-      segment has a single copy.
+    prefix: index of an earlier segment that all copies attend to, e.g. the
+      caption before image codes; or None. That segment has a single copy.
     image: leading tokens of a copy that form an image. They attend
       to each other and to no other token of the copy; none is a pad.
   """
 
   size: int
   count: int = 1
-  after: int | None = None
+  prefix: int | None = None
   image: int = 0
 
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=['own', 'before'],
+  data_fields=['own', 'prefix'],
   meta_fields=['segments'],
 )
 @dataclasses.dataclass(frozen=True)
@@ -192,13 +192,13 @@ class Packed:
     own: for each segment, the mask between tokens of the same copy: None for
       all keys, or an `Interval` with bounds that broadcast against
       int32[..., C, T].
-    before: for each segment, the mask over the keys of the segment that it
-      comes after; same form.
+    prefix: for each segment, the mask over the keys of its prefix segment, see
+      `Segment.prefix`; same form.
   """
 
   segments: tuple[Segment, ...]
   own: tuple[Interval | None, ...]
-  before: tuple[Interval | None, ...]
+  prefix: tuple[Interval | None, ...]
 
 
 # Mask of an attention call: an interval of keys per query, a packed row,

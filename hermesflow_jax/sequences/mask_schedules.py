@@ -118,7 +118,7 @@ def schedule_counts(steps: int, n: int, schedule: Schedule) -> np.ndarray:
 
 
 def draw_mask(key: jax.Array, n: int, schedule: Schedule) -> jax.Array:
-  """Draws a random training mask for an image.
+  """Samples a training mask for an image.
 
   The progress t is uniform. The mask has round(n * schedule(t)) codes, at
   least 1, and all sets of this size are equally likely.

@@ -13,19 +13,24 @@ ORDER = 2
 
 
 class Scorer(Protocol):
-  """Scores candidates against references, e.g. with a text encoder."""
+  """Caption scorer: scores captions against true captions.
+
+  It may use a text encoder. Its scores must lie above -1, as a cosine does for
+  any two captions that are not opposite: `pair_selection.select_pairs` drops a
+  caption pair whose winner scores -1 or less.
+  """
 
   def __call__(
     self, candidates: Sequence[str], references: Sequence[str]
   ) -> np.ndarray:
-    """Scores N candidates, each against its own reference.
+    """Scores N captions, each against its own reference.
 
     Args:
       candidates: N texts.
       references: N texts.
 
     Returns:
-      float[N], higher for closer texts.
+      float[N] above -1, higher for closer texts.
     """
 
 

@@ -4,7 +4,7 @@
   mmu  <|mmu|> <|soi|> codes <|eoi|> [sot] prompt answer eos pads  next token
   lm   bos text eos pads                                           next token
 
-In ALL rows the label of a token is stored at the position of this token; -100
+In all rows the label of a token is stored at the position of this token; -100
 marks tokens that are not scored. A t2i row is scored in place: logits[t]
 against labels[t]. mmu and lm rows are scored by next-token prediction:
 logits[t] against labels[t+1], see `log_likelihood.next_labels`. Positions are
@@ -34,7 +34,8 @@ class Rows:
   Attributes:
     tokens: int32[B, T], vocabulary ids.
     labels: int32[B, T], vocabulary ids, or UNSCORED.
-    ar: int32[B, T], attention blocks, see `attention_mask.mask_matrix`.
+    ar: int32[B, T], 1 opens an attention block, 0 extends it; see
+      `attention_mask.mask_matrix`.
     valid: bool[B, T], False on pads.
   """
 

@@ -15,7 +15,7 @@ def coverage(
   Args:
     shape: name in SHAPES.
     size: key in SIZES.
-    width: even side of a square window with the shape at its centre, in pixels.
+    width: even side of a square window with the shape at its center, in pixels.
     dx: offset to the right, in pixels.
     dy: offset downwards, in pixels.
 

@@ -66,8 +66,8 @@ class DetectedObject:
     shape: member of SHAPES, None if unsure.
     color: key in COLORS, None if unsure.
     size: key of SIZES, None if unsure.
-    x: centre, in pixels from the left border.
-    y: centre, in pixels from the upper border.
+    x: center, in pixels from the left border.
+    y: center, in pixels from the upper border.
     confidence: explained share, 0 to 1.
     margin: confidence minus the second-best look's share.
   """
@@ -85,14 +85,14 @@ class DetectedObject:
 def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
   """Returns K templates for each of L looks.
 
-  A template's centre of mass lies at the window's centre plus _OFFSETS.
+  A template's center of mass lies at the window's center plus _OFFSETS.
 
   Returns:
-    Unit templates float32[L, K, WINDOW * WINDOW]; norms before normalisation
-    float32[L, K]; shape centres (x, y) relative to the window's centre
+    Unit templates float32[L, K, WINDOW * WINDOW]; norms before normalization
+    float32[L, K]; shape centers (x, y) relative to the window's center
     float[L, K, 2]; blurs float[L, K].
   """
-  rows, centres, blurs = [], [], []
+  rows, centers, blurs = [], [], []
   middle = (WINDOW - 1) / 2
   for shape, size in _LOOKS:
     mass = ndimage.center_of_mass(drawing.coverage(shape, size, WINDOW))
@@ -101,14 +101,14 @@ def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
       sharp = drawing.coverage(shape, size, WINDOW, x, y)
       soft = ndimage.gaussian_filter(sharp, blur) if blur else sharp
       rows.append(soft.ravel())
-      centres.append((x, y))
+      centers.append((x, y))
       blurs.append(blur)
-  rows, centres, blurs = (
+  rows, centers, blurs = (
     np.stack(table).reshape(len(_LOOKS), -1, *np.shape(table[0]))
-    for table in (rows, centres, blurs)
+    for table in (rows, centers, blurs)
   )
   norms = np.linalg.norm(rows, axis=-1)
-  return rows / norms[..., None], norms, centres, blurs
+  return rows / norms[..., None], norms, centers, blurs
 
 
 def _ground(image: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ def _explain(window: np.ndarray, ground: np.ndarray) -> DetectedObject:
     The best object; x and y are relative to the window's corner.
   """
   window = window.reshape(-1, 3)
-  templates, norms, centres, blurs = _templates()
+  templates, norms, centers, blurs = _templates()
   # A product per look is so small that BLAS uses no further threads. Threads
   # that wait for busy cores would take twenty times as long.
   fitted = np.matmul(templates, window)
@@ -152,8 +152,8 @@ def _explain(window: np.ndarray, ground: np.ndarray) -> DetectedObject:
     shape=shape if known and shape_margin >= MIN_MARGIN else None,
     color=_color(ground + fitted[best] / norms[best]) if known else None,
     size=size if known and size_margin >= MIN_MARGIN else None,
-    x=float(centres[best][0]) + WINDOW / 2,
-    y=float(centres[best][1]) + WINDOW / 2,
+    x=float(centers[best][0]) + WINDOW / 2,
+    y=float(centers[best][1]) + WINDOW / 2,
     confidence=share,
     margin=min(shape_margin, size_margin),
   )

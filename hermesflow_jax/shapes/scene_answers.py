@@ -9,7 +9,7 @@ from hermesflow_jax.shapes import shape_world
 UNSURE = 'unsure'
 
 
-# Least distance of two centres along the axis of a relation, in pixels.
+# Least distance of two centers along the axis of a relation, in pixels.
 MIN_OFFSET = 10
 
 
@@ -92,7 +92,7 @@ def answer_question(question: str, objects: Iterable[Any]) -> str:
   Args:
     question: text.
     objects: objects with attributes shape, color, size (None if unsure) and x,
-      y (centre in pixels, y downwards).
+      y (center in pixels, y downwards).
 
   Returns:
     A choice of the question, 'many' for more than four objects, or 'unsure' if

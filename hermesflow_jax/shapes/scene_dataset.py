@@ -52,7 +52,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
       builder=self,
-      description='Scenes of coloured shapes, generated from a seed.',
+      description='Scenes of colored shapes, generated from a seed.',
       features=tfds.features.FeaturesDict(
         {
           'id': tfds.features.Text(),

@@ -1,4 +1,4 @@
-"""Samples scenes with coloured shapes and captions.
+"""Samples scenes with colored shapes and captions.
 
 A scene holds 1 to 4 objects on a grid with 4 x 4 cells, 16 pixels wide. A
 grammar with GenEval's six tags (arXiv 2310.11513) generates its caption;
@@ -231,8 +231,8 @@ def sample_scene(
     split: key in SPLITS.
     seed: dataset seed, >= 0.
     index: scene index, >= 0.
-    jitter: largest offset from the cell's centre, 0 to MAX_JITTER pixels. Up to
-      1, neighbours never touch.
+    jitter: largest offset from the cell's center, 0 to MAX_JITTER pixels. Up to
+      1, neighbors never touch.
 
   Raises:
     ValueError: an argument is out of range.

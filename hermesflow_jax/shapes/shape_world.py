@@ -25,7 +25,7 @@ COLORS = {
   'cyan': (30, 190, 205),
 }
 # Diameter in pixels. Even, so that edges meet pixel borders, and 12 leaves two
-# empty pixels between large neighbours at jitter 1.
+# empty pixels between large neighbors at jitter 1.
 SIZES = {'small': 8, 'large': 12}
 NUMBERS = ('zero', 'one', 'two', 'three', 'four')
 RELATIONS = ('left of', 'right of', 'above', 'below')
@@ -116,7 +116,7 @@ class World:
 
   Attributes:
     seed: random seed for the scenes.
-    jitter: largest offset from the cell's centre, in pixels.
+    jitter: largest offset from the cell's center, in pixels.
   """
 
   seed: settings.NonNegativeInt

@@ -11,7 +11,10 @@ from hermesflow_jax.training import log_likelihood
 
 
 def chunk_count(count: int, chunk_size: int) -> int:
-  """Returns the most chunks in which `chunked_logps` scores `count` labels."""
+  """Returns the number of chunks that hold `count` labels.
+
+  `chunked_logps` skips chunks in which no label is scored.
+  """
   return -(-count // chunk_size)
 
 
@@ -72,10 +75,10 @@ def _scored(head, states, labels):
 # of the head, as large as the head, for empty chunks as well.)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _in_chunks(size, head, states, labels):
-  """Scores positions [R], the labelled positions first.
+  """Scores positions [R], the labeled positions first.
 
   Args:
-    size: positions a chunk; R is a multiple of it.
+    size: positions per chunk; R is a multiple of it.
     head: function from states to logits.
     states: float[R, D].
     labels: int32[R].
@@ -122,10 +125,11 @@ _in_chunks.defvjp(_in_chunks_forward, _in_chunks_backward)
 
 
 def _trips(size, labels):
-  """Returns int32[], the most chunks with labels on any device of `data`.
+  """Returns the number of chunks to score, int32[].
 
-  Devices wait for each other anyway, and a model-parallel head may share the
-  vocabulary of a chunk between them.
+  It is the maximum over the mesh axis `data`: if the head is split over the
+  vocabulary, devices communicate in each chunk, so all must run as many chunks.
+  This costs no time, as the devices wait for each other in each step anyway.
   """
   count = (labels != token_rows.UNSCORED).sum()
   if 'data' in jax.sharding.get_abstract_mesh().manual_axes:

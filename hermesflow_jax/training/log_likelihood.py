@@ -1,11 +1,10 @@
-"""Token log-probabilities in plain rows: a text and at most one image a row.
+"""Token log-probabilities in plain rows: a text and at most one image per row.
 
 Pretraining and the official defects score these rows. Default Pair-DPO
 training scores packed rows instead, see `pair_dpo.pair_log_likelihood`.
 
 In t2i rows, logits predict the token at their own position; in mmu and lm rows,
-the next token. The output head runs only at positions
-that may have labels.
+the next token. The output head runs only at positions that may have labels.
 """
 
 import jax
@@ -56,13 +55,14 @@ def image_logps(model, rows: token_rows.Rows, masked: jax.Array):
 
 
 def text_logps(model, rows: token_rows.Rows, window: int):
-  """Scores labelled tokens in mmu or lm rows.
+  """Scores labeled tokens in mmu or lm rows.
 
   Args:
     model: a ShowO.
     rows: rows [..., T] from `image_to_text.mmu_rows` or `token_rows.lm_rows`,
       with contiguous labels.
-    window: most labels in a row; the head runs at that many positions.
+    window: maximum number of labels in a row, and the number of positions at
+      which the head runs.
 
   Returns:
     (logps float32[..., window], labels int32[..., window]), starting at
@@ -88,7 +88,7 @@ def mean_nll(logps: jax.Array, labels: jax.Array) -> jax.Array:
     labels: int[..., T].
 
   Returns:
-    float32[], nats a token.
+    float32[], nats per token.
   """
   return -logps.sum() / jnp.maximum(label_counts(labels).sum(), 1)
 

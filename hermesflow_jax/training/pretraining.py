@@ -172,11 +172,11 @@ def loss(
     key: random key for the masks.
     mixture: weights.
     schedule: mask schedule.
-    image_tokens: I, codes of an image.
-    reply: most tokens of an answer, its end included.
+    image_tokens: I, codes per image.
+    reply: maximum length of an answer in tokens, its end included.
 
   Returns:
-    (float32[], {'loss/t2i', 'loss/mmu', 'loss/lm': float32[]}), nats a token.
+    (float32[], {'loss/t2i', 'loss/mmu', 'loss/lm': float32[]}), nats per token.
   """
   del constants
   keys = jax.random.split(key, batch['t2i'].tokens.shape[0])

@@ -35,7 +35,7 @@ def run_resumable(run: training_loop.TrainingRun) -> train_step.TrainState:
   """
   root = storage.path(run.folder)
   checkpoints = rotation.CheckpointRotation(
-    root / 'steps', run.identity, run.console.say, known=run.known
+    root / 'steps', run.identity, run.console.say, known=run.comparable
   )
   abstract = jax.eval_shape(run.make_state)
   restored = checkpoints.newest(

@@ -86,7 +86,7 @@ def loss(
 def pixel_weights(pixels: jax.Array, foreground: float) -> jax.Array:
   """Returns pixel weights with mean 1.
 
-  A pixel is foreground if it differs from the median colour along the
+  A pixel is foreground if it differs from the median color along the
   image's border.
 
   Args:

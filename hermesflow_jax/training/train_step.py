@@ -70,8 +70,8 @@ def init_state(
   return _placed_state(make_model, key, optim, mesh)
 
 
-def start_state(model, optim: adamw.AdamWConfig, mesh) -> TrainState:
-  """Returns the state at step 0, with a copy of `model`."""
+def state_from_model(model, optim: adamw.AdamWConfig, mesh) -> TrainState:
+  """Returns the state at step 0 for an existing model, with a copy of it."""
   return _placed_state(lambda model: model, model, optim, mesh)
 
 
@@ -131,11 +131,13 @@ class TrainStep:
     Returns:
       (next state, {name: float32[]}).
     """
-    program, arguments = self.parts(state, constants)
+    program, arguments = self.program_and_arguments(state, constants)
     leaves, metrics = program(*arguments, batch)
     return jax.tree.unflatten(jax.tree.structure(state), leaves), metrics
 
-  def parts(self, state: TrainState, constants) -> tuple[Callable, tuple]:
+  def program_and_arguments(
+    self, state: TrainState, constants
+  ) -> tuple[Callable, tuple]:
     """Returns the jitted step and its arguments without the batch.
 
     `program(leaves, *arguments[1:], batch)` returns (leaves of the next state,

@@ -62,7 +62,8 @@ class TrainingRun:
     folder: folder for checkpoints (`steps/`), metrics and a profile.
     identity: settings that its checkpoints must have, JSON types; see
       `rotation.CheckpointRotation`.
-    known: a checkpoint's identity -> the part to compare.
+    comparable: identity in a checkpoint -> its part that must equal `identity`;
+      a checkpoint may have settings of another release.
     label: run name in progress lines.
     console: progress output.
     names: step -> its record ids, for error messages; None if unknown.
@@ -78,7 +79,7 @@ class TrainingRun:
   mesh: jax.sharding.Mesh
   folder: str
   identity: dict
-  known: Callable[[dict], dict] = dict
+  comparable: Callable[[dict], dict] = dict
   label: str
   console: terminal.Console
   names: Callable[[int], Sequence[str]] | None = None
@@ -95,8 +96,8 @@ class Hooks:
     progress: wraps the steps, e.g. in a progress bar.
     save: (state, step metrics since the last metrics line, steps skipped in the
       whole run) -> None; None for no checkpoints.
-    stop: () -> whether to save and stop; called after each step but the last.
-      A later stop is up to the caller.
+    stop: () -> whether to save and stop; called after each step but the
+      last. The caller must handle a stop during the last step.
     trace: folder of the profile.
   """
 
@@ -137,8 +138,10 @@ def run_loop(
   interval, pending = list(interval), []
   start, config = int(state.step), run.config
   structure = jax.tree.structure(state)
-  # Between steps the state is its leaves, see `TrainStep.parts`.
-  program, (leaves, *arguments) = run.step.parts(state, run.constants)
+  # Between steps the state is its leaves; `program_and_arguments` says why.
+  program, (leaves, *arguments) = run.step.program_and_arguments(
+    state, run.constants
+  )
   batches = run.batches(start)
 
   def current():

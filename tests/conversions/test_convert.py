@@ -134,7 +134,7 @@ def test_a_trained_checkpoint_goes_back(run, converted, tmp_path, prefix):
   tree = jax.tree.map(jnp.asarray, trained)
   if prefix:
     optim = adamw.AdamWConfig(lr=1e-3, steps=3)
-    tree = train_step.start_state(tree, optim, tiny.mesh(2, 2))
+    tree = train_step.state_from_model(tree, optim, tiny.mesh(2, 2))
   checkpoint.save(str(tmp_path / 'run' / '3'), tree, {'seconds': 1.0})
   command = ('showo', tmp_path / 'run' / '3', tmp_path / 'back', '--reverse')
   code, message = run(*command)

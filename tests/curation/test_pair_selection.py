@@ -214,8 +214,8 @@ def test_records_are_lines_of_json_without_nan():
 class Model:
   """Answers 'red' about images of codes 1, and says so."""
 
-  def describe(self, ids, codes, ladder, seed):
-    return [[f'{name} {rung}' for rung in ladder] for name in ids]
+  def describe(self, ids, codes, samplers, seed):
+    return [[f'{name} {sampler}' for sampler in samplers] for name in ids]
 
   def draw(self, ids, captions, images, sampler, seed):
     return np.array([[[k % 2] * 4 for k in range(images)] for _ in ids])
@@ -243,10 +243,10 @@ def test_images_are_scored_by_the_models_own_answers():
   def same(captions, true):
     return np.array([f == t for f, t in zip(captions, true)], float)
 
-  recipe = candidate_generation.CandidateConfig(
+  config = candidate_generation.CandidateConfig(
     maskgit.MaskGITSampler(1, 0.0), 3, [1, 2], same, 0
   )
-  candidates = candidate_generation.make_candidates(Model(), inputs, recipe)
+  candidates = candidate_generation.make_candidates(Model(), inputs, config)
   np.testing.assert_allclose(
     candidates.image_scores, [[1 / 3, 2 / 3, 1 / 3], [0, 1, 0]]
   )

@@ -44,7 +44,7 @@ def test_scores_of_types_and_tasks_are_those_of_their_scenes(tmp_path):
   assert scores['generation/count'] == {'one': 0.0, 'two': 1.0}
   # Not all of its questions are right; the other scene has no task.
   assert scores['geneval/counting'] == {'one': 0.0}
-  assert scores[scene_statistics.SIX] == {'one': 0.0}
+  assert scores[scene_statistics.TASK_MEAN] == {'one': 0.0}
 
 
 def test_a_model_overrates_what_the_judge_likes_less(tmp_path):
@@ -76,21 +76,22 @@ def test_scenes_are_parted_by_whether_an_input_has_their_caption(tmp_path):
   assert scores[f'{scene_statistics.UNSEEN}/counting'] == {'one': 2 / 3}
   assert f'{scene_statistics.SEEN}/counting' not in scores
   assert scores[
-    f'{scene_statistics.UNSEEN}/{scene_statistics.SIX_BUT_MANY}'
+    f'{scene_statistics.UNSEEN}/{scene_statistics.TASKS_BUT_LARGEST}'
   ] == {'one': 2 / 3}
   scores = scene_statistics.read_scenes(
     tmp_path, scene_inputs.INPUTS, seen={'a ring'}
   )
   assert scores[f'{scene_statistics.SEEN}/counting'] == {'one': 2 / 3}
   many = dataclasses.replace(
-    scene_inputs.INPUTS, tags=(scene_statistics.MANY, None)
+    scene_inputs.INPUTS, tags=(scene_statistics.LARGEST_TASK, None)
   )
   scores = scene_statistics.read_scenes(tmp_path, many, seen={'a ring'})
-  assert scores[f'{scene_statistics.SEEN}/{scene_statistics.MANY}'] == {
+  assert scores[f'{scene_statistics.SEEN}/{scene_statistics.LARGEST_TASK}'] == {
     'one': 2 / 3
   }
   assert (
-    f'{scene_statistics.SEEN}/{scene_statistics.SIX_BUT_MANY}' not in scores
+    f'{scene_statistics.SEEN}/{scene_statistics.TASKS_BUT_LARGEST}'
+    not in scores
   )
 
 
@@ -121,7 +122,7 @@ def test_six_tasks_count_the_same_however_many_scenes_they_have(tmp_path):
     )
   )
   scores = scene_statistics.read_scenes(tmp_path, inputs)
-  mean = np.mean(list(scores[scene_statistics.SIX].values()))
+  mean = np.mean(list(scores[scene_statistics.TASK_MEAN].values()))
   assert mean == pytest.approx((1 / 2 + 1) / 2)
 
 
@@ -162,7 +163,7 @@ def test_a_difference_of_one_run_has_the_error_of_its_scenes():
 
 
 @pytest.mark.parametrize(
-  'value, error, runs, freedom, stands',
+  'value, error, runs, freedom, significant',
   [
     (0.3, 0.1, (0.3, 0.3), 999, True),
     (-0.3, 0.1, (-0.2, -0.4), 999, True),
@@ -178,10 +179,10 @@ def test_a_difference_of_one_run_has_the_error_of_its_scenes():
   ],
 )
 def test_a_difference_stands_where_chance_does_not_explain_it(
-  value, error, runs, freedom, stands
+  value, error, runs, freedom, significant
 ):
   difference = scene_statistics.Difference(value, error, runs, freedom)
-  assert difference.stands == stands
+  assert difference.significant == significant
 
 
 def test_few_differences_of_nothing_stand():
@@ -198,7 +199,7 @@ def test_few_differences_of_nothing_stand():
     after = [dict(zip(names, row)) for row in moved]
     before = [dict.fromkeys(names, 0.0)] * 3
     difference = scene_statistics.difference(before, after)
-    stood += difference.stands
+    stood += difference.significant
     beyond += abs(difference.value) > 2 * difference.error
   assert 0 < stood < 0.08 * 400 < 0.1 * 400 < beyond
 
@@ -206,14 +207,18 @@ def test_few_differences_of_nothing_stand():
 def test_freedom_is_that_of_what_makes_the_error():
   zero = [dict.fromkeys('abc', 0.0)] * 3
   runs = [dict.fromkeys('abc', value) for value in (0.1, 0.2, 0.3)]
-  assert scene_statistics.difference(zero, runs).freedom == pytest.approx(2)
+  assert scene_statistics.difference(
+    zero, runs
+  ).degrees_of_freedom == pytest.approx(2)
   scene = [{'a': 0.1, 'b': 0.2, 'c': 0.3}] * 3
-  assert scene_statistics.difference(zero, scene).freedom == pytest.approx(2)
-  assert scene_statistics.difference(zero, zero).freedom == 0
+  assert scene_statistics.difference(
+    zero, scene
+  ).degrees_of_freedom == pytest.approx(2)
+  assert scene_statistics.difference(zero, zero).degrees_of_freedom == 0
   # Of one scene nobody knows.
   assert not scene_statistics.difference(
     [{'a': 0.0}] * 2, [{'a': 0.1}] * 2
-  ).stands
+  ).significant
 
 
 def test_runs_of_different_scenes_are_refused():

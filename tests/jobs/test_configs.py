@@ -93,9 +93,11 @@ def test_the_base_model_trains_on_the_tokenizer_that_was_made_for_it():
   assert shape_world.SIZE % created.sizes.reduction == 0
 
 
-def test_the_captions_are_the_official_ladder():
+def test_the_caption_samplers_are_the_official_ones():
   for variant in VARIANTS:
-    assert self_play(variant).play.captions == candidate_generation.LADDER
+    assert (
+      self_play(variant).play.captions == candidate_generation.CAPTION_SAMPLERS
+    )
 
 
 def scorer_settings(job, **changes):

@@ -127,7 +127,7 @@ def test_a_step_keeps_state_for_adapters_alone(model, shape):
     return tiny_pairs.LOSS(policy, frozen, batch, key)
 
   fresh = lora.init_adapters(model, CONFIG, jax.random.key(1))
-  state = train_step.start_state(fresh, optim, mesh)
+  state = train_step.state_from_model(fresh, optim, mesh)
   moments = [leaf.shape for leaf in jax.tree.leaves(state.opt_state)]
   assert sum(map(np.prod, moments)) < 0.5 * sum(
     leaf.size for leaf in jax.tree.leaves(model)

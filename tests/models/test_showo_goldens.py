@@ -99,13 +99,13 @@ def logits_of(model, tokens, mask):
 
 
 def logps_of(model, arrays):
-  """PairLogps of one model."""
+  """PairValues of one model."""
 
   def one(task):
     tokens, labels, mask = inputs(arrays, task)
     return log_likelihood.sequence_logps(logits_of(model, tokens, mask), labels)
 
-  return pair_margins.PairLogps(one('t2i'), one('mmu'))
+  return pair_margins.PairValues(one('t2i'), one('mmu'))
 
 
 @pytest.fixture(scope='module')

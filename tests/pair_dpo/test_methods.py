@@ -14,13 +14,13 @@ from hermesflow_jax.pair_dpo import pair_margins
 
 BETA, NOISE = 0.5, 0.1
 # Margins in nats: of captions 2, of images -4, of tokens counted below.
-POLICY = pair_margins.PairLogps(
+POLICY = pair_margins.PairValues(
   t2i=jnp.array([[-9.0, -6.0]]), mmu=jnp.array([[-3.0, -8.0]])
 )
-REFERENCE = pair_margins.PairLogps(
+REFERENCE = pair_margins.PairValues(
   t2i=jnp.array([[-7.0, -8.0]]), mmu=jnp.array([[-4.0, -7.0]])
 )
-COUNTS = pair_margins.PairLogps(
+COUNTS = pair_margins.PairValues(
   t2i=jnp.array([[4, 4]]), mmu=jnp.array([[5, 2]])
 )
 UND, GEN = 2.0, -4.0
@@ -106,7 +106,7 @@ def test_the_hinge_is_flat_beyond_its_edge():
   """A margin of captions of 3 nats, where the edge is at 2."""
 
   def und(mmu):
-    policy = pair_margins.PairLogps(t2i=POLICY.t2i, mmu=mmu)
+    policy = pair_margins.PairValues(t2i=POLICY.t2i, mmu=mmu)
     return methods.hinge(scores(policy), methods.LossParams(BETA))['und']
 
   mmu = jnp.array([[-2.0, -8.0]])

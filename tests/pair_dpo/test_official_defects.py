@@ -162,7 +162,7 @@ def test_images_as_text_are_scored_by_the_token_before(golden_policy, official):
 
 @pytest.fixture(scope='module')
 def both(golden):
-  """The official (policy, reference) PairLogps."""
+  """The official (policy, reference) PairValues."""
   return (
     golden_pairs.logps(golden, 'policy'),
     golden_pairs.logps(golden, 'reference'),

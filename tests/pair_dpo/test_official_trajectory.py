@@ -43,7 +43,7 @@ def trajectory(shape=(1, 1), accumulate=1, remat='none'):
   policy, reference = (
     tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
   )
-  state = train_step.start_state(policy, optim, mesh)
+  state = train_step.state_from_model(policy, optim, mesh)
   reference = jax.device_put(reference, sharding.shardings(reference, mesh))
   step = train_step.make_step(
     tiny_pairs.LOSS, optim, tiny_pairs.KEY, mesh, tiny_pairs.PREPARE

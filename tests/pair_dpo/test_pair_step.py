@@ -31,7 +31,7 @@ def stepped(shape=(1, 1), accumulate=1, remat='none'):
   policy, reference = (
     tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
   )
-  state = train_step.start_state(policy, optim, mesh)
+  state = train_step.state_from_model(policy, optim, mesh)
   reference = jax.device_put(reference, sharding.shardings(reference, mesh))
   step = train_step.make_step(
     tiny_pairs.LOSS, optim, tiny_pairs.KEY, mesh, tiny_pairs.PREPARE
@@ -81,7 +81,8 @@ def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
   )
   mesh, optim = tiny.mesh(1, 1), adamw.AdamWConfig(lr=1e-2, steps=10)
   state = jax.eval_shape(
-    functools.partial(train_step.start_state, optim=optim, mesh=mesh), model
+    functools.partial(train_step.state_from_model, optim=optim, mesh=mesh),
+    model,
   )
 
   def temporary(rows):
@@ -89,7 +90,7 @@ def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
     step = train_step.make_step(
       loss, optim, tiny_pairs.KEY, mesh, tiny_pairs.PREPARE
     )
-    program, arguments = step.parts(state, model)
+    program, arguments = step.program_and_arguments(state, model)
     compiled = program.lower(*arguments, batch).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
@@ -111,7 +112,7 @@ def test_parts_of_a_batch_want_a_loss_that_adds_up():
     tiny_pairs.LOSS, optim, tiny_pairs.KEY, tiny.mesh(1, 1), tiny_pairs.PREPARE
   )
   policy = tiny.show_o(jax.random.key(0))
-  state = train_step.start_state(policy, optim, tiny.mesh(1, 1))
+  state = train_step.state_from_model(policy, optim, tiny.mesh(1, 1))
   with pytest.raises(ValueError, match='accumulate=2 times data=1, got 3'):
     step(state, policy, tiny_pairs.batch_of(*tiny_pairs.RECORDS[:3]))
   # Each part has rows for every device.
@@ -121,4 +122,4 @@ def test_parts_of_a_batch_want_a_loss_that_adds_up():
   )
   batch = sharding.put_batch(tiny_pairs.batch_of(*tiny_pairs.RECORDS), mesh)
   with pytest.raises(ValueError, match='accumulate=2 times data=8, got 8'):
-    step(train_step.start_state(policy, optim, mesh), policy, batch)
+    step(train_step.state_from_model(policy, optim, mesh), policy, batch)

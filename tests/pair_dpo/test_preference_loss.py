@@ -54,7 +54,7 @@ def test_the_gradient_raises_winners_and_lowers_losers(both):
 
 
 def test_a_margin_far_below_zero_still_has_a_finite_gradient():
-  policy = pair_margins.PairLogps(jnp.array([[-1e4, 0.0]]), jnp.zeros((1, 2)))
+  policy = pair_margins.PairValues(jnp.array([[-1e4, 0.0]]), jnp.zeros((1, 2)))
   reference = jax.tree.map(jnp.zeros_like, policy)
   grads = jax.grad(lambda p: golden_pairs.loss(p, reference)[0])(policy)
   np.testing.assert_allclose(grads.t2i, [[-0.2, 0.2]], rtol=1e-6)
@@ -80,7 +80,7 @@ def test_a_batch_without_pairs_of_a_kind_has_no_loss_of_it(both):
 
 
 def test_metrics_describe_the_margins():
-  policy = pair_margins.PairLogps(
+  policy = pair_margins.PairValues(
     jnp.array([[3.0, 1.0], [0.0, 2.0]]), jnp.array([[1.0, 0.0], [2.0, 0.0]])
   )
   reference = jax.tree.map(jnp.zeros_like, policy)

@@ -43,9 +43,9 @@ def drawn(unified):
 
 
 @pytest.fixture(scope='module')
-def said(unified, drawn):
+def output(unified, drawn):
   return unified.describe(
-    small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
+    small_unified.NAMES, drawn[:, 0], small_unified.SAMPLERS, seed=3
   )
 
 

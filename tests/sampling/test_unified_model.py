@@ -75,7 +75,7 @@ def test_meshes_and_chunks_change_no_token(
   )
   assert (
     other.describe(
-      small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
+      small_unified.NAMES, drawn[:, 0], small_unified.SAMPLERS, seed=3
     )
     == output
   )
@@ -134,16 +134,21 @@ def test_fused_products_change_no_token(
   )
   assert (
     other.describe(
-      small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
+      small_unified.NAMES, drawn[:, 0], small_unified.SAMPLERS, seed=3
     )
     == output
   )
   assert other.answer(drawn[:, 0], small_unified.QUESTIONS) == answered
 
 
-def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, output):
+def test_replies_do_not_depend_on_order_or_other_samplers(
+  unified, drawn, output
+):
   actual = unified.describe(
-    small_unified.NAMES[::-1], drawn[::-1, 0], small_unified.LADDER[:2], seed=3
+    small_unified.NAMES[::-1],
+    drawn[::-1, 0],
+    small_unified.SAMPLERS[:2],
+    seed=3,
   )
   assert actual == [replies[:2] for replies in output[::-1]]
 
@@ -151,10 +156,14 @@ def test_replies_do_not_depend_on_order_or_ladder(unified, drawn, output):
 def test_replies_do_not_depend_on_what_else_is_asked(unified, drawn, output):
   requested = ['what is there ?', text_tokenizer.CAPTION_PROMPT, 'how many ?']
   names, images = small_unified.NAMES[:2], drawn[:2, 0]
-  actual = unified.reply(names, images, requested, small_unified.LADDER, seed=3)
+  actual = unified.reply(
+    names, images, requested, small_unified.SAMPLERS, seed=3
+  )
   assert [item[1] for item in actual] == output[:2]
   for n, prompt in enumerate(requested):
-    alone = unified.reply(names, images, [prompt], small_unified.LADDER, seed=3)
+    alone = unified.reply(
+      names, images, [prompt], small_unified.SAMPLERS, seed=3
+    )
     assert [item for (item,) in alone] == [item[n] for item in actual]
 
 
@@ -179,7 +188,7 @@ def test_pads_change_nothing(
   np.testing.assert_array_equal(actual, drawn)
   assert (
     unified.describe(
-      small_unified.NAMES, drawn[:, 0], small_unified.LADDER, seed=3
+      small_unified.NAMES, drawn[:, 0], small_unified.SAMPLERS, seed=3
     )
     == output
   )

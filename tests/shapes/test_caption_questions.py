@@ -23,7 +23,7 @@ KEYS = {
 
 
 @pytest.fixture(scope='module')
-def asked():
+def requested():
   """2,000 scenes with their questions."""
   scenes = [scene_sampler.sample_scene('eval', 0, i) for i in range(2000)]
   return [

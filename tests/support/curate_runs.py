@@ -48,11 +48,11 @@ def stopped_at_third(monkeypatch):
   """Interrupts the third shard that is made; returns the ids of all."""
   created, calls = candidate_generation.generate, []
 
-  def counted(unified, inputs, recipe):
+  def counted(unified, inputs, config):
     calls.append(inputs.ids)
     if len(calls) == 3:
       raise KeyboardInterrupt
-    return created(unified, inputs, recipe)
+    return created(unified, inputs, config)
 
   monkeypatch.setattr(candidate_generation, 'generate', counted)
   return calls

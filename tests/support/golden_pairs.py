@@ -9,7 +9,7 @@ from hermesflow_jax.pair_dpo import pair_margins
 
 
 def logps(golden, model):
-  """Returns the official PairLogps: four t2i pairs and three mmu pairs.
+  """Returns the official PairValues: four t2i pairs and three mmu pairs.
 
   Args:
     golden: arrays of the official Show-o.
@@ -20,11 +20,11 @@ def logps(golden, model):
     sides = [golden[f'logp_{model}_{task}_{s}'] for s in ('win', 'lose')]
     return jnp.stack(sides, axis=-1)
 
-  return pair_margins.PairLogps(pair('t2i'), pair('mmu'))
+  return pair_margins.PairValues(pair('t2i'), pair('mmu'))
 
 
 def loss(policy, reference, und_valid=None, gen_valid=None, **objective):
-  """Returns (loss, metrics) of PairLogps, as training computes it."""
+  """Returns (loss, metrics) of PairValues, as training computes it."""
   und_share, gen_share = (
     None if valid is None else pair_margins.mean_weights(valid)
     for valid in (und_valid, gen_valid)

@@ -19,7 +19,7 @@ CAPTIONS = CAPTIONS[: len(NAMES)]
 SAMPLER = maskgit.MaskGITSampler(3, 0.5, temperature=2.0, code_temperature=3.0)
 
 
-LADDER = (
+SAMPLERS = (
   batched.Decoding(1.0, 1),
   batched.Decoding(0.7, 3),
   batched.Decoding(2.0, 50),

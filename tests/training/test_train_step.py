@@ -65,7 +65,7 @@ def test_runs_that_differ_in_key_and_schedule_share_a_program():
     return np.array(state.model.kernel[...]), float(metrics['draw'])
 
   def program(step):
-    return step.parts(state, None)[0]
+    return step.program_and_arguments(state, None)[0]
 
   first_step, second_step = (
     make(),
@@ -96,7 +96,7 @@ def test_a_run_leaves_the_model_it_starts_from_alone():
   mesh, settings = tiny.mesh(8, 1), optim()
   model = jax.device_put(line(KEY), sharding.replicated(mesh))
   kernel = np.array(model.kernel[...])
-  state = train_step.start_state(model, settings, mesh)
+  state = train_step.state_from_model(model, settings, mesh)
   assert_same(state.model, model)
   step = train_step.make_step(squares, settings, KEY, mesh)
   batches = tiny_line.batches(mesh)
@@ -211,7 +211,7 @@ def test_a_run_goes_on_on_another_mesh_with_the_same_losses(shape, tmp_path):
 def test_a_step_compiles_once():
   mesh = tiny.mesh(4, 2)
   show_o_steps(start(mesh), 3, mesh)
-  program, _ = show_o_step(mesh).parts(start(mesh), None)
+  program, _ = show_o_step(mesh).program_and_arguments(start(mesh), None)
   assert program._cache_size() == 1
 
 
@@ -220,7 +220,9 @@ def test_steps_on_leaves_are_steps_on_states():
   expected, expected_metrics = show_o_steps(start(mesh), 3, mesh)
   state, batches = start(mesh), show_o_batches(mesh)
   structure = jax.tree.structure(state)
-  program, (leaves, *arguments) = show_o_step(mesh).parts(state, None)
+  program, (leaves, *arguments) = show_o_step(mesh).program_and_arguments(
+    state, None
+  )
   rows = []
   for _ in range(3):
     leaves, metrics = program(leaves, *arguments, next(batches))

@@ -81,7 +81,7 @@ class StepsWorkload:
       return log_likelihood.sequence_logps(model.logits(hidden), labels)
 
     def scores(model, batch):
-      return pair_margins.PairLogps(
+      return pair_margins.PairValues(
         t2i=score(model, batch['t2i'], batch['t2i'].labels),
         mmu=score(
           model, batch['mmu'], log_likelihood.next_labels(batch['mmu'].labels)
@@ -168,9 +168,9 @@ class StepsWorkload:
     optim = adamw.AdamWConfig(lr=1e-2, steps=1_000, warmup=0.0, eps=1e-3)
     batch = jax.device_put(batch, sharding.replicated(mesh))
     step = train_step.make_step(loss, optim, jax.random.key(0), mesh, prepare)
-    state = train_step.start_state(model, optim, mesh)
-    program, arguments = step.parts(state, model)
-    labels = packing.next_token_labels(
+    state = train_step.state_from_model(model, optim, mesh)
+    program, arguments = step.program_and_arguments(state, model)
+    labels = packing.max_labels(
       self.grid**2, 1, packing.PackedLengths(self.text + 1, self.reply)
     )
     return workload.Work(

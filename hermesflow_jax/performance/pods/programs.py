@@ -122,9 +122,9 @@ def pair_dpo_step(
   if frozen is not None and not (config.lora.rank and frozen is model):
     parts['reference'] = frozen
   batch = longest_batch(sizes, config, image_tokens)
-  program, arguments = step.parts(state, constants)
+  program, arguments = step.program_and_arguments(state, constants)
   # Every chunk of labels counts, also a chunk without labels.
-  labels = packing.next_token_labels(
+  labels = packing.max_labels(
     image_tokens, objective.masks, _packed_lengths(sizes)
   )
   return verdicts.Program(
@@ -239,7 +239,7 @@ def image_sampler(
 def caption_sampler(
   model: showo.ShowO,
   sizes: model_folder.Sizes,
-  ladder: Sequence[batched.Decoding],
+  caption_samplers: Sequence[batched.Decoding],
   chunk: int,
   mesh: jax.sharding.Mesh,
 ) -> verdicts.Program:
@@ -248,29 +248,29 @@ def caption_sampler(
   Args:
     model: abstract parameters.
     sizes: model, row and image sizes.
-    ladder: M samplers, each writes a caption per image.
+    caption_samplers: M samplers, each writes a caption per image.
     chunk: captions that a device samples at once.
     mesh: device mesh.
   """
-  images = max(1, chunk // len(ladder)) * mesh.shape['data']
+  images = max(1, chunk // len(caption_samplers)) * mesh.shape['data']
   codes = np.zeros((images, sizes.grid[0] * sizes.grid[1]), np.int32)
   image, prompt, length = image_to_text.mmu_parts(
     sizes.vocab, codes, [[1] * 16] * images, codes.shape[1] + 20
   )
   # Each image has one prompt.
   prompt, length = jax.tree.map(lambda a: a[:, None], (prompt, length))
-  keys = jax.ShapeDtypeStruct((images, 1, len(ladder), 2), jnp.uint32)
-  rungs = (
-    np.array([d.temperature for d in ladder], np.float32),
-    np.array([d.top_k for d in ladder], np.int32),
+  keys = jax.ShapeDtypeStruct((images, 1, len(caption_samplers), 2), jnp.uint32)
+  samplers = (
+    np.array([d.temperature for d in caption_samplers], np.float32),
+    np.array([d.top_k for d in caption_samplers], np.int32),
   )
   reply, model = sizes.lengths.reply, _serving_model(model, mesh)
   write = jax.jit(
     functools.partial(
       batched.write_replies,
-      rungs=rungs,
+      samplers=samplers,
       max_new=reply,
-      most=max(d.top_k for d in ladder),
+      most=max(d.top_k for d in caption_samplers),
     )
   )
   return verdicts.Program(
@@ -280,5 +280,5 @@ def caption_sampler(
     {'parameters': model},
     reply,
     -(-reply // autoregressive.STRETCH),
-    ('captions', images * len(ladder)),
+    ('captions', images * len(caption_samplers)),
   )
