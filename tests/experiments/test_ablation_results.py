@@ -113,6 +113,7 @@ def test_a_cell_of_one_scene_can_be_written():
   before, after = [{'x': {'a': 0.0}}] * 2, [{'x': {'a': v}} for v in (0.1, 0.3)]
   change = ablation_results.score_changes(before, after)['x']
   assert json.loads(json.dumps(change, allow_nan=False))['error'] is None
+  assert list(change) == ['value', 'error', 'runs', 'freedom', 'stands']
   assert not change['stands'] and '–' in comparison_text.change(change)
 
 
