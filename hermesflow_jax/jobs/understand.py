@@ -263,9 +263,9 @@ def ask_about_images(
   )
   codes = unified.encode(pixels)
   rows = [{'image': name} for name in names]
-  ladder = [config.decoding]
+  samplers = [config.decoding]
   if config.caption:
-    captions = unified.describe(names, codes, ladder, config.seed)
+    captions = unified.describe(names, codes, samplers, config.seed)
     for row, (caption,) in zip(rows, captions):
       row['caption'] = caption
   if config.choices:
@@ -278,7 +278,9 @@ def ask_about_images(
     ]
     answers = unified.answer(codes, [questions] * len(names))
   elif config.questions:
-    replies = unified.reply(names, codes, config.questions, ladder, config.seed)
+    replies = unified.reply(
+      names, codes, config.questions, samplers, config.seed
+    )
     answers = [[reply for (reply,) in row] for row in replies]
   if config.questions:
     for row, texts in zip(rows, answers):
