@@ -64,8 +64,13 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_modifyitems(items):
-  """Puts the longest tests first."""
-  items.sort(key=lambda item: not set(_LONGEST) & set(item.path.parts))
+  """Puts the folders with the longest tests first, in order."""
+
+  def rank(item):
+    ranks = [_LONGEST.index(p) for p in item.path.parts if p in _LONGEST]
+    return ranks[0] if ranks else len(_LONGEST)
+
+  items.sort(key=rank)
 
 
 # Linux gives a process 65,530 memory maps. Each compiled program keeps some, and
