@@ -110,10 +110,10 @@ def test_keys_that_are_missing_are_null(player, tmp_path):
 @pytest.mark.parametrize(
   'changes, fault',
   [
-    ({'id': None}, 'id is None'),
-    ({'id': 'a/b'}, "id 'a/b' is not of"),
+    ({'id': None}, 'id must be text, got None'),
+    ({'id': 'a/b'}, 'id must be 1 to 128 of'),
     ({'id': 0}, "id '0' comes twice"),
-    ({'caption': ''}, "caption is ''"),
+    ({'caption': ''}, "caption must be text, got ''"),
     ({'caption_win': 3}, 'caption_win must be text, got 3'),
     ({'image_win': 'x.png'}, 'there is no image'),
     ({'image_win': '../w.png'}, "image_win '../w.png' leaves"),

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 import signal
+import sys
 
 import curate_runs
 import jax
@@ -24,6 +25,8 @@ import main
 def start(capfd, monkeypatch, tmp_path):
   """Runs main in an empty folder: (exit code, standard error)."""
   monkeypatch.chdir(tmp_path)
+  # A config that this process read before would lend its functions.
+  monkeypatch.delitem(sys.modules, 'config_config', raising=False)
   verbosity = main.logging.get_verbosity()
 
   def call(*arguments):
