@@ -260,4 +260,6 @@ def _check_transformer(path, config, expected):
 
 def _holds_pytorch(path) -> bool:
   names = [path, *storage.list_names(storage.path(path))]
+  if {'tokenizer.safetensors', 'text.json'} & set(names):
+    return False  # A damaged bundle.
   return any(name.endswith(_PYTORCH) for name in names)

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 import tiny_jobs
+import tiny_world
 
 import configs.pair_dpo
 from conversions import convert
+from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.runtime import terminal
 
@@ -41,16 +43,16 @@ def test_a_converted_model_needs_tokenizers(world, setting):
     job_model.locate(config)
 
 
+@pytest.mark.parametrize('missing', ['', 'how to get it'])
 @pytest.mark.parametrize('setting', ['tokenizer', 'text'])
-def test_a_wrong_tokenizer_beside_a_bundle_is_not_passed_over(world, setting):
+def test_a_missing_tokenizer_beside_a_bundle_is_reported(
+  world, setting, missing
+):
+  """Refused, a run whose folders are gone since could not resume."""
   config = tiny_jobs.converted_settings(
-    world, init_from=str(world / 'base'), missing=''
+    world, init_from=str(world / 'base'), missing=missing
   )
   config = dataclasses.replace(config, **{setting: 'nowhere'})
-  with pytest.raises(ValueError, match=f"{setting} must be .* got 'nowhere'"):
-    job_model.locate(config)
-  # The default of a config for converted models may be missing.
-  config = dataclasses.replace(config, missing='how to get it')
   lines = []
   job_model.locate(config, terminal.Console(lines.append, lambda label: iter))
   assert lines == [
@@ -84,3 +86,11 @@ def test_the_line_about_missing_weights_makes_what_is_wanted(variant):
     folders[kind] = dst
   assert folders == {'showo': config.init_from, 'magvitv2': config.tokenizer}
   assert config.text in config.missing
+
+
+def test_a_damaged_bundle_is_not_taken_for_pytorch_weights(tmp_path):
+  base = tmp_path / 'base'
+  tiny_world.bundle(base)
+  (base / 'config.json').write_text('{')
+  with pytest.raises(ValueError, match='Expecting property name'):
+    initial_model.open(base).config()

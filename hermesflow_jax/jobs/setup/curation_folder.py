@@ -116,7 +116,7 @@ def dataset_hashes(folder: pathlib.PurePath, number: int) -> dict[str, str]:
     round_of_pairs = manifest.get('round', 1)
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(
-      f'no finished curation in {folder}; run curate with this --workdir'
+      f'no finished curation in {folder}; run curate with --workdir={folder}'
     ) from error
   if not hashes:
     raise ValueError(f'the curation in {folder} has no dataset')

@@ -129,8 +129,9 @@ def locate(
 def _check_tokenizers(config, model, console):
   """Checks that the tokenizers that a model needs exist.
 
-  A config for converted models names tokenizers by default, which need not
-  exist beside a trained model: the console reports these.
+  Beside a trained model or a bundle the settings may name folders that do not
+  exist: configs for converted models do so by default, and the folders of an
+  old run may be gone. The console reports these.
   """
   for setting, accepted in _TOKENIZERS.items():
     path = getattr(config, setting)
@@ -144,10 +145,6 @@ def _check_tokenizers(config, model, console):
       if path and path in config.missing:
         raise ValueError(f'{fault}. {config.missing}')
       raise ValueError(f'{fault}; check the name')
-    if not config.missing:
-      raise ValueError(
-        f'{fault}; give --config.{setting}= to use that of {model.path}'
-      )
     console.say(f'{setting} {path} does not exist: using that of {model.path}')
 
 
