@@ -105,13 +105,13 @@ def read_record(path: str, kind: str) -> ConversionRecord:
 
 def _part(path, kind):
   """Returns the record of a trained model's transformer or tokenizer."""
-  whole = trained_model.read_record(path)
+  record = trained_model.read_record(path)
   # As in a converted network, the reader chooses how it is computed.
-  decoder = phi.PhiConfig(**identities.model_identity(whole.config.decoder))
-  config = dataclasses.replace(whole.config, decoder=decoder)
+  decoder = phi.PhiConfig(**identities.model_identity(record.config.decoder))
+  config = dataclasses.replace(record.config, decoder=decoder)
   parts = {
-    'showo': ('model/', config, whole.sizes.lengths.max_text),
-    'magvitv2': ('tokenizer/', whole.sizes.tokenizer, 0),
+    'showo': ('model/', config, record.sizes.lengths.max_text),
+    'magvitv2': ('tokenizer/', record.sizes.tokenizer, 0),
   }
   if kind not in parts:
     raise ValueError(f'{path} must be of kind {kind}, got a trained model')
@@ -121,8 +121,8 @@ def _part(path, kind):
     sizes=sizes,
     max_text=max_text,
     dtype='float32',
-    source=whole.source,
-    sha256={'checkpoint': whole.sha256},
+    source=record.source,
+    sha256={'checkpoint': record.sha256},
     part=part,
   )
 

@@ -57,8 +57,10 @@ def _sums_of_large(leaf) -> np.ndarray:
 
 
 def _is_large(leaf) -> bool:
-  whole = not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1
-  return whole and leaf.ndim > 0 and leaf.nbytes > CHUNK
+  on_one_device = (
+    not isinstance(leaf, jax.Array) or len(leaf.sharding.device_set) == 1
+  )
+  return on_one_device and leaf.ndim > 0 and leaf.nbytes > CHUNK
 
 
 def fingerprint(tree) -> dict[str, list[int]]:

@@ -87,20 +87,20 @@ def write_official(
   done = folder / NAME
   if processes.broadcast_from_first(done.exists):
     return
-  kept = [
+  complete = [
     n
     for n, name in enumerate(inputs.ids)
     if not any(pair.dropped for pair in pairs[name])
   ]
-  for span in shards.shard_slices(len(kept), SHARD):
+  for span in shards.shard_slices(len(complete), SHARD):
     _write_images(
-      folder, inputs, kept[span], pairs, decode, real=copied is None
+      folder, inputs, complete[span], pairs, decode, real=copied is None
     )
   rows = [
     _record(
       folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], copied
     )
-    for n in kept
+    for n in complete
   ]
   text = json.dumps(rows, ensure_ascii=False, allow_nan=False, indent=4)
   output_files.write_atomically(done, text + '\n')

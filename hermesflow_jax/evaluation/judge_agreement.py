@@ -191,9 +191,9 @@ def measure_agreement(
       float((own_moved * judge_moved).sum() / norm) if norm else None
     ),
   }
-  kept = ~np.isnan(sides[:, 0])
-  if kept.any():
-    win, lose = sides[kept].T
+  compared = ~np.isnan(sides[:, 0])
+  if compared.any():
+    win, lose = sides[compared].T
     agreement |= {
       'winners_by_judge': float(win.mean()),
       'losers_by_judge': float(lose.mean()),

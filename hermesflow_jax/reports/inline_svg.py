@@ -155,8 +155,10 @@ def _simplify(element: ET.Element) -> None:
     del element.attrib['transform']
   if declarations := element.get('style'):
     # Fonts are those of the page.
-    kept = [d for d in declarations.split('; ') if not d.startswith('font')]
-    declarations = '; '.join(kept)
+    without_fonts = [
+      d for d in declarations.split('; ') if not d.startswith('font')
+    ]
+    declarations = '; '.join(without_fonts)
     for name, color in COLORS.items():
       declarations = declarations.replace(color, f'var(--{name})')
     element.set('style', declarations)

@@ -143,8 +143,8 @@ class Stopwatch:
     self.seconds = max(now - self._began, 1e-9)
     parts = dict(self._parts) | {'compile': self._compiled}
     parts['rest'] = max(0.0, self.seconds - sum(parts.values()))
-    whole = sum(parts.values())
+    total = sum(parts.values())
     self._began, self._compiled = now, 0.0
     self._compilations.clear()
     self._parts.clear()
-    return {name: spent / whole for name, spent in parts.items()}
+    return {name: spent / total for name, spent in parts.items()}
