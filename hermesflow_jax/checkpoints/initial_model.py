@@ -137,16 +137,12 @@ class _Checkpoint(model_folder.ModelFolder):
 class TrainedModel(_AllParts, _Checkpoint):
   """A model that a training job wrote."""
 
-  kind = 'trained'
-
   def _read_parts(self, mesh):
     return trained_model.load_parts(self.path, mesh)
 
 
 class BundledModel(_AllParts):
   """A bundle, e.g. the one that is shipped; arrays are read into numpy."""
-
-  kind = 'bundle'
 
   def config(self):
     """Returns the transformer sizes; see `ModelFolder`."""
@@ -190,7 +186,6 @@ class BundledModel(_AllParts):
 class ConvertedModel(_Checkpoint):
   """A released Show-o or MAGVIT-v2 that `conversions.convert` wrote."""
 
-  kind = 'converted'
   has_tokenizers = False
 
   def load(self, sizes, mesh, tokenizer='', text=''):

@@ -45,12 +45,10 @@ class ModelFolder(abc.ABC):
 
   Attributes:
     path: the folder.
-    kind: 'trained', 'bundle' or 'converted'.
     has_tokenizers: whether the folder also holds both tokenizers.
   """
 
   path: str
-  kind: ClassVar[str]
   has_tokenizers: ClassVar[bool]
 
   @abc.abstractmethod

@@ -247,7 +247,7 @@ def time_workload(
     + memory.output_size_in_bytes
     - memory.alias_size_in_bytes,
   }
-  row['naive_seconds'] = workload.total_flops(naive, seconds)
+  row['naive_seconds'] = workload.scaled_total(naive, seconds)
   row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
   if torch_model is not None and named.steps:
     row['torch_seconds'] = torch_phi.step_seconds(

@@ -78,7 +78,9 @@ def random_texts(
   return rng.integers(0, config.vocab.text_size - 10, (count, size)).tolist()
 
 
-def total_flops(works: Sequence[Work], timed: Callable[[Work], float]) -> float:
+def scaled_total(
+  works: Sequence[Work], timed: Callable[[Work], float]
+) -> float:
   """Sums scaled values over works.
 
   Args:
