@@ -4,12 +4,12 @@ from collections.abc import Mapping
 import re
 from typing import Any
 
-from flax import nnx
 import numpy as np
 
 from conversions import model_sizes
 from conversions import weight_rows
 from conversions import weight_table
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
 
 TABLE = weight_rows.parse("""
@@ -122,7 +122,7 @@ def to_jax(
   state_dict: Mapping[str, Any], config: clip.ClipConfig, progress=iter
 ) -> clip.Clip:
   """Builds a tower from PyTorch tensors; ValueError lists all faults."""
-  abstract = nnx.eval_shape(lambda: clip.Clip(config, rngs=nnx.Rngs(0)))
+  abstract = abstract_modules.abstract_module(clip.Clip, config)
   return weight_table.to_jax(
     vision(state_dict), TABLE, abstract, progress=progress
   )

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-from flax import nnx
 import numpy as np
 
 from conversions import model_sizes
 from conversions import weight_rows
 from conversions import weight_table
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import lfq
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
@@ -202,7 +202,7 @@ def to_jax(
   progress=iter,
 ) -> magvit.Magvit:
   """Builds a tokenizer from PyTorch tensors; ValueError lists all faults."""
-  abstract = nnx.eval_shape(lambda: magvit.Magvit(config, nnx.Rngs(0)))
+  abstract = abstract_modules.abstract_module(magvit.Magvit, config)
   return weight_table.to_jax(
     state_dict, TABLE, abstract, constants(config), progress
   )

@@ -4,12 +4,12 @@ from collections.abc import Container
 from collections.abc import Mapping
 from typing import Any
 
-from flax import nnx
 import numpy as np
 
 from conversions import model_sizes
 from conversions import weight_rows
 from conversions import weight_table
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.sequences import vocabulary
@@ -184,7 +184,7 @@ def to_jax(
   state_dict: Mapping[str, Any], config: showo.ShowOConfig, progress=iter
 ) -> showo.ShowO:
   """Builds a model from PyTorch tensors; ValueError lists all faults."""
-  abstract = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
+  abstract = abstract_modules.abstract_module(showo.ShowO, config)
   return weight_table.to_jax(
     state_dict, rows_of(config), abstract, progress=progress
   )

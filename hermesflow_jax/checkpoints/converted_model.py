@@ -10,10 +10,9 @@ import hashlib
 import json
 from typing import Any
 
-from flax import nnx
-
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
@@ -64,8 +63,7 @@ class ConversionRecord:
 
   def abstract(self):
     """Returns the module with shapes in place of arrays."""
-    module = KINDS[self.kind][1]
-    return nnx.eval_shape(lambda: module(self.sizes, rngs=nnx.Rngs(0)))
+    return abstract_modules.abstract_module(KINDS[self.kind][1], self.sizes)
 
 
 def read_record(path: str, kind: str) -> ConversionRecord:

@@ -15,7 +15,6 @@ import abc
 import dataclasses
 import pathlib
 
-from flax import nnx
 import jax
 
 from hermesflow_jax.checkpoints import checkpoint
@@ -25,6 +24,7 @@ from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.checkpoints import part_checks
 from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import text_tokenizer
@@ -239,7 +239,7 @@ def check_exists(paths: list[str], missing: str) -> None:
 
 def _computed_as(model, config):
   """Returns the same arrays in a model that computes as `config` says."""
-  abstract = nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
+  abstract = abstract_modules.abstract_module(showo.ShowO, config)
   return jax.tree.unflatten(
     jax.tree.structure(abstract), jax.tree.leaves(model)
   )

@@ -10,11 +10,11 @@ import dataclasses
 import hashlib
 import json
 
-from flax import nnx
 import jax
 import numpy as np
 import safetensors.numpy
 
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
@@ -227,25 +227,21 @@ def _read(path, folder, sizes, sums):
         f'bundle {path}: {name} has SHA-256 {digest}, must be {expected}'
       )
 
-  def filled(name, make):
-    return _fill(path / name, safetensors.numpy.load_file(folder / name), make)
+  def filled(name, kind, config):
+    arrays = safetensors.numpy.load_file(folder / name)
+    abstract = abstract_modules.abstract_module(kind, config)
+    return _fill(path / name, arrays, abstract)
 
-  tokenizer = filled(
-    'tokenizer.safetensors', lambda: magvit.Magvit(sizes.tokenizer, nnx.Rngs(0))
-  )
+  tokenizer = filled('tokenizer.safetensors', magvit.Magvit, sizes.tokenizer)
   if sizes.vocab is None:
     return Bundle(None, tokenizer, None, None, None)
-  model = filled(
-    'model.safetensors',
-    lambda: showo.ShowO(sizes.transformer, rngs=nnx.Rngs(0)),
-  )
+  model = filled('model.safetensors', showo.ShowO, sizes.transformer)
   text = text_tokenizer.load(str(folder / 'text.json'))
   return Bundle(model, tokenizer, text, sizes.lengths, sizes.grid)
 
 
-def _fill(path, arrays, make):
+def _fill(path, arrays, abstract):
   """Returns the module with the arrays of the file at `path` in it."""
-  abstract = nnx.eval_shape(make)
   leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
   names = [sharding.path_name(p) for p, _ in leaves]
   faults = [f'{n} is surplus' for n in sorted(set(arrays) - set(names))]

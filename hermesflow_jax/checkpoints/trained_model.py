@@ -17,12 +17,12 @@ import pathlib
 import tempfile
 from typing import Any
 
-from flax import nnx
 import jax
 
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import read_errors
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import identities
@@ -204,13 +204,12 @@ def load_parts(path: str, mesh=None) -> model_bundle.Bundle:
   record = read_record(path)
   config = _runnable(record.config)
 
-  def make():
-    return {
-      'model': showo.ShowO(config, rngs=nnx.Rngs(0)),
-      'tokenizer': magvit.Magvit(record.sizes.tokenizer, nnx.Rngs(0)),
-    }
-
-  abstract = nnx.eval_shape(make)
+  abstract = {
+    'model': abstract_modules.abstract_module(showo.ShowO, config),
+    'tokenizer': abstract_modules.abstract_module(
+      magvit.Magvit, record.sizes.tokenizer
+    ),
+  }
   arrays = checkpoint.restore(path, abstract, leaf_shardings(abstract, mesh))
   text = tokenizer_from_json(record.text)
   return model_bundle.Bundle(

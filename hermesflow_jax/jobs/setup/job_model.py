@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 
-from flax import nnx
 import jax
 
 from hermesflow_jax.checkpoints import checkpoint
@@ -13,6 +12,7 @@ from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.checkpoints import part_checks
 from hermesflow_jax.jobs.setup import mesh_config
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import lora
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import showo
@@ -73,11 +73,9 @@ class ModelSettings:
 
 def abstract_model(sizes: model_folder.Sizes):
   """Returns the model and the image tokenizer as shapes, without any memory."""
-  return nnx.eval_shape(
-    lambda: (
-      showo.ShowO(sizes.transformer, rngs=nnx.Rngs(0)),
-      magvit.Magvit(sizes.tokenizer, nnx.Rngs(0)),
-    )
+  return (
+    abstract_modules.abstract_module(showo.ShowO, sizes.transformer),
+    abstract_modules.abstract_module(magvit.Magvit, sizes.tokenizer),
   )
 
 
