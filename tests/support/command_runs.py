@@ -45,11 +45,9 @@ class Place:
 
   Attributes:
     base: the model they start from.
-    cache: of compiled programs.
   """
 
   base: pathlib.Path
-  cache: pathlib.Path
 
   def start(self, folder, processes=1, number=0, port=0, devices=2, **changes):
     """Starts a run, or one of its processes."""
@@ -69,7 +67,6 @@ class Place:
     env = os.environ | {
       'JAX_PLATFORMS': 'cpu',
       'XLA_FLAGS': flags_of_xla,
-      'JAX_COMPILATION_CACHE_DIR': str(self.cache),
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
     }

@@ -107,9 +107,9 @@ def returned(played, once) -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def place(once) -> command_runs.Place:
-  """A tiny bundle, and a cache of compiled programs."""
+  """A tiny bundle that runs start from."""
   root = once('tiny_base', lambda root: tiny_world.bundle(root / 'tiny_base'))
-  return command_runs.Place(root / 'tiny_base', root / 'compiled')
+  return command_runs.Place(root / 'tiny_base')
 
 
 @pytest.fixture(scope='session')
