@@ -176,11 +176,14 @@ def main(argv: list[str]) -> int:
   # Flags of libraries must be parsed before use.
   flags.FLAGS(argv[:1])
   try:
-    values, given = options(argv)
+    values, arguments = options(argv)
     name = values.pop('job', None)
-    if given.compile_for:
+    if arguments.compile_for:
       compile_for_slice(
-        name, values, given.workdir or 'runs/compile_for', given.compile_for
+        name,
+        values,
+        arguments.workdir or 'runs/compile_for',
+        arguments.compile_for,
       )
       return 0
     job = job_of(name)
@@ -188,17 +191,19 @@ def main(argv: list[str]) -> int:
     if 'command' in values:
       values['command'] = command
     config = settings.build(job.Settings, values)
-    if given.coordinator and name not in ('pair_dpo', 'learn'):
+    if arguments.coordinator and name not in ('pair_dpo', 'learn'):
       raise ValueError(
         f'coordinator must not be given for the job {name}, got '
-        f'{given.coordinator}; only pair_dpo and learn run in several '
+        f'{arguments.coordinator}; only pair_dpo and learn run in several '
         'processes (curate: start shares with --config.shares)'
       )
-    console = make_console(given.coordinator, given.process, given.processes)
+    console = make_console(
+      arguments.coordinator, arguments.process, arguments.processes
+    )
     folder = os.path.join('runs', name, values.get('variant', ''))
     job.run(
       config,
-      given.workdir or folder,
+      arguments.workdir or folder,
       dataclasses.replace(console, command=command),
     )
   except ValueError as error:

@@ -93,10 +93,10 @@ def make(
     return attention_mask.mask_matrix(rows.ar, rows.valid)
 
   def start(case):
-    """Returns rows `prompt <|soi|> codes <|eoi|>` with known kept codes."""
+    """Returns rows `prompt <|soi|> codes <|eoi|>` with the known codes."""
     shape = activations['t2i_win_tokens'].shape
     inpaints = case in ('inpaint', 'uncond')
-    kept = activations['inpaint_keep'] if inpaints else np.zeros(shape, bool)
+    known = activations['inpaint_keep'] if inpaints else np.zeros(shape, bool)
     texts = lists(activations['t2i_text_ids'])
     rows = text_to_image.t2i_rows(
       vocab,
@@ -105,7 +105,7 @@ def make(
       max_text,
     )
     tokens, _ = mask_schedules.apply_mask(
-      vocab, rows.tokens, rows.labels, ~kept, max_text + 2
+      vocab, rows.tokens, rows.labels, ~known, max_text + 2
     )
     return tokens
 

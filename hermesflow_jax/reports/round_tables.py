@@ -39,14 +39,14 @@ def drop_table(rows: Sequence[dict]) -> html_page.TableContent:
   cells = []
   for number, kind, counts in entries:
     total = sum(counts.values())
-    kept = counts.get('kept', 0)
+    pairs = counts.get('kept', 0)
     cells.append(
       [
         f'round {number}',
         f'{kind}s',
         number_text.whole(total),
-        number_text.whole(kept),
-        number_text.percent(kept / total if total else math.nan),
+        number_text.whole(pairs),
+        number_text.percent(pairs / total if total else math.nan),
         *(number_text.whole(counts.get(reason, 0)) for reason in reasons),
       ]
     )

@@ -104,15 +104,15 @@ def group_questions(
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'skipped'))
-def draw_images(model, keys, rows, given, empty, counts, config, skipped):
+def draw_images(model, keys, rows, known_codes, empty, counts, config, skipped):
   """Samples K images for each of N captions.
 
   Args:
     model: a ShowO.
     keys: uint32[N, K, 2], raw random keys.
     rows: Rows [N, P], captions from `text_to_image.t2i_prefix`.
-    given: (codes int32[N, K, I], known bool[N, K, I]), codes to keep where
-      known; or None.
+    known_codes: (codes int32[N, K, I], known bool[N, K, I]), codes to keep
+      where known; or None.
     empty: Rows [P], the empty caption, used by guidance.
     counts: int32[S], codes that stay masked after each step.
     config: maskgit.MaskGITSampler.
@@ -122,13 +122,13 @@ def draw_images(model, keys, rows, given, empty, counts, config, skipped):
     int32[N, K, I], image codes.
   """
 
-  def draw_image(key, row, given, empty):
+  def draw_image(key, row, known_codes, empty):
     text = [row, empty] if config.guidance else [row]
     codes, _ = maskgit.sample_image(
       model,
       jax.random.wrap_key_data(key),
       text,
-      *given,
+      *known_codes,
       config,
       counts,
       skipped=skipped,
@@ -136,11 +136,16 @@ def draw_images(model, keys, rows, given, empty, counts, config, skipped):
     return codes
 
   axis = 0
-  if given is None:
+  if known_codes is None:
     size = model.config.image_tokens
-    given, axis = (jnp.zeros(size, jnp.int32), jnp.zeros(size, bool)), None
+    known_codes, axis = (
+      (jnp.zeros(size, jnp.int32), jnp.zeros(size, bool)),
+      None,
+    )
   draw_candidates = jax.vmap(draw_image, (0, None, axis, None))
-  return jax.vmap(draw_candidates, (0, 0, axis, None))(keys, rows, given, empty)
+  return jax.vmap(draw_candidates, (0, 0, axis, None))(
+    keys, rows, known_codes, empty
+  )
 
 
 @functools.partial(jax.jit, static_argnames=('max_new', 'most'))

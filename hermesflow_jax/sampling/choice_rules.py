@@ -29,12 +29,12 @@ class TokenLogits:
     own: float32[..., C, A], logit for the token itself.
     possible: float32[..., C, A, C], logits for the tokens that the C choices
       have at this place.
-    whole: float32[..., C, A], logsumexp over all V logits.
+    normalizer: float32[..., C, A], logsumexp over all V logits.
   """
 
   own: jax.Array
   possible: jax.Array
-  whole: jax.Array
+  normalizer: jax.Array
 
 
 def token_logits(logits: jax.Array, own, possible) -> TokenLogits:
@@ -67,7 +67,7 @@ def constrained_logp(
 
 def sum_logp(logits: TokenLogits, choices: choice_tokens.Choices) -> jax.Array:
   """Scores choices by their log-probabilities; see `constrained_logp`."""
-  return _sum_tokens(logits.own - logits.whole, choices)
+  return _sum_tokens(logits.own - logits.normalizer, choices)
 
 
 def mean_logp(logits: TokenLogits, choices: choice_tokens.Choices) -> jax.Array:

@@ -41,14 +41,14 @@ class Choices:
 def encode_choices(
   text: text_tokenizer.TextTokenizer,
   choices: Sequence[Sequence[str]],
-  whole: bool,
+  keep_all: bool,
 ) -> Choices:
   """Tokenizes the choices of N questions as replies.
 
   Args:
     text: text tokenizer.
     choices: N lists with choices.
-    whole: keep all tokens. Otherwise drop the tokens after the last place at
+    keep_all: keep all tokens. Otherwise drop the tokens after the last place at
       which the choices of any question part; `constrained_logp` allows this.
 
   Returns:
@@ -66,7 +66,7 @@ def encode_choices(
       tokens[n, c, : len(row)] = row
       valid[n, c, : len(row)] = True
   siblings = sibling_tokens(tokens, valid)
-  if not whole:
+  if not keep_all:
     parts = (siblings.sum(-1) > 1).any((0, 1))
     size = int(parts.nonzero()[0].max(initial=0)) + 1
     tokens, valid, siblings = (

@@ -69,13 +69,13 @@ def canvas_windows(canvas: np.ndarray, grid) -> list[tuple[int, int]]:
     for left in _starts(canvas.shape[2], grid[1]):
       corners.append((top, left))
   corners.sort(key=lambda c: -_count_known(unknown, c, grid))
-  kept = []
+  windows = []
   for corner in corners:
     window = _slices(corner, grid)
     if unknown[window].any():
-      kept.append(corner)
+      windows.append(corner)
       unknown[window] = False
-  return kept
+  return windows
 
 
 def fill_canvas(

@@ -199,7 +199,7 @@ class QuestionAnswerer:
     """Returns int[Q], the number of the likeliest choice of each question."""
     rule = self.config.rule
     tree = choice_tokens.encode_choices(
-      self.text, choices, whole=rule != 'constrained'
+      self.text, choices, keep_all=rule != 'constrained'
     )
     score = functools.partial(self.sampler.score, choice_rules.RULES[rule])
     scores = self._map(score, rows, tree)

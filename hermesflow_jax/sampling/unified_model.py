@@ -150,9 +150,9 @@ class UnifiedModel:
     keys = batched.identity_keys(
       seed, [f'image/{n}' for n in names], candidates
     )
-    given = None
+    known_codes = None
     if codes is not None:
-      given = codes.astype(np.int32), known
+      known_codes = codes.astype(np.int32), known
 
     def draw(batch):
       with sharding.use_mesh(self.mesh):
@@ -166,7 +166,7 @@ class UnifiedModel:
         )
 
     return self._sampler.map(
-      'drawing images', draw, (keys, rows, given), candidates
+      'drawing images', draw, (keys, rows, known_codes), candidates
     )
 
   def describe(

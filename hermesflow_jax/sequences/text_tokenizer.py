@@ -97,12 +97,12 @@ class TextTokenizer:
 
   def decode(self, ids: Iterable[int]) -> str:
     """Returns the text up to the first `<|endoftext|>`."""
-    kept = []
+    tokens = []
     for token in ids:
       if token == self.eos:
         break
-      kept.append(int(token))
-    return self._tokenizer.decode(kept, clean_up_tokenization_spaces=False)
+      tokens.append(int(token))
+    return self._tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
 
   def save(self, path: str) -> None:
     """Writes the tokenizer to a `tokenizer.json` file."""

@@ -35,11 +35,11 @@ class MetricsLog:
     path = storage.path(folder)
     storage.make_folder(path)
     lines = path / 'metrics.jsonl'
-    kept = _forget_after(lines, step)
+    text = _forget_after(lines, step)
     if storage.is_local(path):
       self._lines = open(lines, 'a', encoding='utf-8')  # noqa: SIM115
     else:
-      self._lines = _RewrittenFile(lines, kept)
+      self._lines = _RewrittenFile(lines, text)
     self._outbox = transfer.Outbox(path / 'events')
     self._events = Writer(str(self._outbox.folder))
     self._flushed = time.monotonic()
@@ -118,14 +118,14 @@ def _forget_after(lines, step: int) -> str:
   """Removes lines after step `step`, and returns the other lines."""
   if not lines.exists():
     return ''
-  kept = []
+  earlier = []
   with storage.open_text(lines) as file:
     text = file.read()
   for line in text.splitlines(keepends=True):
     try:
       if json.loads(line)['step'] <= step:
-        kept.append(line)
+        earlier.append(line)
     except (ValueError, TypeError, KeyError):
       pass  # A killed process wrote only a part of the line.
-  output_files.write_atomically(lines, ''.join(kept))
-  return ''.join(kept)
+  output_files.write_atomically(lines, ''.join(earlier))
+  return ''.join(earlier)

@@ -252,8 +252,8 @@ def _means(interval):
   A step's metrics `<kind>/...` are weighed by its `<kind>/pairs`, if it has
   that metric: a step may have few such pairs, or none.
   """
-  kept = [m for m in interval if not m['train/skipped']] or interval
-  means = {name: _mean(kept, name) for name in interval[0]}
+  steps = [m for m in interval if not m['train/skipped']] or interval
+  means = {name: _mean(steps, name) for name in interval[0]}
   means['train/skipped'] = sum(m['train/skipped'] for m in interval)
   return means
 

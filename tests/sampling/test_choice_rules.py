@@ -55,9 +55,9 @@ def random_table(rows, seed, vocabulary):
   return table
 
 
-def encoded(text, choices, whole=True):
+def encoded(text, choices, keep_all=True):
   """The `ChoicesWorkload` of one question."""
-  rows = choice_tokens.encode_choices(text, [choices], whole)
+  rows = choice_tokens.encode_choices(text, [choices], keep_all)
   return jax.tree.map(lambda a: a[0], rows)
 
 
@@ -101,11 +101,11 @@ def test_a_choice_without_a_rival_costs_nothing_for_its_length(text):
 
 def test_tokens_that_decide_nothing_are_left_out(text):
   short = choice_tokens.encode_choices(
-    text, [['yes', 'no'], ['green', 'an unusually long word']], whole=False
+    text, [['yes', 'no'], ['green', 'an unusually long word']], keep_all=False
   )
   assert short.tokens.shape == (2, 2, 1)
   both = choice_tokens.encode_choices(
-    text, [['yes', 'no'], CHOICES], whole=False
+    text, [['yes', 'no'], CHOICES], keep_all=False
   )
   assert both.tokens.shape == (2, 4, 2)
   rows = jax.tree.map(lambda a: a[1], both)

@@ -218,7 +218,7 @@ def image_sampler(
   draw = jax.jit(
     functools.partial(
       batched.draw_images,
-      given=None,
+      known_codes=None,
       empty=empty,
       counts=counts,
       config=sampler,
