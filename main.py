@@ -28,7 +28,7 @@ from absl import logging
 from ml_collections import config_flags
 
 from hermesflow_jax.jobs.setup import coordinator_address
-from hermesflow_jax.jobs.setup import stop_handlers
+from hermesflow_jax.runtime import command
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -187,9 +187,9 @@ def main(argv: list[str]) -> int:
       )
       return 0
     job = job_of(name)
-    command = shlex.join(['python', *argv])
+    started_by = shlex.join(['python', *argv])
     if 'command' in values:
-      values['command'] = command
+      values['command'] = started_by
     config = settings.build(job.Settings, values)
     if arguments.coordinator and name not in ('pair_dpo', 'learn'):
       raise ValueError(
@@ -204,7 +204,7 @@ def main(argv: list[str]) -> int:
     job.run(
       config,
       arguments.workdir or folder,
-      dataclasses.replace(console, command=command),
+      dataclasses.replace(console, command=started_by),
     )
   except ValueError as error:
     return complain(error, 2)
@@ -212,8 +212,8 @@ def main(argv: list[str]) -> int:
     return complain(error, 1)
   except KeyboardInterrupt as error:
     message = str(error) or 'stopped'
-    print(f'{message}; the same command resumes', file=sys.stderr)
-    return 130
+    command.print_error(f'{message}; the same command resumes')
+    return command.STOPPED
   return 0
 
 
@@ -264,12 +264,9 @@ def compile_for_slice(
 
 def complain(error: Exception, code: int) -> int:
   """Prints an error as a single line; returns the exit code."""
-  print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+  command.print_error('error: ' + ' '.join(str(error).split()))
   return code
 
 
 if __name__ == '__main__':
-  stop_handlers.install()
-  code = main(sys.argv)
-  stop_handlers.ignore()
-  sys.exit(code)
+  command.run(main, sys.argv)

@@ -24,6 +24,7 @@ from absl import logging
 
 from conversions import from_pytorch
 from conversions import to_pytorch
+from hermesflow_jax.runtime import command
 from hermesflow_jax.runtime import terminal
 
 KINDS = from_pytorch.KINDS
@@ -101,4 +102,4 @@ def main(argv: list[str], console: terminal.Console) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv[1:], terminal.terminal()))
+  command.run(lambda argv: main(argv, terminal.terminal()), sys.argv[1:])

@@ -29,6 +29,7 @@ from conversions.verification import vision_checks
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.runtime import command
 from hermesflow_jax.runtime import terminal
 
 KINDS = ('showo', 'magvitv2', 'clip_vision')
@@ -163,4 +164,4 @@ def main(argv: list[str], console: terminal.Console) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv[1:], terminal.terminal()))
+  command.run(lambda argv: main(argv, terminal.terminal()), sys.argv[1:])
