@@ -95,6 +95,15 @@ def options(argv: list[str]) -> tuple[dict, flags.FlagValues]:
   flags.DEFINE_integer(
     'processes', 1, 'Number of processes.', flag_values=values
   )
+  flags.DEFINE_float(
+    'join_seconds',
+    None,
+    'Seconds to wait until all processes have joined; default 12, or 120 with '
+    '--coordinator=auto.',
+    lower_bound=0.1,
+    upper_bound=1e6,
+    flag_values=values,
+  )
   flags.DEFINE_bool('help', False, 'Shows this help.', flag_values=values)
   # Config files are Python code and can raise any exception.
   try:
@@ -198,7 +207,10 @@ def main(argv: list[str]) -> int:
         'processes (curate: start shares with --config.shares)'
       )
     console = make_console(
-      arguments.coordinator, arguments.process, arguments.processes
+      arguments.coordinator,
+      arguments.process,
+      arguments.processes,
+      arguments.join_seconds,
     )
     folder = os.path.join('runs', name, values.get('variant', ''))
     job.run(
@@ -218,7 +230,10 @@ def main(argv: list[str]) -> int:
 
 
 def make_console(
-  coordinator: str | None, process: int, count: int
+  coordinator: str | None,
+  process: int,
+  count: int,
+  seconds: float | None = None,
 ) -> terminal.Console:
   """Joins other processes, if any; only the first process prints.
 
@@ -227,12 +242,13 @@ def make_console(
       None for a single process.
     process: process number.
     count: process count.
+    seconds: longest time to wait for other processes; None for the default.
   """
   if coordinator:
     # Imports JAX, which a single process imports later.
     from hermesflow_jax.jobs.setup import process_group
 
-    return process_group.join(coordinator, process, count)
+    return process_group.join(coordinator, process, count, seconds)
   return terminal.terminal()
 
 
