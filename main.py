@@ -212,6 +212,10 @@ def main(argv: list[str]) -> int:
       arguments.processes,
       arguments.join_seconds,
     )
+    # Imports JAX, after the mistakes above are reported.
+    from hermesflow_jax.runtime import platforms
+
+    platforms.check()
     folder = os.path.join('runs', name, values.get('variant', ''))
     job.run(
       config,

@@ -25,6 +25,7 @@ from absl import logging
 from conversions import from_pytorch
 from conversions import to_pytorch
 from hermesflow_jax.runtime import command
+from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import terminal
 
 KINDS = from_pytorch.KINDS
@@ -72,6 +73,7 @@ def main(argv: list[str], console: terminal.Console) -> int:
   args = command_line().parse_args(argv)
   logging.set_verbosity(logging.ERROR)
   try:
+    platforms.check()
     if args.reverse:
       to_pytorch.write_model(
         args.kind,
