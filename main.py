@@ -23,12 +23,16 @@ os.environ.setdefault(
 os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
 os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
 
+from hermesflow_jax.runtime import command
+
+if __name__ == '__main__':
+  command.prepare()  # Before imports that take time.
+
 from absl import flags
 from absl import logging
 from ml_collections import config_flags
 
 from hermesflow_jax.jobs.setup import coordinator_address
-from hermesflow_jax.runtime import command
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -181,7 +185,8 @@ def main(argv: list[str]) -> int:
     The exit code: 0 for success, 2 for the user's mistakes, 130 for a stopped
     run, 1 for a run that cannot continue.
   """
-  logging.set_verbosity(logging.ERROR)
+  # Libraries raise what they log as errors, with tracebacks, from threads.
+  logging.set_verbosity(logging.FATAL)
   # Flags of libraries must be parsed before use.
   flags.FLAGS(argv[:1])
   try:

@@ -20,11 +20,15 @@ import sys
 # Arrays pass through host memory only.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
+from hermesflow_jax.runtime import command
+
+if __name__ == '__main__':
+  command.prepare()  # The imports below take seconds.
+
 from absl import logging
 
 from conversions import from_pytorch
 from conversions import to_pytorch
-from hermesflow_jax.runtime import command
 from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import terminal
 
@@ -71,7 +75,7 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns 0, or 2 after an error message."""
   args = command_line().parse_args(argv)
-  logging.set_verbosity(logging.ERROR)
+  logging.set_verbosity(logging.FATAL)
   try:
     platforms.check()
     if args.reverse:

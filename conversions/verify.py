@@ -17,6 +17,11 @@ import zipfile
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
+from hermesflow_jax.runtime import command
+
+if __name__ == '__main__':
+  command.prepare()  # The imports below take seconds.
+
 from absl import logging
 import jax
 import numpy as np
@@ -29,7 +34,6 @@ from conversions.verification import vision_checks
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import run_folder
-from hermesflow_jax.runtime import command
 from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import terminal
 
@@ -143,7 +147,7 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns the exit code."""
   args = command_line().parse_args(argv)
-  logging.set_verbosity(logging.ERROR)
+  logging.set_verbosity(logging.FATAL)
   try:
     if not 0 < args.scale < float('inf'):
       raise ValueError(f'--scale must be positive, got {args.scale}')

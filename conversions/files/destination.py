@@ -4,8 +4,8 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import pathlib
-import shutil
-import tempfile
+
+from hermesflow_jax.runtime import temporary_folders
 
 
 @contextlib.contextmanager
@@ -41,15 +41,11 @@ def new_folder(
       )
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    parent = pathlib.Path(
-      tempfile.mkdtemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
-    )
+    temporary = temporary_folders.TemporaryFolder(path.parent, f'.{path.name}.')
   except OSError as error:
     raise ValueError(f'{path} cannot be created: {error.strerror}') from error
-  try:
+  with temporary as parent:
     yield parent / 'new'
     if path.exists():
       path.rename(parent / 'old')
     (parent / 'new').rename(path)
-  finally:
-    shutil.rmtree(parent, ignore_errors=True)

@@ -13,8 +13,10 @@ Devices and processes:
 Files:
 
   storage       files in local folders and buckets
+  temporary_folders  go away also if their process is killed
   transfer      copies of folders between the two
   output_files  writes files, which appear only when complete
+  write_faults  why a file cannot be written
   strict_json   JSON that other programs wrote
 
 Settings:
