@@ -250,15 +250,10 @@ def place_on_mesh(
     answering: how questions with choices are answered; None for the default.
     caption_prompt: prompt that captions are asked with.
   """
-  placed = sharding.shardings(parts.model, mesh)
-  return unified_model.UnifiedModel(
-    model=jax.device_put(parts.model, placed),
-    tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),
-    text=parts.text,
-    lengths=parts.lengths,
-    grid=parts.grid,
-    mesh=mesh,
-    chunk=config.chunk * mesh.shape['data'],
+  return unified_model.place_on_mesh(
+    parts,
+    mesh,
+    config.chunk,
     progress=console.progress,
     answering=answering or question_answering.AnswerConfig(),
     caption_prompt=caption_prompt,
