@@ -17,6 +17,8 @@ import safetensors.numpy
 _FLAGS = [
   '--xla_force_host_platform_device_count=8',
   '--xla_backend_optimization_level=0',
+  # Programs are small: parts of them in threads of their own take longer.
+  '--xla_cpu_parallel_codegen_split_count=1',
 ]
 if jax.__version_info__ < (0, 11):
   # Later versions abort on a flag they do not know.
