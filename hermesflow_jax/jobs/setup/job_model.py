@@ -54,8 +54,9 @@ class ModelSettings:
       shipped.
     sizes: expected sizes; None takes the sizes of a trained model or a bundle.
     chunk: most rows that a device samples at once.
-    adapters: folder that `lora_checkpoint.save_adapters` wrote; its adapters
-      are added to the model. '' for none.
+    adapters: folder that `lora_checkpoint.save_adapters` wrote, e.g. in
+      `conversions.convert lora`; its adapters are added to the model. '' for
+      none.
   """
 
   mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
@@ -120,6 +121,13 @@ def locate(
         f'this run has {image_tokens}'
       )
   if config.adapters and not checkpoint.is_checkpoint(config.adapters):
+    if (storage.path(config.adapters) / 'adapter_config.json').is_file():
+      raise ValueError(
+        'adapters must be a folder of this library, got the PEFT folder '
+        f'{config.adapters}: convert it by `python -m conversions.convert lora '
+        f'{config.adapters} <folder> --base={config.init_from}`, then give '
+        '<folder>'
+      )
     raise ValueError(f'adapters: no checkpoint at {config.adapters}')
   return path
 
