@@ -183,7 +183,7 @@ def _file_hashes(config, console) -> dict | None:
   """Checks the user's files; returns their SHA-256, None without files."""
   if not config.files:
     return None
-  records = record_files.read_records(config.files)
+  records = record_files.read_records(config.files, opened=config.inputs_so_far)
   job_inputs.report_unused(
     config.files, len(records), config.inputs_so_far, console
   )

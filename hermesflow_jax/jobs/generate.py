@@ -36,7 +36,10 @@ class Settings(job_model.ModelSettings):
 
   Attributes:
     prompts: texts to draw.
-    file: text file with more prompts, one per line; '' for none.
+    file: file or folder with more prompts, see `prompt_list.read_prompts`; ''
+      for none.
+    examples: `prompts` that are not drawn beside a file: the defaults of a
+      config.
     each: images per prompt.
     seed: random seed; an image depends on seed, prompt and image number.
     sampler: image sampler.
@@ -59,6 +62,9 @@ class Settings(job_model.ModelSettings):
     typing.Annotated[str, settings.one_of(*inpainting.DIRECTIONS)], ...
   ]
   on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)]
+  examples: tuple[str, ...] = settings.may_change_on_resume(
+    default=(), kw_only=True
+  )
 
   def __post_init__(self):
     super().__post_init__()
@@ -93,7 +99,9 @@ def run(
   """
   path = job_model.locate(config, console)
   prompts = input_faults.valid_only(
-    prompt_list.read_prompts(config.prompts, config.file),
+    prompt_list.read_prompts(
+      config.prompts, config.file, config.examples, console.say
+    ),
     config.on_error,
     'prompt',
     console,
@@ -110,15 +118,7 @@ def run(
   if rows is not None:
     job_start.report_finished(console, workdir, root / 'contact_sheet.png')
     return rows
-  truncated = {
-    prompt: end
-    for prompt in prompts
-    if (end := unified.read_to(prompt)) is not None
-  }
-  for prompt, end in truncated.items():
-    console.say(
-      f'warning: {prompt!r} is too long, the model reads it up to {end!r}'
-    )
+  truncated = prompt_list.report_misread(unified, prompts, console)
   rows = draw_images(config, unified, prompts, start, truncated, root, console)
   sheet_prompts = prompts[:_SHEET]
   image_writer.contact_sheet(
@@ -139,7 +139,9 @@ def run(
 def _file_hashes(config) -> dict:
   """Returns the user's files as SHA-256, and the image reader's version."""
   names = [name for name in ('image', 'mask', 'file') if getattr(config, name)]
-  hashes = {name: output_files.sha256(getattr(config, name)) for name in names}
+  hashes = {
+    name: prompt_list.file_hash(getattr(config, name)) for name in names
+  }
   if config.image:
     hashes['pixels'] = image_reader.VERSION
   return hashes

@@ -189,7 +189,7 @@ def check_files(config: Settings, console: terminal.Console) -> list[dict]:
     (config.files.inputs, config.inputs_of_all_rounds),
     (config.files.held_out, config.held_out),
   ):
-    rows = record_files.read_records(source)
+    rows = record_files.read_records(source, opened=count)
     job_inputs.report_unused(source, len(rows), count, console)
     records.append(rows[:count])
     hashes.append(record_files.file_hashes(source))

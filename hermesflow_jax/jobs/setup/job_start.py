@@ -67,7 +67,8 @@ def read_results(path: pathlib.PurePath) -> dict | list | None:
     return None
   text = path.read_bytes().decode()
   if path.suffix == '.jsonl':
-    return [json.loads(line) for line in text.splitlines()]
+    # Not `splitlines`: a text may hold U+2028, which also ends a line.
+    return [json.loads(line) for line in text.split('\n') if line]
   return json.loads(text)
 
 

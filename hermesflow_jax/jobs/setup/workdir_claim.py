@@ -9,6 +9,7 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
 
 
 def claim_workdir(
@@ -30,6 +31,7 @@ def claim_workdir(
     ValueError: the folder cannot be written, holds other files, or belongs to
       a run with other settings, which are all named.
   """
+  user_text.check('workdir', workdir)
   changes = processes.broadcast_from_first(
     lambda: _claimed(workdir, config, identity)
   )
