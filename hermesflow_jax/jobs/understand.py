@@ -87,6 +87,7 @@ class Settings(job_model.ModelSettings):
     question_answering.AnswerConfig(rule=self.choice_rule)
 
 
+@job_start.releases_workdir
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
@@ -109,8 +110,8 @@ def run(
     question_answering.AnswerConfig(rule=config.choice_rule),
     config.caption_prompt,
   )
-  for question in config.questions:
-    unified.check_question({'question': question})
+  for text in config.questions:
+    unified.check_question({'question': text})
   size = unified.grid[0] * unified.tokenizer.reduction
   names = input_faults.valid_only(
     [
@@ -126,6 +127,7 @@ def run(
     config,
     console,
     'answers.jsonl',
+    contents=job_start.input_hashes(parts.text),
     base=weights,
     images={name: output_files.sha256(name) for name in names},
     pixels=image_reader.VERSION,
@@ -174,7 +176,7 @@ def answer_batches(
   texts = []
   for number, batch in enumerate(progress):
     part = storage.path(workdir) / 'parts' / f'{number:06d}.jsonl'
-    if not part.exists():
+    if not job_start.has_rows(part, len(batch)):
       rows = ask_about_images(config, unified, batch, size)
       output_files.write_atomically(part, job_results.unicode_json_lines(rows))
     texts.append(part.read_bytes().decode())
@@ -228,12 +230,7 @@ def _list_bucket(pattern: str) -> list[str]:
 
 
 def image_fault(name: str, size: int) -> str:
-  """Returns why an image file cannot be read; '' for a readable image.
-
-  Args:
-    name: path.
-    size: side in pixels, after cropping.
-  """
+  """Returns why an image file cannot be read; '' for a readable image."""
   try:
     image_reader.load_image(storage.path(name), size)
   except ValueError as error:
