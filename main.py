@@ -28,6 +28,7 @@ from absl import logging
 from ml_collections import config_flags
 
 from hermesflow_jax.jobs.setup import coordinator_address
+from hermesflow_jax.jobs.setup import default_workdir
 from hermesflow_jax.jobs.setup import stop_handlers
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -200,10 +201,11 @@ def main(argv: list[str]) -> int:
     console = make_console(
       arguments.coordinator, arguments.process, arguments.processes
     )
-    folder = os.path.join('runs', name, values.get('variant', ''))
     job.run(
       config,
-      arguments.workdir or folder,
+      default_workdir.choose(
+        arguments.workdir, name, values.get('variant', '')
+      ),
       dataclasses.replace(console, command=command),
     )
   except ValueError as error:

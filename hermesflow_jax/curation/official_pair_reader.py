@@ -33,6 +33,7 @@ def load_official(
   identity: str,
   on_error: str,
   say: Callable[[str], None],
+  least_win: float = -math.inf,
 ) -> list[dict]:
   """Reads the pairs of a file and encodes their images.
 
@@ -48,6 +49,7 @@ def load_official(
     identity: text that identifies the image tokenizer.
     on_error: see `read_official`.
     say: see `read_official`.
+    least_win: a winning image must score more than this.
 
   Returns:
     Records as in `pair_dataset.data_source`: texts, scores, and `codes`,
@@ -73,7 +75,9 @@ def load_official(
     zip((n for n in range(len(files)) if n not in faults), codes, strict=True)
   )
   return [
-    _with_codes(record, *(encoded[number * len(_IMAGES) + k] for k in range(3)))
+    _with_codes(
+      record, least_win, *(encoded[number * len(_IMAGES) + k] for k in range(3))
+    )
     for number, record in enumerate(records)
     if number not in broken
   ]
@@ -209,11 +213,12 @@ def _missing(name, values, scores) -> str:
   return 'no score' if None in scores else ''
 
 
-def _with_codes(record, codes, codes_win, codes_lose):
+def _with_codes(record, least_win, codes, codes_win, codes_lose):
   """Returns a record with codes in place of paths, its pairs filtered.
 
   Args:
     record: from `read_official`.
+    least_win: a winning image must score more than this.
     codes: int32[I], real image.
     codes_win: int32[I], winning image.
     codes_lose: int32[I], losing image.
@@ -221,9 +226,9 @@ def _with_codes(record, codes, codes_win, codes_lose):
   record = {
     name: value for name, value in record.items() if not name.startswith('path')
   } | {'codes': codes, 'codes_win': codes_win, 'codes_lose': codes_lose}
-  for kind, value, score in (
-    ('caption', 'caption', 'caption_score'),
-    ('image', 'codes', 'vqa_score'),
+  for kind, value, score, bound in (
+    ('caption', 'caption', 'caption_score', -math.inf),
+    ('image', 'codes', 'vqa_score', least_win),
   ):
     win, lose = (
       pair_selection.ScoredCandidate(
@@ -232,7 +237,7 @@ def _with_codes(record, codes, codes_win, codes_lose):
       for side in _SIDES
     )
     pair = pair_selection.filter_pair(
-      pair_selection.Pair(win, lose), least_win=-math.inf, least_margin=0.0
+      pair_selection.Pair(win, lose), least_win=bound, least_margin=0.0
     )
     record[f'{kind}_dropped'] = record[f'{kind}_dropped'] or pair.dropped
   return record

@@ -13,9 +13,12 @@ from PIL import PngImagePlugin
 
 from hermesflow_jax.data import label_fonts
 from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import storage
 
 # The key of the text chunk of a PNG file.
 KEY = 'hermesflow_jax'
+# The last chunk of every PNG file.
+_END = b'\x00\x00\x00\x00IEND\xaeB`\x82'
 _MARGIN = 8
 # Largest and smallest side of an image on a sheet, in pixels.
 _MOST, _LEAST = 256, 96
@@ -45,6 +48,29 @@ def read_metadata(path: pathlib.PurePath) -> dict:
   if text is None:
     raise ValueError(f'{path} has no metadata of {KEY}')
   return json.loads(text)
+
+
+def read_pixels(path: pathlib.PurePath) -> np.ndarray:
+  """Returns the pixels of a file of `save_png`: uint8[H, W, 3]."""
+  return np.asarray(Image.open(io.BytesIO(path.read_bytes())))
+
+
+def is_complete(path: pathlib.PurePath) -> bool:
+  """Returns whether a PNG file exists with its end.
+
+  A bucket never holds a part of a file: there its name is enough.
+
+  Args:
+    path: file.
+  """
+  if not storage.is_local(path):
+    return path.exists()
+  try:
+    with open(path, 'rb') as file:
+      file.seek(-len(_END), io.SEEK_END)
+      return file.read() == _END
+  except OSError:
+    return False
 
 
 def contact_sheet(

@@ -36,9 +36,9 @@ class Source:
     on_error: 'raise', or 'skip' to skip records with faults and report them.
   """
 
-  annotations: str
-  images: str
-  questions: str = ''
+  annotations: str = settings.path_of_content('data')
+  images: str = settings.path_of_content('image_files')
+  questions: str = settings.path_of_content('data', default='')
   on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
     'raise'
   )

@@ -88,6 +88,7 @@ class Settings(job_model.ModelSettings):
     question_answering.AnswerConfig(rule=self.choice_rule)
 
 
+@job_start.releases_workdir
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
@@ -129,6 +130,7 @@ def run(
     config,
     console,
     'answers.jsonl',
+    contents=job_start.input_hashes(parts.text),
     base=weights,
     images={name: output_files.sha256(name) for name in names},
     pixels=image_reader.VERSION,
@@ -177,7 +179,7 @@ def answer_batches(
   texts = []
   for number, batch in enumerate(progress):
     part = storage.path(workdir) / 'parts' / f'{number:06d}.jsonl'
-    if not part.exists():
+    if not job_start.has_rows(part, len(batch)):
       rows = ask_about_images(config, unified, batch, size)
       output_files.write_atomically(part, job_results.unicode_json_lines(rows))
     texts.append(part.read_bytes().decode())
@@ -185,12 +187,7 @@ def answer_batches(
 
 
 def image_fault(name: str, size: int) -> str:
-  """Returns why an image file cannot be read; '' for a readable image.
-
-  Args:
-    name: path.
-    size: side in pixels, after cropping.
-  """
+  """Returns why an image file cannot be read; '' for a readable image."""
   try:
     user_text.check('its name', name)
     image_reader.load_image(storage.path(name), size)

@@ -4,6 +4,7 @@ from collections.abc import Container
 from collections.abc import Sequence
 import itertools
 import json
+import pathlib
 
 import numpy as np
 
@@ -74,10 +75,7 @@ def read_inputs(
     count,
     check,
   )
-  if len(rows) < count and files.on_error == 'raise':
-    raise ValueError(
-      f'{files.annotations} must have {count} records, got {len(rows)}'
-    )
+  _check_count(files, len(rows), count)
   report_misread(unified, rows, console)
   return rows
 
@@ -121,11 +119,49 @@ def report_unused(
     records: their record count.
     count: records that are used, the first by id.
     console: prints the line.
+
+  Raises:
+    ValueError: the files hold fewer records, and none may be skipped.
   """
+  _check_count(files, records, count)
   if records > count:
     console.say(
       f'{files.annotations} has {records} records: the first {count} by id '
       f'are used, {records - count} are not'
+    )
+
+
+def check_files(
+  sources: Sequence[tuple[record_files.Source, int]], console: terminal.Console
+) -> tuple[list[dict], list[pathlib.PurePath]]:
+  """Checks files of inputs and files of held-out records.
+
+  Args:
+    sources: (files, number of records that are used); [] for none.
+    console: prints how many records are unused, and which are used twice.
+
+  Returns:
+    SHA-256 for each of the sources, and all image files.
+
+  Raises:
+    ValueError: a file cannot be used.
+  """
+  records, hashes = [], []
+  for source, count in sources:
+    rows = record_files.read_records(source, opened=count)
+    report_unused(source, len(rows), count, console)
+    records.append(rows[:count])
+    hashes.append(record_files.file_hashes(source))
+  if records:
+    report_overlap(*records, console)
+  return hashes, [row['path'] for rows in records for row in rows]
+
+
+def _check_count(files, records, count):
+  """Raises ValueError for too few records, unless some may be skipped."""
+  if records < count and files.on_error == 'raise':
+    raise ValueError(
+      f'{files.annotations} must have {count} records, got {records}'
     )
 
 

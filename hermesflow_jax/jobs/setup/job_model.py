@@ -60,13 +60,13 @@ class ModelSettings:
   """
 
   mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
-  init_from: str
-  tokenizer: str
-  text: str
+  init_from: str = settings.path_of_content('base')
+  tokenizer: str = settings.path_of_content('base')
+  text: str = settings.path_of_content('text_tokenizer')
   missing: str = settings.may_change_on_resume()
   sizes: model_folder.Sizes | None
   chunk: settings.PositiveInt = settings.may_change_on_resume()
-  adapters: str
+  adapters: str = settings.path_of_content('base')
 
   def __post_init__(self):
     settings.check(self)
