@@ -29,7 +29,7 @@ from ml_collections import config_flags
 
 from hermesflow_jax.jobs.setup import coordinator_address
 from hermesflow_jax.jobs.setup import default_workdir
-from hermesflow_jax.jobs.setup import stop_handlers
+from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -188,9 +188,9 @@ def main(argv: list[str]) -> int:
       )
       return 0
     job = job_of(name)
-    command = shlex.join(['python', *argv])
+    started_by = shlex.join(['python', *argv])
     if 'command' in values:
-      values['command'] = command
+      values['command'] = started_by
     config = settings.build(job.Settings, values)
     if arguments.coordinator and name not in ('pair_dpo', 'learn'):
       raise ValueError(
@@ -206,7 +206,7 @@ def main(argv: list[str]) -> int:
       default_workdir.choose(
         arguments.workdir, name, values.get('variant', '')
       ),
-      dataclasses.replace(console, command=command),
+      dataclasses.replace(console, command=started_by),
     )
   except ValueError as error:
     return complain(error, 2)
@@ -214,8 +214,8 @@ def main(argv: list[str]) -> int:
     return complain(error, 1)
   except KeyboardInterrupt as error:
     message = str(error) or 'stopped'
-    print(f'{message}; the same command resumes', file=sys.stderr)
-    return 130
+    entry_point.print_error(f'{message}; the same command resumes')
+    return entry_point.STOPPED
   return 0
 
 
@@ -266,12 +266,9 @@ def compile_for_slice(
 
 def complain(error: Exception, code: int) -> int:
   """Prints an error as a single line; returns the exit code."""
-  print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+  entry_point.print_error('error: ' + ' '.join(str(error).split()))
   return code
 
 
 if __name__ == '__main__':
-  stop_handlers.install()
-  code = main(sys.argv)
-  stop_handlers.ignore()
-  sys.exit(code)
+  entry_point.run(main, sys.argv)

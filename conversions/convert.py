@@ -37,6 +37,7 @@ from conversions import from_pytorch
 from conversions import paths
 from conversions import to_peft
 from conversions import to_pytorch
+from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import terminal
 
 KINDS = (*from_pytorch.KINDS, 'lora')
@@ -153,6 +154,11 @@ def _convert(args, console: terminal.Console) -> None:
     console.say(f'{record.source} ({record.dtype})')
 
 
-if __name__ == '__main__':
+def run(argv: list[str]) -> int:
+  """Runs the command in a process of its own; returns the exit code."""
   stop_signals.raise_interrupt()
-  sys.exit(main(sys.argv[1:], terminal.terminal()))
+  return main(argv, terminal.terminal())
+
+
+if __name__ == '__main__':
+  entry_point.run(run, sys.argv[1:])

@@ -38,6 +38,7 @@ from conversions.verification import vision_checks
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import terminal
 
 KINDS = ('showo', 'magvitv2', 'clip_vision')
@@ -188,6 +189,11 @@ def main(argv: list[str], console: terminal.Console) -> int:
   return 0 if passed and not failed else 1
 
 
-if __name__ == '__main__':
+def run(argv: list[str]) -> int:
+  """Runs the command in a process of its own; returns the exit code."""
   stop_signals.raise_interrupt()
-  sys.exit(main(sys.argv[1:], terminal.terminal()))
+  return main(argv, terminal.terminal())
+
+
+if __name__ == '__main__':
+  entry_point.run(run, sys.argv[1:])

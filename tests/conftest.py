@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import pathlib
+import signal
 
 import jax
 import numpy as np
@@ -92,6 +93,15 @@ def few_programs():
   if maps.exists() and len(maps.read_bytes().splitlines()) > _MOST_MAPS:
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture
+def interruptible():
+  """Started in the background by a shell, tests and their children ignore
+  SIGINT; children of a process that handles it do not."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope='session')

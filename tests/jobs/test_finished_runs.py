@@ -189,5 +189,5 @@ def test_what_a_finished_self_play_lacks_is_known(tmp_path):
   )
   assert lines == [
     f'{tmp_path / "report.html"} and 3 more are gone or damaged: '
-    + 'making this again'
+    'making this again'
   ]
