@@ -24,6 +24,7 @@ import json
 import math
 import typing
 
+from hermesflow_jax.runtime import flag_texts
 from hermesflow_jax.runtime import type_hints
 
 
@@ -100,7 +101,8 @@ def build(kind: type, values: Mapping, name: str = 'config'):
     kind: the dataclass. Its fields may be dataclasses, bool, int, float, str,
       tuples of these, or None as an alternative; a `dict` is any mapping.
     values: a mapping with exactly its fields; fields with a default may be
-      left out. Numbers must be finite; a list may stand for a tuple.
+      left out. Numbers must be finite; a list may stand for a tuple, and a
+      `flag_texts.FlagText` for any value.
     name: the mapping's name in messages.
 
   Raises:
@@ -257,6 +259,12 @@ def _conditions(hint, value, name):
 
 
 def _typed(hint, value, name, faults):
+  if isinstance(value, flag_texts.FlagText):
+    try:
+      value = flag_texts.read(hint, value, name)
+    except ValueError as error:
+      faults.append(str(error))
+      return None
   hint, _ = type_hints.split_annotation(hint)
   if inner := type_hints.optional_type(hint):
     return None if value is None else _value(inner, value, name, faults)
