@@ -22,6 +22,6 @@ Settings:
   type_hints    takes their annotations apart
   identities    settings that decide if two runs or models are the same
 
-Commands: entry_point (signals, streams, exit code), output_streams (may be closed
-or full). Reports: terminal (messages and progress), timing (clocks).
+Commands: entry_point (signals, streams, exit code), output_streams (that may
+be closed or full). Reports: terminal (messages and progress), timing (clocks).
 """
