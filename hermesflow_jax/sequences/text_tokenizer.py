@@ -243,7 +243,7 @@ def load(path: str) -> TextTokenizer:
     return _read(path) if local else _download(where)
   except Exception as error:
     raise ValueError(
-      f'no readable tokenizer at {path}: {str(error):.300}'
+      f'no readable tokenizer at {path}: {error!s:.300}'
     ) from error
 
 
