@@ -6,12 +6,15 @@ import json
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 from PIL import Image
 import safetensors.numpy
 import torch_files
 
+from conversions import from_peft
 from conversions.files import source
+from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.curation import official_pair_reader
@@ -19,6 +22,7 @@ from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import prompt_list
+from hermesflow_jax.runtime import strict_json
 from hermesflow_jax.sequences import text_tokenizer
 
 SENTENCES = ['a red ring', 'a blue star left of a small gray disk', "it's 早い"]
@@ -207,6 +211,60 @@ def _read_text_tokenizer(folder) -> None:
     text.decode(row)
 
 
+def _write_llava(folder) -> None:
+  _image(folder / 'image.png')
+  rows = [
+    {
+      'id': row['id'],
+      'image': 'image.png',
+      'conversations': [
+        {'from': 'human', 'value': '<image>\nDescribe the picture.'},
+        {'from': 'gpt', 'value': row['caption']},
+      ],
+      'questions': [QUESTION],
+    }
+    for row in _annotations()
+  ]
+  (folder / 'records.jsonl').write_text(json.dumps(rows))
+
+
+def _write_geneval(folder) -> None:
+  rows = [{'tag': 'color', 'prompt': text} for text in SENTENCES]
+  (folder / 'prompts.jsonl').write_text(
+    ''.join(json.dumps(row) + '\n' for row in rows)
+  )
+
+
+def _write_table(folder) -> None:
+  rows = [f'{n},"{text}"\n' for n, text in enumerate(SENTENCES)]
+  (folder / 'prompts.csv').write_text('id,prompt\n' + ''.join(rows))
+
+
+def _write_peft(folder) -> None:
+  record = {'peft_type': 'LORA', 'r': 4, 'lora_alpha': 8, 'bias': 'none'}
+  (folder / 'adapter_config.json').write_text(json.dumps(record))
+
+
+def _write_checkpoint(folder) -> None:
+  tree = {'a': jax.numpy.arange(3.0)}
+  checkpoint.save(str(folder / 'saved'), tree, {'step': 1})
+
+
+def _read_checkpoint(folder) -> None:
+  path = str(folder / 'saved')
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  checkpoint.read_metadata(path)
+  shapes = {'a': jax.ShapeDtypeStruct((3,), np.float32)}
+  checkpoint.restore(path, shapes, {'a': device})
+
+
+def _prompt_reader(name: str, write) -> Reader:
+  """Returns the reader of a prompts file in a form."""
+  return Reader(
+    name, write, lambda folder: prompt_list.read_prompts([], str(folder / name))
+  )
+
+
 def _image_reader(name: str, **options) -> Reader:
   """Returns the reader of an image in a file format."""
   return Reader(
@@ -233,10 +291,16 @@ READERS = {
     _write_manifest,
     lambda folder: curation_folder.dataset_hashes(folder, 1),
   ),
-  'prompts': Reader(
-    'prompts.txt',
-    _write_prompts,
-    lambda folder: prompt_list.read_prompts([], str(folder / 'prompts.txt')),
+  'LLaVA': Reader('records.jsonl', _write_llava, _read_records),
+  'prompts': _prompt_reader('prompts.txt', _write_prompts),
+  'GenEval prompts': _prompt_reader('prompts.jsonl', _write_geneval),
+  'prompt table': _prompt_reader('prompts.csv', _write_table),
+  'adapter config': Reader(
+    'adapter_config.json',
+    _write_peft,
+    lambda folder: from_peft.read_config(
+      strict_json.load(folder / 'adapter_config.json')
+    ),
   ),
   'safetensors': Reader('model.safetensors', _write_safetensors, _read_weights),
   'torch': Reader('pytorch_model.bin', _write_torch, _read_weights),
@@ -251,6 +315,18 @@ READERS = {
   'text tokenizer': Reader(
     'text.json', _write_text_tokenizer, _read_text_tokenizer
   ),
+  **{
+    f'checkpoint {name}': Reader(
+      f'saved/{name}', _write_checkpoint, _read_checkpoint
+    )
+    for name in (
+      '_CHECKPOINT_METADATA',
+      'meta/_METADATA',
+      'meta/_strings.json',
+      'arrays/_METADATA',
+      'arrays/manifest.ocdbt',
+    )
+  },
   'PNG': _image_reader('image.png'),
   'JPEG': _image_reader('image.jpg', quality=90),
   'WebP': _image_reader('image.webp', lossless=True),
