@@ -150,8 +150,20 @@ def may_change_on_resume(**options) -> dataclasses.Field:
     **options: `dataclasses.field` arguments, e.g. a default.
   """
   return dataclasses.field(
-    metadata={'no_part_of': ('run', 'model', 'content')}, **options
+    metadata={'no_part_of': ('run', 'model', 'content', 'untrained')}, **options
   )
+
+
+def of_learning(**options) -> dataclasses.Field:
+  """Declares a setting that a run uses only when it learns, e.g. a rate.
+
+  Results before the first checkpoint, such as candidates, do not depend on it:
+  it may change until then. Afterwards it identifies the run.
+
+  Args:
+    **options: `dataclasses.field` arguments, e.g. a default.
+  """
+  return dataclasses.field(metadata={'no_part_of': ('untrained',)}, **options)
 
 
 def path_of_content(key: str, **options) -> dataclasses.Field:
@@ -166,7 +178,7 @@ def path_of_content(key: str, **options) -> dataclasses.Field:
     **options: `dataclasses.field` arguments, e.g. a default.
   """
   return dataclasses.field(
-    metadata={'no_part_of': ('content',), 'content': key}, **options
+    metadata={'no_part_of': ('content', 'untrained'), 'content': key}, **options
   )
 
 

@@ -91,10 +91,24 @@ def _interrupt(*args):
   raise KeyboardInterrupt
 
 
-def test_a_rate_that_diverges_at_once_may_be_changed(start, flags, fails):
+def test_a_rate_that_diverges_at_once_may_be_changed(
+  start, flags, fails, tmp_path
+):
   fails(training_loop.NonFiniteError('11 of 11 steps were not finite'))
   assert start(*flags, '--config.play.optim.lr=100.0')[0] == 1
-  assert start(*flags)[0] == 1
+  # The evaluation of the base model, and candidates, do not depend on it.
+  (tmp_path / 'run' / 'round_0').mkdir()
+  (tmp_path / 'run' / 'round_0' / 'evaluation.json').write_text('{}')
+  assert start(*flags, '--config.play.batch=8')[0] == 1
+  command_line.one_line(
+    start(*flags, '--config.play.images=7'), 'config.play.images 4 -> 7'
+  )
+  assert settings_of(tmp_path / 'run')['play']['optim']['lr'] != 100
+  # What a checkpoint has learned does.
+  step = tmp_path / 'run' / 'round_1' / 'training' / 'steps' / '5'
+  step.mkdir(parents=True)
+  (step / 'arrays').write_text('')
+  command_line.one_line(start(*flags), 'config.play.batch 8 -> 16')
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ _OF_SYSTEMS = (
 _OF_START = (SETTINGS, f'{SETTINGS}.tmp', 'data', f'*{folder_lock.SUFFIX}')
 # Metrics of steps. A step counts once a checkpoint holds it.
 _OF_STEPS = ('metrics.jsonl', 'events', 'profile', '*.orbax-checkpoint-tmp*')
+# Folders of checkpoints.
+_CHECKPOINTS = frozenset(
+  ('checkpoints', 'checkpoint', 'steps', 'model', 'adapters')
+)
 # Settings that every run has, at least one of both.
 _OF_EVERY_RUN = ('mesh', 'self_play')
 # Files that a message names.
@@ -94,6 +98,21 @@ def has_results(root: pathlib.PurePath) -> bool:
     not any(_matches(part, ignored) for part in pathlib.PurePath(file).parts)
     for file in storage.list_files(root)
   )
+
+
+def has_checkpoints(root: pathlib.PurePath) -> bool:
+  """Returns whether a folder holds a checkpoint or adapters, at any depth.
+
+  Args:
+    root: folder path.
+  """
+  for file in storage.list_files(root):
+    folders = pathlib.PurePath(file).parts[:-1]
+    if any(_matches(folder, _OF_STEPS) for folder in folders):
+      continue
+    if not _CHECKPOINTS.isdisjoint(folders):
+      return True
+  return False
 
 
 def is_record(saved: object) -> bool:

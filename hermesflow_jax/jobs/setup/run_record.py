@@ -72,22 +72,9 @@ class RunRecord:
     """
     saved = _read(self._root)
     record = self.values(saved)
-    shared = saved.keys() & record.keys()
-    unknown = self._contents.keys() - shared
-    old, new = (
-      identities.identity_of(
-        type(self._config),
-        {
-          name: _without_paths(value) if name in _BY_PATH else value
-          for name, value in values.items()
-          if name not in unknown
-        },
-        'content',
-        contents=shared,
-      )
-      for values in (saved, record)
-    )
-    different = sorted(identities.differences(old, new))
+    different = self._differences(saved, record, 'content')
+    if different and not folder_contents.has_checkpoints(self._root):
+      different = self._differences(saved, record, 'untrained')
     replaced = (
       bool(different)
       and folder_contents.is_record(saved)
@@ -98,6 +85,31 @@ class RunRecord:
         'it belongs to a run with other settings: ' + ', '.join(different)
       )
     return saved, record, replaced
+
+  def _differences(self, saved, record, of) -> list[str]:
+    """Returns the settings and hashes that differ in an identity.
+
+    Args:
+      saved: record of an earlier start.
+      record: record of this start.
+      of: see `identities.identity_of`.
+    """
+    shared = saved.keys() & record.keys()
+    unknown = self._contents.keys() - shared
+    old, new = (
+      identities.identity_of(
+        type(self._config),
+        {
+          name: _without_paths(value) if name in _BY_PATH else value
+          for name, value in values.items()
+          if name not in unknown
+        },
+        of,
+        contents=shared,
+      )
+      for values in (saved, record)
+    )
+    return sorted(identities.differences(old, new))
 
 
 def _read(root) -> dict:

@@ -263,6 +263,23 @@ def _first_writes(path, record) -> bool:
   return False
 
 
+def check_no_run(folder: str) -> None:
+  """Checks that a folder without a claim holds no run.
+
+  Args:
+    folder: output folder of a job that cannot resume.
+
+  Raises:
+    ValueError: the folder belongs to a run, or cannot be written.
+  """
+  check_writable(folder)
+  if (storage.path(folder) / folder_contents.SETTINGS).exists():
+    raise ValueError(
+      f'workdir must not be the folder of a run, got {folder}, whose results '
+      'would be replaced; give another --workdir'
+    )
+
+
 def check_writable(folder: str) -> None:
   """Checks that files can be written into a folder, which need not exist.
 
