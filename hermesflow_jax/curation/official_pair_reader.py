@@ -11,10 +11,13 @@ import pathlib
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import image_encoding
 from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import record_files
+from hermesflow_jax.data import record_values
 
 _SIDES = ('win', 'lose')
+# Fields with the images of a record.
+_IMAGES = ('path', 'path_win', 'path_lose')
 
 
 def is_official_file(path: pathlib.PurePath) -> bool:
@@ -58,12 +61,13 @@ def load_official(
   records = read_official(path, images, on_error, say)
   folder = _image_folder(path, images)
   size = unified.grid[0] * unified.tokenizer.reduction
-  names = ('path', 'path_win', 'path_lose')
-  files = [{'id': r['id'], 'path': r[name]} for r in records for name in names]
+  files = [
+    {'id': r['id'], 'path': r[name]} for r in records for name in _IMAGES
+  ]
   codes, faults = image_encoding.encode_images(
     files, size, unified, cache, identity, on_error, folder
   )
-  broken = {number // len(names) for number in faults}
+  broken = {number // len(_IMAGES) for number in faults}
   input_faults.raise_or_report(
     list(faults.values()), len(records) - len(broken), on_error, say, str(path)
   )
@@ -72,7 +76,7 @@ def load_official(
   )
   return [
     _with_codes(
-      record, least_win, *(encoded[number * len(names) + k] for k in range(3))
+      record, least_win, *(encoded[number * len(_IMAGES) + k] for k in range(3))
     )
     for number, record in enumerate(records)
     if number not in broken
@@ -109,18 +113,28 @@ def read_official(
   """
   folder = _image_folder(path, images)
   faults, records = [], {}
-  for place, row in record_files.iterate_values(str(path)):
+  for place, row in record_values.normalized_values(str(path), say):
     try:
       record = _parse(row, folder)
       if record['id'] in records:
         raise ValueError(f'id {record["id"]!r} comes twice')
       records[record['id']] = record
+      if on_error == 'raise':
+        # With 'skip', encoding reports broken images.
+        start = f'{place}: id {record["id"]!r}'
+        faults += [f'{start}: {fault}' for fault in _image_faults(record)]
     except ValueError as error:
       faults.append(f'{place}: {error}')
   if not records and not faults:
     faults.append('there is no record')
   input_faults.raise_or_report(faults, len(records), on_error, say, str(path))
   return [records[name] for name in sorted(records)]
+
+
+def _image_faults(record) -> list[str]:
+  """Returns why images of a record cannot be opened, if they are local."""
+  paths = dict.fromkeys(record[name] for name in _IMAGES)
+  return [fault for path in paths if (fault := image_reader.header_fault(path))]
 
 
 def _image_folder(path, images):
@@ -145,10 +159,10 @@ def _parse(row, folder):
     ValueError: a field or a path has a fault.
   """
   record = {
-    'id': record_files.get_id(row),
-    'caption': record_files.get_text(row, 'caption'),
+    'id': record_values.get_id(row),
+    'caption': record_values.get_text(row, 'caption'),
   }
-  record['path'] = folder.find(record_files.get_text(row, 'img_path'))
+  record['path'] = folder.find(record_values.get_text(row, 'img_path'))
   captions = [_optional_text(row, f'caption_{side}') for side in _SIDES]
   images = [_optional_text(row, f'image_{side}') for side in _SIDES]
   caption_scores = [
@@ -179,7 +193,7 @@ def _optional_text(row, key) -> str | None:
   """Returns a text of a record, None if it is missing or null."""
   if row.get(key) is None:
     return None
-  return record_files.get_text(row, key)
+  return record_values.get_text(row, key)
 
 
 def _optional_score(row, key) -> float | None:

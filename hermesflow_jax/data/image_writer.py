@@ -9,9 +9,9 @@ import pathlib
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
-from PIL import ImageFont
 from PIL import PngImagePlugin
 
+from hermesflow_jax.data import label_fonts
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 
@@ -22,6 +22,7 @@ _END = b'\x00\x00\x00\x00IEND\xaeB`\x82'
 _MARGIN = 8
 # Largest and smallest side of an image on a sheet, in pixels.
 _MOST, _LEAST = 256, 96
+_FONT_SIZE = 14
 
 
 def save_png(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
@@ -82,17 +83,17 @@ def contact_sheet(
   Args:
     path: file.
     rows: R lists of uint8[H, W, 3].
-    labels: R texts, drawn above their rows.
+    labels: R texts, drawn above their rows. Characters that no font of the
+      system has are escaped.
   """
   sides = [max(image.shape[:2]) for row in rows for image in row]
   scale = min(_MOST, max(_LEAST, max(sides))) / max(sides)
   rows = [[_scaled(image, scale) for image in row] for row in rows]
-  font = ImageFont.load_default(14)
   line = 22
   wide = (
     max(sum(image.width + _MARGIN for image in row) for row in rows) + _MARGIN
   )
-  labels = [_shortened(label, font, wide - 2 * _MARGIN) for label in labels]
+  texts = [_shortened(label, wide - 2 * _MARGIN) for label in labels]
   high = (
     sum(line + max(image.height for image in row) + _MARGIN for row in rows)
     + _MARGIN
@@ -100,8 +101,8 @@ def contact_sheet(
   page = Image.new('RGB', (wide, high), (252, 252, 250))
   pen = ImageDraw.Draw(page)
   top = _MARGIN
-  for row, label in zip(rows, labels):
-    pen.text((_MARGIN, top), label, (28, 28, 33), font)
+  for row, (font, text) in zip(rows, texts):
+    pen.text((_MARGIN, top), text, (28, 28, 33), font)
     top, left = top + line, _MARGIN
     for image in row:
       page.paste(image, (left, top))
@@ -122,10 +123,12 @@ def _scaled(image, scale):
   return picture.resize(size, Image.Resampling.BICUBIC)
 
 
-def _shortened(label, font, width):
-  """Returns a text shortened to `width` pixels."""
+def _shortened(label, width):
+  """Returns a font and the label as its text, shortened to `width` pixels."""
+  # A label of 1,000 characters is shortened in any case.
+  font, label = label_fonts.fit_label(label[:1000], _FONT_SIZE)
   if font.getlength(label) <= width:
-    return label
+    return font, label
   while label and font.getlength(label + '...') > width:
     label = label[:-1]
-  return label + '...'
+  return font, label + '...'

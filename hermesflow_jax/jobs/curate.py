@@ -190,7 +190,7 @@ def _file_hashes(config, console) -> tuple[dict | None, list]:
   """
   if not config.files:
     return None, []
-  records = record_files.read_records(config.files)
+  records = record_files.read_records(config.files, opened=config.inputs_so_far)
   job_inputs.report_unused(
     config.files, len(records), config.inputs_so_far, console
   )

@@ -34,7 +34,10 @@ class Settings(job_model.ModelSettings):
 
   Attributes:
     prompts: texts to draw.
-    file: text file with more prompts, one per line; '' for none.
+    file: file or folder with more prompts, see `prompt_list.read_prompts`; ''
+      for none.
+    examples: `prompts` that are not drawn beside a file: the defaults of a
+      config.
     each: images per prompt.
     seed: random seed; an image depends on seed, prompt and image number.
     sampler: image sampler.
@@ -57,6 +60,9 @@ class Settings(job_model.ModelSettings):
     typing.Annotated[str, settings.one_of(*inpainting.DIRECTIONS)], ...
   ]
   on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)]
+  examples: tuple[str, ...] = settings.may_change_on_resume(
+    default=(), kw_only=True
+  )
 
   def __post_init__(self):
     super().__post_init__()
@@ -92,7 +98,9 @@ def run(
   """
   path = job_model.locate(config, console)
   prompts = input_faults.valid_only(
-    prompt_list.read_prompts(config.prompts, config.file),
+    prompt_list.read_prompts(
+      config.prompts, config.file, config.examples, console.say
+    ),
     config.on_error,
     'prompt',
     console,
@@ -119,15 +127,7 @@ def run(
   ):
     job_start.report_finished(console, workdir, sheet)
     return rows
-  truncated = {
-    prompt: end
-    for prompt in prompts
-    if (end := unified.read_to(prompt)) is not None
-  }
-  for prompt, end in truncated.items():
-    console.say(
-      f'warning: {prompt!r} is too long, the model reads it up to {end!r}'
-    )
+  truncated = prompt_list.report_misread(unified, prompts, console)
   rows = draw_images(config, unified, prompts, start, truncated, root, console)
   sheet_prompts = prompts[:_SHEET]
   image_writer.contact_sheet(

@@ -153,7 +153,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   run_summary.add_changes(summaries, root)
   results = {
     'rounds': summaries,
-    'config': job_results.json_values(dataclasses.asdict(config)),
+    'config': settings.to_json_types(config),
     'seconds': run_summary.total_seconds(
       summaries, time.perf_counter() - began
     ),

@@ -187,6 +187,7 @@ def test_what_a_finished_self_play_lacks_is_known(tmp_path):
   assert not job_start.all_exist(
     console, lambda: run_summary.missing_results(tmp_path, 1)
   )
-  assert lines[0].endswith(
-    'report.html and 3 more are gone or damaged: making this again'
-  )
+  missing = tmp_path / 'report.html'
+  assert lines == [
+    f'{missing} and 3 more are gone or damaged: making this again'
+  ]

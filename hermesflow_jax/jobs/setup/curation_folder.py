@@ -142,7 +142,14 @@ def read_previous_round(folder: str, number: int) -> tuple[dict, str]:
   try:
     digest = output_files.sha256(root / 'pairs.jsonl')
     pairs = pair_files.read_pairs(root)
-  except (*storage.failures(), ValueError, KeyError, TypeError) as error:
+  except (
+    *storage.failures(),
+    ValueError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+  ) as error:
     raise ValueError(
       'before must be the folder of a curation, or of a round such as '
       f'runs/pair_dpo/round_1, got {folder}: {error}'
@@ -248,7 +255,14 @@ def dataset_hashes(folder: pathlib.PurePath, number: int) -> dict[str, str]:
     }
     # Manifests of earlier releases have no round: all were of round 1.
     round_of_pairs = manifest.get('round', 1)
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+  except (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+  ) as error:
     raise ValueError(
       f'no finished curation in {folder}; run curate with --workdir={folder}'
     ) from error

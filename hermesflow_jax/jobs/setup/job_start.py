@@ -104,7 +104,8 @@ def read_results(path: pathlib.PurePath) -> dict | list | None:
   try:
     text = path.read_bytes().decode()
     if path.suffix == '.jsonl':
-      results = [json.loads(line) for line in text.splitlines()]
+      # Not `splitlines`: a text may hold U+2028, which also ends a line.
+      results = [json.loads(line) for line in text.split('\n') if line]
     else:
       results = json.loads(text)
   except ValueError as error:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hermesflow_jax.data import image_reader
-from hermesflow_jax.runtime import output_files
+from hermesflow_jax.jobs.setup import prompt_list
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sampling import inpainting
 from hermesflow_jax.sampling import unified_model
@@ -16,7 +16,9 @@ def file_hashes(config) -> dict:
     config: settings of `generate`.
   """
   names = [name for name in ('image', 'mask', 'file') if getattr(config, name)]
-  hashes = {name: output_files.sha256(getattr(config, name)) for name in names}
+  hashes = {
+    name: prompt_list.file_hash(getattr(config, name)) for name in names
+  }
   if config.image:
     hashes['pixels'] = image_reader.VERSION
   return hashes

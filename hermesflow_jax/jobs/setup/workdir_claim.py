@@ -18,6 +18,7 @@ from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
 
 # What ends with the job that runs in this thread.
 _ends_with_run = contextvars.ContextVar('ends_with_run', default=None)
@@ -79,6 +80,7 @@ def claim_workdir(
     ValueError: the folder cannot be written, holds other files, is in use, or
       belongs to a run with other settings, which are all named.
   """
+  user_text.check('workdir', str(workdir))
   root, undo = storage.path(workdir), _ends_with_run.get()
   record = run_record.RunRecord(root, config, identity, contents or {})
   claim = _Claim(root, record, share, console.say)
