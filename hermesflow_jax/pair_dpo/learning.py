@@ -37,6 +37,8 @@ from hermesflow_jax.training import training_loop
 
 # Records whose lengths represent all records in metrics of speed.
 _SAMPLED = 200
+# The setting `lora` hides the module.
+_Lora = lora.Lora
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,7 @@ class LearningConfig:
   )
   mask_schedule: str = settings.of_learning()
   optim: adamw.AdamWConfig = settings.of_learning()
-  lora: lora.Lora = settings.of_learning()
+  lora: _Lora = settings.of_learning()
   epochs: settings.NonNegativeFloat = settings.of_learning()
   batch: settings.PositiveInt = settings.of_learning()
   label_rows: settings.PositiveInt = settings.may_change_on_resume()

@@ -1,12 +1,15 @@
 """A start that fails costs no folder, and two jobs never share one."""
 
+import dataclasses
 import json
 import shutil
 
 import command_line
+import curate_runs
 import pytest
 import tiny_world
 
+from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.runtime import folder_lock
@@ -59,7 +62,9 @@ def test_settings_of_another_program_are_left_alone(
 ):
   (tmp_path / 'run').mkdir()
   (tmp_path / 'run' / 'settings.json').write_text('{"editor.tabSize": 2}')
-  command_line.one_line(start(*flags), 'it belongs to a run with other')
+  command_line.one_line(
+    start(*flags), 'it holds files that are not from a run: settings.json'
+  )
   assert settings_of(tmp_path / 'run') == {'editor.tabSize': 2}
 
 
@@ -73,6 +78,31 @@ def test_a_mistake_leaves_no_trace(start, flags, fails, tmp_path):
   (tmp_path / 'run' / 'lost+found').mkdir(parents=True)
   command_line.one_line(start(*flags), 'a question is too long')
   assert [p.name for p in (tmp_path / 'run').iterdir()] == ['lost+found']
+
+
+def test_faults_of_files_cost_no_folder(base, tmp_path, monkeypatch):
+  (tmp_path / 'data').mkdir()
+  source = tiny_world.files(tmp_path / 'data', 'preference', 3)
+  (tmp_path / 'data' / 'preference-1.png').write_bytes(b'no picture')
+
+  def run(inputs, **changes):
+    curate.run(
+      dataclasses.replace(
+        curate_runs.configured(base, inputs=inputs),
+        files=dataclasses.replace(source, **changes),
+      ),
+      str(tmp_path / 'run'),
+      terminal.silent(),
+    )
+
+  for inputs, fault in (4, 'must have 4 records, got 3'), (3, 'preference-1'):
+    with pytest.raises(ValueError, match=fault):
+      run(inputs)
+    assert not (tmp_path / 'run').exists()
+  # The advised command runs in the same folder.
+  monkeypatch.setattr(curate, '_gather', _interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    run(3, on_error='skip')
 
 
 def test_a_mistake_of_a_later_start_leaves_the_run_as_it_was(

@@ -4,9 +4,11 @@ import json
 
 import command_line
 import pytest
+import tiny_jobs
 import tiny_world
 
 from hermesflow_jax.jobs.setup import default_workdir
+from hermesflow_jax.runtime import settings
 from hermesflow_jax.shapes import scene_records
 import main
 
@@ -163,6 +165,19 @@ def test_pretraining_claims_the_weights_of_its_tokenizer(
 
 def _interrupt(*args):
   raise KeyboardInterrupt
+
+
+def test_a_workdir_of_another_job_is_not_compared_setting_by_setting(
+  start, base, tmp_path
+):
+  (tmp_path / 'run' / 'images').mkdir(parents=True)
+  (tmp_path / 'run' / 'images' / 'a.png').write_text('')
+  record = settings.to_json_types(tiny_jobs.job_config(base))
+  (tmp_path / 'run' / 'settings.json').write_text(json.dumps(record))
+  command_line.one_line(
+    start(command_line.CONFIG, f'--config.init_from={base}', '--workdir=run'),
+    'it belongs to a run of another job; give another --workdir',
+  )
 
 
 def test_a_benchmark_never_replaces_the_results_of_a_run(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import dataclasses
 import functools
 import json
 import pathlib
@@ -75,16 +76,27 @@ class RunRecord:
     different = self._differences(saved, record, 'content')
     if different and not folder_contents.has_checkpoints(self._root):
       different = self._differences(saved, record, 'untrained')
-    replaced = (
-      bool(different)
-      and folder_contents.is_record(saved)
-      and not folder_contents.has_results(self._root)
-    )
+    replaced = bool(different) and not folder_contents.has_results(self._root)
+    if not replaced and self._is_of_another_job(saved):
+      raise OtherRunError('it belongs to a run of another job')
     if different and not replaced:
       raise OtherRunError(
         'it belongs to a run with other settings: ' + ', '.join(different)
       )
     return saved, record, replaced
+
+  def _is_of_another_job(self, saved) -> bool:
+    """Returns whether a record lacks all settings that only this job has.
+
+    Settings with a default may be missing in records of earlier releases.
+    """
+    own = [
+      field.name
+      for field in dataclasses.fields(self._config)
+      if field.name in vars(type(self._config)).get('__annotations__', ())
+      and field.default is dataclasses.MISSING
+    ]
+    return saved.keys().isdisjoint(own) and len(own) > 1
 
   def _differences(self, saved, record, of) -> list[str]:
     """Returns the settings and hashes that differ in an identity.
@@ -125,7 +137,7 @@ def _read(root) -> dict:
       saved = json.loads(path.read_bytes())
     except ValueError as error:
       raise ValueError(f'{path} is damaged ({error}): restore it') from error
-  if not isinstance(saved, dict):
+  if not folder_contents.is_record(saved):
     raise ValueError(
       'it holds files that are not from a run: '
       f'{folder_contents.list_foreign(root)}'
