@@ -48,13 +48,13 @@ def test_a_run_without_results_may_start_with_other_settings(
   for name in ('round_1/training/metrics.jsonl', 'data/codes.npz'):
     (tmp_path / 'run' / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / 'run' / name).write_text('')
-  assert main.main(['main.py', *flags, '--config.play.batch=8']) == 130
+  assert main.main(['main.py', *flags, '--config.play.images=5']) == 130
   output = capfd.readouterr().out
   assert (
-    'the run in run has no results yet, and starts afresh; config.play.batch '
-    '16 -> 8' in output
+    'the run in run has no results yet, and starts afresh; config.play.images '
+    '4 -> 5' in output
   )
-  assert settings_of(tmp_path / 'run')['play']['batch'] == 8
+  assert settings_of(tmp_path / 'run')['play']['images'] == 5
 
 
 def test_settings_of_another_program_are_left_alone(
@@ -83,7 +83,6 @@ def test_a_mistake_leaves_no_trace(start, flags, fails, tmp_path):
 def test_faults_of_files_cost_no_folder(base, tmp_path, monkeypatch):
   (tmp_path / 'data').mkdir()
   source = tiny_world.files(tmp_path / 'data', 'preference', 3)
-  (tmp_path / 'data' / 'preference-1.png').write_bytes(b'no picture')
 
   def run(inputs, **changes):
     curate.run(
@@ -95,10 +94,12 @@ def test_faults_of_files_cost_no_folder(base, tmp_path, monkeypatch):
       terminal.silent(),
     )
 
-  for inputs, fault in (4, 'must have 4 records, got 3'), (3, 'preference-1'):
-    with pytest.raises(ValueError, match=fault):
-      run(inputs)
-    assert not (tmp_path / 'run').exists()
+  with pytest.raises(ValueError, match='must have 4 records, got 3'):
+    run(4)
+  (tmp_path / 'data' / 'preference-1.png').write_bytes(b'no picture')
+  with pytest.raises(ValueError, match='preference-1'):
+    run(3)
+  assert not (tmp_path / 'run').exists()
   # The advised command runs in the same folder.
   monkeypatch.setattr(curate, '_gather', _interrupt)
   with pytest.raises(KeyboardInterrupt):

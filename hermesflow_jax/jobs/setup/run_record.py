@@ -13,6 +13,8 @@ from hermesflow_jax.runtime import settings
 
 # Hashes of files by path: the paths may change.
 _BY_PATH = ('data', 'pairs')
+# Hashes of many files, which are computed again only if a path has changed.
+_SLOW = ('image_files',)
 
 
 class OtherRunError(ValueError):
@@ -46,8 +48,8 @@ class RunRecord:
     """Returns the settings and hashes of this start.
 
     Args:
-      saved: record of an earlier start. Hashes are taken from it if no path has
-        changed since; {} for none.
+      saved: record of an earlier start; {} for none. Hashes that are slow to
+        compute are taken from it if no path has changed since.
     """
     kind, record = type(self._config), settings.to_json_types(self._config)
     same_paths = identities.paths_of(kind, saved) == identities.paths_of(
@@ -55,7 +57,8 @@ class RunRecord:
     )
     record |= self._identity
     for name, compute in self._contents.items():
-      value = saved[name] if same_paths and name in saved else compute()
+      reused = name in _SLOW and name in saved and same_paths
+      value = saved[name] if reused else compute()
       if value is not None:
         record[name] = json.loads(json.dumps(value))
     return record

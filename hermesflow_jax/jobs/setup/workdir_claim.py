@@ -71,8 +71,8 @@ def claim_workdir(
     console: reports that a run resumes, and the settings that changed.
     contents: functions that return further hashes of the run's inputs, by name;
       None for a hash that is not known. Earlier releases did not record them: a
-      run without a hash resumes. A function is called only if it must be: for
-      a new run, and if a path has changed.
+      run without a hash resumes. The hash of images is computed only for a new
+      run, and if a path has changed.
     share: (number of this process, number of processes that share the folder).
     **identity: further values that identify the run, e.g. hashes; JSON types.
 
