@@ -1,6 +1,7 @@
 """Content of a run folder: files of systems, settings, caches, results."""
 
 import fnmatch
+import itertools
 import pathlib
 import re
 
@@ -138,6 +139,19 @@ def list_foreign(root: pathlib.PurePath) -> str:
   shown = ', '.join(names[:_SHOWN])
   more = len(names) - _SHOWN
   return shown + (f' and {more} more' if more > 0 else '')
+
+
+def missing_folders(root: pathlib.PurePath) -> list[pathlib.PurePath]:
+  """Returns the local folders that are made with a folder, the deepest first.
+
+  Args:
+    root: folder path.
+  """
+  if not storage.is_local(root):
+    return []
+  return list(
+    itertools.takewhile(lambda p: not p.exists(), (root, *root.parents))
+  )
 
 
 def other_locks(root: pathlib.PurePath, group: str) -> list[pathlib.PurePath]:

@@ -93,6 +93,9 @@ def claim_workdir(
       raise ValueError(
         f'workdir {root} cannot be used: {error}; {_advice(error)}'
       ) from error
+    except BaseException as error:
+      claim.release(error)
+      raise
     if undo is None:
       claim.release(None)
     else:
@@ -132,7 +135,7 @@ class _Claim:
       if not makes_way or not storage.is_local(self.root):
         raise
       moved = True
-    self._made = _missing_folders(self.root)
+    self._made = folder_contents.missing_folders(self.root)
     storage.make_folder(self.root)
     storage.check_writable(self.root)
     self._acquire()
@@ -232,18 +235,6 @@ def _check_free(lock) -> None:
     raise folder_lock.HeldError(f'another process uses it, see {lock}')
   if holder := folder_lock.holder_of(lock):
     raise folder_lock.HeldError(holder)
-
-
-def _missing_folders(root) -> list:
-  """Returns the local folders that are made with `root`, the deepest first."""
-  if not storage.is_local(root):
-    return []
-  missing = []
-  for folder in (root, *root.parents):
-    if folder.exists():
-      break
-    missing.append(folder)
-  return missing
 
 
 def _json_text(record) -> str:
