@@ -5,7 +5,7 @@ import re
 import unicodedata
 
 # Longest text that a message quotes, in characters.
-_QUOTED = 80
+_QUOTED = 200
 _SURROGATE = re.compile('[\ud800-\udfff]')
 # Tabs and line ends are no faults; U+0085 is a line end, too.
 _CONTROL = re.compile('[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]')
@@ -114,7 +114,11 @@ def normalize_fields(value, kept: Collection[str]) -> tuple[object, list[str]]:
 
 def quote(text: str) -> str:
   """Returns a text in quotes, shortened for a message."""
-  return repr(text if len(text) <= _QUOTED else text[: _QUOTED - 3] + '...')
+  if len(text) > _QUOTED:
+    half = (_QUOTED - 3) // 2
+    # Paths differ at their end.
+    text = f'{text[:half]}...{text[-half:]}'
+  return repr(text)
 
 
 def _label(character: str) -> str:
