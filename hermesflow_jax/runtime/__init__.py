@@ -13,6 +13,7 @@ Files:
 
   storage       files in local folders and buckets
   transfer      copies of folders between the two
+  folder_lock   keeps two jobs out of a folder
   output_files  writes files, which appear only when complete
   strict_json   JSON that other programs wrote
 

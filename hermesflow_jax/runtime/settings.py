@@ -152,23 +152,27 @@ def may_change_on_resume(**options) -> dataclasses.Field:
     **options: `dataclasses.field` arguments, e.g. a default.
   """
   return dataclasses.field(
-    metadata={'no_part_of': ('run', 'model', 'content')}, **options
+    metadata={'no_part_of': ('run', 'model', 'content', 'untrained')}, **options
   )
+
+
+def of_learning(**options) -> dataclasses.Field:
+  """Declares a setting of learning, free until the first checkpoint."""
+  return dataclasses.field(metadata={'no_part_of': ('untrained',)}, **options)
 
 
 def path_of_content(key: str, **options) -> dataclasses.Field:
   """Declares a path, which may change if the content behind it is the same.
 
-  A run keeps hashes of the content (`workdir_claim.claim_workdir`). Where they
-  are equal, a run resumes with another path; otherwise the path identifies the
-  run like other settings.
+  A run keeps hashes of the content (`workdir_claim.claim_workdir`); without
+  them the path identifies the run.
 
   Args:
     key: name of the hashes in the record of a run.
     **options: `dataclasses.field` arguments, e.g. a default.
   """
   return dataclasses.field(
-    metadata={'no_part_of': ('content',), 'content': key}, **options
+    metadata={'no_part_of': ('content', 'untrained'), 'content': key}, **options
   )
 
 
