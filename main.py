@@ -9,7 +9,7 @@ from absl import logging
 from hermesflow_jax.command import command_flags
 from hermesflow_jax.command import job_list
 from hermesflow_jax.command import program
-from hermesflow_jax.jobs.setup import stop_handlers
+from hermesflow_jax.runtime import stop_handlers
 
 __all__ = ['logging', 'stop_handlers']
 

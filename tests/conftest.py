@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import pathlib
+import signal
 
 import jax
 import numpy as np
@@ -17,6 +18,8 @@ import safetensors.numpy
 _FLAGS = [
   '--xla_force_host_platform_device_count=8',
   '--xla_backend_optimization_level=0',
+  # A program is compiled in a single piece: pieces take a fifth more time.
+  '--xla_cpu_parallel_codegen_split_count=1',
 ]
 if jax.__version_info__ < (0, 11):
   # Later versions abort on a flag they do not know.
@@ -90,6 +93,15 @@ def few_programs():
   if maps.exists() and len(maps.read_bytes().splitlines()) > _MOST_MAPS:
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture
+def interruptible():
+  """Started in the background by a shell, tests and their children ignore
+  SIGINT; children of a process that handles it do not."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope='session')

@@ -96,6 +96,7 @@ decoder.conv_out.bias                      | decoder.conv_out.bias              
 
 # Arrays that the quantizer stores although they follow from its sizes.
 CONSTANTS = ('quantize.embedding', 'quantize.power_vals')
+INTEGERS = ('quantize.power_vals',)
 
 
 def constants(config: magvit_config.MagvitConfig) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ import importlib
 import os
 import shlex
 import sys
+from typing import NoReturn
 
 from absl import flags
 from absl import logging
@@ -13,7 +14,8 @@ from hermesflow_jax.command import command_flags
 from hermesflow_jax.command import help_text
 from hermesflow_jax.command import job_list
 from hermesflow_jax.command import project_folder
-from hermesflow_jax.jobs.setup import stop_handlers
+from hermesflow_jax.jobs.setup import default_workdir
+from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -65,8 +67,8 @@ def main(argv: list[str]) -> int:
     return complain(error, 1, argv[0])
   except KeyboardInterrupt as error:
     message = str(error) or 'stopped'
-    print(f'{message}; the same command resumes', file=sys.stderr)
-    return 130
+    entry_point.print_error(f'{message}; the same command resumes')
+    return entry_point.STOPPED
   return 0
 
 
@@ -121,10 +123,9 @@ def run_job(argv: list[str]) -> None:
   console = make_console(
     arguments.coordinator, arguments.process, arguments.processes
   )
-  folder = os.path.join('runs', name, values.get('variant', ''))
   job.run(
     config,
-    arguments.workdir or folder,
+    default_workdir.choose(arguments.workdir, name, values.get('variant', '')),
     dataclasses.replace(console, command=command),
   )
 
@@ -183,13 +184,10 @@ def complain(error: Exception, code: int, path: str) -> int:
     path: program name, which these commands begin with.
   """
   line = ' '.join(str(error).split())
-  print('error: ' + help_text.with_program(line, path), file=sys.stderr)
+  entry_point.print_error('error: ' + help_text.with_program(line, path))
   return code
 
 
-def run() -> None:
+def run() -> NoReturn:
   """Runs the command line of this process, and ends the process."""
-  stop_handlers.install()
-  code = main(sys.argv)
-  stop_handlers.ignore()
-  sys.exit(code)
+  entry_point.run(main, sys.argv)

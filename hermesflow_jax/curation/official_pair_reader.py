@@ -11,10 +11,13 @@ import pathlib
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import image_encoding
 from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import record_files
+from hermesflow_jax.data import record_values
 
 _SIDES = ('win', 'lose')
+# Fields with the images of a record.
+_IMAGES = ('path', 'path_win', 'path_lose')
 
 
 def is_official_file(path: pathlib.PurePath) -> bool:
@@ -30,6 +33,7 @@ def load_official(
   identity: str,
   on_error: str,
   say: Callable[[str], None],
+  least_win: float = -math.inf,
 ) -> list[dict]:
   """Reads the pairs of a file and encodes their images.
 
@@ -45,6 +49,7 @@ def load_official(
     identity: text that identifies the image tokenizer.
     on_error: see `read_official`.
     say: see `read_official`.
+    least_win: a winning image must score more than this.
 
   Returns:
     Records as in `pair_dataset.data_source`: texts, scores, and `codes`,
@@ -56,12 +61,13 @@ def load_official(
   records = read_official(path, images, on_error, say)
   folder = _image_folder(path, images)
   size = unified.grid[0] * unified.tokenizer.reduction
-  names = ('path', 'path_win', 'path_lose')
-  files = [{'id': r['id'], 'path': r[name]} for r in records for name in names]
+  files = [
+    {'id': r['id'], 'path': r[name]} for r in records for name in _IMAGES
+  ]
   codes, faults = image_encoding.encode_images(
     files, size, unified, cache, identity, on_error, folder
   )
-  broken = {number // len(names) for number in faults}
+  broken = {number // len(_IMAGES) for number in faults}
   input_faults.raise_or_report(
     list(faults.values()), len(records) - len(broken), on_error, say, str(path)
   )
@@ -69,7 +75,9 @@ def load_official(
     zip((n for n in range(len(files)) if n not in faults), codes, strict=True)
   )
   return [
-    _with_codes(record, *(encoded[number * len(names) + k] for k in range(3)))
+    _with_codes(
+      record, least_win, *(encoded[number * len(_IMAGES) + k] for k in range(3))
+    )
     for number, record in enumerate(records)
     if number not in broken
   ]
@@ -105,18 +113,28 @@ def read_official(
   """
   folder = _image_folder(path, images)
   faults, records = [], {}
-  for place, row in record_files.iterate_values(str(path)):
+  for place, row in record_values.normalized_values(str(path), say):
     try:
       record = _parse(row, folder)
       if record['id'] in records:
         raise ValueError(f'id {record["id"]!r} comes twice')
       records[record['id']] = record
+      if on_error == 'raise':
+        # With 'skip', encoding reports broken images.
+        start = f'{place}: id {record["id"]!r}'
+        faults += [f'{start}: {fault}' for fault in _image_faults(record)]
     except ValueError as error:
       faults.append(f'{place}: {error}')
   if not records and not faults:
     faults.append('there is no record')
   input_faults.raise_or_report(faults, len(records), on_error, say, str(path))
   return [records[name] for name in sorted(records)]
+
+
+def _image_faults(record) -> list[str]:
+  """Returns why images of a record cannot be opened, if they are local."""
+  paths = dict.fromkeys(record[name] for name in _IMAGES)
+  return [fault for path in paths if (fault := image_reader.header_fault(path))]
 
 
 def _image_folder(path, images):
@@ -141,10 +159,10 @@ def _parse(row, folder):
     ValueError: a field or a path has a fault.
   """
   record = {
-    'id': record_files.get_id(row),
-    'caption': record_files.get_text(row, 'caption'),
+    'id': record_values.get_id(row),
+    'caption': record_values.get_text(row, 'caption'),
   }
-  record['path'] = folder.find(record_files.get_text(row, 'img_path'))
+  record['path'] = folder.find(record_values.get_text(row, 'img_path'))
   captions = [_optional_text(row, f'caption_{side}') for side in _SIDES]
   images = [_optional_text(row, f'image_{side}') for side in _SIDES]
   caption_scores = [
@@ -175,7 +193,7 @@ def _optional_text(row, key) -> str | None:
   """Returns a text of a record, None if it is missing or null."""
   if row.get(key) is None:
     return None
-  return record_files.get_text(row, key)
+  return record_values.get_text(row, key)
 
 
 def _optional_score(row, key) -> float | None:
@@ -195,11 +213,12 @@ def _missing(name, values, scores) -> str:
   return 'no score' if None in scores else ''
 
 
-def _with_codes(record, codes, codes_win, codes_lose):
+def _with_codes(record, least_win, codes, codes_win, codes_lose):
   """Returns a record with codes in place of paths, its pairs filtered.
 
   Args:
     record: from `read_official`.
+    least_win: a winning image must score more than this.
     codes: int32[I], real image.
     codes_win: int32[I], winning image.
     codes_lose: int32[I], losing image.
@@ -207,9 +226,9 @@ def _with_codes(record, codes, codes_win, codes_lose):
   record = {
     name: value for name, value in record.items() if not name.startswith('path')
   } | {'codes': codes, 'codes_win': codes_win, 'codes_lose': codes_lose}
-  for kind, value, score in (
-    ('caption', 'caption', 'caption_score'),
-    ('image', 'codes', 'vqa_score'),
+  for kind, value, score, bound in (
+    ('caption', 'caption', 'caption_score', -math.inf),
+    ('image', 'codes', 'vqa_score', least_win),
   ):
     win, lose = (
       pair_selection.ScoredCandidate(
@@ -218,7 +237,7 @@ def _with_codes(record, codes, codes_win, codes_lose):
       for side in _SIDES
     )
     pair = pair_selection.filter_pair(
-      pair_selection.Pair(win, lose), least_win=-math.inf, least_margin=0.0
+      pair_selection.Pair(win, lose), least_win=bound, least_margin=0.0
     )
     record[f'{kind}_dropped'] = record[f'{kind}_dropped'] or pair.dropped
   return record

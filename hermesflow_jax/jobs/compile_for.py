@@ -23,6 +23,7 @@ from hermesflow_jax.performance.pods import verdict_report
 from hermesflow_jax.performance.pods import verdicts
 from hermesflow_jax.runtime import accelerators
 from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 
@@ -109,7 +110,7 @@ def write_verdicts(
       'attention': config.sizes.decoder.attention,
       'wanted': expected_programs(config),
       'programs': [dataclasses.asdict(v) | {'bound': v.bound} for v in results],
-      'config': job_results.json_values(dataclasses.asdict(config)),
+      'config': settings.to_json_types(config),
     },
   )
   rows = [

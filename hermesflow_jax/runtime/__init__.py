@@ -7,6 +7,7 @@ Devices and processes:
   batching      maps a function over rows, in chunks on the mesh
   processes     communication between the processes of a run
   interrupts    stop requests, checked between steps
+  stop_handlers handlers of SIGTERM, SIGHUP and Ctrl-C
 
 Files:
 
@@ -21,5 +22,6 @@ Settings:
   type_hints    takes their annotations apart
   identities    settings that decide if two runs or models are the same
 
-Reports: terminal (messages and progress), timing (clocks).
+Commands: entry_point (signals, streams, exit code), output_streams (that may
+be closed or full). Reports: terminal (messages and progress), timing (clocks).
 """

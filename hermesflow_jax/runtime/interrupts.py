@@ -1,4 +1,4 @@
-"""Stop requests (SIGTERM, Ctrl-C), checked between the steps of a run."""
+"""Stop requests (SIGTERM, SIGHUP, Ctrl-C), checked between steps of a run."""
 
 import itertools
 import os
@@ -7,6 +7,8 @@ import threading
 
 import jax
 from jax.experimental import multihost_utils
+
+from hermesflow_jax.runtime import stop_handlers
 
 
 class Stopped(KeyboardInterrupt):
@@ -37,21 +39,26 @@ def raise_if_stopped() -> None:
 
 
 def forward_interrupts() -> None:
-  """Turns Ctrl-C in any process into SIGTERM, which stops all processes.
+  """Turns Ctrl-C and SIGHUP in any process into SIGTERM, which stops all.
 
   JAX handles SIGTERM and informs the other processes. The second Ctrl-C stops
   at once.
   """
+
+  def on_hangup(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
 
   def on_interrupt(*_):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), signal.SIGTERM)
 
   signal.signal(signal.SIGINT, on_interrupt)
+  for number in stop_handlers.hangups():
+    signal.signal(number, on_hangup)
 
 
 class StopSignal:
-  """Turns SIGTERM and Ctrl-C into a flag to poll; a context manager.
+  """Turns SIGTERM, SIGHUP and Ctrl-C into a flag; a context manager.
 
   The second Ctrl-C stops at once. Several processes stop after the same step,
   a few steps after the signal; see `forward_interrupts`.
@@ -67,7 +74,8 @@ class StopSignal:
   def __enter__(self):
     main_thread = threading.current_thread() is threading.main_thread()
     if main_thread and jax.process_count() == 1:
-      for number in (signal.SIGINT, signal.SIGTERM):
+      numbers = signal.SIGINT, signal.SIGTERM, *stop_handlers.hangups()
+      for number in numbers:
         self._before[number] = signal.signal(number, self._on_signal)
     return self
 

@@ -151,7 +151,25 @@ def may_change_on_resume(**options) -> dataclasses.Field:
   Args:
     **options: `dataclasses.field` arguments, e.g. a default.
   """
-  return dataclasses.field(metadata={'no_part_of': ('run', 'model')}, **options)
+  return dataclasses.field(
+    metadata={'no_part_of': ('run', 'model', 'content')}, **options
+  )
+
+
+def path_of_content(key: str, **options) -> dataclasses.Field:
+  """Declares a path, which may change if the content behind it is the same.
+
+  A run keeps hashes of the content (`workdir_claim.claim_workdir`). Where they
+  are equal, a run resumes with another path; otherwise the path identifies the
+  run like other settings.
+
+  Args:
+    key: name of the hashes in the record of a run.
+    **options: `dataclasses.field` arguments, e.g. a default.
+  """
+  return dataclasses.field(
+    metadata={'no_part_of': ('content',), 'content': key}, **options
+  )
 
 
 def numerics(**options) -> dataclasses.Field:

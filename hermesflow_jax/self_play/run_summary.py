@@ -2,6 +2,7 @@
 
 import pathlib
 
+from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.runtime import storage
 
@@ -10,6 +11,27 @@ def finished_rounds(root: pathlib.PurePath) -> int:
   """Returns the newest round with a checkpoint; 0 for none."""
   names = storage.list_names(root / 'checkpoints')
   return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def missing_results(
+  root: pathlib.PurePath, rounds: int
+) -> list[pathlib.PurePath]:
+  """Returns the results of a finished run that do not exist.
+
+  Models of rounds before the newest may be removed to save space.
+
+  Args:
+    root: run folder.
+    rounds: finished rounds.
+  """
+  model = root / 'checkpoints' / str(rounds)
+  files = [root / 'report.html']
+  for number in range(rounds + 1):
+    files.append(root / f'round_{number}' / 'evaluation.json')
+    if number:
+      files.append(root / f'round_{number}' / 'pairs.jsonl')
+  missing = [] if checkpoint.exists(model) else [model]
+  return missing + [file for file in files if not file.exists()]
 
 
 def add_changes(summaries: list[dict], root: pathlib.PurePath) -> None:

@@ -12,7 +12,6 @@ import functools
 import io
 import json
 import shutil
-import sys
 import tempfile
 from typing import ClassVar
 
@@ -133,9 +132,8 @@ def data_source(data_dir: str, config: ShapesConfig):
     A sequence of dicts: image uint8[64, 64, 3]; id, caption, tag, questions
     and qa as bytes or str (the last two are JSON).
   """
-  if not sys.stderr.isatty():
-    tfds.disable_progress_bar()
-
+  # Its bars would appear beside those of the job.
+  tfds.disable_progress_bar()
   act = processes.on_first_process
   if not storage.is_local(storage.path(data_dir)):
     # The seed determines the scenes, so all processes generate the same.

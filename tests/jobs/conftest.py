@@ -3,7 +3,6 @@
 import json
 import pathlib
 import shutil
-import signal
 import sys
 
 import curate_runs
@@ -73,15 +72,6 @@ def stopped(monkeypatch):
     raise KeyboardInterrupt
 
   monkeypatch.setattr(jax, 'device_put', stop)
-
-
-@pytest.fixture
-def interruptible():
-  """Started in the background by a shell, tests and their children ignore
-  SIGINT; children of a process that handles it do not."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope='session')

@@ -63,9 +63,9 @@ def test_a_process_stops_at_a_signal(base, tmp_path, number, interruptible):
 
 LOST = """
 import gc, os, signal, sys, time
-import main
+from hermesflow_jax.runtime import stop_handlers
 
-main.stop_handlers.install()
+stop_handlers.install()
 
 def collecting(phase, info):
   gc.callbacks.clear()
@@ -82,7 +82,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM'])
+@pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM', 'SIGHUP'])
 def test_a_signal_within_a_garbage_collection_is_not_lost(
   number, interruptible
 ):

@@ -7,6 +7,7 @@ from PIL import Image
 import pytest
 
 import configs.understand
+from hermesflow_jax.data import image_listing
 from hermesflow_jax.jobs import understand
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
@@ -128,7 +129,7 @@ def test_answers_about_other_images_of_the_same_names_are_not_taken(
 
 
 def test_globs_folders_and_files_mean_each_image_once(run, folder):
-  actual = understand.list_images(
+  actual = image_listing.list_images(
     [str(folder / '1.png'), str(folder), str(folder / '*.png')]
   )
   assert actual == [
@@ -207,7 +208,7 @@ def test_images_and_answers_may_be_in_a_bucket(run, folder, bucket):
 )
 def test_names_of_a_bucket_mean_images(folder, bucket, name, actual):
   bucket.put_folder('in', folder)
-  assert len(understand.list_images([name])) == actual
+  assert len(image_listing.list_images([name])) == actual
 
 
 @pytest.mark.parametrize('name', ['none', 'none/*.png', 'notes.txt/x'])
@@ -215,4 +216,4 @@ def test_a_name_of_a_bucket_that_means_no_image_is_refused(bucket, name):
   with pytest.raises(
     ValueError, match='must name existing image files, got gs://bucket/'
   ):
-    understand.list_images([f'gs://bucket/{name}'])
+    image_listing.list_images([f'gs://bucket/{name}'])

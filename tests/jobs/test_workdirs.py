@@ -34,16 +34,23 @@ def test_a_workdir_of_something_else(start, idle, base, tmp_path, name):
       command_line.CONFIG, f'--config.init_from={base}', f'--workdir={folder}'
     ),
     'mine',
-    'it holds files that are not from a run',
+    f'it holds files that are not from a run: {name}',
   )
   assert {p.name: d for p, d in command_line.everything(folder).items()} == {
     name: b'[1]'
   }
 
 
+def finish_evaluation(folder):
+  """Writes a first result into the folder of a run."""
+  (folder / 'round_0').mkdir()
+  (folder / 'round_0' / 'evaluation.json').write_text('{}')
+
+
 def test_a_workdir_of_other_settings(start, stopped, base, tmp_path):
   flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
   assert start(*flags)[0] == 130
+  finish_evaluation(tmp_path / 'run')
   before = command_line.everything(tmp_path / 'run')
   assert before
   command_line.one_line(
@@ -87,6 +94,7 @@ def test_what_does_not_change_results_may_change_when_a_run_goes_on(
   record = json.loads((tmp_path / 'run' / 'settings.json').read_text())
   assert (record['play']['log_every'], record['chunk']) == (7, 16)
   assert record['mesh'] == {'data': -1, 'model': 2}
+  finish_evaluation(tmp_path / 'run')
   command_line.one_line(
     start(*changed, '--config.play.batch=8'), 'config.play.batch 16 -> 8'
   )
@@ -104,13 +112,15 @@ def test_a_run_of_an_earlier_release_goes_on(start, stopped, base, tmp_path):
   path.write_text(json.dumps(record))
   assert start(*flags)[0] == 130
   # A setting that this release does not know may have changed results.
+  finish_evaluation(tmp_path / 'run')
   path.write_text(json.dumps(record | {'strange': 1}))
   command_line.one_line(start(*flags), 'config.strange 1 -> None')
 
 
-def test_a_workdir_of_another_base_model(start, stopped, copy):
+def test_a_workdir_of_another_base_model(start, stopped, copy, tmp_path):
   flags = [command_line.CONFIG, f'--config.init_from={copy}', '--workdir=run']
   assert start(*flags)[0] == 130
+  finish_evaluation(tmp_path / 'run')
   tiny_world.bundle(copy, seed=1)
   command_line.one_line(start(*flags), 'config.base.model.safetensors')
 

@@ -77,11 +77,8 @@ def pinned():
   'changes',
   [
     {},
-    {'shape': (4, 2)},
-    {'shape': (1, 8)},
-    {'accumulate': 4},
-    {'remat': 'full'},
-    {'accumulate': 2, 'shape': (4, 1), 'remat': 'dots'},
+    {'shape': (1, 8), 'accumulate': 4, 'remat': 'full'},
+    {'shape': (4, 2), 'accumulate': 2, 'remat': 'dots'},
   ],
 )
 def test_a_small_run_is_what_it_was(changes):

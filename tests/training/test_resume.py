@@ -20,15 +20,23 @@ from hermesflow_jax.training import training_loop
 MESH = (4, 2)
 
 
-def run(folder, steps=9, broken=(), until=None, messages=None, **loop):
-  """Runs; `until`: the step at which the process is asked to stop."""
+def run(
+  folder,
+  steps=9,
+  broken=(),
+  until=None,
+  messages=None,
+  number=signal.SIGTERM,
+  **loop,
+):
+  """Runs; `until`: the step at which the process gets signal `number`."""
   mesh = tiny.mesh(*MESH)
 
   def batches(start):
     stream = tiny_line.batches(mesh, broken, start)
-    for number in range(start, steps):
-      if number == until:
-        signal.raise_signal(signal.SIGTERM)
+    for step in range(start, steps):
+      if step == until:
+        signal.raise_signal(number)
       yield next(stream)
 
   silent = terminal.silent()
@@ -98,12 +106,25 @@ def test_lines_after_the_checkpoint_are_written_once(tmp_path):
 
 
 def test_signals_are_the_process_s_own_again(tmp_path):
-  before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+  numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+  before = [signal.getsignal(number) for number in numbers]
   run(tmp_path / 'run')
-  assert before == (
-    signal.getsignal(signal.SIGTERM),
-    signal.getsignal(signal.SIGINT),
-  )
+  assert before == [signal.getsignal(number) for number in numbers]
+
+
+def test_a_hangup_saves_as_well(tmp_path):
+  with pytest.raises(interrupts.Stopped, match='after step 3$'):
+    run(tmp_path / 'run', until=2, number=signal.SIGHUP)
+  assert (tmp_path / 'run' / 'steps' / '3').exists()
+
+
+def test_a_hangup_that_nohup_ignores_is_ignored(tmp_path):
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    state = run(tmp_path / 'run', until=2, number=signal.SIGHUP)
+  finally:
+    signal.signal(signal.SIGHUP, before)
+  assert int(state.step) == 9
 
 
 def test_steps_that_are_not_finite_are_told_also_on_a_full_disk(

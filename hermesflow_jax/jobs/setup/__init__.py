@@ -4,7 +4,6 @@ Processes and devices:
 
   process_group        joins the processes of a job
   coordinator_address  address of the first process
-  stop_handlers        handlers of SIGTERM and Ctrl-C
   mesh_config          settings of the device mesh
 
 Model and inputs:

@@ -3,9 +3,9 @@
 import jax
 
 from hermesflow_jax.jobs.setup import coordinator_address
-from hermesflow_jax.jobs.setup import stop_handlers
 from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import terminal
 
 # Seconds to wait for all processes to join.

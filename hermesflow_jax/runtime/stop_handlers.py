@@ -5,14 +5,14 @@ import sys
 
 
 def install() -> None:
-  """Makes SIGTERM act like Ctrl-C, and keeps both from getting lost.
+  """Makes SIGTERM and SIGHUP act like Ctrl-C, and keeps them from getting lost.
 
   Python drops exceptions that are raised within a destructor or a garbage
   collection, where JAX does work. A dropped interrupt is raised again after
-  0.1 s.
+  0.1 s. SIGHUP stays ignored under nohup.
   """
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
-  signal.signal(signal.SIGALRM, signal.default_int_handler)
+  for number in (signal.SIGTERM, signal.SIGALRM, *hangups()):
+    signal.signal(number, signal.default_int_handler)
   report = sys.__unraisablehook__
 
   def raise_again(dropped):
@@ -24,7 +24,14 @@ def install() -> None:
   sys.unraisablehook = raise_again
 
 
+def hangups() -> tuple[signal.Signals, ...]:
+  """Returns SIGHUP (a terminal is gone), unless nohup had it ignored."""
+  if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    return ()
+  return (signal.SIGHUP,)
+
+
 def ignore() -> None:
   """Ignores stop signals: Python drops its handlers before the process ends."""
-  signal.signal(signal.SIGTERM, signal.SIG_IGN)
-  signal.signal(signal.SIGALRM, signal.SIG_IGN)
+  for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,45 @@
+"""Runs a command: signals, standard streams, exit code; imports no JAX."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import sys
+from typing import NoReturn
+
+from hermesflow_jax.runtime import output_streams
+from hermesflow_jax.runtime import stop_handlers
+
+STOPPED = 130
+
+
+def run(main: Callable[[Sequence[str]], int], arguments) -> NoReturn:
+  """Calls a command's main function and ends the process with its exit code.
+
+  Args:
+    main: arguments -> exit code.
+    arguments: the command's arguments.
+
+  Raises:
+    SystemExit: always; its code is 130 after a stop signal.
+  """
+  output_streams.protect()
+  stop_handlers.install()
+  try:
+    code = main(arguments)
+  except KeyboardInterrupt:
+    print_error('stopped')
+    code = STOPPED
+  except SystemExit as end:
+    # Help ends so, and a wrong flag of argparse.
+    code = end.code if isinstance(end.code, int) else bool(end.code)
+  stop_handlers.ignore()
+  sys.exit(output_streams.exit_code(code))
+
+
+def print_error(line: str) -> None:
+  """Prints a line on standard error.
+
+  Args:
+    line: text without a line break.
+  """
+  sys.stderr.write(f'{line}\n')
+  sys.stderr.flush()

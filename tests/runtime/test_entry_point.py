@@ -1,0 +1,132 @@
+"""A command ends with a code and no traceback, whatever its streams do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import command_line
+import pytest
+
+START = """
+import os, sys, time
+from hermesflow_jax.runtime import entry_point
+
+def main(arguments):
+  {body}
+  return {code}
+
+entry_point.run(main, sys.argv[1:])
+"""
+
+
+def process(body, code=0, **options):
+  """A process that runs `body` as a command; it imports no JAX."""
+  return subprocess.Popen(
+    [sys.executable, '-c', START.format(body=body, code=code)],
+    cwd=command_line.ROOT,
+    text=True,
+    **{'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE} | options,
+  )
+
+
+def ended(run):
+  output, errors = run.communicate(timeout=60)
+  return run.returncode, output, errors
+
+
+SAY = 'print("words" * 9999)'
+
+
+@pytest.mark.parametrize('code', [0, 2])
+def test_output_on_a_full_disk_is_lost_and_the_code_tells(code):
+  with open('/dev/full', 'w') as full:
+    actual = ended(process(SAY, code, stdout=full))
+  line = (
+    'error: standard output could not be written: No space left on device\n'
+  )
+  assert actual == ((1, None, line) if code == 0 else (code, None, ''))
+
+
+def test_a_reader_that_went_away_does_not_end_the_command(tmp_path):
+  end = tmp_path / 'end'
+  body = (
+    f'print("a", flush=True); sys.stdin.read(); {SAY}; open({str(end)!r}, "w")'
+  )
+  run = process(body, stdin=subprocess.PIPE)
+  run.stdout.readline()
+  run.stdout.close()
+  run.stdin.close()
+  assert (run.wait(60), run.stderr.read()) == (1, '')
+  run.stderr.close()
+  assert end.exists()
+
+
+def test_progress_on_a_full_disk_is_lost_without_harm():
+  with open('/dev/full', 'w') as full:
+    body = 'print("bar", file=sys.stderr, flush=True); print("end")'
+    assert ended(process(body, stderr=full)) == (0, 'end\n', None)
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
+  """What compiled code says would be written into it."""
+  data = tmp_path / 'data'
+  body = f'file = open({str(data)!r}, "w"); print(1); os.write(1, b"2"); os.write(2, b"3")'
+  command = [sys.executable, '-c', START.format(body=body, code=0)]
+  run = subprocess.run(
+    ['sh', '-c', 'exec "$@" >&- 2>&- <&-', 'sh', *command],
+    cwd=command_line.ROOT,
+    timeout=60,
+  )
+  assert run.returncode == 0
+  assert data.read_text() == ''
+
+
+@pytest.mark.parametrize('number', ['SIGHUP', 'SIGTERM', 'SIGINT'])
+def test_a_stop_signal_ends_in_one_line_and_code_130(number, interruptible):
+  body = f'os.kill(os.getpid(), __import__("signal").{number}); time.sleep(60)'
+  assert ended(process(body)) == (130, '', 'stopped\n')
+
+
+def test_a_hangup_is_ignored_under_nohup():
+  body = 'os.kill(os.getpid(), 1); time.sleep(0.1); print("end")'
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    assert ended(process(body)) == (0, 'end\n', '')
+  finally:
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_gone_takes_nothing_with_it(tmp_path):
+  """The signal comes first; then nothing can be written any more."""
+  end = tmp_path / 'end'
+  body = (
+    # The first terminal that a session opens is its own.
+    'os.open(os.ttyname(0), os.O_RDWR); print("a", flush=True)\n'
+    '  try: time.sleep(60)\n'
+    '  except KeyboardInterrupt:\n'
+    '    print("saving", flush=True); print("b", file=sys.stderr, flush=True)\n'
+    f'    open({str(end)!r}, "w")\n'
+    '    raise'
+  )
+  outside, terminal = os.openpty()
+  run = process(
+    body,
+    stdin=terminal,
+    stdout=terminal,
+    stderr=terminal,
+    start_new_session=True,
+  )
+  os.close(terminal)
+  os.read(outside, 1)
+  time.sleep(0.1)
+  os.close(outside)
+  assert run.wait(60) == 130
+  assert end.exists()
+
+
+def test_help_ends_well_and_a_wrong_flag_does_not():
+  assert ended(process('raise SystemExit(0)'))[0] == 0
+  assert ended(process('raise SystemExit(2)'))[0] == 2
+  assert ended(process('sys.exit()'))[0] == 0
