@@ -119,7 +119,7 @@ def test_a_repeated_flag_adds_to_a_list():
     (
       'parts',
       'a',
-      'config.parts must be a list, got \'a\'; write --config.parts=\'[{"number"'
+      "config.parts must be a list, got 'a'; write --config.parts='[{\"number\""
       ': ..., "name": ...}]\'',
     ),
     (
