@@ -4,18 +4,12 @@ from collections.abc import Callable
 import dataclasses
 import json
 import pathlib
-import shutil
 
-import jax
+import foreign_weights
 import numpy as np
 from PIL import Image
-import safetensors.numpy
-import torch_files
 
 from conversions import from_peft
-from conversions.files import source
-from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.curation import official_pair_reader
 from hermesflow_jax.data import image_reader
@@ -23,7 +17,6 @@ from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import prompt_list
 from hermesflow_jax.runtime import strict_json
-from hermesflow_jax.sequences import text_tokenizer
 
 SENTENCES = ['a red ring', 'a blue star left of a small gray disk', "it's 早い"]
 QUESTION = {
@@ -168,49 +161,6 @@ def _write_prompts(folder) -> None:
   (folder / 'prompts.txt').write_text('\n'.join(SENTENCES) + '\n')
 
 
-def _write_safetensors(folder) -> None:
-  arrays = {
-    name: np.asarray(array, np.float32)
-    for name, array in torch_files.ARRAYS.items()
-  }
-  safetensors.numpy.save_file(arrays, folder / 'model.safetensors')
-
-
-def _write_torch(folder) -> None:
-  torch_files.save(folder / 'pytorch_model.bin', torch_files.ARRAYS)
-
-
-def _write_index(folder) -> None:
-  shard = 'model-00001-of-00001.safetensors'
-  _write_safetensors(folder)
-  (folder / 'model.safetensors').rename(folder / shard)
-  places = dict.fromkeys(torch_files.ARRAYS, shard)
-  (folder / 'model.safetensors.index.json').write_text(
-    json.dumps({'metadata': {}, 'weight_map': places})
-  )
-
-
-def _read_weights(folder) -> None:
-  for tensor in source.find(str(folder)).tensors.values():
-    tensor.read()
-
-
-def _write_bundle(folder) -> None:
-  for path in sorted((initial_model.ASSETS / 'shapes').iterdir()):
-    if path.is_file():
-      shutil.copy(path, folder / path.name)
-
-
-def _write_text_tokenizer(folder) -> None:
-  shutil.copy(initial_model.ASSETS / 'shapes' / 'text.json', folder)
-
-
-def _read_text_tokenizer(folder) -> None:
-  text = text_tokenizer.load(str(folder / 'text.json'))
-  for row in text.encode(SENTENCES):
-    text.decode(row)
-
-
 def _write_llava(folder) -> None:
   _image(folder / 'image.png')
   rows = [
@@ -238,24 +188,6 @@ def _write_geneval(folder) -> None:
 def _write_table(folder) -> None:
   rows = [f'{n},"{text}"\n' for n, text in enumerate(SENTENCES)]
   (folder / 'prompts.csv').write_text('id,prompt\n' + ''.join(rows))
-
-
-def _write_peft(folder) -> None:
-  record = {'peft_type': 'LORA', 'r': 4, 'lora_alpha': 8, 'bias': 'none'}
-  (folder / 'adapter_config.json').write_text(json.dumps(record))
-
-
-def _write_checkpoint(folder) -> None:
-  tree = {'a': jax.numpy.arange(3.0)}
-  checkpoint.save(str(folder / 'saved'), tree, {'step': 1})
-
-
-def _read_checkpoint(folder) -> None:
-  path = str(folder / 'saved')
-  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  checkpoint.read_metadata(path)
-  shapes = {'a': jax.ShapeDtypeStruct((3,), np.float32)}
-  checkpoint.restore(path, shapes, {'a': device})
 
 
 def _prompt_reader(name: str, write) -> Reader:
@@ -297,27 +229,41 @@ READERS = {
   'prompt table': _prompt_reader('prompts.csv', _write_table),
   'adapter config': Reader(
     'adapter_config.json',
-    _write_peft,
+    foreign_weights.write_peft,
     lambda folder: from_peft.read_config(
       strict_json.load(folder / 'adapter_config.json')
     ),
   ),
-  'safetensors': Reader('model.safetensors', _write_safetensors, _read_weights),
-  'torch': Reader('pytorch_model.bin', _write_torch, _read_weights),
+  'safetensors': Reader(
+    'model.safetensors',
+    foreign_weights.write_safetensors,
+    foreign_weights.read_weights,
+  ),
+  'torch': Reader(
+    'pytorch_model.bin',
+    foreign_weights.write_torch,
+    foreign_weights.read_weights,
+  ),
   'shard index': Reader(
-    'model.safetensors.index.json', _write_index, _read_weights
+    'model.safetensors.index.json',
+    foreign_weights.write_index,
+    foreign_weights.read_weights,
   ),
   'bundle': Reader(
     'config.json',
-    _write_bundle,
+    foreign_weights.write_bundle,
     lambda folder: model_bundle.read_sizes(str(folder)),
   ),
   'text tokenizer': Reader(
-    'text.json', _write_text_tokenizer, _read_text_tokenizer
+    'text.json',
+    foreign_weights.write_text_tokenizer,
+    foreign_weights.read_text_tokenizer,
   ),
   **{
     f'checkpoint {name}': Reader(
-      f'saved/{name}', _write_checkpoint, _read_checkpoint
+      f'saved/{name}',
+      foreign_weights.write_checkpoint,
+      foreign_weights.read_checkpoint,
     )
     for name in (
       '_CHECKPOINT_METADATA',
