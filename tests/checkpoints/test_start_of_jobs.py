@@ -50,12 +50,7 @@ def test_a_round_is_the_start_of_every_job(root, tmp_path):
     play,
     fresh_inputs=False,
     unseen=0,
-    play=dataclasses.replace(
-      play.play,
-      rounds=1,
-      curation_sampler=tiny_jobs.UNGUIDED,
-      evaluation_sampler=tiny_jobs.UNGUIDED,
-    ),
+    play=dataclasses.replace(play.play, rounds=1),
   )
   jobs = {
     'generate': (generate, tiny_jobs.job_config(run)),

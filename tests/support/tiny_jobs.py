@@ -33,7 +33,6 @@ from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
@@ -134,9 +133,12 @@ def configured(job, config, init_from, **changes):
   return settings.build(job.Settings, values.to_dict())
 
 
-# Without guidance a program has half of the forward passes.
-UNGUIDED = maskgit.MaskGITSampler(steps=2, guidance=0.0)
-SAMPLER = dataclasses.asdict(UNGUIDED)
+SAMPLER = {
+  'steps': 2,
+  'guidance': 0.0,
+  'temperature': 1.0,
+  'schedule': 'cosine',
+}
 
 
 def job_config(init_from, **changes):
