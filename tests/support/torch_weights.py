@@ -1,10 +1,8 @@
 """Small random checkpoints in the official layouts, one for each kind."""
 
-import functools
 import json
 import pathlib
 
-from flax import nnx
 import jax
 import numpy as np
 
@@ -13,11 +11,13 @@ from conversions.files import tensors
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import vocabulary
 
 DECODER = phi.PhiConfig(width=32, layers=3, heads=4, mlp=24)
@@ -50,21 +50,28 @@ def noisy(model, seed: int):
   )
 
 
-@functools.cache
-def initial(name: str, seed: int):
-  """Returns `model(name, seed)` without its noise."""
-  make = {
-    'showo': lambda rngs: showo.ShowO(SHOW_O, rngs=rngs),
-    'with_clip': lambda rngs: showo.ShowO(WITH_CLIP, rngs=rngs),
-    'magvitv2': lambda rngs: magvit.Magvit(MAGVIT, rngs),
-    'clip_vision': lambda rngs: clip.Clip(CLIP, rngs=rngs),
-  }[name]
-  return jax.jit(lambda key: make(nnx.Rngs(key)))(jax.random.key(seed))
+# name: what `abstract_modules.abstract_module` needs
+KINDS = {
+  'showo': (showo.ShowO, SHOW_O),
+  'with_clip': (showo.ShowO, WITH_CLIP),
+  'magvitv2': (magvit.Magvit, MAGVIT),
+  'clip_vision': (clip.Clip, CLIP),
+}
 
 
 def model(name: str, seed: int = 0):
   """Returns a random model: showo, with_clip, magvitv2 or clip_vision."""
-  return noisy(initial(name, seed), seed)
+  rng = np.random.default_rng(seed)
+
+  def initial(path, leaf):
+    kind = sharding.path_name(path).rpartition('/')[2]
+    if kind in ('scale', 'bias'):
+      return np.full(leaf.shape, kind == 'scale', np.float32)
+    size = np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
+    return rng.normal(size=leaf.shape).astype(np.float32) / size
+
+  shapes = abstract_modules.abstract_module(*KINDS[name])
+  return noisy(jax.tree_util.tree_map_with_path(initial, shapes), seed)
 
 
 def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
