@@ -112,9 +112,13 @@ def normalize_fields(value, kept: Collection[str]) -> tuple[object, list[str]]:
   return visit(value), list(odd)
 
 
-def quote(text: str) -> str:
-  """Returns a text in quotes, shortened for a message."""
-  return repr(text if len(text) <= _QUOTED else text[: _QUOTED - 3] + '...')
+def quote(value: object) -> str:
+  """Returns a value as a message shows it, a long one shortened."""
+  if isinstance(value, str) and len(value) > _QUOTED:
+    return repr(value[: _QUOTED - 3] + '...')
+  text = repr(value)
+  short = isinstance(value, str) or len(text) <= 2 * _QUOTED
+  return text if short else text[: 2 * _QUOTED - 3] + '...'
 
 
 def _label(character: str) -> str:

@@ -160,6 +160,44 @@ def test_llava_records_without_image_or_reply_are_faults(tmp_path):
   assert 'line 2: caption must be text, got None' in str(error.value)
 
 
+WRAPPERS = {
+  'a named list': lambda rows: {'data': rows},
+  'an object by id': lambda rows: {
+    r['id']: {k: v for k, v in r.items() if k != 'id'} for r in rows
+  },
+}
+
+
+@pytest.mark.parametrize('wrapper', WRAPPERS)
+def test_records_may_lie_in_an_object(wrapper, tmp_path):
+  rows = [annotation_files.line(n) for n in range(3)]
+  source = annotation_files.written(tmp_path, rows)
+  expected = record_files.read_records(source)
+  text = json.dumps(WRAPPERS[wrapper](rows), indent=1)
+  (tmp_path / 'a.jsonl').write_text(text)
+  actual = record_files.read_records(source)
+  fields = ('id', 'path', 'caption')
+  for record, other in zip(actual, expected, strict=True):
+    assert all(record[name] == other[name] for name in fields)
+
+
+def test_questions_may_lie_in_an_object_by_id(tmp_path):
+  rows = [annotation_files.line(n) for n in range(2)]
+  source = annotation_files.written(tmp_path, rows)
+  expected = [r['questions'] for r in record_files.read_records(source)]
+  tifa = {
+    r['id']: [{k: v for k, v in q.items() if k != 'id'} for q in r['questions']]
+    for r in rows
+  }
+  (tmp_path / 'tifa.json').write_text(json.dumps(tifa))
+  actual = record_files.read_records(
+    record_files.Source(
+      source.annotations, source.images, str(tmp_path / 'tifa.json')
+    )
+  )
+  assert [r['questions'] for r in actual] == expected
+
+
 @pytest.mark.parametrize('indent', [None, 2])
 def test_a_record_without_id_names_its_fields(indent, tmp_path):
   table = {'images': [{'file_name': 'a.png'}], 'annotations': []}

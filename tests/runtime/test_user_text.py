@@ -76,8 +76,9 @@ def test_names_of_files_stay():
   assert odd == ['U+00A0 (NO-BREAK SPACE)']
 
 
-def test_a_long_text_is_not_quoted_in_full():
+def test_a_long_value_is_not_quoted_in_full():
   assert len(user_text.quote('a' * 10_000)) < 100
+  assert len(user_text.quote(['a'] * 10_000)) < 200
 
 
 @pytest.mark.parametrize(
