@@ -165,6 +165,23 @@ def test_images_that_cannot_be_read_are_faults_of_their_record(
   assert row['id'] == '0' and messages[0].endswith('1 of 2 left out:')
 
 
+def test_all_faults_of_all_pairs_are_named_at_once(tmp_path):
+  rows = [record(n) for n in range(3)]
+  rows[0] |= {'caption': 'a\0', 'vqa_score_win': 'x', 'image_lose': 'none.png'}
+  rows[2] |= {'image_win': 'bad.png'}
+  path = written(tmp_path, rows, json.dumps)
+  (tmp_path / 'bad.png').write_bytes(b'GIF89a')
+  with pytest.raises(ValueError) as error:
+    official_pair_reader.read_official(path, '', 'raise')
+  for fault in (
+    'caption must have no control characters',
+    "vqa_score_win must be a finite number or null, got 'x'",
+    'none.png',
+    'must be PNG, JPEG or WebP, got a GIF file',
+  ):
+    assert fault in str(error.value)
+
+
 def test_scores_are_finite(tmp_path):
   path = written(tmp_path, [record(0, vqa_score_win=math.inf)], json.dumps)
   with pytest.raises(ValueError, match='Infinity is not JSON'):
