@@ -74,10 +74,14 @@ def is_fresh(root: pathlib.PurePath) -> bool:
   Args:
     root: folder path.
   """
-  names = set(names_of_jobs(root)) - {f'{SETTINGS}.tmp'}
+  names = {
+    name
+    for name in names_of_jobs(root)
+    if name != f'{SETTINGS}.tmp' and not name.endswith(folder_lock.SUFFIX)
+  }
   if names == {SETTINGS} and storage.is_local(root):
     return not (root / SETTINGS).stat().st_size
-  return all(name.endswith(folder_lock.SUFFIX) for name in names)
+  return not names
 
 
 def has_only_start(root: pathlib.PurePath) -> bool:
