@@ -121,7 +121,10 @@ def run_job(argv: list[str]) -> None:
       'processes (curate: start shares with --config.shares)'
     )
   console = make_console(
-    arguments.coordinator, arguments.process, arguments.processes
+    arguments.coordinator,
+    arguments.process,
+    arguments.processes,
+    arguments.join_seconds,
   )
   job.run(
     config,
@@ -131,7 +134,10 @@ def run_job(argv: list[str]) -> None:
 
 
 def make_console(
-  coordinator: str | None, process: int, count: int
+  coordinator: str | None,
+  process: int,
+  count: int,
+  seconds: float | None = None,
 ) -> terminal.Console:
   """Joins other processes, if any; only the first process prints.
 
@@ -140,12 +146,13 @@ def make_console(
       None for a single process.
     process: process number.
     count: process count.
+    seconds: longest time to wait for other processes; None for the default.
   """
   if coordinator:
     # Imports JAX, which a single process imports later.
     from hermesflow_jax.jobs.setup import process_group
 
-    return process_group.join(coordinator, process, count)
+    return process_group.join(coordinator, process, count, seconds)
   return terminal.terminal()
 
 

@@ -1,5 +1,6 @@
 """Small random checkpoints in the official layouts, one for each kind."""
 
+import functools
 import json
 import pathlib
 
@@ -49,16 +50,21 @@ def noisy(model, seed: int):
   )
 
 
+@functools.cache
+def initial(name: str, seed: int):
+  """Returns `model(name, seed)` without its noise."""
+  make = {
+    'showo': lambda rngs: showo.ShowO(SHOW_O, rngs=rngs),
+    'with_clip': lambda rngs: showo.ShowO(WITH_CLIP, rngs=rngs),
+    'magvitv2': lambda rngs: magvit.Magvit(MAGVIT, rngs),
+    'clip_vision': lambda rngs: clip.Clip(CLIP, rngs=rngs),
+  }[name]
+  return jax.jit(lambda key: make(nnx.Rngs(key)))(jax.random.key(seed))
+
+
 def model(name: str, seed: int = 0):
   """Returns a random model: showo, with_clip, magvitv2 or clip_vision."""
-  rngs = nnx.Rngs(seed)
-  created = {
-    'showo': lambda: showo.ShowO(SHOW_O, rngs=rngs),
-    'with_clip': lambda: showo.ShowO(WITH_CLIP, rngs=rngs),
-    'magvitv2': lambda: magvit.Magvit(MAGVIT, rngs),
-    'clip_vision': lambda: clip.Clip(CLIP, rngs=rngs),
-  }[name]()
-  return noisy(created, seed)
+  return noisy(initial(name, seed), seed)
 
 
 def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:

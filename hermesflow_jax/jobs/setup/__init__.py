@@ -4,6 +4,7 @@ Processes and devices:
 
   process_group        joins the processes of a job
   coordinator_address  address of the first process
+  rendezvous           meeting of the processes before JAX connects them
   mesh_config          settings of the device mesh
 
 Model and inputs:
