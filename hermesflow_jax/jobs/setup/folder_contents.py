@@ -68,13 +68,20 @@ def names_of_jobs(root: pathlib.PurePath) -> list[str]:
 def is_fresh(root: pathlib.PurePath) -> bool:
   """Returns whether a folder has no content, or does not exist.
 
-  A killed start may have left a lock, or the temporary file of its settings.
+  A killed start may have left a lock, or the temporary file of its settings; a
+  full disk may have left settings without content.
 
   Args:
     root: folder path.
   """
-  names = set(names_of_jobs(root)) - {f'{SETTINGS}.tmp'}
-  return all(name.endswith(folder_lock.SUFFIX) for name in names)
+  names = {
+    name
+    for name in names_of_jobs(root)
+    if name != f'{SETTINGS}.tmp' and not name.endswith(folder_lock.SUFFIX)
+  }
+  if names == {SETTINGS} and storage.is_local(root):
+    return not (root / SETTINGS).stat().st_size
+  return not names
 
 
 def has_only_start(root: pathlib.PurePath) -> bool:

@@ -139,7 +139,9 @@ def _read(root) -> dict:
     try:
       saved = json.loads(path.read_bytes())
     except ValueError as error:
-      raise ValueError(f'{path} is damaged ({error}): restore it') from error
+      raise ValueError(
+        f'{path} is damaged ({error}): restore a copy'
+      ) from error
   if not folder_contents.is_record(saved):
     raise ValueError(
       'it holds files that are not from a run: '
