@@ -141,7 +141,10 @@ def test_a_wrong_name_is_refused_with_the_nearest(own, reference, message):
   [
     ('def get_config(:', 'wrong.py cannot be read: invalid syntax'),
     ('\n\n1 / 0', 'wrong.py, line 3: ZeroDivisionError: division by zero'),
-    ('import no_such_module', "line 1: ModuleNotFoundError: No module named 'n"),
+    (
+      'import no_such_module',
+      "line 1: ModuleNotFoundError: No module named 'n",
+    ),
     ('from configs import nothing', 'line 1: ImportError: cannot import name'),
     ('def get_config():\n  return x', "line 2: NameError: name 'x' is not def"),
     ('def get_config():\n  pass', 'must return an ml_collections.ConfigDict'),

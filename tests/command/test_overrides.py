@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import command_line
 import pytest
 
 from hermesflow_jax.command import command_flags

@@ -105,9 +105,11 @@ def test_a_repeated_flag_adds_to_a_list():
     (
       'texts',
       'a red ring, a blue square',
-      "config.texts must be a list of texts, got 'a red ring, a blue square'; "
-      'quote each text, as in --config.texts=\'["a red ring", "a blue square"]'
-      "'",
+      (
+        "config.texts must be a list of texts, got 'a red ring, a blue square'; "
+        'quote each text, as in --config.texts=\'["a red ring", "a blue square"]'
+        "'"
+      ),
     ),
     ('texts', "('a' 'b', c)", 'quote each text'),
     ('texts', "('a, 'b')", '\'["a", "b"]\''),
@@ -119,14 +121,18 @@ def test_a_repeated_flag_adds_to_a_list():
     (
       'parts',
       'a',
-      'config.parts must be a list, got \'a\'; write --config.parts=\'[{"number"'
-      ': ..., "name": ...}]\'',
+      (
+        "config.parts must be a list, got 'a'; write --config.parts='[{\"number\""
+        ': ..., "name": ...}]\''
+      ),
     ),
     (
       'part',
       'a.jsonl',
-      "config.part must be a mapping, got 'a.jsonl'; write "
-      '--config.part=\'{"number": ..., "name": ...}\'',
+      (
+        "config.part must be a mapping, got 'a.jsonl'; write "
+        '--config.part=\'{"number": ..., "name": ...}\''
+      ),
     ),
     ('part', '[1]', 'must be a mapping'),
     ('table', 'a', '--config.table=\'{"<key>": <value>}\''),
