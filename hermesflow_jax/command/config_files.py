@@ -70,7 +70,12 @@ def _nearest(reference, known):
         candidates[file.stem] = repr(os.path.join(folder, file.name))
   candidates |= {job: job for job in known}
   stem = name.removesuffix('.py')
-  near = difflib.get_close_matches(stem, candidates, 1)
+  plain = stem.lower().replace('-', '_')
+  near = (
+    difflib.get_close_matches(stem, candidates, 1)
+    or difflib.get_close_matches(plain, candidates, 1)
+    or [job for job in candidates if plain and job.startswith(plain)]
+  )
   return candidates[near[0]] if near else None
 
 
