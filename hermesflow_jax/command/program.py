@@ -126,6 +126,10 @@ def run_job(argv: list[str]) -> None:
     arguments.processes,
     arguments.join_seconds,
   )
+  # Imports JAX, after the mistakes above are reported.
+  from hermesflow_jax.runtime import platforms
+
+  platforms.check()
   job.run(
     config,
     default_workdir.choose(arguments.workdir, name, values.get('variant', '')),

@@ -2,6 +2,7 @@
 
 Devices and processes:
 
+  platforms     kinds of devices that JAX may use
   accelerators  peak rates of chips, and slices of TPU chips
   sharding      device mesh, and the rules that place arrays on it
   batching      maps a function over rows, in chunks on the mesh
