@@ -1,10 +1,16 @@
-"""The package and what it needs: `pip install -e .` is all."""
+"""The package and what it needs: `pip install -e .` is all.
+
+The wheel holds `configs` and `conversions` inside the package, so that an
+environment has a single new name.
+"""
 
 import setuptools
 
+# Folders of a checkout that `hermesflow` needs.
+BUNDLED = setuptools.find_packages(include=['configs', 'conversions*'])
 # What --workdir=gs://... takes.
 GCS = ['gcsfs>=2026']
-TEST = [*GCS, 'pytest>=8.4', 'pytest-xdist>=3.8']
+TEST = [*GCS, 'hypothesis>=6.150', 'pytest>=8.4', 'pytest-xdist>=3.8']
 # jax left python 3.11 at its release 0.11, and each flax fits one side only.
 OLD, NEW = "python_version < '3.12'", "python_version >= '3.12'"
 
@@ -20,9 +26,16 @@ setuptools.setup(
   description='HermesFlow in JAX: Pair-DPO on a unified multimodal model',
   license='Apache-2.0',
   python_requires='>=3.11',
-  packages=setuptools.find_packages(
-    include=['hermesflow_jax*', 'configs', 'conversions*']
-  ),
+  packages=[
+    *setuptools.find_packages(include=['hermesflow_jax*']),
+    *(f'hermesflow_jax.bundled.{name}' for name in BUNDLED),
+  ],
+  package_dir={
+    f'hermesflow_jax.bundled.{name}': name.replace('.', '/') for name in BUNDLED
+  },
+  entry_points={
+    'console_scripts': ['hermesflow = hermesflow_jax.command.program:run']
+  },
   package_data={'hermesflow_jax': ['assets/**/*', 'reports/templates/*']},
   install_requires=[
     *jax(),

@@ -4,10 +4,12 @@ r"""Images for prompts, as PNG files with a contact sheet.
     --config.prompts="('two red rings', 'a blue square and a large cross')"
 
 draws four images for each prompt with the embedded world's shipped model, in
-under a minute on two CPU cores. Prompts may also come from a text file, a
-prompt a line (`--config.file=prompts.txt`). A mask names the parts to draw anew
-(`--config.image=a.png --config.mask=mask.png`), `extend` the sides where an
-image grows (`--config.image=a.png --config.extend="('right', 'down')"`).
+under a minute on two CPU cores. Prompts may also come from a file
+(`--config.file=prompts.txt`): a prompt a line, JSON lines with a field "prompt"
+as of GenEval, or a folder with a text file per prompt as of DPG-Bench. A mask
+names the parts to draw anew (`--config.image=a.png --config.mask=mask.png`),
+`extend` the sides where an image grows (`--config.image=a.png
+--config.extend="('right', 'down')"`).
 Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights:
 
   python main.py --config=configs/generate.py:show_o_512
@@ -36,7 +38,8 @@ def get_config(variant='shapes'):
       'a red bench under a tree',
       'a corgi that wears a blue hat',
     )
-  config.file = ''  # More prompts, one a line.
+  config.examples = config.prompts  # Not drawn beside a file.
+  config.file = ''  # More prompts, see above.
   config.image = ''  # An image to start from,
   config.mask = ''  # white where it is drawn anew,
   config.extend = ()  # or sides to which it grows.

@@ -52,6 +52,8 @@ def get_config(variant='shapes'):
   config.pairs = 'runs/curate'
   config.both = play['rules']['both']  # Inputs with both pairs alone.
   config.images = ''  # Folder of the images of an official file of pairs.
+  # Of an official file: a winning image scores more than this (paper).
+  config.least_win = play['rules']['least_win']
   config.on_error = 'raise'
 
   # Learning.

@@ -1,8 +1,10 @@
 """Converts PyTorch weights to a checkpoint."""
 
+from collections.abc import Callable
 import pathlib
 
 from conversions import model_sizes
+from conversions import tensor_names
 from conversions import weight_table
 from conversions.files import destination
 from conversions.files import source
@@ -15,9 +17,23 @@ from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.runtime import terminal
 
 KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
+NAMES = {
+  'showo': tensor_names.Names(
+    showo_table.TABLE + showo_table.PROJECTOR, outer=phi_table.PREFIX
+  ),
+  'magvitv2': tensor_names.Names(magvit_table.TABLE, magvit_table.CONSTANTS),
+  'phi': tensor_names.Names(phi_table.ROWS),
+  'clip_vision': tensor_names.Names(clip_table.TABLE, outer='vision_model.'),
+}
 
 
-def read_model(kind: str, weights: source.Source, seed: int, progress=iter):
+def read_model(
+  kind: str,
+  weights: source.Source,
+  seed: int,
+  progress=iter,
+  say: Callable[[str], None] = lambda line: None,
+):
   """Builds a model from PyTorch weights.
 
   Args:
@@ -25,6 +41,8 @@ def read_model(kind: str, weights: source.Source, seed: int, progress=iter):
     weights: tensors and `config.json`.
     seed: random seed for a plain Phi's new vocabulary rows.
     progress: wraps the iteration over parameters.
+    say: receives a line for each difference from the official form that was
+      accepted.
 
   Returns:
     (model, text tokens per text-to-image row, 0 for other models).
@@ -32,7 +50,14 @@ def read_model(kind: str, weights: source.Source, seed: int, progress=iter):
   Raises:
     ValueError: lists all faults in the tensors or the config.
   """
-  state_dict, config = weights.tensors, weights.config
+  config = weights.config
+  state_dict = tensor_names.plain(weights.tensors, kind, NAMES, say)
+  if kind in ('phi', 'showo'):
+    theta = config.get('rope_theta', 10_000.0)
+    state_dict = tensor_names.without_frequencies(state_dict, theta, say)
+  integers = magvit_table.INTEGERS if kind == 'magvitv2' else ()
+  for line in weight_table.describe_dtypes(state_dict, integers):
+    say(line)
   if kind == 'phi':
     return phi_table.to_jax(state_dict, config, seed, progress)
   if kind == 'showo':
@@ -87,13 +112,15 @@ def write_checkpoint(
   Raises:
     ValueError: `src` or `dst` is invalid; `dst` is unchanged.
   """
-  with destination.new_folder(dst, overwrite, _is_converted) as folder:
+  with destination.new_folder(
+    dst, overwrite, _is_converted, console.say
+  ) as folder:
     weights = source.find(src, console.say)
     console.say(
       f'{len(weights.tensors)} tensors in {len(weights.files)} file(s)'
     )
     model, max_text = read_model(
-      kind, weights, seed, console.progress('reading')
+      kind, weights, seed, console.progress('reading'), console.say
     )
     sums = weights.sums()
     if kind == 'phi' and seed:
@@ -103,7 +130,7 @@ def write_checkpoint(
       kind='showo' if kind == 'phi' else kind,
       sizes=model.config,
       max_text=max_text,
-      dtype=str(weight_table.common_dtype(weights.tensors)),
+      dtype=str(weight_table.stored_dtype(weights.tensors)),
       source=weights.name,
       sha256=sums,
     )

@@ -83,8 +83,13 @@ class Config:
   def check(self) -> None:
     """Raises ValueError with all faults, if any."""
     if self.faults:
-      place = 'config.json' if self._record else 'there is no config.json'
-      raise ValueError(f'{place}: ' + '; '.join(self.faults))
+      faults = '; '.join(self.faults)
+      if self._record:
+        raise ValueError(f'config.json: {faults}')
+      raise ValueError(
+        f'there is no config.json: {faults}; copy it from the model that the '
+        'training started from'
+      )
 
 
 def read_or_list_faults(
@@ -109,7 +114,7 @@ def read_or_list_faults(
   Raises:
     ValueError: the error from `read`, and every other fault that shows without
       sizes: unknown names, rows and layers without a tensor, values that are
-      not finite, and dtypes that differ from the majority.
+      not finite, and dtypes that are not read.
   """
   try:
     return read()
@@ -138,9 +143,8 @@ def _faults_without_sizes(state_dict, table, required, constants) -> list[str]:
     else:
       faults.append(f'surplus {name} {tuple(tensor.shape)}')
       continue
-    if tensor.dtype != dtype:
-      faults.append(f'{name}: dtype must be {dtype}, got {tensor.dtype}')
-    elif fault := weight_table.not_finite(name, np.asarray(tensor)):
+    fault = weight_table.wrong_dtype(name, tensor.dtype, dtype)
+    if fault := fault or weight_table.not_finite(name, np.asarray(tensor)):
       faults.append(fault)
   # All rows of stacked layers have the same numbers. A list of modules may
   # have any numbers.

@@ -9,6 +9,7 @@ import numpy as np
 
 from conversions import weight_table
 from conversions.files import destination
+from conversions.files import layouts
 from conversions.files import safetensors_file
 from conversions.files import tensors
 from conversions.tables import clip_table
@@ -29,6 +30,8 @@ WEIGHTS = {
   'magvitv2': 'pytorch_model.safetensors',
   'clip_vision': 'model.safetensors',
 }
+# Files of a bundle that no folder with PyTorch weights has.
+BUNDLE = {'tokenizer.safetensors', 'text.json'}
 # transformers requires 'format': 'pt'.
 METADATA = {'format': 'pt', 'written_by': 'hermesflow_jax'}
 
@@ -108,6 +111,14 @@ def load_jax_model(
 
 def _load_from_bundle(kind: str, path: str):
   """Returns (model, ConversionRecord) from a bundle."""
+  names = storage.list_names(storage.path(path))
+  if not BUNDLE & set(names) and any(
+    name.endswith(layouts.SUFFIXES) for name in [path, *names]
+  ):
+    raise ValueError(
+      f'{path} must be a model of this library, got PyTorch weights: convert '
+      f'them by `python -m conversions.convert {kind} {path} <folder>`'
+    )
   parts = model_bundle.load_bundle(path)
   model = {'showo': parts.model, 'magvitv2': parts.tokenizer}.get(kind)
   if model is None:
@@ -153,7 +164,9 @@ def write_model(
       'KIND must not be phi with --reverse, because a converted Phi is a '
       'Show-o: use KIND showo'
     )
-  with destination.new_folder(dst, overwrite, _is_written_here) as folder:
+  with destination.new_folder(
+    dst, overwrite, _is_written_here, console.say
+  ) as folder:
     model, record = load_jax_model(kind, src, sizes, console.say)
     dtype = DTYPES[dtype or record.dtype]
     config = official_config(record, str(dtype))

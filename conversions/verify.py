@@ -11,22 +11,26 @@ every known key agrees, 1 if a key does not, 2 if a file cannot be read.
 """
 
 import argparse
+from collections.abc import Callable
 import os
 import sys
 import zipfile
 
-os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-
-from hermesflow_jax.runtime import command
+from conversions import stop_signals
 
 if __name__ == '__main__':
-  command.prepare()  # The imports below take seconds.
+  stop_signals.exit_at_once()
+
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
+os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
 
 from absl import logging
 import jax
 import numpy as np
 
 from conversions import from_pytorch
+from conversions import paths
 from conversions.files import source
 from conversions.verification import checks
 from conversions.verification import showo_checks
@@ -34,6 +38,7 @@ from conversions.verification import vision_checks
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import terminal
 
@@ -61,12 +66,15 @@ def load_arrays(path: str) -> dict[str, np.ndarray]:
     raise ValueError(f'no readable arrays at {path}: {reason}') from error
 
 
-def load_or_convert(kind: str, path: str):
+def load_or_convert(
+  kind: str, path: str, say: Callable[[str], None] = lambda line: None
+):
   """Loads a checkpoint, or converts PyTorch weights in memory.
 
   Args:
     kind: name in KINDS.
     path: checkpoint, trained model, run, or PyTorch weights.
+    say: see `from_pytorch.read_model`.
 
   Returns:
     (model, text tokens per text-to-image row).
@@ -78,7 +86,8 @@ def load_or_convert(kind: str, path: str):
   if checkpoint.is_checkpoint(folder):
     record = converted_model.read_record(folder, kind)
     return converted_model.restore_model(folder, record), record.max_text
-  return from_pytorch.read_model(kind, source.find(path), seed=0)
+  weights = source.find(path, say)
+  return from_pytorch.read_model(kind, weights, seed=0, say=say)
 
 
 def verify(
@@ -87,6 +96,7 @@ def verify(
   activations: dict[str, np.ndarray],
   reference: str | None,
   scale: float,
+  say: Callable[[str], None] = lambda line: None,
 ) -> list[checks.Result]:
   """Compares a checkpoint with activations.
 
@@ -96,6 +106,7 @@ def verify(
     activations: arrays by key.
     reference: the frozen reference model's checkpoint, or None.
     scale: multiplies every tolerance; integers must be equal.
+    say: see `load_or_convert`.
 
   Returns:
     A result for each key.
@@ -103,7 +114,7 @@ def verify(
   Raises:
     ValueError: a checkpoint cannot be read.
   """
-  model, max_text = load_or_convert(kind, path)
+  model, max_text = load_or_convert(kind, path, say)
   # Full float32: some devices round the inputs of a product to 19 bits.
   with jax.default_matmul_precision('highest'):
     if kind == 'magvitv2':
@@ -113,7 +124,9 @@ def verify(
       checks_by_key = vision_checks.clip(model, activations)
       inputs = vision_checks.inputs(activations)
     else:
-      frozen, _ = load_or_convert(kind, reference) if reference else (None, 0)
+      frozen = None
+      if reference:
+        frozen, _ = load_or_convert(kind, reference, say)
       checks_by_key = showo_checks.make(model, frozen, activations, max_text)
       inputs = showo_checks.INPUTS
     return checks.run(activations, checks_by_key, inputs, scale)
@@ -127,11 +140,12 @@ def command_line() -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('kind', metavar='KIND', choices=KINDS)
-  parser.add_argument('checkpoint', metavar='CHECKPOINT')
-  parser.add_argument('io', metavar='IO.npz')
+  parser.add_argument('checkpoint', metavar='CHECKPOINT', type=paths.argument)
+  parser.add_argument('io', metavar='IO.npz', type=paths.argument)
   parser.add_argument(
     '--reference',
     metavar='DIR',
+    type=paths.argument,
     help='frozen reference model of the losses: a checkpoint of this library, '
     'or a folder or file of PyTorch weights',
   )
@@ -154,11 +168,19 @@ def main(argv: list[str], console: terminal.Console) -> int:
     platforms.check()
     activations = load_arrays(args.io)
     results = verify(
-      args.kind, args.checkpoint, activations, args.reference, args.scale
+      args.kind,
+      args.checkpoint,
+      activations,
+      args.reference,
+      args.scale,
+      console.say,
     )
   except (ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
+  except KeyboardInterrupt:
+    print('stopped', file=sys.stderr)
+    return stop_signals.STOPPED
   for result in results:
     console.say(str(result))
   passed = sum(result.passed is True for result in results)
@@ -169,5 +191,11 @@ def main(argv: list[str], console: terminal.Console) -> int:
   return 0 if passed and not failed else 1
 
 
+def run(argv: list[str]) -> int:
+  """Runs the command in a process of its own; returns the exit code."""
+  stop_signals.raise_interrupt()
+  return main(argv, terminal.terminal())
+
+
 if __name__ == '__main__':
-  command.run(lambda argv: main(argv, terminal.terminal()), sys.argv[1:])
+  entry_point.run(run, sys.argv[1:])

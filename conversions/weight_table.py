@@ -25,6 +25,10 @@ import numpy as np
 from conversions import weight_rows
 from conversions.files import tensors
 
+FLOAT64 = np.dtype(np.float64)
+# Dtypes that are read. Parameters are float32.
+READ = (*tensors.FLOATS, FLOAT64)
+
 
 def to_jax(
   state_dict: Mapping[str, Any],
@@ -41,7 +45,7 @@ def to_jax(
     table: rows; the first row that matches a jax path applies.
     abstract_model: module of jax.ShapeDtypeStruct (nnx.eval_shape). Arrays
       take its dtypes, and its shardings if it has any.
-    constants: torch name -> required value.
+    constants: torch name -> required value; its dtype may be another.
     progress: wraps the iteration over parameters.
 
   Returns:
@@ -49,19 +53,16 @@ def to_jax(
 
   Raises:
     ValueError: lists every tensor that is missing, surplus or not finite, has
-      a wrong shape, has another dtype than the majority (float32, bfloat16 or
-      float16), or is a constant with another value.
+      a wrong shape, has no dtype in READ, exceeds float32, or is a constant
+      with another value.
   """
   graph, state = nnx.split(abstract_model)
   faults, unread = [], dict(state_dict)
   dtype, leaves = common_dtype(unread), []
   for name, value in (constants or {}).items():
     tensor = unread.pop(name, None)
-    value_dtype = dtype if value.dtype in tensors.FLOATS else value.dtype
     if tensor is None:
       faults.append(f'missing {name}')
-    elif tensor.dtype != value_dtype:
-      faults.append(f'{name}: dtype must be {value_dtype}, got {tensor.dtype}')
     elif tensor.shape != value.shape or not np.array_equal(tensor, value):
       faults.append(f'{name}: differs from the value that its sizes imply')
   for path, target in progress(list(_leaves(state).items())):
@@ -91,10 +92,45 @@ def to_jax(
 
 def common_dtype(state_dict: Mapping[str, Any]) -> np.dtype:
   """Returns the commonest floating dtype; float32 without floating tensors."""
-  counts = collections.Counter(
-    a.dtype for a in state_dict.values() if a.dtype in tensors.FLOATS
-  )
+  counts = _dtype_counts(state_dict)
   return counts.most_common(1)[0][0] if counts else tensors.FLOATS[0]
+
+
+def stored_dtype(state_dict: Mapping[str, Any]) -> np.dtype:
+  """Returns the dtype of floating tensors; float32 for several, or float64."""
+  counts = _dtype_counts(state_dict)
+  dtype = next(iter(counts)) if len(counts) == 1 else tensors.FLOATS[0]
+  return dtype if dtype in tensors.FLOATS else tensors.FLOATS[0]
+
+
+def describe_dtypes(
+  state_dict: Mapping[str, Any], integers: Iterable[str] = ()
+) -> list[str]:
+  """Returns a line for each change of dtypes by conversion there and back.
+
+  Args:
+    state_dict: torch name -> tensor.
+    integers: names of constants of int64.
+  """
+  counts, lines = _dtype_counts(state_dict), []
+  if len(counts) > 1 or FLOAT64 in counts:
+    listed = ', '.join(f'{n} {dtype}' for dtype, n in counts.most_common())
+    rounded = ' (float64 is rounded)' if FLOAT64 in counts else ''
+    lines.append(
+      f'dtypes of tensors: {listed}; all become float32{rounded}, and '
+      '--reverse writes float32'
+    )
+  return lines + [
+    f'{name} has dtype {state_dict[name].dtype}; --reverse writes int64'
+    for name in integers
+    if name in state_dict and state_dict[name].dtype != np.int64
+  ]
+
+
+def _dtype_counts(state_dict) -> collections.Counter:
+  return collections.Counter(
+    a.dtype for a in state_dict.values() if a.dtype in READ
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,16 +220,38 @@ def _misfit(name, tensor, shape, dtype) -> str | None:
     return f'missing {name} {shape}'
   if tuple(tensor.shape) != shape:
     return f'{name}: shape must be {shape}, got {tuple(tensor.shape)}'
-  if tensor.dtype != dtype:
-    return f'{name}: dtype must be {dtype}, got {tensor.dtype}'
-  return None
+  return wrong_dtype(name, tensor.dtype, dtype)
+
+
+def wrong_dtype(name: str, actual, usual) -> str | None:
+  """Returns the fault of a dtype that no weights have, or None.
+
+  Args:
+    name: torch name.
+    actual: dtype of the tensor.
+    usual: dtype of the other tensors.
+  """
+  if actual in READ:
+    return None
+  fault = f'{name}: dtype must be {usual}, got {actual}'
+  # Quantized weights have a scale beside them.
+  if np.dtype(actual).itemsize == 1:
+    fault += '; quantized weights are not read: save them as float16 or float32'
+  return fault
 
 
 def not_finite(name: str, array: np.ndarray) -> str | None:
-  """Returns the fault of an array with NaN or infinity, or None."""
-  if np.isfinite(array).all():
-    return None
-  return f'{name}: values must be finite'
+  """Returns the fault of an array with NaN or infinity, or None.
+
+  Args:
+    name: torch name.
+    array: floating array; values of float64 must also be finite in float32.
+  """
+  if array.dtype == FLOAT64:
+    finite = np.abs(array) <= np.finfo(np.float32).max
+  else:
+    finite = np.isfinite(array)
+  return None if finite.all() else f'{name}: values must be finite'
 
 
 def _aligned_empty(shape, dtype) -> np.ndarray:

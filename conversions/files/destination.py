@@ -1,24 +1,38 @@
-"""Creates folders atomically: complete, or not at all."""
+"""Creates folders atomically: complete, or not at all.
+
+A folder is written in a hidden folder beside it, which holds a locked file. The
+lock ends with the process, so the next command can remove the hidden folders of
+killed processes.
+"""
 
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import fcntl
 import pathlib
+import shutil
+import tempfile
 
-from hermesflow_jax.runtime import temporary_folders
+SUFFIX = '.tmp'
+# Files in a hidden folder. 'old' is a folder that 'new' replaces.
+LOCK, NEW, OLD = 'hermesflow_jax.lock', 'new', 'old'
 
 
 @contextlib.contextmanager
 def new_folder(
-  path: pathlib.Path, overwrite: bool, ours: Callable[[pathlib.Path], bool]
+  path: pathlib.Path,
+  overwrite: bool,
+  ours: Callable[[pathlib.Path], bool],
+  say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[pathlib.Path]:
   """Yields a temporary path for a folder and renames it after success.
 
   Args:
-    path: final path of the folder.
+    path: final path of the folder. An empty folder is used as it is.
     overwrite: whether to replace an existing folder.
     ours: returns whether the command has written an existing folder. Only such
       folders are replaced, so files of the user are never removed.
+    say: receives a line for the remains of a killed command, which are removed.
 
   Yields:
     An unused path in the same file system. It is removed after an error.
@@ -32,7 +46,8 @@ def new_folder(
       f'{path} must be a local folder: convert to a local folder, then copy'
     )
   path = pathlib.Path(path).absolute()
-  if path.exists() or path.is_symlink():
+  remove_remains(path, say)
+  if path.is_symlink() or (path.exists() and not _is_empty_folder(path)):
     if not overwrite:
       raise ValueError(f'{path} exists; --overwrite replaces it')
     if not path.is_dir() or path.is_symlink() or not ours(path):
@@ -41,11 +56,59 @@ def new_folder(
       )
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_folders.TemporaryFolder(path.parent, f'.{path.name}.')
+    parent = pathlib.Path(
+      tempfile.mkdtemp(prefix=f'.{path.name}.', suffix=SUFFIX, dir=path.parent)
+    )
   except OSError as error:
     raise ValueError(f'{path} cannot be created: {error.strerror}') from error
-  with temporary as parent:
-    yield parent / 'new'
-    if path.exists():
-      path.rename(parent / 'old')
-    (parent / 'new').rename(path)
+  try:
+    with open(parent / 'unlocked', 'w') as lock:
+      # Where a file system has no locks, remains are left alone.
+      with contextlib.suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It has this name only while it is locked.
+        (parent / 'unlocked').rename(parent / LOCK)
+      yield parent / NEW
+      if path.exists():
+        path.rename(parent / OLD)
+      (parent / NEW).rename(path)
+  finally:
+    shutil.rmtree(parent, ignore_errors=True)
+
+
+def remove_remains(
+  path: pathlib.Path, say: Callable[[str], None] = lambda line: None
+) -> None:
+  """Removes hidden folders of killed commands, beside a folder.
+
+  A folder that a killed command was about to replace gets its name back.
+
+  Args:
+    path: folder that a command is about to write.
+    say: receives a line for each hidden folder that was removed.
+  """
+  for folder in sorted(path.parent.glob(f'.*{SUFFIX}')):
+    # The name is '.<name of the folder>.<random letters>.tmp'.
+    name = folder.name[1 : -len(SUFFIX)].rpartition('.')[0]
+    if not name or not _is_abandoned(folder):
+      continue
+    if (folder / OLD).exists() and not (path.parent / name).exists():
+      (folder / OLD).rename(path.parent / name)
+    shutil.rmtree(folder, ignore_errors=True)
+    say(f'removed {folder}, which a killed command had left')
+
+
+def _is_abandoned(folder: pathlib.Path) -> bool:
+  """Returns whether the process that wrote a hidden folder has ended."""
+  try:
+    if {entry.name for entry in folder.iterdir()} - {LOCK, NEW, OLD}:
+      return False
+    with open(folder / LOCK, 'r+') as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      return True
+  except OSError:
+    return False
+
+
+def _is_empty_folder(path: pathlib.Path) -> bool:
+  return path.is_dir() and not any(path.iterdir())

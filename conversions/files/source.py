@@ -1,5 +1,7 @@
 """Finds PyTorch checkpoints: a file, a folder, shards, or a hub id."""
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 import pathlib
@@ -7,30 +9,17 @@ import re
 
 import huggingface_hub
 
+from conversions.files import file_content
+from conversions.files import layouts
 from conversions.files import safetensors_file
 from conversions.files import tensors
 from conversions.files import torch_file
 from hermesflow_jax.runtime import strict_json
 
-READERS = {
-  '.safetensors': safetensors_file.read,
-  '.bin': torch_file.read,
-  '.pt': torch_file.read,
-  '.pth': torch_file.read,
-}
-# The first existing file of a folder is read.
-IN_FOLDERS = (
-  'model.safetensors.index.json',
-  'model.safetensors',
-  'diffusion_pytorch_model.safetensors.index.json',
-  'diffusion_pytorch_model.safetensors',
-  'pytorch_model.safetensors',
-  'pytorch_model.bin.index.json',
-  'pytorch_model.bin',
-  'diffusion_pytorch_model.bin',
-)
+ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.zst', '.7z')
 HUB_NAME = r'[A-Za-z0-9][\w.-]{0,95}'
 HUB_ID = rf'({HUB_NAME}/{HUB_NAME})(?:@([\w.-]{{1,64}}))?'
+HUB_ADDRESS = rf'https?://(?:huggingface|hf)\.co/({HUB_NAME}/{HUB_NAME}).*'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,66 +47,114 @@ class Source:
     return sums
 
 
-def find(name: str, say=lambda line: None) -> Source:
+def find(name: str, say: Callable[[str], None] = lambda line: None) -> Source:
   """Reads a checkpoint's headers; tensors are read on demand.
 
   Args:
-    name: a file, a folder, or a hub id `owner/name[@revision]`.
-    say: receives a line with a hub id's revision.
+    name: a file, a folder (see `layouts`), or a hub id `owner/name[@revision]`.
+    say: receives a line for a choice that the name does not imply, e.g. a hub
+      id's revision.
 
   Raises:
     ValueError: the checkpoint is missing or damaged. One-line message.
   """
-  path = pathlib.Path(name)
-  if not path.exists():
-    path, name = _download(name, say)
+  path, name = local_path(name, say)
   try:
-    return _open(path, name)
+    return _open(path, name, say)
   except OSError as error:
     raise ValueError(
       f'{error.filename} cannot be read: {error.strerror}'
     ) from error
 
 
-def _open(path: pathlib.Path, name: str) -> Source:
-  folder = path if path.is_dir() else path.parent
-  if path.is_dir():
-    candidates = [path / file for file in IN_FOLDERS]
-    path = next((file for file in candidates if file.is_file()), None)
-    if path is None:
-      raise ValueError(
-        f'{folder} must hold one of ' + ', '.join(IN_FOLDERS) + ', got none'
-      )
-  if path.name.endswith('.index.json'):
-    state_dict, files = _read_shards(path)
+def local_path(
+  name: str, say: Callable[[str], None] = lambda line: None
+) -> tuple[pathlib.Path, str]:
+  """Returns (path, name with its revision); downloads a hub id.
+
+  Args:
+    name: see `find`.
+    say: see `find`.
+
+  Raises:
+    ValueError: neither a path nor a hub id has this name.
+  """
+  path = pathlib.Path(name)
+  return (path, name) if path.exists() else _download(name, say)
+
+
+def _open(path: pathlib.Path, name: str, say) -> Source:
+  top = path if path.is_dir() else path.parent
+  files = layouts.weight_files(path, say) if path.is_dir() else [path]
+  folder = files[0].parent
+  if folder != top:
+    name = f'{name}/{folder.relative_to(top)}'
+  if files[0].name.endswith('.index.json'):
+    state_dict, files = _read_index(files[0], say)
+  elif len(files) > 1:
+    state_dict = _read_shards(files, say)
   else:
-    state_dict, files = _reader(path)(path), (path,)
-  config = folder / 'config.json'
-  return Source(
-    name,
-    state_dict,
-    strict_json.load(config) if config.is_file() else {},
-    files,
-  )
+    state_dict = read_file(files[0], say)
+  return Source(name, state_dict, _config(folder, top), tuple(files))
 
 
-def _reader(path):
-  if path.suffix not in READERS:
+def _config(folder: pathlib.Path, top: pathlib.Path) -> dict:
+  """Returns the nearest `config.json`, from the weights' folder up to `top`."""
+  while True:
+    file = folder / 'config.json'
+    if file.is_file():
+      file_content.refuse_other_content(file)
+      return strict_json.load(file)
+    if folder == top:
+      return {}
+    folder = folder.parent
+
+
+def read_file(
+  path: pathlib.Path, say: Callable[[str], None] = lambda line: None
+) -> dict[str, tensors.Tensor]:
+  """Reads the names and places of a file's tensors.
+
+  The content decides how the file is read: names are often changed.
+
+  Args:
+    path: safetensors file, or a file that `torch.save` wrote.
+    say: see `torch_file.read`.
+
+  Raises:
+    ValueError: the file is no such file, or is damaged. One-line message.
+  """
+  if path.suffix in ARCHIVES:
+    raise ValueError(
+      f'{path} must be a file of weights, got an archive: unpack it'
+    )
+  if path.suffix not in layouts.SUFFIXES:
     raise ValueError(
       f'{path} must end with one of '
-      + ', '.join(READERS)
+      + ', '.join(layouts.SUFFIXES)
       + ', .index.json, got '
       + repr(path.suffix)
     )
-  return READERS[path.suffix]
+  file_content.refuse_text(path)
+  named_safetensors = path.suffix == '.safetensors'
+  if named_safetensors and file_content.is_zip(path):
+    say(f'{path} is a file of torch.save in spite of its name')
+    named_safetensors = False
+  elif not named_safetensors and file_content.is_safetensors(path):
+    say(f'{path} is a safetensors file in spite of its name')
+    named_safetensors = True
+  if named_safetensors:
+    return safetensors_file.read(path)
+  return torch_file.read(path, say)
 
 
-def _read_shards(index: pathlib.Path):
+def _read_index(index: pathlib.Path, say):
   """Reads the shards in an index; ValueError lists all faults.
 
   Returns:
     (torch name -> tensor, shard files).
   """
+  file_content.refuse_other_content(index)
   places = strict_json.load(index).get('weight_map')
   if (
     not isinstance(places, dict)
@@ -137,8 +174,7 @@ def _read_shards(index: pathlib.Path):
       raise ValueError(f'{index}: {shard} is missing')
   state_dict, faults = {}, []
   for shard in shards:
-    path = index.parent / shard
-    for name, tensor in _reader(path)(path).items():
+    for name, tensor in read_file(index.parent / shard, say).items():
       if places.get(name) != shard:
         expected = places.get(name, 'no shard')
         faults.append(f'{name!r:.200} must be in {expected}, got {shard}')
@@ -153,8 +189,29 @@ def _read_shards(index: pathlib.Path):
   return state_dict, tuple(index.parent / shard for shard in shards)
 
 
+def _read_shards(files: Sequence[pathlib.Path], say):
+  """Returns the tensors of shards without an index, torch name -> tensor."""
+  state_dict = {}
+  for path in files:
+    for name, tensor in read_file(path, say).items():
+      if name in state_dict:
+        raise ValueError(f'{path}: {name!r:.200} is in another shard, too')
+      state_dict[name] = tensor
+  return state_dict
+
+
 def _download(name: str, say) -> tuple[pathlib.Path, str]:
   """Downloads a hub id; returns (folder, name with its revision)."""
+  if address := re.fullmatch(HUB_ADDRESS, name):
+    raise ValueError(
+      f'SRC must be a file, a folder or a hub id, got an address: give '
+      f'{address[1]}'
+    )
+  if '://' in name:
+    raise ValueError(
+      f'SRC must be a file, a folder or a hub id, got {name}: copy it to this '
+      'machine, then give its path'
+    )
   matched = re.fullmatch(HUB_ID, name)
   if not matched:
     raise ValueError(f'no file or folder at {name}')
@@ -167,9 +224,11 @@ def _download(name: str, say) -> tuple[pathlib.Path, str]:
       revision=revision,
       allow_patterns=[
         'config.json',
+        'adapter_config.json',
+        *layouts.ADAPTERS,
         *[
           f'{file.split(".")[0]}{end}'
-          for file in IN_FOLDERS
+          for file in layouts.IN_FOLDERS
           for end in ('*.safetensors', '*.bin', '*.index.json')
         ],
       ],

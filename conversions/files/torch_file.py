@@ -2,20 +2,24 @@
 
 Such a file is a zip archive with `data.pkl`, a pickle of {name: tensor}, and a
 member with raw bytes for each storage. A pickle can call any function, so this
-reader accepts only the functions that rebuild tensors, and replaces them with
-byte ranges. Members must be stored, not compressed.
+reader calls none. The functions that rebuild tensors are replaced by functions
+that note byte ranges, and settings of known training programs by empty objects;
+all else is refused. Members must be stored, not compressed.
 """
 
 import collections
+from collections.abc import Callable
 import io
 import pathlib
 import pickle
 import pickletools
+import re
 from typing import NamedTuple
 import zipfile
 
 import numpy as np
 
+from conversions.files import state_dicts
 from conversions.files import tensors
 
 MOST_PICKLE_BYTES = 64_000_000
@@ -41,8 +45,21 @@ OPCODES = frozenset(
     *('BINFLOAT', 'BINUNICODE', 'EMPTY_TUPLE', 'TUPLE', 'TUPLE1', 'TUPLE2'),
     *('TUPLE3', 'EMPTY_LIST', 'APPEND', 'APPENDS', 'EMPTY_DICT', 'SETITEM'),
     *('SETITEMS', 'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'),
+    # Settings that training programs save beside the weights.
+    'NEWOBJ',
   )
 )
+# Types of such settings. No code of theirs runs, and their values are not read.
+SETTINGS = re.compile(
+  r'torch\.(device|Size|(float|bfloat|u?int|complex)\d+|bool)'
+  r'|argparse\.Namespace|collections\.(defaultdict|Counter)|_codecs\.encode'
+  r'|pathlib\.\w*Path|(__builtin__|builtins)\.(set|frozenset|slice|range)'
+  r'|numpy\.dtype|numpy\._?core\.multiarray\.(scalar|_reconstruct)'
+  r'|numpy\.ndarray|datetime\.\w+'
+  r'|(deepspeed|omegaconf|lightning|lightning_fabric|pytorch_lightning'
+  r'|lightning_utilities|transformers|accelerate|ml_collections)\.[\w.]+'
+)
+WAY_ON = 'load it with PyTorch if you trust it, and save its state_dict() alone'
 
 
 # A pickle may set attributes of its objects (BUILD). Tuples and numbers have no
@@ -76,11 +93,37 @@ class _UniqueNames(collections.OrderedDict):
     super().__setitem__(name, value)
 
 
-def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
+class _Setting:
+  """Replaces an object of a type in SETTINGS, and ignores its values."""
+
+  def __new__(cls, *_):
+    return super().__new__(cls)
+
+  def __init__(self, *_):
+    pass
+
+  def __setstate__(self, state):
+    pass
+
+  def __setitem__(self, key, value):
+    pass
+
+  def append(self, value):
+    pass
+
+  def extend(self, values):
+    pass
+
+
+def read(
+  path: pathlib.Path, say: Callable[[str], None] = lambda line: None
+) -> dict[str, tensors.Tensor]:
   """Reads names and byte ranges; tensors are read on demand.
 
   Args:
     path: zip archive written by `torch.save`.
+    say: receives a line if the tensors lie within another dictionary, e.g.
+      {'module': tensors}.
 
   Returns:
     Tensors by name.
@@ -104,7 +147,9 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
         first, length = members['byteorder']
         if _bytes(file, first, min(length, 16)) != b'little':
           raise ValueError('byte order must be little-endian')
-      return _unpickle(_bytes(file, start, count), members, path)
+      if any(name.startswith('code/') for name in members):
+        raise ValueError(f'it is a TorchScript program: {WAY_ON}')
+      return _unpickle(_bytes(file, start, count), members, path, say)
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
   # A hostile pickle can raise any exception.
@@ -152,34 +197,25 @@ def _member(members, name: str) -> tuple[int, int]:
   return members[name]
 
 
-def _unpickle(data: bytes, members, path) -> dict[str, tensors.Tensor]:
+def _unpickle(data: bytes, members, path, say) -> dict[str, tensors.Tensor]:
   """Returns the tensors in a pickle by name."""
   for opcode, argument, _ in pickletools.genops(data):
     if opcode.name not in OPCODES:
       raise ValueError(
-        f'its pickle has {opcode.name}, which tensors do not need'
+        f'its pickle has {opcode.name}, which tensors do not need: {WAY_ON}'
       )
     # The unpickler allocates memos up to the highest index.
     if opcode.name.endswith('BINPUT') and argument > MOST_MEMOS:
       raise ValueError(f'its pickle has {argument} memos, at most {MOST_MEMOS}')
   unpickler = _Unpickler(data, members, path)
-  state_dict = unpickler.load()
-  if not isinstance(state_dict, dict):
-    raise ValueError(
-      f'it must hold a dictionary, got a {type(state_dict).__name__}'
-    )
-  tensors_by_name = {}
-  for name, index in dict.items(state_dict):
-    if not isinstance(name, str) or not isinstance(index, _TensorIndex):
-      raise ValueError(
-        f'{name!r:.200} must be a tensor, got a {type(index).__name__}'
-      )
-    tensors_by_name[name] = unpickler.tensors[index]
-  return tensors_by_name
+  indices, keys = state_dicts.select(unpickler.load(), _TensorIndex)
+  if keys:
+    say(f'{path.name}: taking the tensors in {state_dicts.place(keys)}')
+  return {name: unpickler.tensors[i] for name, i in indices.items()}
 
 
 class _Unpickler(pickle.Unpickler):
-  """Accepts three functions and the storage types, and refuses all else.
+  """Accepts three functions, storage types and SETTINGS, and refuses all else.
 
   Attributes:
     tensors: rebuilt tensors, in pickle order.
@@ -200,7 +236,12 @@ class _Unpickler(pickle.Unpickler):
       return self._tensor
     if (module, name) == ('torch._utils', '_rebuild_parameter'):
       return self._parameter
-    raise ValueError(f'its pickle calls {f"{module}.{name}"!r:.200}')
+    if SETTINGS.fullmatch(f'{module}.{name}'):
+      return _Setting
+    raise ValueError(
+      f'its pickle calls {f"{module}.{name}"!r:.200}, which tensors do not '
+      f'need: {WAY_ON}'
+    )
 
   def persistent_load(self, pid):
     """Returns the storage for a persistent id."""

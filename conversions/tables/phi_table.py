@@ -7,6 +7,7 @@ which a plain Phi does not have, start as the identity.
 """
 
 from collections.abc import Mapping
+import dataclasses
 import re
 from typing import Any
 
@@ -25,6 +26,11 @@ VOCABULARY = {
 }
 # More new rows are refused, because a hostile config could fill the memory.
 MAX_NEW_ROWS = 1_000_000
+# Rows with the names of a plain Phi.
+ROWS = tuple(
+  dataclasses.replace(row, torch_name=row.torch_name.removeprefix(PREFIX))
+  for row in showo_table.TABLE
+)
 # Layers that a plain Phi does not have.
 NORMS = re.compile('[qk]_layernorm')
 # Config keys of the language model that have another meaning in Show-o.

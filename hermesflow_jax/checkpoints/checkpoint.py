@@ -87,6 +87,9 @@ def _lean(flat) -> ocp.Context:
   """
   context = ocp.Context()
   context.array.saving.use_compression = False
+  # Smaller arrays are written by a single device, not a slice by each: every
+  # slice is a program to compile.
+  context.array.saving.min_slice_bytes_for_replica_parallel = 2**20
   context.memory.write_concurrent_bytes = _limit(flat)
   return context
 

@@ -8,6 +8,9 @@ from hermesflow_jax.runtime import sharding
 
 # Bytes of a large array that are summed at once.
 CHUNK = 2**26
+# Arrays of at most so many bytes are summed by the host: a program for a model
+# of a hundred such arrays takes seconds to compile.
+HOST = 2**22
 
 
 def leaf_sums(leaf, start=0) -> jax.Array:
@@ -46,6 +49,18 @@ def _sums_of_all(leaves):
 _sums_of_part = jax.jit(leaf_sums)
 
 
+def _sums_on_host(leaf) -> np.ndarray:
+  """Returns `leaf_sums` of an array, computed by numpy."""
+  array = np.ascontiguousarray(leaf)
+  bits = array.ravel().view(f'u{array.itemsize}').astype(np.uint32)
+  place = np.arange(bits.size, dtype=np.uint32)
+  first = place * np.uint32(2_654_435_761) | np.uint32(1)
+  second = (place ^ (place >> np.uint32(7))) * np.uint32(40_503) | np.uint32(1)
+  return np.array(
+    [np.sum(bits * weights, dtype=np.uint32) for weights in (first, second)]
+  )
+
+
 def _sums_of_large(leaf) -> np.ndarray:
   """Returns the sums of an array, in parts: XLA on CPU copies it twice."""
   step = max(1, CHUNK * len(leaf) // leaf.nbytes)
@@ -63,6 +78,12 @@ def _is_large(leaf) -> bool:
   return on_one_device and leaf.ndim > 0 and leaf.nbytes > CHUNK
 
 
+def _is_small(leaf) -> bool:
+  if leaf.nbytes > HOST:
+    return False
+  return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+
+
 def fingerprint(tree) -> dict[str, list[int]]:
   """Returns two 32-bit sums of each array's bits, by name.
 
@@ -73,7 +94,12 @@ def fingerprint(tree) -> dict[str, list[int]]:
   names = [sharding.path_name(path) for path, _ in leaves]
   arrays = {n: leaf for n, (_, leaf) in zip(names, leaves)}
   large = {n: leaf for n, leaf in arrays.items() if _is_large(leaf)}
-  small = {n: leaf for n, leaf in arrays.items() if n not in large}
-  sums = dict(zip(small, _sums_of_all(list(small.values()))))
+  rest = {n: leaf for n, leaf in arrays.items() if n not in large}
+  small = {n: leaf for n, leaf in rest.items() if _is_small(leaf)}
+  rest = {n: leaf for n, leaf in rest.items() if n not in small}
+  sums = dict(zip(rest, _sums_of_all(list(rest.values()))))
   sums |= {n: _sums_of_large(leaf) for n, leaf in large.items()}
+  sums |= {
+    n: _sums_on_host(array) for n, array in jax.device_get(small).items()
+  }
   return {n: [int(v) for v in np.asarray(sums[n])] for n in names}

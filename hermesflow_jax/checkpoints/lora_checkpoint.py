@@ -12,7 +12,7 @@ from hermesflow_jax.runtime import sharding
 
 
 def save_adapters(
-  path: str, adapters: lora.Adapters, config: lora.Lora, model
+  path: str, adapters: lora.Adapters, config: lora.Lora, model, source: str = ''
 ) -> None:
   """Writes adapters, and the fingerprint of the model that they belong to.
 
@@ -21,15 +21,34 @@ def save_adapters(
     adapters: adapters of `lora.init_adapters`.
     config: their rank, scale and targets.
     model: the frozen ShowO that they were trained beside.
+    source: folder that they were converted from; '' if they were trained here.
   """
-  checkpoint.save(
-    path,
-    adapters,
-    {
-      'lora': dataclasses.asdict(config),
-      'model': fingerprints.fingerprint(model.decoder),
-    },
-  )
+  record = {
+    'lora': dataclasses.asdict(config),
+    'model': fingerprints.fingerprint(model.decoder),
+  }
+  if source:
+    record['source'] = source
+  checkpoint.save(path, adapters, record)
+
+
+def read_config(path: str) -> lora.Lora:
+  """Returns the rank, the scale and the targets of saved adapters.
+
+  Args:
+    path: checkpoint folder.
+
+  Raises:
+    ValueError: the checkpoint is damaged, or holds no adapters.
+  """
+  return settings.build(lora.Lora, _record(path)['lora'], 'lora')
+
+
+def _record(path: str) -> dict:
+  record = checkpoint.read_metadata(path)
+  if not isinstance(record, dict) or 'lora' not in record:
+    raise ValueError(f'checkpoint {path} holds no adapters')
+  return record
 
 
 def read_adapters(path: str, model, mesh) -> tuple[lora.Adapters, lora.Lora]:
@@ -47,9 +66,7 @@ def read_adapters(path: str, model, mesh) -> tuple[lora.Adapters, lora.Lora]:
     ValueError: the checkpoint is damaged, holds no adapters, or adapters of
       another model.
   """
-  record = checkpoint.read_metadata(path)
-  if not isinstance(record, dict) or 'lora' not in record:
-    raise ValueError(f'checkpoint {path} holds no adapters')
+  record = _record(path)
   if record['model'] != fingerprints.fingerprint(model.decoder):
     raise ValueError(
       f'the adapters in {path} were trained with another model; give the model '

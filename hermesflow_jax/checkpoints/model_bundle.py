@@ -191,7 +191,7 @@ def read_sizes(path: str) -> tuple[Sizes, dict[str, str]]:
     files = FILES if sizes.vocab else FILES[:1]
     if not isinstance(sums, dict) or sorted(sums) != sorted(files):
       raise ValueError('sha256 must be that of ' + ', '.join(files))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise ValueError(f'no readable bundle at {path}: {error}') from error
   return sizes, sums
 

@@ -184,7 +184,7 @@ def collect(
   rows, parts = [], []
   for number in range(store.count):
     text = store.read(number, _LINES).decode()
-    rows += [json.loads(line) for line in text.splitlines()]
+    rows += [json.loads(line) for line in text.split('\n') if line]
     parts.append(np.load(io.BytesIO(store.read(number, _ARRAYS))))
 
   def joined(name):

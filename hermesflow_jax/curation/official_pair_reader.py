@@ -5,16 +5,20 @@ no brackets, as the official script appends them (`strict_json.records`).
 """
 
 from collections.abc import Callable
+import functools
 import math
 import pathlib
 
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import image_encoding
 from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import record_files
+from hermesflow_jax.data import record_values
 
 _SIDES = ('win', 'lose')
+# Fields with the images of a record.
+_IMAGES = ('path', 'path_win', 'path_lose')
 
 
 def is_official_file(path: pathlib.PurePath) -> bool:
@@ -30,6 +34,7 @@ def load_official(
   identity: str,
   on_error: str,
   say: Callable[[str], None],
+  least_win: float = -math.inf,
 ) -> list[dict]:
   """Reads the pairs of a file and encodes their images.
 
@@ -45,6 +50,7 @@ def load_official(
     identity: text that identifies the image tokenizer.
     on_error: see `read_official`.
     say: see `read_official`.
+    least_win: a winning image must score more than this.
 
   Returns:
     Records as in `pair_dataset.data_source`: texts, scores, and `codes`,
@@ -56,12 +62,13 @@ def load_official(
   records = read_official(path, images, on_error, say)
   folder = _image_folder(path, images)
   size = unified.grid[0] * unified.tokenizer.reduction
-  names = ('path', 'path_win', 'path_lose')
-  files = [{'id': r['id'], 'path': r[name]} for r in records for name in names]
+  files = [
+    {'id': r['id'], 'path': r[name]} for r in records for name in _IMAGES
+  ]
   codes, faults = image_encoding.encode_images(
     files, size, unified, cache, identity, on_error, folder
   )
-  broken = {number // len(names) for number in faults}
+  broken = {number // len(_IMAGES) for number in faults}
   input_faults.raise_or_report(
     list(faults.values()), len(records) - len(broken), on_error, say, str(path)
   )
@@ -69,7 +76,9 @@ def load_official(
     zip((n for n in range(len(files)) if n not in faults), codes, strict=True)
   )
   return [
-    _with_codes(record, *(encoded[number * len(names) + k] for k in range(3)))
+    _with_codes(
+      record, least_win, *(encoded[number * len(_IMAGES) + k] for k in range(3))
+    )
     for number, record in enumerate(records)
     if number not in broken
   ]
@@ -105,18 +114,28 @@ def read_official(
   """
   folder = _image_folder(path, images)
   faults, records = [], {}
-  for place, row in record_files.iterate_values(str(path)):
+  for place, row in record_values.normalized_values(str(path), say):
     try:
       record = _parse(row, folder)
       if record['id'] in records:
         raise ValueError(f'id {record["id"]!r} comes twice')
       records[record['id']] = record
+      if on_error == 'raise':
+        # With 'skip', encoding reports broken images.
+        start = f'{place}: id {record["id"]!r}'
+        faults += [f'{start}: {fault}' for fault in _image_faults(record)]
     except ValueError as error:
       faults.append(f'{place}: {error}')
   if not records and not faults:
     faults.append('there is no record')
   input_faults.raise_or_report(faults, len(records), on_error, say, str(path))
   return [records[name] for name in sorted(records)]
+
+
+def _image_faults(record) -> list[str]:
+  """Returns why images of a record cannot be opened, if they are local."""
+  paths = dict.fromkeys(record[name] for name in _IMAGES)
+  return [fault for path in paths if (fault := image_reader.header_fault(path))]
 
 
 def _image_folder(path, images):
@@ -138,19 +157,21 @@ def _parse(row, folder):
     folder: a `image_folder.ImageFolder`.
 
   Raises:
-    ValueError: a field or a path has a fault.
+    ValueError: all faults of fields and paths.
   """
-  record = {
-    'id': record_files.get_id(row),
-    'caption': record_files.get_text(row, 'caption'),
-  }
-  record['path'] = folder.find(record_files.get_text(row, 'img_path'))
-  captions = [_optional_text(row, f'caption_{side}') for side in _SIDES]
-  images = [_optional_text(row, f'image_{side}') for side in _SIDES]
-  caption_scores = [
-    _optional_score(row, f'bert_score_{side}') for side in _SIDES
-  ]
-  image_scores = [_optional_score(row, f'vqa_score_{side}') for side in _SIDES]
+  record, faults = {'id': record_values.get_id(row)}, []
+  checked = functools.partial(input_faults.attempt, faults)
+
+  def both_sides(read, key):
+    return [checked(read, row, f'{key}_{side}') for side in _SIDES]
+
+  record['caption'] = checked(record_values.get_text, row, 'caption')
+  img_path = checked(record_values.get_text, row, 'img_path')
+  record['path'] = img_path and checked(folder.find, img_path)
+  captions = both_sides(_optional_text, 'caption')
+  images = both_sides(_optional_text, 'image')
+  caption_scores = both_sides(_optional_score, 'bert_score')
+  image_scores = both_sides(_optional_score, 'vqa_score')
   record['caption_dropped'] = _missing('caption', captions, caption_scores)
   record['image_dropped'] = _missing('image', images, image_scores)
   for n, side in enumerate(_SIDES):
@@ -166,8 +187,10 @@ def _parse(row, folder):
       record[f'path_{side}'] = record['path']
       record[f'vqa_score_{side}'] = 0.0
     else:
-      record[f'path_{side}'] = folder.find(images[n], f'image_{side}')
+      record[f'path_{side}'] = checked(folder.find, images[n], f'image_{side}')
       record[f'vqa_score_{side}'] = image_scores[n]
+  if faults:
+    raise ValueError('; '.join(faults))
   return record
 
 
@@ -175,7 +198,7 @@ def _optional_text(row, key) -> str | None:
   """Returns a text of a record, None if it is missing or null."""
   if row.get(key) is None:
     return None
-  return record_files.get_text(row, key)
+  return record_values.get_text(row, key)
 
 
 def _optional_score(row, key) -> float | None:
@@ -195,11 +218,12 @@ def _missing(name, values, scores) -> str:
   return 'no score' if None in scores else ''
 
 
-def _with_codes(record, codes, codes_win, codes_lose):
+def _with_codes(record, least_win, codes, codes_win, codes_lose):
   """Returns a record with codes in place of paths, its pairs filtered.
 
   Args:
     record: from `read_official`.
+    least_win: a winning image must score more than this.
     codes: int32[I], real image.
     codes_win: int32[I], winning image.
     codes_lose: int32[I], losing image.
@@ -207,9 +231,9 @@ def _with_codes(record, codes, codes_win, codes_lose):
   record = {
     name: value for name, value in record.items() if not name.startswith('path')
   } | {'codes': codes, 'codes_win': codes_win, 'codes_lose': codes_lose}
-  for kind, value, score in (
-    ('caption', 'caption', 'caption_score'),
-    ('image', 'codes', 'vqa_score'),
+  for kind, value, score, bound in (
+    ('caption', 'caption', 'caption_score', -math.inf),
+    ('image', 'codes', 'vqa_score', least_win),
   ):
     win, lose = (
       pair_selection.ScoredCandidate(
@@ -218,7 +242,7 @@ def _with_codes(record, codes, codes_win, codes_lose):
       for side in _SIDES
     )
     pair = pair_selection.filter_pair(
-      pair_selection.Pair(win, lose), least_win=-math.inf, least_margin=0.0
+      pair_selection.Pair(win, lose), least_win=bound, least_margin=0.0
     )
     record[f'{kind}_dropped'] = record[f'{kind}_dropped'] or pair.dropped
   return record

@@ -93,7 +93,17 @@ def read_pairs(
 
   Args:
     folder: has `pairs.jsonl`.
+
+  Raises:
+    ValueError: the file is damaged.
   """
-  with storage.open_text(storage.path(folder) / 'pairs.jsonl') as file:
-    rows = [json.loads(line) for line in file]
-  return {row['id']: pair_from_record(row) for row in rows}
+  path = storage.path(folder) / 'pairs.jsonl'
+  try:
+    with storage.open_text(path) as file:
+      rows = [json.loads(line) for line in file]
+    return {row['id']: pair_from_record(row) for row in rows}
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f'{path} is damaged ({error}): remove it, and the same command makes it '
+      'again'
+    ) from error

@@ -99,12 +99,13 @@ def _encode(records: Sequence[dict], size, unified, on_error):
       image, fault = _pixels(record, size)
       if not fault:
         pixels.append(image)
-      elif on_error == 'raise':
-        raise ValueError(fault)
       else:
         faults[number] = fault
-    if pixels:
+    # Images behind a fault are only read, to report all faults at once.
+    if pixels and not (faults and on_error == 'raise'):
       parts.append(unified.encode(np.stack(pixels)))
+  if on_error == 'raise':
+    input_faults.raise_if_any(list(faults.values()))
   return np.concatenate(parts) if parts else np.zeros((0, 0), int), faults
 
 
@@ -145,7 +146,7 @@ def load_encoded(
   Raises:
     ValueError: see `record_files.read_records` and `image_reader.load_image`.
   """
-  records = record_files.read_records(source, say, check)[:most]
+  records = record_files.read_records(source, say, check, most)[:most]
   codes, faults = encode_images(
     records,
     size,

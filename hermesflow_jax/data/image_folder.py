@@ -1,8 +1,33 @@
 """Finds image files in a local folder or a bucket."""
 
+from collections.abc import Iterable
+import concurrent.futures
+import hashlib
 import pathlib
 
+from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
+
+
+def content_hash(paths: Iterable[pathlib.PurePath]) -> str | None:
+  """Returns a SHA-256 over the bytes of image files, in order.
+
+  Args:
+    paths: image files.
+
+  Returns:
+    The hash; None if a file is in a bucket, which would have to be downloaded,
+    or cannot be read.
+  """
+  paths = list(paths)
+  if not all(map(storage.is_local, paths)):
+    return None
+  try:
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+      hashes = list(pool.map(output_files.sha256, paths))
+  except ValueError:
+    return None
+  return hashlib.sha256('\n'.join(hashes).encode()).hexdigest()
 
 
 class ImageFolder:

@@ -9,16 +9,20 @@ import pathlib
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
-from PIL import ImageFont
 from PIL import PngImagePlugin
 
+from hermesflow_jax.data import label_fonts
 from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import storage
 
 # The key of the text chunk of a PNG file.
 KEY = 'hermesflow_jax'
+# The last chunk of every PNG file.
+_END = b'\x00\x00\x00\x00IEND\xaeB`\x82'
 _MARGIN = 8
 # Largest and smallest side of an image on a sheet, in pixels.
 _MOST, _LEAST = 256, 96
+_FONT_SIZE = 14
 
 
 def save_png(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
@@ -46,6 +50,29 @@ def read_metadata(path: pathlib.PurePath) -> dict:
   return json.loads(text)
 
 
+def read_pixels(path: pathlib.PurePath) -> np.ndarray:
+  """Returns the pixels of a file of `save_png`: uint8[H, W, 3]."""
+  return np.asarray(Image.open(io.BytesIO(path.read_bytes())))
+
+
+def is_complete(path: pathlib.PurePath) -> bool:
+  """Returns whether a PNG file exists with its end.
+
+  A bucket never holds a part of a file: there its name is enough.
+
+  Args:
+    path: file.
+  """
+  if not storage.is_local(path):
+    return path.exists()
+  try:
+    with open(path, 'rb') as file:
+      file.seek(-len(_END), io.SEEK_END)
+      return file.read() == _END
+  except OSError:
+    return False
+
+
 def contact_sheet(
   path: pathlib.PurePath,
   rows: Sequence[Sequence[np.ndarray]],
@@ -56,17 +83,17 @@ def contact_sheet(
   Args:
     path: file.
     rows: R lists of uint8[H, W, 3].
-    labels: R texts, drawn above their rows.
+    labels: R texts, drawn above their rows. Characters that no font of the
+      system has are escaped.
   """
   sides = [max(image.shape[:2]) for row in rows for image in row]
   scale = min(_MOST, max(_LEAST, max(sides))) / max(sides)
   rows = [[_scaled(image, scale) for image in row] for row in rows]
-  font = ImageFont.load_default(14)
   line = 22
   wide = (
     max(sum(image.width + _MARGIN for image in row) for row in rows) + _MARGIN
   )
-  labels = [_shortened(label, font, wide - 2 * _MARGIN) for label in labels]
+  texts = [_shortened(label, wide - 2 * _MARGIN) for label in labels]
   high = (
     sum(line + max(image.height for image in row) + _MARGIN for row in rows)
     + _MARGIN
@@ -74,8 +101,8 @@ def contact_sheet(
   page = Image.new('RGB', (wide, high), (252, 252, 250))
   pen = ImageDraw.Draw(page)
   top = _MARGIN
-  for row, label in zip(rows, labels):
-    pen.text((_MARGIN, top), label, (28, 28, 33), font)
+  for row, (font, text) in zip(rows, texts):
+    pen.text((_MARGIN, top), text, (28, 28, 33), font)
     top, left = top + line, _MARGIN
     for image in row:
       page.paste(image, (left, top))
@@ -96,10 +123,12 @@ def _scaled(image, scale):
   return picture.resize(size, Image.Resampling.BICUBIC)
 
 
-def _shortened(label, font, width):
-  """Returns a text shortened to `width` pixels."""
+def _shortened(label, width):
+  """Returns a font and the label as its text, shortened to `width` pixels."""
+  # A label of 1,000 characters is shortened in any case.
+  font, label = label_fonts.fit_label(label[:1000], _FONT_SIZE)
   if font.getlength(label) <= width:
-    return label
+    return font, label
   while label and font.getlength(label + '...') > width:
     label = label[:-1]
-  return label + '...'
+  return font, label + '...'

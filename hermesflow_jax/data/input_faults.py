@@ -4,9 +4,10 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
 
 # Faults listed in an error message.
-_SHOWN = 5
+_SHOWN = 10
 POLICIES = ('raise', 'skip')
 
 
@@ -31,15 +32,46 @@ def raise_or_report(
       valid. A single line with the first faults and their number.
   """
   where = f'{origin}: ' if origin else ''
-  if faults and (on_error == 'raise' or not valid):
-    shown = '; '.join(faults[:_SHOWN])
-    more = len(faults) - _SHOWN
-    shown += f'; and {more} more' if more > 0 else ''
-    raise ValueError(where + shown)
+  if on_error == 'raise' or not valid:
+    raise_if_any(faults, where)
   if faults:
     say(f'{where}{len(faults)} of {len(faults) + valid} left out:')
   for fault in faults:
     say(f'  {fault}')
+
+
+def raise_if_any(faults: Sequence[str], prefix: str = '') -> None:
+  """Raises the first faults with their number, as a single line.
+
+  Args:
+    faults: a line for each faulty input; none raises nothing.
+    prefix: begins the error.
+
+  Raises:
+    ValueError: `faults` is not empty.
+  """
+  if not faults:
+    return
+  more = len(faults) - _SHOWN
+  shown = '; '.join(faults[:_SHOWN]) + (
+    f'; and {more} more' if more > 0 else ''
+  )
+  raise ValueError(prefix + shown)
+
+
+def attempt(faults: list[str], function: Callable, *arguments):
+  """Calls a function; appends its ValueError to faults and returns None then.
+
+  Args:
+    faults: receives the error as text.
+    function: function that checks and returns a value.
+    *arguments: its arguments.
+  """
+  try:
+    return function(*arguments)
+  except ValueError as error:
+    faults.append(str(error))
+    return None
 
 
 def valid_only(
@@ -60,7 +92,11 @@ def valid_only(
     ValueError: `on_error` is 'raise' and an input is faulty, or no input is
       valid.
   """
-  faults = [f'{kind} {name!r}: {fault}' for name, fault in inputs if fault]
+  faults = [
+    f'{kind} {user_text.quote(name)}: {fault}'
+    for name, fault in inputs
+    if fault
+  ]
   good = [name for name, fault in inputs if not fault]
   if not inputs:
     raise ValueError(f'no {kind}')

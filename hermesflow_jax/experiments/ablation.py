@@ -27,6 +27,7 @@ from hermesflow_jax.self_play import evaluation_phase
 Settings = ablation_settings.Settings
 
 
+@job_start.releases_workdir
 def run(
   config: ablation_settings.Settings, workdir: str, console: terminal.Console
 ) -> dict:
@@ -48,13 +49,20 @@ def run(
   began = time.perf_counter()
   root = storage.path(workdir)
   path = job_model.locate(config.self_play, console)
+  hashes, images = pair_dpo.check_files(config.self_play, console)
   play = config.self_play.play
   mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate
   )
   parts, weights = job_start.load_initial_model(config.self_play, path, mesh)
   results = job_start.claim_and_read_results(
-    workdir, config, console, 'results.json', base=weights
+    workdir,
+    config,
+    console,
+    'results.json',
+    contents=job_start.input_hashes(parts.text, images)
+    | {'data': lambda: hashes},
+    base=weights,
   )
   if results is not None:
     job_start.report_finished(console, workdir, root / 'report.html')

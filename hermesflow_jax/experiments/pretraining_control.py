@@ -148,9 +148,11 @@ def pretrain_on(base, config, control, optim, root, seed, console):
     ),
     mesh=base.mesh,
     folder=str(root / f'control_{seed}' / 'training'),
-    identity=identities.identity_of(kind, settings.to_json_types(config))
+    identity=identities.identity_of(
+      kind, settings.to_json_types(config), 'content'
+    )
     | {'seed': seed},
-    comparable=functools.partial(identities.identity_of, kind),
+    comparable=functools.partial(identities.identity_of, kind, of='content'),
     label=f'control {seed}: pretraining',
     console=console,
   )

@@ -19,6 +19,7 @@ from hermesflow_jax.experiments import ablation_settings
 from hermesflow_jax.experiments import pretraining_control
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
@@ -43,6 +44,7 @@ class Settings:
     ablation_settings.check_seeds(self.seeds)
 
 
+@workdir_claim.releases_workdir
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Runs self-play and a control with each seed.
 
@@ -62,10 +64,16 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   mesh = job_model.make_mesh(
     config.self_play, path, console, config.control.batches.divisor
   )
-  parts = job_model.load_parts(config.self_play, path, mesh)
+  hashes, images = pair_dpo.check_files(config.self_play, console)
+  parts, weights = job_start.load_initial_model(config.self_play, path, mesh)
   # The number of rounds decides the steps of a control.
   workdir_claim.claim_workdir(
-    workdir, config, console, rounds=config.self_play.play.rounds
+    workdir,
+    config,
+    console,
+    contents=job_start.input_hashes(parts.text, images)
+    | {'data': lambda: hashes, 'base': lambda: weights},
+    rounds=config.self_play.play.rounds,
   )
   rows = []
   for seed in config.seeds:

@@ -23,6 +23,7 @@ from hermesflow_jax.performance.pods import verdict_report
 from hermesflow_jax.performance.pods import verdicts
 from hermesflow_jax.runtime import accelerators
 from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 
@@ -63,7 +64,7 @@ def run(
     idle=False,
   )
   mesh = verdicts.slice_mesh(pod, data, model)
-  workdir_claim.check_writable(workdir)
+  workdir_claim.check_no_run(workdir)
   config = for_tpu(config)
   line = mesh_config.mesh_line(pod.count, data, model, batch, parts)
   console.say(f'{pod.name}, {line}')
@@ -109,7 +110,7 @@ def write_verdicts(
       'attention': config.sizes.decoder.attention,
       'wanted': expected_programs(config),
       'programs': [dataclasses.asdict(v) | {'bound': v.bound} for v in results],
-      'config': job_results.json_values(dataclasses.asdict(config)),
+      'config': settings.to_json_types(config),
     },
   )
   rows = [

@@ -1,9 +1,6 @@
 """Curates homologous preference pairs; several processes may share the work."""
 
-from collections.abc import Iterator
-import contextlib
 import dataclasses
-import fcntl
 import pathlib
 import typing
 
@@ -18,6 +15,7 @@ from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import job_inputs
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -63,9 +61,11 @@ class Settings(job_model.ModelSettings):
   world: shape_world.World
   files: record_files.Source | None
   inputs: settings.PositiveInt
-  fresh_inputs: bool
-  round: settings.PositiveInt
-  before: str
+  fresh_inputs: bool = settings.may_change_on_resume(default=True, kw_only=True)
+  round: settings.PositiveInt = dataclasses.field(default=1, kw_only=True)
+  before: str = settings.path_of_content(
+    'pairs_before', default='', kw_only=True
+  )
   images: typing.Annotated[int, settings.at_least(2)]
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
@@ -116,11 +116,17 @@ class Settings(job_model.ModelSettings):
     )
 
   @property
+  def fresh_inputs_of_round(self) -> bool | None:
+    """`fresh_inputs`; None in round 1, where it changes nothing."""
+    return self.fresh_inputs if self.round > 1 else None
+
+  @property
   def inputs_so_far(self) -> int:
     """Input count up to this round."""
     return self.inputs * (self.round if self.fresh_inputs else 1)
 
 
+@job_start.releases_workdir
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> dict | None:
@@ -130,7 +136,7 @@ def run(
     The manifest; None if other shares are not finished.
   """
   path = job_model.locate(config, console)
-  hashes = _file_hashes(config, console)
+  hashes, images = _file_hashes(config, console)
   previous, identity = {}, {}
   if config.before:
     previous, identity['pairs_before'] = curation_folder.read_previous_round(
@@ -143,13 +149,18 @@ def run(
     dataclasses.replace(config, share=0, shares=1),
     console,
     'manifest.json',
+    contents=job_start.input_hashes(parts.text, images)
+    | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},
+    share=(config.share, config.shares),
     base=weights,
     data=hashes,
     **identity,
     **job_model.answer_encoding(parts.text),
   )
   root = storage.path(workdir)
-  if manifest is not None:
+  if manifest is not None and job_start.all_exist(
+    console, lambda: curation_folder.missing_files(root, manifest)
+  ):
     job_start.report_finished(console, workdir, root)
     return manifest
   unified = job_model.place_on_mesh(
@@ -170,8 +181,8 @@ def run(
       'to other shares'
     )
     return None
-  with _finish_lock(root):
-    manifest = job_start.read_results(root / 'manifest.json')
+  with curation_folder.finish_lock(root):
+    manifest = curation_folder.read_finished(root)
     if manifest is None:
       manifest = write_pairs(
         config, inputs, previous, store, root, console, unified
@@ -179,15 +190,20 @@ def run(
   return manifest
 
 
-def _file_hashes(config, console) -> dict | None:
-  """Checks the user's files; returns their SHA-256, None without files."""
+def _file_hashes(config, console) -> tuple[dict | None, list]:
+  """Checks the user's files.
+
+  Returns:
+    Their SHA-256 and the image files; None and [] without files.
+  """
   if not config.files:
-    return None
-  records = record_files.read_records(config.files)
+    return None, []
+  records = record_files.read_records(config.files, opened=config.inputs_so_far)
   job_inputs.report_unused(
     config.files, len(records), config.inputs_so_far, console
   )
-  return record_files.file_hashes(config.files)
+  images = [row['path'] for row in records[: config.inputs_so_far]]
+  return record_files.file_hashes(config.files), images
 
 
 def _read_inputs(config, unified, root, console) -> input_set.Inputs:
@@ -236,20 +252,6 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
   return store
 
 
-@contextlib.contextmanager
-def _finish_lock(root: pathlib.PurePath) -> Iterator[None]:
-  """Lets shares that end at the same time write the pairs one after another.
-
-  A bucket has no locks: its shares all write the pairs, with the same bytes.
-  """
-  if not storage.is_local(root):
-    yield
-    return
-  with open(root / 'finish.lock', 'w', encoding='utf-8') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    yield
-
-
 def write_pairs(
   config: Settings,
   inputs: input_set.Inputs,
@@ -282,7 +284,12 @@ def write_pairs(
       root, inputs, pairs, unified.decode, known, console.say
     )
   manifest = curation_folder.write_curation(
-    root, inputs, pairs, config.round, store.count
+    root,
+    inputs,
+    pairs,
+    config.round,
+    store.count,
+    tokenizer_hashes.hashes_of(unified),
   )
   for kind, counts in manifest['drops'].items():
     reasons = ', '.join(f'{n} {reason}' for reason, n in sorted(counts.items()))

@@ -3,21 +3,19 @@
 from collections.abc import Sequence
 import dataclasses
 import functools
-import io
 import pathlib
 import re
 import typing
 
 import numpy as np
-from PIL import Image
 
-from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import prompt_list
+from hermesflow_jax.jobs.setup import starting_image
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -36,7 +34,10 @@ class Settings(job_model.ModelSettings):
 
   Attributes:
     prompts: texts to draw.
-    file: text file with more prompts, one per line; '' for none.
+    file: file or folder with more prompts, see `prompt_list.read_prompts`; ''
+      for none.
+    examples: `prompts` that are not drawn beside a file: the defaults of a
+      config.
     each: images per prompt.
     seed: random seed; an image depends on seed, prompt and image number.
     sampler: image sampler.
@@ -49,16 +50,19 @@ class Settings(job_model.ModelSettings):
   """
 
   prompts: tuple[str, ...]
-  file: str
+  file: str = settings.path_of_content('inputs')
   each: typing.Annotated[settings.PositiveInt, settings.below(1_000_001)]
   seed: settings.NonNegativeInt
   sampler: maskgit.MaskGITSampler
-  image: str
-  mask: str
+  image: str = settings.path_of_content('inputs')
+  mask: str = settings.path_of_content('inputs')
   extend: tuple[
     typing.Annotated[str, settings.one_of(*inpainting.DIRECTIONS)], ...
   ]
   on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)]
+  examples: tuple[str, ...] = settings.may_change_on_resume(
+    default=(), kw_only=True
+  )
 
   def __post_init__(self):
     super().__post_init__()
@@ -78,6 +82,7 @@ class Settings(job_model.ModelSettings):
       )
 
 
+@job_start.releases_workdir
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
@@ -93,38 +98,46 @@ def run(
   """
   path = job_model.locate(config, console)
   prompts = input_faults.valid_only(
-    prompt_list.read_prompts(config.prompts, config.file),
+    prompt_list.read_prompts(
+      config.prompts, config.file, config.examples, console.say
+    ),
     config.on_error,
     'prompt',
     console,
   )
   mesh = config.mesh.make()
   parts, weights = job_start.load_initial_model(config, path, mesh)
-  hashes = _file_hashes(config)
+  hashes = starting_image.file_hashes(config)
   unified = job_model.place_on_mesh(config, parts, mesh, console)
-  start = starting_codes(config, unified)
+  start = starting_image.starting_codes(config, unified)
   rows = job_start.claim_and_read_results(
-    workdir, config, console, 'images.jsonl', base=weights, inputs=hashes
+    workdir,
+    config,
+    console,
+    'images.jsonl',
+    contents=job_start.input_hashes(parts.text),
+    base=weights,
+    inputs=hashes,
   )
   root = storage.path(workdir)
-  if rows is not None:
-    job_start.report_finished(console, workdir, root / 'contact_sheet.png')
+  sheet = root / 'contact_sheet.png'
+  if rows is not None and job_start.all_exist(
+    console,
+    lambda: _missing_images(root, [*(r['file'] for r in rows), sheet.name]),
+  ):
+    job_start.report_finished(console, workdir, sheet)
     return rows
-  truncated = {
-    prompt: end
-    for prompt in prompts
-    if (end := unified.read_to(prompt)) is not None
-  }
-  for prompt, end in truncated.items():
-    console.say(
-      f'warning: {prompt!r} is too long, the model reads it up to {end!r}'
-    )
+  truncated = prompt_list.report_misread(unified, prompts, console)
   rows = draw_images(config, unified, prompts, start, truncated, root, console)
   sheet_prompts = prompts[:_SHEET]
   image_writer.contact_sheet(
-    root / 'contact_sheet.png',
+    sheet,
     [
-      [_read_png(root / r['file']) for r in rows if r['prompt'] == prompt]
+      [
+        image_writer.read_pixels(root / r['file'])
+        for r in rows
+        if r['prompt'] == prompt
+      ]
       for prompt in sheet_prompts
     ],
     sheet_prompts,
@@ -132,58 +145,15 @@ def run(
   output_files.write_atomically(
     root / 'images.jsonl', job_results.unicode_json_lines(rows)
   )
-  console.say(f'{len(rows)} images in {root}; see {root / "contact_sheet.png"}')
+  console.say(f'{len(rows)} images in {root}; see {sheet}')
   return rows
 
 
-def _file_hashes(config) -> dict:
-  """Returns the user's files as SHA-256, and the image reader's version."""
-  names = [name for name in ('image', 'mask', 'file') if getattr(config, name)]
-  hashes = {name: output_files.sha256(getattr(config, name)) for name in names}
-  if config.image:
-    hashes['pixels'] = image_reader.VERSION
-  return hashes
-
-
-def _read_png(path: pathlib.PurePath) -> np.ndarray:
-  """Returns uint8[H, W, 3]."""
-  return np.asarray(Image.open(io.BytesIO(path.read_bytes())))
-
-
-def starting_codes(
-  config: Settings, unified: unified_model.UnifiedModel
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the codes to start from.
-
-  Args:
-    config: job settings.
-    unified: model whose tokenizer encodes the image.
-
-  Returns:
-    codes: int32[h, w], image codes.
-    known: bool[h, w], true for codes to keep; false everywhere without image.
-
-  Raises:
-    ValueError: the image or the mask cannot be read, or their sizes differ.
-  """
-  grid = unified.grid
-  if not config.image:
-    return np.zeros(grid, np.int32), np.zeros(grid, bool)
-  size = grid[0] * unified.tokenizer.reduction
-  pixels = image_reader.load_image(storage.path(config.image), size)
-  codes = unified.encode(pixels[None])[0].reshape(grid)
-  known = np.ones(grid, bool)
-  if config.mask:
-    mask = image_reader.load_mask(
-      storage.path(config.mask), storage.path(config.image), size
-    )
-    known = ~inpainting.masked_codes(mask, grid)
-    if known.all():
-      raise ValueError(
-        'mask must be white where the image is drawn anew, got '
-        f'{config.mask}, which has no white'
-      )
-  return codes, known
+def _missing_images(root, names) -> list[pathlib.PurePath]:
+  """Returns the images that are gone or damaged."""
+  return [
+    root / name for name in names if not image_writer.is_complete(root / name)
+  ]
 
 
 def draw_images(
@@ -201,7 +171,7 @@ def draw_images(
     config: job settings.
     unified: model that draws.
     prompts: N texts.
-    start: codes and mask from `starting_codes`.
+    start: codes and mask from `starting_image.starting_codes`.
     truncated: by prompt that is too long, the last words that are read.
     root: run folder.
     console: prints progress.
@@ -229,7 +199,7 @@ def draw_images(
       for m in range(config.each)
     ]
     rows += lines
-    if all((root / line['file']).exists() for line in lines):
+    if not _missing_images(root, [line['file'] for line in lines]):
       continue
     for line, image in zip(lines, to_pixels(config, unified, group, start)):
       metadata = line | {'sampler': dataclasses.asdict(config.sampler)}
@@ -254,7 +224,7 @@ def to_pixels(
     config: job settings.
     unified: model that draws.
     prompts: N texts.
-    start: codes and mask from `starting_codes`.
+    start: codes and mask from `starting_image.starting_codes`.
 
   Returns:
     uint8[N * M, H, W, 3], M images per prompt.

@@ -1,10 +1,8 @@
 """Trains a round by Pair-DPO on pairs from `curate` or the official code."""
 
-from collections.abc import Iterator
 from collections.abc import Sequence
-import contextlib
 import dataclasses
-import json
+import math
 import pathlib
 import time
 import typing
@@ -12,25 +10,21 @@ import typing
 import jax
 
 from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.checkpoints import trained_model
-from hermesflow_jax.curation import official_pair_reader
-from hermesflow_jax.curation import pair_dataset
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import pair_source
 from hermesflow_jax.models import showo
 from hermesflow_jax.pair_dpo import learning
-from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.runtime import transfer
 from hermesflow_jax.sampling import unified_model
 
 
@@ -49,15 +43,20 @@ class Settings(job_model.ModelSettings, learning.LearningConfig):
     both: whether an input needs both pairs to be trained on.
     images: folder with an official file's images; '' for the folder that holds
       the file, or for absolute paths the working directory.
+    least_win: an official file's winning image must score more than this, as
+      in `pair_selection.PairRules`; `curate` has applied its rules already.
     on_error: 'raise' stops at a faulty record in an official file, 'skip'
       leaves it out and prints it.
   """
 
-  pairs: str
+  pairs: str = settings.path_of_content('pairs')
   round: settings.PositiveInt = dataclasses.field(default=1, kw_only=True)
-  reference: str = dataclasses.field(default='', kw_only=True)
+  reference: str = settings.path_of_content('frozen', default='', kw_only=True)
   both: bool
-  images: str = ''
+  images: str = settings.path_of_content('image_files', default='')
+  least_win: settings.Fraction = settings.may_change_on_resume(
+    default=0.6, kw_only=True
+  )
   on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
     'raise'
   )
@@ -71,6 +70,7 @@ class Settings(job_model.ModelSettings, learning.LearningConfig):
       )
 
 
+@job_start.releases_workdir
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Trains a round on existing pairs.
 
@@ -88,29 +88,39 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   reference_path = reference_config and job_model.locate(
     reference_config, console
   )
-  with local_pairs(config) as (folder, hashes):
+  with pair_source.open_pairs(config) as source:
     mesh = job_model.make_mesh(
       config, path, console, config.batch, config.optim.accumulate
     )
     parts, weights = job_start.load_initial_model(config, path, mesh)
-    identity = {'base': weights, 'pairs': hashes}
+    if not source.is_official:
+      curation_folder.check_tokenizers(source.folder, parts, console)
+    identity = {'base': weights, 'pairs': source.hashes}
     if reference_config:
       identity['frozen'] = job_model.weight_hashes(
         reference_config, reference_path
       )
+    contents = job_start.input_hashes(parts.text, source.images)
+    if source.is_official:
+      contents['least_win_of_files'] = lambda: config.least_win
     results = job_start.claim_and_read_results(
-      workdir, config, console, 'results.json', **identity
+      workdir, config, console, 'results.json', contents=contents, **identity
     )
     root = storage.path(workdir)
+    results = finished_results(root, results, console)
     if results is not None:
       job_start.report_finished(console, workdir, root / 'model')
       return results
     unified = job_model.place_on_mesh(
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
-    source = read_pairs(config, folder, unified, root / 'data', console)
-    rows = trainable_records(source, parts.grid[0] * parts.grid[1], config.both)
-  console.say(f'{len(rows)} of {len(source)} inputs have pairs to learn from')
+    records = pair_source.read_pairs(
+      config, source, unified, root / 'data', console
+    )
+    rows = trainable_records(
+      records, parts.grid[0] * parts.grid[1], config.both
+    )
+  console.say(f'{len(rows)} of {len(records)} inputs have pairs to learn from')
   reference = unified.model
   if reference_config:
     reference = load_reference(reference_config, reference_path, unified)
@@ -125,19 +135,19 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config.round,
     console,
   )
-  # A run that was killed before it wrote its results may have left a model.
-  processes.on_first_process(lambda: checkpoint.remove(root / 'model'))
-  trained_model.save_model(
-    str(root / 'model'),
-    dataclasses.replace(unified, model=model),
-    str(path),
-    {'inputs': len(rows), 'steps': steps},
-  )
   results = {
     'inputs': len(rows),
     'steps': steps,
     'seconds': time.perf_counter() - began,
   }
+  # A model at this path is damaged.
+  processes.on_first_process(lambda: checkpoint.remove(root / 'model'))
+  trained_model.save_model(
+    str(root / 'model'),
+    dataclasses.replace(unified, model=model),
+    str(path),
+    results,
+  )
   job_results.write_json(root / 'results.json', results)
   processes.on_first_process(
     lambda: storage.remove(root / 'training' / 'steps')
@@ -146,56 +156,34 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   return results
 
 
-@contextlib.contextmanager
-def local_pairs(
-  config: Settings,
-) -> Iterator[tuple[pathlib.PurePath, dict[str, str]]]:
-  """Yields a local copy of the pairs, and SHA-256 by file name.
+def finished_results(
+  root: pathlib.PurePath, results: dict | None, console: terminal.Console
+) -> dict | None:
+  """Returns the results of a finished run; None if the run must learn.
+
+  All processes call it. Results that are gone or damaged come from the record
+  of the model. A model that is gone or damaged must be learned again.
 
   Args:
-    config: job settings.
-
-  Raises:
-    ValueError: the pairs are missing, damaged or for another round.
+    root: run folder.
+    results: content of `results.json`; None if it is gone or damaged.
+    console: prints what is made again.
   """
-  pairs = storage.path(config.pairs)
-  if official_pair_reader.is_official_file(pairs):
-    official_pair_reader.read_official(pairs, config.images, config.on_error)
-    yield pairs, {pairs.name: output_files.sha256(str(pairs))}
-    return
-  hashes = curation_folder.dataset_hashes(pairs, config.round)
-  with transfer.local_copy(pairs, hashes) as folder:
-    curation_folder.check_dataset(pairs, folder, hashes)
-    yield folder, hashes
-
-
-def read_pairs(
-  config: Settings,
-  path: pathlib.PurePath,
-  unified: unified_model.UnifiedModel,
-  data_dir: pathlib.PurePath,
-  console: terminal.Console,
-) -> Sequence[dict]:
-  """Returns pair records from a dataset or an official file.
-
-  Args:
-    config: job settings.
-    path: path from `local_pairs`.
-    unified: model whose tokenizer encodes images of an official file.
-    data_dir: folder that keeps encoded images.
-    console: prints which records are left out.
-  """
-  if not official_pair_reader.is_official_file(path):
-    return pair_dataset.data_source(str(path / 'tfds'))
-  return official_pair_reader.load_official(
-    path,
-    config.images,
-    unified,
-    data_dir,
-    json.dumps(fingerprints.fingerprint(unified.tokenizer)),
-    config.on_error,
-    console.say,
-  )
+  notes = job_start.read_model_notes(root / 'model')
+  if notes is None and results is not None:
+    job_start.report_missing(console, [str(root / 'model')])
+  if notes is None:
+    return None
+  if results is not None:
+    return results
+  # Models of earlier releases lack some values.
+  if not {'inputs', 'steps'} <= notes.keys():
+    return None
+  results = {name: notes[name] for name in ('inputs', 'steps')} | {
+    'seconds': notes.get('seconds', math.nan)
+  }
+  job_results.write_json(root / 'results.json', results)
+  return results
 
 
 def reference_settings(config: Settings) -> Settings | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 import resource
 import sys
 import time
@@ -90,6 +91,7 @@ class Settings(job_model.ModelSettings):
     return self.inputs * (self.play.rounds if self.fresh_inputs else 1)
 
 
+@job_start.releases_workdir
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Runs or resumes self-play; writes `results.json` and `report.html`.
 
@@ -102,7 +104,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   began = time.perf_counter()
   root = storage.path(workdir)
   path = job_model.locate(config, console)
-  hashes = check_files(config, console)
+  hashes, images = check_files(config, console)
   mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
@@ -113,23 +115,30 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     'results.json',
+    contents=job_start.input_hashes(parts.text, images),
     base=weights,
     data=hashes,
     **job_model.answer_encoding(parts.text),
   )
-  if results and len(results['rounds']) > config.play.rounds:
+  finished = results.get('rounds', []) if results else []
+  # Models of rounds before the newest may have been removed to save space.
+  if len(finished) > config.play.rounds and job_start.all_exist(
+    console,
+    lambda: run_summary.missing_files(root, config.play.rounds),
+    root / 'checkpoints' / str(config.play.rounds),
+  ):
     job_start.report_finished(
       console,
       workdir,
       root / 'report.html',
       'to play more rounds, give a larger --config.play.rounds; ',
     )
-    console.say(score_table.score_table(results['rounds']))
+    console.say(score_table.score_table(finished))
     return results
-  if results:
+  if finished:
     console.say(
-      f'{len(results["rounds"]) - 1} of {config.play.rounds} rounds are '
-      'finished, continuing'
+      f'{len(finished) - 1} of {config.play.rounds} rounds are finished, '
+      'continuing'
     )
   base = job_model.place_on_mesh(
     config,
@@ -147,7 +156,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   run_summary.add_changes(summaries, root)
   results = {
     'rounds': summaries,
-    'config': job_results.json_values(dataclasses.asdict(config)),
+    'config': settings.to_json_types(config),
     'seconds': run_summary.total_seconds(
       summaries, time.perf_counter() - began
     ),
@@ -169,7 +178,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   return results
 
 
-def check_files(config: Settings, console: terminal.Console) -> list[dict]:
+def check_files(
+  config: Settings, console: terminal.Console
+) -> tuple[list[dict], list[pathlib.PurePath]]:
   """Checks the user's files before any weight is read.
 
   Args:
@@ -177,24 +188,17 @@ def check_files(config: Settings, console: terminal.Console) -> list[dict]:
     console: prints how many records are unused, and which are used twice.
 
   Returns:
-    SHA-256 for input files and for held-out files; [] without files.
+    SHA-256 for input files and for held-out files, and the image files; [] and
+    [] without files.
 
   Raises:
     ValueError: a file cannot be used.
   """
-  if not config.files:
-    return []
-  records, hashes = [], []
-  for source, count in (
+  sources = config.files and (
     (config.files.inputs, config.inputs_of_all_rounds),
     (config.files.held_out, config.held_out),
-  ):
-    rows = record_files.read_records(source)
-    job_inputs.report_unused(source, len(rows), count, console)
-    records.append(rows[:count])
-    hashes.append(record_files.file_hashes(source))
-  job_inputs.report_overlap(*records, console)
-  return hashes
+  )
+  return job_inputs.check_files(sources or (), console)
 
 
 def _check_rounds(config, root):

@@ -17,6 +17,7 @@ from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import mesh_config
+from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
@@ -74,8 +75,8 @@ class Settings:
   mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
   world: shape_world.World
   scenes: settings.PositiveInt
-  tokenizer: str
-  init_from: str
+  tokenizer: str = settings.path_of_content('tokenizer_weights')
+  init_from: str = settings.path_of_content('base')
   decoder: phi.PhiConfig
   lengths: token_rows.Lengths
   mixture: pretraining.TaskMixture
@@ -109,6 +110,7 @@ def _newest_model(setting, folder, console):
   return path
 
 
+@workdir_claim.releases_workdir
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Trains, exports and evaluates the unified model.
 
@@ -134,8 +136,16 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     first_model = initial_model.open(initial_path)
     first_model.config()
     identity['base'] = first_model.weight_hashes(tokenizer_path)
-  workdir_claim.claim_workdir(workdir, config, console, **identity)
   workdir_claim.check_writable(config.export)
+  workdir_claim.claim_workdir(
+    workdir,
+    config,
+    console,
+    contents={
+      'tokenizer_weights': lambda: tokenizer_hashes.image_hash(tokenizer)
+    },
+    **identity,
+  )
   grid = (shape_world.SIZE // tokenizer.reduction,) * 2
   text = world_tokenizer()
   vocab = vocabulary.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
@@ -203,8 +213,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     ),
     mesh=mesh,
     folder=workdir,
-    identity=identities.identity_of(Settings, settings.to_json_types(config)),
-    comparable=functools.partial(identities.identity_of, Settings),
+    identity=identities.identity_of(
+      Settings, settings.to_json_types(config), 'content'
+    ),
+    comparable=functools.partial(
+      identities.identity_of, Settings, of='content'
+    ),
     label='pretraining',
     console=console,
   )

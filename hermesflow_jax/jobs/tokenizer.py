@@ -68,6 +68,7 @@ class Settings:
     settings.check(self)
 
 
+@workdir_claim.releases_workdir
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Trains, evaluates and exports the tokenizer.
 
@@ -82,8 +83,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """
   began = time.perf_counter()
   mesh = config.mesh.make(config.schedule.batch, say=console.say)
-  workdir_claim.claim_workdir(workdir, config, console)
   workdir_claim.check_writable(config.export)
+  workdir_claim.claim_workdir(workdir, config, console)
   data_dir = str(storage.path(workdir) / 'data')
   source = scene_dataset.data_source(
     data_dir,

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 import dataclasses
-import glob
-import os
-import pathlib
 import typing
 
 import numpy as np
 
+from hermesflow_jax.data import image_listing
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import job_model
@@ -18,14 +16,15 @@ from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import known_words
 from hermesflow_jax.sequences import text_tokenizer
 
 # Images per batch: a stop costs at most the answers of a batch.
 GROUP = 256
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 # Number of images in the printed table.
 _TABLE = 20
 
@@ -35,8 +34,7 @@ class Settings(job_model.ModelSettings):
   """Job settings.
 
   Attributes:
-    images: files, folders (with all images below them) and glob patterns,
-      local or in a bucket.
+    images: see `image_listing.list_images`.
     caption: whether to caption each image.
     questions: questions about each image.
     choices: possible answers; the model picks the most likely. () for free
@@ -83,10 +81,14 @@ class Settings(job_model.ModelSettings):
       raise ValueError(
         f'choices must be at least two different texts, got {self.choices}'
       )
+    for name in ('questions', 'choices'):
+      for number, text in enumerate(getattr(self, name)):
+        user_text.check_plain(f'{name}[{number}]', text)
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
     question_answering.AnswerConfig(rule=self.choice_rule)
 
 
+@job_start.releases_workdir
 def run(
   config: Settings, workdir: str, console: terminal.Console
 ) -> list[dict]:
@@ -98,7 +100,8 @@ def run(
     Records written to `answers.jsonl`, one per image.
   """
   path = job_model.locate(config, console)
-  names = list_images(config.images)
+  passed_over = []
+  names = image_listing.list_images(config.images, passed_over.append)
   mesh = config.mesh.make()
   parts, weights = job_start.load_initial_model(config, path, mesh)
   unified = job_model.place_on_mesh(
@@ -109,8 +112,7 @@ def run(
     question_answering.AnswerConfig(rule=config.choice_rule),
     config.caption_prompt,
   )
-  for question in config.questions:
-    unified.check_question({'question': question})
+  check_questions(config, unified, console)
   size = unified.grid[0] * unified.tokenizer.reduction
   names = input_faults.valid_only(
     [
@@ -121,11 +123,14 @@ def run(
     'image',
     console,
   )
+  for line in passed_over:
+    console.say(line)
   rows = job_start.claim_and_read_results(
     workdir,
     config,
     console,
     'answers.jsonl',
+    contents=job_start.input_hashes(parts.text),
     base=weights,
     images={name: output_files.sha256(name) for name in names},
     pixels=image_reader.VERSION,
@@ -174,71 +179,51 @@ def answer_batches(
   texts = []
   for number, batch in enumerate(progress):
     part = storage.path(workdir) / 'parts' / f'{number:06d}.jsonl'
-    if not part.exists():
+    if not job_start.has_rows(part, len(batch)):
       rows = ask_about_images(config, unified, batch, size)
       output_files.write_atomically(part, job_results.unicode_json_lines(rows))
     texts.append(part.read_bytes().decode())
   return ''.join(texts)
 
 
-def list_images(patterns: Sequence[str]) -> list[str]:
-  """Returns image files that match patterns, without repetition, in order.
-
-  Args:
-    patterns: files, folders and glob patterns.
-
-  Raises:
-    ValueError: a pattern matches no file.
-  """
-  matches = {}
-  for name in patterns:
-    if not storage.is_local(storage.path(name)):
-      below = _list_bucket(name)
-    elif os.path.isdir(name):
-      below = sorted(
-        str(path)
-        for path in pathlib.Path(name).rglob('*')
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-      )
-    elif os.path.exists(name):
-      below = [name]
-    else:
-      below = sorted(filter(os.path.isfile, glob.glob(name, recursive=True)))
-    if not below:
-      raise ValueError(
-        f'images must name existing image files, got {name}; give a file, a '
-        'folder or a glob pattern'
-      )
-    matches |= dict.fromkeys(below)
-  return list(matches)
-
-
-def _list_bucket(pattern: str) -> list[str]:
-  """Returns image files in a bucket that match a pattern."""
-  path = storage.path(pattern)
-  if '*' in pattern:
-    return storage.glob(pattern)
-  if not path.is_dir():
-    return [pattern] if path.exists() else []
-  return [
-    str(path / file)
-    for file in sorted(storage.list_files(path))
-    if pathlib.PurePath(file).suffix.lower() in SUFFIXES
-  ]
-
-
 def image_fault(name: str, size: int) -> str:
-  """Returns why an image file cannot be read; '' for a readable image.
-
-  Args:
-    name: path.
-    size: side in pixels, after cropping.
-  """
+  """Returns why an image file cannot be read; '' for a readable image."""
   try:
+    user_text.check('its name', name)
     image_reader.load_image(storage.path(name), size)
   except ValueError as error:
-    return str(error).partition('cannot be read: ')[2]
+    return str(error).partition('cannot be read: ')[2] or str(error)
   return ''
+
+
+def check_questions(
+  config: Settings,
+  unified: unified_model.UnifiedModel,
+  console: terminal.Console,
+) -> None:
+  """Checks that the model can read all questions and tell choices apart.
+
+  Args:
+    config: job settings.
+    unified: model that answers.
+    console: prints which words the model does not know.
+
+  Raises:
+    ValueError: names all questions that are too long, or two choices with the
+      same tokens.
+  """
+  warning = known_words.unknown_warning(
+    unified.text, [*config.questions, *config.choices]
+  )
+  if warning:
+    console.say(warning)
+  faults = {}
+  for question in config.questions:
+    try:
+      unified.check_question({'question': question, 'choices': config.choices})
+    except ValueError as error:
+      faults[str(error)] = None
+  input_faults.raise_if_any(list(faults))
 
 
 def ask_about_images(

@@ -49,13 +49,6 @@ def load_model(
     )
   mesh = sharding.make_mesh() if mesh is None else mesh
   parts = initial_model.open(folder).load(sizes, mesh, tokenizer, text)
-  return unified_model.UnifiedModel(
-    model=jax.device_put(parts.model, sharding.shardings(parts.model, mesh)),
-    tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),
-    text=parts.text,
-    lengths=parts.lengths,
-    grid=parts.grid,
-    mesh=mesh,
-    chunk=chunk * mesh.shape['data'],
-    progress=terminal.silent().progress,
+  return unified_model.place_on_mesh(
+    parts, mesh, chunk, progress=terminal.silent().progress
   )

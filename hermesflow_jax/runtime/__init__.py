@@ -15,6 +15,7 @@ Files:
   storage       files in local folders and buckets
   temporary_folders  go away also if their process is killed
   transfer      copies of folders between the two
+  folder_lock   keeps two jobs out of a folder
   output_files  writes files, which appear only when complete
   write_faults  why a file cannot be written
   strict_json   JSON that other programs wrote
@@ -25,6 +26,6 @@ Settings:
   type_hints    takes their annotations apart
   identities    settings that decide if two runs or models are the same
 
-Commands: command (signals, streams, exit code), output_streams (may be closed
-or full). Reports: terminal (messages and progress), timing (clocks).
+Commands: entry_point (signals, streams, exit code), output_streams (that may
+be closed or full). Reports: terminal (messages and progress), timing (clocks).
 """

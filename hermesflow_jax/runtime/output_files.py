@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import hashlib
 import io
 import json
+import pathlib
 
 import numpy as np
 
@@ -44,6 +45,31 @@ def json_text(value) -> str:
     ValueError: a number is NaN or infinite.
   """
   return json.dumps(value, indent=1, allow_nan=False) + '\n'
+
+
+def read_json(source: pathlib.PurePath) -> dict:
+  """Returns the JSON object of a file that a run wrote.
+
+  Args:
+    source: file path.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
+  try:
+    value = json.loads(source.read_bytes())
+  except ValueError as error:
+    raise _damaged(source, error) from error
+  if not isinstance(value, dict):
+    raise _damaged(source, 'it holds no JSON object')
+  return value
+
+
+def _damaged(source, error) -> ValueError:
+  return ValueError(
+    f'{source} is damaged ({error}): remove it, and the same command makes it '
+    'again'
+  )
 
 
 def write_atomically(target: str, data: str | bytes) -> None:

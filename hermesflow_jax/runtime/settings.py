@@ -24,6 +24,7 @@ import json
 import math
 import typing
 
+from hermesflow_jax.runtime import flag_texts
 from hermesflow_jax.runtime import type_hints
 
 
@@ -103,7 +104,8 @@ def build(kind: type, values: Mapping, name: str = 'config'):
     kind: the dataclass. Its fields may be dataclasses, bool, int, float, str,
       tuples of these, or None as an alternative; a `dict` is any mapping.
     values: a mapping with exactly its fields; fields with a default may be
-      left out. Numbers must fit into 32 bits; a list may stand for a tuple.
+        left out. Numbers must fit into 32 bits; a list may stand for a tuple, and
+      a `flag_texts.FlagText` for any value.
     name: the mapping's name in messages.
 
   Raises:
@@ -152,7 +154,29 @@ def may_change_on_resume(**options) -> dataclasses.Field:
   Args:
     **options: `dataclasses.field` arguments, e.g. a default.
   """
-  return dataclasses.field(metadata={'no_part_of': ('run', 'model')}, **options)
+  return dataclasses.field(
+    metadata={'no_part_of': ('run', 'model', 'content', 'untrained')}, **options
+  )
+
+
+def of_learning(**options) -> dataclasses.Field:
+  """Declares a setting of learning, free until the first checkpoint."""
+  return dataclasses.field(metadata={'no_part_of': ('untrained',)}, **options)
+
+
+def path_of_content(key: str, **options) -> dataclasses.Field:
+  """Declares a path, which may change if the content behind it is the same.
+
+  A run keeps hashes of the content (`workdir_claim.claim_workdir`); without
+  them the path identifies the run.
+
+  Args:
+    key: name of the hashes in the record of a run.
+    **options: `dataclasses.field` arguments, e.g. a default.
+  """
+  return dataclasses.field(
+    metadata={'no_part_of': ('content', 'untrained'), 'content': key}, **options
+  )
 
 
 def numerics(**options) -> dataclasses.Field:
@@ -242,6 +266,12 @@ def _conditions(hint, value, name):
 
 
 def _typed(hint, value, name, faults):
+  if isinstance(value, flag_texts.FlagText):
+    try:
+      value = flag_texts.read(hint, value, name)
+    except ValueError as error:
+      faults.append(str(error))
+      return None
   hint, _ = type_hints.split_annotation(hint)
   if inner := type_hints.optional_type(hint):
     return None if value is None else _value(inner, value, name, faults)

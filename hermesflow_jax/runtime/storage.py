@@ -6,6 +6,7 @@ no locks and no append; their folders are prefixes of object names.
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import functools
 import io
 import logging
@@ -48,8 +49,8 @@ def path(name: str | os.PathLike):
   """Returns a `pathlib.Path`, or an `epath.Path` in a bucket.
 
   Args:
-    name: 'folder/file' or 'gs://bucket/folder/file'; a path is returned as it
-      is.
+    name: 'folder/file' or 'gs://bucket/folder/file'; '~' at the beginning is
+      the home folder. A path is returned as it is.
 
   Raises:
     ValueError: the scheme is another, or gcsfs is not installed.
@@ -58,7 +59,8 @@ def path(name: str | os.PathLike):
     return name
   scheme, mark, place = os.fspath(name).partition('://')
   if not mark:
-    return pathlib.Path(name)
+    # A shell expands `~` only at the beginning of a word, not after `--flag=`.
+    return pathlib.Path(os.path.expanduser(name))
   if f'{scheme}{mark}' != _BUCKETS or not place.strip('/'):
     raise ValueError(f'path must be a folder or gs://bucket/folder, got {name}')
   _bucket()
@@ -100,7 +102,7 @@ def make_folder(folder) -> None:
 
 
 def check_writable(folder) -> None:
-  """Makes a folder and checks that files can be written into it.
+  """Checks that files can be written into a folder, which need not exist.
 
   Args:
     folder: folder path.
@@ -109,9 +111,11 @@ def check_writable(folder) -> None:
     OSError: the folder is read-only; for a bucket also other `failures()`.
   """
   if is_local(folder):
-    make_folder(folder)
-    if not os.access(folder, os.W_OK):
-      raise OSError('it is read-only')
+    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not parent.is_dir():
+      raise NotADirectoryError(errno.ENOTDIR, 'Not a directory', str(parent))
+    if not os.access(parent, os.W_OK):
+      raise OSError(f'{parent} is read-only')
   else:
     write(folder / 'writable.tmp', b'')
     remove(folder / 'writable.tmp')

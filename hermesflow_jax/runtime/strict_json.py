@@ -107,6 +107,14 @@ def _value(text):
     return error
 
 
+def _end_of_refused(text, start) -> int | None:
+  """Returns where a refused JSON value ends, None if it is also damaged."""
+  try:
+    return _PLAIN.raw_decode(text, start)[1]
+  except (ValueError, RecursionError):
+    return None
+
+
 def _spread(text):
   """Yields the records of a list, or of values with commas between them."""
   at = _BETWEEN.match(text).end()
@@ -135,8 +143,7 @@ def _spread(text):
     except json.JSONDecodeError as error:
       value, end = error, None
     except ValueError as error:
-      # It is JSON that is refused, so its end is known.
-      value, end = error, _PLAIN.raw_decode(text, at)[1]
+      value, end = error, _end_of_refused(text, at)
     if end is None:
       following = indented and indented.search(text, at)
       if not following:

@@ -64,7 +64,10 @@ def identity_keys(seed: int, names: Sequence[str], candidates: int):
     uint32[N, candidates, 2], raw keys.
   """
   hashes = np.array([zlib.crc32(n.encode()) for n in names], np.uint32)
-  return np.asarray(_keys(jax.random.key(seed), hashes, candidates))
+  # Padded to a power of two, so that few sizes are compiled.
+  padded = np.resize(hashes, max(64, 1 << (len(names) - 1).bit_length()))
+  keys = _keys(jax.random.key(seed), padded, candidates)
+  return np.asarray(keys)[: len(names)]
 
 
 def padded_length(size: int, most: int) -> int:

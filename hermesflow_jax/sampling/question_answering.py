@@ -13,6 +13,7 @@ from hermesflow_jax.sampling import choice_rules
 from hermesflow_jax.sampling import choice_tokens
 from hermesflow_jax.sampling import mesh_sampler
 from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sequences import known_words
 from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
@@ -129,14 +130,15 @@ class QuestionAnswerer:
     return [list(itertools.islice(answers, count)) for count in counts]
 
   def check_question(self, question: dict, image_tokens: int) -> None:
-    """Checks that the prompt of a question fits into a row.
+    """Checks that a question fits into a row, and that its choices differ.
 
     Args:
-      question: TIFA record.
+      question: TIFA record; choices may be absent.
       image_tokens: I, codes per image.
 
     Raises:
-      ValueError: the prompt is too long.
+      ValueError: the prompt is too long, or two choices have the same tokens.
+        Free replies are compared with the choices as text.
     """
     # A row also holds <|mmu|>, <|soi|>, <|eoi|> and <|sot|>.
     space = self.lengths.prompt - image_tokens - 4
@@ -147,6 +149,8 @@ class QuestionAnswerer:
         f'question must have at most {space} tokens, got {len(tokens)}: '
         f'{prompt!r}'
       )
+    if not self.config.free:
+      known_words.check_choices(self.text, question.get('choices', ()))
 
   def _rows(self, codes, records, counts) -> QuestionRows:
     """Builds the rows of all questions."""

@@ -277,3 +277,24 @@ class UnifiedModel:
     if len(tokens) <= space:
       return None
     return self.text.decode(tokens[max(0, space - 6) : space])
+
+
+def place_on_mesh(parts, mesh, chunk: int, **options) -> UnifiedModel:
+  """Places a model and its image tokenizer on a device mesh.
+
+  Args:
+    parts: a `model_bundle.Bundle`.
+    mesh: device mesh.
+    chunk: images or texts that a device samples at once, at most.
+    **options: further fields of `UnifiedModel`.
+  """
+  return UnifiedModel(
+    model=jax.device_put(parts.model, sharding.shardings(parts.model, mesh)),
+    tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),
+    text=parts.text,
+    lengths=parts.lengths,
+    grid=parts.grid,
+    mesh=mesh,
+    chunk=chunk * mesh.shape['data'],
+    **options,
+  )

@@ -1,6 +1,5 @@
 """Curation phase: candidates, scores, homologous pairs."""
 
-import json
 import time
 
 import numpy as np
@@ -33,11 +32,14 @@ def curate(this_round: round_state.Round) -> tuple[dict, dict]:
   """
   folder = this_round.folder
   record = folder / 'curation.json'
-  if processes.broadcast_from_first(record.exists):
+  pairs_file = folder / 'pairs.jsonl'
+  if processes.broadcast_from_first(
+    lambda: record.exists() and pairs_file.exists()
+  ):
     this_round.console.say(f'{folder.name}: pairs found, skipping curation')
     pairs, curation = (
       pair_files.read_pairs(folder),
-      json.loads(record.read_text()),
+      output_files.read_json(record),
     )
   else:
     began = time.perf_counter()

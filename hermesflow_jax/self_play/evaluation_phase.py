@@ -77,7 +77,7 @@ def evaluate(
   """
   record = folder / 'evaluation.json'
   summary = processes.broadcast_from_first(
-    lambda: json.loads(record.read_text()) if record.exists() else None
+    lambda: output_files.read_json(record) if record.exists() else None
   )
   unseen_hash = _ids_hash(data.unseen)
   previous_hash = summary and (summary.get('unseen') or {}).get('content')

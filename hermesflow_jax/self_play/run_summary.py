@@ -12,6 +12,27 @@ def finished_rounds(root: pathlib.PurePath) -> int:
   return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
+def missing_files(root: pathlib.PurePath, rounds: int) -> list:
+  """Returns the files of a finished run that do not exist, beside its models.
+
+  Args:
+    root: run folder.
+    rounds: finished rounds.
+
+  Returns:
+    Paths; also that of a report without its end.
+  """
+  files = []
+  for number in range(rounds + 1):
+    folder = root / f'round_{number}'
+    files += [folder / 'evaluation.json']
+    files += [folder / 'pairs.jsonl'] if number else []
+  report = root / 'report.html'
+  whole = report.exists() and b'</html>' in report.read_bytes()[-100:]
+  missing = [] if whole else [report]
+  return missing + [file for file in files if not file.exists()]
+
+
 def add_changes(summaries: list[dict], root: pathlib.PurePath) -> None:
   """Adds paired changes since the base model to each round summary.
 

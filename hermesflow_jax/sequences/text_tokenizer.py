@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from collections.abc import Sequence
 import os
+import re
 
 import tokenizers
 import transformers
 
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
+from hermesflow_jax.runtime import user_text
 
 EOS = '<|endoftext|>'
 # Suffixes of the files of a tokenizer.
@@ -21,14 +23,18 @@ ASSISTANT = 'ASSISTANT:'
 
 
 def check_prompt(name: str, prompt: str) -> None:
-  """Raises ValueError if a prompt has no words.
+  """Raises ValueError if a prompt has no words, or odd characters.
 
   Args:
     name: setting name, for the error.
     prompt: prompt text.
+
+  Raises:
+    ValueError: the prompt is blank, or see `user_text.check_plain`.
   """
   if not prompt.strip():
     raise ValueError(f'{name} must have words, got {prompt!r}')
+  user_text.check_plain(name, prompt)
 
 
 def user_turn(question: str) -> str:
@@ -39,6 +45,9 @@ def user_turn(question: str) -> str:
 class TextTokenizer:
   """Encodes and decodes plain text, without special tokens.
 
+  A special token in a text, e.g. `<|endoftext|>` or `<|soi|>`, is split as
+  plain text: the words of a user never become the token.
+
   Attributes:
     size: text id count; the vocabulary's `text_size`.
     eos: id for `<|endoftext|>`.
@@ -48,12 +57,82 @@ class TextTokenizer:
     self._tokenizer = tokenizer
     self.size = len(tokenizer)
     self.eos = tokenizer.eos_token_id
+    self._special = _special_pattern(tokenizer)
+    model = tokenizer.backend_tokenizer.model
+    token = getattr(model, 'unk_token', None)
+    self._unknown = model.token_to_id(token) if token else None
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the token ids of each text."""
+    """Returns the token ids of each text.
+
+    Raises:
+      ValueError: a text has a lone surrogate.
+    """
     if not texts:
       return []
-    return self._tokenizer(list(texts), add_special_tokens=False)['input_ids']
+    try:
+      rows = self._tokenize(texts)['input_ids']
+    except TypeError:
+      for text in texts:
+        user_text.check('text', text)
+      raise
+    if self._special:
+      for number, text in enumerate(texts):
+        if self._special.search(text):
+          rows[number] = self._encode_parts(text)
+    return rows
+
+  def _tokenize(self, texts, **options):
+    """Calls the tokenizer; special tokens are split as plain text."""
+    return self._tokenizer(
+      list(texts),
+      add_special_tokens=False,
+      split_special_tokens=True,
+      **options,
+    )
+
+  def _encode_parts(self, text):
+    """Returns token ids of a text that spells tokens which look special.
+
+    The tokenizer splits tokens that it calls special. Others are cut behind
+    their first character, so that the tokenizer does not see them.
+    """
+    parts, start = [], 0
+    for match in self._special.finditer(text):
+      parts.append(text[start : match.start() + 1])
+      start = match.start() + 1
+    parts.append(text[start:])
+    return [
+      token for part in self._tokenize(parts)['input_ids'] for token in part
+    ]
+
+  @property
+  def has_unknown_words(self) -> bool:
+    """Whether some words have the same token; false for a byte-level BPE."""
+    return self._unknown is not None
+
+  def unknown_words(self, texts: Sequence[str]) -> list[str]:
+    """Returns the words of texts that become the token of unknown words.
+
+    Args:
+      texts: texts.
+
+    Returns:
+      The words without repetition, in order; [] for tokenizers that know all
+      text, e.g. a byte-level BPE.
+    """
+    if self._unknown is None or not texts:
+      return []
+    encoded = self._tokenize(texts, return_offsets_mapping=True)
+    words = [
+      text[begin:end]
+      for text, ids, spans in zip(
+        texts, encoded['input_ids'], encoded['offset_mapping'], strict=True
+      )
+      for number, (begin, end) in zip(ids, spans, strict=True)
+      if number == self._unknown
+    ]
+    return list(dict.fromkeys(words))
 
   def encode_replies(
     self, replies: Sequence[str], space: str = ' '
@@ -109,6 +188,20 @@ class TextTokenizer:
     self._tokenizer.backend_tokenizer.save(path)
 
 
+def _special_pattern(tokenizer) -> re.Pattern | None:
+  """Returns an expression for added tokens like `<|soi|>` or `[PAD]`.
+
+  The tokenizer splits only those tokens that are marked as special; a
+  tokenizer that the official code saved has others.
+  """
+  names = [
+    re.escape(token.content)
+    for token in tokenizer.added_tokens_decoder.values()
+    if not token.special and re.fullmatch(r'<.+>|\[.+\]', token.content)
+  ]
+  return re.compile('|'.join(names)) if names else None
+
+
 def word_level_tokenizer(words: Iterable[str]) -> TextTokenizer:
   """Builds a tokenizer with an id per lower-case word.
 
@@ -149,7 +242,9 @@ def load(path: str) -> TextTokenizer:
   try:
     return _read(path) if local else _download(where)
   except Exception as error:
-    raise ValueError(f'no readable tokenizer at {path}: {error}') from error
+    raise ValueError(
+      f'no readable tokenizer at {path}: {error!s:.300}'
+    ) from error
 
 
 def _read(path):

@@ -3,13 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import tiny
 
 from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.runtime import sharding
 
 
-def test_fingerprints_do_not_depend_on_the_mesh():
+@pytest.mark.parametrize('host', [0, fingerprints.HOST])
+def test_fingerprints_do_not_depend_on_the_mesh(monkeypatch, host):
+  monkeypatch.setattr(fingerprints, 'HOST', host)
   tree = tiny.show_o(jax.random.key(0))
   alone, tree = (
     jax.device_put(tree, sharding.shardings(tree, tiny.mesh(*shape)))
@@ -41,6 +44,18 @@ def test_a_large_array_has_the_sums_of_the_whole(monkeypatch):
   for size in (1, 50, 100, 200):
     monkeypatch.setattr(fingerprints, 'CHUNK', size)
     assert fingerprints.fingerprint(tree) == whole
+
+
+def test_the_host_has_the_sums_of_the_devices(monkeypatch):
+  bits = np.random.default_rng(0).integers(0, 256, 4 * 30, np.uint8)
+  tree = {
+    dtype: jnp.asarray(bits.view(dtype).reshape(2, 3, -1))
+    for dtype in ('float32', 'bfloat16', 'int32', 'uint8')
+  }
+  tree |= {'bool': jnp.asarray(bits > 99), 'scalar': jnp.float32(3)}
+  by_host = fingerprints.fingerprint(tree)
+  monkeypatch.setattr(fingerprints, 'HOST', 0)
+  assert fingerprints.fingerprint(tree) == by_host
 
 
 def test_two_swapped_values_change_the_fingerprint():

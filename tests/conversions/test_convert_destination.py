@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch_weights
 
-from conversions import convert
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
-from hermesflow_jax.runtime import terminal
 
 
 def test_what_is_there_is_kept_unless_told_otherwise(run, converted, tmp_path):
@@ -84,15 +82,3 @@ def test_what_was_written_back_may_be_written_again(run, converted, tmp_path):
   assert {t[0] for t in conversion_files.bits(tmp_path / 'back').values()} == {
     np.dtype(np.float32)
   }
-
-
-def test_an_interrupt_leaves_nothing(converted, tmp_path, monkeypatch):
-  def stop(*args):
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr(checkpoint, 'save', stop)
-  with pytest.raises(KeyboardInterrupt):
-    convert.main(
-      ['showo', str(converted[0]), str(tmp_path / 'x')], terminal.silent()
-    )
-  assert not any(tmp_path.iterdir())

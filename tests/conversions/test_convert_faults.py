@@ -1,7 +1,5 @@
 """Wrong tensors and configs are named in a message; nothing is written."""
 
-import re
-
 import conversion_files
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ def test_every_fault_is_named_at_once(run, tmp_path):
     **{
       f'{layer}mlp.fc1.bias': None,
       f'{layer}mlp.fc2.weight': state[f'{layer}mlp.fc2.weight'].T,
-      f'{layer}self_attn.dense.bias': np.zeros(32, np.float16),
+      f'{layer}self_attn.dense.bias': np.zeros(32, np.int32),
       f'{layer}self_attn.rotary.frequencies': np.zeros(4, np.float32),
       'showo.model.final_layernorm.bias': np.zeros(32, np.int64),
       'showo.lm_head.bias': broken,
@@ -30,7 +28,7 @@ def test_every_fault_is_named_at_once(run, tmp_path):
   for fault in (
     f'missing {layer}mlp.fc1.bias (24,)',
     f'{layer}mlp.fc2.weight: shape must be (32, 24), got (24, 32)',
-    f'{layer}self_attn.dense.bias: dtype must be float32, got float16',
+    f'{layer}self_attn.dense.bias: dtype must be float32, got int32',
     f'surplus {layer}self_attn.rotary.frequencies (4,)',
     'final_layernorm.bias: dtype must be float32, got int64',
     'lm_head.bias: values must be finite',
@@ -75,7 +73,7 @@ def test_faults_of_tensors_are_told_with_sizes_that_do_not_fit(run, tmp_path):
 @pytest.mark.parametrize('name', conversion_files.NAMES)
 def test_names_of_another_form_are_all_told(run, tmp_path, name):
   state = torch_weights.arrays(name)
-  state = {f'module.{k}': v for k, v in state.items()}
+  state = {f'{k}.value': v for k, v in state.items()}
   src = torch_weights.write(tmp_path / 'src', state, torch_weights.config(name))
   code, output = run(conversion_files.NAMES[name], src, tmp_path / 'ours')
   assert code == 2
@@ -85,27 +83,6 @@ def test_names_of_another_form_are_all_told(run, tmp_path, name):
     'clip_vision': 'vision_model.embeddings.class_embedding',
   }.get(name, 'showo.lm_head.bias')
   assert f'missing {first}' in output
-
-
-@pytest.mark.parametrize(
-  'name, dtype',
-  [
-    ('quantize.power_vals', np.int32),
-    ('quantize.power_vals', np.float32),
-    ('quantize.embedding', np.float16),
-    ('quantize.embedding', np.int64),
-  ],
-)
-def test_a_constant_of_another_type_is_refused(run, tmp_path, name, dtype):
-  """Its value would come back, its bits would not."""
-  changed = torch_weights.arrays('magvitv2')[name].astype(dtype)
-  src = conversion_files.folder_of(
-    tmp_path / 'src', 'magvitv2', **{name: changed}
-  )
-  code, output = run('magvitv2', src, tmp_path / 'ours')
-  assert code == 2 and re.search(
-    f'{name}: dtype must be .*, got {changed.dtype}', output
-  )
 
 
 @pytest.mark.parametrize(

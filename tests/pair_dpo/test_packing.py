@@ -44,30 +44,36 @@ def close(actual, expected, atol):
   )
 
 
-def test_log_likelihoods_are_those_of_four_rows(model, masked):
+def with_gradient(logps):
+  """model, batch, masked -> ((log-likelihoods, counts), gradient)."""
+
+  def value(model, batch, masked):
+    output = logps(model, batch, masked)
+    weighted = (output[0].t2i * jnp.array([1.0, -0.5])).sum() + (
+      output[0].mmu * jnp.array([0.7, -1.0])
+    ).sum()
+    return weighted, output
+
+  gradient = jax.jit(jax.grad(value, has_aux=True))
+  return lambda *arguments: gradient(*arguments)[::-1]
+
+
+def test_log_likelihoods_and_gradients_are_those_of_four_rows(model, masked):
   plain, packed = packed_pairs.batches()
-  actual, counts = packed_logps(model, packed, masked)
-  expected, expected_counts = plain_logps(model, plain, masked)
+  (actual, counts), slope = with_gradient(packed_logps)(model, packed, masked)
+  (expected, expected_counts), expected_slope = with_gradient(plain_logps)(
+    model, plain, masked
+  )
   close(actual, expected, 1e-4)
   close(counts, expected_counts, 0)
-
-
-def test_gradients_are_those_of_four_rows(model, masked):
-  plain, packed = packed_pairs.batches()
-
-  def value(logps):
-    return (logps.t2i * jnp.array([1.0, -0.5])).sum() + (
-      logps.mmu * jnp.array([0.7, -1.0])
-    ).sum()
-
-  actual = jax.grad(lambda m: value(packed_logps(m, packed, masked)[0]))(model)
-  expected = jax.grad(lambda m: value(plain_logps(m, plain, masked)[0]))(model)
-  close(actual, expected, 2e-4)
+  close(slope, expected_slope, 2e-4)
 
 
 def test_what_win_and_lose_share_is_there_once(masked):
   _, packed = packed_pairs.batches()
-  tokens, positions, sees, _ = packing.pack_batch(tiny.vocab(), packed, masked)
+  tokens, positions, sees, _ = jax.eval_shape(
+    lambda: packing.pack_batch(tiny.vocab(), packed, masked)
+  )
   masks = masked.shape[1]
   prompt = len(tiny.text().encode([packed_pairs.PROMPT])[0])
   expected = (
@@ -100,7 +106,7 @@ def test_neither_side_sees_the_other(model):
     assert (changed.mmu[:, 1 - side] != actual.mmu[:, 1 - side]).all()
 
 
-@pytest.mark.parametrize('rows', [1, 5, 1000])
+@pytest.mark.parametrize('rows', [1, 1000])
 def test_chunks_of_labels_change_nothing(model, rows):
   _, packed = packed_pairs.batches()
   masked = np.ones((len(packed_pairs.RECORDS), 1, tiny.IMAGE_TOKENS), bool)

@@ -1,13 +1,11 @@
 """Temporary folders of killed processes go away, those in use stay."""
 
-import pathlib
 import subprocess
 import sys
 
 import command_line
 import pytest
 
-from conversions.files import destination
 from hermesflow_jax.runtime import temporary_folders
 
 HOLD = """
@@ -66,14 +64,3 @@ def test_an_error_removes_the_folder(tmp_path):
       (folder / 'x').mkdir()
       raise KeyboardInterrupt
   assert not names(tmp_path)
-
-
-def test_the_next_conversion_removes_what_a_killed_one_left(tmp_path):
-  """Also that of an earlier release, which held no lock."""
-  left = tmp_path / '.model.ab_d3fgh.tmp'
-  (left / 'new').mkdir(parents=True)
-  target = pathlib.Path(tmp_path, 'model')
-  with destination.new_folder(target, False, lambda path: False) as folder:
-    assert not left.exists()
-    folder.mkdir()
-  assert names(tmp_path) == ['model']

@@ -106,9 +106,7 @@ class Counted:
     return self.model(tokens, mask, *rest, **more)
 
 
-@pytest.mark.parametrize(
-  'stretch, expected', [(1, 5), (2, 6), (4, 8), (12, 12)]
-)
+@pytest.mark.parametrize('stretch, expected', [(1, 5), (4, 8), (12, 12)])
 def test_a_reply_that_has_ended_is_not_computed_on(
   golden_policy, prompt, stretch, expected
 ):
@@ -118,10 +116,12 @@ def test_a_reply_that_has_ended_is_not_computed_on(
   stop = int(free[4])
   assert stop not in free[:4]
   counted = Counted(golden_policy)
-  jax.block_until_ready(
-    autoregressive.sample_text(
+
+  @jax.jit
+  def sample(key, row):
+    return autoregressive.sample_text(
       counted,
-      golden_rows.keys(1)[0],
+      key,
       *row,
       max_new=12,
       temperature=1.0,
@@ -130,7 +130,8 @@ def test_a_reply_that_has_ended_is_not_computed_on(
       stop=stop,
       stretch=stretch,
     )
-  )
+
+  jax.block_until_ready(sample(golden_rows.keys(1)[0], row))
   jax.effects_barrier()
   # Two calls read the image and the prompt.
   assert counted.calls == 2 + expected
@@ -150,11 +151,15 @@ def test_tokens_are_drawn_in_proportion(most):
   )
 
 
+of_four = jax.jit(
+  jax.vmap(
+    functools.partial(autoregressive.pick_token, most=4), (0, None, None, None)
+  )
+)
+
+
 @pytest.mark.parametrize('temperature', [0.1, 1.0, 9.0])
 def test_top_one_is_greedy(temperature):
   logits = jax.random.normal(jax.random.key(0), (50,))
-  pick = functools.partial(autoregressive.pick_token, most=4)
-  actual = jax.vmap(pick, (0, None, None, None))(
-    golden_rows.keys(100), logits, temperature, 1
-  )
+  actual = of_four(golden_rows.keys(100), logits, temperature, 1)
   assert set(actual.tolist()) == {int(logits.argmax())}

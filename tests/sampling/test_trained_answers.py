@@ -1,7 +1,8 @@
 """Choices mean what the model says, on a small Show-o with Phi's tokenizer.
 
-The model is trained here on rows in LLaVA's form, with the whole vocabulary of
-Show-o, until its free replies are right.
+The model is trained here on rows in LLaVA's form until its free replies are
+right. It has the whole vocabulary of Show-o; tokens that no row has are not
+trained.
 """
 
 import dataclasses
@@ -44,6 +45,8 @@ REPLIES = (
   'nobody-knows',
 )
 CODES = 16
+# Image codes are below this.
+USED_CODES = 512
 LENGTHS = token_rows.Lengths(max_text=16, mmu=48, prompt=48, lm=16, reply=9)
 BATCH, STEPS = 16, 150
 
@@ -71,9 +74,8 @@ def images(rng, count, noise=0.0):
   ), kinds
 
 
-def model_of(text, dtype='float32'):
-  """A random Show-o of width 32 with the whole vocabulary."""
-  vocab = vocabulary.Vocab(text.size, 8192, text.eos)
+def model_of(vocab, dtype='float32'):
+  """A random Show-o of width 32."""
   decoder = phi.PhiConfig(width=32, layers=2, heads=2, mlp=64, dtype=dtype)
   config = showo.ShowOConfig(vocab, decoder, CODES)
   return jax.jit(lambda key: showo.ShowO(config, rngs=nnx.Rngs(key)))(
@@ -81,13 +83,21 @@ def model_of(text, dtype='float32'):
   )
 
 
-def trained(text, noise=0.0, stages=(STEPS,)):
+def show_o_vocab(text):
+  """Show-o's vocabulary."""
+  return vocabulary.Vocab(text.size, 8192, text.eos)
+
+
+def turns(text):
+  """(ids of the prompt, ids of each reply)."""
+  (prompt,) = text.encode([text_tokenizer.user_turn(QUESTION)])
+  return prompt, text.encode_replies(REPLIES)
+
+
+def trained(model, prompt, replies, noise=0.0, stages=(STEPS,)):
   """Yields the model after some numbers of steps."""
-  model = model_of(text)
   vocab = model.config.vocab
   optimizer = optax.adam(optax.cosine_decay_schedule(6e-3, max(stages)))
-  (prompt,) = text.encode([text_tokenizer.user_turn(QUESTION)])
-  replies = text.encode_replies(REPLIES)
   rng = np.random.default_rng(0)
 
   @functools.partial(jax.jit, donate_argnums=(0, 1))
@@ -100,7 +110,7 @@ def trained(text, noise=0.0, stages=(STEPS,)):
     updates, state = optimizer.update(jax.grad(loss)(model), state, model)
     return optax.apply_updates(model, updates), state
 
-  state = optimizer.init(model)
+  state = jax.jit(optimizer.init)(model)
   for number in range(1, max(stages) + 1):
     codes, kinds = images(rng, BATCH, noise)
     rows = image_to_text.mmu_rows(
@@ -109,6 +119,38 @@ def trained(text, noise=0.0, stages=(STEPS,)):
     model, state = step(model, state, rows)
     if number in stages:
       yield nnx.clone(model)
+
+
+def trained_on_used_tokens(text):
+  """The model after training only with tokens that rows have.
+
+  The other tokens keep their random embeddings, and a low bias in the head, as
+  training gives them.
+  """
+  vocab = show_o_vocab(text)
+  prompt, replies = turns(text)
+  words = sorted({text.eos}.union(prompt, *replies))
+  number = {word: n for n, word in enumerate(words)}
+  used = vocabulary.Vocab(len(words), USED_CODES, number[text.eos])
+  (small,) = trained(
+    model_of(used),
+    [number[word] for word in prompt],
+    [[number[word] for word in reply] for reply in replies],
+  )
+  # The special tokens and the codes follow the words.
+  ids = np.r_[words, vocab.pad : vocab.image_offset + USED_CODES, vocab.mask]
+  model = model_of(vocab)
+  bias = np.full(vocab.size, -10.0, np.float32)
+  bias[ids] = small.head.bias[...]
+  kernel, table = (
+    np.array(a[...]) for a in (model.head.kernel, model.embed.embedding)
+  )
+  kernel[:, ids] = small.head.kernel[...]
+  table[ids] = small.embed.embedding[...]
+  model.decoder = small.decoder
+  model.head.bias[...], model.head.kernel[...] = bias, kernel
+  model.embed.embedding[...] = table
+  return model
 
 
 def unified_of(model, text, **changes):
@@ -155,8 +197,30 @@ def free_replies(unified, codes):
 @pytest.fixture(scope='module')
 def model(text):
   """A model all of whose free replies are right."""
-  (model,) = trained(text)
-  return model
+  return trained_on_used_tokens(text)
+
+
+@pytest.fixture(scope='module')
+def replying(model, text):
+  """dtype -> unified model that replies right to codes, and codes, kinds."""
+
+  @functools.cache
+  def unified(dtype):
+    decoder = dataclasses.replace(model.config.decoder, dtype=dtype)
+    config = dataclasses.replace(model.config, decoder=decoder)
+    typed = jax.tree.unflatten(
+      jax.tree.structure(
+        nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
+      ),
+      jax.tree.leaves(model),
+    )
+    codes, kinds = images(np.random.default_rng(2), 32)
+    assert set(kinds) == set(range(len(REPLIES)))
+    unified = unified_of(typed, text)
+    assert free_replies(unified, codes) == [REPLIES[kind] for kind in kinds]
+    return unified, codes, kinds
+
+  return unified
 
 
 @pytest.mark.parametrize(
@@ -169,35 +233,20 @@ def model(text):
     ('float32', 'mean', 6),
   ],
 )
-def test_a_model_that_replies_right_chooses_right(
-  model, text, dtype, rule, count
-):
-  decoder = dataclasses.replace(model.config.decoder, dtype=dtype)
-  config = dataclasses.replace(model.config, decoder=decoder)
-  model = jax.tree.unflatten(
-    jax.tree.structure(
-      nnx.eval_shape(lambda: showo.ShowO(config, rngs=nnx.Rngs(0)))
-    ),
-    jax.tree.leaves(model),
-  )
-  rng = np.random.default_rng(1)
-  codes, kinds = images(rng, 64)
-  unified = unified_of(model, text)
-  expected = [REPLIES[kind] for kind in kinds]
-  assert free_replies(unified, codes) == expected
+def test_a_model_that_replies_right_chooses_right(replying, dtype, rule, count):
+  unified, codes, kinds = replying(dtype)
   answering = question_answering.AnswerConfig(rule=rule)
   answers = dataclasses.replace(unified, answering=answering).answer(
-    codes, questions_of(rng, kinds, count)
+    codes, questions_of(np.random.default_rng(3), kinds, count)
   )
-  assert [item for (item,) in answers] == expected
+  assert [item for (item,) in answers] == [REPLIES[kind] for kind in kinds]
 
 
-def test_free_answers_of_a_model_that_replies_right_are_right(model, text):
-  rng = np.random.default_rng(1)
-  codes, kinds = images(rng, 64)
+def test_free_answers_of_a_model_that_replies_right_are_right(replying):
+  unified, codes, kinds = replying('float32')
   freely = question_answering.AnswerConfig(free=True, free_prompt='{question}')
-  answers = unified_of(model, text, answering=freely).answer(
-    codes, questions_of(rng, kinds)
+  answers = dataclasses.replace(unified, answering=freely).answer(
+    codes, questions_of(np.random.default_rng(3), kinds)
   )
   assert [item for (item,) in answers] == [REPLIES[kind] for kind in kinds]
 
@@ -229,7 +278,7 @@ def test_a_random_model_is_at_chance(text, rule):
   ]
   codes, _ = images(np.random.default_rng(3), 1)
   short, models = 0, 40
-  unified = unified_of(model_of(text), text)
+  unified = unified_of(model_of(show_o_vocab(text)), text)
 
   @jax.jit
   def other(model, order):
@@ -261,7 +310,8 @@ def test_which_rule_agrees_with_free_replies(text):
   codes, kinds = images(rng, 768, noise=0.75)
   questions = questions_of(rng, kinds)
   print('\nsteps  free right  comparable  ' + '  '.join(choice_rules.RULES))
-  for number, model in zip(stages, trained(text, 0.75, stages)):
+  models = trained(model_of(show_o_vocab(text)), *turns(text), 0.75, stages)
+  for number, model in zip(stages, models):
     unified = unified_of(model, text)
     replies = free_replies(unified, codes)
     right = np.mean([r == REPLIES[k] for r, k in zip(replies, kinds)])

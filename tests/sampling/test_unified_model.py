@@ -58,11 +58,10 @@ def test_another_seed_draws_other_images(unified, drawn):
   assert (actual != drawn).any(-1).mean() > 0.9
 
 
-@pytest.mark.parametrize('shape, chunk', [((1, 1), 5), ((4, 2), 16)])
 def test_meshes_and_chunks_change_no_token(
-  unified, model, drawn, output, answered, shape, chunk
+  unified, model, drawn, output, answered
 ):
-  other = small_unified.unified_on(model, shape, chunk)
+  other = small_unified.unified_on(model, (4, 2), chunk=16)
   np.testing.assert_array_equal(
     other.draw(
       small_unified.NAMES,
@@ -172,7 +171,7 @@ def test_replies_are_words_of_the_world(output):
   assert words and words <= set(tiny.WORDS) | {'<|unk|>'}
 
 
-@pytest.mark.parametrize('most', [1, 3, 16])
+@pytest.mark.parametrize('most', [1, 3])
 def test_pads_change_nothing(
   unified, drawn, output, answered, monkeypatch, most
 ):
@@ -204,7 +203,7 @@ def test_any_number_of_inputs_compiles_few_sizes(unified):
     assert size % 8 == 0 and size <= 64
     assert size < 2 * max(8, len(arrays))
 
-  wide = dataclasses.replace(unified, chunk=64)
+  wide = small_unified.unified_on(unified.model, (8, 1), chunk=64)
   original, batching.map_batches = (batching.map_batches, mapped)
   try:
     for count in range(1, 1_000):

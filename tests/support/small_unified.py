@@ -38,7 +38,7 @@ QUESTIONS = [
 ]
 
 
-def unified_on(model, shape=(8, 1), chunk=8):
+def unified_on(model, shape=(1, 1), chunk=5):
   """The model on a mesh, as the rules place it."""
   mesh = tiny.mesh(*shape)
   tokenizer = tiny.tokenizer()

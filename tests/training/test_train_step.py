@@ -157,7 +157,7 @@ def alone():
   return show_o_steps(start(tiny.mesh(1, 1)), 2, tiny.mesh(1, 1))[1]
 
 
-@pytest.mark.parametrize('shape', [(8, 1), (4, 2), (2, 4), (1, 8)])
+@pytest.mark.parametrize('shape', [(4, 2), (1, 8)])
 def test_every_mesh_trains_alike(alone, shape):
   mesh = tiny.mesh(*shape)
   _, actual = show_o_steps(start(mesh), 2, mesh)
@@ -194,9 +194,9 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path):
   assert metrics == expected_metrics[2:]
 
 
-@pytest.mark.parametrize('shape', [(1, 1), (2, 4)])
+@pytest.mark.parametrize('shape', [(1, 1), (1, 8)])
 def test_a_run_goes_on_on_another_mesh_with_the_same_losses(shape, tmp_path):
-  mesh, other = tiny.mesh(8, 1), tiny.mesh(*shape)
+  mesh, other = tiny.mesh(4, 2), tiny.mesh(*shape)
   _, expected = show_o_steps(start(mesh), 4, mesh)
   half, _ = show_o_steps(start(mesh), 2, mesh)
   checkpoint.save(str(tmp_path / '2'), half, {})

@@ -2,7 +2,9 @@
 
 from collections.abc import Container
 from collections.abc import Sequence
+import itertools
 import json
+import pathlib
 
 import numpy as np
 
@@ -13,11 +15,15 @@ from hermesflow_jax.data import record_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import known_words
 from hermesflow_jax.shapes import caption_questions
 from hermesflow_jax.shapes import drawing
 from hermesflow_jax.shapes import scene_records
 from hermesflow_jax.shapes import scene_sampler
 from hermesflow_jax.shapes import shape_world
+
+# Number of ids that a warning names.
+_LISTED = 10
 
 
 def read_inputs(
@@ -69,17 +75,35 @@ def read_inputs(
     count,
     check,
   )
-  if len(rows) < count and files.on_error == 'raise':
-    raise ValueError(
-      f'{files.annotations} must have {count} records, got {len(rows)}'
-    )
+  _check_count(files, len(rows), count)
+  report_misread(unified, rows, console)
+  return rows
+
+
+def report_misread(
+  unified: unified_model.UnifiedModel,
+  rows: Sequence[dict],
+  console: terminal.Console,
+) -> None:
+  """Warns of captions that are too long, and of words that are not known.
+
+  Args:
+    unified: model that reads the records.
+    rows: records with id, caption and questions.
+    console: prints the warnings.
+  """
   cut = [r['id'] for r in rows if unified.read_to(r['caption']) is not None]
   if cut:
+    more = f' and {len(cut) - _LISTED} more' if len(cut) > _LISTED else ''
     console.say(
       f'warning: {len(cut)} captions are too long; the model reads only their '
-      f'beginning: {", ".join(cut)}'
+      f'beginning: {", ".join(cut[:_LISTED])}{more}'
     )
-  return rows
+  texts = [r['caption'] for r in rows]
+  for question in itertools.chain(*(r['questions'] for r in rows)):
+    texts += [question['question'], *question['choices']]
+  if warning := known_words.unknown_warning(unified.text, texts):
+    console.say(warning)
 
 
 def report_unused(
@@ -95,11 +119,55 @@ def report_unused(
     records: their record count.
     count: records that are used, the first by id.
     console: prints the line.
+
+  Raises:
+    ValueError: the files hold fewer records, and none may be skipped.
   """
+  _check_count(files, records, count)
   if records > count:
     console.say(
       f'{files.annotations} has {records} records: the first {count} by id '
       f'are used, {records - count} are not'
+    )
+
+
+def check_files(
+  sources: Sequence[tuple[record_files.Source, int]], console: terminal.Console
+) -> tuple[list[dict], list[pathlib.PurePath]]:
+  """Checks files of inputs and files of held-out records.
+
+  Args:
+    sources: (files, number of records that are used); [] for none.
+    console: prints how many records are unused, and which are used twice.
+
+  Returns:
+    SHA-256 for each of the sources, and all image files.
+
+  Raises:
+    ValueError: a file cannot be used; the error names the faults of all files.
+  """
+  records, hashes, faults = [], [], []
+  for source, count in sources:
+    try:
+      rows = record_files.read_records(source, opened=count)
+    except ValueError as error:
+      faults.append(str(error))
+      continue
+    report_unused(source, len(rows), count, console)
+    records.append(rows[:count])
+    hashes.append(record_files.file_hashes(source))
+  if faults:
+    raise ValueError('; '.join(faults))
+  if records:
+    report_overlap(*records, console)
+  return hashes, [row['path'] for rows in records for row in rows]
+
+
+def _check_count(files, records, count):
+  """Raises ValueError for too few records, unless some may be skipped."""
+  if records < count and files.on_error == 'raise':
+    raise ValueError(
+      f'{files.annotations} must have {count} records, got {records}'
     )
 
 

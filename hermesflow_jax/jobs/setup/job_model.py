@@ -54,18 +54,19 @@ class ModelSettings:
       shipped.
     sizes: expected sizes; None takes the sizes of a trained model or a bundle.
     chunk: most rows that a device samples at once.
-    adapters: folder that `lora_checkpoint.save_adapters` wrote; its adapters
-      are added to the model. '' for none.
+    adapters: folder that `lora_checkpoint.save_adapters` wrote, e.g. in
+      `conversions.convert lora`; its adapters are added to the model. '' for
+      none.
   """
 
   mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
-  init_from: str
-  tokenizer: str
-  text: str
+  init_from: str = settings.path_of_content('base')
+  tokenizer: str = settings.path_of_content('base')
+  text: str = settings.path_of_content('text_tokenizer')
   missing: str = settings.may_change_on_resume()
   sizes: model_folder.Sizes | None
   chunk: settings.PositiveInt = settings.may_change_on_resume()
-  adapters: str
+  adapters: str = settings.path_of_content('base')
 
   def __post_init__(self):
     settings.check(self)
@@ -120,6 +121,13 @@ def locate(
         f'this run has {image_tokens}'
       )
   if config.adapters and not checkpoint.is_checkpoint(config.adapters):
+    if (storage.path(config.adapters) / 'adapter_config.json').is_file():
+      raise ValueError(
+        'adapters must be a folder of this library, got the PEFT folder '
+        f'{config.adapters}: convert it by `python -m conversions.convert lora '
+        f'{config.adapters} <folder> --base={config.init_from}`, then give '
+        '<folder>'
+      )
     raise ValueError(f'adapters: no checkpoint at {config.adapters}')
   return path
 
@@ -250,15 +258,10 @@ def place_on_mesh(
     answering: how questions with choices are answered; None for the default.
     caption_prompt: prompt that captions are asked with.
   """
-  placed = sharding.shardings(parts.model, mesh)
-  return unified_model.UnifiedModel(
-    model=jax.device_put(parts.model, placed),
-    tokenizer=jax.device_put(parts.tokenizer, sharding.replicated(mesh)),
-    text=parts.text,
-    lengths=parts.lengths,
-    grid=parts.grid,
-    mesh=mesh,
-    chunk=config.chunk * mesh.shape['data'],
+  return unified_model.place_on_mesh(
+    parts,
+    mesh,
+    config.chunk,
     progress=console.progress,
     answering=answering or question_answering.AnswerConfig(),
     caption_prompt=caption_prompt,

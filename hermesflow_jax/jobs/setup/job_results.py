@@ -20,12 +20,3 @@ def write_json(path: pathlib.PurePath, results) -> None:
 def unicode_json_lines(rows: Sequence[dict]) -> str:
   """Returns a JSON object per line; text stays readable in any language."""
   return ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
-
-
-def json_values(config) -> dict:
-  """Returns nested settings as JSON values.
-
-  Args:
-    config: a dataclass as a dict; values of other types become strings.
-  """
-  return json.loads(json.dumps(config, default=str))

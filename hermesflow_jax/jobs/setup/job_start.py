@@ -1,16 +1,24 @@
 """Job start: initial model, claimed folder, results from a finished run."""
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import json
 import pathlib
 
 import jax
 
+from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.data import image_folder
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sequences import text_tokenizer
+
+releases_workdir = workdir_claim.releases_workdir
 
 
 def load_initial_model(
@@ -35,8 +43,23 @@ def load_initial_model(
   return parts, job_model.weight_hashes(config, path)
 
 
+def input_hashes(
+  text: text_tokenizer.TextTokenizer, images: Sequence[pathlib.PurePath] = ()
+) -> dict[str, Callable]:
+  """Returns `contents` of `workdir_claim.claim_workdir`.
+
+  Args:
+    text: the text tokenizer.
+    images: image files that the run reads.
+  """
+  hashes = {'text_tokenizer': lambda: tokenizer_hashes.text_hash(text)}
+  if images:
+    hashes['image_files'] = lambda: image_folder.content_hash(images)
+  return hashes
+
+
 def claim_and_read_results(
-  workdir: str, config, console: terminal.Console, file: str, **identity
+  workdir: str, config, console: terminal.Console, file: str, **claim
 ) -> dict | list | None:
   """Claims the run folder; returns the results if the run is finished.
 
@@ -46,29 +69,120 @@ def claim_and_read_results(
     console: prints that a run resumes.
     file: results file, which a job writes last: `.json`, or
       `.jsonl` with an object per line.
-    **identity: further JSON values that identify the run, e.g. input hashes;
-      see `workdir_claim.claim_workdir`.
+    **claim: further arguments of `workdir_claim.claim_workdir`, e.g. hashes of
+      inputs.
 
   Returns:
-    Results; None if the run is not finished.
+    Results; None if the run is not finished, or its results are damaged.
 
   Raises:
     ValueError: the folder cannot be written, or holds another run.
   """
-  workdir_claim.claim_workdir(workdir, config, console, **identity)
-  return processes.broadcast_from_first(
-    lambda: read_results(storage.path(workdir) / file)
-  )
+  workdir_claim.claim_workdir(workdir, config, console, **claim)
+  path = storage.path(workdir) / file
+
+  def read():
+    try:
+      return read_results(path)
+    except ValueError as error:
+      console.say(f'{error}: it is made again')
+      return None
+
+  return processes.broadcast_from_first(read)
 
 
 def read_results(path: pathlib.PurePath) -> dict | list | None:
-  """Reads a `.json` or `.jsonl` file; returns None without a file."""
+  """Reads a `.json` or `.jsonl` file; returns None without a file.
+
+  Args:
+    path: results file.
+
+  Raises:
+    ValueError: the file is damaged.
+  """
   if not path.exists():
     return None
-  text = path.read_bytes().decode()
-  if path.suffix == '.jsonl':
-    return [json.loads(line) for line in text.splitlines()]
-  return json.loads(text)
+  try:
+    text = path.read_bytes().decode()
+    if path.suffix == '.jsonl':
+      # Not `splitlines`: a text may hold U+2028, which also ends a line.
+      results = [json.loads(line) for line in text.split('\n') if line]
+    else:
+      results = json.loads(text)
+  except ValueError as error:
+    raise ValueError(f'{path} is damaged ({error})') from error
+  rows = results if isinstance(results, list) else [results]
+  if not rows or not all(isinstance(row, dict) for row in rows):
+    raise ValueError(f'{path} is damaged (it holds no results)')
+  return results
+
+
+def has_rows(path: pathlib.PurePath, count: int) -> bool:
+  """Returns whether a `.jsonl` file exists, is undamaged and has all rows.
+
+  Args:
+    path: results file.
+    count: expected number of rows.
+  """
+  try:
+    rows = read_results(path)
+  except ValueError:
+    return False
+  return rows is not None and len(rows) == count
+
+
+def all_exist(
+  console: terminal.Console,
+  list_missing: Callable[[], list],
+  model: pathlib.PurePath | None = None,
+) -> bool:
+  """Returns whether a finished run has all its results; all processes call it.
+
+  Args:
+    console: prints which results are made again.
+    list_missing: returns the files and folders that are gone or damaged.
+    model: model folder that the run has trained; None for none.
+  """
+  missing = []
+  if model is not None and read_model_notes(model) is None:
+    missing = [str(model)]
+  missing += processes.broadcast_from_first(
+    lambda: [str(path) for path in list_missing()]
+  )
+  if missing:
+    report_missing(console, missing)
+  return not missing
+
+
+def read_model_notes(folder: pathlib.PurePath) -> dict | None:
+  """Returns the record of a model that a run has trained.
+
+  All processes call it. The arrays are not read.
+
+  Args:
+    folder: model folder.
+
+  Returns:
+    The record; None if the model is gone, or its record is damaged.
+  """
+  notes = None
+  if processes.broadcast_from_first(lambda: checkpoint.exists(folder)):
+    try:
+      notes = checkpoint.read_metadata(str(folder))
+    except (ValueError, OSError):
+      notes = None
+  return notes if processes.all_true(isinstance(notes, dict)) else None
+
+
+def report_missing(console: terminal.Console, missing: Sequence[str]) -> None:
+  """Prints which results of a finished run are made again.
+
+  Args:
+    console: prints the line.
+    missing: files and folders that are gone or damaged, at least one.
+  """
+  more = f' and {len(missing) - 1} more are' if len(missing) > 1 else ' is'
+  console.say(f'{missing[0]}{more} gone or damaged: making this again')
 
 
 def report_finished(

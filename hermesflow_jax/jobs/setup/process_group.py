@@ -9,7 +9,7 @@ import jax
 
 from hermesflow_jax.jobs.setup import coordinator_address
 from hermesflow_jax.jobs.setup import rendezvous
-from hermesflow_jax.runtime import command
+from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import stop_handlers
@@ -84,7 +84,7 @@ def _deadline(seconds: float):
   """Ends the process with an error line if the context takes too long."""
 
   def end():
-    command.print_error(
+    entry_point.print_error(
       f'error: the processes did not join within {seconds:g} s; start all '
       'processes, or give all a larger --join_seconds'
     )

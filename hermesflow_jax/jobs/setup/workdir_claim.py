@@ -1,97 +1,280 @@
 """Run folders: a folder belongs to a single run, which may resume in it."""
 
+from collections.abc import Callable
+from collections.abc import Mapping
 import contextlib
+import contextvars
+import functools
 import json
+import os
+import pathlib
 
+from hermesflow_jax.jobs.setup import default_workdir
+from hermesflow_jax.jobs.setup import folder_contents
+from hermesflow_jax.jobs.setup import run_record
+from hermesflow_jax.runtime import folder_lock
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
-from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
+
+# What ends with the job that runs in this thread.
+_ends_with_run = contextvars.ContextVar('ends_with_run', default=None)
+
+
+def releases_workdir(run: Callable) -> Callable:
+  """Wraps the `run` of a job, so that it releases the folder that it claims.
+
+  If the job ends with a ValueError before it has written results, the folder is
+  as it was before: a mistake of the user costs no folder.
+
+  Args:
+    run: function (config, workdir, console) -> results.
+  """
+
+  @functools.wraps(run)
+  def wrapped(*args, **kwargs):
+    with contextlib.ExitStack() as stack:
+      token = _ends_with_run.set(stack)
+      try:
+        return run(*args, **kwargs)
+      finally:
+        _ends_with_run.reset(token)
+
+  return wrapped
 
 
 def claim_workdir(
-  workdir: str, config, console: terminal.Console, **identity
+  workdir: str,
+  config,
+  console: terminal.Console,
+  *,
+  contents: Mapping | None = None,
+  share: tuple[int, int] = (0, 1),
+  **identity,
 ) -> None:
   """Claims a folder for this run, or checks that it belongs to this run.
 
   `settings.json` in the folder holds the settings of the newest start.
   Only settings declared with `settings.may_change_on_resume` may change between
-  starts.
+  starts, and paths whose content is the same (`settings.path_of_content`). A
+  run that has no results yet may change all its settings.
+
+  A job locks the folder until it ends (`releases_workdir`).
 
   Args:
-    workdir: folder path, which is made if it does not exist.
+    workdir: folder path, which is made if it does not exist. A run with other
+      settings in a `default_workdir.DefaultWorkdir` is moved to another name.
     config: run settings, a dataclass.
     console: reports that a run resumes, and the settings that changed.
+    contents: functions that return further hashes of the run's inputs, by name;
+      None for a hash that is not known. Earlier releases did not record them: a
+      run without a hash resumes. The hash of images is computed only for a new
+      run, and if a path has changed.
+    share: (number of this process, number of processes that share the folder).
     **identity: further values that identify the run, e.g. hashes; JSON types.
 
   Raises:
-    ValueError: the folder cannot be written, holds other files, or belongs to
-      a run with other settings, which are all named.
+    ValueError: the folder cannot be written, holds other files, is in use, or
+      belongs to a run with other settings, which are all named.
   """
-  changes = processes.broadcast_from_first(
-    lambda: _claimed(workdir, config, identity)
-  )
-  if changes is not None:
-    console.say('; '.join([f'resuming in {workdir}', *changes]))
+  user_text.check('workdir', str(workdir))
+  root, undo = storage.path(workdir), _ends_with_run.get()
+  record = run_record.RunRecord(root, config, identity, contents or {})
+  claim = _Claim(root, record, share, console.say)
 
-
-def _claimed(workdir, config, identity) -> list[str] | None:
-  """Returns changed settings if the run resumes; None for a new run."""
-  root = storage.path(workdir)
-  path = root / 'settings.json'
-  record = settings.to_json_types(config) | json.loads(json.dumps(identity))
-  try:
-    storage.make_folder(root)
-    # A killed start may have left its temporary file.
-    empty = set(storage.list_names(root)) <= {'settings.json.tmp'}
-    if empty and _first_writes(path, json.dumps(record, indent=1) + '\n'):
-      return None
-    storage.check_writable(root)
-    saved = json.loads(path.read_text()) if path.exists() else None
-    if not isinstance(saved, dict):
-      raise ValueError('it holds files that are not from a run')
-    kind = type(config)
-    different = sorted(
-      identities.differences(
-        identities.identity_of(kind, saved),
-        identities.identity_of(kind, record),
-      )
-    )
-    if different:
+  def act():
+    try:
+      claim.make(isinstance(workdir, default_workdir.DefaultWorkdir))
+    except (*storage.failures(), ValueError) as error:
+      claim.release(error)
       raise ValueError(
-        'it belongs to a run with other settings: ' + ', '.join(different)
-      )
+        f'workdir {root} cannot be used: {error}; {_advice(error)}'
+      ) from error
+    except BaseException as error:
+      claim.release(error)
+      raise
+    if undo is None:
+      claim.release(None)
+    else:
+      undo.push(lambda kind, error, trace: claim.release(error))
+
+  processes.on_first_process(act)
+
+
+def _advice(error) -> str:
+  if isinstance(error, folder_lock.HeldError):
+    return 'wait until it has ended, or give another --workdir'
+  return 'give another --workdir'
+
+
+class _Claim:
+  """A claim of a folder, in the first process."""
+
+  def __init__(self, root, record, share, say):
+    self.root, self._record, self._say = root, record, say
+    number, count = share
+    self._group = 'run' if count == 1 else f'share_of_{count}'
+    self._lock_name = self._group + (f'_{number}' if count > 1 else '')
+    self._lock = None
+    self._made, self._before, self._had_data = [], None, False
+
+  def make(self, makes_way: bool) -> None:
+    """Locks the folder, and writes the settings; see `claim_workdir`.
+
+    Args:
+      makes_way: whether a run with other settings is moved away.
+    """
+    moved = False
+    try:
+      if not folder_contents.is_fresh(self.root):
+        self._record.compare()
+    except run_record.OtherRunError:
+      if not makes_way or not storage.is_local(self.root):
+        raise
+      moved = True
+    self._made = folder_contents.missing_folders(self.root)
+    storage.make_folder(self.root)
+    storage.check_writable(self.root)
+    self._acquire()
+    if moved:
+      self._move_away()
+    names = folder_contents.names_of_jobs(self.root)
+    self._had_data = 'data' in names
+    path = self.root / folder_contents.SETTINGS
+    if folder_contents.is_fresh(self.root) and _first_writes(
+      path, self._record.values({})
+    ):
+      return
+    saved, record, replaced = self._record.compare()
+    self._before = path.read_bytes()
+    if replaced:
+      for lock in folder_contents.other_locks(self.root, self._lock_name):
+        _check_free(lock)
     if saved != record:
       # Another process may start at once and rename its temporary file.
       with contextlib.suppress(FileNotFoundError):
-        output_files.write_atomically(path, json.dumps(record, indent=1) + '\n')
-  except (*storage.failures(), ValueError) as error:
-    raise ValueError(
-      f'workdir {root} cannot be used: {error}; give another --workdir'
-    ) from error
-  # An earlier release may have had other settings.
-  return sorted(identities.differences(saved, record, keys=set.intersection))
+        output_files.write_atomically(path, _json_text(record))
+    # An earlier release may have had other settings.
+    changes = sorted(
+      identities.differences(saved, record, keys=set.intersection)
+    )
+    first = f'resuming in {self.root}'
+    if replaced:
+      first = f'the run in {self.root} has no results yet, and starts afresh'
+    self._say('; '.join([first, *changes]))
+
+  def release(self, error: BaseException | None) -> None:
+    """Unlocks the folder; after a mistake of the user also clears it.
+
+    Args:
+      error: the error that ends the run; None without an error.
+    """
+    if self._lock is None and not self._made:
+      return
+    with contextlib.suppress(*storage.failures()):
+      if self._lock is not None and isinstance(error, ValueError):
+        self._clear()
+    if self._lock is not None:
+      self._lock.release()
+    if error is not None and storage.is_local(self.root):
+      for folder in self._made:
+        with contextlib.suppress(OSError):
+          folder.rmdir()  # Fails if it holds files.
+
+  def _acquire(self) -> None:
+    lock = folder_lock.FolderLock(self.root, self._lock_name, self._say)
+    lock.acquire()
+    self._lock = lock
+    if storage.is_local(self.root):
+      for other in folder_contents.other_locks(self.root, self._group):
+        _check_free(other)
+
+  def _move_away(self) -> None:
+    """Renames the folder of another run, and makes a new folder."""
+    number = 1
+    while (target := pathlib.Path(f'{self.root}_{number}')).exists():
+      number += 1
+    os.rename(self.root, target)
+    self._lock.path = target / self._lock.path.name
+    self._lock.release()
+    self._lock = None
+    self._say(
+      f'{self.root} held a run with other settings, which is now {target}'
+    )
+    self._made = [self.root]
+    storage.make_folder(self.root)
+    self._acquire()
+
+  def _clear(self) -> None:
+    """Removes what this start wrote, if that is all."""
+    root = self.root
+    if not folder_contents.has_only_start(root) or (
+      folder_contents.other_locks(root, self._lock_name)
+    ):
+      return
+    if self._before is not None:
+      storage.write(root / folder_contents.SETTINGS, self._before)
+      return
+    for name in (folder_contents.SETTINGS, f'{folder_contents.SETTINGS}.tmp'):
+      if storage.is_local(root):
+        (root / name).unlink(missing_ok=True)
+      else:
+        storage.remove(root / name)
+    if not self._had_data:
+      storage.remove(root / 'data')
+    if storage.is_local(root):
+      (root / 'finish.lock').unlink(missing_ok=True)
 
 
-def _first_writes(path, text) -> bool:
+def _check_free(lock) -> None:
+  """Raises HeldError if a process holds a lock file."""
+  if not storage.is_local(lock):
+    raise folder_lock.HeldError(f'another process uses it, see {lock}')
+  if holder := folder_lock.holder_of(lock):
+    raise folder_lock.HeldError(holder)
+
+
+def _json_text(record) -> str:
+  return json.dumps(record, indent=1) + '\n'
+
+
+def _first_writes(path, record) -> bool:
   """Writes the settings of a new run, unless another process did.
 
   Returns:
     Whether this process wrote them.
   """
   if not storage.is_local(path):
-    return storage.create(path, text.encode())
+    return storage.create(path, _json_text(record).encode())
   # Another process may start at once and rename its temporary file.
   with contextlib.suppress(FileNotFoundError):
-    output_files.write_atomically(path, text)
+    output_files.write_atomically(path, _json_text(record))
     return True
   return False
 
 
+def check_no_run(folder: str) -> None:
+  """Checks that a folder without a claim holds no run.
+
+  Args:
+    folder: output folder of a job that cannot resume.
+
+  Raises:
+    ValueError: the folder belongs to a run, or cannot be written.
+  """
+  check_writable(folder)
+  if (storage.path(folder) / folder_contents.SETTINGS).exists():
+    raise ValueError(
+      f'workdir must not be the folder of a run, got {folder}, whose results '
+      'would be replaced; give another --workdir'
+    )
+
+
 def check_writable(folder: str) -> None:
-  """Makes a folder and checks that files can be written into it.
+  """Checks that files can be written into a folder, which need not exist.
 
   Args:
     folder: folder path.
@@ -100,10 +283,6 @@ def check_writable(folder: str) -> None:
     ValueError: the folder cannot be made or written.
   """
   folder = storage.path(folder)
-  try:
-    storage.make_folder(folder)
-  except OSError as error:
-    raise ValueError(f'folder {folder} cannot be made: {error}') from error
   try:
     storage.check_writable(folder)
   except storage.failures() as error:

@@ -11,13 +11,13 @@ import pytest
 
 START = """
 import os, sys, time
-from hermesflow_jax.runtime import command
+from hermesflow_jax.runtime import entry_point
 
 def main(arguments):
   {body}
   return {code}
 
-command.run(main, sys.argv[1:])
+entry_point.run(main, sys.argv[1:])
 """
 
 
@@ -140,7 +140,7 @@ def test_a_thread_that_reports_to_an_ended_loop_prints_nothing():
 
 
 def test_a_stop_while_modules_load_is_one_line():
-  script = 'from hermesflow_jax.runtime import command; command.prepare(); raise KeyboardInterrupt'
+  script = 'from hermesflow_jax.runtime import entry_point; entry_point.prepare(); raise KeyboardInterrupt'
   run = subprocess.run(
     [sys.executable, '-c', script],
     cwd=command_line.ROOT,

@@ -1,0 +1,188 @@
+"""Finds the weights in a folder, in the layouts that PyTorch programs write.
+
+a file, or an index of shards           save_pretrained, the hub
+shards without an index                 incomplete copies
+unwrapped_model/, checkpoint-<step>/    accelerate, the official training
+"""
+
+from collections.abc import Callable
+import pathlib
+import re
+
+SUFFIXES = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
+# The first existing file of a folder is read.
+IN_FOLDERS = (
+  'model.safetensors.index.json',
+  'model.safetensors',
+  'diffusion_pytorch_model.safetensors.index.json',
+  'diffusion_pytorch_model.safetensors',
+  'pytorch_model.safetensors.index.json',
+  'pytorch_model.safetensors',
+  'pytorch_model.bin.index.json',
+  'pytorch_model.bin',
+  'diffusion_pytorch_model.bin.index.json',
+  'diffusion_pytorch_model.bin',
+)
+ADAPTERS = ('adapter_model.safetensors', 'adapter_model.bin')
+SHARD = re.compile(r'(.+)-(\d+)-of-(\d+)(\.\w+)')
+STEP = re.compile(r'(?:checkpoint|step|global_step|epoch|iter)[-_]?(\d+)')
+# Files that training programs write beside the weights.
+NOT_WEIGHTS = re.compile(
+  r'optimizer|scheduler|scaler|random_states|rng_state|training_args|adapter_|'
+  r'optim_states|model_states'
+)
+# name pattern: description of a folder with such files, with the way to its
+# weights. Folders within it are searched, too.
+OTHER_FORMS = {
+  'adapter_config.json': (
+    'a PEFT folder with LoRA adapters: convert it with KIND lora and --base'
+  ),
+  '*_model_states.pt': (
+    'a DeepSpeed checkpoint: run its `python zero_to_fp32.py . '
+    'pytorch_model.bin`, then give that file'
+  ),
+  '*.distcp': (
+    'a distributed checkpoint: run `python -m '
+    'torch.distributed.checkpoint.format_utils dcp_to_torch <folder> '
+    'pytorch_model.bin`, then give that file'
+  ),
+  '_CHECKPOINT_METADATA': (
+    'a model of this library; with --reverse it becomes PyTorch weights'
+  ),
+}
+DEPTHS = ('', '*/', '*/*/')
+
+
+def weight_files(
+  folder: pathlib.Path, say: Callable[[str], None] = lambda line: None
+) -> list[pathlib.Path]:
+  """Returns the file with weights in a folder, an index, or all shards.
+
+  Args:
+    folder: folder with weights, or with folders `checkpoint-<step>`, of which
+      the newest with weights is taken.
+    say: receives a line for a choice that the folder's name does not imply.
+
+  Raises:
+    ValueError: the folder holds no weights, or weights to choose from. The
+      one-line message names them.
+  """
+  files = _in_folder(folder, say)
+  if files:
+    return files
+  for name in ('unwrapped_model', 'pytorch_model'):
+    if files := _in_folder(folder / name, say):
+      say(f'{folder}: taking {name}')
+      return files
+  if files := _in_steps(folder, say) or _in_snapshots(folder, say):
+    return files
+  for pattern, form in OTHER_FORMS.items():
+    if any(any(folder.glob(depth + pattern)) for depth in DEPTHS):
+      raise ValueError(f'{folder} must hold PyTorch weights, got {form}')
+  if files := _in_parts(folder, say):
+    return files
+  names = sorted(path.name for path in folder.iterdir())
+  listed = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
+  raise ValueError(
+    f'{folder} must hold one of {", ".join(IN_FOLDERS)}, got '
+    + (f'{listed:.200}' if names else 'an empty folder')
+  )
+
+
+def _in_steps(folder, say) -> list[pathlib.Path]:
+  """Returns the weights of the newest `checkpoint-<step>`; [] without any."""
+  steps = {}
+  for path in folder.iterdir():
+    if path.is_dir() and (match := STEP.fullmatch(path.name)):
+      steps.setdefault(int(match[1]), []).append(path)
+  without = []
+  for number in sorted(steps, reverse=True):
+    for path in sorted(steps[number]):
+      if files := _in_folder(path, say) or _in_folder(
+        path / 'unwrapped_model', say
+      ):
+        text = f'{folder} holds {len(steps)} checkpoints: taking {path.name}'
+        if without:
+          text += f' ({", ".join(without)} without weights)'
+        say(text)
+        return files
+      without.append(path.name)
+  return []
+
+
+def _in_snapshots(folder, say) -> list[pathlib.Path]:
+  """Returns the weights of a model in the hub's cache; [] if it is no such."""
+  main = folder / 'refs' / 'main'
+  if not main.is_file():
+    return []
+  revision = main.read_text().strip()
+  if not re.fullmatch(r'[0-9a-f]{7,64}', revision):
+    return []
+  files = _in_folder(folder / 'snapshots' / revision, say)
+  if files:
+    say(f'{folder}: taking revision {revision}')
+  return files
+
+
+def _in_parts(folder, say) -> list[pathlib.Path]:
+  """Returns the weights of the only folder with some; [] without any."""
+  parts = [
+    path.name
+    for path in sorted(folder.iterdir())
+    if path.is_dir() and any((path / name).is_file() for name in IN_FOLDERS)
+  ]
+  if len(parts) > 1:
+    raise ValueError(
+      f'{folder} must hold the weights of one model, got {len(parts)} folders: '
+      f'give {folder}/{parts[0]}, or {", ".join(parts[1:]):.200}'
+    )
+  if not parts:
+    return []
+  say(f'{folder}: taking {parts[0]}')
+  return _in_folder(folder / parts[0], say)
+
+
+def _in_folder(folder, say) -> list[pathlib.Path]:
+  """Returns the weights that lie in a folder itself; [] without any."""
+  if not folder.is_dir():
+    return []
+  usual = [name for name in IN_FOLDERS if (folder / name).is_file()]
+  if len(usual) > 1:
+    say(f'{folder}: taking {usual[0]}, not {", ".join(usual[1:])}')
+  if usual:
+    return [folder / usual[0]]
+  names = sorted(
+    path.name
+    for path in folder.iterdir()
+    if path.suffix in SUFFIXES
+    and path.is_file()
+    and not path.name.startswith('.')
+    and not NOT_WEIGHTS.search(path.name)
+  )
+  if files := _shards(folder, names):
+    say(f'{folder}: taking {len(files)} shards, which have no index')
+    return files
+  if len(names) > 1:
+    raise ValueError(
+      f'{folder} must hold the weights of one model, got {len(names)} files: '
+      f'give one of {", ".join(names):.300}'
+    )
+  if names:
+    say(f'{folder}: taking {names[0]}')
+  return [folder / name for name in names]
+
+
+def _shards(folder, names) -> list[pathlib.Path]:
+  """Returns a set of shards without an index; [] if a file is no shard."""
+  matches = [SHARD.fullmatch(name) for name in names]
+  if not names or not all(matches):
+    return []
+  sets = {(match[1], match[3], match[4]) for match in matches}
+  if len(sets) > 1:
+    return []
+  expected = int(matches[0][3])
+  if {int(match[2]) for match in matches} != set(range(1, expected + 1)):
+    raise ValueError(
+      f'{folder} must hold {expected} shards, got {", ".join(names):.300}'
+    )
+  return [folder / name for name in names]

@@ -1,0 +1,111 @@
+"""Lists the image files that names, folders and patterns stand for."""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+import glob
+import os
+import pathlib
+import re
+
+from hermesflow_jax.runtime import storage
+
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
+_ACCEPTED = 'images are .png, .jpg, .jpeg and .webp'
+# Folders and files that systems write beside images.
+_FOREIGN = frozenset({'__macosx', 'thumbs.db', 'desktop.ini', '@eadir'})
+
+
+def list_images(
+  patterns: Sequence[str], say: Callable[[str], None] = lambda line: None
+) -> list[str]:
+  """Returns image files that match patterns, without repetition, in order.
+
+  Hidden files, such as `._a.png` and `.ipynb_checkpoints/`, are no images
+  unless a pattern is their name.
+
+  Args:
+    patterns: files, folders (with all images below them) and glob patterns,
+      local or in a bucket.
+    say: receives a line for each folder with files that are no images.
+
+  Raises:
+    ValueError: patterns match no image, which are all named.
+  """
+  matches, faults = {}, []
+  for name in patterns:
+    if storage.is_local(storage.path(name)):
+      files, passed = _list_local(name)
+    else:
+      files, passed = _list_bucket(name)
+    if passed:
+      say(f'{name}: {_counts(passed)} passed over; {_ACCEPTED}')
+    if not files:
+      faults.append(name + (f', which has {_counts(passed)}' if passed else ''))
+    matches |= dict.fromkeys(files)
+  if faults:
+    raise ValueError(
+      f'images must name existing image files, got {"; ".join(faults)}; give a '
+      f'file, a folder or a glob pattern; {_ACCEPTED}'
+    )
+  return list(matches)
+
+
+def _list_local(name: str) -> tuple[list[str], list[str]]:
+  """Returns (images, other files) of a local name."""
+  if os.path.isdir(name):
+    root = pathlib.Path(name)
+    files = (path for path in root.rglob('*') if path.is_file())
+    return _divided(root, sorted(str(p.relative_to(root)) for p in files))
+  if os.path.exists(name):
+    return [name], []
+  files = filter(os.path.isfile, glob.glob(name, recursive=True))
+  return _visible_matches(name, sorted(files)), []
+
+
+def _list_bucket(pattern: str) -> tuple[list[str], list[str]]:
+  """Returns (images, other files) of a name in a bucket."""
+  path = storage.path(pattern)
+  if '*' in pattern:
+    return _visible_matches(pattern, storage.glob(pattern)), []
+  if not path.is_dir():
+    return ([pattern] if path.exists() else []), []
+  return _divided(path, sorted(storage.list_files(path)))
+
+
+def _divided(root, names: Iterable[str]) -> tuple[list[str], list[str]]:
+  """Returns (images, other files) of visible names below a folder."""
+  images, others = [], []
+  for name in filter(_visible, names):
+    suffix = pathlib.PurePath(name).suffix.lower()
+    (images if suffix in SUFFIXES else others).append(str(root / name))
+  return images, others
+
+
+def _visible_matches(pattern: str, names: Iterable[str]) -> list[str]:
+  """Returns the names whose hidden parts the pattern itself spells."""
+  first = re.search(r'[*?[]', pattern)
+  fixed = pattern[: first.start()].rpartition('/')[0] if first else ''
+  if '/.' in pattern.removeprefix(fixed):
+    return list(names)
+  return [name for name in names if _visible(name.removeprefix(fixed))]
+
+
+def _visible(name: str) -> bool:
+  """Returns whether no part of a relative path is hidden."""
+  parts = pathlib.PurePath(name.removeprefix('/')).parts
+  return not any(
+    part.lower() in _FOREIGN
+    or (part.startswith('.') and part not in ('.', '..'))
+    for part in parts
+  )
+
+
+def _counts(names: Sequence[str]) -> str:
+  """Returns e.g. '3 files (2 .heic, 1 .txt)'."""
+  suffixes = collections.Counter(
+    pathlib.PurePath(name).suffix.lower() or 'without suffix' for name in names
+  )
+  kinds = ', '.join(f'{n} {suffix}' for suffix, n in suffixes.most_common(5))
+  return f'{len(names)} file{"s" * (len(names) > 1)} ({kinds})'

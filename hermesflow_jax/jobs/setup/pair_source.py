@@ -1,0 +1,97 @@
+"""Pairs that `learn` reads: a curation folder, or an official file."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import json
+import pathlib
+
+from hermesflow_jax.checkpoints import fingerprints
+from hermesflow_jax.curation import official_pair_reader
+from hermesflow_jax.curation import pair_dataset
+from hermesflow_jax.jobs.setup import curation_folder
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import transfer
+from hermesflow_jax.sampling import unified_model
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSource:
+  """A local copy of the pairs.
+
+  Attributes:
+    folder: setting that names the pairs, a `storage.path`.
+    path: the copy; the pairs themselves if they are local.
+    hashes: SHA-256 by file name.
+    images: image files of an official file.
+  """
+
+  folder: pathlib.PurePath
+  path: pathlib.PurePath
+  hashes: dict[str, str]
+  images: tuple[pathlib.PurePath, ...] = ()
+
+  @property
+  def is_official(self) -> bool:
+    """Whether the official code's form is read."""
+    return official_pair_reader.is_official_file(self.folder)
+
+
+@contextlib.contextmanager
+def open_pairs(config) -> Iterator[PairSource]:
+  """Yields the pairs of the settings of `learn`.
+
+  Args:
+    config: job settings.
+
+  Raises:
+    ValueError: the pairs are missing, damaged or for another round.
+  """
+  pairs = storage.path(config.pairs)
+  if official_pair_reader.is_official_file(pairs):
+    curation_folder.check_round_of_file(pairs, config.round)
+    records = official_pair_reader.read_official(
+      pairs, config.images, config.on_error
+    )
+    names = ('path', 'path_win', 'path_lose')
+    images = tuple(record[name] for record in records for name in names)
+    hashes = {pairs.name: output_files.sha256(str(pairs))}
+    yield PairSource(pairs, pairs, hashes, images)
+    return
+  hashes = curation_folder.dataset_hashes(pairs, config.round)
+  with transfer.local_copy(pairs, hashes) as folder:
+    curation_folder.check_dataset(pairs, folder, hashes)
+    yield PairSource(pairs, folder, hashes)
+
+
+def read_pairs(
+  config,
+  source: PairSource,
+  unified: unified_model.UnifiedModel,
+  data_dir: pathlib.PurePath,
+  console: terminal.Console,
+) -> Sequence[dict]:
+  """Returns pair records from a dataset or an official file.
+
+  Args:
+    config: settings of `learn`.
+    source: pairs from `open_pairs`.
+    unified: model whose tokenizer encodes images of an official file.
+    data_dir: folder that keeps encoded images.
+    console: prints which records are left out.
+  """
+  if not source.is_official:
+    return pair_dataset.data_source(str(source.path / 'tfds'))
+  return official_pair_reader.load_official(
+    source.path,
+    config.images,
+    unified,
+    data_dir,
+    json.dumps(fingerprints.fingerprint(unified.tokenizer)),
+    config.on_error,
+    console.say,
+    config.least_win,
+  )

@@ -1,0 +1,60 @@
+"""Image that `generate` starts from, with its mask."""
+
+import numpy as np
+
+from hermesflow_jax.data import image_reader
+from hermesflow_jax.jobs.setup import prompt_list
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.sampling import inpainting
+from hermesflow_jax.sampling import unified_model
+
+
+def file_hashes(config) -> dict:
+  """Returns the user's files as SHA-256, and the image reader's version.
+
+  Args:
+    config: settings of `generate`.
+  """
+  names = [name for name in ('image', 'mask', 'file') if getattr(config, name)]
+  hashes = {
+    name: prompt_list.file_hash(getattr(config, name)) for name in names
+  }
+  if config.image:
+    hashes['pixels'] = image_reader.VERSION
+  return hashes
+
+
+def starting_codes(
+  config, unified: unified_model.UnifiedModel
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the codes to start from.
+
+  Args:
+    config: settings of `generate`.
+    unified: model whose tokenizer encodes the image.
+
+  Returns:
+    codes: int32[h, w], image codes.
+    known: bool[h, w], true for codes to keep; false everywhere without image.
+
+  Raises:
+    ValueError: the image or the mask cannot be read, or their sizes differ.
+  """
+  grid = unified.grid
+  if not config.image:
+    return np.zeros(grid, np.int32), np.zeros(grid, bool)
+  size = grid[0] * unified.tokenizer.reduction
+  pixels = image_reader.load_image(storage.path(config.image), size)
+  codes = unified.encode(pixels[None])[0].reshape(grid)
+  known = np.ones(grid, bool)
+  if config.mask:
+    mask = image_reader.load_mask(
+      storage.path(config.mask), storage.path(config.image), size
+    )
+    known = ~inpainting.masked_codes(mask, grid)
+    if known.all():
+      raise ValueError(
+        'mask must be white where the image is drawn anew, got '
+        f'{config.mask}, which has no white'
+      )
+  return codes, known

@@ -1,0 +1,46 @@
+"""Reads UTF-8 text files of users."""
+
+import pathlib
+
+from hermesflow_jax.runtime import file_kinds
+from hermesflow_jax.runtime import storage
+
+
+def read(path: pathlib.PurePath) -> str:
+  r"""Returns the text of a file, without byte order mark, with '\n' line ends.
+
+  A byte that is not UTF-8 becomes a lone surrogate, so that `user_text.check`
+  refuses the text around it and not the complete file.
+
+  Args:
+    path: file, a `storage.path`.
+
+  Raises:
+    ValueError: the file cannot be read, is of another kind, or most of its
+      lines are no UTF-8 text.
+  """
+  try:
+    data = path.read_bytes()
+  except storage.failures() as error:
+    reason = getattr(error, 'strerror', None) or error
+    raise ValueError(f'{path} cannot be read: {reason}') from error
+  text = data.decode('utf-8-sig', 'surrogateescape')
+  lines = [line for line in text.split('\n') if line.strip()]
+  kind = file_kinds.name_of_bytes(data)
+  # A text may begin like a file of another kind, e.g. 'GIF89 is a format'.
+  foreign = sum(map(_is_text, lines)) < len(lines) / 2
+  if foreign or kind.startswith(('a Git LFS', 'a web page')):
+    raise ValueError(
+      f'{path} cannot be read: it must be UTF-8 text, got '
+      + (kind or f'the bytes {data[:20]!r}; save it as UTF-8')
+    )
+  return text.replace('\r\n', '\n').replace('\r', '\n')
+
+
+def _is_text(line):
+  """Returns whether a line is UTF-8 without NUL bytes."""
+  try:
+    line.encode()
+  except UnicodeEncodeError:
+    return False
+  return '\0' not in line

@@ -1,0 +1,239 @@
+"""Weights are found in the folders that PyTorch programs write."""
+
+import json
+import shutil
+
+import conversion_files
+import pytest
+import torch_files
+import torch_weights
+
+from conversions.files import layouts
+from conversions.files import source
+
+ARRAYS = torch_files.ARRAYS
+
+
+def save(path, arrays=ARRAYS):
+  """Writes arrays in the form that the file's name stands for."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if path.suffix == '.safetensors':
+    torch_weights.write(path.parent, arrays, {})
+    (path.parent / 'config.json').unlink()
+    (path.parent / 'model.safetensors').rename(path)
+  else:
+    torch_files.save(path, arrays)
+  return path
+
+
+def lines_of(path):
+  """Reads ARRAYS at a path; returns the lines that the reader says."""
+  lines = []
+  torch_files.assert_same(source.find(str(path), lines.append).tensors, ARRAYS)
+  return lines
+
+
+@pytest.mark.parametrize('name', layouts.IN_FOLDERS)
+def test_each_layout_of_a_folder_is_read(tmp_path, name):
+  if not name.endswith('.index.json'):
+    save(tmp_path / name)
+  else:
+    # diffusers' index may name shards of any stem.
+    stem, kind = name.removesuffix('.index.json').rsplit('.', 1)
+    stem, places = stem.removeprefix('diffusion_'), {}
+    for i, key in enumerate(ARRAYS, 1):
+      file = f'{stem}-0000{i}-of-00004.{kind}'
+      save(tmp_path / file, {key: ARRAYS[key]})
+      places[key] = file
+    (tmp_path / name).write_text(json.dumps({'weight_map': places}))
+  assert lines_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+  'name', ['weights.safetensors', 'pytorch_model.fp16.bin', 'last.ckpt']
+)
+def test_the_only_weights_are_taken_by_any_name(tmp_path, name):
+  save(tmp_path / name)
+  for other in ('optimizer.bin', 'training_args.bin', '._weights.safetensors'):
+    (tmp_path / other).write_bytes(b'no weights')
+  assert lines_of(tmp_path) == [f'{tmp_path}: taking {name}']
+
+
+def test_several_weights_are_named(tmp_path):
+  for name in ('a.safetensors', 'ema.safetensors'):
+    save(tmp_path / name)
+  torch_files.refused(tmp_path, 'give one of a.safetensors, ema.safetensors')
+
+
+def test_the_newest_checkpoint_with_weights_is_taken(tmp_path):
+  for step in (500, 1000, 20):
+    save(tmp_path / f'checkpoint-{step}' / 'unwrapped_model/pytorch_model.bin')
+  # A killed program leaves a step without weights.
+  (tmp_path / 'checkpoint-1500' / 'unwrapped_model').mkdir(parents=True)
+  (tmp_path / 'logs').mkdir()
+  (line,) = lines_of(tmp_path)
+  assert 'holds 4 checkpoints: taking checkpoint-1000 ' in line
+  assert '(checkpoint-1500 without weights)' in line
+  name = source.find(str(tmp_path)).name
+  assert name == f'{tmp_path}/checkpoint-1000/unwrapped_model'
+  assert lines_of(tmp_path / 'checkpoint-20') == [
+    f'{tmp_path}/checkpoint-20: taking unwrapped_model'
+  ]
+
+
+def test_the_cache_of_the_hub_is_read(tmp_path):
+  for revision in ('0' * 40, '1' * 40):
+    save(tmp_path / 'snapshots' / revision / 'pytorch_model.bin')
+  (tmp_path / 'refs').mkdir()
+  (tmp_path / 'refs' / 'main').write_text('1' * 40)
+  assert lines_of(tmp_path) == [f'{tmp_path}: taking revision {"1" * 40}']
+
+
+def test_the_only_folder_with_weights_is_taken(tmp_path):
+  save(tmp_path / 'magvitv2' / 'pytorch_model.bin')
+  assert lines_of(tmp_path) == [f'{tmp_path}: taking magvitv2']
+  save(tmp_path / 'showo' / 'pytorch_model.bin')
+  torch_files.refused(tmp_path, '2 folders: give .*/magvitv2, or showo')
+
+
+def test_the_choice_between_two_usual_names_is_mentioned(tmp_path):
+  save(tmp_path / 'pytorch_model.bin')
+  save(tmp_path / 'model.safetensors')
+  assert lines_of(tmp_path) == [
+    f'{tmp_path}: taking model.safetensors, not pytorch_model.bin'
+  ]
+
+
+def test_weights_beside_checkpoints_are_the_final_ones(tmp_path):
+  other = {name: array + 1 for name, array in ARRAYS.items()}
+  save(tmp_path / 'checkpoint-500/unwrapped_model/pytorch_model.bin', other)
+  save(tmp_path / 'pytorch_model.bin')
+  assert lines_of(tmp_path) == []
+
+
+def test_a_config_may_lie_above_the_weights(tmp_path):
+  save(tmp_path / 'run' / 'checkpoint-5' / 'pytorch_model.bin')
+  (tmp_path / 'config.json').write_text('{"a": "of another model"}')
+  assert source.find(str(tmp_path / 'run')).config == {}
+  (tmp_path / 'run' / 'config.json').write_text('{"a": 1}')
+  assert source.find(str(tmp_path / 'run')).config == {'a': 1}
+  folder = tmp_path / 'run' / 'checkpoint-5'
+  (folder / 'config.json').write_text('{"a": 2}')
+  assert source.find(str(tmp_path / 'run')).config == {'a': 2}
+
+
+def shards(folder, count=2):
+  names = list(ARRAYS)
+  for i in range(count):
+    file = f'model-0000{i + 1}-of-0000{count}.safetensors'
+    save(folder / file, {n: ARRAYS[n] for n in names[i::count]})
+  return folder
+
+
+def test_shards_need_no_index(tmp_path):
+  assert lines_of(shards(tmp_path)) == [
+    f'{tmp_path}: taking 2 shards, which have no index'
+  ]
+  (tmp_path / 'model-00001-of-00002.safetensors').unlink()
+  torch_files.refused(tmp_path, 'must hold 2 shards, got model-00002-of-00002')
+
+
+def test_a_tensor_in_two_shards_is_refused(tmp_path):
+  shards(tmp_path)
+  shutil.copy(
+    tmp_path / 'model-00001-of-00002.safetensors',
+    tmp_path / 'model-00002-of-00002.safetensors',
+  )
+  torch_files.refused(tmp_path, 'is in another shard, too')
+
+
+@pytest.mark.parametrize(
+  'file, output',
+  [
+    ('pytorch_model/mp_rank_00_model_states.pt', 'zero_to_fp32.py'),
+    ('global_step9/zero_pp_rank_0_mp_rank_00_model_states.pt', 'zero_to_fp32'),
+    ('checkpoint-9/pytorch_model/mp_rank_00_model_states.pt', 'zero_to_fp32'),
+    ('pytorch_model_fsdp_0/__0_0.distcp', 'dcp_to_torch'),
+    ('adapter_config.json', 'KIND lora'),
+    ('_CHECKPOINT_METADATA', '--reverse'),
+    ('checkpoints/1/_CHECKPOINT_METADATA', '--reverse'),
+    ('model.gguf', 'got model.gguf'),
+  ],
+)
+def test_other_forms_name_the_way_on(tmp_path, file, output):
+  (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+  (tmp_path / file).touch()
+  torch_files.refused(tmp_path, output)
+
+
+@pytest.mark.parametrize(
+  'name, other', [('x.bin', 'x.safetensors'), ('x.safetensors', 'x.pt')]
+)
+def test_the_content_of_a_file_decides_how_it_is_read(tmp_path, name, other):
+  save(tmp_path / name).rename(tmp_path / other)
+  (line,) = lines_of(tmp_path / other)
+  assert line.endswith('in spite of its name')
+
+
+POINTER = (
+  b'version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 5\n'
+)
+PAGE = b'\n<!DOCTYPE html>\n<html lang="en"><head><title>Sign in</title>'
+
+
+@pytest.mark.parametrize(
+  'content, output',
+  [
+    (POINTER, 'got a Git LFS pointer to it: run `git lfs pull` in'),
+    (PAGE, 'got a web page: download it'),
+    (b'Entry not found', "got a text, 'Entry not found'"),
+    (b'{"error": "Repository not found"}', 'got a text'),
+    (b'', 'got an empty file'),
+  ],
+)
+@pytest.mark.parametrize(
+  'name', ['model.safetensors', 'pytorch_model.bin', 'model.pth']
+)
+def test_what_failed_downloads_leave_is_named(tmp_path, name, content, output):
+  (tmp_path / name).write_bytes(content)
+  torch_files.refused(tmp_path, output)
+
+
+@pytest.mark.parametrize('content', [POINTER, PAGE, b''])
+@pytest.mark.parametrize(
+  'name', ['config.json', 'model.safetensors.index.json']
+)
+def test_so_are_json_files(tmp_path, name, content):
+  save(tmp_path / 'model.safetensors')
+  (tmp_path / name).write_bytes(content)
+  torch_files.refused(tmp_path, f'{name} must')
+
+
+@pytest.mark.parametrize('name', ['show-o.zip', 'show-o.tar.gz'])
+def test_an_archive_is_named(tmp_path, name):
+  (tmp_path / name).write_bytes(b'\x1f\x8b')
+  torch_files.refused(tmp_path / name, 'got an archive: unpack it')
+
+
+def test_weights_of_another_machine_are_named():
+  torch_files.refused('gs://bucket/show-o', 'copy it to this machine')
+
+
+def test_the_address_of_a_page_names_its_hub_id(tmp_path):
+  address = 'https://huggingface.co/showlab/show-o/tree/main'
+  torch_files.refused(address, 'got an address: give showlab/show-o')
+
+
+def test_the_official_training_folder_converts(run, tmp_path):
+  """accelerate's `checkpoint-N/unwrapped_model`, as train_pairdpo.py writes."""
+  folder = tmp_path / 'out' / 'checkpoint-3000' / 'unwrapped_model'
+  state = torch_weights.arrays('showo')
+  torch_weights.write(folder, state, torch_weights.config('showo'))
+  (folder / 'model.safetensors').unlink()
+  torch_files.save(folder / 'pytorch_model.bin', state)
+  (folder.parent / 'metadata.json').write_text('{"global_step": 3000}')
+  assert run('showo', tmp_path / 'out', tmp_path / 'ours')[0] == 0
+  assert run('showo', tmp_path / 'ours', tmp_path / 'back', '--reverse')[0] == 0
+  assert conversion_files.bits(tmp_path / 'back') == conversion_files.bits(
+    folder
+  )

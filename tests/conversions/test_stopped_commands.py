@@ -1,0 +1,161 @@
+"""Stopped commands leave nothing, and killed ones nothing for ever."""
+
+import fcntl
+import importlib
+import os
+import signal
+
+import pytest
+
+from conversions import convert
+from conversions import stop_signals
+from conversions import verify
+from conversions.files import destination
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.runtime import terminal
+
+
+@pytest.fixture
+def handlers():
+  before = {n: signal.getsignal(n) for n in stop_signals.SIGNALS}
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
+def interrupt(*_, **__):
+  raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+def test_an_interrupt_is_one_line_and_leaves_nothing(
+  run, converted, tmp_path, monkeypatch, reverse
+):
+  src, ours = converted
+  monkeypatch.setattr(checkpoint, 'save', interrupt)
+  monkeypatch.setattr(checkpoint, 'restore', interrupt)
+  arguments = ['showo', ours if reverse else src, tmp_path / 'x']
+  code, output = run(*arguments, *(['--reverse'] if reverse else []))
+  assert code == 130
+  assert output == f'stopped; nothing was written to {tmp_path / "x"}\n'
+  assert not any(tmp_path.iterdir())
+
+
+def test_an_interrupted_comparison_is_one_line(
+  converted, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(verify, 'load_arrays', interrupt)
+  arguments = ['showo', str(converted[1]), str(tmp_path / 'io.npz')]
+  assert verify.main(arguments, terminal.silent()) == 130
+  assert capsys.readouterr().err == 'stopped\n'
+
+
+@pytest.mark.parametrize('number', stop_signals.SIGNALS)
+def test_the_first_signal_interrupts_and_further_ones_do_not(handlers, number):
+  stop_signals.raise_interrupt()
+  with pytest.raises(KeyboardInterrupt):
+    os.kill(os.getpid(), number)
+  for other in stop_signals.SIGNALS:
+    os.kill(os.getpid(), other)
+
+
+def test_signals_that_are_ignored_stay_ignored(handlers):
+  """As under nohup."""
+  signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  stop_signals.raise_interrupt()
+  os.kill(os.getpid(), signal.SIGHUP)
+
+
+def remains(parent, *names, name='ours', lock=True):
+  """Writes the hidden folder of a killed command."""
+  folder = parent / f'.{name}.a1b2c3d4.tmp'
+  for part in names:
+    (folder / part).mkdir(parents=True)
+    (folder / part / 'weights').write_text(part)
+  if lock:
+    (folder / destination.LOCK).touch()
+  return folder
+
+
+@pytest.mark.parametrize('name', ['ours', 'another.model'])
+def test_the_next_command_removes_what_a_killed_one_left(
+  converted, tmp_path, name
+):
+  remains(tmp_path, 'new', name=name)
+  lines = []
+  console = terminal.Console(lines.append, terminal.silent().progress)
+  arguments = ['showo', str(converted[0]), str(tmp_path / 'ours')]
+  assert convert.main(arguments, console) == 0
+  assert [path.name for path in tmp_path.iterdir()] == ['ours']
+  assert lines[0].startswith('removed ') and 'killed' in lines[0]
+
+
+def test_the_folder_of_a_running_command_is_left_alone(tmp_path):
+  folder = remains(tmp_path, 'new')
+  with open(folder / destination.LOCK, 'r+') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    destination.remove_remains(tmp_path / 'ours')
+    assert folder.exists()
+  with destination.new_folder(tmp_path / 'other', False, bool) as first:
+    destination.remove_remains(tmp_path / 'other')
+    assert first.parent.exists()
+    first.mkdir()
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['other']
+
+
+@pytest.mark.parametrize('lock', [True, False])
+def test_hidden_folders_of_others_are_left_alone(tmp_path, lock):
+  folder = remains(tmp_path, 'new', 'thesis' if lock else 'old', lock=lock)
+  destination.remove_remains(tmp_path / 'ours')
+  assert (folder / 'new' / 'weights').exists()
+
+
+def test_a_folder_that_was_about_to_be_replaced_gets_its_name_back(tmp_path):
+  remains(tmp_path, 'new', 'old')
+  destination.remove_remains(tmp_path / 'ours')
+  assert (tmp_path / 'ours' / 'weights').read_text() == 'old'
+  assert [path.name for path in tmp_path.iterdir()] == ['ours']
+
+
+def test_an_empty_folder_is_used(run, converted, tmp_path):
+  (tmp_path / 'ours').mkdir()
+  assert run('showo', converted[0], tmp_path / 'ours') == (0, '')
+  assert checkpoint.is_checkpoint(str(tmp_path / 'ours'))
+
+
+@pytest.mark.parametrize('argument', ['src', 'dst', 'sizes', 'base'])
+def test_a_tilde_is_the_home_folder(monkeypatch, argument):
+  monkeypatch.setenv('HOME', '/home/someone')
+  words = {'src': 'a', 'dst': 'b', 'sizes': 'c', 'base': 'd'}
+  words[argument] = '~/x'
+  line = ['showo', words['src'], words['dst']]
+  line += [f'--{name}={words[name]}' for name in ('sizes', 'base')]
+  parsed = convert.command_line().parse_args(line)
+  assert getattr(parsed, argument) == '/home/someone/x'
+
+
+def test_a_tilde_is_the_home_folder_in_comparisons(monkeypatch):
+  monkeypatch.setenv('HOME', '/home/someone')
+  line = ['showo', '~/a', '~/b.npz', '--reference=~/c']
+  parsed = verify.command_line().parse_args(line)
+  assert (parsed.checkpoint, parsed.io, parsed.reference) == (
+    '/home/someone/a',
+    '/home/someone/b.npz',
+    '/home/someone/c',
+  )
+
+
+def test_an_empty_path_is_refused(capsys):
+  with pytest.raises(SystemExit):
+    convert.command_line().parse_args(['showo', 'a', ''])
+  assert "DST: must be a path, got ''" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', [convert, verify])
+def test_commands_silence_advice_of_libraries(monkeypatch, command):
+  """That PyTorch was not found is no news for these commands."""
+  for name in ('VERBOSITY', 'NO_ADVISORY_WARNINGS'):
+    monkeypatch.delenv(f'TRANSFORMERS_{name}', raising=False)
+  importlib.reload(command)
+  assert os.environ['TRANSFORMERS_VERBOSITY'] == 'error'
+  assert os.environ['TRANSFORMERS_NO_ADVISORY_WARNINGS'] == '1'
