@@ -92,11 +92,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def make_folder(folder) -> None:
-  """Makes a local folder with its parents; buckets need no folders.
-
-  Args:
-    folder: folder path.
-  """
+  """Makes a local folder with its parents; buckets need no folders."""
   if is_local(folder):
     folder.mkdir(parents=True, exist_ok=True)
 
