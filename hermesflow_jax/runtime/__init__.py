@@ -23,6 +23,7 @@ Files:
 Settings:
 
   settings      builds dataclasses of settings and checks their bounds
+  number_bounds numbers that devices can compute with
   type_hints    takes their annotations apart
   identities    settings that decide if two runs or models are the same
 

@@ -25,6 +25,7 @@ import math
 import typing
 
 from hermesflow_jax.runtime import flag_texts
+from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.runtime import type_hints
 
 
@@ -64,9 +65,6 @@ def one_of(*values) -> Condition:
   text = f'{", ".join(first)} or {last}' if first else last
   return Condition(text, lambda value: value in values)
 
-
-# Devices compute with 32 bits: larger seeds would draw what smaller ones draw.
-_MOST_INT, _MOST_FLOAT = 2**32, 3.4e38
 
 POSITIVE = Condition('more than 0', lambda value: value > 0)
 FINITE = Condition('a finite number', math.isfinite)
@@ -294,21 +292,9 @@ def _typed(hint, value, name, faults):
     faults.append(f'{name} must be a mapping, got {value!r}')
     return None
   if hint is float and type(value) in (int, float):
-    value = _to_float(value)
+    value = number_bounds.to_float(value)
   if type(value) is not hint:
     faults.append(f'{name} must be {hint.__name__}, got {value!r}')
-  elif hint is float and not math.isfinite(value):
-    faults.append(f'{name} must be a finite number, got {value}')
-  elif hint is float and abs(value) > _MOST_FLOAT:
-    faults.append(f'{name} must be a number of float32, got {value}')
-  elif hint is int and abs(value) >= _MOST_INT:
-    bound = f'less than {_MOST_INT}' if value > 0 else f'more than {-_MOST_INT}'
+  elif hint in (int, float) and (bound := number_bounds.violated_bound(value)):
     faults.append(f'{name} must be {bound}, got {value}')
   return value
-
-
-def _to_float(value) -> float:
-  try:
-    return float(value)
-  except OverflowError:
-    return math.inf if value > 0 else -math.inf

@@ -224,7 +224,7 @@ def test_a_system_that_takes_no_more_bytes_is_heard_of(series):
 def test_a_full_disk_is_the_cause_and_gets_its_space_back(series, monkeypatch):
   class Full:
     def result(self):
-      (series.root / '4.orbax-checkpoint-tmp').mkdir()
+      (series.root / '4.orbax-checkpoint-tmp').mkdir(parents=True)
       raise ValueError('EXHAUSTED: "x" [No space left on device] at z')
 
   monkeypatch.setattr(checkpoint, 'save_async', lambda *_: Full())
