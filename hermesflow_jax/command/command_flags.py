@@ -43,6 +43,15 @@ def program_flags() -> flags.FlagValues:
   flags.DEFINE_integer(
     'processes', 1, 'Number of processes.', flag_values=values
   )
+  flags.DEFINE_float(
+    'join_seconds',
+    None,
+    'Seconds to wait until all processes have joined; default 12, or 120 with '
+    '--coordinator=auto.',
+    lower_bound=0.1,
+    upper_bound=1e6,
+    flag_values=values,
+  )
   flags.DEFINE_bool(
     'help', False, 'Shows this help, or that of a job.', flag_values=values
   )
@@ -72,6 +81,8 @@ def read(argv: Sequence[str]) -> tuple[dict, flags.FlagValues]:
     flag_values=values,
   )
   argv = [argv[0], *('--help' if a == '-h' else a for a in argv[1:])]
+  if argv[1:2] == ['help']:
+    argv = [argv[0], *argv[2:], '--help']
   try:
     others = values(argv, known_only=True)
   except flags.Error as error:
@@ -98,7 +109,11 @@ def read(argv: Sequence[str]) -> tuple[dict, flags.FlagValues]:
   except Exception as error:
     raise ValueError(_reason(error, config, others)) from error
   if surplus:
-    raise ValueError(f'unexpected arguments: {" ".join(surplus)}')
+    variant = ':' not in reference and re.fullmatch(r'\w+', surplus[0])
+    raise ValueError(
+      f'unexpected arguments: {" ".join(surplus)}'
+      + (f'; a variant is {reference}:{surplus[0]}' if variant else '')
+    )
   _check(values)
   return settings, values
 
@@ -161,18 +176,40 @@ def _reason(error, config, arguments):
     if name and 'Did you mean' not in text:
       text += f'; did you mean --{name}?'
     return text
+  if isinstance(error, flags.IllegalFlagValueError):
+    return _wrong_value(str(error), config)
   if isinstance(error, (AttributeError, KeyError, IndexError)):
     while isinstance(error.args[0], Exception):
       error = error.args[0]
     text = 'no such setting: ' + str(error.args[0]).replace('\n', '. ')
-    if 'Did you mean' in text:
-      return text
-    for argument in arguments:
-      name = re.match(r'--?(?:no)?config\.([^=]+)', argument)
-      if name and name[1] not in overrides.setting_names(config):
-        near = overrides.suggestion(config, name[1])
-        return f'{text} (config.{name[1]})' + (
-          f'; did you mean --{near}?' if near else ''
-        )
+    return text + (
+      '' if 'Did you mean' in text else _unknown(config, arguments)
+    )
+  text = str(error).split(' Currently supported types are')[0]
+  if text.startswith('Could not parse'):
+    return 'no such setting' + _unknown(config, arguments)
+  return text
+
+
+def _wrong_value(text, config):
+  """Returns 'config.<name> must be <type>, got ...' for a flag's value."""
+  match = re.match(r'flag --config\.([^=]+)=(.*?): ', text, re.DOTALL)
+  kind = match and overrides.type_name(config, match[1])
+  if not kind:
     return text
-  return str(error).split(' Currently supported types are')[0]
+  return (
+    f'config.{match[1]} must be {kind}, got {match[2]!r} in '
+    f'--config.{match[1]}={match[2]}'
+  )
+
+
+def _unknown(config, arguments):
+  """Returns ' (config.<name>)' of an unknown setting, and one like it."""
+  known = [name for name, _ in overrides.setting_values(config)]
+  for argument in arguments:
+    name = re.match(r'--?(?:no)?config\.([^=]*)', argument)
+    if name and name[1] not in known:
+      near = overrides.suggestion(config, re.sub(r'\[.*?\]', '', name[1]))
+      advice = f'; did you mean --{near}?' if near else ''
+      return f' (config.{name[1]}){advice}'
+  return ''

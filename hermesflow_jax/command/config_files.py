@@ -52,7 +52,7 @@ def locate(reference: str) -> pathlib.Path:
       # Also a file without a suffix, or a pipe.
       if (folder / name).exists() and not (folder / name).is_dir():
         return folder / name
-  near = _nearest(reference, known)
+  near = _nearest(path, known)
   advice = f'; did you mean {near}?' if near else ''
   raise ValueError(
     f'config must be a config file or one of {", ".join(known)}, got '
@@ -62,15 +62,20 @@ def locate(reference: str) -> pathlib.Path:
 
 def _nearest(reference, known):
   """Returns the name or file that is spelled most alike, or None."""
-  folder, name = os.path.split(os.path.expanduser(reference))
+  folder, name = os.path.split(reference)
   candidates = {}
   with contextlib.suppress(OSError):
     for file in sorted(pathlib.Path(folder or '.').glob('*.py')):
       if file.stem not in ('__init__', 'main', 'setup'):
-        candidates[file.stem] = os.path.join(folder, file.name)
+        candidates[file.stem] = repr(os.path.join(folder, file.name))
   candidates |= {job: job for job in known}
   stem = name.removesuffix('.py')
-  near = difflib.get_close_matches(stem, candidates, 1)
+  plain = stem.lower().replace('-', '_')
+  near = (
+    difflib.get_close_matches(stem, candidates, 1)
+    or difflib.get_close_matches(plain, candidates, 1)
+    or [job for job in candidates if plain and job.startswith(plain)]
+  )
   return candidates[near[0]] if near else None
 
 
@@ -112,6 +117,8 @@ def load(reference: str) -> ml_collections.ConfigDict:
           f'{path}: this config has no variants, got {variant!r}'
         ) from error
       raise ValueError(_fault(error, path)) from error
+  if isinstance(config, dict):
+    return ml_collections.ConfigDict(config)
   if not isinstance(config, ml_collections.ConfigDict):
     raise ValueError(
       f'get_config of {path} must return an ml_collections.ConfigDict, got '

@@ -8,6 +8,7 @@ import sys
 import ml_collections
 
 from hermesflow_jax.command import config_files
+from hermesflow_jax.command import overrides
 from hermesflow_jax.command import project_folder
 
 # Modules of `conversions` that are commands.
@@ -106,19 +107,11 @@ def of_config(
       'Settings and their values; lists are Python, JSON or a,b:',
       *(
         f'  --config.{name}={_text(value)}'
-        for name, value in _values(config)
+        for name, value in overrides.setting_values(config)
         if name != 'job'
       ),
     ]
   )
-
-
-def _values(config, prefix=''):
-  for key, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict):
-      yield from _values(value, f'{prefix}{key}.')
-    else:
-      yield f'{prefix}{key}', value
 
 
 def _text(value):

@@ -152,6 +152,19 @@ def _assign(settings, path, value):
   settings[last] = value
 
 
+def type_name(config: ml_collections.ConfigDict, name: str) -> str:
+  """Returns the type of a setting, e.g. 'int' or 'a mapping'.
+
+  Args:
+    config: settings.
+    name: its name, e.g. 'play.rounds'.
+  """
+  value = config_flags.config_path.get_value(name, config)
+  if isinstance(value, ml_collections.ConfigDict):
+    return 'a mapping'
+  return 'true or false' if isinstance(value, bool) else type(value).__name__
+
+
 def suggestion(config: ml_collections.ConfigDict, name: str) -> str | None:
   """Returns the setting whose name is most alike, e.g. 'config.play.rounds'.
 
@@ -159,17 +172,17 @@ def suggestion(config: ml_collections.ConfigDict, name: str) -> str | None:
     config: settings.
     name: name that is not a setting, e.g. 'rounds'.
   """
-  known = list(setting_names(config))
+  known = [other for other, _ in setting_values(config)]
   last = name.rpartition('.')[2]
   same = [other for other in known if other.rpartition('.')[2] == last]
   near = same or difflib.get_close_matches(name, known, 1)
   return f'config.{near[0]}' if near else None
 
 
-def setting_names(config, prefix: str = '') -> Iterator[str]:
-  """Yields the dotted name of each setting that is no mapping."""
+def setting_values(config, prefix: str = '') -> Iterator[tuple[str, object]]:
+  """Yields (dotted name, value) of each setting that is no mapping."""
   for key, value in config.items():
     if isinstance(value, ml_collections.ConfigDict):
-      yield from setting_names(value, f'{prefix}{key}.')
+      yield from setting_values(value, f'{prefix}{key}.')
     else:
-      yield f'{prefix}{key}'
+      yield f'{prefix}{key}', value

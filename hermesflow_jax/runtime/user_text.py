@@ -5,7 +5,7 @@ import re
 import unicodedata
 
 # Longest text that a message quotes, in characters.
-_QUOTED = 80
+_QUOTED = 200
 _SURROGATE = re.compile('[\ud800-\udfff]')
 # Tabs and line ends are no faults; U+0085 is a line end, too.
 _CONTROL = re.compile('[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]')
@@ -113,12 +113,18 @@ def normalize_fields(value, kept: Collection[str]) -> tuple[object, list[str]]:
 
 
 def quote(value: object) -> str:
-  """Returns a value as a message shows it, a long one shortened."""
-  if isinstance(value, str) and len(value) > _QUOTED:
-    return repr(value[: _QUOTED - 3] + '...')
-  text = repr(value)
-  short = isinstance(value, str) or len(text) <= 2 * _QUOTED
-  return text if short else text[: 2 * _QUOTED - 3] + '...'
+  """Returns a value as a message shows it, a long one without its middle."""
+  if isinstance(value, str):
+    return repr(_without_middle(value, _QUOTED))
+  return _without_middle(repr(value), 2 * _QUOTED)
+
+
+def _without_middle(text: str, limit: int) -> str:
+  if len(text) <= limit:
+    return text
+  half = (limit - 3) // 2
+  # Paths differ at their end.
+  return f'{text[:half]}...{text[-half:]}'
 
 
 def _label(character: str) -> str:

@@ -242,7 +242,9 @@ def load(path: str) -> TextTokenizer:
   try:
     return _read(path) if local else _download(where)
   except Exception as error:
-    raise ValueError(f'no readable tokenizer at {path}: {error}') from error
+    raise ValueError(
+      f'no readable tokenizer at {path}: {error!s:.300}'
+    ) from error
 
 
 def _read(path):

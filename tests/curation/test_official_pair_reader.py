@@ -97,6 +97,17 @@ def test_a_pair_that_cannot_teach_is_dropped(
     assert row['caption_win'] == 'a red ring'
 
 
+@pytest.mark.parametrize('score, reason', [(0.6, 'winner too weak'), (0.7, '')])
+def test_a_winning_image_must_score_more_than_the_threshold(
+  score, reason, player, tmp_path
+):
+  path = written(tmp_path, [record(0, vqa_score_win=score)], json.dumps)
+  (row,) = official_pair_reader.load_official(
+    path, '', player, tmp_path / 'data', 'a', 'raise', lambda line: None, 0.6
+  )
+  assert (row['caption_dropped'], row['image_dropped']) == ('', reason)
+
+
 def test_keys_that_are_missing_are_null(player, tmp_path):
   row = record(0)
   for name in ('image_win', 'vqa_score_lose', 'prompt'):
