@@ -38,6 +38,7 @@ from conversions import paths
 from conversions import to_peft
 from conversions import to_pytorch
 from hermesflow_jax.runtime import entry_point
+from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import terminal
 
 KINDS = (*from_pytorch.KINDS, 'lora')
@@ -94,6 +95,7 @@ def main(argv: list[str], console: terminal.Console) -> int:
   logging.set_verbosity(logging.ERROR)
   try:
     _check_flags(args)
+    platforms.check()
     _convert(args, console)
   except (ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)

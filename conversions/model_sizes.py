@@ -83,8 +83,13 @@ class Config:
   def check(self) -> None:
     """Raises ValueError with all faults, if any."""
     if self.faults:
-      place = 'config.json' if self._record else 'there is no config.json'
-      raise ValueError(f'{place}: ' + '; '.join(self.faults))
+      faults = '; '.join(self.faults)
+      if self._record:
+        raise ValueError(f'config.json: {faults}')
+      raise ValueError(
+        f'there is no config.json: {faults}; copy it from the model that the '
+        'training started from'
+      )
 
 
 def read_or_list_faults(

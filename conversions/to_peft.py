@@ -92,10 +92,17 @@ def newest_adapters(
     for part in storage.list_names(folder)
     if part.startswith('round_') and part.removeprefix('round_').isdecimal()
   )
-  places = [f'round_{n}/training/adapters' for n in reversed(rounds)]
-  for place in ('adapters', 'training/adapters', *places):
+  places = {f'round_{n}/training/adapters': n for n in reversed(rounds)}
+  for place, number in {
+    'adapters': 0,
+    'training/adapters': 0,
+    **places,
+  }.items():
     if checkpoint.is_checkpoint(str(folder / place)):
-      say(f'{name}: taking {place}')
+      line = f'{name}: taking {place}'
+      if number > 1:
+        line += f', which belong to the model checkpoints/{number - 1}'
+      say(line)
       return str(folder / place)
   raise ValueError(
     f'{name} must hold adapters, or be a run that trained some '

@@ -39,6 +39,7 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.runtime import entry_point
+from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import terminal
 
 KINDS = ('showo', 'magvitv2', 'clip_vision')
@@ -164,6 +165,7 @@ def main(argv: list[str], console: terminal.Console) -> int:
   try:
     if not 0 < args.scale < float('inf'):
       raise ValueError(f'--scale must be positive, got {args.scale}')
+    platforms.check()
     activations = load_arrays(args.io)
     results = verify(
       args.kind,

@@ -45,6 +45,14 @@ jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 
 # Folders with the longest tests: workers that begin with them end together.
 _LONGEST = ('whole_runs', 'checkpoints', 'self_play', 'sampling', 'experiments')
+# Two workers take turns: each pair of files that share a run goes to one of
+# them, and neither waits for a run of the other.
+_FIRST_FILES = (
+  'test_small_show_o_rounds.py',
+  'test_reliability.py',
+  'test_small_show_o_use.py',
+  'test_buckets.py',
+)
 
 
 def pytest_configure(config):
@@ -71,11 +79,14 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_collection_modifyitems(items):
-  """Puts the folders with the longest tests first, in order."""
+  """Puts the folders and files with the longest tests first, in order."""
+
+  def place(names, parts):
+    return min((names.index(p) for p in parts if p in names), default=99)
 
   def rank(item):
-    ranks = [_LONGEST.index(p) for p in item.path.parts if p in _LONGEST]
-    return ranks[0] if ranks else len(_LONGEST)
+    parts = item.path.parts
+    return place(_LONGEST, parts), place(_FIRST_FILES, parts)
 
   items.sort(key=rank)
 

@@ -74,11 +74,13 @@ def weight_files(
     if files := _in_folder(folder / name, say):
       say(f'{folder}: taking {name}')
       return files
-  if files := _in_steps(folder, say):
+  if files := _in_steps(folder, say) or _in_snapshots(folder, say):
     return files
   for pattern, form in OTHER_FORMS.items():
     if any(any(folder.glob(depth + pattern)) for depth in DEPTHS):
       raise ValueError(f'{folder} must hold PyTorch weights, got {form}')
+  if files := _in_parts(folder, say):
+    return files
   names = sorted(path.name for path in folder.iterdir())
   listed = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
   raise ValueError(
@@ -108,13 +110,47 @@ def _in_steps(folder, say) -> list[pathlib.Path]:
   return []
 
 
+def _in_snapshots(folder, say) -> list[pathlib.Path]:
+  """Returns the weights of a model in the hub's cache; [] if it is no such."""
+  main = folder / 'refs' / 'main'
+  if not main.is_file():
+    return []
+  revision = main.read_text().strip()
+  if not re.fullmatch(r'[0-9a-f]{7,64}', revision):
+    return []
+  files = _in_folder(folder / 'snapshots' / revision, say)
+  if files:
+    say(f'{folder}: taking revision {revision}')
+  return files
+
+
+def _in_parts(folder, say) -> list[pathlib.Path]:
+  """Returns the weights of the only folder with some; [] without any."""
+  parts = [
+    path.name
+    for path in sorted(folder.iterdir())
+    if path.is_dir() and any((path / name).is_file() for name in IN_FOLDERS)
+  ]
+  if len(parts) > 1:
+    raise ValueError(
+      f'{folder} must hold the weights of one model, got {len(parts)} folders: '
+      f'give {folder}/{parts[0]}, or {", ".join(parts[1:]):.200}'
+    )
+  if not parts:
+    return []
+  say(f'{folder}: taking {parts[0]}')
+  return _in_folder(folder / parts[0], say)
+
+
 def _in_folder(folder, say) -> list[pathlib.Path]:
   """Returns the weights that lie in a folder itself; [] without any."""
   if not folder.is_dir():
     return []
-  for name in IN_FOLDERS:
-    if (folder / name).is_file():
-      return [folder / name]
+  usual = [name for name in IN_FOLDERS if (folder / name).is_file()]
+  if len(usual) > 1:
+    say(f'{folder}: taking {usual[0]}, not {", ".join(usual[1:])}')
+  if usual:
+    return [folder / usual[0]]
   names = sorted(
     path.name
     for path in folder.iterdir()

@@ -90,7 +90,8 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
     ValueError: the file is damaged, repeats a name, or holds an unsupported
       dtype. The one-line message names the file.
   """
-  entries = _read_header(path)
+  entries, data_size = _read_header(path)
+  _check_complete(path, entries, data_size)
   file = _open(path)
   return {
     name: SafetensorsTensor(
@@ -128,8 +129,24 @@ def _package_errors(path: pathlib.Path) -> Iterator[None]:
     raise ValueError(f'{path}: {reason}') from error
 
 
-def _read_header(path: pathlib.Path) -> dict:
-  """Returns the header's entries by name, without `__metadata__`."""
+def _check_complete(path, entries, data_size) -> None:
+  """Raises ValueError if a file ends before its tensors do."""
+  stops = [
+    entry['data_offsets'][-1]
+    for entry in entries.values()
+    if isinstance(entry, dict) and isinstance(entry.get('data_offsets'), list)
+    if entry['data_offsets'] and type(entry['data_offsets'][-1]) is int
+  ]
+  if (expected := max(stops, default=0)) > data_size:
+    raise ValueError(
+      f'{path}: its tensors must have '
+      f'{expected!s:.40} bytes, got {data_size}: the file is incomplete, '
+      'copy or download it again'
+    )
+
+
+def _read_header(path: pathlib.Path) -> tuple[dict, int]:
+  """Returns (entries by name, without `__metadata__`; bytes after them)."""
   size = path.stat().st_size
   with open(path, 'rb') as file:
     length = int.from_bytes(file.read(8), 'little')
@@ -141,7 +158,7 @@ def _read_header(path: pathlib.Path) -> dict:
       raise ValueError(f'{path}: a header of {length} bytes is too long')
     header = strict_json.loads(file.read(length), f'header of {path}')
   header.pop('__metadata__', None)
-  return header
+  return header, size - 8 - length
 
 
 def _dtype_and_shape(path, name, entry) -> tuple[np.dtype, tuple[int, ...]]:

@@ -16,6 +16,7 @@ from conversions.files import tensors
 from conversions.files import torch_file
 from hermesflow_jax.runtime import strict_json
 
+ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.zst', '.7z')
 HUB_NAME = r'[A-Za-z0-9][\w.-]{0,95}'
 HUB_ID = rf'({HUB_NAME}/{HUB_NAME})(?:@([\w.-]{{1,64}}))?'
 HUB_ADDRESS = rf'https?://(?:huggingface|hf)\.co/({HUB_NAME}/{HUB_NAME}).*'
@@ -123,6 +124,10 @@ def read_file(
   Raises:
     ValueError: the file is no such file, or is damaged. One-line message.
   """
+  if path.suffix in ARCHIVES:
+    raise ValueError(
+      f'{path} must be a file of weights, got an archive: unpack it'
+    )
   if path.suffix not in layouts.SUFFIXES:
     raise ValueError(
       f'{path} must end with one of '
@@ -201,6 +206,11 @@ def _download(name: str, say) -> tuple[pathlib.Path, str]:
     raise ValueError(
       f'SRC must be a file, a folder or a hub id, got an address: give '
       f'{address[1]}'
+    )
+  if '://' in name:
+    raise ValueError(
+      f'SRC must be a file, a folder or a hub id, got {name}: copy it to this '
+      'machine, then give its path'
     )
   matched = re.fullmatch(HUB_ID, name)
   if not matched:

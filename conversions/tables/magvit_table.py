@@ -188,7 +188,7 @@ def official(config: magvit_config.MagvitConfig) -> dict[str, Any]:
       'config must have patch 1, norms and attention, as the official '
       f'MAGVIT-v2, got {config}'
     )
-  record = {'_class_name': 'MAGViTv2', '_diffusers_version': '0.30.1'}
+  record = {'_class_name': 'MAGVITv2', '_diffusers_version': '0.30.1'}
   if config != magvit_config.SHOW_O:
     record |= {
       name: list(value) if isinstance(value, tuple) else value

@@ -161,6 +161,8 @@ def official(config: showo.ShowOConfig, max_text: int) -> dict[str, Any]:
     'codebook_size': vocab.codebook_size,
     'llm_model_path': LANGUAGE_MODEL,
     'llm_vocab_size': vocab.text_size,
+    # The official class then makes no Phi of its own first.
+    'load_from_showo': True,
     'mask_token_id': vocab.mask,
     'num_vq_tokens': config.image_tokens,
     'vocab_size': vocab.size,

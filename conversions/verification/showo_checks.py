@@ -122,18 +122,17 @@ class Activations:
       *(jnp.asarray(self.pair('reference', t)) for t in TASKS)
     )
     rows = {
-      task: [self.inputs(task, side) for side in row_checks.SIDES]
+      task: jax.tree.map(
+        lambda *sides: jnp.concatenate(sides),
+        *(self.inputs(task, side) for side in row_checks.SIDES),
+      )
       for task in TASKS
     }
 
     def logps(policy, task):
-      return jnp.stack(
-        [
-          jnp.stack([row_logps(policy, *row) for row in zip(*side)])
-          for side in rows[task]
-        ],
-        axis=1,
-      )
+      # A loop over rows, whose body is compiled once.
+      scores = jax.lax.map(lambda row: row_logps(policy, *row), rows[task])
+      return scores.reshape(len(row_checks.SIDES), -1).T
 
     objective = objective_config.ObjectiveConfig(beta=float(self.saved['beta']))
 

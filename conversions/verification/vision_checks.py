@@ -1,6 +1,7 @@
 """Checks the models that read images: MAGVIT-v2 and CLIP."""
 
 from collections.abc import Mapping
+import functools
 import re
 
 import jax
@@ -59,7 +60,9 @@ def _magvit_case(model, activations, case: str, margin: float):
   """Returns the checks for the keys that end with `_<case>`."""
   last = lambda images: np.moveaxis(images, 1, -1)
   first = lambda images: np.moveaxis(np.asarray(images), -1, 1)
-  z = lambda: _encode(model, last(activations[f'pixels_{case}']))
+  z = functools.cache(
+    lambda: _encode(model, last(activations[f'pixels_{case}']))
+  )
 
   def indices():
     latents = np.asarray(z())

@@ -43,6 +43,15 @@ def program_flags() -> flags.FlagValues:
   flags.DEFINE_integer(
     'processes', 1, 'Number of processes.', flag_values=values
   )
+  flags.DEFINE_float(
+    'join_seconds',
+    None,
+    'Seconds to wait until all processes have joined; default 12, or 120 with '
+    '--coordinator=auto.',
+    lower_bound=0.1,
+    upper_bound=1e6,
+    flag_values=values,
+  )
   flags.DEFINE_bool(
     'help', False, 'Shows this help, or that of a job.', flag_values=values
   )

@@ -121,8 +121,15 @@ def run_job(argv: list[str]) -> None:
       'processes (curate: start shares with --config.shares)'
     )
   console = make_console(
-    arguments.coordinator, arguments.process, arguments.processes
+    arguments.coordinator,
+    arguments.process,
+    arguments.processes,
+    arguments.join_seconds,
   )
+  # Imports JAX, after the mistakes above are reported.
+  from hermesflow_jax.runtime import platforms
+
+  platforms.check()
   job.run(
     config,
     default_workdir.choose(arguments.workdir, name, values.get('variant', '')),
@@ -131,7 +138,10 @@ def run_job(argv: list[str]) -> None:
 
 
 def make_console(
-  coordinator: str | None, process: int, count: int
+  coordinator: str | None,
+  process: int,
+  count: int,
+  seconds: float | None = None,
 ) -> terminal.Console:
   """Joins other processes, if any; only the first process prints.
 
@@ -140,12 +150,13 @@ def make_console(
       None for a single process.
     process: process number.
     count: process count.
+    seconds: longest time to wait for other processes; None for the default.
   """
   if coordinator:
     # Imports JAX, which a single process imports later.
     from hermesflow_jax.jobs.setup import process_group
 
-    return process_group.join(coordinator, process, count)
+    return process_group.join(coordinator, process, count, seconds)
   return terminal.terminal()
 
 

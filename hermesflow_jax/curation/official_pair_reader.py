@@ -5,6 +5,7 @@ no brackets, as the official script appends them (`strict_json.records`).
 """
 
 from collections.abc import Callable
+import functools
 import math
 import pathlib
 
@@ -156,19 +157,21 @@ def _parse(row, folder):
     folder: a `image_folder.ImageFolder`.
 
   Raises:
-    ValueError: a field or a path has a fault.
+    ValueError: all faults of fields and paths.
   """
-  record = {
-    'id': record_values.get_id(row),
-    'caption': record_values.get_text(row, 'caption'),
-  }
-  record['path'] = folder.find(record_values.get_text(row, 'img_path'))
-  captions = [_optional_text(row, f'caption_{side}') for side in _SIDES]
-  images = [_optional_text(row, f'image_{side}') for side in _SIDES]
-  caption_scores = [
-    _optional_score(row, f'bert_score_{side}') for side in _SIDES
-  ]
-  image_scores = [_optional_score(row, f'vqa_score_{side}') for side in _SIDES]
+  record, faults = {'id': record_values.get_id(row)}, []
+  checked = functools.partial(input_faults.attempt, faults)
+
+  def both_sides(read, key):
+    return [checked(read, row, f'{key}_{side}') for side in _SIDES]
+
+  record['caption'] = checked(record_values.get_text, row, 'caption')
+  img_path = checked(record_values.get_text, row, 'img_path')
+  record['path'] = img_path and checked(folder.find, img_path)
+  captions = both_sides(_optional_text, 'caption')
+  images = both_sides(_optional_text, 'image')
+  caption_scores = both_sides(_optional_score, 'bert_score')
+  image_scores = both_sides(_optional_score, 'vqa_score')
   record['caption_dropped'] = _missing('caption', captions, caption_scores)
   record['image_dropped'] = _missing('image', images, image_scores)
   for n, side in enumerate(_SIDES):
@@ -184,8 +187,10 @@ def _parse(row, folder):
       record[f'path_{side}'] = record['path']
       record[f'vqa_score_{side}'] = 0.0
     else:
-      record[f'path_{side}'] = folder.find(images[n], f'image_{side}')
+      record[f'path_{side}'] = checked(folder.find, images[n], f'image_{side}')
       record[f'vqa_score_{side}'] = image_scores[n]
+  if faults:
+    raise ValueError('; '.join(faults))
   return record
 
 

@@ -59,6 +59,21 @@ def raise_if_any(faults: Sequence[str], prefix: str = '') -> None:
   raise ValueError(prefix + shown)
 
 
+def attempt(faults: list[str], function: Callable, *arguments):
+  """Calls a function; appends its ValueError to faults and returns None then.
+
+  Args:
+    faults: receives the error as text.
+    function: function that checks and returns a value.
+    *arguments: its arguments.
+  """
+  try:
+    return function(*arguments)
+  except ValueError as error:
+    faults.append(str(error))
+    return None
+
+
 def valid_only(
   inputs: Sequence[tuple[str, str]],
   on_error: str,

@@ -120,7 +120,8 @@ def host_batches(
 
 def _ordered(source, seed):
   """Repeats the records; every epoch has its own order."""
-  data = grain.MapDataset.source(source).seed(seed).shuffle()
+  # Seeds derived from a large one may need more bits than grain takes.
+  data = grain.MapDataset.source(source).seed(seed % 2**32).shuffle()
   return data.repeat(_ENDLESS // len(source) + 1, reseed_each_epoch=True)
 
 

@@ -12,6 +12,7 @@ never replaced.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import hashlib
 import typing
 
@@ -112,13 +113,7 @@ def _record(row, folder, questions_by_id) -> dict:
   name, faults = record_values.get_id(row), []
   row = _llava_fields(row)
 
-  def checked(function, *arguments):
-    try:
-      return function(*arguments)
-    except ValueError as error:
-      faults.append(str(error))
-      return None
-
+  checked = functools.partial(input_faults.attempt, faults)
   path = checked(_image_path, row, folder)
   caption = checked(record_values.get_text, row, 'caption')
   prompt = row.get('prompt')

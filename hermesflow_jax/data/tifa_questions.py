@@ -26,18 +26,23 @@ def check_question(row: object) -> dict:
   choices = row.get('choices')
   texts = isinstance(choices, list) and all(isinstance(c, str) for c in choices)
   if not texts or len(set(choices)) < 2:
-    raise ValueError(f'choices must be different texts, got {choices!r}')
+    raise ValueError(
+      f'choices must be different texts, got {user_text.quote(choices)}'
+    )
   for choice in choices:
     user_text.check('choices', choice)
   record_values.get_text(row, 'question')
   if row.get('answer') not in choices:
     raise ValueError(
-      f'answer must be one of {choices}, got {row.get("answer")!r}'
+      f'answer must be one of {user_text.quote(choices)}, got '
+      f'{user_text.quote(row.get("answer"))}'
     )
   # A space at the end of a choice changes its tokens.
   stripped = [choice.strip() for choice in choices]
   if len(set(stripped)) < len(set(choices)) or not all(stripped):
-    raise ValueError(f'choices must be different texts, got {choices!r}')
+    raise ValueError(
+      f'choices must be different texts, got {user_text.quote(choices)}'
+    )
   return row | {
     'choices': stripped,
     'answer': row['answer'].strip(),

@@ -120,7 +120,7 @@ def run(
   Raises:
     ValueError: the workdir cannot be written.
   """
-  workdir_claim.check_writable(workdir)
+  workdir_claim.check_no_run(workdir)
   rows = []
   for precision in config.precisions:
     ceiling = measurement.measured_ceiling(

@@ -64,7 +64,7 @@ def run(
     idle=False,
   )
   mesh = verdicts.slice_mesh(pod, data, model)
-  workdir_claim.check_writable(workdir)
+  workdir_claim.check_no_run(workdir)
   config = for_tpu(config)
   line = mesh_config.mesh_line(pod.count, data, model, batch, parts)
   console.say(f'{pod.name}, {line}')

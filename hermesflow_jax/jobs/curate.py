@@ -61,9 +61,11 @@ class Settings(job_model.ModelSettings):
   world: shape_world.World
   files: record_files.Source | None
   inputs: settings.PositiveInt
-  fresh_inputs: bool
-  round: settings.PositiveInt
-  before: str = settings.path_of_content('pairs_before')
+  fresh_inputs: bool = settings.may_change_on_resume(default=True, kw_only=True)
+  round: settings.PositiveInt = dataclasses.field(default=1, kw_only=True)
+  before: str = settings.path_of_content(
+    'pairs_before', default='', kw_only=True
+  )
   images: typing.Annotated[int, settings.at_least(2)]
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
@@ -114,6 +116,11 @@ class Settings(job_model.ModelSettings):
     )
 
   @property
+  def fresh_inputs_of_round(self) -> bool | None:
+    """`fresh_inputs`; None in round 1, where it changes nothing."""
+    return self.fresh_inputs if self.round > 1 else None
+
+  @property
   def inputs_so_far(self) -> int:
     """Input count up to this round."""
     return self.inputs * (self.round if self.fresh_inputs else 1)
@@ -142,7 +149,8 @@ def run(
     dataclasses.replace(config, share=0, shares=1),
     console,
     'manifest.json',
-    contents=job_start.input_hashes(parts.text, images),
+    contents=job_start.input_hashes(parts.text, images)
+    | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},
     share=(config.share, config.shares),
     base=weights,
     data=hashes,

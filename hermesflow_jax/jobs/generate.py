@@ -51,7 +51,7 @@ class Settings(job_model.ModelSettings):
 
   prompts: tuple[str, ...]
   file: str = settings.path_of_content('inputs')
-  each: settings.PositiveInt
+  each: typing.Annotated[settings.PositiveInt, settings.below(1_000_001)]
   seed: settings.NonNegativeInt
   sampler: maskgit.MaskGITSampler
   image: str = settings.path_of_content('inputs')

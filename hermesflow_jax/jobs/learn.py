@@ -169,22 +169,20 @@ def finished_results(
     results: content of `results.json`; None if it is gone or damaged.
     console: prints what is made again.
   """
-  folder, notes = root / 'model', None
-  if processes.broadcast_from_first(lambda: checkpoint.exists(folder)):
-    try:
-      notes = trained_model.read_record(str(folder)).notes
-    except (ValueError, OSError):
-      notes = None
-  if not processes.all_true(notes is not None):
-    if results is not None:
-      job_start.report_missing(console, [str(folder)])
+  notes = job_start.read_model_notes(root / 'model')
+  if notes is None and results is not None:
+    job_start.report_missing(console, [str(root / 'model')])
+  if notes is None:
     return None
-  if results is None:
-    # Models of earlier releases have no seconds.
-    results = {name: notes[name] for name in ('inputs', 'steps')} | {
-      'seconds': notes.get('seconds', math.nan)
-    }
-    job_results.write_json(root / 'results.json', results)
+  if results is not None:
+    return results
+  # Models of earlier releases lack some values.
+  if not {'inputs', 'steps'} <= notes.keys():
+    return None
+  results = {name: notes[name] for name in ('inputs', 'steps')} | {
+    'seconds': notes.get('seconds', math.nan)
+  }
+  job_results.write_json(root / 'results.json', results)
   return results
 
 

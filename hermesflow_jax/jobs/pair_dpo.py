@@ -121,8 +121,11 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     **job_model.answer_encoding(parts.text),
   )
   finished = results.get('rounds', []) if results else []
+  # Models of rounds before the newest may have been removed to save space.
   if len(finished) > config.play.rounds and job_start.all_exist(
-    console, lambda: run_summary.missing_results(root, config.play.rounds)
+    console,
+    lambda: run_summary.missing_files(root, config.play.rounds),
+    root / 'checkpoints' / str(config.play.rounds),
   ):
     job_start.report_finished(
       console,

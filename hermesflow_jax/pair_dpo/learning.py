@@ -37,6 +37,8 @@ from hermesflow_jax.training import training_loop
 
 # Records whose lengths represent all records in metrics of speed.
 _SAMPLED = 200
+# The setting `lora` hides the module.
+_Lora = lora.Lora
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +67,16 @@ class LearningConfig:
     seed: seed of order, masks and adapters.
   """
 
-  objective: objective_config.ObjectiveConfig
-  compat: official_defects.OfficialDefects
+  objective: objective_config.ObjectiveConfig = settings.of_learning()
+  compat: official_defects.OfficialDefects = settings.of_learning()
   caption_prompt: str = dataclasses.field(
     default=text_tokenizer.CAPTION_PROMPT, kw_only=True
   )
-  mask_schedule: str
-  optim: adamw.AdamWConfig
-  lora: lora.Lora
-  epochs: settings.NonNegativeFloat
-  batch: settings.PositiveInt
+  mask_schedule: str = settings.of_learning()
+  optim: adamw.AdamWConfig = settings.of_learning()
+  lora: _Lora = settings.of_learning()
+  epochs: settings.NonNegativeFloat = settings.of_learning()
+  batch: settings.PositiveInt = settings.of_learning()
   label_rows: settings.PositiveInt = settings.may_change_on_resume()
   log_every: settings.PositiveInt = settings.may_change_on_resume()
   save_every: settings.NonNegativeInt = settings.may_change_on_resume()

@@ -2,6 +2,7 @@
 
 Devices and processes:
 
+  platforms     kinds of devices that JAX may use
   accelerators  peak rates of chips, and slices of TPU chips
   sharding      device mesh, and the rules that place arrays on it
   batching      maps a function over rows, in chunks on the mesh
@@ -13,6 +14,7 @@ Files:
 
   storage       files in local folders and buckets
   transfer      copies of folders between the two
+  folder_lock   keeps two jobs out of a folder
   output_files  writes files, which appear only when complete
   strict_json   JSON that other programs wrote
 

@@ -30,10 +30,11 @@ def identity_of(
     kind: a dataclass.
     values: its fields as JSON types, e.g. a record that an earlier release
       wrote. Keys that are no fields are kept.
-    of: 'run', 'model' or 'content'.
+    of: 'run', 'model', 'content', or 'untrained' for the content of a run
+      without a checkpoint (`settings.of_learning`).
     defaults: whether a missing field gets its default.
     contents: keys of the hashes that paths are left out for, if `of` is
-      'content'; None for all.
+      'content' or 'untrained'; None for all.
 
   Returns:
     `values` without the fields that are no part of this identity, also in

@@ -8,8 +8,6 @@ where a decision depends on it, and broadcasts the answer.
 
 from collections.abc import Callable
 import json
-import socket
-import time
 
 import jax
 from jax.experimental import multihost_utils
@@ -27,31 +25,6 @@ def single_process() -> bool:
 def is_first() -> bool:
   """Returns whether this process writes files and prints."""
   return jax.process_index() == 0
-
-
-def wait_for_coordinator(host: str, port: int, seconds: float) -> None:
-  """Returns when the coordinator accepts connections.
-
-  Args:
-    host: name or address of the first process's machine.
-    port: its port.
-    seconds: longest time to wait.
-
-  Raises:
-    OSError: the coordinator does not answer in time.
-  """
-  end = time.monotonic() + seconds
-  while True:
-    try:
-      socket.create_connection((host, port), timeout=5).close()
-      return
-    except OSError as error:
-      if time.monotonic() > end:
-        raise OSError(
-          f'the first process does not answer at {host}:{port}: '
-          f'{error.strerror or error}'
-        ) from error
-    time.sleep(0.2)
 
 
 def broadcast_from_first(ask: Callable):

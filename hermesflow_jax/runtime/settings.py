@@ -65,6 +65,9 @@ def one_of(*values) -> Condition:
   return Condition(text, lambda value: value in values)
 
 
+# Devices compute with 32 bits: larger seeds would draw what smaller ones draw.
+_MOST_INT, _MOST_FLOAT = 2**32, 3.4e38
+
 POSITIVE = Condition('more than 0', lambda value: value > 0)
 FINITE = Condition('a finite number', math.isfinite)
 
@@ -101,8 +104,8 @@ def build(kind: type, values: Mapping, name: str = 'config'):
     kind: the dataclass. Its fields may be dataclasses, bool, int, float, str,
       tuples of these, or None as an alternative; a `dict` is any mapping.
     values: a mapping with exactly its fields; fields with a default may be
-      left out. Numbers must be finite; a list may stand for a tuple, and a
-      `flag_texts.FlagText` for any value.
+        left out. Numbers must fit into 32 bits; a list may stand for a tuple, and
+      a `flag_texts.FlagText` for any value.
     name: the mapping's name in messages.
 
   Raises:
@@ -152,23 +155,27 @@ def may_change_on_resume(**options) -> dataclasses.Field:
     **options: `dataclasses.field` arguments, e.g. a default.
   """
   return dataclasses.field(
-    metadata={'no_part_of': ('run', 'model', 'content')}, **options
+    metadata={'no_part_of': ('run', 'model', 'content', 'untrained')}, **options
   )
+
+
+def of_learning(**options) -> dataclasses.Field:
+  """Declares a setting of learning, free until the first checkpoint."""
+  return dataclasses.field(metadata={'no_part_of': ('untrained',)}, **options)
 
 
 def path_of_content(key: str, **options) -> dataclasses.Field:
   """Declares a path, which may change if the content behind it is the same.
 
-  A run keeps hashes of the content (`workdir_claim.claim_workdir`). Where they
-  are equal, a run resumes with another path; otherwise the path identifies the
-  run like other settings.
+  A run keeps hashes of the content (`workdir_claim.claim_workdir`); without
+  them the path identifies the run.
 
   Args:
     key: name of the hashes in the record of a run.
     **options: `dataclasses.field` arguments, e.g. a default.
   """
   return dataclasses.field(
-    metadata={'no_part_of': ('content',), 'content': key}, **options
+    metadata={'no_part_of': ('content', 'untrained'), 'content': key}, **options
   )
 
 
@@ -287,9 +294,21 @@ def _typed(hint, value, name, faults):
     faults.append(f'{name} must be a mapping, got {value!r}')
     return None
   if hint is float and type(value) in (int, float):
-    value = float(value)
+    value = _to_float(value)
   if type(value) is not hint:
     faults.append(f'{name} must be {hint.__name__}, got {value!r}')
   elif hint is float and not math.isfinite(value):
     faults.append(f'{name} must be a finite number, got {value}')
+  elif hint is float and abs(value) > _MOST_FLOAT:
+    faults.append(f'{name} must be a number of float32, got {value}')
+  elif hint is int and abs(value) >= _MOST_INT:
+    bound = f'less than {_MOST_INT}' if value > 0 else f'more than {-_MOST_INT}'
+    faults.append(f'{name} must be {bound}, got {value}')
   return value
+
+
+def _to_float(value) -> float:
+  try:
+    return float(value)
+  except OverflowError:
+    return math.inf if value > 0 else -math.inf

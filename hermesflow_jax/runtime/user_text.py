@@ -112,13 +112,19 @@ def normalize_fields(value, kept: Collection[str]) -> tuple[object, list[str]]:
   return visit(value), list(odd)
 
 
-def quote(text: str) -> str:
-  """Returns a text in quotes, shortened for a message."""
-  if len(text) > _QUOTED:
-    half = (_QUOTED - 3) // 2
-    # Paths differ at their end.
-    text = f'{text[:half]}...{text[-half:]}'
-  return repr(text)
+def quote(value: object) -> str:
+  """Returns a value as a message shows it, a long one without its middle."""
+  if isinstance(value, str):
+    return repr(_without_middle(value, _QUOTED))
+  return _without_middle(repr(value), 2 * _QUOTED)
+
+
+def _without_middle(text: str, limit: int) -> str:
+  if len(text) <= limit:
+    return text
+  half = (limit - 3) // 2
+  # Paths differ at their end.
+  return f'{text[:half]}...{text[-half:]}'
 
 
 def _label(character: str) -> str:

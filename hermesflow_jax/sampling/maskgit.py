@@ -41,7 +41,7 @@ class MaskGITSampler:
       the schedule is unknown.
   """
 
-  steps: settings.PositiveInt
+  steps: typing.Annotated[settings.PositiveInt, settings.below(10_001)]
   guidance: typing.Annotated[float, settings.at_least(0), settings.FINITE]
   temperature: typing.Annotated[
     float, settings.at_least(0), settings.FINITE

@@ -51,7 +51,9 @@ class PlayConfig(learning.LearningConfig):
   evaluation_sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
   caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
-  reference: typing.Annotated[str, settings.one_of('round', 'base')]
+  reference: typing.Annotated[str, settings.one_of('round', 'base')] = (
+    settings.of_learning()
+  )
 
   def __post_init__(self):
     super().__post_init__()

@@ -2,7 +2,6 @@
 
 import pathlib
 
-from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.runtime import storage
 
@@ -13,24 +12,24 @@ def finished_rounds(root: pathlib.PurePath) -> int:
   return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def missing_results(
-  root: pathlib.PurePath, rounds: int
-) -> list[pathlib.PurePath]:
-  """Returns the results of a finished run that do not exist.
-
-  Models of rounds before the newest may be removed to save space.
+def missing_files(root: pathlib.PurePath, rounds: int) -> list:
+  """Returns the files of a finished run that do not exist, beside its models.
 
   Args:
     root: run folder.
     rounds: finished rounds.
+
+  Returns:
+    Paths; also that of a report without its end.
   """
-  model = root / 'checkpoints' / str(rounds)
-  files = [root / 'report.html']
+  files = []
   for number in range(rounds + 1):
-    files.append(root / f'round_{number}' / 'evaluation.json')
-    if number:
-      files.append(root / f'round_{number}' / 'pairs.jsonl')
-  missing = [] if checkpoint.exists(model) else [model]
+    folder = root / f'round_{number}'
+    files += [folder / 'evaluation.json']
+    files += [folder / 'pairs.jsonl'] if number else []
+  report = root / 'report.html'
+  whole = report.exists() and b'</html>' in report.read_bytes()[-100:]
+  missing = [] if whole else [report]
   return missing + [file for file in files if not file.exists()]
 
 

@@ -1,15 +1,15 @@
 """Writes metrics as TensorBoard events and JSON lines."""
 
+import contextlib
 import json
 import math
 import time
-
-from tensorboard.summary import Writer
 
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
+from hermesflow_jax.training import event_files
 
 # Least seconds between two flushes into a bucket.
 _EVERY = 30.0
@@ -18,21 +18,25 @@ _EVERY = 30.0
 class MetricsLog:
   """Writes scalars to `<folder>/events` and `<folder>/metrics.jsonl`.
 
-  Each JSON line is flushed, so a killed run keeps all its metrics. Values that
-  are not finite are written as null. Only the first process writes. In a bucket
-  both files are rewritten at each flush, so a killed run keeps the metrics
-  before its last flush.
+  Both are flushed at each step, so a killed run keeps all its metrics. Values
+  that are not finite are null in JSON. Only the first process writes. In a
+  bucket both files are rewritten at each flush, so a killed run keeps the
+  metrics before its last flush.
 
   Args:
     folder: run folder, may be in a bucket.
-    step: step at which the run resumes; later lines are removed.
+    step: step at which the run resumes; later steps are removed.
+
+  Raises:
+    OSError: a file cannot be written, here and in all methods; for a bucket
+      also other `storage.failures()`.
   """
 
   def __init__(self, folder: str, step: int = 0):
     self._lines = self._events = None
     if not processes.is_first():
       return
-    path = storage.path(folder)
+    self._folder = path = storage.path(folder)
     storage.make_folder(path)
     lines = path / 'metrics.jsonl'
     text = _forget_after(lines, step)
@@ -40,8 +44,9 @@ class MetricsLog:
       self._lines = open(lines, 'a', encoding='utf-8')  # noqa: SIM115
     else:
       self._lines = _RewrittenFile(lines, text)
+    event_files.forget_after(path / 'events', step)
     self._outbox = transfer.Outbox(path / 'events')
-    self._events = Writer(str(self._outbox.folder))
+    self._events = event_files.ScalarWriter(str(self._outbox.folder))
     self._flushed = time.monotonic()
 
   def __call__(self, step: int, metrics: dict[str, float]) -> None:
@@ -53,8 +58,11 @@ class MetricsLog:
     """
     if not self._lines:
       return
-    for name, value in metrics.items():
-      self._events.add_scalar(name, value, step=step)
+    with self._named_failure():
+      self._write(step, metrics)
+
+  def _write(self, step, metrics):
+    self._events.add(step, metrics)
     row = {'step': step, 'time': time.time()} | {
       k: float(v) if math.isfinite(v) else None for k, v in metrics.items()
     }
@@ -64,6 +72,7 @@ class MetricsLog:
         self.flush()
     else:
       self._lines.flush()
+      self._events.flush()
 
   def flush(self) -> None:
     """Writes both files, if they are in a bucket."""
@@ -78,9 +87,22 @@ class MetricsLog:
     """Flushes and closes both files."""
     if not self._lines:
       return
-    self._lines.close()
-    self._events.close()
-    self._outbox.close()
+    with self._named_failure(), contextlib.ExitStack() as closing:
+      # In this order, all of them also if the disk is full.
+      closing.callback(self._outbox.close)
+      closing.callback(self._events.close)
+      closing.callback(self._lines.close)
+
+  @contextlib.contextmanager
+  def _named_failure(self):
+    """Names the folder where the system does not, e.g. if the disk is full."""
+    try:
+      yield
+    except OSError as error:
+      raise OSError(
+        f'metrics in {self._folder} could not be written: '
+        f'{error.strerror or error}'
+      ) from error
 
   def __enter__(self):
     return self

@@ -45,9 +45,12 @@ def picture(folder):
 def test_a_round_is_the_start_of_every_job(root, tmp_path):
   """By the run's folder alone: no tokenizer, no text, no sizes are named."""
   run, newest = root / 'run', str(root / 'run' / 'checkpoints' / '2')
+  play = tiny_world.self_play(run)
   play = dataclasses.replace(
-    tiny_world.self_play(run),
-    play=dataclasses.replace(tiny_world.self_play(run).play, rounds=1),
+    play,
+    fresh_inputs=False,
+    unseen=0,
+    play=dataclasses.replace(play.play, rounds=1),
   )
   jobs = {
     'generate': (generate, tiny_jobs.job_config(run)),

@@ -81,6 +81,29 @@ def test_the_newest_checkpoint_with_weights_is_taken(tmp_path):
   ]
 
 
+def test_the_cache_of_the_hub_is_read(tmp_path):
+  for revision in ('0' * 40, '1' * 40):
+    save(tmp_path / 'snapshots' / revision / 'pytorch_model.bin')
+  (tmp_path / 'refs').mkdir()
+  (tmp_path / 'refs' / 'main').write_text('1' * 40)
+  assert lines_of(tmp_path) == [f'{tmp_path}: taking revision {"1" * 40}']
+
+
+def test_the_only_folder_with_weights_is_taken(tmp_path):
+  save(tmp_path / 'magvitv2' / 'pytorch_model.bin')
+  assert lines_of(tmp_path) == [f'{tmp_path}: taking magvitv2']
+  save(tmp_path / 'showo' / 'pytorch_model.bin')
+  torch_files.refused(tmp_path, '2 folders: give .*/magvitv2, or showo')
+
+
+def test_the_choice_between_two_usual_names_is_mentioned(tmp_path):
+  save(tmp_path / 'pytorch_model.bin')
+  save(tmp_path / 'model.safetensors')
+  assert lines_of(tmp_path) == [
+    f'{tmp_path}: taking model.safetensors, not pytorch_model.bin'
+  ]
+
+
 def test_weights_beside_checkpoints_are_the_final_ones(tmp_path):
   other = {name: array + 1 for name, array in ARRAYS.items()}
   save(tmp_path / 'checkpoint-500/unwrapped_model/pytorch_model.bin', other)
@@ -184,6 +207,16 @@ def test_so_are_json_files(tmp_path, name, content):
   save(tmp_path / 'model.safetensors')
   (tmp_path / name).write_bytes(content)
   torch_files.refused(tmp_path, f'{name} must')
+
+
+@pytest.mark.parametrize('name', ['show-o.zip', 'show-o.tar.gz'])
+def test_an_archive_is_named(tmp_path, name):
+  (tmp_path / name).write_bytes(b'\x1f\x8b')
+  torch_files.refused(tmp_path / name, 'got an archive: unpack it')
+
+
+def test_weights_of_another_machine_are_named():
+  torch_files.refused('gs://bucket/show-o', 'copy it to this machine')
 
 
 def test_the_address_of_a_page_names_its_hub_id(tmp_path):

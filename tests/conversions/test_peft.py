@@ -84,7 +84,7 @@ def test_adapters_come_back_bit_for_bit(run, convert_peft, tmp_path):
 
 
 def test_trained_adapters_of_a_run_go_out_and_come_in(
-  run, convert_peft, base, tmp_path
+  convert_peft, base, tmp_path
 ):
   config = lora.Lora(2, 2.5, ('k_proj', 'v_proj', 'dense', 'fc1'))
   key = jax.random.key(0)
@@ -96,7 +96,13 @@ def test_trained_adapters_of_a_run_go_out_and_come_in(
   for number, saved in ((2, adapters), (10, newest)):
     path = tmp_path / 'run' / f'round_{number}' / 'training' / 'adapters'
     lora_checkpoint.save_adapters(str(path), saved, config, base[1])
-  assert run('lora', tmp_path / 'run', tmp_path / 'out', '--reverse')[0] == 0
+  lines = []
+  console = terminal.Console(lines.append, terminal.silent().progress)
+  arguments = ['lora', str(tmp_path / 'run'), str(tmp_path / 'out')]
+  assert convert.main([*arguments, '--reverse'], console) == 0
+  assert lines[0].endswith(
+    'taking round_10/training/adapters, which belong to the model checkpoints/9'
+  )
   assert convert_peft(tmp_path / 'out')[0] == 0
   actual, kind = restored(tmp_path / 'ours', base[1])
   assert kind == config

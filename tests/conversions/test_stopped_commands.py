@@ -1,11 +1,9 @@
 """Stopped commands leave nothing, and killed ones nothing for ever."""
 
 import fcntl
+import importlib
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -15,8 +13,6 @@ from conversions import verify
 from conversions.files import destination
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.runtime import terminal
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -155,25 +151,11 @@ def test_an_empty_path_is_refused(capsys):
   assert "DST: must be a path, got ''" in capsys.readouterr().err
 
 
-def test_commands_silence_advice_of_libraries():
+@pytest.mark.parametrize('command', [convert, verify])
+def test_commands_silence_advice_of_libraries(monkeypatch, command):
   """That PyTorch was not found is no news for these commands."""
-  program = (
-    'import os\n'
-    'from conversions import {}\n'
-    "print(os.environ['TRANSFORMERS_VERBOSITY'],"
-    " os.environ['TRANSFORMERS_NO_ADVISORY_WARNINGS'])"
-  )
-  environment = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith('TRANSFORMERS_')
-  }
-  for command in ('convert', 'verify'):
-    result = subprocess.run(
-      [sys.executable, '-c', program.format(command)],
-      cwd=ROOT,
-      env=environment | {'PYTHONPATH': str(ROOT)},
-      capture_output=True,
-      text=True,
-    )
-    assert (result.stdout, result.stderr) == ('error 1\n', '')
+  for name in ('VERBOSITY', 'NO_ADVISORY_WARNINGS'):
+    monkeypatch.delenv(f'TRANSFORMERS_{name}', raising=False)
+  importlib.reload(command)
+  assert os.environ['TRANSFORMERS_VERBOSITY'] == 'error'
+  assert os.environ['TRANSFORMERS_NO_ADVISORY_WARNINGS'] == '1'

@@ -14,6 +14,7 @@ from conversions import weight_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
@@ -27,34 +28,22 @@ WITH_CLIP = dataclasses.replace(PLAIN, clip_width=1024)
 
 # name: (table, full-size model, millions of parameters)
 FULL = {
-  'showo': (
-    showo_table.rows_of(PLAIN),
-    lambda: showo.ShowO(PLAIN, rngs=nnx.Rngs(0)),
-    1_448.2,
-  ),
+  'showo': (showo_table.rows_of(PLAIN), (showo.ShowO, PLAIN), 1_448.2),
   'with_clip': (
     showo_table.rows_of(WITH_CLIP),
-    lambda: showo.ShowO(WITH_CLIP, rngs=nnx.Rngs(0)),
+    (showo.ShowO, WITH_CLIP),
     1_454.5,
   ),
-  'magvitv2': (
-    magvit_table.TABLE,
-    lambda: magvit.Magvit(magvit_config.SHOW_O, nnx.Rngs(0)),
-    95.4,
-  ),
-  'clip_vision': (
-    clip_table.TABLE,
-    lambda: clip.Clip(clip.ClipConfig(), rngs=nnx.Rngs(0)),
-    303.5,
-  ),
+  'magvitv2': (magvit_table.TABLE, (magvit.Magvit, magvit_config.SHOW_O), 95.4),
+  'clip_vision': (clip_table.TABLE, (clip.Clip, clip.ClipConfig()), 303.5),
 }
 
 
-@pytest.fixture(params=FULL)
+@pytest.fixture(params=FULL, scope='module')
 def full(request):
   """(table, abstract full-size model, millions of parameters)."""
-  rows, make, millions = FULL[request.param]
-  return rows, nnx.eval_shape(make), millions
+  rows, model, millions = FULL[request.param]
+  return rows, abstract_modules.abstract_module(*model), millions
 
 
 def test_each_row_is_used(full):

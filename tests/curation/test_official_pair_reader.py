@@ -97,6 +97,17 @@ def test_a_pair_that_cannot_teach_is_dropped(
     assert row['caption_win'] == 'a red ring'
 
 
+@pytest.mark.parametrize('score, reason', [(0.6, 'winner too weak'), (0.7, '')])
+def test_a_winning_image_must_score_more_than_the_threshold(
+  score, reason, player, tmp_path
+):
+  path = written(tmp_path, [record(0, vqa_score_win=score)], json.dumps)
+  (row,) = official_pair_reader.load_official(
+    path, '', player, tmp_path / 'data', 'a', 'raise', lambda line: None, 0.6
+  )
+  assert (row['caption_dropped'], row['image_dropped']) == ('', reason)
+
+
 def test_keys_that_are_missing_are_null(player, tmp_path):
   row = record(0)
   for name in ('image_win', 'vqa_score_lose', 'prompt'):
@@ -152,6 +163,23 @@ def test_images_that_cannot_be_read_are_faults_of_their_record(
     path, '', player, tmp_path / 'a', 'a', 'skip', messages.append
   )
   assert row['id'] == '0' and messages[0].endswith('1 of 2 left out:')
+
+
+def test_all_faults_of_all_pairs_are_named_at_once(tmp_path):
+  rows = [record(n) for n in range(3)]
+  rows[0] |= {'caption': 'a\0', 'vqa_score_win': 'x', 'image_lose': 'none.png'}
+  rows[2] |= {'image_win': 'bad.png'}
+  path = written(tmp_path, rows, json.dumps)
+  (tmp_path / 'bad.png').write_bytes(b'GIF89a')
+  with pytest.raises(ValueError) as error:
+    official_pair_reader.read_official(path, '', 'raise')
+  for fault in (
+    'caption must have no control characters',
+    "vqa_score_win must be a finite number or null, got 'x'",
+    'none.png',
+    'must be PNG, JPEG or WebP, got a GIF file',
+  ):
+    assert fault in str(error.value)
 
 
 def test_scores_are_finite(tmp_path):

@@ -136,3 +136,8 @@ def test_chunks_that_the_mesh_does_not_divide_are_refused():
 def test_mapping_nothing_is_refused():
   with pytest.raises(ValueError, match='no rows'):
     batching.map_batches(jax.jit(abs), np.zeros((0, 3)), 8, tiny.mesh(8, 1))
+
+
+def test_seeds_derived_from_the_largest_ones_are_taken():
+  """Pretraining triples its seed."""
+  assert len(rows(seed=3 * (2**32 - 1) + 2, count=1)) == 1

@@ -1,12 +1,15 @@
 """A start that fails costs no folder, and two jobs never share one."""
 
+import dataclasses
 import json
 import shutil
 
 import command_line
+import curate_runs
 import pytest
 import tiny_world
 
+from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.runtime import folder_lock
@@ -45,13 +48,13 @@ def test_a_run_without_results_may_start_with_other_settings(
   for name in ('round_1/training/metrics.jsonl', 'data/codes.npz'):
     (tmp_path / 'run' / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / 'run' / name).write_text('')
-  assert main.main(['main.py', *flags, '--config.play.batch=8']) == 130
+  assert main.main(['main.py', *flags, '--config.play.images=5']) == 130
   output = capfd.readouterr().out
   assert (
-    'the run in run has no results yet, and starts afresh; config.play.batch '
-    '16 -> 8' in output
+    'the run in run has no results yet, and starts afresh; config.play.images '
+    '4 -> 5' in output
   )
-  assert settings_of(tmp_path / 'run')['play']['batch'] == 8
+  assert settings_of(tmp_path / 'run')['play']['images'] == 5
 
 
 def test_settings_of_another_program_are_left_alone(
@@ -59,7 +62,9 @@ def test_settings_of_another_program_are_left_alone(
 ):
   (tmp_path / 'run').mkdir()
   (tmp_path / 'run' / 'settings.json').write_text('{"editor.tabSize": 2}')
-  command_line.one_line(start(*flags), 'it belongs to a run with other')
+  command_line.one_line(
+    start(*flags), 'it holds files that are not from a run: settings.json'
+  )
   assert settings_of(tmp_path / 'run') == {'editor.tabSize': 2}
 
 
@@ -73,6 +78,32 @@ def test_a_mistake_leaves_no_trace(start, flags, fails, tmp_path):
   (tmp_path / 'run' / 'lost+found').mkdir(parents=True)
   command_line.one_line(start(*flags), 'a question is too long')
   assert [p.name for p in (tmp_path / 'run').iterdir()] == ['lost+found']
+
+
+def test_faults_of_files_cost_no_folder(base, tmp_path, monkeypatch):
+  (tmp_path / 'data').mkdir()
+  source = tiny_world.files(tmp_path / 'data', 'preference', 3)
+
+  def run(inputs, **changes):
+    curate.run(
+      dataclasses.replace(
+        curate_runs.configured(base, inputs=inputs),
+        files=dataclasses.replace(source, **changes),
+      ),
+      str(tmp_path / 'run'),
+      terminal.silent(),
+    )
+
+  with pytest.raises(ValueError, match='must have 4 records, got 3'):
+    run(4)
+  (tmp_path / 'data' / 'preference-1.png').write_bytes(b'no picture')
+  with pytest.raises(ValueError, match='preference-1'):
+    run(3)
+  assert not (tmp_path / 'run').exists()
+  # The advised command runs in the same folder.
+  monkeypatch.setattr(curate, '_gather', _interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    run(3, on_error='skip')
 
 
 def test_a_mistake_of_a_later_start_leaves_the_run_as_it_was(
@@ -91,10 +122,24 @@ def _interrupt(*args):
   raise KeyboardInterrupt
 
 
-def test_a_rate_that_diverges_at_once_may_be_changed(start, flags, fails):
+def test_a_rate_that_diverges_at_once_may_be_changed(
+  start, flags, fails, tmp_path
+):
   fails(training_loop.NonFiniteError('11 of 11 steps were not finite'))
   assert start(*flags, '--config.play.optim.lr=100.0')[0] == 1
-  assert start(*flags)[0] == 1
+  # The evaluation of the base model, and candidates, do not depend on it.
+  (tmp_path / 'run' / 'round_0').mkdir()
+  (tmp_path / 'run' / 'round_0' / 'evaluation.json').write_text('{}')
+  assert start(*flags, '--config.play.batch=8')[0] == 1
+  command_line.one_line(
+    start(*flags, '--config.play.images=7'), 'config.play.images 4 -> 7'
+  )
+  assert settings_of(tmp_path / 'run')['play']['optim']['lr'] != 100
+  # What a checkpoint has learned does.
+  step = tmp_path / 'run' / 'round_1' / 'training' / 'steps' / '5'
+  step.mkdir(parents=True)
+  (step / 'arrays').write_text('')
+  command_line.one_line(start(*flags), 'config.play.batch 8 -> 16')
 
 
 @pytest.mark.parametrize(
@@ -116,6 +161,21 @@ def test_files_of_systems_do_not_count(start, stopped, flags, tmp_path, name):
   assert start(*flags)[0] == 130
   assert (tmp_path / 'run' / 'settings.json').exists()
   assert start(*flags, '--config.play.batch=8')[0] == 130
+
+
+def test_settings_that_are_damaged_are_named(start, stopped, flags, tmp_path):
+  """Without content they are of nobody: a full disk leaves such a file."""
+  assert start(*flags)[0] == 130
+  path = tmp_path / 'run' / 'settings.json'
+  path.write_text(path.read_text()[:50])
+  command_line.one_line(
+    start(*flags), 'run/settings.json is damaged (', 'restore a copy'
+  )
+  path.write_text('')
+  assert start(*flags)[0] == 130
+  # An editor may add a byte order mark, and change the ends of lines.
+  path.write_text(path.read_text(), encoding='utf-8-sig', newline='\r\n')
+  assert start(*flags)[0] == 130
 
 
 def test_two_jobs_never_share_a_folder(start, stopped, flags, tmp_path):

@@ -99,13 +99,17 @@ def test_answers_in_a_damaged_part_are_given_again(base, tmp_path, monkeypatch):
   assert any('answers.jsonl is damaged (' in line for line in lines)
 
 
-@pytest.mark.parametrize('name', ['manifest.json', 'pairs.jsonl', 'tfds'])
+@pytest.mark.parametrize(
+  'name', ['manifest.json', 'pairs.jsonl', 'tfds', 'changed']
+)
 def test_pairs_are_written_again(base, whole_curation, tmp_path, name):
   folder = tmp_path / 'run'
   shutil.copytree(whole_curation, folder)
   before = curate_runs.outcome(folder)
   if name == 'tfds':
     next((folder / name).rglob('*.array_record*')).unlink()
+  elif name == 'changed':
+    next((folder / 'tfds').rglob('*.array_record*')).write_bytes(b'x')
   elif name == 'pairs.jsonl':
     (folder / name).unlink()
   else:
@@ -176,18 +180,27 @@ def test_what_a_finished_self_play_lacks_is_known(tmp_path):
   ]
   for name in names:
     (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text('')
-  model = tmp_path / 'checkpoints' / '1'
-  assert run_summary.missing_results(tmp_path, 1) == [model]
-  model.mkdir(parents=True)
-  assert run_summary.missing_results(tmp_path, 1) == []
-  for name in names:
+    (tmp_path / name).write_text('<html></html>\n')
+  assert run_summary.missing_files(tmp_path, 1) == []
+  (tmp_path / 'report.html').write_text('<html>')
+  for name in names[1:]:
     (tmp_path / name).unlink()
   console, lines = tiny_jobs.heard()
   assert not job_start.all_exist(
-    console, lambda: run_summary.missing_results(tmp_path, 1)
+    console, lambda: run_summary.missing_files(tmp_path, 1)
   )
-  missing = tmp_path / 'report.html'
+  report = tmp_path / 'report.html'
   assert lines == [
-    f'{missing} and 3 more are gone or damaged: making this again'
+    f'{report} and 3 more are gone or damaged: making this again'
   ]
+
+
+def test_a_model_of_an_earlier_release_is_finished(learn_again, monkeypatch):
+  """Commit 423190d wrote another record, without inputs and steps."""
+  folder, call = learn_again
+  monkeypatch.setattr(
+    job_start.checkpoint, 'read_metadata', lambda path: {'kind': 'showo'}
+  )
+  monkeypatch.setattr(learn.learning, 'learn_round', None)
+  results, lines = call()
+  assert 'this run is finished' in lines[-1]

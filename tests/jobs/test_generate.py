@@ -181,6 +181,28 @@ def test_faults_are_skipped_counted_and_named(run):
   assert output[2].startswith("  prompt 'a ring': it occurs twice")
 
 
+def test_a_byte_that_is_not_utf_8_may_be_skipped(run):
+  prompts = ('a \udcff star', 'a ring')
+  with pytest.raises(ValueError, match='the byte 0xff, which is not UTF-8'):
+    run(prompts=prompts)
+  rows, _ = run(prompts=prompts, on_error='skip')
+  assert {r['prompt'] for r in rows} == {'a ring'}
+
+
+def test_prompts_of_a_folder_are_drawn_and_unknown_words_named(run, tmp_path):
+  folder = tmp_path / 'dpg'
+  folder.mkdir()
+  (folder / '1.txt').write_text('a zebra <|endoftext|> ring')
+  changes = {'file': str(folder), 'examples': ('a',), 'prompts': ('a',)}
+  rows, output = run(each=1, **changes)
+  assert [r['prompt'] for r in rows] == ['a zebra <|endoftext|> ring']
+  assert any("does not know 'zebra'" in line for line in output)
+  assert any('finished' in line for line in run(each=1, **changes)[1])
+  (folder / '1.txt').write_text('a ring')
+  with pytest.raises(ValueError, match='other'):
+    run(each=1, **changes)
+
+
 def test_a_long_prompt_is_cut_and_said_so(run):
   words = ' '.join(f'a {c} ring and' for c in ('red', 'blue', 'green', 'black'))
   rows, output = run(prompts=(words,))

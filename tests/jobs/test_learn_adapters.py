@@ -1,12 +1,14 @@
 """LoRA adapters are trained and saved alone."""
 
 import dataclasses
+import shlex
 
 import jax
 import learn_runs
 import numpy as np
 import pytest
 
+from conversions import convert
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import lora_checkpoint
 from hermesflow_jax.checkpoints import model_bundle
@@ -73,6 +75,24 @@ def test_what_holds_no_adapters_is_refused(base, pairs, tmp_path):
   missing = dataclasses.replace(config, adapters=str(tmp_path / 'no'))
   with pytest.raises(ValueError, match='adapters: no checkpoint at .*no'):
     job_model.locate(missing)
+
+
+def test_a_peft_folder_names_the_command_that_converts_it(
+  base, pairs, tmp_path
+):
+  (tmp_path / 'adapter_config.json').write_text('{}')
+  config = learn_runs.configured(base, pairs, adapters=str(tmp_path))
+  with pytest.raises(
+    ValueError, match='got the PEFT folder .* --base='
+  ) as error:
+    job_model.locate(config)
+  words = shlex.split(str(error.value).split('`')[1])
+  parsed = convert.command_line().parse_args(words[3:])
+  assert (parsed.kind, parsed.src, parsed.base) == (
+    'lora',
+    str(tmp_path),
+    str(base),
+  )
 
 
 def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):

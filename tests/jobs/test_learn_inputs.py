@@ -1,15 +1,22 @@
 """Pairs that are damaged, empty or of another model are refused."""
 
+import dataclasses
+import json
 import shutil
 
 import learn_runs
 import numpy as np
 import pytest
+import tiny_jobs
+import tiny_world
 
+from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.jobs import learn
+from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sequences import text_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -76,3 +83,46 @@ def test_pairs_of_a_bucket_that_are_damaged_are_named(base, pairs, bucket):
       'gs://bucket/run',
       terminal.silent(),
     )
+
+
+def test_pairs_of_another_tokenizer_are_refused(base, pairs, tmp_path):
+  other = tiny_world.bundle(tmp_path / 'other', seed=1)
+  with pytest.raises(ValueError, match='with another image tokenizer'):
+    learn.run(
+      learn_runs.configured(other, pairs),
+      str(tmp_path / 'run'),
+      terminal.silent(),
+    )
+  parts = model_bundle.load_bundle(base)
+  words = text_tokenizer.word_level_tokenizer(['ring'])
+  parts = dataclasses.replace(parts, text=words)
+  with pytest.raises(ValueError, match='with another text tokenizer; give'):
+    curation_folder.check_tokenizers(pairs, parts, terminal.silent())
+  assert not (tmp_path / 'run').exists()
+
+
+def test_pairs_of_an_earlier_release_do_not_say_their_tokenizers(
+  base, pairs, tmp_path
+):
+  shutil.copytree(pairs, tmp_path / 'pairs')
+  manifest = json.loads((pairs / 'manifest.json').read_text())
+  assert manifest.pop('tokenizers').keys() == {'image', 'text'}
+  (tmp_path / 'pairs' / 'manifest.json').write_text(json.dumps(manifest))
+  console, lines = tiny_jobs.heard()
+  parts = model_bundle.load_bundle(base)
+  curation_folder.check_tokenizers(tmp_path / 'pairs', parts, console)
+  assert 'that they are those of the model is not known' in lines[0]
+
+
+def test_an_official_file_of_another_round_is_refused(tmp_path):
+  (tmp_path / 'round_2').mkdir()
+  file = tmp_path / 'round_2' / 'pair_dpo_data.json'
+  curation_folder.check_round_of_file(file, 2)
+  with pytest.raises(ValueError, match='round must be 2, the round of the'):
+    curation_folder.check_round_of_file(file, 1)
+  # The manifest of a curation beside the file says more than a name.
+  manifest = file.parent / 'manifest.json'
+  manifest.write_text('{"round": 3, "sha256": {}}')
+  curation_folder.check_round_of_file(file, 3)
+  # A file of the official code has no round.
+  curation_folder.check_round_of_file(tmp_path / 'pair_dpo_data.json', 7)

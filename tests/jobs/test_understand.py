@@ -150,6 +150,31 @@ def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
   assert output[1].startswith("  image '") and '2.png' in output[1]
 
 
+def test_odd_files_of_a_folder_are_named_counted_or_passed_over(run, folder):
+  """Broken images are all named in one run, and may be skipped."""
+  for name in ('._0.png', '.ipynb_checkpoints/0.png', '__MACOSX/0.png'):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b'no image')
+  for name in ('1.png', '3.png'):
+    (folder / name).write_bytes(b'GIF89a')
+  with pytest.raises(ValueError) as error:
+    run()
+  assert all(f'{n}.png' in str(error.value) for n in (1, 3))
+  assert 'must be PNG, JPEG or WebP, got a GIF file' in str(error.value)
+  rows, output = run(on_error='skip')
+  assert len(rows) == 3
+  assert output[0] == '2 of 5 left out:'
+  assert '1 file (1 .txt) passed over' in output[3]
+
+
+def test_unknown_words_are_named_once(run, folder):
+  question = 'what <|endoftext|> zebra ?'
+  rows, output = run(questions=(question,), caption=False)
+  (warning,) = [line for line in output if 'does not know' in line]
+  assert "'zebra'" in warning and "'endoftext'" in warning
+  assert all(tuple(row['answers']) == (question,) for row in rows)
+
+
 @pytest.mark.parametrize(
   'changes, output',
   [
@@ -169,6 +194,25 @@ def test_an_image_that_cannot_be_read_is_named(run, folder, on_error):
       'question must have at most 14 tokens, got 34',
     ),
     ({'choices': ('one',)}, 'must be at least two different texts'),
+    (
+      {'choices': ('yes', 'one', 'no')},
+      "got 'yes' and 'no' with the same tokens; it does not know 'yes', 'no'",
+    ),
+    (
+      {
+        'questions': ('a ?', *(f'{c} ' + 'ring ' * 40 for c in ('red', 'blue')))
+      },
+      'at most 14 tokens, got 4.: .red.*at most 14 tokens, got 4.: .blue',
+    ),
+    ({'questions': ('what is \udcff ?',)}, 'the byte 0xff, which is not UTF-8'),
+    (
+      {'questions': ('what\xa0is it ?',)},
+      'questions.0. must have plain spaces',
+    ),
+    (
+      {'choices': ('one', 'tw\0o')},
+      'choices.1. must have no control characters',
+    ),
     (
       {'on_error': 'ignore'},
       "on_error must be 'raise' or 'skip', got 'ignore'",

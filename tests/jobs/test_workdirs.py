@@ -4,8 +4,12 @@ import json
 
 import command_line
 import pytest
+import tiny_jobs
 import tiny_world
 
+from hermesflow_jax.jobs.setup import default_workdir
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.shapes import scene_records
 import main
 
 
@@ -41,16 +45,17 @@ def test_a_workdir_of_something_else(start, idle, base, tmp_path, name):
   }
 
 
-def finish_evaluation(folder):
-  """Writes a first result into the folder of a run."""
-  (folder / 'round_0').mkdir()
-  (folder / 'round_0' / 'evaluation.json').write_text('{}')
+def finish_round(folder):
+  """Writes first results into the folder of a run."""
+  for name in ('round_0/evaluation.json', 'checkpoints/1/arrays'):
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text('{}')
 
 
 def test_a_workdir_of_other_settings(start, stopped, base, tmp_path):
   flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
   assert start(*flags)[0] == 130
-  finish_evaluation(tmp_path / 'run')
+  finish_round(tmp_path / 'run')
   before = command_line.everything(tmp_path / 'run')
   assert before
   command_line.one_line(
@@ -94,7 +99,7 @@ def test_what_does_not_change_results_may_change_when_a_run_goes_on(
   record = json.loads((tmp_path / 'run' / 'settings.json').read_text())
   assert (record['play']['log_every'], record['chunk']) == (7, 16)
   assert record['mesh'] == {'data': -1, 'model': 2}
-  finish_evaluation(tmp_path / 'run')
+  finish_round(tmp_path / 'run')
   command_line.one_line(
     start(*changed, '--config.play.batch=8'), 'config.play.batch 16 -> 8'
   )
@@ -112,7 +117,7 @@ def test_a_run_of_an_earlier_release_goes_on(start, stopped, base, tmp_path):
   path.write_text(json.dumps(record))
   assert start(*flags)[0] == 130
   # A setting that this release does not know may have changed results.
-  finish_evaluation(tmp_path / 'run')
+  finish_round(tmp_path / 'run')
   path.write_text(json.dumps(record | {'strange': 1}))
   command_line.one_line(start(*flags), 'config.strange 1 -> None')
 
@@ -120,7 +125,7 @@ def test_a_run_of_an_earlier_release_goes_on(start, stopped, base, tmp_path):
 def test_a_workdir_of_another_base_model(start, stopped, copy, tmp_path):
   flags = [command_line.CONFIG, f'--config.init_from={copy}', '--workdir=run']
   assert start(*flags)[0] == 130
-  finish_evaluation(tmp_path / 'run')
+  finish_round(tmp_path / 'run')
   tiny_world.bundle(copy, seed=1)
   command_line.one_line(start(*flags), 'config.base.model.safetensors')
 
@@ -133,3 +138,65 @@ def test_a_start_that_was_killed_leaves_no_mess(start, stopped, base, tmp_path):
   )
   assert code == 130
   assert json.loads((tmp_path / 'run' / 'settings.json').read_text())
+
+
+def test_pretraining_claims_the_weights_of_its_tokenizer(
+  start, copy, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(scene_records, 'load_scenes', _interrupt)
+  flags = [f'--config={command_line.ROOT}/configs/pretrain.py', '--workdir=run']
+  assert start(*flags, f'--config.tokenizer={copy}')[0] == 130
+  record = tmp_path / 'run' / 'settings.json'
+  assert 'tokenizer_weights' in json.loads(record.read_text())
+  (tmp_path / 'run' / 'steps' / '5').mkdir(parents=True)
+  (tmp_path / 'run' / 'steps' / '5' / 'arrays').write_text('')
+  moved = copy.rename(tmp_path / 'moved')
+  assert start(*flags, f'--config.tokenizer={moved}')[0] == 130
+  tiny_world.bundle(moved, seed=1)
+  command_line.one_line(
+    start(*flags, f'--config.tokenizer={moved}'), 'config.tokenizer_weights'
+  )
+  # A run of an earlier release did not record them.
+  values = json.loads(record.read_text())
+  del values['tokenizer_weights']
+  record.write_text(json.dumps(values))
+  assert start(*flags, f'--config.tokenizer={moved}')[0] == 130
+
+
+def _interrupt(*args):
+  raise KeyboardInterrupt
+
+
+def test_a_workdir_of_another_job_is_not_compared_setting_by_setting(
+  start, base, tmp_path
+):
+  (tmp_path / 'run' / 'images').mkdir(parents=True)
+  (tmp_path / 'run' / 'images' / 'a.png').write_text('')
+  record = settings.to_json_types(tiny_jobs.job_config(base))
+  (tmp_path / 'run' / 'settings.json').write_text(json.dumps(record))
+  command_line.one_line(
+    start(command_line.CONFIG, f'--config.init_from={base}', '--workdir=run'),
+    'it belongs to a run of another job; give another --workdir',
+  )
+
+
+def test_a_benchmark_never_replaces_the_results_of_a_run(
+  start, stopped, base, tmp_path
+):
+  flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  command_line.one_line(
+    start(f'--config={command_line.ROOT}/configs/benchmark.py', flags[-1]),
+    'workdir must not be the folder of a run, got run',
+  )
+
+
+def test_the_folder_of_a_job_that_is_repeated_is_told_apart():
+  choose = default_workdir.choose
+  assert choose(None, 'ablation', 'methods') == 'runs/ablation/methods'
+  assert not isinstance(
+    choose(None, 'pair_dpo', ''), default_workdir.DefaultWorkdir
+  )
+  for job in ('generate', 'understand'):
+    assert isinstance(choose(None, job, ''), default_workdir.DefaultWorkdir)
+    assert not isinstance(choose('x', job, ''), default_workdir.DefaultWorkdir)

@@ -53,21 +53,27 @@ def image_rows(rows=(2, 3), size=70, before=9, heads=2, width=64):
 def test_kernels_say_what_xla_says(backend, size):
   q, parts, masks = image_rows(size=size)
 
-  def value(q, parts, backend):
-    starts = [None if s is None else s.start[..., 0] for s in masks]
-    if backend == 'xla':
-      out = attention.attend(q, parts, masks)
-    else:
-      out = getattr(attention_kernels, backend)(q, parts, starts)
-    return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum(), out
-
   actual, expected = (
-    jax.grad(value, (0, 1), has_aux=True)(q, parts, item)
-    for item in (backend, 'xla')
+    output_and_gradient(item, q, parts, masks) for item in (backend, 'xla')
   )
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), actual, expected
   )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def output_and_gradient(backend, q, parts, masks):
+  """Of the kernel as KERNELS has it, or of XLA."""
+
+  def value(q, parts):
+    starts = [None if s is None else s.start[..., 0] for s in masks]
+    if backend == 'xla':
+      out = attention.attend(q, parts, masks)
+    else:
+      out = KERNELS[backend](q, parts, starts)
+    return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum(), out
+
+  return jax.grad(value, (0, 1), has_aux=True)(q, parts)
 
 
 def test_kernels_may_be_mapped_over(backend):
@@ -80,7 +86,7 @@ def test_kernels_may_be_mapped_over(backend):
       q, [text, own], [attention_mask.Interval(start=start), None], backend
     )
 
-  every = jax.vmap(jax.vmap(one, (0, None, 0, None)))
+  every = jax.jit(jax.vmap(jax.vmap(one, (0, None, 0, None))))
   first = jax.tree.map(lambda a: a[:, 0], text)
   np.testing.assert_allclose(
     every(q, first, own, seen.start[:, 0]), expected, atol=1e-5
@@ -121,25 +127,28 @@ def with_backend(model, name):
   return other
 
 
-def test_packed_rows_score_the_same(backend, monkeypatch):
-  """Of all segments, with pads and two masks; value and gradient."""
-  model = tiny.show_o(jax.random.key(3))
+@jax.jit
+@jax.value_and_grad
+def score_and_gradient(model):
+  """A weighted sum of the scores of packed rows, and its gradient."""
   _, packed = packed_pairs.batches()
   rng = np.random.default_rng(0)
   shape = len(packed_pairs.RECORDS), 2, tiny.IMAGE_TOKENS
   hidden = rng.random(shape) < 0.6
+  logps, _ = pair_log_likelihood.pair_logps(model, packed, hidden, 7)
+  return (logps.t2i * jnp.array([1.0, -0.5])).sum() + logps.mmu[:, 0].sum()
 
-  def value(model):
-    logps, _ = pair_log_likelihood.pair_logps(model, packed, hidden, 7)
-    return (logps.t2i * jnp.array([1.0, -0.5])).sum() + logps.mmu[:, 0].sum()
 
-  expected = jax.value_and_grad(value)(model)
+def test_packed_rows_score_the_same(backend, monkeypatch):
+  """Of all segments, with pads and two masks; value and gradient."""
+  model = tiny.show_o(jax.random.key(3))
+  expected = score_and_gradient(model)
   used = []
   kernel = getattr(attention_kernels, backend)
   monkeypatch.setattr(
     attention_kernels, backend, lambda *a: used.append(a) or kernel(*a)
   )
-  actual = jax.value_and_grad(value)(with_backend(model, backend))
+  actual = score_and_gradient(with_backend(model, backend))
   # The codes' blocks, and the real image.
   assert len(used) >= 2
   np.testing.assert_allclose(actual[0], expected[0], rtol=1e-5)
@@ -147,8 +156,9 @@ def test_packed_rows_score_the_same(backend, monkeypatch):
     np.testing.assert_allclose(a, b, atol=2e-4)
 
 
-def test_images_are_drawn_the_same(backend):
-  model = tiny.show_o(jax.random.key(3))
+@jax.jit
+def drawn(model):
+  """Three images for each of two captions."""
   captions = tiny.text().encode(['two blue square', 'star'])
   rows = text_to_image.t2i_prefix(tiny.vocab(), [*captions, []], 6)
   config = maskgit.MaskGITSampler(steps=4, guidance=1.5)
@@ -158,22 +168,26 @@ def test_images_are_drawn_the_same(backend):
   empty = jax.tree.map(lambda a: a[2], rows)
   keys = jax.random.split(jax.random.key(1), (2, 3))
 
-  def draw(model):
-    def one(key, row):
-      return maskgit.sample_image(
-        model,
-        key,
-        [row, empty],
-        jnp.zeros(tiny.IMAGE_TOKENS, jnp.int32),
-        jnp.zeros(tiny.IMAGE_TOKENS, bool),
-        config,
-        counts,
-      )[0]
+  def one(key, row):
+    return maskgit.sample_image(
+      model,
+      key,
+      [row, empty],
+      jnp.zeros(tiny.IMAGE_TOKENS, jnp.int32),
+      jnp.zeros(tiny.IMAGE_TOKENS, bool),
+      config,
+      counts,
+    )[0]
 
-    texts = jax.tree.map(lambda a: a[:2], rows)
-    return jax.jit(jax.vmap(jax.vmap(one, (0, None))))(keys, texts)
+  texts = jax.tree.map(lambda a: a[:2], rows)
+  return jax.vmap(jax.vmap(one, (0, None)))(keys, texts)
 
-  np.testing.assert_array_equal(draw(with_backend(model, backend)), draw(model))
+
+def test_images_are_drawn_the_same(backend):
+  model = tiny.show_o(jax.random.key(3))
+  np.testing.assert_array_equal(
+    drawn(with_backend(model, backend)), drawn(model)
+  )
 
 
 @pytest.fixture

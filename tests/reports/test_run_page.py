@@ -14,7 +14,7 @@ from hermesflow_jax.reports import run_page
 NASTY = '<script>alert("&")</script>'
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def run():
   pixels = np.zeros((8, 8, 3), np.uint8)
   rounds = [page_reader.row(0, 0.9, 0.7), page_reader.row(1, 0.91, 0.8)]
@@ -69,11 +69,16 @@ def run():
   )
 
 
-def test_page_nests_and_is_written_whole(run, tmp_path):
+@pytest.fixture(scope='module')
+def page(run):
+  return run_page.render_page(run)
+
+
+def test_page_nests_and_is_written_whole(run, page, tmp_path):
   path = tmp_path / 'deep' / 'report.html'
   run_page.write_page(path, run)
-  assert path.read_text(encoding='utf-8') == run_page.render_page(run)
-  page_reader.Reader(run_page.render_page(run))
+  assert path.read_text(encoding='utf-8') == page
+  page_reader.Reader(page)
   assert [p.name for p in path.parent.iterdir()] == ['report.html']
 
 
@@ -86,8 +91,7 @@ def test_page_shows_the_command_where_there_was_one(run):
   )
 
 
-def test_page_needs_nothing_else(run):
-  page = run_page.render_page(run)
+def test_page_needs_nothing_else(page):
   read = page_reader.Reader(page)
   assert not re.search(r'https?:|//[a-z]|url\(|@import', page)
   assert not {'script', 'link', 'iframe'} & {tag for tag, _ in read.tags}
@@ -136,10 +140,8 @@ def test_page_needs_nothing_else(run):
     'python main.py',
   ],
 )
-def test_numbers_are_those_measured(run, shown):
-  assert shown in page_reader.Reader(run_page.render_page(run)).text.replace(
-    '\u202f', ' '
-  )
+def test_numbers_are_those_measured(page, shown):
+  assert shown in page_reader.Reader(page).text.replace('\u202f', ' ')
 
 
 def test_text_is_escaped(run):
@@ -229,8 +231,8 @@ def test_a_diagnosis_that_was_not_made_is_a_sentence(run):
   assert 'Round 1: Nobody was asked.' in text and '0.432' not in text
 
 
-def test_one_set_of_captions_is_shown_alone(run):
-  text = page_reader.Reader(run_page.render_page(run)).text
+def test_one_set_of_captions_is_shown_alone(page):
+  text = page_reader.Reader(page).text
   assert (
     'no input has' not in text
     and 'Unseen captions' not in text
@@ -245,8 +247,9 @@ def test_pixels_of_another_kind_are_refused():
     html_page.png_uri(np.zeros((2, 2, 3), np.float32))
 
 
-def test_equal_runs_have_equal_pages_with_identifiers_that_are_unique(run):
-  page = run_page.render_page(run)
+def test_equal_runs_have_equal_pages_with_identifiers_that_are_unique(
+  run, page
+):
   assert page == run_page.render_page(run)
   ids = re.findall(r' id="([^"]*)"', page)
   assert len(ids) == len(set(ids)) > 0

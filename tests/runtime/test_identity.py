@@ -101,3 +101,33 @@ def test_sizes_of_the_decoder_are_a_part_of_a_model():
   numerics = {'dtype', 'remat', 'unroll', 'attention'}
   fields = {field.name for field in dataclasses.fields(phi.PhiConfig)}
   assert identities.model_identity(phi.PhiConfig()).keys() == fields - numerics
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+  lines: str = settings.path_of_content('data')
+  images: str = settings.path_of_content('image_files', default='')
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  files: Files | None
+  model: str = settings.path_of_content('base')
+  seed: int = 0
+
+
+def test_a_path_is_no_part_of_the_content_where_hashes_say_more():
+  values = settings.to_json_types(Reading(Files('a', 'b'), 'c'))
+  identity = identities.identity_of
+  assert identity(Reading, values) == values
+  assert identity(Reading, values, 'content') == {'files': {}, 'seed': 0}
+  assert identity(Reading, values, 'content', contents={'data', 'base'}) == {
+    'files': {'images': 'b'},
+    'seed': 0,
+  }
+  assert identities.paths_of(Reading, values) == {
+    'files': {'lines': 'a', 'images': 'b'},
+    'model': 'c',
+  }
+  nothing = settings.to_json_types(Reading(None, 'c'))
+  assert identities.paths_of(Reading, nothing) == {'model': 'c'}

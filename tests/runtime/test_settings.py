@@ -40,6 +40,11 @@ def test_a_mapping_becomes_the_dataclass():
   assert isinstance(result.many[0].rate, float)
 
 
+def test_all_seeds_of_32_bits_are_taken():
+  values = GOOD | {'sizes': [2**32 - 1]}
+  assert settings.build(Outer, values).sizes == (2**32 - 1,)
+
+
 def test_none_is_kept_where_it_may_be():
   assert settings.build(Outer, GOOD | {'maybe': None}).maybe is None
 
@@ -56,6 +61,21 @@ def test_none_is_kept_where_it_may_be():
     (
       {'inner': {'rate': math.nan}},
       'config.inner.rate must be a finite number, got nan',
+    ),
+    *(
+      ({'inner': {'rate': rate}}, f'config.inner.rate must be {bound}')
+      for rate, bound in (
+        (1e39, 'a number of float32, got 1e+39'),
+        (10**400, 'a finite number, got inf'),
+      )
+    ),
+    *(
+      ({'sizes': [0, size]}, f'config.sizes[1] must be {bound}, got {size}')
+      for size, bound in (
+        (2**32, 'less than 4294967296'),
+        (2**63, 'less than 4294967296'),
+        (-(2**32), 'more than -4294967296'),
+      )
     ),
     (
       {'inner': {'rate': -math.inf}},

@@ -18,10 +18,11 @@ from hermesflow_jax.checkpoints import checkpoint
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 24
 SMALL = {
-  'inputs': 6,
+  # As many of each set, so that they share programs.
+  'inputs': 4,
   'fresh_inputs': False,
   'held_out': 4,
-  'unseen': 3,
+  'unseen': 4,
   'gallery': 2,
   'play.rounds': 1,
   'play.images': 2,
@@ -35,6 +36,8 @@ SMALL = {
   'play.rules.both': False,
   'play.curation_sampler.steps': 2,
   'play.evaluation_sampler.steps': 2,
+  'play.curation_sampler.guidance': 0.0,
+  'play.evaluation_sampler.guidance': 0.0,
   'play.objective.masks': 1,
 }
 
@@ -62,6 +65,7 @@ class Place:
       (
         f'--xla_force_host_platform_device_count={devices // processes}',
         '--xla_backend_optimization_level=0',
+        '--xla_cpu_parallel_codegen_split_count=1',
       )
     )
     env = os.environ | {

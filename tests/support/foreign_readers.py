@@ -4,22 +4,19 @@ from collections.abc import Callable
 import dataclasses
 import json
 import pathlib
-import shutil
 
+import foreign_weights
 import numpy as np
 from PIL import Image
-import safetensors.numpy
-import torch_files
 
-from conversions.files import source
-from hermesflow_jax.checkpoints import initial_model
+from conversions import from_peft
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.curation import official_pair_reader
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import prompt_list
-from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.runtime import strict_json
 
 SENTENCES = ['a red ring', 'a blue star left of a small gray disk', "it's 早い"]
 QUESTION = {
@@ -164,47 +161,40 @@ def _write_prompts(folder) -> None:
   (folder / 'prompts.txt').write_text('\n'.join(SENTENCES) + '\n')
 
 
-def _write_safetensors(folder) -> None:
-  arrays = {
-    name: np.asarray(array, np.float32)
-    for name, array in torch_files.ARRAYS.items()
-  }
-  safetensors.numpy.save_file(arrays, folder / 'model.safetensors')
+def _write_llava(folder) -> None:
+  _image(folder / 'image.png')
+  rows = [
+    {
+      'id': row['id'],
+      'image': 'image.png',
+      'conversations': [
+        {'from': 'human', 'value': '<image>\nDescribe the picture.'},
+        {'from': 'gpt', 'value': row['caption']},
+      ],
+      'questions': [QUESTION],
+    }
+    for row in _annotations()
+  ]
+  (folder / 'records.jsonl').write_text(json.dumps(rows))
 
 
-def _write_torch(folder) -> None:
-  torch_files.save(folder / 'pytorch_model.bin', torch_files.ARRAYS)
-
-
-def _write_index(folder) -> None:
-  shard = 'model-00001-of-00001.safetensors'
-  _write_safetensors(folder)
-  (folder / 'model.safetensors').rename(folder / shard)
-  places = dict.fromkeys(torch_files.ARRAYS, shard)
-  (folder / 'model.safetensors.index.json').write_text(
-    json.dumps({'metadata': {}, 'weight_map': places})
+def _write_geneval(folder) -> None:
+  rows = [{'tag': 'color', 'prompt': text} for text in SENTENCES]
+  (folder / 'prompts.jsonl').write_text(
+    ''.join(json.dumps(row) + '\n' for row in rows)
   )
 
 
-def _read_weights(folder) -> None:
-  for tensor in source.find(str(folder)).tensors.values():
-    tensor.read()
+def _write_table(folder) -> None:
+  rows = [f'{n},"{text}"\n' for n, text in enumerate(SENTENCES)]
+  (folder / 'prompts.csv').write_text('id,prompt\n' + ''.join(rows))
 
 
-def _write_bundle(folder) -> None:
-  for path in sorted((initial_model.ASSETS / 'shapes').iterdir()):
-    if path.is_file():
-      shutil.copy(path, folder / path.name)
-
-
-def _write_text_tokenizer(folder) -> None:
-  shutil.copy(initial_model.ASSETS / 'shapes' / 'text.json', folder)
-
-
-def _read_text_tokenizer(folder) -> None:
-  text = text_tokenizer.load(str(folder / 'text.json'))
-  for row in text.encode(SENTENCES):
-    text.decode(row)
+def _prompt_reader(name: str, write) -> Reader:
+  """Returns the reader of a prompts file in a form."""
+  return Reader(
+    name, write, lambda folder: prompt_list.read_prompts([], str(folder / name))
+  )
 
 
 def _image_reader(name: str, **options) -> Reader:
@@ -233,24 +223,56 @@ READERS = {
     _write_manifest,
     lambda folder: curation_folder.dataset_hashes(folder, 1),
   ),
-  'prompts': Reader(
-    'prompts.txt',
-    _write_prompts,
-    lambda folder: prompt_list.read_prompts([], str(folder / 'prompts.txt')),
+  'LLaVA': Reader('records.jsonl', _write_llava, _read_records),
+  'prompts': _prompt_reader('prompts.txt', _write_prompts),
+  'GenEval prompts': _prompt_reader('prompts.jsonl', _write_geneval),
+  'prompt table': _prompt_reader('prompts.csv', _write_table),
+  'adapter config': Reader(
+    'adapter_config.json',
+    foreign_weights.write_peft,
+    lambda folder: from_peft.read_config(
+      strict_json.load(folder / 'adapter_config.json')
+    ),
   ),
-  'safetensors': Reader('model.safetensors', _write_safetensors, _read_weights),
-  'torch': Reader('pytorch_model.bin', _write_torch, _read_weights),
+  'safetensors': Reader(
+    'model.safetensors',
+    foreign_weights.write_safetensors,
+    foreign_weights.read_weights,
+  ),
+  'torch': Reader(
+    'pytorch_model.bin',
+    foreign_weights.write_torch,
+    foreign_weights.read_weights,
+  ),
   'shard index': Reader(
-    'model.safetensors.index.json', _write_index, _read_weights
+    'model.safetensors.index.json',
+    foreign_weights.write_index,
+    foreign_weights.read_weights,
   ),
   'bundle': Reader(
     'config.json',
-    _write_bundle,
+    foreign_weights.write_bundle,
     lambda folder: model_bundle.read_sizes(str(folder)),
   ),
   'text tokenizer': Reader(
-    'text.json', _write_text_tokenizer, _read_text_tokenizer
+    'text.json',
+    foreign_weights.write_text_tokenizer,
+    foreign_weights.read_text_tokenizer,
   ),
+  **{
+    f'checkpoint {name}': Reader(
+      f'saved/{name}',
+      foreign_weights.write_checkpoint,
+      foreign_weights.read_checkpoint,
+    )
+    for name in (
+      '_CHECKPOINT_METADATA',
+      'meta/_METADATA',
+      'meta/_strings.json',
+      'arrays/_METADATA',
+      'arrays/manifest.ocdbt',
+    )
+  },
   'PNG': _image_reader('image.png'),
   'JPEG': _image_reader('image.jpg', quality=90),
   'WebP': _image_reader('image.webp', lossless=True),

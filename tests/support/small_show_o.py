@@ -18,6 +18,7 @@ images; `--dtype float32` stores its tensors in float32.
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import pathlib
@@ -104,23 +105,24 @@ def show_o_model(codes: int, seed: int) -> showo.ShowO:
   words with the true ones, some more than others.
   """
   sizes = showo.ShowOConfig(VOCAB, DECODER, codes)
-  words = word_tokens()
+  model = initialize_show_o(jax.random.key(seed), word_tokens(), sizes)
+  return with_noise(model, seed)
 
-  @jax.jit
-  def initialize(key):
-    model = showo.ShowO(sizes, rngs=nnx.Rngs(key))
-    layers = model.decoder.layers
-    # Attention to few tokens, with large values: other image codes lead to
-    # another next token.
-    layers.q_layernorm.scale[...] *= 3.0
-    layers.k_layernorm.scale[...] *= 3.0
-    layers.v_proj.kernel[...] *= 10.0
-    # Probabilities far from uniform.
-    model.head.kernel[...] *= 4.0
-    model.head.bias[...] = model.head.bias[...].at[words].add(20.0)
-    return model
 
-  return with_noise(initialize(jax.random.key(seed)), seed)
+@functools.partial(jax.jit, static_argnames='sizes')
+def initialize_show_o(key, words, sizes: showo.ShowOConfig) -> showo.ShowO:
+  """Returns a Show-o that writes the tokens `words`."""
+  model = showo.ShowO(sizes, rngs=nnx.Rngs(key))
+  layers = model.decoder.layers
+  # Attention to few tokens, with large values: other image codes lead to
+  # another next token.
+  layers.q_layernorm.scale[...] *= 3.0
+  layers.k_layernorm.scale[...] *= 3.0
+  layers.v_proj.kernel[...] *= 10.0
+  # Probabilities far from uniform.
+  model.head.kernel[...] *= 4.0
+  model.head.bias[...] = model.head.bias[...].at[words].add(20.0)
+  return model
 
 
 def word_tokens() -> np.ndarray:
@@ -136,8 +138,13 @@ def word_tokens() -> np.ndarray:
 
 def magvit_model(seed: int) -> magvit.Magvit:
   """Returns a random MAGVIT-v2 whose codes differ between patches."""
-  initialize = jax.jit(lambda key: magvit.Magvit(MAGVIT, nnx.Rngs(key)))
-  return with_noise(initialize(jax.random.key(seed + 1)), seed + 1)
+  return with_noise(initialize_magvit(jax.random.key(seed + 1)), seed + 1)
+
+
+@jax.jit
+def initialize_magvit(key) -> magvit.Magvit:
+  """Returns a MAGVIT-v2."""
+  return magvit.Magvit(MAGVIT, nnx.Rngs(key))
 
 
 def with_noise(model, seed: int):

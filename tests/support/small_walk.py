@@ -5,8 +5,7 @@ import functools
 import io
 import json
 import pathlib
-import subprocess
-import sys
+from unittest import mock
 
 import jax
 import numpy as np
@@ -14,18 +13,38 @@ import small_records
 
 from conversions import convert
 from hermesflow_jax.checkpoints import converted_model
+from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sequences import text_tokenizer
 import main
 
 ROOT = pathlib.Path(__file__).parents[2]
-RECORDS = small_records.splits()
+# Records of the walk: each colour mode, and images that are wide, high, square.
+NAMES = {
+  'inputs': ('lighthouse', 'mug', 'station', 'tulips'),
+  'held_out': ('bridge', 'skateboard', 'umbrella', 'zebras'),
+}
+RECORDS = {
+  split: [record for record in records if record.name in NAMES[split]]
+  for split, records in small_records.splits().items()
+}
 CHOICES = ('yes', 'dark blue', "Grandma's marmalade", 'on the left of it')
 QUESTIONS = ('what is in the image?', 'where is it?')
 # Less of everything than on a user's walk: tests check files, not learning.
 STEPS = 2
 IMAGES = 2
+DEVICES = 2
+CURATED = (
+  '--config.files.annotations=small/data/few_inputs.jsonl',
+  f'--config.inputs={len(RECORDS["inputs"])}',
+  f'--config.images={IMAGES}',
+  '--config.sampler.steps=2',
+)
 QUICK = (
+  '--config.files.inputs.annotations=small/data/few_inputs.jsonl',
+  '--config.files.held_out.annotations=small/data/few_held_out.jsonl',
+  f'--config.inputs={len(RECORDS["inputs"])}',
+  f'--config.held_out={len(RECORDS["held_out"])}',
   f'--config.play.optim.steps={STEPS}',
   '--config.play.curation_sampler.steps=2',
   '--config.play.evaluation_sampler.steps=2',
@@ -47,11 +66,15 @@ class Walk:
     self.folder, self.pixels = folder, pixels
 
   def job(self, name: str, *arguments: str) -> pathlib.Path:
-    """Runs a job in this process; returns the folder it writes into."""
+    """Runs a job on two devices; returns the folder it writes into."""
     verbosity = main.logging.get_verbosity()
     errors = io.StringIO()
     try:
-      with contextlib.chdir(self.folder), contextlib.redirect_stderr(errors):
+      with (
+        contextlib.chdir(self.folder),
+        contextlib.redirect_stderr(errors),
+        mock.patch.object(jax, 'device_count', lambda: DEVICES),
+      ):
         code = main.main(['main.py', self.config(name), *arguments])
     finally:
       main.logging.set_verbosity(verbosity)
@@ -62,23 +85,20 @@ class Walk:
     """Returns the flag that names the config of a job."""
     return f'--config={ROOT}/configs/{name}.py:small_{self.pixels}'
 
-  def command(self, *arguments: str) -> None:
-    """Runs a command in a process of its own."""
-    done = subprocess.run(
-      [sys.executable, *arguments],
-      cwd=self.folder,
-      capture_output=True,
-      text=True,
-      check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
   def convert(self, *arguments: str) -> None:
     """Runs `python -m conversions.convert` in this process."""
     errors = io.StringIO()
     with contextlib.chdir(self.folder), contextlib.redirect_stderr(errors):
       code = convert.main(list(arguments), terminal.silent())
     assert code == 0, errors.getvalue()
+
+  def write_few(self) -> None:
+    """Writes annotations of the records of the walk."""
+    data = self.folder / 'small' / 'data'
+    for split, names in NAMES.items():
+      rows = lines(data / f'{split}.jsonl')
+      few = [row for row in rows if row['id'] in names]
+      (data / f'few_{split}.jsonl').write_text(output_files.json_lines(few))
 
   @property
   def codes(self) -> int:

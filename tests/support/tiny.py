@@ -49,6 +49,7 @@ def show_o(key: jax.Array, remat: str = 'none') -> showo.ShowO:
   return model
 
 
+@functools.cache
 def tokenizer() -> magvit.Magvit:
   """Returns a random image tokenizer of 4 bits: 8 x 8 pixels to 2 x 2 codes."""
   config = magvit_config.MagvitConfig(

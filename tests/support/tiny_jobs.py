@@ -135,7 +135,7 @@ def configured(job, config, init_from, **changes):
 
 SAMPLER = {
   'steps': 2,
-  'guidance': 1.0,
+  'guidance': 0.0,
   'temperature': 1.0,
   'schedule': 'cosine',
 }

@@ -84,8 +84,9 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
       'rounds': 2,
       'images': 3,
       'captions': configs.show_o.caption_samplers()[-2:],
-      'curation_sampler': configs.show_o.sampler(2, 1.0),
-      'evaluation_sampler': configs.show_o.sampler(2, 1.0),
+      # Without guidance a program has half of the forward passes.
+      'curation_sampler': configs.show_o.sampler(2, 0.0),
+      'evaluation_sampler': configs.show_o.sampler(2, 0.0),
       'batch': 8,
       'log_every': 1,
     }

@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-from flax import nnx
 import jax
 import numpy as np
 
@@ -12,11 +11,13 @@ from conversions.files import tensors
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import vocabulary
 
 DECODER = phi.PhiConfig(width=32, layers=3, heads=4, mlp=24)
@@ -49,16 +50,28 @@ def noisy(model, seed: int):
   )
 
 
+# name: what `abstract_modules.abstract_module` needs
+KINDS = {
+  'showo': (showo.ShowO, SHOW_O),
+  'with_clip': (showo.ShowO, WITH_CLIP),
+  'magvitv2': (magvit.Magvit, MAGVIT),
+  'clip_vision': (clip.Clip, CLIP),
+}
+
+
 def model(name: str, seed: int = 0):
   """Returns a random model: showo, with_clip, magvitv2 or clip_vision."""
-  rngs = nnx.Rngs(seed)
-  created = {
-    'showo': lambda: showo.ShowO(SHOW_O, rngs=rngs),
-    'with_clip': lambda: showo.ShowO(WITH_CLIP, rngs=rngs),
-    'magvitv2': lambda: magvit.Magvit(MAGVIT, rngs),
-    'clip_vision': lambda: clip.Clip(CLIP, rngs=rngs),
-  }[name]()
-  return noisy(created, seed)
+  rng = np.random.default_rng(seed)
+
+  def initial(path, leaf):
+    kind = sharding.path_name(path).rpartition('/')[2]
+    if kind in ('scale', 'bias'):
+      return np.full(leaf.shape, kind == 'scale', np.float32)
+    size = np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
+    return rng.normal(size=leaf.shape).astype(np.float32) / size
+
+  shapes = abstract_modules.abstract_module(*KINDS[name])
+  return noisy(jax.tree_util.tree_map_with_path(initial, shapes), seed)
 
 
 def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:

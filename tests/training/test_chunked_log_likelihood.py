@@ -46,23 +46,29 @@ def test_chunks_score_as_whole_logits_do(model, chunk_size, labelled):
   states, labels = states_and_labels(9, labelled)
   weights = np.random.default_rng(2).normal(size=labels.shape)
 
-  def both(score):
-    def value(model, states):
-      actual = score(model, states, labels)
-      return (weights * actual).sum(), actual
-
-    return jax.grad(value, (0, 1), has_aux=True)(model, states)
-
-  actual = both(
-    functools.partial(
-      chunked_log_likelihood.chunked_logps, chunk_size=chunk_size
-    )
+  actual, expected = (
+    scores_and_gradient(size, model, states, labels, weights)
+    for size in (chunk_size, None)
   )
   jax.tree.map(
-    functools.partial(np.testing.assert_allclose, atol=2e-5),
-    actual,
-    both(of_whole_logits),
+    functools.partial(np.testing.assert_allclose, atol=2e-5), actual, expected
   )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def scores_and_gradient(chunk_size, model, states, labels, weights):
+  """Of chunks, or of whole logits (None)."""
+
+  def value(model, states):
+    if chunk_size is None:
+      actual = of_whole_logits(model, states, labels)
+    else:
+      actual = chunked_log_likelihood.chunked_logps(
+        model, states, labels, chunk_size
+      )
+    return (weights * actual).sum(), actual
+
+  return jax.grad(value, (0, 1), has_aux=True)(model, states)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A run that ends in between is the run that does not."""
 
+import functools
 import json
 import signal
 
@@ -66,19 +67,33 @@ def metrics(folder):
   ]
 
 
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+  """broken -> folder and last state of a run that nothing stops."""
+
+  @functools.cache
+  def finished(broken=()):
+    folder = tmp_path_factory.mktemp('uninterrupted')
+    return folder, jax.device_get(run(folder, broken=broken))
+
+  return finished
+
+
 # Also told within the last step.
 @pytest.mark.parametrize('until', [0, 2, 5, 7, 8])
 @pytest.mark.parametrize('broken', [(), (1, 5)])
-def test_a_run_that_is_told_to_stop_is_the_whole_run(tmp_path, until, broken):
+def test_a_run_that_is_told_to_stop_is_the_whole_run(
+  tmp_path, uninterrupted, until, broken
+):
   """Also where a step of the unfinished interval was not finite."""
-  expected = run(tmp_path / 'whole', broken=broken)
+  folder, expected = uninterrupted(broken)
   with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
     run(tmp_path / 'run', broken=broken, until=until)
   messages = []
   state = run(tmp_path / 'run', broken=broken, messages=messages)
   assert messages == [f'toy: resumes at step {until + 1}']
   jax.tree.map(np.testing.assert_array_equal, state, expected)
-  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
+  assert metrics(tmp_path / 'run') == metrics(folder)
   assert [row['step'] for row in metrics(tmp_path / 'run')] == [4, 8, 9]
 
 
@@ -167,27 +182,27 @@ def test_a_run_that_is_not_finite_says_where_its_last_checkpoint_is(tmp_path):
 
 @pytest.mark.parametrize('until', [2, 7])
 def test_a_run_in_a_bucket_that_is_stopped_is_the_whole_run(
-  bucket, tmp_path, until
+  bucket, tmp_path, uninterrupted, until
 ):
-  expected, messages = run(tmp_path / 'whole'), []
+  (folder, expected), messages = uninterrupted(), []
   with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
     run('gs://bucket/run', until=until)
   state = run('gs://bucket/run', messages=messages)
   assert messages == [f'toy: resumes at step {until + 1}']
   jax.tree.map(np.testing.assert_array_equal, state, expected)
   bucket.get_folder('run', tmp_path / 'run')
-  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
+  assert metrics(tmp_path / 'run') == metrics(folder)
 
 
 @pytest.mark.parametrize('last', [3, 6])
 def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
-  bucket, tmp_path, monkeypatch, last
+  bucket, tmp_path, uninterrupted, monkeypatch, last
 ):
   """What was measured before its last checkpoint is there, what after is not.
 
   Lines are of steps 4, 8 and 9, checkpoints of 3 and 6.
   """
-  expected, kept = run(tmp_path / 'whole'), {}
+  (folder, expected), kept = uninterrupted(), {}
   save = rotation.CheckpointRotation.save
 
   def killed(series, state, notes):
@@ -204,4 +219,4 @@ def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
   assert messages == [f'toy: resumes at step {last}']
   jax.tree.map(np.testing.assert_array_equal, state, expected)
   bucket.get_folder('run', tmp_path / 'run')
-  assert metrics(tmp_path / 'run') == metrics(tmp_path / 'whole')
+  assert metrics(tmp_path / 'run') == metrics(folder)

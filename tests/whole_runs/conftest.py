@@ -23,10 +23,12 @@ def once(tmp_path_factory):
 def case(request, once) -> small_walk.Walk:
   """The small Show-o as the documented command writes it."""
   name, codes = f'walk_{request.param}', (request.param // 16) ** 2
-  root = once(
-    name, lambda root: small_show_o.write(root / name / 'small', codes)
-  )
-  return small_walk.Walk(root / name, request.param)
+
+  def write(root):
+    small_show_o.write(root / name / 'small', codes)
+    small_walk.Walk(root / name, request.param).write_few()
+
+  return small_walk.Walk(once(name, write) / name, request.param)
 
 
 @pytest.fixture(scope='session')
@@ -53,14 +55,11 @@ def played(converted, once) -> small_walk.Walk:
 
 @pytest.fixture(scope='session')
 def generated(played, once) -> pathlib.Path:
-  """The trained model drew, in a process of its own."""
+  """The trained model drew."""
   once(
     f'generated_{played.pixels}',
-    lambda root: played.command(
-      str(small_walk.ROOT / 'main.py'),
-      played.config('generate'),
-      '--config.init_from=runs/pair_dpo',
-      '--config.each=2',
+    lambda root: played.job(
+      'generate', '--config.init_from=runs/pair_dpo', '--config.each=2'
     ),
   )
   return played.folder / 'runs' / 'generate'
@@ -72,7 +71,7 @@ def curated(played, once) -> pathlib.Path:
   once(
     f'curated_{played.pixels}',
     lambda root: played.job(
-      'curate', '--config.init_from=runs/pair_dpo', '--config.sampler.steps=2'
+      'curate', '--config.init_from=runs/pair_dpo', *small_walk.CURATED
     ),
   )
   return played.folder / 'runs' / 'curate'
@@ -80,7 +79,7 @@ def curated(played, once) -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def learned(played, curated, once) -> pathlib.Path:
-  """The trained model learned from pairs of its own."""
+  """The trained model learned from pairs of its own, split over `model`."""
   once(
     f'learned_{played.pixels}',
     lambda root: played.job(
@@ -88,6 +87,7 @@ def learned(played, curated, once) -> pathlib.Path:
       '--config.init_from=runs/pair_dpo',
       f'--config.pairs={curated}',
       f'--config.optim.steps={small_walk.STEPS}',
+      '--config.batch=1',
     ),
   )
   return played.folder / 'runs' / 'learn'

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 import pytest
+import small_records
 import small_walk
 
 from hermesflow_jax.checkpoints import initial_model
@@ -38,7 +39,7 @@ def upright(path: pathlib.Path) -> Image.Image:
 
 
 def test_images_have_the_sizes_of_coco_and_journeydb(case):
-  for record in small_walk.RECORDS['inputs'] + small_walk.RECORDS['held_out']:
+  for record in sum(small_records.splits().values(), []):
     path = case.folder / 'small' / 'data' / 'images' / record.file
     assert upright(path).size == record.size
 
@@ -57,14 +58,11 @@ def test_codes_of_images_are_those_of_torchvisions_pixels(played):
   tokenizer = initial_model.open(
     played.folder / 'small' / 'checkpoints' / 'magvitv2'
   ).load_tokenizer(None)
+  encode = jax.jit(lambda model, x: model.encode(x))
   latents = np.concatenate(
     [
-      np.asarray(
-        jax.jit(lambda model, x: model.encode(x))(
-          tokenizer, pixels[n : n + 1] / np.float32(127.5) - 1
-        )
-      )
-      for n in range(len(pixels))
+      np.asarray(encode(tokenizer, image[None] / np.float32(127.5) - 1))
+      for image in pixels
     ]
   ).reshape(len(records), played.codes, -1)
   with np.load(

@@ -4,6 +4,7 @@ Processes and devices:
 
   process_group        joins the processes of a job
   coordinator_address  address of the first process
+  rendezvous           meeting of the processes before JAX connects them
   mesh_config          settings of the device mesh
 
 Model and inputs:
@@ -11,12 +12,19 @@ Model and inputs:
   job_model            settings shared by jobs with a model; loads the model
   job_inputs           image-caption inputs
   prompt_list          prompts
+  starting_image       image that `generate` starts from, with its mask
   curation_folder      pairs that a finished `curate` wrote
+  pair_source          these pairs, or an official file, for `learn`
+  tokenizer_hashes     hashes of tokenizers, which pairs are made with
   training_schedule    batch size, logging and saving
 
 Run folder:
 
-  workdir_claim        claims the folder; refuses a run with other settings
+  default_workdir      folder that a job chooses
+  workdir_claim        claims and locks the folder; refuses a run with other
+                       settings
+  run_record           the settings and hashes that are compared
+  folder_contents      files of systems, settings, caches and results
   job_start            claims it, and reads the results of a finished run
   job_results          writes the results files
 """

@@ -114,17 +114,22 @@ def read_finished(root: pathlib.PurePath) -> dict | None:
 def missing_files(
   folder: pathlib.PurePath, manifest: dict
 ) -> list[pathlib.PurePath]:
-  """Returns the files of a finished curation that do not exist.
+  """Returns the files of a finished curation that are gone or damaged.
+
+  Hashes of files in a bucket are not compared.
 
   Args:
     folder: curation folder.
     manifest: its manifest.
   """
-  return [
-    folder / name
-    for name in manifest.get('sha256', {'pairs.jsonl': ''})
-    if not (folder / name).exists()
-  ]
+  missing = []
+  for name, expected in manifest.get('sha256', {'pairs.jsonl': ''}).items():
+    file = folder / name
+    if not file.exists() or (
+      storage.is_local(file) and output_files.sha256(file) != expected
+    ):
+      missing.append(file)
+  return missing
 
 
 def read_previous_round(folder: str, number: int) -> tuple[dict, str]:

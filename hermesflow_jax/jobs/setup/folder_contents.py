@@ -1,6 +1,7 @@
 """Content of a run folder: files of systems, settings, caches, results."""
 
 import fnmatch
+import itertools
 import pathlib
 import re
 
@@ -43,6 +44,10 @@ _OF_SYSTEMS = (
 _OF_START = (SETTINGS, f'{SETTINGS}.tmp', 'data', f'*{folder_lock.SUFFIX}')
 # Metrics of steps. A step counts once a checkpoint holds it.
 _OF_STEPS = ('metrics.jsonl', 'events', 'profile', '*.orbax-checkpoint-tmp*')
+# Folders of checkpoints.
+_CHECKPOINTS = frozenset(
+  ('checkpoints', 'checkpoint', 'steps', 'model', 'adapters')
+)
 # Settings that every run has, at least one of both.
 _OF_EVERY_RUN = ('mesh', 'self_play')
 # Files that a message names.
@@ -63,13 +68,20 @@ def names_of_jobs(root: pathlib.PurePath) -> list[str]:
 def is_fresh(root: pathlib.PurePath) -> bool:
   """Returns whether a folder has no content, or does not exist.
 
-  A killed start may have left a lock, or the temporary file of its settings.
+  A killed start may have left a lock, or the temporary file of its settings; a
+  full disk may have left settings without content.
 
   Args:
     root: folder path.
   """
-  names = set(names_of_jobs(root)) - {f'{SETTINGS}.tmp'}
-  return all(name.endswith(folder_lock.SUFFIX) for name in names)
+  names = {
+    name
+    for name in names_of_jobs(root)
+    if name != f'{SETTINGS}.tmp' and not name.endswith(folder_lock.SUFFIX)
+  }
+  if names == {SETTINGS} and storage.is_local(root):
+    return not (root / SETTINGS).stat().st_size
+  return not names
 
 
 def has_only_start(root: pathlib.PurePath) -> bool:
@@ -96,6 +108,21 @@ def has_results(root: pathlib.PurePath) -> bool:
   )
 
 
+def has_checkpoints(root: pathlib.PurePath) -> bool:
+  """Returns whether a folder holds a checkpoint or adapters, at any depth.
+
+  Args:
+    root: folder path.
+  """
+  for file in storage.list_files(root):
+    folders = pathlib.PurePath(file).parts[:-1]
+    if any(_matches(folder, _OF_STEPS) for folder in folders):
+      continue
+    if not _CHECKPOINTS.isdisjoint(folders):
+      return True
+  return False
+
+
 def is_record(saved: object) -> bool:
   """Returns whether a JSON value may be the settings of a run.
 
@@ -119,6 +146,19 @@ def list_foreign(root: pathlib.PurePath) -> str:
   shown = ', '.join(names[:_SHOWN])
   more = len(names) - _SHOWN
   return shown + (f' and {more} more' if more > 0 else '')
+
+
+def missing_folders(root: pathlib.PurePath) -> list[pathlib.PurePath]:
+  """Returns the local folders that are made with a folder, the deepest first.
+
+  Args:
+    root: folder path.
+  """
+  if not storage.is_local(root):
+    return []
+  return list(
+    itertools.takewhile(lambda p: not p.exists(), (root, *root.parents))
+  )
 
 
 def other_locks(root: pathlib.PurePath, group: str) -> list[pathlib.PurePath]:

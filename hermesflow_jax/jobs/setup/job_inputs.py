@@ -144,14 +144,20 @@ def check_files(
     SHA-256 for each of the sources, and all image files.
 
   Raises:
-    ValueError: a file cannot be used.
+    ValueError: a file cannot be used; the error names the faults of all files.
   """
-  records, hashes = [], []
+  records, hashes, faults = [], [], []
   for source, count in sources:
-    rows = record_files.read_records(source, opened=count)
+    try:
+      rows = record_files.read_records(source, opened=count)
+    except ValueError as error:
+      faults.append(str(error))
+      continue
     report_unused(source, len(rows), count, console)
     records.append(rows[:count])
     hashes.append(record_files.file_hashes(source))
+  if faults:
+    raise ValueError('; '.join(faults))
   if records:
     report_overlap(*records, console)
   return hashes, [row['path'] for rows in records for row in rows]

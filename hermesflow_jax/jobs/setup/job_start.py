@@ -7,6 +7,7 @@ import pathlib
 
 import jax
 
+from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.data import image_folder
 from hermesflow_jax.jobs.setup import job_model
@@ -131,20 +132,46 @@ def has_rows(path: pathlib.PurePath, count: int) -> bool:
 
 
 def all_exist(
-  console: terminal.Console, list_missing: Callable[[], list]
+  console: terminal.Console,
+  list_missing: Callable[[], list],
+  model: pathlib.PurePath | None = None,
 ) -> bool:
   """Returns whether a finished run has all its results; all processes call it.
 
   Args:
     console: prints which results are made again.
     list_missing: returns the files and folders that are gone or damaged.
+    model: model folder that the run has trained; None for none.
   """
-  missing = processes.broadcast_from_first(
+  missing = []
+  if model is not None and read_model_notes(model) is None:
+    missing = [str(model)]
+  missing += processes.broadcast_from_first(
     lambda: [str(path) for path in list_missing()]
   )
   if missing:
     report_missing(console, missing)
   return not missing
+
+
+def read_model_notes(folder: pathlib.PurePath) -> dict | None:
+  """Returns the record of a model that a run has trained.
+
+  All processes call it. The arrays are not read.
+
+  Args:
+    folder: model folder.
+
+  Returns:
+    The record; None if the model is gone, or its record is damaged.
+  """
+  notes = None
+  if processes.broadcast_from_first(lambda: checkpoint.exists(folder)):
+    try:
+      notes = checkpoint.read_metadata(str(folder))
+    except (ValueError, OSError):
+      notes = None
+  return notes if processes.all_true(isinstance(notes, dict)) else None
 
 
 def report_missing(console: terminal.Console, missing: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import dataclasses
 import functools
 import json
 import pathlib
@@ -12,6 +13,8 @@ from hermesflow_jax.runtime import settings
 
 # Hashes of files by path: the paths may change.
 _BY_PATH = ('data', 'pairs')
+# Hashes of many files, which are computed again only if a path has changed.
+_SLOW = ('image_files',)
 
 
 class OtherRunError(ValueError):
@@ -45,8 +48,8 @@ class RunRecord:
     """Returns the settings and hashes of this start.
 
     Args:
-      saved: record of an earlier start. Hashes are taken from it if no path has
-        changed since; {} for none.
+      saved: record of an earlier start; {} for none. Hashes that are slow to
+        compute are taken from it if no path has changed since.
     """
     kind, record = type(self._config), settings.to_json_types(self._config)
     same_paths = identities.paths_of(kind, saved) == identities.paths_of(
@@ -54,7 +57,8 @@ class RunRecord:
     )
     record |= self._identity
     for name, compute in self._contents.items():
-      value = saved[name] if same_paths and name in saved else compute()
+      reused = name in _SLOW and name in saved and same_paths
+      value = saved[name] if reused else compute()
       if value is not None:
         record[name] = json.loads(json.dumps(value))
     return record
@@ -72,6 +76,39 @@ class RunRecord:
     """
     saved = _read(self._root)
     record = self.values(saved)
+    different = self._differences(saved, record, 'content')
+    if different and not folder_contents.has_checkpoints(self._root):
+      different = self._differences(saved, record, 'untrained')
+    replaced = bool(different) and not folder_contents.has_results(self._root)
+    if not replaced and self._is_of_another_job(saved):
+      raise OtherRunError('it belongs to a run of another job')
+    if different and not replaced:
+      raise OtherRunError(
+        'it belongs to a run with other settings: ' + ', '.join(different)
+      )
+    return saved, record, replaced
+
+  def _is_of_another_job(self, saved) -> bool:
+    """Returns whether a record lacks all settings that only this job has.
+
+    Settings with a default may be missing in records of earlier releases.
+    """
+    own = [
+      field.name
+      for field in dataclasses.fields(self._config)
+      if field.name in vars(type(self._config)).get('__annotations__', ())
+      and field.default is dataclasses.MISSING
+    ]
+    return saved.keys().isdisjoint(own) and len(own) > 1
+
+  def _differences(self, saved, record, of) -> list[str]:
+    """Returns the settings and hashes that differ in an identity.
+
+    Args:
+      saved: record of an earlier start.
+      record: record of this start.
+      of: see `identities.identity_of`.
+    """
     shared = saved.keys() & record.keys()
     unknown = self._contents.keys() - shared
     old, new = (
@@ -82,22 +119,12 @@ class RunRecord:
           for name, value in values.items()
           if name not in unknown
         },
-        'content',
+        of,
         contents=shared,
       )
       for values in (saved, record)
     )
-    different = sorted(identities.differences(old, new))
-    replaced = (
-      bool(different)
-      and folder_contents.is_record(saved)
-      and not folder_contents.has_results(self._root)
-    )
-    if different and not replaced:
-      raise OtherRunError(
-        'it belongs to a run with other settings: ' + ', '.join(different)
-      )
-    return saved, record, replaced
+    return sorted(identities.differences(old, new))
 
 
 def _read(root) -> dict:
@@ -112,8 +139,10 @@ def _read(root) -> dict:
     try:
       saved = json.loads(path.read_bytes())
     except ValueError as error:
-      raise ValueError(f'{path} is damaged ({error}): restore it') from error
-  if not isinstance(saved, dict):
+      raise ValueError(
+        f'{path} is damaged ({error}): restore a copy'
+      ) from error
+  if not folder_contents.is_record(saved):
     raise ValueError(
       'it holds files that are not from a run: '
       f'{folder_contents.list_foreign(root)}'

@@ -71,8 +71,8 @@ def claim_workdir(
     console: reports that a run resumes, and the settings that changed.
     contents: functions that return further hashes of the run's inputs, by name;
       None for a hash that is not known. Earlier releases did not record them: a
-      run without a hash resumes. A function is called only if it must be: for
-      a new run, and if a path has changed.
+      run without a hash resumes. The hash of images is computed only for a new
+      run, and if a path has changed.
     share: (number of this process, number of processes that share the folder).
     **identity: further values that identify the run, e.g. hashes; JSON types.
 
@@ -93,6 +93,9 @@ def claim_workdir(
       raise ValueError(
         f'workdir {root} cannot be used: {error}; {_advice(error)}'
       ) from error
+    except BaseException as error:
+      claim.release(error)
+      raise
     if undo is None:
       claim.release(None)
     else:
@@ -132,7 +135,7 @@ class _Claim:
       if not makes_way or not storage.is_local(self.root):
         raise
       moved = True
-    self._made = _missing_folders(self.root)
+    self._made = folder_contents.missing_folders(self.root)
     storage.make_folder(self.root)
     storage.check_writable(self.root)
     self._acquire()
@@ -234,18 +237,6 @@ def _check_free(lock) -> None:
     raise folder_lock.HeldError(holder)
 
 
-def _missing_folders(root) -> list:
-  """Returns the local folders that are made with `root`, the deepest first."""
-  if not storage.is_local(root):
-    return []
-  missing = []
-  for folder in (root, *root.parents):
-    if folder.exists():
-      break
-    missing.append(folder)
-  return missing
-
-
 def _json_text(record) -> str:
   return json.dumps(record, indent=1) + '\n'
 
@@ -263,6 +254,23 @@ def _first_writes(path, record) -> bool:
     output_files.write_atomically(path, _json_text(record))
     return True
   return False
+
+
+def check_no_run(folder: str) -> None:
+  """Checks that a folder without a claim holds no run.
+
+  Args:
+    folder: output folder of a job that cannot resume.
+
+  Raises:
+    ValueError: the folder belongs to a run, or cannot be written.
+  """
+  check_writable(folder)
+  if (storage.path(folder) / folder_contents.SETTINGS).exists():
+    raise ValueError(
+      f'workdir must not be the folder of a run, got {folder}, whose results '
+      'would be replaced; give another --workdir'
+    )
 
 
 def check_writable(folder: str) -> None:

@@ -217,9 +217,8 @@ class StepsWorkload:
     model = models.learner
     rows, hidden = self._records(models, rng)
     packed = jax.tree.map(lambda *a: np.stack(a), *rows)
-    logps, _ = pair_log_likelihood.pair_logps(
-      model, packed, None, self.label_rows
-    )
+    score = jax.jit(pair_log_likelihood.pair_logps, static_argnums=3)
+    logps, _ = score(model, packed, None, self.label_rows)
     valid = np.ones(self.pairs, bool)
     return {
       'packed': packed,

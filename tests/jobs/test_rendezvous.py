@@ -1,0 +1,155 @@
+"""Processes meet before JAX connects them, or say in one line why not."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+from hermesflow_jax.jobs.setup import process_group
+from hermesflow_jax.jobs.setup import rendezvous
+
+
+@pytest.fixture
+def port():
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    return free.getsockname()[1]
+
+
+def met(port, *processes, seconds=2.0, host='localhost'):
+  """{place: error of the process, or None} of (number, count) in threads."""
+  errors = {}
+
+  def visit(place, number, count):
+    errors[place] = None
+    try:
+      rendezvous.meet(host, port, number, count, seconds)
+    except (ValueError, OSError) as error:
+      errors[place] = error
+
+  threads = [
+    threading.Thread(target=visit, args=(place, *process))
+    for place, process in enumerate(processes)
+  ]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  return errors
+
+
+@pytest.mark.parametrize('count', [1, 2, 4])
+def test_all_meet_and_the_port_is_free_again(port, count):
+  processes = [(number, count) for number in range(count)][::-1]
+  assert not any(met(port, *processes).values())
+  socket.create_server(('localhost', port)).close()
+
+
+def test_all_learn_who_is_absent(port):
+  errors = met(port, (0, 4), (2, 4), seconds=0.3)
+  for error in errors.values():
+    assert isinstance(error, OSError)
+    assert str(error).startswith(
+      f'process 1, 3 of 4 did not come to localhost:{port}; start all'
+    )
+
+
+@pytest.mark.parametrize(
+  'other, output',
+  [
+    ((1, 3), 'same number in all processes, got 2 in process 0 and 3 in'),
+    ((0, 2), 'must have a free port'),
+  ],
+)
+def test_processes_that_do_not_fit_say_how(port, other, output):
+  errors = met(port, (0, 2), other, seconds=1.0)
+  assert any(output in str(error) for error in errors.values())
+  assert all(errors.values())
+
+
+def test_two_of_one_number_are_refused(port):
+  errors = met(port, (0, 3), (1, 3), (1, 3))
+  for error in errors.values():
+    assert isinstance(error, ValueError)
+    assert str(error) == 'process must differ in all processes, got 1 twice'
+
+
+def test_a_port_that_is_taken_is_named(port):
+  with socket.create_server(('', port)):
+    (error,) = met(port, (0, 2)).values()
+  assert f'must have a free port, got {port}: Address already in use' in str(
+    error
+  )
+
+
+@pytest.mark.parametrize('number', [0, 1])
+def test_a_host_that_no_one_knows_is_named(port, number):
+  (error,) = met(port, (number, 2), host='nobody.invalid', seconds=0.1).values()
+  assert isinstance(error, OSError)
+  assert f'nobody.invalid:{port}: ' in str(error)
+
+
+def test_an_address_of_another_machine_is_no_coordinator(port, monkeypatch):
+  """What answers there is something else."""
+  connect = socket.create_connection
+  with socket.create_server(('127.0.0.1', 0)) as other:
+    monkeypatch.setattr(
+      socket,
+      'create_connection',
+      lambda address, *options: connect(other.getsockname(), *options),
+    )
+    (error,) = met(port, (0, 1), seconds=0.2).values()
+  assert 'coordinator must be an address of process 0' in str(error)
+
+
+def test_a_first_process_that_does_not_answer_is_waited_for_in_vain(port):
+  (error,) = met(port, (1, 2), seconds=0.3).values()
+  assert f'does not answer at localhost:{port}: Connection refused' in str(
+    error
+  )
+
+
+def test_something_else_at_the_port_is_no_first_process(port, monkeypatch):
+  monkeypatch.setattr(rendezvous, '_LATER', 0.1)
+  with socket.create_server(('localhost', port)):
+    (error,) = met(port, (1, 2), seconds=0.2).values()
+  assert 'coordinator must be process 0 of this job' in str(error)
+
+
+def test_strangers_and_those_that_went_away_do_not_count(port):
+  """A scan of ports, and a process that was killed while it waited."""
+
+  def disturb():
+    for data in (b'', b'GET / HTTP/1.0\n', b'[]\n', b'{"process": 1}'):
+      with contextlib.suppress(OSError):
+        with rendezvous.connect('localhost', port, time.monotonic() + 2) as s:
+          s.sendall(data)
+    with rendezvous.connect('localhost', port, time.monotonic() + 2) as s:
+      rendezvous._send(s, {'process': 1, 'processes': 2})
+    rendezvous.meet('localhost', port, 1, 2, 2.0)
+
+  thread = threading.Thread(target=disturb)
+  thread.start()
+  assert not any(met(port, (0, 2)).values())
+  thread.join()
+
+
+def test_auto_without_a_cluster_says_what_to_give(monkeypatch):
+  def initialize(**options):
+    raise ValueError('coordinator_address should be defined.')
+
+  monkeypatch.setattr(process_group.jax.distributed, 'initialize', initialize)
+  with pytest.raises(ValueError, match="host:port .*, got 'auto'"):
+    process_group.join('auto', 0, 1)
+
+
+def test_joining_ends_in_time(monkeypatch, capfd):
+  """A cluster's process is absent: JAX alone would end in a core dump."""
+  codes = []
+  monkeypatch.setattr(process_group.os, '_exit', codes.append)
+  with process_group._deadline(0.05):
+    time.sleep(0.3)
+  assert codes == [1]
+  assert 'did not join within 0.05 s' in capfd.readouterr().err

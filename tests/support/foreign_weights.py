@@ -1,0 +1,85 @@
+"""Valid models, weights and checkpoints, and the readers of strangers' ones."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import safetensors.numpy
+import torch_files
+
+from conversions.files import source
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.sequences import text_tokenizer
+
+
+def write_safetensors(folder) -> None:
+  """Writes a safetensors file."""
+  arrays = {
+    name: np.asarray(array, np.float32)
+    for name, array in torch_files.ARRAYS.items()
+  }
+  safetensors.numpy.save_file(arrays, folder / 'model.safetensors')
+
+
+def write_torch(folder) -> None:
+  """Writes a `pytorch_model.bin`."""
+  torch_files.save(folder / 'pytorch_model.bin', torch_files.ARRAYS)
+
+
+def write_index(folder) -> None:
+  """Writes a shard with its index."""
+  shard = 'model-00001-of-00001.safetensors'
+  write_safetensors(folder)
+  (folder / 'model.safetensors').rename(folder / shard)
+  places = dict.fromkeys(torch_files.ARRAYS, shard)
+  (folder / 'model.safetensors.index.json').write_text(
+    json.dumps({'metadata': {}, 'weight_map': places})
+  )
+
+
+def read_weights(folder) -> None:
+  """Reads all tensors."""
+  for tensor in source.find(str(folder)).tensors.values():
+    tensor.read()
+
+
+def write_bundle(folder) -> None:
+  """Copies the shipped bundle."""
+  for path in sorted((initial_model.ASSETS / 'shapes').iterdir()):
+    if path.is_file():
+      shutil.copy(path, folder / path.name)
+
+
+def write_text_tokenizer(folder) -> None:
+  """Copies the shipped text tokenizer."""
+  shutil.copy(initial_model.ASSETS / 'shapes' / 'text.json', folder)
+
+
+def read_text_tokenizer(folder) -> None:
+  """Loads and uses the text tokenizer."""
+  text = text_tokenizer.load(str(folder / 'text.json'))
+  for row in text.encode(['a red ring', 'a blue star']):
+    text.decode(row)
+
+
+def write_peft(folder) -> None:
+  """Writes the config of a PEFT folder."""
+  record = {'peft_type': 'LORA', 'r': 4, 'lora_alpha': 8, 'bias': 'none'}
+  (folder / 'adapter_config.json').write_text(json.dumps(record))
+
+
+def write_checkpoint(folder) -> None:
+  """Saves a small checkpoint."""
+  tree = {'a': jax.numpy.arange(3.0)}
+  checkpoint.save(str(folder / 'saved'), tree, {'step': 1})
+
+
+def read_checkpoint(folder) -> None:
+  """Restores the checkpoint."""
+  path = str(folder / 'saved')
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  checkpoint.read_metadata(path)
+  shapes = {'a': jax.ShapeDtypeStruct((3,), np.float32)}
+  checkpoint.restore(path, shapes, {'a': device})
