@@ -4,6 +4,11 @@ An installed package has the same command as `hermesflow`. The code is in
 `hermesflow_jax/command`; names are kept here for programs that import `main`.
 """
 
+from hermesflow_jax.runtime import entry_point
+
+if __name__ == '__main__':
+  entry_point.prepare()  # Before imports that take time.
+
 from absl import logging
 
 from hermesflow_jax.command import command_flags

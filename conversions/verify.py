@@ -161,7 +161,7 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns the exit code."""
   args = command_line().parse_args(argv)
-  logging.set_verbosity(logging.ERROR)
+  logging.set_verbosity(logging.FATAL)
   try:
     if not 0 < args.scale < float('inf'):
       raise ValueError(f'--scale must be positive, got {args.scale}')

@@ -16,6 +16,7 @@ from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import write_faults
 
 
 @dataclasses.dataclass
@@ -76,6 +77,9 @@ class CheckpointRotation:
     except Exception as error:
       cause = error
     if not processes.all_true(cause is None):
+      if processes.is_first():
+        # A full disk gets its space back.
+        self._clean()
       raise _failed(path, cause) from cause
     self._good = path
     processes.on_first_process(lambda: self._forget(int(path.name)))
@@ -183,4 +187,5 @@ def _failed(path, error) -> OSError:
     why = 'another process failed'
   else:
     why = read_errors.describe_error(error)
+    why = write_faults.reason(why) or why
   return OSError(f'checkpoint {path} could not be written: {why}')

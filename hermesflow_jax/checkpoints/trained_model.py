@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import tempfile
 from typing import Any
 
 import jax
@@ -28,6 +27,7 @@ from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import temporary_folders
 from hermesflow_jax.sequences import text_tokenizer
 
 KIND = 'unified'
@@ -99,7 +99,7 @@ def tokenizer_to_json(text: text_tokenizer.TextTokenizer) -> str:
   Args:
     text: the text tokenizer.
   """
-  with tempfile.TemporaryDirectory() as folder:
+  with temporary_folders.TemporaryFolder() as folder:
     file = pathlib.Path(folder, 'tokenizer.json')
     text.save(str(file))
     content = json.loads(file.read_text(encoding='utf-8'))
@@ -112,7 +112,7 @@ def tokenizer_from_json(content: str) -> text_tokenizer.TextTokenizer:
   Args:
     content: text from a `tokenizer.json`.
   """
-  with tempfile.TemporaryDirectory() as folder:
+  with temporary_folders.TemporaryFolder() as folder:
     file = pathlib.Path(folder, 'tokenizer.json')
     file.write_text(content, encoding='utf-8')
     return text_tokenizer.load(str(file))

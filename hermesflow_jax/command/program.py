@@ -54,7 +54,8 @@ def main(argv: list[str]) -> int:
     run, 1 for a run that cannot continue.
   """
   set_environment()
-  logging.set_verbosity(logging.ERROR)
+  # Libraries raise what they log as errors, with tracebacks, from threads.
+  logging.set_verbosity(logging.FATAL)
   # Flags of libraries must be parsed before use.
   flags.FLAGS(argv[:1])
   try:

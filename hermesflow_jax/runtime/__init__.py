@@ -13,9 +13,11 @@ Devices and processes:
 Files:
 
   storage       files in local folders and buckets
+  temporary_folders  go away also if their process is killed
   transfer      copies of folders between the two
   folder_lock   keeps two jobs out of a folder
   output_files  writes files, which appear only when complete
+  write_faults  why a file cannot be written
   strict_json   JSON that other programs wrote
 
 Settings:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import os
 import sys
 from typing import NoReturn
 
@@ -9,6 +10,24 @@ from hermesflow_jax.runtime import output_streams
 from hermesflow_jax.runtime import stop_handlers
 
 STOPPED = 130
+
+
+def prepare() -> None:
+  """Handles signals and streams; also before slow imports, without harm."""
+  if output_streams.protect():
+    stop_handlers.install()
+    sys.excepthook = _report
+
+
+def _report(kind, error, trace) -> None:
+  """Shows an uncaught error, unless it is a stop signal while modules load."""
+  if issubclass(kind, KeyboardInterrupt):
+    print_error('stopped')
+    os._exit(STOPPED)
+  # If a disk is full, tensorstore reports each array that it could not write,
+  # also after the first error was raised and has ended the event loop.
+  if kind is not RuntimeError or str(error) != 'Event loop is closed':
+    sys.__excepthook__(kind, error, trace)
 
 
 def run(main: Callable[[Sequence[str]], int], arguments) -> NoReturn:
@@ -21,8 +40,7 @@ def run(main: Callable[[Sequence[str]], int], arguments) -> NoReturn:
   Raises:
     SystemExit: always; its code is 130 after a stop signal.
   """
-  output_streams.protect()
-  stop_handlers.install()
+  prepare()
   try:
     code = main(arguments)
   except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import sys
 
 
 class TolerantStream:
-  """A text stream that drops what it cannot write.
+  """A text stream that drops text it cannot write.
 
   Attributes:
     failure: first error of the stream; None if there was no error.
@@ -31,7 +31,7 @@ class TolerantStream:
     return len(text)
 
   def flush(self) -> None:
-    """Writes what is buffered."""
+    """Writes the buffered text."""
     if self.failure is None:
       try:
         self._stream.flush()
@@ -49,12 +49,17 @@ class TolerantStream:
     return getattr(self._stream, name)
 
 
-def protect() -> None:
+def protect() -> bool:
   """Makes standard output and error tolerant, and opens those that are closed.
 
   Otherwise the next file that is opened would take the descriptor of a closed
   stream, and messages of compiled code would get into that file.
+
+  Returns:
+    Whether this call did it; False if an earlier call did.
   """
+  if isinstance(sys.stdout, TolerantStream):
+    return False
   for number in range(3):
     try:
       os.fstat(number)
@@ -65,6 +70,7 @@ def protect() -> None:
     if stream is None:
       stream = open(number, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
     setattr(sys, name, TolerantStream(stream))
+  return True
 
 
 def exit_code(code: int) -> int:

@@ -1,4 +1,4 @@
-"""Kinds of devices that JAX may use: JAX_PLATFORMS and what there is."""
+"""Kinds of devices that JAX may use, by JAX_PLATFORMS and by the machine."""
 
 import os
 
@@ -10,7 +10,7 @@ def check() -> None:
   """Starts the platforms that JAX_PLATFORMS names, all or by default the best.
 
   Raises:
-    ValueError: JAX cannot use one of them; the error names those it can use.
+    ValueError: JAX cannot use a platform; the error names those it can use.
   """
   try:
     jax.devices()

@@ -92,11 +92,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def make_folder(folder) -> None:
-  """Makes a local folder with its parents; buckets need no folders.
-
-  Args:
-    folder: folder path.
-  """
+  """Makes a local folder with its parents; buckets need no folders."""
   if is_local(folder):
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -127,6 +123,9 @@ def write(file, data: bytes) -> None:
   Args:
     file: file path; local parents are made.
     data: its content.
+
+  Raises:
+    Exception: of `failures()`, e.g. if the disk is full.
   """
   if not is_local(file):
     _bucket().pipe_file(str(file), data)
@@ -134,11 +133,16 @@ def write(file, data: bytes) -> None:
   make_folder(file.parent)
   # A fixed name, so that the file of a killed process is overwritten.
   temporary = file.with_name(file.name + '.tmp')
-  with open(temporary, 'wb') as opened:
-    opened.write(data)
-    opened.flush()
-    os.fsync(opened.fileno())
-  os.replace(temporary, file)
+  try:
+    with open(temporary, 'wb') as opened:
+      opened.write(data)
+      opened.flush()
+      os.fsync(opened.fileno())
+    os.replace(temporary, file)
+  except OSError as error:
+    temporary.unlink(missing_ok=True)  # A full disk gets its space back.
+    error.filename = error.filename or str(file)  # A write does not name it.
+    raise
 
 
 def create(file, data: bytes) -> bool:
@@ -182,11 +186,7 @@ def open_bytes(file) -> Iterator:
 
 
 def list_names(folder) -> list[str]:
-  """Returns the names in a folder; [] if the folder does not exist.
-
-  Args:
-    folder: folder path.
-  """
+  """Returns the names in a folder; [] if the folder does not exist."""
   if is_local(folder):
     return os.listdir(folder) if folder.is_dir() else []
   try:

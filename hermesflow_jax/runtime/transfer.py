@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import pathlib
-import tempfile
 
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import temporary_folders
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def local_copy(folder, names: Iterable[str]) -> Iterator[pathlib.Path]:
   if storage.is_local(folder):
     yield folder
     return
-  with tempfile.TemporaryDirectory() as temporary:
+  with temporary_folders.TemporaryFolder() as temporary:
     for name in names:
       file = pathlib.Path(temporary, name)
       if '..' in file.parts or not file.is_relative_to(temporary):
@@ -31,7 +31,7 @@ def local_copy(folder, names: Iterable[str]) -> Iterator[pathlib.Path]:
       file.parent.mkdir(parents=True, exist_ok=True)
       with contextlib.suppress(FileNotFoundError):
         file.write_bytes((folder / name).read_bytes())
-    yield pathlib.Path(temporary)
+    yield temporary
 
 
 class Outbox:
@@ -51,8 +51,8 @@ class Outbox:
     self.folder, self._target = target, target
     self._temporary, self._sent = None, {}
     if not storage.is_local(target):
-      self._temporary = tempfile.TemporaryDirectory()
-      self.folder = pathlib.Path(self._temporary.name)
+      self._temporary = temporary_folders.TemporaryFolder()
+      self.folder = self._temporary.path
 
   def send(self) -> None:
     """Sends the files that were written since the last call."""
@@ -69,7 +69,7 @@ class Outbox:
       self.send()
     finally:
       if self._temporary:
-        self._temporary.cleanup()
+        self._temporary.close()
 
   def __enter__(self):
     return self

@@ -11,8 +11,6 @@ import dataclasses
 import functools
 import io
 import json
-import shutil
-import tempfile
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +19,8 @@ import tensorflow_datasets as tfds
 
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import temporary_folders
+from hermesflow_jax.runtime import write_faults
 from hermesflow_jax.shapes import caption_questions
 from hermesflow_jax.shapes import drawing
 from hermesflow_jax.shapes import scene_sampler
@@ -115,9 +115,20 @@ def png_bytes(image: np.ndarray) -> bytes:
 @functools.cache
 def _temporary_folder() -> str:
   """Returns a folder that is removed when this process exits."""
-  folder = tempfile.mkdtemp()
-  atexit.register(shutil.rmtree, folder, ignore_errors=True)
-  return folder
+  folder = temporary_folders.TemporaryFolder()
+  atexit.register(folder.close)
+  return str(folder.path)
+
+
+def _generate(builder, data_dir) -> None:
+  try:
+    builder.download_and_prepare()
+  except RuntimeError as error:
+    if not write_faults.reason(error):
+      raise
+    raise OSError(
+      f'scenes in {data_dir} could not be written: {write_faults.reason(error)}'
+    ) from error
 
 
 def data_source(data_dir: str, config: ShapesConfig):
@@ -131,6 +142,9 @@ def data_source(data_dir: str, config: ShapesConfig):
   Returns:
     A sequence of dicts: image uint8[64, 64, 3]; id, caption, tag, questions
     and qa as bytes or str (the last two are JSON).
+
+  Raises:
+    OSError: the dataset cannot be written.
   """
   # Its bars would appear beside those of the job.
   tfds.disable_progress_bar()
@@ -145,7 +159,7 @@ def data_source(data_dir: str, config: ShapesConfig):
 
   # TFDS prints messages about downloads.
   with contextlib.redirect_stdout(io.StringIO()):
-    act(lambda: builder().download_and_prepare())
+    act(lambda: _generate(builder(), data_dir))
   return builder().as_data_source(split=config.split)
 
 

@@ -221,6 +221,18 @@ def test_a_system_that_takes_no_more_bytes_is_heard_of(series):
   assert int(newest(series)[0].step) == 4
 
 
+def test_a_full_disk_is_the_cause_and_gets_its_space_back(series, monkeypatch):
+  class Full:
+    def result(self):
+      (series.root / '4.orbax-checkpoint-tmp').mkdir()
+      raise ValueError('EXHAUSTED: "x" [No space left on device] at z')
+
+  monkeypatch.setattr(checkpoint, 'save_async', lambda *_: Full())
+  with pytest.raises(OSError, match='not be written: No space left on device'):
+    saved(series, 4)
+  assert kept(series) == []
+
+
 def test_records_are_json(series):
   saved(series, 2)
   record = checkpoint.read_metadata(str(series.root / '2'))

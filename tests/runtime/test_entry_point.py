@@ -130,3 +130,22 @@ def test_help_ends_well_and_a_wrong_flag_does_not():
   assert ended(process('raise SystemExit(0)'))[0] == 0
   assert ended(process('raise SystemExit(2)'))[0] == 2
   assert ended(process('sys.exit()'))[0] == 0
+
+
+def test_a_thread_that_reports_to_an_ended_loop_prints_nothing():
+  """As tensorstore does for each array if a disk is full; others are shown."""
+  body = 'sys.excepthook(RuntimeError, RuntimeError({!r}), None)'
+  assert ended(process(body.format('Event loop is closed'))) == (0, '', '')
+  assert 'other' in ended(process(body.format('other')))[2]
+
+
+def test_a_stop_while_modules_load_is_one_line():
+  script = 'from hermesflow_jax.runtime import entry_point; entry_point.prepare(); raise KeyboardInterrupt'
+  run = subprocess.run(
+    [sys.executable, '-c', script],
+    cwd=command_line.ROOT,
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert (run.returncode, run.stderr) == (130, 'stopped\n')

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 
@@ -274,3 +275,18 @@ def test_a_run_that_goes_on_forgets_what_came_after_its_checkpoint(bucket):
     log(2, {'loss': 0.25})
   assert rows(bucket.text('run/metrics.jsonl')) == [1, 2]
   assert '0.25' in bucket.text('run/metrics.jsonl')
+
+
+def test_a_full_disk_is_named_with_the_file_and_gets_its_space_back(tmp_path):
+  """Not simulated: no file may grow beyond a few bytes."""
+  file = tmp_path / 'a'
+  storage.write(file, b'old')
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+  try:
+    with pytest.raises(OSError, match=f"File too large: '{file}'"):
+      storage.write(file, bytes(1000))
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert file.read_bytes() == b'old'
+  assert list(tmp_path.iterdir()) == [file]
