@@ -22,6 +22,9 @@ Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights and
 data/inputs.jsonl:
 
   python main.py --config=configs/curate.py:show_o_512
+
+Data of your own: `--config.files.annotations=data/inputs.jsonl` and
+`--config.files.images=data/images`.
 """
 
 import ml_collections

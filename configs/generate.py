@@ -13,6 +13,9 @@ names the parts to draw anew (`--config.image=a.png --config.mask=mask.png`),
 Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights:
 
   python main.py --config=configs/generate.py:show_o_512
+
+A list is Python, JSON (`--config.prompts='["a red ring"]'`) or a repeated
+flag; a text alone is a list of that text.
 """
 
 import ml_collections

@@ -30,6 +30,9 @@ newest round. Variants (--config=configs/pair_dpo.py:<variant>):
 All but the first read image-caption inputs with questions from
 data/inputs.jsonl, and data/held_out.jsonl for evaluation, in the form that
 `hermesflow_jax.data.record_files` describes.
+
+Data of your own on the embedded world: `--config.files.inputs.annotations`,
+`--config.files.inputs.images`, and the same of `files.held_out`.
 """
 
 import ml_collections

@@ -9,6 +9,9 @@ With `--config.choices="('one', 'two')"` the likeliest choice is the answer.
 Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights:
 
   python main.py --config=configs/understand.py:show_o_512 --config.images=...
+
+A list is Python, JSON (`--config.images='["a.png"]'`), words between commas
+(`--config.choices=yes,no`) or a repeated flag.
 """
 
 import ml_collections

@@ -92,13 +92,20 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns 0, 2 after an error, 130 after Ctrl-C."""
   args = command_line().parse_args(argv)
+  # The threads of orbax log errors with tracebacks; `main` prints a line.
   logging.set_verbosity(logging.FATAL)
   try:
     _check_flags(args)
     platforms.check()
     _convert(args, console)
   except (ValueError, OSError) as error:
-    print(f'error: {error}', file=sys.stderr)
+    reason = str(error)
+    if 'No space left on device' in reason:
+      reason = (
+        f'no space is left on the disk of {args.dst}; free some, then run the '
+        'same command again'
+      )
+    print(f'error: {reason}', file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print(f'stopped; nothing was written to {args.dst}', file=sys.stderr)

@@ -16,7 +16,6 @@ from conversions.files import layouts
 from conversions.files import source
 from conversions.tables import lora_table
 from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import lora_checkpoint
 from hermesflow_jax.models import lora
 from hermesflow_jax.runtime import strict_json
@@ -191,8 +190,6 @@ def write_adapters(
       rank, alpha = read_config(strict_json.load(config_file))
     except ValueError as error:
       raise ValueError(f'{config_file}: {error}') from error
-    if base.startswith('assets:'):
-      base = str(initial_model.ASSETS / base.removeprefix('assets:'))
     model, _ = to_pytorch.load_jax_model('showo', base, None, console.say)
     state_dict = source.read_file(file, console.say)
     adapters = read_adapters(state_dict, rank, model, console.say)

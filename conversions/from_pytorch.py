@@ -3,6 +3,8 @@
 from collections.abc import Callable
 import pathlib
 
+import jax
+
 from conversions import model_sizes
 from conversions import tensor_names
 from conversions import weight_table
@@ -133,6 +135,9 @@ def write_checkpoint(
       dtype=str(weight_table.stored_dtype(weights.tensors)),
       source=weights.name,
       sha256=sums,
+    )
+    destination.check_space(
+      folder, sum(a.nbytes for a in jax.tree.leaves(model))
     )
     console.say('writing')
     checkpoint.save(str(folder), model, record.meta())

@@ -17,6 +17,7 @@ from conversions.tables import magvit_table
 from conversions.tables import showo_table
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
+from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.checkpoints import trained_model
@@ -73,8 +74,8 @@ def load_jax_model(
 
   Args:
     kind: key in WEIGHTS.
-    src: converted checkpoint, trained model, bundle, or run folder. The latter
-      stands for its newest model.
+    src: converted checkpoint, trained model, bundle, 'assets:<name>', or run
+      folder, which stands for its newest model.
     sizes: model with the same sizes as `src`. Required for checkpoints without
       sizes: those within a round, and those from earlier releases.
     say: receives a line that names the model taken from a run.
@@ -85,6 +86,8 @@ def load_jax_model(
   Raises:
     ValueError: `src` is no such model, is damaged, or does not fit the sizes.
   """
+  if src.startswith('assets:'):
+    src = str(initial_model.ASSETS / src.removeprefix('assets:'))
   if not storage.path(src).exists():
     raise ValueError(f'no checkpoint or bundle at {src}')
   newest = run_folder.newest_model(src)

@@ -2,6 +2,7 @@
 
 Folders, numbered by layer; a folder imports only from lower layers.
 
+  10 command      the command line: `hermesflow`, `python main.py`
   9 experiments   comparisons: ablation, seeds, control
   8 jobs          a module per command
     library       short calls for programs (docs/api.md)

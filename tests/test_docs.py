@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -24,6 +25,8 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 BASES = ('', 'hermesflow_jax', 'hermesflow_jax/assets', 'tests', 'docs')
 # Files that the tutorial asks its reader to write.
 TUTORIAL_FILES = ('ten_images.py', 'my_pair_dpo.py', 'my_curate.py')
+# A stand-in for a config of the reader's.
+OWN = 'my_own.py'
 
 
 @functools.cache
@@ -112,13 +115,16 @@ def test_every_command_can_be_read(name, tmp_path, monkeypatch):
   monkeypatch.chdir(ROOT)
   tutorial_files(tmp_path)
   for command in commands(name):
-    if re.fullmatch(r'python main\.py( --\S+=.*)+', command) is None:
+    form = r'(python main\.py|hermesflow(?! (convert|verify)))( (--)?\w\S*.*)+'
+    if re.fullmatch(form, command) is None:
       parse_conversion(command)
       continue
-    if re.search(r'<\w+>|=\.\.\.', command):
+    if re.search(r'<\w+>|=\.\.\.|--help', command):
       continue
-    arguments = shlex.split(command.replace(' ...', ''))[1:]
-    for file in TUTORIAL_FILES:
+    arguments = shlex.split(command.replace(' ...', ''))
+    arguments = arguments[arguments[0] == 'python' :]
+    shutil.copy(ROOT / 'configs' / 'generate.py', tmp_path / OWN)
+    for file in (*TUTORIAL_FILES, OWN):
       arguments = [
         a.replace(f'={file}', f'={tmp_path / file}') for a in arguments
       ]
@@ -128,7 +134,9 @@ def test_every_command_can_be_read(name, tmp_path, monkeypatch):
 
 def parse_conversion(command):
   """Parses a command of `conversions`; KIND and brackets mean any."""
-  match = re.fullmatch(r'python -m conversions\.(convert|verify) (.*)', command)
+  match = re.fullmatch(
+    r'(?:python -m conversions\.|hermesflow )(convert|verify) (.*)', command
+  )
   if match:
     parser = {'convert': convert, 'verify': verify}[match[1]].command_line()
     plain = re.sub(r'\[.*?\]', '', match[2]).replace('KIND', 'showo')

@@ -76,6 +76,21 @@ def new_folder(
     shutil.rmtree(parent, ignore_errors=True)
 
 
+def check_space(path: pathlib.Path, size: int) -> None:
+  """Raises ValueError if a disk has too little space for a folder.
+
+  Args:
+    path: folder that does not exist yet, in an existing folder.
+    size: bytes of the arrays. Their files may take an eighth more.
+  """
+  needed, free = size * 9 // 8, shutil.disk_usage(path.parent).free
+  if free < needed:
+    raise ValueError(
+      f'the disk of {path.parent.parent} must have {needed / 1e9:.3g} GB of '
+      f'space, got {free / 1e9:.3g} GB: free some, or give another DST'
+    )
+
+
 def remove_remains(
   path: pathlib.Path, say: Callable[[str], None] = lambda line: None
 ) -> None:

@@ -13,7 +13,6 @@ import json
 import pathlib
 
 import numpy as np
-from scipy import stats
 
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
@@ -82,6 +81,9 @@ class Difference:
     """
     if len(self.runs) < 2 or len({np.sign(run) for run in self.runs}) > 1:
       return False
+    # Imported where needed: it takes half a second.
+    from scipy import stats
+
     # Without any change in the scores, error and degrees of freedom are 0.
     freedom = max(self.degrees_of_freedom, 1.0)
     bound = stats.t.ppf(0.975, freedom) * self.error

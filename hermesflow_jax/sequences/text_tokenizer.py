@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 import os
 import re
+import typing
 
 import tokenizers
-import transformers
 
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
 from hermesflow_jax.runtime import user_text
+
+if typing.TYPE_CHECKING:
+  import transformers
 
 EOS = '<|endoftext|>'
 # Suffixes of the files of a tokenizer.
@@ -53,7 +56,7 @@ class TextTokenizer:
     eos: id for `<|endoftext|>`.
   """
 
-  def __init__(self, tokenizer: transformers.PreTrainedTokenizerFast):
+  def __init__(self, tokenizer: 'transformers.PreTrainedTokenizerFast'):
     self._tokenizer = tokenizer
     self.size = len(tokenizer)
     self.eos = tokenizer.eos_token_id
@@ -250,6 +253,8 @@ def load(path: str) -> TextTokenizer:
 def _read(path):
   if os.path.isfile(path):
     return TextTokenizer(_fast(tokenizer_file=path))
+  import transformers
+
   return TextTokenizer(
     transformers.AutoTokenizer.from_pretrained(
       path, local_files_only=True, trust_remote_code=False
@@ -267,7 +272,10 @@ def _download(where):
     return _read(str(folder))
 
 
-def _fast(**source) -> transformers.PreTrainedTokenizerFast:
+def _fast(**source) -> 'transformers.PreTrainedTokenizerFast':
+  # Imported where needed: it takes half a second.
+  import transformers
+
   return transformers.PreTrainedTokenizerFast(
     eos_token=EOS, bos_token=EOS, **source
   )

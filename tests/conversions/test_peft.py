@@ -217,6 +217,18 @@ def test_adapters_need_their_model(run, base, tmp_path):
   assert code == 2 and 'convert it with KIND lora and --base' in output
 
 
+def test_a_shipped_model_may_be_the_base(run, tmp_path):
+  src = peft_files.write(tmp_path / 'peft')
+  code, output = run('lora', src, tmp_path / 'x', '--base', 'assets:shapes')
+  assert code == 2 and 'shape must be (3, 128), got (3, 32)' in output
+
+
+def test_pytorch_weights_are_no_base(run, converted, tmp_path):
+  src = peft_files.write(tmp_path / 'peft')
+  code, output = run('lora', src, tmp_path / 'x', '--base', converted[0])
+  assert code == 2 and 'got PyTorch weights: convert them by' in output
+
+
 def test_a_folder_without_adapters_is_refused(run, convert_peft, tmp_path):
   (tmp_path / 'empty').mkdir()
   code, output = convert_peft(tmp_path / 'empty')

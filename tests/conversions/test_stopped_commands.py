@@ -1,10 +1,13 @@
 """Stopped commands leave nothing, and killed ones nothing for ever."""
 
+import errno
 import fcntl
 import importlib
 import os
+import shutil
 import signal
 
+from absl import logging
 import pytest
 
 from conversions import convert
@@ -48,6 +51,37 @@ def test_an_interrupted_comparison_is_one_line(
   arguments = ['showo', str(converted[1]), str(tmp_path / 'io.npz')]
   assert verify.main(arguments, terminal.silent()) == 130
   assert capsys.readouterr().err == 'stopped\n'
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    OSError(errno.ENOSPC, 'No space left on device'),
+    ValueError('RESOURCE_EXHAUSTED: ...\n file 13: No space left on device'),
+  ],
+)
+def test_a_full_disk_is_one_line(run, converted, tmp_path, monkeypatch, error):
+  def fail(*_):
+    # As a thread of orbax does.
+    logging.error('it failed', exc_info=error)
+    raise error
+
+  monkeypatch.setattr(checkpoint, 'save', fail)
+  code, output = run('showo', converted[0], tmp_path / 'x')
+  assert code == 2 and output.count('\n') == 1
+  assert output.startswith('error: no space is left on the disk of')
+  assert not any(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_too_small_is_named_before_it_is_full(
+  run, converted, tmp_path, monkeypatch
+):
+  free = shutil.disk_usage(tmp_path)._replace(free=1000)
+  monkeypatch.setattr(shutil, 'disk_usage', lambda path: free)
+  code, output = run('showo', converted[0], tmp_path / 'x')
+  assert code == 2 and f'the disk of {tmp_path} must have ' in output
+  assert 'got 1e-06 GB' in output
+  assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('number', stop_signals.SIGNALS)

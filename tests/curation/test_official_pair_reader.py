@@ -167,7 +167,8 @@ def test_images_that_cannot_be_read_are_faults_of_their_record(
 
 def test_all_faults_of_all_pairs_are_named_at_once(tmp_path):
   rows = [record(n) for n in range(3)]
-  rows[0] |= {'caption': 'a\0', 'vqa_score_win': 'x', 'image_lose': 'none.png'}
+  rows[0] |= {'caption': 'a\0', 'vqa_score_win': 'x'}
+  rows[1] |= {'img_path': '../x.png', 'image_lose': 'none.png'}
   rows[2] |= {'image_win': 'bad.png'}
   path = written(tmp_path, rows, json.dumps)
   (tmp_path / 'bad.png').write_bytes(b'GIF89a')
@@ -176,7 +177,8 @@ def test_all_faults_of_all_pairs_are_named_at_once(tmp_path):
   for fault in (
     'caption must have no control characters',
     "vqa_score_win must be a finite number or null, got 'x'",
-    'none.png',
+    'leaves',
+    'there is no image',
     'must be PNG, JPEG or WebP, got a GIF file',
   ):
     assert fault in str(error.value)

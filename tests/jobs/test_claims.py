@@ -163,21 +163,6 @@ def test_files_of_systems_do_not_count(start, stopped, flags, tmp_path, name):
   assert start(*flags, '--config.play.batch=8')[0] == 130
 
 
-def test_settings_that_are_damaged_are_named(start, stopped, flags, tmp_path):
-  """Without content they are of nobody: a full disk leaves such a file."""
-  assert start(*flags)[0] == 130
-  path = tmp_path / 'run' / 'settings.json'
-  path.write_text(path.read_text()[:50])
-  command_line.one_line(
-    start(*flags), 'run/settings.json is damaged (', 'restore a copy'
-  )
-  path.write_text('')
-  assert start(*flags)[0] == 130
-  # An editor may add a byte order mark, and change the ends of lines.
-  path.write_text(path.read_text(), encoding='utf-8-sig', newline='\r\n')
-  assert start(*flags)[0] == 130
-
-
 def test_two_jobs_never_share_a_folder(start, stopped, flags, tmp_path):
   assert start(*flags)[0] == 130
   assert not (tmp_path / 'run' / 'run.lock').exists()

@@ -195,9 +195,15 @@ def test_what_a_finished_self_play_lacks_is_known(tmp_path):
   ]
 
 
-def test_a_model_of_an_earlier_release_is_finished(learn_again, monkeypatch):
-  """Commit 423190d wrote another record, without inputs and steps."""
+@pytest.mark.parametrize('form', ['checkpoint', 'bundle'])
+def test_a_model_of_an_earlier_release_is_finished(
+  learn_again, base, monkeypatch, form
+):
+  """Commit 423190d wrote no inputs and steps, or a bundle."""
   folder, call = learn_again
+  if form == 'bundle':
+    shutil.rmtree(folder / 'model')
+    shutil.copytree(base, folder / 'model')
   monkeypatch.setattr(
     job_start.checkpoint, 'read_metadata', lambda path: {'kind': 'showo'}
   )

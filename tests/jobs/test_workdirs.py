@@ -200,3 +200,19 @@ def test_the_folder_of_a_job_that_is_repeated_is_told_apart():
   for job in ('generate', 'understand'):
     assert isinstance(choose(None, job, ''), default_workdir.DefaultWorkdir)
     assert not isinstance(choose('x', job, ''), default_workdir.DefaultWorkdir)
+
+
+def test_settings_that_are_damaged_are_named(start, stopped, base, tmp_path):
+  """Without content they are of nobody: a full disk leaves such a file."""
+  flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  path = tmp_path / 'run' / 'settings.json'
+  path.write_text(path.read_text()[:50])
+  command_line.one_line(
+    start(*flags), 'run/settings.json is damaged (', 'restore a copy'
+  )
+  path.write_text('')
+  assert start(*flags)[0] == 130
+  # An editor may add a byte order mark, and change the ends of lines.
+  path.write_text(path.read_text(), encoding='utf-8-sig', newline='\r\n')
+  assert start(*flags)[0] == 130

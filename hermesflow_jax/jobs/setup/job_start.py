@@ -163,10 +163,13 @@ def read_model_notes(folder: pathlib.PurePath) -> dict | None:
     folder: model folder.
 
   Returns:
-    The record; None if the model is gone, or its record is damaged.
+    The record; {} for a bundle, which earlier releases wrote; None if the model
+    is gone, or its record is damaged.
   """
   notes = None
-  if processes.broadcast_from_first(lambda: checkpoint.exists(folder)):
+  if processes.broadcast_from_first((folder / 'config.json').is_file):
+    notes = {}
+  elif processes.broadcast_from_first(lambda: checkpoint.exists(folder)):
     try:
       notes = checkpoint.read_metadata(str(folder))
     except (ValueError, OSError):
