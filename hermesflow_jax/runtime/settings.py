@@ -104,8 +104,8 @@ def build(kind: type, values: Mapping, name: str = 'config'):
     kind: the dataclass. Its fields may be dataclasses, bool, int, float, str,
       tuples of these, or None as an alternative; a `dict` is any mapping.
     values: a mapping with exactly its fields; fields with a default may be
-        left out. Numbers must fit into 32 bits; a list may stand for a tuple, and
-      a `flag_texts.FlagText` for any value.
+      left out. Numbers must fit into 32 bits; a list may stand for a tuple,
+      and a `flag_texts.FlagText` for any value.
     name: the mapping's name in messages.
 
   Raises:
