@@ -18,6 +18,7 @@ that the official loader reads.
 
 import argparse
 import os
+import pathlib
 import sys
 
 from conversions import stop_signals
@@ -122,6 +123,9 @@ def _check_flags(args) -> None:
     raise ValueError('--base requires KIND lora, without --reverse')
   if args.sizes and args.kind == 'lora':
     raise ValueError('--sizes must not be given with KIND lora')
+  source, target = (pathlib.Path(p).absolute() for p in (args.src, args.dst))
+  if source.is_dir() and source in target.parents:
+    raise ValueError(f'DST must not lie in SRC, which is read, got {args.dst}')
 
 
 def _convert(args, console: terminal.Console) -> None:

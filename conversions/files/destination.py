@@ -12,6 +12,7 @@ import fcntl
 import pathlib
 import shutil
 import tempfile
+import time
 
 SUFFIX = '.tmp'
 # Files in a hidden folder. 'old' is a folder that 'new' replaces.
@@ -73,7 +74,7 @@ def new_folder(
         path.rename(parent / OLD)
       (parent / NEW).rename(path)
   finally:
-    shutil.rmtree(parent, ignore_errors=True)
+    _remove(parent)
 
 
 def check_space(path: pathlib.Path, size: int) -> None:
@@ -111,6 +112,18 @@ def remove_remains(
       (folder / OLD).rename(path.parent / name)
     shutil.rmtree(folder, ignore_errors=True)
     say(f'removed {folder}, which a killed command had left')
+
+
+def _remove(folder: pathlib.Path) -> None:
+  """Removes a hidden folder, into which threads may still write.
+
+  After an error, threads of orbax that had begun a file end it.
+  """
+  for _ in range(10):
+    shutil.rmtree(folder, ignore_errors=True)
+    time.sleep(0.05 if folder.exists() else 0)
+    if not folder.exists():
+      return
 
 
 def _is_abandoned(folder: pathlib.Path) -> bool:

@@ -234,7 +234,10 @@ def check_exists(paths: list[str], missing: str) -> None:
   """
   for path in paths:
     if path and not storage.path(path).exists():
-      raise ValueError(f'no checkpoint at {path}. {missing}'.strip())
+      advice = missing or (
+        'Give the folder of a model or of a run, or assets:shapes'
+      )
+      raise ValueError(f'no checkpoint at {path}. {advice}')
 
 
 def _computed_as(model, config):

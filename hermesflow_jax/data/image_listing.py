@@ -54,6 +54,7 @@ def list_images(
 
 def _list_local(name: str) -> tuple[list[str], list[str]]:
   """Returns (images, other files) of a local name."""
+  name = os.path.expanduser(name)
   if os.path.isdir(name):
     root = pathlib.Path(name)
     files = (path for path in root.rglob('*') if path.is_file())

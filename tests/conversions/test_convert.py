@@ -80,6 +80,12 @@ def test_a_pickle_in_shards_converts_like_one_file(run, tmp_path):
   )
 
 
+def test_nothing_is_written_into_what_is_read(run, tmp_path):
+  code, output = run('showo', tmp_path, tmp_path / 'a' / 'b')
+  assert code == 2 and 'DST must not lie in SRC' in output
+  assert not any(tmp_path.iterdir())
+
+
 def test_a_checkpoint_says_where_it_came_from(converted):
   src, ours = converted
   record = converted_model.read_record(str(ours), 'showo')

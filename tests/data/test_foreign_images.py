@@ -142,6 +142,14 @@ def test_hidden_files_are_no_images(folder, pattern):
   assert not any('/.' in n or 'MACOSX' in n or 'Thumbs' in n for n in names)
 
 
+def test_images_may_lie_in_the_home_folder(folder, monkeypatch):
+  monkeypatch.setenv('HOME', str(folder.parent))
+  names = image_listing.list_images(
+    [f'~/{folder.name}', f'~/{folder.name}/a.*']
+  )
+  assert names == image_listing.list_images([str(folder)])
+
+
 def test_hidden_files_of_a_bucket_are_no_images(folder, bucket):
   bucket.put_folder('in', folder)
   expected = ['gs://bucket/in/a.png', 'gs://bucket/in/b.JPG']

@@ -73,7 +73,7 @@ def test_what_holds_no_adapters_is_refused(base, pairs, tmp_path):
       str(tmp_path / 'a'), model, config.mesh.make(8)
     )
   missing = dataclasses.replace(config, adapters=str(tmp_path / 'no'))
-  with pytest.raises(ValueError, match='adapters: no checkpoint at .*no'):
+  with pytest.raises(ValueError, match='adapters must be .*no checkpoint'):
     job_model.locate(missing)
 
 

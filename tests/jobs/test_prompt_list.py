@@ -98,6 +98,7 @@ def test_defaults_are_not_drawn_beside_a_file(tmp_path):
       ['', 'must be JSON', "got the fields 'x'", 'got the', 'half a character'],
     ),
     ('a.tsv', 'Name\tId\na\t1', ["got the fields 'Name', 'Id'"]),
+    ('a.jsonl', '{"prompt": null}', ['prompt must be text, got None']),
   ],
 )
 def test_each_fault_is_a_fault_of_its_prompt(tmp_path, name, content, faults):
@@ -115,6 +116,12 @@ def test_a_file_without_prompts_is_named(tmp_path, name, content):
   path = write(tmp_path, name, content)
   with pytest.raises(ValueError, match=f'{path} must hold prompts, got none'):
     prompt_list.read_prompts(('x',), path, ('x',))
+
+
+def test_a_table_with_only_a_header_is_named(tmp_path):
+  path = write(tmp_path, 'a.tsv', 'caption\ttwo red rings\n')
+  with pytest.raises(ValueError, match="first line is 'caption"):
+    prompt_list.read_prompts((), path)
 
 
 def test_a_folder_without_text_files_is_named(tmp_path):

@@ -167,7 +167,8 @@ def _check_count(files, records, count):
   """Raises ValueError for too few records, unless some may be skipped."""
   if records < count and files.on_error == 'raise':
     raise ValueError(
-      f'{files.annotations} must have {count} records, got {records}'
+      f'{files.annotations} must have {count} records, got {records}; add '
+      'records, or give a smaller --config.inputs or --config.held_out'
     )
 
 

@@ -128,7 +128,10 @@ def locate(
         f'{config.adapters} <folder> --base={config.init_from}`, then give '
         '<folder>'
       )
-    raise ValueError(f'adapters: no checkpoint at {config.adapters}')
+    raise ValueError(
+      f'adapters must be a folder that training or a conversion wrote, got '
+      f'{config.adapters}: no checkpoint at this path'
+    )
   return path
 
 

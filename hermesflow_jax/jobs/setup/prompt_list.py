@@ -126,11 +126,17 @@ def _table_prompts(text, delimiter, path):
   """
   rows = csv.DictReader(io.StringIO(text, newline=''), delimiter=delimiter)
   try:
-    return list(
+    prompts = list(
       dict.fromkeys(_of_record(f'line {rows.line_num}', row) for row in rows)
     )
   except csv.Error as error:
     raise ValueError(f'{path} line {rows.line_num}: {error}') from error
+  if rows.fieldnames and not prompts:
+    raise ValueError(
+      f'{path} must have rows below its first line, which names the columns, '
+      f'got none; the first line is {user_text.quote(text.strip())}'
+    )
+  return prompts
 
 
 def _text_files(folder):
@@ -168,6 +174,8 @@ def _of_record(place, value) -> tuple[str, str]:
   for field in _FIELDS:
     if field in fields and isinstance(value[field], str):
       return value[field], ''
+    if field in fields:
+      return place, f'{field} must be text, got {user_text.quote(value[field])}'
   return place, (
     f'it must have a text in the field {_FIELDS[0]!r}, got the fields '
     f'{", ".join(map(repr, fields[:8])) or "none"}'
@@ -214,7 +222,8 @@ def report_misread(
   }
   for prompt, end in truncated.items():
     console.say(
-      f'warning: {prompt!r} is too long, the model reads it up to {end!r}'
+      f'warning: {user_text.quote(prompt)} is too long, the model reads it up '
+      f'to {end!r}'
     )
   if warning := known_words.unknown_warning(unified.text, prompts):
     console.say(warning)
