@@ -1,5 +1,6 @@
 """Writes PNG files with metadata, and contact sheets."""
 
+import bisect
 from collections.abc import Mapping
 from collections.abc import Sequence
 import io
@@ -129,6 +130,9 @@ def _shortened(label, width):
   font, label = label_fonts.fit_label(label[:1000], _FONT_SIZE)
   if font.getlength(label) <= width:
     return font, label
-  while label and font.getlength(label + '...') > width:
-    label = label[:-1]
-  return font, label + '...'
+  longer = bisect.bisect_right(
+    range(len(label)),
+    width,
+    key=lambda count: font.getlength(label[:count] + '...'),
+  )
+  return font, label[: max(0, longer - 1)] + '...'

@@ -79,7 +79,17 @@ def _load(name: str, size: int) -> ImageFont.FreeTypeFont | None:
 @functools.lru_cache(maxsize=4096)
 def _has_glyph(font: ImageFont.FreeTypeFont, character: str) -> bool:
   """Returns whether a font draws a character other than its box."""
-  # Without shaping, which puts a circle below a mark that stands alone.
+  font, box = _plain(font)
+  mask = font.getmask(character)
+  return (mask.size, bytes(mask)) != box
+
+
+@functools.cache
+def _plain(font):
+  """Returns (font without shaping, its box for an absent character).
+
+  Shaping puts a circle below a mark that stands alone.
+  """
   font = font.font_variant(layout_engine=ImageFont.Layout.BASIC)
-  mask, box = font.getmask(character), font.getmask(_NO_CHARACTER)
-  return (mask.size, bytes(mask)) != (box.size, bytes(box))
+  box = font.getmask(_NO_CHARACTER)
+  return font, (box.size, bytes(box))

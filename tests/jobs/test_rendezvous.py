@@ -124,15 +124,15 @@ def test_strangers_and_those_that_went_away_do_not_count(port):
   def disturb():
     for data in (b'', b'GET / HTTP/1.0\n', b'[]\n', b'{"process": 1}'):
       with contextlib.suppress(OSError):
-        with rendezvous.connect('localhost', port, time.monotonic() + 2) as s:
+        with rendezvous.connect('localhost', port, time.monotonic() + 20) as s:
           s.sendall(data)
-    with rendezvous.connect('localhost', port, time.monotonic() + 2) as s:
+    with rendezvous.connect('localhost', port, time.monotonic() + 20) as s:
       rendezvous._send(s, {'process': 1, 'processes': 2})
-    rendezvous.meet('localhost', port, 1, 2, 2.0)
+    rendezvous.meet('localhost', port, 1, 2, 20.0)
 
   thread = threading.Thread(target=disturb)
   thread.start()
-  assert not any(met(port, (0, 2)).values())
+  assert not any(met(port, (0, 2), seconds=20.0).values())
   thread.join()
 
 
