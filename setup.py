@@ -10,7 +10,14 @@ import setuptools
 BUNDLED = setuptools.find_packages(include=['configs', 'conversions*'])
 # What --workdir=gs://... takes.
 GCS = ['gcsfs>=2026']
-TEST = [*GCS, 'hypothesis>=6.150', 'pytest>=8.4', 'pytest-xdist>=3.8']
+TEST = [
+  *GCS,
+  'hypothesis>=6.150',
+  'pytest>=8.4',
+  'pytest-xdist>=3.8',
+  # Builds the wheel of a test.
+  'setuptools>=70.1',
+]
 # jax left python 3.11 at its release 0.11, and each flax fits one side only.
 OLD, NEW = "python_version < '3.12'", "python_version >= '3.12'"
 

@@ -124,7 +124,7 @@ def _check_flags(args) -> None:
   if args.sizes and args.kind == 'lora':
     raise ValueError('--sizes must not be given with KIND lora')
   source, target = (pathlib.Path(p).absolute() for p in (args.src, args.dst))
-  if source.is_dir() and source in target.parents:
+  if not args.reverse and source.is_dir() and source in target.parents:
     raise ValueError(f'DST must not lie in SRC, which is read, got {args.dst}')
 
 

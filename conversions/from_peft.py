@@ -115,6 +115,9 @@ def read_adapters(
       continue
     target, layer, side, adapter_name = place
     names.add(adapter_name)
+    if (target, layer, side) in filled:
+      faults.append(f'{name[:200]}: this layer has adapters twice')
+      continue
     shape = shapes[target][side]
     fault = weight_table.wrong_dtype(name, tensor.dtype, usual)
     if tuple(tensor.shape) != shape[::-1]:

@@ -74,6 +74,8 @@ def new_folder(
         path.rename(parent / OLD)
       (parent / NEW).rename(path)
   finally:
+    if (parent / OLD).exists() and not path.exists():
+      (parent / OLD).rename(path)
     _remove(parent)
 
 

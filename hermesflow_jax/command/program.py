@@ -175,8 +175,11 @@ def compile_for_slice(
   Raises:
     ValueError: the job is not pair_dpo, or a setting cannot be used.
   """
-  # JAX reads this variable on import; no module above imports JAX.
+  # JAX reads this variable on import.
   os.environ['JAX_PLATFORMS'] = 'cpu'
+  # A flag for a setting that the config leaves out has imported JAX already.
+  if 'jax' in sys.modules:
+    sys.modules['jax'].config.update('jax_platforms', 'cpu')
   from hermesflow_jax.jobs import compile_for
 
   if name != 'pair_dpo':

@@ -79,7 +79,8 @@ class FolderLock:
     self._stop.set()
     self._thread.join()
     if self._file is None:
-      storage.remove(self.path)
+      with contextlib.suppress(*storage.failures()):
+        storage.remove(self.path)
       return
     # The folder may have been renamed or removed.
     with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import importlib
 import os
+import pathlib
 import shutil
 import signal
 
@@ -193,3 +194,25 @@ def test_commands_silence_advice_of_libraries(monkeypatch, command):
   importlib.reload(command)
   assert os.environ['TRANSFORMERS_VERBOSITY'] == 'error'
   assert os.environ['TRANSFORMERS_NO_ADVISORY_WARNINGS'] == '1'
+
+
+def test_a_stop_between_the_renames_gives_the_old_folder_back(
+  tmp_path, monkeypatch
+):
+  old = tmp_path / 'model'
+  old.mkdir()
+  (old / 'a').touch()
+  rename = pathlib.Path.rename
+
+  def stopped(source, target):
+    if source.name == destination.NEW:
+      raise KeyboardInterrupt
+    return rename(source, target)
+
+  monkeypatch.setattr(pathlib.Path, 'rename', stopped)
+  with (
+    pytest.raises(KeyboardInterrupt),
+    destination.new_folder(old, True, lambda path: True) as new,
+  ):
+    new.mkdir()
+  assert [path.name for path in tmp_path.rglob('*')] == ['model', 'a']

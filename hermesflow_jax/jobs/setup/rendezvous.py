@@ -7,6 +7,7 @@ such a fault is an error of one line in every process.
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import socket
@@ -97,7 +98,7 @@ class _Reception:
           self._read(key.fileobj)
 
   def _read(self, visitor):
-    message = _receive(visitor)
+    message = _receive(visitor, 1.0)
     number = message.get('process')
     if self._numbers[visitor] is not None or not isinstance(number, int):
       # The connection has ended, or it comes from something else.
@@ -184,13 +185,14 @@ def _send(connection, message) -> None:
   connection.sendall(json.dumps(message).encode() + b'\n')
 
 
-def _receive(connection) -> dict:
-  """Returns a message; {} if the connection ended, or sent something else."""
+def _receive(connection, seconds: float = math.inf) -> dict:
+  """Returns a message; {} if it is late, or the connection sent another."""
   data, message = b'', None
+  end = time.monotonic() + seconds
   with contextlib.suppress(OSError, ValueError):
     while not data.endswith(b'\n') and len(data) < _LONGEST:
       part = connection.recv(1024)
-      if not part:
+      if not part or time.monotonic() > end:
         return {}
       data += part
     message = json.loads(data)
