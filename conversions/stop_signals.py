@@ -3,8 +3,10 @@
 import os
 import signal
 
+from hermesflow_jax.runtime import entry_point
+
 # Exit code of a stopped command, as in `main.py`.
-STOPPED = 130
+STOPPED = entry_point.STOPPED
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

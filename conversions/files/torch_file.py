@@ -109,10 +109,10 @@ class _Setting:
     pass
 
   def append(self, value):
-    pass
+    """Ignores an element of a list-like object."""
 
   def extend(self, values):
-    pass
+    """Ignores elements of a list-like object."""
 
 
 def read(

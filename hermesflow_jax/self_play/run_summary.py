@@ -28,8 +28,8 @@ def missing_files(root: pathlib.PurePath, rounds: int) -> list:
     files += [folder / 'evaluation.json']
     files += [folder / 'pairs.jsonl'] if number else []
   report = root / 'report.html'
-  whole = report.exists() and b'</html>' in report.read_bytes()[-100:]
-  missing = [] if whole else [report]
+  is_complete = report.exists() and b'</html>' in report.read_bytes()[-100:]
+  missing = [] if is_complete else [report]
   return missing + [file for file in files if not file.exists()]
 
 
