@@ -1,6 +1,5 @@
 """Files in folders and in buckets: the same laws for both."""
 
-import concurrent.futures
 import json
 import os
 import pathlib
@@ -290,34 +289,4 @@ def test_a_full_disk_is_named_with_the_file_and_gets_its_space_back(tmp_path):
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
   assert file.read_bytes() == b'old'
-  assert list(tmp_path.iterdir()) == [file]
-
-
-def test_a_failed_write_leaves_the_file_of_another_process_alone(
-  tmp_path, monkeypatch
-):
-  """The folder had no locks, and another process was first."""
-  temporary = tmp_path / 'a.tmp'
-
-  def lost(source, target):
-    source.rename(target)
-    temporary.write_bytes(b'of another')
-    raise FileNotFoundError(2, 'No such file', str(source))
-
-  monkeypatch.setattr(os, 'replace', lost)
-  with pytest.raises(FileNotFoundError):
-    storage.write(tmp_path / 'a', b'data')
-  assert temporary.read_bytes() == b'of another'
-
-
-def test_processes_that_write_a_file_at_once_take_turns(tmp_path):
-  """Threads open it as processes do; what they write is never mixed."""
-  file = tmp_path / 'a'
-
-  def write(number):
-    storage.write(file, bytes([number]) * 99_999)
-    assert len(set(file.read_bytes())) == 1
-
-  with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    list(pool.map(write, range(64)))
   assert list(tmp_path.iterdir()) == [file]
