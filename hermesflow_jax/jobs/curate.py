@@ -189,11 +189,19 @@ def run(
       'to other shares'
     )
     return None
+  candidates = gathering.collect(store, inputs, config.shard)
+  pairs = pair_selection.select_pairs(
+    candidates, inputs.ids, config.rules, previous
+  )
+  if config.official:
+    # Not under the lock: all processes meet here, and one would wait for it.
+    write_official = official_files.make_writer(config.files, console)
+    write_official(root, inputs, pairs, unified.decode)
   with curation_folder.finish_lock(root):
     manifest = curation_folder.read_finished(root)
     if manifest is None:
       manifest = write_pairs(
-        config, inputs, previous, store, root, console, unified
+        config, inputs, pairs, store.count, root, console, unified
       )
   return manifest
 
@@ -259,36 +267,29 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
 def write_pairs(
   config: Settings,
   inputs: input_set.Inputs,
-  previous: dict,
-  store: shards.Shards,
+  pairs: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]],
+  shard_count: int,
   root: pathlib.PurePath,
   console: terminal.Console,
   unified: unified_model.UnifiedModel,
 ) -> dict:
-  """Selects pairs from all shards and writes them; returns the manifest.
+  """Writes the pairs, prints their counts, and returns the manifest.
 
   Args:
     config: job settings.
     inputs: round inputs.
-    previous: previous pairs by id; {} in round 1.
-    store: finished candidate shards.
+    pairs: (caption pair, image pair) by input id.
+    shard_count: candidate shards.
     root: run folder.
     console: prints the counts.
-    unified: decodes images for the official records.
+    unified: model whose tokenizers the pairs were made with.
   """
-  candidates = gathering.collect(store, inputs, config.shard)
-  pairs = pair_selection.select_pairs(
-    candidates, inputs.ids, config.rules, previous
-  )
-  if config.official:
-    write_official = official_files.make_writer(config.files, console)
-    write_official(root, inputs, pairs, unified.decode)
   manifest = curation_folder.write_curation(
     root,
     inputs,
     pairs,
     config.round,
-    store.count,
+    shard_count,
     tokenizer_hashes.hashes_of(unified),
   )
   for kind, counts in manifest['drops'].items():

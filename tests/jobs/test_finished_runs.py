@@ -1,5 +1,6 @@
 """Results of a finished run that are gone or damaged are made again."""
 
+import fcntl
 import json
 import pathlib
 import shutil
@@ -146,6 +147,25 @@ def test_official_files_of_a_finished_curation_are_written(
       assert pathlib.Path(row[name]).is_file()
   lines = curate_runs.run(base, folder, official=True)[1]
   assert 'this run is finished' in lines[-1]
+
+
+def test_processes_meet_outside_the_lock_of_a_curation(
+  base, whole_curation, tmp_path, monkeypatch
+):
+  """Official files are written by all processes; one held the others' lock."""
+  folder = tmp_path / 'run'
+  shutil.copytree(whole_curation, folder)
+  (folder / 'manifest.json').unlink()
+  write, calls = official_pair_writer.write_official, []
+
+  def meet(*args, **kwargs):
+    with open(folder / 'finish.lock', 'w', encoding='utf-8') as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    calls.append(write(*args, **kwargs))
+
+  monkeypatch.setattr(official_pair_writer, 'write_official', meet)
+  curate_runs.run(base, folder, official=True)
+  assert calls and (folder / official_pair_writer.NAME).exists()
 
 
 @pytest.fixture
