@@ -3,11 +3,14 @@
 a file, or an index of shards           save_pretrained, the hub
 shards without an index                 incomplete copies
 unwrapped_model/, checkpoint-<step>/    accelerate, the official training
+parts of ranks, see `zero_checkpoint`   DeepSpeed
 """
 
 from collections.abc import Callable
 import pathlib
 import re
+
+from conversions.files import zero_checkpoint
 
 SUFFIXES = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
 # The first existing file of a folder is read.
@@ -37,9 +40,9 @@ OTHER_FORMS = {
   'adapter_config.json': (
     'a PEFT folder with LoRA adapters: convert it with KIND lora and --base'
   ),
-  '*_model_states.pt': (
-    'a DeepSpeed checkpoint: run its `python zero_to_fp32.py . '
-    'pytorch_model.bin`, then give that file'
+  'zero/*/fp32.pt': (
+    'a universal checkpoint of DeepSpeed: give the checkpoint that it was made '
+    'from'
   ),
   '*.distcp': (
     'a distributed checkpoint: run `python -m '
@@ -74,6 +77,8 @@ def weight_files(
     if files := _in_folder(folder / name, say):
       say(f'{folder}: taking {name}')
       return files
+  if files := zero_checkpoint.parts(folder, say):
+    return files
   if files := _in_steps(folder, say) or _in_snapshots(folder, say):
     return files
   for pattern, form in OTHER_FORMS.items():
@@ -98,9 +103,12 @@ def _in_steps(folder, say) -> list[pathlib.Path]:
   without = []
   for number in sorted(steps, reverse=True):
     for path in sorted(steps[number]):
-      if files := _in_folder(path, say) or _in_folder(
-        path / 'unwrapped_model', say
-      ):
+      files = (
+        _in_folder(path, say)
+        or _in_folder(path / 'unwrapped_model', say)
+        or zero_checkpoint.parts(path, say)
+      )
+      if files:
         text = f'{folder} holds {len(steps)} checkpoints: taking {path.name}'
         if without:
           text += f' ({", ".join(without)} without weights)'

@@ -93,6 +93,7 @@ class TextTokenizer:
       list(texts),
       add_special_tokens=False,
       split_special_tokens=True,
+      verbose=False,
       **options,
     )
 
@@ -110,6 +111,11 @@ class TextTokenizer:
     return [
       token for part in self._tokenize(parts)['input_ids'] for token in part
     ]
+
+  @property
+  def backend(self) -> 'transformers.PreTrainedTokenizerFast':
+    """The tokenizer of the transformers library."""
+    return self._tokenizer
 
   @property
   def has_unknown_words(self) -> bool:

@@ -150,9 +150,10 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path):
 @pytest.mark.parametrize(
   'file, output',
   [
-    ('pytorch_model/mp_rank_00_model_states.pt', 'zero_to_fp32.py'),
-    ('global_step9/zero_pp_rank_0_mp_rank_00_model_states.pt', 'zero_to_fp32'),
-    ('checkpoint-9/pytorch_model/mp_rank_00_model_states.pt', 'zero_to_fp32'),
+    ('pytorch_model/mp_rank_00_model_states.pt', 'got an empty file'),
+    ('global_step9/zero_pp_rank_0_mp_rank_00_model_states.pt', 'got an empty'),
+    ('checkpoint-9/pytorch_model/mp_rank_00_model_states.pt', 'got an empty'),
+    ('global_step9_universal/zero/a/fp32.pt', 'a universal checkpoint'),
     ('pytorch_model_fsdp_0/__0_0.distcp', 'dcp_to_torch'),
     ('adapter_config.json', 'KIND lora'),
     ('_CHECKPOINT_METADATA', '--reverse'),
