@@ -132,40 +132,17 @@ def _check_flags(args) -> None:
 
 
 def _convert(args, console: terminal.Console) -> None:
+  common = {'overwrite': args.overwrite, 'console': console}
   if args.kind == 'lora' and args.reverse:
-    to_peft.write_folder(
-      args.src,
-      args.dst,
-      dtype=args.dtype,
-      overwrite=args.overwrite,
-      console=console,
-    )
+    to_peft.write_folder(args.src, args.dst, dtype=args.dtype, **common)
   elif args.kind == 'lora':
-    from_peft.write_adapters(
-      args.src,
-      args.dst,
-      base=args.base,
-      overwrite=args.overwrite,
-      console=console,
-    )
+    from_peft.write_adapters(args.src, args.dst, base=args.base, **common)
   elif args.reverse:
-    to_pytorch.write_model(
-      args.kind,
-      args.src,
-      args.dst,
-      overwrite=args.overwrite,
-      sizes=args.sizes,
-      dtype=args.dtype,
-      console=console,
-    )
+    options = {'sizes': args.sizes, 'dtype': args.dtype}
+    to_pytorch.write_model(args.kind, args.src, args.dst, **options, **common)
   else:
     record = from_pytorch.write_checkpoint(
-      args.kind,
-      args.src,
-      args.dst,
-      overwrite=args.overwrite,
-      seed=args.seed,
-      console=console,
+      args.kind, args.src, args.dst, seed=args.seed, **common
     )
     console.say(f'{record.source} ({record.dtype})')
 

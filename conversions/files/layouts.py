@@ -7,6 +7,7 @@ parts of ranks, see `zero_checkpoint`   DeepSpeed
 """
 
 from collections.abc import Callable
+import difflib
 import pathlib
 import re
 
@@ -45,8 +46,8 @@ OTHER_FORMS = {
     'from'
   ),
   '*.distcp': (
-    'a distributed checkpoint: run `python -m '
-    'torch.distributed.checkpoint.format_utils dcp_to_torch <folder> '
+    'a distributed checkpoint of PyTorch (FSDP): run `python -m '
+    'torch.distributed.checkpoint.format_utils dcp_to_torch {folder} '
     'pytorch_model.bin`, then give that file'
   ),
   '_CHECKPOINT_METADATA': (
@@ -54,6 +55,10 @@ OTHER_FORMS = {
   ),
 }
 DEPTHS = ('', '*/', '*/*/')
+# Where weights may lie that are named, but not taken.
+DEEPER = ('*/*/*', '*/*/*/*')
+# Ratio of names, 0 to 1, from which on a file may be a renamed one.
+ALIKE = 0.8
 
 
 def weight_files(
@@ -82,16 +87,38 @@ def weight_files(
   if files := _in_steps(folder, say) or _in_snapshots(folder, say):
     return files
   for pattern, form in OTHER_FORMS.items():
-    if any(any(folder.glob(depth + pattern)) for depth in DEPTHS):
+    paths = (path for depth in DEPTHS for path in folder.glob(depth + pattern))
+    if path := next(paths, None):
+      form = form.format(folder=path.parent)
       raise ValueError(f'{folder} must hold PyTorch weights, got {form}')
   if files := _in_parts(folder, say):
     return files
-  names = sorted(path.name for path in folder.iterdir())
-  listed = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
   raise ValueError(
-    f'{folder} must hold one of {", ".join(IN_FOLDERS)}, got '
-    + (f'{listed:.200}' if names else 'an empty folder')
+    f'{folder} must hold one of {", ".join(IN_FOLDERS)}, got {_content(folder)}'
   )
+
+
+def _content(folder) -> str:
+  """Returns what a folder without weights holds, and what to do about it."""
+  nearest = {}
+  for path in folder.iterdir():
+    ratios = {
+      name: difflib.SequenceMatcher(None, path.name, name).ratio()
+      for name in IN_FOLDERS
+    }
+    nearest[path.name] = max(ratios.items(), key=lambda item: item[1])
+  if not nearest:
+    return 'an empty folder'
+  names = sorted(nearest, key=lambda name: (-nearest[name][1], name))
+  listed = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
+  for depth in DEEPER:
+    for path in sorted(folder.glob(depth)):
+      if path.name in IN_FOLDERS:
+        return f'{listed:.200}: give {path.parent}, which holds {path.name}'
+  usual, ratio = nearest[names[0]]
+  if ratio >= ALIKE:
+    return f'{listed:.200}: if {names[0]:.99} is {usual}, rename it'
+  return f'{listed:.200}'
 
 
 def _in_steps(folder, say) -> list[pathlib.Path]:
