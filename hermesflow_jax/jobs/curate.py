@@ -14,6 +14,7 @@ from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import job_inputs
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.runtime import settings
@@ -23,13 +24,13 @@ from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.sequences import text_similarity
+from hermesflow_jax.scoring import scorer_settings
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.shapes import shape_world
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.ModelSettings):
+class Settings(job_model.ModelSettings, scorer_settings.ScorerSettings):
   """Job settings.
 
   Attributes:
@@ -48,7 +49,6 @@ class Settings(job_model.ModelSettings):
     caption_prompt: prompt for a caption.
     sampler: image sampler.
     rules: rules that accept or drop a pair.
-    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     seed: random seed; round r samples with `seed + r`.
     shard: inputs per shard; a stop costs at most a shard.
     share: which share to curate, 0 to `shares` - 1.
@@ -76,7 +76,6 @@ class Settings(job_model.ModelSettings):
   )
   sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
-  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   seed: settings.NonNegativeInt
   shard: settings.PositiveInt
   share: settings.NonNegativeInt
@@ -104,7 +103,7 @@ class Settings(job_model.ModelSettings):
         f'captions must have at least 2 samplers, got {len(self.captions)}'
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
-    text_similarity.get_scorer(self.caption_scorer)
+    self.check_scorers()
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
 
@@ -136,6 +135,7 @@ def run(
     The manifest; None if other shares are not finished.
   """
   path = job_model.locate(config, console)
+  job_scoring.check(config, '--config')
   hashes, images = _file_hashes(config, console)
   previous, identity = {}, {}
   if config.before:
@@ -150,6 +150,7 @@ def run(
     console,
     'manifest.json',
     contents=job_start.input_hashes(parts.text, images)
+    | job_scoring.encoder_hashes(config)
     | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},
     share=(config.share, config.shares),
     base=weights,
@@ -163,9 +164,7 @@ def run(
   ):
     job_start.report_finished(console, workdir, root)
     return manifest
-  unified = job_model.place_on_mesh(
-    config, parts, mesh, console, config.answering, config.caption_prompt
-  )
+  unified = job_scoring.place_on_mesh(config, parts, mesh, console, config)
   inputs = _read_inputs(config, unified, root, console)
   same_inputs = config.before and not config.fresh_inputs
   if same_inputs and previous.keys().isdisjoint(inputs.ids):
@@ -229,7 +228,7 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     config.sampler,
     config.images,
     config.captions,
-    text_similarity.get_scorer(config.caption_scorer),
+    job_scoring.make_caption_scorer(config, unified.mesh),
     config.seed + config.round,
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))

@@ -16,6 +16,7 @@ from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import job_inputs
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.reports import run_story
 from hermesflow_jax.runtime import processes
@@ -27,7 +28,6 @@ from hermesflow_jax.self_play import play_settings
 from hermesflow_jax.self_play import rounds
 from hermesflow_jax.self_play import run_summary
 from hermesflow_jax.self_play import score_table
-from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.shapes import pixel_judge
 from hermesflow_jax.shapes import shape_world
 
@@ -104,6 +104,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   began = time.perf_counter()
   root = storage.path(workdir)
   path = job_model.locate(config, console)
+  job_scoring.check(config.play, '--config.play')
   hashes, images = check_files(config, console)
   mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
@@ -115,7 +116,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     'results.json',
-    contents=job_start.input_hashes(parts.text, images),
+    contents=job_start.input_hashes(parts.text, images)
+    | job_scoring.encoder_hashes(config.play),
     base=weights,
     data=hashes,
     **job_model.answer_encoding(parts.text),
@@ -140,14 +142,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       f'{len(finished) - 1} of {config.play.rounds} rounds are finished, '
       'continuing'
     )
-  base = job_model.place_on_mesh(
-    config,
-    parts,
-    mesh,
-    console,
-    config.play.answering,
-    config.play.caption_prompt,
-  )
+  base = job_scoring.place_on_mesh(config, parts, mesh, console, config.play)
   data = play_data(config, base, str(root / 'data'), console)
   summaries = rounds.play_rounds(
     base, data, config.play, workdir, console, str(path)
@@ -277,7 +272,7 @@ def play_data(
     held_out=held_out,
     judge=judge,
     judged_by=judged_by,
-    similarity=text_similarity.get_scorer(config.play.caption_scorer),
+    similarity=job_scoring.make_caption_scorer(config.play, base.mesh),
     unseen=unseen,
     publish=_official_writer(config, console) if config.official else None,
   )

@@ -11,6 +11,7 @@ Model and inputs:
 
   job_model            settings shared by jobs with a model; loads the model
   job_inputs           image-caption inputs
+  job_scoring          caption scorer and answer matcher, with their encoders
   prompt_list          prompts
   starting_image       image that `generate` starts from, with its mask
   curation_folder      pairs that a finished `curate` wrote
