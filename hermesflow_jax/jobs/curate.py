@@ -135,8 +135,8 @@ def run(
     The manifest; None if other shares are not finished.
   """
   path = job_model.locate(config, console)
-  job_scoring.check(config, '--config')
   hashes, images = _file_hashes(config, console)
+  job_scoring.check(config, '--config')
   previous, identity = {}, {}
   if config.before:
     previous, identity['pairs_before'] = curation_folder.read_previous_round(

@@ -104,8 +104,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   began = time.perf_counter()
   root = storage.path(workdir)
   path = job_model.locate(config, console)
-  job_scoring.check(config.play, '--config.play')
   hashes, images = check_files(config, console)
+  job_scoring.check(config.play, '--config.play')
   mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )

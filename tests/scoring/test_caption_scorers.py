@@ -1,5 +1,6 @@
 """Caption scorers by name: without a model, by an encoder, by the user."""
 
+import jax
 import numpy as np
 import pytest
 import text_encoders
@@ -22,7 +23,9 @@ def encoders():
     'sentence': str(text_encoders.converted('mpnet')),
   }
   config = encoder_settings.EncoderSettings(**folders)
-  return text_encoder.TextEncoders(config, sharding.make_mesh())
+  return text_encoder.TextEncoders(
+    config, sharding.mesh_from_devices(jax.devices()[:1], 1, 1)
+  )
 
 
 @pytest.fixture

