@@ -13,6 +13,7 @@ Model and inputs:
   job_inputs           image-caption inputs
   record_checks        checks of records, before weights are read
   question_inputs      images and questions of `understand`
+  job_scoring          caption scorer and answer matcher, with their encoders
   prompt_list          prompts
   starting_image       image that `generate` starts from, with its mask
   curation_folder      pairs that a finished `curate` wrote
