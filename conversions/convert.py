@@ -4,6 +4,8 @@
         magvitv2     the image tokenizer
         phi          a plain Phi-1.5, which becomes an initial Show-o
         clip_vision  the vision tower of CLIP ViT-L/14-336
+        bert         BERT, e.g. bert-large-uncased or all-MiniLM-L6-v2
+        mpnet        MPNet, e.g. all-mpnet-base-v2
         lora         LoRA adapters, a folder of PEFT; --base names their model
   SRC   a folder, a file, or a hub id owner/name[@revision]. A folder of
         checkpoints (checkpoint-1000, ...) means the newest
@@ -144,40 +146,17 @@ def _check_flags(args) -> None:
 
 
 def _convert(args, console: terminal.Console) -> None:
+  common = {'overwrite': args.overwrite, 'console': console}
   if args.kind == 'lora' and args.reverse:
-    to_peft.write_folder(
-      args.src,
-      args.dst,
-      dtype=args.dtype,
-      overwrite=args.overwrite,
-      console=console,
-    )
+    to_peft.write_folder(args.src, args.dst, dtype=args.dtype, **common)
   elif args.kind == 'lora':
-    from_peft.write_adapters(
-      args.src,
-      args.dst,
-      base=args.base,
-      overwrite=args.overwrite,
-      console=console,
-    )
+    from_peft.write_adapters(args.src, args.dst, base=args.base, **common)
   elif args.reverse:
-    to_pytorch.write_model(
-      args.kind,
-      args.src,
-      args.dst,
-      overwrite=args.overwrite,
-      sizes=args.sizes,
-      dtype=args.dtype,
-      console=console,
-    )
+    options = {'sizes': args.sizes, 'dtype': args.dtype}
+    to_pytorch.write_model(args.kind, args.src, args.dst, **options, **common)
   else:
     record = from_pytorch.write_checkpoint(
-      args.kind,
-      args.src,
-      args.dst,
-      overwrite=args.overwrite,
-      seed=args.seed,
-      console=console,
+      args.kind, args.src, args.dst, seed=args.seed, **common
     )
     console.say(f'{record.source} ({record.dtype})')
 

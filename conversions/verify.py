@@ -2,7 +2,7 @@
 
   python -m conversions.verify KIND CHECKPOINT IO.npz [--reference DIR]
 
-  KIND        showo, magvitv2 or clip_vision
+  KIND        showo, magvitv2, clip_vision, bert or mpnet
   CHECKPOINT  from `conversions.convert`, a trained model, or its run
   IO.npz      inputs and outputs saved from PyTorch (docs/conversion.md)
 
@@ -34,6 +34,7 @@ from conversions import paths
 from conversions.files import source
 from conversions.verification import checks
 from conversions.verification import showo_checks
+from conversions.verification import text_encoder_checks
 from conversions.verification import vision_checks
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
@@ -42,7 +43,7 @@ from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'clip_vision')
+KINDS = ('showo', 'magvitv2', 'clip_vision', 'bert', 'mpnet')
 
 
 def load_arrays(path: str) -> dict[str, np.ndarray]:
@@ -123,6 +124,9 @@ def verify(
     elif kind == 'clip_vision':
       checks_by_key = vision_checks.clip(model, activations)
       inputs = vision_checks.inputs(activations)
+    elif kind in from_pytorch.TEXT_ENCODERS:
+      checks_by_key = text_encoder_checks.make(model, activations)
+      inputs = text_encoder_checks.INPUTS
     else:
       frozen = None
       if reference:

@@ -105,6 +105,19 @@ def drop_counts(
   return counts
 
 
+def read_rows(folder: str | pathlib.PurePath) -> list[dict]:
+  """Reads the JSON objects of `pairs.jsonl`, see `pair_to_record`.
+
+  Args:
+    folder: has `pairs.jsonl`.
+
+  Raises:
+    ValueError: a line is not JSON.
+  """
+  with storage.open_text(storage.path(folder) / 'pairs.jsonl') as file:
+    return [json.loads(line) for line in file]
+
+
 def read_pairs(
   folder: str | pathlib.PurePath,
 ) -> dict[str, tuple[pair_selection.Pair, pair_selection.Pair]]:
@@ -118,9 +131,7 @@ def read_pairs(
   """
   path = storage.path(folder) / 'pairs.jsonl'
   try:
-    with storage.open_text(path) as file:
-      rows = [json.loads(line) for line in file]
-    pairs = {row['id']: pair_from_record(row) for row in rows}
+    pairs = {row['id']: pair_from_record(row) for row in read_rows(folder)}
   except KeyError as error:
     raise output_files.damaged(path, f'a line has no {error}') from error
   except (ValueError, TypeError, OverflowError, RecursionError) as error:
