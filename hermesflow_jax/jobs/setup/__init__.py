@@ -4,6 +4,7 @@ Processes and devices:
 
   process_group        joins the processes of a job
   coordinator_address  address of the first process
+  cluster_port         port of the first process in a cluster
   rendezvous           meeting of the processes before JAX connects them
   mesh_config          settings of the device mesh
 
