@@ -13,6 +13,7 @@ from conversions.files import file_content
 from conversions.files import layouts
 from conversions.files import safetensors_file
 from conversions.files import tensors
+from conversions.files import tokenizer_files
 from conversions.files import torch_file
 from conversions.files import zero_checkpoint
 from hermesflow_jax.runtime import strict_json
@@ -231,6 +232,7 @@ def _download(name: str, say) -> tuple[pathlib.Path, str]:
         'config.json',
         'adapter_config.json',
         *layouts.ADAPTERS,
+        *tokenizer_files.NAMES,
         *[
           f'{file.split(".")[0]}{end}'
           for file in layouts.IN_FOLDERS

@@ -86,6 +86,19 @@ def drop_counts(
   return counts
 
 
+def read_rows(folder: str | pathlib.PurePath) -> list[dict]:
+  """Reads the JSON objects of `pairs.jsonl`, see `pair_to_record`.
+
+  Args:
+    folder: has `pairs.jsonl`.
+
+  Raises:
+    ValueError: a line is not JSON.
+  """
+  with storage.open_text(storage.path(folder) / 'pairs.jsonl') as file:
+    return [json.loads(line) for line in file]
+
+
 def read_pairs(
   folder: str | pathlib.PurePath,
 ) -> dict[str, tuple[pair_selection.Pair, pair_selection.Pair]]:
@@ -99,9 +112,7 @@ def read_pairs(
   """
   path = storage.path(folder) / 'pairs.jsonl'
   try:
-    with storage.open_text(path) as file:
-      rows = [json.loads(line) for line in file]
-    return {row['id']: pair_from_record(row) for row in rows}
+    return {row['id']: pair_from_record(row) for row in read_rows(folder)}
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(
       f'{path} is damaged ({error}): remove it, and the same command makes it '

@@ -49,7 +49,7 @@ def run(
   began = time.perf_counter()
   root = storage.path(workdir)
   path = job_model.locate(config.self_play, console)
-  hashes, images = pair_dpo.check_files(config.self_play, console)
+  hashes, images = pair_dpo.check_files(config.self_play, path, console)
   play = config.self_play.play
   mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate

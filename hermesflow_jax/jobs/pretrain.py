@@ -88,7 +88,7 @@ class Settings:
   save_every: settings.NonNegativeInt = settings.may_change_on_resume()
   sampler: maskgit.MaskGITSampler
   evaluated: typing.Annotated[int, settings.at_least(2)]
-  export: str
+  export: str = settings.may_change_on_resume()
 
   def __post_init__(self):
     settings.check(self)

@@ -10,6 +10,7 @@ from hermesflow_jax.curation import pair_files
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.evaluation import judge_agreement
+from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.sampling import unified_model
@@ -73,7 +74,7 @@ def gather_candidates(
     config.images,
     config.captions,
     this_round.data.similarity,
-    config.seed + this_round.number,
+    number_bounds.seed_of_round(config.seed, this_round.number),
   )
   store = _shards(this_round, 'candidates')
   gathering.gather(

@@ -11,9 +11,12 @@ Model and inputs:
 
   job_model            settings shared by jobs with a model; loads the model
   job_inputs           image-caption inputs
+  record_checks        checks of records, before weights are read
+  question_inputs      images and questions of `understand`
   prompt_list          prompts
   starting_image       image that `generate` starts from, with its mask
   curation_folder      pairs that a finished `curate` wrote
+  official_files       these pairs in the form of the official code
   pair_source          these pairs, or an official file, for `learn`
   tokenizer_hashes     hashes of tokenizers, which pairs are made with
   training_schedule    batch size, logging and saving
