@@ -4,6 +4,8 @@
         magvitv2     the image tokenizer
         phi          a plain Phi-1.5, which becomes an initial Show-o
         clip_vision  the vision tower of CLIP ViT-L/14-336
+        bert         BERT, e.g. bert-large-uncased or all-MiniLM-L6-v2
+        mpnet        MPNet, e.g. all-mpnet-base-v2
         lora         LoRA adapters, a folder of PEFT; --base names their model
   SRC   a folder, a file, or a hub id owner/name[@revision]. A folder of
         checkpoints (checkpoint-1000, ...) means the newest
@@ -21,10 +23,10 @@ import os
 import pathlib
 import sys
 
-from conversions import stop_signals
+from hermesflow_jax.runtime import entry_point
 
 if __name__ == '__main__':
-  stop_signals.exit_at_once()
+  entry_point.prepare()  # Before imports that take time.
 
 # Arrays pass through host memory only.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -38,8 +40,8 @@ from conversions import from_pytorch
 from conversions import paths
 from conversions import to_peft
 from conversions import to_pytorch
-from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import platforms
+from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import terminal
 
 KINDS = (*from_pytorch.KINDS, 'lora')
@@ -90,6 +92,7 @@ def command_line() -> argparse.ArgumentParser:
   return parser
 
 
+@stop_handlers.single_interrupt()
 def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns 0, 2 after an error, 130 after Ctrl-C."""
   args = command_line().parse_args(argv)
@@ -110,7 +113,7 @@ def main(argv: list[str], console: terminal.Console) -> int:
     return 2
   except KeyboardInterrupt:
     print(f'stopped; nothing was written to {args.dst}', file=sys.stderr)
-    return stop_signals.STOPPED
+    return stop_handlers.STOPPED
   console.say(f'wrote {args.dst}')
   return 0
 
@@ -129,47 +132,23 @@ def _check_flags(args) -> None:
 
 
 def _convert(args, console: terminal.Console) -> None:
+  common = {'overwrite': args.overwrite, 'console': console}
   if args.kind == 'lora' and args.reverse:
-    to_peft.write_folder(
-      args.src,
-      args.dst,
-      dtype=args.dtype,
-      overwrite=args.overwrite,
-      console=console,
-    )
+    to_peft.write_folder(args.src, args.dst, dtype=args.dtype, **common)
   elif args.kind == 'lora':
-    from_peft.write_adapters(
-      args.src,
-      args.dst,
-      base=args.base,
-      overwrite=args.overwrite,
-      console=console,
-    )
+    from_peft.write_adapters(args.src, args.dst, base=args.base, **common)
   elif args.reverse:
-    to_pytorch.write_model(
-      args.kind,
-      args.src,
-      args.dst,
-      overwrite=args.overwrite,
-      sizes=args.sizes,
-      dtype=args.dtype,
-      console=console,
-    )
+    options = {'sizes': args.sizes, 'dtype': args.dtype}
+    to_pytorch.write_model(args.kind, args.src, args.dst, **options, **common)
   else:
     record = from_pytorch.write_checkpoint(
-      args.kind,
-      args.src,
-      args.dst,
-      overwrite=args.overwrite,
-      seed=args.seed,
-      console=console,
+      args.kind, args.src, args.dst, seed=args.seed, **common
     )
     console.say(f'{record.source} ({record.dtype})')
 
 
 def run(argv: list[str]) -> int:
   """Runs the command in a process of its own; returns the exit code."""
-  stop_signals.raise_interrupt()
   return main(argv, terminal.terminal())
 
 
