@@ -112,6 +112,11 @@ def read_official(
   Raises:
     ValueError: records have faults; one line with the first and their number.
   """
+  if path.name == 'pairs.jsonl' and (path.parent / 'tfds').exists():
+    raise ValueError(
+      f'pairs must be the folder of a curation, got its file {path}; give '
+      f'{path.parent}'
+    )
   folder = _image_folder(path, images)
   faults, records, images = [], {}, []
   for place, row in record_values.normalized_values(str(path), say):

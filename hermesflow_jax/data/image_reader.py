@@ -128,6 +128,7 @@ def _fault(path, read) -> str:
 def _opened(path):
   """Opens an image; every fault becomes a ValueError of a single line."""
   try:
+    file_kinds.check_regular(path)
     with warnings.catch_warnings():
       warnings.simplefilter('error', Image.DecompressionBombWarning)
       with storage.open_bytes(path) as file, _identified(file, path) as image:

@@ -224,7 +224,8 @@ def answers_table(rows: Sequence[dict]) -> str:
   """Returns text with a line per image, caption and answer."""
   lines = []
   for row in rows:
-    lines.append(row['image'])
+    name = row['image']
+    lines.append(name if name.isprintable() else repr(name))
     if 'caption' in row:
       lines.append(f'  {row["caption"]}')
     lines += [f'  {q} {a}' for q, a in row.get('answers', {}).items()]

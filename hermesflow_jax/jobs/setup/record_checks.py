@@ -171,18 +171,50 @@ def report_misread(
     rows: records with id, caption and questions.
     console: prints the warnings.
   """
-  cut = [r['id'] for r in rows if unified.read_to(r['caption']) is not None]
-  if cut:
-    more = f' and {len(cut) - _LISTED} more' if len(cut) > _LISTED else ''
-    console.say(
-      f'warning: {len(cut)} captions are too long; the model reads only their '
-      f'beginning: {", ".join(cut[:_LISTED])}{more}'
-    )
+  _report_long_captions(unified, rows, console)
   texts = [r['caption'] for r in rows]
   for question in itertools.chain(*(r['questions'] for r in rows)):
     texts += [question['question'], *question['choices']]
   if warning := known_words.unknown_warning(unified.text, texts):
     console.say(warning)
+
+
+def _report_long_captions(unified, rows, console):
+  cut = [r['id'] for r in rows if unified.read_to(r['caption']) is not None]
+  _report_cut(cut, 'captions are', 'the model reads', console)
+
+
+def _report_cut(ids, subject, reader, console):
+  if ids:
+    more = f' and {len(ids) - _LISTED} more' if len(ids) > _LISTED else ''
+    console.say(
+      f'warning: {len(ids)} {subject} too long; {reader} only their '
+      f'beginning: {", ".join(ids[:_LISTED])}{more}'
+    )
+
+
+def report_long_texts(
+  unified: unified_model.UnifiedModel,
+  rows: Sequence[dict],
+  console: terminal.Console,
+) -> None:
+  """Warns of captions of pairs that rows cut, as files of others may hold.
+
+  Args:
+    unified: model that learns.
+    rows: records with id, caption, caption_win and caption_lose.
+    console: prints the warnings.
+  """
+  _report_long_captions(unified, rows, console)
+  replies = unified.text.encode_replies(
+    [r[f'caption_{side}'] for r in rows for side in ('win', 'lose')]
+  )
+  # A reply also has an end token.
+  too_long = [len(tokens) >= unified.lengths.reply for tokens in replies]
+  cut = [
+    r['id'] for n, r in enumerate(rows) if any(too_long[2 * n : 2 * n + 2])
+  ]
+  _report_cut(cut, 'pairs have a caption that is', 'the model learns', console)
 
 
 def report_unused(
