@@ -82,7 +82,8 @@ class PlayData:
     held_out: inputs for evaluation.
     judge: judge for generated images, in evaluation and diagnostics. Training
       never uses it, except in `experiments.ablation` for the 'judge' arm.
-    judged_by: judge name; BASE_MODEL for the base model.
+    judge_record: name of the judge, BASE_MODEL for the base model; and where
+      they apply its `model`, `prompt` and `host`. JSON types.
     similarity: caption scorer, compares captions with the true captions.
     unseen: inputs for evaluation whose captions no round has: more inputs, or
       some from `held_out`; None for none.
@@ -94,7 +95,7 @@ class PlayData:
   inputs: Sequence[input_set.Inputs]
   held_out: input_set.Inputs
   judge: gap.Judge
-  judged_by: str
+  judge_record: dict[str, str]
   similarity: Callable
   unseen: input_set.Inputs | None = None
   publish: Callable | None = None
@@ -103,6 +104,11 @@ class PlayData:
   def input_captions(self) -> frozenset[str]:
     """Captions that inputs have in any round."""
     return frozenset(c for inputs in self.inputs for c in inputs.captions)
+
+  @property
+  def judged_by(self) -> str:
+    """Name of the judge."""
+    return self.judge_record['name']
 
   def judges_itself(self, learned: bool) -> bool:
     """Returns whether the judge and the judged model are the same.
