@@ -10,6 +10,7 @@ import math
 import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from hermesflow_jax.runtime import strict_json
@@ -74,7 +75,7 @@ class Transport:
     request = urllib.request.Request(
       self.address, json.dumps(body).encode(), headers, method='POST'
     )
-    opener = urllib.request.build_opener(_NoRedirect)
+    opener = urllib.request.build_opener(*self._handlers())
     deadline = time.monotonic() + self.timeout
     try:
       with opener.open(request, timeout=self.timeout) as reply:
@@ -88,6 +89,13 @@ class Transport:
       raise RequestFault(f'no reply in {self.timeout:g} s') from error
     except (OSError, http.client.HTTPException) as error:
       raise RequestFault(_plain(error)) from error
+
+  def _handlers(self) -> list:
+    """Returns handlers: no redirects, and no proxy to this machine."""
+    host = urllib.parse.urlsplit(self.address).hostname or ''
+    local = host in ('localhost', '::1') or host.startswith('127.')
+    proxies = [urllib.request.ProxyHandler({})] if local else []
+    return [_NoRedirect, *proxies]
 
   def _refusal(self, error, deadline) -> RequestFault:
     """Returns the fault of a reply with an HTTP status above 299."""
@@ -120,6 +128,8 @@ def _read(reply, deadline) -> bytes:
       raise RequestFault(f'a reply of more than {MOST_BYTES} bytes')
     if time.monotonic() > deadline:
       raise TimeoutError
+  if missing := getattr(reply, 'length', None):
+    raise RequestFault(f'a reply that ends {missing} bytes too early')
   return b''.join(parts)
 
 
