@@ -19,6 +19,7 @@ that the official loader reads.
 """
 
 import argparse
+import errno
 import os
 import pathlib
 import sys
@@ -43,6 +44,7 @@ from conversions import to_pytorch
 from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import write_faults
 
 KINDS = (*from_pytorch.KINDS, 'lora')
 
@@ -98,24 +100,36 @@ def main(argv: list[str], console: terminal.Console) -> int:
   args = command_line().parse_args(argv)
   # The threads of orbax log errors with tracebacks; `main` prints a line.
   logging.set_verbosity(logging.FATAL)
+  write_faults.silence_repeats()
   try:
     _check_flags(args)
     platforms.check()
     _convert(args, console)
   except (ValueError, OSError) as error:
-    reason = str(error)
-    if 'No space left on device' in reason:
-      reason = (
-        f'no space is left on the disk of {args.dst}; free some, then run the '
-        'same command again'
-      )
-    print(f'error: {reason}', file=sys.stderr)
+    print(f'error: {_reason(error, args.dst)}', file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print(f'stopped; nothing was written to {args.dst}', file=sys.stderr)
     return stop_handlers.STOPPED
   console.say(f'wrote {args.dst}')
   return 0
+
+
+def _reason(error: Exception, target: str) -> str:
+  """Returns an error as a single line, in plain words for a full disk."""
+  text = ' '.join(str(error).split())
+  if os.strerror(errno.ENOSPC) in text:
+    return (
+      f'no space is left on the disk of {target}; free some, then run the '
+      'same command again'
+    )
+  for number in (errno.EDQUOT, errno.EFBIG):
+    if os.strerror(number) in text:
+      return (
+        f'{target} could not be written: {os.strerror(number)}; give a DST on '
+        'another disk, or ask for more space'
+      )
+  return text
 
 
 def _check_flags(args) -> None:

@@ -77,6 +77,7 @@ def weight_files(
   """
   files = _in_folder(folder, say)
   if files:
+    _name_float32(folder, files[0], say)
     return files
   for name in ('unwrapped_model', 'pytorch_model'):
     if files := _in_folder(folder / name, say):
@@ -121,6 +122,15 @@ def _content(folder) -> str:
   return f'{listed:.200}'
 
 
+def _name_float32(folder, taken, say) -> None:
+  """Names the checkpoint of DeepSpeed beside weights that are taken."""
+  if others := zero_checkpoint.folders(folder):
+    say(
+      f'{folder}: taking {taken.name}; the float32 weights of the optimizer '
+      f'are in {others[-1].name}, give that folder for them'
+    )
+
+
 def _in_steps(folder, say) -> list[pathlib.Path]:
   """Returns the weights of the newest `checkpoint-<step>`; [] without any."""
   steps = {}
@@ -136,6 +146,8 @@ def _in_steps(folder, say) -> list[pathlib.Path]:
         or zero_checkpoint.parts(path, say)
       )
       if files:
+        if files[0].parent == path:
+          _name_float32(path, files[0], say)
         text = f'{folder} holds {len(steps)} checkpoints: taking {path.name}'
         if without:
           text += f' ({", ".join(without)} without weights)'

@@ -4,7 +4,6 @@ from collections.abc import Callable
 import pathlib
 import shutil
 
-from hermesflow_jax.checkpoints import text_encoder_folder
 from hermesflow_jax.runtime import storage
 
 # Files that `transformers.AutoTokenizer` reads.
@@ -35,15 +34,12 @@ def copy_to_checkpoint(
   if not {'tokenizer.json', 'vocab.txt'} & set(names):
     say(
       f'{source} has no tokenizer: before scoring, put tokenizer.json and '
-      'tokenizer_config.json into the folder '
-      f'{text_encoder_folder.TOKENIZER} of the checkpoint'
+      'tokenizer_config.json into the converted folder'
     )
     return
-  target = checkpoint / text_encoder_folder.TOKENIZER
-  target.mkdir()
   for name in (*names, _CONFIG):
     if (source / name).is_file():
-      shutil.copyfile(source / name, target / name)
+      shutil.copyfile(source / name, checkpoint / name)
 
 
 def copy_from_checkpoint(checkpoint: str, target: pathlib.Path) -> None:
@@ -53,7 +49,7 @@ def copy_from_checkpoint(checkpoint: str, target: pathlib.Path) -> None:
     checkpoint: folder of the checkpoint, which need not have a tokenizer.
     target: folder with the weights.
   """
-  source = storage.path(checkpoint) / text_encoder_folder.TOKENIZER
+  source = storage.path(checkpoint)
   for name in NAMES:
     if (source / name).is_file():
       (target / name).write_bytes((source / name).read_bytes())

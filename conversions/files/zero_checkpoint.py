@@ -73,7 +73,7 @@ def parts(
   if files := _parts_in(folder):
     return files
   latest = folder / 'latest'
-  if latest.is_file() and any(map(_parts_in, _folders_in(folder))):
+  if latest.is_file() and folders(folder):
     with open(latest, 'rb') as file:
       tag = file.read(200).decode(errors='replace').strip()
     if not TAG.fullmatch(tag) or not _parts_in(folder / tag):
@@ -87,6 +87,15 @@ def parts(
   if files:
     say(f'{folder}: taking {tag}')
   return files
+
+
+def folders(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the folders of ZeRO checkpoints in a folder, by name.
+
+  Args:
+    folder: any folder.
+  """
+  return sorted(path for path in _folders_in(folder) if _parts_in(path))
 
 
 def _folders_in(folder) -> list[pathlib.Path]:
@@ -154,8 +163,8 @@ def _by_rank(folder, files):
     match = NAME.fullmatch(path.name)
     if not match:
       raise ValueError(
-        f'{folder} must hold a model that is not split by layers or experts, '
-        f'got {path.name}: {WAY_ON}'
+        f'{folder} must hold a DeepSpeed checkpoint that is not split by '
+        f'layers or experts, got {path.name}: {WAY_ON}'
       )
     if int(match['slice']):
       raise ValueError(

@@ -17,8 +17,8 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import encoder_tokenizer
 
 KINDS = ('bert', 'mpnet')
-# Folder with the tokenizer, in the folder of the checkpoint.
-TOKENIZER = 'tokenizer'
+# Files that hold a tokenizer; either is enough.
+_VOCABULARIES = ('tokenizer.json', 'vocab.txt')
 
 
 def read_record(path: str) -> converted_model.ConversionRecord:
@@ -75,13 +75,13 @@ def load_tokenizer(path: str) -> encoder_tokenizer.EncoderTokenizer:
   Raises:
     ValueError: the tokenizer is missing, or has no tokens of start and end.
   """
-  folder = storage.path(path) / TOKENIZER
-  if not folder.exists():
+  folder = storage.path(path)
+  if not any((folder / name).is_file() for name in _VOCABULARIES):
     raise ValueError(
-      f'the text encoder {path} must have a folder {TOKENIZER}, got none: put '
-      'tokenizer.json and tokenizer_config.json of the encoder into it'
+      f'the text encoder {path} must have a tokenizer, got none: put '
+      'tokenizer.json and tokenizer_config.json of the encoder into the folder'
     )
-  return encoder_tokenizer.load(str(folder))
+  return encoder_tokenizer.load(path)
 
 
 def content_hash(path: str) -> str:

@@ -13,6 +13,7 @@ from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import job_inputs
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import official_files
 from hermesflow_jax.jobs.setup import record_checks
@@ -25,13 +26,13 @@ from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.sequences import text_similarity
+from hermesflow_jax.scoring import scorer_settings
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.shapes import shape_world
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.ModelSettings):
+class Settings(job_model.ModelSettings, scorer_settings.ScorerSettings):
   """Job settings.
 
   Attributes:
@@ -50,7 +51,6 @@ class Settings(job_model.ModelSettings):
     caption_prompt: prompt for a caption.
     sampler: image sampler.
     rules: rules that accept or drop a pair.
-    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     seed: random seed; round r samples with `seed + r`.
     shard: inputs per shard; a stop costs at most a shard.
     share: which share to curate, 0 to `shares` - 1.
@@ -78,7 +78,6 @@ class Settings(job_model.ModelSettings):
   )
   sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
-  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   seed: settings.NonNegativeInt
   shard: settings.PositiveInt
   share: settings.NonNegativeInt
@@ -106,7 +105,7 @@ class Settings(job_model.ModelSettings):
         f'captions must have at least 2 samplers, got {len(self.captions)}'
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
-    text_similarity.get_scorer(self.caption_scorer)
+    self.check_scorers()
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
 
@@ -139,6 +138,7 @@ def run(
   """
   path = job_model.locate(config, console)
   hashes, images = _check_files(config, path, console)
+  job_scoring.check(config, '--config')
   previous, identity = {}, {}
   if config.before:
     previous, identity['pairs_before'] = curation_folder.read_previous_round(
@@ -152,6 +152,7 @@ def run(
     console,
     'manifest.json',
     contents=job_start.input_hashes(parts.text, images)
+    | job_scoring.encoder_hashes(config)
     | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},
     share=(config.share, config.shares),
     base=weights,
@@ -166,9 +167,7 @@ def run(
   if is_finished and not (config.official and official_files.is_missing(root)):
     job_start.report_finished(console, workdir, root)
     return manifest
-  unified = job_model.place_on_mesh(
-    config, parts, mesh, console, config.answering, config.caption_prompt
-  )
+  unified = job_scoring.place_on_mesh(config, parts, mesh, console, config)
   if is_finished:
     official_files.write_of_curation(
       root, config.files, unified.decode, console
@@ -241,7 +240,7 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     config.sampler,
     config.images,
     config.captions,
-    text_similarity.get_scorer(config.caption_scorer),
+    job_scoring.make_caption_scorer(config, unified.mesh),
     number_bounds.seed_of_round(config.seed, config.round),
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))

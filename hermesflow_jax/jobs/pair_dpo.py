@@ -15,6 +15,7 @@ from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import job_inputs
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import official_files
 from hermesflow_jax.jobs.setup import record_checks
@@ -28,7 +29,6 @@ from hermesflow_jax.self_play import play_settings
 from hermesflow_jax.self_play import rounds
 from hermesflow_jax.self_play import run_summary
 from hermesflow_jax.self_play import score_table
-from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.shapes import pixel_judge
 from hermesflow_jax.shapes import shape_world
 
@@ -106,6 +106,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   root = storage.path(workdir)
   path = job_model.locate(config, console)
   hashes, images = check_files(config, path, console)
+  job_scoring.check(config.play, '--config.play')
   mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
@@ -116,7 +117,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     'results.json',
-    contents=job_start.input_hashes(parts.text, images),
+    contents=job_start.input_hashes(parts.text, images)
+    | job_scoring.encoder_hashes(config.play),
     base=weights,
     data=hashes,
     **job_model.answer_encoding(parts.text),
@@ -124,10 +126,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   finished = results.get('rounds', []) if results else []
 
   def load_data():
-    play = config.play
-    base = job_model.place_on_mesh(
-      config, parts, mesh, console, play.answering, play.caption_prompt
-    )
+    base = job_scoring.place_on_mesh(config, parts, mesh, console, config.play)
     return base, play_data(config, base, str(root / 'data'), console)
 
   # Models of rounds before the newest may have been removed to save space.
@@ -286,7 +285,7 @@ def play_data(
     held_out=held_out,
     judge=judge,
     judged_by=judged_by,
-    similarity=text_similarity.get_scorer(config.play.caption_scorer),
+    similarity=job_scoring.make_caption_scorer(config.play, base.mesh),
     unseen=unseen,
     publish=official_files.make_writer(files and files.inputs, console)
     if config.official

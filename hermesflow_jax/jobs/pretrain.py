@@ -195,7 +195,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       return train_step.state_from_model(initial, optim, mesh)
     return train_step.init_state(make_model, optim, key, mesh)
 
-  loss = functools.partial(
+  loss = train_step.hashable_partial(
     pretraining.loss,
     mixture=config.mixture,
     schedule=mask_schedules.parse_schedule(config.mask_schedule),

@@ -135,11 +135,11 @@ class FolderLock:
 
   def _stale_from(self, other, record) -> float:
     """Returns when an unrenewed lock is stale, in seconds since 1970."""
-    if storage.is_local(other):
-      return other.stat().st_mtime + _WATCHED * _RENEWAL
     try:
+      if storage.is_local(other):
+        return other.stat().st_mtime + _WATCHED * _RENEWAL
       return float(record['renewed']) + _OLD
-    except (KeyError, ValueError, TypeError):
+    except (FileNotFoundError, KeyError, ValueError, TypeError):
       return 0.0
 
   def _now(self) -> float:

@@ -38,10 +38,12 @@ def curate(this_round: round_state.Round) -> tuple[dict, dict]:
     lambda: record.exists() and pairs_file.exists()
   ):
     this_round.console.say(f'{folder.name}: pairs found, skipping curation')
-    pairs, curation = (
-      pair_files.read_pairs(folder),
-      output_files.read_json(record),
-    )
+    pairs = pair_files.read_pairs(folder)
+    if pairs.keys() != set(this_round.inputs.ids):
+      raise output_files.damaged(
+        pairs_file, 'its inputs are not those of the round'
+      )
+    curation = output_files.read_json(record, _is_curation)
   else:
     began = time.perf_counter()
     candidates = gather_candidates(
@@ -55,6 +57,13 @@ def curate(this_round: round_state.Round) -> tuple[dict, dict]:
     decode = this_round.sampler(this_round.model).decode
     this_round.data.publish(folder, this_round.inputs, pairs, decode)
   return pairs, curation
+
+
+def _is_curation(record: dict) -> bool:
+  """Returns whether a JSON object has the values that later phases read."""
+  return isinstance(record.get('drops'), dict) and output_files.is_number(
+    record.get('seconds')
+  )
 
 
 def gather_candidates(

@@ -1,5 +1,6 @@
 """Stopped commands leave nothing, and killed ones nothing for ever."""
 
+import asyncio
 import errno
 import fcntl
 import importlib
@@ -55,23 +56,47 @@ def test_an_interrupted_comparison_is_one_line(
 
 
 @pytest.mark.parametrize(
-  'error',
+  'error, line',
   [
-    OSError(errno.ENOSPC, 'No space left on device'),
-    ValueError('RESOURCE_EXHAUSTED: ...\n file 13: No space left on device'),
+    (
+      OSError(errno.ENOSPC, 'No space left on device'),
+      'no space is left on the disk of {}; free some, then run',
+    ),
+    (
+      ValueError('RESOURCE_EXHAUSTED: ...\n file 13: No space left on device'),
+      'no space is left on the disk of {}; free some, then run',
+    ),
+    (
+      ValueError('OUT_OF_RANGE: "x" at\n file 13: File too large'),
+      '{} could not be written: File too large; give a DST on another disk',
+    ),
+    (
+      OSError(errno.EDQUOT, 'Disk quota exceeded'),
+      '{} could not be written: Disk quota exceeded; give a DST on another',
+    ),
   ],
 )
-def test_a_full_disk_is_one_line(run, converted, tmp_path, monkeypatch, error):
+def test_a_full_disk_is_one_line(
+  run, converted, tmp_path, monkeypatch, error, line
+):
   def fail(*_):
-    # As a thread of orbax does.
+    # As a thread of orbax does, and an event loop for each further array.
     logging.error('it failed', exc_info=error)
+    loop = asyncio.new_event_loop()
+    loop.call_exception_handler({'message': 'lost', 'exception': error})
+    loop.close()
     raise error
 
+  # Outside of pytest, what nobody handles is printed.
+  shown = []
+  monkeypatch.setattr(
+    asyncio.log.logger, 'handle', lambda record: shown.append(record)
+  )
   monkeypatch.setattr(checkpoint, 'save', fail)
   code, output = run('showo', converted[0], tmp_path / 'x')
   assert code == 2 and output.count('\n') == 1
-  assert output.startswith('error: no space is left on the disk of')
-  assert not any(tmp_path.iterdir())
+  assert output.startswith('error: ' + line.format(tmp_path / 'x'))
+  assert not any(tmp_path.iterdir()) and not shown
 
 
 def test_a_disk_that_is_too_small_is_named_before_it_is_full(

@@ -24,7 +24,7 @@ def test_the_tokenizer_goes_along_both_ways(tmp_path, kind):
     assert convert.main(arguments, terminal.silent()) == 0
   for name in ('tokenizer.json', 'tokenizer_config.json'):
     content = (source / name).read_bytes()
-    assert (tmp_path / 'ours/tokenizer' / name).read_bytes() == content
+    assert (tmp_path / 'ours' / name).read_bytes() == content
     assert (tmp_path / 'back' / name).read_bytes() == content
 
 
@@ -36,7 +36,7 @@ def test_weights_without_a_tokenizer_say_what_is_missing(tmp_path):
   console = terminal.Console(lines.append, terminal.silent().progress)
   assert convert.main(['bert', str(source), str(tmp_path / 'x')], console) == 0
   assert any('has no tokenizer: before scoring, put' in line for line in lines)
-  with pytest.raises(ValueError, match='must have a folder tokenizer, got'):
+  with pytest.raises(ValueError, match='must have a tokenizer, got none'):
     text_encoder_folder.load_tokenizer(str(tmp_path / 'x'))
 
 

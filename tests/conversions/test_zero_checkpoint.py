@@ -75,6 +75,18 @@ def test_the_file_latest_decides(tmp_path):
     torch_files.refused(tmp_path, 'latest must name a DeepSpeed checkpoint')
 
 
+@pytest.mark.parametrize('given', ['', 'checkpoint-1'])
+def test_weights_beside_it_are_taken_as_before(tmp_path, given):
+  """As transformers' Trainer writes them; the line names the other folder."""
+  folder = tmp_path / 'checkpoint-1'
+  zero_folders.write(folder, 2, 1)
+  torch_files.save(folder / 'pytorch_model.bin', torch_files.ARRAYS)
+  lines = []
+  actual = source.find(str(tmp_path / given), lines.append).tensors
+  torch_files.assert_same(actual, torch_files.ARRAYS)
+  assert f'are in {STEP}, give that folder for them' in lines[0]
+
+
 def test_without_zero_the_module_is_taken(tmp_path):
   state = zero_folders.model_state(2, 1, 0) | {'param_shapes': None}
   path = tmp_path / STEP / 'mp_rank_00_model_states.pt'

@@ -51,6 +51,7 @@ QUICK = (
   f'--config.play.images={IMAGES}',
   '--config.play.batch=1',
   '--config.gallery=1',
+  '--config.official=False',
 )
 
 

@@ -36,6 +36,10 @@ def write_tokenizer(folder: pathlib.Path, kind: str) -> None:
     ]
   )
   start, end = ('<s>', '</s>') if kind == 'mpnet' else ('[CLS]', '[SEP]')
+  core.post_processor = tokenizers.processors.TemplateProcessing(
+    single=f'{start} $A {end}',
+    special_tokens=[(start, ids[start]), (end, ids[end])],
+  )
   transformers.PreTrainedTokenizerFast(
     tokenizer_object=core,
     unk_token='[UNK]',

@@ -4,6 +4,7 @@ Processes and devices:
 
   process_group        joins the processes of a job
   coordinator_address  address of the first process
+  cluster_port         port of the first process in a cluster
   rendezvous           meeting of the processes before JAX connects them
   mesh_config          settings of the device mesh
 
@@ -13,6 +14,7 @@ Model and inputs:
   job_inputs           image-caption inputs
   record_checks        checks of records, before weights are read
   question_inputs      images and questions of `understand`
+  job_scoring          caption scorer and answer matcher, with their encoders
   prompt_list          prompts
   starting_image       image that `generate` starts from, with its mask
   curation_folder      pairs that a finished `curate` wrote

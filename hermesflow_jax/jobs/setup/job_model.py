@@ -23,6 +23,7 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.sequences import text_tokenizer
 
 # What settings that name a tokenizer accept.
@@ -261,6 +262,7 @@ def place_on_mesh(
   console: terminal.Console,
   answering: question_answering.AnswerConfig | None = None,
   caption_prompt: str = text_tokenizer.CAPTION_PROMPT,
+  matcher: text_similarity.Matcher = text_similarity.nearest_choices,
 ) -> unified_model.UnifiedModel:
   """Returns the model of a bundle, placed on a mesh and ready to sample.
 
@@ -271,6 +273,7 @@ def place_on_mesh(
     console: shows progress.
     answering: how questions with choices are answered; None for the default.
     caption_prompt: prompt that captions are asked with.
+    matcher: maps a free reply to the nearest choice.
   """
   return unified_model.place_on_mesh(
     parts,
@@ -279,4 +282,5 @@ def place_on_mesh(
     progress=console.progress,
     answering=answering or question_answering.AnswerConfig(),
     caption_prompt=caption_prompt,
+    matcher=matcher,
   )
