@@ -10,6 +10,7 @@ from conversions import tensor_names
 from conversions import weight_table
 from conversions.files import destination
 from conversions.files import source
+from conversions.tables import clip_model_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
 from conversions.tables import phi_table
@@ -18,14 +19,20 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
+KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision', 'clip')
 NAMES = {
   'showo': tensor_names.Names(
     showo_table.TABLE + showo_table.PROJECTOR, outer=phi_table.PREFIX
   ),
   'magvitv2': tensor_names.Names(magvit_table.TABLE, magvit_table.CONSTANTS),
   'phi': tensor_names.Names(phi_table.ROWS),
-  'clip_vision': tensor_names.Names(clip_table.TABLE, outer='vision_model.'),
+  # A complete CLIP holds a vision tower.
+  'clip_vision': tensor_names.Names(
+    clip_model_table.TABLE, clip_model_table.POSITIONS, outer='vision_model.'
+  ),
+  'clip': tensor_names.Names(
+    clip_model_table.TABLE, clip_model_table.POSITIONS
+  ),
 }
 
 
@@ -79,6 +86,15 @@ def read_model(
       magvit_table.CONSTANTS,
     )
     return magvit_table.to_jax(state_dict, sizes, progress), 0
+  if kind == 'clip':
+    state_dict = clip_model_table.without_positions(state_dict, say)
+    sizes = model_sizes.read_or_list_faults(
+      lambda: clip_model_table.read_sizes(state_dict, config),
+      state_dict,
+      clip_model_table.TABLE,
+      clip_model_table.TABLE,
+    )
+    return clip_model_table.to_jax(state_dict, sizes, progress), 0
   tower = clip_table.vision(state_dict)
   sizes = model_sizes.read_or_list_faults(
     lambda: clip_table.read_sizes(tower, config),

@@ -2,7 +2,7 @@
 
   python -m conversions.verify KIND CHECKPOINT IO.npz [--reference DIR]
 
-  KIND        showo, magvitv2 or clip_vision
+  KIND        showo, magvitv2, clip_vision or clip
   CHECKPOINT  from `conversions.convert`, a trained model, or its run
   IO.npz      inputs and outputs saved from PyTorch (docs/conversion.md)
 
@@ -33,6 +33,7 @@ from conversions import from_pytorch
 from conversions import paths
 from conversions.files import source
 from conversions.verification import checks
+from conversions.verification import image_encoder_checks
 from conversions.verification import showo_checks
 from conversions.verification import vision_checks
 from hermesflow_jax.checkpoints import checkpoint
@@ -42,7 +43,7 @@ from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'clip_vision')
+KINDS = ('showo', 'magvitv2', 'clip_vision', 'clip')
 
 
 def load_arrays(path: str) -> dict[str, np.ndarray]:
@@ -123,6 +124,9 @@ def verify(
     elif kind == 'clip_vision':
       checks_by_key = vision_checks.clip(model, activations)
       inputs = vision_checks.inputs(activations)
+    elif kind == 'clip':
+      checks_by_key = image_encoder_checks.clip(model, activations)
+      inputs = image_encoder_checks.CLIP_INPUTS
     else:
       frozen = None
       if reference:

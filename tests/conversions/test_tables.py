@@ -11,11 +11,13 @@ import pytest
 
 from conversions import weight_rows
 from conversions import weight_table
+from conversions.tables import clip_model_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
+from hermesflow_jax.models import clip_scores
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
@@ -36,6 +38,22 @@ FULL = {
   ),
   'magvitv2': (magvit_table.TABLE, (magvit.Magvit, magvit_config.SHOW_O), 95.4),
   'clip_vision': (clip_table.TABLE, (clip.Clip, clip.ClipConfig()), 303.5),
+  # The sizes that the paper's checkpoints have.
+  'clip_b_32': (
+    clip_model_table.TABLE,
+    (clip_scores.ClipModel, clip_scores.VIT_B_32),
+    151.3,
+  ),
+  'clip_l_14': (
+    clip_model_table.TABLE,
+    (clip_scores.ClipModel, clip_scores.VIT_L_14),
+    427.6,
+  ),
+  'clip_l_14_336': (
+    clip_model_table.TABLE,
+    (clip_scores.ClipModel, clip_scores.VIT_L_14_336),
+    427.9,
+  ),
 }
 
 

@@ -8,11 +8,14 @@ import numpy as np
 
 from conversions.files import safetensors_file
 from conversions.files import tensors
+from conversions.tables import clip_model_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
+from hermesflow_jax.models import clip_scores
+from hermesflow_jax.models import clip_text
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
@@ -26,6 +29,13 @@ WITH_CLIP = showo.ShowOConfig(
   vocabulary.Vocab(20, 8, 19), DECODER, 4, clip_width=12
 )
 CLIP = clip.ClipConfig(width=12, layers=3, heads=2, mlp=20, patch=4, image=12)
+CLIP_MODEL = clip_scores.ClipModelConfig(
+  vision=CLIP,
+  text=clip_text.ClipTextConfig(
+    width=16, layers=2, heads=4, mlp=24, vocab=40, length=9
+  ),
+  features=10,
+)
 MAGVIT = magvit_config.MagvitConfig(
   ch=8,
   encoder_ch_mult=(1, 2),
@@ -56,11 +66,12 @@ KINDS = {
   'with_clip': (showo.ShowO, WITH_CLIP),
   'magvitv2': (magvit.Magvit, MAGVIT),
   'clip_vision': (clip.Clip, CLIP),
+  'clip': (clip_scores.ClipModel, CLIP_MODEL),
 }
 
 
 def model(name: str, seed: int = 0):
-  """Returns a random model: showo, with_clip, magvitv2 or clip_vision."""
+  """Returns a random model of a kind in KINDS."""
   rng = np.random.default_rng(seed)
 
   def initial(path, leaf):
@@ -82,6 +93,7 @@ def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
     'with_clip': showo_table,
     'magvitv2': magvit_table,
     'clip_vision': clip_table,
+    'clip': clip_model_table,
   }[name].to_torch(actual)
   return {
     k: v.astype(dtype) if v.dtype in tensors.FLOATS else v
@@ -95,6 +107,8 @@ def config(name: str) -> dict:
     return magvit_table.official(MAGVIT)
   if name == 'clip_vision':
     return clip_table.official(CLIP, 'float32')
+  if name == 'clip':
+    return clip_model_table.official(CLIP_MODEL, 'float32')
   sizes = SHOW_O if name == 'showo' else WITH_CLIP
   return showo_table.official(sizes, 6)
 
