@@ -5,6 +5,7 @@
         phi          a plain Phi-1.5, which becomes an initial Show-o
         clip_vision  the vision tower of CLIP ViT-L/14-336
         clip         a complete CLIP: both towers and their projections
+        inception    the Inception v3 of the Frechet distance
         lora         LoRA adapters, a folder of PEFT; --base names their model
   SRC   a folder, a file, or a hub id owner/name[@revision]. A folder of
         checkpoints (checkpoint-1000, ...) means the newest

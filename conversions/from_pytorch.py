@@ -12,6 +12,7 @@ from conversions.files import destination
 from conversions.files import source
 from conversions.tables import clip_model_table
 from conversions.tables import clip_table
+from conversions.tables import inception_table
 from conversions.tables import magvit_table
 from conversions.tables import phi_table
 from conversions.tables import showo_table
@@ -19,7 +20,7 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision', 'clip')
+KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision', 'clip', 'inception')
 NAMES = {
   'showo': tensor_names.Names(
     showo_table.TABLE + showo_table.PROJECTOR, outer=phi_table.PREFIX
@@ -32,6 +33,9 @@ NAMES = {
   ),
   'clip': tensor_names.Names(
     clip_model_table.TABLE, clip_model_table.POSITIONS
+  ),
+  'inception': tensor_names.Names(
+    inception_table.TABLE, inception_table.COUNTERS
   ),
 }
 
@@ -60,6 +64,8 @@ def read_model(
     ValueError: lists all faults in the tensors or the config.
   """
   config = weights.config
+  if kind == 'inception':
+    inception_table.refuse_auxiliary(weights.tensors)
   state_dict = tensor_names.plain(weights.tensors, kind, NAMES, say)
   if kind in ('phi', 'showo'):
     theta = config.get('rope_theta', 10_000.0)
@@ -86,6 +92,15 @@ def read_model(
       magvit_table.CONSTANTS,
     )
     return magvit_table.to_jax(state_dict, sizes, progress), 0
+  if kind == 'inception':
+    state_dict = inception_table.without_counters(state_dict, say)
+    sizes = model_sizes.read_or_list_faults(
+      lambda: inception_table.read_sizes(state_dict, config),
+      state_dict,
+      inception_table.TABLE,
+      inception_table.TABLE,
+    )
+    return inception_table.to_jax(state_dict, sizes, progress), 0
   if kind == 'clip':
     state_dict = clip_model_table.without_positions(state_dict, say)
     sizes = model_sizes.read_or_list_faults(

@@ -14,6 +14,7 @@ from conversions.files import safetensors_file
 from conversions.files import tensors
 from conversions.tables import clip_model_table
 from conversions.tables import clip_table
+from conversions.tables import inception_table
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
 from hermesflow_jax.checkpoints import checkpoint
@@ -32,6 +33,7 @@ WEIGHTS = {
   'magvitv2': 'pytorch_model.safetensors',
   'clip_vision': 'model.safetensors',
   'clip': 'model.safetensors',
+  'inception': 'model.safetensors',
 }
 # Files of a bundle that no folder with PyTorch weights has.
 BUNDLE = {'tokenizer.safetensors', 'text.json'}
@@ -52,6 +54,10 @@ def entries_of(kind: str, model) -> dict[str, weight_table.Entry]:
     return weight_table.entries(
       model, magvit_table.TABLE, magvit_table.constants(model.config)
     )
+  if kind == 'inception':
+    return weight_table.entries(
+      model, inception_table.TABLE, inception_table.constants()
+    )
   if kind == 'clip':
     return weight_table.entries(model, clip_model_table.TABLE)
   return weight_table.entries(model, clip_table.TABLE)
@@ -65,6 +71,8 @@ def official_config(
     return showo_table.official(record.sizes, record.max_text)
   if record.kind == 'magvitv2':
     return magvit_table.official(record.sizes)
+  if record.kind == 'inception':
+    return inception_table.official(record.sizes)
   if record.kind == 'clip':
     return clip_model_table.official(record.sizes, dtype)
   return clip_table.official(record.sizes, dtype)

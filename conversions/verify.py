@@ -2,7 +2,7 @@
 
   python -m conversions.verify KIND CHECKPOINT IO.npz [--reference DIR]
 
-  KIND        showo, magvitv2, clip_vision or clip
+  KIND        showo, magvitv2, clip_vision, clip or inception
   CHECKPOINT  from `conversions.convert`, a trained model, or its run
   IO.npz      inputs and outputs saved from PyTorch (docs/conversion.md)
 
@@ -43,7 +43,7 @@ from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'clip_vision', 'clip')
+KINDS = ('showo', 'magvitv2', 'clip_vision', 'clip', 'inception')
 
 
 def load_arrays(path: str) -> dict[str, np.ndarray]:
@@ -127,6 +127,9 @@ def verify(
     elif kind == 'clip':
       checks_by_key = image_encoder_checks.clip(model, activations)
       inputs = image_encoder_checks.CLIP_INPUTS
+    elif kind == 'inception':
+      checks_by_key = image_encoder_checks.inception(model, activations)
+      inputs = image_encoder_checks.INCEPTION_INPUTS
     else:
       frozen = None
       if reference:

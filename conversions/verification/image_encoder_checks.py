@@ -1,6 +1,7 @@
-"""Checks the models that score images: CLIP."""
+"""Checks the models that score images: CLIP and Inception."""
 
 from collections.abc import Mapping
+import functools
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from hermesflow_jax.models import clip_layers
 
 # Hidden states reach 10 and more in trained models, features are unit vectors.
 STATES, FEATURES, LOGITS = 1e-3, 1e-5, 1e-3
+INCEPTION_INPUTS = frozenset(['pixels'])
 CLIP_INPUTS = frozenset(['pixel_values', 'input_ids'])
 
 
@@ -47,6 +49,28 @@ def clip(
   return {
     key: checks.Check(tuple(names), tolerance, compute(function, *names))
     for key, tolerance, function, *names in rows
+  }
+
+
+def inception(
+  model, activations: Mapping[str, np.ndarray]
+) -> dict[str, checks.Check]:
+  """Returns the checks of Inception by key: `pool3` and `logits`.
+
+  Args:
+    model: an Inception.
+    activations: arrays by key; `pixels` are float32[B, 3, H, W] in [-1, 1],
+      `pool3` is float32[B, 2048].
+  """
+
+  @functools.cache
+  def outputs():
+    pixels = np.moveaxis(activations['pixels'], 1, -1)
+    return jax.jit(lambda m, x: m(x))(model, pixels)
+
+  return {
+    'pool3': checks.Check(('pixels',), STATES, lambda: outputs()[0]),
+    'logits': checks.Check(('pixels',), STATES, lambda: outputs()[1]),
   }
 
 

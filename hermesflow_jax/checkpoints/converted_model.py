@@ -15,6 +15,7 @@ from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import clip_scores
+from hermesflow_jax.models import inception
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
@@ -29,6 +30,7 @@ KINDS = {
   'magvitv2': (magvit_config.MagvitConfig, magvit.Magvit),
   'clip_vision': (clip.ClipConfig, clip.Clip),
   'clip': (clip_scores.ClipModelConfig, clip_scores.ClipModel),
+  'inception': (inception.InceptionConfig, inception.Inception),
 }
 
 

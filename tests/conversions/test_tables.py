@@ -13,11 +13,13 @@ from conversions import weight_rows
 from conversions import weight_table
 from conversions.tables import clip_model_table
 from conversions.tables import clip_table
+from conversions.tables import inception_table
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import clip_scores
+from hermesflow_jax.models import inception
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
@@ -53,6 +55,11 @@ FULL = {
     clip_model_table.TABLE,
     (clip_scores.ClipModel, clip_scores.VIT_L_14_336),
     427.9,
+  ),
+  'inception': (
+    inception_table.TABLE,
+    (inception.Inception, inception.InceptionConfig()),
+    23.9,
   ),
 }
 

@@ -10,12 +10,14 @@ from conversions.files import safetensors_file
 from conversions.files import tensors
 from conversions.tables import clip_model_table
 from conversions.tables import clip_table
+from conversions.tables import inception_table
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import clip_scores
 from hermesflow_jax.models import clip_text
+from hermesflow_jax.models import inception
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
@@ -36,6 +38,7 @@ CLIP_MODEL = clip_scores.ClipModelConfig(
   ),
   features=10,
 )
+INCEPTION = inception.InceptionConfig(divisor=16)
 MAGVIT = magvit_config.MagvitConfig(
   ch=8,
   encoder_ch_mult=(1, 2),
@@ -67,6 +70,7 @@ KINDS = {
   'magvitv2': (magvit.Magvit, MAGVIT),
   'clip_vision': (clip.Clip, CLIP),
   'clip': (clip_scores.ClipModel, CLIP_MODEL),
+  'inception': (inception.Inception, INCEPTION),
 }
 
 
@@ -76,8 +80,9 @@ def model(name: str, seed: int = 0):
 
   def initial(path, leaf):
     kind = sharding.path_name(path).rpartition('/')[2]
-    if kind in ('scale', 'bias'):
-      return np.full(leaf.shape, kind == 'scale', np.float32)
+    if kind in ('scale', 'bias', 'mean', 'var'):
+      value = kind in ('scale', 'var')
+      return np.full(leaf.shape, value, np.float32)
     size = np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
     return rng.normal(size=leaf.shape).astype(np.float32) / size
 
@@ -94,6 +99,7 @@ def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
     'magvitv2': magvit_table,
     'clip_vision': clip_table,
     'clip': clip_model_table,
+    'inception': inception_table,
   }[name].to_torch(actual)
   return {
     k: v.astype(dtype) if v.dtype in tensors.FLOATS else v
@@ -109,6 +115,8 @@ def config(name: str) -> dict:
     return clip_table.official(CLIP, 'float32')
   if name == 'clip':
     return clip_model_table.official(CLIP_MODEL, 'float32')
+  if name == 'inception':
+    return inception_table.official(INCEPTION)
   sizes = SHOW_O if name == 'showo' else WITH_CLIP
   return showo_table.official(sizes, 6)
 
