@@ -14,7 +14,9 @@ from conversions import from_pytorch
 from conversions.files import source
 from conversions.tables import clip_model_table
 from hermesflow_jax.models import abstract_modules
+from hermesflow_jax.models import clip
 from hermesflow_jax.models import clip_layers
+from hermesflow_jax.models import clip_pixels
 from hermesflow_jax.models import clip_scores
 from hermesflow_jax.models import clip_text
 
@@ -163,6 +165,24 @@ def test_doubled_records_of_2021_are_read_as_transformers_does():
   ours = clip_model_table.read_sizes(torch_weights.arrays('clip'), record).text
   assert (ours.heads, ours.eos) == (2, 49407)
   assert (theirs.num_attention_heads, theirs.eos_token_id) == (2, 49407)
+
+
+def test_pixels_of_clip_are_those_of_transformers():
+  pytest.importorskip('torch')
+  transformers = pytest.importorskip('transformers')
+  processor = getattr(transformers, 'CLIPImageProcessorPil', None)
+  if processor is None:
+    pytest.skip('this release of transformers has no processor without torch')
+  # With an even number of cropped pixels, so that both crop the same.
+  image = np.random.default_rng(0).integers(0, 256, (40, 52, 3), np.uint8)
+  expected = processor(
+    size={'shortest_edge': 20}, crop_size={'height': 20, 'width': 20}
+  )(image, return_tensors='np')['pixel_values']
+  actual = clip_pixels.prepare_pixels(image[None], 20)
+  np.testing.assert_allclose(actual, expected.transpose(0, 2, 3, 1), atol=1e-6)
+  np.testing.assert_array_equal(
+    actual, clip.normalize_pixels(clip_pixels.crop_square(image[None], 20))
+  )
 
 
 def test_in_bfloat16_features_are_near():
