@@ -10,17 +10,35 @@ from conversions import tensor_names
 from conversions import weight_table
 from conversions.files import destination
 from conversions.files import source
+from conversions.files import tokenizer_files
+from conversions.tables import bert_table
 from conversions.tables import clip_model_table
 from conversions.tables import clip_table
 from conversions.tables import inception_table
 from conversions.tables import magvit_table
+from conversions.tables import mpnet_table
 from conversions.tables import phi_table
 from conversions.tables import showo_table
+from conversions.tables import text_encoder_tensors
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision', 'clip', 'inception')
+KINDS = (
+  *('showo', 'magvitv2', 'phi'),
+  *('clip_vision', 'clip', 'inception'),
+  *('bert', 'mpnet'),
+)
+TEXT_ENCODERS = {'bert': bert_table, 'mpnet': mpnet_table}
+# kind: (table, function that leaves out tensors that are not read)
+IMAGE_ENCODERS = {
+  'clip_vision': (
+    clip_table,
+    lambda state_dict, _: clip_table.vision(state_dict),
+  ),
+  'clip': (clip_model_table, clip_model_table.without_positions),
+  'inception': (inception_table, inception_table.without_counters),
+}
 NAMES = {
   'showo': tensor_names.Names(
     showo_table.TABLE + showo_table.PROJECTOR, outer=phi_table.PREFIX
@@ -37,6 +55,8 @@ NAMES = {
   'inception': tensor_names.Names(
     inception_table.TABLE, inception_table.COUNTERS
   ),
+  'bert': tensor_names.Names(bert_table.TABLE),
+  'mpnet': tensor_names.Names(mpnet_table.TABLE),
 }
 
 
@@ -66,7 +86,10 @@ def read_model(
   config = weights.config
   if kind == 'inception':
     inception_table.refuse_auxiliary(weights.tensors)
-  state_dict = tensor_names.plain(weights.tensors, kind, NAMES, say)
+  state_dict = weights.tensors
+  if kind in TEXT_ENCODERS:
+    state_dict = text_encoder_tensors.encoder_tensors(state_dict, say)
+  state_dict = tensor_names.plain(state_dict, kind, NAMES, say)
   if kind in ('phi', 'showo'):
     theta = config.get('rope_theta', 10_000.0)
     state_dict = tensor_names.without_frequencies(state_dict, theta, say)
@@ -92,32 +115,24 @@ def read_model(
       magvit_table.CONSTANTS,
     )
     return magvit_table.to_jax(state_dict, sizes, progress), 0
-  if kind == 'inception':
-    state_dict = inception_table.without_counters(state_dict, say)
+  if kind in TEXT_ENCODERS:
+    table = TEXT_ENCODERS[kind]
     sizes = model_sizes.read_or_list_faults(
-      lambda: inception_table.read_sizes(state_dict, config),
+      lambda: table.read_sizes(state_dict, config),
       state_dict,
-      inception_table.TABLE,
-      inception_table.TABLE,
+      table.TABLE,
+      text_encoder_tensors.rows_of(table.TABLE, state_dict),
     )
-    return inception_table.to_jax(state_dict, sizes, progress), 0
-  if kind == 'clip':
-    state_dict = clip_model_table.without_positions(state_dict, say)
-    sizes = model_sizes.read_or_list_faults(
-      lambda: clip_model_table.read_sizes(state_dict, config),
-      state_dict,
-      clip_model_table.TABLE,
-      clip_model_table.TABLE,
-    )
-    return clip_model_table.to_jax(state_dict, sizes, progress), 0
-  tower = clip_table.vision(state_dict)
+    return table.to_jax(state_dict, sizes, progress), 0
+  table, select = IMAGE_ENCODERS[kind]
+  state_dict = select(state_dict, say)
   sizes = model_sizes.read_or_list_faults(
-    lambda: clip_table.read_sizes(tower, config),
-    tower,
-    clip_table.TABLE,
-    clip_table.TABLE,
+    lambda: table.read_sizes(state_dict, config),
+    state_dict,
+    table.TABLE,
+    table.TABLE,
   )
-  return clip_table.to_jax(tower, sizes, progress), 0
+  return table.to_jax(state_dict, sizes, progress), 0
 
 
 def write_checkpoint(
@@ -155,6 +170,12 @@ def write_checkpoint(
     model, max_text = read_model(
       kind, weights, seed, console.progress('reading'), console.say
     )
+    # Frequencies are not read, and have a type of their own.
+    read = {
+      name: tensor
+      for name, tensor in weights.tensors.items()
+      if not tensor_names.FREQUENCIES.fullmatch(name)
+    }
     sums = weights.sums()
     if kind == 'phi' and seed:
       # Another seed makes another model from the same files.
@@ -163,7 +184,7 @@ def write_checkpoint(
       kind='showo' if kind == 'phi' else kind,
       sizes=model.config,
       max_text=max_text,
-      dtype=str(weight_table.stored_dtype(weights.tensors)),
+      dtype=str(weight_table.stored_dtype(read)),
       source=weights.name,
       sha256=sums,
     )
@@ -172,6 +193,10 @@ def write_checkpoint(
     )
     console.say('writing')
     checkpoint.save(str(folder), model, record.meta())
+    if kind in TEXT_ENCODERS:
+      tokenizer_files.copy_to_checkpoint(
+        weights.files[0].parent, folder, console.say
+      )
   return record
 
 

@@ -12,16 +12,20 @@ from conversions.files import destination
 from conversions.files import layouts
 from conversions.files import safetensors_file
 from conversions.files import tensors
+from conversions.files import tokenizer_files
+from conversions.tables import bert_table
 from conversions.tables import clip_model_table
 from conversions.tables import clip_table
 from conversions.tables import inception_table
 from conversions.tables import magvit_table
+from conversions.tables import mpnet_table
 from conversions.tables import showo_table
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.checkpoints import text_encoder_folder
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -34,6 +38,14 @@ WEIGHTS = {
   'clip_vision': 'model.safetensors',
   'clip': 'model.safetensors',
   'inception': 'model.safetensors',
+  'bert': 'model.safetensors',
+  'mpnet': 'model.safetensors',
+}
+_TABLES = {
+  'clip_vision': clip_table,
+  'clip': clip_model_table,
+  'bert': bert_table,
+  'mpnet': mpnet_table,
 }
 # Files of a bundle that no folder with PyTorch weights has.
 BUNDLE = {'tokenizer.safetensors', 'text.json'}
@@ -58,9 +70,7 @@ def entries_of(kind: str, model) -> dict[str, weight_table.Entry]:
     return weight_table.entries(
       model, inception_table.TABLE, inception_table.constants()
     )
-  if kind == 'clip':
-    return weight_table.entries(model, clip_model_table.TABLE)
-  return weight_table.entries(model, clip_table.TABLE)
+  return weight_table.entries(model, _TABLES[kind].TABLE)
 
 
 def official_config(
@@ -73,9 +83,7 @@ def official_config(
     return magvit_table.official(record.sizes)
   if record.kind == 'inception':
     return inception_table.official(record.sizes)
-  if record.kind == 'clip':
-    return clip_model_table.official(record.sizes, dtype)
-  return clip_table.official(record.sizes, dtype)
+  return _TABLES[record.kind].official(record.sizes, dtype)
 
 
 def load_jax_model(
@@ -203,6 +211,8 @@ def write_model(
     )
     text = json.dumps(config, indent=2, sort_keys=True) + '\n'
     (folder / 'config.json').write_text(text)
+    if kind in text_encoder_folder.KINDS:
+      tokenizer_files.copy_from_checkpoint(src, folder)
 
 
 def _stored_dtype(array_dtype, float_dtype) -> np.dtype:
@@ -212,7 +222,8 @@ def _stored_dtype(array_dtype, float_dtype) -> np.dtype:
 
 def _is_written_here(folder: pathlib.Path) -> bool:
   """Returns whether `write_model` has written a folder."""
-  names = {p.name for p in folder.iterdir()} - {'config.json'}
+  names = {p.name for p in folder.iterdir()}
+  names -= {'config.json', *tokenizer_files.NAMES}
   if len(names) != 1 or not names <= set(WEIGHTS.values()):
     return False
   try:

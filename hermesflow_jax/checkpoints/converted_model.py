@@ -13,11 +13,13 @@ from typing import Any
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.models import abstract_modules
+from hermesflow_jax.models import bert
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import clip_scores
 from hermesflow_jax.models import inception
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
+from hermesflow_jax.models import mpnet
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import identities
@@ -31,6 +33,8 @@ KINDS = {
   'clip_vision': (clip.ClipConfig, clip.Clip),
   'clip': (clip_scores.ClipModelConfig, clip_scores.ClipModel),
   'inception': (inception.InceptionConfig, inception.Inception),
+  'bert': (bert.BertConfig, bert.Bert),
+  'mpnet': (mpnet.MPNetConfig, mpnet.MPNet),
 }
 
 

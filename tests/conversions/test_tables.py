@@ -11,17 +11,21 @@ import pytest
 
 from conversions import weight_rows
 from conversions import weight_table
+from conversions.tables import bert_table
 from conversions.tables import clip_model_table
 from conversions.tables import clip_table
 from conversions.tables import inception_table
 from conversions.tables import magvit_table
+from conversions.tables import mpnet_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
+from hermesflow_jax.models import bert
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import clip_scores
 from hermesflow_jax.models import inception
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
+from hermesflow_jax.models import mpnet
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.sequences import vocabulary
@@ -61,6 +65,8 @@ FULL = {
     (inception.Inception, inception.InceptionConfig()),
     23.9,
   ),
+  'bert': (bert_table.TABLE, (bert.Bert, bert.BertConfig()), 335.1),
+  'mpnet': (mpnet_table.TABLE, (mpnet.MPNet, mpnet.MPNetConfig()), 109.5),
 }
 
 

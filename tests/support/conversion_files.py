@@ -12,6 +12,8 @@ NAMES = {
   'magvitv2': 'magvitv2',
   'clip_vision': 'clip_vision',
   'clip': 'clip',
+  'bert': 'bert',
+  'mpnet': 'mpnet',
 }
 
 

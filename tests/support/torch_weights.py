@@ -8,18 +8,22 @@ import numpy as np
 
 from conversions.files import safetensors_file
 from conversions.files import tensors
+from conversions.tables import bert_table
 from conversions.tables import clip_model_table
 from conversions.tables import clip_table
 from conversions.tables import inception_table
 from conversions.tables import magvit_table
+from conversions.tables import mpnet_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
+from hermesflow_jax.models import bert
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import clip_scores
 from hermesflow_jax.models import clip_text
 from hermesflow_jax.models import inception
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
+from hermesflow_jax.models import mpnet
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import sharding
@@ -39,6 +43,12 @@ CLIP_MODEL = clip_scores.ClipModelConfig(
   features=10,
 )
 INCEPTION = inception.InceptionConfig(divisor=16)
+BERT = bert.BertConfig(
+  vocab=50, width=24, layers=3, heads=2, mlp=20, positions=40
+)
+MPNET = mpnet.MPNetConfig(
+  vocab=50, width=24, layers=3, heads=2, mlp=20, positions=42
+)
 MAGVIT = magvit_config.MagvitConfig(
   ch=8,
   encoder_ch_mult=(1, 2),
@@ -71,11 +81,13 @@ KINDS = {
   'clip_vision': (clip.Clip, CLIP),
   'clip': (clip_scores.ClipModel, CLIP_MODEL),
   'inception': (inception.Inception, INCEPTION),
+  'bert': (bert.Bert, BERT),
+  'mpnet': (mpnet.MPNet, MPNET),
 }
 
 
 def model(name: str, seed: int = 0):
-  """Returns a random model of a kind in KINDS."""
+  """Returns a random model: a name in KINDS."""
   rng = np.random.default_rng(seed)
 
   def initial(path, leaf):
@@ -100,6 +112,8 @@ def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
     'clip_vision': clip_table,
     'clip': clip_model_table,
     'inception': inception_table,
+    'bert': bert_table,
+    'mpnet': mpnet_table,
   }[name].to_torch(actual)
   return {
     k: v.astype(dtype) if v.dtype in tensors.FLOATS else v
@@ -117,6 +131,10 @@ def config(name: str) -> dict:
     return clip_model_table.official(CLIP_MODEL, 'float32')
   if name == 'inception':
     return inception_table.official(INCEPTION)
+  if name == 'bert':
+    return bert_table.official(BERT, 'float32')
+  if name == 'mpnet':
+    return mpnet_table.official(MPNET, 'float32')
   sizes = SHOW_O if name == 'showo' else WITH_CLIP
   return showo_table.official(sizes, 6)
 
