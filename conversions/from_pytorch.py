@@ -143,6 +143,12 @@ def write_checkpoint(
     model, max_text = read_model(
       kind, weights, seed, console.progress('reading'), console.say
     )
+    # Frequencies are not read, and have a type of their own.
+    read = {
+      name: tensor
+      for name, tensor in weights.tensors.items()
+      if not tensor_names.FREQUENCIES.fullmatch(name)
+    }
     sums = weights.sums()
     if kind == 'phi' and seed:
       # Another seed makes another model from the same files.
@@ -151,7 +157,7 @@ def write_checkpoint(
       kind='showo' if kind == 'phi' else kind,
       sizes=model.config,
       max_text=max_text,
-      dtype=str(weight_table.stored_dtype(weights.tensors)),
+      dtype=str(weight_table.stored_dtype(read)),
       source=weights.name,
       sha256=sums,
     )

@@ -16,10 +16,10 @@ import os
 import sys
 import zipfile
 
-from conversions import stop_signals
+from hermesflow_jax.runtime import entry_point
 
 if __name__ == '__main__':
-  stop_signals.exit_at_once()
+  entry_point.prepare()  # Before imports that take time.
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
@@ -39,8 +39,8 @@ from conversions.verification import vision_checks
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import run_folder
-from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import platforms
+from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import terminal
 
 KINDS = ('showo', 'magvitv2', 'clip_vision', 'bert', 'mpnet')
@@ -162,6 +162,7 @@ def command_line() -> argparse.ArgumentParser:
   return parser
 
 
+@stop_handlers.single_interrupt()
 def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns the exit code."""
   args = command_line().parse_args(argv)
@@ -184,7 +185,7 @@ def main(argv: list[str], console: terminal.Console) -> int:
     return 2
   except KeyboardInterrupt:
     print('stopped', file=sys.stderr)
-    return stop_signals.STOPPED
+    return stop_handlers.STOPPED
   for result in results:
     console.say(str(result))
   passed = sum(result.passed is True for result in results)
@@ -197,7 +198,6 @@ def main(argv: list[str], console: terminal.Console) -> int:
 
 def run(argv: list[str]) -> int:
   """Runs the command in a process of its own; returns the exit code."""
-  stop_signals.raise_interrupt()
   return main(argv, terminal.terminal())
 
 

@@ -60,7 +60,9 @@ def read_records(
     source: files.
     say: receives a line for each skipped record and question. Of two records
       with the same id, the second is skipped.
-    check: raises ValueError for records that the caller cannot use.
+    check: raises ValueError for records that the caller cannot use. It also
+      receives records with other faults: fields with a fault are None or
+      lacking, and a question with a fault is left out.
     opened: number of records, the first by id, whose local images are opened to
       report broken images together with other faults; None for all. With
       on_error='skip' none is opened: encoding reports broken images.
@@ -78,24 +80,30 @@ def read_records(
       without questions, and answers that are not among the choices.
   """
   folder = image_folder.ImageFolder(source.images)
-  questions_by_id, faults, records, places = None, [], {}, {}
+  questions_by_id, faults, records, images = None, [], {}, {}
   if source.questions:
     questions_by_id, faults = tifa_questions.read_questions(
       source.questions, say
     )
   for place, row in record_values.normalized_values(source.annotations, say):
-    try:
-      record = _record(row, folder, questions_by_id)
-      if record['id'] in records:
-        raise ValueError(f'duplicate id {record["id"]!r}')
-      check(record)
-      records[record['id']], places[record['id']] = record, place
-    except ValueError as error:
-      faults.append(f'{place}: {error}')
+    row_faults = []
+    record = input_faults.attempt(
+      row_faults, _record, row, folder, questions_by_id, row_faults
+    )
+    if record:
+      name = record['id']
+      images.setdefault(name, (f'{place}: id {name!r}', record['path']))
+      if name in records:
+        row_faults.append(f'duplicate id {name!r}')
+      input_faults.attempt(row_faults, check, record)
+      if not row_faults:
+        records[name] = record
+    if row_faults:
+      faults.append(f'{place}: {"; ".join(row_faults)}')
   if source.on_error == 'raise':
-    for name in sorted(records)[:opened]:
-      fault = image_reader.header_fault(records[name]['path'])
-      faults += [f'{places[name]}: id {name!r}: {fault}'] if fault else []
+    faults += image_reader.faults_of_all(
+      [images[name] for name in sorted(images)[:opened]], bool(faults)
+    )
   if not records and not faults:
     faults.append('there is no record')
   input_faults.raise_or_report(
@@ -104,13 +112,15 @@ def read_records(
   return [records[name] for name in sorted(records)]
 
 
-def _record(row, folder, questions_by_id) -> dict:
-  """Returns a checked record.
+def _record(row, folder, questions_by_id, faults: list[str]) -> dict:
+  """Returns a checked record; appends its faults to `faults`.
+
+  A field with a fault is None, and a question with a fault is left out.
 
   Raises:
-    ValueError: all faults of the record.
+    ValueError: the record has no id.
   """
-  name, faults = record_values.get_id(row), []
+  name = record_values.get_id(row)
   row = _llava_fields(row)
 
   checked = functools.partial(input_faults.attempt, faults)
@@ -131,13 +141,11 @@ def _record(row, folder, questions_by_id) -> dict:
   questions = [
     checked(tifa_questions.check_question, question) for question in questions
   ]
-  if faults:
-    raise ValueError('; '.join(faults))
   return {
     'id': name,
     'path': path,
     'caption': caption,
-    'questions': questions,
+    'questions': [question for question in questions if question],
     'official_id': row['id'],
     'prompt': prompt,
   }

@@ -2,17 +2,13 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
-import itertools
 import re
 
+from hermesflow_jax.data.sources import json_rows
 from hermesflow_jax.runtime import storage
-from hermesflow_jax.runtime import strict_json
-from hermesflow_jax.runtime import text_files
 from hermesflow_jax.runtime import user_text
 
 NAME = re.compile(r'[A-Za-z0-9._-]{1,128}')
-# Fields that tell records and questions from other objects.
-_TYPICAL = frozenset({'caption', 'question', 'conversations'})
 # Fields whose characters stay: names of files and records, and captions of
 # pairs, which a model wrote.
 _KEPT = (
@@ -27,7 +23,7 @@ _KEPT = (
 
 
 def iterate_values(path: str) -> Iterable[tuple[str, object]]:
-  """Yields (place, value) for each record; see `strict_json.records`.
+  """Yields (place, value) for each record; see `json_rows.index_file`.
 
   Args:
     path: annotation file.
@@ -35,43 +31,9 @@ def iterate_values(path: str) -> Iterable[tuple[str, object]]:
   Raises:
     ValueError: the file cannot be read.
   """
-  values = strict_json.records(text_files.read(storage.path(path)))
-  first = list(itertools.islice(values, 2))
-  if len(first) == 1 and (parts := _named_records(first[0][1])):
-    yield from parts
-    return
-  yield from first
-  yield from values
-
-
-def _named_records(value) -> list[tuple[str, object]]:
-  """Returns the records that an object around all records holds, or [].
-
-  Forms are {"data": [record, ...]}, {id: record, ...} and {id: [question, ...],
-  ...}, in which the key is the id of a record without one.
-  """
-  if not isinstance(value, dict) or 'id' in value:
-    return []
-  lists = {
-    key: part if isinstance(part, list) else [part]
-    for key, part in value.items()
-  }
-  records = list(itertools.chain(*lists.values()))
-  if not all(isinstance(record, dict) for record in records):
-    return []
-  wrapped = len(value) == 1 and isinstance(next(iter(value.values())), list)
-  known = [not _TYPICAL.isdisjoint(record) for record in records]
-  # COCO's object of images, annotations and licenses is no such object.
-  if not (any(known) if wrapped else known and all(known)):
-    return []
-  return [
-    (
-      f'{key}[{number}]' if isinstance(value[key], list) else key,
-      record if wrapped else {'id': key} | record,
-    )
-    for key, part in lists.items()
-    for number, record in enumerate(part)
-  ]
+  rows = json_rows.index_file(storage.path(path))
+  for number in range(len(rows)):
+    yield rows.place(number), rows.read(number)
 
 
 def normalized_values(

@@ -50,7 +50,7 @@ def run(
   began = time.perf_counter()
   root = storage.path(workdir)
   path = job_model.locate(config.self_play, console)
-  hashes, images = pair_dpo.check_files(config.self_play, console)
+  hashes, images = pair_dpo.check_files(config.self_play, path, console)
   play = config.self_play.play
   job_scoring.check(play, '--config.self_play.play')
   mesh = job_model.make_mesh(

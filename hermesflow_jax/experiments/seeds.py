@@ -66,7 +66,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   mesh = job_model.make_mesh(
     config.self_play, path, console, config.control.batches.divisor
   )
-  hashes, images = pair_dpo.check_files(config.self_play, console)
+  hashes, images = pair_dpo.check_files(config.self_play, path, console)
   parts, weights = job_start.load_initial_model(config.self_play, path, mesh)
   # The number of rounds decides the steps of a control.
   workdir_claim.claim_workdir(

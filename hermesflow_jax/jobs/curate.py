@@ -6,7 +6,6 @@ import typing
 
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import gathering
-from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.data import input_set
@@ -16,7 +15,10 @@ from hermesflow_jax.jobs.setup import job_inputs
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import official_files
+from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.jobs.setup import tokenizer_hashes
+from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -135,7 +137,7 @@ def run(
     The manifest; None if other shares are not finished.
   """
   path = job_model.locate(config, console)
-  hashes, images = _file_hashes(config, console)
+  hashes, images = _check_files(config, path, console)
   job_scoring.check(config, '--config')
   previous, identity = {}, {}
   if config.before:
@@ -159,12 +161,18 @@ def run(
     **job_model.answer_encoding(parts.text),
   )
   root = storage.path(workdir)
-  if manifest is not None and job_start.all_exist(
+  is_finished = manifest is not None and job_start.all_exist(
     console, lambda: curation_folder.missing_files(root, manifest)
-  ):
+  )
+  if is_finished and not (config.official and official_files.is_missing(root)):
     job_start.report_finished(console, workdir, root)
     return manifest
   unified = job_scoring.place_on_mesh(config, parts, mesh, console, config)
+  if is_finished:
+    official_files.write_of_curation(
+      root, config.files, unified.decode, console
+    )
+    return manifest
   inputs = _read_inputs(config, unified, root, console)
   same_inputs = config.before and not config.fresh_inputs
   if same_inputs and previous.keys().isdisjoint(inputs.ids):
@@ -180,26 +188,30 @@ def run(
       'to other shares'
     )
     return None
+  candidates = gathering.collect(store, inputs, config.shard)
+  pairs = pair_selection.select_pairs(
+    candidates, inputs.ids, config.rules, previous
+  )
+  if config.official:
+    # Not under the lock: all processes meet here, and one would wait for it.
+    write_official = official_files.make_writer(config.files, console)
+    write_official(root, inputs, pairs, unified.decode)
   with curation_folder.finish_lock(root):
     manifest = curation_folder.read_finished(root)
     if manifest is None:
       manifest = write_pairs(
-        config, inputs, previous, store, root, console, unified
+        config, inputs, pairs, store.count, root, console, unified
       )
   return manifest
 
 
-def _file_hashes(config, console) -> tuple[dict | None, list]:
-  """Checks the user's files.
-
-  Returns:
-    Their SHA-256 and the image files; None and [] without files.
-  """
+def _check_files(config, path, console) -> tuple[dict | None, list]:
+  """Returns SHA-256 and images of the user's files; None and [] without."""
   if not config.files:
     return None, []
-  records = record_files.read_records(config.files, opened=config.inputs_so_far)
-  job_inputs.report_unused(
-    config.files, len(records), config.inputs_so_far, console
+  unified = record_checks.load_text_checks(config, path, config.answering)
+  records = record_checks.read_records(
+    config.files, config.inputs_so_far, unified, console
   )
   images = [row['path'] for row in records[: config.inputs_so_far]]
   return record_files.file_hashes(config.files), images
@@ -229,7 +241,7 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     config.images,
     config.captions,
     job_scoring.make_caption_scorer(config, unified.mesh),
-    config.seed + config.round,
+    number_bounds.seed_of_round(config.seed, config.round),
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))
   store = shards.Shards(root / 'shards', len(spans))
@@ -254,40 +266,29 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
 def write_pairs(
   config: Settings,
   inputs: input_set.Inputs,
-  previous: dict,
-  store: shards.Shards,
+  pairs: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]],
+  shard_count: int,
   root: pathlib.PurePath,
   console: terminal.Console,
   unified: unified_model.UnifiedModel,
 ) -> dict:
-  """Selects pairs from all shards and writes them; returns the manifest.
+  """Writes the pairs, prints their counts, and returns the manifest.
 
   Args:
     config: job settings.
     inputs: round inputs.
-    previous: previous pairs by id; {} in round 1.
-    store: finished candidate shards.
+    pairs: (caption pair, image pair) by input id.
+    shard_count: candidate shards.
     root: run folder.
     console: prints the counts.
-    unified: decodes images for the official records.
+    unified: model whose tokenizers the pairs were made with.
   """
-  candidates = gathering.collect(store, inputs, config.shard)
-  pairs = pair_selection.select_pairs(
-    candidates, inputs.ids, config.rules, previous
-  )
-  if config.official:
-    known = config.files and official_pair_writer.official_fields(
-      record_files.read_records(config.files)
-    )
-    official_pair_writer.write_official(
-      root, inputs, pairs, unified.decode, known, console.say
-    )
   manifest = curation_folder.write_curation(
     root,
     inputs,
     pairs,
     config.round,
-    store.count,
+    shard_count,
     tokenizer_hashes.hashes_of(unified),
   )
   for kind, counts in manifest['drops'].items():

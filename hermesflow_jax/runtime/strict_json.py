@@ -68,7 +68,7 @@ def records(text: str) -> Iterator[tuple[str, object]]:
     as the first record.
   """
   text = text.removeprefix('\ufeff')
-  if _is_lines(text):
+  if is_lines(text):
     for number, line in enumerate(text.split('\n'), 1):
       line = line.strip()
       if line:
@@ -77,8 +77,12 @@ def records(text: str) -> Iterator[tuple[str, object]]:
     yield from _spread(text)
 
 
-def _is_lines(text):
-  """Returns whether each line is a record."""
+def is_lines(text: str) -> bool:
+  """Returns whether each line of a file is a record.
+
+  Args:
+    text: content of the file, without byte order mark.
+  """
   lines = (line for line in text.split('\n') if line.strip())
   first, second = next(lines, '').strip(), next(lines, '').strip()
   if first.startswith('['):

@@ -20,10 +20,27 @@ def read(path: pathlib.PurePath) -> str:
       lines are no UTF-8 text.
   """
   try:
+    file_kinds.check_regular(path)
     data = path.read_bytes()
-  except storage.failures() as error:
+  except (*storage.failures(), ValueError) as error:
     reason = getattr(error, 'strerror', None) or error
     raise ValueError(f'{path} cannot be read: {reason}') from error
+  check(path, data)
+  text = data.decode('utf-8-sig', 'surrogateescape')
+  return text.replace('\r\n', '\n').replace('\r', '\n')
+
+
+def check(path: pathlib.PurePath, data: bytes) -> None:
+  """Raises ValueError for bytes that are no UTF-8 text.
+
+  Args:
+    path: file of the bytes, for the error.
+    data: content of the file, or its first lines.
+
+  Raises:
+    ValueError: the bytes begin a file of another kind, or most of their lines
+      are no UTF-8 text.
+  """
   text = data.decode('utf-8-sig', 'surrogateescape')
   lines = [line for line in text.split('\n') if line.strip()]
   kind = file_kinds.name_of_bytes(data)
@@ -34,7 +51,6 @@ def read(path: pathlib.PurePath) -> str:
       f'{path} cannot be read: it must be UTF-8 text, got '
       + (kind or f'the bytes {data[:20]!r}; save it as UTF-8')
     )
-  return text.replace('\r\n', '\n').replace('\r', '\n')
 
 
 def _is_text(line):

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+import functools
+import json
 import os
 import re
 import typing
@@ -191,6 +193,16 @@ class TextTokenizer:
         break
       tokens.append(int(token))
     return self._tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+
+  @functools.cached_property
+  def content(self) -> str:
+    """Content of the tokenizer's `tokenizer.json` file, without spaces."""
+    # Python's form of numbers and of special characters, not the library's.
+    return json.dumps(
+      json.loads(self._tokenizer.backend_tokenizer.to_str()),
+      ensure_ascii=False,
+      separators=(',', ':'),
+    )
 
   def save(self, path: str) -> None:
     """Writes the tokenizer to a `tokenizer.json` file."""

@@ -261,3 +261,28 @@ def test_a_name_of_a_bucket_that_means_no_image_is_refused(bucket, name):
     ValueError, match='must name existing image files, got gs://bucket/'
   ):
     image_listing.list_images([f'gs://bucket/{name}'])
+
+
+LONG = 'what is ' + 'the ring with ' * 9 + '?'
+
+
+def test_faults_of_images_and_questions_are_named_at_once(run, folder, idle):
+  (folder / '1.png').write_bytes(b'GIF89a')
+  data = (folder / '3.png').read_bytes()
+  (folder / '3.png').write_bytes(data[: len(data) // 2])
+  with pytest.raises(ValueError) as error:
+    run(images=(str(folder), '/none.png'), questions=('a ?', LONG))
+  for fault in ('at most 14 tokens', "1.png': ", "3.png': ", 'got /none.png'):
+    assert fault in str(error.value)
+
+
+def test_images_and_questions_with_faults_may_be_skipped(run, folder):
+  (folder / '1.png').write_bytes(b'GIF89a')
+  rows, output = run(
+    images=(str(folder), '/none.png'),
+    questions=(LONG, *QUESTIONS),
+    on_error='skip',
+  )
+  assert [tuple(row['answers']) for row in rows] == [QUESTIONS] * 4
+  assert output[0] == '2 of 6 left out:' and '/none.png' in output[1]
+  assert output[3] == '1 of 3 left out:' and 'at most 14 tokens' in output[4]

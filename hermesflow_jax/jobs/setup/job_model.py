@@ -11,6 +11,7 @@ from hermesflow_jax.checkpoints import lora_checkpoint
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.checkpoints import part_checks
+from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import lora
@@ -56,8 +57,8 @@ class ModelSettings:
     sizes: expected sizes; None takes the sizes of a trained model or a bundle.
     chunk: most rows that a device samples at once.
     adapters: folder that `lora_checkpoint.save_adapters` wrote, e.g. in
-      `conversions.convert lora`; its adapters are added to the model. '' for
-      none.
+      `conversions.convert lora`; its adapters are added to the model. The
+      folder of a run means its newest adapters. '' for none.
   """
 
   mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
@@ -121,7 +122,15 @@ def locate(
         f'{path} was trained with {trained.image_tokens} tokens per image; '
         f'this run has {image_tokens}'
       )
-  if config.adapters and not checkpoint.is_checkpoint(config.adapters):
+  if config.adapters:
+    _locate_adapters(config, console)
+  return path
+
+
+def _locate_adapters(config, console):
+  """Checks that adapters exist, and reports which of a run are taken."""
+  adapters = run_folder.newest_adapters(config.adapters)
+  if adapters is None:
     if (storage.path(config.adapters) / 'adapter_config.json').is_file():
       raise ValueError(
         'adapters must be a folder of this library, got the PEFT folder '
@@ -133,7 +142,8 @@ def locate(
       f'adapters must be a folder that training or a conversion wrote, got '
       f'{config.adapters}: no checkpoint at this path'
     )
-  return path
+  if adapters != storage.path(config.adapters):
+    console.say(f'adapters {config.adapters}: using {adapters}')
 
 
 def _check_tokenizers(config, model, console):
@@ -204,7 +214,7 @@ def load_parts(
   if not config.adapters:
     return parts
   adapters, kind = lora_checkpoint.read_adapters(
-    config.adapters, parts.model, mesh
+    str(run_folder.newest_adapters(config.adapters)), parts.model, mesh
   )
   model = jax.device_put(parts.model, sharding.shardings(parts.model, mesh))
   return dataclasses.replace(
@@ -221,9 +231,10 @@ def weight_hashes(config: ModelSettings, path: pathlib.PurePath) -> dict:
   """
   hashes = dict(initial_model.open(path).weight_hashes(config.tokenizer))
   if config.adapters:
+    adapters = str(run_folder.newest_adapters(config.adapters))
     hashes |= {
       f'adapters/{name}': value
-      for name, value in checkpoint.array_hashes(config.adapters).items()
+      for name, value in checkpoint.array_hashes(adapters).items()
     }
   return hashes
 

@@ -1,0 +1,1 @@
+"""Readers of image-caption data sets in the forms that people share."""
