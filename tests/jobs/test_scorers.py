@@ -210,6 +210,27 @@ def test_the_scorer_and_the_matcher_share_an_encoder(encoders):
   assert first.get('sentence') is not first.get('bert')
 
 
+def test_hashes_are_read_before_one_process_asks_for_them(
+  encoders, monkeypatch
+):
+  """All processes read a checkpoint together; the first alone would fail."""
+  read = []
+  monkeypatch.setattr(
+    job_scoring.text_encoder_folder, 'content_hash', read.append
+  )
+
+  class Play(scorer_settings.ScorerSettings):
+    free_answers = True
+
+  play = Play(
+    caption_scorer='bert',
+    answer_matcher='sentence',
+    encoders=encoder_settings.EncoderSettings(**encoders),
+  )
+  assert len(job_scoring.encoder_hashes(play)) == 2
+  assert read == [encoders['bert'], encoders['sentence']]
+
+
 @pytest.mark.parametrize('free', [False, True])
 def test_free_answers_alone_read_the_encoder_of_the_matcher(
   encoders, free, monkeypatch
