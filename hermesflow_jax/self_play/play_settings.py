@@ -16,9 +16,6 @@ from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.scoring import scorer_settings
 
-# Name of the judge of images that are generated for the user's own files.
-BASE_MODEL = 'base model'
-
 
 @dataclasses.dataclass(frozen=True)
 class PlayConfig(learning.LearningConfig, scorer_settings.ScorerSettings):
@@ -82,7 +79,7 @@ class PlayData:
     held_out: inputs for evaluation.
     judge: judge for generated images, in evaluation and diagnostics. Training
       never uses it, except in `experiments.ablation` for the 'judge' arm.
-    judge_record: name of the judge, BASE_MODEL for the base model; and where
+    judge_record: name of the judge, gap.BASE_MODEL for the base model; and where
       they apply its `model`, `prompt` and `host`. JSON types.
     similarity: caption scorer, compares captions with the true captions.
     unseen: inputs for evaluation whose captions no round has: more inputs, or
@@ -116,7 +113,7 @@ class PlayData:
     Args:
       learned: whether the judged model has been trained since the base model.
     """
-    return self.judged_by == BASE_MODEL and not learned
+    return self.judged_by == gap.BASE_MODEL and not learned
 
 
 def round_inputs(

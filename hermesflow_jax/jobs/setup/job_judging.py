@@ -7,6 +7,7 @@ import pathlib
 
 import jax
 
+from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import tokenizer_hashes
@@ -23,7 +24,7 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.scoring import imported_function
-from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.shapes import pixel_judge
 
 SETTING = 'judge'
@@ -75,16 +76,22 @@ def check(config, root: pathlib.PurePath, console: terminal.Console) -> None:
 def content_hashes(config) -> dict[str, Callable]:
   """Returns `contents` of `workdir_claim.claim_workdir` for the judge.
 
+  All processes call it.
+
   Args:
     config: settings of `pair_dpo`.
   """
-  hashes = {}
-  if config.judge.kind == 'model':
+  judge, hashes = config.judge, {}
+  if judge.kind == 'model':
     settings = _model_settings(config)
-    hashes['judge_model'] = lambda: job_model.weight_hashes(
-      settings, job_model.locate(settings)
-    )
-  if config.judge.kind in _MATCHED and not config.play.free_answers:
+    path = job_model.locate(settings)
+    # All processes read a checkpoint together.
+    weights = job_model.weight_hashes(settings, path)
+    hashes['judge_model'] = lambda: weights
+    if judge.text:
+      text = text_tokenizer.load(judge.text)
+      hashes['judge_text'] = functools.partial(tokenizer_hashes.text_hash, text)
+  if judge.kind in _MATCHED and not config.play.free_answers:
     hashes |= job_scoring.matcher_hashes(config.play)
   return hashes
 
@@ -126,9 +133,7 @@ def make(
       'name': judge.kind
     }
   if config.files:
-    return functools.partial(_answer_questions, base), {
-      'name': play_settings.BASE_MODEL
-    }
+    return functools.partial(_answer_questions, base), {'name': gap.BASE_MODEL}
   return pixel_judge.judge_of_codes(base.decode), {'name': 'pixels'}
 
 
@@ -195,7 +200,7 @@ def _make_model_judge(config, base, console):
   play = config.play
   if _same_weights(config, settings, path):
     # The judge of images of files without this setting, under its own name.
-    record['name'] = play_settings.BASE_MODEL
+    record['name'] = gap.BASE_MODEL
     return functools.partial(_answer_questions, base), record
   parts = job_model.load_parts(settings, path, base.mesh)
   model = job_scoring.place_on_mesh(settings, parts, base.mesh, console, play)
