@@ -79,8 +79,8 @@ class PlayData:
     held_out: inputs for evaluation.
     judge: judge for generated images, in evaluation and diagnostics. Training
       never uses it, except in `experiments.ablation` for the 'judge' arm.
-    judge_record: name of the judge, gap.BASE_MODEL for the base model; and where
-      they apply its `model`, `prompt` and `host`. JSON types.
+    judge_record: `name` of the judge, `gap.BASE_MODEL` for the base model; and
+      where they apply its `model`, `prompt` and `host`. JSON types.
     similarity: caption scorer, compares captions with the true captions.
     unseen: inputs for evaluation whose captions no round has: more inputs, or
       some from `held_out`; None for none.

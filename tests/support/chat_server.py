@@ -28,9 +28,10 @@ def reply(text, prompt_tokens=10, completion_tokens=2):
 
 
 def first_choice(body):
-  """Returns the first of the choices in a request with the default prompt."""
+  """Returns the first of the choices in a request; 'yes' without choices."""
   text = body['messages'][0]['content'][-1]['text']
-  return re.search('Choices: (.*?)(,|$)', text)[1]
+  match = re.search('Choices: (.*?)(,|$)', text)
+  return match[1] if match else 'yes'
 
 
 def pixels(body):

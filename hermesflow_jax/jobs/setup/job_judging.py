@@ -190,7 +190,10 @@ def _locate(config, console) -> pathlib.PurePath:
   try:
     return job_model.locate(_model_settings(config), console)
   except ValueError as error:
-    raise ValueError(f'{SETTING}.{error}') from error
+    raise ValueError(
+      f'{SETTING}.init_from must be a model, got {config.judge.init_from}: '
+      f'{error}'
+    ) from error
 
 
 def _make_model_judge(config, base, console):
