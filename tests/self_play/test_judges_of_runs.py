@@ -216,7 +216,10 @@ def test_the_model_of_another_checkpoint_judges(base, tmp_path):
       {'kind': 'no_module:f'},
       'judge.kind must be a function that can be impor',
     ),
-    ({'kind': 'model', 'init_from': 'no'}, 'judge.init_from must be a model, got no: no check'),
+    (
+      {'kind': 'model', 'init_from': 'no'},
+      'judge.init_from must be a model, got no: no check',
+    ),
     ({'kind': 'files', 'answers': 'no'}, 'judge.answers must be a file'),
   ],
 )
