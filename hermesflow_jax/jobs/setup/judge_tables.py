@@ -29,13 +29,16 @@ def answer_rows(
     reply that resembles no choice. And the number of such replies.
   """
   complete = [all(q['id'] in answers for q in row['questions']) for row in rows]
-  asked = [q for row, c in zip(rows, complete) if c for q in row['questions']]
+  kept_questions = [
+    q for row, c in zip(rows, complete) if c for q in row['questions']
+  ]
   numbers = matcher(
-    [answers[q['id']] for q in asked], [q['choices'] for q in asked]
+    [answers[q['id']] for q in kept_questions],
+    [q['choices'] for q in kept_questions],
   )
   texts = iter(
     '' if number is None else q['choices'][number]
-    for number, q in zip(numbers, asked, strict=True)
+    for number, q in zip(numbers, kept_questions, strict=True)
   )
   return [
     [next(texts) for _ in row['questions']] if c else None

@@ -94,9 +94,9 @@ def rows(
     for begin in range(0, len(inputs), _BLOCK):
       span = slice(begin, begin + _BLOCK)
       images, questions = base.decode(codes[span]), inputs.questions[span]
-      asked = question_files.rows(images, questions)
-      question_files.write_images(target, images, asked)
-      for n, (public, records) in enumerate(zip(asked, questions), begin):
+      public_rows = question_files.rows(images, questions)
+      question_files.write_images(target, images, public_rows)
+      for n, (public, records) in enumerate(zip(public_rows, questions), begin):
         out.append(
           {
             'part': part,
@@ -118,7 +118,7 @@ def _parts(root, config, base, pairs, console) -> Iterator[tuple]:
     inputs = curate.read_inputs(config, base, root, console)
     yield from _sides(root, '', inputs)
     return
-  # The run's own judge is not asked.
+  # The run's own judge is not public_rows.
   config = dataclasses.replace(config, judge=judge_settings.JudgeSettings())
   data = pair_dpo.play_data(config, base, str(root / 'data'), console)
   rounds = job_start.read_results(root / 'results.json')['rounds']
