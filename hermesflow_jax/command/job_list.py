@@ -16,6 +16,7 @@ JOBS = {
   'learn': 'jobs.learn',
   'benchmark': 'jobs.benchmark',
   'judge': 'jobs.judge',
+  'questions': 'jobs.questions',
 }
 
 
