@@ -24,6 +24,8 @@ FORMATS = ('PNG', 'JPEG', 'WEBP')
 VERSION = 2
 # Larger images are refused.
 MAX_PIXELS = 64_000_000
+# EXIF's tag of the orientation, and its values for an image on its side.
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 
 def load_image(path: pathlib.PurePath, size: int) -> np.ndarray:
@@ -81,13 +83,30 @@ def header_fault(path: pathlib.PurePath) -> str:
   Args:
     path: file, a `storage.path`.
   """
-  if not storage.is_local(path):
+  if isinstance(path, pathlib.PurePath) and not storage.is_local(path):
     return ''
   try:
     with _opened(path):
       return ''
   except ValueError as error:
     return str(error)
+
+
+def image_size(path: pathlib.PurePath, decode: bool) -> tuple[int, int]:
+  """Returns the (width, height) of an upright image in pixels.
+
+  Args:
+    path: PNG, JPEG or WebP file, a `storage.path` or `StoredImage`.
+    decode: whether all pixels are read, which finds truncated files.
+
+  Raises:
+    ValueError: as `load_image`.
+  """
+  with _opened(path) as image:
+    if decode:
+      image.load()
+    turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+    return image.size[::-1] if turned else image.size
 
 
 @contextlib.contextmanager

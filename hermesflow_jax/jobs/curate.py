@@ -198,7 +198,7 @@ def _file_hashes(config, console) -> tuple[dict | None, list]:
   """
   if not config.files:
     return None, []
-  records = record_files.read_records(config.files, opened=config.inputs_so_far)
+  records = record_files.open_records(config.files, opened=config.inputs_so_far)
   job_inputs.report_unused(
     config.files, len(records), config.inputs_so_far, console
   )
@@ -278,7 +278,7 @@ def write_pairs(
   )
   if config.official:
     known = config.files and official_pair_writer.official_fields(
-      record_files.read_records(config.files)
+      record_files.open_records(config.files)[: config.inputs_so_far]
     )
     official_pair_writer.write_official(
       root, inputs, pairs, unified.decode, known, console.say

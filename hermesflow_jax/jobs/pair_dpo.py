@@ -286,7 +286,9 @@ def play_data(
 def _official_writer(config, console):
   """Returns a function that writes pairs for the official code."""
   known = config.files and official_pair_writer.official_fields(
-    record_files.read_records(config.files.inputs)
+    record_files.open_records(config.files.inputs)[
+      : config.inputs_of_all_rounds
+    ]
   )
   return functools.partial(
     official_pair_writer.write_official, say=console.say, copied=known

@@ -149,7 +149,7 @@ def check_files(
   records, hashes, faults = [], [], []
   for source, count in sources:
     try:
-      rows = record_files.read_records(source, opened=count)
+      rows = record_files.open_records(source, opened=count)
     except ValueError as error:
       faults.append(str(error))
       continue
