@@ -59,11 +59,6 @@ class Settings:
 
   def __post_init__(self):
     settings.check(self)
-    if not self.files.annotations:
-      raise ValueError(
-        "files.annotations must be a file, folder, shards or dataset, got ''; "
-        'give e.g. captions_val2017.json'
-      )
 
 
 @workdir_claim.releases_workdir
@@ -77,6 +72,11 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     ValueError: the data set cannot be read, has no example, or has faults and
       `files.on_error` is 'raise'. Nothing is written then.
   """
+  if not config.files.annotations:
+    raise ValueError(
+      "files.annotations must be a file, folder, shards or dataset, got ''; "
+      'give --config.files.annotations=captions_val2017.json'
+    )
   text = text_tokenizer.load(
     config.text or str(initial_model.ASSETS / 'shapes' / 'text.json')
   )

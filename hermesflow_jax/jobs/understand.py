@@ -6,12 +6,13 @@ import typing
 
 import numpy as np
 
-from hermesflow_jax.data import image_listing
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
+from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import listed_images
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -35,6 +36,7 @@ class Settings(job_model.ModelSettings):
 
   Attributes:
     images: see `image_listing.list_images`.
+    files: a data set whose images take the place of `images`; None for none.
     caption: whether to caption each image.
     questions: questions about each image.
     choices: possible answers; the model picks the most likely. () for free
@@ -47,6 +49,9 @@ class Settings(job_model.ModelSettings):
   """
 
   images: tuple[str, ...]
+  files: record_files.Source | None = dataclasses.field(
+    default=None, kw_only=True
+  )
   caption: bool
   questions: tuple[str, ...]
   choices: tuple[str, ...]
@@ -60,7 +65,7 @@ class Settings(job_model.ModelSettings):
 
   def __post_init__(self):
     super().__post_init__()
-    if not self.images:
+    if not self.images and not self.files:
       raise ValueError(
         "images must not be empty, got (); give images=('a.png',)"
       )
@@ -101,7 +106,9 @@ def run(
   """
   path = job_model.locate(config, console)
   passed_over = []
-  names = image_listing.list_images(config.images, passed_over.append)
+  images = listed_images.list_images(
+    config.images, config.files, passed_over.append
+  )
   mesh = config.mesh.make()
   parts, weights = job_start.load_initial_model(config, path, mesh)
   unified = job_model.place_on_mesh(
@@ -114,15 +121,17 @@ def run(
   )
   check_questions(config, unified, console)
   size = unified.grid[0] * unified.tokenizer.reduction
-  names = input_faults.valid_only(
+  valid = input_faults.valid_only(
     [
-      (name, image_fault(name, size))
-      for name in console.progress('reading')(names)
+      (image.name, listed_images.fault(image, size))
+      for image in console.progress('reading')(images)
     ],
     config.on_error,
     'image',
     console,
   )
+  readable = set(valid)
+  images = [image for image in images if image.name in readable]
   for line in passed_over:
     console.say(line)
   rows = job_start.claim_and_read_results(
@@ -132,14 +141,14 @@ def run(
     'answers.jsonl',
     contents=job_start.input_hashes(parts.text),
     base=weights,
-    images={name: output_files.sha256(name) for name in names},
+    images={image.name: listed_images.sha256(image) for image in images},
     pixels=image_reader.VERSION,
     **job_model.answer_encoding(parts.text),
   )
   target = storage.path(workdir) / 'answers.jsonl'
   if rows is None:
     output_files.write_atomically(
-      target, answer_batches(config, unified, names, size, workdir, console)
+      target, answer_batches(config, unified, images, size, workdir, console)
     )
     rows = job_start.read_results(target)
   else:
@@ -154,7 +163,7 @@ def run(
 def answer_batches(
   config: Settings,
   unified: unified_model.UnifiedModel,
-  names: Sequence[str],
+  images: Sequence[listed_images.ListedImage],
   size: int,
   workdir: str,
   console: terminal.Console,
@@ -164,7 +173,7 @@ def answer_batches(
   Args:
     config: job settings.
     unified: model that answers.
-    names: image files.
+    images: images.
     size: image side in pixels.
     workdir: run folder.
     console: prints progress.
@@ -172,7 +181,7 @@ def answer_batches(
   Returns:
     JSON lines, an object per image.
   """
-  batches = [names[i : i + GROUP] for i in range(0, len(names), GROUP)]
+  batches = [images[i : i + GROUP] for i in range(0, len(images), GROUP)]
   progress = terminal.weighted_progress(
     console.progress('answering'), batches, list(map(len, batches))
   )
@@ -184,16 +193,6 @@ def answer_batches(
       output_files.write_atomically(part, job_results.unicode_json_lines(rows))
     texts.append(part.read_bytes().decode())
   return ''.join(texts)
-
-
-def image_fault(name: str, size: int) -> str:
-  """Returns why an image file cannot be read; '' for a readable image."""
-  try:
-    user_text.check('its name', name)
-    image_reader.load_image(storage.path(name), size)
-  except ValueError as error:
-    return str(error).partition('cannot be read: ')[2] or str(error)
-  return ''
 
 
 def check_questions(
@@ -229,7 +228,7 @@ def check_questions(
 def ask_about_images(
   config: Settings,
   unified: unified_model.UnifiedModel,
-  names: Sequence[str],
+  images: Sequence[listed_images.ListedImage],
   size: int,
 ) -> list[dict]:
   """Captions some images and answers the questions about them.
@@ -237,17 +236,19 @@ def ask_about_images(
   Args:
     config: job settings.
     unified: model that answers.
-    names: N image files.
+    images: N images.
     size: image side in pixels.
 
   Returns:
-    N records: image, caption if `config.caption`, and answers by question.
+    N records: image, id and true caption if it has them, caption if
+    `config.caption`, and answers by question.
   """
+  names = [image.name for image in images]
   pixels = np.stack(
-    [image_reader.load_image(storage.path(n), size) for n in names]
+    [image_reader.load_image(image.path, size) for image in images]
   )
   codes = unified.encode(pixels)
-  rows = [{'image': name} for name in names]
+  rows = [{'image': image.name} | image.facts for image in images]
   samplers = [config.decoding]
   if config.caption:
     captions = unified.describe(names, codes, samplers, config.seed)

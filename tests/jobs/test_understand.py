@@ -2,6 +2,7 @@
 
 import json
 
+import data_forms
 import numpy as np
 from PIL import Image
 import pytest
@@ -110,9 +111,9 @@ def test_a_stopped_run_goes_on_where_it_was(run, folder, tmp_path, monkeypatch):
   requested = []
   output = understand.ask_about_images
 
-  def counted(config, unified, names, size):
-    requested.append(names)
-    return output(config, unified, names, size)
+  def counted(config, unified, images, size):
+    requested.append([image.name for image in images])
+    return output(config, unified, images, size)
 
   monkeypatch.setattr(understand, 'ask_about_images', counted)
   assert run()[0] == expected
@@ -261,3 +262,24 @@ def test_a_name_of_a_bucket_that_means_no_image_is_refused(bucket, name):
     ValueError, match='must name existing image files, got gs://bucket/'
   ):
     image_listing.list_images([f'gs://bucket/{name}'])
+
+
+def test_images_of_a_data_set_have_their_ids_and_captions(
+  run, folder, tmp_path
+):
+  """Images in tar shards are captioned as the same files are."""
+  expected, _ = run()
+  files = {}
+  for number in range(4):
+    files[f'{number}.png'] = (folder / f'{number}.png').read_bytes()
+    files[f'{number}.txt'] = f'caption {number}'.encode()
+  data_forms.tar(tmp_path / 'a.tar', files)
+  rows, _ = run(
+    'shards', images=(), files={'annotations': str(tmp_path / 'a.tar')}
+  )
+  for number, (row, plain) in enumerate(zip(rows, expected)):
+    assert row['id'] == f'{number}'
+    assert row['true_caption'] == f'caption {number}'
+    assert row['answers'] == plain['answers']
+    assert row['image'] == f'{tmp_path}/a.tar/{number}.png'
+  assert len(rows) == 4

@@ -137,7 +137,7 @@ def _builder(place, data_dir):
       else:
         builder = tfds.builder_from_directory(place)
   except Exception as error:
-    reason = str(error).strip().split('\n')[0]
+    reason = str(error).strip().split('\n')[0].rstrip('.')
     raise ValueError(
       f'annotations must name a TFDS dataset, got {place}: {reason}; give '
       'tfds:<name> with its data_dir as images, or the folder with '
@@ -195,13 +195,13 @@ def _data_source(builder, split, image):
   """Returns the records at random; images stay encoded."""
   import tensorflow_datasets as tfds
 
-  decoders = None
-  if isinstance(builder.info.features.get(image), tfds.features.Image):
+  decoders, features = None, builder.info.features
+  if image in features and isinstance(features[image], tfds.features.Image):
     decoders = {image: tfds.decode.SkipDecoding()}
   try:
     return builder.as_data_source(split, decoders=decoders)
   except Exception as error:
-    reason = str(error).strip().split('\n')[0]
+    reason = str(error).strip().split('\n')[0].rstrip('.')
     raise ValueError(
       f'annotations must name a dataset in array_record, got '
       f'{builder.info.full_name}: {reason}; prepare it by `tfds build '

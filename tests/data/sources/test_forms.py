@@ -30,8 +30,10 @@ def pixels(number):
 def test_every_form_has_the_same_examples(form, tmp_path):
   examples = opened(data_forms.FORMS[form](tmp_path), opened=None)
   assert len(examples) == 3
-  for number, example in enumerate(examples):
-    assert example['id'].lstrip('0') == data_forms.IDS[number].lstrip('0')
+  # COCO's ids are numbers.
+  by_id = {example['id'].zfill(12): example for example in examples}
+  for number, name in enumerate(data_forms.IDS):
+    example = by_id[name]
     assert example['caption'] == data_forms.CAPTIONS[number]
     np.testing.assert_array_equal(
       image_reader.load_image(example['path'], 8), pixels(number)
@@ -124,9 +126,9 @@ def test_the_caption_may_be_another_field(tmp_path):
 def test_which_of_several_captions_is_taken_is_a_setting(tmp_path):
   source = data_forms.coco(tmp_path)
   longest = opened(dataclasses.replace(source, caption_choice='longest'))
-  assert [r['caption'] for r in longest] == [
+  assert {r['caption'] for r in longest} == {
     f'{caption}, a second text' for caption in data_forms.CAPTIONS
-  ]
+  }
   every = opened(dataclasses.replace(source, caption_choice='all'))
   assert [(r['id'], r['caption']) for r in every[:2]] == [
     ('25-0', data_forms.CAPTIONS[1]),
@@ -141,11 +143,9 @@ def test_llava_has_the_turns_of_its_conversations(tmp_path):
     assert example['turns'] == [('Describe it.', caption), ('Is it red?', 'No')]
 
 
-@pytest.mark.parametrize('name', forms.FORMS)
+@pytest.mark.parametrize('name', ['journeydb', 'coco', 'webdataset', 'tfds'])
 def test_another_form_than_the_named_is_an_error_of_one_line(name, tmp_path):
   source = data_forms.records(tmp_path)
-  if name == 'records':
-    return
   with pytest.raises(ValueError) as error:
     opened(dataclasses.replace(source, form=name))
   assert '\n' not in str(error.value) and 'inputs.jsonl' in str(error.value)
