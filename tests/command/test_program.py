@@ -119,8 +119,7 @@ def test_advice_names_the_command_that_was_typed(say):
     ),
     (
       ['pair_dpo', '--config.files.inputs.images=data/images'],
-      'config.files.inputs.annotations is missing; config.files.held_out is '
-      'missing',
+      'files.inputs.annotations is missing; config.files.held_out is missing',
     ),
     (
       ['curate', '--config.files.annotation=a'],
