@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Callable
+from collections.abc import Iterable
 
 from hermesflow_jax.data import record_values
 from hermesflow_jax.data.sources import json_rows
@@ -79,6 +80,10 @@ class QuestionIndex:
       except ValueError as error:
         self.faults.append(f'{path}, {place}: a question: {error}')
     odd.report(path, say)
+
+  def ids(self) -> Iterable[str]:
+    """Returns the ids of records that have questions."""
+    return self._numbers.keys()
 
   def get(self, name: str) -> list | None:
     """Returns the unchecked questions of a record; None if it has none.

@@ -81,7 +81,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config.text or str(initial_model.ASSETS / 'shapes' / 'text.json')
   )
   data = record_files.open_rows(config.files)
-  checker = _checker(config.files, data, console)
+  questions = None
+  if config.files.questions:
+    questions = tifa_questions.QuestionIndex(
+      config.files.questions, console.say
+    )
+  checker = _checker(config.files, data, questions)
   counts = summary.Summary(
     text, config.caption_tokens, config.pixels, data.has_repeated_ids
   )
@@ -89,9 +94,15 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   progress = console.progress('checking records')
   for _, fact in zip(progress(range(len(data))), facts):
     counts.add(fact)
+  if questions:
+    counts.add_questions(questions.faults, questions.ids())
   origin = config.files.annotations
   counts.raise_if_unusable(config.files.on_error, origin)
-  results = {'name': origin, 'form': data.form} | counts.to_json_types()
+  results = {
+    'name': origin,
+    'form': data.form,
+    'captions_without_image': data.orphans,
+  } | counts.to_json_types()
   valid = examples.ValidRecords(data, checker, counts.valid)
   samples = _samples(valid, config.sheet)
   workdir_claim.claim_workdir(
@@ -107,13 +118,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   return results
 
 
-def _checker(files, data: rows.Rows, console) -> record_checks.Checker:
+def _checker(files, data: rows.Rows, questions) -> record_checks.Checker:
   """Returns the checks of a record; questions are no condition."""
-  questions = None
-  if files.questions:
-    questions = tifa_questions.QuestionIndex(files.questions, console.say)
-    for fault in questions.faults[:10]:
-      console.say(f'warning: {fault}')
   return record_checks.Checker(
     examples.image_folder_of(data, files.images),
     questions,

@@ -115,6 +115,12 @@ def count_rows(summary: Mapping) -> list[tuple[str, int]]:
     'Captions that are cut': summary['captions']['cut'],
     'Records with questions': summary['questions']['examples'],
     'Questions': summary['questions']['count'],
+    'Captions whose image is not in the file': summary[
+      'captions_without_image'
+    ],
+    'Ids of questions without a record': summary['questions'][
+      'ids_without_record'
+    ],
     'Conversations': summary['conversations']['examples'],
     'Questions and replies in conversations': summary['conversations']['turns'],
   }
@@ -142,10 +148,10 @@ def _length_chart(captions) -> html_page.Figure:
   total = sum(count for _, count in counts)
   chart = None
   if total:
-    most = counts[-1][0]
-    width = max(1, -(-(most + 1) // _BINS))
+    least, most = counts[0][0], counts[-1][0]
+    width = max(1, -(-(most + 1 - least) // _BINS))
     groups = []
-    for low in range(0, most + 1, width):
+    for low in range(least, most + 1, width):
       share = sum(n for length, n in counts if low <= length < low + width)
       high = low + width - 1
       name = f'{low}' if low == high else f'{low} to {high}'

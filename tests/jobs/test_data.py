@@ -141,3 +141,25 @@ def test_images_inside_shards_get_files_of_their_own(start, tmp_path):
     path = folder / 'initial_images' / f'{data_forms.IDS[number]}.png'
     assert row['img_path'] == str(path)
     assert path.read_bytes() == data_forms.png(number)
+
+
+def test_questions_and_captions_without_a_record_are_counted(start, tmp_path):
+  source = data_forms.coco(tmp_path)
+  path = tmp_path / 'captions_val2017.json'
+  value = json.loads(path.read_text())
+  value['annotations'].append({'image_id': 7, 'id': 99, 'caption': 'a'})
+  path.write_text(json.dumps(value))
+  rows = [data_forms.question(0, id=9), {'question': 'a ?'}]
+  rows.append(data_forms.question(0, id='none'))
+  (tmp_path / 'vqa.json').write_text(json.dumps(rows))
+  with_questions = f'--config.files.questions={tmp_path / "vqa.json"}'
+  assert start(*flags(source, with_questions)) == (0, '')
+  counts = summary(tmp_path)
+  assert counts['captions_without_image'] == 1
+  assert counts['questions']['examples'] == 1
+  assert counts['questions']['ids_without_record'] == 1
+  assert counts['faults']['questions without an id']['count'] == 1
+  command_line.one_line(
+    start(*flags(source, with_questions, '--config.files.on_error=raise')),
+    'vqa.json, record 2 (line 1): a question: id must be text',
+  )

@@ -96,17 +96,12 @@ class CocoRows(rows.Rows):
     firsts = np.searchsorted(owners[order], image_ids, 'left')
     ends = np.searchsorted(owners[order], image_ids, 'right')
     self._order, self._firsts, self._ends = order, firsts, ends
-    self._orphans = len(owners) - int(np.isin(owners, image_ids).sum())
+    self.orphans = len(owners) - int(np.isin(owners, image_ids).sum())
     counts = ends - firsts
     if self._choice != 'all':
       # An image without a caption stays, and is a fault.
       counts = np.ones_like(counts)
     self._numbers = np.concatenate([[0], np.cumsum(counts)])
-
-  @property
-  def orphans(self) -> int:
-    """Number of captions whose image the file does not have."""
-    return self._orphans
 
   def __len__(self):
     return int(self._numbers[-1])

@@ -2,6 +2,7 @@
 
 import array
 import collections
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ class Summary:
     self._space, self._pixels = caption_tokens - 2, pixels
     self.records = self.text_only = self.small = 0
     self.with_questions = self.questions = self.turns = self.conversations = 0
-    self.faulty = 0
+    self.faulty = self.question_faults = self.unmatched = 0
     self.first_faults = []
     self.faults = collections.defaultdict(list)
     self.fault_counts = collections.Counter()
@@ -90,6 +91,20 @@ class Summary:
     self.conversations += 'turns' in example
     self.turns += len(example.get('turns', ()))
 
+  def add_questions(self, faults: Sequence[str], ids: Iterable[str]) -> None:
+    """Counts questions of a file that belong to no record, after all records.
+
+    Args:
+      faults: faults of questions without an id.
+      ids: ids of records that have questions.
+    """
+    self.question_faults += len(faults)
+    self.first_faults = [*faults, *self.first_faults][:_NAMED]
+    if faults:
+      self.fault_counts['questions without an id'] += len(faults)
+      self.faults['questions without an id'] = list(faults[:_NAMED])
+    self.unmatched = sum(name not in self._ids for name in ids)
+
   def _add_faults(self, place, faults):
     self.faulty += 1
     text = f'{place}: ' + '; '.join(text for _, text in faults)
@@ -118,10 +133,11 @@ class Summary:
     Raises:
       ValueError: one line with the first faults and the number of others.
     """
-    if self.valid and (on_error == 'skip' or not self.faulty):
+    count = self.faulty + self.question_faults
+    if self.valid and (on_error == 'skip' or not count):
       return
     faults = self.first_faults or ['there is no record']
-    more = self.faulty - len(self.first_faults)
+    more = count - len(self.first_faults)
     try:
       input_faults.raise_if_any(faults, f'{origin}: ')
     except ValueError as error:
@@ -169,6 +185,7 @@ class Summary:
         'examples': self.with_questions,
         'count': self.questions,
         'types': dict(self.types.most_common()),
+        'ids_without_record': self.unmatched,
       },
       'conversations': {'examples': self.conversations, 'turns': self.turns},
     }

@@ -106,6 +106,7 @@ class RenamedRows(rows.Rows):
     self._inner, self._fields = inner, fields
     self.form, self.folder = inner.form, inner.folder
     self.has_repeated_ids = inner.has_repeated_ids
+    self.orphans = inner.orphans
 
   def __len__(self):
     return len(self._inner)

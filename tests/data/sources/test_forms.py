@@ -157,3 +157,31 @@ def test_another_form_than_the_named_is_an_error_of_one_line(name, tmp_path):
 def test_fields_of_another_form_are_refused(fields):
   with pytest.raises(ValueError, match='fields must be pairs of id, image'):
     record_files.Source('a', fields=fields)
+
+
+@pytest.mark.parametrize(
+  'form', ['records', 'webdataset', 'text files', 'coco']
+)
+def test_a_data_set_may_lie_in_a_bucket(form, tmp_path, bucket):
+  source = data_forms.FORMS[form](tmp_path)
+  bucket.put_folder('data', tmp_path)
+  carried = dataclasses.replace(
+    source,
+    **{
+      name: getattr(source, name).replace(str(tmp_path), 'gs://bucket/data')
+      for name in ('annotations', 'images')
+    },
+  )
+  local, remote = opened(source), opened(carried)
+  assert [(r['id'], r['caption']) for r in remote] == [
+    (r['id'], r['caption']) for r in local
+  ]
+  for a, b in zip(local, remote):
+    np.testing.assert_array_equal(
+      image_reader.load_image(a['path'], 8),
+      image_reader.load_image(b['path'], 8),
+    )
+  hashes = [
+    list(record_files.file_hashes(s).values()) for s in (source, carried)
+  ]
+  assert hashes[0] == hashes[1]
