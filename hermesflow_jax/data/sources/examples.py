@@ -159,8 +159,8 @@ def _report_left_out(data, text_only, without_questions, origin, say):
     raise ValueError(
       f'{origin}: records must have questions, which score drawn images, got '
       f'none in {without_questions} records; give a file of TIFA questions '
-      '(questions=...). Captions alone work in configs/data.py and '
-      'configs/understand.py'
+      '(--config.files.questions, of pair_dpo --config.files.inputs.questions).'
+      ' Captions alone work in configs/data.py and configs/understand.py'
     )
 
 
