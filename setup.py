@@ -41,7 +41,7 @@ setuptools.setup(
     f'hermesflow_jax.bundled.{name}': name.replace('.', '/') for name in BUNDLED
   },
   entry_points={
-    'console_scripts': ['hermesflow = hermesflow_jax.command.program:run']
+    'console_scripts': ['hermesflow = hermesflow_jax.command.launch:run']
   },
   package_data={'hermesflow_jax': ['assets/**/*', 'reports/templates/*']},
   install_requires=[

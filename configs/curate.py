@@ -52,6 +52,7 @@ def get_config(variant='shapes'):
   config.captions = play.captions
   config.caption_prompt = play.caption_prompt
   config.free_answers = play.free_answers
+  config.answer_matcher = play.answer_matcher
   config.free_prompt = play.free_prompt
   config.choice_rule = play.choice_rule
   config.sampler = play.curation_sampler
@@ -59,6 +60,7 @@ def get_config(variant='shapes'):
 
   # Pairs.
   config.caption_scorer = play.caption_scorer
+  config.encoders = play.encoders
   config.rules = play.rules
   config.official = main_config.official
 

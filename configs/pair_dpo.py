@@ -100,9 +100,16 @@ def shapes():
   play.free_answers = False
   play.free_prompt = '{question}'  # The model knows no other words of a prompt.
   play.choice_rule = 'constrained'
+  play.answer_matcher = 'ngram'  # With free_answers: finds the nearest choice.
 
   # Pairs.
-  play.caption_scorer = 'ngram'  # A name of text_similarity.SCORERS.
+  # ngram, bert, sentence, or a function of your own (docs/scorers.md).
+  play.caption_scorer = 'ngram'
+  play.encoders = {  # Read only by a scorer or a matcher that needs them.
+    'bert': 'checkpoints/bert-large-uncased',
+    'sentence': 'checkpoints/all-mpnet-base-v2',
+    'dtype': 'float32',
+  }
   play.shard = 300  # Inputs that are curated at once.
   play.rules = {
     'least_win': 0.6,  # Score of a winning image; official.
@@ -241,6 +248,8 @@ def use_small_show_o(config, pixels):
 
   # Sampling, pairs, learning.
   play.rounds, play.images = 2, 3
+  # There is no text encoder of random weights.
+  play.caption_scorer = play.answer_matcher = 'ngram'
   play.curation_sampler.steps = play.evaluation_sampler.steps = 4
   play.rules.least_win = 0.0  # Random answers are seldom right 3 times in 5.
   # Large enough to change the replies of random weights in a few steps.

@@ -117,10 +117,12 @@ def use_paper_settings(config, pixels):
   # Sampling.
   play.images = 16  # Candidates of a caption (paper).
   play.free_prompt = 'Question:{question} Choice:{choices}'  # Official.
+  play.answer_matcher = 'sentence'  # Official; with free_answers.
   play.curation_sampler = image_sampler(pixels)
   play.evaluation_sampler = image_sampler(pixels)
 
   # Pairs.
+  play.caption_scorer = 'bert'  # Paper; ngram needs no encoder.
   play.shard = 50  # Inputs; ours: a stop costs at most a shard.
   play.rules.both = False  # An input with one pair teaches that task.
   config.official = True  # Pairs also in the official form, with PNG files.

@@ -14,7 +14,6 @@ docs/conversion.md describes them.
   tensor_names      tensor names without prefixes of training programs
   model_sizes       sizes from tensors and `config.json`
   paths             paths on the command line
-  stop_signals      Ctrl-C and SIGTERM
   tables/           a table for each model
   files/            readers and writers of checkpoint files
   verification/     the checks that `verify` runs

@@ -4,6 +4,8 @@
         magvitv2     the image tokenizer
         phi          a plain Phi-1.5, which becomes an initial Show-o
         clip_vision  the vision tower of CLIP ViT-L/14-336
+        bert         BERT, e.g. bert-large-uncased or all-MiniLM-L6-v2
+        mpnet        MPNet, e.g. all-mpnet-base-v2
         lora         LoRA adapters, a folder of PEFT; --base names their model
   SRC   a folder, a file, or a hub id owner/name[@revision]. A folder of
         checkpoints (checkpoint-1000, ...) means the newest
@@ -17,14 +19,15 @@ that the official loader reads.
 """
 
 import argparse
+import errno
 import os
 import pathlib
 import sys
 
-from conversions import stop_signals
+from hermesflow_jax.runtime import entry_point
 
 if __name__ == '__main__':
-  stop_signals.exit_at_once()
+  entry_point.prepare()  # Before imports that take time.
 
 # Arrays pass through host memory only.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -38,9 +41,10 @@ from conversions import from_pytorch
 from conversions import paths
 from conversions import to_peft
 from conversions import to_pytorch
-from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import platforms
+from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import write_faults
 
 KINDS = (*from_pytorch.KINDS, 'lora')
 
@@ -90,29 +94,42 @@ def command_line() -> argparse.ArgumentParser:
   return parser
 
 
+@stop_handlers.single_interrupt()
 def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns 0, 2 after an error, 130 after Ctrl-C."""
   args = command_line().parse_args(argv)
   # The threads of orbax log errors with tracebacks; `main` prints a line.
   logging.set_verbosity(logging.FATAL)
+  write_faults.silence_repeats()
   try:
     _check_flags(args)
     platforms.check()
     _convert(args, console)
   except (ValueError, OSError) as error:
-    reason = str(error)
-    if 'No space left on device' in reason:
-      reason = (
-        f'no space is left on the disk of {args.dst}; free some, then run the '
-        'same command again'
-      )
-    print(f'error: {reason}', file=sys.stderr)
+    print(f'error: {_reason(error, args.dst)}', file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print(f'stopped; nothing was written to {args.dst}', file=sys.stderr)
-    return stop_signals.STOPPED
+    return stop_handlers.STOPPED
   console.say(f'wrote {args.dst}')
   return 0
+
+
+def _reason(error: Exception, target: str) -> str:
+  """Returns an error as a single line, in plain words for a full disk."""
+  text = ' '.join(str(error).split())
+  if os.strerror(errno.ENOSPC) in text:
+    return (
+      f'no space is left on the disk of {target}; free some, then run the '
+      'same command again'
+    )
+  for number in (errno.EDQUOT, errno.EFBIG):
+    if os.strerror(number) in text:
+      return (
+        f'{target} could not be written: {os.strerror(number)}; give a DST on '
+        'another disk, or ask for more space'
+      )
+  return text
 
 
 def _check_flags(args) -> None:
@@ -129,47 +146,23 @@ def _check_flags(args) -> None:
 
 
 def _convert(args, console: terminal.Console) -> None:
+  common = {'overwrite': args.overwrite, 'console': console}
   if args.kind == 'lora' and args.reverse:
-    to_peft.write_folder(
-      args.src,
-      args.dst,
-      dtype=args.dtype,
-      overwrite=args.overwrite,
-      console=console,
-    )
+    to_peft.write_folder(args.src, args.dst, dtype=args.dtype, **common)
   elif args.kind == 'lora':
-    from_peft.write_adapters(
-      args.src,
-      args.dst,
-      base=args.base,
-      overwrite=args.overwrite,
-      console=console,
-    )
+    from_peft.write_adapters(args.src, args.dst, base=args.base, **common)
   elif args.reverse:
-    to_pytorch.write_model(
-      args.kind,
-      args.src,
-      args.dst,
-      overwrite=args.overwrite,
-      sizes=args.sizes,
-      dtype=args.dtype,
-      console=console,
-    )
+    options = {'sizes': args.sizes, 'dtype': args.dtype}
+    to_pytorch.write_model(args.kind, args.src, args.dst, **options, **common)
   else:
     record = from_pytorch.write_checkpoint(
-      args.kind,
-      args.src,
-      args.dst,
-      overwrite=args.overwrite,
-      seed=args.seed,
-      console=console,
+      args.kind, args.src, args.dst, seed=args.seed, **common
     )
     console.say(f'{record.source} ({record.dtype})')
 
 
 def run(argv: list[str]) -> int:
   """Runs the command in a process of its own; returns the exit code."""
-  stop_signals.raise_interrupt()
   return main(argv, terminal.terminal())
 
 

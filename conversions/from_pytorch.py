@@ -10,15 +10,20 @@ from conversions import tensor_names
 from conversions import weight_table
 from conversions.files import destination
 from conversions.files import source
+from conversions.files import tokenizer_files
+from conversions.tables import bert_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
+from conversions.tables import mpnet_table
 from conversions.tables import phi_table
 from conversions.tables import showo_table
+from conversions.tables import text_encoder_tensors
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision')
+KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision', 'bert', 'mpnet')
+TEXT_ENCODERS = {'bert': bert_table, 'mpnet': mpnet_table}
 NAMES = {
   'showo': tensor_names.Names(
     showo_table.TABLE + showo_table.PROJECTOR, outer=phi_table.PREFIX
@@ -26,6 +31,8 @@ NAMES = {
   'magvitv2': tensor_names.Names(magvit_table.TABLE, magvit_table.CONSTANTS),
   'phi': tensor_names.Names(phi_table.ROWS),
   'clip_vision': tensor_names.Names(clip_table.TABLE, outer='vision_model.'),
+  'bert': tensor_names.Names(bert_table.TABLE),
+  'mpnet': tensor_names.Names(mpnet_table.TABLE),
 }
 
 
@@ -53,7 +60,10 @@ def read_model(
     ValueError: lists all faults in the tensors or the config.
   """
   config = weights.config
-  state_dict = tensor_names.plain(weights.tensors, kind, NAMES, say)
+  state_dict = weights.tensors
+  if kind in TEXT_ENCODERS:
+    state_dict = text_encoder_tensors.encoder_tensors(state_dict, say)
+  state_dict = tensor_names.plain(state_dict, kind, NAMES, say)
   if kind in ('phi', 'showo'):
     theta = config.get('rope_theta', 10_000.0)
     state_dict = tensor_names.without_frequencies(state_dict, theta, say)
@@ -79,6 +89,15 @@ def read_model(
       magvit_table.CONSTANTS,
     )
     return magvit_table.to_jax(state_dict, sizes, progress), 0
+  if kind in TEXT_ENCODERS:
+    table = TEXT_ENCODERS[kind]
+    sizes = model_sizes.read_or_list_faults(
+      lambda: table.read_sizes(state_dict, config),
+      state_dict,
+      table.TABLE,
+      text_encoder_tensors.rows_of(table.TABLE, state_dict),
+    )
+    return table.to_jax(state_dict, sizes, progress), 0
   tower = clip_table.vision(state_dict)
   sizes = model_sizes.read_or_list_faults(
     lambda: clip_table.read_sizes(tower, config),
@@ -124,6 +143,12 @@ def write_checkpoint(
     model, max_text = read_model(
       kind, weights, seed, console.progress('reading'), console.say
     )
+    # Frequencies are not read, and have a type of their own.
+    read = {
+      name: tensor
+      for name, tensor in weights.tensors.items()
+      if not tensor_names.FREQUENCIES.fullmatch(name)
+    }
     sums = weights.sums()
     if kind == 'phi' and seed:
       # Another seed makes another model from the same files.
@@ -132,7 +157,7 @@ def write_checkpoint(
       kind='showo' if kind == 'phi' else kind,
       sizes=model.config,
       max_text=max_text,
-      dtype=str(weight_table.stored_dtype(weights.tensors)),
+      dtype=str(weight_table.stored_dtype(read)),
       source=weights.name,
       sha256=sums,
     )
@@ -141,6 +166,10 @@ def write_checkpoint(
     )
     console.say('writing')
     checkpoint.save(str(folder), model, record.meta())
+    if kind in TEXT_ENCODERS:
+      tokenizer_files.copy_to_checkpoint(
+        weights.files[0].parent, folder, console.say
+      )
   return record
 
 

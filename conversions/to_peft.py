@@ -14,6 +14,7 @@ from conversions.files import tensors
 from conversions.tables import lora_table
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import lora_checkpoint
+from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.models import lora
 from hermesflow_jax.runtime import storage
@@ -77,37 +78,26 @@ def newest_adapters(
   """Returns a folder with adapters.
 
   Args:
-    name: folder with adapters, or of a run that trained some, whose newest are
-      taken.
+    name: see `run_folder.newest_adapters`.
     say: receives a line that names the adapters of a run.
 
   Raises:
     ValueError: the folder holds no adapters.
   """
-  folder = storage.path(name)
-  if checkpoint.is_checkpoint(name):
-    return name
-  rounds = sorted(
-    int(part.removeprefix('round_'))
-    for part in storage.list_names(folder)
-    if part.startswith('round_') and part.removeprefix('round_').isdecimal()
-  )
-  places = {f'round_{n}/training/adapters': n for n in reversed(rounds)}
-  for place, number in {
-    'adapters': 0,
-    'training/adapters': 0,
-    **places,
-  }.items():
-    if checkpoint.is_checkpoint(str(folder / place)):
-      line = f'{name}: taking {place}'
-      if number > 1:
-        line += f', which belong to the model checkpoints/{number - 1}'
-      say(line)
-      return str(folder / place)
-  raise ValueError(
-    f'{name} must hold adapters, or be a run that trained some '
-    '(--config.play.lora.rank, --config.lora.rank), got none'
-  )
+  folder, path = storage.path(name), run_folder.newest_adapters(name)
+  if path is None:
+    raise ValueError(
+      f'{name} must hold adapters, or be a run that trained some '
+      '(--config.play.lora.rank, --config.lora.rank), got none'
+    )
+  if path != folder:
+    place = path.relative_to(folder)
+    number = place.parts[0].removeprefix('round_')
+    line = f'{name}: taking {place}'
+    if number.isdecimal() and int(number) > 1:
+      line += f', which belong to the model checkpoints/{int(number) - 1}'
+    say(line)
+  return str(path)
 
 
 def write_folder(

@@ -12,14 +12,18 @@ from conversions.files import destination
 from conversions.files import layouts
 from conversions.files import safetensors_file
 from conversions.files import tensors
+from conversions.files import tokenizer_files
+from conversions.tables import bert_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
+from conversions.tables import mpnet_table
 from conversions.tables import showo_table
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import run_folder
+from hermesflow_jax.checkpoints import text_encoder_folder
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -30,7 +34,10 @@ WEIGHTS = {
   'showo': 'pytorch_model.safetensors',
   'magvitv2': 'pytorch_model.safetensors',
   'clip_vision': 'model.safetensors',
+  'bert': 'model.safetensors',
+  'mpnet': 'model.safetensors',
 }
+_TABLES = {'clip_vision': clip_table, 'bert': bert_table, 'mpnet': mpnet_table}
 # Files of a bundle that no folder with PyTorch weights has.
 BUNDLE = {'tokenizer.safetensors', 'text.json'}
 # transformers requires 'format': 'pt'.
@@ -50,7 +57,7 @@ def entries_of(kind: str, model) -> dict[str, weight_table.Entry]:
     return weight_table.entries(
       model, magvit_table.TABLE, magvit_table.constants(model.config)
     )
-  return weight_table.entries(model, clip_table.TABLE)
+  return weight_table.entries(model, _TABLES[kind].TABLE)
 
 
 def official_config(
@@ -61,7 +68,7 @@ def official_config(
     return showo_table.official(record.sizes, record.max_text)
   if record.kind == 'magvitv2':
     return magvit_table.official(record.sizes)
-  return clip_table.official(record.sizes, dtype)
+  return _TABLES[record.kind].official(record.sizes, dtype)
 
 
 def load_jax_model(
@@ -189,6 +196,8 @@ def write_model(
     )
     text = json.dumps(config, indent=2, sort_keys=True) + '\n'
     (folder / 'config.json').write_text(text)
+    if kind in text_encoder_folder.KINDS:
+      tokenizer_files.copy_from_checkpoint(src, folder)
 
 
 def _stored_dtype(array_dtype, float_dtype) -> np.dtype:
@@ -198,7 +207,8 @@ def _stored_dtype(array_dtype, float_dtype) -> np.dtype:
 
 def _is_written_here(folder: pathlib.Path) -> bool:
   """Returns whether `write_model` has written a folder."""
-  names = {p.name for p in folder.iterdir()} - {'config.json'}
+  names = {p.name for p in folder.iterdir()}
+  names -= {'config.json', *tokenizer_files.NAMES}
   if len(names) != 1 or not names <= set(WEIGHTS.values()):
     return False
   try:

@@ -2,7 +2,7 @@
 
   python -m conversions.verify KIND CHECKPOINT IO.npz [--reference DIR]
 
-  KIND        showo, magvitv2 or clip_vision
+  KIND        showo, magvitv2, clip_vision, bert or mpnet
   CHECKPOINT  from `conversions.convert`, a trained model, or its run
   IO.npz      inputs and outputs saved from PyTorch (docs/conversion.md)
 
@@ -16,10 +16,10 @@ import os
 import sys
 import zipfile
 
-from conversions import stop_signals
+from hermesflow_jax.runtime import entry_point
 
 if __name__ == '__main__':
-  stop_signals.exit_at_once()
+  entry_point.prepare()  # Before imports that take time.
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
@@ -34,15 +34,16 @@ from conversions import paths
 from conversions.files import source
 from conversions.verification import checks
 from conversions.verification import showo_checks
+from conversions.verification import text_encoder_checks
 from conversions.verification import vision_checks
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import run_folder
-from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import platforms
+from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'clip_vision')
+KINDS = ('showo', 'magvitv2', 'clip_vision', 'bert', 'mpnet')
 
 
 def load_arrays(path: str) -> dict[str, np.ndarray]:
@@ -123,6 +124,9 @@ def verify(
     elif kind == 'clip_vision':
       checks_by_key = vision_checks.clip(model, activations)
       inputs = vision_checks.inputs(activations)
+    elif kind in from_pytorch.TEXT_ENCODERS:
+      checks_by_key = text_encoder_checks.make(model, activations)
+      inputs = text_encoder_checks.INPUTS
     else:
       frozen = None
       if reference:
@@ -158,6 +162,7 @@ def command_line() -> argparse.ArgumentParser:
   return parser
 
 
+@stop_handlers.single_interrupt()
 def main(argv: list[str], console: terminal.Console) -> int:
   """Runs the command; returns the exit code."""
   args = command_line().parse_args(argv)
@@ -180,7 +185,7 @@ def main(argv: list[str], console: terminal.Console) -> int:
     return 2
   except KeyboardInterrupt:
     print('stopped', file=sys.stderr)
-    return stop_signals.STOPPED
+    return stop_handlers.STOPPED
   for result in results:
     console.say(str(result))
   passed = sum(result.passed is True for result in results)
@@ -193,7 +198,6 @@ def main(argv: list[str], console: terminal.Console) -> int:
 
 def run(argv: list[str]) -> int:
   """Runs the command in a process of its own; returns the exit code."""
-  stop_signals.raise_interrupt()
   return main(argv, terminal.terminal())
 
 

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from configs import pair_dpo
+from hermesflow_jax.data import input_set
 from hermesflow_jax.library import model_loading
 from hermesflow_jax.library import pair_training
 from hermesflow_jax.library import preference_data
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.runtime import settings
+from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.training import adamw
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -179,3 +182,37 @@ def test_examples_in_docstrings_are_right():
       assert result.failed == 0, name
       attempted += result.attempted
   assert attempted >= 20
+
+
+@pytest.mark.parametrize(
+  'seed', [-1, 2**32, True, 0.5, '0', np.float32(1), np.int64(-1), None]
+)
+def test_a_seed_that_jax_would_take_for_another_is_refused(
+  model, records, seed
+):
+  sampler = maskgit.MaskGITSampler(2, 0.0)
+  codes = np.zeros((1, 16), np.int32)
+  inputs = input_set.Inputs(['a'], ['a ring'], [''], [[QUESTION]], codes)
+  for call in (
+    lambda: model.draw(['a'], ['a ring'], 1, sampler, seed),
+    lambda: model.describe(['a'], codes, [batched.GREEDY], seed),
+    lambda: pair_training.score_pairs(model, records, seed=seed),
+    lambda: preference_data.curate(model, inputs, sampler=sampler, seed=seed),
+    lambda: pair_training.train(
+      model,
+      records,
+      objective_config.ObjectiveConfig(),
+      adamw.AdamWConfig(lr=1e-4, steps=1),
+      seed=seed,
+    ),
+  ):
+    with pytest.raises(ValueError, match='seed must be an integer from 0 to'):
+      call()
+
+
+def test_integers_of_numpy_are_seeds():
+  seeds = 7, np.int64(7), np.uint8(7), np.array(7)
+  keys = [batched.identity_keys(seed, ['a'], 1) for seed in seeds]
+  for key in keys[1:]:
+    np.testing.assert_array_equal(key, keys[0])
+  assert batched.identity_keys(2**32 - 1, ['a'], 1).shape == (1, 1, 2)

@@ -3,11 +3,15 @@
 a file, or an index of shards           save_pretrained, the hub
 shards without an index                 incomplete copies
 unwrapped_model/, checkpoint-<step>/    accelerate, the official training
+parts of ranks, see `zero_checkpoint`   DeepSpeed
 """
 
 from collections.abc import Callable
+import difflib
 import pathlib
 import re
+
+from conversions.files import zero_checkpoint
 
 SUFFIXES = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
 # The first existing file of a folder is read.
@@ -37,13 +41,13 @@ OTHER_FORMS = {
   'adapter_config.json': (
     'a PEFT folder with LoRA adapters: convert it with KIND lora and --base'
   ),
-  '*_model_states.pt': (
-    'a DeepSpeed checkpoint: run its `python zero_to_fp32.py . '
-    'pytorch_model.bin`, then give that file'
+  'zero/*/fp32.pt': (
+    'a universal checkpoint of DeepSpeed: give the checkpoint that it was made '
+    'from'
   ),
   '*.distcp': (
-    'a distributed checkpoint: run `python -m '
-    'torch.distributed.checkpoint.format_utils dcp_to_torch <folder> '
+    'a distributed checkpoint of PyTorch (FSDP): run `python -m '
+    'torch.distributed.checkpoint.format_utils dcp_to_torch {folder} '
     'pytorch_model.bin`, then give that file'
   ),
   '_CHECKPOINT_METADATA': (
@@ -51,6 +55,10 @@ OTHER_FORMS = {
   ),
 }
 DEPTHS = ('', '*/', '*/*/')
+# Where weights may lie that are named, but not taken.
+DEEPER = ('*/*/*', '*/*/*/*')
+# Ratio of names, 0 to 1, from which on a file may be a renamed one.
+ALIKE = 0.8
 
 
 def weight_files(
@@ -69,24 +77,58 @@ def weight_files(
   """
   files = _in_folder(folder, say)
   if files:
+    _name_float32(folder, files[0], say)
     return files
   for name in ('unwrapped_model', 'pytorch_model'):
     if files := _in_folder(folder / name, say):
       say(f'{folder}: taking {name}')
       return files
+  if files := zero_checkpoint.parts(folder, say):
+    return files
   if files := _in_steps(folder, say) or _in_snapshots(folder, say):
     return files
   for pattern, form in OTHER_FORMS.items():
-    if any(any(folder.glob(depth + pattern)) for depth in DEPTHS):
+    paths = (path for depth in DEPTHS for path in folder.glob(depth + pattern))
+    if path := next(paths, None):
+      form = form.format(folder=path.parent)
       raise ValueError(f'{folder} must hold PyTorch weights, got {form}')
   if files := _in_parts(folder, say):
     return files
-  names = sorted(path.name for path in folder.iterdir())
-  listed = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
   raise ValueError(
-    f'{folder} must hold one of {", ".join(IN_FOLDERS)}, got '
-    + (f'{listed:.200}' if names else 'an empty folder')
+    f'{folder} must hold one of {", ".join(IN_FOLDERS)}, got {_content(folder)}'
   )
+
+
+def _content(folder) -> str:
+  """Returns what a folder without weights holds, and what to do about it."""
+  nearest = {}
+  for path in folder.iterdir():
+    ratios = {
+      name: difflib.SequenceMatcher(None, path.name, name).ratio()
+      for name in IN_FOLDERS
+    }
+    nearest[path.name] = max(ratios.items(), key=lambda item: item[1])
+  if not nearest:
+    return 'an empty folder'
+  names = sorted(nearest, key=lambda name: (-nearest[name][1], name))
+  listed = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
+  for depth in DEEPER:
+    for path in sorted(folder.glob(depth)):
+      if path.name in IN_FOLDERS:
+        return f'{listed:.200}: give {path.parent}, which holds {path.name}'
+  usual, ratio = nearest[names[0]]
+  if ratio >= ALIKE:
+    return f'{listed:.200}: if {names[0]:.99} is {usual}, rename it'
+  return f'{listed:.200}'
+
+
+def _name_float32(folder, taken, say) -> None:
+  """Names the checkpoint of DeepSpeed beside weights that are taken."""
+  if others := zero_checkpoint.folders(folder):
+    say(
+      f'{folder}: taking {taken.name}; the float32 weights of the optimizer '
+      f'are in {others[-1].name}, give that folder for them'
+    )
 
 
 def _in_steps(folder, say) -> list[pathlib.Path]:
@@ -98,9 +140,14 @@ def _in_steps(folder, say) -> list[pathlib.Path]:
   without = []
   for number in sorted(steps, reverse=True):
     for path in sorted(steps[number]):
-      if files := _in_folder(path, say) or _in_folder(
-        path / 'unwrapped_model', say
-      ):
+      files = (
+        _in_folder(path, say)
+        or _in_folder(path / 'unwrapped_model', say)
+        or zero_checkpoint.parts(path, say)
+      )
+      if files:
+        if files[0].parent == path:
+          _name_float32(path, files[0], say)
         text = f'{folder} holds {len(steps)} checkpoints: taking {path.name}'
         if without:
           text += f' ({", ".join(without)} without weights)'

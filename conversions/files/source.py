@@ -13,7 +13,9 @@ from conversions.files import file_content
 from conversions.files import layouts
 from conversions.files import safetensors_file
 from conversions.files import tensors
+from conversions.files import tokenizer_files
 from conversions.files import torch_file
+from conversions.files import zero_checkpoint
 from hermesflow_jax.runtime import strict_json
 
 ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.zst', '.7z')
@@ -84,6 +86,8 @@ def local_path(
 
 
 def _open(path: pathlib.Path, name: str, say) -> Source:
+  if not path.is_dir():
+    zero_checkpoint.refuse_part(path)
   top = path if path.is_dir() else path.parent
   files = layouts.weight_files(path, say) if path.is_dir() else [path]
   folder = files[0].parent
@@ -91,6 +95,8 @@ def _open(path: pathlib.Path, name: str, say) -> Source:
     name = f'{name}/{folder.relative_to(top)}'
   if files[0].name.endswith('.index.json'):
     state_dict, files = _read_index(files[0], say)
+  elif zero_checkpoint.is_part(files[0]) and path.is_dir():
+    state_dict = zero_checkpoint.read(files, say)
   elif len(files) > 1:
     state_dict = _read_shards(files, say)
   else:
@@ -226,6 +232,7 @@ def _download(name: str, say) -> tuple[pathlib.Path, str]:
         'config.json',
         'adapter_config.json',
         *layouts.ADAPTERS,
+        *tokenizer_files.NAMES,
         *[
           f'{file.split(".")[0]}{end}'
           for file in layouts.IN_FOLDERS

@@ -108,3 +108,60 @@ class StridedTensor(Tensor):
       [step * self.dtype.itemsize for step in self.strides],
     )
     return np.array(view, order='C')
+
+
+@dataclasses.dataclass(frozen=True)
+class JoinedTensor(Tensor):
+  """Elements of several vectors, one after another, in a shape.
+
+  Attributes:
+    shape: tensor shape.
+    dtype: element type of all vectors.
+    parts: vectors.
+
+  Raises:
+    ValueError: the vectors have other types, or their lengths do not add up to
+      the number of elements.
+  """
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  parts: tuple[StridedTensor, ...]
+
+  def __post_init__(self):
+    count = sum(part.size for part in self.parts)
+    if count != self.size or len(self.shape) > MAX_AXES:
+      raise ValueError(
+        f'shape {self.shape!r:.99} needs other than {count} parts'
+      )
+    if any(part.dtype != self.dtype for part in self.parts):
+      raise ValueError(f'all parts of a tensor must be {self.dtype}')
+
+  def read(self) -> np.ndarray:
+    """Returns a C-contiguous copy, read part by part.
+
+    Raises:
+      ValueError: a file has become shorter.
+    """
+    values, start = np.empty(self.size, self.dtype), 0
+    for part in self.parts:
+      values[start : start + part.size] = part.read()
+      start += part.size
+    return values.reshape(self.shape)
+
+
+def section(vector: StridedTensor, start: int, count: int) -> StridedTensor:
+  """Returns consecutive elements of a vector.
+
+  Args:
+    vector: tensor with a single axis.
+    start: first element.
+    count: number of elements.
+
+  Raises:
+    ValueError: the elements do not lie in the vector.
+  """
+  if not 0 <= start <= start + count <= vector.size:
+    raise ValueError(f'elements {start} to {start + count} of {vector.size}')
+  first = vector.offset + start * vector.strides[0]
+  return dataclasses.replace(vector, shape=(count,), offset=first)

@@ -13,9 +13,11 @@ from typing import Any
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.models import abstract_modules
+from hermesflow_jax.models import bert
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
+from hermesflow_jax.models import mpnet
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import identities
@@ -27,6 +29,8 @@ KINDS = {
   'showo': (showo.ShowOConfig, showo.ShowO),
   'magvitv2': (magvit_config.MagvitConfig, magvit.Magvit),
   'clip_vision': (clip.ClipConfig, clip.Clip),
+  'bert': (bert.BertConfig, bert.Bert),
+  'mpnet': (mpnet.MPNetConfig, mpnet.MPNet),
 }
 
 

@@ -82,6 +82,17 @@ class _AllParts(model_folder.ModelFolder):
       )
     return parts
 
+  @abc.abstractmethod
+  def _read_text(self):
+    """Reads the text tokenizer, row lengths and grid of the folder."""
+
+  def load_text(self, sizes, text=''):
+    """Reads what decides which texts fit; see `ModelFolder`."""
+    words, lengths, grid = self._read_text()
+    if sizes:
+      lengths, grid = sizes.lengths, sizes.grid
+    return words, lengths, grid
+
   def _with_sizes(self, parts, sizes):
     """Returns parts that are computed as `sizes` says."""
     _check_transformer(self.path, parts.model.config, sizes)
@@ -140,6 +151,11 @@ class TrainedModel(_AllParts, _Checkpoint):
   def _read_parts(self, mesh):
     return trained_model.load_parts(self.path, mesh)
 
+  def _read_text(self):
+    record = trained_model.read_record(self.path)
+    text = trained_model.tokenizer_from_json(record.text)
+    return text, record.sizes.lengths, record.sizes.grid
+
 
 class BundledModel(_AllParts):
   """A bundle, e.g. the one that is shipped; arrays are read into numpy."""
@@ -167,6 +183,10 @@ class BundledModel(_AllParts):
     self.config()
     return model_bundle.load_bundle(self.path)
 
+  def _read_text(self):
+    self.config()
+    return model_bundle.load_text(self.path)
+
   def load_transformer(self, config, mesh):
     """Reads the transformer; see `ModelFolder`."""
     model = self._read_parts(mesh).model
@@ -188,15 +208,28 @@ class ConvertedModel(_Checkpoint):
 
   has_tokenizers = False
 
-  def load(self, sizes, mesh, tokenizer='', text=''):
-    """Reads all parts; see `ModelFolder`."""
+  def _check_has_sizes(self, sizes):
     self.config()
     if sizes is None:
       raise ValueError(
         f'sizes must be given for {self.path}, a converted Show-o, got None; '
         'take a config that has them, e.g. the variant show_o_256'
       )
+
+  def load(self, sizes, mesh, tokenizer='', text=''):
+    """Reads all parts; see `ModelFolder`."""
+    self._check_has_sizes(sizes)
     model = self.load_transformer(sizes.transformer, mesh)
+    words, lengths, grid = self.load_text(sizes, text)
+    images = open(tokenizer).load_tokenizer(mesh)
+    part_checks.check_sizes(
+      tokenizer, ('tokenizer', images.config, sizes.tokenizer)
+    )
+    return model_bundle.Bundle(model, images, words, lengths, grid)
+
+  def load_text(self, sizes, text=''):
+    """Reads what decides which texts fit; see `ModelFolder`."""
+    self._check_has_sizes(sizes)
     words = text_tokenizer.load(text)
     part_checks.check_sizes(
       text,
@@ -206,11 +239,7 @@ class ConvertedModel(_Checkpoint):
         (sizes.vocab.text_size, sizes.vocab.eos),
       ),
     )
-    images = open(tokenizer).load_tokenizer(mesh)
-    part_checks.check_sizes(
-      tokenizer, ('tokenizer', images.config, sizes.tokenizer)
-    )
-    return model_bundle.Bundle(model, images, words, sizes.lengths, sizes.grid)
+    return words, sizes.lengths, sizes.grid
 
   def weight_hashes(self, tokenizer=''):
     """Returns the hashes for all weights; see `ModelFolder`."""

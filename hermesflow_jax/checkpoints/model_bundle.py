@@ -215,8 +215,27 @@ def load_bundle(path: str) -> Bundle:
     return _read(storage.path(path), folder, sizes, sums)
 
 
-def _read(path, folder, sizes, sums):
-  """Reads the files of the bundle at `path`, which are in `folder`."""
+def load_text(
+  path: str,
+) -> tuple[text_tokenizer.TextTokenizer, token_rows.Lengths, tuple[int, int]]:
+  """Reads the text tokenizer, row lengths and grid of a bundle with a model.
+
+  Args:
+    path: bundle folder.
+
+  Raises:
+    ValueError: see `load_bundle`; the arrays are not checked.
+  """
+  sizes, sums = read_sizes(path)
+  sums = {'text.json': sums['text.json']}
+  with transfer.local_copy(storage.path(path), sums) as folder:
+    _check_sums(storage.path(path), folder, sums)
+    text = text_tokenizer.load(str(folder / 'text.json'))
+  return text, sizes.lengths, sizes.grid
+
+
+def _check_sums(path, folder, sums):
+  """Raises ValueError if a file of the bundle at `path` differs from `sums`."""
   for name, expected in sums.items():
     try:
       digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -226,6 +245,11 @@ def _read(path, folder, sizes, sums):
       raise ValueError(
         f'bundle {path}: {name} has SHA-256 {digest}, must be {expected}'
       )
+
+
+def _read(path, folder, sizes, sums):
+  """Reads the files of the bundle at `path`, which are in `folder`."""
+  _check_sums(path, folder, sums)
 
   def filled(name, kind, config):
     arrays = safetensors.numpy.load_file(folder / name)

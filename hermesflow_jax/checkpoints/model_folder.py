@@ -10,6 +10,7 @@ from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
 
@@ -77,6 +78,23 @@ class ModelFolder(abc.ABC):
 
     Raises:
       ValueError: a part is missing, damaged, or has other sizes.
+    """
+
+  @abc.abstractmethod
+  def load_text(
+    self, sizes: Sizes | None, text: str = ''
+  ) -> tuple[text_tokenizer.TextTokenizer, token_rows.Lengths, tuple[int, int]]:
+    """Reads what decides which texts fit into a row; no weight is read.
+
+    Args:
+      sizes: see `load`.
+      text: see `load`.
+
+    Returns:
+      (text tokenizer, row lengths, grid), as in the bundle from `load`.
+
+    Raises:
+      ValueError: a part is missing or damaged.
     """
 
   @abc.abstractmethod

@@ -1,10 +1,14 @@
-"""Newest model in a run folder.
+"""Newest model in a run folder, and newest adapters.
 
 job         model
 pair_dpo    checkpoints/<round> of the newest finished round
 learn       model/
 pretrain    model/; in earlier releases the exported bundle
 tokenizer   the exported bundle
+
+job         adapters, if the run trained LoRA
+pair_dpo    round_<n>/training/adapters of the newest round
+learn       training/adapters
 """
 
 import json
@@ -30,6 +34,34 @@ def newest_model(name: str | pathlib.PurePath) -> pathlib.PurePath:
   return storage.path(
     processes.broadcast_from_first(lambda: str(_model_of(name)))
   )
+
+
+def newest_adapters(name: str | pathlib.PurePath) -> pathlib.PurePath | None:
+  """Returns a folder with LoRA adapters; None if there is none.
+
+  All processes call it.
+
+  Args:
+    name: folder of a run that trained adapters, or of adapters, which is
+      returned.
+  """
+  path = storage.path(name)
+  place = processes.broadcast_from_first(lambda: _place_of_adapters(path))
+  return None if place is None else path / place
+
+
+def _place_of_adapters(path) -> str | None:
+  rounds = sorted(
+    int(part.removeprefix('round_'))
+    for part in storage.list_names(path)
+    if part.startswith('round_') and part.removeprefix('round_').isdecimal()
+  )
+  places = ['', 'adapters', 'training/adapters']
+  places += [f'round_{n}/training/adapters' for n in reversed(rounds)]
+  for place in places:
+    if checkpoint.is_checkpoint(str(path / place)):
+      return place
+  return None
 
 
 def saved_rounds(path: pathlib.PurePath) -> list[int]:

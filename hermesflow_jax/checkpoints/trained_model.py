@@ -87,27 +87,14 @@ def save_model(path: str, parts, source: str, notes: Mapping) -> None:
         grid=tuple(parts.grid),
       )
     ),
-    'text': tokenizer_to_json(parts.text),
+    'text': parts.text.content,
   }
   tree = {'model': parts.model, 'tokenizer': parts.tokenizer}
   checkpoint.save(str(path), tree, {KEY: record, **notes})
 
 
-def tokenizer_to_json(text: text_tokenizer.TextTokenizer) -> str:
-  """Returns the content of a text tokenizer's `tokenizer.json`.
-
-  Args:
-    text: the text tokenizer.
-  """
-  with temporary_folders.TemporaryFolder() as folder:
-    file = pathlib.Path(folder, 'tokenizer.json')
-    text.save(str(file))
-    content = json.loads(file.read_text(encoding='utf-8'))
-  return json.dumps(content, ensure_ascii=False, separators=(',', ':'))
-
-
 def tokenizer_from_json(content: str) -> text_tokenizer.TextTokenizer:
-  """Returns a text tokenizer; the inverse of `tokenizer_to_json`.
+  """Returns a text tokenizer; the inverse of its `content`.
 
   Args:
     content: text from a `tokenizer.json`.

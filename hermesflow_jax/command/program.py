@@ -19,6 +19,7 @@ from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import write_faults
 
 
 def cpu_devices(cores: int) -> int:
@@ -56,6 +57,7 @@ def main(argv: list[str]) -> int:
   set_environment()
   # Libraries raise what they log as errors, with tracebacks, from threads.
   logging.set_verbosity(logging.FATAL)
+  write_faults.silence_repeats()
   # Flags of libraries must be parsed before use.
   flags.FLAGS(argv[:1])
   try:

@@ -100,12 +100,32 @@ def generate(
   return captions, codes, answers
 
 
+def score_captions(
+  inputs: input_set.Inputs, config: CandidateConfig, captions: list[list[str]]
+) -> np.ndarray:
+  """Scores captions against the true captions, all in one call.
+
+  Args:
+    inputs: N inputs.
+    config: has the caption scorer.
+    captions: N lists of M captions.
+
+  Returns:
+    float[N, M].
+  """
+  true_captions = [c for c in inputs.captions for _ in config.caption_samplers]
+  all_captions = [c for of_input in captions for c in of_input]
+  scores = np.asarray(config.similarity(all_captions, true_captions))
+  return scores.reshape(len(inputs), -1)
+
+
 def score(
   inputs: input_set.Inputs,
   config: CandidateConfig,
   captions: list[list[str]],
   codes: np.ndarray,
   answers: list[list[str]],
+  caption_scores: np.ndarray | None = None,
 ) -> Candidates:
   """Scores captions and images: the host's work.
 
@@ -115,18 +135,19 @@ def score(
     captions: N lists of M captions.
     codes: int32[N, K, I], image codes.
     answers: N * K lists of answers about the images.
+    caption_scores: float[N, M] from `score_captions`, where devices computed
+      them; None: they are computed here.
   """
   images = config.images
-  true_captions = [c for c in inputs.captions for _ in config.caption_samplers]
-  all_captions = [c for of_input in captions for c in of_input]
+  if caption_scores is None:
+    caption_scores = score_captions(inputs, config, captions)
   questions = [q for q in inputs.questions for _ in range(images)]
-  similarity = np.asarray(config.similarity(all_captions, true_captions))
   right = [
     np.mean(input_set.correct_answers(a, q)) for a, q in zip(answers, questions)
   ]
   return Candidates(
     captions=captions,
-    caption_scores=similarity.reshape(len(inputs), -1),
+    caption_scores=caption_scores,
     codes=codes,
     image_scores=np.array(right).reshape(len(inputs), images),
     answers=[

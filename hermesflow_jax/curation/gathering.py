@@ -23,6 +23,7 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import timing
 from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import text_similarity
 
 _LINES, _ARRAYS = 'jsonl', 'npz'
 
@@ -72,6 +73,12 @@ def gather(
     for number in terminal.weighted_progress(progress, missing, sizes):
       part = inputs.part(spans[number])
       generated = candidate_generation.generate(timed_model, part, config)
+      if text_similarity.uses_devices(config.similarity):
+        # In all processes, between two uses of the devices.
+        captions, *_ = generated
+        generated += (
+          candidate_generation.score_captions(part, config, captions),
+        )
       # Raises if the last shard could not be written, and keeps few in memory.
       for written in waiting:
         written.result()

@@ -36,8 +36,8 @@ def write_inputs(
 
   Args:
     folder: folder for the files, a `storage.path`.
-    examples: see `record_checks.Checker.check`; those without an image are left
-      out.
+    examples: see `example_checks.Checker.check`; those without an image are
+      left out.
     say: prints how many inputs were written.
   """
   count = 0

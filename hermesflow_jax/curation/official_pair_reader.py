@@ -112,30 +112,34 @@ def read_official(
   Raises:
     ValueError: records have faults; one line with the first and their number.
   """
+  if path.name == 'pairs.jsonl' and (path.parent / 'tfds').exists():
+    raise ValueError(
+      f'pairs must be the folder of a curation, got its file {path}; give '
+      f'{path.parent}'
+    )
   folder = _image_folder(path, images)
-  faults, records = [], {}
+  faults, records, images = [], {}, []
   for place, row in record_values.normalized_values(str(path), say):
-    try:
-      record = _parse(row, folder)
-      if record['id'] in records:
-        raise ValueError(f'id {record["id"]!r} comes twice')
-      records[record['id']] = record
-      if on_error == 'raise':
-        # With 'skip', encoding reports broken images.
-        start = f'{place}: id {record["id"]!r}'
-        faults += [f'{start}: {fault}' for fault in _image_faults(record)]
-    except ValueError as error:
-      faults.append(f'{place}: {error}')
+    row_faults = []
+    record = input_faults.attempt(row_faults, _parse, row, folder, row_faults)
+    if record:
+      name = record['id']
+      if name in records:
+        row_faults.append(f'id {name!r} comes twice')
+      images += dict.fromkeys(
+        (f'{place}: id {name!r}', record[field]) for field in _IMAGES
+      )
+      if not row_faults:
+        records[name] = record
+    if row_faults:
+      faults.append(f'{place}: {"; ".join(row_faults)}')
+  if on_error == 'raise':
+    # With 'skip', encoding reports broken images.
+    faults += image_reader.faults_of_all(images, bool(faults))
   if not records and not faults:
     faults.append('there is no record')
   input_faults.raise_or_report(faults, len(records), on_error, say, str(path))
   return [records[name] for name in sorted(records)]
-
-
-def _image_faults(record) -> list[str]:
-  """Returns why images of a record cannot be opened, if they are local."""
-  paths = dict.fromkeys(record[name] for name in _IMAGES)
-  return [fault for path in paths if (fault := image_reader.header_fault(path))]
 
 
 def _image_folder(path, images):
@@ -149,17 +153,18 @@ def _image_folder(path, images):
   return image_folder.ImageFolder(str(path.parent), also='.')
 
 
-def _parse(row, folder):
-  """Returns a record of `read_official`.
+def _parse(row, folder, faults: list[str]) -> dict:
+  """Returns a record of `read_official`; a value with a fault is None.
 
   Args:
     row: a JSON object of the file.
     folder: a `image_folder.ImageFolder`.
+    faults: receives all faults of fields and paths.
 
   Raises:
-    ValueError: all faults of fields and paths.
+    ValueError: the record has no id.
   """
-  record, faults = {'id': record_values.get_id(row)}, []
+  record = {'id': record_values.get_id(row)}
   checked = functools.partial(input_faults.attempt, faults)
 
   def both_sides(read, key):
@@ -189,8 +194,6 @@ def _parse(row, folder):
     else:
       record[f'path_{side}'] = checked(folder.find, images[n], f'image_{side}')
       record[f'vqa_score_{side}'] = image_scores[n]
-  if faults:
-    raise ValueError('; '.join(faults))
   return record
 
 

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 
 
@@ -45,24 +46,42 @@ def pair_from_record(
 
   Args:
     row: from `pair_to_record`.
+
+  Raises:
+    TypeError: a value has another type.
   """
 
+  def text(name):
+    if not isinstance(row[name], str):
+      raise TypeError(f'{name} must be a text, got {str(row[name])[:40]}')
+    return row[name]
+
+  def score(name):
+    if not output_files.is_number(row[name]):
+      raise TypeError(f'{name} must be a number, got {str(row[name])[:40]}')
+    return row[name]
+
   def codes(name):
-    return np.array(row[name], np.int32)
+    values = row[name]
+    if not isinstance(values, list) or not all(type(v) is int for v in values):
+      raise TypeError(f'{name} must be integers, got {str(values)[:40]}')
+    return np.array(values, np.int32)
 
   und = pair_selection.Pair(
     pair_selection.ScoredCandidate(
-      row['caption_win'], row['caption_score_win']
+      text('caption_win'), score('caption_score_win')
     ),
     pair_selection.ScoredCandidate(
-      row['caption_lose'], row['caption_score_lose']
+      text('caption_lose'), score('caption_score_lose')
     ),
-    row['caption_dropped'],
+    text('caption_dropped'),
   )
   gen = pair_selection.Pair(
-    pair_selection.ScoredCandidate(codes('codes_win'), row['vqa_score_win']),
-    pair_selection.ScoredCandidate(codes('codes_lose'), row['vqa_score_lose']),
-    row['image_dropped'],
+    pair_selection.ScoredCandidate(codes('codes_win'), score('vqa_score_win')),
+    pair_selection.ScoredCandidate(
+      codes('codes_lose'), score('vqa_score_lose')
+    ),
+    text('image_dropped'),
   )
   return und, gen
 
@@ -86,6 +105,19 @@ def drop_counts(
   return counts
 
 
+def read_rows(folder: str | pathlib.PurePath) -> list[dict]:
+  """Reads the JSON objects of `pairs.jsonl`, see `pair_to_record`.
+
+  Args:
+    folder: has `pairs.jsonl`.
+
+  Raises:
+    ValueError: a line is not JSON.
+  """
+  with storage.open_text(storage.path(folder) / 'pairs.jsonl') as file:
+    return [json.loads(line) for line in file]
+
+
 def read_pairs(
   folder: str | pathlib.PurePath,
 ) -> dict[str, tuple[pair_selection.Pair, pair_selection.Pair]]:
@@ -99,11 +131,14 @@ def read_pairs(
   """
   path = storage.path(folder) / 'pairs.jsonl'
   try:
-    with storage.open_text(path) as file:
-      rows = [json.loads(line) for line in file]
-    return {row['id']: pair_from_record(row) for row in rows}
-  except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(
-      f'{path} is damaged ({error}): remove it, and the same command makes it '
-      'again'
-    ) from error
+    pairs = {row['id']: pair_from_record(row) for row in read_rows(folder)}
+  except KeyError as error:
+    raise output_files.damaged(path, f'a line has no {error}') from error
+  except (ValueError, TypeError, OverflowError, RecursionError) as error:
+    raise output_files.damaged(path, error) from error
+  images = [
+    side.value for _, gen in pairs.values() for side in (gen.win, gen.lose)
+  ]
+  if len({len(codes) for codes in images}) > 1:
+    raise output_files.damaged(path, 'images have several lengths')
+  return pairs

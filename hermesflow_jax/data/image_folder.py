@@ -8,6 +8,7 @@ import pathlib
 from hermesflow_jax.data.sources import stored_image
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import user_text
 
 
 def content_hash(paths: Iterable[pathlib.PurePath]) -> str | None:
@@ -47,6 +48,9 @@ class ImageFolder:
   Args:
     folder: folder path.
     also: another local folder that absolute names may lie in; '' for none.
+
+  Raises:
+    ValueError: `folder` is a file.
   """
 
   def __init__(self, folder: str, also: str = ''):
@@ -54,6 +58,8 @@ class ImageFolder:
     self._also = ()
     if storage.is_local(self.root):
       self.root = self.root.resolve()
+      if self.root.is_file():
+        raise ValueError(f'images must be a folder, got the file {folder}')
       if also:
         self._also = (pathlib.Path(also).resolve(),)
     else:
@@ -69,6 +75,11 @@ class ImageFolder:
     Raises:
       ValueError: the path leaves the folder, or the file does not exist.
     """
+    if '://' in name and not name.startswith(f'{self.root}/'):
+      raise ValueError(
+        f'{key} must be a file in {self.root}, got {user_text.quote(name)}; '
+        'download the image'
+      )
     try:
       if self._listed is None:
         path = (self.root / name).resolve()

@@ -6,7 +6,9 @@ files with further pictures behind the first, which is read. Faults are one-line
 errors.
 """
 
+from collections.abc import Sequence
 import contextlib
+import functools
 import pathlib
 import warnings
 
@@ -83,11 +85,43 @@ def header_fault(path: pathlib.PurePath) -> str:
   Args:
     path: file, a `storage.path`.
   """
+  return _fault(path, lambda image: None)
+
+
+def faults_of_all(
+  images: Sequence[tuple[str, pathlib.PurePath | None]], decoded: bool
+) -> list[str]:
+  """Returns the faults of all local images, for one error message.
+
+  Headers are read first. If a header has a fault, or `decoded` is true, a run
+  fails anyway: then all images are decoded, so that the error also names
+  truncated images.
+
+  Args:
+    images: pairs (beginning of the message, file); None is passed over.
+    decoded: whether to decode images whose headers have no fault, too.
+  """
+
+  def faults(fault_of):
+    return [
+      f'{start}: {fault}'
+      for start, path in images
+      if path is not None and (fault := fault_of(path))
+    ]
+
+  if decoded or faults(header_fault):
+    return faults(functools.partial(_fault, read=_rgb))
+  return []
+
+
+def _fault(path, read) -> str:
+  """Returns why a local image cannot be opened or read, or ''."""
   if isinstance(path, pathlib.PurePath) and not storage.is_local(path):
     return ''
   try:
-    with _opened(path):
-      return ''
+    with _opened(path) as image:
+      read(image)
+    return ''
   except ValueError as error:
     return str(error)
 
@@ -113,6 +147,7 @@ def image_size(path: pathlib.PurePath, decode: bool) -> tuple[int, int]:
 def _opened(path):
   """Opens an image; every fault becomes a ValueError of a single line."""
   try:
+    file_kinds.check_regular(path)
     with warnings.catch_warnings():
       warnings.simplefilter('error', Image.DecompressionBombWarning)
       with storage.open_bytes(path) as file, _identified(file, path) as image:

@@ -19,9 +19,9 @@ from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import tifa_questions
 from hermesflow_jax.data.sources import byte_ranges
 from hermesflow_jax.data.sources import coco_captions
+from hermesflow_jax.data.sources import example_checks
 from hermesflow_jax.data.sources import examples
 from hermesflow_jax.data.sources import forms
-from hermesflow_jax.data.sources import record_checks
 from hermesflow_jax.data.sources import rows
 from hermesflow_jax.data.sources import webdataset
 from hermesflow_jax.runtime import settings
@@ -91,7 +91,7 @@ def open_records(
     check: see `read_records`.
     opened: see `read_records`.
     needs_questions: whether a record without questions is a fault.
-    text_only: see `record_checks.TEXT_ONLY`.
+    text_only: see `example_checks.TEXT_ONLY`.
 
   Returns:
     Records as of `read_records`, read whenever they are taken.
@@ -104,7 +104,7 @@ def open_records(
     index = tifa_questions.QuestionIndex(source.questions, say)
     faults = index.faults
   data = open_rows(source)
-  checker = record_checks.Checker(
+  checker = example_checks.Checker(
     examples.image_folder_of(data, source.images),
     index,
     needs_questions,
@@ -136,7 +136,9 @@ def read_records(
     source: files.
     say: receives a line for each skipped record and question. Of two records
       with the same id, the second is skipped.
-    check: raises ValueError for records that the caller cannot use.
+    check: raises ValueError for records that the caller cannot use. It also
+      receives records with other faults: fields with a fault are None or
+      lacking, and a question with a fault is left out.
     opened: number of records, the first by id, whose local images are opened to
       report broken images together with other faults; None for all. With
       on_error='skip' none is opened: encoding reports broken images.

@@ -15,6 +15,7 @@ from hermesflow_jax.experiments import arm_runs
 from hermesflow_jax.experiments import comparison_arms
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.reports import comparison_page
 from hermesflow_jax.reports import comparison_tables
@@ -49,8 +50,9 @@ def run(
   began = time.perf_counter()
   root = storage.path(workdir)
   path = job_model.locate(config.self_play, console)
-  hashes, images = pair_dpo.check_files(config.self_play, console)
+  hashes, images = pair_dpo.check_files(config.self_play, path, console)
   play = config.self_play.play
+  job_scoring.check(play, '--config.self_play.play')
   mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate
   )
@@ -61,15 +63,14 @@ def run(
     console,
     'results.json',
     contents=job_start.input_hashes(parts.text, images)
+    | job_scoring.encoder_hashes(play)
     | {'data': lambda: hashes},
     base=weights,
   )
   if results is not None:
     job_start.report_finished(console, workdir, root / 'report.html')
     return show_tables(results, root, console)
-  base = job_model.place_on_mesh(
-    config.self_play, parts, mesh, console, play.answering, play.caption_prompt
-  )
+  base = job_scoring.place_on_mesh(config.self_play, parts, mesh, console, play)
 
   def play_data(self_play):
     return pair_dpo.play_data(self_play, base, str(root / 'data'), console)

@@ -12,6 +12,8 @@ SELF, JUDGE = 'self', 'judge'
 _COMMON = (
   'captions',
   'caption_scorer',
+  'answer_matcher',
+  'encoders',
   'caption_prompt',
   'free_answers',
   'free_prompt',

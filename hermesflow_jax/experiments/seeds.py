@@ -19,6 +19,7 @@ from hermesflow_jax.experiments import ablation_settings
 from hermesflow_jax.experiments import pretraining_control
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.runtime import output_files
@@ -61,10 +62,11 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """
   root = storage.path(workdir)
   path = job_model.locate(config.self_play, console)
+  job_scoring.check(config.self_play.play, '--config.self_play.play')
   mesh = job_model.make_mesh(
     config.self_play, path, console, config.control.batches.divisor
   )
-  hashes, images = pair_dpo.check_files(config.self_play, console)
+  hashes, images = pair_dpo.check_files(config.self_play, path, console)
   parts, weights = job_start.load_initial_model(config.self_play, path, mesh)
   # The number of rounds decides the steps of a control.
   workdir_claim.claim_workdir(
@@ -72,6 +74,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     contents=job_start.input_hashes(parts.text, images)
+    | job_scoring.encoder_hashes(config.self_play.play)
     | {'data': lambda: hashes, 'base': lambda: weights},
     rounds=config.self_play.play.rounds,
   )
@@ -83,13 +86,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
     console.say(f'seed {seed}')
     played = pair_dpo.run(self_play, str(root / f'seed_{seed}'), console)
-    base = job_model.place_on_mesh(
-      config.self_play,
-      parts,
-      mesh,
-      console,
-      config.self_play.play.answering,
-      config.self_play.play.caption_prompt,
+    base = job_scoring.place_on_mesh(
+      config.self_play, parts, mesh, console, config.self_play.play
     )
     steps = sum(row['learned']['steps'] for row in played['rounds'][1:])
     rows.append(

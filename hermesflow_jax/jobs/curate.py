@@ -6,7 +6,6 @@ import typing
 
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import gathering
-from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.data import input_set
@@ -14,8 +13,12 @@ from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import job_inputs
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import official_files
+from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.jobs.setup import tokenizer_hashes
+from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -23,13 +26,13 @@ from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.sequences import text_similarity
+from hermesflow_jax.scoring import scorer_settings
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.shapes import shape_world
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.ModelSettings):
+class Settings(job_model.ModelSettings, scorer_settings.ScorerSettings):
   """Job settings.
 
   Attributes:
@@ -48,7 +51,6 @@ class Settings(job_model.ModelSettings):
     caption_prompt: prompt for a caption.
     sampler: image sampler.
     rules: rules that accept or drop a pair.
-    caption_scorer: key of `text_similarity.SCORERS`, scores captions.
     seed: random seed; round r samples with `seed + r`.
     shard: inputs per shard; a stop costs at most a shard.
     share: which share to curate, 0 to `shares` - 1.
@@ -76,7 +78,6 @@ class Settings(job_model.ModelSettings):
   )
   sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
-  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   seed: settings.NonNegativeInt
   shard: settings.PositiveInt
   share: settings.NonNegativeInt
@@ -104,7 +105,7 @@ class Settings(job_model.ModelSettings):
         f'captions must have at least 2 samplers, got {len(self.captions)}'
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
-    text_similarity.get_scorer(self.caption_scorer)
+    self.check_scorers()
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
 
@@ -136,7 +137,8 @@ def run(
     The manifest; None if other shares are not finished.
   """
   path = job_model.locate(config, console)
-  hashes, images = _file_hashes(config, console)
+  hashes, images = _check_files(config, path, console)
+  job_scoring.check(config, '--config')
   previous, identity = {}, {}
   if config.before:
     previous, identity['pairs_before'] = curation_folder.read_previous_round(
@@ -150,6 +152,7 @@ def run(
     console,
     'manifest.json',
     contents=job_start.input_hashes(parts.text, images)
+    | job_scoring.encoder_hashes(config)
     | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},
     share=(config.share, config.shares),
     base=weights,
@@ -158,14 +161,18 @@ def run(
     **job_model.answer_encoding(parts.text),
   )
   root = storage.path(workdir)
-  if manifest is not None and job_start.all_exist(
+  is_finished = manifest is not None and job_start.all_exist(
     console, lambda: curation_folder.missing_files(root, manifest)
-  ):
+  )
+  if is_finished and not (config.official and official_files.is_missing(root)):
     job_start.report_finished(console, workdir, root)
     return manifest
-  unified = job_model.place_on_mesh(
-    config, parts, mesh, console, config.answering, config.caption_prompt
-  )
+  unified = job_scoring.place_on_mesh(config, parts, mesh, console, config)
+  if is_finished:
+    official_files.write_of_curation(
+      root, config.files, unified.decode, console
+    )
+    return manifest
   inputs = _read_inputs(config, unified, root, console)
   same_inputs = config.before and not config.fresh_inputs
   if same_inputs and previous.keys().isdisjoint(inputs.ids):
@@ -181,26 +188,30 @@ def run(
       'to other shares'
     )
     return None
+  candidates = gathering.collect(store, inputs, config.shard)
+  pairs = pair_selection.select_pairs(
+    candidates, inputs.ids, config.rules, previous
+  )
+  if config.official:
+    # Not under the lock: all processes meet here, and one would wait for it.
+    write_official = official_files.make_writer(config.files, console)
+    write_official(root, inputs, pairs, unified.decode)
   with curation_folder.finish_lock(root):
     manifest = curation_folder.read_finished(root)
     if manifest is None:
       manifest = write_pairs(
-        config, inputs, previous, store, root, console, unified
+        config, inputs, pairs, store.count, root, console, unified
       )
   return manifest
 
 
-def _file_hashes(config, console) -> tuple[dict | None, list]:
-  """Checks the user's files.
-
-  Returns:
-    Their SHA-256 and the image files; None and [] without files.
-  """
+def _check_files(config, path, console) -> tuple[dict | None, list]:
+  """Returns SHA-256 and images of the user's files; None and [] without."""
   if not config.files:
     return None, []
-  records = record_files.open_records(config.files, opened=config.inputs_so_far)
-  job_inputs.report_unused(
-    config.files, len(records), config.inputs_so_far, console
+  unified = record_checks.load_text_checks(config, path, config.answering)
+  records = record_checks.read_records(
+    config.files, config.inputs_so_far, unified, console
   )
   images = [row['path'] for row in records[: config.inputs_so_far]]
   return record_files.file_hashes(config.files), images
@@ -229,8 +240,8 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     config.sampler,
     config.images,
     config.captions,
-    text_similarity.get_scorer(config.caption_scorer),
-    config.seed + config.round,
+    job_scoring.make_caption_scorer(config, unified.mesh),
+    number_bounds.seed_of_round(config.seed, config.round),
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))
   store = shards.Shards(root / 'shards', len(spans))
@@ -255,40 +266,29 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
 def write_pairs(
   config: Settings,
   inputs: input_set.Inputs,
-  previous: dict,
-  store: shards.Shards,
+  pairs: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]],
+  shard_count: int,
   root: pathlib.PurePath,
   console: terminal.Console,
   unified: unified_model.UnifiedModel,
 ) -> dict:
-  """Selects pairs from all shards and writes them; returns the manifest.
+  """Writes the pairs, prints their counts, and returns the manifest.
 
   Args:
     config: job settings.
     inputs: round inputs.
-    previous: previous pairs by id; {} in round 1.
-    store: finished candidate shards.
+    pairs: (caption pair, image pair) by input id.
+    shard_count: candidate shards.
     root: run folder.
     console: prints the counts.
-    unified: decodes images for the official records.
+    unified: model whose tokenizers the pairs were made with.
   """
-  candidates = gathering.collect(store, inputs, config.shard)
-  pairs = pair_selection.select_pairs(
-    candidates, inputs.ids, config.rules, previous
-  )
-  if config.official:
-    known = config.files and official_pair_writer.official_fields(
-      record_files.open_records(config.files)[: config.inputs_so_far]
-    )
-    official_pair_writer.write_official(
-      root, inputs, pairs, unified.decode, known, console.say
-    )
   manifest = curation_folder.write_curation(
     root,
     inputs,
     pairs,
     config.round,
-    store.count,
+    shard_count,
     tokenizer_hashes.hashes_of(unified),
   )
   for kind, counts in manifest['drops'].items():

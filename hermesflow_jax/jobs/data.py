@@ -11,12 +11,13 @@ from hermesflow_jax.curation import official_input_writer
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import record_files
 from hermesflow_jax.data import tifa_questions
+from hermesflow_jax.data.sources import example_checks
 from hermesflow_jax.data.sources import examples
 from hermesflow_jax.data.sources import inspection
-from hermesflow_jax.data.sources import record_checks
 from hermesflow_jax.data.sources import rows
 from hermesflow_jax.data.sources import summary
 from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.reports import data_page
 from hermesflow_jax.runtime import output_files
@@ -106,7 +107,11 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   valid = examples.ValidRecords(data, checker, counts.valid)
   samples = _samples(valid, config.sheet)
   workdir_claim.claim_workdir(
-    workdir, config, console, data=record_files.file_hashes(config.files)
+    workdir,
+    config,
+    console,
+    contents={'text_tokenizer': lambda: tokenizer_hashes.text_hash(text)},
+    data=record_files.file_hashes(config.files),
   )
   root = storage.path(workdir)
   if config.official:
@@ -118,9 +123,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   return results
 
 
-def _checker(files, data: rows.Rows, questions) -> record_checks.Checker:
+def _checker(files, data: rows.Rows, questions) -> example_checks.Checker:
   """Returns the checks of a record; questions are no condition."""
-  return record_checks.Checker(
+  return example_checks.Checker(
     examples.image_folder_of(data, files.images),
     questions,
     needs_questions=False,

@@ -18,6 +18,7 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import pair_source
+from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.models import showo
 from hermesflow_jax.pair_dpo import learning
 from hermesflow_jax.runtime import processes
@@ -120,6 +121,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     rows = trainable_records(
       records, parts.grid[0] * parts.grid[1], config.both
     )
+  if source.is_official:
+    record_checks.report_long_texts(unified, rows, console)
   console.say(f'{len(rows)} of {len(records)} inputs have pairs to learn from')
   reference = unified.model
   if reference_config:

@@ -10,13 +10,15 @@ import typing
 
 import jax
 
-from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import job_inputs
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import official_files
+from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.reports import run_story
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
@@ -27,7 +29,6 @@ from hermesflow_jax.self_play import play_settings
 from hermesflow_jax.self_play import rounds
 from hermesflow_jax.self_play import run_summary
 from hermesflow_jax.self_play import score_table
-from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.shapes import pixel_judge
 from hermesflow_jax.shapes import shape_world
 
@@ -104,7 +105,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   began = time.perf_counter()
   root = storage.path(workdir)
   path = job_model.locate(config, console)
-  hashes, images = check_files(config, console)
+  hashes, images = check_files(config, path, console)
+  job_scoring.check(config.play, '--config.play')
   mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
@@ -115,18 +117,26 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     'results.json',
-    contents=job_start.input_hashes(parts.text, images),
+    contents=job_start.input_hashes(parts.text, images)
+    | job_scoring.encoder_hashes(config.play),
     base=weights,
     data=hashes,
     **job_model.answer_encoding(parts.text),
   )
   finished = results.get('rounds', []) if results else []
+
+  def load_data():
+    base = job_scoring.place_on_mesh(config, parts, mesh, console, config.play)
+    return base, play_data(config, base, str(root / 'data'), console)
+
   # Models of rounds before the newest may have been removed to save space.
   if len(finished) > config.play.rounds and job_start.all_exist(
     console,
     lambda: run_summary.missing_files(root, config.play.rounds),
     root / 'checkpoints' / str(config.play.rounds),
   ):
+    if config.official:
+      official_files.write_of_rounds(root, config.play.rounds, load_data)
     job_start.report_finished(
       console,
       workdir,
@@ -140,15 +150,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       f'{len(finished) - 1} of {config.play.rounds} rounds are finished, '
       'continuing'
     )
-  base = job_model.place_on_mesh(
-    config,
-    parts,
-    mesh,
-    console,
-    config.play.answering,
-    config.play.caption_prompt,
-  )
-  data = play_data(config, base, str(root / 'data'), console)
+  base, data = load_data()
   summaries = rounds.play_rounds(
     base, data, config.play, workdir, console, str(path)
   )
@@ -179,12 +181,13 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
 
 
 def check_files(
-  config: Settings, console: terminal.Console
+  config: Settings, path: pathlib.PurePath, console: terminal.Console
 ) -> tuple[list[dict], list[pathlib.PurePath]]:
   """Checks the user's files before any weight is read.
 
   Args:
     config: job settings.
+    path: model folder from `job_model.locate`, whose text tokenizer is read.
     console: prints how many records are unused, and which are used twice.
 
   Returns:
@@ -194,11 +197,16 @@ def check_files(
   Raises:
     ValueError: a file cannot be used.
   """
-  sources = config.files and (
-    (config.files.inputs, config.inputs_of_all_rounds),
-    (config.files.held_out, config.held_out),
+  if not config.files:
+    return [], []
+  return record_checks.check_files(
+    (
+      (config.files.inputs, config.inputs_of_all_rounds),
+      (config.files.held_out, config.held_out),
+    ),
+    record_checks.load_text_checks(config, path, config.play.answering),
+    console,
   )
-  return job_inputs.check_files(sources or (), console)
 
 
 def _check_rounds(config, root):
@@ -277,21 +285,11 @@ def play_data(
     held_out=held_out,
     judge=judge,
     judged_by=judged_by,
-    similarity=text_similarity.get_scorer(config.play.caption_scorer),
+    similarity=job_scoring.make_caption_scorer(config.play, base.mesh),
     unseen=unseen,
-    publish=_official_writer(config, console) if config.official else None,
-  )
-
-
-def _official_writer(config, console):
-  """Returns a function that writes pairs for the official code."""
-  known = config.files and official_pair_writer.official_fields(
-    record_files.open_records(config.files.inputs)[
-      : config.inputs_of_all_rounds
-    ]
-  )
-  return functools.partial(
-    official_pair_writer.write_official, say=console.say, copied=known
+    publish=official_files.make_writer(files and files.inputs, console)
+    if config.official
+    else None,
   )
 
 

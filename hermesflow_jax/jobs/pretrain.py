@@ -88,7 +88,7 @@ class Settings:
   save_every: settings.NonNegativeInt = settings.may_change_on_resume()
   sampler: maskgit.MaskGITSampler
   evaluated: typing.Annotated[int, settings.at_least(2)]
-  export: str
+  export: str = settings.may_change_on_resume()
 
   def __post_init__(self):
     settings.check(self)
@@ -195,7 +195,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       return train_step.state_from_model(initial, optim, mesh)
     return train_step.init_state(make_model, optim, key, mesh)
 
-  loss = functools.partial(
+  loss = train_step.hashable_partial(
     pretraining.loss,
     mixture=config.mixture,
     schedule=mask_schedules.parse_schedule(config.mask_schedule),

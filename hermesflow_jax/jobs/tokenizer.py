@@ -62,7 +62,7 @@ class Settings:
   optim: adamw.AdamWConfig
   schedule: training_schedule.TrainingSchedule
   evaluated: settings.PositiveInt
-  export: str
+  export: str = settings.may_change_on_resume()
 
   def __post_init__(self):
     settings.check(self)

@@ -13,6 +13,8 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import listed_images
+from hermesflow_jax.jobs.setup import question_inputs
+from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -21,7 +23,6 @@ from hermesflow_jax.runtime import user_text
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.sequences import known_words
 from hermesflow_jax.sequences import text_tokenizer
 
 # Images per batch: a stop costs at most the answers of a batch.
@@ -45,7 +46,8 @@ class Settings(job_model.ModelSettings):
     caption_prompt: prompt for a caption.
     decoding: sampler for captions and free answers; `top_k` 1 is greedy.
     seed: random seed.
-    on_error: 'raise' stops at an unreadable image, 'skip' leaves it out.
+    on_error: 'raise' stops at an image or a question that cannot be read,
+      'skip' leaves it out.
   """
 
   images: tuple[str, ...]
@@ -105,35 +107,16 @@ def run(
     Records written to `answers.jsonl`, one per image.
   """
   path = job_model.locate(config, console)
-  passed_over = []
-  images = listed_images.list_images(
-    config.images, config.files, passed_over.append
+  answering = question_answering.AnswerConfig(rule=config.choice_rule)
+  images, questions = question_inputs.read_inputs(
+    config, record_checks.load_text_checks(config, path, answering), console
   )
   mesh = config.mesh.make()
   parts, weights = job_start.load_initial_model(config, path, mesh)
   unified = job_model.place_on_mesh(
-    config,
-    parts,
-    mesh,
-    console,
-    question_answering.AnswerConfig(rule=config.choice_rule),
-    config.caption_prompt,
+    config, parts, mesh, console, answering, config.caption_prompt
   )
-  check_questions(config, unified, console)
   size = unified.grid[0] * unified.tokenizer.reduction
-  valid = input_faults.valid_only(
-    [
-      (image.name, listed_images.fault(image, size))
-      for image in console.progress('reading')(images)
-    ],
-    config.on_error,
-    'image',
-    console,
-  )
-  readable = set(valid)
-  images = [image for image in images if image.name in readable]
-  for line in passed_over:
-    console.say(line)
   rows = job_start.claim_and_read_results(
     workdir,
     config,
@@ -141,10 +124,12 @@ def run(
     'answers.jsonl',
     contents=job_start.input_hashes(parts.text),
     base=weights,
+    data=config.files and record_files.file_hashes(config.files),
     images={image.name: listed_images.sha256(image) for image in images},
     pixels=image_reader.VERSION,
     **job_model.answer_encoding(parts.text),
   )
+  config = dataclasses.replace(config, questions=questions)
   target = storage.path(workdir) / 'answers.jsonl'
   if rows is None:
     output_files.write_atomically(
@@ -193,36 +178,6 @@ def answer_batches(
       output_files.write_atomically(part, job_results.unicode_json_lines(rows))
     texts.append(part.read_bytes().decode())
   return ''.join(texts)
-
-
-def check_questions(
-  config: Settings,
-  unified: unified_model.UnifiedModel,
-  console: terminal.Console,
-) -> None:
-  """Checks that the model can read all questions and tell choices apart.
-
-  Args:
-    config: job settings.
-    unified: model that answers.
-    console: prints which words the model does not know.
-
-  Raises:
-    ValueError: names all questions that are too long, or two choices with the
-      same tokens.
-  """
-  warning = known_words.unknown_warning(
-    unified.text, [*config.questions, *config.choices]
-  )
-  if warning:
-    console.say(warning)
-  faults = {}
-  for question in config.questions:
-    try:
-      unified.check_question({'question': question, 'choices': config.choices})
-    except ValueError as error:
-      faults[str(error)] = None
-  input_faults.raise_if_any(list(faults))
 
 
 def ask_about_images(
@@ -278,7 +233,8 @@ def answers_table(rows: Sequence[dict]) -> str:
   """Returns text with a line per image, caption and answer."""
   lines = []
   for row in rows:
-    lines.append(row['image'])
+    name = row['image']
+    lines.append(name if name.isprintable() else repr(name))
     if 'caption' in row:
       lines.append(f'  {row["caption"]}')
     lines += [f'  {q} {a}' for q, a in row.get('answers', {}).items()]

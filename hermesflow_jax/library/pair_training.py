@@ -13,6 +13,7 @@ from hermesflow_jax.pair_dpo import pair_loss
 from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sampling import unified_model
@@ -46,8 +47,10 @@ def score_pairs(
     captions given the image; (win, lose), in nats.
 
   Raises:
-    ValueError: `records` is empty, or `schedule` is unknown.
+    ValueError: `records` is empty, `schedule` is unknown, or see
+      `number_bounds.check_seed`.
   """
+  seed = number_bounds.check_seed(seed)
   batch = _batch(model, records, drop_condition=0.0, seed=seed)
   scores = _scores(
     model.model,
@@ -105,8 +108,10 @@ def train(
     The trained model, and the metrics of each step.
 
   Raises:
-    ValueError: `records` is empty, or `schedule` is unknown.
+    ValueError: `records` is empty, `schedule` is unknown, or see
+      `number_bounds.check_seed`.
   """
+  seed = number_bounds.check_seed(seed)
   prepare = train_step.hashable_partial(
     pair_loss.prepare_batch,
     masks=objective.masks,

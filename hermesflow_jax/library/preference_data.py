@@ -9,6 +9,7 @@ from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
 from hermesflow_jax.pair_dpo import record_rows
+from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import unified_model
@@ -111,8 +112,10 @@ def curate(
     seed: random seed; each round needs its own.
 
   Raises:
-    ValueError: fewer than two images or captions per input.
+    ValueError: fewer than two images or captions per input, or see
+      `number_bounds.check_seed`.
   """
+  seed = number_bounds.check_seed(seed)
   if images < 2 or len(caption_samplers) < 2:
     raise ValueError(
       'images and caption_samplers must be at least 2, got '

@@ -60,11 +60,12 @@ class PhiConfig:
   rotary_fraction: settings.Fraction = 0.5
   rope_theta: settings.PositiveFloat = 10_000.0
   norm_eps: settings.PositiveFloat = 1e-5
-  remat: typing.Annotated[str, settings.one_of(*REMAT)] = settings.numerics(
-    default='none'
+  # These three change no more than a device mesh does: the rounding of sums.
+  remat: typing.Annotated[str, settings.one_of(*REMAT)] = (
+    settings.may_change_on_resume(default='none')
   )
-  unroll: settings.PositiveInt = settings.numerics(default=1)
-  attention: Backend = settings.numerics(default='xla')
+  unroll: settings.PositiveInt = settings.may_change_on_resume(default=1)
+  attention: Backend = settings.may_change_on_resume(default='xla')
   dtype: typing.Annotated[str, settings.one_of('float32', 'bfloat16')] = (
     settings.numerics(default='float32')
   )

@@ -13,9 +13,12 @@ Devices and processes:
 Files:
 
   storage       files in local folders and buckets
+  atomic_file   local files that appear only when complete
   temporary_folders  go away also if their process is killed
   transfer      copies of folders between the two
   folder_lock   keeps two jobs out of a folder
+  lock_record   names the process that holds a lock
+  lock_turn     waits for a lock
   output_files  writes files, which appear only when complete
   write_faults  why a file cannot be written
   strict_json   JSON that other programs wrote

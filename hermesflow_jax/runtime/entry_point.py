@@ -9,13 +9,16 @@ from typing import NoReturn
 from hermesflow_jax.runtime import output_streams
 from hermesflow_jax.runtime import stop_handlers
 
-STOPPED = 130
+STOPPED = stop_handlers.STOPPED
 
 
 def prepare() -> None:
-  """Handles signals and streams; also before slow imports, without harm."""
+  """Protects the streams, and lets stop signals end the process at once.
+
+  Called before imports that take time, and by `run`.
+  """
   if output_streams.protect():
-    stop_handlers.install()
+    stop_handlers.exit_at_once()
     sys.excepthook = _report
 
 
@@ -41,6 +44,7 @@ def run(main: Callable[[Sequence[str]], int], arguments) -> NoReturn:
     SystemExit: always; its code is 130 after a stop signal.
   """
   prepare()
+  stop_handlers.install()
   try:
     code = main(arguments)
   except KeyboardInterrupt:

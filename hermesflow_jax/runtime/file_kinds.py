@@ -45,6 +45,27 @@ _SIGNATURES = tuple(
 )
 
 
+def check_regular(path: pathlib.PurePath) -> None:
+  """Checks that a path is no pipe and no device, which are read only once.
+
+  A job reads its files several times, and a pipe without a writer waits for
+  ever.
+
+  Args:
+    path: a `storage.path`; a path that does not exist passes.
+
+  Raises:
+    ValueError: the path is a pipe or a device.
+    OSError: the path cannot be looked at.
+  """
+  if not isinstance(path, pathlib.Path) or not path.exists():
+    return
+  if not (path.is_file() or path.is_dir()):
+    raise ValueError(
+      'it must be a file, got a pipe or a device; write its content to a file'
+    )
+
+
 def name(path: pathlib.PurePath) -> str:
   """Returns the kind of a file with advice.
 

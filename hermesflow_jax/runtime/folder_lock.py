@@ -1,27 +1,31 @@
 """Locks of folders: no two jobs write into a folder at the same time.
 
-A lock is a small file with host, process id and time. While a job runs, it
-holds the file by `flock`, and renews the file's time. So a lock is stale if
-nobody holds it by `flock` and
+A lock is a small file that names its process. While a job runs, it holds the
+file by `flock`, and renews the file's time. So a lock is stale if nobody holds
+it by `flock` and
 
-* its process ran on this host, or
+* its process ran on this machine, or
 * its time is old, or does not change while another job watches the file.
 
 A bucket has no `flock`: there an object is created if it is absent and written
-again at intervals. If two jobs take over a stale object within the same second,
-both run.
+again at intervals. A job whose lock was taken over, e.g. after its machine was
+asleep, ends when it sees the other process in the lock.
 """
 
 from collections.abc import Callable
 import contextlib
 import fcntl
-import json
+import math
 import os
 import pathlib
-import socket
 import threading
 import time
+from typing import NoReturn
+import uuid
 
+from hermesflow_jax.runtime import atomic_file
+from hermesflow_jax.runtime import entry_point
+from hermesflow_jax.runtime import lock_record
 from hermesflow_jax.runtime import storage
 
 # Suffix of lock files.
@@ -40,6 +44,12 @@ class HeldError(ValueError):
   """Another job holds a lock; the message names its process."""
 
 
+def _end_process(line: str) -> NoReturn:
+  """Ends the process: nothing more is written into the other job's folder."""
+  entry_point.print_error(f'error: {line}')
+  os._exit(1)
+
+
 class FolderLock:
   """A lock of a folder.
 
@@ -47,6 +57,8 @@ class FolderLock:
     folder: folder path; it exists if it is local.
     name: lock name.
     say: prints that the job waits for a lock of another host.
+    end: ends the job if another process has taken over the lock; its argument
+      is the reason.
   """
 
   def __init__(
@@ -54,9 +66,11 @@ class FolderLock:
     folder: pathlib.PurePath,
     name: str,
     say: Callable[[str], None] = lambda line: None,
+    end: Callable[[str], None] = _end_process,
   ):
     self.path = folder / f'{name}{SUFFIX}'
-    self._say, self._file, self._began = say, None, time.time()
+    self._say, self._end = say, end
+    self._file, self._began, self._token = None, time.time(), uuid.uuid4().hex
     self._stop, self._thread = threading.Event(), None
 
   def acquire(self) -> None:
@@ -75,18 +89,65 @@ class FolderLock:
     self._thread.start()
 
   def release(self) -> None:
-    """Ends the renewal and removes the file."""
+    """Ends the renewal, and removes the file unless another job owns it."""
     self._stop.set()
     self._thread.join()
-    if self._file is None:
-      with contextlib.suppress(*storage.failures()):
-        storage.remove(self.path)
-      return
     # The folder may have been renamed or removed.
-    with contextlib.suppress(OSError):
-      if _is_at(self._file, self.path):
-        self.path.unlink()
-    os.close(self._file)
+    with contextlib.suppress(*storage.failures()):
+      if (self._holder() or {}).get('token') == self._token:
+        if self._file is None:
+          storage.remove(self.path)
+        else:
+          self.path.unlink()
+    if self._file is not None:
+      os.close(self._file)
+
+  def check_free(self, other: pathlib.PurePath) -> None:
+    """Checks that nobody holds another lock of the folder; needs this lock.
+
+    Args:
+      other: lock file.
+
+    Raises:
+      HeldError: a process holds it. If that is not known, because the process
+        ran on another machine, the message names the time when the lock is
+        stale.
+    """
+    content, locked = b'', False
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+      if storage.is_local(other):
+        with open(other, 'r+b') as file:
+          locked = _flock(file.fileno())
+          content = file.read()
+      else:
+        content = other.read_bytes()
+    record = lock_record.parse(content)
+    held = record is not None and lock_record.is_held(record, locked)
+    if held is None:
+      held = (end := self._stale_from(other, record)) > self._now()
+      if held:
+        raise HeldError(
+          f'{lock_record.describe(record)}; if it was killed, {other} is '
+          f'stale from {lock_record.utc(math.ceil(end / 60) * 60)}'
+        )
+    if held:
+      raise HeldError(lock_record.describe(record))
+
+  def _stale_from(self, other, record) -> float:
+    """Returns when an unrenewed lock is stale, in seconds since 1970."""
+    try:
+      if storage.is_local(other):
+        return other.stat().st_mtime + _WATCHED * _RENEWAL
+      return float(record['renewed']) + _OLD
+    except (FileNotFoundError, KeyError, ValueError, TypeError):
+      return 0.0
+
+  def _now(self) -> float:
+    """Returns the time: of the file system, whose clock may differ, if any."""
+    if not storage.is_local(self.path):
+      return time.time()
+    os.utime(self._file)
+    return self.path.stat().st_mtime
 
   def _lock_file(self) -> int:
     """Returns the descriptor of the lock file, held by `flock`."""
@@ -94,24 +155,28 @@ class FolderLock:
       file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
       try:
         locked = _flock(file)
-        if not _is_at(file, self.path):
+        if not atomic_file.is_at(file, self.path):
           # Its holder has removed the file since it was opened.
           os.close(file)
           continue
         self._check_stale(_read(file), locked)
         os.truncate(file, 0)
-        os.pwrite(file, _own_record(self._began), 0)
+        os.pwrite(file, self._record(), 0)
         return file
       except BaseException:
         os.close(file)
         raise
 
   def _create_object(self) -> None:
-    if storage.create(self.path, _own_record(self._began)):
+    if storage.create(self.path, self._record()):
       return
     with contextlib.suppress(FileNotFoundError):
       self._check_stale(self.path.read_bytes(), locked=False)
-    storage.write(self.path, _own_record(self._began))
+    storage.write(self.path, self._record())
+    # Another job may have taken over the same lock.
+    holder = self._holder() or {}
+    if holder.get('token') != self._token:
+      raise HeldError(lock_record.describe(holder or None))
 
   def _check_stale(self, content: bytes, locked: bool) -> None:
     """Raises HeldError unless the process in the lock's record has ended.
@@ -120,37 +185,42 @@ class FolderLock:
       content: the lock's record; empty for a new file.
       locked: whether this process holds the file by `flock`.
     """
-    try:
-      holder = json.loads(content)
-      host, process = holder['host'], int(holder['process'])
-    except (ValueError, KeyError, TypeError):
-      return
-    if host == socket.gethostname():
-      if not locked and _start_ticks(process) == holder.get('ticks'):
-        raise HeldError(_describe(content))
-      return
-    if time.time() - self._renewed() > _OLD:
+    record = lock_record.parse(content)
+    held = record is not None and lock_record.is_held(record, locked)
+    if held:
+      raise HeldError(lock_record.describe(record))
+    if held is False or time.time() - self._renewed() > _OLD:
       return
     seconds = _WATCHED * self._interval()
     self._say(
-      f'{self.path} is of process {process} on {host}: watching for '
-      f'{seconds:.0f} s whether it still runs'
+      f'{self.path} is of process {record["process"]} on {record["host"]}: '
+      f'watching for {seconds:.0f} s whether it still runs'
     )
     first, end = self._stamp(), time.monotonic() + seconds
     while time.monotonic() < end:
       time.sleep(min(1.0, seconds / 10))
       if self._stamp() != first:
-        raise HeldError(_describe(content))
+        raise HeldError(lock_record.describe(record))
 
   def _interval(self) -> float:
     return _RENEWAL if storage.is_local(self.path) else _BUCKET_RENEWAL
+
+  def _record(self) -> bytes:
+    return lock_record.own(self._began, self._token)
+
+  def _holder(self) -> dict | None:
+    """Returns the lock's record; None if it is absent or being written."""
+    try:
+      return lock_record.parse(self.path.read_bytes())
+    except FileNotFoundError:
+      return None
 
   def _renewed(self) -> float:
     """Returns the time of the last renewal, in seconds since 1970."""
     if storage.is_local(self.path):
       return self.path.stat().st_mtime
     try:
-      return float(json.loads(self.path.read_bytes())['renewed'])
+      return float((self._holder() or {})['renewed'])
     except (*storage.failures(), ValueError, KeyError, TypeError):
       return time.time()
 
@@ -169,29 +239,20 @@ class FolderLock:
     while not self._stop.wait(self._interval()):
       # A server that does not answer for a while must not end the job.
       with contextlib.suppress(*storage.failures()):
-        if self._file is None:
-          storage.write(self.path, _own_record(self._began))
-        else:
+        holder = self._holder()
+        if holder is not None and holder.get('token') != self._token:
+          self._end(
+            f'{self.path} must be of this job, got another: '
+            f'{lock_record.describe(holder)}. This job was taken for dead, and '
+            'ends; the same command resumes when the other job has ended'
+          )
+          return
+        if self._file is not None:
           os.utime(self._file)
-
-
-def holder_of(path: pathlib.PurePath) -> str:
-  """Returns who holds a local lock file; '' if nobody on this host does.
-
-  Args:
-    path: lock file.
-  """
-  try:
-    file = os.open(path, os.O_RDWR)
-  except OSError:
-    return ''
-  try:
-    _flock(file)
-  except HeldError as error:
-    return str(error)
-  finally:
-    os.close(file)
-  return ''
+        elif holder is None:
+          storage.create(self.path, self._record())
+        else:
+          storage.write(self.path, self._record())
 
 
 def _flock(file: int) -> bool:
@@ -203,65 +264,12 @@ def _flock(file: int) -> bool:
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError as error:
-    raise HeldError(_describe(_read(file))) from error
+    record = lock_record.parse(_read(file))
+    raise HeldError(lock_record.describe(record)) from error
   except OSError:
     return False
   return True
 
 
-def _is_at(file: int, path) -> bool:
-  """Returns whether a path still names an open file."""
-  try:
-    return os.path.samestat(os.fstat(file), os.stat(path))
-  except FileNotFoundError:
-    return False
-
-
 def _read(file: int) -> bytes:
   return os.pread(file, 10_000, 0)
-
-
-def _own_record(began: float) -> bytes:
-  record = {
-    'host': socket.gethostname(),
-    'process': os.getpid(),
-    'ticks': _start_ticks(os.getpid()),
-    'began': time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(began)),
-    'renewed': time.time(),
-  }
-  return json.dumps(record).encode()
-
-
-def _describe(content: bytes) -> str:
-  """Returns e.g. 'process 17 on node3 uses it since 2026-01-02 03:04 UTC'."""
-  try:
-    holder = json.loads(content)
-    return (
-      f'process {holder["process"]} on {holder["host"]} uses it since '
-      f'{holder["began"]}'
-    )
-  except (ValueError, KeyError, TypeError):
-    return 'another process uses it'
-
-
-def _start_ticks(process: int) -> str | None:
-  """Returns when a process of this host began; None if it has ended.
-
-  A later process may have the same number, but not the same begin.
-
-  Args:
-    process: process id.
-  """
-  try:
-    text = pathlib.Path(f'/proc/{process}/stat').read_text()
-    # The name of the program may have spaces and brackets.
-    return text.rpartition(')')[2].split()[19]
-  except OSError:
-    pass
-  try:
-    os.kill(process, 0)
-  except ProcessLookupError:
-    return None
-  except OSError:
-    pass
-  return ''

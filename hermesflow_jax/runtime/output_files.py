@@ -1,5 +1,6 @@
 """Files that runs write: JSON, JSON lines, npz archives."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import hashlib
 import io
@@ -47,27 +48,44 @@ def json_text(value) -> str:
   return json.dumps(value, indent=1, allow_nan=False) + '\n'
 
 
-def read_json(source: pathlib.PurePath) -> dict:
+def read_json(
+  source: pathlib.PurePath,
+  is_complete: Callable[[dict], bool] = lambda value: True,
+) -> dict:
   """Returns the JSON object of a file that a run wrote.
 
   Args:
     source: file path.
+    is_complete: whether an object has all values, with their types.
 
   Raises:
     ValueError: the file is damaged.
   """
   try:
     value = json.loads(source.read_bytes())
-  except ValueError as error:
-    raise _damaged(source, error) from error
+  except (ValueError, RecursionError) as error:
+    raise damaged(source, error) from error
   if not isinstance(value, dict):
-    raise _damaged(source, 'it holds no JSON object')
+    raise damaged(source, 'it holds no JSON object')
+  if not is_complete(value):
+    raise damaged(source, 'a value is missing, or has another type')
   return value
 
 
-def _damaged(source, error) -> ValueError:
+def is_number(value: object) -> bool:
+  """Returns whether a JSON value is a number."""
+  return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def damaged(source: pathlib.PurePath, reason: Exception | str) -> ValueError:
+  """Returns the error of a damaged file that a run can make again.
+
+  Args:
+    source: file path.
+    reason: what is wrong with the file.
+  """
   return ValueError(
-    f'{source} is damaged ({error}): remove it, and the same command makes it '
+    f'{source} is damaged ({reason}): remove it, and the same command makes it '
     'again'
   )
 

@@ -59,11 +59,12 @@ def _broadcast_text(text: str) -> str:
   """Returns the first process's text."""
   data = np.frombuffer(text.encode(), np.uint8)
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-  padded = np.zeros(size, np.uint8)
-  padded[: len(data)] = data[:size]
-  return bytes(
-    np.asarray(multihost_utils.broadcast_one_to_all(padded))
-  ).decode()
+  # A power of two, so that few sizes are compiled.
+  padded = np.zeros(1 << max(8, (size - 1).bit_length()), np.uint8)
+  if is_first():
+    padded[:size] = data
+  received = np.asarray(multihost_utils.broadcast_one_to_all(padded))
+  return bytes(received[:size]).decode()
 
 
 def on_first_process(act: Callable[[], object]) -> None:

@@ -178,9 +178,9 @@ def path_of_content(key: str, **options) -> dataclasses.Field:
 
 
 def numerics(**options) -> dataclasses.Field:
-  """Declares a setting of a model's arithmetic, e.g. a dtype or a kernel.
+  """Declares a setting of a model's arithmetic, e.g. a dtype.
 
-  A run keeps it, as results may differ in rounding. The weights keep their
+  A run keeps it, as results differ. The weights keep their
   meaning if it changes: a model may be loaded with another value.
 
   Args:

@@ -16,6 +16,8 @@ import posixpath
 import shutil
 import sys
 
+from hermesflow_jax.runtime import atomic_file
+
 # Bucket paths use gcsfs also where TensorFlow is installed. epath reads this
 # once, with the first path.
 os.environ.setdefault('EPATH_USE_TF', 'false')
@@ -131,18 +133,7 @@ def write(file, data: bytes) -> None:
     _bucket().pipe_file(str(file), data)
     return
   make_folder(file.parent)
-  # A fixed name, so that the file of a killed process is overwritten.
-  temporary = file.with_name(file.name + '.tmp')
-  try:
-    with open(temporary, 'wb') as opened:
-      opened.write(data)
-      opened.flush()
-      os.fsync(opened.fileno())
-    os.replace(temporary, file)
-  except OSError as error:
-    temporary.unlink(missing_ok=True)  # A full disk gets its space back.
-    error.filename = error.filename or str(file)  # A write does not name it.
-    raise
+  atomic_file.write(file, data)
 
 
 def create(file, data: bytes) -> bool:

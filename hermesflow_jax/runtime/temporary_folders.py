@@ -61,9 +61,10 @@ def remove_abandoned(parent: pathlib.Path, prefix: str) -> None:
     parent: folder that holds them.
     prefix: first part of their names.
   """
+  names = re.compile(re.escape(prefix) + _RANDOM)
   with contextlib.suppress(OSError):
     for entry in list(os.scandir(parent)):
-      ours = re.fullmatch(re.escape(prefix) + _RANDOM, entry.name)
+      ours = names.fullmatch(entry.name)
       if not ours or not entry.is_dir(follow_symlinks=False):
         continue
       lock = _lock(entry.path)

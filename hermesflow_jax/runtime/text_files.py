@@ -20,8 +20,9 @@ def read(path: pathlib.PurePath) -> str:
       lines are no UTF-8 text.
   """
   try:
+    file_kinds.check_regular(path)
     data = path.read_bytes()
-  except storage.failures() as error:
+  except (*storage.failures(), ValueError) as error:
     reason = getattr(error, 'strerror', None) or error
     raise ValueError(f'{path} cannot be read: {reason}') from error
   check(path, data)

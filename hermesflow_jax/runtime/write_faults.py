@@ -1,6 +1,7 @@
 """Errors of files that cannot be written, in the words of the system."""
 
 import errno
+import logging
 import os
 
 # A full disk, a quota, a size limit, a read-only or failing disk.
@@ -17,3 +18,11 @@ def reason(error: BaseException | str) -> str:
   """
   reasons = map(os.strerror, _NUMBERS)
   return next((text for text in reasons if text in str(error)), '')
+
+
+def silence_repeats() -> None:
+  """Drops tracebacks that event loops log for each array of a full disk.
+
+  The first fault is raised as well, and ends the command with a line.
+  """
+  logging.getLogger('asyncio').setLevel(logging.CRITICAL)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.sampling import autoregressive
 from hermesflow_jax.sampling import choice_scores
@@ -62,7 +63,11 @@ def identity_keys(seed: int, names: Sequence[str], candidates: int):
 
   Returns:
     uint32[N, candidates, 2], raw keys.
+
+  Raises:
+    ValueError: see `number_bounds.check_seed`.
   """
+  seed = number_bounds.check_seed(seed)
   hashes = np.array([zlib.crc32(n.encode()) for n in names], np.uint32)
   # Padded to a power of two, so that few sizes are compiled.
   padded = np.resize(hashes, max(64, 1 << (len(names) - 1).bit_length()))

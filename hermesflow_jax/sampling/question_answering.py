@@ -129,29 +129,6 @@ class QuestionAnswerer:
     )
     return [list(itertools.islice(answers, count)) for count in counts]
 
-  def check_question(self, question: dict, image_tokens: int) -> None:
-    """Checks that a question fits into a row, and that its choices differ.
-
-    Args:
-      question: TIFA record; choices may be absent.
-      image_tokens: I, codes per image.
-
-    Raises:
-      ValueError: the prompt is too long, or two choices have the same tokens.
-        Free replies are compared with the choices as text.
-    """
-    # A row also holds <|mmu|>, <|soi|>, <|eoi|> and <|sot|>.
-    space = self.lengths.prompt - image_tokens - 4
-    prompt = self.config.prompt(question)
-    (tokens,) = self.text.encode([text_tokenizer.user_turn(prompt)])
-    if len(tokens) > space:
-      raise ValueError(
-        f'question must have at most {space} tokens, got {len(tokens)}: '
-        f'{prompt!r}'
-      )
-    if not self.config.free:
-      known_words.check_choices(self.text, question.get('choices', ()))
-
   def _rows(self, codes, records, counts) -> QuestionRows:
     """Builds the rows of all questions."""
     prompts = self.text.encode(
@@ -218,6 +195,39 @@ class QuestionAnswerer:
     # A question with fewer choices than others has empty rows.
     is_choice = tree.valid.any(-1)
     return np.where(is_choice, scores, -np.inf).argmax(-1)
+
+
+def check_question(
+  text: text_tokenizer.TextTokenizer,
+  lengths: token_rows.Lengths,
+  config: AnswerConfig,
+  question: dict,
+  image_tokens: int,
+) -> None:
+  """Checks that a question fits into a row, and that its choices differ.
+
+  Args:
+    text: text tokenizer.
+    lengths: row lengths.
+    config: settings.
+    question: TIFA record; choices may be absent.
+    image_tokens: I, codes per image.
+
+  Raises:
+    ValueError: the prompt is too long, or two choices have the same tokens.
+      Free replies are compared with the choices as text.
+  """
+  # A row also holds <|mmu|>, <|soi|>, <|eoi|> and <|sot|>.
+  space = lengths.prompt - image_tokens - 4
+  prompt = config.prompt(question)
+  (tokens,) = text.encode([text_tokenizer.user_turn(prompt)])
+  if len(tokens) > space:
+    raise ValueError(
+      f'question must have at most {space} tokens, got {len(tokens)}: '
+      f'{prompt!r}'
+    )
+  if not config.free:
+    known_words.check_choices(text, question.get('choices', ()))
 
 
 def padded_parts(

@@ -124,7 +124,7 @@ class UnifiedModel:
       captions: N texts.
       candidates: K, images per caption.
       sampler: image sampler settings.
-      seed: run seed.
+      seed: run seed, from 0 to 2**32 - 1; others raise ValueError.
       codes: int[N, K, I], codes to keep where `known`; or None.
       known: bool[N, K, I], positions to keep; None if `codes` is None.
 
@@ -182,7 +182,7 @@ class UnifiedModel:
       names: N names, from which random keys derive.
       codes: int[N, I], image codes.
       samplers: M text samplers.
-      seed: run seed.
+      seed: run seed, from 0 to 2**32 - 1; others raise ValueError.
 
     Returns:
       N lists with M texts.
@@ -205,7 +205,7 @@ class UnifiedModel:
       codes: int[N, I], image codes.
       prompts: Q texts; all share the cache of their image.
       samplers: M text samplers.
-      seed: run seed.
+      seed: run seed, from 0 to 2**32 - 1; others raise ValueError.
 
     Returns:
       [N][Q][M] texts.
@@ -260,17 +260,13 @@ class UnifiedModel:
 
   def check_question(self, question: dict) -> None:
     """Raises ValueError if a TIFA record does not fit into a row."""
-    self._answerer.check_question(question, self.grid[0] * self.grid[1])
+    size = self.grid[0] * self.grid[1]
+    question_answering.check_question(
+      self.text, self.lengths, self.answering, question, size
+    )
 
   def read_to(self, prompt: str) -> str | None:
-    """Returns the last words of a caption that fit into a row.
-
-    Args:
-      prompt: a caption.
-
-    Returns:
-      The last words before the cut, or None if the whole caption fits.
-    """
+    """Returns the last words of a caption that fit; None if all words fit."""
     # bos and eos take two places.
     space = self.lengths.max_text - 2
     (tokens,) = self.text.encode([prompt])

@@ -10,6 +10,7 @@ from hermesflow_jax.curation import pair_files
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.evaluation import judge_agreement
+from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.sampling import unified_model
@@ -37,10 +38,12 @@ def curate(this_round: round_state.Round) -> tuple[dict, dict]:
     lambda: record.exists() and pairs_file.exists()
   ):
     this_round.console.say(f'{folder.name}: pairs found, skipping curation')
-    pairs, curation = (
-      pair_files.read_pairs(folder),
-      output_files.read_json(record),
-    )
+    pairs = pair_files.read_pairs(folder)
+    if pairs.keys() != set(this_round.inputs.ids):
+      raise output_files.damaged(
+        pairs_file, 'its inputs are not those of the round'
+      )
+    curation = output_files.read_json(record, _is_curation)
   else:
     began = time.perf_counter()
     candidates = gather_candidates(
@@ -54,6 +57,13 @@ def curate(this_round: round_state.Round) -> tuple[dict, dict]:
     decode = this_round.sampler(this_round.model).decode
     this_round.data.publish(folder, this_round.inputs, pairs, decode)
   return pairs, curation
+
+
+def _is_curation(record: dict) -> bool:
+  """Returns whether a JSON object has the values that later phases read."""
+  return isinstance(record.get('drops'), dict) and output_files.is_number(
+    record.get('seconds')
+  )
 
 
 def gather_candidates(
@@ -73,7 +83,7 @@ def gather_candidates(
     config.images,
     config.captions,
     this_round.data.similarity,
-    config.seed + this_round.number,
+    number_bounds.seed_of_round(config.seed, this_round.number),
   )
   store = _shards(this_round, 'candidates')
   gathering.gather(

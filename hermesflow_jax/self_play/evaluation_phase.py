@@ -77,7 +77,11 @@ def evaluate(
   """
   record = folder / 'evaluation.json'
   summary = processes.broadcast_from_first(
-    lambda: output_files.read_json(record) if record.exists() else None
+    lambda: (
+      output_files.read_json(record, _is_evaluation)
+      if record.exists()
+      else None
+    )
   )
   unseen_hash = _ids_hash(data.unseen)
   previous_hash = summary and (summary.get('unseen') or {}).get('content')
@@ -120,6 +124,19 @@ def evaluate(
   summary['seconds'] = {'evaluation': seconds}
   output_files.write_atomically(record, output_files.json_text(summary))
   return summary
+
+
+def _is_evaluation(summary: dict) -> bool:
+  """Returns whether a JSON object has the values that later phases read."""
+  parts = [summary]
+  if summary.get('unseen') is not None:
+    parts.append(summary['unseen'])
+  seconds = summary.get('seconds')
+  return (
+    all(score_table.has_scores(part) for part in parts)
+    and isinstance(seconds, dict)
+    and output_files.is_number(seconds.get('evaluation'))
+  )
 
 
 def _count_input_captions(data) -> dict[str, int]:

@@ -14,14 +14,14 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
-from hermesflow_jax.sequences import text_similarity
+from hermesflow_jax.scoring import scorer_settings
 
 # Name of the judge of images that are generated for the user's own files.
 BASE_MODEL = 'base model'
 
 
 @dataclasses.dataclass(frozen=True)
-class PlayConfig(learning.LearningConfig):
+class PlayConfig(learning.LearningConfig, scorer_settings.ScorerSettings):
   """Self-play settings, added to the training settings.
 
   Attributes:
@@ -35,7 +35,6 @@ class PlayConfig(learning.LearningConfig):
     curation_sampler: candidate image sampler.
     evaluation_sampler: evaluation image sampler.
     rules: rules that accept or drop a pair.
-    caption_scorer: key of the caption scorer in `text_similarity.SCORERS`.
     reference: frozen Pair-DPO reference: 'round' (the model that the round
       starts from) or 'base'.
   """
@@ -50,14 +49,13 @@ class PlayConfig(learning.LearningConfig):
   curation_sampler: maskgit.MaskGITSampler
   evaluation_sampler: maskgit.MaskGITSampler
   rules: pair_selection.PairRules
-  caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
   reference: typing.Annotated[str, settings.one_of('round', 'base')] = (
     settings.of_learning()
   )
 
   def __post_init__(self):
     super().__post_init__()
-    text_similarity.get_scorer(self.caption_scorer)
+    self.check_scorers()
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
     if len(self.captions) < 2:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from hermesflow_jax.runtime import output_files
+
 SCORES = ('understanding', 'generation', 'gap')
 
 
@@ -16,6 +18,15 @@ def score_line(number: int, summary: dict) -> str:
   if unseen := summary.get('unseen'):
     line += f'; on captions of no input: {_named_scores(unseen)}'
   return line
+
+
+def has_scores(summary: object) -> bool:
+  """Returns whether a JSON value has all scores, with standard errors."""
+  return isinstance(summary, dict) and all(
+    output_files.is_number(summary.get(name + suffix))
+    for name in SCORES
+    for suffix in ('', '_se')
+  )
 
 
 def score_table(summaries: Sequence[dict]) -> str:

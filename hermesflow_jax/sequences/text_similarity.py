@@ -15,9 +15,13 @@ ORDER = 2
 class Scorer(Protocol):
   """Caption scorer: scores captions against true captions.
 
-  It may use a text encoder. Its scores must lie above -1, as a cosine does for
-  any two captions that are not opposite: `pair_selection.select_pairs` drops a
-  caption pair whose winner scores -1 or less.
+  Its scores must lie above -1, as a cosine does for any two captions that are
+  not opposite: `pair_selection.select_pairs` drops a caption pair whose winner
+  scores -1 or less.
+
+  The first process calls a scorer in a thread, while the devices work. A scorer
+  that computes on devices of JAX has an attribute `uses_devices`, which is
+  True: all processes call it, with the same texts.
   """
 
   def __call__(
@@ -174,25 +178,13 @@ def ngram_cosines(
   return np.array([ngram_cosine(*pair) for pair in pairs], np.float64)
 
 
-# Scorers by the name that the setting `caption_scorer` gives. To use your own,
-# write a function with the signature of `Scorer`, whose scores lie above -1,
-# and add a line. The name is part of a run's identity: a run with another
-# scorer needs another --workdir.
+# Scorers that need no model, by the name that the setting `caption_scorer`
+# gives; `scoring.caption_scorers` has the others. A function of the signature
+# of `Scorer`, whose scores lie above -1, may be added. The name is part of a
+# run's identity: a run with another scorer needs another --workdir.
 SCORERS: dict[str, Scorer] = {'ngram': ngram_cosines}
 
 
-def get_scorer(name: str) -> Scorer:
-  """Returns the caption scorer with this name.
-
-  Args:
-    name: key of SCORERS, as in the setting `caption_scorer`.
-
-  Raises:
-    ValueError: SCORERS has no such key.
-  """
-  if name not in SCORERS:
-    raise ValueError(
-      f'caption_scorer must be one of {", ".join(SCORERS)}, got {name!r}; '
-      'add your own to SCORERS in sequences/text_similarity.py'
-    )
-  return SCORERS[name]
+def uses_devices(scorer: Scorer) -> bool:
+  """Returns whether a scorer computes on devices; see `Scorer`."""
+  return bool(getattr(scorer, 'uses_devices', False))

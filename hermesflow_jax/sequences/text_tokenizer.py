@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+import functools
+import json
 import os
 import re
 import typing
@@ -91,6 +93,7 @@ class TextTokenizer:
       list(texts),
       add_special_tokens=False,
       split_special_tokens=True,
+      verbose=False,
       **options,
     )
 
@@ -108,6 +111,11 @@ class TextTokenizer:
     return [
       token for part in self._tokenize(parts)['input_ids'] for token in part
     ]
+
+  @property
+  def backend(self) -> 'transformers.PreTrainedTokenizerFast':
+    """The tokenizer of the transformers library."""
+    return self._tokenizer
 
   @property
   def has_unknown_words(self) -> bool:
@@ -185,6 +193,16 @@ class TextTokenizer:
         break
       tokens.append(int(token))
     return self._tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+
+  @functools.cached_property
+  def content(self) -> str:
+    """Content of the tokenizer's `tokenizer.json` file, without spaces."""
+    # Python's form of numbers and of special characters, not the library's.
+    return json.dumps(
+      json.loads(self._tokenizer.backend_tokenizer.to_str()),
+      ensure_ascii=False,
+      separators=(',', ':'),
+    )
 
   def save(self, path: str) -> None:
     """Writes the tokenizer to a `tokenizer.json` file."""

@@ -1,12 +1,14 @@
 """Tiny runs that the tests of this folder read.
 
-They are run once; tests that change files copy them.
+They are run once for all test processes; tests that change files copy them.
 """
 
 import dataclasses
+import functools
 
 from flax import nnx
 import pytest
+import shared_folders
 import tiny_jobs
 import tiny_world
 import torch_weights
@@ -24,64 +26,84 @@ from hermesflow_jax.runtime import terminal
 
 
 @pytest.fixture(scope='session')
-def root(tmp_path_factory):
-  """A folder with the released parts and `run`, a self-play of two rounds."""
-  root = tmp_path_factory.mktemp('world')
-  sizes = tiny_jobs.write_base(root)
-  config = dataclasses.replace(
-    tiny_world.self_play(root),
-    init_from=str(root / 'model'),
-    tokenizer=str(root / 'images'),
-    text=str(root / 'text'),
-    sizes=sizes,
-  )
-  # How `text` is often given: a file. Tests read the models alone: rounds of
-  # the same inputs, and no unseen captions, compile the fewest programs.
-  config = dataclasses.replace(
-    config,
-    text=str(root / 'text' / 'tokenizer.json'),
-    fresh_inputs=False,
-    unseen=0,
-  )
-  pair_dpo.run(config, str(root / 'run'), terminal.silent())
-  return root
+def once(tmp_path_factory):
+  """Returns a function that writes a folder once; see `shared_folders`."""
+  return functools.partial(shared_folders.make_once, tmp_path_factory)
 
 
 @pytest.fixture(scope='session')
-def small(tmp_path_factory):
+def root(once):
+  """A folder with the released parts and `run`, a self-play of two rounds."""
+
+  def write(root):
+    root.mkdir()
+    sizes = tiny_jobs.write_base(root)
+    config = dataclasses.replace(
+      tiny_world.self_play(root),
+      init_from=str(root / 'model'),
+      tokenizer=str(root / 'images'),
+      # How `text` is often given: a file.
+      text=str(root / 'text' / 'tokenizer.json'),
+      sizes=sizes,
+      # Tests read the models alone: rounds of the same inputs, and no unseen
+      # captions, compile the fewest programs.
+      fresh_inputs=False,
+      unseen=0,
+    )
+    pair_dpo.run(config, str(root / 'run'), terminal.silent())
+
+  return once('trained_world', write)
+
+
+@pytest.fixture(scope='session')
+def base(once):
+  """The folder of a tiny bundle that no test changes."""
+  return once('tiny_base', tiny_world.bundle)
+
+
+@pytest.fixture(scope='session')
+def small(base, once):
   """(a bundle, the pairs of a curation by it, a learned model's run)."""
-  root = tmp_path_factory.mktemp('small')
-  base = tiny_world.bundle(root / 'base')
-  curate.run(tiny_jobs.curating(base), str(root / 'pairs'), terminal.silent())
-  learn.run(
-    tiny_jobs.learning(base, root / 'pairs'),
-    str(root / 'learn'),
-    terminal.silent(),
-  )
+
+  def write(root):
+    curate.run(tiny_jobs.curating(base), str(root / 'pairs'), terminal.silent())
+    learn.run(
+      tiny_jobs.learning(base, root / 'pairs'),
+      str(root / 'learn'),
+      terminal.silent(),
+    )
+
+  root = once('small_jobs', write)
   return base, root / 'pairs', root / 'learn'
 
 
 @pytest.fixture(scope='session')
-def clip_variant(tmp_path_factory):
+def clip_variant(once):
   """A converted checkpoint of the CLIP variant."""
-  root = tmp_path_factory.mktemp('clip')
-  src = torch_weights.write(
-    root / 'src',
-    torch_weights.arrays('with_clip'),
-    torch_weights.config('with_clip'),
-  )
-  assert (
-    convert.main(['showo', str(src), str(root / 'ours')], terminal.silent())
-    == 0
-  )
-  return root / 'ours'
+
+  def write(root):
+    src = torch_weights.write(
+      root / 'src',
+      torch_weights.arrays('with_clip'),
+      torch_weights.config('with_clip'),
+    )
+    assert (
+      convert.main(['showo', str(src), str(root / 'ours')], terminal.silent())
+      == 0
+    )
+
+  return once('clip_variant', write) / 'ours'
 
 
 @pytest.fixture(scope='session')
-def world(tmp_path_factory):
+def world(once):
   """A folder with a bundle `base`, and the same Show-o converted as `model`,
   another tokenizer converted as `images`, and the text tokenizer `text`."""
-  root = tmp_path_factory.mktemp('world')
+  return once('released_world', write_world)
+
+
+def write_world(root):
+  """Writes the folder of the fixture `world`."""
   model = model_bundle.load_bundle(str(tiny_world.bundle(root / 'base'))).model
   images = torch_weights.noisy(magvit.Magvit(tiny_jobs.MAGVIT, nnx.Rngs(3)), 3)
   torch_weights.write(
@@ -103,4 +125,3 @@ def world(tmp_path_factory):
     )
   (root / 'text').mkdir()
   pretrain.world_tokenizer().save(str(root / 'text' / 'tokenizer.json'))
-  return root

@@ -22,9 +22,14 @@ META = {'seed': 3, 'settings': 'as they were'}
 
 
 def tree_on(mesh, key=0):
-  """A model with a step and halves, placed by the rules."""
+  """Layers of a model with a step and halves, placed by the rules."""
+  model = tiny.show_o(jax.random.key(key))
   tree = {
-    'model': tiny.show_o(jax.random.key(key)),
+    'model': {
+      'embed': model.embed,
+      'fc1': model.decoder.layers.fc1,
+      'head': model.head,
+    },
     'step': jnp.int32(7),
     'half': jnp.arange(5, dtype=jnp.bfloat16),
     'flags': jnp.array([True, False]),

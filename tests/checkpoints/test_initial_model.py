@@ -13,7 +13,6 @@ from conversions import convert
 from conversions.files import source
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
 
@@ -132,14 +131,10 @@ def test_sums_are_of_the_files_that_were_converted(world):
   )
 
 
-def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
-  config = tiny_jobs.converted_settings(world)
-  config = dataclasses.replace(
-    config, play=dataclasses.replace(config.play, rounds=1)
-  )
-  result = pair_dpo.run(config, str(tmp_path / 'run'), terminal.silent())
-  assert [row['round'] for row in result['rounds']] == [0, 1]
-  claimed = json.loads((tmp_path / 'run' / 'settings.json').read_text())
+def test_self_play_runs_from_converted_checkpoints_and_back(root, tmp_path):
+  results = json.loads((root / 'run' / 'results.json').read_text())
+  assert [row['round'] for row in results['rounds']] == [0, 1, 2]
+  claimed = json.loads((root / 'run' / 'settings.json').read_text())
   assert sorted(claimed['base']) == [
     'model/model.safetensors',
     'tokenizer/model.safetensors',
@@ -148,18 +143,18 @@ def test_self_play_runs_from_converted_checkpoints_and_back(world, tmp_path):
     convert.main(
       [
         'showo',
-        str(tmp_path / 'run' / 'checkpoints' / '1'),
+        str(root / 'run' / 'checkpoints' / '1'),
         str(tmp_path / 'back'),
         '--reverse',
         '--sizes',
-        str(world / 'model'),
+        str(root / 'model'),
       ],
       terminal.silent(),
     )
     == 0
   )
   back, first = (
-    source.find(str(path)) for path in (tmp_path / 'back', world / 'model_src')
+    source.find(str(path)) for path in (tmp_path / 'back', root / 'model_src')
   )
   assert back.config == first.config
   assert back.tensors.keys() == first.tensors.keys()

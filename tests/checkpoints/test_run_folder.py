@@ -43,6 +43,30 @@ def test_a_model_means_itself_and_so_does_a_folder_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize(
+  'places, expected',
+  [
+    ([''], ''),
+    (['training/adapters'], 'training/adapters'),
+    (
+      ['round_2/training/adapters', 'round_10/training/adapters'],
+      'round_10/training/adapters',
+    ),
+    (['model'], None),
+  ],
+)
+def test_a_run_means_its_newest_adapters(
+  tmp_path, monkeypatch, places, expected
+):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  run = tmp_path / 'run'
+  for place in places:
+    (run / place).mkdir(parents=True, exist_ok=True)
+    (run / place / '_CHECKPOINT_METADATA').touch()
+  actual = run_folder.newest_adapters('~/run')
+  assert actual == (None if expected is None else run / expected)
+
+
+@pytest.mark.parametrize(
   'part, number', [('round_1', 1), ('round_0', 2), ('checkpoints', 2)]
 )
 def test_a_part_of_a_run_that_is_no_model_names_those_that_are(

@@ -72,7 +72,7 @@ def test_a_wheel_holds_the_package_and_its_project_and_nothing_else(wheel):
 
 def test_a_wheel_gives_the_command(wheel):
   (name,) = (n for n in wheel.namelist() if n.endswith('entry_points.txt'))
-  assert 'hermesflow = hermesflow_jax.command.program:run' in str(
+  assert 'hermesflow = hermesflow_jax.command.launch:run' in str(
     wheel.read(name)
   )
 

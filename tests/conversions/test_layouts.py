@@ -150,14 +150,20 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path):
 @pytest.mark.parametrize(
   'file, output',
   [
-    ('pytorch_model/mp_rank_00_model_states.pt', 'zero_to_fp32.py'),
-    ('global_step9/zero_pp_rank_0_mp_rank_00_model_states.pt', 'zero_to_fp32'),
-    ('checkpoint-9/pytorch_model/mp_rank_00_model_states.pt', 'zero_to_fp32'),
-    ('pytorch_model_fsdp_0/__0_0.distcp', 'dcp_to_torch'),
+    ('pytorch_model/mp_rank_00_model_states.pt', 'got an empty file'),
+    ('global_step9/zero_pp_rank_0_mp_rank_00_model_states.pt', 'got an empty'),
+    ('checkpoint-9/pytorch_model/mp_rank_00_model_states.pt', 'got an empty'),
+    ('global_step9_universal/zero/a/fp32.pt', 'a universal checkpoint'),
+    ('pytorch_model_fsdp_0/__0_0.distcp', 'dcp_to_torch .*_fsdp_0 pytorch'),
     ('adapter_config.json', 'KIND lora'),
     ('_CHECKPOINT_METADATA', '--reverse'),
     ('checkpoints/1/_CHECKPOINT_METADATA', '--reverse'),
-    ('model.gguf', 'got model.gguf'),
+    ('model.gguf', 'got model.gguf$'),
+    ('a/b/pytorch_model.bin', 'got a: give .*/a/b, which holds pytorch_model'),
+    (
+      'model.safetensors.part',
+      'if model.safetensors.part is model.safetensors, rename it',
+    ),
   ],
 )
 def test_other_forms_name_the_way_on(tmp_path, file, output):

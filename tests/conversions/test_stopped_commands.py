@@ -1,5 +1,6 @@
 """Stopped commands leave nothing, and killed ones nothing for ever."""
 
+import asyncio
 import errno
 import fcntl
 import importlib
@@ -12,16 +13,16 @@ from absl import logging
 import pytest
 
 from conversions import convert
-from conversions import stop_signals
 from conversions import verify
 from conversions.files import destination
 from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import terminal
 
 
 @pytest.fixture
 def handlers():
-  before = {n: signal.getsignal(n) for n in stop_signals.SIGNALS}
+  before = {n: signal.getsignal(n) for n in stop_handlers.SIGNALS}
   yield
   for number, handler in before.items():
     signal.signal(number, handler)
@@ -55,23 +56,47 @@ def test_an_interrupted_comparison_is_one_line(
 
 
 @pytest.mark.parametrize(
-  'error',
+  'error, line',
   [
-    OSError(errno.ENOSPC, 'No space left on device'),
-    ValueError('RESOURCE_EXHAUSTED: ...\n file 13: No space left on device'),
+    (
+      OSError(errno.ENOSPC, 'No space left on device'),
+      'no space is left on the disk of {}; free some, then run',
+    ),
+    (
+      ValueError('RESOURCE_EXHAUSTED: ...\n file 13: No space left on device'),
+      'no space is left on the disk of {}; free some, then run',
+    ),
+    (
+      ValueError('OUT_OF_RANGE: "x" at\n file 13: File too large'),
+      '{} could not be written: File too large; give a DST on another disk',
+    ),
+    (
+      OSError(errno.EDQUOT, 'Disk quota exceeded'),
+      '{} could not be written: Disk quota exceeded; give a DST on another',
+    ),
   ],
 )
-def test_a_full_disk_is_one_line(run, converted, tmp_path, monkeypatch, error):
+def test_a_full_disk_is_one_line(
+  run, converted, tmp_path, monkeypatch, error, line
+):
   def fail(*_):
-    # As a thread of orbax does.
+    # As a thread of orbax does, and an event loop for each further array.
     logging.error('it failed', exc_info=error)
+    loop = asyncio.new_event_loop()
+    loop.call_exception_handler({'message': 'lost', 'exception': error})
+    loop.close()
     raise error
 
+  # Outside of pytest, what nobody handles is printed.
+  shown = []
+  monkeypatch.setattr(
+    asyncio.log.logger, 'handle', lambda record: shown.append(record)
+  )
   monkeypatch.setattr(checkpoint, 'save', fail)
   code, output = run('showo', converted[0], tmp_path / 'x')
   assert code == 2 and output.count('\n') == 1
-  assert output.startswith('error: no space is left on the disk of')
-  assert not any(tmp_path.iterdir())
+  assert output.startswith('error: ' + line.format(tmp_path / 'x'))
+  assert not any(tmp_path.iterdir()) and not shown
 
 
 def test_a_disk_that_is_too_small_is_named_before_it_is_full(
@@ -85,20 +110,33 @@ def test_a_disk_that_is_too_small_is_named_before_it_is_full(
   assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('number', stop_signals.SIGNALS)
-def test_the_first_signal_interrupts_and_further_ones_do_not(handlers, number):
-  stop_signals.raise_interrupt()
-  with pytest.raises(KeyboardInterrupt):
-    os.kill(os.getpid(), number)
-  for other in stop_signals.SIGNALS:
-    os.kill(os.getpid(), other)
+@pytest.mark.parametrize('number', stop_handlers.SIGNALS)
+def test_the_first_signal_interrupts_and_further_ones_do_not(
+  handlers, number, converted, tmp_path, monkeypatch
+):
+  """So what a command has begun to write is removed."""
+  signal.signal(number, signal.default_int_handler)
+
+  def stopped(*_):
+    try:
+      os.kill(os.getpid(), number)
+    finally:
+      for other in stop_handlers.SIGNALS:
+        os.kill(os.getpid(), other)
+
+  for command, function in ((convert, '_convert'), (verify, 'load_arrays')):
+    monkeypatch.setattr(command, function, stopped)
+    arguments = ['showo', str(converted[1]), str(tmp_path / 'x')]
+    assert command.main(arguments, terminal.silent()) == 130
+  # Signals of later commands are handled as before.
+  assert signal.getsignal(number) is signal.default_int_handler
 
 
 def test_signals_that_are_ignored_stay_ignored(handlers):
   """As under nohup."""
   signal.signal(signal.SIGHUP, signal.SIG_IGN)
-  stop_signals.raise_interrupt()
-  os.kill(os.getpid(), signal.SIGHUP)
+  with stop_handlers.single_interrupt():
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 def remains(parent, *names, name='ours', lock=True):

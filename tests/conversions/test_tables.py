@@ -11,13 +11,17 @@ import pytest
 
 from conversions import weight_rows
 from conversions import weight_table
+from conversions.tables import bert_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
+from conversions.tables import mpnet_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
+from hermesflow_jax.models import bert
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
+from hermesflow_jax.models import mpnet
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.sequences import vocabulary
@@ -36,6 +40,8 @@ FULL = {
   ),
   'magvitv2': (magvit_table.TABLE, (magvit.Magvit, magvit_config.SHOW_O), 95.4),
   'clip_vision': (clip_table.TABLE, (clip.Clip, clip.ClipConfig()), 303.5),
+  'bert': (bert_table.TABLE, (bert.Bert, bert.BertConfig()), 335.1),
+  'mpnet': (mpnet_table.TABLE, (mpnet.MPNet, mpnet.MPNetConfig()), 109.5),
 }
 
 

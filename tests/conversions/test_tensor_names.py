@@ -136,13 +136,17 @@ def test_unmerged_adapters_name_the_way_on(run, states, tmp_path):
   assert code == 2 and 'merge_and_unload' in output and 'KIND lora' in output
 
 
-def test_rotary_frequencies_are_not_needed(run, states, lines_of, tmp_path):
-  """Earlier releases of transformers save them."""
+@pytest.mark.parametrize('dtype', [np.float32, tensors.BFLOAT16])
+def test_rotary_frequencies_are_not_needed(
+  run, states, lines_of, tmp_path, dtype
+):
+  """Earlier releases of transformers save them, in float32."""
   name = 'showo.model.layers.{}.self_attn.rotary_emb.inv_freq'
   expected = (10_000.0 ** (-np.arange(2) / 2)).astype(np.float32)
-  state = states['showo'] | {name.format(i): expected for i in range(3)}
+  weights = {n: a.astype(dtype) for n, a in states['showo'].items()}
+  state = weights | {name.format(i): expected for i in range(3)}
   lines, back = lines_of(state)
-  assert back == bits_of(states['showo'])
+  assert back == bits_of(weights)
   assert any('3 tensors rotary_emb.inv_freq are not read' in s for s in lines)
   state[name.format(1)] = 2 * expected
   src = written(tmp_path / 'other', state)

@@ -1,5 +1,6 @@
 """Files of pairs in the official form: which records teach, and their faults."""
 
+import io
 import json
 import math
 
@@ -169,9 +170,12 @@ def test_all_faults_of_all_pairs_are_named_at_once(tmp_path):
   rows = [record(n) for n in range(3)]
   rows[0] |= {'caption': 'a\0', 'vqa_score_win': 'x'}
   rows[1] |= {'img_path': '../x.png', 'image_lose': 'none.png'}
-  rows[2] |= {'image_win': 'bad.png'}
+  rows[2] |= {'image_win': 'bad.png', 'image_lose': 'half.png'}
   path = written(tmp_path, rows, json.dumps)
   (tmp_path / 'bad.png').write_bytes(b'GIF89a')
+  data = io.BytesIO()
+  Image.effect_noise((64, 64), 50).save(data, 'png')
+  (tmp_path / 'half.png').write_bytes(data.getvalue()[:2000])
   with pytest.raises(ValueError) as error:
     official_pair_reader.read_official(path, '', 'raise')
   for fault in (
@@ -180,6 +184,7 @@ def test_all_faults_of_all_pairs_are_named_at_once(tmp_path):
     'leaves',
     'there is no image',
     'must be PNG, JPEG or WebP, got a GIF file',
+    'half.png cannot be read',
   ):
     assert fault in str(error.value)
 

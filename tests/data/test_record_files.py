@@ -55,6 +55,10 @@ FAULTS = {
     annotation_files.line(1, img_path='b' * 5000),
     'line 2: img_path: File name too long',
   ),
+  'a link to the web': (
+    annotation_files.line(1, img_path='https://a.org/b.png'),
+    "got 'https://a.org/b.png'; download the image",
+  ),
   'no such image': (
     annotation_files.line(1, img_path='b.png'),
     'there is no image',
@@ -88,6 +92,13 @@ def test_a_fault_is_named_with_its_line(fault, tmp_path):
   assert output in str(error.value)
   assert str(error.value).startswith(f'{tmp_path}/a.jsonl: line 2: ')
   assert '\n' not in str(error.value)
+
+
+def test_a_file_is_no_folder_of_images(tmp_path):
+  source = annotation_files.written(tmp_path, [annotation_files.line(0)])
+  source = record_files.Source(source.annotations, source.annotations)
+  with pytest.raises(ValueError, match='images must be a folder, got the file'):
+    record_files.read_records(source)
 
 
 def test_blank_lines_count_as_lines(tmp_path):

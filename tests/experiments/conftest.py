@@ -1,7 +1,10 @@
 """A small comparison of two arms with two seeds, run once for all tests."""
 
+import json
+
 import ablation_arms
 import pytest
+import shared_folders
 import tiny_world
 
 from hermesflow_jax.experiments import ablation
@@ -13,8 +16,15 @@ from hermesflow_jax.runtime import terminal
 
 
 @pytest.fixture(scope='session')
-def comparison(tmp_path_factory):
-  base = tiny_world.bundle(tmp_path_factory.mktemp('base'))
+def base(tmp_path_factory):
+  """The folder of a tiny bundle that no test changes."""
+  return shared_folders.make_once(
+    tmp_path_factory, 'tiny_base', tiny_world.bundle
+  )
+
+
+@pytest.fixture(scope='session')
+def comparison(base):
   return ablation_settings.Settings(
     command='python main.py --config=x --config.seeds=(3,4)',
     variant='table5',
@@ -45,8 +55,12 @@ def comparison(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def finished_comparison(comparison, tmp_path_factory):
-  root = tmp_path_factory.mktemp('ablation') / 'run'
-  return root, ablation.run(comparison, str(root), terminal.silent())
+  root = shared_folders.make_once(
+    tmp_path_factory,
+    'ablation_run',
+    lambda folder: ablation.run(comparison, str(folder), terminal.silent()),
+  )
+  return root, json.loads((root / 'results.json').read_text())
 
 
 @pytest.fixture(scope='session')

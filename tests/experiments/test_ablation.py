@@ -72,7 +72,8 @@ def test_the_same_command_goes_on_where_it_was_stopped(
   shutil.copytree(root, copy)
   shutil.rmtree(copy / 'seed_4' / 'pair_dpo')
   (copy / 'results.json').unlink()
-  again = ablation.run(comparison, str(copy), terminal.silent())
+  ablation.run(comparison, str(copy), terminal.silent())
+  again = json.loads((copy / 'results.json').read_text())
   for single, other in zip(again['models'], results['models'], strict=True):
     assert single['scores'] == other['scores']
     assert single.get('base') == other.get('base')

@@ -32,19 +32,21 @@ def test_results_are_of_the_files(
       for s in ablation_arms.SEEDS
     ]
 
+  def changes(*runs):
+    # The results are those of the file.
+    return json.loads(json.dumps(ablation_results.score_changes(*runs)))
+
   base, last = read('base', 'round_0'), read('images', 'round_1')
   row = results['models'][1]
   for name in ('understanding', 'gap'):
-    assert row['base'][name] == ablation_results.score_changes(base, last)[name]
+    assert row['base'][name] == changes(base, last)[name]
     assert row['scores'][name]['value'] == pytest.approx(
       np.mean([list(run[name].values()) for run in last])
     )
   assert 'against' in row and 'against' not in results['models'][2]
   # A sweep says how its rows differ from what is usual.
   unusual, usual = results['sweeps']['candidates']
-  assert unusual['against'] == ablation_results.score_changes(
-    read('pair_dpo', 'round_1'), last
-  )
+  assert unusual['against'] == changes(read('pair_dpo', 'round_1'), last)
   assert 'against' not in usual
 
 

@@ -17,8 +17,7 @@ from hermesflow_jax.training import pretraining
 
 
 @pytest.fixture(scope='module')
-def config(tmp_path_factory):
-  base = tiny_world.bundle(tmp_path_factory.mktemp('base'))
+def config(base):
   return seeds.Settings(
     self_play=tiny_world.self_play(base),
     seeds=(3, 4),

@@ -113,11 +113,16 @@ def scorer_settings(job, **changes):
   return pair_dpo.Settings, values, values['play']
 
 
+@pytest.mark.parametrize(
+  'names',
+  [('caption_scorer',), ('caption_scorer', 'answer_matcher', 'encoders')],
+)
 @pytest.mark.parametrize('job', ['curate', 'pair_dpo'])
-def test_a_run_without_a_caption_scorer_has_the_default(job):
+def test_a_run_without_a_caption_scorer_has_the_default(job, names):
   kind, values, section = scorer_settings(job)
   expected = identities.identity_of(kind, values)
-  del section['caption_scorer']
+  for name in names:
+    del section[name]
   assert identities.identity_of(kind, values) == expected
 
 
@@ -135,8 +140,8 @@ def test_another_caption_scorer_is_another_run(job, monkeypatch):
 
 @pytest.mark.parametrize('job', ['curate', 'pair_dpo'])
 def test_an_unknown_caption_scorer_is_refused_with_those_there_are(job):
-  with pytest.raises(ValueError, match="must be one of ngram, got 'bert'"):
-    scorer_settings(job, caption_scorer='bert')
+  with pytest.raises(ValueError, match="ngram, bert, sentence, or .* got 'no'"):
+    scorer_settings(job, caption_scorer='no')
 
 
 def test_variants_do_not_share_what_they_change():

@@ -10,7 +10,9 @@ import pytest
 import tiny_world
 
 from hermesflow_jax.curation import pair_dataset
+from hermesflow_jax.jobs import curate
 from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import terminal
 
 
 def test_each_input_is_there_once(whole_curation):
@@ -81,6 +83,37 @@ def test_what_does_not_fit_into_a_row_is_heard_of_before_any_work(
   assert calls == [['preference-0', 'preference-2', 'preference-3']]
   assert output[0].endswith('1 of 4 left out:') and 'line 2: ' in output[1]
   assert '1 captions are too long' in output[2] and 'preference-2' in output[2]
+
+
+def test_faults_of_fields_questions_and_images_are_named_at_once(
+  base, tmp_path, idle
+):
+  source = tiny_world.files(tmp_path, 'preference', 7)
+  choices = {'question': 'a ?', 'choices': ['zebra', 'lion'], 'answer': 'lion'}
+  long = choices | {'question': 'what is ' + 'the ring with ' * 9 + '?'}
+  changed_line(source, 0, questions=[long, choices], caption='')
+  changed_line(source, 1, caption=None)
+  changed_line(source, 2, img_path='none.png')
+  changed_line(source, 3, caption='a red ring and ' * 9)
+  broken = tmp_path / 'preference-4.png'
+  broken.write_bytes(broken.read_bytes()[:200])
+  (tmp_path / 'preference-5.png').write_bytes(b'GIF89a')
+  output = []
+  console = terminal.Console(output.append, lambda label: lambda x: x)
+  files = dataclasses.asdict(source)
+  config = curate_runs.configured(base, files=files, inputs=7)
+  with pytest.raises(ValueError) as error:
+    curate.run(config, str(tmp_path / 'a'), console)
+  for fault in (
+    "line 1: caption must be text, got ''; question must have at most",
+    "'zebra' and 'lion' with the same tokens",
+    'line 2: caption must be text, got None',
+    'line 3: there is no image',
+    "line 5: id 'preference-4': image ",
+    "line 6: id 'preference-5': image ",
+  ):
+    assert fault in str(error.value)
+  assert '1 captions are too long' in output[0] and 'preference-3' in output[0]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Results of a finished run that are gone or damaged are made again."""
 
+import fcntl
 import json
+import pathlib
 import shutil
 
 import curate_runs
@@ -12,11 +14,13 @@ import tiny_jobs
 
 import configs.understand
 from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import understand
 from hermesflow_jax.jobs.setup import default_workdir
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.self_play import run_summary
 
 
@@ -119,6 +123,49 @@ def test_pairs_are_written_again(base, whole_curation, tmp_path, name):
   assert curate_runs.outcome(folder) == before
   assert all((folder / file).exists() for file in manifest['sha256'])
   assert 'this run is finished' in curate_runs.run(base, folder)[1][-1]
+
+
+def test_official_files_of_a_finished_curation_are_written(
+  base, whole_curation, tmp_path, monkeypatch
+):
+  """`official` may change: the pairs stay, nothing is drawn again."""
+  folder = tmp_path / 'run'
+  shutil.copytree(whole_curation, folder)
+  before = curate_runs.outcome(folder)
+  for name in ('draw', 'describe', 'answer', 'encode'):
+    monkeypatch.setattr(unified_model.UnifiedModel, name, None)
+  curate_runs.run(base, folder, official=True)
+  assert curate_runs.outcome(folder) == before
+  rows = json.loads((folder / official_pair_writer.NAME).read_text())
+  assert [row['id'] for row in rows] == [
+    row['id']
+    for row in curate_runs.rows_of(folder)
+    if not row['caption_dropped'] and not row['image_dropped']
+  ]
+  for row in rows:
+    for name in ('img_path', 'image_win', 'image_lose'):
+      assert pathlib.Path(row[name]).is_file()
+  lines = curate_runs.run(base, folder, official=True)[1]
+  assert 'this run is finished' in lines[-1]
+
+
+def test_processes_meet_outside_the_lock_of_a_curation(
+  base, whole_curation, tmp_path, monkeypatch
+):
+  """Official files are written by all processes; one held the others' lock."""
+  folder = tmp_path / 'run'
+  shutil.copytree(whole_curation, folder)
+  (folder / 'manifest.json').unlink()
+  write, calls = official_pair_writer.write_official, []
+
+  def meet(*args, **kwargs):
+    with open(folder / 'finish.lock', 'w', encoding='utf-8') as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    calls.append(write(*args, **kwargs))
+
+  monkeypatch.setattr(official_pair_writer, 'write_official', meet)
+  curate_runs.run(base, folder, official=True)
+  assert calls and (folder / official_pair_writer.NAME).exists()
 
 
 @pytest.fixture

@@ -47,6 +47,8 @@ def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
   sums = job_model.weight_hashes(named, base)
   assert set(sums) > set(job_model.weight_hashes(config, base))
   assert 'adapters/q_proj/a' in sums
+  of_run = dataclasses.replace(config, adapters=str(folder))
+  assert job_model.weight_hashes(of_run, base) == sums
   before = model_bundle.load_bundle(base).model
   names, changed = [], []
   for (path, a), b, c in zip(

@@ -7,15 +7,19 @@ import shutil
 import learn_runs
 import numpy as np
 import pytest
+import tiny
 import tiny_jobs
 import tiny_world
 
 from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.curation import official_pair_reader
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs.setup import curation_folder
+from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_tokenizer
 
 
@@ -126,3 +130,35 @@ def test_an_official_file_of_another_round_is_refused(tmp_path):
   curation_folder.check_round_of_file(file, 3)
   # A file of the official code has no round.
   curation_folder.check_round_of_file(tmp_path / 'pair_dpo_data.json', 7)
+
+
+def test_captions_of_pairs_that_rows_cut_are_named():
+  unified = unified_model.UnifiedModel(
+    model=None,
+    tokenizer=None,
+    text=tiny.text(),
+    lengths=tiny.LENGTHS,
+    grid=tiny.GRID,
+    mesh=None,
+    chunk=1,
+    progress=None,
+  )
+  rows = [
+    {'id': 'a', 'caption': 'red', 'caption_win': 'red', 'caption_lose': 'blue'},
+    {'id': 'b', 'caption': 'red ' * 9, 'caption_win': 'red'},
+  ]
+  rows[1]['caption_lose'] = 'red ' * unified.lengths.reply
+  console, lines = tiny_jobs.heard()
+  record_checks.report_long_texts(unified, rows, console)
+  assert lines == [
+    'warning: 1 captions are too long; the model reads only their beginning: b',
+    (
+      'warning: 1 pairs have a caption that is too long; the model learns only '
+      'their beginning: b'
+    ),
+  ]
+
+
+def test_the_file_of_a_curation_is_no_official_file(pairs):
+  with pytest.raises(ValueError, match='got its file .*pairs.jsonl; give '):
+    official_pair_reader.read_official(pairs / 'pairs.jsonl', '', 'raise')

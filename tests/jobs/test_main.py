@@ -185,7 +185,7 @@ def test_an_asset_of_other_sizes(start, idle, base, tmp_path):
       {'question': 'a ring ?', 'choices': ['yes', 'no'], 'answer': 'yes'}
     ],
   }
-  flags = [f'--config.init_from={base}']
+  flags = [f'--config.init_from={base}', '--config.play.caption_scorer=ngram']
   for split in ('inputs', 'held_out'):
     path = tmp_path / f'{split}.jsonl'
     path.write_text(json.dumps(row | {'id': split}))

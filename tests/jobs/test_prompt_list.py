@@ -1,10 +1,13 @@
 """Prompts come from files in the forms of benchmarks, or are named."""
 
 import json
+import os
+import pathlib
 
 import pytest
 
 import configs.generate
+from hermesflow_jax.data import image_reader
 from hermesflow_jax.jobs.setup import prompt_list
 
 
@@ -137,3 +140,15 @@ def test_replaced_characters_are_reported(tmp_path):
   prompt_list.read_prompts((), path, say=output.append)
   (line,) = output
   assert 'replaced in 2 prompts: U+00A0 (NO-BREAK SPACE), U+200B' in line
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'device'])
+def test_a_pipe_is_refused_before_anything_waits_for_it(tmp_path, kind):
+  """A job reads its files again to hash them: a pipe is empty by then."""
+  path = tmp_path / 'pipe' if kind == 'pipe' else pathlib.Path('/dev/null')
+  if kind == 'pipe':
+    os.mkfifo(path)
+  with pytest.raises(ValueError, match='got a pipe or a device; write its'):
+    prompt_list.read_prompts((), str(path))
+  with pytest.raises(ValueError, match='got a pipe or a device; write its'):
+    image_reader.load_image(path, 16)

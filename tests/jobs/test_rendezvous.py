@@ -153,3 +153,36 @@ def test_joining_ends_in_time(monkeypatch, capfd):
     time.sleep(0.3)
   assert codes == [1]
   assert 'did not join within 0.05 s' in capfd.readouterr().err
+
+
+def test_a_port_that_a_cluster_chose_and_is_taken_is_named(port, monkeypatch):
+  """JAX alone ends in a core dump; Open MPI's variables name the port."""
+  for name, value in {
+    'OMPI_MCA_orte_hnp_uri': '1531576320.0;tcp://127.0.0.1:1',
+    'OMPI_COMM_WORLD_SIZE': '1',
+    'OMPI_COMM_WORLD_RANK': '0',
+    'OMPI_COMM_WORLD_LOCAL_RANK': '0',
+    'JAX_COORDINATOR_PORT': str(port),
+  }.items():
+    monkeypatch.setenv(name, value)
+  initialized = []
+  monkeypatch.setattr(
+    process_group,
+    '_initialize',
+    lambda *_: initialized.append(socket.create_server(('', port)).close()),
+  )
+  with socket.create_server(('', port)):
+    with pytest.raises(
+      OSError,
+      match=f'must have a free port, got {port}: Address already in use; set '
+      'JAX_COORDINATOR_PORT to another',
+    ):
+      process_group.join('auto', 0, 1)
+  assert not initialized
+  # A free port stays free for JAX.
+  process_group.cluster_port.check(1.0)
+  process_group._initialize()
+  # Another process does not listen there.
+  monkeypatch.setenv('OMPI_COMM_WORLD_RANK', '1')
+  with socket.create_server(('', port)):
+    process_group.cluster_port.check(1.0)

@@ -2,7 +2,6 @@
 
 import json
 
-import data_forms
 import numpy as np
 from PIL import Image
 import pytest
@@ -264,22 +263,26 @@ def test_a_name_of_a_bucket_that_means_no_image_is_refused(bucket, name):
     image_listing.list_images([f'gs://bucket/{name}'])
 
 
-def test_images_of_a_data_set_have_their_ids_and_captions(
-  run, folder, tmp_path
-):
-  """Images in tar shards are captioned as the same files are."""
-  expected, _ = run()
-  files = {}
-  for number in range(4):
-    files[f'{number}.png'] = (folder / f'{number}.png').read_bytes()
-    files[f'{number}.txt'] = f'caption {number}'.encode()
-  data_forms.tar(tmp_path / 'a.tar', files)
-  rows, _ = run(
-    'shards', images=(), files={'annotations': str(tmp_path / 'a.tar')}
+LONG = 'what is ' + 'the ring with ' * 9 + '?'
+
+
+def test_faults_of_images_and_questions_are_named_at_once(run, folder, idle):
+  (folder / '1.png').write_bytes(b'GIF89a')
+  data = (folder / '3.png').read_bytes()
+  (folder / '3.png').write_bytes(data[: len(data) // 2])
+  with pytest.raises(ValueError) as error:
+    run(images=(str(folder), '/none.png'), questions=('a ?', LONG))
+  for fault in ('at most 14 tokens', "1.png': ", "3.png': ", 'got /none.png'):
+    assert fault in str(error.value)
+
+
+def test_images_and_questions_with_faults_may_be_skipped(run, folder):
+  (folder / '1.png').write_bytes(b'GIF89a')
+  rows, output = run(
+    images=(str(folder), '/none.png'),
+    questions=(LONG, *QUESTIONS),
+    on_error='skip',
   )
-  for number, (row, plain) in enumerate(zip(rows, expected)):
-    assert row['id'] == f'{number}'
-    assert row['true_caption'] == f'caption {number}'
-    assert row['answers'] == plain['answers']
-    assert row['image'] == f'{tmp_path}/a.tar/{number}.png'
-  assert len(rows) == 4
+  assert [tuple(row['answers']) for row in rows] == [QUESTIONS] * 4
+  assert output[0] == '2 of 6 left out:' and '/none.png' in output[1]
+  assert output[3] == '1 of 3 left out:' and 'at most 14 tokens' in output[4]

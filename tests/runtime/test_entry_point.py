@@ -1,6 +1,8 @@
 """A command ends with a code and no traceback, whatever its streams do."""
 
+import ast
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -8,6 +10,8 @@ import time
 
 import command_line
 import pytest
+
+from hermesflow_jax.runtime import stop_handlers
 
 START = """
 import os, sys, time
@@ -149,3 +153,57 @@ def test_a_stop_while_modules_load_is_one_line():
     timeout=60,
   )
   assert (run.returncode, run.stderr) == (130, 'stopped\n')
+
+
+@pytest.mark.parametrize('number', stop_handlers.SIGNALS)
+def test_a_signal_while_modules_load_ends_the_process(
+  number, monkeypatch, capfd
+):
+  before = {n: signal.getsignal(n) for n in stop_handlers.SIGNALS}
+  codes = []
+  monkeypatch.setattr(os, '_exit', codes.append)
+  try:
+    signal.signal(number, signal.SIG_DFL)
+    stop_handlers.exit_at_once()
+    os.kill(os.getpid(), number)
+  finally:
+    for other, handler in before.items():
+      signal.signal(other, handler)
+  assert codes == [130]
+  assert capfd.readouterr().err == 'stopped\n'
+
+
+def imports_before_signals(path):
+  """Yields the modules that a file imports before it handles signals."""
+  for node in ast.parse(path.read_text()).body:
+    if 'entry_point.prepare()' in ast.unparse(node):
+      return
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'main.py',
+    'hermesflow_jax/__main__.py',
+    'conversions/convert.py',
+    'conversions/verify.py',
+  ],
+)
+def test_commands_load_only_the_standard_library_before_they_handle_signals(
+  name,
+):
+  root = pathlib.Path(command_line.ROOT)
+  left, seen = [root / name], []
+  while left:
+    for module in imports_before_signals(left.pop()):
+      seen.append(module)
+      path = root / f'{module.replace(".", "/")}.py'
+      if path.exists():
+        left.append(path)
+      else:
+        assert module.split('.')[0] in sys.stdlib_module_names, module
+  assert 'hermesflow_jax.runtime.stop_handlers' in seen

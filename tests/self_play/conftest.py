@@ -1,12 +1,15 @@
 """A tiny model, and a self-play run of two rounds."""
 
-import dataclasses
-
+import file_runs
+import markupsafe
 import pytest
 import shared_folders
 import tiny_world
 
 from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.reports import bar_charts
+from hermesflow_jax.reports import charts
+from hermesflow_jax.reports import inline_svg
 from hermesflow_jax.runtime import terminal
 
 
@@ -37,10 +40,12 @@ def whole(config, tmp_path_factory):
 @pytest.fixture
 def file_config(base, tmp_path):
   """Settings of a round on files that a test may change."""
-  config = tiny_world.self_play(base)
-  data = pair_dpo.OwnFiles(
-    inputs=tiny_world.files(tmp_path, 'preference', 6),
-    held_out=tiny_world.files(tmp_path, 'eval', 4),
-  )
-  play = dataclasses.replace(config.play, rounds=1)
-  return dataclasses.replace(config, files=data, play=play)
+  return file_runs.one_round(base, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def plain_charts(monkeypatch):
+  """Reports of the tests' own runs have no drawings, which take long."""
+  chart = inline_svg.Chart(markupsafe.Markup('<svg></svg>'))
+  monkeypatch.setattr(charts, 'lines', lambda *_, **__: chart)
+  monkeypatch.setattr(bar_charts, 'bars', lambda *_, **__: chart)

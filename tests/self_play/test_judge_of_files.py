@@ -4,28 +4,42 @@ import collections
 import dataclasses
 import gc
 import json
+import math
 
 import file_runs
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+import self_play_runs
+import tiny_world
 
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.evaluation import judge_agreement
 from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import serving_weights
 
 
-@pytest.fixture
-def config(file_config):
-  return file_config
+@pytest.fixture(scope='module')
+def config(base, tmp_path_factory):
+  return file_runs.two_rounds(
+    file_runs.one_round(base, tmp_path_factory.mktemp('files'))
+  )
 
 
-def test_no_number_compares_a_model_with_itself(config, tmp_path):
+@pytest.fixture(scope='module')
+def finished(config, tmp_path_factory):
+  """(results, the folder of a run that nothing has stopped)."""
+  root = tmp_path_factory.mktemp('finished') / 'run'
+  results, _ = file_runs.run_and_hear(config, root)
+  return results, root
+
+
+def test_no_number_compares_a_model_with_itself(finished):
   """The base judges: its own candidates and images are round 1's and 0's."""
-  root = tmp_path / 'run'
-  results, _ = file_runs.run_and_hear(file_runs.two_rounds(config), root)
+  results, root = finished
   base, first, second = results['rounds']
   assert 'own_score' not in base and 'own_score' in first
   assert 'generation is its own score' in base['note'] and 'note' not in first
@@ -51,9 +65,7 @@ def test_a_model_that_learned_nothing_is_still_the_judge(
       pair, dropped='by a test'
     ),
   )
-  results, _ = file_runs.run_and_hear(
-    file_runs.two_rounds(config), tmp_path / 'run'
-  )
+  results, _ = file_runs.run_and_hear(config, tmp_path / 'run')
   for row in results['rounds']:
     assert 'own_score' not in row
   for row in results['rounds'][1:]:
@@ -61,14 +73,15 @@ def test_a_model_that_learned_nothing_is_still_the_judge(
 
 
 def test_pairs_are_safe_before_the_judge_is_asked(
-  config, tmp_path, monkeypatch
+  config, finished, tmp_path, monkeypatch
 ):
-  """A stop among its answers loses no pair, and one shard of answers."""
-  config = file_runs.two_rounds(config)
+  """A stop among its answers loses no pair, and one shard of answers.
+
+  The run that was not stopped has larger shards.
+  """
   config = dataclasses.replace(
     config, play=dataclasses.replace(config.play, shard=2)
   )
-  whole, _ = file_runs.run_and_hear(config, tmp_path / 'whole')
   folder, scores, calls = (
     tmp_path / 'run' / 'round_2',
     judge_agreement.agreement_scores,
@@ -96,10 +109,11 @@ def test_pairs_are_safe_before_the_judge_is_asked(
   counts = collections.Counter(map(str, calls))
   # What was asked when the stop came, and its neighbours in the shard.
   assert sum(count - 1 for count in counts.values()) <= 2
-  for row in (*resumed['rounds'], *whole['rounds']):
-    row.pop('seconds')
-    row.get('curation', {}).pop('seconds', None)
-  assert resumed['rounds'] == whole['rounds']
+  resumed, expected = (
+    self_play_runs.timeless(results['rounds'])
+    for results in (resumed, finished[0])
+  )
+  assert resumed == expected
 
 
 def held():
@@ -108,15 +122,34 @@ def held():
   return sum(a.nbytes for a in jax.live_arrays() if a.dtype == jnp.bfloat16)
 
 
+def simple_samplers(monkeypatch):
+  """Puts functions of the keys in place of the compiled samplers."""
+
+  def write_replies(model, keys, *_, max_new, most):
+    return (keys[..., :1] + np.arange(max_new, dtype=np.uint32)) % 50 + 2
+
+  def draw_images(model, keys, rows, known, empty, counts, **_):
+    codes = np.arange(math.prod(tiny_world.GRID), dtype=np.uint32)
+    return ((keys[..., :1] + codes) % 30).astype(np.int32)
+
+  def score_choices(model, images, prompts, lengths, choices, rule):
+    total = images.tokens.sum(-1)[:, None, None]
+    return jnp.sin(
+      total + jnp.arange(choices.valid.shape[-2]) + lengths[..., None]
+    )
+
+  for function in (write_replies, draw_images, score_choices):
+    monkeypatch.setattr(batched, function.__name__, function)
+
+
 def test_nothing_that_samplers_read_is_alive_while_a_round_learns(
-  config, tmp_path, monkeypatch
+  config, request, tmp_path, monkeypatch
 ):
   """Models served in bfloat16 are copies: of players, and of the judge."""
   sizes, _ = model_bundle.read_sizes(config.init_from)
   decoder = dataclasses.replace(sizes.decoder, dtype='bfloat16')
   config = dataclasses.replace(
-    file_runs.two_rounds(config),
-    sizes=dataclasses.replace(sizes, decoder=decoder),
+    config, sizes=dataclasses.replace(sizes, decoder=decoder)
   )
   served, learning_now = [], []
   ready = serving_weights.prepare_for_serving
@@ -131,6 +164,10 @@ def test_nothing_that_samplers_read_is_alive_while_a_round_learns(
     return jax.tree.map(lambda a: a * 1.01, unified.model)
 
   before = held()
+  # Collections look at what this test makes, and at nothing older.
+  gc.freeze()
+  request.addfinalizer(gc.unfreeze)
+  simple_samplers(monkeypatch)
   monkeypatch.setattr(serving_weights, 'prepare_for_serving', serving)
   monkeypatch.setattr(learning, 'learn_round', watched)
   file_runs.run_and_hear(config, tmp_path / 'run')

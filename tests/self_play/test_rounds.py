@@ -26,10 +26,10 @@ QUIET = terminal.silent()
 
 
 def main_job(base, fresh, reference='round', **changes):
-  """Settings of two rounds; with two candidates winners stay or are beaten."""
+  """Settings of two rounds; winners stay or are beaten."""
   config = tiny_world.self_play(base)
   play = dataclasses.replace(
-    config.play, reference=reference, seed=5, images=2, shard=4, **changes
+    config.play, reference=reference, seed=5, shard=4, **changes
   )
   return dataclasses.replace(config, fresh_inputs=fresh, play=play)
 

@@ -37,14 +37,19 @@ def test_each_round_leaves_official_records_where_asked(config, tmp_path):
   root, silent = tmp_path / 'run', terminal.silent()
   pair_dpo.run(config, str(root), silent)
   assert not list(root.rglob(official_pair_writer.NAME))
+  official = dataclasses.replace(config, official=True)
+  results = pair_dpo.run(config, str(root), silent)
+  assert pair_dpo.run(official, str(root), silent) == results
+  written = (root / 'round_1' / official_pair_writer.NAME).read_text()
+  (root / 'round_1' / official_pair_writer.NAME).unlink()
   (root / 'results.json').unlink()
   command = 'python main.py --config=configs/pair_dpo.py:show_o_512'
   pair_dpo.run(
-    dataclasses.replace(config, official=True),
-    str(root),
-    dataclasses.replace(silent, command=command),
+    official, str(root), dataclasses.replace(silent, command=command)
   )
-  rows = json.loads((root / 'round_1' / official_pair_writer.NAME).read_text())
+  text = (root / 'round_1' / official_pair_writer.NAME).read_text()
+  assert text == written
+  rows = json.loads(text)
   lines = (root / 'round_1' / 'pairs.jsonl').read_text().splitlines()
   kept = [
     row['id']

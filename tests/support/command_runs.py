@@ -1,22 +1,29 @@
 """Runs of self-play by the command line, in one or two processes."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 
 from hermesflow_jax.checkpoints import checkpoint
+import main
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 24
+DEVICES = 2
 SMALL = {
   # As many of each set, so that they share programs.
   'inputs': 4,
@@ -30,7 +37,7 @@ SMALL = {
   'play.epochs': 0.0,
   'play.optim.steps': STEPS,
   'play.log_every': 5,
-  'play.save_every': 2,
+  'play.save_every': 4,
   'play.optim.lr': 0.01,
   'play.rules.least_win': 0.0,
   'play.rules.both': False,
@@ -52,37 +59,63 @@ class Place:
 
   base: pathlib.Path
 
-  def start(self, folder, processes=1, number=0, port=0, devices=2, **changes):
-    """Starts a run, or one of its processes."""
+  def arguments(self, folder, **changes):
+    """Returns the command of a run, without python."""
     flags = [f'--config.{k}={v}' for k, v in (SMALL | changes).items()]
+    return [
+      str(ROOT / 'main.py'),
+      f'--config={ROOT}/configs/pair_dpo.py',
+      f'--config.init_from={self.base}',
+      f'--workdir={folder}',
+      *flags,
+    ]
+
+  def run(self, folder, code=0, **changes):
+    """Runs the command in this process; returns its output.
+
+    Args:
+      folder: for `--workdir`.
+      code: expected exit code.
+      **changes: of the settings.
+    """
+    verbosity, output = main.logging.get_verbosity(), io.StringIO()
+    try:
+      with (
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+        mock.patch.object(jax, 'device_count', lambda: DEVICES),
+      ):
+        actual = main.main(self.arguments(folder, **changes))
+    finally:
+      main.logging.set_verbosity(verbosity)
+    assert actual == code, output.getvalue()
+    return output.getvalue()
+
+  def start(
+    self, folder, processes=1, number=0, port=0, devices=DEVICES, **changes
+  ):
+    """Starts a run, or one of its processes."""
+    arguments = self.arguments(folder, **changes)
     if port:
-      flags += [
+      arguments += [
         f'--coordinator=localhost:{port}',
         f'--process={number}',
         f'--processes={processes}',
       ]
-    flags_of_xla = ' '.join(
-      (
-        f'--xla_force_host_platform_device_count={devices // processes}',
-        '--xla_backend_optimization_level=0',
-        '--xla_cpu_parallel_codegen_split_count=1',
-      )
+    # Programs as in this process, so that their results have the same bits.
+    flags = re.sub(
+      r'(device_count)=\d+',
+      rf'\1={devices // processes}',
+      os.environ['XLA_FLAGS'],
     )
     env = os.environ | {
       'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': flags_of_xla,
+      'XLA_FLAGS': flags,
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
     }
     return subprocess.Popen(
-      [
-        sys.executable,
-        str(ROOT / 'main.py'),
-        '--config=configs/pair_dpo.py',
-        f'--config.init_from={self.base}',
-        f'--workdir={folder}',
-        *flags,
-      ],
+      [sys.executable, *arguments],
       cwd=ROOT,
       env=env,
       stdout=subprocess.PIPE,

@@ -11,6 +11,8 @@ NAMES = {
   'with_clip': 'showo',
   'magvitv2': 'magvitv2',
   'clip_vision': 'clip_vision',
+  'bert': 'bert',
+  'mpnet': 'mpnet',
 }
 
 

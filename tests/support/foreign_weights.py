@@ -7,11 +7,26 @@ import jax
 import numpy as np
 import safetensors.numpy
 import torch_files
+import zero_folders
 
 from conversions.files import source
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.sequences import text_tokenizer
+
+# (stage of ZeRO, file) of a folder of DeepSpeed.
+ZERO_FILES = (
+  (2, 'latest'),
+  (2, 'global_step1/mp_rank_00_model_states.pt'),
+  (2, 'global_step1/zero_pp_rank_1_mp_rank_00_optim_states.pt'),
+  (3, 'global_step1/zero_pp_rank_1_mp_rank_00_model_states.pt'),
+  (3, 'global_step1/zero_pp_rank_0_mp_rank_00_optim_states.pt'),
+)
+
+
+def write_zero(folder, stage: int) -> None:
+  """Writes a checkpoint folder of DeepSpeed."""
+  zero_folders.write(folder, stage, 2)
 
 
 def write_safetensors(folder) -> None:

@@ -72,6 +72,16 @@ def write(
   Returns:
     `folder`.
   """
+  write_models(folder, codes, dtype, seed)
+  shutil.copytree(TOKENIZER, folder / 'phi-1_5', dirs_exist_ok=True)
+  data(folder / 'data', seed)
+  return folder
+
+
+def write_models(
+  folder: pathlib.Path, codes: int, dtype: str, seed: int
+) -> None:
+  """Writes `showo` and `magvitv2`; see `write`."""
   show_o = showo_table.to_torch(show_o_model(codes, seed))
   checkpoint(
     folder / 'showo',
@@ -86,9 +96,6 @@ def write(
     magvit_table.to_torch(magvit_model(seed)),
     magvit_table.official(MAGVIT),
   )
-  shutil.copytree(TOKENIZER, folder / 'phi-1_5', dirs_exist_ok=True)
-  data(folder / 'data', seed)
-  return folder
 
 
 def checkpoint(folder: pathlib.Path, state: dict, config: dict) -> None:
@@ -217,11 +224,14 @@ def pixels(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
       (x * y, x * (1 - y), (1 - x) * y, (1 - x) * (1 - y)), corners
     )
   )
+  change = np.empty_like(out)
   for _ in range(6):
     left, top, sharpness = rng.uniform((0, 0, 8), (1, 1, 60))
     distance = (x - left) ** 2 + (y - top) ** 2
     blob = 1 / (1 + np.exp(np.clip(sharpness * (40 * distance - 1), -50, 50)))
-    out += blob[..., None] * (rng.uniform(0, 255, 3) - out)
+    np.subtract(rng.uniform(0, 255, 3), out, out=change)
+    change *= blob[..., None]
+    out += change
   out += rng.normal(0, 6, out.shape)
   return out.clip(0, 255).astype(np.uint8)
 

@@ -31,9 +31,8 @@ RECORDS = {
 CHOICES = ('yes', 'dark blue', "Grandma's marmalade", 'on the left of it')
 QUESTIONS = ('what is in the image?', 'where is it?')
 # Less of everything than on a user's walk: tests check files, not learning.
-STEPS = 2
+STEPS = 1
 IMAGES = 2
-DEVICES = 2
 CURATED = (
   '--config.files.annotations=small/data/few_inputs.jsonl',
   f'--config.inputs={len(RECORDS["inputs"])}',
@@ -46,11 +45,13 @@ QUICK = (
   f'--config.inputs={len(RECORDS["inputs"])}',
   f'--config.held_out={len(RECORDS["held_out"])}',
   f'--config.play.optim.steps={STEPS}',
+  '--config.play.optim.warmup=0.0',
   '--config.play.curation_sampler.steps=2',
   '--config.play.evaluation_sampler.steps=2',
   f'--config.play.images={IMAGES}',
-  '--config.play.batch=2',
-  '--config.gallery=2',
+  '--config.play.batch=1',
+  '--config.gallery=1',
+  '--config.official=False',
 )
 
 
@@ -65,15 +66,21 @@ class Walk:
   def __init__(self, folder: pathlib.Path, pixels: int):
     self.folder, self.pixels = folder, pixels
 
-  def job(self, name: str, *arguments: str) -> pathlib.Path:
-    """Runs a job on two devices; returns the folder it writes into."""
+  def job(self, name: str, *arguments: str, devices: int = 1) -> pathlib.Path:
+    """Runs a job; returns the folder it writes into.
+
+    Args:
+      name: of the job.
+      *arguments: further flags.
+      devices: how many of the CPU's devices the job sees.
+    """
     verbosity = main.logging.get_verbosity()
     errors = io.StringIO()
     try:
       with (
         contextlib.chdir(self.folder),
         contextlib.redirect_stderr(errors),
-        mock.patch.object(jax, 'device_count', lambda: DEVICES),
+        mock.patch.object(jax, 'device_count', lambda: devices),
       ):
         code = main.main(['main.py', self.config(name), *arguments])
     finally:

@@ -8,13 +8,17 @@ import numpy as np
 
 from conversions.files import safetensors_file
 from conversions.files import tensors
+from conversions.tables import bert_table
 from conversions.tables import clip_table
 from conversions.tables import magvit_table
+from conversions.tables import mpnet_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
+from hermesflow_jax.models import bert
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
+from hermesflow_jax.models import mpnet
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import sharding
@@ -26,6 +30,12 @@ WITH_CLIP = showo.ShowOConfig(
   vocabulary.Vocab(20, 8, 19), DECODER, 4, clip_width=12
 )
 CLIP = clip.ClipConfig(width=12, layers=3, heads=2, mlp=20, patch=4, image=12)
+BERT = bert.BertConfig(
+  vocab=50, width=24, layers=3, heads=2, mlp=20, positions=40
+)
+MPNET = mpnet.MPNetConfig(
+  vocab=50, width=24, layers=3, heads=2, mlp=20, positions=42
+)
 MAGVIT = magvit_config.MagvitConfig(
   ch=8,
   encoder_ch_mult=(1, 2),
@@ -56,11 +66,13 @@ KINDS = {
   'with_clip': (showo.ShowO, WITH_CLIP),
   'magvitv2': (magvit.Magvit, MAGVIT),
   'clip_vision': (clip.Clip, CLIP),
+  'bert': (bert.Bert, BERT),
+  'mpnet': (mpnet.MPNet, MPNET),
 }
 
 
 def model(name: str, seed: int = 0):
-  """Returns a random model: showo, with_clip, magvitv2 or clip_vision."""
+  """Returns a random model: a name in KINDS."""
   rng = np.random.default_rng(seed)
 
   def initial(path, leaf):
@@ -82,6 +94,8 @@ def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
     'with_clip': showo_table,
     'magvitv2': magvit_table,
     'clip_vision': clip_table,
+    'bert': bert_table,
+    'mpnet': mpnet_table,
   }[name].to_torch(actual)
   return {
     k: v.astype(dtype) if v.dtype in tensors.FLOATS else v
@@ -95,6 +109,10 @@ def config(name: str) -> dict:
     return magvit_table.official(MAGVIT)
   if name == 'clip_vision':
     return clip_table.official(CLIP, 'float32')
+  if name == 'bert':
+    return bert_table.official(BERT, 'float32')
+  if name == 'mpnet':
+    return mpnet_table.official(MPNET, 'float32')
   sizes = SHOW_O if name == 'showo' else WITH_CLIP
   return showo_table.official(sizes, 6)
 

@@ -59,7 +59,10 @@ def generated(played, once) -> pathlib.Path:
   once(
     f'generated_{played.pixels}',
     lambda root: played.job(
-      'generate', '--config.init_from=runs/pair_dpo', '--config.each=2'
+      'generate',
+      '--config.init_from=runs/pair_dpo',
+      '--config.each=2',
+      '--config.sampler.steps=2',
     ),
   )
   return played.folder / 'runs' / 'generate'
@@ -87,7 +90,9 @@ def learned(played, curated, once) -> pathlib.Path:
       '--config.init_from=runs/pair_dpo',
       f'--config.pairs={curated}',
       f'--config.optim.steps={small_walk.STEPS}',
+      '--config.optim.warmup=0.0',
       '--config.batch=1',
+      devices=2,
     ),
   )
   return played.folder / 'runs' / 'learn'
@@ -113,18 +118,22 @@ def place(once) -> command_runs.Place:
 
 
 @pytest.fixture(scope='session')
-def whole(place, once) -> tuple[pathlib.Path, float]:
-  """The folder of a run that nothing stopped, and its seconds."""
+def whole(place, once) -> pathlib.Path:
+  """The folder of a run that nothing stopped."""
+  root = once('one_process', lambda root: place.run(root / 'one_process'))
+  return root / 'one_process'
+
+
+@pytest.fixture(scope='session')
+def seconds(place, once) -> float:
+  """Seconds of a process that runs from its start to its end."""
 
   def run(root):
     began = time.monotonic()
-    command_runs.ended(place.start(root / 'one_process'))
-    seconds = time.monotonic() - began
-    (root / 'one_process.seconds').write_text(f'{seconds}')
+    command_runs.ended(place.start(root / 'measured'))
+    (root / 'measured.seconds').write_text(f'{time.monotonic() - began}')
 
-  root = once('one_process', run)
-  seconds = float((root / 'one_process.seconds').read_text())
-  return root / 'one_process', seconds
+  return float((once('measured', run) / 'measured.seconds').read_text())
 
 
 @pytest.fixture(scope='session')

@@ -9,22 +9,36 @@ import time
 import command_runs
 import pytest
 
+from hermesflow_jax.pair_dpo import learning
+
+
+def stops(*_, **__):
+  raise KeyboardInterrupt
+
 
 def test_a_run_in_a_bucket_leaves_what_one_in_a_folder_leaves(
-  place, whole, bucket, tmp_path
+  place, whole, bucket, tmp_path, monkeypatch
 ):
-  """Killed in its training; what it starts from is there, too."""
+  """Stopped before its training, then killed in it.
+
+  What it starts from is in the bucket, too.
+  """
   bucket.put_folder('base', place.base)
   other = dataclasses.replace(place, base='gs://bucket/base')
+  with monkeypatch.context() as patch:
+    patch.setattr(learning, 'learn_round', stops)
+    output = other.run('gs://bucket/run', code=130)
+  assert 'the same command resumes' in output
+  assert bucket.names('run/round_1/pairs.jsonl')
   run = other.start('gs://bucket/run')
-  command_runs.saved_in_bucket(bucket, 9, run)
+  command_runs.saved_in_bucket(bucket, 4, run)
   run.kill()
   run.communicate()
-  output = command_runs.ended(other.start('gs://bucket/run'))
+  output = other.run('gs://bucket/run')
   assert 'resumes at step' in output
   assert 'report: gs://bucket/run/report.html' in output
   command_runs.assert_same(
-    command_runs.brought(bucket, tmp_path / 'run'), whole[0]
+    command_runs.brought(bucket, tmp_path / 'run'), whole
   )
   assert not bucket.names('run/round_1/training/steps/')
 
@@ -40,7 +54,7 @@ def test_a_run_in_a_bucket_that_is_told_to_stop_goes_on_as_if_not(
   assert 'stopped after step' in output and 'the same command resumes' in output
   command_runs.ended(place.start('gs://bucket/run'))
   command_runs.assert_same(
-    command_runs.brought(bucket, tmp_path / 'run'), whole[0]
+    command_runs.brought(bucket, tmp_path / 'run'), whole
   )
 
 
@@ -63,10 +77,9 @@ def test_two_processes_make_in_a_bucket_what_they_make_in_a_folder(
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 def test_runs_in_a_bucket_ended_at_random_times_lose_nothing(
-  place, whole, bucket, tmp_path, number
+  place, whole, seconds, bucket, tmp_path, number
 ):
   draw, ends = random.Random(0), 0
-  whole, seconds = whole
   while ends < 6:
     began, afresh = time.monotonic(), not bucket.names('run/')
     process = place.start('gs://bucket/run')

@@ -20,7 +20,7 @@ def test_two_processes_make_what_one_makes(whole, whole_of_two):
   """But for sums over devices, which are taken in another order."""
   actual, expected = (
     command_runs.outcome(whole_of_two),
-    command_runs.outcome(whole[0]),
+    command_runs.outcome(whole),
   )
   for name in expected.keys() - {'model', 'metrics'}:
     assert actual[name] == expected[name], name
@@ -61,7 +61,7 @@ def test_a_run_that_is_told_to_stop_in_training_goes_on_as_if_not(
   assert all('the same command resumes' in item for item in output)
   for process in place.start_all(folder, processes):
     command_runs.ended(process)
-  command_runs.assert_same(folder, whole[0] if processes == 1 else whole_of_two)
+  command_runs.assert_same(folder, whole if processes == 1 else whole_of_two)
 
 
 def test_one_process_that_could_have_others_stops_when_it_is_told(
@@ -97,11 +97,10 @@ def test_two_processes_that_are_told_outside_training_stop_together(
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize('processes, expected', [(1, 20), (2, 6)])
 def test_runs_ended_at_random_times_lose_nothing(
-  place, whole, whole_of_two, tmp_path, number, processes, expected
+  place, whole, whole_of_two, seconds, tmp_path, number, processes, expected
 ):
   """Of two processes the second is told, and both are killed."""
   folder, draw, ends = tmp_path / 'run', random.Random(0), 0
-  whole, seconds = whole
   least = 0.1
   if processes == 2:
     whole, seconds = whole_of_two, 2 * seconds
@@ -170,7 +169,7 @@ def test_a_run_goes_on_with_more_processes_and_with_fewer(
   assert 'resumes at step' in command_runs.ended(place.start(folder))
   command_runs.assert_near(
     command_runs.outcome(folder)['metrics'],
-    command_runs.outcome(whole[0])['metrics'],
+    command_runs.outcome(whole)['metrics'],
   )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 
+from hermesflow_jax.runtime import file_kinds
 from hermesflow_jax.runtime import storage
 
 # Bytes that a pass over a file reads at once.
@@ -66,8 +67,13 @@ def opened(path: pathlib.PurePath) -> Iterator:
   Raises:
     ValueError: the file cannot be read.
   """
-  with _errors(path), path.open('rb') as file:
-    yield file
+  with _errors(path):
+    try:
+      file_kinds.check_regular(path)
+    except ValueError as error:
+      raise ValueError(f'{path} cannot be read: {error}') from error
+    with path.open('rb') as file:
+      yield file
 
 
 def sha256(path: pathlib.PurePath) -> str:

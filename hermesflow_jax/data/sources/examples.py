@@ -9,7 +9,7 @@ from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_values
-from hermesflow_jax.data.sources import record_checks
+from hermesflow_jax.data.sources import example_checks
 from hermesflow_jax.data.sources import rows
 from hermesflow_jax.data.sources import stored_image
 
@@ -32,7 +32,7 @@ class ValidRecords(Sequence):
   def __init__(
     self,
     data: rows.Rows,
-    checker: record_checks.Checker,
+    checker: example_checks.Checker,
     numbers: Sequence[int],
   ):
     self._data, self._checker, self._numbers = data, checker, numbers
@@ -45,7 +45,7 @@ class ValidRecords(Sequence):
     if isinstance(index, slice):
       return [self[n] for n in range(*index.indices(len(self)))]
     value, _ = record_values.normalize(self._data.read(self._numbers[index]))
-    return self._checker.check(value)
+    return self._checker.read(value)
 
   def place(self, index: int) -> str:
     """Returns where a record stands, for messages, e.g. 'line 3'."""
@@ -65,7 +65,7 @@ class Examples(ValidRecords):
   def __init__(
     self,
     data: rows.Rows,
-    checker: record_checks.Checker,
+    checker: example_checks.Checker,
     numbers: Sequence[int],
     ids: Sequence[str],
   ):
@@ -81,7 +81,7 @@ class Examples(ValidRecords):
 
 def check_all(
   data: rows.Rows,
-  checker: record_checks.Checker,
+  checker: example_checks.Checker,
   origin: str,
   on_error: str,
   say: Callable[[str], None],
@@ -97,7 +97,7 @@ def check_all(
     origin: name of the data set, which begins messages.
     on_error: 'raise', or 'skip' to leave out records with faults.
     say: receives a line for each record that is left out.
-    check: raises ValueError for examples that the caller cannot use.
+    check: see `record_files.read_records`.
     opened: see `record_files.read_records`.
     faults: faults that were found before.
 
@@ -105,46 +105,51 @@ def check_all(
     ValueError: one line with the first faults and their number.
   """
   faults, odd = list(faults), record_values.OddCharacters()
-  numbers, ids, repeats = [], {}, {}
+  # First record of each id, also of records with faults.
+  firsts, ids, repeats = {}, {}, {}
   text_only = without_questions = 0
   for number in range(len(data)):
-    place = data.place(number)
-    try:
-      value = odd.normalize(place, data.read(number))
-      if checker.skips(value):
-        text_only += 1
-        continue
-      example = checker.check(value)
+    place, problems = data.place(number), example_checks.Faults()
+    value = odd.normalize(place, data.read(number))
+    if checker.skips(value):
+      text_only += 1
+      continue
+    example = checker.check(value, problems)
+    without_questions += problems.only_questions
+    texts = problems.texts
+    if example:
       name = example['id']
       if name in ids and data.has_repeated_ids and not checker.needs_questions:
         repeats[name] = repeats.get(name, 1) + 1
         name = f'{name}.{repeats[name]}'
+      firsts.setdefault(name, number)
       if name in ids:
-        raise ValueError(f'duplicate id {name!r}')
-      check(example)
-    except ValueError as error:
-      faults.append(f'{place}: {error}')
-      without_questions += getattr(error, 'only_questions', False)
-    else:
-      ids[name] = None
-      numbers.append(number)
+        texts.append(f'duplicate id {name!r}')
+      input_faults.attempt(texts, check, example)
+      if not texts:
+        ids[name] = number
+    if texts:
+      faults.append(f'{place}: {"; ".join(texts)}')
   odd.report(origin, say)
   _report_left_out(data, text_only, without_questions, origin, say)
-  names = list(ids)
-  order = sorted(range(len(names)), key=names.__getitem__)
-  valid = Examples(
-    data, checker, [numbers[n] for n in order], [names[n] for n in order]
-  )
   if on_error == 'raise':
-    for index in range(len(valid))[:opened]:
-      example = valid[index]
-      fault = image_reader.header_fault(example['path'])
-      if fault:
-        faults.append(f'{valid.place(index)}: id {example["id"]!r}: {fault}')
-  if not valid and not faults:
+    images = [
+      _image(data, checker, firsts[name], name)
+      for name in sorted(firsts)[:opened]
+    ]
+    faults += image_reader.faults_of_all(images, bool(faults))
+  if not ids and not faults:
     faults.append('there is no record')
-  input_faults.raise_or_report(faults, len(valid), on_error, say, origin)
-  return valid
+  input_faults.raise_or_report(faults, len(ids), on_error, say, origin)
+  names = sorted(ids)
+  return Examples(data, checker, [ids[name] for name in names], names)
+
+
+def _image(data, checker, number, name):
+  """Returns (beginning of a message, path of the image or None) of a record."""
+  value, _ = record_values.normalize(data.read(number))
+  example = checker.check(value, example_checks.Faults())
+  return f'{data.place(number)}: id {name!r}', example and example['path']
 
 
 def _report_left_out(data, text_only, without_questions, origin, say):

@@ -7,7 +7,7 @@ import grain
 
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import record_values
-from hermesflow_jax.data.sources import record_checks
+from hermesflow_jax.data.sources import example_checks
 from hermesflow_jax.data.sources import rows
 
 # Records that are read ahead.
@@ -22,8 +22,8 @@ class Facts:
     number: position of the record.
     place: where it stands, e.g. 'line 3'.
     faults: (kind, text) of each fault.
-    example: see `record_checks.Checker.check`; None for a record with faults
-      other than those of its image.
+    example: see `example_checks.Checker.check`; None for a record without an
+      id.
     size: (width, height) of the image in pixels; None without a readable image.
     odd: names of odd characters, which are replaced.
   """
@@ -37,7 +37,7 @@ class Facts:
 
 
 def inspect_all(
-  data: rows.Rows, checker: record_checks.Checker, decode: bool, threads: int
+  data: rows.Rows, checker: example_checks.Checker, decode: bool, threads: int
 ) -> Iterator[Facts]:
   """Yields the facts of all records in order; threads read ahead.
 
@@ -56,15 +56,12 @@ def inspect_all(
 
 def _inspect(data, checker, decode, number) -> Facts:
   """Returns the facts of a record."""
-  place, faults, example, size = data.place(number), [], None, None
+  place, faults, size = data.place(number), example_checks.Faults(), None
   value, odd = record_values.normalize(data.read(number))
-  try:
-    example = checker.check(value)
-  except record_checks.RecordError as error:
-    faults += error.faults
+  example = checker.check(value, faults)
   if example and example['path'] is not None:
     try:
       size = image_reader.image_size(example['path'], decode)
     except ValueError as error:
-      faults.append(('image', f'id {example["id"]!r}: {error}'))
-  return Facts(number, place, faults, example, size, odd)
+      faults.add('image', f'id {example["id"]!r}: {error}')
+  return Facts(number, place, faults.items, example, size, odd)

@@ -21,7 +21,7 @@ def id_of(name: str) -> str:
   >>> id_of('0001')
   '0001'
   >>> id_of('my cats/a 1')
-  'my_cats_a_1-ef2db0e8'
+  'my_cats_a_1-aeeb0d03'
   """
   if NAME.fullmatch(name):
     return name

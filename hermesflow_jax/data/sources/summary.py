@@ -55,7 +55,8 @@ class Summary:
     self.odd = {}
     # Positions of the records that can be used.
     self.valid = array.array('Q')
-    self._ids, self._captions = set(), []
+    # Whether a record of an id can be used.
+    self._ids, self._captions = {}, []
 
   def add(self, facts: inspection.Facts) -> None:
     """Counts a record.
@@ -67,10 +68,10 @@ class Summary:
     faults = list(facts.faults)
     example = facts.example
     if example:
-      repeated = example['id'] in self._ids
-      if repeated and not self._renumbers:
-        faults.append(('duplicate id', f'duplicate id {example["id"]!r}'))
-      self._ids.add(example['id'])
+      name = example['id']
+      if self._ids.get(name) and not self._renumbers:
+        faults.append(('duplicate id', f'duplicate id {name!r}'))
+      self._ids[name] = self._ids.get(name, False) or not faults
     self.odd |= dict.fromkeys(facts.odd)
     if faults:
       self._add_faults(facts.place, faults)

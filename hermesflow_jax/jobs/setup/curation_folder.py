@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 import contextlib
-import fcntl
 import json
 import pathlib
 import re
@@ -14,8 +13,10 @@ from hermesflow_jax.curation import pair_dataset
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
+from hermesflow_jax.jobs.setup import folder_contents
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import tokenizer_hashes
+from hermesflow_jax.runtime import lock_turn
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
@@ -83,8 +84,7 @@ def finish_lock(root: pathlib.PurePath) -> Iterator[None]:
   if not storage.is_local(root):
     yield
     return
-  with open(root / 'finish.lock', 'w', encoding='utf-8') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+  with lock_turn.wait(root, folder_contents.FINISH):
     yield
 
 

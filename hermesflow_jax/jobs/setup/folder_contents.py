@@ -9,6 +9,9 @@ from hermesflow_jax.runtime import folder_lock
 from hermesflow_jax.runtime import storage
 
 SETTINGS = 'settings.json'
+# Locks that processes hold for a moment: at their start, and at the end of a
+# curation.
+START, FINISH = 'start', 'finish'
 # Names that file systems, desktops and shells leave in folders: they belong to
 # nobody.
 _OF_SYSTEMS = (
@@ -168,13 +171,13 @@ def other_locks(root: pathlib.PurePath, group: str) -> list[pathlib.PurePath]:
     root: folder path.
     group: lock names `<group>` and `<group>_<number>` are left out.
   """
-  own = re.compile(re.escape(group) + r'(_\d+)?' + folder_lock.SUFFIX)
+  own = re.compile(
+    rf'({START}|{FINISH}|{re.escape(group)}(_\d+)?){folder_lock.SUFFIX}'
+  )
   return [
     root / name
     for name in names_of_jobs(root)
-    if name.endswith(folder_lock.SUFFIX)
-    and name != 'finish.lock'
-    and not own.fullmatch(name)
+    if name.endswith(folder_lock.SUFFIX) and not own.fullmatch(name)
   ]
 
 

@@ -11,6 +11,7 @@ from hermesflow_jax.checkpoints import lora_checkpoint
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.checkpoints import part_checks
+from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import lora
@@ -22,6 +23,7 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.sequences import text_tokenizer
 
 # What settings that name a tokenizer accept.
@@ -55,8 +57,8 @@ class ModelSettings:
     sizes: expected sizes; None takes the sizes of a trained model or a bundle.
     chunk: most rows that a device samples at once.
     adapters: folder that `lora_checkpoint.save_adapters` wrote, e.g. in
-      `conversions.convert lora`; its adapters are added to the model. '' for
-      none.
+      `conversions.convert lora`; its adapters are added to the model. The
+      folder of a run means its newest adapters. '' for none.
   """
 
   mesh: mesh_config.MeshConfig = settings.may_change_on_resume()
@@ -120,7 +122,15 @@ def locate(
         f'{path} was trained with {trained.image_tokens} tokens per image; '
         f'this run has {image_tokens}'
       )
-  if config.adapters and not checkpoint.is_checkpoint(config.adapters):
+  if config.adapters:
+    _locate_adapters(config, console)
+  return path
+
+
+def _locate_adapters(config, console):
+  """Checks that adapters exist, and reports which of a run are taken."""
+  adapters = run_folder.newest_adapters(config.adapters)
+  if adapters is None:
     if (storage.path(config.adapters) / 'adapter_config.json').is_file():
       raise ValueError(
         'adapters must be a folder of this library, got the PEFT folder '
@@ -132,7 +142,8 @@ def locate(
       f'adapters must be a folder that training or a conversion wrote, got '
       f'{config.adapters}: no checkpoint at this path'
     )
-  return path
+  if adapters != storage.path(config.adapters):
+    console.say(f'adapters {config.adapters}: using {adapters}')
 
 
 def _check_tokenizers(config, model, console):
@@ -203,7 +214,7 @@ def load_parts(
   if not config.adapters:
     return parts
   adapters, kind = lora_checkpoint.read_adapters(
-    config.adapters, parts.model, mesh
+    str(run_folder.newest_adapters(config.adapters)), parts.model, mesh
   )
   model = jax.device_put(parts.model, sharding.shardings(parts.model, mesh))
   return dataclasses.replace(
@@ -220,9 +231,10 @@ def weight_hashes(config: ModelSettings, path: pathlib.PurePath) -> dict:
   """
   hashes = dict(initial_model.open(path).weight_hashes(config.tokenizer))
   if config.adapters:
+    adapters = str(run_folder.newest_adapters(config.adapters))
     hashes |= {
       f'adapters/{name}': value
-      for name, value in checkpoint.array_hashes(config.adapters).items()
+      for name, value in checkpoint.array_hashes(adapters).items()
     }
   return hashes
 
@@ -250,6 +262,7 @@ def place_on_mesh(
   console: terminal.Console,
   answering: question_answering.AnswerConfig | None = None,
   caption_prompt: str = text_tokenizer.CAPTION_PROMPT,
+  matcher: text_similarity.Matcher = text_similarity.nearest_choices,
 ) -> unified_model.UnifiedModel:
   """Returns the model of a bundle, placed on a mesh and ready to sample.
 
@@ -260,6 +273,7 @@ def place_on_mesh(
     console: shows progress.
     answering: how questions with choices are answered; None for the default.
     caption_prompt: prompt that captions are asked with.
+    matcher: maps a free reply to the nearest choice.
   """
   return unified_model.place_on_mesh(
     parts,
@@ -268,4 +282,5 @@ def place_on_mesh(
     progress=console.progress,
     answering=answering or question_answering.AnswerConfig(),
     caption_prompt=caption_prompt,
+    matcher=matcher,
   )

@@ -1,17 +1,12 @@
 """Images that a job reads: files, or the images of a data set."""
 
 from collections.abc import Callable
-from collections.abc import Sequence
 import dataclasses
 import pathlib
 
-from hermesflow_jax.data import image_listing
-from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import record_files
 from hermesflow_jax.data.sources import stored_image
 from hermesflow_jax.runtime import output_files
-from hermesflow_jax.runtime import storage
-from hermesflow_jax.runtime import user_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,27 +24,18 @@ class ListedImage:
   facts: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def list_images(
-  patterns: Sequence[str],
-  files: record_files.Source | None,
-  say: Callable[[str], None],
+def of_data_set(
+  files: record_files.Source, say: Callable[[str], None]
 ) -> list[ListedImage]:
-  """Returns the images without repetition.
+  """Returns the images of a data set without repetition.
 
   Args:
-    patterns: see `image_listing.list_images`.
-    files: a data set in their place; None for none.
-    say: receives a line for files that are passed over, and for records that
-      are left out.
+    files: the data set.
+    say: receives a line for records that are left out.
 
   Raises:
-    ValueError: see `image_listing.list_images` and `record_files.open_records`.
+    ValueError: see `record_files.open_records`.
   """
-  if files is None:
-    return [
-      ListedImage(name, storage.path(name))
-      for name in image_listing.list_images(patterns, say)
-    ]
   images = {}
   for example in record_files.open_records(
     files, say, needs_questions=False, text_only='skip'
@@ -58,21 +44,6 @@ def list_images(
     facts = {'id': example['id'], 'true_caption': example['caption']}
     images.setdefault(name, ListedImage(name, example['path'], facts))
   return list(images.values())
-
-
-def fault(image: ListedImage, size: int) -> str:
-  """Returns why an image cannot be read; '' for a readable image.
-
-  Args:
-    image: the image.
-    size: side after resizing and cropping, in pixels.
-  """
-  try:
-    user_text.check('its name', image.name)
-    image_reader.load_image(image.path, size)
-  except ValueError as error:
-    return str(error).partition('cannot be read: ')[2] or str(error)
-  return ''
 
 
 def sha256(image: ListedImage) -> str:

@@ -7,6 +7,7 @@ import time
 
 import jax
 
+from hermesflow_jax.jobs.setup import cluster_port
 from hermesflow_jax.jobs.setup import coordinator_address
 from hermesflow_jax.jobs.setup import rendezvous
 from hermesflow_jax.runtime import entry_point
@@ -49,6 +50,8 @@ def join(
       # Now JAX listens there.
       rendezvous.connect(host, port, time.monotonic() + seconds).close()
   with _deadline(seconds):
+    if not arguments:
+      cluster_port.check(seconds)
     _initialize(arguments, seconds)
   if processes.single_process():
     # JAX has replaced the signal handlers to inform other processes.

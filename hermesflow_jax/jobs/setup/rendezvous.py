@@ -45,7 +45,7 @@ def meet(
       connection.settimeout(max(0, end - time.monotonic()) + _LATER)
       _raise_answer(_receive(connection), f'{host}:{port}')
     return
-  with _listen(port) as server:
+  with listen(port) as server:
     reception = _Reception(server, count)
     try:
       # The first process visits itself, to know that others can.
@@ -159,7 +159,18 @@ def _connect_once(host, port):
     ) from error
 
 
-def _listen(port):
+def listen(
+  port: int, advice: str = 'give all processes another --coordinator'
+) -> socket.socket:
+  """Returns a socket that listens at a port of this machine.
+
+  Args:
+    port: port number.
+    advice: what to do if it is taken.
+
+  Raises:
+    OSError: the port is taken.
+  """
   dual = socket.has_dualstack_ipv6()
   try:
     return socket.create_server(
@@ -169,8 +180,8 @@ def _listen(port):
     )
   except OSError as error:
     raise OSError(
-      f'coordinator must have a free port, got {port}: {_reason(error)}; give '
-      'all processes another --coordinator'
+      f'coordinator must have a free port, got {port}: {_reason(error)}; '
+      f'{advice}'
     ) from error
 
 

@@ -1,12 +1,12 @@
 """Hashes of tokenizers, which image codes and token ids depend on."""
 
+import functools
 import hashlib
 import json
 
 import jax
 import numpy as np
 
-from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.models import magvit
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
@@ -36,7 +36,13 @@ def text_hash(text: text_tokenizer.TextTokenizer) -> str:
   Args:
     text: the text tokenizer.
   """
-  model = json.loads(trained_model.tokenizer_to_json(text))['model']
+  return _model_hash(text.content)
+
+
+@functools.lru_cache(maxsize=4)
+def _model_hash(content):
+  """Returns the SHA-256 of the model in the content of a `tokenizer.json`."""
+  model = json.loads(content)['model']
   return hashlib.sha256(json.dumps(model).encode()).hexdigest()
 
 

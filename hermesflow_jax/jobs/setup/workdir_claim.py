@@ -14,12 +14,15 @@ from hermesflow_jax.jobs.setup import folder_contents
 from hermesflow_jax.jobs.setup import run_record
 from hermesflow_jax.runtime import folder_lock
 from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import lock_turn
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import user_text
 
+# Longest time to wait for the starts of other processes, in seconds.
+_TURN = 60.0
 # What ends with the job that runs in this thread.
 _ends_with_run = contextvars.ContextVar('ends_with_run', default=None)
 
@@ -127,9 +130,12 @@ class _Claim:
     Args:
       makes_way: whether a run with other settings is moved away.
     """
-    moved = False
+    moved, fresh = False, folder_contents.is_fresh(self.root)
     try:
-      if not folder_contents.is_fresh(self.root):
+      if fresh:
+        # Hashes take their time: nobody waits for them.
+        self._record.values({})
+      else:
         self._record.compare()
     except run_record.OtherRunError:
       if not makes_way or not storage.is_local(self.root):
@@ -138,9 +144,23 @@ class _Claim:
     self._made = folder_contents.missing_folders(self.root)
     storage.make_folder(self.root)
     storage.check_writable(self.root)
-    self._acquire()
-    if moved:
-      self._move_away()
+    # Shares that start at the same time with new settings take turns.
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(self._turn())
+      self._acquire()
+      if moved:
+        stack.close()  # Its lock must not move along.
+        self._move_away()
+        stack.enter_context(self._turn())
+        self._acquire()
+      self._write_settings()
+
+  def _turn(self):
+    """Returns a context in which no other process claims this folder."""
+    return lock_turn.wait(self.root, folder_contents.START, _TURN)
+
+  def _write_settings(self) -> None:
+    """Writes the settings, if they may be written; see `claim_workdir`."""
     names = folder_contents.names_of_jobs(self.root)
     self._had_data = 'data' in names
     path = self.root / folder_contents.SETTINGS
@@ -152,9 +172,8 @@ class _Claim:
     self._before = path.read_bytes()
     if replaced:
       for lock in folder_contents.other_locks(self.root, self._lock_name):
-        _check_free(lock)
+        self._lock.check_free(lock)
     if saved != record:
-      # Another process may start at once and rename its temporary file.
       with contextlib.suppress(FileNotFoundError):
         output_files.write_atomically(path, _json_text(record))
     # An earlier release may have had other settings.
@@ -174,9 +193,10 @@ class _Claim:
     """
     if self._lock is None and not self._made:
       return
-    with contextlib.suppress(*storage.failures()):
+    with contextlib.suppress(*storage.failures(), folder_lock.HeldError):
       if self._lock is not None and isinstance(error, ValueError):
-        self._clear()
+        with self._turn():
+          self._clear()
     if self._lock is not None:
       self._lock.release()
     if error is not None and storage.is_local(self.root):
@@ -188,9 +208,8 @@ class _Claim:
     lock = folder_lock.FolderLock(self.root, self._lock_name, self._say)
     lock.acquire()
     self._lock = lock
-    if storage.is_local(self.root):
-      for other in folder_contents.other_locks(self.root, self._group):
-        _check_free(other)
+    for other in folder_contents.other_locks(self.root, self._group):
+      lock.check_free(other)
 
   def _move_away(self) -> None:
     """Renames the folder of another run, and makes a new folder."""
@@ -206,7 +225,6 @@ class _Claim:
     )
     self._made = [self.root]
     storage.make_folder(self.root)
-    self._acquire()
 
   def _clear(self) -> None:
     """Removes what this start wrote, if that is all."""
@@ -226,15 +244,7 @@ class _Claim:
     if not self._had_data:
       storage.remove(root / 'data')
     if storage.is_local(root):
-      (root / 'finish.lock').unlink(missing_ok=True)
-
-
-def _check_free(lock) -> None:
-  """Raises HeldError if a process holds a lock file."""
-  if not storage.is_local(lock):
-    raise folder_lock.HeldError(f'another process uses it, see {lock}')
-  if holder := folder_lock.holder_of(lock):
-    raise folder_lock.HeldError(holder)
+      (root / 'finish.lock').unlink(missing_ok=True)  # Of earlier releases.
 
 
 def _json_text(record) -> str:
@@ -249,7 +259,7 @@ def _first_writes(path, record) -> bool:
   """
   if not storage.is_local(path):
     return storage.create(path, _json_text(record).encode())
-  # Another process may start at once and rename its temporary file.
+  # Without locks of files, another process may rename the temporary file.
   with contextlib.suppress(FileNotFoundError):
     output_files.write_atomically(path, _json_text(record))
     return True

@@ -8,28 +8,50 @@ from hermesflow_jax.data import tifa_questions
 from hermesflow_jax.data.sources import llava
 from hermesflow_jax.runtime import user_text
 
-
-class RecordError(ValueError):
-  """A record with faults.
-
-  Attributes:
-    faults: (kind, text) of each fault; a kind is e.g. 'caption' or 'image'.
-  """
-
-  def __init__(self, faults: list[tuple[str, str]]):
-    super().__init__('; '.join(text for _, text in faults))
-    self.faults = faults
-
-  @property
-  def only_questions(self) -> bool:
-    """Whether the record only lacks questions."""
-    return [kind for kind, _ in self.faults] == [NO_QUESTIONS]
-
-
+# Kind of the fault of a record that only lacks questions.
 NO_QUESTIONS = 'no questions'
 # What happens to records of text alone, as in LLaVA's files: a fault, left out
 # and counted, or kept for rows of text.
 TEXT_ONLY = ('refuse', 'skip', 'keep')
+
+
+class Faults:
+  """Faults of a record.
+
+  Attributes:
+    items: (kind, text) of each fault; a kind is e.g. 'caption' or 'image'.
+  """
+
+  def __init__(self):
+    self.items = []
+
+  def add(self, kind: str, text: str) -> None:
+    """Adds a fault."""
+    self.items.append((kind, text))
+
+  def attempt(self, kind: str, function, *arguments):
+    """Returns the value of a function; None if it raises a ValueError.
+
+    Args:
+      kind: kind of its fault.
+      function: function that checks and returns a value.
+      *arguments: its arguments.
+    """
+    try:
+      return function(*arguments)
+    except ValueError as error:
+      self.add(kind, str(error))
+      return None
+
+  @property
+  def texts(self) -> list[str]:
+    """Texts of the faults."""
+    return [text for _, text in self.items]
+
+  @property
+  def only_questions(self) -> bool:
+    """Whether the record only lacks questions."""
+    return [kind for kind, _ in self.items] == [NO_QUESTIONS]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,24 +74,23 @@ class Checker:
   drops_questions: bool = False
   text_only: str = 'refuse'
 
-  def check(self, record: object) -> dict:
-    """Returns an example.
+  def check(self, record: object, faults: Faults) -> dict | None:
+    """Returns an example, and adds its faults to `faults`.
 
     Args:
       record: a record in our field names, see `rows.Rows`.
+      faults: receives the faults.
 
     Returns:
       `id`, `path` of the image (a `storage.path` or `StoredImage`; None for
       text alone), `caption`, `prompt` (the caption by default), `questions`,
       and `official_id` (the id as text or number); for a conversation `turns`,
-      (question, reply) texts.
-
-    Raises:
-      RecordError: all faults of the record.
+      (question, reply) texts. A field with a fault is None, and a question
+      with a fault is left out. None for a record without an id.
     """
-    faults = _Faults()
     name = faults.attempt('record', record_values.get_id, record)
-    faults.raise_if_any()
+    if name is None:
+      return None
     if llava.is_record(record):
       record = llava.with_our_fields(record)
     example = {'id': name, 'path': None, 'caption': None}
@@ -90,8 +111,21 @@ class Checker:
       example['turns'] = faults.attempt(
         'conversations', llava.turns, record['conversations']
       )
-    faults.raise_if_any()
-    example |= {'official_id': record['id'], 'prompt': prompt}
+    return example | {'official_id': record['id'], 'prompt': prompt}
+
+  def read(self, record: object) -> dict:
+    """Returns an example without faults; see `check`.
+
+    Args:
+      record: a record in our field names.
+
+    Raises:
+      ValueError: the record has faults.
+    """
+    faults = Faults()
+    example = self.check(record, faults)
+    if faults.items:
+      raise ValueError('; '.join(faults.texts))
     return example
 
   def skips(self, record: object) -> bool:
@@ -119,34 +153,12 @@ class Checker:
       if self.needs_questions:
         faults.add(NO_QUESTIONS, f'id {name!r} has no questions')
       return []
-    checked, problems = [], _Faults()
-    for question in questions:
-      checked.append(
-        problems.attempt('questions', tifa_questions.check_question, question)
-      )
-    if self.drops_questions and len(problems.items) < len(questions):
-      return [question for question in checked if question]
-    faults.items += problems.items
+    problems = Faults()
+    checked = [
+      problems.attempt('questions', tifa_questions.check_question, question)
+      for question in questions
+    ]
+    checked = [question for question in checked if question]
+    if not (self.drops_questions and checked):
+      faults.items += problems.items
     return checked
-
-
-class _Faults:
-  """Collects the faults of a record."""
-
-  def __init__(self):
-    self.items = []
-
-  def add(self, kind, text):
-    self.items.append((kind, text))
-
-  def attempt(self, kind, function, *arguments):
-    """Returns the value of a function; None if it raises a ValueError."""
-    try:
-      return function(*arguments)
-    except ValueError as error:
-      self.add(kind, str(error))
-      return None
-
-  def raise_if_any(self):
-    if self.items:
-      raise RecordError(self.items)

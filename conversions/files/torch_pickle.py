@@ -1,0 +1,254 @@
+"""Reads the pickle in a file of PyTorch without running code.
+
+A pickle can call any function, so this reader calls none. The functions that
+rebuild tensors are replaced by functions that note byte ranges, and settings of
+known training programs by empty objects; all else is refused, or replaced by
+empty objects, too.
+"""
+
+import collections
+from collections.abc import Mapping
+import io
+import pathlib
+import pickle
+import pickletools
+import re
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from conversions.files import tensors
+
+MOST_MEMOS = 1_000_000
+
+STORAGES = {
+  'FloatStorage': np.dtype(np.float32),
+  'HalfStorage': np.dtype(np.float16),
+  'BFloat16Storage': tensors.BFLOAT16,
+  'DoubleStorage': np.dtype(np.float64),
+  'LongStorage': np.dtype(np.int64),
+  'IntStorage': np.dtype(np.int32),
+  'ShortStorage': np.dtype(np.int16),
+  'CharStorage': np.dtype(np.int8),
+  'ByteStorage': np.dtype(np.uint8),
+  'BoolStorage': np.dtype(np.bool_),
+}
+# The opcodes that `torch.save` writes for a state dict; others are refused.
+OPCODES = frozenset(
+  (
+    *('PROTO', 'STOP', 'GLOBAL', 'REDUCE', 'BUILD', 'BINPERSID', 'MARK'),
+    *('NONE', 'NEWTRUE', 'NEWFALSE', 'BININT', 'BININT1', 'BININT2', 'LONG1'),
+    *('BINFLOAT', 'BINUNICODE', 'EMPTY_TUPLE', 'TUPLE', 'TUPLE1', 'TUPLE2'),
+    *('TUPLE3', 'EMPTY_LIST', 'APPEND', 'APPENDS', 'EMPTY_DICT', 'SETITEM'),
+    *('SETITEMS', 'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'),
+    # Settings that training programs save beside the weights.
+    'NEWOBJ',
+  )
+)
+# Types of such settings. No code of theirs runs, and their values are not read.
+SETTINGS = re.compile(
+  r'torch\.(device|Tensor|(float|bfloat|u?int|complex)\d+|bool)'
+  r'|argparse\.Namespace|collections\.(defaultdict|Counter)|_codecs\.encode'
+  r'|pathlib\.\w*Path|(__builtin__|builtins)\.(set|frozenset|slice|range)'
+  r'|numpy\.dtype|numpy\._?core\.multiarray\.(scalar|_reconstruct)'
+  r'|numpy\.ndarray|datetime\.\w+'
+  r'|(deepspeed|omegaconf|lightning|lightning_fabric|pytorch_lightning'
+  r'|lightning_utilities|transformers|accelerate|ml_collections)\.[\w.]+'
+)
+WAY_ON = 'load it with PyTorch if you trust it, and save its state_dict() alone'
+
+
+# A pickle may set attributes of its objects (BUILD). Tuples and numbers have no
+# attributes, and those of dictionaries are not read.
+class _StorageType(NamedTuple):
+  """Replaces torch.FloatStorage and similar classes."""
+
+  dtype: np.dtype
+
+
+class _Storage(NamedTuple):
+  """A byte range that several tensors may share."""
+
+  dtype: np.dtype
+  start: int
+  count: int
+
+
+class TensorIndex(int):
+  """Replaces a tensor by its index in `_Unpickler.tensors`."""
+
+  __slots__ = ()
+
+
+class _Size(tuple):
+  """Replaces torch.Size."""
+
+  __slots__ = ()
+
+
+def _integer(value) -> int:
+  """Replaces an enumeration of integers."""
+  if type(value) is not int:
+    raise ValueError(f'an enumeration must hold an integer, got {value!r:.40}')
+  return value
+
+
+class _UniqueNames(collections.OrderedDict):
+  """A dictionary that refuses a second value for a name."""
+
+  def __setitem__(self, name, value):
+    if name in self:
+      raise ValueError(f'duplicate name {name!r:.200}')
+    super().__setitem__(name, value)
+
+
+class _Setting:
+  """Replaces an object of a type in SETTINGS, and ignores its values."""
+
+  def __new__(cls, *_):
+    return super().__new__(cls)
+
+  def __init__(self, *_):
+    pass
+
+  def __setstate__(self, state):
+    pass
+
+  def __setitem__(self, key, value):
+    pass
+
+  def append(self, value):
+    """Ignores an element of a list-like object."""
+
+  def extend(self, values):
+    """Ignores elements of a list-like object."""
+
+
+def member(
+  members: Mapping[str, tuple[int, int]], name: str
+) -> tuple[int, int]:
+  """Returns (first byte, byte count) of a member of a file.
+
+  Args:
+    members: name -> (first byte, byte count).
+    name: member.
+
+  Raises:
+    ValueError: the member is missing.
+  """
+  if name not in members:
+    raise ValueError(f'member {name[:200]!r} is missing')
+  return members[name]
+
+
+class Contents(NamedTuple):
+  """An object that was saved, and the tensors in it.
+
+  Attributes:
+    value: dictionaries, lists, tuples, numbers and texts. Values of the type
+      TensorIndex stand for tensors.
+    tensors: tensors by index.
+  """
+
+  value: Any
+  tensors: list[tensors.StridedTensor]
+
+
+def load(
+  data: bytes,
+  members: Mapping[str, tuple[int, int]],
+  path: pathlib.Path,
+  skip_unknown: bool,
+) -> Contents:
+  """Reads a pickle.
+
+  Args:
+    data: pickle.
+    members: name -> (first byte, byte count) of the file's members.
+    path: file that holds the pickle and the members.
+    skip_unknown: whether objects of unknown types become empty objects. By
+      default they are refused.
+
+  Raises:
+    Exception: the pickle is damaged or needs more than tensors.
+  """
+  for opcode, argument, _ in pickletools.genops(data):
+    if opcode.name not in OPCODES:
+      raise ValueError(
+        f'its pickle has {opcode.name}, which tensors do not need: {WAY_ON}'
+      )
+    # The unpickler allocates memos up to the highest index.
+    if opcode.name.endswith('BINPUT') and argument > MOST_MEMOS:
+      raise ValueError(f'its pickle has {argument} memos, at most {MOST_MEMOS}')
+  unpickler = _Unpickler(data, members, path, skip_unknown)
+  return Contents(unpickler.load(), unpickler.tensors)
+
+
+class _Unpickler(pickle.Unpickler):
+  """Accepts three functions, storage types and SETTINGS, and refuses all else.
+
+  Attributes:
+    tensors: rebuilt tensors, in pickle order.
+  """
+
+  def __init__(self, data, members, path, skip_unknown):
+    super().__init__(io.BytesIO(data))
+    self._members, self._path = members, path
+    self._skip_unknown = skip_unknown
+    self.tensors = []
+
+  def find_class(self, module, name):
+    """Returns the replacement for a PyTorch global."""
+    if (module, name) == ('collections', 'OrderedDict'):
+      return _UniqueNames
+    if module == 'torch' and name in STORAGES:
+      return _StorageType(STORAGES[name])
+    if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
+      return self._tensor
+    if (module, name) == ('torch._utils', '_rebuild_parameter'):
+      return self._parameter
+    if module == 'torch._tensor' and name.startswith('_rebuild_from_type'):
+      return self._typed
+    if (module, name) == ('torch', 'Size'):
+      return _Size
+    if name == 'ZeroStageEnum':
+      return _integer
+    if self._skip_unknown or SETTINGS.fullmatch(f'{module}.{name}'):
+      return _Setting
+    raise ValueError(
+      f'its pickle calls {f"{module}.{name}"!r:.200}, which tensors do not '
+      f'need: {WAY_ON}'
+    )
+
+  def persistent_load(self, pid):
+    """Returns the storage for a persistent id."""
+    kind, storage, key, _, count = pid
+    if kind != 'storage' or not isinstance(storage, _StorageType):
+      raise ValueError(f'its pickle refers to a {kind!r:.40}')
+    start, size = member(self._members, f'data/{key}')
+    if type(count) is not int or count * storage.dtype.itemsize != size:
+      raise ValueError(
+        f'storage {key!r:.40} must have {count!r:.40} elements of '
+        f'{storage.dtype}, got {size} bytes'
+      )
+    return _Storage(storage.dtype, start, count)
+
+  def _tensor(self, storage, offset, shape, strides, *_):
+    if not isinstance(storage, _Storage):
+      raise ValueError('a tensor must have a storage')
+    self.tensors.append(
+      tensors.StridedTensor(
+        self._path, *storage, tuple(shape), tuple(strides), offset
+      )
+    )
+    return TensorIndex(len(self.tensors) - 1)
+
+  def _parameter(self, tensor, *_):
+    return tensor
+
+  def _typed(self, function, kind, arguments, *_):
+    """Rebuilds a tensor that has attributes, without them."""
+    if function != self._tensor:
+      raise ValueError('a tensor must be rebuilt from a storage')
+    return self._tensor(*arguments)

@@ -1,0 +1,109 @@
+"""The caption scorer and the answer matcher of a job, with their encoders.
+
+Functions take a `scorer_settings.ScorerSettings` with a field `free_answers`: a
+`play_settings.PlayConfig`, or the settings of `curate`.
+"""
+
+from collections.abc import Callable
+
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import text_encoder_folder
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.scoring import caption_scorers
+from hermesflow_jax.scoring import choice_matchers
+from hermesflow_jax.scoring import encoder_settings
+from hermesflow_jax.scoring import imported_function
+from hermesflow_jax.scoring import text_encoder
+from hermesflow_jax.sequences import text_similarity
+
+_NO_ENCODER = 'which needs no encoder'
+
+
+def check(config, flag: str) -> None:
+  """Checks the scorer and the matcher before any weight is read.
+
+  All processes call it.
+
+  Args:
+    config: see the module.
+    flag: beginning of the flags of these settings, e.g. '--config.play'.
+
+  Raises:
+    ValueError: an encoder is missing (with the command that converts it), or
+      a function of the user cannot be imported.
+  """
+  scorer, matcher = config.caption_scorer, config.answer_matcher
+  if name := caption_scorers.encoder_of(scorer):
+    advice = f'give {flag}.caption_scorer=ngram, {_NO_ENCODER}'
+    config.encoders.check(name, advice)
+  elif imported_function.is_path(scorer):
+    imported_function.load(f'{flag}.caption_scorer', scorer)
+  if not config.free_answers:
+    return
+  if name := choice_matchers.encoder_of(matcher):
+    advice = f'give {flag}.answer_matcher=ngram, {_NO_ENCODER}'
+    config.encoders.check(name, advice)
+  elif imported_function.is_path(matcher):
+    imported_function.load(f'{flag}.answer_matcher', matcher)
+
+
+def encoder_hashes(config) -> dict[str, Callable]:
+  """Returns `contents` of `workdir_claim.claim_workdir` for the encoders.
+
+  Args:
+    config: see the module.
+
+  Returns:
+    A function per encoder in use, which returns the hash of its content.
+  """
+  names = {caption_scorers.encoder_of(config.caption_scorer)}
+  if config.free_answers:
+    names.add(choice_matchers.encoder_of(config.answer_matcher))
+
+  def content_hash(name):
+    return lambda: text_encoder_folder.content_hash(config.encoders.path(name))
+
+  return {
+    f'{name}_encoder': content_hash(name)
+    for name in encoder_settings.SOURCES
+    if name in names
+  }
+
+
+def make_caption_scorer(config, mesh) -> text_similarity.Scorer:
+  """Returns the caption scorer; its encoder is read at its first use.
+
+  Args:
+    config: see the module.
+    mesh: device mesh.
+  """
+  encoders = text_encoder.TextEncoders(config.encoders, mesh)
+  return caption_scorers.make(config.caption_scorer, encoders)
+
+
+def place_on_mesh(
+  config: job_model.ModelSettings,
+  parts: model_bundle.Bundle,
+  mesh,
+  console: terminal.Console,
+  play,
+) -> unified_model.UnifiedModel:
+  """Returns a model that answers as a job's settings say.
+
+  Args:
+    config: see `job_model.place_on_mesh`.
+    parts: see `job_model.place_on_mesh`.
+    mesh: device mesh.
+    console: shows progress.
+    play: settings of the module, with `answering` and `caption_prompt`. The
+      encoder of the matcher is read at its first use.
+  """
+  matcher = text_similarity.nearest_choices
+  if play.free_answers:
+    encoders = text_encoder.TextEncoders(play.encoders, mesh)
+    matcher = choice_matchers.make(play.answer_matcher, encoders)
+  return job_model.place_on_mesh(
+    config, parts, mesh, console, play.answering, play.caption_prompt, matcher
+  )

@@ -1,0 +1,150 @@
+"""Caption scorers by name: similarity of captions to true captions.
+
+ngram             n-grams of words, without a model (text_similarity.py)
+bert              cosine of the [CLS] states, as in HermesFlow's scripts
+sentence          cosine of mean-pooled states, e.g. of all-mpnet-base-v2
+my_module:scorer  a function of the user
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+from hermesflow_jax.models import text_encoder_layers
+from hermesflow_jax.scoring import imported_function
+from hermesflow_jax.scoring import text_encoder
+from hermesflow_jax.sequences import text_similarity
+
+SETTING = 'caption_scorer'
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderScorer:
+  """Cosine of the vectors of two texts; a `text_similarity.Scorer`.
+
+  Attributes:
+    encoder: text encoder.
+    pool: hidden states -> vector.
+    uses_devices: see `text_similarity.Scorer`.
+  """
+
+  encoder: text_encoder.TextEncoder
+  pool: text_encoder.Pool
+  uses_devices: bool = True
+
+  def __call__(
+    self, candidates: Sequence[str], references: Sequence[str]
+  ) -> np.ndarray:
+    """Scores N captions; returns float64[N] above -1."""
+    if len(candidates) != len(references):
+      raise ValueError(
+        f'{len(candidates)} candidates for {len(references)} references'
+      )
+    if not candidates:
+      return np.zeros(0)
+    texts = [*candidates, *references]
+    vectors = self.encoder.encode(texts, self.pool)
+    return text_encoder.cosines(*np.split(vectors, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedScorer:
+  """A scorer of the user, whose scores are checked.
+
+  Attributes:
+    name: import path, for errors.
+    function: the scorer.
+  """
+
+  name: str
+  function: Callable
+
+  @property
+  def uses_devices(self) -> bool:
+    """Whether the function computes on devices of JAX."""
+    return text_similarity.uses_devices(self.function)
+
+  def __call__(
+    self, candidates: Sequence[str], references: Sequence[str]
+  ) -> np.ndarray:
+    """Scores N captions; returns float64[N] above -1.
+
+    Raises:
+      ValueError: the function fails, or returns another shape, NaN or values
+        of -1 or less.
+    """
+    expected = f'{SETTING} {self.name} must return float[{len(candidates)}]'
+    try:
+      scores = self.function(candidates, references)
+      scores = np.asarray(scores, np.float64)
+    except Exception as error:
+      reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
+      raise ValueError(f'{expected}, got {reason}') from error
+    if scores.shape != (len(candidates),):
+      raise ValueError(f'{expected}, got shape {scores.shape}')
+    wrong = np.flatnonzero(~(scores > -1) | ~np.isfinite(scores))
+    if len(wrong):
+      first = wrong[0]
+      raise ValueError(
+        f'{expected} with finite values above -1, got {scores[first]} for the '
+        f'caption {candidates[first]!r:.100}'
+      )
+    return scores
+
+
+# name: (encoder in `encoder_settings.SOURCES`, pool).
+ENCODER_SCORERS = {
+  'bert': ('bert', text_encoder_layers.first_token),
+  'sentence': ('sentence', text_encoder_layers.masked_mean),
+}
+
+
+def check_name(name: str) -> None:
+  """Raises ValueError for a name that no scorer has.
+
+  Args:
+    name: value of the setting.
+  """
+  if not (
+    name in text_similarity.SCORERS
+    or name in ENCODER_SCORERS
+    or imported_function.is_path(name)
+  ):
+    names = ', '.join([*text_similarity.SCORERS, *ENCODER_SCORERS])
+    raise ValueError(
+      f'{SETTING} must be one of {names}, or the import path of a function of '
+      f'your own (my_module:my_scorer), got {name!r}'
+    )
+
+
+def encoder_of(name: str) -> str | None:
+  """Returns the name of the text encoder that a scorer needs, or None.
+
+  Args:
+    name: value of the setting.
+  """
+  return ENCODER_SCORERS.get(name, (None,))[0]
+
+
+def make(
+  name: str, encoders: text_encoder.TextEncoders
+) -> text_similarity.Scorer:
+  """Returns a caption scorer.
+
+  Args:
+    name: value of the setting.
+    encoders: text encoders of the job.
+
+  Raises:
+    ValueError: no scorer has this name, or it cannot be imported.
+  """
+  check_name(name)
+  # A scorer of the user in SCORERS keeps its name.
+  if name in text_similarity.SCORERS:
+    return text_similarity.SCORERS[name]
+  if name in ENCODER_SCORERS:
+    encoder, pool = ENCODER_SCORERS[name]
+    return EncoderScorer(encoders.get(encoder), pool)
+  return CheckedScorer(name, imported_function.load(SETTING, name))

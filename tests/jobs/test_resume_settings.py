@@ -1,0 +1,119 @@
+"""Which settings of each job may change when a run resumes."""
+
+import dataclasses
+
+import pytest
+
+from hermesflow_jax.jobs import curate
+from hermesflow_jax.jobs import data
+from hermesflow_jax.jobs import generate
+from hermesflow_jax.jobs import learn
+from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs import pretrain
+from hermesflow_jax.jobs import tokenizer
+from hermesflow_jax.jobs import understand
+from hermesflow_jax.runtime import type_hints
+
+# Free: how a run is computed, how far it goes, what it writes beside.
+DECODER = 'decoder.remat decoder.unroll decoder.attention'
+MODEL = 'mesh missing chunk sizes.' + DECODER.replace(' ', ' sizes.')
+LOOP = (
+  'optim.accumulate label_rows log_every save_every sample_every profile_steps'
+)
+PLAY = 'play.' + f'rounds {LOOP}'.replace(' ', ' play.')
+FREE = {
+  generate: f'{MODEL} examples',
+  understand: MODEL,
+  # The images are checked again whenever the job runs.
+  data: 'decode sheet threads official',
+  # `fresh_inputs` and `least_win` are compared where they change a result:
+  # `contents` of the claim have them.
+  curate: f'{MODEL} fresh_inputs official',
+  learn: f'{MODEL} {LOOP} least_win',
+  pair_dpo: f'{MODEL} {PLAY} gallery official unseen',
+  pretrain: f'mesh {DECODER} optim.accumulate log_every save_every export',
+  tokenizer: (
+    'mesh optim.accumulate schedule.log_every schedule.save_every export'
+  ),
+}
+# Paths: the hashes of their content are compared.
+PARTS = 'init_from tokenizer text adapters'
+SOURCE = 'annotations images questions'.split()
+PATHS = {
+  generate: f'{PARTS} file image mask',
+  # `images` of `understand` are names in its results, compared with hashes.
+  understand: f'{PARTS} ' + ' '.join(f'files.{name}' for name in SOURCE),
+  curate: f'{PARTS} before ' + ' '.join(f'files.{name}' for name in SOURCE),
+  learn: f'{PARTS} pairs reference images',
+  pair_dpo: f'{PARTS} '
+  + ' '.join(
+    f'files.{part}.{name}' for part in ('inputs', 'held_out') for name in SOURCE
+  ),
+  data: 'text ' + ' '.join(f'files.{name}' for name in SOURCE),
+  pretrain: 'tokenizer init_from',
+  tokenizer: '',
+}
+# Free until the first checkpoint.
+LEARN = 'objective compat optim lora mask_schedule epochs batch'
+LEARNING = {
+  learn: LEARN,
+  pair_dpo: f'play.reference play.{LEARN.replace(" ", " play.")}',
+}
+# Compared, though they may seem to change no result.
+COMPARED = {
+  'shard': 'its size is that of the files that a stopped curation has left',
+  'on_error': 'it decides which records are inputs if an image breaks later',
+  'evaluated': 'the results are those of this number of scenes',
+  'stop': 'the results are those of this step',
+  'dtype': 'results differ by more than the order of sums',
+}
+
+
+def classified(kind, prefix=''):
+  """Yields (setting, 'free', 'path', 'learning' or 'compared')."""
+  hints = type_hints.hints(kind)
+  for field in dataclasses.fields(kind):
+    hint = hints[field.name]
+    for unwrap in (type_hints.optional_type, type_hints.element_type):
+      hint = type_hints.split_annotation(hint)[0]
+      hint = unwrap(hint) or hint
+    hint = type_hints.split_annotation(hint)[0]
+    parts = field.metadata.get('no_part_of', ())
+    if 'run' in parts:
+      yield prefix + field.name, 'free'
+    elif 'content' in field.metadata:
+      yield prefix + field.name, 'path'
+    else:
+      nested = dataclasses.is_dataclass(hint)
+      inner = classified(hint, f'{prefix}{field.name}.') if nested else ()
+      is_learning = 'untrained' in parts
+      if is_learning:
+        yield prefix + field.name, 'learning'
+      elif not nested:
+        yield prefix + field.name, 'compared'
+      yield from (row for row in inner if row[1] == 'free' or not is_learning)
+
+
+@pytest.mark.parametrize('job', FREE, ids=lambda job: job.__name__)
+def test_only_the_listed_settings_may_change(job):
+  actual = {'free': set(), 'path': set(), 'learning': set(), 'compared': set()}
+  for name, kind in classified(job.Settings):
+    actual[kind].add(name)
+  assert actual['free'] == set(FREE[job].split())
+  assert actual['path'] == set(PATHS[job].split())
+  assert actual['learning'] == set(LEARNING.get(job, '').split())
+
+
+def test_settings_that_seem_harmless_are_compared_with_a_reason():
+  compared = {
+    name.rpartition('.')[2]
+    for job in FREE
+    for name, kind in classified(job.Settings)
+    if kind == 'compared'
+  }
+  assert COMPARED.keys() <= compared
+  # Names of the free settings of other jobs, and of folders.
+  suspicious = {
+    name.rpartition('.')[2] for names in FREE.values() for name in names.split()
+  } - {'fresh_inputs', 'least_win'}
+  assert not compared & suspicious
