@@ -9,6 +9,7 @@ from hermesflow_jax.data import image_listing
 from hermesflow_jax.data import label_fonts
 from hermesflow_jax.jobs import understand
 from hermesflow_jax.jobs.setup import question_inputs
+from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.runtime import temporary_folders
 
 
@@ -23,8 +24,13 @@ def test_a_missing_temporary_folder_is_named(start, idle, base, monkeypatch):
   def no_folder():
     raise FileNotFoundError(2, 'No usable temporary directory found in [/tmp]')
 
+  def make_folder(*args, **kwargs):
+    temporary_folders.TemporaryFolder()
+
   stub = types.SimpleNamespace(gettempdir=no_folder)
   monkeypatch.setattr(temporary_folders, 'tempfile', stub)
+  # Hashes of a text tokenizer need a folder; an earlier test may have them.
+  monkeypatch.setattr(tokenizer_hashes, 'text_hash', make_folder)
   flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
   code, output = start(*flags)
   assert code in (1, 2)
