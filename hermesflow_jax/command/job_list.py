@@ -15,6 +15,7 @@ JOBS = {
   'curate': 'jobs.curate',
   'learn': 'jobs.learn',
   'benchmark': 'jobs.benchmark',
+  'data': 'jobs.data',
 }
 
 

@@ -5,6 +5,7 @@ Functions take a `scorer_settings.ScorerSettings` with a field `free_answers`: a
 """
 
 from collections.abc import Callable
+import functools
 
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import text_encoder_folder
@@ -52,6 +53,8 @@ def check(config, flag: str) -> None:
 def encoder_hashes(config) -> dict[str, Callable]:
   """Returns `contents` of `workdir_claim.claim_workdir` for the encoders.
 
+  All processes call it, as all read a checkpoint together.
+
   Args:
     config: see the module.
 
@@ -61,14 +64,14 @@ def encoder_hashes(config) -> dict[str, Callable]:
   names = {caption_scorers.encoder_of(config.caption_scorer)}
   if config.free_answers:
     names.add(choice_matchers.encoder_of(config.answer_matcher))
-
-  def content_hash(name):
-    return lambda: text_encoder_folder.content_hash(config.encoders.path(name))
-
-  return {
-    f'{name}_encoder': content_hash(name)
+  hashes = {
+    name: text_encoder_folder.content_hash(config.encoders.path(name))
     for name in encoder_settings.SOURCES
     if name in names
+  }
+  return {
+    f'{name}_encoder': functools.partial(str, content_hash)
+    for name, content_hash in hashes.items()
   }
 
 
