@@ -16,6 +16,7 @@ JOBS = {
   'learn': 'jobs.learn',
   'benchmark': 'jobs.benchmark',
   'data': 'jobs.data',
+  'judge': 'jobs.judge',
 }
 
 
