@@ -108,6 +108,7 @@ def run(
     config,
     console,
     'images.jsonl',
+    lambda rows: all(isinstance(row.get('file'), str) for row in rows),
     contents=job_start.input_hashes(parts.text),
     base=weights,
     inputs=hashes,
