@@ -27,6 +27,16 @@ def say(capfd, monkeypatch, tmp_path):
   return call
 
 
+def test_an_error_of_the_system_is_told_in_words(capfd):
+  for error in (
+    OSError(36, 'File name too long', 'x'),
+    ValueError("x cannot be read: [Errno 36] File name too long: 'x'"),
+  ):
+    assert program.complain(error, 1, 'main.py') == 1
+    line = capfd.readouterr().err
+    assert line.endswith("File name too long: 'x'\n") and 'Errno' not in line
+
+
 @pytest.mark.parametrize('form', ['--help', '-h', 'help'])
 def test_help_lists_each_job_with_one_line(say, form):
   code, output, _ = say(form)
