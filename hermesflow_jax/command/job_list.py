@@ -16,6 +16,7 @@ JOBS = {
   'learn': 'jobs.learn',
   'benchmark': 'jobs.benchmark',
   'data': 'jobs.data',
+  'fine_tune': 'jobs.fine_tune',
 }
 
 
