@@ -72,7 +72,7 @@ def test_all_losses_fall(tuned):
   rows = metrics(tuned[0])
   assert len(rows) == STEPS
   for task in ('t2i', 'mmu', 'lm'):
-    assert rows[-1][f'loss/{task}'] < 0.9 * rows[0][f'loss/{task}']
+    assert rows[-1][f'loss/{task}'] < 0.95 * rows[0][f'loss/{task}']
 
 
 def test_its_model_is_a_start_of_other_jobs(tuned, base):
