@@ -4,6 +4,8 @@
         magvitv2     the image tokenizer
         phi          a plain Phi-1.5, which becomes an initial Show-o
         clip_vision  the vision tower of CLIP ViT-L/14-336
+        clip         a complete CLIP: both towers and their projections
+        inception    the Inception v3 of the Frechet distance
         bert         BERT, e.g. bert-large-uncased or all-MiniLM-L6-v2
         mpnet        MPNet, e.g. all-mpnet-base-v2
         lora         LoRA adapters, a folder of PEFT; --base names their model

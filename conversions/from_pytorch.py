@@ -12,7 +12,9 @@ from conversions.files import destination
 from conversions.files import source
 from conversions.files import tokenizer_files
 from conversions.tables import bert_table
+from conversions.tables import clip_model_table
 from conversions.tables import clip_table
+from conversions.tables import inception_table
 from conversions.tables import magvit_table
 from conversions.tables import mpnet_table
 from conversions.tables import phi_table
@@ -22,15 +24,37 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'phi', 'clip_vision', 'bert', 'mpnet')
+KINDS = (
+  *('showo', 'magvitv2', 'phi'),
+  *('clip_vision', 'clip', 'inception'),
+  *('bert', 'mpnet'),
+)
 TEXT_ENCODERS = {'bert': bert_table, 'mpnet': mpnet_table}
+# kind: (table, function that leaves out tensors that are not read)
+IMAGE_ENCODERS = {
+  'clip_vision': (
+    clip_table,
+    lambda state_dict, _: clip_table.vision(state_dict),
+  ),
+  'clip': (clip_model_table, clip_model_table.without_positions),
+  'inception': (inception_table, inception_table.without_counters),
+}
 NAMES = {
   'showo': tensor_names.Names(
     showo_table.TABLE + showo_table.PROJECTOR, outer=phi_table.PREFIX
   ),
   'magvitv2': tensor_names.Names(magvit_table.TABLE, magvit_table.CONSTANTS),
   'phi': tensor_names.Names(phi_table.ROWS),
-  'clip_vision': tensor_names.Names(clip_table.TABLE, outer='vision_model.'),
+  # A complete CLIP holds a vision tower.
+  'clip_vision': tensor_names.Names(
+    clip_model_table.TABLE, clip_model_table.POSITIONS, outer='vision_model.'
+  ),
+  'clip': tensor_names.Names(
+    clip_model_table.TABLE, clip_model_table.POSITIONS
+  ),
+  'inception': tensor_names.Names(
+    inception_table.TABLE, inception_table.COUNTERS
+  ),
   'bert': tensor_names.Names(bert_table.TABLE),
   'mpnet': tensor_names.Names(mpnet_table.TABLE),
 }
@@ -60,6 +84,8 @@ def read_model(
     ValueError: lists all faults in the tensors or the config.
   """
   config = weights.config
+  if kind == 'inception':
+    inception_table.refuse_auxiliary(weights.tensors)
   state_dict = weights.tensors
   if kind in TEXT_ENCODERS:
     state_dict = text_encoder_tensors.encoder_tensors(state_dict, say)
@@ -98,14 +124,15 @@ def read_model(
       text_encoder_tensors.rows_of(table.TABLE, state_dict),
     )
     return table.to_jax(state_dict, sizes, progress), 0
-  tower = clip_table.vision(state_dict)
+  table, select = IMAGE_ENCODERS[kind]
+  state_dict = select(state_dict, say)
   sizes = model_sizes.read_or_list_faults(
-    lambda: clip_table.read_sizes(tower, config),
-    tower,
-    clip_table.TABLE,
-    clip_table.TABLE,
+    lambda: table.read_sizes(state_dict, config),
+    state_dict,
+    table.TABLE,
+    table.TABLE,
   )
-  return clip_table.to_jax(tower, sizes, progress), 0
+  return table.to_jax(state_dict, sizes, progress), 0
 
 
 def write_checkpoint(

@@ -73,6 +73,16 @@ class Config:
       return default or 1
     return value
 
+  def choice(self, name: str, choices: Iterable[str]) -> str:
+    """Returns a text; the first choice without the key."""
+    first, *others = choices
+    value = self._record.get(name, first)
+    if value not in (first, *others):
+      listed = ' or '.join(map(repr, (first, *others)))
+      self.faults.append(f'{name} must be {listed}, got {value!r:.80}')
+      return first
+    return value
+
   def agree(self, **expected) -> None:
     """Adds a fault for each value that is present and differs."""
     for name, value in expected.items():

@@ -172,6 +172,8 @@ def _fits(kind, names, tensors) -> bool:
   outer = [names.prefixes(name) for name in tensors]
   if kind == 'phi' and any(p.endswith('showo.') for ps in outer for p in ps):
     return False
+  if kind == 'clip' and not any('text_model.' in name for name in tensors):
+    return False
   # The transformer of a Show-o is a Phi with norms of queries and keys.
   inner = names.outer and (
     kind != 'showo' or any('q_layernorm' in name for name in tensors)

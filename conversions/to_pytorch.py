@@ -14,7 +14,9 @@ from conversions.files import safetensors_file
 from conversions.files import tensors
 from conversions.files import tokenizer_files
 from conversions.tables import bert_table
+from conversions.tables import clip_model_table
 from conversions.tables import clip_table
+from conversions.tables import inception_table
 from conversions.tables import magvit_table
 from conversions.tables import mpnet_table
 from conversions.tables import showo_table
@@ -34,10 +36,17 @@ WEIGHTS = {
   'showo': 'pytorch_model.safetensors',
   'magvitv2': 'pytorch_model.safetensors',
   'clip_vision': 'model.safetensors',
+  'clip': 'model.safetensors',
+  'inception': 'model.safetensors',
   'bert': 'model.safetensors',
   'mpnet': 'model.safetensors',
 }
-_TABLES = {'clip_vision': clip_table, 'bert': bert_table, 'mpnet': mpnet_table}
+_TABLES = {
+  'clip_vision': clip_table,
+  'clip': clip_model_table,
+  'bert': bert_table,
+  'mpnet': mpnet_table,
+}
 # Files of a bundle that no folder with PyTorch weights has.
 BUNDLE = {'tokenizer.safetensors', 'text.json'}
 # transformers requires 'format': 'pt'.
@@ -57,6 +66,10 @@ def entries_of(kind: str, model) -> dict[str, weight_table.Entry]:
     return weight_table.entries(
       model, magvit_table.TABLE, magvit_table.constants(model.config)
     )
+  if kind == 'inception':
+    return weight_table.entries(
+      model, inception_table.TABLE, inception_table.constants()
+    )
   return weight_table.entries(model, _TABLES[kind].TABLE)
 
 
@@ -68,6 +81,8 @@ def official_config(
     return showo_table.official(record.sizes, record.max_text)
   if record.kind == 'magvitv2':
     return magvit_table.official(record.sizes)
+  if record.kind == 'inception':
+    return inception_table.official(record.sizes)
   return _TABLES[record.kind].official(record.sizes, dtype)
 
 

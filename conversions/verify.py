@@ -2,7 +2,7 @@
 
   python -m conversions.verify KIND CHECKPOINT IO.npz [--reference DIR]
 
-  KIND        showo, magvitv2, clip_vision, bert or mpnet
+  KIND        showo, magvitv2, clip_vision, clip, inception, bert or mpnet
   CHECKPOINT  from `conversions.convert`, a trained model, or its run
   IO.npz      inputs and outputs saved from PyTorch (docs/conversion.md)
 
@@ -33,6 +33,7 @@ from conversions import from_pytorch
 from conversions import paths
 from conversions.files import source
 from conversions.verification import checks
+from conversions.verification import image_encoder_checks
 from conversions.verification import showo_checks
 from conversions.verification import text_encoder_checks
 from conversions.verification import vision_checks
@@ -43,7 +44,7 @@ from hermesflow_jax.runtime import platforms
 from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import terminal
 
-KINDS = ('showo', 'magvitv2', 'clip_vision', 'bert', 'mpnet')
+KINDS = tuple(kind for kind in from_pytorch.KINDS if kind != 'phi')
 
 
 def load_arrays(path: str) -> dict[str, np.ndarray]:
@@ -124,6 +125,12 @@ def verify(
     elif kind == 'clip_vision':
       checks_by_key = vision_checks.clip(model, activations)
       inputs = vision_checks.inputs(activations)
+    elif kind == 'clip':
+      checks_by_key = image_encoder_checks.clip(model, activations)
+      inputs = image_encoder_checks.CLIP_INPUTS
+    elif kind == 'inception':
+      checks_by_key = image_encoder_checks.inception(model, activations)
+      inputs = image_encoder_checks.INCEPTION_INPUTS
     elif kind in from_pytorch.TEXT_ENCODERS:
       checks_by_key = text_encoder_checks.make(model, activations)
       inputs = text_encoder_checks.INPUTS

@@ -35,26 +35,6 @@ def model():
 
 
 @pytest.fixture(scope='module')
-def records():
-  """Three records, so that devices are left over."""
-  rng = np.random.default_rng(0)
-  return [
-    {
-      'id': str(n),
-      'codes': rng.integers(0, 4096, 16),
-      'caption': 'two red rings',
-      'caption_win': 'two red rings',
-      'caption_lose': 'a red ring',
-      'caption_dropped': '' if n else 'no difference',
-      'codes_win': rng.integers(0, 4096, 16),
-      'codes_lose': rng.integers(0, 4096, 16),
-      'image_dropped': '',
-    }
-    for n in range(3)
-  ]
-
-
-@pytest.fixture(scope='module')
 def page(tmp_path_factory):
   """The names that the examples of docs/api.md define, run in order."""
   names = {}
@@ -65,6 +45,21 @@ def page(tmp_path_factory):
     for block in blocks:
       exec(compile(block, 'docs/api.md', 'exec'), names)
   return names
+
+
+@pytest.fixture(scope='module')
+def records(page):
+  """Three records, so that devices are left over.
+
+  Those of the page: other lengths would be other programs.
+  """
+  records = page['curated'].records
+  assert len(records) == 3
+  return [
+    record
+    | {'caption_dropped': '' if n else 'no difference', 'image_dropped': ''}
+    for n, record in enumerate(records)
+  ]
 
 
 def test_the_examples_draw_and_see_a_red_ring(page):

@@ -175,6 +175,17 @@ def test_the_examples_of_extending_run(monkeypatch, tmp_path):
   assert names['flawless_share'] == 0.5
 
 
+def test_the_scorer_of_a_user_scores(monkeypatch, tmp_path):
+  from hermesflow_jax.scoring import caption_scorers
+
+  block = blocks('docs/scorers.md', 'python')[0]
+  (tmp_path / block.split('\n', 1)[0].removeprefix('# ')).write_text(block)
+  monkeypatch.chdir(tmp_path)
+  (name,) = set(re.findall(r'scorer=(\w+:\w+)', text('docs/scorers.md')))
+  scorer = caption_scorers.make(name, None)
+  assert scorer(['a red ring'], ['a blue ring']).tolist() == [0.5]
+
+
 def test_the_tutorials_files_are_read(monkeypatch, tmp_path):
   from hermesflow_jax.data import record_files
   from hermesflow_jax.runtime import settings

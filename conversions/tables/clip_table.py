@@ -11,6 +11,7 @@ from conversions import weight_rows
 from conversions import weight_table
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip
+from hermesflow_jax.models import clip_layers
 
 TABLE = weight_rows.parse("""
 vision_model.embeddings.class_embedding                 | class_embedding              | copy
@@ -87,6 +88,7 @@ def read_sizes(
     image=side * patch,
     heads=reader.number('num_attention_heads'),
     norm_eps=reader.number('layer_norm_eps', 1e-5, float),
+    activation=reader.choice('hidden_act', clip_layers.ACTIVATIONS),
   )
   reader.agree(
     hidden_size=width,
@@ -94,7 +96,6 @@ def read_sizes(
     intermediate_size=mlp,
     patch_size=patch,
     image_size=sizes['image'],
-    hidden_act='quick_gelu',
   )
   reader.check()
   return clip.ClipConfig(**sizes)
@@ -105,7 +106,7 @@ def official(config: clip.ClipConfig, dtype: str) -> dict[str, Any]:
   return {
     'architectures': ['CLIPVisionModel'],
     'model_type': 'clip_vision_model',
-    'hidden_act': 'quick_gelu',
+    'hidden_act': config.activation,
     'hidden_size': config.width,
     'image_size': config.image,
     'intermediate_size': config.mlp,

@@ -15,6 +15,8 @@ from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import bert
 from hermesflow_jax.models import clip
+from hermesflow_jax.models import clip_scores
+from hermesflow_jax.models import inception
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import mpnet
@@ -29,6 +31,8 @@ KINDS = {
   'showo': (showo.ShowOConfig, showo.ShowO),
   'magvitv2': (magvit_config.MagvitConfig, magvit.Magvit),
   'clip_vision': (clip.ClipConfig, clip.Clip),
+  'clip': (clip_scores.ClipModelConfig, clip_scores.ClipModel),
+  'inception': (inception.InceptionConfig, inception.Inception),
   'bert': (bert.BertConfig, bert.Bert),
   'mpnet': (mpnet.MPNetConfig, mpnet.MPNet),
 }

@@ -10,7 +10,6 @@ import jax
 
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
-from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.models import text_encoder_layers
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
@@ -96,7 +95,7 @@ def content_hash(path: str) -> str:
   content = {
     'arrays': checkpoint.array_hashes(path),
     'kind': read_record(path).kind,
-    'tokenizer': trained_model.tokenizer_to_json(load_tokenizer(path).text),
+    'tokenizer': load_tokenizer(path).text.content,
   }
   return hashlib.sha256(
     json.dumps(content, sort_keys=True).encode()

@@ -15,6 +15,8 @@ JOBS = {
   'curate': 'jobs.curate',
   'learn': 'jobs.learn',
   'benchmark': 'jobs.benchmark',
+  'data': 'jobs.data',
+  'judge': 'jobs.judge',
 }
 
 

@@ -26,6 +26,8 @@ FORMATS = ('PNG', 'JPEG', 'WEBP')
 VERSION = 2
 # Larger images are refused.
 MAX_PIXELS = 64_000_000
+# EXIF's tag of the orientation, and its values for an image on its side.
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 
 def load_image(path: pathlib.PurePath, size: int) -> np.ndarray:
@@ -114,7 +116,7 @@ def faults_of_all(
 
 def _fault(path, read) -> str:
   """Returns why a local image cannot be opened or read, or ''."""
-  if not storage.is_local(path):
+  if isinstance(path, pathlib.PurePath) and not storage.is_local(path):
     return ''
   try:
     with _opened(path) as image:
@@ -122,6 +124,23 @@ def _fault(path, read) -> str:
     return ''
   except ValueError as error:
     return str(error)
+
+
+def image_size(path: pathlib.PurePath, decode: bool) -> tuple[int, int]:
+  """Returns the (width, height) of an upright image in pixels.
+
+  Args:
+    path: PNG, JPEG or WebP file, a `storage.path` or `StoredImage`.
+    decode: whether all pixels are read, which finds truncated files.
+
+  Raises:
+    ValueError: as `load_image`.
+  """
+  with _opened(path) as image:
+    if decode:
+      image.load()
+    turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+    return image.size[::-1] if turned else image.size
 
 
 @contextlib.contextmanager

@@ -174,7 +174,7 @@ def run(
       root, config.files, unified.decode, console
     )
     return manifest
-  inputs = _read_inputs(config, unified, root, console)
+  inputs = read_inputs(config, unified, root, console)
   same_inputs = config.before and not config.fresh_inputs
   if same_inputs and previous.keys().isdisjoint(inputs.ids):
     raise ValueError(
@@ -218,8 +218,8 @@ def _check_files(config, path, console) -> tuple[dict | None, list]:
   return record_files.file_hashes(config.files), images
 
 
-def _read_inputs(config, unified, root, console) -> input_set.Inputs:
-  """Reads and encodes the round inputs."""
+def read_inputs(config, unified, root, console) -> input_set.Inputs:
+  """Returns the inputs of the round, with image codes; see `run`."""
   rows = job_inputs.read_inputs(
     unified,
     config.files,

@@ -13,6 +13,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from hermesflow_jax.models import clip_layers
 from hermesflow_jax.models import linear_layers
 from hermesflow_jax.runtime import settings
 
@@ -29,6 +30,7 @@ class ClipConfig:
     patch: patch side in pixels.
     image: image side in pixels, a multiple of `patch`.
     norm_eps: LayerNorm epsilon.
+    activation: a key in `clip_layers.ACTIVATIONS`.
     dtype: dtype for activations and matrix products; parameters are float32.
 
   Raises:
@@ -42,16 +44,14 @@ class ClipConfig:
   patch: settings.PositiveInt = 14
   image: settings.PositiveInt = 336
   norm_eps: settings.PositiveFloat = 1e-5
+  activation: typing.Annotated[
+    str, settings.one_of(*clip_layers.ACTIVATIONS)
+  ] = 'quick_gelu'
   dtype: typing.Any = settings.numerics(default=jnp.float32)
 
   def __post_init__(self):
     settings.check(self)
-    for name, part in (('width', 'heads'), ('image', 'patch')):
-      if getattr(self, name) % getattr(self, part):
-        raise ValueError(
-          f'{name} must be a multiple of {part} ({getattr(self, part)}), got '
-          f'{getattr(self, name)}'
-        )
+    clip_layers.check_multiples(self, ('width', 'heads'), ('image', 'patch'))
 
   @property
   def patches(self) -> int:
@@ -81,26 +81,51 @@ class Clip(nnx.Module):
     self.position_embedding = nnx.Embed(
       config.patches + 1, width, dtype=config.dtype, rngs=rngs
     )
-    self.pre_layernorm = _norm(config, rngs)
-
-    @jax.vmap
-    def make(key):
-      return Block(config, rngs=nnx.Rngs(key))
-
-    self.layers = make(jax.random.split(rngs.params(), config.layers))
-    self.post_layernorm = _norm(config, rngs)
+    self.pre_layernorm = clip_layers.norm(config, rngs)
+    self.layers = clip_layers.stacked_blocks(config, rngs)
+    self.post_layernorm = clip_layers.norm(config, rngs)
 
   def __call__(self, pixels: jax.Array) -> jax.Array:
     """Computes the features of all patches, in row-major order.
 
-    The last layer and its norm are not run. They exist only to convert all
-    weights back to PyTorch.
+    The last layer and its norm are not run: Show-o reads the layer before.
 
     Args:
       pixels: float[..., H, W, 3] with H = W = `image`, from `normalize_pixels`.
 
     Returns:
       [..., S, D], output of the penultimate layer.
+
+    Raises:
+      ValueError: `pixels` has another shape.
+    """
+    but_last = jax.tree.map(lambda a: a[:-1], self.layers)
+    x = clip_layers.run_blocks(but_last, self.embed(pixels))
+    return x[..., 1:, :]
+
+  def pooled(self, pixels: jax.Array) -> jax.Array:
+    """Computes the feature of an image: the class token after all layers.
+
+    Args:
+      pixels: see `__call__`.
+
+    Returns:
+      float32[..., D], after the last norm.
+
+    Raises:
+      ValueError: `pixels` has another shape.
+    """
+    x = clip_layers.run_blocks(self.layers, self.embed(pixels))
+    return self.post_layernorm(x[..., 0, :])
+
+  def embed(self, pixels: jax.Array) -> jax.Array:
+    """Computes the input of the first layer.
+
+    Args:
+      pixels: see `__call__`.
+
+    Returns:
+      [..., S + 1, D]: the class token, then the patches in row-major order.
 
     Raises:
       ValueError: `pixels` has another shape.
@@ -118,48 +143,7 @@ class Clip(nnx.Module):
     )
     x = jnp.concatenate([first, x], axis=-2)
     x = x + self.position_embedding(jnp.arange(c.patches + 1))
-    x = self.pre_layernorm(x).astype(c.dtype)
-    but_last = jax.tree.map(lambda a: a[:-1], self.layers)
-    x, _ = jax.lax.scan(lambda x, layer: (layer(x), None), x, but_last)
-    return x[..., 1:, :]
-
-
-class Block(nnx.Module):
-  """Transformer block: x + attention(norm x), then x + mlp(norm x)."""
-
-  def __init__(self, config: ClipConfig, *, rngs: nnx.Rngs):
-    self.config = config
-
-    def linear(inputs, outputs):
-      return nnx.Linear(inputs, outputs, dtype=config.dtype, rngs=rngs)
-
-    width = config.width
-    self.layer_norm1 = _norm(config, rngs)
-    self.q_proj = linear(width, width)
-    self.k_proj = linear(width, width)
-    self.v_proj = linear(width, width)
-    self.out_proj = linear(width, width)
-    self.layer_norm2 = _norm(config, rngs)
-    self.fc1 = linear(width, config.mlp)
-    self.fc2 = linear(config.mlp, width)
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps [..., T, D] to [..., T, D]."""
-    c = self.config
-
-    def heads(a):
-      return a.reshape(*a.shape[:-1], c.heads, c.width // c.heads)
-
-    y = self.layer_norm1(x).astype(c.dtype)
-    q, k, v = (heads(f(y)) for f in (self.q_proj, self.k_proj, self.v_proj))
-    y = jax.nn.dot_product_attention(
-      q.reshape(-1, *q.shape[-3:]),
-      k.reshape(-1, *k.shape[-3:]),
-      v.reshape(-1, *v.shape[-3:]),
-    )
-    x = x + self.out_proj(y.reshape(x.shape))
-    y = self.fc1(self.layer_norm2(x).astype(c.dtype))
-    return x + self.fc2(y * jax.nn.sigmoid(1.702 * y))
+    return self.pre_layernorm(x).astype(c.dtype)
 
 
 class Projector(nnx.Module):
@@ -180,9 +164,3 @@ def normalize_pixels(images: jax.Array) -> jax.Array:
   mean = jnp.array([0.48145466, 0.4578275, 0.40821073])
   deviation = jnp.array([0.26862954, 0.26130258, 0.27577711])
   return (images.astype(jnp.float32) / 255.0 - mean) / deviation
-
-
-def _norm(config, rngs):
-  return nnx.LayerNorm(
-    config.width, epsilon=config.norm_eps, dtype=jnp.float32, rngs=rngs
-  )

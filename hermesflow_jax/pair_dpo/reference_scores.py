@@ -67,25 +67,35 @@ def score_reference(
     logps = score(False, None, True)
     return [r | {'reference_mmu': m} for r, m in zip(records, logps.mmu)]
 
-  @jax.jit
-  def draw(ids):
-    def draw_masks(record_id):
-      key = jax.random.fold_in(jax.random.key(seed), record_id)
-      keys = jax.random.split(key, objective.masks)
-      return jax.vmap(
-        lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
-      )(keys)
-
-    return jax.vmap(draw_masks)(ids)
-
   ids = [zlib.crc32(r['id'].encode()) for r in records]
-  masked = np.asarray(draw(np.array(ids, np.uint32)))
+  masked = np.asarray(
+    _draw_masks(
+      jax.random.key(seed),
+      np.array(ids, np.uint32),
+      masks=objective.masks,
+      schedule=schedule,
+      image_tokens=image_tokens,
+    )
+  )
   logps = score(False, masked, True)
   empty = score(True, masked, False) if objective.drop_condition else logps
   return [
     r | {'reference_mmu': m, 'masked': k, 'reference_t2i': np.stack([a, b])}
     for r, m, k, a, b in zip(records, logps.mmu, masked, logps.t2i, empty.t2i)
   ]
+
+
+@functools.partial(
+  jax.jit, static_argnames=('masks', 'schedule', 'image_tokens')
+)
+def _draw_masks(key, ids, *, masks, schedule, image_tokens):
+  def of_record(record_id):
+    keys = jax.random.split(jax.random.fold_in(key, record_id), masks)
+    return jax.vmap(
+      lambda k: mask_schedules.draw_mask(k, image_tokens, schedule)
+    )(keys)
+
+  return jax.vmap(of_record)(ids)
 
 
 @functools.partial(jax.jit, static_argnames=('chunk_size', 'replies', 'mesh'))

@@ -24,7 +24,7 @@ RULES = (
   (r'embed/embedding', P(None, ('data', 'model'))),
   (r'head/kernel', P(('data', 'model'), None)),
   (r'layers/(q_proj|k_proj|v_proj|fc1)/kernel', P(None, 'data', 'model')),
-  (r'layers/(dense|fc2)/kernel', P(None, 'model', 'data')),
+  (r'layers/(dense|fc2|out_proj)/kernel', P(None, 'model', 'data')),
   (r'layers/(q_proj|k_proj|v_proj|fc1)/bias', P(None, 'model')),
   (r'', P()),
 )

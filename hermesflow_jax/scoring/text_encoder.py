@@ -8,6 +8,7 @@ length of a text depends on its own length alone. Few sizes are compiled.
 from collections.abc import Callable
 from collections.abc import Sequence
 import functools
+import weakref
 
 import jax
 import numpy as np
@@ -21,6 +22,8 @@ from hermesflow_jax.scoring import encoder_settings
 ROWS = 32
 # Padded lengths in tokens, as far as the encoder has positions.
 LENGTHS = (16, 32, 64, 128, 256, 512)
+# Encoders in use, by (path, mesh, dtype).
+_IN_USE = weakref.WeakValueDictionary()
 
 # (states float32[B, T, D], mask bool[B, T]) -> float32[B, D].
 Pool = Callable[[jax.Array, jax.Array], jax.Array]
@@ -96,7 +99,10 @@ class TextEncoder:
 
 
 class TextEncoders:
-  """The text encoders of a job; scorers and matchers share them.
+  """The text encoders of a job.
+
+  Scorers and matchers with the same encoder share its weights, as long as one
+  of them is in use.
 
   Args:
     config: their folders.
@@ -114,9 +120,9 @@ class TextEncoders:
       name: key in `encoder_settings.SOURCES`.
     """
     if name not in self._encoders:
-      self._encoders[name] = TextEncoder(
-        self._config.path(name), self._mesh, self._config.dtype
-      )
+      key = self._config.path(name), self._mesh, self._config.dtype
+      encoder = _IN_USE.get(key) or TextEncoder(*key)
+      _IN_USE[key] = self._encoders[name] = encoder
     return self._encoders[name]
 
 

@@ -3,6 +3,7 @@
 import pathlib
 
 from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.judging import usage
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.self_play import score_table
@@ -80,6 +81,19 @@ def add_changes(summaries: list[dict], root: pathlib.PurePath) -> None:
     row['change'] = change(row, 'scenes')
     if row.get('unseen'):
       row['unseen']['change'] = change(row, 'scenes_unseen')
+
+
+def judge_record(record: dict[str, str], summaries: list[dict]) -> dict:
+  """Returns the record of a run's judge, with its cost if it has costs.
+
+  Args:
+    record: see `play_settings.PlayData`.
+    summaries: R + 1 evaluations, the base model's first.
+  """
+  costs = [row.get('judge_usage') for row in summaries]
+  costs += [row.get('curation', {}).get('judge_usage') for row in summaries]
+  cost = usage.total(costs)
+  return dict(record) | ({'usage': cost} if cost else {})
 
 
 def total_seconds(summaries: list[dict], seconds: float) -> float:

@@ -17,6 +17,7 @@ import optax
 
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.training import adamw
+from hermesflow_jax.training import batch_parts
 
 
 @jax.tree_util.register_dataclass
@@ -72,19 +73,42 @@ def init_state(
 
 def state_from_model(model, optim: adamw.AdamWConfig, mesh) -> TrainState:
   """Returns the state at step 0 for an existing model, with a copy of it."""
-  return _placed_state(lambda model: model, model, optim, mesh)
+  return _placed_state(_unchanged, model, optim, mesh)
+
+
+def _unchanged(model):
+  return model
 
 
 def _placed_state(make_model, source, optim, mesh):
   """Returns the state at step 0, with `make_model(source)`, on the mesh."""
+  leaves, structure = jax.tree.flatten(source)
+  shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in leaves)
+  program = _start_program(
+    make_model, _without_schedule(optim), mesh, structure, shapes
+  )
+  return program(source)
+
+
+@functools.lru_cache(maxsize=16)
+def _start_program(make_model, optim, mesh, structure, shapes):
+  """Returns the jitted function from the source to the state at step 0."""
   optimizer = optim.make()
 
   def init(source):
     model = make_model(source)
     return TrainState(jnp.zeros((), jnp.int32), model, optimizer.init(model))
 
-  placed = sharding.shardings(jax.eval_shape(init, source), mesh)
-  return jax.jit(init, out_shardings=placed)(source)
+  state = jax.eval_shape(init, jax.tree.unflatten(structure, shapes))
+  return jax.jit(init, out_shardings=sharding.shardings(state, mesh))
+
+
+def _without_schedule(optim):
+  """Returns the optimizer's settings that programs depend on.
+
+  The schedule is an argument, so runs with other rates share programs.
+  """
+  return dataclasses.replace(optim, lr=1.0, steps=1, warmup=0.0, final=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,12 +216,11 @@ def make_step(
       'accumulate must be 1 for a loss that does not add up over records, '
       f'got {optim.accumulate}'
     )
-  # The schedule is an argument of the program, so runs with other rates share
-  # the program.
-  shared = dataclasses.replace(optim, lr=1.0, steps=1, warmup=0.0, final=0.0)
   implementation = str(jax.random.key_impl(key))
   return TrainStep(
-    functools.partial(_program, loss, shared, implementation, mesh, prepare),
+    functools.partial(
+      _program, loss, _without_schedule(optim), implementation, mesh, prepare
+    ),
     run_inputs(optim, key),
   )
 
@@ -227,7 +250,7 @@ def _program(
       if optim.accumulate == 1:
         (value, metrics), grads = loss_and_gradient(batch)
       else:
-        (value, metrics), grads = sum_over_parts(
+        (value, metrics), grads = batch_parts.sum_over_parts(
           loss_and_gradient, batch, optim.accumulate, mesh.shape['data']
         )
     norm = optax.tree.norm(grads)
@@ -262,36 +285,3 @@ def _program(
     return jax.tree.leaves(after), metrics
 
   return jax.jit(step, donate_argnums=0)
-
-
-def sum_over_parts(function: Callable, batch, parts: int, data: int):
-  """Returns the sum of a function over equal parts of a batch.
-
-  Args:
-    function: batch -> pytree of arrays.
-    batch: pytree of arrays [B, ...].
-    parts: number of parts, computed in turn; each part uses every device.
-    data: devices along the mesh's `data` axis, which splits rows.
-
-  Raises:
-    ValueError: `parts * data` does not divide B.
-  """
-  size = len(jax.tree.leaves(batch)[0])
-  if size % (parts * data):
-    raise ValueError(
-      f'batch must be a multiple of accumulate={parts} times data={data}, got '
-      f'{size}'
-    )
-
-  def split(a):
-    return jnp.moveaxis(a.reshape(size // parts, parts, *a.shape[1:]), 1, 0)
-
-  def add(total, part):
-    return jax.tree.map(jnp.add, total, function(part)), None
-
-  batch = jax.tree.map(split, batch)
-  zeros = jax.tree.map(
-    lambda a: jnp.zeros(a.shape, a.dtype),
-    jax.eval_shape(function, jax.tree.map(lambda a: a[0], batch)),
-  )
-  return jax.lax.scan(add, zeros, batch)[0]

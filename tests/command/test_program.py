@@ -137,8 +137,8 @@ def test_advice_names_the_command_that_was_typed(say):
       'as in --config.prompts=\'["a red ring", "a blue ring"]\'',
     ),
     (
-      ['pair_dpo', '--config.files.inputs.annotations=data/inputs.jsonl'],
-      'config.files.inputs.images is missing; config.files.held_out is missing',
+      ['pair_dpo', '--config.files.inputs.images=data/images'],
+      'files.inputs.annotations is missing; config.files.held_out is missing',
     ),
     (
       ['curate', '--config.files.annotation=a'],

@@ -81,6 +81,7 @@ def test_names_of_another_form_are_all_told(run, tmp_path, name):
   first = {
     'magvitv2': 'encoder.conv_in.weight',
     'clip_vision': 'vision_model.embeddings.class_embedding',
+    'clip': 'text_model.embeddings.token_embedding.weight',
     'bert': 'embeddings.word_embeddings.weight',
     'mpnet': 'embeddings.word_embeddings.weight',
   }.get(name, 'showo.lm_head.bias')

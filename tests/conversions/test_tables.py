@@ -12,13 +12,17 @@ import pytest
 from conversions import weight_rows
 from conversions import weight_table
 from conversions.tables import bert_table
+from conversions.tables import clip_model_table
 from conversions.tables import clip_table
+from conversions.tables import inception_table
 from conversions.tables import magvit_table
 from conversions.tables import mpnet_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import bert
 from hermesflow_jax.models import clip
+from hermesflow_jax.models import clip_scores
+from hermesflow_jax.models import inception
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import mpnet
@@ -40,6 +44,27 @@ FULL = {
   ),
   'magvitv2': (magvit_table.TABLE, (magvit.Magvit, magvit_config.SHOW_O), 95.4),
   'clip_vision': (clip_table.TABLE, (clip.Clip, clip.ClipConfig()), 303.5),
+  # The sizes that the paper's checkpoints have.
+  'clip_b_32': (
+    clip_model_table.TABLE,
+    (clip_scores.ClipModel, clip_scores.VIT_B_32),
+    151.3,
+  ),
+  'clip_l_14': (
+    clip_model_table.TABLE,
+    (clip_scores.ClipModel, clip_scores.VIT_L_14),
+    427.6,
+  ),
+  'clip_l_14_336': (
+    clip_model_table.TABLE,
+    (clip_scores.ClipModel, clip_scores.VIT_L_14_336),
+    427.9,
+  ),
+  'inception': (
+    inception_table.TABLE,
+    (inception.Inception, inception.InceptionConfig()),
+    23.9,
+  ),
   'bert': (bert_table.TABLE, (bert.Bert, bert.BertConfig()), 335.1),
   'mpnet': (mpnet_table.TABLE, (mpnet.MPNet, mpnet.MPNetConfig()), 109.5),
 }

@@ -8,7 +8,9 @@ import time
 import command_line
 import pytest
 
+from hermesflow_jax.command import program
 from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.training import training_loop
 
 
@@ -35,25 +37,30 @@ def test_a_run_that_cannot_go_on_says_so_in_one_line(start, monkeypatch, error):
   assert output.startswith('error: ')
 
 
-def test_a_process_ends_with_exit_code_2(tmp_path):
-  run = command_line.process(
-    command_line.CONFIG, '--config.play.rounds=0', cwd=tmp_path
+def test_a_process_ends_with_exit_code_2(capfd, monkeypatch, tmp_path):
+  """In this process, whose signals and streams stay as they are."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(entry_point, 'prepare', lambda: None)
+  monkeypatch.setattr(entry_point.stop_handlers, 'ignore', lambda: None)
+  monkeypatch.setattr(
+    sys, 'argv', ['main.py', command_line.CONFIG, '--config.play.rounds=0']
   )
-  _, output = run.communicate(timeout=120)
+  with pytest.raises(SystemExit) as end:
+    program.run()
   command_line.one_line(
-    (run.returncode, output), 'rounds must be at least 1, got 0'
+    (end.value.code, capfd.readouterr().err), 'rounds must be at least 1, got 0'
   )
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_process_stops_at_a_signal(base, tmp_path, number, interruptible):
+def test_a_process_stops_at_a_signal(base, tmp_path, interruptible):
+  """Ctrl-C; below, each signal stops a process that imports no JAX."""
   run = command_line.process(
     command_line.CONFIG, f'--config.init_from={base}', cwd=tmp_path
   )
   claimed = tmp_path / 'runs' / 'pair_dpo' / 'settings.json'
   while not claimed.exists() and run.poll() is None:
     time.sleep(0.05)
-  run.send_signal(number)
+  run.send_signal(signal.SIGINT)
   _, output = run.communicate(timeout=120)
   assert (run.returncode, output) == (
     130,

@@ -19,13 +19,20 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
 
+ADAPTERS = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
 
-def test_adapters_learn_alone_and_are_saved_alone(base, pairs, tmp_path):
+
+@pytest.fixture(scope='module')
+def adapted(base, pairs, tmp_path_factory):
+  """Settings, folder and result of a run that trains adapters."""
+  config = learn_runs.configured(base, pairs, **ADAPTERS)
+  folder = tmp_path_factory.mktemp('adapted') / 'run'
+  return config, folder, learn.run(config, str(folder), terminal.silent())
+
+
+def test_adapters_learn_alone_and_are_saved_alone(base, adapted):
   """Base and adapters are the model that was learned."""
-  adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
-  config = learn_runs.configured(base, pairs, **adapted)
-  folder = tmp_path / 'run'
-  learn.run(config, str(folder), terminal.silent())
+  config, folder, _ = adapted
   actual = trained_model.load_parts(str(folder / 'model')).model
   mesh = config.mesh.make(8)
   saved = str(folder / 'training' / 'adapters')
@@ -97,18 +104,13 @@ def test_a_peft_folder_names_the_command_that_converts_it(
   )
 
 
-def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
+def test_all_may_be_in_a_bucket(base, pairs, bucket, adapted):
   """Also what adapters add to a model."""
-  adapted = {'lora': {'rank': 2, 'alpha': 4.0, 'targets': ('q_proj', 'fc2')}}
-  expected = learn.run(
-    learn_runs.configured(base, pairs, **adapted),
-    str(tmp_path / 'run'),
-    terminal.silent(),
-  )
+  _, folder, expected = adapted
   bucket.put_folder('base', base)
   bucket.put_folder('pairs', pairs)
   config = learn_runs.configured(
-    'gs://bucket/base', 'gs://bucket/pairs', **adapted
+    'gs://bucket/base', 'gs://bucket/pairs', **ADAPTERS
   )
   actual = learn.run(config, 'gs://bucket/run', terminal.silent())
   assert {**actual, 'seconds': 0} == {**expected, 'seconds': 0}
@@ -116,10 +118,10 @@ def test_all_may_be_in_a_bucket(base, pairs, bucket, tmp_path):
     str(run_folder.newest_model('gs://bucket/run')) == 'gs://bucket/run/model'
   )
   assert trained_model.read_record('gs://bucket/run/model').sha256 == (
-    trained_model.read_record(str(tmp_path / 'run' / 'model')).sha256
+    trained_model.read_record(str(folder / 'model')).sha256
   )
   assert checkpoint.array_hashes('gs://bucket/run/model') == (
-    checkpoint.array_hashes(str(tmp_path / 'run' / 'model'))
+    checkpoint.array_hashes(str(folder / 'model'))
   )
   assert not bucket.names('run/training/steps/')
   named = dataclasses.replace(

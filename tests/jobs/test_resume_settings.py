@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from hermesflow_jax.jobs import curate
+from hermesflow_jax.jobs import data
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import pair_dpo
@@ -23,6 +24,8 @@ PLAY = 'play.' + f'rounds {LOOP}'.replace(' ', ' play.')
 FREE = {
   generate: f'{MODEL} examples',
   understand: MODEL,
+  # The images are checked again whenever the job runs.
+  data: 'decode sheet threads official',
   # `fresh_inputs` and `least_win` are compared where they change a result:
   # `contents` of the claim have them.
   curate: f'{MODEL} fresh_inputs official',
@@ -39,7 +42,7 @@ SOURCE = 'annotations images questions'.split()
 PATHS = {
   generate: f'{PARTS} file image mask',
   # `images` of `understand` are names in its results, compared with hashes.
-  understand: PARTS,
+  understand: f'{PARTS} ' + ' '.join(f'files.{name}' for name in SOURCE),
   curate: f'{PARTS} before encoders.bert encoders.sentence '
   + ' '.join(f'files.{name}' for name in SOURCE),
   learn: f'{PARTS} pairs reference images',
@@ -47,6 +50,7 @@ PATHS = {
   + ' '.join(
     f'files.{part}.{name}' for part in ('inputs', 'held_out') for name in SOURCE
   ),
+  data: 'text ' + ' '.join(f'files.{name}' for name in SOURCE),
   pretrain: 'tokenizer init_from',
   tokenizer: '',
 }

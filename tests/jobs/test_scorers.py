@@ -1,6 +1,7 @@
 """Jobs score captions and match answers as their settings say."""
 
 import shutil
+import threading
 
 import command_line
 import curate_runs
@@ -13,7 +14,10 @@ from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.scoring import choice_matchers
+from hermesflow_jax.scoring import encoder_settings
 from hermesflow_jax.scoring import scorer_settings
+from hermesflow_jax.scoring import text_encoder
+from hermesflow_jax.sequences import text_similarity
 
 CURATE = f'--config={command_line.ROOT}/configs/curate.py'
 
@@ -181,6 +185,74 @@ def test_a_scorer_of_the_user_makes_pairs(base, few, tmp_path, monkeypatch):
     )
 
 
+def test_scores_that_are_no_numbers_end_a_job_with_a_line(
+  start, base, few, tmp_path
+):
+  (tmp_path / 'nan_of_user.py').write_text(
+    'def scorer(candidates, references):\n'
+    '  return [float("nan")] * len(candidates)\n'
+  )
+  command_line.one_line(
+    start(
+      CURATE,
+      f'--config.init_from={base}',
+      '--config.inputs=2',
+      '--config.images=2',
+      '--config.captions=[{"temperature": 1.0, "top_k": 1}, '
+      '{"temperature": 1.0, "top_k": 2}]',
+      '--config.caption_scorer=nan_of_user:scorer',
+    ),
+    'caption_scorer nan_of_user:scorer must return float[4] with finite values '
+    "above -1, got nan for the caption 'a ring",
+  )
+
+
+@pytest.mark.parametrize('on_devices', [False, True])
+def test_only_a_scorer_on_devices_is_called_by_all_processes(
+  base, few, tmp_path, monkeypatch, on_devices
+):
+  """Others are called by the first process, in a thread of its own."""
+  threads = set()
+
+  def scorer(candidates, references):
+    threads.add(threading.current_thread() is threading.main_thread())
+    return [len(text) for text in candidates]
+
+  scorer.uses_devices = on_devices
+  monkeypatch.setitem(text_similarity.SCORERS, 'own', scorer)
+  curate_runs.run(base, tmp_path / 'run', caption_scorer='own')
+  assert threads == {on_devices}
+
+
+def test_the_scorer_and_the_matcher_share_an_encoder(encoders):
+  mesh = sharding.mesh_from_devices(jax.devices()[:1], 1, 1)
+  config = encoder_settings.EncoderSettings(**encoders)
+  first, second = (text_encoder.TextEncoders(config, mesh) for _ in range(2))
+  assert first.get('sentence') is second.get('sentence')
+  assert first.get('sentence') is not first.get('bert')
+
+
+def test_hashes_are_read_before_one_process_asks_for_them(
+  encoders, monkeypatch
+):
+  """All processes read a checkpoint together; the first alone would fail."""
+  read = []
+  monkeypatch.setattr(
+    job_scoring.text_encoder_folder, 'content_hash', read.append
+  )
+
+  class Play(scorer_settings.ScorerSettings):
+    free_answers = True
+
+  play = Play(
+    caption_scorer='bert',
+    answer_matcher='sentence',
+    encoders=encoder_settings.EncoderSettings(**encoders),
+  )
+  assert len(job_scoring.encoder_hashes(play)) == 2
+  assert read == [encoders['bert'], encoders['sentence']]
+
+
 @pytest.mark.parametrize('free', [False, True])
 def test_free_answers_alone_read_the_encoder_of_the_matcher(
   encoders, free, monkeypatch
@@ -198,7 +270,7 @@ def test_free_answers_alone_read_the_encoder_of_the_matcher(
 
   play = Play(
     answer_matcher='sentence',
-    encoders=scorer_settings.encoder_settings.EncoderSettings(**encoders),
+    encoders=encoder_settings.EncoderSettings(**encoders),
   )
   mesh = sharding.mesh_from_devices(jax.devices()[:1], 1, 1)
   job_scoring.place_on_mesh(None, None, mesh, None, play)

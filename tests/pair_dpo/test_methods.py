@@ -226,6 +226,18 @@ def test_records_without_a_pair_count_for_nothing(name):
     )
 
 
+@pytest.mark.parametrize('name', methods.METHODS)
+def test_every_method_measures_the_margins_of_both_kinds(name):
+  """Also of the kind that it does not learn from."""
+  objective = objective_config.ObjectiveConfig(
+    method=name, smoothing=NOISE if name in ('smoothed', 'robust') else 0.0
+  )
+  rows = {f'{kind}_share': jnp.ones(1) for kind in ('und', 'gen', 'both')}
+  _, metrics = pair_loss.preference_loss(scores(**rows), objective)
+  assert {'und/accuracy', 'pairs/loss'} <= metrics.keys()
+  assert metrics['und/margin'] > 0 > metrics['gen/margin']
+
+
 def test_every_function_of_the_module_is_a_method():
   """One that is written and not listed cannot be chosen."""
   public = {

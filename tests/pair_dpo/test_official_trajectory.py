@@ -1,4 +1,4 @@
-"""The first steps of a small run, pinned: a change of the numbers is told.
+"""The first steps of a small run, pinned, however a step is computed.
 
   PYTHONPATH=. python tests/pair_dpo/test_official_trajectory.py
 
@@ -34,9 +34,14 @@ WATCHED = (
 )
 
 
-def trajectory(shape=(1, 1), accumulate=1, remat='none'):
-  """{metric: its values}; the data, the order and the masks are a run's."""
+@functools.cache
+def trajectory(shape=(1, 1), accumulate=1, remat='none', steps=STEPS):
+  """Metrics of each step, and the state after the first, as leaves.
+
+  The data, the order and the masks are those of a run.
+  """
   mesh = tiny.mesh(*shape)
+  # With Adam's own epsilon a gradient that is only rounding is a whole step.
   optim = adamw.AdamWConfig(
     lr=3e-3, steps=STEPS, eps=1e-3, accumulate=accumulate
   )
@@ -62,9 +67,16 @@ def trajectory(shape=(1, 1), accumulate=1, remat='none'):
   )
   batches = pipeline.batches(records, make, start=0, mesh=mesh, seed=5, batch=8)
   rows = []
-  for _ in range(STEPS):
+  for number in range(steps):
     state, metrics = step(state, reference, next(batches))
     rows.append(jax.device_get(metrics))
+    if not number:
+      first = jax.device_get(jax.tree.leaves(state))
+  return rows, first
+
+
+def series(rows):
+  """{metric: its values}."""
   return {name: [float(row[name]) for row in rows] for name in WATCHED}
 
 
@@ -73,17 +85,30 @@ def pinned():
   return json.loads(PATH.read_text())
 
 
-@pytest.mark.parametrize(
-  'changes', [{}, {'shape': (4, 2), 'accumulate': 2, 'remat': 'dots'}]
+# A mesh of both axes, and one that splits the model alone.
+WAYS = (
+  {'shape': (4, 2), 'accumulate': 2, 'remat': 'dots'},
+  {'shape': (1, 8), 'accumulate': 8, 'remat': 'full', 'steps': 1},
 )
+
+
+@pytest.mark.parametrize('changes', [{}, WAYS[0]])
 def test_a_small_run_is_what_it_was(changes):
   """However it is computed, and with every version of JAX."""
-  actual = trajectory(**changes)
+  actual = series(trajectory(**changes)[0])
   assert actual.keys() == pinned().keys()
   for name, values in actual.items():
     np.testing.assert_allclose(
       values, pinned()[name], rtol=1e-4, atol=1e-5, err_msg=name
     )
+
+
+@pytest.mark.parametrize('changes', WAYS)
+def test_meshes_parts_and_remat_are_one_step(changes):
+  (actual, *_), state = trajectory(**changes)
+  (expected, *_), expected_state = trajectory()
+  tiny_pairs.assert_close(state, expected_state, 1e-5)
+  tiny_pairs.assert_close(actual, expected, 1e-4)
 
 
 def test_what_is_pinned_is_a_run_that_learns():
@@ -94,4 +119,4 @@ def test_what_is_pinned_is_a_run_that_learns():
 
 if __name__ == '__main__':
   jax.config.update('jax_default_matmul_precision', 'highest')
-  PATH.write_text(json.dumps(trajectory(), indent=1) + '\n')
+  PATH.write_text(json.dumps(series(trajectory()[0]), indent=1) + '\n')

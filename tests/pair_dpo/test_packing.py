@@ -58,6 +58,15 @@ def with_gradient(logps):
   return lambda *arguments: gradient(*arguments)[::-1]
 
 
+@pytest.mark.parametrize('masked', [1], indirect=True)
+def test_log_likelihoods_are_those_of_four_rows(model, masked):
+  plain, packed = packed_pairs.batches()
+  close(
+    packed_logps(model, packed, masked), plain_logps(model, plain, masked), 1e-4
+  )
+
+
+@pytest.mark.parametrize('masked', [3], indirect=True)
 def test_log_likelihoods_and_gradients_are_those_of_four_rows(model, masked):
   plain, packed = packed_pairs.batches()
   (actual, counts), slope = with_gradient(packed_logps)(model, packed, masked)

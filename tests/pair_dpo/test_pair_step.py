@@ -1,4 +1,4 @@
-"""A step of Pair-DPO: meshes, parts of a batch, memory."""
+"""A step of Pair-DPO: its memory, and parts of a batch that it refuses."""
 
 import dataclasses
 import functools
@@ -18,43 +18,6 @@ from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.training import adamw
 from hermesflow_jax.training import train_step
-
-
-@functools.cache
-def stepped(shape=(1, 1), accumulate=1, remat='none'):
-  """(state, metrics) after a step from the same state on the same batch."""
-  mesh = tiny.mesh(*shape)
-  # With Adam's own epsilon a gradient that is only rounding is a whole step.
-  optim = adamw.AdamWConfig(
-    lr=1e-2, steps=10, warmup=0.0, eps=1e-2, accumulate=accumulate
-  )
-  policy, reference = (
-    tiny.show_o(jax.random.key(n), remat=remat) for n in (0, 1)
-  )
-  state = train_step.state_from_model(policy, optim, mesh)
-  reference = jax.device_put(reference, sharding.shardings(reference, mesh))
-  step = train_step.make_step(
-    tiny_pairs.LOSS, optim, tiny_pairs.KEY, mesh, tiny_pairs.PREPARE
-  )
-  batch = sharding.put_batch(tiny_pairs.batch_of(*tiny_pairs.RECORDS), mesh)
-  state, metrics = jax.device_get(step(state, reference, batch))
-  # What a model is called by how it is computed is of no interest.
-  return jax.tree.leaves(state.model), metrics
-
-
-@pytest.mark.parametrize(
-  'changes',
-  [
-    {'shape': (8, 1), 'remat': 'full'},
-    {'shape': (2, 4), 'accumulate': 2, 'remat': 'dots'},
-    {'shape': (1, 8), 'accumulate': 8},
-  ],
-)
-def test_meshes_parts_and_remat_are_one_step(changes):
-  actual, metrics = stepped(**changes)
-  expected, expected_metrics = stepped()
-  tiny_pairs.assert_close(actual, expected, 1e-5)
-  tiny_pairs.assert_close(metrics, expected_metrics, 1e-4)
 
 
 def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
@@ -81,21 +44,31 @@ def test_a_step_never_has_the_logits_of_all_tokens_in_memory():
     model,
   )
 
-  def temporary(rows):
-    loss = functools.partial(tiny_pairs.LOSS, chunk_size=rows)
-    step = train_step.make_step(
-      loss, optim, tiny_pairs.KEY, mesh, tiny_pairs.PREPARE
-    )
-    program, arguments = step.program_and_arguments(state, model)
+  def temporary(program, *arguments):
     compiled = program.lower(*arguments, batch).compile()
     return compiled.memory_analysis().temp_size_in_bytes
+
+  def loss(rows):
+    return functools.partial(tiny_pairs.LOSS, chunk_size=rows)
 
   labels = 2 * tiny_pairs.OBJECTIVE.masks * (tiny.IMAGE_TOKENS + 2)
   labels += 2 * tiny.LENGTHS.reply
   word = len(tiny_pairs.RECORDS) * vocab.size * 4
-  # In one chunk those of all labels are there, which are half of the tokens.
-  assert temporary(labels) > labels * word > tokens.shape[1] * word / 2
-  assert temporary(2) < tokens.shape[1] * word / 3
+
+  # In one chunk those of all labels are there, which are half of the tokens;
+  # the loss alone shows it.
+  @jax.jit
+  def in_one_chunk(model, batch):
+    prepared = tiny_pairs.PREPARE(batch, tiny_pairs.KEY)
+    return loss(labels)(model, model, prepared)[0]
+
+  assert temporary(in_one_chunk, model) > labels * word
+  assert labels * word > tokens.shape[1] * word / 2
+  step = train_step.make_step(
+    loss(2), optim, tiny_pairs.KEY, mesh, tiny_pairs.PREPARE
+  )
+  program, arguments = step.program_and_arguments(state, model)
+  assert temporary(program, *arguments) < tokens.shape[1] * word / 3
 
 
 def test_parts_of_a_batch_want_a_loss_that_adds_up():

@@ -35,6 +35,7 @@ def referenced(model, fixed, shape=(1, 1)):
 
 
 loss = jax.jit(tiny_pairs.LOSS)
+prepare = jax.jit(tiny_pairs.PREPARE)
 
 
 @pytest.mark.parametrize('fixed', [False, True])
@@ -43,9 +44,7 @@ def test_what_is_scored_before_costs_the_same(models, fixed, drop):
   policy, reference = models
   rows = referenced(reference, fixed)
   make, rng = tiny_pairs.named_transform(drop), np.random.default_rng(0)
-  batch = tiny_pairs.PREPARE(
-    batching.stack([make(r, rng) for r in rows]), tiny_pairs.KEY
-  )
+  batch = prepare(batching.stack([make(r, rng) for r in rows]), tiny_pairs.KEY)
   inline = {k: v for k, v in batch.items() if not k.startswith('reference')}
   assert ('reference_t2i' in batch) == fixed
   actual = loss(policy, None if fixed else reference, batch)

@@ -87,10 +87,9 @@ def test_the_decoder_counts_as_the_compiler_says(model):
 )
 def test_little_is_computed_in_vain(models, executed, workload):
   """Pads, unread last tokens and the room of caches: at most an eighth."""
-  work, cost = executed(workload)
+  _, cost = executed(workload)
   useful = workload.useful(models).flops
   assert 1.0 <= cost.flops / useful < 1.125
-  jax.block_until_ready(work.call(*work.arguments))
 
 
 def test_little_of_a_step_is_computed_twice(models, executed):

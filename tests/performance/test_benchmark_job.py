@@ -77,13 +77,16 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
     assert len({line.count('|') for line in lines}) == 1
     return rows
 
-  rows = run(tmp_path / 'both', small[:2], 'float32', 'bfloat16')
-  rows += run(tmp_path / 'half', small[2:], 'bfloat16', tokenizer=None)
+  draw, read, write, choose, steps = small
+  rows = run(tmp_path / 'both', [read, write], 'float32', 'bfloat16')
+  rows += run(
+    tmp_path / 'half', [draw, choose, steps], 'bfloat16', tokenizer=None
+  )
   assert [(r['workload'], r['precision']) for r in rows] == [
-    ('draw', 'float32'),
     ('read', 'float32'),
-    ('draw', 'bfloat16'),
+    ('write', 'float32'),
     ('write', 'bfloat16'),
+    ('draw', 'bfloat16'),
     ('choose', 'bfloat16'),
     ('learn', 'bfloat16'),
   ]

@@ -55,7 +55,6 @@ def test_cached_text_equals_text_of_whole_rows(golden_policy, prompt):
   np.testing.assert_array_equal(actual, tokens[begin:])
 
 
-@jax.jit
 def text_reply(model, keys, prompt, temperature, top_k, stop):
   return reply(model, keys, prompt, temperature, top_k, stop, None)
 
@@ -79,7 +78,7 @@ def test_a_reply_ends_at_its_stop(golden_policy, prompt):
   np.testing.assert_array_equal(actual, np.where(ended, stop, free))
 
 
-@pytest.mark.parametrize('stretch', [1, 5, 12])
+@pytest.mark.parametrize('stretch', [1, 5])
 def test_looking_for_the_end_changes_no_token(golden_policy, prompt, stretch):
   many = jax.tree.map(lambda a: np.repeat(a, 20, axis=0), prompt)
   arguments = golden_policy, golden_rows.keys(60), many, 1.5, 20
@@ -106,13 +105,14 @@ class Counted:
     return self.model(tokens, mask, *rest, **more)
 
 
-@pytest.mark.parametrize('stretch, expected', [(1, 5), (4, 8), (12, 12)])
+@pytest.mark.parametrize('stretch, expected', [(1, 5), (4, 8)])
 def test_a_reply_that_has_ended_is_not_computed_on(
   golden_policy, prompt, stretch, expected
 ):
   """The fifth greedy token is the stop here."""
   row = jax.tree.map(lambda a: a[0], prompt)
-  free = reply(golden_policy, golden_rows.keys(3), prompt, 1.0, 1, -1, None)[0]
+  many = jax.tree.map(lambda a: np.repeat(a, 20, axis=0), prompt)
+  free = text_reply(golden_policy, golden_rows.keys(60), many, 1.0, 1, -1)[0]
   stop = int(free[4])
   assert stop not in free[:4]
   counted = Counted(golden_policy)

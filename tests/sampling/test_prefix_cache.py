@@ -6,7 +6,6 @@ from flax import nnx
 import golden_rows
 import jax
 import jax.numpy as jnp
-import pytest
 
 from hermesflow_jax.sampling import autoregressive
 from hermesflow_jax.sampling import choice_rules
@@ -20,9 +19,9 @@ def flops(function, *arguments) -> float:
   return jax.jit(function).lower(*arguments).compile().cost_analysis()['flops']
 
 
-@pytest.mark.parametrize('count', [2, 6])
-def test_what_is_shared_is_computed_once(golden_policy, prompt, count):
+def test_what_is_shared_is_computed_once(golden_policy, prompt):
   """Candidates share image and prompt, questions the image."""
+  count = 6
   # The compiler counts the body of a loop once: there is none over layers.
   policy = nnx.clone(golden_policy)
   decoder = policy.decoder.config

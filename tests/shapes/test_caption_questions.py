@@ -47,7 +47,7 @@ def share(records, objects):
 
 @pytest.mark.parametrize('split', shape_world.SPLITS)
 def test_the_scene_of_a_caption_answers_all_its_questions(split):
-  for i in range(2000):
+  for i in range(1000):
     scene = scene_sampler.sample_scene(split, 1, i, jitter=i % 3)
     records = caption_questions.questions_of_caption('', scene.caption)
     assert share(records, scene.objects) == 1.0, scene

@@ -11,6 +11,7 @@ NAMES = {
   'with_clip': 'showo',
   'magvitv2': 'magvitv2',
   'clip_vision': 'clip_vision',
+  'clip': 'clip',
   'bert': 'bert',
   'mpnet': 'mpnet',
 }

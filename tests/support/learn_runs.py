@@ -37,7 +37,7 @@ def configured(base, pairs, **changes) -> learn.Settings:
       'batch': 8,
       'epochs': 0.0,
       'log_every': 1,
-      'save_every': 1,
+      'save_every': 2,
     }
   )
   config.optim.update({'steps': 3, 'lr': 1e-2})

@@ -9,13 +9,18 @@ import numpy as np
 from conversions.files import safetensors_file
 from conversions.files import tensors
 from conversions.tables import bert_table
+from conversions.tables import clip_model_table
 from conversions.tables import clip_table
+from conversions.tables import inception_table
 from conversions.tables import magvit_table
 from conversions.tables import mpnet_table
 from conversions.tables import showo_table
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import bert
 from hermesflow_jax.models import clip
+from hermesflow_jax.models import clip_scores
+from hermesflow_jax.models import clip_text
+from hermesflow_jax.models import inception
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import mpnet
@@ -30,6 +35,14 @@ WITH_CLIP = showo.ShowOConfig(
   vocabulary.Vocab(20, 8, 19), DECODER, 4, clip_width=12
 )
 CLIP = clip.ClipConfig(width=12, layers=3, heads=2, mlp=20, patch=4, image=12)
+CLIP_MODEL = clip_scores.ClipModelConfig(
+  vision=CLIP,
+  text=clip_text.ClipTextConfig(
+    width=16, layers=2, heads=4, mlp=24, vocab=40, length=9
+  ),
+  features=10,
+)
+INCEPTION = inception.InceptionConfig(divisor=16)
 BERT = bert.BertConfig(
   vocab=50, width=24, layers=3, heads=2, mlp=20, positions=40
 )
@@ -66,6 +79,8 @@ KINDS = {
   'with_clip': (showo.ShowO, WITH_CLIP),
   'magvitv2': (magvit.Magvit, MAGVIT),
   'clip_vision': (clip.Clip, CLIP),
+  'clip': (clip_scores.ClipModel, CLIP_MODEL),
+  'inception': (inception.Inception, INCEPTION),
   'bert': (bert.Bert, BERT),
   'mpnet': (mpnet.MPNet, MPNET),
 }
@@ -77,8 +92,9 @@ def model(name: str, seed: int = 0):
 
   def initial(path, leaf):
     kind = sharding.path_name(path).rpartition('/')[2]
-    if kind in ('scale', 'bias'):
-      return np.full(leaf.shape, kind == 'scale', np.float32)
+    if kind in ('scale', 'bias', 'mean', 'var'):
+      value = kind in ('scale', 'var')
+      return np.full(leaf.shape, value, np.float32)
     size = np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
     return rng.normal(size=leaf.shape).astype(np.float32) / size
 
@@ -94,6 +110,8 @@ def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
     'with_clip': showo_table,
     'magvitv2': magvit_table,
     'clip_vision': clip_table,
+    'clip': clip_model_table,
+    'inception': inception_table,
     'bert': bert_table,
     'mpnet': mpnet_table,
   }[name].to_torch(actual)
@@ -109,6 +127,10 @@ def config(name: str) -> dict:
     return magvit_table.official(MAGVIT)
   if name == 'clip_vision':
     return clip_table.official(CLIP, 'float32')
+  if name == 'clip':
+    return clip_model_table.official(CLIP_MODEL, 'float32')
+  if name == 'inception':
+    return inception_table.official(INCEPTION)
   if name == 'bert':
     return bert_table.official(BERT, 'float32')
   if name == 'mpnet':

@@ -79,9 +79,10 @@ def uninterrupted(tmp_path_factory):
   return finished
 
 
-# Also told within the last step.
-@pytest.mark.parametrize('until', [0, 2, 5, 7, 8])
-@pytest.mark.parametrize('broken', [(), (1, 5)])
+# Before and after steps that are not finite, and within the last step.
+@pytest.mark.parametrize(
+  'until, broken', [(0, ()), (2, (1, 5)), (5, (1, 5)), (7, ()), (8, (1, 5))]
+)
 def test_a_run_that_is_told_to_stop_is_the_whole_run(
   tmp_path, uninterrupted, until, broken
 ):
@@ -180,11 +181,10 @@ def test_a_run_that_is_not_finite_says_where_its_last_checkpoint_is(tmp_path):
     run(tmp_path / 'none', broken=broken, max_skipped=2, save_every=0)
 
 
-@pytest.mark.parametrize('until', [2, 7])
 def test_a_run_in_a_bucket_that_is_stopped_is_the_whole_run(
-  bucket, tmp_path, uninterrupted, until
+  bucket, tmp_path, uninterrupted
 ):
-  (folder, expected), messages = uninterrupted(), []
+  (folder, expected), messages, until = uninterrupted(), [], 7
   with pytest.raises(interrupts.Stopped, match=f'after step {until + 1}$'):
     run('gs://bucket/run', until=until)
   state = run('gs://bucket/run', messages=messages)
@@ -194,15 +194,14 @@ def test_a_run_in_a_bucket_that_is_stopped_is_the_whole_run(
   assert metrics(tmp_path / 'run') == metrics(folder)
 
 
-@pytest.mark.parametrize('last', [3, 6])
 def test_a_run_in_a_bucket_that_is_killed_is_the_whole_run(
-  bucket, tmp_path, uninterrupted, monkeypatch, last
+  bucket, tmp_path, uninterrupted, monkeypatch
 ):
   """What was measured before its last checkpoint is there, what after is not.
 
   Lines are of steps 4, 8 and 9, checkpoints of 3 and 6.
   """
-  (folder, expected), kept = uninterrupted(), {}
+  (folder, expected), kept, last = uninterrupted(), {}, 6
   save = rotation.CheckpointRotation.save
 
   def killed(series, state, notes):

@@ -104,6 +104,9 @@ def test_small_settings_are_show_os_but_for_sizes_and_counts(pixels):
     'play.optim.lr',
     'play.optim.steps',
     'play.batch',
+    # Text encoders: the small case has none.
+    'play.caption_scorer',
+    'play.answer_matcher',
     'play.log_every',
     'play.save_every',
     'play.sample_every',
