@@ -39,9 +39,12 @@ def folder_reason(folder: pathlib.PurePath, error: Exception) -> str:
       return f'{parent} is a link to a folder that does not exist'
     if not parent.is_dir():
       return f'{os.strerror(errno.ENOTDIR)}: {parent} is a file'
-    if error.errno in _NO_FOLDERS and parent is not folder:
+    name = os.path.abspath(error.filename or os.devnull)
+    is_own = folder.absolute().is_relative_to(name)
+    if error.errno in _NO_FOLDERS and is_own and parent is not folder:
       return f'no folder can be made in {parent}'
-  return f'{error.strerror}: {error.filename or folder}'
+  name = f': {error.filename}' if error.filename else ''
+  return f'{error.strerror}{name}'
 
 
 def silence_repeats() -> None:

@@ -59,6 +59,15 @@ def test_help_of_a_job_shows_its_settings(say, arguments):
   assert 'hermesflow generate' in output and 'main.py' not in output
 
 
+@pytest.mark.parametrize('columns', ['0', '20', 'x'])
+@pytest.mark.parametrize('words', [['--help'], ['convert', '--help']])
+def test_help_fits_every_terminal(say, monkeypatch, columns, words):
+  monkeypatch.setenv('COLUMNS', columns)
+  code, output, errors = say(*words)
+  assert (code, errors) == (0, '')
+  assert 'hermesflow' in output
+
+
 def test_help_of_a_conversion_has_the_name_of_the_program(say):
   code, output, _ = say('convert', '--help')
   assert code == 0

@@ -63,7 +63,7 @@ def test_damaged_settings_are_named_or_differ(start, stopped, base, tmp_path):
     path.write_bytes(text.encode('latin-1'))
     command_line.one_line(start(*flags), 'workdir run cannot be used: ')
   for key in record:
-    for value in (3, 'a', [[]], None):
+    for value in (3, [[]]):
       path.write_text(json.dumps(record | {key: value}))
       code, output = start(*flags)
       assert code == 130 or (code == 2 and f'config.{key}' in output)
@@ -145,6 +145,25 @@ def test_what_does_not_change_results_may_change_when_a_run_goes_on(
     start(*changed, '--config.play.batch=8'), 'config.play.batch 16 -> 8'
   )
   assert start(*flags)[0] == 130
+
+
+def test_a_run_names_the_arithmetic_that_it_goes_on_with(
+  start, copy, monkeypatch, capfd
+):
+  """Results stay equal up to rounding, as on another mesh."""
+  monkeypatch.setattr(scene_records, 'load_scenes', _interrupt)
+  flags = [f'--config={command_line.ROOT}/configs/pretrain.py', '--workdir=run']
+  flags.append(f'--config.tokenizer={copy}')
+  assert start(*flags)[0] == 130
+  changed = [*flags, '--config.decoder.remat=full', '--config.decoder.unroll=2']
+  changed.append('--config.decoder.attention=auto')
+  for expected in (True, False):  # The record is of the newest start.
+    assert main.main(['main.py', *changed]) == 130
+    output = capfd.readouterr().out
+    assert 'resuming in run' in output
+    for change in ("remat 'none' -> 'full'", 'unroll 4 -> 2'):
+      assert (f'config.decoder.{change}' in output) == expected
+    assert ("config.decoder.attention 'xla' -> 'auto'" in output) == expected
 
 
 def test_a_run_of_an_earlier_release_goes_on(start, stopped, base, tmp_path):
