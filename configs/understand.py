@@ -5,6 +5,8 @@ r"""Captions for images, and answers about them.
     --config.questions="('how many objects are there ?',)"
 
 takes under a minute on two CPU cores. Images are files, folders and globs.
+`--config.files.annotations=<data set>` reads the images of a data set, e.g.
+COCO's captions or tar shards (docs/data.md).
 With `--config.choices="('one', 'two')"` the likeliest choice is the answer.
 Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights:
 
@@ -27,6 +29,7 @@ def get_config(variant='shapes'):
 
   # Data.
   config.images = ('runs/generate/images',)
+  config.files = None  # A data set in the place of images (docs/data.md).
   config.on_error = 'raise'
 
   # Captions and answers.

@@ -15,8 +15,10 @@ JOBS = {
   'curate': 'jobs.curate',
   'learn': 'jobs.learn',
   'benchmark': 'jobs.benchmark',
+  'data': 'jobs.data',
   'judge': 'jobs.judge',
   'questions': 'jobs.questions',
+  'fine_tune': 'jobs.fine_tune',
 }
 
 

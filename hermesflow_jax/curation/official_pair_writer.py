@@ -17,6 +17,7 @@ from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.data import input_set
+from hermesflow_jax.data.sources import stored_image
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
@@ -46,15 +47,18 @@ def official_fields(records: Sequence[dict]) -> dict[str, dict]:
   """Returns the fields that official records copy from their inputs, by id.
 
   Args:
-    records: from `record_files.read_records`.
+    records: from `record_files.open_records`.
 
   Returns:
-    `id` (as in the file of inputs), `img_path` and `prompt`, by id.
+    `id` (as in the file of inputs), `img_path` and `prompt`, by id. An image
+    inside another file is a `StoredImage` in place of its path.
   """
   return {
     r['id']: {
       'id': r['official_id'],
-      'img_path': str(r['path']),
+      'img_path': r['path']
+      if isinstance(r['path'], stored_image.StoredImage)
+      else str(r['path']),
       'prompt': r['prompt'],
     }
     for r in records
@@ -81,7 +85,8 @@ def write_official(
     pairs: (caption pair, image pair) by id.
     decode: codes int32[B, I] -> images uint8[B, H, W, 3].
     copied: from `official_fields`; None for inputs that came from no file:
-      their real images are decoded and written, too.
+      their real images are decoded and written, too. Images inside other
+      files are copied into files of their own.
     say: prints how many records were written.
   """
   done = folder / NAME
@@ -96,6 +101,8 @@ def write_official(
     _write_images(
       folder, inputs, complete[span], pairs, decode, real=copied is None
     )
+  if copied is not None:
+    copied = _with_files(folder, [inputs.ids[n] for n in complete], copied)
   rows = [
     _record(
       folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], copied
@@ -108,6 +115,29 @@ def write_official(
     f'{len(rows)} of {len(inputs)} inputs have both pairs: see {done}, in '
     'the form of the official code'
   )
+
+
+def _with_files(folder, names, copied) -> dict[str, dict]:
+  """Copies images inside other files; returns the fields with their paths.
+
+  Args:
+    folder: see `write_official`.
+    names: ids of the inputs.
+    copied: see `write_official`.
+  """
+  fields = {}
+  for name in names:
+    image = copied[name]['img_path']
+    fields[name] = copied[name]
+    if isinstance(image, stored_image.StoredImage):
+      path = folder / _REAL / f'{name}{image.suffix}'
+      fields[name] = copied[name] | {'img_path': _absolute(path)}
+      processes.on_first_process(
+        lambda path=path, image=image: (
+          path.exists() or storage.write(path, image.load())
+        )
+      )
+  return fields
 
 
 def _record(folder, name, caption, pairs, copied):

@@ -146,15 +146,10 @@ def load_encoded(
   Raises:
     ValueError: see `record_files.read_records` and `image_reader.load_image`.
   """
-  records = record_files.read_records(source, say, check, most)[:most]
+  examples = record_files.open_records(source, say, check, most)
+  records = examples[:most]
   codes, faults = encode_images(
-    records,
-    size,
-    unified,
-    cache,
-    identity,
-    source.on_error,
-    image_folder.ImageFolder(source.images),
+    records, size, unified, cache, identity, source.on_error, examples.folder
   )
   input_faults.raise_or_report(
     list(faults.values()), len(codes), source.on_error, say, source.annotations

@@ -5,6 +5,7 @@ import concurrent.futures
 import hashlib
 import pathlib
 
+from hermesflow_jax.data.sources import stored_image
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import user_text
@@ -21,14 +22,22 @@ def content_hash(paths: Iterable[pathlib.PurePath]) -> str | None:
     or cannot be read.
   """
   paths = list(paths)
-  if not all(map(storage.is_local, paths)):
+  stored = stored_image.StoredImage
+  if not all(isinstance(p, stored) or storage.is_local(p) for p in paths):
     return None
   try:
     with concurrent.futures.ThreadPoolExecutor() as pool:
-      hashes = list(pool.map(output_files.sha256, paths))
+      hashes = list(pool.map(_sha256, paths))
   except ValueError:
     return None
   return hashlib.sha256('\n'.join(hashes).encode()).hexdigest()
+
+
+def _sha256(path) -> str:
+  """Returns the hash of an image, in a file of its own or in another file."""
+  if isinstance(path, stored_image.StoredImage):
+    return path.sha256()
+  return output_files.sha256(path)
 
 
 class ImageFolder:
@@ -94,6 +103,8 @@ class ImageFolder:
 
   def stamp(self, path) -> str:
     """Returns a text that changes with the image, e.g. its size and time."""
+    if isinstance(path, stored_image.StoredImage):
+      return path.stamp
     if self._listed is None:
       return storage.version_stamp(path)
     return self._listed[str(path.relative_to(self.root))]

@@ -52,6 +52,20 @@ def list_images(
   return list(matches)
 
 
+def list_folder(folder: pathlib.PurePath) -> tuple[list[str], list[str]]:
+  """Returns (images, other files) below a folder as sorted relative names.
+
+  Args:
+    folder: the folder, a `storage.path`.
+  """
+  names = sorted(storage.list_files(folder))
+  images, others = [], []
+  for name in filter(_visible, names):
+    suffix = pathlib.PurePath(name).suffix.lower()
+    (images if suffix in SUFFIXES else others).append(name)
+  return images, others
+
+
 def _list_local(name: str) -> tuple[list[str], list[str]]:
   """Returns (images, other files) of a local name."""
   name = os.path.expanduser(name)

@@ -26,14 +26,19 @@ FORMATS = ('PNG', 'JPEG', 'WEBP')
 VERSION = 2
 # Larger images are refused.
 MAX_PIXELS = 64_000_000
+# EXIF's tag of the orientation, and its values for an image on its side.
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 
-def load_image(path: pathlib.PurePath, size: int) -> np.ndarray:
+def load_image(
+  path: pathlib.PurePath, size: int, place: tuple[float, float] | None = None
+) -> np.ndarray:
   """Reads a square image.
 
   Args:
     path: PNG, JPEG or WebP file, a `storage.path`.
     size: side after resizing and cropping, in pixels.
+    place: see `crop_square`.
 
   Returns:
     uint8[size, size, 3].
@@ -43,7 +48,7 @@ def load_image(path: pathlib.PurePath, size: int) -> np.ndarray:
       too large.
   """
   with _opened(path) as image:
-    return np.asarray(crop_square(_rgb(image), size))
+    return np.asarray(crop_square(_rgb(image), size, place))
 
 
 def load_mask(
@@ -114,7 +119,7 @@ def faults_of_all(
 
 def _fault(path, read) -> str:
   """Returns why a local image cannot be opened or read, or ''."""
-  if not storage.is_local(path):
+  if isinstance(path, pathlib.PurePath) and not storage.is_local(path):
     return ''
   try:
     with _opened(path) as image:
@@ -122,6 +127,23 @@ def _fault(path, read) -> str:
     return ''
   except ValueError as error:
     return str(error)
+
+
+def image_size(path: pathlib.PurePath, decode: bool) -> tuple[int, int]:
+  """Returns the (width, height) of an upright image in pixels.
+
+  Args:
+    path: PNG, JPEG or WebP file, a `storage.path` or `StoredImage`.
+    decode: whether all pixels are read, which finds truncated files.
+
+  Raises:
+    ValueError: as `load_image`.
+  """
+  with _opened(path) as image:
+    if decode:
+      image.load()
+    turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+    return image.size[::-1] if turned else image.size
 
 
 @contextlib.contextmanager
@@ -188,15 +210,28 @@ def resized_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
   return (size, other) if width <= height else (other, size)
 
 
-def crop_square(image: Image.Image, size: int) -> Image.Image:
-  """Resizes the short side to `size` and crops the center.
+def crop_square(
+  image: Image.Image, size: int, place: tuple[float, float] | None = None
+) -> Image.Image:
+  """Resizes the short side to `size` and crops a square.
 
-  Equals torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)` of a PIL
-  image in every pixel, because Show-o was trained with these.
+  The center equals torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)`
+  of a PIL image in every pixel, because Show-o was trained with these.
+
+  Args:
+    image: the image.
+    size: side of the square in pixels.
+    place: position of the square along (width, height), in [0, 1]: 0 is left or
+      top, 1 is right or bottom; None for the center.
   """
   width, height = resized_shape(image.size, size)
   # Python rounds halves to even, as torchvision does.
   left, top = (round((side - size) / 2) for side in (width, height))
+  if place is not None:
+    left, top = (
+      round((side - size) * share)
+      for side, share in zip((width, height), place, strict=True)
+    )
   if width * height > MAX_PIXELS:
     # An image of 1 x 20,000 pixels would need gigabytes: only the crop is
     # resized.

@@ -1,29 +1,31 @@
-"""Reads image-caption records from annotation files.
+"""Reads image-caption records from data sets of any form.
 
 A record is {"id", "img_path", "caption", "questions"}. Questions have TIFA form
 (arXiv 2303.11897). They may stand in a separate TIFA file, joined by id. Both
 files may be JSON lines, a JSON list, or records separated by commas, as the
 scripts of HermesFlow write them (`initial_data.json`, `vqa_data.json`). Numeric
-ids become text. LLaVA's instruction files have "image" in place of "img_path",
-and the first reply in "conversations" as the caption. All faults are reported
-before training; records with faults are skipped only with on_error='skip', and
-never replaced.
+ids become text. Other forms are recognized by their content, see
+`sources.forms`: JourneyDB, COCO's captions, LLaVA's instruction files, folders
+of images, webdataset shards, TFDS datasets. All faults are reported before
+training; records with faults are skipped only with on_error='skip', and never
+replaced.
 """
 
 from collections.abc import Callable
 import dataclasses
-import functools
-import hashlib
 import typing
 
-from hermesflow_jax.data import image_folder
-from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import record_values
 from hermesflow_jax.data import tifa_questions
+from hermesflow_jax.data.sources import byte_ranges
+from hermesflow_jax.data.sources import coco_captions
+from hermesflow_jax.data.sources import example_checks
+from hermesflow_jax.data.sources import examples
+from hermesflow_jax.data.sources import forms
+from hermesflow_jax.data.sources import rows
+from hermesflow_jax.data.sources import webdataset
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
-from hermesflow_jax.runtime import user_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,21 +33,95 @@ class Source:
   """The files that records are read from.
 
   Attributes:
-    annotations: file of records, see `strict_json.records`.
-    images: folder that `img_path` is relative to.
+    annotations: file of records, folder, shards such as 'a/{000..010}.tar', or
+      'tfds:<name>'; see `forms.open_rows`.
+    images: folder that image paths are relative to; '' for the folder of the
+      annotations. Of a TFDS dataset, its data_dir.
     questions: TIFA file; '' if the annotations hold the questions.
     on_error: 'raise', or 'skip' to skip records with faults and report them.
+    form: form of the annotations; 'auto' recognizes it.
+    fields: fields of the records by our names, e.g. 'caption=text'; see
+      `forms.parse_fields`.
+    caption_choice: which of several captions of an image is taken.
   """
 
   annotations: str = settings.path_of_content('data')
-  images: str = settings.path_of_content('image_files')
+  images: str = settings.path_of_content('image_files', default='')
   questions: str = settings.path_of_content('data', default='')
   on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
     'raise'
   )
+  form: typing.Annotated[str, settings.one_of(forms.AUTO, *forms.FORMS)] = (
+    forms.AUTO
+  )
+  fields: str = ''
+  caption_choice: typing.Annotated[
+    str, settings.one_of(*coco_captions.CHOICES)
+  ] = 'first'
 
   def __post_init__(self):
     settings.check(self)
+    forms.parse_fields(self.fields)
+
+
+def open_rows(source: Source) -> rows.Rows:
+  """Returns the unchecked records of a source; see `forms.open_rows`."""
+  return forms.open_rows(
+    source.annotations,
+    source.images,
+    source.form,
+    source.fields,
+    source.caption_choice,
+  )
+
+
+def open_records(
+  source: Source,
+  say: Callable[[str], None] = lambda line: None,
+  check: Callable[[dict], None] = lambda record: None,
+  opened: int | None = 0,
+  needs_questions: bool = True,
+  text_only: str = 'refuse',
+) -> examples.Examples:
+  """Checks all records; memory holds their ids and places alone.
+
+  Args:
+    source: see `read_records`.
+    say: see `read_records`.
+    check: see `read_records`.
+    opened: see `read_records`.
+    needs_questions: whether a record without questions is a fault.
+    text_only: see `example_checks.TEXT_ONLY`.
+
+  Returns:
+    Records as of `read_records`, read whenever they are taken.
+
+  Raises:
+    ValueError: see `read_records`.
+  """
+  index, faults = None, []
+  if source.questions:
+    index = tifa_questions.QuestionIndex(source.questions, say)
+    faults = index.faults
+  data = open_rows(source)
+  checker = example_checks.Checker(
+    examples.image_folder_of(data, source.images),
+    index,
+    needs_questions,
+    # GPT-3.5 wrote JourneyDB's questions, some without options.
+    data.form == 'journeydb' and source.on_error == 'skip',
+    text_only,
+  )
+  return examples.check_all(
+    data,
+    checker,
+    source.annotations,
+    source.on_error,
+    say,
+    check,
+    opened,
+    faults,
+  )
 
 
 def read_records(
@@ -79,102 +155,23 @@ def read_records(
       the folder or do not exist, images that cannot be opened, records
       without questions, and answers that are not among the choices.
   """
-  folder = image_folder.ImageFolder(source.images)
-  questions_by_id, faults, records, images = None, [], {}, {}
-  if source.questions:
-    questions_by_id, faults = tifa_questions.read_questions(
-      source.questions, say
-    )
-  for place, row in record_values.normalized_values(source.annotations, say):
-    row_faults = []
-    record = input_faults.attempt(
-      row_faults, _record, row, folder, questions_by_id, row_faults
-    )
-    if record:
-      name = record['id']
-      images.setdefault(name, (f'{place}: id {name!r}', record['path']))
-      if name in records:
-        row_faults.append(f'duplicate id {name!r}')
-      input_faults.attempt(row_faults, check, record)
-      if not row_faults:
-        records[name] = record
-    if row_faults:
-      faults.append(f'{place}: {"; ".join(row_faults)}')
-  if source.on_error == 'raise':
-    faults += image_reader.faults_of_all(
-      [images[name] for name in sorted(images)[:opened]], bool(faults)
-    )
-  if not records and not faults:
-    faults.append('there is no record')
-  input_faults.raise_or_report(
-    faults, len(records), source.on_error, say, source.annotations
-  )
-  return [records[name] for name in sorted(records)]
-
-
-def _record(row, folder, questions_by_id, faults: list[str]) -> dict:
-  """Returns a checked record; appends its faults to `faults`.
-
-  A field with a fault is None, and a question with a fault is left out.
-
-  Raises:
-    ValueError: the record has no id.
-  """
-  name = record_values.get_id(row)
-  row = _llava_fields(row)
-
-  checked = functools.partial(input_faults.attempt, faults)
-  path = checked(_image_path, row, folder)
-  caption = checked(record_values.get_text, row, 'caption')
-  prompt = row.get('prompt')
-  if not isinstance(prompt, str) or not prompt.strip():
-    prompt = caption
-  else:
-    checked(user_text.check, 'prompt', prompt)
-  if questions_by_id is None:
-    questions = row.get('questions')
-  else:
-    questions = questions_by_id.get(name)
-  if not isinstance(questions, list) or not questions:
-    faults.append(f'id {name!r} has no questions')
-    questions = []
-  questions = [
-    checked(tifa_questions.check_question, question) for question in questions
-  ]
-  return {
-    'id': name,
-    'path': path,
-    'caption': caption,
-    'questions': [question for question in questions if question],
-    'official_id': row['id'],
-    'prompt': prompt,
-  }
-
-
-def _image_path(row, folder):
-  return folder.find(record_values.get_text(row, 'img_path'))
-
-
-def _llava_fields(row: dict) -> dict:
-  """Returns a record of a LLaVA instruction file with our field names."""
-  turns = row.get('conversations')
-  if not isinstance(turns, list):
-    return row
-  replies = [
-    turn.get('value')
-    for turn in turns
-    if isinstance(turn, dict) and turn.get('from') == 'gpt'
-  ]
-  return {
-    'img_path': row.get('image'),
-    'caption': next(iter(replies), None),
-  } | row
+  return list(open_records(source, say, check, opened))
 
 
 def file_hashes(source: Source) -> dict[str, str]:
-  """Returns the SHA-256 sum of each annotation file by path."""
-  return {
-    path: hashlib.sha256(storage.path(path).read_bytes()).hexdigest()
-    for path in (source.annotations, source.questions)
-    if path
-  }
+  """Returns a SHA-256 sum for each annotation file by path.
+
+  Of a folder, of shards and of a dataset, the texts of the records are hashed.
+  """
+  hashes = {}
+  if source.questions:
+    hashes[source.questions] = byte_ranges.sha256(
+      storage.path(source.questions)
+    )
+  name = source.annotations
+  is_file = not name.startswith('tfds:') and storage.path(name).is_file()
+  if is_file and not webdataset.is_pattern(name):
+    digest = byte_ranges.sha256(storage.path(name))
+  else:
+    digest = examples.content_hash(open_rows(source))
+  return {name: digest} | hashes

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
-import re
 
 from hermesflow_jax.data.sources import json_rows
+from hermesflow_jax.data.sources import record_names
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import user_text
 
-NAME = re.compile(r'[A-Za-z0-9._-]{1,128}')
+NAME = record_names.NAME
 # Fields whose characters stay: names of files and records, and captions of
 # pairs, which a model wrote.
 _KEPT = (
@@ -48,18 +48,54 @@ def normalized_values(
   Raises:
     ValueError: the file cannot be read.
   """
-  places, characters = [], {}
+  odd = OddCharacters()
   for place, value in iterate_values(path):
-    value, odd = user_text.normalize_fields(value, _KEPT)
+    yield place, odd.normalize(place, value)
+  odd.report(path, say)
+
+
+def normalize(value: object) -> tuple[object, list[str]]:
+  """Returns a record with plain texts, and its odd characters.
+
+  Args:
+    value: record; see `user_text.normalize_fields`.
+  """
+  return user_text.normalize_fields(value, _KEPT)
+
+
+class OddCharacters:
+  """Replaces odd characters in records, and reports them together."""
+
+  def __init__(self):
+    self._count, self._first, self._characters = 0, '', {}
+
+  def normalize(self, place: str, value: object) -> object:
+    """Returns a record with plain texts.
+
+    Args:
+      place: where the record stands.
+      value: record.
+    """
+    value, odd = normalize(value)
     if odd:
-      places.append(place)
-      characters |= dict.fromkeys(odd)
-    yield place, value
-  if places:
-    say(
-      f'warning: {path}: odd spaces and invisible characters are replaced in '
-      f'{len(places)} records, first in {places[0]}: {", ".join(characters)}'
-    )
+      self._count += 1
+      self._first = self._first or place
+      self._characters |= dict.fromkeys(odd)
+    return value
+
+  def report(self, origin: str, say: Callable[[str], None]) -> None:
+    """Reports the replaced characters in a line, if any.
+
+    Args:
+      origin: name of the data set.
+      say: receives the line.
+    """
+    if self._count:
+      say(
+        f'warning: {origin}: odd spaces and invisible characters are replaced '
+        f'in {self._count} records, first in {self._first}: '
+        f'{", ".join(self._characters)}'
+      )
 
 
 def get_text(row: dict, key: str) -> str:

@@ -2,8 +2,11 @@
 
 import collections
 from collections.abc import Callable
+from collections.abc import Iterable
 
 from hermesflow_jax.data import record_values
+from hermesflow_jax.data.sources import json_rows
+from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import user_text
 
 
@@ -50,25 +53,45 @@ def check_question(row: object) -> dict:
   }
 
 
-def read_questions(
-  path: str, say: Callable[[str], None]
-) -> tuple[dict[str, list], list[str]]:
-  """Reads a file of questions.
+class QuestionIndex:
+  """Questions of a file by the id of their record; the file holds them.
 
   Args:
-    path: file, see `strict_json.records`.
+    path: file, see `json_rows.index_file`.
     say: receives a line if odd characters were replaced.
 
-  Returns:
-    (unchecked questions by id, faults of questions without an id).
+  Attributes:
+    faults: faults of questions without an id.
 
   Raises:
     ValueError: the file cannot be read.
   """
-  questions, faults = collections.defaultdict(list), []
-  for place, row in record_values.normalized_values(path, say):
-    try:
-      questions[record_values.get_id(row)].append(row)
-    except ValueError as error:
-      faults.append(f'{path}, {place}: a question: {error}')
-  return dict(questions), faults
+
+  def __init__(self, path: str, say: Callable[[str], None]):
+    self._rows = json_rows.index_file(storage.path(path))
+    self._numbers = collections.defaultdict(list)
+    self.faults = []
+    odd = record_values.OddCharacters()
+    for number in range(len(self._rows)):
+      place = self._rows.place(number)
+      row = odd.normalize(place, self._rows.read(number))
+      try:
+        self._numbers[record_values.get_id(row)].append(number)
+      except ValueError as error:
+        self.faults.append(f'{path}, {place}: a question: {error}')
+    odd.report(path, say)
+
+  def ids(self) -> Iterable[str]:
+    """Returns the ids of records that have questions."""
+    return self._numbers.keys()
+
+  def get(self, name: str) -> list | None:
+    """Returns the unchecked questions of a record; None if it has none.
+
+    Args:
+      name: id of the record.
+    """
+    if name not in self._numbers:
+      return None
+    values = map(self._rows.read, self._numbers[name])
+    return [record_values.normalize(value)[0] for value in values]

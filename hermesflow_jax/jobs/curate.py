@@ -151,6 +151,7 @@ def run(
     dataclasses.replace(config, share=0, shares=1),
     console,
     'manifest.json',
+    curation_folder.is_manifest,
     contents=job_start.input_hashes(parts.text, images)
     | job_scoring.encoder_hashes(config)
     | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},

@@ -121,6 +121,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     'results.json',
+    run_summary.is_complete,
     contents=job_start.input_hashes(parts.text, images)
     | job_scoring.encoder_hashes(config.play)
     | job_judging.content_hashes(config),

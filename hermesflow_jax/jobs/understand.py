@@ -8,9 +8,11 @@ import numpy as np
 
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
+from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import listed_images
 from hermesflow_jax.jobs.setup import question_inputs
 from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.runtime import output_files
@@ -35,6 +37,7 @@ class Settings(job_model.ModelSettings):
 
   Attributes:
     images: see `image_listing.list_images`.
+    files: a data set whose images take the place of `images`; None for none.
     caption: whether to caption each image.
     questions: questions about each image.
     choices: possible answers; the model picks the most likely. () for free
@@ -48,6 +51,9 @@ class Settings(job_model.ModelSettings):
   """
 
   images: tuple[str, ...]
+  files: record_files.Source | None = dataclasses.field(
+    default=None, kw_only=True
+  )
   caption: bool
   questions: tuple[str, ...]
   choices: tuple[str, ...]
@@ -61,7 +67,7 @@ class Settings(job_model.ModelSettings):
 
   def __post_init__(self):
     super().__post_init__()
-    if not self.images:
+    if not self.images and not self.files:
       raise ValueError(
         "images must not be empty, got (); give images=('a.png',)"
       )
@@ -102,7 +108,7 @@ def run(
   """
   path = job_model.locate(config, console)
   answering = question_answering.AnswerConfig(rule=config.choice_rule)
-  names, questions = question_inputs.read_inputs(
+  images, questions = question_inputs.read_inputs(
     config, record_checks.load_text_checks(config, path, answering), console
   )
   mesh = config.mesh.make()
@@ -116,9 +122,11 @@ def run(
     config,
     console,
     'answers.jsonl',
+    _are_answers,
     contents=job_start.input_hashes(parts.text),
     base=weights,
-    images={name: output_files.sha256(name) for name in names},
+    data=config.files and record_files.file_hashes(config.files),
+    images={image.name: listed_images.sha256(image) for image in images},
     pixels=image_reader.VERSION,
     **job_model.answer_encoding(parts.text),
   )
@@ -126,7 +134,7 @@ def run(
   target = storage.path(workdir) / 'answers.jsonl'
   if rows is None:
     output_files.write_atomically(
-      target, answer_batches(config, unified, names, size, workdir, console)
+      target, answer_batches(config, unified, images, size, workdir, console)
     )
     rows = job_start.read_results(target)
   else:
@@ -141,7 +149,7 @@ def run(
 def answer_batches(
   config: Settings,
   unified: unified_model.UnifiedModel,
-  names: Sequence[str],
+  images: Sequence[listed_images.ListedImage],
   size: int,
   workdir: str,
   console: terminal.Console,
@@ -151,7 +159,7 @@ def answer_batches(
   Args:
     config: job settings.
     unified: model that answers.
-    names: image files.
+    images: images.
     size: image side in pixels.
     workdir: run folder.
     console: prints progress.
@@ -159,14 +167,14 @@ def answer_batches(
   Returns:
     JSON lines, an object per image.
   """
-  batches = [names[i : i + GROUP] for i in range(0, len(names), GROUP)]
+  batches = [images[i : i + GROUP] for i in range(0, len(images), GROUP)]
   progress = terminal.weighted_progress(
     console.progress('answering'), batches, list(map(len, batches))
   )
   texts = []
   for number, batch in enumerate(progress):
     part = storage.path(workdir) / 'parts' / f'{number:06d}.jsonl'
-    if not job_start.has_rows(part, len(batch)):
+    if not job_start.has_rows(part, len(batch), _are_answers):
       rows = ask_about_images(config, unified, batch, size)
       output_files.write_atomically(part, job_results.unicode_json_lines(rows))
     texts.append(part.read_bytes().decode())
@@ -176,7 +184,7 @@ def answer_batches(
 def ask_about_images(
   config: Settings,
   unified: unified_model.UnifiedModel,
-  names: Sequence[str],
+  images: Sequence[listed_images.ListedImage],
   size: int,
 ) -> list[dict]:
   """Captions some images and answers the questions about them.
@@ -184,17 +192,19 @@ def ask_about_images(
   Args:
     config: job settings.
     unified: model that answers.
-    names: N image files.
+    images: N images.
     size: image side in pixels.
 
   Returns:
-    N records: image, caption if `config.caption`, and answers by question.
+    N records: image, id and true caption if it has them, caption if
+    `config.caption`, and answers by question.
   """
+  names = [image.name for image in images]
   pixels = np.stack(
-    [image_reader.load_image(storage.path(n), size) for n in names]
+    [image_reader.load_image(image.path, size) for image in images]
   )
   codes = unified.encode(pixels)
-  rows = [{'image': name} for name in names]
+  rows = [{'image': image.name} | image.facts for image in images]
   samplers = [config.decoding]
   if config.caption:
     captions = unified.describe(names, codes, samplers, config.seed)
@@ -218,6 +228,15 @@ def ask_about_images(
     for row, texts in zip(rows, answers):
       row['answers'] = dict(zip(config.questions, texts))
   return rows
+
+
+def _are_answers(rows) -> bool:
+  """Returns whether JSON objects have the values that the table shows."""
+  return all(
+    isinstance(row.get('image'), str)
+    and isinstance(row.get('answers', {}), dict)
+    for row in rows
+  )
 
 
 def answers_table(rows: Sequence[dict]) -> str:

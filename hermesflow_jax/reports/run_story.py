@@ -9,7 +9,9 @@ import numpy as np
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
+from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.reports import run_page
+from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 
 
@@ -17,11 +19,17 @@ def _lines(path: pathlib.PurePath) -> list[dict]:
   if not path.exists():
     return []
   with storage.open_text(path) as file:
-    return [json.loads(line) for line in file]
+    try:
+      return [json.loads(line) for line in file]
+    except (ValueError, RecursionError) as error:
+      raise output_files.damaged(path, error) from error
 
 
 def _codes(path: pathlib.PurePath) -> np.ndarray:
-  return np.load(io.BytesIO(path.read_bytes()))['codes']
+  try:
+    return np.load(io.BytesIO(path.read_bytes()))['codes']
+  except paired_changes.DAMAGE as error:
+    raise paired_changes.damaged(path, error) from error
 
 
 def _share(scene: dict, questions: list[dict]) -> str:

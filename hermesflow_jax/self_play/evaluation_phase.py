@@ -10,6 +10,7 @@ import numpy as np
 
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
+from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.judging import usage
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import output_files
@@ -170,7 +171,10 @@ def _select_unseen(folder, data) -> gap.Result | None:
   if not index.keys() >= set(data.unseen.ids):
     return None
   processes.barrier()
-  result = _read_scenes(folder, 'scenes', data.held_out)
+  try:
+    result = _read_scenes(folder, 'scenes', data.held_out)
+  except paired_changes.DAMAGE as error:
+    raise paired_changes.damaged(folder / 'scenes.jsonl', error) from error
   return result.select([index[name] for name in data.unseen.ids])
 
 

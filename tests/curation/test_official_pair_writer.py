@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import data_forms
 import numpy as np
 import official_runs
 from PIL import Image
@@ -13,7 +14,9 @@ import configs.curate
 from hermesflow_jax.curation import official_pair_reader
 from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.curation import pair_files
+from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
+from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.runtime import settings
@@ -222,3 +225,36 @@ def test_a_stop_costs_a_shard_at_most(run, data, player, tmp_path, monkeypatch):
   assert decoded == [3] * len(ids)
   assert (tmp_path / 'pair_dpo_data.json').exists()
   write(len(decoded))
+
+
+def test_real_images_inside_shards_get_files_of_their_own(tmp_path):
+  """The official trainer opens a path; it reads no shard."""
+  source = data_forms.webdataset(tmp_path)
+  examples = record_files.open_records(source, needs_questions=False)
+  ids = [example['id'] for example in examples]
+  inputs = input_set.Inputs(
+    ids, ['a'] * 3, [''] * 3, [[]] * 3, np.zeros((3, 4), np.int32)
+  )
+
+  def pair(win, lose):
+    candidates = [
+      pair_selection.ScoredCandidate(value, score)
+      for value, score in ((win, 1.0), (lose, 0.0))
+    ]
+    return pair_selection.Pair(*candidates)
+
+  codes = np.arange(4)
+  pairs = {name: (pair('a', 'b'), pair(codes, codes)) for name in ids}
+  official_pair_writer.write_official(
+    tmp_path / 'out',
+    inputs,
+    pairs,
+    lambda codes: np.zeros((len(codes), 8, 8, 3), np.uint8),
+    official_pair_writer.official_fields(examples),
+    lambda line: None,
+  )
+  path = storage.path(tmp_path / 'out' / 'pair_dpo_data.json')
+  for number, row in enumerate(json.loads(path.read_text())):
+    real = pathlib.Path(row['img_path'])
+    assert real.is_absolute() and real.read_bytes() == data_forms.png(number)
+  assert len(official_pair_reader.read_official(path, '', 'raise')) == 3

@@ -110,9 +110,9 @@ def test_a_stopped_run_goes_on_where_it_was(run, folder, tmp_path, monkeypatch):
   requested = []
   output = understand.ask_about_images
 
-  def counted(config, unified, names, size):
-    requested.append(names)
-    return output(config, unified, names, size)
+  def counted(config, unified, images, size):
+    requested.append([image.name for image in images])
+    return output(config, unified, images, size)
 
   monkeypatch.setattr(understand, 'ask_about_images', counted)
   assert run()[0] == expected

@@ -6,6 +6,7 @@ import functools
 import json
 import pathlib
 
+import foreign_data_sets
 import foreign_weights
 import numpy as np
 from PIL import Image
@@ -208,6 +209,10 @@ def _image_reader(name: str, **options) -> Reader:
 
 
 READERS = {
+  **{
+    name: Reader(*foreign_data_sets.reader_of(*form))
+    for name, form in foreign_data_sets.FORMS.items()
+  },
   'records': Reader('records.jsonl', _write_records, _read_records),
   'record list': Reader('records.jsonl', _write_list, _read_records),
   'TIFA questions': Reader('tifa.json', _write_tifa, _read_tifa),

@@ -14,11 +14,13 @@ class Rows(abc.ABC):
     form: name of the form, a key of `forms.FORMS`.
     folder: folder that image paths are relative to if the user names none; ''
       where only the user knows.
+    orphans: number of captions whose image the data set lacks.
     has_repeated_ids: whether records may have the same id, as in LLaVA's files.
   """
 
   form = 'records'
   folder = ''
+  orphans = 0
   has_repeated_ids = False
 
   @abc.abstractmethod

@@ -3,7 +3,7 @@
 import os
 
 # Jobs of seconds or minutes, which users repeat with other prompts or images.
-MAKE_WAY = ('generate', 'understand')
+MAKE_WAY = ('generate', 'understand', 'data')
 
 
 class DefaultWorkdir(str):

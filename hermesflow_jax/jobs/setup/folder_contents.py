@@ -51,8 +51,8 @@ _OF_STEPS = ('metrics.jsonl', 'events', 'profile', '*.orbax-checkpoint-tmp*')
 _CHECKPOINTS = frozenset(
   ('checkpoints', 'checkpoint', 'steps', 'model', 'adapters')
 )
-# Settings that every run has, at least one of both.
-_OF_EVERY_RUN = ('mesh', 'self_play')
+# Settings that every run has, at least one of them.
+_OF_EVERY_RUN = ('mesh', 'self_play', 'caption_tokens')
 # Files that a message names.
 _SHOWN = 3
 

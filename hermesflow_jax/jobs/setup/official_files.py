@@ -30,7 +30,7 @@ def make_writer(
     `official_pair_writer.write_official`.
   """
   known = files and official_pair_writer.official_fields(
-    record_files.read_records(files)
+    record_files.open_records(files)
   )
   return functools.partial(
     official_pair_writer.write_official, say=console.say, copied=known

@@ -5,6 +5,7 @@ import itertools
 from hermesflow_jax.data import image_listing
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
+from hermesflow_jax.jobs.setup import listed_images
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import user_text
@@ -17,7 +18,7 @@ _CHECKED_SIZE = 16
 
 def read_inputs(
   config, unified: unified_model.UnifiedModel, console: terminal.Console
-) -> tuple[list[str], tuple[str, ...]]:
+) -> tuple[list[listed_images.ListedImage], tuple[str, ...]]:
   """Returns the images and questions without a fault.
 
   Args:
@@ -27,7 +28,7 @@ def read_inputs(
       images, and what is left out.
 
   Returns:
-    (image files, questions).
+    (images, questions).
 
   Raises:
     ValueError: with on_error='raise' names the first faults of images and
@@ -39,16 +40,16 @@ def read_inputs(
   if warning:
     console.say(warning)
   passed_over = []
-  names, missing = _list_images(config, passed_over.append)
+  images, missing = _list_images(config, passed_over.append)
   question_faults = {
     question: fault
     for question in config.questions
     if (fault := _question_fault(unified, question, config.choices))
   }
   image_faults = {
-    name: fault
-    for name in console.progress('reading')(names)
-    if (fault := image_fault(name))
+    image.name: fault
+    for image in console.progress('reading')(images)
+    if (fault := image_fault(image.name, image.path))
   }
   # Questions share the faults of their choices.
   faults_of_questions = list(dict.fromkeys(question_faults.values()))
@@ -59,9 +60,9 @@ def read_inputs(
   if config.on_error == 'raise':
     input_faults.raise_if_any(faults_of_questions + faults_of_images)
   questions = tuple(q for q in config.questions if q not in question_faults)
-  names = [name for name in names if name not in image_faults]
+  images = [image for image in images if image.name not in image_faults]
   for faults, valid in (
-    (faults_of_images, names),
+    (faults_of_images, images),
     (faults_of_questions, questions),
   ):
     input_faults.raise_or_report(
@@ -69,10 +70,23 @@ def read_inputs(
     )
   for line in dict.fromkeys(passed_over):
     console.say(line)
-  return names, questions
+  return images, questions
 
 
-def _list_images(config, say) -> tuple[list[str], list[str]]:
+def _list_images(
+  config, say
+) -> tuple[list[listed_images.ListedImage], list[str]]:
+  """Returns (images, faults of the patterns that match none)."""
+  if config.files:
+    return listed_images.of_data_set(config.files, say), []
+  names, faults = _list_files(config, say)
+  images = [
+    listed_images.ListedImage(name, storage.path(name)) for name in names
+  ]
+  return images, faults
+
+
+def _list_files(config, say) -> tuple[list[str], list[str]]:
   """Returns (image files, faults of the patterns that match none)."""
   try:
     return image_listing.list_images(config.images, say), []
@@ -95,11 +109,17 @@ def _question_fault(unified, question, choices) -> str:
   return ''
 
 
-def image_fault(name: str) -> str:
-  """Returns why an image file cannot be read; '' for a readable image."""
+def image_fault(name: str, path=None) -> str:
+  """Returns why an image cannot be read; '' for a readable image.
+
+  Args:
+    name: path as text, or the name of an image inside another file.
+    path: a `storage.path` or `StoredImage`; None for the path of the name.
+  """
   try:
     user_text.check('its name', name)
-    image_reader.load_image(storage.path(name), _CHECKED_SIZE)
+    path = storage.path(name) if path is None else path
+    image_reader.load_image(path, _CHECKED_SIZE)
   except ValueError as error:
     return str(error).partition('cannot be read: ')[2] or str(error)
   return ''

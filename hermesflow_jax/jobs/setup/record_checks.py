@@ -15,6 +15,8 @@ from hermesflow_jax.sequences import known_words
 
 # Number of ids that a warning names.
 _LISTED = 10
+# Records whose texts are looked at for warnings beside faults.
+_WARNED = 10_000
 
 
 def load_text_checks(
@@ -56,7 +58,7 @@ def read_records(
   count: int,
   unified: unified_model.UnifiedModel,
   console: terminal.Console,
-) -> list[dict]:
+) -> Sequence[dict]:
   """Reads records before any weight is read, with all their faults at once.
 
   Args:
@@ -77,14 +79,16 @@ def read_records(
   checked = []
 
   def check(record):
-    checked.append(record)
+    # Memory must not hold a large set.
+    if len(checked) < _WARNED:
+      checked.append(record)
     check_questions(unified, record)
 
   try:
     if source.on_error == 'skip':
-      records = record_files.read_records(source)
+      records = record_files.open_records(source)
     else:
-      records = record_files.read_records(source, check=check, opened=count)
+      records = record_files.open_records(source, check=check, opened=count)
   except ValueError:
     # The user mends long captions together with the faults.
     report_misread(unified, [r for r in checked if r['caption']], console)

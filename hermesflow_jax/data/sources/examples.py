@@ -1,0 +1,201 @@
+"""Checked examples of a data set, read at random for Grain."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import hashlib
+import json
+
+from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import input_faults
+from hermesflow_jax.data import record_values
+from hermesflow_jax.data.sources import example_checks
+from hermesflow_jax.data.sources import rows
+from hermesflow_jax.data.sources import stored_image
+
+
+class ValidRecords(Sequence):
+  """Records without faults; memory holds their positions alone.
+
+  A record is read from its file whenever it is taken, so a set may be larger
+  than memory. `pipeline.batches` reads it with threads.
+
+  Args:
+    data: all records.
+    checker: checks that return an example.
+    numbers: positions of the valid records.
+
+  Attributes:
+    folder: folder of the images.
+  """
+
+  def __init__(
+    self,
+    data: rows.Rows,
+    checker: example_checks.Checker,
+    numbers: Sequence[int],
+  ):
+    self._data, self._checker, self._numbers = data, checker, numbers
+    self.folder = checker.folder
+
+  def __len__(self):
+    return len(self._numbers)
+
+  def __getitem__(self, index):
+    if isinstance(index, slice):
+      return [self[n] for n in range(*index.indices(len(self)))]
+    value, _ = record_values.normalize(self._data.read(self._numbers[index]))
+    return self._checker.read(value)
+
+  def place(self, index: int) -> str:
+    """Returns where a record stands, for messages, e.g. 'line 3'."""
+    return self._data.place(self._numbers[index])
+
+
+class Examples(ValidRecords):
+  """Valid records with ids of their own; memory holds ids and positions.
+
+  Args:
+    data: all records.
+    checker: checks that return an example.
+    numbers: positions of the examples among the records.
+    ids: their ids.
+  """
+
+  def __init__(
+    self,
+    data: rows.Rows,
+    checker: example_checks.Checker,
+    numbers: Sequence[int],
+    ids: Sequence[str],
+  ):
+    super().__init__(data, checker, numbers)
+    self._ids = ids
+
+  def __getitem__(self, index):
+    example = super().__getitem__(index)
+    if isinstance(index, slice):
+      return example
+    return example | {'id': self._ids[index]}
+
+
+def check_all(
+  data: rows.Rows,
+  checker: example_checks.Checker,
+  origin: str,
+  on_error: str,
+  say: Callable[[str], None],
+  check: Callable[[dict], None] = lambda example: None,
+  opened: int | None = 0,
+  faults: Sequence[str] = (),
+) -> Examples:
+  """Checks all records, and returns those without faults, sorted by id.
+
+  Args:
+    data: records.
+    checker: checks of a record.
+    origin: name of the data set, which begins messages.
+    on_error: 'raise', or 'skip' to leave out records with faults.
+    say: receives a line for each record that is left out.
+    check: see `record_files.read_records`.
+    opened: see `record_files.read_records`.
+    faults: faults that were found before.
+
+  Raises:
+    ValueError: one line with the first faults and their number.
+  """
+  faults, odd = list(faults), record_values.OddCharacters()
+  # First record of each id, also of records with faults.
+  firsts, ids, repeats = {}, {}, {}
+  text_only = without_questions = 0
+  for number in range(len(data)):
+    place, problems = data.place(number), example_checks.Faults()
+    value = odd.normalize(place, data.read(number))
+    if checker.skips(value):
+      text_only += 1
+      continue
+    example = checker.check(value, problems)
+    without_questions += problems.only_questions
+    texts = problems.texts
+    if example:
+      name = example['id']
+      if name in ids and data.has_repeated_ids and not checker.needs_questions:
+        repeats[name] = repeats.get(name, 1) + 1
+        name = f'{name}.{repeats[name]}'
+      firsts.setdefault(name, number)
+      if name in ids:
+        texts.append(f'duplicate id {name!r}')
+      input_faults.attempt(texts, check, example)
+      if not texts:
+        ids[name] = number
+    if texts:
+      faults.append(f'{place}: {"; ".join(texts)}')
+  odd.report(origin, say)
+  _report_left_out(data, text_only, without_questions, origin, say)
+  if on_error == 'raise':
+    images = [
+      _image(data, checker, firsts[name], name)
+      for name in sorted(firsts)[:opened]
+    ]
+    faults += image_reader.faults_of_all(images, bool(faults))
+  if not ids and not faults:
+    faults.append('there is no record')
+  input_faults.raise_or_report(faults, len(ids), on_error, say, origin)
+  names = sorted(ids)
+  return Examples(data, checker, [ids[name] for name in names], names)
+
+
+def _image(data, checker, number, name):
+  """Returns (beginning of a message, path of the image or None) of a record."""
+  value, _ = record_values.normalize(data.read(number))
+  example = checker.check(value, example_checks.Faults())
+  return f'{data.place(number)}: id {name!r}', example and example['path']
+
+
+def _report_left_out(data, text_only, without_questions, origin, say):
+  """Reports records of text alone.
+
+  Raises:
+    ValueError: no record has questions.
+  """
+  if text_only:
+    say(f'{origin}: {text_only} records of text alone are left out')
+  if without_questions > 1 and without_questions == len(data) - text_only:
+    raise ValueError(
+      f'{origin}: records must have questions, which score drawn images, got '
+      f'none in {without_questions} records; give a file of TIFA questions '
+      '(--config.files.questions, of pair_dpo --config.files.inputs.questions).'
+      ' Captions alone work in configs/data.py and configs/understand.py'
+    )
+
+
+def content_hash(data: rows.Rows) -> str:
+  """Returns a SHA-256 over the texts of all records.
+
+  Args:
+    data: records; images inside other files are left out, see
+      `image_folder.content_hash`.
+  """
+  total = hashlib.sha256()
+  for number in range(len(data)):
+    value = data.read(number)
+    if isinstance(value, dict):
+      value = {
+        key: item
+        for key, item in value.items()
+        if not isinstance(item, stored_image.StoredImage)
+      }
+    total.update(json.dumps(value, sort_keys=True, default=str).encode())
+  return total.hexdigest()
+
+
+def image_folder_of(data: rows.Rows, images: str) -> image_folder.ImageFolder:
+  """Returns the folder that image paths of a data set are relative to.
+
+  Args:
+    data: records.
+    images: folder that the user names; '' for the default of the form.
+  """
+  if data.form in ('webdataset', 'tfds'):
+    return image_folder.ImageFolder('.')
+  return image_folder.ImageFolder(images or data.folder)

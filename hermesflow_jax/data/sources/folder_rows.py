@@ -1,0 +1,154 @@
+"""Folders of images: with a metadata file, or with a text file per image.
+
+The metadata file is Hugging Face's imagefolder: `metadata.jsonl` or
+`metadata.csv` with `file_name`, relative to the folder, and columns of any
+name. Otherwise the caption of a.png is the text of a.txt.
+"""
+
+from collections.abc import Sequence
+import pathlib
+
+from hermesflow_jax.data import image_listing
+from hermesflow_jax.data.sources import byte_ranges
+from hermesflow_jax.data.sources import json_rows
+from hermesflow_jax.data.sources import record_names
+from hermesflow_jax.data.sources import rows
+from hermesflow_jax.data.sources import tables
+from hermesflow_jax.runtime import storage
+
+METADATA = ('metadata.jsonl', 'metadata.csv', 'metadata.tsv')
+# Columns that hold captions if no setting names the column; the first counts.
+CAPTIONS = ('caption', 'text', 'description')
+# Bytes of the longest caption file.
+_MOST_BYTES = 2**16
+
+
+class MetadataRows(rows.Rows):
+  """Rows of a metadata file in our field names.
+
+  Args:
+    inner: the rows as the file has them.
+    folder: folder that `file_name` is relative to.
+  """
+
+  form = 'imagefolder'
+
+  def __init__(self, inner: rows.Rows, folder: pathlib.PurePath):
+    self._inner, self.folder = inner, str(folder)
+
+  def __len__(self):
+    return len(self._inner)
+
+  def place(self, number):
+    """See `Rows`."""
+    return self._inner.place(number)
+
+  def read(self, number):
+    """See `Rows`."""
+    record = self._inner.read(number)
+    if not isinstance(record, dict):
+      return record
+    name = record.get('file_name')
+    named = {'img_path': name}
+    if isinstance(name, str):
+      named['id'] = record_names.id_of(_without_suffix(name) or '?')
+    column = next((key for key in CAPTIONS if key in record), None)
+    if column:
+      named['caption'] = record[column]
+    return named | record
+
+
+class TextFileRows(rows.Rows):
+  """Images with a text file of the same name.
+
+  Args:
+    folder: the folder, a `storage.path`.
+    names: images, relative to the folder, sorted.
+  """
+
+  form = 'imagefolder'
+
+  def __init__(self, folder: pathlib.PurePath, names: Sequence[str]):
+    self._root, self.folder, self._names = folder, str(folder), list(names)
+    stems = set()
+    # Images that share their name but for the suffix: full names are ids.
+    self._repeated = set()
+    for name in self._names:
+      stem = _without_suffix(name)
+      (self._repeated if stem in stems else stems).add(stem)
+
+  def __len__(self):
+    return len(self._names)
+
+  def place(self, number):
+    """See `Rows`."""
+    return self._names[number]
+
+  def read(self, number):
+    """See `Rows`."""
+    name = self._names[number]
+    stem = _without_suffix(name)
+    file = self._root / f'{stem}.txt'
+    try:
+      with byte_ranges.opened(file) as opened:
+        data = opened.read(_MOST_BYTES + 1)
+    except ValueError:
+      return ValueError(f'there is no caption file {file}')
+    if len(data) > _MOST_BYTES:
+      return ValueError(f'{file} must have at most {_MOST_BYTES} bytes')
+    return {
+      'id': record_names.id_of(name if stem in self._repeated else stem),
+      'img_path': name,
+      'caption': data.decode('utf-8-sig', 'surrogateescape').strip(),
+    }
+
+
+def open_folder(folder: pathlib.PurePath) -> rows.Rows:
+  """Returns the records of a folder of images.
+
+  Args:
+    folder: the folder, a `storage.path`.
+
+  Raises:
+    ValueError: the folder has no image, no metadata file and no text file.
+  """
+  for name in METADATA:
+    if (folder / name).is_file():
+      return MetadataRows(open_table(folder / name), folder)
+  parts = [
+    name for name in storage.list_names(folder) for file in METADATA
+    if (folder / name / file).is_file()
+  ]  # fmt: skip
+  if parts:
+    raise ValueError(
+      f'{folder} must have {METADATA[0]}, got it in {", ".join(sorted(parts))}'
+      f'; give the folder of one split, e.g. {folder / min(parts)}'
+    )
+  names, others = image_listing.list_folder(folder)
+  texts = sum(name.lower().endswith('.txt') for name in others)
+  if not names or not texts:
+    raise ValueError(
+      f'{folder} must have images with captions, got {len(names)} images and '
+      f'{texts} text files; write a .txt file beside each image, or '
+      f'{METADATA[0]} with "file_name" and "text"'
+    )
+  return TextFileRows(folder, names)
+
+
+def open_table(path: pathlib.PurePath) -> rows.Rows:
+  """Returns the rows of a table by its suffix: JSON lines, CSV or TSV.
+
+  Args:
+    path: file, a `storage.path`.
+
+  Raises:
+    ValueError: the file cannot be read.
+  """
+  if path.suffix.lower() in ('.csv', '.tsv'):
+    return tables.CsvRows(path)
+  return json_rows.index_file(path)
+
+
+def _without_suffix(name: str) -> str:
+  suffix = pathlib.PurePosixPath(name).suffix
+  return name.removesuffix(suffix)

@@ -1,0 +1,205 @@
+"""Webdataset shards: tar archives whose files with one key form a record.
+
+The key is the path up to the first dot of the file name: 000/a.jpg, 000/a.txt
+and 000/a.json belong together and stand side by side. The caption is the text
+file, or a field of the JSON file, which may also hold `prompt`, `questions` and
+`conversations`.
+"""
+
+import array
+import bisect
+from collections.abc import Sequence
+import functools
+import glob
+import itertools
+import pathlib
+import re
+
+from hermesflow_jax.data.sources import byte_ranges
+from hermesflow_jax.data.sources import folder_rows
+from hermesflow_jax.data.sources import record_names
+from hermesflow_jax.data.sources import rows
+from hermesflow_jax.data.sources import stored_image
+from hermesflow_jax.data.sources import tar_members
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import strict_json
+
+# Extensions of the parts of a record, in order of preference.
+_IMAGES = ('png', 'jpg', 'jpeg', 'webp')
+_TEXTS = ('txt', 'text', 'caption', 'cap')
+_JSON = ('json',)
+# Part of a file name that counts up, or names alternatives.
+_BRACES = re.compile(r'\{([^{}]*)\}')
+_RANGE = re.compile(r'(\d+)\.\.(\d+)')
+_MOST_SHARDS = 1_000_000
+# Fields of the JSON file that a record keeps.
+_KEPT = ('prompt', 'questions', 'conversations')
+
+
+def is_pattern(name: str) -> bool:
+  """Returns whether a setting names tar shards by their suffix."""
+  return bool(re.search(r'\.tar(\.\w+)?$|\.t[gbx]z2?$', name.lower()))
+
+
+def shards(pattern: str) -> list[pathlib.PurePath]:
+  """Returns the shards that a pattern names, in order.
+
+  Args:
+    pattern: e.g. 'shards/{000..010}.tar', 'shards/*.tar', 'a.tar', or a folder.
+
+  Raises:
+    ValueError: shards are missing; the first ten are named.
+  """
+  names = _expanded(pattern)
+  paths, missing = [], []
+  for name in names:
+    path = storage.path(name)
+    if storage.is_local(path) and path.is_dir():
+      matches = sorted(path.glob('*.tar'))
+    elif any(sign in name for sign in '*?['):
+      local = storage.is_local(path)
+      matches = sorted(glob.glob(str(path))) if local else storage.glob(name)
+    else:
+      matches = [path] if path.is_file() else []
+    if not matches:
+      missing.append(name)
+    paths += map(storage.path, matches)
+  if missing:
+    more = f' and {len(missing) - 10} more' if len(missing) > 10 else ''
+    raise ValueError(
+      'annotations must name existing tar shards, got none for '
+      f'{", ".join(missing[:10])}{more}; check the numbers of {pattern}'
+    )
+  return paths
+
+
+def _expanded(pattern) -> list[str]:
+  """Returns the names that braces stand for, as in a shell."""
+  parts, count = [], 1
+  for index, text in enumerate(_BRACES.split(pattern)):
+    options = [text] if index % 2 == 0 else _options(text)
+    count *= len(options)
+    if count > _MOST_SHARDS:
+      raise ValueError(
+        f'annotations must name at most {_MOST_SHARDS} shards, got {pattern}'
+      )
+    parts.append(options)
+  return [''.join(choice) for choice in itertools.product(*parts)]
+
+
+def _options(text) -> Sequence[str]:
+  match = _RANGE.fullmatch(text)
+  if not match:
+    return text.split(',')
+  first, last = int(match[1]), int(match[2])
+  if last - first > _MOST_SHARDS:
+    raise ValueError(
+      f'annotations must name at most {_MOST_SHARDS} shards, got {{{text}}}'
+    )
+  return [f'{n:0{len(match[1])}}' for n in range(first, last + 1)]
+
+
+class WebdatasetRows(rows.Rows):
+  """Records of tar shards by the byte offsets of their files.
+
+  Args:
+    paths: shards.
+
+  Raises:
+    ValueError: a shard cannot be read; all such shards are named.
+  """
+
+  form = 'webdataset'
+
+  def __init__(self, paths: Sequence[pathlib.PurePath]):
+    self._paths = list(paths)
+    # First record of each shard.
+    self._firsts = array.array('Q')
+    self._keys = []
+    # Start and length of the image, the text and the JSON of each record; 0
+    # for none. A header comes first, so nothing starts at 0.
+    self._parts = array.array('Q')
+    self._suffixes = []
+    faults = []
+    for path in self._paths:
+      self._firsts.append(len(self._keys))
+      try:
+        self._index(path)
+      except ValueError as error:
+        faults.append(str(error))
+    if faults:
+      raise ValueError('; '.join(faults[:10]))
+    self._stamps = [storage.version_stamp(path) for path in self._paths]
+
+  def _index(self, path):
+    """Adds the records of a shard."""
+    for key, files in itertools.groupby(
+      tar_members.members(path), lambda member: _split(member.name)[0]
+    ):
+      by_suffix = {_split(file.name)[1]: file for file in files}
+      chosen = [
+        next((by_suffix[s] for s in suffixes if s in by_suffix), None)
+        for suffixes in (_IMAGES, _TEXTS, _JSON)
+      ]
+      if not any(chosen):
+        continue
+      self._keys.append(key)
+      image = chosen[0]
+      suffix = _split(image.name)[1] if image else ''
+      self._suffixes.append(_IMAGES.index(suffix) if image else None)
+      for file in chosen:
+        self._parts.extend((file.start, file.length) if file else (0, 0))
+
+  def __len__(self):
+    return len(self._keys)
+
+  def _shard(self, number) -> int:
+    return bisect.bisect_right(self._firsts, number) - 1
+
+  def place(self, number):
+    """See `Rows`."""
+    return f'{self._paths[self._shard(number)]}: {self._keys[number]}'
+
+  def _part(self, number, part):
+    """Returns the bytes of a part of a record; None if it has none."""
+    start, length = self._parts[6 * number + 2 * part :][:2]
+    if not start:
+      return None
+    return byte_ranges.read(self._paths[self._shard(number)], start, length)
+
+  def read(self, number):
+    """See `Rows`."""
+    key = self._keys[number]
+    record = {'id': record_names.id_of(key)}
+    data = self._part(number, 2)
+    if data is not None:
+      try:
+        values = strict_json.loads(data, 'the JSON file')
+      except ValueError as error:
+        return error
+      record |= {name: values[name] for name in _KEPT if name in values}
+      captions = [n for n in folder_rows.CAPTIONS if n in values]
+      if captions:
+        record['caption'] = values[captions[0]]
+      record = values | record
+    text = self._part(number, 1)
+    if text is not None:
+      record['caption'] = text.decode('utf-8-sig', 'surrogateescape').strip()
+    suffix = self._suffixes[number]
+    if suffix is None:
+      return ValueError(
+        f'a record must have an image ({", ".join(_IMAGES)}), got none'
+      )
+    record['image_file'] = stored_image.StoredImage(
+      f'{self._paths[self._shard(number)]}/{key}.{_IMAGES[suffix]}',
+      functools.partial(self._part, number, 0),
+      f'{self._stamps[self._shard(number)]} {self._parts[6 * number]}',
+    )
+    return record
+
+
+def _split(name: str) -> tuple[str, str]:
+  """Returns (key, extension) of a path in a shard."""
+  folder, slash, file = name.removeprefix('./').rpartition('/')
+  stem, _, suffix = file.partition('.')
+  return folder + slash + stem, suffix.lower()
