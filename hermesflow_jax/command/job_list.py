@@ -17,6 +17,7 @@ JOBS = {
   'benchmark': 'jobs.benchmark',
   'data': 'jobs.data',
   'judge': 'jobs.judge',
+  'questions': 'jobs.questions',
   'fine_tune': 'jobs.fine_tune',
 }
 

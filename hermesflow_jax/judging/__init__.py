@@ -12,6 +12,8 @@
   endpoint_judge     a judge that asks an endpoint
   model_judge        a judge that asks another model
   file_judge         a judge whose answers are in files
+  question_writer    questions about captions, by a language model
+  imported_judge     a function of the user
   question_files     images and questions for other judges, and their answers
 
 `evaluation.gap` has the protocol `Judge`.

@@ -88,19 +88,21 @@ class ChatEndpoint:
     """
     return self._ask(text, image_url, self.config.retries)
 
-  def probe(self) -> None:
-    """Asks about a grey image, with at most one retry.
+  def probe(self, with_image: bool = True) -> None:
+    """Asks a question with a known answer, with at most one retry.
+
+    Args:
+      with_image: whether the question is about a grey image.
 
     Raises:
       ValueError: there is no reply.
     """
-    picture = image_url(np.full((64, 64, 3), 128, np.uint8))
+    text, picture = 'Is 2 more than 1? Reply yes or no.', ''
+    if with_image:
+      text = 'Is this image grey? Reply yes or no.'
+      picture = image_url(np.full((64, 64, 3), 128, np.uint8))
     try:
-      self._ask(
-        'Is this image grey? Reply yes or no.',
-        picture,
-        min(1, self.config.retries),
-      )
+      self._ask(text, picture, min(1, self.config.retries))
     except ConnectionError as error:
       raise ValueError(
         f'{error}; start the endpoint, or give {self._setting}.probe=False'

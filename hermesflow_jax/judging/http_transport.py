@@ -69,7 +69,12 @@ class Transport:
       RequestFault: the endpoint cannot be reached, refuses the request, or
         replies with something else than JSON.
     """
-    headers = {'Content-Type': 'application/json', 'Accept': 'application/json'}
+    headers = {
+      'Content-Type': 'application/json',
+      'Accept': 'application/json',
+      # Some services refuse the default of urllib.
+      'User-Agent': 'hermesflow_jax',
+    }
     if self.key:
       headers['Authorization'] = f'Bearer {self.key}'
     request = urllib.request.Request(

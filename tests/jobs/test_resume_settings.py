@@ -50,7 +50,7 @@ PATHS = {
   + ' '.join(f'files.{name}' for name in SOURCE),
   learn: f'{PARTS} pairs reference images',
   pair_dpo: f'{PARTS} play.encoders.bert play.encoders.sentence '
-  + 'judge.init_from judge.tokenizer judge.text '
+  'judge.init_from judge.tokenizer judge.text '
   + ' '.join(
     f'files.{part}.{name}' for part in ('inputs', 'held_out') for name in SOURCE
   ),
