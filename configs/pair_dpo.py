@@ -103,11 +103,15 @@ def shapes():
   play.answer_matcher = 'ngram'  # With free_answers: finds the nearest choice.
 
   # Pairs.
-  # ngram, bert, sentence, or a function of your own (docs/scorers.md).
+  # ngram, bert, sentence, clip, likelihood, or a function of your own
+  # (docs/scorers.md).
   play.caption_scorer = 'ngram'
+  # answers, soft, caption_likelihood, clip, or a function of your own.
+  play.image_scorer = 'answers'  # Paper.
   play.encoders = {  # Read only by a scorer or a matcher that needs them.
     'bert': 'checkpoints/bert-large-uncased',
     'sentence': 'checkpoints/all-mpnet-base-v2',
+    'clip': 'checkpoints/clip-vit-large-patch14',
     'dtype': 'float32',
   }
   play.shard = 300  # Inputs that are curated at once.
@@ -115,6 +119,7 @@ def shapes():
     'least_win': 0.6,  # Score of a winning image; official.
     'least_margin': 0.0,
     'both': True,  # Ours: inputs with both pairs alone.
+    'least_score': None,  # Instead of least_win, with clip and the like.
   }
 
   # Learning. SFT weights, masks and drop_condition are ours, the best of

@@ -14,6 +14,7 @@ import numpy as np
 from hermesflow_jax.data import input_set
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import scored_images
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_similarity
 
@@ -116,7 +117,12 @@ def evaluate(
     judged, own = unified.answer(codes, inputs.questions), None
   return score_answers(
     inputs,
-    np.asarray(similarity(captions, inputs.captions)),
+    scored_images.score_captions(
+      similarity,
+      captions,
+      inputs.captions,
+      scored_images.ScoredImages(unified, inputs.ids, inputs.codes),
+    ),
     codes,
     captions,
     answers,

@@ -191,7 +191,7 @@ def run(
     return None
   candidates = gathering.collect(store, inputs, config.shard)
   pairs = pair_selection.select_pairs(
-    candidates, inputs.ids, config.rules, previous
+    candidates, inputs.ids, config.pair_rules, previous
   )
   if config.official:
     # Not under the lock: all processes meet here, and one would wait for it.
@@ -243,6 +243,7 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     config.captions,
     job_scoring.make_caption_scorer(config, unified.mesh),
     number_bounds.seed_of_round(config.seed, config.round),
+    job_scoring.make_image_scorer(config, unified.mesh),
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))
   store = shards.Shards(root / 'shards', len(spans))

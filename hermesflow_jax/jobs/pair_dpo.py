@@ -289,6 +289,7 @@ def play_data(
     judge=judge,
     judge_record=record,
     similarity=job_scoring.make_caption_scorer(config.play, base.mesh),
+    image_scorer=job_scoring.make_image_scorer(config.play, base.mesh),
     unseen=unseen,
     publish=official_files.make_writer(files and files.inputs, console)
     if config.official

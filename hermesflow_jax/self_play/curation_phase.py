@@ -84,6 +84,7 @@ def gather_candidates(
     config.captions,
     this_round.data.similarity,
     number_bounds.seed_of_round(config.seed, this_round.number),
+    this_round.data.image_scorer,
   )
   store = _shards(this_round, 'candidates')
   gathering.gather(
@@ -123,7 +124,7 @@ def make_pairs(
   """
   config, inputs = this_round.config, this_round.inputs
   pairs = pair_selection.select_pairs(
-    candidates, inputs.ids, config.rules, previous
+    candidates, inputs.ids, config.pair_rules, previous
   )
   _write_pairs(this_round, candidates, pairs)
   curation = {'drops': pair_files.drop_counts(pairs)}

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import typing
 
+from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
@@ -82,6 +83,8 @@ class PlayData:
     judge_record: `name` of the judge, `gap.BASE_MODEL` for the base model; and
       where they apply its `model`, `prompt` and `host`. JSON types.
     similarity: caption scorer, compares captions with the true captions.
+    image_scorer: scores the images that are drawn for the inputs; None: by the
+      share of right answers.
     unseen: inputs for evaluation whose captions no round has: more inputs, or
       some from `held_out`; None for none.
     publish: (folder, inputs, pairs, decode) -> None, writes a round's pairs for
@@ -94,6 +97,7 @@ class PlayData:
   judge: gap.Judge
   judge_record: dict[str, str]
   similarity: Callable
+  image_scorer: candidate_generation.ImageScorer | None = None
   unseen: input_set.Inputs | None = None
   publish: Callable | None = None
 

@@ -156,6 +156,7 @@ def train(
     identity=identity,
     label='fine-tuning',
     console=console,
+    runs_ahead=jax.default_backend() != 'cpu',
   )
   return resume.run_resumable(run).model
 

@@ -46,10 +46,10 @@ PATHS = {
   generate: f'{PARTS} file image mask',
   # `images` of `understand` are names in its results, compared with hashes.
   understand: f'{PARTS} ' + ' '.join(f'files.{name}' for name in SOURCE),
-  curate: f'{PARTS} before encoders.bert encoders.sentence '
+  curate: f'{PARTS} before encoders.bert encoders.sentence encoders.clip '
   + ' '.join(f'files.{name}' for name in SOURCE),
   learn: f'{PARTS} pairs reference images',
-  pair_dpo: f'{PARTS} play.encoders.bert play.encoders.sentence '
+  pair_dpo: f'{PARTS} play.encoders.bert play.encoders.sentence play.encoders.clip '
   'judge.init_from judge.tokenizer judge.text '
   + ' '.join(
     f'files.{part}.{name}' for part in ('inputs', 'held_out') for name in SOURCE

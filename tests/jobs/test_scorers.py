@@ -6,11 +6,9 @@ import threading
 import command_line
 import curate_runs
 import jax
-import numpy as np
 import pytest
 import text_encoders
 
-from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.scoring import choice_matchers
@@ -29,23 +27,6 @@ def encoders():
     'bert': str(text_encoders.converted('bert')),
     'sentence': str(text_encoders.converted('mpnet')),
   }
-
-
-@pytest.fixture
-def few(monkeypatch):
-  """Candidates without any sampling: captions by the inputs' names."""
-
-  def generate(unified, inputs, config):
-    names = [int(name.rpartition('-')[2]) for name in inputs.ids]
-    captions = [
-      [f'a ring {"and a dog " * (n % 3)}', f'two cups {n % 2}'] for n in names
-    ]
-    codes = np.arange(len(names) * 2 * 16, dtype=np.int32) % 7
-    answers = [[q['answer'] for q in of_input] for of_input in inputs.questions]
-    answers = [answer for answer in answers for _ in range(2)]
-    return captions, codes.reshape(len(names), 2, 16), answers
-
-  monkeypatch.setattr(candidate_generation, 'generate', generate)
 
 
 def scores_of(folder):
@@ -238,7 +219,7 @@ def test_hashes_are_read_before_one_process_asks_for_them(
   """All processes read a checkpoint together; the first alone would fail."""
   read = []
   monkeypatch.setattr(
-    job_scoring.text_encoder_folder, 'content_hash', read.append
+    encoder_settings.text_encoder_folder, 'content_hash', read.append
   )
 
   class Play(scorer_settings.ScorerSettings):
