@@ -201,6 +201,7 @@ def write_model(
       name: (entry.shape, _stored_dtype(entry.dtype, dtype))
       for name, entry in entries.items()
     }
+    destination.check_space(folder, safetensors_file.size_of(specs))
     folder.mkdir()
 
     def make(name):

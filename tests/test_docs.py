@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import looped_layers
 import numpy as np
 import pytest
 
@@ -167,6 +168,7 @@ def test_the_examples_of_extending_run(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(methods, 'METHODS', dict(methods.METHODS))
   monkeypatch.setattr(text_similarity, 'SCORERS', dict(text_similarity.SCORERS))
+  looped_layers.loop_layers(monkeypatch)
   names = {}
   for block in blocks('docs/extending.md', 'python'):
     exec(compile(block, 'docs/extending.md', 'exec'), names)

@@ -57,8 +57,7 @@ class Settings(reading_model.ReadingSettings, scorer_settings.ScorerSettings):
     share: which share to curate, 0 to `shares` - 1.
     shares: processes that divide the shards. All write into the same
       `--workdir`; the last to finish writes the pairs.
-    official: whether to write also files for the official code, with PNG
-      images; see `curation.official_pair_writer`.
+    official: whether to write files of `curation.official_pair_writer`, too.
   """
 
   world: shape_world.World
@@ -152,6 +151,7 @@ def run(
     dataclasses.replace(config, share=0, shares=1),
     console,
     'manifest.json',
+    curation_folder.is_manifest,
     contents=job_start.input_hashes(parts.text, images)
     | job_scoring.encoder_hashes(config)
     | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},
@@ -174,7 +174,7 @@ def run(
       root, config.files, unified.decode, console
     )
     return manifest
-  inputs = _read_inputs(config, unified, root, console)
+  inputs = read_inputs(config, unified, root, console)
   same_inputs = config.before and not config.fresh_inputs
   if same_inputs and previous.keys().isdisjoint(inputs.ids):
     raise ValueError(
@@ -218,8 +218,8 @@ def _check_files(config, path, console) -> tuple[dict | None, list]:
   return record_files.file_hashes(config.files), images
 
 
-def _read_inputs(config, unified, root, console) -> input_set.Inputs:
-  """Reads and encodes the round inputs."""
+def read_inputs(config, unified, root, console) -> input_set.Inputs:
+  """Returns the inputs of the round, with image codes; see `run`."""
   rows = job_inputs.read_inputs(
     unified,
     config.files,

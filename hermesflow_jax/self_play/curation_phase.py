@@ -133,15 +133,18 @@ def make_pairs(
   else:
     if self_scores is None:
       self_scores = candidates.image_scores
+    store = _shards(this_round, 'judged')
     judged = judge_agreement.judge_candidates(
       this_round.data.judge,
       inputs,
       candidates.codes,
       pairs,
-      _shards(this_round, 'judged'),
+      store,
       config.shard,
     )
     curation |= judge_agreement.measure_agreement(self_scores, *judged)
+    if used := judge_agreement.total_usage(store):
+      curation['judge_usage'] = used
   curation['seconds'] = time.perf_counter() - began
   output_files.write_atomically(
     this_round.folder / 'curation.json', output_files.json_text(curation)

@@ -166,6 +166,28 @@ def test_a_scorer_of_the_user_makes_pairs(base, few, tmp_path, monkeypatch):
     )
 
 
+def test_scores_that_are_no_numbers_end_a_job_with_a_line(
+  start, base, few, tmp_path
+):
+  (tmp_path / 'nan_of_user.py').write_text(
+    'def scorer(candidates, references):\n'
+    '  return [float("nan")] * len(candidates)\n'
+  )
+  command_line.one_line(
+    start(
+      CURATE,
+      f'--config.init_from={base}',
+      '--config.inputs=2',
+      '--config.images=2',
+      '--config.captions=[{"temperature": 1.0, "top_k": 1}, '
+      '{"temperature": 1.0, "top_k": 2}]',
+      '--config.caption_scorer=nan_of_user:scorer',
+    ),
+    'caption_scorer nan_of_user:scorer must return float[4] with finite values '
+    "above -1, got nan for the caption 'a ring",
+  )
+
+
 @pytest.mark.parametrize('on_devices', [False, True])
 def test_only_a_scorer_on_devices_is_called_by_all_processes(
   base, few, tmp_path, monkeypatch, on_devices

@@ -114,6 +114,7 @@ def test_a_scorer_of_the_user_may_use_devices(encoders, user_module):
     ('import no_such_module', 'ModuleNotFoundError: No module named'),
     ('def scorer(:', 'SyntaxError'),
     ('raise SystemError("x\\ny")', 'SystemError: x y'),
+    ('import sys\nsys.exit(3)', 'SystemExit: 3'),
     ('scorer = 3', 'must be a function, got .* which is int'),
   ],
 )

@@ -35,7 +35,7 @@ def check(config, flag: str) -> None:
     ValueError: an encoder is missing (with the command that converts it), or
       a function of the user cannot be imported.
   """
-  scorer, matcher = config.caption_scorer, config.answer_matcher
+  scorer = config.caption_scorer
   if name := caption_scorers.encoder_of(scorer):
     advice = f'give {flag}.caption_scorer=ngram, {_NO_ENCODER}'
     config.encoders.check(name, advice)
@@ -46,8 +46,21 @@ def check(config, flag: str) -> None:
     config.encoders.check(name, advice)
   elif imported_function.is_path(config.image_scorer):
     imported_function.load(f'{flag}.image_scorer', config.image_scorer)
-  if not config.free_answers:
-    return
+  if config.free_answers:
+    check_matcher(config, flag)
+
+
+def check_matcher(config, flag: str) -> None:
+  """Checks the matcher; see `check`.
+
+  Args:
+    config: see the module.
+    flag: see `check`.
+
+  Raises:
+    ValueError: see `check`.
+  """
+  matcher = config.answer_matcher
   if name := choice_matchers.encoder_of(matcher):
     advice = f'give {flag}.answer_matcher=ngram, {_NO_ENCODER}'
     config.encoders.check(name, advice)
@@ -72,6 +85,19 @@ def encoder_hashes(config) -> dict[str, Callable]:
   }
   if config.free_answers:
     names.add(choice_matchers.encoder_of(config.answer_matcher))
+  return _hashes(config, names)
+
+
+def matcher_hashes(config) -> dict[str, Callable]:
+  """Returns the functions of `encoder_hashes` for the matcher alone.
+
+  Args:
+    config: see the module.
+  """
+  return _hashes(config, {choice_matchers.encoder_of(config.answer_matcher)})
+
+
+def _hashes(config, names) -> dict[str, Callable]:
   hashes = {
     name: config.encoders.content_hash(name)
     for name in encoder_settings.SOURCES
@@ -92,6 +118,17 @@ def make_caption_scorer(config, mesh) -> text_similarity.Scorer:
   """
   encoders = text_encoder.TextEncoders(config.encoders, mesh)
   return caption_scorers.make(config.caption_scorer, encoders)
+
+
+def make_matcher(config, mesh) -> text_similarity.Matcher:
+  """Returns the matcher of free answers; its encoder is read at its first use.
+
+  Args:
+    config: see the module.
+    mesh: device mesh.
+  """
+  encoders = text_encoder.TextEncoders(config.encoders, mesh)
+  return choice_matchers.make(config.answer_matcher, encoders)
 
 
 def make_image_scorer(config, mesh) -> Callable | None:
@@ -124,8 +161,7 @@ def place_on_mesh(
   """
   matcher = text_similarity.nearest_choices
   if play.free_answers:
-    encoders = text_encoder.TextEncoders(play.encoders, mesh)
-    matcher = choice_matchers.make(play.answer_matcher, encoders)
+    matcher = make_matcher(play, mesh)
   return job_model.place_on_mesh(
     config, parts, mesh, console, play.answering, play.caption_prompt, matcher
   )
