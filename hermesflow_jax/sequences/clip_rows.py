@@ -79,6 +79,66 @@ def clip_parts(
   return image, jax.tree.map(lambda a: a[:, size:], rows), lengths
 
 
+def features_first(
+  vocab: vocabulary.Vocab,
+  system: Sequence[int],
+  features: int,
+  prompt: Sequence[int],
+) -> token_rows.Rows:
+  """Builds an image and a prompt in an order with simple attention masks.
+
+    features <|mmu|> system <|soi|> <|eoi|> prompt
+
+  All tokens see all features. With the features first, the keys of every token
+  are contiguous; the order of tokens changes nothing else, as
+  `features_first_layout` has their positions in the official row.
+
+  Args:
+    vocab: token ids.
+    system: ids of the system prompt.
+    features: S, features per image.
+    prompt: text ids.
+
+  Returns:
+    Rows [1, E] without pads or labels; the tokens at the features are pads.
+  """
+  row = [vocab.pad] * features + [vocab.mmu, *system, vocab.soi, vocab.eoi]
+  tokens = np.array([[*row, *prompt]], np.int32)
+  return token_rows.Rows(
+    tokens=tokens,
+    labels=np.full_like(tokens, token_rows.UNSCORED),
+    ar=np.ones_like(tokens),
+    valid=np.ones_like(tokens, bool),
+  )
+
+
+def features_first_layout(
+  size: int, features: int, start: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns positions and masks of `features_first`.
+
+  >>> positions, ends = features_first_layout(size=6, features=2, start=3)
+  >>> positions.tolist(), ends.tolist()
+  ([3, 4, 0, 1, 2, 5], [5, 5, 3, 4, 5, 6])
+
+  Args:
+    size: E, tokens of the row.
+    features: S, features per image.
+    start: position of the first feature in the official row.
+
+  Returns:
+    (positions int32[E] in the official row, ends int32[E] of the keys that a
+    token sees, from key 0 on).
+  """
+  index = np.arange(size, dtype=np.int32)
+  is_feature, is_head = index < features, index < features + start
+  positions = np.where(
+    is_feature, index + start, np.where(is_head, index - features, index)
+  )
+  ends = np.where(is_feature, features + start, index + 1)
+  return positions, ends
+
+
 def clip_mmu_rows(
   vocab: vocabulary.Vocab,
   system: Sequence[int],
