@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import looped_layers
+import numpy as np
 import pytest
 
 from conversions import convert
@@ -179,13 +180,19 @@ def test_the_examples_of_extending_run(monkeypatch, tmp_path):
 
 def test_the_scorer_of_a_user_scores(monkeypatch, tmp_path):
   from hermesflow_jax.scoring import caption_scorers
+  from hermesflow_jax.scoring import image_scorers
 
-  block = blocks('docs/scorers.md', 'python')[0]
-  (tmp_path / block.split('\n', 1)[0].removeprefix('# ')).write_text(block)
+  for block in blocks('docs/scorers.md', 'python')[:2]:
+    (tmp_path / block.split('\n', 1)[0].removeprefix('# ')).write_text(block)
   monkeypatch.chdir(tmp_path)
-  (name,) = set(re.findall(r'scorer=(\w+:\w+)', text('docs/scorers.md')))
-  scorer = caption_scorers.make(name, None)
+  names = dict(
+    re.findall(r'(caption|image)_scorer=(\w+:\w+)', text('docs/scorers.md'))
+  )
+  scorer = caption_scorers.make(names['caption'], None)
   assert scorer(['a red ring'], ['a blue ring']).tolist() == [0.5]
+  images = np.full((2, 3, 4, 4, 3), 7, np.uint8)
+  brightness = image_scorers.make(names['image'], None).function
+  assert brightness(images, None, None).tolist() == [[7.0] * 3] * 2
 
 
 def test_the_tutorials_files_are_read(monkeypatch, tmp_path):
