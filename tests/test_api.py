@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import jax
+import looped_layers
 import numpy as np
 import pytest
 
@@ -27,6 +28,14 @@ QUESTION = {
   'answer': 'red',
   'element_type': 'color',
 }
+
+
+@pytest.fixture(scope='module', autouse=True)
+def loops():
+  """Compiles loops over layers in place of copies."""
+  with pytest.MonkeyPatch.context() as patch:
+    looped_layers.loop_layers(patch)
+    yield
 
 
 @pytest.fixture(scope='module')

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import looped_layers
 import pytest
 
 from conversions import convert
@@ -166,6 +167,7 @@ def test_the_examples_of_extending_run(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(methods, 'METHODS', dict(methods.METHODS))
   monkeypatch.setattr(text_similarity, 'SCORERS', dict(text_similarity.SCORERS))
+  looped_layers.loop_layers(monkeypatch)
   names = {}
   for block in blocks('docs/extending.md', 'python'):
     exec(compile(block, 'docs/extending.md', 'exec'), names)

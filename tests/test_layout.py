@@ -4,6 +4,7 @@ import ast
 import pathlib
 
 import plain_english
+import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDERS = 'hermesflow_jax', 'conversions', 'configs'
@@ -11,10 +12,16 @@ FOLDERS = 'hermesflow_jax', 'conversions', 'configs'
 
 def sources(*folders):
   """Yields (dotted name, syntax tree) of each module."""
-  for folder in folders:
-    for path in sorted((ROOT / folder).rglob('*.py')):
-      name = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
-      yield name.removesuffix('.__init__'), ast.parse(path.read_text())
+  for path, tree in plain_english.sources(folders):
+    name = '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    yield name.removesuffix('.__init__'), tree
+
+
+@pytest.fixture(scope='module', autouse=True)
+def forgotten_trees():
+  """Forgets the syntax trees after the tests of this file."""
+  yield
+  plain_english.parse.cache_clear()
 
 
 def test_modules_are_imported_not_names():

@@ -127,6 +127,6 @@ def _settings(path):
     return None
   try:
     settings = json.loads(file.read_text())
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
   return settings if isinstance(settings, dict) else None

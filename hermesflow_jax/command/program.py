@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import os
+import re
 import shlex
 import sys
 from typing import NoReturn
@@ -201,7 +202,8 @@ def complain(error: Exception, code: int, path: str) -> int:
     code: exit code.
     path: program name, which these commands begin with.
   """
-  line = ' '.join(str(error).split())
+  # Numbers of the system tell a reader nothing beside its words.
+  line = re.sub(r'\[Errno -?\d+\] ', '', ' '.join(str(error).split()))
   entry_point.print_error('error: ' + help_text.with_program(line, path))
   return code
 

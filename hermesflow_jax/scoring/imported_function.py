@@ -37,7 +37,7 @@ def load(setting: str, name: str) -> Callable:
     value = importlib.import_module(module)
     for part in function.split('.'):
       value = getattr(value, part)
-  except Exception as error:
+  except (Exception, SystemExit) as error:
     reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
     raise ValueError(
       f'{setting} must be a function that can be imported, got {name!r} '

@@ -60,7 +60,8 @@ def test_a_round_is_the_start_of_every_job(root, tmp_path):
         understand,
         configs.understand,
         run,
-        questions=('what ?',),
+        # As long as the question for a caption, whose program it shares.
+        questions=('what color is the large ring that is above it ?',),
         images=(picture(tmp_path / 'images'),),
       ),
     ),

@@ -6,11 +6,9 @@ import threading
 import command_line
 import curate_runs
 import jax
-import numpy as np
 import pytest
 import text_encoders
 
-from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.scoring import choice_matchers
@@ -29,23 +27,6 @@ def encoders():
     'bert': str(text_encoders.converted('bert')),
     'sentence': str(text_encoders.converted('mpnet')),
   }
-
-
-@pytest.fixture
-def few(monkeypatch):
-  """Candidates without any sampling: captions by the inputs' names."""
-
-  def generate(unified, inputs, config):
-    names = [int(name.rpartition('-')[2]) for name in inputs.ids]
-    captions = [
-      [f'a ring {"and a dog " * (n % 3)}', f'two cups {n % 2}'] for n in names
-    ]
-    codes = np.arange(len(names) * 2 * 16, dtype=np.int32) % 7
-    answers = [[q['answer'] for q in of_input] for of_input in inputs.questions]
-    answers = [answer for answer in answers for _ in range(2)]
-    return captions, codes.reshape(len(names), 2, 16), answers
-
-  monkeypatch.setattr(candidate_generation, 'generate', generate)
 
 
 def scores_of(folder):
@@ -185,6 +166,28 @@ def test_a_scorer_of_the_user_makes_pairs(base, few, tmp_path, monkeypatch):
     )
 
 
+def test_scores_that_are_no_numbers_end_a_job_with_a_line(
+  start, base, few, tmp_path
+):
+  (tmp_path / 'nan_of_user.py').write_text(
+    'def scorer(candidates, references):\n'
+    '  return [float("nan")] * len(candidates)\n'
+  )
+  command_line.one_line(
+    start(
+      CURATE,
+      f'--config.init_from={base}',
+      '--config.inputs=2',
+      '--config.images=2',
+      '--config.captions=[{"temperature": 1.0, "top_k": 1}, '
+      '{"temperature": 1.0, "top_k": 2}]',
+      '--config.caption_scorer=nan_of_user:scorer',
+    ),
+    'caption_scorer nan_of_user:scorer must return float[4] with finite values '
+    "above -1, got nan for the caption 'a ring",
+  )
+
+
 @pytest.mark.parametrize('on_devices', [False, True])
 def test_only_a_scorer_on_devices_is_called_by_all_processes(
   base, few, tmp_path, monkeypatch, on_devices
@@ -216,7 +219,7 @@ def test_hashes_are_read_before_one_process_asks_for_them(
   """All processes read a checkpoint together; the first alone would fail."""
   read = []
   monkeypatch.setattr(
-    job_scoring.text_encoder_folder, 'content_hash', read.append
+    encoder_settings.text_encoder_folder, 'content_hash', read.append
   )
 
   class Play(scorer_settings.ScorerSettings):

@@ -2,6 +2,7 @@
 
 import json
 
+import looped_layers
 import numpy as np
 from PIL import Image
 import pytest
@@ -84,8 +85,9 @@ def test_choices_are_what_is_answered(run, folder):
     assert set(row['answers'].values()) <= {'one', 'two'}
 
 
-def test_the_shipped_model_sees_what_is_there(run, tmp_path):
+def test_the_shipped_model_sees_what_is_there(run, tmp_path, monkeypatch):
   """Of one object, the easiest question there is."""
+  looped_layers.loop_layers(monkeypatch)
   (tmp_path / 'in').mkdir()
   expected = []
   for n in range(0, 60, 6):

@@ -29,7 +29,7 @@ VOCAB = vocabulary.Vocab(50295, 8192, 50256)
 FIT = packing.PackedLengths(caption=24, reply=16)
 # The head scores one in so many codes and one in so many words: it would take
 # most of the time.
-SCORED_CODES, SCORED_WORDS = 64, 4
+SCORED_CODES, SCORED_WORDS = 128, 8
 
 # Of each leaf, ||bfloat16 - float32|| / ||float32||. On its way back a term of
 # a gradient is rounded some ten times, by 0.2% or less, and a sum of many terms

@@ -114,6 +114,7 @@ def test_a_scorer_of_the_user_may_use_devices(encoders, user_module):
     ('import no_such_module', 'ModuleNotFoundError: No module named'),
     ('def scorer(:', 'SyntaxError'),
     ('raise SystemError("x\\ny")', 'SystemError: x y'),
+    ('import sys\nsys.exit(3)', 'SystemExit: 3'),
     ('scorer = 3', 'must be a function, got .* which is int'),
   ],
 )
@@ -154,5 +155,7 @@ def test_a_scorer_that_fails_is_one_line():
 
 @pytest.mark.parametrize('name', ['rouge', 'a b:c', ':f', 'm:', 'm:f:g', ''])
 def test_an_unknown_name_is_refused_with_those_there_are(name):
-  with pytest.raises(ValueError, match='one of ngram, bert, sentence, or the'):
+  with pytest.raises(
+    ValueError, match='one of ngram, bert, sentence, clip, likelihood'
+  ):
     caption_scorers.check_name(name)

@@ -52,6 +52,7 @@ def curation(config, number, start, before, **changes):
       'rules': play['rules'],
       'seed': play['seed'],
       'shard': play['shard'],
+      'chunk': config.chunk,
     }
     | changes
   )

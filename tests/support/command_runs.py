@@ -31,6 +31,7 @@ SMALL = {
   'held_out': 4,
   'unseen': 4,
   'gallery': 2,
+  'chunk': 1,
   'play.rounds': 1,
   'play.images': 2,
   'play.batch': 8,

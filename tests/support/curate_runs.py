@@ -10,7 +10,7 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 
 ROOT = pathlib.Path(__file__).parents[2]
-SMALL = {'inputs': 10, 'shard': 3, 'images': 2}
+SMALL = {'inputs': 10, 'shard': 3, 'images': 2, 'chunk': 1}
 
 
 def configured(base, **changes):
@@ -19,7 +19,7 @@ def configured(base, **changes):
   del config.job
   config.update({'init_from': str(base)} | SMALL)
   config.captions = config.captions[-2:]
-  config.sampler.update({'steps': 2})
+  config.sampler.update({'steps': 2, 'guidance': 0.0})
   config.rules.update({'least_win': 0.0})
   config.update(changes)
   return settings.build(curate.Settings, config.to_dict())

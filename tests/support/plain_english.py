@@ -8,6 +8,7 @@ words of docstrings, tell plain English from a private dialect.
 import ast
 import collections
 from collections.abc import Iterator
+import functools
 import pathlib
 import re
 import sys
@@ -22,12 +23,18 @@ EMPTY_NAMES = frozenset(
 )
 
 
+@functools.cache
+def parse(file: pathlib.Path) -> ast.Module:
+  """Returns the syntax tree of a file."""
+  return ast.parse(file.read_text())
+
+
 def sources(folders=FOLDERS) -> Iterator[tuple[pathlib.Path, ast.Module]]:
   """Yields (path, syntax tree) of each python file."""
   for folder in folders:
     path = ROOT / folder
     for file in sorted(path.rglob('*.py')) if path.is_dir() else [path]:
-      yield file, ast.parse(file.read_text())
+      yield file, parse(file)
 
 
 def docstrings(tree: ast.Module) -> Iterator[str]:

@@ -34,10 +34,12 @@ import torch_files
 from conversions.files import tensors
 from conversions.tables import magvit_table
 from conversions.tables import showo_table
+from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import vocabulary
 
@@ -145,13 +147,17 @@ def word_tokens() -> np.ndarray:
 
 def magvit_model(seed: int) -> magvit.Magvit:
   """Returns a random MAGVIT-v2 whose codes differ between patches."""
-  return with_noise(initialize_magvit(jax.random.key(seed + 1)), seed + 1)
-
-
-@jax.jit
-def initialize_magvit(key) -> magvit.Magvit:
-  """Returns a MAGVIT-v2."""
-  return magvit.Magvit(MAGVIT, nnx.Rngs(key))
+  shapes = abstract_modules.abstract_module(magvit.Magvit, MAGVIT)
+  named, structure = jax.tree_util.tree_flatten_with_path(shapes)
+  rng = np.random.default_rng([seed, 1])
+  leaves = []
+  for path, leaf in named:
+    # Kernels [..., inputs, outputs] keep the size of what passes through.
+    scale = np.prod(leaf.shape[:-1]) ** -0.5 if leaf.ndim > 1 else 0.0
+    array = np.float32(scale) * rng.standard_normal(leaf.shape, np.float32)
+    is_scale = sharding.path_name(path).endswith('scale')
+    leaves.append(array + np.float32(is_scale))
+  return with_noise(jax.tree.unflatten(structure, leaves), seed + 1)
 
 
 def with_noise(model, seed: int):

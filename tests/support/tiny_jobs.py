@@ -157,6 +157,7 @@ def curating(init_from):
     configs.curate,
     init_from,
     inputs=6,
+    chunk=1,
     shard=6,
     images=3,
     captions=config.to_dict()['captions'][-2:],

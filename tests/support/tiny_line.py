@@ -1,7 +1,5 @@
 """A linear model that learns in a moment, and its batches."""
 
-import functools
-
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -45,12 +43,6 @@ def batches(mesh, broken=(), start=0):
 
 def state(mesh):
   """Step 0."""
-  # Copies, as steps donate their states.
-  return jax.tree.map(lambda leaf: leaf.copy(), _step_0(mesh))
-
-
-@functools.cache
-def _step_0(mesh):
   return train_step.init_state(line, optim(), KEY, mesh)
 
 

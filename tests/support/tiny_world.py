@@ -77,6 +77,8 @@ def self_play(base: pathlib.Path) -> pair_dpo.Settings:
       'held_out': 4,
       'unseen': 3,
       'gallery': 2,
+      # Batches of a row per device, however many rows: they share programs.
+      'chunk': 1,
     }
   )
   config.play.update(
