@@ -6,6 +6,7 @@ import pytest
 
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import data
+from hermesflow_jax.jobs import fine_tune
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import pair_dpo
@@ -36,7 +37,13 @@ FREE = {
   + JUDGE.replace(' ', ' judge.'),
   pretrain: f'mesh {DECODER} optim.accumulate log_every save_every export',
   tokenizer: (
-    'mesh optim.accumulate schedule.log_every schedule.save_every export threads'
+    'mesh optim.accumulate schedule.log_every schedule.save_every export '
+    'threads'
+  ),
+  fine_tune: (
+    f'{MODEL} optim.accumulate label_rows threads log_every save_every '
+    'profile_steps new_model.decoder.remat new_model.decoder.unroll '
+    'new_model.decoder.attention'
   ),
 }
 # Paths: the hashes of their content are compared.
@@ -57,6 +64,8 @@ PATHS = {
   data: 'text ' + ' '.join(f'files.{name}' for name in SOURCE),
   pretrain: 'tokenizer init_from',
   tokenizer: 'init_from ' + ' '.join(f'files.{name}' for name in SOURCE),
+  fine_tune: f'{PARTS} lm.annotations '
+  + ' '.join(f'{task}.{name}' for task in ('t2i', 'mmu') for name in SOURCE),
 }
 # Free until the first checkpoint.
 LEARN = 'objective compat optim lora mask_schedule epochs batch'
