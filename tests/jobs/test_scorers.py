@@ -40,10 +40,11 @@ def few(monkeypatch):
     captions = [
       [f'a ring {"and a dog " * (n % 3)}', f'two cups {n % 2}'] for n in names
     ]
-    codes = np.arange(len(names) * 2 * 16, dtype=np.int32) % 7
+    images = curate_runs.SMALL['images']
+    codes = np.arange(len(names) * images * 16, dtype=np.int32) % 7
     answers = [[q['answer'] for q in of_input] for of_input in inputs.questions]
-    answers = [answer for answer in answers for _ in range(2)]
-    return captions, codes.reshape(len(names), 2, 16), answers
+    answers = [answer for answer in answers for _ in range(images)]
+    return captions, codes.reshape(len(names), images, 16), answers
 
   monkeypatch.setattr(candidate_generation, 'generate', generate)
 
@@ -197,7 +198,7 @@ def test_scores_that_are_no_numbers_end_a_job_with_a_line(
       CURATE,
       f'--config.init_from={base}',
       '--config.inputs=2',
-      '--config.images=2',
+      f'--config.images={curate_runs.SMALL["images"]}',
       '--config.captions=[{"temperature": 1.0, "top_k": 1}, '
       '{"temperature": 1.0, "top_k": 2}]',
       '--config.caption_scorer=nan_of_user:scorer',
