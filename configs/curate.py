@@ -60,6 +60,7 @@ def get_config(variant='shapes'):
 
   # Pairs.
   config.caption_scorer = play.caption_scorer
+  config.image_scorer = play.image_scorer
   config.encoders = play.encoders
   config.rules = play.rules
   config.official = main_config.official

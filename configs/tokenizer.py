@@ -1,4 +1,4 @@
-"""The embedded world's image tokenizer.
+r"""The embedded world's image tokenizer; also on images of your own.
 
   python main.py --config=configs/tokenizer.py
 
@@ -10,6 +10,12 @@ are
 
   reconstruction  commitment  entropy
   0.0035          0.144       -0.495
+
+Images of your own, and an existing tokenizer as the start (docs/finetuning.md):
+
+  python main.py --config=configs/tokenizer.py --config.images=pictures \
+    --config.pixels=128 --config.init_from=assets:shapes \
+    --config.export=runs/pictures --workdir=runs/picture_tokenizer
 """
 
 import ml_collections
@@ -25,7 +31,12 @@ def get_config():
   # Data.
   config.world = {'seed': 0, 'jitter': 0}
   config.scenes = 16_000
+  config.images = ()  # Own images: files, folders, patterns; (): scenes.
+  config.files = None  # Or a data set (docs/data.md).
+  config.pixels = 64  # Side of own images.
+  config.threads = 2  # That read them.
 
+  config.init_from = ''  # A tokenizer to train further; '': a new one.
   # Model: one level of 1x1 kernels on 16 px patches, so a code sees its own
   # patch alone. After the same minutes 3x3 kernels with group norms still had
   # three objects in four wrong.

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pathlib
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -199,6 +200,9 @@ def write_adapters(
     config = lora.Lora(rank=rank, alpha=alpha, targets=tuple(adapters))
     console.say(
       f'rank {rank}, alpha {alpha:g}, targets {", ".join(config.targets)}'
+    )
+    destination.check_space(
+      folder, sum(a.nbytes for a in jax.tree.leaves(adapters))
     )
     lora_checkpoint.save_adapters(
       str(folder), adapters, config, model, source=name

@@ -30,6 +30,7 @@ KINDS = (
   *('bert', 'mpnet'),
 )
 TEXT_ENCODERS = {'bert': bert_table, 'mpnet': mpnet_table}
+WITH_TOKENIZER = (*TEXT_ENCODERS, 'clip')
 # kind: (table, function that leaves out tensors that are not read)
 IMAGE_ENCODERS = {
   'clip_vision': (
@@ -193,7 +194,7 @@ def write_checkpoint(
     )
     console.say('writing')
     checkpoint.save(str(folder), model, record.meta())
-    if kind in TEXT_ENCODERS:
+    if kind in WITH_TOKENIZER:
       tokenizer_files.copy_to_checkpoint(
         weights.files[0].parent, folder, console.say
       )

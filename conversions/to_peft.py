@@ -136,6 +136,7 @@ def write_folder(
     arrays = {
       name: array.astype(stored) for name, array in state_dict(adapters).items()
     }
+    destination.check_space(folder, sum(a.nbytes for a in arrays.values()))
     folder.mkdir()
     safetensors_file.write(
       folder / layouts.ADAPTERS[0],

@@ -21,6 +21,7 @@ from conversions.tables import magvit_table
 from conversions.tables import mpnet_table
 from conversions.tables import showo_table
 from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import clip_folder
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
@@ -200,6 +201,7 @@ def write_model(
       name: (entry.shape, _stored_dtype(entry.dtype, dtype))
       for name, entry in entries.items()
     }
+    destination.check_space(folder, safetensors_file.size_of(specs))
     folder.mkdir()
 
     def make(name):
@@ -211,7 +213,7 @@ def write_model(
     )
     text = json.dumps(config, indent=2, sort_keys=True) + '\n'
     (folder / 'config.json').write_text(text)
-    if kind in text_encoder_folder.KINDS:
+    if kind in (*text_encoder_folder.KINDS, clip_folder.KIND):
       tokenizer_files.copy_from_checkpoint(src, folder)
 
 

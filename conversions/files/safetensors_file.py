@@ -174,6 +174,15 @@ def _dtype_and_shape(path, name, entry) -> tuple[np.dtype, tuple[int, ...]]:
   raise ValueError(f'{path}: {name[:200]!r}: {fault[:300]}')
 
 
+def size_of(specs: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> int:
+  """Returns the bytes of tensors in a file.
+
+  Args:
+    specs: name -> (shape, dtype).
+  """
+  return sum(math.prod(shape) * d.itemsize for shape, d in specs.values())
+
+
 def write(
   path: pathlib.Path,
   specs: Mapping[str, tuple[tuple[int, ...], np.dtype]],

@@ -90,14 +90,15 @@ def _model_of(name):
       f'the run in {path} has no finished round yet; run the same command '
       'again to continue'
     )
-  if 'pairs' not in settings and 'export' not in settings:
+  # Settings that only a job which trains a model has.
+  if settings.keys().isdisjoint(('pairs', 'export', 't2i')):
     raise ValueError(f'the run in {path} trains no model')
   if not (path / 'results.json').exists():
     raise ValueError(
       f'the run in {path} is not finished, and has no model yet; run the same '
       'command again to continue'
     )
-  if 'pairs' in settings or storage.list_names(path / 'model'):
+  if 'export' not in settings or storage.list_names(path / 'model'):
     return path / 'model'
   return storage.path(settings['export'])
 
@@ -126,6 +127,6 @@ def _settings(path):
     return None
   try:
     settings = json.loads(file.read_text())
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
   return settings if isinstance(settings, dict) else None

@@ -16,6 +16,9 @@ JOBS = {
   'learn': 'jobs.learn',
   'benchmark': 'jobs.benchmark',
   'data': 'jobs.data',
+  'judge': 'jobs.judge',
+  'questions': 'jobs.questions',
+  'fine_tune': 'jobs.fine_tune',
 }
 
 

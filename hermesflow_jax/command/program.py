@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import os
+import re
 import shlex
 import sys
 from typing import NoReturn
@@ -117,11 +118,11 @@ def run_job(argv: list[str]) -> None:
   if 'command' in values:
     values['command'] = command
   config = settings.build(job.Settings, values)
-  if arguments.coordinator and name not in ('pair_dpo', 'learn'):
+  if arguments.coordinator and name not in ('pair_dpo', 'learn', 'fine_tune'):
     raise ValueError(
       f'coordinator must not be given for the job {name}, got '
-      f'{arguments.coordinator}; only pair_dpo and learn run in several '
-      'processes (curate: start shares with --config.shares)'
+      f'{arguments.coordinator}; only pair_dpo, learn and fine_tune run in '
+      'several processes (curate: start shares with --config.shares)'
     )
   console = make_console(
     arguments.coordinator,
@@ -175,7 +176,7 @@ def compile_for_slice(
     topology: TPU slice, e.g. 'v5e:16x16'.
 
   Raises:
-    ValueError: the job is not pair_dpo, or a setting cannot be used.
+    ValueError: the job has no programs to compile, or a setting cannot be used.
   """
   # JAX reads this variable on import.
   os.environ['JAX_PLATFORMS'] = 'cpu'
@@ -184,9 +185,10 @@ def compile_for_slice(
     sys.modules['jax'].config.update('jax_platforms', 'cpu')
   from hermesflow_jax.jobs import compile_for
 
-  if name != 'pair_dpo':
+  if name not in ('pair_dpo', 'fine_tune'):
     raise ValueError(
-      f'config.job must be pair_dpo with --compile_for, got {name!r}'
+      'config.job must be pair_dpo or fine_tune with --compile_for, got '
+      f'{name!r}'
     )
   config = settings.build(job_list.import_job(name).Settings, values)
   compile_for.run(config, workdir, topology, terminal.terminal())
@@ -200,7 +202,8 @@ def complain(error: Exception, code: int, path: str) -> int:
     code: exit code.
     path: program name, which these commands begin with.
   """
-  line = ' '.join(str(error).split())
+  # Numbers of the system tell a reader nothing beside its words.
+  line = re.sub(r'\[Errno -?\d+\] ', '', ' '.join(str(error).split()))
   entry_point.print_error('error: ' + help_text.with_program(line, path))
   return code
 

@@ -1,5 +1,6 @@
 """Candidates for an input: captions and images by the model, with scores."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 
@@ -8,6 +9,7 @@ import numpy as np
 from hermesflow_jax.data import input_set
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import scored_images
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_similarity
 
@@ -20,9 +22,10 @@ class Candidates:
     captions: N lists of M captions.
     caption_scores: float[N, M] by the caption scorer, above -1.
     codes: int32[N, K, I], image codes.
-    image_scores: float[N, K] in [0, 1], fraction of the model's own answers
-      about an image that are right.
-    answers: [N][K] lists of these answers, an answer per question.
+    image_scores: float[N, K] by the image scorer; by default in [0, 1], the
+      fraction of the model's own answers about an image that are right.
+    answers: [N][K] lists of these answers, an answer per question; empty lists
+      with an image scorer that asks no questions.
   """
 
   captions: list[list[str]]
@@ -32,6 +35,13 @@ class Candidates:
   answers: list[list[list[str]]]
 
 
+# Image scorer: (unified model, N inputs, codes int[N, K, I]) -> (scores
+# float[N, K], higher is better; N * K lists of the model's own answers). All
+# processes call it with the same inputs.
+ImageScorer = Callable[
+  [unified_model.UnifiedModel, input_set.Inputs, np.ndarray],
+  tuple[np.ndarray, list[list[str]]],
+]
 # Caption samplers with the temperatures and top-k of the official script.
 CAPTION_SAMPLERS = (batched.Decoding(1.0, 1),) + tuple(
   batched.Decoding(temperature, top_k)
@@ -50,6 +60,7 @@ class CandidateConfig:
     caption_samplers: M caption samplers, each writes a caption per input.
     similarity: caption scorer, compares captions with the true captions.
     seed: the round's random seed.
+    image_scorer: scores images; None: by the share of right answers.
   """
 
   sampler: maskgit.MaskGITSampler
@@ -57,6 +68,20 @@ class CandidateConfig:
   caption_samplers: Sequence[batched.Decoding]
   similarity: text_similarity.Scorer
   seed: int
+  image_scorer: ImageScorer | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceScores:
+  """Scores of N inputs that devices computed; None for others.
+
+  Attributes:
+    captions: float[N, M] of M captions.
+    images: float[N, K] of K images.
+  """
+
+  captions: np.ndarray | None = None
+  images: np.ndarray | None = None
 
 
 def make_candidates(
@@ -71,7 +96,10 @@ def make_candidates(
     inputs: N inputs.
     config: samplers, scorer and seed.
   """
-  return score(inputs, config, *generate(unified, inputs, config))
+  generated = generate(unified, inputs, config)
+  return score(
+    inputs, config, *score_on_devices(unified, inputs, config, *generated)
+  )
 
 
 def generate(
@@ -87,7 +115,8 @@ def generate(
     config: samplers and seed.
 
   Returns:
-    (N lists of M captions, codes int32[N, K, I], N * K lists of answers).
+    (N lists of M captions, codes int32[N, K, I], N * K lists of answers, which
+    are empty with an image scorer).
   """
   captions = unified.describe(
     inputs.ids, inputs.codes, config.caption_samplers, config.seed
@@ -96,16 +125,52 @@ def generate(
     inputs.ids, inputs.captions, config.images, config.sampler, config.seed
   )
   questions = [q for q in inputs.questions for _ in range(config.images)]
-  answers = unified.answer(codes.reshape(-1, codes.shape[-1]), questions)
+  answers = [[] for _ in questions]
+  if config.image_scorer is None:
+    answers = unified.answer(codes.reshape(-1, codes.shape[-1]), questions)
   return captions, codes, answers
 
 
+def score_on_devices(
+  unified: unified_model.UnifiedModel,
+  inputs: input_set.Inputs,
+  config: CandidateConfig,
+  captions: list[list[str]],
+  codes: np.ndarray,
+  answers: list[list[str]],
+) -> tuple[list[list[str]], np.ndarray, list[list[str]], DeviceScores]:
+  """Computes the scores that need devices; all processes call it.
+
+  Args:
+    unified: the newest model.
+    inputs: N inputs.
+    config: has the scorers.
+    captions: N lists of M captions.
+    codes: int32[N, K, I], image codes.
+    answers: N * K lists of answers about the images.
+
+  Returns:
+    (captions, codes, answers, scores), where an image scorer replaces the
+    answers.
+  """
+  caption_scores = image_scores = None
+  if text_similarity.uses_devices(config.similarity):
+    caption_scores = score_captions(unified, inputs, config, captions)
+  if config.image_scorer is not None:
+    image_scores, answers = config.image_scorer(unified, inputs, codes)
+  return captions, codes, answers, DeviceScores(caption_scores, image_scores)
+
+
 def score_captions(
-  inputs: input_set.Inputs, config: CandidateConfig, captions: list[list[str]]
+  unified: unified_model.UnifiedModel | None,
+  inputs: input_set.Inputs,
+  config: CandidateConfig,
+  captions: list[list[str]],
 ) -> np.ndarray:
   """Scores captions against the true captions, all in one call.
 
   Args:
+    unified: the newest model; None for a scorer that needs no images.
     inputs: N inputs.
     config: has the caption scorer.
     captions: N lists of M captions.
@@ -113,9 +178,16 @@ def score_captions(
   Returns:
     float[N, M].
   """
-  true_captions = [c for c in inputs.captions for _ in config.caption_samplers]
+  count = len(config.caption_samplers)
+  true_captions = [c for c in inputs.captions for _ in range(count)]
   all_captions = [c for of_input in captions for c in of_input]
-  scores = np.asarray(config.similarity(all_captions, true_captions))
+  names = [name for name in inputs.ids for _ in range(count)]
+  images = scored_images.ScoredImages(
+    unified, names, np.repeat(inputs.codes, count, axis=0)
+  )
+  scores = scored_images.score_captions(
+    config.similarity, all_captions, true_captions, images
+  )
   return scores.reshape(len(inputs), -1)
 
 
@@ -125,7 +197,7 @@ def score(
   captions: list[list[str]],
   codes: np.ndarray,
   answers: list[list[str]],
-  caption_scores: np.ndarray | None = None,
+  scores: DeviceScores = DeviceScores(),
 ) -> Candidates:
   """Scores captions and images: the host's work.
 
@@ -135,22 +207,40 @@ def score(
     captions: N lists of M captions.
     codes: int32[N, K, I], image codes.
     answers: N * K lists of answers about the images.
-    caption_scores: float[N, M] from `score_captions`, where devices computed
-      them; None: they are computed here.
+    scores: those that devices computed; others are computed here.
   """
   images = config.images
+  caption_scores, image_scores = scores.captions, scores.images
   if caption_scores is None:
-    caption_scores = score_captions(inputs, config, captions)
-  questions = [q for q in inputs.questions for _ in range(images)]
-  right = [
-    np.mean(input_set.correct_answers(a, q)) for a, q in zip(answers, questions)
-  ]
+    caption_scores = score_captions(None, inputs, config, captions)
+  if image_scores is None:
+    image_scores = score_by_answers(inputs, answers, images)
   return Candidates(
     captions=captions,
     caption_scores=caption_scores,
     codes=codes,
-    image_scores=np.array(right).reshape(len(inputs), images),
+    image_scores=image_scores,
     answers=[
       answers[n * images : (n + 1) * images] for n in range(len(inputs))
     ],
   )
+
+
+def score_by_answers(
+  inputs: input_set.Inputs, answers: list[list[str]], images: int
+) -> np.ndarray:
+  """Scores images by the share of right answers.
+
+  Args:
+    inputs: N inputs.
+    answers: N * K lists of answers about the images.
+    images: K, images per input.
+
+  Returns:
+    float64[N, K] in [0, 1].
+  """
+  questions = [q for q in inputs.questions for _ in range(images)]
+  right = [
+    np.mean(input_set.correct_answers(a, q)) for a, q in zip(answers, questions)
+  ]
+  return np.array(right).reshape(len(inputs), images)

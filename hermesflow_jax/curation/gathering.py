@@ -23,7 +23,6 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import timing
 from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.sequences import text_similarity
 
 _LINES, _ARRAYS = 'jsonl', 'npz'
 
@@ -73,12 +72,10 @@ def gather(
     for number in terminal.weighted_progress(progress, missing, sizes):
       part = inputs.part(spans[number])
       generated = candidate_generation.generate(timed_model, part, config)
-      if text_similarity.uses_devices(config.similarity):
-        # In all processes, between two uses of the devices.
-        captions, *_ = generated
-        generated += (
-          candidate_generation.score_captions(part, config, captions),
-        )
+      # In all processes, between two uses of the devices.
+      generated = candidate_generation.score_on_devices(
+        timed_model, part, config, *generated
+      )
       # Raises if the last shard could not be written, and keeps few in memory.
       for written in waiting:
         written.result()
@@ -91,7 +88,7 @@ def gather(
 
 
 def _write(store, number, part, config, generated):
-  """Scores the results of `candidate_generation.generate`; writes the shard."""
+  """Scores what `score_on_devices` returned; writes the shard."""
   candidates = candidate_generation.score(part, config, *generated)
   store.write(
     number,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import io
-import sys
 from typing import ClassVar
 
 import numpy as np
@@ -85,8 +84,8 @@ def write_dataset(data_dir: str, records: Sequence[dict], image_tokens: int):
   Returns:
     A sequence of dicts: texts as bytes or str, codes int32[I], scores float32.
   """
-  if not sys.stderr.isatty():
-    tfds.disable_progress_bar()
+  # Its bars would appear beside those of the job.
+  tfds.disable_progress_bar()
   config = PairsConfig(
     name='homologous', records=records, image_tokens=image_tokens
   )

@@ -25,6 +25,9 @@ class PairRules:
   Attributes:
     least_win: in [0, 1]; a winning image must score more than this. The bound
       is strict: an image with exactly this score does not win.
+    least_score: the bound in the scale of an image scorer whose scores are no
+      shares or probabilities; it replaces `least_win`. None for the default of
+      the scorer, see `scoring.image_scorers`.
     least_margin: in [0, 1]; a winning image must score more than its loser by
       more than this. The bound is strict, too.
     both: True: an input needs a caption pair and an image pair; False: either
@@ -34,9 +37,15 @@ class PairRules:
   least_win: settings.Fraction = 0.6
   least_margin: settings.Fraction = 0.0
   both: bool = False
+  least_score: float | None = None
 
   def __post_init__(self):
     settings.check(self)
+
+  @property
+  def least_image_score(self) -> float:
+    """Score that a winning image must exceed."""
+    return self.least_win if self.least_score is None else self.least_score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +196,6 @@ def select_pairs(
     pairs[name] = (
       # Caption scores lie above -1, so -1 disables the threshold.
       filter_pair(caption, least_win=-1.0, least_margin=0.0),
-      filter_pair(image, rules.least_win, rules.least_margin),
+      filter_pair(image, rules.least_image_score, rules.least_margin),
     )
   return pairs

@@ -30,12 +30,15 @@ MAX_PIXELS = 64_000_000
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 
-def load_image(path: pathlib.PurePath, size: int) -> np.ndarray:
+def load_image(
+  path: pathlib.PurePath, size: int, place: tuple[float, float] | None = None
+) -> np.ndarray:
   """Reads a square image.
 
   Args:
     path: PNG, JPEG or WebP file, a `storage.path`.
     size: side after resizing and cropping, in pixels.
+    place: see `crop_square`.
 
   Returns:
     uint8[size, size, 3].
@@ -45,7 +48,7 @@ def load_image(path: pathlib.PurePath, size: int) -> np.ndarray:
       too large.
   """
   with _opened(path) as image:
-    return np.asarray(crop_square(_rgb(image), size))
+    return np.asarray(crop_square(_rgb(image), size, place))
 
 
 def load_mask(
@@ -207,15 +210,28 @@ def resized_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
   return (size, other) if width <= height else (other, size)
 
 
-def crop_square(image: Image.Image, size: int) -> Image.Image:
-  """Resizes the short side to `size` and crops the center.
+def crop_square(
+  image: Image.Image, size: int, place: tuple[float, float] | None = None
+) -> Image.Image:
+  """Resizes the short side to `size` and crops a square.
 
-  Equals torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)` of a PIL
-  image in every pixel, because Show-o was trained with these.
+  The center equals torchvision's `Resize(size, BICUBIC)` and `CenterCrop(size)`
+  of a PIL image in every pixel, because Show-o was trained with these.
+
+  Args:
+    image: the image.
+    size: side of the square in pixels.
+    place: position of the square along (width, height), in [0, 1]: 0 is left or
+      top, 1 is right or bottom; None for the center.
   """
   width, height = resized_shape(image.size, size)
   # Python rounds halves to even, as torchvision does.
   left, top = (round((side - size) / 2) for side in (width, height))
+  if place is not None:
+    left, top = (
+      round((side - size) * share)
+      for side, share in zip((width, height), place, strict=True)
+    )
   if width * height > MAX_PIXELS:
     # An image of 1 x 20,000 pixels would need gigabytes: only the crop is
     # resized.

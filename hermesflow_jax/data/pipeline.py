@@ -8,6 +8,7 @@ processes run, and a run resumes at step k by starting with batch k.
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import hashlib
 import json
 
@@ -24,8 +25,27 @@ _ENDLESS = 2**48
 Transform = Callable[[dict, np.random.Generator], dict]
 
 
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+  """Record sources that are read in proportion to their weights.
+
+  Each source is shuffled and repeated by itself. Of any K consecutive records,
+  a source gives its share of K, up to a record.
+
+  Attributes:
+    sources: random-access records, each not empty.
+    weights: a weight above 0 per source.
+  """
+
+  sources: tuple[Sequence, ...]
+  weights: tuple[float, ...]
+
+  def __len__(self):
+    return sum(map(len, self.sources))
+
+
 def batches(
-  source: Sequence,
+  source: Sequence | Mixture,
   transform: Transform,
   *,
   seed: int,
@@ -38,7 +58,7 @@ def batches(
   """Yields global device batches from a shuffled, endless source.
 
   Args:
-    source: random-access records.
+    source: random-access records, or a `Mixture` of several sources.
     transform: (record, generator) -> pytree of arrays without batch axis. The
       generator's seed depends only on `seed` and the record's position.
     seed: random seed for the order and the transform.
@@ -68,7 +88,7 @@ def batches(
 
 
 def host_batches(
-  source: Sequence,
+  source: Sequence | Mixture,
   transform: Transform,
   *,
   seed: int,
@@ -85,7 +105,7 @@ def host_batches(
   by process.
 
   Args:
-    source: random-access records.
+    source: random-access records, or a `Mixture` of several sources.
     transform: (record, generator) -> pytree of arrays, see `batches`.
     seed: random seed for the order and the transform.
     batch: global batch size, a multiple of `processes`.
@@ -120,6 +140,13 @@ def host_batches(
 
 def _ordered(source, seed):
   """Repeats the records; every epoch has its own order."""
+  if isinstance(source, Mixture):
+    parts = [
+      _ordered(part, seed + number)
+      for number, part in enumerate(source.sources)
+    ]
+    data = grain.MapDataset.mix(parts, weights=source.weights)
+    return data.seed(seed % 2**32)
   # Seeds derived from a large one may need more bits than grain takes.
   data = grain.MapDataset.source(source).seed(seed % 2**32).shuffle()
   return data.repeat(_ENDLESS // len(source) + 1, reseed_each_epoch=True)

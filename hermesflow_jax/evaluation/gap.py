@@ -14,19 +14,21 @@ import numpy as np
 from hermesflow_jax.data import input_set
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import scored_images
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_similarity
+
+# Name of the base model as judge.
+BASE_MODEL = 'base model'
 
 
 class Judge(Protocol):
   """Answers multiple-choice questions about generated images.
 
   A run takes its judge from `play_settings.PlayData.judge`, which
-  `jobs.pair_dpo.play_data` fills: the embedded world's judge reads pixels,
-  files have the base model as judge. To use your own, write a callable of this
-  form and pass it there, with its name as `judged_by`. It receives codes;
-  `UnifiedModel.decode` turns them into pixels. The judge is no setting, so
-  give a run with another judge another --workdir.
+  `jobs.setup.job_judging` makes as the setting `judge` says. A judge with costs
+  has an attribute `usage`, a `judging.usage.Usage`. `UnifiedModel.decode` turns
+  codes into pixels.
   """
 
   def __call__(
@@ -115,7 +117,12 @@ def evaluate(
     judged, own = unified.answer(codes, inputs.questions), None
   return score_answers(
     inputs,
-    np.asarray(similarity(captions, inputs.captions)),
+    scored_images.score_captions(
+      similarity,
+      captions,
+      inputs.captions,
+      scored_images.ScoredImages(unified, inputs.ids, inputs.codes),
+    ),
     codes,
     captions,
     answers,

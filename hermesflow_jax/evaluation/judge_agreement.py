@@ -18,6 +18,7 @@ from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
+from hermesflow_jax.judging import usage
 from hermesflow_jax.runtime import processes
 
 # Questions in a call of the judge, which keeps some 22 KiB per question in the
@@ -110,10 +111,11 @@ def judge_candidates(
     ]
 
   for number in processes.broadcast_from_first(missing):
-    part = parts[number]
-    store.write(
-      number, {_ARRAYS: part.scores(judge)}, {'content': part.content}
-    )
+    part, used = parts[number], usage.of_judge(judge)
+    facts = {_ARRAYS: part.scores(judge)}, {'content': part.content}
+    if used:
+      facts[1]['usage'] = usage.since(judge, used)
+    store.write(number, *facts)
   processes.barrier()
   arrays = [
     np.load(io.BytesIO(store.read(number, _ARRAYS)))
@@ -122,6 +124,22 @@ def judge_candidates(
   return tuple(
     np.concatenate([part[name] for part in arrays])
     for name in ('candidates', 'sides')
+  )
+
+
+def total_usage(store: shards.Shards) -> dict | None:
+  """Returns what the answers in all shards have cost; all processes call it.
+
+  Args:
+    store: from `judge_candidates`, with all shards.
+
+  Returns:
+    Sum of `usage.Usage`, as JSON types; None for a judge without costs.
+  """
+  return processes.broadcast_from_first(
+    lambda: usage.total(
+      [(store.facts(n) or {}).get('usage') for n in range(store.count)]
+    )
   )
 
 

@@ -6,10 +6,24 @@
 from collections.abc import Sequence
 import json
 import pathlib
+import zipfile
+import zlib
 
 from hermesflow_jax.evaluation import scene_statistics
 from hermesflow_jax.runtime import storage
 
+# What readers raise for files that are gone, cut, or hold other values.
+DAMAGE = (
+  FileNotFoundError,
+  EOFError,
+  ValueError,
+  KeyError,
+  TypeError,
+  IndexError,
+  RecursionError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
 SCORES = ('understanding', 'generation', 'gap')
 
 
@@ -21,17 +35,38 @@ def read_scores(
   Args:
     folder: evaluation folder.
     name: 'scenes', or 'scenes_unseen' for scenes with unseen captions.
+
+  Raises:
+    ValueError: the file is gone or damaged.
   """
-  with storage.open_text(folder / f'{name}.jsonl') as file:
-    rows = [json.loads(line) for line in file]
-  return {
-    row['id']: {
-      'understanding': row['understanding'],
-      'generation': row['generation'],
-      'gap': row['understanding'] - row['generation'],
+  path = folder / f'{name}.jsonl'
+  try:
+    with storage.open_text(path) as file:
+      rows = [json.loads(line) for line in file]
+    return {
+      row['id']: {
+        'understanding': row['understanding'],
+        'generation': row['generation'],
+        'gap': row['understanding'] - row['generation'],
+      }
+      for row in rows
     }
-    for row in rows
-  }
+  except DAMAGE as error:
+    raise damaged(path, error) from error
+
+
+def damaged(path: pathlib.PurePath, error: Exception) -> ValueError:
+  """Returns the error of a file of an evaluation that is gone or damaged.
+
+  Args:
+    path: the file.
+    error: exception from reading it, an instance of DAMAGE.
+  """
+  record = path.parent / 'evaluation.json'
+  return ValueError(
+    f'{path} is gone or damaged ({type(error).__name__}: {error}): remove '
+    f'{record}, and the same command makes both again'
+  )
 
 
 def paired_change(

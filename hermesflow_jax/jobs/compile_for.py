@@ -12,12 +12,14 @@ import json
 
 import jax
 
+from hermesflow_jax.jobs import fine_tune
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import attention
+from hermesflow_jax.performance.pods import fine_tuning_programs
 from hermesflow_jax.performance.pods import programs
 from hermesflow_jax.performance.pods import verdict_report
 from hermesflow_jax.performance.pods import verdicts
@@ -29,12 +31,15 @@ from hermesflow_jax.runtime import terminal
 
 
 def run(
-  config: pair_dpo.Settings,
+  config: pair_dpo.Settings | fine_tune.Settings,
   workdir: str,
   topology: str,
   console: terminal.Console,
 ) -> list[verdicts.Verdict]:
-  """Compiles the training step and both samplers; prints the verdicts.
+  """Compiles the programs of a job; prints the verdicts.
+
+  Of pair_dpo these are the training step and both samplers; of fine_tune the
+  training step and the encoder of images.
 
   Writes a JSON file for the slice and its mesh, and `table.md`, which compares
   all slices that were compiled with the same settings.
@@ -54,7 +59,12 @@ def run(
       '--compile_for needs config.sizes, got None; give a config with sizes, '
       'e.g. configs/pair_dpo.py:show_o_512'
     )
-  batch, parts = config.play.batch, config.play.optim.accumulate
+  if isinstance(config, fine_tune.Settings):
+    batch, parts = config.batches.divisor, config.optim.accumulate
+    makers = fine_tuning_program, encoder_program
+  else:
+    batch, parts = config.play.batch, config.play.optim.accumulate
+    makers = step_program, image_program, caption_program
   # A run on the slice has processes on all hosts, so it uses all chips.
   data, model = config.mesh.sizes(
     pod.count,
@@ -69,7 +79,7 @@ def run(
   line = mesh_config.mesh_line(pod.count, data, model, batch, parts)
   console.say(f'{pod.name}, {line}')
   results = []
-  for make_program in (step_program, image_program, caption_program):
+  for make_program in makers:
     program = make_program(config, mesh)
     results.append(verdicts.compile_program(program, pod, mesh))
     console.say(verdict_report.verdict_line(results[-1], pod))
@@ -79,7 +89,7 @@ def run(
 
 
 def write_verdicts(
-  config: pair_dpo.Settings,
+  config: pair_dpo.Settings | fine_tune.Settings,
   results: list[verdicts.Verdict],
   pod: accelerators.Slice,
   mesh: jax.sharding.Mesh,
@@ -122,12 +132,22 @@ def write_verdicts(
   return folder / 'table.md'
 
 
-def expected_programs(config: pair_dpo.Settings) -> dict[str, int]:
+def expected_programs(
+  config: pair_dpo.Settings | fine_tune.Settings,
+) -> dict[str, int]:
   """Returns the most pairs, images and captions that a run can need.
+
+  Of fine_tune these are rows and images.
 
   Args:
     config: job settings.
   """
+  if isinstance(config, fine_tune.Settings):
+    sizes = dataclasses.asdict(config.batches)
+    return {
+      'rows': config.optim.steps * sum(sizes.values()),
+      'images': config.optim.steps * (sizes['t2i'] + sizes['mmu']),
+    }
   play = config.play
   return {
     'pairs': play.rounds * play.optim.steps * play.batch,
@@ -143,7 +163,9 @@ def _digest(config):
   return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def for_tpu(config: pair_dpo.Settings) -> pair_dpo.Settings:
+def for_tpu(
+  config: pair_dpo.Settings | fine_tune.Settings,
+) -> pair_dpo.Settings | fine_tune.Settings:
   """Returns settings whose attention 'auto' is resolved for a TPU."""
   decoder = config.sizes.decoder
   name = attention.choose_backend(decoder.attention, 'tpu')
@@ -187,6 +209,28 @@ def caption_program(
     job_model.abstract_model(config.sizes)[0],
     config.sizes,
     config.play.captions,
+    config.chunk,
+    mesh,
+  )
+
+
+def fine_tuning_program(
+  config: fine_tune.Settings, mesh: jax.sharding.Mesh
+) -> verdicts.Program:
+  """Returns the training step; see `fine_tuning_programs.training_step`."""
+  return fine_tuning_programs.training_step(
+    job_model.abstract_model(config.sizes)[0], config.sizes, config, mesh
+  )
+
+
+def encoder_program(
+  config: fine_tune.Settings, mesh: jax.sharding.Mesh
+) -> verdicts.Program:
+  """Returns the encoder of images; see `fine_tuning_programs.encoder`."""
+  return fine_tuning_programs.encoder(
+    job_model.abstract_model(config.sizes)[1],
+    config.sizes,
+    config,
     config.chunk,
     mesh,
   )

@@ -151,6 +151,7 @@ def run(
     dataclasses.replace(config, share=0, shares=1),
     console,
     'manifest.json',
+    curation_folder.is_manifest,
     contents=job_start.input_hashes(parts.text, images)
     | job_scoring.encoder_hashes(config)
     | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},
@@ -173,7 +174,7 @@ def run(
       root, config.files, unified.decode, console
     )
     return manifest
-  inputs = _read_inputs(config, unified, root, console)
+  inputs = read_inputs(config, unified, root, console)
   same_inputs = config.before and not config.fresh_inputs
   if same_inputs and previous.keys().isdisjoint(inputs.ids):
     raise ValueError(
@@ -190,7 +191,7 @@ def run(
     return None
   candidates = gathering.collect(store, inputs, config.shard)
   pairs = pair_selection.select_pairs(
-    candidates, inputs.ids, config.rules, previous
+    candidates, inputs.ids, config.pair_rules, previous
   )
   if config.official:
     # Not under the lock: all processes meet here, and one would wait for it.
@@ -217,8 +218,8 @@ def _check_files(config, path, console) -> tuple[dict | None, list]:
   return record_files.file_hashes(config.files), images
 
 
-def _read_inputs(config, unified, root, console) -> input_set.Inputs:
-  """Reads and encodes the round inputs."""
+def read_inputs(config, unified, root, console) -> input_set.Inputs:
+  """Returns the inputs of the round, with image codes; see `run`."""
   rows = job_inputs.read_inputs(
     unified,
     config.files,
@@ -242,6 +243,7 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     config.captions,
     job_scoring.make_caption_scorer(config, unified.mesh),
     number_bounds.seed_of_round(config.seed, config.round),
+    job_scoring.make_image_scorer(config, unified.mesh),
   )
   spans = list(shards.shard_slices(len(inputs), config.shard))
   store = shards.Shards(root / 'shards', len(spans))

@@ -97,14 +97,7 @@ def run(
     ValueError: unusable setting, file or workdir.
   """
   path = job_model.locate(config, console)
-  prompts = input_faults.valid_only(
-    prompt_list.read_prompts(
-      config.prompts, config.file, config.examples, console.say
-    ),
-    config.on_error,
-    'prompt',
-    console,
-  )
+  prompts = _read_prompts(config, console)
   mesh = config.mesh.make()
   parts, weights = job_start.load_initial_model(config, path, mesh)
   hashes = starting_image.file_hashes(config)
@@ -115,6 +108,7 @@ def run(
     config,
     console,
     'images.jsonl',
+    lambda rows: all(isinstance(row.get('file'), str) for row in rows),
     contents=job_start.input_hashes(parts.text),
     base=weights,
     inputs=hashes,
@@ -147,6 +141,28 @@ def run(
   )
   console.say(f'{len(rows)} images in {root}; see {sheet}')
   return rows
+
+
+def _read_prompts(config, console) -> list[str]:
+  """Returns the prompts without a fault, before weights are read.
+
+  Raises:
+    ValueError: names the faults of prompts, image and mask.
+  """
+  faults = []
+  prompts = input_faults.attempt(
+    faults,
+    lambda: input_faults.valid_only(
+      prompt_list.read_prompts(
+        config.prompts, config.file, config.examples, console.say
+      ),
+      config.on_error,
+      'prompt',
+      console,
+    ),
+  )
+  input_faults.raise_if_any(faults + starting_image.list_faults(config))
+  return prompts
 
 
 def _missing_images(root, names) -> list[pathlib.PurePath]:

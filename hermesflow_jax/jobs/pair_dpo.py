@@ -13,12 +13,14 @@ import jax
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import job_inputs
+from hermesflow_jax.jobs.setup import job_judging
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import official_files
 from hermesflow_jax.jobs.setup import record_checks
+from hermesflow_jax.judging import judge_settings
 from hermesflow_jax.reports import run_story
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
@@ -29,7 +31,6 @@ from hermesflow_jax.self_play import play_settings
 from hermesflow_jax.self_play import rounds
 from hermesflow_jax.self_play import run_summary
 from hermesflow_jax.self_play import score_table
-from hermesflow_jax.shapes import pixel_judge
 from hermesflow_jax.shapes import shape_world
 
 
@@ -66,6 +67,7 @@ class Settings(job_model.ModelSettings):
     gallery: held-out captions, and pairs, that the report shows.
     official: whether each round also writes files for the official code, with
       PNG images; see `curation.official_pair_writer`.
+    judge: judge of generated images.
   """
 
   world: shape_world.World
@@ -80,6 +82,7 @@ class Settings(job_model.ModelSettings):
   gallery: settings.PositiveInt = settings.may_change_on_resume()
   official: bool = settings.may_change_on_resume(default=False)
   unseen: settings.NonNegativeInt = settings.may_change_on_resume(default=0)
+  judge: judge_settings.JudgeSettings = judge_settings.JudgeSettings()
 
   def __post_init__(self):
     super().__post_init__()
@@ -107,6 +110,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   path = job_model.locate(config, console)
   hashes, images = check_files(config, path, console)
   job_scoring.check(config.play, '--config.play')
+  job_judging.check(config, root, console)
   mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
@@ -117,8 +121,10 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     'results.json',
+    run_summary.is_complete,
     contents=job_start.input_hashes(parts.text, images)
-    | job_scoring.encoder_hashes(config.play),
+    | job_scoring.encoder_hashes(config.play)
+    | job_judging.content_hashes(config),
     base=weights,
     data=hashes,
     **job_model.answer_encoding(parts.text),
@@ -158,6 +164,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   run_summary.add_changes(summaries, root)
   results = {
     'rounds': summaries,
+    'judge': run_summary.judge_record(data.judge_record, summaries),
     'config': settings.to_json_types(config),
     'seconds': run_summary.total_seconds(
       summaries, time.perf_counter() - began
@@ -229,9 +236,6 @@ def play_data(
 ) -> play_settings.PlayData:
   """Returns inputs, held-out inputs and judge for self-play.
 
-  The embedded world has a judge that reads pixels. For the user's own files
-  the base model answers questions about each round's images.
-
   Args:
     config: job settings.
     base: base model, whose tokenizer encodes images.
@@ -265,12 +269,8 @@ def play_data(
   )
   known = {caption for part in inputs for caption in part.captions}
   if files:
-    judged_by = play_settings.BASE_MODEL
-    judge = functools.partial(_answer_questions, base)
     unseen = job_inputs.new_caption_subset(held_out, known)
   else:
-    judged_by = 'pixels'
-    judge = pixel_judge.judge_of_codes(base.decode)
     unseen = job_inputs.unseen_scenes(
       base,
       config.world,
@@ -280,19 +280,18 @@ def play_data(
       config.unseen,
       known,
     )
+  judge, record = job_judging.make(
+    config, base, storage.path(data_dir).parent, console
+  )
   return play_settings.PlayData(
     inputs=inputs,
     held_out=held_out,
     judge=judge,
-    judged_by=judged_by,
+    judge_record=record,
     similarity=job_scoring.make_caption_scorer(config.play, base.mesh),
+    image_scorer=job_scoring.make_image_scorer(config.play, base.mesh),
     unseen=unseen,
     publish=official_files.make_writer(files and files.inputs, console)
     if config.official
     else None,
   )
-
-
-def _answer_questions(base, codes, questions):
-  """Answers by a copy, so that its sampling weights are freed afterwards."""
-  return dataclasses.replace(base).answer(codes, questions)

@@ -1,4 +1,4 @@
-"""Trains the image tokenizer on the embedded world, then evaluates it."""
+"""Trains the image tokenizer on the embedded world or on own images."""
 
 import dataclasses
 import functools
@@ -9,15 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import picture_list
 from hermesflow_jax.data import pipeline
+from hermesflow_jax.data import record_files
+from hermesflow_jax.evaluation import reconstruction
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import training_schedule
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
-from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -48,8 +52,16 @@ class Settings:
     quantizer_warmup: steps until every image passes the quantizer.
     optim: optimizer.
     schedule: batch size, and steps between logs and checkpoints.
-    evaluated: scenes per evaluation set.
+    evaluated: scenes or images per evaluation set.
     export: model bundle to write into.
+    images: images to train on in the place of scenes: files, folders and
+      patterns; () for scenes.
+    files: a data set whose images are trained on; None for none.
+    pixels: side of these images.
+    init_from: tokenizer to train further, a MAGVIT-v2 that
+      `conversions.convert` wrote or the folder of a model or run; its sizes
+      replace `sizes`. '' for a new tokenizer.
+    threads: threads that read images.
   """
 
   seed: settings.NonNegativeInt
@@ -63,9 +75,23 @@ class Settings:
   schedule: training_schedule.TrainingSchedule
   evaluated: settings.PositiveInt
   export: str = settings.may_change_on_resume()
+  images: tuple[str, ...] = ()
+  files: record_files.Source | None = None
+  pixels: settings.PositiveInt = 64
+  init_from: str = settings.path_of_content('base', default='')
+  threads: settings.PositiveInt = settings.may_change_on_resume(default=1)
 
   def __post_init__(self):
     settings.check(self)
+    if self.images and self.files:
+      raise ValueError(
+        f'images must be () with files, got {self.images}; give one of both'
+      )
+
+  @property
+  def own(self) -> bool:
+    """Whether the images are those of a user."""
+    return bool(self.images or self.files)
 
 
 @workdir_claim.releases_workdir
@@ -83,23 +109,39 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """
   began = time.perf_counter()
   mesh = config.mesh.make(config.schedule.batch, say=console.say)
+  initial, identity, contents = None, {}, {}
+  if config.init_from:
+    folder = initial_model.open(_located(config.init_from))
+    initial = folder.load_tokenizer(mesh)
+    identity['base'] = dict(folder.tokenizer_hashes())
+  reduction = (initial.config if initial else config.sizes).reduction
+  if config.own and config.pixels % reduction:
+    raise ValueError(
+      f'pixels must be a multiple of {reduction}, got {config.pixels}'
+    )
+  held_out = None
+  if config.own:
+    paths = picture_list.list_paths(config.images, config.files, console.say)
+    source, held_out = picture_list.split(
+      paths, config.pixels, config.evaluated
+    )
+    contents['image_files'] = lambda: image_folder.content_hash(paths)
+    console.say(f'{len(source)} images to learn from, {len(held_out)} held out')
   workdir_claim.check_writable(config.export)
-  workdir_claim.claim_workdir(workdir, config, console)
-  data_dir = str(storage.path(workdir) / 'data')
-  source = scene_dataset.data_source(
-    data_dir,
-    scene_dataset.dataset_config(
-      'train',
-      config.world.seed,
-      config.scenes,
-      config.world.jitter,
-      crowded=True,
-    ),
+  workdir_claim.claim_workdir(
+    workdir, config, console, contents=contents, **identity
   )
+  if not config.own:
+    source = _scenes(config, storage.path(workdir) / 'data')
   optim, schedule = config.optim, config.schedule
 
   def make_model(key):
     return magvit.Magvit(config.sizes, nnx.Rngs(key))
+
+  def make_state():
+    if initial is not None:
+      return train_step.state_from_model(initial, optim, mesh)
+    return train_step.init_state(make_model, optim, key, mesh)
 
   def batches(start):
     images = pipeline.batches(
@@ -109,6 +151,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       batch=schedule.batch,
       start=start,
       mesh=mesh,
+      threads=config.threads,
     )
     for step, image in enumerate(images, start):
       mix = min(1.0, (step + 1) / max(1, config.quantizer_warmup))
@@ -124,7 +167,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   key = jax.random.key(config.seed)
   training_run = training_loop.TrainingRun(
     step=train_step.make_step(loss, optim, key, mesh),
-    make_state=lambda: train_step.init_state(make_model, optim, key, mesh),
+    make_state=make_state,
     constants=None,
     batches=batches,
     config=schedule.pace(optim.steps),
@@ -134,18 +177,54 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     comparable=functools.partial(identities.identity_of, Settings),
     label='tokenizer',
     console=console,
+    runs_ahead=not config.own or jax.default_backend() != 'cpu',
   )
   state = resume.run_resumable(training_run)
-  results = measure_reconstruction(state.model, config, mesh, console)
+  root = storage.path(workdir)
+  if held_out is None:
+    results = measure_reconstruction(state.model, config, mesh, console)
+  else:
+    results = reconstruction.measure_pictures(
+      state.model, held_out, root, mesh, console.progress('measuring')
+    )
   results['seconds'] = time.perf_counter() - began
   model_bundle.save_tokenizer(config.export, state.model)
-  job_results.write_json(storage.path(workdir) / 'results.json', results)
+  job_results.write_json(root / 'results.json', results)
+  if held_out is not None:
+    values = results['sets']['held_out']
+    console.say(
+      f'{values["images"]} held-out images: {values["psnr"]:.1f} dB, '
+      f'{values["codes"]} codes used; see {root / "reconstructions.png"}'
+    )
+    return results
   for name, values in results['sets'].items():
     console.say(
       f'{name}: same objects in {values["same"]:.3f} of '
       f'{values["scenes"]} reconstructions, {values["codes"]} codes used'
     )
   return results
+
+
+def _located(name: str) -> str:
+  """Returns the folder that `init_from` names."""
+  if name.startswith('assets:'):
+    name = str(initial_model.ASSETS / name.removeprefix('assets:'))
+  initial_model.check_exists([name], '')
+  return name
+
+
+def _scenes(config, folder):
+  """Returns the crowded scenes to train on."""
+  return scene_dataset.data_source(
+    str(folder),
+    scene_dataset.dataset_config(
+      'train',
+      config.world.seed,
+      config.scenes,
+      config.world.jitter,
+      crowded=True,
+    ),
+  )
 
 
 def read_objects(image: np.ndarray) -> list[tuple]:
@@ -183,15 +262,6 @@ def measure_reconstruction(model, config: Settings, mesh, console) -> dict:
     Parameter count, and scores by set. `same` is the fraction of scenes whose
     reconstruction shows the same objects in the same cells.
   """
-
-  @jax.jit
-  def reconstruct(images):
-    pixels = images.astype(jnp.float32) / 127.5 - 1.0
-    codes = model.codes(model.encode(pixels))
-    pixels = (model.decode(codes) + 1.0) * 127.5
-    return codes, jnp.rint(jnp.clip(pixels, 0, 255)).astype(jnp.uint8)
-
-  size = 64 * mesh.shape['data']
   sets = {}
   for split in ('preference', 'eval', 'final'):
     images = np.stack(
@@ -204,8 +274,8 @@ def measure_reconstruction(model, config: Settings, mesh, console) -> dict:
         for i in range(config.evaluated)
       ]
     )
-    codes, reconstructed = batching.map_batches(
-      reconstruct, images, size, mesh, console.progress(f'judging {split}')
+    codes, reconstructed = reconstruction.reconstruct(
+      model, images, mesh, console.progress(f'judging {split}')
     )
     same = [
       read_objects(a) == read_objects(b) for a, b in zip(images, reconstructed)

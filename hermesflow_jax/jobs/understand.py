@@ -122,6 +122,7 @@ def run(
     config,
     console,
     'answers.jsonl',
+    _are_answers,
     contents=job_start.input_hashes(parts.text),
     base=weights,
     data=config.files and record_files.file_hashes(config.files),
@@ -173,7 +174,7 @@ def answer_batches(
   texts = []
   for number, batch in enumerate(progress):
     part = storage.path(workdir) / 'parts' / f'{number:06d}.jsonl'
-    if not job_start.has_rows(part, len(batch)):
+    if not job_start.has_rows(part, len(batch), _are_answers):
       rows = ask_about_images(config, unified, batch, size)
       output_files.write_atomically(part, job_results.unicode_json_lines(rows))
     texts.append(part.read_bytes().decode())
@@ -227,6 +228,15 @@ def ask_about_images(
     for row, texts in zip(rows, answers):
       row['answers'] = dict(zip(config.questions, texts))
   return rows
+
+
+def _are_answers(rows) -> bool:
+  """Returns whether JSON objects have the values that the table shows."""
+  return all(
+    isinstance(row.get('image'), str)
+    and isinstance(row.get('answers', {}), dict)
+    for row in rows
+  )
 
 
 def answers_table(rows: Sequence[dict]) -> str:

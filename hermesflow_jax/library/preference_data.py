@@ -90,6 +90,7 @@ def curate(
     batched.Decoding
   ] = candidate_generation.CAPTION_SAMPLERS,
   similarity: text_similarity.Scorer = text_similarity.ngram_cosines,
+  image_scorer: candidate_generation.ImageScorer | None = None,
   rules: pair_selection.PairRules | None = None,
   previous: dict | None = None,
   seed: int = 0,
@@ -97,7 +98,8 @@ def curate(
   """Makes preference pairs from a model's own captions and images.
 
   HermesFlow (arXiv 2502.12148), section 3.2. `similarity` scores captions; the
-  model's answers to an input's questions score its images.
+  model's answers to an input's questions score its images, unless
+  `image_scorer` does.
 
   Args:
     model: the model.
@@ -106,6 +108,8 @@ def curate(
     images: images drawn per caption, at least 2.
     caption_samplers: at least 2; each writes a caption per image.
     similarity: scores a caption against the true one.
+    image_scorer: scores images, e.g. `image_scorers.score_softly`; None: by the
+      share of right answers.
     rules: thresholds of a pair; None: `pair_selection.PairRules()`, which keeps
       inputs with a single pair, too.
     previous: `CuratedPairs.pairs` of the round before, for the same inputs.
@@ -126,7 +130,7 @@ def curate(
     model,
     inputs,
     candidate_generation.CandidateConfig(
-      sampler, images, caption_samplers, similarity, seed
+      sampler, images, caption_samplers, similarity, seed, image_scorer
     ),
   )
   pairs = pair_selection.select_pairs(

@@ -25,11 +25,13 @@ class TableContent:
     header: column names.
     rows: cells, as many a row as the header has.
     text_columns: number of leading columns with text; others hold numbers.
+    caption: text above the table; '' for none.
   """
 
   header: Sequence
   rows: Sequence[Sequence]
   text_columns: int = 1
+  caption: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,7 +85,10 @@ def agreement(rows: Sequence[dict]) -> Agreement:
     'Losers by the judge',
     'Difference',
   ]
-  return Agreement(html_page.TableContent(header, cells), notes)
+  caption = score_rows.judge_caption(rows)
+  return Agreement(
+    html_page.TableContent(header, cells, caption=caption), notes
+  )
 
 
 def seconds_table(rows: Sequence[dict]) -> html_page.TableContent:

@@ -92,6 +92,7 @@ class RunReport:
     gallery: held-out captions with images.
     pairs: training examples.
     settings: nested config.
+    judge: name of the judge, and its model, prompt, host and usage.
     seeds: random seeds by name.
     versions: package versions by name.
     seconds: duration of the run.
@@ -107,6 +108,7 @@ class RunReport:
   gallery: Sequence[Sample] = ()
   pairs: Sequence[PairSample] = ()
   settings: Mapping = dataclasses.field(default_factory=dict)
+  judge: Mapping = dataclasses.field(default_factory=dict)
   seeds: Mapping = dataclasses.field(default_factory=dict)
   versions: Mapping = dataclasses.field(default_factory=dict)
   seconds: float | None = None
@@ -183,6 +185,7 @@ def _details(run) -> list[tuple[str, list[html_page.TableContent]]]:
   details = []
   for title, *tables in (
     ('Settings', named_values(flatten_settings(run.settings))),
+    ('Judge', named_values(flatten_settings(run.judge))),
     ('Seeds', named_values(flatten_settings(run.seeds))),
     ('Versions', named_values(flatten_settings(run.versions))),
     (

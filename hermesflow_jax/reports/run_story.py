@@ -8,7 +8,10 @@ import numpy as np
 
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.data import input_set
+from hermesflow_jax.evaluation import gap
+from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.reports import run_page
+from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 
 
@@ -16,11 +19,17 @@ def _lines(path: pathlib.PurePath) -> list[dict]:
   if not path.exists():
     return []
   with storage.open_text(path) as file:
-    return [json.loads(line) for line in file]
+    try:
+      return [json.loads(line) for line in file]
+    except (ValueError, RecursionError) as error:
+      raise output_files.damaged(path, error) from error
 
 
 def _codes(path: pathlib.PurePath) -> np.ndarray:
-  return np.load(io.BytesIO(path.read_bytes()))['codes']
+  try:
+    return np.load(io.BytesIO(path.read_bytes()))['codes']
+  except paired_changes.DAMAGE as error:
+    raise paired_changes.damaged(path, error) from error
 
 
 def _share(scene: dict, questions: list[dict]) -> str:
@@ -122,11 +131,12 @@ def pair_samples(
   ]
 
 
-def judge_note(rounds: list[dict]) -> str:
+def judge_note(rounds: list[dict], record: dict) -> str:
   """Returns a note on a judge that does not read pixels; '' for the others.
 
   Args:
     rounds: rows in `results.json`.
+    record: the judge in `results.json`; {} in those of earlier releases.
   """
   name = rounds[0]['judge']
   if name == 'pixels':
@@ -134,12 +144,17 @@ def judge_note(rounds: list[dict]) -> str:
   notes = [
     f'Round {row["round"]}: {row["note"]}' for row in rounds if row.get('note')
   ]
-  return ' '.join(
-    [
-      f'Generated images were judged by the {name}, not from their pixels.',
-      *notes,
-    ]
-  )
+  if name == gap.BASE_MODEL:
+    name = f'the {name}, not from their pixels'
+  elif host := record.get('host'):
+    name += f' at {host}'
+  cost = record.get('usage')
+  if cost:
+    notes.append(
+      f'It answered {cost["questions"]} questions; {cost["unmatched"]} replies '
+      'resembled no choice and count as wrong.'
+    )
+  return ' '.join([f'Generated images were judged by {name}.', *notes])
 
 
 def write_from_run(
@@ -168,7 +183,8 @@ def write_from_run(
       title='HermesFlow self-play',
       command=command,
       rounds=rounds,
-      note=judge_note(rounds),
+      note=judge_note(rounds, results.get('judge', {})),
+      judge=results.get('judge', {}),
       training=training,
       gallery=gallery(root, last, data, base, count),
       pairs=pair_samples(root, 1, data, base, count),

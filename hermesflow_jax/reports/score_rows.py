@@ -36,10 +36,16 @@ def last_round(rows: Sequence[dict]) -> str:
   return f'round {rows[-1].get("round")}'
 
 
+def judge_caption(rows: Sequence[dict]) -> str:
+  """Returns a caption with the judge's name; '' without a name."""
+  name = rows[0].get('judge') if rows else None
+  return f'Judge of generated images: {name}.' if name else ''
+
+
 def unseen_rows(rows: Sequence[dict]) -> list[dict]:
   """Returns the rows measured on captions that no input has, or []."""
   return [
-    {**row['unseen'], 'round': row.get('round')}
+    {**row['unseen'], 'round': row.get('round'), 'judge': row.get('judge')}
     for row in rows
     if isinstance(row.get('unseen'), dict)
   ]

@@ -67,7 +67,8 @@ def score_table(
     'Caption similarity',
     'Scenes',
   ]
-  return html_page.TableContent(header, cells)
+  caption = score_rows.judge_caption(rows)
+  return html_page.TableContent(header, cells, caption=caption)
 
 
 def kind_table(rows: Sequence[dict]) -> html_page.TableContent:
@@ -93,7 +94,8 @@ def kind_table(rows: Sequence[dict]) -> html_page.TableContent:
     for name in score_rows.SCORES
     for side in ('base', score_rows.last_round(rows))
   ]
-  return html_page.TableContent(header, cells)
+  caption = score_rows.judge_caption(rows)
+  return html_page.TableContent(header, cells, caption=caption)
 
 
 def task_table(rows: Sequence[dict]) -> html_page.TableContent:
@@ -122,4 +124,5 @@ def task_table(rows: Sequence[dict]) -> html_page.TableContent:
   return html_page.TableContent(
     ['Task', 'Base model', score_rows.last_round(rows).capitalize(), 'Change'],
     cells,
+    caption=score_rows.judge_caption(rows),
   )

@@ -4,6 +4,7 @@ A run of hours must not end because the terminal, the pipe or the disk that its
 messages go to is gone. Messages are then dropped; the exit code tells.
 """
 
+import io
 import os
 import sys
 
@@ -69,6 +70,9 @@ def protect() -> bool:
     stream = getattr(sys, name)
     if stream is None:
       stream = open(number, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == 'strict':
+      # Captions may have characters that the user's locale lacks.
+      stream.reconfigure(errors='backslashreplace')
     setattr(sys, name, TolerantStream(stream))
   return True
 

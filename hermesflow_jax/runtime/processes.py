@@ -67,6 +67,47 @@ def _broadcast_text(text: str) -> str:
   return bytes(received[:size]).decode()
 
 
+def gather(ask: Callable) -> list:
+  """Calls a function in every process; all processes return all results.
+
+  Args:
+    ask: function that returns JSON types.
+
+  Returns:
+    Results in the order of the processes.
+
+  Raises:
+    ValueError: `ask` raised a ValueError in a process.
+    OSError: `ask` raised another exception in a process, which that process
+      raises as it is.
+  """
+  if single_process():
+    return [ask()]
+  error = None
+  try:
+    outcome = [_OK, ask()]
+  except Exception as caught:
+    kind = _WRONG if isinstance(caught, ValueError) else _FAILED
+    outcome, error = [kind, str(caught)], caught
+  outcomes = [json.loads(text) for text in _all_texts(json.dumps(outcome))]
+  if error is not None:
+    raise error
+  for kind, value in outcomes:
+    if kind != _OK:
+      raise (ValueError if kind == _WRONG else OSError)(value)
+  return [value for _, value in outcomes]
+
+
+def _all_texts(text: str) -> list[str]:
+  """Returns the texts of all processes."""
+  data = np.frombuffer(text.encode(), np.uint8)
+  sizes = multihost_utils.process_allgather(np.int32(len(data)))
+  padded = np.zeros(1 << max(8, int(sizes.max() - 1).bit_length()), np.uint8)
+  padded[: len(data)] = data
+  rows = np.asarray(multihost_utils.process_allgather(padded))
+  return [bytes(row[:n]).decode() for row, n in zip(rows, sizes, strict=True)]
+
+
 def on_first_process(act: Callable[[], object]) -> None:
   """Calls a function in the first process; all processes wait for its end.
 

@@ -13,6 +13,8 @@ nothing; where they part, the model decides among their next tokens.
 
 from collections.abc import Sequence
 import dataclasses
+import itertools
+import operator
 
 import jax
 import numpy as np
@@ -58,21 +60,28 @@ def encode_choices(
   ids = dict(zip(unique, text.encode_replies(unique)))
   rows = [[(*ids[word], text.eos) for word in words] for words in choices]
   size = max(len(row) for question in rows for row in question)
+  if not keep_all:
+    size = 1 + max(map(_last_parting, rows))
   count = max(map(len, rows))
   tokens = np.zeros((len(rows), count, size), np.int32)
   valid = np.zeros((len(rows), count, size), bool)
   for n, question in enumerate(rows):
     for c, row in enumerate(question):
+      row = row[:size]
       tokens[n, c, : len(row)] = row
       valid[n, c, : len(row)] = True
   siblings = sibling_tokens(tokens, valid)
-  if not keep_all:
-    parts = (siblings.sum(-1) > 1).any((0, 1))
-    size = int(parts.nonzero()[0].max(initial=0)) + 1
-    tokens, valid, siblings = (
-      a[:, :, :size] for a in (tokens, valid, siblings)
-    )
   return Choices(tokens, valid, siblings)
+
+
+def _last_parting(rows: Sequence[tuple[int, ...]]) -> int:
+  """Returns the last place at which two of the rows part; 0 for none."""
+  last, rows = 0, sorted(rows)
+  # The neighbours in sorted order share the longest beginnings.
+  for row, other in itertools.pairwise(rows):
+    differs = map(operator.ne, row, other)
+    last = max(last, next((a for a, differ in enumerate(differs) if differ), 0))
+  return last
 
 
 def sibling_tokens(tokens: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -85,22 +94,24 @@ def sibling_tokens(tokens: np.ndarray, valid: np.ndarray) -> np.ndarray:
   Returns:
     bool[N, C, A, C].
   """
-  count, choices, size = tokens.shape
-  siblings = np.zeros((count, choices, size, choices), bool)
-  alike = np.broadcast_to(
-    valid[:, :, None, 0] & valid[:, None, :, 0], (count, choices, choices)
-  )
-  # before[d, e]: choice e precedes choice d.
-  before = np.tri(choices, k=-1, dtype=bool)
-  for a in range(size):
-    # alike[n, c, d]: d shares the first a tokens with c and has a token at a.
-    alike = alike & valid[:, :, None, a] & valid[:, None, :, a]
-    same = tokens[:, :, None, a] == tokens[:, None, :, a]
-    # The first choice with a token stands for all: d does not count if an
-    # earlier e has the same token.
-    earlier = (
-      np.einsum('nce,ned,de->ncd', alike, same, before, dtype=np.int32) > 0
+  siblings = np.zeros((*tokens.shape, tokens.shape[1]), bool)
+  # Number of the tree node that a choice has reached; the questions have trees
+  # of their own.
+  node = np.broadcast_to(np.arange(len(tokens))[:, None], valid.shape[:2])
+  alive = np.ones(valid.shape[:2], bool)
+  kinds = int(tokens.max(initial=0)) + 1
+  for a in range(tokens.shape[2]):
+    alive = alive & valid[:, :, a]
+    # The first choice at a node with a token stands for all of them.
+    step = np.where(alive, node.astype(np.int64) * kinds + tokens[:, :, a], -1)
+    _, first, child = np.unique(step, return_index=True, return_inverse=True)
+    stands = np.zeros(step.size, bool)
+    stands[first] = True
+    stands = stands.reshape(step.shape) & alive
+    siblings[:, :, a] = (
+      (node[:, :, None] == node[:, None, :])
+      & alive[:, :, None]
+      & stands[:, None, :]
     )
-    siblings[:, :, a] = alike & ~earlier
-    alike = alike & same
+    node = child.reshape(step.shape)
   return siblings

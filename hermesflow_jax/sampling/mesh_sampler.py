@@ -38,7 +38,13 @@ class MeshSampler:
     return serving_weights.prepare_for_serving(self.model, self.mesh)
 
   def map(
-    self, label: str, function: Callable, arrays, rows_per_input: int = 1
+    self,
+    label: str,
+    function: Callable,
+    arrays,
+    rows_per_input: int = 1,
+    *,
+    padded: bool = False,
   ):
     """Maps a compiled function over inputs, chunk by chunk.
 
@@ -50,6 +56,8 @@ class MeshSampler:
       function: batch -> pytree with arrays [size, ...].
       arrays: pytree with arrays [N, ...].
       rows_per_input: rows that an input expands to within `function`.
+      padded: whether a small number of inputs is padded to a complete chunk
+        instead. Then the rounding of sums does not depend on their number.
 
     Returns:
       Pytree with numpy arrays [N, ...].
@@ -57,7 +65,9 @@ class MeshSampler:
     data = self.mesh.shape['data']
     chunk = max(self.chunk // rows_per_input // data, 1)
     count = len(jax.tree.leaves(arrays)[0])
-    chunk = min(chunk, 1 << max(0, -(-count // data) - 1).bit_length()) * data
+    if not padded:
+      chunk = min(chunk, 1 << max(0, -(-count // data) - 1).bit_length())
+    chunk *= data
     return batching.map_batches(
       function, arrays, chunk, self.mesh, self.progress(label), self.clock
     )

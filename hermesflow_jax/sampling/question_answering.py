@@ -122,12 +122,39 @@ class QuestionAnswerer:
     if self.config.free:
       numbers = self.matcher(self._free_replies(rows), choices)
     else:
-      numbers = self._likeliest(rows, choices)
+      numbers = self._choice_scores(rows, choices).argmax(-1)
     answers = iter(
       '' if number is None else names[number]
       for names, number in zip(choices, numbers)
     )
     return [list(itertools.islice(answers, count)) for count in counts]
+
+  def probabilities(
+    self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
+  ) -> list[list[dict[str, float]]]:
+    """Computes the probability of each choice, among the choices.
+
+    The likeliest choice is the answer of `answer` without free replies. The
+    rule `constrained` scores choices by log-probabilities that add up to 1;
+    the scores of other rules are normalized by a softmax.
+
+    Args:
+      codes: int[N, I], image codes.
+      questions: N lists with TIFA records.
+
+    Returns:
+      N lists with a dictionary per question, from choices to probabilities.
+    """
+    records = list(itertools.chain(*questions))
+    if not records:
+      return [[] for _ in questions]
+    counts = [len(image_questions) for image_questions in questions]
+    choices = [record['choices'] for record in records]
+    scores = self._choice_scores(self._rows(codes, records, counts), choices)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    shares = (weights / weights.sum(-1, keepdims=True)).tolist()
+    by_choice = iter(dict(zip(*pair)) for pair in zip(choices, shares))
+    return [list(itertools.islice(by_choice, count)) for count in counts]
 
   def _rows(self, codes, records, counts) -> QuestionRows:
     """Builds the rows of all questions."""
@@ -176,8 +203,8 @@ class QuestionAnswerer:
     tokens = self._map(write, rows)[:, 0]
     return [self.text.decode_reply(reply) for reply in tokens]
 
-  def _likeliest(self, rows: QuestionRows, choices) -> np.ndarray:
-    """Returns int[Q], the number of the likeliest choice of each question."""
+  def _choice_scores(self, rows: QuestionRows, choices) -> np.ndarray:
+    """Returns float64[Q, C], scores of choices by the rule; -inf for none."""
     rule = self.config.rule
     tree = choice_tokens.encode_choices(
       self.text, choices, keep_all=rule != 'constrained'
@@ -194,7 +221,7 @@ class QuestionAnswerer:
       scores = scores - self._map(score, blank_rows, tree)
     # A question with fewer choices than others has empty rows.
     is_choice = tree.valid.any(-1)
-    return np.where(is_choice, scores, -np.inf).argmax(-1)
+    return np.where(is_choice, scores.astype(np.float64), -np.inf)
 
 
 def check_question(

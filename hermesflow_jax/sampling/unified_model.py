@@ -65,15 +65,17 @@ class UnifiedModel:
     return self.model.config.vocab
 
   @functools.cached_property
-  def _sampler(self) -> mesh_sampler.MeshSampler:
+  def sampler(self) -> mesh_sampler.MeshSampler:
+    """The model's transformer on its mesh."""
     return mesh_sampler.MeshSampler(
       self.model, self.mesh, self.chunk, self.progress, self.clock
     )
 
   @property
-  def _answerer(self) -> question_answering.QuestionAnswerer:
+  def answerer(self) -> question_answering.QuestionAnswerer:
+    """Answers multiple-choice questions, also with probabilities."""
     return question_answering.QuestionAnswerer(
-      self._sampler,
+      self.sampler,
       self.text,
       self.vocab,
       self.lengths,
@@ -91,7 +93,7 @@ class UnifiedModel:
       int32[N, I], image codes.
     """
     encode = functools.partial(batched.encode_batch, self.tokenizer)
-    return self._sampler.map('encoding images', encode, images)
+    return self.sampler.map('encoding images', encode, images)
 
   def decode(self, codes: np.ndarray) -> np.ndarray:
     """Decodes codes to images.
@@ -104,7 +106,7 @@ class UnifiedModel:
     """
     grid = self.grid if codes.ndim == 2 else codes.shape[1:]
     decode = functools.partial(batched.decode_batch, self.tokenizer, grid=grid)
-    return self._sampler.map('decoding images', decode, codes)
+    return self.sampler.map('decoding images', decode, codes)
 
   def draw(
     self,
@@ -157,7 +159,7 @@ class UnifiedModel:
     def draw(batch):
       with sharding.use_mesh(self.mesh):
         return batched.draw_images(
-          self._sampler.serving_model,
+          self.sampler.serving_model,
           *batch,
           empty,
           counts,
@@ -165,7 +167,7 @@ class UnifiedModel:
           skipped=skipped,
         )
 
-    return self._sampler.map(
+    return self.sampler.map(
       'drawing images', draw, (keys, rows, known_codes), candidates
     )
 
@@ -232,9 +234,9 @@ class UnifiedModel:
     ]
     keys = batched.identity_keys(seed, identities, len(samplers))
     keys = keys.reshape(count, size, *keys.shape[1:])
-    tokens = self._sampler.map(
+    tokens = self.sampler.map(
       'writing',
-      functools.partial(self._sampler.write, samplers, self.lengths.reply),
+      functools.partial(self.sampler.write, samplers, self.lengths.reply),
       (keys, images, rows, lengths),
       size * len(samplers),
     )
@@ -256,7 +258,7 @@ class UnifiedModel:
       N lists with answers, see `question_answering.QuestionAnswerer`; '' if a
       free reply resembles no choice.
     """
-    return self._answerer.answer(codes, questions)
+    return self.answerer.answer(codes, questions)
 
   def check_question(self, question: dict) -> None:
     """Raises ValueError if a TIFA record does not fit into a row."""

@@ -1,8 +1,13 @@
-"""Scorers of captions, and matchers of free answers, by name.
+"""Scorers of captions and images, and matchers of free answers, by name.
 
-  encoder_settings  settings: folders of text encoders
+  encoder_settings  settings: folders of encoders
   text_encoder      texts to vectors, in batches over the mesh
-  caption_scorers   `ngram`, `bert`, `sentence`, or a function of the user
+  clip_encoder      images and texts to vectors
+  caption_scorers   `ngram`, `bert`, `sentence`, `clip`, `likelihood`, or a
+                    function of the user
+  image_scorers     `answers`, `soft`, `caption_likelihood`, `clip`, or a
+                    function of the user
+  checked_scores    refuses scores that are not finite
   choice_matchers   `ngram`, `sentence`, or a function of the user
   imported_function a function that a setting names by its import path
 

@@ -3,6 +3,8 @@
 ngram             n-grams of words, without a model (text_similarity.py)
 bert              cosine of the [CLS] states, as in HermesFlow's scripts
 sentence          cosine of mean-pooled states, e.g. of all-mpnet-base-v2
+clip              cosine of a caption and the image that it describes, by CLIP
+likelihood        probability of the image's codes given a caption
 my_module:scorer  a function of the user
 """
 
@@ -13,6 +15,10 @@ import dataclasses
 import numpy as np
 
 from hermesflow_jax.models import text_encoder_layers
+from hermesflow_jax.sampling import likelihoods
+from hermesflow_jax.sampling import scored_images
+from hermesflow_jax.scoring import checked_scores
+from hermesflow_jax.scoring import clip_encoder
 from hermesflow_jax.scoring import imported_function
 from hermesflow_jax.scoring import text_encoder
 from hermesflow_jax.sequences import text_similarity
@@ -50,6 +56,76 @@ class EncoderScorer:
 
 
 @dataclasses.dataclass(frozen=True)
+class ClipScorer:
+  """CLIP's cosine of captions with images; a `text_similarity.Scorer`.
+
+  Attributes:
+    encoder: the CLIP.
+    needs_images: see `text_similarity.Scorer`.
+  """
+
+  encoder: clip_encoder.ClipEncoder
+  needs_images: bool = True
+
+  def __call__(
+    self,
+    candidates: Sequence[str],
+    references: Sequence[str],
+    images: scored_images.ScoredImages,
+  ) -> np.ndarray:
+    """Scores N captions; returns float64[N] above -1."""
+    del references
+    unique, places = np.unique(images.codes, axis=0, return_inverse=True)
+    parts = [
+      self.encoder.encode_images(
+        scored_images.decode(
+          images.unified, unique[n : n + scored_images.BLOCK]
+        )
+      )
+      for n in range(0, len(unique), scored_images.BLOCK)
+    ]
+    vectors = np.concatenate(parts)[places.reshape(-1)]
+    return checked_scores.call(
+      f'{SETTING} clip',
+      (len(candidates),),
+      lambda: text_encoder.cosines(
+        vectors, self.encoder.encode_texts(candidates)
+      ),
+    )
+
+
+class LikelihoodScorer:
+  """Probability of images given captions; a `text_similarity.Scorer`.
+
+  The score is the geometric mean of the probabilities of hidden codes, by
+  masked prediction: `likelihoods.image_logps` is its logarithm.
+
+  Attributes:
+    needs_images: see `text_similarity.Scorer`.
+  """
+
+  needs_images = True
+
+  def __call__(
+    self,
+    candidates: Sequence[str],
+    references: Sequence[str],
+    images: scored_images.ScoredImages,
+  ) -> np.ndarray:
+    """Scores N captions; returns float64[N] from 0 to 1."""
+    del references
+    return checked_scores.call(
+      f'{SETTING} likelihood',
+      (len(candidates),),
+      lambda: np.exp(
+        likelihoods.image_logps(
+          images.unified, images.names, images.codes, candidates
+        )
+      ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class CheckedScorer:
   """A scorer of the user, whose scores are checked.
 
@@ -66,10 +142,17 @@ class CheckedScorer:
     """Whether the function computes on devices of JAX."""
     return text_similarity.uses_devices(self.function)
 
+  @property
+  def needs_images(self) -> bool:
+    """Whether the function reads images, as pixels uint8[N, H, W, 3]."""
+    return text_similarity.needs_images(self.function)
+
   def __call__(
-    self, candidates: Sequence[str], references: Sequence[str]
+    self, candidates: Sequence[str], references: Sequence[str], *images
   ) -> np.ndarray:
     """Scores N captions; returns float64[N] above -1.
+
+    A function that reads images gets their pixels as its third argument.
 
     Raises:
       ValueError: the function fails, or returns another shape, NaN or values
@@ -77,7 +160,8 @@ class CheckedScorer:
     """
     expected = f'{SETTING} {self.name} must return float[{len(candidates)}]'
     try:
-      scores = self.function(candidates, references)
+      pixels = [of_captions.pixels() for of_captions in images]
+      scores = self.function(candidates, references, *pixels)
       scores = np.asarray(scores, np.float64)
     except Exception as error:
       reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
@@ -101,6 +185,10 @@ ENCODER_SCORERS = {
 }
 
 
+# Scorers that read the image that a caption describes.
+IMAGE_SCORERS = ('clip', 'likelihood')
+
+
 def check_name(name: str) -> None:
   """Raises ValueError for a name that no scorer has.
 
@@ -110,9 +198,12 @@ def check_name(name: str) -> None:
   if not (
     name in text_similarity.SCORERS
     or name in ENCODER_SCORERS
+    or name in IMAGE_SCORERS
     or imported_function.is_path(name)
   ):
-    names = ', '.join([*text_similarity.SCORERS, *ENCODER_SCORERS])
+    names = ', '.join(
+      [*text_similarity.SCORERS, *ENCODER_SCORERS, *IMAGE_SCORERS]
+    )
     raise ValueError(
       f'{SETTING} must be one of {names}, or the import path of a function of '
       f'your own (my_module:my_scorer), got {name!r}'
@@ -120,11 +211,13 @@ def check_name(name: str) -> None:
 
 
 def encoder_of(name: str) -> str | None:
-  """Returns the name of the text encoder that a scorer needs, or None.
+  """Returns the name of the encoder that a scorer needs, or None.
 
   Args:
     name: value of the setting.
   """
+  if name == 'clip':
+    return name
   return ENCODER_SCORERS.get(name, (None,))[0]
 
 
@@ -147,4 +240,8 @@ def make(
   if name in ENCODER_SCORERS:
     encoder, pool = ENCODER_SCORERS[name]
     return EncoderScorer(encoders.get(encoder), pool)
+  if name == 'clip':
+    return ClipScorer(encoders.clip())
+  if name == 'likelihood':
+    return LikelihoodScorer()
   return CheckedScorer(name, imported_function.load(SETTING, name))

@@ -4,6 +4,7 @@ import dataclasses
 import typing
 
 from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import clip_folder
 from hermesflow_jax.checkpoints import text_encoder_folder
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
@@ -12,12 +13,13 @@ from hermesflow_jax.runtime import settings
 SOURCES = {
   'bert': ('bert', 'google-bert/bert-large-uncased'),
   'sentence': ('mpnet', 'sentence-transformers/all-mpnet-base-v2'),
+  'clip': ('clip', 'openai/clip-vit-large-patch14'),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderSettings:
-  """Text encoders that `conversions.convert bert` or `mpnet` wrote.
+  """Encoders that `conversions.convert bert`, `mpnet` or `clip` wrote.
 
   A folder is read only if a scorer or a matcher in use needs it. The same
   weights may lie in another folder when a run resumes.
@@ -26,6 +28,7 @@ class EncoderSettings:
     bert: encoder of the scorer `bert`; the paper's is bert-large-uncased.
     sentence: encoder of `sentence`, of captions and of answers; the paper's is
       all-mpnet-base-v2.
+    clip: CLIP of the scorers `clip`, of captions and of images.
     dtype: dtype of matrix products.
   """
 
@@ -34,6 +37,9 @@ class EncoderSettings:
   )
   sentence: str = settings.path_of_content(
     'sentence_encoder', default='checkpoints/all-mpnet-base-v2'
+  )
+  clip: str = settings.path_of_content(
+    'clip_encoder', default='checkpoints/clip-vit-large-patch14'
   )
   dtype: typing.Annotated[str, settings.one_of('float32', 'bfloat16')] = (
     'float32'
@@ -51,7 +57,7 @@ class EncoderSettings:
     return getattr(self, name)
 
   def check(self, name: str, advice: str) -> None:
-    """Raises ValueError if an encoder is missing or no text encoder.
+    """Raises ValueError if an encoder is missing, or is another model.
 
     All processes call it.
 
@@ -66,12 +72,27 @@ class EncoderSettings:
     fault = processes.broadcast_from_first(lambda: _fault(path))
     if fault:
       kind, source = SOURCES[name]
+      model = 'a CLIP' if kind == clip_folder.KIND else 'a text encoder'
       raise ValueError(
-        f'encoders.{name} must be a text encoder, got {path!r}, {fault}; run '
+        f'encoders.{name} must be {model}, got {path!r}, {fault}; run '
         f'`python -m conversions.convert {kind} {source} '
         f'{path or "<folder>"}` (docs/scorers.md), or {advice}'
       )
-    text_encoder_folder.read_record(path)
+    _folder(name).read_record(path)
+
+  def content_hash(self, name: str) -> str:
+    """Returns the hash of the arrays and the tokenizer of an encoder.
+
+    Args:
+      name: key in SOURCES.
+    """
+    return _folder(name).content_hash(self.path(name))
+
+
+def _folder(name):
+  """Returns the module that reads the folder of an encoder."""
+  kind, _ = SOURCES[name]
+  return clip_folder if kind == clip_folder.KIND else text_encoder_folder
 
 
 def _fault(path) -> str:

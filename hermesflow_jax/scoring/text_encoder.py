@@ -16,6 +16,7 @@ import numpy as np
 from hermesflow_jax.checkpoints import text_encoder_folder
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import sharding
+from hermesflow_jax.scoring import clip_encoder
 from hermesflow_jax.scoring import encoder_settings
 
 # Texts that a device encodes at once.
@@ -124,6 +125,11 @@ class TextEncoders:
       encoder = _IN_USE.get(key) or TextEncoder(*key)
       _IN_USE[key] = self._encoders[name] = encoder
     return self._encoders[name]
+
+  def clip(self) -> clip_encoder.ClipEncoder:
+    """Returns the CLIP, which encodes images, too."""
+    path = self._config.path('clip')
+    return clip_encoder.shared(path, self._mesh, self._config.dtype)
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:

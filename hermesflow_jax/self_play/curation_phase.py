@@ -84,6 +84,7 @@ def gather_candidates(
     config.captions,
     this_round.data.similarity,
     number_bounds.seed_of_round(config.seed, this_round.number),
+    this_round.data.image_scorer,
   )
   store = _shards(this_round, 'candidates')
   gathering.gather(
@@ -123,7 +124,7 @@ def make_pairs(
   """
   config, inputs = this_round.config, this_round.inputs
   pairs = pair_selection.select_pairs(
-    candidates, inputs.ids, config.rules, previous
+    candidates, inputs.ids, config.pair_rules, previous
   )
   _write_pairs(this_round, candidates, pairs)
   curation = {'drops': pair_files.drop_counts(pairs)}
@@ -132,15 +133,18 @@ def make_pairs(
   else:
     if self_scores is None:
       self_scores = candidates.image_scores
+    store = _shards(this_round, 'judged')
     judged = judge_agreement.judge_candidates(
       this_round.data.judge,
       inputs,
       candidates.codes,
       pairs,
-      _shards(this_round, 'judged'),
+      store,
       config.shard,
     )
     curation |= judge_agreement.measure_agreement(self_scores, *judged)
+    if used := judge_agreement.total_usage(store):
+      curation['judge_usage'] = used
   curation['seconds'] = time.perf_counter() - began
   output_files.write_atomically(
     this_round.folder / 'curation.json', output_files.json_text(curation)

@@ -10,6 +10,8 @@ import numpy as np
 
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
+from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.judging import usage
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
@@ -90,6 +92,7 @@ def evaluate(
     return summary | _count_input_captions(data)
   began = time.perf_counter()
   judge = None if data.judges_itself(learned) else data.judge
+  used = usage.of_judge(judge)
 
   def measure(inputs):
     return gap.evaluate(
@@ -120,6 +123,9 @@ def evaluate(
     _write_scenes(folder, 'scenes_unseen', result, data.unseen)
     summary['unseen'] = gap.summarize(result, data.unseen)
     summary['unseen']['content'] = unseen_hash
+  if used:
+    costs = [summary.get('judge_usage'), usage.since(judge, used)]
+    summary['judge_usage'] = usage.total(costs)
   seconds += time.perf_counter() - began
   summary['seconds'] = {'evaluation': seconds}
   output_files.write_atomically(record, output_files.json_text(summary))
@@ -165,7 +171,10 @@ def _select_unseen(folder, data) -> gap.Result | None:
   if not index.keys() >= set(data.unseen.ids):
     return None
   processes.barrier()
-  result = _read_scenes(folder, 'scenes', data.held_out)
+  try:
+    result = _read_scenes(folder, 'scenes', data.held_out)
+  except paired_changes.DAMAGE as error:
+    raise paired_changes.damaged(folder / 'scenes.jsonl', error) from error
   return result.select([index[name] for name in data.unseen.ids])
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import typing
 
+from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
@@ -15,9 +16,6 @@ from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.scoring import scorer_settings
-
-# Name of the judge of images that are generated for the user's own files.
-BASE_MODEL = 'base model'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +80,11 @@ class PlayData:
     held_out: inputs for evaluation.
     judge: judge for generated images, in evaluation and diagnostics. Training
       never uses it, except in `experiments.ablation` for the 'judge' arm.
-    judged_by: judge name; BASE_MODEL for the base model.
+    judge_record: `name` of the judge, `gap.BASE_MODEL` for the base model; and
+      where they apply its `model`, `prompt` and `host`. JSON types.
     similarity: caption scorer, compares captions with the true captions.
+    image_scorer: scores the images that are drawn for the inputs; None: by the
+      share of right answers.
     unseen: inputs for evaluation whose captions no round has: more inputs, or
       some from `held_out`; None for none.
     publish: (folder, inputs, pairs, decode) -> None, writes a round's pairs for
@@ -94,8 +95,9 @@ class PlayData:
   inputs: Sequence[input_set.Inputs]
   held_out: input_set.Inputs
   judge: gap.Judge
-  judged_by: str
+  judge_record: dict[str, str]
   similarity: Callable
+  image_scorer: candidate_generation.ImageScorer | None = None
   unseen: input_set.Inputs | None = None
   publish: Callable | None = None
 
@@ -104,13 +106,18 @@ class PlayData:
     """Captions that inputs have in any round."""
     return frozenset(c for inputs in self.inputs for c in inputs.captions)
 
+  @property
+  def judged_by(self) -> str:
+    """Name of the judge."""
+    return self.judge_record['name']
+
   def judges_itself(self, learned: bool) -> bool:
     """Returns whether the judge and the judged model are the same.
 
     Args:
       learned: whether the judged model has been trained since the base model.
     """
-    return self.judged_by == BASE_MODEL and not learned
+    return self.judged_by == gap.BASE_MODEL and not learned
 
 
 def round_inputs(

@@ -3,13 +3,42 @@
 import pathlib
 
 from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.judging import usage
+from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.self_play import score_table
 
 
 def finished_rounds(root: pathlib.PurePath) -> int:
   """Returns the newest round with a checkpoint; 0 for none."""
   names = storage.list_names(root / 'checkpoints')
   return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def is_complete(results: dict) -> bool:
+  """Returns whether `results.json` has the scores of each round.
+
+  Args:
+    results: its content.
+  """
+  rows = results.get('rounds')
+  return (
+    isinstance(rows, list)
+    and bool(rows)
+    and all(
+      score_table.has_scores(row)
+      and row.get('round') == number
+      and _has_unseen(row.get('unseen'))
+      for number, row in enumerate(rows)
+    )
+  )
+
+
+def _has_unseen(scores) -> bool:
+  return scores is None or (
+    score_table.has_scores(scores)
+    and output_files.is_number(scores.get('scenes'))
+  )
 
 
 def missing_files(root: pathlib.PurePath, rounds: int) -> list:
@@ -52,6 +81,19 @@ def add_changes(summaries: list[dict], root: pathlib.PurePath) -> None:
     row['change'] = change(row, 'scenes')
     if row.get('unseen'):
       row['unseen']['change'] = change(row, 'scenes_unseen')
+
+
+def judge_record(record: dict[str, str], summaries: list[dict]) -> dict:
+  """Returns the record of a run's judge, with its cost if it has costs.
+
+  Args:
+    record: see `play_settings.PlayData`.
+    summaries: R + 1 evaluations, the base model's first.
+  """
+  costs = [row.get('judge_usage') for row in summaries]
+  costs += [row.get('curation', {}).get('judge_usage') for row in summaries]
+  cost = usage.total(costs)
+  return dict(record) | ({'usage': cost} if cost else {})
 
 
 def total_seconds(summaries: list[dict], seconds: float) -> float:

@@ -32,7 +32,8 @@ def has_scores(summary: object) -> bool:
 def score_table(summaries: Sequence[dict]) -> str:
   """Returns scores and standard errors as a table with a line per round.
 
-  A second block has the scores on unseen captions, if they were evaluated.
+  A second block has the scores on unseen captions, if they were evaluated. The
+  last line names a judge that does not read pixels.
 
   Args:
     summaries: R + 1 evaluations, the base model's first.
@@ -48,6 +49,9 @@ def score_table(summaries: Sequence[dict]) -> str:
       f'on {unseen[0]["scenes"]} scenes whose captions no input has:'
     )
     lines += _lines(unseen)
+  judge = summaries[0].get('judge') if summaries else None
+  if judge not in (None, 'pixels'):
+    lines.append(f'judge of generated images: {judge}')
   return '\n'.join(lines)
 
 

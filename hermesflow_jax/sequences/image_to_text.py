@@ -1,5 +1,7 @@
 """Image-to-text rows (mmu): image, prompt, reply."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
@@ -100,6 +102,50 @@ def mmu_rows(
   heads = [[vocab.sot] * sot + list(prompt) for prompt in prompts]
   tails = [[*answer, vocab.eos] for answer in answers]
   rows, _ = _mmu(vocab, codes, heads, tails, length)
+  return rows
+
+
+def conversation_rows(
+  vocab: vocabulary.Vocab,
+  codes: np.ndarray,
+  conversations: Sequence[Sequence[tuple[Sequence[int], Sequence[int]]]],
+  length: int,
+  *,
+  sot: bool = False,
+) -> token_rows.Rows:
+  """Builds training rows with the turns of a conversation about an image.
+
+  LLaVA's form (arXiv 2304.08485), as Show-o was trained: every reply and its
+  eos are scored, prompts are not.
+
+  Args:
+    vocab: token ids.
+    codes: int[B, I], image codes in [0, codebook_size).
+    conversations: B lists of turns, (prompt ids, reply ids); eos is appended to
+      each reply. A long first reply is cut and still ends with eos; later turns
+      that do not fit completely are left out.
+    length: T, row length.
+    sot: whether <|sot|> (not scored) follows <|eoi|>; see `mmu_rows`.
+
+  Returns:
+    Rows [B, T], right-padded.
+
+  Raises:
+    ValueError: the first prompt and eos do not fit into `length`.
+  """
+  heads = [[vocab.sot] * sot + list(turns[0][0]) for turns in conversations]
+  tails = [[*turns[0][1], vocab.eos] for turns in conversations]
+  rows, lengths = _mmu(vocab, codes, heads, tails, length)
+  for row, turns in enumerate(conversations):
+    end = lengths[row]
+    for prompt, reply in turns[1:]:
+      scored, after = end + len(prompt), end + len(prompt) + len(reply) + 1
+      if after > length:
+        break
+      rows.tokens[row, end:after] = [*prompt, *reply, vocab.eos]
+      rows.labels[row, scored:after] = rows.tokens[row, scored:after]
+      rows.valid[row, end:after] = True
+      end = after
   return rows
 
 

@@ -22,6 +22,10 @@ class Scorer(Protocol):
   The first process calls a scorer in a thread, while the devices work. A scorer
   that computes on devices of JAX has an attribute `uses_devices`, which is
   True: all processes call it, with the same texts.
+
+  A scorer that reads the images that the captions describe has an attribute
+  `needs_images`, which is True. It gets a third argument, a
+  `scored_images.ScoredImages`, and all processes call it.
   """
 
   def __call__(
@@ -187,4 +191,9 @@ SCORERS: dict[str, Scorer] = {'ngram': ngram_cosines}
 
 def uses_devices(scorer: Scorer) -> bool:
   """Returns whether a scorer computes on devices; see `Scorer`."""
-  return bool(getattr(scorer, 'uses_devices', False))
+  return needs_images(scorer) or bool(getattr(scorer, 'uses_devices', False))
+
+
+def needs_images(scorer: Scorer) -> bool:
+  """Returns whether a scorer reads images; see `Scorer`."""
+  return bool(getattr(scorer, 'needs_images', False))

@@ -11,22 +11,23 @@ def sum_over_parts(function: Callable, batch, parts: int, data: int):
 
   Args:
     function: batch -> pytree of arrays.
-    batch: pytree of arrays [B, ...].
+    batch: pytree of arrays [B, ...]; B may differ between arrays.
     parts: number of parts, computed in turn; each part uses every device.
     data: devices along the mesh's `data` axis, which splits rows.
 
   Raises:
     ValueError: `parts * data` does not divide B.
   """
-  size = len(jax.tree.leaves(batch)[0])
-  if size % (parts * data):
-    raise ValueError(
-      f'batch must be a multiple of accumulate={parts} times data={data}, got '
-      f'{size}'
-    )
+  for size in sorted({len(a) for a in jax.tree.leaves(batch)}):
+    if size % (parts * data):
+      raise ValueError(
+        f'batch must be a multiple of accumulate={parts} times data={data}, '
+        f'got {size}'
+      )
 
   def split(a):
-    return jnp.moveaxis(a.reshape(size // parts, parts, *a.shape[1:]), 1, 0)
+    shape = len(a) // parts, parts, *a.shape[1:]
+    return jnp.moveaxis(a.reshape(shape), 1, 0)
 
   def add(total, part):
     return jax.tree.map(jnp.add, total, function(part)), None

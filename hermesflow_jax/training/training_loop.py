@@ -69,6 +69,9 @@ class TrainingRun:
     names: step -> its record ids, for error messages; None if unknown.
     sample: state -> None, called every `sample_every` steps; None for none.
     rates: (steps, seconds) -> speed metrics.
+    runs_ahead: whether the host starts steps before earlier steps end. Large
+      operations of such steps can wait for each other for ever on several CPU
+      devices.
   """
 
   step: train_step.TrainStep
@@ -85,6 +88,7 @@ class TrainingRun:
   names: Callable[[int], Sequence[str]] | None = None
   sample: Callable[[train_step.TrainState], None] | None = None
   rates: Callable[[int, float], dict[str, float]] = lambda steps, seconds: {}
+  runs_ahead: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +184,8 @@ def run_loop(
       with watch.part('step'):
         leaves, metrics = program(leaves, *arguments, batch)
       pending.append(metrics)
+      if not run.runs_ahead:
+        jax.block_until_ready(metrics)
       done = number + 1
       last = done == config.steps
       profile.end(done, metrics)

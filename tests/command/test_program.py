@@ -27,6 +27,16 @@ def say(capfd, monkeypatch, tmp_path):
   return call
 
 
+def test_an_error_of_the_system_is_told_in_words(capfd):
+  for error in (
+    OSError(36, 'File name too long', 'x'),
+    ValueError("x cannot be read: [Errno 36] File name too long: 'x'"),
+  ):
+    assert program.complain(error, 1, 'main.py') == 1
+    line = capfd.readouterr().err
+    assert line.endswith("File name too long: 'x'\n") and 'Errno' not in line
+
+
 @pytest.mark.parametrize('form', ['--help', '-h', 'help'])
 def test_help_lists_each_job_with_one_line(say, form):
   code, output, _ = say(form)
@@ -47,6 +57,15 @@ def test_help_of_a_job_shows_its_settings(say, arguments):
   assert output.startswith('Images for prompts')
   assert '--config.seed=0\n' in output
   assert 'hermesflow generate' in output and 'main.py' not in output
+
+
+@pytest.mark.parametrize('columns', ['0', '20', 'x'])
+@pytest.mark.parametrize('words', [['--help'], ['convert', '--help']])
+def test_help_fits_every_terminal(say, monkeypatch, columns, words):
+  monkeypatch.setenv('COLUMNS', columns)
+  code, output, errors = say(*words)
+  assert (code, errors) == (0, '')
+  assert 'hermesflow' in output
 
 
 def test_help_of_a_conversion_has_the_name_of_the_program(say):

@@ -10,6 +10,7 @@ import shutil
 import signal
 
 from absl import logging
+import peft_files
 import pytest
 
 from conversions import convert
@@ -99,15 +100,28 @@ def test_a_full_disk_is_one_line(
   assert not any(tmp_path.iterdir()) and not shown
 
 
+@pytest.mark.parametrize('way', ['in', 'out', 'adapters in', 'adapters out'])
 def test_a_disk_that_is_too_small_is_named_before_it_is_full(
-  run, converted, tmp_path, monkeypatch
+  run, converted, tmp_path, monkeypatch, way
 ):
+  commands = {
+    'in': ['showo', converted[0], tmp_path / 'x'],
+    'out': ['showo', converted[1], tmp_path / 'x', '--reverse'],
+  }
+  if way.startswith('adapters'):
+    peft = peft_files.write(tmp_path / 'peft', peft_files.tensors())
+    base = ['--base', converted[1]]
+    commands['adapters in'] = ['lora', peft, tmp_path / 'x', *base]
+    assert run('lora', peft, tmp_path / 'ours', *base)[0] == 0
+    commands['adapters out'] = ['lora', tmp_path / 'ours', tmp_path / 'x']
+    commands['adapters out'] += ['--reverse']
+  before = sorted(tmp_path.iterdir())
   free = shutil.disk_usage(tmp_path)._replace(free=1000)
   monkeypatch.setattr(shutil, 'disk_usage', lambda path: free)
-  code, output = run('showo', converted[0], tmp_path / 'x')
+  code, output = run(*commands[way])
   assert code == 2 and f'the disk of {tmp_path} must have ' in output
   assert 'got 1e-06 GB' in output
-  assert not any(tmp_path.iterdir())
+  assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize('number', stop_handlers.SIGNALS)

@@ -8,10 +8,12 @@ import sys
 import curate_runs
 import jax
 import learn_runs
+import numpy as np
 import pytest
 import shared_folders
 import tiny_world
 
+from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.runtime import terminal
@@ -107,3 +109,20 @@ def learned(base, pairs, tmp_path_factory):
     ),
   )
   return folder, json.loads((folder / 'results.json').read_text())
+
+
+@pytest.fixture
+def few(monkeypatch):
+  """Candidates without any sampling: captions by the inputs' names."""
+
+  def generate(unified, inputs, config):
+    names = [int(name.rpartition('-')[2]) for name in inputs.ids]
+    captions = [
+      [f'a ring {"and a dog " * (n % 3)}', f'two cups {n % 2}'] for n in names
+    ]
+    codes = np.arange(len(names) * config.images * 16, dtype=np.int32) % 7
+    answers = [[q['answer'] for q in of_input] for of_input in inputs.questions]
+    answers = [answer for answer in answers for _ in range(config.images)]
+    return captions, codes.reshape(len(names), config.images, 16), answers
+
+  monkeypatch.setattr(candidate_generation, 'generate', generate)

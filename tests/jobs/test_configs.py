@@ -140,7 +140,9 @@ def test_another_caption_scorer_is_another_run(job, monkeypatch):
 
 @pytest.mark.parametrize('job', ['curate', 'pair_dpo'])
 def test_an_unknown_caption_scorer_is_refused_with_those_there_are(job):
-  with pytest.raises(ValueError, match="ngram, bert, sentence, or .* got 'no'"):
+  with pytest.raises(
+    ValueError, match="ngram, bert, sentence, clip, .* got 'no'"
+  ):
     scorer_settings(job, caption_scorer='no')
 
 

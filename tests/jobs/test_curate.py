@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import sys
 
 import curate_runs
 import numpy as np
@@ -50,6 +51,16 @@ def test_a_dataset_for_training_holds_the_same_pairs(whole_curation):
 def test_no_pairs_are_no_dataset(tmp_path):
   with pytest.raises(ValueError, match='no pairs at'):
     pair_dataset.data_source(str(tmp_path))
+
+
+def test_no_bars_of_libraries_appear_beside_ours(
+  whole_curation, tmp_path, monkeypatch, capfd
+):
+  rows = curate_runs.rows_of(whole_curation)
+  pair_dataset.tfds.enable_progress_bar()
+  monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
+  pair_dataset.write_dataset(str(tmp_path), rows, len(rows[0]['codes']))
+  assert capfd.readouterr() == ('', '')
 
 
 def changed_line(source, number, **changes):

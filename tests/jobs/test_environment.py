@@ -20,6 +20,23 @@ def test_a_job_needs_no_home_folder(start, stopped, base, monkeypatch):
   assert start(*flags)[0] == 130
 
 
+def test_a_start_writes_nothing_beside_the_code(start, stopped, base):
+  """The checkout, or the environment of a wheel, may be read-only."""
+
+  def stamps():
+    return {
+      path: path.stat().st_mtime_ns
+      for name in ('hermesflow_jax', 'configs', 'conversions')
+      for path in (command_line.ROOT / name).rglob('*')
+      if path.is_file() and path.suffix != '.pyc'
+    }
+
+  before = stamps()
+  flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  assert stamps() == before
+
+
 def test_a_missing_temporary_folder_is_named(start, idle, base, monkeypatch):
   def no_folder():
     raise FileNotFoundError(2, 'No usable temporary directory found in [/tmp]')

@@ -51,7 +51,9 @@ def test_an_image_is_drawn_again(draw, tmp_path, damage):
   assert 'this run is finished' in draw()[1][-1]
 
 
-@pytest.mark.parametrize('text', ['{"file', '', '[1]\n', '\xff'])
+@pytest.mark.parametrize(
+  'text', ['{"file', '', '[1]\n', '\xff', '{}\n', '[' * 99_999]
+)
 def test_a_damaged_list_of_images_is_written_again(draw, tmp_path, text):
   rows, _ = draw()
   listed = tmp_path / 'drawn' / 'images.jsonl'
@@ -97,9 +99,10 @@ def test_answers_in_a_damaged_part_are_given_again(base, tmp_path, monkeypatch):
   )
   console, lines = tiny_jobs.heard()
   rows = understand.run(config, tmp_path / 'run', console)
-  for name in ('answers.jsonl', 'parts/000000.jsonl'):
-    (tmp_path / 'run' / name).write_text('{"image')
-  assert understand.run(config, tmp_path / 'run', console) == rows
+  for text in ('{"image', '{}\n', '{"image": "a", "answers": 3}\n'):
+    for name in ('answers.jsonl', 'parts/000000.jsonl'):
+      (tmp_path / 'run' / name).write_text(text)
+    assert understand.run(config, tmp_path / 'run', console) == rows
   assert any('answers.jsonl is damaged (' in line for line in lines)
 
 

@@ -174,6 +174,28 @@ def test_a_mask_that_hides_nothing_is_refused(run, tmp_path, start_image):
     run(image=str(start_image), mask=str(tmp_path / 'mask.png'))
 
 
+@pytest.mark.parametrize('on_error', ['raise', 'skip'])
+def test_faults_of_prompts_image_and_mask_are_named_at_once(
+  run, tmp_path, idle, on_error
+):
+  (tmp_path / 'first.png').write_bytes(b'no image')
+  Image.new('L', (64, 32)).save(tmp_path / 'mask.gif')
+  files = {
+    'image': str(tmp_path / 'first.png'),
+    'mask': str(tmp_path / 'mask.gif'),
+  }
+  with pytest.raises(ValueError) as error:
+    run(prompts=('', ' '), on_error=on_error, **files)
+  message = str(error.value)
+  for part in ("prompt '': it is empty", 'first.png', 'mask.gif', 'got a GIF'):
+    assert part in message
+  Image.new('RGB', (64, 64)).save(tmp_path / 'first.png')
+  files['mask'] = str(tmp_path / 'mask.png')
+  Image.new('L', (64, 32)).save(files['mask'])
+  with pytest.raises(ValueError, match='missing.txt.*has 64 x 32 pixels'):
+    run(file='missing.txt', on_error=on_error, **files)
+
+
 def test_faults_are_skipped_counted_and_named(run):
   rows, output = run(prompts=('', 'a ring', 'a ring'), on_error='skip')
   assert {r['prompt'] for r in rows} == {'a ring'}

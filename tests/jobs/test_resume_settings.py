@@ -21,6 +21,8 @@ LOOP = (
   'optim.accumulate label_rows log_every save_every sample_every profile_steps'
 )
 PLAY = 'play.' + f'rounds {LOOP}'.replace(' ', ' play.')
+# Where and how fast a judge is asked. The judge's answers are kept.
+JUDGE = 'url key_variable timeout retries rate parallel probe cache answers'
 FREE = {
   generate: f'{MODEL} examples',
   understand: MODEL,
@@ -30,10 +32,11 @@ FREE = {
   # `contents` of the claim have them.
   curate: f'{MODEL} fresh_inputs official',
   learn: f'{MODEL} {LOOP} least_win',
-  pair_dpo: f'{MODEL} {PLAY} gallery official unseen',
+  pair_dpo: f'{MODEL} {PLAY} gallery official unseen judge.'
+  + JUDGE.replace(' ', ' judge.'),
   pretrain: f'mesh {DECODER} optim.accumulate log_every save_every export',
   tokenizer: (
-    'mesh optim.accumulate schedule.log_every schedule.save_every export'
+    'mesh optim.accumulate schedule.log_every schedule.save_every export threads'
   ),
 }
 # Paths: the hashes of their content are compared.
@@ -43,16 +46,17 @@ PATHS = {
   generate: f'{PARTS} file image mask',
   # `images` of `understand` are names in its results, compared with hashes.
   understand: f'{PARTS} ' + ' '.join(f'files.{name}' for name in SOURCE),
-  curate: f'{PARTS} before encoders.bert encoders.sentence '
+  curate: f'{PARTS} before encoders.bert encoders.sentence encoders.clip '
   + ' '.join(f'files.{name}' for name in SOURCE),
   learn: f'{PARTS} pairs reference images',
-  pair_dpo: f'{PARTS} play.encoders.bert play.encoders.sentence '
+  pair_dpo: f'{PARTS} play.encoders.bert play.encoders.sentence play.encoders.clip '
+  'judge.init_from judge.tokenizer judge.text '
   + ' '.join(
     f'files.{part}.{name}' for part in ('inputs', 'held_out') for name in SOURCE
   ),
   data: 'text ' + ' '.join(f'files.{name}' for name in SOURCE),
   pretrain: 'tokenizer init_from',
-  tokenizer: '',
+  tokenizer: 'init_from ' + ' '.join(f'files.{name}' for name in SOURCE),
 }
 # Free until the first checkpoint.
 LEARN = 'objective compat optim lora mask_schedule epochs batch'

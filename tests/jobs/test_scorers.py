@@ -6,11 +6,9 @@ import threading
 import command_line
 import curate_runs
 import jax
-import numpy as np
 import pytest
 import text_encoders
 
-from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.scoring import choice_matchers
@@ -29,24 +27,6 @@ def encoders():
     'bert': str(text_encoders.converted('bert')),
     'sentence': str(text_encoders.converted('mpnet')),
   }
-
-
-@pytest.fixture
-def few(monkeypatch):
-  """Candidates without any sampling: captions by the inputs' names."""
-
-  def generate(unified, inputs, config):
-    names = [int(name.rpartition('-')[2]) for name in inputs.ids]
-    captions = [
-      [f'a ring {"and a dog " * (n % 3)}', f'two cups {n % 2}'] for n in names
-    ]
-    images = curate_runs.SMALL['images']
-    codes = np.arange(len(names) * images * 16, dtype=np.int32) % 7
-    answers = [[q['answer'] for q in of_input] for of_input in inputs.questions]
-    answers = [answer for answer in answers for _ in range(images)]
-    return captions, codes.reshape(len(names), images, 16), answers
-
-  monkeypatch.setattr(candidate_generation, 'generate', generate)
 
 
 def scores_of(folder):
@@ -198,7 +178,7 @@ def test_scores_that_are_no_numbers_end_a_job_with_a_line(
       CURATE,
       f'--config.init_from={base}',
       '--config.inputs=2',
-      f'--config.images={curate_runs.SMALL["images"]}',
+      '--config.images=2',
       '--config.captions=[{"temperature": 1.0, "top_k": 1}, '
       '{"temperature": 1.0, "top_k": 2}]',
       '--config.caption_scorer=nan_of_user:scorer',
@@ -239,7 +219,7 @@ def test_hashes_are_read_before_one_process_asks_for_them(
   """All processes read a checkpoint together; the first alone would fail."""
   read = []
   monkeypatch.setattr(
-    job_scoring.text_encoder_folder, 'content_hash', read.append
+    encoder_settings.text_encoder_folder, 'content_hash', read.append
   )
 
   class Play(scorer_settings.ScorerSettings):

@@ -28,6 +28,47 @@ def test_a_workdir_that_cannot_be_written(start, idle, base, tmp_path):
   assert (tmp_path / 'file').read_text() == 'kept'
 
 
+@pytest.mark.parametrize(
+  'workdir, reason',
+  [
+    ('file', 'Not a directory: file is a file'),
+    ('file/run', 'file is a file'),
+    ('link', 'link is a link to a folder that does not exist'),
+    ('/proc/run', 'no folder can be made in /proc'),
+    ('/dev/null', 'Not a directory: /dev/null is a file'),
+  ],
+)
+def test_a_workdir_that_cannot_be_made_is_refused_in_words(
+  start, idle, base, tmp_path, workdir, reason
+):
+  """Without the numbers of the system, such as [Errno 17]."""
+  (tmp_path / 'file').touch()
+  (tmp_path / 'link').symlink_to(tmp_path / 'nothing')
+  code, output = start(
+    command_line.CONFIG, f'--config.init_from={base}', f'--workdir={workdir}'
+  )
+  command_line.one_line((code, output), reason, 'give another --workdir')
+  assert f'workdir {workdir} cannot be used: ' in output
+  assert 'Errno' not in output
+
+
+def test_damaged_settings_are_named_or_differ(start, stopped, base, tmp_path):
+  """Any value of any type in `settings.json` ends in one line, or starts."""
+  flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
+  assert start(*flags)[0] == 130
+  path = tmp_path / 'run' / 'settings.json'
+  record = json.loads(path.read_text())
+  finish_round(tmp_path / 'run')
+  for text in ('', '{"mesh', '\0' * 9, '[' * 99_999, '[]', '3', 'null', '\xff'):
+    path.write_bytes(text.encode('latin-1'))
+    command_line.one_line(start(*flags), 'workdir run cannot be used: ')
+  for key in record:
+    for value in (3, [[]]):
+      path.write_text(json.dumps(record | {key: value}))
+      code, output = start(*flags)
+      assert code == 130 or (code == 2 and f'config.{key}' in output)
+
+
 @pytest.mark.parametrize('name', ['thesis.txt', 'settings.json'])
 def test_a_workdir_of_something_else(start, idle, base, tmp_path, name):
   folder = tmp_path / 'mine'
@@ -104,6 +145,25 @@ def test_what_does_not_change_results_may_change_when_a_run_goes_on(
     start(*changed, '--config.play.batch=8'), 'config.play.batch 16 -> 8'
   )
   assert start(*flags)[0] == 130
+
+
+def test_a_run_names_the_arithmetic_that_it_goes_on_with(
+  start, copy, monkeypatch, capfd
+):
+  """Results stay equal up to rounding, as on another mesh."""
+  monkeypatch.setattr(scene_records, 'load_scenes', _interrupt)
+  flags = [f'--config={command_line.ROOT}/configs/pretrain.py', '--workdir=run']
+  flags.append(f'--config.tokenizer={copy}')
+  assert start(*flags)[0] == 130
+  changed = [*flags, '--config.decoder.remat=full', '--config.decoder.unroll=2']
+  changed.append('--config.decoder.attention=auto')
+  for expected in (True, False):  # The record is of the newest start.
+    assert main.main(['main.py', *changed]) == 130
+    output = capfd.readouterr().out
+    assert 'resuming in run' in output
+    for change in ("remat 'none' -> 'full'", 'unroll 4 -> 2'):
+      assert (f'config.decoder.{change}' in output) == expected
+    assert ("config.decoder.attention 'xla' -> 'auto'" in output) == expected
 
 
 def test_a_run_of_an_earlier_release_goes_on(start, stopped, base, tmp_path):

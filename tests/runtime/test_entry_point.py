@@ -53,6 +53,29 @@ def test_output_on_a_full_disk_is_lost_and_the_code_tells(code):
   assert actual == ((1, None, line) if code == 0 else (code, None, ''))
 
 
+@pytest.mark.parametrize(
+  'name, value, shown',
+  [
+    ('LC_ALL', 'C', 'é 红'),
+    ('LANG', 'C', 'é 红'),
+    ('PYTHONIOENCODING', 'ascii', r'\xe9 \u7ea2'),
+    ('PYTHONIOENCODING', 'utf-8', 'é 红'),
+  ],
+)
+def test_text_of_every_language_is_printed_in_every_locale(
+  tmp_path, name, value, shown
+):
+  """What a locale cannot write is escaped, and no error."""
+  unset = ('LC_ALL', 'LANG', 'LC_CTYPE', 'PYTHONIOENCODING', 'PYTHONUTF8')
+  rest = {k: v for k, v in os.environ.items() if k not in unset}
+  path = str(tmp_path / 'é 红')
+  body = f'open({ascii(path)}, "w"); print({ascii("é 红")}, "\\udcff"[:0])'
+  run = process(body, env=rest | {name: value})
+  code, output, errors = ended(run)
+  assert (code, output.strip(), errors) == (0, shown, '')
+  assert [path.name for path in tmp_path.iterdir()] == ['é 红']
+
+
 def test_a_reader_that_went_away_does_not_end_the_command(tmp_path):
   end = tmp_path / 'end'
   body = (

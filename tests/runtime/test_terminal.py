@@ -1,8 +1,14 @@
 """What a job tells."""
 
 import functools
+import os
+import pty
+import re
+import sys
+import termios
 
 import pytest
+import tqdm
 
 from hermesflow_jax.runtime import terminal
 
@@ -117,6 +123,27 @@ def test_lines_go_to_standard_error_and_bars_need_a_terminal(capsys):
   out, err = capsys.readouterr()
   assert out == 'done\n'
   assert err == 'learning 1/3, 2 min left\nlearning 2/3, 1 min left\n'
+
+
+@pytest.mark.parametrize('columns', [8, 20, 200])
+@pytest.mark.parametrize('color', [None, '1'])
+def test_bars_fit_on_narrow_terminals_and_have_no_colors(
+  monkeypatch, columns, color
+):
+  clock, (screen, stream) = Clock(), pty.openpty()
+  termios.tcsetwinsize(stream, (24, columns))
+  if color:
+    monkeypatch.setenv('NO_COLOR', color)
+  monkeypatch.setattr(tqdm.std, 'time', clock)
+  with os.fdopen(stream, 'w') as stderr, os.fdopen(screen, 'rb', 0) as drawn:
+    monkeypatch.setattr(sys, 'stderr', stderr)
+    wrapped = terminal.terminal(clock).progress('round 1: drawing')(range(9))
+    works(clock, wrapped, 10.0)
+    stderr.flush()
+    text = drawn.read(9_999).decode()
+    monkeypatch.undo()
+  assert 'r' in text and '\x1b' not in text
+  assert max(map(len, re.split('[\r\n]', text))) <= columns
 
 
 def test_a_name_stands_before_every_label(lines):

@@ -208,7 +208,7 @@ def test_any_number_of_inputs_compiles_few_sizes(unified):
   try:
     for count in range(1, 1_000):
       for item in (1, 4, 10):
-        wide._sampler.map('', None, np.zeros((count, 1)), item)
+        wide.sampler.map('', None, np.zeros((count, 1)), item)
   finally:
     batching.map_batches = original
   assert sizes == {8, 16, 32, 64}

@@ -155,5 +155,7 @@ def test_a_scorer_that_fails_is_one_line():
 
 @pytest.mark.parametrize('name', ['rouge', 'a b:c', ':f', 'm:', 'm:f:g', ''])
 def test_an_unknown_name_is_refused_with_those_there_are(name):
-  with pytest.raises(ValueError, match='one of ngram, bert, sentence, or the'):
+  with pytest.raises(
+    ValueError, match='one of ngram, bert, sentence, clip, likelihood'
+  ):
     caption_scorers.check_name(name)

@@ -6,9 +6,14 @@ import types
 import pytest
 
 from hermesflow_jax.curation import pair_files
+from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.jobs.setup import curation_folder
+from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.reports import run_story
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.self_play import curation_phase
 from hermesflow_jax.self_play import evaluation_phase
+from hermesflow_jax.self_play import run_summary
 
 SCORES = {
   f'{name}{suffix}': 0.5
@@ -124,3 +129,62 @@ def test_pairs_are_read_as_they_were_written(tmp_path):
   write(tmp_path / 'pairs.jsonl', json.dumps(PAIR) + '\n')
   pairs = pair_files.read_pairs(tmp_path)['a']
   assert pair_files.pair_to_record('a', PAIR['caption'], pairs) == PAIR
+
+
+def test_damaged_results_are_named_and_made_again(tmp_path):
+  path = tmp_path / 'results.json'
+  results = {'rounds': [EVALUATION | {'round': n} for n in range(2)]}
+  damaged = [{'rounds': v} for v in (3, [], [3], [{}], {'a': 1}, None, 'ab')]
+  damaged += [
+    {'rounds': [EVALUATION | {'round': n} | change for n in range(2)]}
+    for change in (
+      {'round': 1},
+      {'round': '0'},
+      {'gap': None},
+      {'unseen': 3},
+      {'unseen': SCORES},
+    )
+  ]
+  for text in [*damages({}), '[{}]', *map(json.dumps, damaged)]:
+    write(path, text)
+    with pytest.raises(ValueError) as error:
+      job_start.read_results(path, run_summary.is_complete)
+    assert str(error.value).startswith(f'{path} is damaged (')
+  write(path, json.dumps(results))
+  assert job_start.read_results(path, run_summary.is_complete) == results
+
+
+def test_damaged_scenes_are_named_with_what_to_remove(tmp_path):
+  row = {'id': 'a', 'understanding': 1.0, 'generation': 0.5}
+  scenes, codes = tmp_path / 'scenes.jsonl', tmp_path / 'scenes.npz'
+  reads = [(scenes, lambda: paired_changes.read_scores(tmp_path))] * 2
+  reads += [(codes, lambda: run_story._codes(codes))]
+  for path, read in reads:
+    for text in (None, *damages(row, generation=['1', None, []])):
+      path.unlink(missing_ok=True)
+      if text is not None:
+        write(path, text)
+      if path == scenes and not text and text is not None:
+        continue  # No scene: the counts differ later.
+      with pytest.raises(ValueError) as error:
+        read()
+      (line,) = str(error.value).splitlines()
+      assert line.startswith(f'{path} is gone or damaged (')
+      assert f'remove {tmp_path / "evaluation.json"}, and the same' in line
+
+
+def test_a_damaged_manifest_is_no_manifest(tmp_path):
+  path, pairs = tmp_path / 'manifest.json', tmp_path / 'pairs.jsonl'
+  write(pairs, json.dumps(PAIR) + '\n')
+  record = {'round': 1, 'sha256': {'pairs.jsonl': 'x'}}
+  for text in damages({}, sha256=[3, None, []]):
+    write(path, text)
+    assert curation_folder.read_finished(tmp_path) is None
+    with pytest.raises(ValueError, match='before must be the folder of a cur'):
+      curation_folder.read_previous_round(str(tmp_path), 1)
+    with pytest.raises(ValueError, match='no finished curation in'):
+      curation_folder.dataset_hashes(tmp_path, 1)
+    curation_folder.check_round_of_file(tmp_path / 'pairs.json', 1)
+  write(path, json.dumps(record))
+  with pytest.raises(ValueError, match='is damaged; remove it and run curate'):
+    curation_folder.read_previous_round(str(tmp_path), 1)

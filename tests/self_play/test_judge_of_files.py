@@ -4,21 +4,18 @@ import collections
 import dataclasses
 import gc
 import json
-import math
 
 import file_runs
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 import self_play_runs
-import tiny_world
+import simple_samplers
 
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.evaluation import judge_agreement
 from hermesflow_jax.pair_dpo import learning
-from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import serving_weights
 
 
@@ -122,26 +119,6 @@ def held():
   return sum(a.nbytes for a in jax.live_arrays() if a.dtype == jnp.bfloat16)
 
 
-def simple_samplers(monkeypatch):
-  """Puts functions of the keys in place of the compiled samplers."""
-
-  def write_replies(model, keys, *_, max_new, most):
-    return (keys[..., :1] + np.arange(max_new, dtype=np.uint32)) % 50 + 2
-
-  def draw_images(model, keys, rows, known, empty, counts, **_):
-    codes = np.arange(math.prod(tiny_world.GRID), dtype=np.uint32)
-    return ((keys[..., :1] + codes) % 30).astype(np.int32)
-
-  def score_choices(model, images, prompts, lengths, choices, rule):
-    total = images.tokens.sum(-1)[:, None, None]
-    return jnp.sin(
-      total + jnp.arange(choices.valid.shape[-2]) + lengths[..., None]
-    )
-
-  for function in (write_replies, draw_images, score_choices):
-    monkeypatch.setattr(batched, function.__name__, function)
-
-
 def test_nothing_that_samplers_read_is_alive_while_a_round_learns(
   config, request, tmp_path, monkeypatch
 ):
@@ -167,7 +144,7 @@ def test_nothing_that_samplers_read_is_alive_while_a_round_learns(
   # Collections look at what this test makes, and at nothing older.
   gc.freeze()
   request.addfinalizer(gc.unfreeze)
-  simple_samplers(monkeypatch)
+  simple_samplers.use(monkeypatch)
   monkeypatch.setattr(serving_weights, 'prepare_for_serving', serving)
   monkeypatch.setattr(learning, 'learn_round', watched)
   file_runs.run_and_hear(config, tmp_path / 'run')

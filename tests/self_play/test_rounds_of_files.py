@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import file_runs
+import official_runs
 import pytest
 import tiny_world
 
@@ -30,6 +31,42 @@ def test_the_rounds_run_on_files_and_name_their_judge(config, tmp_path):
   assert results['rounds'][0]['geneval'] == {}
   page = (root / 'report.html').read_text()
   assert 'judged by the base model' in page and '</html>' in page
+
+
+def test_records_that_the_tokenizer_cannot_tell_apart_may_be_skipped(
+  config, tmp_path
+):
+  """Two choices with the same tokens, half a character."""
+  source = config.files.inputs
+  path = pathlib.Path(source.annotations)
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  alike = {'question': 'a ?', 'choices': ['zebra', 'lion'], 'answer': 'lion'}
+  lines[1]['questions'] = [alike]
+  lines[2]['caption'] = 'a \ud83d ring'
+  other = tmp_path / 'faults.jsonl'
+  other.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  source = dataclasses.replace(source, annotations=str(other))
+
+  player = official_runs.load_model(config.init_from)
+
+  def read(on_error):
+    inputs = dataclasses.replace(source, on_error=on_error)
+    files = dataclasses.replace(config.files, inputs=inputs)
+    changed = dataclasses.replace(config, files=files, inputs=4)
+    output = []
+    console = dataclasses.replace(terminal.silent(), say=output.append)
+    pair_dpo.check_files(changed, job_model.locate(changed), console)
+    data = pair_dpo.play_data(changed, player, str(tmp_path / 'data'), console)
+    return data.inputs[0].ids, output
+
+  faults = 'line 2: choices must differ', 'line 3: caption must be Unicode text'
+  with pytest.raises(ValueError) as error:
+    read('raise')
+  assert all(fault in str(error.value) for fault in faults)
+  names, output = read('skip')
+  assert names == [f'preference-{n}' for n in (0, 3, 4, 5)]
+  assert any('2 of 6 left out' in line for line in output)
+  assert all(any(fault in line for line in output) for fault in faults)
 
 
 def test_each_round_leaves_official_records_where_asked(config, tmp_path):

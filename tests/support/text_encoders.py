@@ -18,13 +18,19 @@ WORDS = (
 SPECIAL = {
   'bert': ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'),
   'mpnet': ('<s>', '<pad>', '</s>', '[UNK]', '<mask>'),
+  'clip': ('<s>', '[UNK]'),
 }
+# The end of a text has the highest of CLIP's ids.
+CLIP_END = '</s>', torch_weights.CLIP_MODEL.text.vocab - 1
+NAMES_OF_ENDS = ('cls_token', 'sep_token'), ('bos_token', 'eos_token')
 
 
 def write_tokenizer(folder: pathlib.Path, kind: str) -> None:
   """Writes a tokenizer of whole words, as `torch_weights` has 50 ids."""
   special = SPECIAL[kind]
   ids = {token: n for n, token in enumerate((*special, *WORDS))}
+  if kind == 'clip':
+    ids |= dict([CLIP_END])
   core = tokenizers.Tokenizer(
     tokenizers.models.WordLevel(ids, unk_token='[UNK]')
   )
@@ -35,7 +41,7 @@ def write_tokenizer(folder: pathlib.Path, kind: str) -> None:
       tokenizers.pre_tokenizers.Punctuation(),
     ]
   )
-  start, end = ('<s>', '</s>') if kind == 'mpnet' else ('[CLS]', '[SEP]')
+  start, end = ('[CLS]', '[SEP]') if kind == 'bert' else ('<s>', '</s>')
   core.post_processor = tokenizers.processors.TemplateProcessing(
     single=f'{start} $A {end}',
     special_tokens=[(start, ids[start]), (end, ids[end])],
@@ -43,9 +49,8 @@ def write_tokenizer(folder: pathlib.Path, kind: str) -> None:
   transformers.PreTrainedTokenizerFast(
     tokenizer_object=core,
     unk_token='[UNK]',
-    pad_token=special[kind == 'mpnet'],
-    cls_token=start,
-    sep_token=end,
+    pad_token=special[kind != 'bert'],
+    **dict(zip(NAMES_OF_ENDS[kind == 'clip'], (start, end))),
     model_max_length=32,
   ).save_pretrained(folder)
 

@@ -56,10 +56,8 @@ def write_curation(
   )
   with transfer.Outbox(root / 'tfds') as outbox:
     pair_dataset.write_dataset(str(outbox.folder), rows, inputs.codes.shape[1])
-  names = [
-    'pairs.jsonl',
-    *(f'tfds/{name}' for name in sorted(storage.list_files(root / 'tfds'))),
-  ]
+  files = sorted(storage.list_files(root / 'tfds'))
+  names = ['pairs.jsonl', *(f'tfds/{file}' for file in files)]
   manifest = {
     'round': number,
     'inputs': len(inputs),
@@ -103,12 +101,17 @@ def read_finished(root: pathlib.PurePath) -> dict | None:
     return None
   try:
     manifest = json.loads(file.read_bytes())
-    if isinstance(manifest, dict) and not missing_files(root, manifest):
+    if is_manifest(manifest) and not missing_files(root, manifest):
       return manifest
-  except ValueError:
+  except (ValueError, RecursionError):
     pass
   storage.remove(root / 'tfds')
   return None
+
+
+def is_manifest(value: object) -> bool:
+  """Returns whether a JSON value may be the manifest of a curation."""
+  return isinstance(value, dict) and isinstance(value.get('sha256', {}), dict)
 
 
 def missing_files(
@@ -144,9 +147,13 @@ def read_previous_round(folder: str, number: int) -> tuple[dict, str]:
       they belong to another round.
   """
   root = storage.path(folder)
+  manifest = root / 'manifest.json'
   try:
     digest = output_files.sha256(root / 'pairs.jsonl')
     pairs = pair_files.read_pairs(root)
+    if manifest.exists():
+      record = json.loads(manifest.read_bytes())
+      expected = record['sha256']['pairs.jsonl']
   except (
     *storage.failures(),
     ValueError,
@@ -159,10 +166,8 @@ def read_previous_round(folder: str, number: int) -> tuple[dict, str]:
       'before must be the folder of a curation, or of a round such as '
       f'runs/pair_dpo/round_1, got {folder}: {error}'
     ) from error
-  manifest = root / 'manifest.json'
   if manifest.exists():
-    record = json.loads(manifest.read_text())
-    if digest != record['sha256']['pairs.jsonl']:
+    if digest != expected:
       raise ValueError(
         f'{root / "pairs.jsonl"} is damaged; remove it and run curate again'
       )
@@ -228,7 +233,7 @@ def check_round_of_file(file: pathlib.PurePath, number: int) -> None:
     manifest = json.loads((file.parent / 'manifest.json').read_text())
     if isinstance(manifest, dict) and 'sha256' in manifest:
       round_of_pairs = manifest.get('round', 1)
-  except (*storage.failures(), ValueError):
+  except (*storage.failures(), ValueError, RecursionError):
     pass  # The file of another program has no manifest.
   _check_round(round_of_pairs, number, file)
 

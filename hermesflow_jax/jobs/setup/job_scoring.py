@@ -1,4 +1,4 @@
-"""The caption scorer and the answer matcher of a job, with their encoders.
+"""The scorers and the answer matcher of a job, with their encoders.
 
 Functions take a `scorer_settings.ScorerSettings` with a field `free_answers`: a
 `play_settings.PlayConfig`, or the settings of `curate`.
@@ -8,13 +8,13 @@ from collections.abc import Callable
 import functools
 
 from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.checkpoints import text_encoder_folder
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.scoring import caption_scorers
 from hermesflow_jax.scoring import choice_matchers
 from hermesflow_jax.scoring import encoder_settings
+from hermesflow_jax.scoring import image_scorers
 from hermesflow_jax.scoring import imported_function
 from hermesflow_jax.scoring import text_encoder
 from hermesflow_jax.sequences import text_similarity
@@ -23,7 +23,7 @@ _NO_ENCODER = 'which needs no encoder'
 
 
 def check(config, flag: str) -> None:
-  """Checks the scorer and the matcher before any weight is read.
+  """Checks the scorers and the matcher before any weight is read.
 
   All processes call it.
 
@@ -35,14 +35,32 @@ def check(config, flag: str) -> None:
     ValueError: an encoder is missing (with the command that converts it), or
       a function of the user cannot be imported.
   """
-  scorer, matcher = config.caption_scorer, config.answer_matcher
+  scorer = config.caption_scorer
   if name := caption_scorers.encoder_of(scorer):
     advice = f'give {flag}.caption_scorer=ngram, {_NO_ENCODER}'
     config.encoders.check(name, advice)
   elif imported_function.is_path(scorer):
     imported_function.load(f'{flag}.caption_scorer', scorer)
-  if not config.free_answers:
-    return
+  if name := image_scorers.encoder_of(config.image_scorer):
+    advice = f'give {flag}.image_scorer={image_scorers.ANSWERS}, {_NO_ENCODER}'
+    config.encoders.check(name, advice)
+  elif imported_function.is_path(config.image_scorer):
+    imported_function.load(f'{flag}.image_scorer', config.image_scorer)
+  if config.free_answers:
+    check_matcher(config, flag)
+
+
+def check_matcher(config, flag: str) -> None:
+  """Checks the matcher; see `check`.
+
+  Args:
+    config: see the module.
+    flag: see `check`.
+
+  Raises:
+    ValueError: see `check`.
+  """
+  matcher = config.answer_matcher
   if name := choice_matchers.encoder_of(matcher):
     advice = f'give {flag}.answer_matcher=ngram, {_NO_ENCODER}'
     config.encoders.check(name, advice)
@@ -61,11 +79,27 @@ def encoder_hashes(config) -> dict[str, Callable]:
   Returns:
     A function per encoder in use, which returns the hash of its content.
   """
-  names = {caption_scorers.encoder_of(config.caption_scorer)}
+  names = {
+    caption_scorers.encoder_of(config.caption_scorer),
+    image_scorers.encoder_of(config.image_scorer),
+  }
   if config.free_answers:
     names.add(choice_matchers.encoder_of(config.answer_matcher))
+  return _hashes(config, names)
+
+
+def matcher_hashes(config) -> dict[str, Callable]:
+  """Returns the functions of `encoder_hashes` for the matcher alone.
+
+  Args:
+    config: see the module.
+  """
+  return _hashes(config, {choice_matchers.encoder_of(config.answer_matcher)})
+
+
+def _hashes(config, names) -> dict[str, Callable]:
   hashes = {
-    name: text_encoder_folder.content_hash(config.encoders.path(name))
+    name: config.encoders.content_hash(name)
     for name in encoder_settings.SOURCES
     if name in names
   }
@@ -84,6 +118,28 @@ def make_caption_scorer(config, mesh) -> text_similarity.Scorer:
   """
   encoders = text_encoder.TextEncoders(config.encoders, mesh)
   return caption_scorers.make(config.caption_scorer, encoders)
+
+
+def make_matcher(config, mesh) -> text_similarity.Matcher:
+  """Returns the matcher of free answers; its encoder is read at its first use.
+
+  Args:
+    config: see the module.
+    mesh: device mesh.
+  """
+  encoders = text_encoder.TextEncoders(config.encoders, mesh)
+  return choice_matchers.make(config.answer_matcher, encoders)
+
+
+def make_image_scorer(config, mesh) -> Callable | None:
+  """Returns the image scorer; None for the share of right answers.
+
+  Args:
+    config: see the module.
+    mesh: device mesh.
+  """
+  encoders = text_encoder.TextEncoders(config.encoders, mesh)
+  return image_scorers.make(config.image_scorer, encoders)
 
 
 def place_on_mesh(
@@ -105,8 +161,7 @@ def place_on_mesh(
   """
   matcher = text_similarity.nearest_choices
   if play.free_answers:
-    encoders = text_encoder.TextEncoders(play.encoders, mesh)
-    matcher = choice_matchers.make(play.answer_matcher, encoders)
+    matcher = make_matcher(play, mesh)
   return job_model.place_on_mesh(
     config, parts, mesh, console, play.answering, play.caption_prompt, matcher
   )

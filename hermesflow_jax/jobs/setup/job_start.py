@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import json
 import pathlib
+from typing import Any
 
 import jax
 
@@ -59,7 +60,12 @@ def input_hashes(
 
 
 def claim_and_read_results(
-  workdir: str, config, console: terminal.Console, file: str, **claim
+  workdir: str,
+  config,
+  console: terminal.Console,
+  file: str,
+  is_complete: Callable[[Any], bool] = lambda results: True,
+  **claim,
 ) -> dict | list | None:
   """Claims the run folder; returns the results if the run is finished.
 
@@ -69,6 +75,7 @@ def claim_and_read_results(
     console: prints that a run resumes.
     file: results file, which a job writes last: `.json`, or
       `.jsonl` with an object per line.
+    is_complete: see `read_results`.
     **claim: further arguments of `workdir_claim.claim_workdir`, e.g. hashes of
       inputs.
 
@@ -83,7 +90,7 @@ def claim_and_read_results(
 
   def read():
     try:
-      return read_results(path)
+      return read_results(path, is_complete)
     except ValueError as error:
       console.say(f'{error}: it is made again')
       return None
@@ -91,11 +98,16 @@ def claim_and_read_results(
   return processes.broadcast_from_first(read)
 
 
-def read_results(path: pathlib.PurePath) -> dict | list | None:
+def read_results(
+  path: pathlib.PurePath,
+  is_complete: Callable[[Any], bool] = lambda results: True,
+) -> dict | list | None:
   """Reads a `.json` or `.jsonl` file; returns None without a file.
 
   Args:
-    path: results file.
+    path: results file: an object, or an object per line.
+    is_complete: whether results have the values that the job reads, with their
+      types.
 
   Raises:
     ValueError: the file is damaged.
@@ -109,23 +121,32 @@ def read_results(path: pathlib.PurePath) -> dict | list | None:
       results = [json.loads(line) for line in text.split('\n') if line]
     else:
       results = json.loads(text)
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f'{path} is damaged ({error})') from error
-  rows = results if isinstance(results, list) else [results]
+  rows = results if path.suffix == '.jsonl' else [results]
   if not rows or not all(isinstance(row, dict) for row in rows):
     raise ValueError(f'{path} is damaged (it holds no results)')
+  if not is_complete(results):
+    raise ValueError(
+      f'{path} is damaged (a value is missing, or has another type)'
+    )
   return results
 
 
-def has_rows(path: pathlib.PurePath, count: int) -> bool:
+def has_rows(
+  path: pathlib.PurePath,
+  count: int,
+  is_complete: Callable[[Any], bool] = lambda results: True,
+) -> bool:
   """Returns whether a `.jsonl` file exists, is undamaged and has all rows.
 
   Args:
     path: results file.
     count: expected number of rows.
+    is_complete: see `read_results`.
   """
   try:
-    rows = read_results(path)
+    rows = read_results(path, is_complete)
   except ValueError:
     return False
   return rows is not None and len(rows) == count

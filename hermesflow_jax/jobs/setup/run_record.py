@@ -138,7 +138,7 @@ def _read(root) -> dict:
   if path.exists():
     try:
       saved = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
       raise ValueError(
         f'{path} is damaged ({error}): restore a copy'
       ) from error

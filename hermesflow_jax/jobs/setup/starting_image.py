@@ -3,10 +3,14 @@
 import numpy as np
 
 from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import prompt_list
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sampling import inpainting
 from hermesflow_jax.sampling import unified_model
+
+# Side of images that are only checked, in pixels.
+_CHECKED_SIZE = 16
 
 
 def file_hashes(config) -> dict:
@@ -22,6 +26,29 @@ def file_hashes(config) -> dict:
   if config.image:
     hashes['pixels'] = image_reader.VERSION
   return hashes
+
+
+def list_faults(config) -> list[str]:
+  """Returns the faults of the image and its mask, which need no model.
+
+  Args:
+    config: settings of `generate`.
+  """
+  faults = []
+  for name in (config.image, config.mask):
+    if name:
+      input_faults.attempt(
+        faults, image_reader.load_image, storage.path(name), _CHECKED_SIZE
+      )
+  if config.mask and not faults:
+    input_faults.attempt(
+      faults,
+      image_reader.load_mask,
+      storage.path(config.mask),
+      storage.path(config.image),
+      _CHECKED_SIZE,
+    )
+  return faults
 
 
 def starting_codes(

@@ -20,6 +20,7 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import user_text
+from hermesflow_jax.runtime import write_faults
 
 # Longest time to wait for the starts of other processes, in seconds.
 _TURN = 60.0
@@ -93,8 +94,9 @@ def claim_workdir(
       claim.make(isinstance(workdir, default_workdir.DefaultWorkdir))
     except (*storage.failures(), ValueError) as error:
       claim.release(error)
+      reason = write_faults.folder_reason(root, error)
       raise ValueError(
-        f'workdir {root} cannot be used: {error}; {_advice(error)}'
+        f'workdir {root} cannot be used: {reason}; {_advice(error)}'
       ) from error
     except BaseException as error:
       claim.release(error)
@@ -252,11 +254,7 @@ def _json_text(record) -> str:
 
 
 def _first_writes(path, record) -> bool:
-  """Writes the settings of a new run, unless another process did.
-
-  Returns:
-    Whether this process wrote them.
-  """
+  """Writes settings of a new run; False if another process wrote them."""
   if not storage.is_local(path):
     return storage.create(path, _json_text(record).encode())
   # Without locks of files, another process may rename the temporary file.
@@ -296,4 +294,5 @@ def check_writable(folder: str) -> None:
   try:
     storage.check_writable(folder)
   except storage.failures() as error:
-    raise ValueError(f'folder {folder} cannot be used: {error}') from error
+    reason = write_faults.folder_reason(folder, error)
+    raise ValueError(f'folder {folder} cannot be used: {reason}') from error

@@ -1,0 +1,86 @@
+"""Pictures of a user as training examples, read when they are needed."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from hermesflow_jax.data import image_listing
+from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import record_files
+from hermesflow_jax.runtime import storage
+
+# Of this many pictures one is held out.
+_HELD_OUT = 10
+
+
+class Pictures(Sequence):
+  """Examples {'image': uint8[size, size, 3]}; memory holds paths alone.
+
+  Args:
+    paths: image files, `storage.path` or `StoredImage`.
+    size: side after resizing and cropping, in pixels.
+  """
+
+  def __init__(self, paths: Sequence, size: int):
+    self.paths, self._size = list(paths), size
+
+  def __len__(self):
+    return len(self.paths)
+
+  def __getitem__(self, index):
+    return {'image': image_reader.load_image(self.paths[index], self._size)}
+
+
+def list_paths(
+  images: Sequence[str],
+  files: record_files.Source | None,
+  say: Callable[[str], None],
+) -> list:
+  """Returns the image files of patterns, or of a data set.
+
+  Args:
+    images: files, folders and patterns; see `image_listing.list_images`.
+    files: a data set in their place, or None.
+    say: receives a line for what is left out.
+
+  Raises:
+    ValueError: there is no image, or the data set has faults.
+  """
+  if files is not None:
+    records = record_files.open_records(
+      files, say, needs_questions=False, text_only='skip'
+    )
+    paths = [record['path'] for record in records]
+  else:
+    names = image_listing.list_images(images, say)
+    paths = [storage.path(name) for name in names]
+    faults = image_reader.faults_of_all(
+      [(str(path), path) for path in paths], False
+    )
+    if faults:
+      raise ValueError(
+        f'images must be readable, got {len(faults)} faults: '
+        + '; '.join(faults[:10])
+      )
+  return paths
+
+
+def split(
+  paths: Sequence, size: int, evaluated: int
+) -> tuple[Pictures, Pictures]:
+  """Returns (pictures to learn from, held-out pictures).
+
+  Every tenth picture is held out, at most `evaluated`; of fewer than ten
+  pictures all are in both sets.
+
+  Args:
+    paths: image files.
+    size: side in pixels.
+    evaluated: most held-out pictures.
+  """
+  if len(paths) < _HELD_OUT:
+    return Pictures(paths, size), Pictures(paths[:evaluated], size)
+  held = set(range(0, len(paths), _HELD_OUT)[:evaluated])
+  return (
+    Pictures([p for n, p in enumerate(paths) if n not in held], size),
+    Pictures([p for n, p in enumerate(paths) if n in held], size),
+  )

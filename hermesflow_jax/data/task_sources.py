@@ -1,0 +1,138 @@
+"""Data sets of the training tasks, mixed by their weights."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import hashlib
+
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.data import record_files
+from hermesflow_jax.data.sources import byte_ranges
+from hermesflow_jax.data.sources import text_rows
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet(record_files.Source):
+  """Images with captions or conversations; see `record_files.Source`.
+
+  Attributes:
+    weight: share of the task's rows, relative to its other sets.
+  """
+
+  weight: settings.PositiveFloat = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSet:
+  """Texts; see `text_rows.Texts`.
+
+  Attributes:
+    annotations: a .txt file, a folder of them, a table or JSON records.
+    field: field of a record that holds the text.
+    weight: share of the task's rows, relative to its other sets.
+  """
+
+  annotations: str = settings.path_of_content('data')
+  field: str = 'text'
+  weight: settings.PositiveFloat = 1.0
+
+  def __post_init__(self):
+    settings.check(self)
+
+
+class _Marked(Sequence):
+  """Examples with the policy for images that cannot be read."""
+
+  def __init__(self, examples: Sequence, on_error: str):
+    self._examples, self._on_error = examples, on_error
+
+  def __len__(self):
+    return len(self._examples)
+
+  def __getitem__(self, index):
+    return self._examples[index] | {'on_error': self._on_error}
+
+
+def open_images(
+  name: str, sets: Sequence[ImageSet], say: Callable[[str], None]
+) -> pipeline.Mixture:
+  """Returns the checked examples of a task's sets.
+
+  Memory holds ids and places of records alone; images are opened when a batch
+  needs them.
+
+  Args:
+    name: setting that holds the sets, for errors.
+    sets: image sets.
+    say: receives a line for each record that is left out.
+
+  Raises:
+    ValueError: a set is not named, cannot be read, or has faults.
+  """
+  if not sets:
+    raise ValueError(f'{name} must have a data set, got none')
+  sources = []
+  for number, item in enumerate(sets):
+    if not item.annotations:
+      raise ValueError(
+        f'{name}[{number}].annotations must be a file, folder, shards or '
+        f"dataset, got ''; give '--config.{name}[{number}].annotations=...' "
+        '(docs/data.md)'
+      )
+    examples = record_files.open_records(
+      item, say, needs_questions=False, text_only='skip'
+    )
+    sources.append(_Marked(examples, item.on_error))
+  return _mixture(sources, sets)
+
+
+def open_texts(sets: Sequence[TextSet]) -> pipeline.Mixture:
+  """Returns the texts of sets.
+
+  Args:
+    sets: at least one text set.
+
+  Raises:
+    ValueError: a set cannot be read.
+  """
+  return _mixture(
+    [text_rows.Texts(item.annotations, item.field) for item in sets], sets
+  )
+
+
+def _mixture(sources, sets):
+  return pipeline.Mixture(
+    tuple(sources), tuple(float(item.weight) for item in sets)
+  )
+
+
+def content_hashes(tasks: Mapping[str, Sequence]) -> dict[str, str]:
+  """Returns a SHA-256 by set, e.g. 't2i[0]', of its texts but not its images.
+
+  Args:
+    tasks: image sets and text sets by task.
+  """
+  hashes = {}
+  for task, sets in tasks.items():
+    for number, item in enumerate(sets):
+      if isinstance(item, ImageSet):
+        parts = sorted(record_files.file_hashes(item).values())
+      else:
+        parts = [_text_hash(item)]
+      digest = hashlib.sha256('\n'.join(parts).encode()).hexdigest()
+      hashes[f'{task}[{number}]'] = digest
+  return hashes
+
+
+def _text_hash(item):
+  path = storage.path(item.annotations)
+  if path.is_file():
+    return byte_ranges.sha256(path)
+  texts = text_rows.Texts(item.annotations, item.field)
+  total = hashlib.sha256()
+  for number in range(len(texts)):
+    total.update(texts[number]['text'].encode('utf-8', 'replace') + b'\0')
+  return total.hexdigest()

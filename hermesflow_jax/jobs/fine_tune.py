@@ -1,0 +1,202 @@
+"""Trains a model on data sets of images, captions, conversations and texts.
+
+`configs/pretrain.py:show_o_256` and its other variants start it.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import time
+
+from hermesflow_jax.checkpoints import checkpoint
+from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.checkpoints import model_bundle
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.data import pipeline
+from hermesflow_jax.data import task_sources
+from hermesflow_jax.jobs import learn
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import mesh_config
+from hermesflow_jax.jobs.setup import new_model
+from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.training import fine_tuning
+
+# The setting `new_model` hides the module.
+_NewModel = new_model.NewModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(job_model.ModelSettings, fine_tuning.FineTuningConfig):
+  """Job settings.
+
+  Attributes:
+    t2i: image sets whose images are drawn from their captions.
+    mmu: image sets whose captions or conversations are learned; () for `t2i`.
+    lm: text sets; () for the captions of `t2i`.
+    new_model: sizes of a new model, if `init_from` is ''.
+  """
+
+  t2i: tuple[task_sources.ImageSet, ...]
+  mmu: tuple[task_sources.ImageSet, ...]
+  lm: tuple[task_sources.TextSet, ...]
+  new_model: _NewModel | None = dataclasses.field(default=None, kw_only=True)
+
+  def __post_init__(self):
+    job_model.ModelSettings.__post_init__(self)
+    fine_tuning.FineTuningConfig.__post_init__(self)
+    if bool(self.init_from) == bool(self.new_model):
+      raise ValueError(
+        'init_from must be the folder of a model, or new_model its sizes, got '
+        f'init_from {self.init_from!r} and new_model {self.new_model}'
+      )
+
+  @property
+  def data_sets(self) -> dict[str, tuple]:
+    """Data sets by task."""
+    return {'t2i': self.t2i, 'mmu': self.mmu, 'lm': self.lm}
+
+
+@job_start.releases_workdir
+def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
+  """Trains on data sets.
+
+  Writes the trained model `model/`, then `results.json`.
+
+  Returns:
+    Content written to `results.json`: examples, steps, seconds.
+
+  Raises:
+    ValueError: unusable setting, data set or workdir.
+  """
+  began = time.perf_counter()
+  path = job_model.locate(config, console) if config.init_from else None
+  sources = open_sources(config, console)
+  counts = {task: len(mixture) for task, mixture in sources.items()}
+  console.say(
+    'examples: '
+    + ', '.join(f'{task} {count:,}' for task, count in counts.items())
+  )
+  mesh = _make_mesh(config, path, console)
+  if path is None:
+    parts, weights = _new_parts(config, sources, mesh, console)
+  else:
+    parts, weights = job_start.load_initial_model(config, path, mesh)
+  data = task_sources.content_hashes(config.data_sets)
+  results = job_start.claim_and_read_results(
+    workdir,
+    config,
+    console,
+    'results.json',
+    contents=job_start.input_hashes(parts.text),
+    base=weights,
+    data=data,
+  )
+  root = storage.path(workdir)
+  results = learn.finished_results(root, results, console)
+  if results is not None:
+    job_start.report_finished(console, workdir, root / 'model')
+    return results
+  unified = job_model.place_on_mesh(config, parts, mesh, console)
+  del parts
+  model = fine_tuning.train(
+    unified,
+    sources,
+    config,
+    identities.identity_of(Settings, settings.to_json_types(config), 'content')
+    | {'data': data},
+    root / 'training',
+    console,
+  )
+  results = {
+    'inputs': sum(counts.values()),
+    'examples': counts,
+    'steps': config.optim.steps,
+    'seconds': time.perf_counter() - began,
+  }
+  # A model at this path is damaged.
+  processes.on_first_process(lambda: checkpoint.remove(root / 'model'))
+  trained_model.save_model(
+    str(root / 'model'),
+    dataclasses.replace(unified, model=model),
+    str(path or ''),
+    results,
+  )
+  job_results.write_json(root / 'results.json', results)
+  processes.on_first_process(
+    lambda: storage.remove(root / 'training' / 'steps')
+  )
+  console.say(
+    f'{config.optim.steps} steps; --config.init_from={root / "model"} reads it'
+  )
+  return results
+
+
+def open_sources(
+  config: Settings, console: terminal.Console
+) -> dict[str, pipeline.Mixture]:
+  """Returns the checked examples of each task.
+
+  Raises:
+    ValueError: see `task_sources.open_images`.
+  """
+  t2i = task_sources.open_images('t2i', config.t2i, console.say)
+  mmu, lm = t2i, t2i
+  if config.mmu:
+    mmu = task_sources.open_images('mmu', config.mmu, console.say)
+  if config.lm:
+    lm = task_sources.open_texts(config.lm)
+  return {'t2i': t2i, 'mmu': mmu, 'lm': lm}
+
+
+def _make_mesh(config, path, console):
+  """Returns the mesh; `data` divides the batch of every task."""
+  divisor, accumulate = config.batches.divisor, config.optim.accumulate
+  if path is not None:
+    return job_model.make_mesh(config, path, console, divisor, accumulate)
+  return config.mesh.make(
+    divisor,
+    accumulate,
+    mesh_config.model_divisor(config.new_model.decoder),
+    console.say,
+  )
+
+
+def _new_parts(
+  config, sources, mesh, console
+) -> tuple[model_bundle.Bundle, dict]:
+  """Returns a new model, and the hashes of its image tokenizer."""
+  if not config.tokenizer:
+    raise ValueError(
+      'tokenizer must be the folder of an image tokenizer for a new model, '
+      "got ''; give e.g. assets:shapes, or what configs/tokenizer.py exported"
+    )
+  name = config.tokenizer
+  if name.startswith('assets:'):
+    name = str(initial_model.ASSETS / name.removeprefix('assets:'))
+  initial_model.check_exists([name], config.missing)
+  folder = initial_model.open(name)
+  parts = new_model.make_bundle(
+    config.new_model,
+    folder.load_tokenizer(mesh),
+    _texts(config, sources),
+    config.seed,
+  )
+  console.say(f'a new model with {parts.text.size} words')
+  return parts, dict(folder.tokenizer_hashes())
+
+
+def _texts(config, sources) -> Iterator[str]:
+  """Yields all texts of the data, and the prompts."""
+  yield text_tokenizer.user_turn(config.rows.caption_prompt)
+  for mixture in sources.values():
+    for examples in mixture.sources:
+      for example in examples:
+        yield example.get('text', example.get('caption', ''))
+        for turn in example.get('turns') or ():
+          yield ' '.join(turn)

@@ -1,0 +1,145 @@
+"""Exports images with questions for other judges, and imports their answers."""
+
+import collections
+import dataclasses
+import json
+import re
+import typing
+
+from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import judge_tables
+from hermesflow_jax.jobs.setup import judged_images
+from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.judging import question_files
+from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
+from hermesflow_jax.sequences import text_similarity
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Job settings.
+
+  Attributes:
+    action: 'export' writes images and questions, 'import' reads answers.
+    source: folder of a finished run of `pair_dpo` or `curate`.
+    pairs: with export: whether the winners and losers of `pair_dpo` are judged,
+      too; those of `curate` always are.
+    answers: with import: file of answers, or a folder with such files.
+    name: with import: name of the judge, which stands in the results.
+    prompt: with import: what the judge was asked to do, for the results.
+    on_error: with import: 'raise' ends the job if an answer is missing, 'skip'
+      leaves out images with a missing answer.
+  """
+
+  action: typing.Annotated[str, settings.one_of('export', 'import')]
+  source: str
+  pairs: bool = False
+  answers: str = ''
+  name: str = ''
+  prompt: str = ''
+  on_error: typing.Annotated[str, settings.one_of('raise', 'skip')] = 'raise'
+
+  def __post_init__(self):
+    settings.check(self)
+    if self.action == 'import':
+      for field in ('answers', 'name'):
+        if not getattr(self, field).strip():
+          raise ValueError(f"{field} must be given with import, got ''")
+        user_text.check_plain(field, getattr(self, field))
+
+
+def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
+  """Runs an export or an import.
+
+  An export writes `questions.jsonl` and `images/` into `workdir`. An import
+  writes `results_<judge>.json` into the folder of the run.
+
+  Returns:
+    Counts of an export; results of an import.
+
+  Raises:
+    ValueError: the run or the answers cannot be used.
+  """
+  root, run_config = judged_images.open_run(config.source, 'source')
+  if config.action == 'export':
+    return _export(config, root, run_config, workdir, console)
+  return _import(config, root, console)
+
+
+def _export(config, root, run_config, workdir, console) -> dict:
+  workdir_claim.check_no_run(workdir)
+  target = storage.path(workdir)
+  rows = judged_images.rows(root, run_config, config.pairs, target, console)
+  output_files.write_atomically(
+    root / judged_images.FILE, job_results.unicode_json_lines(rows)
+  )
+  public = [
+    {k: q[k] for k in ('id', 'image', 'question', 'choices')}
+    for row in rows
+    for q in row['questions']
+  ]
+  file = question_files.write_questions(target, public)
+  counts = {
+    'images': len({question['image'] for question in public}),
+    'questions': len({question['id'] for question in public}),
+    'parts': dict(collections.Counter(row['part'] for row in rows)),
+  }
+  console.say(
+    f'{counts["questions"]} questions about {counts["images"]} images in '
+    f'{file}; answer them as JSON lines with id and answer, then run python '
+    'main.py --config=configs/judge.py:import '
+    f'--config.source={root} --config.answers=<file> --config.name=<judge>'
+  )
+  return counts
+
+
+def _import(config, root, console) -> dict:
+  path = root / judged_images.FILE
+  if not path.exists():
+    raise ValueError(
+      f'source must be a run whose questions were exported, got {root}: run '
+      'python main.py --config=configs/judge.py:export '
+      f'--config.source={root} first'
+    )
+  with storage.open_text(path) as file:
+    rows = [json.loads(line) for line in file]
+  answers = question_files.read_answers(config.answers, 'answers')
+  known = {q['id'] for row in rows for q in row['questions']}
+  missing = sorted(known - answers.keys())
+  if len(missing) == len(known) or (missing and config.on_error == 'raise'):
+    raise ValueError(
+      f'answers must have an answer to every question of {root}, got none to '
+      f'{len(missing)} of {len(known)}, e.g. {missing[0]}; add these, or leave '
+      'their images out by --config.on_error=skip'
+    )
+  if strange := answers.keys() - known:
+    console.say(f'{len(strange)} answers belong to no question of {root}')
+  judged, unmatched = judge_tables.answer_rows(
+    rows, answers, text_similarity.nearest_choices
+  )
+  results = {
+    'judge': {
+      'name': config.name,
+      'prompt': config.prompt,
+      'answers': config.answers,
+      'questions': len(known) - len(missing),
+      'unmatched': unmatched,
+      'images_left_out': sum(row is None for row in judged),
+    },
+    'rounds': judge_tables.summaries(rows, judged, config.name),
+    'pairs': judge_tables.pair_agreement(rows, judged),
+  }
+  slug = re.sub(r'[^A-Za-z0-9.-]+', '_', config.name)[:80]
+  target = root / f'results_{slug}.json'
+  job_results.write_json(target, results)
+  if table := judge_tables.text(results):
+    console.say(table)
+  console.say(
+    f'judge {config.name}: {len(known) - len(missing)} answers, {unmatched} '
+    f'that resemble no choice and count as wrong; see {target}'
+  )
+  return results

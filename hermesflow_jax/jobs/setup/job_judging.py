@@ -1,0 +1,230 @@
+"""The judge of a job: checked before work, and made when it is needed."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import pathlib
+
+import jax
+
+from hermesflow_jax.evaluation import gap
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import job_scoring
+from hermesflow_jax.jobs.setup import tokenizer_hashes
+from hermesflow_jax.judging import answer_cache
+from hermesflow_jax.judging import chat_endpoint
+from hermesflow_jax.judging import endpoint_judge
+from hermesflow_jax.judging import file_judge
+from hermesflow_jax.judging import imported_judge
+from hermesflow_jax.judging import judge_settings
+from hermesflow_jax.judging import model_judge
+from hermesflow_jax.judging import question_files
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.scoring import imported_function
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.shapes import pixel_judge
+
+SETTING = 'judge'
+FLAG = f'--config.{SETTING}'
+_FOLDER = 'judge'
+# Judges whose replies are mapped to choices.
+_MATCHED = ('endpoint', 'files')
+
+
+def check(config, root: pathlib.PurePath, console: terminal.Console) -> None:
+  """Checks the judge before any weight is read; all processes call it.
+
+  Args:
+    config: settings of `pair_dpo`.
+    root: run folder. A finished run asks no endpoint.
+    console: prints which model of a run is the judge.
+
+  Raises:
+    ValueError: a model, a file, a key or a function is missing, or the endpoint
+      does not reply.
+  """
+  judge = config.judge
+  if judge.kind == 'pixels' and config.files:
+    raise ValueError(
+      f'{SETTING}.kind must not be pixels with files of your own, got pixels: '
+      f'that judge knows the embedded world alone; leave {FLAG}.kind out for '
+      'the base model, or give another judge (docs/judges.md)'
+    )
+  if judge.kind == 'model':
+    _locate(config, console)
+  elif judge.kind == 'files':
+    question_files.read_answers(judge.answers, f'{SETTING}.answers')
+  elif judge.kind == 'endpoint':
+    endpoint = _endpoint(judge)
+    if judge.probe and not processes.broadcast_from_first(
+      (root / 'results.json').exists
+    ):
+      processes.on_first_process(endpoint.probe)
+  elif imported_function.is_path(judge.kind):
+    imported_function.load(f'{SETTING}.kind', judge.kind)
+  elif judge.kind not in judge_settings.KINDS:
+    raise ValueError(
+      f'{SETTING}.kind must be a judge or an import path, got {judge.kind!r}'
+    )
+  if judge.kind in _MATCHED:
+    job_scoring.check_matcher(config.play, '--config.play')
+
+
+def content_hashes(config) -> dict[str, Callable]:
+  """Returns `contents` of `workdir_claim.claim_workdir` for the judge.
+
+  All processes call it.
+
+  Args:
+    config: settings of `pair_dpo`.
+  """
+  judge, hashes = config.judge, {}
+  if judge.kind == 'model':
+    settings = _model_settings(config)
+    path = job_model.locate(settings)
+    # All processes read a checkpoint together.
+    weights = job_model.weight_hashes(settings, path)
+    hashes['judge_model'] = lambda: weights
+    if judge.text:
+      text = text_tokenizer.load(judge.text)
+      hashes['judge_text'] = functools.partial(tokenizer_hashes.text_hash, text)
+  if judge.kind in _MATCHED and not config.play.free_answers:
+    hashes |= job_scoring.matcher_hashes(config.play)
+  return hashes
+
+
+def make(
+  config,
+  base: unified_model.UnifiedModel,
+  root: pathlib.PurePath,
+  console: terminal.Console,
+) -> tuple[Callable, dict[str, str]]:
+  """Returns the judge of a run; all processes call it.
+
+  Args:
+    config: settings of `pair_dpo`.
+    base: base model, whose tokenizer decodes images.
+    root: run folder, which keeps the replies of an endpoint.
+    console: prints how many replies are known.
+
+  Returns:
+    A `gap.Judge`, and a record of it: `name`, and where they apply `model`,
+    `prompt`, `host` and `answers`.
+
+  Raises:
+    ValueError: see `check`.
+  """
+  judge = config.judge
+  if judge.kind == 'endpoint':
+    return _make_endpoint_judge(config, base, root, console)
+  if judge.kind == 'model':
+    return _make_model_judge(config, base, console)
+  if judge.kind == 'files':
+    matcher = job_scoring.make_matcher(config.play, base.mesh)
+    folder = root / _FOLDER / 'open_questions'
+    answers = file_judge.make(judge.answers, base.decode, matcher, folder)
+    return answers, {'name': 'answers in files', 'answers': judge.answers}
+  if imported_function.is_path(judge.kind):
+    function = imported_function.load(f'{SETTING}.kind', judge.kind)
+    return imported_judge.CheckedJudge(judge.kind, function, base.decode), {
+      'name': judge.kind
+    }
+  if config.files:
+    return functools.partial(_answer_questions, base), {'name': gap.BASE_MODEL}
+  return pixel_judge.judge_of_codes(base.decode), {'name': 'pixels'}
+
+
+def cache_folder(config, root: pathlib.PurePath) -> pathlib.PurePath:
+  """Returns the folder with the replies of an endpoint.
+
+  Args:
+    config: settings of `pair_dpo`.
+    root: run folder.
+  """
+  cache = config.judge.cache
+  return storage.path(cache) if cache else root / _FOLDER
+
+
+def _endpoint(judge):
+  return chat_endpoint.ChatEndpoint(judge, SETTING, jax.process_count())
+
+
+def _make_endpoint_judge(config, base, root, console):
+  judge = config.judge
+  folder = cache_folder(config, root)
+  cache = answer_cache.AnswerCache(folder, jax.process_index())
+  if len(cache) or cache.damaged:
+    lost = f', {cache.damaged} damaged lines skipped' if cache.damaged else ''
+    console.say(f'judge: {len(cache)} replies found in {folder}{lost}')
+  matcher = job_scoring.make_matcher(config.play, base.mesh)
+  record = {
+    'name': judge.model,
+    'model': judge.model,
+    'host': judge.host,
+    'prompt': judge.prompt,
+  }
+  return endpoint_judge.EndpointJudge(
+    judge, _endpoint(judge), base.decode, matcher, cache, console.progress
+  ), record
+
+
+def _model_settings(config) -> job_model.ModelSettings:
+  """Returns settings of a job that would start from the judge."""
+  judge = config.judge
+  return job_model.ModelSettings(
+    mesh=config.mesh,
+    init_from=judge.init_from,
+    tokenizer=judge.tokenizer,
+    text=judge.text,
+    missing='',
+    sizes=None,
+    chunk=config.chunk,
+    adapters='',
+  )
+
+
+def _locate(config, console) -> pathlib.PurePath:
+  try:
+    return job_model.locate(_model_settings(config), console)
+  except ValueError as error:
+    raise ValueError(
+      f'{SETTING}.init_from must be a model, got {config.judge.init_from}: '
+      f'{error}'
+    ) from error
+
+
+def _make_model_judge(config, base, console):
+  settings = _model_settings(config)
+  path = _locate(config, terminal.silent())
+  record = {'name': f'model {path}', 'model': str(path)}
+  play = config.play
+  if _same_weights(config, settings, path):
+    # The judge of images of files without this setting, under its own name.
+    record['name'] = gap.BASE_MODEL
+    return functools.partial(_answer_questions, base), record
+  parts = job_model.load_parts(settings, path, base.mesh)
+  model = job_scoring.place_on_mesh(settings, parts, base.mesh, console, play)
+  same_codes = model.grid == base.grid and (
+    tokenizer_hashes.image_hash(model.tokenizer)
+    == tokenizer_hashes.image_hash(base.tokenizer)
+  )
+  return model_judge.make(model, base.decode, same_codes), record
+
+
+def _same_weights(config, settings, path) -> bool:
+  """Returns whether the judge is the model that the run starts from."""
+  own = job_model.locate(config)
+  return processes.broadcast_from_first(
+    lambda: (
+      job_model.weight_hashes(config, own)
+      == job_model.weight_hashes(settings, path)
+    )
+  )
+
+
+def _answer_questions(base, codes, questions):
+  """Answers by a copy, so that its sampling weights are freed afterwards."""
+  return dataclasses.replace(base).answer(codes, questions)

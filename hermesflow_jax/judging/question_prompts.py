@@ -1,0 +1,80 @@
+"""Questions about an image as texts for an endpoint, and replies as answers."""
+
+from collections.abc import Sequence
+import re
+
+PROMPT = (
+  'Look at the image and answer the question. Reply with one of the choices, '
+  'in its exact words, and with nothing else.\n'
+  'Question: {question}\n'
+  'Choices: {choices}'
+)
+_SEVERAL = (
+  'There are {count} questions about the image. Write {count} lines: the '
+  'number of a question, a full stop, and the answer, e.g. "1. yes".\n\n'
+)
+_LINE = re.compile(r'^\W*(\d+)\s*[.):]\s*(.*?)\s*$')
+_THOUGHT = re.compile(r'^.*</think>', re.DOTALL)
+# Longest reply that is read, in characters.
+_LONGEST = 2_000
+
+
+def check(setting: str, prompt: str) -> None:
+  """Raises ValueError for a prompt without a question, or with other fields.
+
+  Args:
+    setting: name of the setting, for the error.
+    prompt: text with the fields {question} and {choices}.
+  """
+  try:
+    text = prompt.format(question='<question>', choices='<choices>')
+  except (KeyError, IndexError, ValueError, AttributeError) as error:
+    raise ValueError(
+      f'{setting} must have no fields but {{question}} and {{choices}}, got '
+      f'{prompt!r}; write {{{{ for a brace'
+    ) from error
+  if '<question>' not in text:
+    raise ValueError(
+      f'{setting} must have the field {{question}}, got {prompt!r}'
+    )
+
+
+def write(prompt: str, questions: Sequence[dict]) -> str:
+  """Returns the text of a request.
+
+  Args:
+    prompt: see `check`.
+    questions: TIFA records, at least one.
+
+  >>> write('{question} {choices}', [{'question': 'q ?', 'choices': ['a']}])
+  'q ? a'
+  """
+  texts = [
+    prompt.format(question=q['question'], choices=', '.join(q['choices']))
+    for q in questions
+  ]
+  if len(texts) == 1:
+    return texts[0]
+  rows = '\n\n'.join(f'{n}. {text}' for n, text in enumerate(texts, 1))
+  return _SEVERAL.format(count=len(texts)) + rows
+
+
+def read(reply: str, count: int) -> list[str]:
+  r"""Returns a reply per question; '' for a question without a reply.
+
+  Args:
+    reply: text of an endpoint; thoughts before it are dropped.
+    count: questions in the request.
+
+  >>> read('<think>1. or 2.?</think>1. red\n**2)** two', 2)
+  ['red', 'two']
+  """
+  reply = _THOUGHT.sub('', reply).strip()[:_LONGEST]
+  if count == 1:
+    return [reply]
+  replies = [''] * count
+  for line in reply.splitlines():
+    match = _LINE.match(line.replace('*', ''))
+    if match and 1 <= int(match[1][:9]) <= count:
+      replies[int(match[1][:9]) - 1] = match[2]
+  return replies

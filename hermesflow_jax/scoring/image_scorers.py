@@ -1,0 +1,263 @@
+"""Image scorers by name: which drawn images of a caption are better.
+
+answers             share of the questions that the model answers right about
+                    an image, as in the paper
+soft                mean probability of the right answer, among the choices
+caption_likelihood  mean log-probability of the true caption given an image
+clip                cosine of the vectors of image and true caption by CLIP
+my_module:scorer    a function of the user
+
+A scorer is a `candidate_generation.ImageScorer`. All processes call it, between
+two uses of the devices, and the scores of an image depend on the image and its
+input alone.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import math
+
+import numpy as np
+
+from hermesflow_jax.data import input_set
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.sampling import likelihoods
+from hermesflow_jax.sampling import scored_images
+from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.scoring import checked_scores
+from hermesflow_jax.scoring import clip_encoder
+from hermesflow_jax.scoring import imported_function
+
+SETTING = 'image_scorer'
+ANSWERS = 'answers'
+# Scale of each scorer: its name, its largest value, and whether it is a share,
+# whose threshold is `rules.least_win`. Others have no threshold by default.
+SCALES = {
+  ANSWERS: ('a share of right answers', 1.0, True),
+  'soft': ('a probability', 1.0, True),
+  'caption_likelihood': ('a mean log-probability', 0.0, False),
+  'clip': ('a cosine', 1.0, False),
+}
+# Ways of a function of the user to get images.
+_READS = ('pixels', 'codes')
+
+
+def check_name(name: str) -> None:
+  """Raises ValueError for a name that no scorer has.
+
+  Args:
+    name: value of the setting.
+  """
+  if name not in SCALES and not imported_function.is_path(name):
+    raise ValueError(
+      f'{SETTING} must be one of {", ".join(SCALES)}, or the import path of a '
+      f'function of your own (my_module:my_scorer), got {name!r}'
+    )
+
+
+def check_rules(name: str, least_score: float | None) -> None:
+  """Raises ValueError for a threshold that no image can exceed.
+
+  Args:
+    name: value of the setting.
+    least_score: `PairRules.least_score`.
+  """
+  if least_score is None:
+    return
+  scale, most, _ = SCALES.get(name, ('a score of your own', math.inf, False))
+  if not least_score < most:
+    raise ValueError(
+      f'rules.least_score must be less than {most:g}, the largest value of '
+      f'{scale}, with {SETTING}={name}, got {least_score}: no pair would be '
+      'kept'
+    )
+
+
+def default_least_score(name: str) -> float | None:
+  """Returns the threshold of a scorer; None for `PairRules.least_win`.
+
+  Args:
+    name: value of the setting.
+  """
+  is_share = name in SCALES and SCALES[name][2]
+  return None if is_share else -math.inf
+
+
+def encoder_of(name: str) -> str | None:
+  """Returns the name of the encoder that a scorer needs, or None.
+
+  Args:
+    name: value of the setting.
+  """
+  return 'clip' if name == 'clip' else None
+
+
+def score_softly(
+  unified: unified_model.UnifiedModel,
+  inputs: input_set.Inputs,
+  codes: np.ndarray,
+) -> tuple[np.ndarray, list[list[str]]]:
+  """Scores images by the mean probability of the right answers.
+
+  Args:
+    unified: the newest model.
+    inputs: N inputs.
+    codes: int[N, K, I], image codes.
+
+  Returns:
+    (float64[N, K] in [0, 1], N * K lists of the likeliest answers).
+  """
+  questions = [q for q in inputs.questions for _ in range(codes.shape[1])]
+  flat = codes.reshape(-1, codes.shape[-1])
+  by_image = unified.answerer.probabilities(flat, questions)
+  scores = [
+    np.mean([p.get(q['answer'], 0.0) for p, q in zip(rows, records)])
+    for rows, records in zip(by_image, questions)
+  ]
+  answers = [[max(p, key=p.get) for p in rows] for rows in by_image]
+  return _checked('soft', scores, codes.shape[:2]), answers
+
+
+def score_by_caption(
+  unified: unified_model.UnifiedModel,
+  inputs: input_set.Inputs,
+  codes: np.ndarray,
+) -> tuple[np.ndarray, list[list[str]]]:
+  """Scores images by the likelihood of their true caption.
+
+  Args:
+    unified: the newest model.
+    inputs: N inputs.
+    codes: int[N, K, I], image codes.
+
+  Returns:
+    (float64[N, K], mean log-probability of a token in nats; empty lists).
+  """
+  captions = [c for c in inputs.captions for _ in range(codes.shape[1])]
+  flat = codes.reshape(-1, codes.shape[-1])
+  scores = likelihoods.caption_logps(unified, flat, captions)
+  checked = _checked('caption_likelihood', scores, codes.shape[:2])
+  return checked, [[] for _ in captions]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipScorer:
+  """Scores images by CLIP's cosine with the true caption.
+
+  Attributes:
+    encoder: the CLIP.
+  """
+
+  encoder: clip_encoder.ClipEncoder
+
+  def __call__(
+    self,
+    unified: unified_model.UnifiedModel,
+    inputs: input_set.Inputs,
+    codes: np.ndarray,
+  ) -> tuple[np.ndarray, list[list[str]]]:
+    """Returns (float64[N, K] from -1 to 1, empty lists)."""
+    flat = codes.reshape(-1, codes.shape[-1])
+    vectors = [
+      self.encoder.encode_images(
+        scored_images.decode(unified, flat[n : n + scored_images.BLOCK])
+      )
+      for n in range(0, len(flat), scored_images.BLOCK)
+    ]
+    images = np.concatenate(vectors).astype(np.float64)
+    texts = self.encoder.encode_texts(inputs.captions).astype(np.float64)
+    images = images.reshape(*codes.shape[:2], -1)
+    scores = (images * texts[:, None]).sum(-1)
+    return _checked('clip', scores, codes.shape[:2]), [[] for _ in flat]
+
+
+@dataclasses.dataclass(frozen=True)
+class UserScorer:
+  """A function of the user, whose scores are checked.
+
+  It gets (images, captions, questions) of some inputs: uint8[N, K, H, W, 3], or
+  codes int32[N, K, I] if it has an attribute `reads`, which is 'codes'; N true
+  captions; N lists of TIFA records. It returns float[N, K]. The first process
+  calls it, or all do if it has an attribute `uses_devices`, which is True.
+
+  Attributes:
+    name: import path, for errors.
+    function: the function.
+
+  Raises:
+    ValueError: `reads` has another value.
+  """
+
+  name: str
+  function: Callable
+
+  def __post_init__(self):
+    if self._reads not in _READS:
+      raise ValueError(
+        f'{SETTING} {self.name} must have an attribute reads of '
+        f'{" or ".join(_READS)}, got {self._reads!r}'
+      )
+
+  @property
+  def _reads(self) -> str:
+    return getattr(self.function, 'reads', _READS[0])
+
+  def __call__(
+    self,
+    unified: unified_model.UnifiedModel,
+    inputs: input_set.Inputs,
+    codes: np.ndarray,
+  ) -> tuple[np.ndarray, list[list[str]]]:
+    """Returns (float64[N, K], empty lists)."""
+    images = codes.shape[1]
+    step = max(1, scored_images.BLOCK // images)
+    parts = [
+      self._score(unified, inputs.part(slice(n, n + step)), codes[n : n + step])
+      for n in range(0, len(inputs), step)
+    ]
+    return np.concatenate(parts), [[] for _ in range(len(inputs) * images)]
+
+  def _score(self, unified, inputs, codes) -> np.ndarray:
+    images = codes
+    if self._reads == 'pixels':
+      images = scored_images.decode(unified, codes.reshape(-1, codes.shape[-1]))
+      images = images.reshape(*codes.shape[:2], *images.shape[1:])
+
+    def score():
+      return checked_scores.call(
+        f'{SETTING} {self.name}',
+        codes.shape[:2],
+        lambda: self.function(images, inputs.captions, inputs.questions),
+      ).tolist()
+
+    if getattr(self.function, 'uses_devices', False):
+      return np.array(score())
+    return np.array(processes.broadcast_from_first(score))
+
+
+def _checked(name: str, scores, shape) -> np.ndarray:
+  """Returns scores of N * K images as float64[N, K]; refuses NaN."""
+  return checked_scores.call(
+    f'{SETTING} {name}', shape, lambda: np.reshape(scores, shape)
+  )
+
+
+def make(name: str, encoders) -> Callable | None:
+  """Returns an image scorer; None for the share of right answers.
+
+  Args:
+    name: value of the setting.
+    encoders: `text_encoder.TextEncoders` of the job, which have the CLIP.
+
+  Raises:
+    ValueError: no scorer has this name, or it cannot be imported.
+  """
+  check_name(name)
+  if name == ANSWERS:
+    return None
+  if name == 'soft':
+    return score_softly
+  if name == 'caption_likelihood':
+    return score_by_caption
+  if name == 'clip':
+    return ClipScorer(encoders.clip())
+  return UserScorer(name, imported_function.load(SETTING, name))

@@ -1,0 +1,200 @@
+"""Fine-tuning on data sets of a user."""
+
+import dataclasses
+import json
+import types
+
+import jax
+import numpy as np
+import pytest
+import tiny_world
+
+import configs.pretrain
+from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.jobs import compile_for
+from hermesflow_jax.jobs import fine_tune
+from hermesflow_jax.jobs.setup import new_model
+from hermesflow_jax.models import magvit
+from hermesflow_jax.models import phi
+from hermesflow_jax.runtime import interrupts
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sequences import token_rows
+
+STEPS = 6
+
+
+def configured(base, data, **changes):
+  values = configs.pretrain.get_config('pictures')
+  assert values.job == 'fine_tune'
+  del values.job
+  values.new_model = None
+  values.update(
+    {
+      'init_from': str(base),
+      'tokenizer': '',
+      't2i': (dataclasses.asdict(data) | {'weight': 1.0},),
+      'batches': {'t2i': 8, 'mmu': 8, 'lm': 8},
+      'log_every': 1,
+      'save_every': 3,
+      'mesh': {'data': 4, 'model': 2},
+    }
+  )
+  for source in values.t2i:
+    del source['questions']
+  values.optim.update({'lr': 1e-2, 'steps': STEPS, 'warmup': 0.0})
+  values.update(changes)
+  return settings.build(fine_tune.Settings, values.to_dict())
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('data')
+  return tiny_world.files(folder, 'preference', 8)
+
+
+@pytest.fixture(scope='module')
+def tuned(base, data, tmp_path_factory):
+  """The folder of a run that nothing stopped, and its settings."""
+  folder = tmp_path_factory.mktemp('tuned') / 'run'
+  config = configured(base, data)
+  fine_tune.run(config, str(folder), terminal.silent())
+  return folder, config
+
+
+def metrics(folder):
+  lines = (folder / 'training' / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_all_losses_fall(tuned):
+  rows = metrics(tuned[0])
+  assert len(rows) == STEPS
+  for task in ('t2i', 'mmu', 'lm'):
+    assert rows[-1][f'loss/{task}'] < 0.95 * rows[0][f'loss/{task}']
+
+
+def test_its_model_is_a_start_of_other_jobs(tuned, base):
+  folder, _ = tuned
+  opened = initial_model.open(folder)
+  assert opened.has_tokenizers and opened.path.endswith('model')
+  first = initial_model.open(base)
+  assert opened.config() == first.config()
+  parts = opened.load(None, None)
+  assert parts.grid == first.load(None, None).grid
+  results = json.loads((folder / 'results.json').read_text())
+  assert results['examples'] == {'t2i': 8, 'mmu': 8, 'lm': 8}
+  assert trained_model.read_record(str(folder / 'model')).notes['steps'] == 6
+
+
+def test_a_stopped_run_ends_like_one_that_nothing_stopped(
+  tuned, tmp_path, monkeypatch
+):
+  folder, config = tuned
+  stops = iter([False, False, True])
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      interrupts.StopSignal, '__call__', lambda self: next(stops, False)
+    )
+    with pytest.raises(interrupts.Stopped):
+      fine_tune.run(config, str(tmp_path / 'run'), terminal.silent())
+  fine_tune.run(config, str(tmp_path / 'run'), terminal.silent())
+  arrays = [
+    trained_model.read_record(str(root / 'model')).sha256
+    for root in (folder, tmp_path / 'run')
+  ]
+  assert arrays[0] == arrays[1]
+
+
+def test_the_first_step_is_the_same_on_another_mesh_and_in_parts(
+  tuned, base, data, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(jax, 'device_count', lambda: 1)
+  config = configured(base, data, mesh={'data': 1, 'model': 1})
+  optim = dataclasses.replace(config.optim, steps=1, accumulate=2)
+  config = dataclasses.replace(config, optim=optim)
+  fine_tune.run(config, str(tmp_path / 'run'), terminal.silent())
+  first, other = metrics(tuned[0])[0], metrics(tmp_path / 'run')[0]
+  for name in ('loss/t2i', 'loss/mmu', 'loss/lm', 'train/grad_norm'):
+    # Sums have another order.
+    np.testing.assert_allclose(other[name], first[name], rtol=1e-4)
+
+
+def test_a_finished_run_is_not_run_again(tuned, monkeypatch):
+  folder, config = tuned
+  monkeypatch.setattr(fine_tune.fine_tuning, 'train', None)
+  before = json.loads((folder / 'results.json').read_text())
+  assert fine_tune.run(config, str(folder), terminal.silent()) == before
+
+
+@pytest.mark.parametrize(
+  'changes, error',
+  [
+    ({'init_from': ''}, 'init_from must be the folder of a model'),
+    ({'t2i': ()}, 't2i must have a data set, got none'),
+    (
+      {'batches': {'t2i': 8, 'mmu': 8, 'lm': 2}},
+      'batch must split over data=4',
+    ),
+  ],
+)
+def test_a_mistake_is_a_line(base, data, tmp_path, idle, changes, error):
+  with pytest.raises(ValueError, match=error):
+    config = configured(base, data, **changes)
+    fine_tune.run(config, str(tmp_path / 'run'), terminal.silent())
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_new_model_knows_the_words_of_its_data(base):
+  tokenizer = initial_model.open(base).load_tokenizer(None)
+  sizes = new_model.NewModel(
+    phi.PhiConfig(width=8, layers=1, heads=2, mlp=8),
+    token_rows.Lengths(8, 100, 90, 8, 8),
+    128,
+  )
+  parts = new_model.make_bundle(
+    sizes, tokenizer, ['Grinning face', 'a face: big'], 0
+  )
+  assert isinstance(parts.tokenizer, magvit.Magvit)
+  assert not parts.text.unknown_words(['grinning a big face :'])
+  assert parts.grid == (8, 8) and parts.model.config.image_tokens == 64
+  with pytest.raises(ValueError, match='a multiple of 16, got 100'):
+    new_model.make_bundle(
+      dataclasses.replace(sizes, pixels=100), tokenizer, [], 0
+    )
+
+
+@pytest.mark.parametrize('variant', ['show_o_256', 'show_o_512'])
+def test_show_o_variants_build_and_count_what_a_run_needs(variant):
+  values = configs.pretrain.get_config(variant)
+  del values.job
+  config = settings.build(fine_tune.Settings, values.to_dict())
+  assert config.sizes.transformer.image_tokens == {
+    'show_o_256': 256, 'show_o_512': 1024
+  }[variant]  # fmt: skip
+  assert compile_for.expected_programs(config) == {
+    'rows': 10_000 * 192, 'images': 10_000 * 128
+  }  # fmt: skip
+
+
+def test_the_programs_of_a_slice_are_lowered(base, data):
+  parts = initial_model.open(base).load(None, None)
+  config = dataclasses.replace(
+    configured(base, data),
+    sizes=types.SimpleNamespace(
+      vocab=parts.model.config.vocab,
+      decoder=parts.model.config.decoder,
+      tokenizer=parts.tokenizer.config,
+      lengths=parts.lengths,
+      grid=parts.grid,
+      transformer=parts.model.config,
+    ),
+  )
+  mesh = config.mesh.make(8)
+  for program in (
+    compile_for.fine_tuning_program(config, mesh),
+    compile_for.encoder_program(config, mesh),
+  ):
+    assert program.call.lower(*program.arguments) is not None
+  assert program.per == ('images', 8)

@@ -1,0 +1,162 @@
+"""Images of a finished run go to another judge, and its answers come back."""
+
+import json
+import shutil
+
+from PIL import Image
+import pytest
+import self_play_runs
+
+from hermesflow_jax.jobs import judge
+from hermesflow_jax.runtime import terminal
+import main
+
+
+def heard():
+  lines = []
+  return terminal.Console(lines.append, lambda label: lambda x: x), lines
+
+
+@pytest.fixture(scope='module')
+def exported(whole, tmp_path_factory):
+  """(a copy of the finished run, the folder of its questions, its rows)."""
+  root = tmp_path_factory.mktemp('judged')
+  run = shutil.copytree(whole, root / 'run')
+  config = judge.Settings('export', str(run), pairs=True)
+  counts = judge.run(config, str(root / 'questions'), terminal.silent())
+  rows = self_play_runs.lines(run / 'exported_questions.jsonl')
+  assert counts['parts']['round_2/scenes'] == 4
+  return run, root / 'questions', rows
+
+
+def write_answers(path, rows, answer):
+  """Writes answers to the questions of all rows; returns the path."""
+  answers = {
+    question['id']: answer(row, number, question)
+    for row in rows
+    for number, question in enumerate(row['questions'])
+  }
+  path.write_text(
+    ''.join(
+      json.dumps({'id': name, 'answer': text}) + '\n'
+      for name, text in answers.items()
+    )
+  )
+  return str(path)
+
+
+def read(run, answers, **changes):
+  console, lines = heard()
+  config = judge.Settings(
+    **{
+      'action': 'import',
+      'source': str(run),
+      'answers': answers,
+      'name': 'Two',
+    }
+    | changes
+  )
+  return judge.run(config, 'unused', console), lines
+
+
+def test_the_questions_have_images_and_no_right_answers(exported):
+  run, folder, rows = exported
+  public = self_play_runs.lines(folder / 'questions.jsonl')
+  ids = {q['id'] for row in rows for q in row['questions']}
+  assert {row['id'] for row in public} == ids and len(public) == len(ids)
+  for row in public:
+    assert row.keys() == {'id', 'image', 'question', 'choices'}
+    with Image.open(folder / row['image']) as image:
+      assert image.size == (64, 64) and not image.text.get('Description')
+  parts = {row['part'] for row in rows}
+  assert {'round_0/scenes', 'round_2/scenes_unseen', 'round_1/win'} <= parts
+
+
+def test_the_same_answers_give_the_same_table(exported, tmp_path):
+  """The run's judge reads pixels: its answers give its numbers again."""
+  run, _, rows = exported
+  # An unsure answer of that judge is no choice; '%' resembles none.
+  by_pixels = {
+    q['id']: text if text in q['choices'] else '%'
+    for row in rows
+    for q, text in zip(row['questions'], row.get('judged', []))
+  }
+  answers = write_answers(
+    tmp_path / 'a.jsonl',
+    rows,
+    lambda row, n, q: by_pixels.get(q['id'], q['choices'][0]),
+  )
+  results, lines = read(run, answers, prompt='Look closely.')
+  expected = json.loads((run / 'results.json').read_text())['rounds']
+  for actual, row in zip(results['rounds'], expected, strict=True):
+    for name in ('generation', 'gap', 'own_score', 'by_type', 'geneval'):
+      assert actual[name] == row[name], name
+    assert actual['unseen']['gap_se'] == row['unseen']['gap_se']
+    assert actual['same_verdict'] == 1.0 >= actual['same_answer']
+    assert actual['judge'] == 'Two'
+  assert results['judge']['prompt'] == 'Look closely.'
+  assert json.loads((run / 'results_Two.json').read_text()) == results
+  assert any('judge of generated images: Two' in line for line in lines)
+  assert 'round 1: the judge gives winners' in '\n'.join(lines)
+
+
+def test_a_judge_that_is_always_right_is_counted_so(exported, tmp_path):
+  run, _, rows = exported
+  answers = write_answers(
+    tmp_path / 'a.jsonl', rows, lambda row, n, q: q['answer'].upper()
+  )
+  results, _ = read(run, answers)
+  for row in results['rounds']:
+    assert row['generation'] == 1.0
+  for pairs in results['pairs'].values():
+    assert pairs['winners_by_judge'] == pairs['losers_by_judge'] == 1.0
+    assert pairs['judge_agrees'] == pairs['judge_disagrees'] == 0.0
+
+
+def test_missing_answers_are_named_or_left_out(exported, tmp_path):
+  run, _, rows = exported
+  path = tmp_path / 'a.jsonl'
+  write_answers(path, rows, lambda row, n, q: 'zzz')
+  lines = path.read_text().splitlines()
+  path.write_text('\n'.join([*lines[1:], '{"id": "strange", "answer": "x"}']))
+  with pytest.raises(ValueError, match='got none to 1 of .*on_error=skip'):
+    read(run, str(path))
+  results, output = read(run, str(path), on_error='skip')
+  assert results['judge']['images_left_out'] >= 1
+  assert results['judge']['unmatched'] > 0
+  assert results['rounds'][0]['generation'] == 0.0
+  assert '1 answers belong to no question' in output[0]
+  path.write_text('')
+  with pytest.raises(ValueError, match='got none to'):
+    read(run, str(path), on_error='skip')
+
+
+@pytest.mark.parametrize(
+  'flags, message',
+  [
+    ([':export', '--config.source=no'], "got 'no', which holds no run"),
+    ([':import'], "answers must be given with import, got ''"),
+    ([':other'], 'variant must be one of export, import'),
+  ],
+)
+def test_a_mistake_is_one_line(flags, message, tmp_path, capfd, monkeypatch):
+  variant, *flags = flags
+  monkeypatch.chdir(tmp_path)
+  verbosity = main.logging.get_verbosity()
+  assert main.main(['main.py', f'judge{variant}', *flags]) == 2
+  main.logging.set_verbosity(verbosity)
+  text = capfd.readouterr().err
+  assert message in text and text.count('\n') == 1
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_an_export_and_one_that_is_not_finished_are_named(
+  whole, tmp_path
+):
+  with pytest.raises(ValueError, match='must be a run whose questions were ex'):
+    read(whole, str(tmp_path))
+  run = tmp_path / 'run'
+  run.mkdir()
+  shutil.copy(whole / 'settings.json', run)
+  with pytest.raises(ValueError, match='which is not finished'):
+    read(run, str(tmp_path))
