@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import signal
+import sys
 
 import jax
 import numpy as np
@@ -57,6 +58,9 @@ _FIRST_FILES = (
 
 def pytest_configure(config):
   """Keeps compiled programs between runs, and shares them among workers."""
+  # Workers and commands that tests start import the same files: compile once.
+  os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
+  sys.dont_write_bytecode = False
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     folder = str(config.cache.mkdir('compiled'))
     # Commands that tests start read the variable.
