@@ -38,6 +38,7 @@ def get_config(variant='shapes'):
   values, play = main_config.to_dict(), main_config.play
   config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))
   config.job = 'curate'
+  config.vision = ''  # CLIP tower of a model with w_clip_vit.
 
   # Data.
   config.world = values['world']

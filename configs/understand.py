@@ -26,6 +26,7 @@ def get_config(variant='shapes'):
   main_config = pair_dpo.get_config(variant)
   config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))
   config.job = 'understand'
+  config.vision = ''  # CLIP tower of a model with w_clip_vit.
 
   # Data.
   config.images = ('runs/generate/images',)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import looped_layers
+import numpy as np
 import pytest
 
 from conversions import convert
@@ -177,15 +178,20 @@ def test_the_examples_of_extending_run(monkeypatch, tmp_path):
   assert names['flawless_share'] == 0.5
 
 
-def test_the_scorer_of_a_user_scores(monkeypatch, tmp_path):
+def test_the_scorers_of_a_user_score(monkeypatch, tmp_path):
   from hermesflow_jax.scoring import caption_scorers
+  from hermesflow_jax.scoring import image_scorers
 
-  block = blocks('docs/scorers.md', 'python')[0]
-  (tmp_path / block.split('\n', 1)[0].removeprefix('# ')).write_text(block)
+  for block in blocks('docs/scorers.md', 'python')[:2]:
+    name = block.split('\n', 1)[0].removeprefix('# ')
+    (tmp_path / name).write_text(block)
   monkeypatch.chdir(tmp_path)
-  (name,) = set(re.findall(r'scorer=(\w+:\w+)', text('docs/scorers.md')))
-  scorer = caption_scorers.make(name, None)
+  names = dict(re.findall(r'(\w+)_scorer=(\w+:\w+)', text('docs/scorers.md')))
+  scorer = caption_scorers.make(names['caption'], None)
   assert scorer(['a red ring'], ['a blue ring']).tolist() == [0.5]
+  scorer = image_scorers.make(names['image'], None)
+  pixels = np.arange(2, dtype=np.uint8).reshape(1, 2, 1, 1, 1)
+  assert scorer.function(pixels, ['a red ring'], [[]]).tolist() == [[0, 1]]
 
 
 def test_the_tutorials_files_are_read(monkeypatch, tmp_path):

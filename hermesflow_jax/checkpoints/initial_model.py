@@ -119,18 +119,14 @@ class _Checkpoint(model_folder.ModelFolder):
 
   def config(self):
     """Returns the transformer sizes; see `ModelFolder`."""
-    config = self._record('showo').sizes
-    if config.clip_width:
-      raise ValueError(
-        f'init_from must be a Show-o that reads image codes, got {self.path}, '
-        f'which reads CLIP features (clip_width {config.clip_width}): no job '
-        'feeds these; take a checkpoint without w_clip_vit'
-      )
-    return config
+    return self._record('showo').sizes
 
   def load_transformer(self, config, mesh):
     """Reads the transformer; see `ModelFolder`."""
-    _check_transformer(self.path, self.config(), config)
+    own = self.config()
+    _check_transformer(self.path, own, config)
+    # A job has no setting for what the model reads in place of codes.
+    config = dataclasses.replace(config, clip_width=own.clip_width)
     record = dataclasses.replace(self._record('showo'), sizes=config)
     return converted_model.restore_model(self.path, record, mesh)
 

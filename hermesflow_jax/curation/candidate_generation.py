@@ -119,7 +119,7 @@ def generate(
     are empty with an image scorer).
   """
   captions = unified.describe(
-    inputs.ids, inputs.codes, config.caption_samplers, config.seed
+    inputs.ids, inputs.images, config.caption_samplers, config.seed
   )
   codes = unified.draw(
     inputs.ids, inputs.captions, config.images, config.sampler, config.seed

@@ -126,6 +126,7 @@ def load_encoded(
   say: Callable[[str], None] = lambda line: None,
   most: int | None = None,
   check: Callable[[dict], None] = lambda record: None,
+  pixel_size: int = 0,
 ) -> list[dict]:
   """Reads records and encodes their images.
 
@@ -138,10 +139,11 @@ def load_encoded(
     say: receives a line for each skipped record.
     most: largest number of records, the first by id; None for all.
     check: see `record_files.read_records`.
+    pixel_size: side of the images that a model reads as pixels; 0 for none.
 
   Returns:
     Records with id, caption, tag '', questions and codes int32[I], sorted by
-    id.
+    id; with `pixel_size` also pixels uint8[pixel_size, pixel_size, 3].
 
   Raises:
     ValueError: see `record_files.read_records` and `image_reader.load_image`.
@@ -155,6 +157,12 @@ def load_encoded(
     list(faults.values()), len(codes), source.on_error, say, source.annotations
   )
   records = [r for n, r in enumerate(records) if n not in faults]
+  pixels = [{} for _ in records]
+  if pixel_size:
+    pixels = [
+      {'pixels': image_reader.load_image(r['path'], pixel_size)}
+      for r in records
+    ]
   return [
     {
       'id': r['id'],
@@ -163,5 +171,6 @@ def load_encoded(
       'questions': r['questions'],
       'codes': c,
     }
-    for r, c in zip(records, codes, strict=True)
+    | p
+    for r, c, p in zip(records, codes, pixels, strict=True)
   ]

@@ -16,6 +16,8 @@ class Inputs:
     tags: N caption kinds; '' for none.
     questions: N lists with TIFA records.
     codes: int32[N, I], real image codes.
+    pixels: uint8[N, H, W, 3], real images, for a model that reads pixels; or
+      None.
   """
 
   ids: list[str]
@@ -23,15 +25,20 @@ class Inputs:
   tags: list[str]
   questions: list[list[dict]]
   codes: np.ndarray
+  pixels: np.ndarray | None = None
+
+  @property
+  def images(self) -> np.ndarray:
+    """The real images in the form that the model reads: pixels, or codes."""
+    return self.codes if self.pixels is None else self.pixels
 
   def __len__(self):
     return len(self.ids)
 
   def part(self, span: slice) -> 'Inputs':
     """Returns a contiguous input range."""
-    return Inputs(
-      *(getattr(self, field.name)[span] for field in dataclasses.fields(self))
-    )
+    values = (getattr(self, field.name) for field in dataclasses.fields(self))
+    return Inputs(*(v if v is None else v[span] for v in values))
 
   def select(self, indices: Sequence[int]) -> 'Inputs':
     """Returns the inputs at these indices, in this order."""
@@ -50,6 +57,9 @@ def from_records(records: list[dict]) -> Inputs:
     tags=[r['tag'] for r in records],
     questions=[r['questions'] for r in records],
     codes=np.stack([r['codes'] for r in records]),
+    pixels=np.stack([r['pixels'] for r in records])
+    if records and 'pixels' in records[0]
+    else None,
   )
 
 

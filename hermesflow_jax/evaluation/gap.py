@@ -104,10 +104,10 @@ def evaluate(
     similarity: caption scorer, compares greedy captions with true captions.
     seed: random seed for sampling.
   """
-  answers = unified.answer(inputs.codes, inputs.questions)
+  answers = unified.answer(inputs.images, inputs.questions)
   greedy = [batched.Decoding(temperature=1.0, top_k=1)]
   captions = [
-    c[0] for c in unified.describe(inputs.ids, inputs.codes, greedy, seed)
+    c[0] for c in unified.describe(inputs.ids, inputs.images, greedy, seed)
   ]
   codes = unified.draw(inputs.ids, inputs.captions, 1, sampler, seed)[:, 0]
   if judge:

@@ -16,6 +16,7 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import official_files
+from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.runtime import number_bounds
@@ -32,7 +33,7 @@ from hermesflow_jax.shapes import shape_world
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.ModelSettings, scorer_settings.ScorerSettings):
+class Settings(reading_model.ReadingSettings, scorer_settings.ScorerSettings):
   """Job settings.
 
   Attributes:
@@ -56,8 +57,7 @@ class Settings(job_model.ModelSettings, scorer_settings.ScorerSettings):
     share: which share to curate, 0 to `shares` - 1.
     shares: processes that divide the shards. All write into the same
       `--workdir`; the last to finish writes the pairs.
-    official: whether to write also files for the official code, with PNG
-      images; see `curation.official_pair_writer`.
+    official: whether to write files of `curation.official_pair_writer`, too.
   """
 
   world: shape_world.World

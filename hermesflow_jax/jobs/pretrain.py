@@ -18,6 +18,7 @@ from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import tokenizer_hashes
+from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
@@ -134,7 +135,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   if config.init_from:
     initial_path = _newest_model('init_from', config.init_from, console)
     first_model = initial_model.open(initial_path)
-    first_model.config()
+    vision_tower.check(config, str(initial_path), first_model.config())
     identity['base'] = first_model.weight_hashes(tokenizer_path)
   workdir_claim.check_writable(config.export)
   workdir_claim.claim_workdir(

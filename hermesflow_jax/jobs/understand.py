@@ -14,7 +14,9 @@ from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import listed_images
 from hermesflow_jax.jobs.setup import question_inputs
+from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.jobs.setup import record_checks
+from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -32,7 +34,7 @@ _TABLE = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.ModelSettings):
+class Settings(reading_model.ReadingSettings):
   """Job settings.
 
   Attributes:
@@ -116,7 +118,7 @@ def run(
   unified = job_model.place_on_mesh(
     config, parts, mesh, console, answering, config.caption_prompt
   )
-  size = unified.grid[0] * unified.tokenizer.reduction
+  size = vision_tower.image_size(unified)
   rows = job_start.claim_and_read_results(
     workdir,
     config,
@@ -203,7 +205,7 @@ def ask_about_images(
   pixels = np.stack(
     [image_reader.load_image(image.path, size) for image in images]
   )
-  codes = unified.encode(pixels)
+  codes = vision_tower.to_read(unified, pixels)
   rows = [{'image': image.name} | image.facts for image in images]
   samplers = [config.decoding]
   if config.caption:

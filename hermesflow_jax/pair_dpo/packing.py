@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hermesflow_jax.sequences import attention_mask
+from hermesflow_jax.sequences import clip_rows
 from hermesflow_jax.sequences import image_to_text
 from hermesflow_jax.sequences import text_to_image
 from hermesflow_jax.sequences import token_rows
@@ -38,9 +39,13 @@ class PackedRecord:
       caption of the run.
     skipped: int32[], left pads that are cut off; positions count them.
     codes: int32[2, I], codes of the winning and the losing image.
-    image: Rows [E], the input's image and the prompt, without pads.
+    image: Rows [E], the input's image and the prompt, without pads. With
+      features in the order of `clip_rows.features_first`.
     replies: int32[2, W], captions with their ends, right-padded.
     replied: bool[2, W], False on pads in `replies`.
+    features: float[S, C], CLIP features of the input's image; None for a model
+      that reads its codes.
+    start: position of the first feature.
   """
 
   caption: token_rows.Rows
@@ -49,6 +54,8 @@ class PackedRecord:
   image: token_rows.Rows
   replies: np.ndarray
   replied: np.ndarray
+  features: np.ndarray | None = None
+  start: int = dataclasses.field(default=0, metadata={'static': True})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +105,8 @@ def pack_record(
   fit: PackedLengths,
   *,
   sot: bool = True,
+  system=None,
+  features: np.ndarray | None = None,
 ) -> PackedRecord:
   """Packs a record.
 
@@ -111,13 +120,20 @@ def pack_record(
     max_text: see `text_to_image.t2i_prefix`.
     fit: text lengths of all records.
     sot: see `image_to_text.mmu_rows`.
+    system: ids of the system prompt of the CLIP variant.
+    features: float[S, C], which replace `real` in the CLIP variant, or None.
   """
   rows = text_to_image.t2i_prefix(vocab, [caption], max_text)
   skipped = max_text + 1 - fit.caption
-  size = real.shape[-1] + 3 + sot + len(prompt)
-  image, _ = image_to_text.mmu_prefix(
-    vocab, real[None], [prompt], size, sot=sot
-  )
+  start = 0
+  if features is None:
+    size = real.shape[-1] + 3 + sot + len(prompt)
+    image, _ = image_to_text.mmu_prefix(
+      vocab, real[None], [prompt], size, sot=sot
+    )
+  else:
+    start = len(system) + 2
+    image = clip_rows.features_first(vocab, system, len(features), prompt)
   texts = image_to_text.encode_replies(vocab, replies, fit.reply)
   return PackedRecord(
     caption=jax.tree.map(lambda a: a[0, skipped:], rows),
@@ -126,7 +142,18 @@ def pack_record(
     image=jax.tree.map(lambda a: a[0], image),
     replies=texts,
     replied=texts != vocab.pad,
+    features=features,
+    start=start,
   )
+
+
+def image_begin(mask: attention_mask.Packed) -> int:
+  """Returns where the input's image begins in a packed row with replies.
+
+  Args:
+    mask: from `pack_batch`.
+  """
+  return sum(s.size * s.count for s in mask.segments[:-2])
 
 
 def max_labels(codes: int, masks: int, fit: PackedLengths) -> int:
@@ -189,7 +216,14 @@ def pack_batch(
   if replies:
     length = batch.image.tokens.shape[-1]
     # <|mmu|> <|soi|> codes <|eoi|>.
-    image = 3 + batch.codes.shape[-1]
+    image, own = 3 + batch.codes.shape[-1], None
+    places = jnp.arange(length)
+    if batch.features is None:
+      own = _own_keys(batch.image)
+    else:
+      image, count = 0, batch.features.shape[-2]
+      places, ends = clip_rows.features_first_layout(length, count, batch.start)
+      own = attention_mask.Interval(end=ends)
     # The last token of a reply predicts nothing.
     reads = batch.replies.shape[-1] - 1
     tokens += [
@@ -198,18 +232,11 @@ def pack_batch(
     ]
     positions += [
       jnp.broadcast_to(places, (len(batch.replies), places.size))
-      for places in (
-        jnp.arange(length),
-        jnp.tile(length + jnp.arange(reads), 2),
-      )
+      for places in (places, jnp.tile(length + jnp.arange(reads), 2))
     ]
     place = len(segments)
     segments += [
-      (
-        attention_mask.Segment(length, image=image),
-        _own_keys(batch.image),
-        None,
-      ),
+      (attention_mask.Segment(length, image=image), own, None),
       (
         attention_mask.Segment(reads, 2, prefix=place),
         attention_mask.Interval(end=1 + jnp.arange(reads)),

@@ -40,7 +40,13 @@ def pair_logps(
   tokens, positions, mask, code_labels = packing.pack_batch(
     model.config.vocab, batch, masked, replies
   )
-  hidden, _ = model(tokens, mask, positions)
+  if replies and batch.features is not None:
+    embedded = model.embed_clip(
+      tokens, batch.features, packing.image_begin(mask)
+    )
+    hidden, _ = model.from_embeddings(embedded, mask, positions)
+  else:
+    hidden, _ = model(tokens, mask, positions)
   sizes = [s.size * s.count for s in mask.segments]
   segment_states = jnp.split(hidden, np.cumsum(sizes)[:-1], axis=1)
   states, labels = [], []

@@ -9,6 +9,7 @@ from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.sequences import clip_rows
 from hermesflow_jax.sequences import image_to_text
 from hermesflow_jax.sequences import text_to_image
 from hermesflow_jax.sequences import text_tokenizer
@@ -30,7 +31,8 @@ def make_transform(
   A homologous record has both pairs for an input: `caption`, `codes` int[I]
   (its image), `caption_win`, `caption_lose`, `codes_win` int[I], `codes_lose`
   int[I], `caption_dropped` and `image_dropped` (why a pair is missing, or
-  ''), and the scores that `reference_scores.score_reference` adds.
+  ''), and the scores that `reference_scores.score_reference` adds. For the CLIP
+  variant it has `features` float[S, C] of its image, which captions then read.
 
   The row has `gen_valid` bool[] and `und_valid` bool[], whether the record has
   an image pair and a caption pair, and `packed`, a `packing.PackedRecord`.
@@ -46,12 +48,21 @@ def make_transform(
     caption_prompt: prompt for captions.
   """
   question = text_tokenizer.user_turn(caption_prompt)
+  clip_question = clip_rows.user_turn(caption_prompt)
   if compat.other_prompt:
     question = official_defects.DETAILED_PROMPT
+  (system,) = text.encode([clip_rows.SYSTEM_PROMPT])
   fit = fit or packing.PackedLengths(lengths.max_text + 1, lengths.reply)
 
   def make_row(record, rng):
-    caption, prompt = text.encode([record['caption'], question])
+    features = record.get('features')
+    if features is not None and (compat.plain or compat.other_prompt):
+      raise ValueError(
+        'compat must reproduce no defect of rows with CLIP features, got '
+        f'{compat}'
+      )
+    turn = question if features is None else clip_question
+    caption, prompt = text.encode([record['caption'], turn])
     win, lose = _replies(text, record, compat)
     # Both sides share the first number, except under the official defect.
     drop = rng.random(2) < drop_condition
@@ -88,6 +99,8 @@ def make_transform(
       lengths.max_text,
       fit,
       sot=not compat.other_prompt,
+      system=system,
+      features=features,
     )
     if 'reference_mmu' in record:
       row['reference_mmu'] = record['reference_mmu']

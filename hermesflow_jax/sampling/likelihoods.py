@@ -16,11 +16,9 @@ import numpy as np
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import choice_rules
 from hermesflow_jax.sampling import choice_tokens
-from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import mask_schedules
 from hermesflow_jax.sequences import text_to_image
-from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
 
 # Masks of an image, the same for all captions of an input.
@@ -46,7 +44,7 @@ def caption_logps(
   """
   vocab, most = unified.vocab, unified.lengths.reply
   (prompt,) = unified.text.encode(
-    [text_tokenizer.user_turn(unified.caption_prompt)]
+    [unified.reader.user_turn(unified.caption_prompt)]
   )
   rows = [
     token_rows.cut(vocab, [*ids, vocab.eos], most)
@@ -57,8 +55,11 @@ def caption_logps(
   out = np.zeros(len(rows))
   for size in np.unique(sizes):
     (places,) = np.nonzero(sizes == size)
-    image, prompts, lengths = question_answering.padded_parts(
-      vocab, codes[places], [prompt] * len(places), unified.lengths.prompt
+    image, prompts, lengths = unified.reader.parts(
+      codes[places],
+      np.arange(len(places)),
+      [prompt] * len(places),
+      unified.lengths.prompt,
     )
     tokens = token_rows.right_padded(vocab, [rows[n] for n in places], size)
     tokens = tokens[:, None, None]

@@ -24,6 +24,7 @@ class MeshSampler:
     chunk: rows per compiled call; a multiple of the mesh's `data` axis.
     progress: (label) -> wrapper of iterables, e.g. a progress bar.
     clock: `timing.DeviceClock`, or None.
+    vision: a `clip.Clip` whose features the model reads, or None.
   """
 
   model: Any
@@ -31,11 +32,16 @@ class MeshSampler:
   chunk: int
   progress: Callable[[str], Callable]
   clock: Any = None
+  vision: Any = None
 
   @functools.cached_property
   def serving_model(self):
     """The model, prepared for sampling."""
-    return serving_weights.prepare_for_serving(self.model, self.mesh)
+    model = serving_weights.prepare_for_serving(self.model, self.mesh)
+    if self.vision is not None:
+      # A copy of the trained model, which does not learn.
+      model.vision = self.vision
+    return model
 
   def map(
     self,

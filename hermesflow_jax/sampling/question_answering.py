@@ -12,7 +12,7 @@ from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import choice_rules
 from hermesflow_jax.sampling import choice_tokens
 from hermesflow_jax.sampling import mesh_sampler
-from hermesflow_jax.sequences import image_to_text
+from hermesflow_jax.sampling import row_parts
 from hermesflow_jax.sequences import known_words
 from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.sequences import text_tokenizer
@@ -67,7 +67,7 @@ class QuestionRows:
   """Token rows of Q questions, grouped by image.
 
   Attributes:
-    images: Rows [G, E], the image of each group.
+    images: Rows [G, E], the image of each group, or a ClipImage.
     prompts: Rows [Q, P], the prompt of each question.
     lengths: int32[Q], prompt lengths without pads.
     groups: int[G, S], question numbers, see `batched.group_questions`.
@@ -92,6 +92,7 @@ class QuestionAnswerer:
     lengths: row lengths.
     config: settings.
     matcher: maps a free reply to the nearest choice.
+    reader: builds the image part of rows.
   """
 
   sampler: mesh_sampler.MeshSampler
@@ -100,6 +101,7 @@ class QuestionAnswerer:
   lengths: token_rows.Lengths
   config: AnswerConfig
   matcher: text_similarity.Matcher
+  reader: row_parts.Reader
 
   def answer(
     self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
@@ -107,7 +109,7 @@ class QuestionAnswerer:
     """Answers questions about N images.
 
     Args:
-      codes: int[N, I], image codes.
+      codes: int[N, I], image codes, or images that the reader reads.
       questions: N lists with TIFA records.
 
     Returns:
@@ -139,7 +141,7 @@ class QuestionAnswerer:
     the scores of other rules are normalized by a softmax.
 
     Args:
-      codes: int[N, I], image codes.
+      codes: int[N, I], image codes, or images that the reader reads.
       questions: N lists with TIFA records.
 
     Returns:
@@ -159,16 +161,16 @@ class QuestionAnswerer:
   def _rows(self, codes, records, counts) -> QuestionRows:
     """Builds the rows of all questions."""
     prompts = self.text.encode(
-      [text_tokenizer.user_turn(self.config.prompt(r)) for r in records]
+      [self.reader.user_turn(self.config.prompt(r)) for r in records]
     )
     image_of = np.repeat(np.arange(len(counts)), counts)
-    images, prompts, lengths = padded_parts(
-      self.vocab, codes[image_of], prompts, self.lengths.prompt
+    images, prompts, lengths = self.reader.parts(
+      codes, image_of, prompts, self.lengths.prompt
     )
     groups = batched.group_questions(
       counts, images.tokens.shape[-1], prompts.tokens.shape[-1]
     )
-    images = jax.tree.map(lambda a: a[groups[:, 0]], images)
+    images = jax.tree.map(lambda a: a[image_of[groups[:, 0]]], images)
     return QuestionRows(images, prompts, lengths, groups)
 
   def _map(self, function, rows: QuestionRows, *more) -> np.ndarray:
@@ -212,11 +214,7 @@ class QuestionAnswerer:
     score = functools.partial(self.sampler.score, choice_rules.RULES[rule])
     scores = self._map(score, rows, tree)
     if rule == 'prior':
-      tokens = rows.images.tokens
-      masked = np.where(
-        tokens >= self.vocab.image_offset, self.vocab.mask, tokens
-      )
-      blank = dataclasses.replace(rows.images, tokens=masked)
+      blank = self.reader.blank(rows.images)
       blank_rows = dataclasses.replace(rows, images=blank)
       scores = scores - self._map(score, blank_rows, tree)
     # A question with fewer choices than others has empty rows.
@@ -255,30 +253,3 @@ def check_question(
     )
   if not config.free:
     known_words.check_choices(text, question.get('choices', ()))
-
-
-def padded_parts(
-  vocab: vocabulary.Vocab,
-  codes: np.ndarray,
-  prompts: token_rows.Texts,
-  most: int,
-):
-  """Builds the rows of `image_to_text.mmu_parts` with few distinct lengths.
-
-  Args:
-    vocab: token ids.
-    codes: int[B, I], image codes.
-    prompts: B lists with text ids.
-    most: maximum whole row length.
-
-  Returns:
-    (image Rows [B, I + 3], prompt Rows [B, P], lengths int32[B] of the prompts
-    without pads). P is the longest prompt, see `batched.padded_length`.
-
-  Raises:
-    ValueError: a prompt does not fit.
-  """
-  # <|sot|> precedes a prompt.
-  image, longest = codes.shape[-1] + 3, max(map(len, prompts), default=0) + 1
-  length = image + batched.padded_length(longest, most - image)
-  return image_to_text.mmu_parts(vocab, codes, prompts, length)

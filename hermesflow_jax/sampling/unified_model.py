@@ -20,6 +20,7 @@ from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import mesh_sampler
 from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sampling import row_parts
 from hermesflow_jax.sequences import mask_schedules
 from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.sequences import text_to_image
@@ -44,6 +45,7 @@ class UnifiedModel:
     matcher: maps a free reply to the nearest choice.
     caption_prompt: prompt for captions.
     clock: `timing.DeviceClock`, or None.
+    vision: a `clip.Clip`; then images to read may also be uint8[N, H, W, 3].
   """
 
   model: Any
@@ -58,6 +60,7 @@ class UnifiedModel:
   matcher: text_similarity.Matcher = text_similarity.nearest_choices
   caption_prompt: str = text_tokenizer.CAPTION_PROMPT
   clock: Any = None
+  vision: Any = None
 
   @property
   def vocab(self):
@@ -68,8 +71,13 @@ class UnifiedModel:
   def sampler(self) -> mesh_sampler.MeshSampler:
     """The model's transformer on its mesh."""
     return mesh_sampler.MeshSampler(
-      self.model, self.mesh, self.chunk, self.progress, self.clock
+      self.model, self.mesh, self.chunk, self.progress, self.clock, self.vision
     )
+
+  @functools.cached_property
+  def reader(self) -> row_parts.Reader:
+    """Builds the parts of rows that ask about images."""
+    return row_parts.make_reader(self)
 
   @property
   def answerer(self) -> question_answering.QuestionAnswerer:
@@ -81,6 +89,7 @@ class UnifiedModel:
       self.lengths,
       self.answering,
       self.matcher,
+      self.reader,
     )
 
   def encode(self, images: np.ndarray) -> np.ndarray:
@@ -152,9 +161,7 @@ class UnifiedModel:
     keys = batched.identity_keys(
       seed, [f'image/{n}' for n in names], candidates
     )
-    known_codes = None
-    if codes is not None:
-      known_codes = codes.astype(np.int32), known
+    known_codes = None if codes is None else (codes.astype(np.int32), known)
 
     def draw(batch):
       with sharding.use_mesh(self.mesh):
@@ -212,20 +219,15 @@ class UnifiedModel:
     Returns:
       [N][Q][M] texts.
     """
-    turns = self.text.encode(
-      [text_tokenizer.user_turn(prompt) for prompt in prompts]
-    )
+    turns = self.text.encode([self.reader.user_turn(p) for p in prompts])
     count, size = len(names), len(prompts)
-    padded = question_answering.padded_parts(
-      self.vocab,
-      np.repeat(codes, size, axis=0),
-      turns * count,
-      self.lengths.prompt,
+    image_of = np.repeat(np.arange(count), size)
+    images, *parts = self.reader.parts(
+      codes, image_of, turns * count, self.lengths.prompt
     )
-    images, rows, lengths = jax.tree.map(
-      lambda a: a.reshape(count, size, *a.shape[1:]), padded
+    rows, lengths = jax.tree.map(
+      lambda a: a.reshape(count, size, *a.shape[1:]), parts
     )
-    images = jax.tree.map(lambda a: a[:, 0], images)
     identities = [
       f'reply/{name}'
       + ('' if prompt == text_tokenizer.CAPTION_PROMPT else f'?{prompt}')

@@ -119,7 +119,7 @@ def test_nothing_of_an_earlier_model_is_taken_for_a_new_one(small, tmp_path):
   ],
   ids=['generate', 'understand', 'curate', 'learn', 'pair_dpo'],
 )
-def test_no_job_takes_the_clip_variant(
+def test_no_job_takes_the_clip_variant_without_its_tower(
   clip_variant, small, tmp_path, job, config
 ):
   config = dataclasses.replace(

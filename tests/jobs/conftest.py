@@ -120,9 +120,9 @@ def few(monkeypatch):
     captions = [
       [f'a ring {"and a dog " * (n % 3)}', f'two cups {n % 2}'] for n in names
     ]
-    codes = np.arange(len(names) * 2 * 16, dtype=np.int32) % 7
+    codes = np.arange(len(names) * config.images * 16, dtype=np.int32) % 7
     answers = [[q['answer'] for q in of_input] for of_input in inputs.questions]
-    answers = [answer for answer in answers for _ in range(2)]
-    return captions, codes.reshape(len(names), 2, 16), answers
+    answers = [answer for answer in answers for _ in range(config.images)]
+    return captions, codes.reshape(len(names), config.images, 16), answers
 
   monkeypatch.setattr(candidate_generation, 'generate', generate)

@@ -52,8 +52,8 @@ SOURCE = 'annotations images questions'.split()
 PATHS = {
   generate: f'{PARTS} file image mask',
   # `images` of `understand` are names in its results, compared with hashes.
-  understand: f'{PARTS} ' + ' '.join(f'files.{name}' for name in SOURCE),
-  curate: f'{PARTS} before encoders.bert encoders.sentence encoders.clip '
+  understand: f'{PARTS} vision ' + ' '.join(f'files.{name}' for name in SOURCE),
+  curate: f'{PARTS} vision before encoders.bert encoders.sentence encoders.clip '
   + ' '.join(f'files.{name}' for name in SOURCE),
   learn: f'{PARTS} pairs reference images',
   pair_dpo: f'{PARTS} play.encoders.bert play.encoders.sentence play.encoders.clip '

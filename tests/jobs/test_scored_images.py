@@ -22,7 +22,11 @@ def test_an_image_scorer_makes_pairs_with_a_threshold_in_its_scale(
     "scorer.reads = 'codes'\n"
   )
   manifest, _ = curate_runs.run(
-    base, tmp_path / 'run', image_scorer='codes_of_user:scorer', rules=rules
+    base,
+    tmp_path / 'run',
+    image_scorer='codes_of_user:scorer',
+    rules=rules,
+    images=2,
   )
   weak = {'winner too weak': 10 - kept} if kept < 10 else {}
   assert manifest['drops']['image'] == {'kept': kept} | weak

@@ -92,9 +92,9 @@ def test_a_free_answer_like_no_choice_is_none(unified, drawn):
 
 def test_prompts_of_all_lengths_compile_few_sizes(unified, drawn):
   sizes = {
-    question_answering.padded_parts(
-      unified.vocab, drawn[:1, 0], [[3] * size], 100
-    )[1].tokens.shape[1]
+    unified.reader.parts(drawn[:1, 0], np.arange(1), [[3] * size], 100)[
+      1
+    ].tokens.shape[1]
     for size in range(100 - 3 - tiny.IMAGE_TOKENS)
   }
   assert len(sizes) == -(

@@ -10,7 +10,7 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 
 ROOT = pathlib.Path(__file__).parents[2]
-SMALL = {'inputs': 10, 'shard': 3, 'images': 2, 'chunk': 1}
+SMALL = {'inputs': 10, 'shard': 3, 'images': 3, 'chunk': 1}
 
 
 def configured(base, **changes):

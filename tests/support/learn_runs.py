@@ -18,9 +18,10 @@ def curation(base) -> curate.Settings:
       'shard': 5,
       'images': 3,
       'captions': config.captions[-2:],
+      'chunk': 1,
     }
   )
-  config.sampler.steps = 2
+  config.sampler.update({'steps': 2, 'guidance': 0.0})
   config.rules.least_win = 0.0
   return settings.build(curate.Settings, config.to_dict())
 

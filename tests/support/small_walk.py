@@ -34,8 +34,8 @@ QUESTIONS = ('what is in the image?', 'where is it?')
 # Less of everything than on a user's walk: tests check files, not learning.
 STEPS = 1
 IMAGES = 2
-# Rows of a batch: questions about an image, whatever the number of images.
-CHUNK = '--config.chunk=4'
+# Rows of a batch: two images or captions, questions about an image.
+CHUNK = '--config.chunk=2'
 CURATED = (
   CHUNK,
   '--config.files.annotations=small/data/few_inputs.jsonl',

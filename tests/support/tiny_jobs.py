@@ -78,18 +78,29 @@ def write_bpe(folder):
   return text_tokenizer.load(str(folder / 'tokenizer.json'))
 
 
-def write_base(root):
-  """Writes `model`, `images` and `text`; returns the sizes."""
-  text = write_bpe(root / 'text')
-  sizes = model_folder.Sizes(
+def sizes_with(text: text_tokenizer.TextTokenizer) -> model_folder.Sizes:
+  """Returns the sizes of the models, with a text tokenizer."""
+  return model_folder.Sizes(
     vocabulary.Vocab(text.size, MAGVIT.codebook_size, text.eos),
     DECODER,
     MAGVIT,
     LENGTHS,
-    (4, 4),
+    GRID,
   )
+
+
+def write_base(root, clip_width: int = 0):
+  """Writes `model`, `images` and `text`; returns the sizes.
+
+  Args:
+    root: folder.
+    clip_width: channels of the CLIP features that the model reads; 0: codes.
+  """
+  sizes = sizes_with(write_bpe(root / 'text'))
   model = torch_weights.noisy(
-    showo.ShowO(showo.ShowOConfig(sizes.vocab, DECODER, 16), rngs=nnx.Rngs(0)),
+    showo.ShowO(
+      showo.ShowOConfig(sizes.vocab, DECODER, 16, clip_width), rngs=nnx.Rngs(0)
+    ),
     0,
   )
   images = torch_weights.noisy(magvit.Magvit(MAGVIT, nnx.Rngs(1)), 1)

@@ -1,5 +1,6 @@
 """A random model of the embedded world, and a self-play of seconds."""
 
+import functools
 import pathlib
 
 from flax import nnx
@@ -30,6 +31,19 @@ GRID = (4, 4)
 
 def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
   """Writes a random model of the world into `path`; returns `path`."""
+  tokenizer, model = _parts(seed)
+  text = pretrain.world_tokenizer()
+  lengths = token_rows.Lengths(
+    **configs.pretrain.get_config().lengths.to_dict()
+  )
+  model_bundle.save_tokenizer(str(path), tokenizer)
+  model_bundle.save_model(str(path), model, text, lengths, GRID)
+  return path
+
+
+@functools.cache
+def _parts(seed: int) -> tuple[magvit.Magvit, showo.ShowO]:
+  """Returns a random image tokenizer and transformer."""
   tokenizer = magvit.Magvit(
     magvit_config.MagvitConfig(
       ch=4,
@@ -49,21 +63,15 @@ def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
   vocab = vocabulary.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
   decoder = phi.PhiConfig(width=16, layers=1, heads=2, mlp=16, remat='none')
   sizes = showo.ShowOConfig(vocab, decoder, GRID[0] * GRID[1])
-  lengths = token_rows.Lengths(
-    **configs.pretrain.get_config().lengths.to_dict()
-  )
+  return tokenizer, _random_model(jax.random.key(seed), sizes)
 
-  @jax.jit
-  def make(key):
-    model = showo.ShowO(sizes, rngs=nnx.Rngs(key))
-    # What it says then depends on what it sees.
-    model.decoder.layers.v_proj.kernel[...] *= 10.0
-    return model
 
-  model = make(jax.random.key(seed))
-  model_bundle.save_tokenizer(str(path), tokenizer)
-  model_bundle.save_model(str(path), model, text, lengths, GRID)
-  return path
+@functools.partial(jax.jit, static_argnames='sizes')
+def _random_model(key, sizes: showo.ShowOConfig) -> showo.ShowO:
+  """Returns a Show-o whose replies depend on what it sees."""
+  model = showo.ShowO(sizes, rngs=nnx.Rngs(key))
+  model.decoder.layers.v_proj.kernel[...] *= 10.0
+  return model
 
 
 def self_play(base: pathlib.Path) -> pair_dpo.Settings:

@@ -130,6 +130,20 @@ def test_a_round_writes_finite_metrics_of_each_step(played):
       assert np.isfinite(row['train/loss']) and row['train/skipped'] == 0
 
 
+def test_a_round_writes_images_and_captions_while_it_learns(played):
+  for number in (1, 2):
+    folder = played.folder / 'runs' / 'pair_dpo' / f'round_{number}'
+    name = f'{small_walk.STEPS:06d}'
+    rows = small_walk.lines(folder / 'samples' / f'{name}.jsonl')
+    assert {row['id'] for row in rows} == {
+      record.name for record in small_walk.RECORDS['inputs']
+    }
+    assert all(row['written'] for row in rows)
+    with Image.open(folder / 'samples' / f'{name}.png') as sheet:
+      # A real image beside a drawn one.
+      assert sheet.width > 2 * played.pixels and sheet.height > played.pixels
+
+
 def test_trained_weights_are_float32_and_differ_from_the_base(played):
   base = small_walk.arrays(played.base)
   before = base

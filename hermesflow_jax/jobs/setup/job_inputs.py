@@ -11,6 +11,7 @@ from hermesflow_jax.data import image_encoding
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import record_checks
+from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
@@ -64,6 +65,7 @@ def read_inputs(
     console.say,
     count,
     functools.partial(record_checks.check_questions, unified),
+    0 if unified.vision is None else vision_tower.image_size(unified),
   )
   record_checks.check_count(files, len(rows), count)
   record_checks.report_misread(unified, rows, console)

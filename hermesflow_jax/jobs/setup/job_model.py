@@ -13,6 +13,7 @@ from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.checkpoints import part_checks
 from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.jobs.setup import mesh_config
+from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import lora
 from hermesflow_jax.models import magvit
@@ -114,6 +115,7 @@ def locate(
     console.say(f'init_from {name}: using {path}')
   initial_model.check_exists([str(path)], config.missing)
   trained = model.config()
+  vision_tower.check(config, str(path), trained)
   _check_tokenizers(config, model, console)
   if config.sizes:
     image_tokens = config.sizes.transformer.image_tokens
@@ -230,6 +232,7 @@ def weight_hashes(config: ModelSettings, path: pathlib.PurePath) -> dict:
     path: model folder, from `locate`.
   """
   hashes = dict(initial_model.open(path).weight_hashes(config.tokenizer))
+  hashes |= vision_tower.hashes(config)
   if config.adapters:
     adapters = str(run_folder.newest_adapters(config.adapters))
     hashes |= {
@@ -283,4 +286,5 @@ def place_on_mesh(
     answering=answering or question_answering.AnswerConfig(),
     caption_prompt=caption_prompt,
     matcher=matcher,
+    vision=vision_tower.load(config, mesh),
   )
