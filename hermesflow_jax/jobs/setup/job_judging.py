@@ -7,6 +7,8 @@ import pathlib
 
 import jax
 
+from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
@@ -54,7 +56,7 @@ def check(config, root: pathlib.PurePath, console: terminal.Console) -> None:
       'the base model, or give another judge (docs/judges.md)'
     )
   if judge.kind == 'model':
-    _locate(config, console)
+    with_sizes(_model_settings(config), _locate(config, console), config.sizes)
   elif judge.kind == 'files':
     question_files.read_answers(judge.answers, f'{SETTING}.answers')
   elif judge.kind == 'endpoint':
@@ -186,6 +188,32 @@ def _model_settings(config) -> job_model.ModelSettings:
   )
 
 
+def with_sizes(
+  settings: job_model.ModelSettings,
+  path: pathlib.PurePath,
+  sizes: model_folder.Sizes | None,
+) -> job_model.ModelSettings:
+  """Returns settings with the sizes of the run where the judge has none.
+
+  Args:
+    settings: settings of a job that would start from the judge.
+    path: model folder of the judge.
+    sizes: sizes of the run's model, if its settings have any.
+
+  Raises:
+    ValueError: the judge is a converted Show-o, and the run has no sizes.
+  """
+  if initial_model.open(path).has_tokenizers:
+    return settings
+  if sizes is None:
+    raise ValueError(
+      f'{SETTING}.init_from must be a trained model or a bundle in a run '
+      f'without `sizes`, got {path}, a converted Show-o; take a config that '
+      'has them, e.g. the variant show_o_256'
+    )
+  return dataclasses.replace(settings, sizes=sizes)
+
+
 def _locate(config, console) -> pathlib.PurePath:
   try:
     return job_model.locate(_model_settings(config), console)
@@ -205,6 +233,7 @@ def _make_model_judge(config, base, console):
     # The judge of images of files without this setting, under its own name.
     record['name'] = gap.BASE_MODEL
     return functools.partial(_answer_questions, base), record
+  settings = with_sizes(settings, path, config.sizes)
   parts = job_model.load_parts(settings, path, base.mesh)
   model = job_scoring.place_on_mesh(settings, parts, base.mesh, console, play)
   same_codes = model.grid == base.grid and (
