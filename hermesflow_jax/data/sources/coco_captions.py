@@ -15,6 +15,7 @@ import numpy as np
 from hermesflow_jax.data.sources import json_rows
 from hermesflow_jax.data.sources import json_scanner
 from hermesflow_jax.data.sources import rows
+from hermesflow_jax.runtime import user_text
 
 # How the caption of an image with several captions is chosen.
 CHOICES = ('first', 'longest', 'all')
@@ -28,12 +29,18 @@ def is_file(path: pathlib.PurePath) -> bool:
   Args:
     path: a JSON file, a `storage.path`.
   """
+  lists = set()
   try:
     for member in itertools.islice(json_scanner.members(path), _LOOKED_AT):
-      if member.key == 'annotations' and member.number is not None:
-        return _has(member.value, 'image_id')
-      if member.key == 'images' and member.number is not None:
-        return _has(member.value, 'file_name') and _has(member.value, 'id')
+      if member.number is not None:
+        lists.add(member.key)
+      if lists >= {'images', 'annotations'}:
+        return True
+      if member.key == 'annotations' and _has(member.value, 'image_id'):
+        return True
+      if member.key == 'images' and _has(member.value, 'file_name'):
+        if 'id' in member.value:
+          return True
   except json_scanner.DamageError:
     pass
   return False
@@ -43,8 +50,20 @@ def _has(value, field):
   return isinstance(value, dict) and field in value
 
 
+def _is_id(value) -> bool:
+  return type(value) is int and -(2**63) <= value < 2**63
+
+
+def _is_caption(value) -> bool:
+  return isinstance(value, str) and bool(value.strip())
+
+
 class CocoRows(rows.Rows):
   """COCO's images with their captions, in the order of the file.
+
+  Behind them stand the rows that belong to no image, each of which is a fault:
+  images and captions without an id, captions of unknown images, and captions
+  without text that no image takes.
 
   Args:
     path: file, a `storage.path`.
@@ -62,49 +81,97 @@ class CocoRows(rows.Rows):
     # Byte ranges of images, and of captions sorted by image.
     self._images = json_rows.JsonRows(path, 'images[{line}]')
     self._captions = json_rows.JsonRows(path, 'annotations[{line}]')
+    # Rows without an id.
+    self._broken_images = json_rows.JsonRows(path, 'images[{line}]')
+    self._broken_captions = json_rows.JsonRows(path, 'annotations[{line}]')
     image_ids, owners = array.array('q'), array.array('q')
+    # Captions without text.
+    empty, has_captions = array.array('q'), False
     try:
       for member in json_scanner.members(path):
-        if member.key == 'images' and _has(member.value, 'id'):
-          self._add(self._images, image_ids, member, 'id')
-        elif member.key == 'annotations' and _has(member.value, 'image_id'):
-          self._add(self._captions, owners, member, 'image_id')
+        if member.number in (None, json_scanner.EMPTY):
+          continue
+        if member.key == 'images':
+          self._add(self._images, self._broken_images, image_ids, member, 'id')
+        elif member.key == 'annotations':
+          has_captions |= _has(member.value, 'caption')
+          if self._add(
+            self._captions, self._broken_captions, owners, member, 'image_id'
+          ) and not _is_caption(member.value.get('caption')):
+            empty.append(len(owners) - 1)
     except json_scanner.DamageError as error:
       raise ValueError(
         f'{path} must be COCO JSON, got a damaged file ({error}); copy it again'
       ) from error
-    if not self._captions:
+    if not has_captions:
       raise ValueError(
         f'{path} must have "annotations" with captions, got none; give '
         'captions_*.json'
       )
-    self._join(np.asarray(image_ids), np.asarray(owners))
+    self._join(
+      np.asarray(image_ids, np.int64),
+      np.asarray(owners, np.int64),
+      np.asarray(empty, np.int64),
+    )
 
-  def _add(self, index, ids, member, key):
-    value = member.value[key]
-    if type(value) is not int or not -(2**63) <= value < 2**63:
-      raise ValueError(
-        f'{self.path}: {member.key}[{member.number}]: {key} must be an integer,'
-        f' got {value!r}'
-      )
-    index.append(member.start, member.length, member.number)
-    ids.append(value)
+  def _add(self, index, broken, ids, member, key) -> bool:
+    """Adds a row to an index by its id, or to the rows without an id."""
+    value = member.value
+    valid = isinstance(value, dict) and _is_id(value.get(key))
+    (index if valid else broken).append(
+      member.start, member.length, member.number
+    )
+    if valid:
+      ids.append(value[key])
+    return valid
 
-  def _join(self, image_ids, owners):
+  def _join(self, image_ids, owners, empty):
     """Sorts captions by image, and counts them."""
     order = np.argsort(owners, kind='stable')
     firsts = np.searchsorted(owners[order], image_ids, 'left')
     ends = np.searchsorted(owners[order], image_ids, 'right')
     self._order, self._firsts, self._ends = order, firsts, ends
-    self.orphans = len(owners) - int(np.isin(owners, image_ids).sum())
+    unknown = np.flatnonzero(~np.isin(owners, image_ids))
+    self.orphans = len(unknown)
     counts = ends - firsts
+    unused = np.setdiff1d(empty, self._taken(owners, empty))
+    # Captions that are faults apart from their image.
+    self._left_over = np.union1d(unknown, unused)
     if self._choice != 'all':
       # An image without a caption stays, and is a fault.
       counts = np.ones_like(counts)
     self._numbers = np.concatenate([[0], np.cumsum(counts)])
 
+  def _taken(self, owners, empty):
+    """Returns the empty captions that are the caption of their image."""
+    if self._choice == 'all':
+      return empty
+    if self._choice == 'first':
+      starts = np.searchsorted(owners[self._order], owners[empty], 'left')
+      return empty[self._order[starts] == empty]
+    names, counts = np.unique(owners, return_counts=True)
+    without, missing = np.unique(owners[empty], return_counts=True)
+    lacking = without[counts[np.searchsorted(names, without)] == missing]
+    return empty[np.isin(owners[empty], lacking)]
+
   def __len__(self):
-    return int(self._numbers[-1])
+    return (
+      int(self._numbers[-1])
+      + len(self._broken_images)
+      + len(self._broken_captions)
+      + len(self._left_over)
+    )
+
+  def _faulty_row(self, number):
+    """Returns (rows, position) of a fault; None for the record of an image."""
+    number -= int(self._numbers[-1])
+    if number < 0:
+      return None
+    for index in (self._broken_images, self._broken_captions):
+      if number < len(index):
+        return index, number
+      number -= len(index)
+    return self._captions, int(self._left_over[number])
 
   def _image(self, number):
     """Returns (number of the image, position of the caption)."""
@@ -113,10 +180,19 @@ class CocoRows(rows.Rows):
 
   def place(self, number):
     """See `Rows`."""
+    faulty = self._faulty_row(number)
+    if faulty:
+      index, position = faulty
+      return index.place(position)
     return self._images.place(self._image(number)[0])
 
   def read(self, number):
     """See `Rows`."""
+    faulty = self._faulty_row(number)
+    if faulty:
+      index, position = faulty
+      key = 'id' if index is self._broken_images else 'image_id'
+      return _fault(index.read(position), key)
     image, position = self._image(number)
     record = self._images.read(image)
     if not isinstance(record, dict):
@@ -136,6 +212,27 @@ class CocoRows(rows.Rows):
       'img_path': record.get('file_name'),
       'caption': choose_caption(captions, self._choice),
     }
+
+
+def _fault(row, key) -> ValueError:
+  """Returns the fault of an image or a caption that belongs to no image."""
+  if isinstance(row, ValueError):
+    return row
+  if not isinstance(row, dict):
+    return ValueError(
+      f'a row must be a JSON object, got {user_text.quote(row)}'
+    )
+  if not _is_id(row.get(key)):
+    return ValueError(
+      f'{key} must be an integer, got {user_text.quote(row.get(key))}'
+    )
+  if not _is_caption(row.get('caption')):
+    return ValueError(
+      f'caption must be text, got {user_text.quote(row.get("caption"))}'
+    )
+  return ValueError(
+    f'{key} must be the id of an image in the file, got {row[key]}'
+  )
 
 
 def choose_caption(captions: list, choice: str):

@@ -197,3 +197,55 @@ def test_a_folder_without_captions_is_refused_with_the_forms(tmp_path):
   source = data_forms.imagefolder(tmp_path)
   with pytest.raises(ValueError, match='give the folder of one split'):
     opened(record_files.Source(str(pathlib.Path(source.annotations).parent)))
+
+
+def rewrite_coco(root, images, annotations):
+  """Writes COCO's file with these rows, beside images 0.jpg and 1.jpg."""
+  source = data_forms.coco(root)
+  data_forms.images(root / 'val2017', ['0.jpg', '1.jpg'])
+  pathlib.Path(source.annotations).write_text(
+    json.dumps({'images': images, 'annotations': annotations})
+  )
+  return source
+
+
+@pytest.mark.parametrize('choice', ['first', 'longest', 'all'])
+def test_every_faulty_row_of_coco_is_named_and_may_be_skipped(choice, tmp_path):
+  source = rewrite_coco(
+    tmp_path,
+    [
+      {'id': 0, 'file_name': '0.jpg'},
+      {'file_name': '1.jpg'},
+      {'id': '1', 'file_name': '1.jpg'},
+      {'id': 2},
+      {'id': 0, 'file_name': '1.jpg'},
+      'text',
+    ],
+    [
+      {'image_id': 0, 'id': 1, 'caption': 'a'},
+      {'id': 3, 'caption': 'b'},
+      {'image_id': '0', 'id': 4, 'caption': 'b'},
+      {'image_id': 0, 'id': 5, 'caption': None},
+      {'image_id': 7, 'id': 6, 'caption': 'b'},
+      {'image_id': 2, 'id': 7, 'caption': 'b'},
+    ],
+  )
+  source = dataclasses.replace(source, caption_choice=choice)
+  faults = [
+    'images[1]: id must be an integer, got None',
+    'images[2]: id must be an integer, got ',
+    'images[3]: img_path must be text, got None',
+    'images[4]: duplicate id ',
+    'images[5]: a row must be a JSON object, got ',
+    'annotations[1]: image_id must be an integer, got None',
+    'annotations[2]: image_id must be an integer, got ',
+    'annotations[4]: image_id must be the id of an image in the file, got 7',
+    'caption must be text, got None',
+  ]
+  lines = []
+  (record,) = opened(source, lines.append, on_error='skip')
+  assert record['caption'] == 'a'
+  for fault in faults:
+    assert any(fault in line for line in lines), fault
+  with pytest.raises(ValueError, match=r'images\[1\]: id must.*image_id must'):
+    opened(source)
