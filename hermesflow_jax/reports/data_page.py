@@ -73,6 +73,14 @@ def notes(summary: Mapping) -> list[str]:
       f'{summary["faulty"]:,} records have faults. A job ends with them, or '
       'leaves them out with on_error=skip.'
     )
+  if summary['questions'].get('left_out'):
+    texts.append(
+      f'{summary["questions"]["left_out"]:,} questions have faults and are '
+      'left out, while their records stay. curate and pair_dpo do the same with '
+      '--config.files.on_error=skip (of pair_dpo '
+      '--config.files.inputs.on_error=skip); without it they end at these '
+      'questions.'
+    )
   if captions['cut']:
     texts.append(
       f'{captions["cut"]:,} captions have more than {captions["longest"]} '
@@ -118,6 +126,7 @@ def count_rows(summary: Mapping) -> list[tuple[str, int]]:
     'Captions whose image is not in the file': summary[
       'captions_without_image'
     ],
+    'Questions that are left out': summary['questions'].get('left_out', 0),
     'Ids of questions without a record': summary['questions'][
       'ids_without_record'
     ],

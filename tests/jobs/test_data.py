@@ -103,6 +103,24 @@ def test_a_second_check_sees_what_was_mended(start, tmp_path):
   assert set(summary(tmp_path)['faults']) == {'duplicate id'}
 
 
+def test_questions_that_the_next_job_leaves_out_are_named(start, tmp_path):
+  source = data_forms.journeydb(tmp_path)
+  row = data_forms.journeydb_record(0)
+  tasks = row['Task3']
+  del tasks['Content Relevant Questions and Answers'][0]['Options']
+  (tmp_path / 'train_anno.jsonl').write_text(json.dumps(row))
+  assert start(*flags(source)) == (0, '')
+  counts = summary(tmp_path)
+  assert (counts['examples'], counts['questions']['left_out']) == (1, 1)
+  (fault,) = counts['faults']['questions that are left out']['first']
+  assert fault == 'line 1: choices must be different texts, got None'
+  page = (tmp_path / 'out' / 'data.html').read_text()
+  assert '--config.files.on_error=skip' in page and fault in page
+  command_line.one_line(
+    start(*flags(source, '--config.files.on_error=raise')), fault
+  )
+
+
 @pytest.mark.parametrize('form', ['journeydb', 'official'])
 def test_the_official_files_go_in_and_out(form, start, tmp_path):
   source = data_forms.FORMS[form](tmp_path)

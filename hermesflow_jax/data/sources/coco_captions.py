@@ -38,9 +38,9 @@ def is_file(path: pathlib.PurePath) -> bool:
         return True
       if member.key == 'annotations' and _has(member.value, 'image_id'):
         return True
-      if member.key == 'images' and _has(member.value, 'file_name'):
-        if 'id' in member.value:
-          return True
+      image = member.value if member.key == 'images' else None
+      if _has(image, 'file_name') and 'id' in image:
+        return True
   except json_scanner.DamageError:
     pass
   return False

@@ -20,10 +20,11 @@ class Faults:
 
   Attributes:
     items: (kind, text) of each fault; a kind is e.g. 'caption' or 'image'.
+    dropped: text of each question with a fault that is left out alone.
   """
 
   def __init__(self):
-    self.items = []
+    self.items, self.dropped = [], []
 
   def add(self, kind: str, text: str) -> None:
     """Adds a fault."""
@@ -159,6 +160,8 @@ class Checker:
       for question in questions
     ]
     checked = [question for question in checked if question]
-    if not (self.drops_questions and checked):
+    if self.drops_questions and checked:
+      faults.dropped += problems.texts
+    else:
       faults.items += problems.items
     return checked

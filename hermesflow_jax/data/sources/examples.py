@@ -108,6 +108,7 @@ def check_all(
   # First record of each id, also of records with faults.
   firsts, ids, repeats = {}, {}, {}
   text_only = without_questions = 0
+  dropped, first_dropped = 0, ''
   for number in range(len(data)):
     place, problems = data.place(number), example_checks.Faults()
     value = odd.normalize(place, data.read(number))
@@ -116,6 +117,9 @@ def check_all(
       continue
     example = checker.check(value, problems)
     without_questions += problems.only_questions
+    dropped += len(problems.dropped)
+    if problems.dropped and not first_dropped:
+      first_dropped = f'{place}: {problems.dropped[0]}'
     texts = problems.texts
     if example:
       name = example['id']
@@ -131,6 +135,11 @@ def check_all(
     if texts:
       faults.append(f'{place}: {"; ".join(texts)}')
   odd.report(origin, say)
+  if dropped:
+    say(
+      f'{origin}: questions with faults are left out: {dropped}, e.g. '
+      f'{first_dropped}'
+    )
   _report_left_out(data, text_only, without_questions, origin, say)
   if on_error == 'raise':
     images = [

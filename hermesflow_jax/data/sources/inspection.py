@@ -26,6 +26,7 @@ class Facts:
       id.
     size: (width, height) of the image in pixels; None without a readable image.
     odd: names of odd characters, which are replaced.
+    dropped: fault of each question that is left out alone.
   """
 
   number: int
@@ -34,6 +35,7 @@ class Facts:
   example: dict | None
   size: tuple[int, int] | None
   odd: list[str]
+  dropped: list[str] = dataclasses.field(default_factory=list)
 
 
 def inspect_all(
@@ -64,4 +66,4 @@ def _inspect(data, checker, decode, number) -> Facts:
       size = image_reader.image_size(example['path'], decode)
     except ValueError as error:
       faults.add('image', f'id {example["id"]!r}: {error}')
-  return Facts(number, place, faults.items, example, size, odd)
+  return Facts(number, place, faults.items, example, size, odd, faults.dropped)

@@ -17,6 +17,8 @@ _NAMED = 10
 _GROUP = 256
 # Sizes of images and types of questions that a summary names.
 _MOST_FREQUENT = 20
+# Kind of the faults of questions that are left out while their record stays.
+_DROPPED = 'questions that are left out'
 
 
 class Tokenizer(typing.Protocol):
@@ -73,6 +75,7 @@ class Summary:
         faults.append(('duplicate id', f'duplicate id {name!r}'))
       self._ids[name] = self._ids.get(name, False) or not faults
     self.odd |= dict.fromkeys(facts.odd)
+    self._name(facts.place, [(_DROPPED, text) for text in facts.dropped])
     if faults:
       self._add_faults(facts.place, faults)
       return
@@ -111,6 +114,10 @@ class Summary:
     text = f'{place}: ' + '; '.join(text for _, text in faults)
     if len(self.first_faults) < _NAMED:
       self.first_faults.append(text)
+    self._name(place, faults)
+
+  def _name(self, place, faults):
+    """Counts faults by kind, and keeps the first of each kind."""
     for kind, text in faults:
       self.fault_counts[kind] += 1
       if len(self.faults[kind]) < _NAMED:
@@ -187,6 +194,7 @@ class Summary:
         'count': self.questions,
         'types': dict(self.types.most_common()),
         'ids_without_record': self.unmatched,
+        'left_out': self.fault_counts[_DROPPED],
       },
       'conversations': {'examples': self.conversations, 'turns': self.turns},
     }

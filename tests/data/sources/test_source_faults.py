@@ -156,7 +156,13 @@ def test_questions_of_journeydb_with_faults_are_dropped_alone(tmp_path):
     ValueError, match='choices must be.*answer must be one of'
   ):
     record_files.read_records(source)
-  rest = record_files.read_records(dataclasses.replace(source, on_error='skip'))
+  lines = []
+  rest = record_files.read_records(
+    dataclasses.replace(source, on_error='skip'), lines.append
+  )
+  assert lines[0].endswith(
+    'left out: 1, e.g. line 2: choices must be different texts, got None'
+  )
   assert [len(r['questions']) for r in rest] == [1, 2]
 
 
