@@ -33,6 +33,7 @@ def read_inputs(
   Raises:
     ValueError: with on_error='raise' names the first faults of images and
       questions, and their number; otherwise no image or no question is valid.
+      `files.on_error` 'skip' is enough for the images of a data set.
   """
   warning = known_words.unknown_warning(
     unified.text, [*config.questions, *config.choices]
@@ -57,17 +58,26 @@ def read_inputs(
     f'image {user_text.quote(name)}: {fault}'
     for name, fault in image_faults.items()
   ]
-  if config.on_error == 'raise':
-    input_faults.raise_if_any(faults_of_questions + faults_of_images)
+  of_images = config.on_error
+  if config.files and config.files.on_error == 'skip':
+    of_images = 'skip'
+  refused = faults_of_questions if config.on_error == 'raise' else []
+  if of_images == 'raise':
+    refused = refused + faults_of_images
+  try:
+    input_faults.raise_if_any(refused)
+  except ValueError as error:
+    flag = '--config.on_error=skip'
+    if config.files and not faults_of_questions:
+      flag = '--config.files.on_error=skip'
+    raise ValueError(f'{error}; leave them out with {flag}') from error
   questions = tuple(q for q in config.questions if q not in question_faults)
   images = [image for image in images if image.name not in image_faults]
-  for faults, valid in (
-    (faults_of_images, images),
-    (faults_of_questions, questions),
+  for faults, valid, on_error in (
+    (faults_of_images, images, of_images),
+    (faults_of_questions, questions, config.on_error),
   ):
-    input_faults.raise_or_report(
-      faults, len(valid), config.on_error, console.say
-    )
+    input_faults.raise_or_report(faults, len(valid), on_error, console.say)
   for line in dict.fromkeys(passed_over):
     console.say(line)
   return images, questions
