@@ -33,6 +33,7 @@ def get_config():
   config.scenes = 16_000
   config.images = ()  # Own images: files, folders, patterns; (): scenes.
   config.files = None  # Or a data set (docs/data.md).
+  config.on_error = 'raise'  # 'skip' leaves out images that cannot be read.
   config.pixels = 64  # Side of own images.
   config.threads = 2  # That read them.
 

@@ -8,7 +8,6 @@ errors.
 
 from collections.abc import Sequence
 import contextlib
-import functools
 import pathlib
 import warnings
 
@@ -91,6 +90,17 @@ def header_fault(path: pathlib.PurePath) -> str:
   return _fault(path, lambda image: None)
 
 
+def decoding_fault(path: pathlib.PurePath) -> str:
+  """Returns why a local image cannot be decoded, or ''.
+
+  Unlike `header_fault` this finds truncated files.
+
+  Args:
+    path: file, a `storage.path` or `StoredImage`; '' for one in a bucket.
+  """
+  return _fault(path, _rgb)
+
+
 def faults_of_all(
   images: Sequence[tuple[str, pathlib.PurePath | None]], decoded: bool
 ) -> list[str]:
@@ -113,7 +123,7 @@ def faults_of_all(
     ]
 
   if decoded or faults(header_fault):
-    return faults(functools.partial(_fault, read=_rgb))
+    return faults(decoding_fault)
   return []
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from hermesflow_jax.data import image_listing
 from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_files
 from hermesflow_jax.runtime import storage
 
@@ -34,6 +35,7 @@ def list_paths(
   images: Sequence[str],
   files: record_files.Source | None,
   say: Callable[[str], None],
+  on_error: str = 'raise',
 ) -> list:
   """Returns the image files of patterns, or of a data set.
 
@@ -41,6 +43,8 @@ def list_paths(
     images: files, folders and patterns; see `image_listing.list_images`.
     files: a data set in their place, or None.
     say: receives a line for what is left out.
+    on_error: 'raise', or 'skip' to leave out images that cannot be read; a data
+      set has its own `on_error`, of which 'skip' is enough, too.
 
   Raises:
     ValueError: there is no image, or the data set has faults.
@@ -50,18 +54,39 @@ def list_paths(
       files, say, needs_questions=False, text_only='skip'
     )
     paths = [record['path'] for record in records]
+    flag = '--config.files.on_error=skip'
+    if files.on_error == 'skip':
+      on_error = 'skip'
   else:
     names = image_listing.list_images(images, say)
     paths = [storage.path(name) for name in names]
-    faults = image_reader.faults_of_all(
-      [(str(path), path) for path in paths], False
+    flag = '--config.on_error=skip'
+  if on_error == 'skip':
+    return _readable(paths, say)
+  faults = image_reader.faults_of_all(
+    [(str(path), path) for path in paths], False
+  )
+  if faults:
+    raise ValueError(
+      f'images must be readable, got {len(faults)} faults: '
+      + '; '.join(faults[:10])
+      + f'; leave them out with {flag}'
     )
-    if faults:
-      raise ValueError(
-        f'images must be readable, got {len(faults)} faults: '
-        + '; '.join(faults[:10])
-      )
   return paths
+
+
+def _readable(paths, say) -> list:
+  """Returns the images that can be decoded, and reports the others."""
+  faults = {
+    path: fault
+    for path in paths
+    if (fault := image_reader.decoding_fault(path))
+  }
+  valid = [path for path in paths if path not in faults]
+  input_faults.raise_or_report(
+    list(faults.values()), len(valid), 'skip', say, 'images'
+  )
+  return valid
 
 
 def split(

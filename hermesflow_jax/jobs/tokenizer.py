@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import time
+import typing
 
 from flax import nnx
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import picture_list
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import record_files
@@ -62,6 +64,7 @@ class Settings:
       `conversions.convert` wrote or the folder of a model or run; its sizes
       replace `sizes`. '' for a new tokenizer.
     threads: threads that read images.
+    on_error: 'raise', or 'skip' to leave out images that cannot be read.
   """
 
   seed: settings.NonNegativeInt
@@ -80,6 +83,9 @@ class Settings:
   pixels: settings.PositiveInt = 64
   init_from: str = settings.path_of_content('base', default='')
   threads: settings.PositiveInt = settings.may_change_on_resume(default=1)
+  on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
+    settings.may_change_on_resume(default='raise')
+  )
 
   def __post_init__(self):
     settings.check(self)
@@ -121,7 +127,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
   held_out = None
   if config.own:
-    paths = picture_list.list_paths(config.images, config.files, console.say)
+    paths = picture_list.list_paths(
+      config.images, config.files, console.say, config.on_error
+    )
     source, held_out = picture_list.split(
       paths, config.pixels, config.evaluated
     )

@@ -76,8 +76,8 @@ def notes(summary: Mapping) -> list[str]:
   if summary['questions'].get('left_out'):
     texts.append(
       f'{summary["questions"]["left_out"]:,} questions have faults and are '
-      'left out, while their records stay. curate and pair_dpo do the same with '
-      '--config.files.on_error=skip (of pair_dpo '
+      'left out, while their records stay. curate and pair_dpo do the same '
+      'with --config.files.on_error=skip (of pair_dpo '
       '--config.files.inputs.on_error=skip); without it they end at these '
       'questions.'
     )
