@@ -99,6 +99,12 @@ class CocoRows(rows.Rows):
             self._captions, self._broken_captions, owners, member, 'image_id'
           ) and not _is_caption(member.value.get('caption')):
             empty.append(len(owners) - 1)
+    except json_scanner.FormError as error:
+      raise ValueError(
+        f'{path} must be an object with "images" and "annotations" for the '
+        f'form coco, got another form ({error}); leave form=coco out, and the '
+        'form is recognized'
+      ) from error
     except json_scanner.DamageError as error:
       raise ValueError(
         f'{path} must be COCO JSON, got a damaged file ({error}); copy it again'

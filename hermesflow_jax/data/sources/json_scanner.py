@@ -27,6 +27,10 @@ class DamageError(ValueError):
   """A value that has no end, or characters that are not JSON."""
 
 
+class FormError(DamageError):
+  """A file that is something else than a single JSON object."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Member:
   """A value inside the object that a file consists of.
@@ -135,13 +139,14 @@ def members(path: pathlib.PurePath) -> Iterator[Member]:
     path: file, a `storage.path`.
 
   Raises:
-    DamageError: the file is no single JSON object.
+    FormError: the file is no single JSON object.
+    DamageError: a value inside the object is damaged.
     ValueError: the file cannot be read.
   """
   with byte_ranges.opened(path) as file:
     scanner, keys = Scanner(file), set()
     if not scanner.skip('{'):
-      raise DamageError('it is no JSON object')
+      raise FormError('it is no JSON object')
     while not scanner.skip('}'):
       key = scanner.value()[2]
       if not isinstance(key, str) or key in keys or not scanner.skip(':'):
@@ -158,7 +163,7 @@ def members(path: pathlib.PurePath) -> Iterator[Member]:
       if not number:
         yield Member(key, EMPTY, scanner.position, 0, None)
     if scanner.peek():
-      raise DamageError('more stands behind the object')
+      raise FormError('more stands behind the object')
 
 
 def utf8(text: str) -> str:

@@ -215,6 +215,39 @@ def rewrite_coco(root, images, annotations):
   return source
 
 
+@pytest.mark.parametrize(
+  'images, annotations',
+  [
+    ([], []),
+    ([{'id': 0, 'file_name': '0.jpg'}], []),
+    (
+      [{'id': 0, 'file_name': '0.jpg'}],
+      [{'id': 1, 'image_id': 0, 'bbox': [0, 0, 1, 1], 'category_id': 3}],
+    ),
+  ],
+)
+def test_coco_without_captions_names_the_file_to_give(
+  images, annotations, tmp_path
+):
+  source = rewrite_coco(tmp_path, images, annotations)
+  for policy in ('raise', 'skip'):
+    with pytest.raises(ValueError, match=r'got none; give captions_\*.json'):
+      opened(source, on_error=policy)
+
+
+def test_another_form_than_coco_is_not_called_damaged(tmp_path):
+  source = dataclasses.replace(data_forms.records(tmp_path), form='coco')
+  with pytest.raises(
+    ValueError, match='got another form .*leave form=coco out'
+  ):
+    opened(source)
+  source = data_forms.coco(tmp_path)
+  path = pathlib.Path(source.annotations)
+  path.write_text(path.read_text()[:-9])
+  with pytest.raises(ValueError, match='got a damaged file .*copy it again'):
+    opened(dataclasses.replace(source, form='coco'))
+
+
 @pytest.mark.parametrize('choice', ['first', 'longest', 'all'])
 def test_every_faulty_row_of_coco_is_named_and_may_be_skipped(choice, tmp_path):
   source = rewrite_coco(
