@@ -103,6 +103,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     'name': origin,
     'form': data.form,
     'captions_without_image': data.orphans,
+    'text_files_without_image': list(data.orphan_files),
   } | counts.to_json_types()
   valid = examples.ValidRecords(data, checker, counts.valid)
   samples = _samples(valid, config.sheet)

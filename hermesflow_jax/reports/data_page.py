@@ -81,6 +81,11 @@ def notes(summary: Mapping) -> list[str]:
       '--config.files.inputs.on_error=skip); without it they end at these '
       'questions.'
     )
+  if summary.get('text_files_without_image'):
+    texts.append(
+      'Text files without an image of their name, which are no records: '
+      f'{", ".join(summary["text_files_without_image"])}.'
+    )
   if captions['cut']:
     texts.append(
       f'{captions["cut"]:,} captions have more than {captions["longest"]} '
@@ -123,9 +128,7 @@ def count_rows(summary: Mapping) -> list[tuple[str, int]]:
     'Captions that are cut': summary['captions']['cut'],
     'Records with questions': summary['questions']['examples'],
     'Questions': summary['questions']['count'],
-    'Captions whose image is not in the file': summary[
-      'captions_without_image'
-    ],
+    'Captions whose image is missing': summary['captions_without_image'],
     'Questions that are left out': summary['questions'].get('left_out', 0),
     'Ids of questions without a record': summary['questions'][
       'ids_without_record'

@@ -121,6 +121,31 @@ def test_questions_that_the_next_job_leaves_out_are_named(start, tmp_path):
   )
 
 
+def test_text_files_without_an_image_are_counted_and_named(start, tmp_path):
+  source = data_forms.text_files(tmp_path)
+  (tmp_path / 'set' / 'orphan.txt').write_text('a caption')
+  assert start(*flags(source)) == (0, '')
+  counts = summary(tmp_path)
+  assert (counts['records'], counts['faulty']) == (3, 0)
+  assert counts['captions_without_image'] == 1
+  assert counts['text_files_without_image'] == ['orphan.txt']
+  assert 'orphan.txt' in (tmp_path / 'out' / 'data.html').read_text()
+
+
+@pytest.mark.parametrize('form', ['imagefolder', 'imagefolder csv'])
+def test_an_unknown_caption_column_is_named(form, start, tmp_path):
+  source = data_forms.FORMS[form](tmp_path)
+  (path,) = (tmp_path / 'train').glob('metadata.*')
+  path.write_text(path.read_text().replace('text', 'body'))
+  command_line.one_line(
+    start(*flags(source)),
+    "got the columns 'file_name'",
+    '--config.files.fields=caption=body',
+  )
+  named = '--config.files.fields=caption=body'
+  assert start(*flags(source, named)) == (0, '')
+
+
 @pytest.mark.parametrize('form', ['journeydb', 'official'])
 def test_the_official_files_go_in_and_out(form, start, tmp_path):
   source = data_forms.FORMS[form](tmp_path)

@@ -140,6 +140,11 @@ def check_all(
       f'{origin}: questions with faults are left out: {dropped}, e.g. '
       f'{first_dropped}'
     )
+  if data.orphan_files:
+    say(
+      f'{origin}: text files without an image of their name are left out: '
+      f'{data.orphans}, e.g. {data.orphan_files[0]}'
+    )
   _report_left_out(data, text_only, without_questions, origin, say)
   if on_error == 'raise':
     images = [

@@ -15,10 +15,15 @@ from hermesflow_jax.data.sources import record_names
 from hermesflow_jax.data.sources import rows
 from hermesflow_jax.data.sources import tables
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import user_text
 
 METADATA = ('metadata.jsonl', 'metadata.csv', 'metadata.tsv')
 # Columns that hold captions if no setting names the column; the first counts.
 CAPTIONS = ('caption', 'text', 'description')
+# Columns that hold no caption.
+_NO_CAPTIONS = ('file_name', 'id', 'img_path', 'image')
+# Text files without an image that a message names.
+_NAMED = 10
 # Bytes of the longest caption file.
 _MOST_BYTES = 2**16
 
@@ -57,6 +62,36 @@ class MetadataRows(rows.Rows):
       named['caption'] = record[column]
     return named | record
 
+  def check_captions(self) -> None:
+    """Raises if rows have columns, but none that is known to hold captions.
+
+    Raises:
+      ValueError: no row has a column of CAPTIONS.
+    """
+    # Longest text of each column.
+    columns = {}
+    for number in range(len(self)):
+      record = self._inner.read(number)
+      if not isinstance(record, dict):
+        continue
+      if not {*CAPTIONS, 'conversations'}.isdisjoint(record):
+        return
+      for name, value in record.items():
+        length = len(value) if isinstance(value, str) else 0
+        columns[name] = max(columns.get(name, 0), length)
+    if not columns:
+      return
+    others = [name for name in columns if name not in _NO_CAPTIONS]
+    way = f'add a column {CAPTIONS[0]}'
+    if others:
+      # Captions are the longest texts.
+      likely = max(others, key=columns.get)
+      way = f'name the column, e.g. --config.files.fields=caption={likely}'
+    raise ValueError(
+      f'{self.folder} must have captions in a column {", ".join(CAPTIONS)}, '
+      f'got the columns {", ".join(map(user_text.quote, columns))}; {way}'
+    )
+
 
 class TextFileRows(rows.Rows):
   """Images with a text file of the same name.
@@ -64,11 +99,17 @@ class TextFileRows(rows.Rows):
   Args:
     folder: the folder, a `storage.path`.
     names: images, relative to the folder, sorted.
+    texts: text files, relative to the folder, sorted.
   """
 
   form = 'imagefolder'
 
-  def __init__(self, folder: pathlib.PurePath, names: Sequence[str]):
+  def __init__(
+    self,
+    folder: pathlib.PurePath,
+    names: Sequence[str],
+    texts: Sequence[str] = (),
+  ):
     self._root, self.folder, self._names = folder, str(folder), list(names)
     stems = set()
     # Images that share their name but for the suffix: full names are ids.
@@ -76,6 +117,8 @@ class TextFileRows(rows.Rows):
     for name in self._names:
       stem = _without_suffix(name)
       (self._repeated if stem in stems else stems).add(stem)
+    orphans = [name for name in texts if _without_suffix(name) not in stems]
+    self.orphans, self.orphan_files = len(orphans), orphans[:_NAMED]
 
   def __len__(self):
     return len(self._names)
@@ -125,14 +168,14 @@ def open_folder(folder: pathlib.PurePath) -> rows.Rows:
       f'; give the folder of one split, e.g. {folder / min(parts)}'
     )
   names, others = image_listing.list_folder(folder)
-  texts = sum(name.lower().endswith('.txt') for name in others)
+  texts = [name for name in others if name.lower().endswith('.txt')]
   if not names or not texts:
     raise ValueError(
       f'{folder} must have images with captions, got {len(names)} images and '
-      f'{texts} text files; write a .txt file beside each image, or '
+      f'{len(texts)} text files; write a .txt file beside each image, or '
       f'{METADATA[0]} with "file_name" and "text"'
     )
-  return TextFileRows(folder, names)
+  return TextFileRows(folder, names, texts)
 
 
 def open_table(path: pathlib.PurePath) -> rows.Rows:

@@ -60,6 +60,8 @@ def open_rows(
     records = webdataset.WebdatasetRows(webdataset.shards(annotations))
   else:
     records = _open_annotations(annotations, form, choice)
+  if 'caption' not in renamed and isinstance(records, folder_rows.MetadataRows):
+    records.check_captions()
   if not renamed:
     return records
   if 'image' in renamed:

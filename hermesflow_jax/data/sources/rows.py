@@ -1,6 +1,7 @@
 """Random access to the unchecked records of a data set."""
 
 import abc
+from collections.abc import Sequence
 
 
 class Rows(abc.ABC):
@@ -15,12 +16,14 @@ class Rows(abc.ABC):
     folder: folder that image paths are relative to if the user names none; ''
       where only the user knows.
     orphans: number of captions whose image the data set lacks.
+    orphan_files: the first text files among these captions.
     has_repeated_ids: whether records may have the same id, as in LLaVA's files.
   """
 
   form = 'records'
   folder = ''
   orphans = 0
+  orphan_files: Sequence[str] = ()
   has_repeated_ids = False
 
   @abc.abstractmethod

@@ -106,7 +106,7 @@ class RenamedRows(rows.Rows):
     self._inner, self._fields = inner, fields
     self.form, self.folder = inner.form, inner.folder
     self.has_repeated_ids = inner.has_repeated_ids
-    self.orphans = inner.orphans
+    self.orphans, self.orphan_files = inner.orphans, inner.orphan_files
 
   def __len__(self):
     return len(self._inner)
