@@ -50,9 +50,7 @@ def list_paths(
     ValueError: there is no image, or the data set has faults.
   """
   if files is not None:
-    records = record_files.open_records(
-      files, say, needs_questions=False, text_only='skip'
-    )
+    records = record_files.open_pictures(files, say)
     paths = [record['path'] for record in records]
     flag = '--config.files.on_error=skip'
     if files.on_error == 'skip':

@@ -124,6 +124,33 @@ def open_records(
   )
 
 
+def open_pictures(
+  source: Source, say: Callable[[str], None]
+) -> examples.Examples:
+  """Returns the records of a data set whose images alone are read.
+
+  Records of text alone are left out.
+
+  Args:
+    source: files.
+    say: see `read_records`.
+
+  Raises:
+    ValueError: see `read_records`; the error names the setting that leaves out
+      records with faults.
+  """
+  try:
+    return open_records(source, say, needs_questions=False, text_only='skip')
+  except ValueError as error:
+    # Faults of records begin with the name of the data set.
+    faulty = str(error).startswith(f'{source.annotations}: ')
+    if source.on_error == 'skip' or not faulty:
+      raise
+    raise ValueError(
+      f'{error}; leave such records out with --config.files.on_error=skip'
+    ) from error
+
+
 def read_records(
   source: Source,
   say: Callable[[str], None] = lambda line: None,

@@ -35,3 +35,6 @@ def test_the_error_names_the_setting_that_leaves_pictures_out(tmp_path):
     picture_list.list_paths((str(folder),), None, print)
   with pytest.raises(ValueError, match='with --config.files.on_error=skip'):
     picture_list.list_paths((), source, print)
+  (folder / f'{data_forms.IDS[1]}.png').unlink()
+  with pytest.raises(ValueError, match='with --config.files.on_error=skip'):
+    picture_list.list_paths((), source, print, 'skip')

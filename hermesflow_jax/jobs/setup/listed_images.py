@@ -34,12 +34,10 @@ def of_data_set(
     say: receives a line for records that are left out.
 
   Raises:
-    ValueError: see `record_files.open_records`.
+    ValueError: see `record_files.open_pictures`.
   """
   images = {}
-  for example in record_files.open_records(
-    files, say, needs_questions=False, text_only='skip'
-  ):
+  for example in record_files.open_pictures(files, say):
     name = str(example['path'])
     facts = {'id': example['id'], 'true_caption': example['caption']}
     images.setdefault(name, ListedImage(name, example['path'], facts))
