@@ -68,7 +68,7 @@ def list_paths(
     raise ValueError(
       f'images must be readable, got {len(faults)} faults: '
       + '; '.join(faults[:10])
-      + f'; leave them out with {flag}'
+      + (f'; leave them out with {flag}' if len(faults) < len(paths) else '')
     )
   return paths
 

@@ -147,6 +147,11 @@ class CocoRows(rows.Rows):
       # An image without a caption stays, and is a fault.
       counts = np.ones_like(counts)
     self._numbers = np.concatenate([[0], np.cumsum(counts)])
+    self.unowned = (
+      len(self._broken_images)
+      + len(self._broken_captions)
+      + len(self._left_over)
+    )
 
   def _taken(self, owners, empty):
     """Returns the empty captions that are the caption of their image."""
@@ -161,12 +166,7 @@ class CocoRows(rows.Rows):
     return empty[np.isin(owners[empty], lacking)]
 
   def __len__(self):
-    return (
-      int(self._numbers[-1])
-      + len(self._broken_images)
-      + len(self._broken_captions)
-      + len(self._left_over)
-    )
+    return int(self._numbers[-1]) + self.unowned
 
   def _faulty_row(self, number):
     """Returns (rows, position) of a fault; None for the record of an image."""

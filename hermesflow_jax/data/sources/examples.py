@@ -174,7 +174,8 @@ def _report_left_out(data, text_only, without_questions, origin, say):
   """
   if text_only:
     say(f'{origin}: {text_only} records of text alone are left out')
-  if without_questions > 1 and without_questions == len(data) - text_only:
+  records = len(data) - text_only - data.unowned
+  if without_questions > 1 and without_questions == records:
     raise ValueError(
       f'{origin}: records must have questions, which score drawn images, got '
       f'none in {without_questions} records; give a file of TIFA questions '

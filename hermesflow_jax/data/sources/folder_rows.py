@@ -82,14 +82,14 @@ class MetadataRows(rows.Rows):
     if not columns:
       return
     others = [name for name in columns if name not in _NO_CAPTIONS]
-    way = f'add a column {CAPTIONS[0]}'
+    remedy = f'add a column {CAPTIONS[0]}'
     if others:
       # Captions are the longest texts.
       likely = max(others, key=columns.get)
-      way = f'name the column, e.g. --config.files.fields=caption={likely}'
+      remedy = f'name the column, e.g. --config.files.fields=caption={likely}'
     raise ValueError(
       f'{self.folder} must have captions in a column {", ".join(CAPTIONS)}, '
-      f'got the columns {", ".join(map(user_text.quote, columns))}; {way}'
+      f'got the columns {", ".join(map(user_text.quote, columns))}; {remedy}'
     )
 
 

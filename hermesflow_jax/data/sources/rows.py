@@ -17,6 +17,8 @@ class Rows(abc.ABC):
       where only the user knows.
     orphans: number of captions whose image the data set lacks.
     orphan_files: the first text files among these captions.
+    unowned: number of records at the end that are faults of the file and belong
+      to no image.
     has_repeated_ids: whether records may have the same id, as in LLaVA's files.
   """
 
@@ -24,6 +26,7 @@ class Rows(abc.ABC):
   folder = ''
   orphans = 0
   orphan_files: Sequence[str] = ()
+  unowned = 0
   has_repeated_ids = False
 
   @abc.abstractmethod

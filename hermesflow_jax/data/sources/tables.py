@@ -107,6 +107,7 @@ class RenamedRows(rows.Rows):
     self.form, self.folder = inner.form, inner.folder
     self.has_repeated_ids = inner.has_repeated_ids
     self.orphans, self.orphan_files = inner.orphans, inner.orphan_files
+    self.unowned = inner.unowned
 
   def __len__(self):
     return len(self._inner)

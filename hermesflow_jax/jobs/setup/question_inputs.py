@@ -58,23 +58,25 @@ def read_inputs(
     f'image {user_text.quote(name)}: {fault}'
     for name, fault in image_faults.items()
   ]
-  of_images = config.on_error
+  image_policy = config.on_error
   if config.files and config.files.on_error == 'skip':
-    of_images = 'skip'
+    image_policy = 'skip'
+  questions = tuple(q for q in config.questions if q not in question_faults)
+  images = [image for image in images if image.name not in image_faults]
   refused = faults_of_questions if config.on_error == 'raise' else []
-  if of_images == 'raise':
+  if image_policy == 'raise':
     refused = refused + faults_of_images
   try:
     input_faults.raise_if_any(refused)
   except ValueError as error:
+    if not images or (config.questions and not questions):
+      raise
     flag = '--config.on_error=skip'
     if config.files and not faults_of_questions:
       flag = '--config.files.on_error=skip'
     raise ValueError(f'{error}; leave them out with {flag}') from error
-  questions = tuple(q for q in config.questions if q not in question_faults)
-  images = [image for image in images if image.name not in image_faults]
   for faults, valid, on_error in (
-    (faults_of_images, images, of_images),
+    (faults_of_images, images, image_policy),
     (faults_of_questions, questions, config.on_error),
   ):
     input_faults.raise_or_report(faults, len(valid), on_error, console.say)

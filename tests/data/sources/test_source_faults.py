@@ -235,6 +235,16 @@ def test_coco_without_captions_names_the_file_to_give(
       opened(source, on_error=policy)
 
 
+def test_faulty_rows_of_coco_do_not_hide_that_questions_are_missing(tmp_path):
+  source = rewrite_coco(
+    tmp_path,
+    [{'id': n, 'file_name': f'{n}.jpg'} for n in range(2)],
+    [{'image_id': n, 'id': n, 'caption': 'a'} for n in range(3)],
+  )
+  with pytest.raises(ValueError, match='got none in 2 records; give a file'):
+    record_files.read_records(source)
+
+
 def test_another_form_than_coco_is_not_called_damaged(tmp_path):
   source = dataclasses.replace(data_forms.records(tmp_path), form='coco')
   with pytest.raises(
