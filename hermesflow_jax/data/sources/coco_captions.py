@@ -29,12 +29,12 @@ def is_file(path: pathlib.PurePath) -> bool:
   Args:
     path: a JSON file, a `storage.path`.
   """
-  lists = set()
+  empty = set()
   try:
     for member in itertools.islice(json_scanner.members(path), _LOOKED_AT):
-      if member.number is not None:
-        lists.add(member.key)
-      if lists >= {'images', 'annotations'}:
+      if member.number == json_scanner.EMPTY:
+        empty.add(member.key)
+      if empty >= {'images', 'annotations'}:
         return True
       if member.key == 'annotations' and _has(member.value, 'image_id'):
         return True
