@@ -84,7 +84,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(start, tmp_path):
     start(*flags(source, '--config.files.on_error=raise')),
     'inputs.jsonl: line 2: duplicate id',
     'line 11: ',
-    'and 3 more',
+    'and 3 more; --config.files.on_error=skip leaves them out',
   )
   (tmp_path / 'inputs.jsonl').write_text('{"id": "a"}\n')
   command_line.one_line(start(*flags(source)), 'line 1: img_path must be text')

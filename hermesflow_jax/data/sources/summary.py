@@ -149,9 +149,10 @@ class Summary:
     try:
       input_faults.raise_if_any(faults, f'{origin}: ')
     except ValueError as error:
-      raise ValueError(
-        f'{error}; and {more} more' if more > 0 else str(error)
-      ) from error
+      text = f'{error}; and {more} more' if more > 0 else str(error)
+      if self.valid:
+        text += '; --config.files.on_error=skip leaves them out'
+      raise ValueError(text) from error
 
   def to_json_types(self) -> dict:
     """Returns the counts as JSON types."""
