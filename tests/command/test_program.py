@@ -153,6 +153,10 @@ def test_advice_names_the_command_that_was_typed(say):
       'files.inputs.annotations is missing; config.files.held_out is missing',
     ),
     (
+      ['pair_dpo', '--config.files.inputs.annotations=a.jsonl'],
+      '--config.files.held_out.annotations and --config.files.held_out.images',
+    ),
+    (
       ['curate', '--config.files.annotation=a'],
       "config.files.annotation is not a setting, did you mean 'annotations'?",
     ),
