@@ -119,8 +119,11 @@ def claim_and_read_results(
   Raises:
     ValueError: the folder cannot be written, or holds another run.
   """
-  workdir_claim.claim_workdir(workdir, config, console, **claim)
   path = storage.path(workdir) / file
+  if path.exists():
+    # Whether anything is left to do is known later.
+    claim['opening'] = 'results exist in'
+  workdir_claim.claim_workdir(workdir, config, console, **claim)
 
   def read():
     try:
