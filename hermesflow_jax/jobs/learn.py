@@ -126,7 +126,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   console.say(f'{len(rows)} of {len(records)} inputs have pairs to learn from')
   if config.batch > len(rows):
     console.say(
-      f'config.batch should be at most the number of these inputs, got '
+      f'warning: config.batch should be at most {len(rows)}, these inputs, got '
       f'{config.batch}: a step repeats them; give a smaller --config.batch'
     )
   reference = unified.model
