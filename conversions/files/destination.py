@@ -47,6 +47,12 @@ def new_folder(
       f'{path} must be a local folder: convert to a local folder, then copy'
     )
   path = pathlib.Path(path).absolute()
+  if '..' in path.parts:
+    # 'a/b/..' names 'a', also where 'a/b' does not exist.
+    path = (
+      path.resolve() if path.name == '..' else path.parent.resolve() / path.name
+    )
+  _check_folders(path)
   remove_remains(path, say)
   if path.is_symlink() or (path.exists() and not _is_empty_folder(path)):
     if not overwrite:
@@ -77,6 +83,17 @@ def new_folder(
     if (parent / OLD).exists() and not path.exists():
       (parent / OLD).rename(path)
     _remove(parent)
+
+
+def _check_folders(path):
+  """Raises ValueError if a file stands where a folder must lie."""
+  for parent in path.parents:
+    if parent.exists():
+      if not parent.is_dir():
+        raise ValueError(
+          f'{path} cannot be created: {parent} is no folder; give another DST'
+        )
+      return
 
 
 def check_space(path: pathlib.Path, size: int) -> None:

@@ -184,9 +184,13 @@ def official(config: magvit_config.MagvitConfig) -> dict[str, Any]:
     ValueError: the PyTorch model has no such layers.
   """
   if config.patch != 1 or not config.num_groups or not config.mid_attention:
+    norms = 'norms' if config.num_groups else 'no norms'
+    attention = 'attention' if config.mid_attention else 'no attention'
     raise ValueError(
       'config must have patch 1, norms and attention, as the official '
-      f'MAGVIT-v2, got {config}'
+      f'MAGVIT-v2, got patch {config.patch}, {norms} and {attention}: the '
+      'official code has no form for this image tokenizer. Convert only the '
+      'transformer, by the kind showo'
     )
   record = {'_class_name': 'MAGVITv2', '_diffusers_version': '0.30.1'}
   if config != magvit_config.SHOW_O:

@@ -205,10 +205,9 @@ def _wrong_value(text, config):
 
 def _unknown(config, arguments):
   """Returns ' (config.<name>)' of an unknown setting, and one like it."""
-  known = [name for name, _ in overrides.setting_values(config)]
   for argument in arguments:
     name = re.match(r'--?(?:no)?config\.([^=]*)', argument)
-    if name and name[1] not in known:
+    if name and not overrides.exists(config, name[1]):
       near = overrides.suggestion(config, re.sub(r'\[.*?\]', '', name[1]))
       advice = f'; did you mean --{near}?' if near else ''
       return f' (config.{name[1]}){advice}'

@@ -165,8 +165,29 @@ def type_name(config: ml_collections.ConfigDict, name: str) -> str:
   return 'true or false' if isinstance(value, bool) else type(value).__name__
 
 
+def exists(config: ml_collections.ConfigDict, name: str) -> bool:
+  """Returns whether a config has a setting, or takes it as a text.
+
+  Args:
+    config: settings.
+    name: its name, e.g. 'play.rounds', 'mesh' or 'files.images'.
+  """
+  path = _split(name)
+  if not path:
+    return False
+  try:
+    config_flags.config_path.get_value(name, config)
+  except IndexError:
+    return False
+  except (AttributeError, KeyError, TypeError, ValueError):
+    return _needs_text(config, path, '')
+  return True
+
+
 def suggestion(config: ml_collections.ConfigDict, name: str) -> str | None:
   """Returns the setting whose name is most alike, e.g. 'config.play.rounds'.
+
+  Of equal names the least nested is returned, and `play` before other groups.
 
   Args:
     config: settings.
@@ -175,6 +196,7 @@ def suggestion(config: ml_collections.ConfigDict, name: str) -> str | None:
   known = [other for other, _ in setting_values(config)]
   last = name.rpartition('.')[2]
   same = [other for other in known if other.rpartition('.')[2] == last]
+  same.sort(key=lambda other: (other.count('.'), other.split('.')[0] != 'play'))
   near = same or difflib.get_close_matches(name, known, 1)
   return f'config.{near[0]}' if near else None
 

@@ -124,6 +124,11 @@ def run_job(argv: list[str]) -> None:
       f'{arguments.coordinator}; only pair_dpo, learn and fine_tune run in '
       'several processes (curate: start shares with --config.shares)'
     )
+  if arguments.workdir and name == 'judge' and config.action == 'import':
+    raise ValueError(
+      f'workdir must not be given with judge:import, got {arguments.workdir}; '
+      'its results stand in the folder of --config.source'
+    )
   console = make_console(
     arguments.coordinator,
     arguments.process,
@@ -137,7 +142,11 @@ def run_job(argv: list[str]) -> None:
   job.run(
     config,
     default_workdir.choose(arguments.workdir, name, values.get('variant', '')),
-    dataclasses.replace(console, command=command),
+    dataclasses.replace(
+      console,
+      say=lambda line: console.say(help_text.with_program(line, argv[0])),
+      command=command,
+    ),
   )
 
 

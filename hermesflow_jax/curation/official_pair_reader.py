@@ -17,6 +17,10 @@ from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_values
 
 _SIDES = ('win', 'lose')
+# Fields of pairs; a record has at least one of them.
+_OF_PAIRS = {
+  f'{kind}_{side}' for kind in ('caption', 'image') for side in _SIDES
+}
 # Fields with the images of a record.
 _IMAGES = ('path', 'path_win', 'path_lose')
 
@@ -110,7 +114,8 @@ def read_official(
     `caption_dropped` and `image_dropped`, '' or the reason.
 
   Raises:
-    ValueError: records have faults; one line with the first and their number.
+    ValueError: records have faults, in one line with the first and their
+      number; or no record holds a pair.
   """
   if path.name == 'pairs.jsonl' and (path.parent / 'tfds').exists():
     raise ValueError(
@@ -118,8 +123,12 @@ def read_official(
       f'{path.parent}'
     )
   folder = _image_folder(path, images)
-  faults, records, images = [], {}, []
+  faults, records, images, count, has_pairs = [], {}, [], 0, False
   for place, row in record_values.normalized_values(str(path), say):
+    count += 1
+    has_pairs = (
+      has_pairs or not isinstance(row, dict) or bool(_OF_PAIRS & row.keys())
+    )
     row_faults = []
     record = input_faults.attempt(row_faults, _parse, row, folder, row_faults)
     if record:
@@ -133,6 +142,13 @@ def read_official(
         records[name] = record
     if row_faults:
       faults.append(f'{place}: {"; ".join(row_faults)}')
+  if count and not has_pairs:
+    raise ValueError(
+      f'pairs must be the folder of a curation or a file of pairs, got {path}, '
+      f'whose records hold none of {", ".join(sorted(_OF_PAIRS))}; make pairs '
+      f'by python main.py --config=configs/curate.py '
+      f'--config.files.annotations={path}'
+    )
   if on_error == 'raise':
     # With 'skip', encoding reports broken images.
     faults += image_reader.faults_of_all(images, bool(faults))

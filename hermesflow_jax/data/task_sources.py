@@ -76,17 +76,26 @@ def open_images(
     raise ValueError(f'{name} must have a data set, got none')
   sources = []
   for number, item in enumerate(sets):
-    if not item.annotations:
-      raise ValueError(
-        f'{name}[{number}].annotations must be a file, folder, shards or '
-        f"dataset, got ''; give '--config.{name}[{number}].annotations=...' "
-        '(docs/data.md)'
-      )
+    check_named(f'{name}[{number}]', item)
     examples = record_files.open_records(
       item, say, needs_questions=False, text_only='skip'
     )
     sources.append(_Marked(examples, item.on_error))
   return _mixture(sources, sets)
+
+
+def check_named(setting: str, source: record_files.Source) -> None:
+  """Raises ValueError for a data set without a name.
+
+  Args:
+    setting: setting that holds the data set, e.g. 't2i[0]'.
+    source: the data set.
+  """
+  if not source.annotations:
+    raise ValueError(
+      f'{setting}.annotations must be a file, folder, shards or dataset, got '
+      f"''; give '--config.{setting}.annotations=...' (docs/data.md)"
+    )
 
 
 def open_texts(sets: Sequence[TextSet]) -> pipeline.Mixture:

@@ -136,7 +136,7 @@ def run(
   Returns:
     The manifest; None if other shares are not finished.
   """
-  path = job_model.locate(config, console)
+  path = job_start.locate_model(config, console, {'files': config.files})
   hashes, images = _check_files(config, path, console)
   job_scoring.check(config, '--config')
   previous, identity = {}, {}

@@ -75,7 +75,14 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     ValueError: unusable setting, data set or workdir.
   """
   began = time.perf_counter()
-  path = job_model.locate(config, console) if config.init_from else None
+  path = None
+  if config.init_from:
+    sets = {
+      f'{task}[{number}]': item
+      for task in ('t2i', 'mmu')
+      for number, item in enumerate(getattr(config, task))
+    }
+    path = job_start.locate_model(config, console, sets)
   sources = open_sources(config, console)
   counts = {task: len(mixture) for task, mixture in sources.items()}
   console.say(

@@ -3,10 +3,12 @@
 import collections
 import dataclasses
 import json
+import pathlib
 import re
 import typing
 
 from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import judge_tables
 from hermesflow_jax.jobs.setup import judged_images
 from hermesflow_jax.jobs.setup import workdir_claim
@@ -17,6 +19,9 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import user_text
 from hermesflow_jax.sequences import text_similarity
+
+# Values of a judge that its answers determine.
+_COUNTS = ('questions', 'unmatched', 'images_left_out')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +36,8 @@ class Settings:
     answers: with import: file of answers, or a folder with such files.
     name: with import: name of the judge, which stands in the results.
     prompt: with import: what the judge was asked to do, for the results.
-    on_error: with import: 'raise' ends the job if an answer is missing, 'skip'
-      leaves out images with a missing answer.
+    on_error: with import: 'raise' ends the job if an answer is missing,
+      damaged or given twice, 'skip' leaves out these images.
   """
 
   action: typing.Annotated[str, settings.one_of('export', 'import')]
@@ -62,7 +67,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     Counts of an export; results of an import.
 
   Raises:
-    ValueError: the run or the answers cannot be used.
+    ValueError: the run or the answers cannot be used, or other results have
+      the name of the judge.
   """
   root, run_config = judged_images.open_run(config.source, 'source')
   if config.action == 'export':
@@ -107,16 +113,20 @@ def _import(config, root, console) -> dict:
     )
   with storage.open_text(path) as file:
     rows = [json.loads(line) for line in file]
-  answers = question_files.read_answers(config.answers, 'answers')
-  known = {q['id'] for row in rows for q in row['questions']}
-  missing = sorted(known - answers.keys())
-  if len(missing) == len(known) or (missing and config.on_error == 'raise'):
-    raise ValueError(
-      f'answers must have an answer to every question of {root}, got none to '
-      f'{len(missing)} of {len(known)}, e.g. {missing[0]}; add these, or leave '
-      'their images out by --config.on_error=skip'
+  answers, faults = question_files.read_answers_and_faults(
+    config.answers, 'answers'
+  )
+  known = {q['id']: q for row in rows for q in row['questions']}
+  missing = sorted(known.keys() - answers.keys())
+  if len(missing) == len(known) or (
+    (missing or faults) and config.on_error == 'raise'
+  ):
+    raise ValueError(_all_faults(config, root, known, answers, faults))
+  if faults:
+    console.say(
+      f'left out of {config.answers}: {question_files.first_faults(faults)}'
     )
-  if strange := answers.keys() - known:
+  if strange := answers.keys() - known.keys():
     console.say(f'{len(strange)} answers belong to no question of {root}')
   judged, unmatched = judge_tables.answer_rows(
     rows, answers, text_similarity.nearest_choices
@@ -133,8 +143,7 @@ def _import(config, root, console) -> dict:
     'rounds': judge_tables.summaries(rows, judged, config.name),
     'pairs': judge_tables.pair_agreement(rows, judged),
   }
-  slug = re.sub(r'[^A-Za-z0-9.-]+', '_', config.name)[:80]
-  target = root / f'results_{slug}.json'
+  target = _results_file(root, results)
   job_results.write_json(target, results)
   if table := judge_tables.text(results):
     console.say(table)
@@ -143,3 +152,82 @@ def _import(config, root, console) -> dict:
     f'that resemble no choice and count as wrong; see {target}'
   )
   return results
+
+
+def _all_faults(config, root, known, answers, faults) -> str:
+  """Returns an error with every fault of the answers.
+
+  Args:
+    config: job settings.
+    root: run folder.
+    known: questions by id.
+    answers: answers by id.
+    faults: texts, from `question_files.read_answers_and_faults`.
+  """
+  parts = []
+  if missing := sorted(known.keys() - answers.keys()):
+    parts.append(
+      f'got none to {len(missing)} of {len(known)}, e.g. {missing[0]}'
+    )
+  if faults:
+    parts.append(
+      f'got {len(faults)} faults in {config.answers}: '
+      + question_files.first_faults(faults)
+    )
+  if strange := sorted(answers.keys() - known.keys()):
+    parts.append(
+      f'got {len(strange)} that belong to no question, e.g. {strange[0]}'
+    )
+  matched = [question for name, question in known.items() if name in answers]
+  numbers = text_similarity.nearest_choices(
+    [answers[q['id']] for q in matched], [q['choices'] for q in matched]
+  )
+  odd = [q['id'] for n, q in zip(numbers, matched, strict=True) if n is None]
+  if odd:
+    parts.append(
+      f'got {len(odd)} that resemble no choice and count as wrong, e.g. '
+      f'{user_text.quote(answers[odd[0]])} to {odd[0]}'
+    )
+  return (
+    f'answers must have an answer to every question of {root}, '
+    + '; '.join(parts)
+    + '; correct these, or leave images without an answer out by '
+    '--config.on_error=skip'
+  )
+
+
+def _results_file(root, results) -> pathlib.PurePath:
+  """Returns the file of a judge's results.
+
+  Raises:
+    ValueError: the file holds results of another judge, or other answers.
+  """
+  name = results['judge']['name']
+  slug = re.sub(r'[^A-Za-z0-9.-]+', '_', name)[:80]
+  path = root / f'results_{slug}.json'
+  try:
+    saved = job_start.read_results(path)
+  except ValueError:
+    saved = None  # A damaged file is written again.
+  if saved is None:
+    return path
+  owner = saved['judge'] if isinstance(saved.get('judge'), dict) else {}
+  if owner.get('name') != name:
+    raise ValueError(
+      f'name must not lead to the file of another judge, got {name!r}: {path} '
+      f'holds the results of {owner.get("name")!r}; give another --config.name'
+    )
+  if _scores(saved) != _scores(results):
+    raise ValueError(
+      f'name must be new for other answers, got {name!r}: {path} holds its '
+      f'results from {owner.get("answers")}; remove this file to replace it, '
+      'or give another --config.name'
+    )
+  return path
+
+
+def _scores(results) -> str:
+  """Returns what the answers determine: no path, no name, no prompt."""
+  counts = {name: results['judge'].get(name) for name in _COUNTS}
+  # As a text, in which NaN equals itself.
+  return json.dumps({**results, 'judge': counts}, sort_keys=True)

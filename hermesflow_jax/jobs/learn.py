@@ -124,6 +124,11 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   if source.is_official:
     record_checks.report_long_texts(unified, rows, console)
   console.say(f'{len(rows)} of {len(records)} inputs have pairs to learn from')
+  if config.batch > len(rows):
+    console.say(
+      f'warning: config.batch should be at most {len(rows)}, these inputs, got '
+      f'{config.batch}: a step repeats them; give a smaller --config.batch'
+    )
   reference = unified.model
   if reference_config:
     reference = load_reference(reference_config, reference_path, unified)

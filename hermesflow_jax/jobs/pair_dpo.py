@@ -107,7 +107,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """
   began = time.perf_counter()
   root = storage.path(workdir)
-  path = job_model.locate(config, console)
+  files = vars(config.files) if config.files else {}
+  path = job_start.locate_model(config, console, files)
   hashes, images = check_files(config, path, console)
   job_scoring.check(config.play, '--config.play')
   job_judging.check(config, root, console)

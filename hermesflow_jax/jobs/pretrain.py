@@ -54,8 +54,8 @@ class Settings:
     mesh: device mesh.
     world: embedded world.
     scenes: captioned scenes to train on.
-    tokenizer: model folder or run folder with an image tokenizer, or a
-      converted MAGVIT-v2; see `job_model.ModelSettings`.
+    tokenizer: model folder or run folder with an image tokenizer, a converted
+      MAGVIT-v2, or 'assets:<name>'; see `job_model.ModelSettings`.
     init_from: trained model, its run folder, bundle or converted Show-o whose
       transformer is trained further; '' for a new transformer.
     decoder: transformer sizes.
@@ -104,7 +104,20 @@ def world_tokenizer() -> text_tokenizer.TextTokenizer:
 
 
 def _newest_model(setting, folder, console):
-  """Returns the model folder that a setting names."""
+  """Returns the model folder that a setting names.
+
+  Raises:
+    ValueError: the tokenizer does not exist, with the ways to get it.
+  """
+  if folder.startswith('assets:'):
+    folder = str(initial_model.ASSETS / folder.removeprefix('assets:'))
+  if setting == 'tokenizer' and not storage.path(folder).exists():
+    raise ValueError(
+      f'no readable bundle at {folder}: tokenizer must be a folder with an '
+      'image tokenizer; train it by python main.py '
+      "--config=configs/tokenizer.py, or take the shipped model's by "
+      '--config.tokenizer=assets:shapes'
+    )
   path = str(run_folder.newest_model(folder))
   if path != str(storage.path(folder)):
     console.say(f'{setting} {folder}: using {path}')

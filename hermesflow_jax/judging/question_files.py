@@ -115,10 +115,39 @@ def read_answers(source: str, setting: str) -> dict[str, str]:
   Raises:
     ValueError: a file is missing or has faults, which are named.
   """
+  answers, faults = read_answers_and_faults(source, setting)
+  if faults:
+    raise ValueError(
+      f'{setting} must hold objects with id and answer, got {len(faults)} '
+      f'faults in {source}: {first_faults(faults)}'
+    )
+  return answers
+
+
+def read_answers_and_faults(
+  source: str, setting: str
+) -> tuple[dict[str, str], list[str]]:
+  """Reads answers by question id, and the faults of the files.
+
+  All processes call it. A question with two different answers has none.
+
+  Args:
+    source: see `read_answers`.
+    setting: name of the setting, for errors.
+
+  Raises:
+    ValueError: a file is missing.
+  """
   return processes.broadcast_from_first(lambda: _read(source, setting))
 
 
-def _read(source, setting) -> dict[str, str]:
+def first_faults(faults: Sequence[str]) -> str:
+  """Returns the first faults as a text, and the number of the others."""
+  more = len(faults) - _SHOWN
+  return '; '.join(faults[:_SHOWN]) + (f'; and {more} more' * (more > 0))
+
+
+def _read(source, setting) -> tuple[dict[str, str], list[str]]:
   path = storage.path(source)
   files = [path]
   if not path.exists():
@@ -133,28 +162,23 @@ def _read(source, setting) -> dict[str, str]:
       raise ValueError(
         f'{setting} must hold answers in *.jsonl, got {source}, which has none'
       )
-  answers, faults = {}, []
+  answers, ambiguous, faults = {}, set(), []
   for file in files:
     odd = record_values.normalized_values(str(file), lambda line: None)
     for place, row in odd:
       try:
         name, answer = _answer(row)
         if answers.setdefault(name, answer) != answer:
+          ambiguous.add(name)
           raise ValueError(
             f'id {name} has two answers, {user_text.quote(answers[name])} and '
             f'{user_text.quote(answer)}'
           )
       except ValueError as error:
         faults.append(f'{file.name}, {place}: {error}')
-  if faults:
-    more = len(faults) - _SHOWN
-    raise ValueError(
-      f'{setting} must hold objects with id and answer, got {len(faults)} '
-      f'faults in {source}: '
-      + '; '.join(faults[:_SHOWN])
-      + (f'; and {more} more' if more > 0 else '')
-    )
-  return answers
+  for name in ambiguous:
+    del answers[name]
+  return answers, faults
 
 
 def _answer(row) -> tuple[str, str]:

@@ -229,14 +229,12 @@ def _build(kind, values, name, faults):
       faults.append(f'{name}.{key} is not a setting{hint}')
   arguments, before = {}, len(faults)
   for key, field in fields.items():
+    place = f'{name}.{key}'
     if key in values:
-      place = f'{name}.{key}'
       arguments[key] = _value(annotations[key], values[key], place, faults)
-    elif (
-      field.default is dataclasses.MISSING
-      and field.default_factory is dataclasses.MISSING
-    ):
-      faults.append(f'{name}.{key} is missing')
+    elif type_hints.is_required(field):
+      parts = type_hints.advice_on_parts(annotations[key], place)
+      faults.append(f'{place} is missing{parts}')
   if len(faults) > before:
     return None
   try:

@@ -1,6 +1,7 @@
 """Type annotations of settings, taken apart."""
 
 from collections.abc import Mapping
+import dataclasses
 import functools
 import types
 import typing
@@ -14,6 +15,28 @@ def hints(kind: type) -> Mapping[str, typing.Any]:
     kind: a dataclass.
   """
   return typing.get_type_hints(kind, include_extras=True)
+
+
+def is_required(field: dataclasses.Field) -> bool:
+  """Returns whether a dataclass field has no default."""
+  return (
+    field.default is dataclasses.MISSING
+    and field.default_factory is dataclasses.MISSING
+  )
+
+
+def advice_on_parts(hint, name: str) -> str:
+  """Returns '; give ...' with flags of a group's first parts; '' for others.
+
+  Args:
+    hint: annotation of the setting.
+    name: its name, e.g. 'config.files.held_out'.
+  """
+  kind, _ = split_annotation(hint)
+  if not dataclasses.is_dataclass(kind) or not name.startswith('config.'):
+    return ''
+  first = [f'--{name}.{field.name}' for field in dataclasses.fields(kind)[:2]]
+  return f'; give {" and ".join(first)}'
 
 
 def split_annotation(hint) -> tuple[typing.Any, tuple]:

@@ -42,21 +42,26 @@ def check_choices(
     choices: answers that a question offers.
 
   Raises:
-    ValueError: names two such choices.
+    ValueError: names all such choices.
   """
   if not text.has_unknown_words:
     # Different texts have different tokens.
     return
-  earlier = {}
+  by_tokens = {}
+  choices = list(dict.fromkeys(choices))
   for choice, row in zip(choices, text.encode_replies(choices), strict=True):
-    other = earlier.setdefault(tuple(row), choice)
-    if other != choice:
-      words = text.unknown_words([other, choice])
-      reason = f'; it does not know {_listed(words)}' if words else ''
-      raise ValueError(
-        f'choices must differ for the model, got {other!r} and {choice!r} with '
-        f'the same tokens{reason}'
-      )
+    by_tokens.setdefault(tuple(row), []).append(choice)
+  equal = [group for group in by_tokens.values() if len(group) > 1]
+  if equal:
+    words = text.unknown_words([choice for group in equal for choice in group])
+    reason = f'; it does not know {_listed(words)}' if words else ''
+    pairs = '; '.join(
+      f'{", ".join(map(repr, group[:-1]))} and {group[-1]!r}' for group in equal
+    )
+    raise ValueError(
+      f'choices must differ for the model, got {pairs} with the same tokens'
+      f'{reason}'
+    )
 
 
 def _listed(words: Sequence[str]) -> str:

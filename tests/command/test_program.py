@@ -116,6 +116,18 @@ def test_advice_names_the_command_that_was_typed(say):
     (['pair_dpo', 'show_o_512'], 'a variant is pair_dpo:show_o_512'),
     (['pair_dpo', '--rounds=2'], 'did you mean --config.play.rounds?'),
     (['pair_dpo', '--play.rounds=2'], 'did you mean --config.play.rounds?'),
+    (['pair_dpo', '--config.seed=1'], 'did you mean --config.play.seed?'),
+    (
+      [
+        'curate',
+        '--config.files.annotations=a.jsonl',
+        '--config.files.images=d',
+        '--config.mesh={"data": 1, "model": 1}',
+        '--config.captions[1].top_k=5',
+        '--config.play.images=2',
+      ],
+      '(config.play.images); did you mean --config.images?',
+    ),
     (['pair_dpo', '--config.rounds=2'], 'did you mean --config.play.rounds?'),
     (['pair_dpo', '--config.play..rounds=2'], '--config.play.rounds?'),
     (['pair_dpo', '--config.a b=2'], 'no such setting (config.a b)'),
@@ -139,6 +151,10 @@ def test_advice_names_the_command_that_was_typed(say):
     (
       ['pair_dpo', '--config.files.inputs.images=data/images'],
       'files.inputs.annotations is missing; config.files.held_out is missing',
+    ),
+    (
+      ['pair_dpo', '--config.files.inputs.annotations=a.jsonl'],
+      '--config.files.held_out.annotations and --config.files.held_out.images',
     ),
     (
       ['curate', '--config.files.annotation=a'],

@@ -181,6 +181,7 @@ def test_a_tokenizer_that_pytorch_has_not_is_not_written(run, tmp_path):
   base = tiny_world.bundle(tmp_path / 'base')
   code, output = run('magvitv2', base, tmp_path / 'back', '--reverse')
   assert code == 2 and 'config must have patch 1' in output
+  assert 'Config(' not in output and 'by the kind showo' in output
   assert not (tmp_path / 'back').exists()
 
 

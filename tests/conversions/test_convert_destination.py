@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch_weights
 
+from conversions.files import destination
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 
@@ -82,3 +83,23 @@ def test_what_was_written_back_may_be_written_again(run, converted, tmp_path):
   assert {t[0] for t in conversion_files.bits(tmp_path / 'back').values()} == {
     np.dtype(np.float32)
   }
+
+
+@pytest.mark.parametrize(
+  'target, message', [('ck/q/..', 'ck exists'), ('file/x', 'file is no folder')]
+)
+def test_a_path_is_checked_before_folders_are_made(tmp_path, target, message):
+  (tmp_path / 'ck').mkdir()
+  (tmp_path / 'ck' / 'mine').touch()
+  (tmp_path / 'file').touch()
+  with pytest.raises(ValueError, match=message):
+    with destination.new_folder(tmp_path / target, False, lambda path: True):
+      raise AssertionError('work before the path was checked')
+  assert not (tmp_path / 'ck' / 'q').exists()
+
+
+def test_a_path_with_parents_that_do_not_exist_is_written(tmp_path):
+  target = tmp_path / 'new' / 'q' / '..'
+  with destination.new_folder(target, False, lambda path: True) as folder:
+    folder.mkdir()
+  assert [p.name for p in tmp_path.rglob('*')] == ['new']

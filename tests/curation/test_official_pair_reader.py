@@ -148,6 +148,15 @@ def test_a_fault_is_named_with_its_record(changes, fault, tmp_path):
   assert messages[0].endswith('1 of 3 left out:')
 
 
+def test_records_without_pairs_are_no_file_of_pairs(tmp_path):
+  rows = [{'id': 'a', 'caption': 'a ring', 'img_path': 'none.png'}]
+  path = written(tmp_path, rows, json.dumps)
+  for policy in ('raise', 'skip'):
+    with pytest.raises(ValueError, match='whose records hold none of') as error:
+      official_pair_reader.read_official(path, '', policy)
+    assert 'none.png' not in str(error.value)
+
+
 def test_images_that_cannot_be_read_are_faults_of_their_record(
   player, tmp_path
 ):

@@ -87,6 +87,8 @@ def test_what_is_there_is_not_drawn_again(run, tmp_path, monkeypatch):
   monkeypatch.setattr(generate, 'to_pixels', None)
   again, output = run()
   assert again == rows and any('this run is finished' in s for s in output)
+  assert not any('resuming' in line for line in output)
+  assert f'results exist in {tmp_path / "out"}' in output
   # A run that was stopped before its last line.
   (tmp_path / 'out' / 'images.jsonl').unlink()
   assert run()[0] == rows

@@ -18,6 +18,7 @@ from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import record_checks
+from hermesflow_jax.pair_dpo import learning
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_tokenizer
@@ -162,3 +163,18 @@ def test_captions_of_pairs_that_rows_cut_are_named():
 def test_the_file_of_a_curation_is_no_official_file(pairs):
   with pytest.raises(ValueError, match='got its file .*pairs.jsonl; give '):
     official_pair_reader.read_official(pairs / 'pairs.jsonl', '', 'raise')
+
+
+def test_a_batch_of_more_than_all_inputs_is_named(
+  base, pairs, tmp_path, monkeypatch
+):
+  console, lines = tiny_jobs.heard()
+
+  def stop(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(learning, 'learn_round', stop)
+  config = learn_runs.configured(base, pairs, batch=16)
+  with pytest.raises(KeyboardInterrupt):
+    learn.run(config, str(tmp_path / 'run'), console)
+  assert any('got 16: a step repeats them' in line for line in lines)

@@ -126,6 +126,24 @@ def test_a_value_that_cannot_be(start, idle, base, tmp_path, override, output):
   assert not (tmp_path / 'runs').exists()
 
 
+@pytest.mark.parametrize(
+  'job, texts',
+  [
+    ('pretrain', ['t2i[0].annotations must be a file']),
+    ('pair_dpo', ['data/inputs.jsonl', 'data/held_out.jsonl']),
+    ('curate', ['data/inputs.jsonl']),
+  ],
+)
+def test_weights_and_data_that_are_missing_are_one_error(
+  start, idle, job, texts
+):
+  command_line.one_line(
+    start(f'--config={job}:show_o_256'),
+    'no checkpoint at checkpoints/show_o_256',
+    *texts,
+  )
+
+
 @pytest.mark.parametrize('variant', ['show_o_256', 'show_o_512'])
 def test_weights_that_are_missing(start, idle, tmp_path, variant):
   command_line.one_line(
@@ -221,10 +239,20 @@ def test_the_other_jobs_check_before_they_work_too(
 ):
   flags = [f'--config={command_line.ROOT}/configs/{job}.py']
   if job == 'pretrain':
-    command_line.one_line(start(*flags), 'no readable bundle at runs/shapes')
+    command_line.one_line(
+      start(*flags),
+      'no readable bundle at runs/shapes',
+      'python main.py --config=configs/tokenizer.py',
+      '--config.tokenizer=assets:shapes',
+    )
+    missing = '--config.tokenizer=assets:nothing'
+    command_line.one_line(start(*flags, missing), 'assets/nothing')
     flags.append(f'--config.tokenizer={base}')
   (tmp_path / 'file').write_text('')
   command_line.one_line(start(*flags, '--workdir=file/run'), 'file/run')
+  if job == 'pretrain':
+    shipped = [flags[0], '--config.tokenizer=assets:shapes']
+    command_line.one_line(start(*shipped, '--workdir=file/run'), 'file/run')
   command_line.one_line(start(*flags, '--config.export=file/run'), 'file/run')
   command_line.one_line(
     start(*flags, '--config.mesh.model=3'), 'the number of devices, 8'

@@ -54,6 +54,16 @@ def test_a_job_knows_the_command_that_started_it(start, monkeypatch, config):
   assert seen == [f"python main.py {flags[0]} '--workdir=a b'"]
 
 
+def test_advice_of_a_job_names_the_program_that_was_started(monkeypatch, capfd):
+  job = main.job_of('judge')
+  text = 'then run python main.py --config=configs/judge.py:import'
+  monkeypatch.setattr(
+    job, 'run', lambda config, workdir, console: console.say(text)
+  )
+  assert main.main(['hermesflow', 'judge']) == 0
+  assert 'then run hermesflow judge:import' in ''.join(capfd.readouterr())
+
+
 def test_help_shows_the_flags(start, capfd):
   with pytest.raises(SystemExit) as stop:
     main.main(['main.py', '--help'])

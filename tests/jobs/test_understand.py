@@ -197,6 +197,10 @@ def test_unknown_words_are_named_once(run, folder):
     ),
     ({'choices': ('one',)}, 'must be at least two different texts'),
     (
+      {'choices': ('ring', 'RING', 'quark', 'red', 'no')},
+      "got 'ring' and 'RING'; 'quark' and 'no' with the same tokens; it does",
+    ),
+    (
       {'choices': ('yes', 'one', 'no')},
       "got 'yes' and 'no' with the same tokens; it does not know 'yes', 'no'",
     ),

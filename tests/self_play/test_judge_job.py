@@ -105,7 +105,7 @@ def test_a_judge_that_is_always_right_is_counted_so(exported, tmp_path):
   answers = write_answers(
     tmp_path / 'a.jsonl', rows, lambda row, n, q: q['answer'].upper()
   )
-  results, _ = read(run, answers)
+  results, _ = read(run, answers, name='right')
   for row in results['rounds']:
     assert row['generation'] == 1.0
   for pairs in results['pairs'].values():
@@ -121,7 +121,7 @@ def test_missing_answers_are_named_or_left_out(exported, tmp_path):
   path.write_text('\n'.join([*lines[1:], '{"id": "strange", "answer": "x"}']))
   with pytest.raises(ValueError, match='got none to 1 of .*on_error=skip'):
     read(run, str(path))
-  results, output = read(run, str(path), on_error='skip')
+  results, output = read(run, str(path), name='unsure', on_error='skip')
   assert results['judge']['images_left_out'] >= 1
   assert results['judge']['unmatched'] > 0
   assert results['rounds'][0]['generation'] == 0.0
@@ -129,6 +129,76 @@ def test_missing_answers_are_named_or_left_out(exported, tmp_path):
   path.write_text('')
   with pytest.raises(ValueError, match='got none to'):
     read(run, str(path), on_error='skip')
+
+
+def test_all_faults_of_answers_are_one_error_and_skip_leaves_them_out(
+  exported, tmp_path
+):
+  run, _, rows = exported
+  path = tmp_path / 'a.jsonl'
+  write_answers(path, rows, lambda row, n, q: q['answer'])
+  lines = path.read_text().splitlines()
+  first = json.loads(lines[0])['id']
+  lines[1] = json.dumps(json.loads(lines[1]) | {'answer': '%'})
+  lines[2] = '{damaged'
+  path.write_text(
+    '\n'.join(
+      [
+        *lines,
+        json.dumps({'id': first, 'answer': 'something else'}),
+        '{"id": "strange", "answer": "x"}',
+      ]
+    )
+  )
+  with pytest.raises(ValueError) as error:
+    read(run, str(path), name='all')
+  for text in (
+    'got none to 2 of',
+    'got 2 faults in',
+    f'id {first} has two answers',
+    'line 3',
+    'got 1 that belong to no question, e.g. strange',
+    "got 1 that resemble no choice and count as wrong, e.g. '%'",
+    '--config.on_error=skip',
+  ):
+    assert text in str(error.value), text
+  results, output = read(run, str(path), name='all', on_error='skip')
+  assert results['judge']['images_left_out'] >= 1
+  assert results['judge']['questions'] == len(lines) - 2
+  assert 'left out of' in output[0] and first in output[0]
+
+
+def test_no_judge_replaces_the_results_of_another(exported, tmp_path):
+  run, _, rows = exported
+  right, wrong = (
+    write_answers(tmp_path / f'{name}.jsonl', rows, answer)
+    for name, answer in (
+      ('right', lambda row, n, q: q['answer']),
+      ('wrong', lambda row, n, q: 'zzz'),
+    )
+  )
+  read(run, right, name='a/b "x"')
+  file = run / 'results_a_b_x_.json'
+  before = file.read_bytes()
+  with pytest.raises(ValueError, match="holds the results of 'a/b"):
+    read(run, right, name='a_b_x_')
+  with pytest.raises(ValueError, match=r'right.jsonl; remove this file to re'):
+    read(run, wrong, name='a/b "x"')
+  assert file.read_bytes() == before
+  read(run, right, name='a/b "x"', prompt='The same answers.')
+  assert b'The same answers.' in file.read_bytes()
+
+
+def test_an_import_writes_into_no_workdir(exported, tmp_path, capfd):
+  run, _, _ = exported
+  verbosity = main.logging.get_verbosity()
+  arguments = [f'--config.source={run}', '--config.answers=a.jsonl']
+  folder = f'--workdir={tmp_path}'
+  start = ['main.py', 'judge:import', *arguments, '--config.name=x', folder]
+  assert main.main(start) == 2
+  main.logging.set_verbosity(verbosity)
+  text = capfd.readouterr().err
+  assert 'workdir must not be given with judge:import' in text
 
 
 @pytest.mark.parametrize(

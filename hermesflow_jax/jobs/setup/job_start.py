@@ -1,6 +1,7 @@
 """Job start: initial model, claimed folder, results from a finished run."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import json
 import pathlib
@@ -11,6 +12,8 @@ import jax
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import record_files
+from hermesflow_jax.data import task_sources
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.jobs.setup import workdir_claim
@@ -20,6 +23,37 @@ from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sequences import text_tokenizer
 
 releases_workdir = workdir_claim.releases_workdir
+
+
+def locate_model(
+  config: job_model.ModelSettings,
+  console: terminal.Console,
+  sources: Mapping[str, record_files.Source | None],
+) -> pathlib.PurePath:
+  """Returns the model folder, see `job_model.locate`.
+
+  If there is none, data that cannot be opened stand in the same error.
+
+  Args:
+    config: job settings.
+    console: see `job_model.locate`.
+    sources: data by setting; None for none.
+
+  Raises:
+    ValueError: see `job_model.locate`.
+  """
+  try:
+    return job_model.locate(config, console)
+  except ValueError as error:
+    faults = [str(error)]
+    for name, source in sources.items():
+      try:
+        if source is not None:
+          task_sources.check_named(name, source)
+          record_files.open_rows(source)
+      except ValueError as fault:
+        faults.append(str(fault))
+    raise ValueError('; '.join(faults)) from error
 
 
 def load_initial_model(
@@ -85,8 +119,11 @@ def claim_and_read_results(
   Raises:
     ValueError: the folder cannot be written, or holds another run.
   """
-  workdir_claim.claim_workdir(workdir, config, console, **claim)
   path = storage.path(workdir) / file
+  if path.exists():
+    # Whether anything is left to do is known later.
+    claim['opening'] = 'results exist in'
+  workdir_claim.claim_workdir(workdir, config, console, **claim)
 
   def read():
     try:

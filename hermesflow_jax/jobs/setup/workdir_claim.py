@@ -57,6 +57,7 @@ def claim_workdir(
   *,
   contents: Mapping | None = None,
   share: tuple[int, int] = (0, 1),
+  opening: str = 'resuming in',
   **identity,
 ) -> None:
   """Claims a folder for this run, or checks that it belongs to this run.
@@ -78,6 +79,7 @@ def claim_workdir(
       run without a hash resumes. The hash of images is computed only for a new
       run, and if a path has changed.
     share: (number of this process, number of processes that share the folder).
+    opening: words before the folder in the line about a run that exists.
     **identity: further values that identify the run, e.g. hashes; JSON types.
 
   Raises:
@@ -87,7 +89,7 @@ def claim_workdir(
   user_text.check('workdir', str(workdir))
   root, undo = storage.path(workdir), _ends_with_run.get()
   record = run_record.RunRecord(root, config, identity, contents or {})
-  claim = _Claim(root, record, share, console.say)
+  claim = _Claim(root, record, share, console.say, opening)
 
   def act():
     try:
@@ -118,12 +120,12 @@ def _advice(error) -> str:
 class _Claim:
   """A claim of a folder, in the first process."""
 
-  def __init__(self, root, record, share, say):
+  def __init__(self, root, record, share, say, opening):
     self.root, self._record, self._say = root, record, say
     number, count = share
     self._group = 'run' if count == 1 else f'share_of_{count}'
     self._lock_name = self._group + (f'_{number}' if count > 1 else '')
-    self._lock = None
+    self._lock, self._opening = None, f'{opening} {root}'
     self._made, self._before, self._had_data = [], None, False
 
   def make(self, makes_way: bool) -> None:
@@ -182,7 +184,7 @@ class _Claim:
     changes = sorted(
       identities.differences(saved, record, keys=set.intersection)
     )
-    first = f'resuming in {self.root}'
+    first = self._opening
     if replaced:
       first = f'the run in {self.root} has no results yet, and starts afresh'
     self._say('; '.join([first, *changes]))
