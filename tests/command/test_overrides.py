@@ -24,7 +24,7 @@ OWN = {
   'questions': (
     '--config.endpoint.url=http://127.0.0.1:8000/v1',
     '--config.endpoint.model=a-model',
-  ),
+  )
 }
 CHANGES = [
   (f'{job}:{first}', f'{job}:{second}')
