@@ -28,6 +28,7 @@ def run(
   until=None,
   messages=None,
   number=signal.SIGTERM,
+  times=1,
   **loop,
 ):
   """Runs; `until`: the step at which the process gets signal `number`."""
@@ -37,7 +38,8 @@ def run(
     stream = tiny_line.batches(mesh, broken, start)
     for step in range(start, steps):
       if step == until:
-        signal.raise_signal(number)
+        for _ in range(times):
+          signal.raise_signal(number)
       yield next(stream)
 
   silent = terminal.silent()
@@ -126,6 +128,20 @@ def test_signals_are_the_process_s_own_again(tmp_path):
   before = [signal.getsignal(number) for number in numbers]
   run(tmp_path / 'run')
   assert before == [signal.getsignal(number) for number in numbers]
+
+
+def test_a_second_interrupt_stops_at_once_and_the_run_goes_on(
+  tmp_path, uninterrupted
+):
+  with pytest.raises(KeyboardInterrupt) as stopped:
+    run(tmp_path / 'run', until=4, number=signal.SIGINT, times=2)
+  assert not isinstance(stopped.value, interrupts.Stopped)
+  messages = []
+  state = run(tmp_path / 'run', messages=messages)
+  assert messages == ['toy: resumes at step 3']
+  folder, expected = uninterrupted()
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
+  assert metrics(tmp_path / 'run') == metrics(folder)
 
 
 def test_a_hangup_saves_as_well(tmp_path):
