@@ -38,7 +38,8 @@ FREE = {
   pretrain: f'mesh {DECODER} optim.accumulate log_every save_every export',
   tokenizer: (
     'mesh optim.accumulate schedule.log_every schedule.save_every export '
-    'threads'
+    # Images that were left out are compared by their hashes.
+    'threads on_error'
   ),
   fine_tune: (
     f'{MODEL} optim.accumulate label_rows threads log_every save_every '
