@@ -84,7 +84,7 @@ class Settings:
   init_from: str = settings.path_of_content('base', default='')
   threads: settings.PositiveInt = settings.may_change_on_resume(default=1)
   on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
-    settings.may_change_on_resume(default='raise')
+    'raise'
   )
 
   def __post_init__(self):

@@ -38,8 +38,7 @@ FREE = {
   pretrain: f'mesh {DECODER} optim.accumulate log_every save_every export',
   tokenizer: (
     'mesh optim.accumulate schedule.log_every schedule.save_every export '
-    # Images that were left out are compared by their hashes.
-    'threads on_error'
+    'threads'
   ),
   fine_tune: (
     f'{MODEL} optim.accumulate label_rows threads log_every save_every '
