@@ -102,7 +102,8 @@ class AnswerCache:
       except (ValueError, KeyError, TypeError, RecursionError):
         self.damaged += 1
         continue
-      self._records.setdefault(record['key'], record)
+      # As in the run that wrote it: a reply that came later counts.
+      self._records[record['key']] = record
 
 
 def _ends_line(file) -> bool:

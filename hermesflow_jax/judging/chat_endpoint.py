@@ -13,6 +13,7 @@ from PIL import Image
 
 from hermesflow_jax.judging import endpoint_settings
 from hermesflow_jax.judging import http_transport
+from hermesflow_jax.judging import question_prompts
 from hermesflow_jax.judging import request_pace
 
 # Longest time between two tries, in seconds.
@@ -185,6 +186,13 @@ def _reply(value, retries: int, seconds: float) -> Reply:
     raise http_transport.RequestFault(
       f'no choices[0].message.content: {reason}'
     ) from error
+  is_cut = value['choices'][0].get('finish_reason') == 'length'
+  if is_cut and not question_prompts.without_thought(content or ''):
+    raise http_transport.RequestFault(
+      'a reply that max_tokens has cut before its first word; give a larger '
+      'max_tokens',
+      may_pass=False,
+    )
   counts = value.get('usage')
   counts = counts if isinstance(counts, dict) else {}
 

@@ -84,7 +84,7 @@ class Transport:
     deadline = time.monotonic() + self.timeout
     try:
       with opener.open(request, timeout=self.timeout) as reply:
-        return _json_value(_read(reply, deadline))
+        return _json_value(self._masked(_read(reply, deadline)))
     except urllib.error.HTTPError as error:
       with error:
         raise self._refusal(error, deadline) from error
@@ -94,6 +94,13 @@ class Transport:
       raise RequestFault(f'no reply in {self.timeout:g} s') from error
     except (OSError, http.client.HTTPException) as error:
       raise RequestFault(_plain(error)) from error
+
+  def _masked(self, data: bytes) -> bytes:
+    """Returns the bytes of a reply without the key, which some services echo.
+
+    It is masked before any text is cut, so that no part of it is shown.
+    """
+    return data.replace(self.key.encode(), b'***') if self.key else data
 
   def _handlers(self) -> list:
     """Returns handlers: no redirects, and no proxy to this machine."""
@@ -105,12 +112,13 @@ class Transport:
   def _refusal(self, error, deadline) -> RequestFault:
     """Returns the fault of a reply with an HTTP status above 299."""
     if 300 <= error.code < 400:
-      target = error.headers.get('Location', '')
+      address = self._masked(error.headers.get('Location', '').encode())
+      target = _plain(address.decode(errors='replace'))
       return RequestFault(
-        f'HTTP {error.code}, a redirect to {target[:200]}', error.code, False
+        f'HTTP {error.code}, a redirect to {target}', error.code, False
       )
     try:
-      text = _message(_read(error, deadline))
+      text = _message(self._masked(_read(error, deadline)))
     except (OSError, http.client.HTTPException, RequestFault):
       text = ''
     if self.key:

@@ -33,7 +33,10 @@ class CheckedJudge:
     expected = f'judge.kind {self.name} must return a text per question'
     images = self.decode(codes)
     try:
-      answers = [list(row) for row in self.function(images, questions)]
+      answers = list(self.function(images, questions))
+      if any(isinstance(row, str) for row in answers):
+        raise TypeError('a text in place of a list of texts')
+      answers = [list(row) for row in answers]
     except Exception as error:
       reason = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
       raise ValueError(f'{expected}, got {reason}') from error

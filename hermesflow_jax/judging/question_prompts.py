@@ -14,8 +14,9 @@ _SEVERAL = (
   'number of a question, a full stop, and the answer, e.g. "1. yes".\n\n'
 )
 _LINE = re.compile(r'^\W*(\d+)\s*[.):]\s*(.*?)\s*$')
-_THOUGHT = re.compile(r'^.*</think>', re.DOTALL)
-# Longest reply that is read, in characters.
+# A thought that max_tokens has cut has no end, and no answer after it.
+_THOUGHT = re.compile(r'^.*</think>|^\s*<think>.*', re.DOTALL)
+# Longest reply to a question that is read, in characters.
 _LONGEST = 2_000
 
 
@@ -28,7 +29,7 @@ def check(setting: str, prompt: str) -> None:
   """
   try:
     text = prompt.format(question='<question>', choices='<choices>')
-  except (KeyError, IndexError, ValueError, AttributeError) as error:
+  except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
     raise ValueError(
       f'{setting} must have no fields but {{question}} and {{choices}}, got '
       f'{prompt!r}; write {{{{ for a brace'
@@ -59,6 +60,15 @@ def write(prompt: str, questions: Sequence[dict]) -> str:
   return _SEVERAL.format(count=len(texts)) + rows
 
 
+def without_thought(reply: str) -> str:
+  """Returns the text behind a model's thought; '' if there is none.
+
+  Args:
+    reply: text of an endpoint.
+  """
+  return _THOUGHT.sub('', reply).strip()
+
+
 def read(reply: str, count: int) -> list[str]:
   r"""Returns a reply per question; '' for a question without a reply.
 
@@ -69,12 +79,12 @@ def read(reply: str, count: int) -> list[str]:
   >>> read('<think>1. or 2.?</think>1. red\n**2)** two', 2)
   ['red', 'two']
   """
-  reply = _THOUGHT.sub('', reply).strip()[:_LONGEST]
+  reply = without_thought(reply)[: _LONGEST * count]
   if count == 1:
     return [reply]
   replies = [''] * count
   for line in reply.splitlines():
     match = _LINE.match(line.replace('*', ''))
-    if match and 1 <= int(match[1][:9]) <= count:
-      replies[int(match[1][:9]) - 1] = match[2]
+    if match and 1 <= (number := int(match[1][:9])) <= count:
+      replies[number - 1] = replies[number - 1] or match[2]
   return replies

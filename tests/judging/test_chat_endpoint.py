@@ -80,6 +80,36 @@ def test_the_key_is_read_from_the_environment_and_never_shown(
     endpoint(server, key_variable='JUDGE_KEY')
 
 
+KEY = 'sk-' + 'ABCDEFGHIJKLMNOP' * 3
+
+
+@pytest.mark.parametrize(
+  'fault',
+  [
+    # Longer than what a message shows: cut within the key.
+    (401, {}, '{"error": {"message": "' + 'x' * 180 + KEY + '"}}'),
+    (200, {}, '{"error": "incorrect key: ' + KEY + '"}'),
+    (200, {}, '<html>incorrect key: ' + KEY + '</html>'),
+    (302, {'Location': 'http://127.0.0.2/?key=' + KEY}, ''),
+  ],
+)
+def test_no_reply_shows_a_part_of_the_key(server, monkeypatch, fault):
+  monkeypatch.setenv('JUDGE_KEY', KEY)
+  judge = endpoint(server, key_variable='JUDGE_KEY', retries=0)
+  server.faults.append(fault)
+  with pytest.raises((ConnectionError, ValueError)) as error:
+    judge.ask('a')
+  assert 'sk-AB' not in str(error.value)
+
+
+@pytest.mark.parametrize('content', ['null', '""', '"<think>red or blue"'])
+def test_a_reply_that_is_cut_before_its_first_word_is_none(server, content):
+  choice = f'{{"finish_reason": "length", "message": {{"content": {content}}}}}'
+  server.faults.append((200, {}, f'{{"choices": [{choice}]}}'))
+  with pytest.raises(ValueError, match='give a larger max_tokens'):
+    endpoint(server).ask('a')
+
+
 PASSING = [
   (0, {}, ''),
   (503, {}, '<html><style>p {}</style><p>Bad&nbsp;gateway</p></html>'),

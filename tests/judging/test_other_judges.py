@@ -104,6 +104,7 @@ def test_a_folder_without_answers_is_named(tmp_path):
     ([['a'], ['b']], 'got 2 answers about 2 images for 3 questions about 2'),
     ([['a'], ['b', 3]], 'got 3'),
     (None, 'got TypeError'),
+    (['a', 'no'], 'got TypeError: a text in place of a list of texts'),
   ],
 )
 def test_answers_of_the_users_judge_are_checked(returned, message):
