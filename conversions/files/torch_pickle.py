@@ -61,6 +61,13 @@ WAY_ON = 'load it with PyTorch if you trust it, and save its state_dict() alone'
 
 # A pickle may set attributes of its objects (BUILD). Tuples and numbers have no
 # attributes, and those of dictionaries are not read.
+class _Frozen(type):
+  """Refuses new attributes of a class, which BUILD could set."""
+
+  def __setattr__(cls, *_):
+    raise pickle.UnpicklingError('a pickle must not change types')
+
+
 class _StorageType(NamedTuple):
   """Replaces torch.FloatStorage and similar classes."""
 
@@ -81,7 +88,7 @@ class TensorIndex(int):
   __slots__ = ()
 
 
-class _Size(tuple):
+class _Size(tuple, metaclass=_Frozen):
   """Replaces torch.Size."""
 
   __slots__ = ()
@@ -94,7 +101,7 @@ def _integer(value) -> int:
   return value
 
 
-class _UniqueNames(collections.OrderedDict):
+class _UniqueNames(collections.OrderedDict, metaclass=_Frozen):
   """A dictionary that refuses a second value for a name."""
 
   def __setitem__(self, name, value):
@@ -103,7 +110,7 @@ class _UniqueNames(collections.OrderedDict):
     super().__setitem__(name, value)
 
 
-class _Setting:
+class _Setting(metaclass=_Frozen):
   """Replaces an object of a type in SETTINGS, and ignores its values."""
 
   def __new__(cls, *_):

@@ -182,6 +182,12 @@ def _by_rank(folder, files):
         f'{folder} must hold the files of one training, got {other.name} and '
         f'{path.name}: move the older files away'
       )
+  if len(types) > 1:
+    raise ValueError(
+      f'{folder} must hold the files of one training, got '
+      '*_optim_states.pt with and without bf16_ or fp16_: move the older files '
+      'away'
+    )
   return models, optimizers
 
 

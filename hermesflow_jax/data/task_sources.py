@@ -105,8 +105,10 @@ def open_texts(sets: Sequence[TextSet]) -> pipeline.Mixture:
     sets: at least one text set.
 
   Raises:
-    ValueError: a set cannot be read.
+    ValueError: a set has no name, or cannot be read.
   """
+  for number, item in enumerate(sets):
+    check_named(f'lm[{number}]', item)
   return _mixture(
     [text_rows.Texts(item.annotations, item.field) for item in sets], sets
   )

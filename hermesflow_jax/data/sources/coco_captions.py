@@ -250,5 +250,5 @@ def choose_caption(captions: list, choice: str):
   """
   if choice == 'longest':
     texts = [text for text in captions if isinstance(text, str)]
-    return max(texts, key=len, default=None)
+    return max(texts, key=lambda text: len(text.strip()), default=None)
   return captions[0] if captions else None

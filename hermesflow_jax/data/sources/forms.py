@@ -121,7 +121,9 @@ def _open_annotations(annotations, form, choice) -> rows.Rows:
   if form == 'coco' or (
     form == AUTO and path.is_file() and coco_captions.is_file(path)
   ):
-    return coco_captions.CocoRows(path, choice)
+    records = coco_captions.CocoRows(path, choice)
+    records.folder = str(path.parent)
+    return records
   records = json_rows.index_file(path)
   records.folder = str(path.parent)
   form = _form_of_records(records) if form == AUTO else form

@@ -25,5 +25,10 @@ def id_of(name: str) -> str:
   """
   if NAME.fullmatch(name):
     return name
-  digest = hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()
+  try:
+    data = name.encode('utf-8', 'surrogateescape')
+  except UnicodeEncodeError:
+    # Half a character: the record's checks name the fault.
+    data = name.encode('utf-8', 'surrogatepass')
+  digest = hashlib.sha256(data).hexdigest()
   return f'{_OTHER.sub("_", name).strip("_")[:100]}-{digest[:8]}'

@@ -62,10 +62,16 @@ def members(path: pathlib.PurePath) -> Iterator[TarMember]:
         while entry := archive.next():
           # tarfile keeps each header that it has read.
           archive.members.clear()
+          if entry.size < 0:
+            raise tarfile.ReadError(f'{entry.name} has a negative size')
           if entry.offset_data + entry.size > size:
             raise tarfile.ReadError(f'{entry.name} is cut')
           if entry.isreg() and not entry.issparse():
             yield TarMember(entry.name, entry.offset_data, entry.size)
+        # tarfile takes a damaged header for the end.
+        file.seek(archive.offset)
+        if file.read(512) != bytes(512):
+          raise tarfile.ReadError(f'no header at byte {archive.offset}')
     except tarfile.TarError as error:
       raise ValueError(
         f'{path} must be a complete tar archive, got damage ({error}); copy it '

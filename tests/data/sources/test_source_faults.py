@@ -196,6 +196,37 @@ def test_a_cut_shard_and_missing_shards_are_named(tmp_path):
     opened(record_files.Source(pattern))
 
 
+@pytest.mark.parametrize('damage', ['byte', 'cut header', 'cut between'])
+def test_a_shard_with_a_damaged_header_is_named(tmp_path, damage):
+  """Python's tarfile takes such a header for the end of the archive."""
+  source = data_forms.webdataset(tmp_path)
+  path = tmp_path / 'shards' / '00000.tar'
+  data = bytearray(path.read_bytes())
+  # The header of the second member, behind one block of content or more.
+  start = data.index(b'ustar', 512) - 257
+  if damage == 'byte':
+    data[start + 5] ^= 1
+  else:
+    data = data[: start + (100 if damage == 'cut header' else 0)]
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match='00000.tar must be a complete tar'):
+    opened(source)
+
+
+def test_images_of_coco_lie_beside_the_annotations(tmp_path, monkeypatch):
+  source = rewrite_coco(
+    tmp_path / 'a',
+    [{'id': 0, 'file_name': '0.jpg'}],
+    [{'image_id': 0, 'id': 0, 'caption': 'a ring'}],
+  )
+  annotations = pathlib.Path(source.annotations)
+  data_forms.images(annotations.parent, ['0.jpg'])
+  data_forms.images(tmp_path, ['0.jpg'])
+  monkeypatch.chdir(tmp_path)
+  (record,) = opened(record_files.Source(str(annotations)))
+  assert record['path'] == annotations.parent / '0.jpg'
+
+
 def test_a_folder_without_captions_is_refused_with_the_forms(tmp_path):
   data_forms.images(tmp_path, ['a.png'])
   with pytest.raises(ValueError, match='got 1 images and 0 text files; write'):
