@@ -114,9 +114,11 @@ class FolderLock:
         stale.
     """
     content, locked = b'', False
-    with contextlib.suppress(FileNotFoundError, PermissionError):
+    with contextlib.suppress(FileNotFoundError):
       if storage.is_local(other):
-        with open(other, 'r+b') as file:
+        # Locks of other users can only be read.
+        mode = 'r+b' if os.access(other, os.W_OK) else 'rb'
+        with open(other, mode) as file:
           locked = _flock(file.fileno())
           content = file.read()
       else:

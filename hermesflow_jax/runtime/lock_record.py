@@ -50,7 +50,7 @@ def parse(content: bytes) -> dict | None:
       'process': int(record['process']),
       'began': str(record.get('began', 'an unknown time')),
     }
-  except (ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
     return None
 
 
@@ -155,6 +155,6 @@ def _start_ticks(process: int) -> str | None:
     os.kill(process, 0)
   except ProcessLookupError:
     return None
-  except OSError:
+  except (OSError, OverflowError):
     pass
   return ''

@@ -27,11 +27,15 @@ def wait(
   """
   end = time.monotonic() + seconds
   while True:
-    lock = folder_lock.FolderLock(folder, name)
+    lock, began = folder_lock.FolderLock(folder, name), time.monotonic()
     try:
       lock.acquire()
       break
     except folder_lock.HeldError:
+      took = time.monotonic() - began
+      if took > seconds / 4:
+        # It watched the lock of a killed process, which another took.
+        end += took
       if time.monotonic() > end:
         raise
     time.sleep(0.05 if storage.is_local(folder) else 1.0)

@@ -122,7 +122,14 @@ def test_strangers_and_those_that_went_away_do_not_count(port):
   """A scan of ports, and a process that was killed while it waited."""
 
   def disturb():
-    for data in (b'', b'GET / HTTP/1.0\n', b'[]\n', b'{"process": 1}'):
+    for data in (
+      b'',
+      b'GET / HTTP/1.0\n',
+      b'[]\n',
+      b'{"process": 1}',
+      b'[' * 5000 + b'\n',
+      b'{"process": true, "processes": 2}\n',
+    ):
       with contextlib.suppress(OSError):
         with rendezvous.connect('localhost', port, time.monotonic() + 20) as s:
           s.sendall(data)

@@ -125,7 +125,17 @@ def test_a_holder_renews_its_lock(tmp_path, fast):
   lock.release()
 
 
-@pytest.mark.parametrize('content', ['', 'x', '[]', '{"host": 1}'])
+@pytest.mark.parametrize(
+  'content',
+  [
+    '',
+    'x',
+    '[]',
+    '{"host": 1}',
+    '{"host": "a", "process": Infinity}',
+    '[' * 9000,
+  ],
+)
 def test_a_lock_without_a_record_is_stale(tmp_path, content):
   (tmp_path / 'run.lock').write_text(content)
   lock = folder_lock.FolderLock(tmp_path, 'run')

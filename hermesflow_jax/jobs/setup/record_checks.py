@@ -126,7 +126,7 @@ def check_files(
     hashes.append(record_files.file_hashes(source))
   if faults:
     raise ValueError('; '.join(faults))
-  if records:
+  if len(records) == 2:
     report_overlap(*records, console)
   return hashes, [row['path'] for rows in records for row in rows]
 

@@ -100,7 +100,7 @@ class _Reception:
   def _read(self, visitor):
     message = _receive(visitor, 1.0)
     number = message.get('process')
-    if self._numbers[visitor] is not None or not isinstance(number, int):
+    if self._numbers[visitor] is not None or type(number) is not int:
       # The connection has ended, or it comes from something else.
       self._selector.unregister(visitor)
       del self._numbers[visitor]
@@ -200,7 +200,7 @@ def _receive(connection, seconds: float = math.inf) -> dict:
   """Returns a message; {} if it is late, or the connection sent another."""
   data, message = b'', None
   end = time.monotonic() + seconds
-  with contextlib.suppress(OSError, ValueError):
+  with contextlib.suppress(OSError, ValueError, RecursionError):
     while not data.endswith(b'\n') and len(data) < _LONGEST:
       part = connection.recv(1024)
       if not part or time.monotonic() > end:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import contextlib
 import contextvars
 import functools
-import json
 import os
 import pathlib
 
@@ -126,6 +125,7 @@ class _Claim:
     self._group = 'run' if count == 1 else f'share_of_{count}'
     self._lock_name = self._group + (f'_{number}' if count > 1 else '')
     self._lock, self._opening = None, f'{opening} {root}'
+    # Settings before this start: None until it wrote some, b'' without any.
     self._made, self._before, self._had_data = [], None, False
 
   def make(self, makes_way: bool) -> None:
@@ -168,9 +168,9 @@ class _Claim:
     names = folder_contents.names_of_jobs(self.root)
     self._had_data = 'data' in names
     path = self.root / folder_contents.SETTINGS
-    if folder_contents.is_fresh(self.root) and _first_writes(
-      path, self._record.values({})
-    ):
+    fresh = folder_contents.is_fresh(self.root)
+    if fresh and _first_writes(path, self._record.values({})):
+      self._before = b''
       return
     saved, record, replaced = self._record.compare()
     self._before = path.read_bytes()
@@ -179,7 +179,7 @@ class _Claim:
         self._lock.check_free(lock)
     if saved != record:
       with contextlib.suppress(FileNotFoundError):
-        output_files.write_atomically(path, _json_text(record))
+        output_files.write_atomically(path, output_files.json_text(record))
     # An earlier release may have had other settings.
     changes = sorted(
       identities.differences(saved, record, keys=set.intersection)
@@ -233,35 +233,33 @@ class _Claim:
   def _clear(self) -> None:
     """Removes what this start wrote, if that is all."""
     root = self.root
-    if not folder_contents.has_only_start(root) or (
-      folder_contents.other_locks(root, self._lock_name)
+    if (
+      self._before is None
+      or not folder_contents.has_only_start(root)
+      or folder_contents.other_locks(root, self._lock_name)
     ):
       return
-    if self._before is not None:
+    if self._before:
       storage.write(root / folder_contents.SETTINGS, self._before)
       return
-    for name in (folder_contents.SETTINGS, f'{folder_contents.SETTINGS}.tmp'):
+    names = folder_contents.SETTINGS, f'{folder_contents.SETTINGS}.tmp'
+    # The lock is of earlier releases.
+    for name in (*names, 'finish.lock'):
       if storage.is_local(root):
         (root / name).unlink(missing_ok=True)
       else:
         storage.remove(root / name)
     if not self._had_data:
       storage.remove(root / 'data')
-    if storage.is_local(root):
-      (root / 'finish.lock').unlink(missing_ok=True)  # Of earlier releases.
-
-
-def _json_text(record) -> str:
-  return json.dumps(record, indent=1) + '\n'
 
 
 def _first_writes(path, record) -> bool:
   """Writes settings of a new run; False if another process wrote them."""
   if not storage.is_local(path):
-    return storage.create(path, _json_text(record).encode())
+    return storage.create(path, output_files.json_text(record).encode())
   # Without locks of files, another process may rename the temporary file.
   with contextlib.suppress(FileNotFoundError):
-    output_files.write_atomically(path, _json_text(record))
+    output_files.write_atomically(path, output_files.json_text(record))
     return True
   return False
 
