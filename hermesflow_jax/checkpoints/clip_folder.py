@@ -3,14 +3,10 @@
 `python -m conversions.convert clip` writes such a folder.
 """
 
-import hashlib
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip_scores
@@ -126,11 +122,6 @@ def content_hash(path: str) -> str:
   Raises:
     ValueError: see `load`.
   """
-  content = {
-    'arrays': checkpoint.array_hashes(path),
-    'kind': read_record(path).kind,
-    'tokenizer': load_tokenizer(path).text.content,
-  }
-  return hashlib.sha256(
-    json.dumps(content, sort_keys=True).encode()
-  ).hexdigest()
+  return converted_model.content_hash(
+    path, read_record(path).kind, load_tokenizer(path).text.content
+  )

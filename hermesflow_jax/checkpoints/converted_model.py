@@ -168,3 +168,24 @@ def restore_model(path: str, record: ConversionRecord, mesh=None):
   return checkpoint.restore(
     path, abstract, trained_model.leaf_shardings(abstract, mesh), record.part
   )
+
+
+def content_hash(path: str, kind: str, tokenizer: str) -> str:
+  """Returns a SHA-256 over the arrays and the tokenizer of a model, in hex.
+
+  Args:
+    path: checkpoint folder.
+    kind: kind of the model, from its record.
+    tokenizer: tokenizer as JSON.
+
+  Raises:
+    ValueError: see `checkpoint.array_hashes`.
+  """
+  content = {
+    'arrays': checkpoint.array_hashes(path),
+    'kind': kind,
+    'tokenizer': tokenizer,
+  }
+  return hashlib.sha256(
+    json.dumps(content, sort_keys=True).encode()
+  ).hexdigest()

@@ -3,9 +3,6 @@
 `python -m conversions.convert bert|mpnet` writes such a folder.
 """
 
-import hashlib
-import json
-
 import jax
 
 from hermesflow_jax.checkpoints import checkpoint
@@ -92,11 +89,6 @@ def content_hash(path: str) -> str:
   Raises:
     ValueError: see `load`.
   """
-  content = {
-    'arrays': checkpoint.array_hashes(path),
-    'kind': read_record(path).kind,
-    'tokenizer': load_tokenizer(path).text.content,
-  }
-  return hashlib.sha256(
-    json.dumps(content, sort_keys=True).encode()
-  ).hexdigest()
+  return converted_model.content_hash(
+    path, read_record(path).kind, load_tokenizer(path).text.content
+  )

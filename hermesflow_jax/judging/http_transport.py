@@ -42,7 +42,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
   """Refuses redirects, which would carry the key to another host."""
 
   def redirect_request(self, *_):
-    return None
+    """Returns None: urllib then raises HTTPError with the status."""
+    return
 
 
 @dataclasses.dataclass(frozen=True)

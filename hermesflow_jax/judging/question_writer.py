@@ -107,9 +107,12 @@ class QuestionWriter:
     reply = self._ask(WRITE.format(types=', '.join(TYPES), caption=caption))
     rows, damaged = read_rows(reply, name, caption)
     distinct = list({row['question']: row for row in rows}.values())
-    kept = [row for row in distinct if self._is_given_back(row)]
+    confirmed = [row for row in distinct if self._is_given_back(row)]
     return WrittenQuestions(
-      kept, damaged, len(distinct) - len(kept), len(rows) - len(distinct)
+      confirmed,
+      damaged,
+      len(distinct) - len(confirmed),
+      len(rows) - len(distinct),
     )
 
   def _is_given_back(self, row) -> bool:
