@@ -5,9 +5,13 @@ import shutil
 
 import chat_server
 import command_line
+import numpy as np
 import pytest
 
+from hermesflow_jax.data import input_set
 from hermesflow_jax.jobs import judge
+from hermesflow_jax.jobs.setup import judged_images
+from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import terminal
 
 
@@ -111,3 +115,22 @@ def test_the_pairs_of_a_curation_are_judged(whole_curation, tmp_path):
   assert results['rounds'] == []
   assert results['pairs']['']['winners_by_judge'] == 1.0
   assert results['pairs']['']['judge_agrees'] > 0.5
+
+
+@pytest.mark.parametrize('damage', ['cut', 'empty', 'other', 'fewer'])
+def test_damaged_images_of_a_run_are_named(tmp_path, damage):
+  inputs = input_set.Inputs(
+    ids=['a', 'b'],
+    captions=['a ring', 'two rings'],
+    tags=['', ''],
+    questions=[[], []],
+    codes=np.zeros((2, 16), np.int32),
+  )
+  (tmp_path / 'scenes.jsonl').write_text('{"id": "a"}\n{"id": "b"}\n')
+  codes = np.zeros((1 if damage == 'fewer' else 2, 16), np.int32)
+  data = output_files.npz_bytes(codes=codes)
+  data = {'cut': data[:90], 'empty': b'', 'other': b'x'}.get(damage, data)
+  (tmp_path / 'scenes.npz').write_bytes(data)
+  with pytest.raises(ValueError, match='scenes.npz is damaged') as error:
+    judged_images._scenes(tmp_path, 'scenes', inputs)
+  assert '\n' not in str(error.value)

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -140,8 +141,14 @@ def _scenes(folder, name, inputs):
     scenes = [json.loads(line) for line in file]
   if [scene['id'] for scene in scenes] != list(inputs.ids):
     raise output_files.damaged(path, 'its inputs are not those of the run')
-  with np.load(io.BytesIO((folder / f'{name}.npz').read_bytes())) as arrays:
-    codes = arrays['codes']
+  file = folder / f'{name}.npz'
+  try:
+    with np.load(io.BytesIO(file.read_bytes())) as arrays:
+      codes = arrays['codes']
+  except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    raise output_files.damaged(file, error) from error
+  if len(codes) != len(scenes):
+    raise output_files.damaged(file, 'it has other images than the run')
   facts = [
     {key: scene[key] for key in _OF_SCENES if key in scene} for scene in scenes
   ]
