@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import pathlib
+import typing
 
+from hermesflow_jax.data import input_faults
 from hermesflow_jax.data.sources import stored_image
+from hermesflow_jax.runtime import settings
 
 # Tokens of a reply at most, as in the evaluation of Show-o.
 MAX_TOKENS = 100
@@ -87,16 +90,19 @@ class BenchmarkFiles:
   """Where the user has a benchmark, and how to ask.
 
   Attributes:
-    path: folder or file of the benchmark, in a form that its `read` documents.
+    path: folder or file of the benchmark, in a form that its `read` documents;
+      '' for none.
     images: folder of the images; '' where `path` has them.
     suffix: text after each question; None for the one of the benchmark.
     on_error: 'raise' names all faults, 'skip' leaves rows with faults out.
   """
 
-  path: str
-  images: str = ''
+  path: str = settings.path_of_content('benchmarks', default='')
+  images: str = settings.path_of_content('benchmarks', default='')
   suffix: str | None = None
-  on_error: str = 'raise'
+  on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
+    'raise'
+  )
 
 
 @dataclasses.dataclass(frozen=True)

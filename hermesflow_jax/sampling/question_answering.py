@@ -131,6 +131,26 @@ class QuestionAnswerer:
     )
     return [list(itertools.islice(answers, count)) for count in counts]
 
+  def reply(
+    self, codes: np.ndarray, prompts: Sequence[Sequence[str]]
+  ) -> list[list[str]]:
+    """Writes greedy replies to prompts about N images.
+
+    Args:
+      codes: int[N, I], image codes, or images that the reader reads.
+      prompts: N lists with the prompts about each image.
+
+    Returns:
+      N lists with a reply per prompt.
+    """
+    counts = [len(texts) for texts in prompts]
+    if not sum(counts):
+      return [[] for _ in prompts]
+    records = [{'question': text} for text in itertools.chain(*prompts)]
+    plain = dataclasses.replace(self, config=AnswerConfig())
+    replies = iter(plain._free_replies(plain._rows(codes, records, counts)))
+    return [list(itertools.islice(replies, count)) for count in counts]
+
   def probabilities(
     self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
   ) -> list[list[dict[str, float]]]:
