@@ -7,7 +7,7 @@ import importlib
 from hermesflow_jax.benchmarks import protocol
 
 # Module and class of each benchmark; a module is imported when it is needed.
-BENCHMARKS = {'pope': ('pope', 'Pope')}
+BENCHMARKS = {'mme': ('mme', 'Mme'), 'pope': ('pope', 'Pope')}
 
 # Settings of where the user has each benchmark, a field for each.
 Sources = dataclasses.make_dataclass(

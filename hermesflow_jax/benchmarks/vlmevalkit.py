@@ -17,6 +17,7 @@ import io
 import pathlib
 import re
 
+from hermesflow_jax.data.sources import byte_ranges
 from hermesflow_jax.data.sources import stored_image
 from hermesflow_jax.runtime import storage
 
@@ -121,10 +122,8 @@ class Table:
     return path
 
   def _decode(self, start, length) -> bytes:
-    with storage.open_bytes(self.path) as file:
-      file.seek(start)
-      text = file.read(length).decode()
-    (cells,) = _reader([text])
+    text = byte_ranges.read(self.path, start, length).decode()
+    (cells,) = _reader(io.StringIO(text, newline=''))
     cell = dict(zip(self.columns, cells, strict=True))['image']
     try:
       return base64.b64decode(cell, validate=False)
@@ -197,7 +196,7 @@ def _records(path) -> Iterator[tuple[int, int, list[str]]]:
 
   start = 0
   try:
-    with storage.open_bytes(path) as file:
+    with byte_ranges.opened(path) as file:
       for cells in _reader(lines(file)):
         if cells:
           yield start, position - start, cells
