@@ -1,5 +1,6 @@
 """Reads the JSON files of benchmarks, with one line for a fault."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 import pathlib
 
@@ -57,16 +58,37 @@ def read_object(path: pathlib.PurePath, key: str, kind: type) -> dict:
   return value
 
 
+def read_lines(path: pathlib.PurePath) -> Iterator[tuple[str, object]]:
+  """Yields (place, value) of each record; a damaged one is a ValueError.
+
+  Args:
+    path: file of JSON lines or a JSON list, a `storage.path`.
+
+  Raises:
+    ValueError: the file cannot be read, or has no record.
+  """
+  data = byte_ranges.read(path, 0, byte_ranges.size(path))
+  try:
+    text = data.decode('utf-8-sig')
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{path} must be UTF-8: {error}') from error
+  if not text.strip():
+    raise ValueError(f'{path} must have records, got none')
+  yield from strict_json.records(text)
+
+
 def check_fields(value: object, fields: Mapping[str, type]) -> None:
   """Checks that a record has fields of these types.
 
   Args:
-    value: a record.
+    value: a record; a ValueError is raised.
     fields: type by name.
 
   Raises:
     ValueError: names the first field that is missing or of another type.
   """
+  if isinstance(value, ValueError):
+    raise value
   if not isinstance(value, dict):
     raise ValueError(f'it must be an object, got {type(value).__name__}')
   for name, kind in fields.items():

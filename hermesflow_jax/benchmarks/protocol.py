@@ -52,6 +52,8 @@ class DrawingPrompt:
     questions: questions that a judge answers about each image: mappings with
       `id`, `question`, `choices` and `answer`, and what scoring needs.
     reference: what scoring needs; JSON values.
+    grid: path of a grid of the images, two a row, where the official scorer
+      reads that; '' for none.
   """
 
   id: str
@@ -59,6 +61,7 @@ class DrawingPrompt:
   files: tuple[str, ...]
   questions: tuple[Mapping[str, object], ...] = ()
   reference: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  grid: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,13 +133,11 @@ class UnderstandingBenchmark(abc.ABC):
     name: name in configs and files, e.g. 'pope'.
     title: name for readers, e.g. 'POPE'.
     protocol: one sentence: prompt, parser, score.
-    published: rows of the paper's table, (model, headline, source) each.
   """
 
   name: str
   title: str
   protocol: str
-  published: tuple[tuple[str, float, str], ...] = ()
 
   @abc.abstractmethod
   def read(self, files: BenchmarkFiles) -> BenchmarkRows:
@@ -174,13 +175,11 @@ class DrawingBenchmark(abc.ABC):
     name: name in configs and files, e.g. 'geneval'.
     title: name for readers, e.g. 'GenEval'.
     protocol: one sentence: images per prompt, judge, score.
-    published: rows of the paper's table, (model, headline, source) each.
   """
 
   name: str
   title: str
   protocol: str
-  published: tuple[tuple[str, float, str], ...] = ()
 
   @abc.abstractmethod
   def read(self, files: BenchmarkFiles) -> BenchmarkRows:

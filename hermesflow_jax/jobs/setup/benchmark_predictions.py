@@ -132,6 +132,13 @@ class Predictor:
     for (row, file), image in zip(owners, pixels, strict=True):
       facts = {'prompt': row.prompt, 'seed': self.seed}
       image_writer.save_png(folder / 'images' / file, image, facts)
+    for row, images in zip(
+      rows, pixels.reshape(len(rows), count, *pixels.shape[1:]), strict=True
+    ):
+      if row.grid:
+        image_writer.save_png(
+          folder / 'images' / row.grid, _grid(images), {'prompt': row.prompt}
+        )
     questions = [[dict(q) for q in row.questions] for row, _ in owners]
     answers = [[]] * len(owners)
     if any(questions):
@@ -150,6 +157,14 @@ class Predictor:
         }
       )
     return records
+
+
+def _grid(images: np.ndarray) -> np.ndarray:
+  """Returns images uint8[N, H, W, 3] as a grid with two a row."""
+  rows = [
+    np.concatenate(images[i : i + 2], 1) for i in range(0, len(images), 2)
+  ]
+  return np.concatenate(rows, 0)
 
 
 def read_replies(folder: pathlib.PurePath) -> dict[str, str]:
@@ -198,8 +213,9 @@ def _is_complete(part, rows: Sequence, folder) -> bool:
   """Returns whether a batch is in its file, and its drawings exist."""
   if isinstance(rows[0], protocol.ImageQuestion):
     return job_start.has_rows(part, len(rows), _has_replies)
-  files = [file for row in rows for file in row.files]
-  if not job_start.has_rows(part, len(files), _has_answers):
+  drawings = [file for row in rows for file in row.files]
+  files = drawings + [row.grid for row in rows if row.grid]
+  if not job_start.has_rows(part, len(drawings), _has_answers):
     return False
   images = storage.path(folder) / 'images'
   return all(image_writer.is_complete(images / file) for file in files)

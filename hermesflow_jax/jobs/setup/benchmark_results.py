@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 from hermesflow_jax.benchmarks import protocol
+from hermesflow_jax.benchmarks import published
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import benchmark_predictions
 from hermesflow_jax.jobs.setup import benchmark_sets
@@ -41,7 +42,7 @@ def of_benchmark(
     'notes': list(entry.notes),
     'published': [
       {'model': model, 'headline': number, 'source': source}
-      for model, number, source in benchmark.published
+      for model, number, source in published.rows(benchmark.name)
     ],
     'models': {
       name: [_record(s, b, name) for s, b in zip(own, base, strict=True)]
