@@ -8,6 +8,12 @@ r"""Public benchmarks of understanding and generation, by one command.
 compares the second model with the first, row by row. All predictions stay in
 the run folder, also in the forms that official scorers read. The page
 docs/evaluation.md says where the files of each benchmark come from.
+
+  python main.py --config=configs/evaluate.py:import \
+    --config.run=runs/evaluate --config.benchmark=geneval \
+    --config.model=pair_dpo --config.results=geneval_results.jsonl
+
+adds what an official scorer wrote about the images of that run.
 """
 
 import dataclasses
@@ -19,7 +25,15 @@ from hermesflow_jax.benchmarks import registry
 
 
 def get_config(variant='shapes'):
-  """Returns settings for `hermesflow_jax.jobs.evaluate`."""
+  """Returns settings for `jobs.evaluate`, or `jobs.evaluate_import`."""
+  if variant == 'import':
+    config = ml_collections.ConfigDict()
+    config.job = 'evaluate_import'
+    config.run = 'runs/evaluate'  # A finished run of this job.
+    config.benchmark = ''
+    config.model = ''  # Its name in the results.
+    config.results = ''  # What the official scorer wrote.
+    return config
   main_config = pair_dpo.get_config(variant)
   config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))
   config.job = 'evaluate'

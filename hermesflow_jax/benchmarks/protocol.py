@@ -100,8 +100,8 @@ class BenchmarkFiles:
     on_error: 'raise' names all faults, 'skip' leaves rows with faults out.
   """
 
-  path: str = settings.path_of_content('benchmarks', default='')
-  images: str = settings.path_of_content('benchmarks', default='')
+  path: str = settings.path_of_content('benchmark_files', default='')
+  images: str = settings.path_of_content('benchmark_files', default='')
   suffix: str | None = None
   on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
     'raise'

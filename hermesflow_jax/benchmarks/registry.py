@@ -7,7 +7,18 @@ import importlib
 from hermesflow_jax.benchmarks import protocol
 
 # Module and class of each benchmark; a module is imported when it is needed.
-BENCHMARKS = {'mme': ('mme', 'Mme'), 'pope': ('pope', 'Pope')}
+BENCHMARKS = {
+  'pope': ('pope', 'Pope'),
+  'mme': ('mme', 'Mme'),
+  'flickr30k': ('flickr30k', 'Flickr30k'),
+  'vqav2': ('vqav2', 'VqaV2'),
+  'gqa': ('gqa', 'Gqa'),
+  'mmmu': ('mmmu', 'Mmmu'),
+  'geneval': ('geneval', 'GenEval'),
+  'geneval2': ('geneval2', 'GenEval2'),
+  'dpg': ('dpg', 'DpgBench'),
+  'tifa': ('tifa', 'Tifa'),
+}
 
 # Settings of where the user has each benchmark, a field for each.
 Sources = dataclasses.make_dataclass(

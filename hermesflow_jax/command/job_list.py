@@ -20,6 +20,7 @@ JOBS = {
   'questions': 'jobs.questions',
   'fine_tune': 'jobs.fine_tune',
   'evaluate': 'jobs.evaluate',
+  'evaluate_import': 'jobs.evaluate_import',
 }
 
 

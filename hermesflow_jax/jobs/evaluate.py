@@ -112,13 +112,15 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     'results.json',
-    _is_complete,
+    is_complete,
     contents={
       **evaluated_models.tokenizer_hashes_of(models),
       **job_judging.content_hashes(models[0].config),
     },
     base=hashes,
-    benchmarks={entry.benchmark.name: entry.content_hash() for entry in sets},
+    benchmark_files={
+      entry.benchmark.name: entry.content_hash() for entry in sets
+    },
     pixels=image_reader.VERSION,
   )
   if results is not None:
@@ -210,8 +212,12 @@ def _write_results(models, sets, judges, root, console) -> dict:
   return results
 
 
-def _is_complete(results) -> bool:
-  """Returns whether results have the values that the summary shows."""
+def is_complete(results: dict) -> bool:
+  """Returns whether results have the values that the summary shows.
+
+  Args:
+    results: content of `results.json`.
+  """
   benchmarks = results.get('benchmarks')
   return isinstance(benchmarks, dict) and all(
     isinstance(entry, dict) and isinstance(entry.get('models'), dict)

@@ -12,7 +12,11 @@ from hermesflow_jax.benchmarks import published
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import benchmark_predictions
 from hermesflow_jax.jobs.setup import benchmark_sets
+from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.runtime import output_files
+
+_IMPORTED = 'imported.json'
 
 
 def of_benchmark(
@@ -31,7 +35,7 @@ def of_benchmark(
   """
   benchmark = entry.benchmark
   scores = {name: _score(entry, folder) for name, folder in folders.items()}
-  base = next(iter(scores.values()))
+  base = {s.rule: s for s in next(iter(scores.values()))}
   return {
     'title': benchmark.title,
     'protocol': benchmark.protocol,
@@ -45,7 +49,7 @@ def of_benchmark(
       for model, number, source in published.rows(benchmark.name)
     ],
     'models': {
-      name: [_record(s, b, name) for s, b in zip(own, base, strict=True)]
+      name: [_record(s, base.get(s.rule)) for s in own]
       for name, own in scores.items()
     },
   }
@@ -71,15 +75,35 @@ def write_official_files(
     output_files.write_atomically(folder / name, text)
 
 
+def write_imported(
+  folder: pathlib.PurePath, scores: Sequence[protocol.Scores]
+) -> None:
+  """Writes scores of an official scorer beside the predictions.
+
+  Args:
+    folder: folder of the predictions of a model.
+    scores: scores; they come before those of this run.
+  """
+  values = [dataclasses.asdict(s) for s in scores]
+  job_results.write_json(folder / _IMPORTED, {'scores': values})
+
+
 def _score(entry, folder) -> list[protocol.Scores]:
   if entry.asks:
     replies = benchmark_predictions.read_replies(folder)
     return entry.benchmark.score(entry.rows, replies)
   answers = benchmark_predictions.read_answers(folder)
-  return entry.benchmark.score(entry.rows, answers)
+  imported = job_start.read_results(folder / _IMPORTED) or {'scores': []}
+  return [
+    *(
+      protocol.Scores(**{**value, 'notes': tuple(value['notes'])})
+      for value in imported['scores']
+    ),
+    *entry.benchmark.score(entry.rows, answers),
+  ]
 
 
-def _record(scores, base, name) -> dict:
+def _record(scores, base) -> dict:
   """Returns the scores of a model as JSON types, beside those of the base."""
   record = {
     field.name: getattr(scores, field.name)
@@ -87,7 +111,7 @@ def _record(scores, base, name) -> dict:
     if field.name != 'rows'
   }
   record['notes'] = list(scores.notes)
-  if scores is not base:
+  if base is not None and scores is not base:
     record['change'] = paired_change(base.rows, scores.rows)
   return record
 
@@ -120,21 +144,19 @@ def summary_text(results: Mapping[str, Mapping]) -> str:
   Args:
     results: results of `of_benchmark` by name of the benchmark.
   """
+  names = list(dict.fromkeys(n for r in results.values() for n in r['models']))
   lines: list[Sequence[str]] = []
   for result in results.values():
-    rules = next(iter(result['models'].values()))
-    for number, scores in enumerate(rules):
-      cells = [
-        f'{result["title"]} ({scores["rule"]}, {scores["unit"]})'
-        if scores['unit']
-        else f'{result["title"]} ({scores["rule"]})'
-      ]
-      for model in result['models'].values():
-        cells.append(f'{model[number]["headline"]:.2f}')
+    models = result['models']
+    units = {s['rule']: s['unit'] for own in models.values() for s in own}
+    for rule, unit in units.items():
+      cells = [f'{result["title"]} ({rule}{f", {unit}" if unit else ""})']
+      for name in names:
+        own = [s for s in models.get(name, ()) if s['rule'] == rule]
+        cells.append(_number(own[0]['headline']) if own else '-')
       lines.append(cells)
   if not lines:
     return ''
-  names = list(next(iter(results.values()))['models'])
   table = [['benchmark', *names], *lines]
   widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
   return '\n'.join(
@@ -146,3 +168,8 @@ def summary_text(results: Mapping[str, Mapping]) -> str:
     ).rstrip()
     for row in table
   )
+
+
+def _number(value: float) -> str:
+  """Returns a headline with as many decimals as papers print."""
+  return f'{value:.3f}' if abs(value) < 1 else f'{value:.2f}'
