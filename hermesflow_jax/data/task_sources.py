@@ -140,7 +140,7 @@ def content_hashes(tasks: Mapping[str, Sequence]) -> dict[str, str]:
 
 def _text_hash(item):
   path = storage.path(item.annotations)
-  if path.is_file():
+  if storage.is_file(path):
     return byte_ranges.sha256(path)
   texts = text_rows.Texts(item.annotations, item.field)
   total = hashlib.sha256()

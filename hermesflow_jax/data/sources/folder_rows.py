@@ -156,11 +156,11 @@ def open_folder(folder: pathlib.PurePath) -> rows.Rows:
     ValueError: the folder has no image, no metadata file and no text file.
   """
   for name in METADATA:
-    if (folder / name).is_file():
+    if storage.is_file(folder / name):
       return MetadataRows(open_table(folder / name), folder)
   parts = [
     name for name in storage.list_names(folder) for file in METADATA
-    if (folder / name / file).is_file()
+    if storage.is_file(folder / name / file)
   ]  # fmt: skip
   if parts:
     raise ValueError(

@@ -138,7 +138,7 @@ class Texts(Sequence):
 def _open(path: str) -> rows.Rows:
   """Returns the rows of a source of texts."""
   where = storage.path(path)
-  if where.is_dir():
+  if storage.is_folder(where):
     _, others = image_listing.list_folder(where)
     names = [name for name in others if name.lower().endswith('.txt')]
     if not names:

@@ -32,8 +32,8 @@ def is_dataset(name: str) -> bool:
   if name.startswith(PREFIX):
     return True
   path = storage.path(name.partition('@')[0])
-  return (path / 'dataset_info.json').is_file() and (
-    (path / 'features.json').is_file()
+  return storage.is_file(path / 'dataset_info.json') and (
+    storage.is_file(path / 'features.json')
   )
 
 

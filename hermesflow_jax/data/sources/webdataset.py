@@ -10,10 +10,8 @@ import array
 import bisect
 from collections.abc import Sequence
 import functools
-import glob
 import itertools
 import pathlib
-import re
 
 from hermesflow_jax.data.sources import byte_ranges
 from hermesflow_jax.data.sources import folder_rows
@@ -28,75 +26,8 @@ from hermesflow_jax.runtime import strict_json
 _IMAGES = ('png', 'jpg', 'jpeg', 'webp')
 _TEXTS = ('txt', 'text', 'caption', 'cap')
 _JSON = ('json',)
-# Part of a file name that counts up, or names alternatives.
-_BRACES = re.compile(r'\{([^{}]*)\}')
-_RANGE = re.compile(r'(\d+)\.\.(\d+)')
-_MOST_SHARDS = 1_000_000
 # Fields of the JSON file that a record keeps.
 _KEPT = ('prompt', 'questions', 'conversations')
-
-
-def is_pattern(name: str) -> bool:
-  """Returns whether a setting names tar shards by their suffix."""
-  return bool(re.search(r'\.tar(\.\w+)?$|\.t[gbx]z2?$', name.lower()))
-
-
-def shards(pattern: str) -> list[pathlib.PurePath]:
-  """Returns the shards that a pattern names, in order.
-
-  Args:
-    pattern: e.g. 'shards/{000..010}.tar', 'shards/*.tar', 'a.tar', or a folder.
-
-  Raises:
-    ValueError: shards are missing; the first ten are named.
-  """
-  names = _expanded(pattern)
-  paths, missing = [], []
-  for name in names:
-    path = storage.path(name)
-    if storage.is_local(path) and path.is_dir():
-      matches = sorted(path.glob('*.tar'))
-    elif any(sign in name for sign in '*?['):
-      local = storage.is_local(path)
-      matches = sorted(glob.glob(str(path))) if local else storage.glob(name)
-    else:
-      matches = [path] if path.is_file() else []
-    if not matches:
-      missing.append(name)
-    paths += map(storage.path, matches)
-  if missing:
-    more = f' and {len(missing) - 10} more' if len(missing) > 10 else ''
-    raise ValueError(
-      'annotations must name existing tar shards, got none for '
-      f'{", ".join(missing[:10])}{more}; check the numbers of {pattern}'
-    )
-  return paths
-
-
-def _expanded(pattern) -> list[str]:
-  """Returns the names that braces stand for, as in a shell."""
-  parts, count = [], 1
-  for index, text in enumerate(_BRACES.split(pattern)):
-    options = [text] if index % 2 == 0 else _options(text)
-    count *= len(options)
-    if count > _MOST_SHARDS:
-      raise ValueError(
-        f'annotations must name at most {_MOST_SHARDS} shards, got {pattern}'
-      )
-    parts.append(options)
-  return [''.join(choice) for choice in itertools.product(*parts)]
-
-
-def _options(text) -> Sequence[str]:
-  match = _RANGE.fullmatch(text)
-  if not match:
-    return text.split(',')
-  first, last = int(match[1]), int(match[2])
-  if last - first > _MOST_SHARDS:
-    raise ValueError(
-      f'annotations must name at most {_MOST_SHARDS} shards, got {{{text}}}'
-    )
-  return [f'{n:0{len(match[1])}}' for n in range(first, last + 1)]
 
 
 class WebdatasetRows(rows.Rows):
