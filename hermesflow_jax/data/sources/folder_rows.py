@@ -10,10 +10,10 @@ import pathlib
 
 from hermesflow_jax.data import image_listing
 from hermesflow_jax.data.sources import byte_ranges
+from hermesflow_jax.data.sources import csv_rows
 from hermesflow_jax.data.sources import json_rows
 from hermesflow_jax.data.sources import record_names
 from hermesflow_jax.data.sources import rows
-from hermesflow_jax.data.sources import tables
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import user_text
 
@@ -188,7 +188,7 @@ def open_table(path: pathlib.PurePath) -> rows.Rows:
     ValueError: the file cannot be read.
   """
   if path.suffix.lower() in ('.csv', '.tsv'):
-    return tables.CsvRows(path)
+    return csv_rows.CsvRows(path)
   return json_rows.index_file(path)
 
 

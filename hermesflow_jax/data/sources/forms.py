@@ -4,6 +4,7 @@ import itertools
 
 from hermesflow_jax.data import image_listing
 from hermesflow_jax.data.sources import coco_captions
+from hermesflow_jax.data.sources import csv_rows
 from hermesflow_jax.data.sources import folder_rows
 from hermesflow_jax.data.sources import journeydb
 from hermesflow_jax.data.sources import json_rows
@@ -118,7 +119,7 @@ def _open_annotations(annotations, form, choice) -> rows.Rows:
       )
     return folder_rows.open_folder(path)
   if path.suffix.lower() in ('.csv', '.tsv'):
-    return folder_rows.MetadataRows(tables.CsvRows(path), path.parent)
+    return folder_rows.MetadataRows(csv_rows.CsvRows(path), path.parent)
   if form == 'coco' or (
     form == AUTO and storage.is_file(path) and coco_captions.is_file(path)
   ):
