@@ -15,8 +15,6 @@ from hermesflow_jax.runtime import text_files
 from hermesflow_jax.runtime import user_text
 
 _BOM = b'\xef\xbb\xbf'
-# First bytes that are checked.
-_HEAD = 2**20
 
 
 class CsvRows(rows.Rows):
@@ -36,7 +34,7 @@ class CsvRows(rows.Rows):
     self._starts, self._lengths = array.array('Q'), array.array('Q')
     self._lines = array.array('Q')
     with byte_ranges.opened(path) as file:
-      _check_text(path, file)
+      text_files.check_beginning(path, file)
       for start, length, line in self._ranges(file):
         self._starts.append(start)
         self._lengths.append(length)
@@ -144,12 +142,3 @@ class _Lines:
     """Lets the lines behind the first of `taken` be read again."""
     self._again.extendleft(reversed(self.taken[1:]))
     del self.taken[1:]
-
-
-def _check_text(path, file) -> None:
-  """Raises ValueError if a file is no UTF-8 text; begins it again."""
-  head = file.read(_HEAD)
-  if file.read(1):
-    head = head[: max(head.rfind(b'\n'), head.rfind(b'\r')) + 1]
-  text_files.check(path, head.replace(b'\r', b'\n'))
-  file.seek(0)
