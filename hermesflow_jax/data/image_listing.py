@@ -66,6 +66,22 @@ def list_folder(folder: pathlib.PurePath) -> tuple[list[str], list[str]]:
   return images, others
 
 
+def linked_folders(folder: pathlib.PurePath) -> list[str]:
+  """Returns the links to folders below a local folder, which are not read.
+
+  Args:
+    folder: the folder, a `storage.path`; [] for a folder of a bucket.
+  """
+  if not storage.is_local(folder):
+    return []
+  return sorted(
+    os.path.relpath(os.path.join(root, name), folder)
+    for root, names, _ in os.walk(folder)
+    for name in filter(_visible, names)
+    if os.path.islink(os.path.join(root, name))
+  )
+
+
 def _list_local(name: str) -> tuple[list[str], list[str]]:
   """Returns (images, other files) of a local name."""
   name = os.path.expanduser(name)

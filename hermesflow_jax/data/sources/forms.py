@@ -59,7 +59,9 @@ def open_rows(
   if form == 'tfds':
     return tfds_rows.TfdsRows(annotations, images, renamed, choice)
   if form == 'webdataset':
-    records = webdataset.WebdatasetRows(shard_names.shards(annotations))
+    records = webdataset.WebdatasetRows(
+      shard_names.shards(annotations), shard_names.compressed(annotations)
+    )
   else:
     records = _open_annotations(annotations, form, choice)
   if 'caption' not in renamed and isinstance(records, folder_rows.MetadataRows):
@@ -100,7 +102,8 @@ def _form_of_path(annotations) -> str:
     return 'webdataset'
   path = storage.path(annotations)
   if storage.is_folder(path):
-    shards = any(name.endswith('.tar') for name in storage.list_names(path))
+    names = storage.list_names(path)
+    shards = any(name.lower().endswith('.tar') for name in names)
     if shards and not image_listing.list_folder(path)[0]:
       return 'webdataset'
     return 'imagefolder'

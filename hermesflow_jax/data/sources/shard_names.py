@@ -8,6 +8,7 @@ import re
 
 from hermesflow_jax.runtime import storage
 
+_SUFFIX = re.compile(r'\.tar(\.\w+)?$|\.t[gbx]z2?$')
 # Ranges count in braces: first, last, step.
 _RANGE = re.compile(r'(\d+)\.\.(\d+)(?:\.\.(\d+))?')
 _WILD = re.compile(r'[*?[]')
@@ -18,7 +19,7 @@ _MOST_LEVELS = 10
 
 def is_pattern(name: str) -> bool:
   """Returns whether a setting names tar shards by their suffix."""
-  return bool(re.search(r'\.tar(\.\w+)?$|\.t[gbx]z2?$', name.lower()))
+  return bool(_SUFFIX.search(name.lower()))
 
 
 def shards(pattern: str) -> list[pathlib.PurePath]:
@@ -50,6 +51,26 @@ def shards(pattern: str) -> list[pathlib.PurePath]:
   return paths
 
 
+def compressed(folder: str) -> list[str]:
+  """Returns the compressed shards of a local folder that nobody unpacked.
+
+  Args:
+    folder: the folder; [] for another name.
+  """
+  path = storage.path(folder)
+  if not (storage.is_local(path) and storage.is_folder(path)):
+    return []
+  names = sorted(storage.list_names(path))
+  unpacked = {name.lower().removesuffix('.tar') for name in names}
+  return [
+    name
+    for name in names
+    if is_pattern(name)
+    and not name.lower().endswith('.tar')
+    and _SUFFIX.sub('', name.lower()) not in unpacked
+  ]
+
+
 def _matches(name) -> Sequence:
   """Returns the shards of a name without braces."""
   path = storage.path(name)
@@ -58,7 +79,8 @@ def _matches(name) -> Sequence:
       return storage.glob(name)
     return [path] if storage.is_file(path) else []
   if storage.is_folder(path):
-    return sorted(path.glob('*.tar'))
+    names = sorted(storage.list_names(path))
+    return [path / name for name in names if name.lower().endswith('.tar')]
   if storage.is_file(path):
     return [path]
   return sorted(glob.glob(str(path))) if _WILD.search(name) else []

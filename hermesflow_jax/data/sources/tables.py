@@ -17,6 +17,7 @@ class RenamedRows(rows.Rows):
     self.form, self.folder = inner.form, inner.folder
     self.has_repeated_ids = inner.has_repeated_ids
     self.orphans, self.orphan_files = inner.orphans, inner.orphan_files
+    self.unread, self.unread_files = inner.unread, inner.unread_files
     self.unowned = inner.unowned
 
   def __len__(self):

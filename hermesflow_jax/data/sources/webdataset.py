@@ -28,6 +28,8 @@ _TEXTS = ('txt', 'text', 'caption', 'cap')
 _JSON = ('json',)
 # Fields of the JSON file that a record keeps.
 _KEPT = ('prompt', 'questions', 'conversations')
+# Files of no record that a message names.
+_NAMED = 3
 
 
 class WebdatasetRows(rows.Rows):
@@ -35,6 +37,7 @@ class WebdatasetRows(rows.Rows):
 
   Args:
     paths: shards.
+    unread: names beside the shards that are passed over.
 
   Raises:
     ValueError: a shard cannot be read; all such shards are named.
@@ -42,8 +45,11 @@ class WebdatasetRows(rows.Rows):
 
   form = 'webdataset'
 
-  def __init__(self, paths: Sequence[pathlib.PurePath]):
+  def __init__(
+    self, paths: Sequence[pathlib.PurePath], unread: Sequence[str] = ()
+  ):
     self._paths = list(paths)
+    self.unread, self.unread_files = len(unread), list(unread[:_NAMED])
     # First record of each shard.
     self._firsts = array.array('Q')
     self._keys = []
@@ -67,10 +73,23 @@ class WebdatasetRows(rows.Rows):
     for key, files in itertools.groupby(
       tar_members.members(path), lambda member: _split(member.name)[0]
     ):
+      files = list(files)
+      # Of files with one name the last counts, as in tar.
       by_suffix = {_split(file.name)[1]: file for file in files}
       chosen = [
         next((by_suffix[s] for s in suffixes if s in by_suffix), None)
         for suffixes in (_IMAGES, _TEXTS, _JSON)
+      ]
+      names = [file.name for file in files]
+      if any(chosen):
+        suffixes = [_split(name)[1] for name in names]
+        names = [
+          name for n, name in enumerate(names) if suffixes[n] in suffixes[:n]
+        ]
+      self.unread += len(names)
+      self.unread_files += [
+        f'{path.name}/{name}'
+        for name in names[: _NAMED - len(self.unread_files)]
       ]
       if not any(chosen):
         continue

@@ -166,6 +166,23 @@ def test_questions_of_journeydb_with_faults_are_dropped_alone(tmp_path):
   assert [len(r['questions']) for r in rest] == [1, 2]
 
 
+def test_caption_files_may_have_capital_suffixes(tmp_path):
+  data_forms.images(tmp_path, ['a.png', 'b.JPG', 'c.png', 'sub/d.png'])
+  for name in ('a.TXT', 'b.txt', 'b.TXT', 'sub/d.Txt', 'lost.TXT', 'no.txt'):
+    (tmp_path / name).write_text(name)
+  lines, source = [], record_files.Source(str(tmp_path))
+  captions = [
+    r['caption'] for r in opened(source, lines.append, on_error='skip')
+  ]
+  assert sorted(captions) == ['a.TXT', 'sub/d.Txt']
+  assert 'left out: 2, e.g. lost.TXT' in lines[0]
+  assert '2 of 4 left out' in lines[1]
+  assert lines[2:] == [
+    '  b.JPG: there must be a single caption file, got b.TXT, b.txt',
+    f'  c.png: there is no caption file {tmp_path}/c.txt',
+  ]
+
+
 @pytest.mark.parametrize(
   'name, data, message',
   [
