@@ -62,6 +62,8 @@ setuptools.setup(
     # Its v1 interface may change.
     'orbax-checkpoint>=0.12.8,<0.13',
     'pillow>=11',
+    # Parquet files of benchmarks; tensorflow-datasets needs it, too.
+    'pyarrow>=18',
     # The first with reads that do not map the file.
     'safetensors>=0.8',
     'scipy>=1.14',

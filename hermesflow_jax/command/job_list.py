@@ -19,6 +19,8 @@ JOBS = {
   'judge': 'jobs.judge',
   'questions': 'jobs.questions',
   'fine_tune': 'jobs.fine_tune',
+  'evaluate': 'jobs.evaluate',
+  'evaluate_import': 'jobs.evaluate_import',
 }
 
 
