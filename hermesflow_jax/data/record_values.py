@@ -23,7 +23,7 @@ _KEPT = (
 # Digits of an id, as in `record_names.NAME`.
 _MOST_DIGITS = 128
 # Characters of the longest text of a record, which a tokenizer reads at once.
-_MOST_CHARACTERS = 2**20
+MOST_CHARACTERS = 2**20
 
 
 def iterate_values(path: str) -> Iterable[tuple[str, object]]:
@@ -116,9 +116,9 @@ def get_text(row: dict, key: str) -> str:
   value = row.get(key)
   if not isinstance(value, str) or not value.strip():
     raise ValueError(f'{key} must be text, got {user_text.quote(value)}')
-  if len(value) > _MOST_CHARACTERS:
+  if len(value) > MOST_CHARACTERS:
     raise ValueError(
-      f'{key} must have at most {_MOST_CHARACTERS} characters, got {len(value)}'
+      f'{key} must have at most {MOST_CHARACTERS} characters, got {len(value)}'
     )
   user_text.check(key, value)
   return value

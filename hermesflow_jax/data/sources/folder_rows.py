@@ -195,7 +195,7 @@ def open_folder(folder: pathlib.PurePath) -> rows.Rows:
       f'{METADATA[0]} with "file_name" and "text"'
     )
   records = TextFileRows(folder, names, texts)
-  linked = image_listing.linked_folders(folder)
+  linked = image_listing.unread_links(folder)
   records.unread, records.unread_files = len(linked), linked[:_NAMED]
   return records
 

@@ -245,6 +245,7 @@ def _open(path: str, say) -> rows.Rows:
     if not names:
       raise ValueError(f'{path} must have .txt files, got none')
     passed = sorted({*images, *others}.difference(names))
+    passed += image_listing.unread_links(where)
     if passed:
       say(
         f'{path}: files that are no .txt are left out: {len(passed)}, e.g. '

@@ -134,6 +134,23 @@ def test_text_alone_is_left_out_or_kept_for_rows_of_text(tmp_path):
   assert every[1]['turns'][0] == ('Describe it.', data_forms.CAPTIONS[1])
 
 
+@pytest.mark.parametrize(
+  'text, fault',
+  [
+    ('a \ud83d?', r'conversations\[2\] must be Unicode text, got .* half a ch'),
+    ('a' * (2**20 + 1), r'conversations\[2\] must have at most 1048576 charac'),
+  ],
+)
+def test_turns_that_no_tokenizer_can_read_are_faults(tmp_path, text, fault):
+  source = data_forms.llava(tmp_path)
+  rows = [data_forms.llava_record(n) for n in range(3)]
+  rows[1]['conversations'][2]['value'] = text
+  (tmp_path / 'mix.json').write_text(json.dumps(rows))
+  with pytest.raises(ValueError, match=f'record 2 .*{fault}'):
+    opened(source)
+  assert len(opened(source, on_error='skip')) == 2
+
+
 def test_ids_that_llava_repeats_are_numbered(tmp_path):
   source = data_forms.llava(tmp_path)
   rows = [data_forms.llava_record(n, id='a/b') for n in range(3)]

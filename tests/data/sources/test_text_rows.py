@@ -122,9 +122,10 @@ def test_empty_texts_and_other_files_are_counted(tmp_path):
   for name, text in (('a', 'x'), ('b', ''), ('c', ' \n')):
     (tmp_path / f'{name}.txt').write_text(text)
   (tmp_path / 'd.md').write_text('x')
+  (tmp_path / 'e.txt').symlink_to('none.txt')
   assert texts(tmp_path, say=output.append) == ['x', '', '']
   assert output == [
-    f'{tmp_path}: files that are no .txt are left out: 1, e.g. d.md',
+    f'{tmp_path}: files that are no .txt are left out: 2, e.g. d.md',
     f'warning: {tmp_path}: 2 texts are empty, first b.txt',
   ]
 

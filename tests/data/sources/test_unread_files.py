@@ -40,11 +40,13 @@ def test_compressed_shards_of_a_folder_are_named(tmp_path):
   assert shard_names.compressed(f'{tmp_path}/*.tar') == []
 
 
-def test_linked_folders_are_named(tmp_path):
+def test_links_to_folders_and_to_nothing_are_named(tmp_path):
   for folder in ('set', 'other'):
     data_forms.images(tmp_path / folder, ['a.png'])
     (tmp_path / folder / 'a.txt').write_text('x')
   (tmp_path / 'set' / 'part').symlink_to('../other', target_is_directory=True)
   (tmp_path / 'set' / 'loop').symlink_to('.', target_is_directory=True)
+  (tmp_path / 'set' / 'b.png').symlink_to('none.png')
+  (tmp_path / 'set' / 'c.png').symlink_to('c.png')
   ids, (line,) = read(tmp_path / 'set')
-  assert ids == ['a'] and line.endswith(': 2, e.g. loop, part')
+  assert ids == ['a'] and line.endswith(': 4, e.g. b.png, c.png, loop, part')
