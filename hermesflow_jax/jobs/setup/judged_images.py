@@ -27,8 +27,6 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 
-# File of rows in a run folder.
-FILE = 'exported_questions.jsonl'
 # Images that are decoded at once.
 _BLOCK = 256
 # Fields of the rows of `scenes.jsonl` that a row keeps.
