@@ -59,6 +59,9 @@ DEPTHS = ('', '*/', '*/*/')
 DEEPER = ('*/*/*', '*/*/*/*')
 # Ratio of names, 0 to 1, from which on a file may be a renamed one.
 ALIKE = 0.8
+# Longer names are not alike, and more names take seconds to compare.
+LONGEST_ALIKE = 80
+MOST_COMPARED = 200
 
 
 def weight_files(
@@ -101,12 +104,15 @@ def weight_files(
 
 def _content(folder) -> str:
   """Returns what a folder without weights holds, and what to do about it."""
-  nearest = {}
-  for path in folder.iterdir():
-    ratios = {
-      name: difflib.SequenceMatcher(None, path.name, name).ratio()
-      for name in IN_FOLDERS
-    }
+  nearest, compared = {}, 0
+  for path in sorted(folder.iterdir()):
+    ratios = {IN_FOLDERS[0]: 0.0}
+    if len(path.name) <= LONGEST_ALIKE and compared < MOST_COMPARED:
+      compared += 1
+      ratios = {
+        name: difflib.SequenceMatcher(None, path.name, name).ratio()
+        for name in IN_FOLDERS
+      }
     nearest[path.name] = max(ratios.items(), key=lambda item: item[1])
   if not nearest:
     return 'an empty folder'

@@ -11,16 +11,14 @@ from collections.abc import Mapping
 import io
 import pathlib
 import pickle
-import pickletools
 import re
 from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 
+from conversions.files import pickle_opcodes
 from conversions.files import tensors
-
-MOST_MEMOS = 1_000_000
 
 STORAGES = {
   'FloatStorage': np.dtype(np.float32),
@@ -180,14 +178,7 @@ def load(
   Raises:
     Exception: the pickle is damaged or needs more than tensors.
   """
-  for opcode, argument, _ in pickletools.genops(data):
-    if opcode.name not in OPCODES:
-      raise ValueError(
-        f'its pickle has {opcode.name}, which tensors do not need: {WAY_ON}'
-      )
-    # The unpickler allocates memos up to the highest index.
-    if opcode.name.endswith('BINPUT') and argument > MOST_MEMOS:
-      raise ValueError(f'its pickle has {argument} memos, at most {MOST_MEMOS}')
+  pickle_opcodes.check(data, OPCODES, WAY_ON)
   unpickler = _Unpickler(data, members, path, skip_unknown)
   return Contents(unpickler.load(), unpickler.tensors)
 

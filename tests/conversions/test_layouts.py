@@ -172,6 +172,15 @@ def test_other_forms_name_the_way_on(tmp_path, file, output):
   torch_files.refused(tmp_path, output)
 
 
+def test_many_long_names_are_listed_at_once(tmp_path):
+  """Comparing 10,000 names of 250 letters took 40 s."""
+  for n in range(500):
+    (tmp_path / f'{n:04d}{"model_pytorch" * 19}').touch()
+  torch_files.refused(tmp_path, 'must hold one of .* got 0000model_pytorch')
+  (tmp_path / 'model.safetensors.part').touch()
+  torch_files.refused(tmp_path, 'if model.safetensors.part is model.safetens')
+
+
 @pytest.mark.parametrize(
   'name, other', [('x.bin', 'x.safetensors'), ('x.safetensors', 'x.pt')]
 )
