@@ -8,6 +8,21 @@ stack of the process.
 from collections.abc import Set
 import pickletools
 
+# The opcodes that `torch.save` writes for a state dict; others are refused.
+TENSORS = frozenset(
+  (
+    *('PROTO', 'STOP', 'GLOBAL', 'REDUCE', 'BUILD', 'BINPERSID', 'MARK'),
+    *('NONE', 'NEWTRUE', 'NEWFALSE', 'BININT', 'BININT1', 'BININT2', 'LONG1'),
+    *('BINFLOAT', 'BINUNICODE', 'EMPTY_TUPLE', 'TUPLE', 'TUPLE1', 'TUPLE2'),
+    *('TUPLE3', 'EMPTY_LIST', 'APPEND', 'APPENDS', 'EMPTY_DICT', 'SETITEM'),
+    *('SETITEMS', 'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'),
+    # Settings that training programs save beside the weights.
+    'NEWOBJ',
+  )
+)
+# The opcodes of newer pickles, which PyTorch writes for a list of tensors and
+# their places.
+RECORDS = TENSORS | {'FRAME', 'MEMOIZE', 'STACK_GLOBAL', 'SHORT_BINUNICODE'}
 MOST_MEMOS = 1_000_000
 # Dictionaries, lists, tuples and calls within each other.
 MOST_LEVELS = 100

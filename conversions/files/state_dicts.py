@@ -11,16 +11,21 @@ import re
 from typing import Any
 
 MOST_LEVELS = 4
+TORCH_SAVE = 'torch.save(torch.load(path){keys}, new_path)'
 # Keys of tensors that are no model.
 NOT_WEIGHTS = re.compile(r'optim|rng|sched|scaler|loss|buffer|callback|loop')
 
 
-def select(value: Any, tensor: type) -> tuple[dict[str, Any], tuple[str, ...]]:
+def select(
+  value: Any, tensor: type, way_on: str = TORCH_SAVE
+) -> tuple[dict[str, Any], tuple[str, ...]]:
   """Returns (tensors by name, keys that lead to them).
 
   Args:
     value: a saved object.
     tensor: type of the tensors in it.
+    way_on: text that says how to save a single model, with {keys} in place of
+      its keys.
 
   Raises:
     ValueError: the object holds no state dict, or several.
@@ -35,7 +40,7 @@ def select(value: Any, tensor: type) -> tuple[dict[str, Any], tuple[str, ...]]:
     first = ''.join(f'[{key!r}]' for key in next(iter(choices)))
     raise ValueError(
       f'it must hold the tensors of one model, got {listed:.200}: save one of '
-      f'them alone, e.g. torch.save(torch.load(path){first:.100}, new_path)'
+      f'them alone, e.g. {way_on.format(keys=first[:100])}'
     )
   if choices:
     ((keys, tensors_by_name),) = choices.items()
