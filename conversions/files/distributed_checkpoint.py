@@ -38,6 +38,16 @@ def is_part(path: pathlib.Path) -> bool:
   return path.name == METADATA or path.suffix == SUFFIX
 
 
+def holds_model(folder: pathlib.Path) -> bool:
+  """Returns whether a folder is a checkpoint, but not that of an optimizer.
+
+  Args:
+    folder: any folder.
+  """
+  optimizer = OPTIMIZER.fullmatch(folder.name)
+  return not optimizer and (folder / METADATA).is_file()
+
+
 def refuse_part(path: pathlib.Path) -> None:
   """Refuses a file that has no meaning without the other files.
 
@@ -128,6 +138,8 @@ def read(
   names, keys = _select(index, folder)
   if keys:
     say(f'{folder.name}: taking the tensors in {state_dicts.place(keys)}')
+  if not names:
+    raise ValueError(f'{folder} must hold tensors, got none in {METADATA}')
   saved = {name: index.tensor(full) for name, full in names.items()}
   used = {chunk.file for tensor in saved.values() for chunk in tensor.chunks}
   missing = sorted(file for file in used if not (folder / file).is_file())

@@ -194,8 +194,10 @@ def _in_parts(folder, say) -> list[pathlib.Path]:
     path.name
     for path in sorted(folder.iterdir())
     if path.is_dir()
-    and any((path / name).is_file() for name in (*IN_FOLDERS, '.metadata'))
-    and not NOT_WEIGHTS.search(path.name)
+    and (
+      any((path / name).is_file() for name in IN_FOLDERS)
+      or distributed_checkpoint.holds_model(path)
+    )
   ]
   if len(parts) > 1:
     raise ValueError(
@@ -205,7 +207,9 @@ def _in_parts(folder, say) -> list[pathlib.Path]:
   if not parts:
     return []
   say(f'{folder}: taking {parts[0]}')
-  return _in_folder(folder / parts[0], say)
+  return _in_folder(folder / parts[0], say) or distributed_checkpoint.parts(
+    folder / parts[0], say
+  )
 
 
 def _in_folder(folder, say) -> list[pathlib.Path]:

@@ -258,6 +258,22 @@ READERS = {
     )
     for stage, file in foreign_weights.ZERO_FILES
   },
+  **{
+    f'universal {stage} {file.rpartition("/")[2]}': Reader(
+      file,
+      functools.partial(foreign_weights.write_universal, stage=stage),
+      foreign_weights.read_weights,
+    )
+    for stage, file in foreign_weights.UNIVERSAL_FILES
+  },
+  **{
+    f'distributed {file.rpartition("/")[2]}': Reader(
+      file,
+      functools.partial(foreign_weights.write_distributed, file=file),
+      foreign_weights.read_weights,
+    )
+    for file in foreign_weights.DISTRIBUTED_FILES
+  },
   'shard index': Reader(
     'model.safetensors.index.json',
     foreign_weights.write_index,

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import distributed_folders
 import jax
 import numpy as np
 import safetensors.numpy
@@ -22,6 +23,34 @@ ZERO_FILES = (
   (3, 'global_step1/zero_pp_rank_1_mp_rank_00_model_states.pt'),
   (3, 'global_step1/zero_pp_rank_0_mp_rank_00_optim_states.pt'),
 )
+
+
+# (stage of ZeRO, file) of a universal checkpoint of DeepSpeed.
+UNIVERSAL_FILES = (
+  (2, 'latest_universal'),
+  (2, 'global_step1_universal/mp_rank_00_model_states.pt'),
+  (2, 'global_step1_universal/zero/mid.bias/fp32.pt'),
+  (3, 'global_step1_universal/zero/mid.weight/fp32.pt'),
+)
+DISTRIBUTED = 'pytorch_model_fsdp_0'
+DISTRIBUTED_FILES = (
+  f'{DISTRIBUTED}/.metadata',
+  f'{DISTRIBUTED}/__0_0.distcp',
+  'shard-00002-model-00001-of-00001.safetensors',
+)
+
+
+def write_universal(folder, stage: int) -> None:
+  """Writes a universal checkpoint of DeepSpeed."""
+  zero_folders.write_universal(folder, stage, 2)
+
+
+def write_distributed(folder, file: str) -> None:
+  """Writes a folder of torch.distributed.checkpoint that has a file."""
+  if file.endswith('.safetensors'):
+    distributed_folders.write_safetensors(folder, 2)
+  else:
+    distributed_folders.write(folder / DISTRIBUTED, 2)
 
 
 def write_zero(folder, stage: int) -> None:
