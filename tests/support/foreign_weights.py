@@ -1,5 +1,6 @@
 """Valid models, weights and checkpoints, and the readers of strangers' ones."""
 
+import functools
 import json
 import shutil
 
@@ -25,7 +26,7 @@ ZERO_FILES = (
 )
 
 
-# (stage of ZeRO, file) of a universal checkpoint of DeepSpeed.
+# The same of a universal checkpoint.
 UNIVERSAL_FILES = (
   (2, 'latest_universal'),
   (2, 'global_step1_universal/mp_rank_00_model_states.pt'),
@@ -127,3 +128,22 @@ def read_checkpoint(folder) -> None:
   checkpoint.read_metadata(path)
   shapes = {'a': jax.ShapeDtypeStruct((3,), np.float32)}
   checkpoint.restore(path, shapes, {'a': device})
+
+
+def _forms():
+  """Yields (kind of checkpoint, damaged file, function that writes all)."""
+  for stage, file in ZERO_FILES:
+    write = functools.partial(write_zero, stage=stage)
+    yield f'ZeRO {stage}', file, write
+  for stage, file in UNIVERSAL_FILES:
+    write = functools.partial(write_universal, stage=stage)
+    yield f'universal {stage}', file, write
+  for file in DISTRIBUTED_FILES:
+    yield 'distributed', file, functools.partial(write_distributed, file=file)
+
+
+# Checkpoints of several files, by the file that is damaged.
+FORMS = {
+  f'{kind} {file.rpartition("/")[2]}': (file, write, read_weights)
+  for kind, file, write in _forms()
+}
