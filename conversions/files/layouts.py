@@ -43,6 +43,13 @@ NOT_WEIGHTS = re.compile(
   r'optimizer|scheduler|scaler|random_states|rng_state|training_args|adapter_|'
   r'optim_states|model_states|^sampler|^dl_state_dict|custom_checkpoint'
 )
+# Files of accelerate's save_fsdp_model with use_dcp=False, or of its
+# LOCAL_STATE_DICT. Their pickles need the classes of distributed tensors.
+OF_RANK = re.compile(r'pytorch_model_fsdp(_\d+)?_rank\d+\.bin')
+RANKS_WAY_ON = (
+  'load them in the program that trained them, and save with '
+  'SHARDED_STATE_DICT and use_dcp=True'
+)
 # name pattern: description of a folder with such files, with the way to its
 # weights. Folders within it are searched, too.
 OTHER_FORMS = {
@@ -231,6 +238,11 @@ def _in_folder(folder, say) -> list[pathlib.Path]:
     and not path.name.startswith('.')
     and not NOT_WEIGHTS.search(path.name)
   )
+  if len(names) > 1 and all(OF_RANK.fullmatch(name) for name in names):
+    raise ValueError(
+      f'{folder} must hold joined weights, got parts of processes, '
+      f'{", ".join(names):.200}: {RANKS_WAY_ON}'
+    )
   if files := _shards(folder, names):
     say(f'{folder}: taking {len(files)} shards, which have no index')
     return files

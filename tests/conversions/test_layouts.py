@@ -65,6 +65,12 @@ def test_several_weights_are_named(tmp_path):
   torch_files.refused(tmp_path, 'give one of a.safetensors, ema.safetensors')
 
 
+def test_parts_that_only_accelerate_can_join_are_named(tmp_path):
+  for rank in range(2):
+    save(tmp_path / f'pytorch_model_fsdp_0_rank{rank}.bin')
+  torch_files.refused(tmp_path, 'got parts of processes, .* use_dcp=True')
+
+
 def test_the_newest_checkpoint_with_weights_is_taken(tmp_path):
   for step in (500, 1000, 20):
     save(tmp_path / f'checkpoint-{step}' / 'unwrapped_model/pytorch_model.bin')
