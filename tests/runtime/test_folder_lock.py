@@ -272,3 +272,14 @@ def test_turns_follow_each_other(tmp_path):
   with held(tmp_path, 'start'), pytest.raises(folder_lock.HeldError):
     with lock_turn.wait(tmp_path, 'start', seconds=0.0):
       pass
+
+
+def test_a_long_wait_names_the_holder_once(tmp_path, monkeypatch):
+  monkeypatch.setattr(lock_turn, '_SILENT', 0.0)
+  lines = []
+  with held(tmp_path, 'start'), pytest.raises(folder_lock.HeldError):
+    with lock_turn.wait(tmp_path, 'start', 0.2, lines.append):
+      pass
+  (line,) = lines
+  assert line.startswith(f'waiting for {tmp_path}/start.lock: process ')
+  assert 'uses it since' in line
