@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import contextlib
+import fnmatch
 import os
 import pathlib
 
@@ -191,9 +192,9 @@ class FolderClaim:
     if self._before:
       storage.write(root / folder_contents.SETTINGS, self._before)
       return
-    names = folder_contents.SETTINGS, f'{folder_contents.SETTINGS}.tmp'
+    names = fnmatch.filter(storage.list_names(root), folder_contents.UNFINISHED)
     # The lock is of earlier releases.
-    for name in (*names, 'finish.lock'):
+    for name in (folder_contents.SETTINGS, *names, 'finish.lock'):
       if storage.is_local(root):
         (root / name).unlink(missing_ok=True)
       else:
