@@ -85,9 +85,10 @@ class CheckedMatcher:
     if len(numbers) != len(replies):
       raise ValueError(f'{expected}, got {len(numbers)}')
     for number, names, reply in zip(numbers, choices, replies):
-      if number is not None and not (
-        isinstance(number, int | np.integer) and 0 <= number < len(names)
-      ):
+      is_index = isinstance(number, int | np.integer) and not isinstance(
+        number, bool
+      )
+      if number is not None and not (is_index and 0 <= number < len(names)):
         raise ValueError(
           f'{expected} or None, got {number!r:.80} for the reply {reply!r:.100}'
         )

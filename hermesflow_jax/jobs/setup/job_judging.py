@@ -30,19 +30,24 @@ from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.shapes import pixel_judge
 
 SETTING = 'judge'
-FLAG = f'--config.{SETTING}'
 _FOLDER = 'judge'
 # Judges whose replies are mapped to choices.
 _MATCHED = ('endpoint', 'files')
 
 
-def check(config, root: pathlib.PurePath, console: terminal.Console) -> None:
+def check(
+  config,
+  root: pathlib.PurePath,
+  console: terminal.Console,
+  flag: str = '--config',
+) -> None:
   """Checks the judge before any weight is read; all processes call it.
 
   Args:
     config: settings of `pair_dpo`.
     root: run folder. A finished run asks no endpoint.
     console: prints which model of a run is the judge.
+    flag: beginning of the flags of these settings.
 
   Raises:
     ValueError: a model, a file, a key or a function is missing, or the endpoint
@@ -52,8 +57,8 @@ def check(config, root: pathlib.PurePath, console: terminal.Console) -> None:
   if judge.kind == 'pixels' and config.files:
     raise ValueError(
       f'{SETTING}.kind must not be pixels with files of your own, got pixels: '
-      f'that judge knows the embedded world alone; leave {FLAG}.kind out for '
-      'the base model, or give another judge (docs/judges.md)'
+      f'that judge knows the embedded world alone; leave {flag}.{SETTING}.kind '
+      'out for the base model, or give another judge (docs/judges.md)'
     )
   if judge.kind == 'model':
     with_sizes(_model_settings(config), _locate(config, console), config.sizes)
@@ -72,7 +77,7 @@ def check(config, root: pathlib.PurePath, console: terminal.Console) -> None:
       f'{SETTING}.kind must be a judge or an import path, got {judge.kind!r}'
     )
   if judge.kind in _MATCHED:
-    job_scoring.check_matcher(config.play, '--config.play')
+    job_scoring.check_matcher(config.play, f'{flag}.play')
 
 
 def content_hashes(config) -> dict[str, Callable]:
