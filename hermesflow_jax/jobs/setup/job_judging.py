@@ -24,6 +24,7 @@ from hermesflow_jax.judging import question_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import scored_images
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.scoring import imported_function
 from hermesflow_jax.sequences import text_tokenizer
@@ -132,11 +133,13 @@ def make(
   if judge.kind == 'files':
     matcher = job_scoring.make_matcher(config.play, base.mesh)
     folder = root / _FOLDER / 'open_questions'
-    answers = file_judge.make(judge.answers, base.decode, matcher, folder)
+    decode = _decoder(base, file_judge.BLOCK)
+    answers = file_judge.make(judge.answers, decode, matcher, folder)
     return answers, {'name': 'answers in files', 'answers': judge.answers}
   if imported_function.is_path(judge.kind):
     function = imported_function.load(f'{SETTING}.kind', judge.kind)
-    return imported_judge.CheckedJudge(judge.kind, function, base.decode), {
+    decode = _decoder(base, imported_judge.BLOCK)
+    return imported_judge.CheckedJudge(judge.kind, function, decode), {
       'name': judge.kind
     }
   if config.files:
@@ -174,8 +177,25 @@ def _make_endpoint_judge(config, base, root, console):
     'prompt': judge.prompt,
   }
   return endpoint_judge.EndpointJudge(
-    judge, _endpoint(judge), base.decode, matcher, cache, console.progress
+    judge,
+    _endpoint(judge),
+    _decoder(base, endpoint_judge.BLOCK),
+    matcher,
+    cache,
+    console.progress,
   ), record
+
+
+def _decoder(base, most) -> Callable:
+  """Returns codes -> images, which do not depend on their number.
+
+  Ids and caches hash the pixels.
+
+  Args:
+    base: base model, whose tokenizer decodes.
+    most: most images in a call.
+  """
+  return functools.partial(scored_images.decode, base, most=most)
 
 
 def _model_settings(config) -> job_model.ModelSettings:
@@ -245,7 +265,8 @@ def _make_model_judge(config, base, console):
     tokenizer_hashes.image_hash(model.tokenizer)
     == tokenizer_hashes.image_hash(base.tokenizer)
   )
-  return model_judge.make(model, base.decode, same_codes), record
+  decode = _decoder(base, model_judge.BLOCK)
+  return model_judge.make(model, decode, same_codes), record
 
 
 def _same_weights(config, settings, path) -> bool:
