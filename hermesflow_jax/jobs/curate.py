@@ -197,7 +197,7 @@ def run(
     # Not under the lock: all processes meet here, and one would wait for it.
     write_official = official_files.make_writer(config.files, console)
     write_official(root, inputs, pairs, unified.decode)
-  with curation_folder.finish_lock(root):
+  with curation_folder.finish_lock(root, console.say):
     manifest = curation_folder.read_finished(root)
     if manifest is None:
       manifest = write_pairs(
