@@ -53,4 +53,12 @@ def get_config(variant='shapes'):
   config.judge = main_config.to_dict()['judge']
   config.answer_matcher = main_config.play.answer_matcher
   config.encoders = main_config.play.encoders
+
+  # Measures of drawings without questions, as of COCO.
+  config.measures = {
+    'inception': '',  # Converted Inception for the Frechet distance; '': none.
+    'preparation': 'text2image_benchmark',  # Of pixels, as Show-o was scored.
+    'reference': '',  # Statistics of real images; '': sources.coco.images.
+    'clip': False,  # CLIP score by encoders.clip.
+  }
   return config

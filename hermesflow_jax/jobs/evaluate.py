@@ -11,6 +11,7 @@ from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import benchmark_predictions
 from hermesflow_jax.jobs.setup import benchmark_results
 from hermesflow_jax.jobs.setup import benchmark_sets
+from hermesflow_jax.jobs.setup import drawing_measures
 from hermesflow_jax.jobs.setup import evaluated_models
 from hermesflow_jax.jobs.setup import job_judging
 from hermesflow_jax.jobs.setup import job_model
@@ -42,7 +43,8 @@ class Settings(reading_model.ReadingSettings):
     seed: random seed of drawings.
     judge: answers questions about drawings.
     answer_matcher: maps free answers of judges to choices.
-    encoders: encoders of the matcher and of image measures.
+    encoders: encoders of the matcher and of measures.
+    measures: what is measured about drawings without questions, as of COCO.
   """
 
   models: tuple[str, ...] = settings.path_of_content('base')
@@ -55,6 +57,9 @@ class Settings(reading_model.ReadingSettings):
   answer_matcher: str = 'ngram'
   encoders: encoder_settings.EncoderSettings = (
     encoder_settings.EncoderSettings()
+  )
+  measures: drawing_measures.MeasureSettings = (
+    drawing_measures.MeasureSettings()
   )
 
   def __post_init__(self):
@@ -116,6 +121,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     contents={
       **evaluated_models.tokenizer_hashes_of(models),
       **job_judging.content_hashes(models[0].config),
+      **drawing_measures.content_hashes(config.measures, config.encoders),
     },
     base=hashes,
     benchmark_files={
@@ -160,8 +166,21 @@ def _read_all(config, workdir, console):
     input_faults.attempt(
       faults, job_judging.check, own, storage.path(workdir), console
     )
+  for entry in filter(_is_measured, sets or ()):
+    input_faults.attempt(
+      faults,
+      drawing_measures.check,
+      config.measures,
+      config.encoders,
+      entry.rows,
+    )
   input_faults.raise_if_any(faults)
   return models, sets
+
+
+def _is_measured(entry) -> bool:
+  """Returns whether a network measures the drawings of a benchmark."""
+  return not entry.asks and not any(row.questions for row in entry.rows)
 
 
 def _needs_judge(sets) -> bool:
@@ -186,7 +205,15 @@ def _predict(config, model, sets, root, console) -> Mapping | None:
     unified, judge, config.sampler, config.seed, console
   )
   for entry in sets:
-    predictor.predict(entry, _folder(root, model, entry))
+    folder = _folder(root, model, entry)
+    predictor.predict(entry, folder)
+    if _is_measured(entry):
+      benchmark_results.write_measured(
+        folder,
+        drawing_measures.measure(
+          config.measures, config.encoders, entry.rows, folder / 'images', mesh
+        ),
+      )
   return record
 
 
