@@ -19,6 +19,7 @@ from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import reading_model
+from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.judging import judge_settings
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -166,6 +167,9 @@ def _read_all(config, workdir, console):
     input_faults.attempt(
       faults, job_judging.check, own, storage.path(workdir), console
     )
+  if models and sets:
+    for model in models:
+      input_faults.attempt(faults, _check_texts, config, model, sets, console)
   for entry in filter(_is_measured, sets or ()):
     input_faults.attempt(
       faults,
@@ -176,6 +180,38 @@ def _read_all(config, workdir, console):
     )
   input_faults.raise_if_any(faults)
   return models, sets
+
+
+def _check_texts(config, model, sets, console):
+  """Checks that prompts and questions fit into the rows of a model.
+
+  Raises:
+    ValueError: one does not fit, and the settings of its benchmark say 'raise'.
+  """
+  texts = record_checks.load_text_checks(
+    model.config, model.path, config.answering
+  )
+  faults, cut = [], 0
+  for entry in sets:
+    name, own = entry.benchmark.name, []
+    for row in entry.rows:
+      if entry.asks:
+        questions = [{'question': row.prompt}]
+      else:
+        cut += texts.read_to(row.prompt) is not None
+        questions = [] if config.judge.kind else row.questions
+      for question in questions:
+        input_faults.attempt(own, texts.check_question, question)
+    if own and getattr(config.sources, name).on_error == 'skip':
+      console.say(f'{model.name}, {name}: {len(own)} replies stay empty')
+    elif own:
+      faults.append(
+        f'{model.name} cannot read {len(own)} prompts of {name}: {own[0]}; '
+        f'leave their replies empty with --config.sources.{name}.on_error=skip'
+      )
+  if cut:
+    console.say(f'{model.name} reads only the beginning of {cut} prompts')
+  input_faults.raise_if_any(faults)
 
 
 def _is_measured(entry) -> bool:
@@ -211,7 +247,12 @@ def _predict(config, model, sets, root, console) -> Mapping | None:
       benchmark_results.write_measured(
         folder,
         drawing_measures.measure(
-          config.measures, config.encoders, entry.rows, folder / 'images', mesh
+          config.measures,
+          config.encoders,
+          entry.rows,
+          folder / 'images',
+          mesh,
+          unified.tokenizer,
         ),
       )
   return record
