@@ -13,6 +13,7 @@ from hermesflow_jax.jobs.setup import benchmark_results
 from hermesflow_jax.jobs.setup import benchmark_sets
 from hermesflow_jax.jobs.setup import drawing_measures
 from hermesflow_jax.jobs.setup import evaluated_models
+from hermesflow_jax.jobs.setup import evaluation_report
 from hermesflow_jax.jobs.setup import job_judging
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
@@ -273,10 +274,10 @@ def _write_results(models, sets, judges, root, console) -> dict:
     results['benchmarks'][entry.benchmark.name] = (
       benchmark_results.of_benchmark(entry, folders)
     )
-  target = root / 'results.json'
-  job_results.write_json(target, results)
+  page = evaluation_report.write_page(results, sets, root, console.command)
+  job_results.write_json(root / 'results.json', results)
   console.say(benchmark_results.summary_text(results['benchmarks']))
-  console.say(f'see {target}')
+  console.say(f'see {page}')
   return results
 
 
