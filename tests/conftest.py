@@ -4,7 +4,9 @@ Tests compile much and compute little: XLA is told not to optimize, and
 compiles five times faster.
 """
 
+import functools
 import gc
+import importlib.util
 import json
 import os
 import pathlib
@@ -34,15 +36,22 @@ jax.config.update('jax_platforms', os.environ.get('JAX_PLATFORMS', 'cpu'))
 gc.set_threshold(100_000, 20, 100)
 
 import fake_gcs
+from grain._src.python.dataset.transformations import shuffle
 
 from conversions.tables import showo_table
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import vocabulary
 
 jax.config.update('jax_default_matmul_precision', 'highest')
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+# Grain takes 15 ms to place a record among three: tests draw the same orders.
+shuffle.index_shuffle.index_shuffle = functools.cache(
+  shuffle.index_shuffle.index_shuffle
+)
 
 # Folders with the longest tests: workers that begin with them end together.
 _LONGEST = ('whole_runs', 'checkpoints', 'self_play', 'sampling', 'experiments')
@@ -95,6 +104,11 @@ def pytest_collection_modifyitems(items):
   items.sort(key=rank)
 
 
+def pytest_collection_finish():
+  """Hides all imported objects from the garbage collector."""
+  gc.freeze()
+
+
 # Linux gives a process 65,530 memory maps. Each compiled program keeps some, and
 # jaxlib crashes when there is none left.
 _MOST_MAPS = 30_000
@@ -135,10 +149,13 @@ def golden(goldens) -> dict[str, np.ndarray]:
 @pytest.fixture(scope='session')
 def store():
   """An object store that gs:// means; tensorstore asks once where it is."""
-  pytest.importorskip('gcsfs')
+  if not importlib.util.find_spec('gcsfs'):
+    pytest.skip('needs gcsfs')
   with fake_gcs.Server() as server, pytest.MonkeyPatch.context() as patch:
     for name, value in server.environment.items():
       patch.setenv(name, value)
+    # The package chooses settings of gcsfs, so it imports it first.
+    storage.path('gs://bucket/folder')
     yield server
 
 
