@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import functools
 import hashlib
 import io
 import pathlib
@@ -143,7 +144,8 @@ def load_encoded(
 
   Returns:
     Records with id, caption, tag '', questions and codes int32[I], sorted by
-    id; with `pixel_size` also pixels uint8[pixel_size, pixel_size, 3].
+    id; with `pixel_size` also `pixels`, a function that reads the image:
+    () -> uint8[pixel_size, pixel_size, 3].
 
   Raises:
     ValueError: see `record_files.read_records` and `image_reader.load_image`.
@@ -157,12 +159,6 @@ def load_encoded(
     list(faults.values()), len(codes), source.on_error, say, source.annotations
   )
   records = [r for n, r in enumerate(records) if n not in faults]
-  pixels = [{} for _ in records]
-  if pixel_size:
-    pixels = [
-      {'pixels': image_reader.load_image(r['path'], pixel_size)}
-      for r in records
-    ]
   return [
     {
       'id': r['id'],
@@ -171,6 +167,18 @@ def load_encoded(
       'questions': r['questions'],
       'codes': c,
     }
-    | p
-    for r, c, p in zip(records, codes, pixels, strict=True)
+    | pixels_field(r['path'], pixel_size)
+    for r, c in zip(records, codes, strict=True)
   ]
+
+
+def pixels_field(path: pathlib.PurePath, size: int) -> dict[str, Callable]:
+  """Returns the field `pixels` of a record, for a model that reads pixels.
+
+  Args:
+    path: image file.
+    size: side of the image in pixels; 0 returns {}.
+  """
+  if not size:
+    return {}
+  return {'pixels': functools.partial(image_reader.load_image, path, size)}

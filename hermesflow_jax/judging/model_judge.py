@@ -21,7 +21,8 @@ def make(
     judge: the model that answers.
     decode: codes of the judged model int32[N, I] -> uint8[N, H, W, 3].
     same_codes: whether the judge has the image tokenizer and the image size of
-      the judged model. Otherwise it encodes the decoded images, in its size.
+      the judged model. Otherwise it gets decoded images, and encodes them in
+      its size, or reads them by its CLIP tower.
   """
 
   def answer(
@@ -29,10 +30,13 @@ def make(
   ) -> list[list[str]]:
     # A copy, so that its sampling weights are freed afterwards.
     model = dataclasses.replace(judge)
-    if not same_codes:
+    if same_codes:
+      return model.answer(codes, questions)
+    images = decode(codes)
+    if judge.vision is None:
       size = judge.grid[0] * judge.tokenizer.reduction
-      codes = model.encode(_resized(decode(codes), size))
-    return model.answer(codes, questions)
+      images = model.encode(_resized(images, size))
+    return model.answer(images, questions)
 
   return answer
 

@@ -130,7 +130,8 @@ class ClipReader:
 
   def blank(self, images: clip_rows.ClipImage) -> clip_rows.ClipImage:
     """Returns gray images."""
-    return dataclasses.replace(images, pixels=np.full_like(images.pixels, 128))
+    gray = np.broadcast_to(np.uint8(128), images.pixels.shape)
+    return dataclasses.replace(images, pixels=gray)
 
 
 def make_reader(unified) -> Reader:
