@@ -15,7 +15,8 @@ from hermesflow_jax.data import image_writer
 from hermesflow_jax.data import lazy_images
 from hermesflow_jax.runtime import processes
 
-_TEXTS = (
+# Fields of records.
+TEXTS = (
   'id',
   'caption',
   'caption_win',
@@ -23,8 +24,8 @@ _TEXTS = (
   'caption_dropped',
   'image_dropped',
 )
-_CODES = ('codes', 'codes_win', 'codes_lose')
-_SCORES = (
+CODES = ('codes', 'codes_win', 'codes_lose')
+SCORES = (
   'caption_score_win',
   'caption_score_lose',
   'vqa_score_win',
@@ -67,9 +68,9 @@ class Pairs(tfds.core.GeneratorBasedBuilder):
       builder=self,
       description='Homologous preference pairs (arXiv 2502.12148).',
       features=tfds.features.FeaturesDict(
-        dict.fromkeys(_TEXTS, tfds.features.Text())
-        | dict.fromkeys(_CODES, codes)
-        | dict.fromkeys(_SCORES, score)
+        dict.fromkeys(TEXTS, tfds.features.Text())
+        | dict.fromkeys(CODES, codes)
+        | dict.fromkeys(SCORES, score)
         | image
       ),
     )
@@ -81,9 +82,9 @@ class Pairs(tfds.core.GeneratorBasedBuilder):
   def _generate_examples(self):
     images = self.builder_config.images
     for number, record in enumerate(self.builder_config.records):
-      row = {name: record[name] for name in _TEXTS}
-      row |= {name: np.asarray(record[name], np.int32) for name in _CODES}
-      row |= {name: np.float32(record[name]) for name in _SCORES}
+      row = {name: record[name] for name in TEXTS}
+      row |= {name: np.asarray(record[name], np.int32) for name in CODES}
+      row |= {name: np.float32(record[name]) for name in SCORES}
       if images is not None:
         image = Image.fromarray(images.readers[number]())
         # The library of the dataset would need TensorFlow for an array.

@@ -139,9 +139,18 @@ def make_reader(unified) -> Reader:
 
   Args:
     unified: a `unified_model.UnifiedModel`.
+
+  Raises:
+    ValueError: the model reads CLIP features, and has no tower.
   """
   vocab = unified.vocab
   if unified.vision is None:
+    if unified.model.config.clip_width:
+      raise ValueError(
+        'vision must be the CLIP tower of a model that reads CLIP features, '
+        'got None; understand, curate, learn and pair_dpo take it as '
+        '--config.vision'
+      )
     return CodeReader(vocab)
 
   def decode(codes, size):
