@@ -62,7 +62,7 @@ def learn(
       this_round.number,
       this_round.console,
       _sample_writer(this_round),
-      images=_real_images(this_round, rows),
+      _real_images(this_round, rows),
     )
   else:
     model = this_round.model

@@ -63,11 +63,12 @@ def read(monkeypatch):
 
 @pytest.fixture
 def taught(monkeypatch):
-  """Arguments of rounds of learning, which shift the weights."""
+  """Records and images of rounds of learning, which shift the weights."""
   calls = []
 
-  def learn_round(unified, reference, records, *others, images, **options):
-    calls.append((unified, reference, records, images))
+  def learn_round(unified, reference, records, *others, **options):
+    images = options.get('images', others[-1])
+    calls.append((records, images))
     return jax.tree.map(lambda a: a * 1.01, unified.model)
 
   monkeypatch.setattr(learning, 'learn_round', learn_round)
@@ -101,7 +102,7 @@ def test_a_curation_teaches_a_model_that_all_jobs_read(
     str(tmp_path / 'learn'),
     console,
   )
-  ((_, _, records, images),) = taught
+  ((records, images),) = taught
   assert len(records) > 1
   for record, image in zip(records, np.asarray(images), strict=True):
     number = int(record['id'].rpartition('-')[2])
@@ -145,7 +146,7 @@ def test_rounds_read_pixels_and_another_model_judges_by_its_tower(
     f'model {variant / "judge"}'
   ] * 2
   assert 'own_score' in results['rounds'][0]
-  ((_, _, records, images),) = taught
+  ((records, images),) = taught
   assert len(images) == len(records)
   # The next job starts from the round.
   understand.run(
@@ -202,7 +203,7 @@ def test_official_files_teach_pixels(variant, tmp_path, taught):
   (pictures / 'pairs.json').write_text(json.dumps([row]))
   config = clip_variant.learning(variant, pictures / 'pairs.json')
   learn.run(config, str(tmp_path / 'learn'), terminal.silent())
-  ((_, _, _, images),) = taught
+  ((_, images),) = taught
   expected = pixels_of(pictures, 'eval', [0])[0]
   np.testing.assert_array_equal(np.asarray(images)[0], expected)
 
