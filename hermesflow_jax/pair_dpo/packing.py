@@ -123,11 +123,13 @@ def pack_record(
     sot: see `image_to_text.mmu_rows`.
     system: ids of the system prompt of the CLIP variant.
     feature_count: S, features that replace `real` in the CLIP variant, or 0.
-    features: float[S, C]; None to add them later.
+    features: float[S, C]; None without these, or to add them later.
   """
   rows = text_to_image.t2i_prefix(vocab, [caption], max_text)
   skipped = max_text + 1 - fit.caption
   start = 0
+  if features is not None:
+    feature_count = len(features)
   if not feature_count:
     size = real.shape[-1] + 3 + sot + len(prompt)
     image, _ = image_to_text.mmu_prefix(
