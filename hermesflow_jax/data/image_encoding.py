@@ -143,8 +143,9 @@ def load_encoded(
     pixel_size: side of the images that a model reads as pixels; 0 for none.
 
   Returns:
-    Records with id, caption, tag '', questions and codes int32[I], sorted by
-    id; with `pixel_size` also `pixels`, a function that reads the image:
+    Records with id, caption, tag '', questions, codes int32[I], and their
+    position among the records with and without a readable image; sorted by id.
+    With `pixel_size` also `pixels`, a function that reads the image:
     () -> uint8[pixel_size, pixel_size, 3].
 
   Raises:
@@ -158,7 +159,7 @@ def load_encoded(
   input_faults.raise_or_report(
     list(faults.values()), len(codes), source.on_error, say, source.annotations
   )
-  records = [r for n, r in enumerate(records) if n not in faults]
+  places = [n for n in range(len(records)) if n not in faults]
   return [
     {
       'id': r['id'],
@@ -166,9 +167,10 @@ def load_encoded(
       'tag': '',
       'questions': r['questions'],
       'codes': c,
+      'position': n,
     }
     | pixels_field(r['path'], pixel_size)
-    for r, c in zip(records, codes, strict=True)
+    for n, r, c in zip(places, [records[n] for n in places], codes, strict=True)
   ]
 
 

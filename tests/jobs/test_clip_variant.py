@@ -168,7 +168,7 @@ def test_a_judge_reads_pixels_of_codes_that_are_not_its_own(
     _Reads(vision=object(), answered=answered), lambda codes: images, False
   )
   assert judge(np.zeros((2, 4), np.int32), [[], []]) == [[], []]
-  assert answered[0] is images
+  np.testing.assert_array_equal(answered[0], images)
 
 
 @dataclasses.dataclass
