@@ -132,7 +132,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       root / 'training',
       config.round,
       console,
-      images=images,
+      None,  # No samples.
+      images,
     )
   results = {
     'inputs': len(rows),
