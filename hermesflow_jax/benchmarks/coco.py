@@ -125,4 +125,4 @@ def _real_image(folder, number):
   """
   if not isinstance(number, int):
     return folder.find(number, 'image_id')
-  return folder.find(f'COCO_val2014_{number:012d}.jpg', 'image_id')
+  return benchmark_files.coco_image(folder, number, 'val2014')

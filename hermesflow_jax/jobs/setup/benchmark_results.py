@@ -66,7 +66,7 @@ def write_official_files(
     folder: folder of the predictions of a model.
   """
   if entry.asks:
-    replies = benchmark_predictions.read_replies(folder)
+    replies = _meanings(entry, folder)
     texts = entry.benchmark.prediction_files(entry.rows, replies)
     folder = folder / 'official'
   else:
@@ -115,7 +115,7 @@ def _read(path) -> list[protocol.Scores]:
 
 def _score(entry, folder) -> list[protocol.Scores]:
   if entry.asks:
-    replies = benchmark_predictions.read_replies(folder)
+    replies = _meanings(entry, folder)
     return entry.benchmark.score(entry.rows, replies)
   answers = benchmark_predictions.read_answers(folder)
   return [
@@ -123,6 +123,13 @@ def _score(entry, folder) -> list[protocol.Scores]:
     *_read(folder / _MEASURED),
     *entry.benchmark.score(entry.rows, answers),
   ]
+
+
+def _meanings(entry, folder) -> dict[str, str]:
+  """Returns the replies, with the meanings of `reply_words`."""
+  replies = benchmark_predictions.read_replies(folder)
+  words = entry.reply_words
+  return {name: words.get(text.strip(), text) for name, text in replies.items()}
 
 
 def _record(scores, base) -> dict:

@@ -8,6 +8,7 @@ import pathlib
 import typing
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hermesflow_jax.benchmarks import protocol
@@ -49,6 +50,9 @@ class MeasureSettings:
       writes it; '' for the real images of the benchmark, with the preparation
       text2image_benchmark.
     clip: whether to measure the CLIP score, by `encoders.clip`.
+    tokenizer: whether to measure a Frechet distance of the latents of the image
+      tokenizer, where no Inception is at hand. It compares runs with the same
+      tokenizer, and nothing else.
   """
 
   inception: str = settings.path_of_content('inception', default='')
@@ -57,6 +61,7 @@ class MeasureSettings:
   ] = 'text2image_benchmark'
   reference: str = settings.path_of_content('frechet_reference', default='')
   clip: bool = False
+  tokenizer: bool = False
 
   def __post_init__(self):
     settings.check(self)
@@ -84,6 +89,11 @@ def check(
   """
   if config.clip:
     encoders.check('clip', 'give --config.measures.clip=False')
+  if config.tokenizer and not all('image' in row.reference for row in rows):
+    raise ValueError(
+      'measures.tokenizer must be False without real images, got True; give '
+      'the folder of the real images (sources.coco.images)'
+    )
   if not config.inception:
     return
   if not processes.broadcast_from_first(
@@ -133,6 +143,7 @@ def measure(
   rows: Sequence[protocol.DrawingPrompt],
   folder: pathlib.PurePath,
   mesh,
+  tokenizer=None,
 ) -> list[protocol.Scores]:
   """Measures the drawings of a model; all processes call it.
 
@@ -142,11 +153,14 @@ def measure(
     rows: prompts.
     folder: folder of the drawings.
     mesh: device mesh.
+    tokenizer: a Magvit, whose latents `config.tokenizer` compares.
   """
   files = [folder / file for row in rows for file in row.files]
   scores = []
   if config.inception:
     scores.append(_frechet(config, rows, files, mesh))
+  if config.tokenizer:
+    scores.append(_tokenizer_distance(tokenizer, rows, files, mesh))
   if config.clip:
     captions = [row.prompt for row in rows for _ in row.files]
     names = [file for row in rows for file in row.files]
@@ -212,6 +226,44 @@ def _frechet(config, rows, files, mesh) -> protocol.Scores:
   )
 
 
+@jax.jit
+def _latents(tokenizer, images):
+  """Returns the latents of images uint8[N, H, W, 3]: float32[N, h * w * C]."""
+  pixels = jnp.asarray(images, jnp.float32) / 127.5 - 1
+  return tokenizer.encode(pixels).reshape(len(images), -1)
+
+
+def _tokenizer_distance(tokenizer, rows, files, mesh) -> protocol.Scores:
+  size = _CALL * mesh.shape['data']
+
+  def statistics(batches):
+    extract = functools.partial(_latents, tokenizer)
+    return frechet.image_statistics(extract, batches, size, mesh)
+
+  side = image_writer.read_pixels(files[0]).shape[0]
+  real = (
+    np.stack([image_reader.load_image(storage.path(p), side) for p in paths])
+    for paths in _real_paths(rows)
+  )
+  drawn = (images for _, images in _drawings(files))
+  value = frechet.distance(statistics(real), statistics(drawn))
+  return protocol.Scores(
+    'Frechet distance of the image tokenizer',
+    value,
+    'lower is better',
+    {'Frechet distance': value},
+    {},
+    ('by the latents of the image tokenizer: not the FID of papers',),
+  )
+
+
+def _real_paths(rows) -> Iterator[list[str]]:
+  """Yields paths of real images, each once."""
+  paths = list(dict.fromkeys(row.reference['image'] for row in rows))
+  for start in range(0, len(paths), _BATCH):
+    yield paths[start : start + _BATCH]
+
+
 def _drawings(files) -> Iterator[tuple[int, np.ndarray]]:
   """Yields (number of the first drawing, uint8[N, H, W, 3])."""
   for start in range(0, len(files), _BATCH):
@@ -221,13 +273,12 @@ def _drawings(files) -> Iterator[tuple[int, np.ndarray]]:
 
 def _photos(rows) -> Iterator[np.ndarray]:
   """Yields real images uint8[N, 299, 299, 3], one for each distinct path."""
-  paths = list(dict.fromkeys(row.reference['image'] for row in rows))
-  for start in range(0, len(paths), _BATCH):
+  for paths in _real_paths(rows):
     yield np.stack(
       [
         inception_pixels.square_of_photo(
           image_reader.load_pixels(storage.path(path))
         )
-        for path in paths[start : start + _BATCH]
+        for path in paths
       ]
     )
