@@ -148,8 +148,7 @@ def make_reader(unified) -> Reader:
     if unified.model.config.clip_width:
       raise ValueError(
         'vision must be the CLIP tower of a model that reads CLIP features, '
-        'got None; understand, curate, learn and pair_dpo take it as '
-        '--config.vision'
+        'got None; jobs that read images take it as --config.vision'
       )
     return CodeReader(vocab)
 

@@ -43,8 +43,8 @@ def check(config, path: str, model: showo.ShowOConfig) -> None:
   if vision is None:
     raise ValueError(
       f'init_from must be a Show-o that reads image codes, got {reads}: '
-      'understand, curate, learn and pair_dpo feed these, generate needs none; '
-      'take a checkpoint without w_clip_vit'
+      'understand, curate, learn, pair_dpo, evaluate and serve feed these, '
+      'generate needs none; take a checkpoint without w_clip_vit'
     )
   exists = vision and processes.broadcast_from_first(
     lambda: checkpoint.is_checkpoint(vision)
