@@ -55,9 +55,9 @@ PATHS = {
   understand: f'{PARTS} vision ' + ' '.join(f'files.{name}' for name in SOURCE),
   curate: f'{PARTS} vision before encoders.bert encoders.sentence encoders.clip '
   + ' '.join(f'files.{name}' for name in SOURCE),
-  learn: f'{PARTS} pairs reference images',
-  pair_dpo: f'{PARTS} play.encoders.bert play.encoders.sentence play.encoders.clip '
-  'judge.init_from judge.tokenizer judge.text '
+  learn: f'{PARTS} vision pairs reference images',
+  pair_dpo: f'{PARTS} vision play.encoders.bert play.encoders.sentence play.encoders.clip '
+  'judge.init_from judge.tokenizer judge.text judge.vision '
   + ' '.join(
     f'files.{part}.{name}' for part in ('inputs', 'held_out') for name in SOURCE
   ),

@@ -12,6 +12,7 @@ from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
+from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.judging import answer_cache
 from hermesflow_jax.judging import chat_endpoint
@@ -198,14 +199,15 @@ def _decoder(base, most) -> Callable:
   return functools.partial(scored_images.decode, base, most=most)
 
 
-def _model_settings(config) -> job_model.ModelSettings:
+def _model_settings(config) -> reading_model.ReadingSettings:
   """Returns settings of a job that would start from the judge."""
   judge = config.judge
-  return job_model.ModelSettings(
+  return reading_model.ReadingSettings(
     mesh=config.mesh,
     init_from=judge.init_from,
     tokenizer=judge.tokenizer,
     text=judge.text,
+    vision=judge.vision,
     missing='',
     sizes=None,
     chunk=config.chunk,
@@ -243,6 +245,9 @@ def _locate(config, console) -> pathlib.PurePath:
   try:
     return job_model.locate(_model_settings(config), console)
   except ValueError as error:
+    if str(error).startswith('vision'):
+      text = str(error).replace('--config.vision', f'--config.{SETTING}.vision')
+      raise ValueError(f'{SETTING}.{text}') from error
     raise ValueError(
       f'{SETTING}.init_from must be a model, got {config.judge.init_from}: '
       f'{error}'
