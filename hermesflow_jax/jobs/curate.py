@@ -232,7 +232,7 @@ def read_inputs(config, unified, root, console) -> input_set.Inputs:
   )
   # The inputs of earlier rounds come first.
   first = config.inputs_so_far - config.inputs
-  return input_set.from_records(rows).part(slice(first, None))
+  return input_set.from_span(rows, range(first, config.inputs_so_far))
 
 
 def _gather(config, unified, inputs, root, console) -> shards.Shards:

@@ -28,8 +28,6 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import scored_images
 
-# File of rows in a run folder.
-FILE = 'exported_questions.jsonl'
 # Images that are decoded at once.
 _BLOCK = 256
 # Fields of the rows of `scenes.jsonl` that a row keeps.
