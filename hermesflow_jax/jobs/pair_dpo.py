@@ -18,6 +18,7 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import judge_record
 from hermesflow_jax.jobs.setup import official_files
 from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.jobs.setup import record_checks
@@ -160,6 +161,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       'continuing'
     )
   base, data = load_data()
+  console.say(judge_record.describe(data.judge_record))
   summaries = rounds.play_rounds(
     base, data, config.play, workdir, console, str(path)
   )

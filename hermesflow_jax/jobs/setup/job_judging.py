@@ -12,6 +12,7 @@ from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
+from hermesflow_jax.jobs.setup import judge_record
 from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.judging import answer_cache
@@ -120,8 +121,8 @@ def make(
     console: prints how many replies are known.
 
   Returns:
-    A `gap.Judge`, and a record of it: `name`, and where they apply `model`,
-    `prompt`, `host` and `answers`.
+    A `gap.Judge`, and a record of it: `name`, `prompt`, and where they apply
+    `model`, `host` and `answers`.
 
   Raises:
     ValueError: see `check`.
@@ -136,16 +137,26 @@ def make(
     folder = root / _FOLDER / 'open_questions'
     decode = _decoder(base, file_judge.BLOCK)
     answers = file_judge.make(judge.answers, decode, matcher, folder)
-    return answers, {'name': 'answers in files', 'answers': judge.answers}
+    return answers, {
+      'name': 'answers in files',
+      'answers': judge.answers,
+      'prompt': judge_record.ALL_FIELDS,
+    }
   if imported_function.is_path(judge.kind):
     function = imported_function.load(f'{SETTING}.kind', judge.kind)
     decode = _decoder(base, imported_judge.BLOCK)
     return imported_judge.CheckedJudge(judge.kind, function, decode), {
-      'name': judge.kind
+      'name': judge.kind,
+      'prompt': str(getattr(function, 'prompt', judge_record.ALL_FIELDS)),
     }
   if config.files:
-    return functools.partial(_answer_questions, base), {'name': gap.BASE_MODEL}
-  return pixel_judge.judge_of_codes(base.decode), {'name': 'pixels'}
+    record = {
+      'name': gap.BASE_MODEL,
+      'prompt': judge_record.model_prompt(config.play),
+    }
+    return functools.partial(_answer_questions, base), record
+  record = {'name': 'pixels', 'prompt': judge_record.QUESTION}
+  return pixel_judge.judge_of_codes(base.decode), record
 
 
 def cache_folder(config, root: pathlib.PurePath) -> pathlib.PurePath:
@@ -257,7 +268,11 @@ def _locate(config, console) -> pathlib.PurePath:
 def _make_model_judge(config, base, console):
   settings = _model_settings(config)
   path = _locate(config, terminal.silent())
-  record = {'name': f'model {path}', 'model': str(path)}
+  record = {
+    'name': f'model {path}',
+    'model': str(path),
+    'prompt': judge_record.model_prompt(config.play),
+  }
   play = config.play
   if _same_weights(config, settings, path):
     # The judge of images of files without this setting, under its own name.
