@@ -156,7 +156,6 @@ def train(
     identity=identity,
     label='fine-tuning',
     console=console,
-    runs_ahead=jax.default_backend() != 'cpu',
   )
   return resume.run_resumable(run).model
 

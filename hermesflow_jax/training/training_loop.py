@@ -1,7 +1,7 @@
 """The training loop: steps, metrics, samples, checkpoints and stops.
 
 The host fetches metrics only when an interval ends, so it runs ahead and the
-devices never wait for it.
+devices never wait for it; `runtime.dispatch` says how far.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from hermesflow_jax.runtime import dispatch
 from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
@@ -69,9 +70,6 @@ class TrainingRun:
     names: step -> its record ids, for error messages; None if unknown.
     sample: state -> None, called every `sample_every` steps; None for none.
     rates: (steps, seconds) -> speed metrics.
-    runs_ahead: whether the host starts steps before earlier steps end. Large
-      operations of such steps can wait for each other for ever on several CPU
-      devices.
   """
 
   step: train_step.TrainStep
@@ -88,7 +86,6 @@ class TrainingRun:
   names: Callable[[int], Sequence[str]] | None = None
   sample: Callable[[train_step.TrainState], None] | None = None
   rates: Callable[[int, float], dict[str, float]] = lambda steps, seconds: {}
-  runs_ahead: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +138,7 @@ def run_loop(
   """
   interval, pending = list(interval), []
   start, config = int(state.step), run.config
+  in_flight = dispatch.max_steps_in_flight()
   structure = jax.tree.structure(state)
   # Between steps the state is its leaves; `program_and_arguments` says why.
   program, (leaves, *arguments) = run.step.program_and_arguments(
@@ -184,8 +182,8 @@ def run_loop(
       with watch.part('step'):
         leaves, metrics = program(leaves, *arguments, batch)
       pending.append(metrics)
-      if not run.runs_ahead:
-        jax.block_until_ready(metrics)
+      if in_flight is not None and len(pending) >= in_flight:
+        jax.block_until_ready(pending[-in_flight])
       done = number + 1
       last = done == config.steps
       profile.end(done, metrics)
