@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 import dataclasses
+import functools
 import time
 
 from hermesflow_jax.checkpoints import checkpoint
@@ -14,6 +15,7 @@ from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import task_sources
 from hermesflow_jax.jobs import learn
+from hermesflow_jax.jobs.setup import fine_tuning_results
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
@@ -58,18 +60,22 @@ class Settings(job_model.ModelSettings, fine_tuning.FineTuningConfig):
 
   @property
   def data_sets(self) -> dict[str, tuple]:
-    """Data sets by task."""
-    return {'t2i': self.t2i, 'mmu': self.mmu, 'lm': self.lm}
+    """Data sets by setting."""
+    return {'t2i': self.t2i, 'mmu': self.mmu, 'lm': self.lm} | {
+      f'held_out.{task}': getattr(self.held_out, task)
+      for task in ('t2i', 'mmu', 'lm')
+    }
 
 
 @job_start.releases_workdir
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Trains on data sets.
 
-  Writes the trained model `model/`, then `results.json`.
+  Writes the trained model `model/`, `report.html`, then `results.json`.
 
   Returns:
-    Content written to `results.json`: examples, steps, seconds.
+    Content written to `results.json`: examples, steps, seconds, and held-out
+    losses if any are measured.
 
   Raises:
     ValueError: unusable setting, data set or workdir.
@@ -79,16 +85,22 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   if config.init_from:
     sets = {
       f'{task}[{number}]': item
-      for task in ('t2i', 'mmu')
-      for number, item in enumerate(getattr(config, task))
+      for task, items in config.data_sets.items()
+      for number, item in enumerate(items)
+      if isinstance(item, task_sources.ImageSet)
     }
     path = job_start.locate_model(config, console, sets)
-  sources = open_sources(config, console)
+  sources, held_out = open_sources(config, console)
   counts = {task: len(mixture) for task, mixture in sources.items()}
   console.say(
     'examples: '
     + ', '.join(f'{task} {count:,}' for task, count in counts.items())
   )
+  if held_out:
+    console.say(
+      'held out: '
+      + ', '.join(f'{task} {len(part):,}' for task, part in held_out.items())
+    )
   mesh = _make_mesh(config, path, console)
   if path is None:
     parts, weights = _new_parts(config, sources, mesh, console)
@@ -111,14 +123,16 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     return results
   unified = job_model.place_on_mesh(config, parts, mesh, console)
   del parts
+  identity = functools.partial(identities.identity_of, Settings, of='content')
   model = fine_tuning.train(
     unified,
     sources,
     config,
-    identities.identity_of(Settings, settings.to_json_types(config), 'content')
-    | {'data': data},
+    identity(settings.to_json_types(config)) | {'data': data},
     root / 'training',
     console,
+    held_out,
+    identity,
   )
   results = {
     'inputs': sum(counts.values()),
@@ -126,6 +140,10 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     'steps': config.optim.steps,
     'seconds': time.perf_counter() - began,
   }
+  if held_out:
+    results['held_out'] = fine_tuning_results.held_out_results(
+      root / 'training', held_out, console
+    )
   # A model at this path is damaged.
   processes.on_first_process(lambda: checkpoint.remove(root / 'model'))
   trained_model.save_model(
@@ -133,6 +151,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     dataclasses.replace(unified, model=model),
     str(path or ''),
     results,
+  )
+  processes.on_first_process(
+    lambda: fine_tuning_results.write_report(root, config, results, console)
   )
   job_results.write_json(root / 'results.json', results)
   processes.on_first_process(
@@ -146,18 +167,37 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
 
 def open_sources(
   config: Settings, console: terminal.Console
-) -> dict[str, pipeline.Mixture]:
-  """Returns the checked examples of each task.
+) -> tuple[dict[str, pipeline.Mixture], dict[str, pipeline.Mixture] | None]:
+  """Returns the checked examples of each task, and those that are held out.
 
   Raises:
-    ValueError: see `task_sources.open_images`.
+    ValueError: see `task_sources.open_images` and `task_sources.split`.
   """
-  t2i = task_sources.open_images('t2i', config.t2i, console.say)
+  sources = _open_tasks(config, '', console)
+  if config.held_out.t2i:
+    return sources, _open_tasks(config.held_out, 'held_out.', console)
+  if not config.held_out.share:
+    return sources, None
+  # Tasks with the same examples hold out the same ones.
+  parts = {
+    id(mixture): task_sources.split(task, mixture, config.held_out.share)
+    for task, mixture in reversed(sources.items())
+  }
+  learned, held_out = (
+    {task: parts[id(mixture)][number] for task, mixture in sources.items()}
+    for number in (0, 1)
+  )
+  return learned, held_out
+
+
+def _open_tasks(sets, prefix, console):
+  """Returns the checked examples of each task, of settings under `prefix`."""
+  t2i = task_sources.open_images(f'{prefix}t2i', sets.t2i, console.say)
   mmu, lm = t2i, t2i
-  if config.mmu:
-    mmu = task_sources.open_images('mmu', config.mmu, console.say)
-  if config.lm:
-    lm = task_sources.open_texts(config.lm)
+  if sets.mmu:
+    mmu = task_sources.open_images(f'{prefix}mmu', sets.mmu, console.say)
+  if sets.lm:
+    lm = task_sources.open_texts(sets.lm, f'{prefix}lm')
   return {'t2i': t2i, 'mmu': mmu, 'lm': lm}
 
 

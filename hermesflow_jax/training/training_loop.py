@@ -34,6 +34,7 @@ class LoopConfig:
       were not skipped, see `_means`.
     save_every: steps between two checkpoints; 0 for none.
     sample_every: steps between two samples; 0 for none.
+    sample_first: whether a new run begins with a sample.
     max_skipped: most non-finite steps in the whole run.
     profile: the first step to profile, and the first step after it.
   """
@@ -42,6 +43,7 @@ class LoopConfig:
   log_every: settings.PositiveInt
   save_every: settings.NonNegativeInt = 0
   sample_every: settings.NonNegativeInt = 0
+  sample_first: bool = False
   max_skipped: settings.NonNegativeInt = 10
   profile: tuple[int, int] = (0, 0)
 
@@ -68,7 +70,8 @@ class TrainingRun:
     label: run name in progress lines.
     console: progress output.
     names: step -> its record ids, for error messages; None if unknown.
-    sample: state -> None, called every `sample_every` steps; None for none.
+    sample: state -> metrics to log or None, called every `sample_every` steps;
+      None for no samples.
     rates: (steps, seconds) -> speed metrics.
   """
 
@@ -84,7 +87,7 @@ class TrainingRun:
   label: str
   console: terminal.Console
   names: Callable[[int], Sequence[str]] | None = None
-  sample: Callable[[train_step.TrainState], None] | None = None
+  sample: Callable[[train_step.TrainState], dict | None] | None = None
   rates: Callable[[int, float], dict[str, float]] = lambda steps, seconds: {}
 
 
@@ -162,9 +165,11 @@ def run_loop(
     with watch.part('checkpoint'):
       hooks.save(current(), interval, skipped)
 
-  def sample():
+  def sample(done):
     try:
-      run.sample(current())
+      with watch.part('evaluation'):
+        if metrics := run.sample(current()):
+          hooks.log(done, metrics)
     except interrupts.Stopped:
       # One of several processes was stopped, and all raise this together.
       if hooks.save:
@@ -175,6 +180,8 @@ def run_loop(
     timing.Stopwatch() as watch,
     _Profile(*config.profile, hooks.trace) as profile,
   ):
+    if run.sample and config.sample_first and not start:
+      sample(0)
     for number in hooks.progress(range(start, config.steps)):
       profile.begin(number)
       with watch.part('data'):
@@ -206,8 +213,7 @@ def run_loop(
         and (done % config.sample_every == 0 or last)
       ):
         fetch()  # Otherwise sampling would be charged for these steps.
-        with watch.part('evaluation'):
-          sample()
+        sample(done)
       due = config.save_every and done % config.save_every == 0
       if hooks.save and due and not last:
         save()

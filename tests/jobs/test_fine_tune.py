@@ -17,12 +17,15 @@ from hermesflow_jax.jobs import fine_tune
 from hermesflow_jax.jobs.setup import new_model
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import phi
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.training import preview_images
 
 STEPS = 6
+SAMPLER = {'steps': 2, 'guidance': 0.0}
 
 
 def configured(base, data, **changes):
@@ -119,6 +122,86 @@ def test_the_first_step_is_the_same_on_another_mesh_and_in_parts(
   for name in ('loss/t2i', 'loss/mmu', 'loss/lm', 'train/grad_norm'):
     # Sums have another order.
     np.testing.assert_allclose(other[name], first[name], rtol=1e-4)
+
+
+@pytest.fixture(scope='module')
+def measured(base, data, tmp_path_factory):
+  """The folder of a run that measures, and was stopped after step 3."""
+  folder = tmp_path_factory.mktemp('measured') / 'run'
+  config = configured(
+    base,
+    data,
+    held_out={'share': 0.25},
+    previews={'prompts': ('a red circle',), 'each': 1, 'sampler': SAMPLER},
+    measure_every=2,
+  )
+  stops = iter([False, False, True])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(
+      interrupts.StopSignal, '__call__', lambda self: next(stops, False)
+    )
+    with pytest.raises(interrupts.Stopped):
+      fine_tune.run(config, str(folder), terminal.silent())
+  results = fine_tune.run(config, str(folder), terminal.silent())
+  return folder, results
+
+
+def test_held_out_losses_are_measured_before_and_during_training(measured):
+  folder, results = measured
+  history = [row for row in metrics(folder) if 'held_out/total' in row]
+  assert [row['step'] for row in history] == [0, 2, 4, 6]
+  for row in history:
+    assert row['held_out/total'] == pytest.approx(
+      row['held_out/t2i'] + row['held_out/mmu'] + 0.1 * row['held_out/lm']
+    )
+  assert history[-1]['held_out/mmu'] < history[0]['held_out/mmu']
+  assert results['examples'] == {'t2i': 6, 'mmu': 6, 'lm': 6}
+  values = results['held_out']
+  assert values['examples'] == {'t2i': 2, 'mmu': 2, 'lm': 2}
+  totals = [row['held_out/total'] for row in history]
+  assert values['best']['total'] == min(totals)
+  assert values['first']['total'] == totals[0]
+  assert values['last']['total'] == totals[-1]
+
+
+def test_prompts_are_drawn_at_every_measurement(measured):
+  folder, _ = measured
+  sheets = sorted(path.stem for path in (folder / 'previews').glob('*.png'))
+  assert sheets == ['000000', '000002', '000004', '000006']
+  images = preview_images.read_images(folder / 'previews', 2, 1)
+  assert [step for step, _ in images] == [0, 6]
+  page = (folder / 'report.html').read_text()
+  assert 'a red circle' in page and 'held-out rows' in page
+  assert page.count('data:image/png') == 4
+
+
+def test_a_run_that_measures_nothing_costs_and_writes_nothing(tuned):
+  folder, _ = tuned
+  assert not (folder / 'previews').exists()
+  assert 'held_out' not in json.loads((folder / 'results.json').read_text())
+  assert 'held-out' not in (folder / 'report.html').read_text()
+
+
+def test_old_checkpoints_have_the_identity_of_no_measurement(base, data):
+  values = settings.to_json_types(configured(base, data))
+  expected = identities.identity_of(fine_tune.Settings, values, 'content')
+  for name in ('held_out', 'previews', 'measure_every'):
+    del values[name]
+  assert (
+    identities.identity_of(fine_tune.Settings, values, 'content') == expected
+  )
+
+
+@pytest.mark.parametrize(
+  'held_out, error',
+  [
+    ({'share': 0.6}, 'held_out.share must be between 0 and 0.5, got 0.6'),
+    ({'lm': ({'annotations': 'a.txt'},)}, 'held_out.t2i must have a data set'),
+  ],
+)
+def test_unusable_held_out_settings_are_named(base, data, held_out, error):
+  with pytest.raises(ValueError, match=error):
+    configured(base, data, held_out=held_out)
 
 
 def test_a_finished_run_is_not_run_again(tuned, monkeypatch):
