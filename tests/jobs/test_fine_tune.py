@@ -4,6 +4,7 @@ import dataclasses
 import json
 import types
 
+import fine_tune_runs
 import jax
 import numpy as np
 import pytest
@@ -24,31 +25,7 @@ from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.training import preview_images
 
-STEPS = 6
 SAMPLER = {'steps': 2, 'guidance': 0.0}
-
-
-def configured(base, data, **changes):
-  values = configs.pretrain.get_config('pictures')
-  assert values.job == 'fine_tune'
-  del values.job
-  values.new_model = None
-  values.update(
-    {
-      'init_from': str(base),
-      'tokenizer': '',
-      't2i': (dataclasses.asdict(data) | {'weight': 1.0},),
-      'batches': {'t2i': 8, 'mmu': 8, 'lm': 8},
-      'log_every': 1,
-      'save_every': 3,
-      'mesh': {'data': 4, 'model': 2},
-    }
-  )
-  for source in values.t2i:
-    del source['questions']
-  values.optim.update({'lr': 1e-2, 'steps': STEPS, 'warmup': 0.0})
-  values.update(changes)
-  return settings.build(fine_tune.Settings, values.to_dict())
 
 
 @pytest.fixture(scope='module')
@@ -61,7 +38,7 @@ def data(tmp_path_factory):
 def tuned(base, data, tmp_path_factory):
   """The folder of a run that nothing stopped, and its settings."""
   folder = tmp_path_factory.mktemp('tuned') / 'run'
-  config = configured(base, data)
+  config = fine_tune_runs.configured(base, data)
   fine_tune.run(config, str(folder), terminal.silent())
   return folder, config
 
@@ -73,7 +50,7 @@ def metrics(folder):
 
 def test_all_losses_fall(tuned):
   rows = metrics(tuned[0])
-  assert len(rows) == STEPS
+  assert len(rows) == fine_tune_runs.STEPS
   for task in ('t2i', 'mmu', 'lm'):
     assert rows[-1][f'loss/{task}'] < 0.95 * rows[0][f'loss/{task}']
 
@@ -114,7 +91,7 @@ def test_the_first_step_is_the_same_on_another_mesh_and_in_parts(
   tuned, base, data, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(jax, 'device_count', lambda: 1)
-  config = configured(base, data, mesh={'data': 1, 'model': 1})
+  config = fine_tune_runs.configured(base, data, mesh={'data': 1, 'model': 1})
   optim = dataclasses.replace(config.optim, steps=1, accumulate=2)
   config = dataclasses.replace(config, optim=optim)
   fine_tune.run(config, str(tmp_path / 'run'), terminal.silent())
@@ -128,7 +105,7 @@ def test_the_first_step_is_the_same_on_another_mesh_and_in_parts(
 def measured(base, data, tmp_path_factory):
   """The folder of a run that measures, and was stopped after step 3."""
   folder = tmp_path_factory.mktemp('measured') / 'run'
-  config = configured(
+  config = fine_tune_runs.configured(
     base,
     data,
     held_out={'share': 0.25},
@@ -183,7 +160,7 @@ def test_a_run_that_measures_nothing_costs_and_writes_nothing(tuned):
 
 
 def test_old_checkpoints_have_the_identity_of_no_measurement(base, data):
-  values = settings.to_json_types(configured(base, data))
+  values = settings.to_json_types(fine_tune_runs.configured(base, data))
   expected = identities.identity_of(fine_tune.Settings, values, 'content')
   for name in ('held_out', 'previews', 'measure_every'):
     del values[name]
@@ -201,7 +178,7 @@ def test_old_checkpoints_have_the_identity_of_no_measurement(base, data):
 )
 def test_unusable_held_out_settings_are_named(base, data, held_out, error):
   with pytest.raises(ValueError, match=error):
-    configured(base, data, held_out=held_out)
+    fine_tune_runs.configured(base, data, held_out=held_out)
 
 
 def test_a_finished_run_is_not_run_again(tuned, monkeypatch):
@@ -224,7 +201,7 @@ def test_a_finished_run_is_not_run_again(tuned, monkeypatch):
 )
 def test_a_mistake_is_a_line(base, data, tmp_path, idle, changes, error):
   with pytest.raises(ValueError, match=error):
-    config = configured(base, data, **changes)
+    config = fine_tune_runs.configured(base, data, **changes)
     fine_tune.run(config, str(tmp_path / 'run'), terminal.silent())
   assert not (tmp_path / 'run').exists()
 
@@ -264,7 +241,7 @@ def test_show_o_variants_build_and_count_what_a_run_needs(variant):
 def test_the_programs_of_a_slice_are_lowered(base, data):
   parts = initial_model.open(base).load(None, None)
   config = dataclasses.replace(
-    configured(base, data),
+    fine_tune_runs.configured(base, data),
     sizes=types.SimpleNamespace(
       vocab=parts.model.config.vocab,
       decoder=parts.model.config.decoder,
