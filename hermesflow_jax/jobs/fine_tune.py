@@ -21,6 +21,7 @@ from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import new_model
+from hermesflow_jax.jobs.setup import prompt_list
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
@@ -103,7 +104,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
   mesh = _make_mesh(config, path, console)
   if path is None:
-    parts, weights = _new_parts(config, sources, mesh, console)
+    mixtures = [*sources.values(), *(held_out or {}).values()]
+    parts, weights = _new_parts(config, mixtures, mesh, console)
   else:
     parts, weights = job_start.load_initial_model(config, path, mesh)
   data = task_sources.content_hashes(config.data_sets)
@@ -123,6 +125,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     return results
   unified = job_model.place_on_mesh(config, parts, mesh, console)
   del parts
+  prompt_list.report_misread(unified, config.previews.prompts, console)
   identity = functools.partial(identities.identity_of, Settings, of='content')
   model = fine_tuning.train(
     unified,
@@ -215,7 +218,7 @@ def _make_mesh(config, path, console):
 
 
 def _new_parts(
-  config, sources, mesh, console
+  config, mixtures, mesh, console
 ) -> tuple[model_bundle.Bundle, dict]:
   """Returns a new model, and the hashes of its image tokenizer."""
   if not config.tokenizer:
@@ -231,17 +234,17 @@ def _new_parts(
   parts = new_model.make_bundle(
     config.new_model,
     folder.load_tokenizer(mesh),
-    _texts(config, sources),
+    _texts(config, mixtures),
     config.seed,
   )
   console.say(f'a new model with {parts.text.size} words')
   return parts, dict(folder.tokenizer_hashes())
 
 
-def _texts(config, sources) -> Iterator[str]:
+def _texts(config, mixtures) -> Iterator[str]:
   """Yields all texts of the data, and the prompts."""
   yield text_tokenizer.user_turn(config.rows.caption_prompt)
-  for mixture in sources.values():
+  for mixture in mixtures:
     for examples in mixture.sources:
       for example in examples:
         yield example.get('text', example.get('caption', ''))
