@@ -9,11 +9,14 @@ from hermesflow_jax.reports import charts
 from hermesflow_jax.reports import html_page
 from hermesflow_jax.reports import number_text
 
+# Title and color of a task's chart.
 _TASKS = {
-  't2i': ('Images given a caption (t2i)', 'gen', 'gen-pale'),
-  'mmu': ('Text given an image (mmu)', 'und', 'und-pale'),
-  'lm': ('Text alone (lm)', 'plain', 'soft'),
+  't2i': ('Images given a caption (t2i)', 'gen'),
+  'mmu': ('Text given an image (mmu)', 'und'),
+  'lm': ('Text alone (lm)', 'plain'),
 }
+# 'held-out' with a hyphen at which no line breaks.
+_HELD_OUT = 'held\u2011out'
 
 
 def render_page(
@@ -80,9 +83,9 @@ def lead_sentence(
     return text
   loss = number_text.decimal(best['total'])
   if best['step'] == measurements[-1]['step']:
-    return f'{text} Its held-out loss is lowest at the end, {loss}.'
+    return f'{text} Its {_HELD_OUT} loss is lowest at the end, {loss}.'
   return (
-    f'{text} Its held-out loss was lowest at step '
+    f'{text} Its {_HELD_OUT} loss was lowest at step '
     f'{number_text.whole(best["step"])}, {loss}.'
   )
 
@@ -92,7 +95,7 @@ def _step_name(row, best) -> str:
   return f'{name} (best)' if best and row['step'] == best['step'] else name
 
 
-def _chart(task, metrics, measurements, name, style, pale) -> html_page.Figure:
+def _chart(task, metrics, measurements, name, style) -> html_page.Figure:
   """Returns the chart of a task's losses."""
   series = [
     charts.Series(
@@ -102,7 +105,8 @@ def _chart(task, metrics, measurements, name, style, pale) -> html_page.Figure:
         for row in metrics
         if f'loss/{task}' in row
       ],
-      pale if measurements else style,
+      style,
+      dashed=bool(measurements),
     )
   ]
   if measurements:

@@ -31,8 +31,12 @@ def page(measurements, best, previews=()):
   'measurements, best, sentence',
   [
     ((), None, 'The model learned for 3 steps.'),
-    (HELD_OUT, HELD_OUT[1], 'held-out loss was lowest at step 2, 5.200.'),
-    (HELD_OUT[:2], HELD_OUT[1], 'held-out loss is lowest at the end, 5.200.'),
+    (HELD_OUT, HELD_OUT[1], 'held\u2011out loss was lowest at step 2, 5.200.'),
+    (
+      HELD_OUT[:2],
+      HELD_OUT[1],
+      'held\u2011out loss is lowest at the end, 5.200.',
+    ),
   ],
 )
 def test_the_first_sentence_names_the_best_step(measurements, best, sentence):
