@@ -162,6 +162,8 @@ def _opened(path):
   try:
     file_kinds.check_regular(path)
     with warnings.catch_warnings():
+      # Pillow warns of damaged EXIF data, without which it reads the image.
+      warnings.filterwarnings('ignore', category=UserWarning, module='PIL')
       warnings.simplefilter('error', Image.DecompressionBombWarning)
       with storage.open_bytes(path) as file, _identified(file, path) as image:
         if image.width * image.height > MAX_PIXELS:

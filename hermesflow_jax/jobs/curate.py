@@ -197,7 +197,7 @@ def run(
     # Not under the lock: all processes meet here, and one would wait for it.
     write_official = official_files.make_writer(config.files, console)
     write_official(root, inputs, pairs, unified.decode)
-  with curation_folder.finish_lock(root):
+  with curation_folder.finish_lock(root, console.say):
     manifest = curation_folder.read_finished(root)
     if manifest is None:
       manifest = write_pairs(
@@ -232,7 +232,7 @@ def read_inputs(config, unified, root, console) -> input_set.Inputs:
   )
   # The inputs of earlier rounds come first.
   first = config.inputs_so_far - config.inputs
-  return input_set.from_records(rows).part(slice(first, None))
+  return input_set.from_span(rows, range(first, config.inputs_so_far))
 
 
 def _gather(config, unified, inputs, root, console) -> shards.Shards:

@@ -12,6 +12,7 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import task_sources
 from hermesflow_jax.jobs import learn
@@ -32,6 +33,7 @@ from hermesflow_jax.training import fine_tuning
 
 # The setting `new_model` hides the module.
 _NewModel = new_model.NewModel
+_TASKS = ('t2i', 'mmu', 'lm')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +64,8 @@ class Settings(job_model.ModelSettings, fine_tuning.FineTuningConfig):
   @property
   def data_sets(self) -> dict[str, tuple]:
     """Data sets by setting."""
-    return {'t2i': self.t2i, 'mmu': self.mmu, 'lm': self.lm} | {
-      f'held_out.{task}': getattr(self.held_out, task)
-      for task in ('t2i', 'mmu', 'lm')
+    return {task: getattr(self, task) for task in _TASKS} | {
+      f'held_out.{task}': getattr(self.held_out, task) for task in _TASKS
     }
 
 
@@ -174,7 +175,8 @@ def open_sources(
   """Returns the checked examples of each task, and those that are held out.
 
   Raises:
-    ValueError: see `task_sources.open_images` and `task_sources.split`.
+    ValueError: see `task_sources.open_images` and `task_sources.split`; names
+      the faults of all tasks.
   """
   sources = _open_tasks(config, '', console)
   if config.held_out.t2i:
@@ -195,13 +197,19 @@ def open_sources(
 
 def _open_tasks(sets, prefix, console):
   """Returns the checked examples of each task, of settings under `prefix`."""
-  t2i = task_sources.open_images(f'{prefix}t2i', sets.t2i, console.say)
-  mmu, lm = t2i, t2i
-  if sets.mmu:
-    mmu = task_sources.open_images(f'{prefix}mmu', sets.mmu, console.say)
-  if sets.lm:
-    lm = task_sources.open_texts(sets.lm, f'{prefix}lm')
-  return {'t2i': t2i, 'mmu': mmu, 'lm': lm}
+  faults, say = [], console.say
+  opened = {
+    task: input_faults.attempt(faults, open_task, *arguments)
+    for task, open_task, *arguments in (
+      ('t2i', task_sources.open_images, f'{prefix}t2i', sets.t2i, say),
+      ('mmu', task_sources.open_images, f'{prefix}mmu', sets.mmu, say),
+      ('lm', task_sources.open_texts, sets.lm, say, f'{prefix}lm'),
+    )
+    if task == 't2i' or getattr(sets, task)
+  }
+  if faults:
+    raise ValueError('; '.join(faults))
+  return {task: opened.get(task, opened['t2i']) for task in _TASKS}
 
 
 def _make_mesh(config, path, console):

@@ -120,8 +120,11 @@ def place(once) -> command_runs.Place:
 @pytest.fixture(scope='session')
 def whole(place, once) -> pathlib.Path:
   """The folder of a run that nothing stopped."""
-  root = once('one_process', lambda root: place.run(root / 'one_process'))
-  return root / 'one_process'
+
+  def run(root):
+    place.run(root / 'one_process', **command_runs.RARELY)
+
+  return once('one_process', run) / 'one_process'
 
 
 @pytest.fixture(scope='session')
@@ -141,7 +144,9 @@ def whole_of_two(place, once) -> pathlib.Path:
   """The folder of a run of two processes that nothing stopped."""
 
   def run(root):
-    for process in place.start_all(root / 'two_processes'):
+    for process in place.start_all(
+      root / 'two_processes', **command_runs.RARELY
+    ):
       command_runs.ended(process)
 
   return once('two_processes', run) / 'two_processes'

@@ -1,0 +1,122 @@
+"""The benchmarks of a job: files read and checked before any weight."""
+
+from collections.abc import Sequence
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+
+from hermesflow_jax.benchmarks import protocol
+from hermesflow_jax.benchmarks import registry
+from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import input_faults
+from hermesflow_jax.runtime import terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkSet:
+  """A benchmark with the rows that a run predicts.
+
+  Attributes:
+    benchmark: the benchmark.
+    rows: rows in the order of the file.
+    total: number of rows of the file.
+    form: form of the file.
+    notes: sentences about the rows.
+  """
+
+  benchmark: protocol.UnderstandingBenchmark | protocol.DrawingBenchmark
+  rows: Sequence
+  total: int
+  form: str
+  notes: tuple[str, ...]
+
+  @property
+  def asks(self) -> bool:
+    """Whether rows are questions about images; others are prompts to draw."""
+    return isinstance(self.benchmark, protocol.UnderstandingBenchmark)
+
+  def content_hash(self) -> str:
+    """Returns a SHA-256 over the texts and the images of the rows."""
+    total = hashlib.sha256()
+    for row in self.rows:
+      values = {
+        field.name: getattr(row, field.name)
+        for field in dataclasses.fields(row)
+        if field.name != 'image'
+      }
+      total.update(json.dumps(values, sort_keys=True, default=str).encode())
+    if self.asks:
+      images = {str(row.image): row.image for row in self.rows}
+      total.update(str(image_folder.content_hash(images.values())).encode())
+    return total.hexdigest()
+
+
+def read(
+  names: Sequence[str],
+  sources: registry.Sources,
+  most: int,
+  console: terminal.Console,
+) -> list[BenchmarkSet]:
+  """Reads benchmarks.
+
+  Args:
+    names: names of benchmarks.
+    sources: where the files of each are.
+    most: rows of a benchmark at most, evenly from the whole file; 0 for all.
+    console: prints what is left out.
+
+  Raises:
+    ValueError: one line with the faults of all benchmarks.
+  """
+  faults, sets = [], []
+  for name in names:
+    entry = input_faults.attempt(faults, _read, name, sources, most, console)
+    sets.append(entry)
+  input_faults.raise_if_any(faults)
+  return sets
+
+
+def _read(name, sources, most, console) -> BenchmarkSet:
+  benchmark, files = registry.make(name), getattr(sources, name)
+  if not files.path:
+    raise ValueError(
+      f"sources.{name}.path must be the files of {benchmark.title}, got ''; "
+      f'give --config.sources.{name}.path (docs/evaluation.md)'
+    )
+  content = benchmark.read(files)
+  rows, notes = list(content.rows), list(content.notes)
+  total = len(rows)
+  if most and total > most:
+    places = np.linspace(0, total - 1, most).round().astype(int)
+    rows = [rows[place] for place in places]
+    notes.append(f'{most} of {total} rows, evenly from the whole file')
+  rows, faults = _with_images(name, rows, files, console)
+  left_out = [*content.left_out, *faults]
+  if left_out:
+    notes.append(f'{len(left_out)} faults are left out')
+    console.say(f'{name}: {len(left_out)} faults left out, e.g. {left_out[0]}')
+  return BenchmarkSet(benchmark, rows, total, content.form, tuple(notes))
+
+
+def _with_images(name, rows, files, console):
+  """Returns (rows whose image opens, faults of the others).
+
+  Raises:
+    ValueError: an image does not open, and `on_error` is 'raise'.
+  """
+  if not isinstance(rows[0], protocol.ImageQuestion):
+    return rows, []
+  images = {str(row.image): row.image for row in rows}
+  bad = {}
+  for key, image in console.progress(f'reading {name}')(list(images.items())):
+    if fault := image_reader.decoding_fault(image):
+      bad[key] = fault
+  faults = [f'image {key}: {fault}' for key, fault in bad.items()]
+  good = [row for row in rows if str(row.image) not in bad]
+  input_faults.raise_or_report(
+    faults, len(good), files.on_error, lambda line: None, files.path
+  )
+  return good, faults
