@@ -23,6 +23,9 @@ import ml_collections
 from configs import pair_dpo
 from hermesflow_jax.benchmarks import registry
 
+# Benchmarks that are made from scenes of the embedded world.
+SHAPES = ('pope', 'mme', 'vqav2', 'geneval', 'tifa', 'coco')
+
 
 def get_config(variant='shapes'):
   """Returns settings for `jobs.evaluate`, or `jobs.evaluate_import`."""
@@ -43,14 +46,29 @@ def get_config(variant='shapes'):
   config.models = ()
 
   # Benchmarks, and for each `path`, `images`, `suffix` and `on_error`.
-  config.benchmarks = ()
+  config.benchmarks = tuple(SHAPES) if variant == 'shapes' else ()
   config.sources = dataclasses.asdict(registry.Sources())
+  if variant == 'shapes':
+    for name in SHAPES:
+      config.sources[name].path = 'shapes'  # Made from scenes.
   config.rows = 0  # Rows of a benchmark at most; 0: all.
 
   # Drawings and their judge.
   config.sampler = main_config.play.evaluation_sampler
   config.seed = 0
   config.judge = main_config.to_dict()['judge']
+  if variant == 'shapes':
+    config.judge.kind = 'pixels'
   config.answer_matcher = main_config.play.answer_matcher
   config.encoders = main_config.play.encoders
+
+  # Measures of drawings without questions, as of COCO.
+  config.measures = {
+    'inception': '',  # Converted Inception for the Frechet distance; '': none.
+    'preparation': 'text2image_benchmark',  # Of pixels, as Show-o was scored.
+    'reference': '',  # Statistics of real images; '': sources.coco.images.
+    'clip': False,  # CLIP score by encoders.clip.
+    # A distance by the image tokenizer, where no Inception is at hand.
+    'tokenizer': variant == 'shapes',
+  }
   return config

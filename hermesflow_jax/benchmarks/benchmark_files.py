@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import pathlib
 
+from hermesflow_jax.data import image_folder
 from hermesflow_jax.data.sources import byte_ranges
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import strict_json
@@ -98,3 +100,26 @@ def check_fields(value: object, fields: Mapping[str, type]) -> None:
     accepted = (int, float) if kind is float else kind
     if not isinstance(content, accepted) or isinstance(content, bool):
       raise ValueError(f'{name} must be {_TYPES[kind]}, got {content!r:.60}')
+
+
+def coco_image(
+  folder: image_folder.ImageFolder, number: int, subtype: str
+) -> pathlib.PurePath:
+  """Returns the image of an id, by COCO's name or its number alone.
+
+  Args:
+    folder: folder of the images.
+    number: image id.
+    subtype: e.g. 'val2014'.
+
+  Raises:
+    ValueError: there is no such image.
+  """
+  # Questions of test-dev2015 are about images of test2015.
+  subtype = subtype.replace('test-dev', 'test')
+  names = [f'COCO_{subtype}_{number:012d}.jpg', f'{number:012d}.jpg']
+  names += [f'{number}{suffix}' for suffix in ('.jpg', '.png')]
+  for name in names:
+    with contextlib.suppress(ValueError):
+      return folder.find(name, 'image')
+  return folder.find(names[0], 'image')

@@ -98,6 +98,8 @@ class BenchmarkFiles:
     images: folder of the images; '' where `path` has them.
     suffix: text after each question; None for the one of the benchmark.
     on_error: 'raise' names all faults, 'skip' leaves rows with faults out.
+    reply_words: 'word=meaning' each: a reply that is this word is scored as its
+      meaning, for models that do not know the words of a benchmark.
   """
 
   path: str = settings.path_of_content('benchmark_files', default='')
@@ -106,6 +108,14 @@ class BenchmarkFiles:
   on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
     'raise'
   )
+  reply_words: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    settings.check(self)
+    if not all(word.count('=') == 1 for word in self.reply_words):
+      raise ValueError(
+        f"reply_words must be like ('zero=no',), got {self.reply_words}"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

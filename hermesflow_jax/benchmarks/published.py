@@ -55,7 +55,7 @@ def rows(name: str) -> list[tuple[str, float, str]]:
   """Returns (model, number, source) of each published number.
 
   Args:
-    name: name of a benchmark.
+    name: name of a benchmark; 'coco_fid' and 'coco_clip' for those of COCO.
   """
   own = []
   if name in _NAMES:

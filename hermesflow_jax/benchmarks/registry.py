@@ -17,6 +17,7 @@ BENCHMARKS = {
   'geneval': ('geneval', 'GenEval'),
   'geneval2': ('geneval2', 'GenEval2'),
   'dpg': ('dpg', 'DpgBench'),
+  'coco': ('coco', 'Coco'),
   'tifa': ('tifa', 'Tifa'),
 }
 

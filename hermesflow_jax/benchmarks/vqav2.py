@@ -1,6 +1,5 @@
 """VQAv2: open questions with ten human answers each (arXiv 1612.00837)."""
 
-import contextlib
 import json
 
 from hermesflow_jax.benchmarks import benchmark_files
@@ -159,23 +158,9 @@ def _question(value, answers, content, folder, suffix):
     reference['answer_type'] = annotation['answer_type']
   return protocol.ImageQuestion(
     str(value['question_id']),
-    _image(folder, value['image_id'], str(content.get('data_subtype', ''))),
+    benchmark_files.coco_image(
+      folder, value['image_id'], str(content.get('data_subtype', ''))
+    ),
     value['question'] + (SUFFIX if suffix is None else suffix),
     reference,
   )
-
-
-def _image(folder, number, subtype):
-  """Returns the image of an id, by COCO's name or its number alone.
-
-  Raises:
-    ValueError: there is no such image.
-  """
-  # Questions of test-dev2015 are about images of test2015.
-  subtype = subtype.replace('test-dev', 'test')
-  names = [f'COCO_{subtype}_{number:012d}.jpg', f'{number:012d}.jpg']
-  names += [f'{number}{suffix}' for suffix in ('.jpg', '.png')]
-  for name in names[1:]:
-    with contextlib.suppress(ValueError):
-      return folder.find(name, 'image')
-  return folder.find(names[0], 'image')

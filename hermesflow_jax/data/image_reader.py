@@ -50,6 +50,19 @@ def load_image(
     return np.asarray(crop_square(_rgb(image), size, place))
 
 
+def load_pixels(path: pathlib.PurePath) -> np.ndarray:
+  """Reads an image of any size as uint8[H, W, 3].
+
+  Args:
+    path: file, a `storage.path` or `StoredImage`.
+
+  Raises:
+    ValueError: the image cannot be read.
+  """
+  with _opened(path) as image:
+    return np.asarray(_rgb(image))
+
+
 def load_mask(
   path: pathlib.PurePath, image_path: pathlib.PurePath, size: int
 ) -> np.ndarray:

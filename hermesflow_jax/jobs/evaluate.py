@@ -11,13 +11,16 @@ from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import benchmark_predictions
 from hermesflow_jax.jobs.setup import benchmark_results
 from hermesflow_jax.jobs.setup import benchmark_sets
+from hermesflow_jax.jobs.setup import drawing_measures
 from hermesflow_jax.jobs.setup import evaluated_models
+from hermesflow_jax.jobs.setup import evaluation_report
 from hermesflow_jax.jobs.setup import job_judging
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import reading_model
+from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.judging import judge_settings
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -42,7 +45,8 @@ class Settings(reading_model.ReadingSettings):
     seed: random seed of drawings.
     judge: answers questions about drawings.
     answer_matcher: maps free answers of judges to choices.
-    encoders: encoders of the matcher and of image measures.
+    encoders: encoders of the matcher and of measures.
+    measures: what is measured about drawings without questions, as of COCO.
   """
 
   models: tuple[str, ...] = settings.path_of_content('base')
@@ -55,6 +59,9 @@ class Settings(reading_model.ReadingSettings):
   answer_matcher: str = 'ngram'
   encoders: encoder_settings.EncoderSettings = (
     encoder_settings.EncoderSettings()
+  )
+  measures: drawing_measures.MeasureSettings = (
+    drawing_measures.MeasureSettings()
   )
 
   def __post_init__(self):
@@ -116,6 +123,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     contents={
       **evaluated_models.tokenizer_hashes_of(models),
       **job_judging.content_hashes(models[0].config),
+      **drawing_measures.content_hashes(config.measures, config.encoders),
     },
     base=hashes,
     benchmark_files={
@@ -160,8 +168,56 @@ def _read_all(config, workdir, console):
     input_faults.attempt(
       faults, job_judging.check, own, storage.path(workdir), console
     )
+  if models and sets:
+    for model in models:
+      input_faults.attempt(faults, _check_texts, config, model, sets, console)
+  for entry in filter(_is_measured, sets or ()):
+    input_faults.attempt(
+      faults,
+      drawing_measures.check,
+      config.measures,
+      config.encoders,
+      entry.rows,
+    )
   input_faults.raise_if_any(faults)
   return models, sets
+
+
+def _check_texts(config, model, sets, console):
+  """Checks that prompts and questions fit into the rows of a model.
+
+  Raises:
+    ValueError: one does not fit, and the settings of its benchmark say 'raise'.
+  """
+  texts = record_checks.load_text_checks(
+    model.config, model.path, config.answering
+  )
+  faults, cut = [], 0
+  for entry in sets:
+    name, own = entry.benchmark.name, []
+    for row in entry.rows:
+      if entry.asks:
+        questions = [{'question': row.prompt}]
+      else:
+        cut += texts.read_to(row.prompt) is not None
+        questions = [] if config.judge.kind else row.questions
+      for question in questions:
+        input_faults.attempt(own, texts.check_question, question)
+    if own and getattr(config.sources, name).on_error == 'skip':
+      console.say(f'{model.name}, {name}: {len(own)} replies stay empty')
+    elif own:
+      faults.append(
+        f'{model.name} cannot read {len(own)} prompts of {name}: {own[0]}; '
+        f'leave their replies empty with --config.sources.{name}.on_error=skip'
+      )
+  if cut:
+    console.say(f'{model.name} reads only the beginning of {cut} prompts')
+  input_faults.raise_if_any(faults)
+
+
+def _is_measured(entry) -> bool:
+  """Returns whether a network measures the drawings of a benchmark."""
+  return not entry.asks and not any(row.questions for row in entry.rows)
 
 
 def _needs_judge(sets) -> bool:
@@ -186,7 +242,20 @@ def _predict(config, model, sets, root, console) -> Mapping | None:
     unified, judge, config.sampler, config.seed, console
   )
   for entry in sets:
-    predictor.predict(entry, _folder(root, model, entry))
+    folder = _folder(root, model, entry)
+    predictor.predict(entry, folder)
+    if _is_measured(entry):
+      benchmark_results.write_measured(
+        folder,
+        drawing_measures.measure(
+          config.measures,
+          config.encoders,
+          entry.rows,
+          folder / 'images',
+          mesh,
+          unified.tokenizer,
+        ),
+      )
   return record
 
 
@@ -205,10 +274,10 @@ def _write_results(models, sets, judges, root, console) -> dict:
     results['benchmarks'][entry.benchmark.name] = (
       benchmark_results.of_benchmark(entry, folders)
     )
-  target = root / 'results.json'
-  job_results.write_json(target, results)
+  page = evaluation_report.write_page(results, sets, root, console.command)
+  job_results.write_json(root / 'results.json', results)
   console.say(benchmark_results.summary_text(results['benchmarks']))
-  console.say(f'see {target}')
+  console.say(f'see {page}')
   return results
 
 

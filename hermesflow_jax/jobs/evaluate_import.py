@@ -12,6 +12,7 @@ from hermesflow_jax.benchmarks import registry
 from hermesflow_jax.jobs import evaluate
 from hermesflow_jax.jobs.setup import benchmark_results
 from hermesflow_jax.jobs.setup import benchmark_sets
+from hermesflow_jax.jobs.setup import evaluation_report
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.runtime import output_files
@@ -75,9 +76,10 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       f'benchmark must be one of {", ".join(saved.benchmarks)} of {root}, got '
       f'{config.benchmark!r}'
     )
-  (entry,) = benchmark_sets.read(
-    [config.benchmark], saved.sources, saved.rows, console
+  sets = benchmark_sets.read(
+    saved.benchmarks, saved.sources, saved.rows, console
   )
+  entry = sets[saved.benchmarks.index(config.benchmark)]
   folder = root / 'predictions' / config.model / config.benchmark
   names = [model['name'] for model in results['models']]
   if entry.asks:
@@ -97,13 +99,14 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   results['benchmarks'][config.benchmark] = benchmark_results.of_benchmark(
     entry, {k: f for k, f in folders.items() if _has_predictions(f)}
   )
+  page = evaluation_report.write_page(results, sets, root, console.command)
   job_results.write_json(root / 'results.json', results)
   console.say(
     benchmark_results.summary_text(
       {config.benchmark: results['benchmarks'][config.benchmark]}
     )
   )
-  console.say(f'see {root / "results.json"}')
+  console.say(f'see {page}')
   return results
 
 

@@ -189,9 +189,9 @@ def test_replies_of_another_model_are_scored(run, tmp_path):
 def test_all_faults_come_before_any_work(run, tmp_path):
   with pytest.raises(ValueError) as error:
     run(
-      ('mme', 'gqa'), models=(str(tmp_path / 'none'), str(tmp_path / 'other'))
+      ('mmmu', 'gqa'), models=(str(tmp_path / 'none'), str(tmp_path / 'other'))
     )
-  for part in ('none', 'other', 'sources.mme.path', 'sources.gqa.path'):
+  for part in ('none', 'other', 'sources.mmmu.path', 'sources.gqa.path'):
     assert part in str(error.value)
   assert not (tmp_path / 'out').exists()
 

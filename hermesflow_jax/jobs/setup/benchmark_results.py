@@ -16,7 +16,8 @@ from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.runtime import output_files
 
-_IMPORTED = 'imported.json'
+# Scores of official scorers, and of networks, beside the predictions.
+_IMPORTED, _MEASURED = 'imported.json', 'measured.json'
 
 
 def of_benchmark(
@@ -65,7 +66,7 @@ def write_official_files(
     folder: folder of the predictions of a model.
   """
   if entry.asks:
-    replies = benchmark_predictions.read_replies(folder)
+    replies = _meanings(entry, folder)
     texts = entry.benchmark.prediction_files(entry.rows, replies)
     folder = folder / 'official'
   else:
@@ -84,23 +85,51 @@ def write_imported(
     folder: folder of the predictions of a model.
     scores: scores; they come before those of this run.
   """
+  _write(folder / _IMPORTED, scores)
+
+
+def write_measured(
+  folder: pathlib.PurePath, scores: Sequence[protocol.Scores]
+) -> None:
+  """Writes what a network measured about the drawings of a model.
+
+  Args:
+    folder: folder of the predictions of a model.
+    scores: scores.
+  """
+  _write(folder / _MEASURED, scores)
+
+
+def _write(path, scores):
   values = [dataclasses.asdict(s) for s in scores]
-  job_results.write_json(folder / _IMPORTED, {'scores': values})
+  job_results.write_json(path, {'scores': values})
+
+
+def _read(path) -> list[protocol.Scores]:
+  saved = job_start.read_results(path) or {'scores': []}
+  return [
+    protocol.Scores(**{**value, 'notes': tuple(value['notes'])})
+    for value in saved['scores']
+  ]
 
 
 def _score(entry, folder) -> list[protocol.Scores]:
   if entry.asks:
-    replies = benchmark_predictions.read_replies(folder)
+    replies = _meanings(entry, folder)
     return entry.benchmark.score(entry.rows, replies)
   answers = benchmark_predictions.read_answers(folder)
-  imported = job_start.read_results(folder / _IMPORTED) or {'scores': []}
   return [
-    *(
-      protocol.Scores(**{**value, 'notes': tuple(value['notes'])})
-      for value in imported['scores']
-    ),
+    *_read(folder / _IMPORTED),
+    *_read(folder / _MEASURED),
     *entry.benchmark.score(entry.rows, answers),
   ]
+
+
+def _meanings(entry, folder) -> dict[str, str]:
+  """Returns the replies, with the meanings of `reply_words`."""
+  replies = benchmark_predictions.read_replies(folder)
+  words = entry.reply_words
+  return {name: words.get(text.strip(), text) for name, text in replies.items()}
 
 
 def _record(scores, base) -> dict:

@@ -1,5 +1,7 @@
 """The benchmarks of a job: files read and checked before any weight."""
 
+import atexit
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import hashlib
@@ -12,7 +14,14 @@ from hermesflow_jax.benchmarks import registry
 from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
+from hermesflow_jax.runtime import temporary_folders
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.shapes import benchmark_files
+
+# Name, in the place of a path, of the files that the embedded world gives.
+SHAPES = 'shapes'
+# Scenes of the embedded world, where the settings give no number.
+_SCENES = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +34,7 @@ class BenchmarkSet:
     total: number of rows of the file.
     form: form of the file.
     notes: sentences about the rows.
+    reply_words: meaning by word, see `protocol.BenchmarkFiles`.
   """
 
   benchmark: protocol.UnderstandingBenchmark | protocol.DrawingBenchmark
@@ -32,6 +42,7 @@ class BenchmarkSet:
   total: int
   form: str
   notes: tuple[str, ...]
+  reply_words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   @property
   def asks(self) -> bool:
@@ -86,6 +97,8 @@ def _read(name, sources, most, console) -> BenchmarkSet:
       f"sources.{name}.path must be the files of {benchmark.title}, got ''; "
       f'give --config.sources.{name}.path (docs/evaluation.md)'
     )
+  if files.path == SHAPES:
+    files = _write_shapes(name, files, most)
   content = benchmark.read(files)
   rows, notes = list(content.rows), list(content.notes)
   total = len(rows)
@@ -98,7 +111,32 @@ def _read(name, sources, most, console) -> BenchmarkSet:
   if left_out:
     notes.append(f'{len(left_out)} faults are left out')
     console.say(f'{name}: {len(left_out)} faults left out, e.g. {left_out[0]}')
-  return BenchmarkSet(benchmark, rows, total, content.form, tuple(notes))
+  words = dict(word.split('=') for word in files.reply_words)
+  return BenchmarkSet(benchmark, rows, total, content.form, tuple(notes), words)
+
+
+def _write_shapes(name, files, most) -> protocol.BenchmarkFiles:
+  """Writes the files of the embedded world for as long as the program runs.
+
+  Raises:
+    ValueError: it has no such benchmark.
+  """
+  if name not in benchmark_files.FORMS:
+    raise ValueError(
+      f'sources.{name}.path must be files: the embedded world has only '
+      f'{", ".join(benchmark_files.FORMS)}, got {files.path!r}'
+    )
+  temporary = temporary_folders.TemporaryFolder()
+  atexit.register(temporary.close)
+  path = benchmark_files.write(name, temporary.path, most or _SCENES)
+  images = str(temporary.path) if name == 'coco' else ''
+  return dataclasses.replace(
+    files,
+    path=str(path),
+    images=images,
+    suffix='' if files.suffix is None else files.suffix,
+    reply_words=files.reply_words or benchmark_files.REPLY_WORDS,
+  )
 
 
 def _with_images(name, rows, files, console):
