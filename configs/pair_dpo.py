@@ -286,7 +286,7 @@ def use_small_show_o(config, pixels):
 
   # Sampling, pairs, learning.
   play.rounds, play.images = 2, 3
-  # There is no text encoder of random weights.
+  # A random text encoder knows no meaning of words.
   play.caption_scorer = play.answer_matcher = 'ngram'
   play.curation_sampler.steps = play.evaluation_sampler.steps = 4
   play.rules.least_win = 0.0  # Random answers are seldom right 3 times in 5.

@@ -85,9 +85,26 @@ KINDS = {
   'mpnet': (mpnet.MPNet, MPNET),
 }
 
+# name: table of its weights
+TABLES = {
+  'showo': showo_table,
+  'with_clip': showo_table,
+  'magvitv2': magvit_table,
+  'clip_vision': clip_table,
+  'clip': clip_model_table,
+  'inception': inception_table,
+  'bert': bert_table,
+  'mpnet': mpnet_table,
+}
+
 
 def model(name: str, seed: int = 0):
   """Returns a random model: a name in KINDS."""
+  return random_model(*KINDS[name], seed)
+
+
+def random_model(model_class, config, seed: int):
+  """Returns a random model of a class with a config."""
   rng = np.random.default_rng(seed)
 
   def initial(path, leaf):
@@ -98,23 +115,14 @@ def model(name: str, seed: int = 0):
     size = np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
     return rng.normal(size=leaf.shape).astype(np.float32) / size
 
-  shapes = abstract_modules.abstract_module(*KINDS[name])
+  shapes = abstract_modules.abstract_module(model_class, config)
   return noisy(jax.tree_util.tree_map_with_path(initial, shapes), seed)
 
 
 def arrays(name: str, dtype=np.float32) -> dict[str, np.ndarray]:
   """Returns the state dict of `model(name)`, floats in `dtype`."""
   actual = model(name)
-  state = {
-    'showo': showo_table,
-    'with_clip': showo_table,
-    'magvitv2': magvit_table,
-    'clip_vision': clip_table,
-    'clip': clip_model_table,
-    'inception': inception_table,
-    'bert': bert_table,
-    'mpnet': mpnet_table,
-  }[name].to_torch(actual)
+  state = TABLES[name].to_torch(actual)
   return {
     k: v.astype(dtype) if v.dtype in tensors.FLOATS else v
     for k, v in state.items()

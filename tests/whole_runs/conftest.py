@@ -6,6 +6,7 @@ import time
 import command_runs
 import pytest
 import shared_folders
+import small_judge
 import small_show_o
 import small_walk
 import tiny_world
@@ -33,11 +34,12 @@ def case(request, once) -> small_walk.Walk:
 
 @pytest.fixture(scope='session')
 def converted(case, once) -> small_walk.Walk:
-  """Both models are converted."""
+  """The model, the image tokenizer and text encoders are converted."""
 
   def convert(root):
     case.convert('showo', 'small/showo', str(case.base))
     case.convert('magvitv2', 'small/magvitv2', 'small/checkpoints/magvitv2')
+    small_judge.convert_encoders(case)
 
   once(f'converted_{case.pixels}', convert)
   return case
@@ -45,11 +47,8 @@ def converted(case, once) -> small_walk.Walk:
 
 @pytest.fixture(scope='session')
 def played(converted, once) -> small_walk.Walk:
-  """Two rounds of self-play are in runs/pair_dpo."""
-  once(
-    f'played_{converted.pixels}',
-    lambda root: converted.job('pair_dpo', *small_walk.QUICK),
-  )
+  """Two rounds of self-play with a judge that died are in runs/pair_dpo."""
+  once(f'played_{converted.pixels}', lambda root: small_judge.play(converted))
   return converted
 
 

@@ -10,6 +10,7 @@ import small_walk
 
 from conversions.files import source
 from conversions.files import tensors
+from hermesflow_jax.sequences import text_similarity
 
 
 def test_the_trained_model_draws_png_files(generated, played):
@@ -60,6 +61,16 @@ def test_curation_writes_pairs_of_each_input(curated, played):
   ) as file:
     np.testing.assert_array_equal(
       [pair['codes'] for pair in pairs], file['real']
+    )
+
+
+def test_curation_scores_captions_by_n_grams(curated):
+  for pair in small_walk.lines(curated / 'pairs.jsonl'):
+    scores = text_similarity.ngram_cosines(
+      [pair['caption_win'], pair['caption_lose']], [pair['caption']] * 2
+    )
+    np.testing.assert_array_equal(
+      scores, [pair['caption_score_win'], pair['caption_score_lose']]
     )
 
 
