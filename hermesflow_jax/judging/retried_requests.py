@@ -1,4 +1,4 @@
-"""Requests to a service at a steady pace, repeated after faults that may pass."""
+"""Sends requests at a steady pace, again after faults that may pass."""
 
 from collections.abc import Callable
 from collections.abc import Mapping

@@ -1,14 +1,18 @@
 """Whole runs that several tests read, made once for all test processes."""
 
+from collections.abc import Iterator
+import json
 import pathlib
 import time
 
+import chat_server
 import command_runs
 import pytest
 import shared_folders
 import small_judge
 import small_show_o
 import small_walk
+import text_encoders
 import tiny_world
 
 
@@ -110,10 +114,35 @@ def returned(played, once) -> pathlib.Path:
 
 
 @pytest.fixture(scope='session')
-def place(once) -> command_runs.Place:
-  """A tiny bundle that runs start from."""
-  root = once('tiny_base', lambda root: tiny_world.bundle(root / 'tiny_base'))
-  return command_runs.Place(root / 'tiny_base')
+def judge() -> Iterator[chat_server.Server]:
+  """An endpoint that judges the runs of this process and of those it starts."""
+  with chat_server.Server() as server:
+    yield server
+
+
+@pytest.fixture(scope='session')
+def place(once, judge) -> command_runs.Place:
+  """A tiny bundle that runs start from, text encoders and a judge."""
+
+  def write(root):
+    tiny_world.bundle(root / 'tiny_base')
+    for kind in ('bert', 'mpnet'):
+      text_encoders.convert_to(root / 'tiny_encoders' / kind, kind)
+
+  root = once('tiny_base', write)
+  encoders = root / 'tiny_encoders'
+  return command_runs.Place(
+    root / 'tiny_base',
+    (
+      '--config.play.caption_scorer=bert',
+      f'--config.play.encoders.bert={encoders / "bert"}',
+      '--config.play.answer_matcher=sentence',
+      f'--config.play.encoders.sentence={encoders / "mpnet"}',
+      '--config.judge.kind=endpoint',
+      f'--config.judge.url={judge.url}',
+      '--config.judge.model=a-model',
+    ),
+  )
 
 
 @pytest.fixture(scope='session')
@@ -136,11 +165,17 @@ def seconds(place, once) -> float:
 
 
 @pytest.fixture(scope='session')
-def whole_of_two(place, once) -> pathlib.Path:
-  """The folder of a run of two processes that nothing stopped."""
+def whole_of_two(place, judge, once) -> pathlib.Path:
+  """The folder of a run of two processes that nothing stopped.
+
+  `two_processes.requests` has the requests to its judge.
+  """
 
   def run(root):
+    first = len(judge.bodies)
     for process in place.start_all(root / 'two_processes'):
       command_runs.ended(process)
+    requests = json.dumps(judge.bodies[first:])
+    (root / 'two_processes.requests').write_text(requests)
 
   return once('two_processes', run) / 'two_processes'
