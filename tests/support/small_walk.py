@@ -43,6 +43,21 @@ CURATED = (
   f'--config.images={IMAGES}',
   '--config.sampler.steps=2',
 )
+_IMAGES = '"images": "small/data/images"'
+_CAPTIONS = '"annotations": "small/data/few_{}.jsonl"'
+# Two sets of captions, and conversations.
+_SETS = [
+  f'{{{_CAPTIONS.format("inputs")}, {_IMAGES}}}',
+  f'{{{_CAPTIONS.format("held_out")}, {_IMAGES}, "weight": 0.5}}',
+  f'{{"annotations": "small/data/conversations.json", {_IMAGES}}}',
+]
+TUNED = (
+  CHUNK,
+  f'--config.t2i=[{_SETS[0]}, {_SETS[1]}]',
+  f'--config.mmu=[{_SETS[2]}]',
+  '--config.optim.steps=2',
+  '--config.batches={"t2i": 1, "mmu": 1, "lm": 1}',
+)
 QUICK = (
   CHUNK,
   '--config.files.inputs.annotations=small/data/few_inputs.jsonl',
@@ -114,6 +129,20 @@ class Walk:
       rows = lines(data / f'{split}.jsonl')
       few = [row for row in rows if row['id'] in names]
       (data / f'few_{split}.jsonl').write_text(output_files.json_lines(few))
+    # The form of LLaVA's data.
+    conversations = [
+      {
+        'id': row['id'],
+        'image': row['img_path'],
+        'conversations': [
+          {'from': 'human', 'value': f'<image>\n{question["question"]}'},
+          {'from': 'gpt', 'value': question['answer']},
+        ],
+      }
+      for row in few
+      for question in row['questions']
+    ]
+    (data / 'conversations.json').write_text(json.dumps(conversations))
 
   @property
   def codes(self) -> int:

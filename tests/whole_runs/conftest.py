@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import json
 import pathlib
 import time
+from unittest import mock
 
 import chat_server
 import command_runs
@@ -14,6 +15,8 @@ import small_show_o
 import small_walk
 import text_encoders
 import tiny_world
+
+from hermesflow_jax.runtime import interrupts
 
 
 @pytest.fixture(scope='session')
@@ -99,6 +102,23 @@ def learned(played, curated, once) -> pathlib.Path:
     ),
   )
   return played.folder / 'runs' / 'learn'
+
+
+@pytest.fixture(scope='session')
+def tuned(played, learned, once) -> pathlib.Path:
+  """The learned model was fine-tuned, with a stop after the first step."""
+
+  def run(root):
+    flags = ('--config.init_from=runs/learn', *small_walk.TUNED)
+    stops = iter([True])
+    with mock.patch.object(
+      interrupts.StopSignal, '__call__', lambda self: next(stops, False)
+    ):
+      played.job('pretrain', *flags, code=130)
+    played.job('pretrain', *flags)
+
+  once(f'tuned_{played.pixels}', run)
+  return played.folder / 'runs' / 'fine_tune'
 
 
 @pytest.fixture(scope='session')
