@@ -10,8 +10,12 @@ import setuptools
 BUNDLED = setuptools.find_packages(include=['configs', 'conversions*'])
 # What --workdir=gs://... takes.
 GCS = ['gcsfs>=2026']
+SERVE = ['python-multipart>=0.0.20', 'starlette>=0.50', 'uvicorn>=0.38']
 TEST = [
   *GCS,
+  *SERVE,
+  # The client of starlette's tests.
+  'httpx>=0.28',
   'hypothesis>=6.150',
   'pytest>=8.4',
   'pytest-xdist>=3.8',
@@ -62,6 +66,8 @@ setuptools.setup(
     # Its v1 interface may change.
     'orbax-checkpoint>=0.12.8,<0.13',
     'pillow>=11',
+    # Parquet files of benchmarks; tensorflow-datasets needs it, too.
+    'pyarrow>=18',
     # The first with reads that do not map the file.
     'safetensors>=0.8',
     'scipy>=1.14',
@@ -73,6 +79,7 @@ setuptools.setup(
   ],
   extras_require={
     'gcs': GCS,
+    'serve': SERVE,
     'test': TEST,
     # Formatting differs between releases of ruff.
     'dev': [*TEST, 'import-linter>=2.17,<3', 'ruff>=0.17.6,<0.18'],

@@ -103,6 +103,7 @@ def main(argv: list[str], console: terminal.Console) -> int:
   # The threads of orbax log errors with tracebacks; `main` prints a line.
   logging.set_verbosity(logging.FATAL)
   write_faults.silence_repeats()
+  before = _identity(args.dst)
   try:
     _check_flags(args)
     platforms.check()
@@ -111,10 +112,23 @@ def main(argv: list[str], console: terminal.Console) -> int:
     print(f'error: {_reason(error, args.dst)}', file=sys.stderr)
     return 2
   except KeyboardInterrupt:
-    print(f'stopped; nothing was written to {args.dst}', file=sys.stderr)
+    # A folder gets its name at once; afterwards remains are removed.
+    if _identity(args.dst) == before:
+      print(f'stopped; nothing was written to {args.dst}', file=sys.stderr)
+    else:
+      print(f'stopped; {args.dst} is complete', file=sys.stderr)
     return stop_handlers.STOPPED
   console.say(f'wrote {args.dst}')
   return 0
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+  """Returns numbers that a path and no other has; None if it does not exist."""
+  try:
+    status = os.stat(path)
+  except OSError:
+    return None
+  return status.st_dev, status.st_ino
 
 
 def _reason(error: Exception, target: str) -> str:

@@ -4,7 +4,9 @@ Tests compile much and compute little: XLA is told not to optimize, and
 compiles five times faster.
 """
 
+import functools
 import gc
+import importlib.util
 import json
 import os
 import pathlib
@@ -34,15 +36,22 @@ jax.config.update('jax_platforms', os.environ.get('JAX_PLATFORMS', 'cpu'))
 gc.set_threshold(100_000, 20, 100)
 
 import fake_gcs
+from grain._src.python.dataset.transformations import shuffle
 
 from conversions.tables import showo_table
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import vocabulary
 
 jax.config.update('jax_default_matmul_precision', 'highest')
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+# Grain takes 15 ms to place a record among three: tests draw the same orders.
+shuffle.index_shuffle.index_shuffle = functools.cache(
+  shuffle.index_shuffle.index_shuffle
+)
 
 # Folders with the longest tests: workers that begin with them end together.
 _LONGEST = ('whole_runs', 'checkpoints', 'self_play', 'sampling', 'experiments')
@@ -54,6 +63,10 @@ _FIRST_FILES = (
   'test_small_show_o_use.py',
   'test_buckets.py',
 )
+
+# Seconds by file: the key in pytest's cache, and those of this run.
+_SECONDS = 'hermesflow_jax/seconds'
+_durations = {}
 
 
 def pytest_configure(config):
@@ -82,17 +95,49 @@ def pytest_xdist_auto_num_workers(config):
   return min(8, len(os.sched_getaffinity(0)))
 
 
-def pytest_collection_modifyitems(items):
-  """Puts the folders and files with the longest tests first, in order."""
+def pytest_collection_modifyitems(config, items):
+  """Puts the longest files first, so that all workers end together.
+
+  Durations come from the last run; a file that has none takes its place by
+  folder.
+  """
 
   def place(names, parts):
     return min((names.index(p) for p in parts if p in names), default=99)
 
+  seconds = config.cache.get(_SECONDS, {}) if _has_workers(config) else {}
+
   def rank(item):
     parts = item.path.parts
-    return place(_LONGEST, parts), place(_FIRST_FILES, parts)
+    folder = place(_LONGEST, parts)
+    usual = 6.0 if folder < 99 else 2.0
+    duration = seconds.get(item.nodeid.partition('::')[0], usual)
+    return place(_FIRST_FILES, parts), -duration, folder, str(item.path)
 
   items.sort(key=rank)
+
+
+def _has_workers(config) -> bool:
+  return hasattr(config, 'workerinput') or bool(config.option.numprocesses)
+
+
+def pytest_runtest_logreport(report):
+  """Adds the duration of a test to that of its file."""
+  name = report.nodeid.partition('::')[0]
+  _durations[name] = _durations.get(name, 0.0) + report.duration
+
+
+def pytest_sessionfinish(session):
+  """Keeps the durations for the next run; workers leave that to their head."""
+  config = session.config
+  if not hasattr(config, 'workerinput') and _has_workers(config):
+    known = config.cache.get(_SECONDS, {})
+    config.cache.set(_SECONDS, known | _durations)
+
+
+def pytest_collection_finish():
+  """Hides all imported objects from the garbage collector."""
+  gc.freeze()
 
 
 # Linux gives a process 65,530 memory maps. Each compiled program keeps some, and
@@ -135,10 +180,13 @@ def golden(goldens) -> dict[str, np.ndarray]:
 @pytest.fixture(scope='session')
 def store():
   """An object store that gs:// means; tensorstore asks once where it is."""
-  pytest.importorskip('gcsfs')
+  if not importlib.util.find_spec('gcsfs'):
+    pytest.skip('needs gcsfs')
   with fake_gcs.Server() as server, pytest.MonkeyPatch.context() as patch:
     for name, value in server.environment.items():
       patch.setenv(name, value)
+    # The package chooses settings of gcsfs, so it imports it first.
+    storage.path('gs://bucket/folder')
     yield server
 
 

@@ -8,11 +8,12 @@ killed processes.
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
-import fcntl
 import pathlib
 import shutil
 import tempfile
 import time
+
+from hermesflow_jax.runtime import file_lock
 
 SUFFIX = '.tmp'
 # Files in a hidden folder. 'old' is a folder that 'new' replaces.
@@ -72,9 +73,9 @@ def new_folder(
     with open(parent / 'unlocked', 'w') as lock:
       # Where a file system has no locks, remains are left alone.
       with contextlib.suppress(OSError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # It has this name only while it is locked.
-        (parent / 'unlocked').rename(parent / LOCK)
+        if file_lock.acquire(lock.fileno(), parent, wait=False):
+          # It has this name only while it is locked.
+          (parent / 'unlocked').rename(parent / LOCK)
       yield parent / NEW
       if path.exists():
         path.rename(parent / OLD)
@@ -151,8 +152,7 @@ def _is_abandoned(folder: pathlib.Path) -> bool:
     if {entry.name for entry in folder.iterdir()} - {LOCK, NEW, OLD}:
       return False
     with open(folder / LOCK, 'r+') as lock:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      return True
+      return file_lock.acquire(lock.fileno(), folder, wait=False)
   except OSError:
     return False
 

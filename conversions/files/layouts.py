@@ -4,6 +4,9 @@ a file, or an index of shards           save_pretrained, the hub
 shards without an index                 incomplete copies
 unwrapped_model/, checkpoint-<step>/    accelerate, the official training
 parts of ranks, see `zero_checkpoint`   DeepSpeed
+a folder for each parameter, see `universal_checkpoint`    DeepSpeed
+parts of processes, see `distributed_checkpoint`           FSDP
+the same as safetensors, see `distributed_shards`          FSDP
 """
 
 from collections.abc import Callable
@@ -11,6 +14,9 @@ import difflib
 import pathlib
 import re
 
+from conversions.files import distributed_checkpoint
+from conversions.files import distributed_shards
+from conversions.files import universal_checkpoint
 from conversions.files import zero_checkpoint
 
 SUFFIXES = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
@@ -29,26 +35,26 @@ IN_FOLDERS = (
 )
 ADAPTERS = ('adapter_model.safetensors', 'adapter_model.bin')
 SHARD = re.compile(r'(.+)-(\d+)-of-(\d+)(\.\w+)')
-STEP = re.compile(r'(?:checkpoint|step|global_step|epoch|iter)[-_]?(\d+)')
+STEP = re.compile(
+  r'(?:checkpoint|step|global_step|epoch|iter)[-_]?(\d+)(?:_universal)?'
+)
 # Files that training programs write beside the weights.
 NOT_WEIGHTS = re.compile(
   r'optimizer|scheduler|scaler|random_states|rng_state|training_args|adapter_|'
-  r'optim_states|model_states'
+  r'optim_states|model_states|^sampler|^dl_state_dict|custom_checkpoint'
+)
+# Files of accelerate's save_fsdp_model with use_dcp=False, or of its
+# LOCAL_STATE_DICT. Their pickles need the classes of distributed tensors.
+OF_RANK = re.compile(r'pytorch_model_fsdp(_\d+)?_rank\d+\.bin')
+RANKS_WAY_ON = (
+  'load them in the program that trained them, and save with '
+  'SHARDED_STATE_DICT and use_dcp=True'
 )
 # name pattern: description of a folder with such files, with the way to its
 # weights. Folders within it are searched, too.
 OTHER_FORMS = {
   'adapter_config.json': (
     'a PEFT folder with LoRA adapters: convert it with KIND lora and --base'
-  ),
-  'zero/*/fp32.pt': (
-    'a universal checkpoint of DeepSpeed: give the checkpoint that it was made '
-    'from'
-  ),
-  '*.distcp': (
-    'a distributed checkpoint of PyTorch (FSDP): run `python -m '
-    'torch.distributed.checkpoint.format_utils dcp_to_torch {folder} '
-    'pytorch_model.bin`, then give that file'
   ),
   '_CHECKPOINT_METADATA': (
     'a model of this library; with --reverse it becomes PyTorch weights'
@@ -59,6 +65,9 @@ DEPTHS = ('', '*/', '*/*/')
 DEEPER = ('*/*/*', '*/*/*/*')
 # Ratio of names, 0 to 1, from which on a file may be a renamed one.
 ALIKE = 0.8
+# Longer names are not alike, and more names take seconds to compare.
+LONGEST_ALIKE = 80
+MOST_COMPARED = 200
 
 
 def weight_files(
@@ -83,7 +92,9 @@ def weight_files(
     if files := _in_folder(folder / name, say):
       say(f'{folder}: taking {name}')
       return files
-  if files := zero_checkpoint.parts(folder, say):
+  if files := _in_ranks(folder, say) or universal_checkpoint.newest(
+    folder, say
+  ):
     return files
   if files := _in_steps(folder, say) or _in_snapshots(folder, say):
     return files
@@ -101,12 +112,15 @@ def weight_files(
 
 def _content(folder) -> str:
   """Returns what a folder without weights holds, and what to do about it."""
-  nearest = {}
-  for path in folder.iterdir():
-    ratios = {
-      name: difflib.SequenceMatcher(None, path.name, name).ratio()
-      for name in IN_FOLDERS
-    }
+  nearest, compared = {}, 0
+  for path in sorted(folder.iterdir()):
+    ratios = {IN_FOLDERS[0]: 0.0}
+    if len(path.name) <= LONGEST_ALIKE and compared < MOST_COMPARED:
+      compared += 1
+      ratios = {
+        name: difflib.SequenceMatcher(None, path.name, name).ratio()
+        for name in IN_FOLDERS
+      }
     nearest[path.name] = max(ratios.items(), key=lambda item: item[1])
   if not nearest:
     return 'an empty folder'
@@ -120,6 +134,15 @@ def _content(folder) -> str:
   if ratio >= ALIKE:
     return f'{listed:.200}: if {names[0]:.99} is {usual}, rename it'
   return f'{listed:.200}'
+
+
+def _in_ranks(folder, say) -> list[pathlib.Path]:
+  """Returns the files into which processes save their parts."""
+  return (
+    universal_checkpoint.parts(folder)
+    or zero_checkpoint.parts(folder, say)
+    or distributed_checkpoint.parts(folder, say)
+  )
 
 
 def _name_float32(folder, taken, say) -> None:
@@ -143,7 +166,8 @@ def _in_steps(folder, say) -> list[pathlib.Path]:
       files = (
         _in_folder(path, say)
         or _in_folder(path / 'unwrapped_model', say)
-        or zero_checkpoint.parts(path, say)
+        or _in_ranks(path, say)
+        or universal_checkpoint.newest(path, say)
       )
       if files:
         if files[0].parent == path:
@@ -176,7 +200,11 @@ def _in_parts(folder, say) -> list[pathlib.Path]:
   parts = [
     path.name
     for path in sorted(folder.iterdir())
-    if path.is_dir() and any((path / name).is_file() for name in IN_FOLDERS)
+    if path.is_dir()
+    and (
+      any((path / name).is_file() for name in IN_FOLDERS)
+      or distributed_checkpoint.holds_model(path)
+    )
   ]
   if len(parts) > 1:
     raise ValueError(
@@ -186,7 +214,9 @@ def _in_parts(folder, say) -> list[pathlib.Path]:
   if not parts:
     return []
   say(f'{folder}: taking {parts[0]}')
-  return _in_folder(folder / parts[0], say)
+  return _in_folder(folder / parts[0], say) or distributed_checkpoint.parts(
+    folder / parts[0], say
+  )
 
 
 def _in_folder(folder, say) -> list[pathlib.Path]:
@@ -198,6 +228,8 @@ def _in_folder(folder, say) -> list[pathlib.Path]:
     say(f'{folder}: taking {usual[0]}, not {", ".join(usual[1:])}')
   if usual:
     return [folder / usual[0]]
+  if files := distributed_shards.parts(folder):
+    return files
   names = sorted(
     path.name
     for path in folder.iterdir()
@@ -206,6 +238,11 @@ def _in_folder(folder, say) -> list[pathlib.Path]:
     and not path.name.startswith('.')
     and not NOT_WEIGHTS.search(path.name)
   )
+  if len(names) > 1 and all(OF_RANK.fullmatch(name) for name in names):
+    raise ValueError(
+      f'{folder} must hold joined weights, got parts of processes, '
+      f'{", ".join(names):.200}: {RANKS_WAY_ON}'
+    )
   if files := _shards(folder, names):
     say(f'{folder}: taking {len(files)} shards, which have no index')
     return files

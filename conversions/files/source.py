@@ -4,17 +4,21 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import hashlib
+import os
 import pathlib
 import re
 
 import huggingface_hub
 
+from conversions.files import distributed_checkpoint
+from conversions.files import distributed_shards
 from conversions.files import file_content
 from conversions.files import layouts
 from conversions.files import safetensors_file
 from conversions.files import tensors
 from conversions.files import tokenizer_files
 from conversions.files import torch_file
+from conversions.files import universal_checkpoint
 from conversions.files import zero_checkpoint
 from hermesflow_jax.runtime import strict_json
 
@@ -41,11 +45,14 @@ class Source:
   files: tuple[pathlib.Path, ...]
 
   def sums(self) -> dict[str, str]:
-    """Returns SHA-256 sums by file name."""
+    """Returns SHA-256 sums by file name; by path in folders of parameters."""
     sums = {}
+    parents = [path.parent for path in self.files]
+    top = pathlib.Path(os.path.commonpath(parents)) if parents else None
     for path in self.files:
       with open(path, 'rb') as file:
-        sums[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
+        name = path.relative_to(top).as_posix()
+        sums[name] = hashlib.file_digest(file, 'sha256').hexdigest()
     return sums
 
 
@@ -88,6 +95,8 @@ def local_path(
 def _open(path: pathlib.Path, name: str, say) -> Source:
   if not path.is_dir():
     zero_checkpoint.refuse_part(path)
+    distributed_checkpoint.refuse_part(path)
+    universal_checkpoint.refuse_part(path)
   top = path if path.is_dir() else path.parent
   files = layouts.weight_files(path, say) if path.is_dir() else [path]
   folder = files[0].parent
@@ -95,8 +104,14 @@ def _open(path: pathlib.Path, name: str, say) -> Source:
     name = f'{name}/{folder.relative_to(top)}'
   if files[0].name.endswith('.index.json'):
     state_dict, files = _read_index(files[0], say)
-  elif zero_checkpoint.is_part(files[0]) and path.is_dir():
+  elif path.is_dir() and universal_checkpoint.is_part(files[-1]):
+    state_dict = universal_checkpoint.read(files, say)
+  elif path.is_dir() and zero_checkpoint.is_part(files[0]):
     state_dict = zero_checkpoint.read(files, say)
+  elif path.is_dir() and distributed_checkpoint.is_part(files[0]):
+    state_dict, files = distributed_checkpoint.read(files, say)
+  elif path.is_dir() and distributed_shards.is_part(files[0]):
+    state_dict = distributed_shards.read(files)
   elif len(files) > 1:
     state_dict = _read_shards(files, say)
   else:

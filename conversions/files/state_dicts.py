@@ -11,16 +11,21 @@ import re
 from typing import Any
 
 MOST_LEVELS = 4
+TORCH_SAVE = 'torch.save(torch.load(path){keys}, new_path)'
 # Keys of tensors that are no model.
 NOT_WEIGHTS = re.compile(r'optim|rng|sched|scaler|loss|buffer|callback|loop')
 
 
-def select(value: Any, tensor: type) -> tuple[dict[str, Any], tuple[str, ...]]:
+def select(
+  value: Any, tensor: type, way_on: str = TORCH_SAVE
+) -> tuple[dict[str, Any], tuple[str, ...]]:
   """Returns (tensors by name, keys that lead to them).
 
   Args:
     value: a saved object.
     tensor: type of the tensors in it.
+    way_on: text that says how to save a single model, with {keys} in place of
+      its keys.
 
   Raises:
     ValueError: the object holds no state dict, or several.
@@ -29,13 +34,13 @@ def select(value: Any, tensor: type) -> tuple[dict[str, Any], tuple[str, ...]]:
     raise ValueError(
       f'it must hold a dictionary, got a {type(value).__name__.lstrip("_")}'
     )
-  choices = dict(_choices(value, tensor, ()))
+  choices = dict(_choices(value, tensor))
   if len(choices) > 1:
     listed = ', '.join(place(keys) for keys in choices)
     first = ''.join(f'[{key!r}]' for key in next(iter(choices)))
     raise ValueError(
       f'it must hold the tensors of one model, got {listed:.200}: save one of '
-      f'them alone, e.g. torch.save(torch.load(path){first:.100}, new_path)'
+      f'them alone, e.g. {way_on.format(keys=first[:100])}'
     )
   if choices:
     ((keys, tensors_by_name),) = choices.items()
@@ -61,14 +66,25 @@ def place(keys: Sequence[str]) -> str:
   return ', '.join(f'{key!r:.60}' for key in keys)
 
 
-def _choices(value: Mapping, tensor: type, keys: tuple[str, ...]):
-  """Yields (keys, tensors by name) for each state dict."""
-  items = list(dict.items(value))
-  if items and all(isinstance(name, str) for name, _ in items):
-    if all(isinstance(item, tensor) for _, item in items):
-      yield keys, dict(items)
-      return
-    if len(keys) < MOST_LEVELS:
-      for name, item in items:
-        if isinstance(item, dict) and not NOT_WEIGHTS.search(name.lower()):
-          yield from _choices(item, tensor, (*keys, name))
+def _choices(value: Mapping, tensor: type):
+  """Yields (keys, tensors by name) for each state dict, the outermost first.
+
+  A dictionary that lies in several places, or in itself, is searched once.
+  """
+  level, seen = [((), value)], set()
+  for _ in range(MOST_LEVELS + 1):
+    inner = []
+    for keys, mapping in level:
+      items = list(dict.items(mapping)) if id(mapping) not in seen else []
+      seen.add(id(mapping))
+      if not items or not all(isinstance(name, str) for name, _ in items):
+        continue
+      if all(isinstance(item, tensor) for _, item in items):
+        yield keys, dict(items)
+        continue
+      inner += [
+        ((*keys, name), item)
+        for name, item in items
+        if isinstance(item, dict) and not NOT_WEIGHTS.search(name.lower())
+      ]
+    level = inner

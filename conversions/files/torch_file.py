@@ -5,6 +5,8 @@ member with raw bytes for each storage. Members must be stored, not compressed.
 """
 
 from collections.abc import Callable
+import errno
+import io
 import pathlib
 import zipfile
 
@@ -42,46 +44,93 @@ def read(
   return _load(path, False, select)
 
 
-def read_contents(path: pathlib.Path) -> torch_pickle.Contents:
+def read_contents(
+  path: pathlib.Path, start: int = 0, length: int | None = None
+) -> torch_pickle.Contents:
   """Reads all that a file holds; objects of unknown types become empty.
 
   Args:
-    path: zip archive written by `torch.save`.
+    path: zip archive written by `torch.save`, or a file of several.
+    start: first byte of the archive.
+    length: bytes of the archive; by default all that follow.
 
   Raises:
     ValueError: the file is damaged. The one-line message names it.
   """
-  return _load(path, True, lambda contents: contents)
+  return _load(path, True, lambda contents: contents, start, length)
 
 
-def _load(path, skip_unknown: bool, select):
+class _Section(io.RawIOBase):
+  """A part of a file, as a file of its own."""
+
+  def __init__(self, file, start: int, length: int):
+    super().__init__()
+    self._file, self._start, self._length = file, start, length
+    self._place = 0
+
+  def seekable(self):
+    """Returns True."""
+    return True
+
+  def readable(self):
+    """Returns True."""
+    return True
+
+  def seek(self, offset, whence=io.SEEK_SET):
+    """Moves to a byte of the part."""
+    origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._place}
+    place = origins.get(whence, self._length) + offset
+    if place < 0:
+      raise OSError(errno.EINVAL, f'byte {place} of a file')
+    self._place = place
+    return place
+
+  def readinto(self, buffer):
+    """Reads bytes of the part alone."""
+    self._file.seek(self._start + self._place)
+    count = max(0, min(len(buffer), self._length - self._place))
+    data = self._file.read(count)
+    buffer[: len(data)] = data
+    self._place += len(data)
+    return len(data)
+
+
+def _load(path, skip_unknown: bool, select, start: int = 0, length=None):
   """Returns `select(contents)`; errors of both become one line."""
-  if not zipfile.is_zipfile(path):
-    raise ValueError(
-      f'{path} must be a zip archive; it is damaged or older than PyTorch 1.6: '
-      'save it again with PyTorch, preferably as safetensors'
-    )
-  try:
-    with zipfile.ZipFile(path) as archive, open(path, 'rb') as file:
-      members = _members(archive, file, path.stat().st_size)
-      start, count = torch_pickle.member(members, 'data.pkl')
-      if count > MOST_PICKLE_BYTES:
-        raise ValueError(f'a pickle of {count} bytes is too long')
-      if 'byteorder' in members:
-        first, length = members['byteorder']
-        if _bytes(file, first, min(length, 16)) != b'little':
-          raise ValueError('byte order must be little-endian')
-      if any(name.startswith('code/') for name in members):
-        raise ValueError(f'it is a TorchScript program: {torch_pickle.WAY_ON}')
-      data = _bytes(file, start, count)
-      return select(torch_pickle.load(data, members, path, skip_unknown))
-  except ValueError as error:
-    raise ValueError(f'{path}: {error}') from error
-  # A hostile pickle can raise any exception.
-  except Exception as error:
-    raise ValueError(
-      f'{path} is damaged: {type(error).__name__} {str(error)[:200]!r}'
-    ) from error
+  with open(path, 'rb') as file:
+    size = path.stat().st_size - start if length is None else length
+    section = _Section(file, start, size)
+    if not zipfile.is_zipfile(section):
+      raise ValueError(
+        f'{path} must be a zip archive; it is damaged or older than PyTorch '
+        '1.6: save it again with PyTorch, preferably as safetensors'
+      )
+    try:
+      with zipfile.ZipFile(section) as archive:
+        members = _members(archive, file, start, size)
+        return select(_contents(file, members, path, skip_unknown))
+    except ValueError as error:
+      raise ValueError(f'{path}: {error}') from error
+    # A hostile pickle can raise any exception.
+    except Exception as error:
+      raise ValueError(
+        f'{path} is damaged: {type(error).__name__} {str(error)[:200]!r}'
+      ) from error
+
+
+def _contents(file, members, path, skip_unknown) -> torch_pickle.Contents:
+  """Reads the pickle of an archive."""
+  first, count = torch_pickle.member(members, 'data.pkl')
+  if count > MOST_PICKLE_BYTES:
+    raise ValueError(f'a pickle of {count} bytes is too long')
+  if 'byteorder' in members:
+    order, length = members['byteorder']
+    if _bytes(file, order, min(length, 16)) != b'little':
+      raise ValueError('byte order must be little-endian')
+  if any(name.startswith('code/') for name in members):
+    raise ValueError(f'it is a TorchScript program: {torch_pickle.WAY_ON}')
+  data = _bytes(file, first, count)
+  return torch_pickle.load(data, members, path, skip_unknown)
 
 
 def _bytes(file, start: int, count: int) -> bytes:
@@ -89,8 +138,17 @@ def _bytes(file, start: int, count: int) -> bytes:
   return file.read(count)
 
 
-def _members(archive, file, size: int) -> dict[str, tuple[int, int]]:
-  """Returns name without the archive's folder -> (first byte, byte count)."""
+def _members(
+  archive, file, origin: int, size: int
+) -> dict[str, tuple[int, int]]:
+  """Returns name without the archive's folder -> (first byte, byte count).
+
+  Args:
+    archive: archive of `size` bytes that begins at byte `origin` of a file.
+    file: the file.
+    origin: first byte.
+    size: bytes of the archive.
+  """
   members, top = {}, None
   for info in archive.infolist():
     folder, _, name = info.filename.partition('/')
@@ -101,8 +159,8 @@ def _members(archive, file, size: int) -> dict[str, tuple[int, int]]:
       raise ValueError(f'member {info.filename[:200]!r} has two sizes')
     if not name or folder != top or name in members:
       raise ValueError(f'unexpected member {info.filename[:200]!r}')
-    local = _bytes(file, info.header_offset, 30)
-    if len(local) < 30 or local[:4] != b'PK\x03\x04':
+    local = _bytes(file, origin + max(0, info.header_offset), 30)
+    if info.header_offset < 0 or len(local) < 30 or local[:4] != b'PK\x03\x04':
       raise ValueError(f'member {info.filename[:200]!r} has no local header')
     # Only the local header has the lengths of the name and its padding.
     start = (
@@ -112,5 +170,5 @@ def _members(archive, file, size: int) -> dict[str, tuple[int, int]]:
     )
     if start + info.file_size > size:
       raise ValueError(f'member {info.filename[:200]!r} leaves the file')
-    members[name] = (start, info.file_size)
+    members[name] = (origin + start, info.file_size)
   return members

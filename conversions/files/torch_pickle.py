@@ -11,16 +11,15 @@ from collections.abc import Mapping
 import io
 import pathlib
 import pickle
-import pickletools
 import re
 from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 
+from conversions.files import pickle_opcodes
+from conversions.files import pickle_records
 from conversions.files import tensors
-
-MOST_MEMOS = 1_000_000
 
 STORAGES = {
   'FloatStorage': np.dtype(np.float32),
@@ -34,19 +33,8 @@ STORAGES = {
   'ByteStorage': np.dtype(np.uint8),
   'BoolStorage': np.dtype(np.bool_),
 }
-# The opcodes that `torch.save` writes for a state dict; others are refused.
-OPCODES = frozenset(
-  (
-    *('PROTO', 'STOP', 'GLOBAL', 'REDUCE', 'BUILD', 'BINPERSID', 'MARK'),
-    *('NONE', 'NEWTRUE', 'NEWFALSE', 'BININT', 'BININT1', 'BININT2', 'LONG1'),
-    *('BINFLOAT', 'BINUNICODE', 'EMPTY_TUPLE', 'TUPLE', 'TUPLE1', 'TUPLE2'),
-    *('TUPLE3', 'EMPTY_LIST', 'APPEND', 'APPENDS', 'EMPTY_DICT', 'SETITEM'),
-    *('SETITEMS', 'BINPUT', 'LONG_BINPUT', 'BINGET', 'LONG_BINGET'),
-    # Settings that training programs save beside the weights.
-    'NEWOBJ',
-  )
-)
-# Types of such settings. No code of theirs runs, and their values are not read.
+# Types of settings beside the weights. No code of theirs runs, and their values
+# are not read.
 SETTINGS = re.compile(
   r'torch\.(device|Tensor|(float|bfloat|u?int|complex)\d+|bool)'
   r'|argparse\.Namespace|collections\.(defaultdict|Counter)|_codecs\.encode'
@@ -57,21 +45,6 @@ SETTINGS = re.compile(
   r'|lightning_utilities|transformers|accelerate|ml_collections)\.[\w.]+'
 )
 WAY_ON = 'load it with PyTorch if you trust it, and save its state_dict() alone'
-
-
-# A pickle may set attributes of its objects (BUILD). Tuples and numbers have no
-# attributes, and those of dictionaries are not read.
-class _Frozen(type):
-  """Refuses new attributes of a class, which BUILD could set."""
-
-  def __setattr__(cls, *_):
-    raise pickle.UnpicklingError('a pickle must not change types')
-
-
-class _StorageType(NamedTuple):
-  """Replaces torch.FloatStorage and similar classes."""
-
-  dtype: np.dtype
 
 
 class _Storage(NamedTuple):
@@ -88,7 +61,7 @@ class TensorIndex(int):
   __slots__ = ()
 
 
-class _Size(tuple, metaclass=_Frozen):
+class _Size(tuple, metaclass=pickle_records.Frozen):
   """Replaces torch.Size."""
 
   __slots__ = ()
@@ -101,7 +74,7 @@ def _integer(value) -> int:
   return value
 
 
-class _UniqueNames(collections.OrderedDict, metaclass=_Frozen):
+class _UniqueNames(collections.OrderedDict, metaclass=pickle_records.Frozen):
   """A dictionary that refuses a second value for a name."""
 
   def __setitem__(self, name, value):
@@ -110,7 +83,7 @@ class _UniqueNames(collections.OrderedDict, metaclass=_Frozen):
     super().__setitem__(name, value)
 
 
-class _Setting(metaclass=_Frozen):
+class _Setting(metaclass=pickle_records.Frozen):
   """Replaces an object of a type in SETTINGS, and ignores its values."""
 
   def __new__(cls, *_):
@@ -167,6 +140,7 @@ def load(
   members: Mapping[str, tuple[int, int]],
   path: pathlib.Path,
   skip_unknown: bool,
+  records: Mapping[str, type[pickle_records.Record]] | None = None,
 ) -> Contents:
   """Reads a pickle.
 
@@ -176,41 +150,44 @@ def load(
     path: file that holds the pickle and the members.
     skip_unknown: whether objects of unknown types become empty objects. By
       default they are refused.
+    records: replacements of classes of torch.distributed, by name. With them,
+      torch.float32 and similar types become ElementTypes, and opcodes of newer
+      pickles are accepted.
 
   Raises:
     Exception: the pickle is damaged or needs more than tensors.
   """
-  for opcode, argument, _ in pickletools.genops(data):
-    if opcode.name not in OPCODES:
-      raise ValueError(
-        f'its pickle has {opcode.name}, which tensors do not need: {WAY_ON}'
-      )
-    # The unpickler allocates memos up to the highest index.
-    if opcode.name.endswith('BINPUT') and argument > MOST_MEMOS:
-      raise ValueError(f'its pickle has {argument} memos, at most {MOST_MEMOS}')
-  unpickler = _Unpickler(data, members, path, skip_unknown)
+  opcodes = (
+    pickle_opcodes.TENSORS if records is None else pickle_opcodes.RECORDS
+  )
+  pickle_opcodes.check(data, opcodes, WAY_ON)
+  unpickler = _Unpickler(data, members, path, skip_unknown, records or {})
   return Contents(unpickler.load(), unpickler.tensors)
 
 
 class _Unpickler(pickle.Unpickler):
-  """Accepts three functions, storage types and SETTINGS, and refuses all else.
+  """Replaces functions and types of PyTorch, and refuses or empties all else.
 
   Attributes:
     tensors: rebuilt tensors, in pickle order.
   """
 
-  def __init__(self, data, members, path, skip_unknown):
+  def __init__(self, data, members, path, skip_unknown, records):
     super().__init__(io.BytesIO(data))
     self._members, self._path = members, path
-    self._skip_unknown = skip_unknown
+    self._skip_unknown, self._records = skip_unknown, records
     self.tensors = []
 
   def find_class(self, module, name):
     """Returns the replacement for a PyTorch global."""
+    if module.startswith('torch.distributed.') and name in self._records:
+      return self._records[name]
+    if self._records and module == 'torch' and name in pickle_records.DTYPES:
+      return pickle_records.ElementType(pickle_records.DTYPES[name])
     if (module, name) == ('collections', 'OrderedDict'):
       return _UniqueNames
     if module == 'torch' and name in STORAGES:
-      return _StorageType(STORAGES[name])
+      return pickle_records.ElementType(STORAGES[name])
     if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
       return self._tensor
     if (module, name) == ('torch._utils', '_rebuild_parameter'):
@@ -231,7 +208,7 @@ class _Unpickler(pickle.Unpickler):
   def persistent_load(self, pid):
     """Returns the storage for a persistent id."""
     kind, storage, key, _, count = pid
-    if kind != 'storage' or not isinstance(storage, _StorageType):
+    if kind != 'storage' or not isinstance(storage, pickle_records.ElementType):
       raise ValueError(f'its pickle refers to a {kind!r:.40}')
     start, size = member(self._members, f'data/{key}')
     if type(count) is not int or count * storage.dtype.itemsize != size:

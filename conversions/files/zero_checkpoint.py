@@ -10,6 +10,7 @@ bfloat16. The optimizer holds them in float32, and these are read.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import pathlib
 import re
 
@@ -17,6 +18,9 @@ from conversions.files import tensors
 from conversions.files import zero_partitions
 from conversions.files import zero_state
 
+# Weights of a universal checkpoint, which has files like those above, too: see
+# `universal_checkpoint`.
+UNIVERSAL = 'zero/*/fp32.pt'
 ENDINGS = ('model_states.pt', 'optim_states.pt')
 NAME = re.compile(
   r'(?P<type>(?:bf16|fp16)_)?(?:zero_pp_rank_(?P<rank>\d{1,5})_)?'
@@ -36,6 +40,15 @@ def is_part(path: pathlib.Path) -> bool:
     path: file.
   """
   return path.name.endswith(ENDINGS)
+
+
+def is_universal(folder: pathlib.Path) -> bool:
+  """Returns whether a folder is a universal checkpoint.
+
+  Args:
+    folder: any folder.
+  """
+  return next(folder.glob(UNIVERSAL), None) is not None
 
 
 def refuse_part(path: pathlib.Path) -> None:
@@ -103,7 +116,7 @@ def _folders_in(folder) -> list[pathlib.Path]:
 
 
 def _parts_in(folder) -> list[pathlib.Path]:
-  if not folder.is_dir():
+  if not folder.is_dir() or is_universal(folder):
     return []
   return sorted(
     path for path in folder.iterdir() if is_part(path) and path.is_file()
@@ -127,7 +140,7 @@ def read(
       one-line message names them.
   """
   folder = files[0].parent
-  models, optimizers = _by_rank(folder, files)
+  models, optimizers = by_rank(folder, files)
   if not models:
     raise ValueError(
       f'{folder} must hold a file *mp_rank_00_model_states.pt, got '
@@ -156,8 +169,19 @@ def read(
   return weights
 
 
-def _by_rank(folder, files):
-  """Returns (file with the module, file of the optimizer) by rank."""
+def by_rank(
+  folder: pathlib.Path, files: Sequence[pathlib.Path]
+) -> tuple[dict[int, pathlib.Path], dict[int, pathlib.Path]]:
+  """Returns (file with the module, file of the optimizer) by rank.
+
+  Args:
+    folder: folder of a checkpoint.
+    files: its parts.
+
+  Raises:
+    ValueError: the files are not those of one training, or of a training with
+      model parallelism.
+  """
   models, optimizers, types = {}, {}, set()
   for path in files:
     match = NAME.fullmatch(path.name)

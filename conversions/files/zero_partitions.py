@@ -84,7 +84,7 @@ def of_groups(
         f'{model.path.parent}: group {i} of its parameters must have {start} '
         f'elements in all ranks, got {available}: {OTHER_FILES}'
       )
-  return _with_shared(weights, model)
+  return with_shared(weights, model)
 
 
 def of_parameters(
@@ -95,6 +95,37 @@ def of_parameters(
   Args:
     models: files with the module, by rank.
     optimizers: files of the optimizer, by rank.
+
+  Raises:
+    ValueError: the parts do not fit the shapes.
+  """
+  first, ranks = models[0], len(models)
+  weights = untrained(models)
+  vectors = [
+    state.vectors(OPTIMIZER, 'fp32_flat_groups') for state in optimizers
+  ]
+  start = 0
+  for shapes in first.group_shapes():
+    for name, shape in shapes.items():
+      count = -(-math.prod(shape) // ranks)
+      parts = [part for v in vectors for part in _range(v, start, count)]
+      parts = _range(parts, 0, math.prod(shape))
+      weights[name] = _join(first, name, shape, parts)
+      start += count
+  for state, parts in zip(optimizers, vectors):
+    if _size(parts) != start:
+      raise ValueError(
+        f'{state.path} must have {start} elements, got {_size(parts)}: '
+        + OTHER_FILES
+      )
+  return with_shared(weights, first)
+
+
+def untrained(models: Sequence[zero_state.State]) -> dict[str, tensors.Tensor]:
+  """Returns buffers and frozen weights of ZeRO 3 by name.
+
+  Args:
+    models: files with the module, by rank.
 
   Raises:
     ValueError: the parts do not fit the shapes.
@@ -118,24 +149,7 @@ def of_parameters(
         )
       parts = _range(parts, 0, math.prod(shape))
       weights[name] = _join(first, name, shape, parts)
-  vectors = [
-    state.vectors(OPTIMIZER, 'fp32_flat_groups') for state in optimizers
-  ]
-  start = 0
-  for shapes in first.group_shapes():
-    for name, shape in shapes.items():
-      count = -(-math.prod(shape) // ranks)
-      parts = [part for v in vectors for part in _range(v, start, count)]
-      parts = _range(parts, 0, math.prod(shape))
-      weights[name] = _join(first, name, shape, parts)
-      start += count
-  for state, parts in zip(optimizers, vectors):
-    if _size(parts) != start:
-      raise ValueError(
-        f'{state.path} must have {start} elements, got {_size(parts)}: '
-        + OTHER_FILES
-      )
-  return _with_shared(weights, first)
+  return weights
 
 
 def _gaps(state: zero_state.State, groups) -> dict[str, int]:
@@ -185,8 +199,15 @@ def _join(state: zero_state.State, name, shape, parts) -> tensors.JoinedTensor:
     ) from error
 
 
-def _with_shared(weights, state: zero_state.State) -> dict[str, tensors.Tensor]:
-  """Adds the names of parameters that share the elements of another."""
+def with_shared(
+  weights: dict[str, tensors.Tensor], state: zero_state.State
+) -> dict[str, tensors.Tensor]:
+  """Adds the names of parameters that share the elements of another.
+
+  Args:
+    weights: tensors by name, which receives them.
+    state: file with the module.
+  """
   if state.has('shared_params'):
     for name, other in dict.items(state.get(dict, 'shared_params')):
       if isinstance(name, str) and isinstance(other, str) and other in weights:

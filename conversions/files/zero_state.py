@@ -50,6 +50,16 @@ class State:
       )
     return value
 
+  def tensor(self, *keys: str) -> tensors.StridedTensor | None:
+    """Returns the tensor at keys, None without any.
+
+    Args:
+      keys: see `has`; without keys, the file must hold a tensor alone.
+    """
+    value = self._value(*keys)
+    is_tensor = isinstance(value, torch_pickle.TensorIndex)
+    return self._contents.tensors[value] if is_tensor else None
+
   def named_tensors(self, *keys: str) -> dict[str, tensors.StridedTensor]:
     """Returns a dictionary of tensors; other values in it are left out.
 

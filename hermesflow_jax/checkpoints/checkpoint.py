@@ -5,13 +5,12 @@ fingerprint for each array and a hash for the record. Restoring onto any mesh
 gives the same fingerprints; a flipped bit changes them.
 """
 
-import hashlib
-import json
 import math
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from hermesflow_jax.checkpoints import checkpoint_record
 from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.runtime import processes
@@ -65,15 +64,11 @@ def save_async(path: str, tree, meta: dict):
     # A killed process may have left files under this name.
     processes.on_first_process(lambda: remove(path))
   storage.make_folder(path.parent)
-  record = json.dumps(
-    {'fingerprint': fingerprints.fingerprint(tree), 'user': meta},
-    allow_nan=False,
-  )
+  record = checkpoint_record.encode(fingerprints.fingerprint(tree), meta)
   flat = _flat(tree)
   with _lean(flat):
     return ocp.save_checkpointables_async(
-      str(path),
-      {'arrays': flat, 'meta': {'record': record, 'sum': _sum_of(record)}},
+      str(path), {'arrays': flat, 'meta': record}
     )
 
 
@@ -103,21 +98,6 @@ def _nbytes(array) -> int:
   return math.prod(array.shape) * array.dtype.itemsize
 
 
-def _sum_of(record: str) -> str:
-  return hashlib.sha256(record.encode()).hexdigest()
-
-
-def _read_record(path: str) -> dict:
-  """Returns {'fingerprint', 'user'}; raises as `restore` does."""
-  try:
-    meta = ocp.load_checkpointables(path, {'meta': None})['meta']
-    if meta['sum'] != _sum_of(meta['record']):
-      raise read_errors.DamagedError('its record is damaged')
-    return json.loads(meta['record'])
-  except Exception as error:
-    raise read_errors.describe_damage(path, error) from error
-
-
 def array_hashes(path: str) -> dict[str, list[int]]:
   """Returns the saved arrays' fingerprints; see `fingerprints`.
 
@@ -128,7 +108,7 @@ def array_hashes(path: str) -> dict[str, list[int]]:
     DamagedError: the folder holds no readable checkpoint.
     OSError: see `restore`.
   """
-  return _read_record(_absolute(path))['fingerprint']
+  return checkpoint_record.read(_absolute(path))['fingerprint']
 
 
 def read_metadata(path: str) -> dict:
@@ -141,7 +121,7 @@ def read_metadata(path: str) -> dict:
     DamagedError: the folder holds no readable checkpoint.
     OSError: see `restore`.
   """
-  return _read_record(_absolute(path))['user']
+  return checkpoint_record.read(_absolute(path))['user']
 
 
 def array_shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
@@ -187,7 +167,10 @@ def restore(path: str, abstract, shardings, part: str = ''):
   expected = {part + n: leaf for n, leaf in _flat(abstract).items()}
   cause = None
   try:
-    saved, shapes = _read_record(path)['fingerprint'], array_shapes(path)
+    saved, shapes = (
+      checkpoint_record.read(path)['fingerprint'],
+      array_shapes(path),
+    )
   except (ValueError, OSError) as error:
     cause = error
   read_errors.check_read(path, cause)
@@ -260,7 +243,7 @@ def is_checkpoint(path: str) -> bool:
   Args:
     path: any path.
   """
-  return (storage.path(path) / '_CHECKPOINT_METADATA').is_file()
+  return (storage.path(path) / checkpoint_record.MARK).is_file()
 
 
 def exists(path) -> bool:

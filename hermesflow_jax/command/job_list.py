@@ -19,6 +19,9 @@ JOBS = {
   'judge': 'jobs.judge',
   'questions': 'jobs.questions',
   'fine_tune': 'jobs.fine_tune',
+  'serve': 'jobs.serve',
+  'evaluate': 'jobs.evaluate',
+  'evaluate_import': 'jobs.evaluate_import',
 }
 
 

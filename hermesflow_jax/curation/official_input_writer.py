@@ -12,6 +12,7 @@ import json
 import pathlib
 
 from hermesflow_jax.data.sources import stored_image
+from hermesflow_jax.runtime import atomic_file
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 
@@ -86,10 +87,8 @@ def _write_list(path: pathlib.PurePath, rows: Iterable[dict]) -> None:
     output_files.write_atomically(path, ''.join(parts))
     return
   storage.make_folder(path.parent)
-  temporary = path.with_name(path.name + '.tmp')
-  with open(temporary, 'w', encoding='utf-8') as file:
-    file.writelines(parts)
-  temporary.replace(path)
+  with atomic_file.replacing(path) as file:
+    file.writelines(part.encode() for part in parts)
 
 
 def _list_parts(rows):

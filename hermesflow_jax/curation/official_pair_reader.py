@@ -8,6 +8,7 @@ from collections.abc import Callable
 import functools
 import math
 import pathlib
+import sys
 
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import image_encoding
@@ -15,6 +16,7 @@ from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_values
+from hermesflow_jax.runtime import user_text
 
 _SIDES = ('win', 'lose')
 # Fields of pairs; a record has at least one of them.
@@ -225,8 +227,11 @@ def _optional_score(row, key) -> float | None:
   value = row.get(key)
   if value is None:
     return None
-  if type(value) not in (int, float) or not math.isfinite(value):
-    raise ValueError(f'{key} must be a finite number or null, got {value!r}')
+  # An integer may be larger than any float.
+  if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+    raise ValueError(
+      f'{key} must be a finite number or null, got {user_text.quote(value)}'
+    )
   return float(value)
 
 

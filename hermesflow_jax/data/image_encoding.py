@@ -142,8 +142,9 @@ def load_encoded(
     pixel_size: side of the images that a model reads as pixels; 0 for none.
 
   Returns:
-    Records with id, caption, tag '', questions and codes int32[I], sorted by
-    id; with `pixel_size` also pixels uint8[pixel_size, pixel_size, 3].
+    Records with id, caption, tag '', questions, codes int32[I], and their
+    position among the records with and without a readable image; sorted by id.
+    With `pixel_size` also pixels uint8[pixel_size, pixel_size, 3].
 
   Raises:
     ValueError: see `record_files.read_records` and `image_reader.load_image`.
@@ -156,7 +157,8 @@ def load_encoded(
   input_faults.raise_or_report(
     list(faults.values()), len(codes), source.on_error, say, source.annotations
   )
-  records = [r for n, r in enumerate(records) if n not in faults]
+  places = [n for n in range(len(records)) if n not in faults]
+  records = [records[n] for n in places]
   pixels = [{} for _ in records]
   if pixel_size:
     pixels = [
@@ -170,7 +172,8 @@ def load_encoded(
       'tag': '',
       'questions': r['questions'],
       'codes': c,
+      'position': n,
     }
     | p
-    for r, c, p in zip(records, codes, pixels, strict=True)
+    for n, r, c, p in zip(places, records, codes, pixels, strict=True)
   ]

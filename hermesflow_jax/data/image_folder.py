@@ -4,6 +4,7 @@ from collections.abc import Iterable
 import concurrent.futures
 import hashlib
 import pathlib
+import unicodedata
 
 from hermesflow_jax.data.sources import stored_image
 from hermesflow_jax.runtime import output_files
@@ -50,18 +51,18 @@ class ImageFolder:
     also: another local folder that absolute names may lie in; '' for none.
 
   Raises:
-    ValueError: `folder` is a file.
+    ValueError: `folder` is a file, or a circle of links.
   """
 
   def __init__(self, folder: str, also: str = ''):
     self.root, self._listed = storage.path(folder), None
     self._also = ()
     if storage.is_local(self.root):
-      self.root = self.root.resolve()
+      self.root = _resolved(self.root)
       if self.root.is_file():
         raise ValueError(f'images must be a folder, got the file {folder}')
       if also:
-        self._also = (pathlib.Path(also).resolve(),)
+        self._also = (_resolved(pathlib.Path(also)),)
     else:
       self._listed = storage.list_files(self.root)
 
@@ -82,12 +83,13 @@ class ImageFolder:
       )
     try:
       if self._listed is None:
-        path = (self.root / name).resolve()
-        inside = any(
-          path.is_relative_to(root) for root in (self.root, *self._also)
-        )
-        path = path if inside else None
+        path = self._local(name)
         exists = path and path.is_file()
+        # Systems write an accent as a letter of its own, or not.
+        for form in () if exists or name.isascii() else ('NFC', 'NFD'):
+          other = self._local(unicodedata.normalize(form, name))
+          if other and other.is_file():
+            path, exists = other, True
       else:
         path = storage.path_inside(
           self.root, name.removeprefix(f'{self.root}/')
@@ -101,6 +103,12 @@ class ImageFolder:
       raise ValueError(f'there is no image {path}')
     return path
 
+  def _local(self, name) -> pathlib.Path | None:
+    """Returns the path of a local name; None if it leaves the folders."""
+    path = _resolved(self.root / name)
+    inside = any(path.is_relative_to(root) for root in (self.root, *self._also))
+    return path if inside else None
+
   def stamp(self, path) -> str:
     """Returns a text that changes with the image, e.g. its size and time."""
     if isinstance(path, stored_image.StoredImage):
@@ -108,3 +116,17 @@ class ImageFolder:
     if self._listed is None:
       return storage.version_stamp(path)
     return self._listed[str(path.relative_to(self.root))]
+
+
+def _resolved(path: pathlib.Path) -> pathlib.Path:
+  """Returns a path without links.
+
+  Raises:
+    ValueError: links lead in a circle.
+  """
+  try:
+    return path.resolve()
+  except RuntimeError as error:
+    raise ValueError(
+      f'{path} must lead to a file, got links that lead in a circle'
+    ) from error

@@ -66,6 +66,28 @@ def list_folder(folder: pathlib.PurePath) -> tuple[list[str], list[str]]:
   return images, others
 
 
+def unread_links(folder: pathlib.PurePath) -> list[str]:
+  """Returns the links below a local folder that lead to folders or nowhere.
+
+  `list_folder` does not list them.
+
+  Args:
+    folder: the folder, a `storage.path`; [] for a folder of a bucket.
+  """
+  if not storage.is_local(folder):
+    return []
+  paths = (
+    os.path.join(root, name)
+    for root, folders, files in os.walk(folder)
+    for name in filter(_visible, [*folders, *files])
+  )
+  return sorted(
+    os.path.relpath(path, folder)
+    for path in paths
+    if os.path.islink(path) and not os.path.isfile(path)
+  )
+
+
 def _list_local(name: str) -> tuple[list[str], list[str]]:
   """Returns (images, other files) of a local name."""
   name = os.path.expanduser(name)

@@ -50,6 +50,19 @@ def load_image(
     return np.asarray(crop_square(_rgb(image), size, place))
 
 
+def load_pixels(path: pathlib.PurePath) -> np.ndarray:
+  """Reads an image of any size as uint8[H, W, 3].
+
+  Args:
+    path: file, a `storage.path` or `StoredImage`.
+
+  Raises:
+    ValueError: the image cannot be read.
+  """
+  with _opened(path) as image:
+    return np.asarray(_rgb(image))
+
+
 def load_mask(
   path: pathlib.PurePath, image_path: pathlib.PurePath, size: int
 ) -> np.ndarray:
@@ -162,6 +175,8 @@ def _opened(path):
   try:
     file_kinds.check_regular(path)
     with warnings.catch_warnings():
+      # Pillow warns of damaged EXIF data, without which it reads the image.
+      warnings.filterwarnings('ignore', category=UserWarning, module='PIL')
       warnings.simplefilter('error', Image.DecompressionBombWarning)
       with storage.open_bytes(path) as file, _identified(file, path) as image:
         if image.width * image.height > MAX_PIXELS:

@@ -63,6 +63,33 @@ def from_records(records: list[dict]) -> Inputs:
   )
 
 
+def from_span(records: list[dict], span: range) -> Inputs:
+  """Returns the records at some positions of their data set as inputs.
+
+  Args:
+    records: records. `position` is the place of a record among those of its
+      data set by id; without it, the place in this list by id. So a record that
+      is left out moves no other.
+    span: positions.
+
+  Raises:
+    ValueError: no record has such a position.
+  """
+  ordered = sorted(records, key=lambda record: record['id'])
+  chosen = [
+    record
+    for number, record in enumerate(ordered)
+    if record.get('position', number) in span
+  ]
+  if not chosen:
+    raise ValueError(
+      f'records {span.start + 1} to {span.stop} by id must exist and have '
+      'images that can be read, got none; mend the images, or give more '
+      '--config.inputs'
+    )
+  return from_records(chosen)
+
+
 def select(record, indices: Sequence[int]):
   """Indexes the N-long lists and arrays of a dataclass; None stays None."""
 

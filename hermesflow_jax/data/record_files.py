@@ -23,7 +23,7 @@ from hermesflow_jax.data.sources import example_checks
 from hermesflow_jax.data.sources import examples
 from hermesflow_jax.data.sources import forms
 from hermesflow_jax.data.sources import rows
-from hermesflow_jax.data.sources import webdataset
+from hermesflow_jax.data.sources import shard_names
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 
@@ -196,8 +196,8 @@ def file_hashes(source: Source) -> dict[str, str]:
       storage.path(source.questions)
     )
   name = source.annotations
-  is_file = not name.startswith('tfds:') and storage.path(name).is_file()
-  if is_file and not webdataset.is_pattern(name):
+  is_file = not name.startswith('tfds:') and storage.is_file(storage.path(name))
+  if is_file and not shard_names.is_pattern(name):
     digest = byte_ranges.sha256(storage.path(name))
   else:
     digest = examples.content_hash(open_rows(source))

@@ -20,6 +20,10 @@ _KEPT = (
   'caption_win',
   'caption_lose',
 )
+# Digits of an id, as in `record_names.NAME`.
+_MOST_DIGITS = 128
+# Characters of the longest text of a record, which a tokenizer reads at once.
+MOST_CHARACTERS = 2**20
 
 
 def iterate_values(path: str) -> Iterable[tuple[str, object]]:
@@ -106,11 +110,16 @@ def get_text(row: dict, key: str) -> str:
     key: field name.
 
   Raises:
-    ValueError: the text is missing or empty, or see `user_text.check`.
+    ValueError: the text is missing, empty or longer than a million characters,
+      or see `user_text.check`.
   """
   value = row.get(key)
   if not isinstance(value, str) or not value.strip():
     raise ValueError(f'{key} must be text, got {user_text.quote(value)}')
+  if len(value) > MOST_CHARACTERS:
+    raise ValueError(
+      f'{key} must have at most {MOST_CHARACTERS} characters, got {len(value)}'
+    )
   user_text.check(key, value)
   return value
 
@@ -131,8 +140,13 @@ def get_id(row: object) -> str:
     raise ValueError('a record must be a JSON object')
   name = row.get('id')
   # type() because True is an int, too.
-  if type(row.get('id')) is int:
-    return str(row['id'])
+  if type(name) is int:
+    name = str(name)
+    if len(name) <= _MOST_DIGITS:
+      return name
+    raise ValueError(
+      f'id must have at most {_MOST_DIGITS} digits, got {user_text.quote(name)}'
+    )
   if 'id' not in row:
     fields = ', '.join(map(user_text.quote, list(row)[:8])) or 'none'
     raise ValueError(f'id must be text, got None; the fields are {fields}')

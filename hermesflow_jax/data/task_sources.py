@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import hashlib
+import typing
 
+from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import record_files
 from hermesflow_jax.data.sources import byte_ranges
@@ -32,11 +34,15 @@ class TextSet:
   Attributes:
     annotations: a .txt file, a folder of them, a table or JSON records.
     field: field of a record that holds the text.
+    on_error: 'raise', or 'skip' to leave out texts with faults and report them.
     weight: share of the task's rows, relative to its other sets.
   """
 
   annotations: str = settings.path_of_content('data')
   field: str = 'text'
+  on_error: typing.Annotated[str, settings.one_of(*input_faults.POLICIES)] = (
+    'raise'
+  )
   weight: settings.PositiveFloat = 1.0
 
   def __post_init__(self):
@@ -74,14 +80,15 @@ def open_images(
   """
   if not sets:
     raise ValueError(f'{name} must have a data set, got none')
-  sources = []
-  for number, item in enumerate(sets):
+
+  def open_set(number, item):
     check_named(f'{name}[{number}]', item)
     examples = record_files.open_records(
       item, say, needs_questions=False, text_only='skip'
     )
-    sources.append(_Marked(examples, item.on_error))
-  return _mixture(sources, sets)
+    return _Marked(examples, item.on_error)
+
+  return _mixture(open_set, sets)
 
 
 def check_named(setting: str, source: record_files.Source) -> None:
@@ -98,23 +105,37 @@ def check_named(setting: str, source: record_files.Source) -> None:
     )
 
 
-def open_texts(sets: Sequence[TextSet]) -> pipeline.Mixture:
-  """Returns the texts of sets.
+def open_texts(
+  sets: Sequence[TextSet], say: Callable[[str], None] = lambda line: None
+) -> pipeline.Mixture:
+  """Returns the checked texts of sets.
 
   Args:
     sets: at least one text set.
+    say: receives a line for each text that is left out.
 
   Raises:
-    ValueError: a set has no name, or cannot be read.
+    ValueError: a set is not named, cannot be read, or has faults.
   """
-  for number, item in enumerate(sets):
+
+  def open_set(number, item):
     check_named(f'lm[{number}]', item)
-  return _mixture(
-    [text_rows.Texts(item.annotations, item.field) for item in sets], sets
-  )
+    return _texts(item, say)
+
+  return _mixture(open_set, sets)
 
 
-def _mixture(sources, sets):
+def _texts(item, say=lambda line: None):
+  return text_rows.Texts(item.annotations, item.field, item.on_error, say)
+
+
+def _mixture(open_set, sets):
+  """Returns opened sets with their weights; names the faults of all sets."""
+  sources, faults = [], []
+  for number, item in enumerate(sets):
+    sources.append(input_faults.attempt(faults, open_set, number, item))
+  if faults:
+    raise ValueError('; '.join(faults))
   return pipeline.Mixture(
     tuple(sources), tuple(float(item.weight) for item in sets)
   )
@@ -140,9 +161,9 @@ def content_hashes(tasks: Mapping[str, Sequence]) -> dict[str, str]:
 
 def _text_hash(item):
   path = storage.path(item.annotations)
-  if path.is_file():
+  if storage.is_file(path):
     return byte_ranges.sha256(path)
-  texts = text_rows.Texts(item.annotations, item.field)
+  texts = _texts(item)
   total = hashlib.sha256()
   for number in range(len(texts)):
     total.update(texts[number]['text'].encode('utf-8', 'replace') + b'\0')

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from hermesflow_jax.data import input_set
+from hermesflow_jax.runtime import processes
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import scored_images
@@ -117,18 +118,27 @@ def evaluate(
     judged, own = unified.answer(codes, inputs.questions), None
   return score_answers(
     inputs,
-    scored_images.score_captions(
-      similarity,
-      captions,
-      inputs.captions,
-      scored_images.ScoredImages(unified, inputs.ids, inputs.codes),
-    ),
+    _similarities(unified, inputs, captions, similarity),
     codes,
     captions,
     answers,
     judged,
     own,
   )
+
+
+def _similarities(unified, inputs, captions, similarity) -> np.ndarray:
+  """Returns the scores of captions, float[N]; all processes call it."""
+
+  def score():
+    images = scored_images.ScoredImages(unified, inputs.ids, inputs.codes)
+    return scored_images.score_captions(
+      similarity, captions, inputs.captions, images
+    )
+
+  if processes.single_process() or text_similarity.uses_devices(similarity):
+    return score()
+  return np.array(processes.broadcast_from_first(lambda: score().tolist()))
 
 
 def score_answers(

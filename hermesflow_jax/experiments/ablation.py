@@ -14,6 +14,7 @@ from hermesflow_jax.experiments import ablation_settings
 from hermesflow_jax.experiments import arm_runs
 from hermesflow_jax.experiments import comparison_arms
 from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs.setup import job_judging
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
@@ -53,6 +54,7 @@ def run(
   hashes, images = pair_dpo.check_files(config.self_play, path, console)
   play = config.self_play.play
   job_scoring.check(play, '--config.self_play.play')
+  job_judging.check(config.self_play, root, console, '--config.self_play')
   mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate
   )
@@ -64,6 +66,7 @@ def run(
     'results.json',
     contents=job_start.input_hashes(parts.text, images)
     | job_scoring.encoder_hashes(play)
+    | job_judging.content_hashes(config.self_play)
     | {'data': lambda: hashes},
     base=weights,
   )

@@ -18,10 +18,12 @@ from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.experiments import ablation_settings
 from hermesflow_jax.experiments import pretraining_control
 from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.jobs.setup import job_judging
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.judging import judge_settings
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -63,6 +65,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   root = storage.path(workdir)
   path = job_model.locate(config.self_play, console)
   job_scoring.check(config.self_play.play, '--config.self_play.play')
+  job_judging.check(config.self_play, root, console, '--config.self_play')
   mesh = job_model.make_mesh(
     config.self_play, path, console, config.control.batches.divisor
   )
@@ -75,6 +78,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     console,
     contents=job_start.input_hashes(parts.text, images)
     | job_scoring.encoder_hashes(config.self_play.play)
+    | job_judging.content_hashes(config.self_play)
     | {'data': lambda: hashes, 'base': lambda: weights},
     rounds=config.self_play.play.rounds,
   )
@@ -82,6 +86,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   for seed in config.seeds:
     self_play = dataclasses.replace(
       config.self_play,
+      judge=_without_probe(config.self_play.judge),
       play=dataclasses.replace(config.self_play.play, seed=seed),
     )
     console.say(f'seed {seed}')
@@ -119,6 +124,15 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   output_files.write_atomically(root / 'table.md', text + '\n')
   console.say(text)
   return results
+
+
+def _without_probe(
+  judge: judge_settings.JudgeSettings,
+) -> judge_settings.JudgeSettings:
+  """Returns the judge of a seed: `run` has tested an endpoint for all seeds."""
+  if judge.kind != 'endpoint':
+    return judge
+  return dataclasses.replace(judge, probe=False)
 
 
 def unseen_scores(rows: Sequence[dict]) -> list[dict]:

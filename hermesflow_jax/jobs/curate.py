@@ -197,7 +197,7 @@ def run(
     # Not under the lock: all processes meet here, and one would wait for it.
     write_official = official_files.make_writer(config.files, console)
     write_official(root, inputs, pairs, unified.decode)
-  with curation_folder.finish_lock(root):
+  with curation_folder.finish_lock(root, console.say):
     manifest = curation_folder.read_finished(root)
     if manifest is None:
       manifest = write_pairs(
@@ -232,14 +232,13 @@ def read_inputs(config, unified, root, console) -> input_set.Inputs:
   )
   # The inputs of earlier rounds come first.
   first = config.inputs_so_far - config.inputs
-  return input_set.from_records(rows).part(slice(first, None))
+  return input_set.from_span(rows, range(first, config.inputs_so_far))
 
 
 def _gather(config, unified, inputs, root, console) -> shards.Shards:
   """Generates and scores missing candidates in this share."""
-  scorers = job_scoring.make_scorers(
-    config, unified.mesh, root, console, config.share
-  )
+  mesh, share = unified.mesh, config.share
+  scorers = job_scoring.make_scorers(config, mesh, root, console, share)
   recipe = candidate_generation.CandidateConfig(
     config.sampler,
     config.images,
@@ -248,8 +247,7 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     number_bounds.seed_of_round(config.seed, config.round),
     scorers[1],
   )
-  spans = list(shards.shard_slices(len(inputs), config.shard))
-  store = shards.Shards(root / 'shards', len(spans))
+  store = shards.Shards(root / 'shards', -(-len(inputs) // config.shard))
   if finished := store.count - len(store.missing()):
     console.say(f'{finished} of {store.count} shards found, skipping these')
   clock = gathering.gather(

@@ -98,6 +98,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   if questions:
     counts.add_questions(questions.faults, questions.ids())
   origin = config.files.annotations
+  rows.report_unread(data, origin, console.say)
   counts.raise_if_unusable(config.files.on_error, origin)
   results = {
     'name': origin,

@@ -11,6 +11,7 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import task_sources
 from hermesflow_jax.jobs import learn
@@ -150,15 +151,21 @@ def open_sources(
   """Returns the checked examples of each task.
 
   Raises:
-    ValueError: see `task_sources.open_images`.
+    ValueError: see `task_sources.open_images`; names the faults of all tasks.
   """
-  t2i = task_sources.open_images('t2i', config.t2i, console.say)
-  mmu, lm = t2i, t2i
-  if config.mmu:
-    mmu = task_sources.open_images('mmu', config.mmu, console.say)
-  if config.lm:
-    lm = task_sources.open_texts(config.lm)
-  return {'t2i': t2i, 'mmu': mmu, 'lm': lm}
+  faults, say = [], console.say
+  opened = {
+    task: input_faults.attempt(faults, open_task, *arguments, say)
+    for task, open_task, *arguments in (
+      ('t2i', task_sources.open_images, 't2i', config.t2i),
+      ('mmu', task_sources.open_images, 'mmu', config.mmu),
+      ('lm', task_sources.open_texts, config.lm),
+    )
+    if task == 't2i' or getattr(config, task)
+  }
+  if faults:
+    raise ValueError('; '.join(faults))
+  return {task: opened.get(task, opened['t2i']) for task in config.data_sets}
 
 
 def _make_mesh(config, path, console):

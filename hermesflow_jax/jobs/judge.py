@@ -7,6 +7,7 @@ import pathlib
 import re
 import typing
 
+from hermesflow_jax.jobs.setup import exported_rows
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import judge_tables
@@ -81,7 +82,7 @@ def _export(config, root, run_config, workdir, console) -> dict:
   target = storage.path(workdir)
   rows = judged_images.rows(root, run_config, config.pairs, target, console)
   output_files.write_atomically(
-    root / judged_images.FILE, job_results.unicode_json_lines(rows)
+    root / exported_rows.FILE, job_results.unicode_json_lines(rows)
   )
   public = [
     {k: q[k] for k in ('id', 'image', 'question', 'choices')}
@@ -104,15 +105,7 @@ def _export(config, root, run_config, workdir, console) -> dict:
 
 
 def _import(config, root, console) -> dict:
-  path = root / judged_images.FILE
-  if not path.exists():
-    raise ValueError(
-      f'source must be a run whose questions were exported, got {root}: run '
-      'python main.py --config=configs/judge.py:export '
-      f'--config.source={root} first'
-    )
-  with storage.open_text(path) as file:
-    rows = [json.loads(line) for line in file]
+  rows = exported_rows.read(root)
   answers, faults = question_files.read_answers_and_faults(
     config.answers, 'answers'
   )

@@ -146,5 +146,11 @@ def _check_url(url):
   plain = url.isascii() and url.isprintable() and ' ' not in url
   if parts.scheme not in ('http', 'https') or not parts.hostname or not plain:
     raise ValueError(f'{expected}, got {url!r}')
+  try:
+    parts.hostname.encode('idna')
+  except UnicodeError as error:
+    raise ValueError(
+      f'{expected}, got {url!r}, whose host name has an empty or too long part'
+    ) from error
   if port == 0:
     raise ValueError(f'{expected}, got {url!r} with port 0')

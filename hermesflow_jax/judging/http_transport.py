@@ -95,6 +95,9 @@ class Transport:
       raise RequestFault(f'no reply in {self.timeout:g} s') from error
     except (OSError, http.client.HTTPException) as error:
       raise RequestFault(_plain(error)) from error
+    except UnicodeError as error:
+      # Of a host name, e.g. of a proxy in the environment.
+      raise RequestFault(_plain(error), may_pass=False) from error
 
   def _masked(self, data: bytes) -> bytes:
     """Returns the bytes of a reply without the key, which some services echo.

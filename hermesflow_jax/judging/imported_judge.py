@@ -3,8 +3,14 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import functools
 
 import numpy as np
+
+from hermesflow_jax.runtime import processes
+
+# Images that are decoded at once.
+BLOCK = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,8 +19,10 @@ class CheckedJudge:
 
   Attributes:
     name: import path, for errors.
-    function: (images uint8[N, H, W, 3], questions) -> N lists of answers; see
-      `gap.Judge`, which has codes in place of images.
+    function: (images uint8[N, H, W, 3], questions) -> N lists of answers, for
+      at most `BLOCK` images at once; see `gap.Judge`, which has codes in place
+      of images. The first process calls it, or all do if it has an attribute
+      `uses_devices`, which is True.
     decode: codes int32[N, I] -> images.
   """
 
@@ -30,8 +38,17 @@ class CheckedJudge:
     Raises:
       ValueError: the function fails, or returns something else.
     """
+    answers = []
+    for begin in range(0, len(questions), BLOCK):
+      span = slice(begin, begin + BLOCK)
+      images = self.decode(codes[span])
+      answers += processes.call_of_user(
+        self.function, functools.partial(self._answer, images, questions[span])
+      )
+    return answers
+
+  def _answer(self, images, questions) -> list[list[str]]:
     expected = f'judge.kind {self.name} must return a text per question'
-    images = self.decode(codes)
     try:
       answers = list(self.function(images, questions))
       if any(isinstance(row, str) for row in answers):

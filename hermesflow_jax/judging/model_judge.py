@@ -9,6 +9,9 @@ from PIL import Image
 
 from hermesflow_jax.sampling import unified_model
 
+# Images that are decoded at once.
+BLOCK = 256
+
 
 def make(
   judge: unified_model.UnifiedModel,
@@ -31,10 +34,22 @@ def make(
     model = dataclasses.replace(judge)
     if not same_codes:
       size = judge.grid[0] * judge.tokenizer.reduction
-      codes = model.encode(_resized(decode(codes), size))
+      codes = _encode(model, decode, codes, size)
     return model.answer(codes, questions)
 
   return answer
+
+
+def _encode(model, decode, codes, size) -> np.ndarray:
+  """Returns the codes of a judge for images of another model: int32[N, I]."""
+  parts = []
+  for begin in range(0, len(codes), BLOCK):
+    part = codes[begin : begin + BLOCK]
+    # Blocks of the same size: an image has the same codes in each.
+    places = np.arange(min(BLOCK, len(codes)))
+    images = decode(part[np.minimum(places, len(part) - 1)])
+    parts.append(model.encode(_resized(images, size))[: len(part)])
+  return np.concatenate(parts)
 
 
 def _resized(images: np.ndarray, size: int) -> np.ndarray:

@@ -133,22 +133,34 @@ class Cache:
     return cls(zeros, zeros, jnp.zeros((), jnp.int32))
 
 
-def rotary(x: jax.Array, positions: jax.Array, size: int, theta: float):
-  """Rotates the first `size` channels of every head (arXiv 2104.09864).
+def rotary_waves(positions: jax.Array, size: int, theta: float):
+  """Computes the angles of a rotary embedding (arXiv 2104.09864).
 
   Args:
-    x: [..., T, N, H], queries or keys.
     positions: int[..., T], token positions.
-    size: rotated channel count; channel i < size/2 is rotated together
-      with channel i + size/2.
+    size: rotated channels per head; even.
     theta: frequency base.
 
   Returns:
-    [..., T, N, H], same dtype as `x`; angles are float32.
+    (cosines, sines), float32[..., T, 1, size / 2] each, for `rotate`.
   """
   frequencies = theta ** (-jnp.arange(0, size, 2, dtype=jnp.float32) / size)
   angles = positions[..., None, None].astype(jnp.float32) * frequencies
-  cos, sin = jnp.cos(angles), jnp.sin(angles)
+  return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
+  """Rotates channel i of every head with channel i + size / 2, in float32.
+
+  Args:
+    x: [..., T, N, H], queries or keys.
+    cos: float32[..., T, 1, size / 2], from `rotary_waves`.
+    sin: float32[..., T, 1, size / 2], from `rotary_waves`.
+
+  Returns:
+    [..., T, N, H], same dtype as `x`.
+  """
+  size = 2 * cos.shape[-1]
   a, b = jnp.split(x[..., :size].astype(jnp.float32), 2, axis=-1)
   rotated = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
   return jnp.concatenate([rotated.astype(x.dtype), x[..., size:]], axis=-1)
@@ -159,11 +171,7 @@ class Block(nnx.Module):
 
   def __init__(self, config: PhiConfig, *, rngs: nnx.Rngs):
     self.config = config
-    width, heads, mlp = config.width, config.heads, config.mlp
-    if width % heads:
-      raise ValueError(
-        f'width must be a multiple of heads ({heads}), got {width}'
-      )
+    width, mlp = config.width, config.mlp
 
     def linear(inputs, outputs):
       return linear_layers.Linear(
@@ -204,8 +212,9 @@ class Block(nnx.Module):
     *qkv, mlp = self._enter(y)
     q, k, v = (a.reshape(*a.shape[:-1], c.heads, c.head_size) for a in qkv)
     q, k = self.q_layernorm(q), self.k_layernorm(k)
-    q = rotary(q, positions, c.rotary_size, c.rope_theta).astype(c.dtype)
-    k = rotary(k, positions, c.rotary_size, c.rope_theta).astype(c.dtype)
+    waves = rotary_waves(positions, c.rotary_size, c.rope_theta)
+    q = rotate(q, *waves).astype(c.dtype)
+    k = rotate(k, *waves).astype(c.dtype)
     if kv is not None:
       write = jax.lax.dynamic_update_slice_in_dim
       k, v = kv = (

@@ -85,10 +85,11 @@ def pair_samples(
   inputs = data.inputs[number - 1]
   pairs = pair_files.read_pairs(root / f'round_{number}')
   positions = {name: n for n, name in enumerate(inputs.ids)}
+  # A round of an earlier release may have taken inputs of the next.
   complete = [
     (name, und, gen)
     for name, (und, gen) in pairs.items()
-    if not und.dropped and not gen.dropped
+    if not und.dropped and not gen.dropped and name in positions
   ][:count]
   if not complete:
     return []

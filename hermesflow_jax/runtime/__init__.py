@@ -14,6 +14,7 @@ Files:
 
   storage       files in local folders and buckets
   atomic_file   local files that appear only when complete
+  file_lock     locks an open file in limited time
   temporary_folders  go away also if their process is killed
   transfer      copies of folders between the two
   folder_lock   keeps two jobs out of a folder

@@ -14,7 +14,6 @@ asleep, ends when it sees the other process in the lock.
 
 from collections.abc import Callable
 import contextlib
-import fcntl
 import math
 import os
 import pathlib
@@ -25,6 +24,7 @@ import uuid
 
 from hermesflow_jax.runtime import atomic_file
 from hermesflow_jax.runtime import entry_point
+from hermesflow_jax.runtime import file_lock
 from hermesflow_jax.runtime import lock_record
 from hermesflow_jax.runtime import storage
 
@@ -119,7 +119,7 @@ class FolderLock:
         # Locks of other users can only be read.
         mode = 'r+b' if os.access(other, os.W_OK) else 'rb'
         with open(other, mode) as file:
-          locked = _flock(file.fileno())
+          locked = _flock(file.fileno(), other)
           content = file.read()
       else:
         content = other.read_bytes()
@@ -154,9 +154,9 @@ class FolderLock:
   def _lock_file(self) -> int:
     """Returns the descriptor of the lock file, held by `flock`."""
     while True:
-      file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+      file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
       try:
-        locked = _flock(file)
+        locked = _flock(file, self.path)
         if not atomic_file.is_at(file, self.path):
           # Its holder has removed the file since it was opened.
           os.close(file)
@@ -257,20 +257,18 @@ class FolderLock:
           storage.write(self.path, self._record())
 
 
-def _flock(file: int) -> bool:
+def _flock(file: int, path: pathlib.PurePath) -> bool:
   """Locks an open file; returns False on file systems without locks.
 
   Raises:
     HeldError: another process holds it.
+    OSError: the file system does not answer.
   """
   try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file_lock.acquire(file, path, wait=False)
   except BlockingIOError as error:
     record = lock_record.parse(_read(file))
     raise HeldError(lock_record.describe(record)) from error
-  except OSError:
-    return False
-  return True
 
 
 def _read(file: int) -> bytes:

@@ -87,9 +87,11 @@ def is_of_this_machine(record: dict) -> bool:
 
 
 def is_running(record: dict) -> bool | None:
-  """Returns whether the process of a record runs; None if it is not visible.
+  """Returns whether the process of a record runs; None if it is not known.
 
-  Processes of other machines and of other containers are not visible.
+  Processes of other machines and of other containers are not visible. The
+  begin of a process is not known on systems without `/proc`, and of another
+  user's process where `/proc` hides it (`hidepid`).
 
   Args:
     record: from `parse`.
@@ -98,7 +100,12 @@ def is_running(record: dict) -> bool | None:
     return None
   if not _is_same(record, 'namespace', process_namespace()):
     return None
-  return _start_ticks(record['process']) == record.get('ticks')
+  ticks = _start_ticks(record['process'])
+  if ticks is None:
+    return False
+  if not ticks or not record.get('ticks'):
+    return None
+  return ticks == record['ticks']
 
 
 def is_held(record: dict, locked: bool) -> bool | None:
@@ -140,7 +147,8 @@ def _is_same(record, key, value) -> bool:
 def _start_ticks(process: int) -> str | None:
   """Returns when a process of this host began; None if it has ended.
 
-  A later process may have the same number, but not the same begin.
+  '' if it runs and its begin is not known. A later process may have the same
+  number, but not the same begin.
 
   Args:
     process: process id.
@@ -153,8 +161,8 @@ def _start_ticks(process: int) -> str | None:
     pass
   try:
     os.kill(process, 0)
-  except ProcessLookupError:
+  except (ProcessLookupError, OverflowError):
     return None
-  except (OSError, OverflowError):
-    pass
+  except OSError:
+    pass  # It is of another user.
   return ''

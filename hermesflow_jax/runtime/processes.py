@@ -117,6 +117,29 @@ def on_first_process(act: Callable[[], object]) -> None:
   broadcast_from_first(lambda: act() and None)
 
 
+def call_of_user(function: Callable, ask: Callable):
+  """Calls a function of the user in the first process, and broadcasts.
+
+  All processes call this. If the function computes on devices of JAX, which its
+  attribute `uses_devices` says, all processes call it.
+
+  Args:
+    function: function of the user.
+    ask: calls it; returns JSON types, or a numpy array.
+
+  Raises:
+    ValueError: `ask` raised a ValueError.
+  """
+  if getattr(function, 'uses_devices', False):
+    return ask()
+
+  def to_json():
+    result = ask()
+    return result.tolist() if isinstance(result, np.ndarray) else result
+
+  return broadcast_from_first(to_json)
+
+
 def barrier() -> None:
   """Waits for all processes; afterwards all can read what the first wrote."""
   on_first_process(lambda: None)

@@ -76,6 +76,16 @@ def is_local(where) -> bool:
   return isinstance(where, pathlib.Path)
 
 
+def is_file(where) -> bool:
+  """Returns whether a file exists; False for a name that no file can have."""
+  return os.path.isfile(where) if is_local(where) else where.is_file()
+
+
+def is_folder(where) -> bool:
+  """Returns whether a folder exists; False for a name that none can have."""
+  return os.path.isdir(where) if is_local(where) else where.is_dir()
+
+
 def failures() -> tuple[type[Exception], ...]:
   """Returns the exceptions raised when a file or bucket cannot be reached."""
   if not sys.modules.get('gcsfs'):

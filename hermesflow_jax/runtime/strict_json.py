@@ -7,6 +7,9 @@ import re
 
 # Bytes of the longest file that is read.
 MOST_BYTES = 100_000_000
+# Lists and objects inside each other; code that visits them needs a stack.
+MOST_LEVELS = 200
+_TOO_DEEP = 'it is nested too deeply'
 
 
 def _once(pairs):
@@ -37,11 +40,30 @@ def parse(text: str | bytes):
       deeply.
   """
   try:
-    return json.loads(
+    value = json.loads(
       text, object_pairs_hook=_once, parse_constant=_no_constant
     )
   except RecursionError as error:
-    raise ValueError('it is nested too deeply') from error
+    raise ValueError(_TOO_DEEP) from error
+  marks = (b'[', b'{') if isinstance(text, bytes) else ('[', '{')
+  if sum(map(text.count, marks)) > MOST_LEVELS:
+    _check_levels(value)
+  return value
+
+
+def _check_levels(value):
+  """Raises ValueError for more than MOST_LEVELS values inside each other."""
+  values, levels = [value], 0
+  while values:
+    if levels > MOST_LEVELS:
+      raise ValueError(_TOO_DEEP)
+    values = [
+      item
+      for value in values
+      if isinstance(value, (list, dict))
+      for item in (value.values() if isinstance(value, dict) else value)
+    ]
+    levels += 1
 
 
 _DECODER = json.JSONDecoder(
@@ -142,8 +164,9 @@ def _spread(text):
     place = f'record {number} (line {line})'
     try:
       value, end = _DECODER.raw_decode(text, at)
+      _check_levels(value)
     except RecursionError:
-      value, end = ValueError('it is nested too deeply'), None
+      value, end = ValueError(_TOO_DEEP), None
     except json.JSONDecodeError as error:
       value, end = error, None
     except ValueError as error:

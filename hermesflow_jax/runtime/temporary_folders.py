@@ -5,12 +5,13 @@ ends. The next command that makes such a folder removes those without a holder.
 """
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import re
 import shutil
 import tempfile
+
+from hermesflow_jax.runtime import file_lock
 
 _SUFFIX = '.tmp'
 # What `tempfile` adds to a prefix, so that no folder of a user has such a name.
@@ -80,9 +81,11 @@ def _lock(folder) -> int | None:
   except OSError:
     return None
   try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    locked = file_lock.acquire(descriptor, folder, wait=False)
   except OSError:
-    # Also on file systems without locks, where nothing is removed.
-    os.close(descriptor)
-    return None
-  return descriptor
+    locked = False
+  if locked:
+    return descriptor
+  # Also on file systems without locks, where nothing is removed.
+  os.close(descriptor)
+  return None

@@ -1,6 +1,7 @@
 """Reads UTF-8 text files of users."""
 
 import pathlib
+import typing
 
 from hermesflow_jax.runtime import file_kinds
 from hermesflow_jax.runtime import storage
@@ -28,6 +29,32 @@ def read(path: pathlib.PurePath) -> str:
   check(path, data)
   text = data.decode('utf-8-sig', 'surrogateescape')
   return text.replace('\r\n', '\n').replace('\r', '\n')
+
+
+# Bytes that `check_beginning` reads.
+_BEGINNING = 2**20
+
+
+def check_beginning(path: pathlib.PurePath, file: typing.BinaryIO) -> bytes:
+  """Checks the first lines of a file; see `check`.
+
+  Args:
+    path: file, for the error.
+    file: open for reading bytes; its position is at the beginning, and is so
+      again.
+
+  Returns:
+    The lines, at most a mebibyte.
+
+  Raises:
+    ValueError: see `check`.
+  """
+  head = file.read(_BEGINNING)
+  if file.read(1):
+    head = head[: max(head.rfind(b'\n'), head.rfind(b'\r')) + 1]
+  check(path, head.replace(b'\r', b'\n'))
+  file.seek(0)
+  return head
 
 
 def check(path: pathlib.PurePath, data: bytes) -> None:

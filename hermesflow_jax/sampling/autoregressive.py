@@ -41,7 +41,7 @@ class ReplyState:
     tokens: int32[S], generated tokens; slots from `start` on hold `stop`.
   """
 
-  start: jax.Array | int
+  start: jax.Array
   last: TokenState
   tokens: jax.Array
 
@@ -142,6 +142,12 @@ def sample_text(
       past = [*prefix, earlier]
       past_mask = [*prefix_mask, attention_mask.Interval(end=start[None])]
     own_cache = model.empty_cache((), stretch)
+    # The slots of this cache stay common to all replies.
+    own_cache = dataclasses.replace(
+      own_cache,
+      k=_mapped_like(key, own_cache.k),
+      v=_mapped_like(key, own_cache.v),
+    )
     last, new_tokens = jax.lax.scan(
       step,
       dataclasses.replace(state.last, cache=own_cache),
@@ -160,8 +166,20 @@ def sample_text(
   cache = model.empty_cache((), capacity if is_split else 0)
   last = TokenState(hidden, cache, jnp.zeros((), bool))
   tokens = jnp.full(capacity, stop, jnp.int32)
-  end = jax.lax.while_loop(goes_on, sample_stretch, ReplyState(0, last, tokens))
+  state = _mapped_like(key, ReplyState(jnp.int32(0), last, tokens))
+  end = jax.lax.while_loop(goes_on, sample_stretch, state)
   return end.tokens[:max_new]
+
+
+def _mapped_like(key, values):
+  """Returns equal values, mapped by every `jax.vmap` that maps the key.
+
+  For each `jax.vmap`, JAX traces a loop repeatedly until it knows which parts
+  of the loop state are mapped; once is enough if all are from the start. XLA
+  removes the selection.
+  """
+  is_true = jax.random.key_data(key)[0] >= 0
+  return jax.tree.map(lambda a: jnp.where(is_true, a, a), values)
 
 
 def _output_head(model, allowed) -> Callable[[jax.Array], jax.Array]:

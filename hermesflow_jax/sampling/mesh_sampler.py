@@ -51,6 +51,7 @@ class MeshSampler:
     rows_per_input: int = 1,
     *,
     padded: bool = False,
+    most: int | None = None,
   ):
     """Maps a compiled function over inputs, chunk by chunk.
 
@@ -64,6 +65,8 @@ class MeshSampler:
       rows_per_input: rows that an input expands to within `function`.
       padded: whether a small number of inputs is padded to a complete chunk
         instead. Then the rounding of sums does not depend on their number.
+      most: with `padded`: largest number of inputs in any call, for which a
+        complete chunk may be too large; None for no limit.
 
     Returns:
       Pytree with numpy arrays [N, ...].
@@ -71,8 +74,9 @@ class MeshSampler:
     data = self.mesh.shape['data']
     chunk = max(self.chunk // rows_per_input // data, 1)
     count = len(jax.tree.leaves(arrays)[0])
-    if not padded:
-      chunk = min(chunk, 1 << max(0, -(-count // data) - 1).bit_length())
+    limit = most if padded else count
+    if limit is not None:
+      chunk = min(chunk, 1 << max(0, -(-limit // data) - 1).bit_length())
     chunk *= data
     return batching.map_batches(
       function, arrays, chunk, self.mesh, self.progress(label), self.clock

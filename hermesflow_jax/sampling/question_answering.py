@@ -131,6 +131,46 @@ class QuestionAnswerer:
     )
     return [list(itertools.islice(answers, count)) for count in counts]
 
+  def reply(
+    self, codes: np.ndarray, prompts: Sequence[Sequence[str]]
+  ) -> list[list[str]]:
+    """Returns greedy replies as texts, see `reply_tokens`.
+
+    Args:
+      codes: see `reply_tokens`.
+      prompts: see `reply_tokens`.
+    """
+    rows = self.reply_tokens(codes, prompts)
+    return [[self.text.decode_reply(t) for t in tokens] for tokens in rows]
+
+  def reply_tokens(
+    self,
+    codes: np.ndarray,
+    prompts: Sequence[Sequence[str]],
+    decoding: batched.Decoding = batched.GREEDY,
+    keys: np.ndarray | None = None,
+  ) -> list[list[np.ndarray]]:
+    """Samples replies to prompts about N images.
+
+    Args:
+      codes: int[N, I], image codes, or images that the reader reads.
+      prompts: N lists with the prompts about each image, Q in all.
+      decoding: text sampler.
+      keys: uint32[Q, 1, 2], raw random keys; None only if greedy.
+
+    Returns:
+      N lists with int32[R], the ids of a reply, for each prompt; behind the end
+      of a reply they are `vocab.eos`.
+    """
+    counts = [len(texts) for texts in prompts]
+    if not sum(counts):
+      return [[] for _ in prompts]
+    records = [{'question': text} for text in itertools.chain(*prompts)]
+    plain = dataclasses.replace(self, config=AnswerConfig())
+    rows = plain._rows(codes, records, counts)
+    tokens = iter(plain._sample(rows, decoding, keys))
+    return [list(itertools.islice(tokens, count)) for count in counts]
+
   def probabilities(
     self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
   ) -> list[list[dict[str, float]]]:
@@ -194,16 +234,20 @@ class QuestionAnswerer:
 
   def _free_replies(self, rows: QuestionRows) -> list[str]:
     """Writes a greedy reply to each question."""
+    tokens = self._sample(rows, batched.GREEDY, None)
+    return [self.text.decode_reply(reply) for reply in tokens]
+
+  def _sample(self, rows: QuestionRows, decoding, keys) -> np.ndarray:
+    """Returns int32[Q, R], a reply to each question."""
+    if keys is None:
+      # Greedy decoding does not depend on its keys.
+      keys = np.zeros((len(rows.lengths), 1, 2), np.uint32)
 
     def write(batch):
-      # Greedy decoding does not depend on its keys.
-      keys = np.zeros((*batch[-1].shape, 1, 2), np.uint32)
-      return self.sampler.write(
-        [batched.GREEDY], self.lengths.reply, (keys, *batch)
-      )
+      *parts, keys = batch
+      return self.sampler.write([decoding], self.lengths.reply, (keys, *parts))
 
-    tokens = self._map(write, rows)[:, 0]
-    return [self.text.decode_reply(reply) for reply in tokens]
+    return self._map(write, rows, keys)[:, 0]
 
   def _choice_scores(self, rows: QuestionRows, choices) -> np.ndarray:
     """Returns float64[Q, C], scores of choices by the rule; -inf for none."""

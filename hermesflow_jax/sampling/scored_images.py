@@ -1,5 +1,6 @@
 """Images that captions are scored against."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import functools
@@ -28,13 +29,31 @@ class ScoredImages:
   names: Sequence[str]
   codes: np.ndarray
 
-  def pixels(self) -> np.ndarray:
-    """Decodes the images, each once; returns uint8[N, H, W, 3]."""
-    codes, places = np.unique(self.codes, axis=0, return_inverse=True)
-    return decode(self.unified, codes)[places.reshape(-1)]
+  def pixel_blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Decodes the images, each once, in the order of their first captions.
+
+    Yields:
+      (positions of B captions int[B], their images uint8[B, H, W, 3]), with B
+      at most `BLOCK`; each caption once.
+    """
+    codes, first, places = np.unique(
+      self.codes, axis=0, return_index=True, return_inverse=True
+    )
+    by_caption = np.argsort(first)
+    image_of = np.argsort(by_caption)[places.reshape(-1)]
+    order = np.argsort(image_of, kind='stable')
+    for begin in range(0, len(codes), BLOCK):
+      pixels = decode(self.unified, codes[by_caption[begin : begin + BLOCK]])
+      decoded = image_of[order] // BLOCK == begin // BLOCK
+      for captions in _parts(order[decoded]):
+        yield captions, pixels[image_of[captions] - begin]
 
 
-def decode(unified, codes: np.ndarray) -> np.ndarray:
+def _parts(positions: np.ndarray) -> list[np.ndarray]:
+  return [positions[n : n + BLOCK] for n in range(0, len(positions), BLOCK)]
+
+
+def decode(unified, codes: np.ndarray, most: int | None = None) -> np.ndarray:
   """Decodes images so that each depends on its own codes alone.
 
   `UnifiedModel.decode` computes few images in smaller batches, which may round
@@ -43,6 +62,7 @@ def decode(unified, codes: np.ndarray) -> np.ndarray:
   Args:
     unified: a `unified_model.UnifiedModel`.
     codes: int[N, I], image codes.
+    most: largest N of any call that must give the same pixels; None for any N.
 
   Returns:
     uint8[N, H, W, 3].
@@ -50,7 +70,9 @@ def decode(unified, codes: np.ndarray) -> np.ndarray:
   function = functools.partial(
     batched.decode_batch, unified.tokenizer, grid=unified.grid
   )
-  return unified.sampler.map('decoding images', function, codes, padded=True)
+  return unified.sampler.map(
+    'decoding images', function, codes, padded=True, most=most
+  )
 
 
 def score_captions(

@@ -155,15 +155,27 @@ class CheckedScorer:
   ) -> np.ndarray:
     """Scores N captions; returns float64[N] above -1.
 
-    A function that reads images gets their pixels as its third argument.
+    A function that reads images gets their pixels as its third argument, for
+    at most `scored_images.BLOCK` captions at once.
 
     Raises:
       ValueError: the function fails, or returns another shape, NaN or values
         of -1 or less.
     """
+    if not images:
+      return self._score(candidates, references)
+    scores = np.zeros(len(candidates))
+    for captions, pixels in images[0].pixel_blocks():
+      scores[captions] = self._score(
+        [candidates[n] for n in captions],
+        [references[n] for n in captions],
+        pixels,
+      )
+    return scores
+
+  def _score(self, candidates, references, *pixels) -> np.ndarray:
     expected = f'{SETTING} {self.name} must return float[{len(candidates)}]'
     try:
-      pixels = [of_captions.pixels() for of_captions in images]
       scores = self.function(candidates, references, *pixels)
       scores = np.asarray(scores, np.float64)
     except Exception as error:

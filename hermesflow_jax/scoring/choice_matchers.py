@@ -14,6 +14,7 @@ import itertools
 import numpy as np
 
 from hermesflow_jax.models import text_encoder_layers
+from hermesflow_jax.runtime import processes
 from hermesflow_jax.scoring import imported_function
 from hermesflow_jax.scoring import text_encoder
 from hermesflow_jax.sequences import text_similarity
@@ -71,9 +72,17 @@ class CheckedMatcher:
   ) -> list[int | None]:
     """Returns N choice indices, None where no choice matches.
 
+    All processes call this. The first calls the function, or all do if it has
+    an attribute `uses_devices`, which is True.
+
     Raises:
       ValueError: the function fails, or returns something else.
     """
+    return processes.call_of_user(
+      self.function, lambda: self._match(replies, choices)
+    )
+
+  def _match(self, replies, choices) -> list[int | None]:
     expected = (
       f'{SETTING} {self.name} must return {len(replies)} choice indices'
     )
@@ -85,9 +94,10 @@ class CheckedMatcher:
     if len(numbers) != len(replies):
       raise ValueError(f'{expected}, got {len(numbers)}')
     for number, names, reply in zip(numbers, choices, replies):
-      if number is not None and not (
-        isinstance(number, int | np.integer) and 0 <= number < len(names)
-      ):
+      is_index = isinstance(number, int | np.integer) and not isinstance(
+        number, bool
+      )
+      if number is not None and not (is_index and 0 <= number < len(names)):
         raise ValueError(
           f'{expected} or None, got {number!r:.80} for the reply {reply!r:.100}'
         )

@@ -231,11 +231,9 @@ class UserScorer:
         f'{SETTING} {self.name}',
         codes.shape[:2],
         lambda: self.function(images, inputs.captions, inputs.questions),
-      ).tolist()
+      )
 
-    if getattr(self.function, 'uses_devices', False):
-      return np.array(score())
-    return np.array(processes.broadcast_from_first(score))
+    return np.array(processes.call_of_user(self.function, score))
 
 
 def _checked(name: str, scores, shape) -> np.ndarray:

@@ -40,10 +40,14 @@ class CaptionScorer:
       ConnectionError: see `RewardService.score`.
     """
     del references
+    scores = np.zeros(len(candidates))
+    for captions, pixels in images.pixel_blocks():
+      texts = [candidates[n] for n in captions]
+      scores[captions] = self.service.score(pixels, texts)
     return checked_scores.above_minus_one(
       f'caption_scorer {reward_service.NAME} must return '
       f'float[{len(candidates)}]',
-      self.service.score(images.pixels(), candidates),
+      scores,
       candidates,
     )
 

@@ -130,8 +130,14 @@ def round_inputs(
     count: inputs per round.
     rounds: R rounds.
     fresh: whether each round has its own inputs.
+
+  Raises:
+    ValueError: no image of a round can be read.
   """
   rows = records(count * rounds if fresh else count)
-  inputs = input_set.from_records(rows)
-  starts = [count * r if fresh else 0 for r in range(rounds)]
-  return [inputs.part(slice(s, s + count)) for s in starts]
+  if not fresh:
+    return [input_set.from_records(rows)] * rounds
+  return [
+    input_set.from_span(rows, range(count * r, count * (r + 1)))
+    for r in range(rounds)
+  ]

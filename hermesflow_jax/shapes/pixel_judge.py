@@ -6,12 +6,17 @@ An unsure answer is never right.
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import re
 from typing import Any
 
 import numpy as np
 
+from hermesflow_jax.shapes import caption_questions
 from hermesflow_jax.shapes import object_detection
 from hermesflow_jax.shapes import scene_answers
+
+# The question of benchmarks whether an image shows a prompt.
+_SHOWS = re.compile(r'Does this image show "(.+)"\?')
 
 
 def answer_questions(
@@ -21,15 +26,22 @@ def answer_questions(
 
   Args:
     image: uint8[H, W, 3].
-    questions: Q TIFA records.
+    questions: Q TIFA records, or questions whether the image shows a caption.
 
   Returns:
     Q answers.
   """
   objects = object_detection.read_image(image)
-  return [
-    scene_answers.answer_question(q['question'], objects) for q in questions
-  ]
+  return [_answer(q['question'], objects) for q in questions]
+
+
+def _answer(question, objects) -> str:
+  """Returns the answer to a question, also whether a caption is shown."""
+  if not (match := _SHOWS.match(question)):
+    return scene_answers.answer_question(question, objects)
+  parts = caption_questions.questions_of_caption('', match[1])
+  right = [_answer(q['question'], objects) == q['answer'] for q in parts]
+  return 'yes' if all(right) else 'no'
 
 
 def judge_of_codes(

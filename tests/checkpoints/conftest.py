@@ -6,7 +6,6 @@ They are run once for all test processes; tests that change files copy them.
 import dataclasses
 import functools
 
-from flax import nnx
 import pytest
 import shared_folders
 import tiny_jobs
@@ -105,7 +104,7 @@ def world(once):
 def write_world(root):
   """Writes the folder of the fixture `world`."""
   model = model_bundle.load_bundle(str(tiny_world.bundle(root / 'base'))).model
-  images = torch_weights.noisy(magvit.Magvit(tiny_jobs.MAGVIT, nnx.Rngs(3)), 3)
+  images = torch_weights.random_model(magvit.Magvit, tiny_jobs.MAGVIT, 3)
   torch_weights.write(
     root / 'model_src',
     showo_table.to_torch(model),

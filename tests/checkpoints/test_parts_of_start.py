@@ -3,12 +3,12 @@
 import dataclasses
 import json
 
-from flax import nnx
 import jax
 import numpy as np
 import pytest
 import tiny
 import tiny_jobs
+import torch_weights
 
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
@@ -68,7 +68,7 @@ def test_other_tokenizers_beside_a_trained_model_are_refused(
   other = str(tmp_path / 'other')
   if setting == 'tokenizer':
     model_bundle.save_tokenizer(
-      other, magvit.Magvit(tiny_jobs.MAGVIT, nnx.Rngs(7))
+      other, torch_weights.random_model(magvit.Magvit, tiny_jobs.MAGVIT, 7)
     )
   else:
     other += '.json'

@@ -21,10 +21,11 @@ VARIANTS = {
 }
 # Settings that a config leaves to the user.
 OWN = {
+  'evaluate': ('--config.benchmarks=pope',),
   'questions': (
     '--config.endpoint.url=http://127.0.0.1:8000/v1',
     '--config.endpoint.model=a-model',
-  )
+  ),
 }
 CHANGES = [
   (f'{job}:{first}', f'{job}:{second}')

@@ -58,6 +58,19 @@ def test_several_models_in_a_file_are_named(tmp_path):
   )
 
 
+def test_a_dictionary_in_several_places_is_searched_once(tmp_path):
+  """A dictionary that holds itself 1,000 times has 10**12 places."""
+  names = [str(n) for n in range(1_000)]
+  inner = b'}q\x01(' + b''.join(
+    torch_files.text(name) + b'h\x01' for name in names
+  )
+  inner += torch_files.text('model') + nested(w=TENSOR) + b'u'
+  path = wrapped(tmp_path / 'x.bin', all=inner)
+  assert source.find(str(path)).tensors.keys() == {'w'}
+  path = wrapped(tmp_path / 'y.bin', all=inner, step=NUMBER)
+  assert source.find(str(path)).tensors.keys() == {'w'}
+
+
 def test_a_dictionary_without_tensors_is_refused(tmp_path):
   path = wrapped(tmp_path / 'x.bin', args=NAMESPACE)
   torch_files.refused(path, "'args' must be a tensor, got a Setting")

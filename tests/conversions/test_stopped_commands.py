@@ -268,3 +268,25 @@ def test_a_stop_between_the_renames_gives_the_old_folder_back(
   ):
     new.mkdir()
   assert [path.name for path in tmp_path.rglob('*')] == ['model', 'a']
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_an_interrupt_after_the_folder_has_its_name_says_so(
+  tmp_path, monkeypatch, capsys, overwrite
+):
+  target = tmp_path / 'x'
+  if overwrite:
+    target.mkdir()
+    (target / 'old').touch()
+
+  def write(args, console):
+    with destination.new_folder(target, overwrite, lambda path: True) as new:
+      new.mkdir()
+      (new / 'weights').touch()
+
+  monkeypatch.setattr(convert, '_convert', write)
+  monkeypatch.setattr(destination, '_remove', interrupt)
+  arguments = ['showo', str(tmp_path / 'src'), str(target)]
+  assert convert.main(arguments, terminal.silent()) == 130
+  assert capsys.readouterr().err == f'stopped; {target} is complete\n'
+  assert [path.name for path in target.iterdir()] == ['weights']

@@ -122,6 +122,32 @@ def test_a_tensor_cannot_be_altered_after_its_checks(tmp_path):
   torch_files.refused(path, '__dict__')
 
 
+NESTED = b')' + b'\x85' * 10**6
+
+
+@pytest.mark.parametrize(
+  'pickled',
+  [
+    # The hash of such a key would overflow the stack of the process.
+    b'\x80\x02}' + NESTED + b'Ns.',
+    b'\x80\x02}' + NESTED + b'q\x00h\x00\x86Ns.',
+    b'\x80\x02}' + b'(' * 10**5 + b't' * 10**5 + b'Ns.',
+    b'\x80\x02' + b']' * 10**5 + b'a' * (10**5 - 1) + b'.',
+  ],
+)
+def test_objects_deep_within_each_other_are_refused(tmp_path, pickled):
+  path = torch_files.archive(tmp_path / 'x.bin', pickled, {})
+  torch_files.refused(path, 'more than 100 objects within each other')
+
+
+@pytest.mark.parametrize(
+  'pickled', [b'\x80\x02\x85.', b'\x80\x02t.', b'(q\x00.']
+)
+def test_a_pickle_that_takes_from_an_empty_stack_is_refused(tmp_path, pickled):
+  path = torch_files.archive(tmp_path / 'x.bin', pickled, {})
+  torch_files.refused(path, 'its pickle is damaged')
+
+
 def test_a_name_that_is_there_twice_is_refused(tmp_path):
   item = torch_files.text('w') + torch_files.tensor('0', 4, (4,), (1,)) + b's'
   path = torch_files.archive(

@@ -131,6 +131,7 @@ def test_keys_that_are_missing_are_null(player, tmp_path):
     ({'image_win': '../w.png'}, "image_win '../w.png' leaves"),
     ({'img_path': '/etc/passwd'}, "img_path '/etc/passwd' leaves"),
     ({'vqa_score_win': '1'}, 'vqa_score_win must be a finite number or null'),
+    ({'bert_score_lose': 10**400}, 'bert_score_lose must be a finite number'),
     ({'bert_score_win': True}, 'bert_score_win must be a finite number'),
   ],
 )

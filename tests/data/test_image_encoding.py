@@ -80,6 +80,7 @@ def test_images_that_cannot_be_read_are_skipped_where_asked(
       source, shape_world.SIZE, encoder, cache, 'a', output.append
     )
     assert [r['id'] for r in actual] == ['scene-0', 'scene-2']
+    assert [r['position'] for r in actual] == [0, 2]
     for row, n in zip(actual, (0, 2)):
       assert (
         row['codes']

@@ -235,6 +235,14 @@ def test_an_animated_image_is_refused(tmp_path, kind):
     image_reader.load_image(path, 8)
 
 
+def test_damaged_exif_data_warn_of_nothing(tmp_path):
+  """Warnings are errors in tests, and lines of noise in a terminal."""
+  exif = b'Exif\0\0II*\0' + b'\xff' * 6
+  path = saved(picture(40, 40), tmp_path / 'a.jpg', exif=exif)
+  assert image_reader.load_image(path, 32).shape == (32, 32, 3)
+  assert image_reader.image_size(path, True) == (40, 40)
+
+
 def test_a_mask_is_cut_like_its_image(tmp_path):
   of = saved(picture(48, 32), tmp_path / 'a.png')
   mask = Image.new('L', (48, 32), 0)

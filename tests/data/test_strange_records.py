@@ -1,6 +1,8 @@
 """Records as other programs write them, with all their faults at once."""
 
+import dataclasses
 import json
+import unicodedata
 
 import annotation_files
 import pytest
@@ -63,6 +65,11 @@ EACH_FAULT = {
   'a choice of half a character': annotation_files.line(
     1, questions=[question(choices=['x', '\udc00'])]
   ),
+  'a prompt that is no text': annotation_files.line(1, prompt=['a']),
+  'questions that are no list': annotation_files.line(1, questions={'a': 1}),
+  'an id of many digits': annotation_files.line(1, id=10**200),
+  'a caption as long as a book': annotation_files.line(1, caption='a' * 2**21),
+  'lists inside lists': '{"id": "a", "b": ' + '[' * 900 + ']' * 900 + '}',
   'choices that differ in odd spaces alone': annotation_files.line(
     1, questions=[question(choices=['x y', 'x\xa0y'], answer='x y')]
   ),
@@ -109,6 +116,36 @@ def test_odd_spaces_are_replaced_everywhere_and_reported(tmp_path):
   (line,) = output
   assert 'replaced in 1 records, first in line 1: ' in line
   assert 'U+00A0 (NO-BREAK SPACE)' in line and 'U+200E' in line
+
+
+def test_links_in_a_circle_are_a_fault_of_their_record(tmp_path):
+  rows = [annotation_files.line(0), annotation_files.line(1, img_path='a.png')]
+  source = annotation_files.written(tmp_path, rows)
+  (tmp_path / 'a.png').symlink_to('b.png')
+  (tmp_path / 'b.png').symlink_to('a.png')
+  with pytest.raises(ValueError, match='line 2: .*a.png') as error:
+    record_files.read_records(source)
+  assert 'line 1' not in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('forms', [('NFC', 'NFD'), ('NFD', 'NFC')])
+def test_a_file_name_may_have_another_form_of_its_accents(tmp_path, forms):
+  names = [unicodedata.normalize(form, 'caf\xe9.png') for form in forms]
+  row = annotation_files.line(0, img_path=names[0])
+  source = annotation_files.written(tmp_path, [row])
+  (tmp_path / 'scene-0.png').rename(tmp_path / names[1])
+  assert record_files.read_records(source)[0]['path'].name == names[1]
+
+
+def test_faults_of_questions_are_named_where_no_record_has_any(tmp_path):
+  rows = [annotation_files.line(n, questions=None) for n in range(2)]
+  source = annotation_files.written(tmp_path, rows)
+  (tmp_path / 'q.json').write_text('[{"id": null}, 5]')
+  source = dataclasses.replace(source, questions=str(tmp_path / 'q.json'))
+  with pytest.raises(
+    ValueError, match='got none in 2 records.*q.json, record 1'
+  ):
+    record_files.read_records(source)
 
 
 def test_a_file_name_may_have_odd_spaces(tmp_path):

@@ -1,7 +1,6 @@
 """Data sets of the training tasks: mixtures, texts, faults."""
 
 import itertools
-import json
 
 import data_forms
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import task_sources
-from hermesflow_jax.data.sources import text_rows
 
 
 def names(mixture, count, start=0, seed=3):
@@ -76,39 +74,27 @@ def test_a_set_that_is_not_named_is_refused():
     task_sources.open_images('t2i', [], lambda line: None)
 
 
-def texts(path, field='text'):
-  source = text_rows.Texts(str(path), field)
-  return [source[n]['text'] for n in range(len(source))]
-
-
-def test_texts_are_paragraphs_files_or_fields(tmp_path):
-  file = tmp_path / 'a.txt'
-  file.write_text('\n\na red bench\nin the rain\n\n\n早い\n', encoding='utf-8')
-  assert texts(file) == ['a red bench\nin the rain', '早い']
-  folder = tmp_path / 'folder'
-  folder.mkdir()
-  (folder / 'b.txt').write_text('two\n\nparts')
-  (folder / 'a.txt').write_text('one')
-  assert texts(folder) == ['one', 'two\n\nparts']
-  table = tmp_path / 'a.csv'
-  table.write_text('text,n\n"a, b",1\nc,2\n')
-  assert texts(table) == ['a, b', 'c']
-  lines = tmp_path / 'a.jsonl'
-  lines.write_text('{"body": {"de": "x"}}\n{"body": {"de": "y"}}\n')
-  assert texts(lines, 'body/de') == ['x', 'y']
-  turns = tmp_path / 'llava.json'
-  turns.write_text(json.dumps([data_forms.llava_record(0)]))
-  assert texts(turns)[0].splitlines()[:2] == ['Describe it.', 'a red ring']
-
-
-@pytest.mark.parametrize(
-  'content, error',
-  [
-    ('{"body": "x"}\n', "text must be a text, got 'None'; name the field"),
-    ('', 'must hold texts, got none'),
-  ],
-)
-def test_records_without_texts_are_refused(tmp_path, content, error):
-  (tmp_path / 'a.jsonl').write_text(content)
-  with pytest.raises(ValueError, match=error):
-    text_rows.Texts(str(tmp_path / 'a.jsonl'))
+def test_the_faults_of_all_sets_are_named(tmp_path):
+  (tmp_path / 'a.jsonl').write_text('{"text": "a"}\n{"text": 3}\n')
+  (tmp_path / 'b.jsonl').write_text('{"text": "a"}\n{\n')
+  sets = [
+    task_sources.TextSet(str(tmp_path / f'{name}.jsonl')) for name in 'ab'
+  ] + [task_sources.TextSet('')]
+  with pytest.raises(ValueError) as error:
+    task_sources.open_texts(sets)
+  for fault in (
+    "a.jsonl: line 2: text must be a text, got '3'; name the field",
+    'b.jsonl: line 2: Expecting property name',
+    "'on_error': 'skip' in its set leaves them out",
+    'lm[2].annotations must be a file',
+  ):
+    assert fault in str(error.value)
+  sets = [task_sources.TextSet(s.annotations, on_error='skip') for s in sets]
+  lines = []
+  mixture = task_sources.open_texts(sets[:2], lines.append)
+  assert [len(source) for source in mixture.sources] == [1, 1]
+  assert lines[0].endswith('a.jsonl: 1 of 2 left out:')
+  assert lines[1] == "  line 2: text must be a text, got '3'"
+  image_sets = [task_sources.ImageSet(s.annotations) for s in sets[:2]]
+  with pytest.raises(ValueError, match=r'a.jsonl: .*; .*b.jsonl: '):
+    task_sources.open_images('t2i', image_sets, lines.append)

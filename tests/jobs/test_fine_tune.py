@@ -12,6 +12,7 @@ import tiny_world
 import configs.pretrain
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.data import task_sources
 from hermesflow_jax.jobs import compile_for
 from hermesflow_jax.jobs import fine_tune
 from hermesflow_jax.jobs.setup import new_model
@@ -198,3 +199,16 @@ def test_the_programs_of_a_slice_are_lowered(base, data):
   ):
     assert program.call.lower(*program.arguments) is not None
   assert program.per == ('images', 8)
+
+
+def test_the_faults_of_all_tasks_are_named_together(tmp_path):
+  for name in 'abc':
+    (tmp_path / f'{name}.jsonl').write_text('{\n')
+  images = [task_sources.ImageSet(str(tmp_path / f'{n}.jsonl')) for n in 'ab']
+  config = types.SimpleNamespace(
+    t2i=images[:1],
+    mmu=images[1:],
+    lm=[task_sources.TextSet(str(tmp_path / 'c.jsonl'))],
+  )
+  with pytest.raises(ValueError, match='a.jsonl: .*b.jsonl: .*c.jsonl: '):
+    fine_tune.open_sources(config, terminal.silent())

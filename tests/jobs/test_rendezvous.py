@@ -143,6 +143,25 @@ def test_strangers_and_those_that_went_away_do_not_count(port):
   thread.join()
 
 
+def test_strangers_that_say_nothing_delay_nobody(port):
+  with contextlib.ExitStack() as strangers:
+
+    def connect(number):
+      stranger = rendezvous.connect('localhost', port, time.monotonic() + 20)
+      strangers.enter_context(stranger).sendall(b'{' * (number % 2))
+
+    def disturb():
+      for number in range(8):
+        connect(number)
+      rendezvous.meet('localhost', port, 1, 2, 20.0)
+
+    thread, began = threading.Thread(target=disturb), time.monotonic()
+    thread.start()
+    assert not any(met(port, (0, 2), seconds=20.0).values())
+    thread.join()
+    assert time.monotonic() - began < 3
+
+
 def test_auto_without_a_cluster_says_what_to_give(monkeypatch):
   def initialize(**options):
     raise ValueError('coordinator_address should be defined.')

@@ -122,6 +122,8 @@ PASSING = [
   (200, {}, b'\xff\xfe'),
   (200, {}, b' ' * 1_100_000),
   (200, {'Content-Length': '99'}, '{}'),
+  (200, {}, '{"usage": [' + '[' * 9_000),
+  (200, {}, '{"usage": ' + '9' * 9_000 + '}'),
 ]
 
 
@@ -153,6 +155,8 @@ def test_faults_that_may_pass_are_tried_again(server):
         'no JSON: ',
         'a reply of more than 1000000 bytes',
         'a reply that ends 97 bytes too early',
+        'no JSON: ',
+        'no JSON: ',
       ],
     )
   ),
@@ -205,6 +209,13 @@ def test_an_endpoint_that_asks_to_wait_gets_its_time(server):
   endpoint(server, Clock()).ask('a')
   server.faults.append((429, {'Retry-After': 'soon'}, ''))
   endpoint(server, Clock()).ask('a')
+
+
+def test_an_endpoint_that_asks_for_little_gets_the_patience_of_others(server):
+  clock = Clock()
+  server.faults.extend([(429, {'Retry-After': '1'}, '')] * 5)
+  assert endpoint(server, clock).ask('a').retries == 5
+  assert sum(clock.slept) >= (1 + 2 + 4 + 8 + 16) / 2
 
 
 def test_requests_keep_to_the_rate(server):

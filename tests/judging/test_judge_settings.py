@@ -24,6 +24,8 @@ ENDPOINT = {'kind': 'endpoint', 'url': 'http://host:1/v1', 'model': 'm'}
     (ENDPOINT | {'url': 'host:8000'}, "got 'host:8000'"),
     (ENDPOINT | {'url': 'http://host:99999'}, 'Port out of range'),
     (ENDPOINT | {'url': 'http://ho st/v1'}, 'must be an address'),
+    (ENDPOINT | {'url': 'http://a..b/v1'}, 'host name has an empty or too'),
+    (ENDPOINT | {'url': f'http://{"a" * 64}.org/v1'}, 'or too long part'),
     (ENDPOINT | {'prompt': 'Answer.'}, 'must have the field {question}'),
     (ENDPOINT | {'prompt': '{question} {x}'}, 'must have no fields but'),
     (ENDPOINT | {'body': {'messages': []}}, 'body must not have messages'),

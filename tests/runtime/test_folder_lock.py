@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -78,7 +79,7 @@ def test_without_flock_a_process_of_this_host_is_known_by_its_number(
   def unsupported(*_):
     raise OSError('no locks available')
 
-  monkeypatch.setattr(folder_lock.fcntl, 'flock', unsupported)
+  monkeypatch.setattr(fcntl, 'flock', unsupported)
   lock = folder_lock.FolderLock(tmp_path, 'run')
   with pytest.raises(folder_lock.HeldError, match=f'{other_process.pid}'):
     lock.acquire()
@@ -202,7 +203,7 @@ def test_equal_host_names_and_process_ids_are_not_the_same_process(
   tmp_path, monkeypatch, fast, changed
 ):
   """Without flock, as between two machines."""
-  monkeypatch.setattr(folder_lock, '_flock', lambda file: False)
+  monkeypatch.setattr(folder_lock, '_flock', lambda *_: False)
   ended = {
     'host': socket.gethostname(),
     'process': os.getpid(),
@@ -272,3 +273,14 @@ def test_turns_follow_each_other(tmp_path):
   with held(tmp_path, 'start'), pytest.raises(folder_lock.HeldError):
     with lock_turn.wait(tmp_path, 'start', seconds=0.0):
       pass
+
+
+def test_a_long_wait_names_the_holder_once(tmp_path, monkeypatch):
+  monkeypatch.setattr(lock_turn, '_SILENT', 0.0)
+  lines = []
+  with held(tmp_path, 'start'), pytest.raises(folder_lock.HeldError):
+    with lock_turn.wait(tmp_path, 'start', 0.2, lines.append):
+      pass
+  (line,) = lines
+  assert line.startswith(f'waiting for {tmp_path}/start.lock: process ')
+  assert 'uses it since' in line

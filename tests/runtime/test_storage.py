@@ -290,3 +290,7 @@ def test_a_full_disk_is_named_with_the_file_and_gets_its_space_back(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
   assert file.read_bytes() == b'old'
   assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_layout_of_a_bucket_costs_no_request(bucket):
+  assert type(storage._bucket()).__name__ == 'GCSFileSystem'

@@ -137,6 +137,54 @@ def test_a_reply_that_has_ended_is_not_computed_on(
   assert counted.calls == 2 + expected
 
 
+class Marked:
+  """A model that records the axes over which JAX maps a token's step."""
+
+  def __init__(self, model):
+    self.model, self.axes = model, []
+
+  def __getattr__(self, name):
+    return getattr(self.model, name)
+
+  def __call__(self, tokens, *rest, **more):
+    @jax.custom_batching.custom_vmap
+    def same(hidden):
+      return hidden
+
+    @same.def_vmap
+    def mapped(size, is_mapped, hidden):
+      self.axes.append(size)
+      return same(hidden), *is_mapped
+
+    hidden, cache = self.model(tokens, *rest, **more)
+    return (same(hidden) if len(tokens) == 1 else hidden), cache
+
+
+@pytest.mark.parametrize('stretch', [4, 16])
+def test_a_token_is_mapped_once_over_each_axis(golden_policy, prompt, stretch):
+  """JAX need not find out first which parts of the loop state are mapped."""
+  marked = Marked(golden_policy)
+  row = jax.tree.map(lambda a: a[0], prompt)
+
+  def sample(key):
+    return autoregressive.sample_text(
+      marked,
+      key,
+      *row,
+      max_new=12,
+      temperature=1.0,
+      top_k=1,
+      most=1,
+      stop=0,
+      stretch=stretch,
+    )
+
+  keys = golden_rows.keys(6).reshape(2, 3)
+  actual = jax.eval_shape(jax.vmap(jax.vmap(sample)), keys)
+  assert actual.shape == (2, 3, 12)
+  assert marked.axes == [3, 2]
+
+
 @pytest.mark.parametrize('most', [3, 5])
 def test_tokens_are_drawn_in_proportion(most):
   logits, count = jnp.array([0.0, 2.0, -1.0, 1.5, 1.0]), 20_000

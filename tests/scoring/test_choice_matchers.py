@@ -52,6 +52,7 @@ def test_the_first_of_equal_choices_is_taken(encoders):
     ([0, 2], "or None, got 2 for the reply 'b'"),
     ([-1, 0], "got -1 for the reply 'a'"),
     (['x', 'y'], "got 'x' for"),
+    ([0, True], "got True for the reply 'b'"),
   ],
 )
 def test_wrong_indices_are_one_line(result, message):

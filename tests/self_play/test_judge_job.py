@@ -8,6 +8,7 @@ import pytest
 import self_play_runs
 
 from hermesflow_jax.jobs import judge
+from hermesflow_jax.jobs.setup import exported_rows
 from hermesflow_jax.runtime import terminal
 import main
 
@@ -166,6 +167,29 @@ def test_all_faults_of_answers_are_one_error_and_skip_leaves_them_out(
   assert results['judge']['images_left_out'] >= 1
   assert results['judge']['questions'] == len(lines) - 2
   assert 'left out of' in output[0] and first in output[0]
+
+
+@pytest.mark.parametrize(
+  'damage, fault',
+  [
+    (lambda row: row[:-9], 'line 2: '),
+    (lambda row: '[' * 100_000, 'line 2: it is nested too deeply'),
+    (lambda row: row.replace('"part"', '"par"'), 'line 2: part must be a text'),
+    (lambda row: '[]', 'line 2 holds no JSON object'),
+    (lambda row: row.replace('"id"', '"no"'), 'line 2: questions must have id'),
+    (lambda row: row.replace('"judged"', '"j"'), 'line 2: judged must have'),
+  ],
+)
+def test_damaged_rows_of_an_export_are_named(exported, tmp_path, damage, fault):
+  text = (exported[0] / 'exported_questions.jsonl').read_text()
+  rows = text.splitlines()
+  rows[1:4] = [damage(rows[1]), rows[2], '{']
+  (tmp_path / 'exported_questions.jsonl').write_text('\n'.join(rows))
+  with pytest.raises(ValueError, match=fault) as error:
+    exported_rows.read(tmp_path)
+  assert '; line 4: ' in str(error.value) and '\n' not in str(error.value)
+  assert 'exported_questions.jsonl is damaged (' in str(error.value)
+  assert str(error.value).endswith(' again')
 
 
 def test_no_judge_replaces_the_results_of_another(exported, tmp_path):

@@ -39,6 +39,24 @@ def test_rounds_that_are_not_fresh_meet_the_same_inputs():
   assert len(first) == 5
 
 
+def test_a_round_does_not_depend_on_images_that_others_skip():
+  """Rounds of two inputs; the third image and the last two are unreadable."""
+  rows = [
+    record | {'position': int(record['id'])}
+    for record in records(8)
+    if int(record['id']) not in (2, 6, 7)
+  ]
+  rounds = play_settings.round_inputs(lambda count: rows, 2, 3, True)
+  ids = [[int(name) for name in part.ids] for part in rounds]
+  assert ids == [[0, 1], [3], [4, 5]]
+  with pytest.raises(ValueError, match='records 7 to 8 by id must exist and'):
+    play_settings.round_inputs(lambda count: rows, 2, 4, True)
+  # The job `curate` reads the inputs up to its round.
+  first = [row for row in rows if row['position'] < 4]
+  alone = input_set.from_span(first, range(2, 4))
+  assert [int(name) for name in alone.ids] == [3]
+
+
 def pair(score_win, score_lose, values, dropped=''):
   win, lose = (
     pair_selection.ScoredCandidate(np.array(v), s)

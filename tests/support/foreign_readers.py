@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import dataclasses
-import functools
 import json
 import pathlib
 
@@ -250,14 +249,7 @@ READERS = {
     foreign_weights.write_torch,
     foreign_weights.read_weights,
   ),
-  **{
-    f'ZeRO {stage} {file.rpartition("/")[2]}': Reader(
-      file,
-      functools.partial(foreign_weights.write_zero, stage=stage),
-      foreign_weights.read_weights,
-    )
-    for stage, file in foreign_weights.ZERO_FILES
-  },
+  **{name: Reader(*form) for name, form in foreign_weights.FORMS.items()},
   'shard index': Reader(
     'model.safetensors.index.json',
     foreign_weights.write_index,

@@ -1,8 +1,10 @@
 """Valid models, weights and checkpoints, and the readers of strangers' ones."""
 
+import functools
 import json
 import shutil
 
+import distributed_folders
 import jax
 import numpy as np
 import safetensors.numpy
@@ -22,6 +24,34 @@ ZERO_FILES = (
   (3, 'global_step1/zero_pp_rank_1_mp_rank_00_model_states.pt'),
   (3, 'global_step1/zero_pp_rank_0_mp_rank_00_optim_states.pt'),
 )
+
+
+# The same of a universal checkpoint.
+UNIVERSAL_FILES = (
+  (2, 'latest_universal'),
+  (2, 'global_step1_universal/mp_rank_00_model_states.pt'),
+  (2, 'global_step1_universal/zero/mid.bias/fp32.pt'),
+  (3, 'global_step1_universal/zero/mid.weight/fp32.pt'),
+)
+DISTRIBUTED = 'pytorch_model_fsdp_0'
+DISTRIBUTED_FILES = (
+  f'{DISTRIBUTED}/.metadata',
+  f'{DISTRIBUTED}/__0_0.distcp',
+  'shard-00002-model-00001-of-00001.safetensors',
+)
+
+
+def write_universal(folder, stage: int) -> None:
+  """Writes a universal checkpoint of DeepSpeed."""
+  zero_folders.write_universal(folder, stage, 2)
+
+
+def write_distributed(folder, file: str) -> None:
+  """Writes a folder of torch.distributed.checkpoint that has a file."""
+  if file.endswith('.safetensors'):
+    distributed_folders.write_safetensors(folder, 2)
+  else:
+    distributed_folders.write(folder / DISTRIBUTED, 2)
 
 
 def write_zero(folder, stage: int) -> None:
@@ -98,3 +128,22 @@ def read_checkpoint(folder) -> None:
   checkpoint.read_metadata(path)
   shapes = {'a': jax.ShapeDtypeStruct((3,), np.float32)}
   checkpoint.restore(path, shapes, {'a': device})
+
+
+def _forms():
+  """Yields (kind of checkpoint, damaged file, function that writes all)."""
+  for stage, file in ZERO_FILES:
+    write = functools.partial(write_zero, stage=stage)
+    yield f'ZeRO {stage}', file, write
+  for stage, file in UNIVERSAL_FILES:
+    write = functools.partial(write_universal, stage=stage)
+    yield f'universal {stage}', file, write
+  for file in DISTRIBUTED_FILES:
+    yield 'distributed', file, functools.partial(write_distributed, file=file)
+
+
+# Checkpoints of several files, by the file that is damaged.
+FORMS = {
+  f'{kind} {file.rpartition("/")[2]}': (file, write, read_weights)
+  for kind, file, write in _forms()
+}

@@ -35,7 +35,7 @@ CODES = 16
 # Image codes are below this.
 USED_CODES = 512
 LENGTHS = token_rows.Lengths(max_text=16, mmu=48, prompt=48, lm=16, reply=9)
-BATCH, STEPS = 16, 150
+BATCH, STEPS = 16, 80
 
 
 def images(rng, count, noise=0.0):

@@ -5,6 +5,7 @@ import functools
 from flax import nnx
 import jax
 import numpy as np
+import torch_weights
 
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
@@ -61,7 +62,7 @@ def tokenizer() -> magvit.Magvit:
     z_channels=4,
     num_groups=2,
   )
-  return magvit.Magvit(config, nnx.Rngs(0))
+  return jax.device_put(torch_weights.random_model(magvit.Magvit, config, 0))
 
 
 def mesh(data: int, model: int) -> jax.sharding.Mesh:

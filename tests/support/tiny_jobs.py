@@ -7,7 +7,6 @@ space, and a MAGVIT-v2.
 
 import dataclasses
 
-from flax import nnx
 import tiny_world
 import tokenizers
 import torch_weights
@@ -97,13 +96,10 @@ def write_base(root, clip_width: int = 0):
     clip_width: channels of the CLIP features that the model reads; 0: codes.
   """
   sizes = sizes_with(write_bpe(root / 'text'))
-  model = torch_weights.noisy(
-    showo.ShowO(
-      showo.ShowOConfig(sizes.vocab, DECODER, 16, clip_width), rngs=nnx.Rngs(0)
-    ),
-    0,
+  model = torch_weights.random_model(
+    showo.ShowO, showo.ShowOConfig(sizes.vocab, DECODER, 16, clip_width), 0
   )
-  images = torch_weights.noisy(magvit.Magvit(MAGVIT, nnx.Rngs(1)), 1)
+  images = torch_weights.random_model(magvit.Magvit, MAGVIT, 1)
   for kind, name, state, record in (
     (
       'showo',

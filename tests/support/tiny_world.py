@@ -6,6 +6,7 @@ import pathlib
 from flax import nnx
 import jax
 from PIL import Image
+import torch_weights
 
 import configs.pair_dpo
 import configs.pretrain
@@ -44,7 +45,8 @@ def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
 @functools.cache
 def _parts(seed: int) -> tuple[magvit.Magvit, showo.ShowO]:
   """Returns a random image tokenizer and transformer."""
-  tokenizer = magvit.Magvit(
+  tokenizer = torch_weights.random_model(
+    magvit.Magvit,
     magvit_config.MagvitConfig(
       ch=4,
       encoder_ch_mult=(1,),
@@ -57,7 +59,7 @@ def _parts(seed: int) -> tuple[magvit.Magvit, showo.ShowO]:
       num_groups=0,
       kernel=1,
     ),
-    nnx.Rngs(seed),
+    seed,
   )
   text = pretrain.world_tokenizer()
   vocab = vocabulary.Vocab(text.size, tokenizer.config.codebook_size, text.eos)

@@ -1,5 +1,6 @@
 """Writes checkpoint folders of DeepSpeed's ZeRO by hand."""
 
+import shutil
 import struct
 
 import numpy as np
@@ -172,3 +173,29 @@ def write(
         model_state(stage, ranks, rank),
       )
   (folder / 'latest').write_text(tag)
+
+
+def write_universal(folder, stage: int, ranks: int) -> None:
+  """Writes a universal checkpoint with its text file `latest_universal`.
+
+  Args:
+    folder: folder of a training.
+    stage: of ZeRO, 1 to 3.
+    ranks: number of processes.
+  """
+  write(folder / 'original', stage, ranks, tag='')
+  tag = 'global_step1_universal'
+  for path in sorted((folder / 'original').glob('*model_states.pt')):
+    (folder / tag).mkdir(parents=True, exist_ok=True)
+    path.rename(folder / tag / path.name)
+  shutil.rmtree(folder / 'original')
+  for name, array in TRAINED.items():
+    value = array.ravel() if stage == 3 else {'param': array, 'cat_dim': 0}
+    for key in ('fp32', 'exp_avg'):
+      save(folder / tag / 'zero' / name / f'{key}.pt', value)
+  if stage != 3:
+    # The script rounds other parameters as the module does.
+    for name in (*BUFFERS, *FROZEN, *SHARED):
+      value = {'param': np.ones(3, np.float32)}
+      save(folder / tag / 'zero' / name / 'fp32.pt', value)
+  (folder / 'latest_universal').write_text(tag)

@@ -42,7 +42,9 @@ def test_the_rate_is_that_of_optax(settings):
   )
 
 
-@pytest.mark.parametrize('make', [tiny.show_o, lambda key: tiny.tokenizer()])
+@pytest.mark.parametrize(
+  'make', [tiny.show_o, lambda key: tiny.tokenizer.__wrapped__()]
+)
 def test_weight_decay_is_for_kernels_and_embeddings(make):
   model = jax.eval_shape(make, jax.random.key(0))
   leaves, _ = jax.tree_util.tree_flatten_with_path(adamw.decay_mask(model))

@@ -168,8 +168,11 @@ def place(once, judge) -> command_runs.Place:
 @pytest.fixture(scope='session')
 def whole(place, once) -> pathlib.Path:
   """The folder of a run that nothing stopped."""
-  root = once('one_process', lambda root: place.run(root / 'one_process'))
-  return root / 'one_process'
+
+  def run(root):
+    place.run(root / 'one_process', **command_runs.RARELY)
+
+  return once('one_process', run) / 'one_process'
 
 
 @pytest.fixture(scope='session')
@@ -193,7 +196,9 @@ def whole_of_two(place, judge, once) -> pathlib.Path:
 
   def run(root):
     first = len(judge.bodies)
-    for process in place.start_all(root / 'two_processes'):
+    for process in place.start_all(
+      root / 'two_processes', **command_runs.RARELY
+    ):
       command_runs.ended(process)
     requests = json.dumps(judge.bodies[first:])
     (root / 'two_processes.requests').write_text(requests)

@@ -85,6 +85,8 @@ class CocoRows(rows.Rows):
     self._broken_images = json_rows.JsonRows(path, 'images[{line}]')
     self._broken_captions = json_rows.JsonRows(path, 'annotations[{line}]')
     image_ids, owners = array.array('q'), array.array('q')
+    # Ids of the captions, -1 for none.
+    names = array.array('q')
     # Captions without text.
     empty, has_captions = array.array('q'), False
     try:
@@ -97,8 +99,11 @@ class CocoRows(rows.Rows):
           has_captions |= _has(member.value, 'caption')
           if self._add(
             self._captions, self._broken_captions, owners, member, 'image_id'
-          ) and not _is_caption(member.value.get('caption')):
-            empty.append(len(owners) - 1)
+          ):
+            name = member.value.get('id')
+            names.append(name if _is_id(name) else -1)
+            if not _is_caption(member.value.get('caption')):
+              empty.append(len(owners) - 1)
     except json_scanner.FormError as error:
       raise ValueError(
         f'{path} must be an object with "images" and "annotations" for the '
@@ -113,6 +118,11 @@ class CocoRows(rows.Rows):
       raise ValueError(
         f'{path} must have "annotations" with captions, got none; give '
         'captions_*.json'
+      )
+    self._repeats = {}
+    if choice == 'all':
+      self._repeats = _repeats(
+        np.asarray(owners, np.int64), np.asarray(names, np.int64)
       )
     self._join(
       np.asarray(image_ids, np.int64),
@@ -143,9 +153,10 @@ class CocoRows(rows.Rows):
     unused = np.setdiff1d(empty, self._taken(owners, empty))
     # Captions that are faults apart from their image.
     self._left_over = np.union1d(unknown, unused)
-    if self._choice != 'all':
-      # An image without a caption stays, and is a fault.
-      counts = np.ones_like(counts)
+    # An image without a caption stays, and is a fault.
+    counts = (
+      np.maximum(counts, 1) if self._choice == 'all' else np.ones_like(counts)
+    )
     self._numbers = np.concatenate([[0], np.cumsum(counts)])
     self.unowned = (
       len(self._broken_images)
@@ -207,10 +218,16 @@ class CocoRows(rows.Rows):
     if self._choice == 'all':
       span = span[position : position + 1]
     captions = []
-    for index in span:
-      annotation = self._captions.read(int(self._order[index]))
+    for index in map(int, self._order[span.start : span.stop]):
+      annotation = self._captions.read(index)
       if isinstance(annotation, ValueError):
         return annotation
+      first = self._repeats.get(index)
+      if first is not None and annotation == self._captions.read(first):
+        return ValueError(
+          f'{self._captions.place(index)} must be a new caption, got '
+          f'{self._captions.place(first)} again'
+        )
       captions.append(annotation.get('caption'))
     name = record['id']
     return {
@@ -218,6 +235,22 @@ class CocoRows(rows.Rows):
       'img_path': record.get('file_name'),
       'caption': choose_caption(captions, self._choice),
     }
+
+
+def _repeats(owners: np.ndarray, names: np.ndarray) -> dict[int, int]:
+  """Returns the first caption by the number of each that has its ids.
+
+  Args:
+    owners: int64[N], ids of images.
+    names: int64[N], ids of captions; -1 for none.
+  """
+  order = np.lexsort((names, owners))
+  owners, names = owners[order], names[order]
+  same = (owners[1:] == owners[:-1]) & (names[1:] == names[:-1])
+  is_new = np.concatenate([[True], ~(same & (names[1:] >= 0))])[: len(order)]
+  firsts = order[np.flatnonzero(is_new)[np.cumsum(is_new) - 1]]
+  repeats = zip(order[~is_new], firsts[~is_new])
+  return {int(number): int(first) for number, first in repeats}
 
 
 def _fault(row, key) -> ValueError:

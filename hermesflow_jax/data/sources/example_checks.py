@@ -103,8 +103,12 @@ class Checker:
       'caption', record_values.get_text, record, 'caption'
     )
     prompt = record.get('prompt')
-    if not isinstance(prompt, str) or not prompt.strip():
+    if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
       prompt = example['caption']
+    elif not isinstance(prompt, str):
+      faults.add(
+        'prompt', f'prompt must be text, got {user_text.quote(prompt)}'
+      )
     else:
       faults.attempt('prompt', user_text.check, 'prompt', prompt)
     example['questions'] = self._questions(record, name, faults)
@@ -150,7 +154,13 @@ class Checker:
       questions = record.get('questions')
     else:
       questions = self.questions.get(name)
-    if not isinstance(questions, list) or not questions:
+    if questions is not None and not isinstance(questions, list):
+      faults.add(
+        'questions',
+        f'questions must be a list, got {user_text.quote(questions)}',
+      )
+      return []
+    if not questions:
       if self.needs_questions:
         faults.add(NO_QUESTIONS, f'id {name!r} has no questions')
       return []

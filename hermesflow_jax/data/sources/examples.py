@@ -104,7 +104,8 @@ def check_all(
   Raises:
     ValueError: one line with the first faults and their number.
   """
-  faults, odd = list(faults), record_values.OddCharacters()
+  others, odd = '; '.join(faults[:10]), record_values.OddCharacters()
+  faults = list(faults)
   # First record of each id, also of records with faults.
   firsts, ids, repeats = {}, {}, {}
   text_only = without_questions = 0
@@ -145,7 +146,8 @@ def check_all(
       f'{origin}: text files without an image of their name are left out: '
       f'{data.orphans}, e.g. {data.orphan_files[0]}'
     )
-  _report_left_out(data, text_only, without_questions, origin, say)
+  rows.report_unread(data, origin, say)
+  _report_left_out(data, text_only, without_questions, origin, say, others)
   if on_error == 'raise':
     images = [
       _image(data, checker, firsts[name], name)
@@ -166,7 +168,7 @@ def _image(data, checker, number, name):
   return f'{data.place(number)}: id {name!r}', example and example['path']
 
 
-def _report_left_out(data, text_only, without_questions, origin, say):
+def _report_left_out(data, text_only, without_questions, origin, say, others):
   """Reports records of text alone.
 
   Raises:
@@ -181,6 +183,7 @@ def _report_left_out(data, text_only, without_questions, origin, say):
       f'none in {without_questions} records; give a file of TIFA questions '
       '(--config.files.questions, of pair_dpo --config.files.inputs.questions).'
       ' Captions alone work in configs/data.py and configs/understand.py'
+      + (f'; faults of the questions: {others}' if others else '')
     )
 
 

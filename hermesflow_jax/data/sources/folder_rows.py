@@ -7,13 +7,14 @@ name. Otherwise the caption of a.png is the text of a.txt.
 
 from collections.abc import Sequence
 import pathlib
+import re
 
 from hermesflow_jax.data import image_listing
 from hermesflow_jax.data.sources import byte_ranges
+from hermesflow_jax.data.sources import csv_rows
 from hermesflow_jax.data.sources import json_rows
 from hermesflow_jax.data.sources import record_names
 from hermesflow_jax.data.sources import rows
-from hermesflow_jax.data.sources import tables
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import user_text
 
@@ -83,6 +84,8 @@ class MetadataRows(rows.Rows):
       return
     others = [name for name in columns if name not in _NO_CAPTIONS]
     remedy = f'add a column {CAPTIONS[0]}'
+    if len(columns) == 1 and re.search(r'[;\t|]', next(iter(columns))):
+      others, remedy = [], 'separate columns by commas (of a .tsv by tabs)'
     if others:
       # Captions are the longest texts.
       likely = max(others, key=columns.get)
@@ -119,6 +122,13 @@ class TextFileRows(rows.Rows):
       (self._repeated if stem in stems else stems).add(stem)
     orphans = [name for name in texts if _without_suffix(name) not in stems]
     self.orphans, self.orphan_files = len(orphans), orphans[:_NAMED]
+    # Text files of names that have one with a suffix like .TXT.
+    self._others = {
+      _without_suffix(name): [] for name in texts if not name.endswith('.txt')
+    }
+    for name in texts if self._others else ():
+      if _without_suffix(name) in self._others:
+        self._others[_without_suffix(name)].append(name)
 
   def __len__(self):
     return len(self._names)
@@ -132,10 +142,19 @@ class TextFileRows(rows.Rows):
     name = self._names[number]
     stem = _without_suffix(name)
     file = self._root / f'{stem}.txt'
+    if stem in self._others:
+      names = self._others[stem]
+      if len(names) > 1:
+        return ValueError(
+          f'there must be a single caption file, got {", ".join(names)}'
+        )
+      file = self._root / names[0]
     try:
       with byte_ranges.opened(file) as opened:
         data = opened.read(_MOST_BYTES + 1)
-    except ValueError:
+    except ValueError as error:
+      if storage.is_file(file):
+        return error
       return ValueError(f'there is no caption file {file}')
     if len(data) > _MOST_BYTES:
       return ValueError(f'{file} must have at most {_MOST_BYTES} bytes')
@@ -156,11 +175,11 @@ def open_folder(folder: pathlib.PurePath) -> rows.Rows:
     ValueError: the folder has no image, no metadata file and no text file.
   """
   for name in METADATA:
-    if (folder / name).is_file():
+    if storage.is_file(folder / name):
       return MetadataRows(open_table(folder / name), folder)
   parts = [
     name for name in storage.list_names(folder) for file in METADATA
-    if (folder / name / file).is_file()
+    if storage.is_file(folder / name / file)
   ]  # fmt: skip
   if parts:
     raise ValueError(
@@ -175,7 +194,10 @@ def open_folder(folder: pathlib.PurePath) -> rows.Rows:
       f'{len(texts)} text files; write a .txt file beside each image, or '
       f'{METADATA[0]} with "file_name" and "text"'
     )
-  return TextFileRows(folder, names, texts)
+  records = TextFileRows(folder, names, texts)
+  linked = image_listing.unread_links(folder)
+  records.unread, records.unread_files = len(linked), linked[:_NAMED]
+  return records
 
 
 def open_table(path: pathlib.PurePath) -> rows.Rows:
@@ -188,7 +210,7 @@ def open_table(path: pathlib.PurePath) -> rows.Rows:
     ValueError: the file cannot be read.
   """
   if path.suffix.lower() in ('.csv', '.tsv'):
-    return tables.CsvRows(path)
+    return csv_rows.CsvRows(path)
   return json_rows.index_file(path)
 
 

@@ -4,11 +4,13 @@ import itertools
 
 from hermesflow_jax.data import image_listing
 from hermesflow_jax.data.sources import coco_captions
+from hermesflow_jax.data.sources import csv_rows
 from hermesflow_jax.data.sources import folder_rows
 from hermesflow_jax.data.sources import journeydb
 from hermesflow_jax.data.sources import json_rows
 from hermesflow_jax.data.sources import llava
 from hermesflow_jax.data.sources import rows
+from hermesflow_jax.data.sources import shard_names
 from hermesflow_jax.data.sources import tables
 from hermesflow_jax.data.sources import tar_members
 from hermesflow_jax.data.sources import tfds_rows
@@ -57,7 +59,9 @@ def open_rows(
   if form == 'tfds':
     return tfds_rows.TfdsRows(annotations, images, renamed, choice)
   if form == 'webdataset':
-    records = webdataset.WebdatasetRows(webdataset.shards(annotations))
+    records = webdataset.WebdatasetRows(
+      shard_names.shards(annotations), shard_names.compressed(annotations)
+    )
   else:
     records = _open_annotations(annotations, form, choice)
   if 'caption' not in renamed and isinstance(records, folder_rows.MetadataRows):
@@ -94,15 +98,16 @@ def _form_of_path(annotations) -> str:
   """Returns the form that a path shows, AUTO for a file of records."""
   if tfds_rows.is_dataset(annotations):
     return 'tfds'
-  if webdataset.is_pattern(annotations):
+  if shard_names.is_pattern(annotations):
     return 'webdataset'
   path = storage.path(annotations)
-  if path.is_dir():
-    shards = any(name.endswith('.tar') for name in storage.list_names(path))
+  if storage.is_folder(path):
+    names = storage.list_names(path)
+    shards = any(name.lower().endswith('.tar') for name in names)
     if shards and not image_listing.list_folder(path)[0]:
       return 'webdataset'
     return 'imagefolder'
-  if path.is_file() and tar_members.is_tar(path):
+  if storage.is_file(path) and tar_members.is_tar(path):
     return 'webdataset'
   return AUTO
 
@@ -110,16 +115,16 @@ def _form_of_path(annotations) -> str:
 def _open_annotations(annotations, form, choice) -> rows.Rows:
   """Returns the records of a folder or file."""
   path = storage.path(annotations)
-  if path.is_dir():
+  if storage.is_folder(path):
     if form not in (AUTO, 'imagefolder'):
       raise ValueError(
         f'annotations must be a file for the form {form}, got the folder {path}'
       )
     return folder_rows.open_folder(path)
   if path.suffix.lower() in ('.csv', '.tsv'):
-    return folder_rows.MetadataRows(tables.CsvRows(path), path.parent)
+    return folder_rows.MetadataRows(csv_rows.CsvRows(path), path.parent)
   if form == 'coco' or (
-    form == AUTO and path.is_file() and coco_captions.is_file(path)
+    form == AUTO and storage.is_file(path) and coco_captions.is_file(path)
   ):
     records = coco_captions.CocoRows(path, choice)
     records.folder = str(path.parent)

@@ -5,8 +5,10 @@ A record has `id`, `image` and `conversations`, a list of {"from": "human" or
 alone have no image. Some ids come twice in the released files.
 """
 
+from hermesflow_jax.data import record_values
 from hermesflow_jax.data.sources import record_names
 from hermesflow_jax.data.sources import rows
+from hermesflow_jax.runtime import user_text
 
 _MARK = '<image>'
 
@@ -78,7 +80,8 @@ def turns(conversations: object) -> list[tuple[str, str]]:
     Pairs of texts, without the mark of the image.
 
   Raises:
-    ValueError: human and gpt turns do not alternate, or a turn has no text.
+    ValueError: human and gpt turns do not alternate, or a turn has no text that
+      a tokenizer can read.
   """
   texts, expected = [], ('human', 'user')
   for number, turn in enumerate(conversations):
@@ -91,9 +94,23 @@ def turns(conversations: object) -> list[tuple[str, str]]:
         f'conversations[{number}] must be a text from {expected[0]}, got '
         f'{str(turn)[:80]!r}'
       )
+    _check(f'conversations[{number}]', text)
     texts.append(text.replace(_MARK, '').strip())
     reply_is_next = expected[0] == 'human'
     expected = ('gpt', 'assistant') if reply_is_next else ('human', 'user')
   if not texts or len(texts) % 2:
     raise ValueError('conversations must end with a reply from gpt')
   return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _check(name, text):
+  """Raises ValueError for a text that no tokenizer can read."""
+  if len(text) > record_values.MOST_CHARACTERS:
+    raise ValueError(
+      f'{name} must have at most {record_values.MOST_CHARACTERS} characters, '
+      f'got {len(text)}'
+    )
+  try:
+    text.encode()
+  except UnicodeEncodeError:
+    user_text.check(name, text)

@@ -1,6 +1,7 @@
 """Random access to the unchecked records of a data set."""
 
 import abc
+from collections.abc import Callable
 from collections.abc import Sequence
 
 
@@ -17,6 +18,9 @@ class Rows(abc.ABC):
       where only the user knows.
     orphans: number of captions whose image the data set lacks.
     orphan_files: the first text files among these captions.
+    unread: number of files and folders that are passed over, because no record
+      can have them.
+    unread_files: the first of these.
     unowned: number of records at the end that are faults of the file and belong
       to no image.
     has_repeated_ids: whether records may have the same id, as in LLaVA's files.
@@ -26,6 +30,8 @@ class Rows(abc.ABC):
   folder = ''
   orphans = 0
   orphan_files: Sequence[str] = ()
+  unread = 0
+  unread_files: Sequence[str] = ()
   unowned = 0
   has_repeated_ids = False
 
@@ -40,6 +46,21 @@ class Rows(abc.ABC):
   @abc.abstractmethod
   def read(self, number: int) -> object:
     """Returns a record, or the ValueError that stands for a damaged record."""
+
+
+def report_unread(data: Rows, origin: str, say: Callable[[str], None]) -> None:
+  """Reports files that are passed over, if any.
+
+  Args:
+    data: records.
+    origin: name of the data set.
+    say: receives the line.
+  """
+  if data.unread:
+    say(
+      f'{origin}: files and folders that no record can have are passed over: '
+      f'{data.unread}, e.g. {", ".join(data.unread_files)}'
+    )
 
 
 class MemoryRows(Rows):

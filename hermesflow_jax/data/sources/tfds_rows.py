@@ -31,10 +31,17 @@ def is_dataset(name: str) -> bool:
   """Returns whether a setting names a dataset: 'tfds:<name>' or its folder."""
   if name.startswith(PREFIX):
     return True
-  path = storage.path(name.partition('@')[0])
-  return (path / 'dataset_info.json').is_file() and (
-    (path / 'features.json').is_file()
+  path = storage.path(_place_and_split(name)[0])
+  return storage.is_file(path / 'dataset_info.json') and (
+    storage.is_file(path / 'features.json')
   )
+
+
+def _place_and_split(name) -> tuple[str, str]:
+  """Returns (dataset or folder, split or '') of a setting."""
+  place, mark, split = name.rpartition('@')
+  # A folder on the way may have the sign in its name.
+  return (place, split) if mark and '/' not in split else (name, '')
 
 
 class TfdsRows(rows.Rows):
@@ -61,8 +68,9 @@ class TfdsRows(rows.Rows):
         "caption_choice must be 'first' or 'longest' for a TFDS dataset, got "
         "'all'"
       )
-    self._name, self._choice = name, choice
-    place, _, split = name.partition('@')
+    self._choice = choice
+    place, split = _place_and_split(name)
+    self._place = place
     builder = _builder(place, data_dir)
     splits = list(builder.info.splits)
     self._split = split or (splits[0] if len(splits) == 1 else 'train')
@@ -85,7 +93,10 @@ class TfdsRows(rows.Rows):
 
   def read(self, number):
     """See `Rows`."""
-    record = self._source[number]
+    try:
+      record = self._example(number)
+    except ValueError as error:
+      return error
     values = {
       ours: _plain(tables.value_at(record, theirs))
       for ours, theirs in self._fields.items()
@@ -100,23 +111,52 @@ class TfdsRows(rows.Rows):
       'id': record_names.id_of(name),
       'caption': caption,
       'image_file': stored_image.StoredImage(
-        f'{self._name.partition("@")[0]}/{self._split}[{number}]',
+        f'{self._place}/{self._split}[{number}]',
         functools.partial(self._image, number),
         f'{self._stamp} {number}',
       ),
     }
 
   def _image(self, number) -> bytes:
-    """Returns the bytes of an image file; pixels become a PNG file."""
-    value = tables.value_at(self._source[number], self._fields['image'])
+    """Returns the bytes of an image file; pixels become a PNG file.
+
+    Raises:
+      ValueError: the feature holds something else, or the file is damaged.
+    """
+    name = self._fields['image']
+    value = tables.value_at(self._example(number), name)
     if isinstance(value, bytes):
       return value
     buffer = io.BytesIO()
-    pixels = np.asarray(value)
-    if pixels.ndim == 3 and pixels.shape[-1] == 1:
-      pixels = pixels[..., 0]
-    Image.fromarray(pixels).save(buffer, 'PNG')
+    try:
+      pixels = np.asarray(value)
+      if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+      Image.fromarray(pixels).save(buffer, 'PNG')
+    except (TypeError, ValueError, OSError, SystemError) as error:
+      kind = type(value).__name__
+      if isinstance(value, np.ndarray):
+        kind = f'{value.dtype}{list(value.shape)}'
+      raise ValueError(
+        f'the feature {name} must be an image, got {kind}; name the image by '
+        'fields=image=<feature>'
+      ) from error
     return buffer.getvalue()
+
+  def _example(self, number) -> dict:
+    """Returns an example of the dataset.
+
+    Raises:
+      ValueError: its bytes are damaged.
+    """
+    try:
+      return self._source[number]
+    except Exception as error:
+      reason = str(error).strip().split('\n')[0] or type(error).__name__
+      raise ValueError(
+        f'a record must be readable, got damage ({reason}); prepare the '
+        'dataset again'
+      ) from error
 
 
 def _builder(place, data_dir):
@@ -169,7 +209,8 @@ def _features(place, features, fields) -> dict[str, str]:
   if faults:
     raise ValueError(
       f'fields must name features of {place}, got none for '
-      f'{", ".join(faults)}; the features are {", ".join(features)}: write '
+      f'{", ".join(faults)}; the features are '
+      f'{", ".join(_parts(features)) or "without names"}: write '
       'e.g. fields=image=image,caption=captions/text'
     )
   return {ours: name for ours, name in chosen.items() if name}
@@ -177,25 +218,28 @@ def _features(place, features, fields) -> dict[str, str]:
 
 def _has(features, name) -> bool:
   """Returns whether a feature exists; parts of nested features have slashes."""
-  if name in features:
-    return True
+  inner = _parts(features)
   parts = name.split('/')
-  for end in range(len(parts) - 1, 0, -1):
-    key = '/'.join(parts[:end])
-    if key in features:
-      inner = getattr(features[key], 'feature', features[key])
-      try:
-        return _has(inner, '/'.join(parts[end:]))
-      except TypeError:
-        return False
-  return False
+  return name in inner or any(
+    _has(inner['/'.join(parts[:end])], '/'.join(parts[end:]))
+    for end in range(len(parts) - 1, 0, -1)
+    if '/'.join(parts[:end]) in inner
+  )
+
+
+def _parts(features) -> dict:
+  """Returns the features inside a feature by name; {} if they have no names."""
+  # Sequences hold a feature.
+  while hasattr(features, 'feature'):
+    features = features.feature
+  return dict(features.items()) if hasattr(features, 'items') else {}
 
 
 def _data_source(builder, split, image):
   """Returns the records at random; images stay encoded."""
   import tensorflow_datasets as tfds
 
-  decoders, features = None, builder.info.features
+  decoders, features = None, _parts(builder.info.features)
   if image in features and isinstance(features[image], tfds.features.Image):
     decoders = {image: tfds.decode.SkipDecoding()}
   try:

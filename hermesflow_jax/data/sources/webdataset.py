@@ -10,10 +10,8 @@ import array
 import bisect
 from collections.abc import Sequence
 import functools
-import glob
 import itertools
 import pathlib
-import re
 
 from hermesflow_jax.data.sources import byte_ranges
 from hermesflow_jax.data.sources import folder_rows
@@ -28,75 +26,10 @@ from hermesflow_jax.runtime import strict_json
 _IMAGES = ('png', 'jpg', 'jpeg', 'webp')
 _TEXTS = ('txt', 'text', 'caption', 'cap')
 _JSON = ('json',)
-# Part of a file name that counts up, or names alternatives.
-_BRACES = re.compile(r'\{([^{}]*)\}')
-_RANGE = re.compile(r'(\d+)\.\.(\d+)')
-_MOST_SHARDS = 1_000_000
 # Fields of the JSON file that a record keeps.
 _KEPT = ('prompt', 'questions', 'conversations')
-
-
-def is_pattern(name: str) -> bool:
-  """Returns whether a setting names tar shards by their suffix."""
-  return bool(re.search(r'\.tar(\.\w+)?$|\.t[gbx]z2?$', name.lower()))
-
-
-def shards(pattern: str) -> list[pathlib.PurePath]:
-  """Returns the shards that a pattern names, in order.
-
-  Args:
-    pattern: e.g. 'shards/{000..010}.tar', 'shards/*.tar', 'a.tar', or a folder.
-
-  Raises:
-    ValueError: shards are missing; the first ten are named.
-  """
-  names = _expanded(pattern)
-  paths, missing = [], []
-  for name in names:
-    path = storage.path(name)
-    if storage.is_local(path) and path.is_dir():
-      matches = sorted(path.glob('*.tar'))
-    elif any(sign in name for sign in '*?['):
-      local = storage.is_local(path)
-      matches = sorted(glob.glob(str(path))) if local else storage.glob(name)
-    else:
-      matches = [path] if path.is_file() else []
-    if not matches:
-      missing.append(name)
-    paths += map(storage.path, matches)
-  if missing:
-    more = f' and {len(missing) - 10} more' if len(missing) > 10 else ''
-    raise ValueError(
-      'annotations must name existing tar shards, got none for '
-      f'{", ".join(missing[:10])}{more}; check the numbers of {pattern}'
-    )
-  return paths
-
-
-def _expanded(pattern) -> list[str]:
-  """Returns the names that braces stand for, as in a shell."""
-  parts, count = [], 1
-  for index, text in enumerate(_BRACES.split(pattern)):
-    options = [text] if index % 2 == 0 else _options(text)
-    count *= len(options)
-    if count > _MOST_SHARDS:
-      raise ValueError(
-        f'annotations must name at most {_MOST_SHARDS} shards, got {pattern}'
-      )
-    parts.append(options)
-  return [''.join(choice) for choice in itertools.product(*parts)]
-
-
-def _options(text) -> Sequence[str]:
-  match = _RANGE.fullmatch(text)
-  if not match:
-    return text.split(',')
-  first, last = int(match[1]), int(match[2])
-  if last - first > _MOST_SHARDS:
-    raise ValueError(
-      f'annotations must name at most {_MOST_SHARDS} shards, got {{{text}}}'
-    )
-  return [f'{n:0{len(match[1])}}' for n in range(first, last + 1)]
+# Files of no record that a message names.
+_NAMED = 3
 
 
 class WebdatasetRows(rows.Rows):
@@ -104,6 +37,7 @@ class WebdatasetRows(rows.Rows):
 
   Args:
     paths: shards.
+    unread: names beside the shards that are passed over.
 
   Raises:
     ValueError: a shard cannot be read; all such shards are named.
@@ -111,8 +45,11 @@ class WebdatasetRows(rows.Rows):
 
   form = 'webdataset'
 
-  def __init__(self, paths: Sequence[pathlib.PurePath]):
+  def __init__(
+    self, paths: Sequence[pathlib.PurePath], unread: Sequence[str] = ()
+  ):
     self._paths = list(paths)
+    self.unread, self.unread_files = len(unread), list(unread[:_NAMED])
     # First record of each shard.
     self._firsts = array.array('Q')
     self._keys = []
@@ -136,10 +73,23 @@ class WebdatasetRows(rows.Rows):
     for key, files in itertools.groupby(
       tar_members.members(path), lambda member: _split(member.name)[0]
     ):
+      files = list(files)
+      # Of files with one name the last counts, as in tar.
       by_suffix = {_split(file.name)[1]: file for file in files}
       chosen = [
         next((by_suffix[s] for s in suffixes if s in by_suffix), None)
         for suffixes in (_IMAGES, _TEXTS, _JSON)
+      ]
+      names = [file.name for file in files]
+      if any(chosen):
+        suffixes = [_split(name)[1] for name in names]
+        names = [
+          name for n, name in enumerate(names) if suffixes[n] in suffixes[:n]
+        ]
+      self.unread += len(names)
+      self.unread_files += [
+        f'{path.name}/{name}'
+        for name in names[: _NAMED - len(self.unread_files)]
       ]
       if not any(chosen):
         continue

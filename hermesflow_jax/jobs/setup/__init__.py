@@ -28,6 +28,7 @@ Run folder:
   default_workdir      folder that a job chooses
   workdir_claim        claims and locks the folder; refuses a run with other
                        settings
+  folder_claim         the lock of a folder, and the settings in it
   run_record           the settings and hashes that are compared
   folder_contents      files of systems, settings, caches and results
   job_start            claims it, and reads the results of a finished run

@@ -1,6 +1,6 @@
 """Finished curation folder: manifest, pairs and dataset."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 import contextlib
 import json
 import pathlib
@@ -70,20 +70,20 @@ def write_curation(
   return manifest
 
 
-@contextlib.contextmanager
-def finish_lock(root: pathlib.PurePath) -> Iterator[None]:
+def finish_lock(
+  root: pathlib.PurePath, say: Callable[[str], None] = lambda line: None
+) -> contextlib.AbstractContextManager:
   """Lets shares that end at the same time write the pairs one after another.
 
   A bucket has no locks: its shares all write the pairs, with the same bytes.
 
   Args:
     root: curation folder.
+    say: prints that this share waits for another.
   """
   if not storage.is_local(root):
-    yield
-    return
-  with lock_turn.wait(root, folder_contents.FINISH):
-    yield
+    return contextlib.nullcontext()
+  return lock_turn.wait(root, folder_contents.FINISH, say=say)
 
 
 def read_finished(root: pathlib.PurePath) -> dict | None:

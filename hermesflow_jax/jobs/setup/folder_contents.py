@@ -43,8 +43,10 @@ _OF_SYSTEMS = (
   'slurm-*.out',
   '*.log',
 )
+# Files of settings that a killed start has not finished.
+UNFINISHED = f'{SETTINGS}*.tmp'
 # Files of a start, and caches, whose names or contents say what they are of.
-_OF_START = (SETTINGS, f'{SETTINGS}.tmp', 'data', f'*{folder_lock.SUFFIX}')
+_OF_START = (SETTINGS, UNFINISHED, 'data', f'*{folder_lock.SUFFIX}')
 # Metrics of steps. A step counts once a checkpoint holds it.
 _OF_STEPS = ('metrics.jsonl', 'events', 'profile', '*.orbax-checkpoint-tmp*')
 # Folders of checkpoints.
@@ -80,7 +82,7 @@ def is_fresh(root: pathlib.PurePath) -> bool:
   names = {
     name
     for name in names_of_jobs(root)
-    if name != f'{SETTINGS}.tmp' and not name.endswith(folder_lock.SUFFIX)
+    if not _matches(name, (UNFINISHED, f'*{folder_lock.SUFFIX}'))
   }
   if names == {SETTINGS} and storage.is_local(root):
     return not (root / SETTINGS).stat().st_size

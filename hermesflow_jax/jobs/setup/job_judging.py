@@ -24,25 +24,31 @@ from hermesflow_jax.judging import question_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import scored_images
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.scoring import imported_function
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.shapes import pixel_judge
 
 SETTING = 'judge'
-FLAG = f'--config.{SETTING}'
 _FOLDER = 'judge'
 # Judges whose replies are mapped to choices.
 _MATCHED = ('endpoint', 'files')
 
 
-def check(config, root: pathlib.PurePath, console: terminal.Console) -> None:
+def check(
+  config,
+  root: pathlib.PurePath,
+  console: terminal.Console,
+  flag: str = '--config',
+) -> None:
   """Checks the judge before any weight is read; all processes call it.
 
   Args:
     config: settings of `pair_dpo`.
     root: run folder. A finished run asks no endpoint.
     console: prints which model of a run is the judge.
+    flag: beginning of the flags of these settings.
 
   Raises:
     ValueError: a model, a file, a key or a function is missing, or the endpoint
@@ -52,8 +58,8 @@ def check(config, root: pathlib.PurePath, console: terminal.Console) -> None:
   if judge.kind == 'pixels' and config.files:
     raise ValueError(
       f'{SETTING}.kind must not be pixels with files of your own, got pixels: '
-      f'that judge knows the embedded world alone; leave {FLAG}.kind out for '
-      'the base model, or give another judge (docs/judges.md)'
+      f'that judge knows the embedded world alone; leave {flag}.{SETTING}.kind '
+      'out for the base model, or give another judge (docs/judges.md)'
     )
   if judge.kind == 'model':
     with_sizes(_model_settings(config), _locate(config, console), config.sizes)
@@ -72,7 +78,7 @@ def check(config, root: pathlib.PurePath, console: terminal.Console) -> None:
       f'{SETTING}.kind must be a judge or an import path, got {judge.kind!r}'
     )
   if judge.kind in _MATCHED:
-    job_scoring.check_matcher(config.play, '--config.play')
+    job_scoring.check_matcher(config.play, f'{flag}.play')
 
 
 def content_hashes(config) -> dict[str, Callable]:
@@ -127,11 +133,13 @@ def make(
   if judge.kind == 'files':
     matcher = job_scoring.make_matcher(config.play, base.mesh)
     folder = root / _FOLDER / 'open_questions'
-    answers = file_judge.make(judge.answers, base.decode, matcher, folder)
+    decode = _decoder(base, file_judge.BLOCK)
+    answers = file_judge.make(judge.answers, decode, matcher, folder)
     return answers, {'name': 'answers in files', 'answers': judge.answers}
   if imported_function.is_path(judge.kind):
     function = imported_function.load(f'{SETTING}.kind', judge.kind)
-    return imported_judge.CheckedJudge(judge.kind, function, base.decode), {
+    decode = _decoder(base, imported_judge.BLOCK)
+    return imported_judge.CheckedJudge(judge.kind, function, decode), {
       'name': judge.kind
     }
   if config.files:
@@ -169,8 +177,25 @@ def _make_endpoint_judge(config, base, root, console):
     'prompt': judge.prompt,
   }
   return endpoint_judge.EndpointJudge(
-    judge, _endpoint(judge), base.decode, matcher, cache, console.progress
+    judge,
+    _endpoint(judge),
+    _decoder(base, endpoint_judge.BLOCK),
+    matcher,
+    cache,
+    console.progress,
   ), record
+
+
+def _decoder(base, most) -> Callable:
+  """Returns codes -> images, which do not depend on their number.
+
+  Ids and caches hash the pixels.
+
+  Args:
+    base: base model, whose tokenizer decodes.
+    most: most images in a call.
+  """
+  return functools.partial(scored_images.decode, base, most=most)
 
 
 def _model_settings(config) -> job_model.ModelSettings:
@@ -240,7 +265,8 @@ def _make_model_judge(config, base, console):
     tokenizer_hashes.image_hash(model.tokenizer)
     == tokenizer_hashes.image_hash(base.tokenizer)
   )
-  return model_judge.make(model, base.decode, same_codes), record
+  decode = _decoder(base, model_judge.BLOCK)
+  return model_judge.make(model, decode, same_codes), record
 
 
 def _same_weights(config, settings, path) -> bool:

@@ -26,9 +26,8 @@ from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import scored_images
 
-# File of rows in a run folder.
-FILE = 'exported_questions.jsonl'
 # Images that are decoded at once.
 _BLOCK = 256
 # Fields of the rows of `scenes.jsonl` that a row keeps.
@@ -94,7 +93,8 @@ def rows(
   for part, inputs, codes, facts in _parts(root, config, base, pairs, console):
     for begin in range(0, len(inputs), _BLOCK):
       span = slice(begin, begin + _BLOCK)
-      images, questions = base.decode(codes[span]), inputs.questions[span]
+      images = scored_images.decode(base, codes[span], _BLOCK)
+      questions = inputs.questions[span]
       public_rows = question_files.rows(images, questions)
       question_files.write_images(target, images, public_rows)
       for n, (public, records) in enumerate(zip(public_rows, questions), begin):

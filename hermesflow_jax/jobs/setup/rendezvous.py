@@ -7,7 +7,6 @@ such a fault is an error of one line in every process.
 
 import contextlib
 import json
-import math
 import os
 import selectors
 import socket
@@ -70,6 +69,8 @@ class _Reception:
     self._server, self._count = server, count
     # Process number by connection; None before the visitor sent its number.
     self._numbers: dict[socket.socket, int | None] = {}
+    # What visitors have sent so far.
+    self._received: dict[socket.socket, bytes] = {}
     self._selector = selectors.DefaultSelector()
     self._selector.register(server, selectors.EVENT_READ)
 
@@ -91,19 +92,26 @@ class _Reception:
       for key, _ in self._selector.select(left):
         if key.fileobj is self._server:
           visitor, _ = self._server.accept()
-          visitor.settimeout(1.0)
-          self._numbers[visitor] = None
+          # Nobody waits for a visitor that says nothing, or half a message.
+          visitor.setblocking(False)
+          self._numbers[visitor], self._received[visitor] = None, b''
           self._selector.register(visitor, selectors.EVENT_READ)
         else:
           self._read(key.fileobj)
 
   def _read(self, visitor):
-    message = _receive(visitor, 1.0)
+    part = b''
+    with contextlib.suppress(OSError):
+      part = visitor.recv(1024)
+    self._received[visitor] += part
+    if part and not _is_complete(self._received[visitor]):
+      return
+    message = _parse(self._received[visitor]) if part else {}
     number = message.get('process')
     if self._numbers[visitor] is not None or type(number) is not int:
       # The connection has ended, or it comes from something else.
       self._selector.unregister(visitor)
-      del self._numbers[visitor]
+      del self._numbers[visitor], self._received[visitor]
       visitor.close()
       return
     if message.get('processes') != self._count:
@@ -196,16 +204,26 @@ def _send(connection, message) -> None:
   connection.sendall(json.dumps(message).encode() + b'\n')
 
 
-def _receive(connection, seconds: float = math.inf) -> dict:
+def _receive(connection) -> dict:
   """Returns a message; {} if it is late, or the connection sent another."""
-  data, message = b'', None
-  end = time.monotonic() + seconds
-  with contextlib.suppress(OSError, ValueError, RecursionError):
-    while not data.endswith(b'\n') and len(data) < _LONGEST:
+  data = b''
+  with contextlib.suppress(OSError):
+    while not _is_complete(data):
       part = connection.recv(1024)
-      if not part or time.monotonic() > end:
+      if not part:
         return {}
       data += part
+  return _parse(data)
+
+
+def _is_complete(data: bytes) -> bool:
+  return data.endswith(b'\n') or len(data) >= _LONGEST
+
+
+def _parse(data: bytes) -> dict:
+  """Returns a message; {} for bytes that are none."""
+  message = None
+  with contextlib.suppress(ValueError, RecursionError):
     message = json.loads(data)
   return message if isinstance(message, dict) else {}
 

@@ -126,3 +126,38 @@ def test_every_faulty_row_of_coco_is_named_and_may_be_skipped(choice, tmp_path):
     assert any(fault in line for line in lines), fault
   with pytest.raises(ValueError, match=r'images\[1\]: id must.*image_id must'):
     opened(source)
+
+
+@pytest.mark.parametrize('choice', ['first', 'longest', 'all'])
+def test_an_image_without_a_caption_is_a_fault(choice, tmp_path):
+  source = rewrite_coco(
+    tmp_path,
+    [{'id': n, 'file_name': f'{n}.jpg'} for n in range(2)],
+    [{'image_id': 1, 'id': 1, 'caption': 'a'}],
+  )
+  source = dataclasses.replace(source, caption_choice=choice)
+  with pytest.raises(ValueError, match=r'images\[0\]: caption must be text'):
+    opened(source)
+  lines = []
+  assert len(opened(source, lines.append, on_error='skip')) == 1
+  assert '1 of 2 left out' in lines[0]
+
+
+def test_a_caption_that_is_repeated_is_no_example_of_its_own(tmp_path):
+  """Only the same row again: annotators may write the same caption."""
+  rows = [
+    {'image_id': 0, 'id': 1, 'caption': 'a'},
+    {'image_id': 0, 'id': 2, 'caption': 'a'},
+    {'image_id': 0, 'id': 1, 'caption': 'a'},
+    {'image_id': 0, 'id': 1, 'caption': 'b'},
+    {'image_id': 0, 'caption': 'c'},
+    {'image_id': 0, 'caption': 'c'},
+  ]
+  source = rewrite_coco(tmp_path, [{'id': 0, 'file_name': '0.jpg'}], rows)
+  assert opened(source)[0]['caption'] == 'a'
+  source = dataclasses.replace(source, caption_choice='all')
+  fault = r'annotations\[2\] must be a new caption, got annotations\[0\] again'
+  with pytest.raises(ValueError, match=fault):
+    opened(source)
+  captions = [example['caption'] for example in opened(source, on_error='skip')]
+  assert sorted(captions) == list('aabcc')

@@ -134,6 +134,23 @@ def test_text_alone_is_left_out_or_kept_for_rows_of_text(tmp_path):
   assert every[1]['turns'][0] == ('Describe it.', data_forms.CAPTIONS[1])
 
 
+@pytest.mark.parametrize(
+  'text, fault',
+  [
+    ('a \ud83d?', r'conversations\[2\] must be Unicode text, got .* half a ch'),
+    ('a' * (2**20 + 1), r'conversations\[2\] must have at most 1048576 charac'),
+  ],
+)
+def test_turns_that_no_tokenizer_can_read_are_faults(tmp_path, text, fault):
+  source = data_forms.llava(tmp_path)
+  rows = [data_forms.llava_record(n) for n in range(3)]
+  rows[1]['conversations'][2]['value'] = text
+  (tmp_path / 'mix.json').write_text(json.dumps(rows))
+  with pytest.raises(ValueError, match=f'record 2 .*{fault}'):
+    opened(source)
+  assert len(opened(source, on_error='skip')) == 2
+
+
 def test_ids_that_llava_repeats_are_numbered(tmp_path):
   source = data_forms.llava(tmp_path)
   rows = [data_forms.llava_record(n, id='a/b') for n in range(3)]
@@ -164,6 +181,23 @@ def test_questions_of_journeydb_with_faults_are_dropped_alone(tmp_path):
     'left out: 1, e.g. line 2: choices must be different texts, got None'
   )
   assert [len(r['questions']) for r in rest] == [1, 2]
+
+
+def test_caption_files_may_have_capital_suffixes(tmp_path):
+  data_forms.images(tmp_path, ['a.png', 'b.JPG', 'c.png', 'sub/d.png'])
+  for name in ('a.TXT', 'b.txt', 'b.TXT', 'sub/d.Txt', 'lost.TXT', 'no.txt'):
+    (tmp_path / name).write_text(name)
+  lines, source = [], record_files.Source(str(tmp_path))
+  captions = [
+    r['caption'] for r in opened(source, lines.append, on_error='skip')
+  ]
+  assert sorted(captions) == ['a.TXT', 'sub/d.Txt']
+  assert 'left out: 2, e.g. lost.TXT' in lines[0]
+  assert '2 of 4 left out' in lines[1]
+  assert lines[2:] == [
+    '  b.JPG: there must be a single caption file, got b.TXT, b.txt',
+    f'  c.png: there is no caption file {tmp_path}/c.txt',
+  ]
 
 
 @pytest.mark.parametrize(

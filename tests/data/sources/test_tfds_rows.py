@@ -65,9 +65,45 @@ def test_features_are_named_by_a_setting(dataset):
     ({'annotations': 'tfds:small_captions@test'}, 'splits: val'),
     ({'fields': 'caption=text'}, 'the features are image, image/id, captions'),
     ({'caption_choice': 'all'}, "'first' or 'longest' for a TFDS dataset"),
+    ({'fields': 'caption=image/a/b'}, 'got none for caption=image/a/b; the'),
+    ({'fields': 'caption=captions/text/a'}, 'got none for caption=captions/t'),
+    (
+      {'fields': 'image=image/id'},
+      'the feature image/id must be an image, got int; name the image',
+    ),
+    ({'fields': 'image=captions/id'}, 'the feature captions/id must be an im'),
+    ({'fields': 'image=captions'}, 'the feature captions must be an image'),
+    ({'fields': 'caption=captions/id'}, 'caption must be text, got 0'),
+    ({'fields': 'caption=captions'}, 'caption must be text, got '),
+    ({'fields': 'caption=image'}, 'caption must be Unicode text, got '),
   ],
 )
 def test_mistakes_are_one_line_with_what_to_write(dataset, changes, message):
   with pytest.raises(ValueError) as error:
     opened(dataset, **changes)
   assert '\n' not in str(error.value) and message in str(error.value)
+
+
+def test_a_damaged_record_is_a_fault_of_its_own(dataset, monkeypatch):
+  source = record_files.open_rows(dataset)
+
+  class Damaged(list):
+    def __getitem__(self, number):
+      if number == 1:
+        raise RuntimeError('DATA_LOSS\nof a chunk')
+      return super().__getitem__(number)
+
+  monkeypatch.setattr(source, '_source', Damaged(list(source._source)))
+  fault = source.read(1)
+  assert isinstance(fault, ValueError) and '\n' not in str(fault)
+  assert 'a record must be readable, got damage (DATA_LOSS)' in str(fault)
+  assert source.read(0)['caption'] in data_forms.CAPTIONS
+
+
+def test_a_folder_on_the_way_may_have_an_at_sign(dataset, tmp_path):
+  folder = tmp_path / 'a@b'
+  folder.symlink_to(
+    f'{dataset.images}/small_captions', target_is_directory=True
+  )
+  for name in (f'{folder}/1.0.0', f'{folder}/1.0.0@val'):
+    assert len(opened(record_files.Source(name))) == 3

@@ -1,0 +1,74 @@
+r"""Public benchmarks of understanding and generation, by one command.
+
+  python main.py --config=configs/evaluate.py:show_o_512 \
+    --config.models="('checkpoints/show_o_512', 'runs/pair_dpo')" \
+    --config.benchmarks="('pope',)" --config.sources.pope.path=data/pope \
+    --config.sources.pope.images=data/coco/val2014
+
+compares the second model with the first, row by row. All predictions stay in
+the run folder, also in the forms that official scorers read. The page
+docs/evaluation.md says where the files of each benchmark come from.
+
+  python main.py --config=configs/evaluate.py:import \
+    --config.run=runs/evaluate --config.benchmark=geneval \
+    --config.model=pair_dpo --config.results=geneval_results.jsonl
+
+adds what an official scorer wrote about the images of that run.
+"""
+
+import dataclasses
+
+import ml_collections
+
+from configs import pair_dpo
+from hermesflow_jax.benchmarks import registry
+
+# Benchmarks that are made from scenes of the embedded world.
+SHAPES = ('pope', 'mme', 'vqav2', 'geneval', 'tifa', 'coco')
+
+
+def get_config(variant='shapes'):
+  """Returns settings for `jobs.evaluate`, or `jobs.evaluate_import`."""
+  if variant == 'import':
+    config = ml_collections.ConfigDict()
+    config.job = 'evaluate_import'
+    config.run = 'runs/evaluate'  # A finished run of this job.
+    config.benchmark = ''
+    config.model = ''  # Its name in the results.
+    config.results = ''  # What the official scorer wrote.
+    return config
+  main_config = pair_dpo.get_config(variant)
+  config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))
+  config.job = 'evaluate'
+  config.vision = ''  # CLIP tower of a model with w_clip_vit.
+
+  # Models; the others are compared with the first. (): init_from alone.
+  config.models = ()
+
+  # Benchmarks, and for each `path`, `images`, `suffix` and `on_error`.
+  config.benchmarks = tuple(SHAPES) if variant == 'shapes' else ()
+  config.sources = dataclasses.asdict(registry.Sources())
+  if variant == 'shapes':
+    for name in SHAPES:
+      config.sources[name].path = 'shapes'  # Made from scenes.
+  config.rows = 0  # Rows of a benchmark at most; 0: all.
+
+  # Drawings and their judge.
+  config.sampler = main_config.play.evaluation_sampler
+  config.seed = 0
+  config.judge = main_config.to_dict()['judge']
+  if variant == 'shapes':
+    config.judge.kind = 'pixels'
+  config.answer_matcher = main_config.play.answer_matcher
+  config.encoders = main_config.play.encoders
+
+  # Measures of drawings without questions, as of COCO.
+  config.measures = {
+    'inception': '',  # Converted Inception for the Frechet distance; '': none.
+    'preparation': 'text2image_benchmark',  # Of pixels, as Show-o was scored.
+    'reference': '',  # Statistics of real images; '': sources.coco.images.
+    'clip': False,  # CLIP score by encoders.clip.
+    # A distance by the image tokenizer, where no Inception is at hand.
+    'tokenizer': variant == 'shapes',
+  }
+  return config

@@ -1,0 +1,1 @@
+"""Public benchmarks: their files, prompts, parsers and scores."""

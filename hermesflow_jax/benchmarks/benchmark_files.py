@@ -1,0 +1,125 @@
+"""Reads the JSON files of benchmarks, with one line for a fault."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import pathlib
+
+from hermesflow_jax.data import image_folder
+from hermesflow_jax.data.sources import byte_ranges
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import strict_json
+
+_TYPES = {
+  int: 'an integer',
+  float: 'a number',
+  str: 'a text',
+  list: 'a list',
+  dict: 'an object',
+}
+
+
+def read_json(path: pathlib.PurePath) -> object:
+  """Returns the value of a JSON file of any length.
+
+  Args:
+    path: file, a `storage.path`.
+
+  Raises:
+    ValueError: the file cannot be read, or is no JSON.
+  """
+  size = byte_ranges.size(path)
+  try:
+    return strict_json.parse(
+      byte_ranges.read(path, 0, size).decode('utf-8-sig')
+    )
+  except ValueError as error:
+    raise ValueError(f'{path} must be JSON: {error}') from error
+
+
+def read_object(path: pathlib.PurePath, key: str, kind: type) -> dict:
+  """Returns the object of a JSON file that has a key.
+
+  Args:
+    path: file, a `storage.path`.
+    key: a key that the object must have.
+    kind: type of its value.
+
+  Raises:
+    ValueError: the file cannot be read, or is another file.
+  """
+  value = read_json(storage.path(path))
+  if not isinstance(value, dict) or not isinstance(value.get(key), kind):
+    raise ValueError(
+      f'{path} must be an object with {_TYPES[kind]} {key!r}, got '
+      f'{type(value).__name__}'
+      + (
+        f' with {", ".join(list(value)[:5])}' if isinstance(value, dict) else ''
+      )
+    )
+  return value
+
+
+def read_lines(path: pathlib.PurePath) -> Iterator[tuple[str, object]]:
+  """Yields (place, value) of each record; a damaged one is a ValueError.
+
+  Args:
+    path: file of JSON lines or a JSON list, a `storage.path`.
+
+  Raises:
+    ValueError: the file cannot be read, or has no record.
+  """
+  data = byte_ranges.read(path, 0, byte_ranges.size(path))
+  try:
+    text = data.decode('utf-8-sig')
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{path} must be UTF-8: {error}') from error
+  if not text.strip():
+    raise ValueError(f'{path} must have records, got none')
+  yield from strict_json.records(text)
+
+
+def check_fields(value: object, fields: Mapping[str, type]) -> None:
+  """Checks that a record has fields of these types.
+
+  Args:
+    value: a record; a ValueError is raised.
+    fields: type by name.
+
+  Raises:
+    ValueError: names the first field that is missing or of another type.
+  """
+  if isinstance(value, ValueError):
+    raise value
+  if not isinstance(value, dict):
+    raise ValueError(f'it must be an object, got {type(value).__name__}')
+  for name, kind in fields.items():
+    if name not in value:
+      raise ValueError(f'{name!r} is missing')
+    content = value[name]
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(content, accepted) or isinstance(content, bool):
+      raise ValueError(f'{name} must be {_TYPES[kind]}, got {content!r:.60}')
+
+
+def coco_image(
+  folder: image_folder.ImageFolder, number: int, subtype: str
+) -> pathlib.PurePath:
+  """Returns the image of an id, by COCO's name or its number alone.
+
+  Args:
+    folder: folder of the images.
+    number: image id.
+    subtype: e.g. 'val2014'.
+
+  Raises:
+    ValueError: there is no such image.
+  """
+  # Questions of test-dev2015 are about images of test2015.
+  subtype = subtype.replace('test-dev', 'test')
+  names = [f'COCO_{subtype}_{number:012d}.jpg', f'{number:012d}.jpg']
+  names += [f'{number}{suffix}' for suffix in ('.jpg', '.png')]
+  for name in names:
+    with contextlib.suppress(ValueError):
+      return folder.find(name, 'image')
+  return folder.find(names[0], 'image')

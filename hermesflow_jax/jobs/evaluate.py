@@ -1,0 +1,294 @@
+"""Measures models on public benchmarks, and keeps every prediction."""
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+import typing
+
+from hermesflow_jax.benchmarks import registry
+from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import input_faults
+from hermesflow_jax.jobs.setup import benchmark_predictions
+from hermesflow_jax.jobs.setup import benchmark_results
+from hermesflow_jax.jobs.setup import benchmark_sets
+from hermesflow_jax.jobs.setup import drawing_measures
+from hermesflow_jax.jobs.setup import evaluated_models
+from hermesflow_jax.jobs.setup import evaluation_report
+from hermesflow_jax.jobs.setup import job_judging
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import job_results
+from hermesflow_jax.jobs.setup import job_scoring
+from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import reading_model
+from hermesflow_jax.jobs.setup import record_checks
+from hermesflow_jax.judging import judge_settings
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.scoring import encoder_settings
+from hermesflow_jax.sequences import text_tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(reading_model.ReadingSettings):
+  """Job settings.
+
+  Attributes:
+    models: folders of models or runs; the others are compared with the first.
+      () for `init_from` alone.
+    benchmarks: names of benchmarks, see `benchmarks.registry`.
+    sources: where the files of each benchmark are.
+    rows: rows of a benchmark at most, evenly from its file; 0 for all.
+    sampler: image sampler.
+    seed: random seed of drawings.
+    judge: answers questions about drawings.
+    answer_matcher: maps free answers of judges to choices.
+    encoders: encoders of the matcher and of measures.
+    measures: what is measured about drawings without questions, as of COCO.
+  """
+
+  models: tuple[str, ...] = settings.path_of_content('base')
+  benchmarks: tuple[str, ...]
+  sources: registry.Sources
+  rows: settings.NonNegativeInt
+  sampler: maskgit.MaskGITSampler
+  seed: settings.NonNegativeInt
+  judge: judge_settings.JudgeSettings
+  answer_matcher: str = 'ngram'
+  encoders: encoder_settings.EncoderSettings = (
+    encoder_settings.EncoderSettings()
+  )
+  measures: drawing_measures.MeasureSettings = (
+    drawing_measures.MeasureSettings()
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if not self.benchmarks:
+      raise ValueError(
+        f'benchmarks must be among {", ".join(registry.BENCHMARKS)}, got ()'
+      )
+    for field in ('models', 'benchmarks'):
+      values = getattr(self, field)
+      if len(set(values)) < len(values):
+        raise ValueError(f'{field} must differ, got {values}')
+    faults = []
+    for name in self.benchmarks:
+      input_faults.attempt(faults, registry.make, name)
+    input_faults.raise_if_any(faults)
+
+  # What `job_judging` and `job_scoring` read from settings of self-play.
+  free_answers: typing.ClassVar[bool] = False
+  answering: typing.ClassVar = question_answering.AnswerConfig()
+  caption_prompt: typing.ClassVar[str] = text_tokenizer.CAPTION_PROMPT
+
+  @property
+  def play(self) -> 'Settings':
+    """The settings of judges, where self-play has them."""
+    return self
+
+  @property
+  def files(self) -> bool:
+    """Whether drawings are of a world that only a model can judge."""
+    return self.judge.kind != 'pixels'
+
+
+@job_start.releases_workdir
+def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
+  """Predicts all benchmarks by all models, and scores the predictions.
+
+  Writes `predictions/<model>/<benchmark>/`: `predictions.jsonl`, and below
+  `official` and `images` the files of official scorers; then `results.json`.
+
+  Returns:
+    The results, see `benchmark_results.of_benchmark`.
+
+  Raises:
+    ValueError: unusable setting, file or workdir.
+  """
+  models, sets = _read_all(config, workdir, console)
+  root = storage.path(workdir)
+  hashes = {
+    model.name: job_model.weight_hashes(model.config, model.path)
+    for model in models
+  }
+  results = job_start.claim_and_read_results(
+    workdir,
+    config,
+    console,
+    'results.json',
+    is_complete,
+    contents={
+      **evaluated_models.tokenizer_hashes_of(models),
+      **job_judging.content_hashes(models[0].config),
+      **drawing_measures.content_hashes(config.measures, config.encoders),
+    },
+    base=hashes,
+    benchmark_files={
+      entry.benchmark.name: entry.content_hash() for entry in sets
+    },
+    pixels=image_reader.VERSION,
+  )
+  if results is not None:
+    console.say(benchmark_results.summary_text(results['benchmarks']))
+    job_start.report_finished(console, workdir, root / 'results.json')
+    return results
+  judges = {
+    model.name: _predict(config, model, sets, root, console) for model in models
+  }
+  return _write_results(models, sets, judges, root, console)
+
+
+def _read_all(config, workdir, console):
+  """Returns (models, benchmarks), checked before any weight is read.
+
+  Raises:
+    ValueError: names the faults of models, benchmarks and judge.
+  """
+  faults = []
+  models = input_faults.attempt(
+    faults,
+    evaluated_models.locate,
+    config,
+    config.models or (config.init_from,),
+    console,
+  )
+  sets = input_faults.attempt(
+    faults,
+    benchmark_sets.read,
+    config.benchmarks,
+    config.sources,
+    config.rows,
+    console,
+  )
+  if sets and _needs_judge(sets) and models:
+    own = dataclasses.replace(config, init_from=models[0].config.init_from)
+    input_faults.attempt(
+      faults, job_judging.check, own, storage.path(workdir), console
+    )
+  if models and sets:
+    for model in models:
+      input_faults.attempt(faults, _check_texts, config, model, sets, console)
+  for entry in filter(_is_measured, sets or ()):
+    input_faults.attempt(
+      faults,
+      drawing_measures.check,
+      config.measures,
+      config.encoders,
+      entry.rows,
+    )
+  input_faults.raise_if_any(faults)
+  return models, sets
+
+
+def _check_texts(config, model, sets, console):
+  """Checks that prompts and questions fit into the rows of a model.
+
+  Raises:
+    ValueError: one does not fit, and the settings of its benchmark say 'raise'.
+  """
+  texts = record_checks.load_text_checks(
+    model.config, model.path, config.answering
+  )
+  faults, cut = [], 0
+  for entry in sets:
+    name, own = entry.benchmark.name, []
+    for row in entry.rows:
+      if entry.asks:
+        questions = [{'question': row.prompt}]
+      else:
+        cut += texts.read_to(row.prompt) is not None
+        questions = [] if config.judge.kind else row.questions
+      for question in questions:
+        input_faults.attempt(own, texts.check_question, question)
+    if own and getattr(config.sources, name).on_error == 'skip':
+      console.say(f'{model.name}, {name}: {len(own)} replies stay empty')
+    elif own:
+      faults.append(
+        f'{model.name} cannot read {len(own)} prompts of {name}: {own[0]}; '
+        f'leave their replies empty with --config.sources.{name}.on_error=skip'
+      )
+  if cut:
+    console.say(f'{model.name} reads only the beginning of {cut} prompts')
+  input_faults.raise_if_any(faults)
+
+
+def _is_measured(entry) -> bool:
+  """Returns whether a network measures the drawings of a benchmark."""
+  return not entry.asks and not any(row.questions for row in entry.rows)
+
+
+def _needs_judge(sets) -> bool:
+  return any(not e.asks and any(r.questions for r in e.rows) for e in sets)
+
+
+def _folder(root, model, entry) -> pathlib.PurePath:
+  return root / 'predictions' / model.name / entry.benchmark.name
+
+
+def _predict(config, model, sets, root, console) -> Mapping | None:
+  """Predicts all benchmarks by a model; returns the record of its judge."""
+  mesh = model.config.mesh.make()
+  parts = job_model.load_parts(model.config, model.path, mesh)
+  unified = job_scoring.place_on_mesh(
+    model.config, parts, mesh, console, config
+  )
+  judge = record = None
+  if _needs_judge(sets):
+    judge, record = job_judging.make(model.config, unified, root, console)
+  predictor = benchmark_predictions.Predictor(
+    unified, judge, config.sampler, config.seed, console
+  )
+  for entry in sets:
+    folder = _folder(root, model, entry)
+    predictor.predict(entry, folder)
+    if _is_measured(entry):
+      benchmark_results.write_measured(
+        folder,
+        drawing_measures.measure(
+          config.measures,
+          config.encoders,
+          entry.rows,
+          folder / 'images',
+          mesh,
+          unified.tokenizer,
+        ),
+      )
+  return record
+
+
+def _write_results(models, sets, judges, root, console) -> dict:
+  results = {
+    'models': [
+      {'name': model.name, 'path': str(model.path), 'judge': judges[model.name]}
+      for model in models
+    ],
+    'benchmarks': {},
+  }
+  for entry in sets:
+    folders = {model.name: _folder(root, model, entry) for model in models}
+    for folder in folders.values():
+      benchmark_results.write_official_files(entry, folder)
+    results['benchmarks'][entry.benchmark.name] = (
+      benchmark_results.of_benchmark(entry, folders)
+    )
+  page = evaluation_report.write_page(results, sets, root, console.command)
+  job_results.write_json(root / 'results.json', results)
+  console.say(benchmark_results.summary_text(results['benchmarks']))
+  console.say(f'see {page}')
+  return results
+
+
+def is_complete(results: dict) -> bool:
+  """Returns whether results have the values that the summary shows.
+
+  Args:
+    results: content of `results.json`.
+  """
+  benchmarks = results.get('benchmarks')
+  return isinstance(benchmarks, dict) and all(
+    isinstance(entry, dict) and isinstance(entry.get('models'), dict)
+    for entry in benchmarks.values()
+  )

@@ -1,0 +1,176 @@
+"""Serves a model in the form of OpenAI's API."""
+
+import contextlib
+import dataclasses
+import ipaddress
+import os
+import socket
+import typing
+
+from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import reading_model
+from hermesflow_jax.jobs.setup import vision_tower
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import maskgit
+
+_INSTALL = "pip install 'hermesflow_jax[serve]'"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(reading_model.ReadingSettings):
+  """Job settings.
+
+  Attributes:
+    host: address to listen on; others than this machine need a key.
+    port: port; 0 for a free one.
+    name: name of the model in replies; '' for the end of `init_from`.
+    key_variable: environment variable with the key that clients send; '' for
+      none.
+    sampler: sampler of drawings.
+    top_k: likeliest tokens that a sampled token is among; 0 for all.
+    most_waiting: requests that wait at most; others get status 429.
+    most_body: bytes of a request at most.
+    most_image: bytes of an image at most.
+    most_pixels: pixels of an image at most.
+    files: folder that `file://` addresses of images may name; '' for none.
+    stop_seconds: seconds that a stopping server works on, at most.
+  """
+
+  host: str
+  port: typing.Annotated[int, settings.between(0, 65535)]
+  name: str
+  key_variable: str
+  sampler: maskgit.MaskGITSampler
+  top_k: settings.NonNegativeInt
+  most_waiting: settings.PositiveInt
+  most_body: settings.PositiveInt
+  most_image: settings.PositiveInt
+  most_pixels: settings.PositiveInt
+  files: str
+  stop_seconds: settings.PositiveInt
+
+  def __post_init__(self):
+    super().__post_init__()
+    if not self.key_variable and not is_local(self.host):
+      raise ValueError(
+        f'key_variable must be given with host {self.host}, which other '
+        "machines reach, got ''; put a key into an environment variable and "
+        'give its name, or take host=127.0.0.1'
+      )
+
+
+def is_local(host: str) -> bool:
+  """Returns whether only this machine reaches an address.
+
+  Args:
+    host: name or address.
+  """
+  if host == 'localhost':
+    return True
+  try:
+    return ipaddress.ip_address(host).is_loopback
+  except ValueError:
+    return False
+
+
+def run(config: Settings, workdir: str, console: terminal.Console) -> None:
+  """Serves until a stop signal comes; then it answers what it has accepted.
+
+  Args:
+    config: job settings.
+    workdir: not used; the server writes no files.
+    console: prints the address.
+
+  Raises:
+    ValueError: unusable setting or model, or the port is in use.
+  """
+  del workdir
+  try:
+    import uvicorn
+
+    from hermesflow_jax.serving import app
+    from hermesflow_jax.serving import model_service
+    from hermesflow_jax.serving import request_images
+    from hermesflow_jax.serving import request_queue
+  except ImportError as error:
+    raise ValueError(
+      f'serve needs starlette, uvicorn and python-multipart, got {error}; run '
+      f'{_INSTALL}'
+    ) from error
+  key = _key(config)
+  path = job_model.locate(config, console)
+  listening = _listen(config)
+  mesh = config.mesh.make()
+  parts = job_model.load_parts(config, path, mesh)
+  unified = job_model.place_on_mesh(config, parts, mesh, terminal.silent())
+  service = model_service.ModelService(
+    unified, vision_tower.image_size(unified), config.sampler
+  )
+  queue = request_queue.RequestQueue(
+    service.run, unified.chunk, config.most_waiting
+  )
+  limits = request_images.ImageLimits(
+    config.most_image, config.most_pixels, config.files
+  )
+  server = app.Server(
+    service,
+    queue,
+    app.AppSettings(
+      config.name or path.name, key, limits, config.most_body, config.top_k
+    ),
+  )
+  host, port = listening.getsockname()[:2]
+  console.say(f'serving {path} at http://{host}:{port}/v1; Ctrl-C stops')
+  program = uvicorn.Server(
+    uvicorn.Config(
+      server.app(),
+      log_level='warning',
+      timeout_graceful_shutdown=config.stop_seconds,
+    )
+  )
+  try:
+    # uvicorn answers what runs, and then hands the stop signal on.
+    with contextlib.suppress(KeyboardInterrupt):
+      program.run(sockets=[listening])
+  finally:
+    queue.close(config.stop_seconds)
+    listening.close()
+  console.say('the server has stopped')
+
+
+def _key(config) -> str:
+  """Returns the key of clients.
+
+  Raises:
+    ValueError: the environment variable holds none.
+  """
+  if not config.key_variable:
+    return ''
+  key = os.environ.get(config.key_variable, '').strip()
+  if not key:
+    raise ValueError(
+      'key_variable must be an environment variable with a key, got '
+      f'{config.key_variable}, which is not set'
+    )
+  return key
+
+
+def _listen(config) -> socket.socket:
+  """Returns a socket that listens.
+
+  Raises:
+    ValueError: the address cannot be used, e.g. another program listens there.
+  """
+  family = socket.AF_INET6 if ':' in config.host else socket.AF_INET
+  listening = socket.socket(family)
+  listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+  try:
+    listening.bind((config.host, config.port))
+  except OSError as error:
+    listening.close()
+    raise ValueError(
+      f'port must be free on {config.host}, got {config.port}: '
+      f'{error.strerror}; give another --config.port, or 0 for any'
+    ) from error
+  return listening

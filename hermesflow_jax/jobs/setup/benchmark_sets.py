@@ -1,0 +1,160 @@
+"""The benchmarks of a job: files read and checked before any weight."""
+
+import atexit
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+
+from hermesflow_jax.benchmarks import protocol
+from hermesflow_jax.benchmarks import registry
+from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import image_reader
+from hermesflow_jax.data import input_faults
+from hermesflow_jax.runtime import temporary_folders
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.shapes import benchmark_files
+
+# Name, in the place of a path, of the files that the embedded world gives.
+SHAPES = 'shapes'
+# Scenes of the embedded world, where the settings give no number.
+_SCENES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkSet:
+  """A benchmark with the rows that a run predicts.
+
+  Attributes:
+    benchmark: the benchmark.
+    rows: rows in the order of the file.
+    total: number of rows of the file.
+    form: form of the file.
+    notes: sentences about the rows.
+    reply_words: meaning by word, see `protocol.BenchmarkFiles`.
+  """
+
+  benchmark: protocol.UnderstandingBenchmark | protocol.DrawingBenchmark
+  rows: Sequence
+  total: int
+  form: str
+  notes: tuple[str, ...]
+  reply_words: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  @property
+  def asks(self) -> bool:
+    """Whether rows are questions about images; others are prompts to draw."""
+    return isinstance(self.benchmark, protocol.UnderstandingBenchmark)
+
+  def content_hash(self) -> str:
+    """Returns a SHA-256 over the texts and the images of the rows."""
+    total = hashlib.sha256()
+    for row in self.rows:
+      values = {
+        field.name: getattr(row, field.name)
+        for field in dataclasses.fields(row)
+        if field.name != 'image'
+      }
+      total.update(json.dumps(values, sort_keys=True, default=str).encode())
+    if self.asks:
+      images = {str(row.image): row.image for row in self.rows}
+      total.update(str(image_folder.content_hash(images.values())).encode())
+    return total.hexdigest()
+
+
+def read(
+  names: Sequence[str],
+  sources: registry.Sources,
+  most: int,
+  console: terminal.Console,
+) -> list[BenchmarkSet]:
+  """Reads benchmarks.
+
+  Args:
+    names: names of benchmarks.
+    sources: where the files of each are.
+    most: rows of a benchmark at most, evenly from the whole file; 0 for all.
+    console: prints what is left out.
+
+  Raises:
+    ValueError: one line with the faults of all benchmarks.
+  """
+  faults, sets = [], []
+  for name in names:
+    entry = input_faults.attempt(faults, _read, name, sources, most, console)
+    sets.append(entry)
+  input_faults.raise_if_any(faults)
+  return sets
+
+
+def _read(name, sources, most, console) -> BenchmarkSet:
+  benchmark, files = registry.make(name), getattr(sources, name)
+  if not files.path:
+    raise ValueError(
+      f"sources.{name}.path must be the files of {benchmark.title}, got ''; "
+      f'give --config.sources.{name}.path (docs/evaluation.md)'
+    )
+  if files.path == SHAPES:
+    files = _write_shapes(name, files, most)
+  content = benchmark.read(files)
+  rows, notes = list(content.rows), list(content.notes)
+  total = len(rows)
+  if most and total > most:
+    places = np.linspace(0, total - 1, most).round().astype(int)
+    rows = [rows[place] for place in places]
+    notes.append(f'{most} of {total} rows, evenly from the whole file')
+  rows, faults = _with_images(name, rows, files, console)
+  left_out = [*content.left_out, *faults]
+  if left_out:
+    notes.append(f'{len(left_out)} faults are left out')
+    console.say(f'{name}: {len(left_out)} faults left out, e.g. {left_out[0]}')
+  words = dict(word.split('=') for word in files.reply_words)
+  return BenchmarkSet(benchmark, rows, total, content.form, tuple(notes), words)
+
+
+def _write_shapes(name, files, most) -> protocol.BenchmarkFiles:
+  """Writes the files of the embedded world for as long as the program runs.
+
+  Raises:
+    ValueError: it has no such benchmark.
+  """
+  if name not in benchmark_files.FORMS:
+    raise ValueError(
+      f'sources.{name}.path must be files: the embedded world has only '
+      f'{", ".join(benchmark_files.FORMS)}, got {files.path!r}'
+    )
+  temporary = temporary_folders.TemporaryFolder()
+  atexit.register(temporary.close)
+  path = benchmark_files.write(name, temporary.path, most or _SCENES)
+  images = str(temporary.path) if name == 'coco' else ''
+  return dataclasses.replace(
+    files,
+    path=str(path),
+    images=images,
+    suffix='' if files.suffix is None else files.suffix,
+    reply_words=files.reply_words or benchmark_files.REPLY_WORDS,
+  )
+
+
+def _with_images(name, rows, files, console):
+  """Returns (rows whose image opens, faults of the others).
+
+  Raises:
+    ValueError: an image does not open, and `on_error` is 'raise'.
+  """
+  if not isinstance(rows[0], protocol.ImageQuestion):
+    return rows, []
+  images = {str(row.image): row.image for row in rows}
+  bad = {}
+  for key, image in console.progress(f'reading {name}')(list(images.items())):
+    if fault := image_reader.decoding_fault(image):
+      bad[key] = fault
+  faults = [f'image {key}: {fault}' for key, fault in bad.items()]
+  good = [row for row in rows if str(row.image) not in bad]
+  input_faults.raise_or_report(
+    faults, len(good), files.on_error, lambda line: None, files.path
+  )
+  return good, faults

@@ -1,0 +1,1 @@
+"""A server that answers and draws, in the form of OpenAI's API."""

@@ -1,0 +1,52 @@
+"""Files that no record can have are named, not passed over in silence."""
+
+import data_forms
+
+from hermesflow_jax.data import record_files
+from hermesflow_jax.data.sources import shard_names
+
+
+def read(path):
+  """Returns (ids, lines about files that are passed over)."""
+  lines = []
+  records = record_files.open_records(
+    record_files.Source(str(path), on_error='skip'),
+    lines.append,
+    needs_questions=False,
+  )
+  return [r['id'] for r in records], [x for x in lines if 'passed over' in x]
+
+
+def test_members_of_no_record_are_named(tmp_path):
+  image = data_forms.png(0)
+  names = ('a.jpg', 'a.txt', 'a.JPG', 'b.1.jpg', 'b.1.txt', 'c.tiff')
+  data_forms.tar(
+    tmp_path / '0.tar', {n: image for n in names} | {'a.txt': b'x'}
+  )
+  ids, (line,) = read(tmp_path / '0.tar')
+  assert ids == ['a']
+  assert line.endswith(': 4, e.g. 0.tar/a.JPG, 0.tar/b.1.jpg, 0.tar/b.1.txt')
+
+
+def test_compressed_shards_of_a_folder_are_named(tmp_path):
+  files = {'a.jpg': data_forms.png(0), 'a.txt': b'x'}
+  data_forms.tar(tmp_path / 'my.test.tar', files)
+  other = {name.replace('a', 'b'): data for name, data in files.items()}
+  data_forms.tar(tmp_path / 'B.TAR', other)
+  for name in ('my.test.tar.gz', 'c.tar.gz', 'd.tgz', 'e.txt'):
+    (tmp_path / name).write_bytes(b'x')
+  ids, (line,) = read(tmp_path)
+  assert ids == ['a', 'b'] and line.endswith(': 2, e.g. c.tar.gz, d.tgz')
+  assert shard_names.compressed(f'{tmp_path}/*.tar') == []
+
+
+def test_links_to_folders_and_to_nothing_are_named(tmp_path):
+  for folder in ('set', 'other'):
+    data_forms.images(tmp_path / folder, ['a.png'])
+    (tmp_path / folder / 'a.txt').write_text('x')
+  (tmp_path / 'set' / 'part').symlink_to('../other', target_is_directory=True)
+  (tmp_path / 'set' / 'loop').symlink_to('.', target_is_directory=True)
+  (tmp_path / 'set' / 'b.png').symlink_to('none.png')
+  (tmp_path / 'set' / 'c.png').symlink_to('c.png')
+  ids, (line,) = read(tmp_path / 'set')
+  assert ids == ['a'] and line.endswith(': 4, e.g. b.png, c.png, loop, part')

@@ -1,0 +1,203 @@
+"""Benchmarks: predictions, scores, comparison of models, imported results."""
+
+import json
+import shutil
+
+import numpy as np
+from PIL import Image
+import pytest
+
+import configs.evaluate
+from hermesflow_jax.jobs import evaluate
+from hermesflow_jax.jobs import evaluate_import
+from hermesflow_jax.jobs.setup import benchmark_predictions
+from hermesflow_jax.jobs.setup import benchmark_results
+from hermesflow_jax.runtime import settings
+from hermesflow_jax.runtime import terminal
+from hermesflow_jax.shapes import caption_questions
+from hermesflow_jax.shapes import drawing
+from hermesflow_jax.shapes import scene_sampler
+
+
+def write_pope(root):
+  """Writes questions of POPE's form about two scenes, in a single split."""
+  lines = []
+  for number in range(2):
+    scene = scene_sampler.sample_scene('eval', 0, number)
+    Image.fromarray(drawing.render(scene)).save(root / f'{number}.png')
+    for text, label in (('what shape is the object ?', 'yes'),):
+      lines.append(
+        {
+          'question_id': number,
+          'image': f'{number}.png',
+          'text': text,
+          'label': label,
+        }
+      )
+  (root / 'coco_pope_random.json').write_text('\n'.join(map(json.dumps, lines)))
+
+
+def write_geneval(root):
+  scenes = [scene_sampler.sample_scene('eval', 0, n) for n in range(2)]
+  lines = [
+    {'tag': tag, 'include': [], 'prompt': scene.caption}
+    for scene, tag in zip(scenes, ('counting', 'colors'), strict=True)
+  ]
+  path = root / 'evaluation_metadata.jsonl'
+  path.write_text('\n'.join(map(json.dumps, lines)))
+
+
+def write_tifa(root):
+  scenes = [scene_sampler.sample_scene('eval', 0, n) for n in range(2)]
+  records = [
+    {**question, 'id': str(n)}
+    for n, scene in enumerate(scenes)
+    for question in caption_questions.questions_of_caption(
+      str(n), scene.caption
+    )
+  ]
+  (root / 'tifa.json').write_text(json.dumps(records))
+
+
+@pytest.fixture
+def run(base, tmp_path):
+  """Runs the job: (results, what was said)."""
+  data = tmp_path / 'data'
+  data.mkdir()
+  write_pope(data)
+  write_geneval(data)
+  write_tifa(data)
+
+  def call(benchmarks, workdir='out', **changes):
+    config = configs.evaluate.get_config()
+    del config.job
+    config.update({'init_from': str(base), 'benchmarks': benchmarks})
+    config.sources.pope.update({'path': str(data), 'suffix': ''})
+    config.sources.geneval.path = str(data)
+    config.sources.tifa.path = str(data / 'tifa.json')
+    config.judge.kind = 'pixels'
+    config.sampler.steps = 2
+    config.update(changes)
+    built = settings.build(evaluate.Settings, config.to_dict())
+    output = []
+    console = terminal.Console(output.append, lambda label: lambda x: x)
+    return evaluate.run(built, str(tmp_path / workdir), console), output
+
+  return call
+
+
+def test_two_equal_models_do_not_differ(run, base, tmp_path):
+  copy = tmp_path / 'copy'
+  shutil.copytree(base, copy)
+  results, output = run(('pope',), models=(str(base), str(copy)))
+  first, second = results['benchmarks']['pope']['models'].values()
+  assert [s['rule'] for s in first] == ['official', 'lmms-eval', 'VLMEvalKit']
+  for own, other in zip(first, second, strict=True):
+    assert other['headline'] == own['headline']
+    assert other['change'] == {'mean': 0, 'standard_error': 0, 'rows': 2}
+  assert 'POPE (official, %)' in '\n'.join(output)
+  folder = tmp_path / 'out' / 'predictions' / 'copy' / 'pope'
+  lines = (folder / 'predictions.jsonl').read_text().splitlines()
+  assert json.loads(lines[0])['id'] == 'random/0'
+  assert (folder / 'official' / 'coco_pope_random.jsonl').exists()
+
+
+def test_a_stopped_run_predicts_only_what_is_missing(
+  run, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(benchmark_predictions, 'GROUP', 1)
+  expected, _ = run(('pope',))
+  (tmp_path / 'out' / 'results.json').unlink()
+  name = next(iter(expected['benchmarks']['pope']['models']))
+  folder = tmp_path / 'out' / 'predictions' / name / 'pope'
+  (folder / 'parts' / '000001.jsonl').write_text('damaged')
+  counts = []
+  ask = benchmark_predictions.Predictor._ask
+
+  def count(self, rows, folder):
+    counts.append(len(rows))
+    return ask(self, rows, folder)
+
+  monkeypatch.setattr(benchmark_predictions.Predictor, '_ask', count)
+  assert run(('pope',))[0] == expected
+  assert counts == [1]
+
+
+def test_drawings_are_judged_and_official_scores_come_in(run, tmp_path):
+  results, _ = run(('geneval', 'tifa'))
+  (name,) = results['benchmarks']['tifa']['models']
+  (scores,) = results['benchmarks']['tifa']['models'][name]
+  assert 0 <= scores['headline'] <= 100
+  assert results['models'][0]['judge'] == {'name': 'pixels'}
+  images = tmp_path / 'out' / 'predictions' / name / 'geneval' / 'images'
+  pixels = np.asarray(Image.open(images / '00001' / 'samples' / '0003.png'))
+  assert pixels.ndim == 3
+  metadata = json.loads((images / '00001' / 'metadata.jsonl').read_text())
+  assert metadata['tag'] == 'colors'
+  official = tmp_path / 'geneval.jsonl'
+  official.write_text(
+    '\n'.join(
+      json.dumps(
+        {
+          'filename': f'/x/{folder}/samples/000{n}.png',
+          'prompt': json.loads(
+            (images / folder / 'metadata.jsonl').read_text()
+          )['prompt'],
+          'correct': folder == '00001' or n == 0,
+        }
+      )
+      for folder in ('00000', '00001')
+      for n in range(4)
+    )
+  )
+  console = terminal.Console(lambda line: None, lambda label: lambda x: x)
+  config = evaluate_import.Settings(
+    str(tmp_path / 'out'), 'geneval', name, str(official)
+  )
+  again = evaluate_import.run(config, '', console)
+  scores = again['benchmarks']['geneval']['models'][name][0]
+  assert (scores['rule'], scores['headline']) == ('official', 0.625)
+  assert again['benchmarks']['tifa'] == results['benchmarks']['tifa']
+  saved = json.loads((tmp_path / 'out' / 'results.json').read_text())
+  assert saved == again
+
+
+def test_replies_of_another_model_are_scored(run, tmp_path):
+  results, _ = run(('pope',))
+  replies = tmp_path / 'replies.jsonl'
+  lines = [{'id': f'random/{n}', 'reply': 'Yes'} for n in range(2)]
+  replies.write_text('\n'.join(map(json.dumps, lines)))
+  console = terminal.Console(lambda line: None, lambda label: lambda x: x)
+  config = evaluate_import.Settings(
+    str(tmp_path / 'out'), 'pope', 'another', str(replies)
+  )
+  again = evaluate_import.run(config, '', console)
+  models = again['benchmarks']['pope']['models']
+  assert models['another'][0]['headline'] == 100
+  assert models['another'][0]['change']['rows'] == 2
+  replies.write_text(json.dumps(lines[0]))
+  with pytest.raises(ValueError, match='1 rows have no reply'):
+    evaluate_import.run(config, '', console)
+  own = results['models'][0]['name']
+  config = evaluate_import.Settings(
+    str(tmp_path / 'out'), 'pope', own, str(replies)
+  )
+  with pytest.raises(ValueError, match='must not be a model of the run'):
+    evaluate_import.run(config, '', console)
+
+
+def test_all_faults_come_before_any_work(run, tmp_path):
+  with pytest.raises(ValueError) as error:
+    run(
+      ('mmmu', 'gqa'), models=(str(tmp_path / 'none'), str(tmp_path / 'other'))
+    )
+  for part in ('none', 'other', 'sources.mmmu.path', 'sources.gqa.path'):
+    assert part in str(error.value)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_changes_are_of_rows_that_both_models_have():
+  change = benchmark_results.paired_change(
+    {'a': 0, 'b': 1, 'c': 1}, {'b': 1, 'a': 1, 'd': 0}
+  )
+  assert change == {'mean': 0.5, 'standard_error': 0.5, 'rows': 2}
