@@ -86,6 +86,7 @@ def shapes():
   config.missing = ''
   config.sizes = None  # Those of the model.
   config.adapters = ''
+  config.vision = ''  # CLIP tower of a model with w_clip_vit.
   config.mesh = {'data': -1, 'model': -1}  # Devices; -1: as many as fit.
   config.chunk = 128  # Rows that a device samples at once.
 
