@@ -119,7 +119,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
   parts, weights = job_start.load_initial_model(config, path, mesh)
-  _check_rounds(config, root)
+  run_summary.check_rounds(root, config.play.rounds)
   results = job_start.claim_and_read_results(
     workdir,
     config,
@@ -219,18 +219,6 @@ def check_files(
     record_checks.load_text_checks(config, path, config.play.answering),
     console,
   )
-
-
-def _check_rounds(config, root):
-  """Raises ValueError if a run has more finished rounds than the settings."""
-  finished = processes.broadcast_from_first(
-    lambda: run_summary.finished_rounds(root)
-  )
-  if config.play.rounds < finished:
-    raise ValueError(
-      f'play.rounds must be at least {finished}, the rounds played in {root}, '
-      f'got {config.play.rounds}; give another --workdir for fewer'
-    )
 
 
 def play_data(
