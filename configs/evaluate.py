@@ -55,6 +55,7 @@ def get_config(variant='shapes'):
 
   # Drawings and their judge.
   config.sampler = main_config.play.evaluation_sampler
+  config.search = main_config.play.search
   config.seed = 0
   config.judge = main_config.to_dict()['judge']
   if variant == 'shapes':

@@ -21,6 +21,7 @@ flag; a text alone is a list of that text.
 import ml_collections
 
 from configs import pair_dpo
+from configs import show_o
 
 
 def get_config(variant='shapes'):
@@ -51,5 +52,6 @@ def get_config(variant='shapes'):
   # Sampling.
   config.each = 4  # Images of a prompt.
   config.sampler = main_config.play.evaluation_sampler
+  config.search = show_o.search()  # Off; docs/search.md.
   config.seed = 0
   return config

@@ -15,6 +15,7 @@ Variants as in `configs/pair_dpo.py`, e.g. with Show-o's weights:
 import ml_collections
 
 from configs import pair_dpo
+from configs import show_o
 
 
 def get_config(variant='shapes'):
@@ -32,6 +33,7 @@ def get_config(variant='shapes'):
 
   # Sampling.
   config.sampler = main_config.play.evaluation_sampler
+  config.search = show_o.search()  # Off; docs/search.md.
   config.top_k = 0  # Of replies with a temperature; 0: all tokens.
 
   # Limits.

@@ -32,6 +32,21 @@ def sampler(steps, guidance, temperature=1.0):
   }
 
 
+def search(score='likelihood'):
+  """Returns settings for the search for the best drawing (docs/search.md)."""
+  return {
+    'candidates': 1,  # Drawings that an image is chosen from; 1: no search.
+    # likelihood of the prompt; or with questions: answers, soft.
+    'score': score,
+    # Thinning, e.g. ({'steps': 4, 'keep': 0.25},): after 4 steps a quarter of
+    # the candidates goes on.
+    'stages': (),
+    'fill': 'likeliest',  # Codes of drafts; or sampled.
+    'wave': 0,  # Candidates that are drawn at once; 0: all.
+    'enough': None,  # Score at which a prompt gets no further wave.
+  }
+
+
 def image_sampler(pixels):
   """Returns Show-o's sampler for images of 256 or 512 px."""
   if pixels == 256:

@@ -16,6 +16,8 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import scored_images
+from hermesflow_jax.sampling import search
+from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_similarity
 
@@ -68,6 +70,8 @@ class Result:
     judged: N lists, the judge's answers about the generated images.
     own: N lists, the model's answers about the generated images; None if
       `own_score` is None.
+    passes: float[N], decoder passes of each generated image; None without
+      search.
   """
 
   understanding: np.ndarray
@@ -81,6 +85,7 @@ class Result:
   answers: list[list[str]]
   judged: list[list[str]]
   own: list[list[str]] | None
+  passes: np.ndarray | None = None
 
   def select(self, places: Sequence[int]) -> 'Result':
     """Returns the results of the scenes at these positions, in this order."""
@@ -94,6 +99,7 @@ def evaluate(
   judge: Judge | None,
   similarity: text_similarity.Scorer,
   seed: int,
+  searching: search_settings.Search = search_settings.Search(),
 ) -> Result:
   """Measures a model on held-out inputs.
 
@@ -104,13 +110,28 @@ def evaluate(
     judge: answers about the generated images; None: the model itself.
     similarity: caption scorer, compares greedy captions with true captions.
     seed: random seed for sampling.
+    searching: search for the image of each caption; by default off.
   """
   answers = unified.answer(inputs.images, inputs.questions)
   greedy = [batched.Decoding(temperature=1.0, top_k=1)]
   captions = [
     c[0] for c in unified.describe(inputs.ids, inputs.images, greedy, seed)
   ]
-  codes = unified.draw(inputs.ids, inputs.captions, 1, sampler, seed)[:, 0]
+  passes = None
+  if searching.is_on:
+    codes, passes = search.draw(
+      unified,
+      inputs.ids,
+      inputs.captions,
+      1,
+      sampler,
+      seed,
+      searching,
+      inputs.questions,
+    )
+    codes, passes = codes[:, 0], passes[:, 0]
+  else:
+    codes = unified.draw(inputs.ids, inputs.captions, 1, sampler, seed)[:, 0]
   if judge:
     judged = judge(codes, inputs.questions)
     own = unified.answer(codes, inputs.questions)
@@ -124,6 +145,7 @@ def evaluate(
     answers,
     judged,
     own,
+    passes,
   )
 
 
@@ -149,6 +171,7 @@ def score_answers(
   answers: list[list[str]],
   judged: list[list[str]],
   own: list[list[str]] | None,
+  passes: np.ndarray | None = None,
 ) -> Result:
   """Scores the answers of a model and a judge.
 
@@ -160,6 +183,7 @@ def score_answers(
     answers: N lists, the model's answers about the real images.
     judged: N lists, the judge's answers about the generated images.
     own: N lists, the model's answers about the generated images, or None.
+    passes: float[N], see `Result`; or None.
   """
 
   def right_answers(answers):
@@ -183,6 +207,7 @@ def score_answers(
     answers=answers,
     judged=judged,
     own=own,
+    passes=passes,
   )
 
 
@@ -208,7 +233,8 @@ def summarize(result: Result, inputs: input_set.Inputs) -> dict:
     error of the differences scene by scene), own_score (left out if the model
     is the judge) and caption_similarity; `by_type`: scores by question type;
     `geneval`: by tag, share of images with every question right; `by_tag`:
-    scores by tag, with the tag's share of the scenes.
+    scores by tag, with the tag's share of the scenes; with search,
+    `decoder_passes`, the mean per image.
   """
   values = {
     'understanding': result.understanding,
@@ -222,6 +248,8 @@ def summarize(result: Result, inputs: input_set.Inputs) -> dict:
     if scores is not None:
       out[name] = float(scores.mean())
       out[f'{name}_se'] = standard_error(scores)
+  if result.passes is not None:
+    out['decoder_passes'] = float(np.mean(result.passes))
   by_type = {}
   for questions, und, gen in zip(
     inputs.questions, result.und_right, result.gen_right

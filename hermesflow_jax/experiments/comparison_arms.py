@@ -20,6 +20,7 @@ _COMMON = (
   'choice_rule',
   'curation_sampler',
   'evaluation_sampler',
+  'search',
   'shard',
   'seed',
 )

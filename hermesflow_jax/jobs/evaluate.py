@@ -27,6 +27,7 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.scoring import encoder_settings
 from hermesflow_jax.sequences import text_tokenizer
 
@@ -46,6 +47,7 @@ class Settings(reading_model.ReadingSettings):
     judge: answers questions about drawings.
     answer_matcher: maps free answers of judges to choices.
     encoders: encoders of the matcher and of measures.
+    search: search for each drawing.
     measures: what is measured about drawings without questions, as of COCO.
   """
 
@@ -63,9 +65,11 @@ class Settings(reading_model.ReadingSettings):
   measures: drawing_measures.MeasureSettings = (
     drawing_measures.MeasureSettings()
   )
+  search: search_settings.Search = search_settings.Search()
 
   def __post_init__(self):
     super().__post_init__()
+    self.search.check_sampler(self.sampler)
     if not self.benchmarks:
       raise ValueError(
         f'benchmarks must be among {", ".join(registry.BENCHMARKS)}, got ()'
@@ -162,6 +166,7 @@ def _read_all(config, workdir, console):
     config.sources,
     config.rows,
     console,
+    config.search,
   )
   if sets and _needs_judge(sets) and models:
     own = dataclasses.replace(config, init_from=models[0].config.init_from)
@@ -239,7 +244,7 @@ def _predict(config, model, sets, root, console) -> Mapping | None:
   if _needs_judge(sets):
     judge, record = job_judging.make(model.config, unified, root, console)
   predictor = benchmark_predictions.Predictor(
-    unified, judge, config.sampler, config.seed, console
+    unified, judge, config.sampler, config.seed, console, config.search
   )
   for entry in sets:
     folder = _folder(root, model, entry)

@@ -22,6 +22,8 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import inpainting
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import search
+from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.sampling import unified_model
 
 # Number of prompts on the contact sheet.
@@ -47,6 +49,8 @@ class Settings(job_model.ModelSettings):
     extend: sides to which `image` grows by half its size, in this order: left,
       right, up or down, repeated as needed.
     on_error: 'raise' stops at a faulty prompt, 'skip' leaves it out.
+    search: search for each image; prompts have no questions, so that its score
+      is `likelihood`.
   """
 
   reads_images: typing.ClassVar[bool] = False
@@ -64,9 +68,14 @@ class Settings(job_model.ModelSettings):
   examples: tuple[str, ...] = settings.may_change_on_resume(
     default=(), kw_only=True
   )
+  search: search_settings.Search = dataclasses.field(
+    default=search_settings.Search(), kw_only=True
+  )
 
   def __post_init__(self):
     super().__post_init__()
+    self.search.check_sampler(self.sampler)
+    self.search.check_questions([[]], 'generate')
     if not self.prompts and not self.file:
       raise ValueError(
         'prompts must not be empty, got (); give prompts or file'
@@ -122,6 +131,9 @@ def run(
   ):
     job_start.report_finished(console, workdir, sheet)
     return rows
+  if config.search.is_on:
+    most = search_settings.most_decoder_passes(config.search, config.sampler)
+    console.say(f'search: at most {most:g} decoder passes per image')
   truncated = prompt_list.report_misread(unified, prompts, console)
   rows = draw_images(config, unified, prompts, start, truncated, root, console)
   sheet_prompts = prompts[:_SHEET]
@@ -220,6 +232,8 @@ def draw_images(
       continue
     for line, image in zip(lines, to_pixels(config, unified, group, start)):
       metadata = line | {'sampler': dataclasses.asdict(config.sampler)}
+      if config.search.is_on:
+        metadata |= {'search': dataclasses.asdict(config.search)}
       metadata |= {
         name: value
         for name in ('image', 'mask', 'extend')
@@ -256,12 +270,14 @@ def to_pixels(
     if stage or window:
       names = [f'{prompt}/{stage}.{window}' for prompt in prompts]
     shape = len(prompts), count, -1
-    drawn = unified.draw(
+    drawn, _ = search.draw(
+      unified,
       names,
       prompts,
       count,
       config.sampler,
       config.seed,
+      config.search,
       codes=codes.reshape(shape),
       known=known.reshape(shape),
     )

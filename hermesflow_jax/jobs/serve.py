@@ -13,6 +13,7 @@ from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import search_settings
 
 _INSTALL = "pip install 'hermesflow_jax[serve]'"
 
@@ -28,6 +29,8 @@ class Settings(reading_model.ReadingSettings):
     key_variable: environment variable with the key that clients send; '' for
       none.
     sampler: sampler of drawings.
+    search: search for the best drawings of a request; `candidates` is the
+      number of drawings for each image of a request without `best_of`.
     top_k: likeliest tokens that a sampled token is among; 0 for all.
     most_waiting: requests that wait at most; others get status 429.
     most_body: bytes of a request at most.
@@ -49,9 +52,12 @@ class Settings(reading_model.ReadingSettings):
   most_pixels: settings.PositiveInt
   files: str
   stop_seconds: settings.PositiveInt
+  search: search_settings.Search = search_settings.Search()
 
   def __post_init__(self):
     super().__post_init__()
+    self.search.check_sampler(self.sampler)
+    self.search.check_questions([[]], 'serve')
     if not self.key_variable and not is_local(self.host):
       raise ValueError(
         f'key_variable must be given with host {self.host}, which other '
@@ -105,7 +111,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
   parts = job_model.load_parts(config, path, mesh)
   unified = job_model.place_on_mesh(config, parts, mesh, terminal.silent())
   service = model_service.ModelService(
-    unified, vision_tower.image_size(unified), config.sampler
+    unified, vision_tower.image_size(unified), config.sampler, config.search
   )
   queue = request_queue.RequestQueue(
     service.run, unified.chunk, config.most_waiting

@@ -142,9 +142,71 @@ def sample_image(
     (codes int32[I], trace int32[S, I]: the codes before each step, -1 where
     masked).
   """
+  start = jnp.where(known, codes, -1).astype(jnp.int32)
+  span = 0, config.steps
+  _, drawn, trace = sample_steps(
+    model, key, text, start, config, num_masked, span, choose, skipped=skipped
+  )
+  return drawn, trace
+
+
+def likeliest(logits: jax.Array, drawn: jax.Array) -> jax.Array:
+  """Fills a draft with the likeliest codes, a `fill` of `sample_steps`.
+
+  Args:
+    logits: float32[I, Z].
+    drawn: int32[I], sampled codes.
+
+  Returns:
+    int32[I].
+  """
+  del drawn
+  return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+
+def sampled(logits: jax.Array, drawn: jax.Array) -> jax.Array:
+  """Fills a draft with the sampled codes; see `likeliest`."""
+  del logits
+  return drawn
+
+
+def sample_steps(
+  model,
+  key,
+  text,
+  state,
+  config: MaskGITSampler,
+  num_masked,
+  span: tuple[int, int],
+  choose=inverse_cdf,
+  fill=sampled,
+  skipped: int = 0,
+):
+  """Computes some steps of `sample_image`.
+
+  Steps with the same key continue each other: any division of the steps gives
+  the codes of all steps at once.
+
+  Args:
+    model: a ShowO.
+    key: random key for this image, the same for all of its steps.
+    text: see `sample_image`.
+    state: int32[I], codes before the first step, -1 where masked.
+    config: settings.
+    num_masked: int32[S], see `sample_image`.
+    span: (first step, step behind the last), 0 <= first < last <= S; static.
+    choose: see `sample_image`.
+    fill: codes of a draft where codes are still masked, (logits float32[I, Z]
+      of the last step, sampled codes int32[I]) -> int32[I].
+    skipped: see `sample_image`.
+
+  Returns:
+    (codes int32[I] after the last step, -1 where masked; a draft int32[I],
+    the same codes with `fill` at masked positions; trace int32[steps, I]).
+  """
   vocab = model.config.vocab
   branches, prefix_size = len(text), text[0].tokens.shape[-1]
-  size = codes.shape[0]
+  size = state.shape[0]
   # Without vmap over branches, so that images share the cache of a branch.
   prefixes = [
     prefix_cache.prefill(model, rows, start=skipped)[1] for rows in text
@@ -199,18 +261,22 @@ def sample_image(
     # By rank, not by a threshold: the compiler may compute a confidence twice
     # with different rounding, and then the threshold's own code is below it.
     rank = jnp.argsort(jnp.argsort(confidence))
-    return jnp.where(masked & (rank < count), -1, drawn), (state, drawn)
+    after = jnp.where(masked & (rank < count), -1, drawn)
+    draft = jnp.where(after < 0, fill(logits, drawn), drawn)
+    return after, (state, draft)
 
-  start = jnp.where(known, codes, -1).astype(jnp.int32)
+  begin, end = span
   inputs = (
-    jax.random.split(key, config.steps),
-    jnp.asarray(num_masked, jnp.int32),
-    jnp.asarray(config.temperatures()),
+    jax.random.split(key, config.steps)[begin:end],
+    jnp.asarray(num_masked, jnp.int32)[begin:end],
+    jnp.asarray(config.temperatures()[begin:end]),
   )
   # The first step stays outside of the scan: all images can share it.
-  state, first = step(start, jax.tree.map(lambda a: a[0], inputs))
-  _, later = jax.lax.scan(step, state, jax.tree.map(lambda a: a[1:], inputs))
-  trace, drawn = jax.tree.map(
+  state, first = step(state, jax.tree.map(lambda a: a[0], inputs))
+  state, later = jax.lax.scan(
+    step, state, jax.tree.map(lambda a: a[1:], inputs)
+  )
+  trace, drafts = jax.tree.map(
     lambda a, b: jnp.concatenate([a[None], b]), first, later
   )
-  return drawn[-1], trace
+  return state, drafts[-1], trace

@@ -12,18 +12,16 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import image_steps
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import mesh_sampler
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import row_parts
-from hermesflow_jax.sequences import mask_schedules
 from hermesflow_jax.sequences import text_similarity
-from hermesflow_jax.sequences import text_to_image
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
 
@@ -142,41 +140,12 @@ class UnifiedModel:
     Returns:
       int32[N, K, I], image codes.
     """
-    tokens = self.text.encode(captions)
-    rows = text_to_image.t2i_prefix(self.vocab, tokens, self.lengths.max_text)
-    empty = text_to_image.t2i_prefix(self.vocab, [[]], self.lengths.max_text)
-    # Pads that all rows have are not computed.
-    used = batched.padded_length(
-      int(rows.valid.sum(-1).max()), rows.valid.shape[1]
-    )
-    skipped = rows.valid.shape[1] - used
-    rows, empty = jax.tree.map(lambda a: a[:, skipped:], (rows, empty))
-    empty = jax.tree.map(lambda a: jnp.asarray(a[0]), empty)
-    counts = mask_schedules.schedule_counts(
-      sampler.steps,
-      self.grid[0] * self.grid[1],
-      mask_schedules.parse_schedule(sampler.schedule),
-    )
     # Images and replies with the same name have different random keys.
     keys = batched.identity_keys(
       seed, [f'image/{n}' for n in names], candidates
     )
     known_codes = None if codes is None else (codes.astype(np.int32), known)
-
-    def draw(batch):
-      with sharding.use_mesh(self.mesh):
-        return batched.draw_images(
-          self.sampler.serving_model,
-          *batch,
-          empty,
-          counts,
-          config=sampler,
-          skipped=skipped,
-        )
-
-    return self.sampler.map(
-      'drawing images', draw, (keys, rows, known_codes), candidates
-    )
+    return image_steps.prepare(self, captions, sampler).draw(keys, known_codes)
 
   def describe(
     self,

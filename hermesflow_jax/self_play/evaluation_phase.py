@@ -102,6 +102,7 @@ def evaluate(
       judge,
       data.similarity,
       config.seed,
+      config.search,
     )
 
   if summary:
@@ -190,6 +191,7 @@ def _write_scenes(folder, name, result, inputs):
     'answers': result.answers,
     'judged': result.judged,
     'own': result.own,
+    'passes': result.passes,
   }
   columns = {
     key: values.tolist() if isinstance(values, np.ndarray) else values
@@ -225,4 +227,5 @@ def _read_scenes(folder, name, inputs) -> gap.Result:
     column('answers'),
     column('judged'),
     column('own'),
+    column('passes') and np.array(column('passes')),
   )

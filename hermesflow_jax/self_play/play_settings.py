@@ -15,6 +15,7 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.scoring import scorer_settings
 
 
@@ -32,6 +33,7 @@ class PlayConfig(learning.LearningConfig, scorer_settings.ScorerSettings):
     shard: inputs that are curated at once; a stop costs at most a shard.
     curation_sampler: candidate image sampler.
     evaluation_sampler: evaluation image sampler.
+    search: search for the images of the evaluation.
     rules: rules that accept or drop a pair.
     reference: frozen Pair-DPO reference: 'round' (the model that the round
       starts from) or 'base'.
@@ -50,10 +52,14 @@ class PlayConfig(learning.LearningConfig, scorer_settings.ScorerSettings):
   reference: typing.Annotated[str, settings.one_of('round', 'base')] = (
     settings.of_learning()
   )
+  search: search_settings.Search = dataclasses.field(
+    default=search_settings.Search(), kw_only=True
+  )
 
   def __post_init__(self):
     super().__post_init__()
     self.check_scorers()
+    self.search.check_sampler(self.evaluation_sampler)
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
     if len(self.captions) < 2:

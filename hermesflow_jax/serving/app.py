@@ -164,12 +164,9 @@ class Server:
   async def generate(self, request: web.Request):
     """Draws images for a prompt."""
     body = await self._json(request)
-    image = image_forms.read(body, self.service.size)
-    draws = [
-      model_service.DrawRequest(image.prompt, image.seed, n)
-      for n in range(image.best_of)
-    ]
-    return await self._draw(request, 'draw', image, draws)
+    image = self._read_image_request(body)
+    draw = model_service.DrawRequest(image.prompt, image.seed)
+    return await self._draw(request, 'draw', image, draw)
 
   async def edit(self, request: web.Request):
     """Draws the transparent part of an image anew."""
@@ -184,7 +181,7 @@ class Server:
     for data in filter(None, (image_file, mask)):
       request_images.check_pixels(data, self.settings.limits)
     service = self.service
-    image = image_forms.read(body, service.size)
+    image = self._read_image_request(body)
     pixels, known = await concurrency.run_in_threadpool(
       lambda: (
         request_images.to_pixels(image_file, service.size),
@@ -193,25 +190,24 @@ class Server:
         ),
       )
     )
-    draws = [
-      model_service.DrawRequest(image.prompt, image.seed, n, pixels, known)
-      for n in range(image.best_of)
-    ]
-    return await self._draw(request, 'edit', image, draws)
+    draw = model_service.DrawRequest(image.prompt, image.seed, 0, pixels, known)
+    return await self._draw(request, 'edit', image, draw)
 
-  async def _draw(self, request, kind, image, draws):
+  def _read_image_request(self, body) -> image_forms.ImageRequest:
+    candidates = self.service.searching.candidates
+    return image_forms.read(body, self.service.size, candidates)
+
+  async def _draw(self, request, kind, image, draw):
     """Returns the response with the best of some drawings."""
-    futures = self.queue.submit((kind, self.service.sampler), draws)
-    drawn = await client_waiting.results(request, futures)
     if image.best_of > image.count:
-      ranks = [
-        model_service.RankRequest(pixels, image.prompt) for pixels in drawn
-      ]
-      scores = await client_waiting.results(
-        request, self.queue.submit(('rank',), ranks)
-      )
-      order = sorted(range(len(drawn)), key=lambda n: -scores[n])
-      drawn = [drawn[n] for n in order[: image.count]]
+      kind = ('search', kind, image.count, image.best_of)
+      search = model_service.SearchRequest(draw, image.count, image.best_of)
+      futures = self.queue.submit(kind, [search], image.best_of)
+      (drawn,) = await client_waiting.results(request, futures)
+    else:
+      draws = [dataclasses.replace(draw, number=n) for n in range(image.count)]
+      futures = self.queue.submit((kind, self.service.sampler), draws)
+      drawn = await client_waiting.results(request, futures)
     content = await concurrency.run_in_threadpool(image_forms.write, drawn)
     return responses.JSONResponse(content)
 

@@ -32,12 +32,13 @@ class ImageRequest:
   best_of: int
 
 
-def read(body: object, side: int) -> ImageRequest:
+def read(body: object, side: int, candidates: int = 1) -> ImageRequest:
   """Checks a request.
 
   Args:
     body: JSON value.
     side: side of the images that the model draws, in pixels.
+    candidates: drawings for each image where the request has no `best_of`.
 
   Raises:
     ValueError: says which field has a fault.
@@ -54,7 +55,8 @@ def read(body: object, side: int) -> ImageRequest:
   if form != 'b64_json':
     raise ValueError(f'response_format must be b64_json, got {form!r:.40}')
   count = chat_forms.number(body, 'n', 1, 1, 16, int)
-  best_of = chat_forms.number(body, 'best_of', count, count, 64, int)
+  default = min(count * candidates, 64)
+  best_of = chat_forms.number(body, 'best_of', default, count, 64, int)
   seed = chat_forms.number(body, 'seed', 0, 0, 2**32 - 1, int)
   return ImageRequest(prompt, count, seed, best_of)
 

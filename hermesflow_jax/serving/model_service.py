@@ -6,8 +6,9 @@ import dataclasses
 import numpy as np
 
 from hermesflow_jax.sampling import batched
-from hermesflow_jax.sampling import likelihoods
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import search
+from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.sampling import unified_model
 
 # Random keys derive from the seed of a request, not from a seed of the server.
@@ -53,16 +54,18 @@ class DrawRequest:
 
 
 @dataclasses.dataclass(frozen=True)
-class RankRequest:
-  """A drawing whose likelihood of its prompt is asked for.
+class SearchRequest:
+  """Images to draw, the best of several candidates.
 
   Attributes:
-    pixels: uint8[side, side, 3].
-    prompt: the prompt.
+    first: the first candidate; the others have the numbers that follow.
+    images: number of the best candidates that are sent.
+    candidates: number of candidates.
   """
 
-  pixels: np.ndarray
-  prompt: str
+  first: DrawRequest
+  images: int
+  candidates: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +90,8 @@ class ModelService:
     unified: the model.
     size: side of the images that it reads, in pixels.
     sampler: sampler of drawings.
+    searching: score and stages of searches; `candidates` of it are drawn for
+      each image of a request that gives no number.
   """
 
   def __init__(
@@ -94,8 +99,10 @@ class ModelService:
     unified: unified_model.UnifiedModel,
     size: int,
     sampler: maskgit.MaskGITSampler,
+    searching: search_settings.Search = search_settings.Search(),
   ):
     self.unified, self.size, self.sampler = unified, size, sampler
+    self.searching = searching
 
   def prompt_tokens(self, prompt: str) -> int:
     """Returns the number of tokens of an image and a question.
@@ -113,24 +120,49 @@ class ModelService:
 
     Args:
       kind: ('reply', Decoding, limit on tokens), ('draw', sampler), ('edit',
-        sampler) or ('rank',).
+        sampler), or ('search', kind of drawings, images, candidates).
       requests: requests of this kind.
     """
     if kind[0] == 'reply':
       return self.reply(requests, kind[1], kind[2])
-    if kind[0] == 'rank':
-      return self.rank(requests)
+    if kind[0] == 'search':
+      return self.search(requests)
     return self.draw(requests, kind[1])
 
-  def rank(self, requests: Sequence[RankRequest]) -> list[float]:
-    """Returns the mean log-probability of the prompt, given each drawing.
+  def search(self, requests: Sequence[SearchRequest]) -> list[np.ndarray]:
+    """Draws candidates and chooses the best by the likelihood of the prompt.
 
     Args:
-      requests: N drawings with their prompts.
+      requests: N requests with the same numbers of images and candidates; all
+        for new images, or all for changes of images.
+
+    Returns:
+      uint8[images, side, side, 3] for each, the best image first.
     """
-    codes = self.unified.encode(np.stack([r.pixels for r in requests]))
-    prompts = [r.prompt for r in requests]
-    return likelihoods.caption_logps(self.unified, codes, prompts).tolist()
+    unified, first = self.unified, requests[0]
+    count = first.candidates
+    names = [
+      _image_name(r.first, number) for r in requests for number in range(count)
+    ]
+    keys = batched.identity_keys(_SEED, [f'image/{n}' for n in names], 1)
+    known_codes = None
+    if first.first.pixels is not None:
+      codes = unified.encode(np.stack([r.first.pixels for r in requests]))
+      known = np.stack([r.first.known for r in requests])
+      known_codes = tuple(
+        np.repeat(values[:, None], count, axis=1) for values in (codes, known)
+      )
+    task = search.Task(
+      unified,
+      self.sampler,
+      self.searching,
+      [r.first.prompt for r in requests],
+      keys.reshape(len(requests), count, -1),
+      known_codes=known_codes,
+    )
+    chosen = search.choose(task, first.images).codes
+    pixels = unified.decode(chosen.reshape(-1, chosen.shape[-1]))
+    return list(pixels.reshape(*chosen.shape[:2], *pixels.shape[1:]))
 
   def reply(
     self,
@@ -194,7 +226,7 @@ class ModelService:
       codes = unified.encode(np.stack([r.pixels for r in requests]))[:, None]
       known = np.stack([r.known for r in requests])[:, None]
     drawn = unified.draw(
-      [f'{r.seed}/{r.number}/{r.prompt}' for r in requests],
+      [_image_name(r, r.number) for r in requests],
       [r.prompt for r in requests],
       1,
       sampler,
@@ -203,3 +235,8 @@ class ModelService:
       known=known,
     )
     return list(unified.decode(drawn[:, 0]))
+
+
+def _image_name(request: DrawRequest, number: int) -> str:
+  """Returns the name of an image, from which its random key derives."""
+  return f'{request.seed}/{number}/{request.prompt}'

@@ -7,6 +7,8 @@ import pytest
 import scene_inputs
 
 from hermesflow_jax.evaluation import gap
+from hermesflow_jax.sampling import search
+from hermesflow_jax.sampling import search_settings
 
 
 class Paints:
@@ -84,3 +86,24 @@ def test_scores_by_tag_are_of_its_scenes():
   for tag, n in (('counting', 0), ('colors', 1)):
     assert by_tag[tag]['understanding'] == result.understanding[n]
     assert by_tag[tag]['generation'] == 1
+
+
+def test_searched_images_are_judged_and_their_passes_counted(monkeypatch):
+  def draw(unified, ids, captions, count, sampler, seed, searching, questions):
+    assert questions == scene_inputs.INPUTS.questions
+    return np.ones((len(ids), count, 4), int), np.array([[40.0], [60.0]])
+
+  monkeypatch.setattr(search, 'draw', draw)
+  result = gap.evaluate(
+    Paints(),
+    scene_inputs.INPUTS,
+    None,
+    None,
+    lambda a, b: np.ones(len(a)),
+    0,
+    search_settings.Search(2),
+  )
+  assert result.codes.all()
+  summary = gap.summarize(result, scene_inputs.INPUTS)
+  assert summary['decoder_passes'] == 50.0
+  assert result.select([1]).passes.tolist() == [60.0]

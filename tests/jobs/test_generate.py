@@ -11,6 +11,7 @@ from hermesflow_jax.data import image_writer
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import search_scores
 
 
 @pytest.fixture
@@ -252,3 +253,29 @@ def test_images_may_be_drawn_into_a_bucket(run, start_image, tmp_path, bucket):
   assert run('gs://bucket/out', **settings_)[0] == actual
   rows, _ = run('gs://bucket/more', file='gs://bucket/prompts.txt')
   assert rows[-1]['prompt'] == 'a blue star'
+
+
+def test_search_chooses_among_the_images_of_a_prompt(
+  run, tmp_path, monkeypatch
+):
+  rows, _ = run()
+  expected = pixels(tmp_path / 'out', rows)
+  # The second candidate of each prompt wins.
+  monkeypatch.setattr(
+    search_scores,
+    'score',
+    lambda unified, name, codes, *_: np.arange(len(codes)) % 2,
+  )
+  search = {'candidates': 2}
+  best, output = run('best', each=1, search=search)
+  np.testing.assert_array_equal(pixels(tmp_path / 'best', best), expected[1::2])
+  facts = image_writer.read_metadata(tmp_path / 'best' / best[0]['file'])
+  assert facts['search']['candidates'] == 2
+  # Two steps with guidance, the first shared, and a pass for each score.
+  assert 'search: at most 8 decoder passes per image' in output
+
+
+def test_search_without_questions_goes_by_likelihood(run):
+  search = {'candidates': 2, 'score': 'soft'}
+  with pytest.raises(ValueError, match='search.score must be likelihood'):
+    run(search=search)

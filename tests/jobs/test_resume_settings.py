@@ -93,6 +93,7 @@ COMPARED = {
   'on_error': 'it decides which records are inputs if an image breaks later',
   'evaluated': 'the results are those of this number of scenes',
   'stop': 'the results are those of this step',
+  'wave': 'drafts are compared within a wave, so it decides who goes on',
   'dtype': 'results differ by more than the order of sums',
 }
 

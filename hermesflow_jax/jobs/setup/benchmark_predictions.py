@@ -22,6 +22,8 @@ from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import search
+from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.sampling import unified_model
 
 # Images per batch.
@@ -38,6 +40,7 @@ class Predictor:
     sampler: image sampler.
     seed: random seed of drawings.
     console: prints progress.
+    search: search for each drawing.
   """
 
   unified: unified_model.UnifiedModel
@@ -45,6 +48,7 @@ class Predictor:
   sampler: maskgit.MaskGITSampler
   seed: int
   console: terminal.Console
+  search: search_settings.Search = search_settings.Search()
 
   def predict(
     self, entry: benchmark_sets.BenchmarkSet, folder: pathlib.PurePath
@@ -119,12 +123,15 @@ class Predictor:
   def _draw(self, rows, folder) -> list[dict]:
     """Draws the images of prompts; returns a record with answers for each."""
     count = len(rows[0].files)
-    codes = self.unified.draw(
+    codes, passes = search.draw(
+      self.unified,
       [row.id for row in rows],
       [row.prompt for row in rows],
       count,
       self.sampler,
       self.seed,
+      self.search,
+      [[dict(q) for q in row.questions] for row in rows],
     )
     codes = codes.reshape(len(rows) * count, -1)
     pixels = self.unified.decode(codes)
@@ -156,6 +163,9 @@ class Predictor:
           'answers': dict(zip(ids, replies, strict=True)),
         }
       )
+    if self.search.is_on:
+      for record, count in zip(records, passes.reshape(-1), strict=True):
+        record['decoder_passes'] = float(count)
     return records
 
 
@@ -175,6 +185,17 @@ def read_replies(folder: pathlib.PurePath) -> dict[str, str]:
   """
   rows = job_start.read_results(storage.path(folder) / 'predictions.jsonl')
   return {row['id']: row['reply'] for row in rows}
+
+
+def mean_passes(folder: pathlib.PurePath) -> float | None:
+  """Returns the mean decoder passes per drawing; None without search.
+
+  Args:
+    folder: folder of a model and a benchmark.
+  """
+  rows = job_start.read_results(storage.path(folder) / 'predictions.jsonl')
+  passes = [row['decoder_passes'] for row in rows if 'decoder_passes' in row]
+  return float(np.mean(passes)) if passes else None
 
 
 def read_answers(folder: pathlib.PurePath) -> dict[str, dict]:

@@ -32,12 +32,17 @@ def of_benchmark(
 
   Returns:
     JSON types: title, protocol, form, rows, notes, published numbers, and by
-    model its scores.
+    model its scores; with search also the mean decoder passes per drawing.
   """
   benchmark = entry.benchmark
   scores = {name: _score(entry, folder) for name, folder in folders.items()}
   base = {s.rule: s for s in next(iter(scores.values()))}
-  return {
+  passes = {
+    name: benchmark_predictions.mean_passes(folder)
+    for name, folder in folders.items()
+  }
+  by_search = {'decoder_passes': passes} if any(passes.values()) else {}
+  return by_search | {
     'title': benchmark.title,
     'protocol': benchmark.protocol,
     'kind': 'understanding' if entry.asks else 'generation',
@@ -184,6 +189,14 @@ def summary_text(results: Mapping[str, Mapping]) -> str:
         own = [s for s in models.get(name, ()) if s['rule'] == rule]
         cells.append(_number(own[0]['headline']) if own else '-')
       lines.append(cells)
+    if passes := result.get('decoder_passes'):
+      cells = [passes.get(name) for name in names]
+      lines.append(
+        [
+          f'{result["title"]} (decoder passes per image)',
+          *('-' if count is None else _number(count) for count in cells),
+        ]
+      )
   if not lines:
     return ''
   table = [['benchmark', *names], *lines]

@@ -16,6 +16,7 @@ from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import temporary_folders
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.shapes import benchmark_files
 
 # Name, in the place of a path, of the files that the embedded world gives.
@@ -70,6 +71,7 @@ def read(
   sources: registry.Sources,
   most: int,
   console: terminal.Console,
+  search: search_settings.Search = search_settings.Search(),
 ) -> list[BenchmarkSet]:
   """Reads benchmarks.
 
@@ -78,6 +80,7 @@ def read(
     sources: where the files of each are.
     most: rows of a benchmark at most, evenly from the whole file; 0 for all.
     console: prints what is left out.
+    search: search for each drawing.
 
   Raises:
     ValueError: one line with the faults of all benchmarks.
@@ -86,6 +89,9 @@ def read(
   for name in names:
     entry = input_faults.attempt(faults, _read, name, sources, most, console)
     sets.append(entry)
+    if entry and not entry.asks:
+      questions = [row.questions for row in entry.rows]
+      input_faults.attempt(faults, search.check_questions, questions, name)
   input_faults.raise_if_any(faults)
   return sets
 
