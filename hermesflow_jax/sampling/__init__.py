@@ -5,5 +5,7 @@ the choices of a question (choice_tokens: token trees, choice_rules: scores);
 each handles a single example. prefix_cache holds caches that examples share.
 batched compiles samplers for batches, mesh_sampler runs them over a mesh, and
 serving_weights prepares the weights. question_answering answers questions;
-unified_model combines all of these; inpainting fills larger canvases.
+unified_model combines all of these; inpainting fills larger canvases. search
+chooses the best of several drawings (search_settings, search_scores), and
+image_steps draws a few steps at a time.
 """

@@ -51,7 +51,7 @@ def hashed_scores(monkeypatch):
   """Scores drawings by their codes: thirds, with many ties."""
   calls = []
 
-  def score(unified, name, codes, captions, questions=None):
+  def score(unified, name, codes, captions=None, questions=None):
     calls.append(len(codes))
     return np.asarray(codes).sum(-1) % 4 / 3
 
@@ -99,14 +99,16 @@ def test_waves_that_end_at_the_highest_score_choose_the_same(
   unified, hashed_scores
 ):
   at_once = search_settings.Search(4, 'answers')
-  in_waves = dataclasses.replace(at_once, wave=1, enough=1.0)
+  in_waves = dataclasses.replace(at_once, wave=2, enough=1.0)
   expected, most = searched(unified, at_once)
   hashed_scores.clear()
   codes, passes = searched(unified, in_waves)
   np.testing.assert_array_equal(codes, expected)
   # A prompt that has enough is left out of later waves.
-  assert hashed_scores[0] == 8 and sum(hashed_scores) < 4 * 8
-  assert sum(hashed_scores) * (2 * 3 + 3) == passes.sum()
+  assert hashed_scores[0] == 16 and sum(hashed_scores) < 4 * 8
+  # A wave: three steps, each of two passes, the first shared; 3 questions.
+  assert passes.sum() == sum(hashed_scores) // 2 * (2 * (1 + 2 * 2) + 2 * 3)
+  assert most.sum() > passes.sum()
 
 
 def test_images_of_a_caption_have_candidates_of_their_own(
