@@ -19,7 +19,9 @@ from starlette import routing
 from hermesflow_jax.serving import chat_forms
 from hermesflow_jax.serving import client_waiting
 from hermesflow_jax.serving import image_forms
+from hermesflow_jax.serving import local_requests
 from hermesflow_jax.serving import model_service
+from hermesflow_jax.serving import page
 from hermesflow_jax.serving import request_images
 from hermesflow_jax.serving import request_queue
 
@@ -76,7 +78,14 @@ class Server:
           routing.Route(path, self._guarded(act), methods=['POST'])
           for path, act in posts.items()
         ),
-      ]
+        *page.routes(
+          self.service,
+          self.settings.name,
+          bool(self.settings.key),
+          self._guarded,
+        ),
+      ],
+      middleware=local_requests.checks(self.settings.key, fault),
     )
 
   def _guarded(self, act):
