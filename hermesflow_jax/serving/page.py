@@ -23,7 +23,7 @@ EXAMPLES = (
   'a large red ring',
   'two blue squares',
   'a circle and a triangle',
-  'a green cross left of a yellow circle',
+  'a cross left of a circle',
   'an orange ring and a black square',
   'three rings and one cross',
 )

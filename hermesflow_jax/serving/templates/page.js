@@ -17,7 +17,10 @@ function init() {
   byId('draw').addEventListener('submit', drawPrompt);
   byId('ask').addEventListener('submit', askQuestion);
   byId('fill').addEventListener('submit', fillMask);
-  byId('change').addEventListener('toggle', () => mask.show(byId('change').open));
+  const touches = navigator.maxTouchPoints > 0;
+  byId('camera').hidden = byId('camera-label').hidden = !touches;
+  byId('mode-ask').addEventListener('click', () => setMode('ask'));
+  byId('mode-change').addEventListener('click', () => setMode('change'));
   for (const input of [byId('file'), byId('camera')]) {
     input.addEventListener('change', () => {
       useFile(input.files[0]);
@@ -78,7 +81,7 @@ function fillMask(event) {
   }
   const prompt = byId('fill-prompt').value;
   const picture = selected;
-  const seed = byId('seed').value;
+  const seed = byId('fill-seed').value;
   busy(byId('fill'), byId('fill-stop'), byId('fill-waiting'), 'Filling…',
     async (signal) => {
       const { blob, side } = await toImage(picture.url);

@@ -44,6 +44,16 @@ function select(picture) {
   showAnswers();
 }
 
+// Shows the questions about the picture, or the mask over it.
+function setMode(name) {
+  const changes = name === 'change';
+  byId('mode-ask').setAttribute('aria-pressed', String(!changes));
+  byId('mode-change').setAttribute('aria-pressed', String(changes));
+  byId('asking').hidden = changes;
+  byId('fill').hidden = !changes;
+  mask.show(changes);
+}
+
 function isRight(answer) {
   return answer.text.trim().toLowerCase() === answer.expected;
 }
@@ -63,7 +73,7 @@ function showAnswers() {
       item.className = right ? 'right' : 'wrong';
       item.append(element(
         'small', {},
-        right ? '✓ as in the prompt' : `✗ the prompt: ${answer.expected}`));
+        right ? '✓ as in the prompt' : `✗ the prompt says ${answer.expected}`));
     }
     if (answer.unknown) {
       item.append(element('small', {}, unknownWords(answer.unknown)));
@@ -87,7 +97,8 @@ function showScore(picture) {
     (answer) => answer.expected && answer.text !== undefined);
   if (!checked.length) return;
   const right = checked.filter(isRight).length;
-  const score = `${right} of ${checked.length} right`;
+  const score = `self-score ${right}/${checked.length}`;
+  byId('score-help').hidden = false;
   picture.button.lastChild.textContent = score;
   picture.button.setAttribute(
     'aria-label', `${picture.kind}: ${picture.title}, ${score}`);
@@ -130,6 +141,7 @@ async function addDrawings(urls, prompt, kind, known) {
     if (known.questions.length) picture.suggestions = known.questions;
   }
   addPictures(added);
+  setMode('ask');
   if (!known.questions.length || !byId('check').checked) return;
   for (const picture of added) {
     await Promise.all(
