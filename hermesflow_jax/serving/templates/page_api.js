@@ -7,7 +7,7 @@ const byId = (id) => document.getElementById(id);
 class ApiError extends Error {}
 
 const ERRORS = {
-  401: 'The key is missing or wrong. Write the key of the server above.',
+  401: 'The key is missing or wrong. Write it into the field for the key.',
   413: 'This is too large for the server.',
   429: 'The server is busy. Try again in a moment.',
   503: 'The server is stopping. Start it again, then try again.',
@@ -89,7 +89,6 @@ function showError(error) {
   const hides = !error || error.name === 'AbortError';
   alert.hidden = hides;
   alert.textContent = hides ? '' : error.message;
-  if (!hides) alert.scrollIntoView({ block: 'nearest' });
 }
 
 // Runs a task with its buttons disabled, a stop button, and the time.
