@@ -22,7 +22,9 @@ from hermesflow_jax.serving import chat_forms
 from hermesflow_jax.serving import chat_route
 from hermesflow_jax.serving import client_waiting
 from hermesflow_jax.serving import image_forms
+from hermesflow_jax.serving import local_requests
 from hermesflow_jax.serving import model_service
+from hermesflow_jax.serving import page
 from hermesflow_jax.serving import request_bodies
 from hermesflow_jax.serving import request_images
 from hermesflow_jax.serving import request_queue
@@ -73,7 +75,10 @@ class Server:
       '/v1/images/edits': self.edit,
     }
     return applications.Starlette(
-      middleware=[middleware.Middleware(api_errors.RequestIds)],
+      middleware=[
+        middleware.Middleware(api_errors.RequestIds),
+        *local_requests.checks(self.settings.key, api_errors.reply),
+      ],
       exception_handlers={exceptions.HTTPException: api_errors.on_http_error},
       routes=[
         routing.Route('/v1/models', self._guarded(self.models)),
@@ -82,6 +87,12 @@ class Server:
         *(
           routing.Route(path, self._guarded(act), methods=['POST'])
           for path, act in posts.items()
+        ),
+        *page.routes(
+          self.service,
+          self.settings.name,
+          bool(self.settings.key),
+          self._guarded,
         ),
       ],
     )
