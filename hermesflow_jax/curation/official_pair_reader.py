@@ -220,9 +220,14 @@ def _parse(row, folder, faults: list[str]) -> dict:
 
 
 def _optional_text(row, key) -> str | None:
-  """Returns a text of a record, None if it is missing or null."""
+  """Returns a text of a record, None if it is missing or null.
+
+  A model may have written an empty caption.
+  """
   if row.get(key) is None:
     return None
+  if isinstance(row[key], str) and not row[key].strip():
+    return ''
   return record_values.get_text(row, key)
 
 
