@@ -57,10 +57,9 @@ async def answer(
     )
     for n, listener in enumerate(listeners)
   ]
-  kind = 'reply' if listeners[0] is None else 'stream'
-  futures = queue.submit((kind, chat.decoding), questions)
+  futures = queue.submit(('reply', chat.decoding), questions)
   text = service.unified.text
-  if kind == 'stream':
+  if listeners[0]:
     events = _stream(chat, completion, text, futures, parts)
     return responses.StreamingResponse(events, media_type='text/event-stream')
   rows = await client_waiting.results(request, futures)

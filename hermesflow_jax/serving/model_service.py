@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
-import itertools
 
 import numpy as np
 
@@ -153,11 +152,11 @@ class ModelService:
     """Runs a batch, see `request_queue.RequestQueue`.
 
     Args:
-      kind: ('reply', Decoding), ('stream', Decoding), ('draw', sampler),
+      kind: ('reply', Decoding), ('draw', sampler),
         ('edit', sampler), ('rank',) or ('score',).
       requests: requests of this kind.
     """
-    if kind[0] in ('reply', 'stream'):
+    if kind[0] == 'reply':
       return self.reply(requests, kind[1])
     if kind[0] == 'rank':
       return self.rank(requests)
@@ -205,10 +204,8 @@ class ModelService:
       int32[R] for each, the ids of the reply with its end, or up to its limit.
     """
     unified = self.unified
-    # A stream computes a question a row.
-    is_stream = requests[0].listener is not None
     groups = question_groups.grouped(
-      range(len(requests)) if is_stream else [r.image for r in requests],
+      [request.image for request in requests],
       unified.grid[0] * unified.grid[1],
       batched.LENGTH_MULTIPLE + unified.lengths.reply,
       self.sizes,
@@ -222,30 +219,32 @@ class ModelService:
       for number, request in enumerate(requests)
     ]
 
-  def _sample(self, requests, groups, decoding) -> list[np.ndarray]:
-    """Returns int32[R] for each question of groups int[G, Q], in order."""
-    unified, order = self.unified, groups.reshape(-1)
-    asked = [requests[n] for n in order]
-    images = self._to_read(np.stack([requests[n].pixels for n in groups[:, 0]]))
-    prompts = [[requests[n].prompt for n in numbers] for numbers in groups]
-    keys = batched.identity_keys(
-      _SEED, [f'{r.seed}/{r.number}/{r.prompt}' for r in asked], 1
+  def _sample(self, requests, groups, decoding) -> np.ndarray:
+    """Returns int32[G * Q, R] for the questions of groups int[G, Q]."""
+    rows = [requests[n] for n in groups.reshape(-1)]
+    # The place of a question; its padding stands behind it.
+    places = {int(n): place for place, n in enumerate(groups.reshape(-1))}
+    listeners = [
+      (request, places[number])
+      for number, request in enumerate(requests)
+      if request.listener
+    ]
+
+    def listen(tokens):
+      for request, place in listeners:
+        request.listener(self._cut(tokens[place], request.most_tokens))
+
+    return reply_stream.sample_replies(
+      self.unified,
+      self._to_read(np.stack([requests[n].pixels for n in groups[:, 0]])),
+      [[requests[n].prompt for n in numbers] for numbers in groups],
+      decoding,
+      batched.identity_keys(
+        _SEED, [f'{r.seed}/{r.number}/{r.prompt}' for r in rows], 1
+      ),
+      listen,
+      max(request.most_tokens for request in requests),
     )
-    if asked[0].listener:
-
-      def listen(tokens):
-        # Rows beyond these are padding.
-        for request, row in zip(requests, tokens, strict=False):
-          request.listener(self._cut(row, request.most_tokens))
-
-      texts = [request.prompt for request in asked]
-      return list(
-        reply_stream.stream_tokens(
-          unified, images, texts, decoding, keys, listen
-        )
-      )
-    rows = unified.answerer.reply_tokens(images, prompts, decoding, keys)
-    return list(itertools.chain(*rows))
 
   def _cut(self, tokens, most) -> np.ndarray:
     """Returns a reply up to its end token, or up to its limit."""
