@@ -85,6 +85,7 @@ def shapes():
   config.missing = ''
   config.sizes = None  # Those of the model.
   config.adapters = ''
+  config.vision = ''  # CLIP tower of a model with w_clip_vit.
   config.mesh = {'data': -1, 'model': -1}  # Devices; -1: as many as fit.
   config.chunk = 128  # Rows that a device samples at once.
 
@@ -195,6 +196,7 @@ def judge_settings():
     'init_from': '',  # With model: a checkpoint or a run,
     'tokenizer': '',  # and the tokenizers of a converted Show-o.
     'text': '',
+    'vision': '',  # Its CLIP tower, if it is a model with w_clip_vit.
     'answers': '',  # With files: a file or folder of answers.
     'url': '',  # With endpoint, e.g. http://127.0.0.1:8000/v1.
     'model': '',  # Its name at the endpoint.

@@ -42,7 +42,8 @@ FREE = {
   ),
   fine_tune: (
     f'{MODEL} optim.accumulate label_rows threads log_every save_every '
-    'profile_steps new_model.decoder.remat new_model.decoder.unroll '
+    'profile_steps previews measure_every '
+    'new_model.decoder.remat new_model.decoder.unroll '
     'new_model.decoder.attention'
   ),
 }
@@ -55,17 +56,22 @@ PATHS = {
   understand: f'{PARTS} vision ' + ' '.join(f'files.{name}' for name in SOURCE),
   curate: f'{PARTS} vision before encoders.bert encoders.sentence encoders.clip '
   + ' '.join(f'files.{name}' for name in SOURCE),
-  learn: f'{PARTS} pairs reference images',
-  pair_dpo: f'{PARTS} play.encoders.bert play.encoders.sentence play.encoders.clip '
-  'judge.init_from judge.tokenizer judge.text '
+  learn: f'{PARTS} vision pairs reference images',
+  pair_dpo: f'{PARTS} vision play.encoders.bert play.encoders.sentence play.encoders.clip '
+  'judge.init_from judge.tokenizer judge.text judge.vision '
   + ' '.join(
     f'files.{part}.{name}' for part in ('inputs', 'held_out') for name in SOURCE
   ),
   data: 'text ' + ' '.join(f'files.{name}' for name in SOURCE),
   pretrain: 'tokenizer init_from',
   tokenizer: 'init_from ' + ' '.join(f'files.{name}' for name in SOURCE),
-  fine_tune: f'{PARTS} lm.annotations '
-  + ' '.join(f'{task}.{name}' for task in ('t2i', 'mmu') for name in SOURCE),
+  fine_tune: f'{PARTS} lm.annotations held_out.lm.annotations '
+  + ' '.join(
+    f'{part}{task}.{name}'
+    for part in ('', 'held_out.')
+    for task in ('t2i', 'mmu')
+    for name in SOURCE
+  ),
 }
 # Free until the first checkpoint.
 LEARN = 'objective compat optim lora mask_schedule epochs batch'
