@@ -135,7 +135,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
       config.name or path.name, key, limits, config.most_body, config.top_k
     ),
   )
-  console.say(f'serving {path} at {address(listening)}/v1; Ctrl-C stops')
+  url = address(listening)
+  console.say(f'serving {path} at {url}/v1, its page at {url}; Ctrl-C stops')
   program = uvicorn.Server(
     uvicorn.Config(
       server.app(),

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import json
 import threading
 import time
 import types
@@ -92,8 +93,10 @@ class Replies:
     text, image = message['content']
     assert image['image_url']['url'].startswith('data:image/png;base64,')
     self.questions.append(text['text'])
-    message = {'role': 'assistant', 'content': 'red'}
-    return responses.JSONResponse({'choices': [{'message': message}]})
+    parts = [{'role': 'assistant', 'content': ''}]
+    parts += [{'content': word} for word in ('re', 'd')]
+    lines = [f'data: {json.dumps({"choices": [{"delta": p}]})}' for p in parts]
+    return responses.PlainTextResponse('\n\n'.join([*lines, 'data: [DONE]']))
 
 
 def _images(colors):
