@@ -26,8 +26,8 @@ def script(reply):
 
 
 def values(text):
-  found = re.search('<script type="application/json"[^>]*>(.*?)</script>', text)
-  return json.loads(found[1])
+  match = re.search('<script type="application/json"[^>]*>(.*?)</script>', text)
+  return json.loads(match[1])
 
 
 def test_the_page_asks_nothing_of_other_servers(reply):

@@ -19,6 +19,7 @@ function init() {
   byId('fill').addEventListener('submit', fillMask);
   const touches = navigator.maxTouchPoints > 0;
   byId('camera').hidden = byId('camera-label').hidden = !touches;
+  byId('drop-help').hidden = touches;
   byId('mode-ask').addEventListener('click', () => setMode('ask'));
   byId('mode-change').addEventListener('click', () => setMode('change'));
   for (const input of [byId('file'), byId('camera')]) {
