@@ -17,7 +17,10 @@ const ERRORS = {
 async function send(path, options) {
   const headers = { ...options.headers };
   const key = byId('key');
-  if (key && key.value) headers.Authorization = `Bearer ${key.value}`;
+  const secret = key ? key.value.trim() : '';
+  if (secret) headers.Authorization = `Bearer ${secret}`;
+  // A header cannot have other characters.
+  if (/[^ -~]/.test(secret)) throw toError(401);
   let response;
   try {
     response = await fetch(path, { ...options, headers });

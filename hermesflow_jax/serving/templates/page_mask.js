@@ -156,13 +156,13 @@ const mask = {
     }
   },
 
-  // Returns a PNG file as large as the picture, transparent where it is marked.
-  toBlob(side) {
+  // Returns a PNG file as large as the picture, transparent in some cells.
+  toBlob(cells, side) {
     const canvas = element('canvas', { width: side, height: side });
     const context = canvas.getContext('2d');
     context.fillRect(0, 0, side, side);
-    const edge = (n, cells) => Math.round((n * side) / cells);
-    for (const n of this.marked) {
+    const edge = (n, count) => Math.round((n * side) / count);
+    for (const n of cells) {
       const row = Math.floor(n / this.columns);
       const column = n % this.columns;
       const [x, y] = [edge(column, this.columns), edge(row, this.rows)];
