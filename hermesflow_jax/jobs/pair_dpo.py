@@ -273,16 +273,18 @@ def play_data(
       config.unseen,
       known,
     )
-  judge, record = job_judging.make(
-    config, base, storage.path(data_dir).parent, console
+  root = storage.path(data_dir).parent
+  judge, record = job_judging.make(config, base, root, console)
+  similarity, image_scorer = job_scoring.make_scorers(
+    config.play, base.mesh, root, console
   )
   return play_settings.PlayData(
     inputs=inputs,
     held_out=held_out,
     judge=judge,
     judge_record=record,
-    similarity=job_scoring.make_caption_scorer(config.play, base.mesh),
-    image_scorer=job_scoring.make_image_scorer(config.play, base.mesh),
+    similarity=similarity,
+    image_scorer=image_scorer,
     unseen=unseen,
     publish=official_files.make_writer(files and files.inputs, console)
     if config.official

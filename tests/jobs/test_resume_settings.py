@@ -24,6 +24,13 @@ LOOP = (
 PLAY = 'play.' + f'rounds {LOOP}'.replace(' ', ' play.')
 # Where and how fast a judge is asked. The judge's answers are kept.
 JUDGE = 'url key_variable timeout retries rate parallel probe cache answers'
+REWARD = ' '.join(
+  f'http_reward.{name}'
+  for name in (
+    'url key_variable timeout retries rate parallel probe cache '
+    'images_at_once'.split()
+  )
+)
 FREE = {
   generate: f'{MODEL} examples',
   understand: MODEL,
@@ -31,10 +38,11 @@ FREE = {
   data: 'decode sheet threads official',
   # `fresh_inputs` and `least_win` are compared where they change a result:
   # `contents` of the claim have them.
-  curate: f'{MODEL} fresh_inputs official',
+  curate: f'{MODEL} fresh_inputs official {REWARD}',
   learn: f'{MODEL} {LOOP} least_win',
   pair_dpo: f'{MODEL} {PLAY} gallery official unseen judge.'
-  + JUDGE.replace(' ', ' judge.'),
+  + JUDGE.replace(' ', ' judge.')
+  + f' play.{REWARD.replace(" ", " play.")}',
   pretrain: f'mesh {DECODER} optim.accumulate log_every save_every export',
   tokenizer: (
     'mesh optim.accumulate schedule.log_every schedule.save_every export '
