@@ -1,5 +1,6 @@
 """Checkpoints come back bit for bit, or not at all."""
 
+import gc
 import shutil
 
 import jax
@@ -61,10 +62,11 @@ def placed(tree, mesh=None):
 
 
 def assert_same(result, expected):
-  assert jax.tree.structure(result) == jax.tree.structure(expected)
-  for a, b in zip(jax.tree.leaves(result), jax.tree.leaves(expected)):
-    assert a.dtype == b.dtype
-    np.testing.assert_array_equal(a, b)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_array_equal(a, b, strict=True),
+    result,
+    expected,
+  )
 
 
 @pytest.mark.parametrize('shape', [(4, 2), (1, 1), (2, 4), (8, 1)])
@@ -123,14 +125,8 @@ def test_every_fault_of_the_fit_is_named(saved, tree):
   assert message.count(';') == 3 and '\n' not in message
 
 
-def test_no_checkpoint_is_a_clear_message(tmp_path, tree):
-  missing = str(tmp_path / '3')
-  for read in (
-    lambda: checkpoint.read_metadata(missing),
-    lambda: checkpoint.restore(missing, tree, placed(tree)),
-  ):
-    with pytest.raises(ValueError, match='no readable checkpoint'):
-      read()
+def teardown_module():
+  gc.collect()  # The forgotten reads, before the next file begins.
 
 
 def files_of(path):

@@ -38,7 +38,7 @@ SIDE = torch_weights.CLIP.image
 def variant(tmp_path_factory):
   """The folder of a model, a judge and their tower."""
   return shared_folders.make_once(
-    tmp_path_factory, 'clip_variant', clip_variant.write
+    tmp_path_factory, 'clip_variant_of_jobs', clip_variant.write
   )
 
 
