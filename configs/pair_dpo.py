@@ -178,7 +178,7 @@ def shapes():
   config.unseen = 500  # Scenes with captions that no input has.
   config.judge = services.judge_settings()
   play.evaluation_sampler = show_o.sampler(steps=16, guidance=0.5)
-  play.search = show_o.search('answers')  # Off; docs/search.md.
+  play.search = show_o.search()  # Off; docs/search.md.
 
   # Logging, in steps; 0 for none.
   play.log_every = 10

@@ -32,12 +32,12 @@ def sampler(steps, guidance, temperature=1.0):
   }
 
 
-def search(score='likelihood'):
+def search():
   """Returns settings for the search for the best drawing (docs/search.md)."""
   return {
     'candidates': 1,  # Drawings that an image is chosen from; 1: no search.
     # likelihood of the prompt; or with questions: answers, soft.
-    'score': score,
+    'score': 'likelihood',
     # Thinning, e.g. ({'steps': 4, 'keep': 0.25},): after 4 steps a quarter of
     # the candidates goes on.
     'stages': (),

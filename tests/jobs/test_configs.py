@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import configs.curate
+import configs.evaluate
 import configs.generate
 import configs.pair_dpo
 import configs.pretrain
@@ -17,6 +18,7 @@ import configs.tokenizer
 import configs.understand
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.jobs import curate
+from hermesflow_jax.jobs import evaluate
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs import pretrain
@@ -26,6 +28,7 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.models import magvit_config
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import settings
+from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.shapes import shape_world
 
@@ -52,6 +55,18 @@ def abstract(variant):
 
 def size(tree):
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def test_search_is_off_so_that_runs_from_before_it_resume():
+  jobs = {
+    'generate': (generate.Settings, configs.generate),
+    'evaluate': (evaluate.Settings, configs.evaluate),
+  }
+  searches = [self_play('shapes').play.search]
+  for job, (kind, config) in jobs.items():
+    searches.append(built(kind, config.get_config(), job).search)
+  assert searches == [search_settings.Search()] * 3
+  assert not searches[0].is_on
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
