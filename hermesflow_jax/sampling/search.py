@@ -113,9 +113,9 @@ def choose(task: Task, images: int = 1) -> Choice:
       for old, new in zip((scores, numbers, codes), drawn, strict=True)
     ]
     both[1][:, images:] += wave.start
-    best = _best(both[0], images)
+    places = best(both[0], images)
     scores[active], numbers[active], codes[active] = (
-      _take(values, best) for values in both
+      _take(values, places) for values in both
     )
     if search.enough is not None:
       active = active[(scores[active] < search.enough).any(1)]
@@ -146,8 +146,10 @@ def _draw_wave(task: Task, images: int):
     for end, _, going_on in thinning:
       states, drafts = steps.draw_span(keys, states, (begin, end), fill)
       # Later stages have the candidates in their order.
-      best = np.sort(_best(task.score(drafts), going_on), axis=1)
-      keys, numbers, states = (_take(a, best) for a in (keys, numbers, states))
+      places = np.sort(best(task.score(drafts), going_on), axis=1)
+      keys, numbers, states = (
+        _take(values, places) for values in (keys, numbers, states)
+      )
       begin = end
     # The last step leaves a code masked: its sampled code ends the image.
     _, codes = steps.draw_span(keys, states, (begin, last), maskgit.sampled)
@@ -183,7 +185,7 @@ def _wave_passes(task: Task, images: int) -> np.ndarray:
   )
 
 
-def _best(scores: np.ndarray, count: int) -> np.ndarray:
+def best(scores: np.ndarray, count: int) -> np.ndarray:
   """Returns int[N, count], the places of the highest scores float[N, J]."""
   return np.argsort(-scores, axis=1, kind='stable')[:, :count]
 

@@ -150,12 +150,31 @@ class ModelService:
     if kind[0] == 'reply':
       return self.reply(requests, kind[1])
     if kind[0] == 'search':
-      return searched_images.draw(
-        self.unified, requests, self.sampler, self._search, _SEED
-      )
+      return self.search(requests)
     if kind[0] == 'score':
       return self.score(requests)
     return self.draw(requests, kind[1])
+
+  def search(
+    self, requests: Sequence[searched_images.SearchRequest]
+  ) -> list[np.ndarray]:
+    """Draws candidates; returns uint8[images, side, side, 3] for each.
+
+    Args:
+      requests: see `searched_images.draw`.
+    """
+    if self._search.stages or self._search.wave:
+      return searched_images.draw(
+        self.unified, requests, self.sampler, self._search, _SEED
+      )
+    # The programs of single drawings are compiled, for any number of them.
+    draws = [
+      DrawRequest(r.prompt, r.seed, number, r.pixels, r.known)
+      for r in requests
+      for number in range(r.candidates)
+    ]
+    codes = self._draw_codes(draws, self.sampler)[: len(draws)]
+    return searched_images.choose_best(self.unified, requests, codes)
 
   def score(
     self, requests: Sequence[ScoreRequest]
@@ -253,6 +272,11 @@ class ModelService:
       requests: N images; all new, or all changes of images.
       sampler: image sampler.
     """
+    codes = self._draw_codes(requests, sampler)
+    return list(self.unified.decode(codes)[: len(requests)])
+
+  def _draw_codes(self, requests, sampler) -> np.ndarray:
+    """Returns image codes int32[P, I]; those of N requests are the first."""
     unified, known, codes = self.unified, None, None
     padded = self._padded(requests)
     if requests[0].pixels is not None:
@@ -267,4 +291,4 @@ class ModelService:
       codes=codes,
       known=known,
     )
-    return list(unified.decode(drawn[:, 0])[: len(requests)])
+    return drawn[:, 0]

@@ -8,6 +8,7 @@ import numpy as np
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import search
+from hermesflow_jax.sampling import search_scores
 from hermesflow_jax.sampling import search_settings
 
 
@@ -82,3 +83,22 @@ def draw(
   codes = search.choose(task, requests[0].images).codes
   pixels = unified.decode(codes.reshape(-1, codes.shape[-1]))
   return list(pixels.reshape(*codes.shape[:2], *pixels.shape[1:]))
+
+
+def choose_best(
+  unified, requests: Sequence[SearchRequest], codes: np.ndarray
+) -> list[np.ndarray]:
+  """Returns the best of the drawings of each request; see `draw`.
+
+  Args:
+    unified: a `unified_model.UnifiedModel`.
+    requests: N requests with the same numbers of images and candidates.
+    codes: int32[N * candidates, I], the drawings of all requests.
+  """
+  count, images = requests[0].candidates, requests[0].images
+  prompts = [r.prompt for r in requests for _ in range(count)]
+  scores = search_scores.score(unified, 'likelihood', codes, prompts)
+  best = search.best(scores.reshape(-1, count), images)
+  places = (best + count * np.arange(len(requests))[:, None]).reshape(-1)
+  pixels = unified.decode(codes[places])
+  return list(pixels.reshape(len(requests), images, *pixels.shape[1:]))

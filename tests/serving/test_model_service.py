@@ -9,6 +9,7 @@ import tiny
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import likelihoods
 from hermesflow_jax.sampling import search_scores
+from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import image_to_text
 from hermesflow_jax.sequences import token_rows
@@ -131,7 +132,8 @@ def test_a_drawing_depends_on_no_other_request(service):
   np.testing.assert_array_equal(service.draw(others, service.sampler)[2], alone)
 
 
-def test_best_of_sends_the_best_drawings_in_order(service, monkeypatch):
+@pytest.mark.parametrize('wave', [0, 4])
+def test_best_of_sends_the_best_drawings_in_order(service, monkeypatch, wave):
   draws = [model_service.DrawRequest('red circle', 5, n) for n in range(4)]
   expected = service.draw(draws, service.sampler)
 
@@ -141,7 +143,10 @@ def test_best_of_sends_the_best_drawings_in_order(service, monkeypatch):
 
   monkeypatch.setattr(search_scores, 'score', score)
   request = searched_images.SearchRequest('red circle', 2, 4, 5)
-  (best,) = service.run(('search', 'draw', 2, 4), [request])
+  searching = model_service.ModelService(
+    service.unified, 8, service.sampler, (4,), search_settings.Search(wave=wave)
+  )
+  (best,) = searching.run(('search', 'draw', 2, 4), [request])
   np.testing.assert_array_equal(best, [expected[3], expected[2]])
 
 
