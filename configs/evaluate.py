@@ -24,7 +24,7 @@ from configs import pair_dpo
 from hermesflow_jax.benchmarks import registry
 
 # Benchmarks that are made from scenes of the embedded world.
-SHAPES = ('pope', 'mme', 'vqav2', 'geneval', 'tifa', 'coco')
+SHAPES = ('pope', 'mme', 'vqav2', 'geneval', 'tifa', 'coco', 'gap')
 
 
 def get_config(variant='shapes'):

@@ -100,30 +100,40 @@ class Pope(protocol.UnderstandingBenchmark):
 def _scores(rule, parse, rows, replies) -> protocol.Scores:
   answers = [parse(replies.get(row.id, '')) for row in rows]
   labels = [row.reference['label'] for row in rows]
+
+  def percentages(places):
+    counts = yes_no.count(
+      [answers[n] for n in places], [labels[n] for n in places]
+    )
+    if rule == 'lmms-eval':
+      return counts.lmms_eval_percentages()
+    return counts.percentages()
+
   by_split = {}
   for split in SPLITS:
     places = [
       n for n, row in enumerate(rows) if row.reference['split'] == split
     ]
     if places:
-      by_split[split] = yes_no.count(
-        [answers[n] for n in places], [labels[n] for n in places]
-      ).percentages()
-  mean = {
-    name: sum(values[name] for values in by_split.values()) / len(by_split)
-    for name in next(iter(by_split.values()))
+      by_split[split] = percentages(places)
+  means = {
+    'mean of splits': {
+      name: sum(values[name] for values in by_split.values()) / len(by_split)
+      for name in next(iter(by_split.values()))
+    }
   }
+  headline = means['mean of splits']['accuracy']
+  if rule != 'official':
+    # The harnesses put the questions of all splits together.
+    means['all questions'] = percentages(range(len(rows)))
+    name = 'f1' if rule == 'VLMEvalKit' else 'accuracy'
+    headline = means['all questions'][name]
   neither = sum(answer not in ('yes', 'no') for answer in answers)
-  headline = mean['accuracy']
-  if rule == 'VLMEvalKit':
-    # Its table shows the F1 over all questions.
-    mean['f1 over all questions'] = 100 * yes_no.count(answers, labels).f1
-    headline = mean['f1 over all questions']
   return protocol.Scores(
     rule,
     headline,
     '%',
-    {'mean of splits': mean, **by_split},
+    {**means, **by_split},
     {
       row.id: float(answer == label)
       for row, answer, label in zip(rows, answers, labels, strict=True)

@@ -9,8 +9,10 @@ from hermesflow_jax.benchmarks import registry
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import benchmark_checks
+from hermesflow_jax.jobs.setup import benchmark_judges
 from hermesflow_jax.jobs.setup import benchmark_predictions
 from hermesflow_jax.jobs.setup import benchmark_results
+from hermesflow_jax.jobs.setup import drawing_answers
 from hermesflow_jax.jobs.setup import drawing_measures
 from hermesflow_jax.jobs.setup import evaluated_models
 from hermesflow_jax.jobs.setup import evaluation_report
@@ -135,7 +137,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     job_start.report_finished(console, workdir, root / 'results.json')
     return results
   judges = {
-    model.name: _predict(config, model, sets, root, console) for model in models
+    model.name: _predict(config, models, model, sets, root, console)
+    for model in models
   }
   return _write_results(models, sets, judges, root, console)
 
@@ -144,7 +147,7 @@ def _folder(root, model, entry) -> pathlib.PurePath:
   return root / 'predictions' / model.name / entry.benchmark.name
 
 
-def _predict(config, model, sets, root, console) -> Mapping | None:
+def _predict(config, models, model, sets, root, console) -> Mapping | None:
   """Predicts all benchmarks by a model; returns the record of its judge."""
   mesh = model.config.mesh.make()
   parts = job_model.load_parts(model.config, model.path, mesh)
@@ -153,9 +156,15 @@ def _predict(config, model, sets, root, console) -> Mapping | None:
   )
   judge = record = None
   if benchmark_checks.needs_judge(sets):
-    judge, record = job_judging.make(model.config, unified, root, console)
+    judge, record = benchmark_judges.make(models, model, unified, root, console)
   predictor = benchmark_predictions.Predictor(
-    unified, judge, config.sampler, config.seed, console
+    unified,
+    drawing_answers.DrawingAnswers(
+      unified, judge, benchmark_judges.reads_rows(config)
+    ),
+    config.sampler,
+    config.seed,
+    console,
   )
   for entry in sets:
     folder = _folder(root, model, entry)

@@ -114,9 +114,9 @@ def test_a_stopped_run_predicts_only_what_is_missing(
   counts = []
   ask = benchmark_predictions.Predictor._ask
 
-  def count(self, rows, folder):
+  def count(self, benchmark, rows, folder):
     counts.append(len(rows))
-    return ask(self, rows, folder)
+    return ask(self, benchmark, rows, folder)
 
   monkeypatch.setattr(benchmark_predictions.Predictor, '_ask', count)
   assert run(('pope',))[0] == expected

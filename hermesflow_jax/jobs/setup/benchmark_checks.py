@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import dataclasses
 
 from hermesflow_jax.data import input_faults
+from hermesflow_jax.jobs.setup import benchmark_judges
 from hermesflow_jax.jobs.setup import benchmark_sets
 from hermesflow_jax.jobs.setup import drawing_measures
 from hermesflow_jax.jobs.setup import evaluated_models
@@ -48,6 +49,7 @@ def read_all(
     input_faults.attempt(
       faults, job_judging.check, own, storage.path(workdir), console
     )
+    input_faults.attempt(faults, benchmark_judges.check, config, models)
   if models and sets:
     for model in models:
       input_faults.attempt(faults, _check_texts, config, model, sets, console)
@@ -80,7 +82,8 @@ def _check_texts(config, model, sets, console):
         questions = [{'question': row.prompt}]
       else:
         cut += texts.read_to(row.prompt) is not None
-        questions = [] if config.judge.kind else row.questions
+        judged = config.judge.kind and row.image is None
+        questions = [] if judged else row.questions
       for question in questions:
         input_faults.attempt(own, texts.check_question, question)
     if own and getattr(config.sources, name).on_error == 'skip':

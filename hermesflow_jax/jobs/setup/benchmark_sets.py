@@ -59,8 +59,8 @@ class BenchmarkSet:
         if field.name != 'image'
       }
       total.update(json.dumps(values, sort_keys=True, default=str).encode())
-    if self.asks:
-      images = {str(row.image): row.image for row in self.rows}
+    images = _images(self.rows)
+    if images:
       total.update(str(image_folder.content_hash(images.values())).encode())
     return total.hexdigest()
 
@@ -99,6 +99,11 @@ def _read(name, sources, most, console) -> BenchmarkSet:
     )
   if files.path == SHAPES:
     files = _write_shapes(name, files, most)
+  if files.questions and name != 'gap':
+    raise ValueError(
+      f"sources.{name}.questions must be '' except of gap, got "
+      f'{files.questions!r}'
+    )
   content = benchmark.read(files)
   rows, notes = list(content.rows), list(content.notes)
   total = len(rows)
@@ -139,15 +144,20 @@ def _write_shapes(name, files, most) -> protocol.BenchmarkFiles:
   )
 
 
+def _images(rows) -> dict:
+  """Returns the images of rows by their names."""
+  return {str(row.image): row.image for row in rows if row.image is not None}
+
+
 def _with_images(name, rows, files, console):
   """Returns (rows whose image opens, faults of the others).
 
   Raises:
     ValueError: an image does not open, and `on_error` is 'raise'.
   """
-  if not isinstance(rows[0], protocol.ImageQuestion):
+  images = _images(rows)
+  if not images:
     return rows, []
-  images = {str(row.image): row.image for row in rows}
   bad = {}
   for key, image in console.progress(f'reading {name}')(list(images.items())):
     if fault := image_reader.decoding_fault(image):

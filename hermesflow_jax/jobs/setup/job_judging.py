@@ -143,7 +143,7 @@ def make(
       'name': judge.kind
     }
   if config.files:
-    return functools.partial(_answer_questions, base), {'name': gap.BASE_MODEL}
+    return model_judge.make(base), {'name': gap.BASE_MODEL}
   return pixel_judge.judge_of_codes(base.decode), {'name': 'pixels'}
 
 
@@ -257,7 +257,7 @@ def _make_model_judge(config, base, console):
   if _same_weights(config, settings, path):
     # The judge of images of files without this setting, under its own name.
     record['name'] = gap.BASE_MODEL
-    return functools.partial(_answer_questions, base), record
+    return model_judge.make(base), record
   settings = with_sizes(settings, path, config.sizes)
   parts = job_model.load_parts(settings, path, base.mesh)
   model = job_scoring.place_on_mesh(settings, parts, base.mesh, console, play)
@@ -278,8 +278,3 @@ def _same_weights(config, settings, path) -> bool:
       == job_model.weight_hashes(settings, path)
     )
   )
-
-
-def _answer_questions(base, codes, questions):
-  """Answers by a copy, so that its sampling weights are freed afterwards."""
-  return dataclasses.replace(base).answer(codes, questions)
