@@ -150,6 +150,11 @@ def _question(cells) -> dict:
   for name in _COLUMNS:
     if not (cells.get(name) or '').strip():
       raise ValueError(f'{name!r} is empty')
+  # The official script takes the name of a file up to its first dot.
+  if set(cells['item_id']) & set('./\\'):
+    raise ValueError(
+      f'item_id must have no dots or slashes, got {cells["item_id"]!r:.60}'
+    )
   try:
     number = int(cells['proposition_id'])
     parents = [int(part) for part in cells['dependency'].split(',')]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import json
 import math
 
+from hermesflow_jax.benchmarks import answer_names
 from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import input_faults
@@ -75,10 +76,10 @@ class GenEval2(protocol.DrawingBenchmark):
     """See the protocol: Soft-TIFA of a judge that is a model, right answers."""
     note = ('not the official judge, Qwen3-VL-8B',)
     soft = {
-      row.id: [own[protocol.probability(q['id'])] for q in row.questions]
+      row.id: [own[answer_names.probability(q['id'])] for q in row.questions]
       for row in rows
       if (own := answers.get(row.files[0]))
-      and all(protocol.probability(q['id']) in own for q in row.questions)
+      and all(answer_names.probability(q['id']) in own for q in row.questions)
     }
     atoms = {
       row.id: [

@@ -58,6 +58,13 @@ def _parquet_records(path) -> Iterator:
         f'{path} must have columns {", ".join(_COLUMNS)}, got none of '
         f'{", ".join(absent)}'
       )
+    cells = schema.field('image_1').type if 'image_1' in schema.names else None
+    if (
+      not isinstance(cells, pa.StructType) or cells.get_field_index('bytes') < 0
+    ):
+      raise ValueError(
+        f"{path} must have images in a column 'image_1' with bytes, got {cells}"
+      )
     table = parquet.read_table(path, columns=list(_COLUMNS)).to_pylist()
     present = [name for name in _IMAGES if name in schema.names]
     counts = _image_counts(parquet, path, present)
@@ -114,6 +121,12 @@ def _record(value, image, count) -> dict:
     options = _literal(value['options'], 'options')
     if not isinstance(options, list) or len(options) < 2:
       raise ValueError(f'options must be a list, got {value["options"]!r}')
+    letters = _LETTERS[: len(options)]
+    for letter in _answers(value['answer']):
+      if letter not in letters:
+        raise ValueError(f'answer must be among {letters}, got {letter!r:.60}')
+  if not isinstance(value['question'], str):
+    raise ValueError(f'question must be a text, got {value["question"]!r:.60}')
   if not count:
     raise ValueError('it has no image')
   return {

@@ -7,13 +7,13 @@ of COCO val2014 in three splits, which differ in how absent objects are chosen.
 import json
 import re
 
+from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import vlmevalkit
 from hermesflow_jax.benchmarks import yes_no
 from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
-from hermesflow_jax.runtime import strict_json
 
 SPLITS = ('random', 'popular', 'adversarial')
 SUFFIX = '\nAnswer the question using a single word or phrase.'
@@ -162,11 +162,15 @@ def _official_rows(path, images, suffix):
       f'_popular.json or _adversarial.json, got {path}'
     )
   folder = image_folder.ImageFolder(images or str(path))
+  splits = [_split(name) for name in names]
+  if len(set(splits)) < len(splits):
+    raise ValueError(
+      f'path of pope must have a file for each split, got {", ".join(names)} '
+      f'in {path}; give a folder with those of a single data set'
+    )
   for name in sorted(names, key=lambda n: SPLITS.index(_split(n))):
-    with storage.open_text(path / name) as file:
-      text = file.read()
     seen = set()
-    for place, value in strict_json.records(text):
+    for place, value in benchmark_files.read_lines(path / name):
       try:
         row = _question(value, _split(name), folder, suffix)
         if row.id in seen:
@@ -187,19 +191,21 @@ def _question(value, split, folder, suffix) -> protocol.ImageQuestion:
   Raises:
     ValueError: the line lacks a field, or the image does not exist.
   """
-  if isinstance(value, ValueError):
-    raise value
-  if not isinstance(value, dict):
-    raise ValueError(f'it must be an object, got {value!r}')
-  for name in ('question_id', 'image', 'text', 'label'):
-    if name not in value:
-      raise ValueError(f'{name!r} is missing')
-  label, question = str(value['label']).strip().lower(), str(value['text'])
+  benchmark_files.check_fields(value, {})
+  number = value.get('question_id')
+  if number is None:
+    raise ValueError("'question_id' is missing")
+  if not isinstance(number, int | str):
+    raise ValueError(
+      f"'question_id' must be a number or text, got {number!r:.60}"
+    )
+  benchmark_files.check_fields(value, {'image': str, 'text': str, 'label': str})
+  label, question = value['label'].strip().lower(), value['text']
   if label not in ('yes', 'no'):
     raise ValueError(f"label must be 'yes' or 'no', got {value['label']!r}")
   return _row(
     f'{split}/{value["question_id"]}',
-    folder.find(str(value['image']), 'image'),
+    folder.find(value['image'], 'image'),
     question,
     suffix,
     label,

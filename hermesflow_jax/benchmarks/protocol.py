@@ -20,33 +20,6 @@ from hermesflow_jax.runtime import settings
 MAX_TOKENS = 100
 
 
-def real_image(file: str) -> str:
-  """Returns the name of answers of the model about a real image.
-
-  Args:
-    file: path of the drawing of its row.
-  """
-  return f'real/{file}'
-
-
-def own_answers(file: str) -> str:
-  """Returns the name of answers of the model about its own drawing.
-
-  Args:
-    file: path of the drawing.
-  """
-  return f'own/{file}'
-
-
-def probability(question: str) -> str:
-  """Returns the name of the probability of the right answer to a question.
-
-  Args:
-    question: id of the question.
-  """
-  return f'{question}/probability'
-
-
 @dataclasses.dataclass(frozen=True)
 class ImageQuestion:
   """A question about an image.
@@ -181,6 +154,15 @@ class UnderstandingBenchmark(abc.ABC):
   title: str
   protocol: str
 
+  def title_of(self, rows: int) -> str:
+    """Returns the title of a table of this many rows.
+
+    Args:
+      rows: number of rows that were predicted.
+    """
+    del rows
+    return self.title
+
   @abc.abstractmethod
   def read(self, files: BenchmarkFiles) -> BenchmarkRows:
     """Reads the files and builds the prompts.
@@ -223,6 +205,15 @@ class DrawingBenchmark(abc.ABC):
   title: str
   protocol: str
 
+  def title_of(self, rows: int) -> str:
+    """Returns the title of a table of this many rows.
+
+    Args:
+      rows: number of rows that were predicted.
+    """
+    del rows
+    return self.title
+
   @abc.abstractmethod
   def read(self, files: BenchmarkFiles) -> BenchmarkRows:
     """Reads the files.
@@ -242,8 +233,7 @@ class DrawingBenchmark(abc.ABC):
     Args:
       rows: prompts whose images were judged.
       answers: by path of an image, by id of a question: the answer of a judge;
-        also by the names that `real_image`, `own_answers` and `probability`
-        give, where the model has answered.
+        also by the names of `answer_names`, where the model has answered.
 
     Returns:
       Scores, the official rule first; [] where only the official scorer can

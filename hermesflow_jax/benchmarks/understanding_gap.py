@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 
+from hermesflow_jax.benchmarks import answer_names
 from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import image_folder
@@ -86,9 +87,9 @@ class UnderstandingGap(protocol.DrawingBenchmark):
     for row in rows:
       (file,) = row.files
       own = {
-        'understanding': answers.get(protocol.real_image(file)),
+        'understanding': answers.get(answer_names.real_image(file)),
         'generation': answers.get(file),
-        'own': answers.get(protocol.own_answers(file)),
+        'own': answers.get(answer_names.own_answers(file)),
       }
       if not all(own.values()):
         continue

@@ -23,6 +23,7 @@ from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.judging import judge_settings
+from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -192,6 +193,7 @@ def _write_results(models, sets, judges, root, console) -> dict:
     ],
     'benchmarks': {},
   }
+  processes.barrier()  # The first process writes what all of them read.
   for entry in sets:
     folders = {model.name: _folder(root, model, entry) for model in models}
     for folder in folders.values():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from hermesflow_jax.benchmarks import answer_names
 from hermesflow_jax.benchmarks import dpg
 from hermesflow_jax.benchmarks import geneval
 from hermesflow_jax.benchmarks import geneval2
@@ -224,7 +225,7 @@ def test_a_model_that_judges_gives_soft_scores(geneval2_rows):
   answers = {}
   for place, question in enumerate(row.questions):
     answers[question['id']] = question['answer']
-    answers[protocol.probability(question['id'])] = 0.25 ** (place + 1)
+    answers[answer_names.probability(question['id'])] = 0.25 ** (place + 1)
   soft, judge = geneval2.GenEval2().score([row], {row.files[0]: answers})
   expected = 0.25 ** ((len(row.questions) + 1) / 2)
   assert soft.rule == 'Soft-TIFA by the judge'

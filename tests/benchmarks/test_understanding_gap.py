@@ -5,6 +5,7 @@ import json
 from PIL import Image
 import pytest
 
+from hermesflow_jax.benchmarks import answer_names
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import registry
 
@@ -46,7 +47,7 @@ def score(rows, real, judged, own):
   answers = {}
   for row, *kinds in zip(rows, real, judged, own, strict=True):
     (file,) = row.files
-    names = protocol.real_image(file), file, protocol.own_answers(file)
+    names = answer_names.real_image(file), file, answer_names.own_answers(file)
     for name, texts in zip(names, kinds, strict=True):
       answers[name] = {str(n): text for n, text in enumerate(texts)}
   return registry.make('gap').score(rows, answers)

@@ -8,6 +8,7 @@ from PIL import Image
 import pytest
 
 import configs.evaluate
+from hermesflow_jax.benchmarks import registry
 from hermesflow_jax.jobs import evaluate
 from hermesflow_jax.jobs import evaluate_import
 from hermesflow_jax.jobs.setup import benchmark_predictions
@@ -201,3 +202,24 @@ def test_changes_are_of_rows_that_both_models_have():
     {'a': 0, 'b': 1, 'c': 1}, {'b': 1, 'a': 1, 'd': 0}
   )
   assert change == {'mean': 0.5, 'standard_error': 0.5, 'rows': 2}
+
+
+def test_the_table_says_how_many_rows_a_number_rests_on():
+  scores = [{'rule': 'r', 'unit': '', 'headline': 0.5}]
+  result = {'title': 'COCO', 'rows': 24, 'models': {'base': scores}}
+  text = benchmark_results.summary_text(
+    {
+      'coco': result | {'rows_of_file': 30_000},
+      'tifa': result | {'rows_of_file': 24},
+    }
+  )
+  assert [line.split()[2:] for line in text.splitlines()[1:]] == [
+    ['24', 'of', '30,000', '0.500'],
+    ['24', '0.500'],
+  ]
+
+
+def test_only_30000_captions_are_30k():
+  benchmark = registry.make('coco')
+  assert benchmark.title_of(24) == 'COCO'
+  assert benchmark.title_of(30_000) == 'COCO 30K'

@@ -5,11 +5,13 @@ Finished batches stay in files, so that a stop costs at most a batch.
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import itertools
 import pathlib
 
 import numpy as np
 
+from hermesflow_jax.benchmarks import answer_names
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import image_writer
@@ -19,6 +21,7 @@ from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import maskgit
@@ -50,7 +53,7 @@ class Predictor:
   def predict(
     self, entry: benchmark_sets.BenchmarkSet, folder: pathlib.PurePath
   ) -> None:
-    """Predicts all rows and writes `predictions.jsonl`.
+    """Predicts all rows and writes `predictions.jsonl`; all processes call it.
 
     Args:
       entry: benchmark with its rows.
@@ -67,13 +70,18 @@ class Predictor:
     texts = []
     for number, rows in enumerate(progress):
       part = storage.path(folder) / 'parts' / f'{number:06d}.jsonl'
-      if not _is_complete(part, rows, folder):
+      if not processes.broadcast_from_first(
+        functools.partial(_is_complete, part, rows, folder)
+      ):
         lines = function(entry.benchmark, rows, folder)
         output_files.write_atomically(
           part, job_results.unicode_json_lines(lines)
         )
-      texts.append(part.read_bytes().decode())
+      if processes.is_first():
+        texts.append(part.read_bytes().decode())
     output_files.write_atomically(target, ''.join(texts))
+    # The other processes read these files, too.
+    processes.barrier()
 
   def _ask(self, benchmark, rows, folder) -> list[dict]:
     """Returns a record with a reply for each question."""
@@ -172,13 +180,13 @@ def read_answers(folder: pathlib.PurePath) -> dict[str, dict]:
     file = row['file']
     answers[file] = dict(row['answers'])
     for key, name in (
-      ('real', protocol.real_image(file)),
-      ('own', protocol.own_answers(file)),
+      ('real', answer_names.real_image(file)),
+      ('own', answer_names.own_answers(file)),
     ):
       if key in row:
         answers[name] = row[key]
     answers[file] |= {
-      protocol.probability(question): value
+      answer_names.probability(question): value
       for question, value in row.get('probabilities', {}).items()
     }
   return answers

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import dataclasses
 import hashlib
 import json
+import pathlib
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import temporary_folders
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
 from hermesflow_jax.shapes import benchmark_files
 
 # Name, in the place of a path, of the files that the embedded world gives.
@@ -105,19 +107,60 @@ def _read(name, sources, most, console) -> BenchmarkSet:
       f'{files.questions!r}'
     )
   content = benchmark.read(files)
-  rows, notes = list(content.rows), list(content.notes)
-  total = len(rows)
+  rows, row_faults = _valid(content.rows)
+  input_faults.raise_or_report(
+    row_faults, len(rows), files.on_error, lambda line: None, files.path
+  )
+  if not rows:
+    raise ValueError(
+      f'{files.path} must have rows of {benchmark.title}, got none'
+    )
+  notes, total = list(content.notes), len(rows)
   if most and total > most:
     places = np.linspace(0, total - 1, most).round().astype(int)
     rows = [rows[place] for place in places]
     notes.append(f'{most} of {total} rows, evenly from the whole file')
   rows, faults = _with_images(name, rows, files, console)
-  left_out = [*content.left_out, *faults]
+  left_out = [*content.left_out, *row_faults, *faults]
   if left_out:
-    notes.append(f'{len(left_out)} faults are left out')
+    notes.append(f'rows with {len(left_out)} faults are left out')
     console.say(f'{name}: {len(left_out)} faults left out, e.g. {left_out[0]}')
   words = dict(word.split('=') for word in files.reply_words)
   return BenchmarkSet(benchmark, rows, total, content.form, tuple(notes), words)
+
+
+def _valid(rows) -> tuple[list, list[str]]:
+  """Returns (rows that can be predicted, faults of the others)."""
+  good, faults, seen = [], [], set()
+  for row in rows:
+    try:
+      if row.id in seen:
+        raise ValueError('its id must occur once')
+      seen.add(row.id)
+      user_text.check('prompt', row.prompt)
+      if isinstance(row, protocol.DrawingPrompt):
+        _check_drawing(row)
+    except ValueError as error:
+      faults.append(f'{row.id}: {error}')
+    else:
+      good.append(row)
+  return good, faults
+
+
+def _check_drawing(row) -> None:
+  """Checks the questions of a prompt, and that drawings stay in their folder.
+
+  Raises:
+    ValueError: a text cannot be read, or a path leaves the folder.
+  """
+  for question in row.questions:
+    user_text.check('question', question['question'])
+    for choice in question['choices']:
+      user_text.check('choices', choice)
+  for file in filter(None, (*row.files, row.grid)):
+    path = pathlib.PurePosixPath(file)
+    if path.is_absolute() or '..' in path.parts:
+      raise ValueError(f'its drawing must stay in its folder, got {file!r}')
 
 
 def _write_shapes(name, files, most) -> protocol.BenchmarkFiles:
