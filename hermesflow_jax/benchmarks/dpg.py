@@ -130,6 +130,8 @@ class DpgBench(protocol.DrawingBenchmark):
       if name not in names:
         faults.append(f'line {number + 1}: {cells[0]} is no image of this')
         continue
+      if name in values:
+        faults.append(f'line {number + 1}: {name} must have a single result')
       values[name] = 100 * float(cells[-1])
     absent = sorted(names - values.keys())
     if absent:

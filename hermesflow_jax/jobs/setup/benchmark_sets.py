@@ -37,6 +37,8 @@ class BenchmarkSet:
     form: form of the file.
     notes: sentences about the rows.
     reply_words: meaning by word, see `protocol.BenchmarkFiles`.
+    temporary: folder of files of the embedded world, which has another name in
+      each program; '' for files of the user.
   """
 
   benchmark: protocol.UnderstandingBenchmark | protocol.DrawingBenchmark
@@ -45,6 +47,7 @@ class BenchmarkSet:
   form: str
   notes: tuple[str, ...]
   reply_words: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  temporary: str = ''
 
   @property
   def asks(self) -> bool:
@@ -60,7 +63,10 @@ class BenchmarkSet:
         for field in dataclasses.fields(row)
         if field.name != 'image'
       }
-      total.update(json.dumps(values, sort_keys=True, default=str).encode())
+      text = json.dumps(values, sort_keys=True, default=str)
+      if self.temporary:
+        text = text.replace(self.temporary, '')
+      total.update(text.encode())
     images = _images(self.rows)
     if images:
       total.update(str(image_folder.content_hash(images.values())).encode())
@@ -99,8 +105,9 @@ def _read(name, sources, most, console) -> BenchmarkSet:
       f"sources.{name}.path must be the files of {benchmark.title}, got ''; "
       f'give --config.sources.{name}.path (docs/evaluation.md)'
     )
+  temporary = ''
   if files.path == SHAPES:
-    files = _write_shapes(name, files, most)
+    files, temporary = _write_shapes(name, files, most)
   if files.questions and name != 'gap':
     raise ValueError(
       f"sources.{name}.questions must be '' except of gap, got "
@@ -126,7 +133,9 @@ def _read(name, sources, most, console) -> BenchmarkSet:
     notes.append(f'rows with {len(left_out)} faults are left out')
     console.say(f'{name}: {len(left_out)} faults left out, e.g. {left_out[0]}')
   words = dict(word.split('=') for word in files.reply_words)
-  return BenchmarkSet(benchmark, rows, total, content.form, tuple(notes), words)
+  return BenchmarkSet(
+    benchmark, rows, total, content.form, tuple(notes), words, temporary
+  )
 
 
 def _valid(rows) -> tuple[list, list[str]]:
@@ -163,8 +172,11 @@ def _check_drawing(row) -> None:
       raise ValueError(f'its drawing must stay in its folder, got {file!r}')
 
 
-def _write_shapes(name, files, most) -> protocol.BenchmarkFiles:
+def _write_shapes(name, files, most) -> tuple[protocol.BenchmarkFiles, str]:
   """Writes the files of the embedded world for as long as the program runs.
+
+  Returns:
+    (where the files are, their folder).
 
   Raises:
     ValueError: it has no such benchmark.
@@ -178,13 +190,14 @@ def _write_shapes(name, files, most) -> protocol.BenchmarkFiles:
   atexit.register(temporary.close)
   path = benchmark_files.write(name, temporary.path, most or _SCENES)
   images = str(temporary.path) if name == 'coco' else ''
-  return dataclasses.replace(
+  own = dataclasses.replace(
     files,
     path=str(path),
     images=images,
     suffix='' if files.suffix is None else files.suffix,
     reply_words=files.reply_words or benchmark_files.REPLY_WORDS,
   )
+  return own, str(temporary.path)
 
 
 def _images(rows) -> dict:
