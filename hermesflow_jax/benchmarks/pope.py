@@ -4,10 +4,13 @@ The official release has a JSONL file for each split; questions about 500 images
 of COCO val2014 in three splits, which differ in how absent objects are chosen.
 """
 
+import dataclasses
 import json
 import re
 
 from hermesflow_jax.benchmarks import benchmark_files
+from hermesflow_jax.benchmarks import lmms_eval
+from hermesflow_jax.benchmarks import parquet_rows
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import vlmevalkit
 from hermesflow_jax.benchmarks import yes_no
@@ -40,15 +43,18 @@ class Pope(protocol.UnderstandingBenchmark):
     """Reads official JSONL files of a folder, or VLMEvalKit's table.
 
     Args:
-      files: `path` is the official folder (`coco_pope_random.json`, ...) or
-        `POPE.tsv`; `images` is the folder of COCO val2014 with the former.
+      files: `path` is the official folder (`coco_pope_random.json`, ...),
+        `POPE.tsv`, or a folder with `test-*.parquet` of lmms-eval; `images` is
+        the folder of COCO val2014 with the first.
 
     Raises:
       ValueError: see the protocol.
     """
     path = storage.path(files.path)
     suffix = SUFFIX if files.suffix is None else files.suffix
-    if path.suffix.lower() == '.tsv':
+    if parquet_rows.names_in(path):
+      form, pairs = 'lmms-eval', _document_rows(path, suffix)
+    elif path.suffix.lower() == '.tsv':
       form, pairs = 'VLMEvalKit', _table_rows(path, files.images, suffix)
     else:
       form, pairs = 'official', _official_rows(path, files.images, suffix)
@@ -72,7 +78,7 @@ class Pope(protocol.UnderstandingBenchmark):
     ]
 
   def prediction_files(self, rows, replies):
-    """See the protocol: a JSONL file for each split, and VLMEvalKit's table."""
+    """See the protocol: JSONL files of splits, tables and logs of harnesses."""
     texts = {}
     for row in rows:
       name = f'coco_pope_{row.reference["split"]}.jsonl'
@@ -94,7 +100,7 @@ class Pope(protocol.UnderstandingBenchmark):
     ]
     numbered = {str(n): replies.get(row.id, '') for n, row in enumerate(rows)}
     texts['POPE.tsv'] = vlmevalkit.prediction_table(columns, table, numbered)
-    return texts
+    return texts | lmms_eval.prediction_files(self.name, rows, replies)
 
 
 def _scores(rule, parse, rows, replies) -> protocol.Scores:
@@ -226,6 +232,31 @@ def _row(name, image, question, suffix, label, split, question_id):
       'split': split,
     },
   )
+
+
+def _document_rows(path, suffix):
+  """Yields (question, fault) of the data set that lmms-eval reads.
+
+  Raises:
+    ValueError: a file cannot be read.
+  """
+  columns = ('question_id', 'question', 'answer', 'category')
+  for number, cells, image in parquet_rows.read(path, columns):
+    label, split = cells['answer'].strip().lower(), cells['category']
+    if label not in ('yes', 'no') or split not in SPLITS:
+      yield None, f'row {number}: answer or category has {label!r}, {split!r}'
+      continue
+    row = _row(
+      f'{split}/{cells["question_id"]}',
+      image,
+      cells['question'],
+      suffix,
+      label,
+      split,
+      cells['question_id'],
+    )
+    reference = {**row.reference, 'doc_id': number}
+    yield dataclasses.replace(row, reference=reference), ''
 
 
 def _table_rows(path, images, suffix):
