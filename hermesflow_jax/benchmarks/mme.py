@@ -61,6 +61,7 @@ class Mme(protocol.UnderstandingBenchmark):
 
   name = 'mme'
   title = 'MME perception'
+  rows_together = 2
   protocol = (
     'Question with "Answer the question using a single word or phrase." in the '
     'place of "Please answer yes or no."; greedy; accuracy plus share of images'

@@ -148,11 +148,13 @@ class UnderstandingBenchmark(abc.ABC):
     name: name in configs and files, e.g. 'pope'.
     title: name for readers, e.g. 'POPE'.
     protocol: one sentence: prompt, parser, score.
+    rows_together: number of rows in sequence that are scored together.
   """
 
   name: str
   title: str
   protocol: str
+  rows_together = 1
 
   def title_of(self, rows: int) -> str:
     """Returns the title of a table of this many rows.

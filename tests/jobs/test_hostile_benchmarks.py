@@ -246,3 +246,12 @@ def test_an_image_twice_is_a_fault(tmp_path):
   path = tmp_path / 'dataset_flickr30k.json'
   path.write_text(json.dumps({'images': [image, image]}))
   assert '1.jpg: its id must occur once' in fault('flickr30k', path)
+
+
+def test_rows_of_an_image_of_mme_stay_together():
+  """Else every image would have all of its answers right or none."""
+  files = registry.Sources(mme=protocol.BenchmarkFiles('shapes'))
+  (entry,) = benchmark_sets.read(('mme',), files, 6, terminal.silent())
+  names = [str(row.image) for row in entry.rows]
+  assert len(names) == 6 and names[::2] == names[1::2]
+  assert len(set(names)) == 3

@@ -124,9 +124,14 @@ def _read(name, sources, most, console) -> BenchmarkSet:
     )
   notes, total = list(content.notes), len(rows)
   if most and total > most:
-    places = np.linspace(0, total - 1, most).round().astype(int)
-    rows = [rows[place] for place in places]
-    notes.append(f'{most} of {total} rows, evenly from the whole file')
+    size = getattr(benchmark, 'rows_together', 1)
+    places = np.linspace(0, total // size - 1, max(1, most // size))
+    rows = [
+      row
+      for place in places.round().astype(int)
+      for row in rows[place * size : (place + 1) * size]
+    ]
+    notes.append(f'{len(rows)} of {total} rows, evenly from the whole file')
   rows, faults = _with_images(name, rows, files, console)
   left_out = [*content.left_out, *row_faults, *faults]
   if left_out:
