@@ -63,6 +63,7 @@ def get_config(variant='shapes'):
   config.caption_scorer = play.caption_scorer
   config.image_scorer = play.image_scorer
   config.encoders = play.encoders
+  config.http_reward = play.http_reward
   config.rules = play.rules
   config.official = main_config.official
 

@@ -47,6 +47,7 @@ def get_config(variant='shapes'):
   play = main_config.play.to_dict()
   config = ml_collections.ConfigDict(pair_dpo.model_settings(main_config))
   config.job = 'learn'
+  config.vision = ''  # CLIP tower of a model with w_clip_vit.
 
   # Data.
   config.pairs = 'runs/curate'

@@ -37,6 +37,7 @@ Data of your own on the embedded world: `--config.files.inputs.annotations`,
 
 import ml_collections
 
+from configs import services
 from configs import show_o
 
 VARIANTS = (
@@ -85,6 +86,7 @@ def shapes():
   config.missing = ''
   config.sizes = None  # Those of the model.
   config.adapters = ''
+  config.vision = ''  # CLIP tower of a model with w_clip_vit.
   config.mesh = {'data': -1, 'model': -1}  # Devices; -1: as many as fit.
   config.chunk = 128  # Rows that a device samples at once.
 
@@ -103,10 +105,10 @@ def shapes():
   play.answer_matcher = 'ngram'  # With free_answers: finds the nearest choice.
 
   # Pairs.
-  # ngram, bert, sentence, clip, likelihood, or a function of your own
-  # (docs/scorers.md).
+  # ngram, bert, sentence, clip, likelihood, http_reward, or a function of your
+  # own (docs/scorers.md).
   play.caption_scorer = 'ngram'
-  # answers, soft, caption_likelihood, clip, or a function of your own.
+  # answers, soft, caption_likelihood, clip, http_reward, or your own function.
   play.image_scorer = 'answers'  # Paper.
   play.encoders = {  # Read only by a scorer or a matcher that needs them.
     'bert': 'checkpoints/bert-large-uncased',
@@ -114,6 +116,7 @@ def shapes():
     'clip': 'checkpoints/clip-vit-large-patch14',
     'dtype': 'float32',
   }
+  play.http_reward = services.reward_settings()  # With http_reward.
   play.shard = 300  # Inputs that are curated at once.
   play.rules = {
     'least_win': 0.6,  # Score of a winning image; official.
@@ -173,7 +176,7 @@ def shapes():
   config.held_out = 1_000  # Scenes.
   config.held_out_split = 'eval'
   config.unseen = 500  # Scenes with captions that no input has.
-  config.judge = judge_settings()
+  config.judge = services.judge_settings()
   play.evaluation_sampler = show_o.sampler(steps=16, guidance=0.5)
 
   # Logging, in steps; 0 for none.
@@ -184,38 +187,6 @@ def shapes():
   config.gallery = 12  # Captions and pairs in the report.
   config.official = False
   return config
-
-
-def judge_settings():
-  """Returns the settings of the judge of drawn images (docs/judges.md)."""
-  return {
-    # '': pixels in the embedded world, the base model for files. Or pixels,
-    # model, endpoint, files, or a function of your own.
-    'kind': '',
-    'init_from': '',  # With model: a checkpoint or a run,
-    'tokenizer': '',  # and the tokenizers of a converted Show-o.
-    'text': '',
-    'answers': '',  # With files: a file or folder of answers.
-    'url': '',  # With endpoint, e.g. http://127.0.0.1:8000/v1.
-    'model': '',  # Its name at the endpoint.
-    'key_variable': '',  # Environment variable that holds the key.
-    'prompt': (
-      'Look at the image and answer the question. Reply with one of the '
-      'choices, in its exact words, and with nothing else.\n'
-      'Question: {question}\nChoices: {choices}'
-    ),
-    'questions_at_once': 1,  # In a request, about the same image.
-    'max_tokens': 64,
-    'temperature': 0.0,
-    'seed': 0,
-    'body': {},  # More fields of a request.
-    'timeout': 60.0,  # Seconds.
-    'retries': 5,
-    'rate': 0.0,  # Requests per minute; 0 for no limit.
-    'parallel': 8,  # Requests at the same time, of each process.
-    'probe': True,  # A request before any work.
-    'cache': '',  # Folder of replies; '': judge/ in the run folder.
-  }
 
 
 def model_settings(config):
@@ -286,7 +257,7 @@ def use_small_show_o(config, pixels):
 
   # Sampling, pairs, learning.
   play.rounds, play.images = 2, 3
-  # There is no text encoder of random weights.
+  # A random text encoder knows no meaning of words.
   play.caption_scorer = play.answer_matcher = 'ngram'
   play.curation_sampler.steps = play.evaluation_sampler.steps = 4
   play.rules.least_win = 0.0  # Random answers are seldom right 3 times in 5.

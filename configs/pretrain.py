@@ -157,6 +157,16 @@ def own_data(variant):
   }
   config.threads = 8  # That read images, per task.
 
+  # Measured every `measure_every` steps, and not learned: a share of each data
+  # set, or data sets of your own for t2i, mmu and lm.
+  config.held_out = {'share': 0.0, 't2i': (), 'mmu': (), 'lm': (), 'batches': 4}
+  config.previews = {
+    'prompts': (),  # Texts that are drawn as often.
+    'each': 2,  # Images per prompt.
+    'sampler': main_config.play.evaluation_sampler.to_dict(),
+  }
+  config.measure_every = 500
+
   # Learning. Official scripts: AdamW with b2 0.999; the rest is ours.
   config.weights = {'t2i': 1.0, 'mmu': 1.0, 'lm': 0.1}
   config.mask_schedule = main_config.play.mask_schedule

@@ -64,6 +64,10 @@ _FIRST_FILES = (
   'test_buckets.py',
 )
 
+# Seconds by file: the key in pytest's cache, and those of this run.
+_SECONDS = 'hermesflow_jax/seconds'
+_durations = {}
+
 
 def pytest_configure(config):
   """Keeps compiled programs between runs, and shares them among workers."""
@@ -91,17 +95,44 @@ def pytest_xdist_auto_num_workers(config):
   return min(8, len(os.sched_getaffinity(0)))
 
 
-def pytest_collection_modifyitems(items):
-  """Puts the folders and files with the longest tests first, in order."""
+def pytest_collection_modifyitems(config, items):
+  """Puts the longest files first, so that all workers end together.
+
+  Durations come from the last run; a file that has none takes its place by
+  folder.
+  """
 
   def place(names, parts):
     return min((names.index(p) for p in parts if p in names), default=99)
 
+  seconds = config.cache.get(_SECONDS, {}) if _has_workers(config) else {}
+
   def rank(item):
     parts = item.path.parts
-    return place(_LONGEST, parts), place(_FIRST_FILES, parts)
+    folder = place(_LONGEST, parts)
+    usual = 6.0 if folder < 99 else 2.0
+    duration = seconds.get(item.nodeid.partition('::')[0], usual)
+    return place(_FIRST_FILES, parts), -duration, folder, str(item.path)
 
   items.sort(key=rank)
+
+
+def _has_workers(config) -> bool:
+  return hasattr(config, 'workerinput') or bool(config.option.numprocesses)
+
+
+def pytest_runtest_logreport(report):
+  """Adds the duration of a test to that of its file."""
+  name = report.nodeid.partition('::')[0]
+  _durations[name] = _durations.get(name, 0.0) + report.duration
+
+
+def pytest_sessionfinish(session):
+  """Keeps the durations for the next run; workers leave that to their head."""
+  config = session.config
+  if not hasattr(config, 'workerinput') and _has_workers(config):
+    known = config.cache.get(_SECONDS, {})
+    config.cache.set(_SECONDS, known | _durations)
 
 
 def pytest_collection_finish():

@@ -25,7 +25,7 @@ METADATA = '.metadata'
 SUFFIX = '.distcp'
 # Names of folders that accelerate and others write in a checkpoint.
 MODEL = re.compile(r'(pytorch_)?model(_fsdp)?(_\d+)?')
-OPTIMIZER = re.compile(r'optim.*')
+OPTIMIZER = re.compile(r'optim(izers?)?(_\d+)?')
 WAY_ON = 'torch.distributed.checkpoint.save({{"model": state_dict}}) of {keys}'
 
 
@@ -138,8 +138,6 @@ def read(
   names, keys = _select(index, folder)
   if keys:
     say(f'{folder.name}: taking the tensors in {state_dicts.place(keys)}')
-  if not names:
-    raise ValueError(f'{folder} must hold tensors, got none in {METADATA}')
   saved = {name: index.tensor(full) for name, full in names.items()}
   used = {chunk.file for tensor in saved.values() for chunk in tensor.chunks}
   missing = sorted(file for file in used if not (folder / file).is_file())
@@ -158,11 +156,16 @@ def read(
 
 def _select(index: distributed_metadata.Index, folder):
   """Returns (name in `.metadata` by name of the tensor, keys)."""
-  nested = index.nested()
-  if OPTIMIZER.fullmatch(folder.name) or set(nested) == {'optimizer'}:
+  nested = {
+    key: value
+    for key, value in index.nested().items()
+    if not isinstance(value, dict)
+    or not state_dicts.NOT_WEIGHTS.search(str(key).lower())
+  }
+  if OPTIMIZER.fullmatch(folder.name) or not nested:
     raise ValueError(
-      f'{folder} must hold the weights of a model, got the states of an '
-      'optimizer: give the folder beside it'
+      f'{folder} must hold the weights of a model, got no tensors or the '
+      'states of an optimizer: give the folder beside it'
     )
   try:
     return state_dicts.select(nested, distributed_metadata.Name, WAY_ON)

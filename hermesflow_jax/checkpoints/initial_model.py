@@ -125,8 +125,7 @@ class _Checkpoint(model_folder.ModelFolder):
     """Reads the transformer; see `ModelFolder`."""
     own = self.config()
     _check_transformer(self.path, own, config)
-    # A job has no setting for what the model reads in place of codes.
-    config = dataclasses.replace(config, clip_width=own.clip_width)
+    config = _with_features(config, own)
     record = dataclasses.replace(self._record('showo'), sizes=config)
     return converted_model.restore_model(self.path, record, mesh)
 
@@ -267,10 +266,19 @@ def check_exists(paths: list[str], missing: str) -> None:
 
 def _computed_as(model, config):
   """Returns the same arrays in a model that computes as `config` says."""
+  config = _with_features(config, model.config)
   abstract = abstract_modules.abstract_module(showo.ShowO, config)
   return jax.tree.unflatten(
     jax.tree.structure(abstract), jax.tree.leaves(model)
   )
+
+
+def _with_features(config, own):
+  """Returns a config that reads the CLIP features that the model reads.
+
+  A job has no setting for what the model reads in place of codes.
+  """
+  return dataclasses.replace(config, clip_width=own.clip_width)
 
 
 def _check_transformer(path, config, expected):

@@ -45,6 +45,7 @@ class Sizes:
     decoder: transformer sizes.
     lengths: row lengths.
     grid: (h, w) in image tokens.
+    clip_width: see `showo.ShowOConfig`.
   """
 
   tokenizer: magvit_config.MagvitConfig
@@ -52,6 +53,7 @@ class Sizes:
   decoder: phi.PhiConfig | None = None
   lengths: token_rows.Lengths | None = None
   grid: tuple[int, ...] | None = None
+  clip_width: settings.NonNegativeInt = 0
 
   def __post_init__(self):
     rest = (self.vocab, self.decoder, self.lengths, self.grid)
@@ -64,7 +66,9 @@ class Sizes:
   def transformer(self) -> showo.ShowOConfig:
     """Transformer config, for `grid` image tokens."""
     height, width = self.grid
-    return showo.ShowOConfig(self.vocab, self.decoder, height * width)
+    return showo.ShowOConfig(
+      self.vocab, self.decoder, height * width, self.clip_width
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +156,20 @@ def save_model(
     'decoder': _decoder_sizes(dataclasses.asdict(model.config.decoder)),
     'lengths': dataclasses.asdict(lengths),
     'grid': list(grid),
-  }
+  } | clip_sizes(model.config)
   record['sha256'] = record.get('sha256', {}) | {
     'model.safetensors': _write(folder, 'model.safetensors', model),
     'text.json': sum_of_text.hexdigest(),
   }
   _put_record(folder, record)
+
+
+def clip_sizes(config: showo.ShowOConfig) -> dict[str, int]:
+  """Returns `clip_width` as a part of a record; {} if the model has none.
+
+  So the records of other models, and their hashes, are as in earlier releases.
+  """
+  return {'clip_width': config.clip_width} if config.clip_width else {}
 
 
 def _record(folder) -> dict:

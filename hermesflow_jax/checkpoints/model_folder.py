@@ -57,8 +57,7 @@ class ModelFolder(abc.ABC):
     """Returns the transformer sizes; no weight is read.
 
     Raises:
-      ValueError: the folder holds no transformer, its record is damaged, or
-        the transformer reads CLIP features, which no job computes.
+      ValueError: the folder holds no transformer, or its record is damaged.
     """
 
   @abc.abstractmethod

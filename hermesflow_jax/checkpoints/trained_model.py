@@ -74,19 +74,21 @@ def save_model(path: str, parts, source: str, notes: Mapping) -> None:
     ValueError: `path` exists.
   """
   config = parts.model.config
+  sizes = dataclasses.asdict(
+    model_bundle.Sizes(
+      tokenizer=parts.tokenizer.config,
+      vocab=config.vocab,
+      decoder=config.decoder,
+      lengths=parts.lengths,
+      grid=tuple(parts.grid),
+    )
+  )
+  del sizes['clip_width']
   record = {
     'kind': KIND,
     'dtype': 'float32',
     'source': source,
-    'sizes': dataclasses.asdict(
-      model_bundle.Sizes(
-        tokenizer=parts.tokenizer.config,
-        vocab=config.vocab,
-        decoder=config.decoder,
-        lengths=parts.lengths,
-        grid=tuple(parts.grid),
-      )
-    ),
+    'sizes': sizes | model_bundle.clip_sizes(config),
     'text': parts.text.content,
   }
   tree = {'model': parts.model, 'tokenizer': parts.tokenizer}

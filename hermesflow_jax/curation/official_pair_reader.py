@@ -41,6 +41,7 @@ def load_official(
   on_error: str,
   say: Callable[[str], None],
   least_win: float = -math.inf,
+  pixel_size: int = 0,
 ) -> list[dict]:
   """Reads the pairs of a file and encodes their images.
 
@@ -57,10 +58,12 @@ def load_official(
     on_error: see `read_official`.
     say: see `read_official`.
     least_win: a winning image must score more than this.
+    pixel_size: see `image_encoding.load_encoded`.
 
   Returns:
     Records as in `pair_dataset.data_source`: texts, scores, and `codes`,
-    `codes_win`, `codes_lose`: int32[I].
+    `codes_win`, `codes_lose`: int32[I]; with `pixel_size` also `pixels` of the
+    real image.
 
   Raises:
     ValueError: see `read_official`; or an image cannot be read.
@@ -85,6 +88,7 @@ def load_official(
     _with_codes(
       record, least_win, *(encoded[number * len(_IMAGES) + k] for k in range(3))
     )
+    | image_encoding.pixels_field(record['path'], pixel_size)
     for number, record in enumerate(records)
     if number not in broken
   ]
@@ -216,9 +220,14 @@ def _parse(row, folder, faults: list[str]) -> dict:
 
 
 def _optional_text(row, key) -> str | None:
-  """Returns a text of a record, None if it is missing or null."""
+  """Returns a text of a record, None if it is missing or null.
+
+  A model may have written an empty caption.
+  """
   if row.get(key) is None:
     return None
+  if isinstance(row[key], str) and not row[key].strip():
+    return ''
   return record_values.get_text(row, key)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import functools
 import hashlib
 import io
 import pathlib
@@ -144,7 +145,8 @@ def load_encoded(
   Returns:
     Records with id, caption, tag '', questions, codes int32[I], and their
     position among the records with and without a readable image; sorted by id.
-    With `pixel_size` also pixels uint8[pixel_size, pixel_size, 3].
+    With `pixel_size` also `pixels`, a function that reads the image:
+    () -> uint8[pixel_size, pixel_size, 3].
 
   Raises:
     ValueError: see `record_files.read_records` and `image_reader.load_image`.
@@ -158,13 +160,6 @@ def load_encoded(
     list(faults.values()), len(codes), source.on_error, say, source.annotations
   )
   places = [n for n in range(len(records)) if n not in faults]
-  records = [records[n] for n in places]
-  pixels = [{} for _ in records]
-  if pixel_size:
-    pixels = [
-      {'pixels': image_reader.load_image(r['path'], pixel_size)}
-      for r in records
-    ]
   return [
     {
       'id': r['id'],
@@ -174,6 +169,18 @@ def load_encoded(
       'codes': c,
       'position': n,
     }
-    | p
-    for n, r, c, p in zip(places, records, codes, pixels, strict=True)
+    | pixels_field(r['path'], pixel_size)
+    for n, r, c in zip(places, [records[n] for n in places], codes, strict=True)
   ]
+
+
+def pixels_field(path: pathlib.PurePath, size: int) -> dict[str, Callable]:
+  """Returns the field `pixels` of a record, for a model that reads pixels.
+
+  Args:
+    path: image file.
+    size: side of the image in pixels; 0 returns {}.
+  """
+  if not size:
+    return {}
+  return {'pixels': functools.partial(image_reader.load_image, path, size)}

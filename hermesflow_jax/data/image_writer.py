@@ -39,7 +39,7 @@ def save_png(path: pathlib.PurePath, image: np.ndarray, facts: Mapping) -> None:
   info.add_itxt(KEY, json.dumps(facts, ensure_ascii=False))
   if 'prompt' in facts:
     info.add_itxt('Description', facts['prompt'])
-  output_files.write_atomically(path, _png(Image.fromarray(image), info))
+  output_files.write_atomically(path, png_bytes(Image.fromarray(image), info))
 
 
 def read_metadata(path: pathlib.PurePath) -> dict:
@@ -109,10 +109,11 @@ def contact_sheet(
       page.paste(image, (left, top))
       left += image.width + _MARGIN
     top += max(image.height for image in row) + _MARGIN
-  output_files.write_atomically(path, _png(page))
+  output_files.write_atomically(path, png_bytes(page))
 
 
-def _png(image, info=None) -> bytes:
+def png_bytes(image: Image.Image, info=None) -> bytes:
+  """Returns an image as a PNG file, with `PngImagePlugin.PngInfo` or None."""
   buffer = io.BytesIO()
   image.save(buffer, 'PNG', pnginfo=info)
   return buffer.getvalue()

@@ -5,6 +5,8 @@ import dataclasses
 
 import numpy as np
 
+from hermesflow_jax.data import lazy_images
+
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
@@ -16,8 +18,8 @@ class Inputs:
     tags: N caption kinds; '' for none.
     questions: N lists with TIFA records.
     codes: int32[N, I], real image codes.
-    pixels: uint8[N, H, W, 3], real images, for a model that reads pixels; or
-      None.
+    pixels: real images uint8[N, H, W, 3], read when they are used, for a model
+      that reads pixels; or None.
   """
 
   ids: list[str]
@@ -25,10 +27,10 @@ class Inputs:
   tags: list[str]
   questions: list[list[dict]]
   codes: np.ndarray
-  pixels: np.ndarray | None = None
+  pixels: lazy_images.LazyImages | None = None
 
   @property
-  def images(self) -> np.ndarray:
+  def images(self) -> np.ndarray | lazy_images.LazyImages:
     """The real images in the form that the model reads: pixels, or codes."""
     return self.codes if self.pixels is None else self.pixels
 
@@ -49,6 +51,10 @@ def from_records(records: list[dict]) -> Inputs:
   """Returns records as inputs, sorted by id.
 
   Sorted, because the order in a data source depends on its size.
+
+  Args:
+    records: fields of `Inputs`, and for a model that reads pixels `pixels`, a
+      function () -> uint8[H, W, 3].
   """
   records = sorted(records, key=lambda record: record['id'])
   return Inputs(
@@ -57,7 +63,7 @@ def from_records(records: list[dict]) -> Inputs:
     tags=[r['tag'] for r in records],
     questions=[r['questions'] for r in records],
     codes=np.stack([r['codes'] for r in records]),
-    pixels=np.stack([r['pixels'] for r in records])
+    pixels=lazy_images.LazyImages([r['pixels'] for r in records])
     if records and 'pixels' in records[0]
     else None,
   )
@@ -94,8 +100,10 @@ def select(record, indices: Sequence[int]):
   """Indexes the N-long lists and arrays of a dataclass; None stays None."""
 
   def column(values):
-    if values is None or isinstance(values, np.ndarray):
-      return values if values is None else values[list(indices)]
+    if values is None:
+      return None
+    if isinstance(values, (np.ndarray, lazy_images.LazyImages)):
+      return values[list(indices)]
     return [values[index] for index in indices]
 
   return type(record)(

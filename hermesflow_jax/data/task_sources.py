@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import typing
 
+import numpy as np
+
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import record_files
@@ -62,6 +64,53 @@ class _Marked(Sequence):
     return self._examples[index] | {'on_error': self._on_error}
 
 
+class _Part(Sequence):
+  """Examples at some positions."""
+
+  def __init__(self, examples: Sequence, positions: np.ndarray):
+    self._examples, self._positions = examples, positions
+
+  def __len__(self):
+    return len(self._positions)
+
+  def __getitem__(self, index):
+    return self._examples[int(self._positions[index])]
+
+
+def split(
+  name: str, mixture: pipeline.Mixture, share: float
+) -> tuple[pipeline.Mixture, pipeline.Mixture]:
+  """Returns the examples to learn from, and those that are held out.
+
+  Held-out examples have equal distances in their set, at least one of each.
+
+  Args:
+    name: setting that holds the sets, for errors.
+    mixture: examples of a task.
+    share: share of each set that is held out, in (0, 1).
+
+  Raises:
+    ValueError: a set has a single example.
+  """
+  learned, held_out = [], []
+  for number, examples in enumerate(mixture.sources):
+    size = len(examples)
+    if size < 2:
+      raise ValueError(
+        f'{name}[{number}] must have at least 2 examples to hold out a share, '
+        f'got {size}; set held_out.share=0, or give held_out.{name}'
+      )
+    count = min(max(1, round(share * size)), size - 1)
+    positions = ((np.arange(count) + 0.5) * size / count).astype(int)
+    rest = np.delete(np.arange(size), positions)
+    learned.append(_Part(examples, rest))
+    held_out.append(_Part(examples, positions))
+  return tuple(
+    pipeline.Mixture(tuple(parts), mixture.weights)
+    for parts in (learned, held_out)
+  )
+
+
 def open_images(
   name: str, sets: Sequence[ImageSet], say: Callable[[str], None]
 ) -> pipeline.Mixture:
@@ -106,20 +155,23 @@ def check_named(setting: str, source: record_files.Source) -> None:
 
 
 def open_texts(
-  sets: Sequence[TextSet], say: Callable[[str], None] = lambda line: None
+  sets: Sequence[TextSet],
+  say: Callable[[str], None] = lambda line: None,
+  name: str = 'lm',
 ) -> pipeline.Mixture:
   """Returns the checked texts of sets.
 
   Args:
     sets: at least one text set.
     say: receives a line for each text that is left out.
+    name: setting that holds the sets, for errors.
 
   Raises:
     ValueError: a set is not named, cannot be read, or has faults.
   """
 
   def open_set(number, item):
-    check_named(f'lm[{number}]', item)
+    check_named(f'{name}[{number}]', item)
     return _texts(item, say)
 
   return _mixture(open_set, sets)

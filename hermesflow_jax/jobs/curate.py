@@ -237,18 +237,18 @@ def read_inputs(config, unified, root, console) -> input_set.Inputs:
 
 def _gather(config, unified, inputs, root, console) -> shards.Shards:
   """Generates and scores missing candidates in this share."""
+  mesh, share = unified.mesh, config.share
+  scorers = job_scoring.make_scorers(config, mesh, root, console, share)
   recipe = candidate_generation.CandidateConfig(
     config.sampler,
     config.images,
     config.captions,
-    job_scoring.make_caption_scorer(config, unified.mesh),
+    scorers[0],
     number_bounds.seed_of_round(config.seed, config.round),
-    job_scoring.make_image_scorer(config, unified.mesh),
+    scorers[1],
   )
-  spans = list(shards.shard_slices(len(inputs), config.shard))
-  store = shards.Shards(root / 'shards', len(spans))
-  finished = store.count - len(store.missing())
-  if finished:
+  store = shards.Shards(root / 'shards', -(-len(inputs) // config.shard))
+  if finished := store.count - len(store.missing()):
     console.say(f'{finished} of {store.count} shards found, skipping these')
   clock = gathering.gather(
     unified,

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 import dataclasses
+import functools
 import time
 
 from hermesflow_jax.checkpoints import checkpoint
@@ -15,11 +16,13 @@ from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.data import task_sources
 from hermesflow_jax.jobs import learn
+from hermesflow_jax.jobs.setup import fine_tuning_results
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import new_model
+from hermesflow_jax.jobs.setup import prompt_list
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
@@ -30,6 +33,7 @@ from hermesflow_jax.training import fine_tuning
 
 # The setting `new_model` hides the module.
 _NewModel = new_model.NewModel
+_TASKS = ('t2i', 'mmu', 'lm')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,18 +63,21 @@ class Settings(job_model.ModelSettings, fine_tuning.FineTuningConfig):
 
   @property
   def data_sets(self) -> dict[str, tuple]:
-    """Data sets by task."""
-    return {'t2i': self.t2i, 'mmu': self.mmu, 'lm': self.lm}
+    """Data sets by setting."""
+    return {task: getattr(self, task) for task in _TASKS} | {
+      f'held_out.{task}': getattr(self.held_out, task) for task in _TASKS
+    }
 
 
 @job_start.releases_workdir
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Trains on data sets.
 
-  Writes the trained model `model/`, then `results.json`.
+  Writes the trained model `model/`, `report.html`, then `results.json`.
 
   Returns:
-    Content written to `results.json`: examples, steps, seconds.
+    Content written to `results.json`: examples, steps, seconds, and held-out
+    losses if any are measured.
 
   Raises:
     ValueError: unusable setting, data set or workdir.
@@ -80,19 +87,26 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   if config.init_from:
     sets = {
       f'{task}[{number}]': item
-      for task in ('t2i', 'mmu')
-      for number, item in enumerate(getattr(config, task))
+      for task, items in config.data_sets.items()
+      for number, item in enumerate(items)
+      if isinstance(item, task_sources.ImageSet)
     }
     path = job_start.locate_model(config, console, sets)
-  sources = open_sources(config, console)
+  sources, held_out = open_sources(config, console)
   counts = {task: len(mixture) for task, mixture in sources.items()}
   console.say(
     'examples: '
     + ', '.join(f'{task} {count:,}' for task, count in counts.items())
   )
+  if held_out:
+    console.say(
+      'held out: '
+      + ', '.join(f'{task} {len(part):,}' for task, part in held_out.items())
+    )
   mesh = _make_mesh(config, path, console)
   if path is None:
-    parts, weights = _new_parts(config, sources, mesh, console)
+    mixtures = [*sources.values(), *(held_out or {}).values()]
+    parts, weights = _new_parts(config, mixtures, mesh, console)
   else:
     parts, weights = job_start.load_initial_model(config, path, mesh)
   data = task_sources.content_hashes(config.data_sets)
@@ -112,14 +126,17 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     return results
   unified = job_model.place_on_mesh(config, parts, mesh, console)
   del parts
+  prompt_list.report_misread(unified, config.previews.prompts, console)
+  identity = functools.partial(identities.identity_of, Settings, of='content')
   model = fine_tuning.train(
     unified,
     sources,
     config,
-    identities.identity_of(Settings, settings.to_json_types(config), 'content')
-    | {'data': data},
+    identity(settings.to_json_types(config)) | {'data': data},
     root / 'training',
     console,
+    held_out,
+    identity,
   )
   results = {
     'inputs': sum(counts.values()),
@@ -127,6 +144,10 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     'steps': config.optim.steps,
     'seconds': time.perf_counter() - began,
   }
+  if held_out:
+    results['held_out'] = fine_tuning_results.held_out_results(
+      root / 'training', held_out, console
+    )
   # A model at this path is damaged.
   processes.on_first_process(lambda: checkpoint.remove(root / 'model'))
   trained_model.save_model(
@@ -134,6 +155,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     dataclasses.replace(unified, model=model),
     str(path or ''),
     results,
+  )
+  processes.on_first_process(
+    lambda: fine_tuning_results.write_report(root, config, results, console)
   )
   job_results.write_json(root / 'results.json', results)
   processes.on_first_process(
@@ -147,25 +171,45 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
 
 def open_sources(
   config: Settings, console: terminal.Console
-) -> dict[str, pipeline.Mixture]:
-  """Returns the checked examples of each task.
+) -> tuple[dict[str, pipeline.Mixture], dict[str, pipeline.Mixture] | None]:
+  """Returns the checked examples of each task, and those that are held out.
 
   Raises:
-    ValueError: see `task_sources.open_images`; names the faults of all tasks.
+    ValueError: see `task_sources.open_images` and `task_sources.split`; names
+      the faults of all tasks.
   """
+  sources = _open_tasks(config, '', console)
+  if config.held_out.t2i:
+    return sources, _open_tasks(config.held_out, 'held_out.', console)
+  if not config.held_out.share:
+    return sources, None
+  # Tasks with the same examples hold out the same ones.
+  parts = {
+    id(mixture): task_sources.split(task, mixture, config.held_out.share)
+    for task, mixture in reversed(sources.items())
+  }
+  learned, held_out = (
+    {task: parts[id(mixture)][number] for task, mixture in sources.items()}
+    for number in (0, 1)
+  )
+  return learned, held_out
+
+
+def _open_tasks(sets, prefix, console):
+  """Returns the checked examples of each task, of settings under `prefix`."""
   faults, say = [], console.say
   opened = {
-    task: input_faults.attempt(faults, open_task, *arguments, say)
+    task: input_faults.attempt(faults, open_task, *arguments)
     for task, open_task, *arguments in (
-      ('t2i', task_sources.open_images, 't2i', config.t2i),
-      ('mmu', task_sources.open_images, 'mmu', config.mmu),
-      ('lm', task_sources.open_texts, config.lm),
+      ('t2i', task_sources.open_images, f'{prefix}t2i', sets.t2i, say),
+      ('mmu', task_sources.open_images, f'{prefix}mmu', sets.mmu, say),
+      ('lm', task_sources.open_texts, sets.lm, say, f'{prefix}lm'),
     )
-    if task == 't2i' or getattr(config, task)
+    if task == 't2i' or getattr(sets, task)
   }
   if faults:
     raise ValueError('; '.join(faults))
-  return {task: opened.get(task, opened['t2i']) for task in config.data_sets}
+  return {task: opened.get(task, opened['t2i']) for task in _TASKS}
 
 
 def _make_mesh(config, path, console):
@@ -182,7 +226,7 @@ def _make_mesh(config, path, console):
 
 
 def _new_parts(
-  config, sources, mesh, console
+  config, mixtures, mesh, console
 ) -> tuple[model_bundle.Bundle, dict]:
   """Returns a new model, and the hashes of its image tokenizer."""
   if not config.tokenizer:
@@ -198,17 +242,17 @@ def _new_parts(
   parts = new_model.make_bundle(
     config.new_model,
     folder.load_tokenizer(mesh),
-    _texts(config, sources),
+    _texts(config, mixtures),
     config.seed,
   )
   console.say(f'a new model with {parts.text.size} words')
   return parts, dict(folder.tokenizer_hashes())
 
 
-def _texts(config, sources) -> Iterator[str]:
+def _texts(config, mixtures) -> Iterator[str]:
   """Yields all texts of the data, and the prompts."""
   yield text_tokenizer.user_turn(config.rows.caption_prompt)
-  for mixture in sources.values():
+  for mixture in mixtures:
     for examples in mixture.sources:
       for example in examples:
         yield example.get('text', example.get('caption', ''))

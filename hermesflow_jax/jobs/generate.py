@@ -49,6 +49,7 @@ class Settings(job_model.ModelSettings):
     on_error: 'raise' stops at a faulty prompt, 'skip' leaves it out.
   """
 
+  reads_images: typing.ClassVar[bool] = False
   prompts: tuple[str, ...]
   file: str = settings.path_of_content('inputs')
   each: typing.Annotated[settings.PositiveInt, settings.below(1_000_001)]

@@ -14,6 +14,7 @@ from hermesflow_jax.jobs.setup import judge_tables
 from hermesflow_jax.jobs.setup import judged_images
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.judging import question_files
+from hermesflow_jax.reports import imported_judges
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -62,7 +63,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """Runs an export or an import.
 
   An export writes `questions.jsonl` and `images/` into `workdir`. An import
-  writes `results_<judge>.json` into the folder of the run.
+  writes `results_<judge>.json` into the folder of the run, and its table into
+  the report of the run.
 
   Returns:
     Counts of an export; results of an import.
@@ -138,11 +140,13 @@ def _import(config, root, console) -> dict:
   }
   target = _results_file(root, results)
   job_results.write_json(target, results)
+  on_page = imported_judges.update_page(root)
   if table := judge_tables.text(results):
     console.say(table)
   console.say(
     f'judge {config.name}: {len(known) - len(missing)} answers, {unmatched} '
     f'that resemble no choice and count as wrong; see {target}'
+    + (f' and {root / "report.html"}' if on_page else '')
   )
   return results
 

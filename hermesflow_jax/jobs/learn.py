@@ -13,11 +13,13 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_faults
+from hermesflow_jax.data import lazy_images
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import pair_source
+from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.models import showo
 from hermesflow_jax.pair_dpo import learning
@@ -30,7 +32,7 @@ from hermesflow_jax.sampling import unified_model
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.ModelSettings, learning.LearningConfig):
+class Settings(reading_model.ReadingSettings, learning.LearningConfig):
   """Job settings.
 
   Attributes:
@@ -63,8 +65,9 @@ class Settings(job_model.ModelSettings, learning.LearningConfig):
   )
 
   def __post_init__(self):
-    job_model.ModelSettings.__post_init__(self)
+    reading_model.ReadingSettings.__post_init__(self)
     learning.LearningConfig.__post_init__(self)
+    reading_model.check_compat(self.vision, self.compat)
     if not self.pairs:
       raise ValueError(
         "pairs must be the folder of a curation, got ''; give runs/curate"
@@ -115,34 +118,23 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     unified = job_model.place_on_mesh(
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
-    records = pair_source.read_pairs(
-      config, source, unified, root / 'data', console
+    rows, images = _read_rows(config, source, unified, root / 'data', console)
+    reference = unified.model
+    if reference_config:
+      reference = load_reference(reference_config, reference_path, unified)
+    steps = learning.step_count(config, len(rows))
+    model = learning.learn_round(
+      unified,
+      reference,
+      rows,
+      config,
+      steps,
+      root / 'training',
+      config.round,
+      console,
+      None,  # No samples.
+      images,
     )
-    rows = trainable_records(
-      records, parts.grid[0] * parts.grid[1], config.both
-    )
-  if source.is_official:
-    record_checks.report_long_texts(unified, rows, console)
-  console.say(f'{len(rows)} of {len(records)} inputs have pairs to learn from')
-  if config.batch > len(rows):
-    console.say(
-      f'warning: config.batch should be at most {len(rows)}, these inputs, got '
-      f'{config.batch}: a step repeats them; give a smaller --config.batch'
-    )
-  reference = unified.model
-  if reference_config:
-    reference = load_reference(reference_config, reference_path, unified)
-  steps = learning.step_count(config, len(rows))
-  model = learning.learn_round(
-    unified,
-    reference,
-    rows,
-    config,
-    steps,
-    root / 'training',
-    config.round,
-    console,
-  )
   results = {
     'inputs': len(rows),
     'steps': steps,
@@ -162,6 +154,35 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   )
   console.say(f'{steps} steps; --config.init_from={root / "model"} reads it')
   return results
+
+
+def _read_rows(config, source, unified, data_dir, console):
+  """Returns the records to train on, and their images if the model reads them.
+
+  Args:
+    config: job settings.
+    source: pairs from `pair_source.open_pairs`. The images are readable until
+      it is closed.
+    unified: model to train.
+    data_dir: folder that keeps encoded images.
+    console: prints counts and warnings.
+  """
+  records = pair_source.read_pairs(config, source, unified, data_dir, console)
+  rows = trainable_records(
+    records, unified.grid[0] * unified.grid[1], config.both
+  )
+  if source.is_official:
+    record_checks.report_long_texts(unified, rows, console)
+  console.say(f'{len(rows)} of {len(records)} inputs have pairs to learn from')
+  if config.batch > len(rows):
+    console.say(
+      f'warning: config.batch should be at most {len(rows)}, these inputs, got '
+      f'{config.batch}: a step repeats them; give a smaller --config.batch'
+    )
+  images = None
+  if unified.vision is not None:
+    images = lazy_images.LazyImages([row.pop('pixels') for row in rows])
+  return rows, images
 
 
 def finished_results(
@@ -239,7 +260,7 @@ def trainable_records(
   """Returns the records that have pairs to train on, sorted by id.
 
   Args:
-    source: records from `pair_dataset.data_source`.
+    source: records from `pair_source.read_pairs`.
     image_tokens: I, codes per image.
     both: whether an input needs both pairs; otherwise either pair suffices.
 

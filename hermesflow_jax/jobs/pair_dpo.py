@@ -18,7 +18,9 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import judge_record
 from hermesflow_jax.jobs.setup import official_files
+from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.judging import judge_settings
 from hermesflow_jax.reports import run_story
@@ -48,7 +50,7 @@ class OwnFiles:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(job_model.ModelSettings):
+class Settings(reading_model.ReadingSettings):
   """Job settings.
 
   Attributes:
@@ -88,6 +90,7 @@ class Settings(job_model.ModelSettings):
     super().__post_init__()
     if self.unseen == 1:
       raise ValueError('unseen must be 0 or at least 2, got 1')
+    reading_model.check_compat(self.vision, self.play.compat)
 
   @property
   def inputs_of_all_rounds(self) -> int:
@@ -116,7 +119,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
   parts, weights = job_start.load_initial_model(config, path, mesh)
-  _check_rounds(config, root)
+  run_summary.check_rounds(root, config.play.rounds)
   results = job_start.claim_and_read_results(
     workdir,
     config,
@@ -158,6 +161,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       'continuing'
     )
   base, data = load_data()
+  console.say(judge_record.describe(data.judge_record))
   summaries = rounds.play_rounds(
     base, data, config.play, workdir, console, str(path)
   )
@@ -217,18 +221,6 @@ def check_files(
   )
 
 
-def _check_rounds(config, root):
-  """Raises ValueError if a run has more finished rounds than the settings."""
-  finished = processes.broadcast_from_first(
-    lambda: run_summary.finished_rounds(root)
-  )
-  if config.play.rounds < finished:
-    raise ValueError(
-      f'play.rounds must be at least {finished}, the rounds played in {root}, '
-      f'got {config.play.rounds}; give another --workdir for fewer'
-    )
-
-
 def play_data(
   config: Settings,
   base: unified_model.UnifiedModel,
@@ -281,16 +273,18 @@ def play_data(
       config.unseen,
       known,
     )
-  judge, record = job_judging.make(
-    config, base, storage.path(data_dir).parent, console
+  root = storage.path(data_dir).parent
+  judge, record = job_judging.make(config, base, root, console)
+  similarity, image_scorer = job_scoring.make_scorers(
+    config.play, base.mesh, root, console
   )
   return play_settings.PlayData(
     inputs=inputs,
     held_out=held_out,
     judge=judge,
     judge_record=record,
-    similarity=job_scoring.make_caption_scorer(config.play, base.mesh),
-    image_scorer=job_scoring.make_image_scorer(config.play, base.mesh),
+    similarity=similarity,
+    image_scorer=image_scorer,
     unseen=unseen,
     publish=official_files.make_writer(files and files.inputs, console)
     if config.official

@@ -185,7 +185,6 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     comparable=functools.partial(identities.identity_of, Settings),
     label='tokenizer',
     console=console,
-    runs_ahead=not config.own or jax.default_backend() != 'cpu',
   )
   state = resume.run_resumable(training_run)
   root = storage.path(workdir)

@@ -52,6 +52,14 @@ class AnswerCache:
     """Returns the record of a reply; None if it is not known."""
     return self._records.get(key)
 
+  def remember(self, records: Sequence[Mapping]) -> None:
+    """Adds replies that another process wrote, without writing them.
+
+    Args:
+      records: JSON objects with the fields `_FIELDS`.
+    """
+    self._records |= {record['key']: dict(record) for record in records}
+
   def put(self, records: Sequence[Mapping]) -> None:
     """Adds replies; a kill or a full disk loses at most these.
 
@@ -61,7 +69,7 @@ class AnswerCache:
     Raises:
       OSError: the file cannot be written, e.g. because the disk is full.
     """
-    self._records |= {record['key']: dict(record) for record in records}
+    self.remember(records)
     lines = [json.dumps(record) + '\n' for record in records]
     if not storage.is_local(self._folder):
       self._unwritten += lines

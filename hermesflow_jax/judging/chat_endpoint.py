@@ -5,7 +5,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import io
-import random
 import time
 
 import numpy as np
@@ -14,12 +13,8 @@ from PIL import Image
 from hermesflow_jax.judging import endpoint_settings
 from hermesflow_jax.judging import http_transport
 from hermesflow_jax.judging import question_prompts
-from hermesflow_jax.judging import request_pace
+from hermesflow_jax.judging import retried_requests
 
-# Longest time between two tries, in seconds.
-_LONGEST_BACKOFF = 60.0
-# Longest time that an endpoint may ask to wait, in seconds.
-_LONGEST_WAIT = 600.0
 # Settings to look at after a refusal, by HTTP status.
 _SETTINGS = {
   401: 'key_variable must name a variable with a valid key',
@@ -70,10 +65,19 @@ class ChatEndpoint:
     sleep: Callable[[float], None] = time.sleep,
   ):
     self.config, self._setting = config, setting
-    self._clock, self._sleep = clock, sleep
-    self._pace = request_pace.RequestPace(config.rate / processes, clock, sleep)
-    self._transport = http_transport.Transport(
-      config.address, config.key(setting), config.timeout
+    self._requests = retried_requests.RetriedRequests(
+      config,
+      setting,
+      config.address,
+      retried_requests.Refusals(
+        'an endpoint',
+        _SETTINGS,
+        'model must accept these requests',
+        f'model {config.model!r}',
+      ),
+      processes,
+      clock,
+      sleep,
     )
 
   def ask(self, text: str, image_url: str = '') -> Reply:
@@ -124,40 +128,8 @@ class ChatEndpoint:
       'seed': config.seed,
     } | config.body
     body = {name: value for name, value in body.items() if value is not None}
-    for number in range(retries + 1):
-      self._pace.wait()
-      began = self._clock()
-      try:
-        return _reply(self._transport.post(body), number, self._clock() - began)
-      except http_transport.RequestFault as fault:
-        self._raise_if_final(fault, number, retries)
-        # Threads that failed together do not return together.
-        backoff = min(_LONGEST_BACKOFF, 2.0**number) * random.uniform(0.5, 1.0)
-        if fault.wait:
-          self._pace.hold(fault.wait)
-        # An endpoint that asks for less than that gets no more tries in the
-        # same time.
-        if fault.wait < backoff:
-          self._sleep(backoff)
-    raise AssertionError('the last try returns or raises')
-
-  def _raise_if_final(self, fault, number, retries):
-    config, setting = self.config, self._setting
-    if not fault.may_pass:
-      reason = _SETTINGS.get(fault.status, 'model must accept these requests')
-      raise ValueError(
-        f'{setting}.{reason}, got {fault} (model {config.model!r} at '
-        f'{config.host})'
-      ) from fault
-    if fault.wait > _LONGEST_WAIT:
-      raise ConnectionError(
-        f'{setting}.url {config.host} asks to wait {fault.wait:.0f} s ({fault})'
-      ) from fault
-    if number == retries:
-      raise ConnectionError(
-        f'{setting}.url must be an endpoint that replies, got {fault} from '
-        f'{config.host} at try {number + 1}'
-      ) from fault
+    reply, number, seconds = self._requests.send(body, _reply, retries)
+    return dataclasses.replace(reply, retries=number, seconds=seconds)
 
 
 def image_url(pixels: np.ndarray) -> str:
@@ -171,8 +143,8 @@ def image_url(pixels: np.ndarray) -> str:
   return f'data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'
 
 
-def _reply(value, retries: int, seconds: float) -> Reply:
-  """Returns the reply in a JSON value.
+def _reply(value) -> Reply:
+  """Returns the reply in a JSON value, without retries and seconds.
 
   Raises:
     RequestFault: the value has another form.
@@ -207,6 +179,6 @@ def _reply(value, retries: int, seconds: float) -> Reply:
     (content or '').encode(errors='replace').decode(),
     count('prompt_tokens'),
     count('completion_tokens'),
-    retries,
-    seconds,
+    retries=0,
+    seconds=0.0,
   )

@@ -1,6 +1,6 @@
 """A judge that asks a chat endpoint about each generated image.
 
-Every process asks about its share of the images; afterwards all processes have
+Every process asks its share of the questions; afterwards all processes have
 all replies. Replies go into a cache at once, so a stopped run asks only for the
 replies that it lacks.
 """
@@ -8,7 +8,6 @@ replies that it lacks.
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
-import functools
 import hashlib
 import json
 
@@ -74,22 +73,23 @@ class EndpointJudge:
 
   def _answer_block(self, images, questions) -> list[list[str]]:
     """Returns the answers about N images; all processes call it."""
-    requests = [
-      _Request(number, image_questions[begin : begin + size])
-      for size in (self._config.questions_at_once,)
-      for number, image_questions in enumerate(questions)
-      for begin in range(0, len(image_questions), size)
-    ]
+    requests = self._requests(images, questions)
+    # Equal questions about equal images are asked once.
+    unique = list({request.keys: request for request in requests}.values())
     count, process = jax.process_count(), jax.process_index()
-    mine = [r for r in requests if r.image % count == process]
+    mine = unique[process::count]
     shares = processes.gather(lambda: self._records(mine, images))
-    places = [0] * count
+    by_keys = {
+      request.keys: records
+      for number, share in enumerate(shares)
+      for request, records in zip(unique[number::count], share, strict=True)
+    }
+    # A later block may have the same image.
+    for records in by_keys.values():
+      self._cache.remember(records)
     replies, spent = [], usage.Usage()
     for request in requests:
-      process = request.image % count
-      records = shares[process][places[process]]
-      places[process] += 1
-      for record in records:
+      for record in by_keys[request.keys]:
         replies.append(record['reply'])
         spent += usage.Usage(
           1,
@@ -108,14 +108,22 @@ class EndpointJudge:
     self.usage += dataclasses.replace(spent, unmatched=numbers.count(None))
     return [[next(texts) for _ in row] for row in questions]
 
+  def _requests(self, images, questions) -> list['_Request']:
+    """Returns the requests about N images, in the order of the questions."""
+    size, requests = self._config.questions_at_once, []
+    for number, image_questions in enumerate(questions):
+      image = image_hash(images[number]) if image_questions else ''
+      for begin in range(0, len(image_questions), size):
+        part = image_questions[begin : begin + size]
+        keys = tuple(self._key(image, part, n) for n in range(len(part)))
+        requests.append(_Request(number, part, keys))
+    return requests
+
   def _records(self, requests, images) -> list[list[dict]]:
     """Returns the records of replies, a list per request of this process."""
-    hashes = functools.cache(lambda number: image_hash(images[number]))
-    keys = [
-      [self._key(hashes(r.image), r.questions, n) for n in range(len(r))]
-      for r in requests
+    records = [
+      [self._cache.get(key) for key in request.keys] for request in requests
     ]
-    records = [[self._cache.get(key) for key in row] for row in keys]
     missing = [n for n, row in enumerate(records) if None in row]
 
     def ask(number):
@@ -130,7 +138,7 @@ class EndpointJudge:
       for _ in self._progress('asking the judge')(range(len(missing))):
         position, reply = next(results)
         number = missing[position]
-        records[number] = _records_of(reply, keys[number])
+        records[number] = _records_of(reply, requests[number].keys)
         self._cache.put(records[number])
     finally:
       results.close()
@@ -160,13 +168,17 @@ class EndpointJudge:
 
 @dataclasses.dataclass(frozen=True)
 class _Request:
-  """Questions about an image that a request asks together."""
+  """Questions about an image that a request asks together.
+
+  Attributes:
+    image: number of the image.
+    questions: TIFA records.
+    keys: hashes of everything that the replies depend on.
+  """
 
   image: int
   questions: Sequence[dict]
-
-  def __len__(self):
-    return len(self.questions)
+  keys: tuple[str, ...]
 
 
 def image_hash(pixels: np.ndarray) -> str:

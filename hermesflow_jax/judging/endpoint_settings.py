@@ -1,4 +1,4 @@
-"""Settings of an OpenAI-compatible chat endpoint."""
+"""Settings of services behind HTTP: chat endpoints, and what they share."""
 
 import dataclasses
 import os
@@ -15,36 +15,23 @@ _OWN_FIELDS = ('model', 'messages', 'stream', 'n')
 
 
 @dataclasses.dataclass(frozen=True)
-class EndpointSettings:
-  """An endpoint, its model, and the pace of requests.
+class ServiceSettings:
+  """A service behind HTTP, and the pace of requests.
 
   Attributes:
-    url: base address, e.g. http://127.0.0.1:8000/v1; '' for no endpoint. It may
+    url: base address, e.g. http://127.0.0.1:8000/v1; '' for no service. It may
       change when a run resumes: a server may move.
-    model: name of the model, as the endpoint knows it.
-    key_variable: name of the environment variable that holds the key; '' for an
-      endpoint without keys. The key itself is in no setting and no file.
-    max_tokens: longest reply, in tokens.
-    temperature: 0 for the likeliest reply.
-    seed: random seed of the endpoint.
-    body: more fields of each request, as a mapping; None leaves a field out,
-      e.g. {'max_tokens': None, 'max_completion_tokens': 64}.
+    key_variable: name of the environment variable that holds the key; '' for a
+      service without keys. The key itself is in no setting and no file.
     timeout: longest time for a reply, in seconds.
     retries: repetitions of a request that fails for now.
     rate: most requests per minute, of all processes together; 0 for no limit.
     parallel: requests at the same time, of each process.
-    probe: whether a request tests the endpoint before any work starts.
+    probe: whether a request tests the service before any work starts.
   """
 
   url: str = settings.may_change_on_resume(default='', kw_only=True)
-  model: str = dataclasses.field(default='', kw_only=True)
   key_variable: str = settings.may_change_on_resume(default='', kw_only=True)
-  max_tokens: settings.PositiveInt = dataclasses.field(default=64, kw_only=True)
-  temperature: settings.NonNegativeFloat = dataclasses.field(
-    default=0.0, kw_only=True
-  )
-  seed: settings.NonNegativeInt = dataclasses.field(default=0, kw_only=True)
-  body: dict = dataclasses.field(default_factory=dict, kw_only=True)
   timeout: settings.PositiveFloat = settings.may_change_on_resume(
     default=60.0, kw_only=True
   )
@@ -70,25 +57,23 @@ class EndpointSettings:
         f'letters, got a text of {len(self.key_variable)} characters; put the '
         'key into a variable, and give its name'
       )
-    if own := sorted(set(self.body) & set(_OWN_FIELDS)):
-      raise ValueError(
-        f'body must not have {", ".join(own)}, which other settings give, got '
-        f'{sorted(self.body)}'
-      )
 
   @property
   def host(self) -> str:
     """Host and port of the address."""
     return urllib.parse.urlsplit(self.url).netloc
 
-  @property
-  def address(self) -> str:
-    """Address that requests go to."""
+  def address_of(self, path: str) -> str:
+    """Returns the address of a path of the service.
+
+    Args:
+      path: e.g. '/score'. `url` may end with it.
+    """
     base = self.url.rstrip('/')
-    return base if base.endswith(_PATH) else base + _PATH
+    return base if base.endswith(path) else base + path
 
   def key(self, setting: str) -> str:
-    """Returns the key; '' for an endpoint without keys.
+    """Returns the key; '' for a service without keys.
 
     Args:
       setting: name of these settings, for the error.
@@ -107,6 +92,41 @@ class EndpointSettings:
         f'{self.key_variable}=<key> first'
       )
     return key
+
+
+@dataclasses.dataclass(frozen=True)
+class EndpointSettings(ServiceSettings):
+  """A chat endpoint and its model.
+
+  Attributes:
+    model: name of the model, as the endpoint knows it.
+    max_tokens: longest reply, in tokens.
+    temperature: 0 for the likeliest reply.
+    seed: random seed of the endpoint.
+    body: more fields of each request, as a mapping; None leaves a field out,
+      e.g. {'max_tokens': None, 'max_completion_tokens': 64}.
+  """
+
+  model: str = dataclasses.field(default='', kw_only=True)
+  max_tokens: settings.PositiveInt = dataclasses.field(default=64, kw_only=True)
+  temperature: settings.NonNegativeFloat = dataclasses.field(
+    default=0.0, kw_only=True
+  )
+  seed: settings.NonNegativeInt = dataclasses.field(default=0, kw_only=True)
+  body: dict = dataclasses.field(default_factory=dict, kw_only=True)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if own := sorted(set(self.body) & set(_OWN_FIELDS)):
+      raise ValueError(
+        f'body must not have {", ".join(own)}, which other settings give, got '
+        f'{sorted(self.body)}'
+      )
+
+  @property
+  def address(self) -> str:
+    """Address that requests go to."""
+    return self.address_of(_PATH)
 
 
 def _check_url(url):

@@ -7,7 +7,9 @@ import html
 import http.client
 import json
 import math
+import queue
 import re
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -18,6 +20,10 @@ from hermesflow_jax.runtime import strict_json
 # Bytes of the longest reply that is read.
 MOST_BYTES = 1_000_000
 _PART = 65_536
+# First bytes of compressed data, which requests do not ask for.
+_GZIP = b'\x1f\x8b'
+# Seconds in which a reply that came in time is read and parsed.
+_SLACK = 0.2
 # Replies that another try may change.
 _FOR_NOW = frozenset({408, 409, 425, 429, *range(500, 600)})
 
@@ -70,6 +76,30 @@ class Transport:
       RequestFault: the endpoint cannot be reached, refuses the request, or
         replies with something else than JSON.
     """
+    outcomes = queue.SimpleQueue()
+
+    def work():
+      try:
+        outcomes.put((self._post(body), None))
+      except BaseException as error:
+        outcomes.put((None, error))
+
+    # Each byte of a slow header, and the look-up of a name, have a time limit
+    # of their own or none. The thread ends with its connection.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+      value, error = outcomes.get(timeout=self.timeout + _SLACK)
+    except queue.Empty:
+      raise self._late() from None
+    if error is not None:
+      raise error
+    return value
+
+  def _late(self) -> RequestFault:
+    return RequestFault(f'no reply in {self.timeout:g} s')
+
+  def _post(self, body: Mapping) -> object:
+    """Returns the JSON value of the reply, see `post`, at times too late."""
     headers = {
       'Content-Type': 'application/json',
       'Accept': 'application/json',
@@ -90,11 +120,17 @@ class Transport:
       with error:
         raise self._refusal(error, deadline) from error
     except urllib.error.URLError as error:
+      if isinstance(error.reason, TimeoutError):
+        raise self._late() from error
       raise RequestFault(_plain(error.reason)) from error
     except TimeoutError as error:
-      raise RequestFault(f'no reply in {self.timeout:g} s') from error
-    except (OSError, http.client.HTTPException) as error:
+      raise self._late() from error
+    except http.client.IncompleteRead as error:
+      raise RequestFault('a reply that ends too early') from error
+    except OSError as error:
       raise RequestFault(_plain(error)) from error
+    except http.client.HTTPException as error:
+      raise RequestFault(f'no HTTP: {_plain(error)}') from error
     except UnicodeError as error:
       # Of a host name, e.g. of a proxy in the environment.
       raise RequestFault(_plain(error), may_pass=False) from error
@@ -156,7 +192,8 @@ def _json_value(data: bytes):
   except ValueError as error:
     if _is_page(data):
       raise RequestFault(f'a web page: {_message(data)}') from error
-    raise RequestFault(f'no JSON: {_plain(error)}') from error
+    reason = 'it is compressed' if data[:2] == _GZIP else _plain(error)
+    raise RequestFault(f'no JSON: {reason}') from error
 
 
 def _is_page(data):

@@ -25,6 +25,7 @@ class JudgeSettings(endpoint_settings.EndpointSettings):
     init_from: with 'model': folder of a model or a run, as for jobs.
     tokenizer: with 'model': image tokenizer of a converted model.
     text: with 'model': text tokenizer of a converted model.
+    vision: with 'model': CLIP tower of a model that reads CLIP features.
     prompt: with 'endpoint': text about an image; {question} and {choices} are
       replaced.
     questions_at_once: with 'endpoint': questions about an image in a request.
@@ -41,6 +42,9 @@ class JudgeSettings(endpoint_settings.EndpointSettings):
     'judge_model', default='', kw_only=True
   )
   text: str = settings.path_of_content('judge_text', default='', kw_only=True)
+  vision: str = settings.path_of_content(
+    'judge_model', default='', kw_only=True
+  )
   prompt: str = dataclasses.field(default=question_prompts.PROMPT, kw_only=True)
   questions_at_once: settings.PositiveInt = dataclasses.field(
     default=1, kw_only=True

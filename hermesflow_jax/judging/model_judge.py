@@ -1,6 +1,7 @@
 """A judge that asks the model of another checkpoint."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 
@@ -20,9 +21,11 @@ class ModelJudge:
 
   Attributes:
     model: the model that answers.
-    decode: codes of the judged model int32[N, I] -> uint8[N, H, W, 3].
+    decode: codes of the judged model int32[N, I] -> uint8[N, H, W, 3]; None
+      with `same_codes`.
     same_codes: whether the judge has the image tokenizer and the image size of
-      the judged model. Otherwise it encodes the decoded images, in its size.
+      the judged model. Otherwise it gets decoded images, and encodes them in
+      its size, or reads them by its CLIP tower.
   """
 
   model: unified_model.UnifiedModel
@@ -33,8 +36,11 @@ class ModelJudge:
     self, codes: np.ndarray, questions: Sequence[Sequence[dict]]
   ) -> list[list[str]]:
     """Answers questions about images, see `gap.Judge`."""
-    model, codes = self._prepare(codes)
-    return model.answer(codes, questions)
+    # A copy, so that its sampling weights are freed afterwards.
+    model, answers = dataclasses.replace(self.model), []
+    for span, images in self._images(model, codes):
+      answers += model.answer(images, questions[span])
+    return answers
 
   def probabilities(
     self,
@@ -49,16 +55,24 @@ class ModelJudge:
       questions: N lists with TIFA records.
       forms: written forms of answers, see `reply_openings.probabilities`.
     """
-    model, codes = self._prepare(codes)
-    return reply_openings.probabilities(model.answerer, codes, questions, forms)
+    model, shares = dataclasses.replace(self.model), []
+    for span, images in self._images(model, codes):
+      shares += reply_openings.probabilities(
+        model.answerer, images, questions[span], forms[span]
+      )
+    return shares
 
-  def _prepare(self, codes):
-    # A copy, so that its sampling weights are freed afterwards.
-    model = dataclasses.replace(self.model)
+  def _images(self, model, codes) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields (positions, images in a form that the judge reads)."""
+    everything = slice(0, len(codes))
     if self.same_codes:
-      return model, codes
-    size = self.model.grid[0] * self.model.tokenizer.reduction
-    return model, _encode(model, self.decode, codes, size)
+      yield everything, codes
+    elif self.model.vision is not None:
+      for span, images in _decoded(self.decode, codes):
+        yield span, images[: len(codes[span])]
+    else:
+      size = self.model.grid[0] * self.model.tokenizer.reduction
+      yield everything, _encode(model, self.decode, codes, size)
 
 
 def make(
@@ -72,14 +86,23 @@ def make(
 
 def _encode(model, decode, codes, size) -> np.ndarray:
   """Returns the codes of a judge for images of another model: int32[N, I]."""
-  parts = []
-  for begin in range(0, len(codes), BLOCK):
-    part = codes[begin : begin + BLOCK]
-    # Blocks of the same size: an image has the same codes in each.
-    places = np.arange(min(BLOCK, len(codes)))
-    images = decode(part[np.minimum(places, len(part) - 1)])
-    parts.append(model.encode(_resized(images, size))[: len(part)])
+  parts = [
+    model.encode(_resized(images, size))[: len(codes[span])]
+    for span, images in _decoded(decode, codes)
+  ]
   return np.concatenate(parts)
+
+
+def _decoded(decode, codes) -> Iterator[tuple[slice, np.ndarray]]:
+  """Yields (positions, images of their codes) in blocks of the same size.
+
+  An image has the same pixels in each. The last block is filled up with copies
+  of its last image.
+  """
+  for begin in range(0, len(codes), BLOCK):
+    span = slice(begin, begin + BLOCK)
+    part, places = codes[span], np.arange(min(BLOCK, len(codes)))
+    yield span, decode(part[np.minimum(places, len(part) - 1)])
 
 
 def _resized(images: np.ndarray, size: int) -> np.ndarray:

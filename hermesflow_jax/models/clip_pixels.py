@@ -45,3 +45,16 @@ def crop_square(images: jax.Array, size: int) -> jax.Array:
   images = pillow_resampling.resize(images, (height, width), 'bicubic')
   top, left = (round((side - size) / 2) for side in (height, width))
   return images[..., top : top + size, left : left + size, :]
+
+
+def read_features(tower: clip.Clip, images: jax.Array) -> jax.Array:
+  """Computes the features of images that a Show-o reads.
+
+  Args:
+    tower: vision tower.
+    images: uint8[..., H, W, 3].
+
+  Returns:
+    [..., S, D], see `clip.Clip.__call__`.
+  """
+  return tower(prepare_pixels(images, tower.config.image))

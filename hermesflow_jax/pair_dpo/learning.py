@@ -15,11 +15,13 @@ import pathlib
 import jax
 import numpy as np
 
+from hermesflow_jax.data import lazy_images
 from hermesflow_jax.data import pipeline
 from hermesflow_jax.models import lora
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.pair_dpo import real_images
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.pair_dpo import reference_scores
 from hermesflow_jax.pair_dpo import throughput
@@ -130,6 +132,7 @@ def learn_round(
   number: int,
   console: terminal.Console,
   sample: Callable | None = None,
+  images: lazy_images.LazyImages | None = None,
 ):
   """Trains a model for a round of Pair-DPO, and resumes an unfinished round.
 
@@ -144,6 +147,7 @@ def learn_round(
     console: progress output.
     sample: state -> None, called every `sample_every` steps with a full model
       in the state; None for none.
+    images: real images of the records, if `unified` has a CLIP tower.
 
   Returns:
     The trained ShowO, with adapters merged.
@@ -154,7 +158,8 @@ def learn_round(
     training_loop.NonFiniteError: too many steps were not finite.
     interrupts.Stopped: the process was asked to stop; the state is saved.
   """
-  model, mesh = unified.model, unified.mesh
+  model, mesh, tower = unified.model, unified.mesh, unified.vision
+  assert (images is None) == (tower is None)
   optim = dataclasses.replace(config.optim, steps=steps)
   objective, compat = config.objective, config.compat
   masks = dict(
@@ -177,6 +182,7 @@ def learn_round(
       compat,
       fit,
       unified.caption_prompt,
+      0 if tower is None else tower.config.patches,
     )
 
   rng = np.random.default_rng(0)  # The drop is certain in these rows.
@@ -193,6 +199,8 @@ def learn_round(
       batch_size=config.batch,
       chunk_size=config.label_rows,
       mesh=mesh,
+      images=images,
+      tower=tower,
       **masks,
     )
     if objective.fixed_masks:
@@ -200,9 +208,10 @@ def learn_round(
   order = dict(seed=config.seed + number, batch=config.batch)
 
   def batches(start):
+    transform = make_transform(objective.drop_condition)
     return pipeline.batches(
       records,
-      make_transform(objective.drop_condition),
+      real_images.with_pixels(transform, records, images),
       start=start,
       mesh=mesh,
       **order,
@@ -222,17 +231,20 @@ def learn_round(
   learner = trainable.FullModel(model)
   if config.lora.rank:
     learner = trainable.LoraAdapters(model, config.lora, config.seed + number)
+  loss, constants = real_images.with_tower(
+    learner.loss(loss), learner.constants(reference), tower
+  )
   prepare = train_step.hashable_partial(
     pair_loss.prepare_batch, masks=objective.masks, **masks
   )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
   sampled = records[:: 1 + len(records) // _SAMPLED]
   run = training_loop.TrainingRun(
-    step=train_step.make_step(learner.loss(loss), optim, key, mesh, prepare),
+    step=train_step.make_step(loss, optim, key, mesh, prepare),
     make_state=lambda: train_step.state_from_model(
       learner.start(), optim, mesh
     ),
-    constants=learner.constants(reference),
+    constants=constants,
     batches=batches,
     config=training_loop.LoopConfig(
       steps,

@@ -40,6 +40,21 @@ class OfficialDefects:
     return self.score_images_as_text or self.separate_drops
 
 
+def check_clip_rows(compat: OfficialDefects) -> None:
+  """Raises ValueError for defects that rows with CLIP features do not have.
+
+  Args:
+    compat: official defects to reproduce.
+  """
+  names = ('score_images_as_text', 'separate_drops', 'other_prompt')
+  reproduced = [name for name in names if getattr(compat, name)]
+  if reproduced:
+    raise ValueError(
+      f'compat.{reproduced[0]} must be False for a model that reads CLIP '
+      'features, got True; leave this defect out'
+    )
+
+
 # The official training row up to the caption.
 DETAILED_PROMPT = (
   f'USER: Give a detailed caption for this image. {text_tokenizer.ASSISTANT}'

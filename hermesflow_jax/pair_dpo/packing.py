@@ -44,7 +44,7 @@ class PackedRecord:
     replies: int32[2, W], captions with their ends, right-padded.
     replied: bool[2, W], False on pads in `replies`.
     features: float[S, C], CLIP features of the input's image; None for a model
-      that reads its codes.
+      that reads its codes, or before `real_images.add_features`.
     start: position of the first feature.
   """
 
@@ -106,6 +106,7 @@ def pack_record(
   *,
   sot: bool = True,
   system=None,
+  feature_count: int = 0,
   features: np.ndarray | None = None,
 ) -> PackedRecord:
   """Packs a record.
@@ -121,19 +122,22 @@ def pack_record(
     fit: text lengths of all records.
     sot: see `image_to_text.mmu_rows`.
     system: ids of the system prompt of the CLIP variant.
-    features: float[S, C], which replace `real` in the CLIP variant, or None.
+    feature_count: S, features that replace `real` in the CLIP variant, or 0.
+    features: float[S, C]; None without these, or to add them later.
   """
   rows = text_to_image.t2i_prefix(vocab, [caption], max_text)
   skipped = max_text + 1 - fit.caption
   start = 0
-  if features is None:
+  if features is not None:
+    feature_count = len(features)
+  if not feature_count:
     size = real.shape[-1] + 3 + sot + len(prompt)
     image, _ = image_to_text.mmu_prefix(
       vocab, real[None], [prompt], size, sot=sot
     )
   else:
     start = len(system) + 2
-    image = clip_rows.features_first(vocab, system, len(features), prompt)
+    image = clip_rows.features_first(vocab, system, feature_count, prompt)
   texts = image_to_text.encode_replies(vocab, replies, fit.reply)
   return PackedRecord(
     caption=jax.tree.map(lambda a: a[0, skipped:], rows),

@@ -25,6 +25,7 @@ def make_transform(
   compat: official_defects.OfficialDefects = official_defects.OfficialDefects(),
   fit: packing.PackedLengths | None = None,
   caption_prompt: str = text_tokenizer.CAPTION_PROMPT,
+  feature_count: int = 0,
 ) -> Callable[[dict, np.random.Generator], dict]:
   """Returns the function from a homologous record to its row.
 
@@ -32,7 +33,8 @@ def make_transform(
   (its image), `caption_win`, `caption_lose`, `codes_win` int[I], `codes_lose`
   int[I], `caption_dropped` and `image_dropped` (why a pair is missing, or
   ''), and the scores that `reference_scores.score_reference` adds. For the CLIP
-  variant it has `features` float[S, C] of its image, which captions then read.
+  variant it may have `features` float[S, C] of its image, which captions then
+  read.
 
   The row has `gen_valid` bool[] and `und_valid` bool[], whether the record has
   an image pair and a caption pair, and `packed`, a `packing.PackedRecord`.
@@ -46,6 +48,8 @@ def make_transform(
     compat: official defects to reproduce.
     fit: see `packed_lengths_of`; None: as `lengths` allows.
     caption_prompt: prompt for captions.
+    feature_count: S, features of an image that `real_images` adds to the rows;
+      0 for a model that reads codes.
   """
   question = text_tokenizer.user_turn(caption_prompt)
   clip_question = clip_rows.user_turn(caption_prompt)
@@ -56,12 +60,10 @@ def make_transform(
 
   def make_row(record, rng):
     features = record.get('features')
-    if features is not None and (compat.plain or compat.other_prompt):
-      raise ValueError(
-        'compat must reproduce no defect of rows with CLIP features, got '
-        f'{compat}'
-      )
-    turn = question if features is None else clip_question
+    count = feature_count if features is None else len(features)
+    if count:
+      official_defects.check_clip_rows(compat)
+    turn = clip_question if count else question
     caption, prompt = text.encode([record['caption'], turn])
     win, lose = _replies(text, record, compat)
     # Both sides share the first number, except under the official defect.
@@ -100,6 +102,7 @@ def make_transform(
       fit,
       sot=not compat.other_prompt,
       system=system,
+      feature_count=count,
       features=features,
     )
     if 'reference_mmu' in record:

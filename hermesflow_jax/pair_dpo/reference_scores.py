@@ -8,8 +8,10 @@ import zlib
 import jax
 import numpy as np
 
+from hermesflow_jax.data import lazy_images
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.pair_dpo import pair_log_likelihood
+from hermesflow_jax.pair_dpo import real_images
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import mask_schedules
@@ -27,6 +29,8 @@ def score_reference(
   batch_size: int,
   chunk_size: int,
   mesh,
+  images: lazy_images.LazyImages | None = None,
+  tower=None,
 ) -> list[dict]:
   """Scores records under the reference once, before training.
 
@@ -45,6 +49,8 @@ def score_reference(
     batch_size: records per batch; the mesh's `data` axis must divide it.
     chunk_size: see `pair_log_likelihood.pair_logps`.
     mesh: device mesh.
+    images: real images of the records, for a model that reads CLIP features.
+    tower: their `clip.Clip`, or None.
 
   Returns:
     The records with `reference_mmu` float32[2]; with fixed masks also `masked`
@@ -56,9 +62,14 @@ def score_reference(
     packed = batching.stack([make_row(r, dropped)['packed'] for r in records])
     return batching.map_batches(
       lambda batch: _score(
-        reference, *batch, chunk_size=chunk_size, replies=replies, mesh=mesh
+        reference,
+        tower,
+        *batch,
+        chunk_size=chunk_size,
+        replies=replies,
+        mesh=mesh,
       ),
-      (packed, masked),
+      (packed, masked, images if replies else None),
       batch_size,
       mesh,
     )
@@ -99,8 +110,12 @@ def _draw_masks(key, ids, *, masks, schedule, image_tokens):
 
 
 @functools.partial(jax.jit, static_argnames=('chunk_size', 'replies', 'mesh'))
-def _score(reference, batch, masked, *, chunk_size, replies, mesh):
+def _score(
+  reference, tower, batch, masked, pixels, *, chunk_size, replies, mesh
+):
   with sharding.use_mesh(mesh):
+    if pixels is not None:
+      batch = real_images.add_features(tower, batch, pixels)
     return pair_log_likelihood.pair_logps(
       reference, batch, masked, chunk_size, replies
     )[0]

@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from hermesflow_jax.reports import html_page
+from hermesflow_jax.reports import imported_judges
 from hermesflow_jax.reports import number_text
 from hermesflow_jax.reports import round_tables
 from hermesflow_jax.reports import score_charts
@@ -92,7 +93,9 @@ class RunReport:
     gallery: held-out captions with images.
     pairs: training examples.
     settings: nested config.
-    judge: name of the judge, and its model, prompt, host and usage.
+    judge: name of the judge, and its prompt, model, host and usage.
+    imported: results of judges that saw the images after the run, from
+      `imported_judges.read`.
     seeds: random seeds by name.
     versions: package versions by name.
     seconds: duration of the run.
@@ -109,6 +112,7 @@ class RunReport:
   pairs: Sequence[PairSample] = ()
   settings: Mapping = dataclasses.field(default_factory=dict)
   judge: Mapping = dataclasses.field(default_factory=dict)
+  imported: Sequence[Mapping] = ()
   seeds: Mapping = dataclasses.field(default_factory=dict)
   versions: Mapping = dataclasses.field(default_factory=dict)
   seconds: float | None = None
@@ -139,7 +143,7 @@ def render_page(run: RunReport) -> str:
     run=run,
     lead=score_sentences.lead_sentence(rows),
     sentences=[sentence for sentence in sentences if sentence],
-    **(_scores(rows, run.control) if rows else {}),
+    **(_scores(rows, run.control, run.imported) if rows else {}),
     unseen=_score_tables(unseen) if unseen else None,
     training_charts=training_charts.training_charts(run.training),
     drop_table=round_tables.drop_table(rows),
@@ -148,10 +152,11 @@ def render_page(run: RunReport) -> str:
   )
 
 
-def _scores(rows, control) -> dict:
+def _scores(rows, control, imported) -> dict:
   """Returns score tables and charts, as template variables."""
   return {
     **_score_tables(rows, control),
+    'imported_judges': imported_judges.render(imported, rows[0].get('judge')),
     'round_charts': score_charts.round_charts(rows, control),
     'type_charts': score_charts.type_charts(rows),
     'task_table': score_tables.task_table(rows),

@@ -10,6 +10,7 @@ from hermesflow_jax.curation import pair_files
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import paired_changes
+from hermesflow_jax.reports import imported_judges
 from hermesflow_jax.reports import run_page
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
@@ -186,6 +187,7 @@ def write_from_run(
       rounds=rounds,
       note=judge_note(rounds, results.get('judge', {})),
       judge=results.get('judge', {}),
+      imported=imported_judges.read(root),
       training=training,
       gallery=gallery(root, last, data, base, count),
       pairs=pair_samples(root, 1, data, base, count),

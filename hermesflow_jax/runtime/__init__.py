@@ -6,6 +6,7 @@ Devices and processes:
   accelerators  peak rates of chips, and slices of TPU chips
   sharding      device mesh, and the rules that place arrays on it
   batching      maps a function over rows, in chunks on the mesh
+  dispatch      how far the host may run ahead of the devices
   processes     communication between the processes of a run
   interrupts    stop requests, checked between steps
   stop_handlers handlers of SIGTERM, SIGHUP and Ctrl-C

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import functools
 
 import jax
 import numpy as np
@@ -44,7 +45,8 @@ def map_batches(
 
   Args:
     function: batch -> pytree of arrays [size, ...].
-    arrays: pytree of numpy arrays [N, ...].
+    arrays: pytree of numpy arrays [N, ...], or of objects that give such arrays
+      by `np.asarray(object[indices])`, e.g. `lazy_images.LazyImages`.
     size: rows per chunk, a multiple of the mesh's `data` axis.
     mesh: device mesh from `sharding.make_mesh`.
     progress: wraps an iterable of rows to show its progress.
@@ -74,7 +76,7 @@ def map_batches(
   sizes = [real for _, real in chunks]
   for index, real in terminal.weighted_progress(progress, chunks, sizes):
     interrupts.raise_if_stopped()
-    rows = jax.tree.map(lambda a, index=index: np.asarray(a)[index], arrays)
+    rows = jax.tree.map(functools.partial(_rows, index), arrays)
     batch = sharding.put_batch(rows, mesh)
     if clock:
       out = clock.call(function, batch, waiting and waiting[0])
@@ -88,3 +90,10 @@ def map_batches(
   if clock:
     clock.fetched()
   return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _rows(index, array) -> np.ndarray:
+  """Returns rows of an array; of other objects, only these rows are read."""
+  if isinstance(array, (np.ndarray, jax.Array)):
+    return np.asarray(array)[index]
+  return np.asarray(array[index])

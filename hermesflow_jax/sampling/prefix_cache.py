@@ -44,8 +44,7 @@ def prefill_clip(model, image: clip_rows.ClipImage):
     (hidden states [E, D], full cache of the E tokens).
   """
   size = image.tokens.shape[-1]
-  pixels = clip_pixels.prepare_pixels(image.pixels, model.vision.config.image)
-  features = model.vision(pixels)
+  features = clip_pixels.read_features(model.vision, image.pixels)
   index, ones = jnp.arange(size), jnp.ones(size, jnp.int32)
   is_feature = (index >= image.start) & (index < size - 1)
   mask = attention_mask.mask_matrix_with_features(

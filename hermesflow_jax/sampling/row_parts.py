@@ -130,7 +130,8 @@ class ClipReader:
 
   def blank(self, images: clip_rows.ClipImage) -> clip_rows.ClipImage:
     """Returns gray images."""
-    return dataclasses.replace(images, pixels=np.full_like(images.pixels, 128))
+    gray = np.broadcast_to(np.uint8(128), images.pixels.shape)
+    return dataclasses.replace(images, pixels=gray)
 
 
 def make_reader(unified) -> Reader:
@@ -138,9 +139,17 @@ def make_reader(unified) -> Reader:
 
   Args:
     unified: a `unified_model.UnifiedModel`.
+
+  Raises:
+    ValueError: the model reads CLIP features, and has no tower.
   """
   vocab = unified.vocab
   if unified.vision is None:
+    if unified.model.config.clip_width:
+      raise ValueError(
+        'vision must be the CLIP tower of a model that reads CLIP features, '
+        'got None; jobs that read images take it as --config.vision'
+      )
     return CodeReader(vocab)
 
   def decode(codes, size):

@@ -3,10 +3,11 @@
   encoder_settings  settings: folders of encoders
   text_encoder      texts to vectors, in batches over the mesh
   clip_encoder      images and texts to vectors
-  caption_scorers   `ngram`, `bert`, `sentence`, `clip`, `likelihood`, or a
-                    function of the user
-  image_scorers     `answers`, `soft`, `caption_likelihood`, `clip`, or a
-                    function of the user
+  caption_scorers   `ngram`, `bert`, `sentence`, `clip`, `likelihood`,
+                    `http_reward`, or a function of the user
+  image_scorers     `answers`, `soft`, `caption_likelihood`, `clip`,
+                    `http_reward`, or a function of the user
+  service_scorers   scores of a reward service
   checked_scores    refuses scores that are not finite
   choice_matchers   `ngram`, `sentence`, or a function of the user
   imported_function a function that a setting names by its import path

@@ -5,6 +5,7 @@ bert              cosine of the [CLS] states, as in HermesFlow's scripts
 sentence          cosine of mean-pooled states, e.g. of all-mpnet-base-v2
 clip              cosine of a caption and the image that it describes, by CLIP
 likelihood        probability of the image's codes given a caption
+http_reward       score of a caption with its image by a service of the user
 my_module:scorer  a function of the user
 """
 
@@ -14,12 +15,14 @@ import dataclasses
 
 import numpy as np
 
+from hermesflow_jax.judging import reward_service
 from hermesflow_jax.models import text_encoder_layers
 from hermesflow_jax.sampling import likelihoods
 from hermesflow_jax.sampling import scored_images
 from hermesflow_jax.scoring import checked_scores
 from hermesflow_jax.scoring import clip_encoder
 from hermesflow_jax.scoring import imported_function
+from hermesflow_jax.scoring import service_scorers
 from hermesflow_jax.scoring import text_encoder
 from hermesflow_jax.sequences import text_similarity
 
@@ -180,14 +183,7 @@ class CheckedScorer:
       raise ValueError(f'{expected}, got {reason}') from error
     if scores.shape != (len(candidates),):
       raise ValueError(f'{expected}, got shape {scores.shape}')
-    wrong = np.flatnonzero(~(scores > -1) | ~np.isfinite(scores))
-    if len(wrong):
-      first = wrong[0]
-      raise ValueError(
-        f'{expected} with finite values above -1, got {scores[first]} for the '
-        f'caption {candidates[first]!r:.100}'
-      )
-    return scores
+    return checked_scores.above_minus_one(expected, scores, candidates)
 
 
 # name: (encoder in `encoder_settings.SOURCES`, pool).
@@ -198,7 +194,7 @@ ENCODER_SCORERS = {
 
 
 # Scorers that read the image that a caption describes.
-IMAGE_SCORERS = ('clip', 'likelihood')
+IMAGE_SCORERS = ('clip', 'likelihood', reward_service.NAME)
 
 
 def check_name(name: str) -> None:
@@ -234,13 +230,16 @@ def encoder_of(name: str) -> str | None:
 
 
 def make(
-  name: str, encoders: text_encoder.TextEncoders
+  name: str,
+  encoders: text_encoder.TextEncoders,
+  service: reward_service.RewardService | None = None,
 ) -> text_similarity.Scorer:
   """Returns a caption scorer.
 
   Args:
     name: value of the setting.
     encoders: text encoders of the job.
+    service: reward service of the job, with `http_reward`.
 
   Raises:
     ValueError: no scorer has this name, or it cannot be imported.
@@ -256,4 +255,6 @@ def make(
     return ClipScorer(encoders.clip())
   if name == 'likelihood':
     return LikelihoodScorer()
+  if name == reward_service.NAME:
+    return service_scorers.CaptionScorer(service)
   return CheckedScorer(name, imported_function.load(SETTING, name))

@@ -1,6 +1,7 @@
 """Checks of the scores that a scorer returns, in particular of the user's."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,4 +31,28 @@ def call(name: str, shape: tuple[int, ...], function: Callable) -> np.ndarray:
   finite = np.isfinite(scores)
   if not finite.all():
     raise ValueError(f'{expected} with finite values, got {scores[~finite][0]}')
+  return scores
+
+
+def above_minus_one(
+  expected: str, scores: np.ndarray, captions: Sequence[str]
+) -> np.ndarray:
+  """Returns scores of captions; refuses NaN, infinity and -1 or less.
+
+  Args:
+    expected: beginning of the error, e.g. 'caption_scorer m:f must return
+      float[2]'.
+    scores: float64[N].
+    captions: N captions, for the error.
+
+  Raises:
+    ValueError: a score is not finite, or -1 or less.
+  """
+  wrong = np.flatnonzero(~(scores > -1) | ~np.isfinite(scores))
+  if len(wrong):
+    first = wrong[0]
+    raise ValueError(
+      f'{expected} with finite values above -1, got {scores[first]} for the '
+      f'caption {captions[first]!r:.100}'
+    )
   return scores

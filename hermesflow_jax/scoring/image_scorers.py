@@ -5,6 +5,7 @@ answers             share of the questions that the model answers right about
 soft                mean probability of the right answer, among the choices
 caption_likelihood  mean log-probability of the true caption given an image
 clip                cosine of the vectors of image and true caption by CLIP
+http_reward         score of image and true caption by a service of the user
 my_module:scorer    a function of the user
 
 A scorer is a `candidate_generation.ImageScorer`. All processes call it, between
@@ -19,6 +20,7 @@ import math
 import numpy as np
 
 from hermesflow_jax.data import input_set
+from hermesflow_jax.judging import reward_service
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.sampling import likelihoods
 from hermesflow_jax.sampling import scored_images
@@ -26,6 +28,7 @@ from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.scoring import checked_scores
 from hermesflow_jax.scoring import clip_encoder
 from hermesflow_jax.scoring import imported_function
+from hermesflow_jax.scoring import service_scorers
 
 SETTING = 'image_scorer'
 ANSWERS = 'answers'
@@ -36,6 +39,7 @@ SCALES = {
   'soft': ('a probability', 1.0, True),
   'caption_likelihood': ('a mean log-probability', 0.0, False),
   'clip': ('a cosine', 1.0, False),
+  reward_service.NAME: ('a score of a service', math.inf, False),
 }
 # Ways of a function of the user to get images.
 _READS = ('pixels', 'codes')
@@ -239,12 +243,15 @@ def _checked(name: str, scores, shape) -> np.ndarray:
   )
 
 
-def make(name: str, encoders) -> Callable | None:
+def make(
+  name: str, encoders, service: reward_service.RewardService | None = None
+) -> Callable | None:
   """Returns an image scorer; None for the share of right answers.
 
   Args:
     name: value of the setting.
     encoders: `text_encoder.TextEncoders` of the job, which have the CLIP.
+    service: reward service of the job, with `http_reward`.
 
   Raises:
     ValueError: no scorer has this name, or it cannot be imported.
@@ -258,4 +265,6 @@ def make(name: str, encoders) -> Callable | None:
     return score_by_caption
   if name == 'clip':
     return ClipScorer(encoders.clip())
+  if name == reward_service.NAME:
+    return service_scorers.ImageScorer(service)
   return UserScorer(name, imported_function.load(SETTING, name))

@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 
+from hermesflow_jax.judging import reward_service
 from hermesflow_jax.scoring import caption_scorers
 from hermesflow_jax.scoring import choice_matchers
 from hermesflow_jax.scoring import encoder_settings
@@ -22,6 +23,7 @@ class ScorerSettings:
       `image_scorers`.
     answer_matcher: maps free answers to choices; see `choice_matchers`.
     encoders: encoders of the scorers and the matcher.
+    http_reward: service of the scorers `http_reward`.
   """
 
   caption_scorer: str = dataclasses.field(default='ngram', kw_only=True)
@@ -32,6 +34,9 @@ class ScorerSettings:
   encoders: encoder_settings.EncoderSettings = dataclasses.field(
     default=encoder_settings.EncoderSettings(), kw_only=True
   )
+  http_reward: reward_service.RewardSettings = dataclasses.field(
+    default=reward_service.RewardSettings(), kw_only=True
+  )
 
   def check_scorers(self) -> None:
     """Raises ValueError for names and thresholds that do not fit."""
@@ -39,11 +44,19 @@ class ScorerSettings:
     choice_matchers.check_name(self.answer_matcher)
     image_scorers.check_name(self.image_scorer)
     image_scorers.check_rules(self.image_scorer, self.rules.least_score)
+    for setting in ('caption_scorer', 'image_scorer'):
+      if getattr(self, setting) == reward_service.NAME:
+        self.http_reward.check_given(setting)
     if self.image_scorer == 'soft' and self.free_answers:
       raise ValueError(
         'free_answers must be False with image_scorer=soft, which reads '
         'probabilities of choices, got True'
       )
+
+  @property
+  def needs_service(self) -> bool:
+    """Whether a scorer asks the reward service."""
+    return reward_service.NAME in (self.caption_scorer, self.image_scorer)
 
   @property
   def pair_rules(self) -> typing.Any:

@@ -62,6 +62,7 @@ def learn(
       this_round.number,
       this_round.console,
       _sample_writer(this_round),
+      _real_images(this_round, rows),
     )
   else:
     model = this_round.model
@@ -84,6 +85,15 @@ def learn(
   return model, record
 
 
+def _real_images(this_round, rows):
+  """Returns the real images of records; None for a model that reads codes."""
+  inputs = this_round.inputs
+  if inputs.pixels is None:
+    return None
+  places = {name: n for n, name in enumerate(inputs.ids)}
+  return inputs.pixels[[places[row['id']] for row in rows]]
+
+
 def _sample_writer(this_round):
   """Returns a function that writes samples from a training state.
 
@@ -102,7 +112,7 @@ def _sample_writer(this_round):
       inputs.ids, inputs.captions, 1, config.evaluation_sampler, config.seed
     )[:, 0]
     captions = unified.describe(
-      inputs.ids, inputs.codes, [batched.GREEDY], config.seed
+      inputs.ids, inputs.images, [batched.GREEDY], config.seed
     )
     folder, step = this_round.folder / 'samples', f'{int(state.step):06d}'
     image_writer.contact_sheet(

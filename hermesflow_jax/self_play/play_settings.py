@@ -80,8 +80,8 @@ class PlayData:
     held_out: inputs for evaluation.
     judge: judge for generated images, in evaluation and diagnostics. Training
       never uses it, except in `experiments.ablation` for the 'judge' arm.
-    judge_record: `name` of the judge, `gap.BASE_MODEL` for the base model; and
-      where they apply its `model`, `prompt` and `host`. JSON types.
+    judge_record: `name` of the judge, `gap.BASE_MODEL` for the base model;
+      `prompt`; and where they apply its `model` and `host`. JSON types.
     similarity: caption scorer, compares captions with the true captions.
     image_scorer: scores the images that are drawn for the inputs; None: by the
       share of right answers.

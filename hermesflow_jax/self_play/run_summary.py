@@ -5,6 +5,7 @@ import pathlib
 from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.judging import usage
 from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.self_play import score_table
 
@@ -13,6 +14,26 @@ def finished_rounds(root: pathlib.PurePath) -> int:
   """Returns the newest round with a checkpoint; 0 for none."""
   names = storage.list_names(root / 'checkpoints')
   return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def check_rounds(root: pathlib.PurePath, rounds: int) -> None:
+  """Checks that a run has no more finished rounds than its settings say.
+
+  All processes call it.
+
+  Args:
+    root: run folder.
+    rounds: rounds of the settings.
+
+  Raises:
+    ValueError: more rounds were played.
+  """
+  finished = processes.broadcast_from_first(lambda: finished_rounds(root))
+  if rounds < finished:
+    raise ValueError(
+      f'play.rounds must be at least {finished}, the rounds played in {root}, '
+      f'got {rounds}; give another --workdir for fewer'
+    )
 
 
 def is_complete(results: dict) -> bool:

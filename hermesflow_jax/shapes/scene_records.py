@@ -1,5 +1,6 @@
 """Loads scenes as records with image codes."""
 
+import functools
 import json
 
 import numpy as np
@@ -26,7 +27,9 @@ def load_scenes(
     unified: an `unified_model.UnifiedModel`; its tokenizer encodes.
 
   Returns:
-    Records with id, caption, tag, questions, qa and codes int32[I].
+    Records with id, caption, tag, questions, qa and codes int32[I]; for a model
+    with a CLIP tower also `pixels`, a function that reads the image:
+    () -> uint8[H, W, 3].
   """
   source = scene_dataset.data_source(
     data_dir, scene_dataset.dataset_config(split, seed, count, jitter)
@@ -39,4 +42,11 @@ def load_scenes(
     rows.append(row)
     images.append(record['image'])
   codes = unified.encode(np.stack(images))
+  if unified.vision is not None:
+    for number, row in enumerate(rows):
+      row['pixels'] = functools.partial(_read_image, source, number)
   return [row | {'codes': c} for row, c in zip(rows, codes)]
+
+
+def _read_image(source, number: int) -> np.ndarray:
+  return source[number]['image']

@@ -4,6 +4,7 @@ Show-o (arXiv 2408.12528), section 3: masked prediction of image codes given
 text, next-token prediction of text given an image, and of text alone.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import pathlib
@@ -16,8 +17,10 @@ from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import mask_schedules
 from hermesflow_jax.training import adamw
+from hermesflow_jax.training import held_out_loss
 from hermesflow_jax.training import image_codes
 from hermesflow_jax.training import pretraining
+from hermesflow_jax.training import preview_images
 from hermesflow_jax.training import resume
 from hermesflow_jax.training import task_loss
 from hermesflow_jax.training import task_rows
@@ -59,6 +62,10 @@ class FineTuningConfig:
     save_every: steps between two checkpoints; 0 for none except after a stop.
     profile_steps: first step to profile, and first step after the profile.
     seed: seed of order, crops, masks and a new model.
+    held_out: examples whose loss is measured.
+    previews: prompts that are drawn.
+    measure_every: steps between two measurements and previews; the first is
+      before training, the last after it.
   """
 
   rows: task_rows.RowSettings
@@ -72,6 +79,15 @@ class FineTuningConfig:
   save_every: settings.NonNegativeInt = settings.may_change_on_resume()
   profile_steps: tuple[int, int] = settings.may_change_on_resume()
   seed: settings.NonNegativeInt
+  held_out: held_out_loss.HeldOut = dataclasses.field(
+    default=held_out_loss.HeldOut(), kw_only=True
+  )
+  previews: preview_images.Previews = settings.may_change_on_resume(
+    default=preview_images.Previews(), kw_only=True
+  )
+  measure_every: settings.PositiveInt = settings.may_change_on_resume(
+    default=500, kw_only=True
+  )
 
   def __post_init__(self):
     settings.check(self)
@@ -85,6 +101,8 @@ def train(
   identity: dict,
   folder: pathlib.PurePath,
   console: terminal.Console,
+  held_out: Mapping[str, pipeline.Mixture] | None = None,
+  comparable: Callable[[dict], dict] = dict,
 ):
   """Trains a model, and resumes an unfinished run.
 
@@ -93,8 +111,10 @@ def train(
     sources: examples of 't2i', 'mmu' and 'lm'; see `task_rows`.
     config: settings.
     identity: settings that checkpoints must have; JSON types.
-    folder: folder for checkpoints and metrics.
+    folder: folder for checkpoints and metrics; previews are written beside it.
     console: progress output.
+    held_out: examples of each task that are measured; None for none.
+    comparable: see `training_loop.TrainingRun`.
 
   Returns:
     The trained ShowO.
@@ -108,14 +128,7 @@ def train(
   """
   model, mesh = unified.model, unified.mesh
   image_tokens = unified.grid[0] * unified.grid[1]
-  transforms = task_rows.make_transforms(
-    unified.vocab,
-    unified.text,
-    unified.lengths,
-    image_tokens,
-    unified.grid[0] * unified.tokenizer.reduction,
-    config.rows,
-  )
+  transforms = _transforms(unified, config.rows)
   devices = mesh.shape['data']
   encode = image_codes.make_encoder(
     unified.tokenizer, unified.vocab, mesh, unified.chunk // devices
@@ -149,16 +162,83 @@ def train(
       config.optim.steps,
       config.log_every,
       config.save_every,
+      sample_every=config.measure_every,
+      sample_first=True,
       profile=config.profile_steps,
     ),
     mesh=mesh,
     folder=str(folder),
     identity=identity,
+    comparable=comparable,
+    sample=_make_sample(unified, held_out, encode, config, folder, console),
     label='fine-tuning',
     console=console,
-    runs_ahead=jax.default_backend() != 'cpu',
   )
   return resume.run_resumable(run).model
+
+
+def _transforms(unified, rows):
+  """Returns the functions from an example to its row, by task."""
+  return task_rows.make_transforms(
+    unified.vocab,
+    unified.text,
+    unified.lengths,
+    unified.grid[0] * unified.grid[1],
+    unified.grid[0] * unified.tokenizer.reduction,
+    rows,
+  )
+
+
+def _make_sample(unified, held_out, encode, config, folder, console):
+  """Returns the function that measures and draws, or None for neither."""
+  measure, draw = None, None
+  if held_out:
+    measure = held_out_loss.make_measurement(
+      held_out_loss.Measurement(
+        sources=held_out,
+        transforms=_transforms(
+          unified,
+          dataclasses.replace(
+            config.rows, drop_condition=0.0, crop='center', flip=0.0
+          ),
+        ),
+        sizes=dataclasses.asdict(config.batches),
+        batches=config.held_out.batches,
+        encode=encode,
+        weights=dataclasses.asdict(config.weights),
+        image_tokens=unified.grid[0] * unified.grid[1],
+        label_rows=config.label_rows,
+        schedule=mask_schedules.parse_schedule(config.mask_schedule),
+        threads=config.threads,
+        seed=config.seed,
+        vocab=unified.vocab,
+        mesh=unified.mesh,
+      )
+    )
+  if config.previews.prompts:
+    draw = preview_images.make_writer(
+      unified, config.previews, config.seed, folder.parent / 'previews'
+    )
+  if not (measure or draw):
+    return None
+
+  def sample(state):
+    step = int(state.step)
+    if draw:
+      draw(state.model, step)
+    if not measure:
+      return None
+    losses = measure(state.model)
+    console.say(
+      f'step {step}: held-out loss '
+      + ', '.join(
+        f'{name.removeprefix("held_out/")} {value:.3f}'
+        for name, value in losses.items()
+      )
+    )
+    return losses
+
+  return sample
 
 
 def make_step(

@@ -53,7 +53,8 @@ def run_resumable(run: training_loop.TrainingRun) -> train_step.TrainState:
     state, interval, skipped = run.make_state(), [], 0
   start = int(state.step)
   with (
-    metrics_log.MetricsLog(run.folder, start) as log,
+    # A new run also measures step 0 again.
+    metrics_log.MetricsLog(run.folder, start if restored else -1) as log,
     interrupts.StopSignal() as stop,
     _PendingCheckpoint(checkpoints),
   ):

@@ -97,7 +97,7 @@ def make_transforms(
       rows = image_to_text.mmu_rows(
         vocab, codes, [[]], [[]], lengths.mmu, sot=False
       )
-      rows = _unscored(rows)
+      rows = unscored(rows)
     return _with_pixels(rows, example, rng)
 
   def _with_pixels(rows, example, rng):
@@ -109,7 +109,7 @@ def make_transforms(
       if example['on_error'] == 'raise':
         raise
       image = np.zeros((pixels, pixels, 3), np.uint8)
-      rows = _unscored(rows)
+      rows = unscored(rows)
     if flipped:
       image = np.ascontiguousarray(image[:, ::-1])
     return {'rows': jax.tree.map(lambda a: a[0], rows), 'pixels': image}
@@ -148,7 +148,7 @@ def encode_turns(
   return list(zip(text.encode(prompts), replies, strict=True))
 
 
-def _unscored(rows: token_rows.Rows) -> token_rows.Rows:
-  """Returns rows without labels."""
+def unscored(rows: token_rows.Rows) -> token_rows.Rows:
+  """Returns rows [..., T] without labels."""
   labels = np.full_like(rows.labels, token_rows.UNSCORED)
   return dataclasses.replace(rows, labels=labels)

@@ -1,7 +1,7 @@
 """The training loop: steps, metrics, samples, checkpoints and stops.
 
 The host fetches metrics only when an interval ends, so it runs ahead and the
-devices never wait for it.
+devices never wait for it; `runtime.dispatch` says how far.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from hermesflow_jax.runtime import dispatch
 from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
@@ -33,6 +34,7 @@ class LoopConfig:
       were not skipped, see `_means`.
     save_every: steps between two checkpoints; 0 for none.
     sample_every: steps between two samples; 0 for none.
+    sample_first: whether a new run begins with a sample.
     max_skipped: most non-finite steps in the whole run.
     profile: the first step to profile, and the first step after it.
   """
@@ -41,6 +43,7 @@ class LoopConfig:
   log_every: settings.PositiveInt
   save_every: settings.NonNegativeInt = 0
   sample_every: settings.NonNegativeInt = 0
+  sample_first: bool = False
   max_skipped: settings.NonNegativeInt = 10
   profile: tuple[int, int] = (0, 0)
 
@@ -67,11 +70,9 @@ class TrainingRun:
     label: run name in progress lines.
     console: progress output.
     names: step -> its record ids, for error messages; None if unknown.
-    sample: state -> None, called every `sample_every` steps; None for none.
+    sample: state -> metrics to log or None, called every `sample_every` steps;
+      None for no samples.
     rates: (steps, seconds) -> speed metrics.
-    runs_ahead: whether the host starts steps before earlier steps end. Large
-      operations of such steps can wait for each other for ever on several CPU
-      devices.
   """
 
   step: train_step.TrainStep
@@ -86,9 +87,8 @@ class TrainingRun:
   label: str
   console: terminal.Console
   names: Callable[[int], Sequence[str]] | None = None
-  sample: Callable[[train_step.TrainState], None] | None = None
+  sample: Callable[[train_step.TrainState], dict | None] | None = None
   rates: Callable[[int, float], dict[str, float]] = lambda steps, seconds: {}
-  runs_ahead: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +141,7 @@ def run_loop(
   """
   interval, pending = list(interval), []
   start, config = int(state.step), run.config
+  in_flight = dispatch.max_steps_in_flight()
   structure = jax.tree.structure(state)
   # Between steps the state is its leaves; `program_and_arguments` says why.
   program, (leaves, *arguments) = run.step.program_and_arguments(
@@ -164,9 +165,11 @@ def run_loop(
     with watch.part('checkpoint'):
       hooks.save(current(), interval, skipped)
 
-  def sample():
+  def sample(done):
     try:
-      run.sample(current())
+      with watch.part('evaluation'):
+        if metrics := run.sample(current()):
+          hooks.log(done, metrics)
     except interrupts.Stopped:
       # One of several processes was stopped, and all raise this together.
       if hooks.save:
@@ -177,6 +180,8 @@ def run_loop(
     timing.Stopwatch() as watch,
     _Profile(*config.profile, hooks.trace) as profile,
   ):
+    if run.sample and config.sample_first and not start:
+      sample(0)
     for number in hooks.progress(range(start, config.steps)):
       profile.begin(number)
       with watch.part('data'):
@@ -184,8 +189,8 @@ def run_loop(
       with watch.part('step'):
         leaves, metrics = program(leaves, *arguments, batch)
       pending.append(metrics)
-      if not run.runs_ahead:
-        jax.block_until_ready(metrics)
+      if in_flight is not None and len(pending) >= in_flight:
+        jax.block_until_ready(pending[-in_flight])
       done = number + 1
       last = done == config.steps
       profile.end(done, metrics)
@@ -208,8 +213,7 @@ def run_loop(
         and (done % config.sample_every == 0 or last)
       ):
         fetch()  # Otherwise sampling would be charged for these steps.
-        with watch.part('evaluation'):
-          sample()
+        sample(done)
       due = config.save_every and done % config.save_every == 0
       if hooks.save and due and not last:
         save()

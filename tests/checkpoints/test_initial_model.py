@@ -13,8 +13,8 @@ from conversions import convert
 from conversions.files import source
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.jobs.setup import job_judging
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import judge_model
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
 
@@ -117,13 +117,13 @@ def test_a_converted_model_judges_with_the_sizes_of_the_run(world):
   sizes = tiny_jobs.converted_sizes(world)
   settings = tiny_jobs.converted_settings(world, sizes=None)
   path = world / 'model'
-  judge = job_judging.with_sizes(settings, path, sizes)
+  judge = judge_model.with_sizes(settings, path, sizes)
   parts = job_model.load_parts(judge, path, tiny.mesh(1, 1))
   assert parts.model.config.vocab == sizes.vocab
   # A bundle has its own.
-  assert job_judging.with_sizes(settings, world / 'base', sizes) is settings
+  assert judge_model.with_sizes(settings, world / 'base', sizes) is settings
   with pytest.raises(ValueError, match='in a run without `sizes`, got'):
-    job_judging.with_sizes(settings, path, None)
+    judge_model.with_sizes(settings, path, None)
 
 
 def test_another_text_tokenizer_is_refused(world):

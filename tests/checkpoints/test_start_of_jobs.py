@@ -108,7 +108,6 @@ def test_nothing_of_an_earlier_model_is_taken_for_a_new_one(small, tmp_path):
 @pytest.mark.parametrize(
   'job, config',
   [
-    (generate, lambda path: tiny_jobs.job_config(path)),
     (
       understand,
       lambda path: tiny_jobs.configured(understand, configs.understand, path),
@@ -117,9 +116,9 @@ def test_nothing_of_an_earlier_model_is_taken_for_a_new_one(small, tmp_path):
     (learn, lambda path: tiny_jobs.learning(path, 'pairs')),
     (pair_dpo, lambda path: tiny_world.self_play(path)),
   ],
-  ids=['generate', 'understand', 'curate', 'learn', 'pair_dpo'],
+  ids=['understand', 'curate', 'learn', 'pair_dpo'],
 )
-def test_no_job_takes_the_clip_variant_without_its_tower(
+def test_no_job_that_reads_images_takes_the_clip_variant_without_its_tower(
   clip_variant, small, tmp_path, job, config
 ):
   config = dataclasses.replace(

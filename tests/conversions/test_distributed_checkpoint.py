@@ -74,10 +74,11 @@ def test_weights_of_two_models_are_named(tmp_path):
   torch_files.refused(tmp_path, f'2 folders: give .*/{FSDP}, or another')
 
 
-def test_states_of_optimizers_are_left_out(tmp_path):
+@pytest.mark.parametrize('keys', [(), ('model',)])
+def test_states_of_optimizers_are_left_out(tmp_path, keys):
   folder = tmp_path / 'step-1'
-  fields = distributed_folders.state(ARRAYS, folder, 2)
-  for name in ('optim.state.a.exp_avg', 'rng'):
+  fields = distributed_folders.state(ARRAYS, folder, 2, keys)
+  for name in ('optim.state.a.exp_avg', 'rng.cpu'):
     array = ARRAYS['a.weight']
     boxes = distributed_folders.boxes_of(array, 2)
     record = distributed_folders.tensor_record(array, boxes)
@@ -91,7 +92,7 @@ def test_states_of_optimizers_are_left_out(tmp_path):
 def test_a_folder_of_an_optimizer_names_the_weights(tmp_path):
   distributed_folders.write(tmp_path / 'optimizer_0', 1, keys=('optimizer',))
   (tmp_path / 'optimizer_0').rename(tmp_path / 'states')
-  output = 'the weights of a model, got the states of an optimizer'
+  output = 'the weights of a model, got no tensors or the states of an optim'
   torch_files.refused(tmp_path / 'states', output)
 
 

@@ -136,7 +136,8 @@ def test_drawings_are_judged_and_official_scores_come_in(run, tmp_path):
   (name,) = results['benchmarks']['tifa']['models']
   (scores,) = results['benchmarks']['tifa']['models'][name]
   assert 0 <= scores['headline'] <= 100
-  assert results['models'][0]['judge'] == {'name': 'pixels'}
+  judge = {'name': 'pixels', 'prompt': '{question}'}
+  assert results['models'][0]['judge'] == judge
   images = tmp_path / 'out' / 'predictions' / name / 'geneval' / 'images'
   pixels = np.asarray(Image.open(images / '00001' / 'samples' / '0003.png'))
   assert pixels.ndim == 3

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import types
 
+import fine_tune_runs
 import jax
 import numpy as np
 import pytest
@@ -18,35 +19,14 @@ from hermesflow_jax.jobs import fine_tune
 from hermesflow_jax.jobs.setup import new_model
 from hermesflow_jax.models import magvit
 from hermesflow_jax.models import phi
+from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sequences import token_rows
+from hermesflow_jax.training import preview_images
 
-STEPS = 6
-
-
-def configured(base, data, **changes):
-  values = configs.pretrain.get_config('pictures')
-  assert values.job == 'fine_tune'
-  del values.job
-  values.new_model = None
-  values.update(
-    {
-      'init_from': str(base),
-      'tokenizer': '',
-      't2i': (dataclasses.asdict(data) | {'weight': 1.0},),
-      'batches': {'t2i': 8, 'mmu': 8, 'lm': 8},
-      'log_every': 1,
-      'save_every': 3,
-      'mesh': {'data': 4, 'model': 2},
-    }
-  )
-  for source in values.t2i:
-    del source['questions']
-  values.optim.update({'lr': 1e-2, 'steps': STEPS, 'warmup': 0.0})
-  values.update(changes)
-  return settings.build(fine_tune.Settings, values.to_dict())
+SAMPLER = {'steps': 2, 'guidance': 0.0}
 
 
 @pytest.fixture(scope='module')
@@ -59,7 +39,7 @@ def data(tmp_path_factory):
 def tuned(base, data, tmp_path_factory):
   """The folder of a run that nothing stopped, and its settings."""
   folder = tmp_path_factory.mktemp('tuned') / 'run'
-  config = configured(base, data)
+  config = fine_tune_runs.configured(base, data)
   fine_tune.run(config, str(folder), terminal.silent())
   return folder, config
 
@@ -71,7 +51,7 @@ def metrics(folder):
 
 def test_all_losses_fall(tuned):
   rows = metrics(tuned[0])
-  assert len(rows) == STEPS
+  assert len(rows) == fine_tune_runs.STEPS
   for task in ('t2i', 'mmu', 'lm'):
     assert rows[-1][f'loss/{task}'] < 0.95 * rows[0][f'loss/{task}']
 
@@ -112,7 +92,7 @@ def test_the_first_step_is_the_same_on_another_mesh_and_in_parts(
   tuned, base, data, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(jax, 'device_count', lambda: 1)
-  config = configured(base, data, mesh={'data': 1, 'model': 1})
+  config = fine_tune_runs.configured(base, data, mesh={'data': 1, 'model': 1})
   optim = dataclasses.replace(config.optim, steps=1, accumulate=2)
   config = dataclasses.replace(config, optim=optim)
   fine_tune.run(config, str(tmp_path / 'run'), terminal.silent())
@@ -120,6 +100,86 @@ def test_the_first_step_is_the_same_on_another_mesh_and_in_parts(
   for name in ('loss/t2i', 'loss/mmu', 'loss/lm', 'train/grad_norm'):
     # Sums have another order.
     np.testing.assert_allclose(other[name], first[name], rtol=1e-4)
+
+
+@pytest.fixture(scope='module')
+def measured(base, data, tmp_path_factory):
+  """The folder of a run that measures, and was stopped after step 3."""
+  folder = tmp_path_factory.mktemp('measured') / 'run'
+  config = fine_tune_runs.configured(
+    base,
+    data,
+    held_out={'share': 0.25},
+    previews={'prompts': ('a red circle',), 'each': 1, 'sampler': SAMPLER},
+    measure_every=2,
+  )
+  stops = iter([False, False, True])
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(
+      interrupts.StopSignal, '__call__', lambda self: next(stops, False)
+    )
+    with pytest.raises(interrupts.Stopped):
+      fine_tune.run(config, str(folder), terminal.silent())
+  results = fine_tune.run(config, str(folder), terminal.silent())
+  return folder, results
+
+
+def test_held_out_losses_are_measured_before_and_during_training(measured):
+  folder, results = measured
+  history = [row for row in metrics(folder) if 'held_out/total' in row]
+  assert [row['step'] for row in history] == [0, 2, 4, 6]
+  for row in history:
+    assert row['held_out/total'] == pytest.approx(
+      row['held_out/t2i'] + row['held_out/mmu'] + 0.1 * row['held_out/lm']
+    )
+  assert history[-1]['held_out/mmu'] < history[0]['held_out/mmu']
+  assert results['examples'] == {'t2i': 6, 'mmu': 6, 'lm': 6}
+  values = results['held_out']
+  assert values['examples'] == {'t2i': 2, 'mmu': 2, 'lm': 2}
+  totals = [row['held_out/total'] for row in history]
+  assert values['best']['total'] == min(totals)
+  assert values['first']['total'] == totals[0]
+  assert values['last']['total'] == totals[-1]
+
+
+def test_prompts_are_drawn_at_every_measurement(measured):
+  folder, _ = measured
+  sheets = sorted(path.stem for path in (folder / 'previews').glob('*.png'))
+  assert sheets == ['000000', '000002', '000004', '000006']
+  images = preview_images.read_images(folder / 'previews', 2, 1)
+  assert [step for step, _ in images] == [0, 6]
+  page = (folder / 'report.html').read_text()
+  assert 'a red circle' in page and 'held-out rows' in page
+  assert page.count('data:image/png') == 4
+
+
+def test_a_run_that_measures_nothing_costs_and_writes_nothing(tuned):
+  folder, _ = tuned
+  assert not (folder / 'previews').exists()
+  assert 'held_out' not in json.loads((folder / 'results.json').read_text())
+  assert 'held-out' not in (folder / 'report.html').read_text()
+
+
+def test_old_checkpoints_have_the_identity_of_no_measurement(base, data):
+  values = settings.to_json_types(fine_tune_runs.configured(base, data))
+  expected = identities.identity_of(fine_tune.Settings, values, 'content')
+  for name in ('held_out', 'previews', 'measure_every'):
+    del values[name]
+  assert (
+    identities.identity_of(fine_tune.Settings, values, 'content') == expected
+  )
+
+
+@pytest.mark.parametrize(
+  'held_out, error',
+  [
+    ({'share': 0.6}, 'held_out.share must be between 0 and 0.5, got 0.6'),
+    ({'lm': ({'annotations': 'a.txt'},)}, 'held_out.t2i must have a data set'),
+  ],
+)
+def test_unusable_held_out_settings_are_named(base, data, held_out, error):
+  with pytest.raises(ValueError, match=error):
+    fine_tune_runs.configured(base, data, held_out=held_out)
 
 
 def test_a_finished_run_is_not_run_again(tuned, monkeypatch):
@@ -142,7 +202,7 @@ def test_a_finished_run_is_not_run_again(tuned, monkeypatch):
 )
 def test_a_mistake_is_a_line(base, data, tmp_path, idle, changes, error):
   with pytest.raises(ValueError, match=error):
-    config = configured(base, data, **changes)
+    config = fine_tune_runs.configured(base, data, **changes)
     fine_tune.run(config, str(tmp_path / 'run'), terminal.silent())
   assert not (tmp_path / 'run').exists()
 
@@ -182,7 +242,7 @@ def test_show_o_variants_build_and_count_what_a_run_needs(variant):
 def test_the_programs_of_a_slice_are_lowered(base, data):
   parts = initial_model.open(base).load(None, None)
   config = dataclasses.replace(
-    configured(base, data),
+    fine_tune_runs.configured(base, data),
     sizes=types.SimpleNamespace(
       vocab=parts.model.config.vocab,
       decoder=parts.model.config.decoder,

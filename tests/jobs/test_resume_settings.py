@@ -24,6 +24,13 @@ LOOP = (
 PLAY = 'play.' + f'rounds {LOOP}'.replace(' ', ' play.')
 # Where and how fast a judge is asked. The judge's answers are kept.
 JUDGE = 'url key_variable timeout retries rate parallel probe cache answers'
+REWARD = ' '.join(
+  f'http_reward.{name}'
+  for name in (
+    'url key_variable timeout retries rate parallel probe cache '
+    'images_at_once'.split()
+  )
+)
 FREE = {
   generate: f'{MODEL} examples',
   understand: MODEL,
@@ -31,10 +38,11 @@ FREE = {
   data: 'decode sheet threads official',
   # `fresh_inputs` and `least_win` are compared where they change a result:
   # `contents` of the claim have them.
-  curate: f'{MODEL} fresh_inputs official',
+  curate: f'{MODEL} fresh_inputs official {REWARD}',
   learn: f'{MODEL} {LOOP} least_win',
   pair_dpo: f'{MODEL} {PLAY} gallery official unseen judge.'
-  + JUDGE.replace(' ', ' judge.'),
+  + JUDGE.replace(' ', ' judge.')
+  + f' play.{REWARD.replace(" ", " play.")}',
   pretrain: f'mesh {DECODER} optim.accumulate log_every save_every export',
   tokenizer: (
     'mesh optim.accumulate schedule.log_every schedule.save_every export '
@@ -42,7 +50,8 @@ FREE = {
   ),
   fine_tune: (
     f'{MODEL} optim.accumulate label_rows threads log_every save_every '
-    'profile_steps new_model.decoder.remat new_model.decoder.unroll '
+    'profile_steps previews measure_every '
+    'new_model.decoder.remat new_model.decoder.unroll '
     'new_model.decoder.attention'
   ),
 }
@@ -55,17 +64,22 @@ PATHS = {
   understand: f'{PARTS} vision ' + ' '.join(f'files.{name}' for name in SOURCE),
   curate: f'{PARTS} vision before encoders.bert encoders.sentence encoders.clip '
   + ' '.join(f'files.{name}' for name in SOURCE),
-  learn: f'{PARTS} pairs reference images',
-  pair_dpo: f'{PARTS} play.encoders.bert play.encoders.sentence play.encoders.clip '
-  'judge.init_from judge.tokenizer judge.text '
+  learn: f'{PARTS} vision pairs reference images',
+  pair_dpo: f'{PARTS} vision play.encoders.bert play.encoders.sentence play.encoders.clip '
+  'judge.init_from judge.tokenizer judge.text judge.vision '
   + ' '.join(
     f'files.{part}.{name}' for part in ('inputs', 'held_out') for name in SOURCE
   ),
   data: 'text ' + ' '.join(f'files.{name}' for name in SOURCE),
   pretrain: 'tokenizer init_from',
   tokenizer: 'init_from ' + ' '.join(f'files.{name}' for name in SOURCE),
-  fine_tune: f'{PARTS} lm.annotations '
-  + ' '.join(f'{task}.{name}' for task in ('t2i', 'mmu') for name in SOURCE),
+  fine_tune: f'{PARTS} lm.annotations held_out.lm.annotations '
+  + ' '.join(
+    f'{part}{task}.{name}'
+    for part in ('', 'held_out.')
+    for task in ('t2i', 'mmu')
+    for name in SOURCE
+  ),
 }
 # Free until the first checkpoint.
 LEARN = 'objective compat optim lora mask_schedule epochs batch'

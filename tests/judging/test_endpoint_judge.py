@@ -83,6 +83,25 @@ def test_replies_become_choices_in_the_order_of_the_questions(
   assert asking.usage == usage.Usage(COUNT, 0, COUNT, COUNT, 70, 14, 3.5)
 
 
+def test_equal_questions_about_equal_images_are_asked_once(
+  tmp_path, monkeypatch
+):
+  codes, questions = CODES[[0, 2, 0]], [QUESTIONS[n] for n in (0, 2, 0)]
+  endpoint = Endpoint(about)
+  answers = judge(endpoint, tmp_path / 'one')(codes, questions)
+  assert answers == [EXPECTED[n] for n in (0, 2, 0)]
+  assert len(endpoint.asked) == len(set(endpoint.asked)) == 5
+  # Of two processes, both ask; the third image is in a later block.
+  monkeypatch.setattr(endpoint_judge, 'BLOCK', 2)
+  group, endpoints = Group(monkeypatch), [Endpoint(about), Endpoint(about)]
+
+  def run(index):
+    return judge(endpoints[index], tmp_path / 'two', index)(codes, questions)
+
+  assert group.run(run) == [answers, answers]
+  assert sum(len(endpoint.asked) for endpoint in endpoints) == 5
+
+
 def test_rubbish_is_wrong_and_counted(tmp_path):
   replies = iter(['yes', '', 'zzz', '%', '<think>no</think> Yes!', 'NO', 'x'])
   asking = judge(Endpoint(lambda text: next(replies)), tmp_path)

@@ -134,6 +134,7 @@ def test_another_model_sees_the_codes_or_the_images_in_its_size(same_codes):
 
   @dataclasses.dataclass(frozen=True)
   class Model:
+    vision = None
     grid = (2, 2)
 
     class tokenizer:

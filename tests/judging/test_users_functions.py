@@ -97,6 +97,7 @@ def test_a_model_that_judges_sees_blocks_of_the_same_size(
 
   @dataclasses.dataclass(frozen=True)
   class Model:
+    vision = None
     grid = (1, 1)
 
     class tokenizer:

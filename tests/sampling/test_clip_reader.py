@@ -1,6 +1,7 @@
 """The CLIP variant reads pixels, and drawn images as their pixels."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import tiny
 import tiny_clip
 import torch_weights
 
+from hermesflow_jax.data import lazy_images
 from hermesflow_jax.models import abstract_modules
 from hermesflow_jax.models import clip_pixels
 from hermesflow_jax.models import showo
@@ -80,17 +82,36 @@ def test_a_cached_image_reads_as_a_whole_row(unified, pixels):
 
 
 def test_drawn_images_are_read_as_their_pixels(unified):
+  image, _, _ = unified.reader.parts(CODES, np.arange(3), [[1]] * 3, 40)
   decoded = scored_images.decode(unified, CODES)
-  np.testing.assert_allclose(
-    likelihoods.caption_logps(unified, CODES, CAPTIONS),
-    likelihoods.caption_logps(unified, decoded, CAPTIONS),
-    atol=1e-6,
+  expected = clip_pixels.crop_square(decoded, torch_weights.CLIP.image)
+  np.testing.assert_array_equal(image.pixels, expected)
+
+
+def test_images_of_files_are_read_as_an_array_of_pixels(unified, pixels):
+  images = lazy_images.LazyImages(
+    [functools.partial(pixels.__getitem__, n) for n in range(3)]
   )
+  ask = unified.answerer.probabilities
+  assert ask(images, QUESTIONS) == ask(pixels, QUESTIONS)
 
 
-def test_meshes_and_chunks_change_no_answer(unified, model):
+def test_a_blank_image_is_gray(unified, pixels):
+  images = lazy_images.LazyImages([lambda: pixels[0]] * 2)
+  image, _, _ = unified.reader.parts(images, np.arange(2), [[1]] * 2, 40)
+  blank = unified.reader.blank(image).pixels
+  np.testing.assert_array_equal(blank, np.full((2, 16, 12, 3), 128, np.uint8))
+
+
+def test_a_model_without_its_tower_reads_nothing(unified):
+  without = dataclasses.replace(unified, vision=None)
+  with pytest.raises(ValueError, match='vision must be the CLIP tower'):
+    without.answer(CODES, QUESTIONS)
+
+
+def test_meshes_and_chunks_change_no_answer(unified, model, pixels):
   wide = tiny_clip.unified_on(model, (2, 2), chunk=16)
-  assert unified.answer(CODES, QUESTIONS) == wide.answer(CODES, QUESTIONS)
+  assert unified.answer(pixels, QUESTIONS) == wide.answer(pixels, QUESTIONS)
 
 
 def test_an_answer_depends_on_its_pixels_alone(unified, pixels):

@@ -72,8 +72,15 @@ def encoders_on(mesh):
   return text_encoder.TextEncoders(config, mesh)
 
 
+class Service:
+  """A reward service: mean of the pixels times the letters of the caption."""
+
+  def score(self, images, texts):
+    return np.mean(images, axis=(1, 2, 3)) * list(map(len, texts)) / 10_000
+
+
 def scores_of(name, unified, inputs, codes):
-  scorer = image_scorers.make(name, encoders_on(unified.mesh))
+  scorer = image_scorers.make(name, encoders_on(unified.mesh), Service())
   scores, answers = scorer(unified, inputs, codes)
   assert scores.shape == (len(inputs), IMAGES) and scores.dtype == np.float64
   assert len(answers) == scores.size
@@ -157,7 +164,7 @@ def test_the_likelihood_of_an_image_is_that_of_training_rows(
 
 @pytest.mark.parametrize('name', caption_scorers.IMAGE_SCORERS)
 def test_captions_are_scored_against_the_image(name, unified, codes):
-  scorer = caption_scorers.make(name, encoders_on(unified.mesh))
+  scorer = caption_scorers.make(name, encoders_on(unified.mesh), Service())
   flat = codes[:, 0]
 
   def score(captions, order=slice(None)):

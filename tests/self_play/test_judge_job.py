@@ -99,6 +99,12 @@ def test_the_same_answers_give_the_same_table(exported, tmp_path):
   assert json.loads((run / 'results_Two.json').read_text()) == results
   assert any('judge of generated images: Two' in line for line in lines)
   assert 'round 1: the judge gives winners' in '\n'.join(lines)
+  page = (run / 'report.html').read_text()
+  part = page.split('<!-- imported judges -->')[1]
+  assert '<h3>Two</h3>' in part and 'Look closely.' in part
+  assert '<caption>Judge of generated images: Two.</caption>' in part
+  assert 'Questions on which Two and pixels agree.' in part
+  assert '<caption>Judge of generated images: pixels.</caption>' in page
 
 
 def test_a_judge_that_is_always_right_is_counted_so(exported, tmp_path):

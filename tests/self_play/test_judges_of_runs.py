@@ -1,7 +1,9 @@
 """Runs with a judge of the user's choice: asked, recorded, resumed, refused."""
 
 import dataclasses
+import html
 import json
+import re
 
 import chat_server
 import file_runs
@@ -51,6 +53,17 @@ def questions_of(root):
   return sum(len(row['judged']) for row in rows)
 
 
+def check_name_and_prompt(results, output, root):
+  """Checks the judge in the results, in the log and in the report."""
+  name, prompt = (results['judge'][key] for key in ('name', 'prompt'))
+  line = ' '.join(prompt.split())
+  assert f'judge of generated images: {name}, asked {line!r}' in output
+  assert json.loads((root / 'results.json').read_text())['judge']['prompt']
+  page = html.unescape((root / 'report.html').read_text())
+  (record,) = re.findall(r'<summary>Judge</summary>.*?</details>', page, re.S)
+  assert f'>{name}<' in record and f'>{prompt}<' in record
+
+
 def test_a_run_asks_its_endpoint_and_says_whom_it_asked(
   config, server, tmp_path, monkeypatch
 ):
@@ -90,6 +103,7 @@ def test_a_run_asks_its_endpoint_and_says_whom_it_asked(
   ):
     assert text in page
   assert 'judge of generated images: a-model' in output[-2]
+  check_name_and_prompt(results, output, tmp_path / 'run')
   for path in (tmp_path / 'run').rglob('*.*'):
     assert not path.is_file() or b'secret' not in path.read_bytes(), path
   assert json.loads((tmp_path / 'run/results.json').read_text()) == results
@@ -156,7 +170,7 @@ def test_a_run_may_wait_for_answers_in_files(config, tmp_path):
   folder = tmp_path / 'run' / 'judge' / 'open_questions'
   for number in range(20):
     try:
-      results, _ = file_runs.run_and_hear(settings, tmp_path / 'run')
+      results, output = file_runs.run_and_hear(settings, tmp_path / 'run')
       break
     except ValueError as error:
       assert 'and run the same command again' in str(error)
@@ -168,6 +182,7 @@ def test_a_run_may_wait_for_answers_in_files(config, tmp_path):
         )
       )
   assert results['judge']['name'] == 'answers in files'
+  check_name_and_prompt(results, output, tmp_path / 'run')
   assert results['judge']['usage']['questions'] > 20
 
 
@@ -179,10 +194,14 @@ def test_a_function_of_the_user_judges(config, tmp_path, monkeypatch):
     '  return [[q["choices"][0] for q in row] for row in questions]\n'
   )
   judge = judge_settings.JudgeSettings(kind='judges_of_user:first')
-  results, _ = file_runs.run_and_hear(
+  results, output = file_runs.run_and_hear(
     judged_by(config, judge), tmp_path / 'run'
   )
-  assert results['judge'] == {'name': 'judges_of_user:first'}
+  assert results['judge'] == {
+    'name': 'judges_of_user:first',
+    'prompt': '{question} {choices}',
+  }
+  check_name_and_prompt(results, output, tmp_path / 'run')
 
 
 def test_the_model_of_another_checkpoint_judges(base, tmp_path):
@@ -191,9 +210,10 @@ def test_the_model_of_another_checkpoint_judges(base, tmp_path):
   results = {}
   for name, path in (('own', base), ('other', other)):
     judge = judge_settings.JudgeSettings(kind='model', init_from=str(path))
-    results[name], _ = file_runs.run_and_hear(
+    results[name], output = file_runs.run_and_hear(
       judged_by(config, judge), tmp_path / name
     )
+    check_name_and_prompt(results[name], output, tmp_path / name)
   own, other_rounds = results['own']['rounds'], results['other']['rounds']
   # A model never judges itself.
   assert own[0]['judge'] == 'base model' and 'own_score' not in own[0]

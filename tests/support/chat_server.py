@@ -47,12 +47,14 @@ class Server:
   Attributes:
     answer: request as JSON -> text of the reply.
     faults: replies (status, headers, content) in place of the next answers.
+    form: text of the reply -> JSON of the reply.
     bodies: requests as JSON.
     headers: headers of the requests.
   """
 
-  def __init__(self, answer=first_choice, faults=()):
+  def __init__(self, answer=first_choice, faults=(), form=reply):
     self.answer, self.faults = answer, collections.deque(faults)
+    self.form = form
     self.bodies, self.headers = [], []
     server = self
 
@@ -67,7 +69,7 @@ class Server:
         try:
           status, headers, data = server.faults.popleft()
         except IndexError:
-          status, headers, data = 200, {}, reply(server.answer(body))
+          status, headers, data = 200, {}, server.form(server.answer(body))
         if not status:
           return  # Closes the connection without a reply.
         data = data if isinstance(data, bytes) else data.encode()

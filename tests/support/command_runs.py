@@ -62,9 +62,11 @@ class Place:
 
   Attributes:
     base: the model they start from.
+    flags: flags of all runs.
   """
 
   base: pathlib.Path
+  flags: tuple[str, ...] = ()
 
   def arguments(self, folder, **changes):
     """Returns the command of a run, without python."""
@@ -74,6 +76,7 @@ class Place:
       f'--config={ROOT}/configs/pair_dpo.py',
       f'--config.init_from={self.base}',
       f'--workdir={folder}',
+      *self.flags,
       *flags,
     ]
 
@@ -152,7 +155,7 @@ def outcome(folder):
   actual = {'model': checkpoint.array_hashes(str(folder / 'checkpoints' / '1'))}
   actual['pairs'] = (folder / 'round_1' / 'pairs.jsonl').read_text()
   curated = json.loads((folder / 'round_1' / 'curation.json').read_text())
-  del curated['seconds']
+  del curated['seconds'], curated['judge_usage']['seconds']
   actual['curated'] = curated
   with np.load(folder / 'round_1' / 'codes.npz') as arrays:
     actual |= {name: array.tolist() for name, array in arrays.items()}
@@ -160,8 +163,11 @@ def outcome(folder):
     summary = json.loads(
       (folder / f'round_{number}' / 'evaluation.json').read_text()
     )
-    del summary['seconds']
+    del summary['seconds'], summary['judge_usage']['seconds']
     actual[number] = summary
+    for name in ('scenes.jsonl', 'scenes_unseen.jsonl'):
+      path = folder / f'round_{number}' / name
+      actual[f'{number} {name}'] = path.read_text()
   lines = (folder / 'round_1' / 'training' / 'metrics.jsonl').read_text()
   actual['metrics'] = [
     {

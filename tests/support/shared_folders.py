@@ -12,6 +12,7 @@ def do_once(
   tmp_path_factory: pytest.TempPathFactory,
   name: str,
   work: Callable[[pathlib.Path], object],
+  owner: str = '',
 ) -> pathlib.Path:
   """Lets the first process that comes do the work; others wait for it.
 
@@ -19,6 +20,7 @@ def do_once(
     tmp_path_factory: pytest's fixture.
     name: name of the work, unique in the test run.
     work: function of the folder of the test run.
+    owner: name of the work's code, to find two works of the same name.
 
   Returns:
     The folder of the test run.
@@ -32,7 +34,8 @@ def do_once(
     fcntl.flock(lock, fcntl.LOCK_EX)
     if not done.exists():
       work(root)
-      done.touch()
+      done.write_text(owner)
+    assert done.read_text() == owner, f'two works have the name {name}'
   return root
 
 
@@ -48,5 +51,6 @@ def make_once(
     name: name of the folder, unique in the test run.
     write: function that writes the folder.
   """
-  root = do_once(tmp_path_factory, name, lambda root: write(root / name))
+  owner = f'{write.__module__}.{write.__qualname__}'
+  root = do_once(tmp_path_factory, name, lambda root: write(root / name), owner)
   return root / name

@@ -7,6 +7,7 @@ import numpy as np
 import tiny_world
 
 from hermesflow_jax.sampling import batched
+from hermesflow_jax.sequences import clip_rows
 
 
 def use(monkeypatch):
@@ -21,6 +22,9 @@ def use(monkeypatch):
 
   def score_choices(model, images, prompts, lengths, choices, rule):
     total = images.tokens.sum(-1)[:, None, None]
+    if isinstance(images, clip_rows.ClipImage):
+      # The tokens of all images are the same.
+      total += images.pixels.sum((1, 2, 3))[:, None, None]
     return jnp.sin(
       total + jnp.arange(choices.valid.shape[-2]) + lengths[..., None]
     )

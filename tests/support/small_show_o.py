@@ -8,6 +8,8 @@ writes into the folder `small`:
                 58,498 ids (50,295 of text, 8,192 image codes)
   magvitv2/     a MAGVIT-v2 of 13 bits and 16x reduction, likewise
   phi-1_5/      the files of a byte-level BPE tokenizer in Phi-1.5's form
+  bert/, mpnet/ text encoders of 1 layer and width 16 for scores and answers,
+                with WordPiece vocabularies of real size
   data/         inputs.jsonl (10 records), held_out.jsonl (6 records) and
                 images/ with PNG and JPEG files of COCO's and JourneyDB's sizes
 
@@ -28,6 +30,7 @@ from flax import nnx
 import jax
 import numpy as np
 from PIL import Image
+import small_encoders
 import small_records
 import torch_files
 
@@ -76,6 +79,8 @@ def write(
   """
   write_models(folder, codes, dtype, seed)
   shutil.copytree(TOKENIZER, folder / 'phi-1_5', dirs_exist_ok=True)
+  for name in small_encoders.CONFIGS:
+    small_encoders.write(folder / name, name)
   data(folder / 'data', seed)
   return folder
 

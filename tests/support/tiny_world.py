@@ -30,9 +30,11 @@ from hermesflow_jax.shapes import scene_sampler
 GRID = (4, 4)
 
 
-def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
+def bundle(
+  path: pathlib.Path, seed: int = 0, clip_width: int = 0
+) -> pathlib.Path:
   """Writes a random model of the world into `path`; returns `path`."""
-  tokenizer, model = _parts(seed)
+  tokenizer, model = _parts(seed, clip_width)
   text = pretrain.world_tokenizer()
   lengths = token_rows.Lengths(
     **configs.pretrain.get_config().lengths.to_dict()
@@ -43,7 +45,7 @@ def bundle(path: pathlib.Path, seed: int = 0) -> pathlib.Path:
 
 
 @functools.cache
-def _parts(seed: int) -> tuple[magvit.Magvit, showo.ShowO]:
+def _parts(seed: int, clip_width: int) -> tuple[magvit.Magvit, showo.ShowO]:
   """Returns a random image tokenizer and transformer."""
   tokenizer = torch_weights.random_model(
     magvit.Magvit,
@@ -64,7 +66,7 @@ def _parts(seed: int) -> tuple[magvit.Magvit, showo.ShowO]:
   text = pretrain.world_tokenizer()
   vocab = vocabulary.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
   decoder = phi.PhiConfig(width=16, layers=1, heads=2, mlp=16, remat='none')
-  sizes = showo.ShowOConfig(vocab, decoder, GRID[0] * GRID[1])
+  sizes = showo.ShowOConfig(vocab, decoder, GRID[0] * GRID[1], clip_width)
   return tokenizer, _random_model(jax.random.key(seed), sizes)
 
 

@@ -1,14 +1,22 @@
 """Whole runs that several tests read, made once for all test processes."""
 
+from collections.abc import Iterator
+import json
 import pathlib
 import time
+from unittest import mock
 
+import chat_server
 import command_runs
 import pytest
 import shared_folders
+import small_judge
 import small_show_o
 import small_walk
+import text_encoders
 import tiny_world
+
+from hermesflow_jax.runtime import interrupts
 
 
 @pytest.fixture(scope='session')
@@ -33,11 +41,12 @@ def case(request, once) -> small_walk.Walk:
 
 @pytest.fixture(scope='session')
 def converted(case, once) -> small_walk.Walk:
-  """Both models are converted."""
+  """The model, the image tokenizer and text encoders are converted."""
 
   def convert(root):
     case.convert('showo', 'small/showo', str(case.base))
     case.convert('magvitv2', 'small/magvitv2', 'small/checkpoints/magvitv2')
+    small_judge.convert_encoders(case)
 
   once(f'converted_{case.pixels}', convert)
   return case
@@ -45,11 +54,8 @@ def converted(case, once) -> small_walk.Walk:
 
 @pytest.fixture(scope='session')
 def played(converted, once) -> small_walk.Walk:
-  """Two rounds of self-play are in runs/pair_dpo."""
-  once(
-    f'played_{converted.pixels}',
-    lambda root: converted.job('pair_dpo', *small_walk.QUICK),
-  )
+  """Two rounds of self-play with a judge that died are in runs/pair_dpo."""
+  once(f'played_{converted.pixels}', lambda root: small_judge.play(converted))
   return converted
 
 
@@ -99,6 +105,23 @@ def learned(played, curated, once) -> pathlib.Path:
 
 
 @pytest.fixture(scope='session')
+def tuned(played, learned, once) -> pathlib.Path:
+  """The learned model was fine-tuned, with a stop after the first step."""
+
+  def run(root):
+    flags = ('--config.init_from=runs/learn', *small_walk.TUNED)
+    stops = iter([True])
+    with mock.patch.object(
+      interrupts.StopSignal, '__call__', lambda self: next(stops, False)
+    ):
+      played.job('pretrain', *flags, code=130)
+    played.job('pretrain', *flags)
+
+  once(f'tuned_{played.pixels}', run)
+  return played.folder / 'runs' / 'fine_tune'
+
+
+@pytest.fixture(scope='session')
 def returned(played, once) -> pathlib.Path:
   """The trained model is in the official layout again."""
   once(
@@ -111,10 +134,35 @@ def returned(played, once) -> pathlib.Path:
 
 
 @pytest.fixture(scope='session')
-def place(once) -> command_runs.Place:
-  """A tiny bundle that runs start from."""
-  root = once('tiny_base', lambda root: tiny_world.bundle(root / 'tiny_base'))
-  return command_runs.Place(root / 'tiny_base')
+def judge() -> Iterator[chat_server.Server]:
+  """An endpoint that judges the runs of this process and of those it starts."""
+  with chat_server.Server() as server:
+    yield server
+
+
+@pytest.fixture(scope='session')
+def place(once, judge) -> command_runs.Place:
+  """A tiny bundle that runs start from, text encoders and a judge."""
+
+  def write(root):
+    tiny_world.bundle(root / 'tiny_base')
+    for kind in ('bert', 'mpnet'):
+      text_encoders.convert_to(root / 'tiny_encoders' / kind, kind)
+
+  root = once('tiny_base', write)
+  encoders = root / 'tiny_encoders'
+  return command_runs.Place(
+    root / 'tiny_base',
+    (
+      '--config.play.caption_scorer=bert',
+      f'--config.play.encoders.bert={encoders / "bert"}',
+      '--config.play.answer_matcher=sentence',
+      f'--config.play.encoders.sentence={encoders / "mpnet"}',
+      '--config.judge.kind=endpoint',
+      f'--config.judge.url={judge.url}',
+      '--config.judge.model=a-model',
+    ),
+  )
 
 
 @pytest.fixture(scope='session')
@@ -140,13 +188,19 @@ def seconds(place, once) -> float:
 
 
 @pytest.fixture(scope='session')
-def whole_of_two(place, once) -> pathlib.Path:
-  """The folder of a run of two processes that nothing stopped."""
+def whole_of_two(place, judge, once) -> pathlib.Path:
+  """The folder of a run of two processes that nothing stopped.
+
+  `two_processes.requests` has the requests to its judge.
+  """
 
   def run(root):
+    first = len(judge.bodies)
     for process in place.start_all(
       root / 'two_processes', **command_runs.RARELY
     ):
       command_runs.ended(process)
+    requests = json.dumps(judge.bodies[first:])
+    (root / 'two_processes.requests').write_text(requests)
 
   return once('two_processes', run) / 'two_processes'

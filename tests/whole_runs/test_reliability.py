@@ -3,6 +3,7 @@
 Tests that take minutes: pytest -m slow -s tests/whole_runs/test_reliability.py
 """
 
+import json
 import pathlib
 import random
 import shutil
@@ -25,6 +26,18 @@ def test_two_processes_make_what_one_makes(whole, whole_of_two):
   for name in expected.keys() - {'model', 'metrics'}:
     assert actual[name] == expected[name], name
   command_runs.assert_near(actual['metrics'], expected['metrics'])
+
+
+def test_two_processes_ask_a_judge_once_per_question(whole_of_two):
+  path = whole_of_two.with_name('two_processes.requests')
+  probe, *requests = map(json.dumps, json.loads(path.read_text()))
+  assert probe not in requests
+  assert len(requests) == len(set(requests))
+  files = sorted(path.name for path in (whole_of_two / 'judge').iterdir())
+  # Both processes have asked.
+  assert files == ['replies-00000.jsonl', 'replies-00001.jsonl']
+  replies = [(whole_of_two / 'judge' / name).read_text() for name in files]
+  assert sum(text.count('\n') for text in replies) == len(requests)
 
 
 @pytest.mark.slow

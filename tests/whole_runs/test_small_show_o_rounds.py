@@ -9,13 +9,21 @@ import numpy as np
 from PIL import Image
 from PIL import ImageOps
 import pytest
+import small_judge
 import small_records
 import small_walk
 
 from hermesflow_jax.checkpoints import initial_model
+from hermesflow_jax.judging import question_prompts
+from hermesflow_jax.runtime import sharding
+from hermesflow_jax.scoring import caption_scorers
+from hermesflow_jax.scoring import choice_matchers
+from hermesflow_jax.scoring import encoder_settings
+from hermesflow_jax.scoring import text_encoder
 
 # A latent this near to 0 may fall on either side: sums have another order.
 LATENT_ERROR = 1e-3
+PROMPT = question_prompts.PROMPT
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -107,6 +115,75 @@ def test_answers_about_candidates_are_among_the_choices(played):
     for answers in row['answers']:
       for answer, options in zip(answers, choices[row['id']], strict=True):
         assert answer in options
+
+
+@pytest.fixture(scope='module')
+def encoders(played) -> text_encoder.TextEncoders:
+  """The encoders of the run, on 8 devices; the run had one."""
+  checkpoints = played.folder / 'small' / 'checkpoints'
+  config = encoder_settings.EncoderSettings(
+    bert=str(checkpoints / 'bert'), sentence=str(checkpoints / 'mpnet')
+  )
+  mesh = sharding.mesh_from_devices(jax.devices(), data=8, model=1)
+  return text_encoder.TextEncoders(config, mesh)
+
+
+def test_bert_scores_captions_alike_on_8_devices(played, encoders):
+  path = played.folder / 'runs/pair_dpo/round_1/candidates/000000.jsonl'
+  rows = small_walk.lines(path)
+  captions = [caption for row in rows for caption in row['captions']]
+  references = [row['caption'] for row in rows for _ in row['captions']]
+  scores = caption_scorers.make('bert', encoders)(captions, references)
+  np.testing.assert_array_equal(
+    scores, np.concatenate([row['caption_scores'] for row in rows])
+  )
+  assert np.isfinite(scores).all() and len(set(scores)) > len(rows)
+
+
+def test_mpnet_matches_replies_of_the_judge_alike_on_8_devices(
+  played, encoders
+):
+  match = choice_matchers.make('sentence', encoders)
+  questions = {
+    record.name: record.questions for record in small_walk.RECORDS['held_out']
+  }
+  for number in range(3):
+    path = played.folder / 'runs' / 'pair_dpo' / f'round_{number}'
+    for row in small_walk.lines(path / 'scenes.jsonl'):
+      choices = [question['choices'] for question in questions[row['id']]]
+      replies = [
+        small_judge.reply(question_prompts.write(PROMPT, [question]))
+        for question in questions[row['id']]
+      ]
+      places = match(replies, choices)
+      assert row['judged'] == [c[n] for c, n in zip(choices, places)]
+      assert row['judged'] == [reply.rstrip('!') for reply in replies]
+
+
+def test_the_results_name_the_judge_and_its_prompt(played):
+  folder = played.folder / 'runs' / 'pair_dpo'
+  results = json.loads((folder / 'results.json').read_text())
+  judge = results['judge']
+  assert (judge['name'], judge['prompt']) == (small_judge.MODEL, PROMPT)
+  assert {row['judge'] for row in results['rounds']} == {small_judge.MODEL}
+  used = judge['usage']
+  assert used['questions'] == used['requests'] and not used['unmatched']
+
+
+def test_a_run_that_resumes_asks_only_for_the_missing_answers(played):
+  counts = json.loads((played.folder / small_judge.COUNTS).read_text())
+  probe, fault = 1, 1
+  first, second = counts['requests']
+  assert first == probe + small_judge.REPLIES + fault
+  # The request that failed is repeated, as is the probe of each start.
+  assert first + second == counts['distinct'] + fault + probe
+  assert second > small_judge.REPLIES
+
+
+def test_a_run_that_resumes_has_the_pairs_of_before_the_stop(played):
+  pairs = played.folder / 'runs' / 'pair_dpo' / 'round_1' / 'pairs.jsonl'
+  first = played.folder / small_judge.FIRST_PAIRS
+  assert pairs.read_bytes() == first.read_bytes()
 
 
 def test_the_run_tells_the_results_of_all_rounds(played):

@@ -10,6 +10,7 @@ import small_walk
 
 from conversions.files import source
 from conversions.files import tensors
+from hermesflow_jax.sequences import text_similarity
 
 
 def test_the_trained_model_draws_png_files(generated, played):
@@ -63,7 +64,19 @@ def test_curation_writes_pairs_of_each_input(curated, played):
     )
 
 
-def test_a_learned_model_is_another_and_starts_a_job(learned, played):
+def test_curation_scores_captions_by_n_grams(curated):
+  for pair in small_walk.lines(curated / 'pairs.jsonl'):
+    scores = text_similarity.ngram_cosines(
+      [pair['caption_win'], pair['caption_lose']], [pair['caption']] * 2
+    )
+    np.testing.assert_array_equal(
+      scores, [pair['caption_score_win'], pair['caption_score_lose']]
+    )
+
+
+def test_a_learned_model_is_another_and_starts_fine_tuning(
+  learned, tuned, played
+):
   results = json.loads((learned / 'results.json').read_text())
   assert results['steps'] == small_walk.STEPS and results['inputs'] > 0
   trained = small_walk.arrays(
@@ -71,15 +84,31 @@ def test_a_learned_model_is_another_and_starts_a_job(learned, played):
   )
   for name, array in small_walk.arrays(learned / 'model').items():
     assert (array != trained[name]).any(), name
+  settings = json.loads((tuned / 'settings.json').read_text())
+  assert settings['init_from'] == 'runs/learn'
+
+
+def test_fine_tuning_mixes_tasks_and_goes_on_after_a_stop(tuned):
+  rows = small_walk.lines(tuned / 'training' / 'metrics.jsonl')
+  assert [row['step'] for row in rows] == [1, 2]
+  for row in rows:
+    for name in ('loss/t2i', 'loss/mmu', 'loss/lm', 'train/grad_norm'):
+      assert np.isfinite(row[name]) and row[name] > 0
+  results = json.loads((tuned / 'results.json').read_text())
+  assert results['examples'] == {'t2i': 6, 'mmu': 7, 'lm': 6}
+
+
+def test_a_fine_tuned_model_is_another_and_starts_a_job(tuned, learned, played):
+  before = small_walk.arrays(learned / 'model')
+  for name, array in small_walk.arrays(tuned / 'model').items():
+    assert array.dtype == np.float32 and (array != before[name]).any(), name
   played.job(
     'understand',
-    '--config.init_from=runs/learn',
+    '--config.init_from=runs/fine_tune',
     "--config.images=('small/data/images/b*.jpg',)",
-    '--workdir=runs/of_learned',
+    '--workdir=runs/of_tuned',
   )
-  rows = small_walk.lines(
-    played.folder / 'runs' / 'of_learned' / 'answers.jsonl'
-  )
+  rows = small_walk.lines(played.folder / 'runs' / 'of_tuned' / 'answers.jsonl')
   assert len(rows) == 2 and all(row['caption'] for row in rows)
 
 

@@ -30,6 +30,7 @@ Run folder:
                        settings
   folder_claim         the lock of a folder, and the settings in it
   run_record           the settings and hashes that are compared
+  judge_record         name and prompt of the judge
   folder_contents      files of systems, settings, caches and results
   job_start            claims it, and reads the results of a finished run
   job_results          writes the results files

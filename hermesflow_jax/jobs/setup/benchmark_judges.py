@@ -72,7 +72,8 @@ def make(
     init_from=first.init_from,
     tokenizer=first.tokenizer,
     text=first.text,
+    vision=first.vision,
   )
   own = dataclasses.replace(config, judge=judge)
-  function, _ = job_judging.make(own, unified, root, console)
-  return function, {'name': gap.BASE_MODEL}
+  function, record = job_judging.make(own, unified, root, console)
+  return function, record | {'name': gap.BASE_MODEL}

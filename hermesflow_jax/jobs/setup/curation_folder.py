@@ -51,11 +51,11 @@ def write_curation(
     | {'codes': codes.tolist()}
     for name, caption, codes in zip(inputs.ids, inputs.captions, inputs.codes)
   ]
-  output_files.write_atomically(
-    root / 'pairs.jsonl', output_files.json_lines(rows)
-  )
+  lines = output_files.json_lines(rows)
+  output_files.write_atomically(root / 'pairs.jsonl', lines)
+  size, images = inputs.codes.shape[1], inputs.pixels
   with transfer.Outbox(root / 'tfds') as outbox:
-    pair_dataset.write_dataset(str(outbox.folder), rows, inputs.codes.shape[1])
+    pair_dataset.write_dataset(str(outbox.folder), rows, size, images)
   files = sorted(storage.list_files(root / 'tfds'))
   names = ['pairs.jsonl', *(f'tfds/{file}' for file in files)]
   manifest = {

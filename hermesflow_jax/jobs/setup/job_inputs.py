@@ -9,6 +9,7 @@ import numpy as np
 from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.data import image_encoding
 from hermesflow_jax.data import input_set
+from hermesflow_jax.data import lazy_images
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.jobs.setup import vision_tower
@@ -45,7 +46,8 @@ def read_inputs(
     console: reports records that are skipped.
 
   Returns:
-    Records with `id`, `caption`, `questions` and codes.
+    Records with `id`, `caption`, `questions` and codes; for a model that reads
+    pixels also `pixels`, see `image_encoding.load_encoded`.
 
   Raises:
     ValueError: the files hold fewer records, and none may be skipped.
@@ -65,7 +67,7 @@ def read_inputs(
     console.say,
     count,
     functools.partial(record_checks.check_questions, unified),
-    0 if unified.vision is None else vision_tower.image_size(unified),
+    vision_tower.pixel_size(unified),
   )
   record_checks.check_count(files, len(rows), count)
   record_checks.report_misread(unified, rows, console)
@@ -133,6 +135,11 @@ def unseen_scenes(
   if not scenes:
     return None
   images = np.stack([drawing.render(scene) for scene in scenes.values()])
+  pixels = None
+  if unified.vision is not None:
+    pixels = lazy_images.LazyImages(
+      [functools.partial(drawing.render, scene) for scene in scenes.values()]
+    )
   return input_set.Inputs(
     ids=list(scenes),
     captions=[scene.caption for scene in scenes.values()],
@@ -142,4 +149,5 @@ def unseen_scenes(
       for name, scene in scenes.items()
     ],
     codes=unified.encode(images),
+    pixels=pixels,
   )

@@ -1,17 +1,16 @@
 """The judge of a job: checked before work, and made when it is needed."""
 
 from collections.abc import Callable
-import dataclasses
 import functools
 import pathlib
 
 import jax
 
-from hermesflow_jax.checkpoints import initial_model
-from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
+from hermesflow_jax.jobs.setup import judge_model
+from hermesflow_jax.jobs.setup import judge_record
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.judging import answer_cache
 from hermesflow_jax.judging import chat_endpoint
@@ -62,7 +61,11 @@ def check(
       'out for the base model, or give another judge (docs/judges.md)'
     )
   if judge.kind == 'model':
-    with_sizes(_model_settings(config), _locate(config, console), config.sizes)
+    judge_model.with_sizes(
+      judge_model.settings_of(config),
+      judge_model.locate(config, console),
+      config.sizes,
+    )
   elif judge.kind == 'files':
     question_files.read_answers(judge.answers, f'{SETTING}.answers')
   elif judge.kind == 'endpoint':
@@ -91,7 +94,7 @@ def content_hashes(config) -> dict[str, Callable]:
   """
   judge, hashes = config.judge, {}
   if judge.kind == 'model':
-    settings = _model_settings(config)
+    settings = judge_model.settings_of(config)
     path = job_model.locate(settings)
     # All processes read a checkpoint together.
     weights = job_model.weight_hashes(settings, path)
@@ -119,8 +122,8 @@ def make(
     console: prints how many replies are known.
 
   Returns:
-    A `gap.Judge`, and a record of it: `name`, and where they apply `model`,
-    `prompt`, `host` and `answers`.
+    A `gap.Judge`, and a record of it: `name`, `prompt`, and where they apply
+    `model`, `host` and `answers`.
 
   Raises:
     ValueError: see `check`.
@@ -129,22 +132,33 @@ def make(
   if judge.kind == 'endpoint':
     return _make_endpoint_judge(config, base, root, console)
   if judge.kind == 'model':
-    return _make_model_judge(config, base, console)
+    decode = _decoder(base, model_judge.BLOCK)
+    return judge_model.make(config, base, decode, console)
   if judge.kind == 'files':
     matcher = job_scoring.make_matcher(config.play, base.mesh)
     folder = root / _FOLDER / 'open_questions'
     decode = _decoder(base, file_judge.BLOCK)
     answers = file_judge.make(judge.answers, decode, matcher, folder)
-    return answers, {'name': 'answers in files', 'answers': judge.answers}
+    return answers, {
+      'name': 'answers in files',
+      'answers': judge.answers,
+      'prompt': judge_record.ALL_FIELDS,
+    }
   if imported_function.is_path(judge.kind):
     function = imported_function.load(f'{SETTING}.kind', judge.kind)
     decode = _decoder(base, imported_judge.BLOCK)
     return imported_judge.CheckedJudge(judge.kind, function, decode), {
-      'name': judge.kind
+      'name': judge.kind,
+      'prompt': str(getattr(function, 'prompt', judge_record.ALL_FIELDS)),
     }
   if config.files:
-    return model_judge.make(base), {'name': gap.BASE_MODEL}
-  return pixel_judge.judge_of_codes(base.decode), {'name': 'pixels'}
+    record = {
+      'name': gap.BASE_MODEL,
+      'prompt': judge_record.model_prompt(config.play),
+    }
+    return judge_model.answers_of(base), record
+  record = {'name': 'pixels', 'prompt': judge_record.QUESTION}
+  return pixel_judge.judge_of_codes(base.decode), record
 
 
 def cache_folder(config, root: pathlib.PurePath) -> pathlib.PurePath:
@@ -196,85 +210,3 @@ def _decoder(base, most) -> Callable:
     most: most images in a call.
   """
   return functools.partial(scored_images.decode, base, most=most)
-
-
-def _model_settings(config) -> job_model.ModelSettings:
-  """Returns settings of a job that would start from the judge."""
-  judge = config.judge
-  return job_model.ModelSettings(
-    mesh=config.mesh,
-    init_from=judge.init_from,
-    tokenizer=judge.tokenizer,
-    text=judge.text,
-    missing='',
-    sizes=None,
-    chunk=config.chunk,
-    adapters='',
-  )
-
-
-def with_sizes(
-  settings: job_model.ModelSettings,
-  path: pathlib.PurePath,
-  sizes: model_folder.Sizes | None,
-) -> job_model.ModelSettings:
-  """Returns settings with the sizes of the run where the judge has none.
-
-  Args:
-    settings: settings of a job that would start from the judge.
-    path: model folder of the judge.
-    sizes: sizes of the run's model, if its settings have any.
-
-  Raises:
-    ValueError: the judge is a converted Show-o, and the run has no sizes.
-  """
-  if initial_model.open(path).has_tokenizers:
-    return settings
-  if sizes is None:
-    raise ValueError(
-      f'{SETTING}.init_from must be a trained model or a bundle in a run '
-      f'without `sizes`, got {path}, a converted Show-o; take a config that '
-      'has them, e.g. the variant show_o_256'
-    )
-  return dataclasses.replace(settings, sizes=sizes)
-
-
-def _locate(config, console) -> pathlib.PurePath:
-  try:
-    return job_model.locate(_model_settings(config), console)
-  except ValueError as error:
-    raise ValueError(
-      f'{SETTING}.init_from must be a model, got {config.judge.init_from}: '
-      f'{error}'
-    ) from error
-
-
-def _make_model_judge(config, base, console):
-  settings = _model_settings(config)
-  path = _locate(config, terminal.silent())
-  record = {'name': f'model {path}', 'model': str(path)}
-  play = config.play
-  if _same_weights(config, settings, path):
-    # The judge of images of files without this setting, under its own name.
-    record['name'] = gap.BASE_MODEL
-    return model_judge.make(base), record
-  settings = with_sizes(settings, path, config.sizes)
-  parts = job_model.load_parts(settings, path, base.mesh)
-  model = job_scoring.place_on_mesh(settings, parts, base.mesh, console, play)
-  same_codes = model.grid == base.grid and (
-    tokenizer_hashes.image_hash(model.tokenizer)
-    == tokenizer_hashes.image_hash(base.tokenizer)
-  )
-  decode = _decoder(base, model_judge.BLOCK)
-  return model_judge.make(model, decode, same_codes), record
-
-
-def _same_weights(config, settings, path) -> bool:
-  """Returns whether the judge is the model that the run starts from."""
-  own = job_model.locate(config)
-  return processes.broadcast_from_first(
-    lambda: (
-      job_model.weight_hashes(config, own)
-      == job_model.weight_hashes(settings, path)
-    )
-  )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import typing
 
 import jax
 
@@ -70,6 +71,8 @@ class ModelSettings:
   sizes: model_folder.Sizes | None
   chunk: settings.PositiveInt = settings.may_change_on_resume()
   adapters: str = settings.path_of_content('base')
+  # Whether the model of the job reads images, and not texts alone.
+  reads_images: typing.ClassVar[bool] = True
 
   def __post_init__(self):
     settings.check(self)
@@ -116,6 +119,8 @@ def locate(
   initial_model.check_exists([str(path)], config.missing)
   trained = model.config()
   vision_tower.check(config, str(path), trained)
+  if trained.clip_width and not config.reads_images:
+    console.say(f'{path} draws without its CLIP tower, which only reads images')
   _check_tokenizers(config, model, console)
   if config.sizes:
     image_tokens = config.sizes.transformer.image_tokens

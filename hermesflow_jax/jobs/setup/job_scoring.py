@@ -6,9 +6,14 @@ Functions take a `scorer_settings.ScorerSettings` with a field `free_answers`: a
 
 from collections.abc import Callable
 import functools
+import pathlib
 
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.judging import answer_cache
+from hermesflow_jax.judging import reward_service
+from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.scoring import caption_scorers
@@ -46,6 +51,8 @@ def check(config, flag: str) -> None:
     config.encoders.check(name, advice)
   elif imported_function.is_path(config.image_scorer):
     imported_function.load(f'{flag}.image_scorer', config.image_scorer)
+  if config.needs_service:
+    config.http_reward.key(reward_service.NAME)
   if config.free_answers:
     check_matcher(config, flag)
 
@@ -109,15 +116,49 @@ def _hashes(config, names) -> dict[str, Callable]:
   }
 
 
-def make_caption_scorer(config, mesh) -> text_similarity.Scorer:
-  """Returns the caption scorer; its encoder is read at its first use.
+def make_scorers(
+  config,
+  mesh,
+  root: pathlib.PurePath,
+  console: terminal.Console,
+  share: int = 0,
+) -> tuple[text_similarity.Scorer, Callable | None]:
+  """Returns (caption scorer, image scorer); None for the share of answers.
+
+  Encoders are read at their first use. A reward service is tested by a request.
+  All processes call it.
 
   Args:
     config: see the module.
     mesh: device mesh.
+    root: run folder, which keeps the scores of a reward service.
+    console: prints how many scores are known.
+    share: number of this job among jobs that share `root`.
+
+  Raises:
+    ValueError: the reward service does not reply.
   """
   encoders = text_encoder.TextEncoders(config.encoders, mesh)
-  return caption_scorers.make(config.caption_scorer, encoders)
+  service = _make_service(config, root, console, share)
+  return (
+    caption_scorers.make(config.caption_scorer, encoders, service),
+    image_scorers.make(config.image_scorer, encoders, service),
+  )
+
+
+def _make_service(config, root, console, share):
+  """Returns the reward service of both scorers, tested; None without."""
+  if not config.needs_service:
+    return None
+  settings = config.http_reward
+  folder = storage.path(settings.cache) if settings.cache else root / 'rewards'
+  cache = answer_cache.AnswerCache(folder, share)
+  if len(cache):
+    console.say(f'{reward_service.NAME}: {len(cache)} scores found in {folder}')
+  service = reward_service.RewardService(settings, reward_service.NAME, cache)
+  if settings.probe:
+    processes.on_first_process(service.probe)
+  return service
 
 
 def make_matcher(config, mesh) -> text_similarity.Matcher:
@@ -129,17 +170,6 @@ def make_matcher(config, mesh) -> text_similarity.Matcher:
   """
   encoders = text_encoder.TextEncoders(config.encoders, mesh)
   return choice_matchers.make(config.answer_matcher, encoders)
-
-
-def make_image_scorer(config, mesh) -> Callable | None:
-  """Returns the image scorer; None for the share of right answers.
-
-  Args:
-    config: see the module.
-    mesh: device mesh.
-  """
-  encoders = text_encoder.TextEncoders(config.encoders, mesh)
-  return image_scorers.make(config.image_scorer, encoders)
 
 
 def place_on_mesh(

@@ -11,6 +11,7 @@ from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.curation import official_pair_reader
 from hermesflow_jax.curation import pair_dataset
 from hermesflow_jax.jobs.setup import curation_folder
+from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -76,15 +77,35 @@ def read_pairs(
 ) -> Sequence[dict]:
   """Returns pair records from a dataset or an official file.
 
+  For a model with a CLIP tower they have `pixels`, functions that read the real
+  images; see `image_encoding.load_encoded`.
+
   Args:
     config: settings of `learn`.
     source: pairs from `open_pairs`.
     unified: model whose tokenizer encodes images of an official file.
     data_dir: folder that keeps encoded images.
     console: prints which records are left out.
+
+  Raises:
+    ValueError: the model needs images, and the dataset has none.
   """
   if not source.is_official:
-    return pair_dataset.data_source(str(source.path / 'tfds'))
+    folder = str(source.path / 'tfds')
+    records = pair_dataset.data_source(folder)
+    if unified.vision is None:
+      return records
+    images = pair_dataset.image_source(folder)
+    if images is None:
+      raise ValueError(
+        f'pairs must hold images for a model that reads CLIP features, got '
+        f'{source.folder} without: curate again with --config.vision='
+        f'{config.vision} and another --workdir'
+      )
+    return [
+      dict(record) | {'pixels': reader}
+      for record, reader in zip(records, images.readers, strict=True)
+    ]
   return official_pair_reader.load_official(
     source.path,
     config.images,
@@ -94,4 +115,5 @@ def read_pairs(
     config.on_error,
     console.say,
     config.least_win,
+    vision_tower.pixel_size(unified),
   )

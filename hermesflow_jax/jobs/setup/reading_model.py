@@ -3,6 +3,7 @@
 import dataclasses
 
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.runtime import settings
 
 
@@ -16,3 +17,14 @@ class ReadingSettings(job_model.ModelSettings):
   """
 
   vision: str = settings.path_of_content('base', default='', kw_only=True)
+
+
+def check_compat(vision: str, compat: official_defects.OfficialDefects) -> None:
+  """Raises ValueError for official defects that the CLIP variant does not have.
+
+  Args:
+    vision: see `ReadingSettings`.
+    compat: official defects to reproduce.
+  """
+  if vision:
+    official_defects.check_clip_rows(compat)

@@ -22,7 +22,8 @@ def check(config, path: str, model: showo.ShowOConfig) -> None:
   """Checks that a job can feed what its model reads; all processes call it.
 
   Args:
-    config: job settings; without `vision`, the job feeds no features.
+    config: job settings; without `vision`, the job feeds no features. Such a
+      job takes the model only if it reads no image (`reads_images`).
     path: folder of the model.
     model: sizes of the model.
 
@@ -36,11 +37,14 @@ def check(config, path: str, model: showo.ShowOConfig) -> None:
         f"vision must be '' for {path}, which reads image codes, got {vision!r}"
       )
     return
+  if not getattr(config, 'reads_images', True):
+    return
   reads = f'{path}, which reads CLIP features (clip_width {width})'
   if vision is None:
     raise ValueError(
-      f'init_from must be a Show-o that reads image codes, got {reads}: only '
-      'understand and curate feed these; take a checkpoint without w_clip_vit'
+      f'init_from must be a Show-o that reads image codes, got {reads}: '
+      'understand, curate, learn, pair_dpo, evaluate and serve feed these, '
+      'generate needs none; take a checkpoint without w_clip_vit'
     )
   exists = vision and processes.broadcast_from_first(
     lambda: checkpoint.is_checkpoint(vision)
@@ -87,9 +91,12 @@ def load(config, mesh):
 
 def image_size(unified: unified_model.UnifiedModel) -> int:
   """Returns the side of the images that a model reads, in pixels."""
-  if unified.vision is not None:
-    return unified.vision.config.image
-  return unified.grid[0] * unified.tokenizer.reduction
+  return pixel_size(unified) or unified.grid[0] * unified.tokenizer.reduction
+
+
+def pixel_size(unified: unified_model.UnifiedModel) -> int:
+  """Returns the side of the pixels that a model reads; 0 if it reads codes."""
+  return 0 if unified.vision is None else unified.vision.config.image
 
 
 def to_read(
