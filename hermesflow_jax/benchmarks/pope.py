@@ -80,7 +80,8 @@ class Pope(protocol.UnderstandingBenchmark):
   def prediction_files(self, rows, replies):
     """See the protocol: JSONL files of splits, tables and logs of harnesses."""
     texts = {}
-    for row in rows:
+    # The official script compares line by line, in the order of its ids.
+    for row in sorted(rows, key=_place):
       name = f'coco_pope_{row.reference["split"]}.jsonl'
       line = {
         'question_id': row.reference['question_id'],
@@ -101,6 +102,11 @@ class Pope(protocol.UnderstandingBenchmark):
     numbered = {str(n): replies.get(row.id, '') for n, row in enumerate(rows)}
     texts['POPE.tsv'] = vlmevalkit.prediction_table(columns, table, numbered)
     return texts | lmms_eval.prediction_files(self.name, rows, replies)
+
+
+def _place(row) -> int:
+  number = str(row.reference['question_id'])
+  return int(number) if 'doc_id' in row.reference and number.isdigit() else 0
 
 
 def _scores(rule, parse, rows, replies) -> protocol.Scores:

@@ -57,6 +57,19 @@ def test_replies_go_to_the_documents_of_the_task(tmp_path, name):
   assert not any(file.startswith('lmms_eval/') for file in few)
 
 
+def test_the_official_script_gets_its_own_order(tmp_path):
+  records = [
+    {'question_id': f'{n}', 'category': 'random', 'answer': 'no'}
+    for n in (10, 2, 1)
+  ]
+  write(tmp_path, records)
+  benchmark = registry.make('pope')
+  rows = benchmark.read(protocol.BenchmarkFiles(str(tmp_path))).rows
+  text = benchmark.prediction_files(rows, {})['coco_pope_random.jsonl']
+  lines = map(json.loads, text.splitlines())
+  assert [line['question_id'] for line in lines] == ['1', '2', '10']
+
+
 def test_rows_of_other_files_have_no_documents():
   row = protocol.ImageQuestion('a', None, 'q', {})
   assert lmms_eval.prediction_files('pope', [row], {}) == {}
