@@ -45,8 +45,8 @@ def get_config(variant='shapes'):
   # Models; the others are compared with the first. (): init_from alone.
   config.models = ()
 
-  # Benchmarks, and for each `path`, `images`, `questions` (of gap), `suffix` and
-  # `on_error`.
+  # Benchmarks, and for each `path`, `images`, `suffix`, `on_error`, and of gap
+  # `questions`.
   config.benchmarks = tuple(SHAPES) if variant == 'shapes' else ()
   config.sources = dataclasses.asdict(registry.Sources())
   if variant == 'shapes':
