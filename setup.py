@@ -47,7 +47,13 @@ setuptools.setup(
   entry_points={
     'console_scripts': ['hermesflow = hermesflow_jax.command.launch:run']
   },
-  package_data={'hermesflow_jax': ['assets/**/*', 'reports/templates/*']},
+  package_data={
+    'hermesflow_jax': [
+      'assets/**/*',
+      'reports/templates/*',
+      'serving/templates/*',
+    ]
+  },
   install_requires=[
     *jax(),
     f'flax==0.12.8; {OLD}',

@@ -34,6 +34,10 @@ def get_config(variant='shapes'):
   config.sampler = main_config.play.evaluation_sampler
   config.top_k = 0  # Of replies with a temperature; 0: all tokens.
 
+  # Batches: requests that wait are computed together.
+  config.batches = (1, 4, 8, 32)  # Sizes; smaller batches are padded.
+  config.warm_up = True  # Compile these before the first request.
+
   # Limits.
   config.most_waiting = 256  # Requests; more get status 429.
   config.most_body = 64 * 2**20  # Bytes of a request.
@@ -41,4 +45,5 @@ def get_config(variant='shapes'):
   config.most_pixels = 50_000_000  # Of an image.
   config.files = ''  # Folder for images by file://.
   config.stop_seconds = 30  # To finish what has begun.
+  config.access_log = False  # A line for each request.
   return config

@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import errno
 import ipaddress
 import os
 import socket
+import time
 import typing
 
 from hermesflow_jax.jobs.setup import job_model
@@ -14,6 +16,8 @@ from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import maskgit
 
+# Connections that wait while the model loads.
+_BACKLOG = 2048
 _INSTALL = "pip install 'hermesflow_jax[serve]'"
 
 
@@ -29,6 +33,10 @@ class Settings(reading_model.ReadingSettings):
       none.
     sampler: sampler of drawings.
     top_k: likeliest tokens that a sampled token is among; 0 for all.
+    batches: sizes of batches; smaller ones are padded.
+    warm_up: whether programs of these sizes are compiled before the first
+      request.
+    access_log: whether each request is logged.
     most_waiting: requests that wait at most; others get status 429.
     most_body: bytes of a request at most.
     most_image: bytes of an image at most.
@@ -43,6 +51,9 @@ class Settings(reading_model.ReadingSettings):
   key_variable: str
   sampler: maskgit.MaskGITSampler
   top_k: settings.NonNegativeInt
+  batches: tuple[settings.PositiveInt, ...]
+  warm_up: bool
+  access_log: bool
   most_waiting: settings.PositiveInt
   most_body: settings.PositiveInt
   most_image: settings.PositiveInt
@@ -52,6 +63,8 @@ class Settings(reading_model.ReadingSettings):
 
   def __post_init__(self):
     super().__post_init__()
+    if not self.batches:
+      raise ValueError('batches must have a size, got none; e.g. (1, 8)')
     if not self.key_variable and not is_local(self.host):
       raise ValueError(
         f'key_variable must be given with host {self.host}, which other '
@@ -105,10 +118,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
   parts = job_model.load_parts(config, path, mesh)
   unified = job_model.place_on_mesh(config, parts, mesh, terminal.silent())
   service = model_service.ModelService(
-    unified, vision_tower.image_size(unified), config.sampler
+    unified, vision_tower.image_size(unified), config.sampler, config.batches
   )
+  if config.warm_up:
+    _warm_up(service, console)
   queue = request_queue.RequestQueue(
-    service.run, unified.chunk, config.most_waiting
+    service.run, service.sizes[-1], config.most_waiting, service.sizes
   )
   limits = request_images.ImageLimits(
     config.most_image, config.most_pixels, config.files
@@ -120,12 +135,13 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
       config.name or path.name, key, limits, config.most_body, config.top_k
     ),
   )
-  host, port = listening.getsockname()[:2]
-  console.say(f'serving {path} at http://{host}:{port}/v1; Ctrl-C stops')
+  url = address(listening)
+  console.say(f'serving {path} at {url}/v1, its page at {url}; Ctrl-C stops')
   program = uvicorn.Server(
     uvicorn.Config(
       server.app(),
-      log_level='warning',
+      log_level='info' if config.access_log else 'warning',
+      access_log=config.access_log,
       timeout_graceful_shutdown=config.stop_seconds,
     )
   )
@@ -137,6 +153,26 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
     queue.close(config.stop_seconds)
     listening.close()
   console.say('the server has stopped')
+
+
+def _warm_up(service, console) -> None:
+  """Compiles programs, so that no first request waits for them."""
+  began = time.monotonic()
+  console.say(
+    f'compiling programs for batches of {", ".join(map(str, service.sizes))}'
+  )
+  count = service.warm_up()
+  console.say(f'{count} programs ready in {time.monotonic() - began:.0f} s')
+
+
+def address(listening: socket.socket) -> str:
+  """Returns the address of a socket that listens, e.g. 'http://[::1]:8000'.
+
+  Args:
+    listening: the socket.
+  """
+  host, port = listening.getsockname()[:2]
+  return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 
 def _key(config) -> str:
@@ -167,8 +203,18 @@ def _listen(config) -> socket.socket:
   listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
   try:
     listening.bind((config.host, config.port))
+    # At once: no second server takes the port while this one loads its model.
+    listening.listen(_BACKLOG)
   except OSError as error:
     listening.close()
+    is_host = isinstance(error, socket.gaierror) or (
+      error.errno == errno.EADDRNOTAVAIL
+    )
+    if is_host:
+      raise ValueError(
+        f'host must be an address of this machine, got {config.host}: '
+        f'{error.strerror}; give e.g. --config.host=127.0.0.1'
+      ) from error
     raise ValueError(
       f'port must be free on {config.host}, got {config.port}: '
       f'{error.strerror}; give another --config.port, or 0 for any'

@@ -107,13 +107,86 @@ def sample_text(
   Returns:
     int32[max_new], token ids.
   """
-  next_logits = _output_head(model, allowed)
-  hidden, prefix, prefix_mask = prefix_cache.read_tokens(
-    model, image, prompt, length
+  prefix, state = begin_reply(
+    model, image, prompt, length, max_new=max_new, stop=stop, stretch=stretch
   )
+  sample_stretch = _stretch_sampler(
+    model,
+    key,
+    prefix,
+    image.tokens.shape[0] + length,
+    max_new=max_new,
+    temperature=temperature,
+    top_k=top_k,
+    most=most,
+    stop=stop,
+    allowed=allowed,
+    stretch=stretch,
+  )
+  capacity = state.tokens.shape[0]
+
+  def goes_on(state: ReplyState):
+    return (state.start < capacity) & ~state.last.ended
+
+  state = _mapped_like(key, state)
+  end = jax.lax.while_loop(goes_on, sample_stretch, state)
+  return end.tokens[:max_new]
+
+
+def begin_reply(model, image, prompt, length, *, max_new, stop, stretch):
+  """Reads an image and a prompt; see `sample_text` for the arguments.
+
+  Returns:
+    (prefix: caches and masks of image and prompt, ReplyState before the first
+    token).
+  """
+  hidden, *prefix = prefix_cache.read_tokens(model, image, prompt, length)
   stretch = min(stretch, max_new)
   capacity = -(-max_new // stretch) * stretch
-  slots, position = jnp.arange(capacity), image.tokens.shape[0] + length
+  # A single stretch has no earlier tokens to keep.
+  cache = model.empty_cache((), capacity if capacity > stretch else 0)
+  last = TokenState(hidden, cache, jnp.zeros((), bool))
+  tokens = jnp.full(capacity, stop, jnp.int32)
+  return prefix, ReplyState(jnp.int32(0), last, tokens)
+
+
+def continue_reply(model, key, prefix, position, state: ReplyState, **options):
+  """Samples the next stretch of a reply.
+
+  Args:
+    model: a ShowO.
+    key: random key for this reply, the same for all stretches.
+    prefix: from `begin_reply`.
+    position: int32[], position of the first token of the reply.
+    state: ReplyState before the stretch.
+    **options: see `sample_text`.
+
+  Returns:
+    ReplyState after the stretch.
+  """
+  return _stretch_sampler(model, key, prefix, position, **options)(state)
+
+
+def _stretch_sampler(
+  model,
+  key,
+  prefix,
+  position,
+  *,
+  max_new,
+  temperature,
+  top_k,
+  most,
+  stop,
+  stretch,
+  allowed=None,
+) -> Callable[[ReplyState], ReplyState]:
+  """Returns the function that samples a stretch; see `sample_text`."""
+  next_logits = _output_head(model, allowed)
+  prefix, prefix_mask = prefix
+  stretch = min(stretch, max_new)
+  capacity = -(-max_new // stretch) * stretch
+  slots = jnp.arange(capacity)
   keys = jax.random.split(key, max_new)[jnp.minimum(slots, max_new - 1)]
   is_split = capacity > stretch
 
@@ -159,16 +232,7 @@ def sample_text(
     last = dataclasses.replace(last, cache=earlier)
     return ReplyState(start + stretch, last, tokens)
 
-  def goes_on(state: ReplyState):
-    return (state.start < capacity) & ~state.last.ended
-
-  # A single stretch has no earlier tokens to keep.
-  cache = model.empty_cache((), capacity if is_split else 0)
-  last = TokenState(hidden, cache, jnp.zeros((), bool))
-  tokens = jnp.full(capacity, stop, jnp.int32)
-  state = _mapped_like(key, ReplyState(jnp.int32(0), last, tokens))
-  end = jax.lax.while_loop(goes_on, sample_stretch, state)
-  return end.tokens[:max_new]
+  return sample_stretch
 
 
 def _mapped_like(key, values):

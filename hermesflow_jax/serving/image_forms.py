@@ -11,7 +11,12 @@ import numpy as np
 from PIL import Image
 
 from hermesflow_jax.data import image_reader
+from hermesflow_jax.sequences import text_tokenizer
+from hermesflow_jax.serving import api_errors
 from hermesflow_jax.serving import chat_forms
+
+# Fields that are whole numbers.
+NUMBERS = ('n', 'best_of', 'seed')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,27 +37,28 @@ class ImageRequest:
   best_of: int
 
 
-def read(body: object, side: int) -> ImageRequest:
+def read(body: Mapping, side: int) -> ImageRequest:
   """Checks a request.
 
   Args:
-    body: JSON value.
+    body: JSON object, or the fields of a form.
     side: side of the images that the model draws, in pixels.
 
   Raises:
     ValueError: says which field has a fault.
   """
-  if not isinstance(body, Mapping):
-    raise ValueError('the body must be a JSON object')
   prompt = body.get('prompt')
   if not isinstance(prompt, str) or not prompt.strip():
-    raise ValueError('prompt must be a text')
+    raise api_errors.FieldError('prompt', 'be a text')
+  text_tokenizer.check_prompt('prompt', prompt)
   size = body.get('size') or 'auto'
   if size not in ('auto', f'{side}x{side}'):
-    raise ValueError(f'size must be {side}x{side}, got {size!r:.40}')
+    raise api_errors.FieldError('size', f'be {side}x{side}, got {size!r:.40}')
   form = body.get('response_format') or 'b64_json'
   if form != 'b64_json':
-    raise ValueError(f'response_format must be b64_json, got {form!r:.40}')
+    raise api_errors.FieldError(
+      'response_format', f'be b64_json, got {form!r:.40}'
+    )
   count = chat_forms.number(body, 'n', 1, 1, 16, int)
   best_of = chat_forms.number(body, 'best_of', count, count, 64, int)
   seed = chat_forms.number(body, 'seed', 0, 0, 2**32 - 1, int)

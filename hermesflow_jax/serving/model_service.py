@@ -1,5 +1,6 @@
 """Runs batches of requests on a model: replies about images, and drawings."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 
@@ -8,7 +9,10 @@ import numpy as np
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import likelihoods
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import reply_scores
+from hermesflow_jax.sampling import reply_stream
 from hermesflow_jax.sampling import unified_model
+from hermesflow_jax.serving import question_groups
 
 # Random keys derive from the seed of a request, not from a seed of the server.
 _SEED = 0
@@ -22,15 +26,20 @@ class ReplyRequest:
     image: content of the image for grouping: equal images share a prefix.
     pixels: uint8[side, side, 3].
     prompt: what the user says.
+    most_tokens: limit on the tokens of the reply.
     seed: random seed.
     number: number of the reply, of several to the same question.
+    listener: is called with the tokens so far, int32[R], while the reply is
+      sampled; None for a reply that is not streamed.
   """
 
   image: str
   pixels: np.ndarray
   prompt: str
+  most_tokens: int = 10**6
   seed: int = 0
   number: int = 0
+  listener: Callable[[np.ndarray], None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,27 +75,29 @@ class RankRequest:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reply:
-  """A reply.
+class ScoreRequest:
+  """A reply whose tokens' log-probabilities are asked for.
 
   Attributes:
-    text: the text.
-    tokens: number of generated tokens, with the end.
-    complete: whether the model ended it.
+    pixels: uint8[side, side, 3], what the question is about.
+    prompt: the question.
+    tokens: int[R], the reply.
   """
 
-  text: str
-  tokens: int
-  complete: bool
+  pixels: np.ndarray
+  prompt: str
+  tokens: np.ndarray
 
 
 class ModelService:
-  """A model that serves batches.
+  """A model that serves batches of few sizes, so that few are compiled.
 
   Args:
     unified: the model.
     size: side of the images that it reads, in pixels.
     sampler: sampler of drawings.
+    sizes: sizes of batches; smaller batches are padded. Those beyond the
+      chunk of the model are left out.
   """
 
   def __init__(
@@ -94,8 +105,14 @@ class ModelService:
     unified: unified_model.UnifiedModel,
     size: int,
     sampler: maskgit.MaskGITSampler,
+    sizes: Sequence[int] = (1, 4, 8, 32),
   ):
     self.unified, self.size, self.sampler = unified, size, sampler
+    devices = unified.mesh.shape['data']
+    sizes = {-(-size // devices) * devices for size in sizes}
+    self.sizes = tuple(sorted(s for s in sizes if s <= unified.chunk)) or (
+      unified.chunk,
+    )
 
   def prompt_tokens(self, prompt: str) -> int:
     """Returns the number of tokens of an image and a question.
@@ -108,18 +125,43 @@ class ModelService:
     # <|mmu|>, <|soi|>, <|eoi|> and <|sot|> stand around them.
     return unified.grid[0] * unified.grid[1] + 4 + len(tokens)
 
+  def warm_up(self) -> int:
+    """Compiles the programs of all batch sizes; returns how many batches ran.
+
+    Replies to long questions and edits are compiled when they first come.
+    """
+    blank = np.zeros((self.size, self.size, 3), np.uint8)
+    count = 0
+    for size in self.sizes:
+      self.draw([DrawRequest('a', n) for n in range(size)], self.sampler)
+      count += 1
+      for per_image in question_groups.SIZES:
+        if size * per_image > self.sizes[-1]:
+          continue
+        questions = [
+          ReplyRequest(str(n), blank, 'a', number=number)
+          for n in range(size)
+          for number in range(per_image)
+        ]
+        groups = np.arange(len(questions)).reshape(size, per_image)
+        self._sample(questions, groups, batched.GREEDY)
+        count += 1
+    return count
+
   def run(self, kind, requests: Sequence) -> Sequence:
     """Runs a batch, see `request_queue.RequestQueue`.
 
     Args:
-      kind: ('reply', Decoding, limit on tokens), ('draw', sampler), ('edit',
-        sampler) or ('rank',).
+      kind: ('reply', Decoding), ('draw', sampler),
+        ('edit', sampler), ('rank',) or ('score',).
       requests: requests of this kind.
     """
     if kind[0] == 'reply':
-      return self.reply(requests, kind[1], kind[2])
+      return self.reply(requests, kind[1])
     if kind[0] == 'rank':
       return self.rank(requests)
+    if kind[0] == 'score':
+      return self.score(requests)
     return self.draw(requests, kind[1])
 
   def rank(self, requests: Sequence[RankRequest]) -> list[float]:
@@ -132,52 +174,92 @@ class ModelService:
     prompts = [r.prompt for r in requests]
     return likelihoods.caption_logps(self.unified, codes, prompts).tolist()
 
+  def score(
+    self, requests: Sequence[ScoreRequest]
+  ) -> list[reply_scores.TokenScores]:
+    """Returns the log-probabilities of the tokens of replies.
+
+    Args:
+      requests: N replies with their questions.
+    """
+    padded = self._padded(requests)
+    scores = reply_scores.token_scores(
+      self.unified,
+      self._to_read(np.stack([r.pixels for r in padded])),
+      [r.prompt for r in padded],
+      [r.tokens for r in padded],
+    )
+    return scores[: len(requests)]
+
   def reply(
-    self,
-    requests: Sequence[ReplyRequest],
-    decoding: batched.Decoding,
-    most_tokens: int,
-  ) -> list[Reply]:
+    self, requests: Sequence[ReplyRequest], decoding: batched.Decoding
+  ) -> list[np.ndarray]:
     """Replies to questions about images.
 
     Args:
       requests: N questions; those about an image are together in a group.
       decoding: text sampler.
-      most_tokens: limit on the tokens of a reply.
+
+    Returns:
+      int32[R] for each, the ids of the reply with its end, or up to its limit.
     """
-    groups = {}
-    for number, request in enumerate(requests):
-      groups.setdefault(request.image, []).append(number)
-    order = [number for numbers in groups.values() for number in numbers]
-    pixels = np.stack([requests[n[0]].pixels for n in groups.values()])
-    names = [
-      f'{requests[n].seed}/{requests[n].number}/{requests[n].prompt}'
-      for n in order
-    ]
-    rows = self.unified.answerer.reply_tokens(
-      self._to_read(pixels),
-      [[requests[n].prompt for n in numbers] for numbers in groups.values()],
-      decoding,
-      batched.identity_keys(_SEED, names, 1),
+    unified = self.unified
+    groups = question_groups.grouped(
+      [request.image for request in requests],
+      unified.grid[0] * unified.grid[1],
+      batched.LENGTH_MULTIPLE + unified.lengths.reply,
+      self.sizes,
     )
-    tokens = [reply for replies in rows for reply in replies]
-    replies = {
-      number: self._reply(reply[:most_tokens])
-      for number, reply in zip(order, tokens, strict=True)
-    }
-    return [replies[number] for number in range(len(requests))]
+    rows = self._sample(requests, groups, decoding)
+    replies = {}
+    for number, tokens in zip(groups.reshape(-1), rows, strict=True):
+      replies[int(number)] = tokens
+    return [
+      self._cut(replies[number], request.most_tokens)
+      for number, request in enumerate(requests)
+    ]
+
+  def _sample(self, requests, groups, decoding) -> np.ndarray:
+    """Returns int32[G * Q, R] for the questions of groups int[G, Q]."""
+    rows = [requests[n] for n in groups.reshape(-1)]
+    # The place of a question; its padding stands behind it.
+    places = {int(n): place for place, n in enumerate(groups.reshape(-1))}
+    listeners = [
+      (request, places[number])
+      for number, request in enumerate(requests)
+      if request.listener
+    ]
+
+    def listen(tokens):
+      for request, place in listeners:
+        request.listener(self._cut(tokens[place], request.most_tokens))
+
+    return reply_stream.sample_replies(
+      self.unified,
+      self._to_read(np.stack([requests[n].pixels for n in groups[:, 0]])),
+      [[requests[n].prompt for n in numbers] for numbers in groups],
+      decoding,
+      batched.identity_keys(
+        _SEED, [f'{r.seed}/{r.number}/{r.prompt}' for r in rows], 1
+      ),
+      listen,
+      max(request.most_tokens for request in requests),
+    )
+
+  def _cut(self, tokens, most) -> np.ndarray:
+    """Returns a reply up to its end token, or up to its limit."""
+    ends = np.flatnonzero(tokens == self.unified.vocab.eos)
+    return tokens[: min(int(ends[0]) + 1 if len(ends) else len(tokens), most)]
 
   def _to_read(self, pixels):
     if self.unified.vision is not None:
       return pixels
     return self.unified.encode(pixels)
 
-  def _reply(self, tokens) -> Reply:
-    ends = np.flatnonzero(tokens == self.unified.vocab.eos)
-    complete = len(ends) > 0
-    count = int(ends[0]) + 1 if complete else len(tokens)
-    text = self.unified.text.decode_reply(tokens[:count])
-    return Reply(text, count, complete)
+  def _padded(self, requests) -> list:
+    """Returns requests whose number is a size of batches."""
+    count = question_groups.padded_count(len(requests), self.sizes)
+    return [*requests, *[requests[-1]] * (count - len(requests))]
 
   def draw(
     self, requests: Sequence[DrawRequest], sampler: maskgit.MaskGITSampler
@@ -188,18 +270,18 @@ class ModelService:
       requests: N images; all new, or all changes of images.
       sampler: image sampler.
     """
-    unified, known = self.unified, None
-    codes = None
+    unified, known, codes = self.unified, None, None
+    padded = self._padded(requests)
     if requests[0].pixels is not None:
-      codes = unified.encode(np.stack([r.pixels for r in requests]))[:, None]
-      known = np.stack([r.known for r in requests])[:, None]
+      codes = unified.encode(np.stack([r.pixels for r in padded]))[:, None]
+      known = np.stack([r.known for r in padded])[:, None]
     drawn = unified.draw(
-      [f'{r.seed}/{r.number}/{r.prompt}' for r in requests],
-      [r.prompt for r in requests],
+      [f'{r.seed}/{r.number}/{r.prompt}' for r in padded],
+      [r.prompt for r in padded],
       1,
       sampler,
       _SEED,
       codes=codes,
       known=known,
     )
-    return list(unified.decode(drawn[:, 0]))
+    return list(unified.decode(drawn[:, 0])[: len(requests)])

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import pathlib
+import urllib.parse
 
 import numpy as np
 from PIL import Image
@@ -56,26 +57,31 @@ def read(url: str, limits: ImageLimits) -> bytes:
     if limits.folder:
       forms += ' or file:// inside the folder of the server'
     raise ValueError(f'url must be {forms}, got {url[:40]!r}')
-  if len(data) > limits.most_bytes:
-    raise ValueError(f'an image must have at most {limits.most_bytes} bytes')
-  check_pixels(data, limits)
+  check(data, limits)
   return data
 
 
-def _file(name, limits) -> bytes:
+def _file(address, limits) -> bytes:
   root = pathlib.Path(limits.folder).resolve()
-  path = (root / name.lstrip('/')).resolve()
-  if name.startswith(f'{root}/'):
-    path = pathlib.Path(name).resolve()
-  if not path.is_relative_to(root) or not path.is_file():
-    raise ValueError(f'url must be a file of the folder, got file://{name}')
-  if path.stat().st_size > limits.most_bytes:
-    raise ValueError(f'an image must have at most {limits.most_bytes} bytes')
-  return path.read_bytes()
+  name = urllib.parse.unquote(address)
+  try:
+    # Links are followed before the comparison: none leads out of the folder.
+    path = (root / name.lstrip('/')).resolve()
+    if name.startswith(f'{root}/'):
+      path = pathlib.Path(name).resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+      raise ValueError('there is no such file')
+    if path.stat().st_size <= limits.most_bytes:
+      return path.read_bytes()
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f'url must be a file of the folder, got file://{address[:80]}'
+    ) from error
+  raise ValueError(f'an image must have at most {limits.most_bytes} bytes')
 
 
-def check_pixels(data: bytes, limits: ImageLimits) -> None:
-  """Checks the size of an image by its header.
+def check(data: bytes, limits: ImageLimits) -> None:
+  """Checks the size and the form of an image by its header.
 
   Args:
     data: bytes of an image file.
@@ -84,11 +90,24 @@ def check_pixels(data: bytes, limits: ImageLimits) -> None:
   Raises:
     ValueError: it is no image, or too large.
   """
+  if len(data) > limits.most_bytes:
+    raise ValueError(f'an image must have at most {limits.most_bytes} bytes')
   try:
-    with Image.open(io.BytesIO(data)) as image:
+    # Formats beyond these are not tried: some start other programs.
+    with Image.open(io.BytesIO(data), formats=image_reader.FORMATS) as image:
       width, height = image.size
-  except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-    raise ValueError(f'it must be an image file: {e}') from e
+  except (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+  ) as error:
+    # The message of Pillow holds the address of an object.
+    reason = '' if isinstance(error, Image.UnidentifiedImageError) else error
+    raise ValueError(
+      f'an image must be a PNG, JPEG or WebP file{reason and f": {reason}"}'
+    ) from error
   if width * height > limits.most_pixels:
     raise ValueError(
       f'an image must have at most {limits.most_pixels} pixels, got {width} x '

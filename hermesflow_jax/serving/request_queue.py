@@ -1,7 +1,10 @@
 """A bounded queue whose worker takes as many requests at once as there are.
 
 While the device works on a batch, the next requests wait, and then are a batch.
-So a single client waits for nothing, and many clients share the device.
+So a single client waits for nothing, and many clients share the device. Clients
+that get their replies together send their next requests within some
+milliseconds, not at once: the worker waits shortly until as many requests are
+there as in the last batch. Otherwise the first of them would run alone.
 """
 
 import collections
@@ -11,6 +14,11 @@ from collections.abc import Sequence
 import concurrent.futures
 import dataclasses
 import threading
+import time
+
+# A batch waits for more requests at most this share of the time that the last
+# batch took, and at most these seconds.
+_PATIENCE, _LONGEST_PATIENCE = 0.5, 0.05
 
 
 class QueueFull(Exception):  # noqa: N818
@@ -21,6 +29,10 @@ class QueueClosed(Exception):  # noqa: N818
   """The server stops."""
 
 
+class BatchFailed(Exception):  # noqa: N818
+  """The device failed at a batch; no client is to blame."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Waiting:
   """A request in the queue.
@@ -28,13 +40,11 @@ class Waiting:
   Attributes:
     kind: requests of the same kind can be in a batch.
     request: what the worker's function takes.
-    rows: rows that it adds to a batch.
     future: result, or a cancelled future: the worker passes over these.
   """
 
   kind: Hashable
   request: object
-  rows: int
   future: concurrent.futures.Future
 
 
@@ -44,8 +54,10 @@ class RequestQueue:
   Args:
     run: (kind, requests) -> a result for each request. A result may be an
       exception, which its client gets.
-    most_rows: rows of a batch at most.
+    most_rows: requests of a batch at most.
     most_waiting: requests that wait at most.
+    sizes: sizes of batches that the device computes, increasing; smaller
+      batches are padded. () for any size.
 
   Attributes:
     batches: number of batches that were run.
@@ -56,25 +68,28 @@ class RequestQueue:
     run: Callable[[Hashable, Sequence], Sequence],
     most_rows: int,
     most_waiting: int,
+    sizes: Sequence[int] = (),
   ):
     self._run, self._most_rows = run, most_rows
+    self._sizes = tuple(sizes)
     self._most_waiting = most_waiting
     self._waiting = collections.deque()
     self._changed = threading.Condition()
     self._closed = False
     self.batches = 0
+    # Requests of the last batch, its kind, and its seconds.
+    self._last_count, self._last_kind, self._last_seconds = 1, None, 0.0
     self._thread = threading.Thread(target=self._work, daemon=True)
     self._thread.start()
 
   def submit(
-    self, kind: Hashable, requests: Sequence, rows: int = 1
+    self, kind: Hashable, requests: Sequence
   ) -> list[concurrent.futures.Future]:
     """Adds requests of a client; all of them or none.
 
     Args:
       kind: see `Waiting`.
       requests: what `run` takes.
-      rows: rows that each adds to a batch.
 
     Returns:
       A future for each request. Cancel it when its client has left.
@@ -84,7 +99,7 @@ class RequestQueue:
       QueueClosed: the queue is closed.
     """
     entries = [
-      Waiting(kind, request, rows, concurrent.futures.Future())
+      Waiting(kind, request, concurrent.futures.Future())
       for request in requests
     ]
     with self._changed:
@@ -129,26 +144,60 @@ class RequestQueue:
           self._changed.wait()
         if not self._waiting:
           return []
-        batch, rest, rows = [], [], 0
+        kind = self._waiting[0].kind
+        self._wait_for_more(kind)
+        most = self._size(kind)
+        batch, rest = [], []
         for entry in self._waiting:
-          fits = not batch or (
-            entry.kind == batch[0].kind and rows + entry.rows <= self._most_rows
-          )
-          if not fits:
+          if entry.kind != kind or len(batch) == most:
             rest.append(entry)
           elif entry.future.set_running_or_notify_cancel():
             batch.append(entry)
-            rows += entry.rows
         self._waiting = collections.deque(rest)
         if batch:
           return batch
 
+  def _count(self, kind) -> int:
+    """Returns how many requests of a kind wait, and at most `most_rows`."""
+    count = sum(entry.kind == kind for entry in self._waiting)
+    return min(count, self._most_rows)
+
+  def _wait_for_more(self, kind):
+    """Waits until as many requests are there as in the last batch."""
+    if kind != self._last_kind:
+      return
+    patience = min(self._last_seconds * _PATIENCE, _LONGEST_PATIENCE)
+    end = time.monotonic() + patience
+    while not self._closed and self._count(kind) < self._last_count:
+      left = end - time.monotonic()
+      if left <= 0:
+        return
+      self._changed.wait(left)
+
+  def _size(self, kind) -> int:
+    """Returns the size of the next batch: at most half of it is padding.
+
+    With sizes 1, 8 and 32, nine requests are a batch of eight, and one request
+    that waits for the next.
+    """
+    count = self._count(kind)
+    above = [size for size in self._sizes if size >= count]
+    below = [size for size in self._sizes if size < count]
+    if above and below and 2 * count <= above[0]:
+      return below[-1]
+    return count
+
   def _run_batch(self, batch):
     self.batches += 1
+    began = time.monotonic()
     try:
       results = self._run(batch[0].kind, [entry.request for entry in batch])
     except Exception as error:
-      results = [error] * len(batch)
+      failure = BatchFailed(f'a batch failed: {error!r:.300}')
+      failure.__cause__ = error
+      results = [failure] * len(batch)
+    self._last_count, self._last_kind = len(batch), batch[0].kind
+    self._last_seconds = time.monotonic() - began
     for entry, result in zip(batch, results, strict=True):
       if isinstance(result, Exception):
         entry.future.set_exception(result)

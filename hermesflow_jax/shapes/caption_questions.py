@@ -127,6 +127,11 @@ def parse_caption(caption: str) -> tuple[list[Group], str | None]:
 def _questions(groups: list[Group], relation: str | None) -> list[tuple]:
   """Returns tuples (element, question, form, answer, element_type)."""
   total = sum(group.count for group in groups)
+  if total >= len(shape_world.NUMBERS):
+    raise ValueError(
+      f'a caption must have at most {len(shape_world.NUMBERS) - 1} objects, '
+      f'got {total}'
+    )
   number = shape_world.NUMBERS[total]
   counted = total > len(groups)
   questions = []
@@ -197,7 +202,8 @@ def questions_of_caption(scene_id: str, caption: str) -> list[dict[str, Any]]:
     caption: caption in the grammar of shapes.
 
   Raises:
-    ValueError: the caption does not follow the grammar.
+    ValueError: the caption does not follow the grammar, or it has more objects
+      than a scene.
   """
   return [
     {

@@ -98,7 +98,7 @@ def test_a_batch_that_fails_does_not_end_the_worker():
 
   queue = request_queue.RequestQueue(run, 4, 8)
   (bad,) = queue.submit('bad', [1])
-  with pytest.raises(RuntimeError, match='out of memory'):
+  with pytest.raises(request_queue.BatchFailed, match='out of memory'):
     bad.result(10)
   (good,) = queue.submit('good', [1])
   assert good.result(10) == 1
