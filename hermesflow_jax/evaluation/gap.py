@@ -117,21 +117,17 @@ def evaluate(
   captions = [
     c[0] for c in unified.describe(inputs.ids, inputs.images, greedy, seed)
   ]
-  passes = None
-  if searching.is_on:
-    codes, passes = search.draw(
-      unified,
-      inputs.ids,
-      inputs.captions,
-      1,
-      sampler,
-      seed,
-      searching,
-      inputs.questions,
-    )
-    codes, passes = codes[:, 0], passes[:, 0]
-  else:
-    codes = unified.draw(inputs.ids, inputs.captions, 1, sampler, seed)[:, 0]
+  codes, passes = search.draw(
+    unified,
+    inputs.ids,
+    inputs.captions,
+    1,
+    sampler,
+    seed,
+    searching,
+    inputs.questions,
+  )
+  codes = codes[:, 0]
   if judge:
     judged = judge(codes, inputs.questions)
     own = unified.answer(codes, inputs.questions)
@@ -145,7 +141,7 @@ def evaluate(
     answers,
     judged,
     own,
-    passes,
+    None if passes is None else passes[:, 0],
   )
 
 

@@ -207,7 +207,7 @@ def draw(
   *,
   codes=None,
   known=None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray | None]:
   """Draws images for captions as `UnifiedModel.draw`, each the best of several.
 
   Image m of a caption is chosen from the candidates m, m + M, m + 2 M and so
@@ -226,18 +226,16 @@ def draw(
     known: bool[N, M, I], positions to keep; None if `codes` is None.
 
   Returns:
-    (image codes int32[N, M, I], decoder passes of each image float[N, M]).
+    (image codes int32[N, M, I], decoder passes of each image float[N, M]; None
+    without search).
 
   Raises:
     ValueError: a stage is behind the last step of the sampler.
   """
   count, per_image = len(names), search.candidates
   if not search.is_on:
-    drawn = unified.draw(
-      names, captions, images, sampler, seed, codes=codes, known=known
-    )
-    passes = search_settings.decoder_passes(search, sampler, 1, 0.0)
-    return drawn, np.full((count, images), passes)
+    start = {} if codes is None else {'codes': codes, 'known': known}
+    return unified.draw(names, captions, images, sampler, seed, **start), None
   keys = batched.identity_keys(
     seed, [f'image/{name}' for name in names], per_image * images
   )

@@ -8,9 +8,12 @@ import pytest
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import registry
 from hermesflow_jax.jobs.setup import benchmark_predictions
+from hermesflow_jax.jobs.setup import benchmark_results
 from hermesflow_jax.jobs.setup import benchmark_sets
 from hermesflow_jax.jobs.setup import drawing_answers
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sampling import search
+from hermesflow_jax.sampling import search_settings
 
 IMAGES = 4
 
@@ -53,7 +56,7 @@ def entry(monkeypatch):
   return benchmark_sets.BenchmarkSet(benchmark, rows, 3, 'official', ())
 
 
-def predict(entry, folder, stub):
+def predict(entry, folder, stub, *more):
   def judge(codes, questions):
     return [['yes'] * len(own) for own in questions]
 
@@ -63,6 +66,7 @@ def predict(entry, folder, stub):
     None,
     0,
     terminal.silent(),
+    *more,
   ).predict(entry, folder)
   return (folder / 'predictions.jsonl').read_text()
 
@@ -101,3 +105,19 @@ def test_a_record_has_the_answers_of_the_judge(entry, tmp_path):
     'file': '0/0.png',
     'answers': {'a': 'yes'},
   }
+
+
+def test_searched_drawings_are_counted_in_passes(entry, tmp_path, monkeypatch):
+  def draw(unified, names, prompts, count, sampler, seed, settings, questions):
+    assert settings.candidates == 8 and questions[0][0]['answer'] == 'yes'
+    codes = unified.draw(names, prompts, count, sampler, seed)
+    return codes, np.full((len(names), count), 60.0 + len(names))
+
+  monkeypatch.setattr(search, 'draw', draw)
+  lines = predict(entry, tmp_path, Stub(), search_settings.Search(8))
+  assert json.loads(lines.splitlines()[0])['decoder_passes'] == 62.0
+  result = benchmark_results.of_benchmark(entry, {'own': tmp_path})
+  mean = (2 * 62 + 61) / 3
+  assert result['decoder_passes'] == {'own': pytest.approx(mean)}
+  table = benchmark_results.summary_text({'geneval': result})
+  assert '(decoder passes per image)' in table and '61.67' in table

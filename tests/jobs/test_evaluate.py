@@ -22,7 +22,6 @@ from hermesflow_jax.jobs.setup import evaluated_models
 from hermesflow_jax.jobs.setup import job_judging
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import search_scores
 from hermesflow_jax.shapes import caption_questions
 from hermesflow_jax.shapes import drawing
 from hermesflow_jax.shapes import scene_sampler
@@ -170,16 +169,6 @@ def test_drawings_are_judged_and_official_scores_come_in(run, tmp_path):
   assert again['benchmarks']['tifa'] == results['benchmarks']['tifa']
   saved = json.loads((tmp_path / 'out' / 'results.json').read_text())
   assert saved == again
-
-
-def test_searched_drawings_are_counted_in_passes(run, tmp_path, monkeypatch):
-  monkeypatch.setattr(
-    search_scores, 'score', lambda unified, name, codes, *_: codes.sum(-1)
-  )
-  results, output = run(('tifa',), search={'candidates': 2, 'score': 'soft'})
-  (passes,) = results['benchmarks']['tifa']['decoder_passes'].values()
-  # Two steps with guidance, the first shared, and the questions of a scene.
-  assert passes > 6 and 'TIFA (decoder passes per image)' in output[-2]
 
 
 def test_replies_of_another_model_are_scored(run, tmp_path):

@@ -150,7 +150,7 @@ def test_known_codes_stay(unified, all_drawn, hashed_scores):
 def test_without_search_images_are_those_of_draw(unified, all_drawn):
   codes, passes = searched(unified, search_settings.Search(), images=4)
   np.testing.assert_array_equal(codes, all_drawn)
-  assert (passes == 2 * 3).all()
+  assert passes is None
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ class Predictor:
           folder / 'images' / row.grid, _grid(images), {'prompt': row.prompt}
         )
     records = self.answers.records(benchmark, [row for row, _ in owners], codes)
-    if self.search.is_on:
+    if passes is not None:
       for record, number in zip(records, passes.reshape(-1), strict=True):
         record['decoder_passes'] = float(number)
     return [
