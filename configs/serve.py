@@ -16,6 +16,23 @@ import ml_collections
 
 from configs import pair_dpo
 
+# Settings that the benchmark of the server does not have.
+ONLY_SERVED = (
+  'host',
+  'port',
+  'name',
+  'key_variable',
+  'top_k',
+  'warm_up',
+  'most_waiting',
+  'most_body',
+  'most_image',
+  'most_pixels',
+  'files',
+  'stop_seconds',
+  'access_log',
+)
+
 
 def get_config(variant='shapes'):
   """Returns settings for `hermesflow_jax.jobs.serve`."""
