@@ -67,9 +67,9 @@ def served():
   config.prompt = 'two red rings'
   config.question = 'how many rings are there ?'
   config.images = 8  # That the questions are about.
-  config.requests = 256  # In a measurement.
+  config.requests = 96  # In a measurement.
   config.clients = 32
-  config.repeats = 5  # Measurements of which the median is taken.
+  config.repeats = 3  # Measurements of which the median is taken.
   return config
 
 
