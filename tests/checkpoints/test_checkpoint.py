@@ -62,10 +62,11 @@ def placed(tree, mesh=None):
 
 
 def assert_same(result, expected):
-  assert jax.tree.structure(result) == jax.tree.structure(expected)
-  for a, b in zip(jax.tree.leaves(result), jax.tree.leaves(expected)):
-    assert a.dtype == b.dtype
-    np.testing.assert_array_equal(a, b)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_array_equal(a, b, strict=True),
+    result,
+    expected,
+  )
 
 
 @pytest.mark.parametrize('shape', [(4, 2), (1, 1), (2, 4), (8, 1)])
@@ -124,14 +125,8 @@ def test_every_fault_of_the_fit_is_named(saved, tree):
   assert message.count(';') == 3 and '\n' not in message
 
 
-def test_no_checkpoint_is_a_clear_message(tmp_path, tree):
-  missing = str(tmp_path / '3')
-  for read in (
-    lambda: checkpoint.read_metadata(missing),
-    lambda: checkpoint.restore(missing, tree, placed(tree)),
-  ):
-    with pytest.raises(ValueError, match='no readable checkpoint'):
-      read()
+def teardown_module():
+  gc.collect()  # The forgotten reads, before the next file begins.
 
 
 def files_of(path):
@@ -150,20 +145,6 @@ def outcome(path, tree):
   return 'same'
 
 
-@pytest.fixture
-def damaged_reads():
-  """Collects what orbax leaves of failed reads before the next test begins."""
-  yield
-  gc.collect()
-
-
-_LEFT = pytest.mark.filterwarnings(
-  'ignore::pytest.PytestUnraisableExceptionWarning'
-)
-
-
-@_LEFT
-@pytest.mark.usefixtures('damaged_reads')
 def test_flipped_bytes_are_never_read_as_if_nothing_had_happened(
   saved, tree, tmp_path
 ):
@@ -182,8 +163,6 @@ def test_flipped_bytes_are_never_read_as_if_nothing_had_happened(
   assert len(data) >= 4 and set(data) == {'refused'}, result
 
 
-@_LEFT
-@pytest.mark.usefixtures('damaged_reads')
 @pytest.mark.parametrize('damage', ['truncated', 'missing'])
 def test_files_cut_short_or_missing_are_found(saved, tree, tmp_path, damage):
   result = {}

@@ -34,3 +34,11 @@ def test_a_file_with_another_record_is_never_trusted(saved, tmp_path, change):
   (folder / 'meta' / '_strings.json').write_bytes(changed)
   with pytest.raises(read_errors.DamagedError):
     checkpoint_record.read(str(folder))
+
+
+def test_no_checkpoint_is_a_clear_message(tmp_path):
+  missing = str(tmp_path / '3')
+  with pytest.raises(ValueError, match='no readable checkpoint'):
+    checkpoint.read_metadata(missing)
+  with pytest.raises(ValueError, match='no readable checkpoint'):
+    checkpoint.restore(missing, {}, {})

@@ -286,3 +286,5 @@ def test_unknown_words_are_refused():
     caption_questions.questions_of_caption('', 'circle')
   with pytest.raises(ValueError, match='names no shape'):
     caption_questions.questions_of_caption('', 'a red object')
+  with pytest.raises(ValueError, match='at most 4 objects, got 5'):
+    caption_questions.questions_of_caption('', 'four rings and one cross')

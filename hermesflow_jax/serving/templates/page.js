@@ -19,6 +19,7 @@ function init() {
   byId('fill').addEventListener('submit', fillMask);
   const touches = navigator.maxTouchPoints > 0;
   byId('camera').hidden = byId('camera-label').hidden = !touches;
+  byId('drop-help').hidden = touches;
   byId('mode-ask').addEventListener('click', () => setMode('ask'));
   byId('mode-change').addEventListener('click', () => setMode('change'));
   for (const input of [byId('file'), byId('camera')]) {
@@ -27,8 +28,12 @@ function init() {
       input.value = '';
     });
   }
-  document.addEventListener('dragover', (event) => event.preventDefault());
+  const hasFile = (event) => event.dataTransfer.types.includes('Files');
+  document.addEventListener('dragover', (event) => {
+    if (hasFile(event)) event.preventDefault();
+  });
   document.addEventListener('drop', (event) => {
+    if (!hasFile(event)) return;
     event.preventDefault();
     useFile(event.dataTransfer.files[0]);
   });
@@ -81,6 +86,8 @@ function fillMask(event) {
   }
   const prompt = byId('fill-prompt').value;
   const picture = selected;
+  // The user may mark another picture meanwhile.
+  const cells = new Set(mask.marked);
   const seed = byId('fill-seed').value;
   busy(byId('fill'), byId('fill-stop'), byId('fill-waiting'), 'Filling…',
     async (signal) => {
@@ -88,7 +95,7 @@ function fillMask(event) {
       const known = await readPrompt(prompt);
       warn(known.unknown);
       const urls = await fill(
-        blob, await mask.toBlob(side), prompt, seed, signal);
+        blob, await mask.toBlob(cells, side), prompt, seed, signal);
       addDrawings(urls, prompt, 'Changed picture', known);
       byId('picture').scrollIntoView({ block: 'nearest', behavior: 'smooth' });
     });

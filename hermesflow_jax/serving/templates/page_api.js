@@ -7,16 +7,20 @@ const byId = (id) => document.getElementById(id);
 class ApiError extends Error {}
 
 const ERRORS = {
-  401: 'The key is missing or wrong. Write the key of the server above.',
+  401: 'The key is missing or wrong. Write it into the field for the key.',
   413: 'This is too large for the server.',
   429: 'The server is busy. Try again in a moment.',
   503: 'The server is stopping. Start it again, then try again.',
 };
 
-async function call(path, options) {
+// Returns the response of the server; throws its error in plain words.
+async function send(path, options) {
   const headers = { ...options.headers };
   const key = byId('key');
-  if (key && key.value) headers.Authorization = `Bearer ${key.value}`;
+  const secret = key ? key.value.trim() : '';
+  if (secret) headers.Authorization = `Bearer ${secret}`;
+  // A header cannot have other characters.
+  if (/[^ -~]/.test(secret)) throw toError(401);
   let response;
   try {
     response = await fetch(path, { ...options, headers });
@@ -24,36 +28,36 @@ async function call(path, options) {
     if (error.name === 'AbortError') throw error;
     throw new ApiError('The server does not answer. Does it still run?');
   }
-  let content = null;
-  try {
-    content = await response.json();
-  } catch (error) {
-    if (error.name === 'AbortError') throw error;
-  }
-  if (response.ok && content) return content;
+  if (response.ok) return response;
   if (response.status === 401 && key) key.focus();
-  const message = content && content.error && content.error.message;
-  throw new ApiError(
-    ERRORS[response.status] ||
-      (message && `The server refuses this: ${message}.`) ||
-      `The server failed (status ${response.status}). Its log says why.`,
+  const content = await response.json().catch(() => null);
+  throw toError(response.status, content && content.error);
+}
+
+function toError(status, error) {
+  const refused = status < 500 && error && error.message;
+  return new ApiError(
+    ERRORS[status] ||
+      (refused && `The server refuses this: ${error.message}.`) ||
+      `The server failed (status ${status}). Its log says why.`,
   );
 }
 
-function post(path, body, signal) {
-  return call(path, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify(body),
-    signal,
-  });
-}
+const call = async (path, options) => (await send(path, options)).json();
+
+const toPost = (body, signal) => ({
+  method: 'POST',
+  headers: { 'Content-Type': 'application/json' },
+  body: JSON.stringify(body),
+  signal,
+});
 
 const toUrls = (content) =>
   content.data.map((image) => `data:image/png;base64,${image.b64_json}`);
 
 async function draw(request, signal) {
-  return toUrls(await post('/v1/images/generations', request, signal));
+  return toUrls(
+    await call('/v1/images/generations', toPost(request, signal)));
 }
 
 async function fill(image, mask, prompt, seed, signal) {
@@ -66,17 +70,43 @@ async function fill(image, mask, prompt, seed, signal) {
   return toUrls(await call('/v1/images/edits', options));
 }
 
-async function ask(url, question) {
+// Returns an answer; calls `onText` with its beginning as it is written.
+async function ask(url, question, onText) {
   const content = [
     { type: 'text', text: question },
     { type: 'image_url', image_url: { url } },
   ];
-  const reply = await post('/v1/chat/completions', {
+  const response = await send('/v1/chat/completions', toPost({
     model: values.name,
     messages: [{ role: 'user', content }],
     temperature: 0,
-  });
-  return reply.choices[0].message.content;
+    stream: true,
+  }));
+  let text = '';
+  for await (const event of events(response)) {
+    if (event.error) throw toError(500, event.error);
+    const [choice] = event.choices;
+    text += (choice && choice.delta.content) || '';
+    onText(text);
+  }
+  return text;
+}
+
+// Yields the events of a stream as JSON values.
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (;;) {
+    const part = await reader.read().catch(() => {
+      throw new ApiError('The server broke off. Does it still run?');
+    });
+    if (part.done) return;
+    const lines = (text + part.value).split('\n');
+    text = lines.pop();
+    for (const line of lines) {
+      if (line.startsWith('data: {')) yield JSON.parse(line.slice(6));
+    }
+  }
 }
 
 // Returns the questions about a prompt, and the words the model does not know.
@@ -89,7 +119,6 @@ function showError(error) {
   const hides = !error || error.name === 'AbortError';
   alert.hidden = hides;
   alert.textContent = hides ? '' : error.message;
-  if (!hides) alert.scrollIntoView({ block: 'nearest' });
 }
 
 // Runs a task with its buttons disabled, a stop button, and the time.

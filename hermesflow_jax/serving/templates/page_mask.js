@@ -119,13 +119,20 @@ const mask = {
   paint() {
     const canvas = this.canvas;
     if (canvas.hidden) return;
-    const size = 16 * Math.ceil(512 / 16);
+    const size = 512;
     canvas.width = canvas.height = size;
     const context = canvas.getContext('2d');
     const [h, w] = [size / this.rows, size / this.columns];
     const box = (n) => [(n % this.columns) * w, Math.floor(n / this.columns) * h];
     context.fillStyle = 'rgba(37, 99, 173, .62)';
-    for (const n of this.marked) context.fillRect(...box(n), w, h);
+    // A white edge shows on pictures in the color of the mask.
+    context.strokeStyle = 'rgba(255, 255, 255, .8)';
+    context.lineWidth = 2;
+    for (const n of this.marked) {
+      const [x, y] = box(n);
+      context.fillRect(x, y, w, h);
+      context.strokeRect(x + 1, y + 1, w - 2, h - 2);
+    }
     context.strokeStyle = 'rgba(90, 100, 112, .35)';
     context.lineWidth = 1;
     context.beginPath();
@@ -149,13 +156,13 @@ const mask = {
     }
   },
 
-  // Returns a PNG file as large as the picture, transparent where it is marked.
-  toBlob(side) {
+  // Returns a PNG file as large as the picture, transparent in some cells.
+  toBlob(cells, side) {
     const canvas = element('canvas', { width: side, height: side });
     const context = canvas.getContext('2d');
     context.fillRect(0, 0, side, side);
-    const edge = (n, cells) => Math.round((n * side) / cells);
-    for (const n of this.marked) {
+    const edge = (n, count) => Math.round((n * side) / count);
+    for (const n of cells) {
       const row = Math.floor(n / this.columns);
       const column = n % this.columns;
       const [x, y] = [edge(column, this.columns), edge(row, this.rows)];

@@ -64,7 +64,7 @@ function showAnswers() {
     item.append(element('span', {}, answer.question));
     const text = answer.error || answer.text;
     if (text === undefined) {
-      item.append(element('em', {}, 'waiting…'));
+      item.append(element('em', {}, answer.begun ? `${answer.begun} …` : 'waiting…'));
       return item;
     }
     item.append(element(answer.error ? 'em' : 'b', {}, text || '(no words)'));
@@ -80,6 +80,9 @@ function showAnswers() {
     }
     return item;
   });
+  // Answers are read out when they are complete.
+  byId('answers').setAttribute('aria-busy', String(selected.answers.some(
+    (answer) => answer.text === undefined && !answer.error)));
   byId('answers').replaceChildren(...items);
   const asked = new Set(selected.answers.map((answer) => answer.question));
   const open = [
@@ -123,7 +126,10 @@ async function askAbout(picture, { question, answer: expected }) {
   };
   update();
   try {
-    answer.text = await ask(picture.url, question);
+    answer.text = await ask(picture.url, question, (text) => {
+      answer.begun = text;
+      if (picture === selected) showAnswers();
+    });
     const { unknown } = await readPrompt(question);
     if (unknown.length) answer.unknown = unknown;
   } catch (error) {
