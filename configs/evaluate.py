@@ -24,7 +24,7 @@ from configs import pair_dpo
 from hermesflow_jax.benchmarks import registry
 
 # Benchmarks that are made from scenes of the embedded world.
-SHAPES = ('pope', 'mme', 'vqav2', 'geneval', 'tifa', 'coco')
+SHAPES = ('pope', 'mme', 'vqav2', 'geneval', 'tifa', 'coco', 'gap')
 
 
 def get_config(variant='shapes'):
@@ -45,7 +45,8 @@ def get_config(variant='shapes'):
   # Models; the others are compared with the first. (): init_from alone.
   config.models = ()
 
-  # Benchmarks, and for each `path`, `images`, `suffix` and `on_error`.
+  # Benchmarks, and for each `path`, `images`, `suffix`, `on_error`, and of gap
+  # `questions`.
   config.benchmarks = tuple(SHAPES) if variant == 'shapes' else ()
   config.sources = dataclasses.asdict(registry.Sources())
   if variant == 'shapes':

@@ -176,6 +176,10 @@ def test_the_examples_of_extending_run(monkeypatch, tmp_path):
   assert names['curated'].candidates.caption_scores.shape == (2, 2)
   assert names['result'].judged == [['red'], ['red']]
   assert names['flawless_share'] == 0.5
+  benchmark = names['ExactWords']()
+  row = names['protocol'].ImageQuestion('0', None, 'q', {'answer': 'Red'})
+  (scores,) = benchmark.score([row], {'0': 'red'})
+  assert scores.headline == 100
 
 
 def test_the_scorers_of_a_user_score(monkeypatch, tmp_path):

@@ -224,20 +224,18 @@ def _in_folder(folder, say) -> list[pathlib.Path]:
   if not folder.is_dir():
     return []
   usual = [name for name in IN_FOLDERS if (folder / name).is_file()]
-  if len(usual) > 1:
-    say(f'{folder}: taking {usual[0]}, not {", ".join(usual[1:])}')
   if usual:
+    others = usual[1:] + [
+      name
+      for name in _weights_by_suffix(folder)
+      if name not in usual and not SHARD.fullmatch(name)
+    ]
+    if others:
+      say(f'{folder}: taking {usual[0]}, not {", ".join(others):.200}')
     return [folder / usual[0]]
   if files := distributed_shards.parts(folder):
     return files
-  names = sorted(
-    path.name
-    for path in folder.iterdir()
-    if path.suffix in SUFFIXES
-    and path.is_file()
-    and not path.name.startswith('.')
-    and not NOT_WEIGHTS.search(path.name)
-  )
+  names = _weights_by_suffix(folder)
   if len(names) > 1 and all(OF_RANK.fullmatch(name) for name in names):
     raise ValueError(
       f'{folder} must hold joined weights, got parts of processes, '
@@ -254,6 +252,18 @@ def _in_folder(folder, say) -> list[pathlib.Path]:
   if names:
     say(f'{folder}: taking {names[0]}')
   return [folder / name for name in names]
+
+
+def _weights_by_suffix(folder) -> list[str]:
+  """Returns the names of files that may hold weights, sorted."""
+  return sorted(
+    path.name
+    for path in folder.iterdir()
+    if path.suffix in SUFFIXES
+    and path.is_file()
+    and not path.name.startswith('.')
+    and not NOT_WEIGHTS.search(path.name)
+  )
 
 
 def _shards(folder, names) -> list[pathlib.Path]:

@@ -101,6 +101,27 @@ def read(path: pathlib.Path) -> dict[str, tensors.Tensor]:
   }
 
 
+def add_shared(
+  path: pathlib.Path,
+  state_dict: dict[str, tensors.Tensor],
+  say: Callable[[str], None],
+) -> None:
+  """Adds the tensors that a file holds under another name.
+
+  `safetensors.torch.save_model`, which accelerate calls, writes a shared tensor
+  once and says in the metadata under which name: {left out: name}.
+
+  Args:
+    path: safetensors file.
+    state_dict: its tensors by name; tensors are added.
+    say: receives a line for each of them.
+  """
+  for name, same in metadata(path).items():
+    if name not in state_dict and same in state_dict:
+      state_dict[name] = state_dict[same]
+      say(f'{name:.200} is {same:.200}, as {path} says')
+
+
 def metadata(path: pathlib.Path) -> dict[str, str]:
   """Returns the text fields in a file's `__metadata__`.
 

@@ -116,6 +116,10 @@ def _open(path: pathlib.Path, name: str, say) -> Source:
     state_dict = _read_shards(files, say)
   else:
     state_dict = read_file(files[0], say)
+    if isinstance(
+      next(iter(state_dict.values()), None), safetensors_file.SafetensorsTensor
+    ):
+      safetensors_file.add_shared(files[0], state_dict, say)
   return Source(name, state_dict, _config(folder, top), tuple(files))
 
 

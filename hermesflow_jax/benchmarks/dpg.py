@@ -130,6 +130,8 @@ class DpgBench(protocol.DrawingBenchmark):
       if name not in names:
         faults.append(f'line {number + 1}: {cells[0]} is no image of this')
         continue
+      if name in values:
+        faults.append(f'line {number + 1}: {name} must have a single result')
       values[name] = 100 * float(cells[-1])
     absent = sorted(names - values.keys())
     if absent:
@@ -150,6 +152,11 @@ def _question(cells) -> dict:
   for name in _COLUMNS:
     if not (cells.get(name) or '').strip():
       raise ValueError(f'{name!r} is empty')
+  # The official script takes the name of a file up to its first dot.
+  if set(cells['item_id']) & set('./\\'):
+    raise ValueError(
+      f'item_id must have no dots or slashes, got {cells["item_id"]!r:.60}'
+    )
   try:
     number = int(cells['proposition_id'])
     parents = [int(part) for part in cells['dependency'].split(',')]

@@ -104,6 +104,8 @@ class GenEval(protocol.DrawingBenchmark):
           raise ValueError(
             f'filename {value["filename"]!r} is no image of this'
           )
+        if name in right:
+          raise ValueError(f'{name} must have a single result')
         if value['prompt'] != prompts[name]:
           raise ValueError(
             f'prompt must be {prompts[name]!r}, got {value["prompt"]!r}'

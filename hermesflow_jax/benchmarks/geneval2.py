@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import json
 import math
 
+from hermesflow_jax.benchmarks import answer_names
 from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import input_faults
@@ -29,6 +30,7 @@ _NUMBERS = (
   'ten',
 )
 _SUFFIX = ' Answer in one word.'
+_YES = ('Yes', 'yes', ' yes', ' Yes')
 
 
 class GenEval2(protocol.DrawingBenchmark):
@@ -38,8 +40,9 @@ class GenEval2(protocol.DrawingBenchmark):
   title = 'GenEval 2'
   protocol = (
     'One image a prompt; a question per atom with "Answer in one word."; '
-    'official: Soft-TIFA by Qwen3-VL-8B, geometric mean per prompt; judge: '
-    'share of right answers of the judge of this run; in percent.'
+    'official: Soft-TIFA by Qwen3-VL-8B, geometric mean per prompt; Soft-TIFA '
+    'by the judge: the same by a model that is the judge of this run; judge: '
+    'share of its right answers; in percent.'
   )
 
   def read(self, files):
@@ -70,7 +73,14 @@ class GenEval2(protocol.DrawingBenchmark):
     return protocol.BenchmarkRows(rows, 'official', tuple(faults))
 
   def score(self, rows, answers):
-    """See the protocol: right answers of a judge, without probabilities."""
+    """See the protocol: Soft-TIFA of a judge that is a model, right answers."""
+    note = ('not the official judge, Qwen3-VL-8B',)
+    soft = {
+      row.id: [own[answer_names.probability(q['id'])] for q in row.questions]
+      for row in rows
+      if (own := answers.get(row.files[0]))
+      and all(answer_names.probability(q['id']) in own for q in row.questions)
+    }
     atoms = {
       row.id: [
         float(answers[row.files[0]].get(q['id']) == q['answer'])
@@ -79,9 +89,28 @@ class GenEval2(protocol.DrawingBenchmark):
       for row in rows
       if answers.get(row.files[0])
     }
-    if not atoms:
-      return []
-    return [_scores('judge', rows, atoms, ('not the official judge',))]
+    by_rule = {'Soft-TIFA by the judge': soft, 'judge': atoms}
+    return [
+      _scores(rule, rows, values, note)
+      for rule, values in by_rule.items()
+      if values
+    ]
+
+  def written_forms(self, question):
+    """See the protocol, and `soft_tifa` of the official script.
+
+    The script counts a token twice if two forms begin with it, and takes the
+    word 'other' for the digits of numbers above ten; we do neither.
+    """
+    answer = question['answer']
+    if not question['question'].startswith('How many'):
+      return _YES
+    capital = answer.capitalize()
+    forms = (answer, capital, f' {answer}', f' {capital}')
+    if answer not in _NUMBERS[1:]:
+      return forms
+    digits = str(_NUMBERS.index(answer))
+    return (*forms, digits, f' {digits}')
 
   def companion_files(self, rows):
     """See the protocol: the list of images that the official script reads."""

@@ -4,7 +4,9 @@ Fourteen subtasks. The score of a subtask is 100 times the accuracy plus 100
 times the share of images with two right answers.
 """
 
+from hermesflow_jax.benchmarks import lmms_eval
 from hermesflow_jax.benchmarks import mme_files
+from hermesflow_jax.benchmarks import parquet_rows
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import vlmevalkit
 from hermesflow_jax.benchmarks import yes_no
@@ -59,6 +61,7 @@ class Mme(protocol.UnderstandingBenchmark):
 
   name = 'mme'
   title = 'MME perception'
+  rows_together = 2
   protocol = (
     'Question with "Answer the question using a single word or phrase." in the '
     'place of "Please answer yes or no."; greedy; accuracy plus share of images'
@@ -71,13 +74,16 @@ class Mme(protocol.UnderstandingBenchmark):
     Args:
       files: `path` is the release (a folder per subtask), a folder with a
         `<subtask>.txt` each as the official script reads it (then `images` is
-        the release), or `MME.tsv`.
+        the release), `MME.tsv`, or a folder with `test-*.parquet` of lmms-eval.
 
     Raises:
       ValueError: see the protocol.
     """
     path, faults = storage.path(files.path), []
-    if path.suffix.lower() == '.tsv':
+    if parquet_rows.names_in(path):
+      form = 'lmms-eval'
+      pairs = mme_files.document_questions(path, faults)
+    elif path.suffix.lower() == '.tsv':
       form, pairs = (
         'VLMEvalKit',
         mme_files.table_questions(path, files.images, faults),
@@ -96,8 +102,8 @@ class Mme(protocol.UnderstandingBenchmark):
         )
         continue
       rows += [
-        _question(subtask, image, number, question, label, files.suffix)
-        for number, (question, label) in enumerate(questions)
+        _question(subtask, image, number, question, label, files.suffix, *place)
+        for number, (question, label, *place) in enumerate(questions)
       ]
     if not rows and not faults:
       raise ValueError(
@@ -119,7 +125,7 @@ class Mme(protocol.UnderstandingBenchmark):
     ]
 
   def prediction_files(self, rows, replies):
-    """See the protocol: a `<subtask>.txt` each, and VLMEvalKit's table."""
+    """See the protocol: `<subtask>.txt`, tables and logs of harnesses."""
     texts, table = {}, []
     for number, row in enumerate(rows):
       facts, reply = row.reference, replies.get(row.id, '')
@@ -140,7 +146,7 @@ class Mme(protocol.UnderstandingBenchmark):
     texts['MME.tsv'] = vlmevalkit.prediction_table(
       list(table[0]) if table else ['index'], table, numbered
     )
-    return texts
+    return texts | lmms_eval.prediction_files(self.name, rows, replies)
 
 
 def _scores(rule, parse, rows, replies) -> protocol.Scores:
@@ -181,7 +187,7 @@ def _scores(rule, parse, rows, replies) -> protocol.Scores:
   )
 
 
-def _question(subtask, image, number, question, label, suffix):
+def _question(subtask, image, number, question, label, suffix, document=None):
   name, path = image
   text = question
   if suffix is None:
@@ -192,5 +198,6 @@ def _question(subtask, image, number, question, label, suffix):
     f'{subtask}/{name}/{number}',
     path,
     text,
-    {'subtask': subtask, 'image': name, 'question': question, 'label': label},
+    {'subtask': subtask, 'image': name, 'question': question, 'label': label}
+    | ({} if document is None else {'doc_id': document}),
   )

@@ -7,6 +7,7 @@ pairs of text and 'yes' or 'no', and appends to a list of faults.
 from collections.abc import Iterator
 import pathlib
 
+from hermesflow_jax.benchmarks import parquet_rows
 from hermesflow_jax.benchmarks import vlmevalkit
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import text_files
@@ -71,6 +72,33 @@ def release_questions(path, faults) -> Iterator:
       yield subtask, (image, images / image), [q for q in questions if q]
     for stem in sorted(set(present) - stems):
       faults.append(f'{subtask}/{present[stem]} has no questions in {texts}')
+
+
+def document_questions(path, faults) -> Iterator:
+  """Yields the questions of the data set that lmms-eval reads; see the module.
+
+  A question also has the number of its row.
+
+  Args:
+    path: folder with `test-*.parquet`.
+    faults: receives texts.
+
+  Raises:
+    ValueError: a file cannot be read.
+  """
+  columns, groups = ('question_id', 'question', 'answer', 'category'), {}
+  for number, cells, image in parquet_rows.read(path, columns):
+    subtask, place = cells['category'], f'row {number}'
+    if subtask not in SUBTASKS:
+      faults.append(f'{place}: category must be a subtask, got {subtask!r}')
+      continue
+    pair = _pair(place, f'{cells["question"]}\t{cells["answer"]}', faults)
+    # Ids are like code_reasoning/0020.png.
+    name = cells['question_id'].rpartition('/')[2]
+    group = groups.setdefault((subtask, name), (image, []))
+    group[1].extend([(*pair, number)] if pair else [])
+  for (subtask, name), (image, questions) in groups.items():
+    yield subtask, (name, image), questions
 
 
 def _image_names(folder) -> list[str]:

@@ -10,6 +10,7 @@ import random
 from hermesflow_jax.benchmarks import mmmu_files
 from hermesflow_jax.benchmarks import mmmu_replies
 from hermesflow_jax.benchmarks import protocol
+from hermesflow_jax.benchmarks import vlmevalkit
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
 
@@ -130,7 +131,10 @@ class Mmmu(protocol.UnderstandingBenchmark):
     return [protocol.Scores('official', accuracy, '%', values, right, notes)]
 
   def prediction_files(self, rows, replies):
-    """See the protocol: `<Subject>/output.json`, and all answers in a file."""
+    """See the protocol: `<Subject>/output.json`, and all answers in a file.
+
+    VLMEvalKit's table, whose scorer compares its indices, needs its own rows.
+    """
     subjects, answers = {}, {}
     generator = random.Random(mmmu_replies.SEED)
     for row in sorted(rows, key=lambda row: _order(row.reference['subject'])):
@@ -155,7 +159,29 @@ class Mmmu(protocol.UnderstandingBenchmark):
       f'{subject}/output.json': json.dumps(records, indent=1) + '\n'
       for subject, records in subjects.items()
     }
-    return texts | {'total_val_output.json': json.dumps(answers) + '\n'}
+    texts['total_val_output.json'] = json.dumps(answers) + '\n'
+    if all('index' in row.reference for row in rows):
+      texts['MMMU_DEV_VAL.tsv'] = _table(rows, replies)
+    return texts
+
+
+def _table(rows, replies) -> str:
+  """Returns the table that VLMEvalKit scores."""
+  letters = sorted({x for row in rows for x in row.reference['options']})
+  cells = [
+    {
+      'index': row.reference['index'],
+      'question': row.reference['question'],
+      **row.reference['options'],
+      'answer': row.reference['answer'][0],
+      'category': row.reference['subject'],
+      'split': 'validation',
+    }
+    for row in rows
+  ]
+  columns = ['index', 'question', *letters, 'answer', 'category', 'split']
+  texts = {row.reference['index']: replies.get(row.id, '') for row in rows}
+  return vlmevalkit.prediction_table(columns, cells, texts)
 
 
 def _order(subject) -> tuple[int, str]:
@@ -183,5 +209,7 @@ def _question(name, record, suffix) -> protocol.ImageQuestion:
       'question': record['question'],
       'options': options,
       'answer': record['answer'],
-    },
+    }
+    # The number of the row in VLMEvalKit's table.
+    | ({'index': record['index']} if 'index' in record else {}),
   )

@@ -1,7 +1,8 @@
 """Files of MMMU: parquet files of its release, or VLMEvalKit's table.
 
 A reader yields (id, fault or record) pairs. A record has `question`, `options`
-(texts), `answer` (texts), `image` and `images` (their number).
+(texts), `answer` (texts), `image` and `images` (their number), and of the table
+its `index`.
 """
 
 import ast
@@ -57,6 +58,13 @@ def _parquet_records(path) -> Iterator:
       raise ValueError(
         f'{path} must have columns {", ".join(_COLUMNS)}, got none of '
         f'{", ".join(absent)}'
+      )
+    cells = schema.field('image_1').type if 'image_1' in schema.names else None
+    if (
+      not isinstance(cells, pa.StructType) or cells.get_field_index('bytes') < 0
+    ):
+      raise ValueError(
+        f"{path} must have images in a column 'image_1' with bytes, got {cells}"
       )
     table = parquet.read_table(path, columns=list(_COLUMNS)).to_pylist()
     present = [name for name in _IMAGES if name in schema.names]
@@ -114,6 +122,9 @@ def _record(value, image, count) -> dict:
     options = _literal(value['options'], 'options')
     if not isinstance(options, list) or len(options) < 2:
       raise ValueError(f'options must be a list, got {value["options"]!r}')
+    _check_letters(_answers(value['answer']), options)
+  if not isinstance(value['question'], str):
+    raise ValueError(f'question must be a text, got {value["question"]!r:.60}')
   if not count:
     raise ValueError('it has no image')
   return {
@@ -143,6 +154,14 @@ def _answers(text) -> list[str]:
   return [str(value) for value in values]
 
 
+def _check_letters(answers, options) -> None:
+  """Raises ValueError if an answer names no option."""
+  letters = _LETTERS[: len(options)]
+  for letter in answers:
+    if letter not in letters:
+      raise ValueError(f'answer must be among {letters}, got {letter!r:.60}')
+
+
 def table_records(path: pathlib.PurePath, images: str) -> Iterator:
   """Yields the validation questions of VLMEvalKit's table; see the module.
 
@@ -163,9 +182,12 @@ def table_records(path: pathlib.PurePath, images: str) -> Iterator:
     try:
       if not cells.get('answer'):
         raise ValueError('answer must not be empty')
+      if len(options) > 1:
+        _check_letters(_answers(cells['answer']), options)
       yield (
         name,
         {
+          'index': cells['index'],
           'question': cells['question'],
           'options': options if len(options) > 1 else [],
           'answer': _answers(cells['answer']),

@@ -4,16 +4,19 @@ The official release has a JSONL file for each split; questions about 500 images
 of COCO val2014 in three splits, which differ in how absent objects are chosen.
 """
 
+import dataclasses
 import json
 import re
 
+from hermesflow_jax.benchmarks import benchmark_files
+from hermesflow_jax.benchmarks import lmms_eval
+from hermesflow_jax.benchmarks import parquet_rows
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import vlmevalkit
 from hermesflow_jax.benchmarks import yes_no
 from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
-from hermesflow_jax.runtime import strict_json
 
 SPLITS = ('random', 'popular', 'adversarial')
 SUFFIX = '\nAnswer the question using a single word or phrase.'
@@ -40,15 +43,18 @@ class Pope(protocol.UnderstandingBenchmark):
     """Reads official JSONL files of a folder, or VLMEvalKit's table.
 
     Args:
-      files: `path` is the official folder (`coco_pope_random.json`, ...) or
-        `POPE.tsv`; `images` is the folder of COCO val2014 with the former.
+      files: `path` is the official folder (`coco_pope_random.json`, ...),
+        `POPE.tsv`, or a folder with `test-*.parquet` of lmms-eval; `images` is
+        the folder of COCO val2014 with the first.
 
     Raises:
       ValueError: see the protocol.
     """
     path = storage.path(files.path)
     suffix = SUFFIX if files.suffix is None else files.suffix
-    if path.suffix.lower() == '.tsv':
+    if parquet_rows.names_in(path):
+      form, pairs = 'lmms-eval', _document_rows(path, suffix)
+    elif path.suffix.lower() == '.tsv':
       form, pairs = 'VLMEvalKit', _table_rows(path, files.images, suffix)
     else:
       form, pairs = 'official', _official_rows(path, files.images, suffix)
@@ -72,9 +78,10 @@ class Pope(protocol.UnderstandingBenchmark):
     ]
 
   def prediction_files(self, rows, replies):
-    """See the protocol: a JSONL file for each split, and VLMEvalKit's table."""
+    """See the protocol: JSONL files of splits, tables and logs of harnesses."""
     texts = {}
-    for row in rows:
+    # The official script compares line by line, in the order of its ids.
+    for row in sorted(rows, key=_place):
       name = f'coco_pope_{row.reference["split"]}.jsonl'
       line = {
         'question_id': row.reference['question_id'],
@@ -94,36 +101,51 @@ class Pope(protocol.UnderstandingBenchmark):
     ]
     numbered = {str(n): replies.get(row.id, '') for n, row in enumerate(rows)}
     texts['POPE.tsv'] = vlmevalkit.prediction_table(columns, table, numbered)
-    return texts
+    return texts | lmms_eval.prediction_files(self.name, rows, replies)
+
+
+def _place(row) -> int:
+  number = str(row.reference['question_id'])
+  return int(number) if 'doc_id' in row.reference and number.isdigit() else 0
 
 
 def _scores(rule, parse, rows, replies) -> protocol.Scores:
   answers = [parse(replies.get(row.id, '')) for row in rows]
   labels = [row.reference['label'] for row in rows]
+
+  def percentages(places):
+    counts = yes_no.count(
+      [answers[n] for n in places], [labels[n] for n in places]
+    )
+    if rule == 'lmms-eval':
+      return counts.lmms_eval_percentages()
+    return counts.percentages()
+
   by_split = {}
   for split in SPLITS:
     places = [
       n for n, row in enumerate(rows) if row.reference['split'] == split
     ]
     if places:
-      by_split[split] = yes_no.count(
-        [answers[n] for n in places], [labels[n] for n in places]
-      ).percentages()
-  mean = {
-    name: sum(values[name] for values in by_split.values()) / len(by_split)
-    for name in next(iter(by_split.values()))
+      by_split[split] = percentages(places)
+  means = {
+    'mean of splits': {
+      name: sum(values[name] for values in by_split.values()) / len(by_split)
+      for name in next(iter(by_split.values()))
+    }
   }
+  headline = means['mean of splits']['accuracy']
+  if rule != 'official':
+    # The harnesses put the questions of all splits together.
+    means['all questions'] = percentages(range(len(rows)))
+    name = 'f1' if rule == 'VLMEvalKit' else 'accuracy'
+    headline = means['all questions'][name]
   neither = sum(answer not in ('yes', 'no') for answer in answers)
-  headline = mean['accuracy']
-  if rule == 'VLMEvalKit':
-    # Its table shows the F1 over all questions.
-    mean['f1 over all questions'] = 100 * yes_no.count(answers, labels).f1
-    headline = mean['f1 over all questions']
   return protocol.Scores(
     rule,
     headline,
     '%',
-    {'mean of splits': mean, **by_split},
+    {**means, **by_split},
     {
       row.id: float(answer == label)
       for row, answer, label in zip(rows, answers, labels, strict=True)
@@ -152,11 +174,15 @@ def _official_rows(path, images, suffix):
       f'_popular.json or _adversarial.json, got {path}'
     )
   folder = image_folder.ImageFolder(images or str(path))
+  splits = [_split(name) for name in names]
+  if len(set(splits)) < len(splits):
+    raise ValueError(
+      f'path of pope must have a file for each split, got {", ".join(names)} '
+      f'in {path}; give a folder with those of a single data set'
+    )
   for name in sorted(names, key=lambda n: SPLITS.index(_split(n))):
-    with storage.open_text(path / name) as file:
-      text = file.read()
     seen = set()
-    for place, value in strict_json.records(text):
+    for place, value in benchmark_files.read_lines(path / name):
       try:
         row = _question(value, _split(name), folder, suffix)
         if row.id in seen:
@@ -177,19 +203,21 @@ def _question(value, split, folder, suffix) -> protocol.ImageQuestion:
   Raises:
     ValueError: the line lacks a field, or the image does not exist.
   """
-  if isinstance(value, ValueError):
-    raise value
-  if not isinstance(value, dict):
-    raise ValueError(f'it must be an object, got {value!r}')
-  for name in ('question_id', 'image', 'text', 'label'):
-    if name not in value:
-      raise ValueError(f'{name!r} is missing')
-  label, question = str(value['label']).strip().lower(), str(value['text'])
+  benchmark_files.check_fields(value, {})
+  number = value.get('question_id')
+  if number is None:
+    raise ValueError("'question_id' is missing")
+  if not isinstance(number, int | str):
+    raise ValueError(
+      f"'question_id' must be a number or text, got {number!r:.60}"
+    )
+  benchmark_files.check_fields(value, {'image': str, 'text': str, 'label': str})
+  label, question = value['label'].strip().lower(), value['text']
   if label not in ('yes', 'no'):
     raise ValueError(f"label must be 'yes' or 'no', got {value['label']!r}")
   return _row(
     f'{split}/{value["question_id"]}',
-    folder.find(str(value['image']), 'image'),
+    folder.find(value['image'], 'image'),
     question,
     suffix,
     label,
@@ -210,6 +238,31 @@ def _row(name, image, question, suffix, label, split, question_id):
       'split': split,
     },
   )
+
+
+def _document_rows(path, suffix):
+  """Yields (question, fault) of the data set that lmms-eval reads.
+
+  Raises:
+    ValueError: a file cannot be read.
+  """
+  columns = ('question_id', 'question', 'answer', 'category')
+  for number, cells, image in parquet_rows.read(path, columns):
+    label, split = cells['answer'].strip().lower(), cells['category']
+    if label not in ('yes', 'no') or split not in SPLITS:
+      yield None, f'row {number}: answer or category has {label!r}, {split!r}'
+      continue
+    row = _row(
+      f'{split}/{cells["question_id"]}',
+      image,
+      cells['question'],
+      suffix,
+      label,
+      split,
+      cells['question_id'],
+    )
+    reference = {**row.reference, 'doc_id': number}
+    yield dataclasses.replace(row, reference=reference), ''
 
 
 def _table_rows(path, images, suffix):

@@ -54,6 +54,8 @@ class DrawingPrompt:
     reference: what scoring needs; JSON values.
     grid: path of a grid of the images, two a row, where the official scorer
       reads that; '' for none.
+    image: the real image of the prompt. With it the model itself answers the
+      questions, about this image and about its drawing.
   """
 
   id: str
@@ -62,6 +64,7 @@ class DrawingPrompt:
   questions: tuple[Mapping[str, object], ...] = ()
   reference: Mapping[str, object] = dataclasses.field(default_factory=dict)
   grid: str = ''
+  image: pathlib.PurePath | stored_image.StoredImage | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Scores:
     values: further numbers by name, in the order of a table; a value is a
       number, or a mapping of numbers (e.g. by split).
     rows: a number for each scored row by its id, for differences between models
-      in pairs; higher is better.
+      in pairs; higher is better if `unit` does not say otherwise.
     notes: sentences a reader of the number needs, e.g. the share of replies
       that were guessed.
   """
@@ -100,6 +103,7 @@ class BenchmarkFiles:
     on_error: 'raise' names all faults, 'skip' leaves rows with faults out.
     reply_words: 'word=meaning' each: a reply that is this word is scored as its
       meaning, for models that do not know the words of a benchmark.
+    questions: file with the questions of a data set, for the benchmark `gap`.
   """
 
   path: str = settings.path_of_content('benchmark_files', default='')
@@ -109,6 +113,7 @@ class BenchmarkFiles:
     'raise'
   )
   reply_words: tuple[str, ...] = ()
+  questions: str = settings.path_of_content('benchmark_files', default='')
 
   def __post_init__(self):
     settings.check(self)
@@ -143,11 +148,22 @@ class UnderstandingBenchmark(abc.ABC):
     name: name in configs and files, e.g. 'pope'.
     title: name for readers, e.g. 'POPE'.
     protocol: one sentence: prompt, parser, score.
+    rows_together: number of rows in sequence that are scored together.
   """
 
   name: str
   title: str
   protocol: str
+  rows_together = 1
+
+  def title_of(self, rows: int) -> str:
+    """Returns the title of a table of this many rows.
+
+    Args:
+      rows: number of rows that were predicted.
+    """
+    del rows
+    return self.title
 
   @abc.abstractmethod
   def read(self, files: BenchmarkFiles) -> BenchmarkRows:
@@ -191,6 +207,15 @@ class DrawingBenchmark(abc.ABC):
   title: str
   protocol: str
 
+  def title_of(self, rows: int) -> str:
+    """Returns the title of a table of this many rows.
+
+    Args:
+      rows: number of rows that were predicted.
+    """
+    del rows
+    return self.title
+
   @abc.abstractmethod
   def read(self, files: BenchmarkFiles) -> BenchmarkRows:
     """Reads the files.
@@ -209,13 +234,27 @@ class DrawingBenchmark(abc.ABC):
 
     Args:
       rows: prompts whose images were judged.
-      answers: by path of an image, by id of a question: the answer, or the
-        probability of the right answer, as the benchmark documents.
+      answers: by path of an image, by id of a question: the answer of a judge;
+        also by the names of `answer_names`, where the model has answered.
 
     Returns:
       Scores, the official rule first; [] where only the official scorer can
       judge the images.
     """
+
+  def written_forms(self, question: Mapping[str, object]) -> tuple[str, ...]:
+    """Returns the written forms of a right answer.
+
+    A judge that is a model gives the probability that its reply begins so.
+
+    Args:
+      question: a question of this benchmark.
+
+    Returns:
+      Texts; () where the answer alone counts.
+    """
+    del question
+    return ()
 
   def companion_files(self, rows: Sequence[DrawingPrompt]) -> dict[str, str]:
     """Returns texts of files that belong beside the images, by path."""

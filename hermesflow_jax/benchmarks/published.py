@@ -48,6 +48,7 @@ _OTHERS = {
     ('HermesFlow', 0.61, 'measured by others'),
   ),
   'dpg': (('Show-o 512', 82.21, 'RecA'),),
+  'gap': (('Show-o', 0.087, _HERMESFLOW), ('HermesFlow', 0.036, _HERMESFLOW)),
 }
 
 

@@ -19,6 +19,7 @@ BENCHMARKS = {
   'dpg': ('dpg', 'DpgBench'),
   'coco': ('coco', 'Coco'),
   'tifa': ('tifa', 'Tifa'),
+  'gap': ('understanding_gap', 'UnderstandingGap'),
 }
 
 # Settings of where the user has each benchmark, a field for each.

@@ -44,7 +44,7 @@ class Table:
 
   Raises:
     ValueError: the file cannot be read, lacks a column, or a row has another
-      number of cells.
+      number of cells, or an index twice.
   """
 
   def __init__(self, path: pathlib.PurePath):
@@ -63,6 +63,8 @@ class Table:
         )
       row = dict(zip(self.columns, cells, strict=True))
       image = row.pop('image', '')
+      if row['index'] in number_by_index:
+        raise ValueError(f'{path}: index {row["index"]} must occur once')
       number_by_index[row['index']] = len(self.rows)
       self._images.append(image if len(image) <= _LONGEST_INDEX else None)
       self._places.append((start, length))
@@ -123,7 +125,8 @@ class Table:
 
   def _decode(self, start, length) -> bytes:
     text = byte_ranges.read(self.path, start, length).decode()
-    (cells,) = _reader(io.StringIO(text, newline=''))
+    # A file whose line ends were changed twice has empty records.
+    cells = next(filter(None, _reader(io.StringIO(text, newline=''))))
     cell = dict(zip(self.columns, cells, strict=True))['image']
     try:
       return base64.b64decode(cell, validate=False)

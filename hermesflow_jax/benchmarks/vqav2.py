@@ -47,7 +47,7 @@ class VqaV2(protocol.UnderstandingBenchmark):
       answers = {
         a.get('question_id'): a
         for a in values['annotations']
-        if isinstance(a, dict)
+        if isinstance(a, dict) and isinstance(a.get('question_id'), int)
       }
     folder = image_folder.ImageFolder(files.images or str(questions.parent))
     rows, faults, seen = [], [], set()

@@ -53,6 +53,8 @@ class Counts:
     true_no: 'no' for no.
     missed: all but 'yes' for yes.
     rows: all questions; an answer that is neither counts as wrong.
+    denied: 'no' for yes.
+    yes: questions whose right answer is yes.
   """
 
   true_yes: int
@@ -60,6 +62,8 @@ class Counts:
   true_no: int
   missed: int
   rows: int
+  denied: int
+  yes: int
 
   @property
   def accuracy(self) -> float:
@@ -93,6 +97,20 @@ class Counts:
     names = ('accuracy', 'precision', 'recall', 'f1', 'yes_ratio')
     return {name: 100 * getattr(self, name) for name in names}
 
+  def lmms_eval_percentages(self) -> dict[str, float]:
+    """Returns all scores in percent as lmms-eval counts them.
+
+    Its recall and F1 leave out questions that are answered by neither yes nor
+    no, and its ratio of yes is that of the right answers.
+    """
+    recall = _ratio(self.true_yes, self.true_yes + self.denied)
+    f1 = _ratio(2 * self.precision * recall, self.precision + recall)
+    return self.percentages() | {
+      'recall': 100 * recall,
+      'f1': 100 * f1,
+      'yes_ratio': 100 * _ratio(self.yes, self.rows),
+    }
+
 
 def count(answers: Sequence[str], labels: Sequence[str]) -> Counts:
   """Counts answers.
@@ -108,6 +126,8 @@ def count(answers: Sequence[str], labels: Sequence[str]) -> Counts:
     true_no=pairs.count(('no', 'no')),
     missed=sum(label == 'yes' != answer for answer, label in pairs),
     rows=len(pairs),
+    denied=pairs.count(('no', 'yes')),
+    yes=sum(label == 'yes' for label in labels),
   )
 
 

@@ -64,6 +64,9 @@ def _read_strings(folder) -> dict | None:
       return json.loads(meta['record'])
   except (OSError, ValueError, LookupError, TypeError, AttributeError):
     pass
+  except RecursionError:
+    # Lists nested too deeply; orbax names the fault.
+    pass
   return None
 
 

@@ -178,6 +178,8 @@ def _reason(error, config, arguments):
     return text
   if isinstance(error, flags.IllegalFlagValueError):
     return _wrong_value(str(error), config)
+  if 'tuple' in str(error) and (text := _element(arguments)):
+    return text
   if isinstance(error, (AttributeError, KeyError, IndexError)):
     while isinstance(error.args[0], Exception):
       error = error.args[0]
@@ -189,6 +191,17 @@ def _reason(error, config, arguments):
   if text.startswith('Could not parse'):
     return 'no such setting' + _unknown(config, arguments)
   return text
+
+
+def _element(arguments):
+  """Returns why an element of a list of texts or numbers cannot be set."""
+  for argument in arguments:
+    if match := re.match(r'--?config\.([^=]+)\[(-?\d+)\](=|$)', argument):
+      return (
+        f'config.{match[1]} must be set as a list, got its element '
+        f'[{match[2]}]; give --config.{match[1]}="(..., ...)"'
+      )
+  return ''
 
 
 def _wrong_value(text, config):

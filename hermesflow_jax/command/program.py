@@ -22,6 +22,9 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import write_faults
 
+# Jobs whose processes compute together.
+_IN_SEVERAL_PROCESSES = ('pair_dpo', 'learn', 'fine_tune', 'evaluate')
+
 
 def cpu_devices(cores: int) -> int:
   """Returns the largest power of two up to `cores`, at most 8."""
@@ -118,10 +121,11 @@ def run_job(argv: list[str]) -> None:
   if 'command' in values:
     values['command'] = command
   config = settings.build(job.Settings, values)
-  if arguments.coordinator and name not in ('pair_dpo', 'learn', 'fine_tune'):
+  if arguments.coordinator and name not in _IN_SEVERAL_PROCESSES:
+    *most, last = _IN_SEVERAL_PROCESSES
     raise ValueError(
       f'coordinator must not be given for the job {name}, got '
-      f'{arguments.coordinator}; only pair_dpo, learn and fine_tune run in '
+      f'{arguments.coordinator}; only {", ".join(most)} and {last} run in '
       'several processes (curate: start shares with --config.shares)'
     )
   if arguments.workdir and name == 'judge' and config.action == 'import':

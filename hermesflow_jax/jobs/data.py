@@ -24,10 +24,13 @@ from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.sequences import known_words
 from hermesflow_jax.sequences import text_tokenizer
 
 # Side of an image on the contact sheet, in pixels.
 _THUMBNAIL = 192
+# Questions with equal choices that the results name.
+_NAMED = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +96,10 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   )
   facts = inspection.inspect_all(data, checker, config.decode, config.threads)
   progress = console.progress('checking records')
+  equal_choices = []
   for _, fact in zip(progress(range(len(data))), facts):
     counts.add(fact)
+    equal_choices += _equal_choices(text, fact)
   if questions:
     counts.add_questions(questions.faults, questions.ids())
   origin = config.files.annotations
@@ -106,6 +111,10 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     'captions_without_image': data.orphans,
     'text_files_without_image': list(data.orphan_files),
   } | counts.to_json_types()
+  results['questions']['equal_choices'] = {
+    'count': len(equal_choices),
+    'first': equal_choices[:_NAMED],
+  }
   valid = examples.ValidRecords(data, checker, counts.valid)
   samples = _samples(valid, config.sheet)
   workdir_claim.claim_workdir(
@@ -134,6 +143,21 @@ def _checker(files, data: rows.Rows, questions) -> example_checks.Checker:
     drops_questions=data.form == 'journeydb' and files.on_error == 'skip',
     text_only='keep' if data.form == 'llava' else 'refuse',
   )
+
+
+def _equal_choices(
+  text: text_tokenizer.TextTokenizer, fact: inspection.Facts
+) -> list[str]:
+  """Returns a text per question whose choices the model cannot distinguish."""
+  if fact.faults or not fact.example:
+    return []
+  texts = []
+  for question in fact.example['questions']:
+    try:
+      known_words.check_choices(text, question['choices'])
+    except ValueError as error:
+      texts.append(f'{fact.place}: {error}')
+  return texts
 
 
 def _samples(

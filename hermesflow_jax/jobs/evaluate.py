@@ -8,9 +8,11 @@ import typing
 from hermesflow_jax.benchmarks import registry
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
+from hermesflow_jax.jobs.setup import benchmark_checks
+from hermesflow_jax.jobs.setup import benchmark_judges
 from hermesflow_jax.jobs.setup import benchmark_predictions
 from hermesflow_jax.jobs.setup import benchmark_results
-from hermesflow_jax.jobs.setup import benchmark_sets
+from hermesflow_jax.jobs.setup import drawing_answers
 from hermesflow_jax.jobs.setup import drawing_measures
 from hermesflow_jax.jobs.setup import evaluated_models
 from hermesflow_jax.jobs.setup import evaluation_report
@@ -20,8 +22,8 @@ from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import reading_model
-from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.judging import judge_settings
+from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -108,7 +110,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   Raises:
     ValueError: unusable setting, file or workdir.
   """
-  models, sets = _read_all(config, workdir, console)
+  models, sets = benchmark_checks.read_all(config, workdir, console)
   root = storage.path(workdir)
   hashes = {
     model.name: job_model.weight_hashes(model.config, model.path)
@@ -136,99 +138,17 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     job_start.report_finished(console, workdir, root / 'results.json')
     return results
   judges = {
-    model.name: _predict(config, model, sets, root, console) for model in models
+    model.name: _predict(config, models, model, sets, root, console)
+    for model in models
   }
   return _write_results(models, sets, judges, root, console)
-
-
-def _read_all(config, workdir, console):
-  """Returns (models, benchmarks), checked before any weight is read.
-
-  Raises:
-    ValueError: names the faults of models, benchmarks and judge.
-  """
-  faults = []
-  models = input_faults.attempt(
-    faults,
-    evaluated_models.locate,
-    config,
-    config.models or (config.init_from,),
-    console,
-  )
-  sets = input_faults.attempt(
-    faults,
-    benchmark_sets.read,
-    config.benchmarks,
-    config.sources,
-    config.rows,
-    console,
-  )
-  if sets and _needs_judge(sets) and models:
-    own = dataclasses.replace(config, init_from=models[0].config.init_from)
-    input_faults.attempt(
-      faults, job_judging.check, own, storage.path(workdir), console
-    )
-  if models and sets:
-    for model in models:
-      input_faults.attempt(faults, _check_texts, config, model, sets, console)
-  for entry in filter(_is_measured, sets or ()):
-    input_faults.attempt(
-      faults,
-      drawing_measures.check,
-      config.measures,
-      config.encoders,
-      entry.rows,
-    )
-  input_faults.raise_if_any(faults)
-  return models, sets
-
-
-def _check_texts(config, model, sets, console):
-  """Checks that prompts and questions fit into the rows of a model.
-
-  Raises:
-    ValueError: one does not fit, and the settings of its benchmark say 'raise'.
-  """
-  texts = record_checks.load_text_checks(
-    model.config, model.path, config.answering
-  )
-  faults, cut = [], 0
-  for entry in sets:
-    name, own = entry.benchmark.name, []
-    for row in entry.rows:
-      if entry.asks:
-        questions = [{'question': row.prompt}]
-      else:
-        cut += texts.read_to(row.prompt) is not None
-        questions = [] if config.judge.kind else row.questions
-      for question in questions:
-        input_faults.attempt(own, texts.check_question, question)
-    if own and getattr(config.sources, name).on_error == 'skip':
-      console.say(f'{model.name}, {name}: {len(own)} replies stay empty')
-    elif own:
-      faults.append(
-        f'{model.name} cannot read {len(own)} prompts of {name}: {own[0]}; '
-        f'leave their replies empty with --config.sources.{name}.on_error=skip'
-      )
-  if cut:
-    console.say(f'{model.name} reads only the beginning of {cut} prompts')
-  input_faults.raise_if_any(faults)
-
-
-def _is_measured(entry) -> bool:
-  """Returns whether a network measures the drawings of a benchmark."""
-  return not entry.asks and not any(row.questions for row in entry.rows)
-
-
-def _needs_judge(sets) -> bool:
-  return any(not e.asks and any(r.questions for r in e.rows) for e in sets)
 
 
 def _folder(root, model, entry) -> pathlib.PurePath:
   return root / 'predictions' / model.name / entry.benchmark.name
 
 
-def _predict(config, model, sets, root, console) -> Mapping | None:
+def _predict(config, models, model, sets, root, console) -> Mapping | None:
   """Predicts all benchmarks by a model; returns the record of its judge."""
   mesh = model.config.mesh.make()
   parts = job_model.load_parts(model.config, model.path, mesh)
@@ -236,15 +156,21 @@ def _predict(config, model, sets, root, console) -> Mapping | None:
     model.config, parts, mesh, console, config
   )
   judge = record = None
-  if _needs_judge(sets):
-    judge, record = job_judging.make(model.config, unified, root, console)
+  if benchmark_checks.needs_judge(sets):
+    judge, record = benchmark_judges.make(models, model, unified, root, console)
   predictor = benchmark_predictions.Predictor(
-    unified, judge, config.sampler, config.seed, console
+    unified,
+    drawing_answers.DrawingAnswers(
+      unified, judge, benchmark_judges.reads_rows(config)
+    ),
+    config.sampler,
+    config.seed,
+    console,
   )
   for entry in sets:
     folder = _folder(root, model, entry)
     predictor.predict(entry, folder)
-    if _is_measured(entry):
+    if benchmark_checks.is_measured(entry):
       benchmark_results.write_measured(
         folder,
         drawing_measures.measure(
@@ -267,6 +193,7 @@ def _write_results(models, sets, judges, root, console) -> dict:
     ],
     'benchmarks': {},
   }
+  processes.barrier()  # The first process writes what all of them read.
   for entry in sets:
     folders = {model.name: _folder(root, model, entry) for model in models}
     for folder in folders.values():

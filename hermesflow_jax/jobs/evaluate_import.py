@@ -80,11 +80,14 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     saved.benchmarks, saved.sources, saved.rows, console
   )
   entry = sets[saved.benchmarks.index(config.benchmark)]
+  _check_unchanged(entry, root)
   folder = root / 'predictions' / config.model / config.benchmark
   names = [model['name'] for model in results['models']]
   if entry.asks:
     _add_replies(config, entry, folder, names, results)
   else:
+    # Models without a path are those of imported replies.
+    names = [m['name'] for m in results['models'] if m.get('path')]
     if config.model not in names:
       raise ValueError(
         f'model must be one of {", ".join(names)} of {root}, got '
@@ -134,6 +137,22 @@ def _open_run(folder: str) -> tuple[pathlib.PurePath, evaluate.Settings, dict]:
   return root, settings.build(evaluate.Settings, values, place), results
 
 
+def _check_unchanged(entry, root) -> None:
+  """Checks that a benchmark has the rows that the run has predicted.
+
+  Raises:
+    ValueError: its files have changed.
+  """
+  name = entry.benchmark.name
+  saved = output_files.read_json(root / 'settings.json')
+  expected = saved.get('benchmark_files', {}).get(name)
+  if expected and expected != entry.content_hash() and not entry.temporary:
+    raise ValueError(
+      f'sources.{name} must have the files that {root} has predicted, got '
+      'others; bring them back, or run the evaluation in another --workdir'
+    )
+
+
 def _add_replies(config, entry, folder, names, results):
   """Writes the replies of another model as predictions.
 
@@ -154,7 +173,10 @@ def _add_replies(config, entry, folder, names, results):
     try:
       benchmark_files.check_fields(value, {'id': str, 'reply': str})
       if value['id'] not in prompts:
-        raise ValueError(f'id must be of a row, got {value["id"]!r}')
+        raise ValueError(f'id must be of a row, got {value["id"]!r:.60}')
+      if value['id'] in lines:
+        raise ValueError(f'id must occur once, got {value["id"]!r:.60} again')
+      user_text.check('reply', value['reply'])
     except ValueError as error:
       faults.append(f'{place}: {error}')
       continue

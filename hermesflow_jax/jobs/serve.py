@@ -156,16 +156,10 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
       config.name or path.name, key, limits, config.most_body, config.top_k
     ),
   )
-<<<<<<< HEAD
-  console.say(f'serving {path} at {address(listening)}/v1; Ctrl-C stops')
-  program = modules.uvicorn.Server(
-    modules.uvicorn.Config(
-=======
   url = address(listening)
   console.say(f'serving {path} at {url}/v1, its page at {url}; Ctrl-C stops')
-  program = uvicorn.Server(
-    uvicorn.Config(
->>>>>>> page
+  program = modules.uvicorn.Server(
+    modules.uvicorn.Config(
       server.app(),
       log_level='info' if config.access_log else 'warning',
       access_log=config.access_log,

@@ -99,11 +99,10 @@ class EndpointJudge:
           record['seconds'],
         )
     flat = [question for row in questions for question in row]
-    choices = [question['choices'] for question in flat]
-    numbers = self._matcher(replies, choices) if flat else []
+    numbers = question_prompts.choose(self._matcher, replies, flat)
     texts = iter(
-      '' if number is None else names[number]
-      for number, names in zip(numbers, choices, strict=True)
+      '' if number is None else question['choices'][number]
+      for number, question in zip(numbers, flat, strict=True)
     )
     self.usage += dataclasses.replace(spent, unmatched=numbers.count(None))
     return [[next(texts) for _ in row] for row in questions]

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from hermesflow_jax.judging import question_files
+from hermesflow_jax.judging import question_prompts
 from hermesflow_jax.judging import usage
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import text_similarity
@@ -73,12 +74,11 @@ class FileJudge:
 
   def _match(self, replies, questions):
     flat = [question for row in questions for question in row]
-    choices = [question['choices'] for question in flat]
-    numbers = self._matcher(replies, choices) if flat else []
+    numbers = question_prompts.choose(self._matcher, replies, flat)
     self.usage += usage.Usage(len(flat), numbers.count(None))
     texts = iter(
-      '' if number is None else names[number]
-      for number, names in zip(numbers, choices, strict=True)
+      '' if number is None else question['choices'][number]
+      for number, question in zip(numbers, flat, strict=True)
     )
     return [[next(texts) for _ in row] for row in questions]
 

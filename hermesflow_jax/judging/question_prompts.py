@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 import re
 
+from hermesflow_jax.sequences import text_similarity
+
 PROMPT = (
   'Look at the image and answer the question. Reply with one of the choices, '
   'in its exact words, and with nothing else.\n'
@@ -88,3 +90,33 @@ def read(reply: str, count: int) -> list[str]:
     if match and 1 <= (number := int(match[1][:9])) <= count:
       replies[number - 1] = replies[number - 1] or match[2]
   return replies
+
+
+def choose(
+  matcher: text_similarity.Matcher,
+  replies: Sequence[str],
+  questions: Sequence[dict],
+) -> list[int | None]:
+  """Returns N choice indices, None where a reply resembles no choice.
+
+  A blank reply resembles none: a model that is cut in its thoughts has chosen
+  nothing, although a text encoder calls some choice the nearest.
+
+  Args:
+    matcher: maps replies to the nearest choices.
+    replies: N replies without thoughts.
+    questions: N TIFA records.
+
+  >>> questions = [{'choices': ['a', 'b']}] * 2
+  >>> choose(text_similarity.nearest_choices, ['', 'B.'], questions)
+  [None, 1]
+  """
+  numbers = [None] * len(replies)
+  written = [n for n, reply in enumerate(replies) if reply.strip()]
+  if written:
+    matched = matcher(
+      [replies[n] for n in written], [questions[n]['choices'] for n in written]
+    )
+    for n, number in zip(written, matched, strict=True):
+      numbers[n] = number
+  return numbers

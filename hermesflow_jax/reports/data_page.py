@@ -96,6 +96,12 @@ def notes(summary: Mapping) -> list[str]:
       'Words that the tokenizer does not know: '
       f'{", ".join(captions["unknown_words"])}.'
     )
+  if equal := summary['questions'].get('equal_choices', {}).get('count'):
+    first = summary['questions']['equal_choices']['first'][0]
+    texts.append(
+      f'{equal:,} questions have choices that are equal to this tokenizer: '
+      f'pair_dpo and curate refuse them with such a model; e.g. {first}.'
+    )
   if images['smaller']:
     texts.append(
       f'{images["smaller"]:,} images have a side of less than '

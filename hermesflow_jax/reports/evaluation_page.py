@@ -100,14 +100,20 @@ def summary_table(
       (
         entry['title'],
         f'{rule}, {unit}' if unit else rule,
+        _rows_text(entry),
         *(_headline(entry['models'].get(name, ()), rule) for name in models),
         *(published.get(name, number_text.NOTHING) for name in _PAPER_ROWS),
       )
     )
   papers = [f'{name} ({_PUBLISHED})' for name in _PAPER_ROWS]
   return html_page.TableContent(
-    ['Benchmark', 'Rule', *models, *papers], rows, 2
+    ['Benchmark', 'Rule', 'Rows', *models, *papers], rows, 2
   )
+
+
+def _rows_text(entry) -> str:
+  rows, total = entry['rows'], entry['rows_of_file']
+  return f'{rows:,}' if rows == total else f'{rows:,} of {total:,}'
 
 
 def _first_rule(entry) -> tuple[str, str]:
@@ -131,13 +137,10 @@ def _number(value) -> str:
 
 def _section(entry, models, samples) -> dict:
   """Returns the template's values for a benchmark."""
-  rows = f'{entry["rows"]:,} rows'
-  if entry['rows'] != entry['rows_of_file']:
-    rows += f' of {entry["rows_of_file"]:,}'
   return {
     'title': entry['title'],
     'protocol': entry['protocol'],
-    'facts': f'{rows}; files: {entry["form"]}.',
+    'facts': f'Rows: {_rows_text(entry)}; files: {entry["form"]}.',
     'rules': _rule_table(entry, models),
     'details': [
       (rule, table)

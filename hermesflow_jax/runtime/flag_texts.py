@@ -159,7 +159,9 @@ def _texts(text, value, name):
     if isinstance(value, (list, tuple)):
       return value  # The type of its elements is checked later.
     inside = text[1:-1]
-  if ',' not in inside:
+  # E.g. ['a red ring' or ("a", whose last bracket is missing.
+  unclosed = text[:2] in ("['", '["', "('", '("') and not set(text) & set(')]')
+  if ',' not in inside and not unclosed:
     # E.g. a file pattern like [ab]*.png, which is no list.
     return (text,)
   parts = inside.split(',')

@@ -119,7 +119,7 @@ class QuestionAnswerer:
     if not records:
       return [[] for _ in questions]
     counts = [len(image_questions) for image_questions in questions]
-    rows = self._rows(codes, records, counts)
+    rows = self.build_rows(codes, records, counts)
     choices = [record['choices'] for record in records]
     if self.config.free:
       numbers = self.matcher(self._free_replies(rows), choices)
@@ -167,7 +167,7 @@ class QuestionAnswerer:
       return [[] for _ in prompts]
     records = [{'question': text} for text in itertools.chain(*prompts)]
     plain = dataclasses.replace(self, config=AnswerConfig())
-    rows = plain._rows(codes, records, counts)
+    rows = plain.build_rows(codes, records, counts)
     tokens = iter(plain._sample(rows, decoding, keys))
     return [list(itertools.islice(tokens, count)) for count in counts]
 
@@ -192,17 +192,18 @@ class QuestionAnswerer:
       return [[] for _ in questions]
     counts = [len(image_questions) for image_questions in questions]
     choices = [record['choices'] for record in records]
-    scores = self._choice_scores(self._rows(codes, records, counts), choices)
+    scores = self._choice_scores(
+      self.build_rows(codes, records, counts), choices
+    )
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     shares = (weights / weights.sum(-1, keepdims=True)).tolist()
     by_choice = iter(dict(zip(*pair)) for pair in zip(choices, shares))
     return [list(itertools.islice(by_choice, count)) for count in counts]
 
-  def _rows(self, codes, records, counts) -> QuestionRows:
-    """Builds the rows of all questions."""
-    prompts = self.text.encode(
-      [self.reader.user_turn(self.config.prompt(r)) for r in records]
-    )
+  def build_rows(self, codes, records, counts) -> QuestionRows:
+    """Builds the rows of all questions (records), `counts[n]` of image n."""
+    turns = [self.reader.user_turn(self.config.prompt(r)) for r in records]
+    prompts = self.text.encode(turns)
     image_of = np.repeat(np.arange(len(counts)), counts)
     images, prompts, lengths = self.reader.parts(
       codes, image_of, prompts, self.lengths.prompt
@@ -213,7 +214,7 @@ class QuestionAnswerer:
     images = jax.tree.map(lambda a: a[image_of[groups[:, 0]]], images)
     return QuestionRows(images, prompts, lengths, groups)
 
-  def _map(self, function, rows: QuestionRows, *more) -> np.ndarray:
+  def map_rows(self, function, rows: QuestionRows, *more) -> np.ndarray:
     """Maps a sampler over groups; `more` are pytrees of arrays [Q, ...].
 
     Returns:
@@ -247,7 +248,7 @@ class QuestionAnswerer:
       *parts, keys = batch
       return self.sampler.write([decoding], self.lengths.reply, (keys, *parts))
 
-    return self._map(write, rows, keys)[:, 0]
+    return self.map_rows(write, rows, keys)[:, 0]
 
   def _choice_scores(self, rows: QuestionRows, choices) -> np.ndarray:
     """Returns float64[Q, C], scores of choices by the rule; -inf for none."""
@@ -256,11 +257,11 @@ class QuestionAnswerer:
       self.text, choices, keep_all=rule != 'constrained'
     )
     score = functools.partial(self.sampler.score, choice_rules.RULES[rule])
-    scores = self._map(score, rows, tree)
+    scores = self.map_rows(score, rows, tree)
     if rule == 'prior':
       blank = self.reader.blank(rows.images)
       blank_rows = dataclasses.replace(rows, images=blank)
-      scores = scores - self._map(score, blank_rows, tree)
+      scores = scores - self.map_rows(score, blank_rows, tree)
     # A question with fewer choices than others has empty rows.
     is_choice = tree.valid.any(-1)
     return np.where(is_choice, scores.astype(np.float64), -np.inf)

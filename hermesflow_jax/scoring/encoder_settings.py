@@ -15,6 +15,7 @@ SOURCES = {
   'sentence': ('mpnet', 'sentence-transformers/all-mpnet-base-v2'),
   'clip': ('clip', 'openai/clip-vit-large-patch14'),
 }
+_UNCONVERTED = 'which is not converted'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +74,16 @@ class EncoderSettings:
     if fault:
       kind, source = SOURCES[name]
       model = 'a CLIP' if kind == clip_folder.KIND else 'a text encoder'
+      # A folder of PyTorch's files is a source, and must not be written to.
+      command = (
+        f'{kind} {path} <folder>` and give that folder'
+        if fault == _UNCONVERTED
+        else f'{kind} {source} {path or "<folder>"}`'
+      )
       raise ValueError(
         f'encoders.{name} must be {model}, got {path!r}, {fault}; run '
-        f'`python -m conversions.convert {kind} {source} '
-        f'{path or "<folder>"}` (docs/scorers.md), or {advice}'
+        f'`python -m conversions.convert {command} (docs/scorers.md), or '
+        f'{advice}'
       )
     _folder(name).read_record(path)
 
@@ -101,4 +108,4 @@ def _fault(path) -> str:
     return 'no folder'
   if not checkpoint.exists(path):
     return 'which does not exist'
-  return '' if checkpoint.is_checkpoint(path) else 'which is not converted'
+  return '' if checkpoint.is_checkpoint(path) else _UNCONVERTED

@@ -13,6 +13,7 @@ import tokenizers
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
 from hermesflow_jax.runtime import user_text
+from hermesflow_jax.sequences import tokenizer_files
 
 if typing.TYPE_CHECKING:
   import transformers
@@ -243,7 +244,7 @@ def word_level_tokenizer(words: Iterable[str]) -> TextTokenizer:
       tokenizers.pre_tokenizers.Punctuation(),
     ]
   )
-  return TextTokenizer(_fast(tokenizer_object=core))
+  return TextTokenizer(tokenizer_files.fast(EOS, tokenizer_object=core))
 
 
 def load(path: str) -> TextTokenizer:
@@ -261,39 +262,20 @@ def load(path: str) -> TextTokenizer:
   if not (os.path.exists(path) if local else where.exists()):
     raise ValueError(f'no tokenizer at {path}')
   try:
-    return _read(path) if local else _download(where)
+    backend = tokenizer_files.read(path, EOS) if local else _download(where)
+    return TextTokenizer(backend)
   except Exception as error:
+    fault = (local and tokenizer_files.describe_fault(path)) or error
     raise ValueError(
-      f'no readable tokenizer at {path}: {error!s:.300}'
+      f'no readable tokenizer at {path}: {fault!s:.300}'
     ) from error
-
-
-def _read(path):
-  if os.path.isfile(path):
-    return TextTokenizer(_fast(tokenizer_file=path))
-  import transformers
-
-  return TextTokenizer(
-    transformers.AutoTokenizer.from_pretrained(
-      path, local_files_only=True, trust_remote_code=False
-    )
-  )
 
 
 def _download(where):
   """Reads a tokenizer from a bucket without downloading nearby weights."""
   if not where.is_dir():
     with transfer.local_copy(where.parent, [where.name]) as folder:
-      return _read(str(folder / where.name))
+      return tokenizer_files.read(str(folder / where.name), EOS)
   names = [n for n in storage.list_names(where) if n.endswith(_FILES)]
   with transfer.local_copy(where, names) as folder:
-    return _read(str(folder))
-
-
-def _fast(**source) -> 'transformers.PreTrainedTokenizerFast':
-  # Imported where needed: it takes half a second.
-  import transformers
-
-  return transformers.PreTrainedTokenizerFast(
-    eos_token=EOS, bos_token=EOS, **source
-  )
+    return tokenizer_files.read(str(folder), EOS)

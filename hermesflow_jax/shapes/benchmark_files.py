@@ -198,6 +198,23 @@ def _coco(folder, scenes) -> str:
   return 'captions.csv'
 
 
+def _gap(folder, scenes) -> str:
+  """Writes records with questions; their ids sort as the scenes do."""
+  _save_images(folder, scenes)
+  lines = [
+    {
+      'id': f'{number:06d}',
+      'img_path': f'{number}.png',
+      'caption': scene.caption,
+      'questions': caption_questions.questions_of_caption(
+        f'{number}', scene.caption
+      ),
+    }
+    for number, scene in enumerate(scenes)
+  ]
+  return _write_lines(folder, 'records.jsonl', lines)
+
+
 # Function (folder, scenes) -> file or folder to read, by benchmark.
 FORMS: dict[str, Callable[[pathlib.Path, Sequence], str]] = {
   'pope': _pope,
@@ -206,4 +223,5 @@ FORMS: dict[str, Callable[[pathlib.Path, Sequence], str]] = {
   'geneval': _geneval,
   'tifa': _tifa,
   'coco': _coco,
+  'gap': _gap,
 }

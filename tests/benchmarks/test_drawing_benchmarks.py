@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from hermesflow_jax.benchmarks import answer_names
 from hermesflow_jax.benchmarks import dpg
 from hermesflow_jax.benchmarks import geneval
 from hermesflow_jax.benchmarks import geneval2
@@ -217,6 +218,19 @@ def test_an_atom_without_probability_costs_the_prompt(geneval2_rows, tmp_path):
   (scores,) = geneval2.GenEval2().read_results(str(path), geneval2_rows)
   assert scores.headline == 50
   assert scores.values['arithmetic mean'] == 75
+
+
+def test_a_model_that_judges_gives_soft_scores(geneval2_rows):
+  row = geneval2_rows[0]
+  answers = {}
+  for place, question in enumerate(row.questions):
+    answers[question['id']] = question['answer']
+    answers[answer_names.probability(question['id'])] = 0.25 ** (place + 1)
+  soft, judge = geneval2.GenEval2().score([row], {row.files[0]: answers})
+  expected = 0.25 ** ((len(row.questions) + 1) / 2)
+  assert soft.rule == 'Soft-TIFA by the judge'
+  assert soft.headline == pytest.approx(100 * expected)
+  assert judge.headline == 100
 
 
 def test_a_judge_answers_geneval2_by_choices(geneval2_rows):

@@ -197,3 +197,8 @@ def test_the_table_of_vlmevalkit_is_read(tmp_path):
   assert row.id == 'validation_Art_7'
   assert row.reference['options'] == {'A': 'x', 'B': 'y'}
   assert row.image.open().read() == png()
+  files = mmmu.Mmmu().prediction_files([row], {row.id: '(B)'})
+  assert files['MMMU_DEV_VAL.tsv'].splitlines() == [
+    'index\tquestion\tA\tB\tanswer\tcategory\tsplit\tprediction',
+    '2\twhat ?\tx\ty\tB\tArt\tvalidation\t(B)',
+  ]

@@ -143,6 +143,10 @@ def test_advice_names_the_command_that_was_typed(say):
       ['pair_dpo', '--config.play.optim=3'],
       "config.play.optim must be a mapping, got '3'",
     ),
+    (
+      ['generate', '--config.prompts[5]=a'],
+      'config.prompts must be set as a list, got its element [5]; give --config.',
+    ),
     (['generate', '--config.each=two'], "config.each must be int, got 'two'"),
     (
       ['generate', '--config.prompts=a red ring, a blue ring'],

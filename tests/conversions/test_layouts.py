@@ -5,6 +5,7 @@ import shutil
 
 import conversion_files
 import pytest
+import safetensors.numpy
 import torch_files
 import torch_weights
 
@@ -108,6 +109,31 @@ def test_the_choice_between_two_usual_names_is_mentioned(tmp_path):
   assert lines_of(tmp_path) == [
     f'{tmp_path}: taking model.safetensors, not pytorch_model.bin'
   ]
+
+
+def test_a_second_model_of_accelerate_is_mentioned(tmp_path):
+  save(tmp_path / 'model_1.safetensors')
+  save(tmp_path / 'model.safetensors')
+  save(tmp_path / 'optimizer.bin')
+  assert lines_of(tmp_path) == [
+    f'{tmp_path}: taking model.safetensors, not model_1.safetensors'
+  ]
+
+
+def test_a_shared_tensor_that_safetensors_left_out_is_read(tmp_path):
+  arrays = {**ARRAYS}
+  name, kept = list(arrays)[:2]
+  expected = {**arrays, name: arrays[kept]}
+  del arrays[name]
+  torch_weights.write(tmp_path, arrays, {})
+  path = tmp_path / 'model.safetensors'
+  tensors = safetensors.numpy.load_file(path)
+  safetensors.numpy.save_file(tensors, path, {'format': 'pt', name: kept})
+  lines = []
+  torch_files.assert_same(
+    source.find(str(path), lines.append).tensors, expected
+  )
+  assert lines == [f'{name} is {kept}, as {path} says']
 
 
 def test_weights_beside_checkpoints_are_the_final_ones(tmp_path):

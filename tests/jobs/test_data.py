@@ -121,6 +121,26 @@ def test_questions_that_the_next_job_leaves_out_are_named(start, tmp_path):
   )
 
 
+def test_choices_that_the_model_confuses_are_counted(start, tmp_path):
+  source = data_forms.journeydb(tmp_path)
+  row = data_forms.journeydb_record(0)
+  questions = row['Task3']['Content Relevant Questions and Answers']
+  questions[0] |= {'Options': {'A': 'zebra', 'B': 'lion'}, 'Answer': 'A'}
+  row['Task3']['Style Relevant Questions and Answers'] = []
+  (tmp_path / 'train_anno.jsonl').write_text(json.dumps(row))
+  assert start(*flags(source)) == (0, '')
+  equal = summary(tmp_path)['questions']['equal_choices']
+  assert equal['count'] == 1
+  assert (
+    "line 1: choices must differ for the model, got 'zebra'"
+    in (equal['first'][0])
+  )
+  assert (
+    '1 questions have choices that are equal'
+    in (tmp_path / 'out' / 'data.html').read_text()
+  )
+
+
 def test_text_files_without_an_image_are_counted_and_named(start, tmp_path):
   source = data_forms.text_files(tmp_path)
   (tmp_path / 'set' / 'orphan.txt').write_text('a caption')

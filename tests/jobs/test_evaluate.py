@@ -1,6 +1,8 @@
 """Benchmarks: predictions, scores, comparison of models, imported results."""
 
+import dataclasses
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -8,10 +10,16 @@ from PIL import Image
 import pytest
 
 import configs.evaluate
+from hermesflow_jax.benchmarks import protocol
+from hermesflow_jax.benchmarks import registry
 from hermesflow_jax.jobs import evaluate
 from hermesflow_jax.jobs import evaluate_import
+from hermesflow_jax.jobs.setup import benchmark_judges
 from hermesflow_jax.jobs.setup import benchmark_predictions
 from hermesflow_jax.jobs.setup import benchmark_results
+from hermesflow_jax.jobs.setup import benchmark_sets
+from hermesflow_jax.jobs.setup import evaluated_models
+from hermesflow_jax.jobs.setup import job_judging
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.shapes import caption_questions
@@ -114,9 +122,9 @@ def test_a_stopped_run_predicts_only_what_is_missing(
   counts = []
   ask = benchmark_predictions.Predictor._ask
 
-  def count(self, rows, folder):
+  def count(self, benchmark, rows, folder):
     counts.append(len(rows))
-    return ask(self, rows, folder)
+    return ask(self, benchmark, rows, folder)
 
   monkeypatch.setattr(benchmark_predictions.Predictor, '_ask', count)
   assert run(('pope',))[0] == expected
@@ -176,9 +184,15 @@ def test_replies_of_another_model_are_scored(run, tmp_path):
   models = again['benchmarks']['pope']['models']
   assert models['another'][0]['headline'] == 100
   assert models['another'][0]['change']['rows'] == 2
-  replies.write_text(json.dumps(lines[0]))
-  with pytest.raises(ValueError, match='1 rows have no reply'):
-    evaluate_import.run(config, '', console)
+  faults = {
+    '1 rows have no reply': lines[:1],
+    "id must occur once, got 'random/0' again": [*lines, lines[0]],
+    'reply must be Unicode text': [lines[0] | {'reply': '\ud800'}],
+  }
+  for message, faulty in faults.items():
+    replies.write_text('\n'.join(map(json.dumps, faulty)))
+    with pytest.raises(ValueError, match=message):
+      evaluate_import.run(config, '', console)
   own = results['models'][0]['name']
   config = evaluate_import.Settings(
     str(tmp_path / 'out'), 'pope', own, str(replies)
@@ -202,3 +216,77 @@ def test_changes_are_of_rows_that_both_models_have():
     {'a': 0, 'b': 1, 'c': 1}, {'b': 1, 'a': 1, 'd': 0}
   )
   assert change == {'mean': 0.5, 'standard_error': 0.5, 'rows': 2}
+
+
+def test_the_table_says_how_many_rows_a_number_rests_on():
+  scores = [{'rule': 'r', 'unit': '', 'headline': 0.5}]
+  result = {'title': 'COCO', 'rows': 24, 'models': {'base': scores}}
+  text = benchmark_results.summary_text(
+    {
+      'coco': result | {'rows_of_file': 30_000},
+      'tifa': result | {'rows_of_file': 24},
+    }
+  )
+  assert [line.split()[2:] for line in text.splitlines()[1:]] == [
+    ['24', 'of', '30,000', '0.500'],
+    ['24', '0.500'],
+  ]
+
+
+def test_only_30000_captions_are_30k():
+  benchmark = registry.make('coco')
+  assert benchmark.title_of(24) == 'COCO'
+  assert benchmark.title_of(30_000) == 'COCO 30K'
+
+
+def test_results_come_in_only_for_the_rows_of_the_run(run, tmp_path):
+  results, _ = run(('pope',))
+  path = tmp_path / 'data' / 'coco_pope_random.json'
+  path.write_text(path.read_text().replace('what shape', 'what color'))
+  config = evaluate_import.Settings(
+    str(tmp_path / 'out'), 'pope', 'another', str(path)
+  )
+  with pytest.raises(ValueError, match='must have the files that'):
+    evaluate_import.run(config, '', terminal.silent())
+  saved = json.loads((tmp_path / 'out' / 'results.json').read_text())
+  assert saved == results
+
+
+def test_files_of_the_embedded_world_are_the_same_in_each_program():
+  files = registry.Sources(
+    **{n: protocol.BenchmarkFiles('shapes') for n in ('coco', 'gap')}
+  )
+  first, second = (
+    benchmark_sets.read(('coco', 'gap'), files, 2, terminal.silent())
+    for _ in range(2)
+  )
+  for entry, other in zip(first, second, strict=True):
+    assert entry.temporary != other.temporary
+    assert entry.content_hash() == other.content_hash()
+
+
+def test_the_first_model_judges_the_drawings_of_all(monkeypatch):
+  """The judge of a model alone would be the model itself."""
+  made = []
+
+  def make(config, unified, root, console):
+    made.append(config.judge)
+    return 'judge', {'name': f'model {config.judge.init_from}'}
+
+  monkeypatch.setattr(job_judging, 'make', make)
+  config = configs.evaluate.get_config()
+  del config.job
+  config.judge.kind = ''
+  config = settings.build(evaluate.Settings, config.to_dict())
+  models = [
+    evaluated_models.EvaluatedModel(
+      name, dataclasses.replace(config, init_from=name), pathlib.Path(name)
+    )
+    for name in ('first', 'second')
+  ]
+  records = [
+    benchmark_judges.make(models, model, None, None, None)[1]
+    for model in models
+  ]
+  assert [(j.kind, j.init_from) for j in made] == [('', ''), ('model', 'first')]
+  assert records[1] == {'name': 'base model'}

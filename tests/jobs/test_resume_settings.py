@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 
+from hermesflow_jax.benchmarks import registry
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import data
+from hermesflow_jax.jobs import evaluate
 from hermesflow_jax.jobs import fine_tune
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs import learn
@@ -43,6 +45,7 @@ FREE = {
   pair_dpo: f'{MODEL} {PLAY} gallery official unseen judge.'
   + JUDGE.replace(' ', ' judge.')
   + f' play.{REWARD.replace(" ", " play.")}',
+  evaluate: f'{MODEL} judge.' + JUDGE.replace(' ', ' judge.'),
   pretrain: f'mesh {DECODER} optim.accumulate log_every save_every export',
   tokenizer: (
     'mesh optim.accumulate schedule.log_every schedule.save_every export '
@@ -71,6 +74,14 @@ PATHS = {
     f'files.{part}.{name}' for part in ('inputs', 'held_out') for name in SOURCE
   ),
   data: 'text ' + ' '.join(f'files.{name}' for name in SOURCE),
+  evaluate: f'{PARTS} vision models encoders.bert encoders.sentence '
+  'encoders.clip judge.init_from judge.tokenizer judge.text judge.vision '
+  'measures.inception measures.reference '
+  + ' '.join(
+    f'sources.{name}.{field}'
+    for name in registry.BENCHMARKS
+    for field in ('path', 'images', 'questions')
+  ),
   pretrain: 'tokenizer init_from',
   tokenizer: 'init_from ' + ' '.join(f'files.{name}' for name in SOURCE),
   fine_tune: f'{PARTS} lm.annotations held_out.lm.annotations '

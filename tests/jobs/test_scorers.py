@@ -116,7 +116,8 @@ def test_what_is_no_encoder_is_refused(start, idle, base, tmp_path):
   command_line.one_line(
     start(*flags, f'--config.play.encoders.sentence={base}'),
     'encoders.sentence must be a text encoder, got',
-    'which is not converted; run `python -m conversions.convert mpnet',
+    'which is not converted; run `python -m conversions.convert mpnet '
+    f'{base} <folder>` and give that folder',
   )
   command_line.one_line(
     start(*flags, '--config.play.encoders.sentence='),

@@ -110,6 +110,15 @@ def test_rubbish_is_wrong_and_counted(tmp_path):
   assert asking.usage.unmatched == 4
 
 
+def test_a_blank_reply_is_wrong_with_a_matcher_that_matches_all(tmp_path):
+  replies = iter(['yes', '', '<think>cut', 'x', ' \n', 'NO', 'x'])
+  asking = judge(Endpoint(lambda text: next(replies)), tmp_path)
+  asking._matcher = lambda replies, choices: [0] * len(replies)
+  answers = asking(CODES, QUESTIONS)
+  assert answers == [['yes', ''], [], ['', 'yes', ''], ['yes'], ['yes']]
+  assert asking.usage.unmatched == 3
+
+
 def test_a_stop_loses_no_reply_and_the_cost_is_that_of_all(tmp_path):
   with pytest.raises(ConnectionError, match='gone'):
     judge(Endpoint(about, fails_at=5), tmp_path)(CODES, QUESTIONS)

@@ -63,13 +63,14 @@ def test_models_stand_beside_published_numbers(results):
   (entry,) = (results['benchmarks']['pope'],)
   table = evaluation_page.summary_table([entry], ['base', '<trained>'])
   assert table.header[2:] == [
+    'Rows',
     'base',
     '<trained>',
     'Show-o (published)',
     'HermesFlow (published)',
   ]
   assert table.rows == [
-    ('POPE', 'official, %', '75.00', '87.50', '80.00', '81.40')
+    ('POPE', 'official, %', '9 of 12', '75.00', '87.50', '80.00', '81.40')
   ]
 
 
@@ -80,10 +81,18 @@ def test_the_page_shows_changes_notes_and_samples(results):
   )
   page = evaluation_page.render_page(results, {'pope': [sample]}, 'a command')
   assert '+0.125 ± 0.050' in page
-  assert '9 rows of 12' in page
+  assert 'Rows: 9 of 12' in page
   # A note that all scores share stands once, and text is escaped.
   assert page.count('3 of 9 replies are neither yes nor no') == 1
   assert '&lt;trained&gt;' in page and '<trained>' not in page
   assert 'is it &lt;b&gt;red&lt;/b&gt; ?' in page
   assert 'judge: a judge, asked: look' in page
   assert 'The official scorer' in page or 'the official scorer' in page
+
+
+def test_a_page_without_any_score_says_so(results):
+  entry = results['benchmarks'].pop('geneval')
+  results['benchmarks'] = {'geneval': entry}
+  page = evaluation_page.render_page(results, {}, '')
+  assert 'no score yet' in page and 'No score: the official scorer' in page
+  assert 'Understanding' not in page

@@ -9,6 +9,7 @@ import tiny
 
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import question_answering
+from hermesflow_jax.sampling import reply_openings
 
 
 def test_every_question_gets_one_of_its_choices(answered):
@@ -100,3 +101,21 @@ def test_prompts_of_all_lengths_compile_few_sizes(unified, drawn):
   assert len(sizes) == -(
     -(100 - 3 - tiny.IMAGE_TOKENS) // batched.LENGTH_MULTIPLE
   )
+
+
+def test_a_reply_begins_with_any_of_its_forms(unified, drawn):
+  """Forms with the same first token count once, unknown words never."""
+  forms = ['red'], ['blue'], ['red', 'blue', 'red circle'], ['Red'], ['word2']
+  questions = [[small_unified.QUESTIONS[1][0]] * len(forms)]
+  ((red, blue, both, capital, never),) = reply_openings.probabilities(
+    unified.answerer, drawn[:1, 0], questions, [forms]
+  )
+  assert 0 < red < 1 and 0 < blue < 1
+  np.testing.assert_allclose(both, red + blue, rtol=1e-5)
+  assert never == 0 and capital in (0, red)
+
+
+def test_no_questions_have_no_probabilities(unified, drawn):
+  assert reply_openings.probabilities(
+    unified.answerer, drawn[:2, 0], [[], []], [[], []]
+  ) == [[], []]

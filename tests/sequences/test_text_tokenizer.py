@@ -1,5 +1,6 @@
 """Text comes back from its ids; what is unknown says so."""
 
+import json
 import pathlib
 
 import pytest
@@ -83,6 +84,30 @@ def test_what_cannot_be_read_is_named(tmp_path):
   for name in ('missing', 'broken.json', 'empty'):
     with pytest.raises(ValueError, match=f'tokenizer at .*{name}'):
       text_tokenizer.load(str(tmp_path / name))
+
+
+def test_a_folder_without_words_is_refused(text, tmp_path):
+  text.backend.save_pretrained(tmp_path)
+  (tmp_path / 'tokenizer.json').unlink()
+  config = json.dumps({'tokenizer_class': 'CodeGenTokenizer'})
+  (tmp_path / 'tokenizer_config.json').write_text(config)
+  with pytest.raises(ValueError, match='must hold tokenizer.json, or vocab'):
+    text_tokenizer.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+  'content, message',
+  [
+    (b'version https://git-lfs.github.com/spec/v1', 'Git LFS pointer; run'),
+    (b'[]', 'got a list'),
+    (b'{"model": ', 'got a damaged file'),
+    (b'[' * 5000, 'nested too deeply'),
+  ],
+)
+def test_a_damaged_file_of_a_folder_is_named(tmp_path, content, message):
+  (tmp_path / 'tokenizer.json').write_bytes(content)
+  with pytest.raises(ValueError, match=f'tokenizer.json must be .*{message}'):
+    text_tokenizer.load(str(tmp_path))
 
 
 def test_a_question_is_asked_as_in_llava():

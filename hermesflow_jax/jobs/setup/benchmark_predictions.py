@@ -3,22 +3,25 @@
 Finished batches stay in files, so that a stop costs at most a batch.
 """
 
-from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import functools
 import itertools
 import pathlib
 
 import numpy as np
 
+from hermesflow_jax.benchmarks import answer_names
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.jobs.setup import benchmark_sets
+from hermesflow_jax.jobs.setup import drawing_answers
 from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import maskgit
@@ -34,14 +37,15 @@ class Predictor:
 
   Attributes:
     unified: the model.
-    judge: answers questions about drawings, see `gap.Judge`.
+    answers: answers questions about drawings; its judge may be None if there
+      are no questions.
     sampler: image sampler.
     seed: random seed of drawings.
     console: prints progress.
   """
 
   unified: unified_model.UnifiedModel
-  judge: Callable
+  answers: drawing_answers.DrawingAnswers
   sampler: maskgit.MaskGITSampler
   seed: int
   console: terminal.Console
@@ -49,7 +53,7 @@ class Predictor:
   def predict(
     self, entry: benchmark_sets.BenchmarkSet, folder: pathlib.PurePath
   ) -> None:
-    """Predicts all rows and writes `predictions.jsonl`.
+    """Predicts all rows and writes `predictions.jsonl`; all processes call it.
 
     Args:
       entry: benchmark with its rows.
@@ -66,17 +70,22 @@ class Predictor:
     texts = []
     for number, rows in enumerate(progress):
       part = storage.path(folder) / 'parts' / f'{number:06d}.jsonl'
-      if not _is_complete(part, rows, folder):
-        lines = function(rows, folder)
+      if not processes.broadcast_from_first(
+        functools.partial(_is_complete, part, rows, folder)
+      ):
+        lines = function(entry.benchmark, rows, folder)
         output_files.write_atomically(
           part, job_results.unicode_json_lines(lines)
         )
-      texts.append(part.read_bytes().decode())
+      if processes.is_first():
+        texts.append(part.read_bytes().decode())
     output_files.write_atomically(target, ''.join(texts))
+    # The other processes read these files, too.
+    processes.barrier()
 
-  def _ask(self, rows, folder) -> list[dict]:
+  def _ask(self, benchmark, rows, folder) -> list[dict]:
     """Returns a record with a reply for each question."""
-    del folder
+    del benchmark, folder
     size = vision_tower.image_size(self.unified)
     by_image = {}
     for row in rows:
@@ -88,7 +97,10 @@ class Predictor:
       ]
     )
     codes = vision_tower.to_read(self.unified, pixels)
-    faults = {row.id: self._fault(row.prompt) for row in rows}
+    faults = {
+      row.id: drawing_answers.fault_of(self.unified, {'question': row.prompt})
+      for row in rows
+    }
     replies = self.unified.answerer.reply(
       codes,
       [
@@ -108,15 +120,7 @@ class Predictor:
       for row in rows
     ]
 
-  def _fault(self, prompt) -> str:
-    """Returns why a prompt does not fit into a row; '' if it does."""
-    try:
-      self.unified.check_question({'question': prompt})
-    except ValueError as error:
-      return str(error)
-    return ''
-
-  def _draw(self, rows, folder) -> list[dict]:
+  def _draw(self, benchmark, rows, folder) -> list[dict]:
     """Draws the images of prompts; returns a record with answers for each."""
     count = len(rows[0].files)
     codes = self.unified.draw(
@@ -139,24 +143,11 @@ class Predictor:
         image_writer.save_png(
           folder / 'images' / row.grid, _grid(images), {'prompt': row.prompt}
         )
-    questions = [[dict(q) for q in row.questions] for row, _ in owners]
-    answers = [[]] * len(owners)
-    if any(questions):
-      answers = self.judge(codes, questions)
-    records = []
-    for (row, file), posed, replies in zip(
-      owners, questions, answers, strict=True
-    ):
-      ids = [question['id'] for question in posed]
-      records.append(
-        {
-          'id': row.id,
-          'prompt': row.prompt,
-          'file': file,
-          'answers': dict(zip(ids, replies, strict=True)),
-        }
-      )
-    return records
+    records = self.answers.records(benchmark, [row for row, _ in owners], codes)
+    return [
+      {'id': row.id, 'prompt': row.prompt, 'file': file} | record
+      for (row, file), record in zip(owners, records, strict=True)
+    ]
 
 
 def _grid(images: np.ndarray) -> np.ndarray:
@@ -178,13 +169,27 @@ def read_replies(folder: pathlib.PurePath) -> dict[str, str]:
 
 
 def read_answers(folder: pathlib.PurePath) -> dict[str, dict]:
-  """Returns answers about drawings by file, by id of the question.
+  """Returns answers about images, see `protocol.DrawingBenchmark.score`.
 
   Args:
     folder: folder of a model and a benchmark.
   """
   rows = job_start.read_results(storage.path(folder) / 'predictions.jsonl')
-  return {row['file']: row['answers'] for row in rows}
+  answers = {}
+  for row in rows:
+    file = row['file']
+    answers[file] = dict(row['answers'])
+    for key, name in (
+      ('real', answer_names.real_image(file)),
+      ('own', answer_names.own_answers(file)),
+    ):
+      if key in row:
+        answers[name] = row[key]
+    answers[file] |= {
+      answer_names.probability(question): value
+      for question, value in row.get('probabilities', {}).items()
+    }
+  return answers
 
 
 def _batches(entry) -> list[Sequence]:

@@ -38,7 +38,7 @@ def of_benchmark(
   scores = {name: _score(entry, folder) for name, folder in folders.items()}
   base = {s.rule: s for s in next(iter(scores.values()))}
   return {
-    'title': benchmark.title,
+    'title': benchmark.title_of(len(entry.rows)),
     'protocol': benchmark.protocol,
     'kind': 'understanding' if entry.asks else 'generation',
     'form': entry.form,
@@ -176,17 +176,18 @@ def summary_text(results: Mapping[str, Mapping]) -> str:
   names = list(dict.fromkeys(n for r in results.values() for n in r['models']))
   lines: list[Sequence[str]] = []
   for result in results.values():
-    models = result['models']
+    models, rows = result['models'], _rows_text(result)
     units = {s['rule']: s['unit'] for own in models.values() for s in own}
     for rule, unit in units.items():
-      cells = [f'{result["title"]} ({rule}{f", {unit}" if unit else ""})']
+      name = f'{result["title"]} ({rule}{f", {unit}" if unit else ""})'
+      cells = [name, rows]
       for name in names:
         own = [s for s in models.get(name, ()) if s['rule'] == rule]
         cells.append(_number(own[0]['headline']) if own else '-')
       lines.append(cells)
   if not lines:
     return ''
-  table = [['benchmark', *names], *lines]
+  table = [['benchmark', 'rows', *names], *lines]
   widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
   return '\n'.join(
     '  '.join(
@@ -197,6 +198,14 @@ def summary_text(results: Mapping[str, Mapping]) -> str:
     ).rstrip()
     for row in table
   )
+
+
+def _rows_text(result) -> str:
+  """Returns how many rows were predicted, of how many in the file."""
+  rows, total = result.get('rows'), result.get('rows_of_file')
+  if rows is None:
+    return '-'
+  return f'{rows:,}' if rows == total else f'{rows:,} of {total:,}'
 
 
 def _number(value: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import dataclasses
 import hashlib
 import json
+import pathlib
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import temporary_folders
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
 from hermesflow_jax.shapes import benchmark_files
 
 # Name, in the place of a path, of the files that the embedded world gives.
@@ -35,6 +37,8 @@ class BenchmarkSet:
     form: form of the file.
     notes: sentences about the rows.
     reply_words: meaning by word, see `protocol.BenchmarkFiles`.
+    temporary: folder of files of the embedded world, which has another name in
+      each program; '' for files of the user.
   """
 
   benchmark: protocol.UnderstandingBenchmark | protocol.DrawingBenchmark
@@ -43,6 +47,7 @@ class BenchmarkSet:
   form: str
   notes: tuple[str, ...]
   reply_words: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  temporary: str = ''
 
   @property
   def asks(self) -> bool:
@@ -58,9 +63,12 @@ class BenchmarkSet:
         for field in dataclasses.fields(row)
         if field.name != 'image'
       }
-      total.update(json.dumps(values, sort_keys=True, default=str).encode())
-    if self.asks:
-      images = {str(row.image): row.image for row in self.rows}
+      text = json.dumps(values, sort_keys=True, default=str)
+      if self.temporary:
+        text = text.replace(self.temporary, '')
+      total.update(text.encode())
+    images = _images(self.rows)
+    if images:
       total.update(str(image_folder.content_hash(images.values())).encode())
     return total.hexdigest()
 
@@ -97,26 +105,83 @@ def _read(name, sources, most, console) -> BenchmarkSet:
       f"sources.{name}.path must be the files of {benchmark.title}, got ''; "
       f'give --config.sources.{name}.path (docs/evaluation.md)'
     )
+  temporary = ''
   if files.path == SHAPES:
-    files = _write_shapes(name, files, most)
+    files, temporary = _write_shapes(name, files, most)
+  if files.questions and name != 'gap':
+    raise ValueError(
+      f"sources.{name}.questions must be '' except of gap, got "
+      f'{files.questions!r}'
+    )
   content = benchmark.read(files)
-  rows, notes = list(content.rows), list(content.notes)
-  total = len(rows)
+  rows, row_faults = _valid(content.rows)
+  input_faults.raise_or_report(
+    row_faults, len(rows), files.on_error, lambda line: None, files.path
+  )
+  if not rows:
+    raise ValueError(
+      f'{files.path} must have rows of {benchmark.title}, got none'
+    )
+  notes, total = list(content.notes), len(rows)
   if most and total > most:
-    places = np.linspace(0, total - 1, most).round().astype(int)
-    rows = [rows[place] for place in places]
-    notes.append(f'{most} of {total} rows, evenly from the whole file')
+    size = getattr(benchmark, 'rows_together', 1)
+    places = np.linspace(0, total // size - 1, max(1, most // size))
+    rows = [
+      row
+      for place in places.round().astype(int)
+      for row in rows[place * size : (place + 1) * size]
+    ]
+    notes.append(f'{len(rows)} of {total} rows, evenly from the whole file')
   rows, faults = _with_images(name, rows, files, console)
-  left_out = [*content.left_out, *faults]
+  left_out = [*content.left_out, *row_faults, *faults]
   if left_out:
-    notes.append(f'{len(left_out)} faults are left out')
+    notes.append(f'rows with {len(left_out)} faults are left out')
     console.say(f'{name}: {len(left_out)} faults left out, e.g. {left_out[0]}')
   words = dict(word.split('=') for word in files.reply_words)
-  return BenchmarkSet(benchmark, rows, total, content.form, tuple(notes), words)
+  return BenchmarkSet(
+    benchmark, rows, total, content.form, tuple(notes), words, temporary
+  )
 
 
-def _write_shapes(name, files, most) -> protocol.BenchmarkFiles:
+def _valid(rows) -> tuple[list, list[str]]:
+  """Returns (rows that can be predicted, faults of the others)."""
+  good, faults, seen = [], [], set()
+  for row in rows:
+    try:
+      if row.id in seen:
+        raise ValueError('its id must occur once')
+      seen.add(row.id)
+      user_text.check('prompt', row.prompt)
+      if isinstance(row, protocol.DrawingPrompt):
+        _check_drawing(row)
+    except ValueError as error:
+      faults.append(f'{row.id}: {error}')
+    else:
+      good.append(row)
+  return good, faults
+
+
+def _check_drawing(row) -> None:
+  """Checks the questions of a prompt, and that drawings stay in their folder.
+
+  Raises:
+    ValueError: a text cannot be read, or a path leaves the folder.
+  """
+  for question in row.questions:
+    user_text.check('question', question['question'])
+    for choice in question['choices']:
+      user_text.check('choices', choice)
+  for file in filter(None, (*row.files, row.grid)):
+    path = pathlib.PurePosixPath(file)
+    if path.is_absolute() or '..' in path.parts:
+      raise ValueError(f'its drawing must stay in its folder, got {file!r}')
+
+
+def _write_shapes(name, files, most) -> tuple[protocol.BenchmarkFiles, str]:
   """Writes the files of the embedded world for as long as the program runs.
+
+  Returns:
+    (where the files are, their folder).
 
   Raises:
     ValueError: it has no such benchmark.
@@ -130,13 +195,19 @@ def _write_shapes(name, files, most) -> protocol.BenchmarkFiles:
   atexit.register(temporary.close)
   path = benchmark_files.write(name, temporary.path, most or _SCENES)
   images = str(temporary.path) if name == 'coco' else ''
-  return dataclasses.replace(
+  own = dataclasses.replace(
     files,
     path=str(path),
     images=images,
     suffix='' if files.suffix is None else files.suffix,
     reply_words=files.reply_words or benchmark_files.REPLY_WORDS,
   )
+  return own, str(temporary.path)
+
+
+def _images(rows) -> dict:
+  """Returns the images of rows by their names."""
+  return {str(row.image): row.image for row in rows if row.image is not None}
 
 
 def _with_images(name, rows, files, console):
@@ -145,9 +216,9 @@ def _with_images(name, rows, files, console):
   Raises:
     ValueError: an image does not open, and `on_error` is 'raise'.
   """
-  if not isinstance(rows[0], protocol.ImageQuestion):
+  images = _images(rows)
+  if not images:
     return rows, []
-  images = {str(row.image): row.image for row in rows}
   bad = {}
   for key, image in console.progress(f'reading {name}')(list(images.items())):
     if fault := image_reader.decoding_fault(image):

@@ -16,6 +16,7 @@ from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import image_writer
+from hermesflow_jax.data import input_faults
 from hermesflow_jax.evaluation import clip_score
 from hermesflow_jax.evaluation import frechet
 from hermesflow_jax.evaluation import frechet_files
@@ -94,6 +95,8 @@ def check(
       'measures.tokenizer must be False without real images, got True; give '
       'the folder of the real images (sources.coco.images)'
     )
+  if config.tokenizer or (config.inception and not config.reference):
+    _check_real_images(rows)
   if not config.inception:
     return
   if not processes.broadcast_from_first(
@@ -112,6 +115,17 @@ def check(
       "images, got ''; give it, or the folder of the real images "
       '(sources.coco.images)'
     )
+
+
+def _check_real_images(rows) -> None:
+  """Decodes the real images, before anything is drawn.
+
+  Raises:
+    ValueError: names images that cannot be read.
+  """
+  paths = {row.reference.get('image') for row in rows} - {None}
+  faults = [image_reader.decoding_fault(storage.path(p)) for p in sorted(paths)]
+  input_faults.raise_if_any([fault for fault in faults if fault])
 
 
 def content_hashes(

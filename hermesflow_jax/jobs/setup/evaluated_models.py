@@ -61,6 +61,8 @@ def tokenizer_hashes_of(
 ) -> dict[str, Callable]:
   """Returns `contents` of `workdir_claim.claim_workdir` for text tokenizers.
 
+  All processes call it: they open a model together.
+
   Args:
     models: located models.
   """
@@ -70,9 +72,8 @@ def tokenizer_hashes_of(
     text, *_ = folder.load_text(model.config.sizes, model.config.text)
     return tokenizer_hashes.text_hash(text)
 
-  return {
-    'text_tokenizer': lambda: '/'.join(text_hash(model) for model in models)
-  }
+  hashes = '/'.join(text_hash(model) for model in models)
+  return {'text_tokenizer': lambda: hashes}
 
 
 def _distinct_names(folders) -> list[str]:

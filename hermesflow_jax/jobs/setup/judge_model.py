@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import dataclasses
-import functools
 import pathlib
 
 from hermesflow_jax.checkpoints import initial_model
@@ -144,9 +143,4 @@ def answers_of(base: unified_model.UnifiedModel) -> Callable:
   Args:
     base: the model.
   """
-  return functools.partial(_answer, base)
-
-
-def _answer(base, codes, questions):
-  """Answers by a copy, so that its sampling weights are freed afterwards."""
-  return dataclasses.replace(base).answer(codes, questions)
+  return model_judge.make(base)
