@@ -19,19 +19,24 @@ Variants (--config=configs/benchmark.py:<variant>):
   host  host time in a training step, with a model so small that the device has
         next to nothing to do: 0.8 to 1.0 ms (2026-11-26)
   h200  the whole model, for one large GPU; not measured yet
+  serve requests a second of the server (configs/serve.py), by one client and by
+        32, with the embedded model; docs/serving.md has the table
 """
 
 import ml_collections
 
+from configs import serve
 from configs import show_o
 
 
 def get_config(variant='cpu'):
   """Returns settings for `hermesflow_jax.jobs.benchmark`."""
+  if variant == 'serve':
+    return served()
   variants = {'cpu': cpu, 'step': step, 'host': host, 'h200': h200}
   if variant not in variants:
     raise ValueError(
-      f'variant must be one of {", ".join(variants)}, got {variant!r}'
+      f'variant must be one of {", ".join(variants)} or serve, got {variant!r}'
     )
   sizes = show_o.sizes(512)
   config = ml_collections.ConfigDict()
@@ -50,6 +55,21 @@ def get_config(variant='cpu'):
   config.precisions = ('float32',)
 
   variants[variant](config)
+  return config
+
+
+def served():
+  """Returns settings for `hermesflow_jax.jobs.serve_benchmark`."""
+  config = serve.get_config()
+  for name in serve.ONLY_SERVED:
+    del config[name]
+  config.job = 'serve_benchmark'
+  config.prompt = 'two red rings'
+  config.question = 'how many rings are there ?'
+  config.images = 8  # That the questions are about.
+  config.requests = 96  # In a measurement.
+  config.clients = 32
+  config.repeats = 3  # Measurements of which the median is taken.
   return config
 
 

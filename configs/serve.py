@@ -17,6 +17,23 @@ import ml_collections
 from configs import pair_dpo
 from configs import show_o
 
+# Settings that the benchmark of the server does not have.
+ONLY_SERVED = (
+  'host',
+  'port',
+  'name',
+  'key_variable',
+  'top_k',
+  'warm_up',
+  'most_waiting',
+  'most_body',
+  'most_image',
+  'most_pixels',
+  'files',
+  'stop_seconds',
+  'access_log',
+)
+
 
 def get_config(variant='shapes'):
   """Returns settings for `hermesflow_jax.jobs.serve`."""

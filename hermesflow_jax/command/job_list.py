@@ -20,6 +20,7 @@ JOBS = {
   'questions': 'jobs.questions',
   'fine_tune': 'jobs.fine_tune',
   'serve': 'jobs.serve',
+  'serve_benchmark': 'jobs.serve_benchmark',
   'evaluate': 'jobs.evaluate',
   'evaluate_import': 'jobs.evaluate_import',
 }

@@ -3,10 +3,12 @@
 import contextlib
 import dataclasses
 import errno
+import functools
 import ipaddress
 import os
 import socket
 import time
+import types
 import typing
 
 from hermesflow_jax.jobs.setup import job_model
@@ -93,6 +95,36 @@ def is_local(host: str) -> bool:
     return False
 
 
+@functools.cache
+def server_parts() -> types.SimpleNamespace:
+  """Imports what only a server needs; returns the modules by name.
+
+  Raises:
+    ValueError: a package is missing.
+  """
+  try:
+    import uvicorn
+
+    from hermesflow_jax.serving import app
+    from hermesflow_jax.serving import image_forms
+    from hermesflow_jax.serving import model_service
+    from hermesflow_jax.serving import request_images
+    from hermesflow_jax.serving import request_queue
+  except ImportError as error:
+    raise ValueError(
+      f'serve needs starlette, uvicorn and python-multipart, got {error}; run '
+      f'{_INSTALL}'
+    ) from error
+  return types.SimpleNamespace(
+    uvicorn=uvicorn,
+    app=app,
+    image_forms=image_forms,
+    model_service=model_service,
+    request_images=request_images,
+    request_queue=request_queue,
+  )
+
+
 def run(config: Settings, workdir: str, console: terminal.Console) -> None:
   """Serves until a stop signal comes; then it answers what it has accepted.
 
@@ -105,25 +137,14 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
     ValueError: unusable setting or model, or the port is in use.
   """
   del workdir
-  try:
-    import uvicorn
-
-    from hermesflow_jax.serving import app
-    from hermesflow_jax.serving import model_service
-    from hermesflow_jax.serving import request_images
-    from hermesflow_jax.serving import request_queue
-  except ImportError as error:
-    raise ValueError(
-      f'serve needs starlette, uvicorn and python-multipart, got {error}; run '
-      f'{_INSTALL}'
-    ) from error
+  modules = server_parts()
   key = _key(config)
   path = job_model.locate(config, console)
-  listening = _listen(config)
+  listening = listen(config.host, config.port)
   mesh = config.mesh.make()
   parts = job_model.load_parts(config, path, mesh)
   unified = job_model.place_on_mesh(config, parts, mesh, terminal.silent())
-  service = model_service.ModelService(
+  service = modules.model_service.ModelService(
     unified,
     vision_tower.image_size(unified),
     config.sampler,
@@ -131,17 +152,17 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
     dataclasses.replace(config.search, candidates=1, score='likelihood'),
   )
   if config.warm_up:
-    _warm_up(service, console)
-  queue = request_queue.RequestQueue(
+    warm_up(service, config.top_k, console)
+  queue = modules.request_queue.RequestQueue(
     service.run, service.sizes[-1], config.most_waiting, service.sizes
   )
-  limits = request_images.ImageLimits(
+  limits = modules.request_images.ImageLimits(
     config.most_image, config.most_pixels, config.files
   )
-  server = app.Server(
+  server = modules.app.Server(
     service,
     queue,
-    app.AppSettings(
+    modules.app.AppSettings(
       config.name or path.name,
       key,
       limits,
@@ -152,8 +173,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
   )
   url = address(listening)
   console.say(f'serving {path} at {url}/v1, its page at {url}; Ctrl-C stops')
-  program = uvicorn.Server(
-    uvicorn.Config(
+  program = modules.uvicorn.Server(
+    modules.uvicorn.Config(
       server.app(),
       log_level='info' if config.access_log else 'warning',
       access_log=config.access_log,
@@ -170,14 +191,21 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
   console.say('the server has stopped')
 
 
-def _warm_up(service, console) -> None:
-  """Compiles programs, so that no first request waits for them."""
+def warm_up(service, top_k: int, console: terminal.Console) -> None:
+  """Compiles programs, so that no first request waits for them.
+
+  Args:
+    service: a `model_service.ModelService`.
+    top_k: likeliest tokens that a sampled token is among; 0 for all.
+    console: prints the number of batches and the seconds.
+  """
   began = time.monotonic()
   console.say(
-    f'compiling programs for batches of {", ".join(map(str, service.sizes))}'
+    'compiling programs for batches of '
+    f'{", ".join(map(str, service.sizes))} requests'
   )
-  count = service.warm_up()
-  console.say(f'{count} programs ready in {time.monotonic() - began:.0f} s')
+  count = service.warm_up(top_k or service.unified.vocab.text_size)
+  console.say(f'{count} batches ran in {time.monotonic() - began:.0f} s')
 
 
 def address(listening: socket.socket) -> str:
@@ -207,17 +235,21 @@ def _key(config) -> str:
   return key
 
 
-def _listen(config) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
   """Returns a socket that listens.
+
+  Args:
+    host: name or address of this machine.
+    port: port; 0 for a free one.
 
   Raises:
     ValueError: the address cannot be used, e.g. another program listens there.
   """
-  family = socket.AF_INET6 if ':' in config.host else socket.AF_INET
+  family = socket.AF_INET6 if ':' in host else socket.AF_INET
   listening = socket.socket(family)
   listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
   try:
-    listening.bind((config.host, config.port))
+    listening.bind((host, port))
     # At once: no second server takes the port while this one loads its model.
     listening.listen(_BACKLOG)
   except OSError as error:
@@ -227,11 +259,11 @@ def _listen(config) -> socket.socket:
     )
     if is_host:
       raise ValueError(
-        f'host must be an address of this machine, got {config.host}: '
+        f'host must be an address of this machine, got {host}: '
         f'{error.strerror}; give e.g. --config.host=127.0.0.1'
       ) from error
     raise ValueError(
-      f'port must be free on {config.host}, got {config.port}: '
+      f'port must be free on {host}, got {port}: '
       f'{error.strerror}; give another --config.port, or 0 for any'
     ) from error
   return listening

@@ -116,11 +116,15 @@ class ModelService:
     # <|mmu|>, <|soi|>, <|eoi|> and <|sot|> stand around them.
     return unified.grid[0] * unified.grid[1] + 4 + len(tokens)
 
-  def warm_up(self) -> int:
+  def warm_up(self, top_k: int) -> int:
     """Compiles the programs of all batch sizes; returns how many batches ran.
 
     Replies to long questions and edits are compiled when they first come.
+
+    Args:
+      top_k: likeliest tokens that a sampled token is among.
     """
+    decodings = batched.GREEDY, batched.Decoding(1.0, top_k)
     blank = np.zeros((self.size, self.size, 3), np.uint8)
     count = 0
     for size in self.sizes:
@@ -135,8 +139,9 @@ class ModelService:
           for number in range(per_image)
         ]
         groups = np.arange(len(questions)).reshape(size, per_image)
-        self._sample(questions, groups, batched.GREEDY)
-        count += 1
+        for decoding in decodings:
+          self._sample(questions, groups, decoding)
+          count += 1
     return count
 
   def run(self, kind, requests: Sequence) -> Sequence:

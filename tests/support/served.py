@@ -114,3 +114,15 @@ def client(server_of_test: app.Server, **headers) -> testclient.TestClient:
   return testclient.TestClient(
     server_of_test.app(), 'http://localhost', headers=headers
   )
+
+
+def error(response, status, message) -> dict:
+  """Checks the form of an error; returns it."""
+  content = response.json()['error']
+  assert (response.status_code, list(content)) == (
+    status,
+    ['message', 'type', 'param', 'code'],
+  )
+  assert message in content['message'] and '\n' not in content['message']
+  assert response.headers['x-request-id'].startswith('req_')
+  return content
