@@ -5,6 +5,7 @@ import pytest
 import served
 import tiny
 import tokenizers
+import transformers
 
 from hermesflow_jax.sampling import reply_scores
 from hermesflow_jax.sequences import text_tokenizer
@@ -23,7 +24,9 @@ def byte_level():
   )
   core.decoder = tokenizers.decoders.ByteLevel()
   return text_tokenizer.TextTokenizer(
-    text_tokenizer._fast(tokenizer_object=core)
+    transformers.PreTrainedTokenizerFast(
+      tokenizer_object=core, eos_token=text_tokenizer.EOS
+    )
   )
 
 
