@@ -49,6 +49,7 @@ def entry(monkeypatch):
       (
         {'id': 'a', 'question': 'q', 'choices': ['yes', 'no'], 'answer': 'yes'},
       ),
+      {'tag': 'colors'},
     )
     for n in range(3)
   ]
