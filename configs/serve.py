@@ -19,6 +19,7 @@ from configs import show_o
 
 # Settings that the benchmark of the server does not have.
 ONLY_SERVED = (
+  'search',
   'host',
   'port',
   'name',
