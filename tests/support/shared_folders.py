@@ -48,6 +48,5 @@ def make_once(
     name: name of the folder, unique in the test run.
     write: function that writes the folder.
   """
-  owner = f'{write.__module__}.{write.__qualname__}'
-  root = do_once(tmp_path_factory, name, lambda root: write(root / name), owner)
+  root = do_once(tmp_path_factory, name, lambda root: write(root / name))
   return root / name
