@@ -101,7 +101,8 @@ def test_a_folder_without_words_is_refused(text, tmp_path):
     (b'version https://git-lfs.github.com/spec/v1', 'Git LFS pointer; run'),
     (b'[]', 'got a list'),
     (b'{"model": ', 'got a damaged file'),
-    (b'[' * 5000, 'nested too deeply'),
+    # Newer versions of Python read as deep a list to its end.
+    (b'[' * 5000, '(nested too deeply|got a damaged file)'),
   ],
 )
 def test_a_damaged_file_of_a_folder_is_named(tmp_path, content, message):
