@@ -141,20 +141,18 @@ class BenchmarkRows:
   notes: tuple[str, ...] = ()
 
 
-class UnderstandingBenchmark(abc.ABC):
-  """Questions about images.
+class Benchmark(abc.ABC):
+  """What benchmarks of both kinds have.
 
   Attributes:
     name: name in configs and files, e.g. 'pope'.
     title: name for readers, e.g. 'POPE'.
     protocol: one sentence: prompt, parser, score.
-    rows_together: number of rows in sequence that are scored together.
   """
 
   name: str
   title: str
   protocol: str
-  rows_together = 1
 
   def title_of(self, rows: int) -> str:
     """Returns the title of a table of this many rows.
@@ -164,6 +162,19 @@ class UnderstandingBenchmark(abc.ABC):
     """
     del rows
     return self.title
+
+
+class UnderstandingBenchmark(Benchmark):
+  """Questions about images.
+
+  Attributes:
+    name: name in configs and files, e.g. 'pope'.
+    title: name for readers, e.g. 'POPE'.
+    protocol: one sentence: prompt, parser, score.
+    rows_together: number of rows in sequence that are scored together.
+  """
+
+  rows_together = 1
 
   @abc.abstractmethod
   def read(self, files: BenchmarkFiles) -> BenchmarkRows:
@@ -194,7 +205,7 @@ class UnderstandingBenchmark(abc.ABC):
     """Returns texts of the files that official scorers read, by path."""
 
 
-class DrawingBenchmark(abc.ABC):
+class DrawingBenchmark(Benchmark):
   """Prompts to draw.
 
   Attributes:
@@ -202,19 +213,6 @@ class DrawingBenchmark(abc.ABC):
     title: name for readers, e.g. 'GenEval'.
     protocol: one sentence: images per prompt, judge, score.
   """
-
-  name: str
-  title: str
-  protocol: str
-
-  def title_of(self, rows: int) -> str:
-    """Returns the title of a table of this many rows.
-
-    Args:
-      rows: number of rows that were predicted.
-    """
-    del rows
-    return self.title
 
   @abc.abstractmethod
   def read(self, files: BenchmarkFiles) -> BenchmarkRows:

@@ -112,9 +112,9 @@ def known_codes(
           f'{opened.size[0]} x {opened.size[1]}'
         )
       alpha = opened.convert('RGBA').getchannel('A')
-  kept = np.asarray(image_reader.crop_square(alpha, side)) > 127
+  opaque = np.asarray(image_reader.crop_square(alpha, side)) > 127
   h, w = grid
-  blocks = kept.reshape(h, side // h, w, side // w)
+  blocks = opaque.reshape(h, side // h, w, side // w)
   # A code is drawn anew if any of its pixels is.
   known = blocks.all((1, 3)).reshape(-1)
   if known.all():
