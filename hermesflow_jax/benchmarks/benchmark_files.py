@@ -1,11 +1,14 @@
 """Reads the JSON files of benchmarks, with one line for a fault."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import pathlib
 
+from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import image_folder
+from hermesflow_jax.data import input_faults
 from hermesflow_jax.data.sources import byte_ranges
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import strict_json
@@ -77,6 +80,37 @@ def read_lines(path: pathlib.PurePath) -> Iterator[tuple[str, object]]:
   if not text.strip():
     raise ValueError(f'{path} must have records, got none')
   yield from strict_json.records(text)
+
+
+def read_prompts(
+  files: protocol.BenchmarkFiles,
+  name: str,
+  parse: Callable[[int, object], protocol.DrawingPrompt],
+) -> protocol.BenchmarkRows:
+  """Reads the prompts of a file of JSON lines.
+
+  Args:
+    files: `path` is the file, or a folder with it.
+    name: usual name of the file.
+    parse: (number of the record, record) -> prompt; it raises ValueError for a
+      record with a fault.
+
+  Raises:
+    ValueError: one line with all faults.
+  """
+  path = storage.path(files.path)
+  if path.is_dir():
+    path = path / name
+  rows, faults = [], []
+  for number, (place, value) in enumerate(read_lines(path)):
+    try:
+      rows.append(parse(number, value))
+    except ValueError as error:
+      faults.append(f'{place}: {error}')
+  input_faults.raise_or_report(
+    faults, len(rows), files.on_error, lambda line: None, str(path)
+  )
+  return protocol.BenchmarkRows(rows, 'official', tuple(faults))
 
 
 def check_fields(value: object, fields: Mapping[str, type]) -> None:

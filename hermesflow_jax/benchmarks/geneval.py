@@ -47,19 +47,9 @@ class GenEval(protocol.DrawingBenchmark):
     Raises:
       ValueError: see the protocol.
     """
-    path = storage.path(files.path)
-    if path.is_dir():
-      path = path / 'evaluation_metadata.jsonl'
-    rows, faults = [], []
-    for number, (place, value) in enumerate(benchmark_files.read_lines(path)):
-      try:
-        rows.append(_prompt(number, value))
-      except ValueError as error:
-        faults.append(f'{place}: {error}')
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
+    return benchmark_files.read_prompts(
+      files, 'evaluation_metadata.jsonl', _prompt
     )
-    return protocol.BenchmarkRows(rows, 'official', tuple(faults))
 
   def score(self, rows, answers):
     """See the protocol: what a judge says, which is not the official score."""

@@ -13,7 +13,6 @@ import math
 from hermesflow_jax.benchmarks import answer_names
 from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import protocol
-from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
 
 _NUMBERS = (
@@ -54,23 +53,16 @@ class GenEval2(protocol.DrawingBenchmark):
     Raises:
       ValueError: see the protocol.
     """
-    path = storage.path(files.path)
-    if path.is_dir():
-      path = path / 'geneval2_data.jsonl'
-    rows, faults, seen = [], [], set()
-    for number, (place, value) in enumerate(benchmark_files.read_lines(path)):
-      try:
-        row = _prompt(number, value)
-        if row.prompt in seen:
-          raise ValueError(f'prompt must occur once, got {row.prompt!r} again')
-        seen.add(row.prompt)
-        rows.append(row)
-      except ValueError as error:
-        faults.append(f'{place}: {error}')
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
-    )
-    return protocol.BenchmarkRows(rows, 'official', tuple(faults))
+    seen = set()
+
+    def parse(number, value):
+      row = _prompt(number, value)
+      if row.prompt in seen:
+        raise ValueError(f'prompt must occur once, got {row.prompt!r} again')
+      seen.add(row.prompt)
+      return row
+
+    return benchmark_files.read_prompts(files, 'geneval2_data.jsonl', parse)
 
   def score(self, rows, answers):
     """See the protocol: Soft-TIFA of a judge that is a model, right answers."""
