@@ -14,7 +14,12 @@ learning rate, searched on scenes from the preference split. Variants
   settings  all sweeps                                     135      c6b15f8
   recipe    three changes together beside the default, on  > 92     958315f
             scenes that were not used for model selection
-  beta ...  a sweep alone: a name in SWEEPS
+  beta ...  a sweep alone: a name in ablation_arms.SWEEPS
+  image_scorers
+            scorers of images; with a single seed          26       ab55536
+  beyond    Pair-DPO, answers, GRPO, each with search
+  colors    what may bind colors to objects; with a seed  53       451c079
+  rewards   rewards of GRPO
 
 Expected in table5, mean changes since the base model (docs/evidence.md has all
 tables; a star: beyond chance):
@@ -30,32 +35,22 @@ Results go to `runs/ablation/<variant>`.
 
 import ml_collections
 
+from configs import ablation_arms
+from configs import group_arms
 from configs import pair_dpo
+from configs import show_o
 
-# Steps and learning rate of all arms of a sweep, unless the sweep changes
-# them; the rate is the choice of table5's search.
-STEPS, LR = 80, 5e-5
-# Tables in which one setting changes.
-SWEEPS = (
-  'rounds',
-  'candidates',
-  'beta',
-  'learning_rate',
-  'masks',
-  'least_winner',
-  'least_margin',
-  'pairs_wanted',
-  'reference',
-  'scorer_of_images',
+VARIANTS = (
+  'table5',
+  'methods',
+  'settings',
+  'recipe',
+  'image_scorers',
+  'beyond',
+  'colors',
+  'rewards',
+  *ablation_arms.SWEEPS,
 )
-VARIANTS = ('table5', 'methods', 'settings', 'recipe', *SWEEPS)
-# Learning rates of a search. SFT needs larger steps than DPO, LoRA (a product
-# of two small matrices) larger ones still.
-RATES = (2.5e-5, 5e-5, 1e-4)
-SFT_RATES = (1e-4, 2e-4, 4e-4)
-LORA_RATES = (2e-4, 5e-4, 1e-3)
-# The paper's Pair-DPO has no SFT terms; ours on the embedded world has.
-WITHOUT_SFT = {'und_sft_weight': 0.0, 'gen_sft_weight': 0.0}
 
 
 def get_config(variant='table5'):
@@ -80,199 +75,54 @@ def get_config(variant='table5'):
   config.against = 'pair_dpo'
   config.sweeps = ()
   if variant == 'table5':
-    config.arms = table5()
+    config.arms = ablation_arms.table5()
   elif variant == 'methods':
-    config.arms = methods()
+    config.arms = ablation_arms.methods()
     config.self_play.play.rounds = 1
   elif variant == 'recipe':
-    config.arms = recipe()
+    config.arms = ablation_arms.recipe()
     config.self_play.held_out_split = 'final'
-    config.self_play.play.images = most('images', config.arms)
+    config.self_play.play.images = ablation_arms.most('images', config.arms)
+  elif variant in ('beyond', 'colors', 'rewards'):
+    use_groups(config, variant)
   else:
-    names = SWEEPS if variant == 'settings' else (variant,)
-    config.arms, config.sweeps = settings(names)
+    if variant == 'image_scorers':
+      config.arms, config.sweeps = ablation_arms.image_scorers()
+    else:
+      names = ablation_arms.SWEEPS if variant == 'settings' else (variant,)
+      config.arms, config.sweeps = ablation_arms.settings(names)
     play = config.self_play.play
-    play.rounds = most('rounds', config.arms)
-    play.images = most('images', config.arms)
+    play.rounds = ablation_arms.most('rounds', config.arms)
+    play.images = ablation_arms.most('images', config.arms)
     play.epochs = 0.0  # Steps alone end a round.
-    play.optim.steps = STEPS
-    play.optim.lr = LR
+    play.optim.steps = ablation_arms.STEPS
+    play.optim.lr = ablation_arms.LR
 
   # Search of learning rates: scenes of the preference split.
   config.search_scenes = 1_000
   return config
 
 
-def most(setting, arms):
-  """Returns the largest value for a setting that all arms change."""
-  return max(arm['changes'][setting] for arm in arms)
+def use_groups(config, variant):
+  """Changes the config to arms beside which GRPO stands.
 
-
-def arm(name, label, scorer='self', rounds=1, rates=RATES, **changes):
-  """Returns an arm: changes to self-play's settings, under a name."""
-  return {
-    'name': name,
-    'label': label,
-    'scorer': scorer,
-    'rates': rates,
-    'changes': {'rounds': rounds} | changes,
-  }
-
-
-def method(name, label, loss, rates=RATES, **objective):
-  """Returns an arm with another loss."""
-  return arm(name, label, rates=rates, objective={'method': loss} | objective)
-
-
-def sft():
-  """Returns the SFT arm, weighted as the SFT terms in our Pair-DPO."""
-  return method(
-    'sft',
-    'SFT on winners',
-    'sft',
-    SFT_RATES,
-    und_weight=0.5,
-    gen_weight=2.0,
-    **WITHOUT_SFT,
-  )
-
-
-def table5():
-  """Returns the arms in the paper's table 5, and SFT."""
-  return (
-    method('dpo_understanding', 'DPO, understanding', 'dpo_understanding'),
-    method('dpo_generation', 'DPO, generation', 'dpo_generation'),
-    sft(),
-    arm('pair_dpo', 'Pair-DPO', rounds=3),
-  )
-
-
-def methods():
-  """Returns arms with other losses, and LoRA.
-
-  DPO at beta 2 still pushes margins beyond 1 nat, with a force that falls. IPO
-  at beta 0.5 and the hinge at beta 1 aim at a margin of 1 nat.
+  All arms have the same inputs, images and rounds, so they draw as much.
   """
-  return (
-    arm('pair_dpo', 'Pair-DPO'),
-    method('alone', 'Pair-DPO, no SFT terms', 'pair_dpo', **WITHOUT_SFT),
-    method('dpo_generation', 'DPO, generation', 'dpo_generation'),
-    method(
-      'generation_alone',
-      'DPO, generation, no SFT terms',
-      'dpo_generation',
-      **WITHOUT_SFT,
-    ),
-    sft(),
-    method('ipo', 'IPO, beta 0.5', 'ipo', beta=0.5),
-    method('hinge', 'hinge, beta 1', 'hinge', beta=1.0),
-    method('smoothed', 'smoothed, 0.1', 'smoothed', smoothing=0.1),
-    method('robust', 'robust, 0.1', 'robust', smoothing=0.1),
-    # A mean over some 12 masked codes and some 6 words, in place of the sum:
-    # as strong as a beta of 1.6 for images and of 3.5 for captions.
-    method('per_token', 'per token, beta 20', 'per_token', beta=20.0),
-    method('product', 'product (eq. 6)', 'product'),
-    method(
-      'product_alone', 'product (eq. 6), no SFT terms', 'product', **WITHOUT_SFT
-    ),
-    arm('lora', 'LoRA, rank 8', rates=LORA_RATES, lora={'rank': 8}),
-  )
-
-
-def recipe():
-  """Returns two arms: the default, and three changes to it together.
-
-  No change alone gained on the scenes in `settings`, and none lost. Together
-  they are tried once, on other scenes.
-  """
-  return (
-    arm('pair_dpo', 'default', rounds=3, rates=(), images=4),
-    arm(
-      'together',
-      'together',
-      rounds=3,
-      rates=(),
-      images=8,
-      optim={'lr': LR},
-      objective={'beta': 5.0},
-    ),
-  )
-
-
-def settings(names):
-  """Returns arms that differ from Pair-DPO in one setting, and their sweeps.
-
-  Args:
-    names: sweeps, names in SWEEPS.
-
-  Returns:
-    (arms, sweeps): an arm may be a point in several sweeps.
-  """
-  arms, sweeps = {}, {}
-
-  def add(title, at, name='pair_dpo', number=1, scorer='self', **changes):
-    """Adds an arm and, as a point in a sweep, its round `number`."""
-    if title.replace(' ', '_') not in names:
-      return
-    label = 'Pair-DPO' if name == 'pair_dpo' else f'{title} {at}'
-    changes = {'images': 4} | changes
-    known = arms.setdefault(
-      name, arm(name, label, scorer, number, (), **changes)
+  play = config.self_play.play
+  play.images = 8
+  # GRPO's faster setting; it changes no result.
+  play.label_rows = 64
+  # Epochs end a round: arms have as many passes as they need.
+  play.optim.steps = 1_000
+  if variant == 'beyond':
+    config.arms = group_arms.beyond()
+    play.rounds = ablation_arms.most('rounds', config.arms)
+    config.image_search = show_o.search()
+    config.image_search.update(
+      {'candidates': 8, 'score': 'answers', 'wave': 1, 'enough': 1.0}
     )
-    known['changes']['rounds'] = max(known['changes']['rounds'], number)
-    sweeps.setdefault(title, []).append(
-      {'at': str(at), 'arm': name, 'round': number}
-    )
-
-  def sweep(title, default, values, changes):
-    """Adds a point for each value; the default's is Pair-DPO."""
-    for value in values:
-      if value == default:
-        add(title, f'{value:g}')
-      else:
-        name = f'{title}_{value:g}'.replace(' ', '_').replace('.', '_')
-        add(title, f'{value:g}', name.replace('-', '_'), **changes(value))
-
-  add('rounds', 1)
-  add('rounds', 2, number=2)
-  add('rounds', 3, number=3)
-  # As many steps as two rounds, from the first candidates alone.
-  add('rounds', '1, twice the steps', 'twice', optim={'steps': 2 * STEPS})
-  sweep('candidates', 4, (2, 4, 8, 16), lambda n: {'images': n})
-  sweep(
-    'beta',
-    2,
-    (0.2, 0.5, 2, 5),
-    lambda beta: {'objective': {'beta': float(beta)}},
-  )
-  sweep(
-    'learning rate',
-    LR,
-    (1.25e-5, 2.5e-5, LR, 1e-4, 2e-4),
-    lambda lr: {'optim': {'lr': lr}},
-  )
-  sweep('masks', 4, (1, 2, 4, 8), lambda n: {'objective': {'masks': n}})
-  # A scene has two to five questions: above 0.8 the only score is 1.
-  sweep(
-    'least winner',
-    0.6,
-    (0.0, 0.6, 0.7, 0.9),
-    lambda least: {'rules': {'least_win': least}},
-  )
-  sweep(
-    'least margin',
-    0.0,
-    (0.0, 0.3, 0.5),
-    lambda least: {'rules': {'least_margin': least}},
-  )
-  add('pairs wanted', 'both')
-  add('pairs wanted', 'either', 'either', rules={'both': False})
-  # From the second round on the start of the round is not the base model.
-  add('reference', 'start of the round', number=2)
-  add('reference', 'base', 'reference_base', 2, reference='base')
-  add('scorer of images', 'itself')
-  add('scorer of images', 'judge (upper bound)', 'judge', scorer='judge')
-  return tuple(arms.values()), tuple(
-    {'title': title, 'points': tuple(points)}
-    for title, points in sweeps.items()
-  )
+  else:
+    config.arms = getattr(group_arms, variant)()
+    config.against = config.arms[0]['name']
+    play.rounds = 1
+    play.images = ablation_arms.most('images', config.arms)

@@ -18,25 +18,37 @@ Variants (--config=configs/benchmark.py:<variant>):
   step  the training step alone, on a CPU: 35.68 s, 1.82 x (commit 12225dd)
   host  host time in a training step, with a model so small that the device has
         next to nothing to do: 0.8 to 1.0 ms (2026-11-26)
-  h200  the whole model, for one large GPU; not measured yet
+  h200  the whole model, for one large GPU, in 8 minutes; a failure costs only
+        its own row, and the same command continues. Not measured yet. On any
+        machine --config.only_lower=True lowers its programs for CUDA
+  official  images, captions and the training step beside a checkout of the
+        official code (--config.official, --config.official_python), in turns:
+        2.13, 203 and 1.60 x as fast on one core (commit 766d919)
   serve requests a second of the server (configs/serve.py), by one client and by
         32, with the embedded model; docs/serving.md has the table
+  growth  time and memory of the host in a round, against inputs (500 to
+        50,000), images, captions, codes and processes, with the fitted law;
+        in seven minutes of a core. docs/scaling.md has the tables
 """
 
 import ml_collections
 
+from configs import gpu_measurements
 from configs import serve
 from configs import show_o
+from configs import workloads
 
 
 def get_config(variant='cpu'):
   """Returns settings for `hermesflow_jax.jobs.benchmark`."""
-  if variant == 'serve':
-    return served()
-  variants = {'cpu': cpu, 'step': step, 'host': host, 'h200': h200}
+  others = {'h200': gpu_measurements.h200, 'serve': served, 'growth': growth}
+  if variant in others:
+    return others[variant]()
+  variants = {'cpu': cpu, 'step': step, 'host': host, 'official': official}
   if variant not in variants:
     raise ValueError(
-      f'variant must be one of {", ".join(variants)} or serve, got {variant!r}'
+      f'variant must be one of {", ".join(variants)}, h200, serve or growth, '
+      f'got {variant!r}'
     )
   sizes = show_o.sizes(512)
   config = ml_collections.ConfigDict()
@@ -73,18 +85,40 @@ def served():
   return config
 
 
+def growth():
+  """Returns settings for `hermesflow_jax.jobs.growth_benchmark`."""
+  config = ml_collections.ConfigDict()
+  config.job = 'growth_benchmark'
+  # Each variable is varied alone. A small round, so that 50,000 inputs take
+  # minutes: 64 codes an image.
+  config.base = {
+    'inputs': 500,
+    'images': 2,
+    'captions': 2,
+    'grid': 8,
+    'questions': 2,
+  }
+  config.inputs = (500, 5_000, 50_000)
+  config.images = (2, 4, 16)
+  config.captions = (2, 5, 10)
+  config.grids = (8, 16, 32)
+  config.processes = (1, 2, 4)
+  config.most_traced = 5_000  # The memory of larger rounds is not traced.
+  return config
+
+
 def cpu(config):
   """Sets the samplers and the training step, with four layers."""
   config.decoder.layers = 4
   config.workloads = (
-    images('images of 256 px, 2 steps', 1, 16, 2, 5.0),
-    images('images of 512 px, 2 steps', 1, 32, 2, 5.0),
-    replies('10 captions x 100 tokens', 1, 10, True, 100),
-    replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
-    choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
-    steps('a step of Pair-DPO, 256 px, 2 records', 2, 16),
-    pixels('2 images of 256 px to codes', 2, False, 256),
-    pixels('codes to 2 images of 256 px', 2, True, 256),
+    workloads.images('images of 256 px, 2 steps', 1, 16, 2, 5.0),
+    workloads.images('images of 512 px, 2 steps', 1, 32, 2, 5.0),
+    workloads.replies('10 captions x 100 tokens', 1, 10, True, 100),
+    workloads.replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
+    workloads.choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
+    workloads.steps('a step of Pair-DPO, 256 px, 2 records', 2, 16),
+    workloads.pixels('2 images of 256 px to codes', 2, False, 256),
+    workloads.pixels('codes to 2 images of 256 px', 2, True, 256),
   )
 
 
@@ -92,12 +126,32 @@ def step(config):
   """Sets the training step alone, with four layers."""
   config.decoder.layers = 4
   config.tokenizer = None
-  config.workloads = (steps('a step of Pair-DPO, 256 px, 2 records', 2, 16),)
+  config.workloads = (
+    workloads.steps('a step of Pair-DPO, 256 px, 2 records', 2, 16),
+  )
+
+
+def official(config):
+  """Sets a comparison with the official code, with four layers, on a CPU."""
+  config.job = 'official_benchmark'
+  config.official = ''  # Folder of a checkout of Gen-Verse/HermesFlow.
+  config.official_python = 'python'  # Python that has its packages.
+  config.turns = 2  # Of each side.
+  config.repeats = 1  # Timed calls in a turn, of which the median is taken.
+  config.limit = 3_600.0  # Most seconds of a turn.
+  config.decoder.layers = 4
+  config.workloads = (
+    workloads.images('images of 256 px, 2 steps', 1, 16, 2, 5.0),
+    workloads.replies('10 captions x 100 tokens', 1, 10, True, 100),
+    workloads.steps('a step of Pair-DPO, 256 px, 1 record', 1, 16),
+  )
+  for name in ('tokenizer', 'torch', 'precisions'):
+    del config[name]
 
 
 def host(config):
   """Sets a tiny model's training step."""
-  small = steps('a small step of Pair-DPO, 2 records', 2, 4)
+  small = workloads.steps('a small step of Pair-DPO, 2 records', 2, 4)
   small['steps'].update({'text': 16, 'prompt': 8, 'reply': 8})
   config.vocab = {'text_size': 300, 'codebook_size': 64, 'eos': 299}
   config.decoder.update({'width': 32, 'heads': 2, 'mlp': 32})
@@ -105,90 +159,3 @@ def host(config):
   config.workloads = (small,)
   config.repeats = 50
   config.torch = False
-
-
-def h200(config):
-  """Sets all workloads, with the whole model."""
-  config.precisions = ('bfloat16', 'float32')
-  config.workloads = (
-    images('16 images of 256 px, 18 steps', 16, 16, 18, 1.75),
-    images('16 images of 512 px, 50 steps', 16, 32, 50, 5.0),
-    replies('10 captions x 100 tokens', 1, 10, True, 100),
-    replies('the same of 16 images', 16, 10, True, 100),
-    replies('VQA, 16 images x 8 questions', 16, 8, False, 5),
-    choices('the same by likelihood, 4 choices', 16, 8, 4, 3),
-    steps('a step of Pair-DPO, 256 px, 8 records', 8, 16),
-    steps('a step of Pair-DPO, 512 px, 4 records', 4, 32),
-    pixels('16 images of 512 px to codes', 16, False),
-    pixels('codes to 16 images of 512 px', 16, True),
-  )
-  config.repeats = 3
-
-
-def images(name, count, grid, sampler_steps, guidance):
-  """Returns a workload that samples images with grid x grid codes."""
-  return {
-    'name': name,
-    'images': {
-      'count': count,
-      'grid': grid,
-      'steps': sampler_steps,
-      'guidance': guidance,
-      'text': 128,  # Tokens of a caption.
-      'naive_steps': 2,
-    },
-  }
-
-
-def replies(name, count, per_image, shared, tokens):
-  """Returns a workload that samples replies about 512 px images."""
-  return {
-    'name': name,
-    'replies': {
-      'images': count,
-      'each': per_image,
-      'shared': shared,  # True: all replies to the same prompt.
-      'grid': 32,
-      'prompt': 16,  # Tokens.
-      'tokens': tokens,
-      'naive_calls': 3,
-    },
-  }
-
-
-def choices(name, count, per_image, options, tokens):
-  """Returns a workload that scores choices for questions about images."""
-  return {
-    'name': name,
-    'choices': {
-      'images': count,
-      'each': per_image,
-      'choices': options,
-      'grid': 32,
-      'prompt': 16,  # Tokens.
-      'tokens': tokens,
-    },
-  }
-
-
-def steps(name, records, grid):
-  """Returns a workload that takes a Pair-DPO training step."""
-  return {
-    'name': name,
-    'steps': {
-      'pairs': records,
-      'grid': grid,
-      'text': 128,  # Tokens, as are prompt and reply.
-      'prompt': 16,
-      'reply': 100,
-      'label_rows': 512,
-    },
-  }
-
-
-def pixels(name, count, decode, size=512):
-  """Returns a workload for the image tokenizer, size in pixels a side."""
-  return {
-    'name': name,
-    'pixels': {'count': count, 'size': size, 'decode': decode},
-  }

@@ -50,6 +50,8 @@ def get_config(variant='shapes'):
 
   # Sampling.
   config.images = play.images
+  config.most_images = play.most_images
+  config.easy_score = play.easy_score
   config.captions = play.captions
   config.caption_prompt = play.caption_prompt
   config.free_answers = play.free_answers

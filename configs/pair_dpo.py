@@ -21,13 +21,14 @@ Every job starts from the result with --config.init_from=runs/pair_dpo, the
 newest round. Variants (--config=configs/pair_dpo.py:<variant>):
 
   shapes                 the embedded world, as above
+  grpo                   the same by GRPO on all candidates (docs/grpo.md)
   show_o_256, show_o_512 the paper's settings on Show-o's weights
   small_256, small_512   the same on a small random Show-o: every step in
                          minutes, without weights (docs/walk.md)
   decoder_7b             a decoder of 6.9 billion parameters, to plan a TPU
                          slice (--compile_for, docs/scaling.md)
 
-All but the first read image-caption inputs with questions from
+All but the first two read image-caption inputs with questions from
 data/inputs.jsonl, and data/held_out.jsonl for evaluation, in the form that
 `hermesflow_jax.data.record_files` describes.
 
@@ -37,6 +38,7 @@ Data of your own on the embedded world: `--config.files.inputs.annotations`,
 
 import ml_collections
 
+from configs import groups
 from configs import services
 from configs import show_o
 
@@ -47,13 +49,16 @@ VARIANTS = (
   'decoder_7b',
   'small_256',
   'small_512',
+  'grpo',
 )
 
 
 def get_config(variant='shapes'):
   """Returns settings for `hermesflow_jax.jobs.pair_dpo`."""
   config = shapes()
-  if variant in ('show_o_256', 'show_o_512'):
+  if variant == 'grpo':
+    use_grpo(config)
+  elif variant in ('show_o_256', 'show_o_512'):
     show_o.use_paper_settings(config, int(variant.removeprefix('show_o_')))
   elif variant in ('small_256', 'small_512'):
     use_small_show_o(config, int(variant.removeprefix('small_')))
@@ -76,9 +81,9 @@ def shapes():
   config.world = {'seed': 0, 'jitter': 0}
   config.files = None  # Data of your own in the world's place.
   config.inputs = 900  # A round; ours, the paper has 5,000.
-  # Ours: over three rounds on the same 500 inputs the gap grew from 0.059 to
-  # 0.117 (docs/self_play.md).
+  # Ours: on the same inputs the gap grew (docs/self_play.md).
   config.fresh_inputs = True
+  config.answer_inputs = 0  # More scenes for `play.objective.answers`.
 
   # Model.
   config.init_from = 'assets:shapes'
@@ -88,11 +93,12 @@ def shapes():
   config.adapters = ''
   config.vision = ''  # CLIP tower of a model with w_clip_vit.
   config.mesh = {'data': -1, 'model': -1}  # Devices; -1: as many as fit.
-  config.chunk = 128  # Rows that a device samples at once.
+  config.chunk = 32  # Rows that a device samples at once.
 
   # Sampling: candidates of an input.
   play.rounds = 3  # Paper.
   play.images = 4  # Ours; 2 to 16 score alike (docs/evidence.md).
+  play.most_images, play.easy_score = 0, None  # docs/search.md.
   play.captions = show_o.caption_samplers()
   play.caption_prompt = 'Give a caption for this image.'
   # Ours, because this guidance drew best (docs/self_play.md, "The base model's
@@ -108,7 +114,8 @@ def shapes():
   # ngram, bert, sentence, clip, likelihood, http_reward, or a function of your
   # own (docs/scorers.md).
   play.caption_scorer = 'ngram'
-  # answers, soft, caption_likelihood, clip, http_reward, or your own function.
+  # answers, soft, caption_likelihood, image_likelihood, clip, http_reward, or a
+  # function of your own.
   play.image_scorer = 'answers'  # Paper.
   play.encoders = {  # Read only by a scorer or a matcher that needs them.
     'bert': 'checkpoints/bert-large-uncased',
@@ -138,9 +145,16 @@ def shapes():
     'gen_weight': 1.0,  # Of the loss on images.
     'und_sft_weight': 0.5,
     'gen_sft_weight': 2.0,
-    'masks': 4,  # An image pair.
+    'masks': 4,  # An image pair, or a group of images.
+    'mask_progress': (0.0, 1.0),  # Of the mask schedule; (0, 0.5): noisy masks.
     'drop_condition': 0.0,
     'fixed_masks': False,
+    'ratio': 'token',  # Of an image: sum, mean, token (GRPO, docs/grpo.md).
+    'clip': 0.2,  # Bound on the change of a ratio.
+    'kl_weight': 0.0,  # Of the divergence from the start of the round.
+    'scale_rewards': True,  # Divide by the deviation in the group.
+    'group_part': 2,  # Candidates of a group that are computed at once.
+    'answers': show_o.answers(),  # Off; docs/learning_from_answers.md.
   }
   # Defects of the official code to reproduce, all off (docs/differences.md).
   play.compat = {
@@ -188,6 +202,15 @@ def shapes():
   config.gallery = 12  # Captions and pairs in the report.
   config.official = False
   return config
+
+
+def use_grpo(config):
+  """Changes the config to GRPO on images (docs/grpo.md)."""
+  play = config.play
+  play.update(groups.grpo())
+  config.inputs, play.rounds = 1_200, 6
+  play.captions = play.captions[:2]  # Nothing is learned from them.
+  play.label_rows = 64  # A quarter faster than 512 and whole groups.
 
 
 def model_settings(config):

@@ -55,8 +55,8 @@ def get_config(variant='shapes'):
   config.top_k = 0  # Of replies with a temperature; 0: all tokens.
 
   # Batches: requests that wait are computed together.
-  config.batches = (1, 4, 8, 32)  # Sizes; smaller batches are padded.
-  config.warm_up = True  # Compile these before the first request.
+  config.batches = (1, 4, 8, 16, 32)  # Sizes; smaller batches are padded.
+  config.warm_up = True  # Compile these at the start, small ones first.
 
   # Limits.
   config.most_waiting = 256  # Requests; more get status 429.

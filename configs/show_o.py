@@ -29,6 +29,10 @@ def sampler(steps, guidance, temperature=1.0):
     'schedule': 'cosine',  # Share of masked codes by step.
     'compounding': False,  # True: anneals as the official code does.
     'code_temperature': 1.0,  # Of the codes: the model's own distribution.
+    # Fewer passes, off (docs/fewer_passes.md).
+    'guided': (0.0, 1.0),  # Part of the steps with guidance.
+    # Expected wrong codes that a step accepts beyond the schedule.
+    'error_budget': 0.0,
   }
 
 
@@ -44,6 +48,21 @@ def search():
     'fill': 'likeliest',  # Codes of drafts; or sampled.
     'wave': 0,  # Candidates that are drawn at once; 0: all.
     'enough': None,  # Score at which a prompt gets no further wave.
+  }
+
+
+def answers():
+  """Returns settings for learning from answers to the inputs' questions."""
+  return {
+    'weight': 0.0,  # 0: off, as in the paper.
+    # Likelihood of right answers; pairs, right over wrong; grpo.
+    'form': 'sft',
+    'questions': 2,  # In a step, for each record of the batch.
+    'confidence': 1.0,  # Most, in an answer that the frozen model is unsure of.
+    'unsure_share': 1.0,  # Of a step, of such questions.
+    'beta': 0.5,  # Of pairs.
+    'wrong': 'likeliest',  # Answer of pairs; or random, own.
+    'sft_weight': 0.0,  # Of right answers beside pairs or grpo.
   }
 
 

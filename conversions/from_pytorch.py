@@ -23,6 +23,7 @@ from conversions.tables import text_encoder_tensors
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
 
 KINDS = (
   *('showo', 'magvitv2', 'phi'),
@@ -166,11 +167,14 @@ def write_checkpoint(
   ) as folder:
     weights = source.find(src, console.say)
     console.say(
-      f'{len(weights.tensors)} tensors in {len(weights.files)} file(s)'
+      f'{user_text.counted(len(weights.tensors), "tensor")} '
+      f'in {user_text.counted(len(weights.files), "file")}'
     )
     model, max_text = read_model(
       kind, weights, seed, console.progress('reading'), console.say
     )
+    if sizes := model_sizes.describe(model.config, weights.config):
+      console.say(sizes)
     # Frequencies are not read, and have a type of their own.
     read = {
       name: tensor

@@ -11,6 +11,7 @@ import numpy as np
 
 from conversions import weight_rows
 from conversions import weight_table
+from hermesflow_jax.models import phi
 
 
 def shape(
@@ -46,6 +47,37 @@ def count(names: Iterable[str], pattern: str) -> int:
   expression = re.compile(re.escape(pattern).replace(r'\*', r'(\d{1,6})'))
   matches = (expression.match(name) for name in names)
   return len({int(m[1]) for m in matches if m})
+
+
+def describe(config: Any, record: Mapping[str, Any]) -> str:
+  """Returns the layers and the width of a model, which its tensors determine.
+
+  Tensors that lack the last layers, e.g. for want of a shard, are those of a
+  smaller model.
+
+  Args:
+    config: model config.
+    record: contents of `config.json`.
+
+  Returns:
+    E.g. '24 layers of width 2,048'; '' for a model without such sizes. If
+    `config.json` names a Phi-1.5 with more layers, the text says so.
+  """
+  decoder = getattr(config, 'decoder', config)
+  if not hasattr(decoder, 'layers') or not hasattr(decoder, 'width'):
+    return ''
+  text = f'{decoder.layers} layers of width {decoder.width:,}'
+  full, name = phi.PhiConfig(), record.get('llm_model_path')
+  if (
+    str(name).endswith('phi-1_5')
+    and decoder.width == full.width
+    and decoder.layers < full.layers
+  ):
+    text += (
+      f'; warning: {name}, which config.json names, has {full.layers} layers: '
+      'look for missing shards'
+    )
+  return text
 
 
 class Config:

@@ -1,68 +1,41 @@
-"""Eight CPU devices and exact matrix products for every test.
+"""Eight CPU devices, workers that share programs, and the order of files.
 
 Tests compile much and compute little: XLA is told not to optimize, and
-compiles five times faster.
+compiles five times faster. Tests that compute for long are marked `optimized`.
 """
 
-import functools
+import atexit
 import gc
-import importlib.util
-import json
+import importlib
+import importlib.metadata
 import os
-import pathlib
-import signal
 import sys
 
-import jax
-import numpy as np
-import pytest
-import safetensors.numpy
+import worker_schedule
+
+from hermesflow_jax.runtime import processor_cores
 
 _FLAGS = [
   '--xla_force_host_platform_device_count=8',
-  '--xla_backend_optimization_level=0',
+  # Of programs that are optimized at all.
+  '--xla_backend_optimization_level=1',
   # A program is compiled in a single piece: pieces take a fifth more time.
   '--xla_cpu_parallel_codegen_split_count=1',
 ]
-if jax.__version_info__ < (0, 11):
+if importlib.metadata.version('jax').startswith('0.10.'):
   # Later versions abort on a flag they do not know.
   _FLAGS.append('--xla_cpu_use_fusion_emitters=false')
+# Set before JAX is imported, also by the conftest.py of a folder, and for the
+# processes that tests start.
 os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
-# libtpu, where it is there, is held by the first process that looks for a TPU.
-jax.config.update('jax_platforms', os.environ.get('JAX_PLATFORMS', 'cpu'))
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+# Its default. Jobs let malloc keep freed memory unless such a name is set; a
+# worker gives back the memory of programs that it forgets.
+os.environ.setdefault('MALLOC_PERTURB_', '0')
 
 # Tracing makes many objects and hardly any cycles: by default the collector
-# takes a tenth of the time of all tests.
-gc.set_threshold(100_000, 20, 100)
-
-import fake_gcs
-from grain._src.python.dataset.transformations import shuffle
-
-from conversions.tables import showo_table
-from hermesflow_jax.models import phi
-from hermesflow_jax.models import showo
-from hermesflow_jax.runtime import storage
-from hermesflow_jax.sequences import vocabulary
-
-jax.config.update('jax_default_matmul_precision', 'highest')
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
-
-# Grain takes 15 ms to place a record among three: tests draw the same orders.
-shuffle.index_shuffle.index_shuffle = functools.cache(
-  shuffle.index_shuffle.index_shuffle
-)
-
-# Folders with the longest tests: workers that begin with them end together.
-_LONGEST = ('whole_runs', 'checkpoints', 'self_play', 'sampling', 'experiments')
-# Two workers take turns: each pair of files that share a run goes to one of
-# them, and neither waits for a run of the other.
-_FIRST_FILES = (
-  'test_small_show_o_rounds.py',
-  'test_reliability.py',
-  'test_small_show_o_use.py',
-  'test_buckets.py',
-)
+# takes a tenth of the time of all tests. Garbage is collected after each file.
+gc.set_threshold(1_000_000, 100, 100)
 
 # Seconds by file: the key in pytest's cache, and those of this run.
 _SECONDS = 'hermesflow_jax/seconds'
@@ -70,15 +43,19 @@ _durations = {}
 
 
 def pytest_configure(config):
-  """Keeps compiled programs between runs, and shares them among workers."""
+  """Keeps compiled programs between runs, and shares them among workers.
+
+  The process that directs workers imports no JAX.
+  """
   # Workers and commands that tests start import the same files: compile once.
   os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
   sys.dont_write_bytecode = False
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     folder = str(config.cache.mkdir('compiled'))
-    # Commands that tests start read the variable.
+    # Workers and commands that tests start read the variable.
     os.environ['JAX_COMPILATION_CACHE_DIR'] = folder
-    jax.config.update('jax_compilation_cache_dir', folder)
+  if not _is_head(config):
+    config.pluginmanager.register(importlib.import_module('shared_fixtures'))
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -92,33 +69,36 @@ def pytest_xdist_auto_num_workers(config):
   )
   if named or config.option.capture == 'no':
     return 0
-  return min(8, len(os.sched_getaffinity(0)))
+  return min(8, processor_cores.usable())
+
+
+def pytest_xdist_make_scheduler(config, log):
+  """Keeps files that share programs in one worker."""
+  if config.getoption('dist') == 'loadfile':
+    return worker_schedule.FromBothEnds(config, log)
+  return None
 
 
 def pytest_collection_modifyitems(config, items):
-  """Puts the longest files first, so that all workers end together.
-
-  Durations come from the last run; a file that has none takes its place by
-  folder.
-  """
-
-  def place(names, parts):
-    return min((names.index(p) for p in parts if p in names), default=99)
-
-  seconds = config.cache.get(_SECONDS, {}) if _has_workers(config) else {}
+  """Sorts files by folder and by their duration in the last run."""
+  seconds = config.cache.get(_SECONDS, {}) if _is_worker(config) else {}
 
   def rank(item):
-    parts = item.path.parts
-    folder = place(_LONGEST, parts)
-    usual = 6.0 if folder < 99 else 2.0
-    duration = seconds.get(item.nodeid.partition('::')[0], usual)
-    return place(_FIRST_FILES, parts), -duration, folder, str(item.path)
+    duration = seconds.get(item.nodeid.partition('::')[0], 2.0)
+    return worker_schedule.sort_key(item.path, duration)
 
   items.sort(key=rank)
 
 
-def _has_workers(config) -> bool:
-  return hasattr(config, 'workerinput') or bool(config.option.numprocesses)
+def _is_worker(config) -> bool:
+  return hasattr(config, 'workerinput')
+
+
+def _is_head(config) -> bool:
+  """Returns whether this process directs workers, and runs no test itself."""
+  option = config.option
+  directs = bool(option.numprocesses) and not option.collectonly
+  return directs and not _is_worker(config)
 
 
 def pytest_runtest_logreport(report):
@@ -128,106 +108,17 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_sessionfinish(session):
-  """Keeps the durations for the next run; workers leave that to their head."""
+  """Keeps the durations for the next run, and ends workers at once."""
   config = session.config
-  if not hasattr(config, 'workerinput') and _has_workers(config):
+  if _is_head(config):
     known = config.cache.get(_SECONDS, {})
     config.cache.set(_SECONDS, known | _durations)
+  elif _is_worker(config):
+    # To collect gigabytes and to remove all programs takes ten seconds.
+    gc.freeze()
+    atexit.register(os._exit, 0)
 
 
 def pytest_collection_finish():
   """Hides all imported objects from the garbage collector."""
   gc.freeze()
-
-
-# Linux gives a process 65,530 memory maps. Each compiled program keeps some, and
-# jaxlib crashes when there is none left.
-_MOST_MAPS = 30_000
-
-
-@pytest.fixture(scope='module', autouse=True)
-def few_programs():
-  """Forgets compiled programs before there are too many."""
-  yield
-  maps = pathlib.Path('/proc/self/maps')
-  if maps.exists() and len(maps.read_bytes().splitlines()) > _MOST_MAPS:
-    jax.clear_caches()
-    gc.collect()
-
-
-@pytest.fixture
-def interruptible():
-  """Started in the background by a shell, tests and their children ignore
-  SIGINT; children of a process that handles it do not."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture(scope='session')
-def goldens() -> pathlib.Path:
-  """The folder of golden activations of the official implementation."""
-  return pathlib.Path(__file__).parent / 'goldens'
-
-
-@pytest.fixture(scope='session')
-def golden(goldens) -> dict[str, np.ndarray]:
-  """The arrays of the official Show-o."""
-  with np.load(goldens / 'showo_small' / 'io.npz') as file:
-    return dict(file)
-
-
-@pytest.fixture(scope='session')
-def store():
-  """An object store that gs:// means; tensorstore asks once where it is."""
-  if not importlib.util.find_spec('gcsfs'):
-    pytest.skip('needs gcsfs')
-  with fake_gcs.Server() as server, pytest.MonkeyPatch.context() as patch:
-    for name, value in server.environment.items():
-      patch.setenv(name, value)
-    # The package chooses settings of gcsfs, so it imports it first.
-    storage.path('gs://bucket/folder')
-    yield server
-
-
-@pytest.fixture
-def bucket(store):
-  """The store, empty; its bucket is `gs://bucket`."""
-  store.clear()
-  yield store
-  store.clear()
-
-
-def _golden_model(folder, name):
-  sizes = json.loads((folder / 'config.json').read_text())
-  config = showo.ShowOConfig(
-    vocabulary.Vocab(
-      sizes['llm_vocab_size'],
-      sizes['codebook_size'],
-      sizes['special_token_ids']['<|eot|>'],
-    ),
-    phi.PhiConfig(
-      width=sizes['hidden_size'],
-      layers=sizes['num_hidden_layers'],
-      heads=sizes['num_attention_heads'],
-      mlp=sizes['intermediate_size'],
-      rotary_fraction=sizes['partial_rotary_factor'],
-      rope_theta=sizes['rope_theta'],
-      norm_eps=sizes['layer_norm_eps'],
-    ),
-    sizes['num_vq_tokens'],
-  )
-  weights = safetensors.numpy.load_file(folder / name)
-  return jax.device_put(showo_table.to_jax(weights, config))
-
-
-@pytest.fixture(scope='session')
-def golden_policy(goldens) -> showo.ShowO:
-  """The policy of the goldens."""
-  return _golden_model(goldens / 'showo_small', 'model.safetensors')
-
-
-@pytest.fixture(scope='session')
-def golden_reference(goldens) -> showo.ShowO:
-  """The frozen reference of the goldens."""
-  return _golden_model(goldens / 'showo_small', 'reference_model.safetensors')

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import os
 import pathlib
 import re
 import shlex
@@ -10,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import command_line
 import looped_layers
 import numpy as np
 import pytest
@@ -233,5 +233,4 @@ def test_the_tutorial_runs(tmp_path):
 
 def environment():
   """Returns the environment of a program that a person starts."""
-  names = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
-  return names | {'PYTHONPATH': str(ROOT)}
+  return command_line.environment() | {'PYTHONPATH': str(ROOT)}

@@ -5,6 +5,7 @@ import pathlib
 
 import plain_english
 import pytest
+import worker_schedule
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDERS = 'hermesflow_jax', 'conversions', 'configs'
@@ -101,3 +102,9 @@ def test_names_say_what_things_are():
     if name != 'each' or not plain_english.is_field(tree, line)
   ]
   assert empty == []
+
+
+def test_folders_that_workers_take_in_order_exist():
+  tests = ROOT / 'tests'
+  folders = {path.name for path in tests.iterdir() if path.is_dir()}
+  assert set(worker_schedule.FOLDERS) - {'', 'tests'} <= folders

@@ -7,17 +7,20 @@ parts of ranks, see `zero_checkpoint`   DeepSpeed
 a folder for each parameter, see `universal_checkpoint`    DeepSpeed
 parts of processes, see `distributed_checkpoint`           FSDP
 the same as safetensors, see `distributed_shards`          FSDP
+the same as pickles, see `rank_files`                      accelerate
 """
 
 from collections.abc import Callable
-import difflib
 import pathlib
 import re
 
 from conversions.files import distributed_checkpoint
 from conversions.files import distributed_shards
+from conversions.files import folder_content
+from conversions.files import rank_files
 from conversions.files import universal_checkpoint
 from conversions.files import zero_checkpoint
+from hermesflow_jax.runtime import user_text
 
 SUFFIXES = ('.safetensors', '.bin', '.pt', '.pth', '.ckpt')
 # The first existing file of a folder is read.
@@ -34,7 +37,9 @@ IN_FOLDERS = (
   'diffusion_pytorch_model.bin',
 )
 ADAPTERS = ('adapter_model.safetensors', 'adapter_model.bin')
-SHARD = re.compile(r'(.+)-(\d+)-of-(\d+)(\.\w+)')
+SHARD = re.compile(r'(.+)-(\d+)-of-(\d+)((?:\.\w+){1,2})')
+# Indexes as save_pretrained names them, also those of a variant, e.g. fp16.
+INDEX = re.compile(r'.+\.(index|\w+\.index|index\.\w+)\.json')
 STEP = re.compile(
   r'(?:checkpoint|step|global_step|epoch|iter)[-_]?(\d+)(?:_universal)?'
 )
@@ -42,13 +47,6 @@ STEP = re.compile(
 NOT_WEIGHTS = re.compile(
   r'optimizer|scheduler|scaler|random_states|rng_state|training_args|adapter_|'
   r'optim_states|model_states|^sampler|^dl_state_dict|custom_checkpoint'
-)
-# Files of accelerate's save_fsdp_model with use_dcp=False, or of its
-# LOCAL_STATE_DICT. Their pickles need the classes of distributed tensors.
-OF_RANK = re.compile(r'pytorch_model_fsdp(_\d+)?_rank\d+\.bin')
-RANKS_WAY_ON = (
-  'load them in the program that trained them, and save with '
-  'SHARDED_STATE_DICT and use_dcp=True'
 )
 # name pattern: description of a folder with such files, with the way to its
 # weights. Folders within it are searched, too.
@@ -61,13 +59,15 @@ OTHER_FORMS = {
   ),
 }
 DEPTHS = ('', '*/', '*/*/')
-# Where weights may lie that are named, but not taken.
-DEEPER = ('*/*/*', '*/*/*/*')
-# Ratio of names, 0 to 1, from which on a file may be a renamed one.
-ALIKE = 0.8
-# Longer names are not alike, and more names take seconds to compare.
-LONGEST_ALIKE = 80
-MOST_COMPARED = 200
+
+
+def is_index(path: pathlib.Path) -> bool:
+  """Returns whether a file's name is that of an index of shards.
+
+  Args:
+    path: file.
+  """
+  return bool(INDEX.fullmatch(path.name)) and path.is_file()
 
 
 def weight_files(
@@ -106,34 +106,9 @@ def weight_files(
   if files := _in_parts(folder, say):
     return files
   raise ValueError(
-    f'{folder} must hold one of {", ".join(IN_FOLDERS)}, got {_content(folder)}'
+    f'{folder} must hold one of {", ".join(IN_FOLDERS)}, got '
+    + folder_content.describe(folder, IN_FOLDERS)
   )
-
-
-def _content(folder) -> str:
-  """Returns what a folder without weights holds, and what to do about it."""
-  nearest, compared = {}, 0
-  for path in sorted(folder.iterdir()):
-    ratios = {IN_FOLDERS[0]: 0.0}
-    if len(path.name) <= LONGEST_ALIKE and compared < MOST_COMPARED:
-      compared += 1
-      ratios = {
-        name: difflib.SequenceMatcher(None, path.name, name).ratio()
-        for name in IN_FOLDERS
-      }
-    nearest[path.name] = max(ratios.items(), key=lambda item: item[1])
-  if not nearest:
-    return 'an empty folder'
-  names = sorted(nearest, key=lambda name: (-nearest[name][1], name))
-  listed = ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
-  for depth in DEEPER:
-    for path in sorted(folder.glob(depth)):
-      if path.name in IN_FOLDERS:
-        return f'{listed:.200}: give {path.parent}, which holds {path.name}'
-  usual, ratio = nearest[names[0]]
-  if ratio >= ALIKE:
-    return f'{listed:.200}: if {names[0]:.99} is {usual}, rename it'
-  return f'{listed:.200}'
 
 
 def _in_ranks(folder, say) -> list[pathlib.Path]:
@@ -172,7 +147,8 @@ def _in_steps(folder, say) -> list[pathlib.Path]:
       if files:
         if files[0].parent == path:
           _name_float32(path, files[0], say)
-        text = f'{folder} holds {len(steps)} checkpoints: taking {path.name}'
+        count = user_text.counted(len(steps), 'checkpoint')
+        text = f'{folder} holds {count}: taking {path.name}'
         if without:
           text += f' ({", ".join(without)} without weights)'
         say(text)
@@ -233,16 +209,14 @@ def _in_folder(folder, say) -> list[pathlib.Path]:
     if others:
       say(f'{folder}: taking {usual[0]}, not {", ".join(others):.200}')
     return [folder / usual[0]]
-  if files := distributed_shards.parts(folder):
+  if files := distributed_shards.parts(folder) or _index(folder, say):
+    return files
+  if files := rank_files.parts(folder, say):
     return files
   names = _weights_by_suffix(folder)
-  if len(names) > 1 and all(OF_RANK.fullmatch(name) for name in names):
-    raise ValueError(
-      f'{folder} must hold joined weights, got parts of processes, '
-      f'{", ".join(names):.200}: {RANKS_WAY_ON}'
-    )
   if files := _shards(folder, names):
-    say(f'{folder}: taking {len(files)} shards, which have no index')
+    count = user_text.counted(len(files), 'shard')
+    say(f'{folder}: taking {count}, which have no index')
     return files
   if len(names) > 1:
     raise ValueError(
@@ -252,6 +226,19 @@ def _in_folder(folder, say) -> list[pathlib.Path]:
   if names:
     say(f'{folder}: taking {names[0]}')
   return [folder / name for name in names]
+
+
+def _index(folder, say) -> list[pathlib.Path]:
+  """Returns the index of a variant's shards; [] without any."""
+  paths = sorted(path for path in folder.iterdir() if is_index(path))
+  if len(paths) > 1:
+    raise ValueError(
+      f'{folder} must hold the weights of one model, got {len(paths)} indexes '
+      f'of shards: give one of {", ".join(path.name for path in paths):.300}'
+    )
+  for path in paths:
+    say(f'{folder}: taking {path.name}')
+  return paths
 
 
 def _weights_by_suffix(folder) -> list[str]:

@@ -14,6 +14,7 @@ from conversions.files import distributed_checkpoint
 from conversions.files import distributed_shards
 from conversions.files import file_content
 from conversions.files import layouts
+from conversions.files import rank_files
 from conversions.files import safetensors_file
 from conversions.files import tensors
 from conversions.files import tokenizer_files
@@ -98,11 +99,15 @@ def _open(path: pathlib.Path, name: str, say) -> Source:
     distributed_checkpoint.refuse_part(path)
     universal_checkpoint.refuse_part(path)
   top = path if path.is_dir() else path.parent
-  files = layouts.weight_files(path, say) if path.is_dir() else [path]
+  files = (
+    layouts.weight_files(path, say)
+    if path.is_dir()
+    else rank_files.parts(path) or [path]
+  )
   folder = files[0].parent
   if folder != top:
     name = f'{name}/{folder.relative_to(top)}'
-  if files[0].name.endswith('.index.json'):
+  if layouts.is_index(files[0]):
     state_dict, files = _read_index(files[0], say)
   elif path.is_dir() and universal_checkpoint.is_part(files[-1]):
     state_dict = universal_checkpoint.read(files, say)
@@ -112,6 +117,8 @@ def _open(path: pathlib.Path, name: str, say) -> Source:
     state_dict, files = distributed_checkpoint.read(files, say)
   elif path.is_dir() and distributed_shards.is_part(files[0]):
     state_dict = distributed_shards.read(files)
+  elif rank_files.is_part(files[0]):
+    state_dict = rank_files.read(files, say)
   elif len(files) > 1:
     state_dict = _read_shards(files, say)
   else:

@@ -5,11 +5,13 @@ member with raw bytes for each storage. Members must be stored, not compressed.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import errno
 import io
 import pathlib
 import zipfile
 
+from conversions.files import pickle_records
 from conversions.files import state_dicts
 from conversions.files import tensors
 from conversions.files import torch_pickle
@@ -45,7 +47,10 @@ def read(
 
 
 def read_contents(
-  path: pathlib.Path, start: int = 0, length: int | None = None
+  path: pathlib.Path,
+  start: int = 0,
+  length: int | None = None,
+  records: Mapping[str, type[pickle_records.Record]] | None = None,
 ) -> torch_pickle.Contents:
   """Reads all that a file holds; objects of unknown types become empty.
 
@@ -53,11 +58,12 @@ def read_contents(
     path: zip archive written by `torch.save`, or a file of several.
     start: first byte of the archive.
     length: bytes of the archive; by default all that follow.
+    records: see `torch_pickle.load`.
 
   Raises:
     ValueError: the file is damaged. The one-line message names it.
   """
-  return _load(path, True, lambda contents: contents, start, length)
+  return _load(path, True, lambda contents: contents, start, length, records)
 
 
 class _Section(io.RawIOBase):
@@ -95,7 +101,9 @@ class _Section(io.RawIOBase):
     return len(data)
 
 
-def _load(path, skip_unknown: bool, select, start: int = 0, length=None):
+def _load(
+  path, skip_unknown: bool, select, start: int = 0, length=None, records=None
+):
   """Returns `select(contents)`; errors of both become one line."""
   with open(path, 'rb') as file:
     size = path.stat().st_size - start if length is None else length
@@ -108,7 +116,7 @@ def _load(path, skip_unknown: bool, select, start: int = 0, length=None):
     try:
       with zipfile.ZipFile(section) as archive:
         members = _members(archive, file, start, size)
-        return select(_contents(file, members, path, skip_unknown))
+        return select(_contents(file, members, path, skip_unknown, records))
     except ValueError as error:
       raise ValueError(f'{path}: {error}') from error
     # A hostile pickle can raise any exception.
@@ -118,7 +126,9 @@ def _load(path, skip_unknown: bool, select, start: int = 0, length=None):
       ) from error
 
 
-def _contents(file, members, path, skip_unknown) -> torch_pickle.Contents:
+def _contents(
+  file, members, path, skip_unknown, records
+) -> torch_pickle.Contents:
   """Reads the pickle of an archive."""
   first, count = torch_pickle.member(members, 'data.pkl')
   if count > MOST_PICKLE_BYTES:
@@ -130,7 +140,7 @@ def _contents(file, members, path, skip_unknown) -> torch_pickle.Contents:
   if any(name.startswith('code/') for name in members):
     raise ValueError(f'it is a TorchScript program: {torch_pickle.WAY_ON}')
   data = _bytes(file, first, count)
-  return torch_pickle.load(data, members, path, skip_unknown)
+  return torch_pickle.load(data, members, path, skip_unknown, records)
 
 
 def _bytes(file, start: int, count: int) -> bytes:

@@ -194,6 +194,11 @@ class _Unpickler(pickle.Unpickler):
       return self._parameter
     if module == 'torch._tensor' and name.startswith('_rebuild_from_type'):
       return self._typed
+    if self._records and name == '_rebuild_wrapper_subclass':
+      return self._distributed
+    # The class of an attribute, which is not read.
+    if self._records and name == 'getattr':
+      return self._inner_class
     if (module, name) == ('torch', 'Size'):
       return _Size
     if name == 'ZeroStageEnum':
@@ -231,8 +236,20 @@ class _Unpickler(pickle.Unpickler):
   def _parameter(self, tensor, *_):
     return tensor
 
-  def _typed(self, function, kind, arguments, *_):
-    """Rebuilds a tensor that has attributes, without them."""
+  def _inner_class(self, *_):
+    return _Setting
+
+  def _distributed(self, kind, _, size, *others):
+    """Returns a record of a tensor whose elements lie in its attributes."""
+    record = kind()
+    if isinstance(record, pickle_records.Record):
+      record.fields = {'size': size, 'state': others[-1]}
+    return record
+
+  def _typed(self, function, kind, arguments, state=None, *_):
+    """Rebuilds a tensor that has attributes, without those it can lack."""
+    if function == self._distributed:
+      return self._distributed(*arguments, state)
     if function != self._tensor:
       raise ValueError('a tensor must be rebuilt from a storage')
     return self._tensor(*arguments)

@@ -140,6 +140,13 @@ def read(
       one-line message names them.
   """
   folder = files[0].parent
+  for path in files:
+    if slice_of(path):
+      raise ValueError(
+        f'{folder} must come from a training without model parallelism, got '
+        f'{path.name}: {WAY_ON}, or make a universal checkpoint of it with '
+        "DeepSpeed's ds_to_universal"
+      )
   models, optimizers = by_rank(folder, files)
   if not models:
     raise ValueError(
@@ -169,6 +176,16 @@ def read(
   return weights
 
 
+def slice_of(path: pathlib.Path) -> int:
+  """Returns the number of a file's slice in model parallelism, 0 without it.
+
+  Args:
+    path: file.
+  """
+  match = NAME.fullmatch(path.name)
+  return int(match['slice']) if match else 0
+
+
 def by_rank(
   folder: pathlib.Path, files: Sequence[pathlib.Path]
 ) -> tuple[dict[int, pathlib.Path], dict[int, pathlib.Path]]:
@@ -179,8 +196,7 @@ def by_rank(
     files: its parts.
 
   Raises:
-    ValueError: the files are not those of one training, or of a training with
-      model parallelism.
+    ValueError: the files are not those of one training.
   """
   models, optimizers, types = {}, {}, set()
   for path in files:
@@ -189,11 +205,6 @@ def by_rank(
       raise ValueError(
         f'{folder} must hold a DeepSpeed checkpoint that is not split by '
         f'layers or experts, got {path.name}: {WAY_ON}'
-      )
-    if int(match['slice']):
-      raise ValueError(
-        f'{folder} must come from a training without model parallelism, got '
-        f'{path.name}: {WAY_ON}'
       )
     rank = int(match['rank'] or 0)
     if match['kind'] == 'model':

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from conversions.verification import checks
-from hermesflow_jax.models import text_encoder_layers
+from hermesflow_jax.models import text_pooling
 
 STATES = 1e-4
 INPUTS = frozenset(['text_ids', 'text_mask'])
@@ -46,7 +46,7 @@ def make(
     return lambda: states()[number]
 
   def mean():
-    return text_encoder_layers.masked_mean(states()[-1], mask())
+    return text_pooling.masked_mean(states()[-1], mask())
 
   computed = {'text_hidden': hidden(-1), 'text_mean': mean}
   for key in activations:

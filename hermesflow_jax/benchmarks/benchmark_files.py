@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import pathlib
 
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import input_faults
+from hermesflow_jax.data import tifa_questions
 from hermesflow_jax.data.sources import byte_ranges
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import strict_json
@@ -107,10 +109,69 @@ def read_prompts(
       rows.append(parse(number, value))
     except ValueError as error:
       faults.append(f'{place}: {error}')
+  return checked_rows(rows, 'official', faults, files, path)
+
+
+def checked_rows(
+  rows: list,
+  form: str,
+  faults: Sequence[str],
+  files: protocol.BenchmarkFiles,
+  path: pathlib.PurePath,
+  notes: Sequence[str] = (),
+) -> protocol.BenchmarkRows:
+  """Returns the rows that were read, or raises for those with faults.
+
+  Args:
+    rows: rows without faults.
+    form: name of the form of the file.
+    faults: a text for each row with a fault.
+    files: says whether such rows are left out.
+    path: the file.
+    notes: sentences about the reading.
+
+  Raises:
+    ValueError: one line with all faults.
+  """
   input_faults.raise_or_report(
     faults, len(rows), files.on_error, lambda line: None, str(path)
   )
-  return protocol.BenchmarkRows(rows, 'official', tuple(faults))
+  return protocol.BenchmarkRows(rows, form, tuple(faults), tuple(notes))
+
+
+def read_tifa(
+  path: pathlib.PurePath,
+) -> tuple[dict[str, tuple[str, list[dict]]], list[str]]:
+  """Reads a TIFA file: records with `id`, `caption` and a question.
+
+  Args:
+    path: the file, a `storage.path`.
+
+  Returns:
+    (caption and questions by id, faults). The `id` of a question is the number
+    of its record.
+
+  Raises:
+    ValueError: the file cannot be read.
+  """
+  captions, faults = {}, []
+  for number, (place, value) in enumerate(read_lines(path)):
+    try:
+      check_fields(value, {'caption': str})
+      name = str(value.get('id', ''))
+      if not name:
+        raise ValueError("'id' is missing")
+      question = tifa_questions.check_question(value)
+      caption, questions = captions.setdefault(name, (value['caption'], []))
+      if caption != value['caption']:
+        raise ValueError(
+          f'id {name!r} must have one caption, got {value["caption"]!r:.60} '
+          f'and {caption!r:.60}'
+        )
+      questions.append(question | {'id': str(number)})
+    except ValueError as error:
+      faults.append(f'{place}: {error}')
+  return captions, faults
 
 
 def check_fields(value: object, fields: Mapping[str, type]) -> None:

@@ -12,7 +12,6 @@ import random
 from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import image_folder
-from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import text_files
 
@@ -69,10 +68,7 @@ class Coco(protocol.DrawingBenchmark):
         )
       except ValueError as error:
         faults.append(f'{place}: {error}')
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
-    )
-    return protocol.BenchmarkRows(rows, form, tuple(faults), notes)
+    return benchmark_files.checked_rows(rows, form, faults, files, path, notes)
 
   def score(self, rows, answers):
     """See the protocol: nothing, as no judge answers about the drawings."""

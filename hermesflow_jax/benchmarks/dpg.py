@@ -10,6 +10,7 @@ import io
 import json
 import re
 
+from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
@@ -66,10 +67,7 @@ class DpgBench(protocol.DrawingBenchmark):
       item.setdefault('questions', []).append(question)
     rows = [_prompt(name, item, faults) for name, item in items.items()]
     rows = [row for row in rows if row]
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
-    )
-    return protocol.BenchmarkRows(rows, 'official', tuple(faults))
+    return benchmark_files.checked_rows(rows, 'official', faults, files, path)
 
   def score(self, rows, answers):
     """See the protocol: the official rule on the answers of a judge."""

@@ -10,7 +10,6 @@ from hermesflow_jax.benchmarks import cider
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import ptb_words
 from hermesflow_jax.data import image_folder
-from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
 
 PROMPT = 'Provide a one-sentence caption for the provided image.'
@@ -53,10 +52,7 @@ class Flickr30k(protocol.UnderstandingBenchmark):
       rows += [row] if row else []
     if not rows and not faults:
       raise ValueError(f'{path} must have images of the split test, got none')
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
-    )
-    return protocol.BenchmarkRows(rows, 'Karpathy', tuple(faults))
+    return benchmark_files.checked_rows(rows, 'Karpathy', faults, files, path)
 
   def score(self, rows, replies):
     """See the protocol; the rule names the tokenizer of the words."""

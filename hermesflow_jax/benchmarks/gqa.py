@@ -4,12 +4,11 @@ import json
 import string
 
 from hermesflow_jax.benchmarks import benchmark_files
+from hermesflow_jax.benchmarks import percent_scores
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.data import image_folder
-from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
 
-SUFFIX = '\nAnswer the question using a single word or phrase.'
 _PUNCTUATION = str.maketrans('', '', string.punctuation)
 
 
@@ -56,10 +55,7 @@ class Gqa(protocol.UnderstandingBenchmark):
         rows.append(_question(name, value, folder, files.suffix))
       except ValueError as error:
         faults.append(f'question {name}: {error}')
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
-    )
-    return protocol.BenchmarkRows(rows, 'official', tuple(faults))
+    return benchmark_files.checked_rows(rows, 'official', faults, files, path)
 
   def score(self, rows, replies):
     """See the protocol; `values` has the accuracy of binary and open ones."""
@@ -87,15 +83,8 @@ def _scores(rule, rows, replies, equal) -> protocol.Scores:
     row.id: float(equal(replies.get(row.id, ''), row.reference['answer']))
     for row in rows
   }
-  kinds = {}
-  for row in rows:
-    kinds.setdefault(row.reference['kind'], []).append(right[row.id])
-  accuracy = 100 * sum(right.values()) / len(right)
-  values = {'accuracy': accuracy} | {
-    kind: 100 * sum(numbers) / len(numbers)
-    for kind, numbers in sorted(kinds.items())
-  }
-  return protocol.Scores(rule, accuracy, '%', values, right)
+  kinds = {row.id: row.reference['kind'] for row in rows}
+  return percent_scores.of_rows(rule, 'accuracy', right, kinds)
 
 
 def _question(name, value, folder, suffix):
@@ -112,7 +101,7 @@ def _question(name, value, folder, suffix):
   return protocol.ImageQuestion(
     name,
     folder.find(f'{value["imageId"]}.jpg', 'image'),
-    value['question'] + (SUFFIX if suffix is None else suffix),
+    value['question'] + (protocol.SHORT_ANSWER if suffix is None else suffix),
     {
       'answer': value['answer'],
       'question': value['question'],

@@ -4,18 +4,17 @@ Fourteen subtasks. The score of a subtask is 100 times the accuracy plus 100
 times the share of images with two right answers.
 """
 
+from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import lmms_eval
 from hermesflow_jax.benchmarks import mme_files
 from hermesflow_jax.benchmarks import parquet_rows
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import vlmevalkit
 from hermesflow_jax.benchmarks import yes_no
-from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
 
 # The questions end with these words; LLaVA's suffix takes their place.
 _OWN_SUFFIX = ' Please answer yes or no.'
-SUFFIX = '\nAnswer the question using a single word or phrase.'
 
 
 def official(reply: str) -> str:
@@ -110,13 +109,10 @@ class Mme(protocol.UnderstandingBenchmark):
         f'path of mme must have folders of subtasks (existence, count, ...) or '
         f'be MME.tsv, got {path}'
       )
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
-    )
     present = {row.reference['subtask'] for row in rows}
     absent = [name for name in mme_files.SUBTASKS if name not in present]
     notes = (f'no questions of {", ".join(absent)}',) if absent else ()
-    return protocol.BenchmarkRows(rows, form, tuple(faults), notes)
+    return benchmark_files.checked_rows(rows, form, faults, files, path, notes)
 
   def score(self, rows, replies):
     """See the protocol; `values` has both sums and the subtasks."""
@@ -191,7 +187,7 @@ def _question(subtask, image, number, question, label, suffix, document=None):
   name, path = image
   text = question
   if suffix is None:
-    text = question.replace(_OWN_SUFFIX, '') + SUFFIX
+    text = question.replace(_OWN_SUFFIX, '') + protocol.SHORT_ANSWER
   elif suffix:
     text = question.replace(_OWN_SUFFIX, '') + suffix
   return protocol.ImageQuestion(

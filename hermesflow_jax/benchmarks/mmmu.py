@@ -7,11 +7,11 @@ is counted in the notes.
 import json
 import random
 
+from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import mmmu_files
 from hermesflow_jax.benchmarks import mmmu_replies
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import vlmevalkit
-from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
 
 # Subjects in the order in which the official script draws random answers.
@@ -50,7 +50,6 @@ SUBJECTS = (
 CHOICE_SUFFIX = (
   "\nAnswer with the option's letter from the given choices directly."
 )
-OPEN_SUFFIX = '\nAnswer the question using a single word or phrase.'
 
 
 class Mmmu(protocol.UnderstandingBenchmark):
@@ -87,16 +86,13 @@ class Mmmu(protocol.UnderstandingBenchmark):
         continue
       several += record['images'] > 1
       rows.append(_question(name, record, files.suffix))
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
-    )
     rows.sort(key=lambda row: _order(row.reference['subject']))
     notes = []
     if several:
       notes.append(
         f'{several} questions have several images: the first is read'
       )
-    return protocol.BenchmarkRows(rows, form, tuple(faults), tuple(notes))
+    return benchmark_files.checked_rows(rows, form, faults, files, path, notes)
 
   def score(self, rows, replies):
     """See the protocol; `values` has the accuracy of each subject."""
@@ -198,7 +194,7 @@ def _question(name, record, suffix) -> protocol.ImageQuestion:
   text = record['question']
   if options:
     text += '\n' + ''.join(f'({x}) {o}\n' for x, o in options.items())
-  default = CHOICE_SUFFIX if options else OPEN_SUFFIX
+  default = CHOICE_SUFFIX if options else protocol.SHORT_ANSWER
   return protocol.ImageQuestion(
     name,
     record['image'],

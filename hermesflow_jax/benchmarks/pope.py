@@ -15,11 +15,9 @@ from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import vlmevalkit
 from hermesflow_jax.benchmarks import yes_no
 from hermesflow_jax.data import image_folder
-from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
 
 SPLITS = ('random', 'popular', 'adversarial')
-SUFFIX = '\nAnswer the question using a single word or phrase.'
 _PARSERS = {
   'official': yes_no.official,
   'lmms-eval': yes_no.exact,
@@ -51,7 +49,7 @@ class Pope(protocol.UnderstandingBenchmark):
       ValueError: see the protocol.
     """
     path = storage.path(files.path)
-    suffix = SUFFIX if files.suffix is None else files.suffix
+    suffix = protocol.SHORT_ANSWER if files.suffix is None else files.suffix
     if parquet_rows.names_in(path):
       form, pairs = 'lmms-eval', _document_rows(path, suffix)
     elif path.suffix.lower() == '.tsv':
@@ -62,14 +60,10 @@ class Pope(protocol.UnderstandingBenchmark):
     for row, fault in pairs:
       rows += [] if fault else [row]
       faults += [fault] if fault else []
-    left_out = []
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, left_out.append, str(path)
-    )
     splits = {row.reference['split'] for row in rows}
     absent = [split for split in SPLITS if split not in splits]
     notes = (f'no questions of {", ".join(absent)}',) if absent else ()
-    return protocol.BenchmarkRows(rows, form, tuple(faults), notes)
+    return benchmark_files.checked_rows(rows, form, faults, files, path, notes)
 
   def score(self, rows, replies):
     """See the protocol; `values` has the scores of each split."""

@@ -18,6 +18,8 @@ from hermesflow_jax.runtime import settings
 
 # Tokens of a reply at most, as in the evaluation of Show-o.
 MAX_TOKENS = 100
+# LLaVA's suffix of questions with short answers.
+SHORT_ANSWER = '\nAnswer the question using a single word or phrase.'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,6 @@ The right answer is known from the prompt; a judge answers about the image.
 
 from hermesflow_jax.benchmarks import benchmark_files
 from hermesflow_jax.benchmarks import protocol
-from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import tifa_questions
 from hermesflow_jax.runtime import storage
 
 
@@ -31,34 +29,16 @@ class Tifa(protocol.DrawingBenchmark):
     Raises:
       ValueError: see the protocol.
     """
-    path, prompts, faults = storage.path(files.path), {}, []
-    for number, (place, value) in enumerate(benchmark_files.read_lines(path)):
-      try:
-        benchmark_files.check_fields(value, {'caption': str})
-        name = str(value.get('id', ''))
-        if not name:
-          raise ValueError("'id' is missing")
-        question = tifa_questions.check_question(value)
-        caption, questions = prompts.setdefault(name, (value['caption'], []))
-        if caption != value['caption']:
-          raise ValueError(
-            f'id {name!r} must have one caption, got {value["caption"]!r:.60} '
-            f'and {caption!r:.60}'
-          )
-        questions.append(question | {'id': str(number)})
-      except ValueError as error:
-        faults.append(f'{place}: {error}')
+    path = storage.path(files.path)
+    captions, faults = benchmark_files.read_tifa(path)
     rows = [
       protocol.DrawingPrompt(
         name, caption, (f'{number:05d}.png',), tuple(questions), {'id': name}
       )
-      for number, (name, (caption, questions)) in enumerate(prompts.items())
+      for number, (name, (caption, questions)) in enumerate(captions.items())
       if questions
     ]
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
-    )
-    return protocol.BenchmarkRows(rows, 'TIFA', tuple(faults))
+    return benchmark_files.checked_rows(rows, 'TIFA', faults, files, path)
 
   def score(self, rows, answers):
     """See the protocol; `values` has the share of right answers by type."""

@@ -17,7 +17,6 @@ from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
-from hermesflow_jax.data import tifa_questions
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.runtime import storage
 
@@ -167,19 +166,9 @@ def _tifa_records(files, left_out) -> list[dict]:
   Raises:
     ValueError: names all faults.
   """
-  path, faults, captions = storage.path(files.path), [], {}
+  path = storage.path(files.path)
+  captions, faults = benchmark_files.read_tifa(path)
   folder = image_folder.ImageFolder(files.images or str(path.parent))
-  for place, value in benchmark_files.read_lines(path):
-    try:
-      benchmark_files.check_fields(value, {'caption': str})
-      name = str(value.get('id', ''))
-      question = tifa_questions.check_question(value)
-      caption, questions = captions.setdefault(name, (value['caption'], []))
-      if caption != value['caption']:
-        raise ValueError(f'id {name!r} must have a single caption')
-      questions.append(question)
-    except ValueError as error:
-      faults.append(f'{place}: {error}')
   records = []
   for name, (caption, questions) in captions.items():
     image = input_faults.attempt(faults, _image, folder, name)

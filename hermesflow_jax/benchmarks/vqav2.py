@@ -3,13 +3,12 @@
 import json
 
 from hermesflow_jax.benchmarks import benchmark_files
+from hermesflow_jax.benchmarks import percent_scores
 from hermesflow_jax.benchmarks import protocol
 from hermesflow_jax.benchmarks import vqa_words
 from hermesflow_jax.data import image_folder
-from hermesflow_jax.data import input_faults
 from hermesflow_jax.runtime import storage
 
-SUFFIX = '\nAnswer the question using a single word or phrase.'
 _FORM = (
   'a folder with one *questions.json and one *annotations.json of VQAv2, or '
   'the questions file alone for a test split'
@@ -63,13 +62,12 @@ class VqaV2(protocol.UnderstandingBenchmark):
         continue
       seen.add(row.id)
       rows.append(row)
-    input_faults.raise_or_report(
-      faults, len(rows), files.on_error, lambda line: None, str(path)
-    )
     notes = ()
     if annotations is None:
       notes = ('no annotations: only the file to submit is written',)
-    return protocol.BenchmarkRows(rows, 'official', tuple(faults), notes)
+    return benchmark_files.checked_rows(
+      rows, 'official', faults, files, path, notes
+    )
 
   def score(self, rows, replies):
     """See the protocol; `values` has the accuracy by type of the answer."""
@@ -99,15 +97,8 @@ def _scores(rule, always, rows, replies) -> protocol.Scores:
     )
     for row in rows
   }
-  by_type = {}
-  for row in rows:
-    by_type.setdefault(row.reference['answer_type'], []).append(shares[row.id])
-  overall = 100 * sum(shares.values()) / len(shares)
-  values = {'overall': overall} | {
-    kind: 100 * sum(numbers) / len(numbers)
-    for kind, numbers in sorted(by_type.items())
-  }
-  return protocol.Scores(rule, overall, '%', values, shares)
+  types = {row.id: row.reference['answer_type'] for row in rows}
+  return percent_scores.of_rows(rule, 'overall', shares, types)
 
 
 def _locate(path):
@@ -161,6 +152,6 @@ def _question(value, answers, content, folder, suffix):
     benchmark_files.coco_image(
       folder, value['image_id'], str(content.get('data_subtype', ''))
     ),
-    value['question'] + (SUFFIX if suffix is None else suffix),
+    value['question'] + (protocol.SHORT_ANSWER if suffix is None else suffix),
     reference,
   )

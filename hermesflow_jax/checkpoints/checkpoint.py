@@ -6,9 +6,9 @@ gives the same fingerprints; a flipped bit changes them.
 """
 
 import math
+import typing
 
 import jax
-from orbax.checkpoint import v1 as ocp
 
 from hermesflow_jax.checkpoints import checkpoint_record
 from hermesflow_jax.checkpoints import fingerprints
@@ -16,6 +16,9 @@ from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
+
+if typing.TYPE_CHECKING:
+  from orbax.checkpoint import v1 as ocp
 
 # Bytes that are read at once, if no array is larger.
 GROUP = 2**29
@@ -57,6 +60,8 @@ def save_async(path: str, tree, meta: dict):
   Raises:
     ValueError: `path` exists.
   """
+  from orbax.checkpoint import v1 as ocp
+
   path = storage.path(_absolute(path))
   if processes.broadcast_from_first(lambda: exists(path)):
     raise ValueError(f'checkpoint {path} exists')
@@ -72,7 +77,7 @@ def save_async(path: str, tree, meta: dict):
     )
 
 
-def _lean(flat) -> ocp.Context:
+def _lean(flat) -> 'ocp.Context':
   """Returns a context that writes arrays without a second copy of them all.
 
   For 1.2 GB of random float32, orbax's defaults take 1.1 GB more memory and
@@ -80,6 +85,8 @@ def _lean(flat) -> ocp.Context:
   (Chunks smaller than the shards on the devices cost a copy of the largest
   arrays.)
   """
+  from orbax.checkpoint import v1 as ocp
+
   context = ocp.Context()
   context.array.saving.use_compression = False
   # Smaller arrays are written by a single device, not a slice by each: every
@@ -134,6 +141,8 @@ def array_shapes(path: str) -> dict[str, jax.ShapeDtypeStruct]:
     DamagedError: the folder holds no readable checkpoint.
     OSError: see `restore`.
   """
+  from orbax.checkpoint import v1 as ocp
+
   path = _absolute(path)
   try:
     arrays = dict(ocp.checkpointables_metadata(path).metadata['arrays'])
@@ -163,6 +172,8 @@ def restore(path: str, abstract, shardings, part: str = ''):
     OSError: the machine lacks memory, rights or files to read it.
     ValueError: lists all names, shapes and dtypes that differ.
   """
+  from orbax.checkpoint import v1 as ocp
+
   path = _absolute(path)
   expected = {part + n: leaf for n, leaf in _flat(abstract).items()}
   cause = None
@@ -230,7 +241,9 @@ def _groups(placed):
   return groups
 
 
-def _reading(group) -> ocp.Context:
+def _reading(group) -> 'ocp.Context':
+  from orbax.checkpoint import v1 as ocp
+
   context = ocp.Context()
   context.pytree.loading.partial_load = True
   context.memory.read_concurrent_bytes = _limit(group)

@@ -3,10 +3,10 @@
 Orbax writes it as two strings, `record` (JSON) and `sum` (SHA-256 of `record`).
 """
 
+import copy
+import functools
 import hashlib
 import json
-
-from orbax.checkpoint import v1 as ocp
 
 from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.runtime import storage
@@ -40,6 +40,8 @@ def read(path: str) -> dict:
   """
   if (record := _read_strings(storage.path(path))) is not None:
     return record
+  from orbax.checkpoint import v1 as ocp
+
   try:
     meta = ocp.load_checkpointables(path, {'meta': None})['meta']
     if meta['sum'] != _sum_of(meta['record']):
@@ -59,15 +61,26 @@ def _read_strings(folder) -> dict | None:
   if not storage.is_local(folder) or not (folder / MARK).is_file():
     return None
   try:
-    meta = json.loads((folder / 'meta' / '_strings.json').read_bytes())
-    if meta['sum'] == _sum_of(meta['record']):
-      return json.loads(meta['record'])
+    data = (folder / 'meta' / '_strings.json').read_bytes()
+    return copy.deepcopy(_parse(data))
   except (OSError, ValueError, LookupError, TypeError, AttributeError):
     pass
   except RecursionError:
     # Lists nested too deeply; orbax names the fault.
     pass
   return None
+
+
+@functools.lru_cache(maxsize=4)
+def _parse(data: bytes) -> dict | None:
+  """Returns the record in orbax's file of strings; None if its hash is wrong.
+
+  A job reads a record some ten times, and the text tokenizer within it can
+  have megabytes, so parsed records are kept.
+  """
+  meta = json.loads(data)
+  record = meta['record']
+  return json.loads(record) if meta['sum'] == _sum_of(record) else None
 
 
 def _sum_of(record: str) -> str:

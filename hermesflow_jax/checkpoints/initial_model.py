@@ -11,28 +11,32 @@ All parts are the transformer, the image tokenizer, the text tokenizer, the row
 lengths and the grid of image tokens.
 """
 
+from __future__ import annotations
+
 import abc
 import dataclasses
 import pathlib
 
 import jax
 
+from hermesflow_jax.checkpoints import bundle_text
 from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.checkpoints import part_checks
 from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.checkpoints import trained_model
-from hermesflow_jax.models import abstract_modules
-from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import text_tokenizer
 
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import converted_model
+  from hermesflow_jax.models import abstract_modules
+  from hermesflow_jax.models import showo
+
 # Models that are shipped with the library.
 ASSETS = pathlib.Path(__file__).parents[1] / 'assets'
-# Endings of PyTorch weights.
-_PYTORCH = ('.bin', '.ckpt', '.pt', '.pth', '.safetensors')
 
 
 def open(path: str | pathlib.PurePath) -> model_folder.ModelFolder:
@@ -166,7 +170,7 @@ class BundledModel(_AllParts):
     try:
       return model_bundle.read_sizes(self.path)
     except ValueError as error:
-      if not _holds_pytorch(self.path):
+      if not part_checks.holds_pytorch(self.path):
         raise
       raise ValueError(
         f'{self.path} holds PyTorch weights; convert them with `python -m '
@@ -180,7 +184,11 @@ class BundledModel(_AllParts):
 
   def _read_text(self):
     self.config()
-    return model_bundle.load_text(self.path)
+    return bundle_text.load_text(self.path)
+
+  def text_content(self):
+    """Returns the text of `text.json`; see `ModelFolder`."""
+    return bundle_text.read_text_content(self.path)
 
   def load_transformer(self, config, mesh):
     """Reads the transformer; see `ModelFolder`."""
@@ -287,10 +295,3 @@ def _check_transformer(path, config, expected):
     ('vocab', config.vocab, expected.vocab),
     ('decoder', config.decoder, expected.decoder),
   )
-
-
-def _holds_pytorch(path) -> bool:
-  names = [path, *storage.list_names(storage.path(path))]
-  if {'tokenizer.safetensors', 'text.json'} & set(names):
-    return False  # A damaged bundle.
-  return any(name.endswith(_PYTORCH) for name in names)

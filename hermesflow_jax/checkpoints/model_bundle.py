@@ -6,6 +6,8 @@ tokenizer.safetensors   image tokenizer, by parameter path
 text.json               text tokenizer
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json
@@ -14,12 +16,11 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from hermesflow_jax.models import abstract_modules
-from hermesflow_jax.models import magvit
 from hermesflow_jax.models import magvit_config
-from hermesflow_jax.models import phi
-from hermesflow_jax.models import showo
+from hermesflow_jax.models import phi_config
+from hermesflow_jax.models import showo_config
 from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
@@ -27,6 +28,11 @@ from hermesflow_jax.runtime import transfer
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.models import abstract_modules
+  from hermesflow_jax.models import magvit
+  from hermesflow_jax.models import showo
 
 # Settings of speed that a bundle holds beside the sizes.
 _SPEED = ('unroll', 'attention')
@@ -45,12 +51,12 @@ class Sizes:
     decoder: transformer sizes.
     lengths: row lengths.
     grid: (h, w) in image tokens.
-    clip_width: see `showo.ShowOConfig`.
+    clip_width: see `showo_config.ShowOConfig`.
   """
 
   tokenizer: magvit_config.MagvitConfig
   vocab: vocabulary.Vocab | None = None
-  decoder: phi.PhiConfig | None = None
+  decoder: phi_config.PhiConfig | None = None
   lengths: token_rows.Lengths | None = None
   grid: tuple[int, ...] | None = None
   clip_width: settings.NonNegativeInt = 0
@@ -63,10 +69,10 @@ class Sizes:
       raise ValueError(f'grid must be (h, w), got {self.grid}')
 
   @property
-  def transformer(self) -> showo.ShowOConfig:
+  def transformer(self) -> showo_config.ShowOConfig:
     """Transformer config, for `grid` image tokens."""
     height, width = self.grid
-    return showo.ShowOConfig(
+    return showo_config.ShowOConfig(
       self.vocab, self.decoder, height * width, self.clip_width
     )
 
@@ -91,14 +97,14 @@ def _decoder_sizes(values: dict) -> dict:
   """Returns the decoder settings that a bundle holds.
 
   Args:
-    values: `phi.PhiConfig` fields by name.
+    values: `phi_config.PhiConfig` fields by name.
 
   Returns:
     The sizes, and settings of speed that suit every machine: a kernel of one
     kind of accelerator becomes 'auto', which picks one where the bundle runs.
   """
   sizes = identities.identity_of(
-    phi.PhiConfig, values, of='model', defaults=False
+    phi_config.PhiConfig, values, of='model', defaults=False
   )
   sizes |= {name: values[name] for name in _SPEED if name in values}
   if sizes.get('attention') in KERNEL_PLATFORMS:
@@ -164,7 +170,7 @@ def save_model(
   _put_record(folder, record)
 
 
-def clip_sizes(config: showo.ShowOConfig) -> dict[str, int]:
+def clip_sizes(config: showo_config.ShowOConfig) -> dict[str, int]:
   """Returns `clip_width` as a part of a record; {} if the model has none.
 
   So the records of other models, and their hashes, are as in earlier releases.
@@ -227,27 +233,17 @@ def load_bundle(path: str) -> Bundle:
     return _read(storage.path(path), folder, sizes, sums)
 
 
-def load_text(
-  path: str,
-) -> tuple[text_tokenizer.TextTokenizer, token_rows.Lengths, tuple[int, int]]:
-  """Reads the text tokenizer, row lengths and grid of a bundle with a model.
+def check_sums(path, folder, sums):
+  """Checks files of a bundle.
 
   Args:
-    path: bundle folder.
+    path: the bundle's folder, for the error.
+    folder: local folder with its files.
+    sums: SHA-256 by file name.
 
   Raises:
-    ValueError: see `load_bundle`; the arrays are not checked.
+    ValueError: a file is missing, or its hash differs.
   """
-  sizes, sums = read_sizes(path)
-  sums = {'text.json': sums['text.json']}
-  with transfer.local_copy(storage.path(path), sums) as folder:
-    _check_sums(storage.path(path), folder, sums)
-    text = text_tokenizer.load(str(folder / 'text.json'))
-  return text, sizes.lengths, sizes.grid
-
-
-def _check_sums(path, folder, sums):
-  """Raises ValueError if a file of the bundle at `path` differs from `sums`."""
   for name, expected in sums.items():
     try:
       digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -261,7 +257,7 @@ def _check_sums(path, folder, sums):
 
 def _read(path, folder, sizes, sums):
   """Reads the files of the bundle at `path`, which are in `folder`."""
-  _check_sums(path, folder, sums)
+  check_sums(path, folder, sums)
 
   def filled(name, kind, config):
     arrays = safetensors.numpy.load_file(folder / name)

@@ -1,18 +1,24 @@
 """Interface of model folders: sizes, parts, hashes."""
 
+from __future__ import annotations
+
 import abc
 from collections.abc import Mapping
 import dataclasses
 from typing import ClassVar
 
-from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import magvit_config
-from hermesflow_jax.models import phi
-from hermesflow_jax.models import showo
-from hermesflow_jax.sequences import text_tokenizer
-from hermesflow_jax.sequences import token_rows
-from hermesflow_jax.sequences import vocabulary
+from hermesflow_jax.runtime import lazy_modules
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import model_bundle
+  from hermesflow_jax.models import magvit
+  from hermesflow_jax.models import magvit_config
+  from hermesflow_jax.models import phi_config
+  from hermesflow_jax.models import showo
+  from hermesflow_jax.models import showo_config
+  from hermesflow_jax.sequences import text_tokenizer
+  from hermesflow_jax.sequences import token_rows
+  from hermesflow_jax.sequences import vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +34,16 @@ class Sizes:
   """
 
   vocab: vocabulary.Vocab
-  decoder: phi.PhiConfig
+  decoder: phi_config.PhiConfig
   tokenizer: magvit_config.MagvitConfig
   lengths: token_rows.Lengths
   grid: tuple[int, ...]
 
   @property
-  def transformer(self) -> showo.ShowOConfig:
+  def transformer(self) -> showo_config.ShowOConfig:
     """Transformer config, for `grid` image tokens."""
     height, width = self.grid
-    return showo.ShowOConfig(self.vocab, self.decoder, height * width)
+    return showo_config.ShowOConfig(self.vocab, self.decoder, height * width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +59,7 @@ class ModelFolder(abc.ABC):
   has_tokenizers: ClassVar[bool]
 
   @abc.abstractmethod
-  def config(self) -> showo.ShowOConfig:
+  def config(self) -> showo_config.ShowOConfig:
     """Returns the transformer sizes; no weight is read.
 
     Raises:
@@ -96,8 +102,17 @@ class ModelFolder(abc.ABC):
       ValueError: a part is missing or damaged.
     """
 
+  def text_content(self) -> str | None:
+    """Returns the text of the folder's own `tokenizer.json`, if it has one.
+
+    It is as the library tokenizers writes it. None: `load_text` reads it.
+    """
+    return None
+
   @abc.abstractmethod
-  def load_transformer(self, config: showo.ShowOConfig, mesh) -> showo.ShowO:
+  def load_transformer(
+    self, config: showo_config.ShowOConfig, mesh
+  ) -> showo.ShowO:
     """Reads the transformer.
 
     Args:

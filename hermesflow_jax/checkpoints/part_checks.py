@@ -1,15 +1,23 @@
 """Checks of a model's parts against a job's settings."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 from typing import Any
 
 from hermesflow_jax.checkpoints import fingerprints
-from hermesflow_jax.models import magvit
 from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import text_tokenizer
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.models import magvit
+
+# Endings of PyTorch weights.
+_PYTORCH = ('.bin', '.ckpt', '.pt', '.pth', '.safetensors')
 
 
 def exists(path: str) -> bool:
@@ -108,3 +116,11 @@ def _same_tokens(a, b):
   if a.content == b.content:
     return True
   return json.loads(a.content)['model'] == json.loads(b.content)['model']
+
+
+def holds_pytorch(path: str) -> bool:
+  """Returns whether a folder or file holds PyTorch weights, and no bundle."""
+  names = [path, *storage.list_names(storage.path(path))]
+  if {'tokenizer.safetensors', 'text.json'} & set(names):
+    return False  # A damaged bundle.
+  return any(name.endswith(_PYTORCH) for name in names)

@@ -9,6 +9,8 @@ Each process writes its own shards. The folder appears when it is complete,
 also in a bucket (checkpoint.py).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 import dataclasses
 import hashlib
@@ -21,14 +23,17 @@ import jax
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import read_errors
-from hermesflow_jax.models import abstract_modules
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import temporary_folders
 from hermesflow_jax.sequences import text_tokenizer
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.models import abstract_modules
+  from hermesflow_jax.models import magvit
+  from hermesflow_jax.models import showo
 
 KIND = 'unified'
 # Key of a checkpoint's record that only trained models have.

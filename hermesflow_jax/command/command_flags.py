@@ -1,6 +1,9 @@
 """Reads the command line: a config, its settings, and flags of the program."""
 
 from collections.abc import Sequence
+import errno
+import os
+import pathlib
 import re
 
 from absl import flags
@@ -165,7 +168,23 @@ def _check(values):
   if values.coordinator and values.coordinator != 'auto':
     coordinator_address.parse(values.coordinator)
   if values.workdir:
-    storage.path(values.workdir)
+    _check_length(storage.path(values.workdir))
+
+
+def _check_length(workdir: pathlib.PurePath) -> None:
+  """Raises ValueError if the system takes no folder with a name so long."""
+  if not storage.is_local(workdir):
+    return
+  try:
+    os.lstat(workdir / 'settings.json')
+  except OSError as error:
+    if error.errno == errno.ENAMETOOLONG:
+      longest = max(len(os.fsencode(part)) for part in workdir.parts)
+      raise ValueError(
+        'workdir must be a path that the system can store (names of at most '
+        f'255 bytes, most often), got {len(os.fsencode(workdir))} bytes '
+        f'with a name of {longest}; give a shorter --workdir'
+      ) from error
 
 
 def _reason(error, config, arguments):

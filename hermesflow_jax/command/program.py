@@ -1,6 +1,7 @@
 """The program: reads the command line and starts a job or a conversion."""
 
 import dataclasses
+import errno
 import importlib
 import os
 import re
@@ -17,6 +18,7 @@ from hermesflow_jax.command import job_list
 from hermesflow_jax.command import project_folder
 from hermesflow_jax.jobs.setup import default_workdir
 from hermesflow_jax.runtime import entry_point
+from hermesflow_jax.runtime import processor_cores
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -41,7 +43,7 @@ def set_environment() -> None:
   os.environ.setdefault(
     'XLA_FLAGS',
     '--xla_force_host_platform_device_count='
-    f'{cpu_devices(len(os.sched_getaffinity(0)))}',
+    f'{cpu_devices(processor_cores.usable())}',
   )
   os.environ.setdefault('TRANSFORMERS_VERBOSITY', 'error')
   os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
@@ -71,7 +73,9 @@ def main(argv: list[str]) -> int:
   except ValueError as error:
     return complain(error, 2, argv[0])
   except (FloatingPointError, *storage.failures()) as error:
-    return complain(error, 1, argv[0])
+    # A setting that names a file with too long a name is a user's mistake.
+    too_long = getattr(error, 'errno', None) == errno.ENAMETOOLONG
+    return complain(error, 2 if too_long else 1, argv[0])
   except KeyboardInterrupt as error:
     message = str(error) or 'stopped'
     entry_point.print_error(f'{message}; the same command resumes')
@@ -139,10 +143,15 @@ def run_job(argv: list[str]) -> None:
     arguments.processes,
     arguments.join_seconds,
   )
-  # Imports JAX, after the mistakes above are reported.
-  from hermesflow_jax.runtime import platforms
+  if getattr(job, 'USES_DEVICES', True):
+    # Imports JAX, after the mistakes above are reported.
+    from hermesflow_jax.runtime import compilation_cache
+    from hermesflow_jax.runtime import freed_memory
+    from hermesflow_jax.runtime import platforms
 
-  platforms.check()
+    freed_memory.keep()
+    platforms.check()
+    compilation_cache.enable()
   job.run(
     config,
     default_workdir.choose(arguments.workdir, name, values.get('variant', '')),

@@ -6,6 +6,9 @@ import dataclasses
 
 import numpy as np
 
+from hermesflow_jax.curation import candidate_scores
+from hermesflow_jax.curation import candidate_waves
+from hermesflow_jax.curation import shard_codes
 from hermesflow_jax.data import input_set
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
@@ -19,29 +22,24 @@ class Candidates:
   """M captions and K images for each input, for N inputs.
 
   Attributes:
-    captions: N lists of M captions.
+    captions: N lists of M captions; or `shard_texts.ShardTexts`.
     caption_scores: float[N, M] by the caption scorer, above -1.
-    codes: int32[N, K, I], image codes.
+    codes: int32[N, K, I], image codes; or `shard_codes.ShardCodes`.
     image_scores: float[N, K] by the image scorer; by default in [0, 1], the
       fraction of the model's own answers about an image that are right.
     answers: [N][K] lists of these answers, an answer per question; empty lists
-      with an image scorer that asks no questions.
+      with an image scorer that asks no questions; or `ShardTexts`.
+    drawn: int[N], images that the K were chosen from; None: all have K.
   """
 
-  captions: list[list[str]]
+  captions: Sequence[list[str]]
   caption_scores: np.ndarray
-  codes: np.ndarray
+  codes: np.ndarray | shard_codes.ShardCodes
   image_scores: np.ndarray
-  answers: list[list[list[str]]]
+  answers: Sequence[list[list[str]]]
+  drawn: np.ndarray | None = None
 
 
-# Image scorer: (unified model, N inputs, codes int[N, K, I]) -> (scores
-# float[N, K], higher is better; N * K lists of the model's own answers). All
-# processes call it with the same inputs.
-ImageScorer = Callable[
-  [unified_model.UnifiedModel, input_set.Inputs, np.ndarray],
-  tuple[np.ndarray, list[list[str]]],
-]
 # Caption samplers with the temperatures and top-k of the official script.
 CAPTION_SAMPLERS = (batched.Decoding(1.0, 1),) + tuple(
   batched.Decoding(temperature, top_k)
@@ -61,6 +59,10 @@ class CandidateConfig:
     similarity: caption scorer, compares captions with the true captions.
     seed: the round's random seed.
     image_scorer: scores images; None: by the share of right answers.
+    most_images: images that are drawn for an input, at most, see
+      `candidate_waves`; 0: K for each.
+    makes_pair: see `candidate_waves.draw_more`; only with `most_images`.
+    easy_score: see `candidate_waves.draw_more`.
   """
 
   sampler: maskgit.MaskGITSampler
@@ -68,7 +70,10 @@ class CandidateConfig:
   caption_samplers: Sequence[batched.Decoding]
   similarity: text_similarity.Scorer
   seed: int
-  image_scorer: ImageScorer | None = None
+  image_scorer: candidate_scores.ImageScorer | None = None
+  most_images: int = 0
+  makes_pair: Callable[[np.ndarray], np.ndarray] | None = None
+  easy_score: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +83,12 @@ class DeviceScores:
   Attributes:
     captions: float[N, M] of M captions.
     images: float[N, K] of K images.
+    drawn: int[N], images that these were chosen from.
   """
 
   captions: np.ndarray | None = None
   images: np.ndarray | None = None
+  drawn: np.ndarray | None = None
 
 
 def make_candidates(
@@ -124,10 +131,9 @@ def generate(
   codes = unified.draw(
     inputs.ids, inputs.captions, config.images, config.sampler, config.seed
   )
-  questions = [q for q in inputs.questions for _ in range(config.images)]
-  answers = [[] for _ in questions]
+  answers = [[] for _ in range(len(inputs) * config.images)]
   if config.image_scorer is None:
-    answers = unified.answer(codes.reshape(-1, codes.shape[-1]), questions)
+    answers = candidate_scores.answer(unified, inputs, codes)
   return captions, codes, answers
 
 
@@ -151,14 +157,32 @@ def score_on_devices(
 
   Returns:
     (captions, codes, answers, scores), where an image scorer replaces the
-    answers.
+    answers, and further images may replace some of the codes.
   """
-  caption_scores = image_scores = None
+  caption_scores = image_scores = drawn = None
   if text_similarity.uses_devices(config.similarity):
     caption_scores = score_captions(unified, inputs, config, captions)
   if config.image_scorer is not None:
     image_scores, answers = config.image_scorer(unified, inputs, codes)
-  return captions, codes, answers, DeviceScores(caption_scores, image_scores)
+  if config.most_images > config.images:
+    if image_scores is None:
+      image_scores = candidate_scores.by_answers(inputs, answers, config.images)
+    wave, drawn = candidate_waves.draw_more(
+      unified,
+      inputs,
+      candidate_waves.ScoredImages(codes, image_scores, answers),
+      sampler=config.sampler,
+      seed=config.seed,
+      most_images=config.most_images,
+      easy_score=config.easy_score,
+      makes_pair=config.makes_pair,
+      score=lambda part, more: candidate_scores.score_images(
+        unified, part, more, config.image_scorer
+      ),
+    )
+    codes, image_scores, answers = wave.codes, wave.scores, wave.answers
+  scores = DeviceScores(caption_scores, image_scores, drawn)
+  return captions, codes, answers, scores
 
 
 def score_captions(
@@ -214,7 +238,7 @@ def score(
   if caption_scores is None:
     caption_scores = score_captions(None, inputs, config, captions)
   if image_scores is None:
-    image_scores = score_by_answers(inputs, answers, images)
+    image_scores = candidate_scores.by_answers(inputs, answers, images)
   return Candidates(
     captions=captions,
     caption_scores=caption_scores,
@@ -223,24 +247,5 @@ def score(
     answers=[
       answers[n * images : (n + 1) * images] for n in range(len(inputs))
     ],
+    drawn=scores.drawn,
   )
-
-
-def score_by_answers(
-  inputs: input_set.Inputs, answers: list[list[str]], images: int
-) -> np.ndarray:
-  """Scores images by the share of right answers.
-
-  Args:
-    inputs: N inputs.
-    answers: N * K lists of answers about the images.
-    images: K, images per input.
-
-  Returns:
-    float64[N, K] in [0, 1].
-  """
-  questions = [q for q in inputs.questions for _ in range(images)]
-  right = [
-    np.mean(input_set.correct_answers(a, q)) for a, q in zip(answers, questions)
-  ]
-  return np.array(right).reshape(len(inputs), images)

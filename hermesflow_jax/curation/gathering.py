@@ -10,12 +10,13 @@ from collections.abc import Iterable
 import concurrent.futures
 import dataclasses
 import hashlib
-import io
 import json
 
 import numpy as np
 
 from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.curation import shard_codes
+from hermesflow_jax.curation import shard_texts
 from hermesflow_jax.curation import shards
 from hermesflow_jax.data import input_set
 from hermesflow_jax.runtime import output_files
@@ -23,8 +24,6 @@ from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import timing
 from hermesflow_jax.sampling import unified_model
-
-_LINES, _ARRAYS = 'jsonl', 'npz'
 
 
 def gather(
@@ -93,8 +92,8 @@ def _write(store, number, part, config, generated):
   store.write(
     number,
     {
-      _LINES: candidate_lines(part, candidates).encode(),
-      _ARRAYS: candidate_arrays(candidates),
+      shard_texts.LINES: candidate_lines(part, candidates).encode(),
+      shard_codes.ARRAYS: candidate_arrays(candidates),
     },
     {
       'inputs': len(part),
@@ -148,6 +147,9 @@ def candidate_lines(
         'image_scores': candidates.image_scores[n].tolist(),
         'answers': candidates.answers[n],
       }
+      | (
+        {} if candidates.drawn is None else {'drawn': int(candidates.drawn[n])}
+      )
       for n in range(len(inputs))
     ]
   )
@@ -155,20 +157,17 @@ def candidate_lines(
 
 def candidate_arrays(candidates: candidate_generation.Candidates) -> bytes:
   """Returns codes and scores as an npz file's bytes."""
-  buffer = io.BytesIO()
-  np.savez_compressed(
-    buffer,
+  return output_files.npz_bytes(
     codes=candidates.codes,
     caption_scores=candidates.caption_scores,
     image_scores=candidates.image_scores,
   )
-  return buffer.getvalue()
 
 
 def collect(
   store: shards.Shards, inputs: input_set.Inputs, size: int
 ) -> candidate_generation.Candidates:
-  """Reads all candidates, in input order.
+  """Reads all candidates, in input order; see `read_shards`.
 
   Args:
     store: ceil(N / size) shards.
@@ -179,25 +178,46 @@ def collect(
     ValueError: a shard is missing or damaged, or made from other inputs.
   """
   check_shards(store, inputs, size)
+  return read_shards(store)[1]
+
+
+def read_shards(
+  store: shards.Shards,
+) -> tuple[list[str], candidate_generation.Candidates]:
+  """Reads all candidates, whatever inputs they were made from.
+
+  Args:
+    store: shards.
+
+  Returns:
+    (input ids, their candidates). Image codes and texts are read when they are
+    taken, see `shard_codes.ShardCodes` and `shard_texts.ShardTexts`.
+
+  Raises:
+    ValueError: a shard is missing or damaged.
+  """
   missing = store.missing()
   if missing:
     raise ValueError(
       f'{len(missing)} of {store.count} shards are missing, the first is '
       f'{missing[0]}'
     )
-  rows, parts = [], []
+  ids, drawn, counts = [], [], []
+  scores = {'caption_scores': [], 'image_scores': []}
   for number in range(store.count):
-    text = store.read(number, _LINES).decode()
-    rows += [json.loads(line) for line in text.split('\n') if line]
-    parts.append(np.load(io.BytesIO(store.read(number, _ARRAYS))))
-
-  def joined(name):
-    return np.concatenate([part[name] for part in parts])
-
-  return candidate_generation.Candidates(
-    captions=[row['captions'] for row in rows],
-    caption_scores=joined('caption_scores'),
-    codes=joined('codes'),
-    image_scores=joined('image_scores'),
-    answers=[row['answers'] for row in rows],
+    before = len(ids)
+    for row in shard_texts.read_rows(store, number):
+      ids.append(row['id'])
+      if 'drawn' in row:
+        drawn.append(row['drawn'])
+    counts.append(len(ids) - before)
+    arrays = shard_codes.read_arrays(store, number)
+    for name, parts in scores.items():
+      parts.append(arrays[name])
+  return ids, candidate_generation.Candidates(
+    captions=shard_texts.ShardTexts(store, counts, 'captions'),
+    codes=shard_codes.ShardCodes(store, counts),
+    answers=shard_texts.ShardTexts(store, counts, 'answers', repeated=True),
+    drawn=np.array(drawn) if drawn else None,
+    **{name: np.concatenate(parts) for name, parts in scores.items()},
   )

@@ -15,6 +15,7 @@ from hermesflow_jax.data.sources import stored_image
 from hermesflow_jax.runtime import atomic_file
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import user_text
 
 INITIAL, QUESTIONS = 'initial_data.json', 'vqa_data.json'
 _IMAGES = 'initial_images'
@@ -66,7 +67,10 @@ def write_inputs(
 
   _write_list(folder / INITIAL, inputs())
   _write_list(folder / QUESTIONS, questions())
-  say(f'{count} inputs in {folder / INITIAL}, in the form of the official code')
+  say(
+    f'{user_text.counted(count, "input")} '
+    f'in {folder / INITIAL}, in the form of the official code'
+  )
 
 
 def _image_path(folder, example) -> str:

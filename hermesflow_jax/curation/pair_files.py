@@ -1,5 +1,6 @@
 """Preference pairs as JSON lines: `pairs.jsonl`."""
 
+from collections.abc import Iterator
 import json
 import pathlib
 
@@ -105,8 +106,8 @@ def drop_counts(
   return counts
 
 
-def read_rows(folder: str | pathlib.PurePath) -> list[dict]:
-  """Reads the JSON objects of `pairs.jsonl`, see `pair_to_record`.
+def read_rows(folder: str | pathlib.PurePath) -> Iterator[dict]:
+  """Yields the JSON objects of `pairs.jsonl`, see `pair_to_record`.
 
   Args:
     folder: has `pairs.jsonl`.
@@ -115,7 +116,8 @@ def read_rows(folder: str | pathlib.PurePath) -> list[dict]:
     ValueError: a line is not JSON.
   """
   with storage.open_text(storage.path(folder) / 'pairs.jsonl') as file:
-    return [json.loads(line) for line in file]
+    for line in file:
+      yield json.loads(line)
 
 
 def read_pairs(

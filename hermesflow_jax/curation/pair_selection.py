@@ -10,6 +10,7 @@ pixel judge has no part in it.
 """
 
 from collections.abc import Sequence
+import copy
 import dataclasses
 
 import numpy as np
@@ -47,8 +48,25 @@ class PairRules:
     """Score that a winning image must exceed."""
     return self.least_win if self.least_score is None else self.least_score
 
+  def make_image_pairs(self, scores: np.ndarray) -> np.ndarray:
+    """Returns whether images make a pair in a first round.
 
-@dataclasses.dataclass(frozen=True)
+    Args:
+      scores: float[N, K], scores of K images of each input.
+
+    Returns:
+      bool[N]; `filter_pair` drops the others.
+    """
+    best, worst = scores.max(1), scores.min(1)
+    difference = best - worst
+    return (
+      (best > self.least_image_score)
+      & (difference > 0)
+      & (difference > self.least_margin)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ScoredCandidate:
   """A candidate with its score.
 
@@ -61,7 +79,7 @@ class ScoredCandidate:
   score: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
   """An input's winner and loser: two captions or two images.
 
@@ -111,14 +129,20 @@ def choose_pair(values, scores: np.ndarray, previous: Pair | None) -> Pair:
     The pair, not filtered yet (`filter_pair`).
   """
   best, worst = int(np.argmax(scores)), int(np.argmin(scores))
-  win = ScoredCandidate(values[best], float(scores[best]))
+  win = _scored(values, scores, best)
   if previous is None:
-    lose = ScoredCandidate(values[worst], float(scores[worst]))
+    lose = _scored(values, scores, worst)
   elif win.score > previous.win.score:
     lose = previous.win
   else:
     lose = previous.lose
   return Pair(win, lose)
+
+
+def _scored(values, scores: np.ndarray, place: int) -> ScoredCandidate:
+  """Returns the candidate at a place."""
+  # A view would hold the images of all inputs in memory.
+  return ScoredCandidate(copy.copy(values[place]), float(scores[place]))
 
 
 def filter_pair(pair: Pair, least_win: float, least_margin: float) -> Pair:

@@ -10,6 +10,7 @@ import pathlib
 import re
 
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import user_text
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
 _ACCEPTED = 'images are .png, .jpg, .jpeg and .webp'
@@ -28,7 +29,8 @@ def list_images(
   Args:
     patterns: files, folders (with all images below them) and glob patterns,
       local or in a bucket.
-    say: receives a line for each folder with files that are no images.
+    say: receives a line for each folder with files that are no images, or with
+      links to folders.
 
   Raises:
     ValueError: patterns match no image, which are all named.
@@ -41,6 +43,11 @@ def list_images(
       files, passed = _list_bucket(name)
     if passed:
       say(f'{name}: {_counts(passed)} passed over; {_ACCEPTED}')
+    if links := unread_links(storage.path(name)):
+      say(
+        f'{name}: {user_text.counted(len(links), "link")} to folders or '
+        f'nowhere passed over, e.g. {links[0]}; give their targets as well'
+      )
     if not files:
       faults.append(name + (f', which has {_counts(passed)}' if passed else ''))
     matches |= dict.fromkeys(files)
@@ -145,4 +152,4 @@ def _counts(names: Sequence[str]) -> str:
     pathlib.PurePath(name).suffix.lower() or 'without suffix' for name in names
   )
   kinds = ', '.join(f'{n} {suffix}' for suffix, n in suffixes.most_common(5))
-  return f'{len(names)} file{"s" * (len(names) > 1)} ({kinds})'
+  return f'{user_text.counted(len(names), "file")} ({kinds})'

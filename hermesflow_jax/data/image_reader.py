@@ -194,7 +194,19 @@ def _opened(path):
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
   ) as error:
-    raise ValueError(f'image {path} cannot be read: {error}') from error
+    raise ValueError(
+      f'image {path} cannot be read: {error}{_advice(path, error)}'
+    ) from error
+
+
+def _advice(path, error: Exception) -> str:
+  """Returns what to do about an error of Pillow about a damaged image."""
+  # Errors of the system have a number, and ours are ValueErrors.
+  if getattr(error, 'errno', None) or not isinstance(
+    error, (OSError, SyntaxError)
+  ):
+    return ''
+  return f': {file_kinds.name(path) or "another file"}'
 
 
 def _identified(file, path):

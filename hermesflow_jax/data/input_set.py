@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 import dataclasses
+import sys
 
 import numpy as np
 
 from hermesflow_jax.data import lazy_images
+
+# Fields of questions whose texts many questions have.
+_REPEATED = ('answer', 'caption', 'choices', 'element', 'element_type')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +65,30 @@ def from_records(records: list[dict]) -> Inputs:
     ids=[r['id'] for r in records],
     captions=[r['caption'] for r in records],
     tags=[r['tag'] for r in records],
-    questions=[r['questions'] for r in records],
+    questions=[_with_shared_texts(r['questions']) for r in records],
     codes=np.stack([r['codes'] for r in records]),
     pixels=lazy_images.LazyImages([r['pixels'] for r in records])
     if records and 'pixels' in records[0]
     else None,
   )
+
+
+def _with_shared_texts(questions: list[dict]) -> list[dict]:
+  """Returns questions; equal texts of all inputs are an object in memory."""
+  return [
+    {
+      sys.intern(name): _shared(value) if name in _REPEATED else value
+      for name, value in question.items()
+    }
+    for question in questions
+  ]
+
+
+def _shared(value):
+  """Returns a text, or a list with texts, that others share."""
+  if isinstance(value, list):
+    return [_shared(item) for item in value]
+  return sys.intern(value) if type(value) is str else value
 
 
 def from_span(records: list[dict], span: range) -> Inputs:
@@ -94,6 +116,33 @@ def from_span(records: list[dict], span: range) -> Inputs:
       '--config.inputs'
     )
   return from_records(chosen)
+
+
+def join(parts: Sequence[Inputs]) -> Inputs:
+  """Returns the inputs of all parts; of those with equal ids, the first.
+
+  Args:
+    parts: at least one, all with pixels or all without.
+  """
+  pixels = None
+  if parts[0].pixels is not None:
+    pixels = lazy_images.LazyImages(
+      [reader for part in parts for reader in part.pixels.readers]
+    )
+  every = Inputs(
+    ids=[name for part in parts for name in part.ids],
+    captions=[caption for part in parts for caption in part.captions],
+    tags=[tag for part in parts for tag in part.tags],
+    questions=[records for part in parts for records in part.questions],
+    codes=np.concatenate([part.codes for part in parts]),
+    pixels=pixels,
+  )
+  first = {}
+  for place, name in enumerate(every.ids):
+    first.setdefault(name, place)
+  if len(first) == len(every):
+    return every
+  return every.select(list(first.values()))
 
 
 def select(record, indices: Sequence[int]):

@@ -8,6 +8,7 @@ from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_files
 from hermesflow_jax.runtime import storage
+from hermesflow_jax.runtime import user_text
 
 # Of this many pictures one is held out.
 _HELD_OUT = 10
@@ -66,7 +67,8 @@ def list_paths(
   )
   if faults:
     raise ValueError(
-      f'images must be readable, got {len(faults)} faults: '
+      f'images must be readable, got {user_text.counted(len(faults), "fault")}'
+      ': '
       + '; '.join(faults[:10])
       + (f'; leave them out with {flag}' if len(faults) < len(paths) else '')
     )

@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 
-import grain
 import numpy as np
 
 from hermesflow_jax.runtime import batching
@@ -118,6 +117,8 @@ def host_batches(
   Raises:
     ValueError: the source is empty, or `batch` is no such multiple.
   """
+  import grain
+
   if not len(source):
     raise ValueError('the source must hold records, got none')
   if batch % processes:
@@ -140,6 +141,8 @@ def host_batches(
 
 def _ordered(source, seed):
   """Repeats the records; every epoch has its own order."""
+  import grain
+
   if isinstance(source, Mixture):
     parts = [
       _ordered(part, seed + number)

@@ -1,6 +1,6 @@
 """Frechet distance between two sets of images (arXiv 1706.08500).
 
-Both sets are described by the mean and covariance of their features. With the
+Both sets are described by their features' mean and covariance. With the
 features of models/inception.py it is the Frechet Inception distance:
 
   d = |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))
@@ -14,7 +14,6 @@ from collections.abc import Iterable
 import dataclasses
 
 import numpy as np
-from scipy.linalg import lapack
 
 from hermesflow_jax.runtime import batching
 
@@ -24,7 +23,7 @@ _PRECISION = 1e-10
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-  """Mean and covariance of features.
+  """Feature mean and covariance.
 
   Attributes:
     mean: float64[D].
@@ -56,10 +55,10 @@ class Moments:
   """Sums of features that are updated batch by batch.
 
   Args:
-    size: D, width of a feature.
+    size: D, feature width.
 
   Attributes:
-    count: N, number of features so far.
+    count: N, features so far.
     mean: float64[D], their mean.
     scatter: float64[D, D], sum of (x - mean) (x - mean)^T.
   """
@@ -103,7 +102,7 @@ class Moments:
 def image_statistics(
   extract: Callable, batches: Iterable[np.ndarray], size: int, mesh
 ) -> Statistics:
-  """Computes the statistics of images on a mesh, without holding all of them.
+  """Computes image statistics on a mesh, without holding all images.
 
   Args:
     extract: compiled function uint8[size, H, W, 3] -> float32[size, D]; it
@@ -140,8 +139,8 @@ def distance(a: Statistics, b: Statistics) -> float:
   singular, where `scipy.linalg.sqrtm` of the product is not.
 
   Args:
-    a: statistics of a set.
-    b: statistics of the other set.
+    a: a set's statistics.
+    b: the other set's statistics.
 
   Returns:
     At least 0, but for rounding; 0 for equal statistics.
@@ -163,6 +162,8 @@ def distance(a: Statistics, b: Statistics) -> float:
 
 def _root(covariance: np.ndarray) -> np.ndarray:
   """Returns R [D, rank] with R R^T = covariance, by pivoted Cholesky."""
+  from scipy.linalg import lapack
+
   # The factor has the rank that LAPACK finds, so few images cost little.
   lower, order, rank, _ = lapack.dpstrf(covariance, lower=1)
   root = np.empty((len(covariance), rank))

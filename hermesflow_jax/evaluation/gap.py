@@ -141,7 +141,7 @@ def evaluate(
     answers,
     judged,
     own,
-    None if passes is None else passes[:, 0],
+    passes[:, 0] if searching.is_on else None,
   )
 
 

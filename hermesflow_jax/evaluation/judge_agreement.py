@@ -19,10 +19,10 @@ from hermesflow_jax.curation import shards
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.judging import usage
+from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 
-# Questions in a call of the judge, which keeps some 22 KiB per question in the
-# host's memory.
+# Questions in a call of the judge. Rows are padded to the longest of these.
 _QUESTIONS = 4_096
 _ARRAYS = 'npz'
 
@@ -98,20 +98,20 @@ def judge_candidates(
     float[N, K], scores for the candidates; float[N, 2], scores for the winner
     and the loser in each image pair, NaN if the pair is dropped.
   """
-  parts = [
-    _Part(inputs.part(span), codes[span], pairs)
-    for span in shards.shard_slices(len(inputs), size)
-  ]
+  spans = list(shards.shard_slices(len(inputs), size))
+
+  def part_of(number):
+    return _Part(inputs.part(spans[number]), codes[spans[number]], pairs)
 
   def missing():
     return [
       number
-      for number, part in enumerate(parts)
-      if (store.facts(number) or {}).get('content') != part.content
+      for number in range(len(spans))
+      if (store.facts(number) or {}).get('content') != part_of(number).content
     ]
 
   for number in processes.broadcast_from_first(missing):
-    part, used = parts[number], usage.of_judge(judge)
+    part, used = part_of(number), usage.of_judge(judge)
     facts = {_ARRAYS: part.scores(judge)}, {'content': part.content}
     if used:
       facts[1]['usage'] = usage.since(judge, used)
@@ -172,13 +172,9 @@ class _Part:
       sides[self._kept] = agreement_scores(
         judge, self._sides, [questions[n] for n in self._kept]
       )
-    buffer = io.BytesIO()
-    np.savez_compressed(
-      buffer,
-      candidates=agreement_scores(judge, self._codes, questions),
-      sides=sides,
+    return output_files.npz_bytes(
+      candidates=agreement_scores(judge, self._codes, questions), sides=sides
     )
-    return buffer.getvalue()
 
 
 def measure_agreement(
@@ -195,8 +191,9 @@ def measure_agreement(
   Returns:
     `self_score`, `judge_score`: means over candidates; `best_by_judge`: mean
     over captions, for the best candidate; `correlation` of both scores within
-    captions, None if undefined; and if pairs are kept, means over them:
-    `winners_by_judge`, `losers_by_judge`, `judge_agrees`, `judge_disagrees`.
+    captions, None if undefined; `concordance`, see `concordance`; and if pairs
+    are kept, means over them: `winners_by_judge`, `losers_by_judge`,
+    `judge_agrees`, `judge_disagrees`.
   """
   own_moved = own - own.mean(1, keepdims=True)
   judge_moved = candidates - candidates.mean(1, keepdims=True)
@@ -208,6 +205,7 @@ def measure_agreement(
     'correlation': (
       float((own_moved * judge_moved).sum() / norm) if norm else None
     ),
+    'concordance': concordance(own, candidates),
   }
   compared = ~np.isnan(sides[:, 0])
   if compared.any():
@@ -219,3 +217,25 @@ def measure_agreement(
       'judge_disagrees': float((win < lose).mean()),
     }
   return agreement
+
+
+def concordance(own: np.ndarray, judged: np.ndarray) -> float | None:
+  """Returns the share of image pairs that both scores order alike.
+
+  Pairs are two images of a caption that the judge scores differently. A tie of
+  the own scores counts half, so that chance is 0.5.
+
+  Args:
+    own: float[N, K], the model's own scores.
+    judged: float[N, K], the judge's scores.
+
+  >>> concordance(np.array([[3, 2, 2, 1]]), np.array([[1, 1, 0, 0]]))
+  0.875
+  """
+  own_order, judge_order = (
+    np.sign(scores[:, :, None] - scores[:, None, :]) for scores in (own, judged)
+  )
+  differ = judge_order > 0
+  if not differ.any():
+    return None
+  return float((own_order[differ] + 1).mean() / 2)

@@ -42,15 +42,15 @@ def read_scores(
   path = folder / f'{name}.jsonl'
   try:
     with storage.open_text(path) as file:
-      rows = [json.loads(line) for line in file]
-    return {
-      row['id']: {
-        'understanding': row['understanding'],
-        'generation': row['generation'],
-        'gap': row['understanding'] - row['generation'],
+      # Memory holds a line at a time.
+      return {
+        row['id']: {
+          'understanding': row['understanding'],
+          'generation': row['generation'],
+          'gap': row['understanding'] - row['generation'],
+        }
+        for row in map(json.loads, file)
       }
-      for row in rows
-    }
   except DAMAGE as error:
     raise damaged(path, error) from error
 

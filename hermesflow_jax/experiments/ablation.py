@@ -5,26 +5,36 @@ Pair-DPO in table 5, with a single seed. This job adds seeds, a learning rate
 for each arm, and tests scene by scene.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 import dataclasses
 import pathlib
 import time
 
-from hermesflow_jax.experiments import ablation_results
 from hermesflow_jax.experiments import ablation_settings
-from hermesflow_jax.experiments import arm_runs
-from hermesflow_jax.experiments import comparison_arms
-from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs.setup import job_judging
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
-from hermesflow_jax.reports import comparison_page
-from hermesflow_jax.reports import comparison_tables
-from hermesflow_jax.reports import score_rows
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.self_play import evaluation_phase
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.experiments import ablation_results
+  from hermesflow_jax.experiments import arm_runs
+  from hermesflow_jax.experiments import comparison_arms
+  from hermesflow_jax.experiments import searched_scores
+  from hermesflow_jax.jobs import pair_dpo
+  from hermesflow_jax.jobs.setup import job_judging
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import job_scoring
+  from hermesflow_jax.jobs.setup import judged_job
+  from hermesflow_jax.jobs.setup import play_files
+  from hermesflow_jax.reports import comparison_page
+  from hermesflow_jax.reports import comparison_tables
+  from hermesflow_jax.reports import score_rows
+  from hermesflow_jax.self_play import evaluation_phase
+  from hermesflow_jax.self_play import play_settings
 
 Settings = ablation_settings.Settings
 
@@ -51,10 +61,14 @@ def run(
   began = time.perf_counter()
   root = storage.path(workdir)
   path = job_model.locate(config.self_play, console)
-  hashes, images = pair_dpo.check_files(config.self_play, path, console)
+  hashes, images = play_files.check_files(config.self_play, path, console)
   play = config.self_play.play
   job_scoring.check(play, '--config.self_play.play')
-  job_judging.check(config.self_play, root, console, '--config.self_play')
+  own_scorers = arms_with_own_scorers(config)
+  for name, arm_play in own_scorers.items():
+    job_scoring.check(arm_play, f'arm {name}: changes')
+  judged = judged_job.of_self_play(config.self_play, '--config.self_play')
+  job_judging.check(judged, root, console)
   mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate
   )
@@ -66,7 +80,12 @@ def run(
     'results.json',
     contents=job_start.input_hashes(parts.text, images)
     | job_scoring.encoder_hashes(play)
-    | job_judging.content_hashes(config.self_play)
+    | {
+      name: content_hash
+      for arm_play in own_scorers.values()
+      for name, content_hash in job_scoring.encoder_hashes(arm_play).items()
+    }
+    | job_judging.content_hashes(judged)
     | {'data': lambda: hashes},
     base=weights,
   )
@@ -79,10 +98,15 @@ def run(
     return pair_dpo.play_data(self_play, base, str(root / 'data'), console)
 
   setup = ablation_settings.SharedSetup(
-    base, play_data(config.self_play), play_data(config.tested), root, console
+    base,
+    play_data(config.self_play),
+    play_data(config.tested),
+    root,
+    console,
+    make_image_scorers(own_scorers, base.mesh, root, console),
   )
   search = search_rates(config, setup)
-  played = {}
+  played, searched = {}, {}
   for number, seed in enumerate(config.seeds, 1):
     pool = setup.pool(config, seed)
     for arm in config.arms:
@@ -95,7 +119,7 @@ def run(
         arm_runs.reuse_first_round(searched, folder, base)
       played[seed, arm.name] = arm_runs.run_arm(
         base,
-        setup.data,
+        setup.with_scorer(setup.data, arm.name),
         pool,
         arm,
         arm.play(config.self_play.play, seed, chosen),
@@ -103,14 +127,18 @@ def run(
         root / f'seed_{seed}' / 'base' / 'round_0',
         console,
       )
+    if config.searches:
+      console.say(f'seed {seed}: with search')
+      of_seed = searched_scores.evaluate(config, setup, seed)
+      searched |= {(seed, name): row for name, row in of_seed.items()}
     if number < len(config.seeds):
       so_far = dataclasses.replace(config, seeds=config.seeds[:number])
       write_tables(
-        ablation_results.arm_results(so_far, setup, search, played),
+        searched_scores.results(so_far, setup, search, played, searched),
         root,
         console,
       )
-  results = ablation_results.arm_results(config, setup, search, played) | {
+  results = searched_scores.results(config, setup, search, played, searched) | {
     'floors': ablation_results.measure_baselines(config, setup, played),
     'seconds_of_last_start': time.perf_counter() - began,
   }
@@ -118,6 +146,55 @@ def run(
     root / 'results.json', output_files.json_text(results)
   )
   return show_tables(results, root, console)
+
+
+def arms_with_own_scorers(
+  config: ablation_settings.Settings,
+) -> dict[str, play_settings.PlayConfig]:
+  """Returns the settings of arms that score images in another way, by name.
+
+  Args:
+    config: job settings.
+  """
+  plays = {
+    arm.name: arm.play(config.self_play.play, config.seeds[0])
+    for arm in config.arms
+  }
+  common = _scorer_settings(config.self_play.play)
+  return {
+    name: play
+    for name, play in plays.items()
+    if _scorer_settings(play) != common
+  }
+
+
+def _scorer_settings(play):
+  return play.image_scorer, play.http_reward
+
+
+def make_image_scorers(
+  plays: Mapping[str, play_settings.PlayConfig],
+  mesh,
+  root: pathlib.PurePath,
+  console: terminal.Console,
+) -> dict:
+  """Returns image scorers by arm name; arms with equal settings share one.
+
+  Args:
+    plays: settings by arm name.
+    mesh: device mesh.
+    root: job folder, which keeps the scores of a reward service.
+    console: prints how many scores are known.
+
+  Raises:
+    ValueError: a reward service does not reply.
+  """
+  scorers = {}
+  for play in plays.values():
+    if _scorer_settings(play) not in scorers:
+      _, scorer = job_scoring.make_scorers(play, mesh, root, console)
+      scorers[_scorer_settings(play)] = scorer
+  return {name: scorers[_scorer_settings(play)] for name, play in plays.items()}
 
 
 def write_tables(
@@ -187,7 +264,7 @@ def search_rates(
       arm_play = arm.play(config.self_play.play, seed, rate)
       summaries[rate] = arm_runs.run_arm(
         setup.base,
-        setup.tested,
+        setup.with_scorer(setup.tested, arm.name),
         pool,
         arm,
         dataclasses.replace(arm_play, rounds=1),

@@ -1,16 +1,24 @@
 """Settings for the ablation: arms, seeds and sweeps."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 import dataclasses
 import pathlib
 import typing
 
-from hermesflow_jax.experiments import arm_runs
-from hermesflow_jax.experiments import comparison_arms
-from hermesflow_jax.jobs import pair_dpo
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.self_play import play_settings
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.curation import candidate_scores
+  from hermesflow_jax.experiments import arm_runs
+  from hermesflow_jax.experiments import comparison_arms
+  from hermesflow_jax.jobs import pair_dpo
+  from hermesflow_jax.sampling import search_settings
+  from hermesflow_jax.sampling import unified_model
+  from hermesflow_jax.self_play import play_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +65,8 @@ class Settings:
     sweeps: tables of arms that differ in one setting.
     search_scenes: number of scenes from the preference split on which the
       first seed's scores choose each arm's learning rate.
+    image_search: search with which the base model and each arm's last round
+      are evaluated once more; None or a single candidate: not at all.
   """
 
   command: str = settings.may_change_on_resume()
@@ -67,6 +77,7 @@ class Settings:
   against: str
   sweeps: tuple[Sweep, ...]
   search_scenes: typing.Annotated[int, settings.at_least(2)]
+  image_search: search_settings.Search | None = None
 
   def __post_init__(self):
     settings.check(self)
@@ -84,6 +95,16 @@ class Settings:
       raise ValueError(
         f'names of arms must differ, got {", ".join(sorted(names))}'
       )
+    if self.searches:
+      # A run compares them only after all arms of a seed.
+      self.image_search.check_sampler(
+        self.self_play.play.evaluation_sampler, 'image_search'
+      )
+      if 'base' in names:
+        raise ValueError(
+          "names of arms must not be 'base' with image_search, which searches "
+          f'by the base model, too, got {", ".join(names)}; rename the arm'
+        )
     used = {self.against} | {
       point.arm for sweep in self.sweeps for point in sweep.points
     }
@@ -100,6 +121,11 @@ class Settings:
             f'sweep {sweep.title}: the round of arm {point.arm} must be 1 to '
             f'{last}, got {point.round}'
           )
+
+  @property
+  def searches(self) -> bool:
+    """Whether models are evaluated with `image_search`, too."""
+    return self.image_search is not None and self.image_search.candidates > 1
 
   @property
   def rounds(self) -> dict[str, int]:
@@ -137,6 +163,7 @@ class SharedSetup:
     tested: data with the held-out scenes for the search.
     root: job folder.
     console: shows progress.
+    image_scorers: image scorers of the arms that have their own, by arm name.
   """
 
   base: unified_model.UnifiedModel
@@ -144,6 +171,22 @@ class SharedSetup:
   tested: play_settings.PlayData
   root: pathlib.PurePath
   console: terminal.Console
+  image_scorers: Mapping[str, candidate_scores.ImageScorer | None] = (
+    dataclasses.field(default_factory=dict)
+  )
+
+  def with_scorer(
+    self, data: play_settings.PlayData, arm: str
+  ) -> play_settings.PlayData:
+    """Returns data with the image scorer of an arm.
+
+    Args:
+      data: `data` or `tested`.
+      arm: arm name.
+    """
+    if arm not in self.image_scorers:
+      return data
+    return dataclasses.replace(data, image_scorer=self.image_scorers[arm])
 
   def pool(self, config: Settings, seed: int) -> arm_runs.CandidatePool:
     """Returns the base model's candidates with a seed."""

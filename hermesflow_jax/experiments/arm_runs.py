@@ -1,10 +1,10 @@
 """Arm runs: all from the base model and from the same candidates.
 
 For each seed the base model generates the first round's candidates once.
-Every arm selects its pairs from them, starts from the base model, has the same
-order and masks, and is evaluated on the same scenes. Later rounds
-generate their own candidates. Files are named as in `self_play`, so a stopped
-run resumes.
+Every arm selects its pairs from them; an arm with another image scorer scores
+them again. Arms start from the base model, have the same order and masks, and
+are evaluated on the same scenes. Later rounds generate their own candidates.
+Files are named as in `self_play`, so a stopped run resumes.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,14 @@ import dataclasses
 import pathlib
 import time
 
+import numpy as np
+
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.curation import candidate_scores
+from hermesflow_jax.curation import shards
 from hermesflow_jax.evaluation import judge_agreement
 from hermesflow_jax.experiments import comparison_arms
 from hermesflow_jax.runtime import output_files
@@ -57,7 +61,7 @@ class CandidatePool:
   ):
     self._base, self._data, self._config = base, data, config
     self._folder, self._console = folder, console
-    self._candidates = None
+    self._candidates, self._scores = None, {}
     evaluation_phase.evaluate(
       self._model(), data, config, folder / 'round_0', console, learned=False
     )
@@ -80,31 +84,75 @@ class CandidatePool:
     )
 
   def candidates(
-    self, images: int, scorer: str
+    self, images: int, scorer: str, data: play_settings.PlayData | None = None
   ) -> candidate_generation.Candidates:
     """Returns the candidates, with each caption's first images.
 
     Args:
       images: images for each caption, at most `config.images`.
       scorer: scores the images, see `comparison_arms.Arm`.
+      data: data of an arm, with its image scorer; None for that of the pool.
     """
     if self._candidates is None:
-      self._candidates = curation_phase.gather_candidates(
+      candidates = curation_phase.gather_candidates(
         self._first_round(self._config, self._folder / 'round_1'), self._model()
       )
+      # Every arm takes them.
+      self._candidates = dataclasses.replace(
+        candidates,
+        captions=list(candidates.captions),
+        codes=np.asarray(candidates.codes),
+        answers=list(candidates.answers),
+      )
     codes = self._candidates.codes[:, :images]
-    scores = self._candidates.image_scores
+    scores, answers = self._candidates.image_scores, self._candidates.answers
+    if scorer != comparison_arms.JUDGE and data is not None:
+      scores, answers = self._scores_by(data.image_scorer)
     if scorer == comparison_arms.JUDGE:
       questions = self._data.inputs[0].questions
       scores = judge_agreement.agreement_scores(
         self._data.judge, codes, questions
       )
+    if scorer == comparison_arms.REAL:
+      codes, scores = self._with_real_images(codes, scores)
     return dataclasses.replace(
       self._candidates,
       codes=codes,
       image_scores=scores[:, :images],
-      answers=[answers[:images] for answers in self._candidates.answers],
+      answers=[rows[:images] for rows in answers],
     )
+
+  def _with_real_images(self, codes, scores):
+    """Puts each real image at the place of the first drawn one, as its winner.
+
+    It scores 1, or as much as the best of all drawn images if that is more; the
+    others have their scores minus this, so the worst of them always loses.
+    """
+    most = max(1.0, np.max(scores))
+    codes, scores = codes.copy(), np.asarray(scores) - most
+    codes[:, 0], scores[:, 0] = self._data.inputs[0].codes, most
+    return codes, scores
+
+  def _scores_by(self, scorer):
+    """Returns (float[N, K], [N][K] lists of answers) by an image scorer."""
+    if scorer is self._data.image_scorer:
+      return self._candidates.image_scores, self._candidates.answers
+    if scorer not in self._scores:
+      inputs, model = self._data.inputs[0], self._model()
+      codes = self._candidates.codes
+      scores, answers = [], []
+      for span in shards.shard_slices(len(inputs), self._config.shard):
+        part, flat = candidate_scores.score_images(
+          model, inputs.part(span), codes[span], scorer
+        )
+        scores.append(part)
+        answers += flat
+      images = codes.shape[1]
+      self._scores[scorer] = (
+        np.concatenate(scores),
+        [answers[n : n + images] for n in range(0, len(answers), images)],
+      )
+    return self._scores[scorer]
 
   def prepare_arm(
     self,
@@ -112,6 +160,7 @@ class CandidatePool:
     play: play_settings.PlayConfig,
     folder: pathlib.PurePath,
     evaluation: pathlib.PurePath,
+    data: play_settings.PlayData | None = None,
   ) -> None:
     """Writes round 0 and the pairs for round 1 into an arm's folder.
 
@@ -120,26 +169,33 @@ class CandidatePool:
       play: settings from `comparison_arms.Arm.play`.
       folder: arm folder.
       evaluation: folder with the base model's evaluation.
+      data: data of the arm, with its image scorer; None for that of the pool.
     """
+    data = data or self._data
     copy_files(evaluation, folder / 'round_0', _EVALUATION)
     if (folder / 'round_1' / _CURATION[-1]).exists():
       return
-    # Arms with the same scorer and rules share their pairs.
-    rules = '_'.join(
-      f'{value:g}'
-      for value in (play.images, play.rules.least_win, play.rules.least_margin)
-    )
-    shared = self._folder / 'pairs' / f'{arm.scorer}_{rules}'
+    shared = self._folder / 'pairs' / self._pairs_name(arm, play, data)
     if not (shared / _CURATION[-1]).exists():
       began = time.perf_counter()
       curation_phase.make_pairs(
         self._first_round(play, shared),
-        self.candidates(play.images, arm.scorer),
+        self.candidates(play.images, arm.scorer, data),
         {},
         began,
-        self.candidates(play.images, comparison_arms.SELF).image_scores,
+        self.candidates(play.images, comparison_arms.SELF, data).image_scores,
       )
     copy_files(shared, folder / 'round_1', _CURATION)
+
+  def _pairs_name(self, arm, play, data) -> str:
+    """Returns a folder name that arms with equal scores and rules share."""
+    if data.image_scorer is not self._data.image_scorer:
+      return f'arm_{arm.name}'
+    bounds = (play.rules.least_win, play.rules.least_margin)
+    if play.rules.least_score is not None:
+      bounds += (play.rules.least_score,)
+    rules = '_'.join(f'{value:g}' for value in (play.images, *bounds))
+    return f'{arm.scorer}_{rules}'
 
 
 def copy_files(
@@ -194,7 +250,7 @@ def run_arm(
 
   Args:
     base: the base model.
-    data: self-play data.
+    data: self-play data, with the image scorer of the arm.
     pool: candidates for the first round.
     arm: the arm.
     play: settings from `arm.play`.
@@ -206,5 +262,5 @@ def run_arm(
   Returns:
     Round summaries, the base model first.
   """
-  pool.prepare_arm(arm, play, folder, evaluation)
+  pool.prepare_arm(arm, play, folder, evaluation, data)
   return rounds.play_rounds(base, data, play, str(folder), console)

@@ -1,13 +1,18 @@
 """Comparison arms: changes to self-play's settings, under a name."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 import dataclasses
 import typing
 
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
-from hermesflow_jax.self_play import play_settings
 
-SELF, JUDGE = 'self', 'judge'
+with lazy_modules.on_first_use():
+  from hermesflow_jax.self_play import play_settings
+
+SELF, JUDGE, REAL = 'self', 'judge', 'real'
 # Settings that decide the base model's candidates and scores.
 _COMMON = (
   'captions',
@@ -18,6 +23,8 @@ _COMMON = (
   'free_answers',
   'free_prompt',
   'choice_rule',
+  'most_images',
+  'easy_score',
   'curation_sampler',
   'evaluation_sampler',
   'search',
@@ -34,15 +41,16 @@ class Arm:
     name: folder name.
     label: name in tables.
     changes: fields that differ in `play_settings.PlayConfig`, nested alike.
-    scorer: scores the images in the first round: 'self' (the model's own
-      answers), or 'judge', which knows the truth: an upper bound, no method.
+    scorer: scores the images in the first round: 'self' (the model, by the
+      setting `image_scorer`), 'judge', which knows the truth: an upper bound,
+      no method; or 'real': the real image wins over the worst by the model.
     rates: learning rates to try; (): the rate in the settings is used.
   """
 
   name: str
   label: str
   changes: dict
-  scorer: typing.Annotated[str, settings.one_of(SELF, JUDGE)] = SELF
+  scorer: typing.Annotated[str, settings.one_of(SELF, JUDGE, REAL)] = SELF
   rates: tuple[settings.PositiveFloat, ...] = ()
 
   def __post_init__(self):
@@ -82,6 +90,12 @@ class Arm:
       raise ValueError(
         f'changes.images must be at most {common.images}, the candidates of '
         f'all arms, got {play.images}'
+      )
+    if common.most_images and play.images != common.images:
+      raise ValueError(
+        f'changes.images must be {common.images} with '
+        f'most_images={common.most_images}, got {play.images}: they share '
+        'candidates'
       )
     optim = play.optim
     if lr is not None:

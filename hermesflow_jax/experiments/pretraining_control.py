@@ -1,5 +1,7 @@
 """Control for self-play: the base model, pretrained for as many more steps."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import pathlib
@@ -7,20 +9,23 @@ import time
 
 import jax
 
-from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import trained_model
-from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.self_play import evaluation_phase
-from hermesflow_jax.sequences import mask_schedules
-from hermesflow_jax.shapes import scene_records
-from hermesflow_jax.training import pretraining
-from hermesflow_jax.training import resume
-from hermesflow_jax.training import train_step
-from hermesflow_jax.training import training_loop
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import checkpoint
+  from hermesflow_jax.checkpoints import trained_model
+  from hermesflow_jax.jobs import pair_dpo
+  from hermesflow_jax.sampling import unified_model
+  from hermesflow_jax.self_play import evaluation_phase
+  from hermesflow_jax.sequences import mask_schedules
+  from hermesflow_jax.shapes import scene_records
+  from hermesflow_jax.training import pretraining
+  from hermesflow_jax.training import resume
+  from hermesflow_jax.training import train_step
+  from hermesflow_jax.training import training_loop
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,8 @@ seed has a control: the base model, pretrained for as many more steps, with as
 many rows, at the same learning rate, and evaluated on the same scenes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 import dataclasses
 import json
@@ -13,20 +15,25 @@ import pathlib
 
 import numpy as np
 
-from hermesflow_jax.evaluation import gap
-from hermesflow_jax.evaluation import paired_changes
-from hermesflow_jax.experiments import ablation_settings
-from hermesflow_jax.experiments import pretraining_control
-from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs.setup import job_judging
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_scoring
-from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import workdir_claim
-from hermesflow_jax.judging import judge_settings
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.evaluation import gap
+  from hermesflow_jax.evaluation import paired_changes
+  from hermesflow_jax.experiments import ablation_settings
+  from hermesflow_jax.experiments import pretraining_control
+  from hermesflow_jax.jobs import pair_dpo
+  from hermesflow_jax.jobs.setup import job_judging
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import job_scoring
+  from hermesflow_jax.jobs.setup import job_start
+  from hermesflow_jax.jobs.setup import judged_job
+  from hermesflow_jax.jobs.setup import play_files
+  from hermesflow_jax.judging import judge_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +72,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   root = storage.path(workdir)
   path = job_model.locate(config.self_play, console)
   job_scoring.check(config.self_play.play, '--config.self_play.play')
-  job_judging.check(config.self_play, root, console, '--config.self_play')
+  judged = judged_job.of_self_play(config.self_play, '--config.self_play')
+  job_judging.check(judged, root, console)
   mesh = job_model.make_mesh(
     config.self_play, path, console, config.control.batches.divisor
   )
-  hashes, images = pair_dpo.check_files(config.self_play, path, console)
+  hashes, images = play_files.check_files(config.self_play, path, console)
   parts, weights = job_start.load_initial_model(config.self_play, path, mesh)
   # The number of rounds decides the steps of a control.
   workdir_claim.claim_workdir(
@@ -78,7 +86,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     console,
     contents=job_start.input_hashes(parts.text, images)
     | job_scoring.encoder_hashes(config.self_play.play)
-    | job_judging.content_hashes(config.self_play)
+    | job_judging.content_hashes(judged)
     | {'data': lambda: hashes, 'base': lambda: weights},
     rounds=config.self_play.play.rounds,
   )

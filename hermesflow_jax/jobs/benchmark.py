@@ -1,76 +1,33 @@
 """Times sampling and training against naive implementations."""
 
+from __future__ import annotations
+
 import dataclasses
 import platform
-import time
 import typing
 
-from flax import nnx
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from hermesflow_jax.jobs.setup import job_results
-from hermesflow_jax.jobs.setup import workdir_claim
-from hermesflow_jax.models import flop_count
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import magvit_config
-from hermesflow_jax.models import phi
-from hermesflow_jax.models import showo
-from hermesflow_jax.performance.benchmark import choices_workload
-from hermesflow_jax.performance.benchmark import images_workload
-from hermesflow_jax.performance.benchmark import measurement
-from hermesflow_jax.performance.benchmark import pixels_workload
-from hermesflow_jax.performance.benchmark import replies_workload
-from hermesflow_jax.performance.benchmark import steps_workload
-from hermesflow_jax.performance.benchmark import timing_table
-from hermesflow_jax.performance.benchmark import torch_phi
-from hermesflow_jax.performance.benchmark import workload
+from hermesflow_jax.performance.benchmark import workload_times
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import serving_weights
-from hermesflow_jax.sequences import vocabulary
 
-PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+with lazy_modules.on_first_use():
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import workdir_claim
+  from hermesflow_jax.models import magvit_config
+  from hermesflow_jax.models import phi_config
+  from hermesflow_jax.performance.benchmark import measurement
+  from hermesflow_jax.performance.benchmark import named_workload
+  from hermesflow_jax.performance.benchmark import timing_table
+  from hermesflow_jax.performance.benchmark import torch_phi
+  from hermesflow_jax.performance.benchmark import workload
+  from hermesflow_jax.sequences import vocabulary
 
-
-@dataclasses.dataclass(frozen=True)
-class NamedWorkload:
-  """A named workload, which sets exactly one other field.
-
-  Attributes:
-    name: name in the table.
-    images: image sampling.
-    replies: text sampling.
-    choices: answers from given choices.
-    steps: training steps.
-    pixels: image tokenizer.
-  """
-
-  name: str
-  images: images_workload.ImagesWorkload | None = None
-  replies: replies_workload.RepliesWorkload | None = None
-  choices: choices_workload.ChoicesWorkload | None = None
-  steps: steps_workload.StepsWorkload | None = None
-  pixels: pixels_workload.PixelsWorkload | None = None
-
-  def __post_init__(self):
-    if len(self._kinds()) != 1:
-      raise ValueError(
-        f'{self.name} must have one of images, replies, choices, steps and '
-        f'pixels, got {len(self._kinds())}'
-      )
-
-  def _kinds(self):
-    kinds = (self.images, self.replies, self.choices, self.steps, self.pixels)
-    return [kind for kind in kinds if kind]
-
-  @property
-  def workload(self) -> workload.Workload:
-    """The workload that is set."""
-    return self._kinds()[0]
+PRECISIONS = workload_times.PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +48,10 @@ class Settings:
   """
 
   vocab: vocabulary.Vocab
-  decoder: phi.PhiConfig
+  decoder: phi_config.PhiConfig
   tokenizer: magvit_config.MagvitConfig | None
   precisions: tuple[typing.Annotated[str, settings.one_of(*PRECISIONS)], ...]
-  workloads: tuple[NamedWorkload, ...]
+  workloads: tuple[named_workload.NamedWorkload, ...]
   repeats: settings.PositiveInt
   torch: bool
   seed: settings.NonNegativeInt
@@ -143,16 +100,9 @@ def run(
       rows.append(row)
       console.say(timing_table.timing_line(row))
     del models, torch_model
-  machine = {
-    'device': jax.devices()[0].device_kind,
-    'devices': jax.device_count(),
-    'processor': platform.machine(),
-    'python': platform.python_version(),
-    'jax': jax.__version__,
-  }
   root = storage.path(workdir)
   job_results.write_json(
-    root / 'results.json', {'rows': rows, 'machine': machine}
+    root / 'results.json', {'rows': rows, 'machine': describe_machine()}
   )
   output_files.write_atomically(
     root / 'table.md', timing_table.timing_table(rows) + '\n'
@@ -162,6 +112,17 @@ def run(
   return rows
 
 
+def describe_machine() -> dict:
+  """Returns the device and the versions that a result depends on."""
+  return {
+    'device': jax.devices()[0].device_kind,
+    'devices': jax.device_count(),
+    'processor': platform.machine(),
+    'python': platform.python_version(),
+    'jax': jax.__version__,
+  }
+
+
 def random_models(config: Settings, dtype) -> workload.Models:
   """Returns models with random weights.
 
@@ -169,31 +130,17 @@ def random_models(config: Settings, dtype) -> workload.Models:
     config: job settings.
     dtype: dtype for Show-o's weights and activations.
   """
-  decoder = dataclasses.replace(config.decoder, dtype=dtype)
-  sizes = showo.ShowOConfig(config.vocab, decoder)
-
-  @jax.jit
-  def make(key):
-    model = showo.ShowO(sizes, rngs=nnx.Rngs(key))
-    tokenizer = config.tokenizer and magvit.Magvit(
-      config.tokenizer, nnx.Rngs(key)
-    )
-    return model, tokenizer
-
-  model, tokenizer = make(jax.random.key(config.seed))
-  # A single device: several devices would each repeat all work.
-  mesh = jax.sharding.Mesh(
-    np.array(jax.devices()[:1]).reshape(1, 1), ('data', 'model')
-  )
-  return workload.Models(
-    serving_weights.prepare_for_serving(model, mesh), model, tokenizer
+  return workload_times.random_models(
+    workload_times.transformer_sizes(config.vocab, config.decoder, dtype),
+    config.tokenizer,
+    config.seed,
   )
 
 
 def time_workload(
   models: workload.Models,
   torch_model,
-  named: NamedWorkload,
+  named: named_workload.NamedWorkload,
   ceiling: measurement.Ceiling,
   config: Settings,
 ) -> dict:
@@ -207,55 +154,17 @@ def time_workload(
     config: job settings.
   """
   timed_work = named.workload
-
-  def rng():
-    return np.random.default_rng(config.seed)
-
-  def seconds(work):
-    return measurement.measure_times(
-      work.call, work.arguments, config.repeats, work.carries
-    ).seconds
-
-  ours = timed_work.ours(models, rng())
-  useful = timed_work.useful(models)
-  began = time.perf_counter()
-  compiled = ours.call.lower(*ours.arguments).compile()
-  row = {'compile_seconds': time.perf_counter() - began}
-  executed = flop_count.count_flops(
-    ours.call, *ours.arguments, trips=ours.trips
-  )
-  memory = compiled.memory_analysis()
-  # Training calls its jitted step, which costs the host less.
-  call = ours.call if ours.carries else compiled
-  took = measurement.measure_times(
-    call, ours.arguments, config.repeats, ours.carries
-  )
   # Training state is large: memory holds a single copy at a time.
-  del ours, compiled, call
-  naive = timed_work.naive(models, rng())
-  row |= {
-    'seconds': took.seconds,
-    'dispatch_seconds': took.dispatch,
-    'host_seconds': took.host,
-    'executed_flops': executed.flops,
-    'useful_flops': useful.flops,
-    'bytes': executed.bytes,
-    'useful_bytes': useful.bytes,
-    'of_ceiling': ceiling.seconds(useful) / took.seconds,
-    'memory_bytes': memory.temp_size_in_bytes
-    + memory.argument_size_in_bytes
-    + memory.output_size_in_bytes
-    - memory.alias_size_in_bytes,
-  }
-  row['naive_seconds'] = workload.scaled_total(naive, seconds)
-  row['naive_part'] = sum(1 / work.scale for work in naive) / len(naive)
-  if torch_model is not None and named.steps:
-    row['torch_seconds'] = torch_phi.step_seconds(
-      torch_model, timed_work.naive_rows(models.showo, rng()), config.repeats
+  row, _ = workload_times.time_ours(
+    timed_work, models, ceiling, config.repeats, config.seed
+  )
+  row |= workload_times.time_naive(
+    timed_work, models, config.repeats, config.seed
+  )
+  if torch_model is not None:
+    seconds = torch_phi.workload_seconds(
+      torch_model, named, models.showo, config.repeats, config.seed
     )
-  elif torch_model is not None and (named.replies or named.choices):
-    seconds_per_call = torch_phi.forward_seconds(
-      torch_model, timed_work.naive_rows(models.showo, rng()), config.repeats
-    )
-    row['torch_seconds'] = float(np.mean(seconds_per_call) * timed_work.calls())
+    if seconds is not None:
+      row['torch_seconds'] = seconds
   return row

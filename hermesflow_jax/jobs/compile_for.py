@@ -135,7 +135,7 @@ def write_verdicts(
 def expected_programs(
   config: pair_dpo.Settings | fine_tune.Settings,
 ) -> dict[str, int]:
-  """Returns the most pairs, images and captions that a run can need.
+  """Returns the most pairs or groups, images and captions of a run.
 
   Of fine_tune these are rows and images.
 
@@ -150,7 +150,9 @@ def expected_programs(
     }
   play = config.play
   return {
-    'pairs': play.rounds * play.optim.steps * play.batch,
+    'groups' if play.objective.uses_groups else 'pairs': play.rounds
+    * play.optim.steps
+    * play.batch,
     'images': play.rounds * config.inputs * play.images,
     'captions': play.rounds * config.inputs * len(play.captions),
   }
@@ -184,6 +186,7 @@ def step_program(
     config.play,
     config.play.reference,
     mesh,
+    (config.play.images, len(config.play.captions)),
   )
 
 

@@ -1,130 +1,35 @@
 """Curates homologous preference pairs; several processes may share the work."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
-import typing
 
-from hermesflow_jax.curation import candidate_generation
-from hermesflow_jax.curation import gathering
-from hermesflow_jax.curation import pair_selection
-from hermesflow_jax.curation import shards
-from hermesflow_jax.data import input_set
-from hermesflow_jax.data import record_files
-from hermesflow_jax.jobs.setup import curation_folder
-from hermesflow_jax.jobs.setup import job_inputs
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_scoring
+from hermesflow_jax.jobs.setup import curation_settings
 from hermesflow_jax.jobs.setup import job_start
-from hermesflow_jax.jobs.setup import official_files
-from hermesflow_jax.jobs.setup import reading_model
-from hermesflow_jax.jobs.setup import record_checks
-from hermesflow_jax.jobs.setup import tokenizer_hashes
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import number_bounds
-from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import batched
-from hermesflow_jax.sampling import maskgit
-from hermesflow_jax.sampling import question_answering
-from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.scoring import scorer_settings
-from hermesflow_jax.sequences import text_tokenizer
-from hermesflow_jax.shapes import shape_world
+from hermesflow_jax.runtime import user_text
 
+with lazy_modules.on_first_use():
+  from hermesflow_jax.curation import candidate_generation
+  from hermesflow_jax.curation import gathering
+  from hermesflow_jax.curation import pair_selection
+  from hermesflow_jax.curation import shards
+  from hermesflow_jax.data import input_set
+  from hermesflow_jax.data import record_files
+  from hermesflow_jax.jobs.setup import curation_folder
+  from hermesflow_jax.jobs.setup import job_inputs
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import job_scoring
+  from hermesflow_jax.jobs.setup import official_files
+  from hermesflow_jax.jobs.setup import record_checks
+  from hermesflow_jax.jobs.setup import tokenizer_hashes
+  from hermesflow_jax.sampling import unified_model
 
-@dataclasses.dataclass(frozen=True)
-class Settings(reading_model.ReadingSettings, scorer_settings.ScorerSettings):
-  """Job settings.
-
-  Attributes:
-    world: embedded world.
-    files: the user's image-caption inputs; None for the embedded world.
-    inputs: inputs per round.
-    fresh_inputs: whether each round takes the next `inputs` from the source;
-      otherwise all rounds have the same inputs.
-    round: round that trains on the pairs, from 1.
-    before: folder with the previous round's pairs: a curation, or a `round_<r>`
-      from `pair_dpo`. '' in round 1, and for fresh inputs.
-    images: K, candidate images per caption.
-    captions: M samplers, each writes a candidate caption per image.
-    free_answers, free_prompt, choice_rule: see
-      `question_answering.AnswerConfig`.
-    caption_prompt: prompt for a caption.
-    sampler: image sampler.
-    rules: rules that accept or drop a pair.
-    seed: random seed; round r samples with `seed + r`.
-    shard: inputs per shard; a stop costs at most a shard.
-    share: which share to curate, 0 to `shares` - 1.
-    shares: processes that divide the shards. All write into the same
-      `--workdir`; the last to finish writes the pairs.
-    official: whether to write files of `curation.official_pair_writer`, too.
-  """
-
-  world: shape_world.World
-  files: record_files.Source | None
-  inputs: settings.PositiveInt
-  fresh_inputs: bool = settings.may_change_on_resume(default=True, kw_only=True)
-  round: settings.PositiveInt = dataclasses.field(default=1, kw_only=True)
-  before: str = settings.path_of_content(
-    'pairs_before', default='', kw_only=True
-  )
-  images: typing.Annotated[int, settings.at_least(2)]
-  captions: tuple[batched.Decoding, ...]
-  free_answers: bool
-  free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
-  choice_rule: str = dataclasses.field(default='constrained', kw_only=True)
-  caption_prompt: str = dataclasses.field(
-    default=text_tokenizer.CAPTION_PROMPT, kw_only=True
-  )
-  sampler: maskgit.MaskGITSampler
-  rules: pair_selection.PairRules
-  seed: settings.NonNegativeInt
-  shard: settings.PositiveInt
-  share: settings.NonNegativeInt
-  shares: settings.PositiveInt
-  official: bool = settings.may_change_on_resume(default=False)
-
-  def __post_init__(self):
-    super().__post_init__()
-    if self.before and self.round == 1:
-      raise ValueError(
-        f"before must be '' in round 1, got {self.before!r}; give the number "
-        'of a later round'
-      )
-    if not self.before and self.round > 1 and not self.fresh_inputs:
-      raise ValueError(
-        f"before must be a folder in round {self.round}, got ''; give the "
-        'curation of the previous round'
-      )
-    if self.share >= self.shares:
-      raise ValueError(
-        f'share must be less than shares, {self.shares}, got {self.share}'
-      )
-    if len(self.captions) < 2:
-      raise ValueError(
-        f'captions must have at least 2 samplers, got {len(self.captions)}'
-      )
-    text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
-    self.check_scorers()
-    # Raises ValueError for answer settings that do not fit.
-    _ = self.answering
-
-  @property
-  def answering(self) -> question_answering.AnswerConfig:
-    """Method that answers questions with choices."""
-    return question_answering.AnswerConfig(
-      self.free_answers, self.free_prompt, self.choice_rule
-    )
-
-  @property
-  def fresh_inputs_of_round(self) -> bool | None:
-    """`fresh_inputs`; None in round 1, where it changes nothing."""
-    return self.fresh_inputs if self.round > 1 else None
-
-  @property
-  def inputs_so_far(self) -> int:
-    """Input count up to this round."""
-    return self.inputs * (self.round if self.fresh_inputs else 1)
+Settings = curation_settings.Settings
 
 
 @job_start.releases_workdir
@@ -190,6 +95,11 @@ def run(
     )
     return None
   candidates = gathering.collect(store, inputs, config.shard)
+  if candidates.drawn is not None:
+    console.say(
+      f'{candidates.drawn.sum()} images drawn, {candidates.codes.shape[1]} to '
+      f'{candidates.drawn.max()} for an input'
+    )
   pairs = pair_selection.select_pairs(
     candidates, inputs.ids, config.pair_rules, previous
   )
@@ -246,6 +156,9 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     scorers[0],
     number_bounds.seed_of_round(config.seed, config.round),
     scorers[1],
+    config.most_images,
+    config.pair_rules.make_image_pairs,
+    config.easy_score,
   )
   store = shards.Shards(root / 'shards', -(-len(inputs) // config.shard))
   if finished := store.count - len(store.missing()):
@@ -285,16 +198,12 @@ def write_pairs(
     console: prints the counts.
     unified: model whose tokenizers the pairs were made with.
   """
+  hashes = tokenizer_hashes.hashes_of(unified)
   manifest = curation_folder.write_curation(
-    root,
-    inputs,
-    pairs,
-    config.round,
-    shard_count,
-    tokenizer_hashes.hashes_of(unified),
+    root, inputs, pairs, config.round, shard_count, hashes
   )
   for kind, counts in manifest['drops'].items():
     reasons = ', '.join(f'{n} {reason}' for reason, n in sorted(counts.items()))
     console.say(f'{kind} pairs: {reasons}')
-  console.say(f'{len(inputs)} inputs in {root}')
+  console.say(f'{user_text.counted(len(inputs), "input")} in {root}')
   return manifest

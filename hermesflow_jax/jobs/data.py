@@ -1,31 +1,36 @@
 """Checks a data set and summarizes it, before anything learns from it."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import typing
 
 import numpy as np
 
-from hermesflow_jax.checkpoints import initial_model
-from hermesflow_jax.curation import official_input_writer
-from hermesflow_jax.data import image_reader
-from hermesflow_jax.data import record_files
-from hermesflow_jax.data import tifa_questions
-from hermesflow_jax.data.sources import example_checks
-from hermesflow_jax.data.sources import examples
-from hermesflow_jax.data.sources import inspection
-from hermesflow_jax.data.sources import rows
-from hermesflow_jax.data.sources import summary
-from hermesflow_jax.jobs.setup import job_results
-from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.jobs.setup import workdir_claim
-from hermesflow_jax.reports import data_page
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sequences import known_words
-from hermesflow_jax.sequences import text_tokenizer
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import initial_model
+  from hermesflow_jax.curation import official_input_writer
+  from hermesflow_jax.data import image_reader
+  from hermesflow_jax.data import record_files
+  from hermesflow_jax.data import tifa_questions
+  from hermesflow_jax.data.sources import example_checks
+  from hermesflow_jax.data.sources import examples
+  from hermesflow_jax.data.sources import inspection
+  from hermesflow_jax.data.sources import rows
+  from hermesflow_jax.data.sources import summary
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import tokenizer_hashes
+  from hermesflow_jax.reports import data_page
+  from hermesflow_jax.sequences import known_words
+  from hermesflow_jax.sequences import text_tokenizer
 
 # Side of an image on the contact sheet, in pixels.
 _THUMBNAIL = 192
@@ -96,14 +101,16 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   )
   facts = inspection.inspect_all(data, checker, config.decode, config.threads)
   progress = console.progress('checking records')
-  equal_choices = []
+  equal_choices, repeated = [], []
   for _, fact in zip(progress(range(len(data))), facts):
     counts.add(fact)
     equal_choices += _equal_choices(text, fact)
+    repeated += [f'{fact.place}: {name}' for name in fact.repeated]
   if questions:
     counts.add_questions(questions.faults, questions.ids())
   origin = config.files.annotations
   rows.report_unread(data, origin, console.say)
+  examples.report_repeated(repeated, origin, console.say)
   counts.raise_if_unusable(config.files.on_error, origin)
   results = {
     'name': origin,

@@ -1,37 +1,43 @@
 """Measures models on public benchmarks, and keeps every prediction."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 import dataclasses
 import pathlib
-import typing
 
-from hermesflow_jax.benchmarks import registry
-from hermesflow_jax.data import image_reader
-from hermesflow_jax.data import input_faults
-from hermesflow_jax.jobs.setup import benchmark_checks
-from hermesflow_jax.jobs.setup import benchmark_judges
-from hermesflow_jax.jobs.setup import benchmark_predictions
-from hermesflow_jax.jobs.setup import benchmark_results
-from hermesflow_jax.jobs.setup import drawing_answers
-from hermesflow_jax.jobs.setup import drawing_measures
-from hermesflow_jax.jobs.setup import evaluated_models
-from hermesflow_jax.jobs.setup import evaluation_report
-from hermesflow_jax.jobs.setup import job_judging
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_results
-from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import measure_settings
+from hermesflow_jax.jobs.setup import model_hashes
 from hermesflow_jax.jobs.setup import reading_model
-from hermesflow_jax.judging import judge_settings
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import maskgit
-from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.scoring import encoder_settings
-from hermesflow_jax.sequences import text_tokenizer
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.benchmarks import registry
+  from hermesflow_jax.data import image_reader
+  from hermesflow_jax.data import input_faults
+  from hermesflow_jax.jobs.setup import benchmark_checks
+  from hermesflow_jax.jobs.setup import benchmark_judges
+  from hermesflow_jax.jobs.setup import benchmark_predictions
+  from hermesflow_jax.jobs.setup import benchmark_results
+  from hermesflow_jax.jobs.setup import drawing_answers
+  from hermesflow_jax.jobs.setup import drawing_measures
+  from hermesflow_jax.jobs.setup import evaluated_models
+  from hermesflow_jax.jobs.setup import evaluation_report
+  from hermesflow_jax.jobs.setup import job_judging
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import job_scoring
+  from hermesflow_jax.jobs.setup import judged_job
+  from hermesflow_jax.jobs.setup import sampler_variants
+  from hermesflow_jax.judging import judge_settings
+  from hermesflow_jax.sampling import maskgit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Settings(reading_model.ReadingSettings):
     sources: where the files of each benchmark are.
     rows: rows of a benchmark at most, evenly from its file; 0 for all.
     sampler: image sampler.
+    samplers: changes to the image sampler. Each model also draws with each of
+      them; its drawings are compared like those of a further model.
     seed: random seed of drawings.
     judge: answers questions about drawings.
     answer_matcher: maps free answers of judges to choices.
@@ -64,14 +72,15 @@ class Settings(reading_model.ReadingSettings):
   encoders: encoder_settings.EncoderSettings = (
     encoder_settings.EncoderSettings()
   )
-  measures: drawing_measures.MeasureSettings = (
-    drawing_measures.MeasureSettings()
+  measures: measure_settings.MeasureSettings = (
+    measure_settings.MeasureSettings()
   )
   search: search_settings.Search = search_settings.Search()
+  samplers: tuple[sampler_variants.SamplerVariant, ...] = ()
 
   def __post_init__(self):
     super().__post_init__()
-    self.search.check_sampler(self.sampler)
+    sampler_variants.check_search(self.search, self.all_samplers)
     if not self.benchmarks:
       raise ValueError(
         f'benchmarks must be among {", ".join(registry.BENCHMARKS)}, got ()'
@@ -81,24 +90,27 @@ class Settings(reading_model.ReadingSettings):
       if len(set(values)) < len(values):
         raise ValueError(f'{field} must differ, got {values}')
     faults = []
-    for name in self.benchmarks:
+    benchmarks = [
       input_faults.attempt(faults, registry.make, name)
+      for name in self.benchmarks
+    ]
     input_faults.raise_if_any(faults)
-
-  # What `job_judging` and `job_scoring` read from settings of self-play.
-  free_answers: typing.ClassVar[bool] = False
-  answering: typing.ClassVar = question_answering.AnswerConfig()
-  caption_prompt: typing.ClassVar[str] = text_tokenizer.CAPTION_PROMPT
+    sampler_variants.check_benchmarks(self.samplers, benchmarks)
 
   @property
-  def play(self) -> 'Settings':
-    """The settings of judges, where self-play has them."""
-    return self
+  def all_samplers(self) -> dict[str, maskgit.MaskGITSampler]:
+    """The samplers by name: `sampler` under '', then `samplers`."""
+    return sampler_variants.by_name(self.sampler, self.samplers)
 
   @property
-  def files(self) -> bool:
-    """Whether drawings are of a world that only a model can judge."""
-    return self.judge.kind != 'pixels'
+  def judged(self) -> judged_job.JudgedJob:
+    """The settings that the judge of drawings reads."""
+    return judged_job.JudgedJob(
+      self,
+      self.judge,
+      judged_job.ChosenAnswers(self.answer_matcher, self.encoders),
+      has_own_images=self.judge.kind != 'pixels',
+    )
 
 
 @job_start.releases_workdir
@@ -115,9 +127,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     ValueError: unusable setting, file or workdir.
   """
   models, sets = benchmark_checks.read_all(config, workdir, console)
+  sampler_variants.check_names(
+    [model.name for model in models], list(config.all_samplers)
+  )
   root = storage.path(workdir)
   hashes = {
-    model.name: job_model.weight_hashes(model.config, model.path)
+    model.name: model_hashes.weight_hashes(model.config, model.path)
     for model in models
   }
   results = job_start.claim_and_read_results(
@@ -128,7 +143,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     is_complete,
     contents={
       **evaluated_models.tokenizer_hashes_of(models),
-      **job_judging.content_hashes(models[0].config),
+      **job_judging.content_hashes(models[0].config.judged),
       **drawing_measures.content_hashes(config.measures, config.encoders),
     },
     base=hashes,
@@ -145,11 +160,11 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     model.name: _predict(config, models, model, sets, root, console)
     for model in models
   }
-  return _write_results(models, sets, judges, root, console)
+  return _write_results(config, models, sets, judges, root, console)
 
 
-def _folder(root, model, entry) -> pathlib.PurePath:
-  return root / 'predictions' / model.name / entry.benchmark.name
+def _folder(root, name, entry) -> pathlib.PurePath:
+  return root / 'predictions' / name / entry.benchmark.name
 
 
 def _predict(config, models, model, sets, root, console) -> Mapping | None:
@@ -157,7 +172,7 @@ def _predict(config, models, model, sets, root, console) -> Mapping | None:
   mesh = model.config.mesh.make()
   parts = job_model.load_parts(model.config, model.path, mesh)
   unified = job_scoring.place_on_mesh(
-    model.config, parts, mesh, console, config
+    model.config, parts, mesh, console, config.judged.answers
   )
   judge = record = None
   if benchmark_checks.needs_judge(sets):
@@ -171,9 +186,21 @@ def _predict(config, models, model, sets, root, console) -> Mapping | None:
     config.seed,
     console,
     config.search,
+    counts_passes=bool(config.samplers),
   )
+  for variant, sampler in config.all_samplers.items():
+    predictor = dataclasses.replace(predictor, sampler=sampler)
+    name = sampler_variants.name_of(model.name, variant)
+    # Replies depend on no image sampler.
+    own = [entry for entry in sets if not (variant and entry.asks)]
+    _predict_all(config, predictor, own, name, root, mesh)
+  return record
+
+
+def _predict_all(config, predictor, sets, name, root, mesh) -> None:
+  """Predicts benchmarks by a model with a sampler; measures its drawings."""
   for entry in sets:
-    folder = _folder(root, model, entry)
+    folder = _folder(root, name, entry)
     predictor.predict(entry, folder)
     if benchmark_checks.is_measured(entry):
       benchmark_results.write_measured(
@@ -184,23 +211,35 @@ def _predict(config, models, model, sets, root, console) -> Mapping | None:
           entry.rows,
           folder / 'images',
           mesh,
-          unified.tokenizer,
+          predictor.unified.tokenizer,
         ),
       )
-  return record
 
 
-def _write_results(models, sets, judges, root, console) -> dict:
+def _write_results(config, models, sets, judges, root, console) -> dict:
+  variants = config.all_samplers
   results = {
     'models': [
-      {'name': model.name, 'path': str(model.path), 'judge': judges[model.name]}
+      {
+        'name': sampler_variants.name_of(model.name, variant),
+        'path': str(model.path),
+        'judge': judges[model.name],
+      }
+      | ({'sampler': settings.to_json_types(sampler)} if variant else {})
       for model in models
+      for variant, sampler in variants.items()
     ],
     'benchmarks': {},
   }
   processes.barrier()  # The first process writes what all of them read.
   for entry in sets:
-    folders = {model.name: _folder(root, model, entry) for model in models}
+    names = [
+      sampler_variants.name_of(model.name, variant)
+      for model in models
+      for variant in variants
+      if not (variant and entry.asks)
+    ]
+    folders = {name: _folder(root, name, entry) for name in names}
     for folder in folders.values():
       benchmark_results.write_official_files(entry, folder)
     results['benchmarks'][entry.benchmark.name] = (

@@ -4,22 +4,27 @@ E.g. what GenEval's detector found on the images that a run has drawn, or the
 replies of a model that this library does not run.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 
-from hermesflow_jax.benchmarks import benchmark_files
-from hermesflow_jax.benchmarks import registry
-from hermesflow_jax.jobs import evaluate
-from hermesflow_jax.jobs.setup import benchmark_results
-from hermesflow_jax.jobs.setup import benchmark_sets
-from hermesflow_jax.jobs.setup import evaluation_report
-from hermesflow_jax.jobs.setup import job_results
-from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import user_text
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.benchmarks import benchmark_files
+  from hermesflow_jax.benchmarks import registry
+  from hermesflow_jax.jobs import evaluate
+  from hermesflow_jax.jobs.setup import benchmark_results
+  from hermesflow_jax.jobs.setup import benchmark_sets
+  from hermesflow_jax.jobs.setup import evaluation_report
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import job_start
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,33 +3,38 @@
 `configs/pretrain.py:show_o_256` and its other variants start it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 import dataclasses
 import functools
 import time
 
-from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import initial_model
-from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.checkpoints import trained_model
-from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import pipeline
-from hermesflow_jax.data import task_sources
-from hermesflow_jax.jobs import learn
-from hermesflow_jax.jobs.setup import fine_tuning_results
 from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
-from hermesflow_jax.jobs.setup import mesh_config
 from hermesflow_jax.jobs.setup import new_model
-from hermesflow_jax.jobs.setup import prompt_list
 from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.training import fine_tuning
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import checkpoint
+  from hermesflow_jax.checkpoints import initial_model
+  from hermesflow_jax.checkpoints import model_bundle
+  from hermesflow_jax.checkpoints import trained_model
+  from hermesflow_jax.data import input_faults
+  from hermesflow_jax.data import pipeline
+  from hermesflow_jax.data import task_sources
+  from hermesflow_jax.jobs import learn
+  from hermesflow_jax.jobs.setup import fine_tuning_results
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import mesh_config
+  from hermesflow_jax.jobs.setup import prompt_list
+  from hermesflow_jax.sequences import text_tokenizer
 
 # The setting `new_model` hides the module.
 _NewModel = new_model.NewModel

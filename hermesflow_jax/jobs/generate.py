@@ -1,30 +1,36 @@
 """Draws images for prompts, fills in masked images, or extends images."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 import dataclasses
 import functools
 import pathlib
-import re
 import typing
 
 import numpy as np
 
-from hermesflow_jax.data import image_writer
-from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
-from hermesflow_jax.jobs.setup import prompt_list
-from hermesflow_jax.jobs.setup import starting_image
+from hermesflow_jax.jobs.setup import model_hashes
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import inpainting
-from hermesflow_jax.sampling import maskgit
-from hermesflow_jax.sampling import search
+from hermesflow_jax.runtime import user_text
 from hermesflow_jax.sampling import search_settings
-from hermesflow_jax.sampling import unified_model
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.data import image_writer
+  from hermesflow_jax.data import input_faults
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import prompt_list
+  from hermesflow_jax.jobs.setup import starting_image
+  from hermesflow_jax.sampling import inpainting
+  from hermesflow_jax.sampling import maskgit
+  from hermesflow_jax.sampling import search
+  from hermesflow_jax.sampling import unified_model
 
 # Number of prompts on the contact sheet.
 _SHEET = 64
@@ -108,20 +114,15 @@ def run(
   """
   path = job_model.locate(config, console)
   prompts = _read_prompts(config, console)
-  mesh = config.mesh.make()
-  parts, weights = job_start.load_initial_model(config, path, mesh)
-  hashes = starting_image.file_hashes(config)
-  unified = job_model.place_on_mesh(config, parts, mesh, console)
-  start = starting_image.starting_codes(config, unified)
   rows = job_start.claim_and_read_results(
     workdir,
     config,
     console,
     'images.jsonl',
     lambda rows: all(isinstance(row.get('file'), str) for row in rows),
-    contents=job_start.input_hashes(parts.text),
-    base=weights,
-    inputs=hashes,
+    contents={'text_tokenizer': lambda: model_hashes.text_hash(config, path)},
+    base=model_hashes.weight_hashes(config, path),
+    inputs=starting_image.file_hashes(config),
   )
   root = storage.path(workdir)
   sheet = root / 'contact_sheet.png'
@@ -131,6 +132,10 @@ def run(
   ):
     job_start.report_finished(console, workdir, sheet)
     return rows
+  mesh = config.mesh.make()
+  parts = job_model.load_parts(config, path, mesh)
+  unified = job_model.place_on_mesh(config, parts, mesh, console)
+  start = starting_image.starting_codes(config, unified)
   if config.search.is_on:
     most = search_settings.most_decoder_passes(config.search, config.sampler)
     console.say(f'search: at most {most:g} decoder passes per image')
@@ -152,7 +157,7 @@ def run(
   output_files.write_atomically(
     root / 'images.jsonl', job_results.unicode_json_lines(rows)
   )
-  console.say(f'{len(rows)} images in {root}; see {sheet}')
+  console.say(f'{user_text.counted(len(rows), "image")} in {root}; see {sheet}')
   return rows
 
 
@@ -210,7 +215,10 @@ def draw_images(
   """
   rows, size = [], max(1, unified.chunk // config.each)
   groups = [prompts[i : i + size] for i in range(0, len(prompts), size)]
-  number = {prompt: n for n, prompt in enumerate(prompts)}
+  names = {
+    prompt: f'images/{number:04d}-{prompt_list.file_slug(prompt)}'
+    for number, prompt in enumerate(prompts)
+  }
   sizes = [len(group) * config.each for group in groups]
   drawing = terminal.weighted_progress(
     console.progress('drawing'), groups, sizes
@@ -218,7 +226,7 @@ def draw_images(
   for group in drawing:
     lines = [
       {
-        'file': f'images/{number[prompt]:04d}-{_slug(prompt)}-{m}.png',
+        'file': f'{names[prompt]}-{m}.png',
         'prompt': prompt,
         'number': m,
         'seed': config.seed,
@@ -290,8 +298,3 @@ def to_pixels(
       canvas, grid, functools.partial(draw, stage=stage)
     )
   return unified.decode(canvas)
-
-
-def _slug(prompt):
-  """Returns a prompt in a form that fits into a file name."""
-  return re.sub(r'[^a-z0-9]+', '-', prompt.lower()).strip('-')[:40] or 'image'

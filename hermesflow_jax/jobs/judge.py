@@ -1,5 +1,7 @@
 """Exports images with questions for other judges, and imports their answers."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 import json
@@ -7,20 +9,23 @@ import pathlib
 import re
 import typing
 
-from hermesflow_jax.jobs.setup import exported_rows
-from hermesflow_jax.jobs.setup import job_results
-from hermesflow_jax.jobs.setup import job_start
-from hermesflow_jax.jobs.setup import judge_tables
-from hermesflow_jax.jobs.setup import judged_images
-from hermesflow_jax.jobs.setup import workdir_claim
-from hermesflow_jax.judging import question_files
-from hermesflow_jax.reports import imported_judges
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import user_text
-from hermesflow_jax.sequences import text_similarity
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.jobs.setup import exported_rows
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import job_start
+  from hermesflow_jax.jobs.setup import judge_tables
+  from hermesflow_jax.jobs.setup import judged_images
+  from hermesflow_jax.jobs.setup import workdir_claim
+  from hermesflow_jax.judging import question_files
+  from hermesflow_jax.reports import imported_judges
+  from hermesflow_jax.sequences import text_similarity
 
 # Values of a judge that its answers determine.
 _COUNTS = ('questions', 'unmatched', 'images_left_out')
@@ -122,7 +127,8 @@ def _import(config, root, console) -> dict:
       f'left out of {config.answers}: {question_files.first_faults(faults)}'
     )
   if strange := answers.keys() - known.keys():
-    console.say(f'{len(strange)} answers belong to no question of {root}')
+    count = user_text.counted(len(strange), 'answer')
+    console.say(f'{count} without a question of {root}')
   judged, unmatched = judge_tables.answer_rows(
     rows, answers, text_similarity.nearest_choices
   )
@@ -144,7 +150,8 @@ def _import(config, root, console) -> dict:
   if table := judge_tables.text(results):
     console.say(table)
   console.say(
-    f'judge {config.name}: {len(known) - len(missing)} answers, {unmatched} '
+    f'judge {config.name}: '
+    f'{user_text.counted(len(known) - len(missing), "answer")}, {unmatched} '
     f'that resemble no choice and count as wrong; see {target}'
     + (f' and {root / "report.html"}' if on_page else '')
   )
@@ -168,7 +175,7 @@ def _all_faults(config, root, known, answers, faults) -> str:
     )
   if faults:
     parts.append(
-      f'got {len(faults)} faults in {config.answers}: '
+      f'got {user_text.counted(len(faults), "fault")} in {config.answers}: '
       + question_files.first_faults(faults)
     )
   if strange := sorted(answers.keys() - known.keys()):

@@ -1,4 +1,6 @@
-"""Trains a round by Pair-DPO on pairs from `curate` or the official code."""
+"""Trains a round on candidates from `curate` or pairs of the official code."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
@@ -7,32 +9,35 @@ import pathlib
 import time
 import typing
 
-import jax
-
-from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import trained_model
-from hermesflow_jax.curation import pair_selection
-from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import lazy_images
-from hermesflow_jax.jobs.setup import curation_folder
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
-from hermesflow_jax.jobs.setup import pair_source
 from hermesflow_jax.jobs.setup import reading_model
-from hermesflow_jax.jobs.setup import record_checks
-from hermesflow_jax.models import showo
-from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.pair_dpo import learning_config
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
-from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import unified_model
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import checkpoint
+  from hermesflow_jax.checkpoints import trained_model
+  from hermesflow_jax.curation import pair_selection
+  from hermesflow_jax.data import input_faults
+  from hermesflow_jax.data import lazy_images
+  from hermesflow_jax.jobs.setup import curation_folder
+  from hermesflow_jax.jobs.setup import frozen_model
+  from hermesflow_jax.jobs.setup import group_source
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import model_hashes
+  from hermesflow_jax.jobs.setup import pair_source
+  from hermesflow_jax.jobs.setup import record_checks
+  from hermesflow_jax.pair_dpo import candidate_groups
+  from hermesflow_jax.pair_dpo import learning
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(reading_model.ReadingSettings, learning.LearningConfig):
+class Settings(reading_model.ReadingSettings, learning_config.LearningConfig):
   """Job settings.
 
   Attributes:
@@ -66,8 +71,18 @@ class Settings(reading_model.ReadingSettings, learning.LearningConfig):
 
   def __post_init__(self):
     reading_model.ReadingSettings.__post_init__(self)
-    learning.LearningConfig.__post_init__(self)
+    learning_config.LearningConfig.__post_init__(self)
     reading_model.check_compat(self.vision, self.compat)
+    if self.objective.uses_groups and self.reference:
+      raise ValueError(
+        "reference must be '' with objective.method=grpo, whose candidates the "
+        f'model at init_from drew, got {self.reference!r}'
+      )
+    if self.objective.answers.weight:
+      raise ValueError(
+        'objective.answers.weight must be 0 in learn, whose pairs come without '
+        f'questions, got {self.objective.answers.weight}; pair_dpo has them'
+      )
     if not self.pairs:
       raise ValueError(
         "pairs must be the folder of a curation, got ''; give runs/curate"
@@ -76,7 +91,7 @@ class Settings(reading_model.ReadingSettings, learning.LearningConfig):
 
 @job_start.releases_workdir
 def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
-  """Trains a round on existing pairs.
+  """Trains a round on existing pairs or candidate groups.
 
   Writes the trained model `model/`, then `results.json`.
 
@@ -88,7 +103,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   """
   began = time.perf_counter()
   path = job_model.locate(config, console)
-  reference_config = reference_settings(config)
+  reference_config = frozen_model.reference_settings(config)
   reference_path = reference_config and job_model.locate(
     reference_config, console
   )
@@ -101,7 +116,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       curation_folder.check_tokenizers(source.folder, parts, console)
     identity = {'base': weights, 'pairs': source.hashes}
     if reference_config:
-      identity['frozen'] = job_model.weight_hashes(
+      identity['frozen'] = model_hashes.weight_hashes(
         reference_config, reference_path
       )
     contents = job_start.input_hashes(parts.text, source.images)
@@ -118,10 +133,14 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     unified = job_model.place_on_mesh(
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )
-    rows, images = _read_rows(config, source, unified, root / 'data', console)
+    rows, images, summary = _read_rows(
+      config, source, unified, root / 'data', console
+    )
     reference = unified.model
     if reference_config:
-      reference = load_reference(reference_config, reference_path, unified)
+      reference = frozen_model.load_reference(
+        reference_config, reference_path, unified
+      )
     steps = learning.step_count(config, len(rows))
     model = learning.learn_round(
       unified,
@@ -139,7 +158,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     'inputs': len(rows),
     'steps': steps,
     'seconds': time.perf_counter() - began,
-  }
+  } | summary
   # A model at this path is damaged.
   processes.on_first_process(lambda: checkpoint.remove(root / 'model'))
   trained_model.save_model(
@@ -157,7 +176,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
 
 
 def _read_rows(config, source, unified, data_dir, console):
-  """Returns the records to train on, and their images if the model reads them.
+  """Returns the records to train on, their images, and a group summary.
+
+  The images are None for a model that reads codes.
 
   Args:
     config: job settings.
@@ -168,12 +189,21 @@ def _read_rows(config, source, unified, data_dir, console):
     console: prints counts and warnings.
   """
   records = pair_source.read_pairs(config, source, unified, data_dir, console)
-  rows = trainable_records(
-    records, unified.grid[0] * unified.grid[1], config.both
-  )
+  codes, summary = unified.grid[0] * unified.grid[1], {}
+  if config.objective.uses_groups:
+    rows, summary = group_source.read_groups(
+      config.objective,
+      source.folder,
+      [pair_source.checked_record(record, codes) for record in records],
+    )
+    for line in candidate_groups.summary_lines(summary):
+      console.say(line)
+  else:
+    rows = trainable_records(records, codes, config.both)
   if source.is_official:
     record_checks.report_long_texts(unified, rows, console)
-  console.say(f'{len(rows)} of {len(records)} inputs have pairs to learn from')
+  unit = 'groups' if config.objective.uses_groups else 'pairs'
+  console.say(f'{len(rows)} of {len(records)} inputs have {unit} to learn from')
   if config.batch > len(rows):
     console.say(
       f'warning: config.batch should be at most {len(rows)}, these inputs, got '
@@ -182,7 +212,7 @@ def _read_rows(config, source, unified, data_dir, console):
   images = None
   if unified.vision is not None:
     images = lazy_images.LazyImages([row.pop('pixels') for row in rows])
-  return rows, images
+  return rows, images, summary
 
 
 def finished_results(
@@ -215,45 +245,6 @@ def finished_results(
   return results
 
 
-def reference_settings(config: Settings) -> Settings | None:
-  """Returns settings that load the frozen reference model.
-
-  Returns None if the reference is the model that the round starts from.
-  """
-  if not config.reference:
-    return None
-  return dataclasses.replace(config, init_from=config.reference, adapters='')
-
-
-def load_reference(
-  config: Settings, path: pathlib.PurePath, unified: unified_model.UnifiedModel
-) -> showo.ShowO:
-  """Returns the frozen reference model, sharded like the trained model.
-
-  Args:
-    config: settings from `reference_settings`.
-    path: folder from `job_model.locate`.
-    unified: the model to train.
-
-  Raises:
-    ValueError: weights differ from the trained model in name or shape.
-  """
-  model = job_model.load_parts(config, path, unified.mesh).model
-  placed = sharding.shardings(unified.model, unified.mesh)
-  if _shapes(model) != _shapes(unified.model):
-    raise ValueError(
-      'reference must be a model of the sizes of init_from, got '
-      f'{config.init_from}; give the model that the rounds started from'
-    )
-  return jax.device_put(model, placed)
-
-
-def _shapes(model) -> dict[str, tuple[int, ...]]:
-  """Returns weight shapes by name."""
-  leaves, _ = jax.tree_util.tree_flatten_with_path(model)
-  return {sharding.path_name(path): leaf.shape for path, leaf in leaves}
-
-
 def trainable_records(
   source: Sequence[dict], image_tokens: int, both: bool
 ) -> list:
@@ -269,15 +260,7 @@ def trainable_records(
   """
   rows = []
   for record in source:
-    row = {
-      name: value.decode() if isinstance(value, bytes) else value
-      for name, value in record.items()
-    }
-    if len(row['codes']) != image_tokens:
-      raise ValueError(
-        f'images of the pairs must have {image_tokens} codes like images of '
-        f'the model, got {len(row["codes"])}; curate pairs with this model'
-      )
+    row = pair_source.checked_record(record, image_tokens)
     if pair_selection.is_trainable(
       row['caption_dropped'], row['image_dropped'], both
     ):

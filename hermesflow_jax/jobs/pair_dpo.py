@@ -1,8 +1,9 @@
 """Main job: self-play rounds with curation, Pair-DPO and evaluation."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
-import pathlib
 import resource
 import sys
 import time
@@ -10,30 +11,34 @@ import typing
 
 import jax
 
-from hermesflow_jax.data import input_set
-from hermesflow_jax.data import record_files
-from hermesflow_jax.jobs.setup import job_inputs
-from hermesflow_jax.jobs.setup import job_judging
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_results
-from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import job_start
-from hermesflow_jax.jobs.setup import judge_record
-from hermesflow_jax.jobs.setup import official_files
 from hermesflow_jax.jobs.setup import reading_model
-from hermesflow_jax.jobs.setup import record_checks
 from hermesflow_jax.judging import judge_settings
-from hermesflow_jax.reports import run_story
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.self_play import play_settings
-from hermesflow_jax.self_play import rounds
-from hermesflow_jax.self_play import run_summary
-from hermesflow_jax.self_play import score_table
-from hermesflow_jax.shapes import shape_world
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.data import input_set
+  from hermesflow_jax.data import record_files
+  from hermesflow_jax.jobs.setup import job_inputs
+  from hermesflow_jax.jobs.setup import job_judging
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import job_scoring
+  from hermesflow_jax.jobs.setup import judge_record
+  from hermesflow_jax.jobs.setup import judged_job
+  from hermesflow_jax.jobs.setup import official_files
+  from hermesflow_jax.jobs.setup import play_files
+  from hermesflow_jax.reports import run_story
+  from hermesflow_jax.sampling import unified_model
+  from hermesflow_jax.self_play import play_settings
+  from hermesflow_jax.self_play import rounds
+  from hermesflow_jax.self_play import run_summary
+  from hermesflow_jax.self_play import score_table
+  from hermesflow_jax.shapes import shape_world
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +68,9 @@ class Settings(reading_model.ReadingSettings):
     held_out_split: their split: 'eval'; 'final' for final results
       only; 'preference' with another seed than the inputs, to try settings.
     unseen: more scenes from that split, whose captions no input has; 0 for
-      none. With files, the held-out records with such captions are
-      used instead.
+      none. With files, the held-out records with such captions.
+    answer_inputs: more scenes, without candidates, whose questions
+      `play.objective.answers` also learns from; 0 with files.
     play: settings for the rounds.
     gallery: held-out captions, and pairs, that the report shows.
     official: whether each round also writes files for the official code, with
@@ -85,11 +91,13 @@ class Settings(reading_model.ReadingSettings):
   official: bool = settings.may_change_on_resume(default=False)
   unseen: settings.NonNegativeInt = settings.may_change_on_resume(default=0)
   judge: judge_settings.JudgeSettings = judge_settings.JudgeSettings()
+  answer_inputs: settings.NonNegativeInt = settings.of_learning(default=0)
 
   def __post_init__(self):
     super().__post_init__()
     if self.unseen == 1:
       raise ValueError('unseen must be 0 or at least 2, got 1')
+    job_inputs.check_answer_inputs(self.answer_inputs, self.files)
     reading_model.check_compat(self.vision, self.play.compat)
 
   @property
@@ -112,9 +120,10 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   root = storage.path(workdir)
   files = vars(config.files) if config.files else {}
   path = job_start.locate_model(config, console, files)
-  hashes, images = check_files(config, path, console)
+  hashes, images = play_files.check_files(config, path, console)
   job_scoring.check(config.play, '--config.play')
-  job_judging.check(config, root, console)
+  judged = judged_job.of_self_play(config)
+  job_judging.check(judged, root, console)
   mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
@@ -128,7 +137,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     run_summary.is_complete,
     contents=job_start.input_hashes(parts.text, images)
     | job_scoring.encoder_hashes(config.play)
-    | job_judging.content_hashes(config),
+    | job_judging.content_hashes(judged),
     base=weights,
     data=hashes,
     **job_model.answer_encoding(parts.text),
@@ -192,35 +201,6 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   return results
 
 
-def check_files(
-  config: Settings, path: pathlib.PurePath, console: terminal.Console
-) -> tuple[list[dict], list[pathlib.PurePath]]:
-  """Checks the user's files before any weight is read.
-
-  Args:
-    config: job settings.
-    path: model folder from `job_model.locate`, whose text tokenizer is read.
-    console: prints how many records are unused, and which are used twice.
-
-  Returns:
-    SHA-256 for input files and for held-out files, and the image files; [] and
-    [] without files.
-
-  Raises:
-    ValueError: a file cannot be used.
-  """
-  if not config.files:
-    return [], []
-  return record_checks.check_files(
-    (
-      (config.files.inputs, config.inputs_of_all_rounds),
-      (config.files.held_out, config.held_out),
-    ),
-    record_checks.load_text_checks(config, path, config.play.answering),
-    console,
-  )
-
-
 def play_data(
   config: Settings,
   base: unified_model.UnifiedModel,
@@ -260,7 +240,10 @@ def play_data(
       config.held_out,
     )
   )
-  known = {caption for part in inputs for caption in part.captions}
+  answers = job_inputs.answer_scenes(
+    base, config.world, config.answer_inputs, data_dir
+  )
+  known = play_settings.captions_of(inputs, answers)
   if files:
     unseen = job_inputs.new_caption_subset(held_out, known)
   else:
@@ -274,7 +257,8 @@ def play_data(
       known,
     )
   root = storage.path(data_dir).parent
-  judge, record = job_judging.make(config, base, root, console)
+  judged = judged_job.of_self_play(config)
+  judge, record = job_judging.make(judged, base, root, console)
   similarity, image_scorer = job_scoring.make_scorers(
     config.play, base.mesh, root, console
   )
@@ -286,6 +270,7 @@ def play_data(
     similarity=similarity,
     image_scorer=image_scorer,
     unseen=unseen,
+    answer_inputs=answers,
     publish=official_files.make_writer(files and files.inputs, console)
     if config.official
     else None,

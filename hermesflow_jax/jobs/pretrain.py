@@ -1,48 +1,52 @@
 """Pretrains the unified model on the embedded world."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import time
 import typing
 
-from flax import nnx
 import jax
 
-from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import initial_model
-from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.checkpoints import run_folder
-from hermesflow_jax.checkpoints import trained_model
-from hermesflow_jax.data import input_set
-from hermesflow_jax.evaluation import gap
-from hermesflow_jax.jobs.setup import job_results
-from hermesflow_jax.jobs.setup import mesh_config
-from hermesflow_jax.jobs.setup import tokenizer_hashes
-from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.jobs.setup import workdir_claim
-from hermesflow_jax.models import phi
-from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import maskgit
-from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.sequences import mask_schedules
-from hermesflow_jax.sequences import text_similarity
-from hermesflow_jax.sequences import text_tokenizer
-from hermesflow_jax.sequences import token_rows
-from hermesflow_jax.sequences import vocabulary
-from hermesflow_jax.shapes import caption_questions
-from hermesflow_jax.shapes import pixel_judge
-from hermesflow_jax.shapes import scene_records
-from hermesflow_jax.shapes import shape_world
-from hermesflow_jax.training import adamw
-from hermesflow_jax.training import pretraining
-from hermesflow_jax.training import resume
-from hermesflow_jax.training import train_step
-from hermesflow_jax.training import training_loop
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import checkpoint
+  from hermesflow_jax.checkpoints import initial_model
+  from hermesflow_jax.checkpoints import model_bundle
+  from hermesflow_jax.checkpoints import run_folder
+  from hermesflow_jax.checkpoints import trained_model
+  from hermesflow_jax.data import input_set
+  from hermesflow_jax.evaluation import gap
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import mesh_config
+  from hermesflow_jax.jobs.setup import tokenizer_hashes
+  from hermesflow_jax.jobs.setup import vision_tower
+  from hermesflow_jax.models import phi_config
+  from hermesflow_jax.models import showo
+  from hermesflow_jax.sampling import maskgit
+  from hermesflow_jax.sampling import unified_model
+  from hermesflow_jax.sequences import mask_schedules
+  from hermesflow_jax.sequences import text_similarity
+  from hermesflow_jax.sequences import text_tokenizer
+  from hermesflow_jax.sequences import token_rows
+  from hermesflow_jax.sequences import vocabulary
+  from hermesflow_jax.shapes import caption_questions
+  from hermesflow_jax.shapes import pixel_judge
+  from hermesflow_jax.shapes import scene_records
+  from hermesflow_jax.shapes import shape_world
+  from hermesflow_jax.training import adamw
+  from hermesflow_jax.training import pretraining
+  from hermesflow_jax.training import resume
+  from hermesflow_jax.training import train_step
+  from hermesflow_jax.training import training_loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Settings:
   scenes: settings.PositiveInt
   tokenizer: str = settings.path_of_content('tokenizer_weights')
   init_from: str = settings.path_of_content('base')
-  decoder: phi.PhiConfig
+  decoder: phi_config.PhiConfig
   lengths: token_rows.Lengths
   mixture: pretraining.TaskMixture
   mask_schedule: str
@@ -169,6 +173,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     initial = first_model.load_transformer(sizes, mesh)
 
   def make_model(key):
+    from flax import nnx
+
     return showo.ShowO(sizes, rngs=nnx.Rngs(key))
 
   def make_unified(model):

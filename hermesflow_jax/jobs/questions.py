@@ -1,21 +1,27 @@
 """Writes a TIFA file of questions by a language model behind an endpoint."""
 
+from __future__ import annotations
+
 import dataclasses
 import typing
 
-from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import record_values
-from hermesflow_jax.jobs.setup import job_results
-from hermesflow_jax.jobs.setup import workdir_claim
-from hermesflow_jax.judging import answer_cache
-from hermesflow_jax.judging import chat_endpoint
-from hermesflow_jax.judging import endpoint_settings
-from hermesflow_jax.judging import question_writer
-from hermesflow_jax.judging import worker_threads
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.data import input_faults
+  from hermesflow_jax.data import record_values
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import workdir_claim
+  from hermesflow_jax.judging import answer_cache
+  from hermesflow_jax.judging import chat_endpoint
+  from hermesflow_jax.judging import endpoint_settings
+  from hermesflow_jax.judging import question_writer
+  from hermesflow_jax.judging import worker_threads
 
 NAME = 'questions.jsonl'
 # Faults that a message names.
@@ -94,7 +100,8 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   record = {'model': config.endpoint.model, 'host': config.endpoint.host}
   job_results.write_json(root / 'results.json', record | counts)
   console.say(
-    f'{len(rows)} questions about {len(items)} captions in {target}; left out: '
+    f'{user_text.counted(len(rows), "question")} '
+    f'about {user_text.counted(len(items), "caption")} in {target}; left out: '
     f'{counts["refused"]} that the caption does not answer, '
     f'{counts["damaged"]} damaged, {counts["repeated"]} repeated; '
     f'{counts["without_questions"]} captions have none'
@@ -118,8 +125,8 @@ def _read_captions(config, console) -> dict[str, str]:
   if faults and config.on_error == 'raise':
     more = len(faults) - _SHOWN
     raise ValueError(
-      f'annotations must be records with id and caption, got {len(faults)} '
-      f'faults in {config.annotations}: '
+      'annotations must be records with id and caption, got '
+      f'{user_text.counted(len(faults), "fault")} in {config.annotations}: '
       + '; '.join(faults[:_SHOWN])
       + (f'; and {more} more' if more > 0 else '')
     )

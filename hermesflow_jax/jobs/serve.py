@@ -1,27 +1,26 @@
 """Serves a model in the form of OpenAI's API."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
-import errno
-import functools
-import ipaddress
 import os
-import socket
-import time
-import types
+import threading
 import typing
 
-from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import reading_model
-from hermesflow_jax.jobs.setup import vision_tower
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import search_settings
 
-# Connections that wait while the model loads.
-_BACKLOG = 2048
-_INSTALL = "pip install 'hermesflow_jax[serve]'"
+with lazy_modules.on_first_use():
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import model_start
+  from hermesflow_jax.jobs.setup import server_parts
+  from hermesflow_jax.runtime import open_port
+  from hermesflow_jax.runtime import thread_turns
+  from hermesflow_jax.sampling import maskgit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Settings(reading_model.ReadingSettings):
       number of drawings for each image of a request without `best_of`.
     top_k: likeliest tokens that a sampled token is among; 0 for all.
     batches: sizes of batches; smaller ones are padded.
-    warm_up: whether programs of these sizes are compiled before the first
-      request.
+    warm_up: whether programs of these sizes are compiled at the start, small
+      ones before the first request.
     access_log: whether each request is logged.
     most_waiting: requests that wait at most; others get status 429.
     most_body: bytes of a request at most.
@@ -73,56 +72,12 @@ class Settings(reading_model.ReadingSettings):
     self.search.check_questions([[]], 'serve')
     if not self.batches:
       raise ValueError('batches must have a size, got none; e.g. (1, 8)')
-    if not self.key_variable and not is_local(self.host):
+    if not self.key_variable and not open_port.is_local(self.host):
       raise ValueError(
         f'key_variable must be given with host {self.host}, which other '
         "machines reach, got ''; put a key into an environment variable and "
         'give its name, or take host=127.0.0.1'
       )
-
-
-def is_local(host: str) -> bool:
-  """Returns whether only this machine reaches an address.
-
-  Args:
-    host: name or address.
-  """
-  if host == 'localhost':
-    return True
-  try:
-    return ipaddress.ip_address(host).is_loopback
-  except ValueError:
-    return False
-
-
-@functools.cache
-def server_parts() -> types.SimpleNamespace:
-  """Imports what only a server needs; returns the modules by name.
-
-  Raises:
-    ValueError: a package is missing.
-  """
-  try:
-    import uvicorn
-
-    from hermesflow_jax.serving import app
-    from hermesflow_jax.serving import image_forms
-    from hermesflow_jax.serving import model_service
-    from hermesflow_jax.serving import request_images
-    from hermesflow_jax.serving import request_queue
-  except ImportError as error:
-    raise ValueError(
-      f'serve needs starlette, uvicorn and python-multipart, got {error}; run '
-      f'{_INSTALL}'
-    ) from error
-  return types.SimpleNamespace(
-    uvicorn=uvicorn,
-    app=app,
-    image_forms=image_forms,
-    model_service=model_service,
-    request_images=request_images,
-    request_queue=request_queue,
-  )
 
 
 def run(config: Settings, workdir: str, console: terminal.Console) -> None:
@@ -131,91 +86,47 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> None:
   Args:
     config: job settings.
     workdir: not used; the server writes no files.
-    console: prints the address.
+    console: prints the address, and which programs are compiled.
 
   Raises:
     ValueError: unusable setting or model, or the port is in use.
   """
   del workdir
-  modules = server_parts()
+  modules = server_parts.load()
   key = _key(config)
   path = job_model.locate(config, console)
-  listening = listen(config.host, config.port)
-  mesh = config.mesh.make()
-  parts = job_model.load_parts(config, path, mesh)
-  unified = job_model.place_on_mesh(config, parts, mesh, terminal.silent())
-  service = modules.model_service.ModelService(
-    unified,
-    vision_tower.image_size(unified),
-    config.sampler,
-    config.batches,
-    dataclasses.replace(config.search, candidates=1, score='likelihood'),
-  )
-  if config.warm_up:
-    warm_up(service, config.top_k, console)
-  queue = modules.request_queue.RequestQueue(
-    service.run, service.sizes[-1], config.most_waiting, service.sizes
-  )
-  limits = modules.request_images.ImageLimits(
-    config.most_image, config.most_pixels, config.files
-  )
-  server = modules.app.Server(
-    service,
-    queue,
-    modules.app.AppSettings(
-      config.name or path.name,
-      key,
-      limits,
-      config.most_body,
-      config.top_k,
-      config.search.candidates,
-    ),
-  )
-  url = address(listening)
-  console.say(f'serving {path} at {url}/v1, its page at {url}; Ctrl-C stops')
+  listening = open_port.listen(config.host, config.port)
+  url = open_port.address(listening)
+  console.say(f'loading {path}; {url}/healthz says how far it is')
+  startup = modules.startup.Startup()
   program = modules.uvicorn.Server(
     modules.uvicorn.Config(
-      server.app(),
+      startup,
+      lifespan='off',
       log_level='info' if config.access_log else 'warning',
       access_log=config.access_log,
       timeout_graceful_shutdown=config.stop_seconds,
     )
   )
+  start = model_start.ModelStart(config, path, key, startup, console, url)
+
+  def start_model():
+    if not start.succeeds():
+      program.should_exit = True
+
+  thread = threading.Thread(target=start_model, daemon=True)
+  thread.start()
   try:
     # uvicorn answers what runs, and then hands the stop signal on.
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), thread_turns.short_turns():
       program.run(sockets=[listening])
   finally:
-    queue.close(config.stop_seconds)
+    start.stop(config.stop_seconds)
+    thread.join(config.stop_seconds)
     listening.close()
+  if start.error:
+    raise start.error
   console.say('the server has stopped')
-
-
-def warm_up(service, top_k: int, console: terminal.Console) -> None:
-  """Compiles programs, so that no first request waits for them.
-
-  Args:
-    service: a `model_service.ModelService`.
-    top_k: likeliest tokens that a sampled token is among; 0 for all.
-    console: prints the number of batches and the seconds.
-  """
-  began = time.monotonic()
-  console.say(
-    'compiling programs for batches of '
-    f'{", ".join(map(str, service.sizes))} requests'
-  )
-  count = service.warm_up(top_k or service.unified.vocab.text_size)
-  console.say(f'{count} batches ran in {time.monotonic() - began:.0f} s')
-
-
-def address(listening: socket.socket) -> str:
-  """Returns the address of a socket that listens, e.g. 'http://[::1]:8000'.
-
-  Args:
-    listening: the socket.
-  """
-  host, port = listening.getsockname()[:2]
-  return f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}'
 
 
 def _key(config) -> str:
@@ -233,37 +144,3 @@ def _key(config) -> str:
       f'{config.key_variable}, which is not set'
     )
   return key
-
-
-def listen(host: str, port: int) -> socket.socket:
-  """Returns a socket that listens.
-
-  Args:
-    host: name or address of this machine.
-    port: port; 0 for a free one.
-
-  Raises:
-    ValueError: the address cannot be used, e.g. another program listens there.
-  """
-  family = socket.AF_INET6 if ':' in host else socket.AF_INET
-  listening = socket.socket(family)
-  listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-  try:
-    listening.bind((host, port))
-    # At once: no second server takes the port while this one loads its model.
-    listening.listen(_BACKLOG)
-  except OSError as error:
-    listening.close()
-    is_host = isinstance(error, socket.gaierror) or (
-      error.errno == errno.EADDRNOTAVAIL
-    )
-    if is_host:
-      raise ValueError(
-        f'host must be an address of this machine, got {host}: '
-        f'{error.strerror}; give e.g. --config.host=127.0.0.1'
-      ) from error
-    raise ValueError(
-      f'port must be free on {host}, got {port}: '
-      f'{error.strerror}; give another --config.port, or 0 for any'
-    ) from error
-  return listening

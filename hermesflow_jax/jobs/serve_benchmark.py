@@ -1,23 +1,29 @@
 """Measures the requests that a server answers each second, over HTTP."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import statistics
 import threading
 import typing
 
-from hermesflow_jax.jobs import serve
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import reading_model
-from hermesflow_jax.jobs.setup import vision_tower
-from hermesflow_jax.jobs.setup import workdir_claim
-from hermesflow_jax.performance.benchmark import http_clients
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.runtime import thread_turns
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import server_parts
+  from hermesflow_jax.jobs.setup import workdir_claim
+  from hermesflow_jax.performance.benchmark import http_clients
+  from hermesflow_jax.runtime import open_port
+  from hermesflow_jax.sampling import maskgit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +71,12 @@ def run(
     ValueError: unusable setting, model or workdir.
   """
   workdir_claim.check_no_run(workdir)
-  parts = serve.server_parts()
-  path = job_model.locate(config, console)
-  mesh = config.mesh.make()
-  unified = job_model.place_on_mesh(
-    config, job_model.load_parts(config, path, mesh), mesh, terminal.silent()
-  )
-  service = parts.model_service.ModelService(
-    unified, vision_tower.image_size(unified), config.sampler, config.batches
-  )
-  serve.warm_up(service, 0, console)
+  parts = server_parts.load()
+  service = server_parts.make_service(config, job_model.locate(config, console))
+  top_k = service.unified.vocab.text_size
+  steps = parts.warm_up.compile_programs(service, top_k)
+  for number, count, name in steps:
+    console.say(f'{number} of {count} programs are compiled: {name}')
   draw = [
     {'prompt': config.prompt, 'seed': seed} for seed in range(config.requests)
   ]
@@ -110,7 +112,7 @@ def _questions(parts, service, config) -> list[dict]:
   """Returns questions about drawings; each client has its own image."""
   drawn = service.draw(
     [
-      parts.model_service.DrawRequest(config.prompt, seed)
+      parts.service_requests.DrawRequest(config.prompt, seed)
       for seed in range(config.images)
     ],
     config.sampler,
@@ -140,20 +142,21 @@ def _questions(parts, service, config) -> list[dict]:
 def _running(parts, service):
   """Serves in a thread; yields (host, port)."""
   queue = parts.request_queue.RequestQueue(
-    service.run, service.sizes[-1], 1024, service.sizes
+    service.run, 1024, lambda: service.compiled
   )
   limits = parts.request_images.ImageLimits(2**24, 2**24)
   server = parts.app.Server(
     service, queue, parts.app.AppSettings('model', '', limits, 2**25, 0)
   )
-  listening = serve.listen('127.0.0.1', 0)
+  listening = open_port.listen('127.0.0.1', 0)
   program = parts.uvicorn.Server(
     parts.uvicorn.Config(server.app(), log_level='warning')
   )
   thread = threading.Thread(target=program.run, args=([listening],))
   thread.start()
   try:
-    yield listening.getsockname()[:2]
+    with thread_turns.short_turns():
+      yield listening.getsockname()[:2]
   finally:
     program.should_exit = True
     thread.join()

@@ -1,43 +1,47 @@
 """Trains the image tokenizer on the embedded world or on own images."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import time
 import typing
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hermesflow_jax.checkpoints import initial_model
-from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.data import image_folder
-from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import picture_list
-from hermesflow_jax.data import pipeline
-from hermesflow_jax.data import record_files
-from hermesflow_jax.evaluation import reconstruction
-from hermesflow_jax.jobs.setup import job_results
-from hermesflow_jax.jobs.setup import mesh_config
-from hermesflow_jax.jobs.setup import training_schedule
 from hermesflow_jax.jobs.setup import workdir_claim
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import magvit_config
 from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.shapes import drawing
-from hermesflow_jax.shapes import object_detection
-from hermesflow_jax.shapes import scene_dataset
-from hermesflow_jax.shapes import scene_sampler
-from hermesflow_jax.shapes import shape_world
-from hermesflow_jax.training import adamw
-from hermesflow_jax.training import resume
-from hermesflow_jax.training import tokenizer_loss
-from hermesflow_jax.training import train_step
-from hermesflow_jax.training import training_loop
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import initial_model
+  from hermesflow_jax.checkpoints import model_bundle
+  from hermesflow_jax.data import image_folder
+  from hermesflow_jax.data import input_faults
+  from hermesflow_jax.data import picture_list
+  from hermesflow_jax.data import pipeline
+  from hermesflow_jax.data import record_files
+  from hermesflow_jax.evaluation import reconstruction
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import mesh_config
+  from hermesflow_jax.jobs.setup import training_schedule
+  from hermesflow_jax.models import magvit
+  from hermesflow_jax.models import magvit_config
+  from hermesflow_jax.shapes import drawing
+  from hermesflow_jax.shapes import object_detection
+  from hermesflow_jax.shapes import scene_records
+  from hermesflow_jax.shapes import scene_sampler
+  from hermesflow_jax.shapes import shape_world
+  from hermesflow_jax.training import adamw
+  from hermesflow_jax.training import resume
+  from hermesflow_jax.training import tokenizer_loss
+  from hermesflow_jax.training import train_step
+  from hermesflow_jax.training import training_loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +144,14 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     workdir, config, console, contents=contents, **identity
   )
   if not config.own:
-    source = _scenes(config, storage.path(workdir) / 'data')
+    source = scene_records.crowded_scenes(
+      str(storage.path(workdir) / 'data'), config.world, config.scenes
+    )
   optim, schedule = config.optim, config.schedule
 
   def make_model(key):
+    from flax import nnx
+
     return magvit.Magvit(config.sizes, nnx.Rngs(key))
 
   def make_state():
@@ -218,20 +226,6 @@ def _located(name: str) -> str:
     name = str(initial_model.ASSETS / name.removeprefix('assets:'))
   initial_model.check_exists([name], '')
   return name
-
-
-def _scenes(config, folder):
-  """Returns the crowded scenes to train on."""
-  return scene_dataset.data_source(
-    str(folder),
-    scene_dataset.dataset_config(
-      'train',
-      config.world.seed,
-      config.scenes,
-      config.world.jitter,
-      crowded=True,
-    ),
-  )
 
 
 def read_objects(image: np.ndarray) -> list[tuple]:

@@ -1,31 +1,36 @@
 """Captions images and answers questions about them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 import dataclasses
 import typing
 
 import numpy as np
 
-from hermesflow_jax.data import image_reader
-from hermesflow_jax.data import input_faults
-from hermesflow_jax.data import record_files
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import job_results
 from hermesflow_jax.jobs.setup import job_start
-from hermesflow_jax.jobs.setup import listed_images
-from hermesflow_jax.jobs.setup import question_inputs
 from hermesflow_jax.jobs.setup import reading_model
-from hermesflow_jax.jobs.setup import record_checks
-from hermesflow_jax.jobs.setup import vision_tower
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import user_text
-from hermesflow_jax.sampling import batched
-from hermesflow_jax.sampling import question_answering
-from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_tokenizer
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.data import image_reader
+  from hermesflow_jax.data import input_faults
+  from hermesflow_jax.data import record_files
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import listed_images
+  from hermesflow_jax.jobs.setup import question_inputs
+  from hermesflow_jax.jobs.setup import record_checks
+  from hermesflow_jax.jobs.setup import vision_tower
+  from hermesflow_jax.sampling import batched
+  from hermesflow_jax.sampling import question_answering
+  from hermesflow_jax.sampling import unified_model
 
 # Images per batch: a stop costs at most the answers of a batch.
 GROUP = 256
@@ -144,7 +149,7 @@ def run(
   console.say(answers_table(rows[:_TABLE]))
   if len(rows) > _TABLE:
     console.say(f'and {len(rows) - _TABLE} more')
-  console.say(f'{len(rows)} images in {target}')
+  console.say(f'{user_text.counted(len(rows), "image")} in {target}')
   return rows
 
 

@@ -118,8 +118,9 @@ def read_answers(source: str, setting: str) -> dict[str, str]:
   answers, faults = read_answers_and_faults(source, setting)
   if faults:
     raise ValueError(
-      f'{setting} must hold objects with id and answer, got {len(faults)} '
-      f'faults in {source}: {first_faults(faults)}'
+      f'{setting} must hold objects with id and answer, got '
+      f'{user_text.counted(len(faults), "fault")} in {source}: '
+      f'{first_faults(faults)}'
     )
   return answers
 

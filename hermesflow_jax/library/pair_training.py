@@ -108,14 +108,26 @@ def train(
     The trained model, and the metrics of each step.
 
   Raises:
-    ValueError: `records` is empty, `schedule` is unknown, or see
-      `number_bounds.check_seed`.
+    ValueError: `records` is empty, `schedule` is unknown, the method learns
+      from groups, answers have a weight, or see `number_bounds.check_seed`.
   """
   seed = number_bounds.check_seed(seed)
+  if objective.uses_groups:
+    raise ValueError(
+      'objective.method must be a method on pairs, got grpo; the jobs pair_dpo '
+      'and learn train on groups'
+    )
+  if objective.answers.weight:
+    raise ValueError(
+      'objective.answers.weight must be 0 in train, whose records have no '
+      f'questions, got {objective.answers.weight}; the job pair_dpo has them'
+    )
   prepare = train_step.hashable_partial(
     pair_loss.prepare_batch,
     masks=objective.masks,
-    schedule=mask_schedules.parse_schedule(schedule),
+    schedule=mask_schedules.restrict(
+      mask_schedules.parse_schedule(schedule), objective.mask_progress
+    ),
     image_tokens=model.model.config.image_tokens,
   )
   loss = train_step.hashable_partial(

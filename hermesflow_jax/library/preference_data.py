@@ -6,6 +6,8 @@ import dataclasses
 import numpy as np
 
 from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.curation import candidate_scores
+from hermesflow_jax.curation import candidate_waves
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
 from hermesflow_jax.pair_dpo import record_rows
@@ -86,11 +88,13 @@ def curate(
   *,
   sampler: maskgit.MaskGITSampler,
   images: int = 4,
+  most_images: int = 0,
+  easy_score: float | None = None,
   caption_samplers: Sequence[
     batched.Decoding
   ] = candidate_generation.CAPTION_SAMPLERS,
   similarity: text_similarity.Scorer = text_similarity.ngram_cosines,
-  image_scorer: candidate_generation.ImageScorer | None = None,
+  image_scorer: candidate_scores.ImageScorer | None = None,
   rules: pair_selection.PairRules | None = None,
   previous: dict | None = None,
   seed: int = 0,
@@ -106,6 +110,10 @@ def curate(
     inputs: N inputs.
     sampler: image sampler.
     images: images drawn per caption, at least 2.
+    most_images: images drawn for an input, at most, if `images` make no pair;
+      `images` of them remain. 0: no more than `images`.
+    easy_score: with `most_images`, an input whose images all score at least
+      this gets no more.
     caption_samplers: at least 2; each writes a caption per image.
     similarity: scores a caption against the true one.
     image_scorer: scores images, e.g. `image_scorers.score_softly`; None: by the
@@ -116,8 +124,8 @@ def curate(
     seed: random seed; each round needs its own.
 
   Raises:
-    ValueError: fewer than two images or captions per input, or see
-      `number_bounds.check_seed`.
+    ValueError: fewer than two images or captions per input, fewer
+      `most_images` than `images`, or see `number_bounds.check_seed`.
   """
   seed = number_bounds.check_seed(seed)
   if images < 2 or len(caption_samplers) < 2:
@@ -125,12 +133,21 @@ def curate(
       'images and caption_samplers must be at least 2, got '
       f'{images} images and {len(caption_samplers)} caption samplers'
     )
+  candidate_waves.check(images, most_images, easy_score)
   rules = rules or pair_selection.PairRules()
   candidates = candidate_generation.make_candidates(
     model,
     inputs,
     candidate_generation.CandidateConfig(
-      sampler, images, caption_samplers, similarity, seed, image_scorer
+      sampler,
+      images,
+      caption_samplers,
+      similarity,
+      seed,
+      image_scorer,
+      most_images,
+      rules.make_image_pairs,
+      easy_score,
     ),
   )
   pairs = pair_selection.select_pairs(

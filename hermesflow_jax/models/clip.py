@@ -91,7 +91,7 @@ class Clip(nnx.Module):
     The last layer and its norm are not run: Show-o reads the layer before.
 
     Args:
-      pixels: float[..., H, W, 3] with H = W = `image`, from `normalize_pixels`.
+      pixels: float[..., H, W, 3] with H = W = `image`, see `clip_pixels`.
 
     Returns:
       [..., S, D], output of the penultimate layer.
@@ -157,10 +157,3 @@ class Projector(nnx.Module):
     """Maps float[..., S, inputs] to [..., S, width]."""
     x = self.first(features)
     return self.second(jax.nn.gelu(x, approximate=False))
-
-
-def normalize_pixels(images: jax.Array) -> jax.Array:
-  """Normalizes uint8[..., H, W, 3] to the float32 pixels that CLIP expects."""
-  mean = jnp.array([0.48145466, 0.4578275, 0.40821073])
-  deviation = jnp.array([0.26862954, 0.26130258, 0.27577711])
-  return (images.astype(jnp.float32) / 255.0 - mean) / deviation

@@ -3,7 +3,7 @@
 The short side is resized to the side that the tower reads (bicubic,
 antialiased, rounded to 8 bits as by Pillow), the center is cropped, and
 channels are normalized. All of this runs on the device and equals
-`image_reader.load_image` with `clip.normalize_pixels` in every bit.
+`image_reader.load_image` with `normalize_pixels` in every bit.
 
 Where an odd number of pixels is cropped, OpenAI's code begins at the nearest
 even one. transformers' processor begins at the smaller one, so every second odd
@@ -11,10 +11,10 @@ image is shifted by a pixel.
 """
 
 import jax
+import jax.numpy as jnp
 
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import pillow_resampling
-from hermesflow_jax.models import clip
 
 
 def prepare_pixels(images: jax.Array, size: int) -> jax.Array:
@@ -27,7 +27,7 @@ def prepare_pixels(images: jax.Array, size: int) -> jax.Array:
   Returns:
     float32[..., size, size, 3] for `Clip` and `ClipModel`.
   """
-  return clip.normalize_pixels(crop_square(images, size))
+  return normalize_pixels(crop_square(images, size))
 
 
 def crop_square(images: jax.Array, size: int) -> jax.Array:
@@ -47,14 +47,21 @@ def crop_square(images: jax.Array, size: int) -> jax.Array:
   return images[..., top : top + size, left : left + size, :]
 
 
-def read_features(tower: clip.Clip, images: jax.Array) -> jax.Array:
+def read_features(tower, images: jax.Array) -> jax.Array:
   """Computes the features of images that a Show-o reads.
 
   Args:
-    tower: vision tower.
+    tower: vision tower, a `clip.Clip`.
     images: uint8[..., H, W, 3].
 
   Returns:
     [..., S, D], see `clip.Clip.__call__`.
   """
   return tower(prepare_pixels(images, tower.config.image))
+
+
+def normalize_pixels(images: jax.Array) -> jax.Array:
+  """Normalizes uint8[..., H, W, 3] to the float32 pixels that CLIP expects."""
+  mean = jnp.array([0.48145466, 0.4578275, 0.40821073])
+  deviation = jnp.array([0.26862954, 0.26130258, 0.27577711])
+  return (images.astype(jnp.float32) / 255.0 - mean) / deviation

@@ -8,7 +8,6 @@ layer has a bias.
 
 from collections.abc import Sequence
 import dataclasses
-import typing
 
 from flax import nnx
 import jax
@@ -16,83 +15,19 @@ import jax.numpy as jnp
 
 from hermesflow_jax.models import attention
 from hermesflow_jax.models import linear_layers
-from hermesflow_jax.runtime import settings
+from hermesflow_jax.models import phi_config
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import attention_mask
 
-# Activations of a block that are kept for the backward pass: all, none, or only
-# the products with weights.
-REMAT = {
+# By `phi_config.REMAT`.
+_POLICIES = {
   'none': None,
   'full': jax.checkpoint_policies.nothing_saveable,
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
-Backend = typing.Annotated[str, settings.one_of(*attention.BACKENDS)]
-
-
-@dataclasses.dataclass(frozen=True)
-class PhiConfig:
-  """Decoder sizes and numerics.
-
-  Attributes:
-    width: D, residual stream width.
-    layers: L, block count.
-    heads: N, attention heads; each has `width // heads` channels.
-    mlp: F, MLP width.
-    rotary_fraction: rotating fraction of a head, 0 to 1.
-    rope_theta: rotary frequency base.
-    norm_eps: LayerNorm epsilon.
-    remat: rematerialization policy, a key in REMAT.
-    unroll: blocks per iteration of the scan over layers.
-    attention: attention backend, an entry in `attention.BACKENDS`.
-    dtype: 'float32' or 'bfloat16', for activations and matrix products;
-      parameters, norms and softmaxes are float32.
-
-  Raises:
-    ValueError: a setting is invalid.
-  """
-
-  width: settings.PositiveInt = 2048
-  layers: settings.PositiveInt = 24
-  heads: settings.PositiveInt = 32
-  mlp: settings.PositiveInt = 8192
-  rotary_fraction: settings.Fraction = 0.5
-  rope_theta: settings.PositiveFloat = 10_000.0
-  norm_eps: settings.PositiveFloat = 1e-5
-  # These three change no more than a device mesh does: the rounding of sums.
-  remat: typing.Annotated[str, settings.one_of(*REMAT)] = (
-    settings.may_change_on_resume(default='none')
-  )
-  unroll: settings.PositiveInt = settings.may_change_on_resume(default=1)
-  attention: Backend = settings.may_change_on_resume(default='xla')
-  dtype: typing.Annotated[str, settings.one_of('float32', 'bfloat16')] = (
-    settings.numerics(default='float32')
-  )
-
-  def __post_init__(self):
-    # A dtype object is replaced by its name.
-    if not isinstance(self.dtype, str):
-      object.__setattr__(self, 'dtype', jnp.dtype(self.dtype).name)
-    settings.check(self)
-    if self.attention == 'cudnn' and self.dtype != 'bfloat16':
-      raise ValueError(
-        f"dtype must be 'bfloat16' with attention 'cudnn', got {self.dtype!r}"
-      )
-    if self.width % self.heads:
-      raise ValueError(
-        f'width must be a multiple of heads ({self.heads}), got {self.width}'
-      )
-
-  @property
-  def head_size(self) -> int:
-    """H, the channels per head."""
-    return self.width // self.heads
-
-  @property
-  def rotary_size(self) -> int:
-    """Rotated channels per head; even."""
-    return int(self.rotary_fraction * self.head_size) // 2 * 2
+# Its name for programs that build a decoder.
+PhiConfig = phi_config.PhiConfig
 
 
 @jax.tree_util.register_dataclass
@@ -193,7 +128,9 @@ class Block(nnx.Module):
     self.fc1 = linear(width, mlp)
     self.fc2 = linear(mlp, width)
 
-  def __call__(self, x, mask, positions, kv=None, index=None, past=()):
+  def __call__(
+    self, x, mask, positions, kv=None, index=None, past=(), places=None
+  ):
     """Applies the block.
 
     Args:
@@ -203,17 +140,21 @@ class Block(nnx.Module):
       kv: cache of this layer, two arrays [..., S, N, H]; or None.
       index: int32[], slot of the cache to which the first token is written.
       past: (k, v) pairs before `kv`, read-only.
+      places: int32[R], see `Phi.__call__`; or None.
 
     Returns:
-      (x [..., T, D], the updated cache or None).
+      (x [..., T, D], or [..., R, D] with places; the updated cache or None).
     """
     c = self.config
     y = self.input_layernorm(x).astype(c.dtype)
-    *qkv, mlp = self._enter(y)
+    *qkv, mlp = self._enter(y, places)
     q, k, v = (a.reshape(*a.shape[:-1], c.heads, c.head_size) for a in qkv)
     q, k = self.q_layernorm(q), self.k_layernorm(k)
     waves = rotary_waves(positions, c.rotary_size, c.rope_theta)
-    q = rotate(q, *waves).astype(c.dtype)
+    x, *query_waves = (
+      _at(a, places, n) for a, n in zip((x, *waves), (2, 3, 3))
+    )
+    q = rotate(q, *query_waves).astype(c.dtype)
     k = rotate(k, *waves).astype(c.dtype)
     if kv is not None:
       write = jax.lax.dynamic_update_slice_in_dim
@@ -227,16 +168,32 @@ class Block(nnx.Module):
     else:
       out = attention.attend(q, [*past, (k, v)], mask, backend)
     mlp = jax.nn.gelu(mlp, approximate=True)
-    x = x + self._leave(out.reshape(y.shape), mlp)
+    x = x + self._leave(out.reshape(x.shape), mlp)
     return sharding.constrain(x), kv
 
-  def _enter(self, y):
-    """Projects to queries, keys, values [..., T, D] and the MLP [..., T, F]."""
-    return self.q_proj(y), self.k_proj(y), self.v_proj(y), self.fc1(y)
+  def _enter(self, y, places=None):
+    """Projects to queries, keys, values [..., T, D] and the MLP [..., T, F].
+
+    With places int32[R], queries and MLP are [..., R, D] and [..., R, F].
+    """
+    z = _at(y, places, 2)
+    return self.q_proj(z), self.k_proj(y), self.v_proj(y), self.fc1(z)
 
   def _leave(self, attended, mlp):
     """Projects attention and MLP back to the residual stream, [..., T, D]."""
     return self.dense(attended) + self.fc2(mlp)
+
+
+def unrolls_all(config: PhiConfig) -> bool:
+  """Returns whether blocks without a cache are repeated, not looped over."""
+  return config.unroll >= config.layers
+
+
+def _at(values, places, axis: int):
+  """Returns values at places int32[R] of the axis `axis` from the end."""
+  if places is None:
+    return values
+  return jnp.take(values, places, axis=values.ndim - axis)
 
 
 class Phi(nnx.Module):
@@ -261,6 +218,7 @@ class Phi(nnx.Module):
     positions,
     cache: Cache | None = None,
     past: Sequence[Cache] = (),
+    places: jax.Array | None = None,
   ):
     """Runs the decoder.
 
@@ -273,28 +231,41 @@ class Phi(nnx.Module):
       positions: int32[..., T], for the rotary embedding.
       cache: earlier keys and values, or None.
       past: full caches before `cache`, read-only.
+      places: int32[R], tokens whose hidden states are wanted; None for all T.
+        All tokens must have the same mask.
 
     Returns:
-      (hidden states float32[..., T, D], the cache after these T tokens or
-      None).
+      (hidden states float32[..., T, D], or [..., R, D] with places; the cache
+      after these T tokens or None).
     """
 
-    def block(x, layer_kv):
+    def block(x, layer_kv, places=None):
       layer, kv, past = layer_kv
-      return layer(x, mask, positions, kv, cache and cache.index, past)
+      return layer(x, mask, positions, kv, cache and cache.index, past, places)
 
     if self.config.remat != 'none' and cache is None:
-      block = jax.checkpoint(block, policy=REMAT[self.config.remat])
+      block = jax.checkpoint(block, policy=_POLICIES[self.config.remat])
     kv = None if cache is None else (cache.k, cache.v)
     # With a single token, reading the weights takes most of the time, and a
     # loop copies them: it takes a fifth longer on two CPU cores.
     single = cache is not None and x.shape[-2] == 1
-    x, kv = jax.lax.scan(
-      block,
-      x.astype(self.config.dtype),
-      (self.layers, kv, [(c.k, c.v) for c in past]),
-      unroll=self.config.layers if single else self.config.unroll,
-    )
+    x = x.astype(self.config.dtype)
+    layers = self.layers, kv, [(c.k, c.v) for c in past]
+    if cache is None and unrolls_all(self.config):
+      # The first block computes once what rows of a `jax.vmap` share, and the
+      # last block computes only the places that are read.
+      for n in range(self.config.layers):
+        is_last = n == self.config.layers - 1
+        layer = jax.tree.map(lambda a, n=n: a[n], layers)
+        x, _ = block(x, layer, places if is_last else None)
+    else:
+      x, kv = jax.lax.scan(
+        block,
+        x,
+        layers,
+        unroll=self.config.layers if single else self.config.unroll,
+      )
+      x = _at(x, places, 2)
     if cache is not None:
       cache = Cache(*kv, cache.index + x.shape[-2])
     return self.final_layernorm(x), cache

@@ -7,7 +7,6 @@ autoregressively (text) or by masked prediction (image codes).
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import dataclasses
 
 from flax import nnx
 import jax
@@ -15,32 +14,12 @@ import jax
 from hermesflow_jax.models import clip
 from hermesflow_jax.models import linear_layers
 from hermesflow_jax.models import phi
-from hermesflow_jax.runtime import settings
+from hermesflow_jax.models import showo_config
 from hermesflow_jax.sequences import attention_mask
-from hermesflow_jax.sequences import vocabulary
 
 Cache = phi.Cache
-
-
-@dataclasses.dataclass(frozen=True)
-class ShowOConfig:
-  """Model sizes.
-
-  Attributes:
-    vocab: token ids.
-    decoder: decoder sizes.
-    image_tokens: I, codes per image.
-    clip_width: channels of the CLIP features that the model can read in place
-      of codes; 0 for a model that only reads codes.
-  """
-
-  vocab: vocabulary.Vocab
-  decoder: phi.PhiConfig = phi.PhiConfig()
-  image_tokens: settings.PositiveInt = 256
-  clip_width: settings.NonNegativeInt = 0
-
-  def __post_init__(self):
-    settings.check(self)
+# Its name for programs that build a model.
+ShowOConfig = showo_config.ShowOConfig
 
 
 class ShowO(nnx.Module):

@@ -1,4 +1,4 @@
-"""Packs both pairs in a record into a single row.
+"""Packs the images and captions of a record into a single row.
 
   caption | win codes | lose codes | image, prompt | win reply | lose reply
      0          1                          2              3
@@ -8,6 +8,7 @@ has them once. Codes see the caption and their own block. A reply sees the
 image, the prompt and its own earlier tokens. No side sees its rival or the
 other pair. Positions are as in separate rows, so four forward passes would
 give the same log-likelihoods. A pair with J masks has 2 J blocks of codes.
+Groups of `group_rows` have K images and M replies in the place of two.
 
 Default training scores these rows, see `pair_log_likelihood`. `pack_batch`
 restates the omni-attention rule in `sequences/attention_mask.py` for packed
@@ -32,17 +33,18 @@ from hermesflow_jax.sequences import vocabulary
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PackedRecord:
-  """Arrays for both pairs; a batch has a leading axis B.
+  """Arrays of K images and M replies, 2 each for pairs; a batch has an axis B.
 
   Attributes:
     caption: Rows [P] from `text_to_image.t2i_prefix`, cut to the longest
       caption of the run.
     skipped: int32[], left pads that are cut off; positions count them.
-    codes: int32[2, I], codes of the winning and the losing image.
+    codes: int32[K, I], codes of the images; of pairs (win, lose).
     image: Rows [E], the input's image and the prompt, without pads. With
       features in the order of `clip_rows.features_first`.
-    replies: int32[2, W], captions with their ends, right-padded.
-    replied: bool[2, W], False on pads in `replies`.
+    replies: int32[M, W], captions with their ends, right-padded; of pairs (win,
+      lose).
+    replied: bool[M, W], False on pads in `replies`.
     features: float[S, C], CLIP features of the input's image; None for a model
       that reads its codes, or before `real_images.add_features`.
     start: position of the first feature.
@@ -114,10 +116,11 @@ def pack_record(
   Args:
     vocab: vocabulary.
     caption: text ids, the condition for both generated images.
-    images: int[2, I], codes of the winning and the losing image.
+    images: int[K, I], codes of the images, e.g. of winner and loser.
     real: int[I], codes of the image that both replies describe.
     prompt: text ids.
-    replies: text ids, winner and loser; `fit.reply` cuts longer replies.
+    replies: M lists of text ids, e.g. of winner and loser; `fit.reply` cuts
+      longer replies.
     max_text: see `text_to_image.t2i_prefix`.
     fit: text lengths of all records.
     sot: see `image_to_text.mmu_rows`.
@@ -160,15 +163,19 @@ def image_begin(mask: attention_mask.Packed) -> int:
   return sum(s.size * s.count for s in mask.segments[:-2])
 
 
-def max_labels(codes: int, masks: int, fit: PackedLengths) -> int:
+def max_labels(
+  codes: int, masks: int, fit: PackedLengths, images: int = 2, replies: int = 2
+) -> int:
   """Returns the maximum number of labels in a packed row.
 
   Args:
     codes: I, codes per image.
-    masks: J, masks per pair.
+    masks: J, masks per image.
     fit: text lengths of all records.
+    images: K, images in the row; 2 for pairs.
+    replies: M, replies in the row; 2 for pairs.
   """
-  return 2 * masks * (codes + 2) + 2 * fit.reply
+  return images * masks * (codes + 2) + replies * fit.reply
 
 
 def pack_batch(
@@ -182,13 +189,13 @@ def pack_batch(
   Args:
     vocab: vocabulary.
     batch: B records.
-    masked: bool[B, J, I], codes to mask; both sides share them. None:
-      the row has no image pair.
+    masked: bool[B, J, I], codes to mask; all images share them. None: the row
+      has no images.
     replies: whether the row has the replies.
 
   Returns:
     (tokens int32[B, T], positions int32[B, T], attention mask
-    `attention_mask.Packed`, labels int32[B, 2, J, I + 2] for the code
+    `attention_mask.Packed`, labels int32[B, K, J, I + 2] for the code
     blocks, or None).
   """
   tokens, positions, segments, labels = [], [], [], None
@@ -198,7 +205,7 @@ def pack_batch(
     codes = batch.codes[:, :, None] + vocab.image_offset
     labels = block(jnp.where(masked[:, None], codes, token_rows.UNSCORED))
     codes = block(jnp.where(masked[:, None], vocab.mask, codes))
-    copies, size = 2 * masked.shape[1], codes.shape[-1]
+    copies, size = codes.shape[1] * codes.shape[2], codes.shape[-1]
     tokens += [batch.caption.tokens, codes.reshape(len(codes), -1)]
     positions += [
       batch.skipped[:, None] + jnp.arange(batch.caption.tokens.shape[-1]),
@@ -229,20 +236,20 @@ def pack_batch(
       places, ends = clip_rows.features_first_layout(length, count, batch.start)
       own = attention_mask.Interval(end=ends)
     # The last token of a reply predicts nothing.
-    reads = batch.replies.shape[-1] - 1
+    sides, reads = batch.replies.shape[1], batch.replies.shape[2] - 1
     tokens += [
       batch.image.tokens,
       batch.replies[..., :-1].reshape(len(batch.replies), -1),
     ]
     positions += [
       jnp.broadcast_to(places, (len(batch.replies), places.size))
-      for places in (places, jnp.tile(length + jnp.arange(reads), 2))
+      for places in (places, jnp.tile(length + jnp.arange(reads), sides))
     ]
     place = len(segments)
     segments += [
       (attention_mask.Segment(length, image=image), own, None),
       (
-        attention_mask.Segment(reads, 2, prefix=place),
+        attention_mask.Segment(reads, sides, prefix=place),
         attention_mask.Interval(end=1 + jnp.arange(reads)),
         None,
       ),

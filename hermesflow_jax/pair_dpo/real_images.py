@@ -42,11 +42,12 @@ def with_pixels(
 
 
 def add_features(tower, packed, pixels):
-  """Returns packed records with the CLIP features of their images.
+  """Returns rows with the CLIP features of their images.
 
   Args:
     tower: a `clip.Clip`.
-    packed: a `packing.PackedRecord` of B records without features.
+    packed: a `packing.PackedRecord` of B records, or `answer_rows.AnswerRows`
+      of B questions, without features.
     pixels: uint8[B, H, W, 3].
   """
   features = clip_pixels.read_features(tower, pixels)
@@ -75,4 +76,9 @@ def _loss_of_pixels(model, constants, batch, key, *, loss):
   batch = dict(batch)
   pixels = batch.pop('pixels')
   batch['packed'] = add_features(tower, batch['packed'], pixels)
+  if 'answers' in batch:
+    answers = dict(batch['answers'])
+    pixels = answers.pop('pixels')
+    answers['rows'] = add_features(tower, answers['rows'], pixels)
+    batch['answers'] = answers
   return loss(model, constants, batch, key)

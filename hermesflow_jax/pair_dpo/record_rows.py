@@ -7,6 +7,7 @@ import numpy as np
 
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
+from hermesflow_jax.pair_dpo import longest_texts
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
 from hermesflow_jax.sequences import clip_rows
@@ -131,9 +132,12 @@ def packed_lengths_of(
     records: homologous records, see `make_transform`.
     compat: official defects to reproduce.
   """
-  captions = text.encode([r['caption'] for r in records])
-  replies = [ids for r in records for ids in _replies(text, r, compat)]
-  return packing.packed_lengths(vocab, captions, replies, lengths)
+
+  def encode(part):
+    captions = text.encode([record['caption'] for record in part])
+    return captions, [ids for r in part for ids in _replies(text, r, compat)]
+
+  return longest_texts.packed_lengths(vocab, records, encode, lengths)
 
 
 def _replies(text, record, compat):

@@ -13,8 +13,12 @@ from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import real_images
 from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import mask_schedules
+
+# Records whose masks a call draws.
+_MASKED = 1_024
 
 
 def score_reference(
@@ -31,6 +35,7 @@ def score_reference(
   mesh,
   images: lazy_images.LazyImages | None = None,
   tower=None,
+  score_batch: Callable | None = None,
 ) -> list[dict]:
   """Scores records under the reference once, before training.
 
@@ -51,6 +56,8 @@ def score_reference(
     mesh: device mesh.
     images: real images of the records, for a model that reads CLIP features.
     tower: their `clip.Clip`, or None.
+    score_batch: takes the place of the models, in measurements of the host; see
+      `_score`.
 
   Returns:
     The records with `reference_mmu` float32[2]; with fixed masks also `masked`
@@ -59,9 +66,13 @@ def score_reference(
   """
 
   def score(dropped, masked, replies):
-    packed = batching.stack([make_row(r, dropped)['packed'] for r in records])
+    def build(index):
+      rows = [make_row(records[n], dropped)['packed'] for n in index]
+      return batching.stack(rows)
+
+    packed = batching.BuiltRows(len(records), build, divided=True)
     return batching.map_batches(
-      lambda batch: _score(
+      lambda batch: (score_batch or _score)(
         reference,
         tower,
         *batch,
@@ -78,15 +89,12 @@ def score_reference(
     logps = score(False, None, True)
     return [r | {'reference_mmu': m} for r, m in zip(records, logps.mmu)]
 
-  ids = [zlib.crc32(r['id'].encode()) for r in records]
-  masked = np.asarray(
-    _draw_masks(
-      jax.random.key(seed),
-      np.array(ids, np.uint32),
-      masks=objective.masks,
-      schedule=schedule,
-      image_tokens=image_tokens,
-    )
+  masked = masks_of_records(
+    [r['id'] for r in records],
+    seed,
+    masks=objective.masks,
+    schedule=schedule,
+    image_tokens=image_tokens,
   )
   logps = score(False, masked, True)
   empty = score(True, masked, False) if objective.drop_condition else logps
@@ -94,6 +102,41 @@ def score_reference(
     r | {'reference_mmu': m, 'masked': k, 'reference_t2i': np.stack([a, b])}
     for r, m, k, a, b in zip(records, logps.mmu, masked, logps.t2i, empty.t2i)
   ]
+
+
+def masks_of_records(
+  ids: Sequence[str],
+  seed: int,
+  *,
+  masks: int,
+  schedule: mask_schedules.Schedule,
+  image_tokens: int,
+) -> np.ndarray:
+  """Returns fixed masks, which depend on a record's id and the seed.
+
+  Args:
+    ids: N record ids.
+    seed: seed for the masks.
+    masks: J, masks per record.
+    schedule: mask schedule.
+    image_tokens: I, codes per image.
+
+  Returns:
+    bool[N, J, I]; a large array lies in a file, see `disk_arrays`.
+  """
+  hashes = np.array([zlib.crc32(name.encode()) for name in ids], np.uint32)
+  masked = disk_arrays.empty((len(hashes), masks, image_tokens), bool)
+  size = max(1, min(_MASKED, len(hashes)))
+  for index, real in batching.index_chunks(len(hashes), size):
+    drawn = _draw_masks(
+      jax.random.key(seed),
+      hashes[index],
+      masks=masks,
+      schedule=schedule,
+      image_tokens=image_tokens,
+    )
+    masked[index[:real]] = np.asarray(drawn)[:real]
+  return masked
 
 
 @functools.partial(

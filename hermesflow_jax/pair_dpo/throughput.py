@@ -16,15 +16,17 @@ class UsefulWork:
   """Useful work in a step, without pads and without recomputation.
 
   Attributes:
-    pairs: records, each with a caption pair and an image pair.
+    pairs: records, each with a caption pair and an image pair, or with groups.
     tokens: tokens that the policy reads.
     flops: FLOPs for these tokens and their labels: three forward passes for
       the policy (two if its kernels are frozen) plus those for the reference.
+    unit: records' name in metrics.
   """
 
   pairs: float
   tokens: float
   flops: float
+  unit: str = 'pairs'
 
   def __call__(self, steps: int, seconds: float) -> dict[str, float]:
     """Returns speed metrics for an interval.
@@ -39,7 +41,7 @@ class UsefulWork:
     """
     rate = steps / seconds
     metrics = {
-      'speed/pairs_per_second': self.pairs * rate,
+      f'speed/{self.unit}_per_second': self.pairs * rate,
       'speed/tokens_per_second': self.tokens * rate,
       'speed/flops_per_second': self.flops * rate,
     }
@@ -69,34 +71,36 @@ class ForwardWork:
 def image_pair_work(
   config, record: dict, masks: int, masked: float
 ) -> ForwardWork:
-  """Returns the work for a record's image pair under a single model.
+  """Returns the work for a record's images under a single model.
 
   Args:
     config: ShowOConfig.
-    record: row from `record_rows.make_transform`.
-    masks: J, masks per pair.
+    record: row from `record_rows.make_transform`, with 2 images; or a group's
+      row, with K images.
+    masks: J, masks per image.
     masked: mean number of masked codes; these and both ends have labels.
   """
   if not record['gen_valid']:
     return ForwardWork()
-  labels = _head(config, 2 * masks * (masked + 2))
   if 'packed' not in record:
+    labels = _head(config, 2 * masks * (masked + 2))
     return _rows(config, record['t2i']) * masks + labels
   packed = record['packed']
+  copies = len(packed.codes) * masks
   caption, block = packed.caption.valid.sum(), packed.codes.shape[-1] + 2
   return (
     _tokens(config, caption, (caption + 1) / 2)
-    + _tokens(config, block, caption + block) * (2 * masks)
-    + labels
+    + _tokens(config, block, caption + block) * copies
+    + _head(config, copies * (masked + 2))
   )
 
 
 def caption_pair_work(config, record: dict) -> ForwardWork:
-  """Returns the work for a record's caption pair under a single model.
+  """Returns the work for a record's captions under a single model.
 
   Args:
     config: ShowOConfig.
-    record: row from `record_rows.make_transform`.
+    record: row from `record_rows.make_transform`, or a group's row.
   """
   if not record['und_valid']:
     return ForwardWork()
@@ -111,6 +115,22 @@ def caption_pair_work(config, record: dict) -> ForwardWork:
   return sum(
     replies, _tokens(config, image, image) + _head(config, words.sum())
   )
+
+
+def answer_work(config, rows) -> ForwardWork:
+  """Returns the work for the answers to a question under a single model.
+
+  Args:
+    config: ShowOConfig.
+    rows: `answer_rows.AnswerRows` of the question.
+  """
+  image, words = len(rows.image), (rows.answers != token_rows.UNSCORED).sum(-1)
+  # The last token of an answer predicts nothing.
+  texts = (
+    _tokens(config, int(rows.length) + count - 1, image + rows.length / 2)
+    for count in words[words > 0]
+  )
+  return sum(texts, _tokens(config, image, image) + _head(config, words.sum()))
 
 
 def _tokens(config, count, seen):
@@ -144,18 +164,21 @@ def useful_work(
   images_again: bool,
   captions_again: bool,
   passes: int = 3,
+  unit: str = 'pairs',
 ) -> UsefulWork:
-  """Returns the mean useful work in a Pair-DPO step.
+  """Returns the mean useful work in a training step.
 
   Args:
     config: ShowOConfig.
-    records: rows from `record_rows.make_transform`, a sample of the data.
+    records: rows from `record_rows.make_transform`, a sample of the data; or
+      group rows from `group_rows.without_padding`.
     batch: records per step.
     masks: J, masks per pair.
     masked: mean number of masked codes.
     images_again: whether the reference scores images in each step.
     captions_again: whether the reference scores captions in each step.
     passes: the policy's work in a step, in forward passes.
+    unit: see `UsefulWork`.
   """
   count = len(records)
   images = sum(
@@ -169,5 +192,8 @@ def useful_work(
     + captions_again * captions.flops
   )
   return UsefulWork(
-    batch, float(batch * policy.tokens / count), float(batch * flops / count)
+    batch,
+    float(batch * policy.tokens / count),
+    float(batch * flops / count),
+    unit,
   )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import dataclasses
 import math
 
-from matplotlib import ticker
 import numpy as np
 
 from hermesflow_jax.reports import inline_svg
@@ -65,6 +64,8 @@ def thin(points: Sequence, most: int = MOST_POINTS) -> list[tuple]:
 
 def ticks(low: float, high: float, most: int = 5) -> np.ndarray:
   """Returns round numbers that enclose [low, high], at most `most` + 2."""
+  from matplotlib import ticker
+
   if not high > low:
     margin = max(abs(low) * 0.1, 0.5)
     low, high = low - margin, high + margin
@@ -155,6 +156,8 @@ def _set_x_axis(axes, x, every_x, names) -> None:
     names: tick labels, in place of the numbers.
   """
   if not every_x:
+    from matplotlib import ticker
+
     axes.set_xlim(x[0], x[-1] if x[-1] > x[0] else x[0] + 1)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
     return

@@ -1,4 +1,4 @@
-"""Tables around a comparison: search, budgets, judge, baselines."""
+"""Tables around a comparison: search, budgets, scorers, judge, baselines."""
 
 from hermesflow_jax.reports import comparison_text
 from hermesflow_jax.reports import result_table
@@ -56,6 +56,66 @@ def budget_table(models: list[dict]) -> result_table.Table:
     ['model', 'rate', 'inputs with pairs', 'steps', 'seconds'],
     rows,
   )
+
+
+def scorer_table(results: dict) -> result_table.Table:
+  """Compares image scorers: pairs of images, and agreement with the judge.
+
+  It has no rows if all arms have the same scorer.
+  """
+  columns = {
+    'correlation': 'correlation',
+    'concordance': 'order',
+    'judge_agrees': 'agrees',
+    'judge_disagrees': 'disagrees',
+  }
+  arms = results.get('config', {}).get('arms', ())
+  compared = {arm['name'] for arm in arms if 'image_scorer' in arm['changes']}
+  models = [m for m in results['models'] if m['round']] if compared else []
+  drops = [
+    reason
+    for reason in _IMAGE_DROPS
+    if any(reason in _image_drops(c) for m in models for c in m['curation'])
+  ]
+  rows = [
+    [
+      model['label'],
+      *(
+        comparison_text.mean(
+          [_image_drops(c).get(reason, 0) for c in model['curation']]
+        )
+        for reason in drops
+      ),
+      *(
+        comparison_text.mean([c.get(name) for c in model['curation']], 3)
+        for name in columns
+      ),
+    ]
+    for model in models
+  ]
+  return result_table.Table(
+    'Scorers of images',
+    'Inputs by what became of their pair of images; the correlation of the '
+    'scores with the judge’s among images of one caption; the share of two '
+    'images of one caption that both order alike, of those that the judge '
+    'scores differently, where a tie counts half; and how often the judge '
+    'agrees and disagrees with a kept pair.',
+    ['arm', *drops, *columns.values()],
+    rows,
+  )
+
+
+_IMAGE_DROPS = (
+  'kept',
+  'no difference',
+  'winner too weak',
+  'difference too small',
+  'same content',
+)
+
+
+def _image_drops(curation) -> dict[str, int]:
+  return curation['drops']['image']
 
 
 def judge_table(results: dict) -> result_table.Table:

@@ -44,10 +44,12 @@ def tables(results: dict) -> list[result_table.Table]:
   ordered = [
     *comparison_sweeps.sweep_tables(results),
     *_headline_tables(results),
+    *_searched_tables(results),
     *_type_tables(models),
     comparison_sweeps.round_table(results),
     comparison_context.search_table(results),
     comparison_context.budget_table(models),
+    comparison_context.scorer_table(results),
     comparison_context.judge_table(results),
     *_own_score_tables(models),
     *_caption_tables(models),
@@ -80,6 +82,38 @@ def _headline_tables(results) -> list[result_table.Table]:
       models,
       'against',
       comparison_sweeps.HEADLINE,
+    ),
+  ]
+
+
+def _searched_tables(results) -> list[result_table.Table]:
+  rows = results.get('searched', [])
+  if not rows:
+    return []
+  columns = comparison_sweeps.HEADLINE | {
+    name: name.removeprefix('geneval/').replace('_', ' ')
+    for name in ('geneval/color_attr', 'geneval/position')
+  }
+  passes = {
+    row['label']: sum(row['passes']) / len(row['passes'])
+    for row in rows
+    if None not in row['passes']
+  }
+  costs = ', '.join(f'{name} {cost:.0f}' for name, cost in passes.items())
+  return [
+    _score_table(
+      'With search',
+      "The best of several images by the model's own scores, after the last "
+      f'round. Passes of the decoder per image: {costs}.',
+      rows,
+      columns,
+    ),
+    _change_table(
+      'With search, since the base model with search',
+      _PAIRED_NOTE,
+      rows,
+      'base',
+      columns,
     ),
   ]
 

@@ -23,7 +23,19 @@ def means_note(results: dict) -> str:
   return (
     f'Means over seeds {seeds} and {results["scenes"]} scenes '
     f'({results["split"]} split), or as many as a column says in brackets; ± '
-    'is one standard error over scenes.'
+    'is one standard error over scenes.' + _search_note(results)
+  )
+
+
+def _search_note(results) -> str:
+  """Returns that all models have the same search; '' without search."""
+  play = results.get('config', {}).get('self_play', {}).get('play', {})
+  candidates = play.get('search', {}).get('candidates', 1)
+  if candidates == 1:
+    return ''
+  return (
+    f' Each generated image is the best of {candidates} at most '
+    '(play.search), also by the base model.'
   )
 
 

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import io
+import typing
 
-import jinja2
 import numpy as np
 from PIL import Image
 
 from hermesflow_jax.reports import inline_svg
 from hermesflow_jax.reports import number_text
+
+if typing.TYPE_CHECKING:
+  import jinja2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +68,9 @@ def render(template: str, **values) -> str:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _environment() -> 'jinja2.Environment':
+  import jinja2
+
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader('hermesflow_jax', 'reports/templates'),
     autoescape=True,

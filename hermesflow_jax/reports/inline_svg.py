@@ -12,13 +12,14 @@ import contextlib
 import dataclasses
 import io
 import re
+import typing
 import warnings
 from xml.etree import ElementTree as ET
 
 import markupsafe
-import matplotlib as mpl
-from matplotlib import figure as mpl_figure
-from matplotlib import style as mpl_style
+
+if typing.TYPE_CHECKING:
+  from matplotlib import figure as mpl_figure
 
 # CSS variables of style.css, and their stand-ins in a drawing.
 COLORS = {
@@ -82,13 +83,16 @@ class Chart:
 
 
 @contextlib.contextmanager
-def new_figure(width: int, height: int) -> Iterator[mpl_figure.Figure]:
+def new_figure(width: int, height: int) -> 'Iterator[mpl_figure.Figure]':
   """Yields an empty figure, and the page's style while it is drawn.
 
   Args:
     width: width in pixels.
     height: height in pixels.
   """
+  from matplotlib import figure as mpl_figure
+  from matplotlib import style as mpl_style
+
   with mpl_style.context(('default', _STYLE)):
     # At 72 dots an inch, points, pixels and SVG units are equal.
     yield mpl_figure.Figure((width / 72, height / 72), dpi=72, frameon=False)
@@ -100,7 +104,7 @@ def printable(text: str) -> str:
 
 
 def render(
-  drawing: mpl_figure.Figure, description: str, tooltips: Iterable[str] = ()
+  drawing: 'mpl_figure.Figure', description: str, tooltips: Iterable[str] = ()
 ) -> markupsafe.Markup:
   """Returns a figure as an `<svg>` element, equal bytes for equal drawings.
 
@@ -112,6 +116,8 @@ def render(
     tooltips: a text for each marker, in drawing order, over all artists
       whose `gid` is `MARKERS`.
   """
+  import matplotlib as mpl
+
   description = printable(description)
   for artist in drawing.findobj():
     artist.set_clip_on(False)

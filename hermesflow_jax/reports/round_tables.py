@@ -1,4 +1,4 @@
-"""Tables by round: dropped pairs, agreement with the judge, seconds.
+"""Tables by round: dropped pairs, groups, agreement with the judge, seconds.
 
 `rows` are the `rounds` in `results.json`; the first is the base model.
 """
@@ -26,11 +26,18 @@ class Agreement:
 
 
 def drop_table(rows: Sequence[dict]) -> html_page.TableContent:
-  """Returns how many pairs each round kept and dropped, by reason."""
-  entries = []
+  """Returns how many pairs each round kept and dropped, by reason.
+
+  A column has the images that were drawn, where inputs without a pair got more
+  (`play.most_images`).
+  """
+  entries, drawn = [], {}
   for row in rows:
-    drops = (row.get('curation') or {}).get('drops') or {}
+    curation = row.get('curation') or {}
+    drops = curation.get('drops') or {}
     entries += [(row.get('round'), *item) for item in drops.items()]
+    if 'drawn' in curation:
+      drawn[row.get('round'), 'image'] = number_text.whole(curation['drawn'])
   reasons = list(
     dict.fromkeys(
       reason for *_, counts in entries for reason in counts if reason != 'kept'
@@ -48,10 +55,33 @@ def drop_table(rows: Sequence[dict]) -> html_page.TableContent:
         number_text.whole(pairs),
         number_text.percent(pairs / total if total else math.nan),
         *(number_text.whole(counts.get(reason, 0)) for reason in reasons),
+        *([drawn.get((number, kind), number_text.NOTHING)] if drawn else []),
       ]
     )
   header = ['Round', 'Pairs of', 'Inputs', 'Kept', 'Share kept']
   header += [reason.capitalize() for reason in reasons]
+  header += ['Images drawn'] * bool(drawn)
+  return html_page.TableContent(header, cells, text_columns=2)
+
+
+def group_table(rows: Sequence[dict]) -> html_page.TableContent:
+  """Returns the groups and rewards of each round of GRPO; may be empty."""
+  cells = []
+  for row in rows:
+    learned = row.get('learned') or {}
+    for kind, counts in (learned.get('groups') or {}).items():
+      total, differ = sum(counts.values()), counts.get('kept', 0)
+      cells.append(
+        [
+          f'round {row.get("round")}',
+          f'{kind}s',
+          number_text.whole(total),
+          number_text.whole(differ),
+          number_text.percent(differ / total if total else math.nan),
+          number_text.decimal((learned.get('rewards') or {}).get(kind)),
+        ]
+      )
+  header = ['Round', 'Groups of', 'Inputs', 'Differ', 'Share', 'Mean reward']
   return html_page.TableContent(header, cells, text_columns=2)
 
 

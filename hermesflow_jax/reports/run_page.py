@@ -136,6 +136,7 @@ def render_page(run: RunReport) -> str:
     score_sentences.explanation(rows),
     score_sentences.unseen_sentence(unseen),
     score_sentences.known_captions_sentence(rows),
+    score_sentences.search_sentence(rows),
   )
   return html_page.render(
     'run.html',
@@ -147,6 +148,7 @@ def render_page(run: RunReport) -> str:
     unseen=_score_tables(unseen) if unseen else None,
     training_charts=training_charts.training_charts(run.training),
     drop_table=round_tables.drop_table(rows),
+    group_table=round_tables.group_table(rows),
     agreement=round_tables.agreement(rows),
     details=_details(run),
   )

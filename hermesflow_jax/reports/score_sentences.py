@@ -93,6 +93,23 @@ def known_captions_sentence(rows: Sequence[dict]) -> str:
   )
 
 
+def search_sentence(rows: Sequence[dict]) -> str:
+  """Returns that all models have the same search; '' without search."""
+  costs = [row.get('decoder_passes') for row in rows]
+  if not costs or None in costs:
+    return ''
+  names = ['the base model', *(f'round {row["round"]}' for row in rows[1:])]
+  texts = [
+    f'{number_text.decimal(cost, 1)} by {name}'
+    for cost, name in zip(costs, names, strict=True)
+  ]
+  return (
+    'Each generated image is the best of a search (play.search). The base '
+    'model searches, too, so that a change is gained beyond the search. '
+    f'Decoder passes per image: {", ".join(texts)}.'
+  )
+
+
 def _gaps(rows) -> tuple[str, str]:
   before, after = (number_text.decimal(rows[n].get('gap')) for n in (0, -1))
   return before, after

@@ -46,6 +46,9 @@ def training_charts(
 ) -> list[html_page.Figure]:
   """Charts loss, margins, accuracies and log-ratios over steps.
 
+  Of training on groups it charts loss, rewards, log-ratios and clipped shares;
+  of answers the likelihood of the right ones.
+
   Args:
     training: logged metrics by round, from the first, each with a 'step'.
 
@@ -69,7 +72,56 @@ def training_charts(
     return html_page.Figure(title, drawing, caption)
 
   def both_modalities(metric):
-    return [(f'{m}/{metric}', name, m, False) for m, name in _MODALITIES]
+    return [
+      (f'{m}/{metric}', name, m, False)
+      for m, name in _MODALITIES
+      if any(f'{m}/{metric}' in row for row in rows)
+    ]
+
+  answers = []
+  if any('answers/loss' in row for row in rows):
+    answers = [
+      chart(
+        'Answers',
+        [('answers/right_nll', 'right answers', 'und', False)],
+        'Negative log-likelihood of right answers to the questions of the '
+        'inputs, in nats per token.',
+        zero=True,
+      )
+    ]
+
+  if any('groups/loss' in row for row in rows):
+    return [
+      chart(
+        'GRPO loss',
+        [('groups/loss', 'total', 'plain', False), *both_modalities('loss')],
+        'The weighted total, and the loss of each modality before its weight. '
+        'A round starts at 0.',
+        zero=True,
+      ),
+      chart(
+        'Gain',
+        both_modalities('gain'),
+        'Log-ratio of a candidate times its advantage, in nats: above 0 the '
+        'better candidates of a group gained likelihood.',
+        zero=True,
+      ),
+      chart(
+        'Clipped share',
+        both_modalities('clipped'),
+        'Share of the ratios that have reached the bound of the change of the '
+        'policy and teach nothing more.',
+        limits=(0.0, 1.0),
+      ),
+      chart(
+        'Divergence',
+        both_modalities('kl'),
+        'Estimated divergence of a token from the model that starts the round, '
+        'in nats.',
+        zero=True,
+      ),
+      *answers,
+    ]
 
   def both_sides(modality):
     return [
@@ -105,4 +157,5 @@ def training_charts(
     ),
     chart('Log-ratios of captions', both_sides('und'), note, zero=True),
     chart('Log-ratios of images', both_sides('gen'), note, zero=True),
+    *answers,
   ]

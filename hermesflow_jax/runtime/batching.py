@@ -3,15 +3,40 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import numpy as np
 
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltRows:
+  """Rows that are built when their batch is computed.
+
+  Memory holds the rows of few batches, in place of N rows.
+
+  Attributes:
+    count: N rows.
+    build: indices int[B] -> pytree of arrays [B, ...], or of objects that
+      `np.asarray` reads. All batches have the same structure and types.
+    divided: whether each of several processes builds only the rows that its
+      devices take. False for a function that must see all rows.
+  """
+
+  count: int
+  build: Callable[[np.ndarray], Any]
+  divided: bool = False
+
+  def __len__(self) -> int:
+    return self.count
 
 
 def stack(records: Sequence):
@@ -43,18 +68,23 @@ def map_batches(
 ):
   """Applies a compiled function to rows in chunks over the mesh.
 
+  Of several processes, each builds the rows of its own devices, if all rows are
+  arrays or may be divided.
+
   Args:
     function: batch -> pytree of arrays [size, ...].
-    arrays: pytree of numpy arrays [N, ...], or of objects that give such arrays
-      by `np.asarray(object[indices])`, e.g. `lazy_images.LazyImages`.
+    arrays: pytree of numpy arrays [N, ...], of `BuiltRows`, or of objects that
+      give such arrays by `np.asarray(object[indices])`, e.g.
+      `lazy_images.LazyImages`.
     size: rows per chunk, a multiple of the mesh's `data` axis.
     mesh: device mesh from `sharding.make_mesh`.
     progress: wraps an iterable of rows to show its progress.
     clock: a `timing.DeviceClock`, or None.
 
   Returns:
-    Pytree of numpy arrays [N, ...]. Host and device overlap: a chunk is
-    fetched after the next chunk was started.
+    Pytree of numpy arrays [N, ...]; large ones lie in files, see `disk_arrays`.
+    Host and device overlap: a chunk is fetched after the next chunk was
+    started.
 
   Raises:
     ValueError: N is 0, or the mesh does not divide the chunk.
@@ -66,18 +96,30 @@ def map_batches(
     raise ValueError(
       f'chunk {size} does not split over data={mesh.shape["data"]}'
     )
-  parts, waiting = [], None
+  first, after = _own_rows(arrays, mesh, size)
+  results, done, waiting = None, 0, None
 
   def fetch(item):
+    nonlocal results, done
     out, real = item
-    parts.append(jax.tree.map(lambda a: a[:real], processes.to_host(out)))
+    out = processes.to_host(out)
+    if results is None:
+      results = jax.tree.map(
+        lambda a: disk_arrays.empty((count, *a.shape[1:]), a.dtype), out
+      )
+
+    def store(result, part):
+      result[done : done + real] = part[:real]
+
+    jax.tree.map(store, results, out)
+    done += real
 
   chunks = list(index_chunks(count, size))
   sizes = [real for _, real in chunks]
   for index, real in terminal.weighted_progress(progress, chunks, sizes):
     interrupts.raise_if_stopped()
-    rows = jax.tree.map(functools.partial(_rows, index), arrays)
-    batch = sharding.put_batch(rows, mesh)
+    rows = jax.tree.map(functools.partial(_rows, index[first:after]), arrays)
+    batch = sharding.put_batch(rows, mesh, first, size)
     if clock:
       out = clock.call(function, batch, waiting and waiting[0])
     else:
@@ -89,11 +131,27 @@ def map_batches(
     fetch(waiting)
   if clock:
     clock.fetched()
-  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+  return results
 
 
-def _rows(index, array) -> np.ndarray:
+def _own_rows(arrays, mesh, size: int) -> tuple[int, int]:
+  """Returns the rows [first, after) of a chunk that this process builds."""
+  if processes.single_process() or not mesh.local_devices:
+    return 0, size
+  for rows in jax.tree.leaves(arrays):
+    if not getattr(rows, 'divided', isinstance(rows, np.ndarray)):
+      return 0, size
+  try:
+    return sharding.process_rows(mesh, size)
+  except ValueError:
+    # Its devices have rows here and there.
+    return 0, size
+
+
+def _rows(index, array):
   """Returns rows of an array; of other objects, only these rows are read."""
+  if isinstance(array, BuiltRows):
+    return jax.tree.map(np.asarray, array.build(index))
   if isinstance(array, (np.ndarray, jax.Array)):
     return np.asarray(array)[index]
   return np.asarray(array[index])

@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 from hermesflow_jax.runtime import output_streams
+from hermesflow_jax.runtime import python_stack
 from hermesflow_jax.runtime import stop_handlers
 
 STOPPED = stop_handlers.STOPPED
@@ -46,7 +47,7 @@ def run(main: Callable[[Sequence[str]], int], arguments) -> NoReturn:
   prepare()
   stop_handlers.install()
   try:
-    code = main(arguments)
+    code = python_stack.call(main, arguments)
   except KeyboardInterrupt:
     print_error('stopped')
     code = STOPPED

@@ -19,7 +19,7 @@ _SIGNATURES = tuple(
     (rb'\s*(<\?xml.*)?<svg', 'an SVG file', _CONVERT),
     (rb'\x89PNG', 'a damaged PNG file', _COPY),
     (rb'\xff\xd8\xff', 'a damaged JPEG file', _COPY),
-    (rb'RIFF.{4}WEBP', 'a damaged WebP file', _COPY),
+    (rb'RIFF(.{4}WEBP|.{0,4}W?E?B?$)', 'a damaged WebP file', _COPY),
     (rb'GIF8', 'a GIF file', _CONVERT),
     (rb'BM.{4}\0{4}', 'a BMP file', _CONVERT),
     (rb'II[*+]\0|MM\0[*+]', 'a TIFF file', _CONVERT),

@@ -1,7 +1,7 @@
 """Files that runs write: JSON, JSON lines, npz archives."""
 
 from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Iterable
 import hashlib
 import io
 import json
@@ -9,11 +9,12 @@ import pathlib
 
 import numpy as np
 
+from hermesflow_jax.runtime import file_streams
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 
 
-def json_lines(rows: Sequence[dict]) -> str:
+def json_lines(rows: Iterable[dict]) -> str:
   """Returns rows as JSON lines.
 
   Args:
@@ -22,7 +23,11 @@ def json_lines(rows: Sequence[dict]) -> str:
   Raises:
     ValueError: a number is NaN or infinite.
   """
-  return ''.join(json.dumps(row, allow_nan=False) + '\n' for row in rows)
+  return ''.join(map(_json_line, rows))
+
+
+def _json_line(row: dict) -> str:
+  return json.dumps(row, allow_nan=False) + '\n'
 
 
 def npz_bytes(**arrays) -> bytes:
@@ -101,6 +106,24 @@ def write_atomically(target: str, data: str | bytes) -> None:
     storage.write(
       storage.path(target), data.encode() if isinstance(data, str) else data
     )
+
+
+def write_json_lines(target: str, rows: Iterable[dict]) -> None:
+  """Writes JSON lines in the first process; memory holds a row at a time.
+
+  The file appears only when it is complete.
+
+  Args:
+    target: file path.
+    rows: JSON types.
+
+  Raises:
+    ValueError: a number is NaN or infinite.
+  """
+  if not processes.is_first():
+    return
+  with file_streams.replacing(storage.path(target)) as file:
+    file.writelines(_json_line(row).encode() for row in rows)
 
 
 def sha256(source: str) -> str:

@@ -4,6 +4,7 @@ A run of hours must not end because the terminal, the pipe or the disk that its
 messages go to is gone. Messages are then dropped; the exit code tells.
 """
 
+import errno
 import io
 import os
 import sys
@@ -17,13 +18,16 @@ class TolerantStream:
 
   Args:
     stream: text stream on a file descriptor.
+    closed: whether its descriptor was closed, so that all text is dropped.
   """
 
-  def __init__(self, stream):
-    self._stream, self.failure = stream, None
+  def __init__(self, stream, closed: bool = False):
+    self._stream, self._closed, self.failure = stream, closed, None
 
   def write(self, text: str) -> int:
     """Writes text, or drops it after a failure."""
+    if self._closed and text:
+      self.failure = OSError(errno.EBADF, 'it is closed')
     if self.failure is None:
       try:
         return self._stream.write(text)
@@ -61,11 +65,13 @@ def protect() -> bool:
   """
   if isinstance(sys.stdout, TolerantStream):
     return False
+  closed = set()
   for number in range(3):
     try:
       os.fstat(number)
     except OSError:
       os.open(os.devnull, os.O_RDWR)
+      closed.add(number)
   for number, name in ((1, 'stdout'), (2, 'stderr')):
     stream = getattr(sys, name)
     if stream is None:
@@ -73,7 +79,7 @@ def protect() -> bool:
     if isinstance(stream, io.TextIOWrapper) and stream.errors == 'strict':
       # Captions may have characters that the user's locale lacks.
       stream.reconfigure(errors='backslashreplace')
-    setattr(sys, name, TolerantStream(stream))
+    setattr(sys, name, TolerantStream(stream, number in closed))
   return True
 
 

@@ -7,9 +7,7 @@ no locks and no append; their folders are prefixes of object names.
 from collections.abc import Iterator
 import contextlib
 import errno
-import functools
 import io
-import logging
 import os
 import pathlib
 import posixpath
@@ -17,6 +15,7 @@ import shutil
 import sys
 
 from hermesflow_jax.runtime import atomic_file
+from hermesflow_jax.runtime import bucket_client
 
 # Bucket paths use gcsfs also where TensorFlow is installed. epath reads this
 # once, with the first path.
@@ -24,27 +23,7 @@ os.environ.setdefault('EPATH_USE_TF', 'false')
 _BUCKETS = 'gs://'
 
 
-@functools.cache
-def _bucket():
-  """Returns the filesystem for all buckets.
-
-  Raises:
-    ValueError: gcsfs is not installed.
-  """
-  # Buckets with hierarchical namespaces, which cost a request at every call.
-  os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
-  try:
-    import fsspec
-    import gcsfs
-  except ImportError as error:
-    raise ValueError('gs:// needs `pip install gcsfs`') from error
-  del gcsfs
-  # gcsfs also raises the errors that it logs.
-  logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
-  # Listings are not cached, so files of other processes are seen at once.
-  fsspec.config.conf.setdefault('gcs', {})['use_listings_cache'] = False
-  # The instance that epath uses.
-  return fsspec.filesystem('gcs', finalize_on_close=True)
+_bucket = bucket_client.filesystem
 
 
 def path(name: str | os.PathLike):
@@ -166,10 +145,12 @@ def create(file, data: bytes) -> bool:
 
 
 def open_text(file) -> io.TextIOBase:
-  """Opens a UTF-8 file for reading."""
+  """Opens a UTF-8 file for reading; memory holds a few megabytes of it."""
   if is_local(file):
     return open(file, encoding='utf-8')
-  return io.TextIOWrapper(io.BytesIO(file.read_bytes()), encoding='utf-8')
+  # The default cache asks for every 16 KB.
+  opened = _bucket().open(str(file), cache_type='readahead')
+  return io.TextIOWrapper(opened, encoding='utf-8')
 
 
 @contextlib.contextmanager

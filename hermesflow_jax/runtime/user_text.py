@@ -112,6 +112,16 @@ def normalize_fields(value, kept: Collection[str]) -> tuple[object, list[str]]:
   return visit(value), list(odd)
 
 
+def counted(number: int, noun: str) -> str:
+  """Returns e.g. '1 image' or '3 images'.
+
+  Args:
+    number: count.
+    noun: singular of a noun whose plural ends with an s.
+  """
+  return f'{number} {noun}{"s" * (number != 1)}'
+
+
 def quote(value: object) -> str:
   """Returns a value as a message shows it, a long one without its middle."""
   if isinstance(value, str):

@@ -7,6 +7,7 @@ batched compiles samplers for batches, mesh_sampler runs them over a mesh, and
 serving_weights prepares the weights. question_answering answers questions, and
 reply_openings gives the probability of an answer;
 unified_model combines all of these; inpainting fills larger canvases. search
-chooses the best of several drawings (search_settings, search_scores), and
-image_steps draws a few steps at a time.
+chooses the best of several drawings (search_settings, search_scores),
+image_steps draws a few steps at a time, and masked_steps says which codes a
+step computes.
 """

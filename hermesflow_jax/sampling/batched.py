@@ -111,7 +111,7 @@ def group_questions(
   return np.array(groups)
 
 
-@functools.partial(jax.jit, static_argnames=('config', 'skipped'))
+@functools.partial(jax.jit, static_argnames=('counts', 'config', 'skipped'))
 def draw_images(model, keys, rows, known_codes, empty, counts, config, skipped):
   """Samples K images for each of N captions.
 
@@ -122,7 +122,7 @@ def draw_images(model, keys, rows, known_codes, empty, counts, config, skipped):
     known_codes: (codes int32[N, K, I], known bool[N, K, I]), codes to keep
       where known; or None.
     empty: Rows [P], the empty caption, used by guidance.
-    counts: int32[S], codes that stay masked after each step.
+    counts: S numbers, codes that stay masked after each step.
     config: maskgit.MaskGITSampler.
     skipped: pads that were cut off on the left of the rows.
 

@@ -25,7 +25,7 @@ class ImageSteps:
     sampler: image sampler settings.
     rows: Rows [N, P], the captions.
     empty: Rows [P], the empty caption, used by guidance.
-    counts: int32[S], codes that stay masked after each step.
+    counts: S numbers, codes that stay masked after each step.
     skipped: pads that were cut off on the left of the rows.
   """
 
@@ -33,11 +33,11 @@ class ImageSteps:
   sampler: maskgit.MaskGITSampler
   rows: token_rows.Rows
   empty: token_rows.Rows
-  counts: np.ndarray
+  counts: tuple[int, ...]
   skipped: int
 
   def draw(self, keys: np.ndarray, known_codes) -> np.ndarray:
-    """Computes all steps.
+    """Computes all steps, also for images that are finished before the last.
 
     Args:
       keys: uint32[N, K, 2], raw random keys of K images for each caption.
@@ -68,6 +68,7 @@ class ImageSteps:
     states: np.ndarray | None,
     span: tuple[int, int],
     fill=maskgit.sampled,
+    most: int | None = None,
   ) -> tuple[np.ndarray, np.ndarray]:
     """Computes some steps.
 
@@ -77,10 +78,14 @@ class ImageSteps:
         for images without codes, which share their first pass.
       span: (first step, step behind the last).
       fill: codes of drafts, see `maskgit.sample_steps`.
+      most: number of captions that a smaller number is padded to, up to a
+        chunk, so that few sizes are compiled; None for no padding.
 
     Returns:
       (states int32[N, K, I] after these steps, drafts int32[N, K, I]).
     """
+    begin, end = span
+    guided = self.sampler.guided_steps()[begin:end]
 
     def draw(batch):
       with sharding.use_mesh(self.unified.mesh):
@@ -88,16 +93,27 @@ class ImageSteps:
           self.unified.sampler.serving_model,
           *batch,
           self.empty,
-          self.counts,
+          np.array(self.counts, np.int32),
+          begin,
           config=self.sampler,
           skipped=self.skipped,
-          span=span,
+          guided=guided,
           fill=fill,
         )
 
     return self.unified.sampler.map(
-      'drawing images', draw, (keys, self.rows, states), keys.shape[1]
+      'drawing images',
+      draw,
+      (keys, self.rows, states),
+      keys.shape[1],
+      padded=most is not None,
+      most=most,
     )
+
+  def select(self, captions: np.ndarray) -> 'ImageSteps':
+    """Returns the steps for the captions at some places, int[R]."""
+    rows = jax.tree.map(lambda a: a[captions], self.rows)
+    return dataclasses.replace(self, rows=rows)
 
 
 def prepare(unified, captions, sampler: maskgit.MaskGITSampler) -> ImageSteps:
@@ -124,14 +140,15 @@ def prepare(unified, captions, sampler: maskgit.MaskGITSampler) -> ImageSteps:
     unified.grid[0] * unified.grid[1],
     mask_schedules.parse_schedule(sampler.schedule),
   )
+  counts = tuple(counts.tolist())
   return ImageSteps(unified, sampler, rows, empty, counts, skipped)
 
 
 @functools.partial(
-  jax.jit, static_argnames=('config', 'skipped', 'span', 'fill')
+  jax.jit, static_argnames=('config', 'skipped', 'guided', 'fill')
 )
 def _draw_steps(
-  model, keys, rows, states, empty, counts, config, skipped, span, fill
+  model, keys, rows, states, empty, counts, begin, config, skipped, guided, fill
 ):
   """Computes some steps of `batched.draw_images`.
 
@@ -142,9 +159,10 @@ def _draw_steps(
     states: int32[N, K, I], -1 where masked; None: all are masked.
     empty: Rows [P], the empty caption, used by guidance.
     counts: int32[S], codes that stay masked after each step.
+    begin: number of the first step.
     config: maskgit.MaskGITSampler.
     skipped: pads that were cut off on the left of the rows.
-    span: (first step, step behind the last).
+    guided: whether each of these steps has guidance.
     fill: see `maskgit.sample_steps`.
 
   Returns:
@@ -160,7 +178,8 @@ def _draw_steps(
       state,
       config,
       counts,
-      span,
+      begin,
+      guided,
       fill=fill,
       skipped=skipped,
     )

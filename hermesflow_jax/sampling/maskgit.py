@@ -8,7 +8,9 @@ their computation, storage and reads are shared as well.
 """
 
 import dataclasses
-import math
+import functools
+import itertools
+import operator
 import typing
 
 import jax
@@ -16,7 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from hermesflow_jax.runtime import settings
+from hermesflow_jax.sampling import guided_part
+from hermesflow_jax.sampling import masked_steps
 from hermesflow_jax.sampling import prefix_cache
+from hermesflow_jax.sampling import revealed_codes
+from hermesflow_jax.sampling import softmax_sampling
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import mask_schedules
 
@@ -35,6 +41,12 @@ class MaskGITSampler:
       1 - (s + 1) / S, as the official code does; otherwise multiply
       `temperature` by this factor.
     code_temperature: > 0, divides the logits before a code is sampled.
+    guided: part of the steps with guidance: step s of S has it if
+      first <= s / S < last. The other steps compute no empty caption.
+    error_budget: >= 0, in codes. A step also keeps codes that the schedule
+      would leave masked: the likeliest, as long as the sum of 1 - probability
+      over the codes of the step is at most this. An image whose codes are all
+      kept is finished. 0 keeps as many codes as the schedule says.
 
   Raises:
     ValueError: numbers are out of bounds (the error lists all of them), or
@@ -51,10 +63,28 @@ class MaskGITSampler:
   code_temperature: typing.Annotated[
     float, settings.POSITIVE, settings.FINITE
   ] = 1.0
+  guided: tuple[settings.Fraction, ...] = (0.0, 1.0)
+  error_budget: typing.Annotated[
+    float, settings.at_least(0), settings.FINITE
+  ] = 0.0
 
   def __post_init__(self):
     settings.check(self)
     mask_schedules.parse_schedule(self.schedule)
+    guided_part.check(self.guided, self.steps, self.guidance)
+
+  @property
+  def has_fewer_passes(self) -> bool:
+    """Whether steps are unguided, or images can end before the last step."""
+    return self.guided != (0.0, 1.0) or self.error_budget > 0
+
+  def guided_steps(self) -> tuple[bool, ...]:
+    """Returns for each of the S steps whether it has guidance.
+
+    >>> MaskGITSampler(4, 5.0, guided=(0.25, 0.75)).guided_steps()
+    (False, True, True, False)
+    """
+    return guided_part.guided_steps(self.guided, self.steps, self.guidance)
 
   def temperatures(self) -> np.ndarray:
     """Returns float32[S], the scale of the Gumbel noise at each step."""
@@ -62,49 +92,6 @@ class MaskGITSampler:
     if self.compounding:
       factors = np.cumprod(factors)
     return (self.temperature * factors).astype(np.float32)
-
-
-def inverse_cdf(key, logits: jax.Array) -> jax.Array:
-  """Samples an index per row from softmax(logits) by inverting the CDF.
-
-  Equal in distribution to `jax.random.categorical`, but with a single uniform
-  number per row: Gumbel noise for all V indices took most of the sampling time
-  on CPUs. The cumulative sum first runs over blocks of about sqrt(V) indices,
-  then within a block.
-
-  Args:
-    key: random key.
-    logits: float32[..., V].
-
-  Returns:
-    int32[...], indices in [0, V).
-  """
-  size = logits.shape[-1]
-  block = math.isqrt(size - 1) + 1
-  weights = jnp.exp(logits - logits.max(-1, keepdims=True))
-  pads = [(0, 0)] * (logits.ndim - 1) + [(0, -size % block)]
-  weights = jnp.pad(weights, pads).reshape(*logits.shape[:-1], -1, block)
-  mass = weights.sum(-1)
-  upto = jnp.cumsum(mass, axis=-1)
-  point = jax.random.uniform(key, logits.shape[:-1]) * upto[..., -1]
-  which = _first_beyond(upto, point, mass)
-  before = jnp.take_along_axis(upto - mass, which[..., None], axis=-1)[..., 0]
-  inside = jnp.take_along_axis(weights, which[..., None, None], axis=-2)
-  inside = inside[..., 0, :]
-  within = _first_beyond(jnp.cumsum(inside, axis=-1), point - before, inside)
-  return (which * block + within).astype(jnp.int32)
-
-
-def _first_beyond(upto, point, weights):
-  """Returns the first index whose cumulative weight exceeds `point`.
-
-  The result is clipped to the indices with positive weight: rounding can put
-  the point outside, and an index with probability 0 must not be sampled.
-  """
-  index = jnp.arange(upto.shape[-1])
-  first = jnp.argmax(weights > 0, axis=-1)
-  last = jnp.max(jnp.where(weights > 0, index, 0), axis=-1)
-  return jnp.clip((upto <= point[..., None]).sum(-1), first, last)
 
 
 def sample_image(
@@ -115,7 +102,7 @@ def sample_image(
   known,
   config: MaskGITSampler,
   num_masked,
-  choose=inverse_cdf,
+  choose=softmax_sampling.inverse_cdf,
   skipped: int = 0,
 ):
   """Samples image codes by iterative masked prediction.
@@ -133,8 +120,10 @@ def sample_image(
     config: settings.
     num_masked: int32[S], codes that stay masked after each step
       (`mask_schedules.schedule_counts`). The sampler raises it to 1 and
-      limits it to the number of masked codes minus 1.
-    choose: samples codes, (key, logits float32[I, Z]) -> int[I].
+      limits it to the number of masked codes minus 1. If it is a constant,
+      no logits are computed of most codes that are not masked.
+    choose: samples codes, (uniform numbers float32[R], logits float32[R, Z])
+      -> int[R], for R codes, among them all that are masked.
     skipped: pads that were cut off on the left of `text`; positions
       count them.
 
@@ -143,9 +132,17 @@ def sample_image(
     masked).
   """
   start = jnp.where(known, codes, -1).astype(jnp.int32)
-  span = 0, config.steps
   _, drawn, trace = sample_steps(
-    model, key, text, start, config, num_masked, span, choose, skipped=skipped
+    model,
+    key,
+    text,
+    start,
+    config,
+    num_masked,
+    0,
+    config.guided_steps(),
+    choose,
+    skipped=skipped,
   )
   return drawn, trace
 
@@ -154,11 +151,11 @@ def likeliest(logits: jax.Array, drawn: jax.Array) -> jax.Array:
   """Fills a draft with the likeliest codes, a `fill` of `sample_steps`.
 
   Args:
-    logits: float32[I, Z].
-    drawn: int32[I], sampled codes.
+    logits: float32[R, Z].
+    drawn: int32[R], sampled codes.
 
   Returns:
-    int32[I].
+    int32[R].
   """
   del drawn
   return jnp.argmax(logits, axis=-1).astype(jnp.int32)
@@ -177,8 +174,9 @@ def sample_steps(
   state,
   config: MaskGITSampler,
   num_masked,
-  span: tuple[int, int],
-  choose=inverse_cdf,
+  begin,
+  guided: tuple[bool, ...],
+  choose=softmax_sampling.inverse_cdf,
   fill=sampled,
   skipped: int = 0,
 ):
@@ -191,13 +189,15 @@ def sample_steps(
     model: a ShowO.
     key: random key for this image, the same for all of its steps.
     text: see `sample_image`.
-    state: int32[I], codes before the first step, -1 where masked.
+    state: int32[I], codes after the steps before these, -1 where masked.
     config: settings.
     num_masked: int32[S], see `sample_image`.
-    span: (first step, step behind the last), 0 <= first < last <= S; static.
+    begin: int or int32[], number of the first step.
+    guided: whether each of these steps has guidance (with two branches of
+      `text`), see `MaskGITSampler.guided_steps`; static.
     choose: see `sample_image`.
-    fill: codes of a draft where codes are still masked, (logits float32[I, Z]
-      of the last step, sampled codes int32[I]) -> int32[I].
+    fill: codes of a draft where codes are still masked, (logits float32[R, Z]
+      of the last step, sampled codes int32[R]) -> int32[R].
     skipped: see `sample_image`.
 
   Returns:
@@ -205,8 +205,10 @@ def sample_steps(
     the same codes with `fill` at masked positions; trace int32[steps, I]).
   """
   vocab = model.config.vocab
-  branches, prefix_size = len(text), text[0].tokens.shape[-1]
+  prefix_size = text[0].tokens.shape[-1]
   size = state.shape[0]
+  if not any(guided):
+    text = text[:1]
   # Without vmap over branches, so that images share the cache of a branch.
   prefixes = [
     prefix_cache.prefill(model, rows, start=skipped)[1] for rows in text
@@ -218,7 +220,7 @@ def sample_steps(
   begins = begins.astype(jnp.int32)
   head = model.code_head()
 
-  def predict(state):
+  def predict(state, places, is_guided):
     row = jnp.where(state < 0, vocab.mask, state + vocab.image_offset)
     row = jnp.concatenate(
       [jnp.array([vocab.soi]), row, jnp.array([vocab.eoi])]
@@ -226,13 +228,16 @@ def sample_steps(
 
     def branch(prefix, begin):
       mask = [attention_mask.Interval(start=begin[None]), None]
-      hidden, _ = model.decoder(
-        model.embed(row), mask, positions, past=[prefix]
-      )
-      return hidden[1:-1]
+      # <|soi|> precedes the codes.
+      return model.decoder(
+        model.embed(row), mask, positions, past=[prefix], places=1 + places
+      )[0]
 
-    hidden = jax.vmap(branch)(prefix, begins)
-    if branches == 1:
+    branches = prefix, begins
+    if not is_guided:
+      branches = jax.tree.map(lambda a: a[:1], branches)
+    hidden = jax.vmap(branch)(*branches)
+    if len(hidden) == 1:
       return head(hidden[0])
     # The head is affine and the weights sum to 1, so guidance of hidden states
     # equals guidance of logits, with half the products. Guidance amplifies
@@ -245,38 +250,44 @@ def sample_steps(
     g = config.guidance
     return head((1 + g) * hidden[0] - g * hidden[1])
 
-  def step(state, inputs):
-    key, keep_masked, temperature = inputs
-    draw_key, noise_key = jax.random.split(key)
-    logits = predict(state) / config.code_temperature
-    drawn = choose(draw_key, logits).astype(jnp.int32)
-    masked = state < 0
-    drawn = jnp.where(masked, drawn, state)
+  def step(work, state, inputs):
+    is_guided, most = work
+    numbers, noise, keep_masked, temperature = inputs
+    masked = jnp.less(state, 0)
+    places, put = masked_steps.masked_places(masked, most)
+    logits = predict(state, places, is_guided) / config.code_temperature
+    chosen = choose(numbers[places], logits).astype(jnp.int32)
+    chosen = jnp.where(masked[places], chosen, jnp.take(state, places))
     logps = jax.nn.log_softmax(logits, axis=-1)
-    confidence = jnp.take_along_axis(logps, drawn[:, None], axis=-1)[:, 0]
-    noise = jax.random.gumbel(noise_key, (size,))
-    confidence = jnp.where(masked, confidence + temperature * noise, jnp.inf)
-    count = jnp.minimum(keep_masked, masked.sum() - 1)
-    count = jnp.maximum(count, 1)
-    # By rank, not by a threshold: the compiler may compute a confidence twice
-    # with different rounding, and then the threshold's own code is below it.
-    rank = jnp.argsort(jnp.argsort(confidence))
-    after = jnp.where(masked & (rank < count), -1, drawn)
-    draft = jnp.where(after < 0, fill(logits, drawn), drawn)
+    logps = jnp.take_along_axis(logps, chosen[:, None], axis=-1)[:, 0]
+    drawn = jnp.where(masked, put(chosen), state)
+    stays = revealed_codes.still_masked(
+      masked, put(logps), temperature * noise, keep_masked, config.error_budget
+    )
+    after = jnp.where(stays, -1, drawn)
+    draft = jnp.where(after < 0, put(fill(logits, chosen)), drawn)
     return after, (state, draft)
 
-  begin, end = span
   inputs = (
-    jax.random.split(key, config.steps)[begin:end],
-    jnp.asarray(num_masked, jnp.int32)[begin:end],
-    jnp.asarray(config.temperatures()[begin:end]),
+    *masked_steps.random_numbers(key, config.steps, size),
+    jnp.asarray(num_masked, jnp.int32),
+    jnp.asarray(config.temperatures()),
   )
-  # The first step stays outside of the scan: all images can share it.
-  state, first = step(state, jax.tree.map(lambda a: a[0], inputs))
-  state, later = jax.lax.scan(
-    step, state, jax.tree.map(lambda a: a[1:], inputs)
+  inputs = jax.tree.map(
+    lambda a: jax.lax.dynamic_slice_in_dim(a, begin, len(guided)), inputs
   )
-  trace, drafts = jax.tree.map(
-    lambda a, b: jnp.concatenate([a[None], b]), first, later
+  work = masked_steps.work_of_steps(num_masked, size, begin, guided)
+  # The first step stays outside of the scans: all images can share it.
+  state, (before, draft) = step(
+    work[0], state, jax.tree.map(lambda a: a[0], inputs)
   )
-  return state, drafts[-1], trace
+  traces, first = [before[None]], 1
+  for same_work, steps in itertools.groupby(work[1:]):
+    last = first + len(list(steps))
+    part = jax.tree.map(operator.itemgetter(slice(first, last)), inputs)
+    state, (before, drafts) = jax.lax.scan(
+      functools.partial(step, same_work), state, part
+    )
+    traces.append(before)
+    first, draft = last, drafts[-1]
+  return state, draft, jnp.concatenate(traces)

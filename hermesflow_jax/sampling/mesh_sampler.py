@@ -1,5 +1,7 @@
 """Runs the batched samplers over a device mesh, in chunks of few sizes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
@@ -10,8 +12,11 @@ import jax
 import numpy as np
 
 from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.sampling import batched
-from hermesflow_jax.sampling import serving_weights
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.sampling import serving_weights
 
 
 @dataclasses.dataclass(frozen=True)

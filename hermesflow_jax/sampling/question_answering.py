@@ -8,10 +8,12 @@ import itertools
 import jax
 import numpy as np
 
+from hermesflow_jax.runtime import batching
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import choice_rules
 from hermesflow_jax.sampling import choice_tokens
 from hermesflow_jax.sampling import mesh_sampler
+from hermesflow_jax.sampling import question_rows
 from hermesflow_jax.sampling import row_parts
 from hermesflow_jax.sequences import known_words
 from hermesflow_jax.sequences import text_similarity
@@ -60,23 +62,6 @@ class AnswerConfig:
     return self.free_prompt.format(
       question=question['question'], choices=list(question['choices'])
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class QuestionRows:
-  """Token rows of Q questions, grouped by image.
-
-  Attributes:
-    images: Rows [G, E], the image of each group, or a ClipImage.
-    prompts: Rows [Q, P], the prompt of each question.
-    lengths: int32[Q], prompt lengths without pads.
-    groups: int[G, S], question numbers, see `batched.group_questions`.
-  """
-
-  images: token_rows.Rows
-  prompts: token_rows.Rows
-  lengths: np.ndarray
-  groups: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,49 +185,52 @@ class QuestionAnswerer:
     by_choice = iter(dict(zip(*pair)) for pair in zip(choices, shares))
     return [list(itertools.islice(by_choice, count)) for count in counts]
 
-  def build_rows(self, codes, records, counts) -> QuestionRows:
-    """Builds the rows of all questions (records), `counts[n]` of image n."""
-    turns = [self.reader.user_turn(self.config.prompt(r)) for r in records]
-    prompts = self.text.encode(turns)
-    image_of = np.repeat(np.arange(len(counts)), counts)
-    images, prompts, lengths = self.reader.parts(
-      codes, image_of, prompts, self.lengths.prompt
+  def build_rows(self, codes, records, counts) -> question_rows.QuestionRows:
+    """Returns the rows of all questions (records), `counts[n]` of image n."""
+    return question_rows.make_rows(
+      self.reader,
+      self.text,
+      codes,
+      [self.reader.user_turn(self.config.prompt(r)) for r in records],
+      counts,
+      self.lengths.prompt,
     )
-    groups = batched.group_questions(
-      counts, images.tokens.shape[-1], prompts.tokens.shape[-1]
-    )
-    images = jax.tree.map(lambda a: a[image_of[groups[:, 0]]], images)
-    return QuestionRows(images, prompts, lengths, groups)
 
-  def map_rows(self, function, rows: QuestionRows, *more) -> np.ndarray:
+  def map_rows(
+    self, function, rows: question_rows.QuestionRows, *more
+  ) -> np.ndarray:
     """Maps a sampler over groups; `more` are pytrees of arrays [Q, ...].
 
     Returns:
       Array [Q, ...], a result per question.
     """
-    grouped = jax.tree.map(
-      lambda a: a[rows.groups], (rows.prompts, rows.lengths, *more)
-    )
+
+    def build(index):
+      grouped = jax.tree.map(lambda a: a[rows.groups[index]], more)
+      return *rows.batch(index), *grouped
+
     results = self.sampler.map(
       'answering questions',
       function,
-      (rows.images, *grouped),
+      batching.BuiltRows(len(rows.groups), build, divided=True),
       rows.groups.shape[1],
     )
-    out = np.zeros((len(rows.lengths), *results.shape[2:]), results.dtype)
+    out = np.zeros((len(rows), *results.shape[2:]), results.dtype)
     out[rows.groups] = results
     return out
 
-  def _free_replies(self, rows: QuestionRows) -> list[str]:
+  def _free_replies(self, rows: question_rows.QuestionRows) -> list[str]:
     """Writes a greedy reply to each question."""
     tokens = self._sample(rows, batched.GREEDY, None)
     return [self.text.decode_reply(reply) for reply in tokens]
 
-  def _sample(self, rows: QuestionRows, decoding, keys) -> np.ndarray:
+  def _sample(
+    self, rows: question_rows.QuestionRows, decoding, keys
+  ) -> np.ndarray:
     """Returns int32[Q, R], a reply to each question."""
     if keys is None:
       # Greedy decoding does not depend on its keys.
-      keys = np.zeros((len(rows.lengths), 1, 2), np.uint32)
+      keys = np.zeros((len(rows), 1, 2), np.uint32)
 
     def write(batch):
       *parts, keys = batch
@@ -250,7 +238,9 @@ class QuestionAnswerer:
 
     return self.map_rows(write, rows, keys)[:, 0]
 
-  def _choice_scores(self, rows: QuestionRows, choices) -> np.ndarray:
+  def _choice_scores(
+    self, rows: question_rows.QuestionRows, choices
+  ) -> np.ndarray:
     """Returns float64[Q, C], scores of choices by the rule; -inf for none."""
     rule = self.config.rule
     tree = choice_tokens.encode_choices(
@@ -259,8 +249,7 @@ class QuestionAnswerer:
     score = functools.partial(self.sampler.score, choice_rules.RULES[rule])
     scores = self.map_rows(score, rows, tree)
     if rule == 'prior':
-      blank = self.reader.blank(rows.images)
-      blank_rows = dataclasses.replace(rows, images=blank)
+      blank_rows = dataclasses.replace(rows, is_blank=True)
       scores = scores - self.map_rows(score, blank_rows, tree)
     # A question with fewer choices than others has empty rows.
     is_choice = tree.valid.any(-1)

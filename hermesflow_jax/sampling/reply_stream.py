@@ -27,7 +27,7 @@ def sample_replies(
   unified,
   images: np.ndarray,
   prompts: Sequence[Sequence[str]],
-  decoding: batched.Decoding,
+  decodings: Sequence[batched.Decoding],
   keys: np.ndarray,
   listen: Callable[[np.ndarray], None] = lambda tokens: None,
   most_tokens: int | None = None,
@@ -42,7 +42,8 @@ def sample_replies(
     images: int[G, I], image codes, or images that the model's reader reads; G
       is a multiple of the mesh's `data` axis.
     prompts: Q questions about each image.
-    decoding: text sampler.
+    decodings: G * Q text samplers. The noise of a token has the size of the
+      largest `top_k`: others are 1, or the replies depend on it.
     keys: uint32[G * Q, 1, 2], raw random keys.
     listen: is called after each stretch with the tokens so far,
       int32[G * Q, S].
@@ -62,11 +63,16 @@ def sample_replies(
     ),
     lengths.prompt,
   )
-  keys, prompt, sizes = jax.tree.map(
-    lambda a: a.reshape(count, size, *a.shape[1:]), (keys[:, 0], prompt, sizes)
+  samplers = (
+    np.array([d.temperature for d in decodings], np.float32),
+    np.array([d.top_k for d in decodings], np.int32),
   )
-  image, prompt, sizes, keys = sharding.put_batch(
-    (image, prompt, sizes, keys), unified.mesh
+  keys, prompt, sizes, samplers = jax.tree.map(
+    lambda a: a.reshape(count, size, *a.shape[1:]),
+    (keys[:, 0], prompt, sizes, samplers),
+  )
+  image, prompt, sizes, keys, samplers = sharding.put_batch(
+    (image, prompt, sizes, keys, samplers), unified.mesh
   )
   options = {'max_new': lengths.reply, 'stop': unified.vocab.eos}
   most = min(most_tokens or lengths.reply, lengths.reply)
@@ -80,9 +86,8 @@ def sample_replies(
       prefix,
       positions,
       state,
-      np.float32(decoding.temperature),
-      np.int32(decoding.top_k),
-      most=decoding.top_k,
+      samplers,
+      most=max(d.top_k for d in decodings),
       **options,
     )
     tokens, ended = processes.to_host((tokens, ended))
@@ -109,11 +114,11 @@ def _begin(model, images, prompts, lengths, max_new, stop):
   jax.jit, static_argnames=('max_new', 'stop', 'most'), donate_argnames='state'
 )
 def _continue(
-  model, keys, prefix, positions, state, temperature, top_k, most, max_new, stop
+  model, keys, prefix, positions, state, samplers, most, max_new, stop
 ):
   """Returns (states after a stretch, tokens int32[G, Q, R], ended [G, Q])."""
 
-  def step(key, prefix, position, state):
+  def step(key, prefix, position, state, sampler):
     return autoregressive.continue_reply(
       model,
       jax.random.wrap_key_data(key),
@@ -121,13 +126,13 @@ def _continue(
       position,
       state,
       max_new=max_new,
-      temperature=temperature,
-      top_k=top_k,
+      temperature=sampler[0],
+      top_k=sampler[1],
       most=most,
       stop=stop,
       stretch=STRETCH,
     )
 
-  over_prompts = jax.vmap(step, (0, _PREFIX_AXES, 0, 0))
-  state = jax.vmap(over_prompts)(keys, prefix, positions, state)
+  over_prompts = jax.vmap(step, (0, _PREFIX_AXES, 0, 0, 0))
+  state = jax.vmap(over_prompts)(keys, prefix, positions, state, samplers)
   return state, state.tokens[..., :max_new], state.last.ended

@@ -31,6 +31,7 @@ class Reader(Protocol):
     image_of: np.ndarray,
     prompts: token_rows.Texts,
     most: int,
+    longest: int | None = None,
   ) -> tuple[Any, token_rows.Rows, np.ndarray]:
     """Builds rows with few distinct lengths.
 
@@ -39,6 +40,7 @@ class Reader(Protocol):
       image_of: int[B], the image of each prompt.
       prompts: B lists with text ids.
       most: maximum length of a row of image codes with its prompt.
+      longest: tokens of the longest prompt; None: of these prompts.
 
     Returns:
       (image parts of N images, prompt Rows [B, P], lengths int32[B] of the
@@ -48,6 +50,9 @@ class Reader(Protocol):
     Raises:
       ValueError: a prompt does not fit.
     """
+
+  def prepare(self, images):
+    """Returns images in a form from which `parts` takes some quickly."""
 
   def blank(self, images):
     """Returns image parts that show nothing."""
@@ -67,11 +72,17 @@ class CodeReader:
     """Formats a question as a prompt."""
     return text_tokenizer.user_turn(question)
 
-  def parts(self, images, image_of, prompts, most):
+  def prepare(self, images):
+    """Returns the codes as they are."""
+    return images
+
+  def parts(self, images, image_of, prompts, most, longest=None):
     """Builds rows for codes int[N, I]; see `Reader`."""
+    image = images.shape[-1] + 3
+    if longest is None:
+      longest = max(map(len, prompts), default=0)
     # <|sot|> precedes a prompt.
-    image, longest = images.shape[-1] + 3, max(map(len, prompts), default=0) + 1
-    length = image + batched.padded_length(longest, most - image)
+    length = image + batched.padded_length(longest + 1, most - image)
     rows, prompt_rows, lengths = image_to_text.mmu_parts(
       self.vocab, images[image_of], prompts, length
     )
@@ -110,12 +121,16 @@ class ClipReader:
     """Formats a question as a prompt."""
     return clip_rows.user_turn(question)
 
-  def parts(self, images, image_of, prompts, most):
+  def prepare(self, images):
+    """Decodes codes int[N, I] to pixels; pixels stay as they are."""
+    return self.decode(images, self.size) if images.ndim == 2 else images
+
+  def parts(self, images, image_of, prompts, most, longest=None):
     """Builds rows for pixels uint8[N, H, W, 3] or codes; see `Reader`."""
-    if images.ndim == 2:
-      images = self.decode(images, self.size)
+    images = self.prepare(images)
     space = most - self.image_tokens - 3
-    longest = max(map(len, prompts), default=0)
+    if longest is None:
+      longest = max(map(len, prompts), default=0)
     image, prompt_rows, lengths = clip_rows.clip_parts(
       self.vocab,
       self.system,

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 
 from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import early_finish
 from hermesflow_jax.sampling import image_steps
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import search_scores
@@ -105,8 +106,8 @@ def choose(task: Task, images: int = 1) -> Choice:
   passes, active = np.zeros(count), np.arange(count)
   for wave in search_settings.waves(search, images):
     part = task.part(active, wave)
-    drawn = _draw_wave(part, images)
-    passes[active] += _wave_passes(part, images)
+    *drawn, drawing = _draw_wave(part, images)
+    passes[active] += drawing + _scoring_passes(part, images)
     # Of equal scores the first candidate wins.
     both = [
       np.concatenate([old[active], new], axis=1)
@@ -129,7 +130,8 @@ def _draw_wave(task: Task, images: int):
 
   Returns:
     (scores float64[N, J], numbers int[N, J], codes int32[N, J, I]) of the
-    candidates that reach the end. Scores are 0 where none are needed.
+    candidates that reach the end, and the decoder passes that drew all
+    candidates, float[N]. Scores are 0 where none are needed.
   """
   steps = image_steps.prepare(task.unified, task.captions, task.sampler)
   count, candidates = task.keys.shape[:2]
@@ -139,10 +141,15 @@ def _draw_wave(task: Task, images: int):
   )
   *thinning, (last, alive, _) = rows
   if not thinning:
-    codes = steps.draw(task.keys, task.known_codes)
+    codes, passes = early_finish.draw(steps, task.keys, task.known_codes)
+    passes = passes.sum(1)
   else:
+    # Stages compute all steps, also of candidates that are finished.
+    passes = search_settings.drawing_passes(
+      task.search, task.sampler, candidates, images, task.known_codes is None
+    )
     fill, keys = search_settings.FILLS[task.search.fill], task.keys
-    states, begin = _first_states(task.known_codes), 0
+    states, begin = early_finish.first_states(task.known_codes), 0
     for end, _, going_on in thinning:
       states, drafts = steps.draw_span(keys, states, (begin, end), fill)
       # Later stages have the candidates in their order.
@@ -156,29 +163,16 @@ def _draw_wave(task: Task, images: int):
   scores = np.zeros(numbers.shape)
   if search_settings.scores_last(task.search, images, alive):
     scores = task.score(codes)
-  return scores, numbers, codes
+  return scores, numbers, codes, passes
 
 
-def _first_states(known_codes):
-  """Returns codes int32[N, K, I] before the first step; None without codes."""
-  if known_codes is None:
-    return None
-  codes, known = known_codes
-  return np.where(known, codes, -1).astype(np.int32)
-
-
-def _wave_passes(task: Task, images: int) -> np.ndarray:
-  """Returns float[N], the decoder passes of a wave."""
+def _scoring_passes(task: Task, images: int) -> np.ndarray:
+  """Returns float[N], the decoder passes that score a wave."""
   counts = [len(posed) for posed in task.questions or [()] * len(task.keys)]
   return np.array(
     [
-      search_settings.decoder_passes(
-        task.search,
-        task.sampler,
-        task.keys.shape[1],
-        count,
-        images,
-        task.known_codes is None,
+      search_settings.scoring_passes(
+        task.search, task.sampler.steps, task.keys.shape[1], count, images
       )
       for count in counts
     ]
@@ -227,18 +221,22 @@ def draw(
 
   Returns:
     (image codes int32[N, M, I], decoder passes of each image float[N, M]; None
-    without search).
+    without search, if each step of the sampler costs the same).
 
   Raises:
     ValueError: a stage is behind the last step of the sampler.
   """
   count, per_image = len(names), search.candidates
-  if not search.is_on:
+  if not (search.is_on or (sampler and sampler.has_fewer_passes)):
     start = {} if codes is None else {'codes': codes, 'known': known}
     return unified.draw(names, captions, images, sampler, seed, **start), None
   keys = batched.identity_keys(
     seed, [f'image/{name}' for name in names], per_image * images
   )
+  if not search.is_on:
+    known_codes = None if codes is None else (codes.astype(np.int32), known)
+    steps = image_steps.prepare(unified, captions, sampler)
+    return early_finish.draw(steps, keys, known_codes)
   keys = keys.reshape(count, per_image, images, -1).swapaxes(1, 2)
   known_codes = None
   # Without a known code, the candidates share their first step.

@@ -83,11 +83,14 @@ class Search:
     """Whether the score reads questions."""
     return self.is_on and self.score != 'likelihood'
 
-  def check_sampler(self, sampler: maskgit.MaskGITSampler) -> None:
+  def check_sampler(
+    self, sampler: maskgit.MaskGITSampler, name: str = 'search'
+  ) -> None:
     """Checks that all stages are before the last step.
 
     Args:
       sampler: image sampler settings.
+      name: setting of this search, for the error.
 
     Raises:
       ValueError: a stage is not.
@@ -95,7 +98,7 @@ class Search:
     for number, stage in enumerate(self.stages):
       if stage.steps >= sampler.steps:
         raise ValueError(
-          f'search.stages[{number}].steps must be less than the '
+          f'{name}.stages[{number}].steps must be less than the '
           f'{sampler.steps} steps of the sampler, got {stage.steps}'
         )
 
@@ -171,6 +174,65 @@ def scores_last(search: Search, images: int, going_on: int) -> bool:
   return going_on > images or len(list(waves(search, images))) > 1
 
 
+def step_passes(guided: Sequence[bool], sharing: int = 1) -> float:
+  """Returns the decoder passes of an image in some steps.
+
+  Args:
+    guided: whether each step has guidance, and so two branches.
+    sharing: images that share the first of these steps.
+
+  >>> step_passes([False, True, True], sharing=2)
+  4.5
+  """
+  branches = [2 if is_guided else 1 for is_guided in guided]
+  return sum(branches) - branches[0] * (1 - 1 / sharing)
+
+
+def drawing_passes(
+  search: Search,
+  sampler: maskgit.MaskGITSampler,
+  candidates: int,
+  images: int = 1,
+  shares_first: bool = True,
+) -> float:
+  """Counts the decoder passes that draw a wave, see `decoder_passes`.
+
+  Args:
+    search: the settings.
+    sampler: image sampler settings.
+    candidates: candidates of the wave.
+    images: number of best candidates that are chosen.
+    shares_first: whether the first step is shared, as no codes are known.
+  """
+  guided, total, begin = sampler.guided_steps(), 0.0, 0
+  for end, alive, _ in stages(search, sampler.steps, candidates, images):
+    sharing = alive if begin == 0 and shares_first else 1
+    total += alive * step_passes(guided[begin:end], sharing)
+    begin = end
+  return total
+
+
+def scoring_passes(
+  search: Search, steps: int, candidates: int, questions: float, images: int = 1
+) -> float:
+  """Counts the decoder passes that score a wave, see `decoder_passes`.
+
+  Args:
+    search: the settings.
+    steps: S, steps of the sampler.
+    candidates: candidates of the wave.
+    questions: (mean) number of questions of a prompt.
+    images: number of best candidates that are chosen.
+  """
+  per_score = 1 if search.score == 'likelihood' else questions
+  total = 0.0
+  for end, alive, going_on in stages(search, steps, candidates, images):
+    is_last = end == steps
+    if scores_last(search, images, alive) if is_last else going_on < alive:
+      total += per_score * alive
+  return total
+
+
 def decoder_passes(
   search: Search,
   sampler: maskgit.MaskGITSampler,
@@ -185,7 +247,8 @@ def decoder_passes(
   candidate, or two with guidance; the candidates of a wave share their first
   step. A score costs a pass for each candidate by likelihood, and a pass for
   each question by answers. The count is an upper bound: the questions about an
-  image share its cache, so that only their own tokens are computed.
+  image share its cache, so that only their own tokens are computed; and with
+  an error budget candidates may be finished before the last step.
 
   Args:
     search: the settings.
@@ -201,19 +264,9 @@ def decoder_passes(
   >>> decoder_passes(Search(8, 'likelihood', (Stage(4, 0.125),)), one, 8, 0)
   82.0
   """
-  branches = 2 if sampler.guidance else 1
-  per_score = 1 if search.score == 'likelihood' else questions
-  total, begin = 0.0, 0
-  for end, alive, going_on in stages(search, sampler.steps, candidates, images):
-    rows = (end - begin) * alive
-    if begin == 0 and shares_first:
-      rows -= alive - 1
-    total += branches * rows
-    is_last = end == sampler.steps
-    if scores_last(search, images, alive) if is_last else going_on < alive:
-      total += per_score * alive
-    begin = end
-  return total
+  return drawing_passes(
+    search, sampler, candidates, images, shares_first
+  ) + scoring_passes(search, sampler.steps, candidates, questions, images)
 
 
 def most_decoder_passes(

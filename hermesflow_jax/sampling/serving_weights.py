@@ -76,11 +76,14 @@ class FusedBlock(phi.Block):
     self.leave_kernel = concatenate([block.dense.kernel, block.fc2.kernel], -2)
     self.leave_bias = nnx.Param(block.dense.bias[...] + block.fc2.bias[...])
 
-  def _enter(self, y):
+  def _enter(self, y, places=None):
     c = self.config
     out = y @ self.enter_kernel.astype(c.dtype)
     out += self.enter_bias.astype(c.dtype)
-    return jnp.split(out, np.arange(1, 4) * c.width, axis=-1)
+    q, k, v, mlp = jnp.split(out, np.arange(1, 4) * c.width, axis=-1)
+    if places is not None:
+      q, mlp = (jnp.take(a, places, axis=a.ndim - 2) for a in (q, mlp))
+    return q, k, v, mlp
 
   def _leave(self, attended, mlp):
     dtype = self.config.dtype

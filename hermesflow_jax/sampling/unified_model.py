@@ -14,8 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sampling import batched
+from hermesflow_jax.sampling import early_finish
 from hermesflow_jax.sampling import image_steps
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sampling import mesh_sampler
@@ -94,7 +96,7 @@ class UnifiedModel:
     """Encodes images to codes.
 
     Args:
-      images: uint8[N, H, W, 3].
+      images: uint8[N, H, W, 3], or `batching.BuiltRows` of them.
 
     Returns:
       int32[N, I], image codes.
@@ -125,6 +127,7 @@ class UnifiedModel:
     *,
     codes=None,
     known=None,
+    first: int = 0,
   ) -> np.ndarray:
     """Samples images for captions.
 
@@ -136,16 +139,18 @@ class UnifiedModel:
       seed: run seed, from 0 to 2**32 - 1; others raise ValueError.
       codes: int[N, K, I], codes to keep where `known`; or None.
       known: bool[N, K, I], positions to keep; None if `codes` is None.
+      first: number of the first image; its random key depends on it.
 
     Returns:
       int32[N, K, I], image codes.
     """
     # Images and replies with the same name have different random keys.
     keys = batched.identity_keys(
-      seed, [f'image/{n}' for n in names], candidates
-    )
+      seed, [f'image/{n}' for n in names], first + candidates
+    )[:, first:]
     known_codes = None if codes is None else (codes.astype(np.int32), known)
-    return image_steps.prepare(self, captions, sampler).draw(keys, known_codes)
+    steps = image_steps.prepare(self, captions, sampler)
+    return early_finish.draw(steps, keys, known_codes)[0]
 
   def describe(
     self,
@@ -190,13 +195,7 @@ class UnifiedModel:
     """
     turns = self.text.encode([self.reader.user_turn(p) for p in prompts])
     count, size = len(names), len(prompts)
-    image_of = np.repeat(np.arange(count), size)
-    images, *parts = self.reader.parts(
-      codes, image_of, turns * count, self.lengths.prompt
-    )
-    rows, lengths = jax.tree.map(
-      lambda a: a.reshape(count, size, *a.shape[1:]), parts
-    )
+    images = self.reader.prepare(codes)
     identities = [
       f'reply/{name}'
       + ('' if prompt == text_tokenizer.CAPTION_PROMPT else f'?{prompt}')
@@ -205,10 +204,23 @@ class UnifiedModel:
     ]
     keys = batched.identity_keys(seed, identities, len(samplers))
     keys = keys.reshape(count, size, *keys.shape[1:])
+
+    def build(index):
+      image, *parts = self.reader.parts(
+        images[index],
+        np.repeat(np.arange(len(index)), size),
+        turns * len(index),
+        self.lengths.prompt,
+      )
+      rows, lengths = jax.tree.map(
+        lambda a: a.reshape(len(index), size, *a.shape[1:]), parts
+      )
+      return keys[index], image, rows, lengths
+
     tokens = self.sampler.map(
       'writing',
       functools.partial(self.sampler.write, samplers, self.lengths.reply),
-      (keys, images, rows, lengths),
+      batching.BuiltRows(count, build, divided=True),
       size * len(samplers),
     )
     return [

@@ -5,9 +5,11 @@
   clip_encoder      images and texts to vectors
   caption_scorers   `ngram`, `bert`, `sentence`, `clip`, `likelihood`,
                     `http_reward`, or a function of the user
-  image_scorers     `answers`, `soft`, `caption_likelihood`, `clip`,
-                    `http_reward`, or a function of the user
+  image_scorers     `answers`, `soft`, `caption_likelihood`,
+                    `image_likelihood`, `clip`, `http_reward`, or a function
+                    of the user
   service_scorers   scores of a reward service
+  user_scorers      scores of images by a function of the user
   checked_scores    refuses scores that are not finite
   choice_matchers   `ngram`, `sentence`, or a function of the user
   imported_function a function that a setting names by its import path

@@ -9,6 +9,8 @@ http_reward       score of a caption with its image by a service of the user
 my_module:scorer  a function of the user
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
@@ -16,15 +18,18 @@ import dataclasses
 import numpy as np
 
 from hermesflow_jax.judging import reward_service
-from hermesflow_jax.models import text_encoder_layers
-from hermesflow_jax.sampling import likelihoods
-from hermesflow_jax.sampling import scored_images
-from hermesflow_jax.scoring import checked_scores
-from hermesflow_jax.scoring import clip_encoder
-from hermesflow_jax.scoring import imported_function
-from hermesflow_jax.scoring import service_scorers
-from hermesflow_jax.scoring import text_encoder
-from hermesflow_jax.sequences import text_similarity
+from hermesflow_jax.models import text_pooling
+from hermesflow_jax.runtime import lazy_modules
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.sampling import likelihoods
+  from hermesflow_jax.sampling import scored_images
+  from hermesflow_jax.scoring import checked_scores
+  from hermesflow_jax.scoring import clip_encoder
+  from hermesflow_jax.scoring import imported_function
+  from hermesflow_jax.scoring import service_scorers
+  from hermesflow_jax.scoring import text_encoder
+  from hermesflow_jax.sequences import text_similarity
 
 SETTING = 'caption_scorer'
 
@@ -188,8 +193,8 @@ class CheckedScorer:
 
 # name: (encoder in `encoder_settings.SOURCES`, pool).
 ENCODER_SCORERS = {
-  'bert': ('bert', text_encoder_layers.first_token),
-  'sentence': ('sentence', text_encoder_layers.masked_mean),
+  'bert': ('bert', text_pooling.first_token),
+  'sentence': ('sentence', text_pooling.masked_mean),
 }
 
 

@@ -6,6 +6,8 @@ sentence           cosine of mean-pooled states of all-mpnet-base-v2, as in
 my_module:matcher  a function of the user
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
@@ -13,11 +15,14 @@ import itertools
 
 import numpy as np
 
-from hermesflow_jax.models import text_encoder_layers
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
-from hermesflow_jax.scoring import imported_function
-from hermesflow_jax.scoring import text_encoder
 from hermesflow_jax.sequences import text_similarity
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.models import text_pooling
+  from hermesflow_jax.scoring import imported_function
+  from hermesflow_jax.scoring import text_encoder
 
 SETTING = 'answer_matcher'
 MATCHERS: dict[str, text_similarity.Matcher] = {
@@ -47,7 +52,7 @@ class EncoderMatcher:
     if not replies:
       return []
     texts = [*replies, *itertools.chain(*choices)]
-    vectors = self.encoder.encode(texts, text_encoder_layers.masked_mean)
+    vectors = self.encoder.encode(texts, text_pooling.masked_mean)
     rest, numbers = vectors[len(replies) :], []
     for vector, names in zip(vectors, choices):
       mine, rest = rest[: len(names)], rest[len(names) :]

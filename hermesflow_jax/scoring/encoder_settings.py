@@ -1,13 +1,18 @@
 """Settings of text encoders: their folders, and how to get them."""
 
+from __future__ import annotations
+
 import dataclasses
 import typing
 
-from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import clip_folder
-from hermesflow_jax.checkpoints import text_encoder_folder
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import checkpoint
+  from hermesflow_jax.checkpoints import clip_folder
+  from hermesflow_jax.checkpoints import text_encoder_folder
 
 # name: (KIND, SRC) of the command that converts the default encoder.
 SOURCES = {

@@ -1,17 +1,20 @@
 """Image scorers by name: which drawn images of a caption are better.
 
-answers             share of the questions that the model answers right about
-                    an image, as in the paper
-soft                mean probability of the right answer, among the choices
+answers             share of questions that the model answers right about an
+                    image, as in the paper
+soft                mean probability that the model gives right answers
 caption_likelihood  mean log-probability of the true caption given an image
-clip                cosine of the vectors of image and true caption by CLIP
-http_reward         score of image and true caption by a service of the user
-my_module:scorer    a function of the user
+image_likelihood    mean log-probability of an image given the true caption
+clip                CLIP's cosine between image and true caption
+http_reward         score for image and true caption by the user's service
+my_module:scorer    the user's function
 
-A scorer is a `candidate_generation.ImageScorer`. All processes call it, between
+A scorer is a `candidate_scores.ImageScorer`. All processes call it, between
 two uses of the devices, and the scores of an image depend on the image and its
 input alone.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
@@ -19,18 +22,21 @@ import math
 
 import numpy as np
 
-from hermesflow_jax.data import input_set
 from hermesflow_jax.judging import reward_service
-from hermesflow_jax.runtime import processes
-from hermesflow_jax.sampling import likelihoods
-from hermesflow_jax.sampling import scored_images
-from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.scoring import checked_scores
-from hermesflow_jax.scoring import clip_encoder
-from hermesflow_jax.scoring import imported_function
-from hermesflow_jax.scoring import service_scorers
+from hermesflow_jax.runtime import lazy_modules
+from hermesflow_jax.scoring import user_scorers
 
-SETTING = 'image_scorer'
+with lazy_modules.on_first_use():
+  from hermesflow_jax.data import input_set
+  from hermesflow_jax.sampling import likelihoods
+  from hermesflow_jax.sampling import scored_images
+  from hermesflow_jax.sampling import unified_model
+  from hermesflow_jax.scoring import checked_scores
+  from hermesflow_jax.scoring import clip_encoder
+  from hermesflow_jax.scoring import imported_function
+  from hermesflow_jax.scoring import service_scorers
+
+SETTING = user_scorers.SETTING
 ANSWERS = 'answers'
 # Scale of each scorer: its name, its largest value, and whether it is a share,
 # whose threshold is `rules.least_win`. Others have no threshold by default.
@@ -38,11 +44,10 @@ SCALES = {
   ANSWERS: ('a share of right answers', 1.0, True),
   'soft': ('a probability', 1.0, True),
   'caption_likelihood': ('a mean log-probability', 0.0, False),
+  'image_likelihood': ('a mean log-probability', 0.0, False),
   'clip': ('a cosine', 1.0, False),
   reward_service.NAME: ('a score of a service', math.inf, False),
 }
-# Ways of a function of the user to get images.
-_READS = ('pixels', 'codes')
 
 
 def check_name(name: str) -> None:
@@ -143,6 +148,34 @@ def score_by_caption(
   return checked, [[] for _ in captions]
 
 
+def score_by_codes(
+  unified: unified_model.UnifiedModel,
+  inputs: input_set.Inputs,
+  codes: np.ndarray,
+) -> tuple[np.ndarray, list[list[str]]]:
+  """Scores images by their likelihood given their true caption.
+
+  The masks derive from the name of the input, so that the same places are
+  hidden in all images of a caption.
+
+  Args:
+    unified: the newest model.
+    inputs: N inputs.
+    codes: int[N, K, I], image codes.
+
+  Returns:
+    (float64[N, K], mean log-probability of a hidden code in nats; empty lists).
+  """
+  names, captions = (
+    [text for text in texts for _ in range(codes.shape[1])]
+    for texts in (inputs.ids, inputs.captions)
+  )
+  flat = codes.reshape(-1, codes.shape[-1])
+  scores = likelihoods.image_logps(unified, names, flat, captions)
+  checked = _checked('image_likelihood', scores, codes.shape[:2])
+  return checked, [[] for _ in captions]
+
+
 @dataclasses.dataclass(frozen=True)
 class ClipScorer:
   """Scores images by CLIP's cosine with the true caption.
@@ -174,68 +207,6 @@ class ClipScorer:
     return _checked('clip', scores, codes.shape[:2]), [[] for _ in flat]
 
 
-@dataclasses.dataclass(frozen=True)
-class UserScorer:
-  """A function of the user, whose scores are checked.
-
-  It gets (images, captions, questions) of some inputs: uint8[N, K, H, W, 3], or
-  codes int32[N, K, I] if it has an attribute `reads`, which is 'codes'; N true
-  captions; N lists of TIFA records. It returns float[N, K]. The first process
-  calls it, or all do if it has an attribute `uses_devices`, which is True.
-
-  Attributes:
-    name: import path, for errors.
-    function: the function.
-
-  Raises:
-    ValueError: `reads` has another value.
-  """
-
-  name: str
-  function: Callable
-
-  def __post_init__(self):
-    if self._reads not in _READS:
-      raise ValueError(
-        f'{SETTING} {self.name} must have an attribute reads of '
-        f'{" or ".join(_READS)}, got {self._reads!r}'
-      )
-
-  @property
-  def _reads(self) -> str:
-    return getattr(self.function, 'reads', _READS[0])
-
-  def __call__(
-    self,
-    unified: unified_model.UnifiedModel,
-    inputs: input_set.Inputs,
-    codes: np.ndarray,
-  ) -> tuple[np.ndarray, list[list[str]]]:
-    """Returns (float64[N, K], empty lists)."""
-    images = codes.shape[1]
-    step = max(1, scored_images.BLOCK // images)
-    parts = [
-      self._score(unified, inputs.part(slice(n, n + step)), codes[n : n + step])
-      for n in range(0, len(inputs), step)
-    ]
-    return np.concatenate(parts), [[] for _ in range(len(inputs) * images)]
-
-  def _score(self, unified, inputs, codes) -> np.ndarray:
-    images = codes
-    if self._reads == 'pixels':
-      images = scored_images.decode(unified, codes.reshape(-1, codes.shape[-1]))
-      images = images.reshape(*codes.shape[:2], *images.shape[1:])
-
-    def score():
-      return checked_scores.call(
-        f'{SETTING} {self.name}',
-        codes.shape[:2],
-        lambda: self.function(images, inputs.captions, inputs.questions),
-      )
-
-    return np.array(processes.call_of_user(self.function, score))
-
-
 def _checked(name: str, scores, shape) -> np.ndarray:
   """Returns scores of N * K images as float64[N, K]; refuses NaN."""
   return checked_scores.call(
@@ -263,8 +234,10 @@ def make(
     return score_softly
   if name == 'caption_likelihood':
     return score_by_caption
+  if name == 'image_likelihood':
+    return score_by_codes
   if name == 'clip':
     return ClipScorer(encoders.clip())
   if name == reward_service.NAME:
     return service_scorers.ImageScorer(service)
-  return UserScorer(name, imported_function.load(SETTING, name))
+  return user_scorers.ImageScorer(name, imported_function.load(SETTING, name))

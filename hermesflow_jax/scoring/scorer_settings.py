@@ -1,13 +1,18 @@
 """Settings of jobs that score captions, images and answers."""
 
+from __future__ import annotations
+
 import dataclasses
 import typing
 
 from hermesflow_jax.judging import reward_service
-from hermesflow_jax.scoring import caption_scorers
-from hermesflow_jax.scoring import choice_matchers
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.scoring import encoder_settings
 from hermesflow_jax.scoring import image_scorers
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.scoring import caption_scorers
+  from hermesflow_jax.scoring import choice_matchers
 
 
 @dataclasses.dataclass(frozen=True)

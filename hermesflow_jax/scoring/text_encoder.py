@@ -61,7 +61,7 @@ class TextEncoder:
 
     Args:
       texts: N texts; what exceeds the positions of the encoder is cut.
-      pool: `text_encoder_layers.first_token` or `masked_mean`.
+      pool: `text_pooling.first_token` or `masked_mean`.
 
     Returns:
       float32[N, D].

@@ -4,9 +4,11 @@ import time
 
 import numpy as np
 
+from hermesflow_jax.curation import candidate_files
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import gathering
 from hermesflow_jax.curation import pair_files
+from hermesflow_jax.curation import pair_records
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.evaluation import judge_agreement
@@ -34,8 +36,11 @@ def curate(this_round: round_state.Round) -> tuple[dict, dict]:
   folder = this_round.folder
   record = folder / 'curation.json'
   pairs_file = folder / 'pairs.jsonl'
+  files = [record, pairs_file]
+  if this_round.config.objective.uses_groups:
+    files.append(folder / candidate_files.NAME)
   if processes.broadcast_from_first(
-    lambda: record.exists() and pairs_file.exists()
+    lambda: all(file.exists() for file in files)
   ):
     this_round.console.say(f'{folder.name}: pairs found, skipping curation')
     pairs = pair_files.read_pairs(folder)
@@ -85,6 +90,9 @@ def gather_candidates(
     this_round.data.similarity,
     number_bounds.seed_of_round(config.seed, this_round.number),
     this_round.data.image_scorer,
+    config.most_images,
+    config.pair_rules.make_image_pairs,
+    config.easy_score,
   )
   store = _shards(this_round, 'candidates')
   gathering.gather(
@@ -128,6 +136,8 @@ def make_pairs(
   )
   _write_pairs(this_round, candidates, pairs)
   curation = {'drops': pair_files.drop_counts(pairs)}
+  if candidates.drawn is not None:
+    curation['drawn'] = int(candidates.drawn.sum())
   if this_round.data.judges_itself(this_round.learned):
     curation['note'] = _SAME_MODEL_NOTE
   else:
@@ -153,23 +163,11 @@ def make_pairs(
 
 
 def _write_pairs(this_round, candidates, pairs):
-  """Writes codes and scores as arrays, and pairs as JSON lines."""
+  """Writes candidates as arrays, and pairs as JSON lines."""
   inputs, folder = this_round.inputs, this_round.folder
-  rows = [
-    pair_files.pair_to_record(name, caption, pairs[name])
-    for name, caption in zip(inputs.ids, inputs.captions)
-  ]
-  output_files.write_atomically(
-    folder / 'codes.npz',
-    output_files.npz_bytes(
-      real=inputs.codes,
-      candidates=candidates.codes,
-      image_scores=candidates.image_scores,
-      caption_scores=candidates.caption_scores,
-    ),
-  )
-  output_files.write_atomically(
-    folder / 'pairs.jsonl', output_files.json_lines(rows)
+  candidate_files.write_candidates(folder, inputs.codes, candidates)
+  output_files.write_json_lines(
+    folder / 'pairs.jsonl', pair_records.PairRecords(inputs, pairs)
   )
 
 

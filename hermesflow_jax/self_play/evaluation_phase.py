@@ -13,6 +13,7 @@ from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.judging import usage
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import npz_files
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
@@ -198,15 +199,11 @@ def _write_scenes(folder, name, result, inputs):
     for key, values in columns.items()
     if values is not None
   }
-  rows = [
-    dict(zip(columns, row)) for row in zip(*columns.values(), strict=True)
-  ]
-  output_files.write_atomically(
-    folder / f'{name}.jsonl', output_files.json_lines(rows)
+  rows = zip(*columns.values(), strict=True)
+  output_files.write_json_lines(
+    folder / f'{name}.jsonl', (dict(zip(columns, row)) for row in rows)
   )
-  output_files.write_atomically(
-    folder / f'{name}.npz', output_files.npz_bytes(codes=result.codes)
-  )
+  npz_files.write(folder / f'{name}.npz', codes=result.codes)
 
 
 def _read_scenes(folder, name, inputs) -> gap.Result:

@@ -1,4 +1,4 @@
-"""Learning phase: Pair-DPO on the round's pairs."""
+"""Learning phase: Pair-DPO on the round's pairs, or GRPO on its groups."""
 
 import dataclasses
 import time
@@ -6,8 +6,10 @@ import time
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import read_errors
 from hermesflow_jax.checkpoints import trained_model
+from hermesflow_jax.curation import candidate_files
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.models import showo
+from hermesflow_jax.pair_dpo import candidate_groups
 from hermesflow_jax.pair_dpo import learning
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.runtime import output_files
@@ -47,9 +49,7 @@ def learn(
       _remove_step_checkpoints(this_round)
       return model, record
   began = time.perf_counter()
-  rows = record_rows.join_pairs(
-    this_round.inputs, pairs, this_round.config.rules.both
-  )
+  rows, summary = _records(this_round, pairs)
   steps = learning.step_count(this_round.config, len(rows)) if rows else 0
   if rows:
     model = learning.learn_round(
@@ -63,16 +63,19 @@ def learn(
       this_round.console,
       _sample_writer(this_round),
       _real_images(this_round, rows),
+      _question_inputs(this_round),
     )
   else:
     model = this_round.model
-    this_round.console.say(f'{name}: all pairs were dropped, skipping training')
+    this_round.console.say(
+      f'{name}: all {_unit(this_round)} were dropped, skipping training'
+    )
   record = {
     'round': this_round.number,
     'inputs': len(rows),
     'steps': steps,
     'seconds': time.perf_counter() - began,
-  }
+  } | summary
   # A checkpoint at this path is a damaged one.
   processes.on_first_process(lambda: checkpoint.remove(path))
   trained_model.save_model(
@@ -83,6 +86,36 @@ def learn(
   )
   _remove_step_checkpoints(this_round)
   return model, record
+
+
+def _unit(this_round) -> str:
+  return 'groups' if this_round.config.objective.uses_groups else 'pairs'
+
+
+def _records(this_round, pairs) -> tuple[list[dict], dict]:
+  """Returns the records to learn from, and a summary of groups."""
+  config, inputs = this_round.config, this_round.inputs
+  if not config.objective.uses_groups:
+    return record_rows.join_pairs(inputs, pairs, config.rules.both), {}
+  processes.barrier()
+  groups = candidate_groups.join_groups(
+    inputs.ids,
+    inputs.captions,
+    inputs.codes,
+    candidate_files.read_candidates(this_round.folder),
+    config.objective,
+  )
+  summary = candidate_groups.summarize(groups)
+  for line in candidate_groups.summary_lines(summary):
+    this_round.console.say(f'{this_round.folder.name}: {line}')
+  return candidate_groups.trainable(groups), summary
+
+
+def _question_inputs(this_round):
+  """Returns inputs with questions; None if no answer is learned from."""
+  if not this_round.config.objective.answers.weight:
+    return None
+  return this_round.question_inputs
 
 
 def _real_images(this_round, rows):

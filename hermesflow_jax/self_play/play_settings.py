@@ -1,31 +1,43 @@
 """Self-play settings and data."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import functools
 import typing
 
-from hermesflow_jax.curation import candidate_generation
-from hermesflow_jax.curation import pair_selection
-from hermesflow_jax.data import input_set
-from hermesflow_jax.evaluation import gap
-from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.pair_dpo import learning_config
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
-from hermesflow_jax.sampling import batched
-from hermesflow_jax.sampling import maskgit
-from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.scoring import scorer_settings
 
+with lazy_modules.on_first_use():
+  from hermesflow_jax.curation import candidate_scores
+  from hermesflow_jax.curation import candidate_waves
+  from hermesflow_jax.curation import pair_selection
+  from hermesflow_jax.data import input_set
+  from hermesflow_jax.evaluation import gap
+  from hermesflow_jax.sampling import batched
+  from hermesflow_jax.sampling import maskgit
+  from hermesflow_jax.sampling import question_answering
+
 
 @dataclasses.dataclass(frozen=True)
-class PlayConfig(learning.LearningConfig, scorer_settings.ScorerSettings):
+class PlayConfig(
+  learning_config.LearningConfig, scorer_settings.ScorerSettings
+):
   """Self-play settings, added to the training settings.
 
   Attributes:
     rounds: R rounds.
     images: K, candidate images per input.
+    most_images: images that are drawn for an input, at most, see
+      `candidate_waves`; 0: K for each.
+    easy_score: with `most_images`, an input whose images all score at least
+      this gets no more; None: every input without a pair does.
     captions: M caption samplers, each writes a candidate caption per input.
     free_answers: see `question_answering.AnswerConfig`.
     free_prompt: see `question_answering.AnswerConfig`.
@@ -41,6 +53,12 @@ class PlayConfig(learning.LearningConfig, scorer_settings.ScorerSettings):
 
   rounds: settings.PositiveInt = settings.may_change_on_resume()
   images: typing.Annotated[int, settings.at_least(2)]
+  most_images: settings.NonNegativeInt = dataclasses.field(
+    default=0, kw_only=True
+  )
+  easy_score: typing.Annotated[float, settings.FINITE] | None = (
+    dataclasses.field(default=None, kw_only=True)
+  )
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
   free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
@@ -59,6 +77,12 @@ class PlayConfig(learning.LearningConfig, scorer_settings.ScorerSettings):
   def __post_init__(self):
     super().__post_init__()
     self.check_scorers()
+    if self.objective.uses_groups and self.reference != 'round':
+      raise ValueError(
+        "reference must be 'round' with method grpo, whose candidates the "
+        f'model that starts the round drew, got {self.reference!r}'
+      )
+    candidate_waves.check(self.images, self.most_images, self.easy_score)
     self.search.check_sampler(self.evaluation_sampler)
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
@@ -93,6 +117,8 @@ class PlayData:
       share of right answers.
     unseen: inputs for evaluation whose captions no round has: more inputs, or
       some from `held_out`; None for none.
+    answer_inputs: inputs without candidates, whose questions the answer term
+      also learns from; None for none.
     publish: (folder, inputs, pairs, decode) -> None, writes a round's pairs for
       other programs; None for none. See
       `official_pair_writer.write_official`.
@@ -103,14 +129,15 @@ class PlayData:
   judge: gap.Judge
   judge_record: dict[str, str]
   similarity: Callable
-  image_scorer: candidate_generation.ImageScorer | None = None
+  image_scorer: candidate_scores.ImageScorer | None = None
   unseen: input_set.Inputs | None = None
+  answer_inputs: input_set.Inputs | None = None
   publish: Callable | None = None
 
   @functools.cached_property
   def input_captions(self) -> frozenset[str]:
     """Captions that inputs have in any round."""
-    return frozenset(c for inputs in self.inputs for c in inputs.captions)
+    return captions_of(self.inputs, self.answer_inputs)
 
   @property
   def judged_by(self) -> str:
@@ -124,6 +151,14 @@ class PlayData:
       learned: whether the judged model has been trained since the base model.
     """
     return self.judged_by == gap.BASE_MODEL and not learned
+
+
+def captions_of(
+  inputs: Sequence[input_set.Inputs], answer_inputs: input_set.Inputs | None
+) -> frozenset[str]:
+  """Returns the captions of inputs and of `PlayData.answer_inputs`."""
+  parts = [*inputs, *([answer_inputs] if answer_inputs else [])]
+  return frozenset(caption for part in parts for caption in part.captions)
 
 
 def round_inputs(

@@ -42,6 +42,16 @@ class Round:
     return self.data.inputs[self.number - 1]
 
   @property
+  def question_inputs(self) -> input_set.Inputs:
+    """Inputs whose questions the answer term learns from.
+
+    Those of all rounds so far: the term needs no candidates of the model.
+    """
+    extra = self.data.answer_inputs
+    parts = [*self.data.inputs[: self.number], *([extra] if extra else [])]
+    return input_set.join(parts)
+
+  @property
   def previous_folder(self) -> pathlib.PurePath:
     """Folder with the files from the previous round."""
     return self.folder.parent / f'round_{self.number - 1}'

@@ -14,6 +14,9 @@ from hermesflow_jax.self_play import learning_phase
 from hermesflow_jax.self_play import play_settings
 from hermesflow_jax.self_play import round_state
 
+# Results of learning in `results.json`; groups and rewards are those of GRPO.
+_LEARNED = ('inputs', 'steps', 'groups', 'rewards')
+
 
 def play_rounds(
   base: unified_model.UnifiedModel,
@@ -56,14 +59,17 @@ def play_rounds(
     # The model writes captions for each image, generates images for each
     # caption and scores both. An input gets a caption pair and an image pair.
     pairs, curation = curation_phase.curate(this_round)
-    # Pair-DPO trains the model on caption pairs and image pairs together.
+    # Pair-DPO trains the model on caption pairs and image pairs together; GRPO
+    # on all candidates.
     model, learning = learning_phase.learn(this_round, pairs)
     steps += learning['steps']
     # Held-out inputs measure understanding, generation and their gap.
     summary = evaluation_phase.evaluate_round(this_round, model, steps > 0)
     summary['round'] = number
     summary['curation'] = curation
-    summary['learned'] = {k: learning[k] for k in ('inputs', 'steps')}
+    summary['learned'] = {
+      name: learning[name] for name in _LEARNED if name in learning
+    }
     summary['seconds'] |= {
       'curation': curation['seconds'],
       'training': learning['seconds'],

@@ -33,7 +33,7 @@ def score_table(summaries: Sequence[dict]) -> str:
   """Returns scores and standard errors as a table with a line per round.
 
   A second block has the scores on unseen captions, if they were evaluated. The
-  last line names a judge that does not read pixels.
+  last lines name the cost of a search, and a judge that does not read pixels.
 
   Args:
     summaries: R + 1 evaluations, the base model's first.
@@ -49,6 +49,13 @@ def score_table(summaries: Sequence[dict]) -> str:
       f'on {unseen[0]["scenes"]} scenes whose captions no input has:'
     )
     lines += _lines(unseen)
+  costs = [row.get('decoder_passes') for row in summaries]
+  if costs and None not in costs:
+    passes = ', '.join(f'{cost:.1f}' for cost in costs)
+    lines.append(
+      'best images of a search, in every round and by the base model; decoder '
+      f'passes per image: {passes}'
+    )
   judge = summaries[0].get('judge') if summaries else None
   if judge not in (None, 'pixels'):
     lines.append(f'judge of generated images: {judge}')

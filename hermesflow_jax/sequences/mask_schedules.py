@@ -87,6 +87,23 @@ def parse_schedule(name: str) -> Schedule:
   return functools.partial(power, exponent=exponent)
 
 
+@functools.cache
+def restrict(schedule: Schedule, progress: tuple[float, float]) -> Schedule:
+  """Returns a schedule over a part of the progress.
+
+  >>> float(restrict(linear, (0.0, 0.5))(1.0))
+  0.5
+
+  Args:
+    schedule: mask schedule.
+    progress: first and last t; (0, 1) returns `schedule`.
+  """
+  first, last = progress
+  if (first, last) == (0.0, 1.0):
+    return schedule
+  return lambda t: schedule(first + (last - first) * t)
+
+
 def num_masked_after(step: int, steps: int, n: int, schedule: Schedule) -> int:
   """Returns the number of codes that stay masked after a sampling step.
 

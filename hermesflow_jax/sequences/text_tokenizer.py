@@ -266,9 +266,9 @@ def load(path: str) -> TextTokenizer:
     return TextTokenizer(backend)
   except Exception as error:
     fault = (local and tokenizer_files.describe_fault(path)) or error
-    raise ValueError(
-      f'no readable tokenizer at {path}: {fault!s:.300}'
-    ) from error
+    # Errors of the library have several lines.
+    line = ' '.join(str(fault).split())
+    raise ValueError(f'no readable tokenizer at {path}: {line:.300}') from error
 
 
 def _download(where):

@@ -1,5 +1,6 @@
 """Files of text tokenizers, read by the transformers library."""
 
+import codecs
 import os
 import pathlib
 import typing
@@ -18,6 +19,12 @@ _OBJECTS = (
   'vocab.json',
   'special_tokens_map.json',
   'added_tokens.json',
+)
+# Files that hold the words.
+_WORDS = ('tokenizer.json', 'vocab.json', 'vocab.txt', 'tokenizer.model')
+_NO_WORDS = (
+  'it must hold tokenizer.json, or vocab.json with merges.txt; copy or '
+  'download these files'
 )
 
 
@@ -41,10 +48,7 @@ def read(path: str, end: str) -> 'transformers.PreTrainedTokenizerFast':
   )
   # The library makes an empty tokenizer from its settings alone.
   if not tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False):
-    raise ValueError(
-      'it must hold tokenizer.json, or vocab.json with merges.txt; copy or '
-      'download these files'
-    )
+    raise ValueError(_NO_WORDS)
   return tokenizer
 
 
@@ -64,25 +68,53 @@ def fast(end: str, **source) -> 'transformers.PreTrainedTokenizerFast':
 
 
 def describe_fault(path: str) -> str:
-  """Returns which file of a tokenizer is no JSON object, in a line.
+  """Returns which file of a tokenizer is missing or damaged, in a line.
 
   Args:
     path: local file or folder that cannot be read.
 
   Returns:
     E.g. 'tokenizer.json must be a JSON object, got a Git LFS pointer; run `git
-    lfs pull`'; '' if all files that exist hold JSON objects.
+    lfs pull`', with 'it' in place of the name for a file; '' if all files that
+    exist hold JSON objects.
   """
   place = pathlib.Path(path)
   files = [place] if place.is_file() else [place / name for name in _OBJECTS]
   for file in files:
     try:
-      value = strict_json.parse(file.read_bytes())
-      fault = '' if isinstance(value, dict) else f'a {type(value).__name__}'
+      fault = _fault(file, file == place or file.name == 'tokenizer.json')
     except OSError:
       continue
-    except ValueError as error:
-      fault = file_kinds.name(file) or f'a damaged file ({error!s:.100})'
     if fault:
-      return f'{file.name} must be a JSON object, got {fault}'
+      return f'{"it" if file == place else file.name} must {fault}'
+  if place.is_dir() and not any((place / name).exists() for name in _WORDS):
+    return _NO_WORDS
+  return ''
+
+
+def _fault(file: pathlib.Path, has_model: bool) -> str:
+  """Returns what a file must be and is not; '' without a fault."""
+  data = file.read_bytes()
+  if data.startswith(
+    (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+  ):
+    return (
+      'be UTF-8 without a byte order mark, got a file that begins with a mark; '
+      'save it again'
+    )
+  try:
+    value = strict_json.parse(data)
+  except ValueError as error:
+    kind = file_kinds.name(file) or f'a damaged file ({error!s:.100})'
+    return f'be a JSON object, got {kind}'
+  if not isinstance(value, dict):
+    return f'be a JSON object, got a {type(value).__name__}'
+  expected = {'model': dict, 'added_tokens': list} if has_model else {}
+  for key, kind in expected.items():
+    if not isinstance(value.get(key), kind):
+      return (
+        f'have a {kind.__name__} at "{key}", as the library tokenizers writes '
+        f'it, got the keys {", ".join(value)[:99] or "of an empty object"}; '
+        'copy or download it again'
+      )
   return ''

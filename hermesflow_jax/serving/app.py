@@ -29,6 +29,7 @@ from hermesflow_jax.serving import request_bodies
 from hermesflow_jax.serving import request_images
 from hermesflow_jax.serving import request_queue
 from hermesflow_jax.serving import searched_images
+from hermesflow_jax.serving import service_requests
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,9 @@ class Server:
     service: the model.
     queue: runs the requests in batches.
     settings: how it answers.
+
+  Attributes:
+    progress: what is still compiled; '' for nothing.
   """
 
   def __init__(
@@ -69,6 +73,7 @@ class Server:
   ):
     self.service, self.queue, self.settings = service, queue, settings
     self.started = int(time.time())
+    self.progress = ''
 
   def app(self) -> applications.Starlette:
     """Returns the application for an ASGI server."""
@@ -155,7 +160,10 @@ class Server:
   async def health(self, request: web.Request):
     """Tells how many requests wait."""
     del request
-    return responses.JSONResponse({'status': 'ok', 'waiting': len(self.queue)})
+    state = {'status': 'ok', 'waiting': len(self.queue)}
+    if self.progress:
+      state['progress'] = self.progress
+    return responses.JSONResponse(state)
 
   async def chat(self, request: web.Request):
     """Answers a question about an image."""
@@ -215,7 +223,7 @@ class Server:
       (drawn,) = await client_waiting.results(request, futures)
     else:
       draws = [
-        model_service.DrawRequest(prompt, seed, n, pixels, known)
+        service_requests.DrawRequest(prompt, seed, n, pixels, known)
         for n in range(count)
       ]
       futures = self.queue.submit((kind, self.service.sampler), draws)

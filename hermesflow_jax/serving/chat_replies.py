@@ -199,8 +199,11 @@ def token_logprobs(
     most: likely tokens at each place.
   """
 
-  def entry(token, logp):
+  def entry(place, token, logp):
     data = token_bytes.token_bytes(text, int(token))
+    if not place:
+      # The text of a reply begins behind the space of its first word.
+      data = data.removeprefix(b' ')
     logp = float(logp)
     return {
       # Half a character has no text of its own.
@@ -215,7 +218,7 @@ def token_logprobs(
       break
     likely = zip(scores.likely[place, :most], scores.likely_logps[place, :most])
     content.append(
-      entry(token, scores.own[place])
-      | {'top_logprobs': [entry(*pair) for pair in likely]}
+      entry(place, token, scores.own[place])
+      | {'top_logprobs': [entry(place, *pair) for pair in likely]}
     )
   return {'content': content, 'refusal': None}

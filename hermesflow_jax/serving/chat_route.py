@@ -15,6 +15,11 @@ from hermesflow_jax.serving import client_waiting
 from hermesflow_jax.serving import model_service
 from hermesflow_jax.serving import request_images
 from hermesflow_jax.serving import request_queue
+from hermesflow_jax.serving import served_images
+from hermesflow_jax.serving import service_requests
+
+# Characters of an address that are hashed between other requests.
+_SHORT_ADDRESS = 2**16
 
 
 async def answer(
@@ -40,9 +45,7 @@ async def answer(
   """
   text_tokenizer.check_prompt('messages', chat.prompt)
   service.unified.check_question({'question': chat.prompt})
-  image, pixels = await concurrency.run_in_threadpool(
-    _read_image, chat.image_url, limits, service.size
-  )
+  image = await _read_image(chat.image_url, service, limits)
   completion = chat_replies.Completion(
     model, service.prompt_tokens(chat.prompt)
   )
@@ -52,12 +55,18 @@ async def answer(
     loop = asyncio.get_running_loop()
     listeners = [_listener(loop, parts, n) for n in range(chat.count)]
   questions = [
-    model_service.ReplyRequest(
-      image, pixels, chat.prompt, chat.most_tokens, chat.seed, n, listener
+    service_requests.ReplyRequest(
+      image,
+      chat.prompt,
+      chat.decoding,
+      chat.most_tokens,
+      chat.seed,
+      n,
+      listener,
     )
     for n, listener in enumerate(listeners)
   ]
-  futures = queue.submit(('reply', chat.decoding), questions)
+  futures = queue.submit(('reply',), questions)
   text = service.unified.text
   if listeners[0]:
     events = _stream(chat, completion, text, futures, parts)
@@ -67,7 +76,7 @@ async def answer(
   logprobs = None
   if chat.top_logprobs is not None:
     scored = [
-      model_service.ScoreRequest(pixels, chat.prompt, reply.tokens)
+      service_requests.ScoreRequest(image, chat.prompt, reply.tokens)
       for reply in replies
     ]
     scores = await client_waiting.results(
@@ -84,11 +93,26 @@ async def answer(
   )
 
 
-def _read_image(url, limits, size):
+async def _read_image(url, service, limits) -> served_images.ServedImage:
+  """Returns the image at an address."""
+  if len(url) <= _SHORT_ADDRESS:
+    # A thread would take longer.
+    known = service.images.find(request_images.content_name(url.encode()))
+    if known:
+      return known
+  return await concurrency.run_in_threadpool(_decode, url, service, limits)
+
+
+def _decode(url, service, limits) -> served_images.ServedImage:
   data = request_images.read(url, limits)
-  return (
-    request_images.content_name(data),
-    request_images.to_pixels(data, size),
+  # The content of a file may change, that of a data address cannot.
+  content = url.encode() if url.startswith('data:') else data
+  image = service.images.find(request_images.content_name(content))
+  return image or service.images.add(
+    served_images.ServedImage(
+      request_images.content_name(content),
+      request_images.to_pixels(data, service.size),
+    )
   )
 
 

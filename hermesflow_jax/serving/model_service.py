@@ -1,8 +1,6 @@
 """Runs batches of requests on a model: replies about images, and drawings."""
 
-from collections.abc import Callable
 from collections.abc import Sequence
-import dataclasses
 
 import numpy as np
 
@@ -14,67 +12,11 @@ from hermesflow_jax.sampling import search_settings
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.serving import question_groups
 from hermesflow_jax.serving import searched_images
+from hermesflow_jax.serving import served_images
+from hermesflow_jax.serving import service_requests
 
 # Random keys derive from the seed of a request, not from a seed of the server.
 _SEED = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class ReplyRequest:
-  """A question about an image.
-
-  Attributes:
-    image: content of the image for grouping: equal images share a prefix.
-    pixels: uint8[side, side, 3].
-    prompt: what the user says.
-    most_tokens: limit on the tokens of the reply.
-    seed: random seed.
-    number: number of the reply, of several to the same question.
-    listener: is called with the tokens so far, int32[R], while the reply is
-      sampled; None for a reply that is not streamed.
-  """
-
-  image: str
-  pixels: np.ndarray
-  prompt: str
-  most_tokens: int = 10**6
-  seed: int = 0
-  number: int = 0
-  listener: Callable[[np.ndarray], None] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class DrawRequest:
-  """An image to draw.
-
-  Attributes:
-    prompt: text to draw.
-    seed: random seed.
-    number: number of the image, of several for the same prompt.
-    pixels: uint8[side, side, 3], the image to change; None for a new image.
-    known: bool[I], the codes of `pixels` that stay; None for a new image.
-  """
-
-  prompt: str
-  seed: int = 0
-  number: int = 0
-  pixels: np.ndarray | None = None
-  known: np.ndarray | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoreRequest:
-  """A reply whose tokens' log-probabilities are asked for.
-
-  Attributes:
-    pixels: uint8[side, side, 3], what the question is about.
-    prompt: the question.
-    tokens: int[R], the reply.
-  """
-
-  pixels: np.ndarray
-  prompt: str
-  tokens: np.ndarray
 
 
 class ModelService:
@@ -87,6 +29,12 @@ class ModelService:
     sizes: sizes of batches; smaller batches are padded. Those beyond the
       chunk of the model are left out.
     search: score and stages of searches.
+
+  Attributes:
+    sizes: sizes of all batches, increasing.
+    compiled: the smallest of them, whose programs are compiled; all of them,
+      unless `warm_up.compile_programs` is at work.
+    images: images of the last requests.
   """
 
   def __init__(
@@ -104,6 +52,8 @@ class ModelService:
     self.sizes = tuple(sorted(s for s in sizes if s <= unified.chunk)) or (
       unified.chunk,
     )
+    self.compiled = self.sizes
+    self.images = served_images.ImageMemory()
 
   def prompt_tokens(self, prompt: str) -> int:
     """Returns the number of tokens of an image and a question.
@@ -116,44 +66,16 @@ class ModelService:
     # <|mmu|>, <|soi|>, <|eoi|> and <|sot|> stand around them.
     return unified.grid[0] * unified.grid[1] + 4 + len(tokens)
 
-  def warm_up(self, top_k: int) -> int:
-    """Compiles the programs of all batch sizes; returns how many batches ran.
-
-    Replies to long questions and edits are compiled when they first come.
-
-    Args:
-      top_k: likeliest tokens that a sampled token is among.
-    """
-    decodings = batched.GREEDY, batched.Decoding(1.0, top_k)
-    blank = np.zeros((self.size, self.size, 3), np.uint8)
-    count = 0
-    for size in self.sizes:
-      self.draw([DrawRequest('a', n) for n in range(size)], self.sampler)
-      count += 1
-      for per_image in question_groups.SIZES:
-        if size * per_image > self.sizes[-1]:
-          continue
-        questions = [
-          ReplyRequest(str(n), blank, 'a', number=number)
-          for n in range(size)
-          for number in range(per_image)
-        ]
-        groups = np.arange(len(questions)).reshape(size, per_image)
-        for decoding in decodings:
-          self._sample(questions, groups, decoding)
-          count += 1
-    return count
-
   def run(self, kind, requests: Sequence) -> Sequence:
     """Runs a batch, see `request_queue.RequestQueue`.
 
     Args:
-      kind: ('reply', Decoding), ('draw', sampler),
-        ('edit', sampler), ('search', ...) or ('score',).
+      kind: ('reply',), ('score',), ('draw', sampler), ('edit', sampler) or
+        ('search', ...).
       requests: requests of this kind.
     """
     if kind[0] == 'reply':
-      return self.reply(requests, kind[1])
+      return self.reply(requests)
     if kind[0] == 'search':
       return self.search(requests)
     if kind[0] == 'score':
@@ -174,7 +96,7 @@ class ModelService:
       )
     # The programs of single drawings are compiled, for any number of them.
     draws = [
-      DrawRequest(r.prompt, r.seed, number, r.pixels, r.known)
+      service_requests.DrawRequest(r.prompt, r.seed, number, r.pixels, r.known)
       for r in requests
       for number in range(r.candidates)
     ]
@@ -182,7 +104,7 @@ class ModelService:
     return searched_images.choose_best(self.unified, requests, codes)
 
   def score(
-    self, requests: Sequence[ScoreRequest]
+    self, requests: Sequence[service_requests.ScoreRequest]
   ) -> list[reply_scores.TokenScores]:
     """Returns the log-probabilities of the tokens of replies.
 
@@ -192,32 +114,33 @@ class ModelService:
     padded = self._padded(requests)
     scores = reply_scores.token_scores(
       self.unified,
-      self._to_read(np.stack([r.pixels for r in padded])),
+      self._read([r.image for r in padded]),
       [r.prompt for r in padded],
       [r.tokens for r in padded],
     )
     return scores[: len(requests)]
 
   def reply(
-    self, requests: Sequence[ReplyRequest], decoding: batched.Decoding
+    self, requests: Sequence[service_requests.ReplyRequest]
   ) -> list[np.ndarray]:
     """Replies to questions about images.
 
     Args:
       requests: N questions; those about an image are together in a group.
-      decoding: text sampler.
+        Their `top_k` are equal, but for greedy ones: the noise of a token has
+        this size, and a reply depends on no other request.
 
     Returns:
       int32[R] for each, the ids of the reply with its end, or up to its limit.
     """
     unified = self.unified
     groups = question_groups.grouped(
-      [request.image for request in requests],
+      [request.image.name for request in requests],
       unified.grid[0] * unified.grid[1],
       batched.LENGTH_MULTIPLE + unified.lengths.reply,
-      self.sizes,
+      self.compiled,
     )
-    rows = self._sample(requests, groups, decoding)
+    rows = self.sample(requests, groups)
     replies = {}
     for number, tokens in zip(groups.reshape(-1), rows, strict=True):
       replies[int(number)] = tokens
@@ -226,8 +149,18 @@ class ModelService:
       for number, request in enumerate(requests)
     ]
 
-  def _sample(self, requests, groups, decoding) -> np.ndarray:
-    """Returns int32[G * Q, R] for the questions of groups int[G, Q]."""
+  def sample(
+    self, requests: Sequence[service_requests.ReplyRequest], groups: np.ndarray
+  ) -> np.ndarray:
+    """Samples replies to groups of questions about the same image.
+
+    Args:
+      requests: questions.
+      groups: int[G, Q], numbers of questions.
+
+    Returns:
+      int32[G * Q, R], ids of the replies.
+    """
     rows = [requests[n] for n in groups.reshape(-1)]
     # The place of a question; its padding stands behind it.
     places = {int(n): place for place, n in enumerate(groups.reshape(-1))}
@@ -243,9 +176,9 @@ class ModelService:
 
     return reply_stream.sample_replies(
       self.unified,
-      self._to_read(np.stack([requests[n].pixels for n in groups[:, 0]])),
+      self._read([requests[n].image for n in groups[:, 0]]),
       [[requests[n].prompt for n in numbers] for numbers in groups],
-      decoding,
+      [request.decoding for request in rows],
       batched.identity_keys(
         _SEED, [f'{r.seed}/{r.number}/{r.prompt}' for r in rows], 1
       ),
@@ -258,18 +191,19 @@ class ModelService:
     ends = np.flatnonzero(tokens == self.unified.vocab.eos)
     return tokens[: min(int(ends[0]) + 1 if len(ends) else len(tokens), most)]
 
-  def _to_read(self, pixels):
-    if self.unified.vision is not None:
-      return pixels
-    return self.unified.encode(pixels)
+  def _read(self, images) -> np.ndarray:
+    """Returns images as the model reads them."""
+    return served_images.read_images(self.unified, images, self.compiled)
 
   def _padded(self, requests) -> list:
     """Returns requests whose number is a size of batches."""
-    count = question_groups.padded_count(len(requests), self.sizes)
+    count = question_groups.padded_count(len(requests), self.compiled)
     return [*requests, *[requests[-1]] * (count - len(requests))]
 
   def draw(
-    self, requests: Sequence[DrawRequest], sampler: maskgit.MaskGITSampler
+    self,
+    requests: Sequence[service_requests.DrawRequest],
+    sampler: maskgit.MaskGITSampler,
   ) -> list[np.ndarray]:
     """Draws images; returns uint8[side, side, 3] for each.
 

@@ -2,9 +2,10 @@
 
 While the device works on a batch, the next requests wait, and then are a batch.
 So a single client waits for nothing, and many clients share the device. Clients
-that get their replies together send their next requests within some
-milliseconds, not at once: the worker waits shortly until as many requests are
-there as in the last batch. Otherwise the first of them would run alone.
+that get their replies together send their next requests one after the other,
+within some milliseconds. While these come, the worker waits for half as many as
+there were in the last batch; otherwise the first of them would run alone. The
+other half comes while the device works.
 """
 
 import collections
@@ -17,8 +18,8 @@ import threading
 import time
 
 # A batch waits for more requests at most this share of the time that the last
-# batch took, and at most these seconds.
-_PATIENCE, _LONGEST_PATIENCE = 0.5, 0.05
+# batch took, at most these seconds, and these seconds after the last request.
+_PATIENCE, _LONGEST_PATIENCE, _LONGEST_GAP = 0.5, 0.05, 0.002
 
 
 class QueueFull(Exception):  # noqa: N818
@@ -54,10 +55,9 @@ class RequestQueue:
   Args:
     run: (kind, requests) -> a result for each request. A result may be an
       exception, which its client gets.
-    most_rows: requests of a batch at most.
     most_waiting: requests that wait at most.
-    sizes: sizes of batches that the device computes, increasing; smaller
-      batches are padded. () for any size.
+    sizes: returns the sizes of batches that the device computes, increasing;
+      smaller batches are padded.
 
   Attributes:
     batches: number of batches that were run.
@@ -66,12 +66,10 @@ class RequestQueue:
   def __init__(
     self,
     run: Callable[[Hashable, Sequence], Sequence],
-    most_rows: int,
     most_waiting: int,
-    sizes: Sequence[int] = (),
+    sizes: Callable[[], Sequence[int]],
   ):
-    self._run, self._most_rows = run, most_rows
-    self._sizes = tuple(sizes)
+    self._run, self._sizes = run, sizes
     self._most_waiting = most_waiting
     self._waiting = collections.deque()
     self._changed = threading.Condition()
@@ -158,32 +156,32 @@ class RequestQueue:
           return batch
 
   def _count(self, kind) -> int:
-    """Returns how many requests of a kind wait, and at most `most_rows`."""
+    """Returns how many requests of a kind wait, and at most a batch of them."""
     count = sum(entry.kind == kind for entry in self._waiting)
-    return min(count, self._most_rows)
+    return min(count, self._sizes()[-1])
 
   def _wait_for_more(self, kind):
-    """Waits until as many requests are there as in the last batch."""
+    """Waits until half as many requests are there as in the last batch."""
     if kind != self._last_kind:
       return
+    enough = (self._last_count + 1) // 2
     patience = min(self._last_seconds * _PATIENCE, _LONGEST_PATIENCE)
     end = time.monotonic() + patience
-    while not self._closed and self._count(kind) < self._last_count:
+    while not self._closed and self._count(kind) < enough:
       left = end - time.monotonic()
-      if left <= 0:
+      if left <= 0 or not self._changed.wait(min(left, _LONGEST_GAP)):
         return
-      self._changed.wait(left)
 
   def _size(self, kind) -> int:
-    """Returns the size of the next batch: at most half of it is padding.
+    """Returns the size of the next batch: at most a quarter is padding.
 
     With sizes 1, 8 and 32, nine requests are a batch of eight, and one request
     that waits for the next.
     """
-    count = self._count(kind)
-    above = [size for size in self._sizes if size >= count]
-    below = [size for size in self._sizes if size < count]
-    if above and below and 2 * count <= above[0]:
+    count, sizes = self._count(kind), self._sizes()
+    above = [size for size in sizes if size >= count]
+    below = [size for size in sizes if size < count]
+    if above and below and 4 * count < 3 * above[0]:
       return below[-1]
     return count
 

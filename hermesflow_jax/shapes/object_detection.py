@@ -13,7 +13,6 @@ import functools
 import itertools
 
 import numpy as np
-from scipy import ndimage
 
 from hermesflow_jax.shapes import drawing
 from hermesflow_jax.shapes import shape_world
@@ -92,6 +91,8 @@ def _templates() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     float32[L, K]; shape centers (x, y) relative to the window's center
     float[L, K, 2]; blurs float[L, K].
   """
+  from scipy import ndimage
+
   rows, centers, blurs = [], [], []
   middle = (WINDOW - 1) / 2
   for shape, size in _LOOKS:
@@ -174,6 +175,8 @@ def _read_region(
   Returns:
     The object, with coordinates in the padded picture.
   """
+  from scipy import ndimage
+
   around = tuple(slice(s.start - HALO, s.stop + HALO) for s in box)
   regions = labels[around]
   mine, others = regions == label, (regions != label) & (regions != 0)
@@ -210,6 +213,8 @@ def read_image(image: np.ndarray) -> list[DetectedObject]:
   Raises:
     ValueError: the image has another type or shape.
   """
+  from scipy import ndimage
+
   if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
     raise ValueError(
       f'image must be uint8[H, W, 3], got {image.dtype}{list(image.shape)}'

@@ -1,11 +1,12 @@
-"""Loads scenes as records with image codes."""
+"""Loads scenes: as records with image codes, or crowded scenes as images."""
 
 import functools
 import json
 
 import numpy as np
 
-from hermesflow_jax.shapes import scene_dataset
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.shapes import shape_world
 
 
 def to_plain_types(value) -> str:
@@ -31,22 +32,60 @@ def load_scenes(
     with a CLIP tower also `pixels`, a function that reads the image:
     () -> uint8[H, W, 3].
   """
+  # With tensorflow_datasets.
+  from hermesflow_jax.shapes import scene_dataset
+
   source = scene_dataset.data_source(
     data_dir, scene_dataset.dataset_config(split, seed, count, jitter)
   )
-  rows, images = [], []
-  for record in source:
-    row = {k: to_plain_types(record[k]) for k in ('id', 'caption', 'tag')}
-    row['questions'] = json.loads(to_plain_types(record['questions']))
-    row['qa'] = json.loads(to_plain_types(record['qa']))
-    rows.append(row)
-    images.append(record['image'])
-  codes = unified.encode(np.stack(images))
+  rows = {}
+
+  def read_images(index):
+    """Reads a batch of images, and their texts into `rows`."""
+    images = {}
+    for number in index.tolist():
+      if number not in images:
+        record = source[number]
+        rows[number], images[number] = _texts(record), record['image']
+    return np.stack([images[number] for number in index.tolist()])
+
+  # Memory holds the images of few batches.
+  codes = unified.encode(batching.BuiltRows(len(source), read_images))
   if unified.vision is not None:
-    for number, row in enumerate(rows):
+    for number, row in rows.items():
       row['pixels'] = functools.partial(_read_image, source, number)
-  return [row | {'codes': c} for row, c in zip(rows, codes)]
+  return [rows[number] | {'codes': c} for number, c in enumerate(codes)]
+
+
+def _texts(record) -> dict:
+  """Returns the fields of a scene but its image."""
+  row = {k: to_plain_types(record[k]) for k in ('id', 'caption', 'tag')}
+  return row | {
+    k: json.loads(to_plain_types(record[k])) for k in ('questions', 'qa')
+  }
 
 
 def _read_image(source, number: int) -> np.ndarray:
   return source[number]['image']
+
+
+def crowded_scenes(data_dir: str, world: shape_world.World, count: int):
+  """Loads crowded scenes, which have no caption; the first call generates them.
+
+  Args:
+    data_dir: dataset folder.
+    world: seed and jitter of the scenes.
+    count: number of scenes.
+
+  Returns:
+    Random-access records with `image`, uint8[H, W, 3].
+  """
+  # With tensorflow_datasets.
+  from hermesflow_jax.shapes import scene_dataset
+
+  return scene_dataset.data_source(
+    data_dir,
+    scene_dataset.dataset_config(
+      'train', world.seed, count, world.jitter, crowded=True
+    ),
+  )

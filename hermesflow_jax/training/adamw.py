@@ -1,5 +1,7 @@
 """AdamW, with the learning-rate schedule as an argument to the program."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import re
@@ -8,10 +10,12 @@ import typing
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
+
+if typing.TYPE_CHECKING:
+  import optax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,8 @@ class AdamWConfig:
 
   def make(self) -> optax.GradientTransformation:
     """Returns the optimizer; the caller scales its updates by -rate."""
+    import optax
+
     return optax.chain(
       optax.clip_by_global_norm(self.clip),
       optax.scale_by_adam(self.b1, self.b2, self.eps),

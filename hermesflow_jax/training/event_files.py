@@ -1,13 +1,16 @@
 """TensorBoard event files: plain scalars, no step twice after a restart."""
 
 from collections.abc import Iterator
+import os
+import re
+import socket
 import struct
 import time
 
 from google.protobuf import message
 from tensorboard.compat.proto import event_pb2
 from tensorboard.compat.proto import summary_pb2
-from tensorboard.summary.writer import event_file_writer
+from tensorboard.summary.writer import record_writer
 
 from hermesflow_jax.runtime import storage
 
@@ -19,11 +22,17 @@ class ScalarWriter:
   """Writes scalars to a new event file.
 
   Args:
-    folder: local folder, which is made if it does not exist.
+    file: path of the file, whose folder is made if it does not exist.
+
+  Raises:
+    OSError: the file cannot be written, here and in all methods.
   """
 
-  def __init__(self, folder: str):
-    self._file = event_file_writer.EventFileWriter(folder)
+  def __init__(self, file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    self._file = record_writer.RecordWriter(open(file, 'wb'))  # noqa: SIM115
+    self._write(file_version='brain.Event:2')
+    self.flush()
 
   def add(self, step: int, scalars: dict[str, float]) -> None:
     """Adds the scalars of a step.
@@ -31,29 +40,44 @@ class ScalarWriter:
     Args:
       step: steps done.
       scalars: values by name.
-
-    Raises:
-      OSError: the file cannot be written.
     """
     values = [
       summary_pb2.Summary.Value(tag=name, simple_value=value)
       for name, value in scalars.items()
     ]
-    self._file.add_event(
-      event_pb2.Event(
-        wall_time=time.time(),
-        step=step,
-        summary=summary_pb2.Summary(value=values),
-      )
-    )
+    self._write(step=step, summary=summary_pb2.Summary(value=values))
+
+  def _write(self, **fields):
+    event = event_pb2.Event(wall_time=time.time(), **fields)
+    self._file.write(event.SerializeToString())
 
   def flush(self) -> None:
-    """Writes what was added; raises as `add` does."""
+    """Writes what was added."""
     self._file.flush()
 
   def close(self) -> None:
-    """Flushes and closes the file; raises as `add` does."""
+    """Flushes and closes the file."""
     self._file.close()
+
+
+def new_name(folder) -> str:
+  """Returns a name for an event file, which sorts after all others there.
+
+  TensorBoard reads the files of a folder in the order of their names, which
+  begin with the second of their making. Two files can come in one second, and
+  a run can go on where the clock is behind.
+
+  Args:
+    folder: folder of event files, which may not exist.
+  """
+  names = storage.list_names(folder)
+  times = [
+    int(n) for n in re.findall(r'\.tfevents\.(\d{10})\.', ' '.join(names))
+  ]
+  second = max([int(time.time()), *(t + 1 for t in times)])
+  return (
+    f'events.out.tfevents.{second:010d}.{socket.gethostname()}.{os.getpid()}'
+  )
 
 
 def forget_after(folder, step: int) -> None:

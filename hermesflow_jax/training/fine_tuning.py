@@ -4,6 +4,8 @@ Show-o (arXiv 2408.12528), section 3: masked prediction of image codes given
 text, next-token prediction of text given an image, and of text alone.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
@@ -11,21 +13,24 @@ import pathlib
 
 import jax
 
-from hermesflow_jax.data import pipeline
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.sequences import mask_schedules
-from hermesflow_jax.training import adamw
 from hermesflow_jax.training import held_out_loss
-from hermesflow_jax.training import image_codes
-from hermesflow_jax.training import pretraining
 from hermesflow_jax.training import preview_images
-from hermesflow_jax.training import resume
-from hermesflow_jax.training import task_loss
-from hermesflow_jax.training import task_rows
-from hermesflow_jax.training import train_step
-from hermesflow_jax.training import training_loop
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.data import pipeline
+  from hermesflow_jax.sampling import unified_model
+  from hermesflow_jax.sequences import mask_schedules
+  from hermesflow_jax.training import adamw
+  from hermesflow_jax.training import image_codes
+  from hermesflow_jax.training import pretraining
+  from hermesflow_jax.training import resume
+  from hermesflow_jax.training import task_loss
+  from hermesflow_jax.training import task_rows
+  from hermesflow_jax.training import train_step
+  from hermesflow_jax.training import training_loop
 
 
 @dataclasses.dataclass(frozen=True)

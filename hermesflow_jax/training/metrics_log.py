@@ -9,7 +9,6 @@ from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
-from hermesflow_jax.training import event_files
 
 # Least seconds between two flushes into a bucket.
 _EVERY = 30.0
@@ -36,6 +35,9 @@ class MetricsLog:
     self._lines = self._events = None
     if not processes.is_first():
       return
+    # With tensorboard.
+    from hermesflow_jax.training import event_files
+
     self._folder = path = storage.path(folder)
     storage.make_folder(path)
     lines = path / 'metrics.jsonl'
@@ -46,7 +48,9 @@ class MetricsLog:
       self._lines = _RewrittenFile(lines, text)
     event_files.forget_after(path / 'events', step)
     self._outbox = transfer.Outbox(path / 'events')
-    self._events = event_files.ScalarWriter(str(self._outbox.folder))
+    self._events = event_files.ScalarWriter(
+      self._outbox.folder / event_files.new_name(path / 'events')
+    )
     self._flushed = time.monotonic()
 
   def __call__(self, step: int, metrics: dict[str, float]) -> None:

@@ -5,6 +5,8 @@ reconstruction error. Two options help on small worlds: fewer images are
 quantized during a warm-up, and foreground pixels can weigh more.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 import dataclasses
 
@@ -12,8 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from hermesflow_jax.models import lfq
-from hermesflow_jax.models import magvit
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.models import magvit
 
 # A channel (of range 2) further than this from the background is foreground.
 _DIFFERENCE = 0.1

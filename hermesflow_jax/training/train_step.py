@@ -187,6 +187,7 @@ def make_step(
   key: jax.Array,
   mesh,
   prepare: Callable | None = None,
+  parts: int = 1,
 ) -> TrainStep:
   """Returns the training step for a loss.
 
@@ -202,6 +203,7 @@ def make_step(
     prepare: (batch, key) -> batch, called on the whole batch. With it, losses
       and metrics must add up over batch parts, as `AdamWConfig.accumulate`
       needs.
+    parts: rows that `prepare` makes per row, computed in turn.
 
   Returns:
     A step that leaves model and optimizer unchanged and reports
@@ -211,6 +213,7 @@ def make_step(
   Raises:
     ValueError: accumulate is above 1 without `prepare`.
   """
+  assert prepare or parts == 1
   if optim.accumulate > 1 and prepare is None:
     raise ValueError(
       'accumulate must be 1 for a loss that does not add up over records, '
@@ -219,7 +222,13 @@ def make_step(
   implementation = str(jax.random.key_impl(key))
   return TrainStep(
     functools.partial(
-      _program, loss, _without_schedule(optim), implementation, mesh, prepare
+      _program,
+      loss,
+      _without_schedule(optim),
+      implementation,
+      mesh,
+      prepare,
+      parts,
     ),
     run_inputs(optim, key),
   )
@@ -228,10 +237,17 @@ def make_step(
 # Enough for all arms of a comparison, which takes turns seed by seed.
 @functools.lru_cache(maxsize=16)
 def _program(
-  loss, optim, implementation, mesh, prepare, structure, constant_structure
+  loss,
+  optim,
+  implementation,
+  mesh,
+  prepare,
+  parts,
+  structure,
+  constant_structure,
 ):
   """Returns the jitted step for these tree structures."""
-  optimizer = optim.make()
+  optimizer, parts = optim.make(), optim.accumulate * parts
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
 
   def step(leaves, constant_leaves, inputs: RunInputs, batch):
@@ -247,12 +263,9 @@ def _program(
       def loss_and_gradient(batch):
         return value_and_grad(state.model, constants, batch, step_key)
 
-      if optim.accumulate == 1:
-        (value, metrics), grads = loss_and_gradient(batch)
-      else:
-        (value, metrics), grads = batch_parts.sum_over_parts(
-          loss_and_gradient, batch, optim.accumulate, mesh.shape['data']
-        )
+      (value, metrics), grads = batch_parts.sum_over_parts(
+        loss_and_gradient, batch, parts, mesh.shape['data']
+      )
     norm = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
     lr = adamw.learning_rate(state.step, inputs.schedule)

@@ -259,8 +259,8 @@ class _Profile:
 def _means(interval):
   """Returns means over steps that were not skipped, and the number skipped.
 
-  A step's metrics `<kind>/...` are weighed by its `<kind>/pairs`, if it has
-  that metric: a step may have few such pairs, or none.
+  A step's metrics `<kind>/...` are weighed by its `<kind>/pairs` or
+  `<kind>/groups`, if it has that metric: a step may have few of them, or none.
   """
   steps = [m for m in interval if not m['train/skipped']] or interval
   means = {name: _mean(steps, name) for name in interval[0]}
@@ -269,9 +269,11 @@ def _means(interval):
 
 
 def _mean(interval, name):
-  pairs = f'{name.split("/")[0]}/pairs'
+  kind = name.split('/')[0]
+  counts = [f'{kind}/pairs', f'{kind}/groups']
   weights = [
-    1 if name == pairs else metrics.get(pairs, 1) for metrics in interval
+    1 if name in counts else next((m[c] for c in counts if c in m), 1)
+    for m in interval
   ]
   if not any(weights):
     weights = [1] * len(interval)

@@ -6,6 +6,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+from orbax.checkpoint import v1 as ocp
 import pytest
 import tiny
 
@@ -193,7 +194,7 @@ def test_what_the_machine_lacks_is_no_damage(
   def fails(*_):
     raise RuntimeError('outer') from error
 
-  monkeypatch.setattr(checkpoint.ocp, name, fails)
+  monkeypatch.setattr(ocp, name, fails)
   with pytest.raises(OSError, match='could not be read'):
     checkpoint.restore(str(saved), tree, placed(tree))
 

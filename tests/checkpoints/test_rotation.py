@@ -8,6 +8,7 @@ import shutil
 from flax import nnx
 import jax
 import numpy as np
+from orbax.checkpoint import v1 as ocp
 import pytest
 import tiny
 import tiny_line
@@ -136,8 +137,8 @@ def test_what_the_machine_lacks_is_no_damage(series, lines, monkeypatch, error):
       raise RuntimeError('outer') from error
     return load(path, parts)
 
-  load = checkpoint.ocp.load_checkpointables
-  monkeypatch.setattr(checkpoint.ocp, 'load_checkpointables', fails)
+  load = ocp.load_checkpointables
+  monkeypatch.setattr(ocp, 'load_checkpointables', fails)
   with pytest.raises(OSError, match='4 could not be read: '):
     newest(series)
   assert not lines and kept(series) == ['2', '4']

@@ -12,11 +12,11 @@ from hermesflow_jax.runtime import settings
 
 VARIANTS = {
   'ablation': ('table5', 'methods', 'settings', 'recipe'),
-  'benchmark': ('cpu', 'step', 'host', 'h200'),
+  'benchmark': ('cpu', 'step', 'host'),
   'curate': ('shapes', 'show_o_256', 'show_o_512', 'small_256'),
   'generate': ('shapes', 'show_o_512'),
   'learn': ('shapes', 'show_o_512'),
-  'pair_dpo': ('shapes', 'show_o_512', 'small_512', 'decoder_7b'),
+  'pair_dpo': ('shapes', 'show_o_512', 'small_512', 'decoder_7b', 'grpo'),
   'understand': ('shapes', 'show_o_512'),
 }
 # Settings that a config leaves to the user.

@@ -23,6 +23,7 @@ from conversions.files import tensors
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.runtime import sharding
+from hermesflow_jax.runtime import terminal
 from hermesflow_jax.training import adamw
 from hermesflow_jax.training import train_step
 
@@ -86,6 +87,15 @@ def test_a_pickle_in_shards_converts_like_one_file(run, tmp_path):
   assert conversion_files.bits(tmp_path / 'back') == conversion_files.bits(
     conversion_files.folder_of(tmp_path / 'whole', 'showo')
   )
+
+
+def test_layers_and_width_are_printed(tmp_path):
+  src = conversion_files.folder_of(tmp_path / 'src', 'showo')
+  lines = []
+  console = terminal.Console(lines.append, terminal.silent().progress)
+  assert convert.main(['showo', str(src), str(tmp_path / 'ours')], console) == 0
+  decoder = torch_weights.SHOW_O.decoder
+  assert f'{decoder.layers} layers of width {decoder.width}' in lines
 
 
 def test_nothing_is_written_into_what_is_read(run, tmp_path):

@@ -66,12 +66,6 @@ def test_several_weights_are_named(tmp_path):
   torch_files.refused(tmp_path, 'give one of a.safetensors, ema.safetensors')
 
 
-def test_parts_that_only_accelerate_can_join_are_named(tmp_path):
-  for rank in range(2):
-    save(tmp_path / f'pytorch_model_fsdp_0_rank{rank}.bin')
-  torch_files.refused(tmp_path, 'got parts of processes, .* use_dcp=True')
-
-
 def test_the_newest_checkpoint_with_weights_is_taken(tmp_path):
   for step in (500, 1000, 20):
     save(tmp_path / f'checkpoint-{step}' / 'unwrapped_model/pytorch_model.bin')
@@ -170,6 +164,32 @@ def test_shards_need_no_index(tmp_path):
   torch_files.refused(tmp_path, 'must hold 2 shards, got model-00002-of-00002')
 
 
+@pytest.mark.parametrize(
+  'index, shard',
+  [
+    # transformers, diffusers, earlier releases of diffusers
+    ('model.safetensors.index.fp16.json', 'model.fp16-{}.safetensors'),
+    ('model.safetensors.fp16.index.json', 'model.fp16-{}.safetensors'),
+    ('model.safetensors.index.fp16.json', 'model-{}.fp16.safetensors'),
+    (None, 'model-{}.fp16.safetensors'),
+  ],
+)
+def test_shards_of_a_variant_are_read(tmp_path, index, shard):
+  places = {}
+  for i, name in enumerate(ARRAYS, 1):
+    file = shard.format(f'0000{i}-of-00004')
+    save(tmp_path / file, {name: ARRAYS[name]})
+    places[name] = file
+  if index:
+    (tmp_path / index).write_text(json.dumps({'weight_map': places}))
+    assert lines_of(tmp_path) == [f'{tmp_path}: taking {index}']
+    assert lines_of(tmp_path / index) == []
+    shutil.copy(tmp_path / index, tmp_path / index.replace('fp16', 'bf16'))
+    torch_files.refused(tmp_path, 'got 2 indexes of shards: give one of model')
+  else:
+    assert 'taking 4 shards' in lines_of(tmp_path)[0]
+
+
 def test_a_tensor_in_two_shards_is_refused(tmp_path):
   shards(tmp_path)
   shutil.copy(
@@ -213,55 +233,6 @@ def test_many_long_names_are_listed_at_once(tmp_path):
   torch_files.refused(tmp_path, 'must hold one of .* got 0000model_pytorch')
   (tmp_path / 'model.safetensors.part').touch()
   torch_files.refused(tmp_path, 'if model.safetensors.part is model.safetens')
-
-
-@pytest.mark.parametrize(
-  'name, other', [('x.bin', 'x.safetensors'), ('x.safetensors', 'x.pt')]
-)
-def test_the_content_of_a_file_decides_how_it_is_read(tmp_path, name, other):
-  save(tmp_path / name).rename(tmp_path / other)
-  (line,) = lines_of(tmp_path / other)
-  assert line.endswith('in spite of its name')
-
-
-POINTER = (
-  b'version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 5\n'
-)
-PAGE = b'\n<!DOCTYPE html>\n<html lang="en"><head><title>Sign in</title>'
-
-
-@pytest.mark.parametrize(
-  'content, output',
-  [
-    (POINTER, 'got a Git LFS pointer to it: run `git lfs pull` in'),
-    (PAGE, 'got a web page: download it'),
-    (b'Entry not found', "got a text, 'Entry not found'"),
-    (b'{"error": "Repository not found"}', 'got a text'),
-    (b'', 'got an empty file'),
-  ],
-)
-@pytest.mark.parametrize(
-  'name', ['model.safetensors', 'pytorch_model.bin', 'model.pth']
-)
-def test_what_failed_downloads_leave_is_named(tmp_path, name, content, output):
-  (tmp_path / name).write_bytes(content)
-  torch_files.refused(tmp_path, output)
-
-
-@pytest.mark.parametrize('content', [POINTER, PAGE, b''])
-@pytest.mark.parametrize(
-  'name', ['config.json', 'model.safetensors.index.json']
-)
-def test_so_are_json_files(tmp_path, name, content):
-  save(tmp_path / 'model.safetensors')
-  (tmp_path / name).write_bytes(content)
-  torch_files.refused(tmp_path, f'{name} must')
-
-
-@pytest.mark.parametrize('name', ['show-o.zip', 'show-o.tar.gz'])
-def test_an_archive_is_named(tmp_path, name):
-  (tmp_path / name).write_bytes(b'\x1f\x8b')
-  torch_files.refused(tmp_path / name, 'got an archive: unpack it')
 
 
 def test_weights_of_another_machine_are_named():

@@ -132,3 +132,14 @@ def test_numbers_of_a_config_are_numbers():
 def test_layers_are_counted_by_their_numbers():
   names = dict.fromkeys(['m.0.a', 'm.1.a', 'm.10.b', 'm.x.a', 'n.m.7.a'])
   assert model_sizes.count(names, 'm.*.') == 3
+
+
+def test_a_model_without_its_last_layers_is_described():
+  """Shards without an index may lack layers, and no tensor tells."""
+  config = showo.ShowOConfig(VOCAB, phi.PhiConfig(layers=23), 256, 0)
+  text = model_sizes.describe(config, OFFICIAL)
+  assert text.startswith('23 layers of width 2,048; warning: microsoft/phi-1_5')
+  assert model_sizes.describe(config, {}) == '23 layers of width 2,048'
+  full = dataclasses.replace(config, decoder=phi.PhiConfig())
+  assert model_sizes.describe(full, OFFICIAL) == '24 layers of width 2,048'
+  assert model_sizes.describe(VOCAB, OFFICIAL) == ''

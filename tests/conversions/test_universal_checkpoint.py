@@ -75,11 +75,33 @@ def test_a_missing_file_is_named(tmp_path, stage, file, output):
   torch_files.refused(tmp_path, output)
 
 
-def test_model_parallelism_is_refused(tmp_path):
-  zero_folders.write_universal(tmp_path, 2, 1)
-  path = tmp_path / TAG / 'mp_rank_00_model_states.pt'
-  path.with_name('mp_rank_01_model_states.pt').write_bytes(path.read_bytes())
-  torch_files.refused(tmp_path, 'without model parallelism, got mp_rank_01')
+@pytest.mark.parametrize('stage, count', [(2, 2), (2, 3), (3, 2)])
+def test_slices_of_model_parallelism_are_read(tmp_path, stage, count):
+  zero_folders.write_slices(tmp_path, stage, count)
+  assert f'DeepSpeed of {count} slices: taking' in lines_of(tmp_path)[1]
+
+
+def test_a_missing_slice_is_named(tmp_path):
+  zero_folders.write_slices(tmp_path, 2, 3)
+  (tmp_path / TAG / 'mp_rank_01_model_states.pt').unlink()
+  torch_files.refused(tmp_path, r'all slices, got slices \[0, 2\]: copy them')
+
+
+def test_frozen_weights_must_be_equal_in_all_slices(tmp_path):
+  """No file says along which axis the slices of a frozen weight are joined."""
+  zero_folders.write_slices(tmp_path, 2, 2)
+  state = zero_folders.model_state(2, 1, 0)
+  state['module']['frozen.weight'] = zero_folders.FROZEN['frozen.weight'][:1]
+  zero_folders.save(tmp_path / TAG / 'mp_rank_01_model_states.pt', state)
+  torch_files.refused(tmp_path, "the same 'frozen.weight' in all slices of mod")
+
+
+@pytest.mark.parametrize('shape', [(4, 4), (3, 4), (9,), (3, 3, 1)])
+def test_a_parameter_must_fit_its_slices(tmp_path, shape):
+  zero_folders.write_slices(tmp_path, 2, 2)
+  value = {'param': np.zeros(shape, np.float32)}
+  zero_folders.save(tmp_path / TAG / 'zero/mid.weight/fp32.pt', value)
+  torch_files.refused(tmp_path, r'of shape \(3, 2\), got .* for 2 slices')
 
 
 def test_a_parameter_alone_names_its_folder(tmp_path):

@@ -180,6 +180,22 @@ def test_files_passed_over_are_counted(folder):
   ]
 
 
+def test_links_to_folders_passed_over_are_counted(folder, tmp_path):
+  (tmp_path / 'images').mkdir()
+  (tmp_path / 'images' / 'more').symlink_to(folder)
+  (tmp_path / 'images' / 'gone').symlink_to(tmp_path / 'nowhere')
+  (tmp_path / 'images' / 'a.png').symlink_to(folder / 'a.png')
+  lines = []
+  pattern = str(tmp_path / 'images')
+  names = image_listing.list_images([pattern], lines.append)
+  assert names == [f'{pattern}/a.png']
+  (line,) = lines
+  expected = (
+    'images: 2 links to folders or nowhere passed over, e.g. gone; give'
+  )
+  assert expected in line
+
+
 def test_a_folder_of_other_images_says_so(tmp_path):
   (tmp_path / 'a.tiff').write_bytes(b'')
   with pytest.raises(ValueError) as error:

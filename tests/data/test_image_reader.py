@@ -181,6 +181,19 @@ def test_what_is_no_whole_image_is_named(kind, tmp_path):
     image_reader.load_image(path, 16)
 
 
+@pytest.mark.parametrize('kind', image_reader.FORMATS)
+def test_a_file_that_is_cut_off_must_be_copied_again(kind, tmp_path):
+  data = io.BytesIO()
+  picture(64, 64).save(data, kind)
+  for count in (6, 20, len(data.getvalue()) // 2):
+    (tmp_path / 'a').write_bytes(data.getvalue()[:count])
+    with pytest.raises(
+      ValueError, match=f'(?i)a cannot be read: .*damaged {kind} file; copy it'
+    ) as caught:
+      image_reader.load_image(tmp_path / 'a', 16)
+    assert '\n' not in str(caught.value)
+
+
 def test_a_missing_image_is_named(tmp_path):
   with pytest.raises(ValueError, match='none.png cannot be read'):
     image_reader.load_image(tmp_path / 'none.png', 16)

@@ -62,6 +62,19 @@ def test_the_correlation_is_within_inputs(tmp_path, scores, correlation):
   assert out['correlation'] == pytest.approx(correlation)
 
 
+def test_chance_orders_half_of_the_images_as_the_judge_does():
+  judged = np.array([[1.0, 0.0, 0.5], [1.0, 1.0, 1.0]])
+  for own, share in (
+    (judged, 1.0),
+    (-judged, 0.0),
+    # Ties count half, captions that the judge scores alike do not count.
+    (np.zeros((2, 3)), 0.5),
+    (judged + [[0.0, 0.0, 0.5], [3.0, 2.0, 1.0]], 2.5 / 3),
+  ):
+    assert judge_agreement.concordance(own, judged) == pytest.approx(share)
+  assert judge_agreement.concordance(judged, np.ones((2, 3))) is None
+
+
 OWN = np.array([[1, 0], [0, 1]])
 
 

@@ -111,6 +111,36 @@ def test_results_of_an_earlier_version_are_shown(finished_comparison):
   )
 
 
+def test_scorers_of_images_are_compared_by_drops_and_agreement(
+  finished_comparison,
+):
+  results = copy.deepcopy(finished_comparison[1])
+  title = '## Scorers of images'
+  # Without arms that differ in it the table is left out.
+  assert title not in comparison_tables.markdown(results)
+  results['config']['arms'][0]['changes']['image_scorer'] = 'soft'
+  results['models'][1]['curation'] = [
+    {'drops': {'image': drops}, 'concordance': value}
+    for drops, value in (
+      ({'kept': 2, 'no difference': 4}, 0.5),
+      ({'kept': 6}, None),
+    )
+  ]
+  results['models'][2]['curation'] = [{'drops': {'image': {'kept': 6}}}]
+  table = comparison_tables.markdown(results).split(title)[1].split('##')[0]
+  assert '| arm | kept | no difference | correlation |' in table
+  assert '| DPO, images | 4 | 2 | – | 0.500 | – | – |' in table
+  assert '| Pair-DPO | 6 | 0 | – | – | – | – |' in table
+
+
+def test_with_search_the_note_names_the_base_model(finished_comparison):
+  results = copy.deepcopy(finished_comparison[1])
+  words = 'the best of 8 at most (play.search), also by the base model'
+  assert words not in comparison_tables.markdown(results)
+  results['config']['self_play']['play']['search']['candidates'] = 8
+  assert words in comparison_tables.markdown(results)
+
+
 def test_a_cell_of_one_scene_can_be_written():
   before, after = [{'x': {'a': 0.0}}] * 2, [{'x': {'a': v}} for v in (0.1, 0.3)]
   change = ablation_results.score_changes(before, after)['x']

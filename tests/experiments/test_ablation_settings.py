@@ -6,8 +6,12 @@ import ablation_arms
 import pytest
 
 import configs.ablation
+import configs.ablation_arms
 from hermesflow_jax.experiments import ablation_settings
 from hermesflow_jax.runtime import settings
+from hermesflow_jax.sampling import search_settings
+
+LATE = search_settings.Stage(99, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,10 @@ from hermesflow_jax.runtime import settings
     (
       {'arms': (ablation_arms.arm('a', seed=7),)},
       'changes.seed must be the same for all arms',
+    ),
+    (
+      {'arms': (ablation_arms.arm('a', most_images=6),)},
+      'changes.most_images must be the same for all arms',
     ),
     (
       {'arms': (ablation_arms.arm('a', curation_sampler={'steps': 3}),)},
@@ -51,6 +59,19 @@ from hermesflow_jax.runtime import settings
         )
       },
       'sweep a: the round of arm images must be 1 to 1, got 2',
+    ),
+    (
+      {'image_search': search_settings.Search(2, stages=(LATE,))},
+      'image_search.stages.0..steps must be less than the .* steps of the',
+    ),
+    (
+      {
+        'image_search': search_settings.Search(2),
+        'arms': (ablation_arms.arm('base'), ablation_arms.arm('images')),
+        'against': 'base',
+        'sweeps': (),
+      },
+      "names of arms must not be 'base' with image_search",
     ),
     ({'seeds': (1, 1)}, 'seeds must be different numbers'),
     ({'seeds': ()}, 'seeds must be different numbers'),
@@ -81,6 +102,7 @@ def test_each_variant_builds(variant):
       'rounds': 3,
       'reference': 2,
       'recipe': 3,
+      'beyond': 4,
     }.get(variant, 1)
   )
   for sweep in built.sweeps:
@@ -114,7 +136,7 @@ def test_one_setting_alone_is_its_part_of_all():
   together = configs.ablation.get_config('settings').to_dict()
   names = {arm['name'] for arm in together['arms']}
   played, titles = set(), []
-  for variant in configs.ablation.SWEEPS:
+  for variant in configs.ablation_arms.SWEEPS:
     alone = configs.ablation.get_config(variant).to_dict()
     titles += [sweep['title'] for sweep in alone['sweeps']]
     assert list(alone['sweeps']) == [

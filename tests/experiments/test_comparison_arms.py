@@ -11,9 +11,15 @@ import pytest
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.evaluation import judge_agreement
+from hermesflow_jax.experiments import ablation
+from hermesflow_jax.experiments import ablation_settings
 from hermesflow_jax.experiments import arm_runs
 from hermesflow_jax.experiments import comparison_arms
+from hermesflow_jax.reports import round_tables
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.scoring import image_scorers
+from hermesflow_jax.self_play import curation_phase
+from hermesflow_jax.self_play import round_state
 from hermesflow_jax.self_play import rounds
 
 
@@ -88,6 +94,90 @@ def test_what_a_judge_chose_is_told_by_the_models_own_scores(
   assert curation['self_score'] == pytest.approx(own)
   assert curation['judge_score'] == pytest.approx(judged)
   assert own != judged
+
+
+def test_an_arm_with_another_scorer_scores_the_shared_candidates_again(
+  comparison, base_and_world, finished_comparison, tmp_path
+):
+  root, _ = finished_comparison
+  base, world = base_and_world
+  play = dataclasses.replace(comparison.self_play.play, seed=3)
+  pool = arm_runs.CandidatePool(
+    base, world, play, root / 'seed_3' / 'base', terminal.silent()
+  )
+
+  def by_codes(unified, inputs, codes):
+    return codes.sum(-1).astype(float), [['a']] * codes[..., 0].size
+
+  scored = dataclasses.replace(world, image_scorer=by_codes)
+  candidates = pool.candidates(2, 'self', scored)
+  own = pool.candidates(2, 'self', world)
+  np.testing.assert_array_equal(candidates.codes, own.codes)
+  np.testing.assert_array_equal(
+    candidates.image_scores, candidates.codes.sum(-1)
+  )
+  assert candidates.answers == [[['a']] * 2] * len(world.inputs[0])
+  assert own.answers != candidates.answers
+  # An arm of this name has its own pairs, though other rules are those of all.
+  arm = ablation_arms.arm('codes', images=2)
+  pool.prepare_arm(
+    arm,
+    arm.play(comparison.self_play.play, 3),
+    tmp_path,
+    root / 'seed_3' / 'base' / 'round_0',
+    scored,
+  )
+  pairs = pair_files.read_pairs(tmp_path / 'round_1')
+  for n, name in enumerate(world.inputs[0].ids):
+    assert pairs[name][1].win.score == candidates.codes[n].sum(-1).max()
+  curation = json.loads((tmp_path / 'round_1' / 'curation.json').read_text())
+  assert curation['self_score'] == pytest.approx(candidates.image_scores.mean())
+
+
+def test_a_round_counts_the_images_that_it_draws_for_inputs_without_a_pair(
+  comparison, base_and_world, tmp_path
+):
+  base, world = base_and_world
+  play = dataclasses.replace(
+    comparison.self_play.play, images=3, most_images=6, shard=3
+  )
+  this_round = round_state.Round(
+    1, base, base.model, False, world, play, tmp_path, terminal.silent()
+  )
+  candidates = curation_phase.gather_candidates(this_round, base)
+  assert candidates.codes.shape[1] == 3 and set(candidates.drawn) == {3, 6}
+  _, curation = curation_phase.make_pairs(this_round, candidates, {}, 0.0)
+  assert curation['drawn'] == candidates.drawn.sum()
+  table = round_tables.drop_table([{'round': 1, 'curation': curation}])
+  assert table.header[-1] == 'Images drawn'
+  assert [row[-1] for row in table.rows] == ['–', str(curation['drawn'])]
+  del curation['drawn']
+  table = round_tables.drop_table([{'round': 1, 'curation': curation}])
+  assert 'Images drawn' not in table.header
+
+
+def test_arms_with_equal_scorers_share_one(comparison, base_and_world):
+  base, world = base_and_world
+  arms = [
+    ablation_arms.arm('same', rules={'least_win': 0.1}),
+    ablation_arms.arm('soft', image_scorer='soft'),
+    ablation_arms.arm(
+      'other', image_scorer='soft', rules={'least_margin': 0.1}
+    ),
+    ablation_arms.arm('by_codes', image_scorer='image_likelihood'),
+    comparison.arms[1],
+  ]
+  config = dataclasses.replace(comparison, arms=tuple(arms), sweeps=())
+  plays = ablation.arms_with_own_scorers(config)
+  assert list(plays) == ['soft', 'other', 'by_codes']
+  scorers = ablation.make_image_scorers(
+    plays, base.mesh, None, terminal.silent()
+  )
+  assert scorers['soft'] is scorers['other'] is image_scorers.score_softly
+  assert scorers['by_codes'] is image_scorers.score_by_codes
+  setup = ablation_settings.SharedSetup(base, world, world, None, None, scorers)
+  assert setup.with_scorer(world, 'same') is world
+  assert setup.with_scorer(world, 'soft').image_scorer is scorers['soft']
 
 
 def test_what_the_search_learned_is_not_learned_again(finished_comparison):

@@ -227,14 +227,21 @@ def test_a_workdir_may_begin_with_the_home_folder(
   assert not (tmp_path / '~').exists()
 
 
-@pytest.mark.parametrize('name', ['', ' '])
-def test_an_empty_workdir_is_refused(start, base, name):
-  command_line.one_line(
-    start(
-      command_line.CONFIG, f'--config.init_from={base}', f'--workdir={name}'
+@pytest.mark.parametrize(
+  'name, output',
+  [
+    ('', 'workdir must be a folder, got'),
+    (' ', 'workdir must be a folder, got'),
+    ('a' * 300, 'got 300 bytes with a name of 300; give a shorter --workdir'),
+    (
+      'b' * 99 + ('/' + 'b' * 99) * 60,
+      'got 6099 bytes with a name of 99; give',
     ),
-    'workdir must be a folder, got',
-  )
+  ],
+)
+def test_an_unusable_workdir_is_refused(start, base, name, output):
+  flags = [f'--config.init_from={base}', f'--workdir={name}']
+  command_line.one_line(start(command_line.CONFIG, *flags), output)
 
 
 def test_the_same_content_may_lie_elsewhere(start, stopped, base, tmp_path):

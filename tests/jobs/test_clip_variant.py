@@ -1,6 +1,7 @@
 """Jobs feed the CLIP variant with features of pixels."""
 
 import dataclasses
+import inspect
 import json
 import types
 
@@ -66,8 +67,12 @@ def taught(monkeypatch):
   """Records and images of rounds of learning, which shift the weights."""
   calls = []
 
-  def learn_round(unified, reference, records, *others):
-    calls.append((records, others[-1]))
+  signature = inspect.signature(learning.learn_round)
+
+  def learn_round(*values):
+    arguments = signature.bind(*values).arguments
+    unified = arguments['unified']
+    calls.append((arguments['records'], arguments['images']))
     return jax.tree.map(lambda a: a * 1.01, unified.model)
 
   monkeypatch.setattr(learning, 'learn_round', learn_round)

@@ -67,6 +67,7 @@ def test_search_is_off_so_that_runs_from_before_it_resume():
     searches.append(built(kind, config.get_config(), job).search)
   assert searches == [search_settings.Search()] * 3
   assert not searches[0].is_on
+  assert not self_play('shapes').play.most_images
 
 
 @pytest.mark.parametrize('variant', VARIANTS)

@@ -5,6 +5,7 @@ import json
 import pathlib
 import sys
 
+from absl import logging
 import curate_runs
 import numpy as np
 import pytest
@@ -58,6 +59,8 @@ def test_no_bars_of_libraries_appear_beside_ours(
 ):
   rows = curate_runs.rows_of(whole_curation)
   pair_dataset.tfds.enable_progress_bar()
+  # A command prints no warnings of libraries either.
+  monkeypatch.setattr(logging.get_absl_logger(), 'disabled', True)
   monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
   pair_dataset.write_dataset(str(tmp_path), rows, len(rows[0]['codes']))
   assert capfd.readouterr() == ('', '')

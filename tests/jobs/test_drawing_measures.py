@@ -12,6 +12,7 @@ from hermesflow_jax.checkpoints import converted_model
 from hermesflow_jax.evaluation import frechet
 from hermesflow_jax.evaluation import frechet_files
 from hermesflow_jax.jobs.setup import drawing_measures
+from hermesflow_jax.jobs.setup import measure_settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.scoring import encoder_settings
 
@@ -60,7 +61,7 @@ def rows(tmp_path):
 
 
 ENCODERS = encoder_settings.EncoderSettings()
-CONFIG = drawing_measures.MeasureSettings(inception='inception')
+CONFIG = measure_settings.MeasureSettings(inception='inception')
 
 
 def test_equal_images_are_near_and_others_far(rows, tmp_path):
@@ -81,7 +82,7 @@ def test_a_file_of_statistics_takes_the_place_of_real_images(rows, tmp_path):
   )
   for row in rows:
     Image.new('RGB', (40, 40), 'white').save(tmp_path / row.files[0])
-  config = drawing_measures.MeasureSettings(
+  config = measure_settings.MeasureSettings(
     inception='inception', reference=str(path)
   )
   (scores,) = drawing_measures.measure(
@@ -94,7 +95,7 @@ def test_a_file_of_statistics_takes_the_place_of_real_images(rows, tmp_path):
 def test_what_is_missing_is_named_before_work(rows, monkeypatch):
   with pytest.raises(ValueError, match='conversions.convert clip'):
     drawing_measures.check(
-      drawing_measures.MeasureSettings(clip=True),
+      measure_settings.MeasureSettings(clip=True),
       encoder_settings.EncoderSettings(clip=''),
       rows,
     )
@@ -105,7 +106,7 @@ def test_what_is_missing_is_named_before_work(rows, monkeypatch):
   with pytest.raises(ValueError, match='conversions.convert inception'):
     drawing_measures.check(CONFIG, ENCODERS, rows)
   with pytest.raises(ValueError, match='reference must be given with another'):
-    drawing_measures.MeasureSettings(preparation='clean_fid')
+    measure_settings.MeasureSettings(preparation='clean_fid')
 
 
 def test_captions_of_coco_are_the_same_in_every_run(tmp_path, monkeypatch):

@@ -211,6 +211,14 @@ def test_all_faults_come_before_any_work(run, tmp_path):
   assert not (tmp_path / 'out').exists()
 
 
+def test_advice_about_the_matcher_names_a_setting_of_this_job(run, tmp_path):
+  answers = tmp_path / 'answers.jsonl'
+  answers.write_text('{"id": "x", "answer": "yes"}')
+  judge = {'kind': 'files', 'answers': str(answers)}
+  with pytest.raises(ValueError, match=r'give --config\.answer_matcher=ngram'):
+    run(('tifa',), judge=judge, answer_matcher='sentence')
+
+
 def test_changes_are_of_rows_that_both_models_have():
   change = benchmark_results.paired_change(
     {'a': 0, 'b': 1, 'c': 1}, {'b': 1, 'a': 1, 'd': 0}

@@ -120,7 +120,7 @@ def test_images_that_do_not_decode_are_counted(tmp_path):
   (tmp_path / 'coco_pope_random.json').write_text(json.dumps(line))
   assert 'truncated' in fault('pope', tmp_path)
   entry, output = read('pope', tmp_path, on_error='skip')
-  assert len(entry.rows) == 2 and '1 faults left out' in output[0]
+  assert len(entry.rows) == 2 and '1 fault left out' in output[0]
 
 
 HEADER = 'index\timage\tquestion\tanswer\tcategory'

@@ -117,7 +117,9 @@ def test_the_pairs_of_a_curation_are_judged(whole_curation, tmp_path):
   assert results['pairs']['']['judge_agrees'] > 0.5
 
 
-@pytest.mark.parametrize('damage', ['cut', 'empty', 'other', 'fewer'])
+@pytest.mark.parametrize(
+  'damage', ['cut', 'empty', 'other', 'fewer', 'changed']
+)
 def test_damaged_images_of_a_run_are_named(tmp_path, damage):
   inputs = input_set.Inputs(
     ids=['a', 'b'],
@@ -129,7 +131,14 @@ def test_damaged_images_of_a_run_are_named(tmp_path, damage):
   (tmp_path / 'scenes.jsonl').write_text('{"id": "a"}\n{"id": "b"}\n')
   codes = np.zeros((1 if damage == 'fewer' else 2, 16), np.int32)
   data = output_files.npz_bytes(codes=codes)
-  data = {'cut': data[:90], 'empty': b'', 'other': b'x'}.get(damage, data)
+  # The first byte of the compressed data; zlib knows no such block.
+  changed = data[:59] + b'\xff' + data[60:]
+  data = {
+    'cut': data[:90],
+    'empty': b'',
+    'other': b'x',
+    'changed': changed,
+  }.get(damage, data)
   (tmp_path / 'scenes.npz').write_bytes(data)
   with pytest.raises(ValueError, match='scenes.npz is damaged') as error:
     judged_images._scenes(tmp_path, 'scenes', inputs)

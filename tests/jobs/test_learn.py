@@ -13,6 +13,7 @@ from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.pair_dpo import learning_config
 from hermesflow_jax.runtime import identities
 from hermesflow_jax.runtime import terminal
 
@@ -111,7 +112,9 @@ def test_checkpoints_of_an_earlier_release_are_of_the_same_round(base, pairs):
   config = learn_runs.configured(base, pairs)
   output = dataclasses.asdict(config)
   del output['optim']['accumulate']
-  kept = {field.name for field in dataclasses.fields(learning.LearningConfig)}
+  kept = {
+    field.name for field in dataclasses.fields(learning_config.LearningConfig)
+  }
   kept -= {'log_every', 'save_every', 'sample_every', 'profile_steps'}
   rows = [{'id': 'a'}]
   new = learning._identity(config, 3, rows)
@@ -119,7 +122,7 @@ def test_checkpoints_of_an_earlier_release_are_of_the_same_round(base, pairs):
     name: json.loads(json.dumps(output[name])) for name in kept
   }
   assert 'label_rows' in old and 'label_rows' not in new
-  assert identities.identity_of(learning.LearningConfig, old) == new
+  assert identities.identity_of(learning_config.LearningConfig, old) == new
   changed = dataclasses.replace(config, label_rows=7, log_every=3)
   assert learning._identity(changed, 3, rows) == new
   assert (

@@ -16,6 +16,7 @@ from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import model_hashes
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
 
@@ -51,11 +52,11 @@ def test_adapters_learn_alone_and_are_saved_alone(base, adapted):
     config, adapters=str(folder / 'training' / 'adapters')
   )
   whole = job_model.load_parts(named, base, mesh)
-  sums = job_model.weight_hashes(named, base)
-  assert set(sums) > set(job_model.weight_hashes(config, base))
+  sums = model_hashes.weight_hashes(named, base)
+  assert set(sums) > set(model_hashes.weight_hashes(config, base))
   assert 'adapters/q_proj/a' in sums
   of_run = dataclasses.replace(config, adapters=str(folder))
-  assert job_model.weight_hashes(of_run, base) == sums
+  assert model_hashes.weight_hashes(of_run, base) == sums
   before = model_bundle.load_bundle(base).model
   names, changed = [], []
   for (path, a), b, c in zip(

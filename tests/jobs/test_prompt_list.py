@@ -53,6 +53,14 @@ def test_a_form_changes_no_prompt(tmp_path, name):
   assert prompt_list.read_prompts((), path) == [(p, '') for p in PROMPTS]
 
 
+def test_the_path_of_a_file_is_no_prompt(tmp_path):
+  path = write(tmp_path, 'lines.txt', 'a red ring')
+  texts = (path, 'see lines.txt')
+  (_, fault), other = prompt_list.read_prompts(texts, '')
+  assert fault.endswith(f'draw its prompts by --config.file={path}')
+  assert other == ('see lines.txt', '')
+
+
 def test_a_folder_has_a_prompt_per_text_file(tmp_path):
   write(tmp_path, '2.txt', 'a blue square,\nlarge\n')
   write(tmp_path, '1.txt', '\ufeffa red ring')

@@ -23,7 +23,8 @@ MODEL = 'mesh missing chunk sizes.' + DECODER.replace(' ', ' sizes.')
 LOOP = (
   'optim.accumulate label_rows log_every save_every sample_every profile_steps'
 )
-PLAY = 'play.' + f'rounds {LOOP}'.replace(' ', ' play.')
+PART = 'objective.group_part'
+PLAY = 'play.' + f'rounds {LOOP} {PART}'.replace(' ', ' play.')
 # Where and how fast a judge is asked. The judge's answers are kept.
 JUDGE = 'url key_variable timeout retries rate parallel probe cache answers'
 REWARD = ' '.join(
@@ -41,7 +42,7 @@ FREE = {
   # `fresh_inputs` and `least_win` are compared where they change a result:
   # `contents` of the claim have them.
   curate: f'{MODEL} fresh_inputs official {REWARD}',
-  learn: f'{MODEL} {LOOP} least_win',
+  learn: f'{MODEL} {LOOP} {PART} least_win',
   pair_dpo: f'{MODEL} {PLAY} gallery official unseen judge.'
   + JUDGE.replace(' ', ' judge.')
   + f' play.{REWARD.replace(" ", " play.")}',
@@ -96,7 +97,7 @@ PATHS = {
 LEARN = 'objective compat optim lora mask_schedule epochs batch'
 LEARNING = {
   learn: LEARN,
-  pair_dpo: f'play.reference play.{LEARN.replace(" ", " play.")}',
+  pair_dpo: f'answer_inputs play.reference play.{LEARN.replace(" ", " play.")}',
 }
 # Compared, though they may seem to change no result.
 COMPARED = {

@@ -79,7 +79,7 @@ def test_questions_without_an_answer_are_written_and_then_read(tmp_path):
     ('{"id": "a", "answer": "x"}\n{"id": "a", "answer": "y"}', 'two answers'),
     ('{"id": "a", "answer": NaN}', 'NaN is not JSON'),
     ('{"id": "a", "answer": "\\u0000"}', 'control characters'),
-    ('{"id": "a"\n{"id": "b", "answer": "x"}', '1 faults'),
+    ('{"id": "a"\n{"id": "b", "answer": "x"}', '1 fault in'),
   ],
 )
 def test_every_fault_of_answers_is_named_in_one_line(tmp_path, text, message):

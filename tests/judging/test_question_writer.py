@@ -124,7 +124,7 @@ def test_a_model_that_dies_loses_no_reply(captions, tmp_path):
 @pytest.mark.parametrize(
   'text, message',
   [
-    ('{"id": "a"}', '1 faults in .*caption must be text, got None'),
+    ('{"id": "a"}', '1 fault in .*caption must be text, got None'),
     ('{"id": "a", "caption": "b"}\n' * 2, 'id a occurs twice'),
     ('', 'must hold captions|no record|empty'),
   ],

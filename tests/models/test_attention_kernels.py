@@ -5,10 +5,10 @@ import functools
 
 from flax import nnx
 import jax
-from jax._src.cudnn import fused_attention_stablehlo
 import jax.numpy as jnp
 import numpy as np
 import packed_pairs
+import pretended_gpu
 import pytest
 import tiny
 
@@ -198,15 +198,7 @@ def test_images_are_drawn_the_same(backend):
 @pytest.fixture
 def a_gpu(monkeypatch):
   """cuDNN's calls can be traced as if there were a GPU; not run."""
-  for name in (
-    'check_cudnn_version',
-    'check_compute_capability',
-    'is_cuda_compute_capability_equal',
-  ):
-    answer = 91500 if name == 'check_cudnn_version' else name[:5] == 'check'
-    monkeypatch.setattr(
-      fused_attention_stablehlo, name, lambda *a, v=answer, **k: v
-    )
+  pretended_gpu.patch(monkeypatch)
 
 
 def test_cudnn_is_called_as_it_wants_to_be(a_gpu):

@@ -7,7 +7,7 @@ import pytest
 import torch_weights
 
 from conversions.tables import clip_table
-from hermesflow_jax.models import clip
+from hermesflow_jax.models import clip_pixels
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import clip_rows
 from hermesflow_jax.sequences import vocabulary
@@ -136,7 +136,7 @@ def test_images_of_another_size_are_refused():
 
 
 def test_pixels_are_normalised_as_clip_was_trained():
-  white = clip.normalize_pixels(np.full((1, 1, 3), 255, np.uint8))
+  white = clip_pixels.normalize_pixels(np.full((1, 1, 3), 255, np.uint8))
   np.testing.assert_allclose(white[0, 0], [1.9303, 2.0749, 2.1459], atol=1e-4)
 
 

@@ -14,7 +14,6 @@ from conversions import from_pytorch
 from conversions.files import source
 from conversions.tables import clip_model_table
 from hermesflow_jax.models import abstract_modules
-from hermesflow_jax.models import clip
 from hermesflow_jax.models import clip_layers
 from hermesflow_jax.models import clip_pixels
 from hermesflow_jax.models import clip_scores
@@ -181,7 +180,8 @@ def test_pixels_of_clip_are_those_of_transformers():
   actual = clip_pixels.prepare_pixels(image[None], 20)
   np.testing.assert_allclose(actual, expected.transpose(0, 2, 3, 1), atol=1e-6)
   np.testing.assert_array_equal(
-    actual, clip.normalize_pixels(clip_pixels.crop_square(image[None], 20))
+    actual,
+    clip_pixels.normalize_pixels(clip_pixels.crop_square(image[None], 20)),
   )
 
 

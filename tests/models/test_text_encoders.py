@@ -10,7 +10,7 @@ from conversions.tables import bert_table
 from conversions.tables import mpnet_table
 from conversions.tables import text_encoder_tensors
 from hermesflow_jax.models import mpnet
-from hermesflow_jax.models import text_encoder_layers
+from hermesflow_jax.models import text_pooling
 
 TABLES = {'bert': bert_table, 'mpnet': mpnet_table}
 KINDS = tuple(TABLES)
@@ -106,9 +106,9 @@ def test_pads_and_other_rows_do_not_matter(kind, ours):
 def test_pools_read_tokens_alone(kind, ours):
   tokens, mask = rows(kind)
   states = last_states(ours, tokens, mask)
-  first = text_encoder_layers.first_token(states, mask)
+  first = text_pooling.first_token(states, mask)
   np.testing.assert_array_equal(first, states[:, 0])
-  mean = text_encoder_layers.masked_mean(states, mask)
+  mean = text_pooling.masked_mean(states, mask)
   expected = np.stack([np.asarray(s)[m].mean(0) for s, m in zip(states, mask)])
   expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
   np.testing.assert_allclose(mean, expected, atol=1e-6)

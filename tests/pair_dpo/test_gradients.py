@@ -25,11 +25,13 @@ from hermesflow_jax.sequences import mask_schedules
 from hermesflow_jax.sequences import vocabulary
 from hermesflow_jax.training import chunked_log_likelihood
 
+pytestmark = pytest.mark.optimized
+
 VOCAB = vocabulary.Vocab(50295, 8192, 50256)
 FIT = packing.PackedLengths(caption=24, reply=16)
-# The head scores one in so many codes and one in so many words: it would take
-# most of the time.
-SCORED_CODES, SCORED_WORDS = 128, 8
+# The head scores one in so many words, and few codes: it would take most of the
+# time.
+SCORED_WORDS = 8
 
 # Of each leaf, ||bfloat16 - float32|| / ||float32||. On its way back a term of
 # a gradient is rounded some ten times, by 0.2% or less, and a sum of many terms
@@ -131,18 +133,23 @@ def bounds(relative, tolerance):
   }
 
 
-def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
-  """Of 48 pairs of 256 codes; some 16,000 tokens are the mask token."""
-  pairs, codes = 48, 256
+def score_few(monkeypatch, codes, every):
+  """Lets the head score one in `every` codes of images of `codes` codes."""
   whole = chunked_log_likelihood.chunked_logps
 
-  def some(model, states, labels, rows):
+  def few(model, states, labels, rows):
     drawn = 2 * (codes + 2)
-    kept = np.r_[:drawn:SCORED_CODES, drawn : labels.shape[1] : SCORED_WORDS]
+    kept = np.r_[:drawn:every, drawn : labels.shape[1] : SCORED_WORDS]
     logps = whole(model, states[:, kept], labels[:, kept], rows)
     return jnp.zeros(labels.shape).at[:, kept].set(logps)
 
-  monkeypatch.setattr(chunked_log_likelihood, 'chunked_logps', some)
+  monkeypatch.setattr(chunked_log_likelihood, 'chunked_logps', few)
+
+
+def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
+  """Of 48 pairs of 256 codes; some 16,000 tokens are the mask token."""
+  pairs, codes = 48, 256
+  score_few(monkeypatch, codes, every=128)
   batch = batch_of(pairs, codes)
   assert batch['masked'].sum() * 2 > 15_000
   gradient = jax.jit(jax.grad(loss))
@@ -159,8 +166,9 @@ def test_bfloat16_gradients_of_pair_dpo_are_those_of_float32(monkeypatch):
   assert error(table[VOCAB.mask], expected[VOCAB.mask]) <= TOLERANCE
 
 
-def test_bfloat16_gradients_of_adapters_are_those_of_float32():
+def test_bfloat16_gradients_of_adapters_are_those_of_float32(monkeypatch):
   codes = 64
+  score_few(monkeypatch, codes, every=8)
   config = lora.Lora(4, 8.0, lora.TARGETS)
 
   def of_adapters(adapters, model, batch):

@@ -1,16 +1,14 @@
 """Rows of homologous records: winner and loser differ only where they must."""
 
-import pathlib
-
 import jax
 import numpy as np
+import phi_tokens
 import pytest
 import tiny
 import tiny_pairs
 
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import record_rows
-from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
 
@@ -101,9 +99,7 @@ def test_rows_are_no_longer_than_the_texts_want():
 
 def phi_rows(**compat):
   """The text of the question and of both replies of a row, as Phi's tokens."""
-  text = text_tokenizer.load(
-    str(pathlib.Path(__file__).parents[1] / 'phi_tokenizer')
-  )
+  text = phi_tokens.tokenizer()
   vocab = vocabulary.Vocab(text.size, 8192, text.eos)
   lengths = token_rows.Lengths(max_text=16, mmu=64, prompt=48, lm=16, reply=16)
   row = tiny_pairs.record() | {

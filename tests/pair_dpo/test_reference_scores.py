@@ -3,11 +3,13 @@
 import dataclasses
 
 import jax
+import memory_growth
 import numpy as np
 import pytest
 import tiny
 import tiny_pairs
 
+from hermesflow_jax.pair_dpo import pair_margins
 from hermesflow_jax.pair_dpo import reference_scores
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.sequences import mask_schedules
@@ -59,3 +61,45 @@ def test_fixed_masks_are_of_the_record_alone(models):
   other = referenced(models[0], True, (4, 2))
   np.testing.assert_array_equal([r['masked'] for r in other], masked)
   assert not np.allclose(other[0]['reference_t2i'], rows[0]['reference_t2i'])
+
+
+def test_masks_do_not_depend_on_the_records_of_a_call(monkeypatch):
+  def masks():
+    return reference_scores.masks_of_records(
+      list('abcde'), 3, masks=2, schedule=mask_schedules.cosine, image_tokens=4
+    )
+
+  expected = masks()
+  monkeypatch.setattr(reference_scores, '_MASKED', 2)
+  np.testing.assert_array_equal(masks(), expected)
+
+
+def test_memory_holds_no_rows_of_all_records(monkeypatch):
+  def no_scores(reference, tower, batch, *_, **options):
+    scores = np.zeros((len(batch.skipped), 2), np.float32)
+    return pair_margins.PairValues(scores, scores)
+
+  monkeypatch.setattr(reference_scores, '_score', no_scores)
+  size, rng = 1024, np.random.default_rng(0)
+  record = tiny_pairs.record() | {'id': 'a'}
+  for name in ('codes', 'codes_win', 'codes_lose'):
+    record[name] = np.zeros(size, np.int32)
+  transform = tiny_pairs.named_transform(0.0)
+
+  def score(count):
+    return reference_scores.score_reference(
+      None,
+      [record] * count,
+      lambda r, dropped: transform(r, rng),
+      objective=dataclasses.replace(tiny_pairs.OBJECTIVE, fixed_masks=False),
+      schedule=mask_schedules.cosine,
+      image_tokens=size,
+      seed=3,
+      batch_size=8,
+      chunk_size=9,
+      mesh=tiny.mesh(1, 1),
+    )
+
+  # A row takes 13 bytes a token of the real image, 4 a code of winner and loser.
+  row = 13 * size + 2 * 4 * size
+  assert memory_growth.peak_per_input(score, 16, 48) < row / 3

@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_unified
 import tiny
+import tiny_questions
 
 from hermesflow_jax.models import flop_count
+from hermesflow_jax.pair_dpo import answer_rows
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
 from hermesflow_jax.pair_dpo import pair_log_likelihood
@@ -134,3 +137,17 @@ def test_the_mean_of_a_schedule_is_that_of_its_draws():
   assert mask_schedules.mean_ratio(mask_schedules.linear) == pytest.approx(
     0.5, rel=1e-4
   )
+
+
+def test_answers_count_without_pads_and_their_image_once():
+  unified = small_unified.unified_on(tiny.show_o(jax.random.key(0)))
+  inputs = tiny_questions.inputs_of(tiny_questions.QUESTIONS)
+  first, second, _ = answer_rows.read_questions(unified, inputs)
+  lengths = answer_rows.row_lengths([first, second])
+  make_row = answer_rows.make_transform(unified, lengths)
+  image = tiny.IMAGE_TOKENS + 3
+  for question in (first, second):
+    prompt = 1 + len(question.prompt)
+    row = make_row(question, answer_rows.all_answers(question, lengths.count))
+    texts = sum(prompt + len(answer) for answer in question.answers)
+    assert throughput.answer_work(CONFIG, row).tokens == image + texts

@@ -12,6 +12,8 @@ from hermesflow_jax.jobs import benchmark
 from hermesflow_jax.models import flop_count
 from hermesflow_jax.performance.benchmark import choices_workload
 from hermesflow_jax.performance.benchmark import images_workload
+from hermesflow_jax.performance.benchmark import named_workload
+from hermesflow_jax.performance.benchmark import official_checkout
 from hermesflow_jax.performance.benchmark import pixels_workload
 from hermesflow_jax.performance.benchmark import replies_workload
 from hermesflow_jax.performance.benchmark import steps_workload
@@ -114,6 +116,28 @@ def test_the_naive_step_is_the_same_step(models):
   assert np.mean(np.array(moved) > 1e-4) > 0.9
   for a, b in zip(after, wanted_after, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+  'kind, work',
+  [
+    ('images', IMAGES),
+    ('replies', WRITTEN),
+    # Captions as long as texts: all rows have the same length.
+    ('steps', steps_workload.StepsWorkload(1, 8, 16, 6, 9, 16)),
+  ],
+)
+def test_the_official_form_has_the_flops_of_the_naive_form(models, kind, work):
+  actual = sum(
+    naive.scale * flop_count.count_flops(naive.call, *naive.arguments).flops
+    for naive in work.naive(models, rng())
+  )
+  named = named_workload.NamedWorkload('', **{kind: work})
+  expected = official_checkout.official_flops(named, models.showo.config)
+  # The backward pass of a step computes a few products twice.
+  assert actual == pytest.approx(
+    expected, rel=0.03 if kind == 'steps' else 1e-6
+  )
 
 
 def test_the_naive_way_of_images_computes_all_that_is_there(models):

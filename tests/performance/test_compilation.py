@@ -2,11 +2,11 @@
 
 import importlib.util
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
+import command_line
 import jax
 import pytest
 import tiny
@@ -44,7 +44,6 @@ has_compiler = pytest.mark.skipif(
 def compiled(workdir, variant, topology, **changes):
   """What --compile_for writes."""
   # The compiler ends a process whose flags are only for CPUs.
-  env = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   done = subprocess.run(
     [
       sys.executable,
@@ -55,7 +54,7 @@ def compiled(workdir, variant, topology, **changes):
       *(f'--config.{name}={value}' for name, value in changes.items()),
     ],
     cwd=pathlib.Path(__file__).parents[2],
-    env=env,
+    env=command_line.environment(),
     text=True,
     capture_output=True,
     check=False,

@@ -255,3 +255,18 @@ def test_equal_runs_have_equal_pages_with_identifiers_that_are_unique(
   assert len(ids) == len(set(ids)) > 0
   # Each reference inside a drawing leads somewhere.
   assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
+
+
+def test_a_run_on_groups_shows_how_many_differ(run, page):
+  assert 'Groups of candidates' not in page
+  learned = {
+    'inputs': 44,
+    'steps': 5,
+    'groups': {'image': {'kept': 44, 'no difference': 76}},
+    'rewards': {'image': 0.8765},
+  }
+  rounds = [*run.rounds[:1], run.rounds[1] | {'learned': learned}]
+  text = run_page.render_page(dataclasses.replace(run, rounds=rounds))
+  assert 'Groups of candidates' in text
+  for cell in ('120', '44', '37%', '0.876'):
+    assert f'>{cell}<' in text

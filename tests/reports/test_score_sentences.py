@@ -5,6 +5,7 @@ import pytest
 
 from hermesflow_jax.reports import run_page
 from hermesflow_jax.reports import score_sentences
+from hermesflow_jax.self_play import score_table
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,23 @@ def test_paired_change_counts_before_an_unpaired_one():
   rows[1]['change'] = {'gap': -0.005, 'gap_se': 0.001}
   assert 'shrank' in score_sentences.lead_sentence(rows)
   assert 'paired scene by scene' in score_sentences.explanation(rows)
+
+
+def test_with_search_the_base_model_is_named_with_its_cost():
+  rows = [page_reader.row(0, 0.9, 0.7), page_reader.row(1, 0.9, 0.8)]
+  assert not score_sentences.search_sentence(rows)
+  for row, cost in zip(rows, (62.64, 58.0)):
+    row['decoder_passes'] = cost
+  sentence = score_sentences.search_sentence(rows)
+  assert 'The base model searches, too' in sentence
+  assert '62.6 by the base model, 58.0 by round 1' in sentence
+  page = run_page.render_page(run_page.RunReport('a', '', rows))
+  assert sentence in page
+  table = score_table.score_table(rows)
+  assert table.endswith(
+    'best images of a search, in every round and by the base model; decoder '
+    'passes per image: 62.6, 58.0'
+  )
 
 
 def with_unseen(number, understanding, generation, change=None):

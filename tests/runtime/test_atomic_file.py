@@ -13,6 +13,20 @@ from hermesflow_jax.runtime import file_lock
 from hermesflow_jax.runtime import folder_lock
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  """Else a machine that loses its power could leave an empty file."""
+  events, replace = [], os.replace
+
+  def replaced(*paths):
+    events.append('name')
+    replace(*paths)
+
+  monkeypatch.setattr(os, 'fsync', lambda descriptor: events.append('disk'))
+  monkeypatch.setattr(os, 'replace', replaced)
+  atomic_file.write(tmp_path / 'a', b'data')
+  assert events == ['disk', 'name']
+
+
 def test_a_failed_write_leaves_the_file_of_another_process_alone(
   tmp_path, monkeypatch
 ):

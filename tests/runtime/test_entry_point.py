@@ -106,8 +106,23 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     cwd=command_line.ROOT,
     timeout=60,
   )
-  assert run.returncode == 0
+  # The printed line is lost.
+  assert run.returncode == 1
   assert data.read_text() == ''
+
+
+@pytest.mark.parametrize('body, code', [('print(1)', 1), ('pass', 0)])
+def test_output_into_a_closed_stream_is_lost_and_the_code_tells(body, code):
+  command = [sys.executable, '-c', START.format(body=body, code=0)]
+  run = subprocess.run(
+    ['sh', '-c', 'exec "$@" >&-', 'sh', *command],
+    cwd=command_line.ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+    timeout=60,
+  )
+  line = 'error: standard output could not be written: it is closed\n'
+  assert (run.returncode, run.stderr) == (code, line * code)
 
 
 @pytest.mark.parametrize('number', ['SIGHUP', 'SIGTERM', 'SIGINT'])

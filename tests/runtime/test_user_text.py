@@ -122,3 +122,10 @@ def test_a_folder_and_an_absent_file_are_named(tmp_path):
   for path in (tmp_path, tmp_path / 'none'):
     with pytest.raises(ValueError, match=f'{path} cannot be read: '):
       text_files.read(path)
+
+
+@pytest.mark.parametrize(
+  'number, text', [(0, '0 images'), (1, '1 image'), (2, '2 images')]
+)
+def test_a_number_agrees_with_its_noun(number, text):
+  assert user_text.counted(number, 'image') == text

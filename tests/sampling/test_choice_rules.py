@@ -1,13 +1,13 @@
 """Laws of the scores of choices, with the tokens of a byte-level BPE."""
 
 import itertools
-import pathlib
 import time
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import phi_tokens
 import pytest
 
 from hermesflow_jax.sampling import choice_rules
@@ -20,9 +20,7 @@ CHOICES = ['red', 'red and blue', 'dark red', 'green']
 @pytest.fixture(scope='module')
 def text():
   """A byte-level BPE in Phi-1.5's form."""
-  return text_tokenizer.load(
-    str(pathlib.Path(__file__).parents[1] / 'phi_tokenizer')
-  )
+  return phi_tokens.tokenizer()
 
 
 def logits_of(rows, whole):

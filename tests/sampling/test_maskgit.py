@@ -10,6 +10,7 @@ import pytest
 
 from hermesflow_jax.models import flop_count
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import softmax_sampling
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import mask_schedules
 from hermesflow_jax.sequences import text_to_image
@@ -109,7 +110,8 @@ def plain_sample_image(model, key, text, codes, known, config):
     condition, empty = jax.vmap(branch, (0, None))(text, image)
     logits = (1 + config.guidance) * condition - config.guidance * empty
     logits = logits / config.code_temperature
-    drawn = jax.random.categorical(draw_key, logits)
+    numbers = jax.random.uniform(draw_key, (golden_rows.CODES,))
+    drawn = softmax_sampling.inverse_cdf(numbers, logits)
     logps = jax.nn.log_softmax(logits)[jnp.arange(golden_rows.CODES), drawn]
     noise = jax.random.gumbel(noise_key, (golden_rows.CODES,))
     return drawn, logps + temperature * noise
@@ -141,7 +143,7 @@ def test_a_cached_prefix_changes_nothing(golden, golden_policy):
     codes,
     known,
     config,
-    jax.random.categorical,
+    softmax_sampling.inverse_cdf,
   )
   row = 1
   expected, wanted_trace = plain_sample_image(
@@ -172,7 +174,7 @@ def noisy(golden, golden_policy):
       codes,
       known,
       config,
-      jax.random.categorical,
+      softmax_sampling.inverse_cdf,
     ),
   )
 
@@ -217,7 +219,7 @@ def test_an_image_that_is_all_known_comes_back(golden, golden_policy):
     codes,
     known,
     config,
-    jax.random.categorical,
+    softmax_sampling.inverse_cdf,
   )
   np.testing.assert_array_equal(actual, codes)
 

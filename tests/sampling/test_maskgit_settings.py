@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hermesflow_jax.sampling import maskgit
+from hermesflow_jax.sampling import softmax_sampling
 
 
 def test_confidence_temperatures_by_hand():
@@ -50,10 +51,40 @@ def test_every_fault_of_a_sampler_is_named():
 
 def test_inverse_cdf_draws_the_softmax_and_nothing_impossible():
   logits = jnp.array([0.0, 1.0, -jnp.inf, 2.0, -1.0, -jnp.inf, 0.5])
-  keys = jax.random.split(jax.random.key(0), 20_000)
-  drawn = jax.vmap(lambda k: maskgit.inverse_cdf(k, logits))(keys)
-  actual = np.bincount(np.asarray(drawn), minlength=7) / len(keys)
+  numbers = jax.random.uniform(jax.random.key(0), (20_000,))
+  drawn = jax.vmap(lambda n: softmax_sampling.inverse_cdf(n, logits))(numbers)
+  actual = np.bincount(np.asarray(drawn), minlength=7) / len(numbers)
   expected = np.asarray(jax.nn.softmax(logits))
   # Four standard errors of a share of 20,000 draws.
-  assert np.abs(actual - expected).max() < 4 * 0.5 / np.sqrt(len(keys))
+  assert np.abs(actual - expected).max() < 4 * 0.5 / np.sqrt(len(numbers))
   assert actual[2] == actual[5] == 0
+
+
+@pytest.mark.parametrize(
+  'part, expected',
+  [
+    ((0.0, 1.0), [True] * 4),
+    ((0.0, 0.9), [True] * 4),
+    ((0.5, 1.0), [False, False, True, True]),
+    ((0.25, 0.75), [False, True, True, False]),
+    ((0.7, 0.8), [False, False, False, True]),
+  ],
+)
+def test_guided_steps_by_hand(part, expected):
+  sampler = maskgit.MaskGITSampler(4, 1.0, guided=part)
+  assert list(sampler.guided_steps()) == expected
+  unguided = maskgit.MaskGITSampler(4, 0.0, guided=part)
+  assert not any(unguided.guided_steps())
+
+
+@pytest.mark.parametrize('part', [(0.5,), (0.5, 0.5), (1.0, 0.0), (0, 0.5, 1)])
+def test_a_part_of_the_steps_has_two_ends(part):
+  with pytest.raises(ValueError, match='guided must be two increasing numbers'):
+    maskgit.MaskGITSampler(4, 1.0, guided=part)
+
+
+@pytest.mark.parametrize('steps, part', [(4, (0.1, 0.2)), (3, (0.75, 1.0))])
+def test_guidance_without_a_guided_step_is_refused(steps, part):
+  with pytest.raises(ValueError, match='guided must contain a step, 0/'):
+    maskgit.MaskGITSampler(steps, 1.0, guided=part)
+  assert not any(maskgit.MaskGITSampler(steps, 0.0, guided=part).guided_steps())

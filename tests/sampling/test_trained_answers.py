@@ -7,11 +7,11 @@ trained.
 
 import dataclasses
 import functools
-import pathlib
 
 from flax import nnx
 import jax
 import numpy as np
+import phi_tokens
 import pytest
 import replying_show_o
 import tiny
@@ -21,15 +21,14 @@ from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import choice_rules
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.sequences import text_tokenizer
+
+pytestmark = pytest.mark.optimized
 
 
 @pytest.fixture(scope='module')
 def text():
   """The tokenizer, in Phi-1.5's form."""
-  return text_tokenizer.load(
-    str(pathlib.Path(__file__).parents[1] / 'phi_tokenizer')
-  )
+  return phi_tokens.tokenizer()
 
 
 def unified_of(model, text, **changes):

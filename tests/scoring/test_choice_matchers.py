@@ -4,7 +4,7 @@ import jax
 import pytest
 import text_encoders
 
-from hermesflow_jax.models import text_encoder_layers
+from hermesflow_jax.models import text_pooling
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.scoring import choice_matchers
 from hermesflow_jax.scoring import encoder_settings
@@ -34,7 +34,7 @@ def test_the_nearest_choice_is_that_of_the_largest_cosine(encoders):
   assert matcher([], []) == []
   encoder = encoders.get('sentence')
   for reply, names in (('dog', ['cat', 'ring', 'dogs']), ('is', ['a', 'on'])):
-    vectors = encoder.encode([reply, *names], text_encoder_layers.masked_mean)
+    vectors = encoder.encode([reply, *names], text_pooling.masked_mean)
     cosines = text_encoder.cosines(vectors[1:], vectors[0])
     assert matcher([reply], [names]) == [cosines.argmax()]
 

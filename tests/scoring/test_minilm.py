@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conversions import convert
-from hermesflow_jax.models import text_encoder_layers
+from hermesflow_jax.models import text_pooling
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.scoring import caption_scorers
@@ -44,9 +44,7 @@ def encoder(tmp_path_factory):
 
 
 def test_captions_of_a_scene_are_near_and_others_far(encoder):
-  scorer = caption_scorers.EncoderScorer(
-    encoder, text_encoder_layers.masked_mean
-  )
+  scorer = caption_scorers.EncoderScorer(encoder, text_pooling.masked_mean)
   near = scorer(SAME_SCENE, TRUE)
   far = scorer(SAME_SCENE[1:] + SAME_SCENE[:1], TRUE)
   assert near.min() > 0.6 and far.max() < 0.2
@@ -75,11 +73,8 @@ def test_vectors_are_those_of_pytorch(encoder):
   mask = inputs['attention_mask'][..., None]
   mean = (states * mask).sum(1) / mask.sum(1)
   for pool, expected in (
-    (text_encoder_layers.first_token, states[:, 0]),
-    (
-      text_encoder_layers.masked_mean,
-      torch.nn.functional.normalize(mean, dim=-1),
-    ),
+    (text_pooling.first_token, states[:, 0]),
+    (text_pooling.masked_mean, torch.nn.functional.normalize(mean, dim=-1)),
   ):
     # Six layers of float32 sums.
     np.testing.assert_allclose(

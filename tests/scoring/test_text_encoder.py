@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import text_encoders
 
-from hermesflow_jax.models import text_encoder_layers
+from hermesflow_jax.models import text_pooling
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.scoring import text_encoder
 
@@ -16,7 +16,7 @@ TEXTS = [
   'a dog sleeps ' * 9,
   'two red rings',
 ]
-POOL = text_encoder_layers.masked_mean
+POOL = text_pooling.masked_mean
 
 
 @pytest.fixture(scope='module', params=['bert', 'mpnet'])

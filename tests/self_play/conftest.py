@@ -1,15 +1,11 @@
 """A tiny model, and a self-play run of two rounds."""
 
 import file_runs
-import markupsafe
 import pytest
 import shared_folders
 import tiny_world
 
 from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.reports import bar_charts
-from hermesflow_jax.reports import charts
-from hermesflow_jax.reports import inline_svg
 from hermesflow_jax.runtime import terminal
 
 
@@ -41,11 +37,3 @@ def whole(config, tmp_path_factory):
 def file_config(base, tmp_path):
   """Settings of a round on files that a test may change."""
   return file_runs.one_round(base, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def plain_charts(monkeypatch):
-  """Reports of the tests' own runs have no drawings, which take long."""
-  chart = inline_svg.Chart(markupsafe.Markup('<svg></svg>'))
-  monkeypatch.setattr(charts, 'lines', lambda *_, **__: chart)
-  monkeypatch.setattr(bar_charts, 'bars', lambda *_, **__: chart)

@@ -9,6 +9,7 @@ from hermesflow_jax.curation import pair_files
 from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.reports import run_story
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.self_play import curation_phase
@@ -84,6 +85,9 @@ def curate(folder, ids=('a',)):
       console=terminal.silent(),
       inputs=types.SimpleNamespace(ids=list(ids)),
       data=types.SimpleNamespace(publish=None),
+      config=types.SimpleNamespace(
+        objective=objective_config.ObjectiveConfig()
+      ),
     )
   )
 

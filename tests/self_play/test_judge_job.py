@@ -132,7 +132,7 @@ def test_missing_answers_are_named_or_left_out(exported, tmp_path):
   assert results['judge']['images_left_out'] >= 1
   assert results['judge']['unmatched'] > 0
   assert results['rounds'][0]['generation'] == 0.0
-  assert '1 answers belong to no question' in output[0]
+  assert '1 answer without a question' in output[0]
   path.write_text('')
   with pytest.raises(ValueError, match='got none to'):
     read(run, str(path), on_error='skip')

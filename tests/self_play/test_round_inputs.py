@@ -10,6 +10,7 @@ from hermesflow_jax.data import input_set
 from hermesflow_jax.pair_dpo import learning
 from hermesflow_jax.pair_dpo import record_rows
 from hermesflow_jax.self_play import play_settings
+from hermesflow_jax.self_play import round_state
 
 
 def records(count):
@@ -55,6 +56,29 @@ def test_a_round_does_not_depend_on_images_that_others_skip():
   first = [row for row in rows if row['position'] < 4]
   alone = input_set.from_span(first, range(2, 4))
   assert [int(name) for name in alone.ids] == [3]
+
+
+@pytest.mark.parametrize('fresh, counts', [(True, [5, 10]), (False, [5, 5])])
+def test_answers_are_learned_from_the_inputs_of_all_rounds_so_far(
+  fresh, counts
+):
+  """And from more scenes that no round has as inputs."""
+  inputs = play_settings.round_inputs(records, 5, 2, fresh)
+  scenes = input_set.from_records(
+    [record | {'id': f'more {record["id"]}'} for record in records(3)]
+  )
+  for more in (None, scenes):
+    data = play_settings.PlayData(
+      inputs, None, None, {}, None, answer_inputs=more
+    )
+    for number, count in zip((1, 2), counts):
+      this_round = round_state.Round(
+        number, None, None, False, data, None, None, None
+      )
+      joined = this_round.question_inputs
+      assert len(joined) == count + (3 if more else 0)
+      assert len(set(joined.ids)) == len(joined.codes) == len(joined)
+      assert set(this_round.inputs.ids) <= set(joined.ids)
 
 
 def pair(score_win, score_lose, values, dropped=''):

@@ -18,7 +18,7 @@ from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.models import showo
-from hermesflow_jax.pair_dpo import learning
+from hermesflow_jax.pair_dpo import learning_config
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 
@@ -64,7 +64,9 @@ def lesson(config, number, start, pairs, reference='', **changes):
   values = configs.learn.get_config()
   del values.job
   play = dataclasses.asdict(config.play)
-  names = [field.name for field in dataclasses.fields(learning.LearningConfig)]
+  names = [
+    field.name for field in dataclasses.fields(learning_config.LearningConfig)
+  ]
   values.update(
     {
       'init_from': str(start),

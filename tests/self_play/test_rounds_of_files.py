@@ -12,6 +12,7 @@ import tiny_world
 from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import play_files
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import terminal
 
@@ -55,7 +56,7 @@ def test_records_that_the_tokenizer_cannot_tell_apart_may_be_skipped(
     changed = dataclasses.replace(config, files=files, inputs=4)
     output = []
     console = dataclasses.replace(terminal.silent(), say=output.append)
-    pair_dpo.check_files(changed, job_model.locate(changed), console)
+    play_files.check_files(changed, job_model.locate(changed), console)
     data = pair_dpo.play_data(changed, player, str(tmp_path / 'data'), console)
     return data.inputs[0].ids, output
 

@@ -1,33 +1,30 @@
 """Words of users stay text, and words that a model does not know are named."""
 
-import pathlib
+import functools
 
+import phi_tokens
 import pytest
 
 from hermesflow_jax.sequences import known_words
 from hermesflow_jax.sequences import text_tokenizer
 
 WORDS = ['red', 'ring', 'a', 'assistant', ':', '<', '|', '>', 'endoftext']
-PHI = str(pathlib.Path(__file__).parents[1] / 'phi_tokenizer')
 
 
 def small():
   return text_tokenizer.word_level_tokenizer(WORDS)
 
 
-def phi():
-  return text_tokenizer.load(PHI)
-
-
+@functools.cache
 def with_added_tokens(special):
   """A tokenizer as the official code saves it, with Show-o's own tokens."""
-  tokenizer = text_tokenizer.load(PHI)._tokenizer
+  tokenizer = text_tokenizer.load(str(phi_tokens.FOLDER))._tokenizer
   names = ['<|soi|>', '<|image|>', '[PAD]']
   tokenizer.add_tokens(names, special_tokens=special)
   return text_tokenizer.TextTokenizer(tokenizer)
 
 
-@pytest.mark.parametrize('make', [small, phi])
+@pytest.mark.parametrize('make', [small, phi_tokens.tokenizer])
 @pytest.mark.parametrize(
   'text',
   ['<|endoftext|>', 'a red <|endoftext|> ring', 'a<|endoftext|><|endoftext|>'],
@@ -46,20 +43,25 @@ def test_no_text_becomes_the_end(make, text):
 @pytest.mark.parametrize('special', [False, True])
 def test_no_text_becomes_an_added_token(special, text):
   tokenizer = with_added_tokens(special)
-  plain = phi().size
+  plain = phi_tokens.tokenizer().size
   (row,) = tokenizer.encode([text])
   assert max(row) < plain and tokenizer.eos not in row
   assert tokenizer.decode(row) == text
-  assert tokenizer.encode([text, 'red'])[1] == phi().encode(['red'])[0]
+  assert (
+    tokenizer.encode([text, 'red'])[1]
+    == phi_tokens.tokenizer().encode(['red'])[0]
+  )
 
 
 def test_spaces_and_tabs_keep_their_tokens():
   """Phi's tokenizer has added tokens for runs of spaces, which are no words."""
-  assert phi().encode(['a    b\t\tc']) == [[64, 50284, 65, 50294, 66]]
+  assert phi_tokens.tokenizer().encode(['a    b\t\tc']) == [
+    [64, 50284, 65, 50294, 66]
+  ]
 
 
 def test_half_a_character_is_refused():
-  for make in (small, phi):
+  for make in (small, phi_tokens.tokenizer):
     with pytest.raises(ValueError, match='text must be Unicode text'):
       make().encode(['red', 'a \ud83d'])
 
@@ -76,7 +78,7 @@ def test_unknown_words_are_named_as_they_are_written():
 
 
 def test_a_byte_level_tokenizer_knows_all_words():
-  assert phi().unknown_words(['Größe 红 😀']) == []
+  assert phi_tokens.tokenizer().unknown_words(['Größe 红 😀']) == []
 
 
 def test_choices_with_the_same_tokens_are_refused():
@@ -89,4 +91,4 @@ def test_choices_with_the_same_tokens_are_refused():
   with pytest.raises(ValueError, match="got 'red' and 'Red'"):
     known_words.check_choices(small(), ['red', 'Red'])
   known_words.check_choices(small(), ['red', 'ring', 'yes'])
-  known_words.check_choices(phi(), ['yes', 'no'])
+  known_words.check_choices(phi_tokens.tokenizer(), ['yes', 'no'])

@@ -82,3 +82,12 @@ def test_a_pair_shares_its_mask():
   np.testing.assert_array_equal(labels[..., 3:7] != -100, expected[..., 3:7])
   np.testing.assert_array_equal(labels[..., :3], tokens[..., :3])
   np.testing.assert_array_equal(labels[..., 7:], tokens[..., 7:])
+
+
+def test_the_noisy_half_of_a_schedule_hides_most_codes():
+  half = mask_schedules.restrict(mask_schedules.cosine, (0.0, 0.5))
+  ratios = half(np.linspace(0, 1, 11))
+  assert ratios[0] == 1 and np.all(np.diff(ratios) < 0)
+  np.testing.assert_allclose(ratios[-1], np.sqrt(0.5))
+  whole = mask_schedules.restrict(mask_schedules.cosine, (0.0, 1.0))
+  assert whole is mask_schedules.cosine

@@ -1,8 +1,8 @@
 """Text comes back from its ids; what is unknown says so."""
 
 import json
-import pathlib
 
+import phi_tokens
 import pytest
 
 from hermesflow_jax.sequences import text_tokenizer
@@ -103,12 +103,31 @@ def test_a_folder_without_words_is_refused(text, tmp_path):
     (b'{"model": ', 'got a damaged file'),
     # Newer versions of Python read as deep a list to its end.
     (b'[' * 5000, '(nested too deeply|got a damaged file)'),
+    (b'\xef\xbb\xbf{}', 'UTF-8 without a byte order mark'),
+    ('{}'.encode('utf-16'), 'UTF-8 without a byte order mark'),
+    (b'{}', 'a dict at "model", .* got the keys of an empty object'),
+    (b'{"model": {}, "a": 1}', 'a list at "added_tokens", .* keys model, a;'),
   ],
 )
-def test_a_damaged_file_of_a_folder_is_named(tmp_path, content, message):
-  (tmp_path / 'tokenizer.json').write_bytes(content)
-  with pytest.raises(ValueError, match=f'tokenizer.json must be .*{message}'):
+def test_a_damaged_file_of_a_tokenizer_is_named(tmp_path, content, message):
+  path = tmp_path / 'tokenizer.json'
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match=f'tokenizer.json must .*{message}'):
     text_tokenizer.load(str(tmp_path))
+  with pytest.raises(
+    ValueError, match=f'{path}: it must .*{message}'
+  ) as caught:
+    text_tokenizer.load(str(path))
+  assert str(caught.value).count('tokenizer.json') == 1
+
+
+@pytest.mark.parametrize('names', [(), ('config.json',)])
+def test_a_folder_without_a_tokenizer_is_refused_in_a_line(tmp_path, names):
+  for name in names:
+    (tmp_path / name).write_text('{}')
+  with pytest.raises(ValueError, match='it must hold tokenizer.json') as caught:
+    text_tokenizer.load(str(tmp_path))
+  assert '\n' not in str(caught.value)
 
 
 def test_a_question_is_asked_as_in_llava():
@@ -127,17 +146,10 @@ def test_a_tokenizer_is_read_from_a_bucket(text, tmp_path, bucket):
     text_tokenizer.load('gs://bucket/none')
 
 
-def phi():
-  """A byte-level BPE in Phi-1.5's form."""
-  return text_tokenizer.load(
-    str(pathlib.Path(__file__).parents[1] / 'phi_tokenizer')
-  )
-
-
 @pytest.mark.parametrize(
   'make',
   [
-    phi,
+    phi_tokens.tokenizer,
     lambda: text_tokenizer.word_level_tokenizer(
       [*WORDS, 'assistant', 'user', *'"-!']
     ),
@@ -156,14 +168,14 @@ def test_a_reply_is_encoded_as_it_follows_its_prompt(make, reply):
 
 @pytest.mark.parametrize('reply', ['red', 'a "red" circle, 12 - 3', 'Größe 😀'])
 def test_a_reply_comes_back_without_the_space_before_it(reply):
-  text = phi()
+  text = phi_tokens.tokenizer()
   (tokens,) = text.encode_replies([reply])
   assert text.decode([*tokens, text.eos]) == f' {reply}'
   assert text.decode_reply([*tokens, text.eos, 3]) == reply
 
 
 def test_a_reply_without_words_has_no_tokens():
-  text = phi()
+  text = phi_tokens.tokenizer()
   assert text.encode_replies(['', 'red']) == [[], [2266]]
   assert text.decode_reply([text.eos]) == ''
 

@@ -77,8 +77,8 @@ def test_the_last_message_of_the_user_counts_with_the_last_image(stub, client):
   assert client.post(CHAT, json=body).status_code == 200
   (request,) = stub.batches[-1][1]
   assert request.prompt == 'is the shape red ?'
-  assert (request.pixels == [254, 0, 0]).all() or (
-    request.pixels == [255, 0, 0]
+  assert (request.image.pixels == [254, 0, 0]).all() or (
+    request.image.pixels == [255, 0, 0]
   ).all()
 
 

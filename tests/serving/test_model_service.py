@@ -18,6 +18,9 @@ from hermesflow_jax.serving import image_forms
 from hermesflow_jax.serving import model_service
 from hermesflow_jax.serving import question_groups
 from hermesflow_jax.serving import searched_images
+from hermesflow_jax.serving import served_images
+from hermesflow_jax.serving import service_requests
+from hermesflow_jax.serving import warm_up
 
 WARM = batched.Decoding(1.5, 10)
 PROMPT = 'what color is the shape ?'
@@ -31,14 +34,23 @@ def service():
   return model_service.ModelService(unified, 8, small_unified.SAMPLER, (4,))
 
 
-def asked(image, prompt=PROMPT, **fields):
-  return model_service.ReplyRequest(str(image), PIXELS[image], prompt, **fields)
+def asked(image, prompt=PROMPT, decoding=batched.GREEDY, **fields):
+  return service_requests.ReplyRequest(
+    served_images.ServedImage(str(image), PIXELS[image]),
+    prompt,
+    decoding,
+    **fields,
+  )
 
 
-def texts(service, requests, decoding=batched.GREEDY):
+def sampled(image, **fields):
+  return asked(image, decoding=WARM, **fields)
+
+
+def texts(service, requests):
   return [
     service.unified.text.decode_reply(tokens)
-    for tokens in service.reply(requests, decoding)
+    for tokens in service.reply(requests)
   ]
 
 
@@ -51,20 +63,23 @@ def test_greedy_replies_are_those_of_the_answerer(service):
 
 
 def test_a_reply_depends_on_its_seed_and_on_no_other_request(service):
-  alone = texts(service, [asked(0, seed=3)], WARM)
-  others = [asked(1), asked(0, seed=3), asked(2, 'red ?', seed=9)]
-  assert texts(service, others, WARM)[1:2] == alone
+  alone = texts(service, [sampled(0, seed=3)])
+  # Requests of other temperatures, and greedy ones, are in the same batch.
+  cold = batched.Decoding(0.7, WARM.top_k)
+  others = [asked(1), sampled(0, seed=3), asked(2, 'red ?', cold, seed=9)]
+  assert texts(service, others)[1:2] == alone
+  assert texts(service, others)[:1] == texts(service, [asked(1)])
   # Questions about an image share its row.
-  shared = [asked(0, 'red ?'), asked(0, seed=3), asked(0, seed=4)]
-  assert texts(service, shared, WARM)[1:2] == alone
-  numbers = [asked(0, seed=3, number=n) for n in range(4)]
-  assert len(set(texts(service, numbers, WARM))) > 1
+  shared = [asked(0, 'red ?', cold), sampled(0, seed=3), asked(0, seed=4)]
+  assert texts(service, shared)[1:2] == alone
+  numbers = [sampled(0, seed=3, number=n) for n in range(4)]
+  assert len(set(texts(service, numbers))) > 1
 
 
 def test_a_stream_gets_the_beginnings_of_its_reply(service):
   parts = []
-  requests = [asked(0), asked(1, listener=parts.append)]
-  _, reply = service.reply(requests, WARM)
+  requests = [sampled(0), sampled(1, listener=parts.append)]
+  _, reply = service.reply(requests)
   assert len(parts) > 1
   for part in parts:
     np.testing.assert_array_equal(part, reply[: len(part)])
@@ -72,8 +87,8 @@ def test_a_stream_gets_the_beginnings_of_its_reply(service):
 
 
 def test_a_limit_cuts_a_reply_alone(service):
-  long, short = service.reply([asked(0), asked(1, most_tokens=2)], WARM)
-  (expected,) = service.reply([asked(1)], WARM)
+  long, short = service.reply([sampled(0), sampled(1, most_tokens=2)])
+  (expected,) = service.reply([sampled(1)])
   np.testing.assert_array_equal(short, expected[:2])
   assert len(long) > 2
 
@@ -88,8 +103,8 @@ def test_scores_of_tokens_are_those_of_a_whole_row(service):
     np.array([*ids, unified.vocab.eos]),
     unified.encode(PIXELS[:1]),
   )
-  request = model_service.ScoreRequest(
-    PIXELS[0], unified.caption_prompt, tokens
+  request = service_requests.ScoreRequest(
+    served_images.ServedImage('0', PIXELS[0]), unified.caption_prompt, tokens
   )
   (scores,) = service.score([request])
   rows = image_to_text.mmu_rows(
@@ -122,11 +137,11 @@ def test_scores_of_tokens_are_those_of_a_whole_row(service):
 
 
 def test_a_drawing_depends_on_no_other_request(service):
-  one = model_service.DrawRequest('red circle', 3)
+  one = service_requests.DrawRequest('red circle', 3)
   (alone,) = service.draw([one], service.sampler)
   others = [
-    model_service.DrawRequest('two blue square', 3),
-    model_service.DrawRequest('red circle', 4),
+    service_requests.DrawRequest('two blue square', 3),
+    service_requests.DrawRequest('red circle', 4),
     one,
   ]
   np.testing.assert_array_equal(service.draw(others, service.sampler)[2], alone)
@@ -134,7 +149,7 @@ def test_a_drawing_depends_on_no_other_request(service):
 
 @pytest.mark.parametrize('wave', [0, 4])
 def test_best_of_sends_the_best_drawings_in_order(service, monkeypatch, wave):
-  draws = [model_service.DrawRequest('red circle', 5, n) for n in range(4)]
+  draws = [service_requests.DrawRequest('red circle', 5, n) for n in range(4)]
   expected = service.draw(draws, service.sampler)
 
   def score(unified, name, codes, captions, questions=None):
@@ -159,7 +174,7 @@ def test_without_best_of_the_server_sets_the_number_of_candidates():
 
 def test_known_codes_of_an_edit_stay(service):
   known = np.array([True, False, True, True])
-  edit = model_service.DrawRequest('red circle', 3, 0, PIXELS[0], known)
+  edit = service_requests.DrawRequest('red circle', 3, 0, PIXELS[0], known)
   drawn = []
   decode = service.unified.decode
 
@@ -200,3 +215,64 @@ def test_a_stop_text_ends_a_reply_with_its_tokens():
   assert (cut.text, len(cut.tokens), cut.complete) == ('red ', 2, True)
   open_ = chat_replies.to_reply(text, tokens[:2], ['blue'])
   assert (open_.text, open_.complete) == ('red circle', False)
+
+
+def test_an_image_is_encoded_once(service, monkeypatch):
+  memory, counts = served_images.ImageMemory(), []
+  unified = service.unified
+  encode = type(unified).encode
+
+  def count(self, pixels):
+    counts.append(len(pixels))
+    return encode(self, pixels)
+
+  monkeypatch.setattr(type(unified), 'encode', count)
+  first = memory.add(served_images.ServedImage('a', PIXELS[0]))
+  again = memory.add(served_images.ServedImage('a', PIXELS[0]))
+  other = memory.add(served_images.ServedImage('b', PIXELS[1]))
+  assert again is first and memory.find('a') is first and not memory.find('c')
+  sizes = (1, 4)
+  codes = served_images.read_images(unified, [first, again], sizes)
+  all_codes = served_images.read_images(unified, [other, again], sizes)
+  assert counts == [1, 1] and first.pixels is None
+  np.testing.assert_array_equal(codes[0], codes[1])
+  np.testing.assert_array_equal(all_codes[1], codes[0])
+  monkeypatch.undo()
+  np.testing.assert_array_equal(all_codes, unified.encode(PIXELS[1::-1]))
+
+
+def test_few_images_are_remembered():
+  memory = served_images.ImageMemory()
+  for number in range(300):
+    memory.add(served_images.ServedImage(str(number), PIXELS[0]))
+    assert memory.find('0')
+  assert not memory.find('1') and memory.find('299')
+
+
+def test_sizes_of_batches_are_usable_when_their_programs_are_compiled(
+  monkeypatch,
+):
+  class Service:
+    sizes = compiled = (2, 4, 8)
+    unified, size, sampler, ran = None, 8, small_unified.SAMPLER, []
+
+    def sample(self, requests, groups):
+      self.ran.append((groups.shape, requests[0].decoding.top_k))
+
+    def draw(self, requests, sampler):
+      self.ran.append(len(requests))
+
+  service, seen = Service(), []
+  for number, count, _ in warm_up.compile_programs(service, 5):
+    seen.append((number, service.compiled))
+  assert service.ran == [
+    *[((2, 1), 1), 2, ((2, 1), 5)],
+    *[((4, 1), 1), 4, ((4, 1), 5)],
+    *[((8, 1), 1), 8, ((8, 1), 5), ((2, 4), 1), ((2, 4), 5)],
+  ]
+  assert [n for n, _ in seen] == list(range(1, count + 1))
+  assert [sizes for _, sizes in seen] == [
+    *[(), (), (2,), (2,), (2,), (2, 4)],
+    *[(2, 4)] * 4,
+    (2, 4, 8),
+  ]

@@ -32,7 +32,7 @@ def device():
 
 def held(device, **options):
   """Returns a queue whose worker is busy with a first request."""
-  bounds = {'most_rows': 4, 'most_waiting': 8} | options
+  bounds = {'most_waiting': 8, 'sizes': lambda: (1, 2, 3, 4)} | options
   queue = request_queue.RequestQueue(device.run, **bounds)
   (first,) = queue.submit('a', [0])
   while len(queue):
@@ -96,7 +96,7 @@ def test_a_batch_that_fails_does_not_end_the_worker():
       raise RuntimeError('out of memory')
     return requests
 
-  queue = request_queue.RequestQueue(run, 4, 8)
+  queue = request_queue.RequestQueue(run, 8, lambda: (1, 2, 3, 4))
   (bad,) = queue.submit('bad', [1])
   with pytest.raises(request_queue.BatchFailed, match='out of memory'):
     bad.result(10)
@@ -119,3 +119,14 @@ def test_what_is_left_after_the_time_of_a_stop_is_cancelled(device):
   (waiting,) = queue.submit('b', [1])
   queue.close(0.01)
   assert waiting.cancelled()
+
+
+@pytest.mark.parametrize(
+  'count, batch', [(10, 8), (12, 12), (22, 16), (24, 24)]
+)
+def test_a_batch_is_padded_by_a_quarter_at_most(device, count, batch):
+  queue, _ = held(device, most_waiting=32, sizes=lambda: (1, 4, 8, 16, 32))
+  futures = queue.submit('a', range(1, count + 1))
+  device.open.set()
+  assert [future.result(10) for future in futures][-1] == 2 * count
+  assert len(device.batches[1][1]) == batch

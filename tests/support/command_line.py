@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
+# Variables that tests/conftest.py sets.
+_OF_TESTS = 'XLA_FLAGS', 'JAX_DISABLE_MOST_OPTIMIZATIONS'
 CONFIG = f'--config={ROOT}/configs/pair_dpo.py'
 
 
@@ -25,6 +27,11 @@ def everything(folder):
   }
 
 
+def environment() -> dict[str, str]:
+  """Returns the environment of a command that a person starts."""
+  return {k: v for k, v in os.environ.items() if k not in _OF_TESTS}
+
+
 def process(*arguments, cwd):
   return subprocess.Popen(
     [sys.executable, str(ROOT / 'main.py'), *map(str, arguments)],
@@ -32,6 +39,5 @@ def process(*arguments, cwd):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    env={k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
-    | {'JAX_PLATFORMS': 'cpu'},
+    env=environment() | {'JAX_PLATFORMS': 'cpu'},
   )

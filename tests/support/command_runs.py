@@ -51,6 +51,25 @@ SMALL = {
   'play.objective.masks': 1,
 }
 
+# Runs a script without PyTorch, which transformers imports where it is installed:
+# that takes longer than a round.
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules['torch'] = None
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+# The same for several commands, which are in the first argument as JSON.
+ONE_AFTER_ANOTHER = """
+import json, sys
+sys.modules['torch'] = None
+from hermesflow_jax.runtime import entry_point
+entry_point.prepare()
+import main
+commands = json.loads(sys.argv[1])
+entry_point.run(lambda _: max(map(main.main, commands)), commands)
+"""
+
 
 # What a run that nothing stops leaves does not depend on how often it saves.
 RARELY = {'play.save_every': STEPS // 2}
@@ -88,23 +107,33 @@ class Place:
       code: expected exit code.
       **changes: of the settings.
     """
-    verbosity, output = main.logging.get_verbosity(), io.StringIO()
-    try:
-      with (
-        contextlib.redirect_stdout(output),
-        contextlib.redirect_stderr(output),
-        mock.patch.object(jax, 'device_count', lambda: DEVICES),
-      ):
-        actual = main.main(self.arguments(folder, **changes))
-    finally:
-      main.logging.set_verbosity(verbosity)
-    assert actual == code, output.getvalue()
-    return output.getvalue()
+    return run_here(self.arguments(folder, **changes), code)
+
+  def evaluation(self, folder) -> list[str]:
+    """Returns the command that evaluates the model, without python."""
+    return [
+      str(ROOT / 'main.py'),
+      f'--config={ROOT}/configs/evaluate.py',
+      f'--config.init_from={self.base}',
+      f'--workdir={folder}',
+      "--config.benchmarks=('pope', 'geneval')",
+      '--config.rows=3',
+      '--config.sampler.steps=2',
+      '--config.sampler.guidance=0.0',
+      '--config.chunk=2',
+    ]
 
   def start(
-    self, folder, processes=1, number=0, port=0, devices=DEVICES, **changes
+    self,
+    folder,
+    processes=1,
+    number=0,
+    port=0,
+    devices=DEVICES,
+    then=None,
+    **changes,
   ):
-    """Starts a run, or one of its processes."""
+    """Starts a run, or one of its processes, and then perhaps a command."""
     arguments = self.arguments(folder, **changes)
     if port:
       arguments += [
@@ -112,6 +141,10 @@ class Place:
         f'--process={number}',
         f'--processes={processes}',
       ]
+    command = [WITHOUT_TORCH, *arguments]
+    if then:
+      # Its processes have joined already.
+      command = [ONE_AFTER_ANOTHER, json.dumps([arguments, then])]
     # Programs as in this process, so that their results have the same bits.
     flags = re.sub(
       r'(device_count)=\d+',
@@ -125,7 +158,7 @@ class Place:
       'JAX_DEFAULT_MATMUL_PRECISION': 'highest',
     }
     return subprocess.Popen(
-      [sys.executable, *arguments],
+      [sys.executable, '-c', *command],
       cwd=ROOT,
       env=env,
       stdout=subprocess.PIPE,
@@ -141,6 +174,22 @@ class Place:
       free.bind(('localhost', 0))
       port = free.getsockname()[1]
     return [self.start(folder, count, n, port, **changes) for n in range(count)]
+
+
+def run_here(arguments: list[str], code: int = 0) -> str:
+  """Runs a command in this process, on DEVICES devices; returns its output."""
+  verbosity, output = main.logging.get_verbosity(), io.StringIO()
+  try:
+    with (
+      contextlib.redirect_stdout(output),
+      contextlib.redirect_stderr(output),
+      mock.patch.object(jax, 'device_count', lambda: DEVICES),
+    ):
+      actual = main.main(arguments)
+  finally:
+    main.logging.set_verbosity(verbosity)
+  assert actual == code, output.getvalue()
+  return output.getvalue()
 
 
 def ended(process, code=0):

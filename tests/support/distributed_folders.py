@@ -37,7 +37,7 @@ class Record(Call):
     self.fields = fields
 
 
-class _Pickler(pickle._Pickler):
+class Pickler(pickle._Pickler):
   """Writes the opcodes of PyTorch's objects without PyTorch."""
 
   dispatch = pickle._Pickler.dispatch.copy()
@@ -73,7 +73,7 @@ class _Pickler(pickle._Pickler):
 def dumps(value) -> bytes:
   """Returns a pickle in the protocol that PyTorch uses for `.metadata`."""
   file = io.BytesIO()
-  _Pickler(file, 4).dump(value)
+  Pickler(file, 4).dump(value)
   return file.getvalue()
 
 

@@ -47,7 +47,9 @@ class Server:
     }
 
   def __enter__(self):
-    threading.Thread(target=self._http.serve_forever, daemon=True).start()
+    threading.Thread(
+      target=self._http.serve_forever, args=(0.01,), daemon=True
+    ).start()
     return self
 
   def __exit__(self, *_):

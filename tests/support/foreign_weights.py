@@ -7,6 +7,7 @@ import shutil
 import distributed_folders
 import jax
 import numpy as np
+import rank_folders
 import safetensors.numpy
 import torch_files
 import zero_folders
@@ -39,6 +40,8 @@ DISTRIBUTED_FILES = (
   f'{DISTRIBUTED}/__0_0.distcp',
   'shard-00002-model-00001-of-00001.safetensors',
 )
+# A file of a process, by the way in which FSDP divides tensors.
+RANK_FILES = {'FSDP1': rank_folders.sharded, 'FSDP2': rank_folders.dtensor}
 
 
 def write_universal(folder, stage: int) -> None:
@@ -52,6 +55,11 @@ def write_distributed(folder, file: str) -> None:
     distributed_folders.write_safetensors(folder, 2)
   else:
     distributed_folders.write(folder / DISTRIBUTED, 2)
+
+
+def write_ranks(folder, kind) -> None:
+  """Writes the files of two processes of FSDP."""
+  rank_folders.write(folder, 2, kind=kind)
 
 
 def write_zero(folder, stage: int) -> None:
@@ -140,6 +148,9 @@ def _forms():
     yield f'universal {stage}', file, write
   for file in DISTRIBUTED_FILES:
     yield 'distributed', file, functools.partial(write_distributed, file=file)
+  for name, kind in RANK_FILES.items():
+    write = functools.partial(write_ranks, kind=kind)
+    yield name, rank_folders.NAME.format(1), write
 
 
 # Checkpoints of several files, by the file that is damaged.

@@ -3,6 +3,8 @@
 import jax
 import pytest
 
+from hermesflow_jax.models import phi
+
 
 def loop_layers(patch: pytest.MonkeyPatch) -> None:
   """Compiles a layer once where it would be repeated for speed.
@@ -19,3 +21,4 @@ def loop_layers(patch: pytest.MonkeyPatch) -> None:
     return scan(*arguments, **options)
 
   patch.setattr(jax.lax, 'scan', looped)
+  patch.setattr(phi, 'unrolls_all', lambda config: False)

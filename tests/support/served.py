@@ -9,14 +9,25 @@ from PIL import Image
 from starlette import testclient
 import tiny
 
+import configs.serve
+from hermesflow_jax.jobs import serve
+from hermesflow_jax.runtime import settings
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import row_parts
 from hermesflow_jax.serving import app
 from hermesflow_jax.serving import model_service
 from hermesflow_jax.serving import request_images
 from hermesflow_jax.serving import request_queue
+from hermesflow_jax.serving import served_images
 
 SIDE = 8
+
+
+def configured(**changes) -> serve.Settings:
+  """Returns settings of the job `serve` with some changes."""
+  values = configs.serve.get_config().to_dict() | changes
+  del values['job']
+  return settings.build(serve.Settings, values)
 
 
 def png(size=(SIDE, SIDE), color='red', mode='RGB') -> bytes:
@@ -71,6 +82,7 @@ class Stub:
 
   def __init__(self):
     self.unified, self.size, self.sampler = _unified(), SIDE, 'sampler'
+    self.images = served_images.ImageMemory()
     self.batches, self.fault, self.reply = [], None, 'red circle'
 
   def prompt_tokens(self, prompt):
@@ -100,13 +112,14 @@ class Stub:
     return [tokens[: request.most_tokens] for request in requests]
 
 
-def server(service, *, key='', folder='', **bounds) -> app.Server:
+def server(service, *, key='', folder='', most_waiting=8) -> app.Server:
   """Returns a server of small limits."""
   limits = request_images.ImageLimits(2_000, 10_000, str(folder))
-  settings = app.AppSettings('small', key, limits, 6_000, 0)
-  values = {'most_rows': 4, 'most_waiting': 8} | bounds
-  queue = request_queue.RequestQueue(service.run, **values)
-  return app.Server(service, queue, settings)
+  app_settings = app.AppSettings('small', key, limits, 6_000, 0)
+  queue = request_queue.RequestQueue(
+    service.run, most_waiting, lambda: (1, 2, 3, 4)
+  )
+  return app.Server(service, queue, app_settings)
 
 
 def client(server_of_test: app.Server, **headers) -> testclient.TestClient:

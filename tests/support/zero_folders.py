@@ -199,3 +199,45 @@ def write_universal(folder, stage: int, ranks: int) -> None:
       value = {'param': np.ones(3, np.float32)}
       save(folder / tag / 'zero' / name / 'fp32.pt', value)
   (folder / 'latest_universal').write_text(tag)
+
+
+def slices_of(name: str, count: int) -> list[np.ndarray]:
+  """Returns what each slice of model parallelism has of a trained weight."""
+  array = TRAINED[name]
+  if name == 'embed.weight':
+    # Rows fill up the vocabulary.
+    rows = np.concatenate([array, np.zeros((-len(array) % count, 5))])
+    return np.split(rows.astype(np.float32), count)
+  if name == 'mid.weight':
+    parts = np.array_split(array, count, axis=1)
+    return [np.ascontiguousarray(part) for part in parts]
+  return [array] * count
+
+
+def write_slices(folder, stage: int, count: int) -> None:
+  """Writes a universal checkpoint of a training with model parallelism.
+
+  Args:
+    folder: folder of a training.
+    stage: of ZeRO, 2 or 3, with one rank.
+    count: number of slices.
+  """
+  write_universal(folder, stage, 1)
+  prefix = 'zero_pp_rank_0_' if stage == 3 else ''
+  for i in range(count):
+    state = model_state(stage, 1, 0)
+    sliced = {name: slices_of(name, count)[i] for name in TRAINED}
+    state['param_shapes'] = [
+      shapes({name: sliced[name] for name in names}) for names in GROUPS
+    ]
+    if stage != 3:
+      state['module'] |= sliced | {'head.weight': sliced['embed.weight']}
+    save(
+      folder
+      / 'global_step1_universal'
+      / f'{prefix}mp_rank_{i:02d}_model_states.pt',
+      state,
+    )
+  for name, array in TRAINED.items():
+    path = folder / 'global_step1_universal' / 'zero' / name / 'fp32.pt'
+    save(path, {'param': array, 'cat_dim': 0})

@@ -2,11 +2,13 @@
 
 import errno
 import json
+import types
 
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.summary import Writer
 
+from hermesflow_jax.training import event_files
 from hermesflow_jax.training import metrics_log
 
 # The reader leaves its files open.
@@ -78,6 +80,15 @@ def test_files_of_earlier_releases_go_on_as_well(tmp_path):
   events = read(tmp_path)
   assert [event.step for event in events.Tensors('train/loss')] == [1, 2]
   assert [event.step for event in events.Scalars('train/loss')] == [3, 4]
+
+
+def test_a_clock_that_is_behind_keeps_the_order(tmp_path, monkeypatch):
+  """TensorBoard reads the files of a folder in the order of their names."""
+  for clock, steps in ((2e9, [1]), (2e9, [2]), (1e9, [3]), (1e9, [4])):
+    stopped = types.SimpleNamespace(time=lambda now=clock: now)
+    monkeypatch.setattr(event_files, 'time', stopped)
+    log(tmp_path, *steps, resumed=steps[0] - 1)
+  assert steps_of(tmp_path)[0] == [1, 2, 3, 4]
 
 
 def test_other_files_beside_the_events_stay(tmp_path):

@@ -1,17 +1,14 @@
 """Rows of fine-tuning, to the token id (REFERENCE 2, Phi-1.5's tokenizer)."""
 
-import pathlib
-
 import numpy as np
+import phi_tokens
 from PIL import Image
 import pytest
 
-from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_rows
 from hermesflow_jax.sequences import vocabulary
 from hermesflow_jax.training import task_rows
 
-ROOT = pathlib.Path(__file__).parents[1]
 VOCAB = vocabulary.Vocab(50_295, 8_192, 50_256)
 EOS, PAD, SOI, EOI, T2I, MMU = 50256, 50295, 50296, 50297, 50300, 50301
 # 'USER: What color? ASSISTANT:', ' red', 'USER: Is it big? ASSISTANT:', ' No'.
@@ -28,7 +25,7 @@ SCORED = token_rows.UNSCORED
 
 @pytest.fixture(scope='module')
 def text():
-  return text_tokenizer.load(str(ROOT / 'phi_tokenizer'))
+  return phi_tokens.tokenizer()
 
 
 @pytest.fixture(scope='module')

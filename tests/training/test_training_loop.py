@@ -1,5 +1,6 @@
 """The loop: what it logs and saves, where it stops, and what it says then."""
 
+import functools
 import time
 
 import jax
@@ -13,6 +14,7 @@ import configs.learn
 import configs.pair_dpo
 from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import timing
 from hermesflow_jax.training import train_step
 from hermesflow_jax.training import training_loop
 
@@ -215,12 +217,18 @@ def test_the_time_of_an_interval_is_shared_out():
   assert log[3]['time/compile'] > 0.1 > log[6]['time/compile']
 
 
-def test_speed_is_of_learning_alone():
+def test_speed_is_of_learning_alone(monkeypatch):
   """Not of looking at samples, saving or compiling."""
+  slept = 0.0
 
   def sample(_):
-    time.sleep(1.0)
+    nonlocal slept
+    slept += 1.0
 
+  now = lambda: time.perf_counter() + slept
+  monkeypatch.setattr(
+    timing, 'Stopwatch', functools.partial(timing.Stopwatch, now)
+  )
   _, log = run(6, log_every=2, fields={'sample': sample}, sample_every=1)
   for step in (4, 6):
     assert log[step]['time/evaluation'] > 0.5

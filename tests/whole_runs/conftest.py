@@ -145,12 +145,12 @@ def place(once, judge) -> command_runs.Place:
   """A tiny bundle that runs start from, text encoders and a judge."""
 
   def write(root):
-    tiny_world.bundle(root / 'tiny_base')
     for kind in ('bert', 'mpnet'):
       text_encoders.convert_to(root / 'tiny_encoders' / kind, kind)
 
-  root = once('tiny_base', write)
-  encoders = root / 'tiny_encoders'
+  # Tests of other folders write the same bundle.
+  root = once('tiny_base', lambda root: tiny_world.bundle(root / 'tiny_base'))
+  encoders = once('tiny_encoders', write) / 'tiny_encoders'
   return command_runs.Place(
     root / 'tiny_base',
     (
@@ -191,13 +191,16 @@ def seconds(place, once) -> float:
 def whole_of_two(place, judge, once) -> pathlib.Path:
   """The folder of a run of two processes that nothing stopped.
 
-  `two_processes.requests` has the requests to its judge.
+  `two_processes.requests` has the requests to its judge. The same processes
+  evaluated the base model, in `two_processes.evaluated`.
   """
 
   def run(root):
     first = len(judge.bodies)
     for process in place.start_all(
-      root / 'two_processes', **command_runs.RARELY
+      root / 'two_processes',
+      then=place.evaluation(root / 'two_processes.evaluated'),
+      **command_runs.RARELY,
     ):
       command_runs.ended(process)
     requests = json.dumps(judge.bodies[first:])

@@ -8,13 +8,13 @@ and wants PyTorch: about ten minutes and 12 GB of memory on two cores.
 
 import gc
 import json
-import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import time
 
+import command_line
 from flax import nnx
 import numpy as np
 import pytest
@@ -76,14 +76,13 @@ print(json.dumps([run.returncode, run.stdout + run.stderr, peak]))
 def run(*arguments):
   """Runs a command as a user would: (output, seconds, peak bytes)."""
   began = time.perf_counter()
-  environment = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
   wrapped = subprocess.run(
     [sys.executable, '-c', WRAPPER, sys.executable, '-m', *map(str, arguments)],
     cwd=ROOT,
     text=True,
     capture_output=True,
     check=True,
-    env=environment | {'JAX_PLATFORMS': 'cpu'},
+    env=command_line.environment() | {'JAX_PLATFORMS': 'cpu'},
   )
   code, output, peak = json.loads(wrapped.stdout)
   assert code == 0, output

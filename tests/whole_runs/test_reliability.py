@@ -40,6 +40,22 @@ def test_two_processes_ask_a_judge_once_per_question(whole_of_two):
   assert sum(text.count('\n') for text in replies) == len(requests)
 
 
+def test_two_processes_evaluate_what_one_evaluates(
+  place, whole_of_two, tmp_path
+):
+  command_runs.run_here(place.evaluation(tmp_path))
+  two = whole_of_two.with_name('two_processes.evaluated')
+  names = [
+    path.relative_to(tmp_path)
+    for path in (tmp_path / 'predictions').rglob('*')
+    if path.is_file()
+  ]
+  # Replies, drawings, and the files of official scorers.
+  assert len(names) > 20
+  for name in [*names, 'results.json']:
+    assert (two / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
 @pytest.mark.slow
 def test_adapters_learn_in_two_processes_what_they_learn_in_one(
   place, tmp_path

@@ -21,6 +21,8 @@ from hermesflow_jax.scoring import choice_matchers
 from hermesflow_jax.scoring import encoder_settings
 from hermesflow_jax.scoring import text_encoder
 
+pytestmark = pytest.mark.optimized
+
 # A latent this near to 0 may fall on either side: sums have another order.
 LATENT_ERROR = 1e-3
 PROMPT = question_prompts.PROMPT

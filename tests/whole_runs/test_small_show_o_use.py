@@ -12,6 +12,8 @@ from conversions.files import source
 from conversions.files import tensors
 from hermesflow_jax.sequences import text_similarity
 
+pytestmark = pytest.mark.optimized
+
 
 def test_the_trained_model_draws_png_files(generated, played):
   rows = small_walk.lines(generated / 'images.jsonl')

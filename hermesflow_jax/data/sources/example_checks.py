@@ -21,10 +21,11 @@ class Faults:
   Attributes:
     items: (kind, text) of each fault; a kind is e.g. 'caption' or 'image'.
     dropped: text of each question with a fault that is left out alone.
+    repeated: text of each question that the record has before.
   """
 
   def __init__(self):
-    self.items, self.dropped = [], []
+    self.items, self.dropped, self.repeated = [], [], []
 
   def add(self, kind: str, text: str) -> None:
     """Adds a fault."""
@@ -170,6 +171,13 @@ class Checker:
       for question in questions
     ]
     checked = [question for question in checked if question]
+    previous = set()
+    for question in checked:
+      key = (question['question'], *question['choices'], question['answer'])
+      if key in previous:
+        text = user_text.quote(question['question'])
+        faults.repeated.append(f'id {name!r}: {text}')
+      previous.add(key)
     if self.drops_questions and checked:
       faults.dropped += problems.texts
     else:

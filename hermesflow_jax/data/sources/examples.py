@@ -110,6 +110,7 @@ def check_all(
   firsts, ids, repeats = {}, {}, {}
   text_only = without_questions = 0
   dropped, first_dropped = 0, ''
+  repeated = []
   for number in range(len(data)):
     place, problems = data.place(number), example_checks.Faults()
     value = odd.normalize(place, data.read(number))
@@ -121,6 +122,7 @@ def check_all(
     dropped += len(problems.dropped)
     if problems.dropped and not first_dropped:
       first_dropped = f'{place}: {problems.dropped[0]}'
+    repeated += [f'{place}: {text}' for text in problems.repeated]
     texts = problems.texts
     if example:
       name = example['id']
@@ -141,6 +143,7 @@ def check_all(
       f'{origin}: questions with faults are left out: {dropped}, e.g. '
       f'{first_dropped}'
     )
+  report_repeated(repeated, origin, say)
   if data.orphan_files:
     say(
       f'{origin}: text files without an image of their name are left out: '
@@ -159,6 +162,23 @@ def check_all(
   input_faults.raise_or_report(faults, len(ids), on_error, say, origin)
   names = sorted(ids)
   return Examples(data, checker, [ids[name] for name in names], names)
+
+
+def report_repeated(
+  questions: Sequence[str], origin: str, say: Callable[[str], None]
+) -> None:
+  """Reports questions that a record has twice, which count twice in scores.
+
+  Args:
+    questions: a text for each repetition.
+    origin: name of the data set.
+    say: receives the line.
+  """
+  if questions:
+    say(
+      f'{origin}: questions that a record has before count again: '
+      f'{len(questions)}, e.g. {questions[0]}; remove them'
+    )
 
 
 def _image(data, checker, number, name):

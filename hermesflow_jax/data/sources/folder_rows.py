@@ -7,6 +7,7 @@ name. Otherwise the caption of a.png is the text of a.txt.
 
 from collections.abc import Sequence
 import pathlib
+import posixpath
 import re
 
 from hermesflow_jax.data import image_listing
@@ -41,6 +42,7 @@ class MetadataRows(rows.Rows):
 
   def __init__(self, inner: rows.Rows, folder: pathlib.PurePath):
     self._inner, self.folder = inner, str(folder)
+    self._root, self._names = folder, set()
 
   def __len__(self):
     return len(self._inner)
@@ -55,6 +57,7 @@ class MetadataRows(rows.Rows):
     if not isinstance(record, dict):
       return record
     name = record.get('file_name')
+    self._names.add(name if isinstance(name, str) else '')
     named = {'img_path': name}
     if isinstance(name, str):
       named['id'] = record_names.id_of(_without_suffix(name) or '?')
@@ -62,6 +65,15 @@ class MetadataRows(rows.Rows):
     if column:
       named['caption'] = record[column]
     return named | record
+
+  @property
+  def unlisted(self):
+    """See `Rows`; () for a bucket, where a list costs many requests."""
+    if not storage.is_local(self._root):
+      return ()
+    names = {posixpath.normpath(name) for name in self._names}
+    images, _ = image_listing.list_folder(self._root)
+    return [name for name in images if name not in names]
 
   def check_captions(self) -> None:
     """Raises if rows have columns, but none that is known to hold captions.
@@ -190,9 +202,10 @@ def open_folder(folder: pathlib.PurePath) -> rows.Rows:
   texts = [name for name in others if name.lower().endswith('.txt')]
   if not names or not texts:
     raise ValueError(
-      f'{folder} must have images with captions, got {len(names)} images and '
-      f'{len(texts)} text files; write a .txt file beside each image, or '
-      f'{METADATA[0]} with "file_name" and "text"'
+      f'{folder} must have images with captions, got '
+      f'{user_text.counted(len(names), "image")} and '
+      f'{user_text.counted(len(texts), "text file")}; write a .txt file beside '
+      f'each image, or {METADATA[0]} with "file_name" and "text"'
     )
   records = TextFileRows(folder, names, texts)
   linked = image_listing.unread_links(folder)

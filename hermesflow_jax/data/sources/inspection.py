@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 import dataclasses
 
-import grain
-
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import record_values
 from hermesflow_jax.data.sources import example_checks
@@ -19,14 +17,15 @@ class Facts:
   """Facts about a record.
 
   Attributes:
-    number: position of the record.
+    number: its position.
     place: where it stands, e.g. 'line 3'.
-    faults: (kind, text) of each fault.
+    faults: (kind, text) per fault.
     example: see `example_checks.Checker.check`; None for a record without an
       id.
-    size: (width, height) of the image in pixels; None without a readable image.
+    size: image (width, height) in pixels; None without a readable image.
     odd: names of odd characters, which are replaced.
     dropped: fault of each question that is left out alone.
+    repeated: text of each question that the record has before.
   """
 
   number: int
@@ -36,19 +35,22 @@ class Facts:
   size: tuple[int, int] | None
   odd: list[str]
   dropped: list[str] = dataclasses.field(default_factory=list)
+  repeated: list[str] = dataclasses.field(default_factory=list)
 
 
 def inspect_all(
   data: rows.Rows, checker: example_checks.Checker, decode: bool, threads: int
 ) -> Iterator[Facts]:
-  """Yields the facts of all records in order; threads read ahead.
+  """Yields facts about all records in order; threads read ahead.
 
   Args:
     data: records.
-    checker: checks of a record.
-    decode: whether all pixels are read, otherwise the headers of images.
-    threads: number of reading threads.
+    checker: checks a record.
+    decode: whether all pixels are read, otherwise image headers.
+    threads: reading threads.
   """
+  import grain
+
   source = grain.MapDataset.source(range(len(data))).map(
     lambda number: _inspect(data, checker, decode, int(number))
   )
@@ -57,7 +59,7 @@ def inspect_all(
 
 
 def _inspect(data, checker, decode, number) -> Facts:
-  """Returns the facts of a record."""
+  """Returns facts about a record."""
   place, faults, size = data.place(number), example_checks.Faults(), None
   value, odd = record_values.normalize(data.read(number))
   example = checker.check(value, faults)
@@ -66,4 +68,13 @@ def _inspect(data, checker, decode, number) -> Facts:
       size = image_reader.image_size(example['path'], decode)
     except ValueError as error:
       faults.add('image', f'id {example["id"]!r}: {error}')
-  return Facts(number, place, faults.items, example, size, odd, faults.dropped)
+  return Facts(
+    number,
+    place,
+    faults.items,
+    example,
+    size,
+    odd,
+    faults.dropped,
+    faults.repeated,
+  )

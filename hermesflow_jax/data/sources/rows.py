@@ -13,14 +13,16 @@ class Rows(abc.ABC):
   has them `prompt`, `questions` and `conversations`.
 
   Attributes:
-    form: name of the form, a key of `forms.FORMS`.
+    form: a key in `forms.FORMS`.
     folder: folder that image paths are relative to if the user names none; ''
       where only the user knows.
-    orphans: number of captions whose image the data set lacks.
+    orphans: captions whose image the data set lacks.
     orphan_files: the first text files among these captions.
-    unread: number of files and folders that are passed over, because no record
+    unread: how many files and folders are passed over, because no record
       can have them.
     unread_files: the first of these.
+    unlisted: images of the folder that no record names, once all records have
+      been read.
     unowned: number of records at the end that are faults of the file and belong
       to no image.
     has_repeated_ids: whether records may have the same id, as in LLaVA's files.
@@ -32,12 +34,13 @@ class Rows(abc.ABC):
   orphan_files: Sequence[str] = ()
   unread = 0
   unread_files: Sequence[str] = ()
+  unlisted: Sequence[str] = ()
   unowned = 0
   has_repeated_ids = False
 
   @abc.abstractmethod
   def __len__(self) -> int:
-    """Returns the number of records."""
+    """Returns how many records it has."""
 
   @abc.abstractmethod
   def place(self, number: int) -> str:
@@ -49,11 +52,11 @@ class Rows(abc.ABC):
 
 
 def report_unread(data: Rows, origin: str, say: Callable[[str], None]) -> None:
-  """Reports files that are passed over, if any.
+  """Reports files that are passed over, if any, after all records are read.
 
   Args:
     data: records.
-    origin: name of the data set.
+    origin: data set name.
     say: receives the line.
   """
   if data.unread:
@@ -61,13 +64,18 @@ def report_unread(data: Rows, origin: str, say: Callable[[str], None]) -> None:
       f'{origin}: files and folders that no record can have are passed over: '
       f'{data.unread}, e.g. {", ".join(data.unread_files)}'
     )
+  if unlisted := data.unlisted:
+    say(
+      f'{origin}: images that no record names are left out: {len(unlisted)}, '
+      f'e.g. {unlisted[0]}'
+    )
 
 
 class MemoryRows(Rows):
   """Records in memory, of small or damaged files.
 
   Args:
-    values: (place, record) of each record.
+    values: (place, record) per record.
   """
 
   def __init__(self, values):

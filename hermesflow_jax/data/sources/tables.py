@@ -20,6 +20,11 @@ class RenamedRows(rows.Rows):
     self.unread, self.unread_files = inner.unread, inner.unread_files
     self.unowned = inner.unowned
 
+  @property
+  def unlisted(self):
+    """See `Rows`."""
+    return self._inner.unlisted
+
   def __len__(self):
     return len(self._inner)
 

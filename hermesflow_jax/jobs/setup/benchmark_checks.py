@@ -48,7 +48,7 @@ def read_all(
   if sets and needs_judge(sets) and models:
     own = dataclasses.replace(config, init_from=models[0].config.init_from)
     input_faults.attempt(
-      faults, job_judging.check, own, storage.path(workdir), console
+      faults, job_judging.check, own.judged, storage.path(workdir), console
     )
     input_faults.attempt(faults, benchmark_judges.check, config, models)
   if models and sets:
@@ -73,7 +73,7 @@ def _check_texts(config, model, sets, console):
     ValueError: one does not fit, and the settings of its benchmark say 'raise'.
   """
   texts = record_checks.load_text_checks(
-    model.config, model.path, config.answering
+    model.config, model.path, config.judged.answers.answering
   )
   faults, cut = [], 0
   for entry in sets:

@@ -63,17 +63,17 @@ def make(
   Returns:
     (judge, record), see `job_judging.make`.
   """
-  config, first = model.config, models[0].config
-  if config.judge.kind or model is models[0]:
-    return job_judging.make(config, unified, root, console)
+  job, first = model.config.judged, models[0].config
+  if job.judge.kind or model is models[0]:
+    return job_judging.make(job, unified, root, console)
   judge = dataclasses.replace(
-    config.judge,
+    job.judge,
     kind='model',
     init_from=first.init_from,
     tokenizer=first.tokenizer,
     text=first.text,
     vision=first.vision,
   )
-  own = dataclasses.replace(config, judge=judge)
+  own = dataclasses.replace(job, judge=judge)
   function, record = job_judging.make(own, unified, root, console)
   return function, record | {'name': gap.BASE_MODEL}

@@ -45,6 +45,8 @@ class Predictor:
     seed: random seed of drawings.
     console: prints progress.
     search: search for each drawing.
+    counts_passes: whether decoder passes are written also where each step of
+      the sampler costs the same.
   """
 
   unified: unified_model.UnifiedModel
@@ -53,6 +55,7 @@ class Predictor:
   seed: int
   console: terminal.Console
   search: search_settings.Search = search_settings.Search()
+  counts_passes: bool = False
 
   def predict(
     self, entry: benchmark_sets.BenchmarkSet, folder: pathlib.PurePath
@@ -137,6 +140,9 @@ class Predictor:
       self.search,
       [[dict(q) for q in row.questions] for row in rows],
     )
+    if passes is None and self.counts_passes:
+      cost = search_settings.step_passes(self.sampler.guided_steps(), count)
+      passes = np.full((len(rows), count), cost)
     codes = codes.reshape(len(rows) * count, -1)
     pixels = self.unified.decode(codes)
     owners = [(row, file) for row in rows for file in row.files]
@@ -179,7 +185,7 @@ def read_replies(folder: pathlib.PurePath) -> dict[str, str]:
 
 
 def mean_passes(folder: pathlib.PurePath) -> float | None:
-  """Returns the mean decoder passes per drawing; None without search.
+  """Returns the mean decoder passes per drawing; None if not counted.
 
   Args:
     folder: folder of a model and a benchmark.

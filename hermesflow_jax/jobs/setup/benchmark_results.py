@@ -32,7 +32,8 @@ def of_benchmark(
 
   Returns:
     JSON types: title, protocol, form, rows, notes, published numbers, and by
-    model its scores; with search also the mean decoder passes per drawing.
+    model its scores; where they were counted also the mean decoder passes per
+    drawing.
   """
   benchmark = entry.benchmark
   scores = {name: _score(entry, folder) for name, folder in folders.items()}

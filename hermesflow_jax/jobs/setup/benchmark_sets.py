@@ -33,13 +33,13 @@ class BenchmarkSet:
 
   Attributes:
     benchmark: the benchmark.
-    rows: rows in the order of the file.
-    total: number of rows of the file.
-    form: form of the file.
+    rows: rows in file order.
+    total: rows in the file.
+    form: its form.
     notes: sentences about the rows.
     reply_words: meaning by word, see `protocol.BenchmarkFiles`.
-    temporary: folder of files of the embedded world, which has another name in
-      each program; '' for files of the user.
+    temporary: folder with the embedded world's files, which has another name in
+      each program; '' for the user's files.
   """
 
   benchmark: protocol.UnderstandingBenchmark | protocol.DrawingBenchmark
@@ -56,7 +56,7 @@ class BenchmarkSet:
     return isinstance(self.benchmark, protocol.UnderstandingBenchmark)
 
   def content_hash(self) -> str:
-    """Returns a SHA-256 over the texts and the images of the rows."""
+    """Returns a SHA-256 over the rows' texts and images."""
     total = hashlib.sha256()
     for row in self.rows:
       values = {
@@ -84,9 +84,9 @@ def read(
   """Reads benchmarks.
 
   Args:
-    names: names of benchmarks.
-    sources: where the files of each are.
-    most: rows of a benchmark at most, evenly from the whole file; 0 for all.
+    names: benchmark names.
+    sources: where their files are.
+    most: rows per benchmark at most, evenly from the whole file; 0 for all.
     console: prints what is left out.
     search: search for each drawing.
 
@@ -141,8 +141,13 @@ def _read(name, sources, most, console) -> BenchmarkSet:
   rows, faults = _with_images(name, rows, files, console)
   left_out = [*content.left_out, *row_faults, *faults]
   if left_out:
-    notes.append(f'rows with {len(left_out)} faults are left out')
-    console.say(f'{name}: {len(left_out)} faults left out, e.g. {left_out[0]}')
+    notes.append(
+      f'rows with {user_text.counted(len(left_out), "fault")} are left out'
+    )
+    console.say(
+      f'{name}: {user_text.counted(len(left_out), "fault")} '
+      f'left out, e.g. {left_out[0]}'
+    )
   words = dict(word.split('=') for word in files.reply_words)
   return BenchmarkSet(
     benchmark, rows, total, content.form, tuple(notes), words, temporary
@@ -150,7 +155,7 @@ def _read(name, sources, most, console) -> BenchmarkSet:
 
 
 def _valid(rows) -> tuple[list, list[str]]:
-  """Returns (rows that can be predicted, faults of the others)."""
+  """Returns (rows that can be predicted, faults in the others)."""
   good, faults, seen = [], [], set()
   for row in rows:
     try:
@@ -168,7 +173,7 @@ def _valid(rows) -> tuple[list, list[str]]:
 
 
 def _check_drawing(row) -> None:
-  """Checks the questions of a prompt, and that drawings stay in their folder.
+  """Checks a prompt's questions, and that drawings stay in their folder.
 
   Raises:
     ValueError: a text cannot be read, or a path leaves the folder.
@@ -184,7 +189,7 @@ def _check_drawing(row) -> None:
 
 
 def _write_shapes(name, files, most) -> tuple[protocol.BenchmarkFiles, str]:
-  """Writes the files of the embedded world for as long as the program runs.
+  """Writes the embedded world's files for as long as the program runs.
 
   Returns:
     (where the files are, their folder).
@@ -212,12 +217,12 @@ def _write_shapes(name, files, most) -> tuple[protocol.BenchmarkFiles, str]:
 
 
 def _images(rows) -> dict:
-  """Returns the images of rows by their names."""
+  """Returns the rows' images by name."""
   return {str(row.image): row.image for row in rows if row.image is not None}
 
 
 def _with_images(name, rows, files, console):
-  """Returns (rows whose image opens, faults of the others).
+  """Returns (rows whose image opens, faults in the others).
 
   Raises:
     ValueError: an image does not open, and `on_error` is 'raise'.

@@ -9,8 +9,8 @@ import re
 import jax
 
 from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.curation import pair_dataset
 from hermesflow_jax.curation import pair_files
+from hermesflow_jax.curation import pair_records
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
 from hermesflow_jax.jobs.setup import folder_contents
@@ -40,24 +40,20 @@ def write_curation(
     pairs: (caption pair, image pair) by input id.
     number: round that trains on the pairs, from 1.
     shard_count: candidate shards.
-    tokenizers: hashes of the tokenizers that codes and captions come from, see
-      `tokenizer_hashes`; None if they are not known.
+    tokenizers: hashes by tokenizer, see `tokenizer_hashes`; None if not known.
 
   Returns:
     The manifest: counts, and SHA-256 by file.
   """
-  rows = [
-    pair_files.pair_to_record(name, caption, pairs[name])
-    | {'codes': codes.tolist()}
-    for name, caption, codes in zip(inputs.ids, inputs.captions, inputs.codes)
-  ]
-  lines = output_files.json_lines(rows)
-  output_files.write_atomically(root / 'pairs.jsonl', lines)
+  from hermesflow_jax.curation import pair_dataset  # Writes with TFDS.
+
+  rows = pair_records.PairRecords(inputs, pairs, with_real_codes=True)
+  output_files.write_json_lines(root / 'pairs.jsonl', rows)
   size, images = inputs.codes.shape[1], inputs.pixels
   with transfer.Outbox(root / 'tfds') as outbox:
     pair_dataset.write_dataset(str(outbox.folder), rows, size, images)
-  files = sorted(storage.list_files(root / 'tfds'))
-  names = ['pairs.jsonl', *(f'tfds/{file}' for file in files)]
+  files = (f'tfds/{file}' for file in storage.list_files(root / 'tfds'))
+  names = ['pairs.jsonl', *sorted(files)]
   manifest = {
     'round': number,
     'inputs': len(inputs),

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 from collections.abc import Sequence
-import dataclasses
 import functools
 import pathlib
-import typing
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +18,10 @@ from hermesflow_jax.data import input_faults
 from hermesflow_jax.evaluation import clip_score
 from hermesflow_jax.evaluation import frechet
 from hermesflow_jax.evaluation import frechet_files
+from hermesflow_jax.jobs.setup import measure_settings
 from hermesflow_jax.models import inception_pixels
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
-from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.scoring import encoder_settings
 from hermesflow_jax.scoring import text_encoder
@@ -38,43 +36,8 @@ _CONVERT = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class MeasureSettings:
-  """What is measured about drawings of a benchmark without questions.
-
-  Attributes:
-    inception: folder that `conversions.convert inception` wrote; '' measures no
-      Frechet distance.
-    preparation: preparation of pixels, a key in
-      `inception_pixels.PREPARATIONS`.
-    reference: npz file with the statistics of real images, as pytorch-fid
-      writes it; '' for the real images of the benchmark, with the preparation
-      text2image_benchmark.
-    clip: whether to measure the CLIP score, by `encoders.clip`.
-    tokenizer: whether to measure a Frechet distance of the latents of the image
-      tokenizer, where no Inception is at hand. It compares runs with the same
-      tokenizer, and nothing else.
-  """
-
-  inception: str = settings.path_of_content('inception', default='')
-  preparation: typing.Annotated[
-    str, settings.one_of(*inception_pixels.PREPARATIONS)
-  ] = 'text2image_benchmark'
-  reference: str = settings.path_of_content('frechet_reference', default='')
-  clip: bool = False
-  tokenizer: bool = False
-
-  def __post_init__(self):
-    settings.check(self)
-    if self.preparation != 'text2image_benchmark' and not self.reference:
-      raise ValueError(
-        'reference must be given with another preparation than '
-        f"text2image_benchmark, got '' with {self.preparation}"
-      )
-
-
 def check(
-  config: MeasureSettings,
+  config: measure_settings.MeasureSettings,
   encoders: encoder_settings.EncoderSettings,
   rows: Sequence[protocol.DrawingPrompt],
 ) -> None:
@@ -129,7 +92,8 @@ def _check_real_images(rows) -> None:
 
 
 def content_hashes(
-  config: MeasureSettings, encoders: encoder_settings.EncoderSettings
+  config: measure_settings.MeasureSettings,
+  encoders: encoder_settings.EncoderSettings,
 ) -> dict:
   """Returns `contents` of `workdir_claim.claim_workdir` for the networks.
 
@@ -152,7 +116,7 @@ def content_hashes(
 
 
 def measure(
-  config: MeasureSettings,
+  config: measure_settings.MeasureSettings,
   encoders: encoder_settings.EncoderSettings,
   rows: Sequence[protocol.DrawingPrompt],
   folder: pathlib.PurePath,

@@ -22,6 +22,10 @@ from hermesflow_jax.shapes import scene_records
 from hermesflow_jax.shapes import scene_sampler
 from hermesflow_jax.shapes import shape_world
 
+# Added to the seed of the world. Inputs have the seed itself, and held-out
+# scenes of the same split the next.
+_ANSWER_SEED = 2
+
 
 def read_inputs(
   unified: unified_model.UnifiedModel,
@@ -72,6 +76,46 @@ def read_inputs(
   record_checks.check_count(files, len(rows), count)
   record_checks.report_misread(unified, rows, console)
   return rows
+
+
+def check_answer_inputs(count: int, files: object) -> None:
+  """Raises ValueError for scenes that a job on files has no world for.
+
+  Args:
+    count: setting `answer_inputs`.
+    files: setting `files`; None for the embedded world.
+  """
+  if count and files:
+    raise ValueError(
+      f'answer_inputs must be 0 with files, got {count}; the questions of all '
+      'inputs are learned from, so give more --config.inputs'
+    )
+
+
+def answer_scenes(
+  unified: unified_model.UnifiedModel,
+  world: shape_world.World,
+  count: int,
+  data_dir: str,
+) -> input_set.Inputs | None:
+  """Returns scenes whose questions the answer term learns from.
+
+  No round has them as inputs, whatever the number of rounds.
+
+  Args:
+    unified: model with the image tokenizer.
+    world: the embedded world.
+    count: scene count; 0 returns None.
+    data_dir: folder that keeps the encoded scenes.
+  """
+  if not count:
+    return None
+  seed = world.seed + _ANSWER_SEED
+  return input_set.from_records(
+    scene_records.load_scenes(
+      data_dir, 'preference', seed, count, world.jitter, unified
+    )
+  )
 
 
 def new_caption_subset(

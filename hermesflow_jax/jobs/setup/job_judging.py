@@ -11,6 +11,8 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import judge_model
 from hermesflow_jax.jobs.setup import judge_record
+from hermesflow_jax.jobs.setup import judged_job
+from hermesflow_jax.jobs.setup import model_hashes
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.judging import answer_cache
 from hermesflow_jax.judging import chat_endpoint
@@ -36,35 +38,32 @@ _MATCHED = ('endpoint', 'files')
 
 
 def check(
-  config,
-  root: pathlib.PurePath,
-  console: terminal.Console,
-  flag: str = '--config',
+  job: judged_job.JudgedJob, root: pathlib.PurePath, console: terminal.Console
 ) -> None:
   """Checks the judge before any weight is read; all processes call it.
 
   Args:
-    config: settings of `pair_dpo`.
+    job: settings of the job.
     root: run folder. A finished run asks no endpoint.
     console: prints which model of a run is the judge.
-    flag: beginning of the flags of these settings.
 
   Raises:
     ValueError: a model, a file, a key or a function is missing, or the endpoint
       does not reply.
   """
-  judge = config.judge
-  if judge.kind == 'pixels' and config.files:
+  judge = job.judge
+  if judge.kind == 'pixels' and job.has_own_images:
     raise ValueError(
       f'{SETTING}.kind must not be pixels with files of your own, got pixels: '
-      f'that judge knows the embedded world alone; leave {flag}.{SETTING}.kind '
-      'out for the base model, or give another judge (docs/judges.md)'
+      'that judge knows the embedded world alone; leave '
+      f'{job.flag}.{SETTING}.kind out for the base model, or give another '
+      'judge (docs/judges.md)'
     )
   if judge.kind == 'model':
     judge_model.with_sizes(
-      judge_model.settings_of(config),
-      judge_model.locate(config, console),
-      config.sizes,
+      judge_model.settings_of(job),
+      judge_model.locate(job, console),
+      job.model.sizes,
     )
   elif judge.kind == 'files':
     question_files.read_answers(judge.answers, f'{SETTING}.answers')
@@ -81,34 +80,34 @@ def check(
       f'{SETTING}.kind must be a judge or an import path, got {judge.kind!r}'
     )
   if judge.kind in _MATCHED:
-    job_scoring.check_matcher(config.play, f'{flag}.play')
+    job_scoring.check_matcher(job.answers, job.answer_flag)
 
 
-def content_hashes(config) -> dict[str, Callable]:
+def content_hashes(job: judged_job.JudgedJob) -> dict[str, Callable]:
   """Returns `contents` of `workdir_claim.claim_workdir` for the judge.
 
   All processes call it.
 
   Args:
-    config: settings of `pair_dpo`.
+    job: settings of the job.
   """
-  judge, hashes = config.judge, {}
+  judge, hashes = job.judge, {}
   if judge.kind == 'model':
-    settings = judge_model.settings_of(config)
+    settings = judge_model.settings_of(job)
     path = job_model.locate(settings)
     # All processes read a checkpoint together.
-    weights = job_model.weight_hashes(settings, path)
+    weights = model_hashes.weight_hashes(settings, path)
     hashes['judge_model'] = lambda: weights
     if judge.text:
       text = text_tokenizer.load(judge.text)
       hashes['judge_text'] = functools.partial(tokenizer_hashes.text_hash, text)
-  if judge.kind in _MATCHED and not config.play.free_answers:
-    hashes |= job_scoring.matcher_hashes(config.play)
+  if judge.kind in _MATCHED and not job.answers.free_answers:
+    hashes |= job_scoring.matcher_hashes(job.answers)
   return hashes
 
 
 def make(
-  config,
+  job: judged_job.JudgedJob,
   base: unified_model.UnifiedModel,
   root: pathlib.PurePath,
   console: terminal.Console,
@@ -116,7 +115,7 @@ def make(
   """Returns the judge of a run; all processes call it.
 
   Args:
-    config: settings of `pair_dpo`.
+    job: settings of the job.
     base: base model, whose tokenizer decodes images.
     root: run folder, which keeps the replies of an endpoint.
     console: prints how many replies are known.
@@ -128,14 +127,14 @@ def make(
   Raises:
     ValueError: see `check`.
   """
-  judge = config.judge
+  judge = job.judge
   if judge.kind == 'endpoint':
-    return _make_endpoint_judge(config, base, root, console)
+    return _make_endpoint_judge(job, base, root, console)
   if judge.kind == 'model':
     decode = _decoder(base, model_judge.BLOCK)
-    return judge_model.make(config, base, decode, console)
+    return judge_model.make(job, base, decode, console)
   if judge.kind == 'files':
-    matcher = job_scoring.make_matcher(config.play, base.mesh)
+    matcher = job_scoring.make_matcher(job.answers, base.mesh)
     folder = root / _FOLDER / 'open_questions'
     decode = _decoder(base, file_judge.BLOCK)
     answers = file_judge.make(judge.answers, decode, matcher, folder)
@@ -151,39 +150,40 @@ def make(
       'name': judge.kind,
       'prompt': str(getattr(function, 'prompt', judge_record.ALL_FIELDS)),
     }
-  if config.files:
+  if job.has_own_images:
     record = {
       'name': gap.BASE_MODEL,
-      'prompt': judge_record.model_prompt(config.play),
+      'prompt': judge_record.model_prompt(job.answers),
     }
     return judge_model.answers_of(base), record
   record = {'name': 'pixels', 'prompt': judge_record.QUESTION}
   return pixel_judge.judge_of_codes(base.decode), record
 
 
-def cache_folder(config, root: pathlib.PurePath) -> pathlib.PurePath:
+def cache_folder(
+  judge: judge_settings.JudgeSettings, root: pathlib.PurePath
+) -> pathlib.PurePath:
   """Returns the folder with the replies of an endpoint.
 
   Args:
-    config: settings of `pair_dpo`.
+    judge: settings of the judge.
     root: run folder.
   """
-  cache = config.judge.cache
-  return storage.path(cache) if cache else root / _FOLDER
+  return storage.path(judge.cache) if judge.cache else root / _FOLDER
 
 
 def _endpoint(judge):
   return chat_endpoint.ChatEndpoint(judge, SETTING, jax.process_count())
 
 
-def _make_endpoint_judge(config, base, root, console):
-  judge = config.judge
-  folder = cache_folder(config, root)
+def _make_endpoint_judge(job, base, root, console):
+  judge = job.judge
+  folder = cache_folder(judge, root)
   cache = answer_cache.AnswerCache(folder, jax.process_index())
   if len(cache) or cache.damaged:
     lost = f', {cache.damaged} damaged lines skipped' if cache.damaged else ''
     console.say(f'judge: {len(cache)} replies found in {folder}{lost}')
-  matcher = job_scoring.make_matcher(config.play, base.mesh)
+  matcher = job_scoring.make_matcher(job.answers, base.mesh)
   record = {
     'name': judge.model,
     'model': judge.model,

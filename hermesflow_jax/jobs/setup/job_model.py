@@ -1,32 +1,36 @@
 """The model of a job: located, loaded, and placed on the device mesh."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import typing
 
 import jax
 
-from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import initial_model
-from hermesflow_jax.checkpoints import lora_checkpoint
-from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.checkpoints import model_folder
-from hermesflow_jax.checkpoints import part_checks
-from hermesflow_jax.checkpoints import run_folder
-from hermesflow_jax.jobs.setup import mesh_config
-from hermesflow_jax.jobs.setup import vision_tower
-from hermesflow_jax.models import abstract_modules
-from hermesflow_jax.models import lora
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sampling import question_answering
-from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.sequences import text_similarity
 from hermesflow_jax.sequences import text_tokenizer
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import initial_model
+  from hermesflow_jax.checkpoints import lora_checkpoint
+  from hermesflow_jax.checkpoints import model_bundle
+  from hermesflow_jax.checkpoints import model_folder
+  from hermesflow_jax.checkpoints import part_checks
+  from hermesflow_jax.checkpoints import run_folder
+  from hermesflow_jax.jobs.setup import mesh_config
+  from hermesflow_jax.jobs.setup import vision_tower
+  from hermesflow_jax.models import abstract_modules
+  from hermesflow_jax.models import lora
+  from hermesflow_jax.models import magvit
+  from hermesflow_jax.models import showo
+  from hermesflow_jax.sampling import question_answering
+  from hermesflow_jax.sampling import unified_model
 
 # What settings that name a tokenizer accept.
 _TOKENIZERS = {
@@ -227,24 +231,6 @@ def load_parts(
   return dataclasses.replace(
     parts, model=lora.merge(model, adapters, config=kind)
   )
-
-
-def weight_hashes(config: ModelSettings, path: pathlib.PurePath) -> dict:
-  """Returns hashes of all weights that `load_parts` reads, by name.
-
-  Args:
-    config: job settings.
-    path: model folder, from `locate`.
-  """
-  hashes = dict(initial_model.open(path).weight_hashes(config.tokenizer))
-  hashes |= vision_tower.hashes(config)
-  if config.adapters:
-    adapters = str(run_folder.newest_adapters(config.adapters))
-    hashes |= {
-      f'adapters/{name}': value
-      for name, value in checkpoint.array_hashes(adapters).items()
-    }
-  return hashes
 
 
 def answer_encoding(text: text_tokenizer.TextTokenizer) -> dict[str, str]:

@@ -15,6 +15,7 @@ from hermesflow_jax.judging import reward_service
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
+from hermesflow_jax.runtime import user_text
 from hermesflow_jax.sampling import unified_model
 from hermesflow_jax.scoring import caption_scorers
 from hermesflow_jax.scoring import choice_matchers
@@ -154,7 +155,10 @@ def _make_service(config, root, console, share):
   folder = storage.path(settings.cache) if settings.cache else root / 'rewards'
   cache = answer_cache.AnswerCache(folder, share)
   if len(cache):
-    console.say(f'{reward_service.NAME}: {len(cache)} scores found in {folder}')
+    console.say(
+      f'{reward_service.NAME}: {user_text.counted(len(cache), "score")} found '
+      f'in {folder}'
+    )
   service = reward_service.RewardService(settings, reward_service.NAME, cache)
   if settings.probe:
     processes.on_first_process(service.probe)

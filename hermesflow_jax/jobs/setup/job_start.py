@@ -1,5 +1,7 @@
 """Job start: initial model, claimed folder, results from a finished run."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -9,18 +11,22 @@ from typing import Any
 
 import jax
 
-from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.data import image_folder
-from hermesflow_jax.data import record_files
-from hermesflow_jax.data import task_sources
-from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.jobs.setup import workdir_claim
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
-from hermesflow_jax.sequences import text_tokenizer
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import checkpoint
+  from hermesflow_jax.checkpoints import model_bundle
+  from hermesflow_jax.data import image_folder
+  from hermesflow_jax.data import record_files
+  from hermesflow_jax.data import task_sources
+  from hermesflow_jax.jobs.setup import job_model
+  from hermesflow_jax.jobs.setup import model_hashes
+  from hermesflow_jax.jobs.setup import tokenizer_hashes
+  from hermesflow_jax.sequences import text_tokenizer
 
 releases_workdir = workdir_claim.releases_workdir
 
@@ -75,7 +81,7 @@ def load_initial_model(
     ValueError: a file is damaged, or its sizes differ from `config.sizes`.
   """
   parts = job_model.load_parts(config, path, mesh)
-  return parts, job_model.weight_hashes(config, path)
+  return parts, model_hashes.weight_hashes(config, path)
 
 
 def input_hashes(

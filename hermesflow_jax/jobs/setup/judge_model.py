@@ -10,6 +10,8 @@ from hermesflow_jax.evaluation import gap
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_scoring
 from hermesflow_jax.jobs.setup import judge_record
+from hermesflow_jax.jobs.setup import judged_job
+from hermesflow_jax.jobs.setup import model_hashes
 from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.judging import model_judge
@@ -20,22 +22,22 @@ from hermesflow_jax.sampling import unified_model
 _SETTING = 'judge'
 
 
-def settings_of(config) -> reading_model.ReadingSettings:
+def settings_of(job: judged_job.JudgedJob) -> reading_model.ReadingSettings:
   """Returns settings of a job that would start from the judge.
 
   Args:
-    config: settings of a job with a judge.
+    job: settings of a job with a judge.
   """
-  judge = config.judge
+  judge = job.judge
   return reading_model.ReadingSettings(
-    mesh=config.mesh,
+    mesh=job.model.mesh,
     init_from=judge.init_from,
     tokenizer=judge.tokenizer,
     text=judge.text,
     vision=judge.vision,
     missing='',
     sizes=None,
-    chunk=config.chunk,
+    chunk=job.model.chunk,
     adapters='',
   )
 
@@ -66,18 +68,20 @@ def with_sizes(
   return dataclasses.replace(settings, sizes=sizes)
 
 
-def locate(config, console: terminal.Console) -> pathlib.PurePath:
+def locate(
+  job: judged_job.JudgedJob, console: terminal.Console
+) -> pathlib.PurePath:
   """Returns the model folder of the judge.
 
   Args:
-    config: settings of a job with a judge.
+    job: settings of a job with a judge.
     console: prints which model of a run is the judge.
 
   Raises:
     ValueError: there is no such model.
   """
   try:
-    return job_model.locate(settings_of(config), console)
+    return job_model.locate(settings_of(job), console)
   except ValueError as error:
     if str(error).startswith('vision'):
       text = str(error).replace(
@@ -85,13 +89,13 @@ def locate(config, console: terminal.Console) -> pathlib.PurePath:
       )
       raise ValueError(f'{_SETTING}.{text}') from error
     raise ValueError(
-      f'{_SETTING}.init_from must be a model, got {config.judge.init_from}: '
+      f'{_SETTING}.init_from must be a model, got {job.judge.init_from}: '
       f'{error}'
     ) from error
 
 
 def make(
-  config,
+  job: judged_job.JudgedJob,
   base: unified_model.UnifiedModel,
   decode: Callable,
   console: terminal.Console,
@@ -99,26 +103,27 @@ def make(
   """Returns the judge, and a record of it, see `job_judging.make`.
 
   Args:
-    config: settings of a job with a judge.
+    job: settings of a job with a judge.
     base: model whose images are judged.
     decode: codes of `base` -> images.
     console: shows progress.
   """
-  settings = settings_of(config)
-  path = locate(config, terminal.silent())
+  settings = settings_of(job)
+  path = locate(job, terminal.silent())
   record = {
     'name': f'model {path}',
     'model': str(path),
-    'prompt': judge_record.model_prompt(config.play),
+    'prompt': judge_record.model_prompt(job.answers),
   }
-  play = config.play
-  if _same_weights(config, settings, path):
+  if _same_weights(job.model, settings, path):
     # The judge of images of files without this setting, under its own name.
     record['name'] = gap.BASE_MODEL
     return answers_of(base), record
-  settings = with_sizes(settings, path, config.sizes)
+  settings = with_sizes(settings, path, job.model.sizes)
   parts = job_model.load_parts(settings, path, base.mesh)
-  model = job_scoring.place_on_mesh(settings, parts, base.mesh, console, play)
+  model = job_scoring.place_on_mesh(
+    settings, parts, base.mesh, console, job.answers
+  )
   same_codes = model.grid == base.grid and (
     tokenizer_hashes.image_hash(model.tokenizer)
     == tokenizer_hashes.image_hash(base.tokenizer)
@@ -131,8 +136,8 @@ def _same_weights(config, settings, path) -> bool:
   own = job_model.locate(config)
   return processes.broadcast_from_first(
     lambda: (
-      job_model.weight_hashes(config, own)
-      == job_model.weight_hashes(settings, path)
+      model_hashes.weight_hashes(config, own)
+      == model_hashes.weight_hashes(settings, path)
     )
   )
 

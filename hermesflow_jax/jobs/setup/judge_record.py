@@ -8,13 +8,14 @@ QUESTION = '{question}'
 ALL_FIELDS = '{question} {choices}'
 
 
-def model_prompt(play) -> str:
+def model_prompt(answers) -> str:
   """Returns the words that a model of this library is asked with.
 
   Args:
-    play: settings with `answering`.
+    answers: a `judged_job.AnswerSettings`.
   """
-  return play.answering.free_prompt if play.answering.free else QUESTION
+  config = answers.answering
+  return config.free_prompt if config.free else QUESTION
 
 
 def describe(record: Mapping) -> str:

@@ -10,7 +10,6 @@ import dataclasses
 import io
 import json
 import pathlib
-import zipfile
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.judging import judge_settings
 from hermesflow_jax.judging import question_files
+from hermesflow_jax.runtime import npz_files
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
@@ -145,7 +145,7 @@ def _scenes(folder, name, inputs):
   try:
     with np.load(io.BytesIO(file.read_bytes())) as arrays:
       codes = arrays['codes']
-  except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+  except npz_files.DAMAGE as error:
     raise output_files.damaged(file, error) from error
   if len(codes) != len(scenes):
     raise output_files.damaged(file, 'it has other images than the run')

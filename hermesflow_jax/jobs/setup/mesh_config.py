@@ -1,14 +1,19 @@
 """Settings of a job's device mesh."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 import dataclasses
 import math
 
 import jax
 
-from hermesflow_jax.models import phi
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.models import phi
 
 
 @dataclasses.dataclass(frozen=True)

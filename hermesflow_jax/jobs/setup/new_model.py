@@ -1,20 +1,24 @@
 """A new, untrained model whose words are those of its data."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 import dataclasses
 import typing
 
-from flax import nnx
 import jax
 
-from hermesflow_jax.checkpoints import model_bundle
-from hermesflow_jax.models import magvit
-from hermesflow_jax.models import phi
-from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
-from hermesflow_jax.sequences import text_tokenizer
-from hermesflow_jax.sequences import token_rows
-from hermesflow_jax.sequences import vocabulary
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import model_bundle
+  from hermesflow_jax.models import magvit
+  from hermesflow_jax.models import phi_config
+  from hermesflow_jax.models import showo
+  from hermesflow_jax.sequences import text_tokenizer
+  from hermesflow_jax.sequences import token_rows
+  from hermesflow_jax.sequences import vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +32,7 @@ class NewModel:
       side by.
   """
 
-  decoder: phi.PhiConfig
+  decoder: phi_config.PhiConfig
   lengths: token_rows.Lengths
   pixels: typing.Annotated[int, settings.at_least(1)]
 
@@ -50,6 +54,8 @@ def make_bundle(
   Raises:
     ValueError: the tokenizer cannot encode images of `config.pixels`.
   """
+  from flax import nnx
+
   if config.pixels % tokenizer.reduction:
     raise ValueError(
       f'new_model.pixels must be a multiple of {tokenizer.reduction}, got '

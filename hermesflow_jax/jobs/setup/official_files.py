@@ -64,16 +64,25 @@ def write_of_curation(
   Raises:
     ValueError: an earlier release wrote the pairs, without the inputs.
   """
-  rows = pair_files.read_rows(folder)
-  if not all({'caption', 'codes'} <= row.keys() for row in rows):
-    raise ValueError(
-      f'official must be False for the pairs in {folder}, got True: an earlier '
-      'release wrote them without their inputs; give another --workdir'
+  records, pairs = [], {}
+  for row in pair_files.read_rows(folder):
+    if not {'caption', 'codes'} <= row.keys():
+      raise ValueError(
+        f'official must be False for the pairs in {folder}, got True: an '
+        'earlier release wrote them without their inputs; give another '
+        '--workdir'
+      )
+    pairs[row['id']] = pair_files.pair_from_record(row)
+    records.append(
+      {
+        'id': row['id'],
+        'caption': row['caption'],
+        'tag': '',
+        'questions': [],
+        'codes': np.array(row['codes'], np.int32),
+      }
     )
-  inputs = input_set.from_records(
-    [row | {'tag': '', 'questions': []} for row in rows]
-  )
-  pairs = {row['id']: pair_files.pair_from_record(row) for row in rows}
+  inputs = input_set.from_records(records)
   make_writer(files, console)(folder, inputs, pairs, decode)
 
 

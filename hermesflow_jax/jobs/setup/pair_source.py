@@ -9,8 +9,8 @@ import pathlib
 
 from hermesflow_jax.checkpoints import fingerprints
 from hermesflow_jax.curation import official_pair_reader
-from hermesflow_jax.curation import pair_dataset
 from hermesflow_jax.jobs.setup import curation_folder
+from hermesflow_jax.jobs.setup import group_source
 from hermesflow_jax.jobs.setup import vision_tower
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
@@ -51,7 +51,9 @@ def open_pairs(config) -> Iterator[PairSource]:
   Raises:
     ValueError: the pairs are missing, damaged or for another round.
   """
-  pairs = storage.path(config.pairs)
+  pairs, uses_groups = storage.path(config.pairs), config.objective.uses_groups
+  if uses_groups:
+    group_source.check_folder(pairs)
   if official_pair_reader.is_official_file(pairs):
     curation_folder.check_round_of_file(pairs, config.round)
     records = official_pair_reader.read_official(
@@ -63,9 +65,32 @@ def open_pairs(config) -> Iterator[PairSource]:
     yield PairSource(pairs, pairs, hashes, images)
     return
   hashes = curation_folder.dataset_hashes(pairs, config.round)
+  candidates = group_source.shard_hashes(pairs) if uses_groups else {}
   with transfer.local_copy(pairs, hashes) as folder:
     curation_folder.check_dataset(pairs, folder, hashes)
-    yield PairSource(pairs, folder, hashes)
+    yield PairSource(pairs, folder, hashes | candidates)
+
+
+def checked_record(record: dict, image_tokens: int) -> dict:
+  """Returns a record of a dataset with texts as `str`.
+
+  Args:
+    record: from `read_pairs`.
+    image_tokens: I, codes per image of the model.
+
+  Raises:
+    ValueError: its image has another code count.
+  """
+  row = {
+    name: value.decode() if isinstance(value, bytes) else value
+    for name, value in record.items()
+  }
+  if len(row['codes']) != image_tokens:
+    raise ValueError(
+      f'images of the pairs must have {image_tokens} codes like images of '
+      f'the model, got {len(row["codes"])}; curate pairs with this model'
+    )
+  return row
 
 
 def read_pairs(
@@ -91,6 +116,9 @@ def read_pairs(
     ValueError: the model needs images, and the dataset has none.
   """
   if not source.is_official:
+    # With tensorflow_datasets.
+    from hermesflow_jax.curation import pair_dataset
+
     folder = str(source.path / 'tfds')
     records = pair_dataset.data_source(folder)
     if unified.vision is None:

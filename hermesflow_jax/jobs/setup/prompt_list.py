@@ -1,5 +1,7 @@
 """Prompts from settings, and from files in the forms of benchmarks."""
 
+from __future__ import annotations
+
 import collections
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -8,16 +10,21 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import pathlib
+import re
 
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import strict_json
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.runtime import text_files
 from hermesflow_jax.runtime import user_text
-from hermesflow_jax.sampling import unified_model
-from hermesflow_jax.sequences import known_words
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.sampling import unified_model
+  from hermesflow_jax.sequences import known_words
 
 # Fields of a record that hold its prompt; the first that exists counts.
 _FIELDS = ('prompt', 'Prompt', 'caption', 'text')
@@ -51,7 +58,7 @@ def read_prompts(
   Raises:
     ValueError: the file cannot be read, or has no prompt.
   """
-  rows = [(text, '') for text in texts]
+  rows = [(text, _file_fault(text)) for text in texts]
   if path:
     if tuple(texts) == tuple(examples):
       rows = []
@@ -82,6 +89,15 @@ def read_prompts(
       continue
     checked.append((prompt, fault))
   return checked
+
+
+def _file_fault(prompt) -> str:
+  """Returns a fault if a prompt is the path of a file with prompts, or ''."""
+  if pathlib.PurePath(prompt).suffix.lower() not in ('.txt', *_JSON, *_TABLES):
+    return ''
+  if not os.path.isfile(os.path.expanduser(prompt)):
+    return ''
+  return f'it is the path of a file; draw its prompts by --config.file={prompt}'
 
 
 def _fault(prompt):
@@ -228,3 +244,8 @@ def report_misread(
   if warning := known_words.unknown_warning(unified.text, prompts):
     console.say(warning)
   return truncated
+
+
+def file_slug(prompt: str) -> str:
+  """Returns a prompt in a form that fits into a file name."""
+  return re.sub(r'[^a-z0-9]+', '-', prompt.lower()).strip('-')[:40] or 'image'

@@ -1,13 +1,18 @@
 """Image that `generate` starts from, with its mask."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from hermesflow_jax.data import image_reader
-from hermesflow_jax.data import input_faults
-from hermesflow_jax.jobs.setup import prompt_list
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import storage
-from hermesflow_jax.sampling import inpainting
-from hermesflow_jax.sampling import unified_model
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.data import image_reader
+  from hermesflow_jax.data import input_faults
+  from hermesflow_jax.jobs.setup import prompt_list
+  from hermesflow_jax.sampling import inpainting
+  from hermesflow_jax.sampling import unified_model
 
 # Side of images that are only checked, in pixels.
 _CHECKED_SIZE = 16

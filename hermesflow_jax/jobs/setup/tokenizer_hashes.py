@@ -1,5 +1,7 @@
 """Hashes of tokenizers, which image codes and token ids depend on."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import json
@@ -7,10 +9,13 @@ import json
 import jax
 import numpy as np
 
-from hermesflow_jax.models import magvit
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
-from hermesflow_jax.sequences import text_tokenizer
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.models import magvit
+  from hermesflow_jax.sequences import text_tokenizer
 
 
 def image_hash(tokenizer: magvit.Magvit) -> str:
@@ -36,12 +41,16 @@ def text_hash(text: text_tokenizer.TextTokenizer) -> str:
   Args:
     text: the text tokenizer.
   """
-  return _model_hash(text.content)
+  return content_hash(text.content)
 
 
 @functools.lru_cache(maxsize=4)
-def _model_hash(content):
-  """Returns the SHA-256 of the model in the content of a `tokenizer.json`."""
+def content_hash(content: str) -> str:
+  """Returns the hash of a tokenizer; see `text_hash`.
+
+  Args:
+    content: text of a `tokenizer.json`, as the library tokenizers writes it.
+  """
   model = json.loads(content)['model']
   return hashlib.sha256(json.dumps(model).encode()).hexdigest()
 

@@ -1,9 +1,14 @@
 """Batch size, logging and saving of a training run."""
 
+from __future__ import annotations
+
 import dataclasses
 
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import settings
-from hermesflow_jax.training import training_loop
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.training import training_loop
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,15 +3,20 @@
 The variant `w_clip_vit` reads CLIP features in place of image codes.
 """
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 
-from hermesflow_jax.checkpoints import checkpoint
-from hermesflow_jax.checkpoints import converted_model
-from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
-from hermesflow_jax.sampling import unified_model
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.checkpoints import checkpoint
+  from hermesflow_jax.checkpoints import converted_model
+  from hermesflow_jax.models import showo
+  from hermesflow_jax.sampling import unified_model
 
 KIND = 'clip_vision'
 SOURCE = 'openai/clip-vit-large-patch14-336'

@@ -9,6 +9,7 @@ import numpy as np
 from hermesflow_jax.models import flop_count
 from hermesflow_jax.performance.benchmark import workload
 from hermesflow_jax.runtime import settings
+from hermesflow_jax.sampling import masked_steps
 from hermesflow_jax.sampling import maskgit
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import mask_schedules
@@ -51,9 +52,7 @@ class ImagesWorkload:
     vocab = model.config.vocab
     size = self.grid**2
     sampler = maskgit.MaskGITSampler(self.steps, self.guidance)
-    counts = mask_schedules.schedule_counts(
-      self.steps, size, mask_schedules.cosine
-    )
+    counts = self._counts()
     words = workload.random_texts(rng, model.config, self.count, self.text - 2)
     rows = text_to_image.t2i_prefix(vocab, words, self.text)
     empty = text_to_image.t2i_prefix(vocab, [[]], self.text)
@@ -92,9 +91,7 @@ class ImagesWorkload:
     tokens[:, start : start + size] = vocab.mask
     ar = np.concatenate([rows.ar, empty.ar])
     valid = np.concatenate([rows.valid, empty.valid])
-    counts = mask_schedules.schedule_counts(
-      self.steps, size, mask_schedules.cosine
-    )
+    counts = self._counts()
     guidance = self.guidance
 
     def run(model, key, tokens, ar, valid):
@@ -135,6 +132,12 @@ class ImagesWorkload:
       )
     ]
 
+  def _counts(self) -> np.ndarray:
+    """Returns int32[S], the codes that stay masked after each step."""
+    return mask_schedules.schedule_counts(
+      self.steps, self.grid**2, mask_schedules.cosine
+    )
+
   def useful(self, models: workload.Models) -> flop_count.Cost:
     """Returns the least work; each step reads the weights once."""
     config = models.showo.config
@@ -143,7 +146,10 @@ class ImagesWorkload:
     nothing = flop_count.decoder_flops(decoder, 3, 2)
     step = flop_count.decoder_flops(decoder, rows, rows + self.text + 1)
     step += flop_count.decoder_flops(decoder, rows, rows + 3)
-    step += flop_count.head_flops(decoder, rows - 2, config.vocab.codebook_size)
     flops = self.count * (text + self.steps * step) + nothing
+    masked = masked_steps.most_masked(self._counts(), rows - 2)
+    flops += self.count * flop_count.head_flops(
+      decoder, sum(masked), config.vocab.codebook_size
+    )
     read = flop_count.weight_bytes(models.showo, config.vocab.codebook_size)
     return flop_count.Cost(flops, self.steps * read)

@@ -48,11 +48,13 @@ class Times:
     dispatch: time until the call returns to the host.
     host: part of `dispatch` that the calling thread computes. The rest is
       waiting, e.g. for a CPU core that device threads occupy.
+    cpu: CPU time that all threads take in `seconds`.
   """
 
   seconds: float
   dispatch: float
   host: float
+  cpu: float
 
 
 def measure_times(
@@ -69,15 +71,17 @@ def measure_times(
   Returns:
     The medians.
   """
-  total, dispatch, host = [], [], []
+  total, dispatch, host, cpu = [], [], [], []
   for _ in range(repeats + 1):
     start, host_start = time.perf_counter(), time.thread_time()
+    cpu_start = time.process_time()
     out = call(*arguments)
     dispatch.append(time.perf_counter() - start)
     host.append(time.thread_time() - host_start)
     jax.block_until_ready(out)
     total.append(time.perf_counter() - start)
+    cpu.append(time.process_time() - cpu_start)
     if carries:
       arguments = (out[0], *arguments[1:])
     del out
-  return Times(*(float(np.median(a[1:])) for a in (total, dispatch, host)))
+  return Times(*(float(np.median(a[1:])) for a in (total, dispatch, host, cpu)))

@@ -41,7 +41,7 @@ class StepsWorkload:
     text: text tokens per text-to-image row, including bos and eos.
     prompt: tokens per prompt about an image.
     reply: tokens per caption, including its end token.
-    label_rows: see `learning.LearningConfig`.
+    label_rows: see `learning_config.LearningConfig`.
   """
 
   pairs: settings.PositiveInt
@@ -167,7 +167,9 @@ class StepsWorkload:
     # equal.
     optim = adamw.AdamWConfig(lr=1e-2, steps=1_000, warmup=0.0, eps=1e-3)
     batch = jax.device_put(batch, sharding.replicated(mesh))
-    step = train_step.make_step(loss, optim, jax.random.key(0), mesh, prepare)
+    # The key is a number also where the workload is only traced.
+    with jax.ensure_compile_time_eval():
+      step = train_step.make_step(loss, optim, jax.random.key(0), mesh, prepare)
     state = train_step.state_from_model(model, optim, mesh)
     program, arguments = step.program_and_arguments(state, model)
     labels = packing.max_labels(

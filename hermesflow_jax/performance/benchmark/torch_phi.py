@@ -46,6 +46,31 @@ def make_model(config: showo.ShowOConfig, dtype: str):
   return model.to(device, getattr(torch, dtype))
 
 
+def workload_seconds(
+  model, named, sizes, repeats: int, seed: int
+) -> float | None:
+  """Times the naive form of a workload.
+
+  Args:
+    model: from `make_model`.
+    named: a `named_workload.NamedWorkload`.
+    sizes: a ShowO, which may hold shapes in place of arrays.
+    repeats: timed calls after a first call that is not timed.
+    seed: random seed of the inputs.
+
+  Returns:
+    Seconds of all the work; None for a workload without a form in PyTorch.
+  """
+  timed_work, rng = named.workload, np.random.default_rng(seed)
+  if named.steps:
+    return step_seconds(model, timed_work.naive_rows(sizes, rng), repeats)
+  if named.replies or named.choices:
+    rows = timed_work.naive_rows(sizes, rng)
+    seconds = forward_seconds(model, rows, repeats)
+    return float(np.mean(seconds) * timed_work.calls())
+  return None
+
+
 def forward_seconds(model, rows, repeats: int) -> list[float]:
   """Times a model call for each row.
 

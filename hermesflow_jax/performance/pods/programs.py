@@ -13,11 +13,10 @@ import numpy as np
 
 from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.models import showo
-from hermesflow_jax.pair_dpo import learning
-from hermesflow_jax.pair_dpo import packing
-from hermesflow_jax.pair_dpo import pair_loss
+from hermesflow_jax.pair_dpo import learning_config
+from hermesflow_jax.performance.pods import answer_inputs
+from hermesflow_jax.performance.pods import step_inputs
 from hermesflow_jax.performance.pods import verdicts
-from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sampling import autoregressive
 from hermesflow_jax.sampling import batched
@@ -63,11 +62,12 @@ def rows_sharding(tree, mesh: jax.sharding.Mesh):
 def pair_dpo_step(
   model: showo.ShowO,
   sizes: model_folder.Sizes,
-  config: learning.LearningConfig,
+  config: learning_config.LearningConfig,
   reference: str,
   mesh: jax.sharding.Mesh,
+  group: tuple[int, int],
 ) -> verdicts.Program:
-  """Returns the Pair-DPO training step, full or with LoRA adapters.
+  """Returns the training step of a round, full or with LoRA adapters.
 
   Args:
     model: abstract parameters.
@@ -75,32 +75,29 @@ def pair_dpo_step(
     config: objective, optimizer, adapters and batch.
     reference: frozen reference model, 'round' or 'base'.
     mesh: device mesh.
+    group: images and captions of an input, which method grpo learns from.
   """
   model = abstract_arrays(model, sharding.shardings(model, mesh))
   image_tokens = model.config.image_tokens
   objective = config.objective
-  loss = train_step.hashable_partial(
-    pair_loss.loss,
-    objective=objective,
-    reply=sizes.lengths.reply,
-    compat=config.compat,
-    chunk_size=config.label_rows,
+  if objective.uses_groups:
+    inputs = step_inputs.of_groups(sizes, config, image_tokens, *group)
+  else:
+    inputs = step_inputs.of_pairs(sizes, config, image_tokens)
+  inputs = answer_inputs.add_answers(
+    inputs, sizes, config, image_tokens, mesh.shape['data']
   )
   learner, trained = trainable.FullModel(model), model
   if config.lora.rank:
     learner = trainable.LoraAdapters(model, config.lora, config.seed)
     trained = jax.eval_shape(learner.start)
   step = train_step.make_step(
-    learner.loss(loss),
+    learner.loss(inputs.loss),
     config.optim,
     jax.random.key(0),
     mesh,
-    train_step.hashable_partial(
-      pair_loss.prepare_batch,
-      masks=objective.masks,
-      image_tokens=image_tokens,
-      schedule=mask_schedules.parse_schedule(config.mask_schedule),
-    ),
+    inputs.prepare,
+    inputs.parts,
   )
   state = jax.eval_shape(
     lambda trained: train_step.TrainState(
@@ -110,7 +107,8 @@ def pair_dpo_step(
   )
   state = abstract_arrays(state, sharding.shardings(state, mesh))
   frozen = model
-  if objective.fixed_masks:
+  without_images = objective.uses_groups and not objective.learns_images
+  if objective.fixed_masks or without_images:
     frozen = None
   elif reference == 'base':
     # Round 1 starts from the base model; later rounds keep both in memory.
@@ -121,59 +119,17 @@ def pair_dpo_step(
     parts['adapters'] = state.model
   if frozen is not None and not (config.lora.rank and frozen is model):
     parts['reference'] = frozen
-  batch = longest_batch(sizes, config, image_tokens)
   program, arguments = step.program_and_arguments(state, constants)
-  # Every chunk of labels counts, also a chunk without labels.
-  labels = packing.max_labels(
-    image_tokens, objective.masks, _packed_lengths(sizes)
-  )
   return verdicts.Program(
     'train step',
     program,
-    (*arguments, rows_sharding(batch, mesh)),
+    (*arguments, rows_sharding(inputs.batch, mesh)),
     parts,
     1,
-    chunked_log_likelihood.chunk_count(labels, config.label_rows),
-    ('pairs', config.batch),
+    # Every chunk of labels counts, also a chunk without labels.
+    chunked_log_likelihood.chunk_count(inputs.labels, config.label_rows),
+    (inputs.unit, config.batch),
   )
-
-
-def _packed_lengths(sizes) -> packing.PackedLengths:
-  return packing.PackedLengths(sizes.lengths.max_text + 1, sizes.lengths.reply)
-
-
-def longest_batch(
-  sizes: model_folder.Sizes, config: learning.LearningConfig, image_tokens: int
-) -> dict:
-  """Returns a batch with the longest records, as numpy arrays.
-
-  Args:
-    sizes: model, row and image sizes.
-    config: objective and batch.
-    image_tokens: I, codes per image.
-  """
-  objective, lengths = config.objective, sizes.lengths
-  codes = np.zeros((2, image_tokens), np.int32)
-  record = packing.pack_record(
-    sizes.vocab,
-    [1] * lengths.max_text,
-    codes,
-    codes[0],
-    [1] * 16,
-    [[1] * lengths.reply] * 2,
-    lengths.max_text,
-    _packed_lengths(sizes),
-  )
-  row = {
-    'packed': record,
-    'gen_valid': np.array(True),
-    'und_valid': np.array(True),
-    'reference_mmu': np.zeros(2, np.float32),
-  }
-  if objective.fixed_masks:
-    row['masked'] = np.zeros((objective.masks, image_tokens), bool)
-    row['reference_t2i'] = np.zeros(2, np.float32)
-  return batching.stack([row] * config.batch)
 
 
 def _serving_model(model, mesh):
@@ -220,7 +176,7 @@ def image_sampler(
       batched.draw_images,
       known_codes=None,
       empty=empty,
-      counts=counts,
+      counts=tuple(counts.tolist()),
       config=sampler,
       skipped=0,
     )

@@ -249,7 +249,7 @@ def test_a_shard_with_a_damaged_header_is_named(tmp_path, damage):
 
 def test_a_folder_without_captions_is_refused_with_the_forms(tmp_path):
   data_forms.images(tmp_path, ['a.png'])
-  with pytest.raises(ValueError, match='got 1 images and 0 text files; write'):
+  with pytest.raises(ValueError, match='got 1 image and 0 text files; write'):
     opened(record_files.Source(str(tmp_path)))
   source = data_forms.imagefolder(tmp_path)
   with pytest.raises(ValueError, match='give the folder of one split'):

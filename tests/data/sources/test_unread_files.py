@@ -1,5 +1,7 @@
 """Files that no record can have are named, not passed over in silence."""
 
+import json
+
 import data_forms
 
 from hermesflow_jax.data import record_files
@@ -14,7 +16,9 @@ def read(path):
     lines.append,
     needs_questions=False,
   )
-  return [r['id'] for r in records], [x for x in lines if 'passed over' in x]
+  parts = ('passed over', 'left out', 'count again')
+  lines = [line for line in lines if any(part in line for part in parts)]
+  return [r['id'] for r in records], lines
 
 
 def test_members_of_no_record_are_named(tmp_path):
@@ -50,3 +54,30 @@ def test_links_to_folders_and_to_nothing_are_named(tmp_path):
   (tmp_path / 'set' / 'c.png').symlink_to('c.png')
   ids, (line,) = read(tmp_path / 'set')
   assert ids == ['a'] and line.endswith(': 4, e.g. b.png, c.png, loop, part')
+
+
+def test_images_that_a_metadata_file_does_not_name_are_counted(tmp_path):
+  names = [f'{i}.png' for i in range(4)]
+  data_forms.images(tmp_path, names)
+  rows = [{'file_name': f'./{name}', 'text': 'x'} for name in names[:2]]
+  path = tmp_path / 'metadata.jsonl'
+  path.write_text('\n'.join(map(json.dumps, rows)))
+  ids, (line,) = read(tmp_path)
+  assert len(ids) == 2
+  assert line.endswith('no record names are left out: 2, e.g. 2.png')
+  rows += [{'file_name': name, 'text': 'x'} for name in names[2:]]
+  path.write_text('\n'.join(map(json.dumps, rows)))
+  assert read(tmp_path)[1] == []
+
+
+def test_questions_that_a_record_has_twice_are_counted(tmp_path):
+  data_forms.images(tmp_path, ['a.png'])
+  question = {'question': 'q?', 'choices': ['yes', 'no'], 'answer': 'yes'}
+  others = [question | {'answer': 'no'}, question | {'question': 'r?'}]
+  record = {'id': 'a', 'img_path': 'a.png', 'caption': 'x'}
+  path = tmp_path / 'records.jsonl'
+  for questions, count in (([question, *others], 0), ([question] * 3, 2)):
+    path.write_text(json.dumps(record | {'questions': questions}))
+    _, lines = read(path)
+    assert len(lines) == bool(count)
+    assert all(f"again: {count}, e.g. line 1: id 'a': 'q?'" in x for x in lines)

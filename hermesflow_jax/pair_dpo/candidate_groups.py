@@ -1,0 +1,139 @@
+"""Candidate groups with rewards: all images or captions for an input.
+
+GRPO (arXiv 2402.03300) learns from every candidate in a group, where Pair-DPO
+takes the best and the worst. Rewards are the scores from curation.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.runtime import disk_arrays
+
+# Reason to drop a group; groups that are used count as KEPT.
+NO_DIFFERENCE, KEPT = 'no difference', 'kept'
+
+
+def join_groups(
+  ids: Sequence[str],
+  captions: Sequence[str],
+  codes: np.ndarray,
+  candidates: candidate_generation.Candidates,
+  objective: objective_config.ObjectiveConfig,
+) -> list[dict]:
+  """Joins candidates with their inputs.
+
+  Equal captions for an input are merged: the group counts how often the model
+  wrote them.
+
+  Args:
+    ids: N input ids.
+    captions: N true captions.
+    codes: int[N, I], codes that encode the real images.
+    candidates: captions and images for these inputs, with scores.
+    objective: says which kinds are learned from.
+
+  Returns:
+    A record for each input: `id`, `caption`, `codes`; with images `images`
+    int32[K, I], `image_rewards` float32[K] and `image_dropped`, the reason why
+    the group cannot teach, or ''; with captions `captions`, M different texts,
+    `caption_rewards` float32[M], `caption_counts` float32[M], which add up to
+    all samples, and `caption_dropped`.
+  """
+  records, images = [], candidates.codes
+  if objective.learns_images and not isinstance(images, np.ndarray):
+    # Codes in shards are read once, in their order.
+    images = disk_arrays.empty(images.shape, np.int32)
+    for n in range(len(ids)):
+      images[n] = candidates.codes[n]
+  for n, name in enumerate(ids):
+    record = {'id': name, 'caption': captions[n], 'codes': codes[n]}
+    if objective.learns_images:
+      rewards = np.asarray(candidates.image_scores[n], np.float32)
+      record |= {
+        'images': np.asarray(images[n], np.int32),
+        'image_rewards': rewards,
+        'image_dropped': _drop_reason(rewards),
+      }
+    if objective.learns_captions:
+      record |= _merge_captions(
+        candidates.captions[n], candidates.caption_scores[n]
+      )
+    records.append(record)
+  return records
+
+
+def _merge_captions(captions, scores) -> dict:
+  """Returns different captions with rewards and counts; see `join_groups`."""
+  places = {}
+  for n, caption in enumerate(captions):
+    places.setdefault(caption, []).append(n)
+  rewards = np.array([scores[samples[0]] for samples in places.values()])
+  rewards = rewards.astype(np.float32)
+  counts = [len(samples) for samples in places.values()]
+  return {
+    'captions': list(places),
+    'caption_rewards': rewards,
+    'caption_counts': np.array(counts, np.float32),
+    'caption_dropped': _drop_reason(rewards),
+  }
+
+
+def _drop_reason(rewards: np.ndarray) -> str:
+  return '' if rewards.max() > rewards.min() else NO_DIFFERENCE
+
+
+def trainable(records: Sequence[dict]) -> list[dict]:
+  """Returns the records with a group whose rewards differ.
+
+  Args:
+    records: from `join_groups`.
+  """
+  return [
+    record
+    for record in records
+    if '' in (record.get('image_dropped'), record.get('caption_dropped'))
+  ]
+
+
+def summarize(records: Sequence[dict]) -> dict:
+  """Counts groups by reason, and averages rewards.
+
+  Args:
+    records: from `join_groups`.
+
+  Returns:
+    `groups`, like the `drops` for pairs: for 'caption' and 'image' groups by
+    reason, 'kept' for those that are used; and `rewards`, the mean over all
+    samples by kind. JSON types.
+  """
+  groups, rewards = {}, {}
+  for kind in ('caption', 'image'):
+    reasons = [
+      r[f'{kind}_dropped'] or KEPT for r in records if f'{kind}_dropped' in r
+    ]
+    if not reasons:
+      continue
+    groups[kind] = {name: reasons.count(name) for name in sorted({*reasons})}
+    rewards[kind] = float(np.mean([_mean_reward(r, kind) for r in records]))
+  return {'groups': groups, 'rewards': rewards}
+
+
+def summary_lines(summary: dict) -> list[str]:
+  """Returns a line for each kind, e.g. '40 of 90 image groups differ'.
+
+  Args:
+    summary: from `summarize`.
+  """
+  return [
+    f'{counts.get(KEPT, 0)} of {sum(counts.values())} {kind} groups differ in '
+    f'reward, mean reward {summary["rewards"][kind]:.3f}'
+    for kind, counts in summary['groups'].items()
+  ]
+
+
+def _mean_reward(record, kind):
+  counts = record.get(f'{kind}_counts')
+  return np.average(record[f'{kind}_rewards'], weights=counts)

@@ -1,0 +1,119 @@
+"""Large arrays lie in files, with the values that memory would hold."""
+
+import io
+import os
+import tempfile
+import zipfile
+
+import jax
+import memory_growth
+import numpy as np
+import pytest
+import tiny
+
+from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import npz_files
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def on_disk(monkeypatch):
+  monkeypatch.setattr(disk_arrays, 'MOST_BYTES', 0)
+
+
+def fill(count):
+  array = disk_arrays.empty((count, 1_000), np.int32)
+  array[:] = np.arange(count)[:, None]
+  return array
+
+
+def test_memory_does_not_grow_with_an_array_on_disk(on_disk):
+  assert memory_growth.peak_per_input(fill) < 100
+  assert fill(3)[:, -1].tolist() == [0, 1, 2]
+
+
+def test_small_arrays_are_in_memory():
+  assert memory_growth.peak_per_input(fill) >= 4_000
+
+
+def test_no_file_stays_behind(on_disk, monkeypatch, tmp_path):
+  monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+  assert fill(2).sum() == 1_000
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('fault', [OSError('disk full'), None])
+def test_memory_holds_what_the_disk_does_not(on_disk, monkeypatch, fault):
+  """Also on systems that cannot reserve space."""
+
+  def refuse(*_):
+    raise fault
+
+  if fault:
+    monkeypatch.setattr(os, 'posix_fallocate', refuse)
+  else:
+    monkeypatch.delattr(os, 'posix_fallocate')
+  assert fill(2).tolist() == [[0] * 1_000, [1] * 1_000]
+
+
+def test_results_of_batches_on_disk_are_the_same(monkeypatch):
+  rows = RNG.normal(size=(5, 3)).astype(np.float32)
+
+  def double(batch):
+    return {'twice': 2 * batch, 'first': batch[:, 0] > 0}
+
+  def result():
+    return batching.map_batches(jax.jit(double), rows, 2, tiny.mesh(1, 1))
+
+  expected = result()
+  monkeypatch.setattr(disk_arrays, 'MOST_BYTES', 0)
+  actual = result()
+  np.testing.assert_array_equal(expected['twice'], 2 * rows)
+  for name, values in expected.items():
+    np.testing.assert_array_equal(actual[name], values)
+    assert actual[name].dtype == values.dtype
+
+
+@pytest.mark.parametrize(
+  'array',
+  [
+    RNG.integers(0, 9, (3, 2, 4)),
+    np.asfortranarray(RNG.normal(size=(4, 3))),
+    np.zeros((0, 4), np.int32),
+    np.array(3.5),
+    np.array([True, False]),
+  ],
+)
+def test_arrays_return_from_archives(on_disk, tmp_path, array):
+  np.savez_compressed(tmp_path / 'a.npz', other=np.ones(3), values=array)
+  with zipfile.ZipFile(tmp_path / 'a.npz') as archive:
+    actual = npz_files.read_array(archive, 'values')
+  np.testing.assert_array_equal(actual, array)
+  assert (actual.dtype, actual.shape) == (array.dtype, array.shape)
+
+
+def test_a_changed_array_is_not_read(tmp_path):
+  path = tmp_path / 'a.npz'
+  np.savez(path, values=np.arange(1_000, dtype=np.int32))
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+  with (
+    zipfile.ZipFile(path) as archive,
+    pytest.raises(zipfile.BadZipFile, match='CRC'),
+  ):
+    npz_files.read_array(archive, 'values')
+
+
+def test_an_array_that_ends_too_early_is_not_read(tmp_path):
+  buffer = io.BytesIO()
+  np.lib.format.write_array(buffer, np.arange(1_000))
+  with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as archive:
+    archive.writestr('values.npy', buffer.getvalue()[:-8])
+  with (
+    zipfile.ZipFile(tmp_path / 'a.npz') as archive,
+    pytest.raises(EOFError, match='values ends too early'),
+  ):
+    npz_files.read_array(archive, 'values')
