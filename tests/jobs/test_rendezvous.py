@@ -143,6 +143,19 @@ def test_strangers_and_those_that_went_away_do_not_count(port):
   thread.join()
 
 
+def test_a_process_that_was_killed_as_soon_as_it_came_is_absent(port):
+  """Its number and the end of its connection are read only afterwards."""
+  with rendezvous.listen(port) as server:
+    reception = rendezvous._Reception(server, 2)
+    with rendezvous._connect_once('localhost', port) as first:
+      rendezvous._send(first, {'process': 0, 'processes': 2})
+      with rendezvous._connect_once('localhost', port) as killed:
+        rendezvous._send(killed, {'process': 1, 'processes': 2})
+      with pytest.raises(OSError, match='process 1 of 2 did not come'):
+        reception.wait(f'localhost:{port}', time.monotonic() + 0.3)
+    reception.close({})
+
+
 def test_strangers_that_say_nothing_delay_nobody(port):
   with contextlib.ExitStack() as strangers:
 

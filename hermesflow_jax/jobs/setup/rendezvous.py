@@ -76,7 +76,7 @@ class _Reception:
 
   def wait(self, address: str, end: float) -> None:
     """Returns when all processes are visitors, else raises as `meet` does."""
-    while absent := set(range(self._count)) - set(self._numbers.values()):
+    while absent := self._absent():
       left = end - time.monotonic()
       if left <= 0:
         if 0 in absent:
@@ -99,6 +99,21 @@ class _Reception:
         else:
           self._read(key.fileobj)
 
+  def _absent(self) -> set[int]:
+    """Returns the numbers of the processes that are no visitors now."""
+    absent = set(range(self._count)) - set(self._numbers.values())
+    if not absent:
+      # The last one came, but an earlier one may have been killed.
+      for visitor in filter(_has_left, list(self._numbers)):
+        absent.add(self._numbers[visitor])
+        self._dismiss(visitor)
+    return absent - {None}
+
+  def _dismiss(self, visitor):
+    self._selector.unregister(visitor)
+    del self._numbers[visitor], self._received[visitor]
+    visitor.close()
+
   def _read(self, visitor):
     part = b''
     with contextlib.suppress(OSError):
@@ -110,9 +125,7 @@ class _Reception:
     number = message.get('process')
     if self._numbers[visitor] is not None or type(number) is not int:
       # The connection has ended, or it comes from something else.
-      self._selector.unregister(visitor)
-      del self._numbers[visitor], self._received[visitor]
-      visitor.close()
+      self._dismiss(visitor)
       return
     if message.get('processes') != self._count:
       raise ValueError(
@@ -132,6 +145,16 @@ class _Reception:
     for visitor in self._numbers:
       with visitor, contextlib.suppress(OSError):
         _send(visitor, answer)
+
+
+def _has_left(visitor) -> bool:
+  """Returns whether the other end of a connection was closed."""
+  try:
+    return not visitor.recv(1, socket.MSG_PEEK)
+  except BlockingIOError:
+    return False
+  except OSError:
+    return True
 
 
 def connect(host: str, port: int, end: float) -> socket.socket:
