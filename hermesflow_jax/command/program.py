@@ -28,6 +28,10 @@ from hermesflow_jax.runtime import write_faults
 _IN_SEVERAL_PROCESSES = ('pair_dpo', 'learn', 'fine_tune', 'evaluate')
 
 
+class _UnfinishedStop(KeyboardInterrupt):
+  """A stopped job, of which nothing is left to continue."""
+
+
 def cpu_devices(cores: int) -> int:
   """Returns the largest power of two up to `cores`, at most 8."""
   return 2 ** min(3, max(1, cores).bit_length() - 1)
@@ -78,7 +82,8 @@ def main(argv: list[str]) -> int:
     return complain(error, 2 if too_long else 1, argv[0])
   except KeyboardInterrupt as error:
     message = str(error) or 'stopped'
-    entry_point.print_error(f'{message}; the same command resumes')
+    does = 'begins anew' if isinstance(error, _UnfinishedStop) else 'resumes'
+    entry_point.print_error(f'{message}; the same command {does}')
     return entry_point.STOPPED
   return 0
 
@@ -152,15 +157,22 @@ def run_job(argv: list[str]) -> None:
     freed_memory.keep()
     platforms.check()
     compilation_cache.enable()
-  job.run(
-    config,
-    default_workdir.choose(arguments.workdir, name, values.get('variant', '')),
-    dataclasses.replace(
-      console,
-      say=lambda line: console.say(help_text.with_program(line, argv[0])),
-      command=command,
-    ),
-  )
+  try:
+    job.run(
+      config,
+      default_workdir.choose(
+        arguments.workdir, name, values.get('variant', '')
+      ),
+      dataclasses.replace(
+        console,
+        say=lambda line: console.say(help_text.with_program(line, argv[0])),
+        command=command,
+      ),
+    )
+  except KeyboardInterrupt as error:
+    if getattr(job, 'RESUMES', True):
+      raise
+    raise _UnfinishedStop(str(error)) from error
 
 
 def make_console(

@@ -28,6 +28,8 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.sequences import vocabulary
 
 PRECISIONS = workload_times.PRECISIONS
+# A stopped measurement begins anew.
+RESUMES = False
 
 
 @dataclasses.dataclass(frozen=True)

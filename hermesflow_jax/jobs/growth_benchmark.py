@@ -32,6 +32,8 @@ with lazy_modules.on_first_use():
 
 # Inputs of the round before a measurement, which compiles its programs.
 _WARM_UP = 500
+# A stopped measurement begins anew.
+RESUMES = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,8 @@ with lazy_modules.on_first_use():
 
 # The command leaves the devices to the processes that this job starts.
 USES_DEVICES = False
+# A stopped measurement begins anew.
+RESUMES = False
 
 
 @dataclasses.dataclass(frozen=True)

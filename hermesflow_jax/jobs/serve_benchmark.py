@@ -25,6 +25,9 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.runtime import open_port
   from hermesflow_jax.sampling import maskgit
 
+# A stopped measurement begins anew.
+RESUMES = False
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings(reading_model.ReadingSettings):

@@ -9,6 +9,7 @@ import command_line
 import pytest
 
 from hermesflow_jax.command import program
+from hermesflow_jax.jobs import benchmark
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.training import training_loop
@@ -17,6 +18,16 @@ from hermesflow_jax.training import training_loop
 def test_ctrl_c_says_what_to_do(start, stopped, base):
   code, output = start(command_line.CONFIG, f'--config.init_from={base}')
   assert (code, output) == (130, 'stopped; the same command resumes\n')
+
+
+def test_ctrl_c_in_a_measurement_says_that_it_begins_anew(start, monkeypatch):
+
+  def stop(*args):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(benchmark, 'run', stop)
+  code, output = start(f'--config={command_line.ROOT}/configs/benchmark.py')
+  assert (code, output) == (130, 'stopped; the same command begins anew\n')
 
 
 @pytest.mark.parametrize(
