@@ -21,6 +21,7 @@ from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.models import attention
 from hermesflow_jax.performance.pods import fine_tuning_programs
 from hermesflow_jax.performance.pods import programs
+from hermesflow_jax.performance.pods import scoring_programs
 from hermesflow_jax.performance.pods import verdict_report
 from hermesflow_jax.performance.pods import verdicts
 from hermesflow_jax.runtime import accelerators
@@ -38,7 +39,8 @@ def run(
 ) -> list[verdicts.Verdict]:
   """Compiles the programs of a job; prints the verdicts.
 
-  Of pair_dpo these are the training step and both samplers; of fine_tune the
+  Of pair_dpo these are the training step, both samplers and two scorers of
+  images, by answers and by the likelihood of a caption; of fine_tune the
   training step and the encoder of images.
 
   Writes a JSON file for the slice and its mesh, and `table.md`, which compares
@@ -64,7 +66,13 @@ def run(
     makers = fine_tuning_program, encoder_program
   else:
     batch, parts = config.play.batch, config.play.optim.accumulate
-    makers = step_program, image_program, caption_program
+    makers = (
+      step_program,
+      image_program,
+      caption_program,
+      answer_program,
+      likelihood_program,
+    )
   # A run on the slice has processes on all hosts, so it uses all chips.
   data, model = config.mesh.sizes(
     pod.count,
@@ -135,9 +143,10 @@ def write_verdicts(
 def expected_programs(
   config: pair_dpo.Settings | fine_tune.Settings,
 ) -> dict[str, int]:
-  """Returns the most pairs or groups, images and captions of a run.
+  """Returns the most pairs or groups, images, captions and scores of a run.
 
-  Of fine_tune these are rows and images.
+  Images are scored by answers or likelihoods. Of fine_tune the programs make
+  rows and images.
 
   Args:
     config: job settings.
@@ -149,12 +158,15 @@ def expected_programs(
       'images': config.optim.steps * (sizes['t2i'] + sizes['mmu']),
     }
   play = config.play
+  images = play.rounds * config.inputs * play.images
   return {
     'groups' if play.objective.uses_groups else 'pairs': play.rounds
     * play.optim.steps
     * play.batch,
-    'images': play.rounds * config.inputs * play.images,
+    'images': images,
     'captions': play.rounds * config.inputs * len(play.captions),
+    'answers': images * scoring_programs.QUESTIONS,
+    'likelihoods': images,
   }
 
 
@@ -214,6 +226,28 @@ def caption_program(
     config.play.captions,
     config.chunk,
     mesh,
+  )
+
+
+def answer_program(
+  config: pair_dpo.Settings, mesh: jax.sharding.Mesh
+) -> verdicts.Program:
+  """Returns the program of answers; see `scoring_programs.answers`."""
+  return scoring_programs.answers(
+    job_model.abstract_model(config.sizes)[0],
+    config.sizes,
+    config.play.choice_rule,
+    config.chunk,
+    mesh,
+  )
+
+
+def likelihood_program(
+  config: pair_dpo.Settings, mesh: jax.sharding.Mesh
+) -> verdicts.Program:
+  """Returns the program of `scoring_programs.caption_likelihood`."""
+  return scoring_programs.caption_likelihood(
+    job_model.abstract_model(config.sizes)[0], config.sizes, config.chunk, mesh
   )
 
 

@@ -61,11 +61,11 @@ def compiled(workdir, variant, topology, **changes):
   )
   assert done.returncode == 0, done.stderr
   *lines, output = done.stdout.splitlines()
-  assert len(lines) == 4
+  assert len(lines) == 1 + 5
   (file,) = workdir.glob('*/*.json')
   assert output == f'table: {file.parent / "table.md"}'
   table = (file.parent / 'table.md').read_text().splitlines()
-  assert len(table) == 2 + 3 and topology in table[-1]
+  assert len(table) == 2 + 5 and topology in table[-1]
   return json.loads(file.read_text())
 
 
@@ -101,7 +101,7 @@ def test_a_small_run_compiles_for_a_slice(tmp_path):
   assert actual['mesh'] == {'data': 16, 'model': 1}
   # Kernels of TPUs are in the programs.
   assert actual['attention'] == 'splash'
-  assert [p['fits'] for p in actual['programs']] == [True] * 3
+  assert [p['fits'] for p in actual['programs']] == [True] * 5
   step = actual['programs'][0]
   assert step['parts']['parameters'] * 2 == pytest.approx(
     step['parts']['optimizer'], rel=0.01
@@ -167,4 +167,4 @@ def test_shipped_settings_fit_their_slices(
 ):
   actual = compiled(tmp_path, variant, topology)
   assert actual['mesh'] == {'data': data, 'model': model}
-  assert [p['fits'] for p in actual['programs']] == [True] * 3
+  assert [p['fits'] for p in actual['programs']] == [True] * 5

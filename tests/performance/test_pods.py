@@ -86,7 +86,14 @@ def test_the_table_says_what_a_run_wants_of_a_slice():
   del config.job
   built = settings.build(pair_dpo.Settings, config.to_dict())
   expected = compile_for.expected_programs(built)
-  assert expected == {'pairs': 288_000, 'images': 240_000, 'captions': 150_000}
+  assert expected == {
+    'pairs': 288_000,
+    'images': 240_000,
+    'captions': 150_000,
+    # Five questions about an image, if they score it.
+    'answers': 1_200_000,
+    'likelihoods': 240_000,
+  }
   program = verdicts.Verdict(
     'images, 50 steps',
     ('images', 1000),

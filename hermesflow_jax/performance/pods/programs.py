@@ -132,8 +132,13 @@ def pair_dpo_step(
   )
 
 
-def _serving_model(model, mesh):
-  """Returns the abstract parameters in the form that samplers read."""
+def serving_model(model: showo.ShowO, mesh: jax.sharding.Mesh) -> showo.ShowO:
+  """Returns the abstract parameters in the form that samplers read.
+
+  Args:
+    model: abstract parameters.
+    mesh: device mesh.
+  """
   model = jax.eval_shape(serving_weights.cast_weights, model)
   return abstract_arrays(
     model, sharding.shardings(model, mesh, over=('model',))
@@ -170,7 +175,7 @@ def image_sampler(
     sizes.grid[0] * sizes.grid[1],
     mask_schedules.parse_schedule(sampler.schedule),
   )
-  model = _serving_model(model, mesh)
+  model = serving_model(model, mesh)
   draw = jax.jit(
     functools.partial(
       batched.draw_images,
@@ -220,7 +225,7 @@ def caption_sampler(
     np.array([d.temperature for d in caption_samplers], np.float32),
     np.array([d.top_k for d in caption_samplers], np.int32),
   )
-  reply, model = sizes.lengths.reply, _serving_model(model, mesh)
+  reply, model = sizes.lengths.reply, serving_model(model, mesh)
   write = jax.jit(
     functools.partial(
       batched.write_replies,
