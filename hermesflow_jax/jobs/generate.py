@@ -137,8 +137,12 @@ def run(
   unified = job_model.place_on_mesh(config, parts, mesh, console)
   start = starting_image.starting_codes(config, unified)
   if config.search.is_on:
-    most = search_settings.most_decoder_passes(config.search, config.sampler)
-    console.say(f'search: at most {most:g} decoder passes per image')
+    most = search_settings.most_decoder_passes(
+      config.search, config.sampler, not start[1].any()
+    )
+    # An extended image is drawn window by window.
+    unit = 'window' if config.extend else 'image'
+    console.say(f'search: at most {most:g} decoder passes per {unit}')
   truncated = prompt_list.report_misread(unified, prompts, console)
   rows = draw_images(config, unified, prompts, start, truncated, root, console)
   sheet_prompts = prompts[:_SHEET]

@@ -270,16 +270,18 @@ def decoder_passes(
 
 
 def most_decoder_passes(
-  search: Search, sampler: maskgit.MaskGITSampler, questions: float = 0.0
+  search: Search, sampler: maskgit.MaskGITSampler, shares_first: bool = True
 ) -> float:
   """Returns the decoder passes of an image if all waves are drawn.
 
   Args:
-    search: the settings.
+    search: the settings; the score is `likelihood`.
     sampler: image sampler settings.
-    questions: (mean) number of questions of a prompt.
+    shares_first: whether the first step is shared, as no codes are known.
   """
   return sum(
-    decoder_passes(search, sampler, wave.stop - wave.start, questions)
+    decoder_passes(
+      search, sampler, wave.stop - wave.start, 0, shares_first=shares_first
+    )
     for wave in waves(search, 1)
   )

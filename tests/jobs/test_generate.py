@@ -275,6 +275,23 @@ def test_search_chooses_among_the_images_of_a_prompt(
   assert 'search: at most 8 decoder passes per image' in output
 
 
+def test_search_counts_the_passes_of_edits(run, start_image, tmp_path):
+  mask = np.zeros((64, 64), np.uint8)
+  mask[:, :16] = 255
+  Image.fromarray(mask).save(tmp_path / 'mask.png')
+  common = {
+    'prompts': ('a red ring',),
+    'each': 1,
+    'image': str(start_image),
+    'search': {'candidates': 2},
+  }
+  _, output = run('masked', mask=str(tmp_path / 'mask.png'), **common)
+  # Codes are known, so the first step is not shared: 2 * 4 + 2 passes.
+  assert 'search: at most 10 decoder passes per image' in output
+  _, output = run('wide', extend=('right',), **common)
+  assert 'search: at most 10 decoder passes per window' in output
+
+
 def test_search_without_questions_goes_by_likelihood(run):
   search = {'candidates': 2, 'score': 'soft'}
   with pytest.raises(ValueError, match='search.score must be likelihood'):
