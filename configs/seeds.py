@@ -11,6 +11,10 @@ all tables; a star: beyond chance):
   mean change          understanding   generation        gap
   control since base   -0.002 ± 0.001  +0.004 ± 0.006    -0.006 ± 0.005
   round 3 since base   -0.002 ± 0.002  +0.044 ± 0.009 *  -0.046 ± 0.009 *
+
+  python main.py --config=configs/seeds.py:grpo --workdir=runs/seeds_grpo
+
+does so with configs/pair_dpo.py:grpo (docs/grpo.md).
 """
 
 import ml_collections
@@ -19,17 +23,24 @@ from configs import pair_dpo
 from configs import pretrain
 
 
-def get_config():
+VARIANTS = ('shapes', 'grpo')
+
+
+def get_config(variant='shapes'):
   """Returns settings for `hermesflow_jax.experiments.seeds`."""
+  if variant not in VARIANTS:
+    raise ValueError(
+      f'variant must be one of {", ".join(VARIANTS)}, got {variant!r}'
+    )
   config = ml_collections.ConfigDict()
   config.job = 'seeds'
 
   # Self-play.
-  config.self_play = pair_dpo.get_config()
+  config.self_play = pair_dpo.get_config(variant)
   del config.self_play.job
   config.seeds = (0, 1, 2)
 
-  # Control: as many rows of each kind as the pairs of a step have.
+  # Control: as many rows of each kind as pairs of a step have.
   rows = 2 * config.self_play.play.batch
   config.control = {
     'scenes': 12_000,
