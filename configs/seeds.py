@@ -22,7 +22,6 @@ import ml_collections
 from configs import pair_dpo
 from configs import pretrain
 
-
 VARIANTS = ('shapes', 'grpo')
 
 

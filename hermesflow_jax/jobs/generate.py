@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
-import functools
 import pathlib
 import typing
 
@@ -25,11 +24,11 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.data import image_writer
   from hermesflow_jax.data import input_faults
   from hermesflow_jax.jobs.setup import job_results
+  from hermesflow_jax.jobs.setup import prompt_drawing
   from hermesflow_jax.jobs.setup import prompt_list
   from hermesflow_jax.jobs.setup import starting_image
   from hermesflow_jax.sampling import inpainting
   from hermesflow_jax.sampling import maskgit
-  from hermesflow_jax.sampling import search
   from hermesflow_jax.sampling import unified_model
 
 # Number of prompts on the contact sheet.
@@ -242,7 +241,9 @@ def draw_images(
     rows += lines
     if not _missing_images(root, [line['file'] for line in lines]):
       continue
-    for line, image in zip(lines, to_pixels(config, unified, group, start)):
+    for line, image in zip(
+      lines, prompt_drawing.to_pixels(config, unified, group, start)
+    ):
       metadata = line | {'sampler': dataclasses.asdict(config.sampler)}
       if config.search.is_on:
         metadata |= {'search': dataclasses.asdict(config.search)}
@@ -253,52 +254,3 @@ def draw_images(
       }
       image_writer.save_png(root / line['file'], image, metadata)
   return rows
-
-
-def to_pixels(
-  config: Settings,
-  unified: unified_model.UnifiedModel,
-  prompts: Sequence[str],
-  start: tuple[np.ndarray, np.ndarray],
-) -> np.ndarray:
-  """Draws images for some prompts.
-
-  Args:
-    config: job settings.
-    unified: model that draws.
-    prompts: N texts.
-    start: codes and mask from `starting_image.starting_codes`.
-
-  Returns:
-    uint8[N * M, H, W, 3], M images per prompt.
-  """
-  grid, count = unified.grid, config.each
-  codes, known = start
-  start_from = np.where(known, codes, inpainting.UNKNOWN)
-  canvas = np.repeat(start_from[None], len(prompts) * count, axis=0)
-
-  def draw(window, codes, known, stage):
-    names = prompts
-    if stage or window:
-      names = [f'{prompt}/{stage}.{window}' for prompt in prompts]
-    shape = len(prompts), count, -1
-    drawn, _ = search.draw(
-      unified,
-      names,
-      prompts,
-      count,
-      config.sampler,
-      config.seed,
-      config.search,
-      codes=codes.reshape(shape),
-      known=known.reshape(shape),
-    )
-    return drawn.reshape(codes.shape)
-
-  for stage, side in enumerate(config.extend or (None,)):
-    if side:
-      canvas = inpainting.extend_canvas(canvas, side, grid)
-    canvas = inpainting.fill_canvas(
-      canvas, grid, functools.partial(draw, stage=stage)
-    )
-  return unified.decode(canvas)

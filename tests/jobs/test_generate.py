@@ -9,6 +9,7 @@ import pytest
 import configs.generate
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.jobs import generate
+from hermesflow_jax.jobs.setup import prompt_drawing
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import search_scores
@@ -85,7 +86,7 @@ def test_an_image_depends_on_seed_prompt_and_number_alone(run, tmp_path):
 def test_what_is_there_is_not_drawn_again(run, tmp_path, monkeypatch):
   rows, _ = run()
   before = pixels(tmp_path / 'out', rows)
-  monkeypatch.setattr(generate, 'to_pixels', None)
+  monkeypatch.setattr(prompt_drawing, 'to_pixels', None)
   again, output = run()
   assert again == rows and any('this run is finished' in s for s in output)
   assert not any('resuming' in line for line in output)
