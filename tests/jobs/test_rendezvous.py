@@ -18,7 +18,7 @@ def port():
     return free.getsockname()[1]
 
 
-def met(port, *processes, seconds=2.0, host='localhost'):
+def met(port, *processes, seconds=20.0, host='localhost'):
   """{place: error of the process, or None} of (number, count) in threads."""
   errors = {}
 
@@ -48,7 +48,7 @@ def test_all_meet_and_the_port_is_free_again(port, count):
 
 
 def test_all_learn_who_is_absent(port):
-  errors = met(port, (0, 4), (2, 4), seconds=0.3)
+  errors = met(port, (0, 4), (2, 4), seconds=1.0)
   for error in errors.values():
     assert isinstance(error, OSError)
     assert str(error).startswith(
@@ -57,14 +57,15 @@ def test_all_learn_who_is_absent(port):
 
 
 @pytest.mark.parametrize(
-  'other, output',
+  'other, seconds, output',
   [
-    ((1, 3), 'same number in all processes, got 2 in process 0 and 3 in'),
-    ((0, 2), 'must have a free port'),
+    ((1, 3), 20.0, 'same number in all processes, got 2 in process 0 and 3 in'),
+    # The one that has the port waits for another in vain.
+    ((0, 2), 1.0, 'must have a free port'),
   ],
 )
-def test_processes_that_do_not_fit_say_how(port, other, output):
-  errors = met(port, (0, 2), other, seconds=1.0)
+def test_processes_that_do_not_fit_say_how(port, other, seconds, output):
+  errors = met(port, (0, 2), other, seconds=seconds)
   assert any(output in str(error) for error in errors.values())
   assert all(errors.values())
 
@@ -172,7 +173,8 @@ def test_strangers_that_say_nothing_delay_nobody(port):
     thread.start()
     assert not any(met(port, (0, 2), seconds=20.0).values())
     thread.join()
-    assert time.monotonic() - began < 3
+    # Less than a stranger's time, although processors may be busy.
+    assert time.monotonic() - began < 10
 
 
 def test_auto_without_a_cluster_says_what_to_give(monkeypatch):
