@@ -73,11 +73,8 @@ class Settings(reading_model.ReadingSettings, learning_config.LearningConfig):
     reading_model.ReadingSettings.__post_init__(self)
     learning_config.LearningConfig.__post_init__(self)
     reading_model.check_compat(self.vision, self.compat)
-    if self.objective.uses_groups and self.reference:
-      raise ValueError(
-        "reference must be '' with objective.method=grpo, whose candidates the "
-        f'model at init_from drew, got {self.reference!r}'
-      )
+    if self.reference:
+      self.objective.check_reference(self.reference, "''")
     if self.objective.answers.weight:
       raise ValueError(
         'objective.answers.weight must be 0 in learn, whose pairs come without '

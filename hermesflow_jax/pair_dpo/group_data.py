@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 from hermesflow_jax.data import lazy_images
 from hermesflow_jax.pair_dpo import group_loss
@@ -53,6 +54,8 @@ class GroupData:
     fit: text lengths for all records.
     layout: rows per group.
     images: the records' real images, if `unified` has a CLIP tower.
+    base: frozen ShowO from which the divergence is measured; None for the model
+      that starts the round, `unified.model`.
   """
 
   unified: unified_model.UnifiedModel
@@ -61,6 +64,7 @@ class GroupData:
   fit: packing.PackedLengths
   layout: group_rows.GroupLayout
   images: lazy_images.LazyImages | None
+  base: Any = None
 
   @property
   def parts(self) -> int:
@@ -68,16 +72,32 @@ class GroupData:
     return self.layout.rows
 
   @property
-  def scores_in_steps(self) -> bool:
-    """Whether training steps score images by the model that drew them."""
+  def _scores_in_steps(self) -> bool:
     objective = self.config.objective
     return objective.learns_images and not objective.fixed_masks
 
+  def frozen_models(self, reference):
+    """Returns the models that steps score images by; see `RoundData`."""
+    if not self._scores_in_steps:
+      return None
+    old = self.unified.model
+    if reference is old:
+      return old
+    return group_loss.FrozenModels(old, reference)
+
   def with_reference_scores(self, reference, number: int) -> 'GroupData':
-    """Returns the data with scores by the reference; see `RoundData`."""
+    """Returns the data with scores by frozen models; see `RoundData`."""
+    data = self._with_scores('old', self.unified.model, number)
+    if reference is self.unified.model:
+      return data
+    data = dataclasses.replace(data, base=reference)
+    return data._with_scores('base', reference, number)
+
+  def _with_scores(self, name, model, number):
     config, unified = self.config, self.unified
     records = group_scores.score_groups(
-      reference,
+      name,
+      model,
       self.records,
       self.make_transform,
       layout=self.layout,
@@ -118,7 +138,7 @@ class GroupData:
       masks=config.objective.masks,
       masked=mask_schedules.mean_ratio(config.training_schedule)
       * sizes.image_tokens,
-      images_again=self.scores_in_steps,
+      images_again=self._scores_in_steps * (1 + (self.base is not None)),
       captions_again=False,
       passes=passes,
       unit='groups',

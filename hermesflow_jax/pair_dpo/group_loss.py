@@ -1,10 +1,12 @@
 """GRPO's loss on groups with images and captions.
 
 The ratios compare the policy with the model that starts the round, which drew
-the candidates, at the same masks. A group's images share their masks.
+the candidates, at the same masks. A group's images share their masks. The
+divergence is from that model, too, or from the base model.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,20 @@ from hermesflow_jax.sequences import token_rows
 
 # Prefixes of metrics.
 _KINDS = {group_rows.IMAGES: 'gen', group_rows.CAPTIONS: 'und'}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FrozenModels:
+  """Two frozen models, if the divergence is not from the start of the round.
+
+  Attributes:
+    old: ShowO that starts the round.
+    base: ShowO from which the divergence is measured.
+  """
+
+  old: Any
+  base: Any
 
 
 def prepare_batch(
@@ -48,8 +64,8 @@ def prepare_batch(
   Returns:
     Rows [B * R, ...]: `packed`, `masked` bool[B * R, J, I], and for `images`
     and `captions` `advantages`, `weights` and `rewards`, float32[B * R, k], and
-    `old`, if the record has it; `gen_groups` and `und_groups` float32[B * R]
-    add up to the group count.
+    `old` and `base`, if the record has them; `gen_groups` and `und_groups`
+    float32[B * R] add up to the group count.
   """
   batch, groups = dict(batch), {}
   size = len(jax.tree.leaves(batch)[0])
@@ -91,8 +107,8 @@ def loss(
 
   Args:
     model: policy, a ShowO.
-    reference: the ShowO that starts the round; None if the batch holds all
-      its scores.
+    reference: the ShowO that starts the round, or `FrozenModels`; None if the
+      batch holds all scores.
     batch: rows from `prepare_batch`, all or a part.
     key: unused, see `pair_loss.loss`.
     objective: clipping, ratio and weights.
@@ -114,13 +130,15 @@ def loss(
   )
   total, metrics = 0.0, {}
   if images is not None:
-    old = images.get('old')
-    if old is None:
-      old = packed_log_likelihood.token_logps(
-        reference, packed, masked, chunk_size, False, scored_images
+    frozen = {
+      name: images[name] for name in group_rows.FROZEN if name in images
+    }
+    for name, frozen_model in _models(reference).items():
+      frozen[name] = packed_log_likelihood.token_logps(
+        frozen_model, packed, masked, chunk_size, False, scored_images
       )[0].t2i
     value, values = _kind_loss(
-      policy.t2i, old, labels.t2i, images, objective, objective.ratio
+      policy.t2i, frozen, labels.t2i, images, objective, objective.ratio
     )
     total += objective.gen_weight * value
     metrics |= {f'gen/{name}': v for name, v in values.items()}
@@ -133,7 +151,7 @@ def loss(
     # As if under a single mask.
     value, values = _kind_loss(
       policy.mmu[:, :, None],
-      captions['old'][:, :, None],
+      {n: captions[n][:, :, None] for n in group_rows.FROZEN if n in captions},
       labels.mmu[:, :, None],
       captions,
       objective,
@@ -146,18 +164,38 @@ def loss(
   return total, metrics
 
 
-def _kind_loss(policy, old, labels, group, objective, ratio):
-  """Returns a kind's loss and metrics; token arrays are [B, k, J, T]."""
+def _models(reference) -> dict:
+  """Returns the models that score images in the step, by name."""
+  if isinstance(reference, FrozenModels):
+    return {'old': reference.old, 'base': reference.base}
+  return {} if reference is None else {'old': reference}
+
+
+def _kind_loss(policy, frozen, labels, group, objective, ratio):
+  """Returns a kind's loss and metrics.
+
+  Args:
+    policy: float32[B, k, J, T], log-probabilities of tokens.
+    frozen: the same under frozen models, by name in `group_rows.FROZEN`.
+    labels: int32[B, k, J, T].
+    group: rows of this kind.
+    objective: clipping and weights.
+    ratio: see `ObjectiveConfig`.
+  """
   scored = labels != token_rows.UNSCORED
-  log_ratios = jnp.where(scored, policy - jax.lax.stop_gradient(old), 0.0)
+  ratios = {
+    name: jnp.where(scored, policy - jax.lax.stop_gradient(logps), 0.0)
+    for name, logps in frozen.items()
+  }
   value, metrics = group_objective.policy_loss(
-    log_ratios,
+    ratios['old'],
     scored,
     group['advantages'],
     group['weights'],
     ratio=ratio,
     clip=objective.clip,
     kl_weight=objective.kl_weight,
+    reference_ratios=ratios.get('base'),
   )
   reward = (group['weights'] * group['rewards']).sum()
   return value, metrics | {'loss': value, 'reward': reward}

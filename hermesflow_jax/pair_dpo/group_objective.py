@@ -86,6 +86,7 @@ def policy_loss(
   ratio: str,
   clip: float,
   kl_weight: float,
+  reference_ratios: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns GRPO's loss for candidates, and its metrics.
 
@@ -99,12 +100,14 @@ def policy_loss(
     ratio: a key in RATIOS.
     clip: c.
     kl_weight: weight for the divergence.
+    reference_ratios: float32[B, K, J, T], log pi - log pi_ref per token for the
+      divergence, 0 where it is not scored; None if pi_ref is pi_old.
 
   Returns:
     (float32[], {name: float32[]}): `ratio`, `clipped` (the share that the bound
     stops), `gain` (log-ratio times advantage, nats) and `kl`, the divergence
-    per token from the old model in nats: exp(-d) + d - 1 for a log-ratio d
-    (equation 4).
+    per token from pi_ref in nats: exp(-d) + d - 1 for a log-ratio d (equation
+    4).
   """
   values, shares = RATIOS[ratio](log_ratios, scored)
   shares = shares * weights[..., None]
@@ -117,7 +120,8 @@ def policy_loss(
     return (shares * a).sum()
 
   surrogate = mean(jnp.minimum(free, bounded))
-  per_token = jnp.where(scored, jnp.expm1(-log_ratios) + log_ratios, 0.0)
+  moved = log_ratios if reference_ratios is None else reference_ratios
+  per_token = jnp.where(scored, jnp.expm1(-moved) + moved, 0.0)
   count = jnp.maximum(scored.sum((-2, -1)), 1)
   divergence = (weights * per_token.sum((-2, -1)) / count).sum()
   loss = -surrogate

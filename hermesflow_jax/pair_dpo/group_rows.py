@@ -19,6 +19,9 @@ from hermesflow_jax.sequences import clip_rows
 from hermesflow_jax.sequences import text_tokenizer
 
 IMAGES, CAPTIONS = 'images', 'captions'
+# Frozen models: the start of the round, and the base model if the divergence is
+# measured from it.
+FROZEN = ('old', 'base')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +101,8 @@ def make_transform(
   The row has `packed`, a `packing.PackedRecord` with all candidates; `images`
   and `captions`, each a dictionary with `valid` bool[], whether the group is
   used, `rewards` float32[K], `counts` float32[K], 0 for candidates that fill up
-  the rows, and `old`, scores by the reference if the record has them; and with
-  fixed masks `masked` bool[J, I].
+  the rows, and `old` and `base`, scores by these frozen models if the record
+  has them; and with fixed masks `masked` bool[J, I].
 
   Args:
     unified: model with vocabulary, text tokenizer, lengths and caption prompt.
@@ -124,15 +127,17 @@ def make_transform(
     if image_count:
       images = _padded(record[IMAGES], image_count)
       row[IMAGES] = _rewards(record, 'image', image_count)
-      if 'old_images' in record:
-        row[IMAGES]['old'] = record['old_images'][int(dropped)]
-        row['masked'] = record['masked']
+      for name in FROZEN:
+        if f'{name}_images' in record:
+          row[IMAGES][name] = record[f'{name}_images'][int(dropped)]
+          row['masked'] = record['masked']
     if caption_count:
       replies = text.encode_replies(record[CAPTIONS])
       replies += [[]] * (caption_count - len(replies))
       row[CAPTIONS] = _rewards(record, 'caption', caption_count)
-      if 'old_captions' in record:
-        row[CAPTIONS]['old'] = record['old_captions']
+      for name in FROZEN:
+        if f'{name}_captions' in record:
+          row[CAPTIONS][name] = record[f'{name}_captions']
     row['packed'] = packing.pack_record(
       vocab,
       [] if dropped else caption,

@@ -1,4 +1,4 @@
-"""Log-probabilities for groups under the model that starts the round.
+"""Log-probabilities for groups under a frozen model.
 
 Captions are scored once, before the round. Images are scored once with fixed
 masks, otherwise in each step, as the masks change.
@@ -25,7 +25,8 @@ from hermesflow_jax.sequences import mask_schedules
 
 
 def score_groups(
-  reference,
+  name: str,
+  model,
   records: Sequence[dict],
   make_transform: Callable[[float], Callable],
   *,
@@ -40,10 +41,11 @@ def score_groups(
   images: lazy_images.LazyImages | None = None,
   tower=None,
 ) -> list[dict]:
-  """Scores records under the reference once, before training.
+  """Scores records under a frozen model once, before training.
 
   Args:
-    reference: ShowO that drew the candidates.
+    name: the model's name, a member of `group_rows.FROZEN`.
+    model: frozen ShowO.
     records: from `candidate_groups.join_groups`.
     make_transform: drop probability -> `group_rows.make_transform`.
     layout: R rows per group, which are scored in turn.
@@ -58,10 +60,10 @@ def score_groups(
     tower: their `clip.Clip`, or None.
 
   Returns:
-    The records with `old_captions` float32[M, W] if captions are learned; if
+    The records with `<name>_captions` float32[M, W] if captions are learned; if
     images are learned with fixed masks also `masked` bool[J, I] and
-    `old_images` float32[2, K, J, I + 2], with the caption and without it (both
-    the same if the condition is never dropped). M and K fill up the rows.
+    `<name>_images` float32[2, K, J, I + 2], with the caption and without it
+    (both the same if the condition is never dropped). M and K fill up the rows.
   """
   fixed = objective.fixed_masks and objective.learns_images
   if not fixed and not objective.learns_captions:
@@ -87,7 +89,7 @@ def score_groups(
     packed = batching.BuiltRows(len(records), build, divided=True)
     return batching.map_batches(
       lambda batch: _score(
-        reference,
+        model,
         tower,
         *batch,
         layout=layout,
@@ -104,14 +106,14 @@ def score_groups(
   records = [dict(record) for record in records]
   if logps.mmu is not None:
     for record, values in zip(records, logps.mmu, strict=True):
-      record['old_captions'] = values
+      record[f'{name}_captions'] = values
   if fixed:
     empty = score(True, False) if objective.drop_condition else logps
     shape = len(records), 2, *logps.t2i.shape[1:]
     images = disk_arrays.empty(shape, logps.t2i.dtype)
     for n, record in enumerate(records):
       images[n] = logps.t2i[n], empty.t2i[n]
-      record['masked'], record['old_images'] = masked[n], images[n]
+      record['masked'], record[f'{name}_images'] = masked[n], images[n]
   return records
 
 
@@ -119,7 +121,7 @@ def score_groups(
   jax.jit, static_argnames=('layout', 'chunk_size', 'replies', 'mesh')
 )
 def _score(
-  reference, tower, packed, masked, pixels, *, layout, chunk_size, replies, mesh
+  model, tower, packed, masked, pixels, *, layout, chunk_size, replies, mesh
 ):
   """Returns `TokenValues` [B, ...] for all candidates, row by row."""
   size, shared = len(packed.codes), {}
@@ -134,7 +136,7 @@ def _score(
 
   def score_row(row):
     return packed_log_likelihood.token_logps(
-      reference, row['packed'], row.get('masked'), chunk_size, replies
+      model, row['packed'], row.get('masked'), chunk_size, replies
     )[0]
 
   with sharding.use_mesh(mesh):

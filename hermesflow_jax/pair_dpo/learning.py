@@ -62,7 +62,8 @@ def learn_round(
 
   Args:
     unified: model to train, with its tokenizers, lengths and mesh.
-    reference: frozen ShowO.
+    reference: frozen ShowO; for method grpo, from which the divergence is
+      measured.
     records: homologous records, see `record_rows.make_transform`; for method
       grpo groups, see `candidate_groups.trainable`.
     config: settings.
@@ -98,8 +99,6 @@ def learn_round(
   form = group_data if config.objective.uses_groups else pair_data
   data: round_data.RoundData = form.of_records(unified, config, records, images)
   data = data.with_reference_scores(reference, number)
-  if not data.scores_in_steps:
-    reference = None
   records = data.records
   order = dict(seed=config.seed + number, batch=config.batch)
 
@@ -126,7 +125,7 @@ def learn_round(
   if config.lora.rank:
     learner = trainable.LoraAdapters(model, config.lora, config.seed + number)
   loss, constants = real_images.with_tower(
-    learner.loss(loss), learner.constants(reference), tower
+    learner.loss(loss), learner.constants(data.frozen_models(reference)), tower
   )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
   sampled = records[:: 1 + len(records) // _SAMPLED]

@@ -32,8 +32,7 @@ class ObjectiveConfig:
     ratio: in grpo, an image's log-ratios that are clipped: 'sum' or 'mean' over
       its masked codes, or each 'token'. Captions are clipped token by token.
     clip: in grpo, bound on a ratio's change.
-    kl_weight: in grpo, weight for the divergence from the model that starts
-      the round.
+    kl_weight: in grpo, weight for the divergence from the frozen reference.
     scale_rewards: in grpo, whether advantages are divided by the standard
       deviation of the group's rewards, as in its paper; TRL has the same name.
     und_weight: weight for the method's caption loss.
@@ -92,6 +91,23 @@ class ObjectiveConfig:
       raise ValueError(
         'und_weight and gen_weight must be 1 with method product, got '
         f'{self.und_weight} and {self.gen_weight}'
+      )
+
+  def check_reference(self, reference: str, default: str) -> None:
+    """Checks that something is compared with a reference of its own.
+
+    Args:
+      reference: the setting `reference`, not its default.
+      default: its default, as text.
+
+    Raises:
+      ValueError: method grpo has no divergence.
+    """
+    if self.uses_groups and not self.kl_weight:
+      raise ValueError(
+        f'reference must be {default} with method grpo and kl_weight=0, got '
+        f'{reference!r}; give objective.kl_weight, the weight for the '
+        'divergence from it'
       )
 
   def _check_mask_progress(self):

@@ -64,10 +64,10 @@ class PairData:
 
   parts = 1
 
-  @property
-  def scores_in_steps(self) -> bool:
-    """Whether training steps score something by the frozen reference."""
-    return self.config.compat.plain or not self.config.objective.fixed_masks
+  def frozen_models(self, reference):
+    """Returns the reference if steps score by it; see `RoundData`."""
+    scored = self.config.objective.fixed_masks and not self.config.compat.plain
+    return None if scored else reference
 
   def with_reference_scores(self, reference, number: int) -> 'PairData':
     """Returns the data with scores by the reference; see `RoundData`."""

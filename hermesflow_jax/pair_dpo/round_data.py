@@ -23,9 +23,12 @@ class RoundData(Protocol):
   records: Sequence[dict]
   parts: int
 
-  @property
-  def scores_in_steps(self) -> bool:
-    """Whether training steps score something by the frozen reference."""
+  def frozen_models(self, reference):
+    """Returns the frozen models for the loss; None if no step needs any.
+
+    Args:
+      reference: frozen ShowO.
+    """
 
   def with_reference_scores(self, reference, number: int) -> 'RoundData':
     """Returns the data with the scores that the reference can give before.

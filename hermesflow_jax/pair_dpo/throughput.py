@@ -161,7 +161,7 @@ def useful_work(
   batch: int,
   masks: int,
   masked: float,
-  images_again: bool,
+  images_again: int,
   captions_again: bool,
   passes: int = 3,
   unit: str = 'pairs',
@@ -175,7 +175,7 @@ def useful_work(
     batch: records per step.
     masks: J, masks per pair.
     masked: mean number of masked codes.
-    images_again: whether the reference scores images in each step.
+    images_again: frozen models that score images in each step.
     captions_again: whether the reference scores captions in each step.
     passes: the policy's work in a step, in forward passes.
     unit: see `UsefulWork`.

@@ -47,8 +47,8 @@ class PlayConfig(
     evaluation_sampler: evaluation image sampler.
     search: search for the images of the evaluation.
     rules: rules that accept or drop a pair.
-    reference: frozen Pair-DPO reference: 'round' (the model that the round
-      starts from) or 'base'.
+    reference: frozen reference: 'round' (the model that the round starts from)
+      or 'base'. In grpo the divergence is measured from it.
   """
 
   rounds: settings.PositiveInt = settings.may_change_on_resume()
@@ -77,11 +77,8 @@ class PlayConfig(
   def __post_init__(self):
     super().__post_init__()
     self.check_scorers()
-    if self.objective.uses_groups and self.reference != 'round':
-      raise ValueError(
-        "reference must be 'round' with method grpo, whose candidates the "
-        f'model that starts the round drew, got {self.reference!r}'
-      )
+    if self.reference != 'round':
+      self.objective.check_reference(self.reference, "'round'")
     candidate_waves.check(self.images, self.most_images, self.easy_score)
     self.search.check_sampler(self.evaluation_sampler)
     # Raises ValueError for answer settings that do not fit.

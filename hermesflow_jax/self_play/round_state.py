@@ -63,7 +63,7 @@ class Round:
 
   @property
   def reference(self) -> showo.ShowO:
-    """Frozen Pair-DPO reference model."""
+    """Frozen reference model."""
     return self.base.model if self.config.reference == 'base' else self.model
 
   def sampler(self, model: showo.ShowO) -> unified_model.UnifiedModel:

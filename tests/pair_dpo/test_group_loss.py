@@ -22,7 +22,7 @@ def models():
 
 def run(models, groups, **changes):
   return tiny_groups.loss_and_gradient(
-    *models, tiny_groups.data(*models, groups, **changes)
+    *models, tiny_groups.data(models[1], groups, **changes)
   )
 
 
@@ -101,7 +101,7 @@ def test_two_images_have_the_gradient_of_their_likelihoods(models):
   for record in groups:
     record['images'] = record['images'][:2]
     record['image_rewards'] = np.array([1.0, 0.0], np.float32)
-  data = tiny_groups.data(old, old, groups, **changes)
+  data = tiny_groups.data(old, groups, **changes)
   (_, actual) = tiny_groups.loss_and_gradient(old, None, data)
   rows = [
     tiny_pairs.row_of(
@@ -130,14 +130,71 @@ def test_two_images_have_the_gradient_of_their_likelihoods(models):
 
 def test_scores_of_fixed_masks_give_the_loss_of_scores_in_the_step(models):
   groups = tiny_groups.records()
-  fixed = tiny_groups.data(*models, groups, fixed_masks=True)
-  fresh = tiny_groups.data(*models, groups)
+  fixed = tiny_groups.data(models[1], groups, fixed_masks=True)
+  fresh = tiny_groups.data(models[1], groups)
   actual = tiny_groups.loss_and_gradient(models[0], None, fixed)
   batch = tiny_groups.batch_of(fixed)
   batch['images'] = {k: v for k, v in batch['images'].items() if k != 'old'}
   loss, prepare = fresh.functions()
   whole = lambda *models: loss(*models, prepare(batch, tiny_groups.KEY))
   expected = jax.jit(whole)(*models)
+  assert_same(actual, (expected, actual[1]))
+
+
+def divergences(models, base, **changes):
+  """Loss and metrics with the divergence from a base model."""
+  policy, old = models
+  data = tiny_groups.data(
+    old, tiny_groups.records(), reference=base, kl_weight=3.0, **changes
+  )
+  return tiny_groups.loss_and_gradient(policy, data.frozen_models(base), data)
+
+
+def test_the_divergence_is_measured_from_the_reference(models):
+  """The ratios are not: they belong to the model that drew the candidates."""
+  groups = tiny_groups.records()
+  (expected, metrics), gradient = run(models, groups)
+  (actual, others), same = divergences(models, models[0])
+  # From the policy itself there is none, and no gradient of any.
+  for kind in ('gen', 'und'):
+    np.testing.assert_allclose(others[f'{kind}/kl'], 0.0, atol=1e-9)
+    assert metrics[f'{kind}/kl'] > 1e-3
+    others[f'{kind}/kl'] = metrics[f'{kind}/kl']
+  assert_same(((actual, others), same), ((expected, metrics), gradient))
+  base = tiny.show_o(jax.random.key(2))
+  (actual, others), _ = divergences(models, base)
+  # The other model measures the same from it, as the start of a round.
+  (_, from_base), _ = run((models[0], base), groups, kl_weight=3.0)
+  for kind, weight in (('gen', 1.0), ('und', 0.5)):
+    kl = others[f'{kind}/kl']
+    np.testing.assert_allclose(kl, from_base[f'{kind}/kl'], rtol=1e-4)
+    np.testing.assert_allclose(
+      others[f'{kind}/loss'], metrics[f'{kind}/loss'] + 3.0 * kl, rtol=1e-4
+    )
+    expected += weight * 3.0 * kl
+  np.testing.assert_allclose(actual, expected, rtol=1e-4)
+
+
+def test_scores_of_fixed_masks_have_the_divergence_of_the_reference(models):
+  base = tiny.show_o(jax.random.key(2))
+  common = dict(reference=base, kl_weight=3.0)
+  fixed, fresh = (
+    tiny_groups.data(
+      models[1], tiny_groups.records(), fixed_masks=fixed, **common
+    )
+    for fixed in (True, False)
+  )
+  assert fixed.frozen_models(base) is None
+  actual = tiny_groups.loss_and_gradient(models[0], None, fixed)
+  batch = tiny_groups.batch_of(fixed)
+  batch['images'] = {
+    name: values
+    for name, values in batch['images'].items()
+    if name not in group_rows.FROZEN
+  }
+  loss, prepare = fresh.functions()
+  whole = lambda *models: loss(*models, prepare(batch, tiny_groups.KEY))
+  expected = jax.jit(whole)(models[0], fresh.frozen_models(base))
   assert_same(actual, (expected, actual[1]))
 
 
@@ -156,7 +213,7 @@ def test_a_kind_without_weight_is_not_in_the_program(models, kind):
 def stepped(models, shape, accumulate, part):
   """Metrics and model after a step."""
   data = tiny_groups.data(
-    *models, tiny_groups.records(), shape, group_part=part
+    models[1], tiny_groups.records(), shape, group_part=part
   )
   optim = dataclasses.replace(data.config.optim, accumulate=accumulate)
   mesh, (loss, prepare) = tiny.mesh(*shape), data.functions()
@@ -196,7 +253,9 @@ def test_groups_are_divided_into_rows_of_equal_shape():
   assert layout == group_rows.GroupLayout(rows=3, images=2, captions=1)
   assert group_rows.layout_of(0, 7, 4).images == 0
   batch = tiny_groups.batch_of(
-    tiny_groups.data(*tiny_groups.models(), tiny_groups.records(), group_part=2)
+    tiny_groups.data(
+      tiny_groups.models()[1], tiny_groups.records(), group_part=2
+    )
   )
   packed = {'packed': batch['packed']}
   rows = group_rows.split_rows(packed, group_rows.layout_of(4, 4, 2))

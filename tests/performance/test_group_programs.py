@@ -54,3 +54,16 @@ def test_the_answer_term_stands_in_the_step(form):
   leaves, metrics = jax.eval_shape(program.call, *program.arguments)
   assert len(leaves) == len(program.arguments[0])
   assert metrics['answers/loss'].shape == ()
+
+
+@pytest.mark.parametrize('fixed, models', [(False, 2), (True, 0)])
+def test_a_divergence_from_the_base_model_stands_in_the_step(fixed, models):
+  config = tiny_groups.config(kl_weight=1.0, fixed_masks=fixed)
+  model = jax.eval_shape(tiny.show_o, jax.random.key(0))
+  program = programs.pair_dpo_step(
+    model, SIZES, config, 'base', tiny.mesh(1, 1), (4, 4)
+  )
+  _, metrics = jax.eval_shape(program.call, *program.arguments)
+  assert metrics['gen/kl'].shape == metrics['und/kl'].shape == ()
+  frozen = program.arguments[1]
+  assert len(jax.tree.leaves(frozen)) == models * len(jax.tree.leaves(model))

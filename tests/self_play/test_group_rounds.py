@@ -87,7 +87,25 @@ def test_the_file_of_candidates_has_what_the_shards_have(config, whole):
     assert (getattr(actual, name) == getattr(expected, name)).all()
 
 
-def test_the_start_of_the_round_drew_the_candidates(config):
+def test_a_reference_of_its_own_needs_a_divergence(config):
   play = with_groups(config).play
   with pytest.raises(ValueError, match="reference must be 'round' with"):
     dataclasses.replace(play, reference='base')
+
+
+def test_the_divergence_is_from_the_base_model_in_later_rounds(
+  config, tmp_path
+):
+  run, config = tmp_path / 'run', with_groups(config, kl_weight=1.0)
+  play = dataclasses.replace(config.play, rounds=2, reference='base')
+  pair_dpo.run(
+    dataclasses.replace(config, play=play), str(run), terminal.silent()
+  )
+  first, later = (
+    self_play_runs.lines(run / f'round_{n}/training/metrics.jsonl')[0]
+    for n in (1, 2)
+  )
+  for kind in ('gen', 'und'):
+    for step in (first, later):
+      assert step[f'{kind}/ratio'] == pytest.approx(1.0, rel=1e-4)
+    assert first[f'{kind}/kl'] < 1e-6 < 1e-4 < later[f'{kind}/kl']

@@ -80,13 +80,23 @@ def models():
   return tuple(tiny.show_o(jax.random.key(n)) for n in (0, 1))
 
 
-def data(policy, old, groups, shape=(1, 1), **changes) -> group_data.GroupData:
-  """Returns groups that `old` has scored before a round of `policy`."""
-  unified = small_unified.unified_on(policy, shape)
+def data(
+  old, groups, shape=(1, 1), reference=None, **changes
+) -> group_data.GroupData:
+  """Returns groups that frozen models have scored before a round.
+
+  Args:
+    old: model that starts the round.
+    groups: records.
+    shape: mesh shape.
+    reference: model from which the divergence is measured; None for `old`.
+    **changes: changes of the objective.
+  """
+  unified = small_unified.unified_on(old, shape)
   settings = config(**changes)
   return group_data.of_records(
     unified, settings, groups, None
-  ).with_reference_scores(old, 1)
+  ).with_reference_scores(reference or old, 1)
 
 
 def batch_of(groups: group_data.GroupData):

@@ -13,6 +13,7 @@ import numpy as np
 
 from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.models import showo
+from hermesflow_jax.pair_dpo import group_loss
 from hermesflow_jax.pair_dpo import learning_config
 from hermesflow_jax.performance.pods import answer_inputs
 from hermesflow_jax.performance.pods import step_inputs
@@ -81,7 +82,9 @@ def pair_dpo_step(
   image_tokens = model.config.image_tokens
   objective = config.objective
   if objective.uses_groups:
-    inputs = step_inputs.of_groups(sizes, config, image_tokens, *group)
+    inputs = step_inputs.of_groups(
+      sizes, config, image_tokens, reference, *group
+    )
   else:
     inputs = step_inputs.of_pairs(sizes, config, image_tokens)
   inputs = answer_inputs.add_answers(
@@ -113,6 +116,8 @@ def pair_dpo_step(
   elif reference == 'base':
     # Round 1 starts from the base model; later rounds keep both in memory.
     frozen = jax.tree.map(lambda a: a, model)
+    if objective.uses_groups:
+      frozen = group_loss.FrozenModels(model, frozen)
   constants = learner.constants(frozen)
   parts = {'parameters': model, 'optimizer': state.opt_state}
   if config.lora.rank:

@@ -73,6 +73,7 @@ def of_groups(
   sizes: model_folder.Sizes,
   config: learning_config.LearningConfig,
   image_tokens: int,
+  reference: str,
   images: int,
   captions: int,
 ) -> StepInputs:
@@ -82,10 +83,12 @@ def of_groups(
     sizes: model, row and image sizes.
     config: objective and batch.
     image_tokens: I, codes per image.
+    reference: frozen reference model, 'round' or 'base'.
     images: K, images per group.
     captions: M, captions per group.
   """
   objective, reply = config.objective, sizes.lengths.reply
+  frozen = group_rows.FROZEN[: 2 if reference == 'base' else 1]
   layout = group_rows.layout_of(
     images * objective.learns_images,
     captions * objective.learns_captions,
@@ -97,11 +100,13 @@ def of_groups(
     row[group_rows.IMAGES] = _group(images)
     if objective.fixed_masks:
       scores = images, objective.masks, image_tokens + 2
-      row[group_rows.IMAGES]['old'] = np.zeros(scores, np.float32)
+      row[group_rows.IMAGES] |= {
+        name: np.zeros(scores, np.float32) for name in frozen
+      }
       row['masked'] = np.zeros((objective.masks, image_tokens), bool)
   if captions:
     scores = np.zeros((captions, reply), np.float32)
-    row[group_rows.CAPTIONS] = _group(captions) | {'old': scores}
+    row[group_rows.CAPTIONS] = _group(captions) | dict.fromkeys(frozen, scores)
   loss, prepare = group_data.step_functions(config, layout, image_tokens)
   labels = packing.max_labels(
     image_tokens,
