@@ -13,7 +13,8 @@ configs/curate.py made its pairs:
     --config.init_from=runs/learn
 
 The frozen model is the start of the round; --config.reference names another,
-e.g. assets:shapes, the base model. Variants as in
+e.g. assets:shapes, the base model. GRPO measures its divergence from it, and
+needs an objective.kl_weight. Variants as in
 `configs/pair_dpo.py`, e.g. with Show-o's weights:
 
   python main.py --config=configs/learn.py:show_o_512 --config.pairs=...

@@ -151,7 +151,7 @@ def shapes():
     'fixed_masks': False,
     'ratio': 'token',  # Of an image: sum, mean, token (GRPO, docs/grpo.md).
     'clip': 0.2,  # Bound on the change of a ratio.
-    'kl_weight': 0.0,  # Of the divergence from the start of the round.
+    'kl_weight': 0.0,  # Of the divergence from `reference` (GRPO).
     'scale_rewards': True,  # Divide by the deviation in the group.
     'group_part': 2,  # Candidates of a group that are computed at once.
     'answers': show_o.answers(),  # Off; docs/learning_from_answers.md.

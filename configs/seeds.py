@@ -14,7 +14,7 @@ all tables; a star: beyond chance):
 
   python main.py --config=configs/seeds.py:grpo --workdir=runs/seeds_grpo
 
-does so with configs/pair_dpo.py:grpo (docs/grpo.md).
+does so with configs/pair_dpo.py:grpo (docs/grpo.md). It was not run yet.
 """
 
 import ml_collections
@@ -39,11 +39,14 @@ def get_config(variant='shapes'):
   del config.self_play.job
   config.seeds = (0, 1, 2)
 
-  # Control: as many rows of each kind as pairs of a step have.
-  rows = 2 * config.self_play.play.batch
+  # Control: as many rows of each kind as a step learns from.
+  play = config.self_play.play
+  batches = {'t2i': 2 * play.batch, 'mmu': 2 * play.batch, 'lm': 8}
+  if variant == 'grpo':
+    batches = {'t2i': play.images * play.batch, 'mmu': 8, 'lm': 8}
   config.control = {
     'scenes': 12_000,
-    'batches': {'t2i': rows, 'mmu': rows, 'lm': 8},
+    'batches': batches,
     'mixture': pretrain.get_config().mixture,
   }
   return config

@@ -1,5 +1,6 @@
 """The program: reads the command line and starts a job or a conversion."""
 
+import contextlib
 import dataclasses
 import errno
 import importlib
@@ -28,8 +29,8 @@ from hermesflow_jax.runtime import write_faults
 _IN_SEVERAL_PROCESSES = ('pair_dpo', 'learn', 'fine_tune', 'evaluate')
 
 
-class _UnfinishedStop(KeyboardInterrupt):
-  """A stopped job, of which nothing is left to continue."""
+class StoppedWithoutProgress(KeyboardInterrupt):
+  """Stop of a job that keeps no partial results."""
 
 
 def cpu_devices(cores: int) -> int:
@@ -82,8 +83,9 @@ def main(argv: list[str]) -> int:
     return complain(error, 2 if too_long else 1, argv[0])
   except KeyboardInterrupt as error:
     message = str(error) or 'stopped'
-    does = 'begins anew' if isinstance(error, _UnfinishedStop) else 'resumes'
-    entry_point.print_error(f'{message}; the same command {does}')
+    is_lost = isinstance(error, StoppedWithoutProgress)
+    effect = 'begins anew' if is_lost else 'resumes'
+    entry_point.print_error(f'{message}; the same command {effect}')
     return entry_point.STOPPED
   return 0
 
@@ -116,14 +118,32 @@ def run_job(argv: list[str]) -> None:
   values, arguments = command_flags.read(argv)
   name = values.pop('job', None)
   if arguments.compile_for:
-    compile_for_slice(
-      name,
-      values,
-      arguments.workdir or 'runs/compile_for',
-      arguments.compile_for,
-    )
+    with _advice_after_stop(resumes=False):
+      compile_for_slice(
+        name,
+        values,
+        arguments.workdir or 'runs/compile_for',
+        arguments.compile_for,
+      )
     return
   job = job_list.import_job(name)
+  with _advice_after_stop(getattr(job, 'RESUMES', True)):
+    _start(job, name, values, arguments, argv)
+
+
+@contextlib.contextmanager
+def _advice_after_stop(resumes: bool):
+  """Marks a stop of what keeps no partial results."""
+  try:
+    yield
+  except KeyboardInterrupt as error:
+    if resumes:
+      raise
+    raise StoppedWithoutProgress(str(error)) from error
+
+
+def _start(job, name, values, arguments, argv):
+  """Checks the settings of a job and runs it."""
   command = ' '.join(
     [help_text.program_name(argv[0]), *map(shlex.quote, argv[1:])]
   )
@@ -157,22 +177,15 @@ def run_job(argv: list[str]) -> None:
     freed_memory.keep()
     platforms.check()
     compilation_cache.enable()
-  try:
-    job.run(
-      config,
-      default_workdir.choose(
-        arguments.workdir, name, values.get('variant', '')
-      ),
-      dataclasses.replace(
-        console,
-        say=lambda line: console.say(help_text.with_program(line, argv[0])),
-        command=command,
-      ),
-    )
-  except KeyboardInterrupt as error:
-    if getattr(job, 'RESUMES', True):
-      raise
-    raise _UnfinishedStop(str(error)) from error
+  job.run(
+    config,
+    default_workdir.choose(arguments.workdir, name, values.get('variant', '')),
+    dataclasses.replace(
+      console,
+      say=lambda line: console.say(help_text.with_program(line, argv[0])),
+      command=command,
+    ),
+  )
 
 
 def make_console(

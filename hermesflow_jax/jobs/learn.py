@@ -47,7 +47,8 @@ class Settings(reading_model.ReadingSettings, learning_config.LearningConfig):
       derive from it.
     reference: frozen reference model, given like `init_from` and read without
       `adapters`: the base model in later rounds if self-play has reference
-      'base'; '' for the model that the round starts from.
+      'base'; '' for the model that the round starts from. Method grpo measures
+      its divergence from it.
     both: whether an input needs both pairs to be trained on.
     images: folder with an official file's images; '' for the folder that holds
       the file, or for absolute paths the working directory.

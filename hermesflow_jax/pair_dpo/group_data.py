@@ -54,8 +54,7 @@ class GroupData:
     fit: text lengths for all records.
     layout: rows per group.
     images: the records' real images, if `unified` has a CLIP tower.
-    base: frozen ShowO from which the divergence is measured; None for the model
-      that starts the round, `unified.model`.
+    reference: frozen ShowO of the divergence, once it has scored.
   """
 
   unified: unified_model.UnifiedModel
@@ -64,7 +63,7 @@ class GroupData:
   fit: packing.PackedLengths
   layout: group_rows.GroupLayout
   images: lazy_images.LazyImages | None
-  base: Any = None
+  reference: Any = None
 
   @property
   def parts(self) -> int:
@@ -76,21 +75,22 @@ class GroupData:
     objective = self.config.objective
     return objective.learns_images and not objective.fixed_masks
 
-  def frozen_models(self, reference):
-    """Returns the models that steps score images by; see `RoundData`."""
+  @property
+  def frozen_models(self) -> dict | None:
+    """The models that steps score images by; see `RoundData`."""
     if not self._scores_in_steps:
       return None
-    old = self.unified.model
-    if reference is old:
-      return old
-    return group_loss.FrozenModels(old, reference)
+    models = {'old': self.unified.model}
+    if self.reference is not self.unified.model:
+      models['base'] = self.reference
+    return models
 
   def with_reference_scores(self, reference, number: int) -> 'GroupData':
     """Returns the data with scores by frozen models; see `RoundData`."""
-    data = self._with_scores('old', self.unified.model, number)
+    data = dataclasses.replace(self, reference=reference)
+    data = data._with_scores('old', self.unified.model, number)
     if reference is self.unified.model:
       return data
-    data = dataclasses.replace(data, base=reference)
     return data._with_scores('base', reference, number)
 
   def _with_scores(self, name, model, number):
@@ -138,7 +138,7 @@ class GroupData:
       masks=config.objective.masks,
       masked=mask_schedules.mean_ratio(config.training_schedule)
       * sizes.image_tokens,
-      images_again=self._scores_in_steps * (1 + (self.base is not None)),
+      images_again=len(self.frozen_models or ()),
       captions_again=False,
       passes=passes,
       unit='groups',

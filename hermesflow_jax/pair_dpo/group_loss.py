@@ -6,7 +6,6 @@ divergence is from that model, too, or from the base model.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,20 +20,6 @@ from hermesflow_jax.sequences import token_rows
 
 # Prefixes of metrics.
 _KINDS = {group_rows.IMAGES: 'gen', group_rows.CAPTIONS: 'und'}
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class FrozenModels:
-  """Two frozen models, if the divergence is not from the start of the round.
-
-  Attributes:
-    old: ShowO that starts the round.
-    base: ShowO from which the divergence is measured.
-  """
-
-  old: Any
-  base: Any
 
 
 def prepare_batch(
@@ -107,8 +92,8 @@ def loss(
 
   Args:
     model: policy, a ShowO.
-    reference: the ShowO that starts the round, or `FrozenModels`; None if the
-      batch holds all scores.
+    reference: frozen ShowOs by name in `group_rows.FROZEN`; None if the batch
+      holds all their scores.
     batch: rows from `prepare_batch`, all or a part.
     key: unused, see `pair_loss.loss`.
     objective: clipping, ratio and weights.
@@ -133,7 +118,7 @@ def loss(
     frozen = {
       name: images[name] for name in group_rows.FROZEN if name in images
     }
-    for name, frozen_model in _models(reference).items():
+    for name, frozen_model in (reference or {}).items():
       frozen[name] = packed_log_likelihood.token_logps(
         frozen_model, packed, masked, chunk_size, False, scored_images
       )[0].t2i
@@ -164,13 +149,6 @@ def loss(
   return total, metrics
 
 
-def _models(reference) -> dict:
-  """Returns the models that score images in the step, by name."""
-  if isinstance(reference, FrozenModels):
-    return {'old': reference.old, 'base': reference.base}
-  return {} if reference is None else {'old': reference}
-
-
 def _kind_loss(policy, frozen, labels, group, objective, ratio):
   """Returns a kind's loss and metrics.
 
@@ -183,19 +161,19 @@ def _kind_loss(policy, frozen, labels, group, objective, ratio):
     ratio: see `ObjectiveConfig`.
   """
   scored = labels != token_rows.UNSCORED
-  ratios = {
+  log_ratios = {
     name: jnp.where(scored, policy - jax.lax.stop_gradient(logps), 0.0)
     for name, logps in frozen.items()
   }
   value, metrics = group_objective.policy_loss(
-    ratios['old'],
+    log_ratios['old'],
     scored,
     group['advantages'],
     group['weights'],
     ratio=ratio,
     clip=objective.clip,
     kl_weight=objective.kl_weight,
-    reference_ratios=ratios.get('base'),
+    reference_log_ratios=log_ratios.get('base'),
   )
   reward = (group['weights'] * group['rewards']).sum()
   return value, metrics | {'loss': value, 'reward': reward}

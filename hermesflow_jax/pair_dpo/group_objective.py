@@ -86,7 +86,7 @@ def policy_loss(
   ratio: str,
   clip: float,
   kl_weight: float,
-  reference_ratios: jax.Array | None = None,
+  reference_log_ratios: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns GRPO's loss for candidates, and its metrics.
 
@@ -100,8 +100,8 @@ def policy_loss(
     ratio: a key in RATIOS.
     clip: c.
     kl_weight: weight for the divergence.
-    reference_ratios: float32[B, K, J, T], log pi - log pi_ref per token for the
-      divergence, 0 where it is not scored; None if pi_ref is pi_old.
+    reference_log_ratios: float32[B, K, J, T], log pi - log pi_ref per token for
+      the divergence, 0 where it is not scored; None if pi_ref is pi_old.
 
   Returns:
     (float32[], {name: float32[]}): `ratio`, `clipped` (the share that the bound
@@ -120,8 +120,10 @@ def policy_loss(
     return (shares * a).sum()
 
   surrogate = mean(jnp.minimum(free, bounded))
-  moved = log_ratios if reference_ratios is None else reference_ratios
-  per_token = jnp.where(scored, jnp.expm1(-moved) + moved, 0.0)
+  if reference_log_ratios is None:
+    reference_log_ratios = log_ratios
+  per_token = jnp.expm1(-reference_log_ratios) + reference_log_ratios
+  per_token = jnp.where(scored, per_token, 0.0)
   count = jnp.maximum(scored.sum((-2, -1)), 1)
   divergence = (weights * per_token.sum((-2, -1)) / count).sum()
   loss = -surrogate

@@ -62,8 +62,7 @@ def learn_round(
 
   Args:
     unified: model to train, with its tokenizers, lengths and mesh.
-    reference: frozen ShowO; for method grpo, from which the divergence is
-      measured.
+    reference: frozen ShowO. Method grpo reads it only for the divergence.
     records: homologous records, see `record_rows.make_transform`; for method
       grpo groups, see `candidate_groups.trainable`.
     config: settings.
@@ -94,7 +93,8 @@ def learn_round(
   identity = _identity(config, steps, records)
   answers = None
   if config.objective.answers.weight:
-    answers = answer_term.make_term(unified, reference, inputs, config, number)
+    start = model if config.objective.uses_groups else reference
+    answers = answer_term.make_term(unified, start, inputs, config, number)
     identity['questions'] = answer_term.content_hash(inputs)
   form = group_data if config.objective.uses_groups else pair_data
   data: round_data.RoundData = form.of_records(unified, config, records, images)
@@ -125,7 +125,7 @@ def learn_round(
   if config.lora.rank:
     learner = trainable.LoraAdapters(model, config.lora, config.seed + number)
   loss, constants = real_images.with_tower(
-    learner.loss(loss), learner.constants(data.frozen_models(reference)), tower
+    learner.loss(loss), learner.constants(data.frozen_models), tower
   )
   key = jax.random.fold_in(jax.random.key(config.seed), number)
   sampled = records[:: 1 + len(records) // _SAMPLED]

@@ -94,11 +94,11 @@ class ObjectiveConfig:
       )
 
   def check_reference(self, reference: str, default: str) -> None:
-    """Checks that something is compared with a reference of its own.
+    """Checks that a reference other than the default has a use.
 
     Args:
-      reference: the setting `reference`, not its default.
-      default: its default, as text.
+      reference: the setting `reference`.
+      default: its default, as an error prints it.
 
     Raises:
       ValueError: method grpo has no divergence.

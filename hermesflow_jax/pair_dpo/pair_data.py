@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,7 @@ class PairData:
     records: homologous records, see `record_rows.make_transform`.
     fit: text lengths for all records.
     images: the records' real images, if `unified` has a CLIP tower.
+    reference: frozen ShowO, once it has scored.
   """
 
   unified: unified_model.UnifiedModel
@@ -61,19 +63,21 @@ class PairData:
   records: Sequence[dict]
   fit: packing.PackedLengths
   images: lazy_images.LazyImages | None
+  reference: Any = None
 
   parts = 1
 
-  def frozen_models(self, reference):
-    """Returns the reference if steps score by it; see `RoundData`."""
+  @property
+  def frozen_models(self):
+    """The reference if steps score by it, else None; see `RoundData`."""
     scored = self.config.objective.fixed_masks and not self.config.compat.plain
-    return None if scored else reference
+    return None if scored else self.reference
 
   def with_reference_scores(self, reference, number: int) -> 'PairData':
     """Returns the data with scores by the reference; see `RoundData`."""
     config, unified = self.config, self.unified
     if config.compat.plain:
-      return self
+      return dataclasses.replace(self, reference=reference)
     rng = np.random.default_rng(0)  # The drop is certain in these rows.
     transforms = {
       dropped: self.make_transform(float(dropped)) for dropped in (False, True)
@@ -92,7 +96,7 @@ class PairData:
       images=self.images,
       tower=unified.vision,
     )
-    return dataclasses.replace(self, records=records)
+    return dataclasses.replace(self, records=records, reference=reference)
 
   def make_transform(self, drop_condition: float) -> Callable:
     """Returns the function from a record to its row; see `RoundData`."""

@@ -23,11 +23,11 @@ class RoundData(Protocol):
   records: Sequence[dict]
   parts: int
 
-  def frozen_models(self, reference):
-    """Returns the frozen models for the loss; None if no step needs any.
+  @property
+  def frozen_models(self):
+    """Frozen ShowO or ShowOs by name, as the loss reads them; None for none.
 
-    Args:
-      reference: frozen ShowO.
+    They are known once the reference has scored.
     """
 
   def with_reference_scores(self, reference, number: int) -> 'RoundData':

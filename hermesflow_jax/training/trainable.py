@@ -50,7 +50,7 @@ class FullModel:
     """Returns the constants for that loss.
 
     Args:
-      reference: frozen ShowO, or None.
+      reference: frozen ShowO, frozen models by name, or None.
     """
     return reference
 
@@ -96,8 +96,14 @@ class LoraAdapters(FullModel):
   def constants(self, reference):
     """Returns (frozen model, reference), or only the model if both are it.
 
-    The compiler reserves memory twice for arrays that are passed twice.
+    Of models by name, the one that is the frozen model becomes None. The
+    compiler reserves memory twice for arrays that are passed twice.
     """
+    if isinstance(reference, dict):
+      return self.model, {
+        name: None if model is self.model else model
+        for name, model in reference.items()
+      }
     return (self.model,) + (reference,) * (reference is not self.model)
 
   def whole(self, learned):
@@ -117,5 +123,11 @@ class LoraAdapters(FullModel):
 
 def _adapter_loss(adapters, constants, batch, key, *, loss, config):
   frozen, *other = constants
+  reference = other[0] if other else frozen
+  if isinstance(reference, dict):
+    reference = {
+      name: frozen if model is None else model
+      for name, model in reference.items()
+    }
   model = lora.with_adapters(frozen, adapters, config)
-  return loss(model, other[0] if other else frozen, batch, key)
+  return loss(model, reference, batch, key)

@@ -1,5 +1,6 @@
 """A command ends with an exit code and one line, also after a signal."""
 
+import importlib
 import signal
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import command_line
 import pytest
 
 from hermesflow_jax.command import program
-from hermesflow_jax.jobs import benchmark
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.training import training_loop
@@ -20,13 +20,27 @@ def test_ctrl_c_says_what_to_do(start, stopped, base):
   assert (code, output) == (130, 'stopped; the same command resumes\n')
 
 
-def test_ctrl_c_in_a_measurement_says_that_it_begins_anew(start, monkeypatch):
+@pytest.mark.parametrize(
+  'job, config',
+  [
+    ('benchmark', 'benchmark.py'),
+    ('growth_benchmark', 'benchmark.py:growth'),
+    ('official_benchmark', 'benchmark.py:official'),
+    ('serve_benchmark', 'benchmark.py:serve'),
+    ('compile_for', 'pair_dpo.py:show_o_256'),
+  ],
+)
+def test_ctrl_c_says_of_a_measurement_that_it_begins_anew(
+  start, monkeypatch, job, config
+):
 
   def stop(*args):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(benchmark, 'run', stop)
-  code, output = start(f'--config={command_line.ROOT}/configs/benchmark.py')
+  module = importlib.import_module(f'hermesflow_jax.jobs.{job}')
+  monkeypatch.setattr(module, 'run', stop)
+  flags = ['--compile_for=v5e:2x4'] * (job == 'compile_for')
+  code, output = start(f'--config={command_line.ROOT}/configs/{config}', *flags)
   assert (code, output) == (130, 'stopped; the same command begins anew\n')
 
 

@@ -114,6 +114,9 @@ def test_a_file_of_the_official_code_has_no_groups(base, tmp_path):
     learn.run(configured(base, file), str(tmp_path / 'run'), terminal.silent())
 
 
-def test_the_model_that_drew_the_candidates_is_the_reference(base, pairs):
+def test_a_reference_needs_a_divergence(base, pairs):
+  config = configured(base, pairs)
   with pytest.raises(ValueError, match="reference must be '' with"):
-    dataclasses.replace(configured(base, pairs), reference='assets:shapes')
+    dataclasses.replace(config, reference='assets:shapes')
+  objective = dataclasses.replace(config.objective, kl_weight=1.0)
+  dataclasses.replace(config, objective=objective, reference='assets:shapes')

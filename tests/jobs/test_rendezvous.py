@@ -48,7 +48,7 @@ def test_all_meet_and_the_port_is_free_again(port, count):
 
 
 def test_all_learn_who_is_absent(port):
-  errors = met(port, (0, 4), (2, 4), seconds=1.0)
+  errors = met(port, (0, 4), (2, 4), seconds=2.0)
   for error in errors.values():
     assert isinstance(error, OSError)
     assert str(error).startswith(
@@ -56,18 +56,12 @@ def test_all_learn_who_is_absent(port):
     )
 
 
-@pytest.mark.parametrize(
-  'other, seconds, output',
-  [
-    ((1, 3), 20.0, 'same number in all processes, got 2 in process 0 and 3 in'),
-    # The one that has the port waits for another in vain.
-    ((0, 2), 1.0, 'must have a free port'),
-  ],
-)
-def test_processes_that_do_not_fit_say_how(port, other, seconds, output):
-  errors = met(port, (0, 2), other, seconds=seconds)
-  assert any(output in str(error) for error in errors.values())
-  assert all(errors.values())
+def test_processes_that_do_not_fit_say_how(port):
+  errors = met(port, (0, 2), (1, 3))
+  for error in errors.values():
+    assert 'same number in all processes, got 2 in process 0 and 3 in' in str(
+      error
+    )
 
 
 def test_two_of_one_number_are_refused(port):
@@ -152,8 +146,13 @@ def test_a_process_that_was_killed_as_soon_as_it_came_is_absent(port):
       rendezvous._send(first, {'process': 0, 'processes': 2})
       with rendezvous._connect_once('localhost', port) as killed:
         rendezvous._send(killed, {'process': 1, 'processes': 2})
-      with pytest.raises(OSError, match='process 1 of 2 did not come'):
-        reception.wait(f'localhost:{port}', time.monotonic() + 0.3)
+      errors = []
+      # Until the number of process 0 has come, too.
+      while not errors or 'address of process 0' in str(errors[-1]):
+        with pytest.raises(OSError) as error:
+          reception.wait(f'localhost:{port}', time.monotonic() + 0.3)
+        errors.append(error.value)
+      assert 'process 1 of 2 did not come' in str(errors[-1])
     reception.close({})
 
 

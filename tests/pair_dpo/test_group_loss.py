@@ -9,10 +9,12 @@ import tiny
 import tiny_groups
 import tiny_pairs
 
+from hermesflow_jax.models import lora
 from hermesflow_jax.pair_dpo import group_rows
 from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.training import train_step
+from hermesflow_jax.training import trainable
 
 
 @pytest.fixture(scope='module')
@@ -21,8 +23,9 @@ def models():
 
 
 def run(models, groups, **changes):
+  policy, old = models
   return tiny_groups.loss_and_gradient(
-    *models, tiny_groups.data(models[1], groups, **changes)
+    policy, tiny_groups.data(old, groups, **changes)
   )
 
 
@@ -102,7 +105,7 @@ def test_two_images_have_the_gradient_of_their_likelihoods(models):
     record['images'] = record['images'][:2]
     record['image_rewards'] = np.array([1.0, 0.0], np.float32)
   data = tiny_groups.data(old, groups, **changes)
-  (_, actual) = tiny_groups.loss_and_gradient(old, None, data)
+  (_, actual) = tiny_groups.loss_and_gradient(old, data)
   rows = [
     tiny_pairs.row_of(
       record
@@ -132,12 +135,12 @@ def test_scores_of_fixed_masks_give_the_loss_of_scores_in_the_step(models):
   groups = tiny_groups.records()
   fixed = tiny_groups.data(models[1], groups, fixed_masks=True)
   fresh = tiny_groups.data(models[1], groups)
-  actual = tiny_groups.loss_and_gradient(models[0], None, fixed)
+  actual = tiny_groups.loss_and_gradient(models[0], fixed)
   batch = tiny_groups.batch_of(fixed)
   batch['images'] = {k: v for k, v in batch['images'].items() if k != 'old'}
   loss, prepare = fresh.functions()
   whole = lambda *models: loss(*models, prepare(batch, tiny_groups.KEY))
-  expected = jax.jit(whole)(*models)
+  expected = jax.jit(whole)(models[0], fresh.frozen_models)
   assert_same(actual, (expected, actual[1]))
 
 
@@ -147,7 +150,7 @@ def divergences(models, base, **changes):
   data = tiny_groups.data(
     old, tiny_groups.records(), reference=base, kl_weight=3.0, **changes
   )
-  return tiny_groups.loss_and_gradient(policy, data.frozen_models(base), data)
+  return tiny_groups.loss_and_gradient(policy, data)
 
 
 def test_the_divergence_is_measured_from_the_reference(models):
@@ -184,8 +187,8 @@ def test_scores_of_fixed_masks_have_the_divergence_of_the_reference(models):
     )
     for fixed in (True, False)
   )
-  assert fixed.frozen_models(base) is None
-  actual = tiny_groups.loss_and_gradient(models[0], None, fixed)
+  assert fixed.frozen_models is None
+  actual = tiny_groups.loss_and_gradient(models[0], fixed)
   batch = tiny_groups.batch_of(fixed)
   batch['images'] = {
     name: values
@@ -194,7 +197,7 @@ def test_scores_of_fixed_masks_have_the_divergence_of_the_reference(models):
   }
   loss, prepare = fresh.functions()
   whole = lambda *models: loss(*models, prepare(batch, tiny_groups.KEY))
-  expected = jax.jit(whole)(models[0], fresh.frozen_models(base))
+  expected = jax.jit(whole)(models[0], fresh.frozen_models)
   assert_same(actual, (expected, actual[1]))
 
 
@@ -211,9 +214,15 @@ def test_a_kind_without_weight_is_not_in_the_program(models, kind):
 
 
 def stepped(models, shape, accumulate, part):
-  """Metrics and model after a step."""
+  """Metrics and model after a step with a divergence from a third model."""
+  policy, old = models
   data = tiny_groups.data(
-    models[1], tiny_groups.records(), shape, group_part=part
+    old,
+    tiny_groups.records(),
+    shape,
+    reference=tiny.show_o(jax.random.key(2)),
+    kl_weight=1.0,
+    group_part=part,
   )
   optim = dataclasses.replace(data.config.optim, accumulate=accumulate)
   mesh, (loss, prepare) = tiny.mesh(*shape), data.functions()
@@ -221,10 +230,10 @@ def stepped(models, shape, accumulate, part):
     loss, optim, tiny_groups.KEY, mesh, prepare, data.parts
   )
   place = lambda model: jax.device_put(model, sharding.shardings(model, mesh))
-  policy, old = map(place, models)
+  frozen = {name: place(model) for name, model in data.frozen_models.items()}
   batch = sharding.put_batch(tiny_groups.batch_of(data), mesh)
   state, metrics = step(
-    train_step.state_from_model(policy, optim, mesh), old, batch
+    train_step.state_from_model(place(policy), optim, mesh), frozen, batch
   )
   return jax.tree.map(np.asarray, (metrics, state.model))
 
@@ -246,6 +255,23 @@ def test_a_step_is_the_same_however_it_is_divided(
   assert expected['gen/groups'] == 8
   assert_same(((0.0, metrics), 0.0), ((0.0, expected), 0.0))
   tiny_pairs.assert_close(model, other, 1e-4)
+
+
+def test_adapters_that_add_nothing_give_the_loss_of_the_model(models):
+  """The start of the round is the model that they are added to."""
+  old, base = models[1], tiny.show_o(jax.random.key(2))
+  data = tiny_groups.data(
+    old, tiny_groups.records(), reference=base, kl_weight=3.0
+  )
+  expected, _ = tiny_groups.loss_and_gradient(old, data)
+  config = lora.Lora(2, 4.0, ('q_proj',))
+  learner = trainable.LoraAdapters(data.unified.model, config, 0)
+  loss, prepare = data.functions()
+  constants = learner.constants(data.frozen_models)
+  assert constants[1]['old'] is None
+  batch = prepare(tiny_groups.batch_of(data), tiny_groups.KEY)
+  actual = jax.jit(learner.loss(loss))(learner.start(), constants, batch, None)
+  assert_same((actual, 0.0), (expected, 0.0))
 
 
 def test_groups_are_divided_into_rows_of_equal_shape():

@@ -56,9 +56,17 @@ def test_the_answer_term_stands_in_the_step(form):
   assert metrics['answers/loss'].shape == ()
 
 
-@pytest.mark.parametrize('fixed, models', [(False, 2), (True, 0)])
-def test_a_divergence_from_the_base_model_stands_in_the_step(fixed, models):
+@pytest.mark.parametrize(
+  'fixed, rank, models', [(False, 0, 2), (True, 0, 0), (False, 2, 2)]
+)
+def test_a_divergence_from_the_base_model_stands_in_the_step(
+  fixed, rank, models
+):
+  """Adapters are added to one of the two models."""
   config = tiny_groups.config(kl_weight=1.0, fixed_masks=fixed)
+  config = dataclasses.replace(
+    config, lora=dataclasses.replace(config.lora, rank=rank)
+  )
   model = jax.eval_shape(tiny.show_o, jax.random.key(0))
   program = programs.pair_dpo_step(
     model, SIZES, config, 'base', tiny.mesh(1, 1), (4, 4)
@@ -67,3 +75,4 @@ def test_a_divergence_from_the_base_model_stands_in_the_step(fixed, models):
   assert metrics['gen/kl'].shape == metrics['und/kl'].shape == ()
   frozen = program.arguments[1]
   assert len(jax.tree.leaves(frozen)) == models * len(jax.tree.leaves(model))
+  assert len(program.parts.get('reference', ())) == models - bool(rank)

@@ -96,7 +96,7 @@ def data(
   settings = config(**changes)
   return group_data.of_records(
     unified, settings, groups, None
-  ).with_reference_scores(reference or old, 1)
+  ).with_reference_scores(reference or unified.model, 1)
 
 
 def batch_of(groups: group_data.GroupData):
@@ -110,13 +110,13 @@ KEY = jax.random.key(5)
 
 @functools.cache
 def _program(loss, prepare):
-  def run(model, old, batch, key):
-    return loss(model, old, prepare(batch, key))
+  def run(model, frozen, batch, key):
+    return loss(model, frozen, prepare(batch, key))
 
   return jax.jit(jax.value_and_grad(run, has_aux=True))
 
 
-def loss_and_gradient(policy, old, groups: group_data.GroupData):
+def loss_and_gradient(policy, groups: group_data.GroupData):
   """Returns ((loss, metrics), gradient) of all records in one part."""
   program = _program(*groups.functions())
-  return program(policy, old, batch_of(groups), KEY)
+  return program(policy, groups.frozen_models, batch_of(groups), KEY)

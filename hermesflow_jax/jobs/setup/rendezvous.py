@@ -100,7 +100,7 @@ class _Reception:
           self._read(key.fileobj)
 
   def _absent(self) -> set[int]:
-    """Returns the numbers of the processes that are no visitors now."""
+    """Returns the numbers of processes without an open connection."""
     absent = set(range(self._count)) - set(self._numbers.values())
     if not absent:
       # The last one came, but an earlier one may have been killed.

@@ -13,7 +13,6 @@ import numpy as np
 
 from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.models import showo
-from hermesflow_jax.pair_dpo import group_loss
 from hermesflow_jax.pair_dpo import learning_config
 from hermesflow_jax.performance.pods import answer_inputs
 from hermesflow_jax.performance.pods import step_inputs
@@ -116,14 +115,19 @@ def pair_dpo_step(
   elif reference == 'base':
     # Round 1 starts from the base model; later rounds keep both in memory.
     frozen = jax.tree.map(lambda a: a, model)
-    if objective.uses_groups:
-      frozen = group_loss.FrozenModels(model, frozen)
+  models = [] if frozen is None else [frozen]
+  if objective.uses_groups and models:
+    # The ratios are to the model that starts the round.
+    frozen = {'old': model} | ({} if frozen is model else {'base': frozen})
+    models = frozen.values()
   constants = learner.constants(frozen)
   parts = {'parameters': model, 'optimizer': state.opt_state}
   if config.lora.rank:
     parts['adapters'] = state.model
-  if frozen is not None and not (config.lora.rank and frozen is model):
-    parts['reference'] = frozen
+  # Adapters need no second copy of the model that they are added to.
+  others = [m for m in models if not (config.lora.rank and m is model)]
+  if others:
+    parts['reference'] = others
   program, arguments = step.program_and_arguments(state, constants)
   return verdicts.Program(
     'train step',

@@ -20,8 +20,8 @@ from hermesflow_jax.sampling import choice_tokens
 from hermesflow_jax.sequences import image_to_text
 
 # Questions about an image, their choices and the tokens of a choice, as in
-# TIFA; tokens of a prompt.
-QUESTIONS, _CHOICES, _ANSWER, _PROMPT = 5, 4, 4, 16
+# TIFA.
+QUESTIONS, _CHOICES, _ANSWER = 5, 4, 4
 
 
 def answers(
@@ -32,6 +32,8 @@ def answers(
   mesh: jax.sharding.Mesh,
 ) -> verdicts.Program:
   """Returns the program that scores the choices of questions about images.
+
+  The rule `prior` runs it twice for each question.
 
   Args:
     model: abstract parameters.
@@ -103,8 +105,11 @@ def _scoring(
   questions = len(choices.tokens)
   images = max(1, chunk // questions) * mesh.shape['data']
   codes = np.zeros((images, sizes.grid[0] * sizes.grid[1]), np.int32)
+  # The longest prompt; a row also holds four tokens around it.
+  length = sizes.lengths.prompt
+  prompt = [1] * (length - codes.shape[1] - 4)
   image, prompts, lengths = image_to_text.mmu_parts(
-    sizes.vocab, codes, [[1] * _PROMPT] * images, codes.shape[1] + 20
+    sizes.vocab, codes, [prompt] * images, length
   )
   prompts, lengths = jax.tree.map(
     lambda a: np.repeat(a[:, None], questions, axis=1), (prompts, lengths)
