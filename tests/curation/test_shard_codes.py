@@ -88,12 +88,12 @@ def test_texts_are_those_that_were_written(tmp_path):
 def test_memory_holds_no_texts_of_opened_candidates(tmp_path):
   stores = {
     count: write_shards(tmp_path / str(count), [5] * (count // 5))[0]
-    for count in (50, 150)
+    for count in (50, 650)
   }
   # The name of an input and six scores.
   bound = 200
   opened = lambda count: gathering.read_shards(stores[count])
-  assert memory_growth.peak_per_input(opened, 50, 150) < bound
+  assert memory_growth.peak_per_input(opened, 50, 650) < bound
 
 
 def test_memory_holds_pairs_but_no_other_images(tmp_path, monkeypatch):
@@ -101,7 +101,7 @@ def test_memory_holds_pairs_but_no_other_images(tmp_path, monkeypatch):
   images, size = 16, 256
   stores = {
     count: write_shards(tmp_path / str(count), [5] * (count // 5), (16, 256))
-    for count in (10, 30)
+    for count in (10, 110)
   }
 
   def curate(count):
@@ -128,7 +128,7 @@ def test_memory_holds_no_images_of_groups_on_disk(
   monkeypatch.setattr(disk_arrays, 'MOST_BYTES', 4 * images * size)
   monkeypatch.setattr(npz_files, '_BYTES', 2**14)
   stores = {}
-  for count in (10, 30):
+  for count in (10, 110):
     folder = tmp_path / str(count)
     store, codes = write_shards(folder, [5] * (count // 5), (images, size))
     candidates = gathering.read_shards(store)[1]
