@@ -153,6 +153,7 @@ def shapes():
     'clip': 0.2,  # Bound on the change of a ratio.
     'kl_weight': 0.0,  # Of the divergence from `reference` (GRPO).
     'scale_rewards': True,  # Divide by the deviation in the group.
+    'group_images': 0,  # Images of a group to learn from; 0: all.
     'group_part': 2,  # Candidates of a group that are computed at once.
     'answers': show_o.answers(),  # Off; docs/learning_from_answers.md.
   }

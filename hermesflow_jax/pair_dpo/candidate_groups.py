@@ -26,7 +26,8 @@ def join_groups(
   """Joins candidates with their inputs.
 
   Equal captions for an input are merged: the group counts how often the model
-  wrote them.
+  wrote them. Of images only `objective.group_images` are kept, those that
+  `widest` chooses.
 
   Args:
     ids: N input ids.
@@ -37,25 +38,25 @@ def join_groups(
 
   Returns:
     A record for each input: `id`, `caption`, `codes`; with images `images`
-    int32[K, I], `image_rewards` float32[K] and `image_dropped`, the reason why
-    the group cannot teach, or ''; with captions `captions`, M different texts,
+    int32[K, I], `image_rewards` float32[K], `image_mean`, the mean reward of
+    all its images, and `image_dropped`, the reason why the group cannot teach,
+    or ''; with captions `captions`, M different texts,
     `caption_rewards` float32[M], `caption_counts` float32[M], which add up to
     all samples, and `caption_dropped`.
   """
-  records, images = [], candidates.codes
-  if objective.learns_images and not isinstance(images, np.ndarray):
-    # Codes in shards are read once, in their order.
-    images = disk_arrays.empty(images.shape, np.int32)
-    for n in range(len(ids)):
-      images[n] = candidates.codes[n]
+  records = []
+  if objective.learns_images:
+    scores = np.asarray(candidates.image_scores, np.float32)
+    places = np.array([widest(row, objective.group_images) for row in scores])
+    images = _chosen_images(candidates.codes, places)
   for n, name in enumerate(ids):
     record = {'id': name, 'caption': captions[n], 'codes': codes[n]}
     if objective.learns_images:
-      rewards = np.asarray(candidates.image_scores[n], np.float32)
       record |= {
         'images': np.asarray(images[n], np.int32),
-        'image_rewards': rewards,
-        'image_dropped': _drop_reason(rewards),
+        'image_rewards': scores[n, places[n]],
+        'image_mean': float(scores[n].mean()),
+        'image_dropped': _drop_reason(scores[n]),
       }
     if objective.learns_captions:
       record |= _merge_captions(
@@ -63,6 +64,50 @@ def join_groups(
       )
     records.append(record)
   return records
+
+
+def widest(rewards: np.ndarray, size: int) -> np.ndarray:
+  """Returns the places of the candidates whose rewards vary most.
+
+  They are some of the best and some of the worst, which is the choice with the
+  largest variance (PODS, arXiv 2504.13818). Of equal rewards the first are the
+  best, and the last the worst.
+
+  >>> widest(np.array([0.2, 1, 1, 0.6, 1, 0]), 4)
+  array([0, 1, 2, 5])
+
+  Args:
+    rewards: float[K].
+    size: how many; 0, or at least K: all.
+
+  Returns:
+    int[min(size, K)] in increasing order.
+  """
+  if not 0 < size < len(rewards):
+    return np.arange(len(rewards))
+  order = np.argsort(-rewards, kind='stable')
+  options = [
+    np.concatenate([order[:best], order[best - size :]])
+    for best in range(1, size)
+  ]
+  # Rounding must not choose among options that vary alike.
+  variances = [
+    np.round(np.var(rewards[places].astype(np.float64)), 9)
+    for places in options
+  ]
+  return np.sort(options[int(np.argmax(variances))])
+
+
+def _chosen_images(codes, places) -> np.ndarray:
+  """Returns codes int32[N, k, I] of the images at `places` int[N, k]."""
+  count, size = places.shape
+  if isinstance(codes, np.ndarray) and size == codes.shape[1]:
+    return codes
+  # Codes in shards are read once, in their order.
+  images = disk_arrays.empty((count, size, codes.shape[2]), np.int32)
+  for n in range(count):
+    images[n] = codes[n][places[n]]
+  return images
 
 
 def _merge_captions(captions, scores) -> dict:
@@ -135,5 +180,7 @@ def summary_lines(summary: dict) -> list[str]:
 
 
 def _mean_reward(record, kind):
+  if f'{kind}_mean' in record:
+    return record[f'{kind}_mean']
   counts = record.get(f'{kind}_counts')
   return np.average(record[f'{kind}_rewards'], weights=counts)

@@ -16,8 +16,11 @@ _METHOD = dataclasses.replace(
   holds=lambda name: name == GRPO or name in methods.METHODS,
 )
 _RATIO = settings.one_of(*group_objective.RATIOS)
+_NOT_ONE = settings.Condition(
+  '0 or at least 2', lambda value: value == 0 or value >= 2
+)
 # Settings of `ObjectiveConfig` that methods on pairs do not read.
-_OF_GROUPS = ('ratio', 'clip', 'kl_weight', 'scale_rewards')
+_OF_GROUPS = ('ratio', 'clip', 'kl_weight', 'scale_rewards', 'group_images')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,8 @@ class ObjectiveConfig:
     kl_weight: in grpo, weight for the divergence from the frozen reference.
     scale_rewards: in grpo, whether advantages are divided by the standard
       deviation of the group's rewards, as in its paper; TRL has the same name.
+    group_images: in grpo, images of a group that it learns from, those whose
+      rewards vary most, see `candidate_groups.widest`; 0: all.
     und_weight: weight for the method's caption loss.
     gen_weight: weight for the method's image loss.
     und_sft_weight: weight for the winning captions' negative log-likelihood per
@@ -68,6 +73,7 @@ class ObjectiveConfig:
   clip: settings.PositiveFloat = 0.2
   kl_weight: settings.NonNegativeFloat = 0.0
   scale_rewards: bool = True
+  group_images: typing.Annotated[int, _NOT_ONE] = 0
   group_part: settings.PositiveInt = settings.may_change_on_resume(default=2)
   answers: answer_config.AnswerConfig = answer_config.AnswerConfig()
 

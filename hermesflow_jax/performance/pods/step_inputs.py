@@ -89,6 +89,7 @@ def of_groups(
   """
   objective, reply = config.objective, sizes.lengths.reply
   frozen = group_rows.FROZEN[: 2 if reference == 'base' else 1]
+  images = min(images, objective.group_images or images)
   layout = group_rows.layout_of(
     images * objective.learns_images,
     captions * objective.learns_captions,
