@@ -65,7 +65,7 @@ def get_config(variant='table5'):
   config.command = f'python main.py --config=configs/ablation.py:{variant}'
 
   # Self-play: settings that all arms share.
-  config.self_play = pair_dpo.get_config()
+  config.self_play = pair_dpo.get_config('paper')
   del config.self_play.job
   # The tables split the held-out scenes by new and known captions instead.
   config.self_play.unseen = 0

@@ -43,7 +43,7 @@ def get_config(variant='shapes'):
   # Data.
   config.world = values['world']
   config.files = values['files'] and values['files']['inputs']
-  config.inputs = 200 if variant == 'shapes' else main_config.inputs
+  config.inputs = 200 if variant in ('shapes', 'paper') else main_config.inputs
   config.fresh_inputs = main_config.fresh_inputs
   config.round = 1
   config.before = ''  # Folder with the pairs of the round before.

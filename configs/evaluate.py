@@ -86,9 +86,9 @@ def get_config(variant='shapes'):
 
   # Benchmarks, and for each `path`, `images`, `suffix`, `on_error`, and of gap
   # `questions`.
-  config.benchmarks = tuple(SHAPES) if variant == 'shapes' else ()
+  config.benchmarks = tuple(SHAPES) if variant in pair_dpo.EMBEDDED else ()
   config.sources = dataclasses.asdict(registry.Sources())
-  if variant == 'shapes':
+  if variant in pair_dpo.EMBEDDED:
     for name in SHAPES:
       config.sources[name].path = 'shapes'  # Made from scenes.
   config.rows = 0  # Rows of a benchmark at most; 0: all.
@@ -101,7 +101,7 @@ def get_config(variant='shapes'):
   config.search = main_config.play.search
   config.seed = 0
   config.judge = main_config.to_dict()['judge']
-  if variant == 'shapes':
+  if variant in pair_dpo.EMBEDDED:
     config.judge.kind = 'pixels'
   config.answer_matcher = main_config.play.answer_matcher
   config.encoders = main_config.play.encoders
@@ -113,6 +113,6 @@ def get_config(variant='shapes'):
     'reference': '',  # Statistics of real images; '': sources.coco.images.
     'clip': False,  # CLIP score by encoders.clip.
     # A distance by the image tokenizer, where no Inception is at hand.
-    'tokenizer': variant == 'shapes',
+    'tokenizer': variant in pair_dpo.EMBEDDED,
   }
   return config

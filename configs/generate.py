@@ -31,7 +31,7 @@ def get_config(variant='shapes'):
   config.job = 'generate'
 
   # Prompts.
-  if variant == 'shapes':
+  if variant in pair_dpo.EMBEDDED:
     config.prompts = (
       'a large red ring',
       'two blue squares',

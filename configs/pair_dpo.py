@@ -20,15 +20,19 @@ and of 500 scenes with captions that no input has (commit dd86aca):
 Every job starts from the result with --config.init_from=runs/pair_dpo, the
 newest round. Variants (--config=configs/pair_dpo.py:<variant>):
 
-  shapes                 the embedded world, as above
-  grpo                   the same by GRPO on all candidates (docs/grpo.md)
+  shapes                 the embedded world by the best method that needs no
+                         more than 15 minutes, as above
+  paper                  the paper's method on the embedded world: today the
+                         same as shapes
+  grpo                   the same by GRPO on all candidates (docs/grpo.md):
+                         scores higher, and takes three times as long
   show_o_256, show_o_512 the paper's settings on Show-o's weights
   small_256, small_512   the same on a small random Show-o: every step in
                          minutes, without weights (docs/walk.md)
   decoder_7b             a decoder of 6.9 billion parameters, to plan a TPU
                          slice (--compile_for, docs/scaling.md)
 
-All but the first two read image-caption inputs with questions from
+All but the first three read image-caption inputs with questions from
 data/inputs.jsonl, and data/held_out.jsonl for evaluation, in the form that
 `hermesflow_jax.data.record_files` describes.
 
@@ -44,6 +48,7 @@ from configs import show_o
 
 VARIANTS = (
   'shapes',
+  'paper',
   'show_o_256',
   'show_o_512',
   'decoder_7b',
@@ -51,11 +56,13 @@ VARIANTS = (
   'small_512',
   'grpo',
 )
+# Variants on the embedded world.
+EMBEDDED = ('shapes', 'paper', 'grpo')
 
 
 def get_config(variant='shapes'):
   """Returns settings for `hermesflow_jax.jobs.pair_dpo`."""
-  config = shapes()
+  config = paper()
   if variant == 'grpo':
     use_grpo(config)
   elif variant in ('show_o_256', 'show_o_512'):
@@ -64,15 +71,15 @@ def get_config(variant='shapes'):
     use_small_show_o(config, int(variant.removeprefix('small_')))
   elif variant == 'decoder_7b':
     use_decoder_7b(config)
-  elif variant != 'shapes':
+  elif variant not in ('shapes', 'paper'):
     raise ValueError(
       f'variant must be one of {", ".join(VARIANTS)}, got {variant!r}'
     )
   return config
 
 
-def shapes():
-  """Returns the settings for the embedded world. Origins: see show_o.py."""
+def paper():
+  """Returns Pair-DPO on the embedded world. Origins: see show_o.py."""
   config, play = ml_collections.ConfigDict(), ml_collections.ConfigDict()
   config.job = 'pair_dpo'
   config.play = play

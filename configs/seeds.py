@@ -22,7 +22,7 @@ import ml_collections
 from configs import pair_dpo
 from configs import pretrain
 
-VARIANTS = ('shapes', 'grpo')
+VARIANTS = ('shapes', 'paper', 'grpo')
 
 
 def get_config(variant='shapes'):
@@ -43,7 +43,8 @@ def get_config(variant='shapes'):
   play = config.self_play.play
   batches = {'t2i': 2 * play.batch, 'mmu': 2 * play.batch, 'lm': 8}
   if variant == 'grpo':
-    batches = {'t2i': play.images * play.batch, 'mmu': 8, 'lm': 8}
+    images = play.objective.group_images or play.images
+    batches = {'t2i': images * play.batch, 'mmu': 8, 'lm': 8}
   config.control = {
     'scenes': 12_000,
     'batches': batches,

@@ -127,7 +127,7 @@ def test_a_config_returns_a_plain_dictionary(folder):
     ('show_o', 'show_o.py: the config file has no get_config'),
     ('', 'got an empty string'),
     ('tokenizer:x', "tokenizer.py: this config has no variants, got 'x'"),
-    ('pair_dpo:show_o', 'variant must be one of shapes, show_o_256'),
+    ('pair_dpo:show_o', 'variant must be one of shapes, paper, show_o'),
   ],
 )
 def test_a_wrong_name_is_refused_with_the_nearest(own, reference, message):

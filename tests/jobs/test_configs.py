@@ -94,7 +94,7 @@ def test_no_variant_means_the_embedded_world():
 
 def test_an_unknown_variant_is_refused_with_those_there_are():
   with pytest.raises(
-    ValueError, match="shapes, show_o_256, show_o_512, d.* got 'show_o'"
+    ValueError, match="shapes, paper, show_o_256, show_o_512, d.* got 'show_o'"
   ):
     configs.pair_dpo.get_config('show_o')
 

@@ -98,9 +98,8 @@ def test_the_divergence_is_from_the_base_model_in_later_rounds(
 ):
   run, config = tmp_path / 'run', with_groups(config, kl_weight=1.0)
   play = dataclasses.replace(config.play, rounds=2, reference='base')
-  pair_dpo.run(
-    dataclasses.replace(config, play=play), str(run), terminal.silent()
-  )
+  config = dataclasses.replace(config, play=play)
+  results = pair_dpo.run(config, str(run), terminal.silent())
   first, later = (
     self_play_runs.lines(run / f'round_{n}/training/metrics.jsonl')[0]
     for n in (1, 2)
@@ -109,3 +108,8 @@ def test_the_divergence_is_from_the_base_model_in_later_rounds(
     for step in (first, later):
       assert step[f'{kind}/ratio'] == pytest.approx(1.0, rel=1e-4)
     assert first[f'{kind}/kl'] < 1e-6 < 1e-4 < later[f'{kind}/kl']
+  # A round that is learned again has the same reference.
+  (run / 'results.json').unlink()
+  checkpoint.remove(run / 'checkpoints' / '2')
+  again = pair_dpo.run(config, str(run), terminal.silent())
+  assert self_play_runs.timeless(again) == self_play_runs.timeless(results)

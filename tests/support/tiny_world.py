@@ -80,7 +80,7 @@ def _random_model(key, sizes: showo.ShowOConfig) -> showo.ShowO:
 
 def self_play(base: pathlib.Path) -> pair_dpo.Settings:
   """Returns settings of two rounds of two steps from the model at `base`."""
-  config = configs.pair_dpo.get_config()
+  config = configs.pair_dpo.get_config('paper')
   del config.job
   config.update(
     {
