@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from hermesflow_jax.curation import pair_selection
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 
@@ -133,14 +134,21 @@ def read_pairs(
   """
   path = storage.path(folder) / 'pairs.jsonl'
   try:
-    pairs = {row['id']: pair_from_record(row) for row in read_rows(folder)}
+    pairs = dict(_pairs_by_id(folder))
   except KeyError as error:
     raise output_files.damaged(path, f'a line has no {error}') from error
   except (ValueError, TypeError, OverflowError, RecursionError) as error:
     raise output_files.damaged(path, error) from error
-  images = [
-    side.value for _, gen in pairs.values() for side in (gen.win, gen.lose)
-  ]
-  if len({len(codes) for codes in images}) > 1:
-    raise output_files.damaged(path, 'images have several lengths')
   return pairs
+
+
+def _pairs_by_id(folder):
+  stored = None
+  for row in read_rows(folder):
+    und, gen = pair_from_record(row)
+    shape = gen.win.value.shape
+    if stored is None:
+      stored, first = disk_arrays.Rows(shape, np.int32), shape
+    if (shape, gen.lose.value.shape) != (first, first):
+      raise ValueError('images have several lengths')
+    yield row['id'], (und, gen.moved_to(stored))

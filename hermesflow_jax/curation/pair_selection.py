@@ -16,6 +16,7 @@ import dataclasses
 import numpy as np
 
 from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import settings
 
 
@@ -91,6 +92,16 @@ class Pair:
   win: ScoredCandidate
   lose: ScoredCandidate
   dropped: str = ''
+
+  def moved_to(self, rows: disk_arrays.Rows) -> 'Pair':
+    """Returns the pair of images with its codes int32[I] in `rows`."""
+    return Pair(
+      *(
+        ScoredCandidate(rows.add(side.value), side.score)
+        for side in (self.win, self.lose)
+      ),
+      self.dropped,
+    )
 
 
 def choose_pair(values, scores: np.ndarray, previous: Pair | None) -> Pair:
@@ -208,7 +219,7 @@ def select_pairs(
   Returns:
     (caption pair, image pair) by id, dropped pairs included.
   """
-  pairs = {}
+  pairs, stored = {}, None
   for n, name in enumerate(ids):
     previous_caption, previous_image = previous.get(name, (None, None))
     caption = choose_pair(
@@ -217,6 +228,9 @@ def select_pairs(
     image = choose_pair(
       candidates.codes[n], candidates.image_scores[n], previous_image
     )
+    if stored is None:
+      stored = disk_arrays.Rows(np.shape(image.win.value), np.int32)
+    image = image.moved_to(stored)
     pairs[name] = (
       # Caption scores lie above -1, so -1 disables the threshold.
       filter_pair(caption, least_win=-1.0, least_margin=0.0),

@@ -9,6 +9,8 @@ import numpy as np
 
 # Bytes of an array that memory holds; a larger one lies in a file.
 MOST_BYTES = 2**28
+# Bytes of rows that `Rows` reserves at once, at most.
+_BLOCK_BYTES = 2**24
 
 
 def empty(shape: Sequence[int], dtype) -> np.ndarray:
@@ -23,14 +25,60 @@ def empty(shape: Sequence[int], dtype) -> np.ndarray:
     shape: its shape.
     dtype: its type.
   """
-  dtype = np.dtype(dtype)
-  size = math.prod(shape) * dtype.itemsize
-  if size <= MOST_BYTES:
+  if _bytes(shape, dtype) <= MOST_BYTES:
     return np.empty(shape, dtype)
+  return _in_file(shape, dtype)
+
+
+class Rows:
+  """Rows of equal shape that are added one by one.
+
+  Memory holds the first `MOST_BYTES` of them, files hold the others, as those
+  of `empty`.
+  """
+
+  def __init__(self, shape: Sequence[int], dtype):
+    self._shape, self._dtype = tuple(shape), np.dtype(dtype)
+    self._free = iter(())
+    self._count, self._held = 0, 0
+
+  def add(self, row: np.ndarray) -> np.ndarray:
+    """Copies a row; returns the copy.
+
+    Args:
+      row: array of the shape.
+
+    Raises:
+      ValueError: it has another shape.
+    """
+    if np.shape(row) != self._shape:
+      raise ValueError(f'rows have shape {self._shape}, got {np.shape(row)}')
+    place = next(self._free, None)
+    if place is None:
+      self._free = iter(self._new_block())
+      place = next(self._free)
+    place[...] = row
+    self._count += 1
+    return place
+
+  def _new_block(self) -> np.ndarray:
+    # As many rows as before, so few rows take few bytes, and many few files.
+    size = _bytes(self._shape, self._dtype)
+    count = min(max(16, self._count), max(1, _BLOCK_BYTES // max(1, size)))
+    self._held += count * size
+    allocate = np.empty if self._held <= MOST_BYTES else _in_file
+    return allocate((count, *self._shape), self._dtype)
+
+
+def _bytes(shape, dtype) -> int:
+  return math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def _in_file(shape, dtype) -> np.ndarray:
   try:
     with tempfile.TemporaryFile() as file:
       # A disk that is full later would kill the process.
-      os.posix_fallocate(file.fileno(), 0, size)
+      os.posix_fallocate(file.fileno(), 0, _bytes(shape, dtype))
       return np.memmap(file, dtype, 'r+', shape=tuple(shape)).view(np.ndarray)
   except (OSError, AttributeError):  # The latter on systems without it.
     return np.empty(shape, dtype)
