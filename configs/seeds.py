@@ -2,7 +2,7 @@
 
   python main.py --config=configs/seeds.py
 
-plays the embedded default of configs/pair_dpo.py with three seeds, measures
+plays configs/pair_dpo.py:paper with three seeds, measures
 each on 1,000 held-out scenes, and as a control pretrains the base model on for
 as many steps. It writes runs/seeds/table.md, in 55 minutes on two shared CPU
 cores (commit 5e239f1). Expected mean changes over seeds (docs/self_play.md has
@@ -22,10 +22,10 @@ import ml_collections
 from configs import pair_dpo
 from configs import pretrain
 
-VARIANTS = ('shapes', 'paper', 'grpo')
+VARIANTS = ('paper', 'grpo', 'shapes')  # The last is an earlier name of paper.
 
 
-def get_config(variant='shapes'):
+def get_config(variant='paper'):
   """Returns settings for `hermesflow_jax.experiments.seeds`."""
   if variant not in VARIANTS:
     raise ValueError(
@@ -35,7 +35,7 @@ def get_config(variant='shapes'):
   config.job = 'seeds'
 
   # Self-play.
-  config.self_play = pair_dpo.get_config(variant)
+  config.self_play = pair_dpo.get_config(variant.replace('shapes', 'paper'))
   del config.self_play.job
   config.seeds = (0, 1, 2)
 
@@ -43,8 +43,7 @@ def get_config(variant='shapes'):
   play = config.self_play.play
   batches = {'t2i': 2 * play.batch, 'mmu': 2 * play.batch, 'lm': 8}
   if variant == 'grpo':
-    images = play.objective.group_images or play.images
-    batches = {'t2i': images * play.batch, 'mmu': 8, 'lm': 8}
+    batches = {'t2i': play.images * play.batch, 'mmu': 8, 'lm': 8}
   config.control = {
     'scenes': 12_000,
     'batches': batches,

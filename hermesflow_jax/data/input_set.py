@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from hermesflow_jax.data import lazy_images
+from hermesflow_jax.runtime import disk_arrays
 
 # Fields of questions whose texts many questions have.
 _REPEATED = ('answer', 'caption', 'choices', 'element', 'element_type')
@@ -66,7 +67,7 @@ def from_records(records: list[dict]) -> Inputs:
     captions=[r['caption'] for r in records],
     tags=[r['tag'] for r in records],
     questions=[_with_shared_texts(r['questions']) for r in records],
-    codes=np.stack([r['codes'] for r in records]),
+    codes=disk_arrays.stack([r['codes'] for r in records]),
     pixels=lazy_images.LazyImages([r['pixels'] for r in records])
     if records and 'pixels' in records[0]
     else None,
@@ -134,7 +135,7 @@ def join(parts: Sequence[Inputs]) -> Inputs:
     captions=[caption for part in parts for caption in part.captions],
     tags=[tag for part in parts for tag in part.tags],
     questions=[records for part in parts for records in part.questions],
-    codes=np.concatenate([part.codes for part in parts]),
+    codes=disk_arrays.stack([row for part in parts for row in part.codes]),
     pixels=pixels,
   )
   first = {}
@@ -151,7 +152,9 @@ def select(record, indices: Sequence[int]):
   def column(values):
     if values is None:
       return None
-    if isinstance(values, (np.ndarray, lazy_images.LazyImages)):
+    if isinstance(values, np.ndarray):
+      return disk_arrays.take(values, indices)
+    if isinstance(values, lazy_images.LazyImages):
       return values[list(indices)]
     return [values[index] for index in indices]
 

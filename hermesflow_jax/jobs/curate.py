@@ -86,6 +86,7 @@ def run(
       f'before must hold pairs of the same inputs, got {config.before}, '
       'which has none of their ids; give the curation of the previous round'
     )
+  _check_lengths(config, previous, inputs)
   store = _gather(config, unified, inputs, root, console)
   missing = store.missing()
   if missing:
@@ -114,6 +115,20 @@ def run(
         config, inputs, pairs, store.count, root, console, unified
       )
   return manifest
+
+
+def _check_lengths(config, previous, inputs):
+  lengths = set()
+  for name in inputs.ids:
+    if name in previous:
+      _, gen = previous[name]
+      lengths |= {len(gen.win.value), len(gen.lose.value)}
+  if lengths - {inputs.codes.shape[1]}:
+    raise ValueError(
+      f'before must hold images of {inputs.codes.shape[1]} codes, as the model '
+      f'draws them, got {config.before} with {min(lengths)} codes; give the '
+      'curation of the previous round'
+    )
 
 
 def _check_files(config, path, console) -> tuple[dict | None, list]:

@@ -1,7 +1,8 @@
-"""Candidate groups with rewards: all images or captions for an input.
+"""Candidate groups with rewards: images or captions for an input.
 
-GRPO (arXiv 2402.03300) learns from every candidate in a group, where Pair-DPO
-takes the best and the worst. Rewards are the scores from curation.
+GRPO (arXiv 2402.03300) learns from all candidates in a group, or from those
+whose rewards vary most, where Pair-DPO takes the best and the worst. Rewards
+are the scores from curation.
 """
 
 from collections.abc import Sequence
@@ -34,12 +35,12 @@ def join_groups(
     captions: N true captions.
     codes: int[N, I], codes that encode the real images.
     candidates: captions and images for these inputs, with scores.
-    objective: says which kinds are learned from.
+    objective: says which kinds are learned from, and how many images.
 
   Returns:
     A record for each input: `id`, `caption`, `codes`; with images `images`
-    int32[K, I], `image_rewards` float32[K], `image_mean`, the mean reward of
-    all its images, and `image_dropped`, the reason why the group cannot teach,
+    int32[k, I], `image_rewards` float32[k], `image_mean`, the mean reward of
+    all K images, and `image_dropped`, the reason why the group cannot teach,
     or ''; with captions `captions`, M different texts,
     `caption_rewards` float32[M], `caption_counts` float32[M], which add up to
     all samples, and `caption_dropped`.
@@ -47,7 +48,7 @@ def join_groups(
   records = []
   if objective.learns_images:
     scores = np.asarray(candidates.image_scores, np.float32)
-    places = np.array([widest(row, objective.group_images) for row in scores])
+    places = [widest(row, objective.group_images) for row in scores]
     images = _chosen_images(candidates.codes, places)
   for n, name in enumerate(ids):
     record = {'id': name, 'caption': captions[n], 'codes': codes[n]}
@@ -90,23 +91,23 @@ def widest(rewards: np.ndarray, size: int) -> np.ndarray:
     np.concatenate([order[:best], order[best - size :]])
     for best in range(1, size)
   ]
+  values = np.asarray(rewards, np.float64)
+  spread = values.max() - values.min()
+  scaled = (values - values.min()) / (spread or 1.0)
   # Rounding must not choose among options that vary alike.
-  variances = [
-    np.round(np.var(rewards[places].astype(np.float64)), 9)
-    for places in options
-  ]
+  variances = [np.round(np.var(scaled[places]), 9) for places in options]
   return np.sort(options[int(np.argmax(variances))])
 
 
 def _chosen_images(codes, places) -> np.ndarray:
-  """Returns codes int32[N, k, I] of the images at `places` int[N, k]."""
-  count, size = places.shape
+  """Returns codes int32[N, k, I] of the images at `places`, N int[k]."""
+  size = len(places[0]) if places else 0
   if isinstance(codes, np.ndarray) and size == codes.shape[1]:
     return codes
   # Codes in shards are read once, in their order.
-  images = disk_arrays.empty((count, size, codes.shape[2]), np.int32)
-  for n in range(count):
-    images[n] = codes[n][places[n]]
+  images = disk_arrays.empty((len(places), size, codes.shape[2]), np.int32)
+  for n, chosen in enumerate(places):
+    images[n] = codes[n][chosen]
   return images
 
 

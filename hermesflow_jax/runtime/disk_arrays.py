@@ -9,8 +9,11 @@ import numpy as np
 
 # Bytes of an array that memory holds; a larger one lies in a file.
 MOST_BYTES = 2**28
-# Bytes of rows that `Rows` reserves at once, at most.
-_BLOCK_BYTES = 2**24
+# Bytes of rows that `Rows` reserves at once, at most, in memory and in a file. A
+# file takes one of the process's open files.
+_BLOCK_BYTES, _FILE_BYTES = 2**24, 2**30
+# Rows of an array that `take` copies at once.
+_COPIED = 1024
 
 
 def empty(shape: Sequence[int], dtype) -> np.ndarray:
@@ -30,11 +33,46 @@ def empty(shape: Sequence[int], dtype) -> np.ndarray:
   return _in_file(shape, dtype)
 
 
+def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
+  """Returns what `np.stack` returns, in a file if it is large.
+
+  Args:
+    rows: at least one array; all have the shape and the type of the first.
+
+  Raises:
+    ValueError: there is no row, or one has another shape.
+  """
+  if not rows:
+    raise ValueError('rows must have at least one array, got none')
+  first = np.asarray(rows[0])
+  array = empty((len(rows), *first.shape), first.dtype)
+  for n, row in enumerate(rows):
+    if np.shape(row) != first.shape:
+      raise ValueError(f'rows have shape {first.shape}, got {np.shape(row)}')
+    array[n] = row
+  return array
+
+
+def take(array: np.ndarray, places: Sequence[int]) -> np.ndarray:
+  """Returns `array[places]`, in a file if it is large.
+
+  Args:
+    array: with a first axis.
+    places: along this axis.
+  """
+  places = np.asarray(places, int)
+  taken = empty((len(places), *array.shape[1:]), array.dtype)
+  for begin in range(0, len(places), _COPIED):
+    part = slice(begin, begin + _COPIED)
+    taken[part] = array[places[part]]
+  return taken
+
+
 class Rows:
   """Rows of equal shape that are added one by one.
 
-  Memory holds the first `MOST_BYTES` of them, files hold the others, as those
-  of `empty`.
+  Memory holds `MOST_BYTES` of them at most, files hold the others, as those of
+  `empty`.
   """
 
   def __init__(self, shape: Sequence[int], dtype):
@@ -63,11 +101,13 @@ class Rows:
 
   def _new_block(self) -> np.ndarray:
     # As many rows as before, so few rows take few bytes, and many few files.
-    size = _bytes(self._shape, self._dtype)
-    count = min(max(16, self._count), max(1, _BLOCK_BYTES // max(1, size)))
-    self._held += count * size
-    allocate = np.empty if self._held <= MOST_BYTES else _in_file
-    return allocate((count, *self._shape), self._dtype)
+    size = max(1, _bytes(self._shape, self._dtype))
+    count = max(1, min(max(16, self._count), _BLOCK_BYTES // size))
+    if self._held + count * size <= MOST_BYTES:
+      self._held += count * size
+      return np.empty((count, *self._shape), self._dtype)
+    count = max(1, min(max(16, self._count), _FILE_BYTES // size))
+    return _in_file((count, *self._shape), self._dtype)
 
 
 def _bytes(shape, dtype) -> int:

@@ -92,6 +92,14 @@ def test_no_variant_means_the_embedded_world():
   assert configs.pair_dpo.get_config() == configs.pair_dpo.get_config('shapes')
 
 
+@pytest.mark.parametrize('variant', ['paper', 'grpo'])
+def test_all_variants_of_the_embedded_world_draw_its_scenes(variant):
+  for config in (configs.generate, configs.evaluate):
+    actual, expected = config.get_config(variant), config.get_config()
+    for name in ('prompts', 'sources', 'benchmarks', 'init_from'):
+      assert actual.get(name) == expected.get(name)
+
+
 def test_an_unknown_variant_is_refused_with_those_there_are():
   with pytest.raises(
     ValueError, match="shapes, paper, show_o_256, show_o_512, d.* got 'show_o'"

@@ -35,6 +35,11 @@ from hermesflow_jax.pair_dpo import objective_config
       {'scale_rewards': False},
       'scale_rewards must be True, .* got False with method pair_dpo',
     ),
+    ({'group_images': 2}, 'group_images must be 0, .* got 2 with method pair'),
+    (
+      {'method': 'grpo', 'group_images': 1},
+      'group_images must be 0 or at least 2, got 1',
+    ),
     ({'mask_progress': (0.5, 0.5)}, 'mask_progress must be .*, got .0.5, 0.5'),
     (
       {'mask_progress': (0.0,)},

@@ -57,6 +57,32 @@ def test_memory_does_not_grow_with_rows_on_disk(on_disk):
   assert memory_growth.peak_per_input(add, 50, 250) < 1_500
 
 
+def test_many_rows_need_few_files(on_disk, monkeypatch):
+  monkeypatch.setattr(disk_arrays, '_BLOCK_BYTES', 4_000)
+  before = len(os.listdir('/proc/self/fd'))
+  rows = add(1_000)
+  assert len(os.listdir('/proc/self/fd')) - before < 10 < len(rows)
+
+
+@pytest.mark.parametrize('place', ['memory', 'file'])
+def test_rows_are_stacked_and_taken(monkeypatch, place):
+  if place == 'file':
+    monkeypatch.setattr(disk_arrays, 'MOST_BYTES', 0)
+    monkeypatch.setattr(disk_arrays, '_COPIED', 2)
+  rows = RNG.integers(0, 9, (5, 3, 2))
+  stacked = disk_arrays.stack(list(rows))
+  np.testing.assert_array_equal(stacked, rows)
+  assert stacked.dtype == rows.dtype
+  for places in ([4, 0, 0, 2, 1], []):
+    np.testing.assert_array_equal(
+      disk_arrays.take(stacked, places), rows[np.array(places, int)]
+    )
+  with pytest.raises(ValueError, match='at least one'):
+    disk_arrays.stack([])
+  with pytest.raises(ValueError, match='got .2,'):
+    disk_arrays.stack([np.zeros(3), np.zeros(2)])
+
+
 def test_small_arrays_are_in_memory():
   assert memory_growth.peak_per_input(fill) >= 4_000
 

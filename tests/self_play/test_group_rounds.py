@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import self_play_runs
 
@@ -109,7 +110,10 @@ def test_the_divergence_is_from_the_base_model_in_later_rounds(
       assert step[f'{kind}/ratio'] == pytest.approx(1.0, rel=1e-4)
     assert first[f'{kind}/kl'] < 1e-6 < 1e-4 < later[f'{kind}/kl']
   # A round that is learned again has the same reference.
+  model = self_play_runs.model_of(config, run, 2)
   (run / 'results.json').unlink()
   checkpoint.remove(run / 'checkpoints' / '2')
   again = pair_dpo.run(config, str(run), terminal.silent())
   assert self_play_runs.timeless(again) == self_play_runs.timeless(results)
+  for name, array in self_play_runs.model_of(config, run, 2).items():
+    np.testing.assert_array_equal(array, model[name])

@@ -197,6 +197,19 @@ def test_what_is_no_round_before_is_refused(
     )
 
 
+def test_pairs_before_of_another_tokenizer_are_refused(base, first, tmp_path):
+  config, run, _ = first
+  rows = lines(run / 'round_1' / 'pairs.jsonl')
+  for row in rows:
+    for side in ('codes_win', 'codes_lose'):
+      row[side] = row[side][:3]
+  text = ''.join(json.dumps(row) + '\n' for row in rows)
+  (tmp_path / 'pairs.jsonl').write_text(text)
+  message = 'before must hold images of 16 codes, .* with 3 codes'
+  with pytest.raises(ValueError, match=message):
+    curate.run(curation(config, 2, base, tmp_path), str(tmp_path / 'a'), QUIET)
+
+
 def test_pairs_before_that_are_damaged_are_named(base, first, tmp_path):
   config, _, pairs = first
   folder = tmp_path / 'before'

@@ -11,8 +11,8 @@ def peak_per_input(
   """Returns by how much the peak of memory grows with an input.
 
   Other threads of the process can only add to a peak, such as a buffer of 64
-  KiB, so each peak is the least of several. On a busy machine one stays now and
-  then: what a test forbids must need more than that for `many` inputs.
+  KiB, so each peak is the least of several. On a busy machine such a buffer can
+  be in all of them, so what a test forbids must take far more than that.
 
   Args:
     run: computes something for a number of inputs.

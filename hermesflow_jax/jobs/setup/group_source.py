@@ -4,13 +4,12 @@ from collections.abc import Sequence
 import json
 import pathlib
 
-import numpy as np
-
 from hermesflow_jax.curation import gathering
 from hermesflow_jax.curation import official_pair_reader
 from hermesflow_jax.curation import shards
 from hermesflow_jax.pair_dpo import candidate_groups
 from hermesflow_jax.pair_dpo import objective_config
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import processes
 
 
@@ -91,7 +90,7 @@ def read_groups(
   groups = candidate_groups.join_groups(
     names,
     [row['caption'] for row in rows],
-    np.stack([row['codes'] for row in rows]),
+    disk_arrays.stack([row['codes'] for row in rows]),
     candidates,
     objective,
   )

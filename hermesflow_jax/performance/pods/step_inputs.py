@@ -84,7 +84,7 @@ def of_groups(
     config: objective and batch.
     image_tokens: I, codes per image.
     reference: frozen reference model, 'round' or 'base'.
-    images: K, images per group.
+    images: K, images per group, of which `group_images` are learned from.
     captions: M, captions per group.
   """
   objective, reply = config.objective, sizes.lengths.reply
