@@ -9,8 +9,8 @@ import numpy as np
 
 # Bytes of an array that memory holds; a larger one lies in a file.
 MOST_BYTES = 2**28
-# Bytes of rows that `Rows` reserves at once, at most, in memory and in a file. A
-# file takes one of the process's open files.
+# Bytes of rows that `Rows` reserves at once, at most, in memory and in a file.
+# Each file is one of the few files that a process may have open.
 _BLOCK_BYTES, _FILE_BYTES = 2**24, 2**30
 # Rows of an array that `take` copies at once.
 _COPIED = 1024
