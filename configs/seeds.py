@@ -2,8 +2,8 @@
 
   python main.py --config=configs/seeds.py
 
-plays configs/pair_dpo.py:paper with three seeds, measures
-each on 1,000 held-out scenes, and as a control pretrains the base model on for
+plays configs/pair_dpo.py:paper with three seeds, measures each on 1,000
+held-out scenes, and as a control pretrains the base model on for
 as many steps. It writes runs/seeds/table.md, in 55 minutes on two shared CPU
 cores (commit 5e239f1). Expected mean changes over seeds (docs/self_play.md has
 all tables; a star: beyond chance):

@@ -48,7 +48,9 @@ def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
   array = empty((len(rows), *first.shape), first.dtype)
   for n, row in enumerate(rows):
     if np.shape(row) != first.shape:
-      raise ValueError(f'rows have shape {first.shape}, got {np.shape(row)}')
+      raise ValueError(
+        f'rows must have shape {first.shape}, got {np.shape(row)}'
+      )
     array[n] = row
   return array
 
@@ -90,7 +92,9 @@ class Rows:
       ValueError: it has another shape.
     """
     if np.shape(row) != self._shape:
-      raise ValueError(f'rows have shape {self._shape}, got {np.shape(row)}')
+      raise ValueError(
+        f'rows must have shape {self._shape}, got {np.shape(row)}'
+      )
     place = next(self._free, None)
     if place is None:
       self._free = iter(self._new_block())
