@@ -1,5 +1,6 @@
 """A round's candidates with their scores: `codes.npz`."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 import json
 import pathlib
@@ -8,7 +9,9 @@ import zipfile
 import numpy as np
 
 from hermesflow_jax.curation import candidate_generation
+from hermesflow_jax.data.sources import json_scanner
 from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import npz_files
 from hermesflow_jax.runtime import output_files
 
@@ -54,12 +57,40 @@ def _json_bytes(rows: Sequence) -> np.ndarray:
   return text
 
 
+def _rows_of_json(text: np.ndarray) -> Iterator[list[str]]:
+  """Yields the rows that `_json_bytes` wrote.
+
+  Raises:
+    ValueError: the text is no JSON list.
+  """
+  scanner = json_scanner.Scanner(_ArrayFile(text))
+  if not scanner.skip('['):
+    raise ValueError('captions must be a JSON list')
+  while not scanner.skip(']'):
+    yield scanner.value()[2]  # ASCII, as the standard library writes JSON.
+  if scanner.peek():
+    raise ValueError('captions must be a single JSON list')
+
+
+class _ArrayFile:
+  """An array uint8[...] that is read like a file."""
+
+  def __init__(self, array):
+    self._array, self._at = array, 0
+
+  def read(self, size: int) -> bytes:
+    """Returns the next bytes, at most `size`; b'' at the end."""
+    part = self._array[self._at : self._at + size]
+    self._at += len(part)
+    return part.tobytes()
+
+
 def read_candidates(
   folder: pathlib.PurePath,
 ) -> candidate_generation.Candidates:
   """Reads a round's candidates, without answers.
 
-  Many image codes lie in a file, see `disk_arrays`.
+  Many image codes and captions lie in files, see `disk_arrays`.
 
   Args:
     folder: round folder.
@@ -78,9 +109,8 @@ def read_candidates(
         name: npz_files.read_array(archive, name)
         for name in ('candidates', 'image_scores', 'caption_scores', 'captions')
       }
-    captions = json.loads(values['captions'].tobytes())
     return candidate_generation.Candidates(
-      captions=captions,
+      captions=disk_objects.keep(_rows_of_json(values['captions'])),
       caption_scores=values['caption_scores'],
       codes=values['candidates'],
       image_scores=values['image_scores'],

@@ -1,13 +1,14 @@
 """Preference pairs as JSON lines: `pairs.jsonl`."""
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import json
 import pathlib
 
 import numpy as np
 
 from hermesflow_jax.curation import pair_selection
-from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 
@@ -89,7 +90,7 @@ def pair_from_record(
 
 
 def drop_counts(
-  pairs: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]],
+  pairs: Mapping[str, tuple[pair_selection.Pair, pair_selection.Pair]],
 ) -> dict[str, dict[str, int]]:
   """Counts pairs by reason to drop them.
 
@@ -123,8 +124,10 @@ def read_rows(folder: str | pathlib.PurePath) -> Iterator[dict]:
 
 def read_pairs(
   folder: str | pathlib.PurePath,
-) -> dict[str, tuple[pair_selection.Pair, pair_selection.Pair]]:
+) -> Mapping[str, tuple[pair_selection.Pair, pair_selection.Pair]]:
   """Reads (caption pair, image pair) by id.
+
+  Many pairs lie in a temporary file, see `disk_objects`.
 
   Args:
     folder: has `pairs.jsonl`.
@@ -134,21 +137,19 @@ def read_pairs(
   """
   path = storage.path(folder) / 'pairs.jsonl'
   try:
-    pairs = dict(_pairs_by_id(folder))
+    return disk_objects.keep_by_name(_pairs_by_id(folder))
   except KeyError as error:
     raise output_files.damaged(path, f'a line has no {error}') from error
   except (ValueError, TypeError, OverflowError, RecursionError) as error:
     raise output_files.damaged(path, error) from error
-  return pairs
 
 
 def _pairs_by_id(folder):
-  stored = None
+  first = None
   for row in read_rows(folder):
     und, gen = pair_from_record(row)
     shape = gen.win.value.shape
-    if stored is None:
-      stored, first = disk_arrays.Rows(shape, np.int32), shape
+    first = first or shape
     if (shape, gen.lose.value.shape) != (first, first):
       raise ValueError('images have several lengths')
-    yield row['id'], (und, gen.moved_to(stored))
+    yield row['id'], (und, gen)

@@ -1,5 +1,6 @@
 """Pairs as JSON objects that are made when they are taken."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 
@@ -23,7 +24,7 @@ class PairRecords(Sequence):
   """
 
   inputs: input_set.Inputs
-  pairs: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]]
+  pairs: Mapping[str, tuple[pair_selection.Pair, pair_selection.Pair]]
   with_real_codes: bool = False
 
   def __len__(self) -> int:

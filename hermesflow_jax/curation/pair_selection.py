@@ -9,6 +9,7 @@ the worst loses; `choose_pair` has the rule for an input that is met again. The
 pixel judge has no part in it.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import copy
 import dataclasses
@@ -16,7 +17,7 @@ import dataclasses
 import numpy as np
 
 from hermesflow_jax.curation import candidate_generation
-from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import settings
 
 
@@ -92,16 +93,6 @@ class Pair:
   win: ScoredCandidate
   lose: ScoredCandidate
   dropped: str = ''
-
-  def moved_to(self, rows: disk_arrays.Rows) -> 'Pair':
-    """Returns the pair of images with its codes int32[I] in `rows`."""
-    return Pair(
-      *(
-        ScoredCandidate(rows.add(side.value), side.score)
-        for side in (self.win, self.lose)
-      ),
-      self.dropped,
-    )
 
 
 def choose_pair(values, scores: np.ndarray, previous: Pair | None) -> Pair:
@@ -205,8 +196,8 @@ def select_pairs(
   candidates: candidate_generation.Candidates,
   ids: Sequence[str],
   rules: PairRules,
-  previous: dict[str, tuple[Pair, Pair]],
-) -> dict[str, tuple[Pair, Pair]]:
+  previous: Mapping[str, tuple[Pair, Pair]],
+) -> Mapping[str, tuple[Pair, Pair]]:
   """Chooses and filters a round's pairs.
 
   Args:
@@ -217,10 +208,11 @@ def select_pairs(
     previous: the result in the round before, by id; {} in the first round.
 
   Returns:
-    (caption pair, image pair) by id, dropped pairs included.
+    (caption pair, image pair) by id, dropped pairs included. Many lie in a
+    file, see `disk_objects`.
   """
-  pairs, stored = {}, None
-  for n, name in enumerate(ids):
+
+  def select(n, name):
     previous_caption, previous_image = previous.get(name, (None, None))
     caption = choose_pair(
       candidates.captions[n], candidates.caption_scores[n], previous_caption
@@ -228,12 +220,12 @@ def select_pairs(
     image = choose_pair(
       candidates.codes[n], candidates.image_scores[n], previous_image
     )
-    if stored is None:
-      stored = disk_arrays.Rows(np.shape(image.win.value), np.int32)
-    image = image.moved_to(stored)
-    pairs[name] = (
+    return (
       # Caption scores lie above -1, so -1 disables the threshold.
       filter_pair(caption, least_win=-1.0, least_margin=0.0),
       filter_pair(image, rules.least_image_score, rules.least_margin),
     )
-  return pairs
+
+  return disk_objects.keep_by_name(
+    (name, select(n, name)) for n, name in enumerate(ids)
+  )

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import functools
 import hashlib
-import io
 import pathlib
 import zipfile
 
@@ -14,7 +13,9 @@ from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_files
-from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
+from hermesflow_jax.runtime import npz_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
 
@@ -60,11 +61,8 @@ def encode_images(
   if codes is None or len(faults) < len(skipped):
     codes, faults_by_index = _encode(records, size, unified, on_error)
     storage.make_folder(cache)
-    buffer = io.BytesIO()
-    np.savez(
-      buffer, codes=codes, left_out=np.array(list(faults_by_index), np.int64)
-    )
-    output_files.write_atomically(path, buffer.getvalue())
+    left_out = np.array(list(faults_by_index), np.int64)
+    npz_files.write(path, codes=codes, left_out=left_out)
     return codes, faults_by_index
   return codes, dict(zip(skipped, faults))
 
@@ -72,9 +70,10 @@ def encode_images(
 def _read_cache(path):
   """Returns (codes, skipped record indices), or (None, [])."""
   try:
-    with np.load(io.BytesIO(path.read_bytes())) as file:
-      return file['codes'], file['left_out'].tolist()
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    with path.open('rb') as file, zipfile.ZipFile(file) as archive:
+      codes = npz_files.read_array(archive, 'codes')
+      return codes, npz_files.read_array(archive, 'left_out').tolist()
+  except (OSError, *npz_files.DAMAGE):
     return None, []
 
 
@@ -93,7 +92,7 @@ def _faults(records: Sequence[dict], size: int) -> list[str]:
 
 def _encode(records: Sequence[dict], size, unified, on_error):
   """Returns (codes for readable images, faults by record index)."""
-  parts, faults = [], {}
+  codes, count, faults = np.zeros((0, 0), int), 0, {}
   for start in range(0, len(records), CHUNK):
     pixels = []
     for number, record in enumerate(records[start : start + CHUNK], start):
@@ -104,18 +103,23 @@ def _encode(records: Sequence[dict], size, unified, on_error):
         faults[number] = fault
     # Images behind a fault are only read, to report all faults at once.
     if pixels and not (faults and on_error == 'raise'):
-      parts.append(unified.encode(np.stack(pixels)))
+      part = unified.encode(np.stack(pixels))
+      if not count:
+        codes = disk_arrays.empty((len(records), part.shape[1]), part.dtype)
+      codes[count : count + len(part)] = part
+      count += len(part)
   if on_error == 'raise':
     input_faults.raise_if_any(list(faults.values()))
-  return np.concatenate(parts) if parts else np.zeros((0, 0), int), faults
+  return codes[:count], faults
 
 
 def _fingerprint(records, size, identity, stamp) -> str:
   """Hashes everything that codes depend on: images, order, tokenizer."""
   lines = [identity, str(size), f'images {image_reader.VERSION}']
+  total = hashlib.sha256('\n'.join(lines).encode())
   for record in records:
-    lines.append(f'{record["path"]} {stamp(record["path"])}')
-  return hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:32]
+    total.update(f'\n{record["path"]} {stamp(record["path"])}'.encode())
+  return total.hexdigest()[:32]
 
 
 def load_encoded(
@@ -128,7 +132,7 @@ def load_encoded(
   most: int | None = None,
   check: Callable[[dict], None] = lambda record: None,
   pixel_size: int = 0,
-) -> list[dict]:
+) -> Sequence[dict]:
   """Reads records and encodes their images.
 
   Args:
@@ -145,6 +149,7 @@ def load_encoded(
   Returns:
     Records with id, caption, tag '', questions, codes int32[I], and their
     position among the records with and without a readable image; sorted by id.
+    Many are read when they are taken, see `disk_objects`.
     With `pixel_size` also `pixels`, a function that reads the image:
     () -> uint8[pixel_size, pixel_size, 3].
 
@@ -152,7 +157,10 @@ def load_encoded(
     ValueError: see `record_files.read_records` and `image_reader.load_image`.
   """
   examples = record_files.open_records(source, say, check, most)
-  records = examples[:most]
+  count = len(examples) if most is None else min(most, len(examples))
+  records = disk_objects.few_as_list(
+    disk_objects.Computed(count, lambda n: examples[n])
+  )
   codes, faults = encode_images(
     records, size, unified, cache, identity, source.on_error, examples.folder
   )
@@ -160,18 +168,21 @@ def load_encoded(
     list(faults.values()), len(codes), source.on_error, say, source.annotations
   )
   places = [n for n in range(len(records)) if n not in faults]
-  return [
-    {
-      'id': r['id'],
-      'caption': r['caption'],
+
+  def with_codes(n):
+    record = records[places[n]]
+    return {
+      'id': record['id'],
+      'caption': record['caption'],
       'tag': '',
-      'questions': r['questions'],
-      'codes': c,
-      'position': n,
-    }
-    | pixels_field(r['path'], pixel_size)
-    for n, r, c in zip(places, [records[n] for n in places], codes, strict=True)
-  ]
+      'questions': record['questions'],
+      'codes': codes[n],
+      'position': places[n],
+    } | pixels_field(record['path'], pixel_size)
+
+  return disk_objects.few_as_list(
+    disk_objects.Computed(len(places), with_codes)
+  )
 
 
 def pixels_field(path: pathlib.PurePath, size: int) -> dict[str, Callable]:

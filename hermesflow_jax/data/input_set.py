@@ -8,6 +8,7 @@ import numpy as np
 
 from hermesflow_jax.data import lazy_images
 from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 
 # Fields of questions whose texts many questions have.
 _REPEATED = ('answer', 'caption', 'choices', 'element', 'element_type')
@@ -16,6 +17,9 @@ _REPEATED = ('answer', 'caption', 'choices', 'element', 'element_type')
 @dataclasses.dataclass(frozen=True)
 class Inputs:
   """N image-caption inputs with their questions.
+
+  Captions, questions and codes of many inputs lie in files; see `disk_objects`
+  and `disk_arrays`.
 
   Attributes:
     ids: N names.
@@ -28,9 +32,9 @@ class Inputs:
   """
 
   ids: list[str]
-  captions: list[str]
+  captions: Sequence[str]
   tags: list[str]
-  questions: list[list[dict]]
+  questions: Sequence[list[dict]]
   codes: np.ndarray
   pixels: lazy_images.LazyImages | None = None
 
@@ -43,35 +47,53 @@ class Inputs:
     return len(self.ids)
 
   def part(self, span: slice) -> 'Inputs':
-    """Returns a contiguous input range."""
+    """Returns a contiguous range of few inputs; memory holds their texts."""
+
+    def of_range(values):
+      if values is None:
+        return None
+      if isinstance(values, disk_objects.Computed):
+        return list(values[span])
+      return values[span]
+
     values = (getattr(self, field.name) for field in dataclasses.fields(self))
-    return Inputs(*(v if v is None else v[span] for v in values))
+    return Inputs(*map(of_range, values))
 
   def select(self, indices: Sequence[int]) -> 'Inputs':
     """Returns the inputs at these indices, in this order."""
     return select(self, indices)
 
 
-def from_records(records: list[dict]) -> Inputs:
+def from_records(records: Sequence[dict]) -> Inputs:
   """Returns records as inputs, sorted by id.
 
   Sorted, because the order in a data source depends on its size.
 
   Args:
     records: fields of `Inputs`, and for a model that reads pixels `pixels`, a
-      function () -> uint8[H, W, 3].
+      function () -> uint8[H, W, 3]. Each is taken a few times.
   """
-  records = sorted(records, key=lambda record: record['id'])
+  names = [record['id'] for record in records]
+  order = sorted(range(len(names)), key=names.__getitem__)
+  chosen = disk_objects.Computed(len(order), lambda n: records[order[n]])
+  has_pixels = bool(order) and 'pixels' in chosen[0]
   return Inputs(
-    ids=[r['id'] for r in records],
-    captions=[r['caption'] for r in records],
-    tags=[r['tag'] for r in records],
-    questions=[_with_shared_texts(r['questions']) for r in records],
-    codes=disk_arrays.stack([r['codes'] for r in records]),
-    pixels=lazy_images.LazyImages([r['pixels'] for r in records])
-    if records and 'pixels' in records[0]
+    ids=[names[n] for n in order],
+    captions=disk_objects.keep(r['caption'] for r in chosen),
+    tags=[sys.intern(r['tag']) for r in chosen],
+    questions=disk_objects.keep(
+      _with_shared_texts(r['questions']) for r in chosen
+    ),
+    codes=disk_arrays.stack(_column(chosen, 'codes')),
+    pixels=lazy_images.LazyImages([r['pixels'] for r in chosen])
+    if has_pixels
     else None,
   )
+
+
+def _column(records: Sequence[dict], name: str) -> Sequence:
+  """Returns a field of records, which is read when it is taken."""
+  return disk_objects.Computed(len(records), lambda n: records[n][name])
 
 
 def _with_shared_texts(questions: list[dict]) -> list[dict]:
@@ -92,7 +114,7 @@ def _shared(value):
   return sys.intern(value) if type(value) is str else value
 
 
-def from_span(records: list[dict], span: range) -> Inputs:
+def from_span(records: Sequence[dict], span: range) -> Inputs:
   """Returns the records at some positions of their data set as inputs.
 
   Args:
@@ -104,11 +126,12 @@ def from_span(records: list[dict], span: range) -> Inputs:
   Raises:
     ValueError: no record has such a position.
   """
-  ordered = sorted(records, key=lambda record: record['id'])
+  keys = [(record['id'], record.get('position')) for record in records]
+  order = sorted(range(len(keys)), key=lambda n: keys[n][0])
   chosen = [
-    record
-    for number, record in enumerate(ordered)
-    if record.get('position', number) in span
+    place
+    for number, place in enumerate(order)
+    if (number if keys[place][1] is None else keys[place][1]) in span
   ]
   if not chosen:
     raise ValueError(
@@ -116,7 +139,9 @@ def from_span(records: list[dict], span: range) -> Inputs:
       'images that can be read, got none; mend the images, or give more '
       '--config.inputs'
     )
-  return from_records(chosen)
+  return from_records(
+    disk_objects.Computed(len(chosen), lambda n: records[chosen[n]])
+  )
 
 
 def join(parts: Sequence[Inputs]) -> Inputs:
@@ -132,10 +157,10 @@ def join(parts: Sequence[Inputs]) -> Inputs:
     )
   every = Inputs(
     ids=[name for part in parts for name in part.ids],
-    captions=[caption for part in parts for caption in part.captions],
+    captions=disk_objects.keep(c for part in parts for c in part.captions),
     tags=[tag for part in parts for tag in part.tags],
-    questions=[records for part in parts for records in part.questions],
-    codes=disk_arrays.stack([row for part in parts for row in part.codes]),
+    questions=disk_objects.keep(q for part in parts for q in part.questions),
+    codes=disk_arrays.join([part.codes for part in parts]),
     pixels=pixels,
   )
   first = {}
@@ -156,7 +181,7 @@ def select(record, indices: Sequence[int]):
       return disk_arrays.take(values, indices)
     if isinstance(values, lazy_images.LazyImages):
       return values[list(indices)]
-    return [values[index] for index in indices]
+    return disk_objects.keep(values[index] for index in indices)
 
   return type(record)(
     *(

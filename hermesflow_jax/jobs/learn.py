@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
+import itertools
 import math
 import pathlib
 import time
@@ -12,6 +14,7 @@ import typing
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.pair_dpo import learning_config
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import settings
@@ -192,7 +195,7 @@ def _read_rows(config, source, unified, data_dir, console):
     rows, summary = group_source.read_groups(
       config.objective,
       source.folder,
-      [pair_source.checked_record(record, codes) for record in records],
+      _kept(pair_source.checked_record(record, codes) for record in records),
     )
     for line in candidate_groups.summary_lines(summary):
       console.say(line)
@@ -209,8 +212,21 @@ def _read_rows(config, source, unified, data_dir, console):
     )
   images = None
   if unified.vision is not None:
-    images = lazy_images.LazyImages([row.pop('pixels') for row in rows])
+    images = lazy_images.LazyImages([row['pixels'] for row in rows])
+    rows = [
+      {name: value for name, value in row.items() if name != 'pixels'}
+      for row in rows
+    ]
   return rows, images, summary
+
+
+def _kept(records: Iterable[dict]) -> Sequence[dict]:
+  """Returns records that may lie in a file; those with `pixels` may not."""
+  records = iter(records)
+  first = list(itertools.islice(records, 1))
+  if first and 'pixels' in first[0]:
+    return [*first, *records]
+  return disk_objects.keep(itertools.chain(first, records))
 
 
 def finished_results(
@@ -245,7 +261,7 @@ def finished_results(
 
 def trainable_records(
   source: Sequence[dict], image_tokens: int, both: bool
-) -> list:
+) -> Sequence[dict]:
   """Returns the records that have pairs to train on, sorted by id.
 
   Args:
@@ -256,13 +272,16 @@ def trainable_records(
   Raises:
     ValueError: no record has pairs, or images have another code count.
   """
-  rows = []
-  for record in source:
+  names = {}
+  for place, record in enumerate(source):
     row = pair_source.checked_record(record, image_tokens)
     if pair_selection.is_trainable(
       row['caption_dropped'], row['image_dropped'], both
     ):
-      rows.append(row)
-  if not rows:
+      names[place] = row['id']
+  if not names:
     raise ValueError('no input has a pair to learn from; curate more inputs')
-  return sorted(rows, key=lambda row: row['id'])
+  return _kept(
+    pair_source.checked_record(source[place], image_tokens)
+    for place in sorted(names, key=names.get)
+  )

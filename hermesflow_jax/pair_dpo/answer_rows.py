@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hermesflow_jax.data import input_set
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sequences import attention_mask
 from hermesflow_jax.sequences import clip_rows
@@ -166,12 +167,19 @@ def read_questions(unified, inputs: input_set.Inputs) -> Questions:
         ends.append(len(tokens))
   return Questions(
     inputs,
-    np.array(places, np.int32).reshape(-1, 2),
-    np.array(tokens, np.int32),
-    np.array(ends, np.int64),
+    _whole(places, np.int32).reshape(-1, 2),
+    _whole(tokens, np.int32),
+    _whole(ends, np.int64),
     answers,
     np.arange(len(ends) - 1),
   )
+
+
+def _whole(numbers: array.array, dtype) -> np.ndarray:
+  """Returns numbers as an array, in a file if it is large."""
+  whole = disk_arrays.empty((len(numbers),), dtype)
+  whole[:] = numbers
+  return whole
 
 
 @dataclasses.dataclass(frozen=True)

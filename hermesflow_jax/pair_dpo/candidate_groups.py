@@ -12,6 +12,7 @@ import numpy as np
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 
 # Reason to drop a group; groups that are used count as KEPT.
 NO_DIFFERENCE, KEPT = 'no difference', 'kept'
@@ -23,7 +24,7 @@ def join_groups(
   codes: np.ndarray,
   candidates: candidate_generation.Candidates,
   objective: objective_config.ObjectiveConfig,
-) -> list[dict]:
+) -> Sequence[dict]:
   """Joins candidates with their inputs.
 
   Equal captions for an input are merged: the group counts how often the model
@@ -43,28 +44,32 @@ def join_groups(
     all K images, and `image_dropped`, the reason why the group cannot teach,
     or ''; with captions `captions`, M different texts,
     `caption_rewards` float32[M], `caption_counts` float32[M], which add up to
-    all samples, and `caption_dropped`.
+    all samples, and `caption_dropped`. A record is made when it is taken.
   """
-  records = []
+  images, size = None, objective.group_images
   if objective.learns_images:
     scores = np.asarray(candidates.image_scores, np.float32)
-    places = [widest(row, objective.group_images) for row in scores]
-    images = _chosen_images(candidates.codes, places)
-  for n, name in enumerate(ids):
-    record = {'id': name, 'caption': captions[n], 'codes': codes[n]}
-    if objective.learns_images:
+    images = _chosen_images(candidates.codes, scores, size)
+  merged = None
+  if objective.learns_captions:
+    # Texts in shards are read once, in their order.
+    merged = disk_objects.keep(
+      _merge_captions(candidates.captions[n], candidates.caption_scores[n])
+      for n in range(len(ids))
+    )
+
+  def join(n):
+    record = {'id': ids[n], 'caption': captions[n], 'codes': codes[n]}
+    if images is not None:
       record |= {
         'images': np.asarray(images[n], np.int32),
-        'image_rewards': scores[n, places[n]],
+        'image_rewards': scores[n, widest(scores[n], size)],
         'image_mean': float(scores[n].mean()),
         'image_dropped': _drop_reason(scores[n]),
       }
-    if objective.learns_captions:
-      record |= _merge_captions(
-        candidates.captions[n], candidates.caption_scores[n]
-      )
-    records.append(record)
-  return records
+    return record if merged is None else record | merged[n]
+
+  return disk_objects.Computed(len(ids), join)
 
 
 def widest(rewards: np.ndarray, size: int) -> np.ndarray:
@@ -99,16 +104,18 @@ def widest(rewards: np.ndarray, size: int) -> np.ndarray:
   return np.sort(options[int(np.argmax(variances))])
 
 
-def _chosen_images(codes, places) -> np.ndarray:
-  """Returns codes int32[N, k, I] of the images at `places`, N int[k]."""
-  size = len(places[0]) if places else 0
-  if isinstance(codes, np.ndarray) and size == codes.shape[1]:
-    return codes
+def _chosen_images(codes, scores, size) -> np.ndarray:
+  """Returns codes int32[N, k, I] of the images that `widest` chooses."""
+  count, images, length = codes.shape
+  if not 0 < size < images:
+    if isinstance(codes, np.ndarray):
+      return codes
+    size = images
   # Codes in shards are read once, in their order.
-  images = disk_arrays.empty((len(places), size, codes.shape[2]), np.int32)
-  for n, chosen in enumerate(places):
-    images[n] = codes[n][chosen]
-  return images
+  chosen = disk_arrays.empty((count, size, length), np.int32)
+  for n in range(count):
+    chosen[n] = codes[n][widest(scores[n], size)]
+  return chosen
 
 
 def _merge_captions(captions, scores) -> dict:
@@ -131,17 +138,18 @@ def _drop_reason(rewards: np.ndarray) -> str:
   return '' if rewards.max() > rewards.min() else NO_DIFFERENCE
 
 
-def trainable(records: Sequence[dict]) -> list[dict]:
+def trainable(records: Sequence[dict]) -> Sequence[dict]:
   """Returns the records with a group whose rewards differ.
 
   Args:
     records: from `join_groups`.
   """
-  return [
-    record
-    for record in records
+  places = [
+    n
+    for n, record in enumerate(records)
     if '' in (record.get('image_dropped'), record.get('caption_dropped'))
   ]
+  return disk_objects.Computed(len(places), lambda n: records[places[n]])
 
 
 def summarize(records: Sequence[dict]) -> dict:

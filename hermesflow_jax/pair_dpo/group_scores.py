@@ -20,6 +20,7 @@ from hermesflow_jax.pair_dpo import real_images
 from hermesflow_jax.pair_dpo import reference_scores
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import mask_schedules
 
@@ -40,7 +41,7 @@ def score_groups(
   mesh,
   images: lazy_images.LazyImages | None = None,
   tower=None,
-) -> list[dict]:
+) -> Sequence[dict]:
   """Scores records under a frozen model once, before training.
 
   Args:
@@ -67,7 +68,7 @@ def score_groups(
   """
   fixed = objective.fixed_masks and objective.learns_images
   if not fixed and not objective.learns_captions:
-    return list(records)
+    return records
   masked = None
   if fixed:
     masked = reference_scores.masks_of_records(
@@ -103,18 +104,23 @@ def score_groups(
     )
 
   logps = score(False, objective.learns_captions)
-  records = [dict(record) for record in records]
-  if logps.mmu is not None:
-    for record, values in zip(records, logps.mmu, strict=True):
-      record[f'{name}_captions'] = values
+  by_image = None
   if fixed:
     empty = score(True, False) if objective.drop_condition else logps
     shape = len(records), 2, *logps.t2i.shape[1:]
-    images = disk_arrays.empty(shape, logps.t2i.dtype)
-    for n, record in enumerate(records):
-      images[n] = logps.t2i[n], empty.t2i[n]
-      record['masked'], record[f'{name}_images'] = masked[n], images[n]
-  return records
+    by_image = disk_arrays.empty(shape, logps.t2i.dtype)
+    for n in range(len(records)):
+      by_image[n] = logps.t2i[n], empty.t2i[n]
+
+  def with_scores(n):
+    record = dict(records[n])
+    if logps.mmu is not None:
+      record[f'{name}_captions'] = logps.mmu[n]
+    if by_image is not None:
+      record['masked'], record[f'{name}_images'] = masked[n], by_image[n]
+    return record
+
+  return disk_objects.Computed(len(records), with_scores)
 
 
 @functools.partial(

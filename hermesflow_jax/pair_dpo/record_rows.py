@@ -1,6 +1,7 @@
 """Homologous records to token rows."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from hermesflow_jax.data import input_set
 from hermesflow_jax.pair_dpo import longest_texts
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.sequences import clip_rows
 from hermesflow_jax.sequences import image_to_text
 from hermesflow_jax.sequences import text_to_image
@@ -151,7 +153,9 @@ def _replies(text, record, compat):
   )
 
 
-def join_pairs(inputs: input_set.Inputs, pairs: dict, both: bool) -> list[dict]:
+def join_pairs(
+  inputs: input_set.Inputs, pairs: Mapping, both: bool
+) -> Sequence[dict]:
   """Joins pairs with their inputs by id.
 
   Args:
@@ -161,25 +165,29 @@ def join_pairs(inputs: input_set.Inputs, pairs: dict, both: bool) -> list[dict]:
       inputs without any pair.
 
   Returns:
-    Homologous records, see `make_transform`, with `id`.
+    Homologous records, see `make_transform`, with `id`. A record is made when
+    it is taken.
   """
-  by_id = dict(zip(inputs.ids, zip(inputs.captions, inputs.codes)))
-  records = []
-  for name, (und, gen) in pairs.items():
-    if not pair_selection.is_trainable(und.dropped, gen.dropped, both):
-      continue
-    caption, codes = by_id[name]
-    records.append(
-      {
-        'id': name,
-        'caption': caption,
-        'codes': codes,
-        'caption_win': und.win.value,
-        'caption_lose': und.lose.value,
-        'caption_dropped': und.dropped,
-        'codes_win': np.asarray(gen.win.value, np.int32),
-        'codes_lose': np.asarray(gen.lose.value, np.int32),
-        'image_dropped': gen.dropped,
-      }
-    )
-  return records
+  places = {name: n for n, name in enumerate(inputs.ids)}
+  names = [
+    name
+    for name, (und, gen) in pairs.items()
+    if pair_selection.is_trainable(und.dropped, gen.dropped, both)
+  ]
+
+  def join(n):
+    name = names[n]
+    place, (und, gen) = places[name], pairs[name]
+    return {
+      'id': name,
+      'caption': inputs.captions[place],
+      'codes': inputs.codes[place],
+      'caption_win': und.win.value,
+      'caption_lose': und.lose.value,
+      'caption_dropped': und.dropped,
+      'codes_win': np.asarray(gen.win.value, np.int32),
+      'codes_lose': np.asarray(gen.lose.value, np.int32),
+      'image_dropped': gen.dropped,
+    }
+
+  return disk_objects.Computed(len(names), join)

@@ -14,6 +14,7 @@ from hermesflow_jax.pair_dpo import pair_log_likelihood
 from hermesflow_jax.pair_dpo import real_images
 from hermesflow_jax.runtime import batching
 from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import sharding
 from hermesflow_jax.sequences import mask_schedules
 
@@ -36,7 +37,7 @@ def score_reference(
   images: lazy_images.LazyImages | None = None,
   tower=None,
   score_batch: Callable | None = None,
-) -> list[dict]:
+) -> Sequence[dict]:
   """Scores records under the reference once, before training.
 
   Captions are always scored. Images are scored only with fixed masks: with new
@@ -87,7 +88,9 @@ def score_reference(
 
   if not objective.fixed_masks:
     logps = score(False, None, True)
-    return [r | {'reference_mmu': m} for r, m in zip(records, logps.mmu)]
+    return disk_objects.Computed(
+      len(records), lambda n: records[n] | {'reference_mmu': logps.mmu[n]}
+    )
 
   masked = masks_of_records(
     [r['id'] for r in records],
@@ -98,10 +101,15 @@ def score_reference(
   )
   logps = score(False, masked, True)
   empty = score(True, masked, False) if objective.drop_condition else logps
-  return [
-    r | {'reference_mmu': m, 'masked': k, 'reference_t2i': np.stack([a, b])}
-    for r, m, k, a, b in zip(records, logps.mmu, masked, logps.t2i, empty.t2i)
-  ]
+
+  def with_scores(n):
+    return records[n] | {
+      'reference_mmu': logps.mmu[n],
+      'masked': masked[n],
+      'reference_t2i': np.stack([logps.t2i[n], empty.t2i[n]]),
+    }
+
+  return disk_objects.Computed(len(records), with_scores)
 
 
 def masks_of_records(

@@ -1,6 +1,7 @@
 """Collects the files that a finished run left and writes its report."""
 
 import io
+import itertools
 import json
 import pathlib
 
@@ -87,11 +88,12 @@ def pair_samples(
   pairs = pair_files.read_pairs(root / f'round_{number}')
   positions = {name: n for n, name in enumerate(inputs.ids)}
   # A round of an earlier release may have taken inputs of the next.
-  complete = [
+  all_complete = (
     (name, und, gen)
     for name, (und, gen) in pairs.items()
     if not und.dropped and not gen.dropped and name in positions
-  ][:count]
+  )
+  complete = list(itertools.islice(all_complete, count))
   if not complete:
     return []
   index = [positions[name] for name, _, _ in complete]

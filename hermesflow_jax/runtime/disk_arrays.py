@@ -9,9 +9,6 @@ import numpy as np
 
 # Bytes of an array that memory holds; a larger one lies in a file.
 MOST_BYTES = 2**28
-# Bytes of rows that `Rows` reserves at once, at most, in memory and in a file.
-# Each file is one of the few files that a process may have open.
-_BLOCK_BYTES, _FILE_BYTES = 2**24, 2**30
 # Rows of an array that `take` copies at once.
 _COPIED = 1024
 
@@ -55,6 +52,22 @@ def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
   return array
 
 
+def join(arrays: Sequence[np.ndarray]) -> np.ndarray:
+  """Returns what `np.concatenate` returns, in a file if it is large.
+
+  Args:
+    arrays: at least one; all have the type of the first, and its shape but for
+      the first axis.
+  """
+  first = arrays[0]
+  whole = empty((sum(map(len, arrays)), *first.shape[1:]), first.dtype)
+  end = 0
+  for array in arrays:
+    whole[end : end + len(array)] = array
+    end += len(array)
+  return whole
+
+
 def take(array: np.ndarray, places: Sequence[int]) -> np.ndarray:
   """Returns `array[places]`, in a file if it is large.
 
@@ -68,50 +81,6 @@ def take(array: np.ndarray, places: Sequence[int]) -> np.ndarray:
     part = slice(begin, begin + _COPIED)
     taken[part] = array[places[part]]
   return taken
-
-
-class Rows:
-  """Rows of equal shape that are added one by one.
-
-  Memory holds `MOST_BYTES` of them at most, files hold the others, as those of
-  `empty`.
-  """
-
-  def __init__(self, shape: Sequence[int], dtype):
-    self._shape, self._dtype = tuple(shape), np.dtype(dtype)
-    self._free = iter(())
-    self._count, self._held = 0, 0
-
-  def add(self, row: np.ndarray) -> np.ndarray:
-    """Copies a row; returns the copy.
-
-    Args:
-      row: array of the shape.
-
-    Raises:
-      ValueError: it has another shape.
-    """
-    if np.shape(row) != self._shape:
-      raise ValueError(
-        f'rows must have shape {self._shape}, got {np.shape(row)}'
-      )
-    place = next(self._free, None)
-    if place is None:
-      self._free = iter(self._new_block())
-      place = next(self._free)
-    place[...] = row
-    self._count += 1
-    return place
-
-  def _new_block(self) -> np.ndarray:
-    # As many rows as before, so few rows take few bytes, and many few files.
-    size = max(1, _bytes(self._shape, self._dtype))
-    count = max(1, min(max(16, self._count), _BLOCK_BYTES // size))
-    if self._held + count * size <= MOST_BYTES:
-      self._held += count * size
-      return np.empty((count, *self._shape), self._dtype)
-    count = max(1, min(max(16, self._count), _FILE_BYTES // size))
-    return _in_file((count, *self._shape), self._dtype)
 
 
 def _bytes(shape, dtype) -> int:

@@ -18,6 +18,7 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.curation import candidate_scores
   from hermesflow_jax.curation import candidate_waves
   from hermesflow_jax.curation import pair_selection
+  from hermesflow_jax.data import caption_set
   from hermesflow_jax.data import input_set
   from hermesflow_jax.evaluation import gap
   from hermesflow_jax.sampling import batched
@@ -132,7 +133,7 @@ class PlayData:
   publish: Callable | None = None
 
   @functools.cached_property
-  def input_captions(self) -> frozenset[str]:
+  def input_captions(self) -> caption_set.CaptionSet:
     """Captions that inputs have in any round."""
     return captions_of(self.inputs, self.answer_inputs)
 
@@ -152,14 +153,16 @@ class PlayData:
 
 def captions_of(
   inputs: Sequence[input_set.Inputs], answer_inputs: input_set.Inputs | None
-) -> frozenset[str]:
+) -> caption_set.CaptionSet:
   """Returns the captions of inputs and of `PlayData.answer_inputs`."""
   parts = [*inputs, *([answer_inputs] if answer_inputs else [])]
-  return frozenset(caption for part in parts for caption in part.captions)
+  return caption_set.CaptionSet(
+    caption for part in parts for caption in part.captions
+  )
 
 
 def round_inputs(
-  records: Callable[[int], list[dict]], count: int, rounds: int, fresh: bool
+  records: Callable[[int], Sequence[dict]], count: int, rounds: int, fresh: bool
 ) -> list[input_set.Inputs]:
   """Returns the inputs per round.
 

@@ -1,5 +1,6 @@
 """Reports words that a text tokenizer does not know."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 
 from hermesflow_jax.runtime import user_text
@@ -10,7 +11,7 @@ _LISTED = 10
 
 
 def unknown_warning(
-  text: text_tokenizer.TextTokenizer, texts: Sequence[str]
+  text: text_tokenizer.TextTokenizer, texts: Iterable[str]
 ) -> str:
   """Returns a line that names words which the tokenizer does not know.
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from collections.abc import Sequence
 import functools
+import itertools
 import json
 import os
 import re
@@ -19,6 +20,8 @@ if typing.TYPE_CHECKING:
   import transformers
 
 EOS = '<|endoftext|>'
+# Texts that are tokenized together.
+_TOKENIZED = 1_000
 # Suffixes of the files of a tokenizer.
 _FILES = ('.json', '.txt', '.model', '.jinja')
 CAPTION_PROMPT = 'Give a caption for this image.'
@@ -123,28 +126,28 @@ class TextTokenizer:
     """Whether some words have the same token; false for a byte-level BPE."""
     return self._unknown is not None
 
-  def unknown_words(self, texts: Sequence[str]) -> list[str]:
+  def unknown_words(self, texts: Iterable[str]) -> list[str]:
     """Returns the words of texts that become the token of unknown words.
 
     Args:
-      texts: texts.
+      texts: texts, of which some are taken at once.
 
     Returns:
       The words without repetition, in order; [] for tokenizers that know all
       text, e.g. a byte-level BPE.
     """
-    if self._unknown is None or not texts:
+    if self._unknown is None:
       return []
-    encoded = self._tokenize(texts, return_offsets_mapping=True)
-    words = [
-      text[begin:end]
+    texts, words = iter(texts), {}
+    while part := list(itertools.islice(texts, _TOKENIZED)):
+      encoded = self._tokenize(part, return_offsets_mapping=True)
       for text, ids, spans in zip(
-        texts, encoded['input_ids'], encoded['offset_mapping'], strict=True
-      )
-      for number, (begin, end) in zip(ids, spans, strict=True)
-      if number == self._unknown
-    ]
-    return list(dict.fromkeys(words))
+        part, encoded['input_ids'], encoded['offset_mapping'], strict=True
+      ):
+        for number, (begin, end) in zip(ids, spans, strict=True):
+          if number == self._unknown:
+            words[text[begin:end]] = None
+    return list(words)
 
   def encode_replies(
     self, replies: Sequence[str], space: str = ' '

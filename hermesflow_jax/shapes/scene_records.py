@@ -1,11 +1,13 @@
 """Loads scenes: as records with image codes, or crowded scenes as images."""
 
+from collections.abc import Sequence
 import functools
 import json
 
 import numpy as np
 
 from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.shapes import shape_world
 
 
@@ -16,7 +18,7 @@ def to_plain_types(value) -> str:
 
 def load_scenes(
   data_dir: str, split: str, seed: int, count: int, jitter: int, unified
-) -> list[dict]:
+) -> Sequence[dict]:
   """Loads and encodes the scenes in a split; the first call generates them.
 
   Args:
@@ -30,7 +32,7 @@ def load_scenes(
   Returns:
     Records with id, caption, tag, questions, qa and codes int32[I]; for a model
     with a CLIP tower also `pixels`, a function that reads the image:
-    () -> uint8[H, W, 3].
+    () -> uint8[H, W, 3]. Many are read when they are taken.
   """
   # With tensorflow_datasets.
   from hermesflow_jax.shapes import scene_dataset
@@ -46,15 +48,23 @@ def load_scenes(
     for number in index.tolist():
       if number not in images:
         record = source[number]
-        rows[number], images[number] = _texts(record), record['image']
+        images[number] = record['image']
+        if len(rows) < disk_objects.MOST:
+          rows[number] = _texts(record)
     return np.stack([images[number] for number in index.tolist()])
 
   # Memory holds the images of few batches.
   codes = unified.encode(batching.BuiltRows(len(source), read_images))
-  if unified.vision is not None:
-    for number, row in rows.items():
+
+  def with_codes(number):
+    row = rows.get(number) or _texts(source[number])
+    if unified.vision is not None:
       row['pixels'] = functools.partial(_read_image, source, number)
-  return [rows[number] | {'codes': c} for number, c in enumerate(codes)]
+    return row | {'codes': codes[number]}
+
+  return disk_objects.few_as_list(
+    disk_objects.Computed(len(source), with_codes)
+  )
 
 
 def _texts(record) -> dict:

@@ -34,36 +34,6 @@ def test_memory_does_not_grow_with_an_array_on_disk(on_disk):
   assert fill(3)[:, -1].tolist() == [0, 1, 2]
 
 
-def add(count):
-  rows = disk_arrays.Rows((1_000,), np.int32)
-  return [rows.add(np.full(1_000, n)) for n in range(count)]
-
-
-def test_rows_are_added_one_by_one(monkeypatch):
-  # The first 32 rows in memory, the others in files.
-  monkeypatch.setattr(disk_arrays, 'MOST_BYTES', 32 * 4_000)
-  rows = add(100)
-  assert [row.tolist() for row in rows] == [[n] * 1_000 for n in range(100)]
-  assert {row.dtype for row in rows} == {np.dtype(np.int32)}
-  rows[3][0] = 7
-  assert (rows[2][0], rows[4][0]) == (2, 4)
-  with pytest.raises(ValueError, match=r'shape \(1000,\), got \(999,\)'):
-    disk_arrays.Rows((1_000,), np.int32).add(np.zeros(999))
-  empty = disk_arrays.Rows((0,), np.int32)
-  assert [empty.add([]).size for _ in range(40)] == [0] * 40
-
-
-def test_memory_does_not_grow_with_rows_on_disk(on_disk):
-  assert memory_growth.peak_per_input(add, 50, 250) < 1_500
-
-
-def test_many_rows_need_few_files(on_disk, monkeypatch):
-  monkeypatch.setattr(disk_arrays, '_BLOCK_BYTES', 4_000)
-  before = len(os.listdir('/proc/self/fd'))
-  rows = add(1_000)
-  assert len(os.listdir('/proc/self/fd')) - before < 10 < len(rows)
-
-
 @pytest.mark.parametrize('place', ['memory', 'file'])
 def test_rows_are_stacked_and_taken(monkeypatch, place):
   if place == 'file':
@@ -77,6 +47,9 @@ def test_rows_are_stacked_and_taken(monkeypatch, place):
     np.testing.assert_array_equal(
       disk_arrays.take(stacked, places), rows[np.array(places, int)]
     )
+  joined = disk_arrays.join([rows[:2], rows[2:2], rows[2:]])
+  np.testing.assert_array_equal(joined, rows)
+  assert joined.dtype == rows.dtype
   with pytest.raises(ValueError, match='at least one'):
     disk_arrays.stack([])
   with pytest.raises(ValueError, match='got .2,'):

@@ -10,6 +10,7 @@ from hermesflow_jax.curation import shards
 from hermesflow_jax.pair_dpo import candidate_groups
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import processes
 
 
@@ -64,7 +65,7 @@ def read_groups(
   objective: objective_config.ObjectiveConfig,
   folder: pathlib.PurePath,
   inputs: Sequence[dict],
-) -> tuple[list[dict], dict]:
+) -> tuple[Sequence[dict], dict]:
   """Returns the groups to train on, sorted by id, and their summary.
 
   Args:
@@ -80,28 +81,40 @@ def read_groups(
     ValueError: no group has a difference, or the inputs are others.
   """
   names, candidates = gathering.read_shards(_store(folder))
-  by_id = {row['id']: row for row in inputs}
-  if by_id.keys() != set(names):
+  places = {row['id']: n for n, row in enumerate(inputs)}
+  if places.keys() != set(names):
     raise ValueError(
       f'pairs must hold candidates of its inputs, got {folder} with shards of '
       'other inputs; run curate again with another --workdir'
     )
-  rows = [by_id[name] for name in names]
+
+  def column(field):
+    return disk_objects.Computed(
+      len(names), lambda n: inputs[places[names[n]]][field]
+    )
+
   groups = candidate_groups.join_groups(
     names,
-    [row['caption'] for row in rows],
-    disk_arrays.stack([row['codes'] for row in rows]),
+    column('caption'),
+    disk_arrays.stack(column('codes')),
     candidates,
     objective,
   )
   summary = candidate_groups.summarize(groups)
-  for group, row in zip(groups, rows, strict=True):
-    if 'pixels' in row:
-      group['pixels'] = row['pixels']
   groups = candidate_groups.trainable(groups)
   if not groups:
     raise ValueError(
       'pairs must have an input whose candidates differ in reward, got '
       f'{folder} with none; curate more inputs, or with another scorer'
     )
-  return sorted(groups, key=lambda group: group['id']), summary
+  chosen = [group['id'] for group in groups]
+  order = sorted(range(len(chosen)), key=chosen.__getitem__)
+  has_pixels = 'pixels' in inputs[0]
+
+  def group_at(n):
+    group = groups[order[n]]
+    if has_pixels:
+      group['pixels'] = inputs[places[group['id']]]['pixels']
+    return group
+
+  return disk_objects.Computed(len(order), group_at), summary

@@ -8,6 +8,7 @@ from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import question_answering
 from hermesflow_jax.sampling import unified_model
@@ -122,7 +123,9 @@ def check_files(
     except ValueError as error:
       faults.append(str(error))
       continue
-    records.append(rows[:count])
+    records.append(
+      disk_objects.Computed(min(count, len(rows)), rows.__getitem__)
+    )
     hashes.append(record_files.file_hashes(source))
   if faults:
     raise ValueError('; '.join(faults))
@@ -176,9 +179,14 @@ def report_misread(
     console: prints the warnings.
   """
   _report_long_captions(unified, rows, console)
-  texts = [r['caption'] for r in rows]
-  for question in itertools.chain(*(r['questions'] for r in rows)):
-    texts += [question['question'], *question['choices']]
+  captions = (r['caption'] for r in rows)
+  texts = (
+    text
+    for row in rows
+    for question in row['questions']
+    for text in (question['question'], *question['choices'])
+  )
+  texts = itertools.chain(captions, texts)
   if warning := known_words.unknown_warning(unified.text, texts):
     console.say(warning)
 
@@ -261,10 +269,16 @@ def report_overlap(
   """
 
   def values(records, *names):
-    return [tuple(str(record[name]) for name in names) for record in records]
+    for record in records:
+      yield tuple(str(record[name]) for name in names)
 
-  known = set(values(inputs, 'id', 'caption'))
-  if all(value in known for value in values(held_out, 'id', 'caption')):
+  def are_known(*names):
+    """Returns for each held-out record whether an input has its values."""
+    of_held_out = list(values(held_out, *names))
+    known = set(of_held_out).intersection(values(inputs, *names))
+    return [value in known for value in of_held_out]
+
+  if all(are_known('id', 'caption')):
     raise ValueError(
       'files.held_out must hold records that are not inputs, got '
       f'{len(held_out)} records that all have the id and the caption of an '
@@ -276,8 +290,7 @@ def report_overlap(
     ('path', 'image file'),
     ('caption', 'caption'),
   ):
-    known = set(values(inputs, field))
-    counts[label] = sum(value in known for value in values(held_out, field))
+    counts[label] = sum(are_known(field))
   if any(counts.values()):
     console.say(
       f'warning: of {len(held_out)} held-out records '

@@ -24,6 +24,7 @@ from hermesflow_jax.pair_dpo import reference_scores
 from hermesflow_jax.performance.benchmark import idle_model
 from hermesflow_jax.performance.benchmark import phase_meter
 from hermesflow_jax.performance.benchmark import round_size
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
@@ -125,15 +126,12 @@ def _read_inputs(folder, size) -> input_set.Inputs:
   """Reads captions and questions, with random codes."""
   rng = np.random.default_rng(1)
   with storage.open_text(folder / _INPUTS) as file:
-    return input_set.from_records(
-      [
-        json.loads(line)
-        | {
-          'codes': rng.integers(0, idle_model.CODEBOOK, size.grid**2, np.int32)
-        }
-        for line in file
-      ]
+    records = (
+      json.loads(line)
+      | {'codes': rng.integers(0, idle_model.CODEBOOK, size.grid**2, np.int32)}
+      for line in file
     )
+    return input_set.from_records(disk_objects.keep(records))
 
 
 def _store(folder, size) -> shards.Shards:

@@ -1,0 +1,150 @@
+"""Objects that grow with the number of inputs: many of them lie in a file.
+
+Memory holds the first `MOST` of them, and 8 bytes for each of the others. Their
+file has no name. It is in the folder for temporary files (TMPDIR), and goes
+away with them. If the disk has no space, memory holds the others, too.
+"""
+
+import array
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import os
+import pickle
+import tempfile
+import weakref
+
+# Objects that memory holds: records of texts take some 50 MB.
+MOST = 10_000
+
+
+class Computed(Sequence):
+  """Values that are made when they are taken.
+
+  Args:
+    count: N.
+    make: number in [0, N) -> its value, the same in each call.
+  """
+
+  def __init__(self, count: int, make: Callable[[int], object]):
+    self._numbers, self._make = range(count), make
+
+  def __len__(self) -> int:
+    return len(self._numbers)
+
+  def __getitem__(self, index: int | slice):
+    """Returns a value; of a slice `Computed`, without making its values."""
+    if isinstance(index, slice):
+      chosen = self._numbers[index]
+      return Computed(len(chosen), lambda n: self._make(chosen[n]))
+    return self._make(self._numbers[index])
+
+  def __eq__(self, other) -> bool:
+    if not isinstance(other, Sequence):
+      return NotImplemented
+    return len(self) == len(other) and all(a == b for a, b in zip(self, other))
+
+  __hash__ = None
+
+
+def few_as_list(values: Sequence) -> Sequence:
+  """Returns values as a list, or, of more than `MOST`, as they are."""
+  return list(values) if len(values) <= MOST else values
+
+
+def keep(values: Iterable) -> Sequence:
+  """Returns values as a list, or, of more than `MOST`, as `Computed`.
+
+  A value that is read from the file is a copy, so it must not be changed.
+
+  Args:
+    values: what pickle can write, taken one by one.
+  """
+  store = _Store()
+  for value in values:
+    store.add(value)
+  return store.values()
+
+
+def keep_by_name(items: Iterable[tuple[str, object]]) -> Mapping[str, object]:
+  """Returns items as a dict, or, of more than `MOST`, as `ByName`.
+
+  Args:
+    items: (name, value); of equal names the last counts, as in a dict. Pickle
+      must be able to write the values.
+  """
+  places, store = {}, _Store()
+  for name, value in items:
+    places[name] = store.add(value)
+  values = store.values()
+  if isinstance(values, list):
+    return {name: values[place] for name, place in places.items()}
+  return ByName(places, values)
+
+
+class ByName(Mapping):
+  """Values by name; memory holds the names.
+
+  Args:
+    places: place in `values` by name.
+    values: the values.
+  """
+
+  def __init__(self, places: dict[str, int], values: Sequence):
+    self._places, self._values = places, values
+
+  def __len__(self) -> int:
+    return len(self._places)
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._places)
+
+  def __getitem__(self, name: str):
+    return self._values[self._places[name]]
+
+
+class _Store:
+  """Objects that are added one by one, the first `MOST` in memory."""
+
+  def __init__(self):
+    self._held, self._file = [], None
+    self._ends = array.array('q', [0])
+    self._without_space = {}
+
+  def add(self, value) -> int:
+    """Adds an object; returns its place."""
+    place = len(self._held) + len(self._ends) - 1
+    if place < MOST:
+      self._held.append(value)
+      return place
+    data = memoryview(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    end = self._ends[-1] + len(data)
+    try:
+      if self._file is None:
+        with tempfile.TemporaryFile() as file:
+          self._file = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._file)
+      while data:
+        written = os.pwrite(self._file, data, end - len(data))
+        data = data[written:]
+    except OSError:
+      self._without_space[place], end = value, self._ends[-1]
+    self._ends.append(end)
+    return place
+
+  def values(self) -> Sequence:
+    """Returns all objects."""
+    if len(self._ends) == 1:
+      return self._held
+    return Computed(len(self._held) + len(self._ends) - 1, self._read)
+
+  def _read(self, place):
+    """Returns the object at a place; threads may read at once."""
+    if place < len(self._held):
+      return self._held[place]
+    if place in self._without_space:
+      return self._without_space[place]
+    begin, end = self._ends[place - len(self._held) :][:2]
+    return pickle.loads(os.pread(self._file, end - begin, begin))
