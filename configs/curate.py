@@ -52,6 +52,7 @@ def get_config(variant='shapes'):
   config.images = play.images
   config.most_images = play.most_images
   config.easy_score = play.easy_score
+  config.first_images = play.first_images
   config.captions = play.captions
   config.caption_prompt = play.caption_prompt
   config.free_answers = play.free_answers

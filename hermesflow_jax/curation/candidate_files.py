@@ -16,6 +16,9 @@ from hermesflow_jax.runtime import npz_files
 from hermesflow_jax.runtime import output_files
 
 NAME = 'codes.npz'
+# Arrays that are read; the last exists where inputs have more or fewer images.
+_DRAWN = 'drawn'
+_READ = ('candidates', 'image_scores', 'caption_scores', 'captions', _DRAWN)
 
 
 def write_candidates(
@@ -30,6 +33,9 @@ def write_candidates(
     real: int[N, I], codes that encode the real images.
     candidates: candidates for N inputs.
   """
+  drawn = {}
+  if candidates.drawn is not None:
+    drawn['drawn'] = np.asarray(candidates.drawn)
   npz_files.write(
     folder / NAME,
     real=real,
@@ -38,6 +44,7 @@ def write_candidates(
     caption_scores=candidates.caption_scores,
     # JSON, because an array of texts is as long as its longest text.
     captions=_json_bytes(candidates.captions),
+    **drawn,
   )
 
 
@@ -107,7 +114,8 @@ def read_candidates(
       # Everything is read but the codes of the real images.
       values = {
         name: npz_files.read_array(archive, name)
-        for name in ('candidates', 'image_scores', 'caption_scores', 'captions')
+        for name in _READ
+        if name != _DRAWN or f'{name}.npy' in archive.namelist()
       }
     return candidate_generation.Candidates(
       captions=disk_objects.keep(_rows_of_json(values['captions'])),
@@ -115,6 +123,7 @@ def read_candidates(
       codes=values['candidates'],
       image_scores=values['image_scores'],
       answers=[],
+      drawn=values.get(_DRAWN),
     )
   except npz_files.DAMAGE as error:
     raise output_files.damaged(path, error) from error

@@ -29,7 +29,8 @@ class Candidates:
       fraction of the model's own answers about an image that are right.
     answers: [N][K] lists of these answers, an answer per question; empty lists
       with an image scorer that asks no questions; or `ShardTexts`.
-    drawn: int[N], images that the K were chosen from; None: all have K.
+    drawn: int[N], images that the K were chosen from, or fewer than K if these
+      are repeated; None: all have K.
   """
 
   captions: Sequence[list[str]]
@@ -63,6 +64,7 @@ class CandidateConfig:
       `candidate_waves`; 0: K for each.
     makes_pair: see `candidate_waves.draw_more`; only with `most_images`.
     easy_score: see `candidate_waves.draw_more`.
+    first_images: see `candidate_waves.draw_rest`; 0: K.
   """
 
   sampler: maskgit.MaskGITSampler
@@ -74,6 +76,7 @@ class CandidateConfig:
   most_images: int = 0
   makes_pair: Callable[[np.ndarray], np.ndarray] | None = None
   easy_score: float | None = None
+  first_images: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +125,17 @@ def generate(
     config: samplers and seed.
 
   Returns:
-    (N lists of M captions, codes int32[N, K, I], N * K lists of answers, which
-    are empty with an image scorer).
+    (N lists of M captions, codes int32[N, k, I], N * k lists of answers, which
+    are empty with an image scorer), k = `first_images` or K.
   """
   captions = unified.describe(
     inputs.ids, inputs.images, config.caption_samplers, config.seed
   )
+  images = config.first_images or config.images
   codes = unified.draw(
-    inputs.ids, inputs.captions, config.images, config.sampler, config.seed
+    inputs.ids, inputs.captions, images, config.sampler, config.seed
   )
-  answers = [[] for _ in range(len(inputs) * config.images)]
+  answers = [[] for _ in range(len(inputs) * images)]
   if config.image_scorer is None:
     answers = candidate_scores.answer(unified, inputs, codes)
   return captions, codes, answers
@@ -152,37 +156,61 @@ def score_on_devices(
     inputs: N inputs.
     config: has the scorers.
     captions: N lists of M captions.
-    codes: int32[N, K, I], image codes.
-    answers: N * K lists of answers about the images.
+    codes: int32[N, k, I], image codes from `generate`.
+    answers: N * k lists of answers about the images.
 
   Returns:
-    (captions, codes, answers, scores), where an image scorer replaces the
-    answers, and further images may replace some of the codes.
+    (captions, codes, answers, scores) with K images. An image scorer replaces
+    the answers, and further images may replace some of the codes.
   """
   caption_scores = image_scores = drawn = None
   if text_similarity.uses_devices(config.similarity):
     caption_scores = score_captions(unified, inputs, config, captions)
   if config.image_scorer is not None:
     image_scores, answers = config.image_scorer(unified, inputs, codes)
-  if config.most_images > config.images:
+  if config.first_images or config.most_images > config.images:
     if image_scores is None:
-      image_scores = candidate_scores.by_answers(inputs, answers, config.images)
-    wave, drawn = candidate_waves.draw_more(
-      unified,
-      inputs,
-      candidate_waves.ScoredImages(codes, image_scores, answers),
-      sampler=config.sampler,
-      seed=config.seed,
-      most_images=config.most_images,
-      easy_score=config.easy_score,
-      makes_pair=config.makes_pair,
-      score=lambda part, more: candidate_scores.score_images(
-        unified, part, more, config.image_scorer
-      ),
-    )
+      image_scores = candidate_scores.by_answers(
+        inputs, answers, codes.shape[1]
+      )
+    first = candidate_waves.ScoredImages(codes, image_scores, answers)
+    wave, drawn = _draw_further(unified, inputs, config, first)
     codes, image_scores, answers = wave.codes, wave.scores, wave.answers
   scores = DeviceScores(caption_scores, image_scores, drawn)
   return captions, codes, answers, scores
+
+
+def _draw_further(unified, inputs, config, first):
+  """Returns K images of each input, and how many were drawn: int[N]."""
+
+  def score(part, codes):
+    return candidate_scores.score_images(
+      unified, part, codes, config.image_scorer
+    )
+
+  common = dict(
+    sampler=config.sampler,
+    seed=config.seed,
+    easy_score=config.easy_score,
+    score=score,
+  )
+  wave, drawn = first, None
+  if config.first_images:
+    wave, drawn = candidate_waves.draw_rest(
+      unified, inputs, first, images=config.images, **common
+    )
+  if config.most_images > config.images:
+    wave, more = candidate_waves.draw_more(
+      unified,
+      inputs,
+      wave,
+      most_images=config.most_images,
+      makes_pair=config.makes_pair,
+      **common,
+    )
+    easy = 0 if drawn is None else drawn < config.images
+    drawn = np.where(easy, drawn, more)
+  return wave, drawn
 
 
 def score_captions(

@@ -1,6 +1,7 @@
-"""Draws more images for inputs whose images make no pair.
+"""Draws more images for inputs whose images teach little.
 
-Images are drawn in waves of K. An input whose images all score alike, or too
+A few first images tell which inputs are easy: only the others get K. Further
+images are drawn in waves of K. An input whose images all score alike, or too
 low, gets another wave. Easy inputs, whose images all score high, can be left
 out. K images remain: the best and the worst of all, and others in the order of
 their numbers. Image m has the random key that it has when all images are drawn
@@ -22,22 +23,36 @@ _DECIMALS = 5
 
 
 def check(
-  images: int, most_images: int, easy_score: float | None = None
+  images: int,
+  most_images: int,
+  easy_score: float | None = None,
+  first_images: int = 0,
 ) -> None:
-  """Checks the settings `most_images` and `easy_score`.
+  """Checks the settings `most_images`, `easy_score` and `first_images`.
 
   Args:
     images: K, images of a wave.
     most_images: images that are drawn for an input, at most; 0: K.
     easy_score: see `draw_more`.
+    first_images: see `draw_rest`; 0: K.
 
   Raises:
-    ValueError: there are fewer images than K, or a score without them.
+    ValueError: numbers that do not fit, a score without more images, or first
+      images without a score.
   """
-  if easy_score is not None and not most_images:
+  if easy_score is not None and not (most_images or first_images):
     raise ValueError(
       f'easy_score must be None with most_images=0, got {easy_score}: no input '
       'gets more images'
+    )
+  if first_images and easy_score is None:
+    raise ValueError(
+      f'easy_score must be a number with first_images={first_images}, got '
+      'None: the score of first images that are good enough'
+    )
+  if not 0 <= first_images < images:
+    raise ValueError(
+      f'first_images must be less than images, {images}, got {first_images}'
     )
   if most_images and most_images < images:
     raise ValueError(
@@ -100,6 +115,54 @@ def kept_places(scores: np.ndarray, images: int) -> np.ndarray:
     np.put_along_axis(order, extreme[:, None], -1, axis=1)
   first = np.argsort(order, axis=1, kind='stable')[:, :images]
   return np.sort(first, axis=1)
+
+
+def draw_rest(
+  unified: unified_model.UnifiedModel,
+  inputs: input_set.Inputs,
+  first: ScoredImages,
+  *,
+  sampler: maskgit.MaskGITSampler,
+  seed: int,
+  images: int,
+  easy_score: float,
+  score: Callable,
+) -> tuple[ScoredImages, np.ndarray]:
+  """Draws K images for inputs that are not easy; all processes call it.
+
+  An easy input, whose first images all score at least `easy_score`, gets no
+  more. Its first images are repeated up to K, so that arrays have one shape.
+
+  Args:
+    unified: the newest model.
+    inputs: N inputs.
+    first: a few images of each.
+    sampler: image sampler.
+    seed: the round's random seed.
+    images: K.
+    easy_score: score of an image that is good enough.
+    score: see `draw_more`.
+
+  Returns:
+    (K images of each input, images drawn int[N]).
+  """
+  count, few = first.scores.shape
+  repeated = np.arange(images) % few
+  codes, scores = first.codes[:, repeated], first.scores[:, repeated]
+  answers = [first.answers[n * few + m] for n in range(count) for m in repeated]
+  drawn = np.full(count, few)
+  rows = np.flatnonzero(np.round(first.scores, _DECIMALS).min(1) < easy_score)
+  if len(rows):
+    part, rest = inputs.select(rows), images - few
+    codes[rows, few:] = unified.draw(
+      part.ids, part.captions, rest, sampler, seed, first=few
+    )
+    scores[rows, few:], texts = score(part, codes[rows, few:])
+    for n, row in enumerate(rows):
+      more = texts[n * rest : (n + 1) * rest]
+      answers[row * images + few : (row + 1) * images] = more
+    drawn[rows] = images
+  return ScoredImages(codes, scores, answers), drawn
 
 
 def draw_more(

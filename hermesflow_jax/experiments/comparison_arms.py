@@ -25,6 +25,7 @@ _COMMON = (
   'choice_rule',
   'most_images',
   'easy_score',
+  'first_images',
   'curation_sampler',
   'evaluation_sampler',
   'search',
@@ -91,11 +92,11 @@ class Arm:
         f'changes.images must be at most {common.images}, the candidates of '
         f'all arms, got {play.images}'
       )
-    if common.most_images and play.images != common.images:
+    waves = max(common.most_images, common.first_images)
+    if waves and play.images != common.images:
       raise ValueError(
-        f'changes.images must be {common.images} with '
-        f'most_images={common.most_images}, got {play.images}: they share '
-        'candidates'
+        f'changes.images must be {common.images} with most_images or '
+        f'first_images, got {play.images}: they share candidates'
       )
     optim = play.optim
     if lr is not None:

@@ -98,7 +98,7 @@ def run(
   candidates = gathering.collect(store, inputs, config.shard)
   if candidates.drawn is not None:
     console.say(
-      f'{candidates.drawn.sum()} images drawn, {candidates.codes.shape[1]} to '
+      f'{candidates.drawn.sum()} images drawn, {candidates.drawn.min()} to '
       f'{candidates.drawn.max()} for an input'
     )
   pairs = pair_selection.select_pairs(
@@ -174,6 +174,7 @@ def _gather(config, unified, inputs, root, console) -> shards.Shards:
     config.most_images,
     config.pair_rules.make_image_pairs,
     config.easy_score,
+    config.first_images,
   )
   store = shards.Shards(root / 'shards', -(-len(inputs) // config.shard))
   if finished := store.count - len(store.missing()):

@@ -90,6 +90,7 @@ def curate(
   images: int = 4,
   most_images: int = 0,
   easy_score: float | None = None,
+  first_images: int = 0,
   caption_samplers: Sequence[
     batched.Decoding
   ] = candidate_generation.CAPTION_SAMPLERS,
@@ -112,8 +113,10 @@ def curate(
     images: images drawn per caption, at least 2.
     most_images: images drawn for an input, at most, if `images` make no pair;
       `images` of them remain. 0: no more than `images`.
-    easy_score: with `most_images`, an input whose images all score at least
-      this gets no more.
+    easy_score: with `most_images` or `first_images`, an input whose images all
+      score at least this gets no more.
+    first_images: images drawn for an input at first; easy ones get no more,
+      and their images are repeated. 0: `images`.
     caption_samplers: at least 2; each writes a caption per image.
     similarity: scores a caption against the true one.
     image_scorer: scores images, e.g. `image_scorers.score_softly`; None: by the
@@ -133,7 +136,7 @@ def curate(
       'images and caption_samplers must be at least 2, got '
       f'{images} images and {len(caption_samplers)} caption samplers'
     )
-  candidate_waves.check(images, most_images, easy_score)
+  candidate_waves.check(images, most_images, easy_score, first_images)
   rules = rules or pair_selection.PairRules()
   candidates = candidate_generation.make_candidates(
     model,
@@ -148,6 +151,7 @@ def curate(
       most_images,
       rules.make_image_pairs,
       easy_score,
+      first_images,
     ),
   )
   pairs = pair_selection.select_pairs(

@@ -14,8 +14,8 @@ from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import disk_objects
 
-# Reason to drop a group; groups that are used count as KEPT.
-NO_DIFFERENCE, KEPT = 'no difference', 'kept'
+# Reasons to drop a group; groups that are used count as KEPT.
+NO_DIFFERENCE, EASY, KEPT = 'no difference', 'easy', 'kept'
 
 
 def join_groups(
@@ -41,14 +41,16 @@ def join_groups(
   Returns:
     A record for each input: `id`, `caption`, `codes`; with images `images`
     int32[k, I], `image_rewards` float32[k], `image_mean`, the mean reward of
-    all K images, and `image_dropped`, the reason why the group cannot teach,
-    or ''; with captions `captions`, M different texts,
-    `caption_rewards` float32[M], `caption_counts` float32[M], which add up to
-    all samples, and `caption_dropped`. A record is made when it is taken.
+    all K images (of the first, if easy inputs have fewer), and `image_dropped`,
+    the reason why the group cannot teach, or ''; with captions `captions`, M
+    different texts, `caption_rewards` float32[M], `caption_counts` float32[M],
+    which add up to all samples, and `caption_dropped`. A record is made when it
+    is taken.
   """
   images, size = None, objective.group_images
   if objective.learns_images:
     scores = np.asarray(candidates.image_scores, np.float32)
+    easy, fewest = _easy_inputs(candidates)
     images = _chosen_images(candidates.codes, scores, size)
   merged = None
   if objective.learns_captions:
@@ -64,12 +66,25 @@ def join_groups(
       record |= {
         'images': np.asarray(images[n], np.int32),
         'image_rewards': scores[n, widest(scores[n], size)],
-        'image_mean': float(scores[n].mean()),
-        'image_dropped': _drop_reason(scores[n]),
+        'image_mean': float(scores[n, :fewest].mean()),
+        'image_dropped': EASY if easy[n] else _drop_reason(scores[n]),
       }
     return record if merged is None else record | merged[n]
 
   return disk_objects.Computed(len(ids), join)
+
+
+def _easy_inputs(candidates) -> tuple[np.ndarray, int]:
+  """Returns whether an input has repeated images, bool[N]; and images of all.
+
+  The mean reward of inputs is that of the images that each of them has: hard
+  inputs have more.
+  """
+  count, images = candidates.image_scores.shape
+  if candidates.drawn is None or not count:
+    return np.zeros(count, bool), images
+  drawn = np.asarray(candidates.drawn)
+  return drawn < images, int(min(drawn.min(), images))
 
 
 def widest(rewards: np.ndarray, size: int) -> np.ndarray:

@@ -28,8 +28,8 @@ class Agreement:
 def drop_table(rows: Sequence[dict]) -> html_page.TableContent:
   """Returns how many pairs each round kept and dropped, by reason.
 
-  A column has the images that were drawn, where inputs without a pair got more
-  (`play.most_images`).
+  A column has the images that were drawn, where inputs got more or fewer
+  (`play.most_images`, `play.first_images`).
   """
   entries, drawn = [], {}
   for row in rows:

@@ -93,6 +93,7 @@ def gather_candidates(
     config.most_images,
     config.pair_rules.make_image_pairs,
     config.easy_score,
+    config.first_images,
   )
   store = _shards(this_round, 'candidates')
   gathering.gather(

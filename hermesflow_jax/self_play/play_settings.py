@@ -37,8 +37,11 @@ class PlayConfig(
     images: K, candidate images per input.
     most_images: images that are drawn for an input, at most, see
       `candidate_waves`; 0: K for each.
-    easy_score: with `most_images`, an input whose images all score at least
-      this gets no more; None: every input without a pair does.
+    easy_score: with `most_images` or `first_images`, an input whose images all
+      score at least this gets no more; None: every input without a pair does.
+    first_images: images that are drawn for an input at first. An easy input
+      gets no more, the others get K; see `candidate_waves.draw_rest`. 0: K for
+      each.
     captions: M caption samplers, each writes a candidate caption per input.
     free_answers: see `question_answering.AnswerConfig`.
     free_prompt: see `question_answering.AnswerConfig`.
@@ -60,6 +63,9 @@ class PlayConfig(
   easy_score: typing.Annotated[float, settings.FINITE] | None = (
     dataclasses.field(default=None, kw_only=True)
   )
+  first_images: settings.NonNegativeInt = dataclasses.field(
+    default=0, kw_only=True
+  )
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
   free_prompt: str = dataclasses.field(default='{question}', kw_only=True)
@@ -80,7 +86,9 @@ class PlayConfig(
     self.check_scorers()
     if self.reference != 'round':
       self.objective.check_reference(self.reference, "'round'")
-    candidate_waves.check(self.images, self.most_images, self.easy_score)
+    candidate_waves.check(
+      self.images, self.most_images, self.easy_score, self.first_images
+    )
     self.search.check_sampler(self.evaluation_sampler)
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering

@@ -6,6 +6,8 @@ import pytest
 from hermesflow_jax.curation import candidate_generation
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
+from hermesflow_jax.pair_dpo import candidate_groups
+from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.sampling import maskgit
 
 # Shares of right answers about images 0, 1, 2 ... of each input.
@@ -59,7 +61,9 @@ def scorer(unified, inputs, codes):
   return np.array(scores), answers
 
 
-def candidates(images, most_images, rules=None, easy_score=None):
+def candidates(
+  images, most_images, rules=None, easy_score=None, first_images=0
+):
   rules = rules or pair_selection.PairRules()
   names = list(SCORES)
   inputs = input_set.Inputs(
@@ -79,6 +83,7 @@ def candidates(images, most_images, rules=None, easy_score=None):
     most_images,
     rules.make_image_pairs,
     easy_score,
+    first_images,
   )
   made = candidate_generation.make_candidates(Model(), inputs, config)
   return made, pair_selection.select_pairs(made, names, rules, {})
@@ -120,6 +125,56 @@ def test_easy_inputs_get_no_more_images():
   }
   same, _ = candidates(2, 6, easy_score=1.1)
   assert dict(zip(SCORES, same.drawn, strict=True)) == DRAWN
+
+
+def test_only_hard_inputs_get_all_images():
+  made, pairs = candidates(6, 0, easy_score=1.0, first_images=2)
+  hard = ('at once', 'weak at first')
+  assert dict(zip(SCORES, made.drawn, strict=True)) == {
+    name: 6 if name in hard else 2 for name in SCORES
+  }
+  whole, _ = candidates(6, 0)
+  for n, name in enumerate(SCORES):
+    kept = range(6) if name in hard else [0, 1, 0, 1, 0, 1]
+    np.testing.assert_array_equal(made.codes[n], whole.codes[n][list(kept)])
+    assert made.image_scores[n].tolist() == [SCORES[name][k] for k in kept]
+    assert made.answers[n] == [[f'{name} {k}'] for k in kept]
+    assert bool(pairs[name][1].dropped) == (name not in hard)
+
+
+def test_an_easy_input_gets_no_wave_either():
+  made, _ = candidates(3, 6, easy_score=1.0, first_images=2)
+  drawn = dict(zip(SCORES, made.drawn, strict=True))
+  assert drawn == {name: 3 if 'at' in name else 2 for name in SCORES} | {
+    'across waves': 2
+  }
+  # Two images are too weak for a pair, so there is another wave.
+  made, pairs = candidates(2, 6, easy_score=1.0, first_images=1)
+  drawn = dict(zip(SCORES, made.drawn, strict=True))
+  assert drawn == {name: 4 if name == 'weak at first' else 1 for name in SCORES}
+  assert not pairs['weak at first'][1].dropped
+
+
+def test_easy_inputs_teach_no_group_and_the_mean_is_that_of_first_images():
+  made, _ = candidates(6, 0, easy_score=0.5, first_images=2)
+  names = list(SCORES)
+  groups = candidate_groups.join_groups(
+    names,
+    names,
+    np.zeros((len(names), 4), int),
+    made,
+    objective_config.ObjectiveConfig(
+      method='grpo', masks=1, und_weight=0.0, group_images=2
+    ),
+  )
+  dropped = {group['id']: group['image_dropped'] for group in groups}
+  assert dropped == {
+    name: '' if name == 'weak at first' else 'easy' for name in names
+  }
+  for group in groups:
+    assert group['image_mean'] == np.mean(SCORES[group['id']][:2])
+  (used,) = candidate_groups.trainable(groups)
+  assert sorted(used['image_rewards']) == [0.0, 1.0]
 
 
 def test_without_the_setting_no_input_gets_more():

@@ -32,8 +32,11 @@ class Settings(reading_model.ReadingSettings, scorer_settings.ScorerSettings):
     images: K, candidate images per caption.
     most_images: images that are drawn for a caption, at most, see
       `candidate_waves`; 0: K for each.
-    easy_score: with `most_images`, an input whose images all score at least
-      this gets no more; None: every input without a pair does.
+    easy_score: with `most_images` or `first_images`, an input whose images all
+      score at least this gets no more; None: every input without a pair does.
+    first_images: images that are drawn for an input at first. An easy input
+      gets no more, the others get K; see `candidate_waves.draw_rest`. 0: K for
+      each.
     captions: M samplers, each writes a candidate caption per image.
     free_answers, free_prompt, choice_rule: see
       `question_answering.AnswerConfig`.
@@ -62,6 +65,9 @@ class Settings(reading_model.ReadingSettings, scorer_settings.ScorerSettings):
   )
   easy_score: typing.Annotated[float, settings.FINITE] | None = (
     dataclasses.field(default=None, kw_only=True)
+  )
+  first_images: settings.NonNegativeInt = dataclasses.field(
+    default=0, kw_only=True
   )
   captions: tuple[batched.Decoding, ...]
   free_answers: bool
@@ -100,7 +106,9 @@ class Settings(reading_model.ReadingSettings, scorer_settings.ScorerSettings):
       )
     text_tokenizer.check_prompt('caption_prompt', self.caption_prompt)
     self.check_scorers()
-    candidate_waves.check(self.images, self.most_images, self.easy_score)
+    candidate_waves.check(
+      self.images, self.most_images, self.easy_score, self.first_images
+    )
     # Raises ValueError for answer settings that do not fit.
     _ = self.answering
 
