@@ -34,7 +34,9 @@ def test_hard_inputs_have_the_images_that_are_drawn_at_once(base, tmp_path):
   assert curate_runs.outcome(tmp_path / 'shared') == curate_runs.outcome(
     tmp_path / 'first'
   )
-  assert any('images drawn, 2 to 6 for an input' in line for line in lines), lines
+  assert any('images drawn, 2 to 6 for an input' in line for line in lines), (
+    lines
+  )
   first, at_once = (rows_of(tmp_path / name) for name in ('first', 'at_once'))
   assert {row['drawn'] for row in first.values()} == {2, 6}
   for name, row in first.items():
