@@ -77,13 +77,20 @@ def from_records(records: Sequence[dict]) -> Inputs:
   order = sorted(range(len(names)), key=names.__getitem__)
   chosen = disk_objects.Computed(len(order), lambda n: records[order[n]])
   has_pixels = bool(order) and 'pixels' in chosen[0]
+  # A record that is read when it is taken should be read few times.
+  texts = disk_objects.keep(
+    (r['caption'], sys.intern(r['tag']), _with_shared_texts(r['questions']))
+    for r in chosen
+  )
+  captions, tags, questions = (
+    disk_objects.Computed(len(texts), lambda n, place=place: texts[n][place])
+    for place in range(3)
+  )
   return Inputs(
     ids=[names[n] for n in order],
-    captions=disk_objects.keep(r['caption'] for r in chosen),
-    tags=[sys.intern(r['tag']) for r in chosen],
-    questions=disk_objects.keep(
-      _with_shared_texts(r['questions']) for r in chosen
-    ),
+    captions=disk_objects.few_as_list(captions),
+    tags=[sys.intern(tag) for tag in tags],
+    questions=disk_objects.few_as_list(questions),
     codes=disk_arrays.stack(_column(chosen, 'codes')),
     pixels=lazy_images.LazyImages([r['pixels'] for r in chosen])
     if has_pixels
