@@ -117,3 +117,28 @@ def test_the_divergence_is_from_the_base_model_in_later_rounds(
   assert self_play_runs.timeless(again) == self_play_runs.timeless(results)
   for name, array in self_play_runs.model_of(config, run, 2).items():
     np.testing.assert_array_equal(array, model[name])
+
+
+def test_easy_inputs_cost_few_images_and_teach_nothing(config, tmp_path):
+  """Two first images, and four of inputs whose first are not both right."""
+  config = with_groups(config, und_weight=0.0)
+  play = dataclasses.replace(
+    config.play, images=4, first_images=2, easy_score=0.25
+  )
+  config = dataclasses.replace(config, play=play)
+  results = pair_dpo.run(config, str(tmp_path), terminal.silent())
+  folder, groups = tmp_path / 'round_1', results['rounds'][1]['learned']
+  candidates = candidate_files.read_candidates(folder)
+  scores = candidates.image_scores
+  easy = scores[:, :2].min(1) >= 0.25
+  assert 0 < easy.sum() < config.inputs
+  np.testing.assert_array_equal(candidates.drawn, np.where(easy, 2, 4))
+  np.testing.assert_array_equal(scores[easy, :2], scores[easy, 2:])
+  curation = json.loads((folder / 'curation.json').read_text())
+  assert curation['drawn'] == candidates.drawn.sum()
+  assert groups['groups']['image']['easy'] == easy.sum()
+  assert groups['rewards']['image'] == pytest.approx(scores[:, :2].mean())
+  teaching = ~easy & (scores.max(1) > scores.min(1))
+  assert groups['inputs'] == teaching.sum()
+  page = (tmp_path / 'report.html').read_text()
+  assert f'{candidates.drawn.sum()}' in page
