@@ -106,7 +106,7 @@ def paper():
   play.rounds = 3  # Paper.
   play.images = 4  # Ours; 2 to 16 score alike (docs/evidence.md).
   play.most_images, play.easy_score = 0, None  # docs/search.md.
-  play.first_images = 0  # docs/grpo.md: only hard inputs get all images.
+  play.first_images = 0  # All inputs get all images; docs/search.md.
   play.captions = show_o.caption_samplers()
   play.caption_prompt = 'Give a caption for this image.'
   # Ours, because this guidance drew best (docs/self_play.md, "The base model's

@@ -63,7 +63,7 @@ class CandidateConfig:
     most_images: images that are drawn for an input, at most, see
       `candidate_waves`; 0: K for each.
     makes_pair: see `candidate_waves.draw_more`; only with `most_images`.
-    easy_score: see `candidate_waves.draw_more`.
+    easy_score: see `candidate_waves.draw_more` and `draw_rest`.
     first_images: see `candidate_waves.draw_rest`; 0: K.
   """
 
@@ -194,23 +194,18 @@ def _draw_further(unified, inputs, config, first):
     easy_score=config.easy_score,
     score=score,
   )
-  wave, drawn = first, None
   if config.first_images:
-    wave, drawn = candidate_waves.draw_rest(
+    return candidate_waves.draw_rest(
       unified, inputs, first, images=config.images, **common
     )
-  if config.most_images > config.images:
-    wave, more = candidate_waves.draw_more(
-      unified,
-      inputs,
-      wave,
-      most_images=config.most_images,
-      makes_pair=config.makes_pair,
-      **common,
-    )
-    easy = 0 if drawn is None else drawn < config.images
-    drawn = np.where(easy, drawn, more)
-  return wave, drawn
+  return candidate_waves.draw_more(
+    unified,
+    inputs,
+    first,
+    most_images=config.most_images,
+    makes_pair=config.makes_pair,
+    **common,
+  )
 
 
 def score_captions(

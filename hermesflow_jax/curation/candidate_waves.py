@@ -42,13 +42,18 @@ def check(
   """
   if easy_score is not None and not (most_images or first_images):
     raise ValueError(
-      f'easy_score must be None with most_images=0, got {easy_score}: no input '
-      'gets more images'
+      f'easy_score must be None with most_images=0 and first_images=0, got '
+      f'{easy_score}: all inputs get as many images'
     )
   if first_images and easy_score is None:
     raise ValueError(
       f'easy_score must be a number with first_images={first_images}, got '
       'None: the score of first images that are good enough'
+    )
+  if first_images and most_images:
+    raise ValueError(
+      f'most_images must be 0 with first_images={first_images}, got '
+      f'{most_images}: hard inputs get `images` images'
     )
   if not 0 <= first_images < images:
     raise ValueError(

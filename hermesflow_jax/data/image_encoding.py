@@ -149,7 +149,7 @@ def load_encoded(
   Returns:
     Records with id, caption, tag '', questions, codes int32[I], and their
     position among the records with and without a readable image; sorted by id.
-    Many are read when they are taken, see `disk_objects`.
+    The texts of many lie in a file, see `disk_objects`.
     With `pixel_size` also `pixels`, a function that reads the image:
     () -> uint8[pixel_size, pixel_size, 3].
 
@@ -158,8 +158,19 @@ def load_encoded(
   """
   examples = record_files.open_records(source, say, check, most)
   count = len(examples) if most is None else min(most, len(examples))
-  records = disk_objects.few_as_list(
-    disk_objects.Computed(count, lambda n: examples[n])
+  ids, paths = [], []
+
+  def texts_of_examples():
+    for n in range(count):
+      example = examples[n]
+      ids.append(example['id'])
+      paths.append(example['path'])
+      yield example['caption'], example['questions']
+
+  # Each example is read once.
+  texts = disk_objects.keep(texts_of_examples())
+  records = disk_objects.Computed(
+    count, lambda n: {'id': ids[n], 'path': paths[n]}
   )
   codes, faults = encode_images(
     records, size, unified, cache, identity, source.on_error, examples.folder
@@ -170,15 +181,16 @@ def load_encoded(
   places = [n for n in range(len(records)) if n not in faults]
 
   def with_codes(n):
-    record = records[places[n]]
+    place = places[n]
+    caption, questions = texts[place]
     return {
-      'id': record['id'],
-      'caption': record['caption'],
+      'id': ids[place],
+      'caption': caption,
       'tag': '',
-      'questions': record['questions'],
+      'questions': questions,
       'codes': codes[n],
-      'position': places[n],
-    } | pixels_field(record['path'], pixel_size)
+      'position': place,
+    } | pixels_field(paths[place], pixel_size)
 
   return disk_objects.few_as_list(
     disk_objects.Computed(len(places), with_codes)

@@ -188,7 +188,10 @@ def select(record, indices: Sequence[int]):
       return disk_arrays.take(values, indices)
     if isinstance(values, lazy_images.LazyImages):
       return values[list(indices)]
-    return disk_objects.keep(values[index] for index in indices)
+    chosen = (values[index] for index in indices)
+    if isinstance(values, disk_objects.Computed):
+      return disk_objects.keep(chosen)
+    return list(chosen)
 
   return type(record)(
     *(

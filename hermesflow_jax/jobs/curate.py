@@ -139,7 +139,8 @@ def _check_files(config, path, console) -> tuple[dict | None, list]:
   records = record_checks.read_records(
     config.files, config.inputs_so_far, unified, console
   )
-  images = [row['path'] for row in records[: config.inputs_so_far]]
+  count = min(config.inputs_so_far, len(records))
+  images = [records[n]['path'] for n in range(count)]
   return record_files.file_hashes(config.files), images
 
 

@@ -1,5 +1,6 @@
 """Builds inputs from images and captions, and preference pairs from inputs."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 
@@ -11,6 +12,7 @@ from hermesflow_jax.curation import candidate_waves
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.data import input_set
 from hermesflow_jax.pair_dpo import record_rows
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.sampling import batched
 from hermesflow_jax.sampling import maskgit
@@ -30,8 +32,8 @@ class CuratedPairs:
   """
 
   candidates: candidate_generation.Candidates
-  pairs: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]]
-  records: list[dict]
+  pairs: Mapping[str, tuple[pair_selection.Pair, pair_selection.Pair]]
+  records: Sequence[dict]
 
 
 def make_inputs(
@@ -157,6 +159,5 @@ def curate(
   pairs = pair_selection.select_pairs(
     candidates, inputs.ids, rules, previous or {}
   )
-  return CuratedPairs(
-    candidates, pairs, record_rows.join_pairs(inputs, pairs, rules.both)
-  )
+  records = record_rows.join_pairs(inputs, pairs, rules.both)
+  return CuratedPairs(candidates, pairs, disk_objects.few_as_list(records))

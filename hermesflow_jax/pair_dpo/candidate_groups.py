@@ -198,9 +198,13 @@ def summary_lines(summary: dict) -> list[str]:
   """
   return [
     f'{counts.get(KEPT, 0)} of {sum(counts.values())} {kind} groups differ in '
-    f'reward, mean reward {summary["rewards"][kind]:.3f}'
+    f'reward{_easy_text(counts)}, mean reward {summary["rewards"][kind]:.3f}'
     for kind, counts in summary['groups'].items()
   ]
+
+
+def _easy_text(counts):
+  return f' ({counts[EASY]} are easy)' if EASY in counts else ''
 
 
 def _mean_reward(record, kind):

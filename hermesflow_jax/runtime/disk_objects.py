@@ -50,32 +50,32 @@ class Computed(Sequence):
 
 
 def few_as_list(values: Sequence) -> Sequence:
-  """Returns values as a list, or, of more than `MOST`, as they are."""
+  """Returns a list of the values, or themselves if more than `MOST`."""
   return list(values) if len(values) <= MOST else values
 
 
 def keep(values: Iterable) -> Sequence:
-  """Returns values as a list, or, of more than `MOST`, as `Computed`.
+  """Returns a list of the values, or `Computed` if more than `MOST`.
 
   A value that is read from the file is a copy, so it must not be changed.
 
   Args:
     values: what pickle can write, taken one by one.
   """
-  store = _Store()
+  store = Store()
   for value in values:
     store.add(value)
   return store.values()
 
 
 def keep_by_name(items: Iterable[tuple[str, object]]) -> Mapping[str, object]:
-  """Returns items as a dict, or, of more than `MOST`, as `ByName`.
+  """Returns a dict of the items, or `ByName` if more than `MOST`.
 
   Args:
     items: (name, value); of equal names the last counts, as in a dict. Pickle
       must be able to write the values.
   """
-  places, store = {}, _Store()
+  places, store = {}, Store()
   for name, value in items:
     places[name] = store.add(value)
   values = store.values()
@@ -105,7 +105,7 @@ class ByName(Mapping):
     return self._values[self._places[name]]
 
 
-class _Store:
+class Store:
   """Objects that are added one by one, the first `MOST` in memory."""
 
   def __init__(self):
@@ -113,9 +113,12 @@ class _Store:
     self._ends = array.array('q', [0])
     self._without_space = {}
 
+  def __len__(self) -> int:
+    return len(self._held) + len(self._ends) - 1
+
   def add(self, value) -> int:
-    """Adds an object; returns its place."""
-    place = len(self._held) + len(self._ends) - 1
+    """Adds an object that pickle can write; returns its place."""
+    place = len(self)
     if place < MOST:
       self._held.append(value)
       return place
@@ -138,7 +141,7 @@ class _Store:
     """Returns all objects."""
     if len(self._ends) == 1:
       return self._held
-    return Computed(len(self._held) + len(self._ends) - 1, self._read)
+    return Computed(len(self), self._read)
 
   def _read(self, place):
     """Returns the object at a place; threads may read at once."""

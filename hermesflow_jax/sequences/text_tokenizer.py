@@ -130,7 +130,7 @@ class TextTokenizer:
     """Returns the words of texts that become the token of unknown words.
 
     Args:
-      texts: texts, of which some are taken at once.
+      texts: texts, tokenized `_TOKENIZED` at a time.
 
     Returns:
       The words without repetition, in order; [] for tokenizers that know all

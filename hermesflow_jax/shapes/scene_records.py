@@ -32,7 +32,7 @@ def load_scenes(
   Returns:
     Records with id, caption, tag, questions, qa and codes int32[I]; for a model
     with a CLIP tower also `pixels`, a function that reads the image:
-    () -> uint8[H, W, 3]. Many are read when they are taken.
+    () -> uint8[H, W, 3]. The texts of many lie in a file.
   """
   # With tensorflow_datasets.
   from hermesflow_jax.shapes import scene_dataset
@@ -40,27 +40,33 @@ def load_scenes(
   source = scene_dataset.data_source(
     data_dir, scene_dataset.dataset_config(split, seed, count, jitter)
   )
-  rows = {}
+  texts = disk_objects.Store()
 
   def read_images(index):
-    """Reads a batch of images, and their texts into `rows`."""
+    """Reads a batch of images, and keeps their texts."""
     images = {}
     for number in index.tolist():
       if number not in images:
         record = source[number]
         images[number] = record['image']
-        if len(rows) < disk_objects.MOST:
-          rows[number] = _texts(record)
+        # Scenes are read in their order; some again, to fill up a batch.
+        if number == len(texts):
+          texts.add(_texts(record))
     return np.stack([images[number] for number in index.tolist()])
 
   # Memory holds the images of few batches.
   codes = unified.encode(batching.BuiltRows(len(source), read_images))
 
+  # Other processes may have read some.
+  for number in range(len(texts), len(source)):
+    texts.add(_texts(source[number]))
+  rows = texts.values()
+
   def with_codes(number):
-    row = rows.get(number) or _texts(source[number])
+    row = rows[number] | {'codes': codes[number]}
     if unified.vision is not None:
       row['pixels'] = functools.partial(_read_image, source, number)
-    return row | {'codes': codes[number]}
+    return row
 
   return disk_objects.few_as_list(
     disk_objects.Computed(len(source), with_codes)

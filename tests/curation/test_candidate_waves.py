@@ -142,19 +142,6 @@ def test_only_hard_inputs_get_all_images():
     assert bool(pairs[name][1].dropped) == (name not in hard)
 
 
-def test_an_easy_input_gets_no_wave_either():
-  made, _ = candidates(3, 6, easy_score=1.0, first_images=2)
-  drawn = dict(zip(SCORES, made.drawn, strict=True))
-  assert drawn == {name: 3 if 'at' in name else 2 for name in SCORES} | {
-    'across waves': 2
-  }
-  # Two images are too weak for a pair, so there is another wave.
-  made, pairs = candidates(2, 6, easy_score=1.0, first_images=1)
-  drawn = dict(zip(SCORES, made.drawn, strict=True))
-  assert drawn == {name: 4 if name == 'weak at first' else 1 for name in SCORES}
-  assert not pairs['weak at first'][1].dropped
-
-
 def test_easy_inputs_teach_no_group_and_the_mean_is_that_of_first_images():
   made, _ = candidates(6, 0, easy_score=0.5, first_images=2)
   names = list(SCORES)

@@ -18,6 +18,8 @@ def test_fewer_images_than_a_wave_are_refused(base):
     curate_runs.configured(base, easy_score=1.0)
   with pytest.raises(ValueError, match='easy_score must be a number with firs'):
     curate_runs.configured(base, first_images=1)
+  with pytest.raises(ValueError, match='most_images must be 0 with first_im'):
+    curate_runs.configured(base, first_images=2, most_images=6, easy_score=1.0)
   with pytest.raises(ValueError, match='first_images must be less than images'):
     curate_runs.configured(base, first_images=3, easy_score=1.0)
 

@@ -1,6 +1,7 @@
 """Many objects lie in a file, with the values that memory would hold."""
 
 import concurrent.futures
+import json
 import os
 import tempfile
 
@@ -8,6 +9,7 @@ import memory_growth
 import numpy as np
 import pytest
 
+from hermesflow_jax.data import input_set
 from hermesflow_jax.runtime import disk_objects
 
 
@@ -46,6 +48,31 @@ def test_the_last_of_equal_names_counts_in_the_place_of_the_first(count):
   assert '8' not in kept and kept.get('8', 5) == 5
   with pytest.raises(KeyError):
     kept['8']
+
+
+def test_names_of_chosen_inputs_are_lists():
+  """They are hashed and written as JSON."""
+  inputs = input_set.from_records(
+    [
+      {
+        'id': f'{n}',
+        'caption': f'a {n}',
+        'tag': '',
+        'questions': [],
+        'codes': np.full(2, n),
+      }
+      for n in range(9)
+    ]
+  )
+  chosen = inputs.select([8, 1, 5, 3, 0])
+  assert json.dumps([chosen.ids, chosen.tags])
+  assert chosen.ids == ['8', '1', '5', '3', '0']
+  assert list(chosen.captions) == ['a 8', 'a 1', 'a 5', 'a 3', 'a 0']
+  assert chosen.codes[:, 0].tolist() == [8, 1, 5, 3, 0]
+  both = input_set.join([inputs, chosen])
+  assert both.ids == inputs.ids and both.questions == inputs.questions
+  part = inputs.part(slice(2, 8))
+  assert json.dumps([part.ids, part.captions, part.questions])
 
 
 def test_memory_does_not_grow_with_objects_on_disk():

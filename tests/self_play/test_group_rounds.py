@@ -14,6 +14,7 @@ from hermesflow_jax.curation import shards
 from hermesflow_jax.jobs import pair_dpo
 from hermesflow_jax.pair_dpo import answer_config
 from hermesflow_jax.pair_dpo import candidate_groups
+from hermesflow_jax.reports import round_tables
 from hermesflow_jax.runtime import terminal
 
 
@@ -140,5 +141,6 @@ def test_easy_inputs_cost_few_images_and_teach_nothing(config, tmp_path):
   assert groups['rewards']['image'] == pytest.approx(scores[:, :2].mean())
   teaching = ~easy & (scores.max(1) > scores.min(1))
   assert groups['inputs'] == teaching.sum()
-  page = (tmp_path / 'report.html').read_text()
-  assert f'{candidates.drawn.sum()}' in page
+  table = round_tables.drop_table(results['rounds'][1:])
+  images = [row for row in table.rows if row[1] == 'images']
+  assert images[0][-1] == f'{candidates.drawn.sum()}'

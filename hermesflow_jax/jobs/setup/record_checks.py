@@ -123,9 +123,8 @@ def check_files(
     except ValueError as error:
       faults.append(str(error))
       continue
-    records.append(
-      disk_objects.Computed(min(count, len(rows)), rows.__getitem__)
-    )
+    used = disk_objects.Computed(min(count, len(rows)), rows.__getitem__)
+    records.append(disk_objects.few_as_list(used))
     hashes.append(record_files.file_hashes(source))
   if faults:
     raise ValueError('; '.join(faults))
@@ -267,30 +266,31 @@ def report_overlap(
   Raises:
     ValueError: all held-out records have the id and the caption of an input.
   """
+  both = 'id', 'caption'
+  labels = {'id': 'id', 'path': 'image file', 'caption': 'caption'}
+  fields = [both, *((name,) for name in labels)]
 
-  def values(records, *names):
-    for record in records:
-      yield tuple(str(record[name]) for name in names)
+  def values(record):
+    return [tuple(str(record[name]) for name in names) for names in fields]
 
-  def are_known(*names):
-    """Returns for each held-out record whether an input has its values."""
-    of_held_out = list(values(held_out, *names))
-    known = set(of_held_out).intersection(values(inputs, *names))
-    return [value in known for value in of_held_out]
-
-  if all(are_known('id', 'caption')):
+  of_held_out = list(zip(*map(values, held_out)))
+  missing = [set(column) for column in of_held_out]
+  for record in inputs:
+    for column, value in zip(missing, values(record)):
+      column.discard(value)
+  known = {
+    names: [value not in rest for value in column]
+    for names, column, rest in zip(fields, of_held_out, missing)
+  }
+  if all(known.get(both, ())):
     raise ValueError(
       'files.held_out must hold records that are not inputs, got '
       f'{len(held_out)} records that all have the id and the caption of an '
       'input; give other records for the evaluation'
     )
-  counts = {}
-  for field, label in (
-    ('id', 'id'),
-    ('path', 'image file'),
-    ('caption', 'caption'),
-  ):
-    counts[label] = sum(are_known(field))
+  counts = {
+    label: sum(known.get((name,), ())) for name, label in labels.items()
+  }
   if any(counts.values()):
     console.say(
       f'warning: of {len(held_out)} held-out records '
