@@ -65,13 +65,14 @@ def candidates(count=8, images=4, seed=0) -> candidate_generation.Candidates:
 def records(count=8, objective=OBJECTIVE, **changes) -> list[dict]:
   """Returns groups of the candidates, with changes of their fields."""
   rng = np.random.default_rng(1)
-  return candidate_groups.join_groups(
+  groups = candidate_groups.join_groups(
     [f'g{n}' for n in range(count)],
     [small_unified.CAPTIONS[n] for n in range(count)],
     rng.integers(0, 16, (count, tiny.IMAGE_TOKENS)),
     dataclasses.replace(candidates(count), **changes),
     objective,
   )
+  return list(groups)  # Tests change the records.
 
 
 @functools.cache
