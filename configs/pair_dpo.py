@@ -25,7 +25,7 @@ newest round. Variants (--config=configs/pair_dpo.py:<variant>):
   paper                  the paper's method on the embedded world: today the
                          same as shapes
   grpo                   the same by GRPO on all candidates (docs/grpo.md):
-                         up to .03 higher in thrice the time, and how to .96
+                         scores up to .03 higher in three times the time
   show_o_256, show_o_512 the paper's settings on Show-o's weights
   small_256, small_512   the same on a small random Show-o: every step in
                          minutes, without weights (docs/walk.md)
