@@ -167,19 +167,12 @@ def read_questions(unified, inputs: input_set.Inputs) -> Questions:
         ends.append(len(tokens))
   return Questions(
     inputs,
-    _whole(places, np.int32).reshape(-1, 2),
-    _whole(tokens, np.int32),
-    _whole(ends, np.int64),
+    disk_arrays.join([np.asarray(places)]).reshape(-1, 2),
+    disk_arrays.join([np.asarray(tokens)]),
+    disk_arrays.join([np.asarray(ends)]),
     answers,
     np.arange(len(ends) - 1),
   )
-
-
-def _whole(numbers: array.array, dtype) -> np.ndarray:
-  """Returns numbers as an array, in a file if it is large."""
-  whole = disk_arrays.empty((len(numbers),), dtype)
-  whole[:] = numbers
-  return whole
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,12 +60,12 @@ def join(arrays: Sequence[np.ndarray]) -> np.ndarray:
       the first axis.
   """
   first = arrays[0]
-  whole = empty((sum(map(len, arrays)), *first.shape[1:]), first.dtype)
+  joined = empty((sum(map(len, arrays)), *first.shape[1:]), first.dtype)
   end = 0
   for array in arrays:
-    whole[end : end + len(array)] = array
+    joined[end : end + len(array)] = array
     end += len(array)
-  return whole
+  return joined
 
 
 def take(array: np.ndarray, places: Sequence[int]) -> np.ndarray:
