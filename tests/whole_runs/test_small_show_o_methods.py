@@ -20,6 +20,9 @@ FLAGS = (
   '--config.play.objective.method=grpo',
   '--config.play.objective.ratio=sum',
   '--config.play.images=3',
+  '--config.play.first_images=2',
+  # No soft score is 1, so all inputs are hard.
+  '--config.play.easy_score=1.0',
   '--config.play.objective.group_images=2',
   '--config.play.objective.und_sft_weight=0.0',
   '--config.play.objective.gen_sft_weight=0.0',
@@ -60,6 +63,14 @@ def test_the_trained_weights_differ_in_all_parts(grpo, converted):
   assert trained.keys() == base.keys()
   for name, array in trained.items():
     assert np.isfinite(array).all() and (array != base[name]).any(), name
+
+
+def test_hard_inputs_have_all_images(grpo):
+  with np.load(grpo / 'round_1' / 'codes.npz') as arrays:
+    assert (arrays['drawn'] == 3).all()
+    first, second, third = np.moveaxis(arrays['candidates'], 1, 0)
+    for other in (second, third):
+      assert (first != other).any(1).all()
 
 
 def test_results_have_groups_and_the_base_with_the_same_search(grpo):
