@@ -55,7 +55,7 @@ def test_memory_holds_the_lists_of_a_pair_at_a_time(
       pair_records.PairRecords(*data[count], with_real_codes=True),
     )
 
-  assert memory_growth.peak_per_input(write) < 1_000
+  memory_growth.check_below(1_000, write)
   assert (tmp_path / '10' / 'pairs.jsonl').read_text() == (
     output_files.json_lines(
       list(pair_records.PairRecords(*data[10], with_real_codes=True))
@@ -68,7 +68,7 @@ def test_memory_holds_the_lists_of_a_pair_at_a_time(
   # Two arrays of codes; the lists of their numbers have 36 bytes a code. On disk
   # the names stay in memory, and what Python keeps of the first few objects.
   bound = 800 if place == 'disk' else 2 * SIZE * 4 + 2_000
-  assert memory_growth.peak_per_input(read) < bound
+  memory_growth.check_below(bound, read)
   assert pair_files.drop_counts(read(10)) == pair_files.drop_counts(data[10][1])
 
 

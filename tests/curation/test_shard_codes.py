@@ -94,7 +94,7 @@ def test_memory_holds_no_texts_of_opened_candidates(tmp_path):
   # The name of an input and six scores.
   bound = 200
   opened = lambda count: gathering.read_shards(stores[count])
-  assert memory_growth.peak_per_input(opened, 50, 650) < bound
+  memory_growth.check_below(bound, opened, 50, 650)
 
 
 @pytest.mark.parametrize('place', ['memory', 'disk'])
@@ -124,7 +124,7 @@ def test_memory_holds_pairs_but_no_other_images(tmp_path, monkeypatch, place):
   # names and scores stay, and what Python keeps of the first few objects.
   bound = 2_600 if place == 'disk' else 4 * 2 * size + 3_000
   assert bound < 4 * images * size / 2
-  assert memory_growth.peak_per_input(curate) < bound
+  memory_growth.check_below(bound, curate)
 
 
 @pytest.mark.parametrize('source', ['shards', 'file'])
@@ -159,4 +159,4 @@ def test_memory_holds_no_images_of_groups_on_disk(
       np.testing.assert_array_equal(group['images'], expected)
     return groups
 
-  assert memory_growth.peak_per_input(join) < 4 * images * size / 2
+  memory_growth.check_below(4 * images * size / 2, join)

@@ -102,4 +102,4 @@ def test_memory_holds_no_rows_of_all_records(monkeypatch):
 
   # A row takes 13 bytes a token of the real image, 4 a code of winner and loser.
   row = 13 * size + 2 * 4 * size
-  assert memory_growth.peak_per_input(score, 16, 48) < row / 3
+  memory_growth.check_below(row / 3, score, 16, 48)

@@ -78,7 +78,7 @@ def test_names_of_chosen_inputs_are_lists():
 def test_memory_does_not_grow_with_objects_on_disk():
   keep = lambda count: disk_objects.keep(records(count))
   # 8 bytes, and what the array of these reserves.
-  assert memory_growth.peak_per_input(keep, 50, 2_050) < 20
+  memory_growth.check_below(20, keep, 50, 2_050)
   assert list(records(9))[-1] == keep(9)[-1]
 
 

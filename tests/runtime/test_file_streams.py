@@ -77,4 +77,4 @@ def test_memory_does_not_hold_the_lines_of_an_object(monkeypatch, tmp_path):
     rows = ({'text': 'a' * 1_000} for _ in range(count))
     output_files.write_json_lines(target, rows)
 
-  assert memory_growth.peak_per_input(write, 100, 600) < 500
+  memory_growth.check_below(500, write, 100, 600)

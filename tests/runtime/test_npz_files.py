@@ -74,4 +74,4 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
   def write(count):
     npz_files.write(tmp_path / 'a.npz', codes=RowsOnDemand(count, 1024))
 
-  assert memory_growth.peak_per_input(write) < 1_000
+  memory_growth.check_below(1_000, write)

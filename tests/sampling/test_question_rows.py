@@ -48,7 +48,7 @@ def test_memory_holds_no_rows_of_all_questions(unified, monkeypatch):
 
   # Rows take 13 bytes a token. Two questions have 44 tokens of text, and
   # choices, scores and answers.
-  assert memory_growth.peak_per_input(answer, 20, 240) < 13 * CODES
+  memory_growth.check_below(13 * CODES, answer, 20, 240)
 
 
 def test_memory_holds_no_rows_of_all_captions(unified, monkeypatch):
@@ -69,4 +69,4 @@ def test_memory_holds_no_rows_of_all_captions(unified, monkeypatch):
     samplers = small_unified.SAMPLERS[:1]
     return long.describe(names[:count], codes[:count], samplers, seed=0)
 
-  assert memory_growth.peak_per_input(describe, 20, 240) < 13 * CODES / 3
+  memory_growth.check_below(13 * CODES / 3, describe, 20, 240)
