@@ -98,12 +98,12 @@ def growth():
     'grid': 8,
     'questions': 2,
   }
-  config.inputs = (500, 5_000, 50_000)
+  config.inputs = (500, 5_000, 20_000, 50_000)
   config.images = (2, 4, 16)
   config.captions = (2, 5, 10)
   config.grids = (8, 16, 32)
   config.processes = (1, 2, 4)
-  config.most_traced = 5_000  # The memory of larger rounds is not traced.
+  config.most_traced = 20_000  # The memory of larger rounds is not traced.
   return config
 
 
