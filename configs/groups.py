@@ -18,3 +18,23 @@ def grpo():
       'mask_progress': (0.0, 1.0),  # Noisy masks alone harm later rounds.
     },
   }
+
+
+def use_grpo(config):
+  """Changes the config of configs/pair_dpo.py to GRPO on images."""
+  play = config.play
+  play.update(grpo())
+  config.inputs, play.rounds = 1_200, 6
+  play.captions = play.captions[:2]  # Nothing is learned from them.
+  play.label_rows = 64  # A quarter faster than 512 and whole groups.
+
+
+def use_hard_inputs(config):
+  """Changes the config to GRPO on the inputs that are still hard.
+
+  It draws two images of each input, and the others only where one of the two
+  has a wrong answer (docs/grpo.md, "Only hard inputs").
+  """
+  use_grpo(config)
+  config.inputs, config.play.rounds = 2_400, 12
+  config.play.first_images, config.play.easy_score = 2, 1.0

@@ -70,9 +70,20 @@ def test_search_is_off_so_that_runs_from_before_it_resume():
   assert not self_play('shapes').play.most_images
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
+@pytest.mark.parametrize('variant', configs.pair_dpo.VARIANTS)
 def test_each_variant_of_self_play_builds(variant):
-  assert self_play(variant).play.rounds == 3
+  others = {'grpo': 6, 'grpo_hard': 12, 'small_256': 2, 'small_512': 2}
+  assert self_play(variant).play.rounds == others.get(variant, 3)
+
+
+def test_candidates_of_hard_inputs_are_curated_apart_as_in_a_round():
+  config = built(
+    curate.Settings, configs.curate.get_config('grpo_hard'), 'curate'
+  )
+  play = self_play('grpo_hard').play
+  assert config.inputs == self_play('grpo_hard').inputs == 2_400
+  for name in ('images', 'first_images', 'easy_score'):
+    assert getattr(config, name) == getattr(play, name) is not None
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
@@ -92,7 +103,7 @@ def test_no_variant_means_the_embedded_world():
   assert configs.pair_dpo.get_config() == configs.pair_dpo.get_config('shapes')
 
 
-@pytest.mark.parametrize('variant', ['paper', 'grpo'])
+@pytest.mark.parametrize('variant', configs.pair_dpo.EMBEDDED[1:])
 def test_all_variants_of_the_embedded_world_draw_its_scenes(variant):
   for config in (configs.generate, configs.evaluate):
     actual, expected = config.get_config(variant), config.get_config()
