@@ -28,7 +28,7 @@ Variants (--config=configs/benchmark.py:<variant>):
         32, with the embedded model; docs/serving.md has the table
   growth  time and memory of the host in a round, against inputs (500 to
         50,000), images, captions, codes and processes, with the fitted law;
-        in seven minutes of a core. docs/scaling.md has the tables
+        in 25 minutes of a slow core. docs/scaling.md has the tables
 """
 
 import ml_collections
