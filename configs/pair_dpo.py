@@ -27,7 +27,7 @@ newest round. Variants (--config=configs/pair_dpo.py:<variant>):
   grpo                   the same by GRPO on all candidates (docs/grpo.md):
                          scores up to .03 higher in three times the time
   grpo_hard              GRPO on the inputs that are still hard, in 12 rounds:
-                         .96, and no gap, after rounds of grpo
+                         .95 to .96, no gap, after rounds of grpo
   show_o_256, show_o_512 the paper's settings on Show-o's weights
   small_256, small_512   the same on a small random Show-o: every step in
                          minutes, without weights (docs/walk.md)
