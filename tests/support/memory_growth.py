@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import gc
+import math
 import time
 import tracemalloc
 
@@ -11,9 +12,10 @@ def check_below(
 ) -> None:
   """Checks that the peak of memory grows by less than a bound with an input.
 
-  Other threads of the process can only add to a peak, such as a buffer of 64
-  KiB, and on a busy machine to many peaks one after another. So a growth that
-  is too large is measured again for a while.
+  Other threads of the process can only add to a peak, so each peak is the least
+  of all that were measured, and a growth that is too large is measured again
+  for a while. In some whole runs of the tests every peak of many inputs has 64
+  KiB more, for a reason that is not known: a bound must allow these.
 
   Args:
     bound: bytes an input.
@@ -22,15 +24,19 @@ def check_below(
     many: number of inputs of the second.
 
   Raises:
-    AssertionError: all measured growths reach the bound.
+    AssertionError: the growth reaches the bound.
   """
-  growths = []
+  least_few = least_many = math.inf
+  run(few)  # What is computed once is not measured.
   for repetition in range(10):
     time.sleep(0.05 * repetition)
-    growths.append(peak_per_input(run, few, many))
-    if growths[-1] < bound:
+    least_few = min(least_few, _peak(run, few))
+    least_many = min(least_many, _peak(run, many))
+    growth = (least_many - least_few) / (many - few)
+    # A single peak of few inputs could be too large, and hide a growth.
+    if repetition and growth < bound:
       return
-  raise AssertionError(f'an input takes {growths} bytes, expected < {bound}')
+  raise AssertionError(f'an input takes {growth} bytes, expected < {bound}')
 
 
 def peak_per_input(
@@ -38,8 +44,10 @@ def peak_per_input(
 ) -> float:
   """Returns by how much the peak of memory grows with an input, in bytes."""
   run(few)  # What is computed once is not measured.
-  least_few = min(_peak(run, few) for _ in range(2))
-  return (_peak(run, many) - least_few) / (many - few)
+  least_few, least_many = (
+    min(_peak(run, count) for _ in range(3)) for count in (few, many)
+  )
+  return (least_many - least_few) / (many - few)
 
 
 def _peak(run, count):
