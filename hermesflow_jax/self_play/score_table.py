@@ -33,7 +33,8 @@ def score_table(summaries: Sequence[dict]) -> str:
   """Returns scores and standard errors as a table with a line per round.
 
   A second block has the scores on unseen captions, if they were evaluated. The
-  last lines name the cost of a search, and a judge that does not read pixels.
+  last lines name the cost of a search, a round before the last whose images
+  please the model more, and a judge that does not read pixels.
 
   Args:
     summaries: R + 1 evaluations, the base model's first.
@@ -56,10 +57,28 @@ def score_table(summaries: Sequence[dict]) -> str:
       'best images of a search, in every round and by the base model; decoder '
       f'passes per image: {passes}'
     )
+  if (best := _earlier_round_with_best_own_score(summaries)) is not None:
+    last = summaries[-1]
+    model = f'checkpoints/{best["round"]}' if best['round'] else 'base model'
+    lines.append(
+      'own score (share of questions that the model itself answers right about '
+      f'its images): highest after round {best["round"]}, '
+      f'{best["own_score"]:.3f} ({model}); {last["own_score"]:.3f} after round '
+      f'{last["round"]}'
+    )
   judge = summaries[0].get('judge') if summaries else None
   if judge not in (None, 'pixels'):
     lines.append(f'judge of generated images: {judge}')
   return '\n'.join(lines)
+
+
+def _earlier_round_with_best_own_score(summaries):
+  """Returns its evaluation; None if it is the last round, or has no score."""
+  scores = [row.get('own_score') for row in summaries]
+  if not scores or not all(map(output_files.is_number, scores)):
+    return None
+  highest = max(scores)
+  return summaries[scores.index(highest)] if scores[-1] < highest else None
 
 
 def _lines(rows):
