@@ -47,7 +47,7 @@ def test_memory_holds_the_lists_of_a_pair_at_a_time(
 ):
   if place == 'disk':
     monkeypatch.setattr(disk_objects, 'MOST', 5)
-  data = {count: inputs_and_pairs(count) for count in (10, 110)}
+  data = {count: inputs_and_pairs(count) for count in (10, 210)}
 
   def write(count):
     output_files.write_json_lines(
@@ -55,7 +55,7 @@ def test_memory_holds_the_lists_of_a_pair_at_a_time(
       pair_records.PairRecords(*data[count], with_real_codes=True),
     )
 
-  memory_growth.check_below(1_000, write)
+  memory_growth.check_below(1_000, write, 10, 210)
   assert (tmp_path / '10' / 'pairs.jsonl').read_text() == (
     output_files.json_lines(
       list(pair_records.PairRecords(*data[10], with_real_codes=True))
@@ -67,8 +67,8 @@ def test_memory_holds_the_lists_of_a_pair_at_a_time(
 
   # Two arrays of codes; the lists of their numbers have 36 bytes a code. On disk
   # the names stay in memory, and what Python keeps of the first few objects.
-  bound = 800 if place == 'disk' else 2 * SIZE * 4 + 2_000
-  memory_growth.check_below(bound, read)
+  bound = 1_000 if place == 'disk' else 2 * SIZE * 4 + 2_000
+  memory_growth.check_below(bound, read, 10, 210)
   assert pair_files.drop_counts(read(10)) == pair_files.drop_counts(data[10][1])
 
 

@@ -104,10 +104,10 @@ def test_memory_holds_pairs_but_no_other_images(tmp_path, monkeypatch, place):
   if place == 'disk':
     monkeypatch.setattr(disk_objects, 'MOST', 5)
     # A shard and all real images lie in memory.
-    monkeypatch.setattr(disk_arrays, 'MOST_BYTES', 4 * 110 * size)
+    monkeypatch.setattr(disk_arrays, 'MOST_BYTES', 4 * 210 * size)
   stores = {
     count: write_shards(tmp_path / str(count), [5] * (count // 5), (16, 256))
-    for count in (10, 110)
+    for count in (10, 210)
   }
 
   def curate(count):
@@ -124,7 +124,7 @@ def test_memory_holds_pairs_but_no_other_images(tmp_path, monkeypatch, place):
   # names and scores stay, and what Python keeps of the first few objects.
   bound = 2_600 if place == 'disk' else 4 * 2 * size + 3_000
   assert bound < 4 * images * size / 2
-  memory_growth.check_below(bound, curate)
+  memory_growth.check_below(bound, curate, 10, 210)
 
 
 @pytest.mark.parametrize('source', ['shards', 'file'])
