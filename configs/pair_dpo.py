@@ -28,13 +28,15 @@ newest round. Variants (--config=configs/pair_dpo.py:<variant>):
                          scores up to .03 higher in three times the time
   grpo_hard              GRPO on the inputs that are still hard, in 12 rounds:
                          .95 to .96, no gap, after rounds of grpo
+  answers                answers about real images alone, in one round
+                         (docs/learning_from_answers.md)
   show_o_256, show_o_512 the paper's settings on Show-o's weights
   small_256, small_512   the same on a small random Show-o: every step in
                          minutes, without weights (docs/walk.md)
   decoder_7b             a decoder of 6.9 billion parameters, to plan a TPU
                          slice (--compile_for, docs/scaling.md)
 
-All but the first four read image-caption inputs with questions from
+Those of other models read image-caption inputs with questions from
 data/inputs.jsonl, and data/held_out.jsonl for evaluation, in the form that
 `hermesflow_jax.data.record_files` describes.
 
@@ -44,23 +46,21 @@ Data of your own on the embedded world: `--config.files.inputs.annotations`,
 
 import ml_collections
 
+from configs import answers
 from configs import groups
 from configs import services
 from configs import show_o
 
+# Variants on the embedded world, and on other models.
+EMBEDDED = ('shapes', 'paper', 'grpo', 'grpo_hard', 'answers')
 VARIANTS = (
-  'shapes',
-  'paper',
+  *EMBEDDED,
   'show_o_256',
   'show_o_512',
   'decoder_7b',
   'small_256',
   'small_512',
-  'grpo',
-  'grpo_hard',
 )
-# Variants on the embedded world.
-EMBEDDED = ('shapes', 'paper', 'grpo', 'grpo_hard')
 
 
 def get_config(variant='shapes'):
@@ -70,6 +70,8 @@ def get_config(variant='shapes'):
     groups.use_grpo(config)
   elif variant == 'grpo_hard':
     groups.use_hard_inputs(config)
+  elif variant == 'answers':
+    answers.use_answers(config)
   elif variant in ('show_o_256', 'show_o_512'):
     show_o.use_paper_settings(config, int(variant.removeprefix('show_o_')))
   elif variant in ('small_256', 'small_512'):

@@ -16,7 +16,14 @@ VARIANTS = {
   'curate': ('shapes', 'show_o_256', 'show_o_512', 'small_256'),
   'generate': ('shapes', 'show_o_512'),
   'learn': ('shapes', 'show_o_512'),
-  'pair_dpo': ('shapes', 'show_o_512', 'small_512', 'decoder_7b', 'grpo_hard'),
+  'pair_dpo': (
+    'shapes',
+    'show_o_512',
+    'small_512',
+    'decoder_7b',
+    'grpo_hard',
+    'answers',
+  ),
   'understand': ('shapes', 'show_o_512'),
 }
 # Settings that a config leaves to the user.

@@ -72,7 +72,13 @@ def test_search_is_off_so_that_runs_from_before_it_resume():
 
 @pytest.mark.parametrize('variant', configs.pair_dpo.VARIANTS)
 def test_each_variant_of_self_play_builds(variant):
-  others = {'grpo': 6, 'grpo_hard': 12, 'small_256': 2, 'small_512': 2}
+  others = {
+    'grpo': 6,
+    'grpo_hard': 12,
+    'answers': 1,
+    'small_256': 2,
+    'small_512': 2,
+  }
   assert self_play(variant).play.rounds == others.get(variant, 3)
 
 
@@ -113,7 +119,8 @@ def test_all_variants_of_the_embedded_world_draw_its_scenes(variant):
 
 def test_an_unknown_variant_is_refused_with_those_there_are():
   with pytest.raises(
-    ValueError, match="shapes, paper, show_o_256, show_o_512, d.* got 'show_o'"
+    ValueError,
+    match="shapes, paper, grpo, grpo_hard, answers, show_o_256, s.* got 'show_o'",
   ):
     configs.pair_dpo.get_config('show_o')
 
