@@ -29,6 +29,7 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.jobs.setup import job_model
   from hermesflow_jax.jobs.setup import job_scoring
   from hermesflow_jax.jobs.setup import judged_job
+  from hermesflow_jax.jobs.setup import model_hashes
   from hermesflow_jax.jobs.setup import play_files
   from hermesflow_jax.reports import comparison_page
   from hermesflow_jax.reports import comparison_tables
@@ -72,13 +73,12 @@ def run(
   mesh = job_model.make_mesh(
     config.self_play, path, console, play.batch, play.optim.accumulate
   )
-  parts, weights = job_start.load_initial_model(config.self_play, path, mesh)
   results = job_start.claim_and_read_results(
     workdir,
     config,
     console,
     'results.json',
-    contents=job_start.input_hashes(parts.text, images)
+    contents=job_start.unread_input_hashes(config.self_play, path, images)
     | job_scoring.encoder_hashes(play)
     | {
       name: content_hash
@@ -87,11 +87,12 @@ def run(
     }
     | job_judging.content_hashes(judged)
     | {'data': lambda: hashes},
-    base=weights,
+    base=model_hashes.weight_hashes(config.self_play, path),
   )
   if results is not None:
     job_start.report_finished(console, workdir, root / 'report.html')
     return show_tables(results, root, console)
+  parts = job_model.load_parts(config.self_play, path, mesh)
   base = job_scoring.place_on_mesh(config.self_play, parts, mesh, console, play)
 
   def play_data(self_play):

@@ -24,6 +24,7 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.jobs.setup import job_inputs
   from hermesflow_jax.jobs.setup import job_model
   from hermesflow_jax.jobs.setup import job_scoring
+  from hermesflow_jax.jobs.setup import model_hashes
   from hermesflow_jax.jobs.setup import official_files
   from hermesflow_jax.jobs.setup import record_checks
   from hermesflow_jax.jobs.setup import tokenizer_hashes
@@ -50,21 +51,20 @@ def run(
       config.before, config.round - 1
     )
   mesh = config.mesh.make()
-  parts, weights = job_start.load_initial_model(config, path, mesh)
   manifest = job_start.claim_and_read_results(
     workdir,
     dataclasses.replace(config, share=0, shares=1),
     console,
     'manifest.json',
     curation_folder.is_manifest,
-    contents=job_start.input_hashes(parts.text, images)
+    contents=job_start.unread_input_hashes(config, path, images)
     | job_scoring.encoder_hashes(config)
     | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},
     share=(config.share, config.shares),
-    base=weights,
+    base=model_hashes.weight_hashes(config, path),
     data=hashes,
     **identity,
-    **job_model.answer_encoding(parts.text),
+    **model_hashes.answer_encoding(config, path),
   )
   root = storage.path(workdir)
   is_finished = manifest is not None and job_start.all_exist(
@@ -73,6 +73,7 @@ def run(
   if is_finished and not (config.official and official_files.is_missing(root)):
     job_start.report_finished(console, workdir, root)
     return manifest
+  parts = job_model.load_parts(config, path, mesh)
   unified = job_scoring.place_on_mesh(config, parts, mesh, console, config)
   if is_finished:
     official_files.write_of_curation(

@@ -112,15 +112,15 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     mesh = job_model.make_mesh(
       config, path, console, config.batch, config.optim.accumulate
     )
-    parts, weights = job_start.load_initial_model(config, path, mesh)
-    if not source.is_official:
-      curation_folder.check_tokenizers(source.folder, parts, console)
-    identity = {'base': weights, 'pairs': source.hashes}
+    identity = {
+      'base': model_hashes.weight_hashes(config, path),
+      'pairs': source.hashes,
+    }
     if reference_config:
       identity['frozen'] = model_hashes.weight_hashes(
         reference_config, reference_path
       )
-    contents = job_start.input_hashes(parts.text, source.images)
+    contents = job_start.unread_input_hashes(config, path, source.images)
     if source.is_official:
       contents['least_win_of_files'] = lambda: config.least_win
     results = job_start.claim_and_read_results(
@@ -131,6 +131,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     if results is not None:
       job_start.report_finished(console, workdir, root / 'model')
       return results
+    parts = job_model.load_parts(config, path, mesh)
+    if not source.is_official:
+      curation_folder.check_tokenizers(source.folder, parts, console)
     unified = job_model.place_on_mesh(
       config, parts, mesh, console, caption_prompt=config.caption_prompt
     )

@@ -30,6 +30,7 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.jobs.setup import job_scoring
   from hermesflow_jax.jobs.setup import judge_record
   from hermesflow_jax.jobs.setup import judged_job
+  from hermesflow_jax.jobs.setup import model_hashes
   from hermesflow_jax.jobs.setup import official_files
   from hermesflow_jax.jobs.setup import play_files
   from hermesflow_jax.reports import run_story
@@ -127,7 +128,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   mesh = job_model.make_mesh(
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
-  parts, weights = job_start.load_initial_model(config, path, mesh)
+  weights = model_hashes.weight_hashes(config, path)
   run_summary.check_rounds(root, config.play.rounds)
   results = job_start.claim_and_read_results(
     workdir,
@@ -135,16 +136,17 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     console,
     'results.json',
     run_summary.is_complete,
-    contents=job_start.input_hashes(parts.text, images)
+    contents=job_start.unread_input_hashes(config, path, images)
     | job_scoring.encoder_hashes(config.play)
     | job_judging.content_hashes(judged),
     base=weights,
     data=hashes,
-    **job_model.answer_encoding(parts.text),
+    **model_hashes.answer_encoding(config, path),
   )
   finished = results.get('rounds', []) if results else []
 
   def load_data():
+    parts = job_model.load_parts(config, path, mesh)
     base = job_scoring.place_on_mesh(config, parts, mesh, console, config.play)
     return base, play_data(config, base, str(root / 'data'), console)
 

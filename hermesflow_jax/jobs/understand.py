@@ -25,6 +25,7 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.jobs.setup import job_model
   from hermesflow_jax.jobs.setup import job_results
   from hermesflow_jax.jobs.setup import listed_images
+  from hermesflow_jax.jobs.setup import model_hashes
   from hermesflow_jax.jobs.setup import question_inputs
   from hermesflow_jax.jobs.setup import record_checks
   from hermesflow_jax.jobs.setup import vision_tower
@@ -115,31 +116,30 @@ def run(
   """
   path = job_model.locate(config, console)
   answering = question_answering.AnswerConfig(rule=config.choice_rule)
-  images, questions = question_inputs.read_inputs(
-    config, record_checks.load_text_checks(config, path, answering), console
-  )
-  mesh = config.mesh.make()
-  parts, weights = job_start.load_initial_model(config, path, mesh)
-  unified = job_model.place_on_mesh(
-    config, parts, mesh, console, answering, config.caption_prompt
-  )
-  size = vision_tower.image_size(unified)
+  checks = record_checks.load_text_checks(config, path, answering)
+  images, questions = question_inputs.read_inputs(config, checks, console)
   rows = job_start.claim_and_read_results(
     workdir,
     config,
     console,
     'answers.jsonl',
     _are_answers,
-    contents=job_start.input_hashes(parts.text),
-    base=weights,
+    contents=job_start.input_hashes(checks.text),
+    base=model_hashes.weight_hashes(config, path),
     data=config.files and record_files.file_hashes(config.files),
     images={image.name: listed_images.sha256(image) for image in images},
     pixels=image_reader.VERSION,
-    **job_model.answer_encoding(parts.text),
+    **job_model.answer_encoding(checks.text.encode),
   )
   config = dataclasses.replace(config, questions=questions)
   target = storage.path(workdir) / 'answers.jsonl'
   if rows is None:
+    mesh = config.mesh.make()
+    parts = job_model.load_parts(config, path, mesh)
+    unified = job_model.place_on_mesh(
+      config, parts, mesh, console, answering, config.caption_prompt
+    )
+    size = vision_tower.image_size(unified)
     output_files.write_atomically(
       target, answer_batches(config, unified, images, size, workdir, console)
     )

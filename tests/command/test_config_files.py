@@ -127,7 +127,7 @@ def test_a_config_returns_a_plain_dictionary(folder):
     ('show_o', 'show_o.py: the config file has no get_config'),
     ('', 'got an empty string'),
     ('tokenizer:x', "tokenizer.py: this config has no variants, got 'x'"),
-    ('pair_dpo:show_o', 'variant must be one of shapes, paper, show_o'),
+    ('pair_dpo:show_o', 'variant must be one of shapes, paper, grpo'),
   ],
 )
 def test_a_wrong_name_is_refused_with_the_nearest(own, reference, message):
@@ -172,6 +172,7 @@ def test_names_are_those_of_the_configs_that_start_a_job():
   files = {path.stem for path in folder.glob('*.py')}
   assert set(config_files.names()) == files - {
     '__init__',
+    'answers',
     'ablation_arms',
     'group_arms',
     'groups',

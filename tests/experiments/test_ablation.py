@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 
+import unread_models
+
 from hermesflow_jax.experiments import ablation
 from hermesflow_jax.runtime import terminal
 
@@ -107,8 +109,9 @@ def test_there_is_a_report_after_each_seed(
 
 
 def test_a_comparison_that_is_finished_stays_what_it_is(
-  comparison, finished_comparison
+  comparison, finished_comparison, monkeypatch
 ):
+  unread_models.refuse_reading(monkeypatch)
   root, _ = finished_comparison
   before = (root / 'results.json').read_bytes()
   (root / 'table.md').unlink()

@@ -9,7 +9,7 @@ from hermesflow_jax.experiments import ablation
 from hermesflow_jax.experiments import pretraining_control
 from hermesflow_jax.experiments import seeds
 from hermesflow_jax.jobs import pair_dpo
-from hermesflow_jax.jobs.setup import job_start
+from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.training import pretraining
 
@@ -34,16 +34,17 @@ def interrupt(*_, **__):
 def test_an_endpoint_is_tested_before_any_weight_is_read(
   comparison, job, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(job_start, 'load_initial_model', interrupt)
+  monkeypatch.setattr(job_model, 'load_parts', interrupt)
   run = str(tmp_path / 'run')
   with chat_server.Server() as server:
     config = with_judge(comparison, job, server.settings(retries=0))
     with pytest.raises(KeyboardInterrupt):
       job.run(config, run, terminal.silent())
     assert len(server.bodies) == 1
+  other = tmp_path / 'other'
   with pytest.raises(ValueError, match='judge.url must be an endpoint that'):
-    job.run(config, run, terminal.silent())
-  assert not (tmp_path / 'run').exists()
+    job.run(config, str(other), terminal.silent())
+  assert not other.exists()
 
 
 def test_the_runs_of_seeds_do_not_test_it_again(

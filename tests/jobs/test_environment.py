@@ -46,8 +46,8 @@ def test_a_missing_temporary_folder_is_named(start, idle, base, monkeypatch):
 
   stub = types.SimpleNamespace(gettempdir=no_folder)
   monkeypatch.setattr(temporary_folders, 'tempfile', stub)
-  # Hashes of a text tokenizer need a folder; an earlier test may have them.
-  monkeypatch.setattr(tokenizer_hashes, 'text_hash', make_folder)
+  # A hash that an earlier test may have computed needs a folder.
+  monkeypatch.setattr(tokenizer_hashes, 'content_hash', make_folder)
   flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
   code, output = start(*flags)
   assert code in (1, 2)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 import pytest
 import tiny_jobs
+import unread_models
 
 import configs.understand
 from hermesflow_jax.checkpoints import trained_model
@@ -109,7 +110,9 @@ def test_answers_in_a_damaged_part_are_given_again(base, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   'name', ['manifest.json', 'pairs.jsonl', 'tfds', 'changed']
 )
-def test_pairs_are_written_again(base, whole_curation, tmp_path, name):
+def test_pairs_are_written_again(
+  base, whole_curation, tmp_path, name, monkeypatch
+):
   folder = tmp_path / 'run'
   shutil.copytree(whole_curation, folder)
   before = curate_runs.outcome(folder)
@@ -125,6 +128,7 @@ def test_pairs_are_written_again(base, whole_curation, tmp_path, name):
   assert any('again' in line for line in lines)
   assert curate_runs.outcome(folder) == before
   assert all((folder / file).exists() for file in manifest['sha256'])
+  unread_models.refuse_reading(monkeypatch)
   assert 'this run is finished' in curate_runs.run(base, folder)[1][-1]
 
 

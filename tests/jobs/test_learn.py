@@ -7,6 +7,7 @@ import jax
 import learn_runs
 import numpy as np
 import pytest
+import unread_models
 
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import trained_model
@@ -76,8 +77,9 @@ def test_another_seed_rate_and_length_want_no_new_program(
     assert compiled(dataclasses.replace(changed, optim=optim)) == []
 
 
-def test_a_finished_run_is_not_run_again(base, pairs, learned):
+def test_a_finished_run_is_not_run_again(base, pairs, learned, monkeypatch):
   folder, result = learned
+  unread_models.refuse_reading(monkeypatch)
   assert (
     learn.run(
       learn_runs.configured(base, pairs), str(folder), terminal.silent()

@@ -19,7 +19,7 @@ import pytest
     ),
     (
       [command_line.CONFIG + ':show_o'],
-      'variant must be one of shapes, paper, show_o_256',
+      'variant must be one of shapes, paper, grpo',
     ),
     (
       [f'--config={command_line.ROOT}/configs/tokenizer.py:x'],

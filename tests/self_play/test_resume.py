@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 import self_play_runs
+import unread_models
 
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import trained_model
@@ -17,7 +18,9 @@ from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import terminal
 
 
-def test_a_finished_run_says_so_and_changes_nothing(config, whole):
+def test_a_finished_run_says_so_and_changes_nothing(config, whole, monkeypatch):
+  unread_models.refuse_reading(monkeypatch)
+
   def state():
     files = [p for p in whole.rglob('*') if p.is_file()]
     return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import pathlib
 import typing
@@ -233,7 +234,9 @@ def load_parts(
   )
 
 
-def answer_encoding(text: text_tokenizer.TextTokenizer) -> dict[str, str]:
+def answer_encoding(
+  encode: Callable[[list[str]], list[list[int]]],
+) -> dict[str, str]:
   """Returns how choices are encoded, where earlier releases did otherwise.
 
   It is a part of a run's identity. Earlier releases encoded a choice without
@@ -241,10 +244,11 @@ def answer_encoding(text: text_tokenizer.TextTokenizer) -> dict[str, str]:
   answers, and the pairs that they chose by answers, are wrong.
 
   Args:
-    text: the text tokenizer.
+    encode: texts -> token ids of each, e.g. `TextTokenizer.encode`.
   """
-  word = 'red'
-  if text.encode_replies([word]) == text.encode([word]):
+  prompt = text_tokenizer.ASSISTANT
+  before, together, word = encode([prompt, f'{prompt} red', 'red'])
+  if together == before + word:
     return {}
   return {'answers': 'choices are encoded as they follow the prompt'}
 

@@ -84,6 +84,22 @@ def load_initial_model(
   return parts, model_hashes.weight_hashes(config, path)
 
 
+def unread_input_hashes(
+  config: job_model.ModelSettings,
+  path: pathlib.PurePath,
+  images: Sequence[pathlib.PurePath] = (),
+) -> dict[str, Callable]:
+  """Returns what `input_hashes` returns, before the model is read.
+
+  Args:
+    config: job settings.
+    path: folder from `job_model.locate`.
+    images: image files that the run reads.
+  """
+  hashes = {'text_tokenizer': lambda: model_hashes.text_hash(config, path)}
+  return hashes | _image_hashes(images)
+
+
 def input_hashes(
   text: text_tokenizer.TextTokenizer, images: Sequence[pathlib.PurePath] = ()
 ) -> dict[str, Callable]:
@@ -94,9 +110,14 @@ def input_hashes(
     images: image files that the run reads.
   """
   hashes = {'text_tokenizer': lambda: tokenizer_hashes.text_hash(text)}
-  if images:
-    hashes['image_files'] = lambda: image_folder.content_hash(images)
-  return hashes
+  return hashes | _image_hashes(images)
+
+
+def _image_hashes(images):
+  """Returns the hash of image files, if there are any."""
+  if not images:
+    return {}
+  return {'image_files': lambda: image_folder.content_hash(images)}
 
 
 def claim_and_read_results(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
+import tokenizers
+
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.checkpoints import part_checks
@@ -46,9 +48,42 @@ def text_hash(config: job_model.ModelSettings, path: pathlib.PurePath) -> str:
   Raises:
     ValueError: the tokenizer cannot be read.
   """
-  folder = initial_model.open(path)
-  if not part_checks.exists(config.text) and (content := folder.text_content()):
+  if content := _text_content(config, path):
     return tokenizer_hashes.content_hash(content)
-  return tokenizer_hashes.text_hash(
-    folder.load_text(config.sizes, config.text)[0]
-  )
+  return tokenizer_hashes.text_hash(_read_text(config, path))
+
+
+def answer_encoding(
+  config: job_model.ModelSettings, path: pathlib.PurePath
+) -> dict[str, str]:
+  """Returns `job_model.answer_encoding` of the model's text tokenizer.
+
+  Args:
+    config: job settings.
+    path: model folder, from `job_model.locate`.
+
+  Raises:
+    ValueError: the tokenizer cannot be read.
+  """
+  content = _text_content(config, path)
+  if not content:
+    return job_model.answer_encoding(_read_text(config, path).encode)
+  text = tokenizers.Tokenizer.from_str(content)
+
+  def encode(texts):
+    rows = text.encode_batch(texts, add_special_tokens=False)
+    return [row.ids for row in rows]
+
+  return job_model.answer_encoding(encode)
+
+
+def _text_content(config, path):
+  """Returns the file of a bundle's text tokenizer; None if there is none."""
+  if part_checks.exists(config.text):
+    return None
+  return initial_model.open(path).text_content()
+
+
+def _read_text(config, path):
+  """Returns the text tokenizer; this imports transformers."""
+  return initial_model.open(path).load_text(config.sizes, config.text)[0]
