@@ -36,7 +36,7 @@ newest round. Variants (--config=configs/pair_dpo.py:<variant>):
   decoder_7b             a decoder of 6.9 billion parameters, to plan a TPU
                          slice (--compile_for, docs/scaling.md)
 
-Those of other models read image-caption inputs with questions from
+Variants of other models read image-caption inputs with questions from
 data/inputs.jsonl, and data/held_out.jsonl for evaluation, in the form that
 `hermesflow_jax.data.record_files` describes.
 

@@ -78,7 +78,9 @@ def run(
     config,
     console,
     'results.json',
-    contents=job_start.unread_input_hashes(config.self_play, path, images)
+    contents=job_start.input_hashes(
+      model_hashes.text_identity(config.self_play, path).sha256, images
+    )
     | job_scoring.encoder_hashes(play)
     | {
       name: content_hash

@@ -33,6 +33,7 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.jobs.setup import job_start
   from hermesflow_jax.jobs.setup import judged_job
   from hermesflow_jax.jobs.setup import play_files
+  from hermesflow_jax.jobs.setup import tokenizer_hashes
   from hermesflow_jax.judging import judge_settings
 
 
@@ -84,7 +85,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     workdir,
     config,
     console,
-    contents=job_start.input_hashes(parts.text, images)
+    contents=job_start.input_hashes(
+      tokenizer_hashes.text_hash(parts.text), images
+    )
     | job_scoring.encoder_hashes(config.self_play.play)
     | job_judging.content_hashes(judged)
     | {'data': lambda: hashes, 'base': lambda: weights},

@@ -51,20 +51,21 @@ def run(
       config.before, config.round - 1
     )
   mesh = config.mesh.make()
+  text = model_hashes.text_identity(config, path)
   manifest = job_start.claim_and_read_results(
     workdir,
     dataclasses.replace(config, share=0, shares=1),
     console,
     'manifest.json',
     curation_folder.is_manifest,
-    contents=job_start.unread_input_hashes(config, path, images)
+    contents=job_start.input_hashes(text.sha256, images)
     | job_scoring.encoder_hashes(config)
     | {'fresh_inputs_of_round': lambda: config.fresh_inputs_of_round},
     share=(config.share, config.shares),
     base=model_hashes.weight_hashes(config, path),
     data=hashes,
     **identity,
-    **model_hashes.answer_encoding(config, path),
+    **text.choices,
   )
   root = storage.path(workdir)
   is_finished = manifest is not None and job_start.all_exist(

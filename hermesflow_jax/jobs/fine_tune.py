@@ -34,6 +34,7 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.jobs.setup import job_results
   from hermesflow_jax.jobs.setup import mesh_config
   from hermesflow_jax.jobs.setup import prompt_list
+  from hermesflow_jax.jobs.setup import tokenizer_hashes
   from hermesflow_jax.sequences import text_tokenizer
 
 # The setting `new_model` hides the module.
@@ -120,7 +121,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     'results.json',
-    contents=job_start.input_hashes(parts.text),
+    contents=job_start.input_hashes(tokenizer_hashes.text_hash(parts.text)),
     base=weights,
     data=data,
   )

@@ -119,7 +119,9 @@ def run(
     console,
     'images.jsonl',
     lambda rows: all(isinstance(row.get('file'), str) for row in rows),
-    contents={'text_tokenizer': lambda: model_hashes.text_hash(config, path)},
+    contents=job_start.input_hashes(
+      model_hashes.text_identity(config, path).sha256
+    ),
     base=model_hashes.weight_hashes(config, path),
     inputs=starting_image.file_hashes(config),
   )

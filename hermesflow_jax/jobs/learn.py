@@ -120,7 +120,9 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
       identity['frozen'] = model_hashes.weight_hashes(
         reference_config, reference_path
       )
-    contents = job_start.unread_input_hashes(config, path, source.images)
+    contents = job_start.input_hashes(
+      model_hashes.text_identity(config, path).sha256, source.images
+    )
     if source.is_official:
       contents['least_win_of_files'] = lambda: config.least_win
     results = job_start.claim_and_read_results(

@@ -129,6 +129,7 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config, path, console, config.play.batch, config.play.optim.accumulate
   )
   weights = model_hashes.weight_hashes(config, path)
+  text = model_hashes.text_identity(config, path)
   run_summary.check_rounds(root, config.play.rounds)
   results = job_start.claim_and_read_results(
     workdir,
@@ -136,12 +137,12 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     console,
     'results.json',
     run_summary.is_complete,
-    contents=job_start.unread_input_hashes(config, path, images)
+    contents=job_start.input_hashes(text.sha256, images)
     | job_scoring.encoder_hashes(config.play)
     | job_judging.content_hashes(judged),
     base=weights,
     data=hashes,
-    **model_hashes.answer_encoding(config, path),
+    **text.choices,
   )
   finished = results.get('rounds', []) if results else []
 

@@ -116,30 +116,32 @@ def run(
   """
   path = job_model.locate(config, console)
   answering = question_answering.AnswerConfig(rule=config.choice_rule)
-  checks = record_checks.load_text_checks(config, path, answering)
-  images, questions = question_inputs.read_inputs(config, checks, console)
+  images, questions = question_inputs.read_inputs(
+    config, record_checks.load_text_checks(config, path, answering), console
+  )
+  mesh = config.mesh.make()
+  parts, weights = job_start.load_initial_model(config, path, mesh)
+  unified = job_model.place_on_mesh(
+    config, parts, mesh, console, answering, config.caption_prompt
+  )
+  size = vision_tower.image_size(unified)
+  text = model_hashes.identity_of_text(parts.text)
   rows = job_start.claim_and_read_results(
     workdir,
     config,
     console,
     'answers.jsonl',
     _are_answers,
-    contents=job_start.input_hashes(checks.text),
-    base=model_hashes.weight_hashes(config, path),
+    contents=job_start.input_hashes(text.sha256),
+    base=weights,
     data=config.files and record_files.file_hashes(config.files),
     images={image.name: listed_images.sha256(image) for image in images},
     pixels=image_reader.VERSION,
-    **job_model.answer_encoding(checks.text.encode),
+    **text.choices,
   )
   config = dataclasses.replace(config, questions=questions)
   target = storage.path(workdir) / 'answers.jsonl'
   if rows is None:
-    mesh = config.mesh.make()
-    parts = job_model.load_parts(config, path, mesh)
-    unified = job_model.place_on_mesh(
-      config, parts, mesh, console, answering, config.caption_prompt
-    )
-    size = vision_tower.image_size(unified)
     output_files.write_atomically(
       target, answer_batches(config, unified, images, size, workdir, console)
     )

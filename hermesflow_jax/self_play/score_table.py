@@ -33,8 +33,8 @@ def score_table(summaries: Sequence[dict]) -> str:
   """Returns scores and standard errors as a table with a line per round.
 
   A second block has the scores on unseen captions, if they were evaluated. The
-  last lines name the cost of a search, a round before the last whose images
-  please the model more, and a judge that does not read pixels.
+  last lines name the cost of a search, the round with the highest own score if
+  it is not the last, and a judge that does not read pixels.
 
   Args:
     summaries: R + 1 evaluations, the base model's first.
@@ -59,7 +59,7 @@ def score_table(summaries: Sequence[dict]) -> str:
     )
   if (best := _earlier_round_with_best_own_score(summaries)) is not None:
     last = summaries[-1]
-    model = f'checkpoints/{best["round"]}' if best['round'] else 'base model'
+    model = f'checkpoints/{best["round"]}' if best['round'] else 'the start'
     lines.append(
       'own score (share of questions that the model itself answers right about '
       f'its images): highest after round {best["round"]}, '
@@ -73,7 +73,10 @@ def score_table(summaries: Sequence[dict]) -> str:
 
 
 def _earlier_round_with_best_own_score(summaries):
-  """Returns its evaluation; None if it is the last round, or has no score."""
+  """Returns the evaluation of the first round with the highest own score.
+
+  None if the last round has that score, or if a round has none.
+  """
   scores = [row.get('own_score') for row in summaries]
   if not scores or not all(map(output_files.is_number, scores)):
     return None

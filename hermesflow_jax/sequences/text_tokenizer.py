@@ -14,6 +14,7 @@ import tokenizers
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
 from hermesflow_jax.runtime import user_text
+from hermesflow_jax.sequences import reply_tokens
 from hermesflow_jax.sequences import tokenizer_files
 
 if typing.TYPE_CHECKING:
@@ -167,23 +168,7 @@ class TextTokenizer:
     Raises:
       ValueError: the tokenizer merges the end of the prompt with a reply.
     """
-    # An empty reply is only its end token, without a space before it.
-    before, *rows = self.encode(
-      [
-        ASSISTANT,
-        *(
-          f'{ASSISTANT}{space}{reply}' if reply else ASSISTANT
-          for reply in replies
-        ),
-      ]
-    )
-    for reply, row in zip(replies, rows):
-      if row[: len(before)] != before:
-        raise ValueError(
-          f'the tokenizer must keep {ASSISTANT!r} apart from a reply, got '
-          f'joined tokens for the reply {reply!r}'
-        )
-    return [row[len(before) :] for row in rows]
+    return reply_tokens.encode_replies(self.encode, ASSISTANT, replies, space)
 
   def decode_reply(self, ids: Iterable[int]) -> str:
     """Returns the text of a reply; the inverse of `encode_replies`."""

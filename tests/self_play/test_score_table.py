@@ -31,9 +31,9 @@ def test_the_first_of_equal_rounds_is_named():
   assert '(checkpoints/1)' in line
 
 
-def test_the_base_model_has_no_checkpoint_of_the_run():
+def test_the_start_of_the_run_has_no_checkpoint():
   (line,) = own_score_lines([0.9, 0.8])
-  assert 'after round 0, 0.900 (base model)' in line
+  assert 'after round 0, 0.900 (the start)' in line
 
 
 @pytest.mark.parametrize(

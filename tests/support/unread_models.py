@@ -1,13 +1,13 @@
-"""Jobs that need no model: those whose run is finished."""
+"""Reading a model is an error, for tests of finished runs."""
 
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.sequences import text_tokenizer
 
 
 def refuse_reading(monkeypatch) -> None:
-  """Lets every job fail that reads weights or loads a text tokenizer.
+  """Makes every job fail that reads weights or loads a text tokenizer.
 
-  Both import slow libraries. A finished run says so within a second.
+  Both import slow libraries, and a finished run should say so at once.
   """
 
   def read(*args, **options):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import dataclasses
 import pathlib
 import typing
@@ -232,25 +231,6 @@ def load_parts(
   return dataclasses.replace(
     parts, model=lora.merge(model, adapters, config=kind)
   )
-
-
-def answer_encoding(
-  encode: Callable[[list[str]], list[list[int]]],
-) -> dict[str, str]:
-  """Returns how choices are encoded, where earlier releases did otherwise.
-
-  It is a part of a run's identity. Earlier releases encoded a choice without
-  the space before it, which gives other tokens in a byte-level BPE: their
-  answers, and the pairs that they chose by answers, are wrong.
-
-  Args:
-    encode: texts -> token ids of each, e.g. `TextTokenizer.encode`.
-  """
-  prompt = text_tokenizer.ASSISTANT
-  before, together, word = encode([prompt, f'{prompt} red', 'red'])
-  if together == before + word:
-    return {}
-  return {'answers': 'choices are encoded as they follow the prompt'}
 
 
 def place_on_mesh(

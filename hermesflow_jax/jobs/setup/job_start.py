@@ -25,8 +25,6 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.data import task_sources
   from hermesflow_jax.jobs.setup import job_model
   from hermesflow_jax.jobs.setup import model_hashes
-  from hermesflow_jax.jobs.setup import tokenizer_hashes
-  from hermesflow_jax.sequences import text_tokenizer
 
 releases_workdir = workdir_claim.releases_workdir
 
@@ -84,40 +82,20 @@ def load_initial_model(
   return parts, model_hashes.weight_hashes(config, path)
 
 
-def unread_input_hashes(
-  config: job_model.ModelSettings,
-  path: pathlib.PurePath,
-  images: Sequence[pathlib.PurePath] = (),
-) -> dict[str, Callable]:
-  """Returns what `input_hashes` returns, before the model is read.
-
-  Args:
-    config: job settings.
-    path: folder from `job_model.locate`.
-    images: image files that the run reads.
-  """
-  hashes = {'text_tokenizer': lambda: model_hashes.text_hash(config, path)}
-  return hashes | _image_hashes(images)
-
-
 def input_hashes(
-  text: text_tokenizer.TextTokenizer, images: Sequence[pathlib.PurePath] = ()
+  text: str, images: Sequence[pathlib.PurePath] = ()
 ) -> dict[str, Callable]:
   """Returns `contents` of `workdir_claim.claim_workdir`.
 
   Args:
-    text: the text tokenizer.
+    text: SHA-256 of the text tokenizer. The first process alone calls the
+      functions that are returned, so they read no model.
     images: image files that the run reads.
   """
-  hashes = {'text_tokenizer': lambda: tokenizer_hashes.text_hash(text)}
-  return hashes | _image_hashes(images)
-
-
-def _image_hashes(images):
-  """Returns the hash of image files, if there are any."""
-  if not images:
-    return {}
-  return {'image_files': lambda: image_folder.content_hash(images)}
+  hashes = {'text_tokenizer': lambda: text}
+  if images:
+    hashes['image_files'] = lambda: image_folder.content_hash(images)
+  return hashes
 
 
 def claim_and_read_results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import tokenizers
@@ -13,6 +14,8 @@ from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.jobs.setup import vision_tower
+from hermesflow_jax.sequences import reply_tokens
+from hermesflow_jax.sequences import text_tokenizer
 
 
 def weight_hashes(
@@ -35,55 +38,79 @@ def weight_hashes(
   return hashes
 
 
-def text_hash(config: job_model.ModelSettings, path: pathlib.PurePath) -> str:
-  """Returns the hash of the text tokenizer that `job_model.load_parts` reads.
+@dataclasses.dataclass(frozen=True)
+class TextIdentity:
+  """What identifies the text tokenizer of a run.
 
-  It equals `tokenizer_hashes.text_hash`. For a bundle it is read without
-  transformers, which take a third of a second to import.
-
-  Args:
-    config: job settings.
-    path: model folder, from `job_model.locate`.
-
-  Raises:
-    ValueError: the tokenizer cannot be read.
+  Attributes:
+    sha256: see `tokenizer_hashes.text_hash`.
+    choices: how choices are encoded, where earlier releases did otherwise; {}
+      if they did the same. They encoded a choice without the space before it,
+      which gives other tokens in a byte-level BPE: their answers, and the
+      pairs that they chose by answers, are wrong.
   """
-  if content := _text_content(config, path):
-    return tokenizer_hashes.content_hash(content)
-  return tokenizer_hashes.text_hash(_read_text(config, path))
+
+  sha256: str
+  choices: dict[str, str]
 
 
-def answer_encoding(
+def text_identity(
   config: job_model.ModelSettings, path: pathlib.PurePath
-) -> dict[str, str]:
-  """Returns `job_model.answer_encoding` of the model's text tokenizer.
+) -> TextIdentity:
+  """Returns `identity_of_text` of the tokenizer that `load_parts` reads.
+
+  All processes call it. That of a bundle is read without transformers, which
+  take a third of a second to import.
 
   Args:
     config: job settings.
     path: model folder, from `job_model.locate`.
 
   Raises:
-    ValueError: the tokenizer cannot be read.
+    ValueError: the tokenizer cannot be read, or see `identity_of_text`.
   """
-  content = _text_content(config, path)
+  folder = initial_model.open(path)
+  content = None
+  if not part_checks.exists(config.text):
+    content = folder.text_content()
   if not content:
-    return job_model.answer_encoding(_read_text(config, path).encode)
+    return identity_of_text(folder.load_text(config.sizes, config.text)[0])
   text = tokenizers.Tokenizer.from_str(content)
+  # As transformers does.
+  text.no_padding()
+  text.no_truncation()
 
   def encode(texts):
     rows = text.encode_batch(texts, add_special_tokens=False)
     return [row.ids for row in rows]
 
-  return job_model.answer_encoding(encode)
+  return TextIdentity(
+    tokenizer_hashes.content_hash(content), _choice_encoding(encode)
+  )
 
 
-def _text_content(config, path):
-  """Returns the file of a bundle's text tokenizer; None if there is none."""
-  if part_checks.exists(config.text):
-    return None
-  return initial_model.open(path).text_content()
+def identity_of_text(text: text_tokenizer.TextTokenizer) -> TextIdentity:
+  """Returns what identifies a text tokenizer.
+
+  Args:
+    text: the text tokenizer.
+
+  Raises:
+    ValueError: it merges the end of a prompt with a reply.
+  """
+  return TextIdentity(
+    tokenizer_hashes.text_hash(text), _choice_encoding(text.encode)
+  )
 
 
-def _read_text(config, path):
-  """Returns the text tokenizer; this imports transformers."""
-  return initial_model.open(path).load_text(config.sizes, config.text)[0]
+def _choice_encoding(encode):
+  """Returns `TextIdentity.choices`.
+
+  Args:
+    encode: texts -> token ids of each.
+  """
+  word = 'red'
+  end = text_tokenizer.ASSISTANT
+  if reply_tokens.encode_replies(encode, end, [word]) == encode([word]):
+    return {}
+  return {'answers': 'choices are encoded as they follow the prompt'}
