@@ -25,7 +25,7 @@ def replies(name, count, per_image, shared, tokens):
     'name': name,
     'replies': {
       'images': count,
-      'each': per_image,
+      'replies_per_image': per_image,
       'shared': shared,  # True: all replies to the same prompt.
       'grid': 32,
       'prompt': 16,  # Tokens.
@@ -41,7 +41,7 @@ def choices(name, count, per_image, options, tokens):
     'name': name,
     'choices': {
       'images': count,
-      'each': per_image,
+      'questions_per_image': per_image,
       'choices': options,
       'grid': 32,
       'prompt': 16,  # Tokens.

@@ -32,7 +32,7 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
       'name': 'write',
       'replies': {
         'images': 1,
-        'each': 2,
+        'replies_per_image': 2,
         'shared': True,
         'grid': 4,
         'prompt': 4,
@@ -44,7 +44,7 @@ def test_the_job_writes_a_row_for_each_workload_and_precision(
       'name': 'choose',
       'choices': {
         'images': 1,
-        'each': 2,
+        'questions_per_image': 2,
         'choices': 2,
         'grid': 4,
         'prompt': 4,

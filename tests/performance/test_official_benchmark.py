@@ -29,8 +29,8 @@ IMAGES = {
   'naive_steps': 1,
 }  # fmt: skip
 REPLIES = {
-  'images': 1, 'each': 5, 'shared': True, 'grid': 4, 'prompt': 3, 'tokens': 8,
-  'naive_calls': 2,
+  'images': 1, 'replies_per_image': 5, 'shared': True, 'grid': 4, 'prompt': 3,
+  'tokens': 8, 'naive_calls': 2,
 }  # fmt: skip
 STEPS = {
   'pairs': 2, 'grid': 4, 'text': 8, 'prompt': 2, 'reply': 4, 'label_rows': 8,

@@ -11,8 +11,20 @@ from hermesflow_jax.runtime import settings
 # By kind of workload.
 SMALL = {
   'images': {'count': 2, 'grid': 4, 'steps': 2, 'text': 8},
-  'replies': {'images': 2, 'each': 2, 'grid': 4, 'prompt': 4, 'tokens': 3},
-  'choices': {'images': 2, 'each': 2, 'choices': 2, 'grid': 4, 'prompt': 4},
+  'replies': {
+    'images': 2,
+    'replies_per_image': 2,
+    'grid': 4,
+    'prompt': 4,
+    'tokens': 3,
+  },
+  'choices': {
+    'images': 2,
+    'questions_per_image': 2,
+    'choices': 2,
+    'grid': 4,
+    'prompt': 4,
+  },
   'steps': {'pairs': 2, 'grid': 4, 'text': 8, 'prompt': 4, 'reply': 3},
   'pixels': {'count': 2, 'size': 8},
   'attention': {'rows': 2, 'queries': 18, 'text': 6},

@@ -22,7 +22,7 @@ class ChoicesWorkload:
 
   Attributes:
     images: images per batch.
-    each: questions per image.
+    questions_per_image: questions about an image.
     choices: choices per question.
     grid: side of the square code grid.
     prompt: tokens per question.
@@ -30,7 +30,7 @@ class ChoicesWorkload:
   """
 
   images: settings.PositiveInt
-  each: settings.PositiveInt
+  questions_per_image: settings.PositiveInt
   choices: settings.PositiveInt
   grid: settings.PositiveInt
   prompt: settings.PositiveInt
@@ -45,7 +45,7 @@ class ChoicesWorkload:
     """Returns a call that scores all choices."""
     model = models.showo
     image, prompt, lengths = self._parts(model, rng)
-    shape = self.images, self.each, self.choices, self.tokens
+    shape = self.images, self.questions_per_image, self.choices, self.tokens
     answers = rng.integers(0, model.config.vocab.text_size - 10, shape)
     valid = np.ones(shape, bool)
     siblings = choice_tokens.sibling_tokens(
@@ -78,7 +78,7 @@ class ChoicesWorkload:
 
   def calls(self) -> int:
     """Returns how many model calls the naive form needs."""
-    return self.images * self.each * self.choices
+    return self.images * self.questions_per_image * self.choices
 
   def useful(self, models: workload.Models) -> flop_count.Cost:
     """Returns the least work.
@@ -89,19 +89,21 @@ class ChoicesWorkload:
     decoder, image = config.decoder, self.grid**2 + 3
     prompt, rest = self.prompt + 1, self.tokens - 1
     flops = flop_count.decoder_flops(decoder, image, image)
-    flops += self.each * flop_count.decoder_flops(
+    flops += self.questions_per_image * flop_count.decoder_flops(
       decoder, prompt, image + (prompt + 1) / 2
     )
     seen = image + prompt + (rest + 1) / 2
     flops += (
-      self.each * self.choices * flop_count.decoder_flops(decoder, rest, seen)
+      self.questions_per_image
+      * self.choices
+      * flop_count.decoder_flops(decoder, rest, seen)
     )
-    rows = self.each * (1 + self.choices * rest)
+    rows = self.questions_per_image * (1 + self.choices * rest)
     flops += flop_count.head_flops(decoder, rows, config.vocab.size)
     read = flop_count.weight_bytes(models.showo, config.vocab.size)
     return flop_count.Cost(self.images * flops, read * (3 if rest else 2))
 
   def _parts(self, model, rng):
     return replies_workload.reply_parts(
-      model, rng, self.images, self.each, self.grid, self.prompt
+      model, rng, self.images, self.questions_per_image, self.grid, self.prompt
     )

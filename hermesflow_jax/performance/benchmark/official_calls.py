@@ -107,7 +107,8 @@ class OfficialCalls:
       work: fields in `replies_workload.RepliesWorkload`.
     """
     self.model.eval()
-    count, scale = work['naive_calls'], work['images'] * work['each']
+    count = work['naive_calls']
+    scale = work['images'] * work['replies_per_image']
 
     def call(length):
       text = [self.vocab['eos'], *self._words(work['prompt'] + length)]

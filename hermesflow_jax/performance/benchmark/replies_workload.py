@@ -21,7 +21,7 @@ class RepliesWorkload:
 
   Attributes:
     images: images per batch.
-    each: replies per image.
+    replies_per_image: replies that are written about an image.
     shared: whether the replies to an image share a prompt (candidates) or have
       their own prompts (questions).
     grid: side of the square code grid.
@@ -32,7 +32,7 @@ class RepliesWorkload:
   """
 
   images: settings.PositiveInt
-  each: settings.PositiveInt
+  replies_per_image: settings.PositiveInt
   shared: bool
   grid: settings.PositiveInt
   prompt: settings.PositiveInt
@@ -48,7 +48,9 @@ class RepliesWorkload:
     """Returns a sampler call in which no reply ends early."""
     model = models.showo
     image, prompt, lengths = self.parts(model, rng)
-    keys = jax.random.split(jax.random.key(0), (self.images, self.each))
+    keys = jax.random.split(
+      jax.random.key(0), (self.images, self.replies_per_image)
+    )
     stretch = 16
 
     def sample(model, key, image, prompt, length):
@@ -88,7 +90,7 @@ class RepliesWorkload:
     """Returns the least work; each token reads the weights once."""
     config = models.showo.config
     decoder, image = config.decoder, self.grid**2 + 3
-    prompts = 1 if self.shared else self.each
+    prompts = 1 if self.shared else self.replies_per_image
     prompt, tokens = self.prompt + 1, self.tokens
     flops = flop_count.decoder_flops(decoder, image, image)
     flops += prompts * flop_count.decoder_flops(
@@ -96,8 +98,10 @@ class RepliesWorkload:
     )
     # The last token of a reply is no input of the model.
     seen = image + prompt + tokens / 2
-    flops += self.each * flop_count.decoder_flops(decoder, tokens - 1, seen)
-    rows = self.each * (tokens - 1) + prompts
+    flops += self.replies_per_image * flop_count.decoder_flops(
+      decoder, tokens - 1, seen
+    )
+    rows = self.replies_per_image * (tokens - 1) + prompts
     flops += flop_count.head_flops(decoder, rows, config.vocab.text_size)
     read = flop_count.weight_bytes(models.showo, config.vocab.text_size)
     return flop_count.Cost(self.images * flops, tokens * read)
@@ -116,11 +120,11 @@ class RepliesWorkload:
 
   def calls(self) -> int:
     """Returns how many model calls the naive form needs."""
-    return self.images * self.each * self.tokens
+    return self.images * self.replies_per_image * self.tokens
 
   def parts(self, model: showo.ShowO, rng: np.random.Generator):
     """Returns images and prompts; a shared prompt comes once per image."""
-    count = 1 if self.shared else self.each
+    count = 1 if self.shared else self.replies_per_image
     return reply_parts(model, rng, self.images, count, self.grid, self.prompt)
 
 
