@@ -18,6 +18,7 @@ learning rate, searched on scenes from the preference split. Variants
   image_scorers
             scorers of images; with a single seed          26       ab55536
   beyond    Pair-DPO, answers, GRPO, each with search
+  one_round the first of the four rounds of beyond
   colors    what may bind colors to objects; with a seed  53       451c079
   rewards   rewards of GRPO
 
@@ -47,6 +48,7 @@ VARIANTS = (
   'recipe',
   'image_scorers',
   'beyond',
+  'one_round',
   'colors',
   'rewards',
   *ablation_arms.SWEEPS,
@@ -83,7 +85,7 @@ def get_config(variant='table5'):
     config.arms = ablation_arms.recipe()
     config.self_play.held_out_split = 'final'
     config.self_play.play.images = ablation_arms.most('images', config.arms)
-  elif variant in ('beyond', 'colors', 'rewards'):
+  elif variant in ('beyond', 'one_round', 'colors', 'rewards'):
     use_groups(config, variant)
   else:
     if variant == 'image_scorers':
@@ -114,8 +116,8 @@ def use_groups(config, variant):
   play.label_rows = 64
   # Epochs end a round: arms have as many passes as they need.
   play.optim.steps = 1_000
-  if variant == 'beyond':
-    config.arms = group_arms.beyond()
+  if variant in ('beyond', 'one_round'):
+    config.arms = group_arms.beyond(4 if variant == 'beyond' else 1)
     play.rounds = ablation_arms.most('rounds', config.arms)
     config.image_search = show_o.search()
     config.image_search.update(

@@ -45,24 +45,24 @@ def rewards():
   )
 
 
-def beyond():
+def beyond(rounds):
   """Returns Pair-DPO and GRPO on the same inputs, with answers and without."""
   answers = {'questions': 8, 'confidence': 0.9, 'unsure_share': 0.5}
 
   def pairs(name, label, **objective):
     return ablation_arms.arm(
-      name, label, rounds=4, rates=(), images=8, objective=objective
+      name, label, rounds=rounds, rates=(), images=8, objective=objective
     )
 
   return (
     pairs('pair_dpo', 'Pair-DPO'),
     pairs('answers', 'Pair-DPO, answers', answers={'weight': 10.0} | answers),
-    grpo(rounds=4),
-    grpo('grpo_both', 'GRPO, images and captions', 4, und_weight=1.0),
+    grpo(rounds=rounds),
+    grpo('grpo_both', 'GRPO, images and captions', rounds, und_weight=1.0),
     grpo(
       'grpo_answers',
       'GRPO, images, answers',
-      4,
+      rounds,
       answers={'weight': 50.0} | answers,
     ),
   )

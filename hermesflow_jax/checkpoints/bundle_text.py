@@ -1,7 +1,5 @@
 """The text tokenizer of a bundle, read without its weights."""
 
-import tokenizers
-
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
@@ -26,26 +24,3 @@ def load_text(
     model_bundle.check_sums(storage.path(path), folder, sums)
     text = text_tokenizer.load(str(folder / 'text.json'))
   return text, sizes.lengths, sizes.grid
-
-
-def read_text_content(path: str) -> str | None:
-  """Returns the content of `text.json` as the library tokenizers writes it.
-
-  Args:
-    path: bundle folder with a model.
-
-  Returns:
-    The content; None if the library cannot read it: `load_text` says why.
-
-  Raises:
-    ValueError: the file is missing, or its hash differs.
-  """
-  _, sums = model_bundle.read_sizes(path)
-  sums = {'text.json': sums['text.json']}
-  with transfer.local_copy(storage.path(path), sums) as folder:
-    model_bundle.check_sums(storage.path(path), folder, sums)
-    try:
-      return tokenizers.Tokenizer.from_file(str(folder / 'text.json')).to_str()
-    # The library raises plain exceptions.
-    except Exception:
-      return None

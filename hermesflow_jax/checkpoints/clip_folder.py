@@ -30,8 +30,8 @@ class ClipTokenizer:
 
   def __init__(self, text: text_tokenizer.TextTokenizer, length: int):
     self.text, self._length = text, length
-    self._start = text.backend.bos_token_id
-    self._end = text.backend.eos_token_id
+    self._start = text.special.bos
+    self._end = text.special.eos
     if self._start is None or self._end is None:
       raise ValueError(
         'the tokenizer of CLIP must have a bos_token and an eos_token, got '

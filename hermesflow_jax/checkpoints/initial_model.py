@@ -186,10 +186,6 @@ class BundledModel(_AllParts):
     self.config()
     return bundle_text.load_text(self.path)
 
-  def text_content(self):
-    """Returns the text of `text.json`; see `ModelFolder`."""
-    return bundle_text.read_text_content(self.path)
-
   def load_transformer(self, config, mesh):
     """Reads the transformer; see `ModelFolder`."""
     model = self._read_parts(mesh).model

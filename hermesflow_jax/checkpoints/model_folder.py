@@ -102,13 +102,6 @@ class ModelFolder(abc.ABC):
       ValueError: a part is missing or damaged.
     """
 
-  def text_content(self) -> str | None:
-    """Returns the text of the folder's own `tokenizer.json`, if it has one.
-
-    It is as the library tokenizers writes it. None: `load_text` reads it.
-    """
-    return None
-
   @abc.abstractmethod
   def load_transformer(
     self, config: showo_config.ShowOConfig, mesh

@@ -32,8 +32,8 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.jobs.setup import job_scoring
   from hermesflow_jax.jobs.setup import job_start
   from hermesflow_jax.jobs.setup import judged_job
+  from hermesflow_jax.jobs.setup import model_hashes
   from hermesflow_jax.jobs.setup import play_files
-  from hermesflow_jax.jobs.setup import tokenizer_hashes
   from hermesflow_jax.judging import judge_settings
 
 
@@ -79,20 +79,26 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config.self_play, path, console, config.control.batches.divisor
   )
   hashes, images = play_files.check_files(config.self_play, path, console)
-  parts, weights = job_start.load_initial_model(config.self_play, path, mesh)
+  text = model_hashes.text_identity(config.self_play, path)
+  weights = model_hashes.weight_hashes(config.self_play, path)
   # The number of rounds decides the steps of a control.
-  workdir_claim.claim_workdir(
+  results = job_start.claim_and_read_results(
     workdir,
     config,
     console,
-    contents=job_start.input_hashes(
-      tokenizer_hashes.text_hash(parts.text), images
-    )
+    'results.json',
+    lambda results: {'seeds', 'means', 'changes'} <= results.keys(),
+    contents=job_start.input_hashes(text.sha256, images)
     | job_scoring.encoder_hashes(config.self_play.play)
     | job_judging.content_hashes(judged)
     | {'data': lambda: hashes, 'base': lambda: weights},
     rounds=config.self_play.play.rounds,
   )
+  if results is not None:
+    _show_tables(results, root, console)
+    job_start.report_finished(console, workdir, root / 'table.md')
+    return results
+  parts = job_model.load_parts(config.self_play, path, mesh)
   rows = []
   for seed in config.seeds:
     self_play = dataclasses.replace(
@@ -131,10 +137,15 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   output_files.write_atomically(
     root / 'results.json', json.dumps(results, indent=1) + '\n'
   )
+  _show_tables(results, root, console)
+  return results
+
+
+def _show_tables(results, root, console):
+  """Writes `table.md` and prints it."""
   text = seeds_table(results)
   output_files.write_atomically(root / 'table.md', text + '\n')
   console.say(text)
-  return results
 
 
 def _without_probe(

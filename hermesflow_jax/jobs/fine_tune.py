@@ -24,7 +24,7 @@ from hermesflow_jax.training import fine_tuning
 with lazy_modules.on_first_use():
   from hermesflow_jax.checkpoints import checkpoint
   from hermesflow_jax.checkpoints import initial_model
-  from hermesflow_jax.checkpoints import model_bundle
+  from hermesflow_jax.checkpoints import model_folder
   from hermesflow_jax.checkpoints import trained_model
   from hermesflow_jax.data import input_faults
   from hermesflow_jax.data import pipeline
@@ -33,6 +33,7 @@ with lazy_modules.on_first_use():
   from hermesflow_jax.jobs.setup import fine_tuning_results
   from hermesflow_jax.jobs.setup import job_results
   from hermesflow_jax.jobs.setup import mesh_config
+  from hermesflow_jax.jobs.setup import model_hashes
   from hermesflow_jax.jobs.setup import prompt_list
   from hermesflow_jax.jobs.setup import tokenizer_hashes
   from hermesflow_jax.sequences import text_tokenizer
@@ -112,16 +113,22 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   mesh = _make_mesh(config, path, console)
   if path is None:
     mixtures = [*sources.values(), *(held_out or {}).values()]
-    parts, weights = _new_parts(config, mixtures, mesh, console)
+    text = new_model.make_text(_texts(config, mixtures))
+    text_hash = tokenizer_hashes.text_hash(text)
+    folder = _tokenizer_folder(config)
+    images = folder.load_tokenizer(mesh)
+    new_model.check_pixels(config.new_model, images)
+    weights = dict(folder.tokenizer_hashes())
   else:
-    parts, weights = job_start.load_initial_model(config, path, mesh)
+    text_hash = model_hashes.text_identity(config, path).sha256
+    weights = model_hashes.weight_hashes(config, path)
   data = task_sources.content_hashes(config.data_sets)
   results = job_start.claim_and_read_results(
     workdir,
     config,
     console,
     'results.json',
-    contents=job_start.input_hashes(tokenizer_hashes.text_hash(parts.text)),
+    contents=job_start.input_hashes(text_hash),
     base=weights,
     data=data,
   )
@@ -130,6 +137,11 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   if results is not None:
     job_start.report_finished(console, workdir, root / 'model')
     return results
+  if path is None:
+    parts = new_model.make_bundle(config.new_model, images, text, config.seed)
+    console.say(f'a new model with {text.size} words')
+  else:
+    parts = job_model.load_parts(config, path, mesh)
   unified = job_model.place_on_mesh(config, parts, mesh, console)
   del parts
   prompt_list.report_misread(unified, config.previews.prompts, console)
@@ -231,10 +243,8 @@ def _make_mesh(config, path, console):
   )
 
 
-def _new_parts(
-  config, mixtures, mesh, console
-) -> tuple[model_bundle.Bundle, dict]:
-  """Returns a new model, and the hashes of its image tokenizer."""
+def _tokenizer_folder(config) -> model_folder.ModelFolder:
+  """Returns the folder of a new model's image tokenizer."""
   if not config.tokenizer:
     raise ValueError(
       'tokenizer must be the folder of an image tokenizer for a new model, '
@@ -244,15 +254,7 @@ def _new_parts(
   if name.startswith('assets:'):
     name = str(initial_model.ASSETS / name.removeprefix('assets:'))
   initial_model.check_exists([name], config.missing)
-  folder = initial_model.open(name)
-  parts = new_model.make_bundle(
-    config.new_model,
-    folder.load_tokenizer(mesh),
-    _texts(config, mixtures),
-    config.seed,
-  )
-  console.say(f'a new model with {parts.text.size} words')
-  return parts, dict(folder.tokenizer_hashes())
+  return initial_model.open(name)
 
 
 def _texts(config, mixtures) -> Iterator[str]:

@@ -116,16 +116,10 @@ def run(
   """
   path = job_model.locate(config, console)
   answering = question_answering.AnswerConfig(rule=config.choice_rule)
-  images, questions = question_inputs.read_inputs(
-    config, record_checks.load_text_checks(config, path, answering), console
-  )
+  checks = record_checks.load_text_checks(config, path, answering)
+  images, questions = question_inputs.read_inputs(config, checks, console)
   mesh = config.mesh.make()
-  parts, weights = job_start.load_initial_model(config, path, mesh)
-  unified = job_model.place_on_mesh(
-    config, parts, mesh, console, answering, config.caption_prompt
-  )
-  size = vision_tower.image_size(unified)
-  text = model_hashes.identity_of_text(parts.text)
+  text = model_hashes.identity_of_text(checks.text)
   rows = job_start.claim_and_read_results(
     workdir,
     config,
@@ -133,7 +127,7 @@ def run(
     'answers.jsonl',
     _are_answers,
     contents=job_start.input_hashes(text.sha256),
-    base=weights,
+    base=model_hashes.weight_hashes(config, path),
     data=config.files and record_files.file_hashes(config.files),
     images={image.name: listed_images.sha256(image) for image in images},
     pixels=image_reader.VERSION,
@@ -142,6 +136,15 @@ def run(
   config = dataclasses.replace(config, questions=questions)
   target = storage.path(workdir) / 'answers.jsonl'
   if rows is None:
+    unified = job_model.place_on_mesh(
+      config,
+      job_model.load_parts(config, path, mesh),
+      mesh,
+      console,
+      answering,
+      config.caption_prompt,
+    )
+    size = vision_tower.image_size(unified)
     output_files.write_atomically(
       target, answer_batches(config, unified, images, size, workdir, console)
     )

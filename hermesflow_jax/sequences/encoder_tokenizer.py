@@ -23,9 +23,9 @@ class EncoderTokenizer:
 
   def __init__(self, text: text_tokenizer.TextTokenizer):
     self.text = text
-    self.start = text.backend.cls_token_id
-    self.end = text.backend.sep_token_id
-    self.pad = text.backend.pad_token_id or 0
+    self.start = text.special.cls
+    self.end = text.special.sep
+    self.pad = text.special.pad or 0
     if self.start is None or self.end is None:
       raise ValueError(
         'the tokenizer of a text encoder must have a cls_token and a '
@@ -43,7 +43,7 @@ class EncoderTokenizer:
     Raises:
       ValueError: see `TextTokenizer.encode`.
     """
-    inside = min(most, self.text.backend.model_max_length) - 2
+    inside = min(most, self.text.special.longest) - 2
     return [
       [self.start, *row[:inside], self.end] for row in self.text.encode(texts)
     ]

@@ -1,4 +1,8 @@
-"""Text tokenizers, read from files or built from a list of words."""
+"""Text tokenizers, read from files or built from a list of words.
+
+The library tokenizers encodes and decodes. transformers reads folders alone: a
+`tokenizer.json` needs nothing of it, and it takes half a second to import.
+"""
 
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -7,18 +11,13 @@ import itertools
 import json
 import os
 import re
-import typing
 
 import tokenizers
 
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import transfer
 from hermesflow_jax.runtime import user_text
-from hermesflow_jax.sequences import reply_tokens
 from hermesflow_jax.sequences import tokenizer_files
-
-if typing.TYPE_CHECKING:
-  import transformers
 
 EOS = '<|endoftext|>'
 # Texts that are tokenized together.
@@ -58,19 +57,30 @@ class TextTokenizer:
   A special token in a text, e.g. `<|endoftext|>` or `<|soi|>`, is split as
   plain text: the words of a user never become the token.
 
+  Args:
+    backend: tokenizer of the library tokenizers; padding, truncation and the
+      treatment of special tokens are set here.
+    special: ids of the tokens that have a meaning.
+
   Attributes:
     size: text id count; the vocabulary's `text_size`.
     eos: id for `<|endoftext|>`.
+    backend: see Args.
+    special: see Args.
   """
 
-  def __init__(self, tokenizer: 'transformers.PreTrainedTokenizerFast'):
-    self._tokenizer = tokenizer
-    self.size = len(tokenizer)
-    self.eos = tokenizer.eos_token_id
-    self._special = _special_pattern(tokenizer)
-    model = tokenizer.backend_tokenizer.model
-    token = getattr(model, 'unk_token', None)
-    self._unknown = model.token_to_id(token) if token else None
+  def __init__(
+    self, backend: tokenizers.Tokenizer, special: tokenizer_files.SpecialTokens
+  ):
+    self.backend, self.special = backend, special
+    backend.no_padding()
+    backend.no_truncation()
+    backend.encode_special_tokens = True
+    self.size = backend.get_vocab_size()
+    self.eos = special.eos
+    self._special = _special_pattern(backend)
+    token = getattr(backend.model, 'unk_token', None)
+    self._unknown = backend.token_to_id(token) if token else None
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Returns the token ids of each text.
@@ -81,8 +91,8 @@ class TextTokenizer:
     if not texts:
       return []
     try:
-      rows = self._tokenize(texts)['input_ids']
-    except TypeError:
+      rows = [row.ids for row in self._tokenize(texts)]
+    except (TypeError, UnicodeError):
       for text in texts:
         user_text.check('text', text)
       raise
@@ -92,15 +102,9 @@ class TextTokenizer:
           rows[number] = self._encode_parts(text)
     return rows
 
-  def _tokenize(self, texts, **options):
-    """Calls the tokenizer; special tokens are split as plain text."""
-    return self._tokenizer(
-      list(texts),
-      add_special_tokens=False,
-      split_special_tokens=True,
-      verbose=False,
-      **options,
-    )
+  def _tokenize(self, texts):
+    """Returns encodings of texts; special tokens are split as plain text."""
+    return self.backend.encode_batch(list(texts), add_special_tokens=False)
 
   def _encode_parts(self, text):
     """Returns token ids of a text that spells tokens which look special.
@@ -113,14 +117,7 @@ class TextTokenizer:
       parts.append(text[start : match.start() + 1])
       start = match.start() + 1
     parts.append(text[start:])
-    return [
-      token for part in self._tokenize(parts)['input_ids'] for token in part
-    ]
-
-  @property
-  def backend(self) -> 'transformers.PreTrainedTokenizerFast':
-    """The tokenizer of the transformers library."""
-    return self._tokenizer
+    return [token for part in self._tokenize(parts) for token in part.ids]
 
   @property
   def has_unknown_words(self) -> bool:
@@ -141,11 +138,8 @@ class TextTokenizer:
       return []
     texts, words = iter(texts), {}
     while part := list(itertools.islice(texts, _TOKENIZED)):
-      encoded = self._tokenize(part, return_offsets_mapping=True)
-      for text, ids, spans in zip(
-        part, encoded['input_ids'], encoded['offset_mapping'], strict=True
-      ):
-        for number, (begin, end) in zip(ids, spans, strict=True):
+      for text, row in zip(part, self._tokenize(part), strict=True):
+        for number, (begin, end) in zip(row.ids, row.offsets, strict=True):
           if number == self._unknown:
             words[text[begin:end]] = None
     return list(words)
@@ -168,7 +162,23 @@ class TextTokenizer:
     Raises:
       ValueError: the tokenizer merges the end of the prompt with a reply.
     """
-    return reply_tokens.encode_replies(self.encode, ASSISTANT, replies, space)
+    # An empty reply is only its end token, without a space before it.
+    before, *rows = self.encode(
+      [
+        ASSISTANT,
+        *(
+          f'{ASSISTANT}{space}{reply}' if reply else ASSISTANT
+          for reply in replies
+        ),
+      ]
+    )
+    for reply, row in zip(replies, rows, strict=True):
+      if row[: len(before)] != before:
+        raise ValueError(
+          f'the tokenizer must keep {ASSISTANT!r} apart from a reply, got '
+          f'joined tokens for the reply {reply!r}'
+        )
+    return [row[len(before) :] for row in rows]
 
   def decode_reply(self, ids: Iterable[int]) -> str:
     """Returns the text of a reply; the inverse of `encode_replies`."""
@@ -181,24 +191,24 @@ class TextTokenizer:
       if token == self.eos:
         break
       tokens.append(int(token))
-    return self._tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
+    return self.backend.decode(tokens, skip_special_tokens=False)
 
   @functools.cached_property
   def content(self) -> str:
     """Content of the tokenizer's `tokenizer.json` file, without spaces."""
     # Python's form of numbers and of special characters, not the library's.
     return json.dumps(
-      json.loads(self._tokenizer.backend_tokenizer.to_str()),
+      json.loads(self.backend.to_str()),
       ensure_ascii=False,
       separators=(',', ':'),
     )
 
   def save(self, path: str) -> None:
     """Writes the tokenizer to a `tokenizer.json` file."""
-    self._tokenizer.backend_tokenizer.save(path)
+    self.backend.save(path)
 
 
-def _special_pattern(tokenizer) -> re.Pattern | None:
+def _special_pattern(backend) -> re.Pattern | None:
   """Returns an expression for added tokens like `<|soi|>` or `[PAD]`.
 
   The tokenizer splits only those tokens that are marked as special; a
@@ -206,7 +216,7 @@ def _special_pattern(tokenizer) -> re.Pattern | None:
   """
   names = [
     re.escape(token.content)
-    for token in tokenizer.added_tokens_decoder.values()
+    for token in backend.get_added_tokens_decoder().values()
     if not token.special and re.fullmatch(r'<.+>|\[.+\]', token.content)
   ]
   return re.compile('|'.join(names)) if names else None
@@ -222,17 +232,17 @@ def word_level_tokenizer(words: Iterable[str]) -> TextTokenizer:
   vocabulary = {'<|unk|>': 0, EOS: 1}
   for word in sorted({word.lower() for word in words} - set(vocabulary)):
     vocabulary[word] = len(vocabulary)
-  core = tokenizers.Tokenizer(
+  backend = tokenizers.Tokenizer(
     tokenizers.models.WordLevel(vocabulary, unk_token='<|unk|>')
   )
-  core.normalizer = tokenizers.normalizers.Lowercase()
-  core.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+  backend.normalizer = tokenizers.normalizers.Lowercase()
+  backend.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
     [
       tokenizers.pre_tokenizers.WhitespaceSplit(),
       tokenizers.pre_tokenizers.Punctuation(),
     ]
   )
-  return TextTokenizer(tokenizer_files.fast(EOS, tokenizer_object=core))
+  return TextTokenizer(backend, tokenizer_files.prepare(backend, EOS))
 
 
 def load(path: str) -> TextTokenizer:
@@ -250,8 +260,8 @@ def load(path: str) -> TextTokenizer:
   if not (os.path.exists(path) if local else where.exists()):
     raise ValueError(f'no tokenizer at {path}')
   try:
-    backend = tokenizer_files.read(path, EOS) if local else _download(where)
-    return TextTokenizer(backend)
+    read = tokenizer_files.read(path, EOS) if local else _download(where)
+    return TextTokenizer(*read)
   except Exception as error:
     fault = (local and tokenizer_files.describe_fault(path)) or error
     # Errors of the library have several lines.

@@ -12,13 +12,12 @@ def token_bytes(text: text_tokenizer.TextTokenizer, token: int) -> bytes:
     text: text tokenizer.
     token: text id.
   """
-  backend = text.backend
-  name = backend.convert_ids_to_tokens(token)
-  decoder = backend.backend_tokenizer.decoder
+  name = text.backend.id_to_token(token) or ''
+  decoder = text.backend.decoder
   is_byte_level = type(decoder).__name__ == 'ByteLevel'
   if is_byte_level and all(letter in _byte_of() for letter in name):
     return bytes(_byte_of()[letter] for letter in name)
-  return (name or '').encode()
+  return name.encode()
 
 
 @functools.cache

@@ -1,15 +1,14 @@
-"""Files of text tokenizers, read by the transformers library."""
+"""Files of text tokenizers, and folders in the form of transformers."""
 
 import codecs
+import dataclasses
 import os
 import pathlib
-import typing
+
+import tokenizers
 
 from hermesflow_jax.runtime import file_kinds
 from hermesflow_jax.runtime import strict_json
-
-if typing.TYPE_CHECKING:
-  import transformers
 
 # Files of a tokenizer that hold a JSON object.
 _OBJECTS = (
@@ -28,7 +27,28 @@ _NO_WORDS = (
 )
 
 
-def read(path: str, end: str) -> 'transformers.PreTrainedTokenizerFast':
+@dataclasses.dataclass(frozen=True)
+class SpecialTokens:
+  """Ids of the tokens that have a meaning; None where a tokenizer has none.
+
+  Attributes:
+    bos: begins a text.
+    eos: ends a text.
+    cls: begins a row of a text encoder.
+    sep: ends a row of a text encoder.
+    pad: fills a row.
+    longest: most tokens of a row that the tokenizer was made for.
+  """
+
+  bos: int | None
+  eos: int | None
+  cls: int | None = None
+  sep: int | None = None
+  pad: int | None = None
+  longest: int = 10**30
+
+
+def read(path: str, end: str) -> tuple[tokenizers.Tokenizer, SpecialTokens]:
   """Reads a tokenizer; nothing is downloaded and no code is run.
 
   Args:
@@ -40,31 +60,47 @@ def read(path: str, end: str) -> 'transformers.PreTrainedTokenizerFast':
     Exception: the library cannot read the files; see `describe_fault`.
   """
   if os.path.isfile(path):
-    return fast(end, tokenizer_file=path)
+    backend = tokenizers.Tokenizer.from_file(path)
+    return backend, prepare(backend, end)
+  # Imported where needed: it takes half a second.
   import transformers
 
   tokenizer = transformers.AutoTokenizer.from_pretrained(
     path, local_files_only=True, trust_remote_code=False
   )
+  backend = tokenizer.backend_tokenizer
   # The library makes an empty tokenizer from its settings alone.
-  if not tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False):
+  if not backend.get_vocab_size(with_added_tokens=False):
     raise ValueError(_NO_WORDS)
-  return tokenizer
+  special = SpecialTokens(
+    tokenizer.bos_token_id,
+    tokenizer.eos_token_id,
+    tokenizer.cls_token_id,
+    tokenizer.sep_token_id,
+    tokenizer.pad_token_id,
+    tokenizer.model_max_length,
+  )
+  return backend, special
 
 
-def fast(end: str, **source) -> 'transformers.PreTrainedTokenizerFast':
-  """Returns a tokenizer of the library.
+def prepare(backend: tokenizers.Tokenizer, end: str) -> SpecialTokens:
+  """Gives a tokenizer the token that begins and ends a text.
+
+  Its file is then the same, byte by byte, as transformers writes it.
 
   Args:
-    end: token that begins and ends a text.
-    **source: `tokenizer_file` or `tokenizer_object`.
+    backend: tokenizer; changed in place.
+    end: the token.
   """
-  # Imported where needed: it takes half a second.
-  import transformers
-
-  return transformers.PreTrainedTokenizerFast(
-    eos_token=end, bos_token=end, **source
-  )
+  added = backend.get_added_tokens_decoder().values()
+  if end not in [token.content for token in added]:
+    backend.add_tokens([tokenizers.AddedToken(end, special=True)])
+  if backend.post_processor is None:
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+      single='$A:0', pair='$A:0 $B:1', special_tokens=[]
+    )
+  number = backend.token_to_id(end)
+  return SpecialTokens(number, number)
 
 
 def describe_fault(path: str) -> str:

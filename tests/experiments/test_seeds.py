@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import tiny_world
+import unread_models
 
 from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import trained_model
@@ -134,12 +135,16 @@ def test_a_star_marks_what_stands():
   assert cells[0] == '+0.500 ± 0.100 *' and '*' not in ''.join(cells[1:])
 
 
-def test_the_same_command_again_changes_nothing(config, finished):
+def test_the_same_command_again_changes_nothing(config, finished, monkeypatch):
   root, results = finished
   before = (root / 'results.json').read_bytes()
+  table = (root / 'table.md').read_bytes()
+  (root / 'table.md').unlink()
+  unread_models.refuse_reading(monkeypatch)
   again = seeds.run(config, str(root), terminal.silent())
   assert again['changes'] == results['changes']
   assert (root / 'results.json').read_bytes() == before
+  assert (root / 'table.md').read_bytes() == table
 
 
 @pytest.mark.parametrize('bad', [(), (1, 1), (-1,)])

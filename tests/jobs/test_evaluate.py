@@ -5,9 +5,10 @@ import json
 import pathlib
 import shutil
 
-import numpy as np
 from PIL import Image
 import pytest
+import tiny_jobs
+import unread_models
 
 import configs.evaluate
 from hermesflow_jax.benchmarks import protocol
@@ -87,14 +88,13 @@ def run(base, tmp_path):
     config.sampler.steps = 2
     config.update(changes)
     built = settings.build(evaluate.Settings, config.to_dict())
-    output = []
-    console = terminal.Console(output.append, lambda label: lambda x: x)
+    console, output = tiny_jobs.heard()
     return evaluate.run(built, str(tmp_path / workdir), console), output
 
   return call
 
 
-def test_two_equal_models_do_not_differ(run, base, tmp_path):
+def test_two_equal_models_do_not_differ(run, base, tmp_path, monkeypatch):
   copy = tmp_path / 'copy'
   shutil.copytree(base, copy)
   results, output = run(('pope',), models=(str(base), str(copy)))
@@ -105,9 +105,11 @@ def test_two_equal_models_do_not_differ(run, base, tmp_path):
     assert other['change'] == {'mean': 0, 'standard_error': 0, 'rows': 2}
   assert 'POPE (official, %)' in '\n'.join(output)
   folder = tmp_path / 'out' / 'predictions' / 'copy' / 'pope'
-  lines = (folder / 'predictions.jsonl').read_text().splitlines()
-  assert json.loads(lines[0])['id'] == 'random/0'
+  first, _ = (folder / 'predictions.jsonl').read_text().splitlines()
+  assert json.loads(first)['id'] == 'random/0'
   assert (folder / 'official' / 'coco_pope_random.jsonl').exists()
+  unread_models.refuse_reading(monkeypatch)
+  assert run(('pope',), models=(str(base), str(copy)))[0] == results
 
 
 def test_a_stopped_run_predicts_only_what_is_missing(
@@ -136,11 +138,11 @@ def test_drawings_are_judged_and_official_scores_come_in(run, tmp_path):
   (name,) = results['benchmarks']['tifa']['models']
   (scores,) = results['benchmarks']['tifa']['models'][name]
   assert 0 <= scores['headline'] <= 100
-  judge = {'name': 'pixels', 'prompt': '{question}'}
-  assert results['models'][0]['judge'] == judge
+  (model,) = results['models']
+  assert model['judge'] == {'name': 'pixels', 'prompt': '{question}'}
   images = tmp_path / 'out' / 'predictions' / name / 'geneval' / 'images'
-  pixels = np.asarray(Image.open(images / '00001' / 'samples' / '0003.png'))
-  assert pixels.ndim == 3
+  with Image.open(images / '00001' / 'samples' / '0003.png') as image:
+    assert image.mode == 'RGB'
   metadata = json.loads((images / '00001' / 'metadata.jsonl').read_text())
   assert metadata['tag'] == 'colors'
   official = tmp_path / 'geneval.jsonl'
@@ -159,11 +161,10 @@ def test_drawings_are_judged_and_official_scores_come_in(run, tmp_path):
       for n in range(4)
     )
   )
-  console = terminal.Console(lambda line: None, lambda label: lambda x: x)
   config = evaluate_import.Settings(
     str(tmp_path / 'out'), 'geneval', name, str(official)
   )
-  again = evaluate_import.run(config, '', console)
+  again = evaluate_import.run(config, '', terminal.silent())
   scores = again['benchmarks']['geneval']['models'][name][0]
   assert (scores['rule'], scores['headline']) == ('official', 0.625)
   assert again['benchmarks']['tifa'] == results['benchmarks']['tifa']
@@ -176,11 +177,10 @@ def test_replies_of_another_model_are_scored(run, tmp_path):
   replies = tmp_path / 'replies.jsonl'
   lines = [{'id': f'random/{n}', 'reply': 'Yes'} for n in range(2)]
   replies.write_text('\n'.join(map(json.dumps, lines)))
-  console = terminal.Console(lambda line: None, lambda label: lambda x: x)
   config = evaluate_import.Settings(
     str(tmp_path / 'out'), 'pope', 'another', str(replies)
   )
-  again = evaluate_import.run(config, '', console)
+  again = evaluate_import.run(config, '', terminal.silent())
   models = again['benchmarks']['pope']['models']
   assert models['another'][0]['headline'] == 100
   assert models['another'][0]['change']['rows'] == 2
@@ -192,13 +192,13 @@ def test_replies_of_another_model_are_scored(run, tmp_path):
   for message, faulty in faults.items():
     replies.write_text('\n'.join(map(json.dumps, faulty)))
     with pytest.raises(ValueError, match=message):
-      evaluate_import.run(config, '', console)
+      evaluate_import.run(config, '', terminal.silent())
   own = results['models'][0]['name']
   config = evaluate_import.Settings(
     str(tmp_path / 'out'), 'pope', own, str(replies)
   )
   with pytest.raises(ValueError, match='must not be a model of the run'):
-    evaluate_import.run(config, '', console)
+    evaluate_import.run(config, '', terminal.silent())
 
 
 def test_all_faults_come_before_any_work(run, tmp_path):

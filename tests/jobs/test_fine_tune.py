@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_world
+import unread_models
 
 import configs.pretrain
 from hermesflow_jax.checkpoints import initial_model
@@ -184,6 +185,7 @@ def test_unusable_held_out_settings_are_named(base, data, held_out, error):
 
 def test_a_finished_run_is_not_run_again(tuned, monkeypatch):
   folder, config = tuned
+  unread_models.refuse_reading(monkeypatch)
   monkeypatch.setattr(fine_tune.fine_tuning, 'train', None)
   before = json.loads((folder / 'results.json').read_text())
   assert fine_tune.run(config, str(folder), terminal.silent()) == before
@@ -214,15 +216,14 @@ def test_a_new_model_knows_the_words_of_its_data(base):
     token_rows.Lengths(8, 100, 90, 8, 8),
     128,
   )
-  parts = new_model.make_bundle(
-    sizes, tokenizer, ['Grinning face', 'a face: big'], 0
-  )
+  text = new_model.make_text(['Grinning face', 'a face: big'])
+  parts = new_model.make_bundle(sizes, tokenizer, text, 0)
   assert isinstance(parts.tokenizer, magvit.Magvit)
   assert not parts.text.unknown_words(['grinning a big face :'])
   assert parts.grid == (8, 8) and parts.model.config.image_tokens == 64
   with pytest.raises(ValueError, match='a multiple of 16, got 100'):
     new_model.make_bundle(
-      dataclasses.replace(sizes, pixels=100), tokenizer, [], 0
+      dataclasses.replace(sizes, pixels=100), tokenizer, text, 0
     )
 
 

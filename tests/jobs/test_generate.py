@@ -5,13 +5,14 @@ import json
 import numpy as np
 from PIL import Image
 import pytest
+import tiny_jobs
+import unread_models
 
 import configs.generate
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.jobs import generate
 from hermesflow_jax.jobs.setup import prompt_drawing
 from hermesflow_jax.runtime import settings
-from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import search_scores
 
 
@@ -22,18 +23,12 @@ def run(base, tmp_path):
   def call(workdir='out', **changes):
     config = configs.generate.get_config()
     del config.job
-    config.update(
-      {
-        'init_from': str(base),
-        'prompts': ('a red ring', 'two circles'),
-        'each': 2,
-      }
-    )
+    prompts = ('a red ring', 'two circles')
+    config.update({'init_from': str(base), 'prompts': prompts, 'each': 2})
     config.sampler.update({'steps': 2})
     config.update(changes)
     built = settings.build(generate.Settings, config.to_dict())
-    output = []
-    console = terminal.Console(output.append, lambda label: lambda x: x)
+    console, output = tiny_jobs.heard()
     workdir = workdir if 'gs:' in workdir else str(tmp_path / workdir)
     return generate.run(built, workdir, console), output
 
@@ -87,7 +82,9 @@ def test_what_is_there_is_not_drawn_again(run, tmp_path, monkeypatch):
   rows, _ = run()
   before = pixels(tmp_path / 'out', rows)
   monkeypatch.setattr(prompt_drawing, 'to_pixels', None)
-  again, output = run()
+  with monkeypatch.context() as finished:
+    unread_models.refuse_reading(finished)
+    again, output = run()
   assert again == rows and any('this run is finished' in s for s in output)
   assert not any('resuming' in line for line in output)
   assert f'results exist in {tmp_path / "out"}' in output

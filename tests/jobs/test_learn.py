@@ -5,7 +5,6 @@ import json
 
 import jax
 import learn_runs
-import nested_broadcasts
 import numpy as np
 import pytest
 import unread_models
@@ -81,7 +80,6 @@ def test_another_seed_rate_and_length_want_no_new_program(
 def test_a_finished_run_is_not_run_again(base, pairs, learned, monkeypatch):
   folder, result = learned
   unread_models.refuse_reading(monkeypatch)
-  nested_broadcasts.refuse(monkeypatch)
   assert (
     learn.run(
       learn_runs.configured(base, pairs), str(folder), terminal.silent()

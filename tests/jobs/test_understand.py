@@ -6,6 +6,7 @@ import looped_layers
 import numpy as np
 from PIL import Image
 import pytest
+import unread_models
 
 import configs.understand
 from hermesflow_jax.data import image_listing
@@ -119,6 +120,8 @@ def test_a_stopped_run_goes_on_where_it_was(run, folder, tmp_path, monkeypatch):
   monkeypatch.setattr(understand, 'ask_about_images', counted)
   assert run()[0] == expected
   assert requested == [[str(folder / 'deep/4.png')]]
+  unread_models.refuse_reading(monkeypatch)
+  assert run()[0] == expected
 
 
 def test_answers_about_other_images_of_the_same_names_are_not_taken(

@@ -7,7 +7,6 @@ import os
 import pathlib
 import shutil
 
-import nested_broadcasts
 import pytest
 import self_play_runs
 import unread_models
@@ -21,7 +20,6 @@ from hermesflow_jax.runtime import terminal
 
 def test_a_finished_run_says_so_and_changes_nothing(config, whole, monkeypatch):
   unread_models.refuse_reading(monkeypatch)
-  nested_broadcasts.refuse(monkeypatch)
 
   def state():
     files = [p for p in whole.rglob('*') if p.is_file()]

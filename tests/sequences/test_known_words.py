@@ -4,6 +4,7 @@ import functools
 
 import phi_tokens
 import pytest
+import tokenizers
 
 from hermesflow_jax.sequences import known_words
 from hermesflow_jax.sequences import text_tokenizer
@@ -18,10 +19,12 @@ def small():
 @functools.cache
 def with_added_tokens(special):
   """A tokenizer as the official code saves it, with Show-o's own tokens."""
-  tokenizer = text_tokenizer.load(str(phi_tokens.FOLDER))._tokenizer
+  tokenizer = text_tokenizer.load(str(phi_tokens.FOLDER))
   names = ['<|soi|>', '<|image|>', '[PAD]']
-  tokenizer.add_tokens(names, special_tokens=special)
-  return text_tokenizer.TextTokenizer(tokenizer)
+  tokenizer.backend.add_tokens(
+    [tokenizers.AddedToken(name, special=special) for name in names]
+  )
+  return text_tokenizer.TextTokenizer(tokenizer.backend, tokenizer.special)
 
 
 @pytest.mark.parametrize('make', [small, phi_tokens.tokenizer])

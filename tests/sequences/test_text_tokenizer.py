@@ -4,6 +4,8 @@ import json
 
 import phi_tokens
 import pytest
+import tokenizers
+import transformers
 
 from hermesflow_jax.sequences import text_tokenizer
 
@@ -13,6 +15,13 @@ WORDS = ['red', 'blue', 'circle', 'a', 'two', '.', '?', ':']
 @pytest.fixture(scope='module')
 def text():
   return text_tokenizer.word_level_tokenizer(WORDS)
+
+
+def in_transformers(text, **options):
+  """Returns the tokenizer of transformers for a file that we wrote."""
+  return transformers.PreTrainedTokenizerFast(
+    tokenizer_object=text.backend, eos_token=text_tokenizer.EOS, **options
+  )
 
 
 def test_known_words_come_back(text):
@@ -71,8 +80,57 @@ def test_a_saved_tokenizer_is_the_same(text, tmp_path):
   )
 
 
+@pytest.mark.parametrize('make', [phi_tokens.tokenizer, None])
+@pytest.mark.parametrize(
+  'written',
+  [
+    'A red circle: two zebras?',
+    'Größe 😀, ﬁ e\u0301\u2028\x00',
+    '  two   blue\t\nrings ',
+    'a <|endoftext|>b',
+    '',
+  ],
+)
+def test_a_file_means_what_it_means_to_transformers(
+  text, make, written, tmp_path
+):
+  text = make() if make else text
+  text.save(str(tmp_path / 'tokenizer.json'))
+  text = text_tokenizer.load(str(tmp_path / 'tokenizer.json'))
+  theirs = transformers.PreTrainedTokenizerFast(
+    tokenizer_file=str(tmp_path / 'tokenizer.json'),
+    bos_token=text_tokenizer.EOS,
+    eos_token=text_tokenizer.EOS,
+  )
+  assert (text.size, text.eos) == (len(theirs), theirs.eos_token_id)
+  (row,) = text.encode([written])
+  assert row == theirs.encode(
+    written, add_special_tokens=False, split_special_tokens=True
+  )
+  assert text.decode(row) == theirs.decode(row)
+  assert json.loads(text.content) == json.loads(
+    theirs.backend_tokenizer.to_str()
+  )
+
+
+def test_a_file_without_its_end_gets_one_as_in_transformers(tmp_path):
+  backend = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel({'?': 0, 'a': 1}, unk_token='?')
+  )
+  # Texts of transformers are neither padded nor cut.
+  backend.enable_padding(pad_token='a', pad_id=1, length=7)
+  backend.enable_truncation(1)
+  backend.save(str(tmp_path / 'tokenizer.json'))
+  text = text_tokenizer.load(str(tmp_path / 'tokenizer.json'))
+  assert (text.size, text.eos) == (3, 2)
+  assert text.encode(['a', 'a <|endoftext|>'])[0] == [1]
+  assert 2 not in text.encode(['a <|endoftext|>'])[0]
+  theirs = in_transformers(text)
+  assert theirs.eos_token_id == 2 and len(theirs) == 3
+
+
 def test_a_folder_of_transformers_is_read(text, tmp_path):
-  text._tokenizer.save_pretrained(tmp_path)
+  in_transformers(text).save_pretrained(tmp_path)
   actual = text_tokenizer.load(str(tmp_path))
   assert actual.encode(['a red circle']) == text.encode(['a red circle'])
   assert (actual.size, actual.eos) == (text.size, text.eos)
@@ -87,7 +145,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
 
 
 def test_a_folder_without_words_is_refused(text, tmp_path):
-  text.backend.save_pretrained(tmp_path)
+  in_transformers(text).save_pretrained(tmp_path)
   (tmp_path / 'tokenizer.json').unlink()
   config = json.dumps({'tokenizer_class': 'CodeGenTokenizer'})
   (tmp_path / 'tokenizer_config.json').write_text(config)
@@ -135,7 +193,7 @@ def test_a_question_is_asked_as_in_llava():
 
 
 def test_a_tokenizer_is_read_from_a_bucket(text, tmp_path, bucket):
-  text._tokenizer.save_pretrained(tmp_path)
+  in_transformers(text).save_pretrained(tmp_path)
   bucket.put_folder('phi', tmp_path)
   bucket.put('phi/model.safetensors', b'weights, which are left alone')
   for name in ('gs://bucket/phi', 'gs://bucket/phi/tokenizer.json'):

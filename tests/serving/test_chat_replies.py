@@ -5,11 +5,11 @@ import pytest
 import served
 import tiny
 import tokenizers
-import transformers
 
 from hermesflow_jax.sampling import reply_scores
 from hermesflow_jax.sequences import text_tokenizer
 from hermesflow_jax.sequences import token_bytes
+from hermesflow_jax.sequences import tokenizer_files
 from hermesflow_jax.serving import chat_replies
 
 
@@ -23,11 +23,8 @@ def byte_level():
     add_prefix_space=False
   )
   core.decoder = tokenizers.decoders.ByteLevel()
-  return text_tokenizer.TextTokenizer(
-    transformers.PreTrainedTokenizerFast(
-      tokenizer_object=core, eos_token=text_tokenizer.EOS
-    )
-  )
+  special = tokenizer_files.prepare(core, text_tokenizer.EOS)
+  return text_tokenizer.TextTokenizer(core, special)
 
 
 def test_bytes_of_tokens_are_the_text(byte_level):

@@ -6,10 +6,9 @@ import dataclasses
 import pathlib
 import re
 
-from hermesflow_jax.checkpoints import initial_model
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.jobs.setup import job_model
-from hermesflow_jax.jobs.setup import tokenizer_hashes
+from hermesflow_jax.jobs.setup import model_hashes
 from hermesflow_jax.runtime import terminal
 
 
@@ -66,13 +65,10 @@ def tokenizer_hashes_of(
   Args:
     models: located models.
   """
-
-  def text_hash(model):
-    folder = initial_model.open(model.path)
-    text, *_ = folder.load_text(model.config.sizes, model.config.text)
-    return tokenizer_hashes.text_hash(text)
-
-  hashes = '/'.join(text_hash(model) for model in models)
+  hashes = '/'.join(
+    model_hashes.text_identity(model.config, model.path).sha256
+    for model in models
+  )
   return {'text_tokenizer': lambda: hashes}
 
 

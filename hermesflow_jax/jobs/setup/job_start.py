@@ -9,8 +9,6 @@ import json
 import pathlib
 from typing import Any
 
-import jax
-
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
@@ -19,12 +17,10 @@ from hermesflow_jax.runtime import terminal
 
 with lazy_modules.on_first_use():
   from hermesflow_jax.checkpoints import checkpoint
-  from hermesflow_jax.checkpoints import model_bundle
   from hermesflow_jax.data import image_folder
   from hermesflow_jax.data import record_files
   from hermesflow_jax.data import task_sources
   from hermesflow_jax.jobs.setup import job_model
-  from hermesflow_jax.jobs.setup import model_hashes
 
 releases_workdir = workdir_claim.releases_workdir
 
@@ -58,28 +54,6 @@ def locate_model(
       except ValueError as fault:
         faults.append(str(fault))
     raise ValueError('; '.join(faults)) from error
-
-
-def load_initial_model(
-  config: job_model.ModelSettings,
-  path: pathlib.PurePath,
-  mesh: jax.sharding.Mesh,
-) -> tuple[model_bundle.Bundle, dict[str, str]]:
-  """Reads a job's initial model.
-
-  Args:
-    config: job settings.
-    path: folder from `job_model.locate`.
-    mesh: device mesh.
-
-  Returns:
-    The model, and SHA-256 by weight name.
-
-  Raises:
-    ValueError: a file is damaged, or its sizes differ from `config.sizes`.
-  """
-  parts = job_model.load_parts(config, path, mesh)
-  return parts, model_hashes.weight_hashes(config, path)
 
 
 def input_hashes(

@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
-import tokenizers
-
 from hermesflow_jax.checkpoints import checkpoint
 from hermesflow_jax.checkpoints import initial_model
-from hermesflow_jax.checkpoints import part_checks
 from hermesflow_jax.checkpoints import run_folder
 from hermesflow_jax.jobs.setup import job_model
 from hermesflow_jax.jobs.setup import tokenizer_hashes
 from hermesflow_jax.jobs.setup import vision_tower
-from hermesflow_jax.sequences import reply_tokens
 from hermesflow_jax.sequences import text_tokenizer
 
 
@@ -59,8 +55,7 @@ def text_identity(
 ) -> TextIdentity:
   """Returns `identity_of_text` of the tokenizer that `load_parts` reads.
 
-  All processes call it. That of a bundle is read without transformers, which
-  take a third of a second to import.
+  All processes call it.
 
   Args:
     config: job settings.
@@ -70,23 +65,7 @@ def text_identity(
     ValueError: the tokenizer cannot be read, or see `identity_of_text`.
   """
   folder = initial_model.open(path)
-  content = None
-  if not part_checks.exists(config.text):
-    content = folder.text_content()
-  if not content:
-    return identity_of_text(folder.load_text(config.sizes, config.text)[0])
-  text = tokenizers.Tokenizer.from_str(content)
-  # As transformers does.
-  text.no_padding()
-  text.no_truncation()
-
-  def encode(texts):
-    rows = text.encode_batch(texts, add_special_tokens=False)
-    return [row.ids for row in rows]
-
-  return TextIdentity(
-    tokenizer_hashes.content_hash(content), _choice_encoding(encode)
-  )
+  return identity_of_text(folder.load_text(config.sizes, config.text)[0])
 
 
 def identity_of_text(text: text_tokenizer.TextTokenizer) -> TextIdentity:
@@ -98,19 +77,8 @@ def identity_of_text(text: text_tokenizer.TextTokenizer) -> TextIdentity:
   Raises:
     ValueError: it merges the end of a prompt with a reply.
   """
-  return TextIdentity(
-    tokenizer_hashes.text_hash(text), _choice_encoding(text.encode)
-  )
-
-
-def _choice_encoding(encode):
-  """Returns `TextIdentity.choices`.
-
-  Args:
-    encode: texts -> token ids of each.
-  """
   word = 'red'
-  end = text_tokenizer.ASSISTANT
-  if reply_tokens.encode_replies(encode, end, [word]) == encode([word]):
-    return {}
-  return {'answers': 'choices are encoded as they follow the prompt'}
+  choices = {}
+  if text.encode_replies([word]) != text.encode([word]):
+    choices = {'answers': 'choices are encoded as they follow the prompt'}
+  return TextIdentity(tokenizer_hashes.text_hash(text), choices)

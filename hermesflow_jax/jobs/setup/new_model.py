@@ -40,32 +40,53 @@ class NewModel:
     settings.check(self)
 
 
-def make_bundle(
-  config: NewModel, tokenizer: magvit.Magvit, texts: Iterable[str], seed: int
-) -> model_bundle.Bundle:
-  """Returns a random model with an id for each word of the texts.
+def make_text(texts: Iterable[str]) -> text_tokenizer.TextTokenizer:
+  """Returns a text tokenizer with an id for each word of the texts.
+
+  Args:
+    texts: all texts of the data, and the prompts.
+  """
+  splitter = text_tokenizer.word_level_tokenizer(())
+  words = set()
+  for text in texts:
+    words.update(splitter.unknown_words([text]))
+  return text_tokenizer.word_level_tokenizer(words)
+
+
+def check_pixels(config: NewModel, tokenizer: magvit.Magvit) -> None:
+  """Raises ValueError if a tokenizer cannot encode images of `config.pixels`.
 
   Args:
     config: sizes.
     tokenizer: image tokenizer.
-    texts: all texts of the data, and the prompts.
-    seed: random seed of the weights.
-
-  Raises:
-    ValueError: the tokenizer cannot encode images of `config.pixels`.
   """
-  from flax import nnx
-
   if config.pixels % tokenizer.reduction:
     raise ValueError(
       f'new_model.pixels must be a multiple of {tokenizer.reduction}, got '
       f'{config.pixels}'
     )
-  splitter = text_tokenizer.word_level_tokenizer(())
-  words = set()
-  for text in texts:
-    words.update(splitter.unknown_words([text]))
-  text = text_tokenizer.word_level_tokenizer(words)
+
+
+def make_bundle(
+  config: NewModel,
+  tokenizer: magvit.Magvit,
+  text: text_tokenizer.TextTokenizer,
+  seed: int,
+) -> model_bundle.Bundle:
+  """Returns a random model.
+
+  Args:
+    config: sizes.
+    tokenizer: image tokenizer.
+    text: text tokenizer.
+    seed: random seed of the weights.
+
+  Raises:
+    ValueError: see `check_pixels`.
+  """
+  from flax import nnx
+
+  check_pixels(config, tokenizer)
   grid = (config.pixels // tokenizer.reduction,) * 2
   vocab = vocabulary.Vocab(text.size, tokenizer.config.codebook_size, text.eos)
   sizes = showo.ShowOConfig(vocab, config.decoder, grid[0] * grid[1])

@@ -41,16 +41,11 @@ def text_hash(text: text_tokenizer.TextTokenizer) -> str:
   Args:
     text: the text tokenizer.
   """
-  return content_hash(text.content)
+  return _content_hash(text.content)
 
 
 @functools.lru_cache(maxsize=4)
-def content_hash(content: str) -> str:
-  """Returns the hash of a tokenizer; see `text_hash`.
-
-  Args:
-    content: text of a `tokenizer.json`, as the library tokenizers writes it.
-  """
+def _content_hash(content: str) -> str:
   model = json.loads(content)['model']
   return hashlib.sha256(json.dumps(model).encode()).hexdigest()
 
