@@ -50,7 +50,7 @@ def get_config(variant='shapes'):
   config.on_error = 'raise'
 
   # Sampling.
-  config.each = 4  # Images of a prompt.
+  config.images_per_prompt = 4
   config.sampler = main_config.play.evaluation_sampler
   config.search = show_o.search()  # Off; docs/search.md.
   config.seed = 0

@@ -162,7 +162,7 @@ def own_data(variant):
   config.held_out = {'share': 0.0, 't2i': (), 'mmu': (), 'lm': (), 'batches': 4}
   config.previews = {
     'prompts': (),  # Texts that are drawn as often.
-    'each': 2,  # Images per prompt.
+    'images_per_prompt': 2,
     'sampler': main_config.play.evaluation_sampler.to_dict(),
   }
   config.measure_every = 500

@@ -20,6 +20,7 @@ from hermesflow_jax.command import project_folder
 from hermesflow_jax.jobs.setup import default_workdir
 from hermesflow_jax.runtime import entry_point
 from hermesflow_jax.runtime import processor_cores
+from hermesflow_jax.runtime import renamed_settings
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -149,6 +150,7 @@ def _start(job, name, values, arguments, argv):
   )
   if 'command' in values:
     values['command'] = command
+  values, renamed = renamed_settings.with_new_names(job.Settings, values)
   config = settings.build(job.Settings, values)
   if arguments.coordinator and name not in _IN_SEVERAL_PROCESSES:
     *most, last = _IN_SEVERAL_PROCESSES
@@ -168,6 +170,8 @@ def _start(job, name, values, arguments, argv):
     arguments.processes,
     arguments.join_seconds,
   )
+  for line in renamed:
+    console.say(line)
   if getattr(job, 'USES_DEVICES', True):
     # Imports JAX, after the mistakes above are reported.
     from hermesflow_jax.runtime import compilation_cache

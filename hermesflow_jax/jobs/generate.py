@@ -14,6 +14,7 @@ from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import model_hashes
 from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import output_files
+from hermesflow_jax.runtime import renamed_settings
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -45,7 +46,7 @@ class Settings(job_model.ModelSettings):
       for none.
     examples: `prompts` that are not drawn beside a file: the defaults of a
       config.
-    each: images per prompt.
+    images_per_prompt: images of each text that is drawn.
     seed: random seed; an image depends on seed, prompt and image number.
     sampler: image sampler.
     image: image file to start from; '' for none.
@@ -61,7 +62,9 @@ class Settings(job_model.ModelSettings):
   reads_images: typing.ClassVar[bool] = False
   prompts: tuple[str, ...]
   file: str = settings.path_of_content('inputs')
-  each: typing.Annotated[settings.PositiveInt, settings.below(1_000_001)]
+  images_per_prompt: typing.Annotated[
+    settings.PositiveInt, settings.below(1_000_001)
+  ] = renamed_settings.earlier('each')
   seed: settings.NonNegativeInt
   sampler: maskgit.MaskGITSampler
   image: str = settings.path_of_content('inputs')
@@ -218,13 +221,13 @@ def draw_images(
   Returns:
     A record per image.
   """
-  rows, size = [], max(1, unified.chunk // config.each)
+  rows, size = [], max(1, unified.chunk // config.images_per_prompt)
   groups = [prompts[i : i + size] for i in range(0, len(prompts), size)]
   names = {
     prompt: f'images/{number:04d}-{prompt_list.file_slug(prompt)}'
     for number, prompt in enumerate(prompts)
   }
-  sizes = [len(group) * config.each for group in groups]
+  sizes = [len(group) * config.images_per_prompt for group in groups]
   drawing = terminal.weighted_progress(
     console.progress('drawing'), groups, sizes
   )
@@ -238,7 +241,7 @@ def draw_images(
       }
       | ({'read_to': truncated[prompt]} if prompt in truncated else {})
       for prompt in group
-      for m in range(config.each)
+      for m in range(config.images_per_prompt)
     ]
     rows += lines
     if not _missing_images(root, [line['file'] for line in lines]):

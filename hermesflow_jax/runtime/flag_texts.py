@@ -187,7 +187,7 @@ def hint_at(kind: type, path: typing.Sequence):
 
   Args:
     kind: dataclass of settings.
-    path: field names, and indices into lists.
+    path: field names, new or old, and indices into lists.
   """
   hint = kind
   for part in path:
@@ -196,6 +196,7 @@ def hint_at(kind: type, path: typing.Sequence):
     if isinstance(part, int):
       hint = type_hints.element_type(hint)
     elif dataclasses.is_dataclass(hint):
+      part = type_hints.new_names(hint).get(part, part)
       hint = type_hints.hints(hint).get(part)
     else:
       return None

@@ -26,6 +26,7 @@ import typing
 
 from hermesflow_jax.runtime import flag_texts
 from hermesflow_jax.runtime import number_bounds
+from hermesflow_jax.runtime import renamed_settings
 from hermesflow_jax.runtime import type_hints
 
 
@@ -121,6 +122,7 @@ def build(kind: type, values: Mapping, name: str = 'config'):
   ValueError: config.steps must be at least 1, got 0
   """
   faults = []
+  values, _ = renamed_settings.with_new_names(kind, values, name)
   instance = _build(kind, values, name, faults)
   if faults:
     raise ValueError('; '.join(faults))

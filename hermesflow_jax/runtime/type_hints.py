@@ -6,6 +6,9 @@ import functools
 import types
 import typing
 
+# Key of a field's earlier name in its metadata; see `renamed_settings`.
+EARLIER_NAME = 'earlier_name'
+
 
 @functools.cache
 def hints(kind: type) -> Mapping[str, typing.Any]:
@@ -15,6 +18,19 @@ def hints(kind: type) -> Mapping[str, typing.Any]:
     kind: a dataclass.
   """
   return typing.get_type_hints(kind, include_extras=True)
+
+
+def new_names(kind: type) -> Mapping[str, str]:
+  """Returns the fields of a dataclass that had another name, by that name.
+
+  Args:
+    kind: a dataclass.
+  """
+  return {
+    field.metadata[EARLIER_NAME]: field.name
+    for field in dataclasses.fields(kind)
+    if EARLIER_NAME in field.metadata
+  }
 
 
 def is_required(field: dataclasses.Field) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.runtime import processes
+from hermesflow_jax.runtime import renamed_settings
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sampling import maskgit
@@ -20,12 +21,14 @@ class Previews:
 
   Attributes:
     prompts: texts; () for no previews.
-    each: images per prompt.
+    images_per_prompt: images of each text that is drawn.
     sampler: image sampler.
   """
 
   prompts: tuple[str, ...] = ()
-  each: settings.PositiveInt = 2
+  images_per_prompt: settings.PositiveInt = renamed_settings.earlier(
+    'each', default=2
+  )
   sampler: maskgit.MaskGITSampler = maskgit.MaskGITSampler(16, 1.0)
 
   def __post_init__(self):
@@ -53,10 +56,16 @@ def make_writer(
   def write(model, step):
     drawer = dataclasses.replace(silent, model=model)
     codes = drawer.draw(
-      config.prompts, config.prompts, config.each, config.sampler, seed
+      config.prompts,
+      config.prompts,
+      config.images_per_prompt,
+      config.sampler,
+      seed,
     )
     pixels = drawer.decode(codes.reshape(-1, codes.shape[-1]))
-    rows = pixels.reshape(len(config.prompts), config.each, *pixels.shape[1:])
+    rows = pixels.reshape(
+      len(config.prompts), config.images_per_prompt, *pixels.shape[1:]
+    )
     if not processes.is_first():
       return
     name = f'{step:06d}'

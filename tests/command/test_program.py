@@ -9,6 +9,7 @@ from hermesflow_jax.command import config_files
 from hermesflow_jax.command import help_text
 from hermesflow_jax.command import job_list
 from hermesflow_jax.command import program
+from hermesflow_jax.jobs import generate
 
 
 @pytest.fixture
@@ -147,7 +148,10 @@ def test_advice_names_the_command_that_was_typed(say):
       ['generate', '--config.prompts[5]=a'],
       'config.prompts must be set as a list, got its element [5]; give --config.',
     ),
-    (['generate', '--config.each=two'], "config.each must be int, got 'two'"),
+    (
+      ['generate', '--config.images_per_prompt=two'],
+      "config.images_per_prompt must be int, got 'two'",
+    ),
     (
       ['generate', '--config.prompts=a red ring, a blue ring'],
       'as in --config.prompts=\'["a red ring", "a blue ring"]\'',
@@ -217,3 +221,14 @@ def test_prompts_are_given_in_each_form():
     ['--config.prompts=a red ring', '--config.prompts=a dog'],
   ):
     assert read('generate', *flags).prompts == ('a red ring', 'a dog')
+
+
+def test_an_old_name_of_a_setting_works_and_is_told(say, monkeypatch):
+  given = []
+  monkeypatch.setattr(
+    generate, 'run', lambda config, *others: given.append(config)
+  )
+  code, output, errors = say('generate', '--config.each=3')
+  assert (code, errors) == (0, '')
+  assert 'config.each is now called config.images_per_prompt\n' in output
+  assert given[0].images_per_prompt == 3

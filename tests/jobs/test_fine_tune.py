@@ -111,7 +111,11 @@ def measured(base, data, tmp_path_factory):
     base,
     data,
     held_out={'share': 0.25},
-    previews={'prompts': ('a red circle',), 'each': 1, 'sampler': SAMPLER},
+    previews={
+      'prompts': ('a red circle',),
+      'images_per_prompt': 1,
+      'sampler': SAMPLER,
+    },
     measure_every=2,
   )
   stops = iter([False, False, True])

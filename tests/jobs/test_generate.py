@@ -24,7 +24,9 @@ def run(base, tmp_path):
     config = configs.generate.get_config()
     del config.job
     prompts = ('a red ring', 'two circles')
-    config.update({'init_from': str(base), 'prompts': prompts, 'each': 2})
+    config.update(
+      {'init_from': str(base), 'prompts': prompts, 'images_per_prompt': 2}
+    )
     config.sampler.update({'steps': 2})
     config.update(changes)
     built = settings.build(generate.Settings, config.to_dict())
@@ -70,7 +72,9 @@ def test_an_image_depends_on_seed_prompt_and_number_alone(run, tmp_path):
   rows, _ = run()
   expected = pixels(tmp_path / 'out', rows)
   (tmp_path / 'list.txt').write_text('two circles\na blue cross\n')
-  more, _ = run('more', prompts=(), file=str(tmp_path / 'list.txt'), each=3)
+  more, _ = run(
+    'more', prompts=(), file=str(tmp_path / 'list.txt'), images_per_prompt=3
+  )
   actual = pixels(tmp_path / 'more', more)
   np.testing.assert_array_equal(actual[:2], expected[2:])
   other, _ = run('other', seed=1)
@@ -88,6 +92,10 @@ def test_what_is_there_is_not_drawn_again(run, tmp_path, monkeypatch):
   assert again == rows and any('this run is finished' in s for s in output)
   assert not any('resuming' in line for line in output)
   assert f'results exist in {tmp_path / "out"}' in output
+  # Earlier releases called a setting otherwise.
+  record = tmp_path / 'out' / 'settings.json'
+  record.write_text(record.read_text().replace('images_per_prompt', 'each'))
+  assert run()[0] == rows
   # A run that was stopped before its last line.
   (tmp_path / 'out' / 'images.jsonl').unlink()
   assert run()[0] == rows
@@ -139,7 +147,7 @@ def test_an_image_grows_and_stays_what_it_was(run, tmp_path, start_image):
     ({'prompts': ()}, 'prompts must not be empty'),
     ({'prompts': ('', 'a ring')}, "prompt '': it is empty"),
     ({'prompts': ('a ring', ' a  ring ')}, "'a ring': it occurs twice"),
-    ({'each': 0}, 'each must be at least 1, got 0'),
+    ({'images_per_prompt': 0}, 'images_per_prompt must be at least 1, got 0'),
     ({'file': '/none.txt'}, '/none.txt cannot be read'),
     ({'mask': 'm.png'}, 'image must be given together with mask or'),
     ({'image': 'a.png'}, 'image must be given together with mask or'),
@@ -217,13 +225,13 @@ def test_prompts_of_a_folder_are_drawn_and_unknown_words_named(run, tmp_path):
   folder.mkdir()
   (folder / '1.txt').write_text('a zebra <|endoftext|> ring')
   changes = {'file': str(folder), 'examples': ('a',), 'prompts': ('a',)}
-  rows, output = run(each=1, **changes)
-  assert [r['prompt'] for r in rows] == ['a zebra <|endoftext|> ring']
+  rows, output = run(**changes)
+  assert {r['prompt'] for r in rows} == {'a zebra <|endoftext|> ring'}
   assert any("does not know 'zebra'" in line for line in output)
-  assert any('finished' in line for line in run(each=1, **changes)[1])
+  assert any('finished' in line for line in run(**changes)[1])
   (folder / '1.txt').write_text('a ring')
   with pytest.raises(ValueError, match='other'):
-    run(each=1, **changes)
+    run(**changes)
 
 
 def test_a_long_prompt_is_cut_and_said_so(run):
@@ -253,19 +261,13 @@ def test_images_may_be_drawn_into_a_bucket(run, start_image, tmp_path, bucket):
   assert rows[-1]['prompt'] == 'a blue star'
 
 
-def test_search_chooses_among_the_images_of_a_prompt(
-  run, tmp_path, monkeypatch
-):
+def test_search_chooses_among_the_images(run, tmp_path, monkeypatch):
   rows, _ = run()
   expected = pixels(tmp_path / 'out', rows)
   # The second candidate of each prompt wins.
-  monkeypatch.setattr(
-    search_scores,
-    'score',
-    lambda unified, name, codes, *_: np.arange(len(codes)) % 2,
-  )
-  search = {'candidates': 2}
-  best, output = run('best', each=1, search=search)
+  second = lambda unified, name, codes, *_: np.arange(len(codes)) % 2
+  monkeypatch.setattr(search_scores, 'score', second)
+  best, output = run('best', images_per_prompt=1, search={'candidates': 2})
   np.testing.assert_array_equal(pixels(tmp_path / 'best', best), expected[1::2])
   facts = image_writer.read_metadata(tmp_path / 'best' / best[0]['file'])
   assert facts['search']['candidates'] == 2
@@ -279,7 +281,7 @@ def test_search_counts_the_passes_of_edits(run, start_image, tmp_path):
   Image.fromarray(mask).save(tmp_path / 'mask.png')
   common = {
     'prompts': ('a red ring',),
-    'each': 1,
+    'images_per_prompt': 1,
     'image': str(start_image),
     'search': {'candidates': 2},
   }

@@ -81,7 +81,7 @@ def drawing(model: pathlib.Path) -> generate.Settings:
   """Returns settings that draw an image."""
   config = configs.generate.get_config()
   del config.job
-  config.update({'init_from': str(model), 'chunk': 1, 'each': 1})
+  config.update({'init_from': str(model), 'chunk': 1, 'images_per_prompt': 1})
   config.prompts = ('a red ring',)
   config.sampler.update({'steps': 2, 'guidance': 0.0})
   return settings.build(generate.Settings, config.to_dict())

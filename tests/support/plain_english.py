@@ -67,16 +67,6 @@ def empty_names(tree: ast.Module) -> list[tuple[int, str]]:
   return [row for row in names if row[1].strip('_') in EMPTY_NAMES]
 
 
-def is_field(tree: ast.Module, line: int) -> bool:
-  """Returns whether a field of a class is declared on a line."""
-  return any(
-    isinstance(field, ast.AnnAssign) and field.lineno == line
-    for node in ast.walk(tree)
-    if isinstance(node, ast.ClassDef)
-    for field in node.body
-  )
-
-
 def aliases(tree: ast.Module) -> list[tuple[int, str]]:
   """Returns (line, alias) of modules of this repository under another name."""
   return [

@@ -153,7 +153,8 @@ def job_config(init_from, **changes):
     generate,
     configs.generate,
     init_from,
-    **{'prompts': ('a red ring',), 'each': 1, 'sampler': SAMPLER} | changes,
+    **{'prompts': ('a red ring',), 'images_per_prompt': 1, 'sampler': SAMPLER}
+    | changes,
   )
 
 

@@ -67,7 +67,7 @@ def generated(played, once) -> pathlib.Path:
     lambda root: played.job(
       'generate',
       '--config.init_from=runs/pair_dpo',
-      '--config.each=2',
+      '--config.images_per_prompt=2',
       '--config.sampler.steps=2',
     ),
   )

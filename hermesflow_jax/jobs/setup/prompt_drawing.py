@@ -27,7 +27,7 @@ def to_pixels(
   Returns:
     uint8[N * M, H, W, 3], M images per prompt.
   """
-  grid, count = unified.grid, config.each
+  grid, count = unified.grid, config.images_per_prompt
   codes, known = start
   start_from = np.where(known, codes, inpainting.UNKNOWN)
   canvas = np.repeat(start_from[None], len(prompts) * count, axis=0)

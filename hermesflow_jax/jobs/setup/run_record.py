@@ -9,6 +9,7 @@ import pathlib
 
 from hermesflow_jax.jobs.setup import folder_contents
 from hermesflow_jax.runtime import identities
+from hermesflow_jax.runtime import renamed_settings
 from hermesflow_jax.runtime import settings
 
 # Hashes of files by path: the paths may change.
@@ -74,7 +75,8 @@ class RunRecord:
       OtherRunError: the folder belongs to another run.
       ValueError: it holds other files.
     """
-    saved = _read(self._root)
+    kind = type(self._config)
+    saved, _ = renamed_settings.with_new_names(kind, _read(self._root))
     record = self.values(saved)
     different = self._differences(saved, record, 'content')
     if different and not folder_contents.has_checkpoints(self._root):
