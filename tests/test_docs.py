@@ -130,7 +130,7 @@ def test_every_command_can_be_read(name, tmp_path, monkeypatch):
       arguments = [
         a.replace(f'={file}', f'={tmp_path / file}') for a in arguments
       ]
-    values, _ = main.options(arguments)
+    values, *_ = main.options(arguments)
     assert main.job_of(values['job'])
 
 
@@ -209,7 +209,7 @@ def test_the_tutorials_files_are_read(monkeypatch, tmp_path):
     ('my_curate.py', ()),
   ):
     monkeypatch.chdir(ROOT)
-    values, _ = main.options(['main.py', f'--config={tmp_path / file}'])
+    values, *_ = main.options(['main.py', f'--config={tmp_path / file}'])
     config = settings.build(main.job_of(values.pop('job')).Settings, values)
     monkeypatch.chdir(tmp_path)
     files = [getattr(config.files, s) for s in sources] or [config.files]

@@ -93,6 +93,10 @@ class _AllParts(model_folder.ModelFolder):
   def load_text(self, sizes, text=''):
     """Reads what decides which texts fit; see `ModelFolder`."""
     words, lengths, grid = self._read_text()
+    if part_checks.exists(text):
+      part_checks.check_text_tokenizer(
+        self.path, words, text, text_tokenizer.load(text)
+      )
     if sizes:
       lengths, grid = sizes.lengths, sizes.grid
     return words, lengths, grid

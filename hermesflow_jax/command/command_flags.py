@@ -62,15 +62,16 @@ def program_flags() -> flags.FlagValues:
   return values
 
 
-def read(argv: Sequence[str]) -> tuple[dict, flags.FlagValues]:
+def read(argv: Sequence[str]) -> tuple[dict, flags.FlagValues, set[str]]:
   """Reads the command line.
 
   Args:
     argv: program name, then the name of a job, if any, and flags.
 
   Returns:
-    Config values with overrides, and all flags. Lists and settings that are
-    None in the config may be a `flag_texts.FlagText`.
+    Config values with overrides, all flags, and the names of the overrides.
+    Lists and settings that are None in the config may be a
+    `flag_texts.FlagText`.
 
   Raises:
     ValueError: a flag or the config file is wrong; the error is a single line.
@@ -108,7 +109,7 @@ def read(argv: Sequence[str]) -> tuple[dict, flags.FlagValues]:
     )
   config = config_files.load(reference)
   try:
-    settings, surplus = overrides.apply(config, others, program_flags())
+    settings, surplus, given = overrides.apply(config, others, program_flags())
   except Exception as error:
     raise ValueError(_reason(error, config, others)) from error
   if surplus:
@@ -118,7 +119,7 @@ def read(argv: Sequence[str]) -> tuple[dict, flags.FlagValues]:
       + (f'; a variant is {reference}:{surplus[0]}' if variant else '')
     )
   _check(values)
-  return settings, values
+  return settings, values, given
 
 
 def _take_job(others):

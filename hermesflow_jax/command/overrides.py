@@ -39,7 +39,7 @@ def apply(
   config: ml_collections.ConfigDict,
   arguments: Sequence[str],
   values: flags.FlagValues,
-) -> tuple[dict, list[str]]:
+) -> tuple[dict, list[str], set[str]]:
   """Applies overrides to a config.
 
   Args:
@@ -50,7 +50,8 @@ def apply(
 
   Returns:
     The settings, with a `FlagText` for each list and each setting that was
-    None; and the arguments that are no flags.
+    None; the arguments that are no flags; and the names of the settings that
+    the flags give, e.g. 'play.rounds'.
 
   Raises:
     Exception: of absl or ml_collections, for a flag that cannot be read.
@@ -72,7 +73,13 @@ def apply(
   settings = config.to_dict()
   for override in texts.values():
     _assign(settings, override.path, flag_texts.FlagText(tuple(override.texts)))
-  return settings, surplus
+  return settings, surplus, _names(arguments)
+
+
+def _names(arguments) -> set[str]:
+  """Returns the names of the settings that flags give."""
+  matches = map(_FLAG.fullmatch, arguments)
+  return {match[1] for match in matches if match}
 
 
 def _take_texts(config, arguments):

@@ -116,7 +116,7 @@ def run_job(argv: list[str]) -> None:
   Raises:
     ValueError: unusable flag, setting, file or workdir.
   """
-  values, arguments = command_flags.read(argv)
+  values, arguments, given = command_flags.read(argv)
   name = values.pop('job', None)
   if arguments.compile_for:
     with _advice_after_stop(resumes=False):
@@ -129,7 +129,8 @@ def run_job(argv: list[str]) -> None:
     return
   job = job_list.import_job(name)
   with _advice_after_stop(getattr(job, 'RESUMES', True)):
-    _start(job, name, values, arguments, argv)
+    values, notes = renamed_settings.with_new_names(job.Settings, values, given)
+    _start(job, name, values, arguments, notes, argv)
 
 
 @contextlib.contextmanager
@@ -143,14 +144,13 @@ def _advice_after_stop(resumes: bool):
     raise StoppedWithoutProgress(str(error)) from error
 
 
-def _start(job, name, values, arguments, argv):
+def _start(job, name, values, arguments, notes, argv):
   """Checks the settings of a job and runs it."""
   command = ' '.join(
     [help_text.program_name(argv[0]), *map(shlex.quote, argv[1:])]
   )
   if 'command' in values:
     values['command'] = command
-  values, renamed = renamed_settings.with_new_names(job.Settings, values)
   config = settings.build(job.Settings, values)
   if arguments.coordinator and name not in _IN_SEVERAL_PROCESSES:
     *most, last = _IN_SEVERAL_PROCESSES
@@ -170,7 +170,7 @@ def _start(job, name, values, arguments, argv):
     arguments.processes,
     arguments.join_seconds,
   )
-  for line in renamed:
+  for line in notes:
     console.say(line)
   if getattr(job, 'USES_DEVICES', True):
     # Imports JAX, after the mistakes above are reported.

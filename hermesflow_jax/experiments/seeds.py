@@ -7,13 +7,9 @@ many rows, at the same learning rate, and evaluated on the same scenes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import dataclasses
 import json
-import math
 import pathlib
-
-import numpy as np
 
 from hermesflow_jax.jobs.setup import workdir_claim
 from hermesflow_jax.runtime import lazy_modules
@@ -22,10 +18,10 @@ from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
 
 with lazy_modules.on_first_use():
-  from hermesflow_jax.evaluation import gap
   from hermesflow_jax.evaluation import paired_changes
   from hermesflow_jax.experiments import ablation_settings
   from hermesflow_jax.experiments import pretraining_control
+  from hermesflow_jax.experiments import seed_tables
   from hermesflow_jax.jobs import pair_dpo
   from hermesflow_jax.jobs.setup import job_judging
   from hermesflow_jax.jobs.setup import job_model
@@ -87,14 +83,16 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     config,
     console,
     'results.json',
-    lambda results: {'seeds', 'means', 'changes'} <= results.keys(),
+    _is_complete,
     contents=job_start.input_hashes(text.sha256, images)
     | job_scoring.encoder_hashes(config.self_play.play)
     | job_judging.content_hashes(judged)
     | {'data': lambda: hashes, 'base': lambda: weights},
     rounds=config.self_play.play.rounds,
   )
-  if results is not None:
+  if results is not None and job_start.all_exist(
+    console, lambda: _missing(root, config)
+  ):
     _show_tables(results, root, console)
     job_start.report_finished(console, workdir, root / 'table.md')
     return results
@@ -124,14 +122,14 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
   results = {
     'seeds': rows,
-    'means': mean_scores(rows),
+    'means': seed_tables.mean_scores(rows),
     'changes': changes_of_seeds(root, config),
     'config': json.loads(json.dumps(dataclasses.asdict(config), default=str)),
   }
-  unseen = unseen_scores(rows)
+  unseen = seed_tables.unseen_scores(rows)
   if unseen:
     results['unseen'] = {
-      'means': mean_scores(unseen),
+      'means': seed_tables.mean_scores(unseen),
       'changes': changes_of_seeds(root, config, 'scenes_unseen'),
     }
   output_files.write_atomically(
@@ -141,9 +139,31 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
   return results
 
 
+def _is_complete(results) -> bool:
+  """Returns whether results have what the tables show."""
+  try:
+    seed_tables.seeds_table(results)
+  except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    return False
+  return True
+
+
+def _missing(root, config) -> list:
+  """Returns the results of single seeds that are gone."""
+  files = [
+    root / folder / name
+    for seed in config.seeds
+    for folder, name in (
+      (f'seed_{seed}', 'results.json'),
+      (f'control_{seed}', 'evaluation.json'),
+    )
+  ]
+  return [file for file in files if not file.exists()]
+
+
 def _show_tables(results, root, console):
   """Writes `table.md` and prints it."""
-  text = seeds_table(results)
+  text = seed_tables.seeds_table(results)
   output_files.write_atomically(root / 'table.md', text + '\n')
   console.say(text)
 
@@ -155,57 +175,6 @@ def _without_probe(
   if judge.kind != 'endpoint':
     return judge
   return dataclasses.replace(judge, probe=False)
-
-
-def unseen_scores(rows: Sequence[dict]) -> list[dict]:
-  """Returns rows with scores on unseen captions, which no input has.
-
-  Args:
-    rows: a row per seed, with `rounds` and `control`.
-
-  Returns:
-    Rows of the same form; [] if unseen captions were not evaluated.
-  """
-  if not rows[0]['control'].get('unseen'):
-    return []
-  return [
-    row
-    | {
-      'rounds': [
-        summary['unseen'] | {'round': summary['round']}
-        for summary in row['rounds']
-      ],
-      'control': row['control']['unseen'],
-    }
-    for row in rows
-  ]
-
-
-def _models(row: dict) -> dict[str, dict]:
-  """Returns the scores of a seed by model: 'round <r>' and 'control'."""
-  rounds = {f'round {summary["round"]}': summary for summary in row['rounds']}
-  return rounds | {'control': row['control']}
-
-
-def mean_scores(rows: Sequence[dict]) -> dict[str, dict]:
-  """Returns mean scores over seeds by model.
-
-  Args:
-    rows: a row per seed, with `rounds` and `control`.
-
-  Returns:
-    `<score>`: mean over seeds; `<score>_se`: its standard error over seeds,
-    None for a single seed.
-  """
-  means = {}
-  for name in _models(rows[0]):
-    means[name] = {}
-    for score in paired_changes.SCORES:
-      values = np.array([_models(row)[name][score] for row in rows])
-      means[name][score] = float(values.mean())
-      error = gap.standard_error(values)
-      means[name][f'{score}_se'] = error if math.isfinite(error) else None
-  return means
 
 
 def changes_of_seeds(
@@ -239,56 +208,3 @@ def changes_of_seeds(
       control, played
     )
   return changes
-
-
-def seeds_table(results: dict) -> str:
-  """Returns scores by seed, means and changes as Markdown tables.
-
-  Held-out scenes come first, then scenes with unseen captions. A star marks
-  changes beyond chance (`scene_statistics.Difference`).
-
-  Args:
-    results: the JSON object in `results.json`.
-  """
-  lines = _tables(results['seeds'], results['means'], results['changes'])
-  if unseen := results.get('unseen'):
-    rows = unseen_scores(results['seeds'])
-    lines += [
-      '',
-      f'On {rows[0]["control"]["scenes"]} scenes whose captions no input has:',
-      '',
-      *_tables(rows, unseen['means'], unseen['changes']),
-    ]
-  return '\n'.join(lines)
-
-
-def _tables(rows, means_of_models, changes_of_models):
-  """Returns the lines of three tables: scores, means and changes."""
-  lines = [_row('seed', 'model', *paired_changes.SCORES), _row(*['---'] * 5)]
-  for row in rows:
-    for name, scores in _models(row).items():
-      lines.append(_row(row['seed'], name, *_cells(scores)))
-  for title, table_rows, sign in (
-    ('mean over seeds', means_of_models, ''),
-    ('mean change', changes_of_models, '+'),
-  ):
-    lines += ['', _row(title, *paired_changes.SCORES), _row(*['---'] * 4)]
-    for name, scores in table_rows.items():
-      lines.append(_row(name, *_cells(scores, sign)))
-  return lines
-
-
-def _row(*cells) -> str:
-  return '| ' + ' | '.join(str(cell) for cell in cells) + ' |'
-
-
-def _cells(scores: dict, sign: str = '') -> Sequence[str]:
-  cells = []
-  for name in paired_changes.SCORES:
-    error = scores[f'{name}_se']
-    cells.append(
-      f'{scores[name]:{sign}.3f}'
-      + (f' ± {error:.3f}' if error is not None else '')
-      + ' *' * scores.get(f'{name}_stands', False)
-    )
-  return cells

@@ -112,13 +112,13 @@ def run(config: Settings, workdir: str, console: terminal.Console) -> dict:
     )
   mesh = _make_mesh(config, path, console)
   if path is None:
-    mixtures = [*sources.values(), *(held_out or {}).values()]
-    text = new_model.make_text(_texts(config, mixtures))
-    text_hash = tokenizer_hashes.text_hash(text)
     folder = _tokenizer_folder(config)
     images = folder.load_tokenizer(mesh)
     new_model.check_pixels(config.new_model, images)
     weights = dict(folder.tokenizer_hashes())
+    mixtures = [*sources.values(), *(held_out or {}).values()]
+    text = new_model.make_text(_texts(config, mixtures))
+    text_hash = tokenizer_hashes.text_hash(text)
   else:
     text_hash = model_hashes.text_identity(config, path).sha256
     weights = model_hashes.weight_hashes(config, path)

@@ -6,6 +6,7 @@ An old name may stand on the command line, in a config of the user, and in the
 record of a run.
 """
 
+from collections.abc import Container
 from collections.abc import Mapping
 import dataclasses
 
@@ -22,38 +23,62 @@ def earlier(name: str, **options) -> dataclasses.Field:
   return dataclasses.field(metadata={type_hints.EARLIER_NAME: name}, **options)
 
 
+def of_this_release(kind: type, values: Mapping) -> dict:
+  """Returns settings of a dataclass, but not of those in it, by new names.
+
+  Args:
+    kind: the dataclass.
+    values: its fields. A value under an old name replaces that under the new
+      one, which is the default of a config.
+  """
+  new_names = type_hints.new_names(kind)
+  old = {new_names[key]: values[key] for key in values if key in new_names}
+  kept = {key: values[key] for key in values if key not in new_names}
+  return kept | old
+
+
 def with_new_names(
-  kind: type, values: Mapping, name: str = 'config'
+  kind: type, values: Mapping, given: Container[str] = (), prefix: str = ''
 ) -> tuple[dict, list[str]]:
   """Returns settings under their new names.
 
   Args:
     kind: dataclass of the settings.
-    values: the settings, as `settings.build` takes them. A value under an old
-      name replaces that under the new one, which is the default of a config.
-    name: the mapping's name in the lines.
+    values: the settings, as `settings.build` takes them; see
+      `of_this_release`.
+    given: names of settings on the command line, e.g. 'play.rounds': these
+      replace what a config has under an old name.
+    prefix: their names begin with it.
 
   Returns:
     The settings, and a line for the user about each old name.
+
+  Raises:
+    ValueError: the command line gives a setting by both names.
   """
   new_names, hints = type_hints.new_names(kind), type_hints.hints(kind)
-  out, lines = {}, []
-  for key, value in values.items():
-    new = new_names.get(key, key)
-    if new != key:
-      lines.append(f'{name}.{key} is now called {name}.{new}')
-    elif key in out:
-      continue
-    out[new], below = _nested(hints.get(new), value, f'{name}.{new}')
+  lines, left_out = [], set()
+  for key in new_names.keys() & values.keys():
+    old, new = f'{prefix}{key}', f'{prefix}{new_names[key]}'
+    text = f'config.{old} is now called config.{new}'
+    if old in given and new in given:
+      raise ValueError(f'{text}; give one of them')
+    lines.append(text)
+    if new in given:
+      left_out.add(key)
+  kept = {key: item for key, item in values.items() if key not in left_out}
+  out = {}
+  for key, value in of_this_release(kind, kept).items():
+    out[key], below = _nested(hints.get(key), value, given, f'{prefix}{key}.')
     lines += below
   return out, lines
 
 
-def _nested(hint, value, name):
+def _nested(hint, value, given, prefix):
   """Returns a value under new names, and lines; see `with_new_names`."""
   hint, _ = type_hints.split_annotation(hint)
   if inner := type_hints.optional_type(hint):
-    return _nested(inner, value, name)
+    return _nested(inner, value, given, prefix)
   if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-    return with_new_names(hint, value, name)
+    return with_new_names(hint, value, given, prefix)
   return value, []

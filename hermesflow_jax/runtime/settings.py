@@ -122,7 +122,6 @@ def build(kind: type, values: Mapping, name: str = 'config'):
   ValueError: config.steps must be at least 1, got 0
   """
   faults = []
-  values, _ = renamed_settings.with_new_names(kind, values, name)
   instance = _build(kind, values, name, faults)
   if faults:
     raise ValueError('; '.join(faults))
@@ -224,6 +223,7 @@ def _violations(hint, value, name) -> list[str]:
 def _build(kind, values, name, faults):
   fields = {field.name: field for field in dataclasses.fields(kind)}
   annotations = type_hints.hints(kind)
+  values = renamed_settings.of_this_release(kind, values)
   for key in values:
     if key not in fields:
       near = difflib.get_close_matches(key, fields, 1)

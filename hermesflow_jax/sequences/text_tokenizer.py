@@ -58,8 +58,8 @@ class TextTokenizer:
   plain text: the words of a user never become the token.
 
   Args:
-    backend: tokenizer of the library tokenizers; padding, truncation and the
-      treatment of special tokens are set here.
+    backend: tokenizer of the library tokenizers; padding and truncation are
+      switched off.
     special: ids of the tokens that have a meaning.
 
   Attributes:
@@ -75,7 +75,6 @@ class TextTokenizer:
     self.backend, self.special = backend, special
     backend.no_padding()
     backend.no_truncation()
-    backend.encode_special_tokens = True
     self.size = backend.get_vocab_size()
     self.eos = special.eos
     self._special = _special_pattern(backend)
@@ -104,6 +103,8 @@ class TextTokenizer:
 
   def _tokenize(self, texts):
     """Returns encodings of texts; special tokens are split as plain text."""
+    # A copy of a tokenizer has lost it.
+    self.backend.encode_special_tokens = True
     return self.backend.encode_batch(list(texts), add_special_tokens=False)
 
   def _encode_parts(self, text):

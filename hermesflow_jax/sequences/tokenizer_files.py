@@ -92,9 +92,11 @@ def prepare(backend: tokenizers.Tokenizer, end: str) -> SpecialTokens:
     backend: tokenizer; changed in place.
     end: the token.
   """
-  added = backend.get_added_tokens_decoder().values()
-  if end not in [token.content for token in added]:
-    backend.add_tokens([tokenizers.AddedToken(end, special=True)])
+  names = [end, *([backend.padding['pad_token']] if backend.padding else [])]
+  for name in names:
+    added = backend.get_added_tokens_decoder().values()
+    if name not in [token.content for token in added]:
+      backend.add_tokens([tokenizers.AddedToken(name, special=True)])
   if backend.post_processor is None:
     backend.post_processor = tokenizers.processors.TemplateProcessing(
       single='$A:0', pair='$A:0 $B:1', special_tokens=[]

@@ -15,6 +15,7 @@ from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import model_folder
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.jobs.setup import job_model
+from hermesflow_jax.jobs.setup import model_hashes
 from hermesflow_jax.models import magvit
 
 
@@ -79,8 +80,13 @@ def test_other_tokenizers_beside_a_trained_model_are_refused(
     with open(other, 'w', encoding='utf-8') as file:
       json.dump(words, file)
   config = with_sizes(root, **{setting: other})
+  path = job_model.locate(config)
   with pytest.raises(ValueError, match=f'{setting} must be the .* got {other}'):
-    job_model.load_parts(config, job_model.locate(config), tiny.mesh(1, 1))
+    job_model.load_parts(config, path, tiny.mesh(1, 1))
+  if setting == 'text':
+    # Known before a run claims its folder.
+    with pytest.raises(ValueError, match='text must be the text tokenizer of'):
+      model_hashes.text_identity(config, path)
 
 
 def test_sizes_that_are_not_those_of_a_trained_model_are_refused(root):

@@ -47,7 +47,7 @@ def others(folder, monkeypatch):
 
 
 def rounds(*arguments):
-  values, _ = command_flags.read(['hermesflow', *map(str, arguments)])
+  values, *_ = command_flags.read(['hermesflow', *map(str, arguments)])
   return values['play']['rounds']
 
 

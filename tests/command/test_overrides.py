@@ -45,7 +45,7 @@ CHANGES = [
 
 def built(*arguments):
   """Returns the settings of a job that a command line starts."""
-  values, _ = command_flags.read(['main.py', *arguments])
+  values, *_ = command_flags.read(['main.py', *arguments])
   job = job_list.import_job(values.pop('job'))
   return settings.build(job.Settings, values)
 

@@ -188,7 +188,7 @@ def test_a_mistake_is_a_line_that_says_what_to_do(say, arguments, output):
 
 
 def read(*arguments):
-  values, _ = command_flags.read(['hermesflow', *arguments])
+  values, *_ = command_flags.read(['hermesflow', *arguments])
   job = job_list.import_job(values.pop('job'))
   return program.settings.build(job.Settings, values)
 
@@ -223,12 +223,32 @@ def test_prompts_are_given_in_each_form():
     assert read('generate', *flags).prompts == ('a red ring', 'a dog')
 
 
-def test_an_old_name_of_a_setting_works_and_is_told(say, monkeypatch):
+@pytest.mark.parametrize(
+  'flags, expected',
+  [([], 7), (['--config.each=3'], 3), (['--config.images_per_prompt=3'], 3)],
+)
+def test_an_old_name_of_a_setting_works_and_is_told(
+  say, monkeypatch, tmp_path, flags, expected
+):
+  """In a config of the user, and in flags, which come after it."""
   given = []
   monkeypatch.setattr(
     generate, 'run', lambda config, *others: given.append(config)
   )
-  code, output, errors = say('generate', '--config.each=3')
+  (tmp_path / 'own.py').write_text(
+    'import configs.generate\n'
+    'def get_config():\n'
+    '  config = configs.generate.get_config()\n'
+    '  config.each = 7\n'
+    '  return config\n'
+  )
+  code, output, errors = say('--config=own.py', *flags)
   assert (code, errors) == (0, '')
   assert 'config.each is now called config.images_per_prompt\n' in output
-  assert given[0].images_per_prompt == 3
+  assert given[0].images_per_prompt == expected
+  code, _, errors = say('generate', '--config.each=3', '--config.seed=1')
+  assert (code, errors, given[1].images_per_prompt) == (0, '', 3)
+  code, _, errors = say(
+    'generate', '--config.each=2', '--config.images_per_prompt=3'
+  )
+  assert code == 2 and 'give one of them' in errors

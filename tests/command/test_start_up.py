@@ -28,7 +28,7 @@ OWN = {
     '--config.endpoint.model=a',
   ],
 }
-values, _ = command_flags.read(['main.py', 'pair_dpo', '--config.play.rounds=2'])
+values, *_ = command_flags.read(['main.py', 'pair_dpo', '--config.play.rounds=2'])
 show('jax', 'numpy', 'transformers')
 built = set()
 for name in (
@@ -37,7 +37,7 @@ for name in (
   'questions', 'pretrain:show_o_256', 'serve', 'benchmark:serve', 'evaluate',
   'evaluate:import', 'benchmark:growth',
 ):
-  values, _ = command_flags.read(['main.py', name, *OWN.get(name, [])])
+  values, *_ = command_flags.read(['main.py', name, *OWN.get(name, [])])
   job = values.pop('job')
   values |= {'command': ''} if 'command' in values else {}
   settings.build(job_list.import_job(job).Settings, values)

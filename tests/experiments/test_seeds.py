@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hermesflow_jax.checkpoints import model_bundle
 from hermesflow_jax.checkpoints import trained_model
 from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.experiments import pretraining_control
+from hermesflow_jax.experiments import seed_tables
 from hermesflow_jax.experiments import seeds
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.training import pretraining
@@ -120,9 +122,9 @@ def test_changes_on_unseen_captions_are_of_their_scenes(finished):
 def test_one_seed_has_no_error_over_seeds():
   scores = {'understanding': 0.5, 'generation': 0.25, 'gap': 0.25}
   row = {'seed': 0, 'rounds': [scores | {'round': 0}], 'control': scores}
-  mean = seeds.mean_scores([row])['control']
+  mean = seed_tables.mean_scores([row])['control']
   assert mean['gap'] == 0.25 and mean['gap_se'] is None
-  assert seeds._cells(mean) == ['0.500', '0.250', '0.250']
+  assert seed_tables._cells(mean) == ['0.500', '0.250', '0.250']
 
 
 def test_a_star_marks_what_stands():
@@ -130,8 +132,10 @@ def test_a_star_marks_what_stands():
   many = {
     f'{k}{end}': 0.25 for k in paired_changes.SCORES for end in ('', '_se')
   }
-  assert '*' not in ''.join(seeds._cells(many, '+'))
-  cells = seeds._cells(many | changed | {'understanding_stands': True}, '+')
+  assert '*' not in ''.join(seed_tables._cells(many, '+'))
+  cells = seed_tables._cells(
+    many | changed | {'understanding_stands': True}, '+'
+  )
   assert cells[0] == '+0.500 ± 0.100 *' and '*' not in ''.join(cells[1:])
 
 
@@ -145,6 +149,26 @@ def test_the_same_command_again_changes_nothing(config, finished, monkeypatch):
   assert again['changes'] == results['changes']
   assert (root / 'results.json').read_bytes() == before
   assert (root / 'table.md').read_bytes() == table
+
+
+@pytest.mark.parametrize(
+  'results',
+  [{'seeds': 1, 'means': {}, 'changes': {}}, {'seeds': [{}]}, {'seeds': []}],
+)
+def test_damaged_results_are_not_those_of_a_finished_run(results):
+  assert not seeds._is_complete(results)
+
+
+def test_a_seed_that_is_gone_is_made_again(config, finished, tmp_path):
+  folder, results = finished
+  root = tmp_path / 'run'
+  shutil.copytree(folder, root)
+  assert seeds._missing(root, config) == []
+  gone = root / 'control_3' / 'evaluation.json'
+  gone.unlink()
+  assert seeds._missing(root, config) == [gone]
+  again = seeds.run(config, str(root), terminal.silent())
+  assert again['means'] == results['means'] and gone.exists()
 
 
 @pytest.mark.parametrize('bad', [(), (1, 1), (-1,)])

@@ -82,3 +82,32 @@ def test_a_folder_that_is_renamed_at_the_start_is_made_again(
   monkeypatch.setattr(folder_claim.lock_turn, 'wait', renamed)
   claim(folder, with_images(config, 7))
   assert sorted(p.name for p in tmp_path.iterdir()) == ['older', 'run']
+
+
+def test_a_mistake_moves_the_older_run_back(config, tmp_path):
+  """Weights are read after the claim, and may not fit the settings."""
+  folder = tmp_path / 'run'
+  claim(folder, config)
+  before = (folder / 'settings.json').read_bytes()
+  lines = []
+
+  @workdir_claim.releases_workdir
+  def mistaken(error):
+    workdir_claim.claim_workdir(
+      default_workdir.DefaultWorkdir(folder),
+      with_images(config, 7),
+      dataclasses.replace(terminal.silent(), say=lines.append),
+    )
+    assert (tmp_path / 'run_1' / 'images.jsonl').exists()
+    raise error
+
+  with pytest.raises(ValueError, match='of another size'):
+    mistaken(ValueError('a model of another size'))
+  assert lines[-1] == f'{folder}_1 is {folder} again'
+  assert [p.name for p in tmp_path.iterdir()] == ['run']
+  assert (folder / 'settings.json').read_bytes() == before
+  assert (folder / 'images.jsonl').exists()
+  # A stopped run resumes, so it keeps its folder.
+  with pytest.raises(KeyboardInterrupt):
+    mistaken(KeyboardInterrupt())
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['run', 'run_1']

@@ -72,7 +72,7 @@ def test_help_shows_the_flags(start, capfd):
 
 
 def test_overrides_reach_the_settings():
-  values, given = main.options(
+  values, given, _ = main.options(
     [
       'main.py',
       command_line.CONFIG,
@@ -90,7 +90,7 @@ def test_overrides_reach_the_settings():
 
 @pytest.mark.parametrize('job', ['pair_dpo', 'generate'])
 def test_sizes_with_several_numbers_are_given_by_flags(job):
-  values, _ = main.options(
+  values, *_ = main.options(
     [
       'main.py',
       f'--config={command_line.ROOT}/configs/{job}.py:show_o_512',

@@ -82,7 +82,7 @@ def test_commands_of_the_benchmark_can_be_started():
     e.command for e in gpu_settings.configured().measurements if e.command
   ]
   for command in commands:
-    values, _ = command_flags.read(['main.py', *command])
+    values, *_ = command_flags.read(['main.py', *command])
     job = job_list.import_job(values.pop('job'))
     settings.build(job.Settings, values)
   assert len(commands) == 1

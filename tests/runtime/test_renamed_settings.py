@@ -18,6 +18,7 @@ class Inner:
 class Outer:
   size: settings.PositiveInt = renamed_settings.earlier('width')
   inner: Inner | None = None
+  parts: tuple[Inner, ...] = ()
 
 
 def test_an_old_name_is_read_and_told():
@@ -54,3 +55,23 @@ def test_a_flag_may_have_an_old_name():
   for path in (('width',), ('inner', 'each'), ('inner', 'count')):
     assert flag_texts.hint_at(Outer, path) is int
   assert flag_texts.hint_at(Outer, ('each',)) is None
+
+
+def test_a_new_name_on_the_command_line_replaces_an_old_one_in_a_config():
+  values = {'size': 1, 'inner': {'count': 3, 'each': 7}}
+  new, lines = renamed_settings.with_new_names(Outer, values, {'inner.count'})
+  assert new['inner'] == {'count': 3}
+  assert lines == ['config.inner.each is now called config.inner.count']
+  new, _ = renamed_settings.with_new_names(Outer, values, {'inner.each'})
+  assert new['inner'] == {'count': 7}
+  with pytest.raises(ValueError, match='inner.count; give one of them'):
+    renamed_settings.with_new_names(
+      Outer, values, {'inner.each', 'inner.count'}
+    )
+
+
+def test_old_names_in_texts_of_flags_and_in_lists_are_read():
+  text = flag_texts.FlagText(('{"each": 4}',))
+  values = {'size': 1, 'inner': text, 'parts': [{'each': 5}]}
+  expected = Outer(1, Inner(4), (Inner(5),))
+  assert settings.build(Outer, values) == expected

@@ -1,5 +1,6 @@
 """Text comes back from its ids; what is unknown says so."""
 
+import copy
 import json
 
 import phi_tokens
@@ -113,20 +114,41 @@ def test_a_file_means_what_it_means_to_transformers(
   )
 
 
-def test_a_file_without_its_end_gets_one_as_in_transformers(tmp_path):
+@pytest.mark.parametrize(
+  'pad, size', [('a', (3, 2)), ('[PAD]', (4, 2)), ('?', (3, 2))]
+)
+def test_a_file_without_its_end_gets_one_as_in_transformers(
+  tmp_path, pad, size
+):
   backend = tokenizers.Tokenizer(
     tokenizers.models.WordLevel({'?': 0, 'a': 1}, unk_token='?')
   )
   # Texts of transformers are neither padded nor cut.
-  backend.enable_padding(pad_token='a', pad_id=1, length=7)
+  backend.enable_padding(pad_token=pad, pad_id=1, length=7)
   backend.enable_truncation(1)
-  backend.save(str(tmp_path / 'tokenizer.json'))
-  text = text_tokenizer.load(str(tmp_path / 'tokenizer.json'))
-  assert (text.size, text.eos) == (3, 2)
-  assert text.encode(['a', 'a <|endoftext|>'])[0] == [1]
-  assert 2 not in text.encode(['a <|endoftext|>'])[0]
-  theirs = in_transformers(text)
-  assert theirs.eos_token_id == 2 and len(theirs) == 3
+  path = str(tmp_path / 'tokenizer.json')
+  backend.save(path)
+  theirs = transformers.PreTrainedTokenizerFast(
+    tokenizer_file=path,
+    bos_token=text_tokenizer.EOS,
+    eos_token=text_tokenizer.EOS,
+  )
+  text = text_tokenizer.load(path)
+  assert (text.size, text.eos) == (len(theirs), theirs.eos_token_id) == size
+  for written in ('a', 'a <|endoftext|>', f'a {pad}'):
+    assert text.encode([written])[0] == theirs.encode(
+      written, add_special_tokens=False, split_special_tokens=True
+    )
+  theirs.backend_tokenizer.no_padding()
+  theirs.backend_tokenizer.no_truncation()
+  assert json.loads(text.content) == json.loads(
+    theirs.backend_tokenizer.to_str()
+  )
+
+
+def test_a_copy_of_a_tokenizer_keeps_the_words_of_users_apart(text):
+  written = 'a <|endoftext|> red'
+  assert copy.deepcopy(text).encode([written]) == text.encode([written])
 
 
 def test_a_folder_of_transformers_is_read(text, tmp_path):

@@ -55,7 +55,7 @@ def test_commands_of_the_page_can_be_read():
       arguments[1] = arguments[1].replace(
         '=configs', f'={small_walk.ROOT}/configs'
       )
-      values, _ = main.options(arguments)
+      values, *_ = main.options(arguments)
       job = main.job_of(values.pop('job'))
       settings.build(job.Settings, values)
       jobs.append(job)

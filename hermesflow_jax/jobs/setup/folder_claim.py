@@ -44,6 +44,8 @@ class FolderClaim:
     self._lock, self._opening = None, f'{opening} {root}'
     # Settings before this start: None until it wrote some, b'' without any.
     self._made, self._before, self._had_data = [], None, False
+    # Where this start has moved an older run.
+    self._moved_to = None
 
   def make(self, makes_way: bool) -> None:
     """Locks the folder, and writes the settings.
@@ -152,6 +154,8 @@ class FolderClaim:
       for folder in self._made:
         with contextlib.suppress(OSError):
           folder.rmdir()  # Fails if it holds files.
+    if isinstance(error, ValueError) and self._moved_to is not None:
+      self._move_back()
 
   def _acquire(self) -> None:
     lock = folder_lock.FolderLock(self.root, self._lock_name, self._say)
@@ -173,12 +177,19 @@ class FolderClaim:
     for lock in (turn, self._lock):
       lock.path = target / lock.path.name
     storage.make_folder(self.root)
-    self._made = [self.root]
+    self._made, self._moved_to = [self.root], target
     self._lock.release()
     self._lock = None
     self._say(
       f'{self.root} held a run with other settings, which is now {target}'
     )
+
+  def _move_back(self) -> None:
+    """Gives the older run its name again, if this start has left nothing."""
+    with contextlib.suppress(OSError):
+      if not self.root.exists():
+        os.rename(self._moved_to, self.root)
+        self._say(f'{self._moved_to} is {self.root} again')
 
   def _clear(self) -> None:
     """Removes what this start wrote, if that is all."""
