@@ -47,7 +47,7 @@ def test_a_missing_temporary_folder_is_named(start, idle, base, monkeypatch):
   stub = types.SimpleNamespace(gettempdir=no_folder)
   monkeypatch.setattr(temporary_folders, 'tempfile', stub)
   # A step of the start that needs a folder.
-  monkeypatch.setattr(tokenizer_hashes, 'content_hash', make_folder)
+  monkeypatch.setattr(tokenizer_hashes, 'text_hash', make_folder)
   flags = [command_line.CONFIG, f'--config.init_from={base}', '--workdir=run']
   code, output = start(*flags)
   assert code in (1, 2)
