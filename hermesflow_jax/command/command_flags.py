@@ -109,7 +109,7 @@ def read(argv: Sequence[str]) -> tuple[dict, flags.FlagValues, set[str]]:
     )
   config = config_files.load(reference)
   try:
-    settings, surplus, given = overrides.apply(config, others, program_flags())
+    settings, surplus, names = overrides.apply(config, others, program_flags())
   except Exception as error:
     raise ValueError(_reason(error, config, others)) from error
   if surplus:
@@ -119,7 +119,7 @@ def read(argv: Sequence[str]) -> tuple[dict, flags.FlagValues, set[str]]:
       + (f'; a variant is {reference}:{surplus[0]}' if variant else '')
     )
   _check(values)
-  return settings, values, given
+  return settings, values, names
 
 
 def _take_job(others):

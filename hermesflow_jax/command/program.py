@@ -116,7 +116,7 @@ def run_job(argv: list[str]) -> None:
   Raises:
     ValueError: unusable flag, setting, file or workdir.
   """
-  values, arguments, given = command_flags.read(argv)
+  values, arguments, names = command_flags.read(argv)
   name = values.pop('job', None)
   if arguments.compile_for:
     with _advice_after_stop(resumes=False):
@@ -129,7 +129,7 @@ def run_job(argv: list[str]) -> None:
     return
   job = job_list.import_job(name)
   with _advice_after_stop(getattr(job, 'RESUMES', True)):
-    values, notes = renamed_settings.with_new_names(job.Settings, values, given)
+    values, notes = renamed_settings.with_new_names(job.Settings, values, names)
     _start(job, name, values, arguments, notes, argv)
 
 

@@ -32,13 +32,13 @@ def of_this_release(kind: type, values: Mapping) -> dict:
       one, which is the default of a config.
   """
   new_names = type_hints.new_names(kind)
-  old = {new_names[key]: values[key] for key in values if key in new_names}
-  kept = {key: values[key] for key in values if key not in new_names}
-  return kept | old
+  by_new = {key: values[key] for key in values if key not in new_names}
+  by_old = {new_names[key]: values[key] for key in values if key in new_names}
+  return by_new | by_old
 
 
 def with_new_names(
-  kind: type, values: Mapping, given: Container[str] = (), prefix: str = ''
+  kind: type, values: Mapping, flags: Container[str] = (), prefix: str = ''
 ) -> tuple[dict, list[str]]:
   """Returns settings under their new names.
 
@@ -46,7 +46,7 @@ def with_new_names(
     kind: dataclass of the settings.
     values: the settings, as `settings.build` takes them; see
       `of_this_release`.
-    given: names of settings on the command line, e.g. 'play.rounds': these
+    flags: names of settings on the command line, e.g. 'play.rounds': these
       replace what a config has under an old name.
     prefix: their names begin with it.
 
@@ -58,27 +58,27 @@ def with_new_names(
   """
   new_names, hints = type_hints.new_names(kind), type_hints.hints(kind)
   lines, left_out = [], set()
-  for key in new_names.keys() & values.keys():
+  for key in (key for key in values if key in new_names):
     old, new = f'{prefix}{key}', f'{prefix}{new_names[key]}'
     text = f'config.{old} is now called config.{new}'
-    if old in given and new in given:
+    if old in flags and new in flags:
       raise ValueError(f'{text}; give one of them')
     lines.append(text)
-    if new in given:
+    if new in flags:
       left_out.add(key)
-  kept = {key: item for key, item in values.items() if key not in left_out}
+  values = {key: item for key, item in values.items() if key not in left_out}
   out = {}
-  for key, value in of_this_release(kind, kept).items():
-    out[key], below = _nested(hints.get(key), value, given, f'{prefix}{key}.')
+  for key, value in of_this_release(kind, values).items():
+    out[key], below = _nested(hints.get(key), value, flags, f'{prefix}{key}.')
     lines += below
   return out, lines
 
 
-def _nested(hint, value, given, prefix):
+def _nested(hint, value, flags, prefix):
   """Returns a value under new names, and lines; see `with_new_names`."""
   hint, _ = type_hints.split_annotation(hint)
   if inner := type_hints.optional_type(hint):
-    return _nested(inner, value, given, prefix)
+    return _nested(inner, value, flags, prefix)
   if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-    return with_new_names(hint, value, given, prefix)
+    return with_new_names(hint, value, flags, prefix)
   return value, []
