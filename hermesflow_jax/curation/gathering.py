@@ -7,6 +7,7 @@ scores and writes a shard while the device generates the next.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 import concurrent.futures
 import dataclasses
 import hashlib
@@ -19,6 +20,8 @@ from hermesflow_jax.curation import shard_codes
 from hermesflow_jax.curation import shard_texts
 from hermesflow_jax.curation import shards
 from hermesflow_jax.data import input_set
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import terminal
@@ -183,7 +186,7 @@ def collect(
 
 def read_shards(
   store: shards.Shards,
-) -> tuple[list[str], candidate_generation.Candidates]:
+) -> tuple[Sequence[str], candidate_generation.Candidates]:
   """Reads all candidates, whatever inputs they were made from.
 
   Args:
@@ -202,22 +205,22 @@ def read_shards(
       f'{len(missing)} of {store.count} shards are missing, the first is '
       f'{missing[0]}'
     )
-  ids, drawn, counts = [], [], []
-  scores = {'caption_scores': [], 'image_scores': []}
+  ids, drawn, counts = disk_objects.Store(), disk_arrays.Integers(), []
   for number in range(store.count):
     before = len(ids)
     for row in shard_texts.read_rows(store, number):
-      ids.append(row['id'])
+      ids.add(row['id'])
       if 'drawn' in row:
         drawn.append(row['drawn'])
     counts.append(len(ids) - before)
-    arrays = shard_codes.read_arrays(store, number)
-    for name, parts in scores.items():
-      parts.append(arrays[name])
-  return ids, candidate_generation.Candidates(
+  return ids.values(), candidate_generation.Candidates(
     captions=shard_texts.ShardTexts(store, counts, 'captions'),
     codes=shard_codes.ShardCodes(store, counts),
     answers=shard_texts.ShardTexts(store, counts, 'answers', repeated=True),
-    drawn=np.array(drawn) if drawn else None,
-    **{name: np.concatenate(parts) for name, parts in scores.items()},
+    drawn=drawn.array if drawn else None,
+    **disk_arrays.join_fields(
+      (shard_codes.read_arrays(store, n) for n in range(store.count)),
+      len(ids),
+      ('caption_scores', 'image_scores'),
+    ),
   )

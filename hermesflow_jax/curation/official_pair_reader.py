@@ -4,7 +4,9 @@ The file is a JSON list, or JSON lines, or records with commas between them and
 no brackets, as the official script appends them (`strict_json.records`).
 """
 
+import bisect
 from collections.abc import Callable
+from collections.abc import Sequence
 import functools
 import math
 import pathlib
@@ -16,6 +18,9 @@ from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import image_reader
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data import record_values
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_names
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import user_text
 
 _SIDES = ('win', 'lose')
@@ -42,7 +47,7 @@ def load_official(
   say: Callable[[str], None],
   least_win: float = -math.inf,
   pixel_size: int = 0,
-) -> list[dict]:
+) -> Sequence[dict]:
   """Reads the pairs of a file and encodes their images.
 
   A pair whose winner does not score higher than its loser, or has the same
@@ -63,7 +68,7 @@ def load_official(
   Returns:
     Records as in `pair_dataset.data_source`: texts, scores, and `codes`,
     `codes_win`, `codes_lose`: int32[I]; with `pixel_size` also `pixels` of the
-    real image.
+    real image. Many lie in files, see `disk_objects`.
 
   Raises:
     ValueError: see `read_official`; or an image cannot be read.
@@ -71,27 +76,33 @@ def load_official(
   records = read_official(path, images, on_error, say)
   folder = _image_folder(path, images)
   size = unified.grid[0] * unified.tokenizer.reduction
-  files = [
-    {'id': r['id'], 'path': r[name]} for r in records for name in _IMAGES
-  ]
+
+  def file_at(number):
+    record = records[number // len(_IMAGES)]
+    return {'id': record['id'], 'path': record[_IMAGES[number % len(_IMAGES)]]}
+
+  files = disk_objects.Computed(len(_IMAGES) * len(records), file_at)
   codes, faults = image_encoding.encode_images(
     files, size, unified, cache, identity, on_error, folder
   )
   broken = {number // len(_IMAGES) for number in faults}
+  faulty = sorted(faults)
   input_faults.raise_or_report(
     list(faults.values()), len(records) - len(broken), on_error, say, str(path)
   )
-  encoded = dict(
-    zip((n for n in range(len(files)) if n not in faults), codes, strict=True)
+  sound = disk_arrays.Integers(
+    number for number in range(len(records)) if number not in broken
   )
-  return [
-    _with_codes(
-      record, least_win, *(encoded[number * len(_IMAGES) + k] for k in range(3))
-    )
-    | image_encoding.pixels_field(record['path'], pixel_size)
-    for number, record in enumerate(records)
-    if number not in broken
-  ]
+
+  def record_at(n):
+    record, first = records[sound[n]], sound[n] * len(_IMAGES)
+    # Files with faults have no codes.
+    row = first - bisect.bisect_left(faulty, first)
+    pixels = image_encoding.pixels_field(record['path'], pixel_size)
+    images = codes[row : row + len(_IMAGES)]
+    return _with_codes(record, least_win, *images) | pixels
+
+  return disk_objects.few_as_list(disk_objects.Computed(len(sound), record_at))
 
 
 def read_official(
@@ -99,7 +110,7 @@ def read_official(
   images: str,
   on_error: str,
   say: Callable[[str], None] = lambda line: None,
-) -> list[dict]:
+) -> Sequence[dict]:
   """Reads the records of a file, without their images.
 
   A pair with a missing or null caption, image or score is dropped: the record
@@ -129,7 +140,9 @@ def read_official(
       f'{path.parent}'
     )
   folder = _image_folder(path, images)
-  faults, records, images, count, has_pairs = [], {}, [], 0, False
+  faults, count, has_pairs = [], 0, False
+  places, records = disk_names.Numbers(), disk_objects.Store()
+  images = disk_objects.Store()
   for place, row in record_values.normalized_values(str(path), say):
     count += 1
     has_pairs = (
@@ -139,13 +152,12 @@ def read_official(
     record = input_faults.attempt(row_faults, _parse, row, folder, row_faults)
     if record:
       name = record['id']
-      if name in records:
+      if name in places:
         row_faults.append(f'id {name!r} comes twice')
-      images += dict.fromkeys(
-        (f'{place}: id {name!r}', record[field]) for field in _IMAGES
-      )
+      for path_of_image in dict.fromkeys(record[field] for field in _IMAGES):
+        images.add((f'{place}: id {name!r}', path_of_image))
       if not row_faults:
-        records[name] = record
+        places[name] = records.add(record)
     if row_faults:
       faults.append(f'{place}: {"; ".join(row_faults)}')
   if count and not has_pairs:
@@ -157,11 +169,17 @@ def read_official(
     )
   if on_error == 'raise':
     # With 'skip', encoding reports broken images.
-    faults += image_reader.faults_of_all(images, bool(faults))
-  if not records and not faults:
+    faults += image_reader.faults_of_all(images.values(), bool(faults))
+  if not len(records) and not faults:
     faults.append('there is no record')
   input_faults.raise_or_report(faults, len(records), on_error, say, str(path))
-  return [records[name] for name in sorted(records)]
+  names = disk_objects.keep(places)
+  order = disk_names.order(names)
+  return disk_objects.few_as_list(
+    disk_objects.Computed(
+      len(order), lambda n: records.read(places[names[order[n]]])
+    )
+  )
 
 
 def _image_folder(path, images):

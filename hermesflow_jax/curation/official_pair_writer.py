@@ -8,7 +8,6 @@ record, so only inputs with both pairs are written.
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-import json
 import pathlib
 
 import numpy as np
@@ -18,6 +17,9 @@ from hermesflow_jax.curation import shards
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data.sources import stored_image
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_names
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
@@ -43,8 +45,10 @@ SHARD = 64
 _GENERATED, _REAL = 'generated_images', 'initial_images'
 
 
-def official_fields(records: Sequence[dict]) -> dict[str, dict]:
+def official_fields(records: Sequence[dict]) -> Mapping[str, dict]:
   """Returns the fields that official records copy from their inputs, by id.
+
+  A record is read whenever its fields are taken.
 
   Args:
     records: from `record_files.open_records`.
@@ -53,16 +57,21 @@ def official_fields(records: Sequence[dict]) -> dict[str, dict]:
     `id` (as in the file of inputs), `img_path` and `prompt`, by id. An image
     inside another file is a `StoredImage` in place of its path.
   """
-  return {
-    r['id']: {
-      'id': r['official_id'],
-      'img_path': r['path']
-      if isinstance(r['path'], stored_image.StoredImage)
-      else str(r['path']),
-      'prompt': r['prompt'],
+
+  def fields(number):
+    record = records[number]
+    path = record['path']
+    is_inside = isinstance(path, stored_image.StoredImage)
+    return {
+      'id': record['official_id'],
+      'img_path': path if is_inside else str(path),
+      'prompt': record['prompt'],
     }
-    for r in records
-  }
+
+  return disk_names.ByName(
+    disk_names.places(record['id'] for record in records),
+    disk_objects.Computed(len(records), fields),
+  )
 
 
 def write_official(
@@ -92,52 +101,47 @@ def write_official(
   done = folder / NAME
   if processes.broadcast_from_first(done.exists):
     return
-  complete = [
+  complete = disk_arrays.Integers(
     n
     for n, name in enumerate(inputs.ids)
     if not any(pair.dropped for pair in pairs[name])
-  ]
+  )
   for span in shards.shard_slices(len(complete), SHARD):
     _write_images(
       folder, inputs, complete[span], pairs, decode, real=copied is None
     )
   if copied is not None:
-    copied = _with_files(folder, [inputs.ids[n] for n in complete], copied)
-  rows = [
-    _record(
-      folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], copied
+    processes.on_first_process(
+      lambda: _write_files(folder, (inputs.ids[n] for n in complete), copied)
     )
-    for n in complete
-  ]
-  text = json.dumps(rows, ensure_ascii=False, allow_nan=False, indent=4)
-  output_files.write_atomically(done, text + '\n')
+  output_files.write_json_list(
+    done,
+    (
+      _record(
+        folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], copied
+      )
+      for n in complete
+    ),
+  )
   say(
-    f'{len(rows)} of {len(inputs)} inputs have both pairs: see {done}, in '
+    f'{len(complete)} of {len(inputs)} inputs have both pairs: see {done}, in '
     'the form of the official code'
   )
 
 
-def _with_files(folder, names, copied) -> dict[str, dict]:
-  """Copies images inside other files; returns the fields with their paths.
-
-  Args:
-    folder: see `write_official`.
-    names: ids of the inputs.
-    copied: see `write_official`.
-  """
-  fields = {}
+def _write_files(folder, names, copied):
+  """Copies images inside other files into files of their own."""
   for name in names:
     image = copied[name]['img_path']
-    fields[name] = copied[name]
     if isinstance(image, stored_image.StoredImage):
-      path = folder / _REAL / f'{name}{image.suffix}'
-      fields[name] = copied[name] | {'img_path': _absolute(path)}
-      processes.on_first_process(
-        lambda path=path, image=image: (
-          path.exists() or storage.write(path, image.load())
-        )
-      )
-  return fields
+      path = _file_of(folder, name, image)
+      if not path.exists():
+        storage.write(path, image.load())
+
+
+def _file_of(folder, name, image) -> pathlib.PurePath:
+  """Returns the file of an image that is inside another file."""
+  return folder / _REAL / f'{name}{image.suffix}'
 
 
 def _record(folder, name, caption, pairs, copied):
@@ -151,6 +155,9 @@ def _record(folder, name, caption, pairs, copied):
     }
   else:
     fields = copied[name]
+    image = fields['img_path']
+    if isinstance(image, stored_image.StoredImage):
+      fields['img_path'] = _absolute(_file_of(folder, name, image))
   record = fields | {
     'caption': caption,
     'caption_win': und.win.value,

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from hermesflow_jax.data import image_writer
 from hermesflow_jax.data import lazy_images
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import processes
 
 # Fields of records.
@@ -143,10 +144,10 @@ def data_source(data_dir: str):
   # Images are not decoded.
   decoders = {_IMAGE: tfds.decode.SkipDecoding()}
   records = builder.as_data_source(split='train', decoders=decoders)
-  return [
+  return disk_objects.keep(
     {name: value for name, value in record.items() if name != _IMAGE}
     for record in records
-  ]
+  )
 
 
 def image_source(data_dir: str) -> lazy_images.LazyImages | None:
@@ -165,9 +166,10 @@ def image_source(data_dir: str) -> lazy_images.LazyImages | None:
   if _IMAGE not in builder.info.features:
     return None
   source = builder.as_data_source(split='train')
-  return lazy_images.LazyImages(
-    [functools.partial(_image, source, n) for n in range(len(source))]
+  readers = disk_objects.Computed(
+    len(source), lambda n: functools.partial(_image, source, n)
   )
+  return lazy_images.LazyImages(disk_objects.few_as_list(readers))
 
 
 def _image(source, number: int) -> np.ndarray:

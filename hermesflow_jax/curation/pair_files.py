@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from hermesflow_jax.curation import pair_selection
-from hermesflow_jax.runtime import disk_objects
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 
@@ -137,7 +137,7 @@ def read_pairs(
   """
   path = storage.path(folder) / 'pairs.jsonl'
   try:
-    return disk_objects.keep_by_name(_pairs_by_id(folder))
+    return disk_names.keep_by_name(_pairs_by_id(folder))
   except KeyError as error:
     raise output_files.damaged(path, f'a line has no {error}') from error
   except (ValueError, TypeError, OverflowError, RecursionError) as error:

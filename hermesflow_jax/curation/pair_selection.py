@@ -17,7 +17,7 @@ import dataclasses
 import numpy as np
 
 from hermesflow_jax.curation import candidate_generation
-from hermesflow_jax.runtime import disk_objects
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import settings
 
 
@@ -226,6 +226,6 @@ def select_pairs(
       filter_pair(image, rules.least_image_score, rules.least_margin),
     )
 
-  return disk_objects.keep_by_name(
+  return disk_names.keep_by_name(
     (name, select(n, name)) for n, name in enumerate(ids)
   )

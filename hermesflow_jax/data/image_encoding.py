@@ -158,19 +158,14 @@ def load_encoded(
   """
   examples = record_files.open_records(source, say, check, most)
   count = len(examples) if most is None else min(most, len(examples))
-  ids, paths = [], []
+  # Each example is read once, but for images inside other files.
+  texts = disk_objects.keep(_texts(examples[n], count) for n in range(count))
 
-  def texts_of_examples():
-    for n in range(count):
-      example = examples[n]
-      ids.append(example['id'])
-      paths.append(example['path'])
-      yield example['caption'], example['questions']
+  def path_at(n):
+    return texts[n]['path'] or examples[n]['path']
 
-  # Each example is read once.
-  texts = disk_objects.keep(texts_of_examples())
   records = disk_objects.Computed(
-    count, lambda n: {'id': ids[n], 'path': paths[n]}
+    count, lambda n: {'id': texts[n]['id'], 'path': path_at(n)}
   )
   codes, faults = encode_images(
     records, size, unified, cache, identity, source.on_error, examples.folder
@@ -178,23 +173,34 @@ def load_encoded(
   input_faults.raise_or_report(
     list(faults.values()), len(codes), source.on_error, say, source.annotations
   )
-  places = [n for n in range(len(records)) if n not in faults]
+  places = disk_arrays.Integers(n for n in range(count) if n not in faults)
 
   def with_codes(n):
     place = places[n]
-    caption, questions = texts[place]
-    return {
-      'id': ids[place],
-      'caption': caption,
-      'tag': '',
-      'questions': questions,
-      'codes': codes[n],
-      'position': place,
-    } | pixels_field(paths[place], pixel_size)
+    record = texts[place] | {'tag': '', 'codes': codes[n], 'position': place}
+    del record['path']
+    if pixel_size:
+      record |= pixels_field(path_at(place), pixel_size)
+    return record
 
   return disk_objects.few_as_list(
     disk_objects.Computed(len(places), with_codes)
   )
+
+
+def _texts(example: dict, count: int) -> dict:
+  """Returns the fields of an example that its record has, and its path.
+
+  Args:
+    example: from `record_files.open_records`.
+    count: number of examples; of many the path is None for an image inside
+      another file, which has that file open.
+  """
+  fields = {key: example[key] for key in ('id', 'path', 'caption', 'questions')}
+  inside = not isinstance(fields['path'], pathlib.PurePath)
+  if inside and count > disk_objects.MOST:
+    fields['path'] = None
+  return fields
 
 
 def pixels_field(path: pathlib.PurePath, size: int) -> dict[str, Callable]:

@@ -9,6 +9,8 @@ import os
 import pathlib
 import re
 
+from hermesflow_jax.runtime import disk_names
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import user_text
 
@@ -59,18 +61,22 @@ def list_images(
   return list(matches)
 
 
-def list_folder(folder: pathlib.PurePath) -> tuple[list[str], list[str]]:
+def list_folder(
+  folder: pathlib.PurePath,
+) -> tuple[Sequence[str], Sequence[str]]:
   """Returns (images, other files) below a folder as sorted relative names.
+
+  Many lie in a file, see `disk_objects`.
 
   Args:
     folder: the folder, a `storage.path`.
   """
-  names = sorted(storage.list_files(folder))
-  images, others = [], []
-  for name in filter(_visible, names):
-    suffix = pathlib.PurePath(name).suffix.lower()
-    (images if suffix in SUFFIXES else others).append(name)
-  return images, others
+  names = disk_objects.keep(filter(_visible, storage.list_files(folder)))
+  images, others = disk_objects.Store(), disk_objects.Store()
+  for place in disk_names.order(names):
+    suffix = pathlib.PurePath(names[place]).suffix.lower()
+    (images if suffix in SUFFIXES else others).add(names[place])
+  return images.values(), others.values()
 
 
 def unread_links(folder: pathlib.PurePath) -> list[str]:

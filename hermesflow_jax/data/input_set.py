@@ -8,6 +8,7 @@ import numpy as np
 
 from hermesflow_jax.data import lazy_images
 from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import disk_objects
 
 # Fields of questions whose texts many questions have.
@@ -18,8 +19,8 @@ _REPEATED = ('answer', 'caption', 'choices', 'element', 'element_type')
 class Inputs:
   """N image-caption inputs with their questions.
 
-  Captions, questions and codes of many inputs lie in files; see `disk_objects`
-  and `disk_arrays`.
+  Names, texts and codes of many inputs lie in files; see `disk_objects` and
+  `disk_arrays`.
 
   Attributes:
     ids: N names.
@@ -31,9 +32,9 @@ class Inputs:
       that reads pixels; or None.
   """
 
-  ids: list[str]
+  ids: Sequence[str]
   captions: Sequence[str]
-  tags: list[str]
+  tags: Sequence[str]
   questions: Sequence[list[dict]]
   codes: np.ndarray
   pixels: lazy_images.LazyImages | None = None
@@ -73,32 +74,37 @@ def from_records(records: Sequence[dict]) -> Inputs:
     records: fields of `Inputs`, and for a model that reads pixels `pixels`, a
       function () -> uint8[H, W, 3]. Each is taken a few times.
   """
-  names = [record['id'] for record in records]
-  order = sorted(range(len(names)), key=names.__getitem__)
+  order = disk_names.order(_column(records, 'id'))
   chosen = disk_objects.Computed(len(order), lambda n: records[order[n]])
-  has_pixels = bool(order) and 'pixels' in chosen[0]
+  has_pixels = len(order) > 0 and 'pixels' in chosen[0]
   # A record that is read when it is taken should be read few times.
   texts = disk_objects.keep(
-    (r['caption'], sys.intern(r['tag']), _with_shared_texts(r['questions']))
+    (
+      r['id'],
+      r['caption'],
+      sys.intern(r['tag']),
+      _with_shared_texts(r['questions']),
+    )
     for r in chosen
   )
-  captions, tags, questions = (
-    disk_objects.Computed(len(texts), lambda n, place=place: texts[n][place])
-    for place in range(3)
+  ids, captions, tags, questions = (
+    disk_objects.few_as_list(_column(texts, place)) for place in range(4)
   )
   return Inputs(
-    ids=[names[n] for n in order],
-    captions=disk_objects.few_as_list(captions),
-    tags=[sys.intern(tag) for tag in tags],
-    questions=disk_objects.few_as_list(questions),
+    ids=ids,
+    captions=captions,
+    tags=tags,
+    questions=questions,
     codes=disk_arrays.stack(_column(chosen, 'codes')),
-    pixels=lazy_images.LazyImages([r['pixels'] for r in chosen])
+    pixels=lazy_images.LazyImages(
+      disk_objects.few_as_list(_column(chosen, 'pixels'))
+    )
     if has_pixels
     else None,
   )
 
 
-def _column(records: Sequence[dict], name: str) -> Sequence:
+def _column(records: Sequence, name: str | int) -> Sequence:
   """Returns a field of records, which is read when it is taken."""
   return disk_objects.Computed(len(records), lambda n: records[n][name])
 
@@ -133,13 +139,11 @@ def from_span(records: Sequence[dict], span: range) -> Inputs:
   Raises:
     ValueError: no record has such a position.
   """
-  keys = [(record['id'], record.get('position')) for record in records]
-  order = sorted(range(len(keys)), key=lambda n: keys[n][0])
-  chosen = [
-    place
-    for number, place in enumerate(order)
-    if (number if keys[place][1] is None else keys[place][1]) in span
-  ]
+  chosen = disk_arrays.Integers()
+  for number, place in enumerate(disk_names.order(_column(records, 'id'))):
+    position = records[place].get('position')
+    if (number if position is None else position) in span:
+      chosen.append(place)
   if not chosen:
     raise ValueError(
       f'records {span.start + 1} to {span.stop} by id must exist and have '
@@ -160,22 +164,24 @@ def join(parts: Sequence[Inputs]) -> Inputs:
   pixels = None
   if parts[0].pixels is not None:
     pixels = lazy_images.LazyImages(
-      [reader for part in parts for reader in part.pixels.readers]
+      disk_objects.few_as_list(
+        disk_objects.joined([part.pixels.readers for part in parts])
+      )
     )
   every = Inputs(
-    ids=[name for part in parts for name in part.ids],
+    ids=disk_objects.keep(name for part in parts for name in part.ids),
     captions=disk_objects.keep(c for part in parts for c in part.captions),
-    tags=[tag for part in parts for tag in part.tags],
+    tags=disk_objects.keep(tag for part in parts for tag in part.tags),
     questions=disk_objects.keep(q for part in parts for q in part.questions),
     codes=disk_arrays.join([part.codes for part in parts]),
     pixels=pixels,
   )
-  first = {}
+  first = disk_names.Numbers()
   for place, name in enumerate(every.ids):
     first.setdefault(name, place)
   if len(first) == len(every):
     return every
-  return every.select(list(first.values()))
+  return every.select(disk_arrays.Integers(first.values()))
 
 
 def select(record, indices: Sequence[int]):

@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from hermesflow_jax.runtime import disk_objects
+
 
 @dataclasses.dataclass(frozen=True)
 class LazyImages:
@@ -35,14 +37,20 @@ class LazyImages:
   def __getitem__(self, index) -> 'LazyImages':
     if isinstance(index, slice):
       return LazyImages(self.readers[index])
-    return LazyImages([self.readers[n] for n in np.asarray(index)])
+    places = np.asarray(index)
+    if len(places) > disk_objects.MOST:
+      reader_at = lambda n: self.readers[places[n]]
+      return LazyImages(disk_objects.Computed(len(places), reader_at))
+    # A reader that is made when it is taken is made once.
+    readers = {place: self.readers[place] for place in set(places.tolist())}
+    return LazyImages([readers[place] for place in places.tolist()])
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
     """Reads the images: uint8[N, H, W, 3]."""
     del copy  # The array is always new.
-    pixels = {}
-    for reader in self.readers:
+    pixels, readers = {}, list(self.readers)
+    for reader in readers:
       if id(reader) not in pixels:
         pixels[id(reader)] = reader()
-    images = np.stack([pixels[id(reader)] for reader in self.readers])
+    images = np.stack([pixels[id(reader)] for reader in readers])
     return images if dtype is None else images.astype(dtype)

@@ -6,6 +6,7 @@ processes run, and a run resumes at step k by starting with batch k.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
@@ -161,7 +162,7 @@ def batch_indices(count: int, *, seed: int, batch: int, step: int) -> list[int]:
   return [int(data[n]) for n in range(step * batch, (step + 1) * batch)]
 
 
-def content_hash(records: Sequence[dict]) -> str:
+def content_hash(records: Iterable[dict]) -> str:
   """Hashes records that hold texts, numbers and arrays."""
   total = hashlib.sha256()
   for record in records:

@@ -1,11 +1,12 @@
 """Reads questions in TIFA's form (arXiv 2303.11897)."""
 
-import collections
 from collections.abc import Callable
 from collections.abc import Iterable
 
 from hermesflow_jax.data import record_values
 from hermesflow_jax.data.sources import json_rows
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import user_text
 
@@ -69,21 +70,27 @@ class QuestionIndex:
 
   def __init__(self, path: str, say: Callable[[str], None]):
     self._rows = json_rows.index_file(storage.path(path))
-    self._numbers = collections.defaultdict(list)
+    # Last question of each record, and the one before each; -1 for none.
+    self._last = disk_names.Numbers()
+    self._before = disk_arrays.Integers()
     self.faults = []
     odd = record_values.OddCharacters()
     for number in range(len(self._rows)):
       place = self._rows.place(number)
       row = odd.normalize(place, self._rows.read(number))
+      before = -1
       try:
-        self._numbers[record_values.get_id(row)].append(number)
+        name = record_values.get_id(row)
+        before = self._last.get(name, -1)
+        self._last[name] = number
       except ValueError as error:
         self.faults.append(f'{path}, {place}: a question: {error}')
+      self._before.append(before)
     odd.report(path, say)
 
   def ids(self) -> Iterable[str]:
     """Returns the ids of records that have questions."""
-    return self._numbers.keys()
+    return self._last.keys()
 
   def get(self, name: str) -> list | None:
     """Returns the unchecked questions of a record; None if it has none.
@@ -91,7 +98,10 @@ class QuestionIndex:
     Args:
       name: id of the record.
     """
-    if name not in self._numbers:
+    if name not in self._last:
       return None
-    values = map(self._rows.read, self._numbers[name])
-    return [record_values.normalize(value)[0] for value in values]
+    values, number = [], self._last[name]
+    while number >= 0:
+      values.append(record_values.normalize(self._rows.read(number))[0])
+      number = self._before[number]
+    return values[::-1]

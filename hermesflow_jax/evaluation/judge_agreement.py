@@ -7,6 +7,7 @@ self-scoring loses.
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import hashlib
 import io
@@ -19,6 +20,7 @@ from hermesflow_jax.curation import shards
 from hermesflow_jax.data import input_set
 from hermesflow_jax.evaluation import gap
 from hermesflow_jax.judging import usage
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 
@@ -76,7 +78,7 @@ def judge_candidates(
   judge: gap.Judge,
   inputs: input_set.Inputs,
   codes: np.ndarray,
-  pairs: dict[str, tuple[pair_selection.Pair, pair_selection.Pair]],
+  pairs: Mapping[str, tuple[pair_selection.Pair, pair_selection.Pair]],
   store: shards.Shards,
   size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -117,14 +119,15 @@ def judge_candidates(
       facts[1]['usage'] = usage.since(judge, used)
     store.write(number, *facts)
   processes.barrier()
-  arrays = [
-    np.load(io.BytesIO(store.read(number, _ARRAYS)))
-    for number in range(store.count)
-  ]
-  return tuple(
-    np.concatenate([part[name] for part in arrays])
-    for name in ('candidates', 'sides')
+  scores = disk_arrays.join_fields(
+    (
+      np.load(io.BytesIO(store.read(number, _ARRAYS)))
+      for number in range(store.count)
+    ),
+    len(inputs),
+    ('candidates', 'sides'),
   )
+  return scores['candidates'], scores['sides']
 
 
 def total_usage(store: shards.Shards) -> dict | None:

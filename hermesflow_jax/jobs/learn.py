@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
-import itertools
 import math
 import pathlib
 import time
@@ -14,6 +12,8 @@ import typing
 from hermesflow_jax.jobs.setup import job_start
 from hermesflow_jax.jobs.setup import reading_model
 from hermesflow_jax.pair_dpo import learning_config
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import lazy_modules
 from hermesflow_jax.runtime import processes
@@ -200,7 +200,7 @@ def _read_rows(config, source, unified, data_dir, console):
     rows, summary = group_source.read_groups(
       config.objective,
       source.folder,
-      _kept(pair_source.checked_record(record, codes) for record in records),
+      pair_source.checked_records(records, codes),
     )
     for line in candidate_groups.summary_lines(summary):
       console.say(line)
@@ -217,21 +217,9 @@ def _read_rows(config, source, unified, data_dir, console):
     )
   images = None
   if unified.vision is not None:
-    images = lazy_images.LazyImages([row['pixels'] for row in rows])
-    rows = [
-      {name: value for name, value in row.items() if name != 'pixels'}
-      for row in rows
-    ]
+    rows, readers = pair_source.without_pixels(rows)
+    images = lazy_images.LazyImages(readers)
   return rows, images, summary
-
-
-def _kept(records: Iterable[dict]) -> Sequence[dict]:
-  """Returns records that may lie in a file; those with `pixels` may not."""
-  records = iter(records)
-  first = list(itertools.islice(records, 1))
-  if first and 'pixels' in first[0]:
-    return [*first, *records]
-  return disk_objects.keep(itertools.chain(first, records))
 
 
 def finished_results(
@@ -277,16 +265,16 @@ def trainable_records(
   Raises:
     ValueError: no record has pairs, or images have another code count.
   """
-  names = {}
+  names, places = disk_objects.Store(), disk_arrays.Integers()
   for place, record in enumerate(source):
     row = pair_source.checked_record(record, image_tokens)
     if pair_selection.is_trainable(
       row['caption_dropped'], row['image_dropped'], both
     ):
-      names[place] = row['id']
-  if not names:
+      names.add(row['id'])
+      places.append(place)
+  if not len(places):
     raise ValueError('no input has a pair to learn from; curate more inputs')
-  return _kept(
-    pair_source.checked_record(source[place], image_tokens)
-    for place in sorted(names, key=names.get)
-  )
+  order = disk_names.order(names.values())
+  chosen = disk_objects.Computed(len(order), lambda n: source[places[order[n]]])
+  return pair_source.checked_records(chosen, image_tokens)

@@ -9,7 +9,6 @@ one. Prompts and answers have the tokens with which the model answers questions,
 see `sampling.question_answering`.
 """
 
-import array
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
@@ -150,8 +149,8 @@ def read_questions(unified, inputs: input_set.Inputs) -> Questions:
     word for *_, choices in _with_choices(inputs) for word in choices
   )
   answers = dict(zip(words, unified.text.encode_replies(list(words))))
-  places, tokens, ends = array.array('i'), array.array('i'), array.array('q')
-  ends.append(0)
+  places, tokens = disk_arrays.Integers(), disk_arrays.Integers()
+  ends = disk_arrays.Integers([0])
   records = _with_choices(inputs)
   while part := list(itertools.islice(records, _ENCODED)):
     turns = [
@@ -167,11 +166,11 @@ def read_questions(unified, inputs: input_set.Inputs) -> Questions:
         ends.append(len(tokens))
   return Questions(
     inputs,
-    disk_arrays.join([np.asarray(places)]).reshape(-1, 2),
-    disk_arrays.join([np.asarray(tokens)]),
-    disk_arrays.join([np.asarray(ends)]),
+    places.array.reshape(-1, 2),
+    tokens.array,
+    ends.array,
     answers,
-    np.arange(len(ends) - 1),
+    disk_arrays.Integers(range(len(ends) - 1)).array,
   )
 
 
@@ -192,18 +191,15 @@ class RowLengths:
 
 def row_lengths(questions: Sequence[Question]) -> RowLengths:
   """Returns the lengths of rows, rounded up so that rounds share programs."""
-  longest = [max(map(len, question.answers)) for question in questions]
-  # <|sot|> precedes a prompt, except in the CLIP variant.
-  texts = [
-    1 + len(question.prompt) + size
-    for question, size in zip(questions, longest, strict=True)
-  ]
+  text = answer = count = 0
+  for question in questions:
+    longest = max(map(len, question.answers))
+    # <|sot|> precedes a prompt, except in the CLIP variant.
+    text = max(text, 1 + len(question.prompt) + longest)
+    answer = max(answer, longest + 1)
+    count = max(count, len(question.answers))
   multiple = batched.LENGTH_MULTIPLE
-  return RowLengths(
-    -(-max(texts) // multiple) * multiple,
-    max(longest) + 1,
-    max(len(question.answers) for question in questions),
-  )
+  return RowLengths(-(-text // multiple) * multiple, answer, count)
 
 
 def all_answers(question: Question, count: int) -> list[int]:

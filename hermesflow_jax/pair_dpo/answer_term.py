@@ -201,12 +201,10 @@ def _prepare(batch, key, *, prepare, multiple):
 def content_hash(inputs: input_set.Inputs) -> str:
   """Hashes the questions and images that a term learns from."""
   return pipeline.content_hash(
-    [
-      {'id': name, 'questions': records, 'codes': codes}
-      for name, records, codes in zip(
-        inputs.ids, inputs.questions, inputs.codes, strict=True
-      )
-    ]
+    {'id': name, 'questions': records, 'codes': codes}
+    for name, records, codes in zip(
+      inputs.ids, inputs.questions, inputs.codes, strict=True
+    )
   )
 
 

@@ -5,6 +5,7 @@ whose rewards vary most, where Pair-DPO takes the best and the worst. Rewards
 are the scores from curation.
 """
 
+import collections
 from collections.abc import Sequence
 
 import numpy as np
@@ -159,11 +160,11 @@ def trainable(records: Sequence[dict]) -> Sequence[dict]:
   Args:
     records: from `join_groups`.
   """
-  places = [
+  places = disk_arrays.Integers(
     n
     for n, record in enumerate(records)
     if '' in (record.get('image_dropped'), record.get('caption_dropped'))
-  ]
+  )
   return disk_objects.Computed(len(places), lambda n: records[places[n]])
 
 
@@ -180,13 +181,16 @@ def summarize(records: Sequence[dict]) -> dict:
   """
   groups, rewards = {}, {}
   for kind in ('caption', 'image'):
-    reasons = [
+    reasons = collections.Counter(
       r[f'{kind}_dropped'] or KEPT for r in records if f'{kind}_dropped' in r
-    ]
+    )
     if not reasons:
       continue
-    groups[kind] = {name: reasons.count(name) for name in sorted({*reasons})}
-    rewards[kind] = float(np.mean([_mean_reward(r, kind) for r in records]))
+    groups[kind] = {name: reasons[name] for name in sorted(reasons)}
+    means = disk_objects.Computed(
+      len(records), lambda n, kind=kind: _mean_reward(records[n], kind)
+    )
+    rewards[kind] = float(disk_arrays.stack(means).mean())
   return {'groups': groups, 'rewards': rewards}
 
 

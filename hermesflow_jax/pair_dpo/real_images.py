@@ -15,6 +15,7 @@ import numpy as np
 
 from hermesflow_jax.data import lazy_images
 from hermesflow_jax.models import clip_pixels
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.training import train_step
 
 
@@ -32,7 +33,7 @@ def with_pixels(
   """
   if images is None:
     return transform
-  places = {record['id']: n for n, record in enumerate(records)}
+  places = disk_names.places(record['id'] for record in records)
 
   def make_row(record, rng):
     image = images[[places[record['id']]]]

@@ -11,6 +11,7 @@ from hermesflow_jax.data import input_set
 from hermesflow_jax.pair_dpo import longest_texts
 from hermesflow_jax.pair_dpo import official_defects
 from hermesflow_jax.pair_dpo import packing
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.sequences import clip_rows
 from hermesflow_jax.sequences import image_to_text
@@ -168,12 +169,12 @@ def join_pairs(
     Homologous records, see `make_transform`, with `id`. A record is made when
     it is taken.
   """
-  places = {name: n for n, name in enumerate(inputs.ids)}
-  names = [
+  places = disk_names.places(inputs.ids)
+  names = disk_objects.keep(
     name
     for name, (und, gen) in pairs.items()
     if pair_selection.is_trainable(und.dropped, gen.dropped, both)
-  ]
+  )
 
   def join(n):
     name = names[n]

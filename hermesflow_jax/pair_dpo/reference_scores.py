@@ -93,7 +93,7 @@ def score_reference(
     )
 
   masked = masks_of_records(
-    [r['id'] for r in records],
+    disk_objects.Computed(len(records), lambda n: records[n]['id']),
     seed,
     masks=objective.masks,
     schedule=schedule,
@@ -132,7 +132,9 @@ def masks_of_records(
   Returns:
     bool[N, J, I]; a large array lies in a file, see `disk_arrays`.
   """
-  hashes = np.array([zlib.crc32(name.encode()) for name in ids], np.uint32)
+  hashes = disk_arrays.empty((len(ids),), np.uint32)
+  for n, name in enumerate(ids):
+    hashes[n] = zlib.crc32(name.encode())
   masked = disk_arrays.empty((len(hashes), masks, image_tokens), bool)
   size = max(1, min(_MASKED, len(hashes)))
   for index, real in batching.index_chunks(len(hashes), size):

@@ -13,6 +13,7 @@ from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.reports import imported_judges
 from hermesflow_jax.reports import run_page
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 
@@ -86,7 +87,7 @@ def pair_samples(
   """
   inputs = data.inputs[number - 1]
   pairs = pair_files.read_pairs(root / f'round_{number}')
-  positions = {name: n for n, name in enumerate(inputs.ids)}
+  positions = disk_names.places(inputs.ids)
   # A round of an earlier release may have taken inputs of the next.
   all_complete = (
     (name, und, gen)

@@ -1,7 +1,6 @@
 """Maps a function over rows in chunks on the device mesh."""
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import functools
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 
 from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import interrupts
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import sharding
@@ -48,8 +48,8 @@ def stack(records: Sequence):
   return jax.tree.map(lambda *leaves: np.stack(leaves), *records)
 
 
-def index_chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
-  """Yields (indices int[size], number of real indices) over range(count).
+def index_chunks(count: int, size: int) -> Sequence[tuple[np.ndarray, int]]:
+  """Returns (indices int[size], number of real indices) over range(count).
 
   The last chunk repeats its last index, so that all chunks have the same shape.
 
@@ -57,10 +57,13 @@ def index_chunks(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
     count: row count.
     size: rows per chunk.
   """
-  for begin in range(0, count, size):
-    real = min(size, count - begin)
+
+  def chunk_at(number):
+    begin = number * size
     index = np.minimum(np.arange(begin, begin + size), count - 1)
-    yield index, real
+    return index, min(size, count - begin)
+
+  return disk_objects.Computed(-(-count // size), chunk_at)
 
 
 def map_batches(
@@ -114,8 +117,8 @@ def map_batches(
     jax.tree.map(store, results, out)
     done += real
 
-  chunks = list(index_chunks(count, size))
-  sizes = [real for _, real in chunks]
+  chunks = index_chunks(count, size)
+  sizes = disk_objects.Computed(len(chunks), lambda n: chunks[n][1])
   for index, real in terminal.weighted_progress(progress, chunks, sizes):
     interrupts.raise_if_stopped()
     rows = jax.tree.map(functools.partial(_rows, index[first:after]), arrays)

@@ -1,5 +1,7 @@
 """Arrays that grow with the number of inputs: large ones lie in a file."""
 
+from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import math
 import os
@@ -11,6 +13,8 @@ import numpy as np
 MOST_BYTES = 2**28
 # Rows of an array that `take` copies at once.
 _COPIED = 1024
+# Integers for which `Integers` has room at first.
+_ROOM = 16
 
 
 def empty(shape: Sequence[int], dtype) -> np.ndarray:
@@ -68,6 +72,35 @@ def join(arrays: Sequence[np.ndarray]) -> np.ndarray:
   return joined
 
 
+def join_fields(
+  parts: Iterable[Mapping[str, np.ndarray]], count: int, fields: Sequence[str]
+) -> dict[str, np.ndarray]:
+  """Returns what `np.concatenate` returns of each field, in files if large.
+
+  Args:
+    parts: arrays by field, taken one by one; all have the types of the first,
+      and its shapes but for the first axis.
+    count: sum of their first axes.
+    fields: names of the arrays to join.
+
+  Raises:
+    ValueError: a part has other shapes, or more rows than remain.
+  """
+  joined, end = {}, 0
+  for part in parts:
+    arrays = [part[field] for field in fields]
+    begin, end = end, end + len(arrays[0])
+    if {len(array) for array in arrays} != {end - begin}:
+      raise ValueError('fields of a part must have as many rows as the first')
+    for field, array in zip(fields, arrays, strict=True):
+      if field not in joined:
+        joined[field] = empty((count, *array.shape[1:]), array.dtype)
+      joined[field][begin:end] = array
+  if end != count:
+    raise ValueError(f'parts must have {count} rows, got {end}')
+  return joined
+
+
 def take(array: np.ndarray, places: Sequence[int]) -> np.ndarray:
   """Returns `array[places]`, in a file if it is large.
 
@@ -81,6 +114,52 @@ def take(array: np.ndarray, places: Sequence[int]) -> np.ndarray:
     part = slice(begin, begin + _COPIED)
     taken[part] = array[places[part]]
   return taken
+
+
+class Integers(Sequence):
+  """Integers that are added one by one; many lie in a file.
+
+  Args:
+    values: the first of them, each within int64.
+  """
+
+  def __init__(self, values: Iterable[int] = ()):
+    self._room, self._count = empty((_ROOM,), np.int64), 0
+    for value in values:
+      self.append(value)
+
+  def append(self, value: int) -> None:
+    """Adds an integer."""
+    if self._count == len(self._room):
+      larger = empty((2 * self._count,), np.int64)
+      larger[: self._count] = self._room
+      self._room = larger
+    self._room[self._count] = value
+    self._count += 1
+
+  def extend(self, values: Sequence[int]) -> None:
+    """Adds integers."""
+    for value in values:
+      self.append(value)
+
+  @property
+  def array(self) -> np.ndarray:
+    """All of them, int64[N], without a copy."""
+    return self._room[: self._count]
+
+  def __len__(self) -> int:
+    return self._count
+
+  def __getitem__(self, index: int | slice):
+    """Returns an integer; of a slice an array."""
+    value = self.array[index]
+    return value if isinstance(index, slice) else int(value)
+
+  def __setitem__(self, index: int, value: int) -> None:
+    self.array[index] = value
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    return self.array if dtype is None else self.array.astype(dtype, copy=False)
 
 
 def _bytes(shape, dtype) -> int:

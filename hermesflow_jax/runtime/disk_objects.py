@@ -1,20 +1,21 @@
 """Objects that grow with the number of inputs: many of them lie in a file.
 
-Memory holds the first `MOST` of them, and 8 bytes for each of the others. Their
-file has no name. It is in the folder for temporary files (TMPDIR), and goes
-away with them. If the disk has no space, memory holds the others, too.
+Memory holds the first `MOST` of them. The file of the others has no name. It is
+in the folder for temporary files (TMPDIR), and goes away with them. If the disk
+has no space, memory holds the others, too.
 """
 
-import array
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 import os
 import pickle
 import tempfile
 import weakref
+
+import numpy as np
+
+from hermesflow_jax.runtime import disk_arrays
 
 # Objects that memory holds: records of texts take some 50 MB.
 MOST = 10_000
@@ -54,6 +55,21 @@ def few_as_list(values: Sequence) -> Sequence:
   return list(values) if len(values) <= MOST else values
 
 
+def joined(parts: Sequence[Sequence]) -> Sequence:
+  """Returns the values of all parts, which are made when they are taken.
+
+  Args:
+    parts: sequences.
+  """
+  ends = np.cumsum([len(part) for part in parts])
+
+  def value_at(number):
+    part = int(np.searchsorted(ends, number, 'right'))
+    return parts[part][number - int(ends[part]) + len(parts[part])]
+
+  return Computed(int(ends[-1]) if len(ends) else 0, value_at)
+
+
 def keep(values: Iterable) -> Sequence:
   """Returns a list of the values, or `Computed` if more than `MOST`.
 
@@ -68,49 +84,12 @@ def keep(values: Iterable) -> Sequence:
   return store.values()
 
 
-def keep_by_name(items: Iterable[tuple[str, object]]) -> Mapping[str, object]:
-  """Returns a dict of the items, or `ByName` if more than `MOST`.
-
-  Args:
-    items: (name, value); of equal names the last counts, as in a dict. Pickle
-      must be able to write the values.
-  """
-  places, store = {}, Store()
-  for name, value in items:
-    places[name] = store.add(value)
-  values = store.values()
-  if isinstance(values, list):
-    return {name: values[place] for name, place in places.items()}
-  return ByName(places, values)
-
-
-class ByName(Mapping):
-  """Values by name; memory holds the names.
-
-  Args:
-    places: place in `values` by name.
-    values: the values.
-  """
-
-  def __init__(self, places: dict[str, int], values: Sequence):
-    self._places, self._values = places, values
-
-  def __len__(self) -> int:
-    return len(self._places)
-
-  def __iter__(self) -> Iterator[str]:
-    return iter(self._places)
-
-  def __getitem__(self, name: str):
-    return self._values[self._places[name]]
-
-
 class Store:
   """Objects that are added one by one, the first `MOST` in memory."""
 
   def __init__(self):
     self._held, self._file = [], None
-    self._ends = array.array('q', [0])
+    self._ends = disk_arrays.Integers([0])
     self._without_space = {}
 
   def __len__(self) -> int:
@@ -141,13 +120,14 @@ class Store:
     """Returns all objects."""
     if len(self._ends) == 1:
       return self._held
-    return Computed(len(self), self._read)
+    return Computed(len(self), self.read)
 
-  def _read(self, place):
+  def read(self, place: int):
     """Returns the object at a place; threads may read at once."""
     if place < len(self._held):
       return self._held[place]
     if place in self._without_space:
       return self._without_space[place]
-    begin, end = self._ends[place - len(self._held) :][:2]
+    first = place - len(self._held)
+    begin, end = self._ends[first : first + 2].tolist()
     return pickle.loads(os.pread(self._file, end - begin, begin))

@@ -126,6 +126,30 @@ def write_json_lines(target: str, rows: Iterable[dict]) -> None:
     file.writelines(_json_line(row).encode() for row in rows)
 
 
+def write_json_list(target: str, rows: Iterable[dict]) -> None:
+  """Writes a JSON list in the first process; memory holds a row at a time.
+
+  The file is that of `json.dump` with `indent=4` and `ensure_ascii=False`, with
+  a line feed at its end. It appears only when it is complete.
+
+  Args:
+    target: file path.
+    rows: JSON objects.
+
+  Raises:
+    ValueError: a number is NaN or infinite.
+  """
+  if not processes.is_first():
+    return
+  with file_streams.replacing(storage.path(target)) as file:
+    mark = '['
+    for row in rows:
+      text = json.dumps([row], ensure_ascii=False, allow_nan=False, indent=4)
+      file.write((mark + text.removeprefix('[').removesuffix('\n]')).encode())
+      mark = ','
+    file.write(b'[]\n' if mark == '[' else b'\n]\n')
+
+
 def sha256(source: str) -> str:
   """Returns a file's SHA-256.
 

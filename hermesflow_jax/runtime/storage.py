@@ -5,6 +5,7 @@ no locks and no append; their folders are prefixes of object names.
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import errno
 import io
@@ -16,6 +17,10 @@ import sys
 
 from hermesflow_jax.runtime import atomic_file
 from hermesflow_jax.runtime import bucket_client
+from hermesflow_jax.runtime import lazy_modules
+
+with lazy_modules.on_first_use():
+  from hermesflow_jax.runtime import disk_names
 
 # Bucket paths use gcsfs also where TensorFlow is installed. epath reads this
 # once, with the first path.
@@ -180,26 +185,42 @@ def list_names(folder) -> list[str]:
   return [name for name in names if name != '.']
 
 
-def list_files(folder) -> dict[str, str]:
+def list_files(folder) -> Mapping[str, str]:
   """Returns version stamps of all files below a folder.
 
   Args:
     folder: folder path.
 
   Returns:
-    {path in the folder: stamp of `version_stamp`}.
+    {path in the folder: stamp of `version_stamp`}. Of a local folder, many lie
+    in a file, see `disk_names`.
   """
   if is_local(folder):
-    files = [file for file in folder.rglob('*') if file.is_file()]
-    return {
-      str(file.relative_to(folder)): version_stamp(file) for file in files
-    }
+    return disk_names.keep_by_name(
+      (os.path.relpath(file, folder), version_stamp(pathlib.Path(file)))
+      for file in _local_files(folder)
+    )
   objects = _bucket().find(str(folder), detail=True)
   return {
     posixpath.relpath(name, _key(folder)): _stamp(facts)
     for name, facts in objects.items()
     if not name.endswith('/')
   }
+
+
+def _local_files(folder) -> Iterator[str]:
+  """Yields the files below a folder; links to folders are not followed."""
+  folders = [folder] if os.path.isdir(folder) else []
+  while folders:
+    try:
+      with os.scandir(folders.pop()) as entries:
+        for entry in entries:
+          if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.path)
+          elif os.path.isfile(entry.path):
+            yield entry.path
+    except (PermissionError, FileNotFoundError):
+      continue
 
 
 def version_stamp(file) -> str:

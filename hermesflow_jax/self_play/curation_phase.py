@@ -44,7 +44,8 @@ def curate(this_round: round_state.Round) -> tuple[dict, dict]:
   ):
     this_round.console.say(f'{folder.name}: pairs found, skipping curation')
     pairs = pair_files.read_pairs(folder)
-    if pairs.keys() != set(this_round.inputs.ids):
+    ids = this_round.inputs.ids
+    if len(pairs) != len(ids) or not all(name in pairs for name in ids):
       raise output_files.damaged(
         pairs_file, 'its inputs are not those of the round'
       )

@@ -13,6 +13,7 @@ from hermesflow_jax.evaluation import gap
 from hermesflow_jax.evaluation import paired_changes
 from hermesflow_jax.judging import usage
 from hermesflow_jax.models import showo
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import npz_files
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
@@ -161,7 +162,7 @@ def _ids_hash(inputs: input_set.Inputs | None) -> str | None:
   """Returns the input ids as SHA-256; None without inputs."""
   if inputs is None:
     return None
-  return hashlib.sha256(json.dumps(inputs.ids).encode()).hexdigest()
+  return hashlib.sha256(json.dumps(list(inputs.ids)).encode()).hexdigest()
 
 
 def _select_unseen(folder, data) -> gap.Result | None:
@@ -169,8 +170,8 @@ def _select_unseen(folder, data) -> gap.Result | None:
 
   Returns None if some unseen inputs are not held-out inputs.
   """
-  index = {name: n for n, name in enumerate(data.held_out.ids)}
-  if not index.keys() >= set(data.unseen.ids):
+  index = disk_names.places(data.held_out.ids)
+  if not all(name in index for name in data.unseen.ids):
     return None
   processes.barrier()
   try:

@@ -12,6 +12,8 @@ from hermesflow_jax.models import showo
 from hermesflow_jax.pair_dpo import candidate_groups
 from hermesflow_jax.pair_dpo import learning
 from hermesflow_jax.pair_dpo import record_rows
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import storage
@@ -123,8 +125,8 @@ def _real_images(this_round, rows):
   inputs = this_round.inputs
   if inputs.pixels is None:
     return None
-  places = {name: n for n, name in enumerate(inputs.ids)}
-  return inputs.pixels[[places[row['id']] for row in rows]]
+  places = disk_names.places(inputs.ids)
+  return inputs.pixels[disk_arrays.Integers(places[row['id']] for row in rows)]
 
 
 def _sample_writer(this_round):

@@ -16,7 +16,7 @@ from hermesflow_jax.runtime import sharding
 
 # Inputs of the two measurements whose difference counts: whole shards. More
 # objects than the first, and larger arrays than `BYTES`, lie in files.
-FEW, MANY, WARM_UP, BYTES = 640, 1_792, 64, 2**16
+FEW, MANY, WARM_UP, BYTES = 640, 1_792, 64, 2**12
 # Held and peak bytes per input that a phase may take with 16 images.
 BOUNDS = {
   'read inputs': (150, 400),

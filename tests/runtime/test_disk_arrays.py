@@ -56,6 +56,48 @@ def test_rows_are_stacked_and_taken(monkeypatch, place):
     disk_arrays.stack([np.zeros(3), np.zeros(2)])
 
 
+@pytest.mark.parametrize('most', [0, 2**20])
+def test_integers_are_added_one_by_one(monkeypatch, most):
+  monkeypatch.setattr(disk_arrays, 'MOST_BYTES', most)
+  expected = RNG.integers(-(2**63), 2**63 - 1, 100).tolist()
+  actual = disk_arrays.Integers(expected[:3])
+  actual.extend(expected[3:])
+  assert len(actual) == 100 and list(actual) == expected
+  assert all(type(value) is int for value in actual)
+  assert actual[7:20:2].tolist() == expected[7:20:2]
+  assert np.asarray(actual, float).tolist() == [float(n) for n in expected]
+  actual[5] = -1
+  assert actual.array[5] == actual[5] == actual[-95] == -1
+  for place in (100, -101):
+    with pytest.raises(IndexError):
+      actual[place]
+
+
+def test_memory_does_not_grow_with_integers(on_disk):
+  run = lambda count: disk_arrays.Integers(range(count))
+  memory_growth.check_below(4, run, 100, 20_100)
+
+
+def test_fields_of_parts_are_joined(on_disk):
+  parts = [
+    {'a': RNG.normal(size=(n, 2)), 'b': np.arange(n, dtype=np.int8), 'c': 0}
+    for n in (3, 0, 2)
+  ]
+  joined = disk_arrays.join_fields(iter(parts), 5, ('a', 'b'))
+  assert joined.keys() == {'a', 'b'}
+  for field in joined:
+    expected = np.concatenate([part[field] for part in parts])
+    np.testing.assert_array_equal(joined[field], expected)
+    assert joined[field].dtype == expected.dtype
+  with pytest.raises(ValueError, match='6 rows, got 5'):
+    disk_arrays.join_fields(parts, 6, ('a',))
+  with pytest.raises(ValueError):
+    disk_arrays.join_fields(parts, 4, ('a',))
+  parts[2]['b'] = parts[2]['b'][:1]
+  with pytest.raises(ValueError, match='as many rows'):
+    disk_arrays.join_fields(parts, 5, ('a', 'b'))
+
+
 def test_small_arrays_are_in_memory():
   assert memory_growth.peak_per_input(fill) >= 4_000
 

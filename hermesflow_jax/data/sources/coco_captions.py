@@ -5,7 +5,6 @@ caption), which are joined by the id of the image. Most images have five
 captions.
 """
 
-import array
 import bisect
 import itertools
 import pathlib
@@ -15,6 +14,7 @@ import numpy as np
 from hermesflow_jax.data.sources import json_rows
 from hermesflow_jax.data.sources import json_scanner
 from hermesflow_jax.data.sources import rows
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import user_text
 
 # How the caption of an image with several captions is chosen.
@@ -84,11 +84,11 @@ class CocoRows(rows.Rows):
     # Rows without an id.
     self._broken_images = json_rows.JsonRows(path, 'images[{line}]')
     self._broken_captions = json_rows.JsonRows(path, 'annotations[{line}]')
-    image_ids, owners = array.array('q'), array.array('q')
+    image_ids, owners = disk_arrays.Integers(), disk_arrays.Integers()
     # Ids of the captions, -1 for none.
-    names = array.array('q')
+    names = disk_arrays.Integers()
     # Captions without text.
-    empty, has_captions = array.array('q'), False
+    empty, has_captions = disk_arrays.Integers(), False
     try:
       for member in json_scanner.members(path):
         if member.number in (None, json_scanner.EMPTY):
@@ -121,14 +121,8 @@ class CocoRows(rows.Rows):
       )
     self._repeats = {}
     if choice == 'all':
-      self._repeats = _repeats(
-        np.asarray(owners, np.int64), np.asarray(names, np.int64)
-      )
-    self._join(
-      np.asarray(image_ids, np.int64),
-      np.asarray(owners, np.int64),
-      np.asarray(empty, np.int64),
-    )
+      self._repeats = _repeats(owners.array, names.array)
+    self._join(image_ids.array, owners.array, empty.array)
 
   def _add(self, index, broken, ids, member, key) -> bool:
     """Adds a row to an index by its id, or to the rows without an id."""

@@ -1,6 +1,5 @@
 """Rows of CSV and TSV files by byte offset."""
 
-import array
 import collections
 from collections.abc import Iterator
 import csv
@@ -11,6 +10,7 @@ import typing
 
 from hermesflow_jax.data.sources import byte_ranges
 from hermesflow_jax.data.sources import rows
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import text_files
 from hermesflow_jax.runtime import user_text
 
@@ -31,8 +31,8 @@ class CsvRows(rows.Rows):
   def __init__(self, path: pathlib.PurePath):
     self.path = path
     self._delimiter = '\t' if path.suffix.lower() == '.tsv' else ','
-    self._starts, self._lengths = array.array('Q'), array.array('Q')
-    self._lines = array.array('Q')
+    self._starts, self._lengths = disk_arrays.Integers(), disk_arrays.Integers()
+    self._lines = disk_arrays.Integers()
     with byte_ranges.opened(path) as file:
       text_files.check_beginning(path, file)
       for start, length, line in self._ranges(file):
@@ -43,7 +43,7 @@ class CsvRows(rows.Rows):
       raise ValueError(f'{path} must have a row of column names, got none')
     columns = self._cells(0)
     if isinstance(columns, ValueError):
-      raise ValueError(f'{path}: {self.place(0)}: {columns}')
+      raise ValueError(f'{path}: {self.place(-1)}: {columns}')
     self.columns = [column.strip() for column in columns]
     named = [column for column in self.columns if column]
     twice = sorted({name for name in named if named.count(name) > 1})
@@ -52,8 +52,6 @@ class CsvRows(rows.Rows):
         f'{path} must have columns of different names, got '
         f'{", ".join(map(user_text.quote, twice))} twice; rename a column'
       )
-    for values in (self._starts, self._lengths, self._lines):
-      values.pop(0)
 
   def _ranges(self, file) -> Iterator[tuple[int, int, int]]:
     """Yields (byte offset, number of bytes, first line) of each row.
@@ -82,7 +80,7 @@ class CsvRows(rows.Rows):
     return csv.reader(lines, delimiter=self._delimiter, strict=True)
 
   def _cells(self, number) -> list[str] | ValueError:
-    """Returns the cells of a row, or its fault."""
+    """Returns the cells of a row, or its fault; row 0 has the names."""
     data = byte_ranges.read(
       self.path, self._starts[number], self._lengths[number]
     )
@@ -93,15 +91,15 @@ class CsvRows(rows.Rows):
       return ValueError(f'{error}; a quote may lack its partner')
 
   def __len__(self):
-    return len(self._starts)
+    return len(self._starts) - 1
 
   def place(self, number):
     """See `Rows`."""
-    return f'line {self._lines[number]}'
+    return f'line {self._lines[number + 1]}'
 
   def read(self, number):
     """See `Rows`; a record has the cells as texts."""
-    cells = self._cells(number)
+    cells = self._cells(number + 1)
     if isinstance(cells, ValueError):
       return cells
     if len(cells) != len(self.columns):

@@ -12,6 +12,9 @@ from hermesflow_jax.data import record_values
 from hermesflow_jax.data.sources import example_checks
 from hermesflow_jax.data.sources import rows
 from hermesflow_jax.data.sources import stored_image
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_names
+from hermesflow_jax.runtime import disk_objects
 
 
 class ValidRecords(Sequence):
@@ -107,7 +110,7 @@ def check_all(
   others, odd = '; '.join(faults[:10]), record_values.OddCharacters()
   faults = list(faults)
   # First record of each id, also of records with faults.
-  firsts, ids, repeats = {}, {}, {}
+  firsts, ids, repeats = (disk_names.Numbers() for _ in range(3))
   text_only = without_questions = 0
   dropped, first_dropped = 0, ''
   repeated = []
@@ -152,16 +155,27 @@ def check_all(
   rows.report_unread(data, origin, say)
   _report_left_out(data, text_only, without_questions, origin, say, others)
   if on_error == 'raise':
-    images = [
-      _image(data, checker, firsts[name], name)
-      for name in sorted(firsts)[:opened]
-    ]
+    opened_names = _sorted_names(firsts)[:opened]
+    images = disk_objects.Computed(
+      len(opened_names),
+      lambda n: _image(data, checker, firsts[opened_names[n]], opened_names[n]),
+    )
     faults += image_reader.faults_of_all(images, bool(faults))
   if not ids and not faults:
     faults.append('there is no record')
   input_faults.raise_or_report(faults, len(ids), on_error, say, origin)
-  names = sorted(ids)
-  return Examples(data, checker, [ids[name] for name in names], names)
+  names = _sorted_names(ids)
+  numbers = disk_arrays.Integers(ids[name] for name in names)
+  return Examples(data, checker, numbers, names)
+
+
+def _sorted_names(numbers: disk_names.Numbers) -> Sequence[str]:
+  """Returns the names in alphabetical order."""
+  names = disk_objects.keep(numbers)
+  order = disk_names.order(names)
+  return disk_objects.few_as_list(
+    disk_objects.Computed(len(order), lambda n: names[order[n]])
+  )
 
 
 def report_repeated(

@@ -16,6 +16,8 @@ from hermesflow_jax.data.sources import csv_rows
 from hermesflow_jax.data.sources import json_rows
 from hermesflow_jax.data.sources import record_names
 from hermesflow_jax.data.sources import rows
+from hermesflow_jax.runtime import disk_names
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import user_text
 
@@ -42,7 +44,8 @@ class MetadataRows(rows.Rows):
 
   def __init__(self, inner: rows.Rows, folder: pathlib.PurePath):
     self._inner, self.folder = inner, str(folder)
-    self._root, self._names = folder, set()
+    # Names of images, with 0 each.
+    self._root, self._names = folder, disk_names.Numbers()
 
   def __len__(self):
     return len(self._inner)
@@ -57,7 +60,10 @@ class MetadataRows(rows.Rows):
     if not isinstance(record, dict):
       return record
     name = record.get('file_name')
-    self._names.add(name if isinstance(name, str) else '')
+    normal = posixpath.normpath(name) if isinstance(name, str) else ''
+    # Threads may read, once all records have been read.
+    if normal not in self._names:
+      self._names[normal] = 0
     named = {'img_path': name}
     if isinstance(name, str):
       named['id'] = record_names.id_of(_without_suffix(name) or '?')
@@ -71,9 +77,8 @@ class MetadataRows(rows.Rows):
     """See `Rows`; () for a bucket, where a list costs many requests."""
     if not storage.is_local(self._root):
       return ()
-    names = {posixpath.normpath(name) for name in self._names}
     images, _ = image_listing.list_folder(self._root)
-    return [name for name in images if name not in names]
+    return [name for name in images if name not in self._names]
 
   def check_captions(self) -> None:
     """Raises if rows have columns, but none that is known to hold captions.
@@ -125,15 +130,18 @@ class TextFileRows(rows.Rows):
     names: Sequence[str],
     texts: Sequence[str] = (),
   ):
-    self._root, self.folder, self._names = folder, str(folder), list(names)
-    stems = set()
+    self._root, self.folder, self._names = folder, str(folder), names
+    # Names without suffix, with 0 each.
+    stems = disk_names.Numbers()
     # Images that share their name but for the suffix: full names are ids.
-    self._repeated = set()
+    self._repeated = disk_names.Numbers()
     for name in self._names:
       stem = _without_suffix(name)
-      (self._repeated if stem in stems else stems).add(stem)
-    orphans = [name for name in texts if _without_suffix(name) not in stems]
-    self.orphans, self.orphan_files = len(orphans), orphans[:_NAMED]
+      (self._repeated if stem in stems else stems)[stem] = 0
+    orphans = disk_objects.keep(
+      name for name in texts if _without_suffix(name) not in stems
+    )
+    self.orphans, self.orphan_files = len(orphans), list(orphans[:_NAMED])
     # Text files of names that have one with a suffix like .TXT.
     self._others = {
       _without_suffix(name): [] for name in texts if not name.endswith('.txt')
@@ -199,7 +207,9 @@ def open_folder(folder: pathlib.PurePath) -> rows.Rows:
       f'; give the folder of one split, e.g. {folder / min(parts)}'
     )
   names, others = image_listing.list_folder(folder)
-  texts = [name for name in others if name.lower().endswith('.txt')]
+  texts = disk_objects.keep(
+    name for name in others if name.lower().endswith('.txt')
+  )
   if not names or not texts:
     raise ValueError(
       f'{folder} must have images with captions, got '

@@ -4,7 +4,6 @@ The forms are those of `strict_json.records`. A file that is damaged between its
 records is read as text, so that the records around the damage are not lost.
 """
 
-import array
 import bisect
 import json
 import pathlib
@@ -12,6 +11,8 @@ import pathlib
 from hermesflow_jax.data.sources import byte_ranges
 from hermesflow_jax.data.sources import json_scanner
 from hermesflow_jax.data.sources import rows
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import strict_json
 from hermesflow_jax.runtime import text_files
@@ -32,8 +33,8 @@ class JsonRows(rows.Rows):
 
   def __init__(self, path: pathlib.PurePath, places: str):
     self.path, self._places = path, places
-    self._starts, self._lengths = array.array('Q'), array.array('Q')
-    self._lines = array.array('Q')
+    self._starts, self._lengths = disk_arrays.Integers(), disk_arrays.Integers()
+    self._lines = disk_arrays.Integers()
 
   def append(self, start: int, length: int, line: int) -> None:
     """Adds a record: byte offset, number of bytes, and line number."""
@@ -62,13 +63,15 @@ class MemberRows(rows.Rows):
 
   def __init__(self, path: pathlib.PurePath):
     self.path = path
-    self._keys, self._firsts, self._lists = [], array.array('Q'), []
-    self._starts, self._lengths = array.array('Q'), array.array('Q')
+    self._keys = disk_objects.Store()
+    # First record of each key, and whether the key has a list.
+    self._firsts, self._lists = disk_arrays.Integers(), disk_arrays.Integers()
+    self._starts, self._lengths = disk_arrays.Integers(), disk_arrays.Integers()
 
   def append(self, member: json_scanner.Member) -> None:
     """Adds a record; an empty list only counts as a key."""
     if member.number in (None, 0, json_scanner.EMPTY):
-      self._keys.append(member.key)
+      self._keys.add(member.key)
       self._firsts.append(len(self._starts))
       self._lists.append(member.number is not None)
     if member.number == json_scanner.EMPTY:
@@ -79,7 +82,7 @@ class MemberRows(rows.Rows):
   @property
   def is_wrapped(self) -> bool:
     """Whether the object only surrounds a list, as in {"data": [...]}."""
-    return len(self._keys) == 1 and self._lists[0]
+    return len(self._keys) == 1 and bool(self._lists[0])
 
   def __len__(self):
     return len(self._starts)
@@ -88,7 +91,7 @@ class MemberRows(rows.Rows):
     """Returns (key, position in its list or None) of a record."""
     index = bisect.bisect_right(self._firsts, number) - 1
     inside = number - self._firsts[index] if self._lists[index] else None
-    return self._keys[index], inside
+    return self._keys.read(index), inside
 
   def place(self, number):
     """See `Rows`."""

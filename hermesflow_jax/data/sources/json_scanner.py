@@ -13,6 +13,7 @@ import re
 import typing
 
 from hermesflow_jax.data.sources import byte_ranges
+from hermesflow_jax.runtime import disk_names
 
 # Bytes after which a value that has no end is taken as damaged.
 MOST_BYTES = 64 * 2**20
@@ -144,14 +145,15 @@ def members(path: pathlib.PurePath) -> Iterator[Member]:
     ValueError: the file cannot be read.
   """
   with byte_ranges.opened(path) as file:
-    scanner, keys = Scanner(file), set()
+    # With 0 for each key.
+    scanner, keys = Scanner(file), disk_names.Numbers()
     if not scanner.skip('{'):
       raise FormError('it is no JSON object')
     while not scanner.skip('}'):
       key = scanner.value()[2]
       if not isinstance(key, str) or key in keys or not scanner.skip(':'):
         raise DamageError("a key must be a new text with ':' behind it")
-      keys.add(key)
+      keys[key] = 0
       key = utf8(key)
       if not scanner.skip('['):
         yield Member(key, None, *scanner.value())

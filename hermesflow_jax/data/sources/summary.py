@@ -1,6 +1,5 @@
 """Counts over the records of a data set, in memory of their ids alone."""
 
-import array
 import collections
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ import typing
 
 from hermesflow_jax.data import input_faults
 from hermesflow_jax.data.sources import inspection
+from hermesflow_jax.runtime import disk_arrays
 
 # Faults of each kind that a summary names.
 _NAMED = 10
@@ -56,7 +56,7 @@ class Summary:
     self.types, self.unknown = collections.Counter(), {}
     self.odd = {}
     # Positions of the records that can be used.
-    self.valid = array.array('Q')
+    self.valid = disk_arrays.Integers()
     # Whether a record of an id can be used.
     self._ids, self._captions = {}, []
 

@@ -4,7 +4,6 @@ A text file holds paragraphs, with empty lines between them. Of a folder, each
 .txt file is a text. Records hold their text in a field.
 """
 
-import array
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from hermesflow_jax.data.sources import folder_rows
 from hermesflow_jax.data.sources import llava
 from hermesflow_jax.data.sources import rows
 from hermesflow_jax.data.sources import tables
+from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import text_files
 from hermesflow_jax.runtime import user_text
@@ -40,7 +40,7 @@ class ParagraphRows(rows.Rows):
 
   def __init__(self, path: pathlib.PurePath):
     self.path = path
-    self._starts, self._lengths = array.array('Q'), array.array('Q')
+    self._starts, self._lengths = disk_arrays.Integers(), disk_arrays.Integers()
     with byte_ranges.opened(path) as file:
       head = text_files.check_beginning(path, file)
       for start, length in _paragraphs(file, b'\n' not in head):
@@ -70,10 +70,10 @@ class FileRows(rows.Rows):
   form = 'text'
 
   def __init__(self, folder: pathlib.PurePath, names: Sequence[str]):
-    self._folder, self._names = folder, list(names)
+    self._folder, self._names = folder, names
     # Number of the file, offset and number of bytes of each text.
-    self._files, self._starts = array.array('Q'), array.array('Q')
-    self._lengths, self._faults = array.array('Q'), {}
+    self._files, self._starts = disk_arrays.Integers(), disk_arrays.Integers()
+    self._lengths, self._faults = disk_arrays.Integers(), {}
     for number, name in enumerate(self._names):
       for start, length in self._parts(number, folder / name):
         self._files.append(number)
@@ -185,7 +185,7 @@ class Texts(Sequence):
     self._rows, self._field = _open(path, say), field
     if not len(self._rows):
       raise ValueError(f'{path} must hold texts, got none')
-    valid, faults, empty = array.array('Q'), [], []
+    valid, faults, empty = disk_arrays.Integers(), [], []
     for number in range(len(self._rows)):
       try:
         text = self._read(number)

@@ -6,7 +6,6 @@ file, or a field of the JSON file, which may also hold `prompt`, `questions` and
 `conversations`.
 """
 
-import array
 import bisect
 from collections.abc import Sequence
 import functools
@@ -19,6 +18,8 @@ from hermesflow_jax.data.sources import record_names
 from hermesflow_jax.data.sources import rows
 from hermesflow_jax.data.sources import stored_image
 from hermesflow_jax.data.sources import tar_members
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import strict_json
 
@@ -51,12 +52,13 @@ class WebdatasetRows(rows.Rows):
     self._paths = list(paths)
     self.unread, self.unread_files = len(unread), list(unread[:_NAMED])
     # First record of each shard.
-    self._firsts = array.array('Q')
-    self._keys = []
+    self._firsts = disk_arrays.Integers()
+    self._keys = disk_objects.Store()
     # Start and length of the image, the text and the JSON of each record; 0
     # for none. A header comes first, so nothing starts at 0.
-    self._parts = array.array('Q')
-    self._suffixes = []
+    self._parts = disk_arrays.Integers()
+    # Number of the image's extension; -1 for a record without an image.
+    self._suffixes = disk_arrays.Integers()
     faults = []
     for path in self._paths:
       self._firsts.append(len(self._keys))
@@ -93,10 +95,10 @@ class WebdatasetRows(rows.Rows):
       ]
       if not any(chosen):
         continue
-      self._keys.append(key)
+      self._keys.add(key)
       image = chosen[0]
       suffix = _split(image.name)[1] if image else ''
-      self._suffixes.append(_IMAGES.index(suffix) if image else None)
+      self._suffixes.append(_IMAGES.index(suffix) if image else -1)
       for file in chosen:
         self._parts.extend((file.start, file.length) if file else (0, 0))
 
@@ -108,18 +110,19 @@ class WebdatasetRows(rows.Rows):
 
   def place(self, number):
     """See `Rows`."""
-    return f'{self._paths[self._shard(number)]}: {self._keys[number]}'
+    return f'{self._paths[self._shard(number)]}: {self._keys.read(number)}'
 
   def _part(self, number, part):
     """Returns the bytes of a part of a record; None if it has none."""
-    start, length = self._parts[6 * number + 2 * part :][:2]
+    first = 6 * number + 2 * part
+    start, length = self._parts[first : first + 2].tolist()
     if not start:
       return None
     return byte_ranges.read(self._paths[self._shard(number)], start, length)
 
   def read(self, number):
     """See `Rows`."""
-    key = self._keys[number]
+    key = self._keys.read(number)
     record = {'id': record_names.id_of(key)}
     data = self._part(number, 2)
     if data is not None:
@@ -136,7 +139,7 @@ class WebdatasetRows(rows.Rows):
     if text is not None:
       record['caption'] = text.decode('utf-8-sig', 'surrogateescape').strip()
     suffix = self._suffixes[number]
-    if suffix is None:
+    if suffix < 0:
       return ValueError(
         f'a record must have an image ({", ".join(_IMAGES)}), got none'
       )

@@ -10,6 +10,7 @@ from hermesflow_jax.curation import shards
 from hermesflow_jax.pair_dpo import candidate_groups
 from hermesflow_jax.pair_dpo import objective_config
 from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import processes
 
@@ -81,8 +82,8 @@ def read_groups(
     ValueError: no group has a difference, or the inputs are others.
   """
   names, candidates = gathering.read_shards(_store(folder))
-  places = {row['id']: n for n, row in enumerate(inputs)}
-  if places.keys() != set(names):
+  places = disk_names.places(row['id'] for row in inputs)
+  if len(places) != len(names) or not all(name in places for name in names):
     raise ValueError(
       f'pairs must hold candidates of its inputs, got {folder} with shards of '
       'other inputs; run curate again with another --workdir'
@@ -107,8 +108,9 @@ def read_groups(
       'pairs must have an input whose candidates differ in reward, got '
       f'{folder} with none; curate more inputs, or with another scorer'
     )
-  chosen = [group['id'] for group in groups]
-  order = sorted(range(len(chosen)), key=chosen.__getitem__)
+  order = disk_names.order(
+    disk_objects.Computed(len(groups), lambda n: groups[n]['id'])
+  )
   has_pixels = 'pixels' in inputs[0]
 
   def group_at(n):

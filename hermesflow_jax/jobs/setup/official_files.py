@@ -1,6 +1,7 @@
 """Files of pairs for the official code, also of a run that is finished."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import functools
 import pathlib
 
@@ -10,6 +11,7 @@ from hermesflow_jax.curation import official_pair_writer
 from hermesflow_jax.curation import pair_files
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import processes
 from hermesflow_jax.runtime import terminal
 from hermesflow_jax.sampling import unified_model
@@ -64,7 +66,13 @@ def write_of_curation(
   Raises:
     ValueError: an earlier release wrote the pairs, without the inputs.
   """
-  records, pairs = [], {}
+  inputs = input_set.from_records(disk_objects.keep(_inputs_of_pairs(folder)))
+  pairs = pair_files.read_pairs(folder)
+  make_writer(files, console)(folder, inputs, pairs, decode)
+
+
+def _inputs_of_pairs(folder) -> Iterator[dict]:
+  """Yields the inputs in a curation's `pairs.jsonl`."""
   for row in pair_files.read_rows(folder):
     if not {'caption', 'codes'} <= row.keys():
       raise ValueError(
@@ -72,18 +80,13 @@ def write_of_curation(
         'earlier release wrote them without their inputs; give another '
         '--workdir'
       )
-    pairs[row['id']] = pair_files.pair_from_record(row)
-    records.append(
-      {
-        'id': row['id'],
-        'caption': row['caption'],
-        'tag': '',
-        'questions': [],
-        'codes': np.array(row['codes'], np.int32),
-      }
-    )
-  inputs = input_set.from_records(records)
-  make_writer(files, console)(folder, inputs, pairs, decode)
+    yield {
+      'id': row['id'],
+      'caption': row['caption'],
+      'tag': '',
+      'questions': [],
+      'codes': np.array(row['codes'], np.int32),
+    }
 
 
 def write_of_rounds(

@@ -12,6 +12,7 @@ from hermesflow_jax.curation import official_pair_reader
 from hermesflow_jax.jobs.setup import curation_folder
 from hermesflow_jax.jobs.setup import group_source
 from hermesflow_jax.jobs.setup import vision_tower
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -93,6 +94,46 @@ def checked_record(record: dict, image_tokens: int) -> dict:
   return row
 
 
+def checked_records(
+  records: Sequence[dict], image_tokens: int
+) -> Sequence[dict]:
+  """Returns checked records; many lie in a file, without their `pixels`.
+
+  Args:
+    records: from `read_pairs`.
+    image_tokens: I, codes per image of the model.
+
+  Raises:
+    ValueError: an image has another code count.
+  """
+
+  def checked(record):
+    row = checked_record(record, image_tokens)
+    return {name: row[name] for name in row if name != 'pixels'}
+
+  rows = disk_objects.keep(map(checked, records))
+  if not len(records) or 'pixels' not in records[0]:
+    return rows
+  with_pixels = lambda n: rows[n] | {'pixels': records[n]['pixels']}
+  return disk_objects.few_as_list(disk_objects.Computed(len(rows), with_pixels))
+
+
+def without_pixels(rows: Sequence[dict]) -> tuple[Sequence[dict], Sequence]:
+  """Returns records without the functions that read images, and these.
+
+  Args:
+    rows: N records with `pixels`.
+  """
+
+  def row_at(n):
+    return {name: rows[n][name] for name in rows[n] if name != 'pixels'}
+
+  return tuple(
+    disk_objects.few_as_list(disk_objects.Computed(len(rows), value_at))
+    for value_at in (row_at, lambda n: rows[n]['pixels'])
+  )
+
+
 def read_pairs(
   config,
   source: PairSource,
@@ -130,10 +171,11 @@ def read_pairs(
         f'{source.folder} without: curate again with --config.vision='
         f'{config.vision} and another --workdir'
       )
-    return [
-      dict(record) | {'pixels': reader}
-      for record, reader in zip(records, images.readers, strict=True)
-    ]
+    return disk_objects.few_as_list(
+      disk_objects.Computed(
+        len(records), lambda n: dict(records[n]) | {'pixels': images.readers[n]}
+      )
+    )
   return official_pair_reader.load_official(
     source.path,
     config.images,
