@@ -27,7 +27,6 @@ with lazy_modules.on_first_use():
 os.environ.setdefault('EPATH_USE_TF', 'false')
 _BUCKETS = 'gs://'
 
-
 _bucket = bucket_client.filesystem
 
 
@@ -186,14 +185,12 @@ def list_names(folder) -> list[str]:
 
 
 def list_files(folder) -> Mapping[str, str]:
-  """Returns version stamps of all files below a folder.
+  """Returns version stamps of all files below a folder, by path inside it.
+
+  Of a local folder, many lie in a file, see `disk_names`.
 
   Args:
     folder: folder path.
-
-  Returns:
-    {path in the folder: stamp of `version_stamp`}. Of a local folder, many lie
-    in a file, see `disk_names`.
   """
   if is_local(folder):
     return disk_names.keep_by_name(
@@ -212,15 +209,15 @@ def _local_files(folder) -> Iterator[str]:
   """Yields the files below a folder; links to folders are not followed."""
   folders = [folder] if os.path.isdir(folder) else []
   while folders:
-    try:
-      with os.scandir(folders.pop()) as entries:
-        for entry in entries:
-          if entry.is_dir(follow_symlinks=False):
-            folders.append(entry.path)
-          elif os.path.isfile(entry.path):
-            yield entry.path
-    except (PermissionError, FileNotFoundError):
-      continue
+    with (
+      contextlib.suppress(PermissionError, FileNotFoundError),
+      os.scandir(folders.pop()) as entries,
+    ):
+      for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+          folders.append(entry.path)
+        elif os.path.isfile(entry.path):
+          yield entry.path
 
 
 def version_stamp(file) -> str:
