@@ -48,8 +48,6 @@ _GENERATED, _REAL = 'generated_images', 'initial_images'
 def official_fields(records: Sequence[dict]) -> Mapping[str, dict]:
   """Returns the fields that official records copy from their inputs, by id.
 
-  A record is read whenever its fields are taken.
-
   Args:
     records: from `record_files.open_records`.
 
@@ -57,20 +55,34 @@ def official_fields(records: Sequence[dict]) -> Mapping[str, dict]:
     `id` (as in the file of inputs), `img_path` and `prompt`, by id. An image
     inside another file is a `StoredImage` in place of its path.
   """
+  is_many = len(records) > disk_objects.MOST
 
-  def fields(number):
-    record = records[number]
+  def fields(record):
     path = record['path']
     is_inside = isinstance(path, stored_image.StoredImage)
+    if not is_inside:
+      path = str(path)
     return {
       'id': record['official_id'],
-      'img_path': path if is_inside else str(path),
+      # Images inside other files have these open.
+      'img_path': None if is_inside and is_many else path,
       'prompt': record['prompt'],
     }
 
+  # Each record is read once, but for images inside other files.
+  names = disk_names.Numbers()
+  known = disk_objects.Store()
+  for record in records:
+    names[record['id']] = known.add(fields(record))
+
+  def with_path(number):
+    values = known.read(number)
+    if values['img_path'] is None:
+      return values | {'img_path': records[number]['path']}
+    return values
+
   return disk_names.ByName(
-    disk_names.places(record['id'] for record in records),
-    disk_objects.Computed(len(records), fields),
+    names, disk_objects.Computed(len(records), with_path)
   )
 
 
@@ -110,18 +122,18 @@ def write_official(
     _write_images(
       folder, inputs, complete[span], pairs, decode, real=copied is None
     )
-  if copied is not None:
-    processes.on_first_process(
-      lambda: _write_files(folder, (inputs.ids[n] for n in complete), copied)
-    )
-  output_files.write_json_list(
-    done,
-    (
-      _record(
-        folder, inputs.ids[n], inputs.captions[n], pairs[inputs.ids[n]], copied
+
+  def records():
+    for n in complete:
+      name = inputs.ids[n]
+      fields = (
+        None if copied is None else _with_file(folder, name, copied[name])
       )
-      for n in complete
-    ),
+      yield _record(folder, name, inputs.captions[n], pairs[name], fields)
+
+  # A fault of an image or a score stops all processes.
+  processes.on_first_process(
+    lambda: output_files.write_json_list(done, records())
   )
   say(
     f'{len(complete)} of {len(inputs)} inputs have both pairs: see {done}, in '
@@ -129,35 +141,26 @@ def write_official(
   )
 
 
-def _write_files(folder, names, copied):
-  """Copies images inside other files into files of their own."""
-  for name in names:
-    image = copied[name]['img_path']
-    if isinstance(image, stored_image.StoredImage):
-      path = _file_of(folder, name, image)
-      if not path.exists():
-        storage.write(path, image.load())
+def _with_file(folder, name, fields) -> dict:
+  """Returns the fields of an input; an image inside another file is copied."""
+  image = fields['img_path']
+  if not isinstance(image, stored_image.StoredImage):
+    return fields
+  path = folder / _REAL / f'{name}{image.suffix}'
+  if not path.exists():
+    storage.write(path, image.load())
+  return fields | {'img_path': _absolute(path)}
 
 
-def _file_of(folder, name, image) -> pathlib.PurePath:
-  """Returns the file of an image that is inside another file."""
-  return folder / _REAL / f'{name}{image.suffix}'
-
-
-def _record(folder, name, caption, pairs, copied):
+def _record(folder, name, caption, pairs, fields):
   """Returns an input's official record, with KEYS in order."""
   und, gen = pairs
-  if copied is None:
+  if fields is None:
     fields = {
       'id': name,
       'prompt': caption,
       'img_path': _absolute(folder / _REAL / f'{name}.png'),
     }
-  else:
-    fields = copied[name]
-    image = fields['img_path']
-    if isinstance(image, stored_image.StoredImage):
-      fields['img_path'] = _absolute(_file_of(folder, name, image))
   record = fields | {
     'caption': caption,
     'caption_win': und.win.value,

@@ -180,7 +180,9 @@ def load_encoded(
     record = texts[place] | {'tag': '', 'codes': codes[n], 'position': place}
     del record['path']
     if pixel_size:
-      record |= pixels_field(path_at(place), pixel_size)
+      record['pixels'] = lambda: image_reader.load_image(
+        path_at(place), pixel_size
+      )
     return record
 
   return disk_objects.few_as_list(

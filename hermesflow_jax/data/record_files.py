@@ -83,7 +83,7 @@ def open_records(
   needs_questions: bool = True,
   text_only: str = 'refuse',
 ) -> examples.Examples:
-  """Checks all records; memory holds their ids and places alone.
+  """Checks all records; they stay in their files.
 
   Args:
     source: see `read_records`.

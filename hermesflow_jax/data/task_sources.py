@@ -116,8 +116,7 @@ def open_images(
 ) -> pipeline.Mixture:
   """Returns the checked examples of a task's sets.
 
-  Memory holds ids and places of records alone; images are opened when a batch
-  needs them.
+  Records stay in their files, and images are opened when a batch needs them.
 
   Args:
     name: setting that holds the sets, for errors.

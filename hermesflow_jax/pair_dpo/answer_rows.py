@@ -81,8 +81,8 @@ class Questions(Sequence):
 
   Attributes:
     inputs: inputs with TIFA records.
-    places: int32[Q, 2], positions of input and question, see `Question`.
-    tokens: int32[...], the prompts one after the other.
+    places: int64[Q, 2], positions of input and question, see `Question`.
+    tokens: int64[...], the prompts one after the other.
     ends: int64[Q + 1], 0 and the end of each prompt in `tokens`.
     answers: ids of an answer by its text.
     order: int64[Q], row of each question in the arrays.

@@ -50,7 +50,8 @@ def join_groups(
   """
   images, size = None, objective.group_images
   if objective.learns_images:
-    scores = np.asarray(candidates.image_scores, np.float32)
+    scores = disk_arrays.empty(candidates.image_scores.shape, np.float32)
+    scores[:] = candidates.image_scores
     easy, fewest = _easy_inputs(candidates)
     images = _chosen_images(candidates.codes, scores, size)
   merged = None

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import math
+import operator
 import os
 import tempfile
 
@@ -84,7 +85,7 @@ def join_fields(
     fields: names of the arrays to join.
 
   Raises:
-    ValueError: a part has other shapes, or more rows than remain.
+    ValueError: a part has other shapes or types, or more rows than remain.
   """
   joined, end = {}, 0
   for part in parts:
@@ -95,6 +96,9 @@ def join_fields(
     for field, array in zip(fields, arrays, strict=True):
       if field not in joined:
         joined[field] = empty((count, *array.shape[1:]), array.dtype)
+      if array.dtype != joined[field].dtype:
+        first = joined[field].dtype
+        raise ValueError(f'{field} must be {first}, got {array.dtype}')
       joined[field][begin:end] = array
   if end != count:
     raise ValueError(f'parts must have {count} rows, got {end}')
@@ -134,7 +138,7 @@ class Integers(Sequence):
       larger = empty((2 * self._count,), np.int64)
       larger[: self._count] = self._room
       self._room = larger
-    self._room[self._count] = value
+    self._room[self._count] = operator.index(value)
     self._count += 1
 
   def extend(self, values: Sequence[int]) -> None:
@@ -159,7 +163,7 @@ class Integers(Sequence):
     self.array[index] = value
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
-    return self.array if dtype is None else self.array.astype(dtype, copy=False)
+    return np.array(self.array, dtype, copy=copy)
 
 
 def _bytes(shape, dtype) -> int:

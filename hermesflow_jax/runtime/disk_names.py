@@ -24,7 +24,7 @@ class Numbers(Mapping):
   """Numbers by name, in the order in which the names were set first.
 
   A dict of the first `disk_objects.MOST`, and a hash table with open addresses
-  in an array of the others.
+  in an array of the others. Threads must not set names while others read.
 
   Args:
     items: (name, number); of equal names the last counts, as in a dict.
@@ -71,9 +71,13 @@ class Numbers(Mapping):
 
   def setdefault(self, name: str, number: int) -> int:
     """Returns the number of a name, after setting it if there is none."""
-    if name not in self:
+    if name in self._held:
+      return self._held[name]
+    entry = self._find(name)
+    if entry is None or self._table[entry, 1] < 0:
       self[name] = number
-    return self[name]
+      return number
+    return self._numbers[self._table[entry, 1]]
 
   def _find(self, name):
     """Returns the entry of a name, or the free one where it belongs."""

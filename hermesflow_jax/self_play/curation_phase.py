@@ -12,6 +12,7 @@ from hermesflow_jax.curation import pair_records
 from hermesflow_jax.curation import pair_selection
 from hermesflow_jax.curation import shards
 from hermesflow_jax.evaluation import judge_agreement
+from hermesflow_jax.runtime import disk_names
 from hermesflow_jax.runtime import number_bounds
 from hermesflow_jax.runtime import output_files
 from hermesflow_jax.runtime import processes
@@ -44,8 +45,7 @@ def curate(this_round: round_state.Round) -> tuple[dict, dict]:
   ):
     this_round.console.say(f'{folder.name}: pairs found, skipping curation')
     pairs = pair_files.read_pairs(folder)
-    ids = this_round.inputs.ids
-    if len(pairs) != len(ids) or not all(name in pairs for name in ids):
+    if pairs.keys() != disk_names.places(this_round.inputs.ids).keys():
       raise output_files.damaged(
         pairs_file, 'its inputs are not those of the round'
       )

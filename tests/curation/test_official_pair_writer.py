@@ -19,6 +19,7 @@ from hermesflow_jax.data import input_set
 from hermesflow_jax.data import record_files
 from hermesflow_jax.jobs import curate
 from hermesflow_jax.jobs import learn
+from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import settings
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.runtime import terminal
@@ -227,8 +228,12 @@ def test_a_stop_costs_a_shard_at_most(run, data, player, tmp_path, monkeypatch):
   write(len(decoded))
 
 
-def test_real_images_inside_shards_get_files_of_their_own(tmp_path):
+@pytest.mark.parametrize('most', [1, 10_000])
+def test_real_images_inside_shards_get_files_of_their_own(
+  most, tmp_path, monkeypatch
+):
   """The official trainer opens a path; it reads no shard."""
+  monkeypatch.setattr(disk_objects, 'MOST', most)
   source = data_forms.webdataset(tmp_path)
   examples = record_files.open_records(source, needs_questions=False)
   ids = [example['id'] for example in examples]
@@ -258,3 +263,17 @@ def test_real_images_inside_shards_get_files_of_their_own(tmp_path):
     real = pathlib.Path(row['img_path'])
     assert real.is_absolute() and real.read_bytes() == data_forms.png(number)
   assert len(official_pair_reader.read_official(path, '', 'raise')) == 3
+
+
+@pytest.mark.parametrize('most', [1, 10_000])
+def test_fields_are_those_of_the_start(most, tmp_path, monkeypatch):
+  """Rounds later the file of inputs may have changed, or be gone."""
+  monkeypatch.setattr(disk_objects, 'MOST', most)
+  source = data_forms.official(tmp_path)
+  fields = official_pair_writer.official_fields(
+    record_files.open_records(source)
+  )
+  expected = dict(fields)
+  assert len(expected) == 3
+  pathlib.Path(source.annotations).unlink()
+  assert dict(fields) == expected

@@ -9,6 +9,8 @@ import tiny
 from hermesflow_jax.data import input_set
 from hermesflow_jax.data import lazy_images
 from hermesflow_jax.runtime import batching
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 
 
 @pytest.fixture
@@ -68,3 +70,18 @@ def test_inputs_select_images_without_reading_them(images, reads):
   part = inputs.part(slice(1, None)).select([1, 0])
   assert part.ids == ['2', '1'] and not reads
   np.testing.assert_array_equal(np.asarray(part.images)[:, 0, 0, 0], [2, 1])
+
+
+def test_images_of_many_places_are_read_once(images, reads, monkeypatch):
+  """Readers are made when they are taken, as those of many inputs are."""
+  monkeypatch.setattr(disk_objects, 'MOST', 3)
+  readers = images.readers
+  many = lazy_images.LazyImages(
+    disk_objects.Computed(7, lambda n: functools.partial(readers[n]))
+  )
+  chosen = many[disk_arrays.Integers([5, 2, 5, 5, -1, 2])]
+  assert len(chosen) == 6 and len(chosen.readers) == 6 and not reads
+  array = np.asarray(chosen[1:])
+  assert array[:, 0, 0, 0].tolist() == [2, 5, 5, 6, 2] and reads == [2, 5, 6]
+  assert np.asarray(many[4:])[:, 0, 0, 0].tolist() == [4, 5, 6]
+  assert chosen.readers[3]()[0, 0, 0] == 5

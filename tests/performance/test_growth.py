@@ -19,19 +19,20 @@ from hermesflow_jax.runtime import sharding
 FEW, MANY, WARM_UP, BYTES = 640, 1_792, 64, 2**12
 # Held and peak bytes per input that a phase may take with 16 images.
 BOUNDS = {
-  'read inputs': (150, 400),
+  'read inputs': (30, 80),
   'make candidates': (50, 300),
-  'open candidates': (300, 600),
-  'choose pairs': (150, 400),
+  'open candidates': (30, 80),
+  'choose pairs': (30, 250),
   # Buffers of at most 16 MiB that a few inputs do not fill.
-  'write pairs': (50, 1_700),
-  'ask the judge': (200, 400),
-  'read pairs': (200, 400),
-  'join pairs and inputs': (150, 300),
-  'measure texts': (50, 200),
-  'score by the reference': (100, 300),
-  'join groups (grpo)': (150, 2_500),  # The same.
-  'read questions (answers)': (50, 600),
+  'write pairs': (30, 1_700),
+  'ask the judge': (30, 250),
+  'read pairs': (30, 200),
+  'join pairs and inputs': (30, 150),
+  'measure texts': (30, 80),
+  'score by the reference': (60, 200),
+  'join groups (grpo)': (60, 2_500),  # The same.
+  'read questions (answers)': (30, 150),
+  # Answers about held-out inputs, of which there are 1,000.
   'evaluate': (1_300, 8_000),
 }
 # Phases that copy codes of the real images.

@@ -18,7 +18,7 @@ from hermesflow_jax.runtime import disk_objects
 
 
 class ValidRecords(Sequence):
-  """Records without faults; memory holds their positions alone.
+  """Records without faults, which stay in their file.
 
   A record is read from its file whenever it is taken, so a set may be larger
   than memory. `pipeline.batches` reads it with threads.
@@ -56,7 +56,7 @@ class ValidRecords(Sequence):
 
 
 class Examples(ValidRecords):
-  """Valid records with ids of their own; memory holds ids and positions.
+  """Valid records with ids of their own.
 
   Args:
     data: all records.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pathlib
 import posixpath
 import re
+import threading
 
 from hermesflow_jax.data import image_listing
 from hermesflow_jax.data.sources import byte_ranges
@@ -44,8 +45,9 @@ class MetadataRows(rows.Rows):
 
   def __init__(self, inner: rows.Rows, folder: pathlib.PurePath):
     self._inner, self.folder = inner, str(folder)
-    # Names of images, with 0 each.
+    # Names of images, with 0 each; threads read records at once.
     self._root, self._names = folder, disk_names.Numbers()
+    self._lock = threading.Lock()
 
   def __len__(self):
     return len(self._inner)
@@ -61,9 +63,8 @@ class MetadataRows(rows.Rows):
       return record
     name = record.get('file_name')
     normal = posixpath.normpath(name) if isinstance(name, str) else ''
-    # Threads may read, once all records have been read.
-    if normal not in self._names:
-      self._names[normal] = 0
+    with self._lock:
+      self._names.setdefault(normal, 0)
     named = {'img_path': name}
     if isinstance(name, str):
       named['id'] = record_names.id_of(_without_suffix(name) or '?')

@@ -83,7 +83,7 @@ def read_groups(
   """
   names, candidates = gathering.read_shards(_store(folder))
   places = disk_names.places(row['id'] for row in inputs)
-  if len(places) != len(names) or not all(name in places for name in names):
+  if places.keys() != disk_names.places(names).keys():
     raise ValueError(
       f'pairs must hold candidates of its inputs, got {folder} with shards of '
       'other inputs; run curate again with another --workdir'

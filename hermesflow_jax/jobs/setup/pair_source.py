@@ -126,7 +126,8 @@ def without_pixels(rows: Sequence[dict]) -> tuple[Sequence[dict], Sequence]:
   """
 
   def row_at(n):
-    return {name: rows[n][name] for name in rows[n] if name != 'pixels'}
+    row = rows[n]
+    return {name: row[name] for name in row if name != 'pixels'}
 
   return tuple(
     disk_objects.few_as_list(disk_objects.Computed(len(rows), value_at))

@@ -12,6 +12,8 @@ import pytest
 from hermesflow_jax.data import image_encoding
 from hermesflow_jax.data import image_folder
 from hermesflow_jax.data import record_files
+from hermesflow_jax.data.sources import webdataset
+from hermesflow_jax.runtime import disk_objects
 
 
 @pytest.fixture
@@ -71,3 +73,29 @@ def test_hashes_change_with_texts_and_with_images(sources):
   image_changed = hashes()
   assert image_changed[0] == text_changed[0]
   assert image_changed[1] != text_changed[1]
+
+
+def test_records_of_many_shards_are_read_anew_for_their_images_alone(
+  sources, tmp_path, monkeypatch
+):
+  """Texts of many records are in a file, images stay in the shards."""
+  _, source = sources
+  expected = image_encoding.load_encoded(
+    source, 8, annotation_files.Encoder(), tmp_path, 'a', pixel_size=8
+  )
+  monkeypatch.setattr(disk_objects, 'MOST', 1)
+  actual = image_encoding.load_encoded(
+    source, 8, annotation_files.Encoder(), tmp_path, 'a', pixel_size=8
+  )
+  read, numbers = webdataset.WebdatasetRows.read, []
+  monkeypatch.setattr(
+    webdataset.WebdatasetRows,
+    'read',
+    lambda rows, number: numbers.append(number) or read(rows, number),
+  )
+  for a, b in zip(actual, expected, strict=True):
+    assert (a['id'], a['caption']) == (b['id'], b['caption'])
+    np.testing.assert_array_equal(a['codes'], b['codes'])
+  assert not numbers
+  np.testing.assert_array_equal(actual[1]['pixels'](), expected[1]['pixels']())
+  assert len(numbers) == 1

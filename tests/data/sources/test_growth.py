@@ -16,10 +16,10 @@ from hermesflow_jax.runtime import disk_arrays
 from hermesflow_jax.runtime import disk_objects
 from hermesflow_jax.runtime import text_files
 
-FEW, MANY = 100, 700
+FEW, MANY = 100, 500
 # Bytes of a record: 64 KiB that some whole runs of the tests have more, see
 # `memory_growth`. With names in memory it was 190 to 1,400.
-BOUND = 120
+BOUND = 170
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,17 @@
 """Files that no record can have are named, not passed over in silence."""
 
+import concurrent.futures
 import json
+import os
+import sys
 
 import data_forms
 
 from hermesflow_jax.data import record_files
+from hermesflow_jax.data.sources import folder_rows
 from hermesflow_jax.data.sources import shard_names
+from hermesflow_jax.runtime import disk_arrays
+from hermesflow_jax.runtime import disk_objects
 
 
 def read(path):
@@ -81,3 +87,25 @@ def test_questions_that_a_record_has_twice_are_counted(tmp_path):
     _, lines = read(path)
     assert len(lines) == bool(count)
     assert all(f"again: {count}, e.g. line 1: id 'a': 'q?'" in x for x in lines)
+
+
+def test_threads_that_read_a_table_lose_no_name(tmp_path, monkeypatch):
+  """The names of many images are in a table, which threads fill at once."""
+  monkeypatch.setattr(disk_objects, 'MOST', 5)
+  monkeypatch.setattr(disk_arrays, 'MOST_BYTES', 0)
+  data_forms.images(tmp_path, ['first.png'])
+  names = [f'{n}.png' for n in range(400)]
+  for name in names:
+    os.link(tmp_path / 'first.png', tmp_path / name)
+  (tmp_path / 'metadata.jsonl').write_text(
+    ''.join(json.dumps({'file_name': n, 'text': 'x'}) + '\n' for n in names)
+  )
+  records = folder_rows.open_folder(tmp_path)
+  interval = sys.getswitchinterval()
+  sys.setswitchinterval(1e-6)
+  try:
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+      assert len(list(threads.map(records.read, range(400)))) == 400
+  finally:
+    sys.setswitchinterval(interval)
+  assert records.unlisted == ['first.png']
