@@ -81,8 +81,8 @@ class Questions(Sequence):
 
   Attributes:
     inputs: inputs with TIFA records.
-    places: int64[Q, 2], positions of input and question, see `Question`.
-    tokens: int64[...], the prompts one after the other.
+    places: int32[Q, 2], positions of input and question, see `Question`.
+    tokens: int32[...], the prompts one after the other.
     ends: int64[Q + 1], 0 and the end of each prompt in `tokens`.
     answers: ids of an answer by its text.
     order: int64[Q], row of each question in the arrays.
@@ -149,7 +149,7 @@ def read_questions(unified, inputs: input_set.Inputs) -> Questions:
     word for *_, choices in _with_choices(inputs) for word in choices
   )
   answers = dict(zip(words, unified.text.encode_replies(list(words))))
-  places, tokens = disk_arrays.Integers(), disk_arrays.Integers()
+  places, tokens = (disk_arrays.Integers(dtype=np.int32) for _ in range(2))
   ends = disk_arrays.Integers([0])
   records = _with_choices(inputs)
   while part := list(itertools.islice(records, _ENCODED)):
@@ -166,9 +166,10 @@ def read_questions(unified, inputs: input_set.Inputs) -> Questions:
         ends.append(len(tokens))
   return Questions(
     inputs,
-    places.array.reshape(-1, 2),
-    tokens.array,
-    ends.array,
+    # Copies have no room for more.
+    disk_arrays.join([places.array]).reshape(-1, 2),
+    disk_arrays.join([tokens.array]),
+    disk_arrays.join([ends.array]),
     answers,
     disk_arrays.Integers(range(len(ends) - 1)).array,
   )

@@ -124,18 +124,19 @@ class Integers(Sequence):
   """Integers that are added one by one; many lie in a file.
 
   Args:
-    values: the first of them, each within int64.
+    values: the first of them.
+    dtype: their type.
   """
 
-  def __init__(self, values: Iterable[int] = ()):
-    self._room, self._count = empty((_ROOM,), np.int64), 0
+  def __init__(self, values: Iterable[int] = (), dtype=np.int64):
+    self._room, self._count = empty((_ROOM,), dtype), 0
     for value in values:
       self.append(value)
 
   def append(self, value: int) -> None:
     """Adds an integer."""
     if self._count == len(self._room):
-      larger = empty((2 * self._count,), np.int64)
+      larger = empty((2 * self._count,), self._room.dtype)
       larger[: self._count] = self._room
       self._room = larger
     self._room[self._count] = operator.index(value)
@@ -148,7 +149,7 @@ class Integers(Sequence):
 
   @property
   def array(self) -> np.ndarray:
-    """All of them, int64[N], without a copy."""
+    """All of them, without a copy."""
     return self._room[: self._count]
 
   def __len__(self) -> int:

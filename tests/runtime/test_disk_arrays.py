@@ -73,6 +73,20 @@ def test_integers_are_added_one_by_one(monkeypatch, most):
       actual[place]
 
 
+def test_integers_have_a_type():
+  values = disk_arrays.Integers(range(40), np.int32)
+  assert values.array.dtype == np.int32 and list(values) == [*range(40)]
+  for value in (1.5, '3', None):
+    with pytest.raises(TypeError):
+      values.append(value)
+  for value in (2**31, -(2**31) - 1):
+    with pytest.raises(OverflowError):
+      values.append(value)
+  copied = np.array(values)
+  copied[0] = 7
+  assert values[0] == 0 and len(values) == 40
+
+
 def test_memory_does_not_grow_with_integers(on_disk):
   run = lambda count: disk_arrays.Integers(range(count))
   memory_growth.check_below(4, run, 100, 20_100)
