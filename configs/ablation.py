@@ -18,7 +18,7 @@ learning rate, searched on scenes from the preference split. Variants
   image_scorers
             scorers of images; with a single seed          26       ab55536
   beyond    Pair-DPO, answers, GRPO, each with search
-  one_round the first of the four rounds of beyond         115      6ef1e20
+  one_round the first of the four rounds of beyond         130      8b6cbf7
   colors    what may bind colors to objects; with a seed  53       451c079
   rewards   rewards of GRPO
 
