@@ -173,12 +173,9 @@ def read_official(
   if not len(records) and not faults:
     faults.append('there is no record')
   input_faults.raise_or_report(faults, len(records), on_error, say, str(path))
-  names = disk_objects.keep(places)
-  order = disk_names.order(names)
+  names = disk_names.in_order(places)
   return disk_objects.few_as_list(
-    disk_objects.Computed(
-      len(order), lambda n: records.read(places[names[order[n]]])
-    )
+    disk_objects.Computed(len(names), lambda n: records.read(places[names[n]]))
   )
 
 

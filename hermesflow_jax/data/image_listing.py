@@ -71,11 +71,11 @@ def list_folder(
   Args:
     folder: the folder, a `storage.path`.
   """
-  names = disk_objects.keep(filter(_visible, storage.list_files(folder)))
   images, others = disk_objects.Store(), disk_objects.Store()
-  for place in disk_names.order(names):
-    suffix = pathlib.PurePath(names[place]).suffix.lower()
-    (images if suffix in SUFFIXES else others).add(names[place])
+  names = filter(_visible, storage.list_files(folder))
+  for name in disk_names.in_order(names):
+    suffix = pathlib.PurePath(name).suffix.lower()
+    (images if suffix in SUFFIXES else others).add(name)
   return images.values(), others.values()
 
 

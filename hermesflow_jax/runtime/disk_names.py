@@ -177,3 +177,16 @@ def order(names: Sequence[str]) -> np.ndarray:
   for number, (_, place) in enumerate(merged):
     result[number] = place
   return result
+
+
+def in_order(names: Iterable[str]) -> Sequence[str]:
+  """Returns names in alphabetical order; many lie in a file.
+
+  Args:
+    names: taken one by one.
+  """
+  names = disk_objects.keep(names)
+  places_in_order = order(names)
+  return disk_objects.few_as_list(
+    disk_objects.Computed(len(names), lambda n: names[places_in_order[n]])
+  )

@@ -54,6 +54,7 @@ def test_order_is_that_of_sorted(count):
   for values in (names, disk_objects.keep(names)):
     actual = disk_names.order(values)
     assert actual.tolist() == expected and actual.dtype == np.int64
+  assert list(disk_names.in_order(iter(names))) == sorted(names)
 
 
 def test_of_equal_names_the_last_place_counts():

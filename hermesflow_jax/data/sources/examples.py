@@ -155,7 +155,7 @@ def check_all(
   rows.report_unread(data, origin, say)
   _report_left_out(data, text_only, without_questions, origin, say, others)
   if on_error == 'raise':
-    opened_names = _sorted_names(firsts)[:opened]
+    opened_names = disk_names.in_order(firsts)[:opened]
     images = disk_objects.Computed(
       len(opened_names),
       lambda n: _image(data, checker, firsts[opened_names[n]], opened_names[n]),
@@ -164,18 +164,9 @@ def check_all(
   if not ids and not faults:
     faults.append('there is no record')
   input_faults.raise_or_report(faults, len(ids), on_error, say, origin)
-  names = _sorted_names(ids)
+  names = disk_names.in_order(ids)
   numbers = disk_arrays.Integers(ids[name] for name in names)
   return Examples(data, checker, numbers, names)
-
-
-def _sorted_names(numbers: disk_names.Numbers) -> Sequence[str]:
-  """Returns the names in alphabetical order."""
-  names = disk_objects.keep(numbers)
-  order = disk_names.order(names)
-  return disk_objects.few_as_list(
-    disk_objects.Computed(len(order), lambda n: names[order[n]])
-  )
 
 
 def report_repeated(
