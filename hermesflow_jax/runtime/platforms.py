@@ -3,7 +3,6 @@
 import os
 
 import jax
-from jax.extend import backend
 
 
 def check() -> None:
@@ -30,6 +29,9 @@ def check() -> None:
 
 def _usable() -> str:
   """Returns this machine's platforms, e.g. 'cuda, cpu'."""
+  # Takes time, and is needed after an error only.
+  from jax.extend import backend
+
   before = jax.config.jax_platforms
   backend.clear_backends()
   jax.config.update('jax_platforms', None)

@@ -40,6 +40,11 @@ def ended(run):
   return run.returncode, output, errors
 
 
+def test_garbage_is_searched_for_less_often_than_by_default():
+  body = 'import gc; print(gc.get_threshold()[0] >= 10_000)'
+  assert ended(process(body)) == (0, 'True\n', '')
+
+
 SAY = 'print("words" * 9999)'
 
 

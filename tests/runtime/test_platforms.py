@@ -1,6 +1,7 @@
 """A platform that is not there is named, with those that are."""
 
 import jax
+from jax.extend import backend
 import pytest
 
 from hermesflow_jax.runtime import platforms
@@ -28,7 +29,7 @@ def test_a_platform_that_is_not_there_is_named(monkeypatch, error, reason):
   before = jax.config.jax_platforms
   monkeypatch.setenv('JAX_PLATFORMS', 'cuda')
   monkeypatch.setattr(jax, 'devices', first_fails)
-  monkeypatch.setattr(platforms.backend, 'clear_backends', lambda: None)
+  monkeypatch.setattr(backend, 'clear_backends', lambda: None)
   with pytest.raises(ValueError) as raised:
     platforms.check()
   assert str(raised.value) == (
