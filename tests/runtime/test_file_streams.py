@@ -58,7 +58,8 @@ def test_few_requests_read_a_long_text(bucket):
   bucket.put('a', b'0123456\n' * 2**17)
   with storage.open_text(storage.path('gs://bucket/a')) as file:
     assert sum(1 for _ in file) == 2**17
-  assert len(bucket.seen) < 5
+  # A thread of an earlier test may still read its own object.
+  assert sum(name == 'a' for _, name in bucket.seen) < 5
 
 
 def test_memory_does_not_hold_the_lines_of_an_object(monkeypatch, tmp_path):

@@ -85,14 +85,25 @@ class Server:
 
 
 def _read_request(connection):
-  """Reads a request to its end."""
+  """Reads a request to its end.
+
+  Raises:
+    ConnectionError: the client has closed the connection before.
+  """
   data = b''
   while b'\r\n\r\n' not in data:
-    data += connection.recv(65536)
+    data += _received(connection)
   head, _, body = data.partition(b'\r\n\r\n')
   size = int(head.lower().split(b'content-length:')[1].split(b'\r\n')[0])
   while len(body) < size:
-    body += connection.recv(65536)
+    body += _received(connection)
+
+
+def _received(connection):
+  data = connection.recv(65536)
+  if not data:
+    raise ConnectionError('closed by the client')
+  return data
 
 
 def silent():
