@@ -269,26 +269,3 @@ def test_one_that_is_stopped_while_it_samples_has_saved():
       hooks={'save': lambda s, *_: saved.append(int(s.step))},
     )
   assert saved == [4]
-
-
-def test_steps_are_traced_where_asked(tmp_path):
-  run(5, hooks={'trace': str(tmp_path)}, profile=(2, 4))
-  assert list(tmp_path.rglob('*.xplane.pb'))
-
-
-def test_a_profile_is_written_also_of_a_run_that_ends_within_it(tmp_path):
-  def stop():
-    raise KeyboardInterrupt
-
-  with pytest.raises(KeyboardInterrupt):
-    run(5, hooks={'trace': str(tmp_path), 'stop': stop}, profile=(0, 4))
-  assert list(tmp_path.rglob('*.xplane.pb'))
-  run(5, hooks={'trace': str(tmp_path / 'next')}, profile=(0, 9))
-  assert list((tmp_path / 'next').rglob('*.xplane.pb'))
-
-
-def test_a_profile_comes_into_a_bucket(bucket):
-  run(5, hooks={'trace': 'gs://bucket/run/profile'}, profile=(2, 4))
-  assert any(
-    name.endswith('.xplane.pb') for name in bucket.names('run/profile/')
-  )

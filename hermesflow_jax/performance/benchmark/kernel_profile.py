@@ -25,8 +25,11 @@ def profile_call(
     The call's results, and a row per kernel: `kernel`, `calls`, `seconds` and
     `share` of all kernels' time, the longest first.
   """
+  options = jax.profiler.ProfileOptions()
+  # By default the profile has the operations of all programs of the process.
+  options.enable_hlo_proto = False
   with tempfile.TemporaryDirectory() as folder:
-    with jax.profiler.trace(folder):
+    with jax.profiler.trace(folder, profiler_options=options):
       results = jax.block_until_ready(call(*arguments))
     return results, top_kernels(pathlib.Path(folder), count)
 
